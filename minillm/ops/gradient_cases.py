@@ -1,0 +1,140 @@
+"""One case of every op for the gradient checker.
+
+Each function draws arguments of the given sizes and returns ``op, args`` for
+``check_gradients(op, *args, rng=rng)``.  The tests draw the sizes, and fail if an
+op of ``minillm.ops`` is missing here; ``minillm gradcheck`` takes the defaults.
+Recurrences have unequal lengths and initial states that are not zero: that is
+where backwards are wrong.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from minillm import ops
+
+Case = tuple[Callable, tuple[Any, ...]]
+Generator = np.random.Generator
+
+
+def _lengths(rng: Generator, B: int, T: int) -> np.ndarray:
+    return rng.integers(0, T + 1, B)
+
+
+def linear(rng: Generator, B: int = 3, T: int = 4, I: int = 4, O: int = 5) -> Case:
+    return ops.linear, (
+        rng.standard_normal((B, T, I)),
+        rng.standard_normal((I, O)),
+        rng.standard_normal(O),
+    )
+
+
+def embedding(rng: Generator, B: int = 3, T: int = 5, V: int = 6, D: int = 3) -> Case:
+    ids = rng.integers(0, V, (B, T))  # repeats are likely: their gradients must add up
+    return lambda E: ops.embedding(ids, E), (rng.standard_normal((V, D)),)
+
+
+def tanh(rng: Generator, B: int = 4, D: int = 5) -> Case:
+    return ops.tanh, (rng.standard_normal((B, D)),)
+
+
+def sigmoid(rng: Generator, B: int = 4, D: int = 5) -> Case:
+    return ops.sigmoid, (rng.standard_normal((B, D)),)
+
+
+def relu(rng: Generator, B: int = 4, D: int = 5) -> Case:
+    x = rng.standard_normal((B, D))
+    return ops.relu, (x + 0.1 * np.sign(x),)  # away from the kink at 0
+
+
+def gelu(rng: Generator, B: int = 4, D: int = 5) -> Case:
+    return ops.gelu, (2 * rng.standard_normal((B, D)),)
+
+
+def softmax(rng: Generator, B: int = 4, D: int = 5) -> Case:
+    return ops.softmax, (2 * rng.standard_normal((B, D)),)
+
+
+def layer_norm(rng: Generator, B: int = 3, T: int = 4, D: int = 5) -> Case:
+    return ops.layer_norm, (
+        rng.standard_normal((B, T, D)),
+        rng.standard_normal(D),
+        rng.standard_normal(D),
+    )
+
+
+def dropout(rng: Generator, B: int = 4, D: int = 5) -> Case:
+    seed, rate = rng.integers(2**32), rng.uniform(0, 0.9)
+    return lambda x: ops.dropout(x, rate, np.random.default_rng(seed)), (
+        rng.standard_normal((B, D)),
+    )
+
+
+def cross_entropy(rng: Generator, B: int = 3, T: int = 4, V: int = 5) -> Case:
+    mask = rng.random((B, T)) < 0.7
+    mask[0, 0] = True
+    targets = rng.integers(0, V, (B, T))
+    return lambda logits: ops.cross_entropy(logits, targets, mask), (
+        2 * rng.standard_normal((B, T, V)),
+    )
+
+
+def reverse(rng: Generator, B: int = 3, T: int = 4, D: int = 3) -> Case:
+    return ops.reverse, (rng.standard_normal((B, T, D)), _lengths(rng, B, T))
+
+
+def rnn(rng: Generator, B: int = 3, T: int = 5, I: int = 4, H: int = 3) -> Case:
+    return ops.rnn, (
+        rng.standard_normal((B, T, I)),
+        rng.standard_normal((B, H)),
+        rng.standard_normal((I, H)) / np.sqrt(I),
+        rng.standard_normal((H, H)) / np.sqrt(H),
+        rng.standard_normal(H),
+        _lengths(rng, B, T),
+    )
+
+
+def lstm(rng: Generator, B: int = 3, T: int = 5, I: int = 4, H: int = 3) -> Case:
+    return ops.lstm, (
+        rng.standard_normal((B, T, I)),
+        rng.standard_normal((B, H)),
+        rng.standard_normal((B, H)),
+        rng.standard_normal((I, 4 * H)) / np.sqrt(I),
+        rng.standard_normal((H, 4 * H)) / np.sqrt(H),
+        rng.standard_normal(4 * H),
+        _lengths(rng, B, T),
+    )
+
+
+def gru(rng: Generator, B: int = 3, T: int = 5, I: int = 4, H: int = 3) -> Case:
+    return ops.gru, (
+        rng.standard_normal((B, T, I)),
+        rng.standard_normal((B, H)),
+        rng.standard_normal((I, 3 * H)) / np.sqrt(I),
+        rng.standard_normal((H, 3 * H)) / np.sqrt(H),
+        rng.standard_normal(3 * H),
+        rng.standard_normal(3 * H),
+        _lengths(rng, B, T),
+    )
+
+
+CASES: dict[str, Callable[..., Case]] = {
+    case.__name__: case
+    for case in (
+        linear,
+        embedding,
+        tanh,
+        sigmoid,
+        relu,
+        gelu,
+        softmax,
+        layer_norm,
+        dropout,
+        cross_entropy,
+        reverse,
+        rnn,
+        lstm,
+        gru,
+    )
+}
