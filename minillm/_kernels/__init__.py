@@ -120,9 +120,15 @@ def _load(name: str) -> SimpleNamespace:
     functions = {}
     for topic in TOPICS:
         original = importlib.import_module(f"{__name__}.{topic}")
-        twin = original if name == "numpy" else importlib.import_module(f"{__name__}._{topic}_{name}")
+        twin = (
+            original if name == "numpy" else importlib.import_module(f"{__name__}._{topic}_{name}")
+        )
         for key, function in vars(original).items():
-            if inspect.isfunction(function) and function.__module__ == original.__name__ and key[0] != "_":
+            if (
+                inspect.isfunction(function)
+                and function.__module__ == original.__name__
+                and key[0] != "_"
+            ):
                 functions[key] = getattr(twin, key)
     return SimpleNamespace(name=name, **functions)
 
