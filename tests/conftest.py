@@ -3,10 +3,21 @@
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from minillm import kernels_info
 
 settings.register_profile("ci", max_examples=20, derandomize=True, deadline=None)
 settings.register_profile(
     "deep", max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture(params=["numpy", "cython"], scope="session")
+def kernels(request):
+    """Each twin in turn; where the compiled one is missing, its tests are skipped."""
+    if request.param == "cython" and kernels_info()["available"] == ["numpy"]:
+        pytest.skip("the compiled kernels are not built")
+    return request.param

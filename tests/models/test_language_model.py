@@ -1,0 +1,105 @@
+"""The language model: its gradient, its state, its batches, and whether it learns."""
+
+import numpy as np
+import pytest
+
+from minillm import use_kernels
+from minillm.models.language_model import LanguageModel, LanguageModelConfig
+from minillm.testing import check_projections
+
+CELLS = ("rnn", "lstm", "gru")
+
+
+def small(cell="lstm", layers=2, tied=False, dropout=0.0, dtype=np.float64, seed=0):
+    config = LanguageModelConfig(
+        vocabulary=7, embedding=4, hidden=4, layers=layers, cell=cell, tied=tied, dropout=dropout
+    )
+    return LanguageModel(config, np.random.default_rng(seed), dtype=dtype)
+
+
+def random_state(model, B, rng):
+    return {name: rng.standard_normal(h.shape) for name, h in model.zero_state(B).items()}
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_gradient_of_every_parameter(kernels, cell, tied, dropout):
+    rng = np.random.default_rng(1)
+    model = small(cell, tied=tied, dropout=dropout)
+    inputs, targets = rng.integers(0, 7, (2, 3, 5))
+    state = random_state(model, 3, rng)
+
+    def loss():
+        (value, _), backward = model.window_loss(inputs, targets, state, np.random.default_rng(2))
+        return value, backward
+
+    with use_kernels(kernels):
+        check_projections(loss, model.params, rng=rng)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_step_by_step_equals_the_whole_sequence(kernels, cell):
+    rng = np.random.default_rng(3)
+    model = small(cell)
+    inputs = rng.integers(0, 7, (3, 6))
+    state = random_state(model, 3, rng)
+    with use_kernels(kernels):
+        (logits, last), _ = model.forward(inputs, state)
+        for t in range(6):
+            step_logits, state = model.step(inputs[:, t], state)
+            np.testing.assert_allclose(step_logits, logits[:, t], rtol=1e-12, atol=1e-12)
+    for name, h in last.items():
+        np.testing.assert_allclose(state[name], h, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_two_windows_with_carried_state_equal_one(kernels, cell):
+    rng = np.random.default_rng(4)
+    model = small(cell)
+    inputs = rng.integers(0, 7, (2, 8))
+    with use_kernels(kernels):
+        (whole, _), _ = model.forward(inputs, model.zero_state(2))
+        (first, state), _ = model.forward(inputs[:, :3], model.zero_state(2))
+        (second, _), _ = model.forward(inputs[:, 3:], state)
+    np.testing.assert_allclose(np.concatenate([first, second], 1), whole, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_batch_equals_its_rows_and_the_past_ignores_the_future(kernels, cell):
+    rng = np.random.default_rng(5)
+    model = small(cell)
+    inputs = rng.integers(0, 7, (3, 6))
+    with use_kernels(kernels):
+        (logits, _), _ = model.forward(inputs, model.zero_state(3))
+        for row in range(3):
+            (alone, _), _ = model.forward(inputs[row : row + 1], model.zero_state(1))
+            np.testing.assert_allclose(alone[0], logits[row], rtol=1e-12, atol=1e-12)
+        changed = inputs.copy()
+        changed[:, 4:] = (changed[:, 4:] + 1) % 7
+        (other, _), _ = model.forward(changed, model.zero_state(3))
+    np.testing.assert_array_equal(other[:, :4], logits[:, :4])
+    assert not np.array_equal(other[:, 4:], logits[:, 4:])
+
+
+def test_fresh_parameters_predict_nearly_uniformly():
+    for tied in (False, True):
+        config = LanguageModelConfig(vocabulary=50, embedding=32, hidden=32, tied=tied)
+        model = LanguageModel(config, np.random.default_rng(0))
+        ids = np.random.default_rng(1).integers(0, 50, (4, 20))
+        loss, _ = model.loss((ids, ids))
+        assert abs(loss - np.log(50)) < 0.3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"cell": "lstn"}, "cell must be one of"),
+        ({"hidden": 0}, "hidden must be at least 1"),
+        ({"dropout": 1.0}, "dropout must lie in"),
+        ({"tied": True}, "tied weights need embedding = hidden"),
+    ],
+)
+def test_nonsense_sizes_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        LanguageModelConfig(vocabulary=5, **options)
