@@ -1,0 +1,55 @@
+"""The command line: ``minillm VERB``, one verb a module.
+
+A module of a verb has ``add_parser(verbs)``, which declares its arguments, and ``run(args)``,
+which does the work and returns the exit status.  What is heavy is imported inside ``run``.
+"""
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+
+from minillm.cli import eval, generate, info, train
+from minillm.cli.arguments import ArgumentParser
+from minillm.errors import InputError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns its exit status: 2 for bad input."""
+    parser = ArgumentParser(
+        prog="minillm",
+        description="The history of language models, to train and to run on a plain CPU.",
+        epilog="""\
+a first session:
+  minillm train lm --out runs/first --minutes 2    train on the text that Python brings along
+  minillm generate runs/first                      read what the model writes
+  minillm eval runs/first                          measure it on the text that it did not see
+
+minillm VERB --help tells what a verb takes, with examples.
+""",
+    )
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    for verb in (train, generate, eval, info):
+        verb.add_parser(verbs)
+    args = parser.parse_args(argv)
+    try:
+        return args.run(args)
+    except InputError as error:
+        return _fail(str(error))
+    except BrokenPipeError:  # the reader of our output has gone, as in `minillm generate | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + 13
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        kept = "; what was saved before is kept" if error.errno == errno.ENOSPC else ""
+        return _fail(f"{place}{error.strerror or error}{kept}")
+    except MemoryError as error:
+        return _fail(f"out of memory: {error}")
+    except KeyboardInterrupt:
+        _fail("stopped")
+        return 130
+
+
+def _fail(message: str) -> int:
+    print("minillm: " + " ".join(message.splitlines()), file=sys.stderr)
+    return 2

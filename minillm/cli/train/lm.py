@@ -1,0 +1,203 @@
+"""``minillm train lm``: a recurrent language model of characters or words."""
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from minillm.cli.arguments import integer, number
+from minillm.cli.generate import write_sample
+from minillm.cli.train import COMMON_DEFAULTS, add_options, run_training, settle
+from minillm.errors import InputError
+
+DEFAULTS: dict[str, Any] = COMMON_DEFAULTS | {
+    "unit": "character",
+    "minimum_count": 2,
+    "vocabulary": 10000,
+    "pretokenised": None,
+    "cell": "lstm",
+    "layers": 1,
+    "hidden": 512,
+    "embedding": 128,
+    "tied": None,
+    "dropout": 0.0,
+    "window": 128,
+}
+
+
+def add_parser(kinds: Any) -> None:
+    """Declares the kind and its options."""
+    parser = kinds.add_parser(
+        "lm",
+        help="a recurrent language model of characters or words",
+        description="""\
+Train a recurrent language model: it reads a text and learns to tell what comes next.
+The last tenth of the text is held out, to measure how well it does on what it never saw.""",
+        epilog="""\
+examples:
+  minillm train lm --out runs/first --minutes 2
+        on the Python language reference, which ships with every CPython
+  minillm train lm shakespeare.txt --out runs/shakespeare
+        on a text of your own, with the defaults: an LSTM of 512 over characters, 5 minutes
+  minillm train lm a.txt b.txt --out runs/words --unit word --hidden 256 --dropout 0.3
+        words instead of characters, those seen only once as one unknown word
+  zcat text.gz | minillm train lm - --out runs/piped --cell gru --layers 2 --steps 2000
+        from standard input
+  minillm train lm --out runs/shakespeare --resume --minutes 10
+        go on, to 10 minutes in all
+
+Ctrl-C saves and stops; --resume goes on from there, bit for bit.
+""",
+    )
+
+    def shown(name: str) -> str:
+        return f"(default {DEFAULTS[name]})"
+
+    parser.add_argument(
+        "files",
+        nargs="*",
+        metavar="FILE",
+        help="UTF-8 text, any number of files, - for standard input; none: the built-in corpus",
+    )
+    text = parser.add_argument_group("the text")
+    text.add_argument(
+        "--unit",
+        choices=("character", "word"),
+        help=f"what the model reads at each step {shown('unit')}",
+    )
+    text.add_argument(
+        "--minimum-count",
+        type=integer(1),
+        metavar="N",
+        help=f"words seen less often become the unknown word {shown('minimum_count')}",
+    )
+    text.add_argument(
+        "--vocabulary",
+        type=integer(2, 1_000_000),
+        metavar="N",
+        help=f"keep at most the N most frequent words {shown('vocabulary')}",
+    )
+    text.add_argument(
+        "--pretokenised",
+        action="store_true",
+        default=None,
+        help="words stand between spaces already; do not split off punctuation",
+    )
+    model = parser.add_argument_group("the model")
+    model.add_argument(
+        "--cell", choices=("rnn", "lstm", "gru"), help=f"the recurrence {shown('cell')}"
+    )
+    model.add_argument(
+        "--layers", type=integer(1, 64), metavar="L", help=f"stacked {shown('layers')}"
+    )
+    model.add_argument(
+        "--hidden", type=integer(1, 65536), metavar="H", help=f"width of a layer {shown('hidden')}"
+    )
+    model.add_argument(
+        "--embedding",
+        type=integer(1, 65536),
+        metavar="D",
+        help=f"width of the embedding {shown('embedding')}",
+    )
+    model.add_argument(
+        "--tied",
+        action="store_true",
+        default=None,
+        help="the output layer is the embedding again (then --embedding must equal --hidden)",
+    )
+    model.add_argument(
+        "--dropout",
+        type=number(least=0, below=1),
+        metavar="RATE",
+        help=f"share of activations zeroed in training {shown('dropout')}",
+    )
+    model.add_argument(
+        "--window",
+        type=integer(1, 65536),
+        metavar="T",
+        help=f"steps of truncated backpropagation through time {shown('window')}",
+    )
+    add_options(parser, DEFAULTS)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Trains, and prints a sample at the end."""
+    import numpy as np
+
+    from minillm.data import split_text
+    from minillm.models.language_model import LanguageModel, LanguageModelConfig
+    from minillm.text import Characters, Words
+    from minillm.training import RunFolder
+    from minillm.training.language_model import LanguageModelTask, load_language_model
+
+    settings, config = settle(args, "lm", DEFAULTS)
+    if settings["tied"] and not config and args.embedding is None:
+        settings["embedding"] = settings["hidden"]
+    data = dict(config["data"]) if config else {}
+    if args.files or not config:
+        data["files"] = [_absolute(file) for file in args.files]
+    text = read_training_text(data)
+    training, validation = split_text(text)
+    vocabulary: Characters | Words
+    if settings["unit"] == "word":
+        vocabulary = Words.from_text(
+            training,
+            settings["minimum_count"],
+            settings["vocabulary"],
+            bool(settings["pretokenised"]),
+        )
+    else:
+        vocabulary = Characters.from_text(text)
+
+    rng = np.random.default_rng(settings["seed"])
+    try:
+        sizes = LanguageModelConfig(
+            vocabulary=len(vocabulary),
+            cell=settings["cell"],
+            layers=settings["layers"],
+            hidden=settings["hidden"],
+            embedding=settings["embedding"],
+            tied=bool(settings["tied"]),
+            dropout=settings["dropout"],
+        )
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    model = LanguageModel(sizes, rng)
+    task = LanguageModelTask(
+        model,
+        vocabulary.encode(training),
+        vocabulary.encode(validation),
+        settings["batch"],
+        settings["window"],
+    )
+    config = {"kind": "lm", "model": asdict(sizes), "training": settings, "data": data}
+    vocabularies = {"vocabulary.json": vocabulary}
+    summary = run_training(args, config, vocabularies, model.params, task, rng, vocabulary.unit)
+    if summary.interrupted:
+        return 130
+    best, _ = load_language_model(RunFolder(args.out))
+    print("sample:\n")
+    write_sample(best, vocabulary, None, 500, np.random.default_rng(settings["seed"]), 0.8)
+    return 0
+
+
+def read_training_text(data: dict[str, Any]) -> str:
+    """The text of a run, whose ``data`` are its files and, once it was read, its fingerprint.
+
+    InputError if the text is no longer the one with that fingerprint.
+    """
+    import hashlib
+
+    from minillm.data import builtin_corpus, read_text
+
+    text = read_text(data["files"]) if data["files"] else builtin_corpus()
+    fingerprint = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    if data.setdefault("sha256", fingerprint) != fingerprint:
+        names = ", ".join(data["files"]) or "the built-in corpus"
+        raise InputError(f"{names}: the text has changed since the run was started")
+    return text
+
+
+def _absolute(file: str) -> str:
+    return file if file == "-" else str(Path(file).resolve())

@@ -1,0 +1,75 @@
+"""Characters: the smallest vocabulary, in which nothing needs to be unknown."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+
+from minillm.errors import InputError
+
+
+class Characters:
+    """One id for each character (Unicode code point) of a text, in code point order.
+
+    >>> vocabulary = Characters.from_text("banana")
+    >>> vocabulary.tokens
+    ['a', 'b', 'n']
+    >>> vocabulary.encode("nab")
+    array([2, 0, 1], dtype=int32)
+    >>> vocabulary.decode([1, 0, 2])
+    'ban'
+    """
+
+    unit = "character"
+
+    def __init__(self, tokens: Sequence[str]):
+        self.tokens = list(tokens)
+        if not self.tokens or any(len(token) != 1 for token in self.tokens):
+            raise ValueError("tokens: expected at least one, each a single character")
+        self._codes = _code_points("".join(self.tokens))
+        if not np.all(self._codes[:-1] < self._codes[1:]):
+            raise ValueError("tokens: expected distinct characters in code point order")
+
+    @classmethod
+    def from_text(cls, text: str) -> "Characters":
+        """The vocabulary of all the characters of ``text``."""
+        return cls(sorted(set(text)))
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def encode(self, text: str, name: str = "text") -> np.ndarray:
+        """The ids of the characters of ``text``, int32 (T,).
+
+        InputError, with ``name``, line and column, at a character that the vocabulary lacks.
+        """
+        codes = _code_points(text)
+        ids = np.searchsorted(self._codes, codes)
+        unknown = self._codes[np.minimum(ids, len(self) - 1)] != codes
+        if unknown.any():
+            at = int(np.argmax(unknown))
+            line = text.count("\n", 0, at) + 1
+            column = at - text.rfind("\n", 0, at)
+            raise InputError(
+                f"{name}, line {line}, column {column}: the character {text[at]!r} "
+                f"(U+{ord(text[at]):04X}) is not among the {len(self)} that the model knows"
+            )
+        return ids.astype(np.int32)
+
+    encode_known = encode
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of ``ids``."""
+        return "".join(self.stream(ids))
+
+    def stream(self, ids: Iterable[int]) -> Iterator[str]:
+        """The text of ``ids``, a piece for each id, as they come."""
+        for id in ids:
+            yield self.tokens[id]
+
+    def to_dict(self) -> dict:
+        """What JSON keeps of it; :func:`minillm.text.vocabulary_from_dict` reads it back."""
+        return {"unit": self.unit, "tokens": self.tokens}
+
+
+def _code_points(text: str) -> np.ndarray:
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")

@@ -1,0 +1,201 @@
+"""The folder of a run: what training writes there, and reads back.
+
+    config.json          format version, kind of model, sizes, training options, data
+    vocabulary.json      token to id
+    model.safetensors    the best weights so far
+    resume.safetensors   all that resuming needs: weights, optimiser, carried state; and, as JSON
+                         in its metadata, random numbers' state, step and data position
+    metrics.jsonl        a line every few steps, and one for each validation
+    loss.png             the loss curve
+
+Each file is written under a temporary name, synced to the disk, then renamed: whenever the
+process is killed, the last good file is there.  Only metrics.jsonl grows in place; a line that
+a kill cut short is dropped when it is read.  Nothing is ever pickled.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from minillm.errors import InputError
+
+FORMAT_VERSION = 1
+
+_FILES = (
+    "config.json",  # first to go and last to come: a folder with it is whole
+    "vocabulary.json",
+    "model.safetensors",
+    "resume.safetensors",
+    "metrics.jsonl",
+    "loss.png",
+)
+
+
+class RunFolder:
+    """The files of one run.  Reading raises InputError, with the file's name, where one is bad."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+
+    def holds_run(self) -> bool:
+        """Whether a run has been started here."""
+        return (self.path / "config.json").exists()
+
+    def clear(self) -> None:
+        """Makes the folder, and removes the files of a run that it holds; no other file."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        for name in _FILES:
+            (self.path / name).unlink(missing_ok=True)
+
+    # JSON
+
+    def save_json(self, name: str, values: dict) -> None:
+        """Writes ``values`` as the file ``name``, with the format's version."""
+        values = {"format_version": FORMAT_VERSION, **values}
+        text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+        write_file(self.path / name, text.encode("utf-8", "surrogatepass"))
+
+    def load_json(self, name: str) -> dict:
+        """What :meth:`save_json` wrote."""
+        path = self.path / name
+        try:
+            values = json.loads(path.read_bytes().decode("utf-8", "surrogatepass"))
+        except FileNotFoundError:
+            if not self.holds_run():
+                raise InputError(f"{self.path}: there is no run in it (no config.json)") from None
+            raise InputError(f"{path}: the file is missing from the run") from None
+        except NotADirectoryError:
+            raise InputError(f"{self.path}: expected a folder with a run, found a file") from None
+        except ValueError as error:
+            raise InputError(f"{path}: expected JSON, but it is damaged: {error}") from None
+        if not isinstance(values, dict):
+            raise InputError(f"{path}: expected a JSON object, found {type(values).__name__}")
+        _check_version(path, values.pop("format_version", None))
+        return values
+
+    # Weights
+
+    def save_model(self, params: Mapping[str, np.ndarray], values: dict) -> None:
+        """Writes the weights, and ``values`` beside them, as the best so far."""
+        _save_tensors(self.path / "model.safetensors", params, values)
+
+    def load_model(self, params: Mapping[str, np.ndarray]) -> dict:
+        """Copies the best weights into ``params``, which fix the names and shapes expected."""
+        path = self.path / "model.safetensors"
+        if self.holds_run() and not path.exists():
+            raise InputError(f"{path}: not there yet: it comes with the run's first validation")
+        arrays, values = _load_tensors(path)
+        copy_arrays(arrays, params, str(path))
+        return values
+
+    # All that resuming needs
+
+    def save_resume(self, arrays: Mapping[str, np.ndarray], values: dict) -> None:
+        """Writes the whole state of the training."""
+        _save_tensors(self.path / "resume.safetensors", arrays, values)
+
+    def load_resume(self) -> tuple[dict[str, np.ndarray], dict]:
+        """What :meth:`save_resume` wrote."""
+        return _load_tensors(self.path / "resume.safetensors")
+
+    # Metrics
+
+    def append_metrics(self, record: dict) -> None:
+        """Adds a line to ``metrics.jsonl``."""
+        path = self.path / "metrics.jsonl"
+        try:
+            with open(path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from None
+
+    def read_metrics(self) -> list[dict]:
+        """The lines of ``metrics.jsonl``, without one that a kill cut short."""
+        path = self.path / "metrics.jsonl"
+        records = []
+        if path.exists():
+            for line in path.read_text(encoding="utf-8").split("\n")[:-1]:
+                try:
+                    records.append(json.loads(line))
+                except ValueError:
+                    raise InputError(
+                        f"{path}, line {len(records) + 1}: expected a JSON object"
+                    ) from None
+        return records
+
+    def trim_metrics(self, step: int) -> None:
+        """Drops the lines after ``step``, where resuming takes up again."""
+        kept = [json.dumps(r) + "\n" for r in self.read_metrics() if r["step"] <= step]
+        write_file(self.path / "metrics.jsonl", "".join(kept).encode())
+
+    def save_picture(self, name: str, png: bytes) -> Path:
+        """Writes a picture and returns its path."""
+        write_file(self.path / name, png)
+        return self.path / name
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Writes ``data`` so that ``path`` holds either all of it or what it held before."""
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+def copy_arrays(
+    arrays: Mapping[str, np.ndarray], into: Mapping[str, np.ndarray], name: str
+) -> None:
+    """Copies ``arrays`` into the arrays of ``into``, which must all be there with equal shapes."""
+    for key, target in into.items():
+        if key not in arrays:
+            raise InputError(f"{name}: the tensor {key!r} is missing")
+        if arrays[key].shape != target.shape or arrays[key].dtype != target.dtype:
+            raise InputError(
+                f"{name}: the tensor {key!r}: expected {target.dtype} {target.shape}, "
+                f"found {arrays[key].dtype} {arrays[key].shape}"
+            )
+        target[...] = arrays[key]
+
+
+def _save_tensors(path: Path, arrays: Mapping[str, np.ndarray], values: dict) -> None:
+    from safetensors.numpy import save
+
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    metadata = {"format_version": str(FORMAT_VERSION), "values": json.dumps(values)}
+    write_file(path, save(contiguous, metadata))
+
+
+def _load_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict]:
+    from safetensors import SafetensorError, safe_open
+
+    if not path.exists():
+        raise InputError(f"{path}: the file is missing from the run")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        values = json.loads(metadata.get("values", "{}"))
+    except (SafetensorError, ValueError) as error:
+        raise InputError(
+            f"{path}: expected a safetensors file, but it is damaged: {error}"
+        ) from None
+    version = metadata.get("format_version", "")
+    _check_version(path, int(version) if version.isdigit() else version or None)
+    return arrays, values
+
+
+def _check_version(path: Path, version: object) -> None:
+    if version != FORMAT_VERSION:
+        raise InputError(
+            f"{path}: expected format version {FORMAT_VERSION}, found {version}: "
+            "it was written by another version of minillm"
+        )

@@ -1,0 +1,295 @@
+"""The training loop: one for every model.
+
+The loop knows dictionaries of arrays and a *task*, no model and no data.  To train something new,
+write a task (four methods, see :class:`Task`) and hand it over:
+
+    model = MyModel(config, rng)
+    task = MyTask(model, data, ...)
+    summary = train(model.params, AdamW(model.params), task, Options(minutes=5), rng, folder)
+
+- ``training_loss(rng)`` takes the next batch from wherever the task keeps its data, runs the
+  model forward, and returns the loss, its backward, and how many tokens it was the mean of.
+  Random numbers (dropout, shuffling) come from ``rng`` only.
+- ``validation_loss()`` is the mean loss over the held-out data, without dropout.
+- ``state()`` and ``restore(...)`` carry all that the task itself changes from step to step: the
+  position in the data, a hidden state.  With these, a resumed run gives the same bits as one
+  that was never stopped.
+
+:class:`minillm.training.language_model.LanguageModelTask` is one to copy from.  Arrays that a
+task lets go of are freed before the next batch: keep no backward.
+"""
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from types import FrameType
+from typing import Protocol
+
+import numpy as np
+
+from minillm.errors import InputError
+from minillm.training.checkpoints import RunFolder, copy_arrays
+from minillm.training.optimisers import Optimiser, clip_global_norm
+from minillm.training.progress import ProgressDisplay
+from minillm.training.schedules import warmup_cosine
+
+Backward = Callable[[], dict[str, np.ndarray]]
+
+
+class Task(Protocol):
+    """What is trained: a model and its data, as the loop sees them."""
+
+    def training_loss(
+        self, rng: np.random.Generator
+    ) -> tuple[float | np.floating, Backward, int]: ...
+
+    def validation_loss(self) -> float: ...
+
+    def state(self) -> tuple[dict[str, np.ndarray], dict]: ...
+
+    def restore(self, arrays: Mapping[str, np.ndarray], values: dict) -> None: ...
+
+
+@dataclass(frozen=True)
+class Options:
+    """How long and how fast to train.
+
+    The run ends after ``steps`` steps or ``minutes`` minutes: give one.  Its progress, which the
+    learning rate follows, is counted in the same unit.
+    """
+
+    steps: int | None = None
+    minutes: float | None = None
+    learning_rate: float = 3e-3
+    warmup: float = 0.02  # share of the run
+    final: float = 0.01  # share of the learning rate at the end
+    clip: float | None = 1.0  # largest norm of the gradient
+    accumulate: int = 1  # batches to one step
+    validations: int = 10  # evenly over the run
+    checkpoint_seconds: float = 30.0
+    log_every: int = 10  # steps to one line of metrics
+
+    def __post_init__(self) -> None:
+        if (self.steps is None) == (self.minutes is None):
+            raise ValueError("steps, minutes: expected exactly one of the two")
+
+    def progress(self, step: int, seconds: float) -> float:
+        """The share of the run that is done, from 0; 1 or more is its end."""
+        if self.steps is not None:
+            return step / self.steps
+        assert self.minutes is not None
+        return seconds / (60 * self.minutes)
+
+
+@dataclass
+class Summary:
+    """Where a run stands; the numbers of it that a checkpoint carries."""
+
+    step: int = 0
+    seconds: float = 0.0  # of training, validation and saving, over all sittings
+    tokens: int = 0
+    best_loss: float = math.inf  # of validation
+    best_step: int = 0
+    recent_loss: float = 0.0  # sum since the last line of metrics
+    interrupted: bool = field(default=False, compare=False)
+
+
+def train(
+    params: Mapping[str, np.ndarray],
+    optimiser: Optimiser,
+    task: Task,
+    options: Options,
+    rng: np.random.Generator,
+    folder: RunFolder | None = None,
+    resume: bool = False,
+    quiet: bool = False,
+) -> Summary:
+    """Trains ``params`` on ``task`` and says where it ended.
+
+    With a ``folder``, it is validated, logged and saved as the run goes, the best weights too;
+    ``resume`` takes up from what was saved there.  Ctrl-C ends the run in order, after the step
+    that it is in; a second one at once.  ``quiet`` shows no progress bar.
+
+    InputError if the loss or the gradient stops being finite.
+    """
+    summary = Summary()
+    if resume:
+        assert folder is not None
+        summary = _restore(folder, params, optimiser, task, rng)
+        folder.trim_metrics(summary.step)
+
+    start = time.monotonic() - summary.seconds
+    saved_at = time.monotonic()
+    done = options.progress(summary.step, summary.seconds)
+    if done >= 1:
+        raise InputError(
+            f"the run is complete after {summary.step} steps and {summary.seconds / 60:.1f} "
+            "minutes: raise its steps or minutes to go on"
+        )
+    with _interrupts() as interrupted, ProgressDisplay(done, quiet) as display:
+        while done < 1 and not interrupted.is_set():
+            share = warmup_cosine(done, options.warmup, options.final)
+            learning_rate = share * options.learning_rate
+            loss, grads, tokens = _gradient(task, rng, options.accumulate)
+            norm = clip_global_norm(grads, options.clip)
+            if not (math.isfinite(loss) and math.isfinite(norm)):
+                raise InputError(_diverged(summary.step + 1, loss, norm, learning_rate, folder))
+            optimiser.step(grads, learning_rate)
+            del grads
+
+            summary.step += 1
+            summary.tokens += tokens
+            summary.recent_loss += loss
+            summary.seconds = time.monotonic() - start
+            before, done = done, options.progress(summary.step, summary.seconds)
+            display.update(done, summary.step, loss, summary.tokens, summary.seconds)
+
+            if summary.step % options.log_every == 0:
+                if folder is not None:
+                    folder.append_metrics(
+                        {
+                            "step": summary.step,
+                            "seconds": round(summary.seconds, 3),
+                            "tokens": summary.tokens,
+                            "loss": summary.recent_loss / options.log_every,
+                            "learning_rate": learning_rate,
+                            "gradient_norm": norm,
+                        }
+                    )
+                summary.recent_loss = 0.0
+            if int(done * options.validations) > int(before * options.validations) or done >= 1:
+                _validate(params, task, summary, folder, display)
+            if folder is not None and time.monotonic() - saved_at >= options.checkpoint_seconds:
+                summary.seconds = time.monotonic() - start
+                save_checkpoint(folder, params, optimiser, task, rng, summary)
+                saved_at = time.monotonic()
+        summary.seconds = time.monotonic() - start
+        summary.interrupted = done < 1
+    if folder is not None:
+        save_checkpoint(folder, params, optimiser, task, rng, summary)
+        if math.isinf(summary.best_loss):  # stopped before the first validation
+            folder.save_model(params, {"step": summary.step})
+    return summary
+
+
+def _gradient(
+    task: Task, rng: np.random.Generator, accumulate: int
+) -> tuple[float, dict[str, np.ndarray], int]:
+    """The mean loss and gradient of ``accumulate`` batches, and their tokens."""
+    # A loss that overflows is told in words by the loop, not by NumPy's warnings.
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        loss, backward, tokens = task.training_loss(rng)
+        grads = dict(backward())
+        for _ in range(accumulate - 1):
+            del backward  # and with it the last batch's activations
+            next_loss, backward, next_tokens = task.training_loss(rng)
+            loss += next_loss
+            tokens += next_tokens
+            for name, g in backward().items():
+                grads[name] += g
+        if accumulate > 1:
+            for g in grads.values():
+                g /= accumulate
+    return float(loss) / accumulate, grads, tokens
+
+
+def _validate(
+    params: Mapping[str, np.ndarray],
+    task: Task,
+    summary: Summary,
+    folder: RunFolder | None,
+    display: ProgressDisplay,
+) -> None:
+    """Measures the validation loss; the best weights so far are saved."""
+    loss = task.validation_loss()
+    display.validated(summary.step, loss)
+    if folder is not None:
+        folder.append_metrics({"step": summary.step, "validation_loss": loss})
+    if loss < summary.best_loss:
+        summary.best_loss, summary.best_step = loss, summary.step
+        if folder is not None:
+            folder.save_model(params, {"step": summary.step, "validation_loss": loss})
+
+
+def _diverged(
+    step: int, loss: float, norm: float, learning_rate: float, folder: RunFolder | None
+) -> str:
+    kept = "" if folder is None else f"; {folder.path} keeps the last good checkpoint"
+    return (
+        f"the training diverged at step {step}: loss {loss:.4g}, gradient norm {norm:.4g}, "
+        f"learning rate {learning_rate:.4g}{kept}: try a lower learning rate"
+    )
+
+
+# Checkpoints
+
+
+def save_checkpoint(
+    folder: RunFolder,
+    params: Mapping[str, np.ndarray],
+    optimiser: Optimiser,
+    task: Task,
+    rng: np.random.Generator,
+    summary: Summary | None = None,
+) -> None:
+    """Writes all that resuming needs; without a ``summary``, of a run that is yet to start."""
+    optimiser_arrays, optimiser_values = optimiser.state()
+    task_arrays, task_values = task.state()
+    arrays = {f"params/{name}": p for name, p in params.items()}
+    arrays |= {f"optimiser/{name}": array for name, array in optimiser_arrays.items()}
+    arrays |= {f"task/{name}": array for name, array in task_arrays.items()}
+    progress = asdict(summary or Summary())
+    del progress["interrupted"]
+    values = {
+        "progress": progress,
+        "optimiser": optimiser_values,
+        "task": task_values,
+        "rng": rng.bit_generator.state,
+    }
+    folder.save_resume(arrays, values)
+
+
+def _restore(
+    folder: RunFolder,
+    params: Mapping[str, np.ndarray],
+    optimiser: Optimiser,
+    task: Task,
+    rng: np.random.Generator,
+) -> Summary:
+    name = str(folder.path / "resume.safetensors")
+    arrays, values = folder.load_resume()
+    parts: dict[str, dict[str, np.ndarray]] = {"params": {}, "optimiser": {}, "task": {}}
+    for key, array in arrays.items():
+        part, _, rest = key.partition("/")
+        parts.setdefault(part, {})[rest] = array
+    copy_arrays(parts["params"], params, name)
+    try:
+        optimiser.restore(parts["optimiser"], values["optimiser"])
+        task.restore(parts["task"], values["task"])
+        rng.bit_generator.state = values["rng"]
+        return Summary(**values["progress"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{name}: something is missing from it: {error}") from None
+
+
+@contextmanager
+def _interrupts() -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C sets; the second raises KeyboardInterrupt as ever."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event  # only the main thread can receive signals
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        event.set()
+        signal.signal(signal.SIGINT, previous)
+
+    previous = signal.signal(signal.SIGINT, handle)
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, previous)

@@ -1,0 +1,210 @@
+"""Gradient descent on dictionaries of arrays: SGD with momentum, Adam, AdamW, clipping.
+
+An optimiser changes the parameters in place, block by block: the block and its moments stay in
+the cache through all passes of the rule, and one block is all the scratch there is.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Protocol
+
+import numpy as np
+
+Arrays = Mapping[str, np.ndarray]
+
+_BLOCK = 16384  # elements
+
+
+class Optimiser(Protocol):
+    """What the training loop needs of an optimiser."""
+
+    def step(self, grads: Arrays, learning_rate: float) -> None: ...
+
+    def state(self) -> tuple[dict[str, np.ndarray], dict]: ...
+
+    def restore(self, arrays: Arrays, values: dict) -> None: ...
+
+
+class SGD:
+    """Stochastic gradient descent with momentum.
+
+        v = momentum v + g
+        p = p - learning_rate v
+
+    Source: Polyak (1964); in the form of Sutskever et al. (2013) without its scaling of g, which
+    is PyTorch's.
+    """
+
+    def __init__(self, params: Arrays, momentum: float = 0.9):
+        if not 0 <= momentum < 1:
+            raise ValueError(f"momentum: expected at least 0 and below 1, found {momentum}")
+        self.params = _checked(params)
+        self.momentum = momentum
+        self.v = _zeros(params)
+
+    def step(self, grads: Arrays, learning_rate: float) -> None:
+        """One step down ``grads``, which has the keys and shapes of the parameters."""
+        _check_keys(self.params, grads)
+        for _, p, g, v, s in _blocks(self.params, grads, self.v):
+            v *= self.momentum
+            v += g
+            np.multiply(v, learning_rate, out=s)
+            p -= s
+
+    def state(self) -> tuple[dict[str, np.ndarray], dict]:
+        """The velocities, and no more."""
+        return {f"v.{name}": v for name, v in self.v.items()}, {}
+
+    def restore(self, arrays: Arrays, values: dict) -> None:
+        """Goes back to what :meth:`state` told."""
+        _copy_into(self.v, "v.", arrays)
+
+
+class Adam:
+    """Adam: steps of about the learning rate, whatever the gradient's scale.
+
+        m = beta1 m + (1 - beta1) g
+        v = beta2 v + (1 - beta2) g^2
+        p = p - learning_rate (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon)
+
+    Source: Kingma and Ba (2015), algorithm 1.
+    """
+
+    weight_decay = 0.0
+
+    def __init__(
+        self,
+        params: Arrays,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-8,
+    ):
+        for name, beta in (("beta1", beta1), ("beta2", beta2)):
+            if not 0 <= beta < 1:
+                raise ValueError(f"{name}: expected at least 0 and below 1, found {beta}")
+        if not epsilon > 0:
+            raise ValueError(f"epsilon: expected above 0, found {epsilon}")
+        self.params = _checked(params)
+        self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
+        self.t = 0
+        self.m, self.v = _zeros(params), _zeros(params)
+
+    def step(self, grads: Arrays, learning_rate: float) -> None:
+        """One step down ``grads``, which has the keys and shapes of the parameters."""
+        _check_keys(self.params, grads)
+        self.t += 1
+        step_size = learning_rate / (1 - self.beta1**self.t)
+        root_correction = 1 / math.sqrt(1 - self.beta2**self.t)
+        decay = 1 - learning_rate * self.weight_decay
+        for name, p, g, m, v, s in _blocks(self.params, grads, self.m, self.v):
+            # m = beta1 m + (1 - beta1) g
+            m *= self.beta1
+            np.multiply(g, 1 - self.beta1, out=s)
+            m += s
+            # v = beta2 v + (1 - beta2) g^2
+            v *= self.beta2
+            np.multiply(g, g, out=s)
+            s *= 1 - self.beta2
+            v += s
+            # p = decay p - step_size m / (sqrt(v) root_correction + epsilon)
+            np.sqrt(v, out=s)
+            s *= root_correction
+            s += self.epsilon
+            np.divide(m, s, out=s)
+            s *= step_size
+            if self.weight_decay and self.params[name].ndim > 1:
+                p *= decay
+            p -= s
+
+    def state(self) -> tuple[dict[str, np.ndarray], dict]:
+        """The two moments, and the number of steps."""
+        arrays = {f"m.{name}": m for name, m in self.m.items()}
+        arrays |= {f"v.{name}": v for name, v in self.v.items()}
+        return arrays, {"t": self.t}
+
+    def restore(self, arrays: Arrays, values: dict) -> None:
+        """Goes back to what :meth:`state` told."""
+        _copy_into(self.m, "m.", arrays)
+        _copy_into(self.v, "v.", arrays)
+        self.t = int(values["t"])
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay: p = (1 - learning_rate weight_decay) p before the step.
+
+    Only matrices decay: to pull a bias or a gain towards zero has no use.
+
+    Source: Loshchilov and Hutter (2019), algorithm 2, with the decay scaled by the learning rate.
+    """
+
+    def __init__(
+        self,
+        params: Arrays,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-8,
+        weight_decay: float = 0.01,
+    ):
+        super().__init__(params, beta1, beta2, epsilon)
+        if not weight_decay >= 0:
+            raise ValueError(f"weight_decay: expected 0 or more, found {weight_decay}")
+        self.weight_decay = weight_decay
+
+
+def clip_global_norm(grads: Arrays, maximum: float | None) -> float:
+    """Scales ``grads`` in place so that their norm, as one long vector, is at most ``maximum``.
+
+    Returns the norm before.  With no maximum, nothing is scaled.
+
+    Source: Pascanu, Mikolov and Bengio (2013), algorithm 1.
+    """
+    total = 0.0
+    with np.errstate(over="ignore"):  # the norm then says that it is infinite
+        for _, g, s in _blocks(grads):
+            np.multiply(g, g, out=s)
+            total += float(s.sum())
+    norm = math.sqrt(total)
+    if maximum is not None and maximum < norm < math.inf:
+        for g in grads.values():
+            g *= maximum / norm
+    return norm
+
+
+def _blocks(*dictionaries: Arrays) -> Iterator[tuple]:
+    """A block at a time of each array of the first, and of its namesakes in the others.
+
+    Yields its name, the blocks as flat views, and scratch of the same size, used over and over.
+    """
+    for name, first in dictionaries[0].items():
+        flat = [arrays[name].reshape(-1) for arrays in dictionaries]
+        scratch = np.empty(min(first.size, _BLOCK), first.dtype)
+        for start in range(0, first.size, _BLOCK):
+            views = [array[start : start + _BLOCK] for array in flat]
+            yield name, *views, scratch[: views[0].size]
+
+
+def _check_keys(params: Arrays, grads: Arrays) -> None:
+    if grads.keys() != params.keys():
+        odd = sorted(grads.keys() ^ params.keys())
+        raise ValueError(f"grads: expected the keys of the parameters, but only one has {odd}")
+    for name, p in params.items():
+        if grads[name].shape != p.shape:
+            raise ValueError(
+                f"grads[{name!r}]: expected shape {p.shape}, found {grads[name].shape}"
+            )
+
+
+def _checked(params: Arrays) -> Arrays:
+    for name, p in params.items():
+        if not p.flags.c_contiguous:
+            raise ValueError(f"params[{name!r}]: expected a C-contiguous array")
+    return params
+
+
+def _zeros(params: Arrays) -> dict[str, np.ndarray]:
+    return {name: np.zeros_like(p) for name, p in params.items()}
+
+
+def _copy_into(moments: Arrays, prefix: str, arrays: Arrays) -> None:
+    for name, moment in moments.items():
+        moment[...] = arrays[prefix + name]

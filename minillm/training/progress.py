@@ -1,0 +1,77 @@
+"""What training shows while it runs: a bar, and a line for each validation, on standard error."""
+
+import sys
+import time
+from types import TracebackType
+
+_REFRESH_SECONDS = 0.1
+
+
+class ProgressDisplay:
+    """A progress bar with step, loss, tokens per second and time left.
+
+    Where standard error is no terminal, there is no bar, only the lines.
+    """
+
+    def __init__(self, done: float, quiet: bool):
+        self.quiet = quiet
+        self.done = done
+        self.loss: float | None = None
+        self.mark: tuple[float, float, int] | None = None  # time, done, tokens at the start
+        self.rate = 0.0
+        self.shown = 0.0
+
+    def __enter__(self) -> "ProgressDisplay":
+        from tqdm import tqdm
+
+        self.bar = tqdm(
+            total=1.0,
+            initial=min(self.done, 1.0),
+            disable=True if self.quiet else None,  # None: off where there is no terminal
+            bar_format="{percentage:3.0f}%|{bar}| {desc}",
+            file=sys.stderr,
+            leave=False,
+        )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.bar.close()
+
+    def update(self, done: float, step: int, loss: float, tokens: int, seconds: float) -> None:
+        """After each step: what is shown is smoothed, and refreshed a few times a second."""
+        self.loss = loss if self.loss is None else 0.95 * self.loss + 0.05 * loss
+        if self.mark is None:
+            self.mark = (seconds, done, tokens)
+            return
+        now = time.monotonic()
+        since, done_then, tokens_then = self.mark
+        if now - self.shown < _REFRESH_SECONDS or seconds <= since or done <= done_then:
+            return
+        self.shown = now
+        self.rate = (tokens - tokens_then) / (seconds - since)
+        left = max(0.0, 1 - done) * (seconds - since) / (done - done_then)
+        self.bar.n = min(done, 1.0)
+        self.bar.set_description_str(
+            f"step {step}  loss {self.loss:.3f}  {self.rate:,.0f} tokens/s  "
+            f"{minutes_and_seconds(left)} left",
+        )
+
+    def validated(self, step: int, loss: float) -> None:
+        """A line for a validation; it stays when the bar moves on."""
+        if self.quiet:
+            return
+        training = "" if self.loss is None else f"training {self.loss:.3f}, "
+        rate = f", {self.rate:,.0f} tokens/s" if self.rate else ""
+        self.bar.write(f"step {step}: {training}validation {loss:.3f}{rate}", file=sys.stderr)
+
+
+def minutes_and_seconds(seconds: float) -> str:
+    """As 3:07, or 1:02:07 from an hour on."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

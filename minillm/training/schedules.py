@@ -1,0 +1,18 @@
+"""The learning rate over a run."""
+
+import math
+
+
+def warmup_cosine(progress: float, warmup: float = 0.02, final: float = 0.01) -> float:
+    """The share of the peak learning rate at ``progress``, which runs from 0 to 1.
+
+    It rises in a straight line from ``final`` to 1 until ``warmup``, then falls along half a
+    cosine to ``final``.  Progress may be counted in steps or in minutes.
+
+    Source: Loshchilov and Hutter (2017), equation 5, without restarts; the warm-up is that of
+    Goyal et al. (2017), section 2.2.
+    """
+    if progress < warmup:
+        return final + (1 - final) * progress / warmup
+    falling = min((progress - warmup) / (1 - warmup), 1.0)
+    return final + (1 - final) * (1 + math.cos(math.pi * falling)) / 2
