@@ -41,7 +41,8 @@ def test_train_generate_eval(run_folder, capsys):
     results = json.loads(capsys.readouterr().out)
     assert results["unit"] == "character"
     assert 0 <= len(TEXT) // 10 - 1 - results["tokens"] < 4  # less than a batch is left over
-    records = [json.loads(line) for line in (run_folder / "metrics.jsonl").open()]
+    lines = (run_folder / "metrics.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
     best = min(r["validation_loss"] for r in records if "validation_loss" in r)
     assert results["nats_per_token"] == pytest.approx(best, rel=1e-6)
 
