@@ -276,11 +276,14 @@ def _checked_backward(
         for k in range(len(upstream)):
             nothing = [np.zeros_like(dy) if j == k else dy for j, dy in enumerate(upstream)]
             absent = [None if j == k else dy for j, dy in enumerate(upstream)]
-            _same(
-                _tuple(backward(*nothing)),
-                _tuple(backward(*absent)),
-                f"None in place of a zero gradient of output {k}",
-            )
+            try:
+                found = _tuple(backward(*absent))
+            except (TypeError, AttributeError) as error:
+                raise GradientError(
+                    f"the backward does not take None for the gradient of output {k}: {error}"
+                ) from error
+            expected = _tuple(backward(*nothing))
+            _same(expected, found, f"None in place of a zero gradient of output {k}")
     return first
 
 

@@ -1,0 +1,230 @@
+"""The checker itself: it must pass what is right, and catch every way of being wrong."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+
+from minillm.testing import GradientError, check_gradients, check_projections, strategies
+
+
+def linear(x, W, b, mistake=None):
+    y = x @ W + b
+
+    def backward(dy):
+        dx, dW, db = dy @ W.T, x.T @ dy, dy.sum(axis=0)
+        if mistake == "flipped sign":
+            dx = -dx
+        if mistake == "wrong scale":
+            dW = dW / len(x)
+        if mistake == "missing bias":
+            db = np.zeros_like(db)
+        if mistake == "one coordinate":
+            dW[0, 0] *= 1 + 1e-4
+        if mistake == "upstream of ones":
+            db = np.full_like(db, len(x))
+        if mistake == "not a number":
+            dx[0, 0] = np.nan
+        return dx, dW, db
+
+    return y, backward
+
+
+def rnn(x, h0, W, mistake=None):
+    """h_t = tanh(x_t + h_{t-1} W), with the mistakes that recurrences invite."""
+    hs = []
+    h = h0
+    for t in range(len(x)):
+        h = np.tanh(x[t] + h @ W)
+        hs.append(h)
+
+    def backward(dhs, dh_last=None):
+        dh = np.zeros_like(h0) if dh_last is None or mistake == "last state" else dh_last
+        dx, dW = np.zeros_like(x), np.zeros_like(W)
+        for t in reversed(range(len(x))):
+            stale = mistake == "stale timestep" and t > 1
+            h_prev = h0 if t == 0 or (mistake == "initial state" and t < 2) else hs[t - 1 - stale]
+            upstream = 0 if dhs is None else dhs[t]
+            da = (dh + upstream) * (1 - hs[t] ** 2)
+            dx[t] = da
+            dW += np.outer(h_prev, da)
+            dh = da @ W.T
+            if mistake == "truncated" and t == 1:
+                dh = np.zeros_like(dh)
+        return dx, dh, dW
+
+    return (np.array(hs), h), backward
+
+
+def linear_arguments(rng):
+    return rng.standard_normal((3, 4)), rng.standard_normal((4, 2)), rng.standard_normal(2)
+
+
+def rnn_arguments(rng):
+    return rng.standard_normal((4, 3)), rng.standard_normal(3), rng.standard_normal((3, 3))
+
+
+@given(rng=strategies.generators())
+def test_right_gradients_pass(rng):
+    assert check_gradients(linear, *linear_arguments(rng), rng=rng) < 1e-7
+    assert check_gradients(rnn, *rnn_arguments(rng), rng=rng) < 1e-7
+
+
+@pytest.mark.parametrize(
+    ("mistake", "argument"),
+    [
+        ("flipped sign", "x"),
+        ("wrong scale", "W"),
+        ("missing bias", "b"),
+        ("one coordinate", "W"),
+        ("upstream of ones", "b"),
+        ("not a number", "x"),
+    ],
+)
+@given(rng=strategies.generators())
+def test_a_wrong_linear_is_caught(mistake, argument, rng):
+    args = (*linear_arguments(rng), mistake)
+    with pytest.raises(GradientError, match=f"gradient by {argument} is wrong|gave other"):
+        check_gradients(linear, *args, rng=rng)
+
+
+@pytest.mark.parametrize("mistake", ["stale timestep", "initial state", "last state", "truncated"])
+@given(rng=strategies.generators())
+def test_a_wrong_recurrence_is_caught(mistake, rng):
+    with pytest.raises(GradientError, match="wrong at"):
+        check_gradients(rnn, *rnn_arguments(rng), mistake, rng=rng)
+
+
+def test_the_message_names_the_worst_coordinate():
+    rng = np.random.default_rng(0)
+    with pytest.raises(GradientError, match=r"by W is wrong at \[0, 0\].* 1 of 8 of its coord"):
+        check_gradients(linear, *linear_arguments(rng), "one coordinate", rng=rng)
+
+
+@pytest.mark.parametrize("scale", [1e-8, 1.0, 1e8])
+def test_small_and_large_gradients_are_held_to_the_same_relative_tolerance(scale):
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal(5)
+    check_gradients(lambda x: (scale * x**2, lambda dy: 2 * scale * x * dy), x, rng=rng)
+    with pytest.raises(GradientError, match="wrong"):
+        check_gradients(
+            lambda x: (scale * x**2, lambda dy: (2 + 1e-5) * scale * x * dy), x, rng=rng
+        )
+
+
+def test_a_gradient_that_should_be_zero():
+    rng = np.random.default_rng(2)
+    x = rng.standard_normal(3)
+    check_gradients(lambda x: (np.ones(2), lambda dy: np.zeros(3)), x, rng=rng)
+    with pytest.raises(GradientError, match="wrong"):
+        check_gradients(lambda x: (np.ones(2), lambda dy: np.full(3, 1e-12)), x, rng=rng)
+
+
+def test_kinks():
+    def relu(x):
+        return np.maximum(x, 0), lambda dy: dy * (x > 0)
+
+    rng = np.random.default_rng(3)
+    check_gradients(relu, np.array([1e-3, -1e-3, 1.0]), rng=rng)  # near is not on
+    with pytest.raises(GradientError, match=r"lies on a kink .* move it away"):
+        check_gradients(relu, np.array([0.0, 1.0]), rng=rng)
+    with pytest.raises(GradientError, match=r"wrong at \[1\]") as caught:
+        check_gradients(lambda x: (relu(x)[0], lambda dy: dy), np.array([1.0, -1.0]), rng=rng)
+    assert "kink" not in str(caught.value)
+
+
+def mutates_argument(x):
+    x += 1
+    return x * 1, lambda dy: dy
+
+
+def mutates_upstream(x):
+    def backward(dy):
+        dy *= 2
+        return dy
+
+    return 2 * x, backward
+
+
+def mutates_output(x):
+    y = 2 * x
+
+    def backward(dy):
+        y.fill(0)
+        return 2 * dy
+
+    return y, backward
+
+
+def accumulates(x):
+    total = np.zeros_like(x)
+
+    def backward(dy):
+        nonlocal total
+        total = total + dy
+        return total
+
+    return x * 1, backward
+
+
+def two_outputs_none_is_one(x):
+    def backward(da, db):
+        return (0 if da is None else da) + (1 if db is None else db)
+
+    return (x * 1, x * 1), backward
+
+
+@pytest.mark.parametrize(
+    ("op", "message"),
+    [
+        (mutates_argument, "changed its argument x"),
+        (mutates_upstream, "gave other gradients|changed an upstream"),
+        (mutates_output, "changed output 0"),
+        (accumulates, "second call of the backward gave other gradients"),
+        (lambda x: ((x * 1, x * 1), lambda da, db: da + db), "does not take None"),
+        (two_outputs_none_is_one, "None in place of a zero gradient of output 1"),
+        (lambda x: (x * 1, lambda dy: (dy, dy)), "returned 2 gradients, expected 1: x"),
+        (lambda x: (x * 1, lambda dy: dy.sum()), "is no array"),
+        (lambda x: (x * 1, lambda dy: dy[:, None]), r"of shape \(3, 1\), expected float64"),
+        (lambda x: (x * 1, lambda dy: dy.astype(np.float32)), "is float32"),
+    ],
+)
+def test_breaches_of_the_convention_are_caught(op, message):
+    rng = np.random.default_rng(4)
+    with pytest.raises(GradientError, match=message):
+        check_gradients(op, np.array([1.0, 2.0, 3.0]), rng=rng)
+
+
+def test_float32_is_refused_and_so_is_nothing_to_check():
+    rng = np.random.default_rng(5)
+    with pytest.raises(TypeError, match="x is float32: gradients are checked in float64"):
+        check_gradients(mutates_upstream, np.ones(2, np.float32), rng=rng)
+    with pytest.raises(TypeError, match="no gradient to check"):
+        check_gradients(mutates_upstream, np.ones(2, int), rng=rng)
+
+
+def test_projections_of_a_model():
+    rng = np.random.default_rng(6)
+    params = {"W": rng.standard_normal((3, 2)), "b": rng.standard_normal(2)}
+    x, dy = rng.standard_normal((4, 3)), rng.standard_normal((4, 2))
+
+    def model(dropped=None, extra=None):
+        def loss():
+            y, backward_ops = linear(x, params["W"], params["b"])
+
+            def backward():
+                _dx, dW, db = backward_ops(2 * y * dy)
+                gradients = {"W": dW, "b": db} | (extra or {})
+                return {k: np.zeros_like(g) if k == dropped else g for k, g in gradients.items()}
+
+            return float(np.sum(dy * y**2)), backward
+
+        return loss
+
+    before = {name: array.copy() for name, array in params.items()}
+    assert check_projections(model(), params, rng=rng) < 1e-7
+    for name in params:
+        np.testing.assert_array_equal(params[name], before[name])  # put back to the bit
+    with pytest.raises(GradientError, match="gradient by b is wrong along a random direction"):
+        check_projections(model(dropped="b"), params, rng=rng)
+    with pytest.raises(GradientError, match=r"keys differ from the parameters': \['c'\]"):
+        check_projections(model(extra={"c": np.ones(1)}), params, rng=rng)
