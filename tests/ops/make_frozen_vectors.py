@@ -1,0 +1,56 @@
+"""Freeze what PyTorch computes, for the tests of those who do not have it.
+
+Run from the root, with PyTorch installed:
+
+    PYTHONPATH=tests python tests/ops/make_frozen_vectors.py
+
+Each entry of frozen_vectors.npz is named op/role/number: the arguments in the order of
+our signature, the upstream gradients, PyTorch's outputs and PyTorch's gradients.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch_reference
+
+rng = np.random.default_rng(20)
+arrays: dict[str, np.ndarray] = {}
+
+
+def freeze(op, args, upstream, theirs):
+    outputs, gradients = theirs
+    for role, group in [
+        ("argument", args),
+        ("upstream", upstream),
+        ("output", outputs),
+        ("gradient", gradients),
+    ]:
+        arrays.update({f"{op}/{role}/{k}": a for k, a in enumerate(group)})
+
+
+B, T, I, H = 3, 4, 3, 2
+for name, states, gates in [("rnn", 1, 1), ("lstm", 2, 4), ("gru", 1, 3)]:
+    x, lengths = rng.standard_normal((B, T, I)), np.array([4, 1, 3])
+    state = [rng.standard_normal((B, H)) for _ in range(states)]
+    W_x, W_h = rng.standard_normal((I, gates * H)), rng.standard_normal((H, gates * H))
+    biases = [rng.standard_normal(gates * H) for _ in range(2 if name == "gru" else 1)]
+    upstream = [rng.standard_normal(s) for s in [(B, T, H)] + [(B, H)] * states]
+    theirs = torch_reference.recurrent(name, x, state, W_x, W_h, biases, lengths, upstream)
+    freeze(name, [x, *state, W_x, W_h, *biases, lengths], upstream, theirs)
+for name in torch_reference.ELEMENTWISE:
+    x, dy = 2 * rng.standard_normal((2, 3, 4))
+    freeze(name, [x], [dy], torch_reference.elementwise(name, x, dy))
+args = rng.standard_normal((2, 3, 4)), rng.standard_normal(4), rng.standard_normal(4)
+dy = rng.standard_normal((2, 3, 4))
+freeze("layer_norm", args, [dy], torch_reference.layer_norm(*args, dy))
+args = rng.standard_normal((2, 3, 4)), rng.standard_normal((4, 5)), rng.standard_normal(5)
+dy = rng.standard_normal((2, 3, 5))
+freeze("linear", args, [dy], torch_reference.linear(*args, dy))
+ids, E, dy = rng.integers(0, 5, (2, 6)), rng.standard_normal((5, 3)), rng.standard_normal((2, 6, 3))
+freeze("embedding", [ids, E], [dy], torch_reference.embedding(ids, E, dy))
+logits, targets = rng.standard_normal((2, 4, 6)), rng.integers(0, 6, (2, 4))
+mask = np.array([[True, True, True, False], [True, False, False, False]])
+theirs = torch_reference.cross_entropy(logits, targets, mask)
+freeze("cross_entropy", [logits, targets, mask], [], theirs)
+
+np.savez_compressed(Path(__file__).with_name("frozen_vectors.npz"), **arrays)

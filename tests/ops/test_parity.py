@@ -1,0 +1,95 @@
+"""Forward and backward against PyTorch on random cases, where it is installed."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minillm import ops, use_kernels
+from minillm.testing import strategies
+
+pytest.importorskip("torch")
+import torch_reference
+
+STATES = {"rnn": 1, "lstm": 2, "gru": 1}
+GATES = {"rnn": 1, "lstm": 4, "gru": 3}
+
+
+def assert_close(ours, theirs):
+    ours = ours if isinstance(ours, tuple) else (ours,)
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", ["rnn", "lstm", "gru"])
+@given(
+    sizes=strategies.sizes(B=(1, 4), T=(1, 6), I=(1, 5), H=(1, 5)),
+    rng=strategies.generators(),
+    data=st.data(),
+)
+def test_recurrences(name, kernels, sizes, rng, data):
+    B, T, I, H = sizes.values()
+    lengths = data.draw(strategies.lengths(B, T, shortest=1))
+    x = rng.standard_normal((B, T, I))
+    state = [rng.standard_normal((B, H)) for _ in range(STATES[name])]
+    W_x = rng.standard_normal((I, GATES[name] * H))
+    W_h = rng.standard_normal((H, GATES[name] * H))
+    biases = [rng.standard_normal(GATES[name] * H) for _ in range(2 if name == "gru" else 1)]
+    with use_kernels(kernels):
+        outputs, backward = getattr(ops, name)(x, *state, W_x, W_h, *biases, lengths=lengths)
+        upstream = [rng.standard_normal(y.shape) for y in outputs]
+        gradients = backward(*upstream)
+    theirs = torch_reference.recurrent(name, x, state, W_x, W_h, biases, lengths, upstream)
+    assert_close(outputs, theirs[0])
+    assert_close(gradients, theirs[1])
+
+
+@pytest.mark.parametrize("name", torch_reference.ELEMENTWISE)
+@given(sizes=strategies.sizes(B=(1, 4), D=(1, 6)), rng=strategies.generators())
+def test_elementwise(name, sizes, rng):
+    x, dy = 3 * rng.standard_normal((2, *sizes.values()))
+    y, backward = getattr(ops, name)(x)
+    theirs = torch_reference.elementwise(name, x, dy)
+    assert_close(y, theirs[0])
+    assert_close(backward(dy), theirs[1])
+
+
+@given(sizes=strategies.sizes(B=(1, 3), T=(1, 4), I=(1, 5), O=(1, 5)), rng=strategies.generators())
+def test_linear(kernels, sizes, rng):
+    B, T, I, O = sizes.values()
+    args = rng.standard_normal((B, T, I)), rng.standard_normal((I, O)), rng.standard_normal(O)
+    dy = rng.standard_normal((B, T, O))
+    theirs = torch_reference.linear(*args, dy)
+    with use_kernels(kernels):
+        y, backward = ops.linear(*args)
+        assert_close(y, theirs[0])
+        assert_close(backward(dy), theirs[1])
+
+
+@given(sizes=strategies.sizes(B=(1, 3), T=(1, 4), D=(2, 6)), rng=strategies.generators())
+def test_layer_norm(sizes, rng):
+    shape = tuple(sizes.values())
+    args = rng.standard_normal(shape), *rng.standard_normal((2, shape[-1]))
+    dy = rng.standard_normal(shape)
+    theirs = torch_reference.layer_norm(*args, dy)
+    y, backward = ops.layer_norm(*args)
+    assert_close(y, theirs[0])
+    assert_close(backward(dy), theirs[1])
+
+
+@given(sizes=strategies.sizes(B=(1, 3), T=(1, 4), V=(1, 6)), rng=strategies.generators())
+def test_embedding_and_cross_entropy(sizes, rng):
+    B, T, V = sizes.values()
+    ids = rng.integers(0, V, (B, T))
+    E, dy = rng.standard_normal((V, 3)), rng.standard_normal((B, T, 3))
+    theirs = torch_reference.embedding(ids, E, dy)
+    y, backward = ops.embedding(ids, E)
+    assert_close(y, theirs[0])
+    assert_close(backward(dy), theirs[1])
+
+    logits, mask = 3 * rng.standard_normal((B, T, V)), rng.random((B, T)) < 0.6
+    mask[0, 0] = True
+    theirs = torch_reference.cross_entropy(logits, ids, mask)
+    loss, backward = ops.cross_entropy(logits, ids, mask)
+    assert_close(loss, theirs[0])
+    assert_close(backward(), theirs[1])

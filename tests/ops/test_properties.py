@@ -1,0 +1,169 @@
+"""What must hold of every op, whatever its values."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minillm import ops, use_kernels
+from minillm.ops.gradient_cases import CASES
+from minillm.testing import strategies
+
+RECURRENCES = ("rnn", "lstm", "gru")
+STATES = {"rnn": 1, "lstm": 2, "gru": 1}
+SIZES = strategies.sizes(B=(1, 4), T=(3, 7), I=(1, 5), H=(1, 5))
+CLOSE = {"rtol": 1e-12, "atol": 1e-12}
+
+
+def tuple_of(result):
+    return result if isinstance(result, tuple) else (result,)
+
+
+def without(args, name, **changes):
+    """The arguments of a recurrence with some replaced: x, lengths or states."""
+    args = list(args)
+    if "x" in changes:
+        args[0] = changes["x"]
+    if "lengths" in changes:
+        args[-1] = changes["lengths"]
+    if "states" in changes:
+        args[1 : 1 + STATES[name]] = changes["states"]
+    return args
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@given(rng=strategies.generators())
+def test_dtype_in_is_dtype_out_and_read_only_arguments_will_do(name, kernels, dtype, rng):
+    op, args = CASES[name](rng)
+    args = [
+        a.astype(dtype) if isinstance(a, np.ndarray) and a.dtype.kind == "f" else a for a in args
+    ]
+    for a in args:
+        if isinstance(a, np.ndarray):
+            a.flags.writeable = False
+    with use_kernels(kernels):
+        outputs, backward = op(*args)
+        assert all(np.asarray(y).dtype == dtype for y in tuple_of(outputs))
+        upstream = [rng.standard_normal(np.shape(y)).astype(dtype) for y in tuple_of(outputs)]
+        for dy in upstream:
+            dy.flags.writeable = False
+        gradients = tuple_of(backward(*upstream))
+    floats = [a for a in args if isinstance(a, np.ndarray) and a.dtype.kind == "f"]
+    assert [g.dtype for g in gradients] == [dtype] * len(floats)
+
+
+@pytest.mark.parametrize("name", RECURRENCES)
+@given(sizes=SIZES, rng=strategies.generators(), data=st.data())
+def test_padding_changes_nothing(name, kernels, sizes, rng, data):
+    op, args = CASES[name](rng, **sizes)
+    lengths = data.draw(strategies.lengths(sizes["B"], sizes["T"]))
+    beyond = np.arange(sizes["T"]) >= lengths[:, None]
+    x = args[0]
+    other_x = np.where(beyond[..., None], 100 * rng.standard_normal(x.shape), x)
+    with use_kernels(kernels):
+        outputs, backward = op(*without(args, name, lengths=lengths))
+        upstream = [rng.standard_normal(y.shape) for y in outputs]
+        other_dhs = np.where(beyond[..., None], 100.0, upstream[0])
+        other_outputs, other_backward = op(*without(args, name, x=other_x, lengths=lengths))
+        for y, other in zip(outputs, other_outputs, strict=True):
+            np.testing.assert_array_equal(y, other)
+        gradients = backward(*upstream)
+        others = other_backward(other_dhs, *upstream[1:])
+    for g, other in zip(gradients, others, strict=True):
+        np.testing.assert_array_equal(g, other)
+    assert not outputs[0][beyond].any()
+    assert not gradients[0][beyond].any()
+
+
+@pytest.mark.parametrize("name", RECURRENCES)
+@given(sizes=SIZES, rng=strategies.generators(), data=st.data())
+def test_a_batch_equals_its_rows_each_cut_to_its_length(name, kernels, sizes, rng, data):
+    op, args = CASES[name](rng, **sizes)
+    lengths = data.draw(strategies.lengths(sizes["B"], sizes["T"], shortest=1))
+    S = STATES[name]
+    with use_kernels(kernels):
+        outputs, _ = op(*without(args, name, lengths=lengths))
+        for row, length in enumerate(lengths):
+            alone, _ = op(
+                *without(
+                    args,
+                    name,
+                    x=args[0][row : row + 1, :length],
+                    states=[s[row : row + 1] for s in args[1 : 1 + S]],
+                    lengths=None,
+                )
+            )
+            np.testing.assert_allclose(outputs[0][row, :length], alone[0][0], **CLOSE)
+            for last, alone_last in zip(outputs[1:], alone[1:], strict=True):
+                np.testing.assert_allclose(last[row], alone_last[0], **CLOSE)
+
+
+@pytest.mark.parametrize("name", RECURRENCES)
+@given(sizes=SIZES, rng=strategies.generators())
+def test_single_steps_equal_the_whole_sequence(name, kernels, sizes, rng):
+    op, args = CASES[name](rng, **sizes)
+    S = STATES[name]
+    x, state, weights = args[0], args[1 : 1 + S], args[1 + S : -1]
+    step = getattr(ops, f"{name}_step")
+    with use_kernels(kernels):
+        outputs, _ = op(*without(args, name, lengths=None))
+        for t in range(x.shape[1]):
+            state = tuple_of(step(x[:, t], *state, *weights))
+            np.testing.assert_allclose(state[0], outputs[0][:, t], **CLOSE)
+    for last, expected in zip(state, outputs[1:], strict=True):
+        np.testing.assert_allclose(last, expected, **CLOSE)
+
+
+@pytest.mark.parametrize("name", RECURRENCES)
+@given(sizes=SIZES, rng=strategies.generators())
+def test_later_steps_never_change_earlier_outputs(name, kernels, sizes, rng):
+    op, args = CASES[name](rng, **sizes)
+    x = args[0].copy()
+    x[:, 2:] += 1
+    with use_kernels(kernels):
+        before, _ = op(*without(args, name, lengths=None))
+        after, _ = op(*without(args, name, x=x, lengths=None))
+    np.testing.assert_array_equal(before[0][:, :2], after[0][:, :2])
+    assert not np.array_equal(before[0][:, 2:], after[0][:, 2:])
+
+
+@given(sizes=strategies.sizes(B=(1, 4), T=(1, 6), D=(1, 3)), rng=strategies.generators())
+def test_reversing_twice_leaves_the_valid_steps(sizes, rng):
+    B, T, D = sizes.values()
+    x, lengths = rng.standard_normal((B, T, D)), rng.integers(0, T + 1, B)
+    y, _ = ops.reverse(x, lengths)
+    twice, _ = ops.reverse(y, lengths)
+    for row, length in enumerate(lengths):
+        np.testing.assert_array_equal(y[row, :length], x[row, :length][::-1])
+        np.testing.assert_array_equal(twice[row, :length], x[row, :length])
+        assert not y[row, length:].any()
+
+
+@pytest.mark.parametrize("name", ["tanh", "sigmoid", "softmax", "gelu"])
+def test_extremes_overflow_nowhere(name):
+    x = np.array([[-1e4, -88.0, 0.0, 88.0, 1e4]], np.float32)
+    y, backward = getattr(ops, name)(x)
+    assert np.isfinite(y).all()
+    assert np.isfinite(backward(np.ones_like(y))).all()
+
+
+def test_softmax_excludes_minus_infinity_exactly():
+    y, backward = ops.softmax(np.array([[1.0, -np.inf, 2.0]]))
+    assert y[0, 1] == 0
+    assert y.sum() == pytest.approx(1)
+    assert backward(np.array([[1.0, 5.0, -1.0]]))[0, 1] == 0
+
+
+def test_cross_entropy_of_a_sure_prediction_and_of_a_uniform_one():
+    logits = np.array([[1000.0, 0.0, 0.0]])
+    assert ops.cross_entropy(logits, np.array([0]))[0] == 0
+    assert ops.cross_entropy(logits, np.array([1]))[0] == 1000
+    assert ops.cross_entropy(np.zeros((2, 8)), np.array([3, 5]))[0] == pytest.approx(np.log(8))
+
+
+def test_dropout_keeps_the_mean_and_drops_at_its_rate():
+    x = np.ones(100_000)
+    y, _ = ops.dropout(x, 0.3, np.random.default_rng(0))
+    assert np.mean(y == 0) == pytest.approx(0.3, abs=0.01)
+    assert y.mean() == pytest.approx(1, abs=0.01)

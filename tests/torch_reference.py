@@ -1,0 +1,77 @@
+"""What PyTorch makes of our arguments: outputs and gradients, as NumPy arrays.
+
+Our weights are PyTorch's transposed, and PyTorch's two recurrent biases are one in
+rnn and lstm: b = b_ih, with b_hh zero.
+"""
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+ELEMENTWISE = {
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "relu": torch.relu,
+    "gelu": lambda x: F.gelu(x, approximate="tanh"),
+    "softmax": lambda x: F.softmax(x, dim=-1),
+}
+
+
+def elementwise(name, x, dy):
+    return _run(ELEMENTWISE[name], [x], [dy])
+
+
+def linear(x, W, b, dy):
+    return _run(lambda x, W, b: F.linear(x, W.T, b), [x, W, b], [dy])
+
+
+def layer_norm(x, gain, bias, dy):
+    return _run(lambda *args: F.layer_norm(args[0], x.shape[-1:], *args[1:]), [x, gain, bias], [dy])
+
+
+def embedding(ids, E, dy):
+    return _run(lambda E: F.embedding(torch.tensor(ids), E), [E], [dy])
+
+
+def cross_entropy(logits, targets, mask):
+    ignored = torch.tensor(np.where(mask, targets, -100)).reshape(-1)
+    return _run(
+        lambda logits: F.cross_entropy(logits.reshape(-1, logits.shape[-1]), ignored),
+        [logits],
+        [np.ones(())],
+    )
+
+
+def recurrent(name, x, state, W_x, W_h, biases, lengths, upstream):
+    """name is rnn, lstm or gru; biases are [b] or, of a gru, [b_x, b_h]; lengths at least 1."""
+    I, H = W_x.shape[0], W_h.shape[0]
+    module = getattr(torch.nn, name.upper())(I, H, batch_first=True, dtype=torch.float64)
+    parameters = ["weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"]
+
+    def forward(x, *rest):
+        state_t, weights = rest[: len(state)], rest[len(state) :]
+        values = [weights[0].T, weights[1].T, *weights[2:]]
+        values += [torch.zeros_like(weights[2])] * (4 - len(values))
+        start = tuple(s[None] for s in state_t)
+        packed = torch.nn.utils.rnn.pack_padded_sequence(
+            x, torch.tensor(lengths), batch_first=True, enforce_sorted=False
+        )
+        packed_hs, last = torch.func.functional_call(
+            module,
+            dict(zip(parameters, values, strict=True)),
+            (packed, start if name == "lstm" else start[0]),
+        )
+        hs, _ = torch.nn.utils.rnn.pad_packed_sequence(
+            packed_hs, batch_first=True, total_length=x.shape[1]
+        )
+        return (hs, *(s[0] for s in (last if name == "lstm" else [last])))
+
+    return _run(forward, [x, *state, W_x, W_h, *biases], upstream)
+
+
+def _run(function, args, upstream):
+    tensors = [torch.tensor(a, requires_grad=True) for a in args]
+    outputs = function(*tensors)
+    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    gradients = torch.autograd.grad(outputs, tensors, [torch.tensor(dy) for dy in upstream])
+    return [y.detach().numpy() for y in outputs], [g.numpy() for g in gradients]
