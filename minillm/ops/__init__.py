@@ -1,6 +1,11 @@
 """The differentiable functions: each returns its output and its backward."""
 
 from minillm.ops.activations import gelu, relu, sigmoid, softmax, tanh
+from minillm.ops.attention import (
+    additive_attention,
+    multiplicative_attention,
+    scaled_dot_product_attention,
+)
 from minillm.ops.dropout import dropout
 from minillm.ops.embedding import embedding
 from minillm.ops.linear import linear
@@ -9,6 +14,7 @@ from minillm.ops.normalisation import layer_norm
 from minillm.ops.recurrent import gru, gru_step, lstm, lstm_step, reverse, rnn, rnn_step
 
 __all__ = [
+    "additive_attention",
     "cross_entropy",
     "dropout",
     "embedding",
@@ -19,10 +25,12 @@ __all__ = [
     "linear",
     "lstm",
     "lstm_step",
+    "multiplicative_attention",
     "relu",
     "reverse",
     "rnn",
     "rnn_step",
+    "scaled_dot_product_attention",
     "sigmoid",
     "softmax",
     "tanh",

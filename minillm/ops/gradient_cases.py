@@ -75,7 +75,8 @@ def cross_entropy(rng: Generator, B: int = 3, T: int = 4, V: int = 5) -> Case:
     mask = rng.random((B, T)) < 0.7
     mask[0, 0] = True
     targets = rng.integers(0, V, (B, T))
-    return lambda logits: ops.cross_entropy(logits, targets, mask), (
+    smoothing = rng.choice([0.0, 0.2])
+    return lambda logits: ops.cross_entropy(logits, targets, mask, smoothing), (
         2 * rng.standard_normal((B, T, V)),
     )
 
@@ -119,6 +120,44 @@ def gru(rng: Generator, B: int = 3, T: int = 5, I: int = 4, H: int = 3) -> Case:
     )
 
 
+def additive_attention(
+    rng: Generator, B: int = 3, T: int = 3, S: int = 4, D: int = 3, E: int = 2, A: int = 4
+) -> Case:
+    return ops.additive_attention, (
+        rng.standard_normal((B, T, D)),
+        rng.standard_normal((B, S, E)),
+        rng.standard_normal((B, S, D)),
+        rng.standard_normal((D, A)),
+        rng.standard_normal((E, A)),
+        rng.standard_normal(A),
+        _lengths(rng, B, S),
+    )
+
+
+def multiplicative_attention(
+    rng: Generator, B: int = 3, T: int = 3, S: int = 4, D: int = 3, E: int = 2
+) -> Case:
+    return ops.multiplicative_attention, (
+        rng.standard_normal((B, T, D)),
+        rng.standard_normal((B, S, E)),
+        rng.standard_normal((B, S, D)),
+        rng.standard_normal((D, E)),
+        _lengths(rng, B, S),
+    )
+
+
+def scaled_dot_product_attention(
+    rng: Generator, B: int = 3, N: int = 2, T: int = 4, S: int = 4, D: int = 3, E: int = 2
+) -> Case:
+    return ops.scaled_dot_product_attention, (
+        2 * rng.standard_normal((B, N, T, D)),
+        2 * rng.standard_normal((B, N, S, D)),
+        rng.standard_normal((B, N, S, E)),
+        bool(rng.integers(2)),
+        _lengths(rng, B, S),
+    )
+
+
 CASES: dict[str, Callable[..., Case]] = {
     case.__name__: case
     for case in (
@@ -136,5 +175,8 @@ CASES: dict[str, Callable[..., Case]] = {
         rnn,
         lstm,
         gru,
+        additive_attention,
+        multiplicative_attention,
+        scaled_dot_product_attention,
     )
 }
