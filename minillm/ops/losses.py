@@ -36,6 +36,7 @@ def cross_entropy(
     Source: Szegedy et al. (2016), "Rethinking the Inception architecture for
     computer vision", section 7, for the smoothing.
     """
+    label_smoothing = float(label_smoothing)  # a NumPy scalar would set the dtype
     if not 0 <= label_smoothing < 1:
         raise ValueError(
             f"cross_entropy: label_smoothing must lie in [0, 1), found {label_smoothing}"
