@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from minillm.cli import eval, generate, info, train
+from minillm.cli import eval, generate, gradcheck, info, train
 from minillm.cli.arguments import ArgumentParser
 from minillm.errors import InputError
 
@@ -29,7 +29,7 @@ minillm VERB --help tells what a verb takes, with examples.
 """,
     )
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for verb in (train, generate, eval, info):
+    for verb in (train, generate, eval, gradcheck, info):
         verb.add_parser(verbs)
     args = parser.parse_args(argv)
     try:
