@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo test lint bench kernels clean
+.PHONY: demo test mutants lint bench kernels clean
 
 demo: .venv/plot
 	$(BIN)/minillm train lm --out runs/demo --minutes 2 --overwrite
@@ -10,6 +10,10 @@ demo: .venv/plot
 
 test: .venv/test
 	$(BIN)/python -m pytest
+
+# Breaks every backward on purpose, one small change at a time: some ten minutes.
+mutants: .venv/test
+	$(BIN)/python tests/mutants.py
 
 lint: .venv/lint
 	$(BIN)/ruff check .
