@@ -52,8 +52,8 @@ def gelu(rng: Generator, B: int = 4, D: int = 5) -> Case:
     return ops.gelu, (2 * rng.standard_normal((B, D)),)
 
 
-def softmax(rng: Generator, B: int = 4, D: int = 5) -> Case:
-    return ops.softmax, (2 * rng.standard_normal((B, D)),)
+def softmax(rng: Generator, B: int = 3, T: int = 4, D: int = 5) -> Case:
+    return ops.softmax, (2 * rng.standard_normal((B, T, D)),)
 
 
 def layer_norm(rng: Generator, B: int = 3, T: int = 4, D: int = 5) -> Case:
