@@ -1,0 +1,203 @@
+"""The encoder-decoder: every switch's gradient, its padding, its steps, and what attention buys."""
+
+import numpy as np
+import pytest
+
+from minillm import use_kernels
+from minillm.models.encoder_decoder import ATTENTIONS, EncoderDecoder, EncoderDecoderConfig
+from minillm.testing import check_projections
+
+CELLS = ("rnn", "lstm", "gru")
+
+
+def small(dtype=np.float64, seed=0, **options):
+    config = EncoderDecoderConfig(
+        **{
+            "source_vocabulary": 6,
+            "target_vocabulary": 5,
+            "embedding": 3,
+            "hidden": 4,
+            "layers": 1,
+            "dropout": 0.0,
+            "label_smoothing": 0.0,
+            **options,
+        }
+    )
+    return EncoderDecoder(config, np.random.default_rng(seed), dtype=dtype)
+
+
+def random_batch(model, rng, B=3, S=5, T=4):
+    c = model.config
+    source_lengths, target_lengths = rng.integers(1, S + 1, B), rng.integers(1, T + 1, B)
+    source_lengths[0], target_lengths[0] = S, T
+    source = rng.integers(0, c.source_vocabulary, (B, S))
+    target = rng.integers(0, c.target_vocabulary, (B, T))
+    target[np.arange(B), target_lengths - 1] = c.border
+    return source, source_lengths, target, target_lengths
+
+
+def check(model, kernels):
+    rng = np.random.default_rng(1)
+    for name, parameter in model.params.items():
+        if parameter.ndim == 1:  # biases that are zero hide mistakes
+            model.params[name] = 0.5 * rng.standard_normal(parameter.shape)
+    batch = random_batch(model, rng)
+    with use_kernels(kernels):
+        check_projections(
+            lambda: model.loss(batch, np.random.default_rng(2)), model.params, rng=rng, directions=1
+        )
+
+
+@pytest.mark.parametrize("attention", ATTENTIONS)
+@pytest.mark.parametrize("input_feeding", [False, True])
+@pytest.mark.parametrize("cell", CELLS)
+def test_gradient_of_every_parameter(kernels, attention, input_feeding, cell):
+    check(small(attention=attention, input_feeding=input_feeding, cell=cell), kernels)
+
+
+@pytest.mark.parametrize("attention", ATTENTIONS)
+@pytest.mark.parametrize("input_feeding", [False, True])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_gradient_with_layers_dropout_and_smoothing(
+    kernels, attention, input_feeding, bidirectional
+):
+    model = small(
+        attention=attention,
+        input_feeding=input_feeding,
+        bidirectional=bidirectional,
+        layers=2,
+        dropout=0.3,
+        label_smoothing=0.2,
+    )
+    check(model, kernels)
+
+
+@pytest.mark.parametrize("input_feeding", [False, True])
+def test_gradient_with_scheduled_sampling(kernels, input_feeding):
+    check(small(scheduled_sampling=0.7, input_feeding=input_feeding), kernels)
+
+
+@pytest.mark.parametrize("attention", ATTENTIONS)
+@pytest.mark.parametrize("input_feeding", [False, True])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_padding_and_batch_mates_change_nothing(kernels, attention, input_feeding, bidirectional):
+    model = small(attention=attention, input_feeding=input_feeding, bidirectional=bidirectional)
+    rng = np.random.default_rng(3)
+    source, source_lengths, target, target_lengths = random_batch(model, rng)
+    wider = rng.integers(0, 6, (3, 9)), source_lengths, rng.integers(0, 5, (3, 7)), target_lengths
+    for row in range(3):
+        wider[0][row, : source_lengths[row]] = source[row, : source_lengths[row]]
+        wider[2][row, : target_lengths[row]] = target[row, : target_lengths[row]]
+    with use_kernels(kernels):
+        loss, backward = model.loss((source, source_lengths, target, target_lengths))
+        other, other_backward = model.loss(wider)
+        total = 0.0
+        for row, (S, T) in enumerate(zip(source_lengths, target_lengths, strict=True)):
+            one = slice(row, row + 1)
+            alone, _ = model.loss(
+                (source[one, :S], source_lengths[one], target[one, :T], target_lengths[one])
+            )
+            total += T * alone
+        gradients, others = backward(), other_backward()
+    assert other == pytest.approx(loss, rel=1e-12)
+    assert total / target_lengths.sum() == pytest.approx(loss, rel=1e-12)
+    for name, gradient in gradients.items():
+        np.testing.assert_allclose(others[name], gradient, rtol=1e-10, atol=1e-12)
+
+
+def test_later_target_tokens_never_change_earlier_losses(kernels):
+    for input_feeding in (False, True):
+        model = small(input_feeding=input_feeding)
+        rng = np.random.default_rng(4)
+        source, source_lengths, target, _ = random_batch(model, rng)
+        changed = target.copy()
+        changed[:, 2:] = (changed[:, 2:] + 1) % 5
+        first_two = np.full(3, 2)
+        with use_kernels(kernels):
+            one, _ = model.loss((source, source_lengths, target, first_two))
+            other, _ = model.loss((source, source_lengths, changed, first_two))
+        assert one == other
+
+
+@pytest.mark.parametrize("attention", ATTENTIONS)
+@pytest.mark.parametrize("input_feeding", [False, True])
+@pytest.mark.parametrize("cell", CELLS)
+def test_steps_equal_the_whole_sequence(kernels, attention, input_feeding, cell):
+    """And hypotheses of one source that share its memory equal sources of their own."""
+    model = small(attention=attention, input_feeding=input_feeding, cell=cell, layers=2)
+    rng = np.random.default_rng(5)
+    source, source_lengths, target, _ = random_batch(model, rng)
+    with use_kernels(kernels):
+        state = model.start(source, source_lengths)
+        state = model.select(state, np.arange(3), np.zeros((3, 2), int))  # two of each
+        ids = np.full((3, 2), model.config.border)
+        log_p, all_weights = 0.0, []
+        for t in range(4):
+            logits, weights, state = model.step(ids, state)
+            np.testing.assert_array_equal(logits[:, 0], logits[:, 1])
+            p = np.exp(logits[:, 0]) / np.exp(logits[:, 0]).sum(-1, keepdims=True)
+            log_p += np.log(p[np.arange(3), target[:, t]]).sum()
+            all_weights.append(weights)
+            ids = np.repeat(target[:, t, None], 2, axis=1)
+        batch = (source, source_lengths, target, np.full(3, 4))
+        loss, _ = model.loss(batch)
+        assert -log_p / 12 == pytest.approx(loss, rel=1e-10)
+        if attention == "none":
+            with pytest.raises(ValueError, match="no attention"):
+                model.attention_weights(batch)
+        else:
+            whole = model.attention_weights(batch)
+            stepped = np.stack([w[:, 1] for w in all_weights], axis=1)
+            np.testing.assert_allclose(stepped, whole, rtol=1e-10, atol=1e-12)
+            np.testing.assert_allclose(whole.sum(-1), 1, rtol=1e-12)
+
+
+def test_scheduled_sampling_reads_its_own_words():
+    """With probability 1 it reads what greedy decoding says; with 0, the target."""
+    rng = np.random.default_rng(6)
+    model = small(scheduled_sampling=1.0)
+    source, source_lengths, target, _ = random_batch(model, rng)
+    (encoded, states), _ = model._encode(source, source_lengths, None)
+    inputs = model._decoder_inputs(target, encoded, states, rng)
+    state = model.start(source, source_lengths)
+    ids = np.full((3, 1), model.config.border)
+    for t in range(4):
+        np.testing.assert_array_equal(inputs[:, t], ids[:, 0])
+        logits, _, state = model.step(ids, state)
+        ids = logits.argmax(axis=-1)
+    np.testing.assert_array_equal(
+        model._decoder_inputs(target, encoded, states, None)[:, 1:], target[:, :-1]
+    )
+
+
+def test_select_keeps_the_chosen_rows_and_hypotheses():
+    model = small(layers=2)
+    rng = np.random.default_rng(7)
+    source, source_lengths, _, _ = random_batch(model, rng)
+    state = model.select(model.start(source, source_lengths), np.arange(3), np.zeros((3, 2), int))
+    ids = rng.integers(0, 5, (3, 2))
+    _, _, state = model.step(ids, state)
+    chosen = model.select(state, np.array([0, 2]), np.array([[1, 1], [1, 0]]))
+    again = rng.integers(0, 5, (2, 2))
+    logits, _, _ = model.step(again, chosen)
+    for row, b in enumerate((0, 2)):
+        for k, parent in enumerate(((1, 1), (1, 0))[row]):
+            alone = model.start(source[b : b + 1], source_lengths[b : b + 1])
+            _, _, alone = model.step(ids[b : b + 1, parent : parent + 1], alone)
+            expected, _, _ = model.step(again[row : row + 1, k : k + 1], alone)
+            np.testing.assert_allclose(logits[row, k], expected[0, 0], rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"attention": "dto"}, "attention must be one of"),
+        ({"cell": "lstn"}, "cell must be one of"),
+        ({"hidden": 0}, "hidden must be at least 1"),
+        ({"label_smoothing": 1.0}, r"label_smoothing must lie in \[0, 1\)"),
+        ({"scheduled_sampling": 1.5}, r"scheduled_sampling must lie in \[0, 1\]"),
+    ],
+)
+def test_nonsense_sizes_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        small(**options)
