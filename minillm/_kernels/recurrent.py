@@ -15,9 +15,11 @@ after the loop, deep in B * T:
     a_t = x_t W_x + h_{t-1} W_h + b    (forward)
     dx = da W_x^T    dW_x = x^T da    dW_h = h_prev^T da    db = sum of da
 
-Unequal lengths: a row is alive at step t while t < its length.  After that its
-output is zero and its state stands still, so that its gradient passes through
-unchanged and ``da`` is zero.
+Unequal lengths cost the loops nothing.  Forward, a row that has ended runs on
+over its padding; afterwards what it made there is set to zero, and its last
+state is read off at its last valid step.  Backward, no gradient comes in beyond
+the end, so that ``da`` is zero there, and the gradient by the last state joins
+at the step at which that state was made.
 
 Source: Werbos (1990), "Backpropagation through time: what it does and how to
 do it".
@@ -30,9 +32,12 @@ Array = NDArray[np.floating]
 Lengths = NDArray[np.int64]
 
 
-def _sigmoid(x: Array) -> Array:
+def _sigmoid(x: Array, out: Array) -> None:
     # The tanh form overflows nowhere; 1 / (1 + exp(-x)) does at x = -1000.
-    return 0.5 * np.tanh(0.5 * x) + 0.5
+    np.multiply(x, 0.5, out=out)
+    np.tanh(out, out=out)
+    out *= 0.5
+    out += 0.5
 
 
 def _rows(x: Array) -> Array:
@@ -43,6 +48,16 @@ def _input_term(x: Array, W_x: Array, b: Array) -> Array:
     a = _rows(x) @ W_x
     a += b
     return a.reshape(x.shape[0], x.shape[1], -1)  # (B, T, gates * H)
+
+
+def _beyond(lengths: Lengths, T: int) -> NDArray[np.bool_]:
+    return np.arange(T) >= lengths[:, None]  # (B, T)
+
+
+def _last(states: Array, initial: Array, lengths: Lengths) -> Array:
+    """Each row's state at its last valid step: (B, T, H) -> (B, H)."""
+    last = states[np.arange(len(lengths)), lengths - 1]
+    return np.where((lengths > 0)[:, None], last, initial)
 
 
 def _weight_gradients(
@@ -67,11 +82,12 @@ def rnn_forward(
     hs = _input_term(x, W_x, b)  # becomes the output in place
     h = h0
     for t in range(x.shape[1]):
-        alive = (t < lengths)[:, None]
-        h_new = np.tanh(hs[:, t] + h @ W_h)
-        h = np.where(alive, h_new, h)
-        hs[:, t] = np.where(alive, h_new, 0)
-    return hs, h
+        hs[:, t] += h @ W_h
+        np.tanh(hs[:, t], out=hs[:, t])
+        h = hs[:, t]
+    h_last = _last(hs, h0, lengths)
+    hs[_beyond(lengths, x.shape[1])] = 0
+    return hs, h_last
 
 
 def rnn_backward(
@@ -85,13 +101,18 @@ def rnn_backward(
     hs: Array,
 ) -> tuple[Array, Array, Array, Array, Array]:
     """-> dx, dh0, dW_x, dW_h, db."""
-    da = np.empty_like(hs)
-    dh = dh_last
-    for t in reversed(range(x.shape[1])):
-        alive = (t < lengths)[:, None]
+    T = x.shape[1]
+    da = np.where(_beyond(lengths, T)[..., None], 0, dhs)  # becomes da in place
+    W_h_T = np.ascontiguousarray(W_h.T)
+    dh = np.zeros_like(h0)
+    for t in reversed(range(T)):
+        ends = lengths == t + 1
+        dh[ends] += dh_last[ends]
         # h = tanh(a)
-        da[:, t] = np.where(alive, (dh + dhs[:, t]) * (1 - hs[:, t] ** 2), 0)
-        dh = np.where(alive, da[:, t] @ W_h.T, dh)
+        da[:, t] += dh
+        da[:, t] *= 1 - hs[:, t] ** 2
+        dh = da[:, t] @ W_h_T
+    dh[lengths == 0] += dh_last[lengths == 0]
     dx, dW_x, dW_h, db, _ = _weight_gradients(da, da, x, h0, hs, W_x)
     return dx, dh, dW_x, dW_h, db
 
@@ -106,11 +127,11 @@ def rnn_step(x: Array, h: Array, W_x: Array, W_h: Array, b: Array) -> Array:
 
 def _lstm_cell(a: Array, c_prev: Array) -> tuple[Array, Array]:
     """Turn pre-activations into gates, in place, and run the cell: -> h, c."""
-    H = c_prev.shape[1]
-    a[:, : 2 * H] = _sigmoid(a[:, : 2 * H])
-    a[:, 2 * H : 3 * H] = np.tanh(a[:, 2 * H : 3 * H])
-    a[:, 3 * H :] = _sigmoid(a[:, 3 * H :])
-    i, f, g, o = np.split(a, 4, axis=1)
+    i, f, g, o = np.split(a, 4, axis=1)  # views
+    _sigmoid(i, out=i)
+    _sigmoid(f, out=f)
+    np.tanh(g, out=g)
+    _sigmoid(o, out=o)
     c = f * c_prev + i * g
     return o * np.tanh(c), c
 
@@ -119,19 +140,19 @@ def lstm_forward(
     x: Array, h0: Array, c0: Array, W_x: Array, W_h: Array, b: Array, lengths: Lengths
 ) -> tuple[Array, Array, Array, Array, Array]:
     """-> hs (B, T, H), h_last, c_last (B, H), gates (B, T, 4H), cs (B, T, H)."""
+    T = x.shape[1]
     gates = _input_term(x, W_x, b)
     hs = np.empty((*x.shape[:2], h0.shape[1]), x.dtype)
     cs = np.empty_like(hs)
     h, c = h0, c0
-    for t in range(x.shape[1]):
-        alive = (t < lengths)[:, None]
-        a = gates[:, t] + h @ W_h
-        h_new, c_new = _lstm_cell(a, c)
-        h, c = np.where(alive, h_new, h), np.where(alive, c_new, c)
-        hs[:, t] = np.where(alive, h_new, 0)
-        cs[:, t] = np.where(alive, c_new, 0)
-        gates[:, t] = np.where(alive, a, 0)
-    return hs, h, c, gates, cs
+    for t in range(T):
+        gates[:, t] += h @ W_h
+        h, c = _lstm_cell(gates[:, t], c)
+        hs[:, t], cs[:, t] = h, c
+    h_last, c_last = _last(hs, h0, lengths), _last(cs, c0, lengths)
+    for kept in (hs, cs, gates):
+        kept[_beyond(lengths, T)] = 0
+    return hs, h_last, c_last, gates, cs
 
 
 def lstm_backward(
@@ -149,27 +170,32 @@ def lstm_backward(
     cs: Array,
 ) -> tuple[Array, Array, Array, Array, Array, Array]:
     """-> dx, dh0, dc0, dW_x, dW_h, db."""
+    T = x.shape[1]
+    dhs = np.where(_beyond(lengths, T)[..., None], 0, dhs)
+    W_h_T = np.ascontiguousarray(W_h.T)
     da = np.empty_like(gates)
-    dh, dc = dh_last, dc_last
-    for t in reversed(range(x.shape[1])):
-        alive = (t < lengths)[:, None]
+    dh, dc = np.zeros_like(h0), np.zeros_like(c0)
+    for t in reversed(range(T)):
         i, f, g, o = np.split(gates[:, t], 4, axis=1)
+        da_i, da_f, da_g, da_o = np.split(da[:, t], 4, axis=1)
         c_prev = cs[:, t - 1] if t > 0 else c0
         tanh_c = np.tanh(cs[:, t])
+        ends = lengths == t + 1
+        dh[ends] += dh_last[ends]
+        dc[ends] += dc_last[ends]
 
         # h = o tanh(c)
-        dh_t = dh + dhs[:, t]
-        do = dh_t * tanh_c
-        dc_t = dc + dh_t * o * (1 - tanh_c**2)
-        # c = f c_prev + i g
-        di, df, dg = dc_t * g, dc_t * c_prev, dc_t * i
-        # i, f, o = sigmoid(a); g = tanh(a)
-        da_t = np.concatenate(
-            [di * i * (1 - i), df * f * (1 - f), dg * (1 - g**2), do * o * (1 - o)], axis=1
-        )
-        da[:, t] = np.where(alive, da_t, 0)
-        dh = np.where(alive, da[:, t] @ W_h.T, dh)
-        dc = np.where(alive, dc_t * f, dc)
+        dh += dhs[:, t]
+        dc += dh * o * (1 - tanh_c**2)
+        # c = f c_prev + i g, where i, f, o = sigmoid(a) and g = tanh(a)
+        da_i[...] = dc * g * i * (1 - i)
+        da_f[...] = dc * c_prev * f * (1 - f)
+        da_g[...] = dc * i * (1 - g**2)
+        da_o[...] = dh * tanh_c * o * (1 - o)
+        dc *= f
+        dh = da[:, t] @ W_h_T
+    dh[lengths == 0] += dh_last[lengths == 0]
+    dc[lengths == 0] += dc_last[lengths == 0]
     dx, dW_x, dW_h, db, _ = _weight_gradients(da, da, x, h0, hs, W_x)
     return dx, dh, dc, dW_x, dW_h, db
 
@@ -184,34 +210,36 @@ def lstm_step(
 # --- gru: gates r, z, n; the reset after the recurrent product ---------------
 
 
-def _gru_cell(a_x: Array, a_h: Array, h_prev: Array) -> tuple[Array, Array, Array, Array]:
-    """-> h, r, z, n from the input's and the state's pre-activations (B, 3H)."""
-    x_r, x_z, x_n = np.split(a_x, 3, axis=1)
+def _gru_cell(a_x: Array, a_h: Array, h_prev: Array) -> Array:
+    """Turn the input's pre-activations into gates, in place, and run the cell: -> h."""
+    r, z, n = np.split(a_x, 3, axis=1)  # views
     h_r, h_z, h_n = np.split(a_h, 3, axis=1)
-    r = _sigmoid(x_r + h_r)
-    z = _sigmoid(x_z + h_z)
-    n = np.tanh(x_n + r * h_n)
-    return (1 - z) * n + z * h_prev, r, z, n
+    r += h_r
+    _sigmoid(r, out=r)
+    z += h_z
+    _sigmoid(z, out=z)
+    n += r * h_n
+    np.tanh(n, out=n)
+    return (1 - z) * n + z * h_prev
 
 
 def gru_forward(
     x: Array, h0: Array, W_x: Array, W_h: Array, b_x: Array, b_h: Array, lengths: Lengths
 ) -> tuple[Array, Array, Array, Array]:
     """-> hs (B, T, H), h_last (B, H), gates (B, T, 3H), h_n (B, T, H)."""
-    H = h0.shape[1]
+    T, H = x.shape[1], h0.shape[1]
     gates = _input_term(x, W_x, b_x)
     hs = np.empty((*x.shape[:2], H), x.dtype)
     h_n = np.empty_like(hs)
     h = h0
-    for t in range(x.shape[1]):
-        alive = (t < lengths)[:, None]
+    for t in range(T):
         a_h = h @ W_h + b_h
-        h_new, r, z, n = _gru_cell(gates[:, t], a_h, h)
-        h = np.where(alive, h_new, h)
-        hs[:, t] = np.where(alive, h_new, 0)
-        gates[:, t] = np.where(alive, np.concatenate([r, z, n], axis=1), 0)
-        h_n[:, t] = np.where(alive, a_h[:, 2 * H :], 0)
-    return hs, h, gates, h_n
+        h = _gru_cell(gates[:, t], a_h, h)
+        hs[:, t], h_n[:, t] = h, a_h[:, 2 * H :]
+    h_last = _last(hs, h0, lengths)
+    for kept in (hs, gates, h_n):
+        kept[_beyond(lengths, T)] = 0
+    return hs, h_last, gates, h_n
 
 
 def gru_backward(
@@ -227,28 +255,32 @@ def gru_backward(
     h_n: Array,
 ) -> tuple[Array, Array, Array, Array, Array, Array]:
     """-> dx, dh0, dW_x, dW_h, db_x, db_h."""
+    T, H = x.shape[1], h0.shape[1]
+    dhs = np.where(_beyond(lengths, T)[..., None], 0, dhs)
+    W_h_T = np.ascontiguousarray(W_h.T)
     da_x = np.empty_like(gates)  # by x W_x + b_x
     da_h = np.empty_like(gates)  # by h W_h + b_h: differs in n, which the reset scales
-    dh = dh_last
-    for t in reversed(range(x.shape[1])):
-        alive = (t < lengths)[:, None]
+    dh = np.zeros_like(h0)
+    for t in reversed(range(T)):
         r, z, n = np.split(gates[:, t], 3, axis=1)
+        da_r, da_z, da_n = np.split(da_x[:, t], 3, axis=1)
         h_prev = hs[:, t - 1] if t > 0 else h0
+        ends = lengths == t + 1
+        dh[ends] += dh_last[ends]
 
-        # h = (1 - z) n + z h_prev
-        dh_t = dh + dhs[:, t]
-        dn, dz = dh_t * (1 - z), dh_t * (h_prev - n)
-        # n = tanh(x_n + r h_n); r, z = sigmoid(x + h)
-        da_n = dn * (1 - n**2)
-        dr = da_n * h_n[:, t]
-        da_r, da_z = dr * r * (1 - r), dz * z * (1 - z)
-        da_x[:, t] = np.where(alive, np.concatenate([da_r, da_z, da_n], axis=1), 0)
-        da_h[:, t] = np.where(alive, np.concatenate([da_r, da_z, da_n * r], axis=1), 0)
-        dh = np.where(alive, dh_t * z + da_h[:, t] @ W_h.T, dh)
+        # h = (1 - z) n + z h_prev, where n = tanh(x_n + r h_n) and r, z = sigmoid(x + h)
+        dh += dhs[:, t]
+        da_n[...] = dh * (1 - z) * (1 - n**2)
+        da_z[...] = dh * (h_prev - n) * z * (1 - z)
+        da_r[...] = da_n * h_n[:, t] * r * (1 - r)
+        da_h[:, t] = da_x[:, t]
+        da_h[:, t, 2 * H :] *= r
+        dh = dh * z + da_h[:, t] @ W_h_T
+    dh[lengths == 0] += dh_last[lengths == 0]
     dx, dW_x, dW_h, db_x, db_h = _weight_gradients(da_x, da_h, x, h0, hs, W_x)
     return dx, dh, dW_x, dW_h, db_x, db_h
 
 
 def gru_step(x: Array, h: Array, W_x: Array, W_h: Array, b_x: Array, b_h: Array) -> Array:
     """One step without history: x (B, I), h (B, H) -> h (B, H)."""
-    return _gru_cell(x @ W_x + b_x, h @ W_h + b_h, h)[0]
+    return _gru_cell(x @ W_x + b_x, h @ W_h + b_h, h)
