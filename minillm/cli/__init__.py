@@ -5,6 +5,7 @@ which does the work and returns the exit status.  What is heavy is imported insi
 """
 
 import errno
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -32,6 +33,9 @@ minillm VERB --help tells what a verb takes, with examples.
     for verb in (train, generate, eval, gradcheck, info):
         verb.add_parser(verbs)
     args = parser.parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a character that a terminal lacks is escaped
+            stream.reconfigure(errors="backslashreplace")
     try:
         return args.run(args)
     except InputError as error:

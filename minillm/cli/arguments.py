@@ -14,6 +14,15 @@ class ArgumentParser(argparse.ArgumentParser):
         options.setdefault("allow_abbrev", False)
         super().__init__(*args, **options)
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse's, but FILEs may also stand behind an option: ``eval DIR --json FILE``."""
+        namespace, extras = super().parse_known_args(args, namespace)
+        if isinstance(getattr(namespace, "files", None), list):
+            files = [word for word in extras if word == "-" or not word.startswith("-")]
+            namespace.files = namespace.files + files
+            extras = [word for word in extras if word not in files]
+        return namespace, extras
+
     def error(self, message: str) -> NoReturn:
         """Exit status 2 and one line that also says where help is."""
         self.exit(2, f"minillm: {message} (see {self.prog} --help)\n")

@@ -41,8 +41,8 @@ class RunFolder:
         self.path = Path(path)
 
     def holds_run(self) -> bool:
-        """Whether a run has been started here."""
-        return (self.path / "config.json").exists()
+        """Whether any file of a run is here."""
+        return any((self.path / name).exists() for name in _FILES)
 
     def clear(self) -> None:
         """Makes the folder, and removes the files of a run that it holds; no other file."""
@@ -64,7 +64,7 @@ class RunFolder:
         try:
             values = json.loads(path.read_bytes().decode("utf-8", "surrogatepass"))
         except FileNotFoundError:
-            if not self.holds_run():
+            if not (self.path / "config.json").exists():
                 raise InputError(f"{self.path}: there is no run in it (no config.json)") from None
             raise InputError(f"{path}: the file is missing from the run") from None
         except NotADirectoryError:
@@ -85,7 +85,7 @@ class RunFolder:
     def load_model(self, params: Mapping[str, np.ndarray]) -> dict:
         """Copies the best weights into ``params``, which fix the names and shapes expected."""
         path = self.path / "model.safetensors"
-        if self.holds_run() and not path.exists():
+        if not path.exists():
             raise InputError(f"{path}: not there yet: it comes with the run's first validation")
         arrays, values = _load_tensors(path)
         copy_arrays(arrays, params, str(path))
@@ -170,8 +170,9 @@ def _save_tensors(path: Path, arrays: Mapping[str, np.ndarray], values: dict) ->
     from safetensors.numpy import save
 
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    metadata = {"format_version": str(FORMAT_VERSION), "values": json.dumps(values)}
-    write_file(path, save(contiguous, metadata))
+    values = {"format_version": FORMAT_VERSION, **values}
+    # One entry: safetensors writes several in a random order, and equal runs make equal files.
+    write_file(path, save(contiguous, {"minillm": json.dumps(values)}))
 
 
 def _load_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict]:
@@ -181,15 +182,14 @@ def _load_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict]:
         raise InputError(f"{path}: the file is missing from the run")
     try:
         with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        values = json.loads(metadata.get("values", "{}"))
+            values = json.loads((file.metadata() or {}).get("minillm", "{}"))
+            names = file.keys()
+            arrays = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, ValueError) as error:
         raise InputError(
             f"{path}: expected a safetensors file, but it is damaged: {error}"
         ) from None
-    version = metadata.get("format_version", "")
-    _check_version(path, int(version) if version.isdigit() else version or None)
+    _check_version(path, values.pop("format_version", None))
     return arrays, values
 
 

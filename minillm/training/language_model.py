@@ -29,6 +29,10 @@ class LanguageModelTask:
     ):
         self.model = model
         self.windows = Windows(training_ids, batch, window)
+        if len(validation_ids) < 2:
+            raise InputError(
+                f"the validation text has {len(validation_ids)} tokens: expected 2 or more"
+            )
         self.validation_ids = validation_ids
         self.recurrent_state = model.zero_state(batch)
 

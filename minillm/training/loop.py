@@ -221,7 +221,8 @@ def _diverged(
     kept = "" if folder is None else f"; {folder.path} keeps the last good checkpoint"
     return (
         f"the training diverged at step {step}: loss {loss:.4g}, gradient norm {norm:.4g}, "
-        f"learning rate {learning_rate:.4g}{kept}: try a lower learning rate"
+        f"learning rate {learning_rate:.4g}{kept}: go on from there, or start anew, "
+        "with a lower learning rate"
     )
 
 

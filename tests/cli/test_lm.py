@@ -1,8 +1,14 @@
 """The command line of the language model, driven as a user would."""
 
 import json
+import os
+import random
+import resource
+import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -20,34 +26,448 @@ def text_file(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def run_folder(tmp_path_factory, text_file):
-    """A finished run of 40 steps; tests that change it copy it first."""
+def finished(tmp_path_factory, text_file):
+    """A finished run of 40 steps: not to be changed."""
     folder = tmp_path_factory.mktemp("run") / "run"
     assert main(["train", "lm", text_file, "--out", str(folder), "--steps", "40", *TINY]) == 0
     return folder
 
 
-def test_train_generate_eval(run_folder, capsys):
-    assert {path.name for path in run_folder.iterdir()} == {
+@pytest.fixture
+def run_folder(finished, tmp_path):
+    """A copy of the finished run, to change at will."""
+    return shutil.copytree(finished, tmp_path / "run")
+
+
+@pytest.fixture
+def fails(capsys):
+    """Runs a command that must fail with one line, and returns the line."""
+
+    def run(*command):
+        capsys.readouterr()
+        try:
+            status = main([str(part) for part in command])
+        except SystemExit as exit:
+            status = exit.code
+        output = capsys.readouterr()
+        assert status == 2
+        assert output.out == ""
+        assert output.err.startswith("minillm: ")
+        assert output.err.count("\n") == 1
+        return output.err
+
+    return run
+
+
+def start(*command, **options):
+    """The command as a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "minillm", *map(str, command)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def metrics(folder):
+    """The lines of a run's metrics, without the times."""
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in record.items() if k != "seconds"} for record in records]
+
+
+# What works
+
+
+def test_train_generate_eval(finished, capsys):
+    assert {path.name for path in finished.iterdir()} == {
         *("config.json", "vocabulary.json", "model.safetensors"),
         *("resume.safetensors", "metrics.jsonl", "loss.png"),
     }
-    assert main(["generate", str(run_folder), "--prompt", "the ", "--length", "20"]) == 0
+    assert main(["generate", str(finished), "--prompt", "the ", "--length", "20"]) == 0
     written = capsys.readouterr().out
     assert written.startswith("the ")
     assert len(written) == 4 + 20 + 1
 
-    assert main(["eval", str(run_folder), "--json"]) == 0
+    assert main(["eval", str(finished), "--json"]) == 0
     results = json.loads(capsys.readouterr().out)
     assert results["unit"] == "character"
     assert 0 <= len(TEXT) // 10 - 1 - results["tokens"] < 4  # less than a batch is left over
-    lines = (run_folder / "metrics.jsonl").read_text().splitlines()
-    records = [json.loads(line) for line in lines]
-    best = min(r["validation_loss"] for r in records if "validation_loss" in r)
+    best = min(r["validation_loss"] for r in metrics(finished) if "validation_loss" in r)
     assert results["nats_per_token"] == pytest.approx(best, rel=1e-6)
+    assert main(["eval", str(finished)]) == 0
+    assert f"nats per token  {best:.4f}\n" in capsys.readouterr().out
 
 
-def test_python_dash_m():
-    command = [sys.executable, "-m", "minillm", "--help"]
-    result = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "minillm train lm --out runs/first" in result.stdout
+def test_the_end_of_training_tells_what_came_of_it(text_file, tmp_path, capsys):
+    out = tmp_path / "deep" / "run"
+    assert main(["train", "lm", text_file, "--out", str(out), "--steps", "4", *TINY]) == 0
+    output = capsys.readouterr()
+    assert "trained after 4 steps, 128 characters, 0:0" in output.out
+    assert "nats per character (step 4)" in output.out
+    assert f"loss curve: {out / 'loss.png'}\n" in output.out
+    sample = output.out.partition("sample:\n\n")[2]
+    assert len(sample) > 400
+    assert "step 4: training " in output.err
+
+
+def test_one_seed_trains_one_model_and_writes_one_text(finished, text_file, tmp_path, capsys):
+    out = tmp_path / "again"
+    assert main(["train", "lm", text_file, "--out", str(out), "--steps", "40", *TINY]) == 0
+    for name in ("model.safetensors", "vocabulary.json"):
+        assert (out / name).read_bytes() == (finished / name).read_bytes()
+    texts = []
+    for seed in ("3", "3", "4"):
+        capsys.readouterr()
+        assert main(["generate", str(out), "--seed", seed, "--temperature", "1"]) == 0
+        texts.append(capsys.readouterr().out)
+    assert texts[0] == texts[1] != texts[2]
+
+
+def test_greedy_is_top_k_of_one(finished, capsys):
+    texts = []
+    for options in (["--temperature", "0"], ["--top-k", "1"], ["--top-p", "0.000001"]):
+        assert main(["generate", str(finished), "--length", "30", *options]) == 0
+        texts.append(capsys.readouterr().out)
+    assert texts[0] == texts[1] == texts[2]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--cell", "rnn", "--optimiser", "sgd", "--learning-rate", "0.1", "--momentum", "0.5"],
+        ["--cell", "gru", "--layers", "2", "--optimiser", "adam", "--accumulate", "2"],
+        ["--tied", "--dropout", "0.2", "--weight-decay", "0", "--warmup", "0", "--clip", "0.5"],
+    ],
+)
+def test_options(text_file, tmp_path, options):
+    small = ["--hidden", "8", "--batch", "2", "--window", "5", "--steps", "3"]
+    out = tmp_path / "run"
+    assert main(["train", "lm", text_file, text_file, "--out", str(out), *small, *options]) == 0
+    assert main(["eval", str(out)]) == 0
+
+
+def test_words(text_file, tmp_path, capsys):
+    out = tmp_path / "run"
+    command = ["train", "lm", text_file, "--out", str(out), "--steps", "60", "--unit", "word"]
+    assert main([*command, *TINY, "--vocabulary", "9", "--learning-rate", "0.05"]) == 0
+    assert "nats per word" in capsys.readouterr().out
+    assert len(json.loads((out / "vocabulary.json").read_text())["tokens"]) == 9
+    assert main(["generate", str(out), "--prompt", "The cat".lower(), "--length", "40"]) == 0
+    written = capsys.readouterr().out
+    assert written.startswith("the cat ")
+    assert "<unk>" not in written
+    assert main(["eval", str(out), "--json"]) == 0
+    assert 0 < json.loads(capsys.readouterr().out)["unknown_share"] < 1
+
+
+def test_the_built_in_corpus(tmp_path, capsys):
+    out = tmp_path / "run"
+    options = ["--hidden", "8", "--embedding", "8", "--steps", "2", "--validations", "1"]
+    assert main(["train", "lm", "--out", str(out), *options]) == 0
+    assert main(["eval", str(out)]) == 0
+    assert "last tenth of the built-in corpus" in capsys.readouterr().out
+
+
+def test_standard_input_and_other_texts(tmp_path, text_file):
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "minillm"]
+    train = [*command, "train", "lm", "-", "--out", str(out), "--steps", "4", *TINY]
+    subprocess.run(train, input=TEXT, text=True, check=True, capture_output=True)
+    resume = [*command, "train", "lm", "--out", str(out), "--resume", "--steps", "8"]
+    subprocess.run(resume, input=TEXT, text=True, check=True, capture_output=True)
+    evaluate = [*command, "eval", str(out), "--json"]
+    given = subprocess.run(
+        [*evaluate, "-"], input="the dog", text=True, check=True, capture_output=True
+    )
+    assert json.loads(given.stdout)["tokens"] == 7
+    missing = subprocess.run(evaluate, text=True, capture_output=True)
+    assert missing.returncode == 2
+    assert "give the text to measure it on as FILE" in missing.stderr
+
+
+def test_files_may_stand_anywhere(text_file, tmp_path, fails):
+    out = ["--out", str(tmp_path / "run"), "--steps", "1"]
+    assert main(["train", "lm", text_file, *out, text_file, *TINY]) == 0
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["data"]["files"] == [text_file] * 2
+    assert "unrecognized arguments: --bogus (" in fails("eval", tmp_path / "run", "--bogus", "x")
+
+
+def test_info(capsys):
+    assert main(["info"]) == 0
+    assert "\nkernels " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("verb", [[], ["train"], ["train", "lm"], ["generate"], ["eval"]])
+def test_help_teaches_by_example(verb, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main([*verb, "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert f"{' '.join(['minillm', *(verb or ['train', 'lm'])])} " in text
+
+
+def test_help_imports_nothing_heavy():
+    code = """\
+import sys
+import minillm.cli
+try:
+    minillm.cli.main(["train", "lm", "--help"])
+except SystemExit:
+    heavy = {"numpy", "matplotlib", "tqdm", "safetensors", "hypothesis"} & sys.modules.keys()
+    sys.exit(f"imported: {heavy}" if heavy - {"numpy"} else 0)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_the_reader_of_the_output_may_leave(finished):
+    process = start("generate", finished, "--length", "100000")
+    process.stdout.read(10)
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    process.stderr.close()
+    assert process.wait(20) == 141
+
+
+# Resuming
+
+
+def test_resumed_equals_uninterrupted_after_a_kill_at_any_moment(text_file, tmp_path):
+    length = ["--steps", "120", "--validations", "30", "--dropout", "0.1", "--seed", "5"]
+    whole = tmp_path / "whole"
+    assert main(["train", "lm", text_file, "--out", str(whole), *TINY, *length]) == 0
+
+    out = tmp_path / "killed"
+    train = ["train", "lm", text_file, "--out", out, *TINY, *length, "--checkpoint-seconds", "0"]
+    moment = random.Random(0)
+    kills = 0
+    for _ in range(5):
+        process = start(*train)
+        config = out / "config.json"
+        while not config.exists() and process.poll() is None:
+            time.sleep(0.005)
+        before = config.stat().st_mtime_ns
+        while kills and config.stat().st_mtime_ns == before and process.poll() is None:
+            time.sleep(0.005)  # until it has read the last checkpoint
+        time.sleep(moment.uniform(0, 0.25))
+        process.kill()
+        process.communicate()
+        kills += process.returncode == -signal.SIGKILL
+        train = ["train", "lm", "--out", out, "--resume"]
+    assert kills == 5
+    assert main([str(part) for part in train]) == 0
+    assert (out / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    assert metrics(out) == metrics(whole)
+    assert {path.name for path in out.iterdir()} == {path.name for path in whole.iterdir()}
+
+
+def test_ctrl_c_saves_and_says_how_to_resume(text_file, tmp_path, finished):
+    out = tmp_path / "run"
+    process = start("train", "lm", text_file, "--out", out, "--steps", "1000000", *TINY)
+    while not (out / "config.json").exists() or not metrics(out):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "Traceback" not in stderr
+    assert "stopped after " in stdout
+    assert stdout.endswith(f"to go on: minillm train lm --out {out} --resume\n")
+    assert main(["generate", str(out), "--length", "5"]) == 0
+    step = metrics(out)[-1]["step"]
+    longer = ["--steps", str(step + 20), "--resume"]
+    assert main(["train", "lm", "--out", str(out), *longer]) == 0
+
+
+def test_a_run_can_be_made_longer(run_folder, capsys, fails):
+    resume = ["train", "lm", "--out", str(run_folder), "--resume"]
+    assert "complete after 40 steps" in fails(*resume)
+    assert main([*resume, "--steps", "50"]) == 0
+    assert "trained after 50 steps" in capsys.readouterr().out
+    assert main([*resume, "--minutes", "0.02"]) == 0
+
+
+# What does not
+
+
+def test_an_existing_run_is_not_lost(run_folder, text_file, fails, capsys):
+    before = {path.name: path.read_bytes() for path in run_folder.iterdir()}
+    line = fails("train", "lm", text_file, "--out", run_folder, *TINY)
+    assert "--resume" in line
+    assert "--overwrite" in line
+    assert {path.name: path.read_bytes() for path in run_folder.iterdir()} == before
+    overwrite = ["--overwrite", "--steps", "2", "--hidden", "9"]
+    assert main(["train", "lm", text_file, "--out", str(run_folder), *TINY, *overwrite]) == 0
+    assert "trained after 2 steps" in capsys.readouterr().out
+    assert metrics(run_folder)[0]["step"] == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (None, "no such file"),
+        (b"", "empty file"),
+        (b"\x7fELF\0\0", "binary"),
+        (b"na\xefve", "UTF-8"),
+        (b"a text", "the training text has 6 tokens: expected more than one window of 8"),
+        (b"only one!", "the validation text has 1 tokens"),
+    ],
+)
+def test_bad_texts_write_nothing(tmp_path, fails, content, complaint):
+    path = tmp_path / "text.txt"
+    if content is not None:
+        path.write_bytes(content)
+    out = ["--out", tmp_path / "out", "--steps", "1"]
+    assert complaint in fails("train", "lm", path, *out, *TINY)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--learning-rate", "-1"], "--learning-rate: expected a number above 0, found '-1'"),
+        (["--learning-rate", "nan"], "--learning-rate"),
+        (["--dropout", "1"], "--dropout: expected a number at least 0 and below 1, found '1'"),
+        (["--hidden", "0"], "--hidden: expected a whole number from 1 to 65536, found 0"),
+        (["--hidden", "many"], "--hidden"),
+        (["--steps", "0"], "--steps"),
+        (["--minutes", "0"], "--minutes"),
+        (["--minutes", "1", "--steps", "1"], "not allowed with"),
+        (["--resume", "--overwrite"], "not allowed with"),
+        (["--cell", "transformer"], "--cell"),
+        (["--seed", "-1"], "--seed"),
+        (["--warmup", "1"], "--warmup"),
+        (["--tied", "--embedding", "5"], "embedding"),
+        (["--hiden", "5"], "--hiden"),
+    ],
+)
+def test_nonsense_options(text_file, tmp_path, fails, options, complaint):
+    if "--steps" not in options and "--minutes" not in options:
+        options = [*options, "--steps", "1"]
+    assert complaint in fails("train", "lm", text_file, "--out", tmp_path / "out", *options)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--prompt", "the Cat"], "--prompt, line 1, column 5: the character 'C' (U+0043)"),
+        (["--temperature", "-0.1"], "--temperature"),
+        (["--top-p", "3"], "--top-p: expected a number above 0 and at most 1, found '3'"),
+        (["--top-k", "0"], "--top-k"),
+        (["--length", "0"], "--length"),
+    ],
+)
+def test_nonsense_to_generate(finished, fails, options, complaint):
+    assert complaint in fails("generate", finished, *options)
+
+
+def test_commands_that_lack_something(fails, tmp_path, text_file):
+    assert "VERB" in fails()
+    assert "invalid choice" in fails("fly")
+    assert "KIND" in fails("train")
+    assert "--out" in fails("train", "lm")
+    assert "no run in it" in fails("generate", tmp_path)
+    assert "no run in it" in fails("eval", tmp_path / "nowhere")
+    assert "expected a folder" in fails("eval", text_file)
+    assert "expected a folder" in fails("train", "lm", text_file, "--out", text_file)
+    assert "no run in it" in fails("train", "lm", "--out", tmp_path, "--resume")
+    assert "Not a directory" in fails("train", "lm", text_file, "--out", f"{text_file}/run")
+
+
+def test_an_unknown_word_in_a_prompt(text_file, tmp_path, fails):
+    out = tmp_path / "run"
+    command = ["train", "lm", text_file, "--out", str(out), "--steps", "1", "--unit", "word"]
+    assert main([*command, *TINY]) == 0
+    assert "--prompt: the word 'horse' " in fails("generate", out, "--prompt", "the horse sat")
+
+
+def test_a_text_with_characters_that_the_model_lacks(finished, tmp_path, fails):
+    (tmp_path / "other.txt").write_text("the cat\nsat on\u2026\n")
+    line = fails("eval", finished, tmp_path / "other.txt")
+    assert "other.txt, line 2, column 7" in line
+    assert "U+2026" in line
+
+
+def test_a_training_text_that_has_changed(tmp_path, fails):
+    path = tmp_path / "text.txt"
+    path.write_text(TEXT)
+    out = tmp_path / "run"
+    assert main(["train", "lm", str(path), "--out", str(out), "--steps", "2", *TINY]) == 0
+    path.write_text(TEXT.replace("mat", "rug"))
+    assert "text has changed" in fails("eval", out)
+    assert "text has changed" in fails("train", "lm", "--out", out, "--resume", "--steps", "4")
+    moved = tmp_path / "moved.txt"
+    moved.write_text(TEXT)
+    resume = ["train", "lm", str(moved), "--out", str(out), "--resume", "--steps", "4"]
+    assert main(resume) == 0
+    assert main(["eval", str(out)]) == 0
+
+
+def test_a_resumed_run_stays_the_same_run(run_folder, fails):
+    resume = ["train", "lm", "--out", run_folder, "--resume", "--steps", "50"]
+    line = fails(*resume, "--hidden", "13")
+    assert "--hidden: the run in" in line
+    assert "has 12, found 13" in line
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "vocabulary.json"])
+def test_a_truncated_checkpoint(run_folder, fails, name):
+    path = run_folder / name
+    path.write_bytes(path.read_bytes()[:-20])
+    for verb in ("generate", "eval"):
+        assert str(path) in fails(verb, run_folder)
+
+
+def test_damaged_checkpoints(run_folder, fails):
+    resume = ["train", "lm", "--out", run_folder, "--resume", "--steps", "50"]
+    path = run_folder / "resume.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    assert str(path) in fails(*resume)
+    config = run_folder / "config.json"
+    text = config.read_text()
+    config.write_text(text.replace('"kind": "lm"', '"kind": "poem"'))
+    assert "expected a run of lm, found 'poem'" in fails("generate", run_folder)
+    config.write_text(text.replace('"format_version": 1', '"format_version": 9'))
+    assert "expected format version 1, found 9" in fails("generate", run_folder)
+    config.write_text(text.replace('"layers": 1', '"layers": 2'))
+    assert "the tensor 'layers.1" in fails("generate", run_folder)
+    config.write_text(text.replace('"cell": "lstm"', '"cell": "fish"'))
+    assert "damaged" in fails("generate", run_folder)
+
+
+def test_divergence(text_file, tmp_path, capsys):
+    out = tmp_path / "run"
+    wild = ["--optimiser", "sgd", "--learning-rate", "1e38", "--clip", "1e38", "--warmup", "0"]
+    steps = ["--steps", "50", "--checkpoint-seconds", "0"]
+    assert main(["train", "lm", text_file, "--out", str(out), *steps, *TINY, *wild]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("minillm: the training diverged at step ")
+    assert "learning rate 9.9" in last
+    assert "gradient norm" in last
+    assert (out / "resume.safetensors").exists()
+
+
+def test_a_full_disk_leaves_the_last_good_files(text_file, tmp_path):
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))
+
+    out = tmp_path / "run"
+    options = ["--steps", "2000", "--checkpoint-seconds", "0", "--validations", "1000"]
+    small = ["--hidden", "4", "--embedding", "2", "--batch", "2", "--window", "4"]
+    process = start("train", "lm", text_file, "--out", out, *options, *small, preexec_fn=limit)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 2
+    last = stderr.splitlines()[-1]
+    assert last.startswith(f"minillm: {out}")
+    assert "File too large" in last
+    assert "Traceback" not in stderr
+    assert not list(out.glob(".*"))
+    resume = ["train", "lm", "--out", str(out), "--resume", "--steps", "100000"]
+    environment = os.environ | {"PYTHONWARNINGS": "error"}
+    process = start(*resume, env=environment)
+    while "step" not in process.stderr.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert process.returncode == 130

@@ -42,7 +42,7 @@ COMMON_DEFAULTS: dict[str, Any] = {
 }
 
 # These may change when a run is resumed; all others would make it another run.
-_CHANGEABLE = ("steps", "minutes", "validations", "checkpoint_seconds")
+_CHANGEABLE = ("steps", "minutes", "validations", "checkpoint_seconds", "learning_rate", "clip")
 
 
 def add_parser(verbs: Any) -> None:
@@ -72,7 +72,7 @@ def add_options(parser: argparse.ArgumentParser, defaults: Mapping[str, Any]) ->
         "--resume",
         action="store_true",
         help="go on with the run in DIR, bit for bit as if it had never stopped; its options are "
-        "remembered, and --steps or --minutes may be raised",
+        "remembered, but its length, learning rate and clipping may change",
     )
     existing.add_argument("--overwrite", action="store_true", help="replace the run in DIR")
     length = run.add_mutually_exclusive_group()

@@ -1,0 +1,167 @@
+import errno
+import json
+import os
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from minillm.errors import InputError
+from minillm.training import RunFolder
+from minillm.training.checkpoints import write_file
+
+PARAMS = {"a.W": np.arange(6, dtype=np.float32).reshape(2, 3), "a.b": np.ones(3)}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    folder.clear()
+    folder.save_json("config.json", {"kind": "lm"})
+    folder.save_model(PARAMS, {"step": 3})
+    folder.save_resume({"x": PARAMS["a.W"].T}, {"big": 2**100, "pi": 0.1 + 0.2})
+    return folder
+
+
+def empty():
+    return {name: np.zeros_like(p) for name, p in PARAMS.items()}
+
+
+def test_what_is_saved_comes_back(folder):
+    assert folder.load_json("config.json") == {"kind": "lm"}
+    params = empty()
+    assert folder.load_model(params) == {"step": 3}
+    assert all(np.array_equal(params[name], PARAMS[name]) for name in PARAMS)
+    arrays, values = folder.load_resume()
+    assert np.array_equal(arrays["x"], PARAMS["a.W"].T)
+    assert values == {"big": 2**100, "pi": 0.1 + 0.2}
+
+
+def test_only_a_runs_files_are_cleared(folder):
+    (folder.path / "notes.txt").write_text("mine")
+    assert folder.holds_run()
+    folder.clear()
+    assert [path.name for path in folder.path.iterdir()] == ["notes.txt"]
+    assert not folder.holds_run()
+
+
+@pytest.mark.parametrize("kept", [0, 5, 100, -1])
+def test_a_truncated_file_is_named(folder, kept):
+    for name, load in (
+        ("model.safetensors", lambda: folder.load_model(empty())),
+        ("resume.safetensors", folder.load_resume),
+    ):
+        path = folder.path / name
+        path.write_bytes(path.read_bytes()[:kept])
+        with pytest.raises(InputError, match=f"{name}: expected a safetensors file"):
+            load()
+
+
+def test_another_version_is_named(folder):
+    config = folder.path / "config.json"
+    config.write_text(config.read_text().replace('"format_version": 1', '"format_version": 2'))
+    with pytest.raises(InputError, match=r"config.json: expected format version 1, found 2"):
+        folder.load_json("config.json")
+    path = folder.path / "model.safetensors"
+    for metadata in ({"minillm": '{"format_version": 2}'}, None):
+        save_file(PARAMS, path, metadata)
+        with pytest.raises(InputError, match=r"model.safetensors: expected format version 1"):
+            folder.load_model(empty())
+
+
+def test_a_missing_tensor_is_named(folder):
+    folder.save_model({"a.W": PARAMS["a.W"]}, {})
+    with pytest.raises(InputError, match=r"model.safetensors: the tensor 'a.b' is missing"):
+        folder.load_model(empty())
+
+
+@pytest.mark.parametrize("other", [np.zeros((3, 2), np.float32), np.zeros((2, 3))])
+def test_a_tensor_of_another_shape_or_dtype_is_named(folder, other):
+    folder.save_model(PARAMS | {"a.W": other}, {})
+    with pytest.raises(InputError, match=r"'a.W': expected float32 \(2, 3\), found float"):
+        folder.load_model(empty())
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "\xff"])
+def test_damaged_json_is_named(folder, text):
+    (folder.path / "config.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(InputError, match=r"config.json: expected"):
+        folder.load_json("config.json")
+
+
+def test_missing_files_are_named(folder, tmp_path):
+    with pytest.raises(InputError, match="no run in it"):
+        RunFolder(tmp_path).load_json("config.json")
+    with pytest.raises(InputError, match=r"vocabulary.json: the file is missing"):
+        folder.load_json("vocabulary.json")
+    with pytest.raises(InputError, match="expected a folder"):
+        RunFolder(folder.path / "config.json").load_json("config.json")
+    (folder.path / "resume.safetensors").unlink()
+    with pytest.raises(InputError, match=r"resume.safetensors: the file is missing"):
+        folder.load_resume()
+    (folder.path / "model.safetensors").unlink()
+    with pytest.raises(InputError, match="first validation"):
+        folder.load_model(empty())
+
+
+@pytest.mark.parametrize("call", ["write", "fsync", "replace"])
+def test_a_full_disk_leaves_the_last_good_file(folder, monkeypatch, call):
+    path = folder.path / "model.safetensors"
+    before = path.read_bytes()
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    if call == "write":
+
+        class Full:
+            def __enter__(self):
+                return self
+
+            def __exit__(self, *error):
+                pass
+
+            write = full
+
+        monkeypatch.setattr("builtins.open", lambda *args: Full())
+    else:
+        monkeypatch.setattr(os, call, full)
+    with pytest.raises(OSError, match="No space left") as error:
+        folder.save_model(empty(), {})
+    assert error.value.filename == str(path)
+    monkeypatch.undo()
+    assert path.read_bytes() == before
+    assert not list(folder.path.glob(".*"))
+    assert np.array_equal(load_file(path)["a.W"], PARAMS["a.W"])
+
+
+def test_a_write_that_is_killed_leaves_the_last_good_file(folder, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def kill(*args):
+        raise Killed
+
+    path = folder.path / "config.json"
+    before = path.read_bytes()
+    monkeypatch.setattr(os, "replace", kill)
+    with pytest.raises(Killed):
+        write_file(path, b"half")
+    assert path.read_bytes() == before
+    monkeypatch.undo()
+    write_file(path, b"whole")  # what the kill left behind is in nobody's way
+    assert path.read_bytes() == b"whole"
+    assert not list(folder.path.glob(".*"))
+
+
+def test_metrics_drop_what_a_kill_cut_short_and_what_resuming_repeats(folder):
+    for step in range(1, 6):
+        folder.append_metrics({"step": step, "loss": 0.5})
+    path = folder.path / "metrics.jsonl"
+    path.write_text(path.read_text() + '{"step": 6, "lo')
+    assert [record["step"] for record in folder.read_metrics()] == [1, 2, 3, 4, 5]
+    folder.trim_metrics(3)
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2, 3]
+    path.write_text('{"step": 1}\nnonsense\n{"step": 2}\n')
+    with pytest.raises(InputError, match="line 2"):
+        folder.read_metrics()

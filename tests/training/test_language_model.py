@@ -1,0 +1,114 @@
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from minillm.errors import InputError
+from minillm.models.language_model import LanguageModel, LanguageModelConfig
+from minillm.training import AdamW, Options, train
+from minillm.training.language_model import LanguageModelTask, evaluate
+
+V = 11
+
+
+def make_task(cell="lstm", seed=0, dropout=0.3, batch=3, window=7):
+    config = LanguageModelConfig(V, embedding=5, hidden=6, layers=2, cell=cell, dropout=dropout)
+    model = LanguageModel(config, np.random.default_rng(seed))
+    ids = np.random.default_rng(9).integers(0, V, 400)
+    return LanguageModelTask(model, ids[:300], ids[300:], batch, window)
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_a_restored_task_goes_on_with_the_same_bits(cell):
+    one = make_task(cell)
+    rng = np.random.default_rng(4)
+    for _ in range(3):
+        one.training_loss(rng)
+    arrays, values = one.state()
+    assert all(array.any() for array in arrays.values())
+    arrays = {name: array.copy() for name, array in arrays.items()}
+    other = make_task(cell)
+    other.restore(arrays, values)
+    for _ in range(2):
+        seed = int(rng.integers(99))
+        results = [t.training_loss(np.random.default_rng(seed)) for t in (one, other)]
+        assert results[0][0] == results[1][0]
+        grads = [backward() for _, backward, _ in results]
+        assert all(np.array_equal(grads[0][name], grads[1][name]) for name in grads[0])
+
+
+def test_a_damaged_state_is_named():
+    task = make_task()
+    arrays, values = task.state()
+    with pytest.raises(InputError, match=r"layers\.1\.c"):
+        task.restore({n: a for n, a in arrays.items() if n != "layers.1.c"}, values)
+    with pytest.raises(InputError, match=r"expected float32 \(3, 6\), found float32 \(4, 6\)"):
+        task.restore(make_task(batch=4).state()[0], values)
+
+
+def test_evaluation_equals_one_window_over_the_whole_text():
+    task = make_task()
+    ids = np.random.default_rng(2).integers(0, V, 60)
+    nats, tokens = evaluate(task.model, ids, batch=1, window=7)
+    whole, _ = task.model.loss((ids[None, :-1], ids[None, 1:]))
+    assert tokens == 59
+    assert nats == pytest.approx(float(whole), rel=1e-5)
+
+
+def test_validation_changes_nothing():
+    one, other = make_task(), make_task()
+    rngs = [np.random.default_rng(1) for _ in range(2)]
+    for _ in range(2):
+        losses = [t.training_loss(r)[0] for t, r in zip((one, other), rngs, strict=True)]
+        assert one.validation_loss() == one.validation_loss()
+        assert losses[0] == losses[1]
+
+
+def test_texts_that_are_too_short():
+    model = make_task().model
+    ids = np.zeros(20, int)
+    with pytest.raises(InputError, match="training text has 20 tokens"):
+        LanguageModelTask(model, ids, ids, 2, 20)
+    with pytest.raises(InputError, match="validation text has 1 tokens"):
+        LanguageModelTask(model, ids, ids[:1], 2, 10)
+
+
+def test_it_learns_what_follows_what():
+    """A text whose next token depends on the last two: a bigram model cannot fit it."""
+    ids = [0, 1]
+    for _ in range(600):
+        ids.append((ids[-1] + 2 * ids[-2] + 1) % 5)
+    ids = np.array(ids)
+    config = LanguageModelConfig(5, embedding=8, hidden=24)
+    model = LanguageModel(config, np.random.default_rng(0))
+    task = LanguageModelTask(model, ids[:500], ids[500:], batch=8, window=10)
+    options = Options(steps=150, learning_rate=0.02)
+    summary = train(
+        model.params, AdamW(model.params), task, options, np.random.default_rng(0), quiet=True
+    )
+    assert summary.best_loss < 0.05
+
+
+def test_memory_stays_within_three_times_what_it_needs():
+    B, T, D, H = 8, 64, 32, 96
+    config = LanguageModelConfig(vocabulary=60, embedding=D, hidden=H)
+    model = LanguageModel(config, np.random.default_rng(0))
+    ids = np.random.default_rng(0).integers(0, 60, 5000).astype(np.int32)
+    task = LanguageModelTask(model, ids[:4500], ids[4500:], B, T)
+
+    def run(steps):
+        optimiser = AdamW(model.params)
+        rng = np.random.default_rng(0)
+        train(model.params, optimiser, task, Options(steps=steps, validations=2), rng, quiet=True)
+
+    run(1)  # imports what training imports
+    params = sum(p.nbytes for p in model.params.values())
+    activations = 4 * B * T * (D + 4 * H + H + H + 60)  # x, gates, cells, outputs, logits
+    peaks = []
+    for steps in (3, 12):
+        tracemalloc.start()
+        run(steps)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert max(peaks) + params < 3 * (activations + 3 * params)
+    assert peaks[1] < 1.05 * peaks[0]

@@ -1,0 +1,231 @@
+import math
+import os
+import signal
+import threading
+
+import numpy as np
+import pytest
+
+from minillm.errors import InputError
+from minillm.training import SGD, Adam, AdamW, Options, train
+from minillm.training.loop import save_checkpoint
+
+
+def same_files(one, other):
+    name = "model.safetensors"
+    assert (one.path / name).read_bytes() == (other.path / name).read_bytes()
+    (arrays, values), (others, other_values) = one.load_resume(), other.load_resume()
+    assert arrays.keys() == others.keys()
+    for name, array in arrays.items():
+        assert np.array_equal(array, others[name]), name
+    for each in (values, other_values):
+        del each["progress"]["seconds"]
+    assert values == other_values
+    for each in (records := one.read_metrics(), other_records := other.read_metrics()):
+        for record in each:
+            record.pop("seconds", None)
+    assert records == other_records
+
+
+def test_training_lowers_the_loss(bigram):
+    task = bigram()
+    before = task.validation_loss()
+    summary = train(
+        task.params,
+        AdamW(task.params),
+        task,
+        Options(steps=200, learning_rate=0.1),
+        np.random.default_rng(0),
+        quiet=True,
+    )
+    assert summary.step == 200
+    assert summary.tokens == 1600
+    assert not summary.interrupted
+    assert summary.best_loss < before - 0.5
+    assert summary.best_loss < math.log(2) + 0.1  # each token has two that can follow
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+@pytest.mark.parametrize("make", [SGD, Adam, AdamW])
+@pytest.mark.parametrize("stop", [1, 7, 8, 13])
+def test_resumed_equals_uninterrupted(run_bigram, bigram, make, stop, accumulate):
+    class Stopping(bigram):
+        def training_loss(self, rng):
+            if self.batches == stop * accumulate - 1:
+                os.kill(os.getpid(), signal.SIGINT)
+            return super().training_loss(rng)
+
+    options = {"steps": 20, "validations": 5, "accumulate": accumulate}
+    task = bigram()
+    _, _, whole = run_bigram("whole", task=task, optimiser=make(task.params), **options)
+    task = Stopping()
+    summary, *_ = run_bigram("parts", task=task, optimiser=make(task.params), **options)
+    assert summary.interrupted
+    assert summary.step == stop
+    task = bigram(seed=5)  # whose first weights must not matter
+    optimiser = make(task.params)
+    summary, _, parts = run_bigram("parts", task=task, optimiser=optimiser, resume=True, **options)
+    assert summary.step == 20
+    same_files(whole, parts)
+
+
+def test_a_run_of_the_command_line_starts_from_a_checkpoint(run_bigram, bigram):
+    _, _, whole = run_bigram("whole", steps=9)
+    whole.path.with_name("saved").mkdir()
+    task = bigram()
+    folder = type(whole)(whole.path.with_name("saved"))
+    save_checkpoint(folder, task.params, AdamW(task.params), task, np.random.default_rng(7))
+    _, _, saved = run_bigram("saved", steps=9, resume=True)
+    same_files(whole, saved)
+
+
+def test_validations_are_evenly_spread_and_the_best_is_kept(run_bigram, bigram):
+    class Scripted(bigram):
+        losses = iter([5.0, 3.0, 4.0, math.nan])
+
+        def validation_loss(self):
+            loss = next(self.losses)
+            if loss == 3.0:
+                self.best = {name: p.copy() for name, p in self.params.items()}
+            return loss
+
+    summary, task, folder = run_bigram("run", task=Scripted(), steps=22, validations=4)
+    assert (summary.best_loss, summary.best_step) == (3.0, 11)
+    steps = [r["step"] for r in folder.read_metrics() if "validation_loss" in r]
+    assert steps == [6, 11, 17, 22]
+    kept = {name: np.zeros_like(p) for name, p in task.params.items()}
+    assert folder.load_model(kept) == {"step": 11, "validation_loss": 3.0}
+    assert np.array_equal(kept["table"], task.best["table"])
+    assert not np.array_equal(kept["table"], task.params["table"])
+
+
+def test_metrics_are_means_between_the_lines(run_bigram, bigram):
+    class Scripted(bigram):
+        def training_loss(self, rng):
+            _, backward, tokens = super().training_loss(rng)
+            return float(self.batches), backward, tokens
+
+    options = {"steps": 7, "log_every": 3, "clip": 0.01, "warmup": 0.0, "validations": 1}
+    _, _, folder = run_bigram("run", task=Scripted(), **options)
+    lines = [r for r in folder.read_metrics() if "loss" in r]
+    assert [(r["step"], r["loss"], r["tokens"]) for r in lines] == [(3, 2, 24), (6, 5, 48)]
+    assert lines[0]["learning_rate"] > lines[1]["learning_rate"] > 0
+    assert all(r["gradient_norm"] > 0.01 for r in lines)  # before it was clipped
+
+
+def test_accumulated_batches_are_one_large_batch(bigram):
+    class InOrder(bigram):
+        size = 8
+
+        def training_loss(self, rng):
+            at = np.arange(self.size) + self.size * self.batches
+            self.batches += 1
+            return *self.loss(at), self.size
+
+    class Large(InOrder):
+        size = 24
+
+    params = []
+    for task, accumulate in ((InOrder(), 3), (Large(), 1)):
+        options = Options(steps=4, accumulate=accumulate)
+        rng = np.random.default_rng(0)
+        summary = train(task.params, SGD(task.params), task, options, rng, quiet=True)
+        assert summary.tokens == 96
+        params.append(task.params["table"])
+    np.testing.assert_allclose(*params, rtol=1e-12)
+
+
+def test_minutes_are_kept_and_carried_over(run_bigram, bigram):
+    class Stopping(bigram):
+        def training_loss(self, rng):
+            if self.batches == 20:
+                os.kill(os.getpid(), signal.SIGINT)
+            return super().training_loss(rng)
+
+    summary, *_ = run_bigram("run", task=Stopping(), minutes=1.0, validations=1)
+    spent = summary.seconds
+    assert summary.interrupted
+    assert 0 < spent < 30
+    summary, *_ = run_bigram("run", minutes=(spent + 0.3) / 60, validations=3, resume=True)
+    assert spent + 0.3 <= summary.seconds < spent + 1.5
+    assert summary.step > 21
+
+
+def test_a_model_can_be_read_after_a_stop_before_the_first_validation(run_bigram, bigram):
+    class Stopping(bigram):
+        def training_loss(self, rng):
+            os.kill(os.getpid(), signal.SIGINT)
+            return super().training_loss(rng)
+
+    summary, task, folder = run_bigram("run", task=Stopping(), steps=10, validations=1)
+    assert (summary.step, summary.best_step) == (1, 0)
+    kept = {"table": np.zeros_like(task.params["table"])}
+    assert folder.load_model(kept) == {"step": 1}
+    assert np.array_equal(kept["table"], task.params["table"])
+
+
+def test_a_second_interrupt_stops_at_once(run_bigram, bigram):
+    class Stuck(bigram):
+        def training_loss(self, rng):
+            for _ in range(2):
+                os.kill(os.getpid(), signal.SIGINT)
+            raise AssertionError("not reached")
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        run_bigram("run", task=Stuck(), steps=3)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_it_trains_outside_the_main_thread(run_bigram):
+    thread = threading.Thread(target=run_bigram, args=("run",), kwargs={"steps": 3})
+    thread.start()
+    thread.join()
+    assert run_bigram("other", steps=3)[0].step == 3
+
+
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_a_nan_stops_the_run_and_keeps_the_last_checkpoint(run_bigram, bigram, what):
+    class Diverging(bigram):
+        def training_loss(self, rng):
+            loss, backward, tokens = super().training_loss(rng)
+            if self.batches < 6:
+                return loss, backward, tokens
+            if what == "loss":
+                return math.nan, backward, tokens
+            return loss, lambda: {"table": np.full((5, 5), 1e200)}, tokens
+
+    _, task, folder = run_bigram("good", steps=5, warmup=0.0, final=1.0)
+    good = {name: p.copy() for name, p in task.params.items()}
+    options = {"steps": 9, "warmup": 0.0, "final": 1.0, "checkpoint_seconds": 0}
+    with pytest.raises(InputError, match=r"diverged at step 6: .*learning rate 0\.05") as error:
+        run_bigram("run", task=Diverging(), **options)
+    assert ("loss nan" if what == "loss" else "gradient norm inf") in str(error.value)
+    arrays, values = type(folder)(folder.path.with_name("run")).load_resume()
+    assert values["progress"]["step"] == 5
+    assert np.array_equal(arrays["params/table"], good["table"])
+
+
+def test_a_complete_run_can_only_be_made_longer(run_bigram):
+    run_bigram("run", steps=6, validations=2)
+    with pytest.raises(InputError, match="complete after 6 steps"):
+        run_bigram("run", steps=6, resume=True, validations=2)
+    summary, _, folder = run_bigram("run", steps=9, resume=True, validations=3)
+    assert summary.step == 9
+    assert summary.tokens == 72
+    steps = [r["step"] for r in folder.read_metrics() if "validation_loss" in r]
+    assert steps == [3, 6, 9]
+
+
+@pytest.mark.parametrize("part", ["optimiser", "task", "rng", "progress"])
+def test_an_incomplete_checkpoint_is_named(run_bigram, part):
+    _, _, folder = run_bigram("run", steps=4)
+    arrays, values = folder.load_resume()
+    folder.save_resume(arrays, {key: value for key, value in values.items() if key != part})
+    with pytest.raises(InputError, match=r"resume.safetensors: something is missing"):
+        run_bigram("run", steps=8, resume=True)
+    fewer = {key: array for key, array in arrays.items() if not key.startswith(f"{part}/")}
+    if len(fewer) < len(arrays):
+        folder.save_resume(fewer, values)
+        with pytest.raises(InputError, match=r"resume.safetensors: something is missing"):
+            run_bigram("run", steps=8, resume=True)

@@ -1,0 +1,145 @@
+import numpy as np
+import pytest
+
+from minillm.training import SGD, Adam, AdamW, clip_global_norm
+
+SHAPES = {"W": (7, 5), "b": (5,), "big": (300, 120)}  # the last is more than one block
+
+
+def parameters(dtype=np.float64, seed=0):
+    rng = np.random.default_rng(seed)
+    return {name: rng.standard_normal(shape).astype(dtype) for name, shape in SHAPES.items()}
+
+
+def textbook_sgd(p, gs, rates, momentum):
+    v = 0
+    for g, rate in zip(gs, rates, strict=True):
+        v = momentum * v + g
+        p = p - rate * v
+    return p
+
+
+def textbook_adam(p, gs, rates, beta1=0.9, beta2=0.999, epsilon=1e-8, decay=0.0):
+    m = v = 0
+    for t, (g, rate) in enumerate(zip(gs, rates, strict=True), start=1):
+        p = p - rate * decay * p
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g**2
+        p = p - rate * (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + epsilon)
+    return p
+
+
+CASES = {
+    "sgd": (lambda p: SGD(p, 0.8), lambda p, g, r: textbook_sgd(p, g, r, 0.8)),
+    "adam": (lambda p: Adam(p, 0.8, 0.95), lambda p, g, r: textbook_adam(p, g, r, 0.8, 0.95)),
+    "adamw": (
+        lambda p: AdamW(p, epsilon=1e-3, weight_decay=0.3),
+        lambda p, g, r: textbook_adam(p, g, r, epsilon=1e-3, decay=0.3 if p.ndim > 1 else 0.0),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_textbook(case):
+    make, textbook = CASES[case]
+    params = parameters()
+    start = {name: p.copy() for name, p in params.items()}
+    optimiser = make(params)
+    steps = [parameters(seed=s) for s in range(1, 6)]
+    rates = [0.1, 0.05, 0.2, 0.1, 0.01]
+    for grads, rate in zip(steps, rates, strict=True):
+        kept = {name: g.copy() for name, g in grads.items()}
+        optimiser.step(grads, rate)
+        assert all(np.array_equal(kept[name], g) for name, g in grads.items())
+    for name, p in params.items():
+        expected = textbook(start[name], [grads[name] for grads in steps], rates)
+        np.testing.assert_allclose(p, expected, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_torch(case):
+    torch = pytest.importorskip("torch")
+    params = parameters(np.float32)
+    twins = {name: torch.tensor(p, requires_grad=True) for name, p in params.items()}
+    matrices = [twin for twin in twins.values() if twin.ndim > 1]
+    vectors = [twin for twin in twins.values() if twin.ndim == 1]
+    groups = [{"params": matrices, "weight_decay": 0.3}, {"params": vectors, "weight_decay": 0.0}]
+    theirs = {
+        "sgd": lambda: torch.optim.SGD(twins.values(), lr=1, momentum=0.8),
+        "adam": lambda: torch.optim.Adam(twins.values(), betas=(0.8, 0.95)),
+        "adamw": lambda: torch.optim.AdamW(groups, eps=1e-3),
+    }[case]()
+    ours = CASES[case][0](params)
+    for s, rate in enumerate([0.1, 0.05, 0.2], start=1):
+        grads = parameters(np.float32, s)
+        for group in theirs.param_groups:
+            group["lr"] = rate
+        for name, twin in twins.items():
+            twin.grad = torch.tensor(grads[name])
+        theirs.step()
+        ours.step(grads, rate)
+    for name, p in params.items():
+        assert p.dtype == np.float32
+        np.testing.assert_allclose(p, twins[name].detach().numpy(), rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_restored_optimiser_goes_on_with_the_same_bits(case):
+    make = CASES[case][0]
+    one, other = parameters(), parameters()
+    first = make(one)
+    for s in (1, 2):
+        first.step(parameters(seed=s), 0.1)
+    arrays, values = first.state()
+    arrays = {name: array.copy() for name, array in arrays.items()}
+    for name, p in one.items():
+        other[name][...] = p
+    second = make(other)
+    second.restore(arrays, values)
+    first.step(parameters(seed=3), 0.1)
+    second.step(parameters(seed=3), 0.1)
+    assert all(np.array_equal(one[name], other[name]) for name in one)
+
+
+def test_gradients_that_do_not_fit_are_refused():
+    params = parameters()
+    optimiser = AdamW(params)
+    with pytest.raises(ValueError, match=r"grads: .*'b'"):
+        optimiser.step({name: g for name, g in parameters().items() if name != "b"}, 0.1)
+    with pytest.raises(ValueError, match=r"grads\['b'\]: expected shape \(5,\), found \(1,\)"):
+        optimiser.step(parameters() | {"b": np.zeros(1)}, 0.1)
+    with pytest.raises(ValueError, match="'W'"):
+        SGD({"W": params["W"].T})
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda p: SGD(p, 1.0), "momentum"),
+        (lambda p: Adam(p, beta1=1.0), "beta1"),
+        (lambda p: Adam(p, beta2=-0.1), "beta2"),
+        (lambda p: Adam(p, epsilon=0), "epsilon"),
+        (lambda p: AdamW(p, weight_decay=-1), "weight_decay"),
+    ],
+)
+def test_nonsense_is_refused(make, name):
+    with pytest.raises(ValueError, match=f"^{name}: expected"):
+        make(parameters())
+
+
+@pytest.mark.parametrize("maximum", [None, 1.0, 1e6])
+def test_clipping_scales_all_by_one_factor(maximum):
+    grads = parameters(np.float32)
+    before = {name: g.copy() for name, g in grads.items()}
+    norm = np.sqrt(sum((g.astype(float) ** 2).sum() for g in grads.values()))
+    assert clip_global_norm(grads, maximum) == pytest.approx(norm, rel=1e-6)
+    scale = 1 if maximum is None else min(1, maximum / norm)
+    for name, g in grads.items():
+        np.testing.assert_allclose(g, before[name] * np.float32(scale), rtol=1e-6)
+
+
+def test_a_gradient_that_overflows_has_an_infinite_norm_and_stays():
+    grads = {"W": np.full(3, 1e30, np.float32)}
+    assert clip_global_norm(grads, 1.0) == np.inf
+    assert grads["W"][0] == np.float32(1e30)
+    assert np.isnan(clip_global_norm({"W": np.array([np.nan])}, 1.0))

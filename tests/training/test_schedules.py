@@ -1,0 +1,33 @@
+import numpy as np
+import pytest
+
+from minillm.training import Options, warmup_cosine
+
+
+def test_up_a_line_and_down_a_cosine():
+    assert warmup_cosine(0, 0.2, 0.1) == pytest.approx(0.1)
+    assert warmup_cosine(0.1, 0.2, 0.1) == pytest.approx(0.55)
+    assert warmup_cosine(0.2, 0.2, 0.1) == pytest.approx(1)
+    assert warmup_cosine(0.6, 0.2, 0.1) == pytest.approx(0.55)
+    assert warmup_cosine(1, 0.2, 0.1) == pytest.approx(0.1)
+    assert warmup_cosine(1.3, 0.2, 0.1) == pytest.approx(0.1)  # a step that ran over the time
+    assert warmup_cosine(0, 0.0, 0.1) == pytest.approx(1)
+
+
+def test_it_rises_once_and_falls_once():
+    rates = np.array([warmup_cosine(x, 0.05) for x in np.linspace(0, 1, 500)])
+    peak = rates.argmax()
+    assert np.all(np.diff(rates[: peak + 1]) > 0)
+    assert np.all(np.diff(rates[peak:]) < 0)
+    assert abs(peak / 499 - 0.05) < 0.01
+
+
+def test_progress_is_counted_in_steps_or_in_minutes():
+    assert Options(steps=40).progress(10, 1e9) == 0.25
+    assert Options(minutes=2).progress(10**9, 30) == 0.25
+
+
+@pytest.mark.parametrize("length", [{}, {"steps": 3, "minutes": 1}])
+def test_a_run_has_one_length(length):
+    with pytest.raises(ValueError, match="steps, minutes"):
+        Options(**length)
