@@ -233,7 +233,7 @@ def test_the_reader_of_the_output_may_leave(finished):
 
 
 def test_resumed_equals_uninterrupted_after_a_kill_at_any_moment(text_file, tmp_path):
-    length = ["--steps", "120", "--validations", "30", "--dropout", "0.1", "--seed", "5"]
+    length = ["--steps", "600", "--validations", "60", "--dropout", "0.1", "--seed", "5"]
     whole = tmp_path / "whole"
     assert main(["train", "lm", text_file, "--out", str(whole), *TINY, *length]) == 0
 
@@ -249,7 +249,7 @@ def test_resumed_equals_uninterrupted_after_a_kill_at_any_moment(text_file, tmp_
         before = config.stat().st_mtime_ns
         while kills and config.stat().st_mtime_ns == before and process.poll() is None:
             time.sleep(0.005)  # until it has read the last checkpoint
-        time.sleep(moment.uniform(0, 0.25))
+        time.sleep(moment.uniform(0, 0.1))
         process.kill()
         process.communicate()
         kills += process.returncode == -signal.SIGKILL
