@@ -1,0 +1,473 @@
+"""n-gram language models: the next word, from the n - 1 words before it.
+
+Counting.  An n-gram is a context (the n-gram without its last word) and a
+word.  `count_ngrams` numbers the n-grams of each length in sorted order, so
+that a context's number and a word make one integer, and counting is sorting
+integers, whatever n is.
+
+Smoothing.  Most n-grams that will occur have not been seen.  Every method here
+gives those that were a share of the probability, and leaves the rest to the
+context without its first word:
+
+    p(w | a b c) = share(a b c w) + leftover(a b c) p(w | b c)
+
+and so on down to the uniform distribution.  The methods differ in the shares
+alone.  Each is one function from the counts of one length to share and
+leftover.
+
+Scoring.  A model keeps p of every n-gram seen, and the leftover of every
+context as its *backoff*.  A word unseen after a b c has no share there, so that
+p(w | a b c) = backoff(a b c) p(w | b c); a context never seen leaves everything
+to the shorter one.  That is what an ARPA file holds, all as log10.
+
+Legend: V words that can be predicted, M n-grams of one length, C contexts
+(n-grams one word shorter), T tokens of a text.
+
+Sources: Chen and Goodman (1999), "An empirical study of smoothing techniques
+for language modeling", which states and compares all the methods here.  Sorted
+arrays with a context's number in the key: Pauls and Klein (2011), "Faster and
+smaller n-gram language models".
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm._kernels import active_kernels
+
+Ids = NDArray[np.int32]
+Floats = NDArray[np.floating]
+
+IMPOSSIBLE = -99.0  # log10 of zero, as ARPA files write it
+SMOOTHINGS = ("kneser-ney", "absolute", "witten-bell", "add-k", "mle")
+
+
+# --- counting ----------------------------------------------------------------
+
+
+class Counts(NamedTuple):
+    """The n-grams of one length, sorted by their context's number, then by their word."""
+
+    context: Ids  # (M,) the number of the n-gram without its last word
+    word: Ids  # (M,) its last word
+    suffix: Ids  # (M,) the number of the n-gram without its first word
+    count: NDArray[np.int64]  # (M,) how often it stands in the text
+    opening: NDArray[np.bool_]  # (M,) whether it begins with the start of a sentence
+
+
+def count_ngrams(
+    chunks: Sequence[Ids], order: int, start: int, keep: Callable = np.asarray
+) -> list[Counts]:
+    """Count the n-grams of length 1 to order; the list begins with length 1.
+
+    chunks are a text's ids, in 0..start, cut into arrays at any places: n-grams
+    run across the cuts.  start, the largest id, opens a sentence: no n-gram
+    holds it but in front.
+
+    The keys of each chunk are sorted and counted, and these runs are merged.
+    Whatever is as long as the text goes through ``keep``.  With `Spill.keep`,
+    which puts it on the disk, memory is bounded by the size of a chunk and the
+    number of different n-grams.
+    """
+    V = start + 1
+    word = np.arange(V, dtype=np.int32)
+    count = np.zeros(V, np.int64)
+    for chunk in chunks:
+        count += np.bincount(np.asarray(chunk), minlength=V)
+    levels = [Counts(np.zeros_like(word), word, np.zeros_like(word), count, word == start)]
+    # For each place of the text, the number of the n-gram that ends there; -1: none does.
+    ending: Sequence[Ids] = chunks
+    for n in range(2, order + 1):
+        keys, count, ending = _count_longer(chunks, ending, start, keep)
+        if len(keys) >= 2**31:
+            raise ValueError(f"order: there are {len(keys):,} {n}-grams, expected below 2**31")
+        levels.append(_counts_of(levels, keys, count, V))
+        del keys, count
+    return levels
+
+
+def _count_longer(
+    chunks: Sequence[Ids], ending: Sequence[Ids], start: int, keep: Callable
+) -> tuple[NDArray[np.int64], NDArray[np.int64], list[Ids]]:
+    """One word more: -> the distinct keys, their counts, and the new ending."""
+    runs, places, last = [], [], -1
+    for part, contexts in zip(chunks, ending, strict=True):
+        word = np.asarray(part)
+        context = np.concatenate([[last], contexts[:]]).astype(np.int64)
+        last, context = context[-1], context[:-1]
+        exists = (context >= 0) & (word != start)
+        keys = (context * (start + 1) + word)[exists]
+        del context
+        distinct, place, count = active_kernels().count_keys(keys)
+        runs.append((keep(distinct), keep(count)))
+        places.append((keep(exists), keep(place)))
+    keys, count, numbers = merge_runs(runs, keep)
+    longer = []
+    for (exists, place), number in zip(places, numbers, strict=True):
+        here = np.full(len(exists), -1, np.int32)
+        here[exists[:]] = np.concatenate([piece[:] for piece in number])[place[:]]
+        longer.append(keep(here))
+    return keys, count, longer
+
+
+def merge_runs(runs: Sequence[tuple], keep: Callable = np.asarray, block: int | None = None):
+    """Merge runs of (ascending keys, counts) into one: -> keys, counts, numbers.
+
+    numbers has, for each run, a list of arrays: in a row, the places of its
+    keys in the merged ones.
+
+    The runs are read from front to back, a block of each at a time.  What does
+    not exceed the last key of any block that has more behind it is final.
+    """
+    if len(runs) == 1:
+        keys, counts = (np.asarray(array) for array in runs[0])
+        return keys, counts, [[np.arange(len(keys), dtype=np.int32)]]
+    # All blocks together are then about as large as one run.
+    block = block or max(1 << 16, max(len(keys) for keys, _ in runs) // len(runs))
+    merged: list[NDArray[np.int64]] = []
+    summed: list[NDArray[np.int64]] = []
+    numbers: list[list[Ids]] = [[] for _ in runs]
+    position = np.zeros(len(runs), np.int64)
+    total = 0
+    while True:
+        blocks = [keys[at : at + block] for at, (keys, _) in zip(position, runs, strict=True)]
+        if not any(len(keys) for keys in blocks):
+            break
+        bounds = [
+            keys[-1]
+            for at, keys, run in zip(position, blocks, runs, strict=True)
+            if at + len(keys) < len(run[0])
+        ]
+        if bounds:
+            blocks = [keys[: np.searchsorted(keys, min(bounds), "right")] for keys in blocks]
+        distinct, place = np.unique(np.concatenate(blocks), return_inverse=True)
+        count = np.zeros(len(distinct), np.int64)
+        here = 0
+        for r, keys in enumerate(blocks):
+            number = place[here : here + len(keys)]
+            count[number] += runs[r][1][position[r] : position[r] + len(keys)]
+            numbers[r].append(keep((total + number).astype(np.int32)))
+            here += len(keys)
+            position[r] += len(keys)
+        merged.append(distinct)
+        summed.append(count)
+        total += len(distinct)
+    return np.concatenate(merged), np.concatenate(summed), numbers
+
+
+def _counts_of(
+    levels: list[Counts], keys: NDArray[np.int64], count: NDArray[np.int64], V: int
+) -> Counts:
+    """Take the keys apart again, and find each n-gram's suffix among the shorter ones."""
+    below = levels[-1]
+    context, word = (keys // V).astype(np.int32), (keys % V).astype(np.int32)
+    # The suffix of (context, word) is (suffix of the context, word).
+    above = len(levels[-2].word) if len(levels) > 1 else 1
+    first = first_children(below.context, above)
+    suffix = active_kernels().find_children(first, below.word, below.suffix[context], word)
+    return Counts(context, word, suffix, count, below.opening[context])
+
+
+def first_children(context: Ids, contexts: int) -> Ids:
+    """(contexts + 1,): the n-grams of context c are number first[c] to first[c + 1] - 1."""
+    counts = np.bincount(context, minlength=contexts)
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+
+
+# --- smoothing ---------------------------------------------------------------
+#
+# Of one length: count (M,) of each n-gram, context (M,) of each in 0..C-1
+# -> share (M,), leftover (C,).  A context that was never followed by anything
+# leaves all to the shorter one: its leftover is 1.
+
+
+def maximum_likelihood(count: Floats, context: Ids, C: int) -> tuple[Floats, Floats]:
+    """What was seen, and nothing else: share = c(a w) / c(a), leftover 0."""
+    total = np.bincount(context, count, C)
+    return count / total[context], np.where(total > 0, 0.0, 1.0)
+
+
+def add_k(count: Floats, context: Ids, C: int, k: float, V: int) -> tuple[Floats, Floats]:
+    """As if every word had been seen k times more (Lidstone 1920; Laplace: k = 1).
+
+        p(w | a) = (c(a w) + k) / (c(a) + k V)
+
+    which is a share of c(a w) / (c(a) + k V), and a leftover of k V / (c(a) + k V)
+    to spread evenly: the shorter contexts must all be uniform.
+    """
+    total = np.bincount(context, count, C) + k * V
+    return count / total[context], k * V / total
+
+
+def witten_bell(count: Floats, context: Ids, C: int) -> tuple[Floats, Floats]:
+    """New words come as often as they came (Witten and Bell 1991, method C).
+
+        share = c(a w) / (c(a) + t(a))        leftover = t(a) / (c(a) + t(a))
+
+    where t(a) is how many different words followed a: so often was one new there.
+    """
+    total, types = np.bincount(context, count, C), np.bincount(context, count > 0, C)
+    leftover = np.divide(types, total + types, out=np.ones(C), where=total > 0)
+    return count / (total + types)[context], leftover
+
+
+def absolute_discounting(count: Floats, context: Ids, C: int) -> tuple[Floats, Floats]:
+    """Take one D off every count (Ney, Essen and Kneser 1994).
+
+        share = max(c(a w) - D, 0) / c(a)        leftover = D t(a) / c(a)
+
+    with D = n1 / (n1 + 2 n2), where n1, n2 n-grams were seen once and twice.
+    """
+    n1, n2 = (np.count_nonzero(count == r) for r in (1, 2))
+    D = n1 / (n1 + 2 * n2) if n1 and n2 else 0.5
+    return _discounted(count, context, C, np.array([0, D, D, D]))
+
+
+def modified_kneser_ney(count: Floats, context: Ids, C: int) -> tuple[Floats, Floats]:
+    """Take D1 off counts of 1, D2 off those of 2, D3 off larger ones (Chen and Goodman 1999, §3).
+
+        Y = n1 / (n1 + 2 n2)        D_r = r - (r + 1) Y n_{r+1} / n_r        r = 1, 2, 3
+
+    where n_r n-grams have a count of r.  With too few n-grams for that, when an
+    n_r is zero, D is 0.5, 1, 1.5.
+
+    Below the longest n-grams, count is not how often an n-gram was seen but how
+    many different words stood before it: see `adjusted_counts`.
+    """
+    n = [np.count_nonzero(count == r) for r in range(5)]
+    D = np.array([0, 0.5, 1, 1.5])
+    if all(n[1:]):
+        Y = n[1] / (n[1] + 2 * n[2])
+        D[1:] = [max(0, r - (r + 1) * Y * n[r + 1] / n[r]) for r in (1, 2, 3)]
+    return _discounted(count, context, C, D)
+
+
+def _discounted(count: Floats, context: Ids, C: int, D: Floats) -> tuple[Floats, Floats]:
+    """Take D[c] off a count of c, D[3] off larger ones; the leftover is what was taken."""
+    total = np.bincount(context, count, C)
+    taken = np.minimum(D[np.minimum(count, 3).astype(int)], count)
+    leftover = np.divide(
+        np.bincount(context, taken, C), total, out=np.ones(C), where=total > 0
+    )
+    return (count - taken) / total[context], leftover
+
+
+def adjusted_counts(level: Counts, longer: Counts | None) -> NDArray[np.int64]:
+    """What Kneser and Ney (1995) count below the longest n-grams: the words seen before one.
+
+    "Francisco" is frequent, but follows "San" alone: where the context is new,
+    and only then is this distribution asked, it is an unlikely word.  Nothing
+    stands before the start of a sentence, so that n-grams with it keep their count.
+    """
+    if longer is None:
+        return level.count
+    before = np.bincount(longer.suffix, minlength=len(level.word))
+    return np.where(level.opening, level.count, before)
+
+
+# --- the model ---------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class NGramConfig:
+    """What an n-gram model is; ``sizes`` is how many n-grams of each length it holds.
+
+    vocabulary: the ids 0..vocabulary-1 are predicted; id ``vocabulary`` opens a
+    sentence.  line_end: the id that ends one, if lines are sentences.  k: for
+    add-k.  prune: of each length, the largest count that is left out.
+    """
+
+    vocabulary: int
+    order: int
+    smoothing: str = "kneser-ney"
+    k: float = 1.0
+    prune: tuple[int, ...] = ()
+    line_end: int | None = None
+    unknown: int | None = None
+    sizes: tuple[int, ...] = ()
+
+    @property
+    def start(self) -> int:
+        """The id that opens a sentence."""
+        return self.vocabulary
+
+
+class Score(NamedTuple):
+    """How well a model predicts a text: log10 p and the number of tokens, unknown ones apart."""
+
+    log10: float
+    tokens: int
+    unknown_log10: float
+    unknown: int
+
+
+class NGram:
+    """An n-gram model in sorted arrays.
+
+    params, for each length n: ``word.n`` (M,), the last words; ``log_p.n`` (M,),
+    log10 p(word | context); ``backoff.n`` (M,), log10 of what each leaves over as
+    a context (not of the longest); ``first.n`` (C + 1,): the n-grams of context c
+    are number first[c] to first[c + 1] - 1.
+    """
+
+    def __init__(self, config: NGramConfig, params: dict[str, NDArray] | None = None):
+        self.config = config
+        if params is None:  # to be read from a file
+            params, contexts = {}, 1
+            for n, size in enumerate(config.sizes, start=1):
+                params[f"first.{n}"] = np.zeros(contexts + 1, np.int32)
+                params[f"word.{n}"] = np.zeros(size, np.int32)
+                params[f"log_p.{n}"] = np.zeros(size, np.float32)
+                if n < config.order:
+                    params[f"backoff.{n}"] = np.zeros(size, np.float32)
+                contexts = size
+        self.params = params
+
+    def probabilities(self, ids: Ids) -> Floats:
+        """log10 p of each token given those before it: ids (T,) -> (T,) float64.
+
+        The starts of sentences in ids are given, not predicted: log10 p is 0 there.
+        """
+        find, params = active_kernels().find_children, self.params
+        log_p = params["log_p.1"][ids].astype(np.float64)
+        number = ids
+        for n in range(2, self.config.order + 1):
+            # The context is the n-gram one shorter that ends at the token before.
+            context = np.concatenate([[-1], number[:-1]]).astype(np.int32)
+            number = find(params[f"first.{n}"], params[f"word.{n}"], context, ids)
+            log_p += np.where(context >= 0, params[f"backoff.{n - 1}"][context], 0)
+            found = number >= 0
+            log_p[found] = params[f"log_p.{n}"][number[found]]
+        log_p[log_p <= IMPOSSIBLE] = -np.inf
+        log_p[ids == self.config.start] = 0
+        return log_p
+
+    def score(self, chunks: Iterable[Ids]) -> Score:
+        """Score a text, cut into chunks at any places."""
+        log10, unknown_log10, tokens, unknown = 0.0, 0.0, 0, 0
+        before = np.zeros(0, np.int32)
+        for chunk in chunks:
+            ids = np.concatenate([before, chunk])
+            log_p = self.probabilities(ids)[len(before) :]
+            is_unknown = chunk == (-1 if self.config.unknown is None else self.config.unknown)
+            log10 += float(log_p[~is_unknown].sum())
+            unknown_log10 += float(log_p[is_unknown].sum())
+            unknown += int(is_unknown.sum())
+            tokens += int((chunk != self.config.start).sum()) - int(is_unknown.sum())
+            before = ids[max(0, len(ids) - self.config.order + 1) :]
+        return Score(log10, tokens, unknown_log10, unknown)
+
+    def distribution(self, context: Sequence[int]) -> Floats:
+        """log10 p of every word after the context: -> (V,) float64."""
+        params = self.params
+        log_p = params["log_p.1"].astype(np.float64)
+        context = context[max(0, len(context) - self.config.order + 1) :]
+        # From the shortest context to the longest: (c), (b c), (a b c).
+        for length in range(1, len(context) + 1):
+            number = self._number(context[len(context) - length :])
+            if number < 0:
+                break  # a longer one was not seen either
+            n = length + 1
+            log_p += params[f"backoff.{length}"][number]
+            children = slice(*params[f"first.{n}"][number : number + 2])
+            log_p[params[f"word.{n}"][children]] = params[f"log_p.{n}"][children]
+        log_p[log_p <= IMPOSSIBLE] = -np.inf
+        return log_p[: self.config.vocabulary]
+
+    def _number(self, ngram: Sequence[int]) -> int:
+        """The number of an n-gram among those of its length, or -1."""
+        number = ngram[0]
+        for n, word in enumerate(ngram[1:], start=2):
+            first, last = self.params[f"first.{n}"][number : number + 2]
+            words = self.params[f"word.{n}"][first:last]
+            number = int(first + np.searchsorted(words, word))
+            if number == last or words[number - first] != word:
+                return -1
+        return number
+
+    # What `decoding.generate` asks of a model.  The state is the context.
+
+    def zero_state(self, batch_size: int) -> list[tuple[int, ...]]:
+        """Contexts of nothing but the start of a sentence."""
+        return [(self.config.start,)] * batch_size
+
+    def step(self, ids: Ids, state: list[tuple[int, ...]]) -> tuple[Floats, list[tuple[int, ...]]]:
+        """ids (B,), the contexts before them -> logits (B, V) of the next, the new contexts."""
+        new = [
+            (self.config.start,)
+            if id == self.config.line_end
+            else (*context, int(id))[max(0, len(context) + 2 - self.config.order) :]
+            for id, context in zip(ids, state, strict=True)
+        ]
+        return np.stack([self.distribution(context) for context in new]) * np.log(10), new
+
+
+def estimate(levels: list[Counts], config: NGramConfig) -> NGram:
+    """The model with config.smoothing from the counts of every length.
+
+    ``levels`` is used up on the way, to save its memory.  Raises ValueError for
+    an unknown smoothing, k not above zero, or prune that falls with the length
+    (an n-gram that stays could then lose its context).
+    """
+    if config.smoothing not in SMOOTHINGS:
+        raise ValueError(f"smoothing: expected one of {SMOOTHINGS}, found {config.smoothing!r}")
+    if not config.k > 0:
+        raise ValueError(f"k: expected above 0, found {config.k}")
+    prune = (0, *config.prune, *config.prune[-1:] * config.order, *[0] * config.order)
+    prune = prune[: config.order]
+    if sorted(prune) != list(prune):
+        raise ValueError(f"prune: expected counts that do not fall, found {config.prune}")
+
+    params: dict[str, NDArray] = {}
+    sizes: list[int] = []
+    p_below = np.array([1 / config.vocabulary])  # the uniform distribution
+    new_number, contexts_kept = np.zeros(1, np.int32), np.ones(1, bool)
+    for n in range(1, config.order + 1):
+        level = levels.pop(0)
+        count = level.count
+        if config.smoothing == "kneser-ney":
+            count = adjusted_counts(level, levels[0] if levels else None)
+        if n == 1:
+            count = count * (level.word != config.start)  # never predicted
+        share, leftover = _smooth(config, n, count, level.context, len(contexts_kept))
+
+        # What is pruned leaves its share to the shorter context.
+        kept = (level.count > prune[n - 1]) | (n == 1)
+        leftover += np.bincount(level.context[~kept], share[~kept], len(leftover))
+        p = share + leftover[level.context] * p_below[level.suffix]
+        if n == 1:
+            p[config.start] = 0
+
+        if n > 1:
+            params[f"backoff.{n - 1}"] = _log10(leftover[contexts_kept])
+        context = new_number[level.context[kept]]
+        params[f"first.{n}"] = first_children(context, int(contexts_kept.sum()))
+        params[f"word.{n}"] = level.word[kept]
+        params[f"log_p.{n}"] = _log10(p[kept])
+        sizes.append(len(context))
+        p_below, contexts_kept, new_number = p, kept, np.cumsum(kept, dtype=np.int32) - 1
+    return NGram(replace(config, sizes=tuple(sizes)), params)
+
+
+def _smooth(config: NGramConfig, n: int, count: Floats, context: Ids, C: int):
+    match config.smoothing:
+        case "kneser-ney":
+            return modified_kneser_ney(count, context, C)
+        case "absolute":
+            return absolute_discounting(count, context, C)
+        case "witten-bell":
+            return witten_bell(count, context, C)
+        case "mle":
+            return maximum_likelihood(count, context, C)
+    if n < config.order:  # add-k, below the longest: uniform
+        return np.zeros(len(count)), np.ones(C)
+    return add_k(count, context, C, config.k, config.vocabulary)
+
+
+def _log10(p: Floats) -> NDArray[np.float32]:
+    logs = np.full(len(p), IMPOSSIBLE, np.float32)
+    np.log10(p, out=logs, where=p > 0, casting="same_kind")
+    return logs
