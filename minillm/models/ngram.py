@@ -40,6 +40,7 @@ from minillm._kernels import active_kernels
 
 Ids = NDArray[np.int32]
 Floats = NDArray[np.floating]
+Numbers = NDArray[np.number]
 
 IMPOSSIBLE = -99.0  # log10 of zero, as ARPA files write it
 SMOOTHINGS = ("kneser-ney", "absolute", "witten-bell", "add-k", "mle")
@@ -48,7 +49,8 @@ SMOOTHINGS = ("kneser-ney", "absolute", "witten-bell", "add-k", "mle")
 # --- counting ----------------------------------------------------------------
 
 
-class Counts(NamedTuple):
+@dataclass(frozen=True)
+class Counts:
     """The n-grams of one length, sorted by their context's number, then by their word."""
 
     context: Ids  # (M,) the number of the n-gram without its last word
@@ -184,13 +186,13 @@ def first_children(context: Ids, contexts: int) -> Ids:
 # leaves all to the shorter one: its leftover is 1.
 
 
-def maximum_likelihood(count: Floats, context: Ids, C: int) -> tuple[Floats, Floats]:
+def maximum_likelihood(count: Numbers, context: Ids, C: int) -> tuple[Floats, Floats]:
     """What was seen, and nothing else: share = c(a w) / c(a), leftover 0."""
     total = np.bincount(context, count, C)
     return count / total[context], np.where(total > 0, 0.0, 1.0)
 
 
-def add_k(count: Floats, context: Ids, C: int, k: float, V: int) -> tuple[Floats, Floats]:
+def add_k(count: Numbers, context: Ids, C: int, k: float, V: int) -> tuple[Floats, Floats]:
     """As if every word had been seen k times more (Lidstone 1920; Laplace: k = 1).
 
         p(w | a) = (c(a w) + k) / (c(a) + k V)
@@ -202,7 +204,7 @@ def add_k(count: Floats, context: Ids, C: int, k: float, V: int) -> tuple[Floats
     return count / total[context], k * V / total
 
 
-def witten_bell(count: Floats, context: Ids, C: int) -> tuple[Floats, Floats]:
+def witten_bell(count: Numbers, context: Ids, C: int) -> tuple[Floats, Floats]:
     """New words come as often as they came (Witten and Bell 1991, method C).
 
         share = c(a w) / (c(a) + t(a))        leftover = t(a) / (c(a) + t(a))
@@ -214,7 +216,7 @@ def witten_bell(count: Floats, context: Ids, C: int) -> tuple[Floats, Floats]:
     return count / (total + types)[context], leftover
 
 
-def absolute_discounting(count: Floats, context: Ids, C: int) -> tuple[Floats, Floats]:
+def absolute_discounting(count: Numbers, context: Ids, C: int) -> tuple[Floats, Floats]:
     """Take one D off every count (Ney, Essen and Kneser 1994).
 
         share = max(c(a w) - D, 0) / c(a)        leftover = D t(a) / c(a)
@@ -226,32 +228,32 @@ def absolute_discounting(count: Floats, context: Ids, C: int) -> tuple[Floats, F
     return _discounted(count, context, C, np.array([0, D, D, D]))
 
 
-def modified_kneser_ney(count: Floats, context: Ids, C: int) -> tuple[Floats, Floats]:
+def modified_kneser_ney(count: Numbers, context: Ids, C: int) -> tuple[Floats, Floats]:
     """Take D1 off counts of 1, D2 off those of 2, D3 off larger ones (Chen and Goodman 1999, §3).
 
         Y = n1 / (n1 + 2 n2)        D_r = r - (r + 1) Y n_{r+1} / n_r        r = 1, 2, 3
 
-    where n_r n-grams have a count of r.  With too few n-grams for that, when an
-    n_r is zero, D is 0.5, 1, 1.5.
+    where n_r n-grams have a count of r.  From few or odd counts comes no
+    discount above 0 and at most r: D is 0.5, 1, 1.5 then.
 
     Below the longest n-grams, count is not how often an n-gram was seen but how
     many different words stood before it: see `adjusted_counts`.
     """
     n = [np.count_nonzero(count == r) for r in range(5)]
-    D = np.array([0, 0.5, 1, 1.5])
+    D = [0, 0.5, 1, 1.5]
     if all(n[1:]):
         Y = n[1] / (n[1] + 2 * n[2])
-        D[1:] = [max(0, r - (r + 1) * Y * n[r + 1] / n[r]) for r in (1, 2, 3)]
-    return _discounted(count, context, C, D)
+        estimated = [r - (r + 1) * Y * n[r + 1] / n[r] for r in (1, 2, 3)]
+        if min(estimated) > 0:
+            D[1:] = estimated
+    return _discounted(count, context, C, np.array(D))
 
 
-def _discounted(count: Floats, context: Ids, C: int, D: Floats) -> tuple[Floats, Floats]:
+def _discounted(count: Numbers, context: Ids, C: int, D: Floats) -> tuple[Floats, Floats]:
     """Take D[c] off a count of c, D[3] off larger ones; the leftover is what was taken."""
     total = np.bincount(context, count, C)
     taken = np.minimum(D[np.minimum(count, 3).astype(int)], count)
-    leftover = np.divide(
-        np.bincount(context, taken, C), total, out=np.ones(C), where=total > 0
-    )
+    leftover = np.divide(np.bincount(context, taken, C), total, out=np.ones(C), where=total > 0)
     return (count - taken) / total[context], leftover
 
 
@@ -452,7 +454,7 @@ def estimate(levels: list[Counts], config: NGramConfig) -> NGram:
     return NGram(replace(config, sizes=tuple(sizes)), params)
 
 
-def _smooth(config: NGramConfig, n: int, count: Floats, context: Ids, C: int):
+def _smooth(config: NGramConfig, n: int, count: Numbers, context: Ids, C: int):
     match config.smoothing:
         case "kneser-ney":
             return modified_kneser_ney(count, context, C)

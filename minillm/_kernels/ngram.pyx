@@ -1,0 +1,128 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""Counting and looking up n-grams: the Cython twin of ngram.py.
+
+count_keys sorts by radix: 11 bits of the keys at a time, from the lowest, each
+pass stable and linear in T.  Keys are small numbers (contexts times words), so
+that two to four passes do.
+
+find_children searches within one context, whose words lie together: for most
+contexts, in one cache line.  The places are independent of each other, so that
+the processor overlaps the waits for memory, and threads share them out.
+"""
+
+import numpy as np
+
+from cython.parallel cimport prange
+from libc.stdint cimport int32_t, int64_t
+
+include "threads.pxi"
+
+DEF BITS = 11
+DEF BUCKETS = 1 << BITS
+
+
+def count_keys(const int64_t[::1] keys):
+    """-> distinct (M,), places (T,), counts (M,)."""
+    cdef Py_ssize_t T = keys.shape[0], M
+    places = np.empty(T, np.int32)
+    if T == 0:
+        return np.empty(0, np.int64), places, np.empty(0, np.int64)
+    cdef int64_t[::1] a = np.array(keys)
+    cdef int64_t[::1] b = np.empty(T, np.int64)
+    cdef int32_t[::1] from_a = np.arange(T, dtype=np.int32)
+    cdef int32_t[::1] from_b = np.empty(T, np.int32)
+    cdef int64_t most
+    cdef int shift = 0
+    with nogil:
+        most = largest(a)
+    while most >> shift:
+        with nogil:
+            radix_pass(a, from_a, b, from_b, shift)
+        a, b, from_a, from_b = b, a, from_b, from_a
+        shift += BITS
+    with nogil:
+        M = number_of_runs(a)
+    distinct, counts = np.empty(M, np.int64), np.empty(M, np.int64)
+    cdef int64_t[::1] distinct_view = distinct, counts_view = counts
+    cdef int32_t[::1] places_view = places
+    with nogil:
+        describe_runs(a, from_a, distinct_view, places_view, counts_view)
+    return distinct, places, counts
+
+
+cdef int64_t largest(const int64_t[::1] keys) noexcept nogil:
+    cdef int64_t most = 0
+    cdef Py_ssize_t t
+    for t in range(keys.shape[0]):
+        if keys[t] > most:
+            most = keys[t]
+    return most
+
+
+cdef void radix_pass(const int64_t[::1] keys, const int32_t[::1] origin, int64_t[::1] to_keys,
+                     int32_t[::1] to_origin, int shift) noexcept nogil:
+    """Move everything to the place that BITS bits of its key give it, equal ones in their order."""
+    cdef int64_t start[BUCKETS]
+    cdef int64_t here = 0, count
+    cdef Py_ssize_t t, bucket, place
+    for bucket in range(BUCKETS):
+        start[bucket] = 0
+    for t in range(keys.shape[0]):
+        start[(keys[t] >> shift) & (BUCKETS - 1)] += 1
+    for bucket in range(BUCKETS):
+        count = start[bucket]
+        start[bucket] = here
+        here += count
+    for t in range(keys.shape[0]):
+        bucket = (keys[t] >> shift) & (BUCKETS - 1)
+        place = start[bucket]
+        start[bucket] = place + 1
+        to_keys[place] = keys[t]
+        to_origin[place] = origin[t]
+
+
+cdef Py_ssize_t number_of_runs(const int64_t[::1] keys) noexcept nogil:
+    cdef Py_ssize_t t, M = 1
+    for t in range(1, keys.shape[0]):
+        M += keys[t] != keys[t - 1]
+    return M
+
+
+cdef void describe_runs(const int64_t[::1] keys, const int32_t[::1] origin, int64_t[::1] distinct,
+                        int32_t[::1] places, int64_t[::1] counts) noexcept nogil:
+    cdef Py_ssize_t t, m = -1
+    for t in range(keys.shape[0]):
+        if t == 0 or keys[t] != keys[t - 1]:
+            m += 1
+            distinct[m] = keys[t]
+            counts[m] = 0
+        counts[m] += 1
+        places[origin[t]] = <int32_t>m
+
+
+def find_children(const int32_t[::1] first, const int32_t[::1] words, const int32_t[::1] contexts,
+                  const int32_t[::1] last):
+    """-> the numbers (T,), -1 where there is no such n-gram."""
+    cdef Py_ssize_t t, T = contexts.shape[0]
+    numbers = np.empty(T, np.int32)
+    cdef int32_t[::1] found = numbers
+    cdef int threads = max_threads() if T > 10_000 else 1
+    for t in prange(T, nogil=True, num_threads=threads, schedule="static"):
+        found[t] = find_child(first, words, contexts[t], last[t])
+    return numbers
+
+
+cdef int32_t find_child(const int32_t[::1] first, const int32_t[::1] words, int32_t context,
+                        int32_t word) noexcept nogil:
+    cdef int32_t low, high, end, middle
+    if context < 0:
+        return -1
+    low, end = first[context], first[context + 1]
+    high = end
+    while low < high:
+        middle = low + (high - low) // 2
+        if words[middle] < word:
+            low = middle + 1
+        else:
+            high = middle
+    return low if low < end and words[low] == word else -1

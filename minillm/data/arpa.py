@@ -1,0 +1,274 @@
+"""ARPA files: n-gram models as text, in the format that SRILM, KenLM and others share.
+
+    \\data\\
+    ngram 1=4
+    ngram 2=3
+
+    \\1-grams:
+    -99	<s>	-0.30103
+    -0.60206	the	-0.30103
+    ...
+    \\end\\
+
+A line holds log10 p(word | context), the n-gram, and, but for the longest
+n-grams, log10 of its backoff weight.  ``<s>`` and ``</s>`` are a sentence's
+start and end, ``<unk>`` the unknown word.
+
+What stands for a token here and there: the line's end is ``</s>``, the end of a
+sentence; other white space, which separates the fields, is written by its code
+point, a space as ``<U+0020>``.
+"""
+
+import gzip
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm._kernels import active_kernels
+from minillm.data.files import replacing
+from minillm.errors import InputError
+
+START, END, UNKNOWN = "<s>", "</s>", "<unk>"
+IMPOSSIBLE = -99.0
+
+_BLOCK = 1 << 16
+_ESCAPED = re.compile(r"<U\+([0-9A-F]{4,6})>")
+
+
+def write_arpa(path: str | Path, tokens: Sequence[str], params: dict[str, NDArray]) -> None:
+    """Write an n-gram model; gzip, if the name ends with .gz.
+
+    tokens are the names of the ids; the id after the last one opens a sentence.
+    params are those of `models.ngram.NGram`.  Numbers are written with 9 digits,
+    so that they are read back as the same float32.
+    """
+    names = [_name(token) for token in tokens] + [START]
+    if len(set(names)) < len(names):
+        twice = next(name for k, name in enumerate(names) if name in names[:k])
+        raise InputError(f"{path}: two tokens would both be written as {twice}")
+    # Readers ask for both, which a model of characters may lack.
+    absent = [name for name in (UNKNOWN, END) if name not in names]
+    order = sum(key.startswith("word.") for key in params)
+    with replacing(path) as raw, _compressed(path, raw) as file:
+        file.write(b"\\data\\\n")
+        for n in range(1, order + 1):
+            size = len(params[f"word.{n}"]) + (len(absent) if n == 1 else 0)
+            file.write(f"ngram {n}={size}\n".encode())
+        for n in range(1, order + 1):
+            file.write(f"\n\\{n}-grams:\n".encode())
+            if n == 1:
+                file.write("".join(f"{IMPOSSIBLE:g}\t{name}\n" for name in absent).encode())
+            for lines in _sections(names, params, n, order):
+                file.write(lines.encode("utf-8", "surrogatepass"))
+        file.write(b"\n\\end\\\n")
+
+
+def _sections(names: list[str], params: dict[str, NDArray], n: int, order: int) -> Iterator[str]:
+    """The lines of the n-grams, a block of them at a time."""
+    for begin in range(0, len(params[f"word.{n}"]), _BLOCK):
+        number = np.arange(begin, min(begin + _BLOCK, len(params[f"word.{n}"])))
+        log_p = params[f"log_p.{n}"][number].tolist()
+        backoff = params[f"backoff.{n}"][number].tolist() if n < order else None
+        columns: list[list[str]] = []
+        for length in range(n, 0, -1):  # from the last word to the first
+            columns.insert(0, [names[id] for id in params[f"word.{length}"][number].tolist()])
+            # The context whose children the n-gram is among.
+            number = np.searchsorted(params[f"first.{length}"], number, "right") - 1
+        ngrams = map(" ".join, zip(*columns, strict=True))
+        if backoff is None:
+            rows = zip(log_p, ngrams, strict=True)
+            yield "".join([f"{p:.9g}\t{ngram}\n" for p, ngram in rows])
+        else:
+            three = zip(log_p, ngrams, backoff, strict=True)
+            yield "".join([f"{p:.9g}\t{ngram}\t{b:.9g}\n" for p, ngram, b in three])
+
+
+def _name(token: str) -> str:
+    if token == "\n":
+        return END
+    return f"<U+{ord(token):04X}>" if len(token) == 1 and token.isspace() else token
+
+
+def _compressed(path: str | Path, raw: BinaryIO) -> AbstractContextManager:
+    if not str(path).endswith(".gz"):
+        return nullcontext(raw)
+    # Without name and time in its head, equal models make equal files.
+    return gzip.GzipFile("", "wb", 6, raw, mtime=0)
+
+
+# --- reading -----------------------------------------------------------------
+
+
+def read_arpa(path: str | Path) -> tuple[list[str], dict[str, NDArray]]:
+    """Read an n-gram model: -> tokens, params, as `write_arpa` takes them.
+
+    The unknown word comes first.  A file with white space written by its code
+    point is one of characters: they are sorted, and have no unknown one.
+    InputError, with the line's number, where the file is not as it should be.
+    """
+    lines = _Lines(path)
+    sizes = _header(lines)
+    tokens, ids, params = _unigrams(lines, sizes)
+    for n in range(2, len(sizes) + 1):
+        _longer(lines, n, sizes, ids, params)
+    if lines.next() != b"\\end\\":
+        raise lines.wrong("\\end\\")
+    return tokens, params
+
+
+class _Lines:
+    """The lines of a file that are not blank, without white space around them, counted."""
+
+    def __init__(self, path: str | Path):
+        self.path, self.number, self.line = path, 0, b""
+        self._lines = self._read()
+
+    def _read(self) -> Iterator[bytes]:
+        with open(self.path, "rb") as raw:
+            packed = raw.read(2) == b"\x1f\x8b"
+            raw.seek(0)
+            try:
+                yield from gzip.GzipFile(fileobj=raw) if packed else raw
+            except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+                raise InputError(
+                    f"{self.path}, after line {self.number}: damaged gzip file: {error}"
+                ) from None
+
+    def next(self) -> bytes:
+        """The next line, or InputError where there is none."""
+        for line in self._lines:
+            self.number += 1
+            self.line = line.strip()
+            if self.line:
+                return self.line
+        raise InputError(f"{self.path}: ends after line {self.number}, before \\end\\")
+
+    def wrong(self, expected: str, number: int | None = None, found: str = "") -> InputError:
+        found = found or repr(self.line[:60].decode("utf-8", "replace"))
+        return InputError(
+            f"{self.path}, line {number or self.number}: expected {expected}, found {found}"
+        )
+
+
+def _header(lines: _Lines) -> list[int]:
+    """The number of n-grams of each length; lines then stands at \\1-grams:."""
+    if lines.next() != b"\\data\\":
+        raise lines.wrong("\\data\\ (is it an ARPA file?)")
+    sizes: list[int] = []
+    while (match := re.fullmatch(rb"ngram\s+(\d+)\s*=\s*(\d+)", lines.next())) is not None:
+        if int(match[1]) != len(sizes) + 1:
+            raise lines.wrong(f"ngram {len(sizes) + 1}=a number")
+        sizes.append(int(match[2]))
+    if not sizes or lines.line[:1] != b"\\":
+        raise lines.wrong(f"ngram {len(sizes) + 1}=a number")
+    return sizes
+
+
+def _entries(lines: _Lines, n: int, sizes: list[int]):
+    """The n-grams as they stand: -> words, log_p, backoff, and each one's line number."""
+    if n > 1:
+        lines.next()
+    if lines.line != f"\\{n}-grams:".encode():
+        raise lines.wrong(f"\\{n}-grams:")
+    words: list[list[bytes]] = []
+    log_p, backoff = np.zeros(sizes[n - 1]), np.zeros(sizes[n - 1])
+    numbers = np.zeros(sizes[n - 1], np.int64)
+    longest = n == len(sizes)
+    for k in range(sizes[n - 1]):
+        fields = lines.next().split()
+        if fields[0][:1] == b"\\":
+            raise lines.wrong(f"{sizes[n - 1]} {n}-grams, as line 1 and following say")
+        if len(fields) != n + 1 and (longest or len(fields) != n + 2):
+            raise lines.wrong(f"a number, {n} words" + ("" if longest else " and a number or none"))
+        try:
+            log_p[k] = float(fields[0])
+            if len(fields) == n + 2:
+                backoff[k] = float(fields[-1])
+        except ValueError:
+            raise lines.wrong("numbers for log10 p and the backoff") from None
+        if not (-np.inf <= log_p[k] <= 0 and np.isfinite(backoff[k])):
+            raise lines.wrong("a log10 p of at most 0 and a finite backoff")
+        words.append(fields[1 : n + 1])
+        numbers[k] = lines.number
+    return words, np.maximum(log_p, IMPOSSIBLE), backoff, numbers
+
+
+def _unigrams(lines: _Lines, sizes: list[int]):
+    """-> tokens, the id of each name, params of length 1."""
+    words, log_p, backoff, numbers = _entries(lines, 1, sizes)
+    known: dict[str, int] = {}
+    for k, (name,) in enumerate(words):
+        try:
+            text = name.decode()
+        except UnicodeDecodeError:
+            raise lines.wrong("UTF-8", int(numbers[k]), repr(name)) from None
+        if text in known:
+            raise lines.wrong("each word once", int(numbers[k]), repr(text) + " again")
+        known[text] = k
+    names = [name for name in known if name not in (START, UNKNOWN)]
+    if any(map(_ESCAPED.fullmatch, names)):
+        names = [name for name in names if name != END or log_p[known[END]] > IMPOSSIBLE]
+        names.sort(key=_token)
+    else:
+        names.insert(0, UNKNOWN)
+    names.append(START)
+    row = np.array([known.get(name, -1) for name in names])
+    params = {
+        "first.1": np.array([0, len(names)], np.int32),
+        "word.1": np.arange(len(names), dtype=np.int32),
+        # A file may lack <unk> or <s>: they are impossible then.
+        "log_p.1": np.where(row >= 0, log_p[row], IMPOSSIBLE).astype(np.float32),
+    }
+    if len(sizes) > 1:
+        params["backoff.1"] = np.where(row >= 0, backoff[row], 0).astype(np.float32)
+    ids = {name.encode(): id for id, name in enumerate(names)}
+    return [_token(name) for name in names[:-1]], ids, params
+
+
+def _token(name: str) -> str:
+    if name == END:
+        return "\n"
+    escaped = _ESCAPED.fullmatch(name)
+    return chr(int(escaped[1], 16)) if escaped else name
+
+
+def _longer(
+    lines: _Lines, n: int, sizes: list[int], ids: dict[bytes, int], params: dict[str, NDArray]
+) -> None:
+    """Read the n-grams and sort them, so that those of a context stand together."""
+    words, log_p, backoff, numbers = _entries(lines, n, sizes)
+    try:
+        grams = np.array([[ids[word] for word in ngram] for ngram in words], np.int32)
+    except KeyError as error:
+        line = next(k for k, ngram in enumerate(words) if error.args[0] in ngram)
+        found = repr(error.args[0].decode("utf-8", "replace"))
+        raise lines.wrong("words of the 1-grams", int(numbers[line]), found) from None
+    grams = grams.reshape(-1, n)
+    find = active_kernels().find_children
+    context = grams[:, 0].copy()
+    for length in range(2, n):
+        first, word = params[f"first.{length}"], params[f"word.{length}"]
+        context = find(first, word, context, grams[:, length - 1].copy())
+    if (context < 0).any():
+        line = int(np.argmin(context))
+        ngram = b" ".join(words[line][:-1]).decode("utf-8", "replace")
+        raise lines.wrong(f"{ngram!r} among the {n - 1}-grams", int(numbers[line]), "none")
+    order = np.lexsort((grams[:, -1], context))
+    context, word = context[order], grams[order, -1]
+    twice = (np.diff(context) == 0) & (np.diff(word) == 0)
+    if twice.any():
+        line = order[int(np.argmax(twice)) + 1]
+        ngram = b" ".join(words[line]).decode("utf-8", "replace")
+        raise lines.wrong("each n-gram once", int(numbers[line]), f"{ngram!r} again")
+    contexts = np.arange(len(params[f"word.{n - 1}"]) + 1)
+    params[f"first.{n}"] = np.searchsorted(context, contexts).astype(np.int32)
+    params[f"word.{n}"] = word
+    params[f"log_p.{n}"] = log_p[order].astype(np.float32)
+    if n < len(sizes):
+        params[f"backoff.{n}"] = backoff[order].astype(np.float32)

@@ -1,0 +1,163 @@
+"""ARPA files: a round trip, every kind of damage, and KenLM's scores of ours."""
+
+import gzip
+
+import numpy as np
+import pytest
+
+from minillm.data import builtin_corpus
+from minillm.data.arpa import read_arpa, write_arpa
+from minillm.errors import InputError
+from minillm.models.ngram import NGram, NGramConfig, count_ngrams, estimate
+from minillm.text import Characters, Words
+
+TOY = """\\data\\
+ngram 1=4
+ngram 2=3
+
+\\1-grams:
+-1.5\t<unk>
+-99\t<s>\t-0.25
+-0.5\ta\t-0.125
+-0.75\t</s>
+
+\\2-grams:
+-0.5\ta </s>
+-0.25\t<s> a
+-1\ta a
+
+\\end\\
+"""
+
+
+def words_model(text, order=4, smoothing="kneser-ney", prune=()):
+    """-> the model, its tokens, and the ids of a text in sentences."""
+    vocabulary = Words.from_text(text, 2)
+    end, start = vocabulary.tokens.index("\n"), len(vocabulary)
+    ids = vocabulary.encode(text)
+    at = np.flatnonzero(ids == end)[:-1] + 1
+    ids = np.insert(ids, [0, *at], start).astype(np.int32)
+    config = NGramConfig(start, order, smoothing, k=0.1, prune=prune, line_end=end, unknown=0)
+    return estimate(count_ngrams([ids], order, start), config), vocabulary.tokens, ids
+
+
+def same(params, others):
+    assert set(params) == set(others)
+    for name in params:
+        assert params[name].dtype == others[name].dtype
+        assert np.array_equal(params[name], others[name]), name
+
+
+@pytest.mark.parametrize("suffix", [".arpa", ".arpa.gz"])
+@pytest.mark.parametrize(("order", "prune"), [(1, ()), (4, ()), (3, (0, 1))])
+def test_round_trip_of_words(tmp_path, suffix, order, prune):
+    model, tokens, _ = words_model(builtin_corpus()[:20_000], order, prune=prune)
+    path = tmp_path / f"model{suffix}"
+    write_arpa(path, tokens, model.params)
+    again, params = read_arpa(path)
+    assert again == tokens
+    same(params, model.params)
+    packed = path.read_bytes()
+    write_arpa(path, again, params)
+    assert path.read_bytes() == packed
+    assert packed.startswith(b"\x1f\x8b" if suffix.endswith("gz") else b"\\data\\\nngram 1=")
+
+
+def test_round_trip_of_characters(tmp_path):
+    text = "a b\tc\u00a0d\n\u3000é€😀\n" * 3
+    vocabulary = Characters.from_text(text)
+    ids = np.concatenate([[len(vocabulary)], vocabulary.encode(text)]).astype(np.int32)
+    model = estimate(count_ngrams([ids], 3, len(vocabulary)), NGramConfig(len(vocabulary), 3))
+    write_arpa(tmp_path / "model.arpa", vocabulary.tokens, model.params)
+    tokens, params = read_arpa(tmp_path / "model.arpa")
+    assert tokens == vocabulary.tokens
+    same(params, model.params)
+
+
+def test_reading_a_file_by_hand(tmp_path):
+    (tmp_path / "toy.arpa").write_text(TOY)
+    tokens, params = read_arpa(tmp_path / "toy.arpa")
+    assert tokens == ["<unk>", "a", "\n"]
+    assert params["log_p.1"].tolist() == [-1.5, -0.5, -0.75, -99]
+    assert params["backoff.1"].tolist() == [0, -0.125, 0, -0.25]
+    assert params["first.2"].tolist() == [0, 0, 2, 2, 3]
+    assert params["word.2"].tolist() == [1, 2, 1]
+    assert params["log_p.2"].tolist() == [-1, -0.5, -0.25]
+    model = NGram(NGramConfig(3, 2, sizes=(4, 3)), params)
+    # <s> a, a <unk> by backoff, <unk> </s> with no context seen
+    expected = [0, -0.25, -0.125 - 1.5, -0.75]
+    assert model.probabilities(np.array([3, 1, 0, 2], np.int32)).tolist() == expected
+
+
+DAMAGES = {
+    "no head": ("\\data\\\n", "", r"line 1: expected \\data\\"),
+    "no sizes": ("ngram 1=4\nngram 2=3\n", "", r"line 3: expected ngram 1=a number"),
+    "sizes out of order": ("ngram 2=3", "ngram 3=3", "line 3: expected ngram 2=a number"),
+    "a size that is no number": ("ngram 2=3", "ngram 2=x", "line 3: expected ngram 2=a number"),
+    "too few": ("ngram 2=3", "ngram 2=4", "line 16: expected 4 2-grams"),
+    "too many": ("ngram 2=3", "ngram 2=2", r"line 14: expected \\end\\, found '-1"),
+    "no section": ("\\2-grams:", "\\3-grams:", "line 11: expected .2-grams:"),
+    "no number": ("-0.5\ta </s>", "x\ta </s>", "line 12: expected numbers"),
+    "nan": ("-0.5\ta </s>", "nan\ta </s>", "line 12: expected a log10 p of at most 0"),
+    "a positive log p": ("-0.5\ta </s>", "0.5\ta </s>", "line 12: expected a log10 p of at most 0"),
+    "an infinite backoff": ("-0.125", "inf", "line 8: .* a finite backoff"),
+    "a word too many": ("-0.5\ta </s>", "-0.5\ta a </s>", "line 12: expected a number, 2 words"),
+    "a word too few": ("-0.5\ta </s>", "-0.5\ta", "line 12: expected a number, 2 words"),
+    "an unknown word": ("a </s>", "b </s>", "line 12: expected words of the 1-grams, found 'b'"),
+    "a word twice": ("-0.75\t</s>", "-0.75\ta", "line 9: expected each word once, found 'a' again"),
+    "an n-gram twice": ("-1\ta a", "-1\t<s> a", "line 14: expected each n-gram once"),
+    "cut short": ("\\end\\\n", "", r"ends after line 15, before \\end\\"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_is_named_with_its_line(tmp_path, damage):
+    old, new, message = DAMAGES[damage]
+    assert old in TOY
+    path = tmp_path / "toy.arpa"
+    path.write_text(TOY.replace(old, new))
+    with pytest.raises(InputError, match=message) as caught:
+        read_arpa(path)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_context_that_is_not_listed(tmp_path):
+    text = TOY.replace("ngram 2=3\n", "ngram 2=3\nngram 3=1\n")
+    (tmp_path / "a").write_text(text.replace("\\end\\", "\\3-grams:\n-1\t<s> </s> a\n\n\\end\\"))
+    with pytest.raises(InputError, match="line 18: expected '<s> </s>' among the 2-grams"):
+        read_arpa(tmp_path / "a")
+
+
+def test_bytes_that_are_no_text(tmp_path):
+    (tmp_path / "a").write_bytes(TOY.encode().replace(b"-0.5\ta\t", b"-0.5\t\xff\t"))
+    with pytest.raises(InputError, match="line 8: expected UTF-8"):
+        read_arpa(tmp_path / "a")
+    packed = gzip.compress((TOY * 20).encode())
+    (tmp_path / "a.gz").write_bytes(packed[: len(packed) // 2])
+    with pytest.raises(InputError, match="damaged gzip file"):
+        read_arpa(tmp_path / "a.gz")
+
+
+def test_two_tokens_of_one_name(tmp_path):
+    model, _, _ = words_model("a b\na b\n", 1)
+    with pytest.raises(InputError, match="two tokens would both be written as </s>"):
+        write_arpa(tmp_path / "a", ["<unk>", "\n", "</s>", "b"], model.params)
+    assert not list(tmp_path.iterdir())
+
+
+def test_kenlm_scores_it_as_we_do(tmp_path):
+    kenlm = pytest.importorskip("kenlm")
+    text = builtin_corpus()
+    model, tokens, _ = words_model(text[:300_000], 4)
+    path = tmp_path / "model.arpa"
+    write_arpa(path, tokens, model.params)
+    theirs = kenlm.Model(str(path))
+    ids = Words(tokens).encode(text[300_000:400_000])
+    end = tokens.index("\n")
+    for line in np.split(ids, np.flatnonzero(ids == end) + 1)[:1000]:
+        score = model.score([np.array([len(tokens), *line], np.int32)])
+        sentence = " ".join(tokens[id] for id in line if id != end)
+        ends = len(line) > 0 and line[-1] == end
+        ours = score.log10 + score.unknown_log10
+        assert theirs.score(sentence, bos=True, eos=ends) == pytest.approx(ours, abs=1e-4)

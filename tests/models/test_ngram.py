@@ -1,0 +1,253 @@
+"""n-gram models: counts, smoothing worked out by hand, sums to one, scoring, generation."""
+
+from collections import Counter
+from dataclasses import replace
+from itertools import islice
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minillm import use_kernels
+from minillm.data import builtin_corpus, split_text
+from minillm.decoding import generate
+from minillm.models.ngram import (
+    SMOOTHINGS,
+    NGramConfig,
+    absolute_discounting,
+    add_k,
+    count_ngrams,
+    estimate,
+    first_children,
+    maximum_likelihood,
+    merge_runs,
+    modified_kneser_ney,
+    witten_bell,
+)
+from minillm.testing.strategies import generators
+from minillm.text import Characters
+
+# The toy corpus "a b", "a b", "a c": a b c, the end, the unknown word; 5 opens a sentence.
+A, B, C, END, UNKNOWN, START = range(6)
+TOY = np.array([START, A, B, END, START, A, B, END, START, A, C, END], np.int32)
+TOY_CONFIG = NGramConfig(vocabulary=5, order=2, line_end=END, unknown=UNKNOWN)
+
+
+def random_text(rng, T=80, V=5):
+    """Ids 0..V-1 in sentences that V opens; V - 1 never occurs."""
+    text = np.minimum(rng.integers(0, V - 1, T), rng.integers(0, V - 1, T)).astype(np.int32)
+    text[rng.random(T) < 0.1] = V
+    text[0] = V
+    return text
+
+
+def random_cuts(rng, text):
+    return np.split(text, np.sort(rng.integers(0, len(text) + 1, rng.integers(0, 4))))
+
+
+def ngrams_of(levels, n):
+    """All n-grams as tuples, spelled out through their contexts."""
+    grams = [(word,) for word in levels[0].word.tolist()]
+    for level in levels[1:n]:
+        pairs = zip(level.context.tolist(), level.word.tolist(), strict=True)
+        grams = [(*grams[context], word) for context, word in pairs]
+    return grams
+
+
+def model(text, config):
+    return estimate(count_ngrams([text], config.order, config.start), config)
+
+
+@given(generators(), st.integers(1, 7))
+def test_counts_are_those_of_a_dictionary(kernels, rng, order):
+    text = random_text(rng)
+    with use_kernels(kernels):
+        levels = count_ngrams(random_cuts(rng, text), order, start=5)
+    for n in range(1, order + 1):
+        spans = zip(*(text[k:].tolist() for k in range(n)), strict=False)
+        expected = Counter(span for span in spans if 5 not in span[1:])
+        grams = ngrams_of(levels, n)
+        counts = levels[n - 1].count.tolist()
+        assert grams == sorted(grams)
+        found = zip(grams, counts, strict=True)
+        assert {gram: count for gram, count in found if count} == dict(expected)
+        assert levels[n - 1].opening.tolist() == [gram[0] == 5 for gram in grams]
+        if n > 1:
+            shorter = ngrams_of(levels, n - 1)
+            suffixes = [shorter[k] for k in levels[n - 1].suffix.tolist()]
+            assert suffixes == [gram[1:] for gram in grams]
+
+
+@given(generators(), st.integers(1, 5), st.integers(1, 20))
+def test_merging_runs_is_counting_all(rng, number, block):
+    runs = [Counter(rng.integers(0, 40, rng.integers(0, 50)).tolist()) for _ in range(number)]
+    sorted_runs = [
+        (np.array(sorted(run), np.int64), np.array([run[key] for key in sorted(run)], np.int64))
+        for run in runs
+    ]
+    keys, counts, numbers = merge_runs(sorted_runs, block=block)
+    assert dict(zip(keys.tolist(), counts.tolist(), strict=True)) == dict(sum(runs, Counter()))
+    assert np.all(np.diff(keys) > 0)
+    for (run, _), places in zip(sorted_runs, numbers, strict=True):
+        assert np.array_equal(keys[np.concatenate([*places, np.zeros(0, np.int32)])], run)
+
+
+# --- smoothing, by hand --------------------------------------------------------
+
+
+def test_kneser_ney_by_hand():
+    # Too few n-grams for discounts of their own: 0.5, 1, 1.5.
+    # Words before each word: a 1 (<s>), b 1, c 1, the end 2 (b, c); of 5, 2.5 are taken,
+    # so that half is spread over 5 words: 0.1 each.
+    toy = model(TOY, TOY_CONFIG)
+    unigrams = [0.5 / 5 + 0.1, 0.5 / 5 + 0.1, 0.5 / 5 + 0.1, 1 / 5 + 0.1, 0.1]
+    assert 10 ** toy.distribution([]) == pytest.approx(unigrams, rel=1e-6)
+    # After a: b twice, c once; 1.5 of 3 are taken.
+    after_a = [0.5 * 0.2, 1 / 3 + 0.5 * 0.2, 0.5 / 3 + 0.5 * 0.2, 0.5 * 0.3, 0.5 * 0.1]
+    assert 10 ** toy.distribution([A]) == pytest.approx(after_a, rel=1e-6)
+    # At the start of a sentence: a three times; 1.5 of 3 are taken.
+    assert 10 ** toy.distribution([START])[A] == pytest.approx(1.5 / 3 + 0.5 * 0.2, rel=1e-6)
+
+
+def test_the_discounts_of_kneser_ney_by_hand():
+    # n1 = 4, n2 = 3, n3 = 2, n4 = 1: Y = 0.4, D = 0.4, 1.2, 2.2.
+    count = np.array([1, 1, 1, 1, 2, 2, 2, 3, 3, 4])
+    context = np.array([0, 1, 0, 0, 0, 1, 0, 0, 0, 0])
+    share, leftover = modified_kneser_ney(count, context, 3)
+    taken = np.array([0.4, 0.4, 0.4, 0.4, 1.2, 1.2, 1.2, 2.2, 2.2, 2.2])
+    assert share == pytest.approx((count - taken) / np.array([17, 3])[context])
+    assert leftover == pytest.approx([(3 * 0.4 + 2 * 1.2 + 3 * 2.2) / 17, 1.6 / 3, 1])
+
+
+def test_the_other_shares_by_hand():
+    count, context = np.array([2, 1, 3]), np.array([0, 0, 2])  # nothing follows context 1
+    for function, share, leftover in [
+        (maximum_likelihood, [2 / 3, 1 / 3, 1], [0, 1, 0]),
+        (witten_bell, [2 / 5, 1 / 5, 3 / 4], [2 / 5, 1, 1 / 4]),
+        # n1 = 1, n2 = 1: D = 1 / 3
+        (absolute_discounting, [5 / 9, 2 / 9, 8 / 9], [2 / 9, 1, 1 / 9]),
+    ]:
+        found = function(count, context, 3)
+        assert found[0] == pytest.approx(share)
+        assert found[1] == pytest.approx(leftover)
+    share, leftover = add_k(count, context, 3, k=0.5, V=4)
+    assert share == pytest.approx([2 / 5, 1 / 5, 3 / 5])
+    assert leftover == pytest.approx([2 / 5, 1, 2 / 5])
+
+
+def test_add_k_is_the_textbook_formula():
+    toy = model(TOY, replace(TOY_CONFIG, smoothing="add-k", k=0.5))
+    expected = (np.array([0, 2, 1, 0, 0]) + 0.5) / (3 + 0.5 * 5)
+    assert 10 ** toy.distribution([A]) == pytest.approx(expected, rel=1e-6)
+    assert 10 ** toy.distribution([UNKNOWN]) == pytest.approx([0.2] * 5, rel=1e-6)
+
+
+def test_a_pruned_ngram_leaves_its_share_to_the_shorter_context():
+    toy = model(TOY, replace(TOY_CONFIG, prune=(1,)))
+    assert toy.config.sizes == (6, 3)  # (<s>, a), (a, b), (b, end) stood more than once
+    # c after a is gone: b keeps its 1 / 3, the other 2 / 3 go by the unigrams.
+    after_a = np.array([0.2, 0.2, 0.2, 0.3, 0.1]) * 2 / 3 + [0, 1 / 3, 0, 0, 0]
+    assert 10 ** toy.distribution([A]) == pytest.approx(after_a, rel=1e-6)
+
+
+@given(
+    generators(),
+    st.integers(1, 6),
+    st.sampled_from(SMOOTHINGS),
+    st.sampled_from([(), (1,), (0, 1), (0, 1, 2)]),
+)
+def test_probabilities_sum_to_one(kernels, rng, order, smoothing, prune):
+    text = random_text(rng, T=200)
+    with use_kernels(kernels):
+        some = model(text, NGramConfig(5, order, smoothing, k=0.1, prune=prune))
+        for _ in range(10):
+            at, length = rng.integers(0, len(text)), rng.integers(0, order + 1)
+            seen = text[at : at + length].tolist()
+            for context in (seen, rng.integers(0, 5, length).tolist()):
+                p = 10 ** some.distribution(context)
+                assert p.sum() == pytest.approx(1, abs=1e-6)
+
+
+@given(generators(), st.integers(1, 5), st.sampled_from(SMOOTHINGS))
+def test_a_score_is_the_sum_over_distributions(kernels, rng, order, smoothing):
+    some = model(random_text(rng), NGramConfig(5, order, smoothing, k=0.1, unknown=4))
+    text = random_text(rng, T=30)
+    text[rng.random(30) < 0.1] = 4
+    places = [t for t in range(30) if text[t] != 5]
+    expected = np.array([some.distribution(text[:t].tolist())[text[t]] for t in places])
+    is_unknown = text[places] == 4
+    with use_kernels(kernels):
+        log_p = some.probabilities(text)
+        score = some.score(random_cuts(rng, text))
+    assert log_p[places] == pytest.approx(expected, rel=1e-9)
+    assert (score.tokens, score.unknown) == (sum(~is_unknown), sum(is_unknown))
+    assert score.log10 == pytest.approx(expected[~is_unknown].sum(), rel=1e-9)
+    assert score.unknown_log10 == pytest.approx(expected[is_unknown].sum(), rel=1e-9)
+
+
+@given(generators(), st.sampled_from(SMOOTHINGS))
+def test_an_unseen_word_has_the_backoff_times_the_shorter_probability(rng, smoothing):
+    text = random_text(rng)
+    some = model(text, NGramConfig(5, 3, smoothing, k=0.1))
+    levels = count_ngrams([text], 3, 5)
+    pairs, grams = ngrams_of(levels, 2), ngrams_of(levels, 3)
+    for context in {gram[:2] for gram in grams}:
+        unseen = [word for word in range(5) if (*context, word) not in grams]
+        longer, shorter = (10 ** some.distribution(c)[unseen] for c in (context, context[1:]))
+        if unseen and shorter.sum() > 0:
+            assert longer == pytest.approx(longer.sum() / shorter.sum() * shorter, abs=1e-6)
+            number = some.params["first.2"][context[0]] + sorted(
+                gram[1] for gram in pairs if gram[0] == context[0]
+            ).index(context[1])
+            backoff = 10.0 ** some.params["backoff.2"][number]
+            assert longer.sum() == pytest.approx(backoff * shorter.sum(), abs=1e-6)
+
+
+# --- as a whole ----------------------------------------------------------------
+
+
+def test_kneser_ney_is_best_at_every_order_from_two():
+    text = builtin_corpus()[:200_000]
+    vocabulary = Characters.from_text(text)
+    training, validation = (vocabulary.encode(part) for part in split_text(text))
+    for order in (2, 3, 4, 5, 6):
+        nats = {
+            smoothing: -model(training, NGramConfig(len(vocabulary), order, smoothing, k=0.1))
+            .score([validation])
+            .log10
+            for smoothing in SMOOTHINGS
+        }
+        assert min(nats, key=nats.get) == "kneser-ney", (order, nats)
+
+
+def test_it_generates_what_it_was_trained_on():
+    text = "the quick brown fox\n" * 5
+    vocabulary = Characters.from_text(text)
+    ids = np.concatenate([[len(vocabulary)], vocabulary.encode(text)]).astype(np.int32)
+    some = model(ids, NGramConfig(len(vocabulary), 5, "mle"))
+    written = generate(some, vocabulary.encode("quic"), 12, np.random.default_rng(0))
+    assert vocabulary.decode(written) == "k brown fox\n"
+
+
+def test_a_sentence_that_ends_is_forgotten():
+    toy = model(TOY, replace(TOY_CONFIG, smoothing="mle"))
+    ids = list(islice(generate(toy, [END], 30, np.random.default_rng(0)), 30))
+    assert {tuple(ids[k : k + 3]) for k in range(0, 30, 3)} == {(A, B, END), (A, C, END)}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"smoothing": "none"}, "smoothing: expected one of"),
+        ({"k": 0.0}, "k: expected above 0, found 0.0"),
+        ({"prune": (2, 1), "order": 3}, "prune: expected counts that do not fall"),
+    ],
+)
+def test_refusals(change, message):
+    with pytest.raises(ValueError, match=message):
+        model(TOY, replace(TOY_CONFIG, **change))
+
+
+def test_first_children_counts_every_context():
+    assert first_children(np.array([0, 0, 2]), 4).tolist() == [0, 2, 2, 3, 3]
