@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from minillm.cli import eval, generate, gradcheck, info, train
+from minillm.cli import eval, generate, gradcheck, info, plot, train, translate
 from minillm.cli.arguments import ArgumentParser
 from minillm.errors import InputError
 
@@ -30,7 +30,7 @@ minillm VERB --help tells what a verb takes, with examples.
 """,
     )
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for verb in (train, generate, eval, gradcheck, info):
+    for verb in (train, generate, translate, eval, plot, gradcheck, info):
         verb.add_parser(verbs)
     args = parser.parse_args(argv)
     for stream in (sys.stdout, sys.stderr):

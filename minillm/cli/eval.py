@@ -1,9 +1,10 @@
-"""``minillm eval``: how well a model does on text that it was not trained on."""
+"""``minillm eval``: how well a model does on data that it was not trained on."""
 
 import argparse
 import json
 from typing import Any
 
+from minillm.cli.translate import add_beam_options
 from minillm.errors import InputError
 
 
@@ -11,26 +12,54 @@ def add_parser(verbs: Any) -> None:
     """Declares the verb."""
     parser = verbs.add_parser(
         "eval",
-        help="measure a model on held-out text",
+        help="measure a model on held-out data",
         description="""\
-Measure a model: nats and bits per token and perplexity, on the last tenth of the text that it
-was trained on, which was held out; or on all of the FILEs.""",
+Measure a model on the data that were held out when it was trained, or on all of the FILEs.
+A language model: nats and bits per token, perplexity. An encoder-decoder: also exact outputs,
+token errors, BLEU, chrF and ROUGE. A classifier: accuracy, macro-F1 and who is taken for whom.""",
         epilog="""\
 examples:
   minillm eval runs/first
   minillm eval runs/first other.txt --json
   cat *.txt | minillm eval runs/first -
+  minillm eval runs/cmudict --part test --beam 5
+  minillm eval runs/multi30k val.tsv
 """,
     )
     parser.add_argument("run_folder", metavar="DIR", help="the folder of a run")
     parser.add_argument("files", nargs="*", metavar="FILE", help="UTF-8 text, - for standard input")
+    parser.add_argument(
+        "--part",
+        choices=("validation", "test"),
+        help="of a built-in set: what to measure on (default validation)",
+    )
+    add_beam_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Prints the figures."""
-    from minillm.cli.train import load_config
+    from minillm.cli import measures
+    from minillm.cli.train import KINDS, load_config
+    from minillm.training import RunFolder
+
+    config = load_config(RunFolder(args.run_folder), *KINDS)
+    if config["kind"] == "lm":
+        results = _language_model(args, config)
+    else:
+        results = getattr(measures, config["kind"].replace("-", "_"))(args, config)
+    if args.json:
+        print(json.dumps(results))
+    else:
+        for key, value in results.items():
+            shown = f"{value:.4f}" if isinstance(value, float) else value
+            print(f"{key.replace('_', ' '):20}{shown}")
+    return 0
+
+
+def _language_model(args: argparse.Namespace, config: dict[str, Any]) -> dict[str, Any]:
+    """Nats and bits per token, and perplexity."""
     from minillm.cli.train.lm import read_training_text
     from minillm.data import read_text, split_text
     from minillm.metrics import bits, perplexity
@@ -38,9 +67,9 @@ def run(args: argparse.Namespace) -> int:
     from minillm.training import RunFolder
     from minillm.training.language_model import evaluate, load_language_model
 
-    folder = RunFolder(args.run_folder)
-    config = load_config(folder, "lm")
-    model, vocabulary = load_language_model(folder)
+    if args.part == "test":
+        raise InputError("--part: the text of a language model has no test part")
+    model, vocabulary = load_language_model(RunFolder(args.run_folder))
     if args.files:
         name = ", ".join(args.files)
         text = read_text(args.files)
@@ -68,10 +97,4 @@ def run(args: argparse.Namespace) -> int:
     }
     if isinstance(vocabulary, Words):
         results["unknown_share"] = float((ids == vocabulary.unknown).mean())
-    if args.json:
-        print(json.dumps(results))
-    else:
-        for key, value in results.items():
-            shown = f"{value:.4f}" if isinstance(value, float) else value
-            print(f"{key.replace('_', ' '):16}{shown}")
-    return 0
+    return results

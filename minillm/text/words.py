@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -66,8 +66,20 @@ class Words:
         alphabetical order, so that one text always gives one vocabulary.
         """
         counts = Counter(split_words(text, pretokenised))
-        counts.pop(UNKNOWN, None)
-        frequent = [word for word, count in counts.items() if count >= minimum_count]
+        return cls.from_counts(counts, minimum_count, maximum_size, pretokenised)
+
+    @classmethod
+    def from_counts(
+        cls,
+        counts: Mapping[str, int],
+        minimum_count: int = 1,
+        maximum_size: int | None = None,
+        pretokenised: bool = False,
+    ) -> "Words":
+        """As :meth:`from_text`, from how often each word was seen in texts that are not kept."""
+        frequent = [
+            word for word, count in counts.items() if count >= minimum_count and word != UNKNOWN
+        ]
         frequent.sort(key=lambda word: (-counts[word], word))
         if maximum_size is not None:
             frequent = frequent[: maximum_size - 1]

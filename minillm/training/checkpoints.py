@@ -27,6 +27,8 @@ FORMAT_VERSION = 1
 _FILES = (
     "config.json",  # first to go and last to come: a folder with it is whole
     "vocabulary.json",
+    "vocabulary.source.json",  # of a model that reads one vocabulary and writes another
+    "vocabulary.target.json",
     "model.safetensors",
     "resume.safetensors",
     "metrics.jsonl",

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from minillm.text import Vocabulary
     from minillm.training import RunFolder, Summary, Task
 
+KINDS = ("lm", "seq2seq")
+
 # What the options are when they are not given.  argparse's own defaults are all None, so that a
 # resumed run can tell what was given from what was not.
 COMMON_DEFAULTS: dict[str, Any] = {
@@ -47,7 +49,7 @@ _CHANGEABLE = ("steps", "minutes", "validations", "checkpoint_seconds", "learnin
 
 def add_parser(verbs: Any) -> None:
     """Declares the verb and its kinds."""
-    from minillm.cli.train import lm
+    from minillm.cli.train import lm, seq2seq
 
     parser = verbs.add_parser(
         "train",
@@ -55,7 +57,7 @@ def add_parser(verbs: Any) -> None:
         description="Train a model. Each kind has options of its own: minillm train KIND --help.",
     )
     kinds = parser.add_subparsers(title="kinds", metavar="KIND", required=True)
-    for kind in (lm,):
+    for kind in (lm, seq2seq):
         kind.add_parser(kinds)
 
 

@@ -1,0 +1,108 @@
+"""``minillm plot``: pictures of runs."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from minillm.cli.translate import add_beam_options
+from minillm.errors import InputError
+
+
+def add_parser(verbs: Any) -> None:
+    """Declares the verb and its pictures."""
+    parser = verbs.add_parser(
+        "plot",
+        help="draw a picture: loss curves, attention",
+        description="Draw a picture as PNG. Needs matplotlib (pip install minillm[plot]).",
+    )
+    pictures = parser.add_subparsers(title="pictures", metavar="PICTURE", required=True)
+
+    loss = pictures.add_parser(
+        "loss",
+        help="the loss curves of one run or more",
+        description="Draw the loss curve of a run; of several, their validation losses.",
+        epilog="""\
+examples:
+  minillm plot loss runs/cmudict
+  minillm plot loss runs/cmudict runs/vector --to compared.png
+""",
+    )
+    loss.add_argument("run_folders", nargs="+", metavar="DIR", help="the folder of a run")
+    loss.add_argument("--to", metavar="FILE", help="where to write it (default: DIR/loss.png)")
+    loss.set_defaults(run=run_loss)
+
+    attention = pictures.add_parser(
+        "attention",
+        help="where an encoder-decoder looks while it writes",
+        description="""\
+Draw a heat map of attention: what was read along the top, what was written down the side,
+and in each row how much of each source token went into that target token.""",
+        epilog="""\
+examples:
+  minillm plot attention runs/cmudict uncharacteristically
+  minillm plot attention runs/numbers "forty-two thousand and seven" --to numbers.png
+""",
+    )
+    attention.add_argument("run_folder", metavar="DIR", help="the folder of a run")
+    attention.add_argument("text", metavar="TEXT", help="the source text")
+    attention.add_argument(
+        "--to", metavar="FILE", help="where to write it (default: DIR/attention.png)"
+    )
+    add_beam_options(attention)
+    attention.set_defaults(run=run_attention)
+
+
+def run_loss(args: argparse.Namespace) -> int:
+    """Draws the curves and prints the picture's path."""
+    from minillm.cli.train import KINDS, load_config
+    from minillm.plots import loss_curve, loss_curves
+    from minillm.training import RunFolder
+
+    runs = {}
+    for path in args.run_folders:
+        folder = RunFolder(path)
+        load_config(folder, *KINDS)
+        runs[path] = folder.read_metrics()
+        if not runs[path]:
+            raise InputError(f"{path}: there is nothing to draw yet")
+    first = next(iter(runs))
+    _write(
+        args.to or Path(first) / "loss.png",
+        lambda: loss_curve(runs[first]) if len(runs) == 1 else loss_curves(runs),
+    )
+    return 0
+
+
+def run_attention(args: argparse.Namespace) -> int:
+    """Translates, draws and prints the picture's path."""
+    from minillm.cli.translate import load_translator
+    from minillm.plots import attention_map
+
+    translator = load_translator(args.run_folder)
+    found = translator.translate(
+        [args.text], args.beam, args.length_exponent, places=["TEXT"], keep_weights=True
+    )[0]
+    if not found:
+        raise InputError("TEXT: the model found no output for it")
+    output = found[0]
+    hypothesis = output.hypothesis
+    if hypothesis.weights is None:
+        raise InputError(f"{args.run_folder}: this model has no attention (--attention none)")
+    source = [translator.source.tokens[id] for id in translator.source.encode(args.text)]
+    target = [translator.target.tokens[id] for id in hypothesis.ids]
+    target += ["(end)"] * hypothesis.ended
+    path = args.to or Path(args.run_folder) / "attention.png"
+    _write(path, lambda: attention_map(hypothesis.weights, source, target))
+    print(output.text)
+    return 0
+
+
+def _write(path: Any, draw: Any) -> None:
+    from minillm.training.checkpoints import write_file
+
+    try:
+        png = draw()
+    except ImportError:
+        raise InputError("plot: it needs matplotlib (pip install minillm[plot])") from None
+    write_file(Path(path), png)
+    print(path)

@@ -1,0 +1,300 @@
+"""``minillm train seq2seq``: an encoder-decoder, for translation and its like."""
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from minillm.cli.arguments import integer, number
+from minillm.cli.train import COMMON_DEFAULTS, add_options, run_training, settle
+from minillm.errors import InputError
+
+if TYPE_CHECKING:
+    from minillm.data.pairs import PairData
+
+DEFAULTS: dict[str, Any] = COMMON_DEFAULTS | {
+    "batch": 128,
+    "learning_rate": 2e-3,
+    "source_unit": None,
+    "target_unit": None,
+    "minimum_count": 2,
+    "vocabulary": 20000,
+    "max_length": 100,
+    "attention": "general",
+    "input_feeding": None,
+    "cell": "lstm",
+    "layers": 1,
+    "hidden": 256,
+    "embedding": 256,
+    "forward_only": None,
+    "dropout": 0.2,
+    "label_smoothing": 0.1,
+    "scheduled_sampling": 0.0,
+}
+BUILT_IN = "cmudict, cmudict-stress, numbers-en-fr (or any two languages), docstrings"
+
+
+def add_parser(kinds: Any) -> None:
+    """Declares the kind and its options."""
+    parser = kinds.add_parser(
+        "seq2seq",
+        help="an encoder-decoder: translation, pronunciation, summaries",
+        description="""\
+Train an encoder-decoder, which reads one sequence and writes another, on pairs of texts:
+a file of lines source<TAB>target, of which the last tenth is held out; or a built-in set:
+  cmudict        English words to phonemes (cmudict-stress: with the vowels' stress)
+  numbers-en-fr  numbers in words, English to French; and between other languages
+  docstrings     the body of a docstring to its summary line
+The switch is --attention: none squeezes the source through one vector, as in 2014; the
+others let the decoder look back at the source while it writes, as since 2015.""",
+        epilog="""\
+examples:
+  minillm train seq2seq numbers-en-fr --out runs/numbers --minutes 3
+  minillm train seq2seq cmudict --out runs/cmudict --minutes 20
+  minillm train seq2seq cmudict --out runs/vector --minutes 20 --attention none
+  minillm train seq2seq pairs.tsv --out runs/pairs --cell gru --layers 2
+  minillm train seq2seq train.tsv --validation val.tsv --unit token --out runs/multi30k
+        words and marks that stand between spaces already
+
+then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a source text"
+""",
+    )
+
+    def shown(name: str) -> str:
+        return f"(default {DEFAULTS[name]})"
+
+    parser.add_argument(
+        "data", nargs="?", metavar="DATA", help=f"a file of pairs, or one of {BUILT_IN}"
+    )
+    text = parser.add_argument_group("the texts")
+    text.add_argument(
+        "--validation", metavar="FILE", help="pairs to measure on (default: DATA's last tenth)"
+    )
+    units = ("character", "word", "token")
+    text.add_argument("--unit", choices=units, help="what both sides are cut into (default: word)")
+    for side in ("source", "target"):
+        text.add_argument(f"--{side}-unit", choices=units, help=f"what the {side} is cut into")
+    text.add_argument(
+        "--minimum-count",
+        type=integer(1),
+        metavar="N",
+        help=f"words seen less often become the unknown word {shown('minimum_count')}",
+    )
+    text.add_argument(
+        "--vocabulary",
+        type=integer(2, 1_000_000),
+        metavar="N",
+        help=f"of each side, keep the N most frequent words {shown('vocabulary')}",
+    )
+    text.add_argument(
+        "--max-length",
+        type=integer(1, 10_000),
+        metavar="N",
+        help=f"leave out pairs with a side of more tokens {shown('max_length')}",
+    )
+    model = parser.add_argument_group("the model")
+    model.add_argument(
+        "--attention",
+        choices=("none", "dot", "general", "additive"),
+        help=f"how the decoder looks at the source {shown('attention')}",
+    )
+    model.add_argument(
+        "--input-feeding",
+        action="store_true",
+        default=None,
+        help="tell the decoder what it saw the step before (slower)",
+    )
+    model.add_argument(
+        "--cell", choices=("rnn", "lstm", "gru"), help=f"the recurrence {shown('cell')}"
+    )
+    model.add_argument(
+        "--layers",
+        type=integer(1, 64),
+        metavar="L",
+        help=f"of the encoder, and of the decoder {shown('layers')}",
+    )
+    model.add_argument(
+        "--hidden",
+        type=integer(1, 65536),
+        metavar="H",
+        help=f"width of the decoder, and of each direction of the encoder {shown('hidden')}",
+    )
+    model.add_argument(
+        "--embedding",
+        type=integer(1, 65536),
+        metavar="D",
+        help=f"width of the embeddings {shown('embedding')}",
+    )
+    model.add_argument(
+        "--forward-only",
+        action="store_true",
+        default=None,
+        help="an encoder that reads in one direction, not in both",
+    )
+    model.add_argument(
+        "--dropout",
+        type=number(least=0, below=1),
+        metavar="RATE",
+        help=f"share of activations zeroed in training {shown('dropout')}",
+    )
+    model.add_argument(
+        "--label-smoothing",
+        type=number(least=0, below=1),
+        metavar="E",
+        help=f"share of certainty spread over all tokens in training {shown('label_smoothing')}",
+    )
+    model.add_argument(
+        "--scheduled-sampling",
+        type=number(least=0, most=1),
+        metavar="P",
+        help="share of the decoder's inputs that are its own words in training "
+        f"{shown('scheduled_sampling')}",
+    )
+    add_options(parser, DEFAULTS)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Trains."""
+    import numpy as np
+
+    from minillm.data import Minibatches
+    from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
+    from minillm.training.encoder_decoder import build_vocabulary, count_tokens, encode_pairs
+    from minillm.training.minibatches import MinibatchTask
+
+    for side in ("source_unit", "target_unit"):
+        if getattr(args, side) is None:
+            setattr(args, side, args.unit)
+    settings, config = settle(args, "seq2seq", DEFAULTS)
+    data = data_of_run(args, config)
+    pairs = open_pairs(data)
+    vocabularies = {}
+    for k, side in enumerate(("source", "target")):
+        unit = settings[f"{side}_unit"] or getattr(pairs, f"{side}_unit")
+        # A word may be unknown, a character not: those of the held-out texts count too.
+        parts = ("training", "validation") if unit == "character" else ("training",)
+        texts = (pair[k] for part in parts for pair in pairs.pairs(part))
+        vocabularies[side] = build_vocabulary(
+            texts, unit, settings["minimum_count"], settings["vocabulary"]
+        )
+    source, target = vocabularies["source"], vocabularies["target"]
+    columns = {}
+    for part in ("training", "validation"):
+        columns[part], left_out = encode_pairs(
+            pairs.pairs(part), source, target, settings["max_length"]
+        )
+        count = len(columns[part][0])
+        if left_out:
+            print(f"{left_out:,} {part} pairs are longer than {settings['max_length']} tokens")
+        if count == 0:
+            raise InputError(f"{data['name']}: no {part} pair is short enough for --max-length")
+        print(f"{count:,} {part} pairs")
+    check_unchanged(data, columns["training"])
+    data["longest_target"] = int(columns["training"][1].lengths.max())
+
+    rng = np.random.default_rng(settings["seed"])
+    try:
+        sizes = EncoderDecoderConfig(
+            source_vocabulary=len(source),
+            target_vocabulary=len(target),
+            embedding=settings["embedding"],
+            hidden=settings["hidden"],
+            layers=settings["layers"],
+            cell=settings["cell"],
+            bidirectional=not settings["forward_only"],
+            attention=settings["attention"],
+            input_feeding=bool(settings["input_feeding"]),
+            dropout=settings["dropout"],
+            label_smoothing=settings["label_smoothing"],
+            scheduled_sampling=settings["scheduled_sampling"],
+        )
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    model = EncoderDecoder(sizes, rng)
+    batch, seed = settings["batch"], settings["seed"]
+    task = MinibatchTask(
+        model,
+        Minibatches(columns["training"], batch, seed),
+        Minibatches(columns["validation"], batch, seed),
+        count_tokens,
+    )
+    config = {"kind": "seq2seq", "model": asdict(sizes), "training": settings, "data": data}
+    files = {f"vocabulary.{side}.json": v for side, v in vocabularies.items()}
+    summary = run_training(args, config, files, model.params, task, rng, "token")
+    if summary.interrupted:
+        return 130
+    show_examples(args.out, pairs)
+    return 0
+
+
+def data_of_run(args: argparse.Namespace, config: dict[str, Any] | None) -> dict[str, Any]:
+    """What the run's data are: those of a resumed run, or those given."""
+    data = dict(config["data"]) if config else {}
+    if args.data is not None:
+        data["name"] = _absolute(args.data)
+    if args.validation is not None:
+        data["validation"] = _absolute(args.validation)
+    if "name" not in data:
+        raise InputError("DATA: expected a file or a built-in set (see --help), found none")
+    return data
+
+
+def open_pairs(data: dict[str, Any]) -> "PairData":
+    """The pairs of a file or of a built-in set, by its name."""
+    name, validation = data["name"], data.get("validation")
+    if validation and _built_in(name):
+        raise InputError(f"--validation: {name} has a part for it already")
+    if name.startswith("cmudict") and _built_in(name):
+        from minillm.data.cmudict import CMUDict
+
+        return CMUDict(stress=name == "cmudict-stress")
+    if name.startswith("numbers-") and _built_in(name):
+        from minillm.data.numbers import Numbers
+
+        return Numbers(*name.split("-")[1:])
+    if name == "docstrings":
+        from minillm.data.docstrings import Docstrings
+
+        return Docstrings()
+    from minillm.data.pairs import PairFile
+
+    if name == "-":
+        raise InputError("DATA: expected a file: standard input cannot be read twice")
+    return PairFile(name, validation)
+
+
+def _built_in(name: str) -> bool:
+    numbers = name.startswith("numbers-") and name.count("-") == 2
+    return numbers or name in ("cmudict", "cmudict-stress", "docstrings")
+
+
+def _absolute(name: str) -> str:
+    """A file's path for good; a built-in set's name as it is."""
+    return name if _built_in(name) or name == "-" else str(Path(name).resolve())
+
+
+def check_unchanged(data: dict[str, Any], columns: Any) -> None:
+    """InputError if the training data are not those with the fingerprint in ``data``."""
+    import hashlib
+
+    digest = hashlib.sha256()
+    for column in columns:
+        digest.update(column.ids.tobytes())
+        digest.update(column.lengths.tobytes())
+    if data.setdefault("sha256", digest.hexdigest()) != digest.hexdigest():
+        raise InputError(f"{data['name']}: the data have changed since the run was started")
+
+
+def show_examples(out: str, pairs: "PairData", count: int = 5) -> None:
+    """What the best model makes of a few held-out sources."""
+    from itertools import islice
+
+    from minillm.cli.translate import load_translator
+
+    translator = load_translator(out)
+    held_out = dict(islice(pairs.pairs("validation"), count))
+    sources = [s for s in held_out if len(translator.source.encode(s)) <= translator.longest]
+    print("held-out examples:")
+    for source, found in zip(sources, translator.translate(sources), strict=True):
+        print(f"  {source}\n    -> {found[0].text}\n    == {held_out[source]}")

@@ -1,0 +1,70 @@
+"""Labelled texts: lines ``label<TAB>text``, or a folder of files for each label."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from minillm.data.lines import read_lines
+from minillm.errors import InputError
+
+Labelled = tuple[str, str]  # label, text
+
+
+def read_labelled(path: str | Path) -> Iterator[Labelled]:
+    """(label, text) of a UTF-8 file of lines ``label<TAB>text``, streamed; or of a folder.
+
+    In a folder, each folder is a label, and each file in it one text.  InputError, with
+    the line's number, for a line without a tab or with an empty side; and for a file that
+    cannot be read or is empty.
+    """
+    if Path(path).is_dir():
+        yield from _read_folder(Path(path))
+        return
+    for line, place in read_lines(path):
+        label, tab, text = line.partition("\t")
+        if not tab:
+            raise InputError(f"{place}: expected label<TAB>text, found no tab")
+        label, text = label.strip(), " ".join(text.split())
+        if not label or not text:
+            side = "text" if label else "label"
+            raise InputError(f"{place}: expected label<TAB>text, found an empty {side}")
+        yield label, text
+
+
+def _read_folder(path: Path) -> Iterator[Labelled]:
+    folders = sorted(folder for folder in path.iterdir() if folder.is_dir())
+    if not folders:
+        raise InputError(f"{path}: expected a folder for each label, found none")
+    for folder in folders:
+        files = sorted(file for file in folder.iterdir() if file.is_file())
+        if not files:
+            raise InputError(f"{folder}: expected a file for each text, found none")
+        for file in files:
+            text = " ".join(word for line, _ in read_lines(file) for word in line.split())
+            if not text:
+                raise InputError(f"{file}: expected text, found none")
+            yield folder.name, text
+
+
+class LabelledData:
+    """Labelled texts, every tenth of each label held out for validation."""
+
+    def __init__(self, path: str | Path, validation_path: str | Path | None = None):
+        self.path, self.validation_path = path, validation_path
+        self.labels = sorted({label for label, _ in self.texts("training")})
+        if len(self.labels) < 2:
+            raise InputError(f"{path}: expected two labels or more, found {len(self.labels)}")
+        if not any(True for _ in self.texts("validation")):
+            raise InputError(
+                f"{path}: expected a label with ten texts or more, of which a tenth is held out"
+            )
+
+    def texts(self, part: str) -> Iterator[Labelled]:
+        """(label, text) of "training" or "validation"."""
+        if self.validation_path:
+            yield from read_labelled(self.path if part == "training" else self.validation_path)
+            return
+        counts: dict[str, int] = {}
+        for label, text in read_labelled(self.path):
+            counts[label] = counts.get(label, 0) + 1
+            if (counts[label] % 10 == 0) == (part == "validation"):
+                yield label, text

@@ -1,0 +1,126 @@
+"""Sequences of unequal length: kept end to end, padded by the batch, batched by length."""
+
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_POOL = 100  # batches: the longer the pool that is sorted, the less padding
+
+
+class Sequences:
+    """Many sequences of ids in one array, end to end, without a Python object for each.
+
+    >>> sequences = Sequences([[3, 1], [], [4, 1, 5]])
+    >>> len(sequences), sequences[2].tolist(), sequences.lengths.tolist()
+    (3, [4, 1, 5], [2, 0, 3])
+    >>> sequences.padded(np.array([0, 2]))[0].tolist()
+    [[3, 1, 0], [4, 1, 5]]
+    """
+
+    def __init__(self, sequences: Iterable[Iterable[int]] = ()):
+        self._ids, self._ends = array("i"), array("q", [0])
+        for sequence in sequences:
+            self.append(sequence)
+
+    def append(self, sequence: Iterable[int]) -> None:
+        """One more sequence at the end."""
+        self._ids.extend(sequence)
+        self._ends.append(len(self._ids))
+
+    @property
+    def ids(self) -> NDArray[np.intc]:
+        """All ids, end to end."""
+        return np.frombuffer(self._ids, np.intc)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """How long each sequence is."""
+        ends = np.frombuffer(self._ends, np.int64)
+        return ends[1:] - ends[:-1]
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def __getitem__(self, row: int) -> NDArray[np.intc]:
+        return self.ids[self._ends[row] : self._ends[row + 1]]
+
+    def padded(self, rows: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The sequences ``rows`` as one array (B, T), zeros at their ends, and lengths (B,)."""
+        ends = np.frombuffer(self._ends, np.int64)
+        starts, lengths = ends[rows], ends[rows + 1] - ends[rows]
+        steps = np.arange(max(1, lengths.max()))
+        real = steps < lengths[:, None]  # (B, T)
+        ids = self.ids[np.where(real, starts[:, None] + steps, 0)].astype(np.int64)
+        ids[~real] = 0
+        return ids, lengths
+
+
+Column = Sequences | NDArray
+
+
+class Minibatches:
+    """Rows of several columns, in random batches of rows of about the same length, for ever.
+
+    A column is Sequences, which give a batch two entries (padded ids, lengths), or an
+    array, which gives one (its rows).  So (source, target) gives batches of source, source
+    lengths, target, target lengths; (text, label) of ids, lengths, labels.
+
+    Each epoch has its own order, drawn from the seed and the epoch's number alone: the
+    rows are shuffled; a pool of 100 batches is sorted by length, the last column first,
+    and cut into batches; the batches are shuffled.  Epoch and position are all the state.
+    """
+
+    def __init__(self, columns: tuple[Column, ...], batch: int, seed: int):
+        self.columns = columns
+        self.batch = batch
+        self.seed = seed
+        self.epoch, self.position = 0, 0
+        self._order = self._epoch_order()
+
+    def next(self) -> tuple[NDArray, ...]:
+        """The next batch."""
+        if self.position == len(self._order):
+            self.epoch, self.position = self.epoch + 1, 0
+            self._order = self._epoch_order()
+        rows = self._order[self.position]
+        self.position += 1
+        return self._rows(rows)
+
+    def once(self) -> Iterator[tuple[NDArray, ...]]:
+        """Every row once, sorted by length, for evaluation; it moves nothing."""
+        for rows in _cut(self._by_length(np.arange(len(self.columns[0]))), self.batch):
+            yield self._rows(rows)
+
+    def state(self) -> dict[str, int]:
+        """Where it stands."""
+        return {"epoch": self.epoch, "position": self.position}
+
+    def restore(self, values: Mapping[str, Any]) -> None:
+        """Goes back to what :meth:`state` told."""
+        self.epoch, self.position = int(values["epoch"]), int(values["position"])
+        self._order = self._epoch_order()
+
+    def _epoch_order(self) -> list[NDArray]:
+        rng = np.random.default_rng([self.seed, self.epoch])
+        rows = rng.permutation(len(self.columns[0]))
+        batches: list[NDArray] = []
+        for pool in _cut(rows, _POOL * self.batch):
+            batches += _cut(self._by_length(pool), self.batch)
+        return [batches[k] for k in rng.permutation(len(batches))]
+
+    def _by_length(self, rows: NDArray) -> NDArray:
+        lengths = [c.lengths[rows] for c in self.columns if isinstance(c, Sequences)]
+        return rows[np.lexsort(lengths)] if lengths else rows
+
+    def _rows(self, rows: NDArray) -> tuple[NDArray, ...]:
+        batch: list[NDArray] = []
+        for column in self.columns:
+            batch += column.padded(rows) if isinstance(column, Sequences) else [column[rows]]
+        return tuple(batch)
+
+
+def _cut(rows: NDArray, size: int) -> list[NDArray]:
+    return [rows[start : start + size] for start in range(0, len(rows), size)]

@@ -1,0 +1,66 @@
+"""Models trained on random minibatches: encoder-decoders, classifiers, captioners."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm.data import Minibatches
+from minillm.training.loop import Backward
+
+
+class Model(Protocol):
+    """What is trained here: with rng, ``loss`` is the one to train on (dropout and the like)."""
+
+    def loss(
+        self, batch: Any, rng: np.random.Generator | None = None
+    ) -> tuple[np.floating, Backward]: ...
+
+
+class MinibatchTask:
+    """A model and its minibatches, as the training loop sees them.
+
+    ``count(batch)`` is how many items the loss of a batch is the mean of.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        training: Minibatches,
+        validation: Minibatches,
+        count: Callable[[tuple[NDArray, ...]], int],
+    ):
+        self.model = model
+        self.training, self.validation = training, validation
+        self.count = count
+
+    def training_loss(self, rng: np.random.Generator) -> tuple[np.floating, Backward, int]:
+        """The loss of the next batch."""
+        batch = self.training.next()
+        loss, backward = self.model.loss(batch, rng)
+        return loss, backward, self.count(batch)
+
+    def validation_loss(self) -> float:
+        """The mean loss over all of the held-out rows."""
+        return mean_loss(self.model, self.validation, self.count)
+
+    def state(self) -> tuple[dict[str, NDArray], dict]:
+        """The epoch, and the position in it."""
+        return {}, self.training.state()
+
+    def restore(self, arrays: Mapping[str, NDArray], values: dict) -> None:
+        """Goes back to what :meth:`state` told."""
+        self.training.restore(values)
+
+
+def mean_loss(
+    model: Model, batches: Minibatches, count: Callable[[tuple[NDArray, ...]], int]
+) -> float:
+    """The mean loss over all rows once, each item counting alike."""
+    total, items = 0.0, 0
+    for batch in batches.once():
+        loss, _ = model.loss(batch)
+        total += float(loss) * count(batch)
+        items += count(batch)
+    return total / items

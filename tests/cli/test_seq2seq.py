@@ -1,0 +1,187 @@
+"""The command line of the encoder-decoder, driven as a user would."""
+
+import io
+import json
+import os
+import re
+import signal
+import sys
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from minillm.cli import main
+from minillm.training.minibatches import MinibatchTask
+
+TINY = ["--hidden", "8", "--embedding", "6", "--batch", "8", "--minimum-count", "1"]
+WORDS = ["one", "two", "three", "four", "five"]
+
+
+def reversed_pairs(count=60):
+    """Three words, to be said backwards."""
+    lines = []
+    for k in range(count):
+        words = [WORDS[k % 5], WORDS[k // 5 % 5], WORDS[k // 25 % 5]]
+        lines.append(f"{' '.join(words)}\t{' '.join(words[::-1])}\n")
+    return "".join(lines)
+
+
+@pytest.fixture(scope="module")
+def pair_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("pairs") / "pairs.tsv"
+    path.write_text(reversed_pairs())
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory, pair_file):
+    folder = tmp_path_factory.mktemp("run") / "run"
+    assert main(["train", "seq2seq", pair_file, "--out", str(folder), "--steps", "30", *TINY]) == 0
+    return folder
+
+
+def typed(monkeypatch, text):
+    data = text if isinstance(text, bytes) else text.encode()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+
+
+def test_train_translate_eval_plot(run_folder, monkeypatch, capsys, tmp_path):
+    typed(monkeypatch, "one two three\nfive four\n")
+    assert main(["translate", str(run_folder)]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+    typed(monkeypatch, "one two three\nfive four\n")
+    assert main(["translate", str(run_folder), "--beam", "4", "--n-best", "3"]) == 0
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert [row[0] for row in rows] == ["1"] * 3 + ["2"] * 3
+    scores = [float(row[1]) for row in rows[:3]]
+    assert scores == sorted(scores, reverse=True)
+
+    written = []
+    for _ in range(2):
+        typed(monkeypatch, "one two three\n" * 3)
+        assert main(["translate", str(run_folder), "--temperature", "1", "--seed", "3"]) == 0
+        written.append(capsys.readouterr().out)
+    assert written[0] == written[1]
+
+    assert main(["eval", str(run_folder), "--json", "--beam", "2"]) == 0
+    results = json.loads(capsys.readouterr().out)
+    assert results["sources"] == 6
+    records = map(json.loads, (run_folder / "metrics.jsonl").read_text().splitlines())
+    best = min(r["validation_loss"] for r in records if "validation_loss" in r)
+    assert results["nats_per_token"] == pytest.approx(best, rel=1e-5)
+    assert {"exact_match", "token_error_rate", "bleu", "chrf", "rougeL"} <= results.keys()
+
+    picture = tmp_path / "attention.png"
+    arguments = ["plot", "attention", str(run_folder), "one two three", "--to", str(picture)]
+    assert main(arguments) == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert main(["plot", "loss", str(run_folder)]) == 0
+    assert main(["plot", "loss", *[str(run_folder)] * 2, "--to", str(picture)]) == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("options", [["--attention", "none"], ["--scheduled-sampling", "0.5"]])
+def test_resumed_equals_uninterrupted(tmp_path, pair_file, monkeypatch, options):
+    command = ["train", "seq2seq", pair_file, *TINY, *options, "--dropout", "0.3"]
+    command += ["--validations", "1"]
+    whole, halves = str(tmp_path / "whole"), str(tmp_path / "halves")
+    assert main([*command, "--out", whole, "--steps", "20"]) == 0
+    original, calls = MinibatchTask.training_loss, []
+
+    def interrupted(self, rng):
+        calls.append(1)
+        if len(calls) == 11:
+            os.kill(os.getpid(), signal.SIGINT)
+        return original(self, rng)
+
+    monkeypatch.setattr(MinibatchTask, "training_loss", interrupted)
+    assert main([*command, "--out", halves, "--steps", "20"]) == 130
+    assert main(["train", "seq2seq", "--out", halves, "--resume"]) == 0
+    one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "halves"))
+    for name, array in one.items():
+        np.testing.assert_array_equal(other[name], array)
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "message"),
+    [
+        ("a\tb\nno tab\n", [], r"line 2: expected source<TAB>target, found no tab"),
+        ("a\tb\nc\t\n", [], r"line 2: .* found an empty target"),
+        ("a\tb\n", [], r"expected 10 pairs or more"),
+        (reversed_pairs(), ["--max-length", "2"], r"no training pair is short enough"),
+        (reversed_pairs(), ["--dropout", "1"], r"argument --dropout: expected a number"),
+        (reversed_pairs(), ["--attention", "self"], r"argument --attention: invalid choice"),
+        (reversed_pairs(), ["--validation", "none.tsv"], r"none.tsv: there is no such file"),
+    ],
+)
+def test_bad_input_to_training(tmp_path, capsys, data, options, message):
+    path, out = tmp_path / "pairs.tsv", tmp_path / "run"
+    path.write_text(data)
+    try:
+        status = main(["train", "seq2seq", str(path), "--out", str(out), "--steps", "2", *options])
+    except SystemExit as exit:
+        status = exit.code
+    error = capsys.readouterr().err
+    assert status == 2
+    assert len(error.splitlines()) == 1
+    assert re.search(message, error)
+    assert not out.exists()
+
+
+def test_no_data_and_unknown_languages(tmp_path, capsys):
+    out = str(tmp_path / "run")
+    assert main(["train", "seq2seq", "--out", out]) == 2
+    assert "expected a file or a built-in set" in capsys.readouterr().err
+    assert main(["train", "seq2seq", "numbers-en-xx", "--out", out]) == 2
+    assert "found 'xx'" in capsys.readouterr().err
+    assert main(["train", "seq2seq", "no-such-set", "--out", out]) == 2
+    assert "there is no such file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("one\n\ntwo\n", "standard input, line 2: expected a text of 1 to 100 words, found 0"),
+        ("one " * 101 + "\n", "line 1: expected a text of 1 to 100 words, found 101"),
+        ("", "standard input: expected lines of text, found an empty file"),
+        (b"\xff\n", "line 1: expected UTF-8 text"),
+    ],
+)
+def test_bad_input_to_translation(run_folder, monkeypatch, capsys, text, message):
+    typed(monkeypatch, text)
+    assert main(["translate", str(run_folder)]) == 2
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1
+    assert message in error
+
+
+def test_other_bad_input(run_folder, tmp_path, monkeypatch, capsys, pair_file):
+    assert main(["translate", str(tmp_path)]) == 2
+    assert "there is no run in it" in capsys.readouterr().err
+    assert main(["translate", str(run_folder), "--beam", "2", "--n-best", "3"]) == 2
+    assert "--n-best: expected at most --beam 2" in capsys.readouterr().err
+    assert main(["eval", str(run_folder), "--part", "test"]) == 2
+    assert "no test part" in capsys.readouterr().err
+    assert main(["generate", str(run_folder)]) == 2
+    assert "expected a run of lm, found 'seq2seq'" in capsys.readouterr().err
+    assert main(["train", "seq2seq", pair_file, "--out", str(run_folder)]) == 2
+    assert "already holds a run" in capsys.readouterr().err
+    changed = tmp_path / "changed.tsv"
+    changed.write_text(reversed_pairs(70))
+    command = ["train", "seq2seq", str(changed), "--out", str(run_folder), "--resume"]
+    assert main(command) == 2
+    assert "the data have changed" in capsys.readouterr().err
+
+
+def test_characters_that_the_model_does_not_know_are_named(tmp_path, monkeypatch, capsys):
+    path, out = tmp_path / "pairs.tsv", str(tmp_path / "run")
+    path.write_text("".join(f"{'ab' * (k % 4 + 1)}\t{'ba' * (k % 4 + 1)}\n" for k in range(20)))
+    command = ["train", "seq2seq", str(path), "--out", out, "--steps", "2", "--unit", "character"]
+    assert main([*command, "--attention", "none", *TINY]) == 0
+    typed(monkeypatch, "ab\nabc\n")
+    assert main(["translate", out]) == 2
+    assert "standard input, line 2" in capsys.readouterr().err
+    assert main(["plot", "attention", out, "ab"]) == 2
+    assert "this model has no attention" in capsys.readouterr().err

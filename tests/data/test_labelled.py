@@ -1,0 +1,57 @@
+"""Labelled texts from a file or from folders, malformed ones too."""
+
+import pytest
+
+from minillm.data.labelled import LabelledData, read_labelled
+from minillm.errors import InputError
+
+
+def test_lines_and_folders_read_alike(tmp_path):
+    file = tmp_path / "texts.tsv"
+    file.write_text("good\ta fine day\nbad\train \t again\n")
+    assert list(read_labelled(file)) == [("good", "a fine day"), ("bad", "rain again")]
+    for label, text in (("good", "a fine\nday\n"), ("bad", "rain again")):
+        (tmp_path / "texts" / label).mkdir(parents=True)
+        (tmp_path / "texts" / label / "1.txt").write_text(text)
+    assert list(read_labelled(tmp_path / "texts")) == [
+        ("bad", "rain again"),
+        ("good", "a fine day"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("a\tb\nc\n", "line 2: expected label<TAB>text, found no tab"),
+        ("a\t\n", "line 1: expected label<TAB>text, found an empty text"),
+        ("\tb\n", "line 1: expected label<TAB>text, found an empty label"),
+    ],
+)
+def test_malformed_lines_are_named(tmp_path, data, message):
+    file = tmp_path / "texts.tsv"
+    file.write_text(data)
+    with pytest.raises(InputError, match=message):
+        list(read_labelled(file))
+
+
+def test_folders_without_labels_or_texts(tmp_path):
+    with pytest.raises(InputError, match="a folder for each label, found none"):
+        list(read_labelled(tmp_path))
+    (tmp_path / "good").mkdir()
+    with pytest.raises(InputError, match="a file for each text, found none"):
+        list(read_labelled(tmp_path))
+
+
+def test_every_tenth_of_each_label_is_held_out(tmp_path):
+    file = tmp_path / "texts.tsv"
+    file.write_text("".join(f"{'ab'[k % 3 == 0]}\ttext {k}\n" for k in range(60)))
+    data = LabelledData(file)
+    assert data.labels == ["a", "b"]
+    held_out = list(data.texts("validation"))
+    assert [label for label, _ in held_out].count("a") == 4
+    assert [label for label, _ in held_out].count("b") == 2
+    assert sorted([*data.texts("training"), *held_out]) == sorted(read_labelled(file))
+    one = tmp_path / "one.tsv"
+    one.write_text("a\tb\n" * 20)
+    with pytest.raises(InputError, match="two labels or more, found 1"):
+        LabelledData(one)

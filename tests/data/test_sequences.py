@@ -1,0 +1,72 @@
+"""Padding, and batches of about one length."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minillm.data import Minibatches, Sequences
+
+ROWS = st.lists(st.lists(st.integers(0, 99), min_size=1, max_size=9), min_size=1, max_size=40)
+
+
+def seen(batches):
+    """The rows of batches of (ids, lengths, number), by number."""
+    return {
+        int(number): row[:length].tolist()
+        for ids, lengths, numbers in batches
+        for row, length, number in zip(ids, lengths, numbers, strict=True)
+    }
+
+
+@given(rows=ROWS)
+def test_padded_rows_are_the_rows_then_zeros(rows):
+    sequences = Sequences(rows)
+    assert sequences.lengths.tolist() == [len(row) for row in rows]
+    assert [sequences[k].tolist() for k in range(len(sequences))] == rows
+    chosen = np.arange(len(rows))[::-1]
+    ids, lengths = sequences.padded(chosen)
+    assert ids.shape == (len(rows), max(map(len, rows)))
+    for k, row in enumerate(rows[::-1]):
+        assert ids[k, : lengths[k]].tolist() == row
+        assert not ids[k, lengths[k] :].any()
+
+
+@given(rows=ROWS, batch=st.integers(1, 7), seed=st.integers(0, 3))
+def test_an_epoch_has_every_row_once_and_so_has_an_evaluation(rows, batch, seed):
+    batches = Minibatches((Sequences(rows), np.arange(len(rows))), batch, seed)
+    expected = dict(enumerate(rows))
+    count = -(-len(rows) // batch)
+    for _ in range(2):
+        epoch = [batches.next() for _ in range(count)]
+        assert sum(len(b[0]) for b in epoch) == len(rows)
+        assert seen(epoch) == expected
+    before = batches.state()
+    assert seen(batches.once()) == expected
+    assert batches.state() == before
+
+
+def test_batches_hold_rows_of_about_one_length_in_an_order_that_changes():
+    rng = np.random.default_rng(0)
+    rows = [[1] * n for n in rng.integers(1, 50, 1000)]
+    batches = Minibatches((Sequences(rows), np.arange(1000)), 20, seed=0)
+    epochs = [[batches.next() for _ in range(50)] for _ in range(2)]
+    for epoch in epochs:
+        padding = sum(ids.size - lengths.sum() for ids, lengths, _ in epoch)
+        assert padding < 0.05 * sum(map(len, rows))
+        widths = [ids.shape[1] for ids, _, _ in epoch]
+        assert widths != sorted(widths)
+    assert not np.array_equal(*[np.concatenate([b[2] for b in epoch]) for epoch in epochs])
+
+
+def test_a_restored_position_goes_on_with_the_same_batches():
+    rows = (Sequences([[k] for k in range(30)]), np.arange(30))
+    one, other = Minibatches(rows, 4, 1), Minibatches(rows, 4, 1)
+    for _ in range(11):  # into the second epoch
+        one.next()
+    other.restore(one.state())
+    for _ in range(20):
+        for a, b in zip(one.next(), other.next(), strict=True):
+            np.testing.assert_array_equal(a, b)
+    with pytest.raises(KeyError):
+        other.restore({})
