@@ -52,9 +52,10 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(results))
     else:
+        width = max(map(len, results)) + 2
         for key, value in results.items():
             shown = f"{value:.4f}" if isinstance(value, float) else value
-            print(f"{key.replace('_', ' '):20}{shown}")
+            print(f"{key.replace('_', ' '):{width}}{shown}")
     return 0
 
 
