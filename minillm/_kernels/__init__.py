@@ -67,7 +67,7 @@ def kernels_info() -> dict[str, Any]:
         why = "the best that this CPU has"
     else:
         why = next(iter(missing.values()))
-    cpu = _cpu()
+    cpu = _compiled_cpu()
     return {
         "kernels": active.name,
         "why": why,
@@ -136,22 +136,24 @@ def _load(name: str) -> SimpleNamespace:
 @functools.cache
 def _missing() -> dict[str, str]:
     """The instruction sets that cannot run here, each with the reason."""
-    cpu, missing = _cpu(), {}
+    cpu, missing = _compiled_cpu(), {}
     for name in INSTRUCTION_SETS:
-        try:
-            if cpu is None or name not in cpu.built_for():
-                missing[name] = _not_built(name)
-            elif name not in cpu.instruction_sets():
-                missing[name] = f"this CPU has no {name}"
-            else:
+        if cpu is None:
+            missing[name] = _not_built(name)
+        elif name not in cpu.instruction_sets():
+            missing[name] = f"this CPU has no {name}"
+        else:
+            try:
                 _load(name)
-        except (ImportError, AttributeError) as error:
-            missing[name] = f"built, but does not load ({error})"
+            except ModuleNotFoundError:
+                missing[name] = _not_built(name)
+            except (ImportError, AttributeError) as error:
+                missing[name] = f"built, but it does not load ({error})"
     return missing
 
 
 @functools.cache
-def _cpu() -> Any:
+def _compiled_cpu() -> Any:
     """The compiled module that asks the CPU what it can do; None where nothing was compiled."""
     _thread_limit()
     try:

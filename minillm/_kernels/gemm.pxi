@@ -1,0 +1,256 @@
+# The matrix product that the kernels share: C = A B, + bias, or + C.
+#
+# Structure, from the inside out:
+#
+#   tile           6 rows by 4 vectors of C in registers (tile.h)
+#   pack           a panel of B, 4 vectors wide, laid out in the order that the tile reads it
+#   multiply_part  one thread's share: blocks of the depth, of A's rows, of B's panels
+#   multiply       splits C between threads
+#
+# Why it is fast.  A block of B (512 deep, 256 wide: half a megabyte) stays in
+# the second-level cache while all rows of A pass over it, and the 6 rows of A
+# stay in the first level while all panels of the block pass over them: so a
+# number that comes from memory is used hundreds of times.  A is read where it
+# lies, for a tile takes pointers to rows; B is copied once into panels, for a
+# panel's lines would otherwise lie a page apart.
+#
+# An operand is a list of pointers to its lines.  They are its rows, or, for an
+# operand that is a transpose, its columns: what matters is whether a line runs
+# `by_depth` (each line is one step of the depth) or along it.  A list of lines
+# also lets a recurrence leave out the steps beyond a sequence's end.
+#
+# Threads split C, never a sum, and a sum runs in the order of the depth in
+# whatever way C is cut: so the bits do not depend on the number of threads,
+# nor a row on its neighbours.
+
+from cython.parallel cimport prange
+from libc.stdint cimport uintptr_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
+
+cdef extern from "tile.h" nogil:
+    enum:
+        VECTOR_BYTES
+        TILE_SIZE
+    int TILE_ROWS(int vectors)
+    void tile_f32(int rows, int vectors, Py_ssize_t depth, const float **a, const float *b,
+                  Py_ssize_t ldb, float *acc)
+    void tile_f64(int rows, int vectors, Py_ssize_t depth, const double **a, const double *b,
+                  Py_ssize_t ldb, double *acc)
+
+cdef enum:
+    DEPTH_BYTES = 2048   # of a line of A in a block
+    BLOCK_COLUMNS = 256  # of B in a block
+    BLOCK_ROWS = 1024    # of A in a block, where it has to be transposed
+    SMALL = 100000       # multiply-adds that are not worth waking another thread for
+
+
+cdef inline void tile(int rows, int vectors, Py_ssize_t depth, const floating **a,
+                      const floating *b, Py_ssize_t ldb, floating *acc) noexcept nogil:
+    if floating is float:
+        tile_f32(rows, vectors, depth, a, b, ldb, acc)
+    else:
+        tile_f64(rows, vectors, depth, a, b, ldb, acc)
+
+
+cdef inline Py_ssize_t ceil_div(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
+    return (a + b - 1) // b
+
+
+cdef class Workspace:
+    """Memory for one call, freed with it; pieces are cut off its front, each on a new cache line."""
+    cdef char *memory
+    cdef char *front
+
+    def __cinit__(self, Py_ssize_t size):
+        self.memory = <char *>malloc(size + 64)
+        if self.memory == NULL:
+            raise MemoryError
+        self.front = self.memory
+        self.take(0)
+
+    def __dealloc__(self):
+        free(self.memory)
+
+    cdef char *take(self, Py_ssize_t size) noexcept:
+        cdef char *piece = self.front
+        self.front = <char *>((<uintptr_t>piece + size + 63) // 64 * 64)
+        return piece
+
+
+cdef inline void copy_columns(floating *to, const floating *source, Py_ssize_t count) noexcept nogil:
+    """Copy `count` numbers, a vector at a time while there is a whole one."""
+    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating)
+    while count >= lanes:
+        memcpy(to, source, VECTOR_BYTES)
+        to += lanes
+        source += lanes
+        count -= lanes
+    for j in range(count):
+        to[j] = source[j]
+
+
+cdef void transpose(floating *to, Py_ssize_t ld, const floating **lines, Py_ssize_t count,
+                    Py_ssize_t start, Py_ssize_t length) noexcept nogil:
+    """to[j * ld + i] = lines[i][start + j], 16 lines at a time so that both sides stay in cache."""
+    cdef Py_ssize_t first, i, j, last
+    for first in range(0, count, 16):
+        last = min(first + 16, count)
+        for j in range(length):
+            for i in range(first, last):
+                to[j * ld + i] = lines[i][start + j]
+
+
+cdef void pack(floating *panel, Py_ssize_t width, const floating **b, bint by_depth,
+               Py_ssize_t k0, Py_ssize_t k1, Py_ssize_t n0, Py_ssize_t n1) noexcept nogil:
+    """Lay out columns n0 to n1 of B, filled up with zeros to `width`: panel[k - k0][n - n0]."""
+    cdef Py_ssize_t k
+    if n1 - n0 < width:
+        memset(panel, 0, (k1 - k0) * width * sizeof(floating))
+    if by_depth:
+        for k in range(k0, k1):
+            copy_columns(panel + (k - k0) * width, b[k] + n0, n1 - n0)
+    else:
+        transpose(panel, width, b + n0, n1 - n0, k0, k1 - k0)
+
+
+cdef inline void multiply_tile(
+    Py_ssize_t m0, Py_ssize_t m1, Py_ssize_t n0, Py_ssize_t n1, int vectors, Py_ssize_t depth,
+    const floating **rows, const floating *panel, Py_ssize_t ldb,
+    const floating *bias, bint add, floating **c, floating *acc,
+) noexcept nogil:
+    """One tile of C, begun with what C holds (add), the bias, or zero."""
+    cdef Py_ssize_t width = vectors * (VECTOR_BYTES // <Py_ssize_t>sizeof(floating)), m
+    for m in range(m0, m1):
+        if add:
+            copy_columns(acc + (m - m0) * width, c[m] + n0, n1 - n0)
+        elif bias != NULL:
+            copy_columns(acc + (m - m0) * width, bias + n0, n1 - n0)
+        else:
+            memset(acc + (m - m0) * width, 0, width * sizeof(floating))
+    tile(<int>(m1 - m0), vectors, depth, rows, panel, ldb, acc)
+    for m in range(m0, m1):
+        copy_columns(c[m] + n0, acc + (m - m0) * width, n1 - n0)
+
+
+cdef Py_ssize_t scratch_size(Py_ssize_t M, Py_ssize_t K, bint a_by_depth, Py_ssize_t itemsize) noexcept nogil:
+    """The bytes of scratch that multiply_part needs; K * 4 vectors are for multiply_few."""
+    cdef Py_ssize_t depth = min(K, DEPTH_BYTES // itemsize)
+    cdef Py_ssize_t rows = min(M, BLOCK_ROWS) if a_by_depth else 0
+    return (TILE_SIZE + max(depth * BLOCK_COLUMNS * itemsize, K * 4 * VECTOR_BYTES)
+            + rows * (depth * itemsize + 64) + 64)
+
+
+cdef void multiply_part(
+    Py_ssize_t m0, Py_ssize_t m1, Py_ssize_t n0, Py_ssize_t n1, Py_ssize_t K,
+    const floating **a, bint a_by_depth, const floating **b, bint b_by_depth,
+    const floating *bias, bint add, floating **c, char *scratch,
+) noexcept nogil:
+    """Rows m0 to m1 and columns n0 to n1 of C."""
+    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating)
+    cdef Py_ssize_t all_vectors = ceil_div(n1 - n0, lanes)
+    # Panels of equal width: five vectors are 3 + 2, which waste less than 4 + 1.
+    cdef int vectors = <int>ceil_div(all_vectors, max(1, ceil_div(all_vectors, 4)))
+    cdef Py_ssize_t width = vectors * lanes, block_columns = BLOCK_COLUMNS // max(1, width) * width
+    cdef Py_ssize_t block_depth = max(1, min(K, DEPTH_BYTES // <Py_ssize_t>sizeof(floating)))
+    cdef Py_ssize_t block_rows = BLOCK_ROWS if a_by_depth else max(1, m1 - m0)
+    cdef Py_ssize_t lda = block_depth + 64 // <Py_ssize_t>sizeof(floating)
+    cdef floating *acc = <floating *>scratch
+    cdef floating *b_block = <floating *>(scratch + TILE_SIZE)
+    cdef floating *a_block = b_block + block_depth * BLOCK_COLUMNS
+    cdef const floating *rows[8]
+    cdef Py_ssize_t k0 = 0, depth, r0, r1, c0, c1, j, t, tiles, t0, t1, m
+    if m1 <= m0 or n1 <= n0:
+        return
+    while k0 == 0 or k0 < K:  # once for a depth of 0 as well: C = bias
+        depth = min(block_depth, K - k0)
+        r0 = m0
+        while r0 < m1:
+            r1 = min(r0 + block_rows, m1)
+            if a_by_depth:
+                transpose(a_block, lda, a + k0, depth, r0, r1 - r0)
+            c0 = n0
+            while c0 < n1:
+                c1 = min(c0 + block_columns, n1)
+                j = c0
+                while j < c1:
+                    pack(b_block + (j - c0) * depth, min(width, ceil_div(n1 - j, lanes) * lanes),
+                         b, b_by_depth, k0, k0 + depth, j, min(j + width, n1))
+                    j += width
+                tiles = ceil_div(r1 - r0, TILE_ROWS(vectors))
+                for t in range(tiles):
+                    t0 = r0 + t * (r1 - r0) // tiles
+                    t1 = r0 + (t + 1) * (r1 - r0) // tiles
+                    for m in range(t0, t1):
+                        if a_by_depth:
+                            rows[m - t0] = a_block + (m - r0) * lda
+                        else:
+                            rows[m - t0] = a[m] + k0
+                    j = c0
+                    while j < c1:
+                        multiply_tile(
+                            t0, t1, j, min(j + width, n1),
+                            <int>min(vectors, ceil_div(n1 - j, lanes)), depth, rows,
+                            b_block + (j - c0) * depth, min(width, ceil_div(n1 - j, lanes) * lanes),
+                            bias, add or k0 > 0, c, acc)
+                        j += width
+                c0 = c1
+            r0 = r1
+        k0 += block_depth
+
+
+cdef void multiply_few(
+    Py_ssize_t M, Py_ssize_t n0, Py_ssize_t n1, Py_ssize_t K,
+    const floating **a, const floating *b, Py_ssize_t ldb, const floating **b_lines,
+    const floating *bias, bint add, floating **c, char *scratch,
+) noexcept nogil:
+    """So few rows that one tile has them all: each line of B is read once, where it lies."""
+    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), width = 4 * lanes, j, columns
+    cdef floating *acc = <floating *>scratch
+    cdef floating *tail = <floating *>(scratch + TILE_SIZE)
+    cdef int vectors
+    j = n0
+    while j < n1:
+        columns = min(width, n1 - j)
+        vectors = <int>ceil_div(columns, lanes)
+        if columns == vectors * lanes:
+            multiply_tile(0, M, j, j + columns, vectors, K, a, b + j, ldb, bias, add, c, acc)
+        else:
+            pack(tail, vectors * lanes, b_lines, True, 0, K, j, n1)
+            multiply_tile(0, M, j, n1, vectors, K, a, <const floating *>tail, vectors * lanes,
+                          bias, add, c, acc)
+        j += width
+
+
+cdef void multiply(
+    Py_ssize_t M, Py_ssize_t N, Py_ssize_t K,
+    const floating **a, bint a_by_depth, const floating **b, bint b_by_depth, Py_ssize_t ldb,
+    const floating *bias, bint add, floating **c,
+    int threads, char *scratch, Py_ssize_t scratch_each,
+) noexcept nogil:
+    """C (M, N) = A (M, K) B (K, N), plus the bias (N,), or (add) plus what C holds.
+
+    ldb: the distance between the lines of B where they are evenly spaced and
+    run by_depth; 0 for anything else.
+    """
+    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating)
+    cdef Py_ssize_t vectors = ceil_div(N, lanes)
+    cdef bint few = ldb != 0 and not a_by_depth and M <= TILE_ROWS(4)
+    # Split the columns, each thread packing its own of B, unless that leaves a thread idle.
+    cdef bint by_rows = not few and M >= N and ceil_div(vectors, threads) * threads * 8 > vectors * 9
+    cdef int part
+    if M * N * K < SMALL:
+        threads = 1
+    for part in prange(threads, num_threads=threads, schedule="static", chunksize=1):
+        if few:
+            multiply_few(
+                M, part * vectors // threads * lanes, min(N, (part + 1) * vectors // threads * lanes), K,
+                a, b[0] if K > 0 else NULL, ldb, b, bias, add, c, scratch + part * scratch_each)
+        elif by_rows:
+            multiply_part(
+                part * M // threads, (part + 1) * M // threads, 0, N, K,
+                a, a_by_depth, b, b_by_depth, bias, add, c, scratch + part * scratch_each)
+        else:
+            multiply_part(
+                0, M, part * vectors // threads * lanes, min(N, (part + 1) * vectors // threads * lanes),
+                K, a, a_by_depth, b, b_by_depth, bias, add, c, scratch + part * scratch_each)

@@ -1,0 +1,64 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""Matrix product: the Cython twin of matmul.py.
+
+The work is in gemm.pxi, which the other kernels share.  Here a matrix of any
+strides becomes the list of its lines: rows if its rows are contiguous, columns
+if its columns are (a transpose), and a copy's rows if neither is.
+"""
+
+import numpy as np
+
+ctypedef fused floating:
+    float
+    double
+
+include "threads.pxi"
+include "gemm.pxi"
+
+
+def matmul(a, b):
+    """The product of two matrices: (M, K) by (K, N) -> (M, N), in C order."""
+    c = np.empty((a.shape[0], b.shape[1]), a.dtype)
+    if c.size == 0:
+        return c
+    if a.shape[1] == 0:
+        c.fill(0)
+    elif a.itemsize == 4:
+        product[float](with_lines(a), with_lines(b), c)
+    else:
+        product[double](with_lines(a), with_lines(b), c)
+    return c
+
+
+cdef object with_lines(x):
+    contiguous = x.strides[0] == x.itemsize or x.strides[1] == x.itemsize or 1 in x.shape
+    return x if contiguous else np.ascontiguousarray(x)
+
+
+cdef bint lines_of(const floating[:, :] x, const floating **lines) noexcept:
+    """Note the rows of x, or its columns; return whether the lines are columns."""
+    cdef bint columns = x.strides[1] != sizeof(floating) and x.shape[1] > 1
+    cdef Py_ssize_t stride = x.strides[1] if columns else x.strides[0], i
+    for i in range(x.shape[1] if columns else x.shape[0]):
+        lines[i] = <const floating *>(<const char *>&x[0, 0] + i * stride)
+    return columns
+
+
+cdef int product(const floating[:, :] a, const floating[:, :] b, floating[:, ::1] c) except -1:
+    cdef Py_ssize_t M = a.shape[0], K = a.shape[1], N = b.shape[1], m
+    cdef int threads = max_threads()
+    cdef Workspace lines = Workspace((2 * (M + K) + N) * sizeof(void *) + 256)
+    cdef const floating **a_lines = <const floating **>lines.take(max(M, K) * sizeof(void *))
+    cdef const floating **b_lines = <const floating **>lines.take(max(K, N) * sizeof(void *))
+    cdef floating **c_rows = <floating **>lines.take(M * sizeof(void *))
+    cdef bint a_by_depth = lines_of(a, a_lines)
+    cdef bint b_by_depth = not lines_of(b, b_lines)
+    cdef Py_ssize_t ldb = b.strides[0] // <Py_ssize_t>sizeof(floating) if b_by_depth else 0
+    cdef Py_ssize_t size = scratch_size(M, K, a_by_depth, sizeof(floating))
+    cdef Workspace scratch = Workspace(threads * size)
+    for m in range(M):
+        c_rows[m] = &c[m, 0]
+    with nogil:
+        multiply(M, N, K, a_lines, a_by_depth, b_lines, b_by_depth, ldb, <const floating *>NULL,
+                 False, c_rows, threads, scratch.front, size)
+    return 0

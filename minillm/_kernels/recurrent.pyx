@@ -1,0 +1,726 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""The recurrences, forward and backward through time: the Cython twin of recurrent.py.
+
+Structure.  The three recurrences differ in their cells alone:
+
+    *_cell, *_cell_backward    one vector of hidden columns of one row
+    forward_part               one thread's rows through all steps
+    backward_part              the same from the last step to the first
+    forward, backward          the matrix products before and after the loop, and the threads
+
+Why it is fast.
+
+- The input's share of all steps is one matrix product before the loop, and the
+  weights' gradients are one each after it, as in the original.
+- W_h is packed once and read at every step.  A panel of it holds the columns of
+  all gates of one vector of hidden columns side by side, so that a tile's sums
+  are the whole pre-activation of some cells.  The cell runs on them at once,
+  while they are in the first-level cache; nothing is written out in between.
+- Backwards the same: a tile of  dh = da W_h^T  goes straight into the cell's
+  backward, which leaves the da of the step before.
+- The cells are plain loops over point functions (maths.h) that the compiler
+  turns into vector code.
+- The state of a step lives in a small buffer of its own: in hs its rows are T
+  steps apart, often at a distance that makes them collide in the caches.
+- Rows of the batch do not depend on each other until the weights' gradients:
+  each thread takes some of them through all steps, and no thread ever waits.
+- Rows are taken longest first.  Those alive at a step are then the first few,
+  and unequal lengths cost nothing: what is beyond a row's end is not computed.
+"""
+
+import numpy as np
+
+ctypedef fused floating:
+    float
+    double
+
+include "threads.pxi"
+include "gemm.pxi"
+include "maths.pxi"
+
+ctypedef const long long[::1] Lengths
+
+cdef enum Cell:
+    RNN = 1
+    GRU = 3   # the value is the number of gates
+    LSTM = 4
+
+
+# --- the cells: one vector of columns of one row ------------------------------
+#
+# Gates stand one vector apart: a[j], a[lanes + j], ...
+
+
+cdef inline void rnn_cell(floating *a, floating *h) noexcept nogil:
+    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), j
+    for j in range(lanes):
+        h[j] = tanh(a[j])
+
+
+cdef inline void rnn_cell_backward(const floating *dh, const floating *h, floating *da) noexcept nogil:
+    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), j
+    for j in range(lanes):
+        da[j] = dh[j] * (1 - h[j] * h[j])
+
+
+cdef inline void lstm_cell(floating *a, floating *c, floating *h) noexcept nogil:
+    """Turn the pre-activations a into the gates i, f, g, o, and step c and h."""
+    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), j
+    for j in range(lanes):
+        a[j] = sigmoid(a[j])
+        a[lanes + j] = sigmoid(a[lanes + j])
+        a[2 * lanes + j] = tanh(a[2 * lanes + j])
+        a[3 * lanes + j] = sigmoid(a[3 * lanes + j])
+        c[j] = a[lanes + j] * c[j] + a[j] * a[2 * lanes + j]
+        h[j] = a[3 * lanes + j] * tanh(c[j])
+
+
+cdef inline void lstm_cell_backward(const floating *dh, floating *dc, const floating *gates,
+                                    const floating *c, const floating *c_prev, floating *da) noexcept nogil:
+    """da from dh; dc becomes that of the step before."""
+    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), j
+    cdef floating i, f, g, o, tanh_c, dc_t
+    for j in range(lanes):
+        i, f, g, o = gates[j], gates[lanes + j], gates[2 * lanes + j], gates[3 * lanes + j]
+        tanh_c = tanh(c[j])
+        dc_t = dc[j] + dh[j] * o * (1 - tanh_c * tanh_c)
+        da[j] = dc_t * g * i * (1 - i)
+        da[lanes + j] = dc_t * c_prev[j] * f * (1 - f)
+        da[2 * lanes + j] = dc_t * i * (1 - g * g)
+        da[3 * lanes + j] = dh[j] * tanh_c * o * (1 - o)
+        dc[j] = dc_t * f
+
+
+cdef inline void gru_cell(floating *a, floating *n, const floating *h_prev, floating *h) noexcept nogil:
+    """a: pre-activations of r and z, then h_n; n: the input's share of n.  They become r, z, h_n and n."""
+    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), j
+    for j in range(lanes):
+        a[j] = sigmoid(a[j])
+        a[lanes + j] = sigmoid(a[lanes + j])
+        n[j] = tanh(n[j] + a[j] * a[2 * lanes + j])
+        h[j] = (1 - a[lanes + j]) * n[j] + a[lanes + j] * h_prev[j]
+
+
+cdef inline void gru_cell_backward(const floating *dh_t, floating *dh, const floating *gates,
+                                   const floating *h_n, const floating *h_prev, floating *da) noexcept nogil:
+    """da: by r, z, by h W_hn + b_hn, by x W_xn + b_xn; dh: what passes by the gate z."""
+    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), j
+    cdef floating r, z, n, da_n
+    for j in range(lanes):
+        r, z, n = gates[j], gates[lanes + j], gates[2 * lanes + j]
+        da_n = dh_t[j] * (1 - z) * (1 - n * n)
+        da[j] = da_n * h_n[j] * r * (1 - r)
+        da[lanes + j] = dh_t[j] * (h_prev[j] - n) * z * (1 - z)
+        da[2 * lanes + j] = da_n * r
+        da[3 * lanes + j] = da_n
+        dh[j] = dh_t[j] * z
+
+
+# --- which rows are alive when -------------------------------------------------
+
+
+cdef class Schedule:
+    """Rows by length, longest first, and the steps that exist at all."""
+    cdef Workspace memory
+    cdef Py_ssize_t B, T, steps
+    cdef Py_ssize_t *order   # (B,) rows, the longest first
+    cdef Py_ssize_t *length  # (B,) of each row
+    cdef Py_ssize_t *alive   # (T + 1,) how many rows are alive at step t
+    cdef Py_ssize_t *step    # (steps,) b * T + t of every step within its row's length
+
+    def __cinit__(self, Lengths lengths, Py_ssize_t T):
+        cdef Py_ssize_t B = lengths.shape[0], b, t, word = sizeof(Py_ssize_t)
+        self.B, self.T, self.steps = B, T, 0
+        self.memory = Workspace((2 * B + T + 1 + B * T) * word + 256)
+        self.order = <Py_ssize_t *>self.memory.take(B * word)
+        self.length = <Py_ssize_t *>self.memory.take(B * word)
+        self.alive = <Py_ssize_t *>self.memory.take((T + 1) * word)
+        self.step = <Py_ssize_t *>self.memory.take(B * T * word)
+        memset(self.alive, 0, (T + 1) * word)
+        for b in range(B):
+            self.length[b] = lengths[b]
+            self.alive[lengths[b]] += 1  # for now: how many rows have this length
+            for t in range(lengths[b]):
+                self.step[self.steps] = b * T + t
+                self.steps += 1
+        # Each length's rows begin behind all longer ones.
+        cdef Py_ssize_t longer = 0, count
+        for t in range(T, -1, -1):
+            count = self.alive[t]
+            self.alive[t] = longer
+            longer += count
+        for b in range(B):
+            t = self.length[b]
+            self.order[self.alive[t]] = b
+            self.alive[t] += 1
+        # Now alive[t] counts the lengths >= t; those alive at t are longer than it.
+        for t in range(T):
+            self.alive[t] = self.alive[t + 1]
+        self.alive[T] = 0
+
+
+cdef inline Py_ssize_t share(Py_ssize_t rows, int part, int threads) noexcept nogil:
+    """How many of the first `rows` rows are this thread's, who takes every threads-th."""
+    return (rows - part + threads - 1) // threads if rows > part else 0
+
+
+cdef inline Py_ssize_t state_stride(Py_ssize_t H, Py_ssize_t itemsize) noexcept nogil:
+    """Whole vectors, and a cache line more, so that rows do not collide in the cache."""
+    return ceil_div(H * itemsize, VECTOR_BYTES) * VECTOR_BYTES // itemsize + 64 // itemsize
+
+
+# --- forward --------------------------------------------------------------------
+
+
+cdef Py_ssize_t panel_vectors(int cell) noexcept nogil:
+    """How many vectors of hidden columns a forward panel holds."""
+    return 4 if cell == RNN else 1
+
+
+cdef void pack_forward(int cell, Py_ssize_t H, const floating **W_h, floating *packed, int part,
+                       int threads) noexcept nogil:
+    """packed[panel][k]: the gates of the panel's columns side by side."""
+    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), columns = panel_vectors(cell) * lanes
+    cdef Py_ssize_t panels = ceil_div(H, columns), p, k, g, j
+    cdef floating *line
+    for p in range(part * panels // threads, (part + 1) * panels // threads):
+        j = p * columns
+        for k in range(H):
+            line = packed + (p * H + k) * cell * columns
+            for g in range(<Py_ssize_t>cell):
+                copy_columns(line + g * columns, W_h[k] + g * H + j, min(columns, H - j))
+                if H - j < columns:
+                    memset(line + g * columns + H - j, 0, (columns - (H - j)) * sizeof(floating))
+
+
+cdef Py_ssize_t forward_scratch(Py_ssize_t B, Py_ssize_t H, Py_ssize_t itemsize) noexcept nogil:
+    return TILE_SIZE + VECTOR_BYTES + 3 * B * state_stride(H, itemsize) * itemsize
+
+
+cdef void forward_part(
+    int cell, Py_ssize_t T, Py_ssize_t H, const Py_ssize_t *order, const Py_ssize_t *length,
+    const Py_ssize_t *alive, Py_ssize_t B, int part, int threads, const floating *packed,
+    const floating *h0, const floating *c0, const floating *b_hn,
+    floating *hs, floating *h_last, floating *c_last, floating *gates, floating *more, char *scratch,
+) noexcept nogil:
+    """One thread's rows through all steps.
+
+    gates (for the rnn: hs) holds the input's share, and gets the gates.  more
+    is what else a cell keeps: the lstm's cs, the gru's h_n.
+    """
+    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), G = cell
+    cdef Py_ssize_t columns = panel_vectors(cell) * lanes, panels = ceil_div(H, columns)
+    cdef Py_ssize_t ld = state_stride(H, sizeof(floating)), rows = share(B, part, threads)
+    cdef floating *acc = <floating *>scratch
+    cdef floating *n = <floating *>(scratch + TILE_SIZE)
+    cdef floating *h = n + lanes
+    cdef floating *h_next = h + rows * ld
+    cdef floating *c = h_next + rows * ld
+    cdef const floating *a[8]
+    cdef const floating *panel
+    cdef floating *sums
+    cdef floating *pre
+    cdef Py_ssize_t t, p, i, j, m, m0, m1, tile_index, tiles, now, b, count, g, v, width, row
+    cdef int vectors
+    memset(h, 0, 3 * rows * ld * sizeof(floating))
+    for i in range(rows):
+        b = order[part + i * threads]
+        memcpy(h + i * ld, h0 + b * H, H * sizeof(floating))
+        if cell == LSTM:
+            memcpy(c + i * ld, c0 + b * H, H * sizeof(floating))
+
+    for t in range(T):
+        now = share(alive[t], part, threads)
+        for p in range(panels if now > 0 else 0):
+            j = p * columns
+            vectors = <int>(ceil_div(min(columns, H - j), lanes) if cell == RNN else G)
+            width = vectors * lanes
+            tiles = ceil_div(now, TILE_ROWS(vectors))
+            for tile_index in range(tiles):
+                m0 = tile_index * now // tiles
+                m1 = (tile_index + 1) * now // tiles
+                for m in range(m0, m1):
+                    a[m - m0] = h + m * ld
+                    sums = acc + (m - m0) * width
+                    row = order[part + m * threads] * T + t
+                    if cell == RNN:
+                        copy_columns(sums, hs + row * H + j, min(width, H - j))
+                    else:
+                        pre = gates + row * G * H + j
+                        count = min(lanes, H - j)
+                        for g in range(G - (cell == GRU)):
+                            copy_columns(sums + g * lanes, pre + g * H, count)
+                        if cell == GRU:  # n's two shares stay apart until the reset
+                            copy_columns(sums + 2 * lanes, b_hn + j, count)
+                tile(<int>(m1 - m0), vectors, H, a, packed + p * H * G * columns,
+                     G * columns, acc)
+                for m in range(m0, m1):
+                    sums = acc + (m - m0) * width
+                    row = order[part + m * threads] * T + t
+                    count = min(lanes, H - j)
+                    if cell == RNN:
+                        for v in range(vectors):
+                            rnn_cell(sums + v * lanes, h_next + m * ld + j + v * lanes)
+                        copy_columns(hs + row * H + j, h_next + m * ld + j, min(width, H - j))
+                    elif cell == LSTM:
+                        lstm_cell(sums, c + m * ld + j, h_next + m * ld + j)
+                        for g in range(G):
+                            copy_columns(gates + (row * G + g) * H + j, sums + g * lanes, count)
+                        copy_columns(more + row * H + j, c + m * ld + j, count)
+                        copy_columns(hs + row * H + j, h_next + m * ld + j, count)
+                    else:
+                        copy_columns(n, gates + (row * G + 2) * H + j, count)
+                        gru_cell(sums, n, h + m * ld + j, h_next + m * ld + j)
+                        copy_columns(gates + row * G * H + j, sums, count)
+                        copy_columns(gates + (row * G + 1) * H + j, sums + lanes, count)
+                        copy_columns(gates + (row * G + 2) * H + j, n, count)
+                        copy_columns(more + row * H + j, sums + 2 * lanes, count)
+                        copy_columns(hs + row * H + j, h_next + m * ld + j, count)
+        # Rows that end here: those alive now and not at the next step.
+        for i in range(share(alive[t + 1], part, threads), now):
+            memcpy(h_last + order[part + i * threads] * H, h_next + i * ld, H * sizeof(floating))
+        h, h_next = h_next, h
+
+    for i in range(rows):
+        b = order[part + i * threads]
+        row = b * T + length[b]
+        count = T - length[b]
+        if length[b] == 0:
+            memcpy(h_last + b * H, h0 + b * H, H * sizeof(floating))
+        memset(hs + row * H, 0, count * H * sizeof(floating))
+        if cell == LSTM:
+            memcpy(c_last + b * H, c + i * ld, H * sizeof(floating))
+        if cell != RNN:
+            memset(gates + row * G * H, 0, count * G * H * sizeof(floating))
+            memset(more + row * H, 0, count * H * sizeof(floating))
+
+
+cdef int forward(
+    int cell, const floating[:, :, ::1] x, const floating[:, ::1] h0, const floating *c0,
+    const floating[:, ::1] W_x, const floating[:, ::1] W_h, const floating *b, const floating *b_hn,
+    Lengths lengths, floating[:, :, ::1] hs, floating[:, ::1] h_last, floating *c_last,
+    floating *gates, floating *more,
+) except -1:
+    """b: the bias of the input's share (for the gru with b_h's r and z in it)."""
+    cdef Py_ssize_t B = x.shape[0], T = x.shape[1], I = x.shape[2], H = h0.shape[1], GH = cell * H
+    cdef Py_ssize_t word = sizeof(void *), i, columns
+    cdef int threads = max_threads(), part, splits = <int>max(1, min(threads, B))
+    cdef Schedule schedule = Schedule(lengths, T)
+    cdef Workspace lines = Workspace((2 * schedule.steps + I + H) * word + 256)
+    cdef const floating **x_lines = <const floating **>lines.take(schedule.steps * word)
+    cdef floating **c_lines = <floating **>lines.take(schedule.steps * word)
+    cdef const floating **W_x_lines = <const floating **>lines.take(I * word)
+    cdef const floating **W_h_lines = <const floating **>lines.take(H * word)
+    cdef floating *pre = &hs[0, 0, 0] if cell == RNN else gates
+    for i in range(schedule.steps):
+        x_lines[i] = &x[0, 0, 0] + schedule.step[i] * I
+        c_lines[i] = pre + schedule.step[i] * GH
+    for i in range(I):
+        W_x_lines[i] = &W_x[i, 0]
+    for i in range(H):
+        W_h_lines[i] = &W_h[i, 0]
+    columns = panel_vectors(cell) * VECTOR_BYTES // <Py_ssize_t>sizeof(floating)
+    cdef Py_ssize_t packed_size = ceil_div(H, columns) * columns * H * cell * sizeof(floating)
+    cdef Py_ssize_t gemm_size = scratch_size(schedule.steps, I, False, sizeof(floating))
+    cdef Py_ssize_t part_size = forward_scratch(ceil_div(B, splits), H, sizeof(floating))
+    part_size = ceil_div(part_size, 64) * 64
+    cdef Workspace work = Workspace(packed_size + 64 + max(threads * gemm_size, splits * part_size))
+    cdef floating *packed = <floating *>work.take(packed_size)
+    cdef char *scratch = work.front
+    cdef const Py_ssize_t *order = schedule.order
+    cdef const Py_ssize_t *length = schedule.length
+    cdef const Py_ssize_t *alive = schedule.alive
+    cdef Py_ssize_t steps = schedule.steps
+    with nogil:
+        multiply(steps, GH, I, x_lines, False, W_x_lines, True, GH, b, False, c_lines, threads,
+                 scratch, gemm_size)
+        for part in prange(threads, num_threads=threads, schedule="static", chunksize=1):
+            pack_forward(cell, H, W_h_lines, packed, part, threads)
+        for part in prange(splits, num_threads=splits, schedule="static", chunksize=1):
+            forward_part(cell, T, H, order, length, alive, B, part, splits, <const floating *>packed,
+                         <const floating *>&h0[0, 0], c0, b_hn, &hs[0, 0, 0], &h_last[0, 0], c_last,
+                         gates, more, scratch + part * part_size)
+    return 0
+
+
+# --- backward -------------------------------------------------------------------
+
+
+cdef Py_ssize_t backward_scratch(int cell, Py_ssize_t B, Py_ssize_t H, Py_ssize_t itemsize) noexcept nogil:
+    return (TILE_SIZE + 16 * VECTOR_BYTES
+            + 2 * B * (state_stride(H, itemsize) + state_stride(cell * H, itemsize)) * itemsize)
+
+
+cdef void backward_part(
+    int cell, Py_ssize_t T, Py_ssize_t H, const Py_ssize_t *order, const Py_ssize_t *alive,
+    Py_ssize_t B, int part, int threads, const floating *packed,
+    const floating *dhs, const floating *dh_last, const floating *dc_last,
+    const floating *h0, const floating *c0, const floating *hs, const floating *gates,
+    const floating *more, floating *da_x, floating *da_n, floating *dh0, floating *dc0, char *scratch,
+) noexcept nogil:
+    """One thread's rows from the last step to the first: da of every step, dh0 and dc0.
+
+    da_x is by the input's share.  For the gru, da_n is by the state's share of
+    n, in which the two differ.
+    """
+    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), G = cell, columns = 4 * lanes
+    cdef Py_ssize_t panels = ceil_div(H, columns), rows = share(B, part, threads)
+    cdef Py_ssize_t ld = state_stride(H, sizeof(floating)), lda = state_stride(G * H, sizeof(floating))
+    cdef floating *acc = <floating *>scratch
+    cdef floating *kept = <floating *>(scratch + TILE_SIZE)  # gates and states of one vector of columns
+    cdef floating *da = kept + 8 * lanes                     # and the da of them
+    cdef floating *dh = da + 8 * lanes
+    cdef floating *dc = dh + rows * ld
+    cdef floating *da_now = dc + rows * ld
+    cdef floating *da_next = da_now + rows * lda
+    cdef const floating *a[8]
+    cdef floating *sums
+    cdef Py_ssize_t t, p, i, j, q, m, m0, m1, tile_index, tiles, now, later, b, count, g, v, width, row
+    cdef Py_ssize_t first, last, group
+    cdef int vectors
+    memset(dh, 0, 2 * rows * ld * sizeof(floating))
+    for i in range(rows):
+        b = order[part + i * threads]
+        memcpy(dh + i * ld, dh_last + b * H, H * sizeof(floating))
+        if cell == LSTM:
+            memcpy(dc + i * ld, dc_last + b * H, H * sizeof(floating))
+
+    for t in range(T - 1, -2, -1):  # at -1 there is no cell left: dh is dh0
+        now = share(alive[t], part, threads) if t >= 0 else rows
+        later = share(alive[t + 1], part, threads)
+        for p in range(panels):
+            j = p * columns
+            vectors = <int>ceil_div(min(columns, H - j), lanes)
+            width = vectors * lanes
+            count = min(width, H - j)
+            # Rows with a later step get da W_h^T from it; for the others this is the last.
+            for group in range(2):
+                first = 0 if group == 0 else later
+                last = later if group == 0 else now
+                tiles = ceil_div(last - first, TILE_ROWS(vectors))
+                for tile_index in range(tiles):
+                    m0 = first + tile_index * (last - first) // tiles
+                    m1 = first + (tile_index + 1) * (last - first) // tiles
+                    for m in range(m0, m1):
+                        a[m - m0] = da_next + m * lda
+                        sums = acc + (m - m0) * width
+                        copy_columns(sums, dh + m * ld + j, width)
+                        if t >= 0:
+                            row = order[part + m * threads] * T + t
+                            for i in range(count):
+                                sums[i] += dhs[row * H + j + i]
+                    tile(<int>(m1 - m0), vectors, G * H if group == 0 else 0, a,
+                         packed + p * G * H * columns, width, acc)
+                    for m in range(m0, m1):
+                        b = order[part + m * threads]
+                        row = b * T + t
+                        sums = acc + (m - m0) * width
+                        if t < 0:
+                            copy_columns(dh0 + b * H + j, sums, count)
+                            continue
+                        for v in range(vectors):
+                            q = j + v * lanes
+                            count = min(lanes, H - q)
+                            if cell == RNN:
+                                copy_columns(kept, hs + row * H + q, count)
+                                rnn_cell_backward(sums, kept, da)
+                                memset(dh + m * ld + q, 0, VECTOR_BYTES)
+                            elif cell == LSTM:
+                                for g in range(4):
+                                    copy_columns(kept + g * lanes, gates + (row * 4 + g) * H + q, count)
+                                copy_columns(kept + 4 * lanes, more + row * H + q, count)
+                                copy_columns(kept + 5 * lanes, more + (row - 1) * H + q if t > 0
+                                             else c0 + b * H + q, count)
+                                lstm_cell_backward(sums, dc + m * ld + q, kept, kept + 4 * lanes,
+                                                   kept + 5 * lanes, da)
+                                memset(dh + m * ld + q, 0, VECTOR_BYTES)
+                            else:
+                                for g in range(3):
+                                    copy_columns(kept + g * lanes, gates + (row * 3 + g) * H + q, count)
+                                copy_columns(kept + 3 * lanes, more + row * H + q, count)
+                                copy_columns(kept + 4 * lanes, hs + (row - 1) * H + q if t > 0
+                                             else h0 + b * H + q, count)
+                                gru_cell_backward(sums, dh + m * ld + q, kept, kept + 3 * lanes,
+                                                  kept + 4 * lanes, da)
+                            for g in range(G):
+                                copy_columns(da_now + m * lda + g * H + q, da + g * lanes, count)
+                                copy_columns(da_x + (row * G + g) * H + q,
+                                             da + (g + (cell == GRU and g == 2)) * lanes, count)
+                            if cell == GRU:
+                                copy_columns(da_n + row * H + q, da + 2 * lanes, count)
+                            sums += lanes
+                        count = min(width, H - j)
+        da_now, da_next = da_next, da_now
+    if cell == LSTM:
+        for i in range(rows):
+            memcpy(dc0 + order[part + i * threads] * H, dc + i * ld, H * sizeof(floating))
+
+
+cdef void column_sums(Py_ssize_t steps, Py_ssize_t n0, Py_ssize_t n1, const floating **lines,
+                      floating *sums) noexcept nogil:
+    cdef Py_ssize_t i, j
+    cdef const floating *line
+    memset(sums + n0, 0, (n1 - n0) * sizeof(floating))
+    for i in range(steps):
+        line = lines[i]
+        for j in range(n0, n1):
+            sums[j] += line[j]
+
+
+cdef int backward(
+    int cell, const floating[:, :, ::1] dhs, const floating[:, ::1] dh_last, const floating *dc_last,
+    const floating[:, :, ::1] x, const floating[:, ::1] h0, const floating *c0,
+    const floating[:, ::1] W_x, const floating[:, ::1] W_h, Lengths lengths,
+    const floating[:, :, ::1] hs, const floating *gates, const floating *more,
+    floating[:, :, ::1] dx, floating[:, ::1] dh0, floating *dc0, floating[:, ::1] dW_x,
+    floating[:, ::1] dW_h, floating *db, floating *db_hn,
+) except -1:
+    cdef Py_ssize_t B = x.shape[0], T = x.shape[1], I = x.shape[2], H = h0.shape[1], GH = cell * H
+    cdef Py_ssize_t word = sizeof(void *), itemsize = sizeof(floating), i, p, step
+    cdef int threads = max_threads(), part, splits = <int>max(1, min(threads, B))
+    cdef Schedule schedule = Schedule(lengths, T)
+    cdef Py_ssize_t steps = schedule.steps
+    cdef Workspace lines = Workspace((5 * steps + 2 * I + 2 * H + 2 * (I + H)) * word + 1024)
+    cdef const floating **x_lines = <const floating **>lines.take(steps * word)
+    cdef const floating **h_lines = <const floating **>lines.take(steps * word)
+    cdef const floating **da_lines = <const floating **>lines.take(steps * word)
+    cdef const floating **da_n_lines = <const floating **>lines.take(steps * word)
+    cdef floating **dx_lines = <floating **>lines.take(steps * word)
+    cdef const floating **W_x_lines = <const floating **>lines.take(I * word)
+    cdef const floating **W_h_lines = <const floating **>lines.take(H * word)
+    cdef floating **dW_x_lines = <floating **>lines.take(I * word)
+    cdef floating **dW_h_lines = <floating **>lines.take(H * word)
+    cdef floating **dW_hn_lines = <floating **>lines.take(H * word)
+    cdef Py_ssize_t columns = 4 * VECTOR_BYTES // itemsize, panels = ceil_div(H, columns)
+    cdef Py_ssize_t packed_size = panels * columns * GH * itemsize
+    cdef Py_ssize_t gemm_size = max(scratch_size(steps, GH, False, itemsize),
+                                    scratch_size(max(I, H), steps, True, itemsize))
+    cdef Py_ssize_t part_size = backward_scratch(cell, ceil_div(B, splits), H, itemsize)
+    gemm_size, part_size = ceil_div(gemm_size, 64) * 64, ceil_div(part_size, 64) * 64
+    cdef Workspace work = Workspace(
+        packed_size + B * T * (GH + H) * itemsize + 256 + max(threads * gemm_size, splits * part_size))
+    cdef floating *packed = <floating *>work.take(packed_size)
+    cdef floating *da_x = <floating *>work.take(B * T * GH * itemsize)
+    cdef floating *da_n = <floating *>work.take(B * T * H * itemsize if cell == GRU else 0)
+    cdef char *scratch = work.front
+    cdef const Py_ssize_t *order = schedule.order
+    cdef const Py_ssize_t *alive = schedule.alive
+    cdef const floating *h0_start = &h0[0, 0]
+    cdef const floating *hs_start = &hs[0, 0, 0]
+    cdef Py_ssize_t shared = 2 * H if cell == GRU else GH  # columns of da that x and h have in common
+    for i in range(steps):
+        step = schedule.step[i]
+        x_lines[i] = &x[0, 0, 0] + step * I
+        h_lines[i] = h0_start + step // T * H if step % T == 0 else hs_start + (step - 1) * H
+        da_lines[i] = da_x + step * GH
+        da_n_lines[i] = da_n + step * H
+        dx_lines[i] = &dx[0, 0, 0] + step * I
+    for i in range(I):
+        W_x_lines[i] = &W_x[i, 0]
+        dW_x_lines[i] = &dW_x[i, 0]
+    for i in range(H):
+        W_h_lines[i] = &W_h[i, 0]
+        dW_h_lines[i] = &dW_h[i, 0]
+        dW_hn_lines[i] = &dW_h[i, 0] + shared
+    for i in range(B):
+        memset(&dx[i, 0, 0] + schedule.length[i] * I, 0, (T - schedule.length[i]) * I * itemsize)
+
+    with nogil:
+        for p in prange(panels, num_threads=threads, schedule="static"):
+            pack(packed + p * columns * GH, min(columns, ceil_div(H - p * columns, columns // 4) * (columns // 4)),
+                 W_h_lines, False, 0, GH, p * columns, min((p + 1) * columns, H))
+        for part in prange(splits, num_threads=splits, schedule="static", chunksize=1):
+            backward_part(cell, T, H, order, alive, B, part, splits, <const floating *>packed,
+                          <const floating *>&dhs[0, 0, 0], <const floating *>&dh_last[0, 0], dc_last,
+                          h0_start, c0, hs_start, gates, more, da_x, da_n,
+                          &dh0[0, 0], dc0, scratch + part * part_size)
+        multiply(steps, I, GH, da_lines, False, W_x_lines, False, 0, <const floating *>NULL, False,
+                 dx_lines, threads, scratch, gemm_size)
+        multiply(I, GH, steps, x_lines, True, da_lines, True, 0, <const floating *>NULL, False,
+                 dW_x_lines, threads, scratch, gemm_size)
+        multiply(H, shared, steps, h_lines, True, da_lines, True, 0, <const floating *>NULL, False,
+                 dW_h_lines, threads, scratch, gemm_size)
+        if cell == GRU:
+            multiply(H, H, steps, h_lines, True, da_n_lines, True, 0, <const floating *>NULL, False,
+                     dW_hn_lines, threads, scratch, gemm_size)
+            column_sums(steps, 0, H, da_n_lines, db_hn)
+        for part in prange(threads, num_threads=threads, schedule="static", chunksize=1):
+            column_sums(steps, part * GH // threads, (part + 1) * GH // threads, da_lines, db)
+    return 0
+
+
+# --- the functions of recurrent.py ------------------------------------------------
+
+
+cdef const floating *start(const floating[:, ::1] x):
+    return &x[0, 0]
+
+
+def rnn_forward(x, h0, W_x, W_h, b, lengths):
+    """-> hs (B, T, H), h_last (B, H)."""
+    hs = np.empty((*x.shape[:2], h0.shape[1]), x.dtype)
+    h_last = np.empty_like(h0)
+    if x.itemsize == 4:
+        rnn_forward_typed[float](x, h0, W_x, W_h, b, lengths, hs, h_last)
+    else:
+        rnn_forward_typed[double](x, h0, W_x, W_h, b, lengths, hs, h_last)
+    return hs, h_last
+
+
+cdef int rnn_forward_typed(
+    const floating[:, :, ::1] x, const floating[:, ::1] h0, const floating[:, ::1] W_x,
+    const floating[:, ::1] W_h, const floating[::1] b, Lengths lengths,
+    floating[:, :, ::1] hs, floating[:, ::1] h_last,
+) except -1:
+    return forward(RNN, x, h0, <const floating *>NULL, W_x, W_h, <const floating *>&b[0],
+                   <const floating *>NULL, lengths, hs, h_last, <floating *>NULL, <floating *>NULL,
+                   <floating *>NULL)
+
+
+def rnn_backward(dhs, dh_last, x, h0, W_x, W_h, lengths, hs):
+    """-> dx, dh0, dW_x, dW_h, db."""
+    dx, dh0, dW_x, dW_h = np.empty_like(x), np.empty_like(h0), np.empty_like(W_x), np.empty_like(W_h)
+    db = np.empty(W_x.shape[1], x.dtype)
+    if x.itemsize == 4:
+        rnn_backward_typed[float](dhs, dh_last, x, h0, W_x, W_h, lengths, hs, dx, dh0, dW_x, dW_h, db)
+    else:
+        rnn_backward_typed[double](dhs, dh_last, x, h0, W_x, W_h, lengths, hs, dx, dh0, dW_x, dW_h, db)
+    return dx, dh0, dW_x, dW_h, db
+
+
+cdef int rnn_backward_typed(
+    const floating[:, :, ::1] dhs, const floating[:, ::1] dh_last, const floating[:, :, ::1] x,
+    const floating[:, ::1] h0, const floating[:, ::1] W_x, const floating[:, ::1] W_h, Lengths lengths,
+    const floating[:, :, ::1] hs, floating[:, :, ::1] dx, floating[:, ::1] dh0,
+    floating[:, ::1] dW_x, floating[:, ::1] dW_h, floating[::1] db,
+) except -1:
+    return backward(RNN, dhs, dh_last, <const floating *>NULL, x, h0, <const floating *>NULL, W_x, W_h,
+                    lengths, hs, <const floating *>NULL, <const floating *>NULL, dx, dh0,
+                    <floating *>NULL, dW_x, dW_h, &db[0], <floating *>NULL)
+
+
+def lstm_forward(x, h0, c0, W_x, W_h, b, lengths):
+    """-> hs (B, T, H), h_last, c_last (B, H), gates (B, T, 4H), cs (B, T, H)."""
+    hs = np.empty((*x.shape[:2], h0.shape[1]), x.dtype)
+    gates = np.empty((*x.shape[:2], W_x.shape[1]), x.dtype)
+    h_last, c_last, cs = np.empty_like(h0), np.empty_like(c0), np.empty_like(hs)
+    if x.itemsize == 4:
+        lstm_forward_typed[float](x, h0, c0, W_x, W_h, b, lengths, hs, h_last, c_last, gates, cs)
+    else:
+        lstm_forward_typed[double](x, h0, c0, W_x, W_h, b, lengths, hs, h_last, c_last, gates, cs)
+    return hs, h_last, c_last, gates, cs
+
+
+cdef int lstm_forward_typed(
+    const floating[:, :, ::1] x, const floating[:, ::1] h0, const floating[:, ::1] c0,
+    const floating[:, ::1] W_x, const floating[:, ::1] W_h, const floating[::1] b, Lengths lengths,
+    floating[:, :, ::1] hs, floating[:, ::1] h_last, floating[:, ::1] c_last,
+    floating[:, :, ::1] gates, floating[:, :, ::1] cs,
+) except -1:
+    return forward(LSTM, x, h0, <const floating *>&c0[0, 0], W_x, W_h, <const floating *>&b[0],
+                   <const floating *>NULL, lengths, hs, h_last, &c_last[0, 0], &gates[0, 0, 0],
+                   &cs[0, 0, 0])
+
+
+def lstm_backward(dhs, dh_last, dc_last, x, h0, c0, W_x, W_h, lengths, hs, gates, cs):
+    """-> dx, dh0, dc0, dW_x, dW_h, db."""
+    dx, dh0, dW_x, dW_h = np.empty_like(x), np.empty_like(h0), np.empty_like(W_x), np.empty_like(W_h)
+    dc0, db = np.empty_like(c0), np.empty(W_x.shape[1], x.dtype)
+    if x.itemsize == 4:
+        lstm_backward_typed[float](dhs, dh_last, dc_last, x, h0, c0, W_x, W_h, lengths, hs, gates, cs,
+                                   dx, dh0, dc0, dW_x, dW_h, db)
+    else:
+        lstm_backward_typed[double](dhs, dh_last, dc_last, x, h0, c0, W_x, W_h, lengths, hs, gates, cs,
+                                    dx, dh0, dc0, dW_x, dW_h, db)
+    return dx, dh0, dc0, dW_x, dW_h, db
+
+
+cdef int lstm_backward_typed(
+    const floating[:, :, ::1] dhs, const floating[:, ::1] dh_last, const floating[:, ::1] dc_last,
+    const floating[:, :, ::1] x, const floating[:, ::1] h0, const floating[:, ::1] c0,
+    const floating[:, ::1] W_x, const floating[:, ::1] W_h, Lengths lengths,
+    const floating[:, :, ::1] hs, const floating[:, :, ::1] gates, const floating[:, :, ::1] cs,
+    floating[:, :, ::1] dx, floating[:, ::1] dh0, floating[:, ::1] dc0,
+    floating[:, ::1] dW_x, floating[:, ::1] dW_h, floating[::1] db,
+) except -1:
+    return backward(LSTM, dhs, dh_last, <const floating *>&dc_last[0, 0], x, h0,
+                    <const floating *>&c0[0, 0], W_x, W_h, lengths, hs,
+                    <const floating *>&gates[0, 0, 0], <const floating *>&cs[0, 0, 0], dx, dh0,
+                    &dc0[0, 0], dW_x, dW_h, &db[0], <floating *>NULL)
+
+
+def gru_forward(x, h0, W_x, W_h, b_x, b_h, lengths):
+    """-> hs (B, T, H), h_last (B, H), gates (B, T, 3H), h_n (B, T, H)."""
+    hs = np.empty((*x.shape[:2], h0.shape[1]), x.dtype)
+    gates = np.empty((*x.shape[:2], W_x.shape[1]), x.dtype)
+    h_last, h_n = np.empty_like(h0), np.empty_like(hs)
+    b = gru_bias(b_x, b_h)
+    if x.itemsize == 4:
+        gru_forward_typed[float](x, h0, W_x, W_h, b, b_h, lengths, hs, h_last, gates, h_n)
+    else:
+        gru_forward_typed[double](x, h0, W_x, W_h, b, b_h, lengths, hs, h_last, gates, h_n)
+    return hs, h_last, gates, h_n
+
+
+cdef gru_bias(b_x, b_h):
+    """The bias of the input's share: r and z are sums, and can take both at once."""
+    b = b_x.copy()
+    shared = 2 * len(b) // 3
+    b[:shared] += b_h[:shared]
+    return b
+
+
+cdef int gru_forward_typed(
+    const floating[:, :, ::1] x, const floating[:, ::1] h0, const floating[:, ::1] W_x,
+    const floating[:, ::1] W_h, const floating[::1] b, const floating[::1] b_h, Lengths lengths,
+    floating[:, :, ::1] hs, floating[:, ::1] h_last, floating[:, :, ::1] gates, floating[:, :, ::1] h_n,
+) except -1:
+    return forward(GRU, x, h0, <const floating *>NULL, W_x, W_h, <const floating *>&b[0],
+                   <const floating *>&b_h[0] + 2 * h0.shape[1], lengths, hs, h_last,
+                   <floating *>NULL, &gates[0, 0, 0], &h_n[0, 0, 0])
+
+
+def gru_backward(dhs, dh_last, x, h0, W_x, W_h, lengths, hs, gates, h_n):
+    """-> dx, dh0, dW_x, dW_h, db_x, db_h."""
+    dx, dh0, dW_x, dW_h = np.empty_like(x), np.empty_like(h0), np.empty_like(W_x), np.empty_like(W_h)
+    db_x, db_hn = np.empty(W_x.shape[1], x.dtype), np.empty(h0.shape[1], x.dtype)
+    if x.itemsize == 4:
+        gru_backward_typed[float](dhs, dh_last, x, h0, W_x, W_h, lengths, hs, gates, h_n, dx, dh0,
+                                  dW_x, dW_h, db_x, db_hn)
+    else:
+        gru_backward_typed[double](dhs, dh_last, x, h0, W_x, W_h, lengths, hs, gates, h_n, dx, dh0,
+                                   dW_x, dW_h, db_x, db_hn)
+    return dx, dh0, dW_x, dW_h, db_x, np.concatenate([db_x[:2 * len(db_hn)], db_hn])
+
+
+cdef int gru_backward_typed(
+    const floating[:, :, ::1] dhs, const floating[:, ::1] dh_last, const floating[:, :, ::1] x,
+    const floating[:, ::1] h0, const floating[:, ::1] W_x, const floating[:, ::1] W_h, Lengths lengths,
+    const floating[:, :, ::1] hs, const floating[:, :, ::1] gates, const floating[:, :, ::1] h_n,
+    floating[:, :, ::1] dx, floating[:, ::1] dh0, floating[:, ::1] dW_x, floating[:, ::1] dW_h,
+    floating[::1] db_x, floating[::1] db_hn,
+) except -1:
+    return backward(GRU, dhs, dh_last, <const floating *>NULL, x, h0, <const floating *>NULL, W_x, W_h,
+                    lengths, hs, <const floating *>&gates[0, 0, 0], <const floating *>&h_n[0, 0, 0],
+                    dx, dh0, <floating *>NULL, dW_x, dW_h, &db_x[0], &db_hn[0])
+
+
+# --- single steps, which keep nothing -----------------------------------------------
+
+
+def rnn_step(x, h, W_x, W_h, b):
+    """One step without history: x (B, I), h (B, H) -> h (B, H)."""
+    ones = np.ones(len(x), np.int64)
+    return rnn_forward(x[:, None], h, W_x, W_h, b, ones)[1]
+
+
+def lstm_step(x, h, c, W_x, W_h, b):
+    """One step without history: x (B, I), h and c (B, H) -> h, c (B, H)."""
+    ones = np.ones(len(x), np.int64)
+    return lstm_forward(x[:, None], h, c, W_x, W_h, b, ones)[1:3]
+
+
+def gru_step(x, h, W_x, W_h, b_x, b_h):
+    """One step without history: x (B, I), h (B, H) -> h (B, H)."""
+    ones = np.ones(len(x), np.int64)
+    return gru_forward(x[:, None], h, W_x, W_h, b_x, b_h, ones)[1]

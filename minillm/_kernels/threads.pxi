@@ -1,0 +1,21 @@
+# How many threads a kernel may use: what OpenMP says (the cores, OMP_NUM_THREADS,
+# or whatever threadpoolctl has set), and no more than MINILLM_NUM_THREADS.
+import os
+
+cdef extern from *:
+    """
+    #ifdef _OPENMP
+    #include <omp.h>
+    #else
+    static int omp_get_max_threads(void) { return 1; }
+    static void omp_set_num_threads(int count) { (void)count; }
+    #endif
+    """
+    int omp_get_max_threads() nogil
+    void omp_set_num_threads(int) nogil
+
+cdef int thread_limit = int(os.environ.get("MINILLM_NUM_THREADS") or 1_000_000)
+
+
+cdef inline int max_threads() noexcept nogil:
+    return min(omp_get_max_threads(), thread_limit)

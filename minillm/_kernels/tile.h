@@ -1,0 +1,121 @@
+/* The innermost loop of every matrix product here: one tile, held in registers.
+ *
+ *     acc (rows, vectors * LANES)  +=  a (rows, depth)  times  b (depth, vectors * LANES)
+ *
+ * For each step along the depth it loads one line of b (`vectors` vectors) and
+ * one number from each row of a, and does rows * vectors multiply-adds.  A tile
+ * of 6 by 4 vectors does 24 of them for 10 loads, and its 24 sums never leave
+ * the registers; that is why it runs at the speed of the multipliers, where a
+ * plain loop runs at the speed of the loads.
+ *
+ * Each sum is taken in the order of the depth, in one register, whatever the
+ * shape of the tile.  So a number of the product has the same bits however the
+ * product was cut: into tiles, into blocks of the depth (the sums are put down
+ * in acc and taken up again), or between threads.
+ *
+ * a is given as pointers to its rows, so that the rows may lie anywhere.  b is
+ * best packed: lines of one panel next to each other, so that they stream.
+ *
+ * GCC's vector extension says what we mean without naming an instruction set:
+ * `vec * vec` is one instruction wherever there is one.  The sizes below follow
+ * the flags that setup.py compiles each twin with.  Other compilers get the
+ * plain loop at the end.
+ */
+#ifndef MINILLM_TILE_H
+#define MINILLM_TILE_H
+#include <stddef.h>
+
+#if defined(__AVX512F__)
+#define VECTOR_BYTES 64 /* 32 registers: 24 sums */
+#define TILE_ROWS(vectors) ((vectors) == 4 ? 6 : 8)
+#elif defined(__AVX2__)
+#define VECTOR_BYTES 32 /* 16 registers: 12 sums */
+#define TILE_ROWS(vectors) ((vectors) == 4 ? 3 : (vectors) == 3 ? 4 : 6)
+#elif defined(__aarch64__)
+#define VECTOR_BYTES 16 /* 32 registers */
+#define TILE_ROWS(vectors) ((vectors) == 4 ? 6 : 8)
+#else
+#define VECTOR_BYTES 16 /* 16 registers, and the product needs one of them */
+#define TILE_ROWS(vectors) ((vectors) == 4 ? 3 : (vectors) == 3 ? 4 : 6)
+#endif
+#define TILE_VECTORS 4 /* the widest panel */
+#define TILE_SIZE (24 * VECTOR_BYTES) /* bytes of the largest tile */
+
+#if defined(__GNUC__)
+
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 8")
+
+#define DEFINE_TILE(REAL, NAME)                                                                    \
+    typedef REAL NAME##_vec __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(REAL))));     \
+    ALWAYS_INLINE void NAME##_body(const int rows, const int vectors, ptrdiff_t depth,             \
+                                   const REAL *const *a, const REAL *b, ptrdiff_t ldb, REAL *acc)  \
+    {                                                                                              \
+        const ptrdiff_t lanes = VECTOR_BYTES / sizeof(REAL);                                       \
+        NAME##_vec sum[8][TILE_VECTORS], line[TILE_VECTORS];                                       \
+        const REAL *row[8];                                                                        \
+        UNROLL for (int m = 0; m < rows; m++) {                                                    \
+            row[m] = a[m];                                                                         \
+            UNROLL for (int v = 0; v < vectors; v++)                                               \
+                sum[m][v] = *(const NAME##_vec *)(acc + (m * vectors + v) * lanes);                \
+        }                                                                                          \
+        for (ptrdiff_t k = 0; k < depth; k++, b += ldb) {                                          \
+            UNROLL for (int v = 0; v < vectors; v++)                                               \
+                line[v] = *(const NAME##_vec *)(b + v * lanes);                                    \
+            UNROLL for (int m = 0; m < rows; m++)                                                  \
+                UNROLL for (int v = 0; v < vectors; v++)                                           \
+                    sum[m][v] += row[m][k] * line[v];                                              \
+        }                                                                                          \
+        UNROLL for (int m = 0; m < rows; m++)                                                      \
+            UNROLL for (int v = 0; v < vectors; v++)                                               \
+                *(NAME##_vec *)(acc + (m * vectors + v) * lanes) = sum[m][v];                      \
+    }
+
+/* One compiled function for each shape of tile, so that its loops unroll. */
+#define SHAPE(REAL, NAME, ROWS, VECTORS)                                                           \
+    static __attribute__((noinline)) void NAME##_##ROWS##_##VECTORS(                               \
+        ptrdiff_t depth, const REAL *const *a, const REAL *b, ptrdiff_t ldb, REAL *acc)            \
+    {                                                                                              \
+        if (ROWS <= TILE_ROWS(VECTORS))                                                            \
+            NAME##_body(ROWS, VECTORS, depth, a, b, ldb, acc);                                     \
+    }
+#define SHAPES(REAL, NAME, VECTORS)                                                                \
+    SHAPE(REAL, NAME, 1, VECTORS) SHAPE(REAL, NAME, 2, VECTORS)                                    \
+    SHAPE(REAL, NAME, 3, VECTORS) SHAPE(REAL, NAME, 4, VECTORS)                                    \
+    SHAPE(REAL, NAME, 5, VECTORS) SHAPE(REAL, NAME, 6, VECTORS)                                    \
+    SHAPE(REAL, NAME, 7, VECTORS) SHAPE(REAL, NAME, 8, VECTORS)
+#define NAMES(NAME, VECTORS)                                                                       \
+    {NAME##_1_##VECTORS, NAME##_2_##VECTORS, NAME##_3_##VECTORS, NAME##_4_##VECTORS,               \
+     NAME##_5_##VECTORS, NAME##_6_##VECTORS, NAME##_7_##VECTORS, NAME##_8_##VECTORS}
+
+#define DEFINE_TILES(REAL, NAME)                                                                   \
+    DEFINE_TILE(REAL, NAME)                                                                        \
+    SHAPES(REAL, NAME, 1) SHAPES(REAL, NAME, 2) SHAPES(REAL, NAME, 3) SHAPES(REAL, NAME, 4)        \
+    static inline void NAME(int rows, int vectors, ptrdiff_t depth, const REAL *const *a,          \
+                            const REAL *b, ptrdiff_t ldb, REAL *acc)                               \
+    {                                                                                              \
+        static void (*const shapes[TILE_VECTORS][8])(ptrdiff_t, const REAL *const *,               \
+                                                     const REAL *, ptrdiff_t, REAL *) = {          \
+            NAMES(NAME, 1), NAMES(NAME, 2), NAMES(NAME, 3), NAMES(NAME, 4)};                       \
+        shapes[vectors - 1][rows - 1](depth, a, b, ldb, acc);                                      \
+    }
+
+#else
+
+#define DEFINE_TILES(REAL, NAME)                                                                   \
+    static void NAME(int rows, int vectors, ptrdiff_t depth, const REAL *const *a, const REAL *b,  \
+                     ptrdiff_t ldb, REAL *acc)                                                     \
+    {                                                                                              \
+        const ptrdiff_t width = vectors * (ptrdiff_t)(VECTOR_BYTES / sizeof(REAL));                \
+        for (ptrdiff_t k = 0; k < depth; k++, b += ldb)                                            \
+            for (int m = 0; m < rows; m++)                                                         \
+                for (ptrdiff_t j = 0; j < width; j++)                                              \
+                    acc[m * width + j] += a[m][k] * b[j];                                          \
+    }
+
+#endif
+
+DEFINE_TILES(float, tile_f32)
+DEFINE_TILES(double, tile_f64)
+
+#endif
