@@ -58,7 +58,9 @@ def twins() -> list[Extension]:
     # MSVC cannot ask the CPU what it has, and so builds the baseline alone.
     names = [name for name in GCC_SETS if name == "baseline" or (X86 and os.name != "nt")]
     return [Twin("_cpu", PACKAGE / "_cpu.pyx", "baseline")] + [
-        Twin(f"_{topic}_{name}", PACKAGE / f"{topic}.pyx", name) for topic in TOPICS for name in names
+        Twin(f"_{topic}_{name}", PACKAGE / f"{topic}.pyx", name)
+        for topic in TOPICS
+        for name in names
     ]
 
 
@@ -102,9 +104,13 @@ class BuildKernels(build_ext):
         flags = ["/openmp"] if self.compiler.compiler_type == "msvc" else ["-fopenmp"]
         with tempfile.TemporaryDirectory() as folder:
             probe = Path(folder, "probe.c")
-            probe.write_text("#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n")
+            probe.write_text(
+                "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n"
+            )
             try:
-                objects = self.compiler.compile([str(probe)], output_dir=folder, extra_postargs=flags)
+                objects = self.compiler.compile(
+                    [str(probe)], output_dir=folder, extra_postargs=flags
+                )
                 self.compiler.link_executable(
                     objects, "probe", output_dir=folder, extra_postargs=flags
                 )

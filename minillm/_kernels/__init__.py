@@ -157,9 +157,13 @@ def _compiled_cpu() -> Any:
     """The compiled module that asks the CPU what it can do; None where nothing was compiled."""
     _thread_limit()
     try:
-        return importlib.import_module(f"{__name__}._cpu")
+        cpu = importlib.import_module(f"{__name__}._cpu")
     except ImportError:
         return None
+    if hasattr(os, "register_at_fork"):
+        # A fork copies OpenMP's memory but not its threads: the child would wait for them for ever.
+        os.register_at_fork(after_in_child=lambda: cpu.set_threads(1))
+    return cpu
 
 
 def _not_built(name: str) -> str:

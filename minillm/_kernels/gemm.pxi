@@ -239,6 +239,8 @@ cdef void multiply(
     # Split the columns, each thread packing its own of B, unless that leaves a thread idle.
     cdef bint by_rows = not few and M >= N and ceil_div(vectors, threads) * threads * 8 > vectors * 9
     cdef int part
+    if M == 0:
+        return
     if M * N * K < SMALL:
         threads = 1
     for part in prange(threads, num_threads=threads, schedule="static", chunksize=1):

@@ -1,0 +1,79 @@
+"""The same bits whatever the number of threads."""
+
+import os
+
+import numpy as np
+import pytest
+
+from minillm._kernels import kernels_info
+
+from .test_twins import CELLS, backward_case, sequence_case
+
+cpu = pytest.importorskip("minillm._kernels._cpu", reason="the compiled kernels are not built")
+
+
+@pytest.fixture
+def with_threads():
+    """A function that runs another on a given number of threads."""
+    before = cpu.thread_count()
+
+    def run(count, function, *arguments):
+        cpu.set_threads(count)
+        return function(*arguments)
+
+    yield run
+    cpu.set_threads(before)
+
+
+def assert_same_bits(one, many):
+    for ours, theirs in zip(one, many, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("M", "K", "N"), [(3, 400, 500), (200, 300, 170), (2000, 40, 30), (65, 900, 65)]
+)
+def test_matmul(twin, with_threads, M, K, N, dtype):
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(M, K)).astype(dtype), rng.normal(size=(K, N)).astype(dtype)
+    for left, right in ((a, b), (np.asfortranarray(a), b), (a, np.asfortranarray(b))):
+        one = with_threads(1, twin.matmul, left, right)
+        for count in (2, 3):
+            assert_same_bits([one], [with_threads(count, twin.matmul, left, right)])
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_recurrences(twin, with_threads, cell):
+    rng = np.random.default_rng(0)
+    forward, backward = getattr(twin, f"{cell}_forward"), getattr(twin, f"{cell}_backward")
+    arguments = sequence_case(cell, rng, 11, 8, 40, 70, np.float32)
+    outputs = with_threads(1, forward, *arguments)
+    upstream = backward_case(cell, rng, arguments, outputs)
+    gradients = with_threads(1, backward, *upstream)
+    for count in (2, 3):
+        assert_same_bits(outputs, with_threads(count, forward, *arguments))
+        assert_same_bits(gradients, with_threads(count, backward, *upstream))
+
+
+def test_threads_are_a_limit(with_threads):
+    if not cpu.openmp():
+        pytest.skip("built without OpenMP")
+    assert with_threads(1, cpu.thread_count) == 1
+    assert with_threads(3, cpu.thread_count) == 3
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_process_works(twin):
+    """OpenMP's threads do not survive a fork, and so the child runs on one."""
+    a = np.ones((300, 300), np.float32)
+    twin.matmul(a, a)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if twin.matmul(a, a)[0, 0] == 300 else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_info_tells_the_threads():
+    assert kernels_info()["threads"] >= 1

@@ -1,0 +1,212 @@
+"""Each Cython kernel equals its NumPy original: names, signatures, numbers."""
+
+import inspect
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minillm._kernels import use_kernels
+
+TOLERANCE = {np.float32: 1e-5, np.float64: 1e-12}
+DTYPES = st.sampled_from([np.float32, np.float64])
+WIDTHS = st.one_of(st.integers(1, 20), st.sampled_from([31, 32, 33, 64, 65, 130]))
+CELLS = ["rnn", "lstm", "gru"]
+
+
+def functions(kernels):
+    return {name: value for name, value in vars(kernels).items() if callable(value)}
+
+
+def assert_same(twin_outputs, original_outputs, dtype):
+    if not isinstance(original_outputs, tuple):
+        twin_outputs, original_outputs = (twin_outputs,), (original_outputs,)
+    assert len(twin_outputs) == len(original_outputs)
+    for ours, theirs in zip(twin_outputs, original_outputs, strict=True):
+        assert ours.shape == theirs.shape
+        assert ours.dtype == theirs.dtype == dtype
+        assert ours.flags.c_contiguous
+        scale = max(1.0, np.abs(theirs).max(initial=0.0))
+        assert np.abs(ours - theirs).max(initial=0.0) <= TOLERANCE[dtype] * scale
+
+
+def sequence_case(cell, rng, B, T, I, H, dtype, lengths=None):
+    """Arguments of a forward, and the weights' width in gates."""
+
+    def normal(*shape, scale=1.0):
+        return (scale * rng.normal(size=shape)).astype(dtype)
+
+    G = {"rnn": 1, "lstm": 4, "gru": 3}[cell]
+    if lengths is None:
+        lengths = rng.integers(0, T + 1, size=B)
+    states = [normal(B, H) for _ in range(2 if cell == "lstm" else 1)]
+    weights = [normal(I, G * H, scale=I**-0.5), normal(H, G * H, scale=H**-0.5)]
+    biases = [normal(G * H) for _ in range(2 if cell == "gru" else 1)]
+    return [normal(B, T, I), *states, *weights, *biases, np.asarray(lengths, np.int64)]
+
+
+def backward_case(cell, rng, arguments, outputs):
+    """Arguments of the backward that follows a forward."""
+    x, lengths = arguments[0], arguments[-1]
+    states = arguments[1 : 3 if cell == "lstm" else 2]
+    W_x, W_h = arguments[1 + len(states) : 3 + len(states)]
+    hs, kept = outputs[0], outputs[1 + len(states) :]
+    upstream = [rng.normal(size=array.shape).astype(x.dtype) for array in (hs, *states)]
+    return [*upstream, x, *states, W_x, W_h, lengths, hs, *kept]
+
+
+def test_signatures_are_the_same(twin, original):
+    assert functions(twin).keys() == functions(original).keys()
+    for name, function in functions(original).items():
+        ours = inspect.signature(functions(twin)[name]).parameters
+        assert list(ours) == list(inspect.signature(function).parameters), name
+
+
+@given(WIDTHS, WIDTHS, WIDTHS, DTYPES, st.tuples(st.booleans(), st.booleans()), st.integers(0, 99))
+def test_matmul(twin, original, M, K, N, dtype, transposed, seed):
+    rng = np.random.default_rng(seed)
+    a = rng.normal(size=(K, M) if transposed[0] else (M, K)).astype(dtype)
+    b = rng.normal(size=(N, K) if transposed[1] else (K, N)).astype(dtype)
+    a, b = a.T if transposed[0] else a, b.T if transposed[1] else b
+    assert_same(twin.matmul(a, b), original.matmul(a, b), dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("M", "K", "N"), [(2, 1500, 70), (300, 700, 300), (1100, 520, 40), (7, 3, 900)]
+)
+@pytest.mark.parametrize("transposed", [(False, False), (True, False), (False, True)])
+def test_matmul_beyond_one_block(twin, original, M, K, N, transposed, dtype):
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=(K, M) if transposed[0] else (M, K)).astype(dtype)
+    b = rng.normal(size=(N, K) if transposed[1] else (K, N)).astype(dtype)
+    a, b = a.T if transposed[0] else a, b.T if transposed[1] else b
+    assert_same(twin.matmul(a, b), original.matmul(a, b), dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_matmul_of_any_strides(twin, original, dtype):
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=(40, 60)).astype(dtype)[::2, ::-3]
+    b = rng.normal(size=(20, 50)).astype(dtype)[::-1, 5:45:2]
+    assert_same(twin.matmul(a, b), original.matmul(a, b), dtype)
+    assert_same(twin.matmul(a[:, :0], b[:0]), original.matmul(a[:, :0], b[:0]), dtype)
+    assert_same(twin.matmul(a[:0], b), original.matmul(a[:0], b), dtype)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@given(
+    st.integers(1, 20), st.integers(1, 5), WIDTHS, WIDTHS, DTYPES, st.booleans(), st.integers(0, 99)
+)
+def test_recurrences(twin, original, cell, B, T, I, H, dtype, full, seed):
+    rng = np.random.default_rng(seed)
+    arguments = sequence_case(cell, rng, B, T, I, H, dtype, [T] * B if full else None)
+    outputs = getattr(original, f"{cell}_forward")(*arguments)
+    assert_same(getattr(twin, f"{cell}_forward")(*arguments), outputs, dtype)
+
+    arguments = backward_case(cell, rng, arguments, outputs)
+    outputs = getattr(original, f"{cell}_backward")(*arguments)
+    assert_same(getattr(twin, f"{cell}_backward")(*arguments), outputs, dtype)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@given(st.integers(1, 20), WIDTHS, WIDTHS, DTYPES, st.integers(0, 99))
+def test_single_steps(twin, original, cell, B, I, H, dtype, seed):
+    arguments = sequence_case(cell, np.random.default_rng(seed), B, 1, I, H, dtype)[:-1]
+    arguments[0] = arguments[0][:, 0].copy()
+    step = f"{cell}_step"
+    assert_same(getattr(twin, step)(*arguments), getattr(original, step)(*arguments), dtype)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_read_only_arguments_are_left_alone(twin, cell):
+    rng = np.random.default_rng(0)
+    arguments = sequence_case(cell, rng, 3, 4, 5, 6, np.float32)
+    for array in arguments:
+        array.flags.writeable = False
+    outputs = getattr(twin, f"{cell}_forward")(*arguments)
+    for array in (arguments := backward_case(cell, rng, arguments, outputs)):
+        array.flags.writeable = False
+    getattr(twin, f"{cell}_backward")(*arguments)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_row_has_the_bits_that_it_has_alone(twin, cell):
+    rng = np.random.default_rng(0)
+    arguments = sequence_case(cell, rng, 9, 5, 7, 33, np.float32)
+    outputs = getattr(twin, f"{cell}_forward")(*arguments)
+    row = slice(4, 5)
+    alone = [a[row] if len(a) == 9 else a for a in arguments]
+    for ours, theirs in zip(getattr(twin, f"{cell}_forward")(*alone), outputs, strict=True):
+        np.testing.assert_array_equal(ours, theirs[row])
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_what_lies_beyond_a_row_is_never_read(twin, cell):
+    rng = np.random.default_rng(0)
+    arguments = sequence_case(cell, rng, 4, 5, 6, 7, np.float64, [5, 0, 3, 1])
+    outputs = getattr(twin, f"{cell}_forward")(*arguments)
+    dirty = [arguments[0].copy(), *arguments[1:]]
+    for b, length in enumerate(arguments[-1]):
+        dirty[0][b, length:] = np.nan
+    for ours, theirs in zip(getattr(twin, f"{cell}_forward")(*dirty), outputs, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+    clean = backward_case(cell, np.random.default_rng(1), arguments, outputs)
+    soiled = backward_case(cell, np.random.default_rng(1), dirty, outputs)
+    for b, length in enumerate(arguments[-1]):
+        soiled[0][b, length:] = np.nan
+    backward = getattr(twin, f"{cell}_backward")
+    for ours, theirs in zip(backward(*soiled), backward(*clean), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_nan_and_infinity_spread_as_in_the_original(twin, original, cell):
+    """To the row that they are in, and no other."""
+    for poison in (np.nan, np.inf, -np.inf):
+        arguments = sequence_case(cell, np.random.default_rng(0), 3, 4, 5, 6, np.float32, [4, 4, 2])
+        arguments[0][1, 2, 3] = poison
+        with np.errstate(invalid="ignore"):
+            theirs = getattr(original, f"{cell}_forward")(*arguments)
+        for ours, expected in zip(
+            getattr(twin, f"{cell}_forward")(*arguments), theirs, strict=True
+        ):
+            np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_nan_and_infinity_in_a_product(twin):
+    a, b = np.ones((70, 40), np.float32), np.ones((40, 90), np.float32)
+    a[3, 5], a[4, 6], b[7, 8] = np.nan, np.inf, -np.inf
+    c = twin.matmul(a, b)
+    expected = np.full((70, 90), 40, np.float32)
+    expected[4], expected[:, 8] = np.inf, -np.inf
+    expected[3], expected[4, 8] = np.nan, np.nan
+    np.testing.assert_array_equal(c, expected)
+
+
+def test_several_threads_at_once(twin):
+    """Each Python thread gets its own answers, to the bit."""
+    cases = [
+        sequence_case("lstm", np.random.default_rng(i), 8, 12, 20, 40, np.float32) for i in range(4)
+    ]
+    alone = [twin.lstm_forward(*case) for case in cases]
+    answers = [[] for _ in cases]
+
+    def run(i):
+        with use_kernels(twin.name) as kernels:
+            for _ in range(20):
+                answers[i].append(kernels.lstm_forward(*cases[i]))
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(len(cases))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for expected, found in zip(alone, answers, strict=True):
+        assert len(found) == 20
+        for outputs in found:
+            for ours, theirs in zip(outputs, expected, strict=True):
+                np.testing.assert_array_equal(ours, theirs)
