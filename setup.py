@@ -83,9 +83,9 @@ class BuildKernels(build_ext):
         source, name = extension.source, extension.instruction_set
         target = Path(self.get_ext_fullpath(extension.name))
         inputs = [source, *map(Path, SHARED), Path(__file__)]
-        if not self.force and target.exists():
-            if target.stat().st_mtime > max(path.stat().st_mtime for path in inputs):
-                return
+        newest = max(path.stat().st_mtime for path in inputs)
+        if not self.force and target.exists() and target.stat().st_mtime > newest:
+            return
         try:
             extension.sources = [cythonise(source, Path(extension.sources[0]))]
             if self.compiler.compiler_type == "msvc":
