@@ -255,6 +255,7 @@ def test_resumed_equals_uninterrupted_after_a_kill_at_any_moment(text_file, tmp_
         kills += process.returncode == -signal.SIGKILL
         train = ["train", "lm", "--out", out, "--resume"]
     assert kills == 5
+    train = [*train, "--checkpoint-seconds", "30"]
     assert main([str(part) for part in train]) == 0
     assert (out / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
     assert metrics(out) == metrics(whole)
