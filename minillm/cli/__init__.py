@@ -45,7 +45,8 @@ minillm VERB --help tells what a verb takes, with examples.
         return 128 + 13
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        kept = "; what was saved before is kept" if error.errno == errno.ENOSPC else ""
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        kept = "; what was saved before is kept" if full else ""
         return _fail(f"{place}{error.strerror or error}{kept}")
     except MemoryError as error:
         return _fail(f"out of memory: {error}")

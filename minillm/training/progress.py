@@ -44,7 +44,7 @@ class ProgressDisplay:
 
     def update(self, done: float, step: int, loss: float, tokens: int, seconds: float) -> None:
         """After each step: what is shown is smoothed, and refreshed a few times a second."""
-        self.loss = loss if self.loss is None else 0.95 * self.loss + 0.05 * loss
+        self.loss = loss if self.loss is None else 0.9 * self.loss + 0.1 * loss
         if self.mark is None:
             self.mark = (seconds, done, tokens)
             return

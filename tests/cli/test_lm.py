@@ -207,19 +207,6 @@ def test_help_teaches_by_example(verb, capsys):
     assert f"{' '.join(['minillm', *(verb or ['train', 'lm'])])} " in text
 
 
-def test_help_imports_nothing_heavy():
-    code = """\
-import sys
-import minillm.cli
-try:
-    minillm.cli.main(["train", "lm", "--help"])
-except SystemExit:
-    heavy = {"numpy", "matplotlib", "tqdm", "safetensors", "hypothesis"} & sys.modules.keys()
-    sys.exit(f"imported: {heavy}" if heavy - {"numpy"} else 0)
-"""
-    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
-
-
 def test_the_reader_of_the_output_may_leave(finished):
     process = start("generate", finished, "--length", "100000")
     process.stdout.read(10)
@@ -461,7 +448,7 @@ def test_a_full_disk_leaves_the_last_good_files(text_file, tmp_path):
     assert process.returncode == 2
     last = stderr.splitlines()[-1]
     assert last.startswith(f"minillm: {out}")
-    assert "File too large" in last
+    assert last.endswith("File too large; what was saved before is kept")
     assert "Traceback" not in stderr
     assert not list(out.glob(".*"))
     resume = ["train", "lm", "--out", str(out), "--resume", "--steps", "100000"]

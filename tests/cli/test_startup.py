@@ -1,0 +1,33 @@
+"""What a user waits for before anything happens."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["import minillm", "import minillm.cli; minillm.cli.main(['train', 'lm', '--help'])"],
+)
+def test_nothing_heavy_is_imported_before_it_is_used(statement):
+    code = f"""\
+import sys
+try:
+    {statement}
+except SystemExit:
+    pass
+heavy = {{"numpy", "matplotlib", "tqdm", "safetensors", "hypothesis"}} & sys.modules.keys()
+sys.exit(f"imported: {{heavy}}" if heavy else 0)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_the_import_takes_less_than_a_fifth_of_a_second():
+    times = []
+    for _ in range(5):
+        start = time.monotonic()
+        subprocess.run([sys.executable, "-c", "import minillm"], check=True)
+        times.append(time.monotonic() - start)
+    assert min(times) < 0.2
