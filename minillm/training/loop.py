@@ -105,31 +105,25 @@ def train(
     options: Options,
     rng: np.random.Generator,
     folder: RunFolder | None = None,
-    resume: bool = False,
+    start: Summary | None = None,
     quiet: bool = False,
 ) -> Summary:
     """Trains ``params`` on ``task`` and says where it ended.
 
-    With a ``folder``, it is validated, logged and saved as the run goes, the best weights too;
-    ``resume`` takes up from what was saved there.  Ctrl-C ends the run in order, after the step
-    that it is in; a second one at once.  ``quiet`` shows no progress bar.
+    With a ``folder``, the run is logged and saved there as it goes, the best weights too.
+    ``start`` is where to go on from: what :func:`restore_checkpoint` returned.  Ctrl-C ends the
+    run in order, after the step that it is in; a second one at once.  ``quiet`` shows no progress.
 
     InputError if the loss or the gradient stops being finite.
     """
-    summary = Summary()
-    if resume:
-        assert folder is not None
-        summary = _restore(folder, params, optimiser, task, rng)
+    summary = start or Summary()
+    if folder is not None:
+        folder.path.mkdir(parents=True, exist_ok=True)
         folder.trim_metrics(summary.step)
 
-    start = time.monotonic() - summary.seconds
+    started_at = time.monotonic() - summary.seconds
     saved_at = time.monotonic()
     done = options.progress(summary.step, summary.seconds)
-    if done >= 1:
-        raise InputError(
-            f"the run is complete after {summary.step} steps and {summary.seconds / 60:.1f} "
-            "minutes: raise its steps or minutes to go on"
-        )
     with _interrupts() as interrupted, ProgressDisplay(done, quiet) as display:
         while done < 1 and not interrupted.is_set():
             share = warmup_cosine(done, options.warmup, options.final)
@@ -144,7 +138,7 @@ def train(
             summary.step += 1
             summary.tokens += tokens
             summary.recent_loss += loss
-            summary.seconds = time.monotonic() - start
+            summary.seconds = time.monotonic() - started_at
             before, done = done, options.progress(summary.step, summary.seconds)
             display.update(done, summary.step, loss, summary.tokens, summary.seconds)
 
@@ -164,10 +158,10 @@ def train(
             if int(done * options.validations) > int(before * options.validations) or done >= 1:
                 _validate(params, task, summary, folder, display)
             if folder is not None and time.monotonic() - saved_at >= options.checkpoint_seconds:
-                summary.seconds = time.monotonic() - start
+                summary.seconds = time.monotonic() - started_at
                 save_checkpoint(folder, params, optimiser, task, rng, summary)
                 saved_at = time.monotonic()
-        summary.seconds = time.monotonic() - start
+        summary.seconds = time.monotonic() - started_at
         summary.interrupted = done < 1
     if folder is not None:
         save_checkpoint(folder, params, optimiser, task, rng, summary)
@@ -235,15 +229,15 @@ def save_checkpoint(
     optimiser: Optimiser,
     task: Task,
     rng: np.random.Generator,
-    summary: Summary | None = None,
+    summary: Summary,
 ) -> None:
-    """Writes all that resuming needs; without a ``summary``, of a run that is yet to start."""
+    """Writes all that resuming needs."""
     optimiser_arrays, optimiser_values = optimiser.state()
     task_arrays, task_values = task.state()
     arrays = {f"params/{name}": p for name, p in params.items()}
     arrays |= {f"optimiser/{name}": array for name, array in optimiser_arrays.items()}
     arrays |= {f"task/{name}": array for name, array in task_arrays.items()}
-    progress = asdict(summary or Summary())
+    progress = asdict(summary)
     del progress["interrupted"]
     values = {
         "progress": progress,
@@ -254,13 +248,14 @@ def save_checkpoint(
     folder.save_resume(arrays, values)
 
 
-def _restore(
+def restore_checkpoint(
     folder: RunFolder,
     params: Mapping[str, np.ndarray],
     optimiser: Optimiser,
     task: Task,
     rng: np.random.Generator,
 ) -> Summary:
+    """Reads what :func:`save_checkpoint` wrote into all of them, and says where the run was."""
     name = str(folder.path / "resume.safetensors")
     arrays, values = folder.load_resume()
     parts: dict[str, dict[str, np.ndarray]] = {"params": {}, "optimiser": {}, "task": {}}

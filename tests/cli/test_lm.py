@@ -269,7 +269,10 @@ def test_ctrl_c_saves_and_says_how_to_resume(text_file, tmp_path, finished):
 
 def test_a_run_can_be_made_longer(run_folder, capsys, fails):
     resume = ["train", "lm", "--out", str(run_folder), "--resume"]
+    config = (run_folder / "config.json").read_text()
     assert "complete after 40 steps" in fails(*resume)
+    assert "complete after 40 steps" in fails(*resume, "--steps", "30")
+    assert (run_folder / "config.json").read_text() == config
     assert main([*resume, "--steps", "50"]) == 0
     assert "trained after 50 steps" in capsys.readouterr().out
     assert main([*resume, "--minutes", "0.02"]) == 0

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from minillm import ops
-from minillm.training import AdamW, Options, RunFolder, train
+from minillm.training import AdamW, Options, RunFolder, restore_checkpoint, train
 
 
 class BigramTask:
@@ -52,13 +52,12 @@ def run_bigram(tmp_path):
     def run(name, *, resume=False, task=None, optimiser=None, **options):
         task = task or BigramTask()
         folder = RunFolder(tmp_path / name)
-        folder.path.mkdir(exist_ok=True)
         options = {"learning_rate": 0.05, "log_every": 3} | options
         optimiser = optimiser or AdamW(task.params)
         rng = np.random.default_rng(7)
-        summary = train(
-            task.params, optimiser, task, Options(**options), rng, folder, resume, quiet=True
-        )
+        start = restore_checkpoint(folder, task.params, optimiser, task, rng) if resume else None
+        options = Options(**options)
+        summary = train(task.params, optimiser, task, options, rng, folder, start, quiet=True)
         return summary, task, folder
 
     return run

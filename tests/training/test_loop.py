@@ -8,7 +8,7 @@ import pytest
 
 from minillm.errors import InputError
 from minillm.training import SGD, Adam, AdamW, Options, train
-from minillm.training.loop import save_checkpoint
+from minillm.training.loop import Summary, save_checkpoint
 
 
 def same_files(one, other):
@@ -74,7 +74,9 @@ def test_a_run_of_the_command_line_starts_from_a_checkpoint(run_bigram, bigram):
     whole.path.with_name("saved").mkdir()
     task = bigram()
     folder = type(whole)(whole.path.with_name("saved"))
-    save_checkpoint(folder, task.params, AdamW(task.params), task, np.random.default_rng(7))
+    save_checkpoint(
+        folder, task.params, AdamW(task.params), task, np.random.default_rng(7), Summary()
+    )
     _, _, saved = run_bigram("saved", steps=9, resume=True)
     same_files(whole, saved)
 
@@ -206,10 +208,11 @@ def test_a_nan_stops_the_run_and_keeps_the_last_checkpoint(run_bigram, bigram, w
     assert np.array_equal(arrays["params/table"], good["table"])
 
 
-def test_a_complete_run_can_only_be_made_longer(run_bigram):
+def test_a_complete_run_can_be_made_longer(run_bigram):
     run_bigram("run", steps=6, validations=2)
-    with pytest.raises(InputError, match="complete after 6 steps"):
-        run_bigram("run", steps=6, resume=True, validations=2)
+    summary, *_ = run_bigram("run", steps=6, resume=True, validations=2)
+    assert summary.step == 6
+    assert not summary.interrupted
     summary, _, folder = run_bigram("run", steps=9, resume=True, validations=3)
     assert summary.step == 9
     assert summary.tokens == 72

@@ -216,7 +216,17 @@ def run_training(
     ``config`` has the kind, and the settings under "training"; ``vocabularies`` goes by file name;
     ``unit`` is what the loss is per: "character", "word".
     """
-    from minillm.training import SGD, Adam, AdamW, Options, RunFolder, save_checkpoint, train
+    from minillm.training import (
+        SGD,
+        Adam,
+        AdamW,
+        Options,
+        RunFolder,
+        Summary,
+        restore_checkpoint,
+        save_checkpoint,
+        train,
+    )
     from minillm.training.progress import minutes_and_seconds
 
     settings = config["training"]
@@ -231,13 +241,22 @@ def run_training(
         optimiser = AdamW(params, weight_decay=settings["weight_decay"])
 
     folder = RunFolder(args.out)
-    if not args.resume:
+    state = (folder, params, optimiser, task, rng)
+    if args.resume:
+        start = restore_checkpoint(*state)
+        if options.progress(start.step, start.seconds) >= 1:
+            raise InputError(
+                f"{args.out}: the run is complete after {start.step:,} steps, "
+                f"{minutes_and_seconds(start.seconds)}: raise --steps or --minutes to go on"
+            )
+    else:
+        start = Summary()
         folder.clear()
         for name, vocabulary in vocabularies.items():
             folder.save_json(name, vocabulary.to_dict())
-        save_checkpoint(folder, params, optimiser, task, rng)
+        save_checkpoint(*state, start)
     folder.save_json("config.json", config)
-    summary = train(params, optimiser, task, options, rng, folder, resume=True)
+    summary = train(params, optimiser, task, options, rng, folder, start)
 
     curve = _draw_loss_curve(folder, unit)
     print(
