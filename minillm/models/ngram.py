@@ -40,7 +40,6 @@ from minillm._kernels import active_kernels
 
 Ids = NDArray[np.int32]
 Floats = NDArray[np.floating]
-Numbers = NDArray[np.number]
 
 IMPOSSIBLE = -99.0  # log10 of zero, as ARPA files write it
 SMOOTHINGS = ("kneser-ney", "absolute", "witten-bell", "add-k", "mle")
@@ -186,13 +185,13 @@ def first_children(context: Ids, contexts: int) -> Ids:
 # leaves all to the shorter one: its leftover is 1.
 
 
-def maximum_likelihood(count: Numbers, context: Ids, C: int) -> tuple[Floats, Floats]:
+def maximum_likelihood(count: Floats, context: Ids, C: int) -> tuple[Floats, Floats]:
     """What was seen, and nothing else: share = c(a w) / c(a), leftover 0."""
     total = np.bincount(context, count, C)
     return count / total[context], np.where(total > 0, 0.0, 1.0)
 
 
-def add_k(count: Numbers, context: Ids, C: int, k: float, V: int) -> tuple[Floats, Floats]:
+def add_k(count: Floats, context: Ids, C: int, k: float, V: int) -> tuple[Floats, Floats]:
     """As if every word had been seen k times more (Lidstone 1920; Laplace: k = 1).
 
         p(w | a) = (c(a w) + k) / (c(a) + k V)
@@ -204,7 +203,7 @@ def add_k(count: Numbers, context: Ids, C: int, k: float, V: int) -> tuple[Float
     return count / total[context], k * V / total
 
 
-def witten_bell(count: Numbers, context: Ids, C: int) -> tuple[Floats, Floats]:
+def witten_bell(count: Floats, context: Ids, C: int) -> tuple[Floats, Floats]:
     """New words come as often as they came (Witten and Bell 1991, method C).
 
         share = c(a w) / (c(a) + t(a))        leftover = t(a) / (c(a) + t(a))
@@ -216,7 +215,7 @@ def witten_bell(count: Numbers, context: Ids, C: int) -> tuple[Floats, Floats]:
     return count / (total + types)[context], leftover
 
 
-def absolute_discounting(count: Numbers, context: Ids, C: int) -> tuple[Floats, Floats]:
+def absolute_discounting(count: Floats, context: Ids, C: int) -> tuple[Floats, Floats]:
     """Take one D off every count (Ney, Essen and Kneser 1994).
 
         share = max(c(a w) - D, 0) / c(a)        leftover = D t(a) / c(a)
@@ -228,7 +227,7 @@ def absolute_discounting(count: Numbers, context: Ids, C: int) -> tuple[Floats, 
     return _discounted(count, context, C, np.array([0, D, D, D]))
 
 
-def modified_kneser_ney(count: Numbers, context: Ids, C: int) -> tuple[Floats, Floats]:
+def modified_kneser_ney(count: Floats, context: Ids, C: int) -> tuple[Floats, Floats]:
     """Take D1 off counts of 1, D2 off those of 2, D3 off larger ones (Chen and Goodman 1999, §3).
 
         Y = n1 / (n1 + 2 n2)        D_r = r - (r + 1) Y n_{r+1} / n_r        r = 1, 2, 3
@@ -249,7 +248,7 @@ def modified_kneser_ney(count: Numbers, context: Ids, C: int) -> tuple[Floats, F
     return _discounted(count, context, C, np.array(D))
 
 
-def _discounted(count: Numbers, context: Ids, C: int, D: Floats) -> tuple[Floats, Floats]:
+def _discounted(count: Floats, context: Ids, C: int, D: Floats) -> tuple[Floats, Floats]:
     """Take D[c] off a count of c, D[3] off larger ones; the leftover is what was taken."""
     total = np.bincount(context, count, C)
     taken = np.minimum(D[np.minimum(count, 3).astype(int)], count)
@@ -434,7 +433,7 @@ def estimate(levels: list[Counts], config: NGramConfig) -> NGram:
             count = adjusted_counts(level, levels[0] if levels else None)
         if n == 1:
             count = count * (level.word != config.start)  # never predicted
-        share, leftover = _smooth(config, n, count, level.context, len(contexts_kept))
+        share, leftover = _smooth(config, n, count.astype(float), level.context, len(contexts_kept))
 
         # What is pruned leaves its share to the shorter context.
         kept = (level.count > prune[n - 1]) | (n == 1)
@@ -454,7 +453,7 @@ def estimate(levels: list[Counts], config: NGramConfig) -> NGram:
     return NGram(replace(config, sizes=tuple(sizes)), params)
 
 
-def _smooth(config: NGramConfig, n: int, count: Numbers, context: Ids, C: int):
+def _smooth(config: NGramConfig, n: int, count: Floats, context: Ids, C: int):
     match config.smoothing:
         case "kneser-ney":
             return modified_kneser_ney(count, context, C)
