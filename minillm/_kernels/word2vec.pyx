@@ -1,0 +1,265 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""word2vec's training loop: the Cython twin of word2vec.py.
+
+Threads take sentences from one pile and step over the same weights without
+locks; each has its own place to work in.  In one thread it does step for step
+what the NumPy original does, with the same random numbers.
+
+A prediction first collects its rows, then takes all scores, turns them into
+steps together (one vector of sigmoids), and then goes across the rows once:
+see word2vec.h.  A row that was drawn twice stands once, with twice the step.
+
+The loss needs a logarithm for each row, which would cost as much as the rest.
+So the chances are multiplied, and the logarithm taken of a long product.
+"""
+
+import numpy as np
+
+from cython cimport floating
+from cython.parallel cimport prange, threadid
+from libc.math cimport log
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+
+include "threads.pxi"
+
+cdef extern from "word2vec.h" nogil:
+    void PREFETCH(const void*)
+    float dot_f32(Py_ssize_t, const float*, const float*)
+    double dot_f64(Py_ssize_t, const double*, const double*)
+    void step_f32(Py_ssize_t, Py_ssize_t, float* const*, const float*, const float*, float*)
+    void step_f64(Py_ssize_t, Py_ssize_t, double* const*, const double*, const double*, double*)
+    void add_f32(Py_ssize_t, float, const float*, float*)
+    void add_f64(Py_ssize_t, double, const double*, double*)
+    void answer_f32(Py_ssize_t, float, const float*, float*, float*)
+    void answer_f64(Py_ssize_t, double, const double*, double*, double*)
+
+
+cdef struct Text:
+    const int32_t* words
+    const int64_t* starts
+    const double* rates
+    const uint64_t* keep
+    uint64_t seed
+    int64_t sentence
+
+
+cdef struct Outputs:  # how a target is told
+    int negative
+    uint64_t V
+    const uint64_t* share
+    const int32_t* alias
+    const int32_t* path_starts
+    const int32_t* path_nodes
+    const uint8_t* path_labels
+
+
+cdef struct Sum:
+    double loss
+    double product  # of the chances whose logarithm is still to be taken
+    int64_t predictions
+
+
+def train_sentences(
+    const int32_t[::1] words,
+    const int64_t[::1] starts,
+    const double[::1] rates,
+    floating[:, ::1] W_in,
+    floating[:, ::1] W_out,
+    const uint64_t[::1] keep,
+    int window,
+    bint skip_gram,
+    bint mean,
+    int negative,
+    const uint64_t[::1] share,
+    const int32_t[::1] alias,
+    const int32_t[::1] path_starts,
+    const int32_t[::1] path_nodes,
+    const uint8_t[::1] path_labels,
+    uint64_t seed,
+    int64_t sentence,
+    int threads,
+):
+    """-> the sum of all losses in nats, and the number of predictions."""
+    cdef Py_ssize_t S = rates.shape[0], D = W_in.shape[1], s, thread, rows = negative + 1
+    if S == 0 or words.shape[0] == 0:
+        return 0.0, 0
+    if negative == 0:
+        rows = max(1, int(np.diff(path_starts).max()))
+    cdef Text text
+    text.words, text.starts, text.rates, text.keep = &words[0], &starts[0], &rates[0], &keep[0]
+    text.seed, text.sentence = seed, sentence
+    cdef Outputs outputs
+    outputs.negative, outputs.V = negative, keep.shape[0]
+    if negative > 0:
+        outputs.share, outputs.alias = &share[0], &alias[0]
+    else:
+        outputs.path_starts, outputs.path_nodes = &path_starts[0], &path_nodes[0]
+        outputs.path_labels = &path_labels[0]
+
+    threads = max(1, min(threads, max_threads()))
+    dtype = np.float32 if floating is float else np.float64
+    cdef floating[:, ::1] numbers = np.empty((threads, 2 * D + 4 * rows + 64), dtype)
+    cdef int32_t[:, ::1] nodes = np.empty((threads, rows + 16), np.int32)
+    cdef uint64_t[:, ::1] pointers = np.empty((threads, rows + 8), np.uint64)
+    cdef int32_t[:, ::1] kept = np.empty((threads, int(np.diff(starts).max()) + 16), np.int32)
+    cdef double[::1] losses = np.zeros(S)
+    cdef int64_t[::1] predictions = np.zeros(S, np.int64)
+    for s in prange(S, nogil=True, num_threads=threads, schedule="dynamic", chunksize=8):
+        thread = threadid()
+        learn(&text, s, &outputs, window, skip_gram, mean, &W_in[0, 0], &W_out[0, 0], D, rows,
+              &kept[thread, 0], &nodes[thread, 0], <floating**> &pointers[thread, 0],
+              &numbers[thread, 0], &losses[s], &predictions[s])
+    return float(np.sum(losses)), int(np.sum(predictions))
+
+
+cdef void learn(
+    const Text* text, Py_ssize_t s, const Outputs* outputs, int window, bint skip_gram, bint mean,
+    floating* W_in, floating* W_out, Py_ssize_t D, Py_ssize_t rows,
+    int32_t* kept, int32_t* nodes, floating** u, floating* numbers,
+    double* loss, int64_t* predictions,
+) noexcept nogil:
+    """Learn from sentence s."""
+    cdef floating* h = numbers
+    cdef floating* change = h + D
+    cdef floating* work = change + D
+    cdef floating rate = <floating> text.rates[s]
+    cdef floating scale
+    cdef floating* v
+    cdef Sum sums
+    cdef Py_ssize_t t, c, low, high, length = 0, reach
+    cdef int64_t place
+    cdef uint64_t random = text.seed
+    sums.loss, sums.product, sums.predictions = 0, 1, 0
+    random = next_random(&random) + <uint64_t> (text.sentence + s)
+    for place in range(text.starts[s], text.starts[s + 1]):
+        kept[length] = text.words[place]
+        length += next_random(&random) >> 32 < text.keep[text.words[place]]
+    for t in range(length):
+        reach = 1 + <Py_ssize_t> (((next_random(&random) >> 32) * <uint64_t> window) >> 32)
+        low, high = max(0, t - reach), min(length, t + 1 + reach)
+        if skip_gram:
+            v = W_in + kept[t] * D
+            for c in range(low, high):
+                if c != t:
+                    predict(v, kept[c], rate, outputs, W_out, D, rows, nodes, u, work, change,
+                            &random, &sums)
+                    add(D, 1, change, v)
+        elif high - low > 1:
+            zero(D, h)
+            for c in range(low, high):
+                if c != t:
+                    add(D, 1, W_in + kept[c] * D, h)
+            scale = 1
+            if mean:
+                scale = <floating> 1 / (high - low - 1)
+                for c in range(D):
+                    h[c] *= scale
+            predict(h, kept[t], rate, outputs, W_out, D, rows, nodes, u, work, change, &random,
+                    &sums)
+            for c in range(low, high):
+                if c != t:
+                    add(D, scale, change, W_in + kept[c] * D)
+    loss[0] = sums.loss - log(sums.product)
+    predictions[0] = sums.predictions
+
+
+cdef inline void predict(
+    const floating* h, int32_t target, floating rate, const Outputs* outputs, floating* W_out,
+    Py_ssize_t D, Py_ssize_t rows, int32_t* nodes, floating** u, floating* work, floating* change,
+    uint64_t* random, Sum* sums,
+) noexcept nogil:
+    """Step once: change W_out, and say what is to be added to h."""
+    cdef floating* sign = work
+    cdef floating* p = sign + rows
+    cdef floating* g = p + rows
+    cdef floating* times = g + rows
+    cdef Py_ssize_t k, j, count = 0
+    cdef bint repeated = False
+    cdef uint64_t bits, place
+    cdef int32_t word
+    if outputs.negative == 0:
+        for k in range(outputs.path_starts[target], outputs.path_starts[target + 1]):
+            u[count] = W_out + outputs.path_nodes[k] * D
+            sign[count] = 2 * <floating> outputs.path_labels[k] - 1
+            count += 1
+    else:
+        nodes[0], u[0], sign[0], times[0], count = target, W_out + target * D, 1, 1, 1
+        for k in range(outputs.negative):
+            bits = next_random(random)
+            place = ((bits >> 32) * outputs.V) >> 32
+            word = <int32_t> place
+            if <uint32_t> bits >= outputs.share[place]:
+                word = outputs.alias[place]
+            if word == target:
+                continue
+            for j in range(1, count):
+                if nodes[j] == word:
+                    times[j] += 1
+                    repeated = True
+                    break
+            else:
+                nodes[count], u[count], sign[count], times[count] = word, W_out + word * D, -1, 1
+                count += 1
+    for k in range(count):
+        p[k] = dot(D, u[k], h)
+    answer(count, rate, sign, p, g)
+    for k in range(count):
+        multiply(sums, p[k])
+    if repeated:
+        for k in range(1, count):
+            for j in range(1, <Py_ssize_t> times[k]):
+                multiply(sums, p[k])
+            g[k] *= times[k]
+    step(D, count, u, g, h, change)
+    sums.predictions += 1
+
+
+cdef inline void multiply(Sum* sums, double p) noexcept nogil:
+    sums.product *= 1e-30 if p < 1e-30 else p  # no loss of a row exceeds 69 nats
+    if sums.product < 1e-100:
+        sums.loss -= log(sums.product)
+        sums.product = 1
+
+
+cdef inline uint64_t next_random(uint64_t* state) noexcept nogil:
+    state[0] += 0x9E3779B97F4A7C15
+    cdef uint64_t z = state[0]
+    z = (z ^ (z >> 30)) * <uint64_t> 0xBF58476D1CE4E5B9
+    z = (z ^ (z >> 27)) * <uint64_t> 0x94D049BB133111EB
+    return z ^ (z >> 31)
+
+
+cdef inline void zero(Py_ssize_t n, floating* x) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        x[i] = 0
+
+
+cdef inline floating dot(Py_ssize_t n, const floating* u, const floating* h) noexcept nogil:
+    if floating is float:
+        return dot_f32(n, u, h)
+    else:
+        return dot_f64(n, u, h)
+
+
+cdef inline void add(Py_ssize_t n, floating a, const floating* x, floating* y) noexcept nogil:
+    if floating is float:
+        add_f32(n, a, x, y)
+    else:
+        add_f64(n, a, x, y)
+
+
+cdef inline void answer(Py_ssize_t count, floating rate, const floating* sign, floating* p,
+                        floating* g) noexcept nogil:
+    if floating is float:
+        answer_f32(count, rate, sign, p, g)
+    else:
+        answer_f64(count, rate, sign, p, g)
+
+
+cdef inline void step(Py_ssize_t n, Py_ssize_t count, floating** u, const floating* g,
+                      const floating* h, floating* change) noexcept nogil:
+    if floating is float:
+        step_f32(n, count, u, g, h, change)
+    else:
+        step_f64(n, count, u, g, h, change)

@@ -1,0 +1,258 @@
+"""word2vec: a vector for each word, from the words around it.
+
+Two models (skip-gram, CBOW), and two ways to tell a target word without a
+softmax over the vocabulary (negative sampling, hierarchical softmax).  The
+losses, their gradients and the loop over a text are in `_kernels/word2vec.py`;
+here are the tables that it works with, and what the vectors are good for.
+
+Legend: V words, the most frequent first, D width of a vector.
+
+Sources: Mikolov, Chen, Corrado and Dean (2013), "Efficient estimation of word
+representations in vector space"; Mikolov, Sutskever, Chen, Corrado and Dean
+(2013), "Distributed representations of words and phrases and their
+compositionality"; the defaults are those of their program.
+"""
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm._kernels import active_kernels
+
+Floats = NDArray[np.floating]
+Ids = NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Word2VecConfig:
+    """What a word2vec model is.
+
+    algorithm: "skip-gram" or "cbow"; mean: cbow averages its window, else sums it.
+    negative: how many negative samples, 0 for hierarchical softmax.
+    subsample: words more frequent than this share of the text are thinned out; 0: none.
+    power: of the words' counts, in the distribution of the negative samples.
+    """
+
+    vocabulary: int
+    dimension: int = 100
+    algorithm: str = "skip-gram"
+    mean: bool = True
+    window: int = 5
+    negative: int = 5
+    subsample: float = 1e-3
+    power: float = 0.75
+
+    def __post_init__(self) -> None:
+        if self.vocabulary < 2:
+            raise ValueError(f"vocabulary: expected 2 words or more, found {self.vocabulary}")
+        if self.algorithm not in ("skip-gram", "cbow"):
+            raise ValueError(
+                f'algorithm: expected "skip-gram" or "cbow", found {self.algorithm!r}'
+            )
+        for name, least in (("dimension", 1), ("window", 1), ("negative", 0), ("subsample", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(
+                    f"{name}: expected {least} or more, found {getattr(self, name)}"
+                )
+
+
+class Word2Vec:
+    """A word2vec model.
+
+    params: ``vectors`` (V, D), what is wanted; ``outputs``, a row for each word
+    (V, D) or, for hierarchical softmax, for each inner node of the tree (V - 1, D).
+
+    counts (V,) are the words' in the text.  Raises ValueError where they do not fit.
+    """
+
+    def __init__(
+        self,
+        config: Word2VecConfig,
+        counts: NDArray[np.int64],
+        rng: np.random.Generator | None = None,
+        dtype: type = np.float32,
+    ):
+        V, D = config.vocabulary, config.dimension
+        if counts.shape != (V,) or counts.min() < 1:
+            raise ValueError(f"counts: expected {V} numbers from 1 up, found shape {counts.shape}")
+        self.config = config
+        rows = V if config.negative else V - 1
+        # Rows of a multiple of 64 bytes, each beginning at one: no vector of a
+        # row lies across two lines of the cache.  What is added stays zero.
+        self._W_in, self._W_out = _aligned(V, D, dtype), _aligned(rows, D, dtype)
+        self.params = {"vectors": self._W_in[:, :D], "outputs": self._W_out[:, :D]}
+        if rng is not None:
+            self.params["vectors"][:] = rng.uniform(-0.5 / D, 0.5 / D, (V, D))
+        self._keep = keep_table(counts, config.subsample)
+        self._share, self._alias = alias_table(counts.astype(float) ** config.power)
+        self._paths = huffman_paths(counts if config.negative == 0 else counts[:0])
+
+    def learn(
+        self,
+        words: Ids,
+        starts: NDArray[np.int64],
+        rates: NDArray[np.float64],
+        seed: int = 0,
+        sentence: int = 0,
+        threads: int = 1,
+    ) -> tuple[float, int]:
+        """Take a step of gradient descent for each prediction in the sentences.
+
+        words (N,): the sentences in a row; sentence s is words[starts[s]:starts[s + 1]]
+        and has the learning rate rates[s].  With the same seed and numbers of
+        sentences, which go up from ``sentence``, and one thread, every run gives
+        the same bits.  A rate of 0 measures and changes nothing.
+
+        -> the sum of the losses in nats, and the number of predictions.
+        """
+        config = self.config
+        if len(starts) != len(rates) + 1 or starts[0] != 0 or starts[-1] != len(words):
+            raise ValueError("starts: expected the sentences' starts, from 0, and the words' end")
+        if len(words) and not 0 <= words.min() <= words.max() < config.vocabulary:
+            raise ValueError(f"words: expected ids in 0..{config.vocabulary - 1}")
+        return active_kernels().train_sentences(
+            words,
+            starts,
+            rates,
+            self._W_in,
+            self._W_out,
+            self._keep,
+            config.window,
+            config.algorithm == "skip-gram",
+            config.mean,
+            config.negative,
+            self._share,
+            self._alias,
+            *self._paths,
+            seed,
+            sentence,
+            threads,
+        )
+
+
+def _aligned(rows: int, D: int, dtype: type) -> Floats:
+    """Zeros (rows, D or a little more), in rows of whole cache lines."""
+    line = 64 // np.dtype(dtype).itemsize
+    width = -(-D // line) * line
+    buffer = np.zeros(rows * width + line, dtype)
+    skip = -(buffer.ctypes.data // buffer.itemsize) % line
+    return buffer[skip : skip + rows * width].reshape(rows, width)
+
+
+# --- the tables ----------------------------------------------------------------
+
+
+def keep_table(counts: NDArray[np.int64], subsample: float) -> NDArray[np.uint64]:
+    """The chance, times 2**32, that a word stays in its sentence: -> (V,).
+
+    With f its share of the text:  min(1, (sqrt(f / subsample) + 1) subsample / f),
+    as the authors' program has it (their paper has sqrt(subsample / f)).
+    """
+    chance = np.ones(len(counts))
+    if subsample > 0:
+        f = counts / counts.sum()
+        chance = np.minimum(1, (np.sqrt(f / subsample) + 1) * subsample / f)
+    return (chance * 2**32).astype(np.uint64)
+
+
+def alias_table(weights: NDArray[np.float64]) -> tuple[NDArray[np.uint64], Ids]:
+    """Draw a word by its weight with one look: -> share (V,), alias (V,).
+
+    V slots of equal size.  Slot i belongs to word i for a part of it, share[i] /
+    2**32, and to word alias[i] for the rest: draw a slot, then a point in it.
+    Source: Walker (1977); filled in one pass as by Vose (1991).
+    """
+    V = len(weights)
+    size = weights * (V / weights.sum())  # in slots
+    alias = np.arange(V, dtype=np.int32)
+    small = [i for i in range(V) if size[i] < 1]
+    large = [i for i in range(V) if size[i] >= 1]
+    while small and large:
+        i, j = small.pop(), large[-1]
+        alias[i] = j  # fills what i leaves of its slot
+        size[j] -= 1 - size[i]
+        if size[j] < 1:
+            small.append(large.pop())
+    size[small + large] = 1  # but for rounding
+    return (size * 2**32).astype(np.uint64), alias
+
+
+def huffman_paths(counts: NDArray[np.int64]) -> tuple[Ids, Ids, NDArray[np.uint8]]:
+    """Each word's path from the root of the Huffman tree: -> starts (V + 1,), nodes, labels.
+
+    The path of word w is nodes[starts[w] : starts[w + 1]], inner nodes numbered
+    from 0, and at each whether it goes on to the second child (1) or the first
+    (0).  Frequent words have short paths (Huffman 1952).
+    """
+    V = len(counts)
+    heap = [(int(count), word) for word, count in enumerate(counts)]
+    heapq.heapify(heap)
+    parent, label = np.zeros(2 * V, np.int64), np.zeros(2 * V, np.uint8)
+    for node in range(V, 2 * V - 1):
+        (first, i), (second, j) = heapq.heappop(heap), heapq.heappop(heap)
+        parent[i], parent[j], label[j] = node, node, 1
+        heapq.heappush(heap, (first + second, node))
+    starts, nodes, labels = [0], [], []
+    for word in range(V):
+        node, path = word, []
+        while node != 2 * V - 2:  # the root
+            path.append((int(parent[node]) - V, label[node]))
+            node = int(parent[node])
+        nodes += [inner for inner, _ in reversed(path)]
+        labels += [turn for _, turn in reversed(path)]
+        starts.append(len(nodes))
+    return np.array(starts, np.int32), np.array(nodes, np.int32), np.array(labels, np.uint8)
+
+
+# --- what the vectors are good for ---------------------------------------------
+
+
+class Vectors:
+    """Words and their vectors: nearest words, analogies, and how good they are.
+
+    Similarity is the cosine.  Raises KeyError for a word that has no vector.
+    """
+
+    def __init__(self, words: Sequence[str], vectors: Floats):
+        self.words = list(words)
+        self.vectors = vectors
+        self.ids = {word: id for id, word in enumerate(self.words)}
+        length = np.linalg.norm(vectors, axis=1, keepdims=True)
+        self.directions = vectors / np.where(length > 0, length, 1)
+
+    def similarity(self, a: str, b: str) -> float:
+        """The cosine of two words' vectors."""
+        return float(self.directions[self.ids[a]] @ self.directions[self.ids[b]])
+
+    def nearest(self, word: str, count: int = 10) -> list[tuple[str, float]]:
+        """The words most similar to a word, and how similar they are."""
+        return self._nearest(self.directions[self.ids[word]], [word], count)
+
+    def analogy(self, a: str, b: str, c: str, count: int = 10) -> list[tuple[str, float]]:
+        """What is to c as b is to a: the words nearest to b - a + c, none of the three.
+
+        Of unit vectors: the most similar to b and c and the least to a, all alike
+        (Mikolov, Yih and Zweig 2013; "3CosAdd").
+        """
+        x, y, z = (self.directions[self.ids[word]] for word in (a, b, c))
+        wanted = y - x + z
+        length = np.linalg.norm(wanted)
+        return self._nearest(wanted / (length if length > 0 else 1), [a, b, c], count)
+
+    def _nearest(self, direction: Floats, without: list[str], count: int):
+        scores = self.directions @ direction
+        scores[[self.ids[word] for word in without]] = -np.inf
+        best = np.argsort(-scores, kind="stable")[: min(count, len(scores) - len(set(without)))]
+        return [(self.words[id], float(scores[id])) for id in best]
+
+    def map(self, count: int) -> Floats:
+        """The first words on a plane that shows most of how they differ: -> (count, 2).
+
+        Principal components (Pearson 1901) of their directions.
+        """
+        centred = self.directions[:count] - self.directions[:count].mean(axis=0)
+        _, _, axes = np.linalg.svd(centred, full_matrices=False)
+        return centred @ axes[:2].T
