@@ -14,12 +14,19 @@
 #include <stdint.h>
 #include "maths.h"
 
+/* splitmix64 (Steele, Lea and Flood 2014) */
+static inline uint64_t next_random(uint64_t *state)
+{
+    uint64_t z = (*state += 0x9E3779B97F4A7C15u);
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+    return z ^ (z >> 31);
+}
+
 #if defined(__GNUC__)
-#define PREFETCH(address) __builtin_prefetch(address)
 #define DEFINE_VECTOR(REAL, SUFFIX)                                                                \
     typedef REAL vector_##SUFFIX __attribute__((vector_size(64), aligned(sizeof(REAL))));
 #else /* a vector of one number */
-#define PREFETCH(address) ((void)(address))
 #define DEFINE_VECTOR(REAL, SUFFIX) typedef REAL vector_##SUFFIX;
 #endif
 

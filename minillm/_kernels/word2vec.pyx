@@ -23,7 +23,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 include "threads.pxi"
 
 cdef extern from "word2vec.h" nogil:
-    void PREFETCH(const void*)
+    uint64_t next_random(uint64_t* state)
     float dot_f32(Py_ssize_t, const float*, const float*)
     double dot_f64(Py_ssize_t, const double*, const double*)
     void step_f32(Py_ssize_t, Py_ssize_t, float* const*, const float*, const float*, float*)
@@ -219,14 +219,6 @@ cdef inline void multiply(Sum* sums, double p) noexcept nogil:
     if sums.product < 1e-100:
         sums.loss -= log(sums.product)
         sums.product = 1
-
-
-cdef inline uint64_t next_random(uint64_t* state) noexcept nogil:
-    state[0] += 0x9E3779B97F4A7C15
-    cdef uint64_t z = state[0]
-    z = (z ^ (z >> 30)) * <uint64_t> 0xBF58476D1CE4E5B9
-    z = (z ^ (z >> 27)) * <uint64_t> 0x94D049BB133111EB
-    return z ^ (z >> 31)
 
 
 cdef inline void zero(Py_ssize_t n, floating* x) noexcept nogil:

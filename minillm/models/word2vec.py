@@ -49,14 +49,10 @@ class Word2VecConfig:
         if self.vocabulary < 2:
             raise ValueError(f"vocabulary: expected 2 words or more, found {self.vocabulary}")
         if self.algorithm not in ("skip-gram", "cbow"):
-            raise ValueError(
-                f'algorithm: expected "skip-gram" or "cbow", found {self.algorithm!r}'
-            )
+            raise ValueError(f'algorithm: expected "skip-gram" or "cbow", found {self.algorithm!r}')
         for name, least in (("dimension", 1), ("window", 1), ("negative", 0), ("subsample", 0)):
             if getattr(self, name) < least:
-                raise ValueError(
-                    f"{name}: expected {least} or more, found {getattr(self, name)}"
-                )
+                raise ValueError(f"{name}: expected {least} or more, found {getattr(self, name)}")
 
 
 class Word2Vec:
@@ -137,7 +133,7 @@ def _aligned(rows: int, D: int, dtype: type) -> Floats:
     """Zeros (rows, D or a little more), in rows of whole cache lines."""
     line = 64 // np.dtype(dtype).itemsize
     width = -(-D // line) * line
-    buffer = np.zeros(rows * width + line, dtype)
+    buffer: NDArray = np.zeros(rows * width + line, dtype)
     skip = -(buffer.ctypes.data // buffer.itemsize) % line
     return buffer[skip : skip + rows * width].reshape(rows, width)
 

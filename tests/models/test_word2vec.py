@@ -1,0 +1,300 @@
+"""word2vec: gradients of all four losses, twins, tables, learning, nearest words."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minillm import kernels_info, use_kernels
+from minillm._kernels.word2vec import _logistic_loss
+from minillm.models.word2vec import (
+    Vectors,
+    Word2Vec,
+    Word2VecConfig,
+    alias_table,
+    huffman_paths,
+    keep_table,
+)
+from minillm.testing import check_gradients
+from minillm.testing.strategies import generators
+
+FOUR = [
+    pytest.param({"algorithm": algorithm, "negative": negative}, id=f"{algorithm}-{name}")
+    for algorithm in ("skip-gram", "cbow")
+    for name, negative in (("negative-sampling", 3), ("hierarchical-softmax", 0))
+]
+
+
+def made(rng, V=9, dtype=np.float64, **options):
+    """A model whose every parameter is random."""
+    config = Word2VecConfig(V, **({"dimension": 5, "window": 3, "subsample": 0.2} | options))
+    model = Word2Vec(config, np.sort(rng.integers(1, 50, V))[::-1], dtype=dtype)
+    for array in model.params.values():
+        array[:] = 0.5 * rng.standard_normal(array.shape)
+    return model
+
+
+def sentences(rng, V=9, S=6):
+    """-> words, starts of S sentences, some of them empty."""
+    starts = np.concatenate([[0], np.cumsum(rng.integers(0, 9, S))])
+    return rng.integers(0, V, starts[-1]).astype(np.int32), starts
+
+
+def copies(model):
+    return {name: array.copy() for name, array in model.params.items()}
+
+
+@given(generators(), st.integers(1, 6), st.integers(1, 6))
+def test_the_gradient_of_the_loss(rng, M, D):
+    labels = rng.integers(0, 2, M).astype(float)
+
+    def op(h, U):
+        return _logistic_loss(h, U, labels)
+
+    def with_upstream(h, U):
+        loss, backward = op(h, U)
+        return loss, lambda dloss: tuple(dloss * gradient for gradient in backward())
+
+    check_gradients(with_upstream, rng.standard_normal(D), rng.standard_normal((M, D)), rng=rng)
+
+
+@pytest.mark.parametrize("options", FOUR)
+@pytest.mark.parametrize("mean", [True, False])
+def test_a_step_goes_down_the_gradient(kernels, options, mean):
+    """What learning changes, over a tiny rate, is minus the slope of the loss it reports."""
+    rng = np.random.default_rng(3)
+    model = made(rng, subsample=0, mean=mean, **options)
+    words, starts = sentences(rng)
+    still, rate = np.zeros(6), 1e-7
+    with use_kernels(kernels):
+        before = copies(model)
+        model.learn(words, starts, still + rate, seed=5)
+        steps = {name: (model.params[name] - before[name]) / rate for name in before}
+        for name, array in model.params.items():
+            array[:] = before[name]
+        for name, array in model.params.items():
+            for index in np.ndindex(array.shape):
+                losses = []
+                for offset in (1e-5, -1e-5):
+                    array[index] = before[name][index] + offset
+                    losses.append(model.learn(words, starts, still, seed=5)[0])
+                array[index] = before[name][index]
+                slope = (losses[0] - losses[1]) / 2e-5
+                assert steps[name][index] == pytest.approx(-slope, rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.parametrize("options", FOUR)
+@given(
+    rng=generators(),
+    mean=st.booleans(),
+    D=st.sampled_from([1, 7, 16, 20, 35]),
+    dtype=st.sampled_from([np.float32, np.float64]),
+)
+def test_twins_take_the_same_steps(options, rng, mean, D, dtype):
+    if kernels_info()["available"] == ["numpy"]:
+        pytest.skip("the compiled kernels are not built")
+    words, starts = sentences(rng, S=4)
+    rates = rng.uniform(0, 0.2, 4)
+    start = made(rng, dimension=D, mean=mean, dtype=dtype, **options)
+    before, results = copies(start), []
+    for kernels in kernels_info()["available"]:
+        for name, array in start.params.items():
+            array[:] = before[name]
+        with use_kernels(kernels):
+            loss, predictions = start.learn(words, starts, rates, seed=7, sentence=2**33)
+        results.append((loss, predictions, copies(start)))
+    tolerance = 1e-5 if dtype == np.float32 else 1e-12
+    for loss, predictions, params in results[1:]:
+        assert predictions == results[0][1]
+        assert loss == pytest.approx(results[0][0], rel=tolerance)
+        for name in params:
+            np.testing.assert_allclose(params[name], results[0][2][name], tolerance, tolerance)
+
+
+def test_rows_drawn_twice_and_large_scores(kernels):
+    """Two words: a negative sample often comes twice; and scores where exp overflows."""
+    rng = np.random.default_rng(0)
+    model = made(rng, V=2, negative=8, subsample=0)
+    words, starts = np.array([0, 1, 1, 0], np.int32), np.array([0, 4])
+    model.params["vectors"][:] = 1e3
+    model.params["outputs"][:] = 1e2
+    with use_kernels(kernels):
+        loss, _ = model.learn(words, starts, np.array([0.01]))
+    assert np.isfinite(loss)
+    assert loss > 1000
+    assert all(np.isfinite(array).all() for array in model.params.values())
+
+
+def test_sentences_in_pieces_are_sentences_at_once(kernels):
+    rng = np.random.default_rng(1)
+    words, starts = sentences(rng, S=8)
+    rates = np.linspace(0.1, 0.05, 8)
+    whole, pieces = (made(np.random.default_rng(2)) for _ in range(2))
+    with use_kernels(kernels):
+        total = whole.learn(words, starts, rates, seed=3)[0]
+        parts = 0.0
+        for first, last in ((0, 3), (3, 4), (4, 8)):
+            part = words[starts[first] : starts[last]]
+            cut = starts[first : last + 1] - starts[first]
+            parts += pieces.learn(part, cut, rates[first:last], seed=3, sentence=first)[0]
+    assert parts == pytest.approx(total)
+    for name in whole.params:
+        assert np.array_equal(whole.params[name], pieces.params[name])
+
+
+# --- the tables ----------------------------------------------------------------
+
+
+def test_the_alias_table_draws_by_weight():
+    """Chi-squared: of 20 words, 19 degrees of freedom, a value above 43.8 in one of 1,000."""
+    rng = np.random.default_rng(0)
+    weights = rng.integers(1, 100, 20) ** 0.75
+    share, alias = alias_table(weights)
+    slots = rng.integers(0, 20, 200_000)
+    rest = rng.integers(0, 2**32, 200_000, dtype=np.uint64)
+    drawn = np.where(rest < share[slots], slots, alias[slots])
+    expected = weights / weights.sum() * 200_000
+    chi_squared = np.sum((np.bincount(drawn, minlength=20) - expected) ** 2 / expected)
+    assert chi_squared < 43.8
+
+
+@given(generators(), st.integers(1, 40))
+def test_the_alias_table_is_exact(rng, V):
+    weights = rng.random(V) ** 4 + 1e-9
+    share, alias = alias_table(weights)
+    part = share / 2**32
+    mass = part.copy()
+    np.add.at(mass, alias, 1 - part)
+    assert mass / V == pytest.approx(weights / weights.sum(), abs=1e-7)
+
+
+def test_keep_table_by_hand():
+    # f = 0.9 and 0.1, t = 0.1: (sqrt(9) + 1) / 9 = 0.444, and (1 + 1) / 1 > 1.
+    chance = keep_table(np.array([9, 1]), 0.1) / 2**32
+    assert chance == pytest.approx([4 / 9, 1])
+    assert keep_table(np.array([9, 1]), 0).tolist() == [2**32, 2**32]
+
+
+def test_huffman_by_hand():
+    # 1 and 2 make 3, 3 and 3 make 6, 6 and 10 make 16.
+    starts, nodes, labels = huffman_paths(np.array([10, 3, 2, 1]))
+    paths = [
+        list(zip(nodes[a:b].tolist(), labels[a:b].tolist(), strict=True))
+        for a, b in pairwise(starts)
+    ]
+    assert paths[0] == [(2, 1)]
+    assert paths[1] == [(2, 0), (1, 0)]
+    assert paths[3] == [(2, 0), (1, 1), (0, 0)]
+    assert paths[2] == [(2, 0), (1, 1), (0, 1)]
+
+
+@given(generators(), st.integers(2, 60))
+def test_huffman_is_a_code_of_least_length(rng, V):
+    counts = np.sort(rng.integers(1, 1000, V))[::-1]
+    starts, nodes, labels = huffman_paths(counts)
+    codes = {tuple(labels[a:b]) for a, b in pairwise(starts)}
+    lengths = np.diff(starts)
+    assert len(codes) == V
+    assert sum(0.5**lengths) == 1  # complete: no code is a prefix of another, none is missing
+    assert nodes.min() == 0
+    assert nodes.max() == V - 2
+    entropy = -(counts / counts.sum()) @ np.log2(counts / counts.sum())
+    assert entropy <= (lengths @ counts) / counts.sum() < entropy + 1
+
+
+# --- learning --------------------------------------------------------------------
+
+
+def topics(rng, S):
+    """Sentences of one of two topics, whose words never meet: -> words, starts."""
+    words = rng.integers(0, 10, (S, 8)) * 2 + rng.integers(0, 2, (S, 1))
+    return words.ravel().astype(np.int32), np.arange(S + 1) * 8
+
+
+@pytest.mark.parametrize("options", FOUR)
+def test_all_four_learn(kernels, options):
+    rng = np.random.default_rng(0)
+    S, rate = (60, 0.2) if kernels == "numpy" else (2000, 0.05)
+    words, starts = topics(rng, S)
+    config = Word2VecConfig(20, dimension=8, window=4, subsample=0, **options)
+    model = Word2Vec(config, np.bincount(words), rng)
+    model.params["vectors"][:] *= 8
+    with use_kernels(kernels):
+        losses = []
+        for factor in (0, 1, 1, 1, 1, 0):  # measure, learn, measure
+            loss, predictions = model.learn(words, starts, np.full(S, factor * rate), 1)
+            losses.append(loss / predictions)
+    # To know the topic halves the words that are possible: ln 2 off.
+    assert losses[-1] < losses[0] - 0.8 * np.log(2)
+    alike = np.corrcoef(model.params["vectors"])
+    same, other = alike[::2, ::2].mean(), alike[::2, 1::2].mean()
+    assert same > other + 0.5
+
+
+@pytest.mark.parametrize("options", FOUR)
+def test_one_seed_and_one_thread_give_the_same_bits_two_learn_too(options):
+    if kernels_info()["available"] == ["numpy"]:
+        pytest.skip("the compiled kernels are not built")
+    words, starts = topics(np.random.default_rng(0), 3000)
+    config = Word2VecConfig(20, dimension=8, window=4, subsample=0, **options)
+    outcomes = []
+    for threads in (1, 1, 2):
+        model = Word2Vec(config, np.bincount(words), np.random.default_rng(0))
+        for epoch in range(3):
+            loss, n = model.learn(words, starts, np.full(3000, 0.05), 1, epoch * 3000, threads)
+        outcomes.append((loss / n, model.params["vectors"].copy()))
+    assert outcomes[0][0] == outcomes[1][0]
+    assert np.array_equal(outcomes[0][1], outcomes[1][1])
+    assert outcomes[2][0] == pytest.approx(outcomes[0][0], rel=0.1)
+
+
+# --- nearest words -----------------------------------------------------------------
+
+TOY = Vectors(
+    ["man", "woman", "king", "queen", "apple"],
+    np.array([[1, 0, 2.0], [-1, 0, 2], [1, 2, 2], [-1, 2, 2], [0, -3, 0]]),
+)
+
+
+def test_nearest_and_analogy():
+    assert TOY.nearest("king", 2)[0][0] == "queen"
+    assert TOY.nearest("king", 2)[0][1] == pytest.approx(7 / 9)
+    assert len(TOY.nearest("king", 100)) == 4
+    assert TOY.analogy("man", "king", "woman", 1)[0][0] == "queen"
+    assert TOY.similarity("king", "king") == pytest.approx(1)
+    with pytest.raises(KeyError):
+        TOY.nearest("pear")
+
+
+def test_the_map_keeps_the_distances_of_a_plane():
+    flat = np.zeros((6, 5))
+    flat[:, [1, 3]] = np.random.default_rng(0).standard_normal((6, 2))
+    flat[:, 4] = 0
+    vectors = Vectors(list("abcdef"), flat)
+    places = vectors.map(6)
+    for a in range(6):
+        distances = np.linalg.norm(vectors.directions - vectors.directions[a], axis=1)
+        assert np.linalg.norm(places - places[a], axis=1) == pytest.approx(distances)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"algorithm": "glove"}, "algorithm: expected"),
+        ({"window": 0}, "window: expected 1 or more, found 0"),
+        ({"V": 1}, "vocabulary: expected 2 words or more, found 1"),
+    ],
+)
+def test_refusals(options, message):
+    with pytest.raises(ValueError, match=message):
+        made(np.random.default_rng(0), **options)
+
+
+def test_words_out_of_range():
+    model = made(np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r"words: expected ids in 0\.\.8"):
+        model.learn(np.array([9], np.int32), np.array([0, 1]), np.ones(1))
+    with pytest.raises(ValueError, match="starts: expected"):
+        model.learn(np.array([1], np.int32), np.array([0, 2]), np.ones(1))
