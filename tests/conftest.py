@@ -3,6 +3,9 @@
 
 import os
 
+# The arrays here are tiny: a second BLAS thread would only get in the way.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import pytest
 from hypothesis import HealthCheck, settings
 
