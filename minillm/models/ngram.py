@@ -337,7 +337,7 @@ class NGram:
         number = ids
         for n in range(2, self.config.order + 1):
             # The context is the n-gram one shorter that ends at the token before.
-            context = np.concatenate([[-1], number[:-1]]).astype(np.int32)
+            context = np.concatenate([[-1], number])[: len(number)].astype(np.int32)
             number = find(params[f"first.{n}"], params[f"word.{n}"], context, ids)
             log_p += np.where(context >= 0, params[f"backoff.{n - 1}"][context], 0)
             found = number >= 0
