@@ -82,6 +82,20 @@ def attention_map(
     return _png(figure)
 
 
+def word_map(words: Sequence[str], places: NDArray) -> bytes:
+    """Words on a plane, as a PNG: places (N, 2)."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 8), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot(*places.T, ".", color="tab:blue", markersize=3)
+    for word, place in zip(words, places, strict=True):
+        axes.annotate(word, place, fontsize=8, parse_math=False)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    return _png(figure)
+
+
 def _before(seconds: Mapping[int, float], step: int) -> int | None:
     """The last logged step up to ``step``."""
     return max((logged for logged in seconds if logged <= step), default=None)

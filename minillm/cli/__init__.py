@@ -10,7 +10,19 @@ import os
 import sys
 from collections.abc import Sequence
 
-from minillm.cli import eval, generate, gradcheck, info, plot, train, translate
+from minillm.cli import (
+    analogy,
+    eval,
+    export,
+    generate,
+    gradcheck,
+    import_,
+    info,
+    plot,
+    similar,
+    train,
+    translate,
+)
 from minillm.cli.arguments import ArgumentParser
 from minillm.errors import InputError
 
@@ -30,7 +42,8 @@ minillm VERB --help tells what a verb takes, with examples.
 """,
     )
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for verb in (train, generate, translate, eval, plot, gradcheck, info):
+    models = (train, generate, translate, eval, similar, analogy, export, import_)
+    for verb in (*models, plot, gradcheck, info):
         verb.add_parser(verbs)
     args = parser.parse_args(argv)
     for stream in (sys.stdout, sys.stderr):

@@ -64,3 +64,12 @@ def number(
         return value
 
     return parse
+
+
+def size(text: str) -> int:
+    """A number of bytes, such as 500M or 2G."""
+    units = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+    digits, unit = (text[:-1], text[-1].upper()) if text[-1:].isalpha() else (text, "")
+    if not digits.isdecimal() or int(digits) < 1 or (unit and unit not in units):
+        raise argparse.ArgumentTypeError(f"expected a size such as 500M or 2G, found {text!r}")
+    return int(digits) * units.get(unit, 1)

@@ -10,7 +10,7 @@ from minillm.cli.arguments import integer, number
 if TYPE_CHECKING:
     import numpy as np
 
-    from minillm.models.language_model import LanguageModel
+    from minillm.decoding import Steppable
     from minillm.text import Vocabulary
 
 
@@ -28,7 +28,9 @@ examples:
   minillm generate runs/first --temperature 1 --top-p 0.9 --seed 7
 """,
     )
-    parser.add_argument("run_folder", metavar="DIR", help="the folder of a run of `train lm`")
+    parser.add_argument(
+        "run_folder", metavar="DIR", help="the folder of a run of `train lm` or `train ngram`"
+    )
     parser.add_argument("--prompt", metavar="TEXT", help="what to continue (default: a new line)")
     parser.add_argument(
         "--length",
@@ -66,10 +68,11 @@ def run(args: argparse.Namespace) -> int:
     from minillm.cli.train import load_config
     from minillm.training import RunFolder
     from minillm.training.language_model import load_language_model
+    from minillm.training.ngram import load_ngram
 
     folder = RunFolder(args.run_folder)
-    load_config(folder, "lm")
-    model, vocabulary = load_language_model(folder)
+    kind = load_config(folder, "lm", "ngram")["kind"]
+    model, vocabulary = (load_ngram if kind == "ngram" else load_language_model)(folder)
     rng = np.random.default_rng(args.seed)
     choice = (args.temperature, args.top_k, args.top_p)
     write_sample(model, vocabulary, args.prompt, args.length, rng, *choice)
@@ -77,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def write_sample(
-    model: "LanguageModel",
+    model: "Steppable",
     vocabulary: "Vocabulary",
     prompt: str | None,
     length: int,

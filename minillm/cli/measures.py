@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, Any
 from minillm.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from minillm.data.pairs import Pair
+    from minillm.data.streams import TextStream
+    from minillm.models.ngram import NGram
+    from minillm.text import Vocabulary
 
 Results = dict[str, Any]
 
@@ -70,6 +75,84 @@ def seq2seq(args: argparse.Namespace, config: dict[str, Any]) -> Results:
         results["chrf"] = metrics.chrf(outputs, known)
         results |= metrics.rouge(outputs, known)
     return results
+
+
+def ngram(args: argparse.Namespace, config: dict[str, Any]) -> Results:
+    """Nats and bits per token, and perplexity with and without the unknown words."""
+    from minillm.training import RunFolder
+    from minillm.training.ngram import load_ngram
+
+    model, vocabulary = load_ngram(RunFolder(args.run_folder))
+    name, text, start = _text(args, config, held_out=True)
+    return ngram_results(model, vocabulary, text.blocks(start), name)
+
+
+def ngram_results(
+    model: "NGram", vocabulary: "Vocabulary", blocks: "Iterable[str]", name: str
+) -> Results:
+    """What an n-gram model makes of a text."""
+    import math
+
+    from minillm import metrics
+    from minillm.training.ngram import score_text
+
+    score = score_text(model, vocabulary, blocks, name)
+    tokens = score.tokens + score.unknown
+    nats = -(score.log10 + score.unknown_log10) * math.log(10) / tokens
+    results: Results = {
+        "text": name,
+        "unit": vocabulary.unit,
+        "tokens": tokens,
+        "nats_per_token": nats,
+        "bits_per_token": metrics.bits(nats),
+        "perplexity": metrics.perplexity(nats),
+    }
+    if vocabulary.unit == "word":
+        known_nats = -score.log10 * math.log(10) / max(1, score.tokens)
+        results["unknown_share"] = score.unknown / tokens
+        results["perplexity_of_known"] = metrics.perplexity(known_nats)
+    return results
+
+
+def word2vec(args: argparse.Namespace, config: dict[str, Any]) -> Results:
+    """The loss of a prediction on a text, by default the one that it was trained on."""
+    from minillm.training import RunFolder
+    from minillm.training.word2vec import load_word2vec, mean_loss
+
+    run = load_word2vec(RunFolder(args.run_folder))
+    name, text, _ = _text(args, config, held_out=False)
+    loss, predictions, words = mean_loss(run, text)
+    return {
+        "text": name,
+        "known_words": words,
+        "predictions": predictions,
+        "nats_per_prediction": loss,
+    }
+
+
+def _text(
+    args: argparse.Namespace, config: dict[str, Any], held_out: bool
+) -> tuple[str, "TextStream", int]:
+    """What to measure on: its name, the text, and the character where that begins."""
+    from minillm.data.streams import TextStream
+
+    if args.part == "test":
+        raise InputError("--part: a text has no test part")
+    data = config["data"]
+    if args.files:
+        return ", ".join(args.files), TextStream(args.files), 0
+    if "imported" in data or "-" in data["files"]:
+        source = data.get("imported", "standard input, which is not kept")
+        raise InputError(
+            f"{args.run_folder}: it comes from {source}: give the text to measure it on as FILE"
+        )
+    names = ", ".join(data["files"]) or "the built-in corpus"
+    text = TextStream(data["files"])
+    if text.sha256 != data["sha256"]:
+        raise InputError(f"{names}: the text has changed since the run was made")
+    if not held_out:
+        return names, text, 0
+    return f"the held-out last tenth of {names}", text, text.characters * 9 // 10
 
 
 def _pairs(args: argparse.Namespace, config: dict[str, Any], own: Any) -> tuple[str, "list[Pair]"]:

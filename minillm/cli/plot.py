@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from minillm.cli.arguments import integer
 from minillm.cli.translate import add_beam_options
 from minillm.errors import InputError
 
@@ -12,7 +13,7 @@ def add_parser(verbs: Any) -> None:
     """Declares the verb and its pictures."""
     parser = verbs.add_parser(
         "plot",
-        help="draw a picture: loss curves, attention",
+        help="draw a picture: loss curves, word maps, attention",
         description="Draw a picture as PNG. Needs matplotlib (pip install minillm[plot]).",
     )
     pictures = parser.add_subparsers(title="pictures", metavar="PICTURE", required=True)
@@ -30,6 +31,27 @@ examples:
     loss.add_argument("run_folders", nargs="+", metavar="DIR", help="the folder of a run")
     loss.add_argument("--to", metavar="FILE", help="where to write it (default: DIR/loss.png)")
     loss.set_defaults(run=run_loss)
+
+    words = pictures.add_parser(
+        "words",
+        help="word vectors on a map",
+        description="""\
+Draw words on a plane by their vectors' two principal components: the most frequent words, or
+those that are given.""",
+        epilog="""\
+examples:
+  minillm plot words runs/vectors
+  minillm plot words runs/vectors --count 300 --to map.png
+  minillm plot words runs/vectors class function method module package
+""",
+    )
+    words.add_argument("run_folder", metavar="DIR", help="the folder of a run of word2vec")
+    words.add_argument("words", nargs="*", metavar="WORD", help="what to draw")
+    words.add_argument(
+        "--count", type=integer(3), default=150, metavar="N", help="how many words (default 150)"
+    )
+    words.add_argument("--to", metavar="FILE", help="where to write it (default: DIR/words.png)")
+    words.set_defaults(run=run_words)
 
     attention = pictures.add_parser(
         "attention",
@@ -94,6 +116,22 @@ def run_attention(args: argparse.Namespace) -> int:
     path = args.to or Path(args.run_folder) / "attention.png"
     _write(path, lambda: attention_map(hypothesis.weights, source, target))
     print(output.text)
+    return 0
+
+
+def run_words(args: argparse.Namespace) -> int:
+    """Draws and prints the picture's path."""
+    from minillm.cli.similar import open_vectors, require_word
+    from minillm.plots import word_map
+
+    vectors = open_vectors(args.run_folder)
+    words = args.words or vectors.words[: args.count]
+    if len(words) < 3:
+        raise InputError(f"plot words: expected 3 words or more, found {len(words)}")
+    for word in words:
+        require_word(vectors, word)
+    places = vectors.map(words)
+    _write(args.to or Path(args.run_folder) / "words.png", lambda: word_map(words, places))
     return 0
 
 

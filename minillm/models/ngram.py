@@ -396,14 +396,18 @@ class NGram:
         return [(self.config.start,)] * batch_size
 
     def step(self, ids: Ids, state: list[tuple[int, ...]]) -> tuple[Floats, list[tuple[int, ...]]]:
-        """ids (B,), the contexts before them -> logits (B, V) of the next, the new contexts."""
+        """ids (B,), the contexts before them -> logits (B, V) of the next, the new contexts.
+
+        The logit of what is impossible is very small, but finite.
+        """
         new = [
             (self.config.start,)
             if id == self.config.line_end
             else (*context, int(id))[max(0, len(context) + 2 - self.config.order) :]
             for id, context in zip(ids, state, strict=True)
         ]
-        return np.stack([self.distribution(context) for context in new]) * np.log(10), new
+        log_p = np.stack([self.distribution(context) for context in new])
+        return np.maximum(log_p, IMPOSSIBLE) * np.log(10), new
 
 
 def estimate(levels: list[Counts], config: NGramConfig) -> NGram:

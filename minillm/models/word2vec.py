@@ -244,11 +244,12 @@ class Vectors:
         best = np.argsort(-scores, kind="stable")[: min(count, len(scores) - len(set(without)))]
         return [(self.words[id], float(scores[id])) for id in best]
 
-    def map(self, count: int) -> Floats:
-        """The first words on a plane that shows most of how they differ: -> (count, 2).
+    def map(self, words: Sequence[str]) -> Floats:
+        """Words on the plane that shows most of how they differ: -> (N, 2).
 
-        Principal components (Pearson 1901) of their directions.
+        The two principal components (Pearson 1901) of their directions.
         """
-        centred = self.directions[:count] - self.directions[:count].mean(axis=0)
+        directions = self.directions[[self.ids[word] for word in words]]
+        centred = directions - directions.mean(axis=0)
         _, _, axes = np.linalg.svd(centred, full_matrices=False)
         return centred @ axes[:2].T

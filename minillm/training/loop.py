@@ -124,7 +124,7 @@ def train(
     started_at = time.monotonic() - summary.seconds
     saved_at = time.monotonic()
     done = options.progress(summary.step, summary.seconds)
-    with _interrupts() as interrupted, ProgressDisplay(done, quiet) as display:
+    with interrupts() as interrupted, ProgressDisplay(done, quiet) as display:
         while done < 1 and not interrupted.is_set():
             share = warmup_cosine(done, options.warmup, options.final)
             learning_rate = share * options.learning_rate
@@ -273,7 +273,7 @@ def restore_checkpoint(
 
 
 @contextmanager
-def _interrupts() -> Iterator[threading.Event]:
+def interrupts() -> Iterator[threading.Event]:
     """An event that the first Ctrl-C sets; the second raises KeyboardInterrupt as ever."""
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():

@@ -273,7 +273,7 @@ def test_the_map_keeps_the_distances_of_a_plane():
     flat[:, [1, 3]] = np.random.default_rng(0).standard_normal((6, 2))
     flat[:, 4] = 0
     vectors = Vectors(list("abcdef"), flat)
-    places = vectors.map(6)
+    places = vectors.map(list("abcdef"))
     for a in range(6):
         distances = np.linalg.norm(vectors.directions - vectors.directions[a], axis=1)
         assert np.linalg.norm(places - places[a], axis=1) == pytest.approx(distances)

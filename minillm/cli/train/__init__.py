@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from minillm.text import Vocabulary
     from minillm.training import RunFolder, Summary, Task
 
-KINDS = ("lm", "seq2seq")
+KINDS = ("lm", "ngram", "word2vec", "seq2seq")
 
 # What the options are when they are not given.  argparse's own defaults are all None, so that a
 # resumed run can tell what was given from what was not.
@@ -44,12 +44,20 @@ COMMON_DEFAULTS: dict[str, Any] = {
 }
 
 # These may change when a run is resumed; all others would make it another run.
-_CHANGEABLE = ("steps", "minutes", "validations", "checkpoint_seconds", "learning_rate", "clip")
+_CHANGEABLE = (
+    "steps",
+    "minutes",
+    "validations",
+    "checkpoint_seconds",
+    "learning_rate",
+    "clip",
+    "threads",
+)
 
 
 def add_parser(verbs: Any) -> None:
     """Declares the verb and its kinds."""
-    from minillm.cli.train import lm, seq2seq
+    from minillm.cli.train import lm, ngram, seq2seq, word2vec
 
     parser = verbs.add_parser(
         "train",
@@ -57,7 +65,7 @@ def add_parser(verbs: Any) -> None:
         description="Train a model. Each kind has options of its own: minillm train KIND --help.",
     )
     kinds = parser.add_subparsers(title="kinds", metavar="KIND", required=True)
-    for kind in (lm, seq2seq):
+    for kind in (ngram, word2vec, lm, seq2seq):
         kind.add_parser(kinds)
 
 

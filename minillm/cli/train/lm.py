@@ -136,7 +136,7 @@ def run(args: argparse.Namespace) -> int:
         settings["embedding"] = settings["hidden"]
     data = dict(config["data"]) if config else {}
     if args.files or not config:
-        data["files"] = [_absolute(file) for file in args.files]
+        data["files"] = [absolute(file) for file in args.files]
     text = read_training_text(data)
     training, validation = split_text(text)
     vocabulary: Characters | Words
@@ -199,5 +199,6 @@ def read_training_text(data: dict[str, Any]) -> str:
     return text
 
 
-def _absolute(file: str) -> str:
+def absolute(file: str) -> str:
+    """The file's path from the root, so that it is found from any folder."""
     return file if file == "-" else str(Path(file).resolve())

@@ -1,0 +1,89 @@
+"""``minillm similar``: the words that are most like a word."""
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from minillm.cli.arguments import integer
+from minillm.errors import InputError
+
+if TYPE_CHECKING:
+    from minillm.models.word2vec import Vectors
+
+
+def add_parser(verbs: Any) -> None:
+    """Declares the verb."""
+    parser = verbs.add_parser(
+        "similar",
+        help="words that are most like a word",
+        description="""\
+Print the words whose vectors lie closest to a word's, with the cosine between them; of two
+words, their cosine.  With --set, measure the vectors on pairs that people have judged: the
+rank correlation (Spearman) of their scores with the cosines.""",
+        epilog="""\
+examples:
+  minillm similar runs/vectors class
+  minillm similar runs/vectors class function
+  minillm similar runs/vectors --set wordsim353.tsv
+        a pair a line: word, word and score, between tabs, commas or spaces
+""",
+    )
+    parser.add_argument("run_folder", metavar="DIR", help="the folder of a run of word2vec")
+    parser.add_argument("words", nargs="*", metavar="WORD", help="one word or two")
+    parser.add_argument("--set", metavar="FILE", help="pairs of words with scores")
+    parser.add_argument(
+        "--count", type=integer(1), default=10, metavar="N", help="how many words (default 10)"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the words, or the correlation."""
+    from minillm.training.word2vec import read_pairs_set, similarity_correlation
+
+    if bool(args.set) == bool(args.words) or len(args.words) > 2:
+        raise InputError("similar: expected one word or two, or --set FILE")
+    vectors = open_vectors(args.run_folder)
+    if args.set:
+        pairs = read_pairs_set(args.set)
+        correlation, used = similarity_correlation(vectors, pairs)
+        unknown = f"{len(pairs) - used} have an unknown word"
+        print(f"spearman {correlation:.4f} on {used} of {len(pairs)} pairs ({unknown})")
+        return 0
+    for word in args.words:
+        require_word(vectors, word)
+    if len(args.words) == 2:
+        print(f"{vectors.similarity(*args.words):.4f}")
+    else:
+        show(vectors.nearest(args.words[0], args.count))
+    return 0
+
+
+def open_vectors(path: str) -> "Vectors":
+    """The words and vectors of a run."""
+    from minillm.cli.train import load_config
+    from minillm.models.word2vec import Vectors
+    from minillm.training import RunFolder
+    from minillm.training.word2vec import load_word2vec
+
+    folder = RunFolder(path)
+    load_config(folder, "word2vec")
+    run = load_word2vec(folder)
+    return Vectors(run.words, run.model.params["vectors"])
+
+
+def require_word(vectors: "Vectors", word: str) -> None:
+    """InputError, with the nearest spellings, for a word that has no vector."""
+    import difflib
+
+    if word not in vectors.ids:
+        close = difflib.get_close_matches(word, vectors.words, 3, 0.6)
+        hint = f"; did you mean {', '.join(close)}?" if close else ""
+        raise InputError(
+            f"the word {word!r} is not among the {len(vectors.words):,} that the model knows{hint}"
+        )
+
+
+def show(words: list[tuple[str, float]]) -> None:
+    """A line for each word and its cosine."""
+    for word, cosine in words:
+        print(f"{cosine:7.4f}  {word}")

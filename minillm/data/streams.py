@@ -1,0 +1,163 @@
+"""Texts larger than memory: read a block at a time, and kept on the disk as numbers."""
+
+import codecs
+import hashlib
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm.data.corpora import STANDARD_INPUT, builtin_corpus
+from minillm.errors import InputError
+
+
+class TextStream:
+    """The text that `read_text` would return, as blocks of whole lines, as often as wanted.
+
+    No file: the built-in corpus.  Standard input is read once, and kept in memory.
+    A line longer than a block is cut between words.  ``characters`` and ``sha256``
+    are the whole text's; to know them, all is read once, which also finds what is
+    no UTF-8: InputError, as from `read_text`.
+    """
+
+    def __init__(self, files: Sequence[str], block: int = 1 << 22):
+        self.files, self.block = list(files), block
+        self._kept: list[str] | None = None
+        if not files:
+            self._kept = [builtin_corpus()]
+        elif STANDARD_INPUT in files:
+            self._kept = list(self._read())
+        digest, self.characters = hashlib.sha256(), 0
+        for text in self.blocks():
+            digest.update(text.encode("utf-8", "surrogatepass"))
+            self.characters += len(text)
+        self.sha256 = digest.hexdigest()
+
+    def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[str]:
+        """The text from character ``start`` to ``stop``."""
+        at = 0
+        for text in self._read() if self._kept is None else self._kept:
+            begin, end = start - at, len(text) if stop is None else stop - at
+            at += len(text)
+            if begin < len(text) and end > 0:
+                yield text[max(0, begin) : end]
+
+    def _read(self) -> Iterator[str]:
+        for name in self.files:
+            if name == STANDARD_INPUT:
+                yield from self._decoded(sys.stdin.buffer, "standard input")
+                continue
+            try:
+                with open(name, "rb") as file:
+                    yield from self._decoded(file, name)
+            except FileNotFoundError:
+                raise InputError(f"{name}: there is no such file") from None
+            except OSError as error:
+                raise InputError(f"{name}: cannot be read: {error.strerror}") from None
+
+    def _decoded(self, file: BinaryIO, name: str) -> Iterator[str]:
+        decoder = codecs.getincrementaldecoder("utf-8-sig")()
+        text, read, lines, blank = "", 0, 0, True
+        while True:
+            try:
+                data = file.read(self.block)
+                zero = data.find(b"\0")
+                if zero >= 0:
+                    raise InputError(
+                        f"{name}: expected UTF-8 text, found a binary file "
+                        f"(a zero at byte {read + zero})"
+                    )
+                text += decoder.decode(data, final=not data)
+            except UnicodeDecodeError as error:
+                bad = error.object[error.start]
+                line = lines + text.count("\n") + error.object[: error.start].count(b"\n") + 1
+                raise InputError(
+                    f"{name}, line {line}: expected UTF-8 text, found the byte 0x{bad:02x}"
+                ) from None
+            read += len(data)
+            blank = blank and not text.strip()
+            if not data:
+                break
+            cut = text.rfind("\n") + 1
+            if not cut and len(text) >= self.block:
+                cut = text.rfind(" ") + 1 or len(text) - 1
+            lines += text.count("\n", 0, cut)
+            if cut:
+                yield text[:cut].replace("\r\n", "\n")
+            text = text[cut:]
+        if blank:
+            raise InputError(f"{name}: expected text, found an empty file")
+        if text:
+            text = text.replace("\r\n", "\n")
+            yield text if text.endswith("\n") else text + "\n"
+
+
+class Spill:
+    """A temporary folder for arrays that would not fit into memory: ``with Spill() as spill``."""
+
+    def __enter__(self) -> "Spill":
+        self._folder = tempfile.TemporaryDirectory(prefix="minillm-")
+        self._number = 0
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._folder.cleanup()
+
+    def keep(self, array: NDArray) -> "OnDisk":
+        """The array, on the disk."""
+        self._number += 1
+        return OnDisk(array, Path(self._folder.name) / str(self._number))
+
+
+class OnDisk:
+    """An array (N,) in a file, which goes when this goes; slices are read when asked for."""
+
+    def __init__(self, array: NDArray, path: Path):
+        self.path, self.dtype, self.length = path, array.dtype, len(array)
+        array.tofile(path)
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, places: slice) -> NDArray:
+        start, stop, _ = places.indices(self.length)
+        count, offset = max(0, stop - start), start * self.dtype.itemsize
+        return np.fromfile(self.path, self.dtype, count, offset=offset)
+
+    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> NDArray:
+        return self[:].astype(dtype or self.dtype, copy=False)
+
+    def __del__(self) -> None:
+        self.path.unlink(missing_ok=True)
+
+
+def regroup(pieces: Iterable[NDArray], size: int) -> Iterator[NDArray]:
+    """The same numbers in arrays of ``size`` each, and the rest."""
+    held: list[NDArray] = []
+    total = 0
+    for piece in pieces:
+        while total + len(piece) >= size:
+            cut = size - total
+            yield np.concatenate([*held, piece[:cut]])
+            held, total, piece = [], 0, piece[cut:]
+        held.append(piece)
+        total += len(piece)
+    if total:
+        yield np.concatenate(held)
+
+
+def sentence_starts(
+    pieces: Iterable[NDArray[np.int32]], start: int, line_end: int | None
+) -> Iterator[NDArray[np.int32]]:
+    """The ids of a text in pieces, with ``start`` put in front and after each line's end."""
+    opening = True
+    for ids in pieces:
+        if len(ids):
+            ends = np.zeros(0, int) if line_end is None else np.flatnonzero(ids[:-1] == line_end)
+            at = np.concatenate([[0], ends + 1]) if opening else ends + 1
+            yield np.insert(ids, at, start).astype(np.int32)
+            opening = line_end is not None and bool(ids[-1] == line_end)

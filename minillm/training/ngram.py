@@ -1,0 +1,122 @@
+"""n-gram models from text, and back from their folder."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from typing import NamedTuple
+
+import numpy as np
+
+from minillm.data.streams import Spill, TextStream, regroup, sentence_starts
+from minillm.errors import InputError
+from minillm.models.ngram import NGram, NGramConfig, Score, count_ngrams, estimate
+from minillm.text import Characters, Vocabulary, Words, vocabulary_from_dict
+from minillm.text.words import split_words
+from minillm.training.checkpoints import RunFolder
+
+BYTES_PER_TOKEN = 64  # what sorting the n-grams of a chunk takes
+
+
+class Trained(NamedTuple):
+    """A model, its vocabulary, and the number of tokens it was counted from."""
+
+    model: NGram
+    vocabulary: Vocabulary
+    tokens: int
+
+
+def train_ngram(text: TextStream, held_out: int, unit: str, settings: dict) -> Trained:
+    """Count and smooth all of the text but its last ``held_out`` characters.
+
+    settings: order, smoothing, k, prune; minimum_count, vocabulary (its largest
+    size or None) and pretokenised, for words; memory, in bytes, that counting
+    may take for what is as long as the text.
+    """
+    stop = text.characters - held_out
+    vocabulary = make_vocabulary(text, stop, unit, settings)
+    words = isinstance(vocabulary, Words)
+    config = NGramConfig(
+        vocabulary=len(vocabulary),
+        order=settings["order"],
+        smoothing=settings["smoothing"],
+        k=settings["k"],
+        prune=tuple(settings["prune"]),
+        line_end=vocabulary.tokens.index("\n") if words else None,
+        unknown=Words.unknown if words else None,
+    )
+    chunk = max(1 << 16, settings["memory"] // BYTES_PER_TOKEN)
+    tokens = 0
+    with Spill() as spill:
+        chunks: list = []
+        for ids in regroup(token_ids(text.blocks(stop=stop), vocabulary, config), chunk):
+            tokens += int(np.count_nonzero(ids != config.start))
+            # More than one chunk: they go to the disk.
+            chunks.append(spill.keep(ids) if len(ids) == chunk else ids)
+        if tokens == 0:
+            raise InputError(f"{', '.join(text.files)}: expected text, found no token to count")
+        keep = spill.keep if len(chunks) > 1 else np.asarray
+        counts = count_ngrams(chunks, config.order, config.start, keep)
+        del chunks
+    return Trained(estimate(counts, config), vocabulary, tokens)
+
+
+def make_vocabulary(text: TextStream, stop: int, unit: str, settings: dict) -> Vocabulary:
+    """All the text's characters, or the words of its first ``stop`` characters."""
+    if unit == "character":
+        return Characters(sorted(set().union(*map(set, text.blocks()))))
+    pretokenised = bool(settings["pretokenised"])
+    counts: Counter[str] = Counter()
+    for block in text.blocks(stop=stop):
+        counts.update(split_words(block, pretokenised))
+    counts["\n"] += settings["minimum_count"]  # a sentence's end is always known
+    return Words.from_counts(
+        counts, settings["minimum_count"], settings["vocabulary"], pretokenised
+    )
+
+
+def token_ids(
+    blocks: Iterable[str], vocabulary: Vocabulary, config: NGramConfig, name: str = "text"
+) -> Iterator[np.ndarray]:
+    """The ids of a text, with the start of each sentence put in, block by block."""
+    ids = (vocabulary.encode(block, name) for block in blocks)
+    return sentence_starts(ids, config.start, config.line_end)
+
+
+def score_text(
+    model: NGram, vocabulary: Vocabulary, blocks: Iterable[str], name: str = "text"
+) -> Score:
+    """Score a text, block by block."""
+    score = model.score(token_ids(blocks, vocabulary, model.config, name))
+    if score.tokens + score.unknown == 0:
+        raise InputError(f"{name}: expected text, found no token to score")
+    return score
+
+
+def save_ngram(folder: RunFolder, trained: Trained, settings: dict, data: dict) -> None:
+    """Write a run's folder; config.json comes last, so that a folder with it is whole."""
+    folder.clear()
+    folder.save_json("vocabulary.json", trained.vocabulary.to_dict())
+    folder.save_model(trained.model.params, {"tokens": trained.tokens})
+    config = {
+        "kind": "ngram",
+        "model": asdict(trained.model.config),
+        "training": settings,
+        "data": data,
+    }
+    folder.save_json("config.json", config)
+
+
+def load_ngram(folder: RunFolder) -> tuple[NGram, Vocabulary]:
+    """The model of a run, and its vocabulary."""
+    stored = folder.load_json("config.json")
+    try:
+        lists = {name: tuple(stored["model"][name]) for name in ("prune", "sizes")}
+        config = NGramConfig(**(stored["model"] | lists))
+        vocabulary = vocabulary_from_dict(folder.load_json("vocabulary.json"))
+        model = NGram(config)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{folder.path}: its configuration is damaged: {error}") from None
+    if len(vocabulary) != config.vocabulary or len(config.sizes) != config.order:
+        raise InputError(f"{folder.path}: its configuration is damaged: its sizes do not agree")
+    folder.load_model(model.params)
+    return model, vocabulary

@@ -1,0 +1,176 @@
+"""Word vectors from the command line."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minillm.cli import main
+from minillm.data.streams import TextStream
+from minillm.training import loop, word2vec
+
+TINY = ["--dimension", "8", "--epochs", "3", "--minimum-count", "2", "--learning-rate", "0.1"]
+
+
+@pytest.fixture(scope="module")
+def text_file(tmp_path_factory):
+    """Two topics, whose words never meet."""
+    rng = np.random.default_rng(0)
+    topics = (["red", "green", "blue", "black"], ["one", "two", "three", "four"])
+    lines = [" ".join(rng.choice(topics[k % 2], 8)) for k in range(400)]
+    path = tmp_path_factory.mktemp("text") / "text.txt"
+    path.write_text("\n".join(lines) + "\nrare\n")
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory, text_file):
+    folder = tmp_path_factory.mktemp("run") / "run"
+    assert main(["train", "word2vec", text_file, "--out", str(folder), *TINY]) == 0
+    return folder
+
+
+def fails(capsys, *args):
+    capsys.readouterr()
+    assert main([*map(str, args)]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("minillm: ")
+    assert message.count("\n") == 1
+    return message
+
+
+def test_similar_analogy_eval_plot(run_folder, capsys):
+    assert main(["similar", str(run_folder), "red", "--count", "3"]) == 0
+    words = {line.split()[1] for line in capsys.readouterr().out.splitlines()}
+    assert words == {"green", "blue", "black"}
+    assert main(["similar", str(run_folder), "red", "blue"]) == 0
+    assert float(capsys.readouterr().out) > 0.5
+    assert main(["analogy", str(run_folder), "red", "blue", "one", "--count", "2"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    assert main(["eval", str(run_folder), "--json"]) == 0
+    results = json.loads(capsys.readouterr().out)
+    assert results["known_words"] == 400 * 8
+    assert 0 < results["nats_per_prediction"] < 6 * np.log(2)
+    pytest.importorskip("matplotlib")
+    for words in ([], ["red", "one", "two"]):
+        assert main(["plot", "words", str(run_folder), *words]) == 0
+        assert (run_folder / "words.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_sets(tmp_path, run_folder, capsys):
+    pairs = tmp_path / "pairs.tsv"
+    pairs.write_text(
+        "# a remark\nword1\tword2\tscore\nred\tblue\t9\none,two,8\nred one 1\nred\tpink\t9\n"
+    )
+    assert main(["similar", str(run_folder), "--set", str(pairs)]) == 0
+    assert "on 3 of 4 pairs (1 have an unknown word)" in capsys.readouterr().out
+    questions = tmp_path / "questions.txt"
+    questions.write_text(": colours\nred green red green\n: mixed\nred blue pink white\n")
+    assert main(["analogy", str(run_folder), "--set", str(questions)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["colours", "mixed", "all"]
+    assert "of 1 (0 with unknown words)" in lines[0]
+    assert "0 of 0 (1 with unknown words)" in lines[1]
+    questions.write_text(": colours\nred green red\n")
+    message = fails(capsys, "analogy", run_folder, "--set", questions)
+    assert "line 2: expected four words" in message
+    pairs.write_text("red blue 1\nred x\n")
+    assert "line 2: expected two words" in fails(capsys, "similar", run_folder, "--set", pairs)
+
+
+def test_ranks_share_their_places():
+    assert word2vec.ranks(np.array([3.0, 1, 3, 7])).tolist() == [2.5, 1, 2.5, 4]
+
+
+@pytest.mark.parametrize("options", [["--hierarchical-softmax"], ["--negative", "3"]])
+@pytest.mark.parametrize("algorithm", [["--algorithm", "skip-gram"], ["--algorithm", "cbow"]])
+def test_one_seed_gives_the_same_bits(tmp_path, text_file, options, algorithm):
+    files = []
+    for name in ("a", "b"):
+        arguments = [*TINY, *options, *algorithm, "--out", str(tmp_path / name)]
+        assert main(["train", "word2vec", text_file, *arguments]) == 0
+        files.append((tmp_path / name / "model.safetensors").read_bytes())
+    assert files[0] == files[1]
+
+
+def test_resumed_is_uninterrupted(tmp_path, run_folder, text_file, monkeypatch):
+    """Interrupted after a few hundred words, again and again, then to the end."""
+    folder = tmp_path / "run"
+    monkeypatch.setattr(word2vec, "STRETCH", 1000)
+    learned = word2vec.Word2Vec.learn
+    calls = []
+
+    def interrupted_learn(*args, **options):
+        calls.append(None)
+        if len(calls) % 3 == 0:
+            loop.signal.raise_signal(loop.signal.SIGINT)
+        return learned(*args, **options)
+
+    monkeypatch.setattr(word2vec.Word2Vec, "learn", interrupted_learn)
+    arguments = ["train", "word2vec", text_file, "--out", str(folder)]
+    assert main([*arguments, *TINY]) == 130
+    for _ in range(20):
+        status = main([*arguments, "--resume"])
+        if status == 0:
+            break
+    assert status == 0
+    for name in ("model.safetensors", "config.json"):
+        assert (folder / name).read_bytes() == (run_folder / name).read_bytes()
+
+
+def test_on_the_disk_is_in_memory(tmp_path, run_folder, text_file, monkeypatch):
+    blocks = TextStream.__init__
+    monkeypatch.setattr(
+        TextStream, "__init__", lambda self, files, block=500: blocks(self, files, block)
+    )
+    folder = tmp_path / "run"
+    arguments = ["--out", str(folder), "--memory", "1K"]
+    assert main(["train", "word2vec", text_file, *TINY, *arguments]) == 0
+    model = (folder / "model.safetensors").read_bytes()
+    assert model == (run_folder / "model.safetensors").read_bytes()
+
+
+def test_a_long_line_is_several_sentences(monkeypatch):
+    monkeypatch.setattr(word2vec, "LONGEST", 3)
+    words = ["a", "b"]
+    found = list(word2vec.encode_sentences(["a b a x b a a b\nb\n\nx\na b"], words, False))
+    assert [(ids.tolist(), starts.tolist()) for ids, starts in found] == [
+        ([0, 1, 0, 1, 0, 0, 1, 1, 0, 1], [0, 3, 6, 7, 8, 10])
+    ]
+
+
+@pytest.mark.parametrize("binary", [[], ["--binary"]])
+def test_export_and_import(tmp_path, run_folder, binary):
+    first, again = str(tmp_path / "vectors"), str(tmp_path / "again")
+    folder = str(tmp_path / "imported")
+    assert main(["export", str(run_folder), first, *binary]) == 0
+    assert main(["import", first, "--out", folder]) == 0
+    assert main(["export", folder, again, *binary]) == 0
+    assert Path(first).read_bytes() == Path(again).read_bytes()
+    assert main(["similar", folder, "red"]) == 0
+
+
+def test_bad_input(tmp_path, run_folder, text_file, capsys):
+    message = fails(capsys, "similar", run_folder, "grean")
+    assert "'grean' is not among the 8 that the model knows; did you mean green" in message
+    assert "expected one word or two" in fails(capsys, "similar", run_folder)
+    assert "expected three words" in fails(capsys, "analogy", run_folder, "red")
+    out = tmp_path / "out"
+    vectors = tmp_path / "vectors.bin"
+    assert main(["export", str(run_folder), str(vectors), "--binary"]) == 0
+    vectors.write_bytes(vectors.read_bytes()[:-9])
+    assert "ends within word 8 of 8" in fails(capsys, "import", vectors, "--out", out)
+    message = fails(capsys, "train", "word2vec", text_file, "--out", out, "--minimum-count", 10**6)
+    assert "expected at least 2 words that stand 1000000 times" in message
+    assert not out.exists()
+    assert "already holds a run" in fails(capsys, "train", "word2vec", "--out", run_folder)
+    other = tmp_path / "other"
+    other.write_text("a b a b a b a b a b a b\n")
+    copy = tmp_path / "copy"
+    shutil.copytree(run_folder, copy)
+    arguments = ("train", "word2vec", other, "--out", copy, "--resume")
+    assert "the text has changed" in fails(capsys, *arguments)
+    (copy / "vocabulary.json").write_text('{"format_version": 1, "words": ["a"]}')
+    assert "configuration is damaged" in fails(capsys, "similar", copy, "red")

@@ -1,0 +1,79 @@
+"""word2vec's formats: round trips, damage, and gensim's files."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minillm.data.vectors import read_vectors, write_vectors
+from minillm.errors import InputError
+
+WORDS = ["the", "Zürich", "3.14", "日本", "it's"]
+VECTORS = np.random.default_rng(0).standard_normal((5, 4)).astype(np.float32)
+
+
+@given(st.integers(0, 2**32 - 1), st.booleans())
+def test_round_trip_to_the_bit(tmp_path_factory, seed, binary):
+    rng = np.random.default_rng(seed)
+    path = tmp_path_factory.mktemp("vectors") / "file"
+    bits = rng.integers(0, 2**32, (5, 3), dtype=np.uint32)
+    vectors = np.where(np.isfinite(bits.view(np.float32)), bits.view(np.float32), np.float32(0.1))
+    write_vectors(path, WORDS, vectors, binary)
+    words, again = read_vectors(path)
+    assert words == WORDS
+    assert np.array_equal(again.view(np.uint32), vectors.view(np.uint32))
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_gensim_reads_ours_and_we_read_theirs(tmp_path, binary):
+    keyedvectors = pytest.importorskip("gensim.models.keyedvectors")
+    ours, theirs = str(tmp_path / "ours"), str(tmp_path / "theirs")
+    write_vectors(ours, WORDS, VECTORS, binary)
+    loaded = keyedvectors.KeyedVectors.load_word2vec_format(ours, binary=binary)
+    assert loaded.index_to_key == WORDS
+    assert np.array_equal(loaded.vectors, VECTORS)
+    loaded.save_word2vec_format(theirs, binary=binary)
+    words, vectors = read_vectors(theirs)
+    assert words == WORDS
+    assert np.array_equal(vectors, VECTORS)
+
+
+def test_a_truncated_binary_file(tmp_path):
+    path = tmp_path / "v"
+    write_vectors(path, WORDS, VECTORS, binary=True)
+    whole = path.read_bytes()
+    for length in range(4, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(InputError) as caught:
+            read_vectors(path)
+        assert str(path) in str(caught.value)
+    path.write_bytes(whole[:-10])
+    with pytest.raises(InputError, match="ends within word 5 of 5: expected at least 16 more"):
+        read_vectors(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "line 1: expected the number of words and the vectors' length"),
+        ("2\na 1\nb 2\n", "line 1: expected the number"),
+        ("0 0\n", "line 1: expected the number"),
+        ("2 2\na 1 2\nb 1\n", "line 3: expected a word and 2 numbers, found 1"),
+        ("2 2\na 1 2\nb 1 x\n", "line 3: expected 2 numbers"),
+        ("3 2\na 1 2\nb 1 2\n", "expected 3 words, found 2"),
+        ("1 2\na 1 2\nb 1 2\n", "line 3: expected the end after 1 words"),
+        ("2 2\na 1 2\na 1 2\n", "the word 'a' is there twice"),
+        ("2 2\na 1 2\nb 1 nan\n", "the vector of 'b' has a number that is not finite"),
+    ],
+)
+def test_damaged_text(tmp_path, text, message):
+    path = tmp_path / "v"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_vectors(path)
+
+
+def test_a_word_with_white_space(tmp_path):
+    with pytest.raises(InputError, match="no white space in it, found 'a b'"):
+        write_vectors(tmp_path / "v", ["a b"], VECTORS[:1])
+    assert not list(tmp_path.iterdir())
