@@ -11,6 +11,7 @@ from minillm.cli.train import COMMON_DEFAULTS, add_options, run_training, settle
 from minillm.errors import InputError
 
 DEFAULTS: dict[str, Any] = COMMON_DEFAULTS | {
+    "learning_rate": 6e-3,
     "unit": "character",
     "minimum_count": 2,
     "vocabulary": 10000,
@@ -20,8 +21,8 @@ DEFAULTS: dict[str, Any] = COMMON_DEFAULTS | {
     "hidden": 512,
     "embedding": 128,
     "tied": None,
-    "dropout": 0.0,
-    "window": 128,
+    "dropout": 0.2,
+    "window": 64,
 }
 
 
