@@ -24,8 +24,6 @@
 # nor a row on its neighbours.
 
 from cython.parallel cimport prange
-from libc.stdint cimport uintptr_t
-from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 cdef extern from "tile.h" nogil:
@@ -33,6 +31,7 @@ cdef extern from "tile.h" nogil:
         VECTOR_BYTES
         TILE_SIZE
     int TILE_ROWS(int vectors)
+    void PREFETCH(const void *address)
     void tile_f32(int rows, int vectors, Py_ssize_t depth, const float **a, const float *b,
                   Py_ssize_t ldb, float *acc)
     void tile_f64(int rows, int vectors, Py_ssize_t depth, const double **a, const double *b,
@@ -57,27 +56,6 @@ cdef inline Py_ssize_t ceil_div(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
     return (a + b - 1) // b
 
 
-cdef class Workspace:
-    """Memory for one call, freed with it; pieces are cut off its front, each on a new cache line."""
-    cdef char *memory
-    cdef char *front
-
-    def __cinit__(self, Py_ssize_t size):
-        self.memory = <char *>malloc(size + 64)
-        if self.memory == NULL:
-            raise MemoryError
-        self.front = self.memory
-        self.take(0)
-
-    def __dealloc__(self):
-        free(self.memory)
-
-    cdef char *take(self, Py_ssize_t size) noexcept:
-        cdef char *piece = self.front
-        self.front = <char *>((<uintptr_t>piece + size + 63) // 64 * 64)
-        return piece
-
-
 cdef inline void copy_columns(floating *to, const floating *source, Py_ssize_t count) noexcept nogil:
     """Copy `count` numbers, a vector at a time while there is a whole one."""
     cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating)
@@ -88,6 +66,14 @@ cdef inline void copy_columns(floating *to, const floating *source, Py_ssize_t c
         count -= lanes
     for j in range(count):
         to[j] = source[j]
+
+
+cdef inline void prefetch(const floating *start, Py_ssize_t count) noexcept nogil:
+    """Fetch `count` numbers into the cache, while something else is computed."""
+    cdef Py_ssize_t j = 0
+    while j < count:
+        PREFETCH(start + j)
+        j += 64 // <Py_ssize_t>sizeof(floating)
 
 
 cdef void transpose(floating *to, Py_ssize_t ld, const floating **lines, Py_ssize_t count,
@@ -128,6 +114,7 @@ cdef inline void multiply_tile(
             copy_columns(acc + (m - m0) * width, bias + n0, n1 - n0)
         else:
             memset(acc + (m - m0) * width, 0, width * sizeof(floating))
+        prefetch(c[m] + n1, n1 - n0)  # the next tile's
     tile(<int>(m1 - m0), vectors, depth, rows, panel, ldb, acc)
     for m in range(m0, m1):
         copy_columns(c[m] + n0, acc + (m - m0) * width, n1 - n0)

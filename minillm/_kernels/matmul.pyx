@@ -13,12 +13,13 @@ ctypedef fused floating:
     double
 
 include "threads.pxi"
+include "workspace.pxi"
 include "gemm.pxi"
 
 
 def matmul(a, b):
     """The product of two matrices: (M, K) by (K, N) -> (M, N), in C order."""
-    c = np.empty((a.shape[0], b.shape[1]), a.dtype)
+    c = empty((a.shape[0], b.shape[1]), a.dtype)
     if c.size == 0:
         return c
     if a.shape[1] == 0:

@@ -35,6 +35,7 @@ ctypedef fused floating:
     double
 
 include "threads.pxi"
+include "workspace.pxi"
 include "gemm.pxi"
 include "maths.pxi"
 
@@ -48,7 +49,8 @@ cdef enum Cell:
 
 # --- the cells: one vector of columns of one row ------------------------------
 #
-# Gates stand one vector apart: a[j], a[lanes + j], ...
+# Gates stand one vector apart: a[j], a[lanes + j], ...  `one` is of the right
+# precision, where a plain 1 is a double and takes the whole loop with it.
 
 
 cdef inline void rnn_cell(floating *a, floating *h) noexcept nogil:
@@ -59,8 +61,9 @@ cdef inline void rnn_cell(floating *a, floating *h) noexcept nogil:
 
 cdef inline void rnn_cell_backward(const floating *dh, const floating *h, floating *da) noexcept nogil:
     cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), j
+    cdef floating one = 1
     for j in range(lanes):
-        da[j] = dh[j] * (1 - h[j] * h[j])
+        da[j] = dh[j] * (one - h[j] * h[j])
 
 
 cdef inline void lstm_cell(floating *a, floating *c, floating *h) noexcept nogil:
@@ -79,38 +82,41 @@ cdef inline void lstm_cell_backward(const floating *dh, floating *dc, const floa
                                     const floating *c, const floating *c_prev, floating *da) noexcept nogil:
     """da from dh; dc becomes that of the step before."""
     cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), j
+    cdef floating one = 1
     cdef floating i, f, g, o, tanh_c, dc_t
     for j in range(lanes):
         i, f, g, o = gates[j], gates[lanes + j], gates[2 * lanes + j], gates[3 * lanes + j]
         tanh_c = tanh(c[j])
-        dc_t = dc[j] + dh[j] * o * (1 - tanh_c * tanh_c)
-        da[j] = dc_t * g * i * (1 - i)
-        da[lanes + j] = dc_t * c_prev[j] * f * (1 - f)
-        da[2 * lanes + j] = dc_t * i * (1 - g * g)
-        da[3 * lanes + j] = dh[j] * tanh_c * o * (1 - o)
+        dc_t = dc[j] + dh[j] * o * (one - tanh_c * tanh_c)
+        da[j] = dc_t * g * i * (one - i)
+        da[lanes + j] = dc_t * c_prev[j] * f * (one - f)
+        da[2 * lanes + j] = dc_t * i * (one - g * g)
+        da[3 * lanes + j] = dh[j] * tanh_c * o * (one - o)
         dc[j] = dc_t * f
 
 
 cdef inline void gru_cell(floating *a, floating *n, const floating *h_prev, floating *h) noexcept nogil:
     """a: pre-activations of r and z, then h_n; n: the input's share of n.  They become r, z, h_n and n."""
     cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), j
+    cdef floating one = 1
     for j in range(lanes):
         a[j] = sigmoid(a[j])
         a[lanes + j] = sigmoid(a[lanes + j])
         n[j] = tanh(n[j] + a[j] * a[2 * lanes + j])
-        h[j] = (1 - a[lanes + j]) * n[j] + a[lanes + j] * h_prev[j]
+        h[j] = (one - a[lanes + j]) * n[j] + a[lanes + j] * h_prev[j]
 
 
 cdef inline void gru_cell_backward(const floating *dh_t, floating *dh, const floating *gates,
                                    const floating *h_n, const floating *h_prev, floating *da) noexcept nogil:
     """da: by r, z, by h W_hn + b_hn, by x W_xn + b_xn; dh: what passes by the gate z."""
     cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), j
+    cdef floating one = 1
     cdef floating r, z, n, da_n
     for j in range(lanes):
         r, z, n = gates[j], gates[lanes + j], gates[2 * lanes + j]
-        da_n = dh_t[j] * (1 - z) * (1 - n * n)
-        da[j] = da_n * h_n[j] * r * (1 - r)
-        da[lanes + j] = dh_t[j] * (h_prev[j] - n) * z * (1 - z)
+        da_n = dh_t[j] * (one - z) * (one - n * n)
+        da[j] = da_n * h_n[j] * r * (one - r)
+        da[lanes + j] = dh_t[j] * (h_prev[j] - n) * z * (one - z)
         da[2 * lanes + j] = da_n * r
         da[3 * lanes + j] = da_n
         dh[j] = dh_t[j] * z
@@ -220,7 +226,7 @@ cdef void forward_part(
     cdef const floating *panel
     cdef floating *sums
     cdef floating *pre
-    cdef Py_ssize_t t, p, i, j, m, m0, m1, tile_index, tiles, now, b, count, g, v, width, row
+    cdef Py_ssize_t t, p, i, j, m, m0, m1, tile_index, tiles, now, b, count, g, v, width, row, ahead
     cdef int vectors
     memset(h, 0, 3 * rows * ld * sizeof(floating))
     for i in range(rows):
@@ -243,11 +249,16 @@ cdef void forward_part(
                     a[m - m0] = h + m * ld
                     sums = acc + (m - m0) * width
                     row = order[part + m * threads] * T + t
+                    # The next panel reads here; after the last, the first one of the next step.
+                    ahead = columns if p + 1 < panels else (0 if t + 1 == T else G * H - j)
                     if cell == RNN:
+                        prefetch(hs + row * H + j + ahead, width)
                         copy_columns(sums, hs + row * H + j, min(width, H - j))
                     else:
                         pre = gates + row * G * H + j
                         count = min(lanes, H - j)
+                        for g in range(G):
+                            prefetch(pre + g * H + ahead, lanes)
                         for g in range(G - (cell == GRU)):
                             copy_columns(sums + g * lanes, pre + g * H, count)
                         if cell == GRU:  # n's two shares stay apart until the reset
@@ -409,6 +420,18 @@ cdef void backward_part(
                             row = order[part + m * threads] * T + t
                             for i in range(count):
                                 sums[i] += dhs[row * H + j + i]
+                            # What the cell will want once the tile is done.
+                            prefetch(hs + row * H + j, count)
+                            for g in range(G):
+                                prefetch(da_x + (row * G + g) * H + j, count)
+                            if cell != RNN:
+                                prefetch(more + row * H + j, count)
+                                for g in range(G):
+                                    prefetch(gates + (row * G + g) * H + j, count)
+                            if t > 0:
+                                prefetch(dhs + (row - 1) * H + j, count)
+                                if cell == LSTM:
+                                    prefetch(more + (row - 1) * H + j, count)
                     tile(<int>(m1 - m0), vectors, G * H if group == 0 else 0, a,
                          packed + p * G * H * columns, width, acc)
                     for m in range(m0, m1):
@@ -558,8 +581,8 @@ cdef const floating *start(const floating[:, ::1] x):
 
 def rnn_forward(x, h0, W_x, W_h, b, lengths):
     """-> hs (B, T, H), h_last (B, H)."""
-    hs = np.empty((*x.shape[:2], h0.shape[1]), x.dtype)
-    h_last = np.empty_like(h0)
+    hs = empty((*x.shape[:2], h0.shape[1]), x.dtype)
+    h_last = empty(h0.shape, x.dtype)
     if x.itemsize == 4:
         rnn_forward_typed[float](x, h0, W_x, W_h, b, lengths, hs, h_last)
     else:
@@ -579,8 +602,8 @@ cdef int rnn_forward_typed(
 
 def rnn_backward(dhs, dh_last, x, h0, W_x, W_h, lengths, hs):
     """-> dx, dh0, dW_x, dW_h, db."""
-    dx, dh0, dW_x, dW_h = np.empty_like(x), np.empty_like(h0), np.empty_like(W_x), np.empty_like(W_h)
-    db = np.empty(W_x.shape[1], x.dtype)
+    dx, dh0, dW_x, dW_h = empty(x.shape, x.dtype), empty(h0.shape, x.dtype), empty(W_x.shape, x.dtype), empty(W_h.shape, x.dtype)
+    db = empty((W_x.shape[1],), x.dtype)
     if x.itemsize == 4:
         rnn_backward_typed[float](dhs, dh_last, x, h0, W_x, W_h, lengths, hs, dx, dh0, dW_x, dW_h, db)
     else:
@@ -601,9 +624,9 @@ cdef int rnn_backward_typed(
 
 def lstm_forward(x, h0, c0, W_x, W_h, b, lengths):
     """-> hs (B, T, H), h_last, c_last (B, H), gates (B, T, 4H), cs (B, T, H)."""
-    hs = np.empty((*x.shape[:2], h0.shape[1]), x.dtype)
-    gates = np.empty((*x.shape[:2], W_x.shape[1]), x.dtype)
-    h_last, c_last, cs = np.empty_like(h0), np.empty_like(c0), np.empty_like(hs)
+    hs = empty((*x.shape[:2], h0.shape[1]), x.dtype)
+    gates = empty((*x.shape[:2], W_x.shape[1]), x.dtype)
+    h_last, c_last, cs = empty(h0.shape, x.dtype), empty(c0.shape, x.dtype), empty(hs.shape, x.dtype)
     if x.itemsize == 4:
         lstm_forward_typed[float](x, h0, c0, W_x, W_h, b, lengths, hs, h_last, c_last, gates, cs)
     else:
@@ -624,8 +647,8 @@ cdef int lstm_forward_typed(
 
 def lstm_backward(dhs, dh_last, dc_last, x, h0, c0, W_x, W_h, lengths, hs, gates, cs):
     """-> dx, dh0, dc0, dW_x, dW_h, db."""
-    dx, dh0, dW_x, dW_h = np.empty_like(x), np.empty_like(h0), np.empty_like(W_x), np.empty_like(W_h)
-    dc0, db = np.empty_like(c0), np.empty(W_x.shape[1], x.dtype)
+    dx, dh0, dW_x, dW_h = empty(x.shape, x.dtype), empty(h0.shape, x.dtype), empty(W_x.shape, x.dtype), empty(W_h.shape, x.dtype)
+    dc0, db = empty(c0.shape, x.dtype), empty((W_x.shape[1],), x.dtype)
     if x.itemsize == 4:
         lstm_backward_typed[float](dhs, dh_last, dc_last, x, h0, c0, W_x, W_h, lengths, hs, gates, cs,
                                    dx, dh0, dc0, dW_x, dW_h, db)
@@ -651,9 +674,9 @@ cdef int lstm_backward_typed(
 
 def gru_forward(x, h0, W_x, W_h, b_x, b_h, lengths):
     """-> hs (B, T, H), h_last (B, H), gates (B, T, 3H), h_n (B, T, H)."""
-    hs = np.empty((*x.shape[:2], h0.shape[1]), x.dtype)
-    gates = np.empty((*x.shape[:2], W_x.shape[1]), x.dtype)
-    h_last, h_n = np.empty_like(h0), np.empty_like(hs)
+    hs = empty((*x.shape[:2], h0.shape[1]), x.dtype)
+    gates = empty((*x.shape[:2], W_x.shape[1]), x.dtype)
+    h_last, h_n = empty(h0.shape, x.dtype), empty(hs.shape, x.dtype)
     b = gru_bias(b_x, b_h)
     if x.itemsize == 4:
         gru_forward_typed[float](x, h0, W_x, W_h, b, b_h, lengths, hs, h_last, gates, h_n)
@@ -682,8 +705,8 @@ cdef int gru_forward_typed(
 
 def gru_backward(dhs, dh_last, x, h0, W_x, W_h, lengths, hs, gates, h_n):
     """-> dx, dh0, dW_x, dW_h, db_x, db_h."""
-    dx, dh0, dW_x, dW_h = np.empty_like(x), np.empty_like(h0), np.empty_like(W_x), np.empty_like(W_h)
-    db_x, db_hn = np.empty(W_x.shape[1], x.dtype), np.empty(h0.shape[1], x.dtype)
+    dx, dh0, dW_x, dW_h = empty(x.shape, x.dtype), empty(h0.shape, x.dtype), empty(W_x.shape, x.dtype), empty(W_h.shape, x.dtype)
+    db_x, db_hn = empty((W_x.shape[1],), x.dtype), empty((h0.shape[1],), x.dtype)
     if x.itemsize == 4:
         gru_backward_typed[float](dhs, dh_last, x, h0, W_x, W_h, lengths, hs, gates, h_n, dx, dh0,
                                   dW_x, dW_h, db_x, db_hn)

@@ -53,6 +53,13 @@
 #define TILE_VECTORS 4 /* the widest panel */
 #define TILE_SIZE (24 * VECTOR_BYTES) /* bytes of the largest tile */
 
+/* Fetch a line of the cache that will be wanted some microseconds from now. */
+#if defined(__GNUC__)
+#define PREFETCH(address) __builtin_prefetch(address, 0, 2)
+#else
+#define PREFETCH(address) ((void)(address))
+#endif
+
 #if defined(__GNUC__)
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
