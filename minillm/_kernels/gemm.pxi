@@ -33,23 +33,25 @@ cdef extern from "tile.h" nogil:
     int TILE_ROWS(int vectors)
     void PREFETCH(const void *address)
     void tile_f32(int rows, int vectors, Py_ssize_t depth, const float **a, const float *b,
-                  Py_ssize_t ldb, float *acc)
+                  Py_ssize_t ldb, const float **start, float **out)
     void tile_f64(int rows, int vectors, Py_ssize_t depth, const double **a, const double *b,
-                  Py_ssize_t ldb, double *acc)
+                  Py_ssize_t ldb, const double **start, double **out)
+    void transpose_4x4_f32(float *to, Py_ssize_t ld, const float **lines, Py_ssize_t start)
+    void transpose_4x4_f64(double *to, Py_ssize_t ld, const double **lines, Py_ssize_t start)
 
 cdef enum:
-    DEPTH_BYTES = 2048   # of a line of A in a block
+    DEPTH_BYTES = 2048   # of a row of A in a block
     BLOCK_COLUMNS = 256  # of B in a block
     BLOCK_ROWS = 1024    # of A in a block, where it has to be transposed
     SMALL = 100000       # multiply-adds that are not worth waking another thread for
 
 
-cdef inline void tile(int rows, int vectors, Py_ssize_t depth, const floating **a,
-                      const floating *b, Py_ssize_t ldb, floating *acc) noexcept nogil:
+cdef inline void tile(int rows, int vectors, Py_ssize_t depth, const floating **a, const floating *b,
+                      Py_ssize_t ldb, const floating **start, floating **out) noexcept nogil:
     if floating is float:
-        tile_f32(rows, vectors, depth, a, b, ldb, acc)
+        tile_f32(rows, vectors, depth, a, b, ldb, start, out)
     else:
-        tile_f64(rows, vectors, depth, a, b, ldb, acc)
+        tile_f64(rows, vectors, depth, a, b, ldb, start, out)
 
 
 cdef inline Py_ssize_t ceil_div(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
@@ -78,26 +80,60 @@ cdef inline void prefetch(const floating *start, Py_ssize_t count) noexcept nogi
 
 cdef void transpose(floating *to, Py_ssize_t ld, const floating **lines, Py_ssize_t count,
                     Py_ssize_t start, Py_ssize_t length) noexcept nogil:
-    """to[j * ld + i] = lines[i][start + j], 16 lines at a time so that both sides stay in cache."""
-    cdef Py_ssize_t first, i, j, last
-    for first in range(0, count, 16):
+    """to[j * ld + i] = lines[i][start + j], by pieces of 4 by 4, 16 lines at a time."""
+    cdef Py_ssize_t first = 0, i, j, last
+    while first < count:
         last = min(first + 16, count)
-        for j in range(length):
+        j = 0
+        while j + 4 <= length:
+            i = first
+            while i + 4 <= last:
+                if floating is float:
+                    transpose_4x4_f32(to + j * ld + i, ld, lines + i, start + j)
+                else:
+                    transpose_4x4_f64(to + j * ld + i, ld, lines + i, start + j)
+                i += 4
+            while i < last:
+                to[j * ld + i] = lines[i][start + j]
+                to[(j + 1) * ld + i] = lines[i][start + j + 1]
+                to[(j + 2) * ld + i] = lines[i][start + j + 2]
+                to[(j + 3) * ld + i] = lines[i][start + j + 3]
+                i += 1
+            j += 4
+        while j < length:
             for i in range(first, last):
                 to[j * ld + i] = lines[i][start + j]
+            j += 1
+        first = last
 
 
-cdef void pack(floating *panel, Py_ssize_t width, const floating **b, bint by_depth,
+cdef void pack(floating *panels, Py_ssize_t width, const floating **b, bint by_depth,
                Py_ssize_t k0, Py_ssize_t k1, Py_ssize_t n0, Py_ssize_t n1) noexcept nogil:
-    """Lay out columns n0 to n1 of B, filled up with zeros to `width`: panel[k - k0][n - n0]."""
-    cdef Py_ssize_t k
-    if n1 - n0 < width:
-        memset(panel, 0, (k1 - k0) * width * sizeof(floating))
+    """Lay out B's lines k0 to k1, columns n0 to n1, as panels: panel[k - k0][column].
+
+    A panel is `width` columns wide, the last one as many vectors as it needs,
+    filled up with zeros.
+    """
+    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), depth = k1 - k0, k, j, last, taken
+    last = n0 + (n1 - n0 - 1) // width * width  # where the last panel begins
+    taken = ceil_div(n1 - last, lanes) * lanes
+    if n1 - last < taken:
+        memset(panels + (last - n0) * depth, 0, depth * taken * sizeof(floating))
     if by_depth:
         for k in range(k0, k1):
-            copy_columns(panel + (k - k0) * width, b[k] + n0, n1 - n0)
+            if k + 4 < k1:
+                prefetch(b[k + 4] + n0, n1 - n0)
+            j = n0
+            while j < last:
+                copy_columns(panels + (j - n0) * depth + (k - k0) * width, b[k] + j, width)
+                j += width
+            copy_columns(panels + (last - n0) * depth + (k - k0) * taken, b[k] + last, n1 - last)
     else:
-        transpose(panel, width, b + n0, n1 - n0, k0, k1 - k0)
+        j = n0
+        while j <= last:
+            transpose(panels + (j - n0) * depth, width if j < last else taken, b + j,
+                      min(width, n1 - j), k0, depth)
+            j += width
 
 
 cdef inline void multiply_tile(
@@ -107,23 +143,29 @@ cdef inline void multiply_tile(
 ) noexcept nogil:
     """One tile of C, begun with what C holds (add), the bias, or zero."""
     cdef Py_ssize_t width = vectors * (VECTOR_BYTES // <Py_ssize_t>sizeof(floating)), m
+    cdef bint whole = n1 - n0 == width  # else by way of acc, whose rows have room for whole vectors
+    cdef const floating *start[8]
+    cdef floating *out[8]
     for m in range(m0, m1):
-        if add:
-            copy_columns(acc + (m - m0) * width, c[m] + n0, n1 - n0)
-        elif bias != NULL:
-            copy_columns(acc + (m - m0) * width, bias + n0, n1 - n0)
-        else:
-            memset(acc + (m - m0) * width, 0, width * sizeof(floating))
+        start[m - m0] = c[m] + n0 if add else bias + n0
+        out[m - m0] = c[m] + n0 if whole else acc + (m - m0) * width
         prefetch(c[m] + n1, n1 - n0)  # the next tile's
-    tile(<int>(m1 - m0), vectors, depth, rows, panel, ldb, acc)
-    for m in range(m0, m1):
-        copy_columns(c[m] + n0, acc + (m - m0) * width, n1 - n0)
+        if not whole and (add or bias != NULL):
+            copy_columns(acc + (m - m0) * width, start[m - m0], n1 - n0)
+            start[m - m0] = acc + (m - m0) * width
+    if add or bias != NULL:
+        tile(<int>(m1 - m0), vectors, depth, rows, panel, ldb, start, out)
+    else:
+        tile(<int>(m1 - m0), vectors, depth, rows, panel, ldb, <const floating **>NULL, out)
+    if not whole:
+        for m in range(m0, m1):
+            copy_columns(c[m] + n0, acc + (m - m0) * width, n1 - n0)
 
 
 cdef Py_ssize_t scratch_size(Py_ssize_t M, Py_ssize_t K, bint a_by_depth, Py_ssize_t itemsize) noexcept nogil:
     """The bytes of scratch that multiply_part needs; K * 4 vectors are for multiply_few."""
     cdef Py_ssize_t depth = min(K, DEPTH_BYTES // itemsize)
-    cdef Py_ssize_t rows = min(M, BLOCK_ROWS) if a_by_depth else 0
+    cdef Py_ssize_t rows = min(M, BLOCK_ROWS) if a_by_depth else 8
     return (TILE_SIZE + max(depth * BLOCK_COLUMNS * itemsize, K * 4 * VECTOR_BYTES)
             + rows * (depth * itemsize + 64) + 64)
 
@@ -159,11 +201,7 @@ cdef void multiply_part(
             c0 = n0
             while c0 < n1:
                 c1 = min(c0 + block_columns, n1)
-                j = c0
-                while j < c1:
-                    pack(b_block + (j - c0) * depth, min(width, ceil_div(n1 - j, lanes) * lanes),
-                         b, b_by_depth, k0, k0 + depth, j, min(j + width, n1))
-                    j += width
+                pack(b_block, width, b, b_by_depth, k0, k0 + depth, c0, c1)
                 tiles = ceil_div(r1 - r0, TILE_ROWS(vectors))
                 for t in range(tiles):
                     t0 = r0 + t * (r1 - r0) // tiles
@@ -171,8 +209,9 @@ cdef void multiply_part(
                     for m in range(t0, t1):
                         if a_by_depth:
                             rows[m - t0] = a_block + (m - r0) * lda
-                        else:
-                            rows[m - t0] = a[m] + k0
+                        else:  # a copy too: rows a power of two apart would share a place in the cache
+                            copy_columns(a_block + (m - t0) * lda, a[m] + k0, depth)
+                            rows[m - t0] = a_block + (m - t0) * lda
                     j = c0
                     while j < c1:
                         multiply_tile(

@@ -223,6 +223,7 @@ cdef void forward_part(
     cdef floating *h_next = h + rows * ld
     cdef floating *c = h_next + rows * ld
     cdef const floating *a[8]
+    cdef floating *out[8]
     cdef const floating *panel
     cdef floating *sums
     cdef floating *pre
@@ -247,7 +248,7 @@ cdef void forward_part(
                 m1 = (tile_index + 1) * now // tiles
                 for m in range(m0, m1):
                     a[m - m0] = h + m * ld
-                    sums = acc + (m - m0) * width
+                    sums = out[m - m0] = acc + (m - m0) * width
                     row = order[part + m * threads] * T + t
                     # The next panel reads here; after the last, the first one of the next step.
                     ahead = columns if p + 1 < panels else (0 if t + 1 == T else G * H - j)
@@ -263,8 +264,8 @@ cdef void forward_part(
                             copy_columns(sums + g * lanes, pre + g * H, count)
                         if cell == GRU:  # n's two shares stay apart until the reset
                             copy_columns(sums + 2 * lanes, b_hn + j, count)
-                tile(<int>(m1 - m0), vectors, H, a, packed + p * H * G * columns,
-                     G * columns, acc)
+                tile(<int>(m1 - m0), vectors, H, a, packed + p * H * G * columns, G * columns,
+                     <const floating **>out, out)
                 for m in range(m0, m1):
                     sums = acc + (m - m0) * width
                     row = order[part + m * threads] * T + t
@@ -367,12 +368,12 @@ cdef void backward_part(
     Py_ssize_t B, int part, int threads, const floating *packed,
     const floating *dhs, const floating *dh_last, const floating *dc_last,
     const floating *h0, const floating *c0, const floating *hs, const floating *gates,
-    const floating *more, floating *da_x, floating *da_n, floating *dh0, floating *dc0, char *scratch,
+    const floating *more, floating *da_all, floating *da_hn, floating *dh0, floating *dc0, char *scratch,
 ) noexcept nogil:
     """One thread's rows from the last step to the first: da of every step, dh0 and dc0.
 
-    da_x is by the input's share.  For the gru, da_n is by the state's share of
-    n, in which the two differ.
+    For the gru da_all is by the input's share, and da_hn by the state's share of
+    n, where the two differ.
     """
     cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), G = cell, columns = 4 * lanes
     cdef Py_ssize_t panels = ceil_div(H, columns), rows = share(B, part, threads)
@@ -385,6 +386,7 @@ cdef void backward_part(
     cdef floating *da_now = dc + rows * ld
     cdef floating *da_next = da_now + rows * lda
     cdef const floating *a[8]
+    cdef floating *out[8]
     cdef floating *sums
     cdef Py_ssize_t t, p, i, j, q, m, m0, m1, tile_index, tiles, now, later, b, count, g, v, width, row
     cdef Py_ssize_t first, last, group
@@ -414,7 +416,7 @@ cdef void backward_part(
                     m1 = first + (tile_index + 1) * (last - first) // tiles
                     for m in range(m0, m1):
                         a[m - m0] = da_next + m * lda
-                        sums = acc + (m - m0) * width
+                        sums = out[m - m0] = acc + (m - m0) * width
                         copy_columns(sums, dh + m * ld + j, width)
                         if t >= 0:
                             row = order[part + m * threads] * T + t
@@ -423,7 +425,7 @@ cdef void backward_part(
                             # What the cell will want once the tile is done.
                             prefetch(hs + row * H + j, count)
                             for g in range(G):
-                                prefetch(da_x + (row * G + g) * H + j, count)
+                                prefetch(da_all + (row * G + g) * H + j, count)
                             if cell != RNN:
                                 prefetch(more + row * H + j, count)
                                 for g in range(G):
@@ -433,7 +435,7 @@ cdef void backward_part(
                                 if cell == LSTM:
                                     prefetch(more + (row - 1) * H + j, count)
                     tile(<int>(m1 - m0), vectors, G * H if group == 0 else 0, a,
-                         packed + p * G * H * columns, width, acc)
+                         packed + p * G * H * columns, width, <const floating **>out, out)
                     for m in range(m0, m1):
                         b = order[part + m * threads]
                         row = b * T + t
@@ -467,10 +469,10 @@ cdef void backward_part(
                                                   kept + 4 * lanes, da)
                             for g in range(G):
                                 copy_columns(da_now + m * lda + g * H + q, da + g * lanes, count)
-                                copy_columns(da_x + (row * G + g) * H + q,
+                                copy_columns(da_all + (row * G + g) * H + q,
                                              da + (g + (cell == GRU and g == 2)) * lanes, count)
                             if cell == GRU:
-                                copy_columns(da_n + row * H + q, da + 2 * lanes, count)
+                                copy_columns(da_hn + row * H + q, da + 2 * lanes, count)
                             sums += lanes
                         count = min(width, H - j)
         da_now, da_next = da_next, da_now
@@ -479,15 +481,13 @@ cdef void backward_part(
             memcpy(dc0 + order[part + i * threads] * H, dc + i * ld, H * sizeof(floating))
 
 
-cdef void column_sums(Py_ssize_t steps, Py_ssize_t n0, Py_ssize_t n1, const floating **lines,
-                      floating *sums) noexcept nogil:
-    cdef Py_ssize_t i, j
-    cdef const floating *line
-    memset(sums + n0, 0, (n1 - n0) * sizeof(floating))
-    for i in range(steps):
-        line = lines[i]
-        for j in range(n0, n1):
-            sums[j] += line[j]
+cdef inline void stack_step(floating *line, const floating *x, Py_ssize_t I, const floating *h_prev,
+                            Py_ssize_t H) noexcept nogil:
+    """[x, 1, h_prev, 1]: one line of what all weights' gradients are products of with da."""
+    copy_columns(line, x, I)
+    line[I] = 1
+    copy_columns(line + I + 1, h_prev, H)
+    line[I + 1 + H] = 1
 
 
 cdef int backward(
@@ -498,77 +498,92 @@ cdef int backward(
     floating[:, :, ::1] dx, floating[:, ::1] dh0, floating *dc0, floating[:, ::1] dW_x,
     floating[:, ::1] dW_h, floating *db, floating *db_hn,
 ) except -1:
+    """The weights' gradients are one product: stacked^T da = [dW_x, db, dW_h].
+
+    For the gru in three parts: r and z, which x and h have in common, and the
+    two shares of n, in which da differs: there also the other half of its bias.
+    """
     cdef Py_ssize_t B = x.shape[0], T = x.shape[1], I = x.shape[2], H = h0.shape[1], GH = cell * H
-    cdef Py_ssize_t word = sizeof(void *), itemsize = sizeof(floating), i, p, step
+    cdef Py_ssize_t word = sizeof(void *), itemsize = sizeof(floating), i, p, step, row
     cdef int threads = max_threads(), part, splits = <int>max(1, min(threads, B))
     cdef Schedule schedule = Schedule(lengths, T)
-    cdef Py_ssize_t steps = schedule.steps
-    cdef Workspace lines = Workspace((5 * steps + 2 * I + 2 * H + 2 * (I + H)) * word + 1024)
-    cdef const floating **x_lines = <const floating **>lines.take(steps * word)
-    cdef const floating **h_lines = <const floating **>lines.take(steps * word)
+    cdef Py_ssize_t steps = schedule.steps, M = I + 1 + H
+    cdef Py_ssize_t common = 2 * H if cell == GRU else GH  # columns of da that x and h share
+    cdef Workspace lines = Workspace((6 * steps + I + H + 2 * (M + 1)) * word + 1024)
+    cdef const floating **stack_lines = <const floating **>lines.take(steps * word)
+    cdef const floating **stack_h_lines = <const floating **>lines.take(steps * word)
     cdef const floating **da_lines = <const floating **>lines.take(steps * word)
-    cdef const floating **da_n_lines = <const floating **>lines.take(steps * word)
+    cdef const floating **da_xn_lines = <const floating **>lines.take(steps * word)
+    cdef const floating **da_hn_lines = <const floating **>lines.take(steps * word)
     cdef floating **dx_lines = <floating **>lines.take(steps * word)
     cdef const floating **W_x_lines = <const floating **>lines.take(I * word)
     cdef const floating **W_h_lines = <const floating **>lines.take(H * word)
-    cdef floating **dW_x_lines = <floating **>lines.take(I * word)
-    cdef floating **dW_h_lines = <floating **>lines.take(H * word)
-    cdef floating **dW_hn_lines = <floating **>lines.take(H * word)
+    cdef floating **dW_lines = <floating **>lines.take(M * word)
+    cdef floating **dW_n_lines = <floating **>lines.take((M + 1) * word)
     cdef Py_ssize_t columns = 4 * VECTOR_BYTES // itemsize, panels = ceil_div(H, columns)
     cdef Py_ssize_t packed_size = panels * columns * GH * itemsize
+    cdef Py_ssize_t stride = state_stride(M + 1, itemsize)
     cdef Py_ssize_t gemm_size = max(scratch_size(steps, GH, False, itemsize),
-                                    scratch_size(max(I, H), steps, True, itemsize))
+                                    scratch_size(M, steps, True, itemsize))
     cdef Py_ssize_t part_size = backward_scratch(cell, ceil_div(B, splits), H, itemsize)
     gemm_size, part_size = ceil_div(gemm_size, 64) * 64, ceil_div(part_size, 64) * 64
     cdef Workspace work = Workspace(
-        packed_size + B * T * (GH + H) * itemsize + 256 + max(threads * gemm_size, splits * part_size))
+        packed_size + (B * T * (GH + H) + steps * stride) * itemsize + 256
+        + max(threads * gemm_size, splits * part_size))
     cdef floating *packed = <floating *>work.take(packed_size)
-    cdef floating *da_x = <floating *>work.take(B * T * GH * itemsize)
-    cdef floating *da_n = <floating *>work.take(B * T * H * itemsize if cell == GRU else 0)
+    cdef floating *da = <floating *>work.take(B * T * GH * itemsize)
+    cdef floating *da_hn = <floating *>work.take(B * T * H * itemsize if cell == GRU else 0)
+    cdef floating *stack = <floating *>work.take(steps * stride * itemsize)
     cdef char *scratch = work.front
     cdef const Py_ssize_t *order = schedule.order
     cdef const Py_ssize_t *alive = schedule.alive
+    cdef const Py_ssize_t *steps_of = schedule.step
+    cdef const floating *x_start = &x[0, 0, 0]
     cdef const floating *h0_start = &h0[0, 0]
     cdef const floating *hs_start = &hs[0, 0, 0]
-    cdef Py_ssize_t shared = 2 * H if cell == GRU else GH  # columns of da that x and h have in common
     for i in range(steps):
         step = schedule.step[i]
-        x_lines[i] = &x[0, 0, 0] + step * I
-        h_lines[i] = h0_start + step // T * H if step % T == 0 else hs_start + (step - 1) * H
-        da_lines[i] = da_x + step * GH
-        da_n_lines[i] = da_n + step * H
+        stack_lines[i] = stack + i * stride
+        stack_h_lines[i] = stack + i * stride + I + 1
+        da_lines[i] = da + step * GH
+        da_xn_lines[i] = da + step * GH + common
+        da_hn_lines[i] = da_hn + step * H
         dx_lines[i] = &dx[0, 0, 0] + step * I
     for i in range(I):
         W_x_lines[i] = &W_x[i, 0]
-        dW_x_lines[i] = &dW_x[i, 0]
+        dW_lines[i] = &dW_x[i, 0]
+        dW_n_lines[i] = &dW_x[i, 0] + common
     for i in range(H):
         W_h_lines[i] = &W_h[i, 0]
-        dW_h_lines[i] = &dW_h[i, 0]
-        dW_hn_lines[i] = &dW_h[i, 0] + shared
+        dW_lines[I + 1 + i] = &dW_h[i, 0]
+        dW_n_lines[I + 1 + i] = &dW_h[i, 0] + common
+    dW_lines[I], dW_n_lines[I] = db, db + common
+    dW_n_lines[M] = db_hn
     for i in range(B):
         memset(&dx[i, 0, 0] + schedule.length[i] * I, 0, (T - schedule.length[i]) * I * itemsize)
 
     with nogil:
         for p in prange(panels, num_threads=threads, schedule="static"):
-            pack(packed + p * columns * GH, min(columns, ceil_div(H - p * columns, columns // 4) * (columns // 4)),
-                 W_h_lines, False, 0, GH, p * columns, min((p + 1) * columns, H))
+            pack(packed + p * columns * GH, columns, W_h_lines, False, 0, GH, p * columns,
+                 min((p + 1) * columns, H))
         for part in prange(splits, num_threads=splits, schedule="static", chunksize=1):
             backward_part(cell, T, H, order, alive, B, part, splits, <const floating *>packed,
                           <const floating *>&dhs[0, 0, 0], <const floating *>&dh_last[0, 0], dc_last,
-                          h0_start, c0, hs_start, gates, more, da_x, da_n,
+                          h0_start, c0, hs_start, gates, more, da, da_hn,
                           &dh0[0, 0], dc0, scratch + part * part_size)
         multiply(steps, I, GH, da_lines, False, W_x_lines, False, 0, <const floating *>NULL, False,
                  dx_lines, threads, scratch, gemm_size)
-        multiply(I, GH, steps, x_lines, True, da_lines, True, 0, <const floating *>NULL, False,
-                 dW_x_lines, threads, scratch, gemm_size)
-        multiply(H, shared, steps, h_lines, True, da_lines, True, 0, <const floating *>NULL, False,
-                 dW_h_lines, threads, scratch, gemm_size)
+        for i in prange(steps, num_threads=threads, schedule="static"):
+            row = steps_of[i]
+            stack_step(stack + i * stride, x_start + row * I, I,
+                       hs_start + (row - 1) * H if row % T > 0 else h0_start + row // T * H, H)
+        multiply(M, common, steps, stack_lines, True, da_lines, True, 0, <const floating *>NULL, False,
+                 dW_lines, threads, scratch, gemm_size)
         if cell == GRU:
-            multiply(H, H, steps, h_lines, True, da_n_lines, True, 0, <const floating *>NULL, False,
-                     dW_hn_lines, threads, scratch, gemm_size)
-            column_sums(steps, 0, H, da_n_lines, db_hn)
-        for part in prange(threads, num_threads=threads, schedule="static", chunksize=1):
-            column_sums(steps, part * GH // threads, (part + 1) * GH // threads, da_lines, db)
+            multiply(I + 1, H, steps, stack_lines, True, da_xn_lines, True, 0, <const floating *>NULL,
+                     False, dW_n_lines, threads, scratch, gemm_size)
+            multiply(H + 1, H, steps, stack_h_lines, True, da_hn_lines, True, 0, <const floating *>NULL,
+                     False, dW_n_lines + I + 1, threads, scratch, gemm_size)
     return 0
 
 

@@ -1,6 +1,6 @@
 /* The innermost loop of every matrix product here: one tile, held in registers.
  *
- *     acc (rows, vectors * LANES)  +=  a (rows, depth)  times  b (depth, vectors * LANES)
+ *     out (rows, vectors * LANES)  =  start  +  a (rows, depth)  times  b (depth, vectors * LANES)
  *
  * For each step along the depth it loads one line of b (`vectors` vectors) and
  * one number from each row of a, and does rows * vectors multiply-adds.  A tile
@@ -10,11 +10,12 @@
  *
  * Each sum is taken in the order of the depth, in one register, whatever the
  * shape of the tile.  So a number of the product has the same bits however the
- * product was cut: into tiles, into blocks of the depth (the sums are put down
- * in acc and taken up again), or between threads.
+ * product was cut: into tiles, into blocks of the depth (sums are put down
+ * and taken up again), or between threads.
  *
- * a is given as pointers to its rows, so that the rows may lie anywhere.  b is
- * best packed: lines of one panel next to each other, so that they stream.
+ * a, start and out are given as pointers to their rows, which may lie anywhere; no
+ * start is a start from zero.  b is best packed: the lines of one panel next to
+ * each other, so that they stream.
  *
  * GCC's vector extension says what we mean without naming an instruction set,
  * but for the fused multiply-add, which is named: left to itself the compiler
@@ -68,7 +69,8 @@
 #define DEFINE_TILE(REAL, NAME)                                                                    \
     typedef REAL NAME##_vec __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(REAL))));     \
     ALWAYS_INLINE void NAME##_body(const int rows, const int vectors, ptrdiff_t depth,             \
-                                   const REAL *const *a, const REAL *b, ptrdiff_t ldb, REAL *acc)  \
+                                   const REAL *const *a, const REAL *b, ptrdiff_t ldb,             \
+                                   const REAL *const *start, REAL *const *out)                     \
     {                                                                                              \
         const ptrdiff_t lanes = VECTOR_BYTES / sizeof(REAL);                                       \
         NAME##_vec sum[8][TILE_VECTORS], line[TILE_VECTORS];                                       \
@@ -76,7 +78,8 @@
         UNROLL for (int m = 0; m < rows; m++) {                                                    \
             row[m] = a[m];                                                                         \
             UNROLL for (int v = 0; v < vectors; v++)                                               \
-                sum[m][v] = *(const NAME##_vec *)(acc + (m * vectors + v) * lanes);                \
+                sum[m][v] = start ? *(const NAME##_vec *)(start[m] + v * lanes)                    \
+                                  : (NAME##_vec){0};                                               \
         }                                                                                          \
         for (ptrdiff_t k = 0; k < depth; k++, b += ldb) {                                          \
             UNROLL for (int v = 0; v < vectors; v++)                                               \
@@ -87,16 +90,17 @@
         }                                                                                          \
         UNROLL for (int m = 0; m < rows; m++)                                                      \
             UNROLL for (int v = 0; v < vectors; v++)                                               \
-                *(NAME##_vec *)(acc + (m * vectors + v) * lanes) = sum[m][v];                      \
+                *(NAME##_vec *)(out[m] + v * lanes) = sum[m][v];                                   \
     }
 
 /* One compiled function for each shape of tile, so that its loops unroll. */
 #define SHAPE(REAL, NAME, ROWS, VECTORS)                                                           \
     static __attribute__((noinline)) void NAME##_##ROWS##_##VECTORS(                               \
-        ptrdiff_t depth, const REAL *const *a, const REAL *b, ptrdiff_t ldb, REAL *acc)            \
+        ptrdiff_t depth, const REAL *const *a, const REAL *b, ptrdiff_t ldb,                       \
+        const REAL *const *start, REAL *const *out)                                                \
     {                                                                                              \
         if (ROWS <= TILE_ROWS(VECTORS))                                                            \
-            NAME##_body(ROWS, VECTORS, depth, a, b, ldb, acc);                                     \
+            NAME##_body(ROWS, VECTORS, depth, a, b, ldb, start, out);                              \
     }
 #define SHAPES(REAL, NAME, VECTORS)                                                                \
     SHAPE(REAL, NAME, 1, VECTORS) SHAPE(REAL, NAME, 2, VECTORS)                                    \
@@ -111,30 +115,66 @@
     DEFINE_TILE(REAL, NAME)                                                                        \
     SHAPES(REAL, NAME, 1) SHAPES(REAL, NAME, 2) SHAPES(REAL, NAME, 3) SHAPES(REAL, NAME, 4)        \
     static inline void NAME(int rows, int vectors, ptrdiff_t depth, const REAL *const *a,          \
-                            const REAL *b, ptrdiff_t ldb, REAL *acc)                               \
+                            const REAL *b, ptrdiff_t ldb, const REAL *const *start,                \
+                            REAL *const *out)                                                      \
     {                                                                                              \
-        static void (*const shapes[TILE_VECTORS][8])(ptrdiff_t, const REAL *const *,               \
-                                                     const REAL *, ptrdiff_t, REAL *) = {          \
+        static void (*const shapes[TILE_VECTORS][8])(                                              \
+            ptrdiff_t, const REAL *const *, const REAL *, ptrdiff_t, const REAL *const *,          \
+            REAL *const *) = {                                                                     \
             NAMES(NAME, 1), NAMES(NAME, 2), NAMES(NAME, 3), NAMES(NAME, 4)};                       \
-        shapes[vectors - 1][rows - 1](depth, a, b, ldb, acc);                                      \
+        shapes[vectors - 1][rows - 1](depth, a, b, ldb, start, out);                               \
     }
 
 #else
 
 #define DEFINE_TILES(REAL, NAME)                                                                   \
     static void NAME(int rows, int vectors, ptrdiff_t depth, const REAL *const *a, const REAL *b,  \
-                     ptrdiff_t ldb, REAL *acc)                                                     \
+                     ptrdiff_t ldb, const REAL *const *start, REAL *const *out)                    \
     {                                                                                              \
         const ptrdiff_t width = vectors * (ptrdiff_t)(VECTOR_BYTES / sizeof(REAL));                \
+        for (int m = 0; m < rows; m++)                                                             \
+            for (ptrdiff_t j = 0; j < width; j++)                                                  \
+                out[m][j] = start ? start[m][j] : 0;                                               \
         for (ptrdiff_t k = 0; k < depth; k++, b += ldb)                                            \
             for (int m = 0; m < rows; m++)                                                         \
                 for (ptrdiff_t j = 0; j < width; j++)                                              \
-                    acc[m * width + j] += a[m][k] * b[j];                                          \
+                    out[m][j] += a[m][k] * b[j];                                                   \
     }
 
 #endif
 
 DEFINE_TILES(float, tile_f32)
 DEFINE_TILES(double, tile_f64)
+
+/* to[j * ld + i] = lines[i][j] for i < 4, j < 4: the piece that a transpose is made of. */
+static inline void transpose_4x4_f32(float *to, ptrdiff_t ld, const float *const *lines,
+                                     ptrdiff_t start)
+{
+#if defined(__GNUC__) && (__GNUC__ >= 12 || defined(__clang__))
+    typedef float four __attribute__((vector_size(16), aligned(4)));
+    const four a = *(const four *)(lines[0] + start), b = *(const four *)(lines[1] + start);
+    const four c = *(const four *)(lines[2] + start), d = *(const four *)(lines[3] + start);
+    const four ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5);
+    const four cd_low = __builtin_shufflevector(c, d, 0, 4, 1, 5);
+    const four ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+    const four cd_high = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+    *(four *)to = __builtin_shufflevector(ab_low, cd_low, 0, 1, 4, 5);
+    *(four *)(to + ld) = __builtin_shufflevector(ab_low, cd_low, 2, 3, 6, 7);
+    *(four *)(to + 2 * ld) = __builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5);
+    *(four *)(to + 3 * ld) = __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7);
+#else
+    for (int j = 0; j < 4; j++)
+        for (int i = 0; i < 4; i++)
+            to[j * ld + i] = lines[i][start + j];
+#endif
+}
+
+static inline void transpose_4x4_f64(double *to, ptrdiff_t ld, const double *const *lines,
+                                     ptrdiff_t start)
+{
+    for (int j = 0; j < 4; j++)
+        for (int i = 0; i < 4; i++)
+            to[j * ld + i] = lines[i][start + j];
+}
 
 #endif
