@@ -12,6 +12,7 @@ succeeds, and `build.json` beside the kernels keeps the reason for
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -24,7 +25,6 @@ from setuptools.command.build_ext import build_ext
 
 PACKAGE = Path("minillm/_kernels")
 TOPICS = sorted(path.stem for path in PACKAGE.glob("[a-z]*.pyx"))
-SHARED = sorted(str(path) for pattern in ("*.h", "*.pxi") for path in PACKAGE.glob(pattern))
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 
 # No -march=native: that would be this machine.  No -ffast-math: it lets the
@@ -82,8 +82,7 @@ class BuildKernels(build_ext):
     def build_one(self, extension: Twin) -> None:
         source, name = extension.source, extension.instruction_set
         target = Path(self.get_ext_fullpath(extension.name))
-        inputs = [source, *map(Path, SHARED), Path(__file__)]
-        newest = max(path.stat().st_mtime for path in inputs)
+        newest = max(path.stat().st_mtime for path in {Path(__file__), *sources_of(source)})
         if not self.force and target.exists() and target.stat().st_mtime > newest:
             return
         try:
@@ -117,6 +116,15 @@ class BuildKernels(build_ext):
             except Exception:  # no OpenMP, or no compiler at all: the build will say which
                 return []
         return flags
+
+
+def sources_of(path: Path) -> set[Path]:
+    """A file and what it includes, and what that includes."""
+    found = {path}
+    for name in re.findall(r'"(\w+\.(?:pxi|h))"', path.read_text()):
+        if (PACKAGE / name).exists():
+            found |= sources_of(PACKAGE / name)
+    return found
 
 
 def cythonise(source: Path, copy: Path) -> str:

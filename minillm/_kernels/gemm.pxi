@@ -43,7 +43,7 @@ cdef enum:
     DEPTH_BYTES = 2048   # of a row of A in a block
     BLOCK_COLUMNS = 256  # of B in a block
     BLOCK_ROWS = 1024    # of A in a block, where it has to be transposed
-    SMALL = 100000       # multiply-adds that are not worth waking another thread for
+    SMALL = 500000       # multiply-adds that are not worth waking another thread for
 
 
 cdef inline void tile(int rows, int vectors, Py_ssize_t depth, const floating **a, const floating *b,
@@ -147,7 +147,9 @@ cdef inline void multiply_tile(
     cdef const floating *start[8]
     cdef floating *out[8]
     for m in range(m0, m1):
-        start[m - m0] = c[m] + n0 if add else bias + n0
+        start[m - m0] = bias + n0
+        if add:
+            start[m - m0] = c[m] + n0
         out[m - m0] = c[m] + n0 if whole else acc + (m - m0) * width
         prefetch(c[m] + n1, n1 - n0)  # the next tile's
         if not whole and (add or bias != NULL):

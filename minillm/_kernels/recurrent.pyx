@@ -316,8 +316,9 @@ cdef int forward(
     """b: the bias of the input's share (for the gru with b_h's r and z in it)."""
     cdef Py_ssize_t B = x.shape[0], T = x.shape[1], I = x.shape[2], H = h0.shape[1], GH = cell * H
     cdef Py_ssize_t word = sizeof(void *), i, columns
-    cdef int threads = max_threads(), part, splits = <int>max(1, min(threads, B))
     cdef Schedule schedule = Schedule(lengths, T)
+    cdef int threads = max_threads() if schedule.steps * (I + H) * GH > SMALL else 1
+    cdef int part, splits = <int>max(1, min(threads, B))
     cdef Workspace lines = Workspace((2 * schedule.steps + I + H) * word + 256)
     cdef const floating **x_lines = <const floating **>lines.take(schedule.steps * word)
     cdef floating **c_lines = <floating **>lines.take(schedule.steps * word)
@@ -505,8 +506,9 @@ cdef int backward(
     """
     cdef Py_ssize_t B = x.shape[0], T = x.shape[1], I = x.shape[2], H = h0.shape[1], GH = cell * H
     cdef Py_ssize_t word = sizeof(void *), itemsize = sizeof(floating), i, p, step, row
-    cdef int threads = max_threads(), part, splits = <int>max(1, min(threads, B))
     cdef Schedule schedule = Schedule(lengths, T)
+    cdef int threads = max_threads() if schedule.steps * (I + H) * GH > SMALL else 1
+    cdef int part, splits = <int>max(1, min(threads, B))
     cdef Py_ssize_t steps = schedule.steps, M = I + 1 + H
     cdef Py_ssize_t common = 2 * H if cell == GRU else GH  # columns of da that x and h share
     cdef Workspace lines = Workspace((6 * steps + I + H + 2 * (M + 1)) * word + 1024)

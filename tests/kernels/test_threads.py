@@ -47,7 +47,7 @@ def test_matmul(twin, with_threads, M, K, N, dtype):
 def test_recurrences(twin, with_threads, cell):
     rng = np.random.default_rng(0)
     forward, backward = getattr(twin, f"{cell}_forward"), getattr(twin, f"{cell}_backward")
-    arguments = sequence_case(cell, rng, 11, 8, 40, 70, np.float32)
+    arguments = sequence_case(cell, rng, 11, 24, 40, 70, np.float32)
     outputs = with_threads(1, forward, *arguments)
     upstream = backward_case(cell, rng, arguments, outputs)
     gradients = with_threads(1, backward, *upstream)
