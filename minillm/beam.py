@@ -57,13 +57,15 @@ def beam_search(
 
     Step by step, the ``beam`` likeliest beginnings of an output are kept, out of all that
     follow those of the step before.  One that ends among the ``beam`` likeliest is put
-    aside; a source is done when it has put aside ``beam`` of them, or at ``limit`` tokens.
-    They are ranked by
+    aside.  All are ranked by
 
         score = log P(output | source) / T^length_exponent
 
     where T counts the border: without the division, short outputs win, as every
-    further token costs.  Of equal scores the one found first is the better.
+    further token costs.  A source is done when ``beam`` outputs have ended and the best of
+    them is no worse than the best beginning is by now, or at ``limit`` tokens.  (To stop
+    at ``beam`` ends alone would let unlikely ends, of which there are some at every step
+    when the model is sure of how to go on, crowd out the likely one.)
 
     With beam 1 this is the greedy choice.
 
@@ -75,7 +77,7 @@ def beam_search(
         raise ValueError(f"beam must be at least 1, found {beam}")
     if limit < 1:
         raise ValueError(f"limit must be at least 1, found {limit}")
-    border = model.config.border
+    border, exponent = model.config.border, length_exponent
     V = border + 1
     done: list[list[Hypothesis]] = [[] for _ in range(len(source))]
     at = np.arange(len(source))  # which source each row still at work is
@@ -91,42 +93,33 @@ def beam_search(
         chosen, scores = _largest(candidates.reshape(len(at), K * V), 2 * beam)  # (B, <= 2 beam)
         parents, tokens = np.divmod(chosen, V)
         ends = (tokens == border) & np.isfinite(scores)
-        last = t == limit - 1
 
         kept_weights = weights if keep_weights else None
         for row, rank in zip(*np.nonzero(ends[:, :beam]), strict=True):
-            if len(done[at[row]]) < beam:
-                parent = parents[row, rank]
-                path = _path(history, row, parent, kept_weights)
-                done[at[row]].append(
-                    _hypothesis(*path, scores[row, rank], t + 1, length_exponent, True)
-                )
+            path = _path(history, row, parents[row, rank], kept_weights)
+            done[at[row]].append(_hypothesis(*path, scores[row, rank], t + 1, exponent, True))
 
         # Go on with the best that have not ended: among 2 beam there are beam of them.
         order = np.argsort(ends | ~np.isfinite(scores), axis=1, kind="stable")[:, :beam]
         parents, ids = (np.take_along_axis(x, order, axis=1) for x in (parents, tokens))
         totals = np.take_along_axis(np.where(ends, -np.inf, scores), order, axis=1)
-        step = (ids, parents, kept_weights)
-        if last:
+        history.append((ids, parents, kept_weights))
+        if t == limit - 1:
             for row, k in zip(*np.nonzero(np.isfinite(totals)), strict=True):
-                if len(done[at[row]]) < beam:
-                    path = _path([*history, step], row, k, None)
-                    done[at[row]].append(
-                        _hypothesis(*path, totals[row, k], t + 1, length_exponent, False)
-                    )
+                path = _path(history, row, k, None)
+                done[at[row]].append(_hypothesis(*path, totals[row, k], t + 1, exponent, False))
             break
-        going = np.array([len(done[b]) < beam for b in at]) & np.isfinite(totals).any(axis=1)
-        if not going.any():
+        bars = [max(h.score for h in done[b]) if len(done[b]) >= beam else -np.inf for b in at]
+        rows = np.flatnonzero(totals.max(axis=1) / (t + 1) ** exponent > bars)
+        if len(rows) == 0:
             break
-        history.append(step)
-        rows = np.flatnonzero(going)
         state = model.select(state, rows, parents[rows])
         at, ids, totals = at[rows], ids[rows], totals[rows]
         history = [
             (ids[rows], parents[rows], None if weights is None else weights[rows])
             for ids, parents, weights in history
         ]
-    return [sorted(found, key=lambda h: -h.score) for found in done]
+    return [sorted(found, key=lambda h: -h.score)[:beam] for found in done]
 
 
 def sample_outputs(
@@ -288,7 +281,7 @@ def _hypothesis(
     weights: NDArray | None,
     total: np.floating,
     T: int,
-    length_exponent: float,
+    exponent: float,
     ended: bool,
 ) -> Hypothesis:
-    return Hypothesis(ids, float(total), float(total) / T**length_exponent, weights, ended)
+    return Hypothesis(ids, float(total), float(total) / T**exponent, weights, ended)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from minillm.cli import (
     analogy,
+    classify,
     eval,
     export,
     generate,
@@ -42,7 +43,7 @@ minillm VERB --help tells what a verb takes, with examples.
 """,
     )
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    models = (train, generate, translate, eval, similar, analogy, export, import_)
+    models = (train, generate, translate, classify, eval, similar, analogy, export, import_)
     for verb in (*models, plot, gradcheck, info):
         verb.add_parser(verbs)
     args = parser.parse_args(argv)

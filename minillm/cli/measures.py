@@ -163,3 +163,98 @@ def _pairs(args: argparse.Namespace, config: dict[str, Any], own: Any) -> tuple[
         return ", ".join(args.files), [pair for file in args.files for pair in read_pairs(file)]
     part = args.part or "validation"
     return f"{config['data']['name']}, {part}", list(own.pairs(part))
+
+
+def classifier(args: argparse.Namespace, config: dict[str, Any]) -> Results:
+    """Accuracy, macro-F1 and the confusion matrix."""
+    from minillm.data.labelled import LabelledData, read_labelled
+    from minillm.training import RunFolder
+    from minillm.training.classifier import class_probabilities, encode_texts, load_classifier
+
+    data, labels = config["data"], config["data"]["labels"]
+    model, vocabulary = load_classifier(RunFolder(args.run_folder))
+    if args.files:
+        name = ", ".join(args.files)
+        texts = [text for file in args.files for text in read_labelled(file)]
+    else:
+        _no_test_part(args)
+        name = f"{data['data']}, validation"
+        texts = list(LabelledData(data["data"], data.get("validation")).texts("validation"))
+    longest = config["training"]["max_length"]
+    ids, classes = encode_texts(texts, vocabulary, labels, longest)
+    return _classes(name, class_probabilities(model, ids), classes, labels, args.json)
+
+
+def image_classifier(args: argparse.Namespace, config: dict[str, Any]) -> Results:
+    """Accuracy, macro-F1 and the confusion matrix."""
+    from minillm import ops
+    from minillm.training import RunFolder
+    from minillm.training.images import load_image_classifier
+
+    name, (images, classes) = _digits(args, config)
+    model = load_image_classifier(RunFolder(args.run_folder))
+    probabilities, _ = ops.softmax(model.forward(images)[0])
+    return _classes(name, probabilities, classes, config["data"]["labels"], args.json)
+
+
+def captioner(args: argparse.Namespace, config: dict[str, Any]) -> Results:
+    """Exact captions, and character errors."""
+    import numpy as np
+
+    from minillm import metrics
+    from minillm.beam import beam_search
+    from minillm.data.digits import caption
+    from minillm.training import RunFolder
+    from minillm.training.images import load_captioner
+
+    name, (images, classes) = _digits(args, config)
+    model, vocabulary = load_captioner(RunFolder(args.run_folder))
+    longest = config["data"]["longest"]
+    lengths = np.ones(len(images), np.int64)
+    found = beam_search(model, images, lengths, args.beam, longest, args.length_exponent)
+    outputs = [vocabulary.decode(hypotheses[0].ids) for hypotheses in found]
+    known = [[caption(digit)] for digit in classes]
+    return {
+        "data": name,
+        "images": len(images),
+        "beam": args.beam,
+        "exact_match": metrics.exact_match(outputs, known),
+        "character_error_rate": metrics.token_error_rate(outputs, known),
+    }
+
+
+def _digits(args: argparse.Namespace, config: dict[str, Any]) -> tuple[str, Any]:
+    from minillm.data.digits import Digits
+
+    if args.files:
+        raise InputError("FILE: images are measured on the built-in set only (--part)")
+    part = args.part or "validation"
+    return f"{config['data']['name']}, {part}", Digits().part(part)
+
+
+def _classes(name: str, probabilities: Any, classes: Any, labels: list[str], json: bool) -> Results:
+    import numpy as np
+
+    from minillm import metrics
+
+    matrix = metrics.confusion_matrix(probabilities.argmax(axis=1), classes, len(labels))
+    of_actual = probabilities[np.arange(len(classes)), classes]
+    results: Results = {
+        "data": name,
+        "items": len(classes),
+        "nats_per_item": float(-np.log(np.maximum(of_actual, 1e-300)).mean()),
+        "accuracy": metrics.accuracy(matrix),
+        "macro_f1": metrics.macro_f1(matrix),
+    }
+    if json:
+        return results | {"labels": labels, "confusion": matrix.tolist()}
+    width = max(len(str(matrix.max())), *map(len, labels)) + 1
+    rows = ["".join(f"{label:>{width}}" for label in ["", *labels])]
+    for label, row in zip(labels, matrix, strict=True):
+        rows.append("".join(f"{entry:>{width}}" for entry in [label, *row]))
+    return results | {"confusion": "row is taken for column\n" + "\n".join(rows)}
+
+
+def _no_test_part(args: argparse.Namespace) -> None:
+    if args.part == "test":
+        raise InputError("--part: the data have no test part: give the FILE to measure on")

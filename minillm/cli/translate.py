@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     rng = np.random.default_rng(args.seed)
     lines = read_lines("-")
     number = 0
-    for chunk in _chunks(lines, 1 if sys.stdin.isatty() else _CHUNK):
+    for chunk in chunks(lines, 1 if sys.stdin.isatty() else _CHUNK):
         texts, places = zip(*chunk, strict=True)
         outputs = translator.translate(
             texts, args.beam, args.length_exponent, args.temperature, rng, places
@@ -116,6 +116,7 @@ def load_translator(run_folder: str) -> "Translator":
     return Translator(model, source, target, longest, limit)
 
 
-def _chunks(lines: Iterator[tuple[str, str]], size: int) -> Iterator[list[tuple[str, str]]]:
+def chunks(lines: Iterator[tuple[str, str]], size: int) -> Iterator[list[tuple[str, str]]]:
+    """Lists of ``size`` lines, the last one shorter."""
     while chunk := list(islice(lines, size)):
         yield chunk

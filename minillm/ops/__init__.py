@@ -11,6 +11,7 @@ from minillm.ops.embedding import embedding
 from minillm.ops.linear import linear
 from minillm.ops.losses import cross_entropy
 from minillm.ops.normalisation import layer_norm
+from minillm.ops.pooling import max_pool, mean_pool
 from minillm.ops.recurrent import gru, gru_step, lstm, lstm_step, reverse, rnn, rnn_step
 
 __all__ = [
@@ -25,6 +26,8 @@ __all__ = [
     "linear",
     "lstm",
     "lstm_step",
+    "max_pool",
+    "mean_pool",
     "multiplicative_attention",
     "relu",
     "reverse",

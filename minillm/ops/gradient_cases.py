@@ -158,6 +158,16 @@ def scaled_dot_product_attention(
     )
 
 
+def mean_pool(rng: Generator, B: int = 3, T: int = 4, D: int = 3) -> Case:
+    return ops.mean_pool, (rng.standard_normal((B, T, D)), _lengths(rng, B, T))
+
+
+def max_pool(rng: Generator, B: int = 3, T: int = 4, D: int = 3) -> Case:
+    ranks = rng.permuted(np.tile(np.arange(T, dtype=float), (B, D, 1)), axis=2)
+    x = ranks.swapaxes(1, 2) + 0.5 * rng.random((B, T, D))  # no two near each other
+    return ops.max_pool, (x, _lengths(rng, B, T))
+
+
 CASES: dict[str, Callable[..., Case]] = {
     case.__name__: case
     for case in (
@@ -178,5 +188,7 @@ CASES: dict[str, Callable[..., Case]] = {
         additive_attention,
         multiplicative_attention,
         scaled_dot_product_attention,
+        mean_pool,
+        max_pool,
     )
 }

@@ -1,12 +1,14 @@
 """Models trained on random minibatches: encoder-decoders, classifiers, captioners."""
 
+import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.data import Minibatches
+from minillm.data import Minibatches, Sequences
+from minillm.data.sequences import Column
 from minillm.training.loop import Backward
 
 
@@ -64,3 +66,15 @@ def mean_loss(
         total += float(loss) * count(batch)
         items += count(batch)
     return total / items
+
+
+def fingerprint(columns: tuple[Column, ...]) -> str:
+    """A digest of the data, by which a resumed run knows them again."""
+    digest = hashlib.sha256()
+    for column in columns:
+        if isinstance(column, Sequences):
+            digest.update(column.ids.tobytes())
+            digest.update(column.lengths.tobytes())
+        else:
+            digest.update(np.ascontiguousarray(column).tobytes())
+    return digest.hexdigest()

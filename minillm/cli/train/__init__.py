@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from minillm.text import Vocabulary
     from minillm.training import RunFolder, Summary, Task
 
-KINDS = ("lm", "ngram", "word2vec", "seq2seq")
+KINDS = ("ngram", "word2vec", "lm", "seq2seq", "classifier", "captioner", "image-classifier")
 
 # What the options are when they are not given.  argparse's own defaults are all None, so that a
 # resumed run can tell what was given from what was not.
@@ -57,7 +57,15 @@ _CHANGEABLE = (
 
 def add_parser(verbs: Any) -> None:
     """Declares the verb and its kinds."""
-    from minillm.cli.train import lm, ngram, seq2seq, word2vec
+    from minillm.cli.train import (
+        captioner,
+        classifier,
+        image_classifier,
+        lm,
+        ngram,
+        seq2seq,
+        word2vec,
+    )
 
     parser = verbs.add_parser(
         "train",
@@ -65,7 +73,8 @@ def add_parser(verbs: Any) -> None:
         description="Train a model. Each kind has options of its own: minillm train KIND --help.",
     )
     kinds = parser.add_subparsers(title="kinds", metavar="KIND", required=True)
-    for kind in (ngram, word2vec, lm, seq2seq):
+    sequences = (seq2seq, classifier, captioner, image_classifier)
+    for kind in (ngram, word2vec, lm, *sequences):
         kind.add_parser(kinds)
 
 

@@ -161,7 +161,7 @@ def run(args: argparse.Namespace) -> int:
     from minillm.data import Minibatches
     from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
     from minillm.training.encoder_decoder import build_vocabulary, count_tokens, encode_pairs
-    from minillm.training.minibatches import MinibatchTask
+    from minillm.training.minibatches import MinibatchTask, fingerprint
 
     for side in ("source_unit", "target_unit"):
         if getattr(args, side) is None:
@@ -190,7 +190,9 @@ def run(args: argparse.Namespace) -> int:
         if count == 0:
             raise InputError(f"{data['name']}: no {part} pair is short enough for --max-length")
         print(f"{count:,} {part} pairs")
-    check_unchanged(data, columns["training"])
+    found = fingerprint(columns["training"])
+    if data.setdefault("sha256", found) != found:
+        raise InputError(f"{data['name']}: the data have changed since the run was started")
     data["longest_target"] = int(columns["training"][1].lengths.max())
 
     rng = np.random.default_rng(settings["seed"])
@@ -272,18 +274,6 @@ def _built_in(name: str) -> bool:
 def _absolute(name: str) -> str:
     """A file's path for good; a built-in set's name as it is."""
     return name if _built_in(name) or name == "-" else str(Path(name).resolve())
-
-
-def check_unchanged(data: dict[str, Any], columns: Any) -> None:
-    """InputError if the training data are not those with the fingerprint in ``data``."""
-    import hashlib
-
-    digest = hashlib.sha256()
-    for column in columns:
-        digest.update(column.ids.tobytes())
-        digest.update(column.lengths.tobytes())
-    if data.setdefault("sha256", digest.hexdigest()) != digest.hexdigest():
-        raise InputError(f"{data['name']}: the data have changed since the run was started")
 
 
 def show_examples(out: str, pairs: "PairData", count: int = 5) -> None:

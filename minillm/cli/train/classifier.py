@@ -1,0 +1,175 @@
+"""``minillm train classifier``: a text classifier."""
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from minillm.cli.arguments import integer, number
+from minillm.cli.train import COMMON_DEFAULTS, add_options, run_training, settle
+from minillm.errors import InputError
+
+DEFAULTS: dict[str, Any] = COMMON_DEFAULTS | {
+    "learning_rate": 2e-3,
+    "unit": "word",
+    "minimum_count": 2,
+    "vocabulary": 20000,
+    "max_length": 400,
+    "cell": "gru",
+    "layers": 1,
+    "hidden": 128,
+    "embedding": 128,
+    "forward_only": None,
+    "pooling": "max",
+    "dropout": 0.3,
+}
+
+
+def add_parser(kinds: Any) -> None:
+    """Declares the kind and its options."""
+    parser = kinds.add_parser(
+        "classifier",
+        help="a text classifier: sentiment, topic, language",
+        description="""\
+Train a recurrent network to label texts: a file of lines label<TAB>text, or a folder that has
+a folder of text files for each label. Every tenth text of each label is held out.""",
+        epilog="""\
+examples:
+  minillm train classifier reviews.tsv --out runs/reviews
+  minillm train classifier topics/ --out runs/topics --pooling attention --minutes 10
+  minillm train classifier names.tsv --out runs/names --unit character --hidden 64
+
+then: minillm classify DIR, minillm eval DIR
+""",
+    )
+
+    def shown(name: str) -> str:
+        return f"(default {DEFAULTS[name]})"
+
+    parser.add_argument("data", nargs="?", metavar="DATA", help="a file of lines, or a folder")
+    text = parser.add_argument_group("the texts")
+    text.add_argument(
+        "--validation", metavar="DATA", help="texts to measure on (default: every tenth)"
+    )
+    text.add_argument(
+        "--unit",
+        choices=("character", "word", "token"),
+        help=f"what a text is cut into; tokens stand between spaces already {shown('unit')}",
+    )
+    text.add_argument(
+        "--minimum-count",
+        type=integer(1),
+        metavar="N",
+        help=f"words seen less often become the unknown word {shown('minimum_count')}",
+    )
+    text.add_argument(
+        "--vocabulary",
+        type=integer(2, 1_000_000),
+        metavar="N",
+        help=f"keep the N most frequent words {shown('vocabulary')}",
+    )
+    text.add_argument(
+        "--max-length",
+        type=integer(1, 100_000),
+        metavar="N",
+        help=f"read the first N tokens of a text {shown('max_length')}",
+    )
+    model = parser.add_argument_group("the model")
+    model.add_argument(
+        "--pooling",
+        choices=("last", "mean", "max", "attention"),
+        help=f"from all steps to one vector {shown('pooling')}",
+    )
+    model.add_argument(
+        "--cell", choices=("rnn", "lstm", "gru"), help=f"the recurrence {shown('cell')}"
+    )
+    model.add_argument(
+        "--layers", type=integer(1, 64), metavar="L", help=f"stacked {shown('layers')}"
+    )
+    model.add_argument(
+        "--hidden",
+        type=integer(1, 65536),
+        metavar="H",
+        help=f"width of a layer, in each direction {shown('hidden')}",
+    )
+    model.add_argument(
+        "--embedding",
+        type=integer(1, 65536),
+        metavar="D",
+        help=f"width of the embedding {shown('embedding')}",
+    )
+    model.add_argument(
+        "--forward-only",
+        action="store_true",
+        default=None,
+        help="read in one direction, not in both",
+    )
+    model.add_argument(
+        "--dropout",
+        type=number(least=0, below=1),
+        metavar="RATE",
+        help=f"share of activations zeroed in training {shown('dropout')}",
+    )
+    add_options(parser, DEFAULTS)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Trains."""
+    import numpy as np
+
+    from minillm.data import Minibatches
+    from minillm.data.labelled import LabelledData
+    from minillm.models.classifier import Classifier, ClassifierConfig
+    from minillm.training.classifier import encode_texts
+    from minillm.training.encoder_decoder import build_vocabulary
+    from minillm.training.minibatches import MinibatchTask, fingerprint
+
+    settings, config = settle(args, "classifier", DEFAULTS)
+    data = dict(config["data"]) if config else {}
+    for option in ("data", "validation"):
+        if getattr(args, option) is not None:
+            data[option] = str(Path(getattr(args, option)).resolve())
+    if "data" not in data:
+        raise InputError("DATA: expected a file or a folder (see --help), found none")
+    texts = LabelledData(data["data"], data.get("validation"))
+    unit = settings["unit"]
+    parts = ("training", "validation") if unit == "character" else ("training",)
+    vocabulary = build_vocabulary(
+        (text for part in parts for _, text in texts.texts(part)),
+        unit,
+        settings["minimum_count"],
+        settings["vocabulary"],
+    )
+    columns = {}
+    for part in ("training", "validation"):
+        columns[part] = encode_texts(
+            texts.texts(part), vocabulary, texts.labels, settings["max_length"]
+        )
+        print(f"{len(columns[part][1]):,} {part} texts")
+    found = fingerprint(columns["training"])
+    if data.setdefault("sha256", found) != found:
+        raise InputError(f"{data['data']}: the data have changed since the run was started")
+    data["labels"] = texts.labels
+
+    rng = np.random.default_rng(settings["seed"])
+    sizes = ClassifierConfig(
+        vocabulary=len(vocabulary),
+        classes=len(texts.labels),
+        embedding=settings["embedding"],
+        hidden=settings["hidden"],
+        layers=settings["layers"],
+        cell=settings["cell"],
+        bidirectional=not settings["forward_only"],
+        pooling=settings["pooling"],
+        dropout=settings["dropout"],
+    )
+    model = Classifier(sizes, rng)
+    training, validation = (
+        Minibatches(columns[part], settings["batch"], settings["seed"]) for part in columns
+    )
+    task = MinibatchTask(model, training, validation, count=lambda batch: len(batch[0]))
+    config = {"kind": "classifier", "model": asdict(sizes), "training": settings, "data": data}
+    files = {"vocabulary.json": vocabulary}
+    summary = run_training(args, config, files, model.params, task, rng, "text")
+    return 130 if summary.interrupted else 0

@@ -1,0 +1,130 @@
+"""The command line of classifiers and captioners, driven as a user would."""
+
+import io
+import json
+import sys
+
+import pytest
+
+from minillm.cli import main
+
+TINY = ["--hidden", "8", "--steps", "20", "--batch", "8"]
+TEXTS = "".join(
+    f"{label}\t{text} {k}\n"
+    for k in range(20)
+    for label, text in (("good", "what a fine day it is"), ("bad", "rain and wind again"))
+)
+
+
+def typed(monkeypatch, text):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+
+
+@pytest.fixture(scope="module")
+def text_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("texts") / "texts.tsv"
+    path.write_text(TEXTS)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory, text_file):
+    out = str(tmp_path_factory.mktemp("run") / "classifier")
+    command = ["train", "classifier", text_file, "--out", out, "--pooling", "attention"]
+    assert main([*command, *TINY, "--learning-rate", "0.02"]) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    pytest.importorskip("sklearn")
+    out = str(tmp_path_factory.mktemp("run") / "images")
+    command = ["train", "image-classifier", "digits", "--out", out]
+    assert main([*command, "--steps", "200"]) == 0
+    return out
+
+
+def test_a_classifier_labels_lines(classifier, monkeypatch, capsys):
+    typed(monkeypatch, "a fine day\nwind and rain\n")
+    assert main(["classify", classifier]) == 0
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert [(label, text) for label, _, text in rows] == [
+        ("good", "a fine day"),
+        ("bad", "wind and rain"),
+    ]
+    typed(monkeypatch, "a fine day\n")
+    assert main(["classify", classifier, "--all"]) == 0
+    shares = [entry.split() for entry in capsys.readouterr().out.strip().split("\t")]
+    assert [label for label, _ in shares] == ["good", "bad"]
+    assert sum(float(share) for _, share in shares) == pytest.approx(1, abs=2e-4)
+
+
+def test_a_classifier_is_measured(classifier, capsys, tmp_path):
+    assert main(["eval", classifier, "--json"]) == 0
+    results = json.loads(capsys.readouterr().out)
+    assert results["accuracy"] == results["macro_f1"] == 1
+    assert results["labels"] == ["bad", "good"]
+    assert results["confusion"] == [[2, 0], [0, 2]]
+    file = tmp_path / "texts.tsv"
+    file.write_text("good\train and wind\nbad\train and wind\n")
+    assert main(["eval", classifier, str(file)]) == 0
+    assert "accuracy" in capsys.readouterr().out
+    file.write_text("good\tfine\nugly\tso so\n")
+    assert main(["eval", classifier, str(file)]) == 2
+    assert "text 2: expected a label among bad, good; found 'ugly'" in capsys.readouterr().err
+    assert main(["eval", classifier, "--part", "test"]) == 2
+    assert "no test part" in capsys.readouterr().err
+
+
+def test_bad_lines_to_classify(classifier, monkeypatch, capsys):
+    typed(monkeypatch, "a fine day\n\n")
+    assert main(["classify", classifier]) == 2
+    assert "standard input, line 2: expected a text" in capsys.readouterr().err
+
+
+def test_bad_texts_to_train_on(tmp_path, capsys):
+    out, file = str(tmp_path / "run"), tmp_path / "texts.tsv"
+    for text, message in (
+        ("good\tfine\nno tab\n", "line 2: expected label<TAB>text, found no tab"),
+        ("good\tfine\n" * 30, "expected two labels or more, found 1"),
+        ("good\tfine\nbad\tnot so\n", "expected a label with ten texts or more"),
+    ):
+        file.write_text(text)
+        assert main(["train", "classifier", str(file), "--out", out]) == 2
+        assert message in capsys.readouterr().err
+    assert main(["train", "classifier", "--out", out]) == 2
+    assert "expected a file or a folder" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_resumed_classifier_keeps_its_data(classifier, capsys):
+    assert main(["train", "classifier", "--out", classifier, "--resume", "--steps", "22"]) == 0
+    assert "trained after 22 steps" in capsys.readouterr().out
+
+
+def test_images_are_classified_and_measured(images, monkeypatch, capsys):
+    assert main(["eval", images, "--part", "test", "--json"]) == 0
+    results = json.loads(capsys.readouterr().out)
+    assert results["items"] == 360
+    assert results["accuracy"] > 0.9  # after 200 steps
+    typed(monkeypatch, " ".join(["0.5"] * 64) + "\n")
+    assert main(["classify", images]) == 0
+    assert capsys.readouterr().out[0] in "0123456789"
+    for line in ("0.5 " * 63, "0.5 " * 63 + "x", "0.5 " * 63 + "2"):
+        typed(monkeypatch, line + "\n")
+        assert main(["classify", images]) == 2
+        message = "standard input, line 1: expected an image: 64 numbers from 0 to 1"
+        assert message in capsys.readouterr().err
+
+
+def test_a_captioner_is_trained_and_measured(tmp_path, capsys):
+    pytest.importorskip("sklearn")
+    out = str(tmp_path / "run")
+    assert main(["train", "captioner", "digits", "--out", out, *TINY]) == 0
+    assert "held-out examples:" in capsys.readouterr().out
+    assert main(["eval", out, "--json", "--beam", "1"]) == 0
+    results = json.loads(capsys.readouterr().out)
+    assert results["images"] == 180
+    assert 0 < results["character_error_rate"] < 2
+    assert main(["translate", out]) == 2
+    assert "expected a run of seq2seq" in capsys.readouterr().err
