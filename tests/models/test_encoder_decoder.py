@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from model_checks import check_model, fit
 
 from minillm import use_kernels
 from minillm.models.encoder_decoder import ATTENTIONS, EncoderDecoder, EncoderDecoderConfig
-from minillm.testing import check_projections
+from minillm.training import Adam
 
 CELLS = ("rnn", "lstm", "gru")
 
@@ -37,15 +38,7 @@ def random_batch(model, rng, B=3, S=5, T=4):
 
 
 def check(model, kernels):
-    rng = np.random.default_rng(1)
-    for name, parameter in model.params.items():
-        if parameter.ndim == 1:  # biases that are zero hide mistakes
-            model.params[name] = 0.5 * rng.standard_normal(parameter.shape)
-    batch = random_batch(model, rng)
-    with use_kernels(kernels):
-        check_projections(
-            lambda: model.loss(batch, np.random.default_rng(2)), model.params, rng=rng, directions=1
-        )
+    check_model(model, random_batch(model, np.random.default_rng(1)), kernels)
 
 
 @pytest.mark.parametrize("attention", ATTENTIONS)
@@ -186,6 +179,42 @@ def test_select_keeps_the_chosen_rows_and_hypotheses():
             _, _, alone = model.step(ids[b : b + 1, parent : parent + 1], alone)
             expected, _, _ = model.step(again[row : row + 1, k : k + 1], alone)
             np.testing.assert_allclose(logits[row, k], expected[0, 0], rtol=1e-10, atol=1e-12)
+
+
+def loss_on_fresh_sequences(attention, order, steps=300, length=20, V=8):
+    """Of saying 20 tokens again, in their order or backwards, after a few hundred steps."""
+    rng = np.random.default_rng(8)
+
+    def batch(B):
+        source = rng.integers(0, V, (B, length))
+        target = np.concatenate([source[:, ::order], np.full((B, 1), V)], axis=1)
+        return source, np.full(B, length), target, np.full(B, length + 1)
+
+    config = EncoderDecoderConfig(
+        V, V, embedding=16, hidden=32, attention=attention, dropout=0, label_smoothing=0
+    )
+    model = EncoderDecoder(config, rng)
+    optimiser = Adam(model.params)
+    for _ in range(steps):
+        _, backward = model.loss(batch(32))
+        optimiser.step(backward(), 0.01)
+    return model.loss(batch(100))[0]
+
+
+def test_attention_says_again_what_one_vector_cannot_hold():
+    for order in (1, -1):
+        assert loss_on_fresh_sequences("none", order) > 0.8
+        assert loss_on_fresh_sequences("general", order) < 0.15
+    assert loss_on_fresh_sequences("dot", -1) < 0.15
+    assert loss_on_fresh_sequences("additive", -1) < 0.15
+
+
+@pytest.mark.parametrize("attention", ATTENTIONS)
+@pytest.mark.parametrize("input_feeding", [False, True])
+def test_one_batch_is_learnt_by_heart(attention, input_feeding):
+    rng = np.random.default_rng(9)
+    model = small(np.float32, hidden=16, attention=attention, input_feeding=input_feeding)
+    assert fit(model, random_batch(model, rng, B=4), steps=150) < 0.05
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,50 @@
+"""One to many: gradients, padding, and whether it learns."""
+
+import numpy as np
+import pytest
+from model_checks import check_model, fit
+
+from minillm.beam import beam_search
+from minillm.models.captioner import Captioner, CaptionerConfig
+
+CELLS = ("rnn", "lstm", "gru")
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_gradient_of_a_captioner(kernels, cell):
+    rng = np.random.default_rng(8)
+    model = Captioner(CaptionerConfig(5, 4, 3, 4, cell), rng, dtype=np.float64)
+    lengths = np.array([4, 2, 3])
+    batch = rng.standard_normal((3, 5)), rng.integers(0, 5, (3, 4)), lengths
+    check_model(model, batch, kernels)
+    changed = batch[1].copy()
+    changed[np.arange(4) >= lengths[:, None]] = 0  # what stands past a caption's end
+    assert model.loss(batch)[0] == model.loss((batch[0], changed, lengths))[0]
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_captioner_learns_its_captions_by_heart(cell):
+    rng = np.random.default_rng(9)
+    images = rng.standard_normal((4, 6)).astype(np.float32)
+    border, captions = 3, [[0, 1], [2, 2, 1], [], [1, 0, 2, 0]]
+    target, lengths = np.zeros((4, 5), int), np.array([len(c) + 1 for c in captions])
+    for row, caption in enumerate(captions):
+        target[row, : len(caption) + 1] = [*caption, border]
+    model = Captioner(CaptionerConfig(6, 3, 8, 24, cell), rng)
+    assert fit(model, (images, target, lengths), steps=300) < 0.03
+    for beam in (1, 3):
+        found = beam_search(model, images, lengths, beam, limit=9, length_exponent=0)
+        assert [hypotheses[0].ids for hypotheses in found] == captions
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"cell": "elman"}, "cell must be one of"),
+        ({"points": 0}, "points must be at least 1"),
+        ({"dropout": 1.0}, "dropout must lie in"),
+    ],
+)
+def test_nonsense_sizes_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        CaptionerConfig(**({"points": 5, "vocabulary": 2} | options))

@@ -1,0 +1,69 @@
+"""Many to one: gradients, padding, and whether it learns."""
+
+import numpy as np
+import pytest
+from model_checks import check_model, fit
+
+from minillm import use_kernels
+from minillm.models.classifier import POOLINGS, Classifier, ClassifierConfig
+
+CELLS = ("rnn", "lstm", "gru")
+
+
+def classifier(dtype=np.float64, **options):
+    config = ClassifierConfig(
+        **{"vocabulary": 6, "classes": 3, "embedding": 3, "hidden": 4, "layers": 2, **options}
+    )
+    return Classifier(config, np.random.default_rng(0), dtype=dtype)
+
+
+def texts(rng, B=4, T=5, V=6):
+    lengths = rng.integers(1, T + 1, B)
+    lengths[0] = T
+    return rng.integers(0, V, (B, T)), lengths, rng.integers(0, 3, B)
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("cell", CELLS)
+def test_gradient_of_a_classifier(kernels, pooling, bidirectional, cell):
+    model = classifier(pooling=pooling, bidirectional=bidirectional, cell=cell)
+    check_model(model, texts(np.random.default_rng(3)), kernels)
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_padding_and_batch_mates_change_no_logits(kernels, pooling, bidirectional):
+    model = classifier(pooling=pooling, bidirectional=bidirectional)
+    ids, lengths, _ = texts(np.random.default_rng(4))
+    with use_kernels(kernels):
+        logits, _ = model.forward(ids, lengths)
+        for row, n in enumerate(lengths):
+            alone, _ = model.forward(ids[row : row + 1, :n], lengths[row : row + 1])
+            np.testing.assert_allclose(alone[0], logits[row], rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_a_classifier_finds_the_one_word_that_matters(pooling):
+    """The label is which of three words occurs, somewhere among others."""
+    rng = np.random.default_rng(5)
+    ids, labels = rng.integers(3, 20, (64, 12)), rng.integers(0, 3, 64)
+    ids[np.arange(64), rng.integers(0, 12, 64)] = labels
+    model = classifier(
+        np.float32, vocabulary=20, embedding=16, hidden=16, layers=1, pooling=pooling
+    )
+    assert fit(model, (ids, np.full(64, 12), labels), steps=60) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"pooling": "sum"}, "pooling must be one of"),
+        ({"cell": "elman"}, "cell must be one of"),
+        ({"vocabulary": 0}, "vocabulary must be at least 1"),
+        ({"dropout": 1.0}, "dropout must lie in"),
+    ],
+)
+def test_nonsense_sizes_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        ClassifierConfig(**({"vocabulary": 5, "classes": 2} | options))

@@ -1,0 +1,32 @@
+"""One to one: the gradient, and whether it learns."""
+
+import numpy as np
+import pytest
+from model_checks import check_model, fit
+
+from minillm.models.image_classifier import ImageClassifier, ImageClassifierConfig
+
+
+def test_gradient_of_an_image_classifier(kernels):
+    rng = np.random.default_rng(6)
+    model = ImageClassifier(ImageClassifierConfig(5, 3, hidden=4), rng, dtype=np.float64)
+    check_model(model, (rng.standard_normal((4, 5)), rng.integers(0, 3, 4)), kernels)
+
+
+def test_an_image_classifier_learns_what_no_linear_one_can():
+    images = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.float32)
+    config = ImageClassifierConfig(2, 2, hidden=16)
+    model = ImageClassifier(config, np.random.default_rng(7))
+    assert fit(model, (images, np.array([0, 1, 1, 0])), steps=200) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"classes": 0}, "classes must be at least 1"),
+        ({"dropout": -0.1}, "dropout must lie in"),
+    ],
+)
+def test_nonsense_sizes_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        ImageClassifierConfig(**({"points": 5, "classes": 2} | options))
