@@ -69,7 +69,7 @@ def sample(probabilities: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """
     cumulated = np.cumsum(probabilities, axis=-1)
     total = cumulated[..., -1:]
-    uniform = np.minimum(rng.random(total.shape) * total, np.nextafter(total, 0))
+    uniform = rng.random(total.shape) * total  # below the total, rounding included
     return np.sum(cumulated <= uniform, axis=-1)
 
 

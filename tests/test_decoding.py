@@ -53,6 +53,10 @@ def test_top_p_keeps_the_fewest_that_reach_p(logits, share):
     assert np.allclose(p[kept], whole[kept] / whole[kept].sum())
 
 
+def test_top_p_stops_as_soon_as_p_is_reached():
+    assert next_probabilities(np.zeros(4), top_p=0.5).tolist() == [0.5, 0.5, 0, 0]
+
+
 def test_rows_are_treated_apart():
     batch = np.stack([LOGITS, LOGITS[::-1]])
     p = next_probabilities(batch, 0.7, top_k=3, top_p=0.8)

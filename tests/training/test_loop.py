@@ -2,12 +2,13 @@ import math
 import os
 import signal
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from minillm.errors import InputError
-from minillm.training import SGD, Adam, AdamW, Options, train
+from minillm.training import SGD, Adam, AdamW, Options, loop, train
 from minillm.training.loop import Summary, save_checkpoint
 
 
@@ -27,7 +28,7 @@ def same_files(one, other):
     assert records == other_records
 
 
-def test_training_lowers_the_loss(bigram):
+def test_training_lowers_the_loss(bigram, capsys):
     task = bigram()
     before = task.validation_loss()
     summary = train(
@@ -43,6 +44,7 @@ def test_training_lowers_the_loss(bigram):
     assert not summary.interrupted
     assert summary.best_loss < before - 0.5
     assert summary.best_loss < math.log(2) + 0.1  # each token has two that can follow
+    assert capsys.readouterr().err == ""  # for it was to be quiet
 
 
 @pytest.mark.parametrize("accumulate", [1, 3])
@@ -59,9 +61,10 @@ def test_resumed_equals_uninterrupted(run_bigram, bigram, make, stop, accumulate
     task = bigram()
     _, _, whole = run_bigram("whole", task=task, optimiser=make(task.params), **options)
     task = Stopping()
-    summary, *_ = run_bigram("parts", task=task, optimiser=make(task.params), **options)
+    summary, _, folder = run_bigram("parts", task=task, optimiser=make(task.params), **options)
     assert summary.interrupted
     assert summary.step == stop
+    folder.append_metrics({"step": stop + 1, "loss": 9.0})  # as if it had gone on, and been killed
     task = bigram(seed=5)  # whose first weights must not matter
     optimiser = make(task.params)
     summary, _, parts = run_bigram("parts", task=task, optimiser=optimiser, resume=True, **options)
@@ -137,20 +140,38 @@ def test_accumulated_batches_are_one_large_batch(bigram):
     np.testing.assert_allclose(*params, rtol=1e-12)
 
 
-def test_minutes_are_kept_and_carried_over(run_bigram, bigram):
-    class Stopping(bigram):
+def test_minutes_are_kept_and_carried_over(run_bigram, bigram, monkeypatch):
+    """On a clock of our own: a step takes a second, a validation ten."""
+    now = [1000.0]
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    class Timed(bigram):
+        stop = None
+
         def training_loss(self, rng):
-            if self.batches == 20:
+            if self.batches == self.stop:
                 os.kill(os.getpid(), signal.SIGINT)
+            now[0] += 1
             return super().training_loss(rng)
 
-    summary, *_ = run_bigram("run", task=Stopping(), minutes=1.0, validations=1)
-    spent = summary.seconds
-    assert summary.interrupted
-    assert 0 < spent < 30
-    summary, *_ = run_bigram("run", minutes=(spent + 0.3) / 60, validations=3, resume=True)
-    assert spent + 0.3 <= summary.seconds < spent + 1.5
-    assert summary.step > 21
+        def validation_loss(self):
+            now[0] += 10
+            return super().validation_loss()
+
+    options = {"minutes": 2.0, "validations": 4, "warmup": 0.25, "final": 0.0, "log_every": 1}
+    task = Timed()
+    task.stop = 69
+    summary, _, folder = run_bigram("run", task=task, **options)
+    assert (summary.step, summary.seconds, summary.interrupted) == (70, 100, True)
+    now[0] += 5000  # nobody waits on the run's clock
+    summary, *_ = run_bigram("run", task=Timed(), resume=True, **options)
+    assert (summary.step, summary.seconds, summary.interrupted) == (90, 130, False)
+    records = folder.read_metrics()
+    assert [r["step"] for r in records if "validation_loss" in r] == [30, 50, 70, 90]
+    rates = {r["step"]: r["learning_rate"] for r in records if "loss" in r}
+    assert rates[16] == pytest.approx(0.05 * 15 / 30)  # half-way up
+    assert rates[66] == pytest.approx(0.05 * (1 + math.cos(math.pi * 55 / 90)) / 2)
+    assert rates[71] == pytest.approx(0.05 * (1 + math.cos(math.pi * 70 / 90)) / 2)
 
 
 def test_a_model_can_be_read_after_a_stop_before_the_first_validation(run_bigram, bigram):
