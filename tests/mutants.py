@@ -57,7 +57,7 @@ def mutants(source: str) -> Iterator[tuple[int, str, str]]:
 
     seen = set()
     for function in backwards(tree):
-        for node in ast.walk(function):
+        for node in (n for statement in function.body for n in ast.walk(statement)):
             if (
                 not hasattr(node, "lineno")
                 or (key := (node.lineno, node.col_offset, type(node))) in seen
@@ -94,9 +94,10 @@ def mutants(source: str) -> Iterator[tuple[int, str, str]]:
 
 def tests_of(path: Path) -> list[str]:
     """The tests that must notice a change in this file."""
-    if path.parent.name == "models":
-        return [f"tests/models/test_{path.stem}.py"]
-    return ["tests/ops/test_gradients.py", "-k", "numpy"]
+    of_model = f"tests/models/test_{path.stem}.py"
+    if (ROOT / of_model).exists():
+        return [of_model]
+    return ["tests/models" if path.parent.name == "models" else "tests/ops", "-k", "not cython"]
 
 
 def survives(copy: Path, path: Path, mutated: str) -> bool:
