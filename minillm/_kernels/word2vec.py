@@ -157,8 +157,7 @@ def train_sentences(
                 h = W_in[around].sum(axis=0)
                 if mean:
                     h /= len(around)
-                change = predict(h, word, rate, random)
-                if mean:
-                    change /= len(around)
-                np.add.at(W_in, around, change)
+                # Of a mean, the gradient by each vector is its share of this; all take the whole
+                # step, as in the authors' program, so that their mean moves by it.
+                np.add.at(W_in, around, predict(h, word, rate, random))
     return total, predictions

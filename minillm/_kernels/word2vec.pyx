@@ -158,7 +158,7 @@ cdef void learn(
                     &sums)
             for c in range(low, high):
                 if c != t:
-                    add(D, scale, change, W_in + kept[c] * D)
+                    add(D, 1, change, W_in + kept[c] * D)
     loss[0] = sums.loss - log(sums.product)
     predictions[0] = sums.predictions
 

@@ -81,7 +81,8 @@ class Word2Vec:
         self._W_in, self._W_out = _aligned(V, D, dtype), _aligned(rows, D, dtype)
         self.params = {"vectors": self._W_in[:, :D], "outputs": self._W_out[:, :D]}
         if rng is not None:
-            self.params["vectors"][:] = rng.uniform(-0.5 / D, 0.5 / D, (V, D))
+            # Twice as wide as in the authors' program: small texts learn faster so.
+            self.params["vectors"][:] = rng.uniform(-1 / D, 1 / D, (V, D))
         self._keep = keep_table(counts, config.subsample)
         self._share, self._alias = alias_table(counts.astype(float) ** config.power)
         self._paths = huffman_paths(counts if config.negative == 0 else counts[:0])

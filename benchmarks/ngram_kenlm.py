@@ -1,0 +1,153 @@
+"""n-gram models: smoothings compared, parity with KenLM, speed and memory.
+
+    python -m benchmarks.ngram_kenlm [FILE]
+
+Without FILE it reads the built-in corpus.  KenLM's Python package scores, but
+does not estimate: its estimator is a program of its own, which is not compared.
+"""
+
+import argparse
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from minillm import kernels_info
+from minillm.cli.measures import ngram_results
+from minillm.data.arpa import write_arpa
+from minillm.data.streams import TextStream
+from minillm.models.ngram import SMOOTHINGS
+from minillm.text.words import split_words
+from minillm.training.ngram import token_ids, train_ngram
+
+SETTINGS = {
+    "k": 0.1,
+    "prune": (0,),
+    "minimum_count": 2,
+    "vocabulary": None,
+    "pretokenised": None,
+    "memory": 2 << 30,
+}
+
+
+def smoothings(text: TextStream, cut: int) -> None:
+    """Perplexity of the held-out tenth, by order and smoothing."""
+    print("\nPerplexity on the held-out tenth (words; seen once: one unknown word)\n")
+    print("| order | " + " | ".join(SMOOTHINGS) + " |")
+    print("|---|" + "---|" * len(SMOOTHINGS))
+    for order in range(1, 6):
+        row = []
+        for smoothing in SMOOTHINGS:
+            settings = SETTINGS | {"order": order, "smoothing": smoothing}
+            trained = train_ngram(text, text.characters - cut, "word", settings)
+            results = ngram_results(
+                trained.model, trained.vocabulary, text.blocks(cut), "held-out text"
+            )
+            row.append(f"{results['perplexity']:.1f}")
+        print(f"| {order} | " + " | ".join(row) + " |", flush=True)
+
+
+def kenlm_parity(text: TextStream, cut: int) -> None:
+    """The scores of 1,000 held-out sentences here and there, and how fast they come."""
+    try:
+        import kenlm
+    except ImportError:
+        print("\nKenLM is not installed: no comparison")
+        return
+    trained = train_ngram(
+        text, text.characters - cut, "word", SETTINGS | {"order": 5, "smoothing": "kneser-ney"}
+    )
+    model, vocabulary = trained.model, trained.vocabulary
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.arpa"
+        start = time.perf_counter()
+        write_arpa(path, vocabulary.tokens, model.params)
+        writing = time.perf_counter() - start
+        theirs = kenlm.Model(str(path))
+    ids = np.concatenate(list(token_ids(text.blocks(cut), vocabulary, model.config)))
+    start_id, end = model.config.start, model.config.line_end
+    sentences = [
+        s for s in np.split(ids, np.flatnonzero(ids == start_id)) if len(s) and s[-1] == end
+    ]
+    worst = 0.0
+    for sentence in sentences[:1000]:
+        words = " ".join(vocabulary.tokens[id] for id in sentence[1:-1])
+        worst = max(worst, abs(theirs.score(words) - model.probabilities(sentence).sum()))
+    print(f"\n{min(1000, len(sentences)):,} held-out sentences, order 5: the largest difference")
+    print(f"between KenLM's score and ours is {worst:.1e} (log10); the ARPA file of")
+    print(f"{sum(model.config.sizes):,} n-grams was written in {writing:.1f} s")
+
+    sums = []
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        at = rng.integers(5, len(ids))
+        sums.append((10 ** model.distribution(ids[at - 4 : at])).sum())
+    off = np.abs(np.array(sums) - 1).max()
+    print(f"100 random contexts: sums over the vocabulary within {off:.1e} of 1")
+
+    many = np.tile(ids, max(1, 2_000_000 // len(ids)))
+    speed = max(_speed(lambda: model.probabilities(many), len(many)) for _ in range(3))
+    texts = [" ".join(vocabulary.tokens[id] for id in s[1:-1]) for s in sentences]
+    tokens = sum(len(s) - 1 for s in sentences)
+    loop = max(_speed(lambda: [theirs.score(t) for t in texts], tokens) for _ in range(3))
+    print(
+        f"scoring in bulk: {speed / 1e6:.1f} million tokens/s here; KenLM, a sentence a call, ",
+        end="",
+    )
+    print(f"{loop / 1e6:.1f} million")
+
+
+def _speed(function, tokens: int) -> float:
+    start = time.perf_counter()
+    function()
+    return tokens / (time.perf_counter() - start)
+
+
+def large(text: TextStream, tokens: int) -> None:
+    """The command line on many tokens: the corpus over and over, a quarter of its words drawn anew.
+
+    The drawn words are as frequent as their rank is small (Zipf), so that the
+    n-grams are mostly new ones: more of them than in written language.
+    """
+    rng = np.random.default_rng(0)
+    words = np.array(split_words("".join(text.blocks())), object)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "large.txt"
+        with open(path, "w") as file:
+            written = 0
+            while written < tokens:
+                copy = words.copy()
+                place = np.flatnonzero((rng.random(len(copy)) < 0.25) & (copy != "\n"))
+                copy[place] = [f"w{int(50_000**u)}" for u in rng.random(len(place))]
+                file.write(" ".join(copy[: tokens - written]).replace(" \n ", "\n") + "\n")
+                written += len(copy)
+        command = [sys.executable, "-m", "minillm", "train", "ngram", str(path), "--pretokenised"]
+        start = time.perf_counter()
+        subprocess.run([*command, "--order", "5", "--out", f"{folder}/run"], check=True)
+        seconds = time.perf_counter() - start
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+        print(f"\n{tokens:,} tokens, order 5, modified Kneser-Ney, from file to folder:")
+        print(f"{seconds:.1f} s, at most {peak:.2f} GB of memory")
+
+
+def main() -> None:
+    """Prints all tables."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("files", nargs="*", metavar="FILE")
+    parser.add_argument("--tokens", type=int, default=10_000_000, help="of the large text")
+    args = parser.parse_args()
+    text = TextStream(args.files)
+    cut = text.characters * 9 // 10
+    info = kernels_info()
+    print(f"kernels: {info['kernels']}, {info['threads']} threads")
+    smoothings(text, cut)
+    kenlm_parity(text, cut)
+    large(text, args.tokens)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,216 @@
+"""word2vec against gensim: words per second, and quality within the spread of its seeds.
+
+    python -m benchmarks.word2vec_gensim [FILE]
+
+Without FILE it reads the built-in corpus.  Both get the same words in the same
+sentences, the same parameters, and the same number of threads.  gensim is given
+lists of words in memory, its fastest way to be fed from Python but for a file
+of its own format; ours are ids in memory, as `minillm train word2vec` keeps
+them.  Times are of training alone, the best of several.
+"""
+
+import argparse
+import time
+from collections.abc import Iterator
+
+import numpy as np
+
+from minillm import kernels_info
+from minillm.data.streams import Spill, TextStream
+from minillm.models.word2vec import Vectors, Word2Vec, Word2VecConfig
+from minillm.training.word2vec import (
+    Corpus,
+    Progress,
+    Run,
+    analogy_accuracy,
+    count_words,
+    learning_rates,
+)
+
+FOUR = [(algorithm, negative) for algorithm in ("skip-gram", "cbow") for negative in (5, 0)]
+
+
+def name(algorithm: str, negative: int) -> str:
+    """As the tables call it."""
+    return f"{algorithm}, {'negative sampling' if negative else 'hierarchical softmax'}"
+
+
+class Lines:
+    """Sentences of words, written as a text stream that both sides read."""
+
+    def __init__(self, sentences: list[list[str]]):
+        self.sentences, self.files = sentences, ["the sentences"]
+
+    def blocks(self) -> Iterator[str]:
+        yield "".join(" ".join(sentence) + "\n" for sentence in self.sentences)
+
+
+def ours(lines: Lines, minimum: int, epochs: int, threads: int, seed: int, **options):
+    """-> the run, and the raw words per second."""
+    words, counts = count_words(lines, minimum, True)
+    rate = options.pop("rate")
+    model = Word2Vec(Word2VecConfig(len(words), **options), counts, np.random.default_rng(seed))
+    run, progress = Run(model, words, counts, True), Progress()
+    corpus = Corpus(run, lines, Spill(), 1 << 40)
+    raw = sum(map(len, lines.sentences))
+    stretches = list(corpus.stretches())
+    start = time.perf_counter()
+    for _ in range(epochs):
+        for ids, starts in stretches:
+            rates = learning_rates(progress, starts, epochs * corpus.words, rate, 1e-4)
+            model.learn(ids, starts, rates, seed, progress.sentences, threads)
+            progress.sentences += len(rates)
+            progress.words += len(ids)
+    return run, epochs * raw / (time.perf_counter() - start)
+
+
+def theirs(lines: Lines, minimum: int, epochs: int, threads: int, seed: int, **options):
+    """-> gensim's model, and the raw words per second."""
+    from gensim.models import Word2Vec as Gensim
+
+    model = Gensim(
+        vector_size=options["dimension"],
+        window=options["window"],
+        min_count=minimum,
+        sg=int(options["algorithm"] == "skip-gram"),
+        cbow_mean=1,
+        negative=options["negative"],
+        hs=int(options["negative"] == 0),
+        sample=options["subsample"],
+        alpha=options["rate"],
+        min_alpha=1e-4,
+        workers=threads,
+        seed=seed,
+    )
+    model.build_vocab(lines.sentences)
+    raw = sum(map(len, lines.sentences))
+    start = time.perf_counter()
+    # total_words: the rate falls with the words, as ours does, not with the sentences.
+    model.train(lines.sentences, total_words=raw, epochs=epochs)
+    return model, epochs * raw / (time.perf_counter() - start)
+
+
+def speed(lines: Lines, epochs: int, repeats: int) -> None:
+    """Words per second, all four kinds, one thread and two."""
+    print(
+        "\nThousand raw words per second: dimension 100, window 5, 5 negatives, minimum count 5\n"
+    )
+    print("| | threads | gensim | minillm | ratio |")
+    print("|---|---|---|---|---|")
+    for algorithm, negative in FOUR:
+        for threads in (1, 2):
+            options = {
+                "algorithm": algorithm,
+                "negative": negative,
+                "dimension": 100,
+                "window": 5,
+                "subsample": 1e-3,
+                "rate": 0.025,
+            }
+            best = [
+                max(side(lines, 5, epochs, threads, 1, **options)[1] for _ in range(repeats))
+                for side in (theirs, ours)
+            ]
+            print(
+                f"| {name(algorithm, negative)} | {threads} | {best[0] / 1e3:,.0f} | "
+                f"{best[1] / 1e3:,.0f} | {best[1] / best[0]:.2f} |",
+                flush=True,
+            )
+
+
+def grid(sentences: int, seed: int) -> tuple[Lines, dict[str, list]]:
+    """Sentences about 25 places and 4 things that each has, and the analogies between them.
+
+    A sentence has the name of one place's thing, words that go with the place,
+    words that go with the thing, and words that go with anything.
+    """
+    rng = np.random.default_rng(seed)
+    lines = []
+    for _ in range(sentences):
+        place, thing = rng.integers(25), rng.integers(4)
+        words = [f"name{place}.{thing}"]
+        words += [f"place{place}.{k}" for k in rng.integers(0, 6, 3)]
+        words += [f"thing{thing}.{k}" for k in rng.integers(0, 20, 3)]
+        words += [f"any{k}" for k in (200 ** rng.random(4)).astype(int)]
+        lines.append([words[k] for k in rng.permutation(len(words))])
+    questions = []
+    for _ in range(2000):
+        (a, b), (s, t) = rng.choice(25, 2, False), rng.choice(4, 2, False)
+        questions.append((f"name{a}.{s}", f"name{a}.{t}", f"name{b}.{s}", f"name{b}.{t}"))
+    return Lines(lines), {"grid": questions}
+
+
+def loss_of(run: Run, weights: dict, lines: Lines) -> float:
+    """The loss of a prediction with these weights, over the same draws for all."""
+    model = Word2Vec(run.model.config, run.counts)
+    for key, array in weights.items():
+        model.params[key][:] = array
+    total, predictions = 0.0, 0
+    for ids, starts in Corpus(run, lines, Spill(), 1 << 40).stretches():
+        loss, n = model.learn(ids, starts, np.zeros(len(starts) - 1), 12345)
+        total, predictions = total + loss, predictions + n
+    return total / predictions
+
+
+def quality(lines: Lines, epochs: int, seeds: int) -> None:
+    """Analogies on sentences made for them, and the loss on the text: mean and range over seeds."""
+    made, questions = grid(4_000, 0)
+    print(f"\nQuality over {seeds} seeds, one thread: mean (lowest to highest)\n")
+    print("| | gensim | minillm |")
+    print("|---|---|---|")
+    for algorithm, negative in FOUR:
+        options = {"algorithm": algorithm, "negative": negative, "window": 5}
+        options["rate"] = 0.025 if algorithm == "skip-gram" else 0.05
+        scores: tuple[list, list] = ([], [])
+        for seed in range(1, seeds + 1):
+            small = options | {"dimension": 50, "subsample": 0}
+            model, _ = theirs(made, 1, 5, 1, seed, **small)
+            run, _ = ours(made, 1, 5, 1, seed, **small)
+            pairs = (
+                (model.wv.index_to_key, model.wv.vectors),
+                (run.words, run.model.params["vectors"]),
+            )
+            for found, (words, vectors) in zip(scores, pairs, strict=True):
+                right, asked, _ = analogy_accuracy(Vectors(words, vectors), questions)["grid"]
+                found.append(100 * right / asked)
+        print(f"| {name(algorithm, negative)}: analogies right, % | {_range(scores)} |", flush=True)
+        if not negative:
+            continue  # their tree is not ours: the losses are not of the same thing
+        losses: tuple[list, list] = ([], [])
+        for seed in range(1, seeds + 1):
+            real = options | {"dimension": 100, "subsample": 1e-3}
+            model, _ = theirs(lines, 5, epochs, 1, seed, **real)
+            run, _ = ours(lines, 5, epochs, 1, seed, **real)
+            order = [model.wv.key_to_index[word] for word in run.words]
+            weights = {"vectors": model.wv.vectors[order], "outputs": model.syn1neg[order]}
+            losses[0].append(loss_of(run, weights, lines))
+            losses[1].append(loss_of(run, run.model.params, lines))
+        print(
+            f"| {name(algorithm, negative)}: loss on the text, nats | {_range(losses)} |",
+            flush=True,
+        )
+
+
+def _range(columns: tuple[list, list]) -> str:
+    return " | ".join(f"{np.mean(c):.3f} ({min(c):.3f} to {max(c):.3f})" for c in columns)
+
+
+def main() -> None:
+    """Prints both tables."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("files", nargs="*", metavar="FILE")
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=5)
+    args = parser.parse_args()
+    text = "".join(TextStream(args.files).blocks())
+    lines = Lines([line.lower().split() for line in text.split("\n") if line.strip()])
+    info = kernels_info()
+    raw = sum(map(len, lines.sentences))
+    print(f"kernels: {info['kernels']}, {info['threads']} threads; {raw:,} raw words")
+    speed(lines, args.epochs, args.repeats)
+    quality(lines, args.epochs, args.seeds)
+
+
+if __name__ == "__main__":
+    main()
