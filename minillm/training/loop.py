@@ -84,6 +84,18 @@ class Options:
         assert self.minutes is not None
         return seconds / (60 * self.minutes)
 
+    def validates(self, before: float, done: float, summary: "Summary") -> bool:
+        """Whether to validate after a step that took the progress from ``before`` to ``done``.
+
+        Always at the end.  A run on the clock skips one where they have taken more than a
+        twentieth of its time so far; a run of steps never does, for it is to be repeatable.
+        """
+        if done >= 1:
+            return True
+        due = int(done * self.validations) > int(before * self.validations)
+        dear = summary.validation_seconds > summary.seconds / 20
+        return due and (self.steps is not None or not dear)
+
 
 @dataclass
 class Summary:
@@ -94,6 +106,7 @@ class Summary:
     tokens: int = 0
     best_loss: float = math.inf  # of validation
     best_step: int = 0
+    validation_seconds: float = 0.0  # of the seconds
     recent_loss: float = 0.0  # sum since the last line of metrics
     interrupted: bool = field(default=False, compare=False)
 
@@ -155,7 +168,7 @@ def train(
                         }
                     )
                 summary.recent_loss = 0.0
-            if int(done * options.validations) > int(before * options.validations) or done >= 1:
+            if options.validates(before, done, summary):
                 _validate(params, task, summary, folder, display)
             if folder is not None and time.monotonic() - saved_at >= options.checkpoint_seconds:
                 summary.seconds = time.monotonic() - started_at
@@ -199,7 +212,9 @@ def _validate(
     display: ProgressDisplay,
 ) -> None:
     """Measures the validation loss; the best weights so far are saved."""
+    started_at = time.monotonic()
     loss = task.validation_loss()
+    summary.validation_seconds += time.monotonic() - started_at
     display.validated(summary.step, loss)
     if folder is not None:
         folder.append_metrics({"step": summary.step, "validation_loss": loss})

@@ -20,7 +20,7 @@ def same_files(one, other):
     for name, array in arrays.items():
         assert np.array_equal(array, others[name]), name
     for each in (values, other_values):
-        del each["progress"]["seconds"]
+        del each["progress"]["seconds"], each["progress"]["validation_seconds"]
     assert values == other_values
     for each in (records := one.read_metrics(), other_records := other.read_metrics()):
         for record in each:
@@ -140,38 +140,51 @@ def test_accumulated_batches_are_one_large_batch(bigram):
     np.testing.assert_allclose(*params, rtol=1e-12)
 
 
-def test_minutes_are_kept_and_carried_over(run_bigram, bigram, monkeypatch):
-    """On a clock of our own: a step takes a second, a validation ten."""
+@pytest.fixture
+def timed(bigram, monkeypatch):
+    """Makes tasks on a clock of their own: a step takes a second."""
     now = [1000.0]
     monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: now[0]))
 
     class Timed(bigram):
-        stop = None
+        def __init__(self, validation_takes, stop=None):
+            super().__init__()
+            self.validation_takes, self.stop = validation_takes, stop
+            now[0] += 5000  # nobody waits on a run's clock
 
         def training_loss(self, rng):
-            if self.batches == self.stop:
+            if self.batches + 1 == self.stop:
                 os.kill(os.getpid(), signal.SIGINT)
             now[0] += 1
             return super().training_loss(rng)
 
         def validation_loss(self):
-            now[0] += 10
+            now[0] += self.validation_takes
             return super().validation_loss()
 
+    return Timed
+
+
+def test_minutes_are_kept_and_carried_over(run_bigram, timed):
     options = {"minutes": 2.0, "validations": 4, "warmup": 0.25, "final": 0.0, "log_every": 1}
-    task = Timed()
-    task.stop = 69
-    summary, _, folder = run_bigram("run", task=task, **options)
-    assert (summary.step, summary.seconds, summary.interrupted) == (70, 100, True)
-    now[0] += 5000  # nobody waits on the run's clock
-    summary, *_ = run_bigram("run", task=Timed(), resume=True, **options)
-    assert (summary.step, summary.seconds, summary.interrupted) == (90, 130, False)
+    summary, _, folder = run_bigram("run", task=timed(2, stop=86), **options)
+    assert (summary.step, summary.seconds, summary.interrupted) == (86, 92, True)
+    summary, *_ = run_bigram("run", task=timed(2), resume=True, **options)
+    assert (summary.step, summary.seconds, summary.interrupted) == (114, 122, False)
+    assert summary.validation_seconds == 8
     records = folder.read_metrics()
-    assert [r["step"] for r in records if "validation_loss" in r] == [30, 50, 70, 90]
+    assert [r["step"] for r in records if "validation_loss" in r] == [30, 58, 86, 114]
     rates = {r["step"]: r["learning_rate"] for r in records if "loss" in r}
     assert rates[16] == pytest.approx(0.05 * 15 / 30)  # half-way up
-    assert rates[66] == pytest.approx(0.05 * (1 + math.cos(math.pi * 55 / 90)) / 2)
-    assert rates[71] == pytest.approx(0.05 * (1 + math.cos(math.pi * 70 / 90)) / 2)
+    assert rates[66] == pytest.approx(0.05 * (1 + math.cos(math.pi * 39 / 90)) / 2)
+    assert rates[87] == pytest.approx(0.05 * (1 + math.cos(math.pi * 62 / 90)) / 2)
+
+
+def test_validation_does_not_eat_the_time(run_bigram, timed):
+    _, _, folder = run_bigram("minutes", task=timed(10), minutes=2.0, validations=4)
+    assert [r["step"] for r in folder.read_metrics() if "validation_loss" in r] == [30, 110]
+    _, _, folder = run_bigram("steps", task=timed(10), steps=40, validations=4)
+    assert [r["step"] for r in folder.read_metrics() if "validation_loss" in r] == [10, 20, 30, 40]
 
 
 def test_a_model_can_be_read_after_a_stop_before_the_first_validation(run_bigram, bigram):

@@ -112,7 +112,8 @@ def add_options(parser: argparse.ArgumentParser, defaults: Mapping[str, Any]) ->
         "--validations",
         type=integer(1),
         metavar="N",
-        help=f"measure the validation loss N times, evenly over the run {shown('validations')}",
+        help="measure the validation loss N times, evenly over the run, fewer where that would "
+        f"take more than a twentieth of the --minutes {shown('validations')}",
     )
     run.add_argument(
         "--checkpoint-seconds",
