@@ -418,7 +418,9 @@ def test_damaged_checkpoints(run_folder, fails):
     config = run_folder / "config.json"
     text = config.read_text()
     config.write_text(text.replace('"kind": "lm"', '"kind": "poem"'))
-    assert "config.json: expected a run of lm or ngram, found 'poem'" in fails("generate", run_folder)
+    assert "config.json: expected a run of lm or ngram, found 'poem'" in fails(
+        "generate", run_folder
+    )
     config.write_text(text.replace('"format_version": 1', '"format_version": 9'))
     assert "expected format version 1, found 9" in fails("generate", run_folder)
     config.write_text(text.replace('"layers": 1', '"layers": 2'))
