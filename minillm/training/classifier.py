@@ -34,6 +34,23 @@ def encode_texts(
     return ids, np.array(classes, np.int64)
 
 
+def start_from_vectors(
+    model: Classifier, vocabulary: Vocabulary, words: Sequence[str], vectors: NDArray
+) -> int:
+    """Put known words' vectors into a fresh model's embedding; how many there were.
+
+    They are scaled as one to the variance that fresh rows have, 1, so that no word is
+    louder than another for where its row came from.
+    """
+    E = model.params["embedding.E"]
+    places = {word: place for place, word in enumerate(words)}
+    scale = 1 / np.sqrt(np.mean(np.square(vectors)))
+    known = [(id, places[token]) for id, token in enumerate(vocabulary.tokens) if token in places]
+    for id, place in known:
+        E[id] = scale * vectors[place]
+    return len(known)
+
+
 def load_classifier(folder: RunFolder) -> tuple[Classifier, Vocabulary]:
     """The best model of a run, and its vocabulary."""
     stored = folder.load_json("config.json")

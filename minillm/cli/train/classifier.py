@@ -19,6 +19,7 @@ DEFAULTS: dict[str, Any] = COMMON_DEFAULTS | {
     "layers": 1,
     "hidden": 128,
     "embedding": 128,
+    "vectors": None,
     "forward_only": None,
     "pooling": "max",
     "dropout": 0.3,
@@ -38,6 +39,7 @@ examples:
   minillm train classifier reviews.tsv --out runs/reviews
   minillm train classifier topics/ --out runs/topics --pooling attention --minutes 10
   minillm train classifier names.tsv --out runs/names --unit character --hidden 64
+  minillm train classifier reviews.tsv --out runs/reviews2 --vectors vectors.bin
 
 then: minillm classify DIR, minillm eval DIR
 """,
@@ -99,6 +101,12 @@ then: minillm classify DIR, minillm eval DIR
         help=f"width of the embedding {shown('embedding')}",
     )
     model.add_argument(
+        "--vectors",
+        metavar="FILE",
+        help="start the embedding from word vectors in word2vec's format, text or binary, "
+        "as `minillm export` writes them; its width is theirs",
+    )
+    model.add_argument(
         "--forward-only",
         action="store_true",
         default=None,
@@ -120,8 +128,9 @@ def run(args: argparse.Namespace) -> int:
 
     from minillm.data import Minibatches
     from minillm.data.labelled import LabelledData
+    from minillm.data.vectors import read_vectors
     from minillm.models.classifier import Classifier, ClassifierConfig
-    from minillm.training.classifier import encode_texts
+    from minillm.training.classifier import encode_texts, start_from_vectors
     from minillm.training.encoder_decoder import build_vocabulary
     from minillm.training.minibatches import MinibatchTask, fingerprint
 
@@ -147,12 +156,21 @@ def run(args: argparse.Namespace) -> int:
             texts.texts(part), vocabulary, texts.labels, settings["max_length"]
         )
         print(f"{len(columns[part][1]):,} {part} texts")
-    found = fingerprint(columns["training"])
-    if data.setdefault("sha256", found) != found:
+    digest = fingerprint(columns["training"])
+    if data.setdefault("sha256", digest) != digest:
         raise InputError(f"{data['data']}: the data have changed since the run was started")
     data["labels"] = texts.labels
 
     rng = np.random.default_rng(settings["seed"])
+    words, vectors = None, None
+    if settings["vectors"] and config is None:  # a resumed run has learnt from them already
+        words, vectors = read_vectors(settings["vectors"])
+        if args.embedding not in (None, vectors.shape[1]):
+            raise InputError(
+                f"--embedding: the vectors of {settings['vectors']} have {vectors.shape[1]} "
+                f"numbers each, found {args.embedding}"
+            )
+        settings["embedding"] = vectors.shape[1]
     sizes = ClassifierConfig(
         vocabulary=len(vocabulary),
         classes=len(texts.labels),
@@ -165,6 +183,9 @@ def run(args: argparse.Namespace) -> int:
         dropout=settings["dropout"],
     )
     model = Classifier(sizes, rng)
+    if words is not None and vectors is not None:
+        found = start_from_vectors(model, vocabulary, words, vectors)
+        print(f"{found:,} of {len(vocabulary):,} words have a vector in {settings['vectors']}")
     training, validation = (
         Minibatches(columns[part], settings["batch"], settings["seed"]) for part in columns
     )
