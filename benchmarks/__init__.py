@@ -1,0 +1,1 @@
+"""NumPy, Cython and, where it is installed, PyTorch side by side: `python -m benchmarks`."""

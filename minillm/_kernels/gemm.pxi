@@ -30,12 +30,16 @@ cdef extern from "tile.h" nogil:
     enum:
         VECTOR_BYTES
         TILE_SIZE
+        LINES
     int TILE_ROWS(int vectors)
     void PREFETCH(const void *address)
     void tile_f32(int rows, int vectors, Py_ssize_t depth, const float **a, const float *b,
                   Py_ssize_t ldb, const float **start, float **out)
     void tile_f64(int rows, int vectors, Py_ssize_t depth, const double **a, const double *b,
                   Py_ssize_t ldb, const double **start, double **out)
+    void tile_f32_lines(int rows, int count, Py_ssize_t n, const float **a, const float **b, float **out)
+    void tile_f64_lines(int rows, int count, Py_ssize_t n, const double **a, const double **b,
+                        double **out)
     void transpose_4x4_f32(float *to, Py_ssize_t ld, const float **lines, Py_ssize_t start)
     void transpose_4x4_f64(double *to, Py_ssize_t ld, const double **lines, Py_ssize_t start)
 
@@ -164,11 +168,16 @@ cdef inline void multiply_tile(
             copy_columns(c[m] + n0, acc + (m - m0) * width, n1 - n0)
 
 
+cdef inline bint is_few(Py_ssize_t M, bint a_by_depth, bint b_by_depth) noexcept nogil:
+    """Whether multiply_few does the work."""
+    return b_by_depth and not a_by_depth and M <= TILE_ROWS(4)
+
+
 cdef Py_ssize_t scratch_size(Py_ssize_t M, Py_ssize_t K, bint a_by_depth, Py_ssize_t itemsize) noexcept nogil:
-    """The bytes of scratch that multiply_part needs; K * 4 vectors are for multiply_few."""
+    """The bytes of scratch that multiply needs for each thread, unless is_few."""
     cdef Py_ssize_t depth = min(K, DEPTH_BYTES // itemsize)
     cdef Py_ssize_t rows = min(M, BLOCK_ROWS) if a_by_depth else 8
-    return (TILE_SIZE + max(depth * BLOCK_COLUMNS * itemsize, K * 4 * VECTOR_BYTES)
+    return (TILE_SIZE + depth * BLOCK_COLUMNS * itemsize
             + rows * (depth * itemsize + 64) + 64)
 
 
@@ -228,42 +237,44 @@ cdef void multiply_part(
 
 
 cdef void multiply_few(
-    Py_ssize_t M, Py_ssize_t n0, Py_ssize_t n1, Py_ssize_t K,
-    const floating **a, const floating *b, Py_ssize_t ldb, const floating **b_lines,
-    const floating *bias, bint add, floating **c, char *scratch,
+    Py_ssize_t M, Py_ssize_t n0, Py_ssize_t n1, Py_ssize_t K, const floating **a, const floating **b,
+    const floating *bias, bint add, floating **c,
 ) noexcept nogil:
-    """So few rows that one tile has them all: each line of B is read once, where it lies."""
-    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), width = 4 * lanes, j, columns
-    cdef floating *acc = <floating *>scratch
-    cdef floating *tail = <floating *>(scratch + TILE_SIZE)
-    cdef int vectors
-    j = n0
-    while j < n1:
-        columns = min(width, n1 - j)
-        vectors = <int>ceil_div(columns, lanes)
-        if columns == vectors * lanes:
-            multiply_tile(0, M, j, j + columns, vectors, K, a, b + j, ldb, bias, add, c, acc)
+    """So few rows that one tile would have them all: each line of B is read once, where it lies."""
+    cdef Py_ssize_t k = 0, m
+    cdef const floating *a_k[8]
+    cdef const floating *b_k[LINES]
+    cdef floating *c_part[8]
+    cdef int count, i
+    for m in range(M):
+        c_part[m] = c[m] + n0
+        if not add and bias != NULL:
+            copy_columns(c_part[m], bias + n0, n1 - n0)
+        elif not add:
+            memset(c_part[m], 0, (n1 - n0) * sizeof(floating))
+    while k < K:
+        count = <int>min(LINES, K - k)
+        for m in range(M):
+            a_k[m] = a[m] + k
+        for i in range(count):
+            b_k[i] = b[k + i] + n0
+        if floating is float:
+            tile_f32_lines(<int>M, count, n1 - n0, a_k, b_k, c_part)
         else:
-            pack(tail, vectors * lanes, b_lines, True, 0, K, j, n1)
-            multiply_tile(0, M, j, n1, vectors, K, a, <const floating *>tail, vectors * lanes,
-                          bias, add, c, acc)
-        j += width
+            tile_f64_lines(<int>M, count, n1 - n0, a_k, b_k, c_part)
+        k += count
 
 
 cdef void multiply(
     Py_ssize_t M, Py_ssize_t N, Py_ssize_t K,
-    const floating **a, bint a_by_depth, const floating **b, bint b_by_depth, Py_ssize_t ldb,
+    const floating **a, bint a_by_depth, const floating **b, bint b_by_depth,
     const floating *bias, bint add, floating **c,
     int threads, char *scratch, Py_ssize_t scratch_each,
 ) noexcept nogil:
-    """C (M, N) = A (M, K) B (K, N), plus the bias (N,), or (add) plus what C holds.
-
-    ldb: the distance between the lines of B where they are evenly spaced and
-    run by_depth; 0 for anything else.
-    """
+    """C (M, N) = A (M, K) B (K, N), plus the bias (N,), or (add) plus what C holds."""
     cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating)
     cdef Py_ssize_t vectors = ceil_div(N, lanes)
-    cdef bint few = ldb != 0 and not a_by_depth and M <= TILE_ROWS(4)
+    cdef bint few = is_few(M, a_by_depth, b_by_depth)
     # Split the columns, each thread packing its own of B, unless that leaves a thread idle.
     cdef bint by_rows = not few and M >= N and ceil_div(vectors, threads) * threads * 8 > vectors * 9
     cdef int part
@@ -275,7 +286,7 @@ cdef void multiply(
         if few:
             multiply_few(
                 M, part * vectors // threads * lanes, min(N, (part + 1) * vectors // threads * lanes), K,
-                a, b[0] if K > 0 else NULL, ldb, b, bias, add, c, scratch + part * scratch_each)
+                a, b, bias, add, c)
         elif by_rows:
             multiply_part(
                 part * M // threads, (part + 1) * M // threads, 0, N, K,

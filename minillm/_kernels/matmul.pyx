@@ -54,12 +54,12 @@ cdef int product(const floating[:, :] a, const floating[:, :] b, floating[:, ::1
     cdef floating **c_rows = <floating **>lines.take(M * sizeof(void *))
     cdef bint a_by_depth = lines_of(a, a_lines)
     cdef bint b_by_depth = not lines_of(b, b_lines)
-    cdef Py_ssize_t ldb = b.strides[0] // <Py_ssize_t>sizeof(floating) if b_by_depth else 0
-    cdef Py_ssize_t size = scratch_size(M, K, a_by_depth, sizeof(floating))
+    cdef bint few = is_few(M, a_by_depth, b_by_depth)
+    cdef Py_ssize_t size = 0 if few else scratch_size(M, K, a_by_depth, sizeof(floating))
     cdef Workspace scratch = Workspace(threads * size)
     for m in range(M):
         c_rows[m] = &c[m, 0]
     with nogil:
-        multiply(M, N, K, a_lines, a_by_depth, b_lines, b_by_depth, ldb, <const floating *>NULL,
+        multiply(M, N, K, a_lines, a_by_depth, b_lines, b_by_depth, <const floating *>NULL,
                  False, c_rows, threads, scratch.front, size)
     return 0

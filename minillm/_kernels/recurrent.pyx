@@ -345,7 +345,7 @@ cdef int forward(
     cdef const Py_ssize_t *alive = schedule.alive
     cdef Py_ssize_t steps = schedule.steps
     with nogil:
-        multiply(steps, GH, I, x_lines, False, W_x_lines, True, GH, b, False, c_lines, threads,
+        multiply(steps, GH, I, x_lines, False, W_x_lines, True, b, False, c_lines, threads,
                  scratch, gemm_size)
         for part in prange(threads, num_threads=threads, schedule="static", chunksize=1):
             pack_forward(cell, H, W_h_lines, packed, part, threads)
@@ -573,18 +573,18 @@ cdef int backward(
                           <const floating *>&dhs[0, 0, 0], <const floating *>&dh_last[0, 0], dc_last,
                           h0_start, c0, hs_start, gates, more, da, da_hn,
                           &dh0[0, 0], dc0, scratch + part * part_size)
-        multiply(steps, I, GH, da_lines, False, W_x_lines, False, 0, <const floating *>NULL, False,
+        multiply(steps, I, GH, da_lines, False, W_x_lines, False, <const floating *>NULL, False,
                  dx_lines, threads, scratch, gemm_size)
         for i in prange(steps, num_threads=threads, schedule="static"):
             row = steps_of[i]
             stack_step(stack + i * stride, x_start + row * I, I,
                        hs_start + (row - 1) * H if row % T > 0 else h0_start + row // T * H, H)
-        multiply(M, common, steps, stack_lines, True, da_lines, True, 0, <const floating *>NULL, False,
+        multiply(M, common, steps, stack_lines, True, da_lines, True, <const floating *>NULL, False,
                  dW_lines, threads, scratch, gemm_size)
         if cell == GRU:
-            multiply(I + 1, H, steps, stack_lines, True, da_xn_lines, True, 0, <const floating *>NULL,
+            multiply(I + 1, H, steps, stack_lines, True, da_xn_lines, True, <const floating *>NULL,
                      False, dW_n_lines, threads, scratch, gemm_size)
-            multiply(H + 1, H, steps, stack_h_lines, True, da_hn_lines, True, 0, <const floating *>NULL,
+            multiply(H + 1, H, steps, stack_h_lines, True, da_hn_lines, True, <const floating *>NULL,
                      False, dW_n_lines + I + 1, threads, scratch, gemm_size)
     return 0
 
@@ -746,21 +746,103 @@ cdef int gru_backward_typed(
 
 
 # --- single steps, which keep nothing -----------------------------------------------
+#
+# W is used once, and so it is not packed: a few rows read it where it lies, as
+# fast as memory gives it.  The sums run in the order that they have in a whole
+# sequence, and so a text generated step by step has the bits of one read at once.
+
+
+cdef int step(
+    int cell, const floating[:, ::1] x, const floating[:, ::1] h, const floating *c,
+    const floating[:, ::1] W_x, const floating[:, ::1] W_h, const floating[::1] b, const floating *b_hn,
+    floating[:, ::1] h_new, floating *c_new,
+) except -1:
+    cdef Py_ssize_t B = x.shape[0], I = x.shape[1], H = h.shape[1], GH = cell * H
+    cdef Py_ssize_t word = sizeof(void *), lanes = VECTOR_BYTES // <Py_ssize_t>sizeof(floating)
+    cdef Py_ssize_t common = 2 * H if cell == GRU else GH, i, j, g, count
+    cdef int threads = max_threads() if B * (I + H) * GH > SMALL else 1
+    cdef Workspace lines = Workspace((4 * B + I + 2 * H) * word + 1024)
+    cdef const floating **x_lines = <const floating **>lines.take(B * word)
+    cdef const floating **h_lines = <const floating **>lines.take(B * word)
+    cdef floating **a_lines = <floating **>lines.take(B * word)
+    cdef floating **h_n_lines = <floating **>lines.take(B * word)
+    cdef const floating **W_x_lines = <const floating **>lines.take(I * word)
+    cdef const floating **W_h_lines = <const floating **>lines.take(H * word)
+    cdef const floating **W_hn_lines = <const floating **>lines.take(H * word)
+    cdef Py_ssize_t size = 0
+    if not is_few(B, False, True):
+        size = ceil_div(scratch_size(B, max(I, H), False, sizeof(floating)), 64) * 64
+    cdef Workspace work = Workspace((B * (GH + H) + 8 * lanes) * sizeof(floating) + 256 + threads * size)
+    cdef floating *a = <floating *>work.take(B * GH * sizeof(floating))
+    cdef floating *h_n = <floating *>work.take(B * H * sizeof(floating))
+    cdef floating *gates = <floating *>work.take(4 * lanes * sizeof(floating))
+    cdef floating *states = <floating *>work.take(4 * lanes * sizeof(floating))  # n, c, h_prev, h
+    cdef char *scratch = work.front
+    for i in range(B):
+        x_lines[i], h_lines[i] = &x[i, 0], &h[i, 0]
+        a_lines[i], h_n_lines[i] = a + i * GH, h_n + i * H
+    for i in range(I):
+        W_x_lines[i] = &W_x[i, 0]
+    for i in range(H):
+        W_h_lines[i] = &W_h[i, 0]
+        W_hn_lines[i] = &W_h[i, 0] + common
+    with nogil:
+        memset(gates, 0, 4 * VECTOR_BYTES)
+        memset(states, 0, 4 * VECTOR_BYTES)
+        multiply(B, GH, I, x_lines, False, W_x_lines, True, <const floating *>&b[0], False,
+                 a_lines, threads, scratch, size)
+        multiply(B, common, H, h_lines, False, W_h_lines, True, <const floating *>NULL, True,
+                 a_lines, threads, scratch, size)
+        if cell == GRU:
+            multiply(B, H, H, h_lines, False, W_hn_lines, True, b_hn, False,
+                     h_n_lines, threads, scratch, size)
+        for i in range(B):
+            j = 0
+            while j < H:
+                count = min(lanes, H - j)
+                for g in range(<Py_ssize_t>cell):
+                    copy_columns(gates + g * lanes, <const floating *>a + i * GH + g * H + j, count)
+                if cell == RNN:
+                    rnn_cell(gates, states + 3 * lanes)
+                elif cell == LSTM:
+                    copy_columns(states + lanes, c + i * H + j, count)
+                    lstm_cell(gates, states + lanes, states + 3 * lanes)
+                    copy_columns(c_new + i * H + j, <const floating *>states + lanes, count)
+                else:
+                    copy_columns(states, <const floating *>gates + 2 * lanes, count)
+                    copy_columns(gates + 2 * lanes, <const floating *>h_n + i * H + j, count)
+                    copy_columns(states + 2 * lanes, <const floating *>h_lines[i] + j, count)
+                    gru_cell(gates, states, states + 2 * lanes, states + 3 * lanes)
+                copy_columns(&h_new[i, 0] + j, <const floating *>states + 3 * lanes, count)
+                j += lanes
+    return 0
 
 
 def rnn_step(x, h, W_x, W_h, b):
     """One step without history: x (B, I), h (B, H) -> h (B, H)."""
-    ones = np.ones(len(x), np.int64)
-    return rnn_forward(x[:, None], h, W_x, W_h, b, ones)[1]
+    h_new = np.empty_like(h)
+    if x.itemsize == 4:
+        step[float](RNN, x, h, NULL, W_x, W_h, b, NULL, h_new, NULL)
+    else:
+        step[double](RNN, x, h, NULL, W_x, W_h, b, NULL, h_new, NULL)
+    return h_new
 
 
 def lstm_step(x, h, c, W_x, W_h, b):
     """One step without history: x (B, I), h and c (B, H) -> h, c (B, H)."""
-    ones = np.ones(len(x), np.int64)
-    return lstm_forward(x[:, None], h, c, W_x, W_h, b, ones)[1:3]
+    h_new, c_new = np.empty_like(h), np.empty_like(c)
+    if x.itemsize == 4:
+        step[float](LSTM, x, h, start[float](c), W_x, W_h, b, NULL, h_new, <float *>start[float](c_new))
+    else:
+        step[double](LSTM, x, h, start[double](c), W_x, W_h, b, NULL, h_new, <double *>start[double](c_new))
+    return h_new, c_new
 
 
 def gru_step(x, h, W_x, W_h, b_x, b_h):
     """One step without history: x (B, I), h (B, H) -> h (B, H)."""
-    ones = np.ones(len(x), np.int64)
-    return gru_forward(x[:, None], h, W_x, W_h, b_x, b_h, ones)[1]
+    h_new, b, b_hn = np.empty_like(h), gru_bias(b_x, b_h), b_h[None, -h.shape[1]:]
+    if x.itemsize == 4:
+        step[float](GRU, x, h, NULL, W_x, W_h, b, start[float](b_hn), h_new, NULL)
+    else:
+        step[double](GRU, x, h, NULL, W_x, W_h, b, start[double](b_hn), h_new, NULL)
+    return h_new

@@ -26,6 +26,7 @@
 #ifndef MINILLM_TILE_H
 #define MINILLM_TILE_H
 #include <stddef.h>
+#include <string.h>
 
 #if defined(__AVX512F__)
 #include <immintrin.h>
@@ -125,7 +126,63 @@
         shapes[vectors - 1][rows - 1](depth, a, b, ldb, start, out);                               \
     }
 
+/* out (rows, n) += a (rows, count) times count lines of b, which are read once from end to end:
+ * for few rows, where the time is that of reading b, and long streams read fastest. */
+#define LINES 4
+#define DEFINE_LINES(REAL, NAME)                                                                   \
+    ALWAYS_INLINE void NAME##_lines_body(int rows, const int count, ptrdiff_t n,                   \
+                                         const REAL *const *a, const REAL *const *b,               \
+                                         REAL *const *out)                                         \
+    {                                                                                              \
+        const ptrdiff_t lanes = VECTOR_BYTES / sizeof(REAL);                                       \
+        ptrdiff_t j = 0;                                                                           \
+        for (; j + lanes <= n; j += lanes) {                                                       \
+            NAME##_vec line[LINES];                                                                \
+            UNROLL for (int k = 0; k < count; k++)                                                 \
+                line[k] = *(const NAME##_vec *)(b[k] + j);                                         \
+            for (int m = 0; m < rows; m++) {                                                       \
+                NAME##_vec sum = *(NAME##_vec *)(out[m] + j);                                      \
+                UNROLL for (int k = 0; k < count; k++)                                             \
+                    sum = ADD_PRODUCT_##REAL(sum, a[m][k], line[k]);                               \
+                *(NAME##_vec *)(out[m] + j) = sum;                                                 \
+            }                                                                                      \
+        }                                                                                          \
+        for (int m = 0; m < rows && j < n; m++) {                                                  \
+            NAME##_vec sum = {0}, line = {0};                                                      \
+            memcpy(&sum, out[m] + j, (n - j) * sizeof(REAL));                                      \
+            for (int k = 0; k < count; k++) {                                                      \
+                memcpy(&line, b[k] + j, (n - j) * sizeof(REAL));                                   \
+                sum = ADD_PRODUCT_##REAL(sum, a[m][k], line);                                      \
+            }                                                                                      \
+            memcpy(out[m] + j, &sum, (n - j) * sizeof(REAL));                                      \
+        }                                                                                          \
+    }                                                                                              \
+    static void NAME##_lines(int rows, int count, ptrdiff_t n, const REAL *const *a,               \
+                             const REAL *const *b, REAL *const *out)                               \
+    {                                                                                              \
+        if (count == LINES)                                                                        \
+            NAME##_lines_body(rows, LINES, n, a, b, out);                                          \
+        else                                                                                       \
+            for (int k = 0; k < count; k++, b++) {                                                 \
+                const REAL *a_k[8];                                                                \
+                for (int m = 0; m < rows; m++)                                                     \
+                    a_k[m] = a[m] + k;                                                             \
+                NAME##_lines_body(rows, 1, n, a_k, b, out);                                        \
+            }                                                                                      \
+    }
+
 #else
+
+#define LINES 4
+#define DEFINE_LINES(REAL, NAME)                                                                   \
+    static void NAME##_lines(int rows, int count, ptrdiff_t n, const REAL *const *a,               \
+                             const REAL *const *b, REAL *const *out)                               \
+    {                                                                                              \
+        for (int m = 0; m < rows; m++)                                                             \
+            for (int k = 0; k < count; k++)                                                        \
+                for (ptrdiff_t j = 0; j < n; j++)                                                  \
+                    out[m][j] += a[m][k] * b[k][j];                                                \
+    }
 
 #define DEFINE_TILES(REAL, NAME)                                                                   \
     static void NAME(int rows, int vectors, ptrdiff_t depth, const REAL *const *a, const REAL *b,  \
@@ -145,6 +202,8 @@
 
 DEFINE_TILES(float, tile_f32)
 DEFINE_TILES(double, tile_f64)
+DEFINE_LINES(float, tile_f32)
+DEFINE_LINES(double, tile_f64)
 
 /* to[j * ld + i] = lines[i][j] for i < 4, j < 4: the piece that a transpose is made of. */
 static inline void transpose_4x4_f32(float *to, ptrdiff_t ld, const float *const *lines,

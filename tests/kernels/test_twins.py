@@ -210,3 +210,17 @@ def test_several_threads_at_once(twin):
         for outputs in found:
             for ours, theirs in zip(outputs, expected, strict=True):
                 np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("B", [2, 9])
+def test_step_by_step_has_the_bits_of_the_whole(twin, cell, B):
+    rng = np.random.default_rng(0)
+    arguments = sequence_case(cell, rng, B, 4, 9, 70, np.float32, [4] * B)
+    hs = getattr(twin, f"{cell}_forward")(*arguments)[0]
+    x, states = arguments[0], arguments[1 : 3 if cell == "lstm" else 2]
+    weights = arguments[1 + len(states) : -1]
+    for t in range(4):
+        states = getattr(twin, f"{cell}_step")(x[:, t].copy(), *states, *weights)
+        states = states if cell == "lstm" else (states,)
+        np.testing.assert_array_equal(states[0], hs[:, t])

@@ -1,0 +1,228 @@
+"""What is raced: each case has the same work for each contestant, and what it returns to compare.
+
+PyTorch runs eagerly, at its best settings: float32, batch first as our arrays
+are, gradients set to None rather than zero, its fused AdamW.  Where it is not
+installed, the cases have two contestants.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from minillm._kernels import select_kernels, use_kernels
+from minillm.models.language_model import LanguageModel, LanguageModelConfig
+from minillm.training.optimisers import AdamW, clip_global_norm
+
+try:
+    import torch
+except ImportError:
+    torch = None
+
+# batch, time, input, hidden
+SMALL = [(1, 100, 64, 128), (16, 50, 64, 128), (32, 64, 128, 256)]
+LARGE = [(20, 35, 650, 650), (64, 100, 256, 512)]
+GATES = {"rnn": 1, "lstm": 4, "gru": 3}
+
+
+@dataclass
+class Case:
+    """One row of the table: contestants by name, each a function that does the work once."""
+
+    kind: str
+    sizes: str
+    flops: float
+    contestants: dict[str, Callable[[], Any]]
+    tolerance: float = 1e-4  # of the largest number; None: they draw random numbers
+
+
+def cases(full: bool) -> Iterator[Case]:
+    """All cases, the quick ones alone unless full."""
+    yield from matmuls(full)
+    for cell in GATES:
+        for sizes in SMALL + (LARGE if full else LARGE[:1]):
+            yield recurrence(cell, *sizes)
+    yield training_step(full)
+    yield generation()
+
+
+def twins(function: Callable[[Any], Any]) -> dict[str, Callable[[], Any]]:
+    """The same function of the kernels, for either twin."""
+    both = {"NumPy": select_kernels("numpy"), "Cython": select_kernels("cython")}
+    return {name: lambda kernels=kernels: function(kernels) for name, kernels in both.items()}
+
+
+def matmuls(full: bool) -> Iterator[Case]:
+    """Products as the recurrences make them, and squares."""
+    rng = np.random.default_rng(0)
+    shapes = [
+        ("h W", 1, 512, 2048, ""),
+        ("h W", 16, 128, 512, ""),
+        ("h W", 64, 512, 2048, ""),
+        ("da W^T", 64, 2048, 512, "b"),
+        ("x^T da", 256, 2048, 1024, "a"),
+        ("square", 1024, 1024, 1024, ""),
+    ]
+    if full:
+        shapes += [("h W", 8, 128, 480, ""), ("x W", 6400, 256, 2048, "")]
+        shapes += [("x^T da", 512, 6400, 2048, "a"), ("square", 2048, 2048, 2048, "")]
+    for name, M, K, N, transposed in shapes:
+        a = rng.standard_normal((K, M) if transposed == "a" else (M, K), np.float32)
+        b = rng.standard_normal((N, K) if transposed == "b" else (K, N), np.float32)
+        a, b = a.T if transposed == "a" else a, b.T if transposed == "b" else b
+        contestants = twins(lambda kernels, a=a, b=b: kernels.matmul(a, b))
+        if torch:
+            ta, tb = torch.from_numpy(a), torch.from_numpy(b)
+            contestants["PyTorch"] = lambda ta=ta, tb=tb: (ta @ tb).numpy()
+        yield Case("matmul " + name, f"{M} x {K} x {N}", 2.0 * M * K * N, contestants)
+
+
+def recurrence(cell: str, B: int, T: int, I: int, H: int) -> Case:
+    """Forward and backward of a whole sequence, all gradients."""
+    rng = np.random.default_rng(0)
+    G = GATES[cell]
+
+    def normal(*shape: int, scale: float = 1.0) -> np.ndarray:
+        return np.float32(scale) * rng.standard_normal(shape, np.float32)
+
+    x, dhs = normal(B, T, I), normal(B, T, H)
+    states = [normal(B, H) for _ in range(2 if cell == "lstm" else 1)]
+    W_x, W_h = normal(I, G * H, scale=H**-0.5), normal(H, G * H, scale=H**-0.5)
+    biases = [normal(G * H) for _ in range(2 if cell == "gru" else 1)]
+    lengths = np.full(B, T)
+    zeros = [np.zeros((B, H), np.float32) for _ in states]
+
+    def ours(kernels: Any) -> list[np.ndarray]:
+        forward, backward = (getattr(kernels, f"{cell}_{way}") for way in ("forward", "backward"))
+        hs, *rest = forward(x, *states, W_x, W_h, *biases, lengths)
+        kept = rest[len(states) :]
+        gradients = backward(dhs, *zeros, x, *states, W_x, W_h, lengths, hs, *kept)
+        dx, dW_x, dW_h = gradients[0], *gradients[1 + len(states) : 3 + len(states)]
+        return [hs, dx, dW_x, dW_h]
+
+    contestants: dict[str, Callable[[], Any]] = twins(ours)
+    if torch:
+        module = {"rnn": torch.nn.RNN, "lstm": torch.nn.LSTM, "gru": torch.nn.GRU}[cell]
+        layer = module(I, H, batch_first=True)
+        tx, tdhs = torch.from_numpy(x).requires_grad_(), torch.from_numpy(dhs)
+        tstates = tuple(torch.from_numpy(state[None]) for state in states)
+        with torch.no_grad():
+            layer.weight_ih_l0.copy_(torch.from_numpy(W_x.T))
+            layer.weight_hh_l0.copy_(torch.from_numpy(W_h.T))
+            layer.bias_ih_l0.copy_(torch.from_numpy(biases[0]))
+            second = biases[1] if cell == "gru" else np.zeros_like(biases[0])
+            layer.bias_hh_l0.copy_(torch.from_numpy(second))
+
+        def theirs() -> list[np.ndarray]:
+            layer.zero_grad(set_to_none=True)
+            tx.grad = None
+            hs, _ = layer(tx, tstates if cell == "lstm" else tstates[0])
+            hs.backward(tdhs)
+            weights = layer.weight_ih_l0, layer.weight_hh_l0
+            return [hs.detach().numpy(), tx.grad.numpy(), *(W.grad.numpy().T for W in weights)]
+
+        contestants["PyTorch"] = theirs
+    flops = 6.0 * B * T * (I + H) * G * H
+    return Case(cell, f"{B}, {T}, {I}, {H}", flops, contestants)
+
+
+def training_step(full: bool) -> Case:
+    """A whole step of the character model: forward, backward, clipping, AdamW."""
+    B, T, V, D, H = 32, 128 if full else 64, 65, 128, 512
+    rng = np.random.default_rng(0)
+    ids = rng.integers(0, V, (B, T + 1))
+    inputs, targets = ids[:, :-1].copy(), ids[:, 1:].copy()
+    start = LanguageModel(LanguageModelConfig(V, D, H), rng).params
+
+    def ours(name: str) -> Callable[[], Any]:
+        model = LanguageModel(
+            LanguageModelConfig(V, D, H), params={key: value.copy() for key, value in start.items()}
+        )
+        optimiser, state = AdamW(model.params), model.zero_state(B)
+
+        def step() -> float:
+            with use_kernels(name):
+                (loss, _), backward = model.window_loss(inputs, targets, state)
+                gradients = backward()
+                clip_global_norm(gradients, 1.0)
+                optimiser.step(gradients, 1e-3)
+            return float(loss)
+
+        return step
+
+    contestants = {"NumPy": ours("numpy"), "Cython": ours("cython")}
+    if torch:
+        embedding, layer, output = (
+            torch.nn.Embedding(V, D),
+            torch.nn.LSTM(D, H, batch_first=True),
+            torch.nn.Linear(H, V),
+        )
+        weights = [*embedding.parameters(), *layer.parameters(), *output.parameters()]
+        ours_in_order = [
+            start["embedding.E"],
+            start["layers.0.W_x"].T,
+            start["layers.0.W_h"].T,
+            start["layers.0.b"],
+            np.zeros_like(start["layers.0.b"]),
+            start["output.W"].T,
+            start["output.b"],
+        ]
+        with torch.no_grad():
+            for weight, array in zip(weights, ours_in_order, strict=True):
+                weight.copy_(torch.from_numpy(array))
+        adam = torch.optim.AdamW(weights, lr=1e-3, fused=True)
+        tin, tout = torch.from_numpy(inputs), torch.from_numpy(targets).reshape(-1)
+
+        def theirs() -> float:
+            adam.zero_grad()
+            hs, _ = layer(embedding(tin))
+            loss = torch.nn.functional.cross_entropy(output(hs).reshape(-1, V), tout)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(weights, 1.0)
+            adam.step()
+            return loss.item()
+
+        contestants["PyTorch"] = theirs
+    flops = 6.0 * B * T * ((D + H) * 4 * H + H * V)
+    return Case("training step", f"lstm {H}, batch {B}, window {T}", flops, contestants, 2e-3)
+
+
+def generation() -> Case:
+    """A hundred characters, one at a time, from the same model, each the likeliest next."""
+    V, D, H, length = 65, 128, 512, 100
+    model = LanguageModel(LanguageModelConfig(V, D, H), np.random.default_rng(0))
+
+    def ours(name: str) -> Callable[[], Any]:
+        def generate() -> list[int]:
+            ids, state = [1], model.zero_state(1)
+            with use_kernels(name):
+                for _ in range(length):
+                    logits, state = model.step(np.array(ids[-1:]), state)
+                    ids.append(int(logits[0].argmax()))
+            return ids
+
+        return generate
+
+    contestants = {"NumPy": ours("numpy"), "Cython": ours("cython")}
+    if torch:
+        p = {name: torch.from_numpy(value) for name, value in model.params.items()}
+        layer = torch.nn.LSTM(D, H, batch_first=True)
+        with torch.no_grad():
+            layer.weight_ih_l0.copy_(p["layers.0.W_x"].T)
+            layer.weight_hh_l0.copy_(p["layers.0.W_h"].T)
+            layer.bias_ih_l0.copy_(p["layers.0.b"])
+            layer.bias_hh_l0.zero_()
+
+        def theirs() -> list[int]:
+            ids, state = [1], None
+            with torch.inference_mode():
+                for _ in range(length):
+                    x = p["embedding.E"][ids[-1]].reshape(1, 1, D)
+                    hs, state = layer(x, state)
+                    ids.append(int((hs[0, 0] @ p["output.W"] + p["output.b"]).argmax()))
+            return ids
+
+        contestants["PyTorch"] = theirs
+    flops = 2.0 * length * ((D + H) * 4 * H + H * V)
+    return Case("generation", f"lstm {H}, {length} characters", flops, contestants, 0.0)

@@ -1,0 +1,135 @@
+"""The results as a Markdown table, as JSON, and as plots."""
+
+import json
+import math
+import os
+import platform
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+import numpy as np
+
+from minillm import kernels_info
+
+from .cases import torch
+
+
+def machine() -> dict[str, Any]:
+    """What ran, and on what."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        model = names[0].partition(":")[2].strip() if names else model
+    return {
+        "processor": model,
+        "cores": os.cpu_count(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "torch": torch.__version__ if torch else None,
+        "kernels": kernels_info()["kernels"],
+        "load": os.getloadavg() if hasattr(os, "getloadavg") else None,
+    }
+
+
+def row(case, times: dict[str, list[float]], peak: float) -> dict[str, Any]:
+    """The figures of one case."""
+    medians = {name: median(values) for name, values in times.items()}
+    figures: dict[str, Any] = {
+        "kind": case.kind,
+        "sizes": case.sizes,
+        "milliseconds": {name: 1e3 * value for name, value in medians.items()},
+        "spread": {name: spread(values) for name, values in times.items()},
+        "rounds": len(times["NumPy"]),
+        "gflops": case.flops / medians["Cython"] * 1e-9,
+        "share of peak": case.flops / medians["Cython"] / peak,
+        "times NumPy": medians["NumPy"] / medians["Cython"],
+    }
+    if "PyTorch" in medians:
+        figures["times PyTorch"] = medians["PyTorch"] / medians["Cython"]
+    return figures
+
+
+def spread(values: list[float]) -> float:
+    """The distance between the quartiles, as a share of the median."""
+    low, middle, high = quantiles(values, n=4)
+    return (high - low) / middle
+
+
+def table(rows: list[dict[str, Any]], threads: int, peak: float) -> str:
+    """Markdown: medians in milliseconds, and how many times as fast Cython is."""
+    lines = [
+        f"### {threads} thread{'s' * (threads > 1)} (peak {peak * 1e-9:.0f} GFLOP/s)",
+        "",
+        "| | sizes | NumPy ms | Cython ms | PyTorch ms | spread | GFLOP/s | of peak "
+        "| times NumPy | times PyTorch |",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for r in rows:
+        ms, against = r["milliseconds"], r.get("times PyTorch")
+        lost = against is not None and against < 1
+        lines.append(
+            f"| {r['kind']} | {r['sizes']} | {ms['NumPy']:.3g} | {ms['Cython']:.3g} "
+            f"| {format(ms['PyTorch'], '.3g') if 'PyTorch' in ms else '-'} "
+            f"| {r['spread']['Cython']:.0%} | {r['gflops']:.1f} | {r['share of peak']:.0%} "
+            f"| {r['times NumPy']:.2f} "
+            f"| {'-' if against is None else f'{against:.2f}' + ' (lost)' * lost} |"
+        )
+    for name in ("NumPy", "PyTorch"):
+        ratios = [r[f"times {name}"] for r in rows if r["kind"] in ("rnn", "lstm", "gru")]
+        ratios = [ratio for ratio in ratios if ratio]
+        if ratios and len(ratios) == sum(r["kind"] in ("rnn", "lstm", "gru") for r in rows):
+            mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
+            lines.append(f"\nRecurrences, geometric mean: {mean:.2f} times {name}.")
+    return "\n".join(lines)
+
+
+def save(folder: Path, results: dict[str, Any], tables: list[str]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    (folder / "results.md").write_text("\n\n".join(tables) + "\n")
+    plot(folder, results)
+
+
+def plot(folder: Path, results: dict[str, Any]) -> None:
+    """speed.png: operations per second by case; roofline.png: the same by work per case."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    for run in results["runs"]:
+        rows, peak = run["rows"], run["peak"] * 1e-9
+        names = list(rows[0]["milliseconds"])
+        figure, axes = plt.subplots(figsize=(9, 0.32 * len(rows) + 1.5))
+        for offset, name in enumerate(names):
+            speeds = [speed(r, name) for r in rows]
+            places = [i + 0.26 * (offset - 1) for i in range(len(rows))]
+            axes.barh(places, speeds, height=0.26, label=name)
+        axes.set_yticks(range(len(rows)), [f"{r['kind']} ({r['sizes']})" for r in rows])
+        axes.axvline(peak, color="black", linestyle=":", label="measured peak")
+        axes.invert_yaxis()
+        axes.set_xlabel("GFLOP/s")
+        axes.legend()
+        figure.tight_layout()
+        figure.savefig(folder / f"speed-{run['threads']}.png", dpi=110)
+        plt.close(figure)
+
+        figure, axes = plt.subplots(figsize=(7, 4.5))
+        for name in names:
+            work = [r["gflops"] * r["milliseconds"]["Cython"] * 1e-3 for r in rows]
+            axes.loglog(work, [speed(r, name) for r in rows], "o", label=name)
+        axes.axhline(peak, color="black", linestyle=":", label="measured peak")
+        axes.set_xlabel("work of the case (GFLOP)")
+        axes.set_ylabel("GFLOP/s")
+        axes.legend()
+        figure.tight_layout()
+        figure.savefig(folder / f"work-{run['threads']}.png", dpi=110)
+        plt.close(figure)
+
+
+def speed(figures: dict[str, Any], name: str) -> float:
+    ms = figures["milliseconds"]
+    return figures["gflops"] * ms["Cython"] / ms[name]

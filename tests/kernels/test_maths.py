@@ -1,0 +1,64 @@
+"""The bounds that maths.h states, against double (and long double) precision.
+
+The point functions are reached through an rnn and an lstm without weights: h =
+tanh(b), and with c0 = 0 and i = 1, o = sigmoid(b).
+"""
+
+import numpy as np
+import pytest
+
+LIMIT = 4  # units in the last place
+
+
+def tanh(twin, x):
+    """tanh of many numbers: an rnn of one step whose pre-activation is its bias."""
+    one = np.zeros((1, 1), x.dtype)
+    W_h = np.zeros((len(x), len(x)), x.dtype)
+    W_x = np.zeros((1, len(x)), x.dtype)
+    return twin.rnn_step(one, np.zeros((1, len(x)), x.dtype), W_x, W_h, x)[0]
+
+
+def sigmoid(twin, x):
+    """The gate i of an lstm of one step."""
+    H = len(x)
+    zeros, one = np.zeros((1, H), x.dtype), np.zeros((1, 1, 1), x.dtype)
+    W_x, W_h = np.zeros((1, 4 * H), x.dtype), np.zeros((H, 4 * H), x.dtype)
+    bias = np.concatenate([x, np.zeros(3 * H, x.dtype)])
+    return twin.lstm_forward(one, zeros, zeros, W_x, W_h, bias, np.array([1]))[3][0, 0, :H]
+
+
+def points(dtype, rng):
+    """Both signs, every size from the smallest normal number to far beyond where they saturate."""
+    tiny = np.log10(np.finfo(dtype).tiny)
+    sizes = 10 ** rng.uniform(tiny, 2.5, 300)
+    near = rng.uniform(-12, 12, 600)
+    return np.concatenate([sizes, -sizes, near]).astype(dtype)
+
+
+def exact_tanh(x):
+    return np.tanh(x.astype(np.longdouble))
+
+
+def exact_sigmoid(x):
+    return 1 / (1 + np.exp(-x.astype(np.longdouble)))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("function", "exact"), [(tanh, exact_tanh), (sigmoid, exact_sigmoid)])
+def test_error_in_units_in_the_last_place(twin, function, exact, dtype):
+    if dtype == np.float64 and np.finfo(np.longdouble).nmant <= np.finfo(np.float64).nmant:
+        pytest.skip("no longer precision here to compare with")
+    x = points(dtype, np.random.default_rng(0))
+    truth = exact(x)
+    normal = np.abs(truth) >= np.finfo(dtype).tiny
+    unit = np.spacing(np.abs(truth).astype(dtype)).astype(np.longdouble)
+    error = np.abs(function(twin, x) - truth) / unit
+    assert error[normal].max() <= LIMIT
+    assert np.abs(function(twin, x) - truth)[~normal].max(initial=0) <= np.finfo(dtype).tiny
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_ends(twin, dtype):
+    x = np.array([np.nan, np.inf, -np.inf, 0, 1e4, -1e4], dtype)
+    np.testing.assert_array_equal(tanh(twin, x), np.array([np.nan, 1, -1, 0, 1, -1], dtype))
+    np.testing.assert_array_equal(sigmoid(twin, x), np.array([np.nan, 1, 0, 0.5, 1, 0], dtype))
