@@ -1,0 +1,93 @@
+"""From counting to recurrence: bits per character of every model on the same text.
+
+    python -m benchmarks.ladder [FILE] [--minutes M]
+
+Without FILE it reads the built-in corpus.  All models see the first nine tenths
+and are measured on the last one, with the same characters.  n-gram models are
+counted and smoothed by modified Kneser-Ney; the neural n-gram (Bengio et al.
+2003) and the LSTM are trained for --minutes each, with the settings of
+`minillm train lm`.
+"""
+
+import argparse
+import sys
+import time
+
+import numpy as np
+
+from minillm import kernels_info
+from minillm.cli.measures import ngram_results
+from minillm.cli.train.lm import DEFAULTS
+from minillm.data import split_text
+from minillm.data.streams import TextStream
+from minillm.metrics import bits
+from minillm.models.language_model import LanguageModel, LanguageModelConfig
+from minillm.models.neural_ngram import NeuralNGram, NeuralNGramConfig
+from minillm.text import Characters
+from minillm.training import AdamW, Options, train
+from minillm.training.language_model import LanguageModelTask
+from minillm.training.ngram import train_ngram
+
+NEURAL_ORDER = 9
+
+
+def counted(text: TextStream, order: int) -> tuple[float, int]:
+    """-> bits per character, and the number of n-grams."""
+    settings = {
+        "order": order,
+        "smoothing": "kneser-ney",
+        "k": 0.1,
+        "prune": (0,),
+        "memory": 2 << 30,
+    }
+    cut = text.characters * 9 // 10
+    trained = train_ngram(text, text.characters - cut, "character", settings)
+    results = ngram_results(trained.model, trained.vocabulary, text.blocks(cut), "held-out text")
+    return results["bits_per_token"], sum(trained.model.config.sizes)
+
+
+def trained(kind: str, text: str, minutes: float) -> tuple[float, int]:
+    """-> the best bits per character on the held-out text, and the number of weights."""
+    vocabulary, rng = Characters.from_text(text), np.random.default_rng(0)
+    model: LanguageModel | NeuralNGram
+    if kind == "lstm":
+        model = LanguageModel(LanguageModelConfig(len(vocabulary)), rng)
+    else:
+        sizes = NeuralNGramConfig(len(vocabulary), NEURAL_ORDER, embedding=32, hidden=512)
+        model = NeuralNGram(sizes, rng)
+    training, validation = (vocabulary.encode(part) for part in split_text(text))
+    task = LanguageModelTask(model, training, validation, DEFAULTS["batch"], DEFAULTS["window"])
+    options = Options(minutes=minutes, learning_rate=DEFAULTS["learning_rate"])
+    optimiser = AdamW(model.params, weight_decay=DEFAULTS["weight_decay"])
+    summary = train(model.params, optimiser, task, options, rng, quiet=True)
+    return bits(summary.best_loss), sum(array.size for array in model.params.values())
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("files", nargs="*", metavar="FILE")
+    parser.add_argument("--minutes", type=float, default=5.0, help="for each trained model")
+    args = parser.parse_args()
+    stream = TextStream(args.files)
+    text = "".join(stream.blocks())
+    info = kernels_info()
+    print(f"{len(text):,} characters; kernels: {info['kernels']}, {info['threads']} threads\n")
+    print("| model | bits per character | n-grams or weights | seconds |")
+    print("|---|---|---|---|")
+
+    def show(name: str, measure, *measure_args) -> None:
+        start = time.perf_counter()
+        figure, size = measure(*measure_args)
+        seconds = time.perf_counter() - start
+        print(f"| {name} | {figure:.3f} | {size:,} | {seconds:.1f} |")
+        sys.stdout.flush()
+
+    for order in range(1, 8):
+        show(f"{order}-gram", counted, stream, order)
+    show(f"neural {NEURAL_ORDER}-gram, 32 by 512", trained, "neural", text, args.minutes)
+    show("LSTM, 1 layer of 512", trained, "lstm", text, args.minutes)
+
+
+if __name__ == "__main__":
+    main()
