@@ -1,7 +1,8 @@
 """n-gram models from text, and back from their folder."""
 
+import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from minillm.text.words import split_words
 from minillm.training.checkpoints import RunFolder
 
 BYTES_PER_TOKEN = 64  # what sorting the n-grams of a chunk takes
+REPORT_SECONDS = 5.0
 
 
 class Trained(NamedTuple):
@@ -25,8 +27,16 @@ class Trained(NamedTuple):
     tokens: int
 
 
-def train_ngram(text: TextStream, held_out: int, unit: str, settings: dict) -> Trained:
+def train_ngram(
+    text: TextStream,
+    held_out: int,
+    unit: str,
+    settings: dict,
+    report: Callable[[str], None] = lambda line: None,
+) -> Trained:
     """Count and smooth all of the text but its last ``held_out`` characters.
+
+    ``report`` is told now and then how far it is, with tokens per second.
 
     settings: order, smoothing, k, prune; minimum_count, vocabulary (its largest
     size or None) and pretokenised, for words; memory, in bytes, that counting
@@ -45,18 +55,24 @@ def train_ngram(text: TextStream, held_out: int, unit: str, settings: dict) -> T
         unknown=Words.unknown if words else None,
     )
     chunk = max(1 << 16, settings["memory"] // BYTES_PER_TOKEN)
-    tokens = 0
+    tokens, start, reported = 0, time.monotonic(), time.monotonic()
+    report(f"{len(vocabulary):,} {unit}s in the vocabulary")
     with Spill() as spill:
         chunks: list = []
         for ids in regroup(token_ids(text.blocks(stop=stop), vocabulary, config), chunk):
             tokens += int(np.count_nonzero(ids != config.start))
             # More than one chunk: they go to the disk.
             chunks.append(spill.keep(ids) if len(ids) == chunk else ids)
+            if time.monotonic() - reported > REPORT_SECONDS:
+                reported = time.monotonic()
+                report(f"{tokens:,} tokens read, {tokens / (reported - start):,.0f} tokens/s")
         if tokens == 0:
             raise InputError(f"{', '.join(text.files)}: expected text, found no token to count")
         keep = spill.keep if len(chunks) > 1 else np.asarray
+        report(f"counting the n-grams of {tokens:,} tokens")
         counts = count_ngrams(chunks, config.order, config.start, keep)
         del chunks
+    report(f"smoothing: {config.smoothing}")
     return Trained(estimate(counts, config), vocabulary, tokens)
 
 

@@ -127,7 +127,13 @@ def run(args: argparse.Namespace) -> int:
     start = time.perf_counter()
     text = TextStream(args.files)
     cut = text.characters * 9 // 10
-    trained = train_ngram(text, text.characters - cut, settings["unit"], settings)
+    trained = train_ngram(
+        text,
+        text.characters - cut,
+        settings["unit"],
+        settings,
+        report=lambda line: print(line, file=sys.stderr),
+    )
     seconds = time.perf_counter() - start
     print(
         f"{trained.tokens:,} tokens in {seconds:.1f} s, {trained.tokens / seconds:,.0f} tokens/s",
