@@ -25,6 +25,13 @@ def text_file(tmp_path_factory):
     return str(path)
 
 
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Text streams come in many blocks."""
+    made = TextStream.__init__
+    monkeypatch.setattr(TextStream, "__init__", lambda self, files: made(self, files, block=3000))
+
+
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory, text_file):
     folder = tmp_path_factory.mktemp("run") / "run"
@@ -95,6 +102,7 @@ def test_one_seed_gives_the_same_bits(tmp_path, text_file, options, algorithm):
     assert files[0] == files[1]
 
 
+@pytest.mark.usefixtures("small_blocks")
 def test_resumed_is_uninterrupted(tmp_path, run_folder, text_file, monkeypatch):
     """Interrupted after a few hundred words, again and again, then to the end."""
     folder = tmp_path / "run"
@@ -120,11 +128,8 @@ def test_resumed_is_uninterrupted(tmp_path, run_folder, text_file, monkeypatch):
         assert (folder / name).read_bytes() == (run_folder / name).read_bytes()
 
 
-def test_on_the_disk_is_in_memory(tmp_path, run_folder, text_file, monkeypatch):
-    blocks = TextStream.__init__
-    monkeypatch.setattr(
-        TextStream, "__init__", lambda self, files, block=500: blocks(self, files, block)
-    )
+@pytest.mark.usefixtures("small_blocks")
+def test_on_the_disk_is_in_memory(tmp_path, run_folder, text_file):
     folder = tmp_path / "run"
     arguments = ["--out", str(folder), "--memory", "1K"]
     assert main(["train", "word2vec", text_file, *TINY, *arguments]) == 0

@@ -123,9 +123,10 @@ def test_damage_is_named_with_its_line(tmp_path, damage):
 
 
 def test_a_context_that_is_not_listed(tmp_path):
-    text = TOY.replace("ngram 2=3\n", "ngram 2=3\nngram 3=1\n")
-    (tmp_path / "a").write_text(text.replace("\\end\\", "\\3-grams:\n-1\t<s> </s> a\n\n\\end\\"))
-    with pytest.raises(InputError, match="line 18: expected '<s> </s>' among the 2-grams"):
+    text = TOY.replace("ngram 2=3\n", "ngram 2=3\nngram 3=3\n")
+    trigrams = "\\3-grams:\n-1\t<s> a a\n-1\t<s> </s> a\n-1\ta a a\n\n\\end\\"
+    (tmp_path / "a").write_text(text.replace("\\end\\", trigrams))
+    with pytest.raises(InputError, match="line 19: expected '<s> </s>' among the 2-grams"):
         read_arpa(tmp_path / "a")
 
 

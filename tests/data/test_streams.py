@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from minillm.data import builtin_corpus, read_text
@@ -88,6 +88,7 @@ def test_regroup(lengths, size):
 
 
 @given(st.lists(st.lists(st.integers(0, 2), max_size=5), max_size=5), st.sampled_from([1, None]))
+@example([[0, 1], [], [2, 1], [0]], 1)
 def test_sentence_starts(pieces, line_end):
     ids = [id for piece in pieces for id in piece]
     expected = []
