@@ -18,6 +18,8 @@ from minillm.decoding import next_probabilities, sample
 from minillm.errors import InputError
 from minillm.text import Vocabulary
 
+_BLOCK = 64
+
 Step = tuple[NDArray, NDArray, NDArray | None]  # ids and parents (B, K), weights (B, K, S)
 
 
@@ -249,13 +251,25 @@ def _log_softmax(logits: NDArray) -> NDArray[np.float64]:
 
 
 def _largest(x: NDArray, count: int) -> tuple[NDArray, NDArray]:
-    """The places of the ``count`` largest of each row, largest first, and what stands there."""
-    count = min(count, x.shape[1])
-    places = np.argpartition(-x, count - 1, axis=1)[:, :count]
-    places.sort(axis=1)  # of equals, the first
-    values = np.take_along_axis(x, places, axis=1)
-    order = np.argsort(-values, axis=1, kind="stable")
-    return np.take_along_axis(places, order, axis=1), np.take_along_axis(values, order, axis=1)
+    """The places of the ``count`` largest of each row, largest first, and what stands there.
+
+    They are looked for in the ``count`` blocks with the largest largest entries, where they
+    must be: to find a block's largest is quick, to select among all entries of a row is not.
+    """
+    rows, width = x.shape
+    count = min(count, width)
+    blocks = -(-width // _BLOCK)
+    padded = np.full((rows, blocks * _BLOCK), -np.inf)
+    padded[:, :width] = x
+    tops = padded.reshape(rows, blocks, _BLOCK).max(axis=2)
+    kept = min(count, blocks)
+    chosen = np.argpartition(-tops, kept - 1, axis=1)[:, :kept]
+    chosen.sort(axis=1)  # of equals, the first
+    places = (chosen[:, :, None] * _BLOCK + np.arange(_BLOCK)).reshape(rows, -1)
+    values = np.take_along_axis(padded, places, axis=1)
+    order = np.argsort(-values, axis=1, kind="stable")[:, :count]
+    places = np.minimum(np.take_along_axis(places, order, axis=1), width - 1)  # off the padding
+    return places, np.take_along_axis(values, order, axis=1)
 
 
 def _path(

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from minillm.beam import beam_search, sample_outputs
+from minillm.beam import _largest, beam_search, sample_outputs
 from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 
 
@@ -136,6 +136,17 @@ def test_samples_have_the_models_probabilities():
         p = np.exp(log_probability(model, source[0], ids))
         share = np.mean([h.ids == ids and h.ended for h in drawn])
         assert abs(share - p) < 4 * np.sqrt(p * (1 - p) / 4000)
+
+
+@pytest.mark.parametrize("width", [1, 7, 64, 1000])
+def test_the_largest_are_those_of_a_full_sort(width):
+    x = np.random.default_rng(6).standard_normal((20, width))
+    x[3, width // 2 :] = -np.inf
+    places, values = _largest(x, 10)
+    order = np.argsort(-x, axis=1, kind="stable")[:, :10]
+    np.testing.assert_array_equal(values, np.take_along_axis(x, order, axis=1))
+    np.testing.assert_array_equal(places[:3], order[:3])
+    assert places.max() < width
 
 
 def test_nonsense_is_refused():
