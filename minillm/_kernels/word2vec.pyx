@@ -149,7 +149,6 @@ cdef void learn(
             for c in range(low, high):
                 if c != t:
                     add(D, 1, W_in + kept[c] * D, h)
-            scale = 1
             if mean:
                 scale = <floating> 1 / (high - low - 1)
                 for c in range(D):
