@@ -71,7 +71,11 @@ then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a sou
         "--validation", metavar="FILE", help="pairs to measure on (default: DATA's last tenth)"
     )
     units = ("character", "word", "token")
-    text.add_argument("--unit", choices=units, help="what both sides are cut into (default: word)")
+    text.add_argument(
+        "--unit",
+        choices=units,
+        help="what both sides are cut into (default: word, or as suits a set)",
+    )
     for side in ("source", "target"):
         text.add_argument(f"--{side}-unit", choices=units, help=f"what the {side} is cut into")
     text.add_argument(
