@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo test mutants lint bench kernels clean
+.PHONY: demo test mutants lint bench kernels bounds address undefined clean
 
 demo: .venv/plot
 	$(BIN)/minillm train lm --out runs/demo --minutes 2 --overwrite
@@ -34,5 +34,25 @@ kernels: .venv/test
 	$(BIN)/pip install --quiet --editable '.[$*]'
 	touch $@
 
+# The suite with the kernels' array bounds checked, and under the compiler's
+# sanitizers; each leaves the usual kernels behind.  The sanitizers' own libraries
+# must be loaded first, and CPython itself leaks what it keeps until it ends.
+CHECK = $(BIN)/python setup.py build_ext --inplace --force
+LIBRARY = $$($${CC:-cc} -print-file-name=$(1))
+
+bounds: kernels
+	MINILLM_BOUNDS=1 $(CHECK)
+	$(BIN)/python -m pytest; status=$$?; $(CHECK); exit $$status
+
+address: kernels
+	CFLAGS=-fsanitize=address LDFLAGS=-fsanitize=address $(CHECK)
+	LD_PRELOAD=$(call LIBRARY,libasan.so) ASAN_OPTIONS=detect_leaks=0 MINILLM_KERNELS=cython \
+	  $(BIN)/python -m pytest tests/kernels tests/ops; status=$$?; $(CHECK); exit $$status
+
+undefined: kernels
+	CFLAGS="-fsanitize=undefined -fno-sanitize-recover=undefined" LDFLAGS=-fsanitize=undefined $(CHECK)
+	LD_PRELOAD=$(call LIBRARY,libubsan.so) MINILLM_KERNELS=cython \
+	  $(BIN)/python -m pytest tests/kernels tests/ops; status=$$?; $(CHECK); exit $$status
+
 clean:
-	rm -rf .venv build *.egg-info minillm/_kernels/*.so
+	rm -rf .venv build *.egg-info minillm/_kernels/*.so minillm/_kernels/build.json
