@@ -35,11 +35,13 @@ def seq2seq(args: argparse.Namespace, config: dict[str, Any]) -> Results:
     sources = list(references)
     longest = translator.longest
     columns, left_out = encode_pairs(pairs, translator.source, translator.target, longest)
-    if left_out:
+    if left_out and args.files:
         raise InputError(
             f"{name}: expected at most {longest} tokens on a side, as the model was trained, "
             f"found {left_out} pairs with more"
         )
+    if left_out:  # as it was of the data to train on
+        sources = [text for text in sources if len(translator.source.encode(text)) <= longest]
     nats = mean_loss(translator.model, Minibatches(columns, 256, 0), count_tokens)  # type: ignore[arg-type]
 
     start = time.perf_counter()
@@ -51,6 +53,7 @@ def seq2seq(args: argparse.Namespace, config: dict[str, Any]) -> Results:
     results: Results = {
         "data": name,
         "sources": len(sources),
+        "pairs_left_out": left_out,
         "beam": args.beam,
         "sources_per_second": len(sources) / seconds,
         "nats_per_token": nats,

@@ -19,7 +19,7 @@ class Docstrings:
 
     From the source of the standard library and of NumPy, without their tests; nothing is
     imported or downloaded.  The body is all that follows the summary's paragraph, its first
-    100 words; it has 8 words or more, the summary 3 to 20.  One body has one summary.  A
+    50 words; it has 8 words or more, the summary 3 to 20.  One body has one summary.  A
     tenth each is for validation and for test, by a hash of the body.  What there is differs
     from one version of Python to the next.
     """
@@ -77,4 +77,4 @@ def _summarised(docstring: str) -> Pair | None:
     summary = " ".join(summary.lower().split())
     if len(words) < 8 or not 3 <= len(summary.split()) <= 20:
         return None
-    return " ".join(words[:100]), summary
+    return " ".join(words[:50]), summary

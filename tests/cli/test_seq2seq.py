@@ -130,6 +130,19 @@ def test_bad_input_to_training(tmp_path, capsys, data, options, message):
     assert not out.exists()
 
 
+def test_what_is_too_long_is_left_out_of_the_runs_own_data_and_counted(tmp_path, capsys):
+    path, out = tmp_path / "pairs.tsv", str(tmp_path / "run")
+    path.write_text(reversed_pairs(58) + "one two three four\tone\n" + "one\tone\n")
+    command = ["train", "seq2seq", str(path), "--out", out, "--steps", "2", "--max-length", "3"]
+    assert main([*command, *TINY]) == 0
+    assert "1 validation pairs are longer than 3 tokens" in capsys.readouterr().out
+    assert main(["eval", out, "--json"]) == 0
+    results = json.loads(capsys.readouterr().out)
+    assert (results["pairs_left_out"], results["sources"]) == (1, 5)
+    assert main(["eval", out, str(path)]) == 2
+    assert "found 1 pairs with more" in capsys.readouterr().err
+
+
 def test_no_data_and_unknown_languages(tmp_path, capsys):
     out = str(tmp_path / "run")
     assert main(["train", "seq2seq", "--out", out]) == 2
