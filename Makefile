@@ -11,7 +11,7 @@ demo: .venv/plot
 test: .venv/test
 	$(BIN)/python -m pytest
 
-# Breaks every backward on purpose, one small change at a time: some ten minutes.
+# Breaks every backward on purpose, one small change at a time: half an hour or more.
 mutants: .venv/test
 	$(BIN)/python tests/mutants.py
 
