@@ -26,7 +26,16 @@ from typing import Any
 
 from minillm.errors import InputError
 
-TOPICS = ("matmul", "recurrent", "attention", "ngram", "word2vec")
+TOPICS = (
+    "matmul",
+    "embedding",
+    "recurrent",
+    "attention",
+    "cross_entropy",
+    "adam",
+    "ngram",
+    "word2vec",
+)
 INSTRUCTION_SETS = ("avx512", "avx2", "baseline")  # the best first
 CHOICES = ("auto", "numpy", "cython", *INSTRUCTION_SETS)
 

@@ -3,10 +3,13 @@
 from numpy.typing import NDArray
 
 
-def matmul(a: NDArray, b: NDArray) -> NDArray:
-    """The product of two matrices: (M, K) by (K, N) -> (M, N), in C order.
+def matmul(a: NDArray, b: NDArray, bias: NDArray | None = None) -> NDArray:
+    """The product of two matrices: (M, K) by (K, N) -> (M, N), in C order; plus a bias (N,).
 
     Any strides will do, so a transpose is passed as the view that it is:
     ``matmul(x.T, dy)``.
     """
-    return a @ b
+    c = a @ b
+    if bias is not None:
+        c += bias
+    return c

@@ -17,17 +17,17 @@ include "workspace.pxi"
 include "gemm.pxi"
 
 
-def matmul(a, b):
-    """The product of two matrices: (M, K) by (K, N) -> (M, N), in C order."""
+def matmul(a, b, bias=None):
+    """The product of two matrices: (M, K) by (K, N) -> (M, N), in C order; plus a bias (N,)."""
     c = empty((a.shape[0], b.shape[1]), a.dtype)
     if c.size == 0:
         return c
     if a.shape[1] == 0:
-        c.fill(0)
+        c[:] = 0 if bias is None else bias
     elif a.itemsize == 4:
-        product[float](with_lines(a), with_lines(b), c)
+        product[float](with_lines(a), with_lines(b), bias, c)
     else:
-        product[double](with_lines(a), with_lines(b), c)
+        product[double](with_lines(a), with_lines(b), bias, c)
     return c
 
 
@@ -45,7 +45,9 @@ cdef bint lines_of(const floating[:, :] x, const floating **lines) noexcept:
     return columns
 
 
-cdef int product(const floating[:, :] a, const floating[:, :] b, floating[:, ::1] c) except -1:
+cdef int product(
+    const floating[:, :] a, const floating[:, :] b, const floating[::1] bias, floating[:, ::1] c,
+) except -1:
     cdef Py_ssize_t M = a.shape[0], K = a.shape[1], N = b.shape[1], m
     cdef int threads = max_threads()
     cdef Workspace lines = Workspace((2 * (M + K) + N) * sizeof(void *) + 256)
@@ -54,12 +56,15 @@ cdef int product(const floating[:, :] a, const floating[:, :] b, floating[:, ::1
     cdef floating **c_rows = <floating **>lines.take(M * sizeof(void *))
     cdef bint a_by_depth = lines_of(a, a_lines)
     cdef bint b_by_depth = not lines_of(b, b_lines)
+    cdef const floating *start = NULL
     cdef bint few = is_few(M, a_by_depth, b_by_depth)
     cdef Py_ssize_t size = 0 if few else scratch_size(M, K, a_by_depth, sizeof(floating))
     cdef Workspace scratch = Workspace(threads * size)
+    if bias is not None:
+        start = &bias[0]
     for m in range(M):
         c_rows[m] = &c[m, 0]
     with nogil:
-        multiply(M, N, K, a_lines, a_by_depth, b_lines, b_by_depth, <const floating *>NULL,
+        multiply(M, N, K, a_lines, a_by_depth, b_lines, b_by_depth, start,
                  False, c_rows, threads, scratch.front, size)
     return 0

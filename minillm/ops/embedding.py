@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm._kernels import active_kernels
 from minillm.ops import _validate
 
 
@@ -23,11 +24,11 @@ def embedding(ids: NDArray[np.integer], E: NDArray) -> tuple[NDArray, Callable]:
     """
     V, D = _validate.floats("embedding", E=(E, "V D")).values()
     _validate.ids("embedding", "ids", ids, V)
+    kernels = active_kernels()
     y = E[ids]
 
     def backward(dy):
-        dE = np.zeros((V, D), dy.dtype)
-        np.add.at(dE, ids.ravel(), dy.reshape(-1, D))
-        return dE
+        rows = np.ascontiguousarray(dy).reshape(-1, D)
+        return kernels.embedding_backward(rows, ids.ravel().astype(np.int64, copy=False), V)
 
     return y, backward

@@ -24,8 +24,7 @@ def linear(x: NDArray, W: NDArray, b: NDArray) -> tuple[NDArray, Callable]:
     _validate.floats("linear", x=(x, "... I"), W=(W, "I O"), b=(b, "O"))
     matmul = active_kernels().matmul
     rows = x.reshape(-1, W.shape[0])
-    y = matmul(rows, W)
-    y += b
+    y = matmul(rows, W, b)
 
     def backward(dy):
         drows = dy.reshape(-1, W.shape[1])

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm._kernels import active_kernels
 from minillm.ops import _validate
 
 
@@ -54,24 +55,15 @@ def cross_entropy(
     if count == 0:
         raise ValueError("cross_entropy: the mask is False everywhere: nothing to average over")
 
-    # log p = shifted - log(sum(exp(shifted))): subtracting the largest logit
-    # changes nothing and keeps exp from overflowing.
-    p = logits - logits.max(axis=-1, keepdims=True)
-    expected = np.take_along_axis(p, targets[..., None], axis=-1)[..., 0]  # sum of q shifted
-    if label_smoothing > 0:
-        expected = (1 - label_smoothing) * expected + label_smoothing * p.mean(axis=-1)
-    np.exp(p, out=p)
-    total = p.sum(axis=-1, keepdims=True)
-    nats = np.log(total[..., 0]) - expected  # (...)
-    loss = np.sum(nats, where=mask) / logits.dtype.type(count)
-    p /= total
+    kernels = active_kernels()
+    rows = np.ascontiguousarray(logits).reshape(-1, V)
+    wanted = targets.ravel().astype(np.int64, copy=False)
+    nats, p = kernels.cross_entropy_forward(rows, wanted, label_smoothing)  # (N,), (N, V)
+    loss = np.sum(nats, where=mask.ravel()) / p.dtype.type(count)
 
     def backward(dloss=1.0):
-        weight = (mask * (dloss / count)).astype(p.dtype)  # (...)
-        dlogits = p - p.dtype.type(label_smoothing / V) if label_smoothing > 0 else p.copy()
-        dlogits *= weight[..., None]
-        rows = dlogits.reshape(-1, V)
-        rows[np.arange(len(rows)), targets.ravel()] -= (1 - label_smoothing) * weight.ravel()
-        return dlogits
+        weights = (mask.ravel() * (dloss / count)).astype(p.dtype)  # (N,)
+        dlogits = kernels.cross_entropy_backward(p, wanted, weights, label_smoothing)
+        return dlogits.reshape(logits.shape)
 
     return loss, backward

@@ -1,18 +1,17 @@
 """Gradient descent on dictionaries of arrays: SGD with momentum, Adam, AdamW, clipping.
 
-An optimiser changes the parameters in place, block by block: the block and its moments stay in
-the cache through all passes of the rule, and one block is all the scratch there is.
+An optimiser changes the parameters in place.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
 
-Arrays = Mapping[str, np.ndarray]
+from minillm._kernels import active_kernels
 
-_BLOCK = 16384  # elements
+Arrays = Mapping[str, np.ndarray]
 
 
 class Optimiser(Protocol):
@@ -45,11 +44,11 @@ class SGD:
     def step(self, grads: Arrays, learning_rate: float) -> None:
         """One step down ``grads``, which has the keys and shapes of the parameters."""
         _check_keys(self.params, grads)
-        for _, p, g, v, s in _blocks(self.params, grads, self.v):
+        for name, p in self.params.items():
+            v = self.v[name]
             v *= self.momentum
-            v += g
-            np.multiply(v, learning_rate, out=s)
-            p -= s
+            v += grads[name]
+            p -= learning_rate * v
 
     def state(self) -> tuple[dict[str, np.ndarray], dict]:
         """The velocities, and no more."""
@@ -96,25 +95,18 @@ class Adam:
         step_size = learning_rate / (1 - self.beta1**self.t)
         root_correction = 1 / math.sqrt(1 - self.beta2**self.t)
         decay = 1 - learning_rate * self.weight_decay
-        for name, p, g, m, v, s in _blocks(self.params, grads, self.m, self.v):
-            # m = beta1 m + (1 - beta1) g
-            m *= self.beta1
-            np.multiply(g, 1 - self.beta1, out=s)
-            m += s
-            # v = beta2 v + (1 - beta2) g^2
-            v *= self.beta2
-            np.multiply(g, g, out=s)
-            s *= 1 - self.beta2
-            v += s
-            # p = decay p - step_size m / (sqrt(v) root_correction + epsilon)
-            np.sqrt(v, out=s)
-            s *= root_correction
-            s += self.epsilon
-            np.divide(m, s, out=s)
-            s *= step_size
-            if self.weight_decay and self.params[name].ndim > 1:
-                p *= decay
-            p -= s
+        adam_update = active_kernels().adam_update
+        for name, p in self.params.items():
+            arrays = p, grads[name], self.m[name], self.v[name]
+            adam_update(
+                *(array.reshape(-1) for array in arrays),
+                self.beta1,
+                self.beta2,
+                step_size,
+                root_correction,
+                self.epsilon,
+                decay if p.ndim > 1 else 1.0,
+            )
 
     def state(self) -> tuple[dict[str, np.ndarray], dict]:
         """The two moments, and the number of steps."""
@@ -158,29 +150,13 @@ def clip_global_norm(grads: Arrays, maximum: float | None) -> float:
 
     Source: Pascanu, Mikolov and Bengio (2013), algorithm 1.
     """
-    total = 0.0
+    sum_of_squares = active_kernels().sum_of_squares
     with np.errstate(over="ignore"):  # the norm then says that it is infinite
-        for _, g, s in _blocks(grads):
-            np.multiply(g, g, out=s)
-            total += float(s.sum())
-    norm = math.sqrt(total)
+        norm = math.sqrt(sum(sum_of_squares(g.reshape(-1)) for g in grads.values()))
     if maximum is not None and maximum < norm < math.inf:
         for g in grads.values():
             g *= maximum / norm
     return norm
-
-
-def _blocks(*dictionaries: Arrays) -> Iterator[tuple]:
-    """A block at a time of each array of the first, and of its namesakes in the others.
-
-    Yields its name, the blocks as flat views, and scratch of the same size, used over and over.
-    """
-    for name, first in dictionaries[0].items():
-        flat = [arrays[name].reshape(-1) for arrays in dictionaries]
-        scratch = np.empty(min(first.size, _BLOCK), first.dtype)
-        for start in range(0, first.size, _BLOCK):
-            views = [array[start : start + _BLOCK] for array in flat]
-            yield name, *views, scratch[: views[0].size]
 
 
 def _check_keys(params: Arrays, grads: Arrays) -> None:

@@ -96,6 +96,69 @@ def test_matmul_of_any_strides(twin, original, dtype):
     assert_same(twin.matmul(a[:0], b), original.matmul(a[:0], b), dtype)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("M", "K", "N"), [(1, 5, 3), (4, 700, 40), (90, 600, 300), (3, 0, 5)])
+def test_matmul_with_a_bias(twin, original, M, K, N, dtype):
+    rng = np.random.default_rng(0)
+    a, b, bias = (rng.normal(size=size).astype(dtype) for size in ((M, K), (K, N), N))
+    assert_same(twin.matmul(a, b, bias), original.matmul(a, b, bias), dtype)
+
+
+@given(st.integers(0, 40), st.integers(1, 9), WIDTHS, DTYPES, st.integers(0, 99))
+def test_embedding(twin, original, N, V, D, dtype, seed):
+    rng = np.random.default_rng(seed)
+    arguments = rng.normal(size=(N, D)).astype(dtype), rng.integers(0, V, N), V
+    assert_same(
+        twin.embedding_backward(*arguments), original.embedding_backward(*arguments), dtype
+    )
+
+
+@given(st.integers(1, 9), WIDTHS, DTYPES, st.sampled_from([0.0, 0.1, 0.7]), st.integers(0, 99))
+def test_cross_entropy(twin, original, N, V, dtype, smoothing, seed):
+    rng = np.random.default_rng(seed)
+    logits, targets = (5 * rng.normal(size=(N, V))).astype(dtype), rng.integers(0, V, N)
+    outputs = original.cross_entropy_forward(logits, targets, smoothing)
+    assert_same(twin.cross_entropy_forward(logits, targets, smoothing), outputs, dtype)
+    arguments = outputs[1], targets, rng.normal(size=N).astype(dtype), smoothing
+    assert_same(
+        twin.cross_entropy_backward(*arguments), original.cross_entropy_backward(*arguments), dtype
+    )
+
+
+def test_cross_entropy_of_extreme_logits(twin, original):
+    logits = np.array([[1e4, -1e4, 0], [-np.inf, 0, 1], [np.nan, 0, 1], [-80, -80, -80]])
+    logits = np.tile(logits, (1, 7)).astype(np.float32)
+    targets = np.array([3, 1, 2, 20])
+    with np.errstate(invalid="ignore"):
+        ours, theirs = (
+            kernels.cross_entropy_forward(logits, targets, 0.0) for kernels in (twin, original)
+        )
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("decay", [1.0, 0.9])
+@pytest.mark.parametrize("size", [1, 37, 16384, 100_000])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_adam(twin, original, size, decay, dtype):
+    rng = np.random.default_rng(size)
+    starts = [rng.normal(size=size).astype(dtype) for _ in range(3)]
+    starts.append(rng.random(size).astype(dtype))  # v, which is positive
+    ours, theirs = [s.copy() for s in starts], [s.copy() for s in starts]
+    for kernels, arrays in ((twin, ours), (original, theirs)):
+        kernels.adam_update(*arrays, 0.8, 0.95, 1e-2, 1.3, 1e-8, decay)
+    assert_same(tuple(ours), tuple(theirs), dtype)
+    sums = [kernels.sum_of_squares(starts[0]) for kernels in (twin, original)]
+    assert sums[0] == pytest.approx(sums[1], rel=TOLERANCE[dtype])
+    assert sums[0] == pytest.approx((starts[0].astype(float) ** 2).sum(), rel=1e-4)
+
+
+def test_a_sum_of_squares_that_overflows_is_infinite(twin, original):
+    g = np.full(20_000, 1e30, np.float32)
+    with np.errstate(over="ignore"):
+        assert twin.sum_of_squares(g) == original.sum_of_squares(g) == np.inf
+
+
 @pytest.mark.parametrize("cell", CELLS)
 @given(
     st.integers(1, 20), st.integers(1, 5), WIDTHS, WIDTHS, DTYPES, st.booleans(), st.integers(0, 99)
