@@ -24,9 +24,9 @@ def adam_update(
 ) -> None:
     """One step of Adam: changes p and its moments m and v, all (N,), in place.
 
-        m = beta1 m + (1 - beta1) g
-        v = beta2 v + (1 - beta2) g^2
-        p = decay p - step_size m / (sqrt(v) root_correction + epsilon)
+    m = beta1 m + (1 - beta1) g
+    v = beta2 v + (1 - beta2) g^2
+    p = decay p - step_size m / (sqrt(v) root_correction + epsilon)
     """
     scratch = np.empty(min(p.size, _BLOCK), p.dtype)
     for start in range(0, p.size, _BLOCK):

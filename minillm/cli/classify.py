@@ -31,7 +31,7 @@ examples:
 
 def run(args: argparse.Namespace) -> int:
     """Reads, classifies and prints, some lines at a time."""
-    from minillm.cli.train import load_config
+    from minillm.cli.runs import load_config
     from minillm.cli.translate import chunks
     from minillm.data.lines import read_lines
     from minillm.training import RunFolder

@@ -41,7 +41,7 @@ examples:
 def run(args: argparse.Namespace) -> int:
     """Prints the figures."""
     from minillm.cli import measures
-    from minillm.cli.train import KINDS, load_config
+    from minillm.cli.runs import KINDS, load_config
     from minillm.training import RunFolder
 
     config = load_config(RunFolder(args.run_folder), *KINDS)

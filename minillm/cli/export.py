@@ -30,7 +30,7 @@ examples:
 
 def run(args: argparse.Namespace) -> int:
     """Writes the file."""
-    from minillm.cli.train import load_config
+    from minillm.cli.runs import load_config
     from minillm.data.arpa import write_arpa
     from minillm.data.vectors import write_vectors
     from minillm.errors import InputError

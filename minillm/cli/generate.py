@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     """Streams the text to standard output."""
     import numpy as np
 
-    from minillm.cli.train import load_config
+    from minillm.cli.runs import load_config
     from minillm.training import RunFolder
     from minillm.training.language_model import load_language_model
     from minillm.training.ngram import load_ngram

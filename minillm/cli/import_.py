@@ -30,8 +30,7 @@ examples:
 
 def run(args: argparse.Namespace) -> int:
     """Reads the file, then writes the folder."""
-    from minillm.cli.train import settle
-    from minillm.cli.train.lm import absolute
+    from minillm.cli.runs import absolute, settle
     from minillm.training import RunFolder
 
     settle(args, "import", {})

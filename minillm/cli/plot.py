@@ -76,7 +76,7 @@ examples:
 
 def run_loss(args: argparse.Namespace) -> int:
     """Draws the curves and prints the picture's path."""
-    from minillm.cli.train import KINDS, load_config
+    from minillm.cli.runs import KINDS, load_config
     from minillm.plots import loss_curve, loss_curves
     from minillm.training import RunFolder
 

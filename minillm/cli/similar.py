@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
 
 def open_vectors(path: str) -> "Vectors":
     """The words and vectors of a run."""
-    from minillm.cli.train import load_config
+    from minillm.cli.runs import load_config
     from minillm.models.word2vec import Vectors
     from minillm.training import RunFolder
     from minillm.training.word2vec import load_word2vec

@@ -105,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
 def load_translator(run_folder: str) -> "Translator":
     """The best model of a run, ready for texts."""
     from minillm.beam import Translator
-    from minillm.cli.train import load_config
+    from minillm.cli.runs import load_config
     from minillm.training import RunFolder
     from minillm.training.encoder_decoder import load_encoder_decoder
 

@@ -108,9 +108,7 @@ def test_matmul_with_a_bias(twin, original, M, K, N, dtype):
 def test_embedding(twin, original, N, V, D, dtype, seed):
     rng = np.random.default_rng(seed)
     arguments = rng.normal(size=(N, D)).astype(dtype), rng.integers(0, V, N), V
-    assert_same(
-        twin.embedding_backward(*arguments), original.embedding_backward(*arguments), dtype
-    )
+    assert_same(twin.embedding_backward(*arguments), original.embedding_backward(*arguments), dtype)
 
 
 @given(st.integers(1, 9), WIDTHS, DTYPES, st.sampled_from([0.0, 0.1, 0.7]), st.integers(0, 99))

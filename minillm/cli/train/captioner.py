@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from minillm.cli.arguments import integer, number
-from minillm.cli.train import COMMON_DEFAULTS, add_options, run_training, settle
+from minillm.cli.runs import COMMON_DEFAULTS, add_options, run_training, settle
 
 DEFAULTS: dict[str, Any] = COMMON_DEFAULTS | {
     "minutes": 1.0,

@@ -2,12 +2,11 @@
 
 import argparse
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from minillm.cli.arguments import integer, number
 from minillm.cli.generate import write_sample
-from minillm.cli.train import COMMON_DEFAULTS, add_options, run_training, settle
+from minillm.cli.runs import COMMON_DEFAULTS, absolute, add_options, run_training, settle
 from minillm.errors import InputError
 
 DEFAULTS: dict[str, Any] = COMMON_DEFAULTS | {
@@ -198,8 +197,3 @@ def read_training_text(data: dict[str, Any]) -> str:
         names = ", ".join(data["files"]) or "the built-in corpus"
         raise InputError(f"{names}: the text has changed since the run was started")
     return text
-
-
-def absolute(file: str) -> str:
-    """The file's path from the root, so that it is found from any folder."""
-    return file if file == "-" else str(Path(file).resolve())

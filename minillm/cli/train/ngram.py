@@ -4,8 +4,7 @@ import argparse
 from typing import Any
 
 from minillm.cli.arguments import integer, number, size
-from minillm.cli.train import settle
-from minillm.cli.train.lm import absolute
+from minillm.cli.runs import absolute, settle
 
 DEFAULTS: dict[str, Any] = {
     "unit": "word",

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minillm.cli.arguments import integer, number
-from minillm.cli.train import COMMON_DEFAULTS, add_options, run_training, settle
+from minillm.cli.runs import COMMON_DEFAULTS, add_options, run_training, settle
 from minillm.errors import InputError
 
 if TYPE_CHECKING:

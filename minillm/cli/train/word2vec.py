@@ -5,8 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from minillm.cli.arguments import integer, number, size
-from minillm.cli.train import settle
-from minillm.cli.train.lm import absolute
+from minillm.cli.runs import absolute, settle
 from minillm.errors import InputError
 
 DEFAULTS: dict[str, Any] = {
