@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from minillm.data import Sequences
 from minillm.decoding import next_probabilities, sample
 from minillm.errors import InputError
-from minillm.text import Vocabulary
+from minillm.text import Vocabulary, Words
+from minillm.text.words import split_words
 
 _BLOCK = 64
 
@@ -179,6 +180,12 @@ class Translation:
 class Translator:
     """An encoder-decoder with its vocabularies: from texts to texts.
 
+    Where a beam's output has the unknown word, and there is attention, the source's word
+    that had most of the attention stands in for it: it is often a name, or a number.
+
+    Source: Jean, Cho, Memisevic and Bengio (2015), "On using very large target vocabulary
+    for neural machine translation", section 4.1.
+
     >>> translator = Translator(model, source, target, longest=100)  # doctest: +SKIP
     >>> translator.translate(["speech"])[0][0].text  # doctest: +SKIP
     'S P IY CH'
@@ -232,16 +239,31 @@ class Translator:
             rows = order[start : start + batch]
             source, lengths = encoded.padded(rows)
             if temperature is None:
+                keep = keep_weights or isinstance(self.target, Words)
                 outputs = beam_search(
-                    self.model, source, lengths, beam, self.limit, length_exponent, keep_weights
+                    self.model, source, lengths, beam, self.limit, length_exponent, keep
                 )
             else:
                 rng = rng or np.random.default_rng()
                 drawn = sample_outputs(self.model, source, lengths, rng, self.limit, temperature)
                 outputs = [[h] for h in drawn]
             for row, hypotheses in zip(rows, outputs, strict=True):
-                found[row] = [Translation(self.target.decode(h.ids), h) for h in hypotheses]
+                found[row] = [Translation(self._text(texts[row], h), h) for h in hypotheses]
         return found
+
+    def source_tokens(self, text: str) -> list[str]:
+        """The tokens of a source as they stand in it, those that the model does not know too."""
+        if isinstance(self.source, Words):
+            return split_words(text, self.source.pretokenised)
+        return list(text)
+
+    def _text(self, source_text: str, hypothesis: Hypothesis) -> str:
+        ids, weights = hypothesis.ids, hypothesis.weights
+        if weights is None or not isinstance(self.target, Words):
+            return self.target.decode(ids)
+        tokens = self.source_tokens(source_text)
+        places = (weights[t].argmax() for t, id in enumerate(ids) if id == self.target.unknown)
+        return self.target.decode(ids, [tokens[place] for place in places])
 
 
 def _log_softmax(logits: NDArray) -> NDArray[np.float64]:

@@ -6,8 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from minillm.beam import _largest, beam_search, sample_outputs
+from minillm.beam import Translator, _largest, beam_search, sample_outputs
 from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
+from minillm.text import Characters, Words
 
 
 def model_of(V=4, seed=0, scale=4.0, **options):
@@ -154,3 +155,28 @@ def test_nonsense_is_refused():
     for options in ({"beam": 0}, {"limit": 0}):
         with pytest.raises(ValueError, match="must be at least 1"):
             beam_search(nothing, np.zeros((1, 1), int), np.ones(1, int), **options)
+
+
+def test_the_word_looked_at_stands_in_for_an_unknown_one():
+    words = Words(["<unk>", "a", "b", "c", "d", "e"])
+    translator = Translator(model_of(V=6), words, words, longest=9, limit=6)
+    text = "a Zoe b Yann c"
+    found = translator.translate([text], beam=5)[0]
+    replaced = 0
+    for output in found:
+        looks = output.hypothesis.weights.argmax(axis=-1)
+        expected = [
+            text.split()[look] if id == words.unknown else words.tokens[id]
+            for id, look in zip(output.hypothesis.ids, looks, strict=False)
+        ]
+        assert output.text == " ".join(expected)
+        replaced += output.hypothesis.ids.count(words.unknown)
+    assert replaced > 0
+
+
+def test_without_attention_or_words_nothing_is_replaced():
+    words, characters = Words(["<unk>", "a", "b", "c", "d", "e"]), Characters("abcdef")
+    blind = Translator(model_of(V=6, attention="none"), words, words, longest=9, limit=6)
+    assert any("<unk>" in output.text for output in blind.translate(["a Zoe"])[0])
+    spelled = Translator(model_of(V=6), characters, characters, longest=9, limit=6)
+    assert spelled.translate(["abc"])[0][0].text

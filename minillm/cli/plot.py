@@ -110,7 +110,7 @@ def run_attention(args: argparse.Namespace) -> int:
     hypothesis = output.hypothesis
     if hypothesis.weights is None:
         raise InputError(f"{args.run_folder}: this model has no attention (--attention none)")
-    source = [translator.source.tokens[id] for id in translator.source.encode(args.text)]
+    source = translator.source_tokens(args.text)
     target = [translator.target.tokens[id] for id in hypothesis.ids]
     target += ["(end)"] * hypothesis.ended
     path = args.to or Path(args.run_folder) / "attention.png"

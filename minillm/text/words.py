@@ -103,15 +103,22 @@ class Words:
                 )
         return self.encode(text, name)
 
-    def decode(self, ids: Iterable[int]) -> str:
-        """The text of ``ids``, with spaces where written English has them."""
-        return "".join(self.stream(ids))
+    def decode(self, ids: Iterable[int], unknown_words: Iterable[str] = ()) -> str:
+        """The text of ``ids``, with spaces where written English has them.
 
-    def stream(self, ids: Iterable[int]) -> Iterator[str]:
+        Each unknown word is the next of ``unknown_words``, while there are any.
+
+        >>> Words(["<unk>", "is", "here"]).decode([0, 1, 2], ["Ada"])
+        'Ada is here'
+        """
+        return "".join(self.stream(ids, unknown_words))
+
+    def stream(self, ids: Iterable[int], unknown_words: Iterable[str] = ()) -> Iterator[str]:
         """The text of ``ids``, a piece for each id, as they come."""
+        names = iter(unknown_words)
         attached = True  # to what stands before it: no space goes between
         for id in ids:
-            word = self.tokens[id]
+            word = self.tokens[id] if id != self.unknown else next(names, UNKNOWN)
             if self.pretokenised:
                 attached = attached or word == "\n"
             else:

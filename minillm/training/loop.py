@@ -186,22 +186,29 @@ def train(
 def _gradient(
     task: Task, rng: np.random.Generator, accumulate: int
 ) -> tuple[float, dict[str, np.ndarray], int]:
-    """The mean loss and gradient of ``accumulate`` batches, and their tokens."""
+    """The loss and gradient of ``accumulate`` batches as if they were one, and their tokens.
+
+    A batch's loss is the mean over its tokens: in a larger batch, it counts by their number.
+    """
     # A loss that overflows is told in words by the loop, not by NumPy's warnings.
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         loss, backward, tokens = task.training_loss(rng)
         grads = dict(backward())
+        if accumulate == 1:
+            return float(loss), grads, tokens
+        loss = float(loss) * tokens
+        for g in grads.values():
+            g *= tokens
         for _ in range(accumulate - 1):
             del backward  # and with it the last batch's activations
             next_loss, backward, next_tokens = task.training_loss(rng)
-            loss += next_loss
+            loss += float(next_loss) * next_tokens
             tokens += next_tokens
             for name, g in backward().items():
-                grads[name] += g
-        if accumulate > 1:
-            for g in grads.values():
-                g /= accumulate
-    return float(loss) / accumulate, grads, tokens
+                grads[name] += next_tokens * g
+        for g in grads.values():
+            g /= tokens
+    return loss / tokens, grads, tokens
 
 
 def _validate(

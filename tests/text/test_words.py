@@ -29,6 +29,11 @@ def test_rare_words_become_the_unknown_word():
     assert Words.from_text("b b b a a c", maximum_size=2).tokens == ["<unk>", "b"]
 
 
+def test_unknown_words_can_be_named_when_decoding():
+    vocabulary = Words(["<unk>", "met", ","])
+    assert vocabulary.decode([0, 2, 1, 0, 0], ["Ada", "Bo"]) == "Ada, met Bo <unk>"
+
+
 def test_equal_counts_go_by_alphabet():
     assert Words.from_text("d c a b b").tokens == ["<unk>", "b", "a", "c", "d"]
 
