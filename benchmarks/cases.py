@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from minillm import ops
 from minillm._kernels import select_kernels, use_kernels
+from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.training.optimisers import AdamW, clip_global_norm
 
@@ -34,7 +36,7 @@ class Case:
     sizes: str
     flops: float
     contestants: dict[str, Callable[[], Any]]
-    tolerance: float = 1e-4  # of the largest number; None: they draw random numbers
+    tolerance: float = 1e-4  # of the largest number
 
 
 def cases(full: bool) -> Iterator[Case]:
@@ -43,7 +45,9 @@ def cases(full: bool) -> Iterator[Case]:
     for cell in GATES:
         for sizes in SMALL + (LARGE if full else LARGE[:1]):
             yield recurrence(cell, *sizes)
+    yield from operations(full)
     yield training_step(full)
+    yield translation_step()
     yield generation()
 
 
@@ -125,6 +129,182 @@ def recurrence(cell: str, B: int, T: int, I: int, H: int) -> Case:
         contestants["PyTorch"] = theirs
     flops = 6.0 * B * T * (I + H) * G * H
     return Case(cell, f"{B}, {T}, {I}, {H}", flops, contestants)
+
+
+def operations(full: bool) -> Iterator[Case]:
+    """The other ops, forward and backward, at sizes of the models' training steps.
+
+    Those without kernels of their own (layer_norm, gelu) are NumPy in either column.
+    """
+    rng = np.random.default_rng(0)
+
+    def normal(*shape: int, scale: float = 1.0) -> np.ndarray:
+        return np.float32(scale) * rng.standard_normal(shape, np.float32)
+
+    def case(
+        kind: str,
+        sizes: str,
+        flops: float,
+        op: Callable[..., Any],
+        arguments: list[np.ndarray],
+        peer: Callable[..., Any],
+    ) -> Case:
+        """op and peer: from the arguments to an output, the first of ours if there are several."""
+
+        def ours(name: str) -> Callable[[], list[np.ndarray]]:
+            def run() -> list[np.ndarray]:
+                with use_kernels(name):
+                    y, backward = op(*arguments)
+                    gradients = backward(upstream)
+                y = y[0] if isinstance(y, tuple) else y
+                return [y, *(gradients if isinstance(gradients, tuple) else (gradients,))]
+
+            return run
+
+        y, _ = op(*arguments)
+        y = y[0] if isinstance(y, tuple) else y
+        upstream = normal(*y.shape) if y.shape else 1.0
+        contestants: dict[str, Callable[[], Any]] = {
+            "NumPy": ours("numpy"),
+            "Cython": ours("cython"),
+        }
+        if torch:
+            twins = [torch.from_numpy(array).requires_grad_() for array in arguments]
+            dy = torch.from_numpy(upstream) if y.shape else torch.tensor(1.0)
+
+            def theirs() -> list[np.ndarray]:
+                for twin in twins:
+                    twin.grad = None
+                output = peer(*twins)
+                output.backward(dy)
+                return [output.detach().numpy(), *(twin.grad.numpy() for twin in twins)]
+
+            contestants["PyTorch"] = theirs
+        return Case(kind, sizes, flops, contestants)
+
+    F = torch.nn.functional if torch else None
+    N, D, V = 960, 512, 6480
+    yield case(
+        "linear",
+        f"{N}, {D} to {V}",
+        6.0 * N * D * V,
+        ops.linear,
+        [normal(N, D), normal(D, V, scale=D**-0.5), normal(V)],
+        lambda x, W, b: torch.addmm(b, x, W),
+    )
+    ids = rng.integers(0, V, (32, 128))
+    yield case(
+        "embedding",
+        f"32 x 128 of {V}, {D}",
+        1.0 * ids.size * D,
+        lambda E: ops.embedding(ids, E),
+        [normal(V, D)],
+        lambda E: F.embedding(torch.from_numpy(ids), E),
+    )
+    for rows, width in ((N, V), (4096, 65)):
+        targets = rng.integers(0, width, rows)
+        yield case(
+            "cross-entropy",
+            f"{rows}, {width}",
+            8.0 * rows * width,
+            lambda logits, targets=targets: ops.cross_entropy(logits, targets, label_smoothing=0.1),
+            [normal(rows, width)],
+            lambda logits, targets=targets: F.cross_entropy(
+                logits, torch.from_numpy(targets), label_smoothing=0.1
+            ),
+        )
+    B, T, S, H, M = 64, 15, 13, 512, 1024
+    memory = [normal(B, T, H), normal(B, S, M), normal(B, S, M)]
+    yield case(
+        "attention, general",
+        f"{B}, {T} x {S}, {H}, {M}",
+        6.0 * B * T * (H * M + 2 * S * M),
+        ops.multiplicative_attention,
+        [*memory, normal(H, M, scale=H**-0.5 / 10)],
+        lambda q, k, v, W: torch.softmax((q @ W) @ k.transpose(1, 2), dim=-1) @ v,
+    )
+    yield case(
+        "attention, additive",
+        f"{B}, {T} x {S}, {H}, {M}",
+        6.0 * B * T * (H * H + S * (2 * H + M)),
+        lambda q, k, v, W, w: ops.additive_attention(q, k, v, W, None, w),
+        [memory[0], normal(B, S, H), memory[2], normal(H, H, scale=H**-0.5), normal(H, scale=0.1)],
+        lambda q, k, v, W, w: (
+            torch.softmax(torch.tanh((q @ W)[:, :, None] + k[:, None]) @ w, dim=-1) @ v
+        ),
+    )
+    heads = [normal(8, 8, 128, 64) for _ in range(3)]
+    yield case(
+        "attention, 8 heads, causal",
+        "8, 128, 64",
+        6.0 * 8 * 8 * 128 * 128 * 64,
+        lambda q, k, v: ops.scaled_dot_product_attention(q, k, v, causal=True),
+        heads,
+        lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True),
+    )
+    yield case(
+        "layer_norm",
+        "4096, 512",
+        14.0 * 4096 * 512,
+        ops.layer_norm,
+        [normal(4096, 512), normal(512), normal(512)],
+        lambda x, gain, bias: F.layer_norm(x, (512,), gain, bias),
+    )
+    yield case(
+        "gelu",
+        "4096, 512",
+        20.0 * 4096 * 512,
+        ops.gelu,
+        [normal(4096, 512)],
+        lambda x: F.gelu(x, approximate="tanh"),
+    )
+
+
+def translation_step() -> Case:
+    """A step of the encoder-decoder on words as CMUdict has them, without dropout."""
+    rng = np.random.default_rng(0)
+    B, S, T = 128, 8, 7
+    config = EncoderDecoderConfig(27, 39, label_smoothing=0.0)
+    lengths = rng.integers(3, S + 1, B), rng.integers(3, T + 1, B)
+    source, target = rng.integers(0, 27, (B, S)), rng.integers(0, 39, (B, T))
+    lengths[0][0], lengths[1][0] = S, T
+    batch = source, lengths[0], target, lengths[1]
+    start = EncoderDecoder(config, rng).params
+
+    def ours(name: str) -> Callable[[], Any]:
+        model = EncoderDecoder(config, params={key: p.copy() for key, p in start.items()})
+        optimiser = AdamW(model.params)
+
+        def step() -> float:
+            with use_kernels(name):
+                loss, backward = model.loss(batch)
+                gradients = backward()
+                clip_global_norm(gradients, 1.0)
+                optimiser.step(gradients, 1e-4)
+            return float(loss)
+
+        return step
+
+    contestants = {"NumPy": ours("numpy"), "Cython": ours("cython")}
+    if torch:
+        from .encoder_decoder_pytorch import pytorch_model
+
+        model = pytorch_model(config, start).eval()  # no dropout
+        adam = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+
+        def theirs() -> float:
+            adam.zero_grad()
+            loss = model.loss(batch, 0.0)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            adam.step()
+            return loss.item()
+
+        contestants["PyTorch"] = theirs
+    H, D = config.hidden, config.embedding
+    steps = lengths[0].sum() * 2 + lengths[1].sum()
+    flops = 6.0 * (steps * (D + H) * 4 * H + lengths[1].sum() * (5 * H * H + H * 40))
+    return Case("training step", f"encoder-decoder {H}, batch {B}", flops, contestants, 2e-3)
 
 
 def training_step(full: bool) -> Case:

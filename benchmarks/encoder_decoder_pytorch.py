@@ -48,7 +48,7 @@ def main() -> None:
     model = EncoderDecoder(config, rng)
     other = pytorch_model(config, model.params)
     optimiser = AdamW(model.params)
-    other_optimiser = torch.optim.AdamW(other.parameters(), lr=1e-3, weight_decay=0.01)
+    other_optimiser = torch.optim.AdamW(other.parameters(), lr=1e-3, weight_decay=0.01, fused=True)
 
     batch = batches.next()
     other.eval()
