@@ -18,8 +18,8 @@ cdef extern from "adam.h" nogil:
                   float, float, float, float)
     void adam_f64(Py_ssize_t, double*, const double*, double*, double*, double, double, double,
                   double, double, double, double, double)
-    float sum_of_squares_f32(Py_ssize_t, const float*)
-    double sum_of_squares_f64(Py_ssize_t, const double*)
+    float dot_f32(Py_ssize_t, const float*, const float*)
+    double dot_f64(Py_ssize_t, const double*, const double*)
 
 cdef enum:
     BLOCK = 16384  # elements
@@ -52,9 +52,9 @@ def sum_of_squares(const floating[::1] g):
     for i in prange(blocks, nogil=True, num_threads=threads, schedule="static"):
         n = min(BLOCK, N - i * BLOCK)
         if floating is float:
-            sums[i] = sum_of_squares_f32(n, &g[i * BLOCK])
+            sums[i] = dot_f32(n, &g[i * BLOCK], &g[i * BLOCK])
         else:
-            sums[i] = sum_of_squares_f64(n, &g[i * BLOCK])
+            sums[i] = dot_f64(n, &g[i * BLOCK], &g[i * BLOCK])
     for i in range(blocks):
         total += sums[i]
     return total

@@ -1,52 +1,25 @@
-/* One row of softmax and cross-entropy: cross_entropy.py says what is computed.
- *
- * Maxima and sums are taken in LANES partial ones, so that they vectorise without
- * leave to reorder; the bits do not depend on the machine's vectors.
- */
+/* One row of softmax and cross-entropy: cross_entropy.py says what is computed. */
 #ifndef MINILLM_CROSS_ENTROPY_H
 #define MINILLM_CROSS_ENTROPY_H
 #include <math.h>
-#include <stddef.h>
+#include "lanes.h"
 #include "maths.h"
-
-#define LANES 16
 
 #define DEFINE_CROSS_ENTROPY(REAL, SUFFIX, LOG)                                                    \
     static REAL cross_entropy_row_##SUFFIX(ptrdiff_t V, const REAL *z, ptrdiff_t target,           \
                                            REAL smoothing, REAL *p)                                \
     {                                                                                              \
-        REAL largest = z[0], total = 0, mean = 0;                                                  \
-        REAL most[LANES], sums[LANES] = {0}, means[LANES] = {0};                                   \
-        const ptrdiff_t whole = V - V % LANES;                                                     \
-        for (int l = 0; l < LANES; l++)                                                            \
-            most[l] = z[0];                                                                        \
-        for (ptrdiff_t v = 0; v < whole; v += LANES)                                               \
-            for (int l = 0; l < LANES; l++)                                                        \
-                most[l] = z[v + l] > most[l] ? z[v + l] : most[l];                                 \
-        for (int l = 0; l < LANES; l++)                                                            \
-            largest = most[l] > largest ? most[l] : largest;                                       \
-        for (ptrdiff_t v = whole; v < V; v++)                                                      \
-            largest = z[v] > largest ? z[v] : largest;                                             \
+        const REAL largest = largest_##SUFFIX(V, z);                                               \
         for (ptrdiff_t v = 0; v < V; v++)                                                          \
-            p[v] = exp_##SUFFIX(z[v] - largest);                                                   \
-        for (ptrdiff_t v = 0; v < whole; v += LANES)                                               \
-            for (int l = 0; l < LANES; l++) {                                                      \
-                sums[l] += p[v + l];                                                               \
-                means[l] += z[v + l] - largest;                                                    \
-            }                                                                                      \
-        for (ptrdiff_t v = whole; v < V; v++) {                                                    \
-            sums[v - whole] += p[v];                                                               \
-            means[v - whole] += z[v] - largest;                                                    \
-        }                                                                                          \
-        for (int l = 0; l < LANES; l++) {                                                          \
-            total += sums[l];                                                                      \
-            mean += means[l];                                                                      \
-        }                                                                                          \
+            p[v] = z[v] - largest;                                                                 \
+        REAL expected = p[target];                                                                 \
+        if (smoothing > 0)                                                                         \
+            expected = (1 - smoothing) * expected + smoothing * (sum_##SUFFIX(V, p) / (REAL)V);    \
+        for (ptrdiff_t v = 0; v < V; v++)                                                          \
+            p[v] = exp_##SUFFIX(p[v]);                                                             \
+        const REAL total = sum_##SUFFIX(V, p);                                                     \
         for (ptrdiff_t v = 0; v < V; v++)                                                          \
             p[v] /= total;                                                                         \
-        const REAL expected = z[target] - largest;                                                 \
-        if (smoothing > 0)                                                                         \
-            return LOG(total) - ((1 - smoothing) * expected + smoothing * (mean / (REAL)V));       \
         return LOG(total) - expected;                                                              \
     }                                                                                              \
     static void cross_entropy_row_backward_##SUFFIX(ptrdiff_t V, const REAL *p, ptrdiff_t target,  \

@@ -57,6 +57,53 @@ _CHANGEABLE = (
 )
 
 
+def add_vocabulary_options(group: Any, defaults: Mapping[str, Any]) -> None:
+    """Declares which words a model knows."""
+    group.add_argument(
+        "--minimum-count",
+        type=integer(1),
+        metavar="N",
+        help=f"words seen less often become the unknown word (default {defaults['minimum_count']})",
+    )
+    group.add_argument(
+        "--vocabulary",
+        type=integer(2, 1_000_000),
+        metavar="N",
+        help=f"keep the N most frequent words (default {defaults['vocabulary']})",
+    )
+
+
+def add_recurrence_options(
+    group: Any, defaults: Mapping[str, Any], layers: str, hidden: str
+) -> None:
+    """Declares a recurrent model's sizes; ``layers`` and ``hidden`` say what these two mean."""
+
+    def shown(name: str) -> str:
+        return f"(default {defaults[name]})"
+
+    group.add_argument(
+        "--cell", choices=("rnn", "lstm", "gru"), help=f"the recurrence {shown('cell')}"
+    )
+    group.add_argument(
+        "--layers", type=integer(1, 64), metavar="L", help=f"{layers} {shown('layers')}"
+    )
+    group.add_argument(
+        "--hidden", type=integer(1, 65536), metavar="H", help=f"{hidden} {shown('hidden')}"
+    )
+    group.add_argument(
+        "--embedding",
+        type=integer(1, 65536),
+        metavar="D",
+        help=f"width of the embedding {shown('embedding')}",
+    )
+    group.add_argument(
+        "--dropout",
+        type=number(least=0, below=1),
+        metavar="RATE",
+        help=f"share of activations zeroed in training {shown('dropout')}",
+    )
+
+
 def add_options(parser: argparse.ArgumentParser, defaults: Mapping[str, Any]) -> None:
     """Declares the options that all kinds share."""
 

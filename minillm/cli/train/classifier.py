@@ -5,8 +5,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from minillm.cli.arguments import integer, number
-from minillm.cli.runs import COMMON_DEFAULTS, add_options, run_training, settle
+from minillm.cli.arguments import integer
+from minillm.cli.runs import (
+    COMMON_DEFAULTS,
+    add_options,
+    add_recurrence_options,
+    add_vocabulary_options,
+    run_training,
+    settle,
+)
 from minillm.errors import InputError
 
 DEFAULTS: dict[str, Any] = COMMON_DEFAULTS | {
@@ -58,18 +65,7 @@ then: minillm classify DIR, minillm eval DIR
         choices=("character", "word", "token"),
         help=f"what a text is cut into; tokens stand between spaces already {shown('unit')}",
     )
-    text.add_argument(
-        "--minimum-count",
-        type=integer(1),
-        metavar="N",
-        help=f"words seen less often become the unknown word {shown('minimum_count')}",
-    )
-    text.add_argument(
-        "--vocabulary",
-        type=integer(2, 1_000_000),
-        metavar="N",
-        help=f"keep the N most frequent words {shown('vocabulary')}",
-    )
+    add_vocabulary_options(text, DEFAULTS)
     text.add_argument(
         "--max-length",
         type=integer(1, 100_000),
@@ -82,24 +78,7 @@ then: minillm classify DIR, minillm eval DIR
         choices=("last", "mean", "max", "attention"),
         help=f"from all steps to one vector {shown('pooling')}",
     )
-    model.add_argument(
-        "--cell", choices=("rnn", "lstm", "gru"), help=f"the recurrence {shown('cell')}"
-    )
-    model.add_argument(
-        "--layers", type=integer(1, 64), metavar="L", help=f"stacked {shown('layers')}"
-    )
-    model.add_argument(
-        "--hidden",
-        type=integer(1, 65536),
-        metavar="H",
-        help=f"width of a layer, in each direction {shown('hidden')}",
-    )
-    model.add_argument(
-        "--embedding",
-        type=integer(1, 65536),
-        metavar="D",
-        help=f"width of the embedding {shown('embedding')}",
-    )
+    add_recurrence_options(model, DEFAULTS, "stacked", "width of a layer, in each direction")
     model.add_argument(
         "--vectors",
         metavar="FILE",
@@ -111,12 +90,6 @@ then: minillm classify DIR, minillm eval DIR
         action="store_true",
         default=None,
         help="read in one direction, not in both",
-    )
-    model.add_argument(
-        "--dropout",
-        type=number(least=0, below=1),
-        metavar="RATE",
-        help=f"share of activations zeroed in training {shown('dropout')}",
     )
     add_options(parser, DEFAULTS)
     parser.set_defaults(run=run)

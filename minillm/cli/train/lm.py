@@ -4,9 +4,17 @@ import argparse
 from dataclasses import asdict
 from typing import Any
 
-from minillm.cli.arguments import integer, number
+from minillm.cli.arguments import integer
 from minillm.cli.generate import write_sample
-from minillm.cli.runs import COMMON_DEFAULTS, absolute, add_options, run_training, settle
+from minillm.cli.runs import (
+    COMMON_DEFAULTS,
+    absolute,
+    add_options,
+    add_recurrence_options,
+    add_vocabulary_options,
+    run_training,
+    settle,
+)
 from minillm.errors import InputError
 
 DEFAULTS: dict[str, Any] = COMMON_DEFAULTS | {
@@ -65,18 +73,7 @@ Ctrl-C saves and stops; --resume goes on from there, bit for bit.
         choices=("character", "word"),
         help=f"what the model reads at each step {shown('unit')}",
     )
-    text.add_argument(
-        "--minimum-count",
-        type=integer(1),
-        metavar="N",
-        help=f"words seen less often become the unknown word {shown('minimum_count')}",
-    )
-    text.add_argument(
-        "--vocabulary",
-        type=integer(2, 1_000_000),
-        metavar="N",
-        help=f"keep at most the N most frequent words {shown('vocabulary')}",
-    )
+    add_vocabulary_options(text, DEFAULTS)
     text.add_argument(
         "--pretokenised",
         action="store_true",
@@ -84,32 +81,12 @@ Ctrl-C saves and stops; --resume goes on from there, bit for bit.
         help="words stand between spaces already; do not split off punctuation",
     )
     model = parser.add_argument_group("the model")
-    model.add_argument(
-        "--cell", choices=("rnn", "lstm", "gru"), help=f"the recurrence {shown('cell')}"
-    )
-    model.add_argument(
-        "--layers", type=integer(1, 64), metavar="L", help=f"stacked {shown('layers')}"
-    )
-    model.add_argument(
-        "--hidden", type=integer(1, 65536), metavar="H", help=f"width of a layer {shown('hidden')}"
-    )
-    model.add_argument(
-        "--embedding",
-        type=integer(1, 65536),
-        metavar="D",
-        help=f"width of the embedding {shown('embedding')}",
-    )
+    add_recurrence_options(model, DEFAULTS, "stacked", "width of a layer")
     model.add_argument(
         "--tied",
         action="store_true",
         default=None,
         help="the output layer is the embedding again (then --embedding must equal --hidden)",
-    )
-    model.add_argument(
-        "--dropout",
-        type=number(least=0, below=1),
-        metavar="RATE",
-        help=f"share of activations zeroed in training {shown('dropout')}",
     )
     model.add_argument(
         "--window",

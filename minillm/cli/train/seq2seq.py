@@ -6,7 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minillm.cli.arguments import integer, number
-from minillm.cli.runs import COMMON_DEFAULTS, add_options, run_training, settle
+from minillm.cli.runs import (
+    COMMON_DEFAULTS,
+    add_options,
+    add_recurrence_options,
+    add_vocabulary_options,
+    run_training,
+    settle,
+)
 from minillm.errors import InputError
 
 if TYPE_CHECKING:
@@ -78,18 +85,7 @@ then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a sou
     )
     for side in ("source", "target"):
         text.add_argument(f"--{side}-unit", choices=units, help=f"what the {side} is cut into")
-    text.add_argument(
-        "--minimum-count",
-        type=integer(1),
-        metavar="N",
-        help=f"words seen less often become the unknown word {shown('minimum_count')}",
-    )
-    text.add_argument(
-        "--vocabulary",
-        type=integer(2, 1_000_000),
-        metavar="N",
-        help=f"of each side, keep the N most frequent words {shown('vocabulary')}",
-    )
+    add_vocabulary_options(text, DEFAULTS)
     text.add_argument(
         "--max-length",
         type=integer(1, 10_000),
@@ -108,38 +104,17 @@ then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a sou
         default=None,
         help="tell the decoder what it saw the step before (slower)",
     )
-    model.add_argument(
-        "--cell", choices=("rnn", "lstm", "gru"), help=f"the recurrence {shown('cell')}"
-    )
-    model.add_argument(
-        "--layers",
-        type=integer(1, 64),
-        metavar="L",
-        help=f"of the encoder, and of the decoder {shown('layers')}",
-    )
-    model.add_argument(
-        "--hidden",
-        type=integer(1, 65536),
-        metavar="H",
-        help=f"width of the decoder, and of each direction of the encoder {shown('hidden')}",
-    )
-    model.add_argument(
-        "--embedding",
-        type=integer(1, 65536),
-        metavar="D",
-        help=f"width of the embeddings {shown('embedding')}",
+    add_recurrence_options(
+        model,
+        DEFAULTS,
+        "of the encoder, and of the decoder",
+        "width of the decoder, and of each direction of the encoder",
     )
     model.add_argument(
         "--forward-only",
         action="store_true",
         default=None,
         help="an encoder that reads in one direction, not in both",
-    )
-    model.add_argument(
-        "--dropout",
-        type=number(least=0, below=1),
-        metavar="RATE",
-        help=f"share of activations zeroed in training {shown('dropout')}",
     )
     model.add_argument(
         "--label-smoothing",

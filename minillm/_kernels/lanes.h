@@ -1,0 +1,71 @@
+/* Sums and maxima over n numbers, in LANES partial ones.
+ *
+ * A plain loop adds one number after the other into one sum, and each addition waits for
+ * the one before; the compiler may not reorder them by itself, for that changes the bits.
+ * Written in lanes, they vectorise, and the bits depend neither on the machine's vectors
+ * nor on the number of threads.
+ */
+#ifndef MINILLM_LANES_H
+#define MINILLM_LANES_H
+#include <stddef.h>
+
+#define LANES 32
+
+#if defined(_MSC_VER)
+#define RESTRICT __restrict
+#else
+#define RESTRICT restrict
+#endif
+
+#define DEFINE_LANES(REAL, SUFFIX)                                                                 \
+    static inline REAL sum_of_lanes_##SUFFIX(REAL *part)                                           \
+    {                                                                                              \
+        for (int width = LANES / 2; width > 0; width /= 2)                                         \
+            for (int l = 0; l < width; l++)                                                        \
+                part[l] += part[l + width];                                                        \
+        return part[0];                                                                            \
+    }                                                                                              \
+    static inline REAL sum_##SUFFIX(ptrdiff_t n, const REAL *x)                                    \
+    {                                                                                              \
+        REAL part[LANES] = {0};                                                                    \
+        ptrdiff_t i = 0;                                                                           \
+        for (; i + LANES <= n; i += LANES)                                                         \
+            for (int l = 0; l < LANES; l++)                                                        \
+                part[l] += x[i + l];                                                               \
+        for (int l = 0; i < n; i++, l++)                                                           \
+            part[l] += x[i];                                                                       \
+        return sum_of_lanes_##SUFFIX(part);                                                        \
+    }                                                                                              \
+    /* sum of x y; x and y may be the same */                                                      \
+    static inline REAL dot_##SUFFIX(ptrdiff_t n, const REAL *x, const REAL *y)                     \
+    {                                                                                              \
+        REAL part[LANES] = {0};                                                                    \
+        ptrdiff_t i = 0;                                                                           \
+        for (; i + LANES <= n; i += LANES)                                                         \
+            for (int l = 0; l < LANES; l++)                                                        \
+                part[l] += x[i + l] * y[i + l];                                                    \
+        for (int l = 0; i < n; i++, l++)                                                           \
+            part[l] += x[i] * y[i];                                                                \
+        return sum_of_lanes_##SUFFIX(part);                                                        \
+    }                                                                                              \
+    /* of one number at least */                                                                   \
+    static inline REAL largest_##SUFFIX(ptrdiff_t n, const REAL *x)                                \
+    {                                                                                              \
+        REAL part[LANES], largest = x[0];                                                          \
+        ptrdiff_t i = 0;                                                                           \
+        for (int l = 0; l < LANES; l++)                                                            \
+            part[l] = x[0];                                                                        \
+        for (; i + LANES <= n; i += LANES)                                                         \
+            for (int l = 0; l < LANES; l++)                                                        \
+                part[l] = x[i + l] > part[l] ? x[i + l] : part[l];                                 \
+        for (; i < n; i++)                                                                         \
+            largest = x[i] > largest ? x[i] : largest;                                             \
+        for (int l = 0; l < LANES; l++)                                                            \
+            largest = part[l] > largest ? part[l] : largest;                                       \
+        return largest;                                                                            \
+    }
+
+DEFINE_LANES(float, f32)
+DEFINE_LANES(double, f64)
+
+#endif
