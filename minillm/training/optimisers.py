@@ -168,6 +168,8 @@ def _check_keys(params: Arrays, grads: Arrays) -> None:
             raise ValueError(
                 f"grads[{name!r}]: expected shape {p.shape}, found {grads[name].shape}"
             )
+        if grads[name].dtype != p.dtype:
+            raise TypeError(f"grads[{name!r}]: expected {p.dtype}, found {grads[name].dtype}")
 
 
 def _checked(params: Arrays) -> Arrays:

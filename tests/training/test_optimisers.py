@@ -108,6 +108,8 @@ def test_gradients_that_do_not_fit_are_refused():
         optimiser.step({name: g for name, g in parameters().items() if name != "b"}, 0.1)
     with pytest.raises(ValueError, match=r"grads\['b'\]: expected shape \(5,\), found \(1,\)"):
         optimiser.step(parameters() | {"b": np.zeros(1)}, 0.1)
+    with pytest.raises(TypeError, match=r"grads\['b'\]: expected float64, found float32"):
+        optimiser.step(parameters() | {"b": np.zeros(5, np.float32)}, 0.1)
     with pytest.raises(ValueError, match="'W'"):
         SGD({"W": params["W"].T})
 
