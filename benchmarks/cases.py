@@ -264,7 +264,7 @@ def translation_step() -> Case:
     """A step of the encoder-decoder on words as CMUdict has them, without dropout."""
     rng = np.random.default_rng(0)
     B, S, T = 128, 8, 7
-    config = EncoderDecoderConfig(27, 39, label_smoothing=0.0)
+    config = EncoderDecoderConfig(27, 39, attention="general", label_smoothing=0.0)
     lengths = rng.integers(3, S + 1, B), rng.integers(3, T + 1, B)
     source, target = rng.integers(0, 27, (B, S)), rng.integers(0, 39, (B, T))
     lengths[0][0], lengths[1][0] = S, T

@@ -1,7 +1,7 @@
 """What attention buys: pronunciation of English words, with and without it.
 
     python -m benchmarks.cmudict --out runs/cmudict                 20 minutes for each model
-    python -m benchmarks.cmudict --out runs/cmudict --minutes 60 --attentions general
+    python -m benchmarks.cmudict --out runs/cmudict --minutes 60 --attentions additive
 
 Trains an encoder-decoder of the same sizes on CMUdict for each kind of attention, one after
 the other, then prints phoneme and word error rates on the 12,000 words of the test part, greedy
@@ -9,7 +9,8 @@ and with a beam of 5, and by the length of the word.  A word counts as right if 
 its listed pronunciations; its phoneme errors are those to the nearest one.
 
 It can be stopped and called again: what is trained is not trained again, and a run that was
-stopped goes on.  The tables are also written to OUT/results.md, the figures to OUT/results.json.
+stopped goes on.  The tables are also written to OUT/results.md, the figures to
+OUT/results.json, and a picture of the errors by length to OUT/results.png.
 """
 
 import argparse
@@ -108,6 +109,27 @@ def tables(results: dict[str, dict], minutes: float) -> str:
     return "\n".join(lines) + "\n"
 
 
+def picture(results: dict[str, dict], path: Path) -> None:
+    """Word error rate, greedy, by the length of the word."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(6, 3.5))
+    for name, run in results.items():
+        groups = [group for group in run["beam 1"] if group not in ("all", "words_per_second")]
+        rates = [100 * run["beam 1"][group]["WER"] for group in groups]
+        axes.plot(groups, rates, "o-", label=name)
+    axes.set_xlabel("letters of the word")
+    axes.set_ylabel("words wrong, %")
+    axes.set_ylim(bottom=0)
+    axes.legend(title="attention")
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -134,6 +156,7 @@ def main() -> None:
         results[attention] = measured(folder, words)
         (args.out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
         (args.out / "results.md").write_text(tables(results, args.minutes))
+        picture(results, args.out / "results.png")
     print(tables(results, args.minutes))
 
 

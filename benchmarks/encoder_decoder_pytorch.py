@@ -43,7 +43,7 @@ def main() -> None:
     columns, _ = encode_pairs(pairs, source, target, longest=100)
     batches = Minibatches(columns, args.batch, seed=0)
 
-    config = EncoderDecoderConfig(len(source), len(target), **SIZES)
+    config = EncoderDecoderConfig(len(source), len(target), attention="general", **SIZES)
     rng = np.random.default_rng(0)
     model = EncoderDecoder(config, rng)
     other = pytorch_model(config, model.params)

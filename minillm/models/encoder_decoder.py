@@ -57,7 +57,7 @@ class EncoderDecoderConfig:
     layers: int = 1  # L, of each
     cell: str = "lstm"
     bidirectional: bool = True
-    attention: str = "general"
+    attention: str = "additive"
     input_feeding: bool = False
     dropout: float = 0.2
     label_smoothing: float = 0.1

@@ -27,7 +27,7 @@ DEFAULTS: dict[str, Any] = COMMON_DEFAULTS | {
     "minimum_count": 2,
     "vocabulary": 20000,
     "max_length": 100,
-    "attention": "general",
+    "attention": "additive",
     "input_feeding": None,
     "cell": "lstm",
     "layers": 1,
