@@ -38,8 +38,8 @@ def main() -> int:
             for case in cases(options.full):
                 if options.only not in case.kind:
                     continue
-                # A second runtime's idle threads only matter where there are some.
-                pause = 0.005 if count > 1 and torch else 0.0
+                # Each contestant has threads of its own, which matter where there are several.
+                pause = 0.1 if count > 1 else 0.0
                 times = race(case, 3.0 if options.full else 0.6, 7 if options.full else 3, pause)
                 rows.append(report.row(case, times, peak))
                 print(f"{count}: {case.kind} ({case.sizes})", file=sys.stderr, flush=True)

@@ -69,7 +69,10 @@ def bleu(
     ``tokenised``: words and marks stand between spaces already.
     Source: Papineni et al. (2002); Post (2018), "A call for clarity in reporting BLEU scores".
     """
-    metric = _imported("sacrebleu").BLEU(tokenize="none" if tokenised else "13a")
+    metric = _imported("sacrebleu").BLEU(
+        tokenize="none" if tokenised else "13a",
+        force=tokenised,  # no warning that the text looks tokenised
+    )
     return metric.corpus_score(list(outputs), _columns(references)).score
 
 
