@@ -8,7 +8,7 @@ from pathlib import Path
 from minillm import kernels_info
 
 from . import report
-from .cases import cases, torch
+from .cases import cases
 from .race import measured_peak, race, threads
 
 
