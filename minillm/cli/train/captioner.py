@@ -8,11 +8,11 @@ from minillm.cli.arguments import integer, number
 from minillm.cli.runs import COMMON_DEFAULTS, add_options, run_training, settle
 
 DEFAULTS: dict[str, Any] = COMMON_DEFAULTS | {
-    "minutes": 1.0,
+    "minutes": 0.3,
     "cell": "gru",
     "hidden": 128,
     "embedding": 32,
-    "dropout": 0.3,
+    "dropout": 0.5,
 }
 
 
