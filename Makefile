@@ -26,7 +26,7 @@ bench: .venv/bench
 
 # The compiled kernels again, in place, after a change to them.
 kernels: .venv/test
-	$(BIN)/pip install --quiet setuptools cython
+	$(BIN)/pip install --quiet 'setuptools>=77' 'cython>=3.1'
 	$(BIN)/python setup.py build_ext --inplace
 
 .venv/%: pyproject.toml setup.py $(wildcard minillm/_kernels/*.pyx minillm/_kernels/*.pxi minillm/_kernels/*.h)
