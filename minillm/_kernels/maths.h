@@ -129,8 +129,8 @@ POINT double exp_f64(double x)
     x = x > 710.0 ? 710.0 : x;
     x = x < -746.0 ? -746.0 : x;
     const double e = reduce_f64(x, &n) + 1.0;
-    const int64_t half = half_of(n);
-    return e * power_of_two_f64(half) * power_of_two_f64(n - half);
+    const int64_t half = half_of(n); /* of a NaN, n is anything: unsigned, so that it may wrap */
+    return e * power_of_two_f64(half) * power_of_two_f64((int64_t)((uint64_t)n - (uint64_t)half));
 }
 
 POINT double sigmoid_f64(double x)
