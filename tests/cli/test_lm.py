@@ -253,7 +253,7 @@ def test_resumed_equals_uninterrupted_after_a_kill_at_any_moment(text_file, tmp_
 def test_ctrl_c_saves_and_says_how_to_resume(text_file, tmp_path, finished):
     out = tmp_path / "run"
     process = start("train", "lm", text_file, "--out", out, "--steps", "1000000", *TINY)
-    while not (out / "config.json").exists() or not metrics(out):
+    while not (out / "metrics.jsonl").exists() or not metrics(out):
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
