@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from minillm import use_kernels
 from minillm.training import SGD, Adam, AdamW, clip_global_norm
 
 SHAPES = {"W": (7, 5), "b": (5,), "big": (300, 120)}  # the last is more than one block
@@ -40,7 +41,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_textbook(case):
+def test_textbook(case, kernels):
     make, textbook = CASES[case]
     params = parameters()
     start = {name: p.copy() for name, p in params.items()}
@@ -49,7 +50,8 @@ def test_textbook(case):
     rates = [0.1, 0.05, 0.2, 0.1, 0.01]
     for grads, rate in zip(steps, rates, strict=True):
         kept = {name: g.copy() for name, g in grads.items()}
-        optimiser.step(grads, rate)
+        with use_kernels(kernels):
+            optimiser.step(grads, rate)
         assert all(np.array_equal(kept[name], g) for name, g in grads.items())
     for name, p in params.items():
         expected = textbook(start[name], [grads[name] for grads in steps], rates)
