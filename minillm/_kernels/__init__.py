@@ -32,6 +32,7 @@ TOPICS = (
     "recurrent",
     "attention",
     "cross_entropy",
+    "normalisation",
     "adam",
     "ngram",
     "word2vec",

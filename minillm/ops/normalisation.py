@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm._kernels import active_kernels
 from minillm.ops import _validate
 
 
@@ -17,7 +18,7 @@ def layer_norm(
 
     x (..., D), gain (D,), bias (D,) -> y (..., D), with mean and (biased)
     variance over the last axis.
-    ``backward(dy)`` -> dx, dgain, dbias.  Keeps x_hat, 1 / sqrt and gain.
+    ``backward(dy)`` -> dx, dgain, dbias.  Keeps x, mean, 1 / sqrt and gain.
 
     Every x moves its row's mean and variance too.  Both paths take out of
     dx_hat = gain dy what they would undo: its mean, and its part along x_hat.
@@ -31,21 +32,17 @@ def layer_norm(
     _validate.floats("layer_norm", x=(x, "... D"), gain=(gain, "D"), bias=(bias, "D"))
     if not eps > 0:
         raise ValueError(f"layer_norm: eps must be positive, found {eps}")
-    x_hat = x - x.mean(axis=-1, keepdims=True)
-    inverse_std = 1 / np.sqrt((x_hat**2).mean(axis=-1, keepdims=True) + eps)
-    x_hat *= inverse_std
-    y = gain * x_hat + bias
+    D = x.shape[-1]
+    kernels = active_kernels()
+    rows, gain, bias = (
+        np.ascontiguousarray(x).reshape(-1, D),
+        *map(np.ascontiguousarray, (gain, bias)),
+    )
+    y, mean, inverse_std = kernels.layer_norm_forward(rows, gain, bias, float(eps))
 
     def backward(dy):
-        D = x_hat.shape[-1]
-        dx_hat = gain * dy
-        dx = inverse_std * (
-            dx_hat
-            - dx_hat.mean(axis=-1, keepdims=True)
-            - x_hat * (dx_hat * x_hat).mean(axis=-1, keepdims=True)
-        )
-        dgain = (dy * x_hat).reshape(-1, D).sum(axis=0)
-        dbias = dy.reshape(-1, D).sum(axis=0)
-        return dx, dgain, dbias
+        upstream = np.ascontiguousarray(dy).reshape(-1, D)
+        dx, dgain, dbias = kernels.layer_norm_backward(upstream, rows, gain, mean, inverse_std)
+        return dx.reshape(x.shape), dgain, dbias
 
-    return y, backward
+    return y.reshape(x.shape), backward

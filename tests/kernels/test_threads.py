@@ -7,7 +7,7 @@ import pytest
 
 from minillm._kernels import kernels_info
 
-from .test_twins import CELLS, backward_case, sequence_case
+from .test_twins import CELLS, backward_case, layer_norm_case, sequence_case
 
 cpu = pytest.importorskip("minillm._kernels._cpu", reason="the compiled kernels are not built")
 
@@ -54,6 +54,18 @@ def test_recurrences(twin, with_threads, cell):
     for count in (2, 3):
         assert_same_bits(outputs, with_threads(count, forward, *arguments))
         assert_same_bits(gradients, with_threads(count, backward, *upstream))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("N", "D"), [(1000, 70), (129, 512), (1, 60_000), (60_000, 1)])
+def test_layer_norm(twin, with_threads, N, D, dtype):
+    x, gain, bias = layer_norm_case(np.random.default_rng(0), N, D, dtype)
+    outputs = with_threads(1, twin.layer_norm_forward, x, gain, bias, 1e-5)
+    upstream = x[::-1].copy(), x, gain, *outputs[1:]
+    gradients = with_threads(1, twin.layer_norm_backward, *upstream)
+    for count in (2, 3):
+        assert_same_bits(outputs, with_threads(count, twin.layer_norm_forward, x, gain, bias, 1e-5))
+        assert_same_bits(gradients, with_threads(count, twin.layer_norm_backward, *upstream))
 
 
 def test_threads_are_a_limit(with_threads):

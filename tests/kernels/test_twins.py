@@ -135,6 +135,42 @@ def test_cross_entropy_of_extreme_logits(twin, original):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
 
+def layer_norm_case(rng, N, D, dtype):
+    """x, gain and bias."""
+    sizes = (N, D), D, D
+    return [(3 * rng.normal(size=size) + 1).astype(dtype) for size in sizes]
+
+
+@given(st.integers(0, 200), WIDTHS, DTYPES, st.integers(0, 99))
+def test_layer_norm(twin, original, N, D, dtype, seed):
+    rng = np.random.default_rng(seed)
+    x, gain, bias = layer_norm_case(rng, N, D, dtype)
+    eps = 0.1  # where D is small a variance may be too, and 1 / sqrt would enlarge what rounds
+    y, *kept = original.layer_norm_forward(x, gain, bias, eps)
+    assert_same(twin.layer_norm_forward(x, gain, bias, eps), (y, *kept), dtype)
+    arguments = rng.normal(size=(N, D)).astype(dtype), x, gain, *kept
+    assert_same(
+        twin.layer_norm_backward(*arguments), original.layer_norm_backward(*arguments), dtype
+    )
+
+
+@pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
+def test_layer_norm_of_nan_and_infinity(twin, original, poison):
+    """They fill the row that they are in, and no other; dgain sees all rows."""
+    x, gain, bias = layer_norm_case(np.random.default_rng(0), 3, 40, np.float32)
+    x[1, 2] = poison
+    dy = np.ones_like(x)
+    for kernels in (twin, original):
+        with np.errstate(invalid="ignore"):
+            y, *kept = kernels.layer_norm_forward(x, gain, bias, 1e-5)
+            dx, dgain, dbias = kernels.layer_norm_backward(dy, x, gain, *kept)
+        for rows in (y, dx):
+            np.testing.assert_array_equal(np.isnan(rows).all(axis=1), [False, True, False])
+            assert np.isfinite(rows[[0, 2]]).all()
+        assert np.isnan(dgain).all()
+        assert (dbias == 3).all()
+
+
 @pytest.mark.parametrize("decay", [1.0, 0.9])
 @pytest.mark.parametrize("size", [1, 37, 16384, 100_000])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
