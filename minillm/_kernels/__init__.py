@@ -32,6 +32,7 @@ TOPICS = (
     "recurrent",
     "attention",
     "cross_entropy",
+    "activations",
     "normalisation",
     "adam",
     "ngram",

@@ -68,6 +68,21 @@ def test_layer_norm(twin, with_threads, N, D, dtype):
         assert_same_bits(gradients, with_threads(count, twin.layer_norm_backward, *upstream))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_gelu(twin, with_threads, dtype):
+    x = np.random.default_rng(0).normal(size=50_001).astype(dtype)
+    one = (
+        with_threads(1, twin.gelu_forward, x),
+        with_threads(1, twin.gelu_backward, x[::-1].copy(), x),
+    )
+    for count in (2, 3):
+        many = (
+            with_threads(count, twin.gelu_forward, x),
+            with_threads(count, twin.gelu_backward, x[::-1].copy(), x),
+        )
+        assert_same_bits(one, many)
+
+
 def test_threads_are_a_limit(with_threads):
     if not cpu.openmp():
         pytest.skip("built without OpenMP")

@@ -135,6 +135,26 @@ def test_cross_entropy_of_extreme_logits(twin, original):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("size", [0, 1, 37, 8192, 100_001])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_gelu(twin, original, size, dtype):
+    rng = np.random.default_rng(size)
+    x, dy = (3 * rng.normal(size=size)).astype(dtype), rng.normal(size=size).astype(dtype)
+    assert_same(twin.gelu_forward(x), original.gelu_forward(x), dtype)
+    assert_same(twin.gelu_backward(dy, x), original.gelu_backward(dy, x), dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_gelu_far_out(twin, original, dtype):
+    """The identity on the right, zero on the left; NaN stays where it is."""
+    x = np.array([0, 50, -50, 1e6, -1e6, np.nan, 1], dtype)
+    for kernels in (twin, original):
+        y, dx = kernels.gelu_forward(x), kernels.gelu_backward(np.ones_like(x), x)
+        np.testing.assert_allclose(y[:6], [0, 50, 0, 1e6, 0, np.nan], atol=1e-30)
+        np.testing.assert_allclose(dx[:6], [0.5, 1, 0, 1, 0, np.nan], atol=1e-30)
+        assert np.isfinite([y[6], dx[6]]).all()
+
+
 def layer_norm_case(rng, N, D, dtype):
     """x, gain and bias."""
     sizes = (N, D), D, D
