@@ -1,7 +1,12 @@
-"""The gradient of a table whose rows were looked up: the NumPy original."""
+"""Looking up rows of a table, and the gradient of the table: the NumPy original."""
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+def embedding_forward(E: NDArray, ids: NDArray[np.int64]) -> NDArray:
+    """E (V, D), ids (N,) -> the rows of E (N, D)."""
+    return E[ids]
 
 
 def embedding_backward(dy: NDArray, ids: NDArray[np.int64], V: int) -> NDArray:

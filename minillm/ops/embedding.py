@@ -25,10 +25,11 @@ def embedding(ids: NDArray[np.integer], E: NDArray) -> tuple[NDArray, Callable]:
     V, D = _validate.floats("embedding", E=(E, "V D")).values()
     _validate.ids("embedding", "ids", ids, V)
     kernels = active_kernels()
-    y = E[ids]
+    places = ids.ravel().astype(np.int64, copy=False)
+    y = kernels.embedding_forward(np.ascontiguousarray(E), places)
 
     def backward(dy):
         rows = np.ascontiguousarray(dy).reshape(-1, D)
-        return kernels.embedding_backward(rows, ids.ravel().astype(np.int64, copy=False), V)
+        return kernels.embedding_backward(rows, places, V)
 
-    return y, backward
+    return y.reshape(*ids.shape, D), backward

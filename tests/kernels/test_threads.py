@@ -7,7 +7,7 @@ import pytest
 
 from minillm._kernels import kernels_info
 
-from .test_twins import CELLS, backward_case, layer_norm_case, sequence_case
+from .test_twins import CELLS, assert_same, backward_case, layer_norm_case, sequence_case
 
 cpu = pytest.importorskip("minillm._kernels._cpu", reason="the compiled kernels are not built")
 
@@ -81,6 +81,21 @@ def test_gelu(twin, with_threads, dtype):
             with_threads(count, twin.gelu_backward, x[::-1].copy(), x),
         )
         assert_same_bits(one, many)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("N", "V", "D"), [(900, 1000, 70), (5000, 2, 33), (10, 60_000, 2), (0, 7, 20_000)]
+)
+def test_embedding(twin, original, with_threads, N, V, D, dtype):
+    rng = np.random.default_rng(0)
+    E, dy = rng.normal(size=(V, D)).astype(dtype), rng.normal(size=(N, D)).astype(dtype)
+    ids = rng.integers(0, V, N)
+    one = with_threads(1, twin.embedding_backward, dy, ids, V)
+    assert_same(one, original.embedding_backward(dy, ids, V), dtype)
+    for count in (2, 3, 5):
+        np.testing.assert_array_equal(with_threads(count, twin.embedding_forward, E, ids), E[ids])
+        assert_same_bits([one], [with_threads(count, twin.embedding_backward, dy, ids, V)])
 
 
 def test_threads_are_a_limit(with_threads):

@@ -53,6 +53,42 @@ def test_dtype_in_is_dtype_out_and_read_only_arguments_will_do(name, kernels, dt
     assert [g.dtype for g in gradients] == [dtype] * len(floats)
 
 
+@pytest.mark.parametrize("name", ["embedding", "gelu", "layer_norm"])
+def test_arrays_of_any_strides_and_upstreams_too(name, kernels):
+    """As they come from a transpose, a slice or a broadcast."""
+    op, args = CASES[name](np.random.default_rng(0))
+    strided = [np.repeat(a, 2, axis=-1)[..., ::2] if isinstance(a, np.ndarray) else a for a in args]
+    with use_kernels(kernels):
+        y, backward = op(*args)
+        dy = np.asfortranarray(np.random.default_rng(1).standard_normal(y.shape))
+        other_y, other_backward = op(*strided)
+        np.testing.assert_array_equal(other_y, y)
+        for ours, theirs in zip(
+            tuple_of(other_backward(dy)), tuple_of(backward(dy.copy())), strict=True
+        ):
+            np.testing.assert_array_equal(ours, theirs)
+        ones = tuple_of(backward(np.broadcast_to(1.0, y.shape)))
+        for ours, theirs in zip(ones, tuple_of(backward(np.ones(y.shape))), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_nothing_to_do(kernels, dtype):
+    """No rows at all: outputs without rows, and zeros for gradients of what rows share."""
+    x, weights = np.empty((0, 3, 4), dtype), np.ones(4, dtype)
+    with use_kernels(kernels):
+        y, backward = ops.layer_norm(x, weights, weights)
+        dx, dgain, dbias = backward(y)
+        assert y.shape == dx.shape == x.shape
+        for shared in (dgain, dbias):
+            np.testing.assert_array_equal(shared, np.zeros(4))
+        y, backward = ops.gelu(x)
+        assert y.shape == backward(y).shape == x.shape
+        y, backward = ops.embedding(np.empty((2, 0), int), np.ones((5, 4), dtype))
+        assert y.shape == (2, 0, 4)
+        np.testing.assert_array_equal(backward(y), np.zeros((5, 4)))
+
+
 @pytest.mark.parametrize("name", RECURRENCES)
 @given(sizes=SIZES, rng=strategies.generators(), data=st.data())
 def test_padding_changes_nothing(name, kernels, sizes, rng, data):
