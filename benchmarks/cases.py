@@ -37,6 +37,7 @@ class Case:
     flops: float
     contestants: dict[str, Callable[[], Any]]
     tolerance: float = 1e-4  # of the largest number
+    compared: Callable[[Any], Any] = lambda results: results  # what of the results has to agree
 
 
 def cases(full: bool) -> Iterator[Case]:
@@ -134,7 +135,7 @@ def recurrence(cell: str, B: int, T: int, I: int, H: int) -> Case:
 def operations(full: bool) -> Iterator[Case]:
     """The other ops, forward and backward, at sizes of the models' training steps.
 
-    Those without kernels of their own (layer_norm, gelu) are NumPy in either column.
+    Dropout, without a kernel of its own, is NumPy in either column.
     """
     rng = np.random.default_rng(0)
 
@@ -148,6 +149,7 @@ def operations(full: bool) -> Iterator[Case]:
         op: Callable[..., Any],
         arguments: list[np.ndarray],
         peer: Callable[..., Any],
+        **agreement: Any,
     ) -> Case:
         """op and peer: from the arguments to an output, the first of ours if there are several."""
 
@@ -180,7 +182,7 @@ def operations(full: bool) -> Iterator[Case]:
                 return [output.detach().numpy(), *(twin.grad.numpy() for twin in twins)]
 
             contestants["PyTorch"] = theirs
-        return Case(kind, sizes, flops, contestants)
+        return Case(kind, sizes, flops, contestants, **agreement)
 
     F = torch.nn.functional if torch else None
     N, D, V = 960, 512, 6480
@@ -257,6 +259,24 @@ def operations(full: bool) -> Iterator[Case]:
         ops.gelu,
         [normal(4096, 512)],
         lambda x: F.gelu(x, approximate="tanh"),
+    )
+    x = normal(4096, 512)
+
+    def lots(results: list[np.ndarray]) -> list[np.floating]:
+        """Each draws a mask of its own: agreed are its share, its scale and its use backwards."""
+        y, dx = results
+        kept = y != 0
+        return [kept.mean(), (y[kept] / x[kept]).mean(), ((dx != 0) == kept).mean(), abs(dx).mean()]
+
+    yield case(
+        "dropout",
+        "4096, 512",
+        4.0 * x.size,
+        lambda x: ops.dropout(x, 0.2, rng),
+        [x],
+        lambda x: F.dropout(x, 0.2),
+        tolerance=5e-3,
+        compared=lots,
     )
 
 

@@ -32,7 +32,7 @@ def race(case: Case, seconds: float, rounds: int, pause: float) -> dict[str, lis
     runs that do not count, while the contestant's own threads wake up and are
     given a core each, as they have one in training.
     """
-    results = {name: run() for name, run in case.contestants.items()}
+    results = {name: case.compared(run()) for name, run in case.contestants.items()}
     check_agreement(case, results)
     del results
     times: dict[str, list[float]] = {name: [] for name in case.contestants}
