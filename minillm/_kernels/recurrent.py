@@ -3,6 +3,9 @@
 Legend: B batch, T time, I input width, H hidden width.  ``ops.recurrent``
 states the equations and checks the arguments; here they are trusted.
 
+x is (B, T, I), or ids (B, T) that stand for one-hot vectors: then ``x W_x`` is a
+row of W_x for each, and its gradient a sum by id, and neither is a product.
+
 All three forwards have one shape.  The input's share of every step,
 ``x W_x + b``, depends on no earlier step, so that it is one matrix product
 before the loop.  What remains in the loop is ``h W_h`` and the gates.
@@ -25,10 +28,15 @@ Source: Werbos (1990), "Backpropagation through time: what it does and how to
 do it".
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm._kernels.embedding import embedding_backward
+
 Array = NDArray[np.floating]
+Inputs = NDArray[Any]  # floats (B, T, I), or ids (B, T) as int64
 Lengths = NDArray[np.int64]
 
 
@@ -44,10 +52,12 @@ def _rows(x: Array) -> Array:
     return x.reshape(-1, x.shape[-1])  # (B, T, D) -> (B * T, D)
 
 
-def _input_term(x: Array, W_x: Array, b: Array) -> Array:
-    a = _rows(x) @ W_x
+def _input_term(x: Inputs, W_x: Array, b: Array) -> Array:
+    """x W_x + b of every step (B, T, gates * H), or of one (B, gates * H)."""
+    shape = x.shape if x.dtype.kind == "i" else x.shape[:-1]
+    a = W_x[x.ravel()] if x.dtype.kind == "i" else _rows(x) @ W_x
     a += b
-    return a.reshape(x.shape[0], x.shape[1], -1)  # (B, T, gates * H)
+    return a.reshape(*shape, -1)
 
 
 def _beyond(lengths: Lengths, T: int) -> NDArray[np.bool_]:
@@ -61,13 +71,15 @@ def _last(states: Array, initial: Array, lengths: Lengths) -> Array:
 
 
 def _weight_gradients(
-    da_x: Array, da_h: Array, x: Array, h0: Array, hs: Array, W_x: Array
-) -> tuple[Array, Array, Array, Array, Array]:
+    da_x: Array, da_h: Array, x: Inputs, h0: Array, hs: Array, W_x: Array
+) -> tuple[Array | None, Array, Array, Array, Array]:
     """From the gradients by both pre-activations, all steps at once."""
     h_prev = np.concatenate([h0[:, None], hs[:, :-1]], axis=1)  # (B, T, H)
     rows_x, rows_h = _rows(da_x), _rows(da_h)
-    dx = (rows_x @ W_x.T).reshape(x.shape)
-    dW_x = _rows(x).T @ rows_x
+    if x.dtype.kind == "i":
+        dx, dW_x = None, embedding_backward(rows_x, x.ravel(), len(W_x))
+    else:
+        dx, dW_x = (rows_x @ W_x.T).reshape(x.shape), _rows(x).T @ rows_x
     dW_h = _rows(h_prev).T @ rows_h
     return dx, dW_x, dW_h, rows_x.sum(axis=0), rows_h.sum(axis=0)
 
@@ -76,7 +88,7 @@ def _weight_gradients(
 
 
 def rnn_forward(
-    x: Array, h0: Array, W_x: Array, W_h: Array, b: Array, lengths: Lengths
+    x: Inputs, h0: Array, W_x: Array, W_h: Array, b: Array, lengths: Lengths
 ) -> tuple[Array, Array]:
     """-> hs (B, T, H), h_last (B, H)."""
     hs = _input_term(x, W_x, b)  # becomes the output in place
@@ -93,14 +105,14 @@ def rnn_forward(
 def rnn_backward(
     dhs: Array,
     dh_last: Array,
-    x: Array,
+    x: Inputs,
     h0: Array,
     W_x: Array,
     W_h: Array,
     lengths: Lengths,
     hs: Array,
-) -> tuple[Array, Array, Array, Array, Array]:
-    """-> dx, dh0, dW_x, dW_h, db."""
+) -> tuple[Array | None, Array, Array, Array, Array]:
+    """-> dx (None where x is ids), dh0, dW_x, dW_h, db."""
     T = x.shape[1]
     da = np.where(_beyond(lengths, T)[..., None], 0, dhs)  # becomes da in place
     W_h_T = np.ascontiguousarray(W_h.T)
@@ -117,9 +129,9 @@ def rnn_backward(
     return dx, dh, dW_x, dW_h, db
 
 
-def rnn_step(x: Array, h: Array, W_x: Array, W_h: Array, b: Array) -> Array:
-    """One step without history: x (B, I), h (B, H) -> h (B, H)."""
-    return np.tanh(x @ W_x + h @ W_h + b)
+def rnn_step(x: Inputs, h: Array, W_x: Array, W_h: Array, b: Array) -> Array:
+    """One step without history: x (B, I) or ids (B,), h (B, H) -> h (B, H)."""
+    return np.tanh(_input_term(x, W_x, b) + h @ W_h)
 
 
 # --- lstm: gates i, f, g, o; c = f c + i g; h = o tanh(c) -------------------
@@ -137,12 +149,12 @@ def _lstm_cell(a: Array, c_prev: Array) -> tuple[Array, Array]:
 
 
 def lstm_forward(
-    x: Array, h0: Array, c0: Array, W_x: Array, W_h: Array, b: Array, lengths: Lengths
+    x: Inputs, h0: Array, c0: Array, W_x: Array, W_h: Array, b: Array, lengths: Lengths
 ) -> tuple[Array, Array, Array, Array, Array]:
     """-> hs (B, T, H), h_last, c_last (B, H), gates (B, T, 4H), cs (B, T, H)."""
     T = x.shape[1]
     gates = _input_term(x, W_x, b)
-    hs = np.empty((*x.shape[:2], h0.shape[1]), x.dtype)
+    hs = np.empty((*x.shape[:2], h0.shape[1]), h0.dtype)
     cs = np.empty_like(hs)
     h, c = h0, c0
     for t in range(T):
@@ -159,7 +171,7 @@ def lstm_backward(
     dhs: Array,
     dh_last: Array,
     dc_last: Array,
-    x: Array,
+    x: Inputs,
     h0: Array,
     c0: Array,
     W_x: Array,
@@ -168,8 +180,8 @@ def lstm_backward(
     hs: Array,
     gates: Array,
     cs: Array,
-) -> tuple[Array, Array, Array, Array, Array, Array]:
-    """-> dx, dh0, dc0, dW_x, dW_h, db."""
+) -> tuple[Array | None, Array, Array, Array, Array, Array]:
+    """-> dx (None where x is ids), dh0, dc0, dW_x, dW_h, db."""
     T = x.shape[1]
     dhs = np.where(_beyond(lengths, T)[..., None], 0, dhs)
     W_h_T = np.ascontiguousarray(W_h.T)
@@ -201,10 +213,10 @@ def lstm_backward(
 
 
 def lstm_step(
-    x: Array, h: Array, c: Array, W_x: Array, W_h: Array, b: Array
+    x: Inputs, h: Array, c: Array, W_x: Array, W_h: Array, b: Array
 ) -> tuple[Array, Array]:
-    """One step without history: x (B, I), h and c (B, H) -> h, c (B, H)."""
-    return _lstm_cell(x @ W_x + h @ W_h + b, c)
+    """One step without history: x (B, I) or ids (B,), h and c (B, H) -> h, c (B, H)."""
+    return _lstm_cell(_input_term(x, W_x, b) + h @ W_h, c)
 
 
 # --- gru: gates r, z, n; the reset after the recurrent product ---------------
@@ -224,12 +236,12 @@ def _gru_cell(a_x: Array, a_h: Array, h_prev: Array) -> Array:
 
 
 def gru_forward(
-    x: Array, h0: Array, W_x: Array, W_h: Array, b_x: Array, b_h: Array, lengths: Lengths
+    x: Inputs, h0: Array, W_x: Array, W_h: Array, b_x: Array, b_h: Array, lengths: Lengths
 ) -> tuple[Array, Array, Array, Array]:
     """-> hs (B, T, H), h_last (B, H), gates (B, T, 3H), h_n (B, T, H)."""
     T, H = x.shape[1], h0.shape[1]
     gates = _input_term(x, W_x, b_x)
-    hs = np.empty((*x.shape[:2], H), x.dtype)
+    hs = np.empty((*x.shape[:2], H), h0.dtype)
     h_n = np.empty_like(hs)
     h = h0
     for t in range(T):
@@ -245,7 +257,7 @@ def gru_forward(
 def gru_backward(
     dhs: Array,
     dh_last: Array,
-    x: Array,
+    x: Inputs,
     h0: Array,
     W_x: Array,
     W_h: Array,
@@ -253,8 +265,8 @@ def gru_backward(
     hs: Array,
     gates: Array,
     h_n: Array,
-) -> tuple[Array, Array, Array, Array, Array, Array]:
-    """-> dx, dh0, dW_x, dW_h, db_x, db_h."""
+) -> tuple[Array | None, Array, Array, Array, Array, Array]:
+    """-> dx (None where x is ids), dh0, dW_x, dW_h, db_x, db_h."""
     T, H = x.shape[1], h0.shape[1]
     dhs = np.where(_beyond(lengths, T)[..., None], 0, dhs)
     W_h_T = np.ascontiguousarray(W_h.T)
@@ -281,6 +293,6 @@ def gru_backward(
     return dx, dh, dW_x, dW_h, db_x, db_h
 
 
-def gru_step(x: Array, h: Array, W_x: Array, W_h: Array, b_x: Array, b_h: Array) -> Array:
-    """One step without history: x (B, I), h (B, H) -> h (B, H)."""
-    return _gru_cell(x @ W_x + b_x, h @ W_h + b_h, h)
+def gru_step(x: Inputs, h: Array, W_x: Array, W_h: Array, b_x: Array, b_h: Array) -> Array:
+    """One step without history: x (B, I) or ids (B,), h (B, H) -> h (B, H)."""
+    return _gru_cell(_input_term(x, W_x, b_x), h @ W_h + b_h, h)

@@ -26,6 +26,7 @@ Why it is fast.
   each thread takes some of them through all steps, and no thread ever waits.
 - Rows are taken longest first.  Those alive at a step are then the first few,
   and unequal lengths cost nothing: what is beyond a row's end is not computed.
+- Ids instead of x need no product: a cell's sums begin with a line of a table.
 """
 
 import numpy as np
@@ -40,6 +41,7 @@ include "gemm.pxi"
 include "maths.pxi"
 
 ctypedef const long long[::1] Lengths
+ctypedef const long long[:, ::1] Ids
 
 cdef enum Cell:
     RNN = 1
@@ -175,6 +177,17 @@ cdef inline Py_ssize_t state_stride(Py_ssize_t H, Py_ssize_t itemsize) noexcept 
     return ceil_div(H * itemsize, VECTOR_BYTES) * VECTOR_BYTES // itemsize + 64 // itemsize
 
 
+cdef inline void add_line(Py_ssize_t n, const floating *x, floating *sums) noexcept nogil:
+    cdef Py_ssize_t j
+    for j in range(n):
+        sums[j] += x[j]
+
+
+cdef inline void add_bias(Py_ssize_t n, const floating *x, const floating *b, floating *sums) noexcept nogil:
+    memcpy(sums, x, n * sizeof(floating))
+    add_line(n, b, sums)
+
+
 # --- forward --------------------------------------------------------------------
 
 
@@ -206,13 +219,15 @@ cdef Py_ssize_t forward_scratch(Py_ssize_t B, Py_ssize_t H, Py_ssize_t itemsize)
 cdef void forward_part(
     int cell, Py_ssize_t T, Py_ssize_t H, const Py_ssize_t *order, const Py_ssize_t *length,
     const Py_ssize_t *alive, Py_ssize_t B, int part, int threads, const floating *packed,
+    const floating *shares, const long long *ids,
     const floating *h0, const floating *c0, const floating *b_hn,
     floating *hs, floating *h_last, floating *c_last, floating *gates, floating *more, char *scratch,
 ) noexcept nogil:
     """One thread's rows through all steps.
 
-    gates (for the rnn: hs) holds the input's share, and gets the gates.  more
-    is what else a cell keeps: the lstm's cs, the gru's h_n.
+    shares holds the input's share of each step, or (ids) of each id.  It may lie
+    where the gates (for the rnn: hs) will be.  more is what else a cell keeps: the
+    lstm's cs, the gru's h_n.
     """
     cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), G = cell
     cdef Py_ssize_t columns = panel_vectors(cell) * lanes, panels = ceil_div(H, columns)
@@ -226,7 +241,7 @@ cdef void forward_part(
     cdef floating *out[8]
     cdef const floating *panel
     cdef floating *sums
-    cdef floating *pre
+    cdef const floating *share_of
     cdef Py_ssize_t t, p, i, j, m, m0, m1, tile_index, tiles, now, b, count, g, v, width, row, ahead
     cdef int vectors
     memset(h, 0, 3 * rows * ld * sizeof(floating))
@@ -252,16 +267,16 @@ cdef void forward_part(
                     row = order[part + m * threads] * T + t
                     # The next panel reads here; after the last, the first one of the next step.
                     ahead = columns if p + 1 < panels else (0 if t + 1 == T else G * H - j)
+                    share_of = shares + (row if ids == NULL else ids[row]) * G * H + j
                     if cell == RNN:
-                        prefetch(hs + row * H + j + ahead, width)
-                        copy_columns(sums, hs + row * H + j, min(width, H - j))
+                        prefetch(share_of + ahead, width)
+                        copy_columns(sums, share_of, min(width, H - j))
                     else:
-                        pre = gates + row * G * H + j
                         count = min(lanes, H - j)
                         for g in range(G):
-                            prefetch(pre + g * H + ahead, lanes)
+                            prefetch(share_of + g * H + ahead, lanes)
                         for g in range(G - (cell == GRU)):
-                            copy_columns(sums + g * lanes, pre + g * H, count)
+                            copy_columns(sums + g * lanes, share_of + g * H, count)
                         if cell == GRU:  # n's two shares stay apart until the reset
                             copy_columns(sums + 2 * lanes, b_hn + j, count)
                 tile(<int>(m1 - m0), vectors, H, a, packed + p * H * G * columns, G * columns,
@@ -281,7 +296,8 @@ cdef void forward_part(
                         copy_columns(more + row * H + j, c + m * ld + j, count)
                         copy_columns(hs + row * H + j, h_next + m * ld + j, count)
                     else:
-                        copy_columns(n, gates + (row * G + 2) * H + j, count)
+                        share_of = shares + (row if ids == NULL else ids[row]) * G * H + j
+                        copy_columns(n, share_of + 2 * H, count)
                         gru_cell(sums, n, h + m * ld + j, h_next + m * ld + j)
                         copy_columns(gates + row * G * H + j, sums, count)
                         copy_columns(gates + (row * G + 1) * H + j, sums + lanes, count)
@@ -308,14 +324,15 @@ cdef void forward_part(
 
 
 cdef int forward(
-    int cell, const floating[:, :, ::1] x, const floating[:, ::1] h0, const floating *c0,
+    int cell, const floating[:, :, ::1] x, Ids ids, const floating[:, ::1] h0, const floating *c0,
     const floating[:, ::1] W_x, const floating[:, ::1] W_h, const floating *b, const floating *b_hn,
     Lengths lengths, floating[:, :, ::1] hs, floating[:, ::1] h_last, floating *c_last,
     floating *gates, floating *more,
 ) except -1:
-    """b: the bias of the input's share (for the gru with b_h's r and z in it)."""
-    cdef Py_ssize_t B = x.shape[0], T = x.shape[1], I = x.shape[2], H = h0.shape[1], GH = cell * H
-    cdef Py_ssize_t word = sizeof(void *), i, columns
+    """Of x and ids one is None.  b: the bias of the input's share (the gru's with b_h's r and z)."""
+    cdef Py_ssize_t B = hs.shape[0], T = hs.shape[1], H = h0.shape[1], GH = cell * H
+    cdef Py_ssize_t I = 0 if x is None else x.shape[2], V = W_x.shape[0] if x is None else 0
+    cdef Py_ssize_t word = sizeof(void *), i, j, columns
     cdef Schedule schedule = Schedule(lengths, T)
     cdef int threads = max_threads() if schedule.steps * (I + H) * GH > SMALL else 1
     cdef int part, splits = <int>max(1, min(threads, B))
@@ -324,10 +341,11 @@ cdef int forward(
     cdef floating **c_lines = <floating **>lines.take(schedule.steps * word)
     cdef const floating **W_x_lines = <const floating **>lines.take(I * word)
     cdef const floating **W_h_lines = <const floating **>lines.take(H * word)
-    cdef floating *pre = &hs[0, 0, 0] if cell == RNN else gates
-    for i in range(schedule.steps):
+    cdef floating *shares = &hs[0, 0, 0] if cell == RNN else gates
+    cdef const long long *id_of_step = NULL if ids is None else &ids[0, 0]
+    for i in range(schedule.steps if ids is None else 0):
         x_lines[i] = &x[0, 0, 0] + schedule.step[i] * I
-        c_lines[i] = pre + schedule.step[i] * GH
+        c_lines[i] = shares + schedule.step[i] * GH
     for i in range(I):
         W_x_lines[i] = &W_x[i, 0]
     for i in range(H):
@@ -337,21 +355,28 @@ cdef int forward(
     cdef Py_ssize_t gemm_size = scratch_size(schedule.steps, I, False, sizeof(floating))
     cdef Py_ssize_t part_size = forward_scratch(ceil_div(B, splits), H, sizeof(floating))
     part_size = ceil_div(part_size, 64) * 64
-    cdef Workspace work = Workspace(packed_size + 64 + max(threads * gemm_size, splits * part_size))
+    cdef Workspace work = Workspace(packed_size + V * GH * sizeof(floating) + 128
+                                    + max(threads * gemm_size, splits * part_size))
     cdef floating *packed = <floating *>work.take(packed_size)
+    cdef floating *table = <floating *>work.take(V * GH * sizeof(floating))
     cdef char *scratch = work.front
     cdef const Py_ssize_t *order = schedule.order
     cdef const Py_ssize_t *length = schedule.length
     cdef const Py_ssize_t *alive = schedule.alive
     cdef Py_ssize_t steps = schedule.steps
+    if ids is not None:
+        shares = table
     with nogil:
-        multiply(steps, GH, I, x_lines, False, W_x_lines, True, b, False, c_lines, threads,
-                 scratch, gemm_size)
+        if ids is None:
+            multiply(steps, GH, I, x_lines, False, W_x_lines, True, b, False, c_lines, threads,
+                     scratch, gemm_size)
+        for i in prange(V, num_threads=threads, schedule="static"):
+            add_bias(GH, &W_x[i, 0], b, table + i * GH)
         for part in prange(threads, num_threads=threads, schedule="static", chunksize=1):
             pack_forward(cell, H, W_h_lines, packed, part, threads)
         for part in prange(splits, num_threads=splits, schedule="static", chunksize=1):
             forward_part(cell, T, H, order, length, alive, B, part, splits, <const floating *>packed,
-                         <const floating *>&h0[0, 0], c0, b_hn, &hs[0, 0, 0], &h_last[0, 0], c_last,
+                         <const floating *>shares, id_of_step, <const floating *>&h0[0, 0], c0, b_hn, &hs[0, 0, 0], &h_last[0, 0], c_last,
                          gates, more, scratch + part * part_size)
     return 0
 
@@ -491,9 +516,21 @@ cdef inline void stack_step(floating *line, const floating *x, Py_ssize_t I, con
     line[I + 1 + H] = 1
 
 
+cdef void gradient_of_lines(
+    Py_ssize_t n0, Py_ssize_t n1, Py_ssize_t V, Py_ssize_t steps, const Py_ssize_t *steps_of,
+    const long long *ids, const floating **da, floating **dW_x,
+) noexcept nogil:
+    """Columns n0 to n1 of dW_x, whose line v is the sum of da where v stood."""
+    cdef Py_ssize_t i
+    for i in range(V):
+        memset(dW_x[i] + n0, 0, (n1 - n0) * sizeof(floating))
+    for i in range(steps):
+        add_line(n1 - n0, da[i] + n0, dW_x[ids[steps_of[i]]] + n0)
+
+
 cdef int backward(
     int cell, const floating[:, :, ::1] dhs, const floating[:, ::1] dh_last, const floating *dc_last,
-    const floating[:, :, ::1] x, const floating[:, ::1] h0, const floating *c0,
+    const floating[:, :, ::1] x, Ids ids, const floating[:, ::1] h0, const floating *c0,
     const floating[:, ::1] W_x, const floating[:, ::1] W_h, Lengths lengths,
     const floating[:, :, ::1] hs, const floating *gates, const floating *more,
     floating[:, :, ::1] dx, floating[:, ::1] dh0, floating *dc0, floating[:, ::1] dW_x,
@@ -504,14 +541,15 @@ cdef int backward(
     For the gru in three parts: r and z, which x and h have in common, and the
     two shares of n, in which da differs: there also the other half of its bias.
     """
-    cdef Py_ssize_t B = x.shape[0], T = x.shape[1], I = x.shape[2], H = h0.shape[1], GH = cell * H
+    cdef Py_ssize_t B = hs.shape[0], T = hs.shape[1], H = h0.shape[1], GH = cell * H
+    cdef Py_ssize_t I = 0 if x is None else x.shape[2], V = W_x.shape[0] if x is None else 0
     cdef Py_ssize_t word = sizeof(void *), itemsize = sizeof(floating), i, p, step, row
     cdef Schedule schedule = Schedule(lengths, T)
     cdef int threads = max_threads() if schedule.steps * (I + H) * GH > SMALL else 1
     cdef int part, splits = <int>max(1, min(threads, B))
     cdef Py_ssize_t steps = schedule.steps, M = I + 1 + H
     cdef Py_ssize_t common = 2 * H if cell == GRU else GH  # columns of da that x and h share
-    cdef Workspace lines = Workspace((6 * steps + I + H + 2 * (M + 1)) * word + 1024)
+    cdef Workspace lines = Workspace((6 * steps + I + V + H + 2 * (M + 1)) * word + 1024)
     cdef const floating **stack_lines = <const floating **>lines.take(steps * word)
     cdef const floating **stack_h_lines = <const floating **>lines.take(steps * word)
     cdef const floating **da_lines = <const floating **>lines.take(steps * word)
@@ -522,6 +560,7 @@ cdef int backward(
     cdef const floating **W_h_lines = <const floating **>lines.take(H * word)
     cdef floating **dW_lines = <floating **>lines.take(M * word)
     cdef floating **dW_n_lines = <floating **>lines.take((M + 1) * word)
+    cdef floating **dW_x_lines = <floating **>lines.take(V * word)
     cdef Py_ssize_t columns = 4 * VECTOR_BYTES // itemsize, panels = ceil_div(H, columns)
     cdef Py_ssize_t packed_size = panels * columns * GH * itemsize
     cdef Py_ssize_t stride = state_stride(M + 1, itemsize)
@@ -540,7 +579,8 @@ cdef int backward(
     cdef const Py_ssize_t *order = schedule.order
     cdef const Py_ssize_t *alive = schedule.alive
     cdef const Py_ssize_t *steps_of = schedule.step
-    cdef const floating *x_start = &x[0, 0, 0]
+    cdef const floating *x_start = NULL
+    cdef const long long *id_of_step = NULL
     cdef const floating *h0_start = &h0[0, 0]
     cdef const floating *hs_start = &hs[0, 0, 0]
     for i in range(steps):
@@ -550,7 +590,16 @@ cdef int backward(
         da_lines[i] = da + step * GH
         da_xn_lines[i] = da + step * GH + common
         da_hn_lines[i] = da_hn + step * H
-        dx_lines[i] = &dx[0, 0, 0] + step * I
+    if ids is None:
+        x_start = &x[0, 0, 0]
+        for i in range(steps):
+            dx_lines[i] = &dx[0, 0, 0] + schedule.step[i] * I
+        for i in range(B):
+            memset(&dx[i, 0, 0] + schedule.length[i] * I, 0, (T - schedule.length[i]) * I * itemsize)
+    else:
+        id_of_step = &ids[0, 0]
+        for i in range(V):
+            dW_x_lines[i] = &dW_x[i, 0]
     for i in range(I):
         W_x_lines[i] = &W_x[i, 0]
         dW_lines[i] = &dW_x[i, 0]
@@ -561,8 +610,6 @@ cdef int backward(
         dW_n_lines[I + 1 + i] = &dW_h[i, 0] + common
     dW_lines[I], dW_n_lines[I] = db, db + common
     dW_n_lines[M] = db_hn
-    for i in range(B):
-        memset(&dx[i, 0, 0] + schedule.length[i] * I, 0, (T - schedule.length[i]) * I * itemsize)
 
     with nogil:
         for p in prange(panels, num_threads=threads, schedule="static"):
@@ -573,8 +620,13 @@ cdef int backward(
                           <const floating *>&dhs[0, 0, 0], <const floating *>&dh_last[0, 0], dc_last,
                           h0_start, c0, hs_start, gates, more, da, da_hn,
                           &dh0[0, 0], dc0, scratch + part * part_size)
-        multiply(steps, I, GH, da_lines, False, W_x_lines, False, <const floating *>NULL, False,
-                 dx_lines, threads, scratch, gemm_size)
+        if id_of_step == NULL:
+            multiply(steps, I, GH, da_lines, False, W_x_lines, False, <const floating *>NULL, False,
+                     dx_lines, threads, scratch, gemm_size)
+        else:
+            for part in prange(threads, num_threads=threads, schedule="static", chunksize=1):
+                gradient_of_lines(part * GH // threads, (part + 1) * GH // threads, V, steps, steps_of,
+                                  id_of_step, da_lines, dW_x_lines)
         for i in prange(steps, num_threads=threads, schedule="static"):
             row = steps_of[i]
             stack_step(stack + i * stride, x_start + row * I, I,
@@ -596,94 +648,104 @@ cdef const floating *start(const floating[:, ::1] x):
     return &x[0, 0]
 
 
+cdef x_or_ids(x):
+    return (x, None) if x.ndim == 3 else (None, x)
+
+
 def rnn_forward(x, h0, W_x, W_h, b, lengths):
     """-> hs (B, T, H), h_last (B, H)."""
-    hs = empty((*x.shape[:2], h0.shape[1]), x.dtype)
-    h_last = empty(h0.shape, x.dtype)
-    if x.itemsize == 4:
-        rnn_forward_typed[float](x, h0, W_x, W_h, b, lengths, hs, h_last)
+    hs = empty((*x.shape[:2], h0.shape[1]), h0.dtype)
+    h_last = empty(h0.shape, h0.dtype)
+    x, ids = x_or_ids(x)
+    if h0.itemsize == 4:
+        rnn_forward_typed[float](x, ids, h0, W_x, W_h, b, lengths, hs, h_last)
     else:
-        rnn_forward_typed[double](x, h0, W_x, W_h, b, lengths, hs, h_last)
+        rnn_forward_typed[double](x, ids, h0, W_x, W_h, b, lengths, hs, h_last)
     return hs, h_last
 
 
 cdef int rnn_forward_typed(
-    const floating[:, :, ::1] x, const floating[:, ::1] h0, const floating[:, ::1] W_x,
+    const floating[:, :, ::1] x, Ids ids, const floating[:, ::1] h0, const floating[:, ::1] W_x,
     const floating[:, ::1] W_h, const floating[::1] b, Lengths lengths,
     floating[:, :, ::1] hs, floating[:, ::1] h_last,
 ) except -1:
-    return forward(RNN, x, h0, <const floating *>NULL, W_x, W_h, <const floating *>&b[0],
+    return forward(RNN, x, ids, h0, <const floating *>NULL, W_x, W_h, <const floating *>&b[0],
                    <const floating *>NULL, lengths, hs, h_last, <floating *>NULL, <floating *>NULL,
                    <floating *>NULL)
 
 
 def rnn_backward(dhs, dh_last, x, h0, W_x, W_h, lengths, hs):
-    """-> dx, dh0, dW_x, dW_h, db."""
-    dx, dh0, dW_x, dW_h = empty(x.shape, x.dtype), empty(h0.shape, x.dtype), empty(W_x.shape, x.dtype), empty(W_h.shape, x.dtype)
-    db = empty((W_x.shape[1],), x.dtype)
-    if x.itemsize == 4:
-        rnn_backward_typed[float](dhs, dh_last, x, h0, W_x, W_h, lengths, hs, dx, dh0, dW_x, dW_h, db)
+    """-> dx (None where x is ids), dh0, dW_x, dW_h, db."""
+    dx = empty(x.shape, h0.dtype) if x.ndim == 3 else None
+    dh0, dW_x, dW_h = (empty(like.shape, h0.dtype) for like in (h0, W_x, W_h))
+    db = empty((W_x.shape[1],), h0.dtype)
+    x, ids = x_or_ids(x)
+    if h0.itemsize == 4:
+        rnn_backward_typed[float](dhs, dh_last, x, ids, h0, W_x, W_h, lengths, hs, dx, dh0, dW_x, dW_h, db)
     else:
-        rnn_backward_typed[double](dhs, dh_last, x, h0, W_x, W_h, lengths, hs, dx, dh0, dW_x, dW_h, db)
+        rnn_backward_typed[double](dhs, dh_last, x, ids, h0, W_x, W_h, lengths, hs, dx, dh0, dW_x, dW_h, db)
     return dx, dh0, dW_x, dW_h, db
 
 
 cdef int rnn_backward_typed(
     const floating[:, :, ::1] dhs, const floating[:, ::1] dh_last, const floating[:, :, ::1] x,
-    const floating[:, ::1] h0, const floating[:, ::1] W_x, const floating[:, ::1] W_h, Lengths lengths,
+    Ids ids, const floating[:, ::1] h0, const floating[:, ::1] W_x, const floating[:, ::1] W_h, Lengths lengths,
     const floating[:, :, ::1] hs, floating[:, :, ::1] dx, floating[:, ::1] dh0,
     floating[:, ::1] dW_x, floating[:, ::1] dW_h, floating[::1] db,
 ) except -1:
-    return backward(RNN, dhs, dh_last, <const floating *>NULL, x, h0, <const floating *>NULL, W_x, W_h,
+    return backward(RNN, dhs, dh_last, <const floating *>NULL, x, ids, h0, <const floating *>NULL, W_x, W_h,
                     lengths, hs, <const floating *>NULL, <const floating *>NULL, dx, dh0,
                     <floating *>NULL, dW_x, dW_h, &db[0], <floating *>NULL)
 
 
 def lstm_forward(x, h0, c0, W_x, W_h, b, lengths):
     """-> hs (B, T, H), h_last, c_last (B, H), gates (B, T, 4H), cs (B, T, H)."""
-    hs = empty((*x.shape[:2], h0.shape[1]), x.dtype)
-    gates = empty((*x.shape[:2], W_x.shape[1]), x.dtype)
-    h_last, c_last, cs = empty(h0.shape, x.dtype), empty(c0.shape, x.dtype), empty(hs.shape, x.dtype)
-    if x.itemsize == 4:
-        lstm_forward_typed[float](x, h0, c0, W_x, W_h, b, lengths, hs, h_last, c_last, gates, cs)
+    hs = empty((*x.shape[:2], h0.shape[1]), h0.dtype)
+    gates = empty((*x.shape[:2], W_x.shape[1]), h0.dtype)
+    h_last, c_last, cs = empty(h0.shape, h0.dtype), empty(c0.shape, h0.dtype), empty(hs.shape, h0.dtype)
+    x, ids = x_or_ids(x)
+    if h0.itemsize == 4:
+        lstm_forward_typed[float](x, ids, h0, c0, W_x, W_h, b, lengths, hs, h_last, c_last, gates, cs)
     else:
-        lstm_forward_typed[double](x, h0, c0, W_x, W_h, b, lengths, hs, h_last, c_last, gates, cs)
+        lstm_forward_typed[double](x, ids, h0, c0, W_x, W_h, b, lengths, hs, h_last, c_last, gates, cs)
     return hs, h_last, c_last, gates, cs
 
 
 cdef int lstm_forward_typed(
-    const floating[:, :, ::1] x, const floating[:, ::1] h0, const floating[:, ::1] c0,
+    const floating[:, :, ::1] x, Ids ids, const floating[:, ::1] h0, const floating[:, ::1] c0,
     const floating[:, ::1] W_x, const floating[:, ::1] W_h, const floating[::1] b, Lengths lengths,
     floating[:, :, ::1] hs, floating[:, ::1] h_last, floating[:, ::1] c_last,
     floating[:, :, ::1] gates, floating[:, :, ::1] cs,
 ) except -1:
-    return forward(LSTM, x, h0, <const floating *>&c0[0, 0], W_x, W_h, <const floating *>&b[0],
+    return forward(LSTM, x, ids, h0, <const floating *>&c0[0, 0], W_x, W_h, <const floating *>&b[0],
                    <const floating *>NULL, lengths, hs, h_last, &c_last[0, 0], &gates[0, 0, 0],
                    &cs[0, 0, 0])
 
 
 def lstm_backward(dhs, dh_last, dc_last, x, h0, c0, W_x, W_h, lengths, hs, gates, cs):
-    """-> dx, dh0, dc0, dW_x, dW_h, db."""
-    dx, dh0, dW_x, dW_h = empty(x.shape, x.dtype), empty(h0.shape, x.dtype), empty(W_x.shape, x.dtype), empty(W_h.shape, x.dtype)
-    dc0, db = empty(c0.shape, x.dtype), empty((W_x.shape[1],), x.dtype)
-    if x.itemsize == 4:
-        lstm_backward_typed[float](dhs, dh_last, dc_last, x, h0, c0, W_x, W_h, lengths, hs, gates, cs,
+    """-> dx (None where x is ids), dh0, dc0, dW_x, dW_h, db."""
+    dx = empty(x.shape, h0.dtype) if x.ndim == 3 else None
+    dh0, dW_x, dW_h = (empty(like.shape, h0.dtype) for like in (h0, W_x, W_h))
+    dc0, db = empty(c0.shape, h0.dtype), empty((W_x.shape[1],), h0.dtype)
+    x, ids = x_or_ids(x)
+    if h0.itemsize == 4:
+        lstm_backward_typed[float](dhs, dh_last, dc_last, x, ids, h0, c0, W_x, W_h, lengths, hs, gates, cs,
                                    dx, dh0, dc0, dW_x, dW_h, db)
     else:
-        lstm_backward_typed[double](dhs, dh_last, dc_last, x, h0, c0, W_x, W_h, lengths, hs, gates, cs,
+        lstm_backward_typed[double](dhs, dh_last, dc_last, x, ids, h0, c0, W_x, W_h, lengths, hs, gates, cs,
                                     dx, dh0, dc0, dW_x, dW_h, db)
     return dx, dh0, dc0, dW_x, dW_h, db
 
 
 cdef int lstm_backward_typed(
     const floating[:, :, ::1] dhs, const floating[:, ::1] dh_last, const floating[:, ::1] dc_last,
-    const floating[:, :, ::1] x, const floating[:, ::1] h0, const floating[:, ::1] c0,
+    const floating[:, :, ::1] x, Ids ids, const floating[:, ::1] h0, const floating[:, ::1] c0,
     const floating[:, ::1] W_x, const floating[:, ::1] W_h, Lengths lengths,
     const floating[:, :, ::1] hs, const floating[:, :, ::1] gates, const floating[:, :, ::1] cs,
     floating[:, :, ::1] dx, floating[:, ::1] dh0, floating[:, ::1] dc0,
     floating[:, ::1] dW_x, floating[:, ::1] dW_h, floating[::1] db,
 ) except -1:
-    return backward(LSTM, dhs, dh_last, <const floating *>&dc_last[0, 0], x, h0,
+    return backward(LSTM, dhs, dh_last, <const floating *>&dc_last[0, 0], x, ids, h0,
                     <const floating *>&c0[0, 0], W_x, W_h, lengths, hs,
                     <const floating *>&gates[0, 0, 0], <const floating *>&cs[0, 0, 0], dx, dh0,
                     &dc0[0, 0], dW_x, dW_h, &db[0], <floating *>NULL)
@@ -691,14 +753,15 @@ cdef int lstm_backward_typed(
 
 def gru_forward(x, h0, W_x, W_h, b_x, b_h, lengths):
     """-> hs (B, T, H), h_last (B, H), gates (B, T, 3H), h_n (B, T, H)."""
-    hs = empty((*x.shape[:2], h0.shape[1]), x.dtype)
-    gates = empty((*x.shape[:2], W_x.shape[1]), x.dtype)
-    h_last, h_n = empty(h0.shape, x.dtype), empty(hs.shape, x.dtype)
+    hs = empty((*x.shape[:2], h0.shape[1]), h0.dtype)
+    gates = empty((*x.shape[:2], W_x.shape[1]), h0.dtype)
+    h_last, h_n = empty(h0.shape, h0.dtype), empty(hs.shape, h0.dtype)
     b = gru_bias(b_x, b_h)
-    if x.itemsize == 4:
-        gru_forward_typed[float](x, h0, W_x, W_h, b, b_h, lengths, hs, h_last, gates, h_n)
+    x, ids = x_or_ids(x)
+    if h0.itemsize == 4:
+        gru_forward_typed[float](x, ids, h0, W_x, W_h, b, b_h, lengths, hs, h_last, gates, h_n)
     else:
-        gru_forward_typed[double](x, h0, W_x, W_h, b, b_h, lengths, hs, h_last, gates, h_n)
+        gru_forward_typed[double](x, ids, h0, W_x, W_h, b, b_h, lengths, hs, h_last, gates, h_n)
     return hs, h_last, gates, h_n
 
 
@@ -711,36 +774,38 @@ cdef gru_bias(b_x, b_h):
 
 
 cdef int gru_forward_typed(
-    const floating[:, :, ::1] x, const floating[:, ::1] h0, const floating[:, ::1] W_x,
+    const floating[:, :, ::1] x, Ids ids, const floating[:, ::1] h0, const floating[:, ::1] W_x,
     const floating[:, ::1] W_h, const floating[::1] b, const floating[::1] b_h, Lengths lengths,
     floating[:, :, ::1] hs, floating[:, ::1] h_last, floating[:, :, ::1] gates, floating[:, :, ::1] h_n,
 ) except -1:
-    return forward(GRU, x, h0, <const floating *>NULL, W_x, W_h, <const floating *>&b[0],
+    return forward(GRU, x, ids, h0, <const floating *>NULL, W_x, W_h, <const floating *>&b[0],
                    <const floating *>&b_h[0] + 2 * h0.shape[1], lengths, hs, h_last,
                    <floating *>NULL, &gates[0, 0, 0], &h_n[0, 0, 0])
 
 
 def gru_backward(dhs, dh_last, x, h0, W_x, W_h, lengths, hs, gates, h_n):
-    """-> dx, dh0, dW_x, dW_h, db_x, db_h."""
-    dx, dh0, dW_x, dW_h = empty(x.shape, x.dtype), empty(h0.shape, x.dtype), empty(W_x.shape, x.dtype), empty(W_h.shape, x.dtype)
-    db_x, db_hn = empty((W_x.shape[1],), x.dtype), empty((h0.shape[1],), x.dtype)
-    if x.itemsize == 4:
-        gru_backward_typed[float](dhs, dh_last, x, h0, W_x, W_h, lengths, hs, gates, h_n, dx, dh0,
+    """-> dx (None where x is ids), dh0, dW_x, dW_h, db_x, db_h."""
+    dx = empty(x.shape, h0.dtype) if x.ndim == 3 else None
+    dh0, dW_x, dW_h = (empty(like.shape, h0.dtype) for like in (h0, W_x, W_h))
+    db_x, db_hn = empty((W_x.shape[1],), h0.dtype), empty((h0.shape[1],), h0.dtype)
+    x, ids = x_or_ids(x)
+    if h0.itemsize == 4:
+        gru_backward_typed[float](dhs, dh_last, x, ids, h0, W_x, W_h, lengths, hs, gates, h_n, dx, dh0,
                                   dW_x, dW_h, db_x, db_hn)
     else:
-        gru_backward_typed[double](dhs, dh_last, x, h0, W_x, W_h, lengths, hs, gates, h_n, dx, dh0,
+        gru_backward_typed[double](dhs, dh_last, x, ids, h0, W_x, W_h, lengths, hs, gates, h_n, dx, dh0,
                                    dW_x, dW_h, db_x, db_hn)
     return dx, dh0, dW_x, dW_h, db_x, np.concatenate([db_x[:2 * len(db_hn)], db_hn])
 
 
 cdef int gru_backward_typed(
     const floating[:, :, ::1] dhs, const floating[:, ::1] dh_last, const floating[:, :, ::1] x,
-    const floating[:, ::1] h0, const floating[:, ::1] W_x, const floating[:, ::1] W_h, Lengths lengths,
+    Ids ids, const floating[:, ::1] h0, const floating[:, ::1] W_x, const floating[:, ::1] W_h, Lengths lengths,
     const floating[:, :, ::1] hs, const floating[:, :, ::1] gates, const floating[:, :, ::1] h_n,
     floating[:, :, ::1] dx, floating[:, ::1] dh0, floating[:, ::1] dW_x, floating[:, ::1] dW_h,
     floating[::1] db_x, floating[::1] db_hn,
 ) except -1:
-    return backward(GRU, dhs, dh_last, <const floating *>NULL, x, h0, <const floating *>NULL, W_x, W_h,
+    return backward(GRU, dhs, dh_last, <const floating *>NULL, x, ids, h0, <const floating *>NULL, W_x, W_h,
                     lengths, hs, <const floating *>&gates[0, 0, 0], <const floating *>&h_n[0, 0, 0],
                     dx, dh0, <floating *>NULL, dW_x, dW_h, &db_x[0], &db_hn[0])
 
@@ -753,11 +818,12 @@ cdef int gru_backward_typed(
 
 
 cdef int step(
-    int cell, const floating[:, ::1] x, const floating[:, ::1] h, const floating *c,
+    int cell, const floating[:, ::1] x, const long long[::1] ids, const floating[:, ::1] h,
+    const floating *c,
     const floating[:, ::1] W_x, const floating[:, ::1] W_h, const floating[::1] b, const floating *b_hn,
     floating[:, ::1] h_new, floating *c_new,
 ) except -1:
-    cdef Py_ssize_t B = x.shape[0], I = x.shape[1], H = h.shape[1], GH = cell * H
+    cdef Py_ssize_t B = h.shape[0], I = 0 if x is None else x.shape[1], H = h.shape[1], GH = cell * H
     cdef Py_ssize_t word = sizeof(void *), lanes = VECTOR_BYTES // <Py_ssize_t>sizeof(floating)
     cdef Py_ssize_t common = 2 * H if cell == GRU else GH, i, j, g, count
     cdef int threads = max_threads() if B * (I + H) * GH > SMALL else 1
@@ -779,8 +845,11 @@ cdef int step(
     cdef floating *states = <floating *>work.take(4 * lanes * sizeof(floating))  # n, c, h_prev, h
     cdef char *scratch = work.front
     for i in range(B):
-        x_lines[i], h_lines[i] = &x[i, 0], &h[i, 0]
-        a_lines[i], h_n_lines[i] = a + i * GH, h_n + i * H
+        h_lines[i], a_lines[i], h_n_lines[i] = &h[i, 0], a + i * GH, h_n + i * H
+        if x is None:
+            add_bias(GH, &W_x[ids[i], 0], &b[0], a_lines[i])
+        else:
+            x_lines[i] = &x[i, 0]
     for i in range(I):
         W_x_lines[i] = &W_x[i, 0]
     for i in range(H):
@@ -789,8 +858,9 @@ cdef int step(
     with nogil:
         memset(gates, 0, 4 * VECTOR_BYTES)
         memset(states, 0, 4 * VECTOR_BYTES)
-        multiply(B, GH, I, x_lines, False, W_x_lines, True, <const floating *>&b[0], False,
-                 a_lines, threads, scratch, size)
+        if I > 0:
+            multiply(B, GH, I, x_lines, False, W_x_lines, True, <const floating *>&b[0], False,
+                     a_lines, threads, scratch, size)
         multiply(B, common, H, h_lines, False, W_h_lines, True, <const floating *>NULL, True,
                  a_lines, threads, scratch, size)
         if cell == GRU:
@@ -819,30 +889,33 @@ cdef int step(
 
 
 def rnn_step(x, h, W_x, W_h, b):
-    """One step without history: x (B, I), h (B, H) -> h (B, H)."""
+    """One step without history: x (B, I) or ids (B,), h (B, H) -> h (B, H)."""
     h_new = np.empty_like(h)
-    if x.itemsize == 4:
-        step[float](RNN, x, h, NULL, W_x, W_h, b, NULL, h_new, NULL)
+    x, ids = (x, None) if x.ndim == 2 else (None, x)
+    if h.itemsize == 4:
+        step[float](RNN, x, ids, h, NULL, W_x, W_h, b, NULL, h_new, NULL)
     else:
-        step[double](RNN, x, h, NULL, W_x, W_h, b, NULL, h_new, NULL)
+        step[double](RNN, x, ids, h, NULL, W_x, W_h, b, NULL, h_new, NULL)
     return h_new
 
 
 def lstm_step(x, h, c, W_x, W_h, b):
-    """One step without history: x (B, I), h and c (B, H) -> h, c (B, H)."""
+    """One step without history: x (B, I) or ids (B,), h and c (B, H) -> h, c (B, H)."""
     h_new, c_new = np.empty_like(h), np.empty_like(c)
-    if x.itemsize == 4:
-        step[float](LSTM, x, h, start[float](c), W_x, W_h, b, NULL, h_new, <float *>start[float](c_new))
+    x, ids = (x, None) if x.ndim == 2 else (None, x)
+    if h.itemsize == 4:
+        step[float](LSTM, x, ids, h, start[float](c), W_x, W_h, b, NULL, h_new, <float *>start[float](c_new))
     else:
-        step[double](LSTM, x, h, start[double](c), W_x, W_h, b, NULL, h_new, <double *>start[double](c_new))
+        step[double](LSTM, x, ids, h, start[double](c), W_x, W_h, b, NULL, h_new, <double *>start[double](c_new))
     return h_new, c_new
 
 
 def gru_step(x, h, W_x, W_h, b_x, b_h):
-    """One step without history: x (B, I), h (B, H) -> h (B, H)."""
+    """One step without history: x (B, I) or ids (B,), h (B, H) -> h (B, H)."""
     h_new, b, b_hn = np.empty_like(h), gru_bias(b_x, b_h), b_h[None, -h.shape[1]:]
-    if x.itemsize == 4:
-        step[float](GRU, x, h, NULL, W_x, W_h, b, start[float](b_hn), h_new, NULL)
+    x, ids = (x, None) if x.ndim == 2 else (None, x)
+    if h.itemsize == 4:
+        step[float](GRU, x, ids, h, NULL, W_x, W_h, b, start[float](b_hn), h_new, NULL)
     else:
-        step[double](GRU, x, h, NULL, W_x, W_h, b, start[double](b_hn), h_new, NULL)
+        step[double](GRU, x, ids, h, NULL, W_x, W_h, b, start[double](b_hn), h_new, NULL)
     return h_new

@@ -72,7 +72,14 @@ def run(args: argparse.Namespace) -> int:
 
     folder = RunFolder(args.run_folder)
     kind = load_config(folder, "lm", "ngram")["kind"]
-    model, vocabulary = (load_ngram if kind == "ngram" else load_language_model)(folder)
+    model: Steppable
+    if kind == "ngram":
+        model, vocabulary = load_ngram(folder)
+    else:
+        language_model, vocabulary = load_language_model(folder)
+        # E W_x is worth computing where it has fewer rows than there are steps to come.
+        short = len(vocabulary) < args.length
+        model = language_model.one_hot() if short else language_model
     rng = np.random.default_rng(args.seed)
     choice = (args.temperature, args.top_k, args.top_p)
     write_sample(model, vocabulary, args.prompt, args.length, rng, *choice)

@@ -74,9 +74,12 @@ def add_vocabulary_options(group: Any, defaults: Mapping[str, Any]) -> None:
 
 
 def add_recurrence_options(
-    group: Any, defaults: Mapping[str, Any], layers: str, hidden: str
+    group: Any, defaults: Mapping[str, Any], layers: str, hidden: str, one_hot: bool = False
 ) -> None:
-    """Declares a recurrent model's sizes; ``layers`` and ``hidden`` say what these two mean."""
+    """Declares a recurrent model's sizes; ``layers`` and ``hidden`` say what these two mean.
+
+    one_hot: the model can do without an embedding.
+    """
 
     def shown(name: str) -> str:
         return f"(default {defaults[name]})"
@@ -92,9 +95,11 @@ def add_recurrence_options(
     )
     group.add_argument(
         "--embedding",
-        type=integer(1, 65536),
+        type=integer(0 if one_hot else 1, 65536),
         metavar="D",
-        help=f"width of the embedding {shown('embedding')}",
+        help="width of the embedding "
+        + ("or, 0, one-hot input: quickest with few characters " if one_hot else "")
+        + shown("embedding"),
     )
     group.add_argument(
         "--dropout",

@@ -4,6 +4,11 @@
     h_t = recurrence(x_t, h_{t-1})            one to L layers of rnn, lstm or gru
     P(id_{t+1} | id_1 .. id_t) = softmax(h_t W + b)
 
+The first layer multiplies every x_t by its W_x.  But an embedding has only V rows:
+where those are fewer than the steps, as characters are, E W_x is computed once, and
+each step looks its row up in that table instead.  An embedding of width 0 leaves
+nothing but such a table: the input is one-hot.
+
 It is trained by truncated backpropagation through time: the text is read in
 windows of T steps; the state at the end of one window is the state at the start
 of the next, but no gradient flows back over the border.
@@ -16,7 +21,7 @@ for the tied weights.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +35,7 @@ class LanguageModelConfig:
     """The sizes of a language model: everything but its weights."""
 
     vocabulary: int  # V
-    embedding: int = 128  # D
+    embedding: int = 128  # D; 0 for one-hot input
     hidden: int = 512  # H
     layers: int = 1  # L
     cell: str = "lstm"
@@ -38,9 +43,9 @@ class LanguageModelConfig:
     tied: bool = False  # the output layer's weight is the embedding's: needs D = H
 
     def __post_init__(self) -> None:
-        for name in ("vocabulary", "embedding", "hidden", "layers"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, found {getattr(self, name)}")
+        for name, least in (("vocabulary", 1), ("embedding", 0), ("hidden", 1), ("layers", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, found {getattr(self, name)}")
         if self.cell not in recurrent_layer.CELLS:
             raise ValueError(f"cell must be one of {recurrent_layer.CELLS}, found {self.cell!r}")
         if not 0 <= self.dropout < 1:
@@ -54,8 +59,9 @@ class LanguageModelConfig:
 class LanguageModel:
     """Embedding, L recurrent layers, output layer.
 
-    ``params``: ``embedding.E`` (V, D); ``layers.0.W_x`` and so on, as the ops name
-    them; ``output.W`` (H, V), absent where it is tied to E; ``output.b`` (V,).
+    ``params``: ``embedding.E`` (V, D), absent where D is 0; ``layers.0.W_x`` and so on,
+    as the ops name them (of one-hot input, ``layers.0.W_x`` has V rows); ``output.W``
+    (H, V), absent where it is tied to E; ``output.b`` (V,).
     A state is a dictionary of arrays (B, H): ``layers.0.h`` and, of an lstm,
     ``layers.0.c``.
     """
@@ -80,10 +86,12 @@ class LanguageModel:
         c = self.config
         # Tied, E is an output layer too, and logits should start near zero.
         scale = c.hidden**-0.5 if c.tied else 1.0
-        E = scale * rng.standard_normal((c.vocabulary, c.embedding))
-        params: dict[str, NDArray] = {"embedding.E": E.astype(dtype)}
+        params: dict[str, NDArray] = {}
+        if c.embedding:
+            E = scale * rng.standard_normal((c.vocabulary, c.embedding))
+            params["embedding.E"] = E.astype(dtype)
         for layer in range(c.layers):
-            inputs = c.embedding if layer == 0 else c.hidden
+            inputs = (c.embedding or c.vocabulary) if layer == 0 else c.hidden
             params |= recurrent_layer.new_parameters(
                 c.cell, f"layers.{layer}", inputs, c.hidden, rng, dtype
             )
@@ -95,7 +103,7 @@ class LanguageModel:
 
     def zero_state(self, B: int) -> dict[str, NDArray]:
         """The state before a text begins, for B texts at a time."""
-        c, dtype = self.config, self.params["embedding.E"].dtype
+        c, dtype = self.config, self.params["output.b"].dtype
         state: dict[str, NDArray] = {}
         for layer in range(c.layers):
             _put(state, layer, recurrent_layer.zero_state(c.cell, B, c.hidden, dtype.type))
@@ -110,16 +118,23 @@ class LanguageModel:
         """Logits of what follows each input, and the state after the last.
 
         inputs (B, T) -> logits (B, T, V), state.  With rng there is dropout before
-        each layer and before the output, never between steps.
+        each layer (but not of one-hot input) and before the output, never between steps.
         ``backward(dlogits)`` -> gradients keyed as ``params``.
         """
         c, p = self.config, self.params
         new_state: dict[str, NDArray] = {}
         dropout_backwards, layer_backwards = [], []
+        no_dropout = rng is None or c.dropout == 0
+        by_table = c.embedding > 0 and no_dropout and c.vocabulary < inputs.size
 
-        x, embedding_backward = ops.embedding(inputs, p["embedding.E"])  # (B, T, D)
+        x = inputs
+        if by_table:
+            table, table_backward = ops.linear(p["embedding.E"], p["layers.0.W_x"])
+            p = p | {"layers.0.W_x": table}  # (V, gates * H)
+        elif c.embedding:
+            x, embedding_backward = ops.embedding(inputs, p["embedding.E"])  # (B, T, D)
         for layer in range(c.layers):
-            x, dropout_backward = self._dropout(x, rng)
+            x, dropout_backward = self._dropout(x, rng) if x.ndim == 3 else (x, None)
             (x, last), layer_backward = recurrent_layer.run(
                 c.cell, p, f"layers.{layer}", x, _get(state, layer)
             )  # (B, T, H)
@@ -137,12 +152,16 @@ class LanguageModel:
             for layer in reversed(range(c.layers)):
                 dx, _dstate, layer_gradients = layer_backwards[layer](dx)
                 gradients |= layer_gradients
-                dx = dropout_backwards[layer](dx)
-            dE = embedding_backward(dx)
-            if c.tied:
-                gradients["embedding.E"] = dE + dW.T  # one weight, two uses
+                if dx is not None:
+                    dx = dropout_backwards[layer](dx)
+            if by_table:
+                dtable = gradients["layers.0.W_x"]
+                gradients["embedding.E"], gradients["layers.0.W_x"] = table_backward(dtable)
+            elif c.embedding:
+                gradients["embedding.E"] = embedding_backward(dx)
+            if c.tied:  # one weight, two uses
+                gradients["embedding.E"] = gradients["embedding.E"] + dW.T
             else:
-                gradients["embedding.E"] = dE
                 gradients["output.W"] = dW
             return gradients
 
@@ -186,13 +205,28 @@ class LanguageModel:
         """One step of generation: ids (B,) -> logits (B, V) and the new state."""
         c, p = self.config, self.params
         new_state: dict[str, NDArray] = {}
-        x, _ = ops.embedding(ids, p["embedding.E"])  # (B, D)
+        x = ops.embedding(ids, p["embedding.E"])[0] if c.embedding else ids  # (B, D) or (B,)
         for layer in range(c.layers):
             new = recurrent_layer.step(c.cell, p, f"layers.{layer}", x, _get(state, layer))
             _put(new_state, layer, new)
             x = new[0]  # (B, H)
         logits, _ = ops.linear(x, p["embedding.E"].T if c.tied else p["output.W"], p["output.b"])
         return logits, new_state
+
+    def one_hot(self) -> "LanguageModel":
+        """The same model with one-hot input, quicker to generate from: E W_x for W_x.
+
+        It takes V (gates H) numbers more memory, and later changes of ``params`` do not
+        reach it.
+        """
+        c, p = self.config, self.params
+        if c.embedding == 0:
+            return self
+        params = {name: p[name] for name in p if name != "embedding.E"}
+        params["layers.0.W_x"] = ops.linear(p["embedding.E"], p["layers.0.W_x"])[0]
+        if c.tied:
+            params["output.W"] = np.ascontiguousarray(p["embedding.E"].T)
+        return LanguageModel(replace(c, embedding=0, tied=False), params=params)
 
     def _dropout(
         self, x: NDArray, rng: np.random.Generator | None

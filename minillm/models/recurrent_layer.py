@@ -67,17 +67,18 @@ def run(
     state: State,
     lengths: NDArray[np.integer] | None = None,
 ) -> tuple[tuple[NDArray, State], Callable]:
-    """A whole sequence: x (B, T, I) -> hs (B, T, H) and the last state.
+    """A whole sequence: x (B, T, I) or ids (B, T) -> hs (B, T, H) and the last state.
 
-    ``backward(dhs, dlast=None)`` -> dx, dstate and a dictionary of the weights'
-    gradients; dlast and dstate are tuples as the state is.
+    ``backward(dhs, dlast=None)`` -> dx (None by ids), dstate and a dictionary of the
+    weights' gradients; dlast and dstate are tuples as the state is.
     """
     names = [f"{prefix}.{name}" for name in _WEIGHTS[cell]]
     (hs, *last), op_backward = _OPS[cell](x, *state, *(params[n] for n in names), lengths=lengths)
     S = len(state)
 
     def backward(dhs, dlast=None):
-        dx, *rest = op_backward(dhs, *(dlast or ()))
+        gradients = op_backward(dhs, *(dlast or ()))
+        dx, rest = (None, gradients) if x.ndim == 2 else (gradients[0], gradients[1:])
         return dx, tuple(rest[:S]), dict(zip(names, rest[S:], strict=True))
 
     return (hs, tuple(last)), backward
@@ -123,7 +124,7 @@ def run_bidirectional(
 
 
 def step(cell: str, params: dict[str, NDArray], prefix: str, x: NDArray, state: State) -> State:
-    """One step without history, for generation: x (B, I) -> the new state, h first."""
+    """One step without history, for generation: x (B, I) or ids (B,) -> the new state, h first."""
     weights = (params[f"{prefix}.{name}"] for name in _WEIGHTS[cell])
     new = _STEPS[cell](x, *state, *weights)
     return new if isinstance(new, tuple) else (new,)

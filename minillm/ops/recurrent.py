@@ -13,6 +13,9 @@ pre-activation a_t = x_t W_x + h_{t-1} W_h + b, every recurrence here has
 
 and they differ in how da_t follows from dh_t alone.
 
+x may be ids (B, T) instead, which stand for one-hot vectors of width I: x_t W_x is
+then row x_t of W_x, no product at all, and the backward has no dx.
+
 ``lengths`` (B,): row b ends after lengths[b] steps.  Later outputs are zero,
 the last state is the one at the last valid step (the initial state at length
 0), and nothing beyond the length changes any result or gradient.
@@ -53,9 +56,7 @@ def rnn(
     Raises TypeError or ValueError where dtypes, shapes or lengths do not fit.
     Source: Elman (1990), "Finding structure in time".
     """
-    sizes = _validate.floats(
-        "rnn", x=(x, "B T I"), h0=(h0, "B H"), W_x=(W_x, "I H"), W_h=(W_h, "H H"), b=(b, "H")
-    )
+    x, sizes = _inputs("rnn", x, h0=(h0, "B H"), W_x=(W_x, "I H"), W_h=(W_h, "H H"), b=(b, "H"))
     steps = _validate.sequence_lengths("rnn", lengths, sizes["B"], sizes["T"])
     kernels = active_kernels()
     inputs = _contiguous(x, h0, W_x, W_h)
@@ -63,7 +64,7 @@ def rnn(
 
     def backward(dhs, dh_last=None):
         upstream = _gradients("rnn", dhs=(dhs, hs), dh_last=(dh_last, h_last))
-        return kernels.rnn_backward(*upstream, *inputs, steps, hs)
+        return _by_floats(*kernels.rnn_backward(*upstream, *inputs, steps, hs))
 
     return (hs, h_last), backward
 
@@ -99,9 +100,9 @@ def lstm(
     Source: Hochreiter and Schmidhuber (1997), "Long short-term memory", with the
     forget gate of Gers, Schmidhuber and Cummins (2000), "Learning to forget".
     """
-    sizes = _validate.floats(
+    x, sizes = _inputs(
         "lstm",
-        x=(x, "B T I"),
+        x,
         h0=(h0, "B H"),
         c0=(c0, "B H"),
         W_x=(W_x, "I 4H"),
@@ -117,7 +118,7 @@ def lstm(
         upstream = _gradients(
             "lstm", dhs=(dhs, hs), dh_last=(dh_last, h_last), dc_last=(dc_last, c_last)
         )
-        return kernels.lstm_backward(*upstream, *inputs, steps, hs, gates, cs)
+        return _by_floats(*kernels.lstm_backward(*upstream, *inputs, steps, hs, gates, cs))
 
     return (hs, h_last, c_last), backward
 
@@ -156,9 +157,9 @@ def gru(
     encoder-decoder", equations 5 to 8, with z and 1 - z exchanged and the reset
     applied after the recurrent product, as cuDNN and PyTorch do.
     """
-    sizes = _validate.floats(
+    x, sizes = _inputs(
         "gru",
-        x=(x, "B T I"),
+        x,
         h0=(h0, "B H"),
         W_x=(W_x, "I 3H"),
         W_h=(W_h, "H 3H"),
@@ -172,15 +173,15 @@ def gru(
 
     def backward(dhs, dh_last=None):
         upstream = _gradients("gru", dhs=(dhs, hs), dh_last=(dh_last, h_last))
-        return kernels.gru_backward(*upstream, *inputs, steps, hs, gates, h_n)
+        return _by_floats(*kernels.gru_backward(*upstream, *inputs, steps, hs, gates, h_n))
 
     return (hs, h_last), backward
 
 
 def rnn_step(x: NDArray, h: NDArray, W_x: NDArray, W_h: NDArray, b: NDArray) -> NDArray:
-    """One step of ``rnn`` without history, for generation: x (B, I), h (B, H) -> h (B, H)."""
-    _validate.floats(
-        "rnn_step", x=(x, "B I"), h=(h, "B H"), W_x=(W_x, "I H"), W_h=(W_h, "H H"), b=(b, "H")
+    """One step of ``rnn`` without history, for generation: x (B, I) or ids (B,), h (B, H) -> h."""
+    x, _ = _inputs(
+        "rnn_step", x, "B I", h=(h, "B H"), W_x=(W_x, "I H"), W_h=(W_h, "H H"), b=(b, "H")
     )
     return active_kernels().rnn_step(*_contiguous(x, h, W_x, W_h, b))
 
@@ -188,10 +189,11 @@ def rnn_step(x: NDArray, h: NDArray, W_x: NDArray, W_h: NDArray, b: NDArray) -> 
 def lstm_step(
     x: NDArray, h: NDArray, c: NDArray, W_x: NDArray, W_h: NDArray, b: NDArray
 ) -> tuple[NDArray, NDArray]:
-    """One step of ``lstm`` without history: x (B, I), h and c (B, H) -> h, c (B, H)."""
-    _validate.floats(
+    """One step of ``lstm`` without history: x (B, I) or ids (B,), h and c (B, H) -> h, c."""
+    x, _ = _inputs(
         "lstm_step",
-        x=(x, "B I"),
+        x,
+        "B I",
         h=(h, "B H"),
         c=(c, "B H"),
         W_x=(W_x, "I 4H"),
@@ -204,10 +206,11 @@ def lstm_step(
 def gru_step(
     x: NDArray, h: NDArray, W_x: NDArray, W_h: NDArray, b_x: NDArray, b_h: NDArray
 ) -> NDArray:
-    """One step of ``gru`` without history: x (B, I), h (B, H) -> h (B, H)."""
-    _validate.floats(
+    """One step of ``gru`` without history: x (B, I) or ids (B,), h (B, H) -> h."""
+    x, _ = _inputs(
         "gru_step",
-        x=(x, "B I"),
+        x,
+        "B I",
         h=(h, "B H"),
         W_x=(W_x, "I 3H"),
         W_h=(W_h, "H 3H"),
@@ -238,6 +241,27 @@ def reverse(x: NDArray, lengths: NDArray[np.integer] | None = None) -> tuple[NDA
         return y
 
     return reversed_rows(x), reversed_rows
+
+
+def _inputs(
+    op: str, x: NDArray, axes: str = "B T I", **arrays: tuple[NDArray, str]
+) -> tuple[NDArray, dict[str, int]]:
+    """x, floats or ids, checked together with the other arguments, and all sizes."""
+    if not isinstance(x, np.ndarray) or x.dtype.kind not in "iu":
+        return x, _validate.floats(op, x=(x, axes), **arrays)
+    sizes = _validate.floats(op, **arrays)
+    B, *steps = axes.split()[:-1]
+    if x.ndim != 1 + len(steps) or len(x) != sizes[B] or x.size == 0:
+        raise ValueError(
+            f"{op}: x has shape {x.shape}, expected ({', '.join([f'B = {sizes[B]}', *steps])})"
+        )
+    _validate.ids(op, "x", x, sizes["I"])
+    return x.astype(np.int64, copy=False), {**sizes, "T": x.size // len(x)}
+
+
+def _by_floats(dx: NDArray | None, *gradients: NDArray) -> tuple[NDArray, ...]:
+    """No gradient by ids."""
+    return gradients if dx is None else (dx, *gradients)
 
 
 def _contiguous(*arrays: NDArray) -> tuple[NDArray, ...]:

@@ -125,6 +125,15 @@ def test_one_seed_trains_one_model_and_writes_one_text(finished, text_file, tmp_
     assert texts[0] == texts[1] != texts[2]
 
 
+def test_a_longer_text_begins_as_a_shorter_one(finished, capsys):
+    """Although it is written by way of a table, one row a character."""
+    texts = []
+    for length in ("5", "300"):
+        assert main(["generate", str(finished), "--temperature", "0", "--length", length]) == 0
+        texts.append(capsys.readouterr().out.rstrip("\n"))
+    assert texts[1].startswith(texts[0])
+
+
 def test_greedy_is_top_k_of_one(finished, capsys):
     texts = []
     for options in (["--temperature", "0"], ["--top-k", "1"], ["--top-p", "0.000001"]):
@@ -138,6 +147,7 @@ def test_greedy_is_top_k_of_one(finished, capsys):
     [
         ["--cell", "rnn", "--optimiser", "sgd", "--learning-rate", "0.1", "--momentum", "0.5"],
         ["--cell", "gru", "--layers", "2", "--optimiser", "adam", "--accumulate", "2"],
+        ["--embedding", "0", "--dropout", "0.5"],
         ["--tied", "--dropout", "0.2", "--weight-decay", "0", "--warmup", "0", "--clip", "0.5"],
     ],
 )

@@ -10,9 +10,15 @@ from minillm.testing import check_projections
 CELLS = ("rnn", "lstm", "gru")
 
 
-def small(cell="lstm", layers=2, tied=False, dropout=0.0, dtype=np.float64, seed=0):
+def small(cell="lstm", layers=2, tied=False, dropout=0.0, dtype=np.float64, seed=0, embedding=4):
     config = LanguageModelConfig(
-        vocabulary=7, embedding=4, hidden=4, layers=layers, cell=cell, tied=tied, dropout=dropout
+        vocabulary=7,
+        embedding=embedding,
+        hidden=4,
+        layers=layers,
+        cell=cell,
+        tied=tied,
+        dropout=dropout,
     )
     return LanguageModel(config, np.random.default_rng(seed), dtype=dtype)
 
@@ -24,10 +30,20 @@ def random_state(model, B, rng):
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
-def test_gradient_of_every_parameter(kernels, cell, tied, dropout):
+@pytest.mark.parametrize("T", [2, 5])  # fewer steps than words, and more: then by a table
+def test_gradient_of_every_parameter(kernels, cell, tied, dropout, T):
+    check_gradient(small(cell, tied=tied, dropout=dropout), kernels, T)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_gradient_of_every_parameter_of_one_hot_input(kernels, cell, dropout):
+    check_gradient(small(cell, dropout=dropout, embedding=0), kernels, T=5)
+
+
+def check_gradient(model, kernels, T):
     rng = np.random.default_rng(1)
-    model = small(cell, tied=tied, dropout=dropout)
-    inputs, targets = rng.integers(0, 7, (2, 3, 5))
+    inputs, targets = rng.integers(0, 7, (2, 3, T))
     state = random_state(model, 3, rng)
 
     def loss():
@@ -51,6 +67,24 @@ def test_step_by_step_equals_the_whole_sequence(kernels, cell):
             np.testing.assert_allclose(step_logits, logits[:, t], rtol=1e-12, atol=1e-12)
     for name, h in last.items():
         np.testing.assert_allclose(state[name], h, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("tied", [False, True])
+def test_one_hot_input_is_the_same_model(kernels, cell, tied):
+    rng = np.random.default_rng(3)
+    model = small(cell, tied=tied)
+    inputs, state = rng.integers(0, 7, (3, 2)), random_state(model, 3, rng)
+    with use_kernels(kernels):
+        one_hot = model.one_hot()
+        (logits, last), _ = model.forward(inputs, state)
+        (one_hot_logits, one_hot_last), _ = one_hot.forward(inputs, state)
+        step_logits, _ = one_hot.step(inputs[:, 0], state)
+    assert one_hot.one_hot() is one_hot
+    np.testing.assert_allclose(one_hot_logits, logits, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(step_logits, logits[:, 0], rtol=1e-12, atol=1e-12)
+    for name, h in last.items():
+        np.testing.assert_allclose(one_hot_last[name], h, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -2,6 +2,7 @@
 
 import inspect
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -36,3 +37,21 @@ def test_backward_is_the_derivative_of_the_forward(name, kernels, data, rng):
     op, args = CASES[name](rng, **sizes)
     with use_kernels(kernels):
         check_gradients(op, *args, rng=rng)
+
+
+@pytest.mark.parametrize("name", ["rnn", "lstm", "gru"])
+@settings(max_examples=12)
+@given(data=st.data(), rng=strategies.generators())
+def test_backward_of_a_recurrence_over_ids(name, kernels, data, rng):
+    sizes = data.draw(strategies.sizes(**bounds(CASES[name])))
+    op, (_x, *rest) = CASES[name](rng, **sizes)
+    ids = rng.integers(0, sizes["I"], (sizes["B"], sizes["T"]))
+    with use_kernels(kernels):
+        check_gradients(op, ids, *rest, rng=rng)
+
+
+def test_backward_of_linear_without_a_bias(kernels):
+    rng = np.random.default_rng(0)
+    x, W, _b = CASES["linear"](rng)[1]
+    with use_kernels(kernels):
+        check_gradients(ops.linear, x, W, rng=rng)

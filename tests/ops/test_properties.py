@@ -152,6 +152,29 @@ def test_single_steps_equal_the_whole_sequence(name, kernels, sizes, rng):
 
 
 @pytest.mark.parametrize("name", RECURRENCES)
+@pytest.mark.parametrize("dtype", [np.int32, np.int64, np.uint8])
+@given(sizes=SIZES, rng=strategies.generators())
+def test_ids_are_one_hot_vectors(name, kernels, dtype, sizes, rng):
+    op, (_x, *rest) = CASES[name](rng, **sizes)
+    ids = rng.integers(0, sizes["I"], (sizes["B"], sizes["T"]))
+    one_hot = np.eye(sizes["I"])[ids]
+    with use_kernels(kernels):
+        ours, backward = op(ids.astype(dtype), *rest)
+        theirs, one_hot_backward = op(one_hot, *rest)
+        upstream = [rng.standard_normal(y.shape) for y in theirs]
+        gradients, (_dx, *expected) = backward(*upstream), one_hot_backward(*upstream)
+        step, weights = getattr(ops, f"{name}_step"), rest[:-1]
+        steps = (step(ids[:, 0].astype(dtype), *weights), step(one_hot[:, 0], *weights))
+    assert len(gradients) == len(expected)
+    for one, other in zip(
+        (*ours, *gradients, *tuple_of(steps[0])),
+        (*theirs, *expected, *tuple_of(steps[1])),
+        strict=True,
+    ):
+        np.testing.assert_allclose(one, other, **CLOSE)
+
+
+@pytest.mark.parametrize("name", RECURRENCES)
 @given(sizes=SIZES, rng=strategies.generators())
 def test_later_steps_never_change_earlier_outputs(name, kernels, sizes, rng):
     op, args = CASES[name](rng, **sizes)

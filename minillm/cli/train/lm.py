@@ -81,7 +81,7 @@ Ctrl-C saves and stops; --resume goes on from there, bit for bit.
         help="words stand between spaces already; do not split off punctuation",
     )
     model = parser.add_argument_group("the model")
-    add_recurrence_options(model, DEFAULTS, "stacked", "width of a layer")
+    add_recurrence_options(model, DEFAULTS, "stacked", "width of a layer", one_hot=True)
     model.add_argument(
         "--tied",
         action="store_true",
