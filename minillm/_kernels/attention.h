@@ -1,10 +1,11 @@
 /* The innermost loops of attention: over the width of one query, key or value. */
 #ifndef MINILLM_ATTENTION_H
 #define MINILLM_ATTENTION_H
+#include <math.h>
 #include "lanes.h"
 #include "maths.h"
 
-#define DEFINE_ATTENTION(REAL, SUFFIX)                                                             \
+#define DEFINE_ATTENTION(REAL, SUFFIX, LOG)                                                        \
     /* y += a x */                                                                                 \
     static inline void add_scaled_##SUFFIX(ptrdiff_t n, REAL a, const REAL *RESTRICT x,            \
                                            REAL *RESTRICT y)                                       \
@@ -12,17 +13,33 @@
         for (ptrdiff_t i = 0; i < n; i++)                                                          \
             y[i] += a * x[i];                                                                      \
     }                                                                                              \
-    /* The scores become weights, in place: n of them are allowed. */                              \
-    static inline void softmax_##SUFFIX(ptrdiff_t n, REAL *RESTRICT x)                             \
+    /* The scores become weights, in place: n of them are allowed.  Returns the logarithm of the   \
+       sum of their exponentials. */                                                               \
+    static inline REAL softmax_##SUFFIX(ptrdiff_t n, REAL *RESTRICT x)                             \
     {                                                                                              \
         if (n == 0)                                                                                \
-            return;                                                                                \
+            return 0;                                                                              \
         const REAL largest = largest_##SUFFIX(n, x);                                               \
         for (ptrdiff_t i = 0; i < n; i++)                                                          \
             x[i] = exp_##SUFFIX(x[i] - largest);                                                   \
         const REAL sum = sum_##SUFFIX(n, x);                                                       \
         for (ptrdiff_t i = 0; i < n; i++)                                                          \
             x[i] /= sum;                                                                           \
+        return largest + LOG(sum);                                                                 \
+    }                                                                                              \
+    /* The same weights again */                                                                   \
+    static inline void weights_##SUFFIX(ptrdiff_t n, REAL log_sum, REAL *RESTRICT x)               \
+    {                                                                                              \
+        for (ptrdiff_t i = 0; i < n; i++)                                                          \
+            x[i] = exp_##SUFFIX(x[i] - log_sum);                                                   \
+    }                                                                                              \
+    /* weights = softmax(scores): dweights become dscores, in place */                             \
+    static inline void softmax_backward_##SUFFIX(ptrdiff_t n, const REAL *RESTRICT w,              \
+                                                 REAL *RESTRICT dw)                                \
+    {                                                                                              \
+        const REAL mean = dot_##SUFFIX(n, w, dw);                                                  \
+        for (ptrdiff_t i = 0; i < n; i++)                                                          \
+            dw[i] = w[i] * (dw[i] - mean);                                                         \
     }                                                                                              \
     /* hidden = tanh(query + key) */                                                               \
     static inline void hidden_##SUFFIX(ptrdiff_t n, const REAL *RESTRICT query,                    \
@@ -45,7 +62,7 @@
         }                                                                                          \
     }
 
-DEFINE_ATTENTION(float, f32)
-DEFINE_ATTENTION(double, f64)
+DEFINE_ATTENTION(float, f32, logf)
+DEFINE_ATTENTION(double, f64, log)
 
 #endif

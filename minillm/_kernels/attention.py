@@ -4,11 +4,11 @@ Legend: B batch, N heads, T queries, S keys, D width of queries and keys, A widt
 of the additive layer, E width of the values.  ``ops.attention`` states the
 equations and checks the arguments; here they are trusted.
 
-Both kinds of attention end alike, whatever their scores:
+All kinds of attention end alike, whatever their scores:
 
     weights = softmax of the scores over the allowed keys        context = weights values
 
-so that both backwards begin alike, with the softmax turned round:
+so that all backwards begin alike, with the softmax turned round:
 
     dweights += dcontext values^T                 dvalues = weights^T dcontext
     dscores = weights (dweights - sum of weights dweights)
@@ -17,8 +17,8 @@ A key that is not allowed (past its row's length, or later than a causal query)
 has the score minus infinity, thus weight zero and no gradient.  A query that is
 allowed no key has weights, context and gradients zero.
 
-Scores are cheaper to compute again than the hidden layer of every pair of query
-and key, (B, T, S, A), is to keep: the backward of additive attention does so.
+What is larger than the inputs is computed again rather than kept: the hidden layer
+of every pair of query and key, (B, T, S, A), and the weights of every head.
 """
 
 import numpy as np
@@ -100,46 +100,91 @@ def additive_attention_backward(
     return dquery, dkeys, dvalues, dv
 
 
-# --- dot product: score = scale query . key ---------------------------------------
+# --- multiplicative: score = query . key, the query projected before ------------
 
 
-def _allowed(weights_shape: tuple[int, ...], lengths: Lengths, causal: bool) -> NDArray[np.bool_]:
-    """Which keys each query may see, (B, 1, 1 or T, S)."""
-    T, S = weights_shape[-2:]
-    allowed = np.arange(S) < lengths[:, None, None, None]
-    if causal:
-        # The queries are the last T of the S positions: with T = 1 this is
-        # generation, where the earlier positions' keys are cached.
-        allowed = allowed & (np.arange(S) <= np.arange(S - T, S)[:, None])
-    return allowed
-
-
-def dot_attention_forward(
-    query: Array, keys: Array, values: Array, lengths: Lengths, scale: float, causal: bool
+def multiplicative_attention_forward(
+    query: Array, keys: Array, values: Array, lengths: Lengths
 ) -> tuple[Array, Array]:
-    """query (B, N, T, D), keys (B, N, S, D), values (B, N, S, E)
-    -> context (B, N, T, E), weights (B, N, T, S)."""
-    scores = (query @ _transposed(_cut(keys, lengths))) * query.dtype.type(scale)
-    weights = _softmax(scores, _allowed(scores.shape, lengths, causal))
+    """query (B, T, D), keys (B, S, D), values (B, S, E)
+    -> context (B, T, E), weights (B, T, S)."""
+    allowed = np.arange(keys.shape[1]) < lengths[:, None]  # (B, S)
+    weights = _softmax(query @ _transposed(_cut(keys, lengths)), allowed[:, None])
     return weights @ _cut(values, lengths), weights
 
 
-def dot_attention_backward(
+def multiplicative_attention_backward(
     dcontext: Array,
     dweights: Array,
     query: Array,
     keys: Array,
     values: Array,
     lengths: Lengths,
-    scale: float,
     weights: Array,
 ) -> tuple[Array, Array, Array]:
-    """-> dquery, dkeys, dvalues.  What is not allowed shows in its weight, zero."""
+    """-> dquery, dkeys, dvalues."""
     # context = weights values; weights = softmax(scores)
     dweights = dweights + dcontext @ _transposed(_cut(values, lengths))
     dvalues = _transposed(weights) @ dcontext
-    dscores = _softmax_backward(weights, dweights) * query.dtype.type(scale)
-    # score = scale query . key
-    dquery = dscores @ _cut(keys, lengths)
-    dkeys = _transposed(dscores) @ query
-    return dquery, dkeys, dvalues
+    dscores = _softmax_backward(weights, dweights)
+    # score = query . key
+    return dscores @ _cut(keys, lengths), _transposed(dscores) @ query, dvalues
+
+
+# --- scaled dot product, of several heads: score = query . key / sqrt(D) ---------
+#
+# The weights of all heads, (B, N, T, S), would be the largest array of a
+# Transformer.  One number for each query is enough to have them again from the
+# scores: weight = exp(score - log of the sum of exp(scores)).
+
+
+def _scaled(query: Array) -> Array:
+    return query * query.dtype.type(query.shape[-1] ** -0.5)
+
+
+def _scores(query: Array, keys: Array, lengths: Lengths, causal: bool) -> Array:
+    """(B, N, T, S), minus infinity where a key is not allowed."""
+    T, S = query.shape[2], keys.shape[2]
+    scores = query @ _transposed(_cut(keys, lengths))
+    allowed = np.arange(S) < lengths[:, None, None, None]
+    if causal:
+        # The queries are the last T of the S positions: with T = 1 this is
+        # generation, where the earlier positions' keys are cached.
+        allowed = allowed & (np.arange(S) <= np.arange(S - T, S)[:, None])
+    return np.where(allowed, scores, -np.inf)
+
+
+def scaled_attention_forward(
+    query: Array, keys: Array, values: Array, lengths: Lengths, causal: bool
+) -> tuple[Array, Array]:
+    """query (B, N, T, D), keys (B, N, S, D), values (B, N, S, E)
+    -> context (B, N, T, E), log_sums (B, N, T)."""
+    scores = _scores(_scaled(query), keys, lengths, causal)
+    largest = scores.max(axis=-1, keepdims=True)
+    largest = np.where(largest == -np.inf, 0, largest)  # no key is allowed
+    weights = np.exp(scores - largest)
+    total = weights.sum(axis=-1, keepdims=True)
+    total = np.where(total == 0, 1, total)
+    weights /= total
+    return weights @ _cut(values, lengths), (largest + np.log(total))[..., 0]
+
+
+def scaled_attention_backward(
+    dcontext: Array,
+    query: Array,
+    keys: Array,
+    values: Array,
+    lengths: Lengths,
+    causal: bool,
+    log_sums: Array,
+) -> tuple[Array, Array, Array]:
+    """-> dquery, dkeys, dvalues."""
+    scores = _scores(_scaled(query), keys, lengths, causal)
+    weights = np.exp(scores - log_sums[..., None])
+    # context = weights values; weights = softmax(scores)
+    dweights = dcontext @ _transposed(_cut(values, lengths))
+    dvalues = _transposed(weights) @ dcontext
+    dscores = _softmax_backward(weights, dweights)
+    # score = query . key / sqrt(D)
+    dquery = _scaled(dscores @ _cut(keys, lengths))
+    return dquery, _transposed(dscores) @ _scaled(query), dvalues

@@ -126,18 +126,13 @@ def multiplicative_attention(
     kernels = active_kernels()
 
     q = query if W is None else kernels.matmul(_rows(query), W).reshape(*query.shape[:2], -1)
-    inputs = tuple(np.ascontiguousarray(x)[:, None] for x in (q, keys, values))  # one head
-    context, weights = (
-        x[:, 0] for x in kernels.dot_attention_forward(*inputs, lengths, 1.0, False)
-    )
+    inputs = tuple(np.ascontiguousarray(x) for x in (q, keys, values))
+    context, weights = kernels.multiplicative_attention_forward(*inputs, lengths)
 
     def backward(dcontext, dweights=None):
         upstream = _gradients("multiplicative_attention", context, weights, dcontext, dweights)
-        dq, dkeys, dvalues = (
-            x[:, 0]
-            for x in kernels.dot_attention_backward(
-                *(x[:, None] for x in upstream), *inputs, lengths, 1.0, weights[:, None]
-            )
+        dq, dkeys, dvalues = kernels.multiplicative_attention_backward(
+            *upstream, *inputs, lengths, weights
         )
         if W is None:
             return dq, dkeys, dvalues
@@ -162,7 +157,9 @@ def scaled_dot_product_attention(
 
     q (B, N, T, D), k (B, N, S, D), v (B, N, S, E), lengths (B,) or None
     -> y (B, N, T, E).  ``backward(dy)`` -> dq, dk, dv.
-    Keeps the arguments and the weights (B, N, T, S).
+    Keeps the arguments and, for each query, the logarithm of its softmax's sum.  From
+    them the weights (B, N, T, S) are computed again, for they would be the largest
+    array of a Transformer.
 
     ``causal``: no query sees a later key.  The queries are the last T of the S
     positions (all of them where T = S), so that one new query fits a cache of keys.
@@ -170,7 +167,8 @@ def scaled_dot_product_attention(
     Without the scale, scores would grow like sqrt(D), and the softmax would harden.
 
     Raises TypeError or ValueError where dtypes, shapes or lengths do not fit.
-    Source: Vaswani et al. (2017), "Attention is all you need", equation 1.
+    Source: Vaswani et al. (2017), "Attention is all you need", equation 1; without
+    the weights in memory, Dao et al. (2022), "FlashAttention", section 3.1.
     """
     sizes = _validate.floats(
         "scaled_dot_product_attention", q=(q, "B N T D"), k=(k, "B N S D"), v=(v, "B N S E")
@@ -180,12 +178,11 @@ def scaled_dot_product_attention(
     )
     kernels = active_kernels()
     inputs = tuple(np.ascontiguousarray(x) for x in (q, k, v))
-    scale = sizes["D"] ** -0.5
-    y, weights = kernels.dot_attention_forward(*inputs, steps, scale, causal)
+    y, log_sums = kernels.scaled_attention_forward(*inputs, steps, causal)
 
     def backward(dy):
-        upstream = _gradients("scaled_dot_product_attention", y, weights, dy, None)
-        return kernels.dot_attention_backward(*upstream, *inputs, steps, scale, weights)
+        dy = _gradient("scaled_dot_product_attention", "dy", dy, y)
+        return kernels.scaled_attention_backward(dy, *inputs, steps, causal, log_sums)
 
     return y, backward
 
@@ -197,18 +194,20 @@ def _rows(x: NDArray) -> NDArray:
 def _gradients(
     op: str, context: NDArray, weights: NDArray, dcontext: NDArray | None, dweights: NDArray | None
 ) -> tuple[NDArray, NDArray]:
-    """Upstream gradients as the kernels want them: None as zeros, checked, in C order."""
-    checked = []
-    for name, gradient, output in (
-        ("dcontext", dcontext, context),
-        ("dweights", dweights, weights),
-    ):
-        if gradient is None:
-            gradient = np.zeros_like(output)
-        if gradient.shape != output.shape or gradient.dtype != output.dtype:
-            raise ValueError(
-                f"{op}: {name} is {gradient.dtype} of shape {gradient.shape}, "
-                f"expected {output.dtype} of shape {output.shape}"
-            )
-        checked.append(np.ascontiguousarray(gradient))
-    return checked[0], checked[1]
+    """Both upstream gradients as the kernels want them."""
+    return (
+        _gradient(op, "dcontext", dcontext, context),
+        _gradient(op, "dweights", dweights, weights),
+    )
+
+
+def _gradient(op: str, name: str, gradient: NDArray | None, output: NDArray) -> NDArray:
+    """None as zeros; checked; in C order."""
+    if gradient is None:
+        return np.zeros_like(output)
+    if gradient.shape != output.shape or gradient.dtype != output.dtype:
+        raise ValueError(
+            f"{op}: {name} is {gradient.dtype} of shape {gradient.shape}, "
+            f"expected {output.dtype} of shape {output.shape}"
+        )
+    return np.ascontiguousarray(gradient)

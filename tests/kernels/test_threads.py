@@ -7,7 +7,15 @@ import pytest
 
 from minillm._kernels import kernels_info
 
-from .test_twins import CELLS, assert_same, backward_case, layer_norm_case, sequence_case
+from .test_twins import (
+    ATTENTIONS,
+    CELLS,
+    assert_same,
+    attention_case,
+    backward_case,
+    layer_norm_case,
+    sequence_case,
+)
 
 cpu = pytest.importorskip("minillm._kernels._cpu", reason="the compiled kernels are not built")
 
@@ -96,6 +104,19 @@ def test_embedding(twin, original, with_threads, N, V, D, dtype):
     for count in (2, 3, 5):
         np.testing.assert_array_equal(with_threads(count, twin.embedding_forward, E, ids), E[ids])
         assert_same_bits([one], [with_threads(count, twin.embedding_backward, dy, ids, V)])
+
+
+@pytest.mark.parametrize("kind", ATTENTIONS)
+def test_attention(twin, with_threads, kind):
+    rng = np.random.default_rng(0)
+    name, arguments, backward_arguments = attention_case(kind, rng, 5, 70, 90, 20, 30, np.float32)
+    forward, backward = getattr(twin, f"{name}_forward"), getattr(twin, f"{name}_backward")
+    outputs = with_threads(1, forward, *arguments)
+    upstream = backward_arguments(outputs)
+    gradients = with_threads(1, backward, *upstream)
+    for count in (2, 3):
+        assert_same_bits(outputs, with_threads(count, forward, *arguments))
+        assert_same_bits(gradients, with_threads(count, backward, *upstream))
 
 
 def test_threads_are_a_limit(with_threads):

@@ -197,6 +197,59 @@ def test_layer_norm_of_nan_and_infinity(twin, original, poison):
         assert (dbias == 3).all()
 
 
+ATTENTIONS = ["additive", "multiplicative", "scaled", "causal"]
+
+
+def attention_case(kind, rng, B, T, S, D, E, dtype):
+    """The kernels' name, the forward's arguments, and the backward's from the outputs."""
+
+    def normal(*shape):
+        return rng.normal(size=shape).astype(dtype)
+
+    lengths = rng.integers(0, S + 1, B)
+    heads = (2,) if kind in ("scaled", "causal") else ()
+    inputs = [normal(B, *heads, T, D), normal(B, *heads, S, D), normal(B, *heads, S, E)]
+    if kind == "additive":
+        inputs.append(normal(D))
+    inputs.append(lengths)
+    if heads:
+        inputs.append(kind == "causal")
+    upstream = [normal(B, *heads, T, E)] + ([] if heads else [normal(B, T, S)])
+    name = "scaled" if heads else kind
+    return f"{name}_attention", inputs, lambda outputs: [*upstream, *inputs, outputs[1]]
+
+
+@pytest.mark.parametrize("kind", ATTENTIONS)
+@given(st.integers(1, 4), WIDTHS, WIDTHS, WIDTHS, st.integers(1, 20), DTYPES, st.integers(0, 99))
+def test_attention(twin, original, kind, B, T, S, D, E, dtype, seed):
+    rng = np.random.default_rng(seed)
+    name, arguments, backward_arguments = attention_case(kind, rng, B, T, S, D, E, dtype)
+    outputs = getattr(original, f"{name}_forward")(*arguments)
+    assert_same(getattr(twin, f"{name}_forward")(*arguments), outputs, dtype)
+    arguments, backward = backward_arguments(outputs), f"{name}_backward"
+    assert_same(getattr(twin, backward)(*arguments), getattr(original, backward)(*arguments), dtype)
+
+
+@pytest.mark.parametrize("kind", ATTENTIONS)
+@pytest.mark.parametrize("T", [3, 70])
+def test_attention_never_reads_beyond_a_row(twin, kind, T):
+    rng = np.random.default_rng(0)
+    name, clean, backward_arguments = attention_case(kind, rng, 3, T, 80, 9, 5, np.float64)
+    dirty = [a.copy() if isinstance(a, np.ndarray) else a for a in clean]
+    for b, length in enumerate(clean[4 if kind == "additive" else 3]):
+        for x in dirty[1:3]:  # keys and values
+            x[b, ..., length:, :] = np.nan
+    forward, backward = getattr(twin, f"{name}_forward"), getattr(twin, f"{name}_backward")
+    outputs = forward(*clean)
+    for ours, theirs in zip(forward(*dirty), outputs, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    arguments = backward_arguments(outputs)
+    upstream = len(arguments) - 1 - len(clean)
+    soiled = [*arguments[:upstream], *dirty, arguments[-1]]
+    for ours, theirs in zip(backward(*soiled), backward(*arguments), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 @pytest.mark.parametrize("decay", [1.0, 0.9])
 @pytest.mark.parametrize("size", [1, 37, 16384, 100_000])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
