@@ -128,14 +128,34 @@
 
 /* out (rows, n) += a (rows, count) times count lines of b, which are read once from end to end:
  * for few rows, where the time is that of reading b, and long streams read fastest. */
-#define LINES 4
+#define LINES 8
 #define DEFINE_LINES(REAL, NAME)                                                                   \
+    ALWAYS_INLINE NAME##_vec NAME##_add_lines(const int count, NAME##_vec sum, const REAL *a,      \
+                                              const REAL *const *b, ptrdiff_t j)                   \
+    {                                                                                              \
+        UNROLL for (int k = 0; k < count; k++)                                                     \
+            sum = ADD_PRODUCT_##REAL(sum, a[k], *(const NAME##_vec *)(b[k] + j));                  \
+        return sum;                                                                                \
+    }                                                                                              \
     ALWAYS_INLINE void NAME##_lines_body(int rows, const int count, ptrdiff_t n,                   \
                                          const REAL *const *a, const REAL *const *b,               \
                                          REAL *const *out)                                         \
     {                                                                                              \
-        const ptrdiff_t lanes = VECTOR_BYTES / sizeof(REAL);                                       \
+        const ptrdiff_t lanes = VECTOR_BYTES / sizeof(REAL), last = n - lanes;                     \
+        const int rest = last > 0 && n % lanes > 0;                                                \
+        NAME##_vec tail[8];                                                                        \
         ptrdiff_t j = 0;                                                                           \
+        /* The last vector overlaps the one before: it is computed from what stands there now,     \
+         * and put down when that one is, which has the same sums. */                              \
+        for (int m = 0; m < rows && rest; m++)                                                     \
+            tail[m] = NAME##_add_lines(count, *(NAME##_vec *)(out[m] + last), a[m], b, last);      \
+        for (; j + 2 * lanes <= n && rows == 1; j += 2 * lanes) {                                  \
+            NAME##_vec *sum = (NAME##_vec *)(out[0] + j);                                          \
+            NAME##_vec one = NAME##_add_lines(count, sum[0], a[0], b, j);                          \
+            NAME##_vec two = NAME##_add_lines(count, sum[1], a[0], b, j + lanes);                  \
+            sum[0] = one;                                                                          \
+            sum[1] = two;                                                                          \
+        }                                                                                          \
         for (; j + lanes <= n; j += lanes) {                                                       \
             NAME##_vec line[LINES];                                                                \
             UNROLL for (int k = 0; k < count; k++)                                                 \
@@ -147,14 +167,16 @@
                 *(NAME##_vec *)(out[m] + j) = sum;                                                 \
             }                                                                                      \
         }                                                                                          \
-        for (int m = 0; m < rows && j < n; m++) {                                                  \
+        for (int m = 0; m < rows && rest; m++)                                                     \
+            *(NAME##_vec *)(out[m] + last) = tail[m];                                              \
+        for (int m = 0; m < rows && n < lanes; m++) {                                              \
             NAME##_vec sum = {0}, line = {0};                                                      \
-            memcpy(&sum, out[m] + j, (n - j) * sizeof(REAL));                                      \
+            memcpy(&sum, out[m], n * sizeof(REAL));                                                \
             for (int k = 0; k < count; k++) {                                                      \
-                memcpy(&line, b[k] + j, (n - j) * sizeof(REAL));                                   \
+                memcpy(&line, b[k], n * sizeof(REAL));                                             \
                 sum = ADD_PRODUCT_##REAL(sum, a[m][k], line);                                      \
             }                                                                                      \
-            memcpy(out[m] + j, &sum, (n - j) * sizeof(REAL));                                      \
+            memcpy(out[m], &sum, n * sizeof(REAL));                                                \
         }                                                                                          \
     }                                                                                              \
     static void NAME##_lines(int rows, int count, ptrdiff_t n, const REAL *const *a,               \
@@ -173,7 +195,7 @@
 
 #else
 
-#define LINES 4
+#define LINES 8
 #define DEFINE_LINES(REAL, NAME)                                                                   \
     static void NAME##_lines(int rows, int count, ptrdiff_t n, const REAL *const *a,               \
                              const REAL *const *b, REAL *const *out)                               \
