@@ -4,8 +4,12 @@ The kernels below trust their arguments, so that a wrong shape has to stop here,
 with a message that names the argument.
 """
 
+import functools
+
 import numpy as np
 from numpy.typing import NDArray
+
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def floats(op: str, **arguments: tuple[NDArray, str]) -> dict[str, int]:
@@ -26,7 +30,7 @@ def floats(op: str, **arguments: tuple[NDArray, str]) -> dict[str, int]:
     for name, (array, axes) in arguments.items():
         if not isinstance(array, np.ndarray):
             raise TypeError(f"{op}: {name} must be a NumPy array, found {type(array).__name__}")
-        if array.dtype not in (np.float32, np.float64):
+        if array.dtype not in _FLOATS:
             raise TypeError(f"{op}: {name} must be float32 or float64, found {array.dtype}")
         first = first or (name, array.dtype)
         if array.dtype != first[1]:
@@ -37,23 +41,26 @@ def floats(op: str, **arguments: tuple[NDArray, str]) -> dict[str, int]:
     return sizes
 
 
-def _fit(op: str, name: str, shape: tuple[int, ...], axes: str, sizes: dict[str, int]) -> None:
+@functools.cache  # an op's axes never change, and one step of a generator is some 50 microseconds
+def _letters(axes: str) -> tuple[bool, tuple[tuple[str, int], ...]]:
+    """Whether there are leading axes, and each axis's letter and how many times it is meant."""
     letters = axes.split()
     leading = letters[0] == "..."
-    letters = letters[leading:]
+    return leading, tuple((a[-1], int(a[:-1] or 1)) for a in letters[leading:])  # "4H": H, 4
+
+
+def _fit(op: str, name: str, shape: tuple[int, ...], axes: str, sizes: dict[str, int]) -> None:
+    leading, letters = _letters(axes)
     tail = shape[len(shape) - len(letters) :] if leading else shape
     fits = len(tail) == len(letters)
-    for size, letter in zip(tail, letters, strict=False):
-        count = int(letter[:-1] or 1)  # "4H" is four times H
-        known = sizes.setdefault(letter[-1], size // count)
+    for size, (letter, count) in zip(tail, letters, strict=False):
+        known = sizes.setdefault(letter, size // count)
         fits = fits and size == count * known and size > 0
     if not fits:
         # Letters that this very argument introduced have no size to name yet.
         expected = ", ".join(
-            f"{letter} = {int(letter[:-1] or 1) * sizes[letter[-1]]}"
-            if letter[-1] in sizes
-            else letter
-            for letter in letters
+            f"{written} = {count * sizes[letter]}" if letter in sizes else written
+            for written, (letter, count) in zip(axes.split()[leading:], letters, strict=True)
         )
         dots = "..., " if leading else ""
         raise ValueError(f"{op}: {name} has shape {shape}, expected ({dots}{expected})")
