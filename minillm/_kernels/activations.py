@@ -1,6 +1,6 @@
 """The Gaussian error linear unit, element by element: the NumPy original.
 
-tanh(u) is computed in the backward again: that takes less time than to keep it in memory.
+tanh(u) is computed in the backward again: only x is kept.
 """
 
 import numpy as np
