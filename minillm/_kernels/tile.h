@@ -142,13 +142,7 @@
                                          REAL *const *out)                                         \
     {                                                                                              \
         const ptrdiff_t lanes = VECTOR_BYTES / sizeof(REAL), last = n - lanes;                     \
-        const int rest = last > 0 && n % lanes > 0;                                                \
-        NAME##_vec tail[8];                                                                        \
         ptrdiff_t j = 0;                                                                           \
-        /* The last vector overlaps the one before: it is computed from what stands there now,     \
-         * and put down when that one is, which has the same sums. */                              \
-        for (int m = 0; m < rows && rest; m++)                                                     \
-            tail[m] = NAME##_add_lines(count, *(NAME##_vec *)(out[m] + last), a[m], b, last);      \
         for (; j + 2 * lanes <= n && rows == 1; j += 2 * lanes) {                                  \
             NAME##_vec *sum = (NAME##_vec *)(out[0] + j);                                          \
             NAME##_vec one = NAME##_add_lines(count, sum[0], a[0], b, j);                          \
@@ -167,8 +161,12 @@
                 *(NAME##_vec *)(out[m] + j) = sum;                                                 \
             }                                                                                      \
         }                                                                                          \
-        for (int m = 0; m < rows && rest; m++)                                                     \
-            *(NAME##_vec *)(out[m] + last) = tail[m];                                              \
+        /* The rest are the end of a vector that overlaps the one before. */                       \
+        for (int m = 0; m < rows && j < n && last > 0; m++) {                                      \
+            NAME##_vec sum = *(NAME##_vec *)(out[m] + last);                                       \
+            sum = NAME##_add_lines(count, sum, a[m], b, last);                                     \
+            memcpy(out[m] + j, (char *)&sum + (j - last) * sizeof(REAL), (n - j) * sizeof(REAL));  \
+        }                                                                                          \
         for (int m = 0; m < rows && n < lanes; m++) {                                              \
             NAME##_vec sum = {0}, line = {0};                                                      \
             memcpy(&sum, out[m], n * sizeof(REAL));                                                \
