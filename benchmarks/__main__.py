@@ -14,7 +14,7 @@ from .race import measured_peak, race, threads
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--full", action="store_true", help="all sizes, more rounds: 10 minutes")
+    parser.add_argument("--full", action="store_true", help="all sizes, more rounds: 6 minutes")
     parser.add_argument(
         "--threads", type=int, nargs="+", default=sorted({1, os.cpu_count() or 1}), metavar="N"
     )
