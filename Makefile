@@ -36,8 +36,8 @@ kernels: .venv/test
 
 # The suite with the kernels' array bounds checked, and under the compiler's
 # sanitizers; each leaves the usual kernels behind.  The sanitizers' own libraries
-# must be loaded first, and CPython itself leaks what it keeps until it ends.  GCC before
-# 13.2 stores vectors out of line on the stacks that it makes up to find uses after a return.
+# must be loaded first, and CPython itself leaks what it keeps until it ends.  GCC 12
+# stores vectors out of line on the stacks that it makes up to find uses after a return.
 CHECK = $(BIN)/python setup.py build_ext --inplace --force
 LIBRARY = $$($${CC:-cc} -print-file-name=$(1))
 

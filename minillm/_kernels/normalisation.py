@@ -1,7 +1,6 @@
 """Layer normalisation of rows: the NumPy original.
 
-The forward keeps no x_hat: the backward makes it again from x, mean and 1 / sqrt, which
-costs less than fetching another array as large as x.
+The forward keeps no x_hat: the backward makes it again from x, mean and 1 / sqrt.
 """
 
 import numpy as np

@@ -34,15 +34,14 @@ def layer_norm(
         raise ValueError(f"layer_norm: eps must be positive, found {eps}")
     D = x.shape[-1]
     kernels = active_kernels()
-    rows, gain, bias = (
-        np.ascontiguousarray(x).reshape(-1, D),
-        *map(np.ascontiguousarray, (gain, bias)),
+    rows, scale = np.ascontiguousarray(x).reshape(-1, D), np.ascontiguousarray(gain)
+    y, mean, inverse_std = kernels.layer_norm_forward(
+        rows, scale, np.ascontiguousarray(bias), float(eps)
     )
-    y, mean, inverse_std = kernels.layer_norm_forward(rows, gain, bias, float(eps))
 
     def backward(dy):
         upstream = np.ascontiguousarray(dy).reshape(-1, D)
-        dx, dgain, dbias = kernels.layer_norm_backward(upstream, rows, gain, mean, inverse_std)
+        dx, dgain, dbias = kernels.layer_norm_backward(upstream, rows, scale, mean, inverse_std)
         return dx.reshape(x.shape), dgain, dbias
 
     return y.reshape(x.shape), backward
