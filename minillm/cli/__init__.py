@@ -25,11 +25,11 @@ from minillm.cli import (
     translate,
 )
 from minillm.cli.arguments import ArgumentParser
-from minillm.errors import InputError
+from minillm.errors import DivergedError, InputError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line and returns its exit status: 2 for bad input."""
+    """Runs the command line and returns its exit status: 2 for bad input, 1 for divergence."""
     parser = ArgumentParser(
         prog="minillm",
         description="The history of language models, to train and to run on a plain CPU.",
@@ -57,6 +57,9 @@ minillm VERB --help tells what a verb takes, with examples.
     except BrokenPipeError:  # the reader of our output has gone, as in `minillm generate | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + 13
+    except DivergedError as error:
+        _fail(str(error))
+        return 1
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

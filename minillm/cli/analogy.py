@@ -3,8 +3,8 @@
 import argparse
 from typing import Any
 
-from minillm.cli.arguments import integer
-from minillm.cli.similar import open_vectors, require_word, show
+from minillm.cli.options import integer
+from minillm.cli.similar import require_word, show
 from minillm.errors import InputError
 
 
@@ -34,19 +34,20 @@ examples:
 
 def run(args: argparse.Namespace) -> int:
     """Prints the words, or the accuracy of each section."""
-    from minillm.training.word2vec import analogy_accuracy, read_questions
+    from minillm.data.word_sets import read_questions
+    from minillm.metrics import analogy_accuracy
+    from minillm.runs import load
 
     if len(args.words) != (0 if args.set else 3):
         raise InputError("analogy: expected three words, or --set FILE")
-    vectors = open_vectors(args.run_folder)
+    vectors = load(args.run_folder).vectors
     if args.words:
         for word in args.words:
             require_word(vectors, word)
         a, b, c = args.words
         show(vectors.analogy(a, b, c, args.count))
         return 0
-    sections = read_questions(args.set)
-    results = analogy_accuracy(vectors, sections)
+    results = analogy_accuracy(vectors, read_questions(args.set))
     right, asked, total = (sum(column) for column in zip(*results.values(), strict=True))
     results["all"] = right, asked, total
     width = max(map(len, results))

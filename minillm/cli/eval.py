@@ -5,7 +5,6 @@ import json
 from typing import Any
 
 from minillm.cli.translate import add_beam_options
-from minillm.errors import InputError
 
 
 def add_parser(verbs: Any) -> None:
@@ -16,7 +15,7 @@ def add_parser(verbs: Any) -> None:
         description="""\
 Measure a model on the data that were held out when it was trained, or on all of the FILEs.
 A language model: nats and bits per token, perplexity. An encoder-decoder: also exact outputs,
-token errors, BLEU, chrF and ROUGE. A classifier: accuracy, macro-F1 and who is taken for whom.""",
+token errors, BLEU, chrF and ROUGE. A classifier: accuracy, macro-F1 and the confusion matrix.""",
         epilog="""\
 examples:
   minillm eval runs/first
@@ -35,67 +34,34 @@ examples:
     )
     add_beam_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, several_files=True)
 
 
 def run(args: argparse.Namespace) -> int:
     """Prints the figures."""
-    from minillm.cli import measures
-    from minillm.cli.runs import KINDS, load_config
-    from minillm.training import RunFolder
+    from minillm.runs import load
+    from minillm.runs.kind import Evaluation
 
-    config = load_config(RunFolder(args.run_folder), *KINDS)
-    if config["kind"] == "lm":
-        results = _language_model(args, config)
-    else:
-        results = getattr(measures, config["kind"].replace("-", "_"))(args, config)
+    files = tuple(getattr(args, "files", ()))
+    asked = Evaluation(files, args.part, args.beam, args.length_exponent)
+    results = load(args.run_folder).evaluate(asked)
     if args.json:
         print(json.dumps(results))
-    else:
-        width = max(map(len, results)) + 2
-        for key, value in results.items():
-            shown = f"{value:.4f}" if isinstance(value, float) else value
-            print(f"{key.replace('_', ' '):{width}}{shown}")
+        return 0
+    matrix = confusion(results.pop("labels"), results.pop("confusion")) if "labels" in results else ""
+    width = max(map(len, results)) + 2
+    for key, value in results.items():
+        shown = f"{value:.4f}" if isinstance(value, float) else value
+        print(f"{key.replace('_', ' '):{width}}{shown}")
+    print(matrix, end="")
     return 0
 
 
-def _language_model(args: argparse.Namespace, config: dict[str, Any]) -> dict[str, Any]:
-    """Nats and bits per token, and perplexity."""
-    from minillm.cli.train.lm import read_training_text
-    from minillm.data import read_text, split_text
-    from minillm.metrics import bits, perplexity
-    from minillm.text import Words
-    from minillm.training import RunFolder
-    from minillm.training.language_model import evaluate, load_language_model
-
-    if args.part == "test":
-        raise InputError("--part: the text of a language model has no test part")
-    model, vocabulary = load_language_model(RunFolder(args.run_folder))
-    if args.files:
-        name = ", ".join(args.files)
-        text = read_text(args.files)
-    elif "-" in config["data"]["files"]:
-        raise InputError(
-            f"{args.run_folder}: it was trained on standard input, which is not kept: "
-            "give the text to measure it on as FILE"
-        )
-    else:
-        name = "the held-out last tenth of " + (
-            ", ".join(config["data"]["files"]) or "the built-in corpus"
-        )
-        text = split_text(read_training_text(config["data"]))[1]
-
-    ids = vocabulary.encode(text, name)
-    settings = config["training"]
-    nats, tokens = evaluate(model, ids, settings["batch"], settings["window"])
-    results: dict[str, Any] = {
-        "text": name,
-        "unit": vocabulary.unit,
-        "tokens": tokens,
-        "nats_per_token": nats,
-        "bits_per_token": bits(nats),
-        "perplexity": perplexity(nats),
-    }
-    if isinstance(vocabulary, Words):
-        results["unknown_share"] = float((ids == vocabulary.unknown).mean())
-    return results
+def confusion(labels: list[str], matrix: list[list[int]]) -> str:
+    """The confusion matrix as a table."""
+    width = max(len(str(max(map(max, matrix)))), *map(len, labels)) + 1
+    lines = ["confusion: each row is a label, each column what it was classified as"]
+    lines.append("".join(f"{label:>{width}}" for label in ["", *labels]))
+    for label, row in zip(labels, matrix, strict=True):
+        lines.append("".join(f"{entry:>{width}}" for entry in [label, *row]))
+    return "".join(f"{line}\n" for line in lines)

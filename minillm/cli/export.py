@@ -30,22 +30,8 @@ examples:
 
 def run(args: argparse.Namespace) -> int:
     """Writes the file."""
-    from minillm.cli.runs import load_config
-    from minillm.data.arpa import write_arpa
-    from minillm.data.vectors import write_vectors
-    from minillm.errors import InputError
-    from minillm.training import RunFolder
-    from minillm.training.ngram import load_ngram
-    from minillm.training.word2vec import load_word2vec
+    from minillm.runs import load
 
-    folder = RunFolder(args.run_folder)
-    if load_config(folder, "ngram", "word2vec")["kind"] == "ngram":
-        if args.binary:
-            raise InputError("--binary: an ARPA file is text")
-        model, vocabulary = load_ngram(folder)
-        write_arpa(args.file, vocabulary.tokens, model.params)
-    else:
-        trained = load_word2vec(folder)
-        write_vectors(args.file, trained.words, trained.model.params["vectors"], args.binary)
+    load(args.run_folder).export(args.file, binary=args.binary)
     print(args.file)
     return 0

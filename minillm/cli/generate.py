@@ -2,16 +2,9 @@
 
 import argparse
 import sys
-from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from minillm.cli.arguments import integer, number
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from minillm.decoding import Steppable
-    from minillm.text import Vocabulary
+from minillm.cli.options import integer, number
 
 
 def add_parser(verbs: Any) -> None:
@@ -28,10 +21,10 @@ examples:
   minillm generate runs/first --temperature 1 --top-p 0.9 --seed 7
 """,
     )
+    parser.add_argument("run_folder", metavar="DIR", help="the folder of a language model's run")
     parser.add_argument(
-        "run_folder", metavar="DIR", help="the folder of a run of `train lm` or `train ngram`"
+        "--prompt", default="", metavar="TEXT", help="what to continue (default: a new line)"
     )
-    parser.add_argument("--prompt", metavar="TEXT", help="what to continue (default: a new line)")
     parser.add_argument(
         "--length",
         type=integer(1),
@@ -58,65 +51,25 @@ examples:
     parser.add_argument(
         "--seed", type=integer(0), metavar="N", help="the same seed writes the same text"
     )
+    parser.add_argument(
+        "--stop",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="end before this character or word; may be given several times",
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Streams the text to standard output."""
-    import numpy as np
+    from minillm.runs import load
 
-    from minillm.cli.runs import load_config
-    from minillm.training import RunFolder
-    from minillm.training.language_model import load_language_model
-    from minillm.training.ngram import load_ngram
-
-    folder = RunFolder(args.run_folder)
-    kind = load_config(folder, "lm", "ngram")["kind"]
-    model: Steppable
-    if kind == "ngram":
-        model, vocabulary = load_ngram(folder)
-    else:
-        language_model, vocabulary = load_language_model(folder)
-        # E W_x is worth computing where it has fewer rows than there are steps to come.
-        short = len(vocabulary) < args.length
-        model = language_model.one_hot() if short else language_model
-    rng = np.random.default_rng(args.seed)
-    choice = (args.temperature, args.top_k, args.top_p)
-    write_sample(model, vocabulary, args.prompt, args.length, rng, *choice)
-    return 0
-
-
-def write_sample(
-    model: "Steppable",
-    vocabulary: "Vocabulary",
-    prompt: str | None,
-    length: int,
-    rng: "np.random.Generator",
-    temperature: float,
-    top_k: int | None = None,
-    top_p: float | None = None,
-) -> None:
-    """Writes the prompt and its continuation to standard output, each piece as it is drawn.
-
-    Without a prompt the model starts a new line, where its vocabulary has one.
-    """
-    from minillm.decoding import generate
-    from minillm.text import Words
-
-    shown = vocabulary.encode_known(prompt or "", "--prompt")
-    start = vocabulary.tokens.index("\n") if "\n" in vocabulary.tokens else 0
-    banned = [vocabulary.unknown] if isinstance(vocabulary, Words) else []
-    written = generate(
-        model,
-        shown if len(shown) else [start],
-        length,
-        rng,
-        temperature,
-        top_k,
-        top_p,
-        banned,
+    pieces = load(args.run_folder).write(
+        args.prompt, args.length, args.temperature, args.top_k, args.top_p, args.seed, args.stop
     )
-    for piece in vocabulary.stream(chain(shown, written)):
+    for piece in pieces:
         sys.stdout.write(piece)
         sys.stdout.flush()
     sys.stdout.write("\n")
+    return 0

@@ -3,6 +3,8 @@
 import argparse
 from typing import Any
 
+from minillm.cli.options import integer
+
 
 def add_parser(verbs: Any) -> None:
     """Declares the verb."""
@@ -26,7 +28,11 @@ To check an op of your own: minillm.testing.check_gradients(op, *args, rng=rng).
     )
     parser.add_argument("ops", nargs="*", metavar="OP", help="ops to check (default: all)")
     parser.add_argument(
-        "--seeds", type=int, default=5, metavar="N", help="random cases of each op (default: 5)"
+        "--seeds",
+        type=integer(1),
+        default=5,
+        metavar="N",
+        help="random cases of each op (default: 5)",
     )
     parser.set_defaults(run=run)
 
@@ -43,8 +49,6 @@ def run(args: argparse.Namespace) -> int:
     unknown = sorted(set(args.ops) - set(CASES))
     if unknown:
         raise InputError(f"gradcheck: no op {unknown[0]!r}: expected some of {', '.join(CASES)}")
-    if args.seeds < 1:
-        raise InputError(f"gradcheck: --seeds must be at least 1, found {args.seeds}")
 
     kernels = kernels_info()["available"]
     print(f"{'worst relative error':28}" + "".join(f"{name:>12}" for name in kernels))

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from minillm.cli.arguments import integer
+from minillm.cli.options import integer
 from minillm.cli.translate import add_beam_options
 from minillm.errors import InputError
 
@@ -14,7 +14,7 @@ def add_parser(verbs: Any) -> None:
     parser = verbs.add_parser(
         "plot",
         help="draw a picture: loss curves, word maps, attention",
-        description="Draw a picture as PNG. Needs matplotlib (pip install minillm[plot]).",
+        description="Draw a picture as PNG. Needs the package matplotlib.",
     )
     pictures = parser.add_subparsers(title="pictures", metavar="PICTURE", required=True)
 
@@ -76,14 +76,14 @@ examples:
 
 def run_loss(args: argparse.Namespace) -> int:
     """Draws the curves and prints the picture's path."""
-    from minillm.cli.runs import KINDS, load_config
     from minillm.plots import loss_curve, loss_curves
-    from minillm.training import RunFolder
+    from minillm.runs.folder import RunFolder
+    from minillm.runs.run import stored_config
 
     runs = {}
     for path in args.run_folders:
         folder = RunFolder(path)
-        load_config(folder, *KINDS)
+        stored_config(folder)
         runs[path] = folder.read_metrics()
         if not runs[path]:
             raise InputError(f"{path}: there is nothing to draw yet")
@@ -97,34 +97,37 @@ def run_loss(args: argparse.Namespace) -> int:
 
 def run_attention(args: argparse.Namespace) -> int:
     """Translates, draws and prints the picture's path."""
-    from minillm.cli.translate import load_translator
     from minillm.plots import attention_map
+    from minillm.runs import load
 
-    translator = load_translator(args.run_folder)
-    found = translator.translate(
-        [args.text], args.beam, args.length_exponent, places=["TEXT"], keep_weights=True
-    )[0]
-    if not found:
-        raise InputError("TEXT: the model found no output for it")
-    output = found[0]
-    hypothesis = output.hypothesis
-    if hypothesis.weights is None:
+    run = load(args.run_folder)
+    found = run.hypotheses(
+        [args.text],
+        beam=args.beam,
+        length_exponent=args.length_exponent,
+        places=["TEXT"],
+        keep_weights=True,
+    )
+    best = found[0][0]
+    weights = best.hypothesis.weights
+    if weights is None:
         raise InputError(f"{args.run_folder}: this model has no attention (--attention none)")
-    source = translator.source_tokens(args.text)
-    target = [translator.target.tokens[id] for id in hypothesis.ids]
-    target += ["(end)"] * hypothesis.ended
+    source = run.source.split(args.text)
+    target = [run.target.show(id) for id in best.hypothesis.ids]
+    target += ["(end)"] * best.hypothesis.ended
     path = args.to or Path(args.run_folder) / "attention.png"
-    _write(path, lambda: attention_map(hypothesis.weights, source, target))
-    print(output.text)
+    _write(path, lambda: attention_map(weights, source, target))
+    print(best.text)
     return 0
 
 
 def run_words(args: argparse.Namespace) -> int:
     """Draws and prints the picture's path."""
-    from minillm.cli.similar import open_vectors, require_word
+    from minillm.cli.similar import require_word
     from minillm.plots import word_map
+    from minillm.runs import load
 
-    vectors = open_vectors(args.run_folder)
+    vectors = load(args.run_folder).vectors
     words = args.words or vectors.words[: args.count]
     if len(words) < 3:
         raise InputError(f"plot words: expected 3 words or more, found {len(words)}")
@@ -136,11 +139,11 @@ def run_words(args: argparse.Namespace) -> int:
 
 
 def _write(path: Any, draw: Any) -> None:
-    from minillm.training.checkpoints import write_file
+    from minillm.data.files import write_file
 
     try:
         png = draw()
     except ImportError:
-        raise InputError("plot: it needs matplotlib (pip install minillm[plot])") from None
-    write_file(Path(path), png)
+        raise InputError("plot: it needs the package matplotlib") from None
+    write_file(path, png)
     print(path)

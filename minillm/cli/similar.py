@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from minillm.cli.arguments import integer
+from minillm.cli.options import integer
 from minillm.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,11 +38,13 @@ examples:
 
 def run(args: argparse.Namespace) -> int:
     """Prints the words, or the correlation."""
-    from minillm.training.word2vec import read_pairs_set, similarity_correlation
+    from minillm.data.word_sets import read_pairs_set
+    from minillm.metrics import similarity_correlation
+    from minillm.runs import load
 
     if bool(args.set) == bool(args.words) or len(args.words) > 2:
         raise InputError("similar: expected one word or two, or --set FILE")
-    vectors = open_vectors(args.run_folder)
+    vectors = load(args.run_folder).vectors
     if args.set:
         pairs = read_pairs_set(args.set)
         correlation, used = similarity_correlation(vectors, pairs)
@@ -56,19 +58,6 @@ def run(args: argparse.Namespace) -> int:
     else:
         show(vectors.nearest(args.words[0], args.count))
     return 0
-
-
-def open_vectors(path: str) -> "Vectors":
-    """The words and vectors of a run."""
-    from minillm.cli.runs import load_config
-    from minillm.models.word2vec import Vectors
-    from minillm.training import RunFolder
-    from minillm.training.word2vec import load_word2vec
-
-    folder = RunFolder(path)
-    load_config(folder, "word2vec")
-    run = load_word2vec(folder)
-    return Vectors(run.words, run.model.params["vectors"])
 
 
 def require_word(vectors: "Vectors", word: str) -> None:

@@ -2,16 +2,9 @@
 
 import argparse
 import sys
-from collections.abc import Iterator
-from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from minillm.cli.arguments import integer, number
-
-if TYPE_CHECKING:
-    from minillm.beam import Translator
-
-_CHUNK = 1024  # lines that are read before the first is answered: they are sorted by length
+from minillm.cli.options import integer, number
 
 
 def add_parser(verbs: Any) -> None:
@@ -21,8 +14,8 @@ def add_parser(verbs: Any) -> None:
         help="let an encoder-decoder answer, line by line",
         description="""\
 Translate standard input to standard output, line by line, with a run of `train seq2seq`.
-Beam search keeps the likeliest beginnings of an output and goes on from all of them; --beam 1
-is the greedy choice.""",
+Beam search extends the likeliest hypotheses of an output step by step; --beam 1 is the greedy
+choice.""",
         epilog="""\
 examples:
   echo speech | minillm translate runs/cmudict
@@ -60,11 +53,11 @@ def add_beam_options(parser: argparse.ArgumentParser) -> None:
         type=integer(1, 1000),
         default=5,
         metavar="K",
-        help="how many beginnings to go on from (default 5)",
+        help="how many hypotheses are extended at each step (default 5)",
     )
     parser.add_argument(
         "--length-exponent",
-        type=number(least=0),
+        type=number(least=0, most=100),
         default=1.0,
         metavar="A",
         help="rank outputs by log probability / length^A (default 1)",
@@ -75,48 +68,29 @@ def run(args: argparse.Namespace) -> int:
     """Reads, decodes and prints, some lines at a time."""
     import numpy as np
 
-    from minillm.data.lines import read_lines
+    from minillm.cli.lines import chunks
     from minillm.errors import InputError
+    from minillm.runs import load
 
     if args.n_best and args.n_best > args.beam:
         raise InputError(f"--n-best: expected at most --beam {args.beam}, found {args.n_best}")
     if args.n_best and args.temperature is not None:
         raise InputError("--n-best: there is one output of each line with --temperature")
-    translator = load_translator(args.run_folder)
-    rng = np.random.default_rng(args.seed)
-    lines = read_lines("-")
+    opened = load(args.run_folder)
+    options = {
+        "beam": args.beam,
+        "length_exponent": args.length_exponent,
+        "temperature": args.temperature,
+        "rng": np.random.default_rng(args.seed),
+    }
+    opened.hypotheses([], **options)  # whether this run can translate, before anything is read
     number = 0
-    for chunk in chunks(lines, 1 if sys.stdin.isatty() else _CHUNK):
-        texts, places = zip(*chunk, strict=True)
-        outputs = translator.translate(
-            texts, args.beam, args.length_exponent, args.temperature, rng, places
-        )
-        for found in outputs:
+    for texts, places in chunks():
+        for found in opened.hypotheses(texts, places=places, **options):
             number += 1
-            if args.n_best:
-                for output in found[: args.n_best]:
-                    print(f"{number}\t{output.hypothesis.score:.4f}\t{output.text}")
-            else:
+            if not args.n_best:
                 print(found[0].text)
+            for output in found[: args.n_best or 0]:
+                print(f"{number}\t{output.hypothesis.score:.4f}\t{output.text}")
         sys.stdout.flush()
     return 0
-
-
-def load_translator(run_folder: str) -> "Translator":
-    """The best model of a run, ready for texts."""
-    from minillm.beam import Translator
-    from minillm.cli.runs import load_config
-    from minillm.training import RunFolder
-    from minillm.training.encoder_decoder import load_encoder_decoder
-
-    folder = RunFolder(run_folder)
-    config = load_config(folder, "seq2seq")
-    model, source, target = load_encoder_decoder(folder)
-    longest, limit = config["training"]["max_length"], config["data"]["longest_target"]
-    return Translator(model, source, target, longest, limit)
-
-
-def chunks(lines: Iterator[tuple[str, str]], size: int) -> Iterator[list[tuple[str, str]]]:
-    """Lists of ``size`` lines, the last one shorter."""
-    while chunk := list(islice(lines, size)):
-        yield chunk

@@ -25,3 +25,9 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
         raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_file(path: str | Path, data: bytes) -> None:
+    """Writes ``data`` so that ``path`` holds either all of it or what it held before."""
+    with replacing(path) as file:
+        file.write(data)

@@ -1,12 +1,10 @@
-"""Training: optimisers, schedules, the loop, checkpoints."""
+"""Training: optimisers, schedules, the loop, what a checkpoint holds."""
 
-from minillm.training.checkpoints import RunFolder
+from minillm.training.checkpoints import Store, restore_checkpoint, save_checkpoint
 from minillm.training.loop import (
     Options,
     Summary,
     Task,
-    restore_checkpoint,
-    save_checkpoint,
     train,
 )
 from minillm.training.optimisers import SGD, Adam, AdamW, Optimiser, clip_global_norm
@@ -18,7 +16,7 @@ __all__ = [
     "AdamW",
     "Optimiser",
     "Options",
-    "RunFolder",
+    "Store",
     "Summary",
     "Task",
     "clip_global_norm",

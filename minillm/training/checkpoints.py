@@ -1,161 +1,99 @@
-"""The folder of a run: what training writes there, and reads back.
+"""What resuming needs, as dictionaries of arrays and values; where they are kept is not known here.
 
-    config.json          format version, kind of model, sizes, training options, data
-    vocabulary.json      token to id
-    model.safetensors    the best weights so far
-    resume.safetensors   all that resuming needs: weights, optimiser, carried state; and, as JSON
-                         in its metadata, random numbers' state, step and data position
-    metrics.jsonl        a line every few steps, and one for each validation
-    loss.png             the loss curve
-
-Each file is written under a temporary name, synced to the disk, then renamed: whenever the
-process is killed, the last good file is there.  Only metrics.jsonl grows in place; a line that
-a kill cut short is dropped when it is read.  Nothing is ever pickled.
+A checkpoint is a pair.  The arrays are named ``params/...``, ``optimiser/...`` and ``task/...``;
+the values, which JSON can hold, are those of the optimiser and the task, the state of the random
+numbers, and how far the training is.
 """
 
-import json
-import os
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from minillm.errors import InputError
+from minillm.training.optimisers import Optimiser
 
-FORMAT_VERSION = 1
+if TYPE_CHECKING:
+    from minillm.training.loop import Summary, Task
 
-_FILES = (
-    "config.json",  # first to go and last to come: a folder with it is whole
-    "vocabulary.json",
-    "vocabulary.source.json",  # of a model that reads one vocabulary and writes another
-    "vocabulary.target.json",
-    "model.safetensors",
-    "resume.safetensors",
-    "metrics.jsonl",
-    "loss.png",
-)
+Arrays = Mapping[str, np.ndarray]
 
 
-class RunFolder:
-    """The files of one run.  Reading raises InputError, with the file's name, where one is bad."""
+class Store(Protocol):
+    """Where a training keeps what it makes: a folder of :mod:`minillm.runs`, or your own."""
 
-    def __init__(self, path: str | Path):
-        self.path = Path(path)
+    path: Any  # for messages: of the run,
+    resume_path: Any  # and of its checkpoint
 
-    def holds_run(self) -> bool:
-        """Whether any file of a run is here."""
-        return any((self.path / name).exists() for name in _FILES)
+    def append_metrics(self, record: dict) -> None: ...
 
-    def clear(self) -> None:
-        """Makes the folder, and removes the files of a run that it holds; no other file."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        for name in _FILES:
-            (self.path / name).unlink(missing_ok=True)
+    def trim_metrics(self, step: int) -> None: ...
 
-    # JSON
+    def save_model(self, params: Arrays, values: dict) -> None: ...
 
-    def save_json(self, name: str, values: dict) -> None:
-        """Writes ``values`` as the file ``name``, with the format's version."""
-        values = {"format_version": FORMAT_VERSION, **values}
-        text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
-        write_file(self.path / name, text.encode("utf-8", "surrogatepass"))
+    def save_resume(self, arrays: Arrays, values: dict) -> None: ...
 
-    def load_json(self, name: str) -> dict:
-        """What :meth:`save_json` wrote."""
-        path = self.path / name
-        try:
-            values = json.loads(path.read_bytes().decode("utf-8", "surrogatepass"))
-        except FileNotFoundError:
-            if not (self.path / "config.json").exists():
-                raise InputError(f"{self.path}: there is no run in it (no config.json)") from None
-            raise InputError(f"{path}: the file is missing from the run") from None
-        except NotADirectoryError:
-            raise InputError(f"{self.path}: expected a folder with a run, found a file") from None
-        except ValueError as error:
-            raise InputError(f"{path}: expected JSON, but it is damaged: {error}") from None
-        if not isinstance(values, dict):
-            raise InputError(f"{path}: expected a JSON object, found {type(values).__name__}")
-        _check_version(path, values.pop("format_version", None))
-        return values
-
-    # Weights
-
-    def save_model(self, params: Mapping[str, np.ndarray], values: dict) -> None:
-        """Writes the weights, and ``values`` beside them, as the best so far."""
-        _save_tensors(self.path / "model.safetensors", params, values)
-
-    def load_model(self, params: Mapping[str, np.ndarray]) -> dict:
-        """Copies the best weights into ``params``, which fix the names and shapes expected."""
-        path = self.path / "model.safetensors"
-        if not path.exists():
-            raise InputError(f"{path}: not there yet: it comes with the run's first validation")
-        arrays, values = _load_tensors(path)
-        copy_arrays(arrays, params, str(path))
-        return values
-
-    # All that resuming needs
-
-    def save_resume(self, arrays: Mapping[str, np.ndarray], values: dict) -> None:
-        """Writes the whole state of the training."""
-        _save_tensors(self.path / "resume.safetensors", arrays, values)
-
-    def load_resume(self) -> tuple[dict[str, np.ndarray], dict]:
-        """What :meth:`save_resume` wrote."""
-        return _load_tensors(self.path / "resume.safetensors")
-
-    # Metrics
-
-    def append_metrics(self, record: dict) -> None:
-        """Adds a line to ``metrics.jsonl``."""
-        path = self.path / "metrics.jsonl"
-        try:
-            with open(path, "a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, str(path)) from None
-
-    def read_metrics(self) -> list[dict]:
-        """The lines of ``metrics.jsonl``, without one that a kill cut short."""
-        path = self.path / "metrics.jsonl"
-        records = []
-        if path.exists():
-            for line in path.read_text(encoding="utf-8").split("\n")[:-1]:
-                try:
-                    records.append(json.loads(line))
-                except ValueError:
-                    raise InputError(
-                        f"{path}, line {len(records) + 1}: expected a JSON object"
-                    ) from None
-        return records
-
-    def trim_metrics(self, step: int) -> None:
-        """Drops the lines after ``step``, where resuming takes up again."""
-        kept = [json.dumps(r) + "\n" for r in self.read_metrics() if r["step"] <= step]
-        write_file(self.path / "metrics.jsonl", "".join(kept).encode())
-
-    def save_picture(self, name: str, png: bytes) -> Path:
-        """Writes a picture and returns its path."""
-        write_file(self.path / name, png)
-        return self.path / name
+    def load_resume(self) -> tuple[dict[str, np.ndarray], dict]: ...
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Writes ``data`` so that ``path`` holds either all of it or what it held before."""
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OSError(error.errno, error.strerror, str(path)) from None
-
-
-def copy_arrays(
-    arrays: Mapping[str, np.ndarray], into: Mapping[str, np.ndarray], name: str
+def save_checkpoint(
+    store: Store,
+    params: Arrays,
+    optimiser: Optimiser,
+    task: "Task",
+    rng: np.random.Generator,
+    summary: "Summary",
 ) -> None:
+    """Stores all that resuming needs."""
+    optimiser_arrays, optimiser_values = optimiser.state()
+    task_arrays, task_values = task.state()
+    arrays = {f"params/{name}": p for name, p in params.items()}
+    arrays |= {f"optimiser/{name}": array for name, array in optimiser_arrays.items()}
+    arrays |= {f"task/{name}": array for name, array in task_arrays.items()}
+    progress = asdict(summary)
+    del progress["interrupted"]
+    values = {
+        "progress": progress,
+        "optimiser": optimiser_values,
+        "task": task_values,
+        "rng": rng.bit_generator.state,
+    }
+    store.save_resume(arrays, values)
+
+
+def restore_checkpoint(
+    store: Store,
+    params: Arrays,
+    optimiser: Optimiser,
+    task: "Task",
+    rng: np.random.Generator,
+) -> "Summary":
+    """Reads what :func:`save_checkpoint` stored into all of them, and says where the run was.
+
+    InputError names what is missing or does not fit.
+    """
+    from minillm.training.loop import Summary
+
+    name = str(store.resume_path)
+    arrays, values = store.load_resume()
+    groups: dict[str, dict[str, np.ndarray]] = {"params": {}, "optimiser": {}, "task": {}}
+    for key, array in arrays.items():
+        group, _, rest = key.partition("/")
+        groups.setdefault(group, {})[rest] = array
+    copy_arrays(groups["params"], params, name)
+    try:
+        optimiser.restore(groups["optimiser"], values["optimiser"])
+        task.restore(groups["task"], values["task"])
+        rng.bit_generator.state = values["rng"]
+        return Summary(**values["progress"])
+    except InputError:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{name}: something is missing from it: {error}") from None
+
+
+def copy_arrays(arrays: Arrays, into: Arrays, name: str) -> None:
     """Copies ``arrays`` into the arrays of ``into``, which must all be there with equal shapes."""
     for key, target in into.items():
         if key not in arrays:
@@ -166,38 +104,3 @@ def copy_arrays(
                 f"found {arrays[key].dtype} {arrays[key].shape}"
             )
         target[...] = arrays[key]
-
-
-def _save_tensors(path: Path, arrays: Mapping[str, np.ndarray], values: dict) -> None:
-    from safetensors.numpy import save
-
-    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    values = {"format_version": FORMAT_VERSION, **values}
-    # One entry: safetensors writes several in a random order, and equal runs make equal files.
-    write_file(path, save(contiguous, {"minillm": json.dumps(values)}))
-
-
-def _load_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict]:
-    from safetensors import SafetensorError, safe_open
-
-    if not path.exists():
-        raise InputError(f"{path}: the file is missing from the run")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            values = json.loads((file.metadata() or {}).get("minillm", "{}"))
-            names = file.keys()
-            arrays = {name: file.get_tensor(name) for name in names}
-    except (SafetensorError, ValueError) as error:
-        raise InputError(
-            f"{path}: expected a safetensors file, but it is damaged: {error}"
-        ) from None
-    _check_version(path, values.pop("format_version", None))
-    return arrays, values
-
-
-def _check_version(path: Path, version: object) -> None:
-    if version != FORMAT_VERSION:
-        raise InputError(
-            f"{path}: expected format version {FORMAT_VERSION}, found {version}: "
-            "it was written by another version of minillm"
-        )

@@ -5,15 +5,15 @@ write a task (four methods, see :class:`Task`) and hand it over:
 
     model = MyModel(config, rng)
     task = MyTask(model, data, ...)
-    summary = train(model.params, AdamW(model.params), task, Options(minutes=5), rng, folder)
+    summary = train(model.params, AdamW(model.params), task, Options(minutes=5), rng)
 
 - ``training_loss(rng)`` takes the next batch from wherever the task keeps its data, runs the
   model forward, and returns the loss, its backward, and how many tokens it was the mean of.
   Random numbers (dropout, shuffling) come from ``rng`` only.
 - ``validation_loss()`` is the mean loss over the held-out data, without dropout.
 - ``state()`` and ``restore(...)`` carry all that the task itself changes from step to step: the
-  position in the data, a hidden state.  With these, a resumed run gives the same bits as one
-  that was never stopped.
+  position in the data, a hidden state.  With these, a resumed run of steps gives the same bits as
+  one that was never stopped.
 
 :class:`minillm.training.language_model.LanguageModelTask` is one to copy from.  Arrays that a
 task lets go of are freed before the next batch: keep no backward.
@@ -25,14 +25,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import Protocol
 
 import numpy as np
 
-from minillm.errors import InputError
-from minillm.training.checkpoints import RunFolder, copy_arrays
+from minillm.errors import DivergedError
+from minillm.training.checkpoints import Store, save_checkpoint
 from minillm.training.optimisers import Optimiser, clip_global_norm
 from minillm.training.progress import ProgressDisplay
 from minillm.training.schedules import warmup_cosine
@@ -65,8 +65,8 @@ class Options:
     steps: int | None = None
     minutes: float | None = None
     learning_rate: float = 3e-3
-    warmup: float = 0.02  # share of the run
-    final: float = 0.01  # share of the learning rate at the end
+    warmup: float = 0.02  # fraction of the run
+    final: float = 0.01  # fraction of the learning rate at the end
     clip: float | None = 1.0  # largest norm of the gradient
     accumulate: int = 1  # batches to one step
     validations: int = 10  # evenly over the run
@@ -78,11 +78,15 @@ class Options:
             raise ValueError("steps, minutes: expected exactly one of the two")
 
     def progress(self, step: int, seconds: float) -> float:
-        """The share of the run that is done, from 0; 1 or more is its end."""
+        """The fraction of the run that is done, from 0; 1 or more is its end."""
         if self.steps is not None:
             return step / self.steps
         assert self.minutes is not None
         return seconds / (60 * self.minutes)
+
+    def rate(self, progress: float) -> float:
+        """The learning rate at a progress."""
+        return self.learning_rate * warmup_cosine(progress, self.warmup, self.final)
 
     def validates(self, before: float, done: float, summary: "Summary") -> bool:
         """Whether to validate after a step that took the progress from ``before`` to ``done``.
@@ -93,8 +97,8 @@ class Options:
         if done >= 1:
             return True
         due = int(done * self.validations) > int(before * self.validations)
-        dear = summary.validation_seconds > summary.seconds / 20
-        return due and (self.steps is not None or not dear)
+        expensive = summary.validation_seconds > summary.seconds / 20
+        return due and (self.steps is not None or not expensive)
 
 
 @dataclass
@@ -102,7 +106,7 @@ class Summary:
     """Where a run stands; the numbers of it that a checkpoint carries."""
 
     step: int = 0
-    seconds: float = 0.0  # of training, validation and saving, over all sittings
+    seconds: float = 0.0  # of training, validation and saving, resumed sessions included
     tokens: int = 0
     best_loss: float = math.inf  # of validation
     best_step: int = 0
@@ -117,70 +121,119 @@ def train(
     task: Task,
     options: Options,
     rng: np.random.Generator,
-    folder: RunFolder | None = None,
+    store: Store | None = None,
     start: Summary | None = None,
     quiet: bool = False,
 ) -> Summary:
     """Trains ``params`` on ``task`` and says where it ended.
 
-    With a ``folder``, the run is logged and saved there as it goes, the best weights too.
+    With a ``store``, the run is logged and saved there as it goes, the best weights too.
     ``start`` is where to go on from: what :func:`restore_checkpoint` returned.  Ctrl-C ends the
     run in order, after the step that it is in; a second one at once.  ``quiet`` shows no progress.
 
-    InputError if the loss or the gradient stops being finite.
+    DivergedError if the loss or the gradient stops being finite.
     """
     summary = start or Summary()
-    if folder is not None:
-        folder.path.mkdir(parents=True, exist_ok=True)
-        folder.trim_metrics(summary.step)
-
-    started_at = time.monotonic() - summary.seconds
-    saved_at = time.monotonic()
     done = options.progress(summary.step, summary.seconds)
     with interrupts() as interrupted, ProgressDisplay(done, quiet) as display:
+        recorder = _Recorder(params, optimiser, task, options, rng, store, summary, display)
         while done < 1 and not interrupted.is_set():
-            share = warmup_cosine(done, options.warmup, options.final)
-            learning_rate = share * options.learning_rate
+            learning_rate = options.rate(done)
             loss, grads, tokens = _gradient(task, rng, options.accumulate)
             norm = clip_global_norm(grads, options.clip)
             if not (math.isfinite(loss) and math.isfinite(norm)):
-                raise InputError(_diverged(summary.step + 1, loss, norm, learning_rate, folder))
+                raise DivergedError(_diverged(summary.step + 1, loss, norm, learning_rate, store))
             optimiser.step(grads, learning_rate)
-            del grads
-
-            summary.step += 1
-            summary.tokens += tokens
-            summary.recent_loss += loss
-            summary.seconds = time.monotonic() - started_at
-            before, done = done, options.progress(summary.step, summary.seconds)
-            display.update(done, summary.step, loss, summary.tokens, summary.seconds)
-
-            if summary.step % options.log_every == 0:
-                if folder is not None:
-                    folder.append_metrics(
-                        {
-                            "step": summary.step,
-                            "seconds": round(summary.seconds, 3),
-                            "tokens": summary.tokens,
-                            "loss": summary.recent_loss / options.log_every,
-                            "learning_rate": learning_rate,
-                            "gradient_norm": norm,
-                        }
-                    )
-                summary.recent_loss = 0.0
-            if options.validates(before, done, summary):
-                _validate(params, task, summary, folder, display)
-            if folder is not None and time.monotonic() - saved_at >= options.checkpoint_seconds:
-                summary.seconds = time.monotonic() - started_at
-                save_checkpoint(folder, params, optimiser, task, rng, summary)
-                saved_at = time.monotonic()
-        summary.seconds = time.monotonic() - started_at
+            del grads  # freed before the next batch
+            done = recorder.after_step(done, loss, tokens, learning_rate, norm)
         summary.interrupted = done < 1
-    if folder is not None:
-        save_checkpoint(folder, params, optimiser, task, rng, summary)
-        if math.isinf(summary.best_loss):  # stopped before the first validation
-            folder.save_model(params, {"step": summary.step})
+    recorder.finish()
     return summary
+
+
+class _Recorder:
+    """What happens between the steps: counting, metrics, validation, checkpoints."""
+
+    def __init__(
+        self,
+        params: Mapping[str, np.ndarray],
+        optimiser: Optimiser,
+        task: Task,
+        options: Options,
+        rng: np.random.Generator,
+        store: Store | None,
+        summary: Summary,
+        display: ProgressDisplay,
+    ):
+        self.params, self.optimiser, self.task, self.rng = params, optimiser, task, rng
+        self.options, self.store, self.summary, self.display = options, store, summary, display
+        self.started_at = time.monotonic() - summary.seconds
+        self.saved_at = time.monotonic()
+        if store is not None:
+            store.trim_metrics(summary.step)
+
+    def after_step(
+        self, before: float, loss: float, tokens: int, learning_rate: float, norm: float
+    ) -> float:
+        """Counts the step, does what is due after it, and returns the progress."""
+        summary = self.summary
+        summary.step += 1
+        summary.tokens += tokens
+        summary.recent_loss += loss
+        summary.seconds = time.monotonic() - self.started_at
+        done = self.options.progress(summary.step, summary.seconds)
+        self.display.update(done, summary.step, loss, summary.tokens, summary.seconds)
+        if summary.step % self.options.log_every == 0:
+            self._log(learning_rate, norm)
+        if self.options.validates(before, done, summary):
+            self._validate()
+        if time.monotonic() - self.saved_at >= self.options.checkpoint_seconds:
+            self._save()
+        return done
+
+    def finish(self) -> None:
+        """The last checkpoint."""
+        self._save()
+        if self.store is not None and math.isinf(self.summary.best_loss):
+            # It was stopped before the first validation.
+            self.store.save_model(self.params, {"step": self.summary.step})
+
+    def _log(self, learning_rate: float, norm: float) -> None:
+        summary = self.summary
+        if self.store is not None:
+            self.store.append_metrics(
+                {
+                    "step": summary.step,
+                    "seconds": round(summary.seconds, 3),
+                    "tokens": summary.tokens,
+                    "loss": summary.recent_loss / self.options.log_every,
+                    "learning_rate": learning_rate,
+                    "gradient_norm": norm,
+                }
+            )
+        summary.recent_loss = 0.0
+
+    def _validate(self) -> None:
+        """Measures the validation loss; the best weights so far are stored."""
+        summary = self.summary
+        started_at = time.monotonic()
+        loss = self.task.validation_loss()
+        summary.validation_seconds += time.monotonic() - started_at
+        self.display.validated(summary.step, loss)
+        if self.store is not None:
+            self.store.append_metrics({"step": summary.step, "validation_loss": loss})
+        if loss < summary.best_loss:
+            summary.best_loss, summary.best_step = loss, summary.step
+            if self.store is not None:
+                values = {"step": summary.step, "validation_loss": loss}
+                self.store.save_model(self.params, values)
+
+    def _save(self) -> None:
+        self.summary.seconds = time.monotonic() - self.started_at
+        if self.store is not None:
+            state = (self.params, self.optimiser, self.task, self.rng)
+            save_checkpoint(self.store, *state, self.summary)
+        self.saved_at = time.monotonic()
 
 
 def _gradient(
@@ -211,87 +264,15 @@ def _gradient(
     return loss / tokens, grads, tokens
 
 
-def _validate(
-    params: Mapping[str, np.ndarray],
-    task: Task,
-    summary: Summary,
-    folder: RunFolder | None,
-    display: ProgressDisplay,
-) -> None:
-    """Measures the validation loss; the best weights so far are saved."""
-    started_at = time.monotonic()
-    loss = task.validation_loss()
-    summary.validation_seconds += time.monotonic() - started_at
-    display.validated(summary.step, loss)
-    if folder is not None:
-        folder.append_metrics({"step": summary.step, "validation_loss": loss})
-    if loss < summary.best_loss:
-        summary.best_loss, summary.best_step = loss, summary.step
-        if folder is not None:
-            folder.save_model(params, {"step": summary.step, "validation_loss": loss})
-
-
 def _diverged(
-    step: int, loss: float, norm: float, learning_rate: float, folder: RunFolder | None
+    step: int, loss: float, norm: float, learning_rate: float, store: Store | None
 ) -> str:
-    kept = "" if folder is None else f"; {folder.path} keeps the last good checkpoint"
+    kept = "" if store is None else f"; {store.path} keeps the last good checkpoint"
     return (
         f"the training diverged at step {step}: loss {loss:.4g}, gradient norm {norm:.4g}, "
         f"learning rate {learning_rate:.4g}{kept}: go on from there, or start anew, "
         "with a lower learning rate"
     )
-
-
-# Checkpoints
-
-
-def save_checkpoint(
-    folder: RunFolder,
-    params: Mapping[str, np.ndarray],
-    optimiser: Optimiser,
-    task: Task,
-    rng: np.random.Generator,
-    summary: Summary,
-) -> None:
-    """Writes all that resuming needs."""
-    optimiser_arrays, optimiser_values = optimiser.state()
-    task_arrays, task_values = task.state()
-    arrays = {f"params/{name}": p for name, p in params.items()}
-    arrays |= {f"optimiser/{name}": array for name, array in optimiser_arrays.items()}
-    arrays |= {f"task/{name}": array for name, array in task_arrays.items()}
-    progress = asdict(summary)
-    del progress["interrupted"]
-    values = {
-        "progress": progress,
-        "optimiser": optimiser_values,
-        "task": task_values,
-        "rng": rng.bit_generator.state,
-    }
-    folder.save_resume(arrays, values)
-
-
-def restore_checkpoint(
-    folder: RunFolder,
-    params: Mapping[str, np.ndarray],
-    optimiser: Optimiser,
-    task: Task,
-    rng: np.random.Generator,
-) -> Summary:
-    """Reads what :func:`save_checkpoint` wrote into all of them, and says where the run was."""
-    name = str(folder.path / "resume.safetensors")
-    arrays, values = folder.load_resume()
-    parts: dict[str, dict[str, np.ndarray]] = {"params": {}, "optimiser": {}, "task": {}}
-    for key, array in arrays.items():
-        part, _, rest = key.partition("/")
-        parts.setdefault(part, {})[rest] = array
-    copy_arrays(parts["params"], params, name)
-    try:
-        optimiser.restore(parts["optimiser"], values["optimiser"])
-        task.restore(parts["task"], values["task"])
-        rng.bit_generator.state = values["rng"]
-        return Summary(**values["progress"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{name}: something is missing from it: {error}") from None
 
 
 @contextmanager

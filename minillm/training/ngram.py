@@ -1,19 +1,16 @@
-"""n-gram models from text, and back from their folder."""
+"""n-gram models from text: counting and scoring, block by block."""
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict
-from typing import NamedTuple
+from itertools import chain
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from minillm.data.streams import Spill, TextStream, regroup, sentence_starts
 from minillm.errors import InputError
 from minillm.models.ngram import NGram, NGramConfig, Score, count_ngrams, estimate
-from minillm.text import Characters, Vocabulary, Words, vocabulary_from_dict
-from minillm.text.words import split_words
-from minillm.training.checkpoints import RunFolder
+from minillm.text import Vocabulary, build_vocabulary, has_unknown
 
 BYTES_PER_TOKEN = 64  # what sorting the n-grams of a chunk takes
 REPORT_SECONDS = 5.0
@@ -30,33 +27,32 @@ class Trained(NamedTuple):
 def train_ngram(
     text: TextStream,
     held_out: int,
-    unit: str,
-    settings: dict,
+    settings: Any,
     report: Callable[[str], None] = lambda line: None,
 ) -> Trained:
     """Count and smooth all of the text but its last ``held_out`` characters.
 
     ``report`` is told now and then how far it is, with tokens per second.
 
-    settings: order, smoothing, k, prune; minimum_count, vocabulary (its largest
-    size or None) and pretokenised, for words; memory, in bytes, that counting
-    may take for what is as long as the text.
+    settings has unit, order, smoothing, k, prune; minimum_count, vocabulary (its largest
+    size or None) and pretokenised, for words; memory, the bytes that counting may use for
+    arrays as long as the text.
     """
     stop = text.characters - held_out
-    vocabulary = make_vocabulary(text, stop, unit, settings)
-    words = isinstance(vocabulary, Words)
+    vocabulary = make_vocabulary(text, stop, settings)
     config = NGramConfig(
         vocabulary=len(vocabulary),
-        order=settings["order"],
-        smoothing=settings["smoothing"],
-        k=settings["k"],
-        prune=tuple(settings["prune"]),
-        line_end=vocabulary.tokens.index("\n") if words else None,
-        unknown=Words.unknown if words else None,
+        order=settings.order,
+        smoothing=settings.smoothing,
+        k=settings.k,
+        prune=tuple(settings.prune),
+        # A text of characters is one sentence: its lines do not end one.
+        line_end=None if vocabulary.unknown is None else vocabulary.line_end,
+        unknown=vocabulary.unknown,
     )
-    chunk = max(1 << 16, settings["memory"] // BYTES_PER_TOKEN)
+    chunk = max(1 << 16, settings.memory // BYTES_PER_TOKEN)
     tokens, start, reported = 0, time.monotonic(), time.monotonic()
-    report(f"{len(vocabulary):,} {unit}s in the vocabulary")
+    report(f"{len(vocabulary):,} {vocabulary.unit}s in the vocabulary")
     with Spill() as spill:
         chunks: list = []
         for ids in regroup(token_ids(text.blocks(stop=stop), vocabulary, config), chunk):
@@ -76,17 +72,16 @@ def train_ngram(
     return Trained(estimate(counts, config), vocabulary, tokens)
 
 
-def make_vocabulary(text: TextStream, stop: int, unit: str, settings: dict) -> Vocabulary:
+def make_vocabulary(text: TextStream, stop: int, settings: Any) -> Vocabulary:
     """All the text's characters, or the words of its first ``stop`` characters."""
-    if unit == "character":
-        return Characters(sorted(set().union(*map(set, text.blocks()))))
-    pretokenised = bool(settings["pretokenised"])
-    counts: Counter[str] = Counter()
-    for block in text.blocks(stop=stop):
-        counts.update(split_words(block, pretokenised))
-    counts["\n"] += settings["minimum_count"]  # a sentence's end is always known
-    return Words.from_counts(
-        counts, settings["minimum_count"], settings["vocabulary"], pretokenised
+    blocks = text.blocks(stop=stop) if has_unknown(settings.unit) else text.blocks()
+    always = ["\n" * settings.minimum_count] if has_unknown(settings.unit) else []
+    return build_vocabulary(
+        chain(blocks, always),  # a sentence's end is always known
+        settings.unit,
+        settings.minimum_count,
+        settings.vocabulary,
+        settings.pretokenised,
     )
 
 
@@ -106,33 +101,3 @@ def score_text(
     if score.tokens + score.unknown == 0:
         raise InputError(f"{name}: expected text, found no token to score")
     return score
-
-
-def save_ngram(folder: RunFolder, trained: Trained, settings: dict, data: dict) -> None:
-    """Write a run's folder; config.json comes last, so that a folder with it is whole."""
-    folder.clear()
-    folder.save_json("vocabulary.json", trained.vocabulary.to_dict())
-    folder.save_model(trained.model.params, {"tokens": trained.tokens})
-    config = {
-        "kind": "ngram",
-        "model": asdict(trained.model.config),
-        "training": settings,
-        "data": data,
-    }
-    folder.save_json("config.json", config)
-
-
-def load_ngram(folder: RunFolder) -> tuple[NGram, Vocabulary]:
-    """The model of a run, and its vocabulary."""
-    stored = folder.load_json("config.json")
-    try:
-        lists = {name: tuple(stored["model"][name]) for name in ("prune", "sizes")}
-        config = NGramConfig(**(stored["model"] | lists))
-        vocabulary = vocabulary_from_dict(folder.load_json("vocabulary.json"))
-        model = NGram(config)
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{folder.path}: its configuration is damaged: {error}") from None
-    if len(vocabulary) != config.vocabulary or len(config.sizes) != config.order:
-        raise InputError(f"{folder.path}: its configuration is damaged: its sizes do not agree")
-    folder.load_model(model.params)
-    return model, vocabulary

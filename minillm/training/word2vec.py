@@ -5,17 +5,17 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minillm.data import read_text
 from minillm.data.streams import Spill, TextStream
-from minillm.errors import InputError
-from minillm.models.word2vec import Vectors, Word2Vec, Word2VecConfig
+from minillm.errors import DivergedError, InputError
+from minillm.models.word2vec import Vectors, Word2Vec
 from minillm.text.words import split_words
-from minillm.training.checkpoints import RunFolder, copy_arrays
+from minillm.training.checkpoints import Store, copy_arrays
 from minillm.training.loop import interrupts
 from minillm.training.progress import ProgressDisplay
 
@@ -23,13 +23,29 @@ LONGEST = 1000  # words in a sentence; a longer line is several
 STRETCH = 100_000  # words between two looks at the clock
 
 
-class Run(NamedTuple):
-    """A model and its words, the most frequent first."""
+@dataclass(frozen=True)
+class WordCounts:
+    """The words that have a vector, the most frequent first, and how often each was seen."""
 
-    model: Word2Vec
     words: list[str]
     counts: NDArray[np.int64]
     pretokenised: bool
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What JSON keeps of it."""
+        counts = self.counts.tolist()
+        return {"words": self.words, "counts": counts, "pretokenised": self.pretokenised}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "WordCounts":
+        """What :meth:`to_dict` made; KeyError, ValueError or OverflowError where it is damaged."""
+        words, counts = list(map(str, values["words"])), np.array(values["counts"], np.int64)
+        if counts.shape != (len(words),):
+            raise ValueError(f"there are {len(words)} words, but counts of {len(counts)}")
+        return cls(words, counts, bool(values["pretokenised"]))
 
 
 @dataclass
@@ -46,9 +62,7 @@ class Progress:
 # --- the text ------------------------------------------------------------------
 
 
-def count_words(
-    text: TextStream, minimum_count: int, pretokenised: bool
-) -> tuple[list[str], NDArray[np.int64]]:
+def count_words(text: TextStream, minimum_count: int, pretokenised: bool) -> WordCounts:
     """The words seen at least minimum_count times, the most frequent first, and how often."""
     counter: Counter[str] = Counter()
     for block in text.blocks():
@@ -61,17 +75,18 @@ def count_words(
             f"{', '.join(text.files) or 'the text'}: expected at least 2 words that stand "
             f"{minimum_count} times or more, found {len(frequent)}"
         )
-    return frequent, np.array([counter[word] for word in frequent], np.int64)
+    counts = np.array([counter[word] for word in frequent], np.int64)
+    return WordCounts(frequent, counts, pretokenised)
 
 
 def encode_sentences(
-    blocks: Iterable[str], words: Sequence[str], pretokenised: bool
+    blocks: Iterable[str], words: WordCounts
 ) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int64]]]:
     """The known words' ids, and the starts of the sentences, for each block of lines."""
-    ids = {word: id for id, word in enumerate(words)}
+    ids = {word: id for id, word in enumerate(words.words)}
     ids["\n"] = -1
     for block in blocks:
-        tokens = split_words(block, pretokenised)
+        tokens = split_words(block, words.pretokenised)
         found = np.fromiter((ids.get(token, -2) for token in tokens), np.int32, len(tokens))
         known = found >= 0
         ends = np.cumsum(known)[found == -1]
@@ -89,10 +104,10 @@ def encode_sentences(
 class Corpus:
     """A text's sentences as ids, in memory as far as ``memory`` bytes go, then on the disk."""
 
-    def __init__(self, run: Run, text: TextStream, spill: Spill, memory: int):
+    def __init__(self, words: WordCounts, text: TextStream, spill: Spill, memory: int):
         self._parts: list[tuple] = []
         self.words, self.sentences, used = 0, 0, 0
-        for ids, starts in encode_sentences(text.blocks(), run.words, run.pretokenised):
+        for ids, starts in encode_sentences(text.blocks(), words):
             used += ids.nbytes + starts.nbytes
             keep = spill.keep if used > memory else np.asarray
             self._parts.append((keep(ids), keep(starts)))
@@ -126,63 +141,72 @@ def learning_rates(
 
 
 def train_word2vec(
-    run: Run,
+    model: Word2Vec,
     corpus: Corpus,
-    settings: dict,
-    folder: RunFolder,
+    settings: Any,
+    store: Store,
     progress: Progress,
     quiet: bool = False,
 ) -> bool:
-    """Train to the end, or to Ctrl-C: then False.  The folder gets metrics and checkpoints.
+    """Trains to the end, or to Ctrl-C: then False.  The store gets metrics and checkpoints.
 
-    settings: epochs, learning_rate and final_rate, seed, threads, checkpoint_seconds.
+    settings has epochs, learning_rate and final_rate, seed, threads, checkpoint_seconds.
+    DivergedError if the loss stops being finite.
     """
-    total = settings["epochs"] * corpus.words
-    threads, seed = settings["threads"], settings["seed"]
+    total = settings.epochs * corpus.words
     started, saved = time.monotonic() - progress.seconds, time.monotonic()
     logged = progress.words
     with interrupts() as interrupted, ProgressDisplay(progress.words / total, quiet) as display:
         while progress.words < total and not interrupted.is_set():
             for words, starts in corpus.stretches(progress.sentences % corpus.sentences):
                 rates = learning_rates(
-                    progress, starts, total, settings["learning_rate"], settings["final_rate"]
+                    progress, starts, total, settings.learning_rate, settings.final_rate
                 )
-                loss, predictions = run.model.learn(
-                    words, starts, rates, seed, progress.sentences, threads
-                )
-                if not np.isfinite(loss):
-                    raise InputError(
-                        f"the training diverged after {progress.words:,} words at learning rate "
-                        f"{rates[0]:.4g}; {folder.path} keeps the last good checkpoint: "
-                        "start anew with a lower learning rate"
-                    )
-                progress.sentences += len(rates)
-                progress.words += len(words)
-                progress.loss += loss
-                progress.predictions += predictions
+                loss = _learn(model, words, starts, rates, settings, store, progress)
                 progress.seconds = time.monotonic() - started
-                display.update(
-                    progress.words / total,
-                    progress.words,
-                    loss / max(1, predictions),
-                    progress.words,
-                    progress.seconds,
-                )
+                done = progress.words / total
+                display.update(done, progress.words, loss, progress.words, progress.seconds)
                 if (progress.words - logged) * 100 >= total or progress.words == total:
                     logged = progress.words
-                    _log(folder, progress, rates[-1])
-                if time.monotonic() - saved >= settings["checkpoint_seconds"]:
-                    save_progress(folder, run.model, progress)
+                    _log(store, progress, rates[-1])
+                if time.monotonic() - saved >= settings.checkpoint_seconds:
+                    save_progress(store, model, progress)
                     saved = time.monotonic()
                 if interrupted.is_set():
                     break
-    save_progress(folder, run.model, progress)
-    folder.save_model(run.model.params, {"words": progress.words})
+    save_progress(store, model, progress)
+    store.save_model(model.params, {"words": progress.words})
     return progress.words >= total
 
 
-def _log(folder: RunFolder, progress: Progress, rate: float) -> None:
-    folder.append_metrics(
+def _learn(
+    model: Word2Vec,
+    words: NDArray,
+    starts: NDArray,
+    rates: NDArray,
+    settings: Any,
+    store: Store,
+    progress: Progress,
+) -> float:
+    """Learns from some sentences and counts them; their mean loss."""
+    loss, predictions = model.learn(
+        words, starts, rates, settings.seed, progress.sentences, settings.threads
+    )
+    if not np.isfinite(loss):
+        raise DivergedError(
+            f"the training diverged after {progress.words:,} words at learning rate "
+            f"{rates[0]:.4g}; {store.path} keeps the last good checkpoint: "
+            "start anew with a lower learning rate"
+        )
+    progress.sentences += len(rates)
+    progress.words += len(words)
+    progress.loss += loss
+    progress.predictions += predictions
+    return loss / max(1, predictions)
+
+
+def _log(store: Store, progress: Progress, rate: float) -> None:
+    store.append_metrics(
         {
             "step": progress.words,
             "seconds": round(progress.seconds, 3),
@@ -193,61 +217,35 @@ def _log(folder: RunFolder, progress: Progress, rate: float) -> None:
     progress.loss, progress.predictions = 0.0, 0
 
 
-def mean_loss(run: Run, text: TextStream) -> tuple[float, int, int]:
+def mean_loss(model: Word2Vec, words: WordCounts, text: TextStream) -> tuple[float, int, int]:
     """The loss of a prediction in nats, the number of predictions and of known words."""
-    total, predictions, words, sentences = 0.0, 0, 0, 0
-    for ids, starts in encode_sentences(text.blocks(), run.words, run.pretokenised):
-        loss, n = run.model.learn(ids, starts, np.zeros(len(starts) - 1), 0, sentences)
+    total, predictions, known, sentences = 0.0, 0, 0, 0
+    for ids, starts in encode_sentences(text.blocks(), words):
+        loss, n = model.learn(ids, starts, np.zeros(len(starts) - 1), 0, sentences)
         total, predictions = total + loss, predictions + n
-        words, sentences = words + len(ids), sentences + len(starts) - 1
+        known, sentences = known + len(ids), sentences + len(starts) - 1
     if predictions == 0:
         raise InputError("the text has no two known words in one line: there is nothing to predict")
-    return total / predictions, predictions, words
+    return total / predictions, predictions, known
 
 
-# --- the folder ------------------------------------------------------------------
+# --- checkpoints -----------------------------------------------------------------
 
 
-def save_progress(folder: RunFolder, model: Word2Vec, progress: Progress) -> None:
-    """Write all that resuming needs."""
-    folder.save_resume(model.params, {"progress": asdict(progress)})
+def save_progress(store: Store, model: Word2Vec, progress: Progress) -> None:
+    """Stores all that resuming needs."""
+    store.save_resume(model.params, {"progress": asdict(progress)})
 
 
-def restore_progress(folder: RunFolder, model: Word2Vec) -> Progress:
-    """Read what `save_progress` wrote."""
-    arrays, values = folder.load_resume()
-    name = str(folder.path / "resume.safetensors")
+def restore_progress(store: Store, model: Word2Vec) -> Progress:
+    """Reads what `save_progress` stored."""
+    arrays, values = store.load_resume()
+    name = str(store.resume_path)
     copy_arrays(arrays, model.params, name)
     try:
         return Progress(**values["progress"])
     except (KeyError, TypeError) as error:
         raise InputError(f"{name}: something is missing from it: {error}") from None
-
-
-def save_vocabulary(folder: RunFolder, run: Run) -> None:
-    """Write the words and how often each stood."""
-    values = {
-        "words": run.words,
-        "counts": run.counts.tolist(),
-        "pretokenised": run.pretokenised,
-    }
-    folder.save_json("vocabulary.json", values)
-
-
-def load_word2vec(folder: RunFolder, weights: bool = True) -> Run:
-    """The run in a folder; without weights, only its words and sizes."""
-    stored, values = folder.load_json("config.json"), folder.load_json("vocabulary.json")
-    try:
-        counts = np.array(values["counts"], np.int64)
-        model = Word2Vec(Word2VecConfig(**stored["model"]), counts)
-        run = Run(model, list(map(str, values["words"])), counts, bool(values["pretokenised"]))
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{folder.path}: its configuration is damaged: {error}") from None
-    if len(run.words) != len(counts):
-        raise InputError(f"{folder.path}: its configuration is damaged: its sizes do not agree")
-    if weights:
-        folder.load_model(model.params)
-    return run
 
 
 # --- how good the vectors are ------------------------------------------------------

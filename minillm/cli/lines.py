@@ -1,0 +1,17 @@
+"""Standard input, some lines at a time."""
+
+import sys
+from collections.abc import Iterator
+from itertools import islice
+
+CHUNK = 1024  # lines that are read before the first is answered: they are sorted by length
+
+
+def chunks() -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Lines of standard input and their places; one at a time from a terminal."""
+    from minillm.data.lines import read_lines
+
+    lines = read_lines("-")
+    while chunk := list(islice(lines, 1 if sys.stdin.isatty() else CHUNK)):
+        texts, places = zip(*chunk, strict=True)
+        yield texts, places

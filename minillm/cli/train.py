@@ -1,0 +1,66 @@
+"""``minillm train KIND``: its options are the settings of the kind."""
+
+import argparse
+import sys
+from typing import Any
+
+from minillm.cli.options import add_settings, given_settings
+
+
+def add_parser(verbs: Any) -> None:
+    """Declares the verb, and a parser for each kind."""
+    from minillm.runs.kind import kinds
+
+    parser = verbs.add_parser(
+        "train",
+        help="train a model",
+        description="Train a model. Each kind has options of its own: minillm train KIND --help.",
+    )
+    choices = parser.add_subparsers(title="kinds", metavar="KIND", required=True)
+    for kind in kinds().values():
+        _add_kind(choices, kind)
+
+
+def _add_kind(choices: Any, kind: Any) -> None:
+    parser = choices.add_parser(
+        kind.name,
+        help=kind.help,
+        description=kind.description,
+        epilog=f"examples:\n{kind.examples}\n",
+    )
+    folder = parser.add_argument_group("the folder")
+    folder.add_argument("--out", required=True, metavar="DIR", help="the run's folder, made anew")
+    existing = folder.add_mutually_exclusive_group()
+    if kind.resumable:
+        existing.add_argument(
+            "--resume",
+            action="store_true",
+            help="go on with the run in DIR. Its settings are remembered; the length, the learning "
+            "rate and the clipping may change. A run of --steps goes on bit for bit as if it had "
+            "never stopped; one of --minutes goes on from the same state, with a learning rate "
+            "that follows the clock",
+        )
+    existing.add_argument("--overwrite", action="store_true", help="replace the run in DIR")
+    add_settings(parser, kind.Settings)
+    if "files" in types_names(kind.Settings):
+        parser.set_defaults(several_files=True)
+    parser.set_defaults(run=run, kind=kind, resume=False)
+
+
+def types_names(settings: type) -> set[str]:
+    """The names of the fields."""
+    return set(settings.__dataclass_fields__)  # type: ignore[attr-defined]
+
+
+def run(args: argparse.Namespace) -> int:
+    """Trains, and shows what the model has learnt to do."""
+    from minillm.runs.folder import RunFolder
+    from minillm.runs.start import start
+
+    given = given_settings(args, args.kind.Settings)
+    if not start(args.kind, args.out, given, args.resume, args.overwrite):
+        return 130
+    for piece in args.kind.sample(RunFolder(args.out)):
+        sys.stdout.write(piece)
+        sys.stdout.flush()
+    return 0
