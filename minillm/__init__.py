@@ -19,6 +19,6 @@ def load(path: Any) -> "Run":
 
     InputError names the file in which something is missing or damaged.
     """
-    from minillm.runs import load
+    from minillm.runs.run import load
 
     return load(path)

@@ -30,7 +30,7 @@ examples:
 def run(args: argparse.Namespace) -> int:
     """Reads, classifies and prints, some lines at a time."""
     from minillm.cli.lines import chunks
-    from minillm.runs import load
+    from minillm.runs.run import load
 
     opened = load(args.run_folder)
     for texts, places in chunks():

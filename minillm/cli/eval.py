@@ -39,7 +39,7 @@ examples:
 
 def run(args: argparse.Namespace) -> int:
     """Prints the figures."""
-    from minillm.runs import load
+    from minillm.runs.run import load
     from minillm.runs.kind import Evaluation
 
     files = tuple(getattr(args, "files", ()))
@@ -48,12 +48,15 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(results))
         return 0
-    matrix = confusion(results.pop("labels"), results.pop("confusion")) if "labels" in results else ""
+    matrix = (
+        confusion(results.pop("labels"), results.pop("confusion")) if "labels" in results else ""
+    )
     width = max(map(len, results)) + 2
     for key, value in results.items():
         shown = f"{value:.4f}" if isinstance(value, float) else value
         print(f"{key.replace('_', ' '):{width}}{shown}")
-    print(matrix, end="")
+    if labels:
+        print(confusion(labels, matrix), end="")
     return 0
 
 

@@ -30,7 +30,7 @@ examples:
 
 def run(args: argparse.Namespace) -> int:
     """Writes the file."""
-    from minillm.runs import load
+    from minillm.runs.run import load
 
     load(args.run_folder).export(args.file, binary=args.binary)
     print(args.file)

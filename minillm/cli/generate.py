@@ -63,7 +63,7 @@ examples:
 
 def run(args: argparse.Namespace) -> int:
     """Streams the text to standard output."""
-    from minillm.runs import load
+    from minillm.runs.run import load
 
     pieces = load(args.run_folder).write(
         args.prompt, args.length, args.temperature, args.top_k, args.top_p, args.seed, args.stop

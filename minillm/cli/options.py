@@ -26,7 +26,9 @@ def add_settings(parser: argparse.ArgumentParser, settings: type) -> None:
 
 def given_settings(args: argparse.Namespace, settings: type) -> dict[str, Any]:
     """The fields that were given."""
-    return {entry.name: getattr(args, entry.name) for entry in fields(settings) if entry.name in args}
+    return {
+        entry.name: getattr(args, entry.name) for entry in fields(settings) if entry.name in args
+    }
 
 
 def _add_argument(place: Any, settings: type, name: str, default: Any, declared: Option) -> None:

@@ -98,7 +98,7 @@ def run_loss(args: argparse.Namespace) -> int:
 def run_attention(args: argparse.Namespace) -> int:
     """Translates, draws and prints the picture's path."""
     from minillm.plots import attention_map
-    from minillm.runs import load
+    from minillm.runs.run import load
 
     run = load(args.run_folder)
     found = run.hypotheses(
@@ -125,7 +125,7 @@ def run_words(args: argparse.Namespace) -> int:
     """Draws and prints the picture's path."""
     from minillm.cli.similar import require_word
     from minillm.plots import word_map
-    from minillm.runs import load
+    from minillm.runs.run import load
 
     vectors = load(args.run_folder).vectors
     words = args.words or vectors.words[: args.count]

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     """Prints the words, or the correlation."""
     from minillm.data.word_sets import read_pairs_set
     from minillm.metrics import similarity_correlation
-    from minillm.runs import load
+    from minillm.runs.run import load
 
     if bool(args.set) == bool(args.words) or len(args.words) > 2:
         raise InputError("similar: expected one word or two, or --set FILE")
