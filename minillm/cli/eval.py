@@ -64,7 +64,6 @@ def _language_model(args: argparse.Namespace, config: dict[str, Any]) -> dict[st
     from minillm.cli.train.lm import read_training_text
     from minillm.data import read_text, split_text
     from minillm.metrics import bits, perplexity
-    from minillm.text import Words
     from minillm.training import RunFolder
     from minillm.training.language_model import evaluate, load_language_model
 
@@ -96,6 +95,6 @@ def _language_model(args: argparse.Namespace, config: dict[str, Any]) -> dict[st
         "bits_per_token": bits(nats),
         "perplexity": perplexity(nats),
     }
-    if isinstance(vocabulary, Words):
+    if vocabulary.unknown is not None:
         results["unknown_share"] = float((ids == vocabulary.unknown).mean())
     return results

@@ -101,20 +101,18 @@ def write_sample(
     Without a prompt the model starts a new line, where its vocabulary has one.
     """
     from minillm.decoding import generate
-    from minillm.text import Words
+    from minillm.text import banned_ids, opening_id
 
     shown = vocabulary.encode_known(prompt or "", "--prompt")
-    start = vocabulary.tokens.index("\n") if "\n" in vocabulary.tokens else 0
-    banned = [vocabulary.unknown] if isinstance(vocabulary, Words) else []
     written = generate(
         model,
-        shown if len(shown) else [start],
+        shown if len(shown) else [opening_id(vocabulary)],
         length,
         rng,
         temperature,
         top_k,
         top_p,
-        banned,
+        banned_ids(vocabulary),
     )
     for piece in vocabulary.stream(chain(shown, written)):
         sys.stdout.write(piece)

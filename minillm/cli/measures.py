@@ -23,7 +23,6 @@ def seq2seq(args: argparse.Namespace, config: dict[str, Any]) -> Results:
     from minillm.cli.train.seq2seq import open_pairs
     from minillm.cli.translate import load_translator
     from minillm.data import Minibatches
-    from minillm.text.words import split_words
     from minillm.training.encoder_decoder import count_tokens, encode_pairs
     from minillm.training.minibatches import mean_loss
 
@@ -60,15 +59,9 @@ def seq2seq(args: argparse.Namespace, config: dict[str, Any]) -> Results:
         "perplexity": metrics.perplexity(nats),
     }
     exact = metrics.exact_match(outputs, known)
-    pretokenised = getattr(translator.target, "pretokenised", False)
-
-    def tokens(text: str) -> list[str]:
-        if translator.target.unit == "character":
-            return list(text)
-        return split_words(text, pretokenised)
-
+    split, pretokenised = translator.target.split, translator.target.pretokenised
     errors = metrics.token_error_rate(
-        [tokens(text) for text in outputs], [[tokens(text) for text in texts] for texts in known]
+        [split(text) for text in outputs], [[split(text) for text in texts] for texts in known]
     )
     if config["data"]["name"].startswith("cmudict"):
         results |= {"word_error_rate": 1 - exact, "phoneme_error_rate": errors}
@@ -110,7 +103,7 @@ def ngram_results(
         "bits_per_token": metrics.bits(nats),
         "perplexity": metrics.perplexity(nats),
     }
-    if vocabulary.unit == "word":
+    if vocabulary.unknown is not None:
         known_nats = -score.log10 * math.log(10) / max(1, score.tokens)
         results["unknown_share"] = score.unknown / tokens
         results["perplexity_of_known"] = metrics.perplexity(known_nats)

@@ -110,8 +110,8 @@ def run_attention(args: argparse.Namespace) -> int:
     hypothesis = output.hypothesis
     if hypothesis.weights is None:
         raise InputError(f"{args.run_folder}: this model has no attention (--attention none)")
-    source = translator.source_tokens(args.text)
-    target = [translator.target.tokens[id] for id in hypothesis.ids]
+    source = translator.source.split(args.text)
+    target = [translator.target.show(id) for id in hypothesis.ids]
     target += ["(end)"] * hypothesis.ended
     path = args.to or Path(args.run_folder) / "attention.png"
     _write(path, lambda: attention_map(hypothesis.weights, source, target))

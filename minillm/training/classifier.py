@@ -37,15 +37,16 @@ def encode_texts(
 def start_from_vectors(
     model: Classifier, vocabulary: Vocabulary, words: Sequence[str], vectors: NDArray
 ) -> int:
-    """Put known words' vectors into a fresh model's embedding; how many there were.
+    """Copy the vectors of known words into a fresh model's embedding: -> how many there were.
 
-    They are scaled as one to the variance that fresh rows have, 1, so that no word is
-    louder than another for where its row came from.
+    All are scaled by one number, so that their variance is 1, as that of the random rows of
+    the other words is.
     """
     E = model.params["embedding.E"]
     places = {word: place for place, word in enumerate(words)}
     scale = 1 / np.sqrt(np.mean(np.square(vectors)))
-    known = [(id, places[token]) for id, token in enumerate(vocabulary.tokens) if token in places]
+    tokens = (vocabulary.decode([id]) for id in range(len(vocabulary)))
+    known = [(id, places[token]) for id, token in enumerate(tokens) if token in places]
     for id, place in known:
         E[id] = scale * vectors[place]
     return len(known)

@@ -1,6 +1,5 @@
 """Encoder-decoders and their texts: encoding pairs for training, loading a run."""
 
-from collections import Counter
 from collections.abc import Iterable
 
 import numpy as np
@@ -10,26 +9,8 @@ from minillm.data import Sequences
 from minillm.data.pairs import Pair
 from minillm.errors import InputError
 from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
-from minillm.text import Characters, Vocabulary, Words, vocabulary_from_dict
-from minillm.text.words import split_words
+from minillm.text import Vocabulary, vocabulary_from_dict
 from minillm.training.checkpoints import RunFolder
-
-UNITS = ("character", "word", "token")
-
-
-def build_vocabulary(
-    texts: Iterable[str], unit: str, minimum_count: int = 1, maximum_size: int | None = None
-) -> Vocabulary:
-    """The vocabulary of texts that are streamed once.
-
-    unit is "character", "word", or "token": a word that stands between spaces already.
-    """
-    if unit == "character":
-        return Characters(sorted({character for text in texts for character in text}))
-    counts: Counter[str] = Counter()
-    for text in texts:
-        counts.update(split_words(text, pretokenised=unit == "token"))
-    return Words.from_counts(counts, minimum_count, maximum_size, pretokenised=unit == "token")
 
 
 def encode_pairs(

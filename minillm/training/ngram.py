@@ -1,7 +1,6 @@
 """n-gram models from text, and back from their folder."""
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from typing import NamedTuple
@@ -11,8 +10,7 @@ import numpy as np
 from minillm.data.streams import Spill, TextStream, regroup, sentence_starts
 from minillm.errors import InputError
 from minillm.models.ngram import NGram, NGramConfig, Score, count_ngrams, estimate
-from minillm.text import Characters, Vocabulary, Words, vocabulary_from_dict
-from minillm.text.words import split_words
+from minillm.text import Vocabulary, build_vocabulary, vocabulary_from_dict
 from minillm.training.checkpoints import RunFolder
 
 BYTES_PER_TOKEN = 64  # what sorting the n-grams of a chunk takes
@@ -44,15 +42,14 @@ def train_ngram(
     """
     stop = text.characters - held_out
     vocabulary = make_vocabulary(text, stop, unit, settings)
-    words = isinstance(vocabulary, Words)
     config = NGramConfig(
         vocabulary=len(vocabulary),
         order=settings["order"],
         smoothing=settings["smoothing"],
         k=settings["k"],
         prune=tuple(settings["prune"]),
-        line_end=vocabulary.tokens.index("\n") if words else None,
-        unknown=Words.unknown if words else None,
+        line_end=vocabulary.sentence_end,
+        unknown=vocabulary.unknown,
     )
     chunk = max(1 << 16, settings["memory"] // BYTES_PER_TOKEN)
     tokens, start, reported = 0, time.monotonic(), time.monotonic()
@@ -77,16 +74,14 @@ def train_ngram(
 
 
 def make_vocabulary(text: TextStream, stop: int, unit: str, settings: dict) -> Vocabulary:
-    """All the text's characters, or the words of its first ``stop`` characters."""
-    if unit == "character":
-        return Characters(sorted(set().union(*map(set, text.blocks()))))
-    pretokenised = bool(settings["pretokenised"])
-    counts: Counter[str] = Counter()
-    for block in text.blocks(stop=stop):
-        counts.update(split_words(block, pretokenised))
-    counts["\n"] += settings["minimum_count"]  # a sentence's end is always known
-    return Words.from_counts(
-        counts, settings["minimum_count"], settings["vocabulary"], pretokenised
+    """The vocabulary of the first ``stop`` characters; the rest of the text is held out."""
+    return build_vocabulary(
+        text.blocks(stop=stop),
+        "token" if unit == "word" and settings["pretokenised"] else unit,
+        settings["minimum_count"],
+        settings["vocabulary"],
+        held_out=text.blocks(stop),
+        always=["\n"],  # the end of a sentence
     )
 
 

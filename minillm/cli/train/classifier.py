@@ -103,8 +103,8 @@ def run(args: argparse.Namespace) -> int:
     from minillm.data.labelled import LabelledData
     from minillm.data.vectors import read_vectors
     from minillm.models.classifier import Classifier, ClassifierConfig
+    from minillm.text import build_vocabulary
     from minillm.training.classifier import encode_texts, start_from_vectors
-    from minillm.training.encoder_decoder import build_vocabulary
     from minillm.training.minibatches import MinibatchTask, fingerprint
 
     settings, config = settle(args, "classifier", DEFAULTS)
@@ -115,13 +115,12 @@ def run(args: argparse.Namespace) -> int:
     if "data" not in data:
         raise InputError("DATA: expected a file or a folder (see --help), found none")
     texts = LabelledData(data["data"], data.get("validation"))
-    unit = settings["unit"]
-    parts = ("training", "validation") if unit == "character" else ("training",)
     vocabulary = build_vocabulary(
-        (text for part in parts for _, text in texts.texts(part)),
-        unit,
+        (text for _, text in texts.texts("training")),
+        settings["unit"],
         settings["minimum_count"],
         settings["vocabulary"],
+        held_out=(text for _, text in texts.texts("validation")),
     )
     columns = {}
     for part in ("training", "validation"):

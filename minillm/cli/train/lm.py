@@ -104,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
 
     from minillm.data import split_text
     from minillm.models.language_model import LanguageModel, LanguageModelConfig
-    from minillm.text import Characters, Words
+    from minillm.text import build_vocabulary
     from minillm.training import RunFolder
     from minillm.training.language_model import LanguageModelTask, load_language_model
 
@@ -116,16 +116,14 @@ def run(args: argparse.Namespace) -> int:
         data["files"] = [absolute(file) for file in args.files]
     text = read_training_text(data)
     training, validation = split_text(text)
-    vocabulary: Characters | Words
-    if settings["unit"] == "word":
-        vocabulary = Words.from_text(
-            training,
-            settings["minimum_count"],
-            settings["vocabulary"],
-            bool(settings["pretokenised"]),
-        )
-    else:
-        vocabulary = Characters.from_text(text)
+    unit = settings["unit"]
+    vocabulary = build_vocabulary(
+        [training],
+        "token" if unit == "word" and settings["pretokenised"] else unit,
+        settings["minimum_count"],
+        settings["vocabulary"],
+        held_out=[validation],
+    )
 
     rng = np.random.default_rng(settings["seed"])
     try:

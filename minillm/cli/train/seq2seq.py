@@ -139,7 +139,8 @@ def run(args: argparse.Namespace) -> int:
 
     from minillm.data import Minibatches
     from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
-    from minillm.training.encoder_decoder import build_vocabulary, count_tokens, encode_pairs
+    from minillm.text import build_vocabulary
+    from minillm.training.encoder_decoder import count_tokens, encode_pairs
     from minillm.training.minibatches import MinibatchTask, fingerprint
 
     for side in ("source_unit", "target_unit"):
@@ -151,11 +152,15 @@ def run(args: argparse.Namespace) -> int:
     vocabularies = {}
     for k, side in enumerate(("source", "target")):
         unit = settings[f"{side}_unit"] or getattr(pairs, f"{side}_unit")
-        # A word may be unknown, a character not: those of the held-out texts count too.
-        parts = ("training", "validation") if unit == "character" else ("training",)
-        texts = (pair[k] for part in parts for pair in pairs.pairs(part))
+        training, validation = (
+            (pair[k] for pair in pairs.pairs(part)) for part in ("training", "validation")
+        )
         vocabularies[side] = build_vocabulary(
-            texts, unit, settings["minimum_count"], settings["vocabulary"]
+            training,
+            unit,
+            settings["minimum_count"],
+            settings["vocabulary"],
+            held_out=validation,
         )
     source, target = vocabularies["source"], vocabularies["target"]
     columns = {}
