@@ -34,7 +34,8 @@ examples:
 
 def run(args: argparse.Namespace) -> int:
     """Prints the words, or the accuracy of each section."""
-    from minillm.training.word2vec import analogy_accuracy, read_questions
+    from minillm.data.word_sets import read_analogies
+    from minillm.metrics import analogy_accuracy
 
     if len(args.words) != (0 if args.set else 3):
         raise InputError("analogy: expected three words, or --set FILE")
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         a, b, c = args.words
         show(vectors.analogy(a, b, c, args.count))
         return 0
-    sections = read_questions(args.set)
+    sections = read_analogies(args.set)
     results = analogy_accuracy(vectors, sections)
     right, asked, total = (sum(column) for column in zip(*results.values(), strict=True))
     results["all"] = right, asked, total

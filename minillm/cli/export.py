@@ -31,9 +31,9 @@ examples:
 def run(args: argparse.Namespace) -> int:
     """Writes the file."""
     from minillm.cli.runs import load_config
-    from minillm.data.arpa import write_arpa
-    from minillm.data.vectors import write_vectors
     from minillm.errors import InputError
+    from minillm.formats.arpa import write_arpa
+    from minillm.formats.word2vec import write_vectors
     from minillm.training import RunFolder
     from minillm.training.ngram import load_ngram
     from minillm.training.word2vec import load_word2vec
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         if args.binary:
             raise InputError("--binary: an ARPA file is text")
         model, vocabulary = load_ngram(folder)
-        write_arpa(args.file, vocabulary.tokens, model.params)
+        write_arpa(args.file, vocabulary, model.params)
     else:
         trained = load_word2vec(folder)
         write_vectors(args.file, trained.words, trained.model.params["vectors"], args.binary)

@@ -49,31 +49,18 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _import_arpa(file: str, folder: Any, data: dict[str, Any]) -> None:
-    from minillm.data.arpa import read_arpa
+    from minillm.formats.arpa import read_arpa
     from minillm.models.ngram import NGram, NGramConfig
-    from minillm.text import Characters, Words
-    from minillm.text.words import UNKNOWN
     from minillm.training.ngram import Trained, save_ngram
 
-    tokens, params = read_arpa(file)
-    vocabulary: Characters | Words
-    if tokens[0] == UNKNOWN:
-        if "\n" not in tokens:
-            raise InputError(f"{file}: expected </s>, a sentence's end, among the 1-grams")
-        vocabulary = Words(tokens, pretokenised=True)
-    else:
-        try:
-            vocabulary = Characters(tokens)
-        except ValueError:
-            raise InputError(f"{file}: expected words, or single characters alone") from None
+    vocabulary, params = read_arpa(file)
     order = sum(name.startswith("word.") for name in params)
     sizes = tuple(len(params[f"word.{n}"]) for n in range(1, order + 1))
-    words = isinstance(vocabulary, Words)
     config = NGramConfig(
-        vocabulary=len(tokens),
+        vocabulary=len(vocabulary),
         order=order,
-        line_end=tokens.index("\n") if words else None,
-        unknown=Words.unknown if words else None,
+        line_end=vocabulary.sentence_end,
+        unknown=vocabulary.unknown,
         sizes=sizes,
     )
     save_ngram(folder, Trained(NGram(config, params), vocabulary, 0), {}, data)
@@ -83,7 +70,7 @@ def _import_arpa(file: str, folder: Any, data: dict[str, Any]) -> None:
 def _import_vectors(file: str, folder: Any, data: dict[str, Any]) -> None:
     import numpy as np
 
-    from minillm.data.vectors import read_vectors
+    from minillm.formats.word2vec import read_vectors
     from minillm.models.word2vec import Word2Vec, Word2VecConfig
     from minillm.training.word2vec import Run, save_vocabulary
 

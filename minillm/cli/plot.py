@@ -136,11 +136,11 @@ def run_words(args: argparse.Namespace) -> int:
 
 
 def _write(path: Any, draw: Any) -> None:
-    from minillm.training.checkpoints import write_file
+    from minillm.data.files import write_file
 
     try:
         png = draw()
     except ImportError:
         raise InputError("plot: it needs matplotlib (pip install minillm[plot])") from None
-    write_file(Path(path), png)
+    write_file(path, png)
     print(path)

@@ -38,13 +38,14 @@ examples:
 
 def run(args: argparse.Namespace) -> int:
     """Prints the words, or the correlation."""
-    from minillm.training.word2vec import read_pairs_set, similarity_correlation
+    from minillm.data.word_sets import read_scored_pairs
+    from minillm.metrics import similarity_correlation
 
     if bool(args.set) == bool(args.words) or len(args.words) > 2:
         raise InputError("similar: expected one word or two, or --set FILE")
     vectors = open_vectors(args.run_folder)
     if args.set:
-        pairs = read_pairs_set(args.set)
+        pairs = read_scored_pairs(args.set)
         correlation, used = similarity_correlation(vectors, pairs)
         unknown = f"{len(pairs) - used} have an unknown word"
         print(f"spearman {correlation:.4f} on {used} of {len(pairs)} pairs ({unknown})")

@@ -1,4 +1,4 @@
-"""Writing files whole or not at all."""
+"""Writing files whole or not at all: the one place where a file is written atomically."""
 
 import os
 from collections.abc import Iterator
@@ -7,11 +7,18 @@ from pathlib import Path
 from typing import BinaryIO
 
 
+def write_file(path: str | Path, data: bytes) -> None:
+    """Write ``data``; whatever happens, ``path`` has all of it or what it had before."""
+    with replacing(path) as file:
+        file.write(data)
+
+
 @contextmanager
 def replacing(path: str | Path) -> Iterator[BinaryIO]:
-    """A file to write; it becomes ``path`` at the end, and not at all after an exception.
+    """A file to write, which replaces ``path`` when the block ends without an exception.
 
-    Until then ``path`` holds what it held before.  An OSError names it.
+    It is written under a temporary name in the same folder, synced to the disk, then
+    renamed.  An OSError names ``path``.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.part")

@@ -14,12 +14,12 @@ a kill cut short is dropped when it is read.  Nothing is ever pickled.
 """
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from minillm.data.files import write_file
 from minillm.errors import InputError
 
 FORMAT_VERSION = 1
@@ -137,20 +137,6 @@ class RunFolder:
         """Writes a picture and returns its path."""
         write_file(self.path / name, png)
         return self.path / name
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Writes ``data`` so that ``path`` holds either all of it or what it held before."""
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def copy_arrays(

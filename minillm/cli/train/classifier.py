@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
 
     from minillm.data import Minibatches
     from minillm.data.labelled import LabelledData
-    from minillm.data.vectors import read_vectors
+    from minillm.formats.word2vec import read_vectors
     from minillm.models.classifier import Classifier, ClassifierConfig
     from minillm.text import build_vocabulary
     from minillm.training.classifier import encode_texts, start_from_vectors
