@@ -30,7 +30,8 @@ examples:
 
 def run(args: argparse.Namespace) -> int:
     """Reads the file, then writes the folder."""
-    from minillm.cli.runs import absolute, settle
+    from minillm.cli.runs import settle
+    from minillm.data.registry import absolute
     from minillm.training import RunFolder
 
     settle(args, "import", {})

@@ -23,6 +23,7 @@ def seq2seq(args: argparse.Namespace, config: dict[str, Any]) -> Results:
     from minillm.cli.train.seq2seq import open_pairs
     from minillm.cli.translate import load_translator
     from minillm.data import Minibatches
+    from minillm.data.registry import task_of
     from minillm.training.encoder_decoder import count_tokens, encode_pairs
     from minillm.training.minibatches import mean_loss
 
@@ -63,7 +64,7 @@ def seq2seq(args: argparse.Namespace, config: dict[str, Any]) -> Results:
     errors = metrics.token_error_rate(
         [split(text) for text in outputs], [[split(text) for text in texts] for texts in known]
     )
-    if config["data"]["name"].startswith("cmudict"):
+    if task_of(config["data"]["name"]) == "pronunciation":
         results |= {"word_error_rate": 1 - exact, "phoneme_error_rate": errors}
     else:
         results |= {"exact_match": exact, "token_error_rate": errors}
@@ -130,20 +131,20 @@ def _text(
     args: argparse.Namespace, config: dict[str, Any], held_out: bool
 ) -> tuple[str, "TextStream", int]:
     """What to measure on: its name, the text, and the character where that begins."""
-    from minillm.data.streams import TextStream
+    from minillm.data.registry import open_text
 
     if args.part == "test":
         raise InputError("--part: a text has no test part")
     data = config["data"]
     if args.files:
-        return ", ".join(args.files), TextStream(args.files), 0
+        return ", ".join(args.files), open_text(args.files), 0
     if "imported" in data or "-" in data["files"]:
         source = data.get("imported", "standard input, which is not kept")
         raise InputError(
             f"{args.run_folder}: it comes from {source}: give the text to measure it on as FILE"
         )
     names = ", ".join(data["files"]) or "the built-in corpus"
-    text = TextStream(data["files"])
+    text = open_text(data["files"])
     if text.sha256 != data["sha256"]:
         raise InputError(f"{names}: the text has changed since the run was made")
     if not held_out:
@@ -163,7 +164,8 @@ def _pairs(args: argparse.Namespace, config: dict[str, Any], own: Any) -> tuple[
 
 def classifier(args: argparse.Namespace, config: dict[str, Any]) -> Results:
     """Accuracy, macro-F1 and the confusion matrix."""
-    from minillm.data.labelled import LabelledData, read_labelled
+    from minillm.data.labelled import read_labelled
+    from minillm.data.registry import open_labelled
     from minillm.training import RunFolder
     from minillm.training.classifier import class_probabilities, encode_texts, load_classifier
 
@@ -175,7 +177,7 @@ def classifier(args: argparse.Namespace, config: dict[str, Any]) -> Results:
     else:
         _no_test_part(args)
         name = f"{data['data']}, validation"
-        texts = list(LabelledData(data["data"], data.get("validation")).texts("validation"))
+        texts = list(open_labelled(data["data"], data.get("validation")).texts("validation"))
     longest = config["training"]["max_length"]
     ids, classes = encode_texts(texts, vocabulary, labels, longest)
     return _classes(name, class_probabilities(model, ids), classes, labels, args.json)
@@ -187,7 +189,7 @@ def image_classifier(args: argparse.Namespace, config: dict[str, Any]) -> Result
     from minillm.training import RunFolder
     from minillm.training.images import load_image_classifier
 
-    name, (images, classes) = _digits(args, config)
+    name, _, (images, classes) = _digits(args, config)
     model = load_image_classifier(RunFolder(args.run_folder))
     probabilities, _ = ops.softmax(model.forward(images)[0])
     return _classes(name, probabilities, classes, config["data"]["labels"], args.json)
@@ -199,17 +201,16 @@ def captioner(args: argparse.Namespace, config: dict[str, Any]) -> Results:
 
     from minillm import metrics
     from minillm.beam import beam_search
-    from minillm.data.digits import caption
     from minillm.training import RunFolder
     from minillm.training.images import load_captioner
 
-    name, (images, classes) = _digits(args, config)
+    name, digits, (images, classes) = _digits(args, config)
     model, vocabulary = load_captioner(RunFolder(args.run_folder))
     longest = config["data"]["longest"]
     lengths = np.ones(len(images), np.int64)
     found = beam_search(model, images, lengths, args.beam, longest, args.length_exponent)
     outputs = [vocabulary.decode(hypotheses[0].ids) for hypotheses in found]
-    known = [[caption(digit)] for digit in classes]
+    known = [[digits.captions[digit]] for digit in classes]
     return {
         "data": name,
         "images": len(images),
@@ -219,13 +220,14 @@ def captioner(args: argparse.Namespace, config: dict[str, Any]) -> Results:
     }
 
 
-def _digits(args: argparse.Namespace, config: dict[str, Any]) -> tuple[str, Any]:
-    from minillm.data.digits import Digits
+def _digits(args: argparse.Namespace, config: dict[str, Any]) -> tuple[str, Any, Any]:
+    from minillm.data.registry import open_images
 
     if args.files:
         raise InputError("FILE: images are measured on the built-in set only (--part)")
     part = args.part or "validation"
-    return f"{config['data']['name']}, {part}", Digits().part(part)
+    digits = open_images(config["data"]["name"])
+    return f"{config['data']['name']}, {part}", digits, digits.part(part)
 
 
 def _classes(name: str, probabilities: Any, classes: Any, labels: list[str], json: bool) -> Results:

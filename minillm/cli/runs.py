@@ -13,7 +13,6 @@ Nothing is written before all input is known to be good.
 import argparse
 from collections.abc import Mapping
 from dataclasses import fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minillm.cli.arguments import integer, number
@@ -330,8 +329,3 @@ def _draw_loss_curve(folder: "RunFolder", unit: str) -> str:
         return str(folder.save_picture("loss.png", loss_curve(folder.read_metrics(), unit)))
     except ImportError:
         return "not drawn: it needs matplotlib (pip install minillm[plot])"
-
-
-def absolute(file: str) -> str:
-    """The file's path from the root, so that it is found from any folder."""
-    return file if file == "-" else str(Path(file).resolve())

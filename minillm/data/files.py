@@ -1,10 +1,38 @@
-"""Writing files whole or not at all: the one place where a file is written atomically."""
+"""Files: opened with errors of one line, written whole or not at all.
+
+It is the one place where files are written atomically.
+"""
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+from minillm.errors import InputError
+
+STANDARD_INPUT = "-"
+
+
+def shown(path: str | Path) -> str:
+    """A path as messages name it."""
+    return "standard input" if str(path) == STANDARD_INPUT else str(path)
+
+
+@contextmanager
+def reading(path: str | Path) -> Iterator[BinaryIO]:
+    """A file to read; ``-`` is standard input.  InputError names one that cannot be read."""
+    try:
+        if str(path) == STANDARD_INPUT:
+            yield sys.stdin.buffer
+        else:
+            with open(path, "rb") as file:
+                yield file
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such file") from None
+    except OSError as error:
+        raise InputError(f"{shown(path)}: cannot be read: {error.strerror}") from None
 
 
 def write_file(path: str | Path, data: bytes) -> None:

@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm._kernels import active_kernels
-from minillm.data.files import replacing
+from minillm.data.files import reading, replacing
 from minillm.errors import InputError
 from minillm.text import Characters, Vocabulary, Words
 
@@ -142,7 +142,7 @@ class _Lines:
         self._lines = self._read()
 
     def _read(self) -> Iterator[bytes]:
-        with open(self.path, "rb") as raw:
+        with reading(self.path) as raw:
             packed = raw.read(2) == b"\x1f\x8b"
             raw.seek(0)
             try:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.data.files import replacing
+from minillm.data.files import reading, replacing
 from minillm.errors import InputError
 
 
@@ -42,7 +42,7 @@ def read_vectors(path: str | Path) -> tuple[list[str], NDArray[np.float32]]:
 
     InputError, with the line or the word, where the file is not as the format demands.
     """
-    with open(path, "rb") as file:
+    with reading(path) as file:
         data = file.read()
     head, _, body = data.partition(b"\n")
     fields = head.split()

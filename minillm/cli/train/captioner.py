@@ -22,9 +22,9 @@ def add_parser(kinds: Any) -> None:
         "captioner",
         help="what an image shows, in words",
         description="""\
-Train a captioner: it looks at a handwritten digit of 8 by 8 points and writes, character by
+Train a captioner: it looks at a handwritten digit of 8 by 8 pixels and writes, character by
 character, what it shows, as "a seven, which is odd". The digits are scikit-learn's bundled
-set (pip install minillm[data]).""",
+set.""",
         epilog="""\
 examples:
   minillm train captioner digits --out runs/captions
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
 
     from minillm.beam import beam_search
     from minillm.data import Minibatches, Sequences
-    from minillm.data.digits import NAMES, Digits, caption
+    from minillm.data.registry import open_images
     from minillm.models.captioner import Captioner, CaptionerConfig
     from minillm.text import Characters
     from minillm.training import RunFolder
@@ -78,8 +78,8 @@ def run(args: argparse.Namespace) -> int:
     from minillm.training.minibatches import MinibatchTask
 
     settings, _ = settle(args, "captioner", DEFAULTS)
-    digits = Digits()
-    captions = [caption(digit) for digit in range(len(NAMES))]
+    digits = open_images(args.data)
+    captions = digits.captions
     vocabulary = Characters.from_text("".join(captions))
     border = len(vocabulary)
     batches = []

@@ -2,7 +2,6 @@
 
 import argparse
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from minillm.cli.arguments import integer
@@ -100,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
     import numpy as np
 
     from minillm.data import Minibatches
-    from minillm.data.labelled import LabelledData
+    from minillm.data.registry import absolute, open_labelled
     from minillm.formats.word2vec import read_vectors
     from minillm.models.classifier import Classifier, ClassifierConfig
     from minillm.text import build_vocabulary
@@ -111,10 +110,10 @@ def run(args: argparse.Namespace) -> int:
     data = dict(config["data"]) if config else {}
     for option in ("data", "validation"):
         if getattr(args, option) is not None:
-            data[option] = str(Path(getattr(args, option)).resolve())
+            data[option] = absolute(getattr(args, option))
     if "data" not in data:
         raise InputError("DATA: expected a file or a folder (see --help), found none")
-    texts = LabelledData(data["data"], data.get("validation"))
+    texts = open_labelled(data["data"], data.get("validation"))
     vocabulary = build_vocabulary(
         (text for _, text in texts.texts("training")),
         settings["unit"],

@@ -20,8 +20,8 @@ def add_parser(kinds: Any) -> None:
         "image-classifier",
         help="what digit an image shows",
         description="""\
-Train a feed-forward network to tell handwritten digits, 8 by 8 points, from scikit-learn's
-bundled set (pip install minillm[data]).""",
+Train a feed-forward network to classify handwritten digits, 8 by 8 pixels, from scikit-learn's
+bundled set.""",
         epilog="""\
 examples:
   minillm train image-classifier digits --out runs/digits
@@ -53,22 +53,24 @@ def run(args: argparse.Namespace) -> int:
     import numpy as np
 
     from minillm.data import Minibatches
-    from minillm.data.digits import CLASSES, Digits
+    from minillm.data.registry import open_images
     from minillm.models.image_classifier import ImageClassifier, ImageClassifierConfig
     from minillm.training.minibatches import MinibatchTask
 
     settings, _ = settle(args, "image-classifier", DEFAULTS)
-    digits = Digits()
+    digits = open_images(args.data)
     training, validation = (
         Minibatches(digits.part(part), settings["batch"], settings["seed"])
         for part in ("training", "validation")
     )
     rng = np.random.default_rng(settings["seed"])
     points = digits.images.shape[1]
-    sizes = ImageClassifierConfig(points, len(CLASSES), settings["hidden"], settings["dropout"])
+    sizes = ImageClassifierConfig(
+        points, len(digits.labels), settings["hidden"], settings["dropout"]
+    )
     model = ImageClassifier(sizes, rng)
     task = MinibatchTask(model, training, validation, count=lambda batch: len(batch[0]))
-    data = {"name": args.data, "labels": list(CLASSES)}
+    data = {"name": args.data, "labels": digits.labels}
     config = {
         "kind": "image-classifier",
         "model": asdict(sizes),

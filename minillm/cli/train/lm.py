@@ -8,13 +8,13 @@ from minillm.cli.arguments import integer
 from minillm.cli.generate import write_sample
 from minillm.cli.runs import (
     COMMON_DEFAULTS,
-    absolute,
     add_options,
     add_recurrence_options,
     add_vocabulary_options,
     run_training,
     settle,
 )
+from minillm.data.registry import absolute
 from minillm.errors import InputError
 
 DEFAULTS: dict[str, Any] = COMMON_DEFAULTS | {
@@ -164,9 +164,9 @@ def read_training_text(data: dict[str, Any]) -> str:
     """
     import hashlib
 
-    from minillm.data import builtin_corpus, read_text
+    from minillm.data import read_text
 
-    text = read_text(data["files"]) if data["files"] else builtin_corpus()
+    text = read_text(data["files"])
     fingerprint = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
     if data.setdefault("sha256", fingerprint) != fingerprint:
         names = ", ".join(data["files"]) or "the built-in corpus"

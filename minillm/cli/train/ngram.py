@@ -4,7 +4,8 @@ import argparse
 from typing import Any
 
 from minillm.cli.arguments import integer, number, size
-from minillm.cli.runs import absolute, settle
+from minillm.cli.runs import settle
+from minillm.data.registry import absolute
 
 DEFAULTS: dict[str, Any] = {
     "unit": "word",
@@ -114,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
     import time
 
     from minillm.cli.measures import ngram_results
-    from minillm.data.streams import TextStream
+    from minillm.data.registry import open_text
     from minillm.errors import InputError
     from minillm.training import RunFolder
     from minillm.training.ngram import save_ngram, train_ngram
@@ -124,7 +125,7 @@ def run(args: argparse.Namespace) -> int:
     if sorted(prune) != prune:
         raise InputError(f"--prune: expected counts that do not fall, found {prune}")
     start = time.perf_counter()
-    text = TextStream(args.files)
+    text = open_text(args.files)
     cut = text.characters * 9 // 10
     trained = train_ngram(
         text,

@@ -2,7 +2,6 @@
 
 import argparse
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minillm.cli.arguments import integer, number
@@ -14,6 +13,7 @@ from minillm.cli.runs import (
     run_training,
     settle,
 )
+from minillm.data.registry import absolute, default_units, help_of, names_of
 from minillm.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ DEFAULTS: dict[str, Any] = COMMON_DEFAULTS | {
     "label_smoothing": 0.1,
     "scheduled_sampling": 0.0,
 }
-BUILT_IN = "cmudict, cmudict-stress, numbers-en-fr (or any two languages), docstrings"
 
 
 def add_parser(kinds: Any) -> None:
@@ -46,12 +45,10 @@ def add_parser(kinds: Any) -> None:
     parser = kinds.add_parser(
         "seq2seq",
         help="an encoder-decoder: translation, pronunciation, summaries",
-        description="""\
+        description=f"""\
 Train an encoder-decoder, which reads one sequence and writes another, on pairs of texts:
 a file of lines source<TAB>target, of which the last tenth is held out; or a built-in set:
-  cmudict        English words to phonemes (cmudict-stress: with the vowels' stress)
-  numbers-en-fr  numbers in words, English to French; and between other languages
-  docstrings     the body of a docstring to its summary line
+{help_of("pairs")}
 The switch is --attention: none squeezes the source through one vector, as in 2014; the
 others let the decoder look back at the source while it writes, as since 2015.""",
         epilog="""\
@@ -71,7 +68,7 @@ then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a sou
         return f"(default {DEFAULTS[name]})"
 
     parser.add_argument(
-        "data", nargs="?", metavar="DATA", help=f"a file of pairs, or one of {BUILT_IN}"
+        "data", nargs="?", metavar="DATA", help=f"a file of pairs, or one of {names_of('pairs')}"
     )
     text = parser.add_argument_group("the texts")
     text.add_argument(
@@ -151,7 +148,7 @@ def run(args: argparse.Namespace) -> int:
     pairs = open_pairs(data)
     vocabularies = {}
     for k, side in enumerate(("source", "target")):
-        unit = settings[f"{side}_unit"] or getattr(pairs, f"{side}_unit")
+        unit = settings[f"{side}_unit"] or default_units(data["name"])[k]
         training, validation = (
             (pair[k] for pair in pairs.pairs(part)) for part in ("training", "validation")
         )
@@ -218,9 +215,9 @@ def data_of_run(args: argparse.Namespace, config: dict[str, Any] | None) -> dict
     """What the run's data are: those of a resumed run, or those given."""
     data = dict(config["data"]) if config else {}
     if args.data is not None:
-        data["name"] = _absolute(args.data)
+        data["name"] = absolute(args.data)
     if args.validation is not None:
-        data["validation"] = _absolute(args.validation)
+        data["validation"] = absolute(args.validation)
     if "name" not in data:
         raise InputError("DATA: expected a file or a built-in set (see --help), found none")
     return data
@@ -228,36 +225,9 @@ def data_of_run(args: argparse.Namespace, config: dict[str, Any] | None) -> dict
 
 def open_pairs(data: dict[str, Any]) -> "PairData":
     """The pairs of a file or of a built-in set, by its name."""
-    name, validation = data["name"], data.get("validation")
-    if validation and _built_in(name):
-        raise InputError(f"--validation: {name} has a part for it already")
-    if name.startswith("cmudict") and _built_in(name):
-        from minillm.data.cmudict import CMUDict
+    from minillm.data import registry
 
-        return CMUDict(stress=name == "cmudict-stress")
-    if name.startswith("numbers-") and _built_in(name):
-        from minillm.data.numbers import Numbers
-
-        return Numbers(*name.split("-")[1:])
-    if name == "docstrings":
-        from minillm.data.docstrings import Docstrings
-
-        return Docstrings()
-    from minillm.data.pairs import PairFile
-
-    if name == "-":
-        raise InputError("DATA: expected a file: standard input cannot be read twice")
-    return PairFile(name, validation)
-
-
-def _built_in(name: str) -> bool:
-    numbers = name.startswith("numbers-") and name.count("-") == 2
-    return numbers or name in ("cmudict", "cmudict-stress", "docstrings")
-
-
-def _absolute(name: str) -> str:
-    """A file's path for good; a built-in set's name as it is."""
-    return name if _built_in(name) or name == "-" else str(Path(name).resolve())
+    return registry.open_pairs(data["name"], data.get("validation"))
 
 
 def show_examples(out: str, pairs: "PairData", count: int = 5) -> None:

@@ -5,7 +5,8 @@ from dataclasses import asdict
 from typing import Any
 
 from minillm.cli.arguments import integer, number, size
-from minillm.cli.runs import absolute, settle
+from minillm.cli.runs import settle
+from minillm.data.registry import absolute
 from minillm.errors import InputError
 
 DEFAULTS: dict[str, Any] = {
@@ -157,7 +158,8 @@ def run(args: argparse.Namespace) -> int:
     """Counts the words, trains, saves, and says what it has come to."""
     import numpy as np
 
-    from minillm.data.streams import Spill, TextStream
+    from minillm.data.registry import open_text
+    from minillm.data.streams import Spill
     from minillm.models.word2vec import Word2Vec, Word2VecConfig
     from minillm.training import RunFolder
     from minillm.training.progress import minutes_and_seconds
@@ -178,7 +180,7 @@ def run(args: argparse.Namespace) -> int:
     if settings["learning_rate"] is None:
         settings["learning_rate"] = 0.025 if settings["algorithm"] == "skip-gram" else 0.05
     files = args.files if args.files or not config else config["data"]["files"]
-    text = TextStream(files)
+    text = open_text(files)
     data = {"files": [absolute(file) for file in files], "sha256": text.sha256}
     if config:
         if text.sha256 != config["data"].get("sha256"):
