@@ -18,8 +18,8 @@ import numpy as np
 
 from minillm import kernels_info
 from minillm.cli.measures import ngram_results
-from minillm.data.arpa import write_arpa
 from minillm.data.streams import TextStream
+from minillm.formats.arpa import write_arpa
 from minillm.models.ngram import SMOOTHINGS
 from minillm.text.words import split_words
 from minillm.training.ngram import token_ids, train_ngram
@@ -65,7 +65,7 @@ def kenlm_parity(text: TextStream, cut: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.arpa"
         start = time.perf_counter()
-        write_arpa(path, vocabulary.tokens, model.params)
+        write_arpa(path, vocabulary, model.params)
         writing = time.perf_counter() - start
         theirs = kenlm.Model(str(path))
     ids = np.concatenate(list(token_ids(text.blocks(cut), vocabulary, model.config)))
@@ -75,7 +75,7 @@ def kenlm_parity(text: TextStream, cut: int) -> None:
     ]
     worst = 0.0
     for sentence in sentences[:1000]:
-        words = " ".join(vocabulary.tokens[id] for id in sentence[1:-1])
+        words = " ".join(vocabulary.decode([id]) for id in sentence[1:-1])
         worst = max(worst, abs(theirs.score(words) - model.probabilities(sentence).sum()))
     print(f"\n{min(1000, len(sentences)):,} held-out sentences, order 5: the largest difference")
     print(f"between KenLM's score and ours is {worst:.1e} (log10); the ARPA file of")
@@ -91,7 +91,7 @@ def kenlm_parity(text: TextStream, cut: int) -> None:
 
     many = np.tile(ids, max(1, 2_000_000 // len(ids)))
     speed = max(_speed(lambda: model.probabilities(many), len(many)) for _ in range(3))
-    texts = [" ".join(vocabulary.tokens[id] for id in s[1:-1]) for s in sentences]
+    texts = [" ".join(vocabulary.decode([id]) for id in s[1:-1]) for s in sentences]
     tokens = sum(len(s) - 1 for s in sentences)
     loop = max(_speed(lambda: [theirs.score(t) for t in texts], tokens) for _ in range(3))
     print(

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from minillm.data import Sequences
 from minillm.decoding import next_probabilities, sample
 from minillm.errors import InputError
-from minillm.text import Vocabulary, Words
-from minillm.text.words import split_words
+from minillm.text import Vocabulary
 
 _BLOCK = 64
 
@@ -239,7 +238,7 @@ class Translator:
             rows = order[start : start + batch]
             source, lengths = encoded.padded(rows)
             if temperature is None:
-                keep = keep_weights or isinstance(self.target, Words)
+                keep = keep_weights or self.target.unknown is not None
                 outputs = beam_search(
                     self.model, source, lengths, beam, self.limit, length_exponent, keep
                 )
@@ -251,17 +250,11 @@ class Translator:
                 found[row] = [Translation(self._text(texts[row], h), h) for h in hypotheses]
         return found
 
-    def source_tokens(self, text: str) -> list[str]:
-        """The tokens of a source as they stand in it, those that the model does not know too."""
-        if isinstance(self.source, Words):
-            return split_words(text, self.source.pretokenised)
-        return list(text)
-
     def _text(self, source_text: str, hypothesis: Hypothesis) -> str:
         ids, weights = hypothesis.ids, hypothesis.weights
-        if weights is None or not isinstance(self.target, Words):
+        if weights is None or self.target.unknown is None:
             return self.target.decode(ids)
-        tokens = self.source_tokens(source_text)
+        tokens = self.source.split(source_text)
         places = (weights[t].argmax() for t, id in enumerate(ids) if id == self.target.unknown)
         return self.target.decode(ids, [tokens[place] for place in places])
 

@@ -1,14 +1,17 @@
-"""What a model is measured by."""
+"""Measures of models: of probabilities, of outputs, of classes and of word vectors."""
 
 import importlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from minillm.errors import InputError
+from minillm.models.word2vec import Vectors
+
+# --- probabilities -------------------------------------------------------------------
 
 
 def bits(nats: float) -> float:
@@ -17,9 +20,10 @@ def bits(nats: float) -> float:
 
 
 def perplexity(nats: float) -> float:
-    """The perplexity exp(H) of a mean cross-entropy of H nats a token.
+    """The perplexity exp(H) of a mean cross-entropy of H nats per token.
 
-    A model with perplexity k is as unsure, on average, as a throw of a fair die of k sides.
+    A model of perplexity k is, on average, as uncertain as if it chose among k tokens that are
+    equally probable.
     """
     try:
         return math.exp(nats)
@@ -27,16 +31,15 @@ def perplexity(nats: float) -> float:
         return math.inf
 
 
-# --- outputs against references ----------------------------------------------------
+# --- outputs against references ------------------------------------------------------
 #
-# An output may have several references: those that equal it, come nearest to it, or
-# share most with it count, as each measure is defined.
+# An output may have several references.  Which of them counts is part of each measure.
 
 
 def exact_match(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> float:
-    """The share of outputs that equal one of their references."""
-    right = [output in known for output, known in zip(outputs, references, strict=True)]
-    return sum(right) / len(right)
+    """The proportion of outputs that equal one of their references."""
+    equal = [output in known for output, known in zip(outputs, references, strict=True)]
+    return sum(equal) / len(equal)
 
 
 def token_error_rate(
@@ -44,10 +47,10 @@ def token_error_rate(
 ) -> float:
     """Insertions, deletions and substitutions per reference token.
 
-        sum of the edit distance to the nearest reference / sum of that reference's length
+        sum of the edit distances to the nearest reference / sum of these references' lengths
 
     Of words it is the word error rate of speech recognition, of phonemes the phoneme error
-    rate.  Of references at one distance the first counts.  Needs rapidfuzz.
+    rate.  The first of equally near references counts.  Needs rapidfuzz.
     Source: Levenshtein (1966), "Binary codes capable of correcting deletions, insertions,
     and reversals".
     """
@@ -64,9 +67,9 @@ def token_error_rate(
 def bleu(
     outputs: Sequence[str], references: Sequence[Sequence[str]], tokenised: bool = False
 ) -> float:
-    """BLEU of a corpus, 0 to 100, as sacrebleu computes it.
+    """BLEU of a corpus, 0 to 100.  Needs sacrebleu.
 
-    ``tokenised``: words and marks stand between spaces already.
+    ``tokenised``: words and punctuation marks are already separated by spaces.
     Source: Papineni et al. (2002); Post (2018), "A call for clarity in reporting BLEU scores".
     """
     metric = _imported("sacrebleu").BLEU(
@@ -77,16 +80,15 @@ def bleu(
 
 
 def chrf(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> float:
-    """chrF2 of a corpus, 0 to 100, as sacrebleu computes it.  Source: Popovic (2015)."""
+    """chrF2 of a corpus, 0 to 100.  Needs sacrebleu.  Source: Popovic (2015)."""
     return _imported("sacrebleu").CHRF().corpus_score(list(outputs), _columns(references)).score
 
 
 def rouge(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, float]:
-    """ROUGE-1, ROUGE-2 and ROUGE-L, each the mean F over outputs, 0 to 1.
+    """ROUGE-1, ROUGE-2 and ROUGE-L, each the mean F1 over outputs, 0 to 1.  Needs rouge-score.
 
-    The best reference of each output counts.
-    Source: Lin (2004), "ROUGE: a package for automatic evaluation of summaries"; as the
-    package rouge-score computes it, without stemming.
+    The best reference of each output counts; words are not stemmed.
+    Source: Lin (2004), "ROUGE: a package for automatic evaluation of summaries".
     """
     kinds = ("rouge1", "rouge2", "rougeL")
     scorer = _imported("rouge_score.rouge_scorer").RougeScorer(list(kinds))
@@ -99,7 +101,7 @@ def rouge(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> dict[s
 
 
 def _columns(references: Sequence[Sequence[str]]) -> list[list[str | None]]:
-    """First references, second ones, and so on, None where an output has no more."""
+    """All first references, all second ones, and so on; None where an output has fewer."""
     most = max(len(known) for known in references)
     return [[known[k] if k < len(known) else None for known in references] for k in range(most)]
 
@@ -109,33 +111,95 @@ def _imported(name: str) -> Any:
         return importlib.import_module(name)
     except ImportError:
         package = name.partition(".")[0].replace("_", "-")
-        raise InputError(
-            f"this metric needs the package {package} (pip install minillm[metrics])"
-        ) from None
+        raise InputError(f"this measure needs the package {package}") from None
 
 
-# --- classes --------------------------------------------------------------------------
+# --- classes -------------------------------------------------------------------------
 
 
 def confusion_matrix(
     predicted: NDArray[np.integer], actual: NDArray[np.integer], classes: int
 ) -> NDArray[np.int64]:
-    """How often what (row) was taken for what (column), (classes, classes)."""
+    """How many items of class i (row) were predicted as class j (column): (classes, classes)."""
     matrix = np.zeros((classes, classes), np.int64)
     np.add.at(matrix, (actual, predicted), 1)
     return matrix
 
 
 def accuracy(matrix: NDArray[np.integer]) -> float:
-    """The share that was taken for what it is, of a confusion matrix."""
+    """The proportion of correct predictions, from a confusion matrix."""
     return float(np.trace(matrix) / matrix.sum())
 
 
 def macro_f1(matrix: NDArray[np.integer]) -> float:
-    """The mean over classes of F1 = 2 right / (taken for it + is it), of a confusion matrix.
+    """The mean of F1 over classes, from a confusion matrix.
 
-    A class that neither occurs nor was predicted has no F1, and is left out.
+        F1 = 2 correct / (predicted as the class + actually of the class)
+
+    A class that neither occurs nor is predicted has no F1, and is left out.
     """
     total = matrix.sum(axis=0) + matrix.sum(axis=1)
-    right = np.diagonal(matrix)
-    return float(np.mean(2 * right[total > 0] / total[total > 0]))
+    correct = np.diagonal(matrix)
+    return float(np.mean(2 * correct[total > 0] / total[total > 0]))
+
+
+# --- word vectors --------------------------------------------------------------------
+
+
+def similarity_correlation(
+    vectors: Vectors, pairs: Sequence[tuple[str, str, float]]
+) -> tuple[float, int]:
+    """How well cosines agree with people's scores of pairs: -> rank correlation, pairs used.
+
+    Pairs with an unknown word are not used.  InputError if fewer than two are left.
+    """
+    known = [pair for pair in pairs if pair[0] in vectors.ids and pair[1] in vectors.ids]
+    if len(known) < 2:
+        raise InputError(f"the model knows {len(known)} of the {len(pairs)} pairs: expected 2")
+    cosines = [vectors.similarity(a, b) for a, b, _ in known]
+    return rank_correlation(cosines, [score for _, _, score in known]), len(known)
+
+
+def rank_correlation(x: ArrayLike, y: ArrayLike) -> float:
+    """Spearman's rank correlation (1904): the correlation of the ranks of x and y, both (N,).
+
+    InputError where all values of one of them are equal: then it is not defined.
+    """
+    x, y = ranks(np.asarray(x)), ranks(np.asarray(y))
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        raise InputError("all values are equal: expected values that can be ranked")
+    return float(np.corrcoef(x, y)[0, 1])
+
+
+def ranks(values: NDArray) -> NDArray[np.float64]:
+    """The ranks of the values in ascending order, from 1; equal values share their mean rank.
+
+    >>> ranks(np.array([3, 1, 3, 7])).tolist()
+    [2.5, 1.0, 2.5, 4.0]
+    """
+    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return (last - (counts - 1) / 2)[group]
+
+
+def analogy_accuracy(
+    vectors: Vectors, sections: Mapping[str, Sequence[tuple[str, str, str, str]]]
+) -> dict[str, tuple[int, int, int]]:
+    """Of each section of analogies: how many were solved, how many have known words, and all.
+
+    "a is to b as c is to d" is solved if d is the word nearest to b - a + c, a, b and c excluded.
+    """
+    results = {}
+    directions = vectors.directions
+    for name, analogies in sections.items():
+        known = [[vectors.ids[w] for w in q] for q in analogies if all(w in vectors.ids for w in q)]
+        solved = 0
+        for begin in range(0, len(known), 256):
+            a, b, c, d = np.array(known[begin : begin + 256]).T
+            scores = (directions[b] - directions[a] + directions[c]) @ directions.T
+            rows = np.arange(len(d))
+            for given in (a, b, c):
+                scores[rows, given] = -np.inf
+            solved += int(np.sum(scores.argmax(axis=1) == d))
+        results[name] = (solved, len(known), len(analogies))
+    return results

@@ -1,9 +1,12 @@
 """Error rates, overlaps and confusion, on cases that can be counted by hand."""
 
+import sys
+
 import numpy as np
 import pytest
 
 from minillm import metrics
+from minillm.errors import InputError
 
 
 def test_exact_match_and_error_rate_take_the_best_reference():
@@ -36,3 +39,19 @@ def test_confusion_accuracy_and_f1():
     assert matrix.tolist() == [[2, 1, 0], [1, 1, 0], [0, 0, 0]]
     assert metrics.accuracy(matrix) == pytest.approx(3 / 5)
     assert metrics.macro_f1(matrix) == pytest.approx((4 / 6 + 2 / 4) / 2)
+
+
+@pytest.mark.parametrize(
+    ("measure", "package"),
+    [
+        (lambda: metrics.token_error_rate(["a"], [["a"]]), "rapidfuzz"),
+        (lambda: metrics.bleu(["a"], [["a"]]), "sacrebleu"),
+        (lambda: metrics.chrf(["a"], [["a"]]), "sacrebleu"),
+        (lambda: metrics.rouge(["a"], [["a"]]), "rouge-score"),
+    ],
+)
+def test_a_missing_library_is_named(monkeypatch, measure, package):
+    for name in ("rapidfuzz.distance", "sacrebleu", "rouge_score.rouge_scorer"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(InputError, match=f"^this measure needs the package {package}$"):
+        measure()

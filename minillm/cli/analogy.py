@@ -34,7 +34,7 @@ examples:
 
 def run(args: argparse.Namespace) -> int:
     """Prints the words, or the accuracy of each section."""
-    from minillm.data.word_sets import read_questions
+    from minillm.data.word_sets import read_analogies
     from minillm.metrics import analogy_accuracy
     from minillm.runs.run import load
 
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
         a, b, c = args.words
         show(vectors.analogy(a, b, c, args.count))
         return 0
-    results = analogy_accuracy(vectors, read_questions(args.set))
+    results = analogy_accuracy(vectors, read_analogies(args.set))
     right, asked, total = (sum(column) for column in zip(*results.values(), strict=True))
     results["all"] = right, asked, total
     width = max(map(len, results))

@@ -39,8 +39,8 @@ examples:
 
 def run(args: argparse.Namespace) -> int:
     """Prints the figures."""
-    from minillm.runs.run import load
     from minillm.runs.kind import Evaluation
+    from minillm.runs.run import load
 
     files = tuple(getattr(args, "files", ()))
     asked = Evaluation(files, args.part, args.beam, args.length_exponent)

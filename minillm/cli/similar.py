@@ -38,7 +38,7 @@ examples:
 
 def run(args: argparse.Namespace) -> int:
     """Prints the words, or the correlation."""
-    from minillm.data.word_sets import read_pairs_set
+    from minillm.data.word_sets import read_scored_pairs
     from minillm.metrics import similarity_correlation
     from minillm.runs.run import load
 
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("similar: expected one word or two, or --set FILE")
     vectors = load(args.run_folder).vectors
     if args.set:
-        pairs = read_pairs_set(args.set)
+        pairs = read_scored_pairs(args.set)
         correlation, used = similarity_correlation(vectors, pairs)
         unknown = f"{len(pairs) - used} have an unknown word"
         print(f"spearman {correlation:.4f} on {used} of {len(pairs)} pairs ({unknown})")

@@ -1,8 +1,16 @@
-"""Reading text and laying it out for training."""
+"""Data: reading files and built-in sets, and batching them for training.
 
-from minillm.data.corpora import builtin_corpus, read_text, split_text
-from minillm.data.sequences import Minibatches, Sequences
-from minillm.data.windows import Windows, windows_once
+The names below are imported from their modules when they are first used: whoever asks for the
+names of the built-in sets alone (:mod:`minillm.data.registry`) does not wait for NumPy.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from minillm.data.corpora import builtin_corpus, read_text, split_text
+    from minillm.data.sequences import Minibatches, Sequences
+    from minillm.data.windows import Windows, windows_once
 
 __all__ = [
     "Minibatches",
@@ -13,3 +21,19 @@ __all__ = [
     "split_text",
     "windows_once",
 ]
+
+_MODULES = {
+    "Minibatches": "sequences",
+    "Sequences": "sequences",
+    "Windows": "windows",
+    "builtin_corpus": "corpora",
+    "read_text": "corpora",
+    "split_text": "corpora",
+    "windows_once": "windows",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

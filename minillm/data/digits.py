@@ -6,38 +6,38 @@ from numpy.typing import NDArray
 from minillm.data.splits import split_by_hash
 from minillm.errors import InputError
 
-CLASSES = tuple(str(digit) for digit in range(10))
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
 class Digits:
-    """1,797 images of 8 by 8 points, each 0 to 1, and the digit that each shows.
+    """1,797 images of 8 by 8 pixels, each 0 to 1, and the digits that they show.
 
-    From the package scikit-learn, which brings them along (Alpaydin and Kaynak 1998, the
-    test part).  180 are for validation and 360 for test, by a hash of the place in the set.
+    From the package scikit-learn (Alpaydin and Kaynak 1998, the test part).  180 are for
+    validation and 360 for test, by a hash of the position in the set.  ``labels`` and
+    ``captions`` say of each digit what a classifier and a captioner should.
     """
 
     def __init__(self) -> None:
         try:
             from sklearn.datasets import load_digits
         except ImportError:
-            raise InputError(
-                "digits: it needs the package scikit-learn (pip install minillm[data])"
-            ) from None
-        points, digits = load_digits(return_X_y=True)
-        self.images = (points / 16).astype(np.float32)  # (1797, 64)
-        self.labels = digits.astype(np.int64)  # (1797,)
+            raise InputError("digits: it needs the package scikit-learn") from None
+        pixels, digits = load_digits(return_X_y=True)
+        self.labels = [str(digit) for digit in range(10)]
+        self.captions = [caption(digit) for digit in range(10)]
+        self.images = (pixels / 16).astype(np.float32)  # (1797, 64)
+        self.digits = digits.astype(np.int64)  # (1797,)
         rows = split_by_hash(range(len(digits)), validation=180, test=360)
         self.rows = {part: np.array(sorted(of_part)) for part, of_part in rows.items()}
 
     def part(self, part: str) -> tuple[NDArray, NDArray]:
         """Images (N, 64) and digits (N,) of "training", "validation" or "test"."""
         rows = self.rows[part]
-        return self.images[rows], self.labels[rows]
+        return self.images[rows], self.digits[rows]
 
 
 def caption(digit: int) -> str:
-    """What is said of a digit.
+    """The caption of a digit.
 
     >>> caption(7)
     'a seven, which is odd'

@@ -1,4 +1,4 @@
-"""Docstrings: what follows the summary line, and the summary line."""
+"""Docstrings and their summary lines: a summarisation task that needs no download."""
 
 import ast
 import inspect
@@ -15,16 +15,14 @@ _SKIPPED = {"test", "tests", "idle_test", "site-packages", "lib2to3", "__pycache
 
 
 class Docstrings:
-    """Summarise: the body of a docstring to its summary line, lower-cased.
+    """The body of a docstring to its summary line, both in lower case.
 
     From the source of the standard library and of NumPy, without their tests; nothing is
-    imported or downloaded.  The body is all that follows the summary's paragraph, its first
-    50 words; it has 8 words or more, the summary 3 to 20.  One body has one summary.  A
-    tenth each is for validation and for test, by a hash of the body.  What there is differs
-    from one version of Python to the next.
+    imported.  The summary is the first paragraph, of 3 to 20 words; the body is what follows,
+    cut after 50 words, and has 8 words or more.  Of equal bodies only the first is kept.  A
+    tenth is for validation and a tenth for test, by a hash of the body.  The set differs from
+    one version of Python or NumPy to the next.
     """
-
-    source_unit = target_unit = "word"
 
     def __init__(self) -> None:
         seen: dict[str, str] = {}
@@ -54,7 +52,7 @@ def _docstrings() -> Iterator[str]:
 def _docstrings_of(path: Path) -> Iterator[str]:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of other people's escapes
+            warnings.simplefilter("ignore")  # about invalid escapes in other people's strings
             tree = ast.parse(path.read_bytes())
     except (OSError, SyntaxError, ValueError):
         return
@@ -64,14 +62,14 @@ def _docstrings_of(path: Path) -> Iterator[str]:
             if docstring:
                 yield docstring
         elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "add_newdoc":
-            # How NumPy documents what is written in C.
+            # NumPy documents its functions in C by calls of add_newdoc.
             for argument in node.args[2:]:
                 if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
                     yield inspect.cleandoc(argument.value)
 
 
 def _summarised(docstring: str) -> Pair | None:
-    """(body, summary) of a docstring that has both."""
+    """(body, summary) of a docstring that has both, of a suitable length."""
     summary, _, body = docstring.strip().partition("\n\n")
     words = body.lower().split()
     summary = " ".join(summary.lower().split())

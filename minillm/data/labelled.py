@@ -10,9 +10,9 @@ Labelled = tuple[str, str]  # label, text
 
 
 def read_labelled(path: str | Path) -> Iterator[Labelled]:
-    """(label, text) of a UTF-8 file of lines ``label<TAB>text``, streamed; or of a folder.
+    """(label, text), one at a time, of a UTF-8 file of lines ``label<TAB>text``, or of a folder.
 
-    In a folder, each folder is a label, and each file in it one text.  InputError, with
+    In a folder, each subfolder is a label, and each file in it one text.  InputError, with
     the line's number, for a line without a tab or with an empty side; and for a file that
     cannot be read or is empty.
     """
@@ -46,7 +46,7 @@ def _read_folder(path: Path) -> Iterator[Labelled]:
 
 
 class LabelledData:
-    """Labelled texts, every tenth of each label held out for validation."""
+    """Labelled texts; for validation those of another path, or every tenth of each label."""
 
     def __init__(self, path: str | Path, validation_path: str | Path | None = None):
         self.path, self.validation_path = path, validation_path

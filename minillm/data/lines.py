@@ -1,29 +1,20 @@
-"""Files of lines, streamed: one line at a time, each with its number, none kept."""
+"""Files of lines, read one line at a time: none is kept in memory."""
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from minillm.data.files import reading, shown
 from minillm.errors import InputError
-
-STANDARD_INPUT = "-"
 
 
 def read_lines(path: str | Path) -> Iterator[tuple[str, str]]:
-    """Each line of a UTF-8 file, without its end, and its place in words for an error.
+    """Each line of a UTF-8 file, without its end, and its place as an error names it.
 
     ``-`` is standard input.  InputError for a file that is missing, empty or binary, or a
     line that is not UTF-8.
     """
-    name = "standard input" if str(path) == STANDARD_INPUT else str(path)
-    try:
-        file = sys.stdin.buffer if str(path) == STANDARD_INPUT else open(path, "rb")  # noqa: SIM115
-    except FileNotFoundError:
-        raise InputError(f"{name}: there is no such file") from None
-    except OSError as error:
-        raise InputError(f"{name}: cannot be read: {error.strerror}") from None
-    number = 0
-    with file:
+    name, number = shown(path), 0
+    with reading(path) as file:
         for number, data in enumerate(file, start=1):
             place = f"{name}, line {number}"
             if b"\0" in data:

@@ -6,27 +6,20 @@ from minillm.data.pairs import Pair
 from minillm.data.splits import split_by_hash
 from minillm.errors import InputError
 
-BELOW = 1_000_000
-
 
 class Numbers:
     """``forty-two`` to ``quarante-deux``, from the package ``num2words``.
 
-    22,000 numbers below a million, as many of each count of digits as there are, or 4,400;
-    1,000 of them are for validation, 1,000 for test, by a hash of the number: none of these
-    is among those to train on.
+    22,000 numbers below a million, all lengths from one digit to six about equally frequent as
+    far as there are enough numbers of a length.  1,000 of them are for validation and 1,000 for
+    test, by a hash of the number.
     """
-
-    source_unit = target_unit = "word"
 
     def __init__(self, source: str = "en", target: str = "fr", count: int = 22_000):
         try:
             from num2words import CONVERTER_CLASSES, num2words
         except ImportError:
-            raise InputError(
-                f"numbers-{source}-{target}: it needs the package num2words "
-                "(pip install minillm[data])"
-            ) from None
+            raise InputError(f"numbers-{source}-{target}: it needs the package num2words") from None
         for language in (source, target):
             if language not in CONVERTER_CLASSES:
                 raise InputError(
@@ -45,8 +38,8 @@ class Numbers:
 
 
 def _spread(count: int) -> set[int]:
-    """Distinct numbers, the same ones every time, with short ones as likely as long ones."""
-    draw = random.Random(0).random  # this generator's stream is promised never to change
+    """Distinct numbers, the same every time: the number of digits is drawn, then the digits."""
+    draw = random.Random(0).random  # Python guarantees that this sequence never changes
     numbers: set[int] = set()
     while len(numbers) < count:
         digits = 1 + int(6 * draw())

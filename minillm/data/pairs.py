@@ -1,4 +1,4 @@
-"""Pairs of texts: what an encoder-decoder reads and what it should say."""
+"""Pairs of texts: the source that an encoder-decoder reads, the target that it writes."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -8,24 +8,17 @@ from minillm.data.lines import read_lines
 from minillm.errors import InputError
 
 Pair = tuple[str, str]
-PARTS = ("training", "validation", "test")
 
 
 class PairData(Protocol):
-    """A data set of pairs, in parts.
+    """A data set of pairs in three parts: "training", "validation" and "test"."""
 
-    The units are what its texts are best cut into: "character", "word", or "token" for
-    words that stand between spaces already.
-    """
-
-    source_unit: str
-    target_unit: str
-
-    def pairs(self, part: str) -> Iterable[Pair]: ...
+    def pairs(self, part: str) -> Iterable[Pair]:
+        """The pairs of a part.  InputError where the set has no such part."""
 
 
 def read_pairs(path: str | Path) -> Iterator[Pair]:
-    """The pairs of a UTF-8 file of lines ``source<TAB>target``, streamed.
+    """The pairs of a UTF-8 file of lines ``source<TAB>target``, one at a time.
 
     InputError, with the line's number, for a line with no tab or more than one, or with an
     empty side; and for a file that cannot be read or is empty.
@@ -43,16 +36,14 @@ def read_pairs(path: str | Path) -> Iterator[Pair]:
 
 
 class PairFile:
-    """Pairs from a file, and from another, or the first one's last tenth, for validation."""
-
-    source_unit = target_unit = "word"
+    """Pairs from a file; for validation those of another file, or the last tenth of the first."""
 
     def __init__(self, path: str | Path, validation_path: str | Path | None = None):
         self.path, self.validation_path = path, validation_path
         count = sum(1 for _ in read_pairs(path))
-        self.held_out = 0 if validation_path else count // 10
-        self.kept = count - self.held_out
-        if not validation_path and self.held_out == 0:
+        held_out = 0 if validation_path else count // 10
+        self.training_count = count - held_out
+        if not validation_path and held_out == 0:
             raise InputError(
                 f"{path}: expected 10 pairs or more, of which a tenth is held out, found {count}"
             )
@@ -65,5 +56,5 @@ class PairFile:
             yield from read_pairs(self.validation_path)
             return
         for number, pair in enumerate(read_pairs(self.path)):
-            if (number >= self.kept) == (part == "validation"):
+            if (number >= self.training_count) == (part == "validation"):
                 yield pair

@@ -1,4 +1,4 @@
-"""Sequences of unequal length: kept end to end, padded by the batch, batched by length."""
+"""Sequences of unequal length: stored end to end, padded batch by batch, batched by length."""
 
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,7 +11,7 @@ _POOL = 100  # batches: the longer the pool that is sorted, the less padding
 
 
 class Sequences:
-    """Many sequences of ids in one array, end to end, without a Python object for each.
+    """Many sequences of ids, end to end in one array, without a Python object for each.
 
     >>> sequences = Sequences([[3, 1], [], [4, 1, 5]])
     >>> len(sequences), sequences[2].tolist(), sequences.lengths.tolist()
@@ -37,7 +37,7 @@ class Sequences:
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """How long each sequence is."""
+        """The length of each sequence, (N,)."""
         ends = np.frombuffer(self._ends, np.int64)
         return ends[1:] - ends[:-1]
 
@@ -48,7 +48,7 @@ class Sequences:
         return self.ids[self._ends[row] : self._ends[row + 1]]
 
     def padded(self, rows: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The sequences ``rows`` as one array (B, T), zeros at their ends, and lengths (B,)."""
+        """The sequences ``rows`` as one array (B, T), padded with zeros, and lengths (B,)."""
         ends = np.frombuffer(self._ends, np.int64)
         starts, lengths = ends[rows], ends[rows + 1] - ends[rows]
         steps = np.arange(max(1, lengths.max()))
@@ -62,15 +62,15 @@ Column = Sequences | NDArray
 
 
 class Minibatches:
-    """Rows of several columns, in random batches of rows of about the same length, for ever.
+    """An endless series of random batches, each of rows of similar length.
 
     A column is Sequences, which give a batch two entries (padded ids, lengths), or an
-    array, which gives one (its rows).  So (source, target) gives batches of source, source
-    lengths, target, target lengths; (text, label) of ids, lengths, labels.
+    array, which gives one (its rows).  Thus columns (source, target) give batches of source,
+    source lengths, target, target lengths; columns (text, label) of ids, lengths, labels.
 
-    Each epoch has its own order, drawn from the seed and the epoch's number alone: the
-    rows are shuffled; a pool of 100 batches is sorted by length, the last column first,
-    and cut into batches; the batches are shuffled.  Epoch and position are all the state.
+    The order of an epoch depends on the seed and the epoch's number alone: the rows are
+    shuffled; each pool of 100 batches is sorted by length, by the last column first, and cut
+    into batches; the batches are shuffled.  The epoch and the position are all the state.
     """
 
     def __init__(self, columns: tuple[Column, ...], batch: int, seed: int):
@@ -90,16 +90,16 @@ class Minibatches:
         return self._rows(rows)
 
     def once(self) -> Iterator[tuple[NDArray, ...]]:
-        """Every row once, sorted by length, for evaluation; it moves nothing."""
+        """Every row once, sorted by length, for evaluation; the position stays as it is."""
         for rows in _cut(self._by_length(np.arange(len(self.columns[0]))), self.batch):
             yield self._rows(rows)
 
     def state(self) -> dict[str, int]:
-        """Where it stands."""
+        """The epoch and the position in it."""
         return {"epoch": self.epoch, "position": self.position}
 
     def restore(self, values: Mapping[str, Any]) -> None:
-        """Goes back to what :meth:`state` told."""
+        """Returns to what :meth:`state` gave."""
         self.epoch, self.position = int(values["epoch"]), int(values["position"])
         self._order = self._epoch_order()
 

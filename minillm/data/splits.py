@@ -1,4 +1,4 @@
-"""Splits that never change: by a hash of the item, not by a generator's draws."""
+"""Splits that never change: by a hash of each item, not by random numbers."""
 
 import hashlib
 from collections.abc import Callable, Iterable
@@ -10,10 +10,10 @@ Item = TypeVar("Item")
 def split_by_hash(
     items: Iterable[Item], validation: int, test: int, key: Callable[[Item], str] = str
 ) -> dict[str, list[Item]]:
-    """The items in the order of SHA-256 of their keys: first test, then validation, then training.
+    """The items sorted by SHA-256 of their keys: first test, then validation, then training.
 
-    The same on every machine and with every version of every library, and none of it
-    depends on the order in which the items came.
+    The split is the same on every machine and with every version of every library, and does
+    not depend on the order of the items.
     """
     ordered = sorted(items, key=lambda item: hashlib.sha256(key(item).encode()).digest())
     return {

@@ -1,8 +1,7 @@
-"""Texts larger than memory: read a block at a time, and kept on the disk as numbers."""
+"""Texts larger than memory: read a block at a time; their ids are kept on the disk."""
 
 import codecs
 import hashlib
-import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -11,26 +10,22 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.data.corpora import STANDARD_INPUT, builtin_corpus
+from minillm.data.files import STANDARD_INPUT, reading, shown
+from minillm.data.registry import DEFAULT_TEXT, built_in
 from minillm.errors import InputError
 
 
 class TextStream:
-    """The text that `read_text` would return, as blocks of whole lines, as often as wanted.
+    """The text that `read_text` would return, in blocks of whole lines, any number of times.
 
-    No file: the built-in corpus.  Standard input is read once, and kept in memory.
-    A line longer than a block is cut between words.  ``characters`` and ``sha256``
-    are the whole text's; to know them, all is read once, which also finds what is
-    no UTF-8: InputError, as from `read_text`.
+    Standard input is read once, and kept in memory.  A line longer than a block is cut
+    between words.  ``characters`` and ``sha256`` are those of the whole text: it is read
+    once for them, and bytes that are not UTF-8 are found: InputError, as from `read_text`.
     """
 
     def __init__(self, files: Sequence[str], block: int = 1 << 22):
-        self.files, self.block = list(files), block
-        self._kept: list[str] | None = None
-        if not files:
-            self._kept = [builtin_corpus()]
-        elif STANDARD_INPUT in files:
-            self._kept = list(self._read())
+        self.files, self.block = list(files) or [DEFAULT_TEXT], block
+        self._kept = list(self._read()) if STANDARD_INPUT in self.files else None
         digest, self.characters = hashlib.sha256(), 0
         for text in self.blocks():
             digest.update(text.encode("utf-8", "surrogatepass"))
@@ -48,16 +43,12 @@ class TextStream:
 
     def _read(self) -> Iterator[str]:
         for name in self.files:
-            if name == STANDARD_INPUT:
-                yield from self._decoded(sys.stdin.buffer, "standard input")
+            entry = built_in(name)
+            if entry is not None and entry.kind == "text":
+                yield entry.open()
                 continue
-            try:
-                with open(name, "rb") as file:
-                    yield from self._decoded(file, name)
-            except FileNotFoundError:
-                raise InputError(f"{name}: there is no such file") from None
-            except OSError as error:
-                raise InputError(f"{name}: cannot be read: {error.strerror}") from None
+            with reading(name) as file:
+                yield from self._decoded(file, shown(name))
 
     def _decoded(self, file: BinaryIO, name: str) -> Iterator[str]:
         decoder = codecs.getincrementaldecoder("utf-8-sig")()
@@ -97,7 +88,7 @@ class TextStream:
 
 
 class Spill:
-    """A temporary folder for arrays that would not fit into memory: ``with Spill() as spill``."""
+    """A temporary folder for arrays that do not fit into memory: ``with Spill() as spill``."""
 
     def __enter__(self) -> "Spill":
         self._folder = tempfile.TemporaryDirectory(prefix="minillm-")
@@ -108,13 +99,13 @@ class Spill:
         self._folder.cleanup()
 
     def keep(self, array: NDArray) -> "OnDisk":
-        """The array, on the disk."""
+        """The array, moved to the disk."""
         self._number += 1
         return OnDisk(array, Path(self._folder.name) / str(self._number))
 
 
 class OnDisk:
-    """An array (N,) in a file, which goes when this goes; slices are read when asked for."""
+    """An array (N,) in a file, whose slices are read on demand; deleted with this object."""
 
     def __init__(self, array: NDArray, path: Path):
         self.path, self.dtype, self.length = path, array.dtype, len(array)
@@ -136,7 +127,7 @@ class OnDisk:
 
 
 def regroup(pieces: Iterable[NDArray], size: int) -> Iterator[NDArray]:
-    """The same numbers in arrays of ``size`` each, and the rest."""
+    """The same numbers in arrays of ``size`` each; the last one may be shorter."""
     held: list[NDArray] = []
     total = 0
     for piece in pieces:
@@ -153,7 +144,7 @@ def regroup(pieces: Iterable[NDArray], size: int) -> Iterator[NDArray]:
 def sentence_starts(
     pieces: Iterable[NDArray[np.int32]], start: int, line_end: int | None
 ) -> Iterator[NDArray[np.int32]]:
-    """The ids of a text in pieces, with ``start`` put in front and after each line's end."""
+    """The ids of a text in pieces, with ``start`` before the first and after each line's end."""
     opening = True
     for ids in pieces:
         if len(ids):

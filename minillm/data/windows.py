@@ -8,17 +8,17 @@ from minillm.errors import InputError
 
 
 class Windows:
-    """A text as B streams that are read in parallel, T tokens at a time, for ever.
+    """An endless series of windows: a text read as B parallel streams, T tokens at a time.
 
-    The text is a ring.  Stream b starts at b/B of the way round, and each window goes on where
-    the one before ended: a recurrent state can be carried from window to window, and where a
-    stream ends it runs on into the text of the next.  The targets are the inputs' next tokens.
+    The text is a ring.  Stream b starts at b/B of its length, and each window continues where
+    the one before ended, so that a recurrent state can be carried from window to window; at its
+    end a stream continues with the text of the next.  Targets are the tokens after the inputs.
 
     >>> windows = Windows(np.arange(10), batch=2, window=3)
     >>> windows.next()[0].tolist(), windows.next()[0].tolist()
     ([[0, 1, 2], [5, 6, 7]], [[3, 4, 5], [8, 9, 0]])
 
-    ``position``, the tokens that each stream has read, is all the state there is.
+    ``position``, the number of tokens that each stream has read, is all the state.
     """
 
     def __init__(self, ids: np.ndarray, batch: int, window: int, position: int = 0):
@@ -43,11 +43,11 @@ class Windows:
 def windows_once(
     ids: np.ndarray, batch: int, window: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """All windows of a text once, as B streams side by side: ``inputs``, ``targets`` (B, <= T).
+    """All windows of a text once, as B parallel streams: ``inputs``, ``targets`` (B, <= T).
 
-    For evaluation.  A stream is at least 16 windows long, so that the cold start of its state
-    costs little: a short text is read as fewer streams, down to one.  Fewer than B tokens are
-    left over at the end.
+    For evaluation.  A stream is at least 16 windows long, so that its start from the zero state
+    costs little: a short text is read as fewer streams, down to one.  Fewer than B tokens at
+    the end are not read.
     """
     if len(ids) < 2:
         raise InputError(f"the text to evaluate has {len(ids)} tokens: expected 2 or more")

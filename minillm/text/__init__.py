@@ -1,11 +1,52 @@
 """Text to ids and back: characters, and words with an unknown word."""
 
+from collections import Counter
+from collections.abc import Iterable
+
 from minillm.text.characters import Characters
-from minillm.text.words import Words
+from minillm.text.vocabulary import Vocabulary, banned_ids, opening_id
+from minillm.text.words import Words, split_words
 
-Vocabulary = Characters | Words
+__all__ = [
+    "Characters",
+    "Vocabulary",
+    "Words",
+    "banned_ids",
+    "build_vocabulary",
+    "opening_id",
+    "vocabulary_from_dict",
+]
 
-__all__ = ["Characters", "Vocabulary", "Words", "vocabulary_from_dict"]
+
+def build_vocabulary(
+    texts: Iterable[str],
+    unit: str,
+    minimum_count: int = 1,
+    maximum_size: int | None = None,
+    *,
+    held_out: Iterable[str] = (),
+    always: Iterable[str] = (),
+) -> Vocabulary:
+    """The vocabulary of texts, each of which is read once.
+
+    unit is "character", "word", or "token": a word that stands between white space.  Of words,
+    those seen less than ``minimum_count`` times, and those beyond the ``maximum_size`` most
+    frequent, become the unknown word; but the words of ``always`` have an id in any case.
+    Characters have no unknown one: there all count, those of the ``held_out`` texts too.
+    """
+    if unit == "character":
+        characters: set[str] = set()
+        for part in (texts, held_out):
+            for text in part:
+                characters.update(text)
+        return Characters(sorted(characters))
+    if unit not in ("word", "token"):
+        raise ValueError(f"unit: expected character, word or token, found {unit!r}")
+    pretokenised = unit == "token"
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(split_words(text, pretokenised))
+    return Words.from_counts(counts, minimum_count, maximum_size, pretokenised, always)
 
 
 def vocabulary_from_dict(values: object) -> Vocabulary:

@@ -3,8 +3,10 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from minillm.errors import InputError
+from minillm.text.vocabulary import visible
 
 
 class Characters:
@@ -20,6 +22,12 @@ class Characters:
     """
 
     unit = "character"
+    pretokenised = False
+    bos: int | None = None
+    eos: int | None = None
+    unknown: int | None = None
+    padding: int | None = None
+    sentence_end: int | None = None  # a text is one sequence, across its lines
 
     def __init__(self, tokens: Sequence[str]):
         self.tokens = list(tokens)
@@ -28,6 +36,7 @@ class Characters:
         self._codes = _code_points("".join(self.tokens))
         if not np.all(self._codes[:-1] < self._codes[1:]):
             raise ValueError("tokens: expected distinct characters in code point order")
+        self.line_end = self.tokens.index("\n") if "\n" in self.tokens else None
 
     @classmethod
     def from_text(cls, text: str) -> "Characters":
@@ -37,16 +46,16 @@ class Characters:
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def encode(self, text: str, name: str = "text") -> np.ndarray:
-        """The ids of the characters of ``text``, int32 (T,).
+    def encode(self, text: str, name: str = "text") -> NDArray[np.int32]:
+        """The ids of the characters of ``text``, (T,).
 
         InputError, with ``name``, line and column, at a character that the vocabulary lacks.
         """
         codes = _code_points(text)
         ids = np.searchsorted(self._codes, codes)
-        unknown = self._codes[np.minimum(ids, len(self) - 1)] != codes
-        if unknown.any():
-            at = int(np.argmax(unknown))
+        lacking = self._codes[np.minimum(ids, len(self) - 1)] != codes
+        if lacking.any():
+            at = int(np.argmax(lacking))
             line = text.count("\n", 0, at) + 1
             column = at - text.rfind("\n", 0, at)
             raise InputError(
@@ -57,19 +66,27 @@ class Characters:
 
     encode_known = encode
 
-    def decode(self, ids: Iterable[int]) -> str:
-        """The text of ``ids``."""
+    def decode(self, ids: Iterable[int], unknown_words: Iterable[str] = ()) -> str:
+        """The text of ``ids``; no character is unknown, so ``unknown_words`` are not used."""
         return "".join(self.stream(ids))
 
-    def stream(self, ids: Iterable[int]) -> Iterator[str]:
-        """The text of ``ids``, a piece for each id, as they come."""
+    def stream(self, ids: Iterable[int], unknown_words: Iterable[str] = ()) -> Iterator[str]:
+        """The text of ``ids``, a character at a time."""
         for id in ids:
             yield self.tokens[id]
+
+    def split(self, text: str) -> list[str]:
+        """The characters of ``text``."""
+        return list(text)
+
+    def show(self, id: int) -> str:
+        """A character as a label of a plot."""
+        return visible(self.tokens[id])
 
     def to_dict(self) -> dict:
         """What JSON keeps of it; :func:`minillm.text.vocabulary_from_dict` reads it back."""
         return {"unit": self.unit, "tokens": self.tokens}
 
 
-def _code_points(text: str) -> np.ndarray:
+def _code_points(text: str) -> NDArray[np.uint32]:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")

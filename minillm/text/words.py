@@ -5,13 +5,17 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from minillm.errors import InputError
+from minillm.text.vocabulary import visible
 
 UNKNOWN = "<unk>"
+_UNKNOWN_ID = 0
 
-# A word may hold apostrophes, hyphens and dots inside (don't, built-in, 3.14); any other mark and
-# a line's end are words of their own.  <unk> stays whole, so that decoded text can be read again.
+# A word may have apostrophes, hyphens and full stops inside (don't, built-in, 3.14).  Every other
+# punctuation mark, and a line's end, is a word of its own.  <unk> stays whole, so that decoded
+# text encodes to the same ids.
 _WORD = re.compile(r"\n|<unk>|\w+(?:['\u2019.-]\w+)*|[^\w\s]")
 _TOKEN = re.compile(r"\n|[^\s]+")
 
@@ -20,9 +24,9 @@ _OPENING = set("([{$\u201c\u2018")
 
 
 def split_words(text: str, pretokenised: bool = False) -> list[str]:
-    """The words of ``text``, with the marks and the line ends as words.
+    """The words of ``text``; punctuation marks and line ends are words too.
 
-    Where the text is ``pretokenised``, it is split at white space alone.
+    A ``pretokenised`` text is split at white space alone.
 
     >>> split_words("Don't panic (yet).")
     ["Don't", 'panic', '(', 'yet', ')', '.']
@@ -41,16 +45,21 @@ class Words:
     """
 
     unit = "word"
-    unknown = 0
+    bos: int | None = None
+    eos: int | None = None
+    unknown: int | None = _UNKNOWN_ID
+    padding: int | None = None
 
     def __init__(self, tokens: Sequence[str], pretokenised: bool = False):
+        """``pretokenised``: words stand between white space, punctuation marks included."""
         self.tokens = list(tokens)
         self.pretokenised = pretokenised
         self._ids = {token: id for id, token in enumerate(self.tokens)}
-        if not self.tokens or self.tokens[self.unknown] != UNKNOWN:
+        if not self.tokens or self.tokens[_UNKNOWN_ID] != UNKNOWN:
             raise ValueError(f"tokens: expected {UNKNOWN!r} first")
         if len(self._ids) != len(self.tokens):
             raise ValueError("tokens: expected distinct words")
+        self.line_end = self.sentence_end = self._ids.get("\n")
 
     @classmethod
     def from_text(
@@ -62,8 +71,8 @@ class Words:
     ) -> "Words":
         """The words seen at least ``minimum_count`` times, the most frequent first.
 
-        At most ``maximum_size`` of them, the unknown word included.  Words of one count stand in
-        alphabetical order, so that one text always gives one vocabulary.
+        At most ``maximum_size`` of them, the unknown word included.  Equally frequent words
+        stand in alphabetical order: the same text always gives the same vocabulary.
         """
         counts = Counter(split_words(text, pretokenised))
         return cls.from_counts(counts, minimum_count, maximum_size, pretokenised)
@@ -75,26 +84,33 @@ class Words:
         minimum_count: int = 1,
         maximum_size: int | None = None,
         pretokenised: bool = False,
+        always: Iterable[str] = (),
     ) -> "Words":
-        """As :meth:`from_text`, from how often each word was seen in texts that are not kept."""
+        """As :meth:`from_text`, from how often each word was seen.
+
+        The words of ``always`` come first, whether they were seen or not.
+        """
+        first = list(dict.fromkeys(always))
         frequent = [
-            word for word, count in counts.items() if count >= minimum_count and word != UNKNOWN
+            word
+            for word, count in counts.items()
+            if count >= minimum_count and word != UNKNOWN and word not in first
         ]
         frequent.sort(key=lambda word: (-counts[word], word))
         if maximum_size is not None:
-            frequent = frequent[: maximum_size - 1]
-        return cls([UNKNOWN, *frequent], pretokenised)
+            frequent = frequent[: max(0, maximum_size - 1 - len(first))]
+        return cls([UNKNOWN, *first, *frequent], pretokenised)
 
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def encode(self, text: str, name: str = "text") -> np.ndarray:
-        """The ids of the words of ``text``, int32 (T,); those it lacks become the unknown word."""
+    def encode(self, text: str, name: str = "text") -> NDArray[np.int32]:
+        """The ids of the words of ``text``, (T,); those it lacks become the unknown word."""
         words = split_words(text, self.pretokenised)
         lookup = self._ids.get
-        return np.fromiter((lookup(word, self.unknown) for word in words), np.int32, len(words))
+        return np.fromiter((lookup(word, _UNKNOWN_ID) for word in words), np.int32, len(words))
 
-    def encode_known(self, text: str, name: str = "text") -> np.ndarray:
+    def encode_known(self, text: str, name: str = "text") -> NDArray[np.int32]:
         """As :meth:`encode`, but InputError, with ``name``, at a word that it lacks."""
         for word in split_words(text, self.pretokenised):
             if word not in self._ids:
@@ -114,17 +130,25 @@ class Words:
         return "".join(self.stream(ids, unknown_words))
 
     def stream(self, ids: Iterable[int], unknown_words: Iterable[str] = ()) -> Iterator[str]:
-        """The text of ``ids``, a piece for each id, as they come."""
+        """The text of ``ids``, a word at a time, each with the space before it."""
         names = iter(unknown_words)
-        attached = True  # to what stands before it: no space goes between
+        attached = True  # no space before the next word
         for id in ids:
-            word = self.tokens[id] if id != self.unknown else next(names, UNKNOWN)
+            word = self.tokens[id] if id != _UNKNOWN_ID else next(names, UNKNOWN)
             if self.pretokenised:
                 attached = attached or word == "\n"
             else:
                 attached = attached or word == "\n" or word in _CLOSING
             yield word if attached else " " + word
             attached = word == "\n" or (word in _OPENING and not self.pretokenised)
+
+    def split(self, text: str) -> list[str]:
+        """The words of ``text`` as they stand in it, known or not."""
+        return split_words(text, self.pretokenised)
+
+    def show(self, id: int) -> str:
+        """A word as a label of a plot."""
+        return visible(self.tokens[id])
 
     def to_dict(self) -> dict:
         """What JSON keeps of it; :func:`minillm.text.vocabulary_from_dict` reads it back."""

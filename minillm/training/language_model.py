@@ -6,9 +6,8 @@ import numpy as np
 
 from minillm.data import Windows, windows_once
 from minillm.errors import InputError
-from minillm.models.language_model import LanguageModel, LanguageModelConfig
-from minillm.text import Vocabulary, vocabulary_from_dict
-from minillm.training.checkpoints import RunFolder, copy_arrays
+from minillm.models.language_model import LanguageModel
+from minillm.training.checkpoints import copy_arrays
 from minillm.training.loop import Backward
 
 
@@ -69,21 +68,3 @@ def evaluate(model: LanguageModel, ids: np.ndarray, batch: int, window: int) -> 
         total += float(loss) * targets.size
         tokens += targets.size
     return total / tokens, tokens
-
-
-def load_language_model(folder: RunFolder) -> tuple[LanguageModel, Vocabulary]:
-    """The best model of a run, and its vocabulary."""
-    stored = folder.load_json("config.json")
-    try:
-        config = LanguageModelConfig(**stored["model"])
-        vocabulary = vocabulary_from_dict(folder.load_json("vocabulary.json"))
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{folder.path}: its configuration is damaged: {error}") from None
-    if len(vocabulary) != config.vocabulary:
-        raise InputError(
-            f"{folder.path}: the model knows {config.vocabulary} tokens, "
-            f"but the vocabulary has {len(vocabulary)}"
-        )
-    model = LanguageModel(config, np.random.default_rng(0))
-    folder.load_model(model.params)
-    return model, vocabulary

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy as np
 from minillm.data.streams import Spill, TextStream, regroup, sentence_starts
 from minillm.errors import InputError
 from minillm.models.ngram import NGram, NGramConfig, Score, count_ngrams, estimate
-from minillm.text import Vocabulary, build_vocabulary, has_unknown
+from minillm.text import Vocabulary, build_vocabulary
 
 BYTES_PER_TOKEN = 64  # what sorting the n-grams of a chunk takes
 REPORT_SECONDS = 5.0
@@ -34,8 +33,8 @@ def train_ngram(
 
     ``report`` is told now and then how far it is, with tokens per second.
 
-    settings has unit, order, smoothing, k, prune; minimum_count, vocabulary (its largest
-    size or None) and pretokenised, for words; memory, the bytes that counting may use for
+    settings has split_into, order, smoothing, k, prune; minimum_count and vocabulary (its largest
+    size or None), for words; memory, the bytes that counting may use for
     arrays as long as the text.
     """
     stop = text.characters - held_out
@@ -46,8 +45,7 @@ def train_ngram(
         smoothing=settings.smoothing,
         k=settings.k,
         prune=tuple(settings.prune),
-        # A text of characters is one sentence: its lines do not end one.
-        line_end=None if vocabulary.unknown is None else vocabulary.line_end,
+        line_end=vocabulary.sentence_end,
         unknown=vocabulary.unknown,
     )
     chunk = max(1 << 16, settings.memory // BYTES_PER_TOKEN)
@@ -73,15 +71,14 @@ def train_ngram(
 
 
 def make_vocabulary(text: TextStream, stop: int, settings: Any) -> Vocabulary:
-    """All the text's characters, or the words of its first ``stop`` characters."""
-    blocks = text.blocks(stop=stop) if has_unknown(settings.unit) else text.blocks()
-    always = ["\n" * settings.minimum_count] if has_unknown(settings.unit) else []
+    """The vocabulary of the first ``stop`` characters; the rest of the text is held out."""
     return build_vocabulary(
-        chain(blocks, always),  # a sentence's end is always known
-        settings.unit,
+        text.blocks(stop=stop),
+        settings.split_into,
         settings.minimum_count,
         settings.vocabulary,
-        settings.pretokenised,
+        held_out=text.blocks(stop),
+        always=["\n"],  # the end of a sentence
     )
 
 

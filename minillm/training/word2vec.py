@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.data import read_text
 from minillm.data.streams import Spill, TextStream
 from minillm.errors import DivergedError, InputError
-from minillm.models.word2vec import Vectors, Word2Vec
+from minillm.models.word2vec import Word2Vec
 from minillm.text.words import split_words
 from minillm.training.checkpoints import Store, copy_arrays
 from minillm.training.loop import interrupts
@@ -246,91 +245,3 @@ def restore_progress(store: Store, model: Word2Vec) -> Progress:
         return Progress(**values["progress"])
     except (KeyError, TypeError) as error:
         raise InputError(f"{name}: something is missing from it: {error}") from None
-
-
-# --- how good the vectors are ------------------------------------------------------
-
-
-def read_pairs_set(path: str) -> list[tuple[str, str, float]]:
-    """Pairs of words with a score: a line each, between tabs, commas or spaces; # for remarks."""
-    pairs = []
-    for number, line in _lines(path):
-        if line.startswith("#"):
-            continue
-        fields = line.replace(",", " ").split()
-        try:
-            pairs.append((fields[0], fields[1], float(fields[2])))
-        except (IndexError, ValueError):
-            if pairs:  # the first line may be a head
-                raise InputError(
-                    f"{path}, line {number}: expected two words and a score, found {line[:60]!r}"
-                ) from None
-    if not pairs:
-        raise InputError(f"{path}: expected lines of two words and a score, found none")
-    return pairs
-
-
-def similarity_correlation(
-    vectors: Vectors, pairs: Sequence[tuple[str, str, float]]
-) -> tuple[float, int]:
-    """Spearman's rank correlation of scores and cosines, and of how many pairs: those known."""
-    known = [pair for pair in pairs if pair[0] in vectors.ids and pair[1] in vectors.ids]
-    if len(known) < 2:
-        raise InputError(f"the model knows {len(known)} of the {len(pairs)} pairs: expected 2")
-    cosines = ranks(np.array([vectors.similarity(a, b) for a, b, _ in known]))
-    scores = ranks(np.array([score for _, _, score in known]))
-    if np.ptp(cosines) == 0 or np.ptp(scores) == 0:
-        raise InputError("all pairs are equally similar: there is nothing to correlate")
-    return float(np.corrcoef(cosines, scores)[0, 1]), len(known)
-
-
-def ranks(values: NDArray) -> NDArray[np.float64]:
-    """The places of the values in ascending order; equal ones share the mean of theirs."""
-    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    return (last - (counts - 1) / 2)[group]
-
-
-def read_questions(path: str) -> dict[str, list[tuple[str, str, str, str]]]:
-    """Analogies by section: lines of four words, after a line ": name" for each section."""
-    sections: dict[str, list[tuple[str, str, str, str]]] = {}
-    name = "questions"
-    for number, line in _lines(path):
-        if line.startswith(":"):
-            name = line[1:].strip()
-            continue
-        fields = line.split()
-        if len(fields) != 4:
-            raise InputError(f"{path}, line {number}: expected four words, found {line[:60]!r}")
-        a, b, c, d = fields
-        sections.setdefault(name, []).append((a, b, c, d))
-    if not sections:
-        raise InputError(f"{path}: expected lines of four words, found none")
-    return sections
-
-
-def analogy_accuracy(
-    vectors: Vectors, sections: Mapping[str, Sequence[tuple[str, str, str, str]]]
-) -> dict[str, tuple[int, int, int]]:
-    """Of each section: how many are right, how many were asked (all four known), and all."""
-    results = {}
-    for name, questions in sections.items():
-        known = [[vectors.ids[w] for w in q] for q in questions if all(w in vectors.ids for w in q)]
-        right = 0
-        for begin in range(0, len(known), 256):
-            a, b, c, d = np.array(known[begin : begin + 256]).T
-            directions = vectors.directions
-            scores = (directions[b] - directions[a] + directions[c]) @ directions.T
-            rows = np.arange(len(d))
-            for given in (a, b, c):
-                scores[rows, given] = -np.inf
-            right += int(np.sum(scores.argmax(axis=1) == d))
-        results[name] = (right, len(known), len(questions))
-    return results
-
-
-def _lines(path: str) -> Iterator[tuple[int, str]]:
-    """The lines of a text file that are not blank, with their numbers."""
-    for number, line in enumerate(read_text([path]).split("\n"), start=1):
-        if line.strip():
-            yield number, line.strip()

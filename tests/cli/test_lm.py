@@ -13,7 +13,7 @@ import time
 import pytest
 
 from minillm.cli import main
-from minillm.training import RunFolder
+from minillm.runs.folder import RunFolder
 
 TEXT = "the cat sat on the mat and the dog sat on the log.\n" * 60
 TINY = ["--hidden", "12", "--embedding", "6", "--batch", "4", "--window", "8"]

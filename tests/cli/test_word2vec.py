@@ -87,10 +87,6 @@ def test_sets(tmp_path, run_folder, capsys):
     assert "line 2: expected two words" in fails(capsys, "similar", run_folder, "--set", pairs)
 
 
-def test_ranks_share_their_places():
-    assert word2vec.ranks(np.array([3.0, 1, 3, 7])).tolist() == [2.5, 1, 2.5, 4]
-
-
 @pytest.mark.parametrize("options", [["--hierarchical-softmax"], ["--negative", "3"]])
 @pytest.mark.parametrize("algorithm", [["--algorithm", "skip-gram"], ["--algorithm", "cbow"]])
 def test_one_seed_gives_the_same_bits(tmp_path, text_file, options, algorithm):

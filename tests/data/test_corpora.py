@@ -50,7 +50,7 @@ def test_the_built_in_corpus_is_half_a_megabyte_of_english():
 
 def test_a_python_without_the_corpus(monkeypatch):
     monkeypatch.setitem(sys.modules, "pydoc_data.topics", None)
-    with pytest.raises(InputError, match="built-in corpus"):
+    with pytest.raises(InputError, match="python-docs"):
         builtin_corpus()
 
 

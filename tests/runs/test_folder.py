@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from minillm.data.files import write_file
 from minillm.errors import InputError
-from minillm.training import RunFolder
-from minillm.training.checkpoints import write_file
+from minillm.runs.folder import RunFolder
 
 PARAMS = {"a.W": np.arange(6, dtype=np.float32).reshape(2, 3), "a.b": np.ones(3)}
 

@@ -13,7 +13,7 @@ def test_any_text_comes_back(text):
     ids = vocabulary.encode(text)
     assert len(ids) == len(text)
     assert vocabulary.decode(ids) == text
-    assert list(vocabulary.stream(ids)) == list(text)
+    assert list(vocabulary.stream(ids)) == list(text) == vocabulary.split(text)
 
 
 def test_ids_follow_code_points():

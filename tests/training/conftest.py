@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from minillm import ops
-from minillm.training import AdamW, Options, RunFolder, restore_checkpoint, train
+from minillm.runs.folder import RunFolder
+from minillm.training import AdamW, Options, restore_checkpoint, train
 
 
 class BigramTask:

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minillm.data.vectors import read_vectors, write_vectors
 from minillm.errors import InputError
+from minillm.formats.word2vec import read_vectors, write_vectors
 
 WORDS = ["the", "Zürich", "3.14", "日本", "it's"]
 VECTORS = np.random.default_rng(0).standard_normal((5, 4)).astype(np.float32)
@@ -62,7 +62,7 @@ def test_a_truncated_binary_file(tmp_path):
         ("2 2\na 1 2\nb 1 x\n", "line 3: expected 2 numbers"),
         ("3 2\na 1 2\nb 1 2\n", "expected 3 words, found 2"),
         ("1 2\na 1 2\nb 1 2\n", "line 3: expected the end after 1 words"),
-        ("2 2\na 1 2\na 1 2\n", "the word 'a' is there twice"),
+        ("2 2\na 1 2\na 1 2\n", "expected each word once, found 'a' again"),
         ("2 2\na 1 2\nb 1 nan\n", "the vector of 'b' has a number that is not finite"),
     ],
 )

@@ -10,19 +10,19 @@
     ...
     \\end\\
 
-A line holds log10 p(word | context), the n-gram, and, but for the longest
-n-grams, log10 of its backoff weight.  ``<s>`` and ``</s>`` are a sentence's
-start and end, ``<unk>`` the unknown word.
+A line has log10 p(word | context), the n-gram and, unless the n-gram is one of
+the longest, log10 of its backoff weight.  ``<s>`` and ``</s>`` are the start and
+the end of a sentence, ``<unk>`` the unknown word.
 
-What stands for a token here and there: the line's end is ``</s>``, the end of a
-sentence; other white space, which separates the fields, is written by its code
-point, a space as ``<U+0020>``.
+White space separates the fields, so that no token can be written as white space:
+a line's end is written as ``</s>``, all other white space by its code point, a
+space as ``<U+0020>``.
 """
 
 import gzip
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import BinaryIO
@@ -31,8 +31,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm._kernels import active_kernels
-from minillm.data.files import replacing
+from minillm.data.files import reading, replacing
 from minillm.errors import InputError
+from minillm.text import Characters, Vocabulary, Words
 
 START, END, UNKNOWN = "<s>", "</s>", "<unk>"
 IMPOSSIBLE = -99.0
@@ -41,18 +42,18 @@ _BLOCK = 1 << 16
 _ESCAPED = re.compile(r"<U\+([0-9A-F]{4,6})>")
 
 
-def write_arpa(path: str | Path, tokens: Sequence[str], params: dict[str, NDArray]) -> None:
-    """Write an n-gram model; gzip, if the name ends with .gz.
+def write_arpa(path: str | Path, vocabulary: Vocabulary, params: dict[str, NDArray]) -> None:
+    """Write an n-gram model, compressed if the file's name ends with .gz.
 
-    tokens are the names of the ids; the id after the last one opens a sentence.
-    params are those of `models.ngram.NGram`.  Numbers are written with 9 digits,
-    so that they are read back as the same float32.
+    params are those of `models.ngram.NGram`; the id after the vocabulary's last
+    one opens a sentence.  Numbers are written with 9 digits, so that they are
+    read back as the same float32.
     """
-    names = [_name(token) for token in tokens] + [START]
+    names = [_name(vocabulary.decode([id])) for id in range(len(vocabulary))] + [START]
     if len(set(names)) < len(names):
         twice = next(name for k, name in enumerate(names) if name in names[:k])
         raise InputError(f"{path}: two tokens would both be written as {twice}")
-    # Readers ask for both, which a model of characters may lack.
+    # Other programs require both; a model of characters may have neither.
     absent = [name for name in (UNKNOWN, END) if name not in names]
     order = sum(key.startswith("word.") for key in params)
     with replacing(path) as raw, _compressed(path, raw) as file:
@@ -70,16 +71,16 @@ def write_arpa(path: str | Path, tokens: Sequence[str], params: dict[str, NDArra
 
 
 def _sections(names: list[str], params: dict[str, NDArray], n: int, order: int) -> Iterator[str]:
-    """The lines of the n-grams, a block of them at a time."""
+    """The lines of the n-grams, a block of lines at a time."""
     for begin in range(0, len(params[f"word.{n}"]), _BLOCK):
-        number = np.arange(begin, min(begin + _BLOCK, len(params[f"word.{n}"])))
-        log_p = params[f"log_p.{n}"][number].tolist()
-        backoff = params[f"backoff.{n}"][number].tolist() if n < order else None
+        index = np.arange(begin, min(begin + _BLOCK, len(params[f"word.{n}"])))
+        log_p = params[f"log_p.{n}"][index].tolist()
+        backoff = params[f"backoff.{n}"][index].tolist() if n < order else None
         columns: list[list[str]] = []
         for length in range(n, 0, -1):  # from the last word to the first
-            columns.insert(0, [names[id] for id in params[f"word.{length}"][number].tolist()])
-            # The context whose children the n-gram is among.
-            number = np.searchsorted(params[f"first.{length}"], number, "right") - 1
+            columns.insert(0, [names[id] for id in params[f"word.{length}"][index].tolist()])
+            # The context: the n-gram one shorter whose children these are.
+            index = np.searchsorted(params[f"first.{length}"], index, "right") - 1
         ngrams = map(" ".join, zip(*columns, strict=True))
         if backoff is None:
             rows = zip(log_p, ngrams, strict=True)
@@ -98,19 +99,19 @@ def _name(token: str) -> str:
 def _compressed(path: str | Path, raw: BinaryIO) -> AbstractContextManager:
     if not str(path).endswith(".gz"):
         return nullcontext(raw)
-    # Without name and time in its head, equal models make equal files.
+    # No name and time in the header: equal models make equal files.
     return gzip.GzipFile("", "wb", 6, raw, mtime=0)
 
 
 # --- reading -----------------------------------------------------------------
 
 
-def read_arpa(path: str | Path) -> tuple[list[str], dict[str, NDArray]]:
-    """Read an n-gram model: -> tokens, params, as `write_arpa` takes them.
+def read_arpa(path: str | Path) -> tuple[Vocabulary, dict[str, NDArray]]:
+    """Read an n-gram model, compressed or not: -> vocabulary, params, as `write_arpa` takes them.
 
-    The unknown word comes first.  A file with white space written by its code
-    point is one of characters: they are sorted, and have no unknown one.
-    InputError, with the line's number, where the file is not as it should be.
+    A file in which white space is written by its code point is a model of
+    characters; any other is one of words.  InputError, with the line's number,
+    where the file is not as the format demands.
     """
     lines = _Lines(path)
     sizes = _header(lines)
@@ -119,7 +120,18 @@ def read_arpa(path: str | Path) -> tuple[list[str], dict[str, NDArray]]:
         _longer(lines, n, sizes, ids, params)
     if lines.next() != b"\\end\\":
         raise lines.wrong("\\end\\")
-    return tokens, params
+    return _vocabulary(path, tokens), params
+
+
+def _vocabulary(path: str | Path, tokens: list[str]) -> Vocabulary:
+    if tokens[0] == UNKNOWN:
+        if "\n" not in tokens:
+            raise InputError(f"{path}: expected {END}, a sentence's end, among the 1-grams")
+        return Words(tokens, pretokenised=True)
+    try:
+        return Characters(tokens)
+    except ValueError:
+        raise InputError(f"{path}: expected words, or single characters alone") from None
 
 
 class _Lines:
@@ -130,7 +142,7 @@ class _Lines:
         self._lines = self._read()
 
     def _read(self) -> Iterator[bytes]:
-        with open(self.path, "rb") as raw:
+        with reading(self.path) as raw:
             packed = raw.read(2) == b"\x1f\x8b"
             raw.seek(0)
             try:
@@ -157,7 +169,7 @@ class _Lines:
 
 
 def _header(lines: _Lines) -> list[int]:
-    """The number of n-grams of each length; lines then stands at \\1-grams:."""
+    """The number of n-grams of each length; the last line read is \\1-grams:."""
     if lines.next() != b"\\data\\":
         raise lines.wrong("\\data\\ (is it an ARPA file?)")
     sizes: list[int] = []
@@ -171,7 +183,7 @@ def _header(lines: _Lines) -> list[int]:
 
 
 def _entries(lines: _Lines, n: int, sizes: list[int]):
-    """The n-grams as they stand: -> words, log_p, backoff, and each one's line number."""
+    """The n-grams in the file's order: -> words, log_p, backoff, and the line of each."""
     if n > 1:
         lines.next()
     if lines.line != f"\\{n}-grams:".encode():
@@ -200,7 +212,10 @@ def _entries(lines: _Lines, n: int, sizes: list[int]):
 
 
 def _unigrams(lines: _Lines, sizes: list[int]):
-    """-> tokens, the id of each name, params of length 1."""
+    """-> the tokens in the order of their ids, the id of each name, params of length 1.
+
+    The unknown word has id 0; characters are sorted, and none of them is unknown.
+    """
     words, log_p, backoff, numbers = _entries(lines, 1, sizes)
     known: dict[str, int] = {}
     for k, (name,) in enumerate(words):
@@ -222,7 +237,7 @@ def _unigrams(lines: _Lines, sizes: list[int]):
     params = {
         "first.1": np.array([0, len(names)], np.int32),
         "word.1": np.arange(len(names), dtype=np.int32),
-        # A file may lack <unk> or <s>: they are impossible then.
+        # A file may lack <unk> or <s>, which are then impossible.
         "log_p.1": np.where(row >= 0, log_p[row], IMPOSSIBLE).astype(np.float32),
     }
     if len(sizes) > 1:
@@ -241,7 +256,7 @@ def _token(name: str) -> str:
 def _longer(
     lines: _Lines, n: int, sizes: list[int], ids: dict[bytes, int], params: dict[str, NDArray]
 ) -> None:
-    """Read the n-grams and sort them, so that those of a context stand together."""
+    """Read the n-grams and sort them by context, then by word."""
     words, log_p, backoff, numbers = _entries(lines, n, sizes)
     try:
         grams = np.array([[ids[word] for word in ngram] for ngram in words], np.int32)

@@ -1,8 +1,9 @@
-"""Word vectors in word2vec's two formats.
+"""word2vec's files: word vectors, as text or binary.
 
-Both begin with a line "V D".  The text has then a line for each word: the word,
-a space, D numbers.  The binary has the word, a space, and D float32 numbers,
-the low byte first, with or without a line's end before the next word.
+Both formats begin with a line "V D".  In the text format a line follows for each
+word: the word, a space, D numbers.  In the binary format each word is followed by
+a space and D float32 numbers, the low byte first; a line's end before the next
+word is optional.
 """
 
 from collections.abc import Sequence
@@ -11,16 +12,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.data.files import replacing
+from minillm.data.files import reading, replacing
 from minillm.errors import InputError
 
 
 def write_vectors(
     path: str | Path, words: Sequence[str], vectors: NDArray[np.float32], binary: bool = False
 ) -> None:
-    """Write vectors (V, D).  InputError for a word with white space, which would divide it.
+    """Write vectors (V, D).  InputError for a word with white space, which ends a word here.
 
-    Text has 9 digits a number, so that either format gives the same float32 back.
+    Text has 9 digits a number: in both formats the same float32 are read back.
     """
     for word in words:
         if not word or len(word.split()) != 1 or word != word.strip():
@@ -37,11 +38,11 @@ def write_vectors(
 
 
 def read_vectors(path: str | Path) -> tuple[list[str], NDArray[np.float32]]:
-    """Read either format, told apart by what follows the first line: -> words, vectors (V, D).
+    """Read either format, recognised by the second line: -> words, vectors (V, D).
 
-    InputError, with the line or the word, where the file is not as it should be.
+    InputError, with the line or the word, where the file is not as the format demands.
     """
-    with open(path, "rb") as file:
+    with reading(path) as file:
         data = file.read()
     head, _, body = data.partition(b"\n")
     fields = head.split()
@@ -55,7 +56,7 @@ def read_vectors(path: str | Path) -> tuple[list[str], NDArray[np.float32]]:
     words, vectors = read(path, body, V, D)
     if len(set(words)) < V:
         twice = next(word for word, times in _counted(words).items() if times > 1)
-        raise InputError(f"{path}: the word {twice!r} is there twice")
+        raise InputError(f"{path}: expected each word once, found {twice!r} again")
     if not np.isfinite(vectors).all():
         word = words[int(np.argmin(np.isfinite(vectors).all(axis=1)))]
         raise InputError(f"{path}: the vector of {word!r} has a number that is not finite")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from minillm.data import builtin_corpus
-from minillm.data.arpa import read_arpa, write_arpa
 from minillm.errors import InputError
+from minillm.formats.arpa import read_arpa, write_arpa
 from minillm.models.ngram import NGram, NGramConfig, count_ngrams, estimate
 from minillm.text import Characters, Words
 
@@ -31,14 +31,14 @@ ngram 2=3
 
 
 def words_model(text, order=4, smoothing="kneser-ney", prune=()):
-    """-> the model, its tokens, and the ids of a text in sentences."""
+    """-> the model, its vocabulary, and the ids of a text in sentences."""
     vocabulary = Words.from_text(text, 2)
-    end, start = vocabulary.tokens.index("\n"), len(vocabulary)
+    end, start = vocabulary.sentence_end, len(vocabulary)
     ids = vocabulary.encode(text)
     at = np.flatnonzero(ids == end)[:-1] + 1
     ids = np.insert(ids, [0, *at], start).astype(np.int32)
     config = NGramConfig(start, order, smoothing, k=0.1, prune=prune, line_end=end, unknown=0)
-    return estimate(count_ngrams([ids], order, start), config), vocabulary.tokens, ids
+    return estimate(count_ngrams([ids], order, start), config), vocabulary, ids
 
 
 def same(params, others):
@@ -51,11 +51,11 @@ def same(params, others):
 @pytest.mark.parametrize("suffix", [".arpa", ".arpa.gz"])
 @pytest.mark.parametrize(("order", "prune"), [(1, ()), (4, ()), (3, (0, 1))])
 def test_round_trip_of_words(tmp_path, suffix, order, prune):
-    model, tokens, _ = words_model(builtin_corpus()[:20_000], order, prune=prune)
+    model, vocabulary, _ = words_model(builtin_corpus()[:20_000], order, prune=prune)
     path = tmp_path / f"model{suffix}"
-    write_arpa(path, tokens, model.params)
+    write_arpa(path, vocabulary, model.params)
     again, params = read_arpa(path)
-    assert again == tokens
+    assert again.to_dict() == vocabulary.to_dict() | {"pretokenised": True}
     same(params, model.params)
     packed = path.read_bytes()
     write_arpa(path, again, params)
@@ -68,16 +68,17 @@ def test_round_trip_of_characters(tmp_path):
     vocabulary = Characters.from_text(text)
     ids = np.concatenate([[len(vocabulary)], vocabulary.encode(text)]).astype(np.int32)
     model = estimate(count_ngrams([ids], 3, len(vocabulary)), NGramConfig(len(vocabulary), 3))
-    write_arpa(tmp_path / "model.arpa", vocabulary.tokens, model.params)
-    tokens, params = read_arpa(tmp_path / "model.arpa")
-    assert tokens == vocabulary.tokens
+    write_arpa(tmp_path / "model.arpa", vocabulary, model.params)
+    again, params = read_arpa(tmp_path / "model.arpa")
+    assert again.to_dict() == vocabulary.to_dict()
     same(params, model.params)
 
 
 def test_reading_a_file_by_hand(tmp_path):
     (tmp_path / "toy.arpa").write_text(TOY)
-    tokens, params = read_arpa(tmp_path / "toy.arpa")
-    assert tokens == ["<unk>", "a", "\n"]
+    vocabulary, params = read_arpa(tmp_path / "toy.arpa")
+    assert [vocabulary.decode([id]) for id in range(3)] == ["<unk>", "a", "\n"]
+    assert (vocabulary.unknown, vocabulary.sentence_end) == (0, 2)
     assert params["log_p.1"].tolist() == [-1.5, -0.5, -0.75, -99]
     assert params["backoff.1"].tolist() == [0, -0.125, 0, -0.25]
     assert params["first.2"].tolist() == [0, 0, 2, 2, 3]
@@ -130,6 +131,16 @@ def test_a_context_that_is_not_listed(tmp_path):
         read_arpa(tmp_path / "a")
 
 
+def test_models_that_are_neither_of_words_nor_of_characters(tmp_path):
+    path = tmp_path / "a"
+    path.write_text("\\data\\\nngram 1=2\n\n\\1-grams:\n-1\t<s>\n-1\ta\n\n\\end\\\n")
+    with pytest.raises(InputError, match="expected </s>, a sentence's end, among the 1-grams"):
+        read_arpa(path)
+    path.write_text("\\data\\\nngram 1=2\n\n\\1-grams:\n-1\t<U+0020>\n-1\tab\n\n\\end\\\n")
+    with pytest.raises(InputError, match="expected words, or single characters alone"):
+        read_arpa(path)
+
+
 def test_bytes_that_are_no_text(tmp_path):
     (tmp_path / "a").write_bytes(TOY.encode().replace(b"-0.5\ta\t", b"-0.5\t\xff\t"))
     with pytest.raises(InputError, match="line 8: expected UTF-8"):
@@ -143,19 +154,19 @@ def test_bytes_that_are_no_text(tmp_path):
 def test_two_tokens_of_one_name(tmp_path):
     model, _, _ = words_model("a b\na b\n", 1)
     with pytest.raises(InputError, match="two tokens would both be written as </s>"):
-        write_arpa(tmp_path / "a", ["<unk>", "\n", "</s>", "b"], model.params)
+        write_arpa(tmp_path / "a", Words(["<unk>", "\n", "</s>", "b"]), model.params)
     assert not list(tmp_path.iterdir())
 
 
 def test_kenlm_scores_it_as_we_do(tmp_path):
     kenlm = pytest.importorskip("kenlm")
     text = builtin_corpus()
-    model, tokens, _ = words_model(text[:300_000], 4)
+    model, vocabulary, _ = words_model(text[:300_000], 4)
     path = tmp_path / "model.arpa"
-    write_arpa(path, tokens, model.params)
+    write_arpa(path, vocabulary, model.params)
     theirs = kenlm.Model(str(path))
-    ids = Words(tokens).encode(text[300_000:400_000])
-    end = tokens.index("\n")
+    ids = vocabulary.encode(text[300_000:400_000])
+    end, tokens = vocabulary.sentence_end, vocabulary.tokens
     for line in np.split(ids, np.flatnonzero(ids == end) + 1)[:1000]:
         score = model.score([np.array([len(tokens), *line], np.int32)])
         sentence = " ".join(tokens[id] for id in line if id != end)

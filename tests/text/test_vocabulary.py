@@ -1,0 +1,152 @@
+"""What holds of every vocabulary, whichever its tokens are."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minillm.errors import InputError
+from minillm.text import (
+    Characters,
+    Vocabulary,
+    Words,
+    banned_ids,
+    build_vocabulary,
+    opening_id,
+    vocabulary_from_dict,
+)
+from minillm.text.words import split_words
+
+UNITS = ["character", "word", "token"]
+TEXTS = st.text(st.sampled_from("abc 3.,'\u2019“”()-$%\n_é€😀<unk>"), min_size=1, max_size=60)
+
+
+def built(unit, text):
+    return build_vocabulary([text], unit)
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@given(text=TEXTS)
+def test_split_and_encode_agree(unit, text):
+    vocabulary = built(unit, text)
+    tokens, ids = vocabulary.split(text), vocabulary.encode(text)
+    assert ids.dtype == np.int32
+    assert [vocabulary.decode([id]) for id in ids] == tokens
+    assert vocabulary.encode_known(text).tolist() == ids.tolist()
+    other = built(unit, "other")
+    assert other.split(text) == tokens  # whether it knows them or not
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@given(text=TEXTS)
+def test_what_is_decoded_encodes_to_the_same_ids(unit, text):
+    vocabulary = built(unit, text)
+    ids = vocabulary.encode(text).tolist()
+    assert vocabulary.encode(vocabulary.decode(ids)).tolist() == ids
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@given(data=st.data())
+def test_the_pieces_of_a_stream_are_the_decoded_text(unit, data):
+    text = data.draw(TEXTS)
+    vocabulary = built(unit, text)
+    ids = data.draw(st.lists(st.integers(0, len(vocabulary) - 1)))
+    names = data.draw(st.lists(st.sampled_from(["Ada", "Bo", "."]), max_size=3))
+    pieces = list(vocabulary.stream(iter(ids), names))
+    assert len(pieces) == len(ids)
+    assert "".join(pieces) == vocabulary.decode(ids, names)
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_pieces_come_as_soon_as_their_ids(unit):
+    vocabulary = built(unit, "a b")
+    asked = []
+
+    def ids():
+        for id in vocabulary.encode("a b"):
+            asked.append(id)
+            yield id
+
+    pieces = vocabulary.stream(ids())
+    assert next(pieces) == "a"
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@given(text=TEXTS)
+def test_json_keeps_it(unit, text):
+    vocabulary = built(unit, text)
+    again = vocabulary_from_dict(vocabulary.to_dict())
+    assert again.to_dict() == vocabulary.to_dict()
+    assert again.encode(text).tolist() == vocabulary.encode(text).tolist()
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@given(text=TEXTS)
+def test_labels_are_visible_and_on_one_line(unit, text):
+    vocabulary = built(unit, text + "\n\t ")
+    for id in range(len(vocabulary)):
+        label = vocabulary.show(id)
+        assert label.isprintable()
+        assert label.strip() == label != ""
+
+
+def test_specials():
+    characters: Vocabulary = Characters("\nab")
+    words: Vocabulary = Words(["<unk>", "a", "\n"])
+    plain: Vocabulary = Words(["<unk>", "a"])
+    assert (characters.line_end, words.line_end, plain.line_end) == (0, 2, None)
+    assert (characters.sentence_end, words.sentence_end, plain.sentence_end) == (None, 2, None)
+    assert (characters.unknown, words.unknown) == (None, 0)
+    for vocabulary in (characters, words, plain):
+        assert vocabulary.bos is vocabulary.eos is vocabulary.padding is None
+    assert [opening_id(v) for v in (characters, words, plain, Characters("ab"))] == [0, 2, 0, 0]
+    assert banned_ids(characters) == []
+    assert banned_ids(words) == [0]
+
+
+def test_specials_of_a_vocabulary_that_has_them_all():
+    class Tokens(Words):
+        bos, padding = 1, 2
+
+    tokens = Tokens(["<unk>", "<s>", "<pad>", "\n"])
+    assert opening_id(tokens) == 1
+    assert banned_ids(tokens) == [1, 2, 0]
+
+
+def test_held_out_texts_count_where_nothing_can_be_unknown():
+    assert build_vocabulary(["ab"], "character", held_out=["c"]).encode("c").tolist() == [2]
+    words = build_vocabulary(iter(["b b a"]), "word", minimum_count=2, held_out=["c c c"])
+    assert words.to_dict()["tokens"] == ["<unk>", "b"]
+    with pytest.raises(InputError, match="'c'"):
+        words.encode_known("c")
+
+
+@pytest.mark.parametrize("maximum_size", [None, 2, 3, 4])
+def test_some_words_have_an_id_in_any_case(maximum_size):
+    words = build_vocabulary(["b b a a a\n"], "word", 2, maximum_size, always=["\n"])
+    assert words.to_dict()["tokens"] == ["<unk>", "\n", "a", "b"][:maximum_size]
+    assert words.line_end == 1
+
+
+def test_units():
+    text = "Don't. <eos>"
+    assert build_vocabulary([text], "word").split(text) == ["Don't", ".", "<", "eos", ">"]
+    assert build_vocabulary([text], "token").split(text) == ["Don't.", "<eos>"]
+    assert build_vocabulary([text], "token").pretokenised
+    assert not build_vocabulary([text], "word").pretokenised
+    assert build_vocabulary([text], "character").split("a b") == ["a", " ", "b"]
+    with pytest.raises(ValueError, match="unit: expected character, word or token"):
+        build_vocabulary([text], "syllable")
+
+
+def test_vocabularies_of_old_runs_are_read():
+    """The JSON that version 0.1.0 wrote."""
+    old = vocabulary_from_dict({"unit": "character", "tokens": ["\n", "a"]})
+    assert old.decode([1, 0]) == "a\n"
+    old = vocabulary_from_dict({"unit": "word", "tokens": ["<unk>", "n't"], "pretokenised": True})
+    assert old.encode("n't did").tolist() == [1, 0]
+
+
+def test_words_split_as_the_function_does():
+    assert Words(["<unk>"]).split("a (b)") == split_words("a (b)")
