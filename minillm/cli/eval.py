@@ -48,9 +48,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(results))
         return 0
-    matrix = (
-        confusion(results.pop("labels"), results.pop("confusion")) if "labels" in results else ""
-    )
+    labels, matrix = results.pop("labels", []), results.pop("confusion", [])
     width = max(map(len, results)) + 2
     for key, value in results.items():
         shown = f"{value:.4f}" if isinstance(value, float) else value

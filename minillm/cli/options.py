@@ -1,6 +1,7 @@
 """From the settings of a kind to the options of its command."""
 
 import argparse
+import math
 from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
@@ -81,11 +82,10 @@ def parser_of(declared: Option, type_: type) -> Callable[[str], Any]:
 
 def integer(least: int, most: int | None = None) -> Callable[[str], int]:
     """A whole number from ``least`` to ``most``, for the options of a verb."""
-    bounds = {"least": least} | ({} if most is None else {"most": most})
-    return parser_of(Option("", **bounds), int)
+    return parser_of(Option("", least=least, most=math.inf if most is None else most), int)
 
 
-def number(**bounds: float) -> Callable[[str], float]:
+def number(**bounds: Any) -> Callable[[str], float]:
     """A finite number within the bounds, for the options of a verb."""
     return parser_of(Option("", **bounds), float)
 

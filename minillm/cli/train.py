@@ -5,6 +5,7 @@ import sys
 from typing import Any
 
 from minillm.cli.options import add_settings, given_settings
+from minillm.runs.settings import FilesSettings
 
 
 def add_parser(verbs: Any) -> None:
@@ -41,15 +42,10 @@ def _add_kind(choices: Any, kind: Any) -> None:
             "that follows the clock",
         )
     existing.add_argument("--overwrite", action="store_true", help="replace the run in DIR")
-    add_settings(parser, kind.Settings)
-    if "files" in types_names(kind.Settings):
+    add_settings(parser, kind.settings)
+    if issubclass(kind.settings, FilesSettings):
         parser.set_defaults(several_files=True)
     parser.set_defaults(run=run, kind=kind, resume=False)
-
-
-def types_names(settings: type) -> set[str]:
-    """The names of the fields."""
-    return set(settings.__dataclass_fields__)  # type: ignore[attr-defined]
 
 
 def run(args: argparse.Namespace) -> int:
@@ -57,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     from minillm.runs.folder import RunFolder
     from minillm.runs.start import start
 
-    given = given_settings(args, args.kind.Settings)
+    given = given_settings(args, args.kind.settings)
     if not start(args.kind, args.out, given, args.resume, args.overwrite):
         return 130
     for piece in args.kind.sample(RunFolder(args.out)):
