@@ -1,0 +1,149 @@
+"""A kind of model is one declaration: a subclass of :class:`Kind`, one file in ``runs/kinds/``.
+
+It says all that stands between a model and a command: the kind's name and help, its settings, how
+its data are opened and its task is made, what ``eval`` measures, and what its runs are able to do.
+The command line, the loader and :class:`minillm.runs.Run` follow from it, so that a new kind is
+``models/x.py``, ``runs/kinds/x.py`` and their tests.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from minillm.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from minillm.runs.folder import RunFolder
+    from minillm.runs.run import Run
+    from minillm.text import Vocabulary
+    from minillm.training import Task
+
+Results = dict[str, Any]
+
+_kinds: dict[str, "Kind"] = {}
+
+
+@dataclass
+class Parts:
+    """What a kind makes of settings and data, for the training loop."""
+
+    model: Any  # has ``config`` and ``params``
+    task: "Task"
+    unit: str  # what a loss is the mean over: "character", "text", "image"
+    vocabularies: "dict[str, Vocabulary]" = field(default_factory=dict)  # by the run's attribute
+    notes: list[str] = field(default_factory=list)  # lines to report before the training
+
+
+@dataclass(frozen=True)
+class Job:
+    """A training to be started, or resumed where there is a stored configuration."""
+
+    folder: "RunFolder"
+    settings: Any
+    data: dict[str, Any]  # where the data are, and what is remembered of them
+    stored: dict[str, Any] | None  # the configuration of the run to resume
+    report: Callable[[str], None]  # told of what is worth a line
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What ``eval`` is asked for."""
+
+    files: tuple[str, ...] = ()  # none: what was held out in training
+    part: str | None = None  # "validation" or "test", of a built-in set
+    beam: int = 5
+    length_exponent: float = 1.0
+
+
+class Kind:
+    """One kind of model.  A subclass with a ``name`` is known to every command.
+
+    Besides the methods below a kind defines those of its abilities: ``write``, ``translate``,
+    ``hypotheses``, ``classify``, ``vectors``, ``embed``, ``export``.  Each takes the run first, then
+    what the method of that name of :class:`minillm.runs.Run` takes.
+    """
+
+    name: ClassVar[str]
+    year: ClassVar[int] = 9999  # of the source: the help lists kinds in the order of history
+    help: ClassVar[str]  # a few words
+    description: ClassVar[str]
+    examples: ClassVar[str]
+    settings: ClassVar[type]  # a dataclass: see minillm.runs.settings
+    resumable: ClassVar[bool] = True
+
+    # The run's attribute -> the vocabulary's file, and the field of the model's config that is
+    # its size.
+    vocabularies: ClassVar[dict[str, tuple[str, str]]] = {
+        "tokenizer": ("vocabulary.json", "vocabulary")
+    }
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "name" in vars(cls):
+            _kinds[cls.name] = cls()
+
+    def types(self) -> tuple[type, type]:
+        """The classes of the model and of its config; here they are imported."""
+        raise NotImplementedError
+
+    def prepare(self, settings: Any, data: dict[str, Any], rng: "np.random.Generator") -> Parts:
+        """Opens the data and makes model and task.
+
+        ``data`` says where the data are; what a later command needs to know of them (a
+        fingerprint, labels) is put into it.  Raises InputError for whatever is wrong.
+        """
+        raise NotImplementedError
+
+    def train(self, job: Job) -> bool:
+        """Trains in the job's folder; False if it was interrupted."""
+        from minillm.runs.start import train_by_gradient_descent
+
+        return train_by_gradient_descent(self, job)
+
+    def open_vocabulary(self, values: dict[str, Any]) -> Any:
+        """A vocabulary from what JSON kept of it; ValueError says what is wrong with it."""
+        from minillm.text import vocabulary_from_dict
+
+        return vocabulary_from_dict(values)
+
+    def build(self, config: Any, vocabularies: dict[str, Any]) -> Any:
+        """A model of the stored sizes, whose weights are to be read."""
+        import numpy as np
+
+        Model, _ = self.types()
+        return Model(config, np.random.default_rng(0))
+
+    def sample(self, folder: "RunFolder") -> Iterable[str]:
+        """Text to show when a training has ended: what the model has learnt to do."""
+        return ()
+
+    def evaluate(self, run: "Run", asked: Evaluation) -> Results:
+        """What ``eval`` prints: figures by name."""
+        raise InputError(f"{run.path}: there is nothing to measure of a run of {self.name}")
+
+    def new_config(self, **sizes: Any) -> Any:
+        """The model's config; InputError where it does not accept the sizes."""
+        _, Config = self.types()
+        try:
+            return Config(**sizes)
+        except ValueError as error:
+            raise InputError(str(error)) from None
+
+
+def kinds() -> dict[str, Kind]:
+    """All kinds by name: those in ``runs/kinds``, and those that were declared elsewhere."""
+    package = importlib.import_module("minillm.runs.kinds")
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"{package.__name__}.{module.name}")
+    return dict(sorted(_kinds.items(), key=lambda entry: entry[1].year))
+
+
+def find_kind(name: str) -> Kind:
+    """The kind of that name.  InputError if there is none."""
+    if name not in kinds():
+        raise InputError(f"kind: expected one of {', '.join(_kinds)}; found {name!r}")
+    return _kinds[name]

@@ -1,0 +1,103 @@
+"""``lm``: a recurrent language model of characters or words."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from minillm.runs.settings import (
+    FilesSettings,
+    RecurrenceSettings,
+    TrainingSettings,
+    VocabularySettings,
+    option,
+    with_default,
+)
+from minillm.runs.text import TextKind, write_text
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from minillm.runs.run import Run
+
+
+@dataclass(frozen=True)
+class Settings(FilesSettings, VocabularySettings, RecurrenceSettings, TrainingSettings):
+    """What can be chosen."""
+
+    learning_rate: float = with_default(TrainingSettings, "learning_rate", 6e-3)
+    unit: str = option(
+        "character",
+        "what the model reads at each step",
+        choices=("character", "word"),
+        group="the text",
+    )
+    vocabulary: int = with_default(VocabularySettings, "vocabulary", 10000)
+    hidden: int = with_default(RecurrenceSettings, "hidden", 512)
+    embedding: int | None = option(
+        None,
+        "width of the embedding or, 0, one-hot input: quickest with few characters",
+        "D",
+        least=0,
+        most=65536,
+        default_help="128, or with --tied as --hidden",
+    )
+    tied: bool = option(False, "the output layer's weights are the embedding's")
+    window: int = option(
+        64, "steps of truncated backpropagation through time", "T", least=1, most=65536
+    )
+
+
+class LanguageModelKind(TextKind):
+    """A recurrence over characters or words, and what comes next."""
+
+    name = "lm"
+    year = 2010
+    help = "a recurrent language model of characters or words"
+    description = """\
+Train a recurrent language model: it reads a text and learns to tell what comes next.
+The last tenth of the text is held out, to measure how well it does on what it never saw."""
+    examples = """\
+  minillm train lm --out runs/first --minutes 2
+        on the Python language reference, which ships with every CPython
+  minillm train lm shakespeare.txt --out runs/shakespeare
+        on a text of your own, with the defaults: an LSTM of 512 over characters, 5 minutes
+  minillm train lm a.txt b.txt --out runs/words --unit word --hidden 256 --dropout 0.3
+        words instead of characters, those seen only once as one unknown word
+  zcat text.gz | minillm train lm - --out runs/piped --cell gru --layers 2 --steps 2000
+        from standard input
+  minillm train lm --out runs/shakespeare --resume --minutes 10
+        go on, to 10 minutes in all
+
+Ctrl-C saves and stops; --resume goes on from there."""
+    settings = Settings
+
+    def types(self) -> tuple[type, type]:
+        """The model and its config."""
+        from minillm.models.language_model import LanguageModel, LanguageModelConfig
+
+        return LanguageModel, LanguageModelConfig
+
+    def new_model(
+        self, settings: Settings, vocabulary: int, rng: "np.random.Generator"
+    ) -> Any:
+        """The sizes that the settings say."""
+        Model, _ = self.types()
+        embedding = settings.embedding
+        if embedding is None:
+            embedding = settings.hidden if settings.tied else 128
+        config = self.new_config(
+            vocabulary=vocabulary,
+            embedding=embedding,
+            hidden=settings.hidden,
+            layers=settings.layers,
+            cell=settings.cell,
+            dropout=settings.dropout,
+            tied=settings.tied,
+        )
+        return Model(config, rng)
+
+    def write(self, run: "Run", prompt: str, length: int, *options: Any) -> Iterator[str]:
+        """See :meth:`minillm.runs.Run.write`."""
+        # E W_x is worth computing where it has fewer rows than there are steps to come.
+        model = run.model.one_hot() if len(run.tokenizer) < length else run.model
+        return write_text(model, run.tokenizer, prompt, length, *options)

@@ -1,0 +1,235 @@
+"""``ngram``: an n-gram model, which is counted, not trained."""
+
+import math
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from minillm.errors import InputError
+from minillm.runs.kind import Evaluation, Job, Kind, Results
+from minillm.runs.settings import FilesSettings, Size, option, values_of
+from minillm.runs.text import check_fingerprint, check_kept, language_results, name_of, write_text
+
+if TYPE_CHECKING:
+    from minillm.data.streams import TextStream
+    from minillm.models.ngram import NGram
+    from minillm.runs.folder import RunFolder
+    from minillm.runs.run import Run
+    from minillm.text import Vocabulary
+
+
+@dataclass(frozen=True)
+class Settings(FilesSettings):
+    """What can be chosen."""
+
+    order: int = option(5, "how long the longest n-grams are", "N", least=1, most=20)
+    smoothing: str = option(
+        "kneser-ney",
+        "how the probability of unseen n-grams is estimated; kneser-ney is the modified one",
+        choices=("kneser-ney", "absolute", "witten-bell", "add-k", "mle"),
+    )
+    k: float = option(0.1, "what add-k adds", "K", above=0)
+    prune: tuple[int, ...] = option(
+        (0,),
+        "leave out n-grams seen at most C times: for the 2-grams, the 3-grams and so on, the last "
+        "for all longer ones",
+        "C",
+        least=0,
+        most=10**12,
+        default_help="0: none",
+    )
+    unit: str = option(
+        "word", "what n-grams are of", choices=("character", "word"), group="the text"
+    )
+    minimum_count: int = option(
+        2,
+        "words seen less often become the unknown word",
+        "N",
+        least=1,
+        most=10**12,
+        group="the text",
+    )
+    vocabulary: int | None = option(
+        None,
+        "keep at most the N most frequent words",
+        "N",
+        least=2,
+        most=100_000_000,
+        group="the text",
+        default_help="all",
+    )
+    memory: Size = option(
+        Size(2 << 30),
+        "memory that counting may use for arrays as long as the text: beyond it, sorted parts are "
+        "written to the disk and merged",
+        "SIZE",
+        least=1,
+        most=1 << 60,
+        group="the text",
+        default_help="2G",
+    )
+
+
+class NGramKind(Kind):
+    """Counts of n-grams, smoothed into probabilities."""
+
+    name = "ngram"
+    year = 1980
+    help = "an n-gram model: counted, not trained"
+    description = """\
+Count the n-grams of a text and smooth the counts into probabilities: the language model of
+the years before recurrent networks.  The last tenth of the text is held out, to measure how
+well it does on what it never saw.  Of words, each line is a sentence."""
+    examples = """\
+  minillm train ngram --out runs/words
+        5-grams of words, on the Python language reference that ships with every CPython
+  minillm train ngram shakespeare.txt --unit character --order 7 --out runs/characters
+  minillm train ngram shakespeare.txt --order 3 --smoothing witten-bell --out runs/wb
+  minillm train ngram large.txt --prune 0 0 1 --memory 4G --out runs/large
+        from the 3-grams on, those seen once are left out
+
+then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa"""
+    settings = Settings
+    resumable = False
+
+    def types(self) -> tuple[type, type]:
+        """The model and its config."""
+        from minillm.models.ngram import NGram, NGramConfig
+
+        return NGram, NGramConfig
+
+    def train(self, job: Job) -> bool:
+        """Counts, smooths, saves, and measures on the held-out text."""
+        from minillm.data.registry import absolute
+        from minillm.data.streams import TextStream
+        from minillm.training.ngram import train_ngram
+
+        settings = job.settings
+        if list(settings.prune) != sorted(settings.prune):
+            raise InputError(
+                f"--prune: expected counts that do not fall, found {list(settings.prune)}"
+            )
+        began = time.perf_counter()
+        text = TextStream(settings.files)
+        cut = text.characters * 9 // 10
+        model, tokenizer, tokens = train_ngram(
+            text, text.characters - cut, settings, report=lambda line: print(line, file=sys.stderr)
+        )
+        seconds = time.perf_counter() - began
+        print(
+            f"{tokens:,} tokens in {seconds:.1f} s, {tokens / seconds:,.0f} tokens/s",
+            file=sys.stderr,
+        )
+        data = {"files": [absolute(file) for file in settings.files], "sha256": text.sha256}
+        save(job.folder, model, tokenizer, tokens, values_of(settings, data=False), data)
+        sizes = enumerate(model.config.sizes, start=1)
+        job.report(", ".join(f"{size:,} {n}-grams" for n, size in sizes))
+        held_out = text.blocks(start=cut)
+        results = text_results(model, tokenizer, held_out, "the held-out last tenth")
+        for key in ("bits_per_token", "perplexity"):
+            job.report(f"held-out {key.replace('_', ' ')}: {results[key]:.4f}")
+        job.report(f"saved in {job.folder.path}")
+        return True
+
+    def build(self, config: Any, vocabularies: dict[str, Any]) -> Any:
+        """The arrays that the sizes say."""
+        if len(config.sizes) != config.order:
+            raise ValueError("its sizes do not agree")
+        Model, _ = self.types()
+        return Model(config)
+
+    def write(self, run: "Run", *options: Any) -> Iterator[str]:
+        """See :meth:`minillm.runs.Run.write`."""
+        return write_text(run.model, run.tokenizer, *options)
+
+    def evaluate(self, run: "Run", asked: Evaluation) -> Results:
+        """Nats and bits per token, and perplexity with and without the unknown words."""
+        name, text, start = evaluation_stream(run, asked, held_out=True)
+        return text_results(run.model, run.tokenizer, text.blocks(start), name)
+
+    def export(self, run: "Run", file: str, binary: bool = False) -> None:
+        """An ARPA file, which SRILM and KenLM read."""
+        from minillm.formats.arpa import write_arpa
+
+        if binary:
+            raise InputError("--binary: an ARPA file is text")
+        write_arpa(file, run.tokenizer, run.model.params)
+
+    def imports(self, file: str, head: bytes) -> bool:
+        """Whether a file is one to import as this kind: an ARPA file, gzip too."""
+        return head.startswith((b"\\data\\", b"\x1f\x8b")) or ".arpa" in Path(file).name
+
+    def import_file(self, file: str, folder: "RunFolder") -> str:
+        """Makes a run of an ARPA file; a line that says what it holds."""
+        from minillm.data.registry import absolute
+        from minillm.formats.arpa import read_arpa
+
+        Model, _ = self.types()
+        tokenizer, params = read_arpa(file)
+        order = sum(name.startswith("word.") for name in params)
+        sizes = tuple(len(params[f"word.{n}"]) for n in range(1, order + 1))
+        config = self.new_config(
+            vocabulary=len(tokenizer),
+            order=order,
+            line_end=tokenizer.sentence_end,
+            unknown=tokenizer.unknown,
+            sizes=sizes,
+        )
+        data = {"files": [], "imported": absolute(file)}
+        save(folder, Model(config, params), tokenizer, 0, {}, data)
+        return ", ".join(f"{size:,} {n}-grams" for n, size in enumerate(sizes, start=1))
+
+
+def save(
+    folder: "RunFolder",
+    model: "NGram",
+    tokenizer: "Vocabulary",
+    tokens: int,
+    settings: dict[str, Any],
+    data: dict[str, Any],
+) -> None:
+    """Writes a run's folder; config.json comes last, so that a folder with it is whole."""
+    folder.clear()
+    folder.save_json("vocabulary.json", tokenizer.to_dict())
+    folder.save_model(model.params, {"tokens": tokens})
+    config = {"kind": "ngram", "model": asdict(model.config), "training": settings, "data": data}
+    folder.save_json("config.json", config)
+
+
+def evaluation_stream(
+    run: "Run", asked: Evaluation, held_out: bool
+) -> tuple[str, "TextStream", int]:
+    """What to measure on: its name, the text, and the character where that begins."""
+    from minillm.data.streams import TextStream
+
+    if asked.part == "test":
+        raise InputError("--part: a text has no test part")
+    if asked.files:
+        return ", ".join(asked.files), TextStream(asked.files), 0
+    check_kept(run)
+    text = TextStream(run.data["files"])
+    check_fingerprint(run.data, text.sha256)
+    if not held_out:
+        return name_of(run.data), text, 0
+    return f"the held-out last tenth of {name_of(run.data)}", text, text.characters * 9 // 10
+
+
+def text_results(
+    model: "NGram", tokenizer: "Vocabulary", blocks: Iterable[str], name: str
+) -> Results:
+    """The measures of an n-gram model on a text, unknown words counted apart."""
+    from minillm import metrics
+    from minillm.training.ngram import score_text
+
+    score = score_text(model, tokenizer, blocks, name)
+    tokens = score.tokens + score.unknown
+    nats = -(score.log10 + score.unknown_log10) * math.log(10) / tokens
+    results = language_results(name, tokenizer, nats, tokens)
+    if tokenizer.unknown is not None:
+        known_nats = -score.log10 * math.log(10) / max(1, score.tokens)
+        results["unknown_share"] = score.unknown / tokens
+        results["perplexity_of_known"] = metrics.perplexity(known_nats)
+    return results

@@ -1,0 +1,351 @@
+"""``seq2seq``: an encoder-decoder, from one text to another."""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from minillm.errors import InputError
+from minillm.runs.kind import Evaluation, Kind, Parts, Results
+from minillm.runs.settings import (
+    RecurrenceSettings,
+    TrainingSettings,
+    VocabularySettings,
+    option,
+    with_default,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from minillm.data import Sequences
+    from minillm.data.pairs import Pair, PairData
+    from minillm.decoding import Translation, Translator
+    from minillm.runs.folder import RunFolder
+    from minillm.runs.run import Run
+    from minillm.text import Vocabulary
+
+UNITS = ("character", "word", "token")
+EXAMPLES = 5  # shown after a training
+
+
+@dataclass(frozen=True)
+class Settings(VocabularySettings, RecurrenceSettings, TrainingSettings):
+    """What can be chosen."""
+
+    data: str | None = option(
+        None,
+        "a file of pairs, or one of cmudict, cmudict-stress, numbers-en-fr (or any two "
+        "languages), docstrings",
+        "DATA",
+        positional=True,
+        data=True,
+    )
+    validation: str | None = option(
+        None,
+        "pairs to measure on (default: DATA's last tenth)",
+        "FILE",
+        group="the text",
+        data=True,
+        default_help="",
+    )
+    unit: str | None = option(
+        None,
+        "what both sides are cut into; tokens stand between spaces already",
+        choices=UNITS,
+        group="the text",
+        default_help="word, or as suits a set",
+    )
+    source_unit: str | None = option(
+        None,
+        "what the source is cut into",
+        choices=UNITS,
+        group="the text",
+        default_help="--unit",
+    )
+    target_unit: str | None = option(
+        None,
+        "what the target is cut into",
+        choices=UNITS,
+        group="the text",
+        default_help="--unit",
+    )
+    max_length: int = option(
+        100,
+        "leave out pairs with a side of more tokens",
+        "N",
+        least=1,
+        most=10_000,
+        group="the text",
+    )
+    attention: str = option(
+        "additive",
+        "how the decoder looks at the source",
+        choices=("none", "dot", "general", "additive"),
+    )
+    input_feeding: bool = option(
+        False, "the attentional state of a step is an input of the next (slower)"
+    )
+    layers: int = with_default(
+        RecurrenceSettings, "layers", 1, help="of the encoder, and of the decoder"
+    )
+    hidden: int = with_default(
+        RecurrenceSettings,
+        "hidden",
+        256,
+        help="width of the decoder, and of each direction of the encoder",
+    )
+    embedding: int = option(256, "width of a token's embedding", "D", least=1, most=65536)
+    forward_only: bool = option(False, "an encoder that reads in one direction, not in both")
+    label_smoothing: float = option(
+        0.1,
+        "probability that is spread over all tokens in the targets of training",
+        "E",
+        least=0,
+        below=1,
+    )
+    scheduled_sampling: float = option(
+        0.0,
+        "fraction of the decoder's inputs in training that are its own predictions",
+        "P",
+        least=0,
+        most=1,
+    )
+    batch: int = with_default(TrainingSettings, "batch", 128)
+    learning_rate: float = with_default(TrainingSettings, "learning_rate", 2e-3)
+
+
+class Seq2SeqKind(Kind):
+    """A recurrent encoder-decoder on pairs of texts."""
+
+    name = "seq2seq"
+    year = 2014
+    help = "an encoder-decoder: translation, pronunciation, summaries"
+    description = """\
+Train an encoder-decoder, which reads one sequence and writes another, on pairs of texts:
+a file of lines source<TAB>target, of which the last tenth is held out; or a built-in set:
+  cmudict        English words to phonemes (cmudict-stress: with the vowels' stress)
+  numbers-en-fr  numbers in words, English to French; and between other languages
+  docstrings     the body of a docstring to its summary line
+The switch is --attention: none squeezes the source through one vector, as in 2014; the
+others let the decoder look back at the source while it writes, as since 2015."""
+    examples = """\
+  minillm train seq2seq numbers-en-fr --out runs/numbers --minutes 3
+  minillm train seq2seq cmudict --out runs/cmudict --minutes 20
+  minillm train seq2seq cmudict --out runs/vector --minutes 20 --attention none
+  minillm train seq2seq pairs.tsv --out runs/pairs --cell gru --layers 2
+  minillm train seq2seq train.tsv --validation val.tsv --unit token --out runs/multi30k
+        words and punctuation that stand between spaces already
+
+then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a source text\""""
+    settings = Settings
+    vocabularies = {  # noqa: RUF012
+        "source": ("vocabulary.source.json", "source_vocabulary"),
+        "target": ("vocabulary.target.json", "target_vocabulary"),
+    }
+
+    def types(self) -> tuple[type, type]:
+        """The model and its config."""
+        from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
+
+        return EncoderDecoder, EncoderDecoderConfig
+
+    def prepare(self, settings: Settings, data: dict[str, Any], rng: "np.random.Generator") -> Parts:
+        """Vocabularies and minibatches of both parts of the pairs."""
+        from minillm.data import Minibatches
+        from minillm.training.minibatches import MinibatchTask, fingerprint
+
+        pairs = open_data(data)
+        source, target = (vocabulary_of(pairs, data["data"], settings, k) for k in (0, 1))
+        notes: list[str] = []
+        training, validation = (
+            encode_part(pairs, part, source, target, settings.max_length, data["data"], notes)
+            for part in ("training", "validation")
+        )
+        found = fingerprint(training)
+        if data.setdefault("sha256", found) != found:
+            raise InputError(f"{data['data']}: the data have changed since the run was started")
+        data["longest_target"] = int(training[1].lengths.max())
+
+        Model, _ = self.types()
+        config = self.new_config(
+            source_vocabulary=len(source),
+            target_vocabulary=len(target),
+            embedding=settings.embedding,
+            hidden=settings.hidden,
+            layers=settings.layers,
+            cell=settings.cell,
+            bidirectional=not settings.forward_only,
+            attention=settings.attention,
+            input_feeding=settings.input_feeding,
+            dropout=settings.dropout,
+            label_smoothing=settings.label_smoothing,
+            scheduled_sampling=settings.scheduled_sampling,
+        )
+        model = Model(config, rng)
+        task = MinibatchTask(
+            model,
+            Minibatches(training, settings.batch, settings.seed),
+            Minibatches(validation, settings.batch, settings.seed),
+            count_tokens,
+        )
+        return Parts(model, task, "token", {"source": source, "target": target}, notes)
+
+    def hypotheses(
+        self, run: "Run", texts: Sequence[str], **options: Any
+    ) -> "list[list[Translation]]":
+        """See :meth:`minillm.runs.Run.hypotheses`."""
+        return translator_of(run).translate(texts, **options)
+
+    def sample(self, folder: "RunFolder") -> Iterator[str]:
+        """What the best model makes of a few held-out sources."""
+        from minillm.runs.run import load
+
+        run = load(folder.path)
+        held_out = dict(islice(open_data(run.data).pairs("validation"), EXAMPLES))
+        longest = run.settings.max_length
+        sources = [text for text in held_out if len(run.source.encode(text)) <= longest]
+        yield "held-out examples:\n"
+        for text, output in zip(sources, run.translate(sources), strict=True):
+            yield f"  {text}\n    -> {output}\n    == {held_out[text]}\n"
+
+    def evaluate(self, run: "Run", asked: Evaluation) -> Results:
+        """Loss, exact outputs, and the errors or overlaps that the task is known by."""
+        from minillm import metrics
+        from minillm.data import Minibatches
+        from minillm.data.pairs import read_pairs
+        from minillm.training.minibatches import mean_loss
+
+        longest = run.settings.max_length
+        if asked.files:
+            name = ", ".join(asked.files)
+            pairs = [pair for file in asked.files for pair in read_pairs(file)]
+        else:
+            part = asked.part or "validation"
+            name, pairs = f"{run.data['data']}, {part}", list(open_data(run.data).pairs(part))
+        columns, left_out = encode_pairs(pairs, run.source, run.target, longest)
+        if left_out and asked.files:
+            raise InputError(
+                f"{name}: expected at most {longest} tokens on a side, as the model was trained, "
+                f"found {left_out} pairs with more"
+            )
+        nats = mean_loss(run.model, Minibatches(columns, 256, 0), count_tokens)
+        references: dict[str, list[str]] = {}
+        for source, target in pairs:
+            references.setdefault(source, []).append(target)
+        # As in training, what is too long is left out.
+        sources = [text for text in references if len(run.source.encode(text)) <= longest]
+        start = time.perf_counter()
+        outputs = run.translate(sources, asked.beam, asked.length_exponent)
+        seconds = time.perf_counter() - start
+        results: Results = {
+            "data": name,
+            "sources": len(sources),
+            "pairs_left_out": left_out,
+            "beam": asked.beam,
+            "sources_per_second": len(sources) / seconds,
+            "nats_per_token": nats,
+            "perplexity": metrics.perplexity(nats),
+        }
+        known = [references[source] for source in sources]
+        return results | output_results(run, outputs, known)
+
+
+def output_results(run: "Run", outputs: list[str], known: list[list[str]]) -> Results:
+    """How near the outputs come to their references, by the measures of the task."""
+    from minillm import metrics
+    from minillm.data.registry import task_of
+
+    exact = metrics.exact_match(outputs, known)
+    split = run.target.split
+    errors = metrics.token_error_rate(
+        [split(text) for text in outputs], [[split(text) for text in texts] for texts in known]
+    )
+    if task_of(run.data["data"]) == "pronunciation":
+        return {"word_error_rate": 1 - exact, "phoneme_error_rate": errors}
+    results: Results = {"exact_match": exact, "token_error_rate": errors}
+    results["bleu"] = metrics.bleu(outputs, known, tokenised=run.target.pretokenised)
+    results["chrf"] = metrics.chrf(outputs, known)
+    return results | metrics.rouge(outputs, known)
+
+
+def translator_of(run: "Run") -> "Translator":
+    """The run's model, ready for texts."""
+    from minillm.decoding import Translator
+
+    longest, limit = run.settings.max_length, run.data["longest_target"]
+    return Translator(run.model, run.source, run.target, longest, limit)
+
+
+def open_data(data: dict[str, Any]) -> "PairData":
+    """The pairs of a file or of a built-in set."""
+    from minillm.data import registry
+
+    if not data.get("data"):
+        raise InputError("DATA: expected a file or a built-in set (see --help), found none")
+    for name in ("data", "validation"):
+        if data.get(name):
+            data[name] = registry.absolute(data[name])
+    return registry.open_pairs(data["data"], data.get("validation"))
+
+
+def vocabulary_of(pairs: "PairData", data: str, settings: Settings, side: int) -> "Vocabulary":
+    """The vocabulary of the sources (side 0) or the targets (side 1)."""
+    from minillm.data.registry import default_units
+    from minillm.text import build_vocabulary
+
+    name = ("source_unit", "target_unit")[side]
+    unit = getattr(settings, name) or settings.unit or default_units(data)[side]
+    training, held_out = (
+        (pair[side] for pair in pairs.pairs(part)) for part in ("training", "validation")
+    )
+    return build_vocabulary(
+        training, unit, settings.minimum_count, settings.vocabulary, held_out=held_out
+    )
+
+
+def encode_part(
+    pairs: "PairData",
+    part: str,
+    source: "Vocabulary",
+    target: "Vocabulary",
+    longest: int,
+    name: str,
+    notes: list[str],
+) -> "tuple[Sequences, Sequences]":
+    """The ids of "training" or "validation"; how many there are, is noted."""
+    columns, left_out = encode_pairs(pairs.pairs(part), source, target, longest)
+    count = len(columns[0])
+    if left_out:
+        notes.append(f"{left_out:,} {part} pairs are longer than {longest} tokens")
+    if count == 0:
+        raise InputError(f"{name}: no {part} pair is short enough for --max-length")
+    notes.append(f"{count:,} {part} pairs")
+    return columns
+
+
+def encode_pairs(
+    pairs: "Iterable[Pair]", source: "Vocabulary", target: "Vocabulary", longest: int
+) -> "tuple[tuple[Sequences, Sequences], int]":
+    """The pairs as ids, each target with EOS after it, and how many were left out.
+
+    Left out are those with a side of more than ``longest`` tokens.
+    """
+    from minillm.data import Sequences
+
+    sources, targets, left_out = Sequences(), Sequences(), 0
+    for number, (source_text, target_text) in enumerate(pairs, start=1):
+        ids = source.encode(source_text, f"source {number}")
+        target_ids = target.encode(target_text, f"target {number}")
+        if max(len(ids), len(target_ids)) > longest:
+            left_out += 1
+            continue
+        sources.append(ids)
+        targets.append([*target_ids, len(target)])
+    return (sources, targets), left_out
+
+
+def count_tokens(batch: tuple[Any, ...]) -> int:
+    """The target tokens of a batch, EOS included: what its loss is the mean over."""
+    return int(batch[3].sum())

@@ -1,0 +1,262 @@
+"""``word2vec``: a vector for each word."""
+
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from minillm.errors import InputError
+from minillm.runs.kind import Evaluation, Job, Kind, Results
+from minillm.runs.settings import FilesSettings, Size, TrainingSettings, option, values_of, with_default
+
+if TYPE_CHECKING:
+    from minillm.models.word2vec import Vectors, Word2Vec
+    from minillm.runs.folder import RunFolder
+    from minillm.runs.run import Run
+    from minillm.training.word2vec import Progress, WordCounts
+
+
+@dataclass(frozen=True)
+class Settings(FilesSettings):
+    """What can be chosen."""
+
+    algorithm: str = option(
+        "skip-gram",
+        "a word predicts its neighbours, or they predict it",
+        choices=("skip-gram", "cbow"),
+    )
+    dimension: int = option(100, "of a vector", "D", least=1, most=65536)
+    window: int = option(
+        5,
+        "neighbours lie up to N words away; how far, is drawn anew each time",
+        "N",
+        least=1,
+        most=1000,
+    )
+    negative: int = option(
+        5,
+        "words drawn at random to tell a true neighbour from",
+        "N",
+        least=1,
+        most=1000,
+        excludes="hierarchical_softmax",
+    )
+    hierarchical_softmax: bool = option(
+        False, "predict along the paths of a Huffman tree instead", excludes="negative"
+    )
+    cbow_sum: bool = option(False, "cbow sums its window, not averages")
+    subsample: float = option(
+        1e-3,
+        "thin out words that are a larger fraction of the text; 0: none",
+        "F",
+        least=0,
+        below=1,
+        group="the text",
+    )
+    minimum_count: int = option(
+        5, "words seen less often are left out", "N", least=1, most=10**12, group="the text"
+    )
+    memory: Size = option(
+        Size(1 << 30),
+        "memory that the text may use, as ids; the rest of it waits on the disk",
+        "SIZE",
+        least=1,
+        most=1 << 60,
+        group="the text",
+        default_help="1G",
+    )
+    epochs: int = option(
+        20, "how often the text is read", "N", least=1, most=10**6, group="the run"
+    )
+    threads: int = option(
+        1,
+        "step over the same weights without locks; from 2 on, a seed no longer fixes the bits",
+        "N",
+        least=1,
+        most=1024,
+        group="the run",
+        changeable=True,
+    )
+    seed: int = with_default(TrainingSettings, "seed", 0, help="of the first vectors and samples")
+    checkpoint_seconds: float = with_default(TrainingSettings, "checkpoint_seconds", 30.0)
+    learning_rate: float | None = option(
+        None,
+        "at the start; it falls in a straight line",
+        "R",
+        above=0,
+        group="the run",
+        changeable=True,
+        default_help="0.025, cbow 0.05",
+    )
+    final_rate: float = option(1e-4, "at the end", "R", above=0, group="the run")
+
+
+class Word2VecKind(Kind):
+    """A vector for each word, from the words around it."""
+
+    name = "word2vec"
+    year = 2013
+    help = "word vectors: skip-gram or CBOW"
+    description = """\
+Learn a vector for each word from the words around it, so that words of like use lie close.
+Each line of the text is a sentence.  Files of any size: they are read as streams."""
+    examples = """\
+  minillm train word2vec --out runs/vectors
+        on the Python language reference, which ships with every CPython
+  minillm train word2vec shakespeare.txt --out runs/bard --epochs 40 --threads 2
+  minillm train word2vec text8 --pretokenised --algorithm cbow --out runs/cbow
+  minillm train word2vec --out runs/bard --resume
+        go on after Ctrl-C; with one thread, bit for bit
+
+then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DIR,
+      minillm export DIR vectors.txt"""
+    settings = Settings
+
+    def types(self) -> tuple[type, type]:
+        """The model and its config."""
+        from minillm.models.word2vec import Word2Vec, Word2VecConfig
+
+        return Word2Vec, Word2VecConfig
+
+    def open_vocabulary(self, values: dict[str, Any]) -> "WordCounts":
+        """The words and how often each was seen."""
+        from minillm.training.word2vec import WordCounts
+
+        return WordCounts.from_dict(values)
+
+    def build(self, config: Any, vocabularies: dict[str, Any]) -> "Word2Vec":
+        """The tables of the words' counts; the vectors are to be read."""
+        Model, _ = self.types()
+        return Model(config, vocabularies["tokenizer"].counts)
+
+    def train(self, job: Job) -> bool:
+        """Counts the words, trains, saves, and says what has come of it."""
+        from minillm.data.registry import absolute
+        from minillm.data.streams import Spill, TextStream
+        from minillm.training.progress import minutes_and_seconds
+        from minillm.training.word2vec import Corpus, train_word2vec
+
+        settings, folder = job.settings, job.folder
+        if settings.learning_rate is None:
+            rate = 0.025 if settings.algorithm == "skip-gram" else 0.05
+            settings = replace(settings, learning_rate=rate)
+        files = job.data["files"]
+        text = TextStream(files)
+        if job.stored and text.sha256 != job.data.get("sha256"):
+            raise InputError(f"{', '.join(files)}: the text has changed since the run was started")
+        model, words, progress = self._begin(job, settings, text)
+        with Spill() as spill:
+            corpus = Corpus(words, text, spill, settings.memory)
+            data = {"files": [absolute(file) for file in files], "sha256": text.sha256}
+            if not job.stored:
+                save_vocabulary(folder, words, model, progress)
+            save_config(folder, model, values_of(settings, data=False), data)
+            finished = train_word2vec(model, corpus, settings, folder, progress)
+        seconds = max(progress.seconds, 1e-9)
+        job.report(
+            f"{'trained' if finished else 'stopped'} after {progress.words:,} words in "
+            f"{minutes_and_seconds(seconds)}, {progress.words / seconds:,.0f} words/s"
+        )
+        if not finished:
+            job.report(f"to go on: minillm train word2vec --out {folder.path} --resume")
+            return False
+        loss = folder.read_metrics()[-1]["loss"]
+        job.report(f"{len(words):,} vectors; loss {loss:.4f} nats per prediction")
+        job.report(f"saved in {folder.path}")
+        return True
+
+    def _begin(
+        self, job: Job, settings: Any, text: Any
+    ) -> "tuple[Word2Vec, WordCounts, Progress]":
+        """A fresh model, or the one to go on with; its words; how far it is."""
+        import numpy as np
+
+        from minillm.training.word2vec import Progress, count_words, restore_progress
+
+        if job.stored:
+            words = self.open_vocabulary(job.folder.load_json("vocabulary.json"))
+            model = self.build(job.stored["model"], {"tokenizer": words})
+            return model, words, restore_progress(job.folder, model)
+        words = count_words(text, settings.minimum_count, settings.pretokenised)
+        config = self.new_config(
+            vocabulary=len(words),
+            dimension=settings.dimension,
+            algorithm=settings.algorithm,
+            mean=not settings.cbow_sum,
+            window=settings.window,
+            negative=0 if settings.hierarchical_softmax else settings.negative,
+            subsample=settings.subsample,
+        )
+        Model, _ = self.types()
+        model = Model(config, words.counts, np.random.default_rng(settings.seed))
+        return model, words, Progress()
+
+    def vectors(self, run: "Run") -> "Vectors":
+        """See :attr:`minillm.runs.Run.vectors`."""
+        from minillm.models.word2vec import Vectors
+
+        return Vectors(run.tokenizer.words, run.model.params["vectors"])  # type: ignore[attr-defined]
+
+    def evaluate(self, run: "Run", asked: Evaluation) -> Results:
+        """The loss of a prediction on a text, by default the one that it was trained on."""
+        from minillm.runs.kinds.ngram import evaluation_stream
+        from minillm.training.word2vec import mean_loss
+
+        name, text, _ = evaluation_stream(run, asked, held_out=False)
+        loss, predictions, words = mean_loss(run.model, run.tokenizer, text)  # type: ignore[arg-type]
+        return {
+            "text": name,
+            "known_words": words,
+            "predictions": predictions,
+            "nats_per_prediction": loss,
+        }
+
+    def export(self, run: "Run", file: str, binary: bool = False) -> None:
+        """Word vectors in one of word2vec's formats, which gensim reads."""
+        from minillm.formats.word2vec import write_vectors
+
+        vectors = self.vectors(run)
+        write_vectors(file, vectors.words, vectors.vectors, binary)
+
+    def imports(self, file: str, head: bytes) -> bool:
+        """Whether a file is one to import as this kind: a line with two numbers comes first."""
+        fields = head.split(b"\n")[0].split()
+        return len(fields) == 2 and all(field.isdigit() for field in fields)
+
+    def import_file(self, file: str, folder: "RunFolder") -> str:
+        """Makes a run of a file of word vectors; a line that says what it holds."""
+        import numpy as np
+
+        from minillm.data.registry import absolute
+        from minillm.formats.word2vec import read_vectors
+        from minillm.training.word2vec import Progress, WordCounts
+
+        words, vectors = read_vectors(file)
+        if len(words) < 2:
+            raise InputError(f"{file}: expected 2 words or more, found {len(words)}")
+        counts = np.arange(len(words), 0, -1)  # unknown: but the most frequent come first
+        Model, _ = self.types()
+        model = Model(self.new_config(vocabulary=len(words), dimension=vectors.shape[1]), counts)
+        model.params["vectors"][:] = vectors
+        save_vocabulary(folder, WordCounts(words, counts, True), model, None)
+        folder.save_model(model.params, {})
+        save_config(folder, model, {}, {"files": [], "imported": absolute(file)})
+        return f"{len(words):,} vectors of {vectors.shape[1]} numbers"
+
+
+def save_vocabulary(
+    folder: "RunFolder", words: "WordCounts", model: "Word2Vec", progress: "Progress | None"
+) -> None:
+    """Makes the folder, with the words and, of a run that is to be trained, a checkpoint."""
+    from minillm.training.word2vec import save_progress
+
+    folder.clear()
+    folder.save_json("vocabulary.json", words.to_dict())
+    if progress is not None:
+        save_progress(folder, model, progress)
+
+
+def save_config(
+    folder: "RunFolder", model: "Word2Vec", settings: dict[str, Any], data: dict[str, Any]
+) -> None:
+    """Writes config.json, which comes last: a folder with it is whole."""
+    config = {"kind": "word2vec", "model": asdict(model.config), "training": settings, "data": data}
+    folder.save_json("config.json", config)

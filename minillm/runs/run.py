@@ -1,0 +1,227 @@
+"""A run: a trained model and all that belongs to it.  ``minillm.load(folder)`` opens any."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, get_type_hints
+
+from minillm.errors import InputError
+from minillm.runs.folder import RunFolder
+from minillm.runs.kind import Evaluation, Kind, Results, kinds
+from minillm.runs.settings import make
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from minillm.decoding import Translation
+    from minillm.models.word2vec import Vectors
+    from minillm.text import Vocabulary
+
+
+class Classified(NamedTuple):
+    """What a classifier says of one text or image."""
+
+    label: str
+    probability: float
+    probabilities: dict[str, float]  # of every label, the likeliest first
+
+
+class Run:
+    """A model, its vocabularies and its settings.
+
+    ``model``; ``tokenizer``, or ``source`` and ``target`` of an encoder-decoder; ``settings``;
+    ``data``, what is remembered of the data; ``kind``, ``folder``.
+
+    What a run is able to do depends on its kind: InputError says what it can do instead.
+    """
+
+    tokenizer: "Vocabulary"
+    source: "Vocabulary"
+    target: "Vocabulary"
+
+    def __init__(
+        self,
+        kind: Kind,
+        folder: RunFolder,
+        model: Any,
+        vocabularies: "dict[str, Any]",
+        settings: Any,
+        data: dict[str, Any],
+    ):
+        self.kind, self.folder, self.model = kind, folder, model
+        self.settings, self.data = settings, data
+        for name, vocabulary in vocabularies.items():
+            setattr(self, name, vocabulary)
+
+    @property
+    def path(self) -> Path:
+        """Its folder."""
+        return self.folder.path
+
+    def __repr__(self) -> str:
+        return f"<run of {self.kind.name} in {self.path}: {self.model!r}>"
+
+    def write(
+        self,
+        prompt: str = "",
+        length: int = 500,
+        temperature: float = 0.8,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int | None = None,
+        stop: Sequence[str] = (),
+    ) -> Iterator[str]:
+        """The prompt and its continuation, piece by piece as it is drawn.
+
+        ``length`` counts tokens.  ``stop``: tokens before which it ends.  The other arguments are
+        those of :func:`minillm.decoding.next_probabilities`.
+
+        >>> run = minillm.load("runs/first")  # doctest: +SKIP
+        >>> "".join(run.write("The ", length=200, seed=1))  # doctest: +SKIP
+        """
+        return self._ability("write")(
+            self, prompt, length, temperature, top_k, top_p, seed, stop
+        )
+
+    def translate(
+        self, texts: Sequence[str], beam: int = 5, length_exponent: float = 1.0
+    ) -> list[str]:
+        """The likeliest output for each text."""
+        found = self.hypotheses(texts, beam=beam, length_exponent=length_exponent)
+        return [best[0].text for best in found]
+
+    def hypotheses(self, texts: Sequence[str], **options: Any) -> "list[list[Translation]]":
+        """The outputs for each text, best first, with scores and attention weights.
+
+        The options are those of :meth:`minillm.decoding.Translator.translate`.
+        """
+        return self._ability("hypotheses")(self, texts, **options)
+
+    def classify(
+        self, items: Sequence[Any], places: Sequence[str] | None = None
+    ) -> list[Classified]:
+        """The label of each text, or of each image (its pixels, 0 to 1).
+
+        ``places`` name the items in error messages.
+        """
+        return self._ability("classify")(self, items, places)
+
+    @property
+    def vectors(self) -> "Vectors":
+        """The words and their vectors: nearest words, analogies, a map."""
+        return self._ability("vectors")(self)
+
+    def embed(self, texts: Sequence[str]) -> "NDArray":
+        """A vector for each text, (n, D)."""
+        return self._ability("embed")(self, texts)
+
+    def export(self, file: str, **options: Any) -> None:
+        """Writes the model as a file that other programs read."""
+        self._ability("export")(self, file, **options)
+
+    def evaluate(self, asked: Evaluation | None = None) -> Results:
+        """Its measures on held-out data, by name."""
+        return self.kind.evaluate(self, asked or Evaluation())
+
+    def _ability(self, name: str) -> Any:
+        ability = getattr(self.kind, name, None)
+        if ability is None:
+            able = " or ".join(kind.name for kind in kinds().values() if hasattr(kind, name))
+            raise InputError(
+                f"{self.path / 'config.json'}: expected a run of {able}, found {self.kind.name!r}"
+            )
+        return ability
+
+
+def load(path: str | Path) -> Run:
+    """Opens the run in a folder, which says itself what it is.
+
+    InputError names the file in which something is missing or damaged.
+    """
+    folder = RunFolder(path)
+    config = stored_config(folder)
+    kind = kinds()[config["kind"]]
+    vocabularies = {
+        name: _vocabulary(kind, folder, file) for name, (file, _) in kind.vocabularies.items()
+    }
+    for name, (file, size) in kind.vocabularies.items():
+        known, found = getattr(config["model"], size, None), len(vocabularies[name])
+        if known is not None and known != found:
+            raise InputError(
+                f"{folder.path}: the model knows {known} tokens, but {file} has {found}"
+            )
+    place = f"{folder.path / 'config.json'}: its configuration is damaged: "
+    try:
+        model = kind.build(config["model"], vocabularies)
+    except InputError as error:
+        raise InputError(f"{place}{error}") from None
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"{place}{error}") from None
+    folder.load_model(model.params)
+    return Run(kind, folder, model, vocabularies, config["training"], config["data"])
+
+
+def stored_config(folder: RunFolder, kind: Kind | None = None) -> dict[str, Any]:
+    """The configuration of a run, checked: its "model" as a config, its "training" as settings."""
+    config = folder.load_json("config.json")
+    path = folder.path / "config.json"
+    known = kinds() if kind is None else {kind.name: kind}
+    if not isinstance(config.get("kind"), str) or config["kind"] not in known:
+        raise InputError(
+            f"{path}: expected a run of {' or '.join(known)}, found {config.get('kind')!r}"
+        )
+    for entry in ("model", "training", "data"):
+        if not isinstance(config.get(entry), dict):
+            raise InputError(f"{path}: expected an object {entry!r}")
+    kind = known[config["kind"]]
+    place = f"{path}: its configuration is damaged: "
+    _, Config = kind.types()
+    config["model"] = config_of(Config, _renamed(config["model"], {"points": "pixels"}), place)
+    config["training"] = make(kind.settings, config["training"], place)
+    config["data"] = _renamed(config["data"], {"name": "data"})
+    return config
+
+
+def config_of(Config: type, values: dict[str, Any], place: str) -> Any:
+    """A model's config from what JSON kept of it; InputError for other names or types."""
+    hints = get_type_hints(Config)
+    entries = {entry.name: entry for entry in fields(Config)}
+    for name, value in values.items():
+        if name not in entries:
+            raise InputError(f"{place}there is no size {name!r}")
+        if not _has_type(value, hints[name]):
+            raise InputError(f"{place}{name}: expected {hints[name]}, found {value!r}"[:300])
+    missing = [
+        name for name, entry in entries.items() if name not in values and entry.default is MISSING
+    ]
+    if missing:
+        raise InputError(f"{place}{missing[0]!r} is missing")
+    plain = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+    try:
+        return Config(**plain)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{place}{error}") from None
+
+
+def _has_type(value: Any, hint: Any) -> bool:
+    """Whether a value of JSON is what an annotation such as int, float | None says."""
+    if hasattr(hint, "__args__") and getattr(hint, "__origin__", None) is not tuple:
+        return any(_has_type(value, choice) for choice in hint.__args__)
+    if getattr(hint, "__origin__", None) is tuple:
+        return isinstance(value, list) and all(_has_type(v, hint.__args__[0]) for v in value)
+    if isinstance(value, bool) or hint is bool:
+        return isinstance(value, bool) and hint is bool
+    return isinstance(value, int | float if hint is float else hint)
+
+
+def _renamed(values: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+    """With the names of today, where an older version wrote others."""
+    return {names.get(name, name): value for name, value in values.items()}
+
+
+def _vocabulary(kind: Kind, folder: RunFolder, file: str) -> Any:
+    values = folder.load_json(file)
+    try:
+        return kind.open_vocabulary(values)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"{folder.path / file}: it is damaged: {error}") from None

@@ -1,0 +1,329 @@
+"""Settings: what can be chosen of a run, declared once, as the fields of a dataclass.
+
+    @dataclass(frozen=True)
+    class Settings(TrainingSettings):
+        hidden: int = option(512, "width of a layer", "H", least=1, most=65536)
+
+A field carries its default, its help and its range.  The command line's options, their help
+texts, and the checks of what comes from a command line, from Python or from a stored
+configuration all follow from it.
+"""
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import cache
+from typing import Any, NewType, TypeVar, get_type_hints
+
+from minillm.errors import InputError
+
+Size = NewType("Size", int)  # a number of bytes, typed as 500M or 2G
+
+GROUPS = ("the text", "the model", "the run", "gradient descent")  # in the order of a help text
+
+S = TypeVar("S")
+
+
+@dataclass(frozen=True)
+class Option:
+    """What a field of settings is, beside its name, type and default.
+
+    least and most are allowed themselves, above and below are not.  positional: a word without
+    a name.  data: where the data are, stored with them and not with the settings.  changeable:
+    it may differ when a run is resumed.  excludes: an option that cannot be given beside it.
+    """
+
+    help: str
+    metavar: str | None = None
+    least: float = -math.inf
+    above: float = -math.inf
+    most: float = math.inf
+    below: float = math.inf
+    choices: tuple[str, ...] = ()
+    group: str = "the model"
+    default_help: str | None = None  # in place of the default, where that does not say it
+    positional: bool = False
+    data: bool = False
+    changeable: bool = False
+    excludes: str | None = None
+
+    def wanted(self, type_: type) -> str:
+        """What is expected, in words."""
+        if self.choices:
+            return f"one of {', '.join(self.choices)}"
+        if type_ is Size:
+            return "a size such as 500M or 2G"
+        if type_ is int:
+            upper = f"to {self.most:.0f}" if math.isfinite(self.most) else "up"
+            return f"a whole number from {self.least:.0f} {upper}"
+        if type_ is float:
+            bounds = {"at least": self.least, "above": self.above}
+            bounds |= {"at most": self.most, "below": self.below}
+            limits = [f"{word} {x:g}" for word, x in bounds.items() if math.isfinite(x)]
+            return f"a number {' and '.join(limits)}".strip()
+        return {bool: "true or false", str: "a text"}.get(type_, str(type_))
+
+    def allows(self, value: Any) -> bool:
+        """Whether a value of the right type lies within the bounds."""
+        if self.choices:
+            return value in self.choices
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return True
+        within = self.least <= value <= self.most and self.above < value < self.below
+        return within and (isinstance(value, int) or math.isfinite(value))
+
+
+def option(default: Any, help: str, metavar: str | None = None, **details: Any) -> Any:
+    """A field of settings."""
+    return field(default=default, metadata={"option": Option(help, metavar, **details)})
+
+
+def with_default(base: type, name: str, default: Any, **changes: Any) -> Any:
+    """The field ``name`` of ``base`` with another default, and what else is changed of it."""
+    inherited = option_of(base, name)
+    return field(
+        default=default, metadata={"option": dataclasses.replace(inherited, **changes)}
+    )
+
+
+def option_of(settings: type, name: str) -> Option:
+    """What the field ``name`` declares."""
+    return settings.__dataclass_fields__[name].metadata["option"]  # type: ignore[attr-defined]
+
+
+@cache
+def types_of(settings: type) -> dict[str, tuple[type, bool, bool]]:
+    """Of each field its plain type, whether there may be several, and whether it may be None."""
+    found = {}
+    hints = get_type_hints(settings)
+    for entry in fields(settings):
+        hint, optional, several = hints[entry.name], False, False
+        if isinstance(hint, types.UnionType):
+            optional = type(None) in hint.__args__
+            hint = next(kind for kind in hint.__args__ if kind is not type(None))
+        if typing.get_origin(hint) is tuple:
+            several, hint = True, hint.__args__[0]
+        found[entry.name] = (hint, several, optional)
+    return found
+
+
+def make(settings: type[S], values: Mapping[str, Any], place: str = "") -> S:
+    """Settings from values by name, all checked; what is not given has its default.
+
+    InputError, which ``place`` begins, for a name that there is not, or a value of another type
+    or out of its range.
+    """
+    kinds = types_of(settings)  # type: ignore[arg-type]
+    given = {}
+    for name, value in values.items():
+        if name not in kinds:
+            raise InputError(f"{place}{name}: there is no such setting")
+        given[name] = _checked(settings, name, value, place)
+    return settings(**given)
+
+
+def _checked(settings: type, name: str, value: Any, place: str) -> Any:
+    type_, several, optional = types_of(settings)[name]
+    declared = option_of(settings, name)
+    if value is None and (optional or type_ is bool):
+        return None if optional else False
+    if several and isinstance(value, list | tuple):
+        return tuple(_checked_one(declared, type_, name, entry, place) for entry in value)
+    return _checked_one(declared, type_, name, value, place)
+
+
+def _checked_one(declared: Option, type_: type, name: str, value: Any, place: str) -> Any:
+    plain = int if type_ is Size else type_
+    if plain is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    right = isinstance(value, plain) and (plain is bool or not isinstance(value, bool))
+    if not right or not declared.allows(value):
+        raise InputError(
+            f"{place}{name}: expected {declared.wanted(type_)}, found {_shown(value)}"
+        )
+    return value
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def values_of(settings: Any, data: bool) -> dict[str, Any]:
+    """The fields that say where the data are, or all others, as JSON keeps them."""
+    return {
+        entry.name: getattr(settings, entry.name)
+        for entry in fields(settings)
+        if entry.metadata["option"].data == data
+    }
+
+
+# --- what several kinds share ------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Of everything that the training loop trains."""
+
+    minutes: float | None = option(
+        5.0,
+        "train for M minutes, the learning rate following the clock",
+        "M",
+        above=0,
+        most=1e6,
+        group="the run",
+        changeable=True,
+        excludes="steps",
+    )
+    steps: int | None = option(
+        None,
+        "train for N steps instead",
+        "N",
+        least=1,
+        most=10**12,
+        group="the run",
+        changeable=True,
+        excludes="minutes",
+    )
+    seed: int = option(
+        0,
+        "of the first weights, dropout and shuffling",
+        "N",
+        least=0,
+        most=2**63,
+        group="the run",
+    )
+    validations: int = option(
+        10,
+        "measure the validation loss N times, evenly over the run, fewer where that would take "
+        "more than a twentieth of the --minutes",
+        "N",
+        least=1,
+        most=10**6,
+        group="the run",
+        changeable=True,
+    )
+    checkpoint_seconds: float = option(
+        30.0,
+        "save for --resume every S seconds",
+        "S",
+        least=0,
+        most=1e9,
+        group="the run",
+        changeable=True,
+    )
+    optimiser: str = option(
+        "adamw",
+        "the rule that turns gradients into steps",
+        choices=("sgd", "adam", "adamw"),
+        group="gradient descent",
+    )
+    learning_rate: float = option(
+        3e-3,
+        "at its peak: it warms up, then falls along a cosine to a hundredth",
+        "R",
+        above=0,
+        group="gradient descent",
+        changeable=True,
+    )
+    warmup: float = option(
+        0.02,
+        "fraction of the run in which it rises",
+        "F",
+        least=0,
+        below=1,
+        group="gradient descent",
+    )
+    weight_decay: float = option(
+        0.01,
+        "pull of the weights towards zero, adamw only",
+        "D",
+        least=0,
+        group="gradient descent",
+    )
+    momentum: float = option(
+        0.9,
+        "fraction of the last step that goes into the next, sgd only",
+        "M",
+        least=0,
+        below=1,
+        group="gradient descent",
+    )
+    clip: float = option(
+        1.0,
+        "largest norm of the gradient",
+        "N",
+        above=0,
+        group="gradient descent",
+        changeable=True,
+    )
+    batch: int = option(32, "rows in a batch", "B", least=1, most=65536, group="gradient descent")
+    accumulate: int = option(
+        1,
+        "add up the gradients of N batches for one step",
+        "N",
+        least=1,
+        most=10**6,
+        group="gradient descent",
+    )
+
+
+@dataclass(frozen=True)
+class RecurrenceSettings:
+    """Of a model whose layers are recurrent."""
+
+    cell: str = option("lstm", "the recurrence", choices=("rnn", "lstm", "gru"))
+    layers: int = option(1, "stacked", "L", least=1, most=64)
+    hidden: int = option(256, "width of a layer", "H", least=1, most=65536)
+    dropout: float = option(
+        0.2, "fraction of activations zeroed in training", "RATE", least=0, below=1
+    )
+
+
+@dataclass(frozen=True)
+class VocabularySettings:
+    """Of a model that reads words or characters."""
+
+    minimum_count: int = option(
+        2,
+        "words seen less often become the unknown word",
+        "N",
+        least=1,
+        most=10**12,
+        group="the text",
+    )
+    vocabulary: int = option(
+        20000,
+        "keep the N most frequent words",
+        "N",
+        least=2,
+        most=1_000_000,
+        group="the text",
+    )
+
+
+@dataclass(frozen=True)
+class FilesSettings:
+    """Of a model of running text."""
+
+    files: tuple[str, ...] = option(
+        (),
+        "UTF-8 text, any number of files, - for standard input; none: the built-in corpus",
+        "FILE",
+        positional=True,
+        data=True,
+    )
+    pretokenised: bool = option(
+        False,
+        "words stand between spaces already; do not split off punctuation",
+        group="the text",
+    )
+
+    @property
+    def split_into(self) -> str:
+        """The unit of :func:`minillm.text.build_vocabulary`."""
+        unit = getattr(self, "unit", "word")
+        return "token" if unit == "word" and self.pretokenised else unit

@@ -1,0 +1,202 @@
+"""Starting a run, or going on with one: settings, the loop, what is said at the end."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from minillm.errors import InputError
+from minillm.runs.folder import RunFolder
+from minillm.runs.kind import Job, Kind, kinds
+from minillm.runs.run import stored_config
+from minillm.runs.settings import make, option_of, values_of
+
+if TYPE_CHECKING:
+    from minillm.training import Options, Summary
+
+
+def start(
+    kind: Kind,
+    out: str | Path,
+    given: Mapping[str, Any],
+    resume: bool = False,
+    overwrite: bool = False,
+    report: Callable[[str], None] = print,
+) -> bool:
+    """Trains a run in the folder ``out``; False if it was interrupted.
+
+    ``given`` are the settings that differ from the defaults or, of a run to resume, from what
+    was stored.  Nothing is written before all input is known to be good.  ``report`` is told
+    what is worth a line.
+    """
+    stored = None
+    if resume:
+        folder = RunFolder(out)
+        stored = stored_config(folder, kind)
+        settings = _changed(folder, stored["training"], given)
+    else:
+        folder = free_folder(out, overwrite, kind.resumable)
+        settings = make(kind.settings, _one_length(given))
+    data = dict(stored["data"]) if stored else {}
+    where = values_of(settings, data=True)
+    data |= {name: v for name, v in where.items() if name in given or name not in data}
+    return kind.train(Job(folder, settings, data, stored, report))
+
+
+def free_folder(out: str | Path, overwrite: bool, resumable: bool = False) -> RunFolder:
+    """The folder of a new run.  InputError if there is one already, unless it may be replaced."""
+    if not str(out):
+        raise InputError("--out: expected a folder, found an empty name")
+    folder = RunFolder(out)
+    if folder.path.exists() and not folder.path.is_dir():
+        raise InputError(f"{out}: expected a folder, found a file")
+    if folder.holds_run() and not overwrite:
+        resume = "--resume to go on with it, or " if resumable else ""
+        raise InputError(
+            f"{out}: it already holds a run: give {resume}--overwrite to replace it"
+        )
+    return folder
+
+
+def _one_length(given: Mapping[str, Any]) -> dict[str, Any]:
+    """With steps or with minutes: the one that is given takes the place of the other."""
+    lengths = {"steps", "minutes"} & given.keys()
+    if len(lengths) != 1:
+        return dict(given)
+    other = "minutes" if "steps" in lengths else "steps"
+    return {**given, other: None}
+
+
+def _changed(folder: RunFolder, stored: Any, given: Mapping[str, Any]) -> Any:
+    """The settings of a run to resume, with those given that may change."""
+    new = make(type(stored), given)
+    for name in given:
+        declared = option_of(type(stored), name)
+        before, now = getattr(stored, name), getattr(new, name)
+        if not (declared.changeable or declared.data) and now != before:
+            raise InputError(
+                f"--{name.replace('_', '-')}: the run in {folder.path} has {before}, "
+                f"found {now}: it cannot change when a run is resumed"
+            )
+    return replace(stored, **{name: getattr(new, name, None) for name in given} | _cleared(given))
+
+
+def _cleared(given: Mapping[str, Any]) -> dict[str, None]:
+    others = {"steps": "minutes", "minutes": "steps"}
+    return {others[name]: None for name in given if name in others}
+
+
+def train_by_gradient_descent(kind: Kind, job: Job) -> bool:
+    """Makes model and task, trains them in the loop, and says what has come of it."""
+    import numpy as np
+
+    from minillm.training import Summary, restore_checkpoint, save_checkpoint, train
+    from minillm.training.progress import minutes_and_seconds
+
+    settings, folder = job.settings, job.folder
+    rng = np.random.default_rng(settings.seed)
+    parts = kind.prepare(settings, job.data, rng)
+    for note in parts.notes:
+        job.report(note)
+    params = parts.model.params
+    options, optimiser = _options(settings), _optimiser(settings, params)
+    state = (folder, params, optimiser, parts.task, rng)
+    if job.stored:
+        begin = restore_checkpoint(*state)
+        if options.progress(begin.step, begin.seconds) >= 1:
+            raise InputError(
+                f"{folder.path}: the run is complete after {begin.step:,} steps, "
+                f"{minutes_and_seconds(begin.seconds)}: raise --steps or --minutes to go on"
+            )
+        _report_the_schedule(job, options, begin)
+    else:
+        begin = Summary()
+        folder.clear()
+        for name, (file, _) in kind.vocabularies.items():
+            folder.save_json(file, parts.vocabularies[name].to_dict())
+        save_checkpoint(*state, begin)
+    config = {
+        "kind": kind.name,
+        "model": asdict(parts.model.config),
+        "training": values_of(settings, data=False),
+        "data": job.data,
+    }
+    folder.save_json("config.json", config)
+    summary = train(params, optimiser, parts.task, options, rng, folder, begin)
+    _report(kind, job, summary, parts.unit)
+    return not summary.interrupted
+
+
+def _options(settings: Any) -> "Options":
+    from minillm.training import Options
+
+    names = [entry.name for entry in fields(Options) if hasattr(settings, entry.name)]
+    return Options(**{name: getattr(settings, name) for name in names})
+
+
+def _optimiser(settings: Any, params: Any) -> Any:
+    from minillm.training import SGD, Adam, AdamW
+
+    if settings.optimiser == "sgd":
+        return SGD(params, settings.momentum)
+    if settings.optimiser == "adam":
+        return Adam(params)
+    return AdamW(params, weight_decay=settings.weight_decay)
+
+
+def _report_the_schedule(job: Job, options: "Options", begin: "Summary") -> None:
+    """A longer run stretches its schedule: then the learning rate goes back up."""
+    assert job.stored is not None
+    before, now = (
+        o.rate(min(1.0, o.progress(begin.step, begin.seconds)))
+        for o in (_options(job.stored["training"]), options)
+    )
+    if now > 1.01 * before:
+        job.report(
+            f"the schedule has changed: the learning rate goes from {before:.2g} up to {now:.2g}"
+        )
+
+
+def _report(kind: Kind, job: Job, summary: "Summary", unit: str) -> None:
+    from minillm.training.progress import minutes_and_seconds
+
+    job.report(
+        f"{'stopped' if summary.interrupted else 'trained'} after {summary.step:,} steps, "
+        f"{summary.tokens:,} {unit}s, {minutes_and_seconds(summary.seconds)}"
+    )
+    if math.isfinite(summary.best_loss):
+        job.report(
+            f"validation loss {summary.best_loss:.4f} nats per {unit} (step {summary.best_step:,})"
+        )
+    job.report(f"loss curve: {_draw_loss_curve(job.folder, unit)}")
+    if summary.interrupted:
+        job.report(f"to go on: minillm train {kind.name} --out {job.folder.path} --resume")
+
+
+def _draw_loss_curve(folder: RunFolder, unit: str) -> str:
+    """The path of the picture, or why there is none."""
+    from minillm.plots import loss_curve
+
+    try:
+        return str(folder.save_picture("loss.png", loss_curve(folder.read_metrics(), unit)))
+    except ImportError:
+        return "not drawn: it needs the package matplotlib"
+
+
+def import_file(file: str, out: str | Path, overwrite: bool = False) -> str:
+    """Makes a run of a file that another program wrote; a line that says what it holds."""
+    folder = free_folder(out, overwrite)
+    try:
+        with open(file, "rb") as opened:
+            head = opened.read(64).lstrip()
+    except FileNotFoundError:
+        raise InputError(f"{file}: there is no such file") from None
+    importers = [kind for kind in kinds().values() if hasattr(kind, "imports")]
+    for kind in importers:
+        if kind.imports(file, head):
+            return kind.import_file(file, folder)  # type: ignore[attr-defined]
+    raise InputError(
+        f"{file}: expected an ARPA file, which begins with \\data\\, or word vectors, which begin "
+        f"with their number and their length; found {head[:40].decode('utf-8', 'replace')!r}"
+    )

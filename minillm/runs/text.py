@@ -1,0 +1,175 @@
+"""What the kinds that model running text share: reading it, writing, measuring."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from minillm.errors import InputError
+from minillm.runs.kind import Evaluation, Kind, Parts, Results
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from minillm.runs.folder import RunFolder
+    from minillm.runs.run import Run
+    from minillm.text import Vocabulary
+
+SAMPLE = 500  # tokens shown after a training
+
+
+def read_training_text(data: dict[str, Any]) -> str:
+    """The text of a run, whose ``data`` are its files and, once it was read, its fingerprint.
+
+    InputError if the text is no longer the one with that fingerprint.
+    """
+    from minillm.data import builtin_corpus, read_text
+    from minillm.data.registry import absolute
+
+    data["files"] = [absolute(file) for file in data["files"]]
+    text = read_text(data["files"]) if data["files"] else builtin_corpus()
+    check_fingerprint(data, hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest())
+    return text
+
+
+def check_fingerprint(data: dict[str, Any], sha256: str) -> None:
+    """Remembers the data's fingerprint; InputError if they had another one before."""
+    if data.setdefault("sha256", sha256) != sha256:
+        raise InputError(f"{name_of(data)}: the text has changed since the run was started")
+
+
+def name_of(data: dict[str, Any]) -> str:
+    """The files of a text in words."""
+    return ", ".join(data["files"]) or "the built-in corpus"
+
+
+def write_text(
+    model: Any,
+    tokenizer: "Vocabulary",
+    prompt: str = "",
+    length: int = SAMPLE,
+    temperature: float = 0.8,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int | None = None,
+    stop: Sequence[str] = (),
+) -> Iterator[str]:
+    """The prompt and its continuation: see :meth:`minillm.runs.Run.write`.
+
+    Without a prompt the model starts a new line, where its vocabulary has one.  The unknown word
+    is never written.
+    """
+    import numpy as np
+
+    from minillm.decoding import Writer
+    from minillm.text import banned_ids, opening_id
+
+    shown = tokenizer.encode_known(prompt, "--prompt")
+    ends = [_one_token(tokenizer, text) for text in stop]
+    rng = np.random.default_rng(seed)
+    writer = Writer(model, rng, temperature, top_k, top_p, banned_ids(tokenizer), ends)
+    writer.read(shown if len(shown) else np.array([opening_id(tokenizer)]))
+    return tokenizer.stream(chain(shown, writer.write(length)))
+
+
+def _one_token(tokenizer: "Vocabulary", text: str) -> int:
+    ids = tokenizer.encode_known(text, "--stop")
+    if len(ids) != 1:
+        raise InputError(f"--stop: expected a single {tokenizer.unit}, found {text!r}")
+    return int(ids[0])
+
+
+def evaluation_text(run: "Run", asked: Evaluation) -> tuple[str, str]:
+    """What to measure on: its name, and the text."""
+    from minillm.data import read_text, split_text
+
+    if asked.part == "test":
+        raise InputError("--part: the text of a language model has no test part")
+    if asked.files:
+        return ", ".join(asked.files), read_text(asked.files)
+    check_kept(run)
+    return f"the held-out last tenth of {name_of(run.data)}", split_text(
+        read_training_text(run.data)
+    )[1]
+
+
+def check_kept(run: "Run") -> None:
+    """InputError if the text that the run was made from cannot be read again."""
+    if "imported" in run.data or "-" in run.data["files"]:
+        source = run.data.get("imported", "standard input, which is not kept")
+        raise InputError(
+            f"{run.path}: it comes from {source}: give the text to measure it on as FILE"
+        )
+
+
+def language_results(name: str, tokenizer: "Vocabulary", nats: float, tokens: int) -> Results:
+    """The measures that every language model has."""
+    from minillm.metrics import bits, perplexity
+
+    return {
+        "text": name,
+        "unit": tokenizer.unit,
+        "tokens": tokens,
+        "nats_per_token": nats,
+        "bits_per_token": bits(nats),
+        "perplexity": perplexity(nats),
+    }
+
+
+class TextKind(Kind):
+    """A language model that is trained on windows of a text.
+
+    Its settings have ``unit``, ``batch`` and ``window``; a subclass says what its model is.
+    """
+
+    def new_model(self, settings: Any, vocabulary: int, rng: "np.random.Generator") -> Any:
+        """The model with fresh parameters."""
+        raise NotImplementedError
+
+    def prepare(self, settings: Any, data: dict[str, Any], rng: "np.random.Generator") -> Parts:
+        """The last tenth of the text is held out, the vocabulary is that of the rest."""
+        from minillm.data import split_text
+        from minillm.text import build_vocabulary
+        from minillm.training.language_model import LanguageModelTask
+
+        text = read_training_text(data)
+        training, validation = split_text(text)
+        tokenizer = build_vocabulary(
+            [training],
+            settings.split_into,
+            settings.minimum_count,
+            settings.vocabulary,
+            held_out=[validation],
+        )
+        model = self.new_model(settings, len(tokenizer), rng)
+        task = LanguageModelTask(
+            model,
+            tokenizer.encode(training),
+            tokenizer.encode(validation),
+            settings.batch,
+            settings.window,
+        )
+        return Parts(model, task, tokenizer.unit, {"tokenizer": tokenizer})
+
+    def sample(self, folder: "RunFolder") -> Iterator[str]:
+        """Some text that the best model writes."""
+        from minillm.runs.run import load
+
+        run = load(folder.path)
+        return chain(["sample:\n\n"], run.write(seed=run.settings.seed), ["\n"])
+
+    def write(self, run: "Run", *options: Any) -> Iterator[str]:
+        """See :meth:`minillm.runs.Run.write`."""
+        return write_text(run.model, run.tokenizer, *options)
+
+    def evaluate(self, run: "Run", asked: Evaluation) -> Results:
+        """Nats and bits per token, and perplexity."""
+        from minillm.training.language_model import evaluate
+
+        name, text = evaluation_text(run, asked)
+        ids = run.tokenizer.encode(text, name)
+        nats, tokens = evaluate(run.model, ids, run.settings.batch, run.settings.window)
+        results = language_results(name, run.tokenizer, nats, tokens)
+        if run.tokenizer.unknown is not None:
+            results["unknown_share"] = float((ids == run.tokenizer.unknown).mean())
+        return results

@@ -1,0 +1,205 @@
+"""A run that is opened: one loader for every kind."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+import minillm
+from minillm.cli import main
+from minillm.errors import InputError
+from minillm.runs.kind import Evaluation, kinds
+from minillm.runs.run import Classified
+
+TEXT = "the cat sat on the mat and the dog sat on the log.\n" * 60
+SMALL = ["--steps", "6", "--batch", "4"]
+TINY = [*SMALL, "--hidden", "8", "--embedding", "6"]
+PAIRS = "".join(
+    f"{a} {b}\t{b} {a}\n" for a in ("one", "two", "three", "four") for b in ("six", "ten", "two")
+)
+LABELLED = "".join(
+    f"{label}\t{text} {k}\n"
+    for k in range(20)
+    for label, text in (("good", "what a fine day"), ("bad", "rain and wind again"))
+)
+COMMANDS = {
+    "ngram": (TEXT, ["--order", "3"]),
+    "neural-ngram": (TEXT, [*TINY, "--order", "3", "--window", "8"]),
+    "lm": (TEXT, [*TINY, "--window", "8"]),
+    "word2vec": (TEXT, ["--dimension", "8", "--epochs", "1"]),
+    "seq2seq": (PAIRS, [*TINY, "--minimum-count", "1"]),
+    "classifier": (LABELLED, TINY),
+    "captioner": (None, TINY),
+    "image-classifier": (None, [*SMALL, "--hidden", "8"]),
+}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A tiny run of each kind, made when it is asked for."""
+    made = {}
+
+    def run_of(kind):
+        if kind not in made:
+            folder = tmp_path_factory.mktemp(kind)
+            text, options = COMMANDS[kind]
+            if text is None:
+                pytest.importorskip("sklearn")
+                data = ["digits"]
+            else:
+                (folder / "data").write_text(text)
+                data = [str(folder / "data")]
+            out = folder / "run"
+            assert main(["train", kind, *data, "--out", str(out), *options]) == 0
+            made[kind] = out
+        return made[kind]
+
+    return run_of
+
+
+@pytest.fixture(params=sorted(COMMANDS))
+def kind(request):
+    return request.param
+
+
+@pytest.fixture
+def folder(kind, runs, tmp_path):
+    """A copy of a run of the kind, to change at will."""
+    return shutil.copytree(runs(kind), tmp_path / "run")
+
+
+def test_every_kind_is_here():
+    assert {name for name in kinds() if not name.startswith("toy")} == set(COMMANDS)
+
+
+def test_it_says_what_it_is_and_is_measured(kind, runs):
+    run = minillm.load(runs(kind))
+    assert run.kind.name == kind
+    assert kind in repr(run)
+    for array in run.model.params.values():
+        assert np.isfinite(array).all() or kind == "ngram"
+    if kind != "word2vec":
+        results = run.evaluate(Evaluation(beam=1))
+        assert len(results) >= 4
+
+
+def test_language_models_write(runs):
+    for kind in ("ngram", "neural-ngram", "lm"):
+        run = minillm.load(runs(kind))
+        prompt = "the cat" if kind == "ngram" else "the "
+        texts = ["".join(run.write(prompt, length=20, seed=seed)) for seed in (1, 1, 2)]
+        assert texts[0] == texts[1] != texts[2]
+        assert texts[0].startswith(prompt)
+
+
+def test_writing_ends_before_a_stop_token(runs):
+    run = minillm.load(runs("lm"))
+    whole = "".join(run.write("the ", length=300, seed=1))
+    stopped = "".join(run.write("the ", length=300, seed=1, stop=["o"]))
+    assert "o" in whole[4:]
+    assert stopped == whole[: 4 + whole[4:].index("o")]
+    with pytest.raises(InputError, match="--stop: expected a single character, found 'on'"):
+        run.write("the ", stop=["on"])
+
+
+def test_an_encoder_decoder_translates(runs):
+    run = minillm.load(runs("seq2seq"))
+    outputs = run.translate(["one two", "four ten"], beam=2)
+    assert len(outputs) == 2
+    best = run.hypotheses(["one two"], beam=3, keep_weights=True)[0]
+    assert best[0].text == run.translate(["one two"], beam=3)[0]
+    assert best[0].hypothesis.weights.shape[1] == 2
+    assert len(run.source) > 4
+    assert len(run.target) > 4
+
+
+def test_classifiers_classify(runs):
+    answers = minillm.load(runs("classifier")).classify(["a fine day", "rain"])
+    assert all(isinstance(answer, Classified) for answer in answers)
+    for answer in answers:
+        assert answer.label in ("good", "bad")
+        assert answer.probability == max(answer.probabilities.values())
+        assert sum(answer.probabilities.values()) == pytest.approx(1)
+    pytest.importorskip("sklearn")
+    [answer] = minillm.load(runs("image-classifier")).classify([np.full(64, 0.5)])
+    assert answer.label in "0123456789"
+
+
+def test_word_vectors_are_looked_up(runs):
+    vectors = minillm.load(runs("word2vec")).vectors
+    assert len(vectors.nearest("the", 3)) == 3
+
+
+def test_what_a_run_cannot_do_is_told(runs):
+    run = minillm.load(runs("lm"))
+    for call in (
+        lambda: run.translate(["x"]),
+        lambda: run.classify(["x"]),
+        lambda: run.vectors,
+        lambda: run.export("x"),
+    ):
+        with pytest.raises(InputError, match=r"config\.json: expected a run of .*, found 'lm'"):
+            call()
+    with pytest.raises(InputError, match="found 'ngram'"):
+        minillm.load(runs("ngram")).embed(["x"])
+
+
+# --- damaged folders -----------------------------------------------------------------------------
+
+
+def test_a_missing_file_is_named(kind, folder):
+    for path in sorted(folder.glob("*.json")) + [folder / "model.safetensors"]:
+        content = path.read_bytes()
+        path.unlink()
+        with pytest.raises(InputError) as error:
+            minillm.load(folder)
+        assert str(folder) in str(error.value)
+        if path.name != "config.json":
+            assert path.name in str(error.value)
+            assert "damaged" not in str(error.value)
+        path.write_bytes(content)
+    minillm.load(folder)
+
+
+@pytest.mark.parametrize(
+    "value", [None, "x", 1.5, -1, 0, True, [], {}, 10**30], ids=lambda value: repr(value)[:6]
+)
+def test_wrong_entries_of_a_configuration_are_named(kind, folder, value):
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    for group in ("model", "training"):
+        for name, before in list(config[group].items()):
+            config[group][name] = value
+            path.write_text(json.dumps(config))
+            try:
+                minillm.load(folder)
+            except InputError as error:
+                assert str(folder) in str(error)
+                assert "\n" not in str(error)
+            config[group][name] = before
+
+
+def test_other_names_and_missing_ones_are_named(kind, folder):
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    name = next(iter(config["model"]))
+    for model, complaint in (
+        (config["model"] | {"colour": 1}, "there is no size 'colour'"),
+        ({n: v for n, v in config["model"].items() if n != name}, f"'{name}' is missing"),
+    ):
+        path.write_text(json.dumps(config | {"model": model}))
+        with pytest.raises(InputError, match=complaint):
+            minillm.load(folder)
+
+
+def test_a_run_of_an_older_version_is_read(runs, tmp_path):
+    pytest.importorskip("sklearn")
+    folder = shutil.copytree(runs("image-classifier"), tmp_path / "run")
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    config["model"]["points"] = config["model"].pop("pixels")
+    config["data"]["name"] = config["data"].pop("data")
+    config["training"] |= {"steps": 5, "minutes": None}
+    path.write_text(json.dumps(config))
+    assert minillm.load(folder).evaluate(Evaluation(part="test"))["items"] == 360

@@ -1,0 +1,84 @@
+"""Settings: one declaration, from which checks and options follow."""
+
+from dataclasses import fields
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minillm.cli.arguments import ArgumentParser
+from minillm.cli.options import add_settings, given_settings
+from minillm.errors import InputError
+from minillm.runs.kind import kinds
+from minillm.runs.settings import make, option_of, types_of, values_of
+
+KINDS = sorted(name for name in kinds() if not name.startswith("toy"))
+
+
+@pytest.fixture(params=KINDS)
+def settings(request):
+    return kinds()[request.param].settings
+
+
+def parsed(settings, *words):
+    parser = ArgumentParser(prog="x")
+    add_settings(parser, settings)
+    return given_settings(parser.parse_args(words), settings)
+
+
+def test_the_defaults_are_within_their_own_ranges(settings):
+    defaults = settings()
+    values = {entry.name: getattr(defaults, entry.name) for entry in fields(settings)}
+    assert make(settings, values) == defaults
+
+
+def test_what_json_kept_makes_the_same_settings(settings):
+    import json
+
+    chosen = make(settings, {})
+    stored = json.loads(json.dumps(values_of(chosen, data=False)))
+    assert make(settings, stored) == chosen
+
+
+def test_every_option_has_help_and_only_what_is_given_is_told(settings):
+    assert parsed(settings) == {}
+    for entry in fields(settings):
+        assert option_of(settings, entry.name).help
+    if "seed" in types_of(settings):
+        assert parsed(settings, "--seed", "3") == {"seed": 3}
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ({"hidden": 1.5}, "hidden: expected a whole number from 1 to 65536, found 1.5"),
+        ({"hidden": 10**30}, "hidden: expected a whole number from 1 to 65536"),
+        ({"hidden": True}, "hidden: expected a whole number"),
+        ({"hidden": None}, "hidden: expected a whole number"),
+        ({"dropout": 1.0}, "dropout: expected a number at least 0 and below 1, found 1.0"),
+        ({"dropout": float("nan")}, "dropout: expected a number"),
+        ({"learning_rate": float("inf")}, "learning_rate: expected a number above 0"),
+        ({"cell": "fish"}, "cell: expected one of rnn, lstm, gru, found 'fish'"),
+        ({"files": [3]}, "files: expected a text, found 3"),
+        ({"pretokenised": 1}, "pretokenised: expected true or false, found 1"),
+        ({"colour": 1}, "colour: there is no such setting"),
+    ],
+)
+def test_what_is_wrong_is_named(values, complaint):
+    with pytest.raises(InputError) as error:
+        make(kinds()["lm"].settings, values, "config.json: ")
+    assert str(error.value).startswith(f"config.json: {complaint}")
+
+
+@given(st.integers(), st.sampled_from(["hidden", "layers", "seed", "batch", "steps"]))
+def test_python_and_the_command_line_accept_the_same_numbers(value, name):
+    settings = kinds()["lm"].settings
+    try:
+        chosen = getattr(make(settings, {name: value}), name)
+    except InputError:
+        chosen = None
+    try:
+        typed = parsed(settings, f"--{name}={value}")[name]
+    except SystemExit:
+        typed = None
+    assert chosen == typed

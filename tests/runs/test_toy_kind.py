@@ -1,0 +1,144 @@
+"""A kind of model that is declared in this file alone goes through every command."""
+
+import json
+import sys
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+import minillm
+from minillm import ops
+from minillm.cli import main
+from minillm.runs.kind import find_kind
+from minillm.runs.settings import FilesSettings, TrainingSettings, VocabularySettings, option
+from minillm.runs.text import TextKind
+
+TEXT = "the cat sat on the mat and the dog sat on the log.\n" * 60
+
+
+# --- the model -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class UnigramConfig:
+    vocabulary: int
+    scale: float = 1.0
+
+
+class Unigram:
+    """P(id) = softmax(scale logits), whatever came before."""
+
+    def __init__(self, config, rng=None, *, params=None):
+        self.config = config
+        self.params = params or {"logits": rng.standard_normal(config.vocabulary)}
+
+    def zero_state(self, B):
+        return {"seen": np.zeros(B, np.int64)}
+
+    def window_loss(self, inputs, targets, state, rng=None):
+        logits = np.broadcast_to(
+            self.config.scale * self.params["logits"], (*targets.shape, self.config.vocabulary)
+        )
+        loss, loss_backward = ops.cross_entropy(np.ascontiguousarray(logits), targets)
+
+        def backward():
+            return {"logits": self.config.scale * loss_backward().sum(axis=(0, 1))}
+
+        return (loss, {"seen": state["seen"] + inputs.shape[1]}), backward
+
+    def read(self, ids, state):
+        logits = np.tile(self.config.scale * self.params["logits"], (len(ids), 1))
+        return logits, {"seen": state["seen"] + ids.shape[1]}
+
+
+# --- the kind: the one declaration ---------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Settings(FilesSettings, VocabularySettings, TrainingSettings):
+    unit: str = option("character", "what is counted", choices=("character", "word"))
+    scale: float = option(1.0, "of the logits", "S", above=0, most=10)
+    window: int = option(8, "tokens of a row", "T", least=1, most=100)
+
+
+class UnigramKind(TextKind):
+    name = "toy-unigram"
+    help = "how frequent each token is"
+    description = "Learn how frequent each token is."
+    examples = "  minillm train toy-unigram --out runs/toy"
+    settings = Settings
+
+    def types(self):
+        return Unigram, UnigramConfig
+
+    def new_model(self, settings, vocabulary, rng):
+        return Unigram(self.new_config(vocabulary=vocabulary, scale=settings.scale), rng)
+
+
+# --- what follows from it ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def text_file(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text(TEXT)
+    return str(path)
+
+
+def test_a_toy_kind_goes_through_every_command(text_file, tmp_path, capsys):
+    out = str(tmp_path / "run")
+    train = ["train", "toy-unigram", "--out", out]
+    options = ["--learning-rate", "0.1", "--batch", "4", "--scale", "2"]
+    assert main([*train, text_file, "--steps", "40", *options]) == 0
+    assert "trained after 40 steps" in (printed := capsys.readouterr().out)
+    assert "sample:\n\n" in printed
+    assert main([*train, "--resume", "--steps", "300"]) == 0
+    assert "trained after 300 steps" in capsys.readouterr().out
+
+    assert main(["eval", out, "--json"]) == 0
+    results = json.loads(capsys.readouterr().out)
+    frequencies = np.unique(list(TEXT), return_counts=True)[1] / len(TEXT)
+    entropy = -(frequencies * np.log(frequencies)).sum()
+    assert results["nats_per_token"] == pytest.approx(entropy, abs=0.05)
+
+    assert main(["generate", out, "--prompt", "the ", "--length", "9", "--seed", "1"]) == 0
+    written = capsys.readouterr().out
+    run = minillm.load(out)
+    assert "".join(run.write("the ", length=9, seed=1)) + "\n" == written
+    assert run.settings.scale == 2
+    assert run.model.config == UnigramConfig(len(run.tokenizer), 2.0)
+    assert run.kind is find_kind("toy-unigram")
+
+
+def test_its_options_are_checked_and_its_help_is_there(tmp_path, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["train", "--help"])
+    assert "how frequent each token is" in capsys.readouterr().out
+    for options, complaint in [
+        (["--scale", "0"], "--scale: expected a number above 0 and at most 10, found '0'"),
+        (["--window", "101"], "--window: expected a whole number from 1 to 100, found 101"),
+    ]:
+        with pytest.raises(SystemExit, match="2"):
+            main(["train", "toy-unigram", "--out", str(tmp_path / "run"), *options])
+        assert complaint in capsys.readouterr().err
+
+
+def test_what_it_cannot_do_is_told_in_one_line(text_file, tmp_path, capsys):
+    out = str(tmp_path / "run")
+    assert main(["train", "toy-unigram", text_file, "--out", out, "--steps", "1"]) == 0
+    capsys.readouterr()
+    for verb in (["translate", out], ["classify", out], ["similar", out, "cat"]):
+        assert main(verb) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert "found 'toy-unigram'" in error
+
+
+def test_nothing_of_the_package_names_it():
+    package = minillm.__path__[0]
+    assert "toy-unigram" not in str([name for name in sys.modules if name.startswith("minillm")])
+    from pathlib import Path
+
+    for path in Path(package).rglob("*.py"):
+        assert "toy" not in path.read_text(), path
