@@ -79,7 +79,7 @@ def _images(run_folder: str, config: dict[str, Any]) -> Any:
     from minillm.training.images import load_image_classifier
 
     model = load_image_classifier(RunFolder(run_folder))
-    points = model.config.points
+    points = model.config.pixels
 
     def probabilities_of(chunk: list[tuple[str, str]]) -> Any:
         images = np.empty((len(chunk), points), np.float32)

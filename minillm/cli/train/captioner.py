@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
 
     rng = np.random.default_rng(settings["seed"])
     sizes = CaptionerConfig(
-        points=digits.images.shape[1],
+        pixels=digits.images.shape[1],
         vocabulary=len(vocabulary),
         embedding=settings["embedding"],
         hidden=settings["hidden"],
