@@ -400,7 +400,7 @@ def generation() -> Case:
             with use_kernels(name):
                 writer = model.one_hot()  # as `minillm generate` does; its time counts
                 for _ in range(length):
-                    logits, state = writer.step(np.array(ids[-1:]), state)
+                    logits, state = writer.read(np.array([ids[-1:]]), state)
                     ids.append(int(logits[0].argmax()))
             return ids
 

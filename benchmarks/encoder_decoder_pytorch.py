@@ -110,7 +110,7 @@ def pytorch_model(config, params):
 
         def loss(self, batch, smoothing):
             source, source_lengths, target, target_lengths = map(torch.from_numpy, batch)
-            inputs = torch.cat([torch.full((len(target), 1), config.border), target[:, :-1]], dim=1)
+            inputs = torch.cat([torch.full((len(target), 1), config.bos), target[:, :-1]], dim=1)
             packed = pack_padded_sequence(
                 self.dropout(self.source(source)),
                 source_lengths,

@@ -1,9 +1,8 @@
 """From an encoder-decoder's logits to whole outputs: beam search and sampling, batched.
 
-A model that decodes here has ``config.border``, ``start(source, lengths) -> state``,
-``step(ids (B, K), state) -> logits (B, K, V + 1), weights, state`` and
-``select(state, rows, parents) -> state``: K hypotheses of each of B sources, which share
-what was read of the source.
+A model that decodes here has ``config.bos`` and ``config.eos``, ``start(source, lengths) ->
+state`` and ``step(ids (B, K), state) -> logits (B, K, V + 1), weights, state``: K hypotheses of
+each of B sources, which share what was read of the source.
 """
 
 from collections.abc import Sequence
@@ -16,7 +15,9 @@ from numpy.typing import NDArray
 from minillm.data import Sequences
 from minillm.decoding import next_probabilities, sample
 from minillm.errors import InputError
-from minillm.text import Vocabulary
+from minillm.models.base import select
+from minillm.text import Vocabulary, Words
+from minillm.text.words import split_words
 
 _BLOCK = 64
 
@@ -26,23 +27,21 @@ Step = tuple[NDArray, NDArray, NDArray | None]  # ids and parents (B, K), weight
 class Decoder(Protocol):
     """What decoding needs of a model."""
 
-    config: Any  # has ``border``, the id before the first token and after the last
+    config: Any  # has ``bos`` and ``eos``, the ids before the first token and after the last
 
     def start(self, source: NDArray, lengths: NDArray) -> Any: ...
 
     def step(self, ids: NDArray, state: Any) -> tuple[NDArray, NDArray | None, Any]: ...
 
-    def select(self, state: Any, rows: NDArray, parents: NDArray) -> Any: ...
-
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """One output: its ids without the border, and what the model thinks of it."""
+    """One output: its ids without BOS and EOS, and what the model thinks of it."""
 
     ids: list[int]
-    log_probability: float  # in nats, of all ids and of the border after them
+    log_probability: float  # in nats, of all ids and of the EOS after them
     score: float  # what hypotheses are ranked by
-    weights: NDArray | None  # (T, S) attention of each id, and of the border if it ended
+    weights: NDArray | None  # (T, S) attention of each id, and of EOS if it ended
     ended: bool  # False: the limit cut it off
 
 
@@ -63,7 +62,7 @@ def beam_search(
 
         score = log P(output | source) / T^length_exponent
 
-    where T counts the border: without the division, short outputs win, as every
+    where T counts EOS: without the division, short outputs win, as every
     further token costs.  A source is done when ``beam`` outputs have ended and the best of
     them is no worse than the best beginning is by now, or at ``limit`` tokens.  (To stop
     at ``beam`` ends alone would let unlikely ends, of which there are some at every step
@@ -79,22 +78,21 @@ def beam_search(
         raise ValueError(f"beam must be at least 1, found {beam}")
     if limit < 1:
         raise ValueError(f"limit must be at least 1, found {limit}")
-    border, exponent = model.config.border, length_exponent
-    V = border + 1
+    bos, eos, exponent = model.config.bos, model.config.eos, length_exponent
     done: list[list[Hypothesis]] = [[] for _ in range(len(source))]
     at = np.arange(len(source))  # which source each row still at work is
     state = model.start(source, lengths)
-    ids = np.full((len(source), 1), border)  # (B, K): one beginning, the empty one
+    ids = np.full((len(source), 1), bos)  # (B, K): one beginning, the empty one
     totals = np.zeros((len(source), 1))  # (B, K): log P of each beginning
     history: list[Step] = []
 
     for t in range(limit):
         logits, weights, state = model.step(ids, state)
-        K = ids.shape[1]
+        K, V = logits.shape[1:]
         candidates = totals[..., None] + _log_softmax(logits)  # (B, K, V)
         chosen, scores = _largest(candidates.reshape(len(at), K * V), 2 * beam)  # (B, <= 2 beam)
         parents, tokens = np.divmod(chosen, V)
-        ends = (tokens == border) & np.isfinite(scores)
+        ends = (tokens == eos) & np.isfinite(scores)
 
         kept_weights = weights if keep_weights else None
         for row, rank in zip(*np.nonzero(ends[:, :beam]), strict=True):
@@ -115,7 +113,7 @@ def beam_search(
         rows = np.flatnonzero(totals.max(axis=1) / (t + 1) ** exponent > bars)
         if len(rows) == 0:
             break
-        state = model.select(state, rows, parents[rows])
+        state = select(state, rows, parents[rows])
         at, ids, totals = at[rows], ids[rows], totals[rows]
         history = [
             (ids[rows], parents[rows], None if weights is None else weights[rows])
@@ -139,10 +137,10 @@ def sample_outputs(
     The choice is that of :func:`minillm.decoding.next_probabilities`; the log probability
     is the model's own, whatever the temperature.
     """
-    border = model.config.border
+    bos, eos = model.config.bos, model.config.eos
     B = len(source)
     state = model.start(source, lengths)
-    ids = np.full((B, 1), border)
+    ids = np.full((B, 1), bos)
     written = np.empty((B, limit), np.int64)
     log_probability, ended, T = np.zeros(B), np.zeros(B, bool), np.zeros(B, np.int64)
     for t in range(limit):
@@ -151,7 +149,7 @@ def sample_outputs(
         log_p = _log_softmax(logits)[np.arange(B), 0, drawn]
         log_probability += np.where(ended, 0, log_p)
         T += ~ended
-        ended |= drawn == border
+        ended |= drawn == eos
         written[:, t] = drawn
         ids = drawn[:, None]
         if ended.all():
@@ -238,7 +236,7 @@ class Translator:
             rows = order[start : start + batch]
             source, lengths = encoded.padded(rows)
             if temperature is None:
-                keep = keep_weights or self.target.unknown is not None
+                keep = keep_weights or isinstance(self.target, Words)
                 outputs = beam_search(
                     self.model, source, lengths, beam, self.limit, length_exponent, keep
                 )
@@ -250,11 +248,17 @@ class Translator:
                 found[row] = [Translation(self._text(texts[row], h), h) for h in hypotheses]
         return found
 
+    def source_tokens(self, text: str) -> list[str]:
+        """The tokens of a source as they stand in it, those that the model does not know too."""
+        if isinstance(self.source, Words):
+            return split_words(text, self.source.pretokenised)
+        return list(text)
+
     def _text(self, source_text: str, hypothesis: Hypothesis) -> str:
         ids, weights = hypothesis.ids, hypothesis.weights
-        if weights is None or self.target.unknown is None:
+        if weights is None or not isinstance(self.target, Words):
             return self.target.decode(ids)
-        tokens = self.source.split(source_text)
+        tokens = self.source_tokens(source_text)
         places = (weights[t].argmax() for t, id in enumerate(ids) if id == self.target.unknown)
         return self.target.decode(ids, [tokens[place] for place in places])
 

@@ -11,11 +11,11 @@ import numpy as np
 
 
 class Steppable(Protocol):
-    """What generation needs of a model: one step for B rows, with a state and no history."""
+    """What generation needs of a model: to read ids (B, T) and predict the next, with a state."""
 
-    def zero_state(self, batch_size: int) -> Any: ...
+    def zero_state(self, B: int) -> Any: ...
 
-    def step(self, ids: np.ndarray, state: Any) -> tuple[np.ndarray, Any]: ...
+    def read(self, ids: np.ndarray, state: Any) -> tuple[np.ndarray, Any]: ...
 
 
 def next_probabilities(
@@ -89,13 +89,11 @@ def generate(
     """
     if len(prompt) == 0:
         raise ValueError("prompt: expected at least one id")
-    state = model.zero_state(1)
-    for id in prompt:
-        logits, state = model.step(np.array([id]), state)
+    logits, state = model.read(np.array([prompt]), model.zero_state(1))
     for remaining in range(length - 1, -1, -1):
         scores = np.array(logits[0], np.float64)
         scores[list(banned)] = -np.inf
         id = int(sample(next_probabilities(scores, temperature, top_k, top_p), rng))
         yield id
         if remaining:
-            logits, state = model.step(np.array([id]), state)
+            logits, state = model.read(np.array([[id]]), state)

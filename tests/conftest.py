@@ -9,7 +9,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import pytest
 from hypothesis import HealthCheck, settings
 
-from minillm import kernels_info
+from minillm import kernels_info, use_kernels
 
 settings.register_profile("ci", max_examples=20, derandomize=True, deadline=None)
 settings.register_profile(
@@ -24,3 +24,10 @@ def kernels(request):
     if request.param == "cython" and kernels_info()["available"] == ["numpy"]:
         pytest.skip("the compiled kernels are not built")
     return request.param
+
+
+@pytest.fixture
+def both_twins(kernels):
+    """Runs the whole test on each twin: ``pytestmark = pytest.mark.usefixtures("both_twins")``."""
+    with use_kernels(kernels):
+        yield

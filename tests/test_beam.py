@@ -29,11 +29,11 @@ def greedy(model, source, lengths, limit):
     outputs = []
     for b in range(len(source)):
         state = model.start(source[b : b + 1, : lengths[b]], lengths[b : b + 1])
-        ids, out = np.full((1, 1), model.config.border), []
+        ids, out = np.full((1, 1), model.config.bos), []
         for _ in range(limit):
             logits, _, state = model.step(ids, state)
             ids = logits.argmax(axis=-1)
-            if ids[0, 0] == model.config.border:
+            if ids[0, 0] == model.config.eos:
                 break
             out.append(int(ids[0, 0]))
         outputs.append(out)
@@ -42,10 +42,19 @@ def greedy(model, source, lengths, limit):
 
 def log_probability(model, source, ids, ended=True):
     """By the loss of teacher forcing."""
-    target = np.array([[*ids, model.config.border]] if ended else [ids])
+    target = np.array([[*ids, model.config.eos]] if ended else [ids])
     T = np.array([target.shape[1]])
     loss, _ = model.loss((source[None], np.array([len(source)]), target, T))
     return -float(loss) * T[0]
+
+
+def attention_weights(model, source, lengths, ids):
+    """Of one source, (T, S): of each id, and of what follows the last."""
+    state, weights = model.start(source, lengths), []
+    for id in [model.config.bos, *ids]:
+        _, weight, state = model.step(np.array([[id]]), state)
+        weights.append(weight[0, 0])
+    return np.array(weights)
 
 
 @pytest.mark.parametrize("attention", ["none", "general"])
@@ -110,8 +119,7 @@ def test_a_batch_equals_its_rows_and_the_weights_are_those_of_the_output():
         alone = beam_search(model, *row, beam=3, limit=8)[0]
         assert [h.ids for h in alone] == [h.ids for h in found[b]]
         for h in found[b]:
-            target = np.array([[*h.ids, model.config.border] if h.ended else h.ids])
-            expected = model.attention_weights((*row, target, np.array([target.shape[1]])))[0]
+            expected = attention_weights(model, *row, h.ids if h.ended else h.ids[:-1])
             np.testing.assert_allclose(h.weights[:, : lengths[b]], expected, rtol=1e-8)
             assert not h.weights[:, lengths[b] :].any()
 

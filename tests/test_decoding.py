@@ -17,12 +17,12 @@ def softmax(x):
 class Counter:
     """A model that always continues 0, 1, 2, ... round a vocabulary of five, and mostly."""
 
-    def zero_state(self, batch_size):
-        return np.zeros(batch_size)
+    def zero_state(self, B):
+        return np.zeros(B)
 
-    def step(self, ids, state):
-        following = (ids + 1) % 5
-        return 3.0 * np.eye(5, dtype=np.float32)[following], state + 1
+    def read(self, ids, state):
+        following = (ids[:, -1] + 1) % 5
+        return 3.0 * np.eye(5, dtype=np.float32)[following], state + ids.shape[1]
 
 
 @given(logits, st.floats(0.1, 5))
@@ -137,15 +137,15 @@ def test_banned_ids_are_never_drawn():
 
 def test_ids_are_streamed():
     class Model(Counter):
-        steps = 0
+        reads = 0
 
-        def step(self, ids, state):
-            self.steps += 1
-            return super().step(ids, state)
+        def read(self, ids, state):
+            self.reads += 1
+            return super().read(ids, state)
 
     model = Model()
     ids = generate(model, [0], 10, np.random.default_rng(0), temperature=0)
     assert next(ids) == 1
-    assert model.steps == 1
+    assert model.reads == 1
     assert list(ids) == [2, 3, 4, 0, 1, 2, 3, 4, 0]
-    assert model.steps == 10  # none after the last
+    assert model.reads == 10  # none after the last

@@ -4,13 +4,12 @@
     y = pool of hs over time                     one vector, however long the text
     P(label | text) = softmax(y W + b)
 
-``pooling`` says how:
+``pooling`` is one of
 
 - "last": the last state; of the layer that reads backwards, the one at the first step.
 - "mean", "max": over all steps, of each feature by itself.
-- "attention": a mean with learned weights.  Each step's output is compared with one
-  learned vector u, which asks "does this matter?" (Yang et al. 2016):
-  weights = softmax over t of u . tanh(h_t W + b).
+- "attention": a weighted mean.  The weights compare each step's output with one learned
+  vector u: weights = softmax over t of u . tanh(h_t W + b).
 
 Source: Yang, Yang, Dyer, He, Smola and Hovy (2016), "Hierarchical attention networks for
 document classification", section 2.2, for the attention (of words).
@@ -23,7 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
-from minillm.models import recurrent_layer
+from minillm.layers import feed_forward, recurrent
+from minillm.layers.dropout import dropout
+from minillm.models import base
+from minillm.models.base import Gradients
 
 POOLINGS = ("last", "mean", "max", "attention")
 
@@ -45,14 +47,10 @@ class ClassifierConfig:
     dropout: float = 0.3
 
     def __post_init__(self) -> None:
-        for name in ("vocabulary", "classes", "embedding", "hidden", "layers"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, found {getattr(self, name)}")
-        for name, known in (("cell", recurrent_layer.CELLS), ("pooling", POOLINGS)):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} must be one of {known}, found {getattr(self, name)!r}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must lie in [0, 1), found {self.dropout}")
+        base.check_at_least(self, 1, "vocabulary", "classes", "embedding", "hidden", "layers")
+        base.check_one_of(self, "cell", tuple(recurrent.CELLS))
+        base.check_one_of(self, "pooling", POOLINGS)
+        base.check_below_one(self, "dropout")
 
     @property
     def width(self) -> int:
@@ -60,7 +58,7 @@ class ClassifierConfig:
         return 2 * self.hidden if self.bidirectional else self.hidden
 
 
-class Classifier:
+class Classifier(base.Model[ClassifierConfig]):
     """Embedding, L recurrent layers, a pool, an output layer.
 
     ``params``: ``embedding.E``; ``layers.0.W_x`` and so on (bidirectional:
@@ -68,42 +66,19 @@ class Classifier:
     ``attention.b`` and ``attention.u``; ``output.W`` and ``output.b``.
     """
 
-    def __init__(
-        self,
-        config: ClassifierConfig,
-        rng: np.random.Generator | None = None,
-        *,
-        params: dict[str, NDArray] | None = None,
-        dtype: type = np.float32,
-    ) -> None:
-        """Fresh parameters drawn from rng, or those given."""
-        self.config = config
-        if params is None:
-            if rng is None:
-                raise TypeError("Classifier needs rng for fresh parameters, or params")
-            params = self._new_parameters(rng, dtype)
-        self.params = params
-
-    def _new_parameters(self, rng: np.random.Generator, dtype: type) -> dict[str, NDArray]:
+    def new_parameters(self, rng: np.random.Generator, dtype: type) -> dict[str, NDArray]:
+        """Fresh parameters."""
         c = self.config
-        D, H, M = c.embedding, c.hidden, c.width
-        params: dict[str, NDArray] = {
-            "embedding.E": rng.standard_normal((c.vocabulary, D)).astype(dtype)
-        }
+        V, D, H, M = c.vocabulary, c.embedding, c.hidden, c.width
+        params: dict[str, NDArray] = {"embedding.E": rng.standard_normal((V, D)).astype(dtype)}
         for layer in range(c.layers):
-            inputs = D if layer == 0 else M
-            for direction in (".forward", ".reverse") if c.bidirectional else ("",):
-                params |= recurrent_layer.new_parameters(
-                    c.cell, f"layers.{layer}{direction}", inputs, H, rng, dtype
-                )
-        bound = M**-0.5
+            params |= recurrent.new_layer(
+                f"layers.{layer}", c.cell, M if layer > 0 else D, H, rng, dtype, c.bidirectional
+            )
         if c.pooling == "attention":
-            params["attention.W"] = rng.uniform(-bound, bound, (M, M)).astype(dtype)
-            params["attention.b"] = np.zeros(M, dtype)
-            params["attention.u"] = rng.uniform(-bound, bound, M).astype(dtype)
-        params["output.W"] = rng.uniform(-bound, bound, (M, c.classes)).astype(dtype)
-        params["output.b"] = np.zeros(c.classes, dtype)
-        return params
+            params |= feed_forward.new_layer("attention", M, M, rng, dtype)
+            params["attention.u"] = feed_forward.uniform((M,), rng, dtype)
+        return params | feed_forward.new_layer("output", M, c.classes, rng, dtype)
 
     def forward(
         self, ids: NDArray, lengths: NDArray, rng: np.random.Generator | None = None
@@ -113,47 +88,37 @@ class Classifier:
         ``backward(dlogits)`` -> gradients keyed as ``params``.
         """
         c, p = self.config, self.params
-        zero = recurrent_layer.zero_state(c.cell, len(ids), c.hidden, p["embedding.E"].dtype.type)
-        dropout_backwards, layer_backwards = [], []
-
-        x, embedding_backward = ops.embedding(ids, p["embedding.E"])  # (B, T, D)
-        for layer in range(c.layers):
-            x, dropout_backward = self._dropout(x, rng)
-            if c.bidirectional:
-                (x, lasts), layer_backward = recurrent_layer.run_bidirectional(
-                    c.cell, p, f"layers.{layer}", x, (zero, zero), lengths
-                )
-                last = np.concatenate([state[0] for state in lasts], axis=1)
-            else:
-                (x, (last, *_)), layer_backward = recurrent_layer.run(
-                    c.cell, p, f"layers.{layer}", x, zero, lengths
-                )
-            dropout_backwards.append(dropout_backward)
-            layer_backwards.append(layer_backward)
-        y, pool_backward = self._pool(x, last, lengths)  # (B, M)
-        y, last_dropout_backward = self._dropout(y, rng)
-        logits, output_backward = ops.linear(y, p["output.W"], p["output.b"])
+        zero = recurrent.zero_state("layers", c.cell, c.layers, len(ids), c.width, self.dtype)
+        top = f"layers.{c.layers - 1}.h"
+        (hs, last), recurrence_backward = recurrent.stack_over_ids(
+            p,
+            "layers",
+            "embedding.E",
+            ids,
+            zero,
+            c.cell,
+            c.layers,
+            bidirectional=c.bidirectional,
+            lengths=lengths,
+            dropout=c.dropout,
+            rng=rng,
+        )  # (B, T, M)
+        y, pool_backward = self._pool(hs, last[top], lengths)  # (B, M)
+        y, dropout_backward = dropout(y, c.dropout, rng)
+        logits, output_backward = feed_forward.layer(p, "output", y)
 
         def backward(dlogits):
-            dy, dW, db = output_backward(dlogits)
-            dx, dlast, gradients = pool_backward(last_dropout_backward(dy))
-            gradients |= {"output.W": dW, "output.b": db}
-            for layer in reversed(range(c.layers)):
-                top = layer == c.layers - 1
-                dx, _dzero, layer_gradients = layer_backwards[layer](
-                    dx, *([self._dlast(dlast)] if top else [])
-                )
-                gradients |= layer_gradients
-                dx = dropout_backwards[layer](dx)
-            gradients["embedding.E"] = embedding_backward(dx)
-            return gradients
+            dy, output_gradients = output_backward(dlogits)
+            dhs, dlast, pool_gradients = pool_backward(dropout_backward(dy))
+            _dzero, gradients = recurrence_backward(dhs, {top: dlast})
+            return gradients | pool_gradients | output_gradients
 
         return logits, backward
 
     def loss(
         self, batch: Batch, rng: np.random.Generator | None = None
-    ) -> tuple[np.floating, Callable[[], dict[str, NDArray]]]:
-        """The mean cross-entropy of (ids (B, T), lengths (B,), labels (B,)), in nats a text."""
+    ) -> tuple[np.floating, Callable[[], Gradients]]:
+        """The mean cross-entropy of (ids (B, T), lengths (B,), labels (B,)), in nats per text."""
         ids, lengths, labels = batch
         logits, logits_backward = self.forward(ids, lengths, rng)
         loss, loss_backward = ops.cross_entropy(logits, labels)
@@ -164,43 +129,31 @@ class Classifier:
         return loss, backward
 
     def _pool(self, hs: NDArray, last: NDArray, lengths: NDArray) -> tuple[NDArray, Callable]:
-        """hs (B, T, M), last (B, M) -> (B, M).  ``backward(dy)`` -> dhs, dlast, gradients."""
-        c, p = self.config, self.params
-        if c.pooling == "last":
-            return last, lambda dy: (np.zeros_like(hs), dy, {})
-        if c.pooling in ("mean", "max"):
-            y, op_backward = (ops.mean_pool if c.pooling == "mean" else ops.max_pool)(hs, lengths)
-            return y, lambda dy: (op_backward(dy), np.zeros_like(last), {})
+        """hs (B, T, M), last (B, M) -> y (B, M).
 
-        a, linear_backward = ops.linear(hs, p["attention.W"], p["attention.b"])
-        keys, tanh_backward = ops.tanh(a)
+        ``backward(dy)`` -> dhs, dlast, gradients; one of the first two is None: zero.
+        """
+        pooling = self.config.pooling
+        if pooling == "last":
+            return last, lambda dy: (None, dy, {})
+        if pooling == "attention":
+            return self._attention_pool(hs, lengths)
+        y, op_backward = (ops.mean_pool if pooling == "mean" else ops.max_pool)(hs, lengths)
+        return y, lambda dy: (op_backward(dy), None, {})
+
+    def _attention_pool(self, hs: NDArray, lengths: NDArray) -> tuple[NDArray, Callable]:
+        """The mean of hs with the weights softmax over t of u . tanh(h_t W + b)."""
+        p = self.params
+        keys, keys_backward = feed_forward.layer(p, "attention", hs, ops.tanh)  # (B, T, M)
         query = np.tile(p["attention.u"], (len(hs), 1, 1))  # (B, 1, M): the same for all
         (context, _), attention_backward = ops.multiplicative_attention(
             query, keys, hs, lengths=lengths
-        )
+        )  # (B, 1, M)
 
         def backward(dy):
-            dquery, dkeys, dhs = attention_backward(dy[:, None])
-            dhs_keys, dW, db = linear_backward(tanh_backward(dkeys))
-            gradients = {
-                "attention.W": dW,
-                "attention.b": db,
-                "attention.u": dquery.sum(axis=(0, 1)),
-            }
-            return dhs + dhs_keys, np.zeros_like(last), gradients
+            dquery, dkeys, dvalues = attention_backward(dy[:, None])
+            dhs, gradients = keys_backward(dkeys)
+            gradients["attention.u"] = dquery.sum(axis=(0, 1))
+            return dhs + dvalues, None, gradients
 
         return context[:, 0], backward
-
-    def _dlast(self, dlast: NDArray) -> tuple:
-        """The gradient by the last h as the layer takes it: of a state, or of one each way."""
-        H = self.config.hidden
-        if not self.config.bidirectional:
-            return (dlast,)
-        return (dlast[:, :H],), (dlast[:, H:],)
-
-    def _dropout(
-        self, x: NDArray, rng: np.random.Generator | None
-    ) -> tuple[NDArray, Callable[[NDArray], NDArray]]:
-        if rng is None or self.config.dropout == 0:
-            return x, lambda dy: dy
-        return ops.dropout(x, self.config.dropout, rng)

@@ -1,4 +1,4 @@
-"""One to one: what class an image shows, by a feed-forward network.
+"""One to one: the class of an image, by a feed-forward network.
 
     h = relu(x W_1 + b_1)
     P(class | x) = softmax(h W_2 + b_2)
@@ -14,86 +14,61 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
+from minillm.layers import feed_forward
+from minillm.layers.dropout import dropout
+from minillm.models import base
+from minillm.models.base import Gradients
 
 
 @dataclass(frozen=True)
 class ImageClassifierConfig:
     """The sizes of an image classifier: everything but its weights."""
 
-    points: int  # of an image
+    pixels: int  # of an image
     classes: int
     hidden: int = 256
     dropout: float = 0.3
 
     def __post_init__(self) -> None:
-        for name in ("points", "classes", "hidden"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, found {getattr(self, name)}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must lie in [0, 1), found {self.dropout}")
+        base.check_at_least(self, 1, "pixels", "classes", "hidden")
+        base.check_below_one(self, "dropout")
 
 
-class ImageClassifier:
+class ImageClassifier(base.Model[ImageClassifierConfig]):
     """Two layers.  ``params``: ``hidden.W``, ``hidden.b``, ``output.W``, ``output.b``."""
 
-    def __init__(
-        self,
-        config: ImageClassifierConfig,
-        rng: np.random.Generator | None = None,
-        *,
-        params: dict[str, NDArray] | None = None,
-        dtype: type = np.float32,
-    ) -> None:
-        """Fresh parameters drawn from rng, or those given."""
-        self.config = c = config
-        if params is None:
-            if rng is None:
-                raise TypeError("ImageClassifier needs rng for fresh parameters, or params")
-            # relu passes on half of the variance, so that its inputs get twice as much
-            # (He, Zhang, Ren and Sun 2015).
-            hidden = rng.standard_normal((c.points, c.hidden)) * (2 / c.points) ** 0.5
-            output = rng.standard_normal((c.hidden, c.classes)) * c.hidden**-0.5
-            params = {
-                "hidden.W": hidden.astype(dtype),
-                "hidden.b": np.zeros(c.hidden, dtype),
-                "output.W": output.astype(dtype),
-                "output.b": np.zeros(c.classes, dtype),
-            }
-        self.params = params
+    def new_parameters(self, rng: np.random.Generator, dtype: type) -> dict[str, NDArray]:
+        """Fresh parameters."""
+        c = self.config
+        return {
+            "hidden.W": feed_forward.normal((c.pixels, c.hidden), 2.0, rng, dtype),
+            "hidden.b": np.zeros(c.hidden, dtype),
+            "output.W": feed_forward.normal((c.hidden, c.classes), 1.0, rng, dtype),
+            "output.b": np.zeros(c.classes, dtype),
+        }
 
     def forward(
         self, images: NDArray, rng: np.random.Generator | None = None
     ) -> tuple[NDArray, Callable]:
-        """images (B, points) -> logits (B, classes).  With rng, there is dropout.
+        """images (B, pixels) -> logits (B, classes).  With rng, there is dropout.
 
         ``backward(dlogits)`` -> gradients keyed as ``params``.
         """
-        p = self.params
-        a, hidden_backward = ops.linear(images, p["hidden.W"], p["hidden.b"])
-        h, relu_backward = ops.relu(a)
-        dropout_backward = None
-        if rng is not None and self.config.dropout > 0:
-            h, dropout_backward = ops.dropout(h, self.config.dropout, rng)
-        logits, output_backward = ops.linear(h, p["output.W"], p["output.b"])
+        h, hidden_backward = feed_forward.layer(self.params, "hidden", images, ops.relu)
+        h, dropout_backward = dropout(h, self.config.dropout, rng)
+        logits, output_backward = feed_forward.layer(self.params, "output", h)
 
         def backward(dlogits):
-            dh, dW_output, db_output = output_backward(dlogits)
-            if dropout_backward:
-                dh = dropout_backward(dh)
-            _dimages, dW, db = hidden_backward(relu_backward(dh))
-            return {
-                "hidden.W": dW,
-                "hidden.b": db,
-                "output.W": dW_output,
-                "output.b": db_output,
-            }
+            dh, output_gradients = output_backward(dlogits)
+            _dimages, gradients = hidden_backward(dropout_backward(dh))
+            return gradients | output_gradients
 
         return logits, backward
 
     def loss(
         self, batch: tuple[NDArray, NDArray], rng: np.random.Generator | None = None
-    ) -> tuple[np.floating, Callable[[], dict[str, NDArray]]]:
-        """The mean cross-entropy of (images (B, points), classes (B,)), in nats an image."""
+    ) -> tuple[np.floating, Callable[[], Gradients]]:
+        """The mean cross-entropy of (images (B, pixels), classes (B,)), in nats per image."""
         images, classes = batch
         logits, logits_backward = self.forward(images, rng)
         loss, loss_backward = ops.cross_entropy(logits, classes)

@@ -1,17 +1,16 @@
-"""The neural n-gram: the first language model that learnt what words have in common.
+"""The neural n-gram: the first language model in which similar words share what is learnt.
 
-    x = (E[w_1], ..., E[w_{n-1}])             the context's embeddings, side by side
+    x = (E[w_1], ..., E[w_{n-1}])             the embeddings of the context, side by side
     h = tanh(x W_h + b_h)
     P(w_n | w_1 .. w_{n-1}) = softmax(h W + b + x W_direct)
 
-It sees as far as an n-gram model, but a context that was never seen is close to
-those that were, because its words' embeddings are.  The direct connections from
-x to the output are optional, as in the paper.
+It sees as far as an n-gram model.  But a context that was never seen is close to others
+that were, because the embeddings of their words are.  The direct connections from x to
+the output are optional, as in the paper.
 
-Source: Bengio, Ducharme, Vincent and Jauvin (2003), "A neural probabilistic
-language model", equation 1 and the lines after it (their C, H, U and W are E,
-W_h, W and W_direct here).  They trained by plain gradient descent with weight
-decay; the optimiser is not part of the model here.
+Source: Bengio, Ducharme, Vincent and Jauvin (2003), "A neural probabilistic language
+model", equation 1 and the lines after it (their C, H, U and W are E, W_h, W and W_direct
+here).  Dropout, of x and of h, is not in the paper.
 """
 
 from collections.abc import Callable
@@ -21,6 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
+from minillm.layers import feed_forward
+from minillm.layers.dropout import dropout
+from minillm.models import base
+from minillm.models.base import State
 
 
 @dataclass(frozen=True)
@@ -32,56 +35,65 @@ class NeuralNGramConfig:
     embedding: int = 60  # D
     hidden: int = 100  # H
     direct: bool = False
+    dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, least in (("vocabulary", 1), ("order", 2), ("embedding", 1), ("hidden", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, found {getattr(self, name)}")
+        base.check_at_least(self, 1, "vocabulary", "embedding", "hidden")
+        base.check_at_least(self, 2, "order")
+        base.check_below_one(self, "dropout")
 
 
-class NeuralNGram:
+class NeuralNGram(base.NextTokenModel[NeuralNGramConfig]):
     """Embedding, one hidden layer, output layer.
 
     ``params``: ``embedding.E`` (V, D); ``hidden.W`` ((n - 1) D, H), ``hidden.b``;
     ``output.W`` (H, V), ``output.b``; ``direct.W`` ((n - 1) D, V), if it has one.
-    A state is what of the text a window needs from before it: ``context`` (B, n - 2).
+    A state has the ids that a window needs from before it: ``context`` (B, n - 2).
     """
 
-    def __init__(
-        self,
-        config: NeuralNGramConfig,
-        rng: np.random.Generator | None = None,
-        *,
-        params: dict[str, NDArray] | None = None,
-        dtype: type = np.float32,
-    ) -> None:
-        """Fresh parameters drawn from rng, or those given."""
-        self.config = config
-        if params is None:
-            if rng is None:
-                raise TypeError("NeuralNGram needs rng for fresh parameters, or params")
-            params = self._new_parameters(rng, dtype)
-        self.params = params
-
-    def _new_parameters(self, rng: np.random.Generator, dtype: type) -> dict[str, NDArray]:
+    def new_parameters(self, rng: np.random.Generator, dtype: type) -> dict[str, NDArray]:
+        """Fresh parameters."""
         c = self.config
         width = (c.order - 1) * c.embedding
-
-        def uniform(rows, columns):
-            return rng.uniform(-(rows**-0.5), rows**-0.5, (rows, columns)).astype(dtype)
-
         params: dict[str, NDArray] = {
-            "embedding.E": rng.standard_normal((c.vocabulary, c.embedding)).astype(dtype),
-            "hidden.W": uniform(width, c.hidden),
-            "hidden.b": np.zeros(c.hidden, dtype),
-            "output.W": uniform(c.hidden, c.vocabulary),
-            "output.b": np.zeros(c.vocabulary, dtype),
+            "embedding.E": rng.standard_normal((c.vocabulary, c.embedding)).astype(dtype)
         }
+        params |= feed_forward.new_layer("hidden", width, c.hidden, rng, dtype)
+        params |= feed_forward.new_layer("output", c.hidden, c.vocabulary, rng, dtype)
         if c.direct:
             params["direct.W"] = np.zeros((width, c.vocabulary), dtype)
         return params
 
-    def forward(self, contexts: NDArray[np.integer]) -> tuple[NDArray, Callable]:
+    def zero_state(self, B: int) -> State:
+        """The state before a text begins, as if it followed a text of nothing but id 0."""
+        return {"context": np.zeros((B, self.config.order - 2), np.int64)}
+
+    def forward(
+        self, ids: NDArray[np.integer], state: State, rng: np.random.Generator | None = None
+    ) -> tuple[tuple[NDArray, State], Callable]:
+        """Logits of what follows each id, and the state after the last.
+
+        ids (B, T) -> logits (B, T, V), state.  With rng there is dropout.
+        ``backward(dlogits)`` -> gradients keyed as ``params``.
+        """
+        n = self.config.order
+        text = np.concatenate([state["context"], ids], axis=1)  # (B, n - 2 + T)
+        contexts = np.lib.stride_tricks.sliding_window_view(text, n - 1, axis=1)  # (B, T, n - 1)
+        logits, backward = self._predict(contexts, rng)
+        return (logits, self._state_after(text)), backward
+
+    def read(self, ids: NDArray[np.integer], state: State) -> tuple[NDArray, State]:
+        """Logits of what follows the last id, and the state after it, for generation.
+
+        ids (B, T) -> logits (B, V), state.
+        """
+        text = np.concatenate([state["context"], ids], axis=1)  # (B, n - 2 + T)
+        logits, _ = self._predict(text[:, 1 - self.config.order :])
+        return logits, self._state_after(text)
+
+    def _predict(
+        self, contexts: NDArray[np.integer], rng: np.random.Generator | None = None
+    ) -> tuple[NDArray, Callable]:
         """Logits of what follows each context: contexts (..., n - 1) -> (..., V).
 
         ``backward(dlogits)`` -> gradients keyed as ``params``.
@@ -89,77 +101,30 @@ class NeuralNGram:
         c, p = self.config, self.params
         embedded, embedding_backward = ops.embedding(contexts, p["embedding.E"])  # (..., n - 1, D)
         x = embedded.reshape(*contexts.shape[:-1], -1)  # (..., (n - 1) D)
-        a, hidden_backward = ops.linear(x, p["hidden.W"], p["hidden.b"])  # (..., H)
-        h, tanh_backward = ops.tanh(a)
-        logits, output_backward = ops.linear(h, p["output.W"], p["output.b"])  # (..., V)
+        x, x_dropout_backward = dropout(x, c.dropout, rng)
+        h, hidden_backward = feed_forward.layer(p, "hidden", x, ops.tanh)  # (..., H)
+        h, h_dropout_backward = dropout(h, c.dropout, rng)
+        logits, output_backward = feed_forward.layer(p, "output", h)  # (..., V)
+        direct_backward = None
         if c.direct:
-            # The output's bias is in logits already.
-            no_bias = np.zeros_like(p["output.b"])
-            direct, direct_backward = ops.linear(x, p["direct.W"], no_bias)
+            direct, direct_backward = feed_forward.layer(p, "direct", x)
             logits = logits + direct
 
         def backward(dlogits):
-            gradients = {}
             # logits = h W + b + x W_direct
-            dh, gradients["output.W"], gradients["output.b"] = output_backward(dlogits)
-            # a = x W_h + b_h; h = tanh(a)
-            dx, gradients["hidden.W"], gradients["hidden.b"] = hidden_backward(tanh_backward(dh))
-            if c.direct:
-                dx_direct, gradients["direct.W"], _ = direct_backward(dlogits)
+            dh, output_gradients = output_backward(dlogits)
+            dx, gradients = hidden_backward(h_dropout_backward(dh))
+            gradients |= output_gradients
+            if direct_backward is not None:
+                dx_direct, direct_gradients = direct_backward(dlogits)
                 dx = dx + dx_direct
+                gradients |= direct_gradients
+            dx = x_dropout_backward(dx)
             gradients["embedding.E"] = embedding_backward(dx.reshape(embedded.shape))
             return gradients
 
         return logits, backward
 
-    # From here on, what training and generation ask of any language model.
-
-    def zero_state(self, B: int) -> dict[str, NDArray]:
-        """The state before a text begins, as if id 0 had gone on for ever, for B texts."""
-        return {"context": np.zeros((B, self.config.order - 2), np.int64)}
-
-    def window_loss(
-        self,
-        inputs: NDArray[np.integer],
-        targets: NDArray[np.integer],
-        state: dict[str, NDArray],
-        rng: np.random.Generator | None = None,
-    ) -> tuple[tuple[np.floating, dict[str, NDArray]], Callable]:
-        """The loss over a window of text, and the state after it.
-
-        inputs and targets (B, T) -> (loss in nats per token, state).  There is no
-        dropout for rng.  ``backward()`` -> gradients keyed as ``params``.
-        """
-        n = self.config.order
-        text = np.concatenate([state["context"], inputs], axis=1)  # (B, n - 2 + T)
-        contexts = np.lib.stride_tricks.sliding_window_view(text, n - 1, axis=1)  # (B, T, n - 1)
-        logits, logits_backward = self.forward(contexts)
-        loss, loss_backward = ops.cross_entropy(logits, targets)
-
-        def backward():
-            return logits_backward(loss_backward())
-
-        return (loss, {"context": text[:, text.shape[1] - (n - 2) :]}), backward
-
-    def loss(
-        self,
-        batch: tuple[NDArray[np.integer], NDArray[np.integer]],
-        rng: np.random.Generator | None = None,
-    ) -> tuple[np.floating, Callable[[], dict[str, NDArray]]]:
-        """The loss of (contexts (B, n - 1), next tokens (B,))."""
-        contexts, targets = batch
-        logits, logits_backward = self.forward(contexts)
-        loss, loss_backward = ops.cross_entropy(logits, targets)
-
-        def backward():
-            return logits_backward(loss_backward())
-
-        return loss, backward
-
-    def step(
-        self, ids: NDArray[np.integer], state: dict[str, NDArray]
-    ) -> tuple[NDArray, dict[str, NDArray]]:
-        """One step of generation: ids (B,) -> logits (B, V) and the new state."""
-        context = np.concatenate([state["context"], ids[:, None]], axis=1)  # (B, n - 1)
-        logits, _ = self.forward(context)
-        return logits, {"context": context[:, 1:]}
+    def _state_after(self, text: NDArray[np.integer]) -> State:
+        """The last n - 2 ids of a text."""
+        return {"context": text[:, text.shape[1] - (self.config.order - 2) :].astype(np.int64)}

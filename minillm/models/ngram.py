@@ -389,25 +389,37 @@ class NGram:
                 return -1
         return number
 
-    # What `decoding.generate` asks of a model.  The state is the context.
+    # What generation asks of a model.
 
-    def zero_state(self, batch_size: int) -> list[tuple[int, ...]]:
-        """Contexts of nothing but the start of a sentence."""
-        return [(self.config.start,)] * batch_size
+    def zero_state(self, B: int) -> dict[str, Ids]:
+        """The state before a text begins, for B texts: the start of a sentence is all they have.
 
-    def step(self, ids: Ids, state: list[tuple[int, ...]]) -> tuple[Floats, list[tuple[int, ...]]]:
-        """ids (B,), the contexts before them -> logits (B, V) of the next, the new contexts.
-
-        The logit of what is impossible is very small, but finite.
+        A state has ``context`` (B, order - 1): the last ids, after -1 where there are fewer.
         """
-        new = [
-            (self.config.start,)
-            if id == self.config.line_end
-            else (*context, int(id))[max(0, len(context) + 2 - self.config.order) :]
-            for id, context in zip(ids, state, strict=True)
-        ]
-        log_p = np.stack([self.distribution(context) for context in new])
-        return np.maximum(log_p, IMPOSSIBLE) * np.log(10), new
+        return {"context": self._context_after(np.full((B, 1), self.config.start, np.int32))}
+
+    def read(
+        self, ids: NDArray[np.integer], state: dict[str, Ids]
+    ) -> tuple[Floats, dict[str, Ids]]:
+        """Logits of what follows the last id, and the state after it.
+
+        ids (B, T) -> logits (B, V), state.  The logit of what is impossible is very small,
+        but finite.
+        """
+        context = self._context_after(np.concatenate([state["context"], ids], axis=1))
+        log_p = np.stack([self.distribution(row[row >= 0].tolist()) for row in context])
+        return np.maximum(log_p, IMPOSSIBLE) * np.log(10), {"context": context}
+
+    def _context_after(self, text: NDArray[np.integer]) -> Ids:
+        """The last order - 1 ids of each text (B, T), from the start of its sentence on."""
+        context = np.full((len(text), self.config.order - 1), -1, np.int32)
+        for row, ids in zip(context, text, strict=True):
+            if self.config.line_end is not None and self.config.line_end in ids:
+                last = np.flatnonzero(ids == self.config.line_end)[-1]
+                ids = np.concatenate([[self.config.start], ids[last + 1 :]])
+            seen = ids[max(0, len(ids) - len(row)) :]
+            row[len(row) - len(seen) :] = seen
+        return context
 
 
 def estimate(levels: list[Counts], config: NGramConfig) -> NGram:

@@ -1,6 +1,7 @@
-"""Language models in training: windows of a long text, with the state carried along."""
+"""Language models in training: windows of a long text, each from the state after the last."""
 
 from collections.abc import Mapping
+from typing import Protocol
 
 import numpy as np
 
@@ -11,16 +12,30 @@ from minillm.training.checkpoints import copy_arrays
 from minillm.training.loop import Backward
 
 
+class WindowModel(Protocol):
+    """What is trained here: any :class:`minillm.models.base.NextTokenModel`."""
+
+    def zero_state(self, B: int) -> dict[str, np.ndarray]: ...
+
+    def window_loss(
+        self,
+        inputs: np.ndarray,
+        targets: np.ndarray,
+        state: dict[str, np.ndarray],
+        rng: np.random.Generator | None = None,
+    ) -> tuple[tuple[np.floating, dict[str, np.ndarray]], Backward]: ...
+
+
 class LanguageModelTask:
     """Truncated backpropagation through time over B parallel streams of a text.
 
-    The state at the end of each window is the next one's initial state; the gradient stops
+    The state at the end of each window is the initial state of the next; no gradient flows
     between them.  Source: Mikolov et al. (2010); Williams and Peng (1990).
     """
 
     def __init__(
         self,
-        model: LanguageModel,
+        model: WindowModel,
         training_ids: np.ndarray,
         validation_ids: np.ndarray,
         batch: int,
@@ -33,33 +48,33 @@ class LanguageModelTask:
                 f"the validation text has {len(validation_ids)} tokens: expected 2 or more"
             )
         self.validation_ids = validation_ids
-        self.recurrent_state = model.zero_state(batch)
+        self.carried_state = model.zero_state(batch)
 
     def training_loss(self, rng: np.random.Generator) -> tuple[np.floating, Backward, int]:
-        """The loss of the next window, in nats a token."""
+        """The loss of the next window, in nats per token."""
         inputs, targets = self.windows.next()
-        (loss, self.recurrent_state), backward = self.model.window_loss(
-            inputs, targets, self.recurrent_state, rng
+        (loss, self.carried_state), backward = self.model.window_loss(
+            inputs, targets, self.carried_state, rng
         )
         return loss, backward, targets.size
 
     def validation_loss(self) -> float:
-        """The mean loss over all of the held-out text, in nats a token."""
+        """The mean loss over the whole validation text, in nats per token."""
         batch = len(self.windows.starts)
         return evaluate(self.model, self.validation_ids, batch, self.windows.window)[0]
 
     def state(self) -> tuple[dict[str, np.ndarray], dict]:
         """The carried state, and the position in the text."""
-        return self.recurrent_state, {"position": self.windows.position}
+        return self.carried_state, {"position": self.windows.position}
 
     def restore(self, arrays: Mapping[str, np.ndarray], values: dict) -> None:
-        """Goes back to what :meth:`state` told."""
-        copy_arrays(arrays, self.recurrent_state, "the carried state")
+        """Restores what :meth:`state` returned."""
+        copy_arrays(arrays, self.carried_state, "the carried state")
         self.windows.position = int(values["position"])
 
 
-def evaluate(model: LanguageModel, ids: np.ndarray, batch: int, window: int) -> tuple[float, int]:
-    """The mean loss over a text in nats a token, and over how many tokens it was taken."""
+def evaluate(model: WindowModel, ids: np.ndarray, batch: int, window: int) -> tuple[float, int]:
+    """The mean loss over a text in nats per token, and the number of tokens it is the mean of."""
     total, tokens, state = 0.0, 0, None
     for inputs, targets in windows_once(ids, batch, window):
         if state is None:

@@ -5,18 +5,20 @@ import pytest
 from model_checks import check_model, fit
 
 from minillm.beam import beam_search
+from minillm.models.base import select
 from minillm.models.captioner import Captioner, CaptionerConfig
 
+pytestmark = pytest.mark.usefixtures("both_twins")
 CELLS = ("rnn", "lstm", "gru")
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_gradient_of_a_captioner(kernels, cell):
+def test_gradient_of_a_captioner(cell):
     rng = np.random.default_rng(8)
     model = Captioner(CaptionerConfig(5, 4, 3, 4, cell), rng, dtype=np.float64)
     lengths = np.array([4, 2, 3])
     batch = rng.standard_normal((3, 5)), rng.integers(0, 5, (3, 4)), lengths
-    check_model(model, batch, kernels)
+    check_model(model, batch)
     changed = batch[1].copy()
     changed[np.arange(4) >= lengths[:, None]] = 0  # what stands past a caption's end
     assert model.loss(batch)[0] == model.loss((batch[0], changed, lengths))[0]
@@ -26,10 +28,10 @@ def test_gradient_of_a_captioner(kernels, cell):
 def test_a_captioner_learns_its_captions_by_heart(cell):
     rng = np.random.default_rng(9)
     images = rng.standard_normal((4, 6)).astype(np.float32)
-    border, captions = 3, [[0, 1], [2, 2, 1], [], [1, 0, 2, 0]]
+    eos, captions = 3, [[0, 1], [2, 2, 1], [], [1, 0, 2, 0]]
     target, lengths = np.zeros((4, 5), int), np.array([len(c) + 1 for c in captions])
     for row, caption in enumerate(captions):
-        target[row, : len(caption) + 1] = [*caption, border]
+        target[row, : len(caption) + 1] = [*caption, eos]
     model = Captioner(CaptionerConfig(6, 3, 8, 24, cell), rng)
     assert fit(model, (images, target, lengths), steps=300) < 0.03
     for beam in (1, 3):
@@ -37,14 +39,32 @@ def test_a_captioner_learns_its_captions_by_heart(cell):
         assert [hypotheses[0].ids for hypotheses in found] == captions
 
 
+@pytest.mark.parametrize("cell", CELLS)
+def test_steps_equal_the_whole_caption_for_each_hypothesis(cell):
+    rng = np.random.default_rng(10)
+    model = Captioner(CaptionerConfig(5, 4, 3, 4, cell), rng, dtype=np.float64)
+    images, captions = rng.standard_normal((3, 5)), rng.integers(0, 5, (3, 4))
+    loss, _ = model.loss((images, captions, np.full(3, 4)))
+    state = select(model.start(images), np.arange(3), np.zeros((3, 2), int))
+    ids, nats = np.full((3, 2), model.config.bos), 0.0
+    for t in range(4):
+        logits, weights, state = model.step(ids, state)
+        assert weights is None
+        np.testing.assert_array_equal(logits[:, 0], logits[:, 1])
+        log_p = logits[:, 0] - np.log(np.exp(logits[:, 0]).sum(axis=1, keepdims=True))
+        nats -= log_p[np.arange(3), captions[:, t]].sum()
+        ids = np.repeat(captions[:, t, None], 2, axis=1)
+    assert nats / 12 == pytest.approx(loss, rel=1e-10)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"cell": "elman"}, "cell must be one of"),
-        ({"points": 0}, "points must be at least 1"),
+        ({"pixels": 0}, "pixels must be at least 1"),
         ({"dropout": 1.0}, "dropout must lie in"),
     ],
 )
 def test_nonsense_sizes_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        CaptionerConfig(**({"points": 5, "vocabulary": 2} | options))
+        CaptionerConfig(**({"pixels": 5, "vocabulary": 2} | options))

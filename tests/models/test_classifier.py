@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from model_checks import check_model, fit
 
-from minillm import use_kernels
 from minillm.models.classifier import POOLINGS, Classifier, ClassifierConfig
 
+pytestmark = pytest.mark.usefixtures("both_twins")
 CELLS = ("rnn", "lstm", "gru")
 
 
@@ -26,21 +26,20 @@ def texts(rng, B=4, T=5, V=6):
 @pytest.mark.parametrize("pooling", POOLINGS)
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("cell", CELLS)
-def test_gradient_of_a_classifier(kernels, pooling, bidirectional, cell):
+def test_gradient_of_a_classifier(pooling, bidirectional, cell):
     model = classifier(pooling=pooling, bidirectional=bidirectional, cell=cell)
-    check_model(model, texts(np.random.default_rng(3)), kernels)
+    check_model(model, texts(np.random.default_rng(3)))
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_padding_and_batch_mates_change_no_logits(kernels, pooling, bidirectional):
+def test_padding_and_batch_mates_change_no_logits(pooling, bidirectional):
     model = classifier(pooling=pooling, bidirectional=bidirectional)
     ids, lengths, _ = texts(np.random.default_rng(4))
-    with use_kernels(kernels):
-        logits, _ = model.forward(ids, lengths)
-        for row, n in enumerate(lengths):
-            alone, _ = model.forward(ids[row : row + 1, :n], lengths[row : row + 1])
-            np.testing.assert_allclose(alone[0], logits[row], rtol=1e-10, atol=1e-12)
+    logits, _ = model.forward(ids, lengths)
+    for row, n in enumerate(lengths):
+        alone, _ = model.forward(ids[row : row + 1, :n], lengths[row : row + 1])
+        np.testing.assert_allclose(alone[0], logits[row], rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from model_checks import check_model, fit
 
-from minillm import use_kernels
-from minillm.models.encoder_decoder import ATTENTIONS, EncoderDecoder, EncoderDecoderConfig
+from minillm.layers.attention import KINDS
+from minillm.models.base import one_hypothesis, select
+from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from minillm.training import Adam
 
+pytestmark = pytest.mark.usefixtures("both_twins")
 CELLS = ("rnn", "lstm", "gru")
 
 
@@ -33,27 +35,25 @@ def random_batch(model, rng, B=3, S=5, T=4):
     source_lengths[0], target_lengths[0] = S, T
     source = rng.integers(0, c.source_vocabulary, (B, S))
     target = rng.integers(0, c.target_vocabulary, (B, T))
-    target[np.arange(B), target_lengths - 1] = c.border
+    target[np.arange(B), target_lengths - 1] = c.eos
     return source, source_lengths, target, target_lengths
 
 
-def check(model, kernels):
-    check_model(model, random_batch(model, np.random.default_rng(1)), kernels)
+def check(model):
+    check_model(model, random_batch(model, np.random.default_rng(1)))
 
 
-@pytest.mark.parametrize("attention", ATTENTIONS)
+@pytest.mark.parametrize("attention", KINDS)
 @pytest.mark.parametrize("input_feeding", [False, True])
 @pytest.mark.parametrize("cell", CELLS)
-def test_gradient_of_every_parameter(kernels, attention, input_feeding, cell):
-    check(small(attention=attention, input_feeding=input_feeding, cell=cell), kernels)
+def test_gradient_of_every_parameter(attention, input_feeding, cell):
+    check(small(attention=attention, input_feeding=input_feeding, cell=cell))
 
 
-@pytest.mark.parametrize("attention", ATTENTIONS)
+@pytest.mark.parametrize("attention", KINDS)
 @pytest.mark.parametrize("input_feeding", [False, True])
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_gradient_with_layers_dropout_and_smoothing(
-    kernels, attention, input_feeding, bidirectional
-):
+def test_gradient_with_layers_dropout_and_smoothing(attention, input_feeding, bidirectional):
     model = small(
         attention=attention,
         input_feeding=input_feeding,
@@ -62,18 +62,18 @@ def test_gradient_with_layers_dropout_and_smoothing(
         dropout=0.3,
         label_smoothing=0.2,
     )
-    check(model, kernels)
+    check(model)
 
 
 @pytest.mark.parametrize("input_feeding", [False, True])
-def test_gradient_with_scheduled_sampling(kernels, input_feeding):
-    check(small(scheduled_sampling=0.7, input_feeding=input_feeding), kernels)
+def test_gradient_with_scheduled_sampling(input_feeding):
+    check(small(scheduled_sampling=0.7, input_feeding=input_feeding))
 
 
-@pytest.mark.parametrize("attention", ATTENTIONS)
+@pytest.mark.parametrize("attention", KINDS)
 @pytest.mark.parametrize("input_feeding", [False, True])
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_padding_and_batch_mates_change_nothing(kernels, attention, input_feeding, bidirectional):
+def test_padding_and_batch_mates_change_nothing(attention, input_feeding, bidirectional):
     model = small(attention=attention, input_feeding=input_feeding, bidirectional=bidirectional)
     rng = np.random.default_rng(3)
     source, source_lengths, target, target_lengths = random_batch(model, rng)
@@ -81,24 +81,23 @@ def test_padding_and_batch_mates_change_nothing(kernels, attention, input_feedin
     for row in range(3):
         wider[0][row, : source_lengths[row]] = source[row, : source_lengths[row]]
         wider[2][row, : target_lengths[row]] = target[row, : target_lengths[row]]
-    with use_kernels(kernels):
-        loss, backward = model.loss((source, source_lengths, target, target_lengths))
-        other, other_backward = model.loss(wider)
-        total = 0.0
-        for row, (S, T) in enumerate(zip(source_lengths, target_lengths, strict=True)):
-            one = slice(row, row + 1)
-            alone, _ = model.loss(
-                (source[one, :S], source_lengths[one], target[one, :T], target_lengths[one])
-            )
-            total += T * alone
-        gradients, others = backward(), other_backward()
+    loss, backward = model.loss((source, source_lengths, target, target_lengths))
+    other, other_backward = model.loss(wider)
+    total = 0.0
+    for row, (S, T) in enumerate(zip(source_lengths, target_lengths, strict=True)):
+        one = slice(row, row + 1)
+        alone, _ = model.loss(
+            (source[one, :S], source_lengths[one], target[one, :T], target_lengths[one])
+        )
+        total += T * alone
+    gradients, others = backward(), other_backward()
     assert other == pytest.approx(loss, rel=1e-12)
     assert total / target_lengths.sum() == pytest.approx(loss, rel=1e-12)
     for name, gradient in gradients.items():
         np.testing.assert_allclose(others[name], gradient, rtol=1e-10, atol=1e-12)
 
 
-def test_later_target_tokens_never_change_earlier_losses(kernels):
+def test_later_target_tokens_never_change_earlier_losses():
     for input_feeding in (False, True):
         model = small(input_feeding=input_feeding)
         rng = np.random.default_rng(4)
@@ -106,43 +105,39 @@ def test_later_target_tokens_never_change_earlier_losses(kernels):
         changed = target.copy()
         changed[:, 2:] = (changed[:, 2:] + 1) % 5
         first_two = np.full(3, 2)
-        with use_kernels(kernels):
-            one, _ = model.loss((source, source_lengths, target, first_two))
-            other, _ = model.loss((source, source_lengths, changed, first_two))
+        one, _ = model.loss((source, source_lengths, target, first_two))
+        other, _ = model.loss((source, source_lengths, changed, first_two))
         assert one == other
 
 
-@pytest.mark.parametrize("attention", ATTENTIONS)
+@pytest.mark.parametrize("attention", KINDS)
 @pytest.mark.parametrize("input_feeding", [False, True])
 @pytest.mark.parametrize("cell", CELLS)
-def test_steps_equal_the_whole_sequence(kernels, attention, input_feeding, cell):
+def test_steps_equal_the_whole_sequence(attention, input_feeding, cell):
     """And hypotheses of one source that share its memory equal sources of their own."""
     model = small(attention=attention, input_feeding=input_feeding, cell=cell, layers=2)
     rng = np.random.default_rng(5)
     source, source_lengths, target, _ = random_batch(model, rng)
-    with use_kernels(kernels):
-        state = model.start(source, source_lengths)
-        state = model.select(state, np.arange(3), np.zeros((3, 2), int))  # two of each
-        ids = np.full((3, 2), model.config.border)
-        log_p, all_weights = 0.0, []
-        for t in range(4):
-            logits, weights, state = model.step(ids, state)
-            np.testing.assert_array_equal(logits[:, 0], logits[:, 1])
-            p = np.exp(logits[:, 0]) / np.exp(logits[:, 0]).sum(-1, keepdims=True)
-            log_p += np.log(p[np.arange(3), target[:, t]]).sum()
-            all_weights.append(weights)
-            ids = np.repeat(target[:, t, None], 2, axis=1)
-        batch = (source, source_lengths, target, np.full(3, 4))
-        loss, _ = model.loss(batch)
-        assert -log_p / 12 == pytest.approx(loss, rel=1e-10)
-        if attention == "none":
-            with pytest.raises(ValueError, match="no attention"):
-                model.attention_weights(batch)
-        else:
-            whole = model.attention_weights(batch)
-            stepped = np.stack([w[:, 1] for w in all_weights], axis=1)
-            np.testing.assert_allclose(stepped, whole, rtol=1e-10, atol=1e-12)
-            np.testing.assert_allclose(whole.sum(-1), 1, rtol=1e-12)
+    state = model.start(source, source_lengths)
+    state = select(state, np.arange(3), np.zeros((3, 2), int))  # two of each
+    ids = np.full((3, 2), model.config.bos)
+    log_p, all_weights = 0.0, []
+    for t in range(4):
+        logits, weights, state = model.step(ids, state)
+        np.testing.assert_array_equal(logits[:, 0], logits[:, 1])
+        p = np.exp(logits[:, 0]) / np.exp(logits[:, 0]).sum(-1, keepdims=True)
+        log_p += np.log(p[np.arange(3), target[:, t]]).sum()
+        all_weights.append(weights)
+        ids = np.repeat(target[:, t, None], 2, axis=1)
+    loss, _ = model.loss((source, source_lengths, target, np.full(3, 4)))
+    assert -log_p / 12 == pytest.approx(loss, rel=1e-10)
+    if attention == "none":
+        assert all_weights == [None] * 4
+    else:
+        weights = np.stack(all_weights, axis=2)  # (B, K, T, S)
+        np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-12)
+        for b, length in enumerate(source_lengths):
+            assert not weights[b, ..., length:].any()
 
 
 def test_scheduled_sampling_reads_its_own_words():
@@ -150,27 +145,25 @@ def test_scheduled_sampling_reads_its_own_words():
     rng = np.random.default_rng(6)
     model = small(scheduled_sampling=1.0)
     source, source_lengths, target, _ = random_batch(model, rng)
-    (encoded, states), _ = model._encode(source, source_lengths, None)
-    inputs = model._decoder_inputs(target, encoded, states, rng)
-    state = model.start(source, source_lengths)
-    ids = np.full((3, 1), model.config.border)
+    first, _ = model._encode(source, source_lengths)
+    inputs = model._decoder_inputs(target, first, rng)
+    state = one_hypothesis(first)
+    ids = np.full((3, 1), model.config.bos)
     for t in range(4):
         np.testing.assert_array_equal(inputs[:, t], ids[:, 0])
         logits, _, state = model.step(ids, state)
         ids = logits.argmax(axis=-1)
-    np.testing.assert_array_equal(
-        model._decoder_inputs(target, encoded, states, None)[:, 1:], target[:, :-1]
-    )
+    np.testing.assert_array_equal(model._decoder_inputs(target, first, None)[:, 1:], target[:, :-1])
 
 
 def test_select_keeps_the_chosen_rows_and_hypotheses():
     model = small(layers=2)
     rng = np.random.default_rng(7)
     source, source_lengths, _, _ = random_batch(model, rng)
-    state = model.select(model.start(source, source_lengths), np.arange(3), np.zeros((3, 2), int))
+    state = select(model.start(source, source_lengths), np.arange(3), np.zeros((3, 2), int))
     ids = rng.integers(0, 5, (3, 2))
     _, _, state = model.step(ids, state)
-    chosen = model.select(state, np.array([0, 2]), np.array([[1, 1], [1, 0]]))
+    chosen = select(state, np.array([0, 2]), np.array([[1, 1], [1, 0]]))
     again = rng.integers(0, 5, (2, 2))
     logits, _, _ = model.step(again, chosen)
     for row, b in enumerate((0, 2)):
@@ -209,7 +202,7 @@ def test_attention_says_again_what_one_vector_cannot_hold():
     assert loss_on_fresh_sequences("additive", -1) < 0.15
 
 
-@pytest.mark.parametrize("attention", ATTENTIONS)
+@pytest.mark.parametrize("attention", KINDS)
 @pytest.mark.parametrize("input_feeding", [False, True])
 def test_one_batch_is_learnt_by_heart(attention, input_feeding):
     rng = np.random.default_rng(9)

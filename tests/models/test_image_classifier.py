@@ -6,11 +6,13 @@ from model_checks import check_model, fit
 
 from minillm.models.image_classifier import ImageClassifier, ImageClassifierConfig
 
+pytestmark = pytest.mark.usefixtures("both_twins")
 
-def test_gradient_of_an_image_classifier(kernels):
+
+def test_gradient_of_an_image_classifier():
     rng = np.random.default_rng(6)
     model = ImageClassifier(ImageClassifierConfig(5, 3, hidden=4), rng, dtype=np.float64)
-    check_model(model, (rng.standard_normal((4, 5)), rng.integers(0, 3, 4)), kernels)
+    check_model(model, (rng.standard_normal((4, 5)), rng.integers(0, 3, 4)))
 
 
 def test_an_image_classifier_learns_what_no_linear_one_can():
@@ -29,4 +31,4 @@ def test_an_image_classifier_learns_what_no_linear_one_can():
 )
 def test_nonsense_sizes_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        ImageClassifierConfig(**({"points": 5, "classes": 2} | options))
+        ImageClassifierConfig(**({"pixels": 5, "classes": 2} | options))

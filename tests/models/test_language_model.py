@@ -1,12 +1,15 @@
-"""The language model: its gradient, its state, its batches, and whether it learns."""
+"""The recurrent language model: its gradient, its state, its batches.
+
+What it has in common with other language models is in test_next_token_models.py.
+"""
 
 import numpy as np
 import pytest
 
-from minillm import use_kernels
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.testing import check_projections
 
+pytestmark = pytest.mark.usefixtures("both_twins")
 CELLS = ("rnn", "lstm", "gru")
 
 
@@ -31,17 +34,17 @@ def random_state(model, B, rng):
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
 @pytest.mark.parametrize("T", [2, 5])  # fewer steps than words, and more: then by a table
-def test_gradient_of_every_parameter(kernels, cell, tied, dropout, T):
-    check_gradient(small(cell, tied=tied, dropout=dropout), kernels, T)
+def test_gradient_of_every_parameter(cell, tied, dropout, T):
+    check_gradient(small(cell, tied=tied, dropout=dropout), T)
 
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
-def test_gradient_of_every_parameter_of_one_hot_input(kernels, cell, dropout):
-    check_gradient(small(cell, dropout=dropout, embedding=0), kernels, T=5)
+def test_gradient_of_every_parameter_of_one_hot_input(cell, dropout):
+    check_gradient(small(cell, dropout=dropout, embedding=0), T=5)
 
 
-def check_gradient(model, kernels, T):
+def check_gradient(model, T):
     rng = np.random.default_rng(1)
     inputs, targets = rng.integers(0, 7, (2, 3, T))
     state = random_state(model, 3, rng)
@@ -50,36 +53,19 @@ def check_gradient(model, kernels, T):
         (value, _), backward = model.window_loss(inputs, targets, state, np.random.default_rng(2))
         return value, backward
 
-    with use_kernels(kernels):
-        check_projections(loss, model.params, rng=rng)
-
-
-@pytest.mark.parametrize("cell", CELLS)
-def test_step_by_step_equals_the_whole_sequence(kernels, cell):
-    rng = np.random.default_rng(3)
-    model = small(cell)
-    inputs = rng.integers(0, 7, (3, 6))
-    state = random_state(model, 3, rng)
-    with use_kernels(kernels):
-        (logits, last), _ = model.forward(inputs, state)
-        for t in range(6):
-            step_logits, state = model.step(inputs[:, t], state)
-            np.testing.assert_allclose(step_logits, logits[:, t], rtol=1e-12, atol=1e-12)
-    for name, h in last.items():
-        np.testing.assert_allclose(state[name], h, rtol=1e-12, atol=1e-12)
+    check_projections(loss, model.params, rng=rng)
 
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("tied", [False, True])
-def test_one_hot_input_is_the_same_model(kernels, cell, tied):
+def test_one_hot_input_is_the_same_model(cell, tied):
     rng = np.random.default_rng(3)
     model = small(cell, tied=tied)
     inputs, state = rng.integers(0, 7, (3, 2)), random_state(model, 3, rng)
-    with use_kernels(kernels):
-        one_hot = model.one_hot()
-        (logits, last), _ = model.forward(inputs, state)
-        (one_hot_logits, one_hot_last), _ = one_hot.forward(inputs, state)
-        step_logits, _ = one_hot.step(inputs[:, 0], state)
+    one_hot = model.one_hot()
+    (logits, last), _ = model.forward(inputs, state)
+    (one_hot_logits, one_hot_last), _ = one_hot.forward(inputs, state)
+    step_logits, _ = one_hot.read(inputs[:, :1], state)
     assert one_hot.one_hot() is one_hot
     np.testing.assert_allclose(one_hot_logits, logits, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(step_logits, logits[:, 0], rtol=1e-12, atol=1e-12)
@@ -88,32 +74,37 @@ def test_one_hot_input_is_the_same_model(kernels, cell, tied):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_two_windows_with_carried_state_equal_one(kernels, cell):
-    rng = np.random.default_rng(4)
-    model = small(cell)
-    inputs = rng.integers(0, 7, (2, 8))
-    with use_kernels(kernels):
-        (whole, _), _ = model.forward(inputs, model.zero_state(2))
-        (first, state), _ = model.forward(inputs[:, :3], model.zero_state(2))
-        (second, _), _ = model.forward(inputs[:, 3:], state)
-    np.testing.assert_allclose(np.concatenate([first, second], 1), whole, rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.parametrize("cell", CELLS)
-def test_a_batch_equals_its_rows_and_the_past_ignores_the_future(kernels, cell):
+def test_a_batch_equals_its_rows_and_the_past_ignores_the_future(cell):
     rng = np.random.default_rng(5)
     model = small(cell)
     inputs = rng.integers(0, 7, (3, 6))
-    with use_kernels(kernels):
-        (logits, _), _ = model.forward(inputs, model.zero_state(3))
-        for row in range(3):
-            (alone, _), _ = model.forward(inputs[row : row + 1], model.zero_state(1))
-            np.testing.assert_allclose(alone[0], logits[row], rtol=1e-12, atol=1e-12)
-        changed = inputs.copy()
-        changed[:, 4:] = (changed[:, 4:] + 1) % 7
-        (other, _), _ = model.forward(changed, model.zero_state(3))
+    (logits, _), _ = model.forward(inputs, model.zero_state(3))
+    for row in range(3):
+        (alone, _), _ = model.forward(inputs[row : row + 1], model.zero_state(1))
+        np.testing.assert_allclose(alone[0], logits[row], rtol=1e-12, atol=1e-12)
+    changed = inputs.copy()
+    changed[:, 4:] = (changed[:, 4:] + 1) % 7
+    (other, _), _ = model.forward(changed, model.zero_state(3))
     np.testing.assert_array_equal(other[:, :4], logits[:, :4])
     assert not np.array_equal(other[:, 4:], logits[:, 4:])
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_with_tied_weights_one_matrix_has_both_gradients(cell):
+    """The sum of those that it would have as two."""
+    rng = np.random.default_rng(6)
+    tied = small(cell, tied=True)
+    E = tied.params["embedding.E"]
+    config = LanguageModelConfig(7, 4, 4, 2, cell)
+    apart = LanguageModel(config, params=tied.params | {"output.W": E.T.copy()})
+    batch = tuple(rng.integers(0, 7, (2, 3, 5)))
+    (loss, backward), (other, other_backward) = tied.loss(batch), apart.loss(batch)
+    assert loss == pytest.approx(other, rel=1e-12)
+    gradients, others = backward(), other_backward()
+    others["embedding.E"] = others["embedding.E"] + others.pop("output.W").T
+    assert gradients.keys() == others.keys()
+    for name, gradient in gradients.items():
+        np.testing.assert_allclose(gradient, others[name], rtol=1e-10, atol=1e-12)
 
 
 def test_fresh_parameters_predict_nearly_uniformly():

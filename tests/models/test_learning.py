@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minillm import ops, use_kernels
-from minillm.models import recurrent_layer
+from minillm.layers import recurrent
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.training.optimisers import Adam, clip_global_norm
 
@@ -19,7 +19,7 @@ def train(params, loss_of_next_batch, steps, learning_rate):
     return loss
 
 
-@pytest.mark.parametrize("cell", recurrent_layer.CELLS)
+@pytest.mark.parametrize("cell", recurrent.CELLS)
 def test_one_window_is_learnt_by_heart(kernels, cell):
     rng = np.random.default_rng(0)
     config = LanguageModelConfig(vocabulary=8, embedding=16, hidden=32, layers=2, cell=cell)
@@ -59,7 +59,7 @@ def test_the_adding_problem(kernels, cell):
     """
     rng = np.random.default_rng(2)
     T, H = 8, 24
-    params = recurrent_layer.new_parameters(cell, "layer", 2, H, rng, np.float64)
+    params = recurrent.new_layer("layers.0", cell, 2, H, rng, np.float64)
     params |= {"W": 0.1 * rng.standard_normal((H, 1)), "b": np.zeros(1)}
 
     def loss(B=32):
@@ -68,14 +68,13 @@ def test_the_adding_problem(kernels, cell):
         marks[np.arange(B), rng.integers(T // 2, T, B)] = 1
         target = (values * marks).sum(axis=1, keepdims=True)
         x = np.stack([values, marks], axis=-1)  # (B, T, 2)
-        state = recurrent_layer.zero_state(cell, B, H, np.float64)
-        (hs, last), layer_backward = recurrent_layer.run(cell, params, "layer", x, state)
-        y, linear_backward = ops.linear(last[0], params["W"], params["b"])
+        state = recurrent.zero_state("layers", cell, 1, B, H, np.float64)
+        (_, last), layer_backward = recurrent.layer(params, "layers.0", x, state, cell)
+        y, linear_backward = ops.linear(last["layers.0.h"], params["W"], params["b"])
 
         def backward():
             dh, dW, db = linear_backward(2 * (y - target) / B)
-            dlast = (dh, *(np.zeros_like(s) for s in last[1:]))
-            _dx, _dstate, gradients = layer_backward(np.zeros_like(hs), dlast)
+            _dx, _dstate, gradients = layer_backward(None, {"layers.0.h": dh})
             return gradients | {"W": dW, "b": db}
 
         return np.mean((y - target) ** 2), backward

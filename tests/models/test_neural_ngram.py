@@ -1,17 +1,21 @@
-"""The neural n-gram: its gradient, its windows, and that it learns."""
+"""The neural n-gram: its equation, and that it learns.
+
+What it has in common with other language models, its gradient too, is in
+test_next_token_models.py.
+"""
 
 import numpy as np
 import pytest
 
-from minillm import use_kernels
 from minillm.decoding import generate
 from minillm.models.neural_ngram import NeuralNGram, NeuralNGramConfig
-from minillm.testing import check_projections
 from minillm.training import Adam
 
+pytestmark = pytest.mark.usefixtures("both_twins")
 
-def tiny(order=4, direct=False, dtype=np.float64):
-    config = NeuralNGramConfig(6, order, embedding=3, hidden=5, direct=direct)
+
+def tiny(order=4, direct=False, dropout=0.0, dtype=np.float64):
+    config = NeuralNGramConfig(6, order, 3, 5, direct, dropout)
     model = NeuralNGram(config, np.random.default_rng(0), dtype=dtype)
     rng = np.random.default_rng(1)
     for array in model.params.values():  # no bias and no connection is zero
@@ -19,50 +23,23 @@ def tiny(order=4, direct=False, dtype=np.float64):
     return model
 
 
-@pytest.mark.parametrize("direct", [False, True])
-@pytest.mark.parametrize("order", [2, 4])
-def test_gradient(kernels, order, direct):
+def test_the_paper_s_equation():
     rng = np.random.default_rng(2)
-    model = tiny(order, direct)
-    assert ("direct.W" in model.params) == direct
-    contexts, targets = rng.integers(0, 6, (7, order - 1)), rng.integers(0, 6, 7)
-    with use_kernels(kernels):
-        check_projections(lambda: model.loss((contexts, targets)), model.params, rng=rng)
+    model, ids = tiny(order=3, direct=True), rng.integers(0, 6, (2, 5))
+    p = model.params
+    (logits, _), _ = model.forward(ids, model.zero_state(2))
+    x = np.concatenate([p["embedding.E"][ids[:, 1:3]][:, 0], p["embedding.E"][ids[:, 2]]], axis=1)
+    h = np.tanh(x @ p["hidden.W"] + p["hidden.b"])
+    expected = h @ p["output.W"] + p["output.b"] + x @ p["direct.W"]
+    np.testing.assert_allclose(logits[:, 2], expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("order", [2, 4])
-def test_gradient_of_a_window(order):
-    rng = np.random.default_rng(3)
-    model, state = tiny(order), {"context": rng.integers(0, 6, (2, order - 2))}
-    inputs, targets = rng.integers(0, 6, (2, 5)), rng.integers(0, 6, (2, 5))
-
-    def loss():
-        (value, _), backward = model.window_loss(inputs, targets, state)
-        return value, backward
-
-    check_projections(loss, model.params, rng=rng)
-
-
-@pytest.mark.parametrize("order", [2, 4])
-def test_windows_in_a_row_are_one_text(order):
-    rng = np.random.default_rng(4)
-    model = tiny(order)
-    text = rng.integers(0, 6, (2, 9))
-    (whole, last), _ = model.window_loss(text[:, :-1], text[:, 1:], model.zero_state(2))
-    state, total = model.zero_state(2), 0.0
-    for start, stop in ((0, 1), (1, 6), (6, 8)):
-        window, targets = text[:, start:stop], text[:, start + 1 : stop + 1]
-        (loss, state), _ = model.window_loss(window, targets, state)
-        total += loss * targets.size
-    assert total / text[:, 1:].size == pytest.approx(whole)
-    assert np.array_equal(state["context"], last["context"])
-
-    state = model.zero_state(2)
-    nats = 0.0
-    for t in range(8):  # step by step
-        logits, state = model.step(text[:, t], state)
-        nats -= (logits - np.log(np.exp(logits).sum(1, keepdims=True)))[[0, 1], text[:, t + 1]]
-    assert nats.mean() / 8 == pytest.approx(whole)
+def test_dropout_takes_an_rng():
+    model, ids = tiny(dropout=0.5), np.zeros((1, 3), int)
+    plain, _ = model.loss((ids, ids))
+    dropped = [model.loss((ids, ids), np.random.default_rng(s))[0] for s in (1, 1, 2)]
+    assert dropped[0] == dropped[1] != dropped[2]
+    assert plain not in dropped
 
 
 def test_it_sees_no_further_than_its_order():
@@ -71,10 +48,7 @@ def test_it_sees_no_further_than_its_order():
     other = np.array([[5, 5, 5, 3, 4]])
     logits = []
     for ids in (text, other):
-        state = model.zero_state(1)
-        for t in range(5):
-            out, state = model.step(ids[:, t], state)
-        logits.append(out)
+        logits.append(model.read(ids, model.zero_state(1))[0])
     assert np.array_equal(*logits)
 
 
@@ -93,7 +67,11 @@ def test_it_learns_a_text_by_heart():
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"order": 1}, "order must be at least 2"), ({"hidden": 0}, "hidden must be at least 1")],
+    [
+        ({"order": 1}, "order must be at least 2"),
+        ({"hidden": 0}, "hidden must be at least 1"),
+        ({"dropout": 1.0}, "dropout must lie in"),
+    ],
 )
 def test_refusals(change, message):
     with pytest.raises(ValueError, match=message):

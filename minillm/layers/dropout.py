@@ -1,0 +1,17 @@
+"""Dropout in training, and none at evaluation."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm import ops
+
+
+def dropout(
+    x: NDArray, rate: float, rng: np.random.Generator | None = None
+) -> tuple[NDArray, Callable[[NDArray], NDArray]]:
+    """``ops.dropout`` where there is an rng, which is in training; else x itself."""
+    if rng is None or rate == 0:
+        return x, lambda dy: dy
+    return ops.dropout(x, rate, rng)

@@ -1,0 +1,225 @@
+"""Recurrent layers and stacks: gradients, lengths, steps, and the table of E W_x."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from model_checks import check_layer
+
+from minillm import ops, use_kernels
+from minillm.layers import recurrent
+from minillm.testing import strategies
+
+CELLS = tuple(recurrent.CELLS)
+
+
+def random_state(prefix, cell, layers, B, M, rng):
+    zero = recurrent.zero_state(prefix, cell, layers, B, M, np.float64)
+    return {name: rng.standard_normal(entry.shape) for name, entry in zero.items()}
+
+
+def stack_params(cell, layers, I, H, rng, bidirectional=False):
+    M, params = 2 * H if bidirectional else H, {}
+    for number in range(layers):
+        inputs = M if number else I
+        params |= recurrent.new_layer(
+            f"p.{number}", cell, inputs, H, rng, np.float64, bidirectional
+        )
+    return params
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("cell", CELLS)
+@settings(max_examples=5)
+@given(sizes=strategies.sizes(B=(1, 3), T=(3, 5), I=(1, 3), H=(1, 3)), rng=strategies.generators())
+def test_gradients_of_a_layer(kernels, cell, bidirectional, sizes, rng):
+    B, T, I, H = sizes.values()
+    lengths = rng.integers(0, T + 1, B)
+    run = recurrent.bidirectional_layer if bidirectional else recurrent.layer
+    params = recurrent.new_layer("p", cell, I, H, rng, np.float64, bidirectional)
+    state = random_state("p", cell, 1, B, 2 * H if bidirectional else H, rng)
+    state = {name.replace("p.0.", "p."): entry for name, entry in state.items()}
+
+    def layer(params, x, state):
+        return run(params, "p", x, state, cell, lengths)
+
+    with use_kernels(kernels):
+        check_layer(layer, params, rng.standard_normal((B, T, I)), rng, state)
+
+
+@pytest.mark.usefixtures("both_twins")
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("cell", CELLS)
+def test_gradients_of_a_stack_with_dropout(cell, bidirectional):
+    rng = np.random.default_rng(0)
+    params = stack_params(cell, 2, 2, 2, rng, bidirectional)
+    state = random_state("p", cell, 2, 2, 4 if bidirectional else 2, rng)
+
+    def layer(params, x, state):
+        return recurrent.stack(
+            params,
+            "p",
+            x,
+            state,
+            cell,
+            2,
+            bidirectional=bidirectional,
+            lengths=np.array([3, 2]),
+            dropout=0.3,
+            rng=np.random.default_rng(1),
+        )
+
+    check_layer(layer, params, rng.standard_normal((2, 3, 2)), rng, state)
+
+
+@pytest.mark.usefixtures("both_twins")
+@pytest.mark.parametrize(
+    ("embedding", "V", "options"),
+    [
+        ("E", 3, {}),  # fewer rows than steps: the table
+        ("E", 20, {}),
+        ("E", 3, {"dropout": 0.3}),
+        ("E", 3, {"bidirectional": True, "lengths": np.array([4, 3])}),
+        (None, 3, {}),
+        (None, 3, {"dropout": 0.3}),
+    ],
+)
+@pytest.mark.parametrize("cell", CELLS)
+def test_gradients_of_a_stack_over_ids(cell, embedding, V, options):
+    rng = np.random.default_rng(0)
+    bidirectional = options.get("bidirectional", False)
+    params = {"E": rng.standard_normal((V, 2))} if embedding else {}
+    params |= stack_params(cell, 2, 2 if embedding else V, 2, rng, bidirectional)
+    state = random_state("p", cell, 2, 2, 4 if bidirectional else 2, rng)
+
+    def layer(params, ids, state):
+        outputs, backward = recurrent.stack_over_ids(
+            params,
+            "p",
+            embedding,
+            ids,
+            state,
+            cell,
+            2,
+            rng=np.random.default_rng(1),
+            **options,
+        )
+        return outputs, lambda *upstream: (None, *backward(*upstream))
+
+    check_layer(layer, params, rng.integers(0, V, (2, 4)), rng, state)
+
+
+@pytest.mark.usefixtures("both_twins")
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_table_is_the_embedding_by_another_way(cell, monkeypatch):
+    """Rows that no id has take E from fewer rows than there are steps to more."""
+    rng = np.random.default_rng(0)
+    params = {"E": rng.standard_normal((5, 3))} | stack_params(cell, 2, 3, 4, rng)
+    more = params | {"E": np.concatenate([params["E"], rng.standard_normal((9, 3))])}
+    ids, state = rng.integers(0, 5, (2, 6)), random_state("p", cell, 2, 2, 4, rng)
+    multiplied, linear = [], ops.linear
+    monkeypatch.setattr(ops, "linear", lambda x, W, b=None: multiplied.append(x) or linear(x, W, b))
+
+    (hs, last), backward = recurrent.stack_over_ids(params, "p", "E", ids, state, cell, 2)
+    assert len(multiplied) == 1
+    assert multiplied.pop() is params["E"]
+    (other, other_last), other_backward = recurrent.stack_over_ids(
+        more, "p", "E", ids, state, cell, 2
+    )
+    assert not multiplied
+    np.testing.assert_allclose(hs, other, rtol=1e-12)
+    dhs = rng.standard_normal(hs.shape)
+    dlast = {name: rng.standard_normal(entry.shape) for name, entry in last.items()}
+    (dstate, gradients), (other_dstate, others) = backward(dhs, dlast), other_backward(dhs, dlast)
+    assert not others["E"][5:].any()
+    others["E"] = others["E"][:5]
+    for ours, theirs in ((last, other_last), (dstate, other_dstate), (gradients, others)):
+        assert ours.keys() == theirs.keys()
+        for name, entry in ours.items():
+            np.testing.assert_allclose(entry, theirs[name], rtol=1e-10, atol=1e-12)
+
+
+def test_no_table_has_more_rows_than_there_are_steps(monkeypatch):
+    def linear(x, W, b=None):
+        raise AssertionError(f"a table of {len(x)} rows")
+
+    monkeypatch.setattr(ops, "linear", linear)
+    rng = np.random.default_rng(0)
+    params = {"E": rng.standard_normal((12, 2))} | stack_params("gru", 1, 2, 2, rng)
+    for B, T in ((1, 1), (3, 4)):
+        state = random_state("p", "gru", 1, B, 2, rng)
+        recurrent.stack_over_ids(params, "p", "E", np.zeros((B, T), int), state, "gru", 1)
+
+
+@pytest.mark.usefixtures("both_twins")
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("cell", CELLS)
+def test_padding_and_the_other_rows_change_nothing(cell, bidirectional):
+    rng = np.random.default_rng(0)
+    params = stack_params(cell, 2, 3, 4, rng, bidirectional)
+    state = random_state("p", cell, 2, 3, 8 if bidirectional else 4, rng)
+    x, lengths = rng.standard_normal((3, 6, 3)), np.array([6, 2, 4])
+    options = {"bidirectional": bidirectional}
+    (hs, last), _ = recurrent.stack(params, "p", x, state, cell, 2, lengths=lengths, **options)
+    for b, T in enumerate(lengths):
+        row = slice(b, b + 1)
+        own_state = {name: entry[row] for name, entry in state.items()}
+        (alone, alone_last), _ = recurrent.stack(
+            params, "p", x[row, :T], own_state, cell, 2, **options
+        )
+        np.testing.assert_allclose(alone[0], hs[b, :T], rtol=1e-10, atol=1e-12)
+        assert not hs[b, T:].any()
+        for name, entry in alone_last.items():
+            np.testing.assert_allclose(entry[0], last[name][b], rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.usefixtures("both_twins")
+@pytest.mark.parametrize("cell", CELLS)
+def test_steps_equal_the_whole_sequence_for_hypotheses_too(cell):
+    rng = np.random.default_rng(0)
+    params = stack_params(cell, 2, 3, 4, rng)
+    x, state = rng.standard_normal((6, 5, 3)), random_state("p", cell, 2, 6, 4, rng)
+    (hs, last), _ = recurrent.stack(params, "p", x, state, cell, 2)
+    for shape in ((6,), (2, 3)):  # B, or B and K
+        now = {name: entry.reshape(*shape, 4) for name, entry in state.items()}
+        for t in range(5):
+            h, now = recurrent.stack_step(params, "p", x[:, t].reshape(*shape, 3), now, cell, 2)
+            np.testing.assert_allclose(h, hs[:, t].reshape(*shape, 4), rtol=1e-10, atol=1e-12)
+        assert now.keys() == last.keys()
+        for name, entry in last.items():
+            np.testing.assert_allclose(now[name], entry.reshape(*shape, 4), rtol=1e-10)
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_no_gradient_means_zero_and_other_entries_are_ignored(bidirectional):
+    rng = np.random.default_rng(0)
+    params = stack_params("lstm", 2, 3, 4, rng, bidirectional)
+    state = random_state("p", "lstm", 2, 2, 8 if bidirectional else 4, rng)
+    (hs, last), backward = recurrent.stack(
+        params,
+        "p",
+        rng.standard_normal((2, 3, 3)),
+        state | {"memory.keys": rng.standard_normal(7)},
+        "lstm",
+        2,
+        bidirectional=bidirectional,
+    )
+    assert last.keys() == state.keys()
+    dlast = {"p.1.h": rng.standard_normal(last["p.1.h"].shape)}
+    dx, _, gradients = backward(None, dlast | {"other": rng.standard_normal(3)})
+    zeros = {name: np.zeros_like(entry) for name, entry in last.items()}
+    other_dx, _, others = backward(np.zeros_like(hs), zeros | dlast)
+    np.testing.assert_array_equal(dx, other_dx)
+    for name, gradient in gradients.items():
+        np.testing.assert_array_equal(gradient, others[name])
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_fresh_recurrent_weights_preserve_norms(cell):
+    rng = np.random.default_rng(0)
+    params = recurrent.new_layer("p", cell, 5, 8, rng)
+    assert all(p.dtype == np.float32 for p in params.values())
+    gates = np.split(params["p.W_h"], recurrent.CELLS[cell].gates, axis=1)
+    for W in gates:
+        np.testing.assert_allclose(W @ W.T, np.eye(8), atol=1e-6)
+    if cell == "lstm":
+        assert params["p.b"].tolist() == [0] * 8 + [1] * 8 + [0] * 16

@@ -1,0 +1,137 @@
+"""What all models share: fresh parameters, states, targets, checks."""
+
+import numpy as np
+import pytest
+from model_checks import check_layer
+
+from minillm.models import base
+from minillm.models.captioner import Captioner, CaptionerConfig
+from minillm.models.classifier import Classifier, ClassifierConfig
+from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
+from minillm.models.image_classifier import ImageClassifier, ImageClassifierConfig
+from minillm.models.language_model import LanguageModel, LanguageModelConfig
+from minillm.models.neural_ngram import NeuralNGram, NeuralNGramConfig
+
+# Projections of fresh parameters as they were drawn when they were first published: a run
+# that is repeated with its seed begins where it began then.
+FROZEN = [
+    (LanguageModel, LanguageModelConfig(9, 5, 5, 2, "rnn"), -66.19423705226151),
+    (LanguageModel, LanguageModelConfig(9, 5, 5, 2, "lstm"), -45.08791431634094),
+    (LanguageModel, LanguageModelConfig(9, 5, 5, 2, "gru"), 139.80018155453277),
+    (LanguageModel, LanguageModelConfig(9, 5, 5, 2, tied=True), -39.83671026931076),
+    (LanguageModel, LanguageModelConfig(9, 0, 5, 2), -11.694135457332365),
+    (NeuralNGram, NeuralNGramConfig(9, 4, 3, 5), -23.611656516145793),
+    (NeuralNGram, NeuralNGramConfig(9, 4, 3, 5, direct=True), -23.611656516145793),
+    (
+        EncoderDecoder,
+        EncoderDecoderConfig(8, 9, 3, 5, 2, "lstm", True, "none"),
+        -220.05075648915926,
+    ),
+    (
+        EncoderDecoder,
+        EncoderDecoderConfig(8, 9, 3, 5, 2, "gru", False, "dot", input_feeding=True),
+        -29.591486651082004,
+    ),
+    (
+        EncoderDecoder,
+        EncoderDecoderConfig(8, 9, 3, 5, 2, "rnn", True, "general", input_feeding=True),
+        14.219652241913169,
+    ),
+    (
+        EncoderDecoder,
+        EncoderDecoderConfig(8, 9, 3, 5, 2, "lstm", True, "additive"),
+        -249.5660979593987,
+    ),
+    (Classifier, ClassifierConfig(9, 3, 4, 5, 2, pooling="last"), 225.86329568259774),
+    (
+        Classifier,
+        ClassifierConfig(9, 3, 4, 5, 2, bidirectional=False, pooling="attention"),
+        52.23792799389149,
+    ),
+    (Captioner, CaptionerConfig(6, 9, 3, 5, "lstm"), 85.68225885221094),
+    (ImageClassifier, ImageClassifierConfig(6, 3, 5), -13.00964551824896),
+]
+
+
+@pytest.mark.parametrize(("kind", "config", "expected"), FROZEN)
+def test_a_seed_gives_the_parameters_that_it_always_gave(kind, config, expected):
+    model = kind(config, np.random.default_rng(7))
+    projection = 0.0
+    for name in sorted(model.params):
+        p = model.params[name].astype(np.float64).ravel()
+        projection += len(name) * float(p @ np.sin(np.arange(1, p.size + 1)))
+    assert projection == pytest.approx(expected, rel=1e-5)
+    assert model.dtype == np.float32
+
+
+@pytest.mark.parametrize(("kind", "config", "_"), FROZEN)
+def test_a_model_says_what_it_is_and_takes_given_parameters(kind, config, _):
+    model = kind(config, np.random.default_rng(0))
+    count = sum(p.size for p in model.params.values())
+    assert f"<{kind.__name__} of {count:,} parameters: {config!r}>" == repr(model)
+    assert kind(config, params=model.params).params is model.params
+    double = kind(config, np.random.default_rng(0), dtype=np.float64)
+    for name, p in double.params.items():
+        np.testing.assert_array_equal(p.astype(np.float32), model.params[name])
+    with pytest.raises(TypeError, match=f"{kind.__name__} needs rng, to draw fresh parameters"):
+        kind(config)
+
+
+def test_select_takes_memory_by_source_and_all_else_by_hypothesis():
+    rng = np.random.default_rng(0)
+    state = {
+        "memory.keys": rng.standard_normal((3, 5, 2)),
+        "memory.lengths": np.array([5, 2, 3]),
+        "decoder.0.h": rng.standard_normal((3, 2, 4)),
+    }
+    rows, parents = np.array([0, 2]), np.array([[1, 1, 0], [0, 1, 0]])
+    chosen = base.select(state, rows, parents)
+    np.testing.assert_array_equal(chosen["memory.keys"], state["memory.keys"][[0, 2]])
+    np.testing.assert_array_equal(chosen["memory.lengths"], [5, 3])
+    for b, row in enumerate(rows):
+        for k, parent in enumerate(parents[b]):
+            h = state["decoder.0.h"][row, parent]
+            np.testing.assert_array_equal(chosen["decoder.0.h"][b, k], h)
+    turned = base.select(state, np.array([2, 1, 0]), np.zeros((3, 1), int))
+    np.testing.assert_array_equal(turned["memory.lengths"], [3, 2, 5])
+    everything = base.select(state, np.arange(3), np.zeros((3, 1), int))
+    assert everything["memory.keys"] is state["memory.keys"]  # not copied at every step
+
+
+def test_a_state_of_one_hypothesis_has_an_axis_for_it_but_the_memory_has_not():
+    state = {"memory.keys": np.zeros((3, 5, 2)), "decoder.0.h": np.zeros((3, 4))}
+    shapes = {name: entry.shape for name, entry in base.one_hypothesis(state).items()}
+    assert shapes == {"memory.keys": (3, 5, 2), "decoder.0.h": (3, 1, 4)}
+
+
+def test_a_decoder_reads_bos_and_then_all_targets_but_the_last():
+    targets = np.array([[1, 2, 3], [4, 3, 0]])
+    assert base.teacher_forcing(targets, 9).tolist() == [[9, 1, 2], [9, 4, 3]]
+
+
+@pytest.mark.usefixtures("both_twins")
+def test_the_loss_of_targets_leaves_padding_out():
+    rng = np.random.default_rng(0)
+    params = {"output.W": rng.standard_normal((3, 5)), "output.b": rng.standard_normal(5)}
+    targets, lengths = rng.integers(0, 5, (2, 4)), np.array([4, 2])
+    hs = rng.standard_normal((2, 4, 3))
+
+    def layer(params, hs):
+        loss, backward = base.target_loss(params, hs, targets, lengths, 0.1)
+
+        def scaled(dloss):
+            dhs, gradients = backward()
+            return dloss * dhs, {name: dloss * g for name, g in gradients.items()}
+
+        return loss, scaled
+
+    check_layer(layer, params, hs, rng)
+    hs[1, 2:] = np.nan
+    loss, backward = base.target_loss(params, hs, targets, lengths)
+    logits = np.concatenate([hs[0], hs[1, :2]]) @ params["output.W"] + params["output.b"]
+    log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    wanted = [*targets[0], *targets[1, :2]]
+    assert loss == pytest.approx(-log_p[np.arange(6), wanted].mean())
+    dhs, gradients = backward()
+    assert not dhs[1, 2:].any()
+    assert all(np.isfinite(g).all() for g in (dhs, *gradients.values()))
