@@ -23,9 +23,9 @@ import numpy as np
 
 from minillm import kernels_info, metrics
 from minillm.cli import main as minillm
-from minillm.cli.translate import load_translator
 from minillm.data.cmudict import CMUDict
-from minillm.training import RunFolder
+from minillm.runs.folder import RunFolder
+from minillm.runs.run import load
 
 LENGTHS = ((1, 4), (5, 6), (7, 8), (9, 10), (11, 12), (13, 99))
 BEAMS = (1, 5)
@@ -45,15 +45,15 @@ def trained(folder: Path, attention: str, minutes: float, options: list[str]) ->
 
 def measured(folder: Path, words: dict[str, list[str]]) -> dict:
     """Error rates of one run, by beam, over all words and by length."""
-    translator = load_translator(str(folder))
+    run = load(folder)
     results = {"steps": RunFolder(folder).read_metrics()[-1]["step"]}
-    results["parameters"] = sum(p.size for p in translator.model.params.values())
+    results["parameters"] = sum(p.size for p in run.model.params.values())
     names = list(words)
     for beam in BEAMS:
         start = time.perf_counter()
-        found = translator.translate(names, beam=beam)
+        outputs = run.translate(names, beam=beam)
         seconds = time.perf_counter() - start
-        spoken = {name: best[0].text for name, best in zip(names, found, strict=True)}
+        spoken = dict(zip(names, outputs, strict=True))
         rates = {"all": error_rates(names, spoken, words)}
         for low, high in LENGTHS:
             of_length = [name for name in names if low <= len(name) <= high]

@@ -33,9 +33,9 @@ def main() -> None:
     from minillm.data import Minibatches
     from minillm.data.cmudict import CMUDict
     from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
+    from minillm.runs.kinds.seq2seq import encode_pairs
     from minillm.text import build_vocabulary
     from minillm.training import AdamW, clip_global_norm
-    from minillm.training.encoder_decoder import encode_pairs
 
     torch.set_num_threads(args.threads)
     pairs = list(CMUDict().pairs("training"))[:20_000]

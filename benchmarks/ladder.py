@@ -16,33 +16,29 @@ import time
 import numpy as np
 
 from minillm import kernels_info
-from minillm.cli.measures import ngram_results
-from minillm.cli.train.lm import DEFAULTS
 from minillm.data import split_text
 from minillm.data.streams import TextStream
 from minillm.metrics import bits
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.models.neural_ngram import NeuralNGram, NeuralNGramConfig
+from minillm.runs.kinds import lm, ngram
 from minillm.text import Characters
 from minillm.training import AdamW, Options, train
 from minillm.training.language_model import LanguageModelTask
 from minillm.training.ngram import train_ngram
 
 NEURAL_ORDER = 9
+DEFAULTS = lm.Settings()
 
 
 def counted(text: TextStream, order: int) -> tuple[float, int]:
     """-> bits per character, and the number of n-grams."""
-    settings = {
-        "order": order,
-        "smoothing": "kneser-ney",
-        "k": 0.1,
-        "prune": (0,),
-        "memory": 2 << 30,
-    }
+    settings = ngram.Settings(order=order, unit="character")
     cut = text.characters * 9 // 10
-    trained = train_ngram(text, text.characters - cut, "character", settings)
-    results = ngram_results(trained.model, trained.vocabulary, text.blocks(cut), "held-out text")
+    trained = train_ngram(text, text.characters - cut, settings)
+    results = ngram.text_results(
+        trained.model, trained.vocabulary, text.blocks(cut), "held-out text"
+    )
     return results["bits_per_token"], sum(trained.model.config.sizes)
 
 
@@ -56,9 +52,9 @@ def trained(kind: str, text: str, minutes: float | None, steps: int | None) -> t
         sizes = NeuralNGramConfig(len(vocabulary), NEURAL_ORDER, embedding=32, hidden=512)
         model = NeuralNGram(sizes, rng)
     training, validation = (vocabulary.encode(part) for part in split_text(text))
-    task = LanguageModelTask(model, training, validation, DEFAULTS["batch"], DEFAULTS["window"])
-    options = Options(steps, minutes, learning_rate=DEFAULTS["learning_rate"])
-    optimiser = AdamW(model.params, weight_decay=DEFAULTS["weight_decay"])
+    task = LanguageModelTask(model, training, validation, DEFAULTS.batch, DEFAULTS.window)
+    options = Options(steps, minutes, learning_rate=DEFAULTS.learning_rate)
+    optimiser = AdamW(model.params, weight_decay=DEFAULTS.weight_decay)
     summary = train(model.params, optimiser, task, options, rng, quiet=True)
     return bits(summary.best_loss), sum(array.size for array in model.params.values())
 

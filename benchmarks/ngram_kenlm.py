@@ -17,21 +17,12 @@ from pathlib import Path
 import numpy as np
 
 from minillm import kernels_info
-from minillm.cli.measures import ngram_results
 from minillm.data.streams import TextStream
 from minillm.formats.arpa import write_arpa
 from minillm.models.ngram import SMOOTHINGS
+from minillm.runs.kinds.ngram import Settings, text_results
 from minillm.text.words import split_words
 from minillm.training.ngram import token_ids, train_ngram
-
-SETTINGS = {
-    "k": 0.1,
-    "prune": (0,),
-    "minimum_count": 2,
-    "vocabulary": None,
-    "pretokenised": None,
-    "memory": 2 << 30,
-}
 
 
 def smoothings(text: TextStream, cut: int) -> None:
@@ -42,9 +33,9 @@ def smoothings(text: TextStream, cut: int) -> None:
     for order in range(1, 6):
         row = []
         for smoothing in SMOOTHINGS:
-            settings = SETTINGS | {"order": order, "smoothing": smoothing}
-            trained = train_ngram(text, text.characters - cut, "word", settings)
-            results = ngram_results(
+            settings = Settings(order=order, smoothing=smoothing)
+            trained = train_ngram(text, text.characters - cut, settings)
+            results = text_results(
                 trained.model, trained.vocabulary, text.blocks(cut), "held-out text"
             )
             row.append(f"{results['perplexity']:.1f}")
@@ -58,9 +49,7 @@ def kenlm_parity(text: TextStream, cut: int) -> None:
     except ImportError:
         print("\nKenLM is not installed: no comparison")
         return
-    trained = train_ngram(
-        text, text.characters - cut, "word", SETTINGS | {"order": 5, "smoothing": "kneser-ney"}
-    )
+    trained = train_ngram(text, text.characters - cut, Settings())
     model, vocabulary = trained.model, trained.vocabulary
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.arpa"

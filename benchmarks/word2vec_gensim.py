@@ -22,7 +22,7 @@ from minillm.models.word2vec import Vectors, Word2Vec, Word2VecConfig
 from minillm.training.word2vec import (
     Corpus,
     Progress,
-    Run,
+    WordCounts,
     count_words,
     learning_rates,
 )
@@ -46,12 +46,14 @@ class Lines:
 
 
 def ours(lines: Lines, minimum: int, epochs: int, threads: int, seed: int, **options):
-    """-> the run, and the raw words per second."""
-    words, counts = count_words(lines, minimum, True)
+    """-> the model, its words, and the raw words per second."""
+    words = count_words(lines, minimum, True)
     rate = options.pop("rate")
-    model = Word2Vec(Word2VecConfig(len(words), **options), counts, np.random.default_rng(seed))
-    run, progress = Run(model, words, counts, True), Progress()
-    corpus = Corpus(run, lines, Spill(), 1 << 40)
+    model = Word2Vec(
+        Word2VecConfig(len(words), **options), words.counts, np.random.default_rng(seed)
+    )
+    progress = Progress()
+    corpus = Corpus(words, lines, Spill(), 1 << 40)
     raw = sum(map(len, lines.sentences))
     stretches = list(corpus.stretches())
     start = time.perf_counter()
@@ -61,7 +63,7 @@ def ours(lines: Lines, minimum: int, epochs: int, threads: int, seed: int, **opt
             model.learn(ids, starts, rates, seed, progress.sentences, threads)
             progress.sentences += len(rates)
             progress.words += len(ids)
-    return run, epochs * raw / (time.perf_counter() - start)
+    return model, words, epochs * raw / (time.perf_counter() - start)
 
 
 def theirs(lines: Lines, minimum: int, epochs: int, threads: int, seed: int, **options):
@@ -140,13 +142,13 @@ def grid(sentences: int, seed: int) -> tuple[Lines, dict[str, list]]:
     return Lines(lines), {"grid": questions}
 
 
-def loss_of(run: Run, weights: dict, lines: Lines) -> float:
+def loss_of(model: Word2Vec, words: WordCounts, weights: dict, lines: Lines) -> float:
     """The loss of a prediction with these weights, over the same draws for all."""
-    model = Word2Vec(run.model.config, run.counts)
+    model = Word2Vec(model.config, words.counts)
     for key, array in weights.items():
         model.params[key][:] = array
     total, predictions = 0.0, 0
-    for ids, starts in Corpus(run, lines, Spill(), 1 << 40).stretches():
+    for ids, starts in Corpus(words, lines, Spill(), 1 << 40).stretches():
         loss, n = model.learn(ids, starts, np.zeros(len(starts) - 1), 12345)
         total, predictions = total + loss, predictions + n
     return total / predictions
@@ -165,10 +167,10 @@ def quality(lines: Lines, epochs: int, seeds: int) -> None:
         for seed in range(1, seeds + 1):
             small = options | {"dimension": 50, "subsample": 0}
             model, _ = theirs(made, 1, 5, 1, seed, **small)
-            run, _ = ours(made, 1, 5, 1, seed, **small)
+            model, words, _ = ours(made, 1, 5, 1, seed, **small)
             pairs = (
                 (model.wv.index_to_key, model.wv.vectors),
-                (run.words, run.model.params["vectors"]),
+                (words.words, model.params["vectors"]),
             )
             for found, (words, vectors) in zip(scores, pairs, strict=True):
                 right, asked, _ = analogy_accuracy(Vectors(words, vectors), questions)["grid"]
@@ -180,11 +182,11 @@ def quality(lines: Lines, epochs: int, seeds: int) -> None:
         for seed in range(1, seeds + 1):
             real = options | {"dimension": 100, "subsample": 1e-3}
             model, _ = theirs(lines, 5, epochs, 1, seed, **real)
-            run, _ = ours(lines, 5, epochs, 1, seed, **real)
-            order = [model.wv.key_to_index[word] for word in run.words]
+            model, words, _ = ours(lines, 5, epochs, 1, seed, **real)
+            order = [model.wv.key_to_index[word] for word in words.words]
             weights = {"vectors": model.wv.vectors[order], "outputs": model.syn1neg[order]}
-            losses[0].append(loss_of(run, weights, lines))
-            losses[1].append(loss_of(run, run.model.params, lines))
+            losses[0].append(loss_of(model, words, weights, lines))
+            losses[1].append(loss_of(model, words, model.params, lines))
         print(
             f"| {name(algorithm, negative)}: loss on the text, nats | {_range(losses)} |",
             flush=True,

@@ -79,9 +79,7 @@ class Run:
         >>> run = minillm.load("runs/first")  # doctest: +SKIP
         >>> "".join(run.write("The ", length=200, seed=1))  # doctest: +SKIP
         """
-        return self._ability("write")(
-            self, prompt, length, temperature, top_k, top_p, seed, stop
-        )
+        return self._ability("write")(self, prompt, length, temperature, top_k, top_p, seed, stop)
 
     def translate(
         self, texts: Sequence[str], beam: int = 5, length_exponent: float = 1.0

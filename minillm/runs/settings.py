@@ -84,9 +84,7 @@ def option(default: Any, help: str, metavar: str | None = None, **details: Any) 
 def with_default(base: type, name: str, default: Any, **changes: Any) -> Any:
     """The field ``name`` of ``base`` with another default, and what else is changed of it."""
     inherited = option_of(base, name)
-    return field(
-        default=default, metadata={"option": dataclasses.replace(inherited, **changes)}
-    )
+    return field(default=default, metadata={"option": dataclasses.replace(inherited, **changes)})
 
 
 def option_of(settings: type, name: str) -> Option:
@@ -141,9 +139,7 @@ def _checked_one(declared: Option, type_: type, name: str, value: Any, place: st
         value = float(value)
     right = isinstance(value, plain) and (plain is bool or not isinstance(value, bool))
     if not right or not declared.allows(value):
-        raise InputError(
-            f"{place}{name}: expected {declared.wanted(type_)}, found {_shown(value)}"
-        )
+        raise InputError(f"{place}{name}: expected {declared.wanted(type_)}, found {_shown(value)}")
     return value
 
 

@@ -53,9 +53,7 @@ def free_folder(out: str | Path, overwrite: bool, resumable: bool = False) -> Ru
         raise InputError(f"{out}: expected a folder, found a file")
     if folder.holds_run() and not overwrite:
         resume = "--resume to go on with it, or " if resumable else ""
-        raise InputError(
-            f"{out}: it already holds a run: give {resume}--overwrite to replace it"
-        )
+        raise InputError(f"{out}: it already holds a run: give {resume}--overwrite to replace it")
     return folder
 
 

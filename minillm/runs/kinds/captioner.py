@@ -25,9 +25,7 @@ class Settings(TrainingSettings):
         "digits", "the set: digits", "DATA", choices=("digits",), positional=True, data=True
     )
     cell: str = with_default(RecurrenceSettings, "cell", "gru")
-    hidden: int = with_default(
-        RecurrenceSettings, "hidden", 128, help="width of the recurrence"
-    )
+    hidden: int = with_default(RecurrenceSettings, "hidden", 128, help="width of the recurrence")
     embedding: int = option(32, "width of a character's embedding", "D", least=1, most=65536)
     dropout: float = with_default(
         RecurrenceSettings,
@@ -59,7 +57,9 @@ set (it needs the package scikit-learn)."""
 
         return Captioner, CaptionerConfig
 
-    def prepare(self, settings: Settings, data: dict[str, Any], rng: "np.random.Generator") -> Parts:
+    def prepare(
+        self, settings: Settings, data: dict[str, Any], rng: "np.random.Generator"
+    ) -> Parts:
         """The images of both parts with their captions, in minibatches."""
         from minillm.data import Minibatches, Sequences, registry
         from minillm.text import build_vocabulary

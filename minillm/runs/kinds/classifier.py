@@ -101,7 +101,9 @@ then: minillm classify DIR, minillm eval DIR"""
 
         return Classifier, ClassifierConfig
 
-    def prepare(self, settings: Settings, data: dict[str, Any], rng: "np.random.Generator") -> Parts:
+    def prepare(
+        self, settings: Settings, data: dict[str, Any], rng: "np.random.Generator"
+    ) -> Parts:
         """The vocabulary of the texts, and minibatches of both parts."""
         from minillm.data import Minibatches
         from minillm.text import build_vocabulary

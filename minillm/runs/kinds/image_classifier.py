@@ -47,7 +47,9 @@ bundled set (it needs the package scikit-learn)."""
 
         return ImageClassifier, ImageClassifierConfig
 
-    def prepare(self, settings: Settings, data: dict[str, Any], rng: "np.random.Generator") -> Parts:
+    def prepare(
+        self, settings: Settings, data: dict[str, Any], rng: "np.random.Generator"
+    ) -> Parts:
         """The images of both parts, in minibatches."""
         from minillm.data import Minibatches, registry
         from minillm.training.minibatches import MinibatchTask

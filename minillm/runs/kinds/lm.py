@@ -77,9 +77,7 @@ Ctrl-C saves and stops; --resume goes on from there."""
 
         return LanguageModel, LanguageModelConfig
 
-    def new_model(
-        self, settings: Settings, vocabulary: int, rng: "np.random.Generator"
-    ) -> Any:
+    def new_model(self, settings: Settings, vocabulary: int, rng: "np.random.Generator") -> Any:
         """The sizes that the settings say."""
         Model, _ = self.types()
         embedding = settings.embedding

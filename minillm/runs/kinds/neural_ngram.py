@@ -59,9 +59,7 @@ then: minillm generate DIR, minillm eval DIR"""
 
         return NeuralNGram, NeuralNGramConfig
 
-    def new_model(
-        self, settings: Settings, vocabulary: int, rng: "np.random.Generator"
-    ) -> Any:
+    def new_model(self, settings: Settings, vocabulary: int, rng: "np.random.Generator") -> Any:
         """The sizes that the settings say."""
         Model, _ = self.types()
         config = self.new_config(

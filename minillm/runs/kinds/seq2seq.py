@@ -151,7 +151,9 @@ then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a sou
 
         return EncoderDecoder, EncoderDecoderConfig
 
-    def prepare(self, settings: Settings, data: dict[str, Any], rng: "np.random.Generator") -> Parts:
+    def prepare(
+        self, settings: Settings, data: dict[str, Any], rng: "np.random.Generator"
+    ) -> Parts:
         """Vocabularies and minibatches of both parts of the pairs."""
         from minillm.data import Minibatches
         from minillm.training.minibatches import MinibatchTask, fingerprint

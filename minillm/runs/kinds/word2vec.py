@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 from minillm.errors import InputError
 from minillm.runs.kind import Evaluation, Job, Kind, Results
-from minillm.runs.settings import FilesSettings, Size, TrainingSettings, option, values_of, with_default
+from minillm.runs.settings import (
+    FilesSettings,
+    Size,
+    TrainingSettings,
+    option,
+    values_of,
+    with_default,
+)
 
 if TYPE_CHECKING:
     from minillm.models.word2vec import Vectors, Word2Vec
@@ -163,9 +170,7 @@ then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DI
         job.report(f"saved in {folder.path}")
         return True
 
-    def _begin(
-        self, job: Job, settings: Any, text: Any
-    ) -> "tuple[Word2Vec, WordCounts, Progress]":
+    def _begin(self, job: Job, settings: Any, text: Any) -> "tuple[Word2Vec, WordCounts, Progress]":
         """A fresh model, or the one to go on with; its words; how far it is."""
         import numpy as np
 
