@@ -2,7 +2,7 @@
 
 It says all that stands between a model and a command: the kind's name and help, its settings, how
 its data are opened and its task is made, what ``eval`` measures, and what its runs are able to do.
-The command line, the loader and :class:`minillm.runs.Run` follow from it, so that a new kind is
+The command line, the loader and :class:`minillm.runs.run.Run` follow from it, so that a new kind is
 ``models/x.py``, ``runs/kinds/x.py`` and their tests.
 """
 
@@ -64,7 +64,7 @@ class Kind:
 
     Besides the methods below a kind defines those of its abilities: ``write``, ``translate``,
     ``hypotheses``, ``classify``, ``vectors``, ``embed``, ``export``.  Each takes the run first, then
-    what the method of that name of :class:`minillm.runs.Run` takes.
+    what the method of that name of :class:`minillm.runs.run.Run` takes.
     """
 
     name: ClassVar[str]

@@ -54,7 +54,7 @@ def write_text(
     seed: int | None = None,
     stop: Sequence[str] = (),
 ) -> Iterator[str]:
-    """The prompt and its continuation: see :meth:`minillm.runs.Run.write`.
+    """The prompt and its continuation: see :meth:`minillm.runs.run.Run.write`.
 
     Without a prompt the model starts a new line, where its vocabulary has one.  The unknown word
     is never written.
@@ -159,7 +159,7 @@ class TextKind(Kind):
         return chain(["sample:\n\n"], run.write(seed=run.settings.seed), ["\n"])
 
     def write(self, run: "Run", *options: Any) -> Iterator[str]:
-        """See :meth:`minillm.runs.Run.write`."""
+        """See :meth:`minillm.runs.run.Run.write`."""
         return write_text(run.model, run.tokenizer, *options)
 
     def evaluate(self, run: "Run", asked: Evaluation) -> Results:

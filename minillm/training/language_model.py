@@ -7,7 +7,6 @@ import numpy as np
 
 from minillm.data import Windows, windows_once
 from minillm.errors import InputError
-from minillm.models.language_model import LanguageModel
 from minillm.training.checkpoints import copy_arrays
 from minillm.training.loop import Backward
 

@@ -168,7 +168,7 @@ then: minillm classify DIR, minillm eval DIR"""
     def classify(
         self, run: "Run", items: Sequence[str], places: Sequence[str] | None
     ) -> "list[Classified]":
-        """See :meth:`minillm.runs.Run.classify`."""
+        """See :meth:`minillm.runs.run.Run.classify`."""
         from minillm.data import Sequences
 
         ids = Sequences()

@@ -74,7 +74,7 @@ bundled set (it needs the package scikit-learn)."""
     def classify(
         self, run: "Run", items: Sequence[Any], places: Sequence[str] | None
     ) -> "list[Classified]":
-        """See :meth:`minillm.runs.Run.classify`: an image is its pixels, or a line of them."""
+        """See :meth:`minillm.runs.run.Run.classify`: an image is its pixels, or a line of them."""
         import numpy as np
 
         from minillm import ops

@@ -95,7 +95,7 @@ Ctrl-C saves and stops; --resume goes on from there."""
         return Model(config, rng)
 
     def write(self, run: "Run", prompt: str, length: int, *options: Any) -> Iterator[str]:
-        """See :meth:`minillm.runs.Run.write`."""
+        """See :meth:`minillm.runs.run.Run.write`."""
         # E W_x is worth computing where it has fewer rows than there are steps to come.
         model = run.model.one_hot() if len(run.tokenizer) < length else run.model
         return write_text(model, run.tokenizer, prompt, length, *options)

@@ -142,7 +142,7 @@ then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa"""
         return Model(config)
 
     def write(self, run: "Run", *options: Any) -> Iterator[str]:
-        """See :meth:`minillm.runs.Run.write`."""
+        """See :meth:`minillm.runs.run.Run.write`."""
         return write_text(run.model, run.tokenizer, *options)
 
     def evaluate(self, run: "Run", asked: Evaluation) -> Results:

@@ -197,7 +197,7 @@ then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a sou
     def hypotheses(
         self, run: "Run", texts: Sequence[str], **options: Any
     ) -> "list[list[Translation]]":
-        """See :meth:`minillm.runs.Run.hypotheses`."""
+        """See :meth:`minillm.runs.run.Run.hypotheses`."""
         return translator_of(run).translate(texts, **options)
 
     def sample(self, folder: "RunFolder") -> Iterator[str]:

@@ -195,7 +195,7 @@ then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DI
         return model, words, Progress()
 
     def vectors(self, run: "Run") -> "Vectors":
-        """See :attr:`minillm.runs.Run.vectors`."""
+        """See :attr:`minillm.runs.run.Run.vectors`."""
         from minillm.models.word2vec import Vectors
 
         return Vectors(run.tokenizer.words, run.model.params["vectors"])  # type: ignore[attr-defined]
@@ -232,7 +232,7 @@ then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DI
 
         from minillm.data.registry import absolute
         from minillm.formats.word2vec import read_vectors
-        from minillm.training.word2vec import Progress, WordCounts
+        from minillm.training.word2vec import WordCounts
 
         words, vectors = read_vectors(file)
         if len(words) < 2:
