@@ -110,7 +110,7 @@ def speed(lines: Lines, epochs: int, repeats: int) -> None:
                 "rate": 0.025,
             }
             best = [
-                max(side(lines, 5, epochs, threads, 1, **options)[1] for _ in range(repeats))
+                max(side(lines, 5, epochs, threads, 1, **options)[-1] for _ in range(repeats))
                 for side in (theirs, ours)
             ]
             print(

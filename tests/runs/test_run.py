@@ -149,7 +149,7 @@ def test_what_a_run_cannot_do_is_told(runs):
 
 
 def test_a_missing_file_is_named(kind, folder):
-    for path in sorted(folder.glob("*.json")) + [folder / "model.safetensors"]:
+    for path in [*sorted(folder.glob("*.json")), folder / "model.safetensors"]:
         content = path.read_bytes()
         path.unlink()
         with pytest.raises(InputError) as error:
@@ -172,12 +172,18 @@ def test_wrong_entries_of_a_configuration_are_named(kind, folder, value):
         for name, before in list(config[group].items()):
             config[group][name] = value
             path.write_text(json.dumps(config))
-            try:
-                minillm.load(folder)
-            except InputError as error:
-                assert str(folder) in str(error)
-                assert "\n" not in str(error)
+            message = refusal(folder)
+            assert message is None or (str(folder) in message and "\n" not in message)
             config[group][name] = before
+
+
+def refusal(folder):
+    """Why a folder cannot be opened, or None."""
+    try:
+        minillm.load(folder)
+    except InputError as error:
+        return str(error)
+    return None
 
 
 def test_other_names_and_missing_ones_are_named(kind, folder):

@@ -76,7 +76,7 @@ class UnigramKind(TextKind):
         return Unigram(self.new_config(vocabulary=vocabulary, scale=settings.scale), rng)
 
 
-# --- what follows from it ---------------------------------------------------------------------------
+# --- what follows from it --------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -61,7 +61,7 @@ class Settings(FilesSettings):
         group="the text",
         default_help="all",
     )
-    memory: Size = option(
+    memory: Size = option(  # noqa: RUF009
         Size(2 << 30),
         "memory that counting may use for arrays as long as the text: beyond it, sorted parts are "
         "written to the disk and merged",

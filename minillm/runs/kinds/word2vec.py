@@ -61,7 +61,7 @@ class Settings(FilesSettings):
     minimum_count: int = option(
         5, "words seen less often are left out", "N", least=1, most=10**12, group="the text"
     )
-    memory: Size = option(
+    memory: Size = option(  # noqa: RUF009
         Size(1 << 30),
         "memory that the text may use, as ids; the rest of it waits on the disk",
         "SIZE",
