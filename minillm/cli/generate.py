@@ -10,7 +10,7 @@ from minillm.cli.arguments import integer, number
 if TYPE_CHECKING:
     import numpy as np
 
-    from minillm.decoding import Steppable
+    from minillm.decoding.writer import LanguageModel
     from minillm.text import Vocabulary
 
 
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
 
     folder = RunFolder(args.run_folder)
     kind = load_config(folder, "lm", "ngram")["kind"]
-    model: Steppable
+    model: LanguageModel
     if kind == "ngram":
         model, vocabulary = load_ngram(folder)
     else:
@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def write_sample(
-    model: "Steppable",
+    model: "LanguageModel",
     vocabulary: "Vocabulary",
     prompt: str | None,
     length: int,
@@ -100,21 +100,13 @@ def write_sample(
 
     Without a prompt the model starts a new line, where its vocabulary has one.
     """
-    from minillm.decoding import generate
+    from minillm.decoding import Writer
     from minillm.text import banned_ids, opening_id
 
     shown = vocabulary.encode_known(prompt or "", "--prompt")
-    written = generate(
-        model,
-        shown if len(shown) else [opening_id(vocabulary)],
-        length,
-        rng,
-        temperature,
-        top_k,
-        top_p,
-        banned_ids(vocabulary),
-    )
-    for piece in vocabulary.stream(chain(shown, written)):
+    writer = Writer(model, rng, temperature, top_k, top_p, banned_ids(vocabulary))
+    writer.read(shown if len(shown) else [opening_id(vocabulary)])
+    for piece in vocabulary.stream(chain(shown, writer.write(length))):
         sys.stdout.write(piece)
         sys.stdout.flush()
     sys.stdout.write("\n")

@@ -200,7 +200,7 @@ def captioner(args: argparse.Namespace, config: dict[str, Any]) -> Results:
     import numpy as np
 
     from minillm import metrics
-    from minillm.beam import beam_search
+    from minillm.decoding import beam_search
     from minillm.training import RunFolder
     from minillm.training.images import load_captioner
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from minillm.cli.arguments import integer, number
 
 if TYPE_CHECKING:
-    from minillm.beam import Translator
+    from minillm.decoding import Translator
 
 _CHUNK = 1024  # lines that are read before the first is answered: they are sorted by length
 
@@ -21,8 +21,7 @@ def add_parser(verbs: Any) -> None:
         help="let an encoder-decoder answer, line by line",
         description="""\
 Translate standard input to standard output, line by line, with a run of `train seq2seq`.
-Beam search keeps the likeliest beginnings of an output and goes on from all of them; --beam 1
-is the greedy choice.""",
+Beam search extends the K most probable hypotheses at every step; --beam 1 is the greedy choice.""",
         epilog="""\
 examples:
   echo speech | minillm translate runs/cmudict
@@ -60,7 +59,7 @@ def add_beam_options(parser: argparse.ArgumentParser) -> None:
         type=integer(1, 1000),
         default=5,
         metavar="K",
-        help="how many beginnings to go on from (default 5)",
+        help="how many hypotheses to keep at every step (default 5)",
     )
     parser.add_argument(
         "--length-exponent",
@@ -104,8 +103,8 @@ def run(args: argparse.Namespace) -> int:
 
 def load_translator(run_folder: str) -> "Translator":
     """The best model of a run, ready for texts."""
-    from minillm.beam import Translator
     from minillm.cli.runs import load_config
+    from minillm.decoding import Translator
     from minillm.training import RunFolder
     from minillm.training.encoder_decoder import load_encoder_decoder
 

@@ -68,9 +68,9 @@ def run(args: argparse.Namespace) -> int:
     """Trains, and captions some held-out images."""
     import numpy as np
 
-    from minillm.beam import beam_search
     from minillm.data import Minibatches, Sequences
     from minillm.data.registry import open_images
+    from minillm.decoding import beam_search
     from minillm.models.captioner import Captioner, CaptionerConfig
     from minillm.text import Characters
     from minillm.training import RunFolder
