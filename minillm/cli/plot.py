@@ -14,7 +14,7 @@ def add_parser(verbs: Any) -> None:
     parser = verbs.add_parser(
         "plot",
         help="draw a picture: loss curves, word maps, attention",
-        description="Draw a picture as PNG. Needs matplotlib (pip install minillm[plot]).",
+        description="Draw a picture as PNG. It needs the package matplotlib.",
     )
     pictures = parser.add_subparsers(title="pictures", metavar="PICTURE", required=True)
 
@@ -138,9 +138,5 @@ def run_words(args: argparse.Namespace) -> int:
 def _write(path: Any, draw: Any) -> None:
     from minillm.data.files import write_file
 
-    try:
-        png = draw()
-    except ImportError:
-        raise InputError("plot: it needs matplotlib (pip install minillm[plot])") from None
-    write_file(path, png)
+    write_file(path, draw())
     print(path)

@@ -327,5 +327,5 @@ def _draw_loss_curve(folder: "RunFolder", unit: str) -> str:
 
     try:
         return str(folder.save_picture("loss.png", loss_curve(folder.read_metrics(), unit)))
-    except ImportError:
-        return "not drawn: it needs matplotlib (pip install minillm[plot])"
+    except InputError as error:
+        return f"not drawn: {error}"
