@@ -70,16 +70,17 @@ def beam_search(
 ) -> list[list[Hypothesis]]:
     """The best outputs found for each source (B, S), best first, at most ``beam`` of each.
 
-    At every step each hypothesis is extended by every token, and the ``beam`` most probable
-    extensions are kept; those of them that end with EOS are finished.  Outputs are ranked by
+    At every step each hypothesis is extended by every token.  Extensions that end with EOS are
+    finished if they are among the ``beam`` most probable; of the others, the ``beam`` most
+    probable are kept for the next step.  Finished outputs are ranked by
 
         score = log P(output | source) / T^length_exponent
 
     where T counts EOS.  Without the division short outputs win, since every further token
     lowers the probability.  A source is done when ``beam`` hypotheses are finished and the best
     of them has no lower score than the best unfinished one has now, or after ``limit`` tokens.
-    (To stop as soon as ``beam`` are finished would be too early: where the model is sure how to
-    continue, every step also finishes improbable hypotheses, and they would be all.)
+    (To stop as soon as ``beam`` are finished would be too early: every step also finishes
+    improbable hypotheses, even where the model is sure that the output continues.)
 
     With beam 1 this is the greedy choice.  InputError if the model's logits are NaN.
 
@@ -109,7 +110,7 @@ def beam_search(
             hypothesis = _hypothesis([*history, extensions], row, k, length_exponent, ended=True)
             finished[sources[row]].append(hypothesis)
         history.append(_best(extensions, ~ended, beam))
-    else:  # the limit ends all others
+    else:  # the limit cuts off what is unfinished
         for row, k in zip(*np.nonzero(np.isfinite(history[-1].totals)), strict=True):
             hypothesis = _hypothesis(history, row, k, length_exponent, ended=False)
             finished[sources[row]].append(hypothesis)
@@ -167,9 +168,9 @@ def _hypothesis(
 
 
 def _log_softmax(logits: NDArray) -> NDArray[np.float64]:
-    require_finite(logits)
-    shifted = logits.astype(np.float64)
-    shifted -= shifted.max(axis=-1, keepdims=True)
+    largest = logits.max(axis=-1, keepdims=True)
+    require_finite(largest)
+    shifted = logits.astype(np.float64) - largest
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
