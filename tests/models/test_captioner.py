@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from model_checks import check_model, fit
 
-from minillm.beam import beam_search
+from minillm.decoding import beam_search
 from minillm.models.base import select
 from minillm.models.captioner import Captioner, CaptionerConfig
 

@@ -7,7 +7,7 @@ test_next_token_models.py.
 import numpy as np
 import pytest
 
-from minillm.decoding import generate
+from minillm.decoding import Writer
 from minillm.models.neural_ngram import NeuralNGram, NeuralNGramConfig
 from minillm.training import Adam
 
@@ -61,8 +61,9 @@ def test_it_learns_a_text_by_heart():
         (loss, _), backward = model.window_loss(inputs, targets, model.zero_state(1))
         optimiser.step(backward(), 0.03)
     assert loss < 0.1
-    written = generate(model, [4, 5], 9, np.random.default_rng(0), temperature=0)
-    assert list(written) == [0, 1, 0, 2, 0, 3, 0, 4, 5]
+    writer = Writer(model, np.random.default_rng(0), temperature=0)
+    writer.read([4, 5])
+    assert list(writer.write(9)) == [0, 1, 0, 2, 0, 3, 0, 4, 5]
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,12 @@
+"""Probabilities from logits, and draws from probabilities."""
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minillm.decoding import generate, next_probabilities, sample
+from minillm.decoding import next_probabilities, sample
+from minillm.errors import InputError
 
 LOGITS = np.array([1.0, 3.0, 2.0, -1.0, 2.5], np.float32)
 logits = st.lists(st.floats(-30, 30, width=32), min_size=1, max_size=12).map(np.array)
@@ -12,17 +15,6 @@ logits = st.lists(st.floats(-30, 30, width=32), min_size=1, max_size=12).map(np.
 def softmax(x):
     e = np.exp(x - x.max())
     return e / e.sum()
-
-
-class Counter:
-    """A model that always continues 0, 1, 2, ... round a vocabulary of five, and mostly."""
-
-    def zero_state(self, B):
-        return np.zeros(B)
-
-    def read(self, ids, state):
-        following = (ids[:, -1] + 1) % 5
-        return 3.0 * np.eye(5, dtype=np.float32)[following], state + ids.shape[1]
 
 
 @given(logits, st.floats(0.1, 5))
@@ -112,40 +104,21 @@ def test_the_end_of_the_interval_is_no_id_beyond_the_last():
     assert sample(np.array([0.1] * 10), Highest()) == 9
 
 
-def test_greedy_generation_follows_the_model():
-    ids = generate(Counter(), [3], 7, np.random.default_rng(0), temperature=0)
-    assert list(ids) == [4, 0, 1, 2, 3, 4, 0]
+@pytest.mark.parametrize("options", [{}, {"temperature": 0}, {"top_k": 2}, {"top_p": 0.5}])
+@pytest.mark.parametrize(
+    ("bad", "name"), [(np.nan, "NaN"), (np.inf, "inf"), ([-np.inf] * 5, "-inf")]
+)
+def test_logits_without_a_finite_maximum_are_an_error(options, bad, name):
+    batch = np.stack([LOGITS, LOGITS])
+    batch[1, 2 if np.ndim(bad) == 0 else slice(None)] = bad
+    with pytest.raises(InputError, match=f"^the model's logits are {name}: "):
+        next_probabilities(batch, **options)
 
 
-def test_a_prompt_is_read_to_its_end():
-    assert list(generate(Counter(), [4, 4, 1], 2, np.random.default_rng(0), top_k=1)) == [2, 3]
-    with pytest.raises(ValueError, match="prompt"):
-        next(generate(Counter(), [], 2, np.random.default_rng(0)))
-
-
-def test_one_seed_writes_one_text():
-    texts = [list(generate(Counter(), [0], 60, np.random.default_rng(s))) for s in (1, 1, 2)]
-    assert texts[0] == texts[1] != texts[2]
-
-
-def test_banned_ids_are_never_drawn():
-    rng = np.random.default_rng(0)
-    assert 2 in generate(Counter(), [0], 60, rng)
-    assert 2 not in generate(Counter(), [0], 60, rng, banned=[2])
-    assert list(generate(Counter(), [1], 1, rng, temperature=0, banned=[2])) != [2]
-
-
-def test_ids_are_streamed():
-    class Model(Counter):
-        reads = 0
-
-        def read(self, ids, state):
-            self.reads += 1
-            return super().read(ids, state)
-
-    model = Model()
-    ids = generate(model, [0], 10, np.random.default_rng(0), temperature=0)
-    assert next(ids) == 1
-    assert model.reads == 1
-    assert list(ids) == [2, 3, 4, 0, 1, 2, 3, 4, 0]
-    assert model.reads == 10  # none after the last
+@pytest.mark.parametrize("options", [{}, {"temperature": 0}, {"top_k": 3}, {"top_p": 0.5}])
+def test_an_impossible_token_is_none(options):
+    scores = LOGITS.copy()
+    scores[1] = -np.inf
+    p = next_probabilities(scores, **options)
+    assert p[1] == 0
+    assert p.sum() == pytest.approx(1)

@@ -1,0 +1,249 @@
+"""From an encoder-decoder's logits to whole outputs: beam search and sampling, in batches.
+
+The model decodes K hypotheses of each of B sources at a time, which share the memory of their
+source.  Its state is a dictionary of arrays: see :func:`minillm.models.base.select`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm.decoding.sampling import next_probabilities, require_finite, sample
+from minillm.models.base import select
+
+_BLOCK = 64
+
+State = dict[str, NDArray]
+
+
+class Decoder(Protocol):
+    """What decoding needs of a model."""
+
+    config: Any  # has ``bos`` and ``eos``: the ids before the first token and after the last
+
+    def start(self, source: NDArray, lengths: NDArray) -> State:
+        """The state after the sources (B, S) were read: of one empty hypothesis each."""
+
+    def step(self, ids: NDArray[np.integer], state: State) -> tuple[NDArray, NDArray | None, State]:
+        """ids (B, K) -> logits (B, K, V), attention weights (B, K, S) or None, the new state."""
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One output: its ids without BOS and EOS, and its probability under the model."""
+
+    ids: list[int]
+    log_probability: float  # in nats, of all ids and of the EOS after them
+    score: float  # what hypotheses are ranked by
+    weights: NDArray | None  # (T, S) the attention for each id, and for EOS if it ended
+    ended: bool  # by EOS, not by the limit
+
+
+class _Step(NamedTuple):
+    """The last tokens of the K hypotheses of each of B sources, most probable first."""
+
+    ids: NDArray[np.integer]  # (B, K)
+    parents: NDArray[np.integer]  # (B, K) the hypotheses of the step before that they continue
+    totals: NDArray[np.float64]  # (B, K) log P of each hypothesis; minus infinity: there is none
+    weights: NDArray | None  # (B, K, S) the attention for each id
+
+    def at(self, index: Any) -> "_Step":
+        """Some of them: field[index] of every field."""
+        weights = None if self.weights is None else self.weights[index]
+        return _Step(self.ids[index], self.parents[index], self.totals[index], weights)
+
+
+# --- beam search ---------------------------------------------------------------------
+
+
+def beam_search(
+    model: Decoder,
+    source: NDArray,
+    lengths: NDArray[np.integer],
+    beam: int = 5,
+    limit: int = 100,
+    length_exponent: float = 1.0,
+    keep_weights: bool = False,
+) -> list[list[Hypothesis]]:
+    """The best outputs found for each source (B, S), best first, at most ``beam`` of each.
+
+    At every step each hypothesis is extended by every token.  Extensions that end with EOS are
+    finished if they are among the ``beam`` most probable; of the others, the ``beam`` most
+    probable are kept for the next step.  Finished outputs are ranked by
+
+        score = log P(output | source) / T^length_exponent
+
+    where T counts EOS.  Without the division short outputs win, since every further token
+    lowers the probability.  A source is done when ``beam`` hypotheses are finished and the best
+    of them has no lower score than the best unfinished one has now, or after ``limit`` tokens.
+    (To stop as soon as ``beam`` are finished would be too early: every step also finishes
+    improbable hypotheses, even where the model is sure that the output continues.)
+
+    With beam 1 this is the greedy choice.  InputError if the model's logits are NaN.
+
+    Source: Graves (2012), "Sequence transduction with recurrent neural networks",
+    algorithm 1, in the form of Sutskever et al. (2014), section 3.2; the length
+    normalisation is that of Bahdanau et al. (2015), section 5 (exponent 1).
+    """
+    _require_positive(beam=beam, limit=limit)
+    finished: list[list[Hypothesis]] = [[] for _ in range(len(source))]
+    sources = np.arange(len(source))  # which source each row of the arrays below is
+    state = model.start(source, lengths)
+    ids, totals = np.full((len(source), 1), model.config.bos), np.zeros((len(source), 1))
+    history: list[_Step] = []
+
+    for _ in range(limit):
+        if history:
+            rows = _unfinished(history, [finished[k] for k in sources], beam, length_exponent)
+            if len(rows) == 0:
+                break
+            sources, history = sources[rows], [step.at(rows) for step in history]
+            ids, totals = history[-1].ids, history[-1].totals
+            state = select(state, rows, history[-1].parents)
+        logits, weights, state = model.step(ids, state)
+        extensions = _extend(totals, logits, weights if keep_weights else None, 2 * beam)
+        ended = (extensions.ids == model.config.eos) & np.isfinite(extensions.totals)
+        for row, k in zip(*np.nonzero(ended[:, :beam]), strict=True):
+            hypothesis = _hypothesis([*history, extensions], row, k, length_exponent, ended=True)
+            finished[sources[row]].append(hypothesis)
+        history.append(_best(extensions, ~ended, beam))
+    else:  # the limit cuts off what is unfinished
+        for row, k in zip(*np.nonzero(np.isfinite(history[-1].totals)), strict=True):
+            hypothesis = _hypothesis(history, row, k, length_exponent, ended=False)
+            finished[sources[row]].append(hypothesis)
+    return [sorted(found, key=lambda h: -h.score)[:beam] for found in finished]
+
+
+def _unfinished(
+    history: Sequence[_Step], finished: Sequence[Sequence[Hypothesis]], beam: int, exponent: float
+) -> NDArray[np.intp]:
+    """The rows that may still find a better output than the best finished one."""
+    bars = [max(h.score for h in of_row) if len(of_row) >= beam else -np.inf for of_row in finished]
+    return np.flatnonzero(history[-1].totals.max(axis=1) / len(history) ** exponent > bars)
+
+
+def _extend(totals: NDArray, logits: NDArray, weights: NDArray | None, count: int) -> _Step:
+    """The ``count`` most probable one-token extensions of each row's hypotheses."""
+    B, K, V = logits.shape
+    candidates = totals[..., None] + _log_softmax(logits)  # (B, K, V)
+    chosen, totals = _largest(candidates.reshape(B, K * V), count)  # (B, count)
+    parents, ids = np.divmod(chosen, V)
+    if weights is not None:
+        weights = weights[np.arange(B)[:, None], parents]  # (B, count, S)
+    return _Step(ids, parents, totals, weights)
+
+
+def _best(extensions: _Step, allowed: NDArray[np.bool_], beam: int) -> _Step:
+    """The ``beam`` most probable extensions of each row among the allowed ones.
+
+    2 beam extensions, of which at most beam hypotheses can end, leave beam to continue.
+    """
+    totals = np.where(allowed, extensions.totals, -np.inf)
+    order = np.argsort(np.isneginf(totals), axis=1, kind="stable")[:, :beam]
+    rows = np.arange(len(order))[:, None]
+    return extensions._replace(totals=totals).at((rows, order))
+
+
+def _hypothesis(
+    history: Sequence[_Step], row: int, k: int, exponent: float, ended: bool
+) -> Hypothesis:
+    """The hypothesis k of a row, followed back from the last step to the first."""
+    total = float(history[-1].totals[row, k])
+    ids, weights = [], []
+    for step in reversed(history):
+        ids.append(int(step.ids[row, k]))
+        if step.weights is not None:
+            weights.append(step.weights[row, k])
+        k = step.parents[row, k]
+    return Hypothesis(
+        ids[:0:-1] if ended else ids[::-1],  # EOS is the first of them
+        total,
+        total / len(history) ** exponent,
+        np.array(weights[::-1]) if weights else None,
+        ended,
+    )
+
+
+def _log_softmax(logits: NDArray) -> NDArray[np.float64]:
+    largest = logits.max(axis=-1, keepdims=True)
+    require_finite(largest)
+    shifted = logits.astype(np.float64) - largest
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+def _largest(x: NDArray, count: int) -> tuple[NDArray[np.intp], NDArray]:
+    """The ``count`` largest entries of each row, largest first: -> where they are, and they.
+
+    They lie in the ``count`` blocks with the largest maxima.  To find those and to search them
+    alone is faster than a partition of whole rows.
+    """
+    rows, width = x.shape
+    count = min(count, width)
+    blocks = -(-width // _BLOCK)
+    padded = np.full((rows, blocks * _BLOCK), -np.inf)
+    padded[:, :width] = x
+    maxima = padded.reshape(rows, blocks, _BLOCK).max(axis=2)
+    kept = min(count, blocks)
+    chosen = np.argpartition(-maxima, kept - 1, axis=1)[:, :kept]
+    chosen.sort(axis=1)  # so that of equal entries the first comes first
+    places = (chosen[:, :, None] * _BLOCK + np.arange(_BLOCK)).reshape(rows, -1)
+    values = np.take_along_axis(padded, places, axis=1)
+    order = np.argsort(-values, axis=1, kind="stable")[:, :count]
+    places = np.minimum(np.take_along_axis(places, order, axis=1), width - 1)  # not in the padding
+    return places, np.take_along_axis(values, order, axis=1)
+
+
+# --- sampling ------------------------------------------------------------------------
+
+
+def sample_outputs(
+    model: Decoder,
+    source: NDArray,
+    lengths: NDArray[np.integer],
+    rng: np.random.Generator,
+    limit: int = 100,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+) -> list[Hypothesis]:
+    """One output of each source (B, S), drawn token by token from the model's probabilities.
+
+    The options are those of :func:`~minillm.decoding.sampling.next_probabilities`; but the log
+    probability is the model's own, at temperature 1.  InputError if the model's logits are NaN.
+    """
+    _require_positive(limit=limit)
+    B = len(source)
+    state = model.start(source, lengths)
+    ids = np.full((B, 1), model.config.bos)
+    written = np.empty((B, limit), np.int64)
+    log_probability, ended, T = np.zeros(B), np.zeros(B, bool), np.zeros(B, np.int64)
+    for t in range(limit):
+        logits, _, state = model.step(ids, state)
+        drawn = sample(next_probabilities(logits[:, 0], temperature, top_k, top_p), rng)  # (B,)
+        log_p = _log_softmax(logits)[np.arange(B), 0, drawn]
+        log_probability += np.where(ended, 0, log_p)
+        T += ~ended
+        ended |= drawn == model.config.eos
+        written[:, t] = drawn
+        ids = drawn[:, None]
+        if ended.all():
+            break
+    return [
+        Hypothesis(
+            written[b, : T[b] - ended[b]].tolist(),
+            float(log_probability[b]),
+            float(log_probability[b] / T[b]),
+            None,
+            bool(ended[b]),
+        )
+        for b in range(B)
+    ]
+
+
+def _require_positive(**options: int) -> None:
+    for name, value in options.items():
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, found {value}")

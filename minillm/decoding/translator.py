@@ -1,0 +1,102 @@
+"""An encoder-decoder with its vocabularies: from texts to texts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from minillm.data import Sequences
+from minillm.decoding.beam import Decoder, Hypothesis, beam_search, sample_outputs
+from minillm.errors import InputError
+from minillm.text import Vocabulary
+
+
+@dataclass(frozen=True)
+class Translation:
+    """One output as text."""
+
+    text: str
+    hypothesis: Hypothesis
+
+
+class Translator:
+    """An encoder-decoder with its vocabularies: from texts to texts.
+
+    With attention, an unknown word in an output of beam search is replaced by the source word
+    that has the largest attention weight there: it is often a name or a number.
+
+    Source: Jean, Cho, Memisevic and Bengio (2015), "On using very large target vocabulary
+    for neural machine translation", section 4.1.
+
+    >>> translator = Translator(model, source, target, longest=100)  # doctest: +SKIP
+    >>> translator.translate(["speech"])[0][0].text  # doctest: +SKIP
+    'S P IY CH'
+    """
+
+    def __init__(
+        self,
+        model: Decoder,
+        source: Vocabulary,
+        target: Vocabulary,
+        longest: int,
+        limit: int | None = None,
+    ):
+        """``longest``: the largest number of tokens in a source; ``limit``: in an output."""
+        self.model, self.source, self.target = model, source, target
+        self.longest, self.limit = longest, limit or longest
+
+    def encode(self, texts: Sequence[str], places: Sequence[str] | None = None) -> Sequences:
+        """The texts as ids.  InputError, with its place, for one that is empty or too long."""
+        encoded = Sequences()
+        for number, text in enumerate(texts):
+            place = places[number] if places else f"text {number + 1}"
+            ids = self.source.encode(text, place)
+            if not 0 < len(ids) <= self.longest:
+                raise InputError(
+                    f"{place}: expected a text of 1 to {self.longest} {self.source.unit}s, "
+                    f"found {len(ids)}"
+                )
+            encoded.append(ids)
+        return encoded
+
+    def translate(
+        self,
+        texts: Sequence[str],
+        beam: int = 5,
+        length_exponent: float = 1.0,
+        temperature: float | None = None,
+        rng: np.random.Generator | None = None,
+        places: Sequence[str] | None = None,
+        batch: int = 64,
+        keep_weights: bool = False,
+    ) -> list[list[Translation]]:
+        """The outputs for each text, best first: by beam search, or sampled at a temperature.
+
+        Texts of similar length are decoded together, ``batch`` of them at a time.
+        """
+        encoded = self.encode(texts, places)
+        outputs: list[list[Translation]] = [[] for _ in texts]
+        keep_weights = keep_weights or self.target.unknown is not None
+        order = np.argsort(encoded.lengths, kind="stable")
+        for start in range(0, len(order), batch):
+            rows = order[start : start + batch]
+            source, lengths = encoded.padded(rows)
+            if temperature is None:
+                found = beam_search(
+                    self.model, source, lengths, beam, self.limit, length_exponent, keep_weights
+                )
+            else:
+                rng = rng or np.random.default_rng()
+                drawn = sample_outputs(self.model, source, lengths, rng, self.limit, temperature)
+                found = [[hypothesis] for hypothesis in drawn]
+            for row, hypotheses in zip(rows, found, strict=True):
+                outputs[row] = [Translation(self._text(texts[row], h), h) for h in hypotheses]
+        return outputs
+
+    def _text(self, source_text: str, hypothesis: Hypothesis) -> str:
+        ids, weights, unknown = hypothesis.ids, hypothesis.weights, self.target.unknown
+        if weights is None or unknown not in ids:
+            return self.target.decode(ids)
+        tokens = self.source.split(source_text)
+        attended = (weights[t].argmax() for t, id in enumerate(ids) if id == unknown)
+        return self.target.decode(ids, [tokens[place] for place in attended])

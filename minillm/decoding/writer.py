@@ -1,0 +1,81 @@
+"""A language model at work: it reads, writes, and continues from there."""
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm.decoding.sampling import next_probabilities, sample
+
+State = dict[str, NDArray]
+
+
+class LanguageModel(Protocol):
+    """What writing needs of a model."""
+
+    def zero_state(self, B: int) -> State:
+        """The state before B texts begin."""
+
+    def read(self, ids: NDArray[np.integer], state: State) -> tuple[NDArray, State]:
+        """ids (B, T) -> the logits (B, V) of what follows the last, and the state after it."""
+
+
+class Writer:
+    """A language model, and the state it is in after all that it has read and written.
+
+    >>> writer = Writer(model, rng, stop=[end_of_line])  # doctest: +SKIP
+    >>> writer.read(prompt)  # many tokens at once  # doctest: +SKIP
+    >>> line = list(writer.write(100))  # doctest: +SKIP
+    >>> next_line = list(writer.write(100))  # doctest: +SKIP
+
+    ``temperature``, ``top_k`` and ``top_p`` are those of
+    :func:`~minillm.decoding.sampling.next_probabilities`.  ``banned`` ids, such as the unknown
+    word, are never drawn.  A ``stop`` id ends a text.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        rng: np.random.Generator,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        banned: Sequence[int] = (),
+        stop: Sequence[int] = (),
+    ):
+        self.model, self.rng = model, rng
+        self.temperature, self.top_k, self.top_p = temperature, top_k, top_p
+        self.banned, self.stop = list(banned), frozenset(stop)
+        self._state = model.zero_state(1)
+        self._logits: NDArray | None = None  # (V,) after all that was read
+        self._drawn: list[int] = []  # the id that was drawn last, which the model has not read
+
+    def read(self, ids: Sequence[int] | NDArray[np.integer]) -> None:
+        """Continue the text with ``ids``, all in one pass of the model."""
+        text = np.array([*self._drawn, *ids], np.int64)
+        if len(text):
+            logits, self._state = self.model.read(text[None], self._state)
+            self._logits, self._drawn = logits[0], []
+
+    def write(self, length: int) -> Iterator[int]:
+        """Continue the text with ``length`` ids at most, each yielded when it is drawn.
+
+        A stop id ends the writing; it belongs to the text, but is not yielded.  ``read`` and
+        ``write`` then continue after it.
+        """
+        if self._logits is None and not self._drawn:
+            raise ValueError("expected to have read at least one id before the first is written")
+        for _ in range(length):
+            self.read([])  # the id drawn last
+            id = self._draw()
+            self._drawn = [id]
+            if id in self.stop:
+                return
+            yield id
+
+    def _draw(self) -> int:
+        logits = np.array(self._logits, np.float64)
+        logits[self.banned] = -np.inf
+        p = next_probabilities(logits, self.temperature, self.top_k, self.top_p)
+        return int(sample(p, self.rng))

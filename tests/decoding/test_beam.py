@@ -1,0 +1,222 @@
+"""Beam search and sampling, against greedy choice, single steps, and all outputs."""
+
+import itertools
+
+import numpy as np
+import pytest
+from fake_models import TinyDecoder
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minillm.decoding import beam_search, sample_outputs
+from minillm.decoding.beam import _largest
+from minillm.errors import InputError
+from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
+
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+def sources(rng, B=5, S=6):
+    lengths = rng.integers(1, S + 1, B)
+    return rng.integers(0, 6, (B, S)), lengths
+
+
+def greedy(model, source, lengths, limit):
+    """One source at a time, the plainest way."""
+    outputs = []
+    for b in range(len(source)):
+        state = model.start(source[b : b + 1, : lengths[b]], lengths[b : b + 1])
+        ids, out = np.full((1, 1), model.config.bos), []
+        for _ in range(limit):
+            logits, _, state = model.step(ids, state)
+            ids = logits.argmax(axis=-1)
+            if ids[0, 0] == model.config.eos:
+                break
+            out.append(int(ids[0, 0]))
+        outputs.append(out)
+    return outputs
+
+
+def log_probability(model, source, ids, ended=True):
+    """Of one output, step by step -> log P, attention weights."""
+    ids = [*ids, model.config.eos] if ended else ids
+    state = model.start(source[None], np.array([len(source)]))
+    total, all_weights, before = 0.0, [], model.config.bos
+    for id in ids:
+        logits, weights, state = model.step(np.array([[before]]), state)
+        total += logits[0, 0, id] - np.log(np.exp(logits[0, 0]).sum())
+        all_weights.append(None if weights is None else weights[0, 0])
+        before = id
+    return total, all_weights
+
+
+@given(SEEDS, st.booleans(), st.sampled_from([0.0, 1.0]), st.integers(1, 9))
+def test_beam_of_one_is_greedy(seed, attention, exponent, limit):
+    model = TinyDecoder(seed=seed, attention=attention)
+    source, lengths = sources(np.random.default_rng(seed))
+    found = beam_search(model, source, lengths, 1, limit, exponent)
+    expected = greedy(model, source, lengths, limit)
+    assert [[h.ids for h in hypotheses] for hypotheses in found] == [[ids] for ids in expected]
+
+
+@given(SEEDS, st.integers(1, 6), st.booleans())
+def test_scores_are_the_models_own(seed, beam, attention):
+    model = TinyDecoder(seed=seed, attention=attention)
+    source, lengths = sources(np.random.default_rng(seed))
+    found = beam_search(model, source, lengths, beam, limit=7, length_exponent=0.6)
+    for b, hypotheses in enumerate(found):
+        assert 1 <= len(hypotheses) <= beam
+        assert hypotheses == sorted(hypotheses, key=lambda h: -h.score)
+        assert len({(*h.ids, h.ended) for h in hypotheses}) == len(hypotheses)
+        for h in hypotheses:
+            assert h.weights is None
+            assert len(h.ids) == 7 or h.ended
+            expected, _ = log_probability(model, source[b, : lengths[b]], h.ids, h.ended)
+            assert h.log_probability == pytest.approx(expected, rel=1e-10)
+            assert h.score == pytest.approx(expected / (len(h.ids) + h.ended) ** 0.6)
+
+
+def test_outputs_end_by_eos_or_by_the_limit():
+    model = TinyDecoder()
+    found = beam_search(model, *sources(np.random.default_rng(1)), beam=4, limit=7)
+    assert {h.ended for hypotheses in found for h in hypotheses} == {True, False}
+
+
+@pytest.mark.parametrize("exponent", [0.0, 1.0])
+def test_a_beam_as_wide_as_all_outputs_finds_the_best_of_all(exponent):
+    limit, V = 3, 3
+    for seed in range(5):
+        model = TinyDecoder(V, seed=seed)
+        source, lengths = sources(np.random.default_rng(seed), B=2)
+        everything = [
+            (ids, limit > T)
+            for T in range(limit + 1)
+            for ids in itertools.product(range(V), repeat=T)
+        ]
+        found = beam_search(model, source, lengths, len(everything), limit, exponent)
+        for b in range(2):
+            scores = {
+                (ids, ended): log_probability(model, source[b, : lengths[b]], ids, ended)[0]
+                / (len(ids) + ended) ** exponent
+                for ids, ended in everything
+            }
+            best = sorted(scores, key=lambda key: -scores[key])
+            assert [(tuple(h.ids), h.ended) for h in found[b]] == best
+
+
+@given(SEEDS, st.integers(1, 5))
+def test_a_batch_equals_its_rows_and_the_weights_are_those_of_the_output(seed, beam):
+    model = TinyDecoder(seed=seed)
+    source, lengths = sources(np.random.default_rng(seed))
+    found = beam_search(model, source, lengths, beam, limit=8, keep_weights=True)
+    for b in range(5):
+        row = source[b : b + 1, : lengths[b]], lengths[b : b + 1]
+        alone = beam_search(model, *row, beam, limit=8)[0]
+        assert [h.ids for h in alone] == [h.ids for h in found[b]]
+        for h in found[b]:
+            _, expected = log_probability(model, row[0][0], h.ids, h.ended)
+            np.testing.assert_allclose(h.weights[:, : lengths[b]], expected, rtol=1e-8)
+            assert not h.weights[:, lengths[b] :].any()
+
+
+def test_a_real_model_scores_as_its_loss_does():
+    config = EncoderDecoderConfig(6, 4, embedding=5, hidden=6, input_feeding=True)
+    model = EncoderDecoder(config, np.random.default_rng(0), dtype=np.float64)
+    model.params["output.W"] *= 4  # fresh weights predict nearly uniformly
+    source, lengths = sources(np.random.default_rng(1))
+    for b, hypotheses in enumerate(beam_search(model, source, lengths, beam=4, limit=7)):
+        for h in hypotheses:
+            target = np.array([[*h.ids, config.eos] if h.ended else h.ids])
+            T = np.array([target.shape[1]])
+            row = source[b : b + 1, : lengths[b]], lengths[b : b + 1]
+            loss, _ = model.loss((*row, target, T))
+            assert h.log_probability == pytest.approx(-float(loss) * T[0], rel=1e-10)
+
+
+def test_sampling_at_temperature_zero_is_greedy_and_seeded_otherwise():
+    model = TinyDecoder()
+    source, lengths = sources(np.random.default_rng(4))
+    cold = sample_outputs(model, source, lengths, np.random.default_rng(0), 9, temperature=0)
+    assert [h.ids for h in cold] == greedy(model, source, lengths, 9)
+    for h, row, n in zip(cold, source, lengths, strict=True):
+        expected, _ = log_probability(model, row[:n], h.ids, h.ended)
+        assert h.log_probability == pytest.approx(expected, rel=1e-10)
+    warm = [sample_outputs(model, source, lengths, np.random.default_rng(7)) for _ in range(2)]
+    assert [h.ids for h in warm[0]] == [h.ids for h in warm[1]]
+
+
+def test_samples_have_the_models_probabilities():
+    model = TinyDecoder(2, scale=1.0)
+    source, lengths = np.tile([[1, 2, 3]], (4000, 1)), np.full(4000, 3)
+    drawn = sample_outputs(model, source, lengths, np.random.default_rng(5), limit=4)
+    for ids in ([], [0], [1, 1]):
+        p = np.exp(log_probability(model, source[0], ids)[0])
+        share = np.mean([h.ids == ids and h.ended for h in drawn])
+        assert abs(share - p) < 4 * np.sqrt(p * (1 - p) / 4000)
+
+
+@pytest.mark.parametrize("width", [1, 7, 64, 1000])
+def test_the_largest_are_those_of_a_full_sort(width):
+    x = np.random.default_rng(6).standard_normal((20, width))
+    x[3, width // 2 :] = -np.inf
+    places, values = _largest(x, 10)
+    order = np.argsort(-x, axis=1, kind="stable")[:, :10]
+    np.testing.assert_array_equal(values, np.take_along_axis(x, order, axis=1))
+    np.testing.assert_array_equal(places[:3], order[:3])
+    assert places.max() < width
+
+
+def test_nonsense_is_refused():
+    model, nothing = TinyDecoder(), (np.zeros((1, 1), int), np.ones(1, int))
+    for options in ({"beam": 0}, {"limit": 0}):
+        with pytest.raises(ValueError, match="must be at least 1"):
+            beam_search(model, *nothing, **options)
+    with pytest.raises(ValueError, match="limit must be at least 1"):
+        sample_outputs(model, *nothing, np.random.default_rng(0), limit=0)
+
+
+class FailsLater(TinyDecoder):
+    """Its logits are NaN from the third step on, of one hypothesis of one source."""
+
+    def start(self, source, lengths):
+        self.steps = 0
+        return super().start(source, lengths)
+
+    def step(self, ids, state):
+        logits, weights, state = super().step(ids, state)
+        self.steps += 1
+        if self.steps == 3:
+            logits[-1, -1, 0] = np.nan
+        return logits, weights, state
+
+
+@pytest.mark.parametrize("kind", [TinyDecoder, FailsLater])
+def test_logits_that_are_nan_are_an_error(kind):
+    """Not an empty list of hypotheses, whose first one callers then ask for."""
+    model = kind(scale=0.1)
+    if kind is TinyDecoder:
+        model.U[:, 1] = np.nan
+    source, lengths = sources(np.random.default_rng(0))
+    for decode in (
+        lambda: beam_search(model, source, lengths),
+        lambda: beam_search(model, source, lengths, beam=1),
+        lambda: sample_outputs(model, source, lengths, np.random.default_rng(0)),
+        lambda: sample_outputs(model, source, lengths, np.random.default_rng(0), temperature=0),
+    ):
+        with pytest.raises(InputError, match=r"^the model's logits are NaN: its weights are"):
+            decode()
+
+
+def test_impossible_tokens_are_no_error():
+    model = TinyDecoder()
+    step = model.step
+
+    def never_zero(ids, state):
+        logits, weights, state = step(ids, state)
+        logits[..., 0] = -np.inf
+        return logits, weights, state
+
+    model.step = never_zero
+    source, lengths = sources(np.random.default_rng(0))
+    found = beam_search(model, source, lengths, beam=4)
+    assert all(hypotheses and 0 not in h.ids for hypotheses in found for h in hypotheses)
