@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = ("minillm/ops", "minillm/_kernels", "minillm/models")
+FOLDERS = ("minillm/ops", "minillm/_kernels", "minillm/layers", "minillm/models")
 
 
 def backwards(tree: ast.Module) -> Iterator[ast.FunctionDef]:
@@ -94,10 +94,10 @@ def mutants(source: str) -> Iterator[tuple[int, str, str]]:
 
 def tests_of(path: Path) -> list[str]:
     """The tests that must notice a change in this file, the quickest to do so first."""
-    own = [f"tests/{room}/test_{path.stem}.py" for room in ("models", "ops")]
+    own = [f"tests/{room}/test_{path.stem}.py" for room in ("layers", "models", "ops")]
     own = [test for test in own if (ROOT / test).exists()]
-    if path.parent.name == "models":
-        return own or ["tests/models"]
+    if path.parent.name in ("layers", "models"):
+        return own or [f"tests/{path.parent.name}"]
     return [*own, "tests/ops/test_gradients.py", "tests/ops/test_properties.py", "-k", "not cython"]
 
 

@@ -71,12 +71,13 @@ def new_layer(
     return {f"{prefix}.{name}": weights[name].astype(dtype) for name in names}
 
 
-def zero_state(
-    prefix: str, cell: str, layers: int, B: int, M: int, dtype: Any = np.float32
-) -> State:
+def zero_state(params: Params, prefix: str, cell: str, layers: int, B: int) -> State:
     """The state of a stack before a sequence begins: ``prefix.0.h`` (B, M) and so on."""
+    forward = f"{prefix}.0.forward.W_h"
+    W_h = params[forward if forward in params else f"{prefix}.0.W_h"]
+    M = len(W_h) * (2 if forward in params else 1)
     return {
-        f"{prefix}.{number}.{name}": np.zeros((B, M), dtype)
+        f"{prefix}.{number}.{name}": np.zeros((B, M), W_h.dtype)
         for number in range(layers)
         for name in CELLS[cell].state
     }
@@ -90,13 +91,15 @@ def layer(
     cell: str,
     lengths: NDArray[np.integer] | None = None,
 ) -> tuple[tuple[NDArray, State], Callable]:
-    """One layer over a whole sequence.
+    """One layer over a whole sequence, in both directions if its weights are for both.
 
-    x (B, T, I), or ids (B, T) which stand for one-hot vectors; state (B, H) each;
-    lengths (B,) or None -> hs (B, T, H), the state after the last step.
+    x (B, T, I) or, in one direction, ids (B, T), which stand for one-hot vectors; state
+    (B, M) each; lengths (B,) or None -> hs (B, T, M), the state after the last step.
     ``backward(dhs, dstate=None)`` -> dx (None for ids), dstate, gradients.  A dhs that is
     None and entries that dstate lacks are zero.
     """
+    if f"{prefix}.forward.W_x" in params:
+        return _both_directions(params, prefix, x, state, cell, lengths)
     weights = [f"{prefix}.{name}" for name in CELLS[cell].weights]
     entries = [f"{prefix}.{name}" for name in CELLS[cell].state]
     (hs, *last), op_backward = CELLS[cell].run(
@@ -105,24 +108,21 @@ def layer(
 
     def backward(dhs, dstate=None):
         dlast = [(dstate or {}).get(name) for name in entries]
-        dx, *rest = op_backward(dhs, *dlast) if x.ndim == 3 else (None, *op_backward(dhs, *dlast))
-        dfirst, dweights = rest[: len(entries)], rest[len(entries) :]
-        return (
-            dx,
-            dict(zip(entries, dfirst, strict=True)),
-            dict(zip(weights, dweights, strict=True)),
-        )
+        gradients = op_backward(dhs, *dlast)
+        dx, *gradients = gradients if x.ndim == 3 else (None, *gradients)
+        dfirst = dict(zip(entries, gradients, strict=False))
+        return dx, dfirst, dict(zip(weights, gradients[len(entries) :], strict=True))
 
     return (hs, dict(zip(entries, last, strict=True))), backward
 
 
-def bidirectional_layer(
+def _both_directions(
     params: Params,
     prefix: str,
     x: NDArray,
     state: State,
     cell: str,
-    lengths: NDArray[np.integer] | None = None,
+    lengths: NDArray[np.integer] | None,
 ) -> tuple[tuple[NDArray, State], Callable]:
     """Two layers side by side, the second of which reads from right to left.
 
@@ -186,8 +186,6 @@ def stack(
     state: State,
     cell: str,
     layers: int,
-    *,
-    bidirectional: bool = False,
     lengths: NDArray[np.integer] | None = None,
     dropout: float = 0.0,
     rng: np.random.Generator | None = None,
@@ -202,12 +200,13 @@ def stack(
     Source: Zaremba, Sutskever and Vinyals (2014), "Recurrent neural network
     regularization", for where the dropout goes.
     """
-    run = bidirectional_layer if bidirectional else layer
     last: State = {}
     backwards = []
     for number in range(layers):
         x, dropout_backward = drop(x, dropout, rng if number > 0 else None)
-        (x, layer_last), layer_backward = run(params, f"{prefix}.{number}", x, state, cell, lengths)
+        (x, layer_last), layer_backward = layer(
+            params, f"{prefix}.{number}", x, state, cell, lengths
+        )
         last |= layer_last
         backwards.append((dropout_backward, layer_backward))
 
@@ -231,8 +230,6 @@ def stack_over_ids(
     state: State,
     cell: str,
     layers: int,
-    *,
-    bidirectional: bool = False,
     lengths: NDArray[np.integer] | None = None,
     dropout: float = 0.0,
     rng: np.random.Generator | None = None,
@@ -244,25 +241,20 @@ def stack_over_ids(
     ``backward(dhs, dstate=None)`` -> dstate, gradients, which include dE.
 
     The first layer multiplies every x_t by its W_x.  But E[id] W_x is a row of E W_x.
-    Where E has fewer rows than there are steps, and nothing is dropped from x, this table
-    is computed instead, (V, gates H), and each step looks up its row.
+    In one direction, where E has fewer rows than there are steps and nothing is dropped
+    from x, this table (V, gates H) is computed instead, and each step looks up its row.
     """
-    options: dict[str, Any] = {
-        "bidirectional": bidirectional,
-        "lengths": lengths,
-        "dropout": dropout,
-        "rng": rng,
-    }
+    options = lengths, dropout, rng
     if embedding is None:
-        outputs, one_hot_backward = stack(params, prefix, ids, state, cell, layers, **options)
+        outputs, one_hot_backward = stack(params, prefix, ids, state, cell, layers, *options)
         return outputs, lambda dhs, dstate=None: one_hot_backward(dhs, dstate)[1:]
 
     E, W_x = params[embedding], f"{prefix}.0.W_x"
     drops = rng is not None and dropout > 0
-    if len(E) < ids.size and not drops and not bidirectional:
+    if W_x in params and len(E) < ids.size and not drops:
         table, table_backward = ops.linear(E, params[W_x])
         params = params | {W_x: table}
-        outputs, lookup_backward = stack(params, prefix, ids, state, cell, layers, **options)
+        outputs, lookup_backward = stack(params, prefix, ids, state, cell, layers, *options)
 
         def backward_by_table(dhs, dstate=None):
             _, dfirst, gradients = lookup_backward(dhs, dstate)
@@ -273,7 +265,7 @@ def stack_over_ids(
 
     x, embedding_backward = ops.embedding(ids, E)  # (B, T, I)
     x, dropout_backward = drop(x, dropout, rng)
-    outputs, stack_backward = stack(params, prefix, x, state, cell, layers, **options)
+    outputs, stack_backward = stack(params, prefix, x, state, cell, layers, *options)
 
     def backward(dhs, dstate=None):
         dx, dfirst, gradients = stack_backward(dhs, dstate)

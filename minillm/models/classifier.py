@@ -88,20 +88,10 @@ class Classifier(base.Model[ClassifierConfig]):
         ``backward(dlogits)`` -> gradients keyed as ``params``.
         """
         c, p = self.config, self.params
-        zero = recurrent.zero_state("layers", c.cell, c.layers, len(ids), c.width, self.dtype)
+        zero = recurrent.zero_state(p, "layers", c.cell, c.layers, len(ids))
         top = f"layers.{c.layers - 1}.h"
         (hs, last), recurrence_backward = recurrent.stack_over_ids(
-            p,
-            "layers",
-            "embedding.E",
-            ids,
-            zero,
-            c.cell,
-            c.layers,
-            bidirectional=c.bidirectional,
-            lengths=lengths,
-            dropout=c.dropout,
-            rng=rng,
+            p, "layers", "embedding.E", ids, zero, c.cell, c.layers, lengths, c.dropout, rng
         )  # (B, T, M)
         y, pool_backward = self._pool(hs, last[top], lengths)  # (B, M)
         y, dropout_backward = dropout(y, c.dropout, rng)

@@ -31,7 +31,6 @@ neural machine translation".
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -188,19 +187,9 @@ class EncoderDecoder(base.Model[EncoderDecoderConfig]):
         ``backward(dstate)`` -> gradients of the encoder, of the bridge and of the keys.
         """
         c, p = self.config, self.params
-        zero = recurrent.zero_state("encoder", c.cell, c.layers, len(source), c.memory, self.dtype)
+        zero = recurrent.zero_state(p, "encoder", c.cell, c.layers, len(source))
         (hs, last), encoder_backward = recurrent.stack_over_ids(
-            p,
-            "encoder",
-            "source.E",
-            source,
-            zero,
-            c.cell,
-            c.layers,
-            bidirectional=c.bidirectional,
-            lengths=lengths,
-            dropout=c.dropout,
-            rng=rng,
+            p, "encoder", "source.E", source, zero, c.cell, c.layers, lengths, c.dropout, rng
         )  # (B, S, M)
         top = f"encoder.{c.layers - 1}.h"
         memory, memory_backward = attention.prepare(
@@ -276,7 +265,6 @@ class EncoderDecoder(base.Model[EncoderDecoderConfig]):
     ) -> tuple[NDArray, Callable]:
         """As ``_decode``, with input feeding: x_t = [E[y_{t-1}], a_{t-1}]."""
         c, p = self.config, self.params
-        options: dict[str, Any] = {"dropout": c.dropout, "rng": rng}
         y, embedding_backward = ops.embedding(inputs, p["target.E"])  # (B, T, D)
         y, dropout_backward = dropout(y, c.dropout, rng)
         a = state["attentional"][:, None]  # (B, 1, H)
@@ -284,7 +272,7 @@ class EncoderDecoder(base.Model[EncoderDecoderConfig]):
         for t in range(inputs.shape[1]):
             x = np.concatenate([y[:, t : t + 1], a], axis=-1)  # (B, 1, D + H)
             (h, last), decoder_backward = recurrent.stack(
-                p, "decoder", x, state, c.cell, c.layers, **options
+                p, "decoder", x, state, c.cell, c.layers, dropout=c.dropout, rng=rng
             )
             state = state | last
             (a, _), attentional_backward = self._attentional_state(h, state, rng)

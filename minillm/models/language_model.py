@@ -81,7 +81,7 @@ class LanguageModel(base.NextTokenModel[LanguageModelConfig]):
     def zero_state(self, B: int) -> State:
         """The state before a text begins, for B texts at a time."""
         c = self.config
-        return recurrent.zero_state("layers", c.cell, c.layers, B, c.hidden, self.dtype)
+        return recurrent.zero_state(self.params, "layers", c.cell, c.layers, B)
 
     def forward(
         self, ids: NDArray[np.integer], state: State, rng: np.random.Generator | None = None

@@ -65,13 +65,13 @@ def count_ngrams(
     """Count the n-grams of length 1 to order; the list begins with length 1.
 
     chunks are a text's ids, in 0..start, cut into arrays at any places: n-grams
-    run across the cuts.  start, the largest id, opens a sentence: no n-gram
-    holds it but in front.
+    run across the cuts.  start, the largest id, opens a sentence: it is in no
+    n-gram except as the first word.
 
     The keys of each chunk are sorted and counted, and these runs are merged.
-    Whatever is as long as the text goes through ``keep``.  With `Spill.keep`,
-    which puts it on the disk, memory is bounded by the size of a chunk and the
-    number of different n-grams.
+    Every array that is as long as the text is stored with ``keep``.  With
+    `Spill.keep`, which writes it to the disk, memory is bounded by the size of a
+    chunk and the number of different n-grams.
     """
     V = start + 1
     word = np.arange(V, dtype=np.int32)
@@ -93,7 +93,7 @@ def count_ngrams(
 def _count_longer(
     chunks: Sequence[Ids], ending: Sequence[Ids], start: int, keep: Callable
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], list[Ids]]:
-    """One word more: -> the distinct keys, their counts, and the new ending."""
+    """The n-grams one word longer: -> their distinct keys, their counts, and the new ending."""
     runs, places, last = [], [], -1
     for part, contexts in zip(chunks, ending, strict=True):
         word = np.asarray(part)
@@ -117,11 +117,12 @@ def _count_longer(
 def merge_runs(runs: Sequence[tuple], keep: Callable = np.asarray, block: int | None = None):
     """Merge runs of (ascending keys, counts) into one: -> keys, counts, numbers.
 
-    numbers has, for each run, a list of arrays: in a row, the places of its
-    keys in the merged ones.
+    numbers has, for each run, a list of arrays: concatenated, the places of its
+    keys among the merged ones.
 
-    The runs are read from front to back, a block of each at a time.  What does
-    not exceed the last key of any block that has more behind it is final.
+    The runs are read from front to back, a block of each at a time.  No further
+    block holds a key below the last key of the block before it, so that all keys
+    up to the smallest of these last keys can be counted at once.
     """
     if len(runs) == 1:
         keys, counts = (np.asarray(array) for array in runs[0])
@@ -162,7 +163,7 @@ def merge_runs(runs: Sequence[tuple], keep: Callable = np.asarray, block: int | 
 def _counts_of(
     levels: list[Counts], keys: NDArray[np.int64], count: NDArray[np.int64], V: int
 ) -> Counts:
-    """Take the keys apart again, and find each n-gram's suffix among the shorter ones."""
+    """Split keys into context and word, and find each n-gram's suffix among the shorter ones."""
     below = levels[-1]
     context, word = (keys // V).astype(np.int32), (keys % V).astype(np.int32)
     # The suffix of (context, word) is (suffix of the context, word).
@@ -181,34 +182,34 @@ def first_children(context: Ids, contexts: int) -> Ids:
 # --- smoothing ---------------------------------------------------------------
 #
 # Of one length: count (M,) of each n-gram, context (M,) of each in 0..C-1
-# -> share (M,), leftover (C,).  A context that was never followed by anything
-# leaves all to the shorter one: its leftover is 1.
+# -> share (M,), leftover (C,).  A context that was never followed by a word
+# leaves all of the probability to the shorter one: its leftover is 1.
 
 
 def maximum_likelihood(count: Floats, context: Ids, C: int) -> tuple[Floats, Floats]:
-    """What was seen, and nothing else: share = c(a w) / c(a), leftover 0."""
+    """Relative frequencies, without smoothing: share = c(a w) / c(a), leftover 0."""
     total = np.bincount(context, count, C)
     return count / total[context], np.where(total > 0, 0.0, 1.0)
 
 
 def add_k(count: Floats, context: Ids, C: int, k: float, V: int) -> tuple[Floats, Floats]:
-    """As if every word had been seen k times more (Lidstone 1920; Laplace: k = 1).
+    """Count every word k times more than it was seen (Lidstone 1920; Laplace: k = 1).
 
         p(w | a) = (c(a w) + k) / (c(a) + k V)
 
     which is a share of c(a w) / (c(a) + k V), and a leftover of k V / (c(a) + k V)
-    to spread evenly: the shorter contexts must all be uniform.
+    that is divided evenly: the shorter contexts must all be uniform.
     """
     total = np.bincount(context, count, C) + k * V
     return count / total[context], k * V / total
 
 
 def witten_bell(count: Floats, context: Ids, C: int) -> tuple[Floats, Floats]:
-    """New words come as often as they came (Witten and Bell 1991, method C).
+    """A new word is as likely as new words were so far (Witten and Bell 1991, method C).
 
         share = c(a w) / (c(a) + t(a))        leftover = t(a) / (c(a) + t(a))
 
-    where t(a) is how many different words followed a: so often was one new there.
+    where t(a) is the number of different words that followed a: each of them was new once.
     """
     total, types = np.bincount(context, count, C), np.bincount(context, count > 0, C)
     leftover = np.divide(types, total + types, out=np.ones(C), where=total > 0)
@@ -216,7 +217,7 @@ def witten_bell(count: Floats, context: Ids, C: int) -> tuple[Floats, Floats]:
 
 
 def absolute_discounting(count: Floats, context: Ids, C: int) -> tuple[Floats, Floats]:
-    """Take one D off every count (Ney, Essen and Kneser 1994).
+    """Subtract one discount D from every count (Ney, Essen and Kneser 1994).
 
         share = max(c(a w) - D, 0) / c(a)        leftover = D t(a) / c(a)
 
@@ -228,12 +229,12 @@ def absolute_discounting(count: Floats, context: Ids, C: int) -> tuple[Floats, F
 
 
 def modified_kneser_ney(count: Floats, context: Ids, C: int) -> tuple[Floats, Floats]:
-    """Take D1 off counts of 1, D2 off those of 2, D3 off larger ones (Chen and Goodman 1999, §3).
+    """Subtract D1 from counts of 1, D2 from 2, D3 from larger ones (Chen and Goodman 1999, §3).
 
         Y = n1 / (n1 + 2 n2)        D_r = r - (r + 1) Y n_{r+1} / n_r        r = 1, 2, 3
 
-    where n_r n-grams have a count of r.  From few or odd counts comes no
-    discount above 0 and at most r: D is 0.5, 1, 1.5 then.
+    where n_r n-grams have a count of r.  Where the counts are too few for these
+    estimates, or one of them is not above 0, D is 0.5, 1, 1.5.
 
     Below the longest n-grams, count is not how often an n-gram was seen but how
     many different words stood before it: see `adjusted_counts`.
@@ -249,7 +250,7 @@ def modified_kneser_ney(count: Floats, context: Ids, C: int) -> tuple[Floats, Fl
 
 
 def _discounted(count: Floats, context: Ids, C: int, D: Floats) -> tuple[Floats, Floats]:
-    """Take D[c] off a count of c, D[3] off larger ones; the leftover is what was taken."""
+    """Subtract D[c] from a count of c, D[3] from larger ones; all of it is the leftover."""
     total = np.bincount(context, count, C)
     taken = np.minimum(D[np.minimum(count, 3).astype(int)], count)
     leftover = np.divide(np.bincount(context, taken, C), total, out=np.ones(C), where=total > 0)
@@ -257,10 +258,10 @@ def _discounted(count: Floats, context: Ids, C: int, D: Floats) -> tuple[Floats,
 
 
 def adjusted_counts(level: Counts, longer: Counts | None) -> NDArray[np.int64]:
-    """What Kneser and Ney (1995) count below the longest n-grams: the words seen before one.
+    """What Kneser and Ney (1995) count below the longest n-grams: different words before each.
 
-    "Francisco" is frequent, but follows "San" alone: where the context is new,
-    and only then is this distribution asked, it is an unlikely word.  Nothing
+    "Francisco" is frequent, but follows only "San".  The shorter n-grams are used
+    where the longer context is new, and there it is an unlikely word.  No word
     stands before the start of a sentence, so that n-grams with it keep their count.
     """
     if longer is None:
@@ -297,7 +298,7 @@ class NGramConfig:
 
 
 class Score(NamedTuple):
-    """How well a model predicts a text: log10 p and the number of tokens, unknown ones apart."""
+    """The log10 probability of a text and its number of tokens; unknown tokens are separate."""
 
     log10: float
     tokens: int
@@ -425,9 +426,9 @@ class NGram:
 def estimate(levels: list[Counts], config: NGramConfig) -> NGram:
     """The model with config.smoothing from the counts of every length.
 
-    ``levels`` is used up on the way, to save its memory.  Raises ValueError for
-    an unknown smoothing, k not above zero, or prune that falls with the length
-    (an n-gram that stays could then lose its context).
+    ``levels`` is emptied step by step, to free its memory.  Raises ValueError for
+    an unknown smoothing, k not above zero, or a prune that decreases with the length
+    (an n-gram that is kept could then lose its context).
     """
     if config.smoothing not in SMOOTHINGS:
         raise ValueError(f"smoothing: expected one of {SMOOTHINGS}, found {config.smoothing!r}")
@@ -451,7 +452,7 @@ def estimate(levels: list[Counts], config: NGramConfig) -> NGram:
             count = count * (level.word != config.start)  # never predicted
         share, leftover = _smooth(config, n, count.astype(float), level.context, len(contexts_kept))
 
-        # What is pruned leaves its share to the shorter context.
+        # The share of an n-gram that is pruned goes to the shorter context.
         kept = (level.count > prune[n - 1]) | (n == 1)
         leftover += np.bincount(level.context[~kept], share[~kept], len(leftover))
         p = share + leftover[level.context] * p_below[level.suffix]

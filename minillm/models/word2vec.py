@@ -32,8 +32,8 @@ class Word2VecConfig:
 
     algorithm: "skip-gram" or "cbow"; mean: cbow averages its window, else sums it.
     negative: how many negative samples, 0 for hierarchical softmax.
-    subsample: words more frequent than this share of the text are thinned out; 0: none.
-    power: of the words' counts, in the distribution of the negative samples.
+    subsample: of words more frequent than this share of the text, some are left out; 0: none.
+    power: negative samples are drawn in proportion to the words' counts to this power.
     """
 
     vocabulary: int
@@ -58,7 +58,7 @@ class Word2VecConfig:
 class Word2Vec:
     """A word2vec model.
 
-    params: ``vectors`` (V, D), what is wanted; ``outputs``, a row for each word
+    params: ``vectors`` (V, D), those of the words; ``outputs``, a row for each word
     (V, D) or, for hierarchical softmax, for each inner node of the tree (V - 1, D).
 
     counts (V,) are the words' in the text.  Raises ValueError where they do not fit.
@@ -76,12 +76,12 @@ class Word2Vec:
             raise ValueError(f"counts: expected {V} numbers from 1 up, found shape {counts.shape}")
         self.config = config
         rows = V if config.negative else V - 1
-        # Rows of a multiple of 64 bytes, each beginning at one: no vector of a
-        # row lies across two lines of the cache.  What is added stays zero.
+        # Each row begins at a multiple of 64 bytes, so that a vector register loaded
+        # from it never crosses a cache line.  The padding stays zero.
         self._W_in, self._W_out = _aligned(V, D, dtype), _aligned(rows, D, dtype)
         self.params = {"vectors": self._W_in[:, :D], "outputs": self._W_out[:, :D]}
         if rng is not None:
-            # Twice as wide as in the authors' program: small texts learn faster so.
+            # Twice as wide as in the authors' program: small texts are learnt faster.
             self.params["vectors"][:] = rng.uniform(-1 / D, 1 / D, (V, D))
         self._keep = keep_table(counts, config.subsample)
         self._share, self._alias = alias_table(counts.astype(float) ** config.power)
@@ -143,10 +143,10 @@ def _aligned(rows: int, D: int, dtype: type) -> Floats:
 
 
 def keep_table(counts: NDArray[np.int64], subsample: float) -> NDArray[np.uint64]:
-    """The chance, times 2**32, that a word stays in its sentence: -> (V,).
+    """The probability, times 2**32, that a word stays in its sentence: -> (V,).
 
-    With f its share of the text:  min(1, (sqrt(f / subsample) + 1) subsample / f),
-    as the authors' program has it (their paper has sqrt(subsample / f)).
+    With f its share of the text, min(1, (sqrt(f / subsample) + 1) subsample / f), as in
+    the authors' program (their paper has sqrt(subsample / f)).
     """
     chance = np.ones(len(counts))
     if subsample > 0:
@@ -156,10 +156,10 @@ def keep_table(counts: NDArray[np.int64], subsample: float) -> NDArray[np.uint64
 
 
 def alias_table(weights: NDArray[np.float64]) -> tuple[NDArray[np.uint64], Ids]:
-    """Draw a word by its weight with one look: -> share (V,), alias (V,).
+    """A table to draw words by their weights in constant time: -> share (V,), alias (V,).
 
-    V slots of equal size.  Slot i belongs to word i for a part of it, share[i] /
-    2**32, and to word alias[i] for the rest: draw a slot, then a point in it.
+    There are V slots of equal size.  Of slot i the part share[i] / 2**32 belongs to
+    word i, the rest to word alias[i]: draw a slot, then a point in it.
     Source: Walker (1977); filled in one pass as by Vose (1991).
     """
     V = len(weights)
@@ -169,20 +169,20 @@ def alias_table(weights: NDArray[np.float64]) -> tuple[NDArray[np.uint64], Ids]:
     large = [i for i in range(V) if size[i] >= 1]
     while small and large:
         i, j = small.pop(), large[-1]
-        alias[i] = j  # fills what i leaves of its slot
+        alias[i] = j  # fills the rest of slot i
         size[j] -= 1 - size[i]
         if size[j] < 1:
             small.append(large.pop())
-    size[small + large] = 1  # but for rounding
+    size[small + large] = 1  # as they would be without rounding
     return (size * 2**32).astype(np.uint64), alias
 
 
 def huffman_paths(counts: NDArray[np.int64]) -> tuple[Ids, Ids, NDArray[np.uint8]]:
     """Each word's path from the root of the Huffman tree: -> starts (V + 1,), nodes, labels.
 
-    The path of word w is nodes[starts[w] : starts[w + 1]], inner nodes numbered
-    from 0, and at each whether it goes on to the second child (1) or the first
-    (0).  Frequent words have short paths (Huffman 1952).
+    The path of word w is nodes[starts[w] : starts[w + 1]], inner nodes numbered from
+    0; the label of each says whether the path goes on to its second child (1) or its
+    first (0).  Frequent words have short paths (Huffman 1952).
     """
     V = len(counts)
     heap = [(int(count), word) for word, count in enumerate(counts)]
@@ -204,11 +204,11 @@ def huffman_paths(counts: NDArray[np.int64]) -> tuple[Ids, Ids, NDArray[np.uint8
     return np.array(starts, np.int32), np.array(nodes, np.int32), np.array(labels, np.uint8)
 
 
-# --- what the vectors are good for ---------------------------------------------
+# --- similarity and analogies ---------------------------------------------------
 
 
 class Vectors:
-    """Words and their vectors: nearest words, analogies, and how good they are.
+    """Words and their vectors: nearest words, analogies, and a map of them.
 
     Similarity is the cosine.  Raises KeyError for a word that has no vector.
     """
@@ -231,8 +231,8 @@ class Vectors:
     def analogy(self, a: str, b: str, c: str, count: int = 10) -> list[tuple[str, float]]:
         """What is to c as b is to a: the words nearest to b - a + c, none of the three.
 
-        Of unit vectors: the most similar to b and c and the least to a, all alike
-        (Mikolov, Yih and Zweig 2013; "3CosAdd").
+        With unit vectors, these are the words most similar to b and c and least similar
+        to a, all three weighted equally (Mikolov, Yih and Zweig 2013; "3CosAdd").
         """
         x, y, z = (self.directions[self.ids[word]] for word in (a, b, c))
         wanted = y - x + z
@@ -246,7 +246,7 @@ class Vectors:
         return [(self.words[id], float(scores[id])) for id in best]
 
     def map(self, words: Sequence[str]) -> Floats:
-        """Words on the plane that shows most of how they differ: -> (N, 2).
+        """Coordinates of words in the plane in which they vary most: -> (N, 2).
 
         The two principal components (Pearson 1901) of their directions.
         """

@@ -12,8 +12,8 @@ from minillm.testing import strategies
 CELLS = tuple(recurrent.CELLS)
 
 
-def random_state(prefix, cell, layers, B, M, rng):
-    zero = recurrent.zero_state(prefix, cell, layers, B, M, np.float64)
+def random_state(params, cell, layers, B, rng):
+    zero = recurrent.zero_state(params, "p", cell, layers, B)
     return {name: rng.standard_normal(entry.shape) for name, entry in zero.items()}
 
 
@@ -34,13 +34,11 @@ def stack_params(cell, layers, I, H, rng, bidirectional=False):
 def test_gradients_of_a_layer(kernels, cell, bidirectional, sizes, rng):
     B, T, I, H = sizes.values()
     lengths = rng.integers(0, T + 1, B)
-    run = recurrent.bidirectional_layer if bidirectional else recurrent.layer
-    params = recurrent.new_layer("p", cell, I, H, rng, np.float64, bidirectional)
-    state = random_state("p", cell, 1, B, 2 * H if bidirectional else H, rng)
-    state = {name.replace("p.0.", "p."): entry for name, entry in state.items()}
+    params = stack_params(cell, 1, I, H, rng, bidirectional)
+    state = random_state(params, cell, 1, B, rng)
 
     def layer(params, x, state):
-        return run(params, "p", x, state, cell, lengths)
+        return recurrent.layer(params, "p.0", x, state, cell, lengths)
 
     with use_kernels(kernels):
         check_layer(layer, params, rng.standard_normal((B, T, I)), rng, state)
@@ -52,7 +50,7 @@ def test_gradients_of_a_layer(kernels, cell, bidirectional, sizes, rng):
 def test_gradients_of_a_stack_with_dropout(cell, bidirectional):
     rng = np.random.default_rng(0)
     params = stack_params(cell, 2, 2, 2, rng, bidirectional)
-    state = random_state("p", cell, 2, 2, 4 if bidirectional else 2, rng)
+    state = random_state(params, cell, 2, 2, rng)
 
     def layer(params, x, state):
         return recurrent.stack(
@@ -62,7 +60,6 @@ def test_gradients_of_a_stack_with_dropout(cell, bidirectional):
             state,
             cell,
             2,
-            bidirectional=bidirectional,
             lengths=np.array([3, 2]),
             dropout=0.3,
             rng=np.random.default_rng(1),
@@ -78,7 +75,8 @@ def test_gradients_of_a_stack_with_dropout(cell, bidirectional):
         ("E", 3, {}),  # fewer rows than steps: the table
         ("E", 20, {}),
         ("E", 3, {"dropout": 0.3}),
-        ("E", 3, {"bidirectional": True, "lengths": np.array([4, 3])}),
+        ("E", 3, {"lengths": np.array([4, 3])}),
+        ("both ways", 3, {"lengths": np.array([4, 3])}),
         (None, 3, {}),
         (None, 3, {"dropout": 0.3}),
     ],
@@ -86,10 +84,10 @@ def test_gradients_of_a_stack_with_dropout(cell, bidirectional):
 @pytest.mark.parametrize("cell", CELLS)
 def test_gradients_of_a_stack_over_ids(cell, embedding, V, options):
     rng = np.random.default_rng(0)
-    bidirectional = options.get("bidirectional", False)
-    params = {"E": rng.standard_normal((V, 2))} if embedding else {}
+    bidirectional = embedding == "both ways"
+    params = {embedding: rng.standard_normal((V, 2))} if embedding else {}
     params |= stack_params(cell, 2, 2 if embedding else V, 2, rng, bidirectional)
-    state = random_state("p", cell, 2, 2, 4 if bidirectional else 2, rng)
+    state = random_state(params, cell, 2, 2, rng)
 
     def layer(params, ids, state):
         outputs, backward = recurrent.stack_over_ids(
@@ -115,7 +113,7 @@ def test_the_table_is_the_embedding_by_another_way(cell, monkeypatch):
     rng = np.random.default_rng(0)
     params = {"E": rng.standard_normal((5, 3))} | stack_params(cell, 2, 3, 4, rng)
     more = params | {"E": np.concatenate([params["E"], rng.standard_normal((9, 3))])}
-    ids, state = rng.integers(0, 5, (2, 6)), random_state("p", cell, 2, 2, 4, rng)
+    ids, state = rng.integers(0, 5, (2, 6)), random_state(params, cell, 2, 2, rng)
     multiplied, linear = [], ops.linear
     monkeypatch.setattr(ops, "linear", lambda x, W, b=None: multiplied.append(x) or linear(x, W, b))
 
@@ -146,7 +144,7 @@ def test_no_table_has_more_rows_than_there_are_steps(monkeypatch):
     rng = np.random.default_rng(0)
     params = {"E": rng.standard_normal((12, 2))} | stack_params("gru", 1, 2, 2, rng)
     for B, T in ((1, 1), (3, 4)):
-        state = random_state("p", "gru", 1, B, 2, rng)
+        state = random_state(params, "gru", 1, B, rng)
         recurrent.stack_over_ids(params, "p", "E", np.zeros((B, T), int), state, "gru", 1)
 
 
@@ -156,16 +154,13 @@ def test_no_table_has_more_rows_than_there_are_steps(monkeypatch):
 def test_padding_and_the_other_rows_change_nothing(cell, bidirectional):
     rng = np.random.default_rng(0)
     params = stack_params(cell, 2, 3, 4, rng, bidirectional)
-    state = random_state("p", cell, 2, 3, 8 if bidirectional else 4, rng)
+    state = random_state(params, cell, 2, 3, rng)
     x, lengths = rng.standard_normal((3, 6, 3)), np.array([6, 2, 4])
-    options = {"bidirectional": bidirectional}
-    (hs, last), _ = recurrent.stack(params, "p", x, state, cell, 2, lengths=lengths, **options)
+    (hs, last), _ = recurrent.stack(params, "p", x, state, cell, 2, lengths)
     for b, T in enumerate(lengths):
         row = slice(b, b + 1)
         own_state = {name: entry[row] for name, entry in state.items()}
-        (alone, alone_last), _ = recurrent.stack(
-            params, "p", x[row, :T], own_state, cell, 2, **options
-        )
+        (alone, alone_last), _ = recurrent.stack(params, "p", x[row, :T], own_state, cell, 2)
         np.testing.assert_allclose(alone[0], hs[b, :T], rtol=1e-10, atol=1e-12)
         assert not hs[b, T:].any()
         for name, entry in alone_last.items():
@@ -177,7 +172,7 @@ def test_padding_and_the_other_rows_change_nothing(cell, bidirectional):
 def test_steps_equal_the_whole_sequence_for_hypotheses_too(cell):
     rng = np.random.default_rng(0)
     params = stack_params(cell, 2, 3, 4, rng)
-    x, state = rng.standard_normal((6, 5, 3)), random_state("p", cell, 2, 6, 4, rng)
+    x, state = rng.standard_normal((6, 5, 3)), random_state(params, cell, 2, 6, rng)
     (hs, last), _ = recurrent.stack(params, "p", x, state, cell, 2)
     for shape in ((6,), (2, 3)):  # B, or B and K
         now = {name: entry.reshape(*shape, 4) for name, entry in state.items()}
@@ -193,7 +188,7 @@ def test_steps_equal_the_whole_sequence_for_hypotheses_too(cell):
 def test_no_gradient_means_zero_and_other_entries_are_ignored(bidirectional):
     rng = np.random.default_rng(0)
     params = stack_params("lstm", 2, 3, 4, rng, bidirectional)
-    state = random_state("p", "lstm", 2, 2, 8 if bidirectional else 4, rng)
+    state = random_state(params, "lstm", 2, 2, rng)
     (hs, last), backward = recurrent.stack(
         params,
         "p",
@@ -201,7 +196,6 @@ def test_no_gradient_means_zero_and_other_entries_are_ignored(bidirectional):
         state | {"memory.keys": rng.standard_normal(7)},
         "lstm",
         2,
-        bidirectional=bidirectional,
     )
     assert last.keys() == state.keys()
     dlast = {"p.1.h": rng.standard_normal(last["p.1.h"].shape)}

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from model_checks import check_layer
+from model_checks import check_layer, check_model
 
+from minillm import ops
 from minillm.models import base
 from minillm.models.captioner import Captioner, CaptionerConfig
 from minillm.models.classifier import Classifier, ClassifierConfig
@@ -75,6 +76,30 @@ def test_a_model_says_what_it_is_and_takes_given_parameters(kind, config, _):
         np.testing.assert_array_equal(p.astype(np.float32), model.params[name])
     with pytest.raises(TypeError, match=f"{kind.__name__} needs rng, to draw fresh parameters"):
         kind(config)
+
+
+class Bigrams(base.NextTokenModel[int]):
+    """The smallest language model: a row of logits for each token, and nothing to remember."""
+
+    def new_parameters(self, rng, dtype):
+        return {"W": rng.standard_normal((self.config, self.config)).astype(dtype)}
+
+    def zero_state(self, B):
+        return {"read": np.zeros(B)}
+
+    def forward(self, ids, state, rng=None):
+        logits, backward = ops.embedding(ids, self.params["W"])
+        return (logits, {"read": state["read"] + ids.shape[1]}), lambda d: {"W": backward(d)}
+
+
+@pytest.mark.usefixtures("both_twins")
+def test_a_language_model_gets_its_losses_from_forward_alone():
+    rng = np.random.default_rng(1)
+    model, batch = Bigrams(4, rng, dtype=np.float64), tuple(rng.integers(0, 4, (2, 3, 5)))
+    check_model(model, batch)
+    (loss, state), _ = model.window_loss(*batch, {"read": np.full(3, 2)})
+    assert loss == model.loss(batch)[0]
+    assert state["read"].tolist() == [7, 7, 7]
 
 
 def test_select_takes_memory_by_source_and_all_else_by_hypothesis():

@@ -68,7 +68,7 @@ def test_the_adding_problem(kernels, cell):
         marks[np.arange(B), rng.integers(T // 2, T, B)] = 1
         target = (values * marks).sum(axis=1, keepdims=True)
         x = np.stack([values, marks], axis=-1)  # (B, T, 2)
-        state = recurrent.zero_state("layers", cell, 1, B, H, np.float64)
+        state = recurrent.zero_state(params, "layers", cell, 1, B)
         (_, last), layer_backward = recurrent.layer(params, "layers.0", x, state, cell)
         y, linear_backward = ops.linear(last["layers.0.h"], params["W"], params["b"])
 

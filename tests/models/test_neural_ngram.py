@@ -1,11 +1,11 @@
-"""The neural n-gram: its equation, and that it learns.
+"""The neural n-gram: its gradient, its equation, and that it learns.
 
-What it has in common with other language models, its gradient too, is in
-test_next_token_models.py.
+What it has in common with other language models is in test_next_token_models.py.
 """
 
 import numpy as np
 import pytest
+from model_checks import check_model
 
 from minillm.decoding import Writer
 from minillm.models.neural_ngram import NeuralNGram, NeuralNGramConfig
@@ -23,7 +23,14 @@ def tiny(order=4, direct=False, dropout=0.0, dtype=np.float64):
     return model
 
 
-def test_the_paper_s_equation():
+@pytest.mark.parametrize("order", [2, 4])
+@pytest.mark.parametrize("options", [{}, {"direct": True}, {"direct": True, "dropout": 0.4}])
+def test_gradient(order, options):
+    rng = np.random.default_rng(3)
+    check_model(tiny(order, **options), tuple(rng.integers(0, 6, (2, 2, 5))))
+
+
+def test_the_equation_of_the_paper():
     rng = np.random.default_rng(2)
     model, ids = tiny(order=3, direct=True), rng.integers(0, 6, (2, 5))
     p = model.params
