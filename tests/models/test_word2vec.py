@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minillm import kernels_info, use_kernels
-from minillm._kernels.word2vec import _logistic_loss
 from minillm.models.word2vec import (
     Vectors,
     Word2Vec,
     Word2VecConfig,
+    _logistic_loss,
     alias_table,
     huffman_paths,
     keep_table,

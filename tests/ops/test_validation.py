@@ -82,8 +82,8 @@ ids = np.array([[0, 1], [2, 3]])
         ),
         (
             lambda: ops.cross_entropy(np.ones((2, 2, 4)), ids, np.ones((2, 2))),
-            ValueError,
-            "mask must be bool",
+            TypeError,
+            "mask must be a bool NumPy array, found float64",
         ),
         (
             lambda: ops.dropout(x, 1.0, np.random.default_rng(0)),
@@ -108,7 +108,7 @@ ids = np.array([[0, 1], [2, 3]])
         (
             lambda: ops.gru(x, h0, W_x[:, :15], W_h[:, :15], b[:15], b[:15])[1](x),
             ValueError,
-            r"gru: dhs is float32 of shape \(2, 3, 4\), expected float32 of shape \(2, 3, 5\)",
+            r"gru: dhs has shape \(2, 3, 4\), expected \(2, 3, 5\)",
         ),
     ],
 )
