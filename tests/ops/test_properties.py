@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minillm import ops, use_kernels
+from minillm import kernels_info, ops, use_kernels
 from minillm.ops.gradient_cases import CASES
 from minillm.testing import strategies
 
@@ -31,45 +31,94 @@ def without(args, name, **changes):
     return args
 
 
+def columns_first(a):
+    return np.asarray(a, order="F")
+
+
+def every_other(a):
+    return np.repeat(a, 2, axis=-1)[..., ::2] if a.ndim else a
+
+
+def case_of(name, rng, dtype=np.float64):
+    """An op and its arguments, the floats among them of this dtype."""
+    op, args = CASES[name](rng)
+    return op, [a.astype(dtype) if is_float(a) else a for a in args]
+
+
+def is_float(a):
+    return isinstance(a, np.ndarray) and a.dtype.kind == "f"
+
+
+def upstream_of(outputs, rng):
+    return [np.asarray(rng.standard_normal(y.shape)).astype(y.dtype) for y in tuple_of(outputs)]
+
+
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @given(rng=strategies.generators())
-def test_dtype_in_is_dtype_out_and_read_only_arguments_will_do(name, kernels, dtype, rng):
-    op, args = CASES[name](rng)
-    args = [
-        a.astype(dtype) if isinstance(a, np.ndarray) and a.dtype.kind == "f" else a for a in args
-    ]
+def test_dtype_in_is_dtype_out_and_nothing_is_changed(name, kernels, dtype, rng):
+    """Read-only arguments and upstream gradients will do, and a second backward says the same."""
+    op, args = case_of(name, rng, dtype)
     for a in args:
         if isinstance(a, np.ndarray):
             a.flags.writeable = False
     with use_kernels(kernels):
         outputs, backward = op(*args)
-        assert all(np.asarray(y).dtype == dtype for y in tuple_of(outputs))
-        upstream = [rng.standard_normal(np.shape(y)).astype(dtype) for y in tuple_of(outputs)]
+        assert all(y.dtype == dtype for y in tuple_of(outputs))
+        upstream, before = upstream_of(outputs, rng), [y.copy() for y in tuple_of(outputs)]
         for dy in upstream:
             dy.flags.writeable = False
         gradients = tuple_of(backward(*upstream))
-    floats = [a for a in args if isinstance(a, np.ndarray) and a.dtype.kind == "f"]
-    assert [g.dtype for g in gradients] == [dtype] * len(floats)
+        again = tuple_of(backward(*upstream))
+    assert [(g.dtype, g.shape) for g in gradients] == [
+        (dtype, a.shape) for a in args if is_float(a)
+    ]
+    for one, other in zip((*gradients, *before), (*again, *tuple_of(outputs)), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("name", ["embedding", "gelu", "layer_norm"])
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_backward_of_one_twin_follows_the_forward_of_the_other(name, dtype):
+    if kernels_info()["available"] == ["numpy"]:
+        pytest.skip("the compiled kernels are not built")
+    rng = np.random.default_rng(0)
+    op, args = case_of(name, rng, dtype)
+    with use_kernels("numpy"):
+        outputs, backward = op(*args)
+        upstream = upstream_of(outputs, rng)
+        expected = tuple_of(backward(*upstream))
+    with use_kernels("cython"):
+        crossed = tuple_of(backward(*upstream))
+        backward = op(*args)[1]
+    with use_kernels("numpy"):
+        back = tuple_of(backward(*upstream))
+    tolerance = 1e-4 if dtype == np.float32 else 1e-12
+    for gradients in (crossed, back):
+        for ours, theirs in zip(gradients, expected, strict=True):
+            np.testing.assert_allclose(ours, theirs, tolerance, tolerance)
+
+
+@pytest.mark.parametrize("name", CASES)
 def test_arrays_of_any_strides_and_upstreams_too(name, kernels):
     """As they come from a transpose, a slice or a broadcast."""
-    op, args = CASES[name](np.random.default_rng(0))
-    strided = [np.repeat(a, 2, axis=-1)[..., ::2] if isinstance(a, np.ndarray) else a for a in args]
+    rng = np.random.default_rng(0)
+    op, args = case_of(name, rng)
+    strided = [every_other(a) if isinstance(a, np.ndarray) else a for a in args]
     with use_kernels(kernels):
-        y, backward = op(*args)
-        dy = np.asfortranarray(np.random.default_rng(1).standard_normal(y.shape))
-        other_y, other_backward = op(*strided)
-        np.testing.assert_array_equal(other_y, y)
-        for ours, theirs in zip(
-            tuple_of(other_backward(dy)), tuple_of(backward(dy.copy())), strict=True
-        ):
-            np.testing.assert_array_equal(ours, theirs)
-        ones = tuple_of(backward(np.broadcast_to(1.0, y.shape)))
-        for ours, theirs in zip(ones, tuple_of(backward(np.ones(y.shape))), strict=True):
-            np.testing.assert_array_equal(ours, theirs)
+        outputs, backward = op(*args)
+        upstream = upstream_of(outputs, rng)
+        other_outputs, other_backward = op(*strided)
+        pairs = [(tuple_of(other_outputs), tuple_of(outputs))]
+        expected = tuple_of(backward(*upstream))
+        for layout in (columns_first, every_other):
+            pairs.append((tuple_of(other_backward(*map(layout, upstream))), expected))
+        ones = [np.ones(y.shape) for y in tuple_of(outputs)]
+        broadcast = [np.broadcast_to(1.0, y.shape) for y in ones]
+        pairs.append((tuple_of(backward(*broadcast)), tuple_of(backward(*ones))))
+    for ours, theirs in pairs:
+        for one, other in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(one, other, **CLOSE)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -96,11 +145,12 @@ def test_padding_changes_nothing(name, kernels, sizes, rng, data):
     lengths = data.draw(strategies.lengths(sizes["B"], sizes["T"]))
     beyond = np.arange(sizes["T"]) >= lengths[:, None]
     x = args[0]
-    other_x = np.where(beyond[..., None], 100 * rng.standard_normal(x.shape), x)
+    junk = data.draw(st.sampled_from([100.0, np.nan, np.inf]))
+    other_x = np.where(beyond[..., None], junk, x)
     with use_kernels(kernels):
         outputs, backward = op(*without(args, name, lengths=lengths))
         upstream = [rng.standard_normal(y.shape) for y in outputs]
-        other_dhs = np.where(beyond[..., None], 100.0, upstream[0])
+        other_dhs = np.where(beyond[..., None], junk, upstream[0])
         other_outputs, other_backward = op(*without(args, name, x=other_x, lengths=lengths))
         for y, other in zip(outputs, other_outputs, strict=True):
             np.testing.assert_array_equal(y, other)
@@ -199,12 +249,14 @@ def test_reversing_twice_leaves_the_valid_steps(sizes, rng):
         assert not y[row, length:].any()
 
 
-@pytest.mark.parametrize("name", ["tanh", "sigmoid", "softmax", "gelu"])
-def test_extremes_overflow_nowhere(name):
+@pytest.mark.parametrize("name", ["tanh", "sigmoid", "softmax", "gelu", "silu"])
+def test_extremes_overflow_nowhere(name, kernels):
     x = np.array([[-1e4, -88.0, 0.0, 88.0, 1e4]], np.float32)
-    y, backward = getattr(ops, name)(x)
+    with use_kernels(kernels):
+        y, backward = getattr(ops, name)(x)
+        dx = backward(np.ones_like(y))
     assert np.isfinite(y).all()
-    assert np.isfinite(backward(np.ones_like(y))).all()
+    assert np.isfinite(dx).all()
 
 
 def test_softmax_excludes_minus_infinity_exactly():
@@ -214,11 +266,12 @@ def test_softmax_excludes_minus_infinity_exactly():
     assert backward(np.array([[1.0, 5.0, -1.0]]))[0, 1] == 0
 
 
-def test_cross_entropy_of_a_sure_prediction_and_of_a_uniform_one():
+def test_cross_entropy_of_a_sure_prediction_and_of_a_uniform_one(kernels):
     logits = np.array([[1000.0, 0.0, 0.0]])
-    assert ops.cross_entropy(logits, np.array([0]))[0] == 0
-    assert ops.cross_entropy(logits, np.array([1]))[0] == 1000
-    assert ops.cross_entropy(np.zeros((2, 8)), np.array([3, 5]))[0] == pytest.approx(np.log(8))
+    with use_kernels(kernels):
+        assert ops.cross_entropy(logits, np.array([0]))[0] == 0
+        assert ops.cross_entropy(logits, np.array([1]))[0] == 1000
+        assert ops.cross_entropy(np.zeros((2, 8)), np.array([3, 5]))[0] == pytest.approx(np.log(8))
 
 
 def test_dropout_keeps_the_mean_and_drops_at_its_rate():
