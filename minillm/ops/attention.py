@@ -30,17 +30,17 @@ def transposed(x: Array) -> Array:
 
 
 def exponentials(scores: Array, allowed: NDArray[np.bool_]) -> tuple[Array, Array, Array]:
-    """exp(scores - largest) of the allowed scores (..., S), their sum and largest (..., 1).
+    """exp(scores - largest) of the allowed scores (..., S), their sum and the largest (..., 1).
 
-    Of a query without an allowed score above minus infinity, the exponentials are zero,
-    and so is the largest; its sum is 1, so that it can be divided by.
+    Where no allowed score is above minus infinity, the exponentials are zero, the sum
+    is 1 (so that one can divide by it) and the largest is 0.
     """
     scores = np.where(allowed, scores, -np.inf)
     largest = scores.max(axis=-1, keepdims=True)
     largest = np.where(largest == -np.inf, 0, largest)
-    exponentials = np.exp(scores - largest)
-    total = exponentials.sum(axis=-1, keepdims=True)
-    return exponentials, np.where(total == 0, 1, total), largest
+    exp_scores = np.exp(scores - largest)
+    total = exp_scores.sum(axis=-1, keepdims=True)
+    return exp_scores, np.where(total == 0, 1, total), largest
 
 
 def masked_softmax(scores: Array, allowed: NDArray[np.bool_]) -> Array:
@@ -50,7 +50,7 @@ def masked_softmax(scores: Array, allowed: NDArray[np.bool_]) -> Array:
 
 
 def masked_softmax_backward(weights: Array, dweights: Array, allowed: NDArray[np.bool_]) -> Array:
-    """dscores, from the weights that the softmax returned; zero where it is not allowed.
+    """dscores, from the weights that the softmax returned; zero where a score is not allowed.
 
     dscores_s = weight_s (dweight_s - sum over r of weight_r dweight_r)
     """

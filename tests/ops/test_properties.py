@@ -279,3 +279,46 @@ def test_dropout_keeps_the_mean_and_drops_at_its_rate():
     y, _ = ops.dropout(x, 0.3, np.random.default_rng(0))
     assert np.mean(y == 0) == pytest.approx(0.3, abs=0.01)
     assert y.mean() == pytest.approx(1, abs=0.01)
+
+
+@given(rng=strategies.generators(), shift=st.integers(0, 1000))
+def test_rotated_products_depend_on_the_distance_alone(rng, shift):
+    q, k = rng.standard_normal((2, 1, 2, 3, 8))
+    positions, other_positions = rng.integers(0, 50, (2, 1, 3))
+    products = []
+    for offset in (0, shift):
+        rotated_q, _ = ops.rotary(q, positions + offset)
+        rotated_k, _ = ops.rotary(k, other_positions + offset)
+        products.append(rotated_q @ rotated_k.swapaxes(2, 3))
+    np.testing.assert_allclose(*products, rtol=1e-9, atol=1e-9)
+
+
+def test_rotary_by_hand():
+    x = np.array([[[[1.0, 2.0, 3.0, 4.0]] * 2]])  # (1, 1, 2, 4)
+    y, _ = ops.rotary(x, np.array([[0, 3]]), base=100.0)
+    np.testing.assert_array_equal(y[0, 0, 0], x[0, 0, 0])
+    # angles 3 and 3 * 100^(-1/2) = 0.3, of the pairs 1, 3 and 2, 4
+    turned = np.array([(1 + 3j) * np.exp(3j), (2 + 4j) * np.exp(0.3j)])
+    np.testing.assert_allclose(y[0, 0, 1], [*turned.real, *turned.imag], **CLOSE)
+
+
+@given(rng=strategies.generators())
+def test_a_normalised_row_has_the_moments_that_it_should_have(kernels, rng):
+    x, ones = 5 * rng.standard_normal((3, 8)) + 2, np.ones(8)
+    with use_kernels(kernels):
+        y, _ = ops.layer_norm(x, ones, 0 * ones, eps=1e-12)
+        z, _ = ops.rms_norm(x, ones, eps=1e-12)
+    np.testing.assert_allclose(y.mean(axis=1), 0, atol=1e-9)
+    np.testing.assert_allclose([y.var(axis=1), (z**2).mean(axis=1)], 1, rtol=1e-9)
+    np.testing.assert_allclose(z * np.linalg.norm(x, axis=1, keepdims=True), x * 8**0.5, rtol=1e-9)
+
+
+def test_arrays_mapped_from_a_file_are_arrays(kernels, tmp_path):
+    E, ids = np.arange(12.0).reshape(4, 3), np.array([3, 1])
+    for name, array in (("E", E), ("ids", ids)):
+        np.save(tmp_path / f"{name}.npy", array)
+    with use_kernels(kernels):
+        mapped = (np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in ("ids", "E"))
+        y, backward = ops.embedding(*mapped)
+        np.testing.assert_array_equal(y, E[ids])
+        np.testing.assert_array_equal(backward(y)[3], E[3])

@@ -60,6 +60,7 @@ def test_a_wrong_upstream_gradient_is_refused(name, kernels, dtype):
             np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.filterwarnings("ignore:Setting the shape:DeprecationWarning")
 def test_a_shape_that_the_caller_sets_changes_nothing_here(kernels):
     """An array's shape can be set in place; the op has arrays of its own over the same memory."""
     rng = np.random.default_rng(0)

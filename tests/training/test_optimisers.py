@@ -121,18 +121,8 @@ REPLACEMENTS = [
     ("W", lambda p: p.T, ValueError, r"params\['W'\]: expected shape \(7, 5\), found \(5, 7\)"),
     ("b", lambda p: np.repeat(p, 2)[::2], ValueError, r"params\['b'\]: expected a C-contiguous"),
     ("b", lambda p: np.broadcast_to(p[:1], 5), ValueError, "that can be changed"),
-    (
-        "b",
-        lambda p: p[:4].copy(),
-        ValueError,
-        r"shape \(5,\), found \(4,\)",
-    ),
-    (
-        "b",
-        lambda p: p.astype(np.float32),
-        TypeError,
-        "expected float64, found float32",
-    ),
+    ("b", lambda p: p[:4].copy(), ValueError, r"expected shape \(5,\), found \(4,\)"),
+    ("b", lambda p: p.astype(np.float32), TypeError, "expected float64, found float32"),
     ("b", lambda p: p.astype(int), TypeError, r"params\['b'\]: expected .*, found int64"),
     ("b", lambda p: p.tolist(), TypeError, r"params\['b'\]: expected .*, found list"),
 ]
