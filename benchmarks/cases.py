@@ -7,12 +7,13 @@ installed, the cases have two contestants.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from minillm import ops
-from minillm._kernels import select_kernels, use_kernels
+from minillm._kernels import ORIGINALS, select_kernels, use_kernels
 from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.training.optimisers import AdamW, clip_global_norm
@@ -54,7 +55,7 @@ def cases(full: bool) -> Iterator[Case]:
 
 def twins(function: Callable[[Any], Any]) -> dict[str, Callable[[], Any]]:
     """The same function of the kernels, for either twin."""
-    both = {"NumPy": select_kernels("numpy"), "Cython": select_kernels("cython")}
+    both = {"NumPy": SimpleNamespace(**ORIGINALS), "Cython": select_kernels("cython")}
     return {name: lambda kernels=kernels: function(kernels) for name, kernels in both.items()}
 
 

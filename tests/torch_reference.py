@@ -12,6 +12,7 @@ ELEMENTWISE = {
     "tanh": torch.tanh,
     "sigmoid": torch.sigmoid,
     "relu": torch.relu,
+    "silu": F.silu,
     "gelu": lambda x: F.gelu(x, approximate="tanh"),
     "softmax": lambda x: F.softmax(x, dim=-1),
 }
@@ -29,14 +30,49 @@ def layer_norm(x, gain, bias, dy):
     return _run(lambda *args: F.layer_norm(args[0], x.shape[-1:], *args[1:]), [x, gain, bias], [dy])
 
 
+def rms_norm(x, gain, dy):
+    return _run(lambda x, gain: F.rms_norm(x, x.shape[-1:], gain, 1e-5), [x, gain], [dy])
+
+
+def rotary(x, positions, base, dy):
+    """As a product of complex numbers."""
+    D = x.shape[-1]
+    angles = torch.tensor(positions[:, None, :, None] * base ** (-2 * np.arange(D // 2) / D))
+
+    def forward(x):
+        pairs = torch.complex(x[..., : D // 2], x[..., D // 2 :])
+        rotated = pairs * torch.polar(torch.ones_like(angles), angles)
+        return torch.cat([rotated.real, rotated.imag], dim=-1)
+
+    return _run(forward, [x], [dy])
+
+
+def scaled_dot_product_attention(q, k, v, lengths, start, dy):
+    """Causal, of grouped heads; each query has a key."""
+    T, S, groups = q.shape[2], k.shape[2], q.shape[1] // k.shape[1]
+    key, position = (
+        torch.arange(S),
+        torch.tensor(start)[:, None, None, None] + torch.arange(T)[:, None],
+    )
+    allowed = (key < torch.tensor(lengths)[:, None, None, None]) & (key <= position)
+
+    def forward(q, k, v):
+        k, v = (x.repeat_interleave(groups, dim=1) for x in (k, v))
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
+
+    return _run(forward, [q, k, v], [dy])
+
+
 def embedding(ids, E, dy):
     return _run(lambda E: F.embedding(torch.tensor(ids), E), [E], [dy])
 
 
-def cross_entropy(logits, targets, mask):
+def cross_entropy(logits, targets, mask, smoothing=0.0):
     ignored = torch.tensor(np.where(mask, targets, -100)).reshape(-1)
     return _run(
-        lambda logits: F.cross_entropy(logits.reshape(-1, logits.shape[-1]), ignored),
+        lambda logits: F.cross_entropy(
+            logits.reshape(-1, logits.shape[-1]), ignored, label_smoothing=smoothing
+        ),
         [logits],
         [np.ones(())],
     )

@@ -1,13 +1,17 @@
 """Which kernels run: the NumPy originals or one of their Cython twins.
 
-Every hot loop is written twice.  `<topic>.py` is the NumPy original, the text
-to read.  `<topic>.pyx` is its Cython twin, with the same functions, compiled
-once for each instruction set as `_<topic>_<instruction set>`.  An op asks
+Every hot loop is written twice.  The NumPy original stands in the page of its
+idea, next to the op that calls it, and is marked
 
-    kernels = active_kernels()
+    @twinned
+    def gelu_forward(x): ...
 
-once, in its forward, and calls `kernels.matmul(a, b)` and so on; its backward
-uses the same object, so that it cannot switch twin half-way.
+Its Cython twin has the same name and the same parameters.  It stands in a
+`<topic>.pyx` of this folder, which is compiled once for each instruction set as
+`_<topic>_<instruction set>`.  A call of ``gelu_forward`` runs the twin if
+Cython kernels are in force where the call is made, else the original.  Both
+return the same arrays in the same layout, so that the backward of one twin may
+follow the forward of the other.
 """
 
 from __future__ import annotations
@@ -16,13 +20,12 @@ import contextlib
 import contextvars
 import functools
 import importlib
-import inspect
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from types import ModuleType, SimpleNamespace
+from typing import Any, TypeVar
 
 from minillm.errors import InputError
 
@@ -41,18 +44,39 @@ TOPICS = (
 INSTRUCTION_SETS = ("avx512", "avx2", "baseline")  # the best first
 CHOICES = ("auto", "numpy", "cython", *INSTRUCTION_SETS)
 
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+ORIGINALS: dict[str, Callable[..., Any]] = {}  # by the name of the twin
+
 
 class KernelsUnavailable(InputError, ImportError):
     """The kernels that were asked for are not built, or not for this CPU."""
 
 
-def active_kernels() -> SimpleNamespace:
-    """The kernels in force here: a namespace of functions, and their `name`."""
-    return _chosen.get() or _default()
+def twinned(original: Function) -> Function:
+    """Mark a NumPy original: where its Cython twin is in force, the twin runs instead.
+
+    The twin has the original's name.  A page whose public op has that name itself
+    puts an underscore in front: ``_lstm_step`` is the original of ``lstm_step``.
+    The original stays at hand as ``__wrapped__``.
+
+    Raises ImportError if another module has an original of this name.
+    """
+    name = original.__name__.removeprefix("_")
+    other = ORIGINALS.get(name, original).__module__
+    if other != original.__module__:
+        raise ImportError(f"kernels: {name} is twinned in {other} and in {original.__module__}")
+    ORIGINALS[name] = original
+
+    @functools.wraps(original)
+    def either(*arguments: Any) -> Any:
+        return getattr(_active(), name, original)(*arguments)
+
+    return either  # type: ignore[return-value]
 
 
 @contextlib.contextmanager
-def use_kernels(name: str) -> Iterator[SimpleNamespace]:
+def use_kernels(name: str) -> Iterator[None]:
     """Run the kernels `name` inside a `with` block, in this thread only.
 
     name is one of "auto", "numpy", "cython" (the best instruction set that the
@@ -61,7 +85,7 @@ def use_kernels(name: str) -> Iterator[SimpleNamespace]:
     """
     token = _chosen.set(select_kernels(name))
     try:
-        yield active_kernels()
+        yield
     finally:
         _chosen.reset(token)
 
@@ -69,7 +93,7 @@ def use_kernels(name: str) -> Iterator[SimpleNamespace]:
 def kernels_info() -> dict[str, Any]:
     """Which kernels are in force and why, and what else could run here."""
     missing = _missing()
-    active = active_kernels()
+    active = _active()
     if _chosen.get():
         why = "chosen by use_kernels"
     elif _from_environment() != "auto":
@@ -90,7 +114,10 @@ def kernels_info() -> dict[str, Any]:
 
 
 def select_kernels(name: str) -> SimpleNamespace:
-    """The kernels called `name`, as for use_kernels."""
+    """The kernels called `name`, as for use_kernels: their name and the compiled functions.
+
+    "numpy" has no compiled functions: the originals run as they stand.
+    """
     if name not in CHOICES:
         raise InputError(f"kernels: expected one of {', '.join(CHOICES)}; found {name!r}")
     if name == "numpy":
@@ -113,6 +140,11 @@ _chosen: contextvars.ContextVar[SimpleNamespace | None] = contextvars.ContextVar
 )
 
 
+def _active() -> SimpleNamespace:
+    """The kernels in force here."""
+    return _chosen.get() or _default()
+
+
 def _from_environment() -> str:
     name = os.environ.get("MINILLM_KERNELS") or "auto"
     if name not in CHOICES:
@@ -127,21 +159,22 @@ def _default() -> SimpleNamespace:
 
 @functools.cache
 def _load(name: str) -> SimpleNamespace:
-    """Gather the functions of every topic; the NumPy originals say which there are."""
-    functions = {}
-    for topic in TOPICS:
-        original = importlib.import_module(f"{__name__}.{topic}")
-        twin = (
-            original if name == "numpy" else importlib.import_module(f"{__name__}._{topic}_{name}")
-        )
-        for key, function in vars(original).items():
-            if (
-                inspect.isfunction(function)
-                and function.__module__ == original.__name__
-                and key[0] != "_"
-            ):
-                functions[key] = getattr(twin, key)
+    """The compiled functions of every topic; none for "numpy"."""
+    functions: dict[str, Callable] = {}
+    for topic in TOPICS if name != "numpy" else ():
+        for key, function in _exported(importlib.import_module(f"{__name__}._{topic}_{name}")):
+            if key in functions:
+                raise ImportError(f"two topics export {key}, one of them is {topic}")
+            functions[key] = function
     return SimpleNamespace(name=name, **functions)
+
+
+def _exported(module: ModuleType) -> Iterator[tuple[str, Callable]]:
+    """The public functions of a compiled module, by name."""
+    for key, value in vars(module).items():
+        own = getattr(value, "__module__", None) == module.__name__
+        if own and callable(value) and not isinstance(value, type) and not key.startswith("_"):
+            yield key, value
 
 
 @functools.cache
@@ -158,7 +191,7 @@ def _missing() -> dict[str, str]:
                 _load(name)
             except ModuleNotFoundError:
                 missing[name] = _not_built(name)
-            except (ImportError, AttributeError) as error:
+            except ImportError as error:
                 missing[name] = f"built, but it does not load ({error})"
     return missing
 
@@ -172,22 +205,22 @@ def _compiled_cpu() -> Any:
     except ImportError:
         return None
     if hasattr(os, "register_at_fork"):
-        # A fork copies OpenMP's memory but not its threads: the child would wait for them for ever.
+        # A fork copies OpenMP's memory but not its threads: the child would wait for them forever.
         os.register_at_fork(after_in_child=lambda: cpu.set_threads(1))
     return cpu
 
 
 def _not_built(name: str) -> str:
-    """Why there is no compiled module, as far as the build left word."""
+    """Why there is no compiled module: the build wrote its failures to build.json."""
     try:
-        word = json.loads((Path(__file__).parent / "build.json").read_text())
+        failures = json.loads((Path(__file__).parent / "build.json").read_text())
     except OSError:
         return "the Cython kernels are not built"
-    return word.get(name, "the Cython kernels are not built for it")
+    return failures.get(name, "the Cython kernels are not built for it")
 
 
 def _thread_limit() -> None:
-    """Refuse a nonsense MINILLM_NUM_THREADS; the kernels read it when they are loaded."""
+    """Refuse an invalid MINILLM_NUM_THREADS; the kernels read it when they are loaded."""
     limit = os.environ.get("MINILLM_NUM_THREADS") or "1"
     if not limit.isdecimal() or int(limit) < 1:
         raise InputError(f"MINILLM_NUM_THREADS: expected a whole number from 1; found {limit!r}")

@@ -30,9 +30,9 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm._kernels import active_kernels
 from minillm.data.files import reading, replacing
 from minillm.errors import InputError
+from minillm.models.ngram import find_children
 from minillm.text import Characters, Vocabulary, Words
 
 START, END, UNKNOWN = "<s>", "</s>", "<unk>"
@@ -265,11 +265,10 @@ def _longer(
         found = repr(error.args[0].decode("utf-8", "replace"))
         raise lines.wrong("words of the 1-grams", int(numbers[line]), found) from None
     grams = grams.reshape(-1, n)
-    find = active_kernels().find_children
     context = grams[:, 0].copy()
     for length in range(2, n):
         first, word = params[f"first.{length}"], params[f"word.{length}"]
-        context = find(first, word, context, grams[:, length - 1].copy())
+        context = find_children(first, word, context, grams[:, length - 1].copy())
     if (context < 0).any():
         line = int(np.argmin(context))
         ngram = b" ".join(words[line][:-1]).decode("utf-8", "replace")

@@ -2,8 +2,11 @@
 
 Counting.  An n-gram is a context (the n-gram without its last word) and a
 word.  `count_ngrams` numbers the n-grams of each length in sorted order, so
-that a context's number and a word make one integer, and counting is sorting
-integers, whatever n is.
+that one integer stands for context and word together, exactly, whatever n is:
+
+    key = number of the context * V + word
+
+Counting is then sorting integers.
 
 Smoothing.  Most n-grams that will occur have not been seen.  Every method here
 gives those that were a share of the probability, and leaves the rest to the
@@ -36,7 +39,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm._kernels import active_kernels
+from minillm._kernels import twinned
 
 Ids = NDArray[np.int32]
 Floats = NDArray[np.floating]
@@ -102,7 +105,7 @@ def _count_longer(
         exists = (context >= 0) & (word != start)
         keys = (context * (start + 1) + word)[exists]
         del context
-        distinct, place, count = active_kernels().count_keys(keys)
+        distinct, place, count = count_keys(keys)
         runs.append((keep(distinct), keep(count)))
         places.append((keep(exists), keep(place)))
     keys, count, numbers = merge_runs(runs, keep)
@@ -112,6 +115,19 @@ def _count_longer(
         here[exists[:]] = np.concatenate([piece[:] for piece in number])[place[:]]
         longer.append(keep(here))
     return keys, count, longer
+
+
+@twinned
+def count_keys(
+    keys: NDArray[np.int64],
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
+    """Count equal keys: keys (T,), none negative -> distinct, places, counts.
+
+    distinct (M,) holds each key once, in ascending order, counts (M,) how often it
+    occurs, places (T,) where in distinct each of the T keys is.
+    """
+    distinct, places, counts = np.unique(keys, return_inverse=True, return_counts=True)
+    return distinct, places.astype(np.int32), counts
 
 
 def merge_runs(runs: Sequence[tuple], keep: Callable = np.asarray, block: int | None = None):
@@ -169,7 +185,7 @@ def _counts_of(
     # The suffix of (context, word) is (suffix of the context, word).
     above = len(levels[-2].word) if len(levels) > 1 else 1
     first = first_children(below.context, above)
-    suffix = active_kernels().find_children(first, below.word, below.suffix[context], word)
+    suffix = find_children(first, below.word, below.suffix[context], word)
     return Counts(context, word, suffix, count, below.opening[context])
 
 
@@ -177,6 +193,31 @@ def first_children(context: Ids, contexts: int) -> Ids:
     """(contexts + 1,): the n-grams of context c are number first[c] to first[c + 1] - 1."""
     counts = np.bincount(context, minlength=contexts)
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+
+
+@twinned
+def find_children(first: Ids, words: Ids, contexts: Ids, last: Ids) -> Ids:
+    """Look n-grams up: contexts (T,), last words (T,) -> numbers (T,), -1 where there is none.
+
+    The n-grams whose context is number c are number first[c] to first[c + 1] - 1,
+    in the order of their last words, words (M,).  Context -1 has none.
+    """
+    exists = contexts >= 0
+    low = np.where(exists, first[contexts], 0)
+    end = np.where(exists, first[contexts + 1], 0)
+    high = end
+    while True:  # binary search, in all contexts at once
+        searching = low < high
+        if not searching.any():
+            break
+        middle = (low + high) // 2
+        below = searching.copy()
+        below[searching] = words[middle[searching]] < last[searching]
+        low = np.where(below, middle + 1, low)
+        high = np.where(searching & ~below, middle, high)
+    found = low < end
+    found[found] = words[low[found]] == last[found]
+    return np.where(found, low, -1).astype(np.int32)
 
 
 # --- smoothing ---------------------------------------------------------------
@@ -333,13 +374,13 @@ class NGram:
 
         The starts of sentences in ids are given, not predicted: log10 p is 0 there.
         """
-        find, params = active_kernels().find_children, self.params
+        params = self.params
         log_p = params["log_p.1"][ids].astype(np.float64)
         number = ids
         for n in range(2, self.config.order + 1):
             # The context is the n-gram one shorter that ends at the token before.
             context = np.concatenate([[-1], number])[: len(number)].astype(np.int32)
-            number = find(params[f"first.{n}"], params[f"word.{n}"], context, ids)
+            number = find_children(params[f"first.{n}"], params[f"word.{n}"], context, ids)
             log_p += np.where(context >= 0, params[f"backoff.{n - 1}"][context], 0)
             found = number >= 0
             log_p[found] = params[f"log_p.{n}"][number[found]]

@@ -1,26 +1,44 @@
 """word2vec: a vector for each word, from the words around it.
 
-Two models (skip-gram, CBOW), and two ways to tell a target word without a
-softmax over the vocabulary (negative sampling, hierarchical softmax).  The
-losses, their gradients and the loop over a text are in `_kernels/word2vec.py`;
-here are the tables that it works with, and what the vectors are good for.
+Two models, and two ways to predict a word without a softmax over the vocabulary.
+
+Skip-gram: each word predicts every word in its window; h is its vector.
+CBOW: all words in the window together predict the word; h is the sum or the mean
+of their vectors.
+
+A prediction has an input h, and for its target word a few output rows U with a
+label each, 1 for yes and 0 for no.  The model says yes to row u with probability
+sigma(u . h), so that each prediction is a handful of logistic regressions:
+
+    loss = - sum over the rows of log sigma(u . h) if label else log sigma(-u . h)
+
+Negative sampling: the target's own row with label 1, and `negative` rows of words
+drawn at random with label 0.  Hierarchical softmax: the rows of the inner nodes on
+the target's path in the Huffman tree, each with its turn as the label.
+
+Every prediction is one step of gradient descent, taken at once: the next one sees
+its effect.  So the loop over a text is inherently serial.  The Cython twin lets
+several threads work on the same weights without locks ("Hogwild!"): two of them
+seldom touch one row at one time.
 
 Legend: V words, the most frequent first, D width of a vector.
 
 Sources: Mikolov, Chen, Corrado and Dean (2013), "Efficient estimation of word
 representations in vector space"; Mikolov, Sutskever, Chen, Corrado and Dean
 (2013), "Distributed representations of words and phrases and their
-compositionality"; the defaults are those of their program.
+compositionality"; the defaults are those of their program.  Recht, Re, Wright and
+Niu (2011), "Hogwild!: a lock-free approach to parallelizing stochastic gradient
+descent".
 """
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm._kernels import active_kernels
+from minillm._kernels import twinned
 
 Floats = NDArray[np.floating]
 Ids = NDArray[np.int32]
@@ -99,20 +117,28 @@ class Word2Vec:
         """Take a step of gradient descent for each prediction in the sentences.
 
         words (N,): the sentences in a row; sentence s is words[starts[s]:starts[s + 1]]
-        and has the learning rate rates[s].  With the same seed and numbers of
-        sentences, which go up from ``sentence``, and one thread, every run gives
-        the same bits.  A rate of 0 measures and changes nothing.
+        and has the learning rate rates[s].  Sentences are numbered from ``sentence``:
+        with the same seed and numbers, and one thread, every run gives the same bits.
+        A rate of 0 measures and changes nothing.
 
         -> the sum of the losses in nats, and the number of predictions.
+        Raises TypeError or ValueError where words, starts or rates do not fit.
         """
         config = self.config
-        if len(starts) != len(rates) + 1 or starts[0] != 0 or starts[-1] != len(words):
-            raise ValueError("starts: expected the sentences' starts, from 0, and the words' end")
+        words, starts = _integers("words", words), _integers("starts", starts)
+        rates = np.ascontiguousarray(rates, np.float64)
+        if rates.ndim != 1 or not np.isfinite(rates).all():
+            raise ValueError("rates: expected one finite number for each sentence")
+        ends = len(starts) == len(rates) + 1 and starts[0] == 0 and starts[-1] == len(words)
+        if not ends or (starts[1:] < starts[:-1]).any():
+            raise ValueError(
+                "starts: expected where each sentence starts, ascending from 0, and the words' end"
+            )
         if len(words) and not 0 <= words.min() <= words.max() < config.vocabulary:
             raise ValueError(f"words: expected ids in 0..{config.vocabulary - 1}")
-        return active_kernels().train_sentences(
-            words,
-            starts,
+        return train_sentences(
+            words.astype(np.int32),
+            starts.astype(np.int64),
             rates,
             self._W_in,
             self._W_out,
@@ -137,6 +163,156 @@ def _aligned(rows: int, D: int, dtype: type) -> Floats:
     buffer: NDArray = np.zeros(rows * width + line, dtype)
     skip = -(buffer.ctypes.data // buffer.itemsize) % line
     return buffer[skip : skip + rows * width].reshape(rows, width)
+
+
+def _integers(name: str, array: NDArray) -> NDArray:
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "iu":
+        found = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+        raise TypeError(f"{name}: expected a NumPy array of integers, found {found}")
+    if array.ndim != 1:
+        raise ValueError(f"{name}: expected one axis, found shape {array.shape}")
+    return array
+
+
+# --- learning ------------------------------------------------------------------
+
+
+@twinned
+def train_sentences(
+    words: Ids,
+    starts: NDArray[np.int64],
+    rates: NDArray[np.float64],
+    W_in: Floats,
+    W_out: Floats,
+    keep: NDArray[np.uint64],
+    window: int,
+    skip_gram: bool,
+    mean: bool,
+    negative: int,
+    share: NDArray[np.uint64],
+    alias: Ids,
+    path_starts: Ids,
+    path_nodes: Ids,
+    path_labels: NDArray[np.uint8],
+    seed: int,
+    sentence: int,
+    threads: int,
+) -> tuple[float, int]:
+    """Learn from sentences; change W_in (V, D) and W_out in place.
+
+    words (N,): the sentences in a row; sentence s is words[starts[s]:starts[s + 1]],
+    and has the learning rate rates[s]; it is number ``sentence`` + s of the text.
+    keep (V,): word w stays in a sentence with probability keep[w] / 2**32.
+    negative: how many negative samples, with share and alias (V,), the table of
+    Walker (1977); 0 for hierarchical softmax: the path of w is path_nodes and
+    path_labels [path_starts[w] : path_starts[w + 1]].
+    threads is for the Cython twin: here it changes nothing.
+
+    -> the sum of all losses in nats, and the number of predictions.
+    """
+    total, predictions = 0.0, 0
+    for s, rate in enumerate(rates.tolist()):
+        random = _Random(seed, sentence + s)
+        kept = [
+            word
+            for word in words[starts[s] : starts[s + 1]].tolist()
+            if random.next() >> 32 < int(keep[word])
+        ]
+        for inputs, target in _predictions(kept, window, skip_gram, random):
+            if negative == 0:
+                path = slice(path_starts[target], path_starts[target + 1])
+                rows, labels = path_nodes[path], path_labels[path]
+            else:
+                rows = np.array([target, *_negatives(target, negative, share, alias, random)])
+                labels = np.arange(len(rows)) == 0
+            h = W_in[inputs].sum(axis=0)
+            if mean:
+                h = h / W_in.dtype.type(len(inputs))
+            loss, backward = _logistic_loss(h, W_out[rows], labels.astype(h.dtype))
+            dh, dU = backward()
+            # A row that is drawn twice, or a word that stands twice in the window, takes two steps.
+            np.subtract.at(W_out, rows, W_out.dtype.type(rate) * dU)
+            # Of a mean, the gradient by each vector is dh / len(inputs).  All take the whole dh,
+            # as in the authors' program, so that their mean moves by it.
+            np.subtract.at(W_in, inputs, W_in.dtype.type(rate) * dh)
+            total += float(loss)
+            predictions += 1
+    return total, predictions
+
+
+def _logistic_loss(h: Floats, U: Floats, labels: Floats) -> tuple[np.floating, Callable]:
+    """The loss of one prediction: h (D,), U (M, D), labels (M,) of 0 and 1 -> a scalar.
+
+    ``backward()`` -> dh, dU.  With the score s = u . h, and t = s if label else -s,
+
+        loss = sum of log(1 + exp(-t))        dloss/ds = sigma(s) - label
+    """
+    scores = U @ h
+    loss = np.logaddexp(0, np.where(labels == 1, -scores, scores)).sum()
+
+    def backward():
+        dscores = 0.5 * np.tanh(0.5 * scores) + 0.5 - labels  # sigma, without overflow
+        # scores = U h
+        dh = dscores @ U
+        dU = np.outer(dscores, h)
+        return dh, dU
+
+    return loss, backward
+
+
+def _predictions(
+    words: list[int], window: int, skip_gram: bool, random: "_Random"
+) -> Iterator[tuple[list[int], int]]:
+    """The predictions in a sentence: the words whose vectors make h, and the target.
+
+    Each place draws its own reach, from 1 to the window: near words count more often.
+    """
+    for t, word in enumerate(words):
+        reach = 1 + random.below(window)[0]
+        around = words[max(0, t - reach) : t] + words[t + 1 : t + 1 + reach]
+        if skip_gram:
+            for context in around:
+                yield [word], context
+        elif around:
+            yield around, word
+
+
+def _negatives(
+    target: int, count: int, share: NDArray[np.uint64], alias: Ids, random: "_Random"
+) -> Iterator[int]:
+    """So many words drawn by `alias_table`, without those that are the target itself."""
+    for _ in range(count):
+        slot, rest = random.below(len(share))
+        word = slot if rest < share[slot] else int(alias[slot])
+        if word != target:
+            yield word
+
+
+class _Random:
+    """Random numbers that each sentence has to itself: splitmix64 (Steele, Lea and Flood 2014).
+
+    They depend on the seed and the sentence's number alone, not on the thread
+    or the order in which sentences come.
+    """
+
+    _MASK = (1 << 64) - 1
+
+    def __init__(self, seed: int, sentence: int):
+        self.state = seed
+        self.state = (self.next() + sentence) & self._MASK
+
+    def next(self) -> int:
+        """64 random bits."""
+        self.state = (self.state + 0x9E3779B97F4A7C15) & self._MASK
+        z = self.state
+        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & self._MASK
+        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & self._MASK
+        return z ^ (z >> 31)
+
+    def below(self, n: int) -> tuple[int, int]:
+        """A number in 0..n-1 from the upper 32 bits, and the lower 32."""
+        bits = self.next()
+        return ((bits >> 32) * n) >> 32, bits & 0xFFFFFFFF
 
 
 # --- the tables ----------------------------------------------------------------

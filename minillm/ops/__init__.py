@@ -1,18 +1,23 @@
 """The differentiable functions: each returns its output and its backward."""
 
-from minillm.ops.activations import gelu, relu, sigmoid, softmax, tanh
-from minillm.ops.attention import (
-    additive_attention,
-    multiplicative_attention,
-    scaled_dot_product_attention,
-)
+from minillm.ops.activations import relu, sigmoid, silu, tanh
+from minillm.ops.additive_attention import additive_attention
+from minillm.ops.cross_entropy import cross_entropy
 from minillm.ops.dropout import dropout
 from minillm.ops.embedding import embedding
+from minillm.ops.gelu import gelu
+from minillm.ops.gru import gru, gru_step
+from minillm.ops.layer_norm import layer_norm
 from minillm.ops.linear import linear
-from minillm.ops.losses import cross_entropy
-from minillm.ops.normalisation import layer_norm
+from minillm.ops.lstm import lstm, lstm_step
+from minillm.ops.multiplicative_attention import multiplicative_attention
 from minillm.ops.pooling import max_pool, mean_pool
-from minillm.ops.recurrent import gru, gru_step, lstm, lstm_step, reverse, rnn, rnn_step
+from minillm.ops.recurrence import reverse
+from minillm.ops.rms_norm import rms_norm
+from minillm.ops.rnn import rnn, rnn_step
+from minillm.ops.rotary import rotary
+from minillm.ops.scaled_dot_product_attention import scaled_dot_product_attention
+from minillm.ops.softmax import softmax
 
 __all__ = [
     "additive_attention",
@@ -31,10 +36,13 @@ __all__ = [
     "multiplicative_attention",
     "relu",
     "reverse",
+    "rms_norm",
     "rnn",
     "rnn_step",
+    "rotary",
     "scaled_dot_product_attention",
     "sigmoid",
+    "silu",
     "softmax",
     "tanh",
 ]

@@ -1,15 +1,20 @@
 """What every op checks before it computes: types, dtypes, shapes and ranges.
 
-The kernels below trust their arguments, so that a wrong shape has to stop here,
-with a message that names the argument.
+The kernels trust their arguments, so that a wrong one has to stop here, with a
+message that names it: the arguments of a forward, and the upstream gradients of
+a backward.
 """
 
 import functools
+import numbers
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))  # in this machine's byte order
+_ARRAYS = (np.ndarray, np.memmap)  # not matrices or masked arrays: their * and @ differ
 
 
 def floats(op: str, **arguments: tuple[NDArray, str]) -> dict[str, int]:
@@ -28,8 +33,7 @@ def floats(op: str, **arguments: tuple[NDArray, str]) -> dict[str, int]:
     sizes: dict[str, int] = {}
     first = None
     for name, (array, axes) in arguments.items():
-        if not isinstance(array, np.ndarray):
-            raise TypeError(f"{op}: {name} must be a NumPy array, found {type(array).__name__}")
+        _array(op, name, array)
         if array.dtype not in _FLOATS:
             raise TypeError(f"{op}: {name} must be float32 or float64, found {array.dtype}")
         first = first or (name, array.dtype)
@@ -41,9 +45,14 @@ def floats(op: str, **arguments: tuple[NDArray, str]) -> dict[str, int]:
     return sizes
 
 
-@functools.cache  # an op's axes never change, and one step of a generator is some 50 microseconds
+def _array(op: str, name: str, array: Any) -> None:
+    if type(array) not in _ARRAYS:
+        raise TypeError(f"{op}: {name} must be a NumPy array, found {type(array).__name__}")
+
+
+@functools.cache  # an op's axes never change, and a step of generation takes only microseconds
 def _letters(axes: str) -> tuple[bool, tuple[tuple[str, int], ...]]:
-    """Whether there are leading axes, and each axis's letter and how many times it is meant."""
+    """Whether there are leading axes; the letter and the factor of each other axis."""
     letters = axes.split()
     leading = letters[0] == "..."
     return leading, tuple((a[-1], int(a[:-1] or 1)) for a in letters[leading:])  # "4H": H, 4
@@ -66,22 +75,113 @@ def _fit(op: str, name: str, shape: tuple[int, ...], axes: str, sizes: dict[str,
         raise ValueError(f"{op}: {name} has shape {shape}, expected ({dots}{expected})")
 
 
-def ids(op: str, name: str, array: NDArray, below: int, shape: tuple[int, ...] | None = None):
-    """Check an integer array: its dtype, its range, and its shape where one is given."""
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "iu":
-        found = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
-        raise TypeError(f"{op}: {name} must be an integer NumPy array, found {found}")
+def ids(
+    op: str, name: str, array: NDArray, below: int, shape: tuple[int, ...] | None = None
+) -> NDArray[np.int64]:
+    """Integers in 0..below-1, of the given shape if there is one: a copy of them as int64.
+
+    A copy, because a backward indexes with what its forward has checked: what the
+    caller writes into his array in between must not matter.
+    """
+    _array(op, name, array)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{op}: {name} must be an integer NumPy array, found {array.dtype}")
     if shape is not None and array.shape != shape:
         raise ValueError(f"{op}: {name} has shape {array.shape}, expected {shape}")
-    if array.size and (array.min() < 0 or array.max() >= below):
+    checked = np.array(array, np.int64, order="C", copy=True, subok=False)
+    # An unsigned integer that is too large for int64 has become a negative one.
+    if checked.size and (checked.min() < 0 or checked.max() >= below):
         raise ValueError(
             f"{op}: {name} must lie in 0..{below - 1}, found {array.min()}..{array.max()}"
         )
+    return checked
+
+
+def floats_or_ids(
+    op: str, x: NDArray, axes: str, **arguments: tuple[NDArray, str]
+) -> tuple[NDArray, dict[str, int]]:
+    """x with the given axes, or ids in place of its last axis; and all sizes.
+
+    The other arguments are checked as by :func:`floats`.  Ids come back as by
+    :func:`ids`, floats as they are.
+    """
+    if not isinstance(x, np.ndarray) or x.dtype.kind not in "iu":
+        return x, floats(op, x=(x, axes), **arguments)
+    sizes = floats(op, **arguments)
+    *letters, width = axes.split()
+    expected = [sizes.get(letter) for letter in letters]
+    fits = x.ndim == len(letters) and x.size > 0
+    if not fits or any(n not in (None, size) for n, size in zip(expected, x.shape, strict=True)):
+        shape = ", ".join(
+            letter if size is None else f"{letter} = {size}"
+            for letter, size in zip(letters, expected, strict=True)
+        )
+        raise ValueError(f"{op}: x has shape {x.shape}, expected ({shape})")
+    return ids(op, "x", x, sizes[width]), dict(zip(letters, x.shape, strict=True)) | sizes
 
 
 def sequence_lengths(op: str, lengths: NDArray | None, B: int, T: int) -> NDArray[np.int64]:
     """Lengths (B,) as int64, all T where None is given."""
     if lengths is None:
         return np.full(B, T, np.int64)
-    ids(op, "lengths", lengths, T + 1, (B,))
-    return lengths.astype(np.int64)
+    return ids(op, "lengths", lengths, T + 1, (B,))
+
+
+def number(op: str, name: str, value: Any) -> float:
+    """A real number as a float, for a NumPy scalar would change the dtype of what it meets."""
+    if not isinstance(value, numbers.Real):
+        raise TypeError(f"{op}: {name} must be a number, found {type(value).__name__}")
+    return float(value)
+
+
+def contiguous(*arrays: NDArray) -> tuple[NDArray, ...]:
+    """The arrays in C order, copied only where they are not.
+
+    Each is an array object of its own: if the caller sets the ``shape`` of his array
+    afterwards, that of ours stays.
+    """
+    return tuple(np.asarray(a, order="C").view(np.ndarray) for a in arrays)
+
+
+def upstream(op: str, **outputs: NDArray) -> Callable[..., Any]:
+    """The check of the upstream gradients that a backward starts with.
+
+    Called in the forward with the outputs, each under the name of its gradient and in
+    the order of the backward's arguments:
+
+        upstream = _validate.upstream("lstm", dhs=hs, dh_last=h_last, dc_last=c_last)
+
+    The function returned takes those gradients and returns them in C order: a tuple
+    of them, or the one if there is one output.  It remembers shapes and dtypes, and
+    so keeps no output alive.  Where there are several outputs, None means a gradient
+    of zero.
+
+    It raises TypeError for what is not an array of the output's dtype (a Python number
+    will do for a scalar), ValueError for an array of another shape.
+    """
+    expected = [(name, np.shape(y), y.dtype) for name, y in outputs.items()]
+    if len(expected) == 1:
+        return lambda gradient: _gradient(op, gradient, *expected[0])
+
+    def check(*gradients: NDArray | None) -> tuple[NDArray, ...]:
+        return tuple(
+            np.zeros(*output[1:]) if gradient is None else _gradient(op, gradient, *output)
+            for gradient, output in zip(gradients, expected, strict=True)
+        )
+
+    return check
+
+
+def _gradient(
+    op: str, gradient: NDArray, name: str, shape: tuple[int, ...], dtype: np.dtype
+) -> NDArray:
+    """One upstream gradient in C order, if it has the shape and the dtype of its output."""
+    if shape == () and type(gradient) in (int, float):
+        return np.asarray(gradient, dtype)
+    if not isinstance(gradient, np.generic):  # what NumPy makes of arrays without axes
+        _array(op, name, gradient)
+    if gradient.dtype != dtype:
+        raise TypeError(f"{op}: {name} is {gradient.dtype}, expected {dtype}")
+    if gradient.shape != shape:
+        raise ValueError(f"{op}: {name} has shape {gradient.shape}, expected {shape}")
+    return np.asarray(gradient, order="C")

@@ -1,12 +1,16 @@
-"""Element-wise non-linearities, and softmax over the last axis."""
+"""Element-wise non-linearities: tanh, the sigmoid, ReLU and SiLU."""
 
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm._kernels import active_kernels
 from minillm.ops import _validate
+
+
+def logistic(x: NDArray) -> NDArray:
+    """1 / (1 + exp(-x)), computed as (1 + tanh(x / 2)) / 2: the same, and exp never overflows."""
+    return 0.5 * np.tanh(0.5 * x) + 0.5
 
 
 def tanh(x: NDArray) -> tuple[NDArray, Callable]:
@@ -16,9 +20,10 @@ def tanh(x: NDArray) -> tuple[NDArray, Callable]:
     """
     _validate.floats("tanh", x=(x, "..."))
     y = np.tanh(x)
+    upstream = _validate.upstream("tanh", dy=y)
 
     def backward(dy):
-        return dy * (1 - y**2)
+        return upstream(dy) * (1 - y**2)
 
     return y, backward
 
@@ -27,14 +32,13 @@ def sigmoid(x: NDArray) -> tuple[NDArray, Callable]:
     """The logistic function: y = 1 / (1 + exp(-x)), of any shape.
 
     ``backward(dy)`` -> dx = dy y (1 - y).  Keeps y.
-
-    Computed as (1 + tanh(x / 2)) / 2, which is the same and never overflows.
     """
     _validate.floats("sigmoid", x=(x, "..."))
-    y = 0.5 * np.tanh(0.5 * x) + 0.5
+    y = logistic(x)
+    upstream = _validate.upstream("sigmoid", dy=y)
 
     def backward(dy):
-        return dy * y * (1 - y)
+        return upstream(dy) * y * (1 - y)
 
     return y, backward
 
@@ -50,59 +54,30 @@ def relu(x: NDArray) -> tuple[NDArray, Callable]:
     """
     _validate.floats("relu", x=(x, "..."))
     y = np.maximum(x, 0)
+    upstream = _validate.upstream("relu", dy=y)
 
     def backward(dy):
-        return dy * (x > 0)
+        return upstream(dy) * (x > 0)
 
     return y, backward
 
 
-def gelu(x: NDArray) -> tuple[NDArray, Callable]:
-    """The Gaussian error linear unit, in the tanh form that BERT and GPT use.
+def silu(x: NDArray) -> tuple[NDArray, Callable]:
+    """The sigmoid-weighted linear unit: y = x s with s = sigmoid(x), of any shape.
 
-        y = x (1 + tanh(u)) / 2        u = sqrt(2 / pi) (x + 0.044715 x^3)
+    ``backward(dy)`` -> dx = dy s (1 + x (1 - s)).  Keeps x and s.
 
-    x of any shape.  ``backward(dy)`` -> dx.  Keeps x.
-
-        dy/dx = (1 + tanh(u)) / 2 + x (1 - tanh(u)^2) u' / 2
-        u' = sqrt(2 / pi) (1 + 3 * 0.044715 x^2)
-
-    Source: Hendrycks and Gimpel (2016), "Gaussian error linear units", section
-    2; it lies within 0.0005 of the exact form x Phi(x).
+    Source: Elfwing, Uchibe and Doya (2018), "Sigmoid-weighted linear units for
+    neural network function approximation in reinforcement learning", equation 5;
+    it is the "swish" of Ramachandran, Zoph and Le (2017).
     """
-    _validate.floats("gelu", x=(x, "..."))
-    kernels = active_kernels()
-    flat = np.ascontiguousarray(x).ravel()
-    y = kernels.gelu_forward(flat).reshape(x.shape)
+    _validate.floats("silu", x=(x, "..."))
+    s = logistic(x)
+    y = x * s
+    upstream = _validate.upstream("silu", dy=y)
 
     def backward(dy):
-        upstream = np.ascontiguousarray(dy).ravel()
-        return kernels.gelu_backward(upstream, flat).reshape(x.shape)
-
-    return y, backward
-
-
-def softmax(x: NDArray) -> tuple[NDArray, Callable]:
-    """Positive weights that sum to one over the last axis: y_i = exp(x_i) / sum_j exp(x_j).
-
-    x (..., D) -> y (..., D).  ``backward(dy)`` -> dx.  Keeps y.
-
-    Since dy_i/dx_j = y_i ([i = j] - y_j),
-
-        dx_j = y_j (dy_j - sum_i dy_i y_i)
-
-    The largest x is subtracted first: it cancels, and exp cannot overflow.
-    An entry of minus infinity gets weight zero and gradient zero; at least one
-    in each row must be finite.
-
-    Source: Bridle (1990), "Probabilistic interpretation of feedforward
-    classification network outputs".
-    """
-    _validate.floats("softmax", x=(x, "... D"))
-    y = np.exp(x - x.max(axis=-1, keepdims=True))
-    y /= y.sum(axis=-1, keepdims=True)
-
-    def backward(dy):
-        return y * (dy - (dy * y).sum(axis=-1, keepdims=True))
+        # y = x s, and the sigmoid has the slope s (1 - s)
+        return upstream(dy) * s * (1 + x * (1 - s))
 
     return y, backward

@@ -18,19 +18,21 @@ def dropout(x: NDArray, rate: float, rng: np.random.Generator) -> tuple[NDArray,
     The same rng state draws the same mask.  At evaluation, leave it out: the
     scaling is done here ("inverted" dropout).
 
-    Raises ValueError for a rate outside [0, 1).
+    Raises TypeError where rng is no generator, ValueError for a rate outside [0, 1).
     Source: Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov (2014),
     "Dropout: a simple way to prevent neural networks from overfitting".
     """
-    dtype = x.dtype
     _validate.floats("dropout", x=(x, "..."))
-    if not 0 <= rate < 1:
+    if not 0 <= _validate.number("dropout", "rate", rate) < 1:
         raise ValueError(f"dropout: rate must lie in [0, 1), found {rate}")
-    mask = rng.random(x.shape, dtype=dtype) >= rate
-    scale = dtype.type(1 / (1 - rate))
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"dropout: rng must be a NumPy Generator, found {type(rng).__name__}")
+    mask = rng.random(x.shape, dtype=x.dtype.type) >= rate
+    scale = x.dtype.type(1 / (1 - rate))
     y = x * mask * scale
+    upstream = _validate.upstream("dropout", dy=y)
 
     def backward(dy):
-        return dy * mask * scale
+        return upstream(dy) * mask * scale
 
     return y, backward

@@ -1,11 +1,11 @@
-"""Looking up rows of a table."""
+"""Looking up rows of a table, and the gradient of the table."""
 
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm._kernels import active_kernels
+from minillm._kernels import twinned
 from minillm.ops import _validate
 
 
@@ -13,7 +13,7 @@ def embedding(ids: NDArray[np.integer], E: NDArray) -> tuple[NDArray, Callable]:
     """The row of E of each id: y = E[ids].
 
     ids (...) in 0..V-1, E (V, D) -> y (..., D).
-    ``backward(dy)`` -> dE.  Keeps ids.
+    ``backward(dy)`` -> dE.  Keeps a copy of ids.
 
     It is a linear map of one-hot vectors, so that dE gathers, in each row v,
     the gradients of all places where v stood: dE[v] = sum of dy over ids == v.
@@ -23,13 +23,28 @@ def embedding(ids: NDArray[np.integer], E: NDArray) -> tuple[NDArray, Callable]:
     language model", the matrix C of section 2.
     """
     V, D = _validate.floats("embedding", E=(E, "V D")).values()
-    _validate.ids("embedding", "ids", ids, V)
-    kernels = active_kernels()
-    places = ids.ravel().astype(np.int64, copy=False)
-    y = kernels.embedding_forward(np.ascontiguousarray(E), places)
+    checked = _validate.ids("embedding", "ids", ids, V)
+    (table,) = _validate.contiguous(E)
+    places = checked.ravel()  # (N,)
+    y = embedding_forward(table, places).reshape(*checked.shape, D)
+    upstream = _validate.upstream("embedding", dy=y)
 
     def backward(dy):
-        rows = np.ascontiguousarray(dy).reshape(-1, D)
-        return kernels.embedding_backward(rows, places, V)
+        return embedding_backward(upstream(dy).reshape(-1, D), places, V)
 
-    return y.reshape(*ids.shape, D), backward
+    return y, backward
+
+
+@twinned
+def embedding_forward(E: NDArray, ids: NDArray[np.int64]) -> NDArray:
+    """E (V, D), ids (N,) -> y (N, D)."""
+    return E[ids]
+
+
+@twinned
+def embedding_backward(dy: NDArray, ids: NDArray[np.int64], V: int) -> NDArray:
+    """dy (N, D), ids (N,) -> dE (V, D)."""
+    dE = np.zeros((V, dy.shape[1]), dy.dtype)
+    # y = E[ids], where a row may be taken many times: its gradients add up
+    np.add.at(dE, ids, dy)
+    return dE

@@ -48,6 +48,10 @@ def relu(rng: Generator, B: int = 4, D: int = 5) -> Case:
     return ops.relu, (x + 0.1 * np.sign(x),)  # away from the kink at 0
 
 
+def silu(rng: Generator, B: int = 4, D: int = 5) -> Case:
+    return ops.silu, (2 * rng.standard_normal((B, D)),)
+
+
 def gelu(rng: Generator, B: int = 4, D: int = 5) -> Case:
     return ops.gelu, (2 * rng.standard_normal((B, D)),)
 
@@ -62,6 +66,14 @@ def layer_norm(rng: Generator, B: int = 3, T: int = 4, D: int = 5) -> Case:
         rng.standard_normal(D),
         rng.standard_normal(D),
     )
+
+
+def rms_norm(rng: Generator, B: int = 3, T: int = 4, D: int = 5) -> Case:
+    return ops.rms_norm, (rng.standard_normal((B, T, D)), rng.standard_normal(D))
+
+
+def rotary(rng: Generator, B: int = 2, N: int = 2, T: int = 4, D: int = 3) -> Case:
+    return ops.rotary, (rng.standard_normal((B, N, T, 2 * D)), rng.integers(0, 50, (B, T)))
 
 
 def dropout(rng: Generator, B: int = 4, D: int = 5) -> Case:
@@ -147,14 +159,22 @@ def multiplicative_attention(
 
 
 def scaled_dot_product_attention(
-    rng: Generator, B: int = 3, N: int = 2, T: int = 4, S: int = 4, D: int = 3, E: int = 2
+    rng: Generator,
+    B: int = 3,
+    M: int = 2,
+    G: int = 2,
+    T: int = 4,
+    S: int = 5,
+    D: int = 3,
+    E: int = 2,
 ) -> Case:
     return ops.scaled_dot_product_attention, (
-        2 * rng.standard_normal((B, N, T, D)),
-        2 * rng.standard_normal((B, N, S, D)),
-        rng.standard_normal((B, N, S, E)),
+        2 * rng.standard_normal((B, M * G, T, D)),  # G heads of queries for each head of keys
+        2 * rng.standard_normal((B, M, S, D)),
+        rng.standard_normal((B, M, S, E)),
         bool(rng.integers(2)),
         _lengths(rng, B, S),
+        rng.integers(0, S + 1, B) if rng.integers(2) else None,
     )
 
 
@@ -176,9 +196,12 @@ CASES: dict[str, Callable[..., Case]] = {
         tanh,
         sigmoid,
         relu,
+        silu,
         gelu,
         softmax,
         layer_norm,
+        rms_norm,
+        rotary,
         dropout,
         cross_entropy,
         reverse,

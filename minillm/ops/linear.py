@@ -1,10 +1,10 @@
-"""The affine map."""
+"""The affine map, and the matrix product that it is made of."""
 
 from collections.abc import Callable
 
 from numpy.typing import NDArray
 
-from minillm._kernels import active_kernels
+from minillm._kernels import twinned
 from minillm.ops import _validate
 
 
@@ -23,17 +23,30 @@ def linear(x: NDArray, W: NDArray, b: NDArray | None = None) -> tuple[NDArray, C
     """
     biases = {} if b is None else {"b": (b, "O")}
     _validate.floats("linear", x=(x, "... I"), W=(W, "I O"), **biases)
-    matmul = active_kernels().matmul
+    shape, weights = x.shape, W.view()
     rows = x.reshape(-1, W.shape[0])
-    y = matmul(rows, W, b)
+    bias = None if b is None else _validate.contiguous(b)[0]
+    y = matmul(rows, weights, bias).reshape(*shape[:-1], W.shape[1])
+    upstream = _validate.upstream("linear", dy=y)
 
     def backward(dy):
-        drows = dy.reshape(-1, W.shape[1])
-        dx = matmul(drows, W.T).reshape(x.shape)
+        drows = upstream(dy).reshape(-1, weights.shape[1])
+        # y = x W + b
+        dx = matmul(drows, weights.T).reshape(shape)
         dW = matmul(rows.T, drows)
-        if b is None:
+        if bias is None:
             return dx, dW
         db = drows.sum(axis=0)
         return dx, dW, db
 
-    return y.reshape(*x.shape[:-1], W.shape[1]), backward
+    return y, backward
+
+
+@twinned
+def matmul(a: NDArray, b: NDArray, bias: NDArray | None = None) -> NDArray:
+    """The product of two matrices: (M, K) by (K, N) -> (M, N), in C order; plus a bias (N,).
+
+    Any strides will do, so that a transpose is passed as the view that it is:
+    ``matmul(x.T, dy)``.
+    """
+    return a @ b if bias is None else a @ b + bias

@@ -1,4 +1,4 @@
-"""From a sequence to one vector, however long it is.
+"""From a sequence to one vector, whatever its length.
 
 x (B, T, D), lengths (B,) or None -> y (B, D); steps past a row's length do not count, and
 the pool of a row without steps is zero.
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.ops import _validate
+from minillm.ops._padding import cut, valid
 
 
 def mean_pool(x: NDArray, lengths: NDArray[np.integer] | None = None) -> tuple[NDArray, Callable]:
@@ -17,11 +18,15 @@ def mean_pool(x: NDArray, lengths: NDArray[np.integer] | None = None) -> tuple[N
 
     ``backward(dy)`` -> dx = dy / length at each step.  Keeps the lengths.
     """
-    real, count = _steps("mean_pool", x, lengths)
-    y = np.where(real, x, 0).sum(axis=1) / count
+    B, T, D = _validate.floats("mean_pool", x=(x, "B T D")).values()
+    steps = _validate.sequence_lengths("mean_pool", lengths, B, T)
+    count = np.maximum(steps, 1)[:, None].astype(x.dtype)  # (B, 1)
+    y = cut(x, steps).sum(axis=1) / count
+    upstream = _validate.upstream("mean_pool", dy=y)
 
     def backward(dy):
-        return np.where(real, (dy / count)[:, None], 0)
+        share = (upstream(dy) / count)[:, None]  # (B, 1, D)
+        return cut(np.broadcast_to(share, (B, T, D)), steps)
 
     return y, backward
 
@@ -34,24 +39,18 @@ def max_pool(x: NDArray, lengths: NDArray[np.integer] | None = None) -> tuple[ND
     Source: Collobert and Weston (2008), "A unified architecture for natural language
     processing", section 3.3.
     """
-    real, _ = _steps("max_pool", x, lengths)
-    place = np.where(real, x, -np.inf).argmax(axis=1)[:, None]  # (B, 1, D)
-    there = np.take_along_axis(real, place[:, :, :1], axis=1)  # False in a row without steps
-    y = np.where(there, np.take_along_axis(x, place, axis=1), 0)[:, 0]
+    B, T, D = _validate.floats("max_pool", x=(x, "B T D")).values()
+    steps = _validate.sequence_lengths("max_pool", lengths, B, T)
+    dtype = x.dtype
+    among = np.where(valid(steps, T)[..., None], x, -np.inf)
+    place = among.argmax(axis=1)[:, None]  # (B, 1, D)
+    empty = (steps == 0)[:, None]
+    y = np.where(empty, 0, np.take_along_axis(x, place, axis=1)[:, 0])
+    upstream = _validate.upstream("max_pool", dy=y)
 
     def backward(dy):
-        dx = np.zeros(x.shape, x.dtype)
-        np.put_along_axis(dx, place, np.where(there, dy[:, None], 0), axis=1)
+        dx = np.zeros((B, T, D), dtype)
+        np.put_along_axis(dx, place, np.where(empty, 0, upstream(dy))[:, None], axis=1)
         return dx
 
     return y, backward
-
-
-def _steps(
-    op: str, x: NDArray, lengths: NDArray[np.integer] | None
-) -> tuple[NDArray[np.bool_], NDArray]:
-    """Which steps count, (B, T, 1), and how many in each row, (B, 1), at least one."""
-    B, T, _ = _validate.floats(op, x=(x, "B T D")).values()
-    lengths = _validate.sequence_lengths(op, lengths, B, T)
-    real = (np.arange(T) < lengths[:, None])[..., None]
-    return real, np.maximum(lengths, 1)[:, None].astype(x.dtype)

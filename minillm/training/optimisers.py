@@ -1,6 +1,7 @@
 """Gradient descent on dictionaries of arrays: SGD with momentum, Adam, AdamW, clipping.
 
-An optimiser changes the parameters in place.
+An optimiser changes the parameters in place: the arrays in the dictionary that it was
+made for, which it keeps.
 """
 
 import math
@@ -9,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from minillm._kernels import active_kernels
+from minillm._kernels import twinned
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -43,7 +44,7 @@ class SGD:
 
     def step(self, grads: Arrays, learning_rate: float) -> None:
         """One step down ``grads``, which has the keys and shapes of the parameters."""
-        _check_keys(self.params, grads)
+        _check_step(self.params, grads, self.v)
         for name, p in self.params.items():
             v = self.v[name]
             v *= self.momentum
@@ -51,11 +52,11 @@ class SGD:
             p -= learning_rate * v
 
     def state(self) -> tuple[dict[str, np.ndarray], dict]:
-        """The velocities, and no more."""
+        """The velocities; there is nothing else to resume from."""
         return {f"v.{name}": v for name, v in self.v.items()}, {}
 
     def restore(self, arrays: Arrays, values: dict) -> None:
-        """Goes back to what :meth:`state` told."""
+        """Go back to what :meth:`state` returned."""
         _copy_into(self.v, "v.", arrays)
 
 
@@ -90,16 +91,17 @@ class Adam:
 
     def step(self, grads: Arrays, learning_rate: float) -> None:
         """One step down ``grads``, which has the keys and shapes of the parameters."""
-        _check_keys(self.params, grads)
+        _check_step(self.params, grads, self.m)
         self.t += 1
         step_size = learning_rate / (1 - self.beta1**self.t)
         root_correction = 1 / math.sqrt(1 - self.beta2**self.t)
         decay = 1 - learning_rate * self.weight_decay
-        adam_update = active_kernels().adam_update
         for name, p in self.params.items():
-            arrays = p, grads[name], self.m[name], self.v[name]
             adam_update(
-                *(array.reshape(-1) for array in arrays),
+                p.reshape(-1),
+                grads[name].reshape(-1),
+                self.m[name].reshape(-1),
+                self.v[name].reshape(-1),
                 self.beta1,
                 self.beta2,
                 step_size,
@@ -115,16 +117,38 @@ class Adam:
         return arrays, {"t": self.t}
 
     def restore(self, arrays: Arrays, values: dict) -> None:
-        """Goes back to what :meth:`state` told."""
+        """Go back to what :meth:`state` returned."""
         _copy_into(self.m, "m.", arrays)
         _copy_into(self.v, "v.", arrays)
         self.t = int(values["t"])
 
 
+@twinned
+def adam_update(
+    p: np.ndarray,
+    g: np.ndarray,
+    m: np.ndarray,
+    v: np.ndarray,
+    beta1: float,
+    beta2: float,
+    step_size: float,
+    root_correction: float,
+    epsilon: float,
+    decay: float,
+) -> None:
+    """One step of Adam on flat arrays (N,): changes p and its moments m and v in place.
+
+    step_size is learning_rate / (1 - beta1^t), root_correction 1 / sqrt(1 - beta2^t).
+    """
+    m[:] = beta1 * m + (1 - beta1) * g
+    v[:] = beta2 * v + (1 - beta2) * g**2
+    p[:] = decay * p - step_size * m / (np.sqrt(v) * root_correction + epsilon)
+
+
 class AdamW(Adam):
     """Adam with decoupled weight decay: p = (1 - learning_rate weight_decay) p before the step.
 
-    Only matrices decay: to pull a bias or a gain towards zero has no use.
+    Only matrices decay: biases and gains are left out.
 
     Source: Loshchilov and Hutter (2019), algorithm 2, with the decay scaled by the learning rate.
     """
@@ -144,14 +168,15 @@ class AdamW(Adam):
 
 
 def clip_global_norm(grads: Arrays, maximum: float | None) -> float:
-    """Scales ``grads`` in place so that their norm, as one long vector, is at most ``maximum``.
+    """Scale ``grads`` in place so that their norm, as one long vector, is at most ``maximum``.
 
     Returns the norm before.  With no maximum, nothing is scaled.
 
     Source: Pascanu, Mikolov and Bengio (2013), algorithm 1.
     """
-    sum_of_squares = active_kernels().sum_of_squares
-    with np.errstate(over="ignore"):  # the norm then says that it is infinite
+    for name, g in grads.items():
+        _check_float(f"grads[{name!r}]", g)
+    with np.errstate(over="ignore"):  # the norm is infinite then
         norm = math.sqrt(sum(sum_of_squares(g.reshape(-1)) for g in grads.values()))
     if maximum is not None and maximum < norm < math.inf:
         for g in grads.values():
@@ -159,24 +184,51 @@ def clip_global_norm(grads: Arrays, maximum: float | None) -> float:
     return norm
 
 
-def _check_keys(params: Arrays, grads: Arrays) -> None:
-    if grads.keys() != params.keys():
-        odd = sorted(grads.keys() ^ params.keys())
-        raise ValueError(f"grads: expected the keys of the parameters, but only one has {odd}")
-    for name, p in params.items():
-        if grads[name].shape != p.shape:
-            raise ValueError(
-                f"grads[{name!r}]: expected shape {p.shape}, found {grads[name].shape}"
-            )
-        if grads[name].dtype != p.dtype:
-            raise TypeError(f"grads[{name!r}]: expected {p.dtype}, found {grads[name].dtype}")
+@twinned
+def sum_of_squares(g: np.ndarray) -> float:
+    """The sum of g^2 over all elements of g (N,)."""
+    return float((g**2).sum())
 
 
 def _checked(params: Arrays) -> Arrays:
     for name, p in params.items():
-        if not p.flags.c_contiguous:
-            raise ValueError(f"params[{name!r}]: expected a C-contiguous array")
+        _check_float(f"params[{name!r}]", p)
+        _check_layout(name, p)
     return params
+
+
+def _check_step(params: Arrays, grads: Arrays, moments: Arrays) -> None:
+    """Check the arrays of one step: at every step, since the caller may replace any of them.
+
+    The moments are the optimiser's own, made for the parameters as they were then.
+    """
+    for what, arrays in (("params", params), ("grads", grads)):
+        if arrays.keys() != moments.keys():
+            odd = sorted(arrays.keys() ^ moments.keys())
+            raise ValueError(
+                f"{what}: expected the keys of the parameters, found a difference in {odd}"
+            )
+        for name, moment in moments.items():
+            array, where = arrays[name], f"{what}[{name!r}]"
+            _check_float(where, array)
+            if array.shape != moment.shape:
+                raise ValueError(f"{where}: expected shape {moment.shape}, found {array.shape}")
+            if array.dtype != moment.dtype:
+                raise TypeError(f"{where}: expected {moment.dtype}, found {array.dtype}")
+    for name, p in params.items():
+        _check_layout(name, p)
+
+
+def _check_float(where: str, array: np.ndarray) -> None:
+    if not isinstance(array, np.ndarray) or array.dtype not in (np.float32, np.float64):
+        found = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+        raise TypeError(f"{where}: expected a NumPy array of float32 or float64, found {found}")
+
+
+def _check_layout(name: str, p: np.ndarray) -> None:
+    """Of any other layout, only a copy could be changed as a flat array."""
+    if not (p.flags.c_contiguous and p.flags.writeable):
+        raise ValueError(f"params[{name!r}]: expected a C-contiguous array that can be changed")
 
 
 def _zeros(params: Arrays) -> dict[str, np.ndarray]:

@@ -1,6 +1,15 @@
+import importlib
+import pkgutil
+from types import SimpleNamespace
+
 import pytest
 
-from minillm._kernels import INSTRUCTION_SETS, kernels_info, select_kernels
+import minillm
+from minillm._kernels import INSTRUCTION_SETS, ORIGINALS, kernels_info, select_kernels
+
+for module in pkgutil.walk_packages(minillm.__path__, "minillm."):
+    if module.name.startswith(("minillm.ops.", "minillm.models.", "minillm.training.")):
+        importlib.import_module(module.name)  # where the originals are registered
 
 
 @pytest.fixture(params=INSTRUCTION_SETS, scope="session")
@@ -14,4 +23,5 @@ def twin(request):
 
 @pytest.fixture(scope="session")
 def original():
-    return select_kernels("numpy")
+    """The NumPy originals, under the names of their twins."""
+    return SimpleNamespace(name="numpy", **ORIGINALS)

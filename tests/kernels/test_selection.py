@@ -4,16 +4,18 @@ import os
 import subprocess
 import sys
 import threading
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
+import minillm
 from minillm._kernels import (
     INSTRUCTION_SETS,
     TOPICS,
     KernelsUnavailable,
-    active_kernels,
     kernels_info,
     select_kernels,
+    twinned,
     use_kernels,
 )
 from minillm.errors import InputError
@@ -30,24 +32,27 @@ def run(program, **environment):
     )
 
 
+def active():
+    return kernels_info()["kernels"]
+
+
 def test_use_kernels_holds_inside_the_block_only():
-    before = active_kernels().name
-    with use_kernels("numpy") as kernels:
-        assert kernels is active_kernels()
-        assert active_kernels().name == "numpy"
+    before = active()
+    with use_kernels("numpy"):
+        assert active() == "numpy"
         with use_kernels("auto"):
-            assert active_kernels().name == select_kernels("auto").name
-        assert active_kernels().name == "numpy"
-    assert active_kernels().name == before
+            assert active() == select_kernels("auto").name
+        assert active() == "numpy"
+    assert active() == before
 
 
 def test_use_kernels_holds_in_its_own_thread_only():
-    seen = []
-    with use_kernels("numpy"):
-        thread = threading.Thread(target=lambda: seen.append(active_kernels().name))
+    before, seen = active(), []
+    with use_kernels("numpy" if before != "numpy" else "auto"):
+        thread = threading.Thread(target=lambda: seen.append(active()))
         thread.start()
         thread.join()
-    assert seen == [active_kernels().name]
+    assert seen == [before]
 
 
 def test_a_forced_twin_runs(twin):
@@ -55,7 +60,7 @@ def test_a_forced_twin_runs(twin):
         assert kernels_info()["kernels"] == twin.name
 
 
-def test_nonsense_is_refused():
+def test_an_unknown_name_is_refused():
     with pytest.raises(InputError, match="found 'fortran'"), use_kernels("fortran"):
         pass
     for name, value in (("MINILLM_KERNELS", "fortran"), ("MINILLM_NUM_THREADS", "-3")):
@@ -95,3 +100,63 @@ print(minillm.kernels_info())
     assert "'kernels': 'numpy'" in found
     assert "not built" in found
     assert "cannot run here" in run(program, MINILLM_KERNELS="cython").stderr
+
+
+def test_a_call_runs_the_twin_in_force(monkeypatch):
+    """The one of the same name and with the same arguments; without one, the original."""
+
+    def half(x, y):
+        return x / 2, y
+
+    monkeypatch.setattr("minillm._kernels.ORIGINALS", {})
+    function = twinned(half)
+    assert function.__wrapped__ is half
+    assert function.__name__ == "half"
+    twin = SimpleNamespace(name="toy", half=lambda x, y: (x, "twin"))
+    monkeypatch.setattr("minillm._kernels.select_kernels", lambda name: twin)
+    with use_kernels("toy"):
+        assert function(3, "a") == (3, "twin")
+        assert twinned(_quarter)(8) == 2
+    del twin.half
+    with use_kernels("toy"):
+        assert function(3, "a") == (1.5, "a")
+
+
+def _quarter(x):
+    return x / 4
+
+
+def test_an_original_whose_op_has_the_name_has_an_underscore(monkeypatch):
+    monkeypatch.setattr("minillm._kernels.ORIGINALS", {})
+    function = twinned(_quarter)
+    assert {"quarter": _quarter} == minillm._kernels.ORIGINALS
+    twin = SimpleNamespace(name="toy", quarter=lambda x: "twin")
+    monkeypatch.setattr("minillm._kernels.select_kernels", lambda name: twin)
+    with use_kernels("toy"):
+        assert function(8) == "twin"
+
+
+def test_two_modules_cannot_twin_one_name(monkeypatch):
+    def linear(x):
+        return x
+
+    def other(x):
+        return x
+
+    other.__name__, other.__module__ = "linear", "minillm.elsewhere"
+    monkeypatch.setattr("minillm._kernels.ORIGINALS", {})
+    twinned(linear)
+    twinned(linear)  # the same module again: it was reloaded
+    with pytest.raises(ImportError, match=r"linear is twinned in .*test_selection and in minillm"):
+        twinned(other)
+
+
+def test_two_topics_cannot_export_one_name(monkeypatch):
+    modules = {}
+    for topic in ("matmul", "adam"):
+        modules[topic] = ModuleType(f"minillm._kernels._{topic}_toy")
+        exec("def product(a, b): return topic", modules[topic].__dict__)
+        monkeypatch.setitem(sys.modules, modules[topic].__name__, modules[topic])
+    monkeypatch.setattr("minillm._kernels.TOPICS", ("matmul", "adam"))
+    with pytest.raises(ImportError, match="two topics export product, one of them is adam"):
+        minillm._kernels._load("toy")

@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from minillm._kernels import kernels_info
+from minillm._kernels import kernels_info, use_kernels
 
 from .test_twins import (
     ATTENTIONS,
@@ -138,5 +138,9 @@ def test_a_forked_process_works(twin):
     assert os.waitpid(child, 0)[1] == 0
 
 
-def test_info_tells_the_threads():
-    assert kernels_info()["threads"] >= 1
+def test_info_tells_the_threads(twin, with_threads):
+    with use_kernels(twin.name):
+        for count in (1, 3) if cpu.openmp() else (1,):
+            assert with_threads(count, kernels_info)["threads"] == count
+    with use_kernels("numpy"):
+        assert with_threads(3, kernels_info)["threads"] == 1

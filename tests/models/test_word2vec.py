@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minillm import kernels_info, use_kernels
-from minillm._kernels.word2vec import _logistic_loss
 from minillm.models.word2vec import (
     Vectors,
     Word2Vec,
     Word2VecConfig,
+    _logistic_loss,
     alias_table,
     huffman_paths,
     keep_table,
@@ -312,9 +312,46 @@ def test_refusals(options, message):
         made(np.random.default_rng(0), **options)
 
 
-def test_words_out_of_range():
+@pytest.mark.parametrize(
+    ("words", "starts", "rates", "error", "message"),
+    [
+        ([9], [0, 1], [1.0], ValueError, r"words: expected ids in 0\.\.8"),
+        ([2**32], [0, 1], [1.0], ValueError, r"words: expected ids in 0\.\.8"),
+        ([-1], [0, 1], [1.0], ValueError, r"words: expected ids in 0\.\.8"),
+        ([[1]], [0, 1], [1.0], ValueError, r"words: expected one axis, found shape \(1, 1\)"),
+        ([1], [0, 2], [1.0], ValueError, "starts: expected where each sentence starts"),
+        ([1, 2, 3], [0, 10**9, 3], [1.0, 1.0], ValueError, "starts: expected .* ascending"),
+        ([1, 2, 3], [0, -(10**9), 3], [1.0, 1.0], ValueError, "starts: expected .* ascending"),
+        ([1, 2, 3], [0, 2, 1, 3], [1.0, 1.0, 1.0], ValueError, "starts: expected .* ascending"),
+        ([1, 2], [0, 2], [1.0, 1.0], ValueError, "starts: expected"),
+        ([1, 2], [0, 2], [[1.0]], ValueError, "rates: expected one finite number"),
+        ([1, 2], [0, 2], [np.nan], ValueError, "rates: expected one finite number"),
+        ([1.0, 2.0], [0, 2], [1.0], TypeError, "words: expected .* integers, found float64"),
+        ([1, 2], [0.0, 2.0], [1.0], TypeError, "starts: expected .* integers, found float64"),
+    ],
+)
+def test_a_text_that_does_not_fit_is_refused(kernels, words, starts, rates, error, message):
     model = made(np.random.default_rng(0))
-    with pytest.raises(ValueError, match=r"words: expected ids in 0\.\.8"):
-        model.learn(np.array([9], np.int32), np.array([0, 1]), np.ones(1))
-    with pytest.raises(ValueError, match="starts: expected"):
-        model.learn(np.array([1], np.int32), np.array([0, 2]), np.ones(1))
+    before = copies(model)
+    with use_kernels(kernels), pytest.raises(error, match=message):
+        model.learn(np.array(words), np.array(starts), np.array(rates))
+    assert all(np.array_equal(before[name], model.params[name]) for name in before)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint16, ">i4", np.uint64])
+def test_words_and_starts_of_any_integer_type(kernels, dtype):
+    rng = np.random.default_rng(3)
+    words, starts = sentences(rng)
+    rates = rng.uniform(0, 0.1, len(starts) - 1)
+    one, other = made(np.random.default_rng(0)), made(np.random.default_rng(0))
+    with use_kernels(kernels):
+        expected = one.learn(words, starts, rates, seed=1)
+        strided = np.repeat(words, 2).astype(dtype)[::2], np.repeat(starts, 3).astype(dtype)[::3]
+        assert other.learn(*strided, rates.astype(">f8"), seed=1) == expected
+    assert all(np.array_equal(one.params[name], other.params[name]) for name in one.params)
+
+
+def test_words_that_are_no_array_are_refused():
+    model = made(np.random.default_rng(0))
+    with pytest.raises(TypeError, match="words: expected a NumPy array of integers, found list"):
+        model.learn([1, 2], np.array([0, 2]), np.ones(1))

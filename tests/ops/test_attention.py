@@ -1,11 +1,14 @@
 """What attention promises beyond its gradient: masks that truly exclude, and the papers' values."""
 
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from minillm import ops, use_kernels
+from minillm.ops.scaled_dot_product_attention import scaled_attention_forward
 from minillm.testing import check_gradients, strategies
 
 ATTENTIONS = ("additive", "projected", "dot", "general", "scaled", "causal")
@@ -100,6 +103,55 @@ def test_a_row_without_any_key_is_zero_and_so_are_its_gradients(kind, kernels):
         assert y[1].any()
 
 
+@pytest.mark.parametrize("kind", ["additive", "projected", "dot", "general"])
+@pytest.mark.parametrize("poison", [np.nan, np.inf])
+def test_a_gradient_by_weights_past_the_length_changes_nothing(kind, poison, kernels):
+    rng = np.random.default_rng(0)
+    op, arrays = attend(kind, rng)
+    lengths = np.array([4, 2, 0])
+    with use_kernels(kernels):
+        (context, weights), backward = op(*arrays, lengths)
+        dcontext, dweights = rng.standard_normal(context.shape), rng.standard_normal(weights.shape)
+        dirty = np.where(np.arange(4) < lengths[:, None, None], dweights, poison)
+        for one, other in zip(backward(dcontext, dirty), backward(dcontext, dweights), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("kind", ["dot", "general", "scaled", "causal"])
+def test_scores_that_are_all_minus_infinity_are_as_no_key_at_all(kind, kernels):
+    """As a product of large numbers overflows: weights, context and gradients are zero."""
+    rng = np.random.default_rng(0)
+    op, (query, keys, values) = attend(kind, rng, dtype=np.float32)
+    keys = -1e20 * np.sign(np.abs(keys) + 1)
+    query = np.abs(query)
+    query[0] *= 1e20  # of the other rows, the scores are finite
+    if kind == "general":
+        keys = keys[..., :1]
+
+        def op(query, keys, values, lengths):
+            W = np.ones((query.shape[-1], 1), np.float32)
+            return ops.multiplicative_attention(query, keys, values, W, lengths)
+
+    lengths = np.array([3, 4, 2])
+    with use_kernels(kernels), np.errstate(over="ignore"):
+        results = outputs_and_gradients(op, (query, keys.astype(np.float32), values), lengths, rng)
+    count = 1 if kind in ("scaled", "causal") else 2
+    for y in (*results[:count], *results[count : count + 3]):
+        assert np.isfinite(y).all()
+        assert not y[0].any()
+    assert results[0][1].any()
+
+
+def test_infinite_v_of_additive_attention(kernels):
+    """Scores of minus infinity again; tanh is bounded, and so v has to be infinite."""
+    one = np.ones((1, 1, 1))
+    with use_kernels(kernels):
+        (context, weights), _ = ops.additive_attention(
+            one, one, one, one[0], None, np.array([-np.inf])
+        )
+    assert context[0, 0, 0] == weights[0, 0, 0] == 0
+
+
 @pytest.mark.parametrize("kind", ATTENTIONS)
 @given(rng=strategies.generators(), lengths=strategies.lengths(3, 4))
 def test_a_batch_equals_its_rows(kind, kernels, rng, lengths):
@@ -141,6 +193,102 @@ def test_causal_queries_are_the_last_of_the_positions(kernels, rng, T, S, length
                 q[:, :, t : t + 1], k[:, :, :seen], v[:, :, :seen], False, np.minimum(lengths, seen)
             )
             np.testing.assert_allclose(y[:, :, t], alone[:, :, 0], rtol=1e-12, atol=1e-12)
+
+
+@given(
+    rng=strategies.generators(),
+    sizes=strategies.sizes(T=(1, 4), S=(1, 6)),
+    lengths=strategies.lengths(3, 6),
+)
+def test_causal_queries_see_what_is_not_later_than_their_own_position(kernels, rng, sizes, lengths):
+    T, S = sizes.values()
+    q, dy = rng.standard_normal((2, 3, 2, T, 5))
+    k, v = rng.standard_normal((2, 3, 2, S, 5))
+    lengths, start = np.minimum(lengths, S), rng.integers(0, S + 1, 3)
+    with use_kernels(kernels):
+        y, backward = ops.scaled_dot_product_attention(q, k, v, True, lengths, start)
+        dq, dk, dv = backward(dy)
+        dk_of_rows, dv_of_rows = np.zeros_like(dk), np.zeros_like(dv)
+        for b in range(3):
+            for t in range(T):
+                seen = min(lengths[b], start[b] + t + 1)
+                query = slice(b, b + 1), slice(None), slice(t, t + 1)
+                alone, alone_backward = ops.scaled_dot_product_attention(
+                    q[query], k[b : b + 1], v[b : b + 1], lengths=np.array([seen])
+                )
+                np.testing.assert_allclose(alone[0, :, 0], y[b, :, t], 1e-12, 1e-12)
+                dq_alone, dk_alone, dv_alone = alone_backward(dy[query])
+                np.testing.assert_allclose(dq_alone[0, :, 0], dq[b, :, t], 1e-12, 1e-12)
+                dk_of_rows[b] += dk_alone[0]
+                dv_of_rows[b] += dv_alone[0]
+    np.testing.assert_allclose(dk_of_rows, dk, 1e-12, 1e-12)
+    np.testing.assert_allclose(dv_of_rows, dv, 1e-12, 1e-12)
+
+
+@given(
+    rng=strategies.generators(),
+    sizes=strategies.sizes(M=(1, 3), G=(1, 3), T=(1, 4), S=(1, 4)),
+    causal=st.booleans(),
+    lengths=strategies.lengths(2, 4),
+)
+def test_grouped_heads_are_repeated_heads(kernels, rng, sizes, causal, lengths):
+    M, G, T, S = sizes.values()
+    q, k = rng.standard_normal((2, M * G, T, 5)), rng.standard_normal((2, M, S, 5))
+    v, dy = rng.standard_normal((2, M, S, 3)), rng.standard_normal((2, M * G, T, 3))
+    lengths = np.minimum(lengths, S)
+    repeated = [np.repeat(x, G, axis=1) for x in (k, v)]
+    with use_kernels(kernels):
+        y, backward = ops.scaled_dot_product_attention(q, k, v, causal, lengths)
+        expected, other = ops.scaled_dot_product_attention(q, *repeated, causal, lengths)
+        (dq, *shared), (dq_expected, *each) = backward(dy), other(dy)
+    np.testing.assert_allclose(y, expected, 1e-12, 1e-12)
+    np.testing.assert_allclose(dq, dq_expected, 1e-12, 1e-12)
+    for ours, theirs in zip(shared, each, strict=True):
+        summed = theirs.reshape(2, M, G, S, -1).sum(axis=2)
+        np.testing.assert_allclose(ours, summed, 1e-12, 1e-12)
+
+
+@given(rng=strategies.generators(), T=st.integers(1, 4))
+def test_a_cache_with_a_position_for_each_row(kernels, rng, T):
+    """Keys and values in the middle of a larger array, unused places NaN: nothing is different."""
+    B, M, S, D = 3, 2, 6, 4
+    start = rng.integers(0, S - T + 1, B)
+    q, dy = rng.standard_normal((2, B, 2 * M, T, D))
+    cache = np.full((2, B, S + 3, M, D), np.nan)  # a layout of its own
+    k, v = cache[:, :, 1 : S + 1].swapaxes(2, 3)
+    for b in range(B):
+        for x in (k, v):
+            x[b, :, : start[b] + T] = rng.standard_normal((M, start[b] + T, D))
+    with use_kernels(kernels):
+        y, backward = ops.scaled_dot_product_attention(q, k, v, True, start=start)
+        gradients = backward(dy)
+        for b in range(B):
+            row, seen = slice(b, b + 1), start[b] + T
+            alone, alone_backward = ops.scaled_dot_product_attention(
+                q[row], k[row, :, :seen].copy(), v[row, :, :seen].copy(), True
+            )
+            np.testing.assert_allclose(y[row], alone, 1e-12, 1e-12)
+            for ours, theirs in zip(gradients, alone_backward(dy[row]), strict=True):
+                n = theirs.shape[2]
+                np.testing.assert_allclose(ours[row, :, :n], theirs, 1e-12, 1e-12)
+                assert not ours[row, :, n:].any()
+
+
+def test_a_cache_is_not_copied(monkeypatch):
+    """Keys and values reach the kernel where they lie, if their last axis is contiguous."""
+    forward, seen = scaled_attention_forward.__wrapped__, []
+
+    def spy(query, keys, values, *rest):
+        seen.extend([keys, values])
+        return forward(query, keys, values, *rest)
+
+    page = sys.modules[forward.__module__]  # the name `ops.scaled_...` is the function's
+    monkeypatch.setattr(page, "scaled_attention_forward", spy)
+    cache = np.zeros((2, 1, 2, 9, 4))
+    ops.scaled_dot_product_attention(np.zeros((1, 2, 1, 4)), *cache[..., :5, :])
+    ops.scaled_dot_product_attention(np.zeros((1, 2, 1, 2)), *cache[..., ::2])
+    assert [np.shares_memory(x, cache) for x in seen] == [True, True, False, False]
+    assert all(x.strides[-1] == x.itemsize for x in seen)
 
 
 def test_weights_sum_to_one_and_survive_scores_that_overflow_exp(kernels):
@@ -199,23 +347,3 @@ def test_wrong_arguments_are_named(change, error, message):
     } | change
     with pytest.raises(error, match=message):
         ops.multiplicative_attention(**arguments)
-
-
-def test_against_pytorch(kernels):
-    torch = pytest.importorskip("torch")
-    rng = np.random.default_rng(3)
-    B, N, T, D = 2, 3, 5, 4
-    q, k, v, dy = rng.standard_normal((4, B, N, T, D))
-    lengths = np.array([5, 3])
-    tensors = [torch.tensor(x, requires_grad=True) for x in (q, k, v)]
-    allowed = torch.tril(torch.ones(T, T, dtype=torch.bool)) & (
-        torch.arange(T) < torch.tensor(lengths)[:, None, None, None]
-    )
-    expected = torch.nn.functional.scaled_dot_product_attention(*tensors, attn_mask=allowed)
-    expected.backward(torch.tensor(dy))
-    with use_kernels(kernels):
-        y, backward = ops.scaled_dot_product_attention(q, k, v, True, lengths)
-        gradients = backward(dy)
-    np.testing.assert_allclose(y, expected.detach().numpy(), rtol=1e-10, atol=1e-12)
-    for tensor, gradient in zip(tensors, gradients, strict=True):
-        np.testing.assert_allclose(gradient, tensor.grad.numpy(), rtol=1e-10, atol=1e-12)

@@ -16,7 +16,7 @@ from minillm.testing import check_gradients, strategies
 BOUNDS = {
     "B": (1, 3), "T": (3, 5), "S": (1, 4), "I": (1, 3), "O": (1, 4),
     "H": (1, 3), "D": (2, 5), "V": (2, 6), "N": (1, 2),
-    "A": (1, 4), "E": (1, 3),
+    "A": (1, 4), "E": (1, 3), "M": (1, 2), "G": (1, 2),
 }  # fmt: skip
 
 

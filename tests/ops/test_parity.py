@@ -46,12 +46,13 @@ def test_recurrences(name, kernels, sizes, rng, data):
 
 @pytest.mark.parametrize("name", torch_reference.ELEMENTWISE)
 @given(sizes=strategies.sizes(B=(1, 4), D=(1, 6)), rng=strategies.generators())
-def test_elementwise(name, sizes, rng):
+def test_elementwise(name, kernels, sizes, rng):
     x, dy = 3 * rng.standard_normal((2, *sizes.values()))
-    y, backward = getattr(ops, name)(x)
     theirs = torch_reference.elementwise(name, x, dy)
-    assert_close(y, theirs[0])
-    assert_close(backward(dy), theirs[1])
+    with use_kernels(kernels):
+        y, backward = getattr(ops, name)(x)
+        assert_close(y, theirs[0])
+        assert_close(backward(dy), theirs[1])
 
 
 @given(sizes=strategies.sizes(B=(1, 3), T=(1, 4), I=(1, 5), O=(1, 5)), rng=strategies.generators())
@@ -67,29 +68,72 @@ def test_linear(kernels, sizes, rng):
 
 
 @given(sizes=strategies.sizes(B=(1, 3), T=(1, 4), D=(2, 6)), rng=strategies.generators())
-def test_layer_norm(sizes, rng):
+def test_normalisations(kernels, sizes, rng):
     shape = tuple(sizes.values())
-    args = rng.standard_normal(shape), *rng.standard_normal((2, shape[-1]))
-    dy = rng.standard_normal(shape)
-    theirs = torch_reference.layer_norm(*args, dy)
-    y, backward = ops.layer_norm(*args)
+    x, dy = rng.standard_normal((2, *shape))
+    gain, bias = rng.standard_normal((2, shape[-1]))
+    for op, args in (("layer_norm", (x, gain, bias)), ("rms_norm", (x, gain))):
+        theirs = getattr(torch_reference, op)(*args, dy)
+        with use_kernels(kernels):
+            y, backward = getattr(ops, op)(*args)
+            assert_close(y, theirs[0])
+            assert_close(backward(dy), theirs[1])
+
+
+@given(sizes=strategies.sizes(B=(1, 3), N=(1, 2), T=(1, 4), D=(1, 4)), rng=strategies.generators())
+def test_rotary(sizes, rng):
+    B, N, T, D = sizes.values()
+    x, dy = rng.standard_normal((2, B, N, T, 2 * D))
+    positions, base = rng.integers(0, 1000, (B, T)), rng.uniform(10, 10000)
+    theirs = torch_reference.rotary(x, positions, base, dy)
+    y, backward = ops.rotary(x, positions, base)
     assert_close(y, theirs[0])
     assert_close(backward(dy), theirs[1])
 
 
 @given(sizes=strategies.sizes(B=(1, 3), T=(1, 4), V=(1, 6)), rng=strategies.generators())
-def test_embedding_and_cross_entropy(sizes, rng):
+def test_embedding(kernels, sizes, rng):
     B, T, V = sizes.values()
     ids = rng.integers(0, V, (B, T))
     E, dy = rng.standard_normal((V, 3)), rng.standard_normal((B, T, 3))
     theirs = torch_reference.embedding(ids, E, dy)
-    y, backward = ops.embedding(ids, E)
-    assert_close(y, theirs[0])
-    assert_close(backward(dy), theirs[1])
+    with use_kernels(kernels):
+        y, backward = ops.embedding(ids, E)
+        assert_close(y, theirs[0])
+        assert_close(backward(dy), theirs[1])
 
+
+@given(
+    sizes=strategies.sizes(B=(1, 3), T=(1, 4), V=(1, 6)),
+    smoothing=st.sampled_from([0.0, 0.1]),
+    rng=strategies.generators(),
+)
+def test_cross_entropy(kernels, sizes, smoothing, rng):
+    B, T, V = sizes.values()
+    targets = rng.integers(0, V, (B, T))
     logits, mask = 3 * rng.standard_normal((B, T, V)), rng.random((B, T)) < 0.6
     mask[0, 0] = True
-    theirs = torch_reference.cross_entropy(logits, ids, mask)
-    loss, backward = ops.cross_entropy(logits, ids, mask)
-    assert_close(loss, theirs[0])
-    assert_close(backward(), theirs[1])
+    theirs = torch_reference.cross_entropy(logits, targets, mask, smoothing)
+    with use_kernels(kernels):
+        loss, backward = ops.cross_entropy(logits, targets, mask, smoothing)
+        assert_close(loss, theirs[0])
+        assert_close(backward(), theirs[1])
+
+
+@given(
+    sizes=strategies.sizes(B=(1, 3), M=(1, 2), G=(1, 3), T=(1, 4), S=(1, 5), D=(1, 4)),
+    rng=strategies.generators(),
+    data=st.data(),
+)
+def test_scaled_dot_product_attention(kernels, sizes, rng, data):
+    """Of grouped heads, causal from each row's own position."""
+    B, M, G, T, S, D = sizes.values()
+    q, dy = rng.standard_normal((2, B, M * G, T, D))
+    k, v = rng.standard_normal((2, B, M, S, D))
+    lengths = data.draw(strategies.lengths(B, S, shortest=1))
+    start = rng.integers(0, S, B)
+    theirs = torch_reference.scaled_dot_product_attention(q, k, v, lengths, start, dy)
+    with use_kernels(kernels):
+        y, backward = ops.scaled_dot_product_attention(q, k, v, True, lengths, start)
+        assert_close(y, theirs[0])
+        assert_close(backward(dy), theirs[1])

@@ -1,4 +1,4 @@
-"""Pools by hand, and what stands past the length."""
+"""Pools by hand, and what stands past the length.  No pool has a Cython twin."""
 
 import numpy as np
 import pytest

@@ -1,9 +1,14 @@
 """Bad arguments get one clear line before any kernel runs."""
 
+import inspect
+
 import numpy as np
 import pytest
 
-from minillm import ops
+from minillm import ops, use_kernels
+from minillm.ops.gradient_cases import CASES
+
+from .test_properties import case_of, is_float, tuple_of, upstream_of
 
 x = np.ones((2, 3, 4), np.float32)
 h0 = np.zeros((2, 5), np.float32)
@@ -82,8 +87,8 @@ ids = np.array([[0, 1], [2, 3]])
         ),
         (
             lambda: ops.cross_entropy(np.ones((2, 2, 4)), ids, np.ones((2, 2))),
-            ValueError,
-            "mask must be bool",
+            TypeError,
+            "mask must be a bool NumPy array, found float64",
         ),
         (
             lambda: ops.dropout(x, 1.0, np.random.default_rng(0)),
@@ -108,10 +113,186 @@ ids = np.array([[0, 1], [2, 3]])
         (
             lambda: ops.gru(x, h0, W_x[:, :15], W_h[:, :15], b[:15], b[:15])[1](x),
             ValueError,
-            r"gru: dhs is float32 of shape \(2, 3, 4\), expected float32 of shape \(2, 3, 5\)",
+            r"gru: dhs has shape \(2, 3, 4\), expected \(2, 3, 5\)",
         ),
     ],
 )
-def test_the_message_names_the_argument(call, error, message):
-    with pytest.raises(error, match=message):
+def test_the_message_names_the_argument(kernels, call, error, message):
+    with use_kernels(kernels), pytest.raises(error, match=message):
+        call()
+
+
+def wrong_arrays(a):
+    for dtype in (np.float16, np.int64, object, a.dtype.newbyteorder()):
+        yield a.astype(dtype)
+    yield a.tolist()
+    yield np.ma.masked_array(a, a > 0)
+    if a.ndim == 2:
+        yield a.view(np.matrix)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_is_no_plain_float_array_is_refused(name, kernels):
+    """Lists, matrices, masked arrays, objects, None, another byte order: a line that names it."""
+    op, args = case_of(name, np.random.default_rng(0))
+    names = list(inspect.signature(op).parameters)
+    optional = {("linear", "b"), ("multiplicative_attention", "W"), ("additive_attention", "W_k")}
+    with use_kernels(kernels):
+        for k, a in enumerate(args):
+            if not is_float(a):
+                continue
+            found = [*wrong_arrays(a), *([] if (name, names[k]) in optional else [None])]
+            for wrong in found:
+                if (name, names[k]) in IDS and isinstance(wrong, np.ndarray) and wrong.dtype == int:
+                    continue
+                with pytest.raises(TypeError, match=f"^{name}: {names[k]} (must be|is) "):
+                    op(*args[:k], wrong, *args[k + 1 :])
+
+
+IDS = {("rnn", "x"), ("lstm", "x"), ("gru", "x")}  # floats or ids
+
+INTEGERS = {  # by the case, the arguments that are integers
+    "embedding": ["ids"],
+    "cross_entropy": ["targets"],
+    "rotary": ["positions"],
+    "rnn": ["x", "lengths"],
+    "lstm": ["x", "lengths"],
+    "gru": ["x", "lengths"],
+    "additive_attention": ["lengths"],
+    "multiplicative_attention": ["lengths"],
+    "scaled_dot_product_attention": ["lengths", "start"],
+    "reverse": ["lengths"],
+    "mean_pool": ["lengths"],
+    "max_pool": ["lengths"],
+}
+
+
+def integer_case(name, rng):
+    """-> the op, its arguments by name, with all integers that it takes."""
+    op = getattr(ops, name)
+    if name == "embedding":
+        arguments = {"ids": rng.integers(0, 6, (3, 5)), "E": rng.standard_normal((6, 3))}
+    elif name == "cross_entropy":
+        arguments = {
+            "logits": rng.standard_normal((3, 4, 5)),
+            "targets": rng.integers(0, 5, (3, 4)),
+            "mask": np.arange(12).reshape(3, 4) % 3 > 0,
+        }
+    else:
+        arguments = dict(zip(inspect.signature(op).parameters, case_of(name, rng)[1], strict=False))
+    if name in ("rnn", "lstm", "gru"):
+        arguments["x"] = rng.integers(0, len(arguments["W_x"]), arguments["x"].shape[:2])
+    if name == "scaled_dot_product_attention":
+        arguments |= {"causal": True, "start": rng.integers(0, 3, 3)}
+    return op, arguments
+
+
+@pytest.mark.parametrize("name", INTEGERS)
+def test_integers_of_any_type_byte_order_and_strides(name, kernels):
+    rng = np.random.default_rng(0)
+    op, arguments = integer_case(name, rng)
+    with use_kernels(kernels):
+        outputs, backward = op(**arguments)
+        upstream = upstream_of(outputs, rng)
+        expected = (*tuple_of(outputs), *tuple_of(backward(*upstream)))
+        for dtype in ("i1", "u1", ">i2", "<u2", "i4", "u4", ">i8", "<i8", "u8"):
+            changed = dict(arguments)
+            for key in INTEGERS[name]:
+                changed[key] = np.repeat(arguments[key], 2, axis=-1)[..., ::2].astype(dtype)
+                changed[key] = np.asarray(changed[key], order="F")[::-1][::-1]
+            others, other_backward = op(**changed)
+            found = (*tuple_of(others), *tuple_of(other_backward(*upstream)))
+            for one, other in zip(found, expected, strict=True):
+                np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("name", INTEGERS)
+def test_what_the_caller_writes_into_integers_afterwards_changes_nothing(name, kernels):
+    rng = np.random.default_rng(0)
+    op, arguments = integer_case(name, rng)
+    with use_kernels(kernels):
+        outputs, backward = op(**arguments)
+        upstream = upstream_of(outputs, rng)
+        expected = tuple_of(backward(*upstream))
+        for key in INTEGERS[name]:
+            arguments[key][...] = 10**9
+        if "mask" in arguments:
+            arguments["mask"][...] = True
+        for one, other in zip(tuple_of(backward(*upstream)), expected, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("name", INTEGERS)
+@pytest.mark.parametrize("wrong", [-1, 2**63 + 1, 2**53])
+def test_integers_out_of_range_are_refused(name, kernels, wrong):
+    op, arguments = integer_case(name, np.random.default_rng(0))
+    for key in INTEGERS[name]:
+        integers = arguments[key].astype(np.int64 if wrong < 0 else np.uint64)
+        integers.flat[-1] = wrong
+        with (
+            use_kernels(kernels),
+            pytest.raises(ValueError, match=rf"{name}: {key} must lie in .*(-1\.\.|\.\.{wrong}$)"),
+        ):
+            op(**arguments | {key: integers})
+
+
+@pytest.mark.parametrize("name", INTEGERS)
+def test_what_is_no_integer_array_is_refused(name, kernels):
+    op, arguments = integer_case(name, np.random.default_rng(0))
+    for key in INTEGERS[name]:
+        a = arguments[key]
+        wrongs = [a.tolist(), np.ma.masked_array(a, a > 0), a > 0, a.astype(object), "1"]
+        if key not in ("lengths", "start"):
+            wrongs.append(None)
+        if key != "x":  # which may be floats
+            wrongs.append(a.astype(float))
+        for wrong in wrongs:
+            with use_kernels(kernels), pytest.raises(TypeError, match=f"{name}: {key} must be"):
+                op(**arguments | {key: wrong})
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: ops.dropout(x, None, None), "dropout: rate must be a number, found NoneType"),
+        (lambda: ops.dropout(x, 0.1, 7), "dropout: rng must be a NumPy Generator, found int"),
+        (lambda: ops.layer_norm(x, x[0, 0], x[0, 0], None), "layer_norm: eps must be a number"),
+        (lambda: ops.rms_norm(x, x[0, 0], "1"), "rms_norm: eps must be a number, found str"),
+        (lambda: ops.rotary(x[None], ids[:1, [0, 0, 0]], None), "rotary: base must be a number"),
+        (
+            lambda: ops.cross_entropy(x, ids[:, [0, 0, 0]], [True]),
+            "cross_entropy: mask must be a bool NumPy array, found list",
+        ),
+        (
+            lambda: ops.cross_entropy(x, ids[:, [0, 0, 0]], label_smoothing=None),
+            "cross_entropy: label_smoothing must be a number, found NoneType",
+        ),
+    ],
+)
+def test_other_arguments_of_a_wrong_type(call, message):
+    with pytest.raises(TypeError, match=message):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: ops.rotary(x[None, ..., :3], ids[:1, [0, 0, 0]]),
+            r"rotary: x has shape \(1, 2, 3, 3\), expected an even D",
+        ),
+        (lambda: ops.rotary(x[None], ids[:1, [0, 0, 0]], 0), "rotary: base must be positive"),
+        (lambda: ops.rms_norm(x, x[0, 0], 0.0), "rms_norm: eps must be positive"),
+        (
+            lambda: ops.scaled_dot_product_attention(x[None, [0, 0, 1]], x[None], x[None]),
+            "scaled_dot_product_attention: k has 2 heads, which do not divide the 3 of q",
+        ),
+        (
+            lambda: ops.cross_entropy(x, ids[:, [0, 0, 0]], np.ones((2, 4), bool)),
+            r"cross_entropy: mask has shape \(2, 4\), expected \(2, 3\)",
+        ),
+    ],
+)
+def test_other_arguments_of_a_wrong_value(call, message):
+    with pytest.raises(ValueError, match=message):
         call()

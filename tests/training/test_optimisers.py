@@ -116,6 +116,66 @@ def test_gradients_that_do_not_fit_are_refused():
         SGD({"W": params["W"].T})
 
 
+REPLACEMENTS = [
+    ("W", np.asfortranarray, ValueError, r"params\['W'\]: expected a C-contiguous array"),
+    ("W", lambda p: p.T, ValueError, r"params\['W'\]: expected shape \(7, 5\), found \(5, 7\)"),
+    ("b", lambda p: np.repeat(p, 2)[::2], ValueError, r"params\['b'\]: expected a C-contiguous"),
+    ("b", lambda p: np.broadcast_to(p[:1], 5), ValueError, "that can be changed"),
+    ("b", lambda p: p[:4].copy(), ValueError, r"expected shape \(5,\), found \(4,\)"),
+    ("b", lambda p: p.astype(np.float32), TypeError, "expected float64, found float32"),
+    ("b", lambda p: p.astype(int), TypeError, r"params\['b'\]: expected .*, found int64"),
+    ("b", lambda p: p.tolist(), TypeError, r"params\['b'\]: expected .*, found list"),
+]
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(("name", "replace", "error", "message"), REPLACEMENTS)
+def test_a_replaced_parameter_is_refused(case, kernels, name, replace, error, message):
+    """Before anything is changed: it would otherwise be trained as a copy, or crash a kernel."""
+    params = parameters()
+    optimiser = CASES[case][0](params)
+    params[name] = replace(params[name])
+    before = {key: np.array(p) for key, p in params.items()}
+    with use_kernels(kernels), pytest.raises(error, match=message):
+        optimiser.step(parameters(seed=1), 0.1)
+    assert all(np.array_equal(before[key], params[key]) for key in params)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_parameter_replaced_by_another_of_its_kind_is_trained(case, kernels):
+    params, grads = parameters(), parameters(seed=1)
+    optimiser = CASES[case][0](params)
+    params["W"] = params["W"].copy()
+    before = params["W"].copy()
+    grads["W"] = np.asfortranarray(grads["W"])  # of gradients, any layout will do
+    with use_kernels(kernels):
+        optimiser.step(grads, 0.1)
+    expected = CASES[case][1](before, [grads["W"]], [0.1])
+    np.testing.assert_allclose(params["W"], expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_parameter_added_or_taken_away_is_refused(case):
+    params = parameters()
+    optimiser = CASES[case][0](params)
+    grads = parameters(seed=1) | {"new": np.zeros(2)}
+    params["new"] = np.zeros(2)
+    with pytest.raises(ValueError, match=r"params: expected .*\['new'\]"):
+        optimiser.step(grads, 0.1)
+    del params["new"], params["b"]
+    with pytest.raises(ValueError, match=r"params: expected .*\['b'\]"):
+        optimiser.step(parameters(seed=1), 0.1)
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("dtype", [np.int64, np.float16, object])
+def test_parameters_that_cannot_be_trained_are_refused(case, dtype):
+    with pytest.raises(TypeError, match=r"params\['n'\]: expected a NumPy array of float32 or"):
+        CASES[case][0]({"n": np.zeros(3, dtype)})
+    with pytest.raises(TypeError, match=r"grads\['n'\]: expected a NumPy array of float32 or"):
+        clip_global_norm({"n": np.zeros(3, dtype)}, 1.0)
+
+
 @pytest.mark.parametrize(
     ("make", "name"),
     [
@@ -126,24 +186,27 @@ def test_gradients_that_do_not_fit_are_refused():
         (lambda p: AdamW(p, weight_decay=-1), "weight_decay"),
     ],
 )
-def test_nonsense_is_refused(make, name):
+def test_settings_out_of_range_are_refused(make, name):
     with pytest.raises(ValueError, match=f"^{name}: expected"):
         make(parameters())
 
 
 @pytest.mark.parametrize("maximum", [None, 1.0, 1e6])
-def test_clipping_scales_all_by_one_factor(maximum):
+def test_clipping_scales_all_by_one_factor(kernels, maximum):
     grads = parameters(np.float32)
+    grads["W"] = np.asfortranarray(grads["W"])
     before = {name: g.copy() for name, g in grads.items()}
     norm = np.sqrt(sum((g.astype(float) ** 2).sum() for g in grads.values()))
-    assert clip_global_norm(grads, maximum) == pytest.approx(norm, rel=1e-6)
+    with use_kernels(kernels):
+        assert clip_global_norm(grads, maximum) == pytest.approx(norm, rel=1e-6)
     scale = 1 if maximum is None else min(1, maximum / norm)
     for name, g in grads.items():
         np.testing.assert_allclose(g, before[name] * np.float32(scale), rtol=1e-6)
 
 
-def test_a_gradient_that_overflows_has_an_infinite_norm_and_stays():
+def test_a_gradient_that_overflows_has_an_infinite_norm_and_stays(kernels):
     grads = {"W": np.full(3, 1e30, np.float32)}
-    assert clip_global_norm(grads, 1.0) == np.inf
-    assert grads["W"][0] == np.float32(1e30)
-    assert np.isnan(clip_global_norm({"W": np.array([np.nan])}, 1.0))
+    with use_kernels(kernels):
+        assert clip_global_norm(grads, 1.0) == np.inf
+        assert grads["W"][0] == np.float32(1e30)
+        assert np.isnan(clip_global_norm({"W": np.array([np.nan])}, 1.0))

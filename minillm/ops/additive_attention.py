@@ -1,0 +1,113 @@
+"""Additive attention: a small network scores each pair of query and key."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm._kernels import twinned
+from minillm.ops import _validate
+from minillm.ops._padding import cut, valid
+from minillm.ops.attention import (
+    Array,
+    Lengths,
+    masked_softmax,
+    masked_softmax_backward,
+    transposed,
+)
+from minillm.ops.linear import linear
+
+
+def additive_attention(
+    query: NDArray,
+    keys: NDArray,
+    values: NDArray,
+    W_q: NDArray,
+    W_k: NDArray | None,
+    v: NDArray,
+    lengths: NDArray[np.integer] | None = None,
+) -> tuple[tuple[NDArray, NDArray], Callable]:
+    """Attention that scores with a small network of one hidden layer.
+
+        score(q, k) = v . tanh(q W_q + k W_k)
+
+    query (B, T, D), keys (B, S, C), values (B, S, E), W_q (D, A), W_k (C, A),
+    v (A,), lengths (B,) or None -> context (B, T, E), weights (B, T, S).
+    ``backward(dcontext, dweights=None)`` -> dquery, dkeys, dvalues, dW_q, dW_k, dv.
+    Keeps the arguments, the two projections and the weights; not tanh, (B, T, S, A),
+    which is computed again.
+
+    Where W_k is None, the keys are k W_k already, (B, S, A): a decoder that runs
+    step by step projects them once.  There is no dW_k then.
+
+        dhidden = dscore v (1 - tanh^2)        dv = sum over b, t, s of dscore tanh
+        d(q W_q) = sum over s of dhidden       d(k W_k) = sum over t of dhidden
+
+    Raises TypeError or ValueError where dtypes, shapes or lengths do not fit.
+    Source: Bahdanau, Cho and Bengio (2015), "Neural machine translation by jointly
+    learning to align and translate", appendix A.1.2 (without a bias, as there).
+    """
+    shapes = {"query": (query, "B T D"), "W_q": (W_q, "D A"), "keys": (keys, "B S A")}
+    if W_k is not None:
+        shapes |= {"keys": (keys, "B S C"), "W_k": (W_k, "C A")}
+    sizes = _validate.floats("additive_attention", **shapes, values=(values, "B S E"), v=(v, "A"))
+    steps = _validate.sequence_lengths("additive_attention", lengths, sizes["B"], sizes["S"])
+
+    q, q_backward = linear(query, W_q)
+    k, k_backward = (keys, None) if W_k is None else linear(keys, W_k)
+    inputs = _validate.contiguous(q, k, values, v, steps)
+    context, weights = additive_attention_forward(*inputs)
+    kept = _validate.contiguous(weights)
+    upstream = _validate.upstream("additive_attention", dcontext=context, dweights=weights)
+
+    def backward(dcontext, dweights=None):
+        dq, dk, dvalues, dv = additive_attention_backward(
+            *upstream(dcontext, dweights), *inputs, *kept
+        )
+        dquery, dW_q = q_backward(dq)
+        if k_backward is None:
+            return dquery, dk, dvalues, dW_q, dv
+        dkeys, dW_k = k_backward(dk)
+        return dquery, dkeys, dvalues, dW_q, dW_k, dv
+
+    return (context, weights), backward
+
+
+@twinned
+def additive_attention_forward(
+    query: Array, keys: Array, values: Array, v: Array, lengths: Lengths
+) -> tuple[Array, Array]:
+    """query (B, T, A), keys (B, S, A), both projected; values (B, S, E), v (A,)
+    -> context (B, T, E), weights (B, T, S)."""
+    keys, values = cut(keys, lengths), cut(values, lengths)
+    hidden = np.tanh(query[:, :, None] + keys[:, None])  # (B, T, S, A)
+    scores = hidden @ v  # (B, T, S)
+    weights = masked_softmax(scores, valid(lengths, keys.shape[1])[:, None])
+    return weights @ values, weights
+
+
+@twinned
+def additive_attention_backward(
+    dcontext: Array,
+    dweights: Array,
+    query: Array,
+    keys: Array,
+    values: Array,
+    v: Array,
+    lengths: Lengths,
+    weights: Array,
+) -> tuple[Array, Array, Array, Array]:
+    """-> dquery (B, T, A), dkeys (B, S, A), dvalues (B, S, E), dv (A,)."""
+    keys, values = cut(keys, lengths), cut(values, lengths)
+    # context = weights values, and the weights are an output themselves
+    dvalues = transposed(weights) @ dcontext
+    dweights = dweights + dcontext @ transposed(values)
+    # weights = softmax(scores)
+    dscores = masked_softmax_backward(weights, dweights, valid(lengths, keys.shape[1])[:, None])
+    # scores = hidden v
+    hidden = np.tanh(query[:, :, None] + keys[:, None])  # (B, T, S, A)
+    dv = np.tensordot(dscores, hidden, axes=3)
+    dhidden = dscores[..., None] * v
+    # hidden = tanh(query + key)
+    da = dhidden * (1 - hidden**2)
+    return da.sum(axis=2), da.sum(axis=1), dvalues, dv

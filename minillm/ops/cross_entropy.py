@@ -1,0 +1,111 @@
+"""Softmax and cross-entropy in one."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm._kernels import twinned
+from minillm.ops import _validate
+
+
+def cross_entropy(
+    logits: NDArray,
+    targets: NDArray[np.integer],
+    mask: NDArray[np.bool_] | None = None,
+    label_smoothing: float = 0.0,
+) -> tuple[np.floating, Callable]:
+    """The mean of -log p[target], in nats, where p is the softmax of the logits.
+
+        p = softmax(logits)        loss = mean over unmasked places of -log p[target]
+
+    With label smoothing e, the target distribution q puts probability 1 - e on the
+    target and spreads e evenly over all V:
+
+        q = (1 - e) one_hot(target) + e / V        loss = mean of -sum over v of q_v log p_v
+
+    logits (..., V), targets (...) in 0..V-1, mask (...) True where a place
+    counts (None: everywhere) -> loss, a scalar of the logits' dtype.
+    ``backward(dloss=1.0)`` -> dlogits (..., V).  Keeps p of the unmasked places.
+
+    log softmax and softmax together have a gradient without a quotient:
+
+        dlogits = (p - q) / count where the mask is True, else 0
+
+    A masked place is never looked at, whatever its logits are.
+
+    Raises TypeError or ValueError where dtypes or shapes do not fit, a target is
+    out of range, the mask leaves nothing to average over, or e is outside [0, 1).
+    Source: Szegedy et al. (2016), "Rethinking the Inception architecture for
+    computer vision", section 7, for the smoothing.
+    """
+    smoothing = _validate.number("cross_entropy", "label_smoothing", label_smoothing)
+    if not 0 <= smoothing < 1:
+        raise ValueError(f"cross_entropy: label_smoothing must lie in [0, 1), found {smoothing}")
+    V = _validate.floats("cross_entropy", logits=(logits, "... V"))["V"]
+    shape, dtype = logits.shape, logits.dtype
+    ids = _validate.ids("cross_entropy", "targets", targets, V, shape[:-1]).ravel()  # (N,)
+    counts = _unmasked(mask, shape[:-1])  # (N,)
+    count = np.count_nonzero(counts)
+    if count == 0:
+        raise ValueError("cross_entropy: the mask is False everywhere: nothing to average over")
+
+    rows = _validate.contiguous(logits)[0].reshape(-1, V)
+    everywhere = count == len(counts)
+    wanted = ids if everywhere else ids[counts]  # (count,)
+    nats, p = cross_entropy_forward(rows if everywhere else rows[counts], wanted, smoothing)
+    loss = nats.sum() / dtype.type(count)
+    upstream = _validate.upstream("cross_entropy", dloss=loss)
+
+    def backward(dloss=1.0):
+        weights = np.full(count, upstream(dloss) / count, dtype)
+        drows = cross_entropy_backward(p, wanted, weights, smoothing)  # (count, V)
+        if everywhere:
+            return drows.reshape(shape)
+        dlogits = np.zeros((len(counts), V), dtype)
+        dlogits[counts] = drows
+        return dlogits.reshape(shape)
+
+    return loss, backward
+
+
+@twinned
+def cross_entropy_forward(
+    logits: NDArray, targets: NDArray[np.int64], smoothing: float
+) -> tuple[NDArray, NDArray]:
+    """logits (N, V), targets (N,) -> nats (N,), p (N, V).
+
+    log p_v = z_v - log(sum of exp(z)) with z = logits - max(logits): subtracting the
+    largest logit changes nothing and keeps exp from overflowing.
+    """
+    z = logits - logits.max(axis=1, keepdims=True)
+    total = np.exp(z).sum(axis=1)
+    # - sum over v of q_v log p_v = log(total) - sum over v of q_v z_v, since q sums to 1
+    expected = z[np.arange(len(z)), targets]
+    if smoothing > 0:  # else 0 times minus infinity would be NaN
+        expected = (1 - smoothing) * expected + smoothing * z.mean(axis=1)
+    return np.log(total) - expected, np.exp(z) / total[:, None]
+
+
+@twinned
+def cross_entropy_backward(
+    p: NDArray, targets: NDArray[np.int64], weights: NDArray, smoothing: float
+) -> NDArray:
+    """p (N, V), targets, weights (N,) -> dlogits (N, V), for the loss sum of weights nats."""
+    N, V = p.shape
+    # q = (1 - smoothing) one_hot(targets) + smoothing / V
+    q = np.full_like(p, smoothing / V)
+    q[np.arange(N), targets] += 1 - smoothing
+    return weights[:, None] * (p - q)
+
+
+def _unmasked(mask: NDArray[np.bool_] | None, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """A copy of the mask as (N,), True everywhere where there is none."""
+    if mask is None:
+        return np.ones(shape, bool).ravel()
+    if not isinstance(mask, np.ndarray) or mask.dtype != bool:
+        found = mask.dtype if isinstance(mask, np.ndarray) else type(mask).__name__
+        raise TypeError(f"cross_entropy: mask must be a bool NumPy array, found {found}")
+    if mask.shape != shape:
+        raise ValueError(f"cross_entropy: mask has shape {mask.shape}, expected {shape}")
+    return np.array(mask).ravel()

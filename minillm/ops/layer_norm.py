@@ -1,0 +1,76 @@
+"""Layer normalisation."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm._kernels import twinned
+from minillm.ops import _validate
+
+
+def layer_norm(
+    x: NDArray, gain: NDArray, bias: NDArray, eps: float = 1e-5
+) -> tuple[NDArray, Callable]:
+    """Each row to mean 0 and variance 1, then a learned gain and bias.
+
+        x_hat = (x - mean) / sqrt(variance + eps)        y = gain x_hat + bias
+
+    x (..., D), gain (D,), bias (D,) -> y (..., D), with mean and (biased)
+    variance over the last axis.
+    ``backward(dy)`` -> dx, dgain, dbias.  Keeps x, gain, and of each row its mean
+    and 1 / sqrt(variance + eps); x_hat is computed again.
+
+    Each x changes the mean and the variance of its row as well.  Adding a constant
+    to the row leaves x_hat as it is, and so (but for eps) does a step along x_hat
+    itself: these two parts of dx_hat = gain dy are subtracted.
+
+        dx = (dx_hat - mean(dx_hat) - x_hat mean(dx_hat x_hat)) / sqrt(variance + eps)
+
+    Raises TypeError or ValueError where dtypes or shapes do not fit, or eps is
+    not positive.
+    Source: Ba, Kiros and Hinton (2016), "Layer normalization", equation 4.
+    """
+    _validate.floats("layer_norm", x=(x, "... D"), gain=(gain, "D"), bias=(bias, "D"))
+    if not _validate.number("layer_norm", "eps", eps) > 0:
+        raise ValueError(f"layer_norm: eps must be positive, found {eps}")
+    shape, D = x.shape, x.shape[-1]
+    x_, gain_, bias_ = _validate.contiguous(x, gain, bias)
+    rows = x_.reshape(-1, D)
+    y, mean, inverse_std = layer_norm_forward(rows, gain_, bias_, float(eps))
+    upstream = _validate.upstream("layer_norm", dy=y.reshape(shape))
+
+    def backward(dy):
+        drows = upstream(dy).reshape(-1, D)
+        dx, dgain, dbias = layer_norm_backward(drows, rows, gain_, mean, inverse_std)
+        return dx.reshape(shape), dgain, dbias
+
+    return y.reshape(shape), backward
+
+
+@twinned
+def layer_norm_forward(
+    x: NDArray, gain: NDArray, bias: NDArray, eps: float
+) -> tuple[NDArray, NDArray, NDArray]:
+    """x (N, D), gain (D,), bias (D,) -> y (N, D), mean (N,), inverse_std (N,)."""
+    mean = x.mean(axis=1)
+    inverse_std = 1 / np.sqrt(x.var(axis=1) + eps)
+    x_hat = (x - mean[:, None]) * inverse_std[:, None]
+    return gain * x_hat + bias, mean, inverse_std
+
+
+@twinned
+def layer_norm_backward(
+    dy: NDArray, x: NDArray, gain: NDArray, mean: NDArray, inverse_std: NDArray
+) -> tuple[NDArray, NDArray, NDArray]:
+    """dy, x (N, D), gain (D,), mean, inverse_std (N,) -> dx (N, D), dgain (D,), dbias (D,)."""
+    # y = gain x_hat + bias
+    x_hat = (x - mean[:, None]) * inverse_std[:, None]
+    dbias = dy.sum(axis=0)
+    dgain = (dy * x_hat).sum(axis=0)
+    dx_hat = dy * gain
+    # x_hat = (x - mean) inverse_std
+    along_ones = dx_hat.mean(axis=1, keepdims=True)
+    along_x_hat = (dx_hat * x_hat).mean(axis=1, keepdims=True)
+    dx = (dx_hat - along_ones - x_hat * along_x_hat) * inverse_std[:, None]
+    return dx, dgain, dbias

@@ -1,0 +1,97 @@
+"""Multiplicative attention: the score of a query and a key is their product."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm._kernels import twinned
+from minillm.ops import _validate
+from minillm.ops._padding import cut, valid
+from minillm.ops.attention import (
+    Array,
+    Lengths,
+    masked_softmax,
+    masked_softmax_backward,
+    transposed,
+)
+from minillm.ops.linear import linear
+
+
+def multiplicative_attention(
+    query: NDArray,
+    keys: NDArray,
+    values: NDArray,
+    W: NDArray | None = None,
+    lengths: NDArray[np.integer] | None = None,
+) -> tuple[tuple[NDArray, NDArray], Callable]:
+    """Attention that scores with a product: "general" with a matrix, "dot" without.
+
+        score(q, k) = q W k^T        or, where W is None,        q k^T
+
+    query (B, T, D), keys (B, S, C), values (B, S, E), W (D, C) or None (then C is
+    D), lengths (B,) or None -> context (B, T, E), weights (B, T, S).
+    ``backward(dcontext, dweights=None)`` -> dquery, dkeys, dvalues, and dW if there
+    is a W.  Keeps the arguments, q W and the weights.
+
+        d(q W) = sum over s of dscore k        dk = sum over t of dscore q W
+
+    Raises TypeError or ValueError where dtypes, shapes or lengths do not fit.
+    Source: Luong, Pham and Manning (2015), "Effective approaches to attention-based
+    neural machine translation", equation 8.
+    """
+    shapes = {"query": (query, "B T D"), "keys": (keys, "B S D")}
+    if W is not None:
+        shapes |= {"W": (W, "D C"), "keys": (keys, "B S C")}
+    sizes = _validate.floats("multiplicative_attention", **shapes, values=(values, "B S E"))
+    steps = _validate.sequence_lengths("multiplicative_attention", lengths, sizes["B"], sizes["S"])
+
+    q, q_backward = (query, None) if W is None else linear(query, W)
+    inputs = _validate.contiguous(q, keys, values, steps)
+    context, weights = multiplicative_attention_forward(*inputs)
+    kept = _validate.contiguous(weights)
+    upstream = _validate.upstream("multiplicative_attention", dcontext=context, dweights=weights)
+
+    def backward(dcontext, dweights=None):
+        dq, dkeys, dvalues = multiplicative_attention_backward(
+            *upstream(dcontext, dweights), *inputs, *kept
+        )
+        if q_backward is None:
+            return dq, dkeys, dvalues
+        dquery, dW = q_backward(dq)
+        return dquery, dkeys, dvalues, dW
+
+    return (context, weights), backward
+
+
+@twinned
+def multiplicative_attention_forward(
+    query: Array, keys: Array, values: Array, lengths: Lengths
+) -> tuple[Array, Array]:
+    """query (B, T, D), projected if there is a matrix; keys (B, S, D), values (B, S, E)
+    -> context (B, T, E), weights (B, T, S)."""
+    keys, values = cut(keys, lengths), cut(values, lengths)
+    scores = query @ transposed(keys)  # (B, T, S)
+    weights = masked_softmax(scores, valid(lengths, keys.shape[1])[:, None])
+    return weights @ values, weights
+
+
+@twinned
+def multiplicative_attention_backward(
+    dcontext: Array,
+    dweights: Array,
+    query: Array,
+    keys: Array,
+    values: Array,
+    lengths: Lengths,
+    weights: Array,
+) -> tuple[Array, Array, Array]:
+    """-> dquery (B, T, D), dkeys (B, S, D), dvalues (B, S, E)."""
+    keys, values = cut(keys, lengths), cut(values, lengths)
+    # context = weights values, and the weights are an output themselves
+    dvalues = transposed(weights) @ dcontext
+    dweights = dweights + dcontext @ transposed(values)
+    # weights = softmax(scores)
+    dscores = masked_softmax_backward(weights, dweights, valid(lengths, keys.shape[1])[:, None])
+    # scores = query keys^T
+    return dscores @ keys, transposed(dscores) @ query, dvalues

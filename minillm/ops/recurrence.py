@@ -1,0 +1,117 @@
+"""What the recurrent networks share: their inputs, lengths, and the gradients of their weights.
+
+Legend: B batch, T time, I input width, H hidden width, G H the gates side by side
+along the last axis, in PyTorch's order.  Every recurrence here has pre-activations
+
+    a_t = x_t W_x + b + h_{t-1} W_h        (B, G H)
+
+and its own way from a_t to h_t, in both directions: see ``rnn``, ``lstm`` and ``gru``.
+
+The term x_t W_x + b depends on no earlier step, so that it is one matrix product
+before the loop over time.  The backward's loop runs from the last step to the first
+and finds da_t.  With those in hand, the gradients of the weights are one product
+each after the loop, over all steps of all rows:
+
+    dx_t = da_t W_x^T        dW_x = sum over t of x_t^T da_t        db = sum of da_t
+    dh_{t-1} += da_t W_h^T   dW_h = sum over t of h_{t-1}^T da_t
+
+x may be ids (B, T), which stand for one-hot vectors of width I: x_t W_x is then row
+x_t of W_x, and there is no dx.
+
+``lengths`` (B,): row b ends after lengths[b] steps.  Its later outputs are zero, its
+state stays what it was at the last valid step (the initial state at length 0), and
+nothing beyond the length changes any result or gradient.
+
+Source of the backwards: Werbos (1990), "Backpropagation through time: what it does
+and how to do it".
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm.ops import _validate
+from minillm.ops._padding import cut
+
+Array = NDArray[np.floating]
+Inputs = NDArray[Any]  # floats (B, T, I), or ids (B, T) as int64
+Lengths = NDArray[np.int64]
+
+
+def sequence(steps: list[Array], lengths: Lengths) -> Array:
+    """One array (B, D) for each step -> (B, T, D), with zeros past each row's length."""
+    return cut(np.stack(steps, axis=1), lengths)
+
+
+def rows(x: Array) -> Array:
+    """All steps of all rows below each other: (B, T, D) -> (B T, D)."""
+    return x.reshape(-1, x.shape[-1])
+
+
+def input_term(x: Inputs, W_x: Array, b: Array, lengths: Lengths | None = None) -> Array:
+    """x W_x + b: (B, T, G H) of all steps, x (B, T, I) or ids (B, T) and their lengths;
+    (B, G H) of one, x (B, I) or ids (B,)."""
+    if x.dtype.kind == "i":
+        return W_x[x] + b
+    x = x if lengths is None else cut(x, lengths)
+    return (rows(x) @ W_x).reshape(*x.shape[:-1], -1) + b
+
+
+def input_term_backward(
+    da: Array, x: Inputs, W_x: Array, lengths: Lengths
+) -> tuple[Array | None, Array, Array]:
+    """da (B, T, G H), zero past the lengths -> dx (None by ids), dW_x, db."""
+    # a = x W_x + b + ...
+    db = rows(da).sum(axis=0)
+    if x.dtype.kind == "i":
+        dW_x = np.zeros_like(W_x)
+        np.add.at(dW_x, x, da)
+        return None, dW_x, db
+    dx = (rows(da) @ W_x.T).reshape(x.shape)
+    dW_x = rows(cut(x, lengths)).T @ rows(da)
+    return dx, dW_x, db
+
+
+def state_term_backward(da: Array, h0: Array, hs: Array) -> Array:
+    """da (B, T, G H), h0 (B, H), hs (B, T, H) -> dW_h.  The loop has found dh already."""
+    # a = h_prev W_h + ...
+    h_prev = np.concatenate([h0[:, None], hs[:, :-1]], axis=1)  # (B, T, H)
+    return rows(h_prev).T @ rows(da)
+
+
+def without_ids(dx: Array | None, *gradients: Array) -> tuple[Array, ...]:
+    """The gradients that an op returns: none by ids."""
+    return gradients if dx is None else (dx, *gradients)
+
+
+def reverse(x: NDArray, lengths: NDArray[np.integer] | None = None) -> tuple[NDArray, Callable]:
+    """Each row's valid steps in reverse order; the padding stays where it is, as zeros.
+
+    x (B, T, D), lengths (B,) or None -> y (B, T, D), y[b, t] = x[b, lengths[b] - 1 - t].
+    ``backward(dy)`` -> dx.  Keeps the order.
+
+    A recurrence over ``reverse(x)``, reversed again, reads from right to left: with it,
+    a bidirectional network needs no gradient of its own.  Reversing is its own inverse
+    and its own transpose, so that forward and backward are the same function.
+
+    Raises TypeError or ValueError where the dtype, the shape or lengths do not fit.
+    Source: Schuster and Paliwal (1997), "Bidirectional recurrent neural networks".
+    """
+    B, T, _ = _validate.floats("reverse", x=(x, "B T D")).values()
+    steps = _validate.sequence_lengths("reverse", lengths, B, T)
+    source = steps[:, None] - 1 - np.arange(T)  # (B, T), negative in the padding
+
+    def reversed_rows(a):
+        y = a[np.arange(B)[:, None], source]  # whole rows at a time
+        y[source < 0] = 0
+        return y
+
+    y = reversed_rows(x)
+    upstream = _validate.upstream("reverse", dy=y)
+
+    def backward(dy):
+        return reversed_rows(upstream(dy))
+
+    return y, backward

@@ -1,0 +1,113 @@
+"""The simple recurrent network.  ``recurrence`` has the legend and what is shared."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm._kernels import twinned
+from minillm.ops import _validate
+from minillm.ops._padding import cut
+from minillm.ops.recurrence import (
+    Array,
+    Inputs,
+    Lengths,
+    input_term,
+    input_term_backward,
+    sequence,
+    state_term_backward,
+    without_ids,
+)
+
+
+def rnn(
+    x: NDArray,
+    h0: NDArray,
+    W_x: NDArray,
+    W_h: NDArray,
+    b: NDArray,
+    lengths: NDArray[np.integer] | None = None,
+) -> tuple[tuple[NDArray, NDArray], Callable]:
+    """The simple recurrent network.
+
+        h_t = tanh(x_t W_x + h_{t-1} W_h + b)
+
+    x (B, T, I) or ids (B, T), h0 (B, H), W_x (I, H), W_h (H, H), b (H,), lengths (B,)
+    or None -> hs (B, T, H), h_last (B, H).
+    ``backward(dhs, dh_last=None)`` -> dx (not by ids), dh0, dW_x, dW_h, db.
+    None as a gradient means zero.  Keeps the arguments and hs.
+
+    Backward, from the last step to the first, with dh_t gathered from hs, from
+    h_last and from step t + 1:
+
+        da_t = dh_t (1 - h_t^2)
+
+    Raises TypeError or ValueError where dtypes, shapes, ids or lengths do not fit.
+    Source: Elman (1990), "Finding structure in time".
+    """
+    states_and_weights = {"h0": (h0, "B H"), "W_x": (W_x, "I H"), "W_h": (W_h, "H H")}
+    x, sizes = _validate.floats_or_ids("rnn", x, "B T I", **states_and_weights, b=(b, "H"))
+    steps = _validate.sequence_lengths("rnn", lengths, sizes["B"], sizes["T"])
+    inputs = _validate.contiguous(x, h0, W_x, W_h)
+    hs, h_last = rnn_forward(*inputs, *_validate.contiguous(b, steps))
+    kept = _validate.contiguous(hs)
+    upstream = _validate.upstream("rnn", dhs=hs, dh_last=h_last)
+
+    def backward(dhs, dh_last=None):
+        return without_ids(*rnn_backward(*upstream(dhs, dh_last), *inputs, steps, *kept))
+
+    return (hs, h_last), backward
+
+
+@twinned
+def rnn_forward(
+    x: Inputs, h0: Array, W_x: Array, W_h: Array, b: Array, lengths: Lengths
+) -> tuple[Array, Array]:
+    """x (B, T, I), h0 (B, H), W_x (I, H), W_h (H, H), b (H,) -> hs (B, T, H), h_last (B, H)."""
+    a = input_term(x, W_x, b, lengths)  # (B, T, H)
+    h, hs = h0, []
+    for t in range(x.shape[1]):
+        h_t = np.tanh(a[:, t] + h @ W_h)
+        hs.append(h_t)
+        h = np.where((t < lengths)[:, None], h_t, h)
+    return sequence(hs, lengths), h
+
+
+@twinned
+def rnn_backward(
+    dhs: Array,
+    dh_last: Array,
+    x: Inputs,
+    h0: Array,
+    W_x: Array,
+    W_h: Array,
+    lengths: Lengths,
+    hs: Array,
+) -> tuple[Array | None, Array, Array, Array, Array]:
+    """-> dx (None by ids), dh0, dW_x, dW_h, db."""
+    dhs = cut(dhs, lengths)
+    da = np.zeros_like(hs)
+    dh = dh_last
+    for t in reversed(range(x.shape[1])):
+        valid = (t < lengths)[:, None]  # (B, 1)
+        # h = tanh(a)
+        da_t = (dh + dhs[:, t]) * (1 - hs[:, t] ** 2)
+        da[:, t] = np.where(valid, da_t, 0)
+        # a = x W_x + b + h_prev W_h; past its end, a row's state stood still
+        dh = np.where(valid, da_t @ W_h.T, dh)
+    dx, dW_x, db = input_term_backward(da, x, W_x, lengths)
+    dW_h = state_term_backward(da, h0, hs)
+    return dx, dh, dW_x, dW_h, db
+
+
+@twinned
+def _rnn_step(x: Inputs, h: Array, W_x: Array, W_h: Array, b: Array) -> Array:
+    """x (B, I) or ids (B,), h (B, H) -> h (B, H)."""
+    return np.tanh(input_term(x, W_x, b) + h @ W_h)
+
+
+def rnn_step(x: NDArray, h: NDArray, W_x: NDArray, W_h: NDArray, b: NDArray) -> NDArray:
+    """One step of ``rnn`` without a backward: x (B, I) or ids (B,), h (B, H) -> h (B, H)."""
+    states_and_weights = {"h": (h, "B H"), "W_x": (W_x, "I H"), "W_h": (W_h, "H H")}
+    x, _ = _validate.floats_or_ids("rnn_step", x, "B I", **states_and_weights, b=(b, "H"))
+    return _rnn_step(*_validate.contiguous(x, h, W_x, W_h, b))

@@ -1,0 +1,148 @@
+"""The attention of the Transformer, all heads at once.
+
+The weights of all heads, (B, N, T, S), would be the largest array of a Transformer.
+They are not kept: the backward computes them again from the scores and one number
+for each query, weight = exp(score - log of the sum of exp(scores)).
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm._kernels import twinned
+from minillm.ops import _validate
+from minillm.ops._padding import cut, valid
+from minillm.ops.attention import (
+    Array,
+    Lengths,
+    exponentials,
+    masked_softmax_backward,
+    transposed,
+)
+
+
+def scaled_dot_product_attention(
+    q: NDArray,
+    k: NDArray,
+    v: NDArray,
+    causal: bool = False,
+    lengths: NDArray[np.integer] | None = None,
+    start: NDArray[np.integer] | None = None,
+) -> tuple[NDArray, Callable]:
+    """The attention of the Transformer, all heads at once.
+
+        y = softmax(q k^T / sqrt(D)) v
+
+    q (B, N, T, D), k (B, M, S, D), v (B, M, S, E), lengths (B,) or None
+    -> y (B, N, T, E).  ``backward(dy)`` -> dq, dk, dv.
+    Keeps the arguments and, for each query, the logarithm of its softmax's sum.
+
+    M divides N: each N / M heads of queries share one of keys and values ("grouped
+    queries"; with M = 1, "multi-query").
+
+    ``causal``: no query sees a later key.  ``start`` (B,) is the position of each
+    row's first query among the keys, so that query t of row b sees the keys up to
+    start[b] + t.  None means S - T: the queries are the last T of the S positions.
+
+    k and v may be slices of a larger cache: they are not copied as long as their last
+    axis is contiguous.
+
+    Without the scale, scores would grow like sqrt(D), and the weights would come
+    close to 0 and 1, where the softmax has hardly any gradient.
+
+    Raises TypeError or ValueError where dtypes, shapes, lengths or start do not fit.
+    Source: Vaswani et al. (2017), "Attention is all you need", equation 1; without
+    the weights in memory, Dao et al. (2022), "FlashAttention", section 3.1; grouped
+    queries, Ainslie et al. (2023), "GQA".
+    """
+    op = "scaled_dot_product_attention"
+    sizes = _validate.floats(op, q=(q, "B N T D"), k=(k, "B M S D"), v=(v, "B M S E"))
+    B, N, T, M, S = (sizes[letter] for letter in "BNTMS")
+    if N % M:
+        raise ValueError(f"{op}: k has {M} heads, which do not divide the {N} of q")
+    steps = _validate.sequence_lengths(op, lengths, B, S)
+    first = (
+        np.full(B, S - T, np.int64)
+        if start is None
+        else _validate.ids(op, "start", start, S + 1, (B,))
+    )
+    if causal:  # nobody sees what comes after the last query: the rest of a cache
+        steps = np.clip(first + T, 0, steps)
+    query = _validate.contiguous(q)[0]
+    inputs = query, _strided(k), _strided(v), steps, bool(causal), first
+    y, log_sums = scaled_attention_forward(*inputs)
+    upstream = _validate.upstream(op, dy=y)
+
+    def backward(dy):
+        return scaled_attention_backward(upstream(dy), *inputs, log_sums)
+
+    return y, backward
+
+
+def _for_each_query(x: Array, N: int) -> Array:
+    """The head of keys or values that each query head reads: (B, M, S, D) -> (B, N, S, D)."""
+    return np.repeat(x, N // x.shape[1], axis=1)
+
+
+def _for_each_key(dx: Array, M: int) -> Array:
+    """The gradients of the query heads that read one head of keys, summed: N heads to M."""
+    B, N, S, D = dx.shape
+    return dx.reshape(B, M, N // M, S, D).sum(axis=2)
+
+
+def _allowed(lengths: Lengths, causal: bool, start: Lengths, T: int, S: int) -> NDArray[np.bool_]:
+    """Which keys a query may look at, in any head: (B, 1, T, S), or (B, 1, 1, S) if in any step."""
+    allowed = valid(lengths, S)[:, None, None]  # (B, 1, 1, S)
+    if causal:
+        position = start[:, None] + np.arange(T)  # (B, T)
+        allowed = allowed & (np.arange(S) <= position[:, None, :, None])
+    return allowed
+
+
+@twinned
+def scaled_attention_forward(
+    query: Array, keys: Array, values: Array, lengths: Lengths, causal: bool, start: Lengths
+) -> tuple[Array, Array]:
+    """query (B, N, T, D), keys (B, M, S, D), values (B, M, S, E), start (B,)
+    -> context (B, N, T, E), log_sums (B, N, T)."""
+    (_, N, T, D), S = query.shape, keys.shape[2]
+    keys, values = (_for_each_query(cut(x, lengths), N) for x in (keys, values))
+    scores = query @ transposed(keys) * D**-0.5  # (B, N, T, S)
+    exp_scores, total, largest = exponentials(scores, _allowed(lengths, causal, start, T, S))
+    weights = exp_scores / total
+    return weights @ values, (largest + np.log(total))[..., 0]
+
+
+@twinned
+def scaled_attention_backward(
+    dcontext: Array,
+    query: Array,
+    keys: Array,
+    values: Array,
+    lengths: Lengths,
+    causal: bool,
+    start: Lengths,
+    log_sums: Array,
+) -> tuple[Array, Array, Array]:
+    """-> dquery (B, N, T, D), dkeys (B, M, S, D), dvalues (B, M, S, E)."""
+    (_, N, T, D), (_, M, S, _) = query.shape, keys.shape
+    keys, values = (_for_each_query(cut(x, lengths), N) for x in (keys, values))
+    allowed = _allowed(lengths, causal, start, T, S)
+    scores = query @ transposed(keys) * D**-0.5
+    weights = np.exp(np.where(allowed, scores - log_sums[..., None], -np.inf))  # (B, N, T, S)
+    # context = weights values
+    dvalues = transposed(weights) @ dcontext
+    dweights = dcontext @ transposed(values)
+    # weights = softmax(scores)
+    dscores = masked_softmax_backward(weights, dweights, allowed)
+    # scores = query keys^T / sqrt(D)
+    dquery = dscores @ keys * D**-0.5
+    dkeys = transposed(dscores) @ query * D**-0.5
+    return dquery, _for_each_key(dkeys, M), _for_each_key(dvalues, M)
+
+
+def _strided(x: NDArray) -> NDArray:
+    """x as it lies in memory, copied only if its last axis is not contiguous."""
+    contiguous = x.strides[-1] == x.itemsize or x.shape[-1] == 1
+    return x.view(np.ndarray) if contiguous else np.ascontiguousarray(x)

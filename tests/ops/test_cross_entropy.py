@@ -1,0 +1,44 @@
+"""Label smoothing, against its definition; masked places, whatever stands there."""
+
+import numpy as np
+import pytest
+
+from minillm import ops, use_kernels
+
+
+def test_label_smoothing_is_the_cross_entropy_of_the_smoothed_truth(kernels):
+    rng = np.random.default_rng(0)
+    logits, targets = rng.standard_normal((3, 4, 5)), rng.integers(0, 5, (3, 4))
+    log_p = np.log(ops.softmax(logits)[0])
+    truth = 0.9 * np.eye(5)[targets] + 0.1 / 5
+    expected = -(truth * log_p).sum(axis=-1).mean()
+    with use_kernels(kernels):
+        loss, _ = ops.cross_entropy(logits, targets, label_smoothing=0.1)
+    assert loss == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("smoothing", [-0.1, 1.0, float("nan")])
+def test_nonsense_smoothing_is_refused(smoothing):
+    with pytest.raises(ValueError, match=r"label_smoothing must lie in \[0, 1\)"):
+        ops.cross_entropy(np.zeros((1, 2)), np.array([0]), label_smoothing=smoothing)
+
+
+@pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_a_masked_place_is_never_looked_at(kernels, poison, smoothing):
+    rng = np.random.default_rng(0)
+    logits, targets = rng.standard_normal((3, 4, 5)), rng.integers(0, 5, (3, 4))
+    mask = rng.random((3, 4)) < 0.6
+    dirty = np.where(mask[..., None], logits, poison)
+    with use_kernels(kernels):
+        loss, backward = ops.cross_entropy(logits, targets, mask, smoothing)
+        dirty_loss, dirty_backward = ops.cross_entropy(dirty, targets, mask, smoothing)
+        dlogits, dirty_dlogits = backward(), dirty_backward()
+        alone, alone_backward = ops.cross_entropy(
+            logits[mask], targets[mask], label_smoothing=smoothing
+        )
+        dalone = alone_backward()
+    assert dirty_loss == loss == alone
+    np.testing.assert_array_equal(dirty_dlogits, dlogits)
+    np.testing.assert_array_equal(dlogits[mask], dalone)
+    assert not dlogits[~mask].any()
