@@ -13,21 +13,15 @@ that its last query may see.  A block of the weights is all that there ever is o
 unless they are an output.
 """
 
-import numpy as np
-
 from libc.stdint cimport int64_t
 
-ctypedef fused floating:
-    float
-    double
-
+include "floating.pxi"
 include "threads.pxi"
-include "workspace.pxi"
+from minillm._kernels._pool cimport Workspace, empty
 include "gemm.pxi"
+include "lanes.pxi"
 
 cdef extern from "attention.h" nogil:
-    float dot_f32(Py_ssize_t, const float*, const float*)
-    double dot_f64(Py_ssize_t, const double*, const double*)
     void add_scaled_f32(Py_ssize_t, float, const float*, float*)
     void add_scaled_f64(Py_ssize_t, double, const double*, double*)
     float softmax_f32(Py_ssize_t, float*)
@@ -43,14 +37,6 @@ cdef extern from "attention.h" nogil:
     void hidden_backward_f64(
         Py_ssize_t, double, const double*, const double*, const double*, double*, double*, double*)
 
-
-cdef inline floating dot(Py_ssize_t n, const floating* x, const floating* y) noexcept nogil:
-    if floating is float:
-        return dot_f32(n, x, y)
-    else:
-        return dot_f64(n, x, y)
-
-
 cdef inline void add_scaled(
     Py_ssize_t n, floating a, const floating* x, floating* y
 ) noexcept nogil:
@@ -59,13 +45,11 @@ cdef inline void add_scaled(
     else:
         add_scaled_f64(n, a, x, y)
 
-
 cdef inline floating softmax(Py_ssize_t n, floating* x) noexcept nogil:
     if floating is float:
         return softmax_f32(n, x)
     else:
         return softmax_f64(n, x)
-
 
 cdef inline void softmax_backward(Py_ssize_t n, const floating* w, floating* dw) noexcept nogil:
     if floating is float:
@@ -73,9 +57,7 @@ cdef inline void softmax_backward(Py_ssize_t n, const floating* w, floating* dw)
     else:
         softmax_backward_f64(n, w, dw)
 
-
 # --- additive ---------------------------------------------------------------------
-
 
 cdef void additive_row_forward(
     const floating[:, ::1] query, const floating[:, ::1] keys, const floating[:, ::1] values,
@@ -94,7 +76,6 @@ cdef void additive_row_forward(
         for s in range(n):
             add_scaled(E, weights[t, s], &values[s, 0], &context[t, 0])
 
-
 def additive_attention_forward(
     const floating[:, :, ::1] query, const floating[:, :, ::1] keys,
     const floating[:, :, ::1] values, const floating[::1] v, const int64_t[::1] lengths,
@@ -110,7 +91,6 @@ def additive_attention_forward(
         additive_row_forward(
             query[b], keys[b], values[b], v, lengths[b], hidden[b], context_[b], weights_[b])
     return context, weights
-
 
 cdef void additive_row_backward(
     const floating[:, ::1] dcontext, const floating[:, ::1] dweights,
@@ -134,7 +114,6 @@ cdef void additive_row_backward(
                 hidden_backward_f64(A, dscores[s], &query[t, 0], &keys[s, 0], &v[0],
                                     &dquery[t, 0], &dkeys[s, 0], &dv[0])
 
-
 def additive_attention_backward(
     const floating[:, :, ::1] dcontext, const floating[:, :, ::1] dweights,
     const floating[:, :, ::1] query, const floating[:, :, ::1] keys,
@@ -154,20 +133,17 @@ def additive_attention_backward(
             dscores[b], dquery_[b], dkeys_[b], dvalues_[b], dv_[b])
     return dquery, dkeys, dvalues, dv.sum(axis=0)
 
-
 # --- products: one head of one row ------------------------------------------------
 
 cdef enum:
     QUERIES = 64  # of a block: their weights are in the cache
     FEW = 6       # queries at most that read the keys where they lie: packing would be a second reading
 
-
 cdef inline Py_ssize_t allowed_keys(
     Py_ssize_t t, Py_ssize_t T, Py_ssize_t S, Py_ssize_t length, bint causal
 ) noexcept nogil:
     """How many keys query t may see: the queries are the last T of the S positions."""
     return max(0, min(length, S - T + t + 1)) if causal else length
-
 
 cdef inline void note_lines(
     const floating* start, Py_ssize_t count, Py_ssize_t width, const floating** lines
@@ -176,7 +152,6 @@ cdef inline void note_lines(
     for i in range(count):
         lines[i] = start + i * width
 
-
 cdef Py_ssize_t head_scratch(
     Py_ssize_t T, Py_ssize_t S, Py_ssize_t D, Py_ssize_t E, Py_ssize_t itemsize
 ) noexcept nogil:
@@ -184,7 +159,6 @@ cdef Py_ssize_t head_scratch(
                                scratch_size(S, QUERIES, True, itemsize))
     cdef Py_ssize_t lines = (6 * T + 4 * S) * sizeof(void *)
     return ceil_div(lines + (T * D + 2 * QUERIES * S) * itemsize + gemm + 256, 64) * 64
-
 
 cdef void note_queries(
     const floating* query, Py_ssize_t T, Py_ssize_t D, floating scale, const floating** q,
@@ -199,7 +173,6 @@ cdef void note_queries(
         copy[i] = scale * query[i]
     note_lines(<const floating*>copy, T, D, q)
 
-
 cdef void scores_of_block(
     Py_ssize_t t0, Py_ssize_t t1, Py_ssize_t n, Py_ssize_t D, const floating** q, const floating** k,
     bint add, floating** scores, char* gemm,
@@ -213,7 +186,6 @@ cdef void scores_of_block(
         for s in range(n):
             scores[t][s] = dot(D, q[t], k[s]) + (scores[t][s] if add else 0)
 
-
 cdef void mix_block(
     Py_ssize_t t0, Py_ssize_t t1, Py_ssize_t n, Py_ssize_t E, const floating** weights,
     const floating** v, floating** out, char* gemm,
@@ -223,7 +195,6 @@ cdef void mix_block(
         multiply_part(t0, t1, 0, E, n, weights, False, v, True, <const floating*>NULL, False, out, gemm)
     else:
         multiply_few(t1 - t0, 0, E, n, weights + t0, v, <const floating*>NULL, False, out + t0)
-
 
 cdef void gather_block(
     Py_ssize_t t0, Py_ssize_t t1, Py_ssize_t n, Py_ssize_t E, const floating** weights,
@@ -238,7 +209,6 @@ cdef void gather_block(
     for t in range(t0, t1):
         for s in range(n):
             add_scaled(E, weights[t][s], x[t], sums[s])
-
 
 cdef void head_forward(
     Py_ssize_t T, Py_ssize_t S, Py_ssize_t D, Py_ssize_t E, Py_ssize_t length, bint causal,
@@ -274,7 +244,6 @@ cdef void head_forward(
             memset(w[t] + n, 0, ((last if weights == NULL else S) - n) * sizeof(floating))
         mix_block(t0, t1, last, E, <const floating**>w, v, c, gemm)
         t0 = t1
-
 
 cdef void head_backward(
     Py_ssize_t T, Py_ssize_t S, Py_ssize_t D, Py_ssize_t E, Py_ssize_t length, bint causal,
@@ -337,10 +306,8 @@ cdef void head_backward(
         gather_block(t0, t1, last, D, <const floating**>dw, q, dk, gemm)
         t0 = t1
 
-
 cdef int threads_for(Py_ssize_t heads, Py_ssize_t T, Py_ssize_t S, Py_ssize_t widths) noexcept nogil:
     return <int>min(max_threads(), heads) if heads * T * S * widths > SMALL else 1
-
 
 cdef int all_heads_forward(
     Py_ssize_t B, Py_ssize_t N, Py_ssize_t T, Py_ssize_t S, Py_ssize_t D, Py_ssize_t E,
@@ -359,10 +326,9 @@ cdef int all_heads_forward(
                 query + i * T * D, keys + i * S * D, values + i * S * E, context + i * T * E,
                 <floating*>NULL if weights == NULL else weights + i * T * S,
                 <floating*>NULL if log_sums == NULL else log_sums + i * T,
-                scratch.front + part * size)
+                scratch.start + part * size)
             i = i + threads
     return 0
-
 
 cdef int all_heads_backward(
     Py_ssize_t B, Py_ssize_t N, Py_ssize_t T, Py_ssize_t S, Py_ssize_t D, Py_ssize_t E,
@@ -384,10 +350,9 @@ cdef int all_heads_backward(
                 <const floating*>NULL if weights == NULL else weights + i * T * S,
                 <const floating*>NULL if log_sums == NULL else log_sums + i * T,
                 dquery + i * T * D, dkeys + i * S * D, dvalues + i * S * E,
-                scratch.front + part * size)
+                scratch.start + part * size)
             i = i + threads
     return 0
-
 
 def multiplicative_attention_forward(
     const floating[:, :, ::1] query, const floating[:, :, ::1] keys,
@@ -402,7 +367,6 @@ def multiplicative_attention_forward(
         B, 1, T, S, D, E, lengths, False, <floating>1, &query[0, 0, 0], &keys[0, 0, 0],
         &values[0, 0, 0], &context_[0, 0, 0], &weights_[0, 0, 0], <floating*>NULL)
     return context, weights
-
 
 def multiplicative_attention_backward(
     const floating[:, :, ::1] dcontext, const floating[:, :, ::1] dweights,
@@ -421,7 +385,6 @@ def multiplicative_attention_backward(
         &dquery_[0, 0, 0], &dkeys_[0, 0, 0], &dvalues_[0, 0, 0])
     return dquery, dkeys, dvalues
 
-
 def scaled_attention_forward(
     const floating[:, :, :, ::1] query, const floating[:, :, :, ::1] keys,
     const floating[:, :, :, ::1] values, const int64_t[::1] lengths, bint causal,
@@ -437,7 +400,6 @@ def scaled_attention_forward(
         &keys[0, 0, 0, 0], &values[0, 0, 0, 0], &context_[0, 0, 0, 0], <floating*>NULL,
         &log_sums_[0, 0, 0])
     return context, log_sums
-
 
 def scaled_attention_backward(
     const floating[:, :, :, ::1] dcontext, const floating[:, :, :, ::1] query,

@@ -29,14 +29,10 @@ Why it is fast.
 - Ids instead of x need no product: a cell's sums begin with a line of a table.
 """
 
-import numpy as np
 
-ctypedef fused floating:
-    float
-    double
-
+include "floating.pxi"
 include "threads.pxi"
-include "workspace.pxi"
+from minillm._kernels._pool cimport Workspace, empty
 include "gemm.pxi"
 include "maths.pxi"
 
