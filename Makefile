@@ -29,7 +29,7 @@ kernels: .venv/test
 	$(BIN)/pip install --quiet 'setuptools>=77' 'cython>=3.1'
 	$(BIN)/python setup.py build_ext --inplace
 
-.venv/%: pyproject.toml setup.py $(wildcard minillm/_kernels/*.pyx minillm/_kernels/*.pxi minillm/_kernels/*.h)
+.venv/%: pyproject.toml setup.py $(wildcard $(addprefix minillm/_kernels/*.,pyx pxd pxi h))
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --editable '.[$*]'
 	touch $@

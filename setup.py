@@ -2,11 +2,11 @@
 
 `minillm/_kernels/<topic>.pyx` becomes `minillm._kernels._<topic>_<instruction set>`,
 and Python picks the best that the CPU has when the program runs: so a wheel
-built on one machine runs on every machine of its architecture.
+built on one machine runs on every machine of its architecture.  `_cpu` and
+`_pool`, which all of them share, are built once.
 
 The twins are optional.  Where they cannot be compiled the install still
-succeeds, and `build.json` beside the kernels keeps the reason for
-`minillm info`.
+succeeds, and `build.json` beside the kernels says why, for `minillm info`.
 """
 
 import json
@@ -56,7 +56,7 @@ class Twin(Extension):
 def twins() -> list[Extension]:
     # MSVC cannot ask the CPU what it has, and so builds the baseline alone.
     names = [name for name in GCC_SETS if name == "baseline" or (X86 and os.name != "nt")]
-    return [Twin("_cpu", PACKAGE / "_cpu.pyx", "baseline")] + [
+    return [Twin(shared, PACKAGE / f"{shared}.pyx", "baseline") for shared in ("_cpu", "_pool")] + [
         Twin(f"_{topic}_{name}", PACKAGE / f"{topic}.pyx", name)
         for topic in TOPICS
         for name in names
@@ -118,9 +118,11 @@ class BuildKernels(build_ext):
 
 
 def sources_of(path: Path) -> set[Path]:
-    """A file and what it includes, and what that includes."""
-    found = {path}
-    for name in re.findall(r'"(\w+\.(?:pxi|h))"', path.read_text()):
+    """A file and what it includes or cimports, and what that includes."""
+    found, text = {path}, path.read_text()
+    names = re.findall(r'"(\w+\.(?:pxi|h))"', text)
+    names += [f"{name}.pxd" for name in re.findall(r"from minillm\._kernels\.(\w+) cimport", text)]
+    for name in names:
         if (PACKAGE / name).exists():
             found |= sources_of(PACKAGE / name)
     return found
@@ -134,7 +136,8 @@ def cythonise(source: Path, copy: Path) -> str:
         text = text.replace("boundscheck=False", "boundscheck=True")
     copy.write_text(text)
     # A process of its own, so that several run at the same time.
-    command = ["-m", "cython", "-3", "-I", str(PACKAGE), "--module-name"]
+    # -I . is for cimports, -I PACKAGE for what is included.
+    command = ["-m", "cython", "-3", "-I", ".", "-I", str(PACKAGE), "--module-name"]
     command += [f"minillm._kernels.{copy.stem}", str(copy), "-o", str(copy.with_suffix(".c"))]
     subprocess.run([sys.executable, *command], check=True)
     return str(copy.with_suffix(".c"))

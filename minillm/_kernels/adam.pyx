@@ -1,25 +1,17 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""What an optimiser does to every parameter at every step: the Cython twin of adam.py.
+"""What an optimiser does to every parameter at every step: the Cython twins of the originals.
 
 One pass: each number is read once and written once, so that it runs at the speed of
 memory.  Blocks go to threads; the sums of the blocks are added in their order, so that
 the bits do not depend on the number of threads.
 """
 
-import numpy as np
-
-from cython cimport floating
 from cython.parallel cimport prange
 
+include "floating.pxi"
 include "threads.pxi"
-
-cdef extern from "adam.h" nogil:
-    void adam_f32(Py_ssize_t, float*, const float*, float*, float*, float, float, float, float,
-                  float, float, float, float)
-    void adam_f64(Py_ssize_t, double*, const double*, double*, double*, double, double, double,
-                  double, double, double, double, double)
-    float dot_f32(Py_ssize_t, const float*, const float*)
-    double dot_f64(Py_ssize_t, const double*, const double*)
+include "lanes.pxi"
+include "adam.pxi"
 
 cdef enum:
     BLOCK = 16384  # elements
@@ -30,31 +22,20 @@ def adam_update(
     double beta1, double beta2, double step_size, double root_correction, double epsilon,
     double decay,
 ):
-    cdef Py_ssize_t N = p.shape[0], blocks = (N + BLOCK - 1) // BLOCK, i, n
+    cdef Py_ssize_t N = p.shape[0], blocks = (N + BLOCK - 1) // BLOCK, i
     cdef int threads = 1 if blocks < 4 else max_threads()
     for i in prange(blocks, nogil=True, num_threads=threads, schedule="static"):
-        n = min(BLOCK, N - i * BLOCK)
-        if floating is float:
-            adam_f32(n, &p[i * BLOCK], &g[i * BLOCK], &m[i * BLOCK], &v[i * BLOCK],
-                     <float>beta1, <float>(1 - beta1), <float>beta2, <float>(1 - beta2),
-                     <float>step_size, <float>root_correction, <float>epsilon, <float>decay)
-        else:
-            adam_f64(n, &p[i * BLOCK], &g[i * BLOCK], &m[i * BLOCK], &v[i * BLOCK],
-                     beta1, 1 - beta1, beta2, 1 - beta2,
-                     step_size, root_correction, epsilon, decay)
+        adam(min(BLOCK, N - i * BLOCK), &p[i * BLOCK], &g[i * BLOCK], &m[i * BLOCK], &v[i * BLOCK],
+             beta1, beta2, step_size, root_correction, epsilon, decay)
 
 
 def sum_of_squares(const floating[::1] g):
-    cdef Py_ssize_t N = g.shape[0], blocks = (N + BLOCK - 1) // BLOCK, i, n
+    cdef Py_ssize_t N = g.shape[0], blocks = (N + BLOCK - 1) // BLOCK, i
     cdef int threads = 1 if blocks < 4 else max_threads()
     cdef double[::1] sums = np.empty(blocks)
     cdef double total = 0
     for i in prange(blocks, nogil=True, num_threads=threads, schedule="static"):
-        n = min(BLOCK, N - i * BLOCK)
-        if floating is float:
-            sums[i] = dot_f32(n, &g[i * BLOCK], &g[i * BLOCK])
-        else:
-            sums[i] = dot_f64(n, &g[i * BLOCK], &g[i * BLOCK])
+        sums[i] = dot(min(BLOCK, N - i * BLOCK), &g[i * BLOCK], &g[i * BLOCK])
     for i in range(blocks):
         total += sums[i]
     return total

@@ -2,6 +2,7 @@
 #ifndef MINILLM_ATTENTION_H
 #define MINILLM_ATTENTION_H
 #include <math.h>
+#include <string.h>
 #include "lanes.h"
 #include "maths.h"
 
@@ -13,13 +14,18 @@
         for (ptrdiff_t i = 0; i < n; i++)                                                          \
             y[i] += a * x[i];                                                                      \
     }                                                                                              \
-    /* The scores become weights, in place: n of them are allowed.  Returns the logarithm of the   \
-       sum of their exponentials. */                                                               \
+    /* The scores of the n keys that a query may see become its weights, in place.  Returns the    \
+       logarithm of the sum of their exponentials.  Where all are minus infinity, the weights      \
+       are zeros, and so is that logarithm, as where there is no key. */                           \
     static inline REAL softmax_##SUFFIX(ptrdiff_t n, REAL *RESTRICT x)                             \
     {                                                                                              \
         if (n == 0)                                                                                \
             return 0;                                                                              \
-        const REAL largest = largest_##SUFFIX(n, x);                                               \
+        const REAL largest = largest_##SUFFIX(n, x); /* may pass over a NaN, as a sum does not */  \
+        if (largest == -INFINITY && sum_##SUFFIX(n, x) == -INFINITY) {                             \
+            memset(x, 0, n * sizeof *x);                                                           \
+            return 0;                                                                              \
+        }                                                                                          \
         for (ptrdiff_t i = 0; i < n; i++)                                                          \
             x[i] = exp_##SUFFIX(x[i] - largest);                                                   \
         const REAL sum = sum_##SUFFIX(n, x);                                                       \
@@ -27,8 +33,8 @@
             x[i] /= sum;                                                                           \
         return largest + LOG(sum);                                                                 \
     }                                                                                              \
-    /* The same weights again */                                                                   \
-    static inline void weights_##SUFFIX(ptrdiff_t n, REAL log_sum, REAL *RESTRICT x)               \
+    /* The same weights again, from the scores and that logarithm */                               \
+    static inline void softmax_again_##SUFFIX(ptrdiff_t n, REAL log_sum, REAL *RESTRICT x)         \
     {                                                                                              \
         for (ptrdiff_t i = 0; i < n; i++)                                                          \
             x[i] = exp_##SUFFIX(x[i] - log_sum);                                                   \

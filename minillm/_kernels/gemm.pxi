@@ -4,7 +4,7 @@
 #
 #   tile           6 rows by 4 vectors of C in registers (tile.h)
 #   pack           a panel of B, 4 vectors wide, laid out in the order that the tile reads it
-#   multiply_part  one thread's share: blocks of the depth, of A's rows, of B's panels
+#   multiply_part  what one thread does: blocks of the depth, of A's rows, of B's panels
 #   multiply       splits C between threads
 #
 # Why it is fast.  A block of B (512 deep, 256 wide: half a megabyte) stays in
@@ -26,36 +26,13 @@
 from cython.parallel cimport prange
 from libc.string cimport memcpy, memset
 
-cdef extern from "tile.h" nogil:
-    enum:
-        VECTOR_BYTES
-        TILE_SIZE
-        LINES
-    int TILE_ROWS(int vectors)
-    void PREFETCH(const void *address)
-    void tile_f32(int rows, int vectors, Py_ssize_t depth, const float **a, const float *b,
-                  Py_ssize_t ldb, const float **start, float **out)
-    void tile_f64(int rows, int vectors, Py_ssize_t depth, const double **a, const double *b,
-                  Py_ssize_t ldb, const double **start, double **out)
-    void tile_f32_lines(int rows, int count, Py_ssize_t n, const float **a, const float **b, float **out)
-    void tile_f64_lines(int rows, int count, Py_ssize_t n, const double **a, const double **b,
-                        double **out)
-    void transpose_4x4_f32(float *to, Py_ssize_t ld, const float **lines, Py_ssize_t start)
-    void transpose_4x4_f64(double *to, Py_ssize_t ld, const double **lines, Py_ssize_t start)
+include "tile.pxi"
 
 cdef enum:
     DEPTH_BYTES = 2048   # of a row of A in a block
     BLOCK_COLUMNS = 256  # of B in a block
     BLOCK_ROWS = 1024    # of A in a block, where it has to be transposed
     SMALL = 500000       # multiply-adds that are not worth waking another thread for
-
-
-cdef inline void tile(int rows, int vectors, Py_ssize_t depth, const floating **a, const floating *b,
-                      Py_ssize_t ldb, const floating **start, floating **out) noexcept nogil:
-    if floating is float:
-        tile_f32(rows, vectors, depth, a, b, ldb, start, out)
-    else:
-        tile_f64(rows, vectors, depth, a, b, ldb, start, out)
 
 
 cdef inline Py_ssize_t ceil_div(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
@@ -92,10 +69,7 @@ cdef void transpose(floating *to, Py_ssize_t ld, const floating **lines, Py_ssiz
         while j + 4 <= length:
             i = first
             while i + 4 <= last:
-                if floating is float:
-                    transpose_4x4_f32(to + j * ld + i, ld, lines + i, start + j)
-                else:
-                    transpose_4x4_f64(to + j * ld + i, ld, lines + i, start + j)
+                transpose_4x4(to + j * ld + i, ld, lines + i, start + j)
                 i += 4
             while i < last:
                 to[j * ld + i] = lines[i][start + j]
@@ -244,24 +218,21 @@ cdef void multiply_few(
     cdef Py_ssize_t k = 0, m
     cdef const floating *a_k[8]
     cdef const floating *b_k[LINES]
-    cdef floating *c_part[8]
+    cdef floating *c_columns[8]
     cdef int count, i
     for m in range(M):
-        c_part[m] = c[m] + n0
+        c_columns[m] = c[m] + n0
         if not add and bias != NULL:
-            copy_columns(c_part[m], bias + n0, n1 - n0)
+            copy_columns(c_columns[m], bias + n0, n1 - n0)
         elif not add:
-            memset(c_part[m], 0, (n1 - n0) * sizeof(floating))
+            memset(c_columns[m], 0, (n1 - n0) * sizeof(floating))
     while k < K:
         count = <int>min(LINES, K - k)
         for m in range(M):
             a_k[m] = a[m] + k
         for i in range(count):
             b_k[i] = b[k + i] + n0
-        if floating is float:
-            tile_f32_lines(<int>M, count, n1 - n0, a_k, b_k, c_part)
-        else:
-            tile_f64_lines(<int>M, count, n1 - n0, a_k, b_k, c_part)
+        tile_lines(<int>M, count, n1 - n0, a_k, b_k, c_columns)
         k += count
 
 

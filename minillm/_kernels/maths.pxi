@@ -1,18 +1,9 @@
-# The point functions of maths.h for whichever precision a kernel is compiled for.
+# maths.h, for either precision.
 cdef extern from "maths.h" nogil:
-    float exp_f32(float)
     float sigmoid_f32(float)
-    float tanh_f32(float)
-    double exp_f64(double)
     double sigmoid_f64(double)
+    float tanh_f32(float)
     double tanh_f64(double)
-
-
-cdef inline floating exp(floating x) noexcept nogil:
-    if floating is float:
-        return exp_f32(x)
-    else:
-        return exp_f64(x)
 
 
 cdef inline floating sigmoid(floating x) noexcept nogil:

@@ -1,19 +1,15 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""Matrix product: the Cython twin of matmul.py.
+"""Matrix product: the Cython twin of its original.
 
 The work is in gemm.pxi, which the other kernels share.  Here a matrix of any
 strides becomes the list of its lines: rows if its rows are contiguous, columns
 if its columns are (a transpose), and a copy's rows if neither is.
 """
 
-import numpy as np
+from minillm._kernels._pool cimport Workspace, empty
 
-ctypedef fused floating:
-    float
-    double
-
+include "floating.pxi"
 include "threads.pxi"
-include "workspace.pxi"
 include "gemm.pxi"
 
 
@@ -24,7 +20,10 @@ def matmul(a, b, bias=None):
         return c
     if a.shape[1] == 0:
         c[:] = 0 if bias is None else bias
-    elif a.itemsize == 4:
+        return c
+    if bias is not None:
+        bias = np.ascontiguousarray(bias)
+    if a.itemsize == 4:
         product[float](with_lines(a), with_lines(b), bias, c)
     else:
         product[double](with_lines(a), with_lines(b), bias, c)
@@ -48,23 +47,24 @@ cdef bint lines_of(const floating[:, :] x, const floating **lines) noexcept:
 cdef int product(
     const floating[:, :] a, const floating[:, :] b, const floating[::1] bias, floating[:, ::1] c,
 ) except -1:
-    cdef Py_ssize_t M = a.shape[0], K = a.shape[1], N = b.shape[1], m
+    cdef Py_ssize_t M = a.shape[0], K = a.shape[1], N = b.shape[1], word = sizeof(void *), m
     cdef int threads = max_threads()
-    cdef Workspace lines = Workspace((2 * (M + K) + N) * sizeof(void *) + 256)
-    cdef const floating **a_lines = <const floating **>lines.take(max(M, K) * sizeof(void *))
-    cdef const floating **b_lines = <const floating **>lines.take(max(K, N) * sizeof(void *))
-    cdef floating **c_rows = <floating **>lines.take(M * sizeof(void *))
+    cdef Workspace lines = Workspace((max(M, K) + max(K, N) + M) * word + 256)
+    cdef const floating **a_lines = <const floating **>lines.take(max(M, K) * word)
+    cdef const floating **b_lines = <const floating **>lines.take(max(K, N) * word)
+    cdef floating **c_rows = <floating **>lines.take(M * word)
     cdef bint a_by_depth = lines_of(a, a_lines)
     cdef bint b_by_depth = not lines_of(b, b_lines)
     cdef const floating *start = NULL
     cdef bint few = is_few(M, a_by_depth, b_by_depth)
     cdef Py_ssize_t size = 0 if few else scratch_size(M, K, a_by_depth, sizeof(floating))
-    cdef Workspace scratch = Workspace(threads * size)
+    cdef Workspace work = Workspace(threads * size)
+    cdef char *scratch = work.take(threads * size)
     if bias is not None:
         start = &bias[0]
     for m in range(M):
         c_rows[m] = &c[m, 0]
     with nogil:
         multiply(M, N, K, a_lines, a_by_depth, b_lines, b_by_depth, start,
-                 False, c_rows, threads, scratch.front, size)
+                 False, c_rows, threads, scratch, size)
     return 0

@@ -17,8 +17,9 @@ from libc.stdint cimport int32_t, int64_t
 
 include "threads.pxi"
 
-DEF BITS = 11
-DEF BUCKETS = 1 << BITS
+cdef enum:
+    BITS = 11       # of a key that a pass sorts by
+    BUCKETS = 2048  # 2 ** BITS
 
 
 def count_keys(const int64_t[::1] keys):

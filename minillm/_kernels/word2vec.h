@@ -75,7 +75,7 @@ static inline uint64_t next_random(uint64_t *state)
         }                                                                                          \
     }                                                                                              \
     /* y += a x */                                                                                 \
-    static inline void add_##SUFFIX(ptrdiff_t n, REAL a, const REAL *x, REAL *y)                   \
+    static inline void add_scaled_##SUFFIX(ptrdiff_t n, REAL a, const REAL *x, REAL *y)            \
     {                                                                                              \
         enum { LANES = sizeof(vector_##SUFFIX) / sizeof(REAL) };                                   \
         ptrdiff_t i = 0;                                                                           \
@@ -85,7 +85,7 @@ static inline uint64_t next_random(uint64_t *state)
             y[i] += a * x[i];                                                                      \
     }                                                                                              \
     /* From scores to the chance of each row's label, p, in place; g = rate (label - sigma) */     \
-    static inline void answer_##SUFFIX(ptrdiff_t count, REAL rate, const REAL *sign,               \
+    static inline void slopes_##SUFFIX(ptrdiff_t count, REAL rate, const REAL *sign,               \
                                        REAL *p, REAL *g)                                           \
     {                                                                                              \
         for (ptrdiff_t k = 0; k < count; k++) {                                                    \

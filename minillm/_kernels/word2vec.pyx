@@ -13,25 +13,13 @@ The loss needs a logarithm for each row, which would cost as much as the rest.
 So the chances are multiplied, and the logarithm taken of a long product.
 """
 
-import numpy as np
-
-from cython cimport floating
 from cython.parallel cimport prange, threadid
 from libc.math cimport log
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
+include "floating.pxi"
 include "threads.pxi"
-
-cdef extern from "word2vec.h" nogil:
-    uint64_t next_random(uint64_t* state)
-    float dot_f32(Py_ssize_t, const float*, const float*)
-    double dot_f64(Py_ssize_t, const double*, const double*)
-    void step_f32(Py_ssize_t, Py_ssize_t, float* const*, const float*, const float*, float*)
-    void step_f64(Py_ssize_t, Py_ssize_t, double* const*, const double*, const double*, double*)
-    void add_f32(Py_ssize_t, float, const float*, float*)
-    void add_f64(Py_ssize_t, double, const double*, double*)
-    void answer_f32(Py_ssize_t, float, const float*, float*, float*)
-    void answer_f64(Py_ssize_t, double, const double*, double*, double*)
+include "word2vec.pxi"
 
 
 cdef struct Text:
@@ -97,7 +85,7 @@ def train_sentences(
         outputs.path_labels = &path_labels[0]
 
     threads = max(1, min(threads, max_threads()))
-    dtype = np.float32 if floating is float else np.float64
+    dtype = dtype_of(<floating>0)
     cdef floating[:, ::1] numbers = np.empty((threads, 2 * D + 4 * rows + 64), dtype)
     cdef int32_t[:, ::1] nodes = np.empty((threads, rows + 16), np.int32)
     cdef uint64_t[:, ::1] pointers = np.empty((threads, rows + 8), np.uint64)
@@ -143,12 +131,12 @@ cdef void learn(
                 if c != t:
                     predict(v, kept[c], rate, outputs, W_out, D, rows, nodes, u, work, change,
                             &random, &sums)
-                    add(D, 1, change, v)
+                    add_scaled(D, 1, change, v)
         elif high - low > 1:
             zero(D, h)
             for c in range(low, high):
                 if c != t:
-                    add(D, 1, W_in + kept[c] * D, h)
+                    add_scaled(D, 1, W_in + kept[c] * D, h)
             if mean:
                 scale = <floating> 1 / (high - low - 1)
                 for c in range(D):
@@ -157,7 +145,7 @@ cdef void learn(
                     &sums)
             for c in range(low, high):
                 if c != t:
-                    add(D, 1, change, W_in + kept[c] * D)
+                    add_scaled(D, 1, change, W_in + kept[c] * D)
     loss[0] = sums.loss - log(sums.product)
     predictions[0] = sums.predictions
 
@@ -201,7 +189,7 @@ cdef inline void predict(
                 count += 1
     for k in range(count):
         p[k] = dot(D, u[k], h)
-    answer(count, rate, sign, p, g)
+    slopes(count, rate, sign, p, g)
     for k in range(count):
         multiply(sums, p[k])
     if repeated:
@@ -224,33 +212,3 @@ cdef inline void zero(Py_ssize_t n, floating* x) noexcept nogil:
     cdef Py_ssize_t i
     for i in range(n):
         x[i] = 0
-
-
-cdef inline floating dot(Py_ssize_t n, const floating* u, const floating* h) noexcept nogil:
-    if floating is float:
-        return dot_f32(n, u, h)
-    else:
-        return dot_f64(n, u, h)
-
-
-cdef inline void add(Py_ssize_t n, floating a, const floating* x, floating* y) noexcept nogil:
-    if floating is float:
-        add_f32(n, a, x, y)
-    else:
-        add_f64(n, a, x, y)
-
-
-cdef inline void answer(Py_ssize_t count, floating rate, const floating* sign, floating* p,
-                        floating* g) noexcept nogil:
-    if floating is float:
-        answer_f32(count, rate, sign, p, g)
-    else:
-        answer_f64(count, rate, sign, p, g)
-
-
-cdef inline void step(Py_ssize_t n, Py_ssize_t count, floating** u, const floating* g,
-                      const floating* h, floating* change) noexcept nogil:
-    if floating is float:
-        step_f32(n, count, u, g, h, change)
-    else:
-        step_f64(n, count, u, g, h, change)

@@ -1,0 +1,65 @@
+# attention.h, for either precision.
+cdef extern from "attention.h" nogil:
+    void add_scaled_f32(Py_ssize_t, float, const float *, float *)
+    void add_scaled_f64(Py_ssize_t, double, const double *, double *)
+    float softmax_f32(Py_ssize_t, float *)
+    double softmax_f64(Py_ssize_t, double *)
+    void softmax_again_f32(Py_ssize_t, float, float *)
+    void softmax_again_f64(Py_ssize_t, double, double *)
+    void softmax_backward_f32(Py_ssize_t, const float *, float *)
+    void softmax_backward_f64(Py_ssize_t, const double *, double *)
+    void hidden_f32(Py_ssize_t, const float *, const float *, float *)
+    void hidden_f64(Py_ssize_t, const double *, const double *, double *)
+    void hidden_backward_f32(Py_ssize_t, float, const float *, const float *, const float *,
+                             float *, float *, float *)
+    void hidden_backward_f64(Py_ssize_t, double, const double *, const double *, const double *,
+                             double *, double *, double *)
+
+
+cdef inline void add_scaled(
+    Py_ssize_t n, floating a, const floating *x, floating *y
+) noexcept nogil:
+    if floating is float:
+        add_scaled_f32(n, a, x, y)
+    else:
+        add_scaled_f64(n, a, x, y)
+
+
+cdef inline floating softmax(Py_ssize_t n, floating *x) noexcept nogil:
+    if floating is float:
+        return softmax_f32(n, x)
+    else:
+        return softmax_f64(n, x)
+
+
+cdef inline void softmax_again(Py_ssize_t n, floating log_sum, floating *x) noexcept nogil:
+    if floating is float:
+        softmax_again_f32(n, log_sum, x)
+    else:
+        softmax_again_f64(n, log_sum, x)
+
+
+cdef inline void softmax_backward(Py_ssize_t n, const floating *w, floating *dw) noexcept nogil:
+    if floating is float:
+        softmax_backward_f32(n, w, dw)
+    else:
+        softmax_backward_f64(n, w, dw)
+
+
+cdef inline void hidden(
+    Py_ssize_t n, const floating *query, const floating *key, floating *out
+) noexcept nogil:
+    if floating is float:
+        hidden_f32(n, query, key, out)
+    else:
+        hidden_f64(n, query, key, out)
+
+
+cdef inline void hidden_backward(
+    Py_ssize_t n, floating dscore, const floating *query, const floating *key, const floating *v,
+    floating *dquery, floating *dkey, floating *dv,
+) noexcept nogil:
+    if floating is float:
+        hidden_backward_f32(n, dscore, query, key, v, dquery, dkey, dv)
+    else:
+        hidden_backward_f64(n, dscore, query, key, v, dquery, dkey, dv)

@@ -1,0 +1,14 @@
+# The precision that a kernel is compiled for: each function over `floating` exists for
+# float and for double.  C functions stand in pairs, x_f32 and x_f64, in a header X.h;
+# X.pxi declares them and joins each pair into one function over `floating`, and nowhere
+# else does a kernel ask which of the two it is.
+import numpy as np
+
+from cython cimport floating
+
+
+cdef inline object dtype_of(floating zero):
+    if floating is float:
+        return np.dtype(np.float32)
+    else:
+        return np.dtype(np.float64)

@@ -1,0 +1,43 @@
+# tile.h, for either precision.
+cdef extern from "tile.h" nogil:
+    enum:
+        VECTOR_BYTES
+        TILE_SIZE
+        LINES
+    int TILE_ROWS(int vectors)
+    void PREFETCH(const void *address)
+    void tile_f32(int rows, int vectors, Py_ssize_t depth, const float **a, const float *b,
+                  Py_ssize_t ldb, const float **start, float **out)
+    void tile_f64(int rows, int vectors, Py_ssize_t depth, const double **a, const double *b,
+                  Py_ssize_t ldb, const double **start, double **out)
+    void tile_f32_lines(int rows, int count, Py_ssize_t n, const float **a, const float **b,
+                        float **out)
+    void tile_f64_lines(int rows, int count, Py_ssize_t n, const double **a, const double **b,
+                        double **out)
+    void transpose_4x4_f32(float *to, Py_ssize_t ld, const float **lines, Py_ssize_t start)
+    void transpose_4x4_f64(double *to, Py_ssize_t ld, const double **lines, Py_ssize_t start)
+
+
+cdef inline void tile(int rows, int vectors, Py_ssize_t depth, const floating **a,
+                      const floating *b, Py_ssize_t ldb, const floating **start,
+                      floating **out) noexcept nogil:
+    if floating is float:
+        tile_f32(rows, vectors, depth, a, b, ldb, start, out)
+    else:
+        tile_f64(rows, vectors, depth, a, b, ldb, start, out)
+
+
+cdef inline void tile_lines(int rows, int count, Py_ssize_t n, const floating **a,
+                            const floating **b, floating **out) noexcept nogil:
+    if floating is float:
+        tile_f32_lines(rows, count, n, a, b, out)
+    else:
+        tile_f64_lines(rows, count, n, a, b, out)
+
+
+cdef inline void transpose_4x4(floating *to, Py_ssize_t ld, const floating **lines,
+                               Py_ssize_t start) noexcept nogil:
+    if floating is float:
+        transpose_4x4_f32(to, ld, lines, start)
+    else:
+        transpose_4x4_f64(to, ld, lines, start)

@@ -1,0 +1,155 @@
+"""One pool of memory for all compiled kernels: limited, and what is freed goes back."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from minillm.errors import InputError
+
+pytest.importorskip("minillm._kernels._cpu", reason="the compiled kernels are not built")
+
+# Every program begins with a product of `size` bytes, through the op as users call it.
+START = """
+import gc
+import numpy as np
+from minillm import ops
+
+def product(size):
+    columns = 4096
+    x = np.ones((size // 4 // columns, 1), np.float32)
+    return ops.linear(x, np.ones((1, columns), np.float32), np.zeros(columns, np.float32))[0]
+
+def kept():
+    from minillm._kernels import _pool
+    return _pool.kept_bytes()
+
+M = 1 << 20
+"""
+
+
+@pytest.fixture
+def limit_of():
+    from minillm._kernels import _pool
+
+    return _pool.limit_of
+
+
+def run(program, **environment):
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "MINILLM_KERNELS": "cython", **environment},
+        capture_output=True,
+        text=True,
+    )
+
+
+def printed(program, **environment):
+    done = run(START + program, **environment)
+    assert done.returncode == 0, done.stderr
+    return [int(number) for number in done.stdout.split()]
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs Linux's /proc")
+@pytest.mark.parametrize("limit", [0, 30])
+def test_freed_memory_goes_back_to_the_system(limit):
+    program = """
+def resident():
+    gc.collect()
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * 4096
+
+product(M)
+before = resident()
+for size in (20, 50, 100):
+    y = product(size * M)
+    assert resident() - before > size * M // 2
+    del y
+print(resident() - before)
+"""
+    (grown,) = printed(program, MINILLM_POOL_BYTES=f"{limit}M")
+    assert grown <= (limit + 8) << 20
+
+
+def test_kernels_share_the_pool():
+    """The memory of a product becomes that of a gelu."""
+    product, gelu = printed("""
+y = product(4 * M)
+del y
+print(kept() // M)
+z, backward = ops.gelu(np.ones(M, np.float32))
+print(kept() // M)
+""")
+    assert (product, gelu) == (4, 0)
+
+
+def test_the_longest_idle_is_freed_first():
+    kept = printed(
+        """
+blocks = [product(size * M) for size in (2, 5, 1, 3)]
+for _ in range(4):
+    del blocks[0]
+    print(kept() // M)
+blocks = product(5 * M)  # is gone
+print(kept() // M)
+del blocks
+print(kept() // M)
+""",
+        MINILLM_POOL_BYTES="7400k",
+    )
+    assert kept == [2, 7, 6, 4, 4, 5]
+
+
+def test_a_block_beyond_the_limit_is_not_kept():
+    kept = printed(
+        "y = product(2 * M); del y; y = product(9 * M); del y; print(kept() // M)",
+        MINILLM_POOL_BYTES="4M",
+    )
+    assert kept == [2]
+
+
+def test_a_block_is_used_again():
+    same, cleared = printed("""
+y = product(M)
+address = y.ctypes.data
+del y
+y = product(M)
+print(int(y.ctypes.data == address))
+del y
+from minillm._kernels import _pool
+_pool.clear()
+print(kept())
+""")
+    assert (same, cleared) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"),
+    [("0", 0), ("1000", 1000), ("3k", 3 << 10), ("64M", 64 << 20), ("9" * 30 + "G", sys.maxsize)],
+)
+def test_the_limit_is_a_number_of_bytes(limit_of, text, limit):
+    assert limit_of(text) == limit
+
+
+@pytest.mark.parametrize(
+    "text", ["", "M", "-1", "1.5G", "1 G", "12KM", "lots", "\N{SUPERSCRIPT TWO}"]
+)
+def test_nonsense_is_refused(limit_of, text):
+    with pytest.raises(InputError, match="MINILLM_POOL_BYTES: expected a number of bytes"):
+        limit_of(text)
+
+
+def test_nonsense_in_the_environment_is_refused_when_the_kernels_are_loaded():
+    result = run("import minillm; minillm.kernels_info()", MINILLM_POOL_BYTES="lots")
+    assert result.returncode != 0
+    assert "MINILLM_POOL_BYTES: expected a number of bytes" in result.stderr
+    assert "found 'lots'" in result.stderr
+
+
+def test_a_guard_notices_a_write_past_a_piece():
+    program = "from minillm._kernels import _pool; _pool.overrun()"
+    assert run(program, MINILLM_GUARD="0").returncode == 0
+    guarded = run(program, MINILLM_GUARD="1")
+    assert guarded.returncode != 0
+    assert "wrote past the end" in guarded.stderr
