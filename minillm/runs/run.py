@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_type_hints
 from minillm.errors import InputError
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Evaluation, Kind, Results, kinds
-from minillm.runs.settings import make
+from minillm.runs.settings import make, option_of, types_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from minillm.decoding import Translation
     from minillm.models.word2vec import Vectors
     from minillm.text import Vocabulary
+
+
+LARGEST = 10**9  # of a size that a model is stored with
 
 
 class Classified(NamedTuple):
@@ -174,14 +177,19 @@ def stored_config(folder: RunFolder, kind: Kind | None = None) -> dict[str, Any]
     kind = known[config["kind"]]
     place = f"{path}: its configuration is damaged: "
     _, Config = kind.types()
-    config["model"] = config_of(Config, _renamed(config["model"], {"points": "pixels"}), place)
+    sizes = _renamed(config["model"], {"points": "pixels"})
+    config["model"] = config_of(Config, sizes, kind.settings, place)
     config["training"] = make(kind.settings, config["training"], place)
     config["data"] = _renamed(config["data"], {"name": "data"})
     return config
 
 
-def config_of(Config: type, values: dict[str, Any], place: str) -> Any:
-    """A model's config from what JSON kept of it; InputError for other names or types."""
+def config_of(Config: type, values: dict[str, Any], settings: type, place: str) -> Any:
+    """A model's config from what JSON kept of it.
+
+    InputError for other names or types, and for sizes above what the setting of that name may
+    be, or above a billion; the config checks the rest itself.
+    """
     hints = get_type_hints(Config)
     entries = {entry.name: entry for entry in fields(Config)}
     for name, value in values.items():
@@ -189,6 +197,9 @@ def config_of(Config: type, values: dict[str, Any], place: str) -> Any:
             raise InputError(f"{place}there is no size {name!r}")
         if not _has_type(value, hints[name]):
             raise InputError(f"{place}{name}: expected {hints[name]}, found {value!r}"[:300])
+        most = option_of(settings, name).most if name in types_of(settings) else LARGEST
+        if isinstance(value, int) and value > most:
+            raise InputError(f"{place}{name}: expected at most {most:,.0f}, found {value!r}"[:300])
     missing = [
         name for name, entry in entries.items() if name not in values and entry.default is MISSING
     ]
