@@ -105,7 +105,7 @@ def recurrence_steps(cores: int) -> None:
     with threads(1):
         rows = [
             ("NumPy, a step at a time", best(step_by_step(_lstm_step.__wrapped__))),
-            ("NumPy, the input's share first", best(lambda: original(*forward))),
+            ("NumPy, the input terms first", best(lambda: original(*forward))),
             ("Cython, a step at a time", best(step_by_step(kernels.lstm_step))),
             ("Cython, packed and fused", best(lambda: kernels.lstm_forward(*forward))),
         ]
