@@ -10,8 +10,8 @@ class InputError(ValueError):
 
 
 class DivergedError(RuntimeError):
-    """A training whose loss or gradient is no longer a finite number.
+    """The loss or the gradient of a training is no longer a finite number.
 
-    It is no bad input: the same data and model train with a lower learning rate.  The command
-    line prints its message, one line, and exits with status 1.
+    This is not bad input: with a lower learning rate, the same model may well train on the same
+    data.  The command line prints the message, one line, and exits with status 1.
     """

@@ -1,7 +1,7 @@
 """The command line: ``minillm VERB``, one verb a module.
 
 A module of a verb has ``add_parser(verbs)``, which declares its arguments, and ``run(args)``,
-which does the work and returns the exit status.  What is heavy is imported inside ``run``.
+which does the work and returns the exit status.  NumPy and the models are imported inside ``run``.
 """
 
 import errno
@@ -37,9 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 a first session:
   minillm train lm --out runs/first --minutes 2    train on the text that Python brings along
   minillm generate runs/first                      read what the model writes
-  minillm eval runs/first                          measure it on the text that it did not see
+  minillm eval runs/first                          measure it on the text that was held out
 
-minillm VERB --help tells what a verb takes, with examples.
+minillm VERB --help explains a verb, with examples.
 """,
     )
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)

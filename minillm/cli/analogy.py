@@ -52,6 +52,6 @@ def run(args: argparse.Namespace) -> int:
     results["all"] = right, asked, total
     width = max(map(len, results))
     for name, (right, asked, total) in results.items():
-        share = f"{100 * right / asked:6.2f} %" if asked else "       - "
-        print(f"{name:{width}}{share}  {right} of {asked} ({total - asked} with unknown words)")
+        percent = f"{100 * right / asked:6.2f} %" if asked else "       - "
+        print(f"{name:{width}}{percent}  {right} of {asked} ({total - asked} with unknown words)")
     return 0

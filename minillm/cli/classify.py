@@ -11,9 +11,9 @@ def add_parser(verbs: Any) -> None:
         "classify",
         help="label texts, line by line",
         description="""\
-Label standard input, line by line, with a run of `train classifier`: label, probability and
-the text, tab between them. With a run of `train image-classifier`, a line is an image: its
-pixels, 0 to 1, with spaces between them.""",
+Label standard input, line by line, with a run of `train classifier`. Printed are the label,
+its probability and the text, separated by tabs. With a run of `train image-classifier`, a line
+is an image: its pixels, 0 to 1, separated by spaces.""",
         epilog="""\
 examples:
   echo "a fine film" | minillm classify runs/reviews
@@ -22,7 +22,9 @@ examples:
     )
     parser.add_argument("run_folder", metavar="DIR", help="the folder of a run")
     parser.add_argument(
-        "--all", action="store_true", help="print every label's probability, likeliest first"
+        "--all",
+        action="store_true",
+        help="print the probabilities of all labels, the largest first",
     )
     parser.set_defaults(run=run)
 
@@ -34,11 +36,11 @@ def run(args: argparse.Namespace) -> int:
 
     opened = load(args.run_folder)
     for texts, places in chunks():
-        for text, answer in zip(texts, opened.classify(texts, places), strict=True):
+        for text, found in zip(texts, opened.classify(texts, places), strict=True):
             if args.all:
-                entries = answer.probabilities.items()
+                entries = found.probabilities.items()
                 print("\t".join(f"{label} {probability:.4f}" for label, probability in entries))
             else:
-                print(f"{answer.label}\t{answer.probability:.4f}\t{text}")
+                print(f"{found.label}\t{found.probability:.4f}\t{text}")
         sys.stdout.flush()
     return 0

@@ -11,13 +11,13 @@ def add_parser(verbs: Any) -> None:
     """Declares the verb."""
     parser = verbs.add_parser(
         "generate",
-        help="let a language model write",
-        description="Let a trained language model write, a character or word at a time.",
+        help="generate text with a language model",
+        description="Generate text with a trained language model, a character or word at a time.",
         epilog="""\
 examples:
   minillm generate runs/first
   minillm generate runs/first --prompt "The while statement" --length 1000
-  minillm generate runs/first --temperature 0             always the likeliest: it will repeat
+  minillm generate runs/first --temperature 0             always the most probable: it will repeat
   minillm generate runs/first --temperature 1 --top-p 0.9 --seed 7
 """,
     )
@@ -37,19 +37,20 @@ examples:
         type=number(least=0),
         default=0.8,
         metavar="T",
-        help="below 1 more careful, above 1 bolder, 0 always the likeliest (default 0.8)",
+        help="below 1, probable tokens are drawn more often, above 1 less often; 0: always the "
+        "most probable one (default 0.8)",
     )
     parser.add_argument(
-        "--top-k", type=integer(1), metavar="K", help="draw from the K likeliest only"
+        "--top-k", type=integer(1), metavar="K", help="draw from the K most probable only"
     )
     parser.add_argument(
         "--top-p",
         type=number(above=0, most=1),
         metavar="P",
-        help="draw from the fewest likeliest whose probabilities sum to P",
+        help="draw from the fewest most probable whose probabilities sum to P",
     )
     parser.add_argument(
-        "--seed", type=integer(0), metavar="N", help="the same seed writes the same text"
+        "--seed", type=integer(0), metavar="N", help="the same seed generates the same text"
     )
     parser.add_argument(
         "--stop",

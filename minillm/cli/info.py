@@ -8,10 +8,10 @@ def add_parser(verbs: Any) -> None:
     """Declares the verb."""
     parser = verbs.add_parser(
         "info",
-        help="say which kernels run, on how many threads, and why",
-        description="Say which kernels run, on how many threads, and why.",
+        help="show which kernels run, on how many threads, and why",
+        description="Show which kernels run, on how many threads, and why.",
         epilog="""\
-MINILLM_KERNELS=numpy minillm info     what it would be with the NumPy kernels
+MINILLM_KERNELS=numpy minillm info     the same with the NumPy kernels
 """,
     )
     parser.set_defaults(run=run)

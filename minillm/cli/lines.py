@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from itertools import islice
 
-CHUNK = 1024  # lines that are read before the first is answered: they are sorted by length
+CHUNK = 1024  # lines that are read together, so that those of similar length can be batched
 
 
 def chunks() -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:

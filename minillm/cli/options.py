@@ -12,7 +12,7 @@ _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
 def add_settings(parser: argparse.ArgumentParser, settings: type) -> None:
-    """Declares an argument for each field; one that is not given leaves no trace in the result."""
+    """Declares an argument for each field; the result has only those that are given."""
     groups = {name: parser.add_argument_group(name) for name in GROUPS}
     exclusive: dict[frozenset[str], Any] = {}
     for entry in fields(settings):
@@ -63,7 +63,7 @@ def _shown(default: Any) -> str:
 
 
 def parser_of(declared: Option, type_: type) -> Callable[[str], Any]:
-    """What turns a word of the command line into a value, within its bounds."""
+    """The function that turns an argument into a value, and checks its bounds."""
     convert: Callable[[str], Any] = _size if type_ is Size else type_
 
     def parse(text: str) -> Any:

@@ -34,7 +34,7 @@ examples:
 
     words = pictures.add_parser(
         "words",
-        help="word vectors on a map",
+        help="a map of word vectors",
         description="""\
 Draw words on a plane by their vectors' two principal components: the most frequent words, or
 those that are given.""",
@@ -55,10 +55,10 @@ examples:
 
     attention = pictures.add_parser(
         "attention",
-        help="where an encoder-decoder looks while it writes",
+        help="the attention weights of an encoder-decoder",
         description="""\
-Draw a heat map of attention: what was read along the top, what was written down the side,
-and in each row how much of each source token went into that target token.""",
+Draw the attention weights as a heat map: a column for each source token, a row for each
+target token.""",
         epilog="""\
 examples:
   minillm plot attention runs/cmudict uncharacteristically

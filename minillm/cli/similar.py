@@ -1,4 +1,4 @@
-"""``minillm similar``: the words that are most like a word."""
+"""``minillm similar``: the words that are most similar to a word."""
 
 import argparse
 from typing import TYPE_CHECKING, Any
@@ -14,17 +14,17 @@ def add_parser(verbs: Any) -> None:
     """Declares the verb."""
     parser = verbs.add_parser(
         "similar",
-        help="words that are most like a word",
+        help="the words that are most similar to a word",
         description="""\
 Print the words whose vectors lie closest to a word's, with the cosine between them; of two
-words, their cosine.  With --set, measure the vectors on pairs that people have judged: the
-rank correlation (Spearman) of their scores with the cosines.""",
+words, their cosine.  With --set, compare with human judgements of pairs of words: the rank
+correlation (Spearman) of their scores with the cosines.""",
         epilog="""\
 examples:
   minillm similar runs/vectors class
   minillm similar runs/vectors class function
   minillm similar runs/vectors --set wordsim353.tsv
-        a pair a line: word, word and score, between tabs, commas or spaces
+        one pair a line: word, word and score, separated by tabs, commas or spaces
 """,
     )
     parser.add_argument("run_folder", metavar="DIR", help="the folder of a run of word2vec")

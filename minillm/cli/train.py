@@ -30,16 +30,16 @@ def _add_kind(choices: Any, kind: Any) -> None:
         epilog=f"examples:\n{kind.examples}\n",
     )
     folder = parser.add_argument_group("the folder")
-    folder.add_argument("--out", required=True, metavar="DIR", help="the run's folder, made anew")
+    folder.add_argument("--out", required=True, metavar="DIR", help="the folder of the run")
     existing = folder.add_mutually_exclusive_group()
     if kind.resumable:
         existing.add_argument(
             "--resume",
             action="store_true",
-            help="go on with the run in DIR. Its settings are remembered; the length, the learning "
-            "rate and the clipping may change. A run of --steps goes on bit for bit as if it had "
-            "never stopped; one of --minutes goes on from the same state, with a learning rate "
-            "that follows the clock",
+            help="go on with the run in DIR, whose settings are stored there; some may change, such "
+            "as the length and the learning rate. Counted in steps or epochs, the run goes on bit "
+            "for bit as if it had never stopped; counted in --minutes, it goes on from the same "
+            "state, but its learning rate follows the clock",
         )
     existing.add_argument("--overwrite", action="store_true", help="replace the run in DIR")
     add_settings(parser, kind.settings)
@@ -49,7 +49,7 @@ def _add_kind(choices: Any, kind: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Trains, and shows what the model has learnt to do."""
+    """Trains, and shows a sample of what the model does."""
     from minillm.runs.folder import RunFolder
     from minillm.runs.start import start
 

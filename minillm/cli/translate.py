@@ -1,4 +1,4 @@
-"""``minillm translate``: what an encoder-decoder writes for each line that it reads."""
+"""``minillm translate``: the outputs of an encoder-decoder for lines of text."""
 
 import argparse
 import sys
@@ -11,17 +11,16 @@ def add_parser(verbs: Any) -> None:
     """Declares the verb."""
     parser = verbs.add_parser(
         "translate",
-        help="let an encoder-decoder answer, line by line",
+        help="translate texts, line by line, with an encoder-decoder",
         description="""\
 Translate standard input to standard output, line by line, with a run of `train seq2seq`.
-Beam search extends the likeliest hypotheses of an output step by step; --beam 1 is the greedy
-choice.""",
+Beam search extends the most probable hypotheses step by step; --beam 1 is the greedy choice.""",
         epilog="""\
 examples:
   echo speech | minillm translate runs/cmudict
   minillm translate runs/multi30k < english.txt > french.txt
   echo attention | minillm translate runs/cmudict --n-best 3
-        line, score (nats per token) and output, tab between them, best first
+        number of the line, score (nats per token) and output, separated by tabs, best first
   echo attention | minillm translate runs/cmudict --temperature 1 --seed 7
         drawn at random instead
 """,
@@ -38,7 +37,7 @@ examples:
         "--temperature",
         type=number(least=0),
         metavar="T",
-        help="draw at random: below 1 more careful, above 1 bolder",
+        help="sample: below 1, probable tokens are drawn more often, above 1 less often",
     )
     parser.add_argument(
         "--seed", type=integer(0), metavar="N", help="the same seed draws the same outputs"
@@ -47,7 +46,7 @@ examples:
 
 
 def add_beam_options(parser: argparse.ArgumentParser) -> None:
-    """Declares what all verbs that search share."""
+    """Declares the options of every verb that uses beam search."""
     parser.add_argument(
         "--beam",
         type=integer(1, 1000),

@@ -26,7 +26,7 @@ from minillm.training.checkpoints import copy_arrays
 FORMAT_VERSION = 1
 
 _FILES = (
-    "config.json",  # first to go and last to come: a folder with it is whole
+    "config.json",  # removed first and written last: a folder with it is complete
     "vocabulary.json",
     "vocabulary.source.json",  # of a model that reads one vocabulary and writes another
     "vocabulary.target.json",
@@ -90,7 +90,7 @@ class RunFolder:
         """Copies the best weights into ``params``, which fix the names and shapes expected."""
         path = self.path / "model.safetensors"
         if not path.exists():
-            raise InputError(f"{path}: not there yet: it comes with the run's first validation")
+            raise InputError(f"{path}: it does not exist yet: the run's first validation writes it")
         arrays, values = _load_tensors(path)
         copy_arrays(arrays, params, str(path))
         return values
@@ -131,7 +131,7 @@ class RunFolder:
         return records
 
     def trim_metrics(self, step: int) -> None:
-        """Drops the lines after ``step``, where resuming takes up again; makes the folder."""
+        """Drops the lines after ``step``, from which a run is resumed; makes the folder."""
         self.path.mkdir(parents=True, exist_ok=True)
         kept = [json.dumps(r) + "\n" for r in self.read_metrics() if r["step"] <= step]
         write_file(self.path / "metrics.jsonl", "".join(kept).encode())
@@ -147,7 +147,7 @@ def _save_tensors(path: Path, arrays: Mapping[str, np.ndarray], values: dict) ->
 
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     values = {"format_version": FORMAT_VERSION, **values}
-    # One entry: safetensors writes several in a random order, and equal runs make equal files.
+    # One entry: safetensors writes several in random order, but equal runs should make equal files.
     write_file(path, save(contiguous, {"minillm": json.dumps(values)}))
 
 

@@ -46,12 +46,12 @@ class Job:
     settings: Any
     data: dict[str, Any]  # where the data are, and what is remembered of them
     stored: dict[str, Any] | None  # the configuration of the run to resume
-    report: Callable[[str], None]  # told of what is worth a line
+    report: Callable[[str], None]  # called with each line to be shown
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What ``eval`` is asked for."""
+    """What ``eval`` measures on, and how it searches for outputs."""
 
     files: tuple[str, ...] = ()  # none: what was held out in training
     part: str | None = None  # "validation" or "test", of a built-in set
@@ -68,7 +68,7 @@ class Kind:
     """
 
     name: ClassVar[str]
-    year: ClassVar[int] = 9999  # of the source: the help lists kinds in the order of history
+    year: ClassVar[int] = 9999  # of the source: kinds are listed in historical order
     help: ClassVar[str]  # a few words
     description: ClassVar[str]
     examples: ClassVar[str]
@@ -87,14 +87,14 @@ class Kind:
             _kinds[cls.name] = cls()
 
     def types(self) -> tuple[type, type]:
-        """The classes of the model and of its config; here they are imported."""
+        """The classes of the model and of its config, imported when this is called."""
         raise NotImplementedError
 
     def prepare(self, settings: Any, data: dict[str, Any], rng: "np.random.Generator") -> Parts:
         """Opens the data and makes model and task.
 
-        ``data`` says where the data are; what a later command needs to know of them (a
-        fingerprint, labels) is put into it.  Raises InputError for whatever is wrong.
+        ``data`` says where the data are; what a later command needs to know about them (a
+        fingerprint, labels) is added to it.  InputError says what is wrong with the data.
         """
         raise NotImplementedError
 
@@ -105,25 +105,25 @@ class Kind:
         return train_by_gradient_descent(self, job)
 
     def open_vocabulary(self, values: dict[str, Any]) -> Any:
-        """A vocabulary from what JSON kept of it; ValueError says what is wrong with it."""
+        """A vocabulary from its JSON form; ValueError says what is wrong with it."""
         from minillm.text import vocabulary_from_dict
 
         return vocabulary_from_dict(values)
 
     def build(self, config: Any, vocabularies: dict[str, Any]) -> Any:
-        """A model of the stored sizes, whose weights are to be read."""
+        """A model of the stored sizes; its weights are read afterwards."""
         import numpy as np
 
         Model, _ = self.types()
         return Model(config, np.random.default_rng(0))
 
     def sample(self, folder: "RunFolder") -> Iterable[str]:
-        """Text to show when a training has ended: what the model has learnt to do."""
+        """Text that is shown when training has ended: a sample of what the model does."""
         return ()
 
     def evaluate(self, run: "Run", asked: Evaluation) -> Results:
         """What ``eval`` prints: figures by name."""
-        raise InputError(f"{run.path}: there is nothing to measure of a run of {self.name}")
+        raise InputError(f"{run.path}: a run of {self.name} has no measures")
 
     def new_config(self, **sizes: Any) -> Any:
         """The model's config; InputError where it does not accept the sizes."""
@@ -135,7 +135,7 @@ class Kind:
 
 
 def kinds() -> dict[str, Kind]:
-    """All kinds by name: those in ``runs/kinds``, and those that were declared elsewhere."""
+    """All kinds by name, in historical order: those in ``runs/kinds``, and any from elsewhere."""
     package = importlib.import_module("minillm.runs.kinds")
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"{package.__name__}.{module.name}")

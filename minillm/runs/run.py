@@ -18,24 +18,25 @@ if TYPE_CHECKING:
     from minillm.text import Vocabulary
 
 
-LARGEST = 10**9  # of a size that a model is stored with
+LARGEST = 10**9  # the largest size that is accepted in a stored configuration
 
 
 class Classified(NamedTuple):
-    """What a classifier says of one text or image."""
+    """The label that a classifier gives to one text or image."""
 
     label: str
     probability: float
-    probabilities: dict[str, float]  # of every label, the likeliest first
+    probabilities: dict[str, float]  # of every label, the most probable first
 
 
 class Run:
     """A model, its vocabularies and its settings.
 
     ``model``; ``tokenizer``, or ``source`` and ``target`` of an encoder-decoder; ``settings``;
-    ``data``, what is remembered of the data; ``kind``, ``folder``.
+    ``data``, what is stored about the data; ``kind``, ``folder``.
 
-    What a run is able to do depends on its kind: InputError says what it can do instead.
+    What a run is able to do depends on its kind.  For anything else, InputError names the kinds
+    that can do it.
     """
 
     tokenizer: "Vocabulary"
@@ -87,7 +88,7 @@ class Run:
     def translate(
         self, texts: Sequence[str], beam: int = 5, length_exponent: float = 1.0
     ) -> list[str]:
-        """The likeliest output for each text."""
+        """The best output for each text."""
         found = self.hypotheses(texts, beam=beam, length_exponent=length_exponent)
         return [best[0].text for best in found]
 
@@ -135,7 +136,7 @@ class Run:
 
 
 def load(path: str | Path) -> Run:
-    """Opens the run in a folder, which says itself what it is.
+    """Opens the run in a folder, whatever its kind: that is stored in its configuration.
 
     InputError names the file in which something is missing or damaged.
     """
@@ -185,10 +186,10 @@ def stored_config(folder: RunFolder, kind: Kind | None = None) -> dict[str, Any]
 
 
 def config_of(Config: type, values: dict[str, Any], settings: type, place: str) -> Any:
-    """A model's config from what JSON kept of it.
+    """A model's config from its JSON form.
 
-    InputError for other names or types, and for sizes above what the setting of that name may
-    be, or above a billion; the config checks the rest itself.
+    InputError for other names or types, and for sizes above the largest value of the setting of
+    that name, or above a billion; the config checks the rest itself.
     """
     hints = get_type_hints(Config)
     entries = {entry.name: entry for entry in fields(Config)}
@@ -224,7 +225,7 @@ def _has_type(value: Any, hint: Any) -> bool:
 
 
 def _renamed(values: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
-    """With the names of today, where an older version wrote others."""
+    """The values under their present names, where an older version used others."""
     return {names.get(name, name): value for name, value in values.items()}
 
 

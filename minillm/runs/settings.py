@@ -1,4 +1,4 @@
-"""Settings: what can be chosen of a run, declared once, as the fields of a dataclass.
+"""Settings: what can be chosen for a run, declared once, as the fields of a dataclass.
 
     @dataclass(frozen=True)
     class Settings(TrainingSettings):
@@ -29,11 +29,12 @@ S = TypeVar("S")
 
 @dataclass(frozen=True)
 class Option:
-    """What a field of settings is, beside its name, type and default.
+    """What a field of settings has beside its name, type and default.
 
-    least and most are allowed themselves, above and below are not.  positional: a word without
-    a name.  data: where the data are, stored with them and not with the settings.  changeable:
-    it may differ when a run is resumed.  excludes: an option that cannot be given beside it.
+    least and most are inclusive bounds, above and below exclusive ones.  positional: an argument
+    without a name.  data: it says where the data are, and is stored with what is known of them,
+    not with the settings.  changeable: it may differ when a run is resumed.  excludes: an option
+    that cannot be given together with it.
     """
 
     help: str
@@ -44,7 +45,7 @@ class Option:
     below: float = math.inf
     choices: tuple[str, ...] = ()
     group: str = "the model"
-    default_help: str | None = None  # in place of the default, where that does not say it
+    default_help: str | None = None  # shown in place of the default
     positional: bool = False
     data: bool = False
     changeable: bool = False
@@ -82,19 +83,19 @@ def option(default: Any, help: str, metavar: str | None = None, **details: Any) 
 
 
 def with_default(base: type, name: str, default: Any, **changes: Any) -> Any:
-    """The field ``name`` of ``base`` with another default, and what else is changed of it."""
+    """The field ``name`` of ``base`` with another default, and with other changes to its option."""
     inherited = option_of(base, name)
     return field(default=default, metadata={"option": dataclasses.replace(inherited, **changes)})
 
 
 def option_of(settings: type, name: str) -> Option:
-    """What the field ``name`` declares."""
+    """The option that the field ``name`` declares."""
     return settings.__dataclass_fields__[name].metadata["option"]  # type: ignore[attr-defined]
 
 
 @cache
 def types_of(settings: type) -> dict[str, tuple[type, bool, bool]]:
-    """Of each field its plain type, whether there may be several, and whether it may be None."""
+    """For each field, its plain type, whether it holds several, and whether it may be None."""
     found = {}
     hints = get_type_hints(settings)
     for entry in fields(settings):
@@ -109,10 +110,10 @@ def types_of(settings: type) -> dict[str, tuple[type, bool, bool]]:
 
 
 def make(settings: type[S], values: Mapping[str, Any], place: str = "") -> S:
-    """Settings from values by name, all checked; what is not given has its default.
+    """Settings from values by name, all checked; fields that are not given have their defaults.
 
-    InputError, which ``place`` begins, for a name that there is not, or a value of another type
-    or out of its range.
+    InputError for an unknown name, or for a value of another type or out of its range; its
+    message begins with ``place``.
     """
     kinds = types_of(settings)  # type: ignore[arg-type]
     given = {}
@@ -149,7 +150,7 @@ def _shown(value: Any) -> str:
 
 
 def values_of(settings: Any, data: bool) -> dict[str, Any]:
-    """The fields that say where the data are, or all others, as JSON keeps them."""
+    """The fields that say where the data are, or all others, for JSON."""
     return {
         entry.name: getattr(settings, entry.name)
         for entry in fields(settings)
@@ -162,7 +163,7 @@ def values_of(settings: Any, data: bool) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """Of everything that the training loop trains."""
+    """Settings of every model that the training loop trains."""
 
     minutes: float | None = option(
         5.0,
@@ -186,7 +187,7 @@ class TrainingSettings:
     )
     seed: int = option(
         0,
-        "of the first weights, dropout and shuffling",
+        "seed of the first weights, dropout and shuffling",
         "N",
         least=0,
         most=2**63,
@@ -219,7 +220,7 @@ class TrainingSettings:
     )
     learning_rate: float = option(
         3e-3,
-        "at its peak: it warms up, then falls along a cosine to a hundredth",
+        "learning rate at its peak: it warms up, then falls along a cosine to a hundredth",
         "R",
         above=0,
         group="gradient descent",
@@ -227,7 +228,7 @@ class TrainingSettings:
     )
     warmup: float = option(
         0.02,
-        "fraction of the run in which it rises",
+        "fraction of the run in which the learning rate rises",
         "F",
         least=0,
         below=1,
@@ -235,14 +236,14 @@ class TrainingSettings:
     )
     weight_decay: float = option(
         0.01,
-        "pull of the weights towards zero, adamw only",
+        "how fast weights shrink towards zero, relative to the learning rate; adamw only",
         "D",
         least=0,
         group="gradient descent",
     )
     momentum: float = option(
         0.9,
-        "fraction of the last step that goes into the next, sgd only",
+        "fraction of the last step that is added to the next; sgd only",
         "M",
         least=0,
         below=1,
@@ -269,10 +270,10 @@ class TrainingSettings:
 
 @dataclass(frozen=True)
 class RecurrenceSettings:
-    """Of a model whose layers are recurrent."""
+    """Settings of a model whose layers are recurrent."""
 
-    cell: str = option("lstm", "the recurrence", choices=("rnn", "lstm", "gru"))
-    layers: int = option(1, "stacked", "L", least=1, most=64)
+    cell: str = option("lstm", "kind of recurrence", choices=("rnn", "lstm", "gru"))
+    layers: int = option(1, "number of layers", "L", least=1, most=64)
     hidden: int = option(256, "width of a layer", "H", least=1, most=65536)
     dropout: float = option(
         0.2, "fraction of activations zeroed in training", "RATE", least=0, below=1
@@ -281,7 +282,7 @@ class RecurrenceSettings:
 
 @dataclass(frozen=True)
 class VocabularySettings:
-    """Of a model that reads words or characters."""
+    """Settings of a model that reads words or characters."""
 
     minimum_count: int = option(
         2,
@@ -303,7 +304,7 @@ class VocabularySettings:
 
 @dataclass(frozen=True)
 class FilesSettings:
-    """Of a model of running text."""
+    """Settings of a model of running text."""
 
     files: tuple[str, ...] = option(
         (),
@@ -314,7 +315,7 @@ class FilesSettings:
     )
     pretokenised: bool = option(
         False,
-        "words stand between spaces already; do not split off punctuation",
+        "words are separated by spaces already; do not split off punctuation",
         group="the text",
     )
 

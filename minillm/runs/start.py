@@ -1,4 +1,4 @@
-"""Starting a run, or going on with one: settings, the loop, what is said at the end."""
+"""Starting a run, or resuming one: its settings, the training loop, the report at the end."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -27,8 +27,8 @@ def start(
     """Trains a run in the folder ``out``; False if it was interrupted.
 
     ``given`` are the settings that differ from the defaults or, of a run to resume, from what
-    was stored.  Nothing is written before all input is known to be good.  ``report`` is told
-    what is worth a line.
+    was stored.  Nothing is written before all input has been checked.  ``report`` is called with
+    each line to be shown.
     """
     stored = None
     if resume:
@@ -67,7 +67,10 @@ def _one_length(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _changed(folder: RunFolder, stored: Any, given: Mapping[str, Any]) -> Any:
-    """The settings of a run to resume, with those given that may change."""
+    """The stored settings of a run to resume, with the given ones in their place.
+
+    InputError for one that must not change.
+    """
     new = make(type(stored), given)
     for name in given:
         declared = option_of(type(stored), name)
@@ -86,7 +89,7 @@ def _cleared(given: Mapping[str, Any]) -> dict[str, None]:
 
 
 def train_by_gradient_descent(kind: Kind, job: Job) -> bool:
-    """Makes model and task, trains them in the loop, and says what has come of it."""
+    """Makes model and task, trains them in the loop, and reports the result."""
     import numpy as np
 
     from minillm.training import Summary, restore_checkpoint, save_checkpoint, train
@@ -144,7 +147,7 @@ def _optimiser(settings: Any, params: Any) -> Any:
 
 
 def _report_the_schedule(job: Job, options: "Options", begin: "Summary") -> None:
-    """A longer run stretches its schedule: then the learning rate goes back up."""
+    """Says so where the learning rate goes back up: a longer run has a longer schedule."""
     assert job.stored is not None
     before, now = (
         o.rate(min(1.0, o.progress(begin.step, begin.seconds)))
@@ -183,7 +186,7 @@ def _draw_loss_curve(folder: RunFolder, unit: str) -> str:
 
 
 def import_file(file: str, out: str | Path, overwrite: bool = False) -> str:
-    """Makes a run of a file that another program wrote; a line that says what it holds."""
+    """Makes a run of a file that another program wrote; returns a line that describes it."""
     folder = free_folder(out, overwrite)
     try:
         with open(file, "rb") as opened:
@@ -196,5 +199,5 @@ def import_file(file: str, out: str | Path, overwrite: bool = False) -> str:
             return kind.import_file(file, folder)  # type: ignore[attr-defined]
     raise InputError(
         f"{file}: expected an ARPA file, which begins with \\data\\, or word vectors, which begin "
-        f"with their number and their length; found {head[:40].decode('utf-8', 'replace')!r}"
+        f"with their count and their width; found {head[:40].decode('utf-8', 'replace')!r}"
     )

@@ -1,4 +1,4 @@
-"""What the kinds that model running text share: reading it, writing, measuring."""
+"""What the kinds that model running text have in common: reading it, writing, measuring."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -19,9 +19,9 @@ SAMPLE = 500  # tokens shown after a training
 
 
 def read_training_text(data: dict[str, Any]) -> str:
-    """The text of a run, whose ``data`` are its files and, once it was read, its fingerprint.
+    """The text of a run.  ``data`` has its files, and gets the text's fingerprint.
 
-    InputError if the text is no longer the one with that fingerprint.
+    InputError if ``data`` had another fingerprint: the text has changed.
     """
     from minillm.data import builtin_corpus, read_text
     from minillm.data.registry import absolute
@@ -33,13 +33,13 @@ def read_training_text(data: dict[str, Any]) -> str:
 
 
 def check_fingerprint(data: dict[str, Any], sha256: str) -> None:
-    """Remembers the data's fingerprint; InputError if they had another one before."""
+    """Stores the data's fingerprint in ``data``; InputError if it had another one before."""
     if data.setdefault("sha256", sha256) != sha256:
         raise InputError(f"{name_of(data)}: the text has changed since the run was started")
 
 
 def name_of(data: dict[str, Any]) -> str:
-    """The files of a text in words."""
+    """The files of a text, for messages."""
     return ", ".join(data["files"]) or "the built-in corpus"
 
 
@@ -96,7 +96,7 @@ def evaluation_text(run: "Run", asked: Evaluation) -> tuple[str, str]:
 def check_kept(run: "Run") -> None:
     """InputError if the text that the run was made from cannot be read again."""
     if "imported" in run.data or "-" in run.data["files"]:
-        source = run.data.get("imported", "standard input, which is not kept")
+        source = run.data.get("imported", "standard input, which is not stored")
         raise InputError(
             f"{run.path}: it comes from {source}: give the text to measure it on as FILE"
         )
@@ -119,7 +119,7 @@ def language_results(name: str, tokenizer: "Vocabulary", nats: float, tokens: in
 class TextKind(Kind):
     """A language model that is trained on windows of a text.
 
-    Its settings have ``unit``, ``batch`` and ``window``; a subclass says what its model is.
+    Its settings have ``unit``, ``batch`` and ``window``; a subclass makes its model.
     """
 
     def new_model(self, settings: Any, vocabulary: int, rng: "np.random.Generator") -> Any:
@@ -127,7 +127,7 @@ class TextKind(Kind):
         raise NotImplementedError
 
     def prepare(self, settings: Any, data: dict[str, Any], rng: "np.random.Generator") -> Parts:
-        """The last tenth of the text is held out, the vocabulary is that of the rest."""
+        """Holds out the last tenth of the text; the vocabulary is that of the rest."""
         from minillm.data import split_text
         from minillm.text import build_vocabulary
         from minillm.training.language_model import LanguageModelTask
@@ -152,7 +152,7 @@ class TextKind(Kind):
         return Parts(model, task, tokenizer.unit, {"tokenizer": tokenizer})
 
     def sample(self, folder: "RunFolder") -> Iterator[str]:
-        """Some text that the best model writes."""
+        """Some text from the model with the best weights."""
         from minillm.runs.run import load
 
         run = load(folder.path)

@@ -7,11 +7,10 @@ wrong by a multiple of h^2, which cancels between them (Richardson 1911):
 
     D(h) = (L(x + h e_i) - L(x - h e_i)) / 2h        slope = (4 D(h / 2) - D(h)) / 3
 
-What is left is of order h^4 and, in float64, some 1e-13 of rounding.  How much
-rounding there can be is computed along with each slope, and only that much is
-forgiven in absolute terms.  Everything else is relative: a gradient of 1e-7
-that should be 2e-7 is an error, where an "absolute or relative" tolerance of
-1e-6 would wave it through.
+What is left is of order h^4 and, in float64, some 1e-13 of rounding.  A bound on
+the rounding is computed along with each slope, and only so much absolute error is
+allowed.  Everything else is relative: a gradient of 1e-7 that should be 2e-7 is an
+error, where an "absolute or relative" tolerance of 1e-6 would accept it.
 """
 
 import inspect
@@ -252,8 +251,8 @@ def _kink(
 def _checked_backward(
     backward: Callable, upstream: tuple[NDArray, ...], arguments: list[tuple[str, NDArray]]
 ) -> tuple[NDArray, ...]:
-    """The gradients, once they keep to the convention."""
-    kept = tuple(dy.copy() for dy in upstream)
+    """The gradients of the backward, after checks that it keeps to the convention."""
+    before = tuple(dy.copy() for dy in upstream)
     gradients = _tuple(backward(*upstream))
     if len(gradients) != len(arguments):
         names = ", ".join(name for name, _ in arguments)
@@ -270,7 +269,7 @@ def _checked_backward(
             )
     first = tuple(gradient.copy() for gradient in gradients)
     _same(first, _tuple(backward(*upstream)), "a second call of the backward")
-    if not all(np.array_equal(was, now) for was, now in zip(kept, upstream, strict=True)):
+    if not all(np.array_equal(was, now) for was, now in zip(before, upstream, strict=True)):
         raise GradientError("the backward changed an upstream gradient")
     if len(upstream) > 1:
         for k in range(len(upstream)):

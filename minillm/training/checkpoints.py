@@ -1,8 +1,8 @@
-"""What resuming needs, as dictionaries of arrays and values; where they are kept is not known here.
+"""What resuming needs, as dictionaries of arrays and values; a store decides where they are saved.
 
 A checkpoint is a pair.  The arrays are named ``params/...``, ``optimiser/...`` and ``task/...``;
 the values, which JSON can hold, are those of the optimiser and the task, the state of the random
-numbers, and how far the training is.
+generator, and the progress of the training.
 """
 
 from collections.abc import Mapping
@@ -21,10 +21,10 @@ Arrays = Mapping[str, np.ndarray]
 
 
 class Store(Protocol):
-    """Where a training keeps what it makes: a folder of :mod:`minillm.runs`, or your own."""
+    """Where training saves its results: a folder of :mod:`minillm.runs`, or a store of your own."""
 
-    path: Any  # for messages: of the run,
-    resume_path: Any  # and of its checkpoint
+    path: Any  # of the run, for messages
+    resume_path: Any  # of its checkpoint, for messages
 
     def append_metrics(self, record: dict) -> None: ...
 
@@ -69,7 +69,7 @@ def restore_checkpoint(
     task: "Task",
     rng: np.random.Generator,
 ) -> "Summary":
-    """Reads what :func:`save_checkpoint` stored into all of them, and says where the run was.
+    """Restores all of them from what :func:`save_checkpoint` stored, and returns the progress.
 
     InputError names what is missing or does not fit.
     """

@@ -11,12 +11,12 @@ write a task (four methods, see :class:`Task`) and hand it over:
   model forward, and returns the loss, its backward, and how many tokens it was the mean of.
   Random numbers (dropout, shuffling) come from ``rng`` only.
 - ``validation_loss()`` is the mean loss over the held-out data, without dropout.
-- ``state()`` and ``restore(...)`` carry all that the task itself changes from step to step: the
-  position in the data, a hidden state.  With these, a resumed run of steps gives the same bits as
-  one that was never stopped.
+- ``state()`` and ``restore(...)`` save and restore all that the task itself changes from step to
+  step: the position in the data, a hidden state.  With these, a run of a number of steps that is
+  resumed gives the same bits as one that was never stopped.
 
-:class:`minillm.training.language_model.LanguageModelTask` is one to copy from.  Arrays that a
-task lets go of are freed before the next batch: keep no backward.
+:class:`minillm.training.language_model.LanguageModelTask` is one to copy from.  A task should
+keep no backward, so that the arrays of one batch are freed before the next.
 """
 
 import math
@@ -103,7 +103,7 @@ class Options:
 
 @dataclass
 class Summary:
-    """Where a run stands; the numbers of it that a checkpoint carries."""
+    """How far a run is: the numbers that a checkpoint stores."""
 
     step: int = 0
     seconds: float = 0.0  # of training, validation and saving, resumed sessions included
@@ -125,11 +125,11 @@ def train(
     start: Summary | None = None,
     quiet: bool = False,
 ) -> Summary:
-    """Trains ``params`` on ``task`` and says where it ended.
+    """Trains ``params`` on ``task`` and returns how far it came.
 
     With a ``store``, the run is logged and saved there as it goes, the best weights too.
     ``start`` is where to go on from: what :func:`restore_checkpoint` returned.  Ctrl-C ends the
-    run in order, after the step that it is in; a second one at once.  ``quiet`` shows no progress.
+    run after the current step, a second one at once.  ``quiet`` shows no progress.
 
     DivergedError if the loss or the gradient stops being finite.
     """
@@ -195,7 +195,7 @@ class _Recorder:
         """The last checkpoint."""
         self._save()
         if self.store is not None and math.isinf(self.summary.best_loss):
-            # It was stopped before the first validation.
+            # The run was stopped before its first validation.
             self.store.save_model(self.params, {"step": self.summary.step})
 
     def _log(self, learning_rate: float, norm: float) -> None:
@@ -241,9 +241,9 @@ def _gradient(
 ) -> tuple[float, dict[str, np.ndarray], int]:
     """The loss and gradient of ``accumulate`` batches as if they were one, and their tokens.
 
-    A batch's loss is the mean over its tokens: in a larger batch, it counts by their number.
+    The loss of a batch is the mean over its tokens, and so is weighted by their number.
     """
-    # A loss that overflows is told in words by the loop, not by NumPy's warnings.
+    # The loop reports a loss that overflows; NumPy need not warn of it.
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         loss, backward, tokens = task.training_loss(rng)
         grads = dict(backward())

@@ -13,7 +13,7 @@ from minillm.training.loop import Backward
 
 
 class Model(Protocol):
-    """What is trained here: with rng, ``loss`` is the one to train on (dropout and the like)."""
+    """What is trained here: with rng, ``loss`` has dropout and whatever else training draws."""
 
     def loss(
         self, batch: Any, rng: np.random.Generator | None = None
@@ -23,7 +23,7 @@ class Model(Protocol):
 class MinibatchTask:
     """A model and its minibatches, as the training loop sees them.
 
-    ``count(batch)`` is how many items the loss of a batch is the mean of.
+    ``count(batch)`` is the number of items that the loss of a batch is the mean over.
     """
 
     def __init__(
@@ -52,14 +52,14 @@ class MinibatchTask:
         return {}, self.training.state()
 
     def restore(self, arrays: Mapping[str, NDArray], values: dict) -> None:
-        """Goes back to what :meth:`state` told."""
+        """Restores what :meth:`state` returned."""
         self.training.restore(values)
 
 
 def mean_loss(
     model: Model, batches: Minibatches, count: Callable[[tuple[NDArray, ...]], int]
 ) -> float:
-    """The mean loss over all rows once, each item counting alike."""
+    """The mean loss over all rows, each read once and each item weighted equally."""
     total, items = 0.0, 0
     for batch in batches.once():
         loss, _ = model.loss(batch)
@@ -69,7 +69,7 @@ def mean_loss(
 
 
 def fingerprint(columns: tuple[Column, ...]) -> str:
-    """A digest of the data, by which a resumed run knows them again."""
+    """A digest of the data: a resumed run checks that they are still the same."""
     digest = hashlib.sha256()
     for column in columns:
         if isinstance(column, Sequences):

@@ -11,7 +11,7 @@ from minillm.errors import InputError
 from minillm.models.ngram import NGram, NGramConfig, Score, count_ngrams, estimate
 from minillm.text import Vocabulary, build_vocabulary
 
-BYTES_PER_TOKEN = 64  # what sorting the n-grams of a chunk takes
+BYTES_PER_TOKEN = 64  # that sorting the n-grams of a chunk needs
 REPORT_SECONDS = 5.0
 
 
@@ -29,13 +29,13 @@ def train_ngram(
     settings: Any,
     report: Callable[[str], None] = lambda line: None,
 ) -> Trained:
-    """Count and smooth all of the text but its last ``held_out`` characters.
+    """Counts and smooths all of the text but its last ``held_out`` characters.
 
-    ``report`` is told now and then how far it is, with tokens per second.
+    ``report`` is called with a line on the progress every few seconds.
 
     settings has split_into, order, smoothing, k, prune; minimum_count and vocabulary (its largest
-    size or None), for words; memory, the bytes that counting may use for
-    arrays as long as the text.
+    size, or None), for words; memory, the bytes that counting may use for arrays as long as the
+    text.
     """
     stop = text.characters - held_out
     vocabulary = make_vocabulary(text, stop, settings)
@@ -85,7 +85,7 @@ def make_vocabulary(text: TextStream, stop: int, settings: Any) -> Vocabulary:
 def token_ids(
     blocks: Iterable[str], vocabulary: Vocabulary, config: NGramConfig, name: str = "text"
 ) -> Iterator[np.ndarray]:
-    """The ids of a text, with the start of each sentence put in, block by block."""
+    """The ids of a text, with the start of each sentence inserted, block by block."""
     ids = (vocabulary.encode(block, name) for block in blocks)
     return sentence_starts(ids, config.start, config.line_end)
 
@@ -93,7 +93,7 @@ def token_ids(
 def score_text(
     model: NGram, vocabulary: Vocabulary, blocks: Iterable[str], name: str = "text"
 ) -> Score:
-    """Score a text, block by block."""
+    """Scores a text, block by block."""
     score = model.score(token_ids(blocks, vocabulary, model.config, name))
     if score.tokens + score.unknown == 0:
         raise InputError(f"{name}: expected text, found no token to score")

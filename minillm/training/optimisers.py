@@ -1,7 +1,7 @@
 """Gradient descent on dictionaries of arrays: SGD with momentum, Adam, AdamW, clipping.
 
-An optimiser changes the parameters in place: the arrays in the dictionary that it was
-made for, which it keeps.
+An optimiser changes the parameters in place.  It keeps a reference to the dictionary that
+it was made with, not copies of the arrays.
 """
 
 import math
@@ -52,11 +52,11 @@ class SGD:
             p -= learning_rate * v
 
     def state(self) -> tuple[dict[str, np.ndarray], dict]:
-        """The velocities; there is nothing else to resume from."""
+        """The velocities, and no other values."""
         return {f"v.{name}": v for name, v in self.v.items()}, {}
 
     def restore(self, arrays: Arrays, values: dict) -> None:
-        """Go back to what :meth:`state` returned."""
+        """Restores what :meth:`state` returned."""
         _copy_into(self.v, "v.", arrays)
 
 
@@ -117,7 +117,7 @@ class Adam:
         return arrays, {"t": self.t}
 
     def restore(self, arrays: Arrays, values: dict) -> None:
-        """Go back to what :meth:`state` returned."""
+        """Restores what :meth:`state` returned."""
         _copy_into(self.m, "m.", arrays)
         _copy_into(self.v, "v.", arrays)
         self.t = int(values["t"])
@@ -226,7 +226,7 @@ def _check_float(where: str, array: np.ndarray) -> None:
 
 
 def _check_layout(name: str, p: np.ndarray) -> None:
-    """Of any other layout, only a copy could be changed as a flat array."""
+    """An array of any other layout would be flattened to a copy, and the copy trained."""
     if not (p.flags.c_contiguous and p.flags.writeable):
         raise ValueError(f"params[{name!r}]: expected a C-contiguous array that can be changed")
 

@@ -4,9 +4,9 @@ import math
 
 
 def warmup_cosine(progress: float, warmup: float = 0.02, final: float = 0.01) -> float:
-    """The share of the peak learning rate at ``progress``, which runs from 0 to 1.
+    """The learning rate as a fraction of its peak, at ``progress``, which runs from 0 to 1.
 
-    It rises in a straight line from ``final`` to 1 until ``warmup``, then falls along half a
+    It rises linearly from ``final`` to 1 until ``warmup``, then falls along half a
     cosine to ``final``.  Progress may be counted in steps or in minutes.
 
     Source: Loshchilov and Hutter (2017), equation 5, without restarts; the warm-up is that of

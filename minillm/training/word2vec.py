@@ -19,7 +19,7 @@ from minillm.training.loop import interrupts
 from minillm.training.progress import ProgressDisplay
 
 LONGEST = 1000  # words in a sentence; a longer line is several
-STRETCH = 100_000  # words between two looks at the clock
+STRETCH = 100_000  # words that are learnt between two checks of the clock
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class WordCounts:
         return len(self.words)
 
     def to_dict(self) -> dict[str, Any]:
-        """What JSON keeps of it."""
+        """Its JSON form."""
         counts = self.counts.tolist()
         return {"words": self.words, "counts": counts, "pretokenised": self.pretokenised}
 
@@ -49,7 +49,7 @@ class WordCounts:
 
 @dataclass
 class Progress:
-    """How far a training is, in sentences and words over all epochs, and what it has lost."""
+    """How far a training is, in sentences and words over all epochs, and the sum of its losses."""
 
     sentences: int = 0
     words: int = 0
@@ -90,7 +90,7 @@ def encode_sentences(
         known = found >= 0
         ends = np.cumsum(known)[found == -1]
         total = int(known.sum())
-        # A line's end, the end of all, and in a long line every LONGEST words.
+        # A sentence ends with its line or its block and, in a long line, after LONGEST words.
         bounds = np.unique(np.concatenate([[0], ends, [total]]))
         lengths = np.diff(bounds)
         if (lengths > LONGEST).any():
@@ -101,7 +101,7 @@ def encode_sentences(
 
 
 class Corpus:
-    """A text's sentences as ids, in memory as far as ``memory`` bytes go, then on the disk."""
+    """A text's sentences as ids: the first ``memory`` bytes of them in memory, the rest on disk."""
 
     def __init__(self, words: WordCounts, text: TextStream, spill: Spill, memory: int):
         self._parts: list[tuple] = []
@@ -114,7 +114,7 @@ class Corpus:
             self.sentences += len(starts) - 1
 
     def stretches(self, skip: int = 0) -> Iterator[tuple[NDArray, NDArray]]:
-        """Some sentences at a time: ids, and their starts; all but the first ``skip``."""
+        """Some sentences at a time, as ids and starts; the first ``skip`` are left out."""
         for ids_kept, starts_kept in self._parts:
             ids, starts = ids_kept[:], starts_kept[:]
             if skip >= len(starts) - 1:
@@ -134,7 +134,7 @@ class Corpus:
 def learning_rates(
     progress: Progress, starts: NDArray[np.int64], total: int, first: float, last: float
 ) -> NDArray[np.float64]:
-    """Falls in a straight line with the words that have gone by: one for each sentence."""
+    """The learning rate of each sentence: it falls linearly with the words before it."""
     done = (progress.words + starts[:-1]) / total
     return np.maximum(last, first + (last - first) * done)
 
@@ -147,7 +147,9 @@ def train_word2vec(
     progress: Progress,
     quiet: bool = False,
 ) -> bool:
-    """Trains to the end, or to Ctrl-C: then False.  The store gets metrics and checkpoints.
+    """Trains to the end, and returns True; or False if Ctrl-C stopped it before.
+
+    The store gets metrics and checkpoints.
 
     settings has epochs, learning_rate and final_rate, seed, threads, checkpoint_seconds.
     DivergedError if the loss stops being finite.
@@ -187,7 +189,7 @@ def _learn(
     store: Store,
     progress: Progress,
 ) -> float:
-    """Learns from some sentences and counts them; their mean loss."""
+    """Learns from some sentences, counts them, and returns their mean loss."""
     loss, predictions = model.learn(
         words, starts, rates, settings.seed, progress.sentences, settings.threads
     )
@@ -217,7 +219,7 @@ def _log(store: Store, progress: Progress, rate: float) -> None:
 
 
 def mean_loss(model: Word2Vec, words: WordCounts, text: TextStream) -> tuple[float, int, int]:
-    """The loss of a prediction in nats, the number of predictions and of known words."""
+    """The mean loss of a prediction in nats; how many predictions and known words there are."""
     total, predictions, known, sentences = 0.0, 0, 0, 0
     for ids, starts in encode_sentences(text.blocks(), words):
         loss, n = model.learn(ids, starts, np.zeros(len(starts) - 1), 0, sentences)

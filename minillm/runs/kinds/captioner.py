@@ -19,10 +19,10 @@ EXAMPLES = 5  # shown after a training
 
 @dataclass(frozen=True)
 class Settings(TrainingSettings):
-    """What can be chosen."""
+    """The settings of a captioner."""
 
     data: str = option(
-        "digits", "the set: digits", "DATA", choices=("digits",), positional=True, data=True
+        "digits", "the built-in set", "DATA", choices=("digits",), positional=True, data=True
     )
     cell: str = with_default(RecurrenceSettings, "cell", "gru")
     hidden: int = with_default(RecurrenceSettings, "hidden", 128, help="width of the recurrence")
@@ -43,7 +43,7 @@ class CaptionerKind(Kind):
     year = 2015
     help = "what an image shows, in words"
     description = """\
-Train a captioner: it looks at a handwritten digit of 8 by 8 pixels and writes, character by
+Train a captioner: it reads a handwritten digit of 8 by 8 pixels and writes, character by
 character, what it shows, as "a seven, which is odd". The digits are scikit-learn's bundled
 set (it needs the package scikit-learn)."""
     examples = """\
@@ -60,7 +60,7 @@ set (it needs the package scikit-learn)."""
     def prepare(
         self, settings: Settings, data: dict[str, Any], rng: "np.random.Generator"
     ) -> Parts:
-        """The images of both parts with their captions, in minibatches."""
+        """The images for training and validation with their captions, in minibatches."""
         from minillm.data import Minibatches, Sequences, registry
         from minillm.text import build_vocabulary
         from minillm.training.minibatches import MinibatchTask
@@ -119,7 +119,7 @@ set (it needs the package scikit-learn)."""
 def captions_of(
     run: "Run", images: "NDArray", beam: int = 1, length_exponent: float = 1.0
 ) -> list[str]:
-    """The likeliest caption of each image (N, pixels)."""
+    """The best caption for each image (N, pixels)."""
     import numpy as np
 
     from minillm.decoding import beam_search

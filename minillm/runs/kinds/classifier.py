@@ -28,7 +28,7 @@ BATCH = 64  # texts that are classified together
 
 @dataclass(frozen=True)
 class Settings(VocabularySettings, RecurrenceSettings, TrainingSettings):
-    """What can be chosen."""
+    """The settings of a classifier."""
 
     data: str | None = option(
         None, "a file of lines, or a folder", "DATA", positional=True, data=True
@@ -43,7 +43,7 @@ class Settings(VocabularySettings, RecurrenceSettings, TrainingSettings):
     )
     unit: str = option(
         "word",
-        "what a text is cut into; tokens stand between spaces already",
+        "what a text is split into; tokens are words that spaces separate already",
         choices=("character", "word", "token"),
         group="the text",
     )
@@ -51,7 +51,9 @@ class Settings(VocabularySettings, RecurrenceSettings, TrainingSettings):
         400, "read the first N tokens of a text", "N", least=1, most=100_000, group="the text"
     )
     pooling: str = option(
-        "max", "from all steps to one vector", choices=("last", "mean", "max", "attention")
+        "max",
+        "how the outputs of all steps become one vector",
+        choices=("last", "mean", "max", "attention"),
     )
     cell: str = with_default(RecurrenceSettings, "cell", "gru")
     hidden: int = with_default(
@@ -78,7 +80,7 @@ class Settings(VocabularySettings, RecurrenceSettings, TrainingSettings):
 
 
 class ClassifierKind(Kind):
-    """A recurrence over a text, and a label for what it has read."""
+    """A recurrence over a text that predicts its label."""
 
     name = "classifier"
     year = 2016
@@ -104,7 +106,7 @@ then: minillm classify DIR, minillm eval DIR"""
     def prepare(
         self, settings: Settings, data: dict[str, Any], rng: "np.random.Generator"
     ) -> Parts:
-        """The vocabulary of the texts, and minibatches of both parts."""
+        """The vocabulary of the texts, and minibatches for training and validation."""
         from minillm.data import Minibatches
         from minillm.text import build_vocabulary
         from minillm.training.minibatches import MinibatchTask, fingerprint
@@ -124,7 +126,7 @@ then: minillm classify DIR, minillm eval DIR"""
             )
             notes.append(f"{len(columns[part][1]):,} {part} texts")
         found = fingerprint(columns["training"])
-        resumed = "sha256" in data  # it has learnt from word vectors already
+        resumed = "sha256" in data  # then the word vectors have been used already
         if data.setdefault("sha256", found) != found:
             raise InputError(f"{data['data']}: the data have changed since the run was started")
         data["labels"] = texts.labels
@@ -243,7 +245,7 @@ def read_vectors(file: str) -> "tuple[list[str], NDArray]":
 
 
 def start_from_vectors(model: Any, tokenizer: "Vocabulary", file: str) -> str:
-    """Puts known words' vectors into a fresh model's embedding; says how many there were.
+    """Puts the vectors of known words into a fresh model's embedding; returns a line on how many.
 
     All are scaled by one factor, so that their entries have variance 1, as those of the words
     without a vector do.
@@ -278,21 +280,24 @@ def class_probabilities(model: Any, ids: "Sequences") -> "NDArray":
 
 
 def classified(probabilities: "NDArray", labels: Sequence[str]) -> "list[Classified]":
-    """The answers for rows of probabilities (N, classes)."""
+    """The labels for rows of probabilities (N, classes)."""
     from minillm.runs.run import Classified
 
-    answers = []
+    found = []
     for row in probabilities.tolist():
         ranked = sorted(zip(row, labels, strict=True), key=lambda entry: -entry[0])
         probability, label = ranked[0]
-        answers.append(Classified(label, probability, {name: p for p, name in ranked}))
-    return answers
+        found.append(Classified(label, probability, {name: p for p, name in ranked}))
+    return found
 
 
 def class_results(
     name: str, probabilities: "NDArray", classes: "NDArray", labels: Sequence[str]
 ) -> Results:
-    """The measures of every classifier; row of the confusion matrix is predicted as column."""
+    """The measures of every classifier.
+
+    In the confusion matrix, each row is a label, each column what was predicted.
+    """
     import numpy as np
 
     from minillm import metrics

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Settings(TrainingSettings):
-    """What can be chosen."""
+    """The settings of an image classifier."""
 
     data: str = option(
-        "digits", "the set: digits", "DATA", choices=("digits",), positional=True, data=True
+        "digits", "the built-in set", "DATA", choices=("digits",), positional=True, data=True
     )
     hidden: int = option(256, "width of the hidden layer", "H", least=1, most=65536)
     dropout: float = with_default(RecurrenceSettings, "dropout", 0.3)
@@ -33,8 +33,8 @@ class ImageClassifierKind(Kind):
     year = 1986
     help = "what digit an image shows"
     description = """\
-Train a feed-forward network to tell handwritten digits, 8 by 8 pixels, from scikit-learn's
-bundled set (it needs the package scikit-learn)."""
+Train a feed-forward network to recognise handwritten digits of 8 by 8 pixels, from
+scikit-learn's bundled set (it needs the package scikit-learn)."""
     examples = """\
   minillm train image-classifier digits --out runs/digits
   minillm eval runs/digits --part test"""
@@ -50,7 +50,7 @@ bundled set (it needs the package scikit-learn)."""
     def prepare(
         self, settings: Settings, data: dict[str, Any], rng: "np.random.Generator"
     ) -> Parts:
-        """The images of both parts, in minibatches."""
+        """The images for training and validation, in minibatches."""
         from minillm.data import Minibatches, registry
         from minillm.training.minibatches import MinibatchTask
 

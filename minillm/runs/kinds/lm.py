@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Settings(FilesSettings, VocabularySettings, RecurrenceSettings, TrainingSettings):
-    """What can be chosen."""
+    """The settings of a recurrent language model."""
 
     learning_rate: float = with_default(TrainingSettings, "learning_rate", 6e-3)
     unit: str = option(
@@ -35,7 +35,7 @@ class Settings(FilesSettings, VocabularySettings, RecurrenceSettings, TrainingSe
     hidden: int = with_default(RecurrenceSettings, "hidden", 512)
     embedding: int | None = option(
         None,
-        "width of the embedding or, 0, one-hot input: quickest with few characters",
+        "width of the embedding; 0: one-hot input, the fastest with few characters",
         "D",
         least=0,
         most=65536,
@@ -48,14 +48,14 @@ class Settings(FilesSettings, VocabularySettings, RecurrenceSettings, TrainingSe
 
 
 class LanguageModelKind(TextKind):
-    """A recurrence over characters or words, and what comes next."""
+    """A recurrence over characters or words that predicts the next one."""
 
     name = "lm"
     year = 2010
     help = "a recurrent language model of characters or words"
     description = """\
-Train a recurrent language model: it reads a text and learns to tell what comes next.
-The last tenth of the text is held out, to measure how well it does on what it never saw."""
+Train a recurrent language model: it reads a text and learns to predict what comes next.
+The last tenth of the text is held out, to measure the model on text that it has not seen."""
     examples = """\
   minillm train lm --out runs/first --minutes 2
         on the Python language reference, which ships with every CPython

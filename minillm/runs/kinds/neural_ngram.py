@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Settings(FilesSettings, VocabularySettings, TrainingSettings):
-    """What can be chosen."""
+    """The settings of a neural n-gram model."""
 
     unit: str = option(
         "character",
@@ -32,19 +32,19 @@ class Settings(FilesSettings, VocabularySettings, TrainingSettings):
     )
     embedding: int = option(32, "width of a token's embedding", "D", least=1, most=65536)
     hidden: int = option(512, "width of the hidden layer", "H", least=1, most=65536)
-    direct: bool = option(False, "connect the embeddings with the output as well")
+    direct: bool = option(False, "connect the embeddings directly to the output as well")
     window: int = option(64, "tokens of each row of a batch", "T", least=1, most=65536)
 
 
 class NeuralNGramKind(TextKind):
-    """The last tokens' embeddings, one hidden layer, and what comes next."""
+    """The embeddings of the last tokens and one hidden layer, to predict the next token."""
 
     name = "neural-ngram"
     year = 2003
     help = "a feed-forward language model over the last few tokens"
     description = """\
-Train the neural n-gram model of Bengio et al. (2003): it sees as far as an n-gram model, but has
-learnt what tokens have in common. The last tenth of the text is held out."""
+Train the neural n-gram model of Bengio et al. (2003): it sees as far as an n-gram model, but
+learns what tokens have in common. The last tenth of the text is held out."""
     examples = """\
   minillm train neural-ngram --out runs/bengio --minutes 2
         on the Python language reference, which ships with every CPython

@@ -1,4 +1,4 @@
-"""``ngram``: an n-gram model, which is counted, not trained."""
+"""``ngram``: an n-gram model, which is counted rather than trained."""
 
 import math
 import sys
@@ -23,26 +23,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Settings(FilesSettings):
-    """What can be chosen."""
+    """The settings of an n-gram model."""
 
-    order: int = option(5, "how long the longest n-grams are", "N", least=1, most=20)
+    order: int = option(5, "length of the longest n-grams", "N", least=1, most=20)
     smoothing: str = option(
         "kneser-ney",
-        "how the probability of unseen n-grams is estimated; kneser-ney is the modified one",
+        "how the probability of unseen n-grams is estimated; kneser-ney is modified Kneser-Ney",
         choices=("kneser-ney", "absolute", "witten-bell", "add-k", "mle"),
     )
-    k: float = option(0.1, "what add-k adds", "K", above=0)
+    k: float = option(0.1, "what add-k adds to each count", "K", above=0)
     prune: tuple[int, ...] = option(
         (0,),
-        "leave out n-grams seen at most C times: for the 2-grams, the 3-grams and so on, the last "
-        "for all longer ones",
+        "leave out n-grams seen at most C times: one number for the 2-grams, one for the 3-grams "
+        "and so on; the last is for all longer ones, too",
         "C",
         least=0,
         most=10**12,
         default_help="0: none",
     )
     unit: str = option(
-        "word", "what n-grams are of", choices=("character", "word"), group="the text"
+        "word", "what n-grams consist of", choices=("character", "word"), group="the text"
     )
     minimum_count: int = option(
         2,
@@ -81,8 +81,8 @@ class NGramKind(Kind):
     help = "an n-gram model: counted, not trained"
     description = """\
 Count the n-grams of a text and smooth the counts into probabilities: the language model of
-the years before recurrent networks.  The last tenth of the text is held out, to measure how
-well it does on what it never saw.  Of words, each line is a sentence."""
+the years before recurrent networks.  The last tenth of the text is held out, to measure the
+model on text that it has not seen.  In a model of words, each line is a sentence."""
     examples = """\
   minillm train ngram --out runs/words
         5-grams of words, on the Python language reference that ships with every CPython
@@ -163,7 +163,7 @@ then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa"""
         return head.startswith((b"\\data\\", b"\x1f\x8b")) or ".arpa" in Path(file).name
 
     def import_file(self, file: str, folder: "RunFolder") -> str:
-        """Makes a run of an ARPA file; a line that says what it holds."""
+        """Makes a run of an ARPA file; returns a line that describes it."""
         from minillm.data.registry import absolute
         from minillm.formats.arpa import read_arpa
 
@@ -191,7 +191,7 @@ def save(
     settings: dict[str, Any],
     data: dict[str, Any],
 ) -> None:
-    """Writes a run's folder; config.json comes last, so that a folder with it is whole."""
+    """Writes a run's folder; config.json comes last, so that a folder with it is complete."""
     folder.clear()
     folder.save_json("vocabulary.json", tokenizer.to_dict())
     folder.save_model(model.params, {"tokens": tokens})
@@ -220,7 +220,7 @@ def evaluation_stream(
 def text_results(
     model: "NGram", tokenizer: "Vocabulary", blocks: Iterable[str], name: str
 ) -> Results:
-    """The measures of an n-gram model on a text, unknown words counted apart."""
+    """The measures of an n-gram model on a text, with and without its unknown words."""
     from minillm import metrics
     from minillm.training.ngram import score_text
 

@@ -32,7 +32,7 @@ EXAMPLES = 5  # shown after a training
 
 @dataclass(frozen=True)
 class Settings(VocabularySettings, RecurrenceSettings, TrainingSettings):
-    """What can be chosen."""
+    """The settings of an encoder-decoder."""
 
     data: str | None = option(
         None,
@@ -52,28 +52,28 @@ class Settings(VocabularySettings, RecurrenceSettings, TrainingSettings):
     )
     unit: str | None = option(
         None,
-        "what both sides are cut into; tokens stand between spaces already",
+        "what both sides are split into; tokens are words that spaces separate already",
         choices=UNITS,
         group="the text",
-        default_help="word, or as suits a set",
+        default_help="word, or what suits a built-in set",
     )
     source_unit: str | None = option(
         None,
-        "what the source is cut into",
+        "what the source is split into",
         choices=UNITS,
         group="the text",
         default_help="--unit",
     )
     target_unit: str | None = option(
         None,
-        "what the target is cut into",
+        "what the target is split into",
         choices=UNITS,
         group="the text",
         default_help="--unit",
     )
     max_length: int = option(
         100,
-        "leave out pairs with a side of more tokens",
+        "leave out pairs in which a side has more tokens",
         "N",
         least=1,
         most=10_000,
@@ -81,14 +81,14 @@ class Settings(VocabularySettings, RecurrenceSettings, TrainingSettings):
     )
     attention: str = option(
         "additive",
-        "how the decoder looks at the source",
+        "how the decoder attends to the source",
         choices=("none", "dot", "general", "additive"),
     )
     input_feeding: bool = option(
         False, "the attentional state of a step is an input of the next (slower)"
     )
     layers: int = with_default(
-        RecurrenceSettings, "layers", 1, help="of the encoder, and of the decoder"
+        RecurrenceSettings, "layers", 1, help="layers of the encoder, and of the decoder"
     )
     hidden: int = with_default(
         RecurrenceSettings,
@@ -128,15 +128,15 @@ a file of lines source<TAB>target, of which the last tenth is held out; or a bui
   cmudict        English words to phonemes (cmudict-stress: with the vowels' stress)
   numbers-en-fr  numbers in words, English to French; and between other languages
   docstrings     the body of a docstring to its summary line
-The switch is --attention: none squeezes the source through one vector, as in 2014; the
-others let the decoder look back at the source while it writes, as since 2015."""
+With --attention none, the decoder sees the source as one vector, as in 2014; with the other
+kinds of attention it sees all positions of the source at each step, as since 2015."""
     examples = """\
   minillm train seq2seq numbers-en-fr --out runs/numbers --minutes 3
   minillm train seq2seq cmudict --out runs/cmudict --minutes 20
   minillm train seq2seq cmudict --out runs/vector --minutes 20 --attention none
   minillm train seq2seq pairs.tsv --out runs/pairs --cell gru --layers 2
   minillm train seq2seq train.tsv --validation val.tsv --unit token --out runs/multi30k
-        words and punctuation that stand between spaces already
+        words and punctuation that spaces separate already
 
 then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a source text\""""
     settings = Settings
@@ -154,7 +154,7 @@ then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a sou
     def prepare(
         self, settings: Settings, data: dict[str, Any], rng: "np.random.Generator"
     ) -> Parts:
-        """Vocabularies and minibatches of both parts of the pairs."""
+        """Vocabularies, and minibatches for training and validation."""
         from minillm.data import Minibatches
         from minillm.training.minibatches import MinibatchTask, fingerprint
 
@@ -201,7 +201,7 @@ then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a sou
         return translator_of(run).translate(texts, **options)
 
     def sample(self, folder: "RunFolder") -> Iterator[str]:
-        """What the best model makes of a few held-out sources."""
+        """Outputs of the model with the best weights for a few held-out sources."""
         from minillm.runs.run import load
 
         run = load(folder.path)
@@ -213,7 +213,7 @@ then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a sou
             yield f"  {text}\n    -> {output}\n    == {held_out[text]}\n"
 
     def evaluate(self, run: "Run", asked: Evaluation) -> Results:
-        """Loss, exact outputs, and the errors or overlaps that the task is known by."""
+        """Loss, exact outputs, and the measures that are usual for the task."""
         from minillm import metrics
         from minillm.data import Minibatches
         from minillm.data.pairs import read_pairs
@@ -255,7 +255,7 @@ then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a sou
 
 
 def output_results(run: "Run", outputs: list[str], known: list[list[str]]) -> Results:
-    """How near the outputs come to their references, by the measures of the task."""
+    """The measures that are usual for the task, of outputs against their references."""
     from minillm import metrics
     from minillm.data.registry import task_of
 
@@ -273,7 +273,7 @@ def output_results(run: "Run", outputs: list[str], known: list[list[str]]) -> Re
 
 
 def translator_of(run: "Run") -> "Translator":
-    """The run's model, ready for texts."""
+    """The run's model with its vocabularies and limits."""
     from minillm.decoding import Translator
 
     longest, limit = run.settings.max_length, run.data["longest_target"]
@@ -316,7 +316,7 @@ def encode_part(
     name: str,
     notes: list[str],
 ) -> "tuple[Sequences, Sequences]":
-    """The ids of "training" or "validation"; how many there are, is noted."""
+    """The ids of the pairs for "training" or "validation"; ``notes`` gets a line on how many."""
     columns, left_out = encode_pairs(pairs.pairs(part), source, target, longest)
     count = len(columns[0])
     if left_out:

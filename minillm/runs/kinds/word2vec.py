@@ -23,36 +23,38 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Settings(FilesSettings):
-    """What can be chosen."""
+    """The settings of word2vec."""
 
     algorithm: str = option(
         "skip-gram",
-        "a word predicts its neighbours, or they predict it",
+        "skip-gram: a word predicts its neighbours; cbow: they predict the word",
         choices=("skip-gram", "cbow"),
     )
-    dimension: int = option(100, "of a vector", "D", least=1, most=65536)
+    dimension: int = option(100, "width of a vector", "D", least=1, most=65536)
     window: int = option(
         5,
-        "neighbours lie up to N words away; how far, is drawn anew each time",
+        "neighbours are at most N words away; for each word, the distance is drawn from 1 to N",
         "N",
         least=1,
         most=1000,
     )
     negative: int = option(
         5,
-        "words drawn at random to tell a true neighbour from",
+        "random words for each true neighbour, which the model learns to tell apart",
         "N",
         least=1,
         most=1000,
         excludes="hierarchical_softmax",
     )
     hierarchical_softmax: bool = option(
-        False, "predict along the paths of a Huffman tree instead", excludes="negative"
+        False,
+        "predict along the paths of a Huffman tree, without random words",
+        excludes="negative",
     )
-    cbow_sum: bool = option(False, "cbow sums its window, not averages")
+    cbow_sum: bool = option(False, "cbow adds up the vectors of its window; it does not average")
     subsample: float = option(
         1e-3,
-        "thin out words that are a larger fraction of the text; 0: none",
+        "skip some occurrences of words that are a larger fraction of the text; 0: none",
         "F",
         least=0,
         below=1,
@@ -63,7 +65,7 @@ class Settings(FilesSettings):
     )
     memory: Size = option(  # noqa: RUF009
         Size(1 << 30),
-        "memory that the text may use, as ids; the rest of it waits on the disk",
+        "memory for the ids of the text; what is beyond is read from the disk",
         "SIZE",
         least=1,
         most=1 << 60,
@@ -75,25 +77,27 @@ class Settings(FilesSettings):
     )
     threads: int = option(
         1,
-        "step over the same weights without locks; from 2 on, a seed no longer fixes the bits",
+        "update the same weights without locks; with 2 or more, a seed does not fix the result",
         "N",
         least=1,
         most=1024,
         group="the run",
         changeable=True,
     )
-    seed: int = with_default(TrainingSettings, "seed", 0, help="of the first vectors and samples")
+    seed: int = with_default(
+        TrainingSettings, "seed", 0, help="seed of the first vectors and of the samples"
+    )
     checkpoint_seconds: float = with_default(TrainingSettings, "checkpoint_seconds", 30.0)
     learning_rate: float | None = option(
         None,
-        "at the start; it falls in a straight line",
+        "learning rate at the start; it falls linearly",
         "R",
         above=0,
         group="the run",
         changeable=True,
         default_help="0.025, cbow 0.05",
     )
-    final_rate: float = option(1e-4, "at the end", "R", above=0, group="the run")
+    final_rate: float = option(1e-4, "learning rate at the end", "R", above=0, group="the run")
 
 
 class Word2VecKind(Kind):
@@ -103,15 +107,15 @@ class Word2VecKind(Kind):
     year = 2013
     help = "word vectors: skip-gram or CBOW"
     description = """\
-Learn a vector for each word from the words around it, so that words of like use lie close.
-Each line of the text is a sentence.  Files of any size: they are read as streams."""
+Learn a vector for each word from the words around it: words that are used alike get similar
+vectors.  Each line of the text is a sentence.  Files of any size are read as streams."""
     examples = """\
   minillm train word2vec --out runs/vectors
         on the Python language reference, which ships with every CPython
   minillm train word2vec shakespeare.txt --out runs/bard --epochs 40 --threads 2
   minillm train word2vec text8 --pretokenised --algorithm cbow --out runs/cbow
   minillm train word2vec --out runs/bard --resume
-        go on after Ctrl-C; with one thread, bit for bit
+        go on after Ctrl-C; with one thread, bit for bit as if it had not stopped
 
 then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DIR,
       minillm export DIR vectors.txt"""
@@ -130,12 +134,12 @@ then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DI
         return WordCounts.from_dict(values)
 
     def build(self, config: Any, vocabularies: dict[str, Any]) -> "Word2Vec":
-        """The tables of the words' counts; the vectors are to be read."""
+        """A model with the tables of the words' counts; its vectors are read afterwards."""
         Model, _ = self.types()
         return Model(config, vocabularies["tokenizer"].counts)
 
     def train(self, job: Job) -> bool:
-        """Counts the words, trains, saves, and says what has come of it."""
+        """Counts the words, trains, saves, and reports the result."""
         from minillm.data.registry import absolute
         from minillm.data.streams import Spill, TextStream
         from minillm.training.progress import minutes_and_seconds
@@ -171,7 +175,7 @@ then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DI
         return True
 
     def _begin(self, job: Job, settings: Any, text: Any) -> "tuple[Word2Vec, WordCounts, Progress]":
-        """A fresh model, or the one to go on with; its words; how far it is."""
+        """A fresh model, or the one to resume; its words; its progress."""
         import numpy as np
 
         from minillm.training.word2vec import Progress, count_words, restore_progress
@@ -227,7 +231,7 @@ then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DI
         return len(fields) == 2 and all(field.isdigit() for field in fields)
 
     def import_file(self, file: str, folder: "RunFolder") -> str:
-        """Makes a run of a file of word vectors; a line that says what it holds."""
+        """Makes a run of a file of word vectors; returns a line that describes it."""
         import numpy as np
 
         from minillm.data.registry import absolute
@@ -250,7 +254,7 @@ then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DI
 def save_vocabulary(
     folder: "RunFolder", words: "WordCounts", model: "Word2Vec", progress: "Progress | None"
 ) -> None:
-    """Makes the folder, with the words and, of a run that is to be trained, a checkpoint."""
+    """Makes the folder, with the words and, for a run that is trained, a checkpoint."""
     from minillm.training.word2vec import save_progress
 
     folder.clear()
@@ -262,6 +266,6 @@ def save_vocabulary(
 def save_config(
     folder: "RunFolder", model: "Word2Vec", settings: dict[str, Any], data: dict[str, Any]
 ) -> None:
-    """Writes config.json, which comes last: a folder with it is whole."""
+    """Writes config.json, which comes last: a folder with it is complete."""
     config = {"kind": "word2vec", "model": asdict(model.config), "training": settings, "data": data}
     folder.save_json("config.json", config)
