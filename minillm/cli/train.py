@@ -36,10 +36,10 @@ def _add_kind(choices: Any, kind: Any) -> None:
         existing.add_argument(
             "--resume",
             action="store_true",
-            help="go on with the run in DIR, whose settings are stored there; some may change, such "
-            "as the length and the learning rate. Counted in steps or epochs, the run goes on bit "
-            "for bit as if it had never stopped; counted in --minutes, it goes on from the same "
-            "state, but its learning rate follows the clock",
+            help="go on with the run in DIR, whose settings are stored there; some may change, "
+            "such as the length and the learning rate. Counted in steps or epochs, the run goes on "
+            "bit for bit as if it had never stopped; counted in --minutes, it goes on from the "
+            "same state, but its learning rate follows the clock",
         )
     existing.add_argument("--overwrite", action="store_true", help="replace the run in DIR")
     add_settings(parser, kind.settings)

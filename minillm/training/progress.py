@@ -17,7 +17,9 @@ class ProgressDisplay:
         self.quiet = quiet
         self.done = done
         self.loss: float | None = None
-        self.mark: tuple[float, float, int] | None = None  # time, done, tokens at the start
+        self.first: tuple[float, float, int] | None = (
+            None  # seconds, done, tokens at the first update
+        )
         self.rate = 0.0
         self.shown = 0.0
 
@@ -45,11 +47,11 @@ class ProgressDisplay:
     def update(self, done: float, step: int, loss: float, tokens: int, seconds: float) -> None:
         """After each step: what is shown is smoothed, and refreshed a few times a second."""
         self.loss = loss if self.loss is None else 0.9 * self.loss + 0.1 * loss
-        if self.mark is None:
-            self.mark = (seconds, done, tokens)
+        if self.first is None:
+            self.first = (seconds, done, tokens)
             return
         now = time.monotonic()
-        since, done_then, tokens_then = self.mark
+        since, done_then, tokens_then = self.first
         if now - self.shown < _REFRESH_SECONDS or seconds <= since or done <= done_then:
             return
         self.shown = now
