@@ -96,7 +96,8 @@ class Run:
 
         The options are those of :meth:`minillm.decoding.Translator.translate`.
         """
-        return self._ability("hypotheses")(self, texts, **options)
+        ability = self._ability("hypotheses")
+        return ability(self, texts, **options) if len(texts) else []
 
     def classify(
         self, items: Sequence[Any], places: Sequence[str] | None = None
@@ -105,7 +106,8 @@ class Run:
 
         ``places`` name the items in error messages.
         """
-        return self._ability("classify")(self, items, places)
+        ability = self._ability("classify")
+        return ability(self, items, places) if len(items) else []
 
     @property
     def vectors(self) -> "Vectors":

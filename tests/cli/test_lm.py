@@ -431,9 +431,9 @@ def test_damaged_checkpoints(run_folder, fails):
     config = run_folder / "config.json"
     text = config.read_text()
     config.write_text(text.replace('"kind": "lm"', '"kind": "poem"'))
-    assert "config.json: expected a run of lm or ngram, found 'poem'" in fails(
-        "generate", run_folder
-    )
+    line = fails("generate", run_folder)
+    assert "config.json: expected a run of " in line
+    assert "found 'poem'" in line
     config.write_text(text.replace('"format_version": 1', '"format_version": 9'))
     assert "expected format version 1, found 9" in fails("generate", run_folder)
     config.write_text(text.replace('"layers": 1', '"layers": 2'))
@@ -446,7 +446,7 @@ def test_divergence(text_file, tmp_path, capsys):
     out = tmp_path / "run"
     wild = ["--optimiser", "sgd", "--learning-rate", "1e38", "--clip", "1e38", "--warmup", "0"]
     steps = ["--steps", "50", "--checkpoint-seconds", "0"]
-    assert main(["train", "lm", text_file, "--out", str(out), *steps, *TINY, *wild]) == 2
+    assert main(["train", "lm", text_file, "--out", str(out), *steps, *TINY, *wild]) == 1
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("minillm: the training diverged at step ")
     assert "learning rate 9.9" in last
