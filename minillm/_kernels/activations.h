@@ -1,4 +1,4 @@
-/* The Gaussian error linear unit: ops/activations.py says what is computed.
+/* The Gaussian error linear unit: ops/gelu.py says what is computed.
  *
  * (1 + tanh(u)) / 2 is the sigmoid of 2 u: the same number in fewer steps, and for a
  * negative u with all of its digits.
