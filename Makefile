@@ -34,8 +34,8 @@ kernels: .venv/test
 	$(BIN)/pip install --quiet --editable '.[$*]'
 	touch $@
 
-# The suite with the kernels' array bounds checked, and under the compiler's
-# sanitizers; each leaves the usual kernels behind.  The sanitizers' own libraries
+# The suite with the kernels' array bounds and memory guards checked, and under the
+# compiler's sanitizers; each leaves the usual kernels behind.  The sanitizers' own libraries
 # must be loaded first, and CPython itself leaks what it keeps until it ends.  GCC 12
 # stores vectors out of line on the stacks that it makes up to find uses after a return.
 CHECK = $(BIN)/python setup.py build_ext --inplace --force
@@ -43,11 +43,11 @@ LIBRARY = $$($${CC:-cc} -print-file-name=$(1))
 
 bounds: kernels
 	MINILLM_BOUNDS=1 $(CHECK)
-	$(BIN)/python -m pytest; status=$$?; $(CHECK); exit $$status
+	MINILLM_GUARD=1 $(BIN)/python -m pytest; status=$$?; $(CHECK); exit $$status
 
 address: kernels
 	CFLAGS=-fsanitize=address LDFLAGS=-fsanitize=address $(CHECK)
-	LD_PRELOAD=$(call LIBRARY,libasan.so) MINILLM_KERNELS=cython \
+	LD_PRELOAD=$(call LIBRARY,libasan.so) MINILLM_KERNELS=cython MINILLM_POOL_BYTES=0 \
 	  ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=0 \
 	  $(BIN)/python -m pytest tests/kernels tests/ops; status=$$?; $(CHECK); exit $$status
 

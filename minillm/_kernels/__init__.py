@@ -70,7 +70,7 @@ def twinned(original: Function) -> Function:
 
     @functools.wraps(original)
     def either(*arguments: Any) -> Any:
-        return getattr(_active(), name, original)(*arguments)
+        return getattr(_chosen.get() or _default(), name, original)(*arguments)
 
     return either  # type: ignore[return-value]
 

@@ -1,4 +1,4 @@
-/* One row of softmax and cross-entropy: cross_entropy.py says what is computed. */
+/* One row of softmax and cross-entropy: ops/cross_entropy.py says what is computed. */
 #ifndef MINILLM_CROSS_ENTROPY_H
 #define MINILLM_CROSS_ENTROPY_H
 #include <math.h>

@@ -1,4 +1,4 @@
-# The matrix product that the kernels share: C = A B, + bias, or + C.
+# The matrix product of all kernels: C = A B, + bias, or + C.
 #
 # Structure, from the inside out:
 #
@@ -194,7 +194,7 @@ cdef void multiply_part(
                     for m in range(t0, t1):
                         if a_by_depth:
                             rows[m - t0] = a_block + (m - r0) * lda
-                        else:  # a copy too: rows a power of two apart would share a place in the cache
+                        else:  # a copy too: rows a power of two apart would collide in the cache
                             copy_columns(a_block + (m - t0) * lda, a[m] + k0, depth)
                             rows[m - t0] = a_block + (m - t0) * lda
                     j = c0

@@ -5,11 +5,11 @@
  *
  *     exp(x) = 2^n exp(r),    n = round(x / ln 2),    r = x - n ln 2,    |r| <= ln 2 / 2
  *
- * - exp(r) - 1 is a polynomial, r + r^2 q(r), the best one by Chebyshev's measure.
+ * - exp(r) - 1 is a polynomial, r + r^2 q(r), that of the smallest maximum error.
  * - n comes from adding a number so large that the sum has no room for a fraction:
  *   its low bits are then n, in place to be shifted into an exponent.
  * - ln 2 is two numbers, the first with so few bits that n times it is exact.
- * - 2^n is two factors, because 2^128 has no float and 2^-149 hardly one.
+ * - 2^n is two factors, since 2^128 is no float and 2^-149 a subnormal one.
  * - The bounds are comparisons that a NaN fails, so that a NaN goes through.
  *
  * Worst errors found, in units in the last place of the exact result, over the

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""Counting and looking up n-grams: the Cython twin of ngram.py.
+"""Counting and looking up n-grams: the Cython twins of the originals.
 
 count_keys sorts by radix: 11 bits of the keys at a time, from the lowest, each
 pass stable and linear in T.  Keys are small numbers (contexts times words), so
@@ -7,7 +7,7 @@ that two to four passes do.
 
 find_children searches within one context, whose words lie together: for most
 contexts, in one cache line.  The places are independent of each other, so that
-the processor overlaps the waits for memory, and threads share them out.
+the processor overlaps the waits for memory, and threads divide them.
 """
 
 import numpy as np

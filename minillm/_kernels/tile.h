@@ -10,18 +10,18 @@
  *
  * Each sum is taken in the order of the depth, in one register, whatever the
  * shape of the tile.  So a number of the product has the same bits however the
- * product was cut: into tiles, into blocks of the depth (sums are put down
- * and taken up again), or between threads.
+ * product was cut: into tiles, into blocks of the depth (where sums are stored
+ * and loaded again), or between threads.
  *
  * a, start and out are given as pointers to their rows, which may lie anywhere; no
  * start is a start from zero.  b is best packed: the lines of one panel next to
  * each other, so that they stream.
  *
- * GCC's vector extension says what we mean without naming an instruction set,
- * but for the fused multiply-add, which is named: left to itself the compiler
- * fuses in tiles of some shapes and not of others, and the bits would tell.  The
- * sizes below follow the flags that setup.py compiles each twin with.  Other
- * compilers get the plain loop at the end.
+ * GCC's vector extension needs no names of instructions.  Only the fused
+ * multiply-add is named: left to itself the compiler fuses in tiles of some
+ * shapes and not of others, and the bits would differ.  The sizes below follow
+ * the flags that setup.py compiles each twin with.  Other compilers get the
+ * plain loop at the end.
  */
 #ifndef MINILLM_TILE_H
 #define MINILLM_TILE_H

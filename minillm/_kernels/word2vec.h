@@ -84,7 +84,7 @@ static inline uint64_t next_random(uint64_t *state)
         for (; i < n; i++)                                                                         \
             y[i] += a * x[i];                                                                      \
     }                                                                                              \
-    /* From scores to the chance of each row's label, p, in place; g = rate (label - sigma) */     \
+    /* From scores to the probability p of each row's label, in place; g = rate (label - sigma) */ \
     static inline void slopes_##SUFFIX(ptrdiff_t count, REAL rate, const REAL *sign,               \
                                        REAL *p, REAL *g)                                           \
     {                                                                                              \

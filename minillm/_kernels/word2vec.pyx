@@ -1,16 +1,16 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""word2vec's training loop: the Cython twin of word2vec.py.
+"""word2vec's training loop: the Cython twin of its original.
 
-Threads take sentences from one pile and step over the same weights without
-locks; each has its own place to work in.  In one thread it does step for step
+Each thread takes the next sentences in turn, and all update the same weights without
+locks; each has scratch memory of its own.  In one thread it does step for step
 what the NumPy original does, with the same random numbers.
 
 A prediction first collects its rows, then takes all scores, turns them into
 steps together (one vector of sigmoids), and then goes across the rows once:
-see word2vec.h.  A row that was drawn twice stands once, with twice the step.
+see word2vec.h.  A row that was drawn twice is there once, with twice the step.
 
 The loss needs a logarithm for each row, which would cost as much as the rest.
-So the chances are multiplied, and the logarithm taken of a long product.
+So the probabilities are multiplied, and the logarithm taken of a long product.
 """
 
 from cython.parallel cimport prange, threadid
@@ -31,7 +31,7 @@ cdef struct Text:
     int64_t sentence
 
 
-cdef struct Outputs:  # how a target is told
+cdef struct Outputs:  # how a target is predicted: by negative samples, or along its path
     int negative
     uint64_t V
     const uint64_t* share
@@ -43,7 +43,7 @@ cdef struct Outputs:  # how a target is told
 
 cdef struct Sum:
     double loss
-    double product  # of the chances whose logarithm is still to be taken
+    double product  # of the probabilities whose logarithm is still to be taken
     int64_t predictions
 
 
@@ -155,7 +155,7 @@ cdef inline void predict(
     Py_ssize_t D, Py_ssize_t rows, int32_t* nodes, floating** u, floating* work, floating* change,
     uint64_t* random, Sum* sums,
 ) noexcept nogil:
-    """Step once: change W_out, and say what is to be added to h."""
+    """Update W_out by one prediction; `change` is what is to be added to h."""
     cdef floating* sign = work
     cdef floating* p = sign + rows
     cdef floating* g = p + rows

@@ -35,6 +35,7 @@ def run(args: argparse.Namespace) -> int:
     from minillm.runs.run import load
 
     opened = load(args.run_folder)
+    opened.classify([])  # whether this run can classify, before anything is read
     for texts, places in chunks():
         for text, found in zip(texts, opened.classify(texts, places), strict=True):
             if args.all:

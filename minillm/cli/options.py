@@ -27,9 +27,8 @@ def add_settings(parser: argparse.ArgumentParser, settings: type) -> None:
 
 def given_settings(args: argparse.Namespace, settings: type) -> dict[str, Any]:
     """The fields that were given."""
-    return {
-        entry.name: getattr(args, entry.name) for entry in fields(settings) if entry.name in args
-    }
+    values = {entry.name: getattr(args, entry.name, None) for entry in fields(settings)}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _add_argument(place: Any, settings: type, name: str, default: Any, declared: Option) -> None:
@@ -42,13 +41,13 @@ def _add_argument(place: Any, settings: type, name: str, default: Any, declared:
         details["action"] = "store_true"
     else:
         details["metavar"] = declared.metavar
-        if declared.choices:
+        if declared.choices and not declared.positional:
             details["choices"] = declared.choices
         else:
             details["type"] = parser_of(declared, type_)
     if declared.positional:
         details["nargs"] = "*" if several else "?"
-        place.add_argument(name, default=argparse.SUPPRESS, **details)
+        place.add_argument(name, default=argparse.SUPPRESS if several else None, **details)
         return
     if several:
         details["nargs"] = "+"

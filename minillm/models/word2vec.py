@@ -137,8 +137,8 @@ class Word2Vec:
         if len(words) and not 0 <= words.min() <= words.max() < config.vocabulary:
             raise ValueError(f"words: expected ids in 0..{config.vocabulary - 1}")
         return train_sentences(
-            words.astype(np.int32),
-            starts.astype(np.int64),
+            np.array(words, np.int32, order="C"),
+            np.array(starts, np.int64, order="C"),
             rates,
             self._W_in,
             self._W_out,

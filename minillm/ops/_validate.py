@@ -33,7 +33,8 @@ def floats(op: str, **arguments: tuple[NDArray, str]) -> dict[str, int]:
     sizes: dict[str, int] = {}
     first = None
     for name, (array, axes) in arguments.items():
-        _array(op, name, array)
+        if type(array) not in _ARRAYS:
+            raise _no_array(op, name, array)
         if array.dtype not in _FLOATS:
             raise TypeError(f"{op}: {name} must be float32 or float64, found {array.dtype}")
         first = first or (name, array.dtype)
@@ -45,9 +46,8 @@ def floats(op: str, **arguments: tuple[NDArray, str]) -> dict[str, int]:
     return sizes
 
 
-def _array(op: str, name: str, array: Any) -> None:
-    if type(array) not in _ARRAYS:
-        raise TypeError(f"{op}: {name} must be a NumPy array, found {type(array).__name__}")
+def _no_array(op: str, name: str, found: Any) -> TypeError:
+    return TypeError(f"{op}: {name} must be a NumPy array, found {type(found).__name__}")
 
 
 @functools.cache  # an op's axes never change, and a step of generation takes only microseconds
@@ -83,7 +83,8 @@ def ids(
     A copy, because a backward indexes with what its forward has checked: what the
     caller writes into his array in between must not matter.
     """
-    _array(op, name, array)
+    if type(array) not in _ARRAYS:
+        raise _no_array(op, name, array)
     if array.dtype.kind not in "iu":
         raise TypeError(f"{op}: {name} must be an integer NumPy array, found {array.dtype}")
     if shape is not None and array.shape != shape:
@@ -140,7 +141,7 @@ def contiguous(*arrays: NDArray) -> tuple[NDArray, ...]:
     Each is an array object of its own: if the caller sets the ``shape`` of his array
     afterwards, that of ours stays.
     """
-    return tuple(np.asarray(a, order="C").view(np.ndarray) for a in arrays)
+    return tuple([a.view() if a.flags.c_contiguous else a.copy("C") for a in arrays])
 
 
 def upstream(op: str, **outputs: NDArray) -> Callable[..., Any]:
@@ -159,13 +160,13 @@ def upstream(op: str, **outputs: NDArray) -> Callable[..., Any]:
     It raises TypeError for what is not an array of the output's dtype (a Python number
     will do for a scalar), ValueError for an array of another shape.
     """
-    expected = [(name, np.shape(y), y.dtype) for name, y in outputs.items()]
+    expected = [(op, name, y.shape, y.dtype) for name, y in outputs.items()]
     if len(expected) == 1:
-        return lambda gradient: _gradient(op, gradient, *expected[0])
+        return functools.partial(_gradient, *expected[0])
 
     def check(*gradients: NDArray | None) -> tuple[NDArray, ...]:
         return tuple(
-            np.zeros(*output[1:]) if gradient is None else _gradient(op, gradient, *output)
+            np.zeros(*output[2:]) if gradient is None else _gradient(*output, gradient)
             for gradient, output in zip(gradients, expected, strict=True)
         )
 
@@ -173,13 +174,14 @@ def upstream(op: str, **outputs: NDArray) -> Callable[..., Any]:
 
 
 def _gradient(
-    op: str, gradient: NDArray, name: str, shape: tuple[int, ...], dtype: np.dtype
+    op: str, name: str, shape: tuple[int, ...], dtype: np.dtype, gradient: NDArray
 ) -> NDArray:
     """One upstream gradient in C order, if it has the shape and the dtype of its output."""
     if shape == () and type(gradient) in (int, float):
         return np.asarray(gradient, dtype)
-    if not isinstance(gradient, np.generic):  # what NumPy makes of arrays without axes
-        _array(op, name, gradient)
+    # Of arrays without axes, NumPy makes scalars.
+    if type(gradient) not in _ARRAYS and not isinstance(gradient, np.generic):
+        raise _no_array(op, name, gradient)
     if gradient.dtype != dtype:
         raise TypeError(f"{op}: {name} is {gradient.dtype}, expected {dtype}")
     if gradient.shape != shape:

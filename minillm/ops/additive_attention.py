@@ -11,9 +11,9 @@ from minillm.ops._padding import cut, valid
 from minillm.ops.attention import (
     Array,
     Lengths,
-    masked_softmax,
-    masked_softmax_backward,
-    transposed,
+    attend,
+    attend_backward,
+    looking,
 )
 from minillm.ops.linear import linear
 
@@ -82,8 +82,7 @@ def additive_attention_forward(
     keys, values = cut(keys, lengths), cut(values, lengths)
     hidden = np.tanh(query[:, :, None] + keys[:, None])  # (B, T, S, A)
     scores = hidden @ v  # (B, T, S)
-    weights = masked_softmax(scores, valid(lengths, keys.shape[1])[:, None])
-    return weights @ values, weights
+    return attend(scores, values, valid(lengths, keys.shape[1])[:, None])
 
 
 @twinned
@@ -99,15 +98,12 @@ def additive_attention_backward(
 ) -> tuple[Array, Array, Array, Array]:
     """-> dquery (B, T, A), dkeys (B, S, A), dvalues (B, S, E), dv (A,)."""
     keys, values = cut(keys, lengths), cut(values, lengths)
-    # context = weights values, and the weights are an output themselves
-    dvalues = transposed(weights) @ dcontext
-    dweights = dweights + dcontext @ transposed(values)
-    # weights = softmax(scores)
-    dscores = masked_softmax_backward(weights, dweights, valid(lengths, keys.shape[1])[:, None])
+    allowed = valid(lengths, keys.shape[1])[:, None]  # (B, 1, S)
+    dscores, dvalues = attend_backward(dcontext, dweights, values, weights, allowed)
     # scores = hidden v
     hidden = np.tanh(query[:, :, None] + keys[:, None])  # (B, T, S, A)
     dv = np.tensordot(dscores, hidden, axes=3)
-    dhidden = dscores[..., None] * v
+    dhidden = np.where(looking(weights)[..., None], dscores[..., None] * v, 0)
     # hidden = tanh(query + key)
     da = dhidden * (1 - hidden**2)
     return da.sum(axis=2), da.sum(axis=1), dvalues, dv

@@ -6,10 +6,16 @@ D, E and A widths.  Each attention is
     weights = softmax over s of score(query_t, key_s)
     context_t = sum over s of weight_s value_s
 
-and they differ in the score alone: see ``additive_attention``,
-``multiplicative_attention`` and ``scaled_dot_product_attention``.  The queries of a
-whole teacher-forced sequence are given at once; for one step of a decoder, T is 1.
-In beam search the T queries are the hypotheses of one source, which share its keys.
+and they differ in the score alone.  With the softmax's own derivative, weight_s
+([s = r] - weight_r), every backward begins
+
+    dweight_s += dcontext . value_s        dvalue_s = sum over t of weight_s dcontext_t
+    dscore_s = weight_s (dweight_s - sum over r of weight_r dweight_r)
+
+Read on in ``additive_attention``, ``multiplicative_attention`` and
+``scaled_dot_product_attention``.  The queries of a whole teacher-forced sequence are
+given at once; for one step of a decoder, T is 1.  In beam search the T queries are the
+hypotheses of one source, which share its keys.
 
 ``lengths`` (B,): the keys at lengths[b] and later do not exist for row b.  Their
 score is minus infinity, not a large negative number, so that nothing that stands
@@ -43,16 +49,35 @@ def exponentials(scores: Array, allowed: NDArray[np.bool_]) -> tuple[Array, Arra
     return exp_scores, np.where(total == 0, 1, total), largest
 
 
-def masked_softmax(scores: Array, allowed: NDArray[np.bool_]) -> Array:
-    """The softmax over the last axis among the allowed scores, zero elsewhere."""
-    exp_scores, total, _ = exponentials(scores, allowed)
-    return exp_scores / total
+def looking(weights: Array) -> NDArray[np.bool_]:
+    """Which queries look at any key: weights (..., T, S) -> (..., T, 1).
 
-
-def masked_softmax_backward(weights: Array, dweights: Array, allowed: NDArray[np.bool_]) -> Array:
-    """dscores, from the weights that the softmax returned; zero where a score is not allowed.
-
-    dscores_s = weight_s (dweight_s - sum over r of weight_r dweight_r)
+    The others are left out of every product: their weights are zero, but zero times an
+    infinite key or value would be NaN.
     """
-    dweights = np.where(allowed, dweights, 0)
-    return weights * (dweights - (weights * dweights).sum(axis=-1, keepdims=True))
+    return (weights != 0).any(axis=-1, keepdims=True)
+
+
+def attend(scores: Array, values: Array, allowed: NDArray[np.bool_]) -> tuple[Array, Array]:
+    """scores (..., T, S), values (..., S, E) -> context (..., T, E), weights (..., T, S)."""
+    exp_scores, total, _ = exponentials(scores, allowed)
+    weights = exp_scores / total
+    return np.where(looking(weights), weights @ values, 0), weights
+
+
+def attend_backward(
+    dcontext: Array,
+    dweights: Array | float,
+    values: Array,
+    weights: Array,
+    allowed: NDArray[np.bool_],
+) -> tuple[Array, Array]:
+    """dcontext (..., T, E), dweights (..., T, S) -> dscores (..., T, S), dvalues (..., S, E)."""
+    looks = looking(weights)
+    dcontext = np.where(looks, dcontext, 0)
+    # context = weights values, and the weights are an output themselves
+    dvalues = transposed(weights) @ dcontext
+    dweights = np.where(allowed & looks, dweights + dcontext @ transposed(values), 0)
+    # weights = softmax(scores)
+    dscores = weights * (dweights - (weights * dweights).sum(axis=-1, keepdims=True))
+    return dscores, dvalues

@@ -156,4 +156,4 @@ def gru_step(
     states_and_weights = {"h": (h, "B H"), "W_x": (W_x, "I 3H"), "W_h": (W_h, "H 3H")}
     biases = {"b_x": (b_x, "3H"), "b_h": (b_h, "3H")}
     x, _ = _validate.floats_or_ids("gru_step", x, "B I", **states_and_weights, **biases)
-    return _gru_step(*_validate.contiguous(x, h, W_x, W_h, b_x, b_h))
+    return _gru_step(*map(np.ascontiguousarray, (x, h, W_x, W_h, b_x, b_h)))

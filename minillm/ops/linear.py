@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 from numpy.typing import NDArray
 
 from minillm._kernels import twinned
@@ -25,7 +26,7 @@ def linear(x: NDArray, W: NDArray, b: NDArray | None = None) -> tuple[NDArray, C
     _validate.floats("linear", x=(x, "... I"), W=(W, "I O"), **biases)
     shape, weights = x.shape, W.view()
     rows = x.reshape(-1, W.shape[0])
-    bias = None if b is None else _validate.contiguous(b)[0]
+    bias = None if b is None else np.ascontiguousarray(b)
     y = matmul(rows, weights, bias).reshape(*shape[:-1], W.shape[1])
     upstream = _validate.upstream("linear", dy=y)
 

@@ -156,4 +156,4 @@ def lstm_step(
     states = {"h": (h, "B H"), "c": (c, "B H")}
     weights = {"W_x": (W_x, "I 4H"), "W_h": (W_h, "H 4H"), "b": (b, "4H")}
     x, _ = _validate.floats_or_ids("lstm_step", x, "B I", **states, **weights)
-    return _lstm_step(*_validate.contiguous(x, h, c, W_x, W_h, b))
+    return _lstm_step(*map(np.ascontiguousarray, (x, h, c, W_x, W_h, b)))

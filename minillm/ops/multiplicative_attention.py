@@ -11,8 +11,9 @@ from minillm.ops._padding import cut, valid
 from minillm.ops.attention import (
     Array,
     Lengths,
-    masked_softmax,
-    masked_softmax_backward,
+    attend,
+    attend_backward,
+    looking,
     transposed,
 )
 from minillm.ops.linear import linear
@@ -72,8 +73,7 @@ def multiplicative_attention_forward(
     -> context (B, T, E), weights (B, T, S)."""
     keys, values = cut(keys, lengths), cut(values, lengths)
     scores = query @ transposed(keys)  # (B, T, S)
-    weights = masked_softmax(scores, valid(lengths, keys.shape[1])[:, None])
-    return weights @ values, weights
+    return attend(scores, values, valid(lengths, keys.shape[1])[:, None])
 
 
 @twinned
@@ -88,10 +88,9 @@ def multiplicative_attention_backward(
 ) -> tuple[Array, Array, Array]:
     """-> dquery (B, T, D), dkeys (B, S, D), dvalues (B, S, E)."""
     keys, values = cut(keys, lengths), cut(values, lengths)
-    # context = weights values, and the weights are an output themselves
-    dvalues = transposed(weights) @ dcontext
-    dweights = dweights + dcontext @ transposed(values)
-    # weights = softmax(scores)
-    dscores = masked_softmax_backward(weights, dweights, valid(lengths, keys.shape[1])[:, None])
+    allowed, looks = valid(lengths, keys.shape[1])[:, None], looking(weights)
+    dscores, dvalues = attend_backward(dcontext, dweights, values, weights, allowed)
     # scores = query keys^T
-    return dscores @ keys, transposed(dscores) @ query, dvalues
+    dquery = np.where(looks, dscores @ keys, 0)
+    dkeys = transposed(dscores) @ np.where(looks, query, 0)
+    return dquery, dkeys, dvalues

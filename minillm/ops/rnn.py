@@ -110,4 +110,4 @@ def rnn_step(x: NDArray, h: NDArray, W_x: NDArray, W_h: NDArray, b: NDArray) -> 
     """One step of ``rnn`` without a backward: x (B, I) or ids (B,), h (B, H) -> h (B, H)."""
     states_and_weights = {"h": (h, "B H"), "W_x": (W_x, "I H"), "W_h": (W_h, "H H")}
     x, _ = _validate.floats_or_ids("rnn_step", x, "B I", **states_and_weights, b=(b, "H"))
-    return _rnn_step(*_validate.contiguous(x, h, W_x, W_h, b))
+    return _rnn_step(*map(np.ascontiguousarray, (x, h, W_x, W_h, b)))

@@ -16,8 +16,9 @@ from minillm.ops._padding import cut, valid
 from minillm.ops.attention import (
     Array,
     Lengths,
+    attend_backward,
     exponentials,
-    masked_softmax_backward,
+    looking,
     transposed,
 )
 
@@ -111,7 +112,8 @@ def scaled_attention_forward(
     scores = query @ transposed(keys) * D**-0.5  # (B, N, T, S)
     exp_scores, total, largest = exponentials(scores, _allowed(lengths, causal, start, T, S))
     weights = exp_scores / total
-    return weights @ values, (largest + np.log(total))[..., 0]
+    context = np.where(looking(weights), weights @ values, 0)
+    return context, (largest + np.log(total))[..., 0]
 
 
 @twinned
@@ -131,14 +133,11 @@ def scaled_attention_backward(
     allowed = _allowed(lengths, causal, start, T, S)
     scores = query @ transposed(keys) * D**-0.5
     weights = np.exp(np.where(allowed, scores - log_sums[..., None], -np.inf))  # (B, N, T, S)
-    # context = weights values
-    dvalues = transposed(weights) @ dcontext
-    dweights = dcontext @ transposed(values)
-    # weights = softmax(scores)
-    dscores = masked_softmax_backward(weights, dweights, allowed)
+    dscores, dvalues = attend_backward(dcontext, 0.0, values, weights, allowed)
     # scores = query keys^T / sqrt(D)
-    dquery = dscores @ keys * D**-0.5
-    dkeys = transposed(dscores) @ query * D**-0.5
+    looks = looking(weights)
+    dquery = np.where(looks, dscores @ keys, 0) * D**-0.5
+    dkeys = transposed(dscores) @ np.where(looks, query, 0) * D**-0.5
     return dquery, _for_each_key(dkeys, M), _for_each_key(dvalues, M)
 
 

@@ -97,7 +97,8 @@ class Run:
 
         The options are those of :meth:`minillm.decoding.Translator.translate`.
         """
-        return self._ability("hypotheses")(self, texts, **options)
+        ability = self._ability("hypotheses")
+        return ability(self, texts, **options) if len(texts) else []
 
     def classify(
         self, items: Sequence[Any], places: Sequence[str] | None = None
@@ -106,7 +107,8 @@ class Run:
 
         ``places`` name the items in error messages.
         """
-        return self._ability("classify")(self, items, places)
+        ability = self._ability("classify")
+        return ability(self, items, places) if len(items) else []
 
     @property
     def vectors(self) -> "Vectors":

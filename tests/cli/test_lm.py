@@ -285,7 +285,9 @@ def test_a_run_can_be_made_longer(run_folder, capsys, fails):
     assert "complete after 40 steps" in fails(*resume, "--steps", "30")
     assert (run_folder / "config.json").read_text() == config
     assert main([*resume, "--steps", "50"]) == 0
-    assert "trained after 50 steps" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "the schedule has changed: the learning rate goes from 6e-05 up to 0.0" in printed
+    assert "trained after 50 steps" in printed
     _, values = RunFolder(run_folder).load_resume()
     minutes = values["progress"]["seconds"] / 60 + 0.005  # however fast this machine is
     assert main([*resume, "--minutes", str(minutes)]) == 0
@@ -431,9 +433,9 @@ def test_damaged_checkpoints(run_folder, fails):
     config = run_folder / "config.json"
     text = config.read_text()
     config.write_text(text.replace('"kind": "lm"', '"kind": "poem"'))
-    assert "config.json: expected a run of lm or ngram, found 'poem'" in fails(
-        "generate", run_folder
-    )
+    line = fails("generate", run_folder)
+    assert "config.json: expected a run of " in line
+    assert "found 'poem'" in line
     config.write_text(text.replace('"format_version": 1', '"format_version": 9'))
     assert "expected format version 1, found 9" in fails("generate", run_folder)
     config.write_text(text.replace('"layers": 1', '"layers": 2'))
@@ -446,7 +448,7 @@ def test_divergence(text_file, tmp_path, capsys):
     out = tmp_path / "run"
     wild = ["--optimiser", "sgd", "--learning-rate", "1e38", "--clip", "1e38", "--warmup", "0"]
     steps = ["--steps", "50", "--checkpoint-seconds", "0"]
-    assert main(["train", "lm", text_file, "--out", str(out), *steps, *TINY, *wild]) == 2
+    assert main(["train", "lm", text_file, "--out", str(out), *steps, *TINY, *wild]) == 1
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("minillm: the training diverged at step ")
     assert "learning rate 9.9" in last

@@ -135,8 +135,8 @@ def test_on_the_disk_is_in_memory(tmp_path, run_folder, text_file):
 
 def test_a_long_line_is_several_sentences(monkeypatch):
     monkeypatch.setattr(word2vec, "LONGEST", 3)
-    words = ["a", "b"]
-    found = list(word2vec.encode_sentences(["a b a x b a a b\nb\n\nx\na b"], words, False))
+    words = word2vec.WordCounts(["a", "b"], np.array([2, 1]), False)
+    found = list(word2vec.encode_sentences(["a b a x b a a b\nb\n\nx\na b"], words))
     assert [(ids.tolist(), starts.tolist()) for ids, starts in found] == [
         ([0, 1, 0, 1, 0, 0, 1, 1, 0, 1], [0, 3, 6, 7, 8, 10])
     ]
@@ -174,4 +174,4 @@ def test_bad_input(tmp_path, run_folder, text_file, capsys):
     arguments = ("train", "word2vec", other, "--out", copy, "--resume")
     assert "the text has changed" in fails(capsys, *arguments)
     (copy / "vocabulary.json").write_text('{"format_version": 1, "words": ["a"]}')
-    assert "configuration is damaged" in fails(capsys, "similar", copy, "red")
+    assert "vocabulary.json: it is damaged" in fails(capsys, "similar", copy, "red")

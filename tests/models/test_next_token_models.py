@@ -6,8 +6,9 @@ import pytest
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.models.neural_ngram import NeuralNGram, NeuralNGramConfig
 from minillm.models.ngram import NGramConfig, count_ngrams, estimate
+from minillm.runs.folder import RunFolder
 from minillm.testing import check_projections
-from minillm.training import AdamW, Options, RunFolder, restore_checkpoint, save_checkpoint, train
+from minillm.training import AdamW, Options, restore_checkpoint, save_checkpoint, train
 from minillm.training.language_model import LanguageModelTask, evaluate
 from minillm.training.loop import Summary
 

@@ -142,14 +142,30 @@ def test_scores_that_are_all_minus_infinity_are_as_no_key_at_all(kind, kernels):
     assert results[0][1].any()
 
 
-def test_infinite_v_of_additive_attention(kernels):
-    """Scores of minus infinity again; tanh is bounded, and so v has to be infinite."""
-    one = np.ones((1, 1, 1))
-    with use_kernels(kernels):
-        (context, weights), _ = ops.additive_attention(
-            one, one, one, one[0], None, np.array([-np.inf])
+@pytest.mark.parametrize("kind", ["projected", "dot", "scaled", "causal"])
+def test_a_query_that_looks_at_nothing_is_left_out_where_keys_are_infinite(kind, kernels):
+    """Zero times infinity reaches no result: everything about its row is zero, and finite."""
+    rng = np.random.default_rng(0)
+    op, arrays = attend(kind, rng)
+    query, keys, values = (np.abs(x) for x in arrays)
+    values[..., 0] = np.inf
+    W_q, v = np.ones((5, 4)), np.full(4, -np.inf)
+
+    def additive(query, keys, values, lengths):
+        return ops.additive_attention(query, keys, values, W_q, None, v, lengths)
+
+    if kind != "projected":
+        keys[:] = -np.inf
+    with use_kernels(kernels), np.errstate(invalid="ignore"):
+        results = outputs_and_gradients(
+            additive if kind == "projected" else op,
+            (query, keys, values),
+            np.array([4, 2, 0]),
+            rng,
         )
-    assert context[0, 0, 0] == weights[0, 0, 0] == 0
+    assert len(results) == {"projected": 7, "dot": 5}.get(kind, 4)
+    for y in results:
+        np.testing.assert_array_equal(y, 0)
 
 
 @pytest.mark.parametrize("kind", ATTENTIONS)

@@ -1,8 +1,8 @@
 """A kind of model that is declared in this file alone goes through every command."""
 
 import json
-import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -136,9 +136,5 @@ def test_what_it_cannot_do_is_told_in_one_line(text_file, tmp_path, capsys):
 
 
 def test_nothing_of_the_package_names_it():
-    package = minillm.__path__[0]
-    assert "toy-unigram" not in str([name for name in sys.modules if name.startswith("minillm")])
-    from pathlib import Path
-
-    for path in Path(package).rglob("*.py"):
-        assert "toy" not in path.read_text(), path
+    for path in Path(minillm.__path__[0]).rglob("*.py"):
+        assert "toy-unigram" not in path.read_text(), path

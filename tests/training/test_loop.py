@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from minillm.errors import InputError
+from minillm.errors import DivergedError, InputError
 from minillm.training import SGD, Adam, AdamW, Options, loop, train
 from minillm.training.loop import Summary, save_checkpoint
 
@@ -241,7 +241,7 @@ def test_a_nan_stops_the_run_and_keeps_the_last_checkpoint(run_bigram, bigram, w
     _, task, folder = run_bigram("good", steps=5, warmup=0.0, final=1.0)
     good = {name: p.copy() for name, p in task.params.items()}
     options = {"steps": 9, "warmup": 0.0, "final": 1.0, "checkpoint_seconds": 0}
-    with pytest.raises(InputError, match=r"diverged at step 6: .*learning rate 0\.05") as error:
+    with pytest.raises(DivergedError, match=r"diverged at step 6: .*learning rate 0\.05") as error:
         run_bigram("run", task=Diverging(), **options)
     assert ("loss nan" if what == "loss" else "gradient norm inf") in str(error.value)
     arrays, values = type(folder)(folder.path.with_name("run")).load_resume()
