@@ -1,4 +1,4 @@
-"""Race the contestants and report: `python -m benchmarks [--full] [--threads 1 2] [--out DIR]`."""
+"""Times the contestants: `python -m benchmarks [--full] [--threads 1 2] [--out DIR]`."""
 
 import argparse
 import os
@@ -38,7 +38,7 @@ def main() -> int:
             for case in cases(options.full):
                 if options.only not in case.kind:
                     continue
-                # Each contestant has threads of its own, which matter where there are several.
+                # Each contestant has its own threads, which must not disturb the next: see race().
                 pause = 0.1 if count > 1 else 0.0
                 times = race(case, 3.0 if options.full else 0.6, 7 if options.full else 3, pause)
                 rows.append(report.row(case, times, peak))

@@ -1,4 +1,4 @@
-"""What is raced: each case has the same work for each contestant, and what it returns to compare.
+"""The cases of the benchmark: each has the same work for every contestant, and results to compare.
 
 PyTorch runs eagerly, at its best settings: float32, batch first as our arrays
 are, gradients set to None rather than zero, its fused AdamW.  Where it is not
@@ -38,7 +38,9 @@ class Case:
     flops: float
     contestants: dict[str, Callable[[], Any]]
     tolerance: float = 1e-4  # of the largest number
-    compared: Callable[[Any], Any] = lambda results: results  # what of the results has to agree
+    compared: Callable[[Any], Any] = lambda results: (
+        results
+    )  # the part of the results that has to agree
 
 
 def cases(full: bool) -> Iterator[Case]:
@@ -264,7 +266,7 @@ def operations(full: bool) -> Iterator[Case]:
     x = normal(4096, 512)
 
     def lots(results: list[np.ndarray]) -> list[np.floating]:
-        """Each draws a mask of its own: agreed are its share, its scale and its use backwards."""
+        """Each draws its own mask: its rate, its scale and its use in the backward are compared."""
         y, dx = results
         kept = y != 0
         return [kept.mean(), (y[kept] / x[kept]).mean(), ((dx != 0) == kept).mean(), abs(dx).mean()]

@@ -1,4 +1,4 @@
-"""What attention buys: pronunciation of English words, with and without it.
+"""What attention gains: pronunciation of English words, with and without it.
 
     python -m benchmarks.cmudict --out runs/cmudict                 20 minutes for each model
     python -m benchmarks.cmudict --out runs/cmudict --minutes 60 --attentions additive
@@ -8,7 +8,7 @@ the other, then prints phoneme and word error rates on the 12,000 words of the t
 and with a beam of 5, and by the length of the word.  A word counts as right if it equals any of
 its listed pronunciations; its phoneme errors are those to the nearest one.
 
-It can be stopped and called again: what is trained is not trained again, and a run that was
+It can be stopped and started again: finished runs are not trained again, and a run that was
 stopped goes on.  The tables are also written to OUT/results.md, the figures to
 OUT/results.json, and a picture of the errors by length to OUT/results.png.
 """

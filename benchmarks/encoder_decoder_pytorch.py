@@ -4,7 +4,7 @@
 
 The same weights, the same batches of CMUdict words, the same optimiser (AdamW, clipping at 1),
 dropout and label smoothing.  Both losses must agree before anything is timed; then the two are
-timed in turn, so that whatever else the machine does falls on both.
+timed in turn, so that other work of the machine affects both.
 """
 
 import argparse
@@ -89,7 +89,7 @@ def main() -> None:
 
 
 def pytorch_model(config, params):
-    """The same model of torch.nn's parts, with the same weights."""
+    """The same model, made of modules of torch.nn, with the same weights."""
     import torch
     from torch import nn
     from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence

@@ -5,8 +5,8 @@
 Without FILE it reads the built-in corpus.  All models see the first nine tenths
 and are measured on the last one, with the same characters.  n-gram models are
 counted and smoothed by modified Kneser-Ney; the neural n-gram (Bengio et al.
-2003) and the LSTM are trained for so long each, with the settings of
-`minillm train lm`; a step is a batch of 32 by 128 characters.
+2003) and the LSTM are trained for M minutes or N steps each, with the settings
+of `minillm train lm`; a step is a batch of 32 windows of 64 characters.
 """
 
 import argparse

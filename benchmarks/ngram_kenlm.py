@@ -43,7 +43,7 @@ def smoothings(text: TextStream, cut: int) -> None:
 
 
 def kenlm_parity(text: TextStream, cut: int) -> None:
-    """The scores of 1,000 held-out sentences here and there, and how fast they come."""
+    """The scores of 1,000 held-out sentences by KenLM and by us, and how long they take."""
     try:
         import kenlm
     except ImportError:

@@ -1,4 +1,4 @@
-"""Time the contestants of a case: fairly, in turns, after making sure that they agree."""
+"""Times the contestants of a case in turns, after checking that their results agree."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -9,12 +9,12 @@ from threadpoolctl import threadpool_limits
 
 from .cases import Case, torch
 
-WAKING = 0.03  # seconds of runs that do not count
+WAKING = 0.03  # seconds of runs that are not timed
 
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """All contestants on `count` threads: threadpoolctl tells BLAS and our OpenMP."""
+    """All contestants on `count` threads: threadpoolctl sets those of BLAS and of our OpenMP."""
     before = torch.get_num_threads() if torch else 1
     with threadpool_limits(count):
         if torch:
@@ -25,12 +25,12 @@ def threads(count: int) -> Iterator[None]:
 
 
 def race(case: Case, seconds: float, rounds: int, pause: float) -> dict[str, list[float]]:
-    """Seconds of each turn of each contestant; at least `rounds` turns each.
+    """The seconds of each turn of each contestant; at least `rounds` turns each.
 
-    pause: seconds of silence before a turn, while the threads of the one before,
-    which wait a while for more work in a busy loop, go to sleep.  Then come some
-    runs that do not count, while the contestant's own threads wake up and are
-    given a core each, as they have one in training.
+    pause: seconds without work before a turn.  The threads of the contestant before wait
+    for more work in a busy loop, and go to sleep meanwhile.  Some runs that are not timed
+    follow, in which the contestant's own threads wake up and get a core each, as they
+    have in training.
     """
     results = {name: case.compared(run()) for name, run in case.contestants.items()}
     check_agreement(case, results)
@@ -57,7 +57,7 @@ def time_once(run: Callable[[], object], pause: float) -> float:
 
 
 def check_agreement(case: Case, results: dict[str, object]) -> None:
-    """Every contestant has done the same work, or there is no race."""
+    """AssertionError if a contestant's results are not those of NumPy."""
     expected = results["NumPy"]
     for name, found in results.items():
         pairs = zip(
@@ -74,7 +74,7 @@ def check_agreement(case: Case, results: dict[str, object]) -> None:
 
 
 def measured_peak(seconds: float = 1.0) -> float:
-    """Operations per second of the best matrix product that anybody manages here."""
+    """Operations per second of the fastest matrix product of any contestant on this machine."""
     rng = np.random.default_rng(0)
     best = 0.0
     from .cases import twins

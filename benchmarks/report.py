@@ -53,7 +53,7 @@ def row(case, times: dict[str, list[float]], peak: float) -> dict[str, Any]:
 
 
 def spread(values: list[float]) -> float:
-    """The distance between the quartiles, as a share of the median."""
+    """The distance between the quartiles, as a fraction of the median."""
     low, middle, high = quantiles(values, n=4)
     return (high - low) / middle
 

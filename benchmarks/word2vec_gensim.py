@@ -4,8 +4,8 @@
 
 Without FILE it reads the built-in corpus.  Both get the same words in the same
 sentences, the same parameters, and the same number of threads.  gensim is given
-lists of words in memory, its fastest way to be fed from Python but for a file
-of its own format; ours are ids in memory, as `minillm train word2vec` keeps
+lists of words in memory, the fastest way from Python except for a file in its own
+format; ours are ids in memory, as `minillm train word2vec` keeps
 them.  Times are of training alone, the best of several.
 """
 
@@ -155,7 +155,7 @@ def loss_of(model: Word2Vec, words: WordCounts, weights: dict, lines: Lines) -> 
 
 
 def quality(lines: Lines, epochs: int, seeds: int) -> None:
-    """Analogies on sentences made for them, and the loss on the text: mean and range over seeds."""
+    """Analogies on artificial sentences, and the loss on the text: mean and range over seeds."""
     made, questions = grid(4_000, 0)
     print(f"\nQuality over {seeds} seeds, one thread: mean (lowest to highest)\n")
     print("| | gensim | minillm |")
@@ -177,7 +177,7 @@ def quality(lines: Lines, epochs: int, seeds: int) -> None:
                 found.append(100 * right / asked)
         print(f"| {name(algorithm, negative)}: analogies right, % | {_range(scores)} |", flush=True)
         if not negative:
-            continue  # their tree is not ours: the losses are not of the same thing
+            continue  # their tree differs from ours: the losses cannot be compared
         losses: tuple[list, list] = ([], [])
         for seed in range(1, seeds + 1):
             real = options | {"dimension": 100, "subsample": 1e-3}

@@ -1,4 +1,4 @@
-"""Tiny models of random weights, with nothing but what decoding asks of a model."""
+"""Tiny models of random weights, with only what decoding needs of a model."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""What PyTorch makes of our arguments: outputs and gradients, as NumPy arrays.
+"""The outputs and gradients of PyTorch for our arguments, as NumPy arrays.
 
 Our weights are PyTorch's transposed, and PyTorch's two recurrent biases are one in
 rnn and lstm: b = b_ih, with b_hh zero.

@@ -14,7 +14,7 @@ class Digits:
 
     From the package scikit-learn (Alpaydin and Kaynak 1998, the test part).  180 are for
     validation and 360 for test, by a hash of the position in the set.  ``labels`` and
-    ``captions`` say of each digit what a classifier and a captioner should.
+    ``captions`` are, for each digit, what a classifier and a captioner should output.
     """
 
     def __init__(self) -> None:

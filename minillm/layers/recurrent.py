@@ -23,7 +23,7 @@ State = dict[str, NDArray]
 
 
 class Cell(NamedTuple):
-    """What tells one recurrence from another."""
+    """What distinguishes one recurrence from another."""
 
     run: Callable[..., Any]  # over a whole sequence
     step: Callable[..., Any]  # one step, without history

@@ -58,7 +58,7 @@ class Counts:
     context: Ids  # (M,) the number of the n-gram without its last word
     word: Ids  # (M,) its last word
     suffix: Ids  # (M,) the number of the n-gram without its first word
-    count: NDArray[np.int64]  # (M,) how often it stands in the text
+    count: NDArray[np.int64]  # (M,) how often it occurs in the text
     opening: NDArray[np.bool_]  # (M,) whether it begins with the start of a sentence
 
 

@@ -50,7 +50,7 @@ class Word2VecConfig:
 
     algorithm: "skip-gram" or "cbow"; mean: cbow averages its window, else sums it.
     negative: how many negative samples, 0 for hierarchical softmax.
-    subsample: of words more frequent than this share of the text, some are left out; 0: none.
+    subsample: of words that are a larger fraction of the text, some are left out; 0: none.
     power: negative samples are drawn in proportion to the words' counts to this power.
     """
 
@@ -321,7 +321,7 @@ class _Random:
 def keep_table(counts: NDArray[np.int64], subsample: float) -> NDArray[np.uint64]:
     """The probability, times 2**32, that a word stays in its sentence: -> (V,).
 
-    With f its share of the text, min(1, (sqrt(f / subsample) + 1) subsample / f), as in
+    With f the word's fraction of the text, min(1, (sqrt(f / subsample) + 1) subsample / f), as in
     the authors' program (their paper has sqrt(subsample / f)).
     """
     chance = np.ones(len(counts))

@@ -81,7 +81,7 @@ def ids(
     """Integers in 0..below-1, of the given shape if there is one: a copy of them as int64.
 
     A copy, because a backward indexes with what its forward has checked: what the
-    caller writes into his array in between must not matter.
+    caller writes into the array in between must not matter.
     """
     if type(array) not in _ARRAYS:
         raise _no_array(op, name, array)
@@ -138,8 +138,8 @@ def number(op: str, name: str, value: Any) -> float:
 def contiguous(*arrays: NDArray) -> tuple[NDArray, ...]:
     """The arrays in C order, copied only where they are not.
 
-    Each is an array object of its own: if the caller sets the ``shape`` of his array
-    afterwards, that of ours stays.
+    Each is an array object of its own: if the caller sets the ``shape`` of an argument
+    afterwards, these keep theirs.
     """
     return tuple([a.view() if a.flags.c_contiguous else a.copy("C") for a in arrays])
 

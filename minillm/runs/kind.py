@@ -1,6 +1,6 @@
 """A kind of model is one declaration: a subclass of :class:`Kind`, one file in ``runs/kinds/``.
 
-It says all that stands between a model and a command: the kind's name and help, its settings, how
+It says all that a command needs to know of a model: the kind's name and help, its settings, how
 its data are opened and its task is made, what ``eval`` measures, and what its runs are able to do.
 The command line, the loader and :class:`minillm.runs.run.Run` follow from it, so that a new kind is
 ``models/x.py``, ``runs/kinds/x.py`` and their tests.

@@ -29,7 +29,7 @@ def build_vocabulary(
 ) -> Vocabulary:
     """The vocabulary of texts, each of which is read once.
 
-    unit is "character", "word", or "token": a word that stands between white space.  Of words,
+    unit is "character", "word", or "token": a word that white space separates.  Of words,
     those seen less than ``minimum_count`` times, and those beyond the ``maximum_size`` most
     frequent, become the unknown word; but the words of ``always`` have an id in any case.
     Characters have no unknown one: there all count, those of the ``held_out`` texts too.

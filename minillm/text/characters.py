@@ -84,7 +84,7 @@ class Characters:
         return visible(self.tokens[id])
 
     def to_dict(self) -> dict:
-        """What JSON keeps of it; :func:`minillm.text.vocabulary_from_dict` reads it back."""
+        """Its JSON form; :func:`minillm.text.vocabulary_from_dict` reads it back."""
         return {"unit": self.unit, "tokens": self.tokens}
 
 

@@ -14,7 +14,7 @@ class Vocabulary(Protocol):
     """
 
     unit: str  # what one token is: "character", "word"
-    pretokenised: bool  # a text's tokens stand between white space
+    pretokenised: bool  # a text's tokens are separated by white space
     bos: int | None  # opens every text
     eos: int | None  # closes every text
     unknown: int | None  # stands for all tokens that the vocabulary lacks
@@ -50,7 +50,7 @@ class Vocabulary(Protocol):
         """A token as a label of a plot: on one line, and visible."""
 
     def to_dict(self) -> dict:
-        """What JSON keeps of it; :func:`minillm.text.vocabulary_from_dict` reads it back."""
+        """Its JSON form; :func:`minillm.text.vocabulary_from_dict` reads it back."""
 
 
 def opening_id(vocabulary: Vocabulary) -> int:

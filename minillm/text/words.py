@@ -51,7 +51,7 @@ class Words:
     padding: int | None = None
 
     def __init__(self, tokens: Sequence[str], pretokenised: bool = False):
-        """``pretokenised``: words stand between white space, punctuation marks included."""
+        """``pretokenised``: words are separated by white space, punctuation too."""
         self.tokens = list(tokens)
         self.pretokenised = pretokenised
         self._ids = {token: id for id, token in enumerate(self.tokens)}
@@ -151,5 +151,5 @@ class Words:
         return visible(self.tokens[id])
 
     def to_dict(self) -> dict:
-        """What JSON keeps of it; :func:`minillm.text.vocabulary_from_dict` reads it back."""
+        """Its JSON form; :func:`minillm.text.vocabulary_from_dict` reads it back."""
         return {"unit": self.unit, "tokens": self.tokens, "pretokenised": self.pretokenised}

@@ -71,7 +71,7 @@ def count_words(text: TextStream, minimum_count: int, pretokenised: bool) -> Wor
     frequent.sort(key=lambda word: (-counter[word], word))
     if len(frequent) < 2:
         raise InputError(
-            f"{', '.join(text.files) or 'the text'}: expected at least 2 words that stand "
+            f"{', '.join(text.files) or 'the text'}: expected at least 2 words that occur "
             f"{minimum_count} times or more, found {len(frequent)}"
         )
     counts = np.array([counter[word] for word in frequent], np.int64)

@@ -1,4 +1,4 @@
-"""The command line of the language model, driven as a user would."""
+"""The command line of the language model, called as a user calls it."""
 
 import json
 import os
@@ -126,7 +126,7 @@ def test_one_seed_trains_one_model_and_writes_one_text(finished, text_file, tmp_
 
 
 def test_a_longer_text_begins_as_a_shorter_one(finished, capsys):
-    """Although it is written by way of a table, one row a character."""
+    """Although it is generated with a table of input terms, one row for each character."""
     texts = []
     for length in ("5", "300"):
         assert main(["generate", str(finished), "--temperature", "0", "--length", length]) == 0

@@ -1,4 +1,4 @@
-"""The command line of the encoder-decoder, driven as a user would."""
+"""The command line of the encoder-decoder, called as a user calls it."""
 
 import io
 import json
@@ -19,7 +19,7 @@ WORDS = ["one", "two", "three", "four", "five"]
 
 
 def reversed_pairs(count=60):
-    """Three words, to be said backwards."""
+    """Pairs: three words, and the same words in reverse order."""
     lines = []
     for k in range(count):
         words = [WORDS[k % 5], WORDS[k // 5 % 5], WORDS[k // 25 % 5]]

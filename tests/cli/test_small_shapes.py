@@ -1,4 +1,4 @@
-"""The command line of classifiers and captioners, driven as a user would."""
+"""The command line of classifiers and captioners, called as a user calls it."""
 
 import io
 import json

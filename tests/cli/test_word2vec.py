@@ -16,7 +16,7 @@ TINY = ["--dimension", "8", "--epochs", "3", "--minimum-count", "2", "--learning
 
 @pytest.fixture(scope="module")
 def text_file(tmp_path_factory):
-    """Two topics, whose words never meet."""
+    """Sentences of two topics, whose words never occur together."""
     rng = np.random.default_rng(0)
     topics = (["red", "green", "blue", "black"], ["one", "two", "three", "four"])
     lines = [" ".join(rng.choice(topics[k % 2], 8)) for k in range(400)]
@@ -27,7 +27,7 @@ def text_file(tmp_path_factory):
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    """Text streams come in many blocks."""
+    """Text streams are read in many blocks."""
     made = TextStream.__init__
     monkeypatch.setattr(TextStream, "__init__", lambda self, files: made(self, files, block=3000))
 
@@ -164,7 +164,7 @@ def test_bad_input(tmp_path, run_folder, text_file, capsys):
     vectors.write_bytes(vectors.read_bytes()[:-9])
     assert "ends within word 8 of 8" in fails(capsys, "import", vectors, "--out", out)
     message = fails(capsys, "train", "word2vec", text_file, "--out", out, "--minimum-count", 10**6)
-    assert "expected at least 2 words that stand 1000000 times" in message
+    assert "expected at least 2 words that occur 1000000 times" in message
     assert not out.exists()
     assert "already holds a run" in fails(capsys, "train", "word2vec", "--out", run_folder)
     other = tmp_path / "other"

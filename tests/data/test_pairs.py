@@ -1,4 +1,4 @@
-"""Readers against malformed files, and the built-in sets' promises."""
+"""Readers against malformed files, and what the built-in sets guarantee."""
 
 import io
 import sys
@@ -77,7 +77,7 @@ def test_the_split_depends_on_the_items_alone():
     assert parts == split_by_hash(items[::-1], validation=10, test=20)
     assert [len(parts[p]) for p in ("test", "validation", "training")] == [20, 10, 70]
     assert sorted(parts["training"] + parts["validation"] + parts["test"]) == sorted(items)
-    assert parts["test"][:3] == ["word21", "word79", "word77"]  # for good
+    assert parts["test"][:3] == ["word21", "word79", "word77"]  # and it never changes
 
 
 def test_cmudict_has_all_pronunciations_of_a_word_on_one_side():

@@ -368,7 +368,7 @@ def test_nan_and_infinity_in_a_product(twin):
 
 
 def test_several_threads_at_once(twin):
-    """Each Python thread gets its own answers, to the bit."""
+    """Each Python thread gets its own results, to the bit."""
     cases = [
         sequence_case("lstm", np.random.default_rng(i), 8, 12, 20, 40, np.float32) for i in range(4)
     ]

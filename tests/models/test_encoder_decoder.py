@@ -1,4 +1,4 @@
-"""The encoder-decoder: every switch's gradient, its padding, its steps, and what attention buys."""
+"""The encoder-decoder: every variant's gradient, padding, steps, and what attention gains."""
 
 import numpy as np
 import pytest
@@ -141,7 +141,7 @@ def test_steps_equal_the_whole_sequence(attention, input_feeding, cell):
 
 
 def test_scheduled_sampling_reads_its_own_words():
-    """With probability 1 it reads what greedy decoding says; with 0, the target."""
+    """With probability 1 it reads the outputs of greedy decoding; with 0, the target."""
     rng = np.random.default_rng(6)
     model = small(scheduled_sampling=1.0)
     source, source_lengths, target, _ = random_batch(model, rng)
@@ -175,7 +175,7 @@ def test_select_keeps_the_chosen_rows_and_hypotheses():
 
 
 def loss_on_fresh_sequences(attention, order, steps=300, length=20, V=8):
-    """Of saying 20 tokens again, in their order or backwards, after a few hundred steps."""
+    """The loss of copying 20 tokens, in their order or reversed, after a few hundred steps."""
     rng = np.random.default_rng(8)
 
     def batch(B):

@@ -33,7 +33,7 @@ def test_one_window_is_learnt_by_heart(kernels, cell):
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_copying_what_was_read(kernels, cell):
-    """Read three random symbols, then a sign, then say the three again."""
+    """Read three random symbols, then a separator, then output the three symbols again."""
     rng = np.random.default_rng(1)
     model = LanguageModel(
         LanguageModelConfig(vocabulary=5, embedding=16, hidden=48, cell=cell), rng
@@ -55,7 +55,7 @@ def test_copying_what_was_read(kernels, cell):
 def test_the_adding_problem(kernels, cell):
     """The sum of the two marked numbers of a sequence (Hochreiter and Schmidhuber 1997).
 
-    Always answering 1 has a mean squared error of 1/6; below that it takes memory.
+    Always predicting 1 has a mean squared error of 1/6; a lower one needs memory.
     """
     rng = np.random.default_rng(2)
     T, H = 8, 24

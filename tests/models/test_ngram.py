@@ -144,8 +144,8 @@ def test_add_k_is_the_textbook_formula():
 
 def test_a_pruned_ngram_leaves_its_share_to_the_shorter_context():
     toy = model(TOY, replace(TOY_CONFIG, prune=(1,)))
-    assert toy.config.sizes == (6, 3)  # (<s>, a), (a, b), (b, end) stood more than once
-    # c after a is gone: b keeps its 1 / 3, the other 2 / 3 go by the unigrams.
+    assert toy.config.sizes == (6, 3)  # (<s>, a), (a, b), (b, end) occur more than once
+    # (a, c) is pruned: b keeps its 1 / 3, the unigrams divide the other 2 / 3.
     after_a = np.array([0.2, 0.2, 0.2, 0.3, 0.1]) * 2 / 3 + [0, 1 / 3, 0, 0, 0]
     assert 10 ** toy.distribution([A]) == pytest.approx(after_a, rel=1e-6)
 

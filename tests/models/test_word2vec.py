@@ -227,7 +227,7 @@ def test_huffman_is_a_code_of_least_length(rng, V):
 
 
 def topics(rng, S):
-    """Sentences of one of two topics, whose words never meet: -> words, starts."""
+    """Sentences of one of two topics, whose words never occur together: -> words, starts."""
     words = rng.integers(0, 10, (S, 8)) * 2 + rng.integers(0, 2, (S, 1))
     return words.ravel().astype(np.int32), np.arange(S + 1) * 8
 
@@ -245,7 +245,7 @@ def test_all_four_learn(kernels, options):
         for factor in (0, 1, 1, 1, 1, 0):  # measure, learn, measure
             loss, predictions = model.learn(words, starts, np.full(S, factor * rate), 1)
             losses.append(loss / predictions)
-    # To know the topic halves the words that are possible: ln 2 off.
+    # Knowing the topic halves the number of possible words: the loss falls by ln 2.
     assert losses[-1] < losses[0] - 0.8 * np.log(2)
     alike = np.corrcoef(model.params["vectors"])
     same, other = alike[::2, ::2].mean(), alike[::2, 1::2].mean()

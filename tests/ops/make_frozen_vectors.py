@@ -1,4 +1,4 @@
-"""Freeze what PyTorch computes, for the tests of those who do not have it.
+"""Freeze what PyTorch computes, for the tests where it is not installed.
 
 Run from the root, with PyTorch installed:
 

@@ -1,4 +1,4 @@
-"""What attention promises beyond its gradient: masks that truly exclude, and the papers' values."""
+"""Attention beyond its gradient: what is masked has no effect, and values by hand."""
 
 import sys
 

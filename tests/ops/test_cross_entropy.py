@@ -1,4 +1,4 @@
-"""Label smoothing, against its definition; masked places, whatever stands there."""
+"""Label smoothing, against its definition; masked places, whatever they hold."""
 
 import numpy as np
 import pytest

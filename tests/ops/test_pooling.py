@@ -1,4 +1,4 @@
-"""Pools by hand, and what stands past the length.  No pool has a Cython twin."""
+"""Pools: values by hand, and padding without effect.  No pool has a Cython twin."""
 
 import numpy as np
 import pytest

@@ -123,7 +123,7 @@ def test_arrays_of_any_strides_and_upstreams_too(name, kernels):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_nothing_to_do(kernels, dtype):
-    """No rows at all: outputs without rows, and zeros for gradients of what rows share."""
+    """No rows at all: outputs without rows, and zeros for the gradients of gain and bias."""
     x, weights = np.empty((0, 3, 4), dtype), np.ones(4, dtype)
     with use_kernels(kernels):
         y, backward = ops.layer_norm(x, weights, weights)

@@ -149,7 +149,7 @@ def test_a_write_that_is_killed_leaves_the_last_good_file(folder, monkeypatch):
         write_file(path, b"half")
     assert path.read_bytes() == before
     monkeypatch.undo()
-    write_file(path, b"whole")  # what the kill left behind is in nobody's way
+    write_file(path, b"whole")  # the file that the kill left does not matter
     assert path.read_bytes() == b"whole"
     assert not list(folder.path.glob(".*"))
 

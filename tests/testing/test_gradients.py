@@ -30,7 +30,7 @@ def linear(x, W, b, mistake=None):
 
 
 def rnn(x, h0, W, mistake=None):
-    """h_t = tanh(x_t + h_{t-1} W), with the mistakes that recurrences invite."""
+    """h_t = tanh(x_t + h_{t-1} W), with mistakes that are easily made in recurrences."""
     hs = []
     h = h0
     for t in range(len(x)):
@@ -124,7 +124,7 @@ def test_kinks():
         return np.maximum(x, 0), lambda dy: dy * (x > 0)
 
     rng = np.random.default_rng(3)
-    check_gradients(relu, np.array([1e-3, -1e-3, 1.0]), rng=rng)  # near is not on
+    check_gradients(relu, np.array([1e-3, -1e-3, 1.0]), rng=rng)  # close to the kink, but not on it
     with pytest.raises(GradientError, match=r"lies on a kink .* move it away"):
         check_gradients(relu, np.array([0.0, 1.0]), rng=rng)
     with pytest.raises(GradientError, match=r"wrong at \[1\]") as caught:

@@ -34,7 +34,7 @@ def test_split_and_encode_agree(unit, text):
     assert [vocabulary.decode([id]) for id in ids] == tokens
     assert vocabulary.encode_known(text).tolist() == ids.tolist()
     other = built(unit, "other")
-    assert other.split(text) == tokens  # whether it knows them or not
+    assert other.split(text) == tokens  # whether it has them or not
 
 
 @pytest.mark.parametrize("unit", UNITS)

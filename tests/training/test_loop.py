@@ -145,7 +145,7 @@ def test_accumulated_batches_are_one_large_batch(bigram):
 
 @pytest.fixture
 def timed(bigram, monkeypatch):
-    """Makes tasks on a clock of their own: a step takes a second."""
+    """Makes tasks on a simulated clock: a step takes a second."""
     now = [1000.0]
     monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: now[0]))
 
@@ -153,7 +153,7 @@ def timed(bigram, monkeypatch):
         def __init__(self, validation_takes, stop=None):
             super().__init__()
             self.validation_takes, self.stop = validation_takes, stop
-            now[0] += 5000  # nobody waits on a run's clock
+            now[0] += 5000  # what lies between two runs does not count
 
         def training_loss(self, rng):
             if self.batches + 1 == self.stop:
