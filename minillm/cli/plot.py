@@ -18,6 +18,12 @@ def add_parser(verbs: Any) -> None:
     )
     pictures = parser.add_subparsers(title="pictures", metavar="PICTURE", required=True)
 
+    _add_loss(pictures)
+    _add_words(pictures)
+    _add_attention(pictures)
+
+
+def _add_loss(pictures: Any) -> None:
     loss = pictures.add_parser(
         "loss",
         help="the loss curves of one run or more",
@@ -32,6 +38,8 @@ examples:
     loss.add_argument("--to", metavar="FILE", help="where to write it (default: DIR/loss.png)")
     loss.set_defaults(run=run_loss)
 
+
+def _add_words(pictures: Any) -> None:
     words = pictures.add_parser(
         "words",
         help="a map of word vectors",
@@ -53,6 +61,8 @@ examples:
     words.add_argument("--to", metavar="FILE", help="where to write it (default: DIR/words.png)")
     words.set_defaults(run=run_words)
 
+
+def _add_attention(pictures: Any) -> None:
     attention = pictures.add_parser(
         "attention",
         help="the attention weights of an encoder-decoder",

@@ -87,8 +87,8 @@ def cross_entropy(rng: Generator, B: int = 3, T: int = 4, V: int = 5) -> Case:
     mask = rng.random((B, T)) < 0.7
     mask[0, 0] = True
     targets = rng.integers(0, V, (B, T))
-    smoothing = rng.choice([0.0, 0.2])
-    return lambda logits: ops.cross_entropy(logits, targets, mask, smoothing), (
+    chosen, smoothing = (mask, None)[rng.integers(2)], rng.choice([0.0, 0.2])
+    return lambda logits: ops.cross_entropy(logits, targets, chosen, smoothing), (
         2 * rng.standard_normal((B, T, V)),
     )
 

@@ -39,9 +39,19 @@ def start(
         folder = free_folder(out, overwrite, kind.resumable)
         settings = make(kind.settings, _one_length(given))
     data = dict(stored["data"]) if stored else {}
-    where = values_of(settings, data=True)
-    data |= {name: v for name, v in where.items() if name in given or name not in data}
+    for name, value in values_of(settings, data=True).items():
+        if name in given or name not in data:
+            data[name] = _absolute(value)
     return kind.train(Job(folder, settings, data, stored, report))
+
+
+def _absolute(value: Any) -> Any:
+    """A path or several, so that they hold in any folder; names of built-in sets stay."""
+    from minillm.data.registry import absolute
+
+    if isinstance(value, tuple):
+        return [absolute(name) for name in value]
+    return absolute(value) if isinstance(value, str) else value
 
 
 def free_folder(out: str | Path, overwrite: bool, resumable: bool = False) -> RunFolder:

@@ -23,11 +23,9 @@ def read_training_text(data: dict[str, Any]) -> str:
 
     InputError if ``data`` had another fingerprint: the text has changed.
     """
-    from minillm.data import builtin_corpus, read_text
-    from minillm.data.registry import absolute
+    from minillm.data import read_text
 
-    data["files"] = [absolute(file) for file in data["files"]]
-    text = read_text(data["files"]) if data["files"] else builtin_corpus()
+    text = read_text(data["files"])  # of no file: the built-in corpus
     check_fingerprint(data, hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest())
     return text
 

@@ -205,9 +205,6 @@ def open_data(data: dict[str, Any]) -> Any:
 
     if not data.get("data"):
         raise InputError("DATA: expected a file or a folder (see --help), found none")
-    for name in ("data", "validation"):
-        if data.get(name):
-            data[name] = registry.absolute(data[name])
     return registry.open_labelled(data["data"], data.get("validation"))
 
 

@@ -103,7 +103,6 @@ then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa"""
 
     def train(self, job: Job) -> bool:
         """Counts, smooths, saves, and measures on the held-out text."""
-        from minillm.data.registry import absolute
         from minillm.data.streams import TextStream
         from minillm.training.ngram import train_ngram
 
@@ -113,7 +112,7 @@ then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa"""
                 f"--prune: expected counts that do not fall, found {list(settings.prune)}"
             )
         began = time.perf_counter()
-        text = TextStream(settings.files)
+        text = TextStream(job.data["files"])
         cut = text.characters * 9 // 10
         model, tokenizer, tokens = train_ngram(
             text, text.characters - cut, settings, report=lambda line: print(line, file=sys.stderr)
@@ -123,7 +122,7 @@ then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa"""
             f"{tokens:,} tokens in {seconds:.1f} s, {tokens / seconds:,.0f} tokens/s",
             file=sys.stderr,
         )
-        data = {"files": [absolute(file) for file in settings.files], "sha256": text.sha256}
+        data = job.data | {"sha256": text.sha256}
         save(job.folder, model, tokenizer, tokens, values_of(settings, data=False), data)
         sizes = enumerate(model.config.sizes, start=1)
         job.report(", ".join(f"{size:,} {n}-grams" for n, size in sizes))

@@ -286,9 +286,6 @@ def open_data(data: dict[str, Any]) -> "PairData":
 
     if not data.get("data"):
         raise InputError("DATA: expected a file or a built-in set (see --help), found none")
-    for name in ("data", "validation"):
-        if data.get(name):
-            data[name] = registry.absolute(data[name])
     return registry.open_pairs(data["data"], data.get("validation"))
 
 

@@ -140,7 +140,6 @@ then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DI
 
     def train(self, job: Job) -> bool:
         """Counts the words, trains, saves, and reports the result."""
-        from minillm.data.registry import absolute
         from minillm.data.streams import Spill, TextStream
         from minillm.training.progress import minutes_and_seconds
         from minillm.training.word2vec import Corpus, train_word2vec
@@ -156,7 +155,7 @@ then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DI
         model, words, progress = self._begin(job, settings, text)
         with Spill() as spill:
             corpus = Corpus(words, text, spill, settings.memory)
-            data = {"files": [absolute(file) for file in files], "sha256": text.sha256}
+            data = job.data | {"sha256": text.sha256}
             if not job.stored:
                 save_vocabulary(folder, words, model, progress)
             save_config(folder, model, values_of(settings, data=False), data)
