@@ -39,14 +39,14 @@ def gelu(x: NDArray) -> tuple[NDArray, Callable]:
 @twinned
 def gelu_forward(x: NDArray) -> NDArray:
     """x (N,) -> y (N,)."""
-    u = _SCALE * (x + 0.044715 * x**3)
+    u = _SCALE * (x + 0.044715 * x * x**2)  # x**3 would call pow, at 30 times the cost
     return x * (1 + np.tanh(u)) / 2
 
 
 @twinned
 def gelu_backward(dy: NDArray, x: NDArray) -> NDArray:
     """dy, x (N,) -> dx (N,)."""
-    t = np.tanh(_SCALE * (x + 0.044715 * x**3))
+    t = np.tanh(_SCALE * (x + 0.044715 * x * x**2))
     # u = scale (x + 0.044715 x^3)
     du = _SCALE * (1 + 3 * 0.044715 * x**2)
     # y = x (1 + tanh(u)) / 2

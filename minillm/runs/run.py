@@ -131,6 +131,8 @@ class Run:
         ability = getattr(self.kind, name, None)
         if ability is None:
             able = " or ".join(kind.name for kind in kinds().values() if hasattr(kind, name))
+            if not able:
+                raise InputError(f"{self.path}: no kind of model can {name} yet")
             raise InputError(
                 f"{self.path / 'config.json'}: expected a run of {able}, found {self.kind.name!r}"
             )
