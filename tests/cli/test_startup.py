@@ -1,4 +1,4 @@
-"""Start time: what is imported before it is used, and how long the import takes."""
+"""Start time: nothing heavy is imported before it is used."""
 
 import subprocess
 import sys
