@@ -5,8 +5,9 @@ the values, which JSON can hold, are those of the optimiser and the task, the st
 generator, and the progress of the training.
 """
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -15,9 +16,23 @@ from minillm.errors import InputError
 from minillm.training.optimisers import Optimiser
 
 if TYPE_CHECKING:
-    from minillm.training.loop import Summary, Task
+    from minillm.training.loop import Task
 
 Arrays = Mapping[str, np.ndarray]
+
+
+@dataclass
+class Summary:
+    """How far a run is: the numbers that a checkpoint stores."""
+
+    step: int = 0
+    seconds: float = 0.0  # of training, validation and saving, resumed sessions included
+    tokens: int = 0
+    best_loss: float = math.inf  # of validation
+    best_step: int = 0
+    validation_seconds: float = 0.0  # of the seconds
+    recent_loss: float = 0.0  # sum since the last line of metrics
+    interrupted: bool = field(default=False, compare=False)
 
 
 class Store(Protocol):
@@ -43,7 +58,7 @@ def save_checkpoint(
     optimiser: Optimiser,
     task: "Task",
     rng: np.random.Generator,
-    summary: "Summary",
+    summary: Summary,
 ) -> None:
     """Stores all that resuming needs."""
     optimiser_arrays, optimiser_values = optimiser.state()
@@ -68,13 +83,11 @@ def restore_checkpoint(
     optimiser: Optimiser,
     task: "Task",
     rng: np.random.Generator,
-) -> "Summary":
+) -> Summary:
     """Restores all of them from what :func:`save_checkpoint` stored, and returns the progress.
 
     InputError names what is missing or does not fit.
     """
-    from minillm.training.loop import Summary
-
     name = str(store.resume_path)
     arrays, values = store.load_resume()
     groups: dict[str, dict[str, np.ndarray]] = {"params": {}, "optimiser": {}, "task": {}}

@@ -25,14 +25,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import FrameType
 from typing import Protocol
 
 import numpy as np
 
 from minillm.errors import DivergedError
-from minillm.training.checkpoints import Store, save_checkpoint
+from minillm.training.checkpoints import Store, Summary, save_checkpoint
 from minillm.training.optimisers import Optimiser, clip_global_norm
 from minillm.training.progress import ProgressDisplay
 from minillm.training.schedules import warmup_cosine
@@ -88,7 +88,7 @@ class Options:
         """The learning rate at a progress."""
         return self.learning_rate * warmup_cosine(progress, self.warmup, self.final)
 
-    def validates(self, before: float, done: float, summary: "Summary") -> bool:
+    def validates(self, before: float, done: float, summary: Summary) -> bool:
         """Whether to validate after a step that took the progress from ``before`` to ``done``.
 
         Always at the end.  A run on the clock skips one where they have taken more than a
@@ -99,20 +99,6 @@ class Options:
         due = int(done * self.validations) > int(before * self.validations)
         expensive = summary.validation_seconds > summary.seconds / 20
         return due and (self.steps is not None or not expensive)
-
-
-@dataclass
-class Summary:
-    """How far a run is: the numbers that a checkpoint stores."""
-
-    step: int = 0
-    seconds: float = 0.0  # of training, validation and saving, resumed sessions included
-    tokens: int = 0
-    best_loss: float = math.inf  # of validation
-    best_step: int = 0
-    validation_seconds: float = 0.0  # of the seconds
-    recent_loss: float = 0.0  # sum since the last line of metrics
-    interrupted: bool = field(default=False, compare=False)
 
 
 def train(
