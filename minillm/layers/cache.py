@@ -1,0 +1,82 @@
+"""The keys and values of a decoder's past, kept so that no token is read twice.
+
+A query attends to all tokens before it, but the keys and values of these do not depend on
+it: they are computed once, and kept.  A cache is a dictionary with, for each attention
+layer, ``prefix.keys`` and ``prefix.values`` (B, N, S, D/N), where S is the room that there is;
+
+    lengths (B,)   how many positions each row has read: those after them are free
+    written (B,)   how many are written in these arrays, by whoever shares them
+
+The arrays are written in place, for copying them at every step would cost as much as the
+step.  A cache that was extended twice, in two directions, must not see the other's tokens:
+``written`` is shared with the arrays, and who finds more written than it has read copies them.
+
+Legend: B batch, T new tokens, S room, N heads, D width.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Cache = dict[str, NDArray]
+
+BLOCK = 64  # positions by which the room grows
+
+
+def empty(B: int) -> Cache:
+    """The cache of B rows that have read nothing."""
+    return {"lengths": np.zeros(B, np.int64), "written": np.zeros(B, np.int64)}
+
+
+def extended(cache: Cache, counts: NDArray[np.int64], T: int) -> Cache:
+    """A cache with room for T more positions in each row, of which ``counts`` (B,) are to be kept.
+
+    The layers write the new keys and values with :func:`append`.  ``cache`` itself stays as it
+    is; the arrays are shared where that is safe.
+    """
+    start = cache["lengths"]
+    needed = int(start.max()) + T
+    shared = np.array_equal(cache["written"], start)
+    new = {"lengths": start + counts, "written": cache["written"] if shared else start.copy()}
+    for name, array in cache.items():
+        if name not in new:
+            new[name] = array if shared and array.shape[2] >= needed else _grown(array, needed)
+            if new[name] is not array:
+                new["written"] = start.copy()
+    new["written"][:] = new["lengths"]
+    return new
+
+
+def append(
+    cache: Cache, prefix: str, start: NDArray[np.int64], keys: NDArray, values: NDArray
+) -> tuple[NDArray, NDArray]:
+    """Writes the keys and values (B, N, T, D/N) of positions start[b], start[b] + 1, ...
+
+    Returns all up to the last of them: (B, N, S, D/N) each, views of the cache.
+    """
+    T = keys.shape[2]
+    S = int(start.max()) + T
+    whole = []
+    for name, new in ((f"{prefix}.keys", keys), (f"{prefix}.values", values)):
+        if name not in cache:
+            B, N, _, width = new.shape
+            cache[name] = np.zeros((B, N, _rounded(S), width), new.dtype)
+        array = cache[name]
+        if (start == start[0]).all():
+            array[:, :, start[0] : S] = new
+        else:
+            for row, first in enumerate(start):
+                array[row, :, first : first + T] = new[row]
+        whole.append(array[:, :, :S])
+    return whole[0], whole[1]
+
+
+def _rounded(needed: int) -> int:
+    return -(-needed // BLOCK) * BLOCK
+
+
+def _grown(array: NDArray, needed: int) -> NDArray:
+    """A copy with room for ``needed`` positions at least."""
+    B, N, S, width = array.shape
+    new = np.zeros((B, N, max(S, _rounded(needed)), width), array.dtype)
+    new[:, :, :S] = array
+    return new

@@ -1,0 +1,191 @@
+"""The Transformer's block: attention between the tokens, then a layer for each by itself.
+
+    x = x + attention(norm_1(x))            each token gathers from those before it
+    x = x + feed_forward(norm_2(x))         each token by itself
+
+Both are *added* to x, so that the path from the first x to the last is a sum, along which
+the gradient flows back undiminished (He et al. 2016); dropout acts on what is added.
+
+This is the order of GPT-2, "pre-norm".  Vaswani et al. (2017), BERT and the first GPT
+normalise the sum instead, "post-norm": x = norm(x + attention(x)).  There every gradient
+passes through all the normalisations above it; the deeper the stack, the more the gradients
+of its upper and lower layers differ, and the learning rate has to rise slowly from zero.
+With the normalisation inside the branch the sum itself is never rescaled, and deep stacks
+train from the start (Xiong et al. 2020).  The price is one more norm after the last block.
+
+Legend: B batch, T time, S positions of the cache, D width, N heads.
+
+Sources: Vaswani et al. (2017), "Attention is all you need", sections 3.2 and 3.3; Radford et
+al. (2019), "Language models are unsupervised multitask learners", section 2.3, for the
+order; Xiong et al. (2020), "On layer normalization in the Transformer architecture".
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm import ops
+from minillm.layers import cache as cache_layer
+from minillm.layers.cache import Cache
+from minillm.layers.dropout import dropout
+
+Params = dict[str, NDArray]
+
+DEVIATION = 0.02  # of fresh weights (Radford et al. 2018, section 4.1)
+
+
+def new_block(
+    prefix: str, D: int, layers: int, rng: np.random.Generator, dtype: type = np.float32
+) -> Params:
+    """Fresh weights of one of ``layers`` blocks.
+
+    Normal with deviation 0.02; those that write into the sum, ``attention.W_o`` and
+    ``feed_forward.W_2``, are smaller by sqrt(2 layers), for that many of them add up.
+    """
+
+    def normal(I: int, O: int, deviation: float = DEVIATION) -> NDArray:
+        return (deviation * rng.standard_normal((I, O))).astype(dtype)
+
+    summed = DEVIATION / np.sqrt(2 * layers)
+    params = {
+        "attention.W_qkv": normal(D, 3 * D),
+        "attention.b_qkv": np.zeros(3 * D, dtype),
+        "attention.W_o": normal(D, D, summed),
+        "attention.b_o": np.zeros(D, dtype),
+        "feed_forward.W_1": normal(D, 4 * D),
+        "feed_forward.b_1": np.zeros(4 * D, dtype),
+        "feed_forward.W_2": normal(4 * D, D, summed),
+        "feed_forward.b_2": np.zeros(D, dtype),
+    }
+    params |= new_norm("norm_1", D, dtype) | new_norm("norm_2", D, dtype)
+    return {f"{prefix}.{name}": array for name, array in params.items()}
+
+
+def new_norm(prefix: str, D: int, dtype: type = np.float32) -> Params:
+    """A layer norm that changes nothing yet: gain 1, bias 0."""
+    return {f"{prefix}.gain": np.ones(D, dtype), f"{prefix}.bias": np.zeros(D, dtype)}
+
+
+def block(
+    params: Params,
+    prefix: str,
+    x: NDArray,
+    N: int,
+    rate: float = 0.0,
+    rng: np.random.Generator | None = None,
+    cache: Cache | None = None,
+    start: NDArray[np.int64] | None = None,
+) -> tuple[NDArray, Callable]:
+    """x (B, T, D) -> (B, T, D), causal.  With rng there is dropout.
+
+    With a cache the tokens stand at the positions start[b], start[b] + 1, ...; their keys and
+    values are written into it.  ``backward(dy)`` -> dx, gradients.
+    """
+    h, norm_1_backward = norm(params, f"{prefix}.norm_1", x)
+    h, attention_backward = self_attention(params, f"{prefix}.attention", h, N, cache, start)
+    h, dropout_1_backward = dropout(h, rate, rng)
+    middle = x + h
+    h, norm_2_backward = norm(params, f"{prefix}.norm_2", middle)
+    h, feed_forward_backward = feed_forward(params, f"{prefix}.feed_forward", h)
+    h, dropout_2_backward = dropout(h, rate, rng)
+    y = middle + h
+
+    def backward(dy):
+        # y = middle + dropout(feed_forward(norm_2(middle)))
+        dh, gradients = feed_forward_backward(dropout_2_backward(dy))
+        dh, norm_2 = norm_2_backward(dh)
+        dmiddle = dy + dh
+        # middle = x + dropout(attention(norm_1(x)))
+        dh, attention = attention_backward(dropout_1_backward(dmiddle))
+        dh, norm_1 = norm_1_backward(dh)
+        dx = dmiddle + dh
+        return dx, gradients | norm_2 | attention | norm_1
+
+    return y, backward
+
+
+def norm(params: Params, prefix: str, x: NDArray) -> tuple[NDArray, Callable]:
+    """Layer norm, with ``prefix.gain`` and ``prefix.bias``.  ``backward(dy)`` -> dx, gradients."""
+    gain, bias = f"{prefix}.gain", f"{prefix}.bias"
+    y, op_backward = ops.layer_norm(x, params[gain], params[bias])
+
+    def backward(dy):
+        dx, dgain, dbias = op_backward(dy)
+        return dx, {gain: dgain, bias: dbias}
+
+    return y, backward
+
+
+def self_attention(
+    params: Params,
+    prefix: str,
+    x: NDArray,
+    N: int,
+    cache: Cache | None = None,
+    start: NDArray[np.int64] | None = None,
+) -> tuple[NDArray, Callable]:
+    """N heads of causal attention of a sequence to itself.
+
+        [q, k, v] = x W_qkv + b_qkv                       each head has D / N columns of each
+        y = softmax(q k^T / sqrt(D / N)) v W_o + b_o      the heads' results side by side
+
+    x (B, T, D) -> y (B, T, D).  With a cache see :func:`block`; its earlier keys and values
+    are constants to the backward.  ``backward(dy)`` -> dx, gradients.
+    """
+    W_qkv, b_qkv, W_o, b_o = (f"{prefix}.{name}" for name in ("W_qkv", "b_qkv", "W_o", "b_o"))
+    T = x.shape[1]
+    qkv, qkv_backward = ops.linear(x, params[W_qkv], params[b_qkv])  # (B, T, 3D)
+    q, k, v = (split_heads(part, N) for part in np.split(qkv, 3, axis=-1))  # (B, N, T, D/N)
+    if cache is not None:
+        k, v = cache_layer.append(cache, prefix, start, k, v)  # (B, N, S, D/N)
+    context, attention_backward = ops.scaled_dot_product_attention(
+        q, k, v, causal=True, start=start
+    )
+    y, output_backward = ops.linear(join_heads(context), params[W_o], params[b_o])
+
+    def backward(dy):
+        dcontext, dW_o, db_o = output_backward(dy)
+        dq, dk, dv = attention_backward(split_heads(dcontext, N))
+        if cache is not None:
+            dk, dv = (_rows_at(array, start, T) for array in (dk, dv))
+        dqkv = np.concatenate([join_heads(part) for part in (dq, dk, dv)], axis=-1)
+        dx, dW_qkv, db_qkv = qkv_backward(dqkv)
+        return dx, {W_qkv: dW_qkv, b_qkv: db_qkv, W_o: dW_o, b_o: db_o}
+
+    return y, backward
+
+
+def split_heads(x: NDArray, N: int) -> NDArray:
+    """(B, T, D) -> (B, N, T, D/N): head n has the columns from n D/N on."""
+    B, T, D = x.shape
+    return x.reshape(B, T, N, D // N).transpose(0, 2, 1, 3)
+
+
+def join_heads(x: NDArray) -> NDArray:
+    """(B, N, T, D/N) -> (B, T, D)."""
+    B, N, T, width = x.shape
+    return x.transpose(0, 2, 1, 3).reshape(B, T, N * width)
+
+
+def _rows_at(x: NDArray, start: NDArray[np.int64], T: int) -> NDArray:
+    """The T positions from start[b] on: (B, N, S, D/N) -> (B, N, T, D/N)."""
+    return np.stack([x[b, :, first : first + T] for b, first in enumerate(start)])
+
+
+def feed_forward(params: Params, prefix: str, x: NDArray) -> tuple[NDArray, Callable]:
+    """y = gelu(x W_1 + b_1) W_2 + b_2, four times as wide inside.
+
+    x (..., D) -> y (..., D).  ``backward(dy)`` -> dx, gradients.
+    """
+    W_1, b_1, W_2, b_2 = (f"{prefix}.{name}" for name in ("W_1", "b_1", "W_2", "b_2"))
+    h, first_backward = ops.linear(x, params[W_1], params[b_1])  # (..., 4D)
+    a, gelu_backward = ops.gelu(h)
+    y, second_backward = ops.linear(a, params[W_2], params[b_2])
+
+    def backward(dy):
+        da, dW_2, db_2 = second_backward(dy)
+        dx, dW_1, db_1 = first_backward(gelu_backward(da))
+        return dx, {W_1: dW_1, b_1: db_1, W_2: dW_2, b_2: db_2}
+
+    return y, backward

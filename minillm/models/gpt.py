@@ -1,0 +1,273 @@
+"""GPT: a stack of Transformer blocks that predicts the next token.
+
+    x_t = E[id_t] + P[t]                        what the token is, and where it stands
+    x = block(x)                                L times: attention, then feed-forward
+    y = norm(x)
+    P(id_{t+1} | id_1 .. id_t) = softmax(y_t E^T)
+
+Where a recurrent model squeezes all that it has read into one state, here each token attends
+to every token before it; and where that one has to take step after step, here a whole text is
+one product of matrices, for nothing at step t waits for a result of step t - 1.  The price is
+a *context*: there are C vectors P, and nobody sees further back than C tokens.
+
+What the model reads when it writes on past its context: the window slides.  When C tokens
+have been read, the last C / 2 of them are read again from position 0, and it goes on from
+there.  So the tokens that a prediction is made from depend on its place in the text alone,
+not on how the text was cut into prompts and steps.
+
+The block is GPT-2's (see :mod:`minillm.layers.transformer` for why its norms stand where they
+do).  E is used twice, for reading and for predicting.  One deviation: the original drops out
+attention weights as well.
+
+Legend: B batch, T time, C context, V vocabulary, D width, N heads, L layers.
+
+Sources: Radford, Narasimhan, Salimans and Sutskever (2018), "Improving language understanding
+by generative pre-training"; Radford et al. (2019), "Language models are unsupervised multitask
+learners"; Press and Wolf (2017) for the tied output.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm import ops
+from minillm.layers import cache as cache_layer
+from minillm.layers import transformer
+from minillm.layers.cache import Cache
+from minillm.layers.dropout import dropout
+from minillm.models import base
+from minillm.models.base import Gradients, State
+
+
+@dataclass(frozen=True)
+class GPTConfig:
+    """The sizes of a GPT: everything but its weights."""
+
+    vocabulary: int  # V
+    context: int = 256  # C
+    layers: int = 4  # L
+    heads: int = 4  # N
+    width: int = 128  # D
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        base.check_at_least(self, 1, "vocabulary", "layers", "heads", "width")
+        base.check_at_least(self, 2, "context")
+        base.check_below_one(self, "dropout")
+        if self.width % self.heads:
+            raise ValueError(f"heads must divide width, found {self.heads} and {self.width}")
+
+
+class GPT(base.NextTokenModel[GPTConfig]):
+    """Token and position embeddings, L blocks, a last norm; the output is tied to E.
+
+    ``params``: ``embedding.E`` (V, D), ``positions.E`` (C, D), ``blocks.0.norm_1.gain`` and so
+    on, as :mod:`minillm.layers.transformer` names them, ``norm.gain`` and ``norm.bias`` (D,).
+    """
+
+    def new_parameters(self, rng: np.random.Generator, dtype: type) -> dict[str, NDArray]:
+        """Fresh parameters, from which the predictions are nearly uniform."""
+        c = self.config
+        params = {}
+        for name, rows in (("embedding.E", c.vocabulary), ("positions.E", c.context)):
+            table = transformer.DEVIATION * rng.standard_normal((rows, c.width))
+            params[name] = table.astype(dtype)
+        for layer in range(c.layers):
+            params |= transformer.new_block(f"blocks.{layer}", c.width, c.layers, rng, dtype)
+        return params | transformer.new_norm("norm", c.width, dtype)
+
+    # --- the equations ----------------------------------------------------------
+
+    def forward(
+        self,
+        ids: NDArray[np.integer],
+        cache: Cache | None = None,
+        rng: np.random.Generator | None = None,
+        lengths: NDArray[np.integer] | None = None,
+    ) -> tuple[tuple[NDArray, Cache], Callable[[NDArray], Gradients]]:
+        """Logits of what follows each id, and the cache after the last.
+
+        ids (B, T) -> logits (B, T, V), cache.  They go on from what ``cache`` has read; None: a
+        text begins.  Of row b the first lengths[b] ids count, and the others are padding.
+        With rng there is dropout.  ``backward(dlogits)`` -> gradients keyed as ``params``, in
+        which what the cache held before is constant.
+
+        Raises ValueError where a row would exceed the context: :meth:`read` lets it slide.
+        """
+        before = self.zero_state(len(ids)) if cache is None else cache
+        after = self._room(ids, before, lengths)
+        y, hidden_backward = self._hidden(ids, rng, after, before["lengths"])
+        logits, output_backward = self._logits(y)
+
+        def backward(dlogits):
+            dy, dE = output_backward(dlogits)
+            gradients = hidden_backward(dy)
+            gradients["embedding.E"] = gradients["embedding.E"] + dE  # one weight, two uses
+            return gradients
+
+        return (logits, after), backward
+
+    def _hidden(
+        self,
+        ids: NDArray[np.integer],
+        rng: np.random.Generator | None = None,
+        cache: Cache | None = None,
+        start: NDArray[np.int64] | None = None,
+    ) -> tuple[NDArray, Callable[[NDArray], Gradients]]:
+        """ids (B, T) -> y (B, T, D): the equations but for the last.
+
+        ``backward(dy)`` -> gradients.
+        """
+        c, p = self.config, self.params
+        positions = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)  # (B, T)
+        if start is not None:
+            positions = np.minimum(start[:, None] + positions, c.context - 1)  # of padding: any
+        token, token_backward = ops.embedding(ids, p["embedding.E"])  # (B, T, D)
+        place, place_backward = ops.embedding(positions, p["positions.E"])
+        x, dropout_backward = dropout(token + place, c.dropout, rng)
+        block_backwards = []
+        for layer in range(c.layers):
+            x, block_backward = transformer.block(
+                p, f"blocks.{layer}", x, c.heads, c.dropout, rng, cache, start
+            )
+            block_backwards.append(block_backward)
+        y, norm_backward = transformer.norm(p, "norm", x)
+
+        def backward(dy):
+            dx, gradients = norm_backward(dy)
+            for block_backward in reversed(block_backwards):
+                dx, of_block = block_backward(dx)
+                gradients |= of_block
+            dx = dropout_backward(dx)
+            gradients["positions.E"] = place_backward(dx)
+            gradients["embedding.E"] = token_backward(dx)
+            return gradients
+
+        return y, backward
+
+    def _logits(self, y: NDArray) -> tuple[NDArray, Callable]:
+        """y (..., D) -> y E^T (..., V).  ``backward(dlogits)`` -> dy, dE."""
+        logits, linear_backward = ops.linear(y, self.params["embedding.E"].T)
+
+        def backward(dlogits):
+            dy, dE_transposed = linear_backward(dlogits)
+            return dy, dE_transposed.T
+
+        return logits, backward
+
+    # --- training ---------------------------------------------------------------
+
+    def window_loss(
+        self,
+        inputs: NDArray[np.integer],
+        targets: NDArray[np.integer],
+        state: State,
+        rng: np.random.Generator | None = None,
+        mask: NDArray[np.bool_] | None = None,
+    ) -> tuple[tuple[np.floating, State], Callable[[], Gradients]]:
+        """The mean cross-entropy of the targets in nats, each given the inputs up to its own.
+
+        inputs and targets (B, T), T at most C; where mask (B, T) is False a target does not
+        count.  A window begins from nothing: the state is passed on as it is.
+        ``backward()`` -> gradients keyed as ``params``.
+        """
+        y, hidden_backward = self._hidden(inputs, rng)
+        logits, output_backward = self._logits(y)
+        loss, loss_backward = ops.cross_entropy(logits, targets, mask)
+
+        def backward():
+            dy, dE = output_backward(loss_backward())
+            gradients = hidden_backward(dy)
+            gradients["embedding.E"] = gradients["embedding.E"] + dE
+            return gradients
+
+        return (loss, state), backward
+
+    # --- writing ----------------------------------------------------------------
+
+    def zero_state(self, B: int) -> State:
+        """The cache before a text begins, for B texts at a time.
+
+        Besides keys and values it has ``ids`` (B, C), the tokens of the window.
+        """
+        return cache_layer.empty(B) | {"ids": np.zeros((B, self.config.context), np.int64)}
+
+    def read(
+        self,
+        ids: NDArray[np.integer],
+        state: State,
+        lengths: NDArray[np.integer] | None = None,
+    ) -> tuple[NDArray, State]:
+        """Logits of what follows the last id, and the cache after it, for generation.
+
+        ids (B, T), of which lengths[b] (at least 1; None: all) count -> logits (B, V), cache.
+        Any number may be read: where a row's context is full, its window slides.
+        """
+        counts = self._counts(ids, lengths)
+        if (state["lengths"] + counts).max() > self.config.context:
+            ids, counts = self._window(ids, state, counts)
+            state = self.zero_state(len(ids))
+        after = self._room(ids, state, counts)
+        y, _ = self._hidden(ids, None, after, state["lengths"])
+        last = y[np.arange(len(ids)), counts - 1]  # (B, D)
+        return self._logits(last)[0], after
+
+    def log_probabilities(self, ids: NDArray[np.integer]) -> NDArray:
+        """log P(id_{t+1} | id_1 .. id_t) in nats for each token but the first: (T,) -> (T - 1,).
+
+        A text longer than the context is read through windows that overlap by C / 2, so that
+        from the second on each token is predicted from C / 2 others or more.
+        """
+        C = self.config.context
+        fresh, found = C - C // 2, []
+        for begin in range(0, max(1, len(ids) - 1 - C // 2), fresh):
+            window = ids[begin : begin + C + 1]
+            logits = self._logits(self._hidden(window[None, :-1])[0])[0][0]  # (T, V)
+            logits = logits - logits.max(axis=-1, keepdims=True)
+            targets = logits[np.arange(len(logits)), window[1:]]
+            own = targets - np.log(np.exp(logits).sum(axis=-1))
+            found.append(own if begin == 0 else own[C // 2 :])
+        return np.concatenate(found)
+
+    def _counts(self, ids: NDArray, lengths: NDArray | None) -> NDArray[np.int64]:
+        """How many ids of each row count, (B,)."""
+        B, T = ids.shape
+        counts = np.full(B, T) if lengths is None else np.asarray(lengths, np.int64)
+        if counts.shape != (B,) or T == 0 or counts.min() < 1 or counts.max() > T:
+            raise ValueError(f"lengths must be {B} numbers from 1 to {T}, found {lengths}")
+        return counts
+
+    def _room(self, ids: NDArray, cache: State, lengths: NDArray | None) -> State:
+        """The cache with room for the keys and values of ids, and with the ids."""
+        counts, start, C = self._counts(ids, lengths), cache["lengths"], self.config.context
+        if (start + counts).max() > C:
+            raise ValueError(
+                f"{int((start + counts).max())} tokens are more than the context of {C}"
+            )
+        window = cache["ids"].copy()
+        for row, (first, count) in enumerate(zip(start, counts, strict=True)):
+            window[row, first : first + count] = ids[row, :count]
+        others = {name: array for name, array in cache.items() if name != "ids"}
+        return cache_layer.extended(others, counts, ids.shape[1]) | {"ids": window}
+
+    def _window(
+        self, ids: NDArray, state: State, counts: NDArray[np.int64]
+    ) -> tuple[NDArray, NDArray[np.int64]]:
+        """What each row has in its window after it has slid: ids (B, T), lengths (B,).
+
+        Each time that a row has read C tokens and goes on, all but the last C / 2 are dropped.
+        """
+        C = self.config.context
+        dropped_at_once = C - C // 2
+        rows = []
+        for row, length in enumerate(state["lengths"]):
+            text = np.concatenate([state["ids"][row, :length], ids[row, : counts[row]]])
+            slides = -(-max(0, len(text) - C) // dropped_at_once)
+            rows.append(text[slides * dropped_at_once :])
+        lengths = np.array([len(text) for text in rows])
+        padded = np.zeros((len(rows), lengths.max()), np.int64)
+        for row, text in zip(padded, rows, strict=True):
+            row[: len(text)] = text
+        return padded, lengths

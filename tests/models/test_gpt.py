@@ -1,0 +1,223 @@
+"""GPT: its gradient, causality, the cache, the sliding window, and tasks for attention."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from model_checks import check_model
+
+from minillm.models.gpt import GPT, GPTConfig
+from minillm.training import AdamW
+
+pytestmark = pytest.mark.usefixtures("both_twins")
+V, C = 7, 12
+
+
+def new(seed=0, dtype=np.float64, **options):
+    config = GPTConfig(
+        **{"vocabulary": V, "context": C, "layers": 2, "heads": 2, "width": 8} | options
+    )
+    model = GPT(config, np.random.default_rng(seed), dtype=dtype)
+    rng = np.random.default_rng(seed + 1)
+    for array in model.params.values():  # no bias is zero, no gain one, no branch negligible
+        array += (0.3 * rng.standard_normal(array.shape)).astype(dtype)
+    return model
+
+
+def texts(B, T, seed=0):
+    return np.random.default_rng(seed).integers(0, V, (B, T))
+
+
+def in_pieces(model, ids, cuts, cache=None):
+    """The logits of every id, read in pieces."""
+    found = []
+    for begin, end in zip([0, *cuts], [*cuts, ids.shape[1]], strict=True):
+        (logits, cache), _ = model.forward(ids[:, begin:end], cache)
+        found.append(logits)
+    return np.concatenate(found, axis=1), cache
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_gradient(dropout):
+    check_model(new(dropout=dropout), (texts(3, 5), texts(3, 5, seed=1)))
+
+
+def test_the_gradient_of_masked_places_is_that_of_the_others():
+    model, ids = new(), texts(2, 6)
+    mask = np.ones(ids.shape, bool)
+    mask[:, 4:] = False
+    (loss, _), backward = model.window_loss(ids, ids, {}, mask=mask)
+    (short_loss, _), short_backward = model.window_loss(ids[:, :4], ids[:, :4], {})
+    assert loss == pytest.approx(short_loss, rel=1e-12)
+    short = short_backward()
+    for name, g in backward().items():
+        np.testing.assert_allclose(g, short[name], atol=1e-12)
+
+
+def test_later_tokens_change_nothing_before():
+    model, ids = new(), texts(2, 9)
+    other = ids.copy()
+    other[:, 5:] = (other[:, 5:] + 1) % V
+    before, after = (model.forward(x)[0][0][:, :5] for x in (ids, other))
+    np.testing.assert_array_equal(before, after)
+
+
+@given(st.lists(st.integers(1, C - 1), unique=True).map(sorted), st.integers(1, 3))
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-12), (np.float32, 1e-5)])
+def test_any_split_gives_the_same_logits(dtype, tolerance, cuts, B):
+    model, ids = new(dtype=dtype), texts(B, C)
+    (whole, _), _ = model.forward(ids)
+    split, _ = in_pieces(model, ids, cuts)
+    np.testing.assert_allclose(split, whole, atol=tolerance * np.abs(whole).max())
+
+
+def test_the_backward_with_a_cache_takes_the_past_as_given():
+    model, ids = new(), texts(2, 8)
+    (_, cache), _ = model.forward(ids[:, :5])
+    (logits, _), backward = model.forward(ids[:, 5:], cache)
+    rng = np.random.default_rng(3)
+    dlogits = rng.standard_normal(logits.shape)
+    direction = {name: rng.standard_normal(p.shape) for name, p in model.params.items()}
+    gradients = backward(dlogits)
+    analytic = sum((gradients[name] * d).sum() for name, d in direction.items())
+    values = []
+    for step in (1e-6, -1e-6):
+        params = {name: p + step * direction[name] for name, p in model.params.items()}
+        moved = GPT(model.config, params=params)
+        (moved_logits, _), _ = moved.forward(ids[:, 5:], cache)
+        values.append((moved_logits * dlogits).sum())
+    assert analytic == pytest.approx((values[0] - values[1]) / 2e-6, rel=1e-6)
+
+
+def test_a_cache_may_be_continued_twice():
+    model, ids, other = new(), texts(2, 9), texts(2, 4, seed=5)
+    (_, cache), _ = model.forward(ids[:, :5])
+    (first, one), _ = model.forward(ids[:, 5:7], cache)
+    (second, _), _ = model.forward(other, cache)  # from the same place
+    (third, _), _ = model.forward(ids[:, 7:], one)
+    (whole, _), _ = model.forward(ids)
+    np.testing.assert_allclose(np.concatenate([first, third], 1), whole[:, 5:], atol=1e-12)
+    (branch, _), _ = model.forward(np.concatenate([ids[:, :5], other], 1))
+    np.testing.assert_allclose(second, branch[:, 5:], atol=1e-12)
+
+
+@given(st.lists(st.integers(1, 5), min_size=2, max_size=4), st.integers(0, 4))
+def test_a_batch_of_unequal_prompts_equals_its_rows(lengths, steps):
+    model = new()
+    lengths = np.array(lengths)
+    ids = texts(len(lengths), int(lengths.max()))
+    logits, cache = model.read(ids, model.zero_state(len(ids)), lengths)
+    rows = [model.read(ids[b : b + 1, :n], model.zero_state(1)) for b, n in enumerate(lengths)]
+    for step in range(steps + 1):
+        expected = np.concatenate([row for row, _ in rows])
+        np.testing.assert_allclose(logits, expected, atol=1e-12)
+        new_ids = texts(len(ids), 1, seed=step)
+        logits, cache = model.read(new_ids, cache)
+        rows = [model.read(new_ids[b : b + 1], state) for b, (_, state) in enumerate(rows)]
+
+
+def windowed(model, text):
+    """The logits after a text, by the definition of the sliding window."""
+    context = model.config.context
+    while len(text) > context:
+        text = text[context - context // 2 :]
+    return model.forward(text[None])[0][0][0, -1]
+
+
+@given(st.integers(1, 40), st.lists(st.integers(1, 30), min_size=1, max_size=4), st.integers(3, 9))
+def test_past_the_context_the_window_slides(prompt, pieces, context):
+    model = new(context=context)
+    text = texts(1, prompt + sum(pieces))
+    logits, state = model.read(text[:, :prompt], model.zero_state(1))
+    at = prompt
+    np.testing.assert_allclose(logits[0], windowed(model, text[0, :at]), atol=1e-12)
+    for piece in pieces:
+        logits, state = model.read(text[:, at : at + piece], state)
+        at += piece
+        np.testing.assert_allclose(logits[0], windowed(model, text[0, :at]), atol=1e-12)
+
+
+def test_rows_slide_each_at_its_own_time():
+    model, lengths = new(context=6), np.array([6, 2, 5])
+    ids = texts(3, 6)
+    logits, state = model.read(ids, model.zero_state(3), lengths)
+    rows = [list(ids[b, :n]) for b, n in enumerate(lengths)]
+    for step in range(8):
+        new_ids = texts(3, 1, seed=step)
+        logits, state = model.read(new_ids, state)
+        for b, row in enumerate(rows):
+            row.append(new_ids[b, 0])
+            np.testing.assert_allclose(logits[b], windowed(model, np.array(row)), atol=1e-12)
+
+
+def test_forward_beyond_the_context_is_refused():
+    model = new()
+    with pytest.raises(ValueError, match="13 tokens are more than the context of 12"):
+        model.forward(texts(1, C + 1))
+    (_, cache), _ = model.forward(texts(1, C))
+    with pytest.raises(ValueError, match="13 tokens"):
+        model.forward(texts(1, 1), cache)
+
+
+def test_log_probabilities_are_those_of_the_logits():
+    model, text = new(), texts(1, C + 1)[0]
+    (logits, _), _ = model.forward(text[None, :-1])
+    p = np.exp(logits[0]) / np.exp(logits[0]).sum(-1, keepdims=True)
+    expected = np.log(p[np.arange(C), text[1:]])
+    np.testing.assert_allclose(model.log_probabilities(text), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("length", [2, 13, 14, 30, 41])
+def test_log_probabilities_of_a_long_text_see_half_a_context_or_more(length):
+    model, text = new(), texts(1, length)[0]
+    found = model.log_probabilities(text)
+    assert found.shape == (length - 1,)
+    for t in range(1, length):
+        begin = 0 if t <= C else -(-(t - C) // (C // 2)) * (C // 2)
+        logits = model.forward(text[None, begin:t])[0][0][0, -1]
+        expected = logits[text[t]] - np.log(np.exp(logits).sum())
+        assert found[t - 1] == pytest.approx(expected, abs=1e-10)
+
+
+def test_fresh_predictions_are_nearly_uniform():
+    config = GPTConfig(vocabulary=65, context=32, layers=4, heads=4, width=64)
+    model = GPT(config, np.random.default_rng(0))
+    ids, targets = np.random.default_rng(1).integers(0, 65, (2, 4, 32))
+    loss, _ = model.loss((ids, targets))
+    assert abs(float(loss) - np.log(65)) < 0.1
+
+
+def test_induction_what_followed_before_follows_again():
+    """A random text of which the second half repeats the first: only attention can tell."""
+    rng = np.random.default_rng(0)
+    config = GPTConfig(vocabulary=12, context=16, layers=2, heads=2, width=32)
+    model = GPT(config, rng)
+    optimiser = AdamW(model.params, weight_decay=0.0)
+
+    def batch(B):
+        half = rng.permuted(np.tile(np.arange(12), (B, 1)), axis=1)[:, :8]
+        text = np.concatenate([half, half], axis=1)
+        mask = np.zeros((B, 15), bool)
+        mask[:, 8:] = True  # from the second token of the repetition on
+        return text[:, :-1], text[:, 1:], mask
+
+    for step in range(250):
+        inputs, targets, mask = batch(32)
+        _, backward = model.window_loss(inputs, targets, {}, mask=mask)
+        optimiser.step(backward(), 3e-3 * min(1, (step + 1) / 20))
+    inputs, targets, mask = batch(64)
+    (loss, _), _ = model.window_loss(inputs, targets, {}, mask=mask)
+    assert loss < 0.2  # log 12 is 2.5
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"heads": 3}, "heads must divide width, found 3 and 8"),
+        ({"context": 1}, "context must be at least 2"),
+        ({"dropout": 1.0}, "dropout must lie"),
+    ],
+)
+def test_sizes_that_cannot_be(options, message):
+    with pytest.raises(ValueError, match=message):
+        new(**options)
