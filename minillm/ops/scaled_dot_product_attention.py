@@ -17,8 +17,8 @@ from minillm.ops.attention import (
     Array,
     Lengths,
     attend_backward,
-    exponentials,
     attending,
+    exponentials,
     transposed,
 )
 
@@ -93,7 +93,7 @@ def _for_each_key(dx: Array, M: int) -> Array:
 
 
 def _allowed(lengths: Lengths, causal: bool, start: Lengths, T: int, S: int) -> NDArray[np.bool_]:
-    """Which keys a query may attend to, in any head: (B, 1, T, S), or (B, 1, 1, S) if in any step."""
+    """Which keys a query may attend to: (B, 1, T, S), or (B, 1, 1, S) where T does not matter."""
     allowed = valid(lengths, S)[:, None, None]  # (B, 1, 1, S)
     if causal:
         position = start[:, None] + np.arange(T)  # (B, T)
