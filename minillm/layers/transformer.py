@@ -137,7 +137,7 @@ def self_attention(
     T = x.shape[1]
     qkv, qkv_backward = ops.linear(x, params[W_qkv], params[b_qkv])  # (B, T, 3D)
     q, k, v = (split_heads(part, N) for part in np.split(qkv, 3, axis=-1))  # (B, N, T, D/N)
-    if cache is not None:
+    if cache is not None and start is not None:
         k, v = cache_layer.append(cache, prefix, start, k, v)  # (B, N, S, D/N)
     context, attention_backward = ops.scaled_dot_product_attention(
         q, k, v, causal=True, start=start
@@ -147,7 +147,7 @@ def self_attention(
     def backward(dy):
         dcontext, dW_o, db_o = output_backward(dy)
         dq, dk, dv = attention_backward(split_heads(dcontext, N))
-        if cache is not None:
+        if start is not None:
             dk, dv = (_rows_at(array, start, T) for array in (dk, dv))
         dqkv = np.concatenate([join_heads(part) for part in (dq, dk, dv)], axis=-1)
         dx, dW_qkv, db_qkv = qkv_backward(dqkv)

@@ -70,7 +70,7 @@ class GPT(base.NextTokenModel[GPTConfig]):
     def new_parameters(self, rng: np.random.Generator, dtype: type) -> dict[str, NDArray]:
         """Fresh parameters, from which the predictions are nearly uniform."""
         c = self.config
-        params = {}
+        params: dict[str, NDArray] = {}
         for name, rows in (("embedding.E", c.vocabulary), ("positions.E", c.context)):
             table = transformer.DEVIATION * rng.standard_normal((rows, c.width))
             params[name] = table.astype(dtype)
