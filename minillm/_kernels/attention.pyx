@@ -60,6 +60,13 @@ def additive_attention_backward(
     return dquery, dkeys, dvalues, dv.sum(axis=0)
 
 
+cdef Operand one_head_of(const floating[:, :, ::1] x) noexcept:
+    cdef Operand operand
+    operand.start = <char *>&x[0, 0, 0]
+    operand.row, operand.head, operand.step = x.strides[0], 0, x.strides[1]
+    return operand
+
+
 cdef Heads one_head(
     const floating[:, :, ::1] query, const floating[:, :, ::1] keys,
     const floating[:, :, ::1] values, const int64_t[::1] lengths,
@@ -68,8 +75,6 @@ cdef Heads one_head(
     heads.B, heads.N, heads.M, heads.causal = query.shape[0], 1, 1, False
     heads.T, heads.S, heads.D, heads.E = query.shape[1], keys.shape[1], keys.shape[2], values.shape[2]
     heads.lengths, heads.start = &lengths[0], NULL
-    heads.key_strides = [keys.strides[0], 0, keys.strides[1]]
-    heads.value_strides = [values.strides[0], 0, values.strides[1]]
     set_reach(&heads)
     return heads
 
@@ -83,8 +88,9 @@ def multiplicative_attention_forward(
     context = empty((heads.B, heads.T, heads.E), dtype)
     weights = empty((heads.B, heads.T, heads.S), dtype)
     cdef floating[:, :, ::1] context_ = context, weights_ = weights
-    all_heads_forward(heads, <floating>1, &query[0, 0, 0], &keys[0, 0, 0], &values[0, 0, 0],
-                      &context_[0, 0, 0], &weights_[0, 0, 0], <floating *>NULL)
+    all_heads_forward(heads, <floating>1, one_head_of(query), one_head_of(keys),
+                      one_head_of(values), one_head_of[floating](context_), &weights_[0, 0, 0],
+                      <floating *>NULL)
     return context, weights
 
 
@@ -99,60 +105,74 @@ def multiplicative_attention_backward(
     dkeys = empty((heads.B, heads.S, heads.D), dtype)
     dvalues = empty((heads.B, heads.S, heads.E), dtype)
     cdef floating[:, :, ::1] dquery_ = dquery, dkeys_ = dkeys, dvalues_ = dvalues
-    all_heads_backward(heads, <floating>1, &dcontext[0, 0, 0], &dweights[0, 0, 0],
-                       &query[0, 0, 0], &keys[0, 0, 0], &values[0, 0, 0], &weights[0, 0, 0],
-                       <const floating *>NULL, &dquery_[0, 0, 0], &dkeys_[0, 0, 0],
-                       &dvalues_[0, 0, 0])
+    all_heads_backward(heads, <floating>1, one_head_of(dcontext), &dweights[0, 0, 0],
+                       one_head_of(query), one_head_of(keys), one_head_of(values),
+                       &weights[0, 0, 0], <const floating *>NULL, one_head_of[floating](dquery_),
+                       one_head_of[floating](dkeys_), one_head_of[floating](dvalues_))
     return dquery, dkeys, dvalues
 
 
+cdef Operand operand_of(const floating[:, :, :, :] x) noexcept:
+    """Its last axis is contiguous; the others may be parts of a larger array, in any order."""
+    cdef Operand operand
+    operand.start = <char *>&x[0, 0, 0, 0]
+    operand.row, operand.head, operand.step = x.strides[0], x.strides[1], x.strides[2]
+    return operand
+
+
 cdef Heads many_heads(
-    const floating[:, :, :, ::1] query, const floating[:, :, :, :] keys,
+    const floating[:, :, :, :] query, const floating[:, :, :, :] keys,
     const floating[:, :, :, :] values, const int64_t[::1] lengths, bint causal,
     const int64_t[::1] start,
 ):
-    """The last axis of keys and values is contiguous; the others may be parts of a larger array."""
     cdef Heads heads
     heads.B, heads.N, heads.M, heads.causal = query.shape[0], query.shape[1], keys.shape[1], causal
     heads.T, heads.S, heads.D, heads.E = query.shape[2], keys.shape[2], keys.shape[3], values.shape[3]
     heads.lengths, heads.start = &lengths[0], &start[0]
-    heads.key_strides = [keys.strides[0], keys.strides[1], keys.strides[2]]
-    heads.value_strides = [values.strides[0], values.strides[1], values.strides[2]]
     set_reach(&heads)
     return heads
 
 
+def _heads_beside_each_other(B, heads, steps, width, dtype):
+    """A new array (B, heads, steps, width) in which the heads of a step lie side by side.
+
+    So they lie in the activations of a Transformer, (B, T, D), and nobody has to copy them.
+    """
+    return empty((B, steps, heads, width), dtype).transpose(0, 2, 1, 3)
+
+
 def scaled_attention_forward(
-    const floating[:, :, :, ::1] query, const floating[:, :, :, :] keys,
+    const floating[:, :, :, :] query, const floating[:, :, :, :] keys,
     const floating[:, :, :, :] values, const int64_t[::1] lengths, bint causal,
     const int64_t[::1] start,
 ):
     cdef Heads heads = many_heads(query, keys, values, lengths, causal, start)
     dtype = dtype_of(<floating>0)
-    context = empty((heads.B, heads.N, heads.T, heads.E), dtype)
+    context = _heads_beside_each_other(heads.B, heads.N, heads.T, heads.E, dtype)
     log_sums = empty((heads.B, heads.N, heads.T), dtype)
-    cdef floating[:, :, :, ::1] context_ = context
+    cdef floating[:, :, :, :] context_ = context
     cdef floating[:, :, ::1] log_sums_ = log_sums
-    all_heads_forward(heads, <floating>(<double>heads.D ** -0.5), &query[0, 0, 0, 0],
-                      &keys[0, 0, 0, 0], &values[0, 0, 0, 0], &context_[0, 0, 0, 0],
+    all_heads_forward(heads, <floating>(<double>heads.D ** -0.5), operand_of(query),
+                      operand_of(keys), operand_of(values), operand_of[floating](context_),
                       <floating *>NULL, &log_sums_[0, 0, 0])
     return context, log_sums
 
 
 def scaled_attention_backward(
-    const floating[:, :, :, ::1] dcontext, const floating[:, :, :, ::1] query,
+    const floating[:, :, :, :] dcontext, const floating[:, :, :, :] query,
     const floating[:, :, :, :] keys, const floating[:, :, :, :] values,
     const int64_t[::1] lengths, bint causal, const int64_t[::1] start,
     const floating[:, :, ::1] log_sums,
 ):
     cdef Heads heads = many_heads(query, keys, values, lengths, causal, start)
     dtype = dtype_of(<floating>0)
-    dquery = empty((heads.B, heads.N, heads.T, heads.D), dtype)
-    dkeys = empty((heads.B, heads.M, heads.S, heads.D), dtype)
-    dvalues = empty((heads.B, heads.M, heads.S, heads.E), dtype)
-    cdef floating[:, :, :, ::1] dquery_ = dquery, dkeys_ = dkeys, dvalues_ = dvalues
-    all_heads_backward(heads, <floating>(<double>heads.D ** -0.5), &dcontext[0, 0, 0, 0],
-                       <const floating *>NULL, &query[0, 0, 0, 0], &keys[0, 0, 0, 0],
-                       &values[0, 0, 0, 0], <const floating *>NULL, &log_sums[0, 0, 0],
-                       &dquery_[0, 0, 0, 0], &dkeys_[0, 0, 0, 0], &dvalues_[0, 0, 0, 0])
+    dquery = _heads_beside_each_other(heads.B, heads.N, heads.T, heads.D, dtype)
+    dkeys = _heads_beside_each_other(heads.B, heads.M, heads.S, heads.D, dtype)
+    dvalues = _heads_beside_each_other(heads.B, heads.M, heads.S, heads.E, dtype)
+    cdef floating[:, :, :, :] dquery_ = dquery, dkeys_ = dkeys, dvalues_ = dvalues
+    all_heads_backward(heads, <floating>(<double>heads.D ** -0.5), operand_of(dcontext),
+                       <const floating *>NULL, operand_of(query), operand_of(keys),
+                       operand_of(values), <const floating *>NULL, &log_sums[0, 0, 0],
+                       operand_of[floating](dquery_), operand_of[floating](dkeys_),
+                       operand_of[floating](dvalues_))
     return dquery, dkeys, dvalues
