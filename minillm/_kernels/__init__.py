@@ -38,6 +38,7 @@ TOPICS = (
     "activations",
     "normalisation",
     "adam",
+    "decoder",
     "ngram",
     "word2vec",
 )

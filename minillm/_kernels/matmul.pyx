@@ -6,11 +6,17 @@ strides becomes the list of its lines: rows if its rows are contiguous, columns
 if its columns are (a transpose), and a copy's rows if neither is.
 """
 
+from cython.parallel cimport prange
+
 from minillm._kernels._pool cimport Workspace, empty
 
 include "floating.pxi"
 include "threads.pxi"
 include "gemm.pxi"
+include "lanes.pxi"
+
+cdef enum:
+    FEW = 4  # rows that are multiplied by columns of b where they lie
 
 
 def matmul(a, b, bias=None):
@@ -56,7 +62,7 @@ cdef int product(
     cdef bint a_by_depth = lines_of(a, a_lines)
     cdef bint b_by_depth = not lines_of(b, b_lines)
     cdef const floating *start = NULL
-    cdef bint few = is_few(M, a_by_depth, b_by_depth)
+    cdef bint few = is_few(M, a_by_depth, b_by_depth) or (M <= FEW and not a_by_depth)
     cdef Py_ssize_t size = 0 if few else scratch_size(M, K, a_by_depth, sizeof(floating))
     cdef Workspace work = Workspace(threads * size)
     cdef char *scratch = work.take(threads * size)
@@ -64,7 +70,27 @@ cdef int product(
         start = &bias[0]
     for m in range(M):
         c_rows[m] = &c[m, 0]
+    if M <= FEW and not a_by_depth and not b_by_depth:
+        dots(M, N, K, a_lines, b_lines, start, c_rows, threads)
+        return 0
     with nogil:
         multiply(M, N, K, a_lines, a_by_depth, b_lines, b_by_depth, start,
                  False, c_rows, threads, scratch, size)
     return 0
+
+
+cdef void dots(
+    Py_ssize_t M, Py_ssize_t N, Py_ssize_t K, const floating **a, const floating **b,
+    const floating *bias, floating **c, int threads,
+) noexcept:
+    """So few rows that packing b would be a second reading: each column is read once, in order.
+
+    One step of a language model is such a product, with all of its vocabulary as columns.  The
+    order of these sums is that of `dot`, so that the last bits differ from those of more rows.
+    """
+    cdef Py_ssize_t n, m
+    if M * N * K < SMALL:
+        threads = 1
+    for n in prange(N, nogil=True, num_threads=threads, schedule="static"):
+        for m in range(M):
+            c[m][n] = dot(K, a[m], b[n]) + (bias[n] if bias != NULL else 0)

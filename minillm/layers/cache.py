@@ -2,10 +2,12 @@
 
 A query attends to all tokens before it, but the keys and values of these do not depend on
 it: they are computed once, and kept.  A cache is a dictionary with, for each attention
-layer, ``prefix.keys`` and ``prefix.values`` (B, N, S, D/N), where S is the room that there is;
+layer, ``prefix.keys`` and ``prefix.values`` (B, N, S, D/N), where S is the room that there is,
+and besides
 
     lengths (B,)   how many positions each row has read: those after them are free
     written (B,)   how many are written in these arrays, by whoever shares them
+    room           S
 
 The arrays are written in place, for copying them at every step would cost as much as the
 step.  A cache that was extended twice, in two directions, must not see the other's tokens:
@@ -24,7 +26,7 @@ BLOCK = 64  # positions by which the room grows
 
 def empty(B: int) -> Cache:
     """The cache of B rows that have read nothing."""
-    return {"lengths": np.zeros(B, np.int64), "written": np.zeros(B, np.int64)}
+    return {name: np.zeros(B, np.int64) for name in ("lengths", "written")} | {"room": np.int64(0)}
 
 
 def extended(cache: Cache, counts: NDArray[np.int64], T: int) -> Cache:
@@ -33,15 +35,12 @@ def extended(cache: Cache, counts: NDArray[np.int64], T: int) -> Cache:
     The layers write the new keys and values with :func:`append`.  ``cache`` itself stays as it
     is; the arrays are shared where that is safe.
     """
-    start = cache["lengths"]
-    needed = int(start.max()) + T
-    shared = np.array_equal(cache["written"], start)
-    new = {"lengths": start + counts, "written": cache["written"] if shared else start.copy()}
-    for name, array in cache.items():
-        if name not in new:
-            new[name] = array if shared and array.shape[2] >= needed else _grown(array, needed)
-            if new[name] is not array:
-                new["written"] = start.copy()
+    start, needed = cache["lengths"], int(cache["lengths"].max()) + T
+    new = cache | {"lengths": start + counts}
+    if needed > cache["room"] or (cache["written"] != start).any():
+        room = max(int(cache["room"]), -(-needed // BLOCK) * BLOCK)
+        new |= {"written": start.copy(), "room": np.int64(room)}
+        new |= {name: _copy(array, room) for name, array in cache.items() if array.ndim == 4}
     new["written"][:] = new["lengths"]
     return new
 
@@ -59,7 +58,7 @@ def append(
     for name, new in ((f"{prefix}.keys", keys), (f"{prefix}.values", values)):
         if name not in cache:
             B, N, _, width = new.shape
-            cache[name] = np.zeros((B, N, _rounded(S), width), new.dtype)
+            cache[name] = np.zeros((B, N, int(cache["room"]), width), new.dtype)
         array = cache[name]
         if (start == start[0]).all():
             array[:, :, start[0] : S] = new
@@ -70,13 +69,9 @@ def append(
     return whole[0], whole[1]
 
 
-def _rounded(needed: int) -> int:
-    return -(-needed // BLOCK) * BLOCK
-
-
-def _grown(array: NDArray, needed: int) -> NDArray:
-    """A copy with room for ``needed`` positions at least."""
+def _copy(array: NDArray, room: int) -> NDArray:
+    """A copy with room for that many positions."""
     B, N, S, width = array.shape
-    new = np.zeros((B, N, max(S, _rounded(needed)), width), array.dtype)
+    new = np.zeros((B, N, room, width), array.dtype)
     new[:, :, :S] = array
     return new

@@ -26,12 +26,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
+from minillm._kernels import twinned
 from minillm.layers import cache as cache_layer
 from minillm.layers.cache import Cache
 from minillm.layers.dropout import dropout
+from minillm.ops.gelu import gelu_forward
+from minillm.ops.layer_norm import layer_norm_forward
 
 Params = dict[str, NDArray]
 
+EPSILON = 1e-5  # of the norms
 DEVIATION = 0.02  # of fresh weights (Radford et al. 2018, section 4.1)
 
 
@@ -108,7 +112,7 @@ def block(
 def norm(params: Params, prefix: str, x: NDArray) -> tuple[NDArray, Callable]:
     """Layer norm, with ``prefix.gain`` and ``prefix.bias``.  ``backward(dy)`` -> dx, gradients."""
     gain, bias = f"{prefix}.gain", f"{prefix}.bias"
-    y, op_backward = ops.layer_norm(x, params[gain], params[bias])
+    y, op_backward = ops.layer_norm(x, params[gain], params[bias], EPSILON)
 
     def backward(dy):
         dx, dgain, dbias = op_backward(dy)
@@ -189,3 +193,60 @@ def feed_forward(params: Params, prefix: str, x: NDArray) -> tuple[NDArray, Call
         return dx, {W_1: dW_1, b_1: db_1, W_2: dW_2, b_2: db_2}
 
     return y, backward
+
+
+# --- one token at a time ----------------------------------------------------------
+
+_OF_A_STEP = (
+    *("norm_1.gain", "norm_1.bias", "attention.W_qkv", "attention.b_qkv", "attention.W_o"),
+    *("attention.b_o", "norm_2.gain", "norm_2.bias", "feed_forward.W_1", "feed_forward.b_1"),
+    *("feed_forward.W_2", "feed_forward.b_2"),
+)
+
+
+def step(
+    params: Params, prefix: str, x: NDArray, cache: Cache, start: NDArray[np.int64]
+) -> NDArray:
+    """:func:`block` for one token of each row, without a backward: x (B, D) -> (B, D).
+
+    The cache has room for the position start[b] of row b, and gets its key and value.
+    """
+    weights = [np.ascontiguousarray(params[f"{prefix}.{name}"]) for name in _OF_A_STEP]
+    keys, values = (cache[f"{prefix}.attention.{name}"] for name in ("keys", "values"))
+    return block_step(x, *weights, keys, values, start)
+
+
+@twinned
+def block_step(
+    x: NDArray,
+    gain_1: NDArray,
+    bias_1: NDArray,
+    W_qkv: NDArray,
+    b_qkv: NDArray,
+    W_o: NDArray,
+    b_o: NDArray,
+    gain_2: NDArray,
+    bias_2: NDArray,
+    W_1: NDArray,
+    b_1: NDArray,
+    W_2: NDArray,
+    b_2: NDArray,
+    keys: NDArray,
+    values: NDArray,
+    start: NDArray[np.int64],
+) -> NDArray:
+    """x (B, D), keys and values (B, N, S, D/N), which it writes to, start (B,) -> (B, D)."""
+    B, N, _, width = keys.shape
+    h, _, _ = layer_norm_forward(x, gain_1, bias_1, EPSILON)
+    q, k, v = np.split(h @ W_qkv + b_qkv, 3, axis=1)  # (B, D) each
+    context = np.empty_like(x)
+    for b, t in enumerate(start):
+        keys[b, :, t], values[b, :, t] = k[b].reshape(N, width), v[b].reshape(N, width)
+        scores = keys[b, :, : t + 1] @ q[b].reshape(N, width, 1) * width**-0.5  # (N, t + 1, 1)
+        weights = np.exp(scores - scores.max(axis=1, keepdims=True))
+        weights /= weights.sum(axis=1, keepdims=True)
+        context[b] = (weights * values[b, :, : t + 1]).sum(axis=1).ravel()
+    middle = x + context @ W_o + b_o
+    h, _, _ = layer_norm_forward(middle, gain_2, bias_2, EPSILON)
+    hidden = gelu_forward((h @ W_1 + b_1).ravel()).reshape(B, -1)
+    return middle + hidden @ W_2 + b_2

@@ -97,7 +97,11 @@ class GPT(base.NextTokenModel[GPTConfig]):
         Raises ValueError where a row would exceed the context: :meth:`read` lets it slide.
         """
         before = self.zero_state(len(ids)) if cache is None else cache
-        after = self._room(ids, before, lengths)
+        counts = self._counts(ids, lengths)
+        tokens = int((before["lengths"] + counts).max())
+        if tokens > self.config.context:
+            raise ValueError(f"{tokens} tokens exceed the context of {self.config.context}")
+        after = self._room(ids, before, counts)
         y, hidden_backward = self._hidden(ids, rng, after, before["lengths"])
         logits, output_backward = self._logits(y)
 
@@ -210,9 +214,20 @@ class GPT(base.NextTokenModel[GPTConfig]):
             ids, counts = self._window(ids, state, counts)
             state = self.zero_state(len(ids))
         after = self._room(ids, state, counts)
-        y, _ = self._hidden(ids, None, after, state["lengths"])
-        last = y[np.arange(len(ids)), counts - 1]  # (B, D)
-        return self._logits(last)[0], after
+        if ids.shape[1] == 1 and state["room"] > 0:  # there are keys and values already
+            y = self._step(ids[:, 0], after, state["lengths"])
+        else:
+            whole, _ = self._hidden(ids, None, after, state["lengths"])
+            y = whole[np.arange(len(ids)), counts - 1]  # (B, D)
+        return self._logits(y)[0], after
+
+    def _step(self, ids: NDArray[np.integer], cache: Cache, start: NDArray[np.int64]) -> NDArray:
+        """One token of each row: ids (B,) -> y (B, D), as :meth:`_hidden` has it."""
+        p = self.params
+        x = ops.embedding(ids, p["embedding.E"])[0] + p["positions.E"][start]
+        for layer in range(self.config.layers):
+            x = transformer.step(p, f"blocks.{layer}", x, cache, start)
+        return transformer.norm(p, "norm", x)[0]
 
     def log_probabilities(self, ids: NDArray[np.integer]) -> NDArray:
         """log P(id_{t+1} | id_1 .. id_t) in nats for each token but the first: (T,) -> (T - 1,).
@@ -234,23 +249,22 @@ class GPT(base.NextTokenModel[GPTConfig]):
     def _counts(self, ids: NDArray, lengths: NDArray | None) -> NDArray[np.int64]:
         """How many ids of each row count, (B,)."""
         B, T = ids.shape
-        counts = np.full(B, T) if lengths is None else np.asarray(lengths, np.int64)
-        if counts.shape != (B,) or T == 0 or counts.min() < 1 or counts.max() > T:
+        if T == 0:
+            raise ValueError("ids: expected one token or more in each row")
+        if lengths is None:
+            return np.full(B, T)
+        counts = np.asarray(lengths, np.int64)
+        if counts.shape != (B,) or counts.min() < 1 or counts.max() > T:
             raise ValueError(f"lengths must be {B} numbers from 1 to {T}, found {lengths}")
         return counts
 
-    def _room(self, ids: NDArray, cache: State, lengths: NDArray | None) -> State:
+    def _room(self, ids: NDArray, cache: State, counts: NDArray[np.int64]) -> State:
         """The cache with room for the keys and values of ids, and with the ids."""
-        counts, start, C = self._counts(ids, lengths), cache["lengths"], self.config.context
-        if (start + counts).max() > C:
-            raise ValueError(
-                f"{int((start + counts).max())} tokens are more than the context of {C}"
-            )
-        window = cache["ids"].copy()
-        for row, (first, count) in enumerate(zip(start, counts, strict=True)):
-            window[row, first : first + count] = ids[row, :count]
-        others = {name: array for name, array in cache.items() if name != "ids"}
-        return cache_layer.extended(others, counts, ids.shape[1]) | {"ids": window}
+        after = cache_layer.extended(cache, counts, ids.shape[1])
+        after["ids"] = cache["ids"].copy()
+        for row, (first, count) in enumerate(zip(cache["lengths"], counts, strict=True)):
+            after["ids"][row, first : first + count] = ids[row, :count]
+        return after
 
     def _window(
         self, ids: NDArray, state: State, counts: NDArray[np.int64]

@@ -152,7 +152,7 @@ def test_rows_slide_each_at_its_own_time():
 
 def test_forward_beyond_the_context_is_refused():
     model = new()
-    with pytest.raises(ValueError, match="13 tokens are more than the context of 12"):
+    with pytest.raises(ValueError, match="13 tokens exceed the context of 12"):
         model.forward(texts(1, C + 1))
     (_, cache), _ = model.forward(texts(1, C))
     with pytest.raises(ValueError, match="13 tokens"):
