@@ -23,10 +23,10 @@ from . import report
 from .race import measured_peak, threads
 
 STEPS = {
-    "small": dict(layers=4, heads=4, width=128, context=64, vocabulary=65, batch=12),
-    "big": dict(layers=6, heads=6, width=384, context=256, vocabulary=65, batch=8),
+    "small": {"layers": 4, "heads": 4, "width": 128, "context": 64, "batch": 12},
+    "big": {"layers": 6, "heads": 6, "width": 384, "context": 256, "batch": 8},
 }
-LARGE = dict(layers=12, heads=12, width=768, context=1024, vocabulary=50257)
+LARGE = {"layers": 12, "heads": 12, "width": 768, "context": 1024, "vocabulary": 50257}
 
 
 def main() -> None:
@@ -63,7 +63,7 @@ def step(name: str, sizes: dict, rounds: int, peak: float, compiled: bool, count
 
     sizes = dict(sizes)
     batch = sizes.pop("batch")
-    config = GPTConfig(**sizes)
+    config = GPTConfig(vocabulary=65, **sizes)
     rng = np.random.default_rng(0)
     model = GPT(config, rng)
     ids = rng.integers(0, config.vocabulary, (batch, config.context + 1))

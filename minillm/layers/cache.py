@@ -26,7 +26,7 @@ BLOCK = 64  # positions by which the room grows
 
 def empty(B: int) -> Cache:
     """The cache of B rows that have read nothing."""
-    return {name: np.zeros(B, np.int64) for name in ("lengths", "written")} | {"room": np.int64(0)}
+    return {name: np.zeros(B, np.int64) for name in ("lengths", "written")} | {"room": np.array(0)}
 
 
 def extended(cache: Cache, counts: NDArray[np.int64], T: int) -> Cache:
@@ -39,7 +39,7 @@ def extended(cache: Cache, counts: NDArray[np.int64], T: int) -> Cache:
     new = cache | {"lengths": start + counts}
     if needed > cache["room"] or (cache["written"] != start).any():
         room = max(int(cache["room"]), -(-needed // BLOCK) * BLOCK)
-        new |= {"written": start.copy(), "room": np.int64(room)}
+        new |= {"written": start.copy(), "room": np.array(room)}
         new |= {name: _copy(array, room) for name, array in cache.items() if array.ndim == 4}
     new["written"][:] = new["lengths"]
     return new

@@ -212,8 +212,9 @@ def step(
     The cache has room for the position start[b] of row b, and gets its key and value.
     """
     weights = [np.ascontiguousarray(params[f"{prefix}.{name}"]) for name in _OF_A_STEP]
-    keys, values = (cache[f"{prefix}.attention.{name}"] for name in ("keys", "values"))
-    return block_step(x, *weights, keys, values, start)
+    past = [cache[f"{prefix}.attention.{name}"] for name in ("keys", "values")]
+    arguments = [x, *weights, *past, start]
+    return block_step(*arguments)
 
 
 @twinned
