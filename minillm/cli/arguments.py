@@ -26,3 +26,13 @@ class ArgumentParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Exit status 2 and one line that also says where help is."""
         self.exit(2, f"minillm: {message} (see {self.prog} --help)\n")
+
+
+def add_run_folder(parser: argparse.ArgumentParser, help: str) -> None:
+    """The folder of a run that is opened, and whether its weights may be other than finite."""
+    parser.add_argument("run_folder", metavar="DIR", help=help)
+    parser.add_argument(
+        "--allow-nan",
+        action="store_true",
+        help="open weights that are not finite, too, to look at what has become of them",
+    )

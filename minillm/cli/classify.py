@@ -4,6 +4,8 @@ import argparse
 import sys
 from typing import Any
 
+from minillm.cli.arguments import add_run_folder
+
 
 def add_parser(verbs: Any) -> None:
     """Declares the verb."""
@@ -20,7 +22,7 @@ examples:
   minillm classify runs/reviews --all < texts.txt
 """,
     )
-    parser.add_argument("run_folder", metavar="DIR", help="the folder of a run")
+    add_run_folder(parser, "the folder of a run")
     parser.add_argument(
         "--all",
         action="store_true",
@@ -34,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     from minillm.cli.lines import chunks
     from minillm.runs.run import load
 
-    opened = load(args.run_folder)
+    opened = load(args.run_folder, args.allow_nan)
     opened.classify([])  # whether this run can classify, before anything is read
     for texts, places in chunks():
         for text, found in zip(texts, opened.classify(texts, places), strict=True):

@@ -8,11 +8,12 @@ The command line, the loader and :class:`minillm.runs.run.Run` follow from it, s
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from minillm.errors import InputError
+from minillm.runs.settings import Facts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from minillm.training import Task
 
 Results = dict[str, Any]
+Shapes = Mapping[str, tuple[int, ...]]
 
 _kinds: dict[str, "Kind"] = {}
 
@@ -73,6 +75,7 @@ class Kind:
     description: ClassVar[str]
     examples: ClassVar[str]
     settings: ClassVar[type]  # a dataclass: see minillm.runs.settings
+    facts: ClassVar[type] = Facts  # a dataclass: what is stored about the data beside
     resumable: ClassVar[bool] = True
 
     # The run's attribute -> the vocabulary's file, and the field of the model's config that is
@@ -110,12 +113,18 @@ class Kind:
 
         return vocabulary_from_dict(values)
 
-    def build(self, config: Any, vocabularies: dict[str, Any]) -> Any:
-        """A model of the stored sizes; its weights are read afterwards."""
-        import numpy as np
+    def build(self, config: Any, vocabularies: dict[str, Any], shapes: Shapes) -> Any:
+        """A model of the stored sizes; its weights, which have ``shapes``, are read afterwards.
+
+        InputError or ValueError where the sizes ask for more: a damaged size takes no memory.
+        """
+        from minillm.runs.placeholders import Placeholders
 
         Model, _ = self.types()
-        return Model(config, np.random.default_rng(0))
+        return Model(config, Placeholders(shapes))
+
+    def check(self, model: Any) -> None:
+        """ValueError, with the tensor's name, where the weights that were read cannot be right."""
 
     def sample(self, folder: "RunFolder") -> Iterable[str]:
         """Text that is shown when training has ended: a sample of what the model does."""

@@ -139,10 +139,11 @@ class Run:
         return ability
 
 
-def load(path: str | Path) -> Run:
+def load(path: str | Path, allow_nan: bool = False) -> Run:
     """Opens the run in a folder, whatever its kind: that is stored in its configuration.
 
-    InputError names the file in which something is missing or damaged.
+    InputError names the file in which something is missing or damaged; weights that are not
+    finite are, unless ``allow_nan``.
     """
     folder = RunFolder(path)
     config = stored_config(folder)
@@ -157,13 +158,16 @@ def load(path: str | Path) -> Run:
                 f"{folder.path}: the model knows {known} tokens, but {file} has {found}"
             )
     place = f"{folder.path / 'config.json'}: its configuration is damaged: "
+    shapes = folder.model_shapes()
     try:
-        model = kind.build(config["model"], vocabularies)
-    except InputError as error:
+        model = kind.build(config["model"], vocabularies, shapes)
+    except (KeyError, TypeError, ValueError, ArithmeticError, MemoryError) as error:
         raise InputError(f"{place}{error}") from None
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{place}{error}") from None
-    folder.load_model(model.params)
+    folder.load_model(model.params, allow_nan)
+    try:
+        kind.check(model)
+    except ValueError as error:
+        raise InputError(f"{folder.model_path}: it is damaged: {error}") from None
     return Run(kind, folder, model, vocabularies, config["training"], config["data"])
 
 
@@ -185,8 +189,32 @@ def stored_config(folder: RunFolder, kind: Kind | None = None) -> dict[str, Any]
     sizes = _renamed(config["model"], {"points": "pixels"})
     config["model"] = config_of(Config, sizes, kind.settings, place)
     config["training"] = make(kind.settings, config["training"], place)
+    _check_length(config["training"], place)
     config["data"] = _renamed(config["data"], {"name": "data"})
+    _check_data(kind, config["data"], config["model"], place)
     return config
+
+
+def _check_length(settings: Any, place: str) -> None:
+    """InputError unless a run that is counted in steps or minutes has one of the two."""
+    lengths = [getattr(settings, name) for name in ("steps", "minutes") if hasattr(settings, name)]
+    if lengths and lengths.count(None) != 1:
+        raise InputError(f"{place}expected either steps or minutes, found {lengths}")
+
+
+def _check_data(kind: Kind, data: dict[str, Any], model: Any, place: str) -> None:
+    """InputError where what is stored about the data is not as the kind declares it."""
+    declared = {name for name in types_of(kind.settings) if option_of(kind.settings, name).data}
+    for name in declared - data.keys():
+        if not types_of(kind.settings)[name][2]:  # what may be None may be absent
+            raise InputError(f"{place}data: {name!r} is missing")
+    place = f"{place}data: "
+    make(kind.settings, {name: data[name] for name in declared & data.keys()}, place)
+    known = types_of(kind.facts).keys() & data.keys()  # older versions stored others, too
+    facts: Any = make(kind.facts, {name: data[name] for name in known}, place)
+    labels = len(getattr(facts, "labels", ()))
+    if hasattr(facts, "labels") and labels != model.classes:
+        raise InputError(f"{place}labels: expected {model.classes} of them, found {labels}")
 
 
 def config_of(Config: type, values: dict[str, Any], settings: type, place: str) -> Any:
@@ -203,8 +231,11 @@ def config_of(Config: type, values: dict[str, Any], settings: type, place: str) 
         if not _has_type(value, hints[name]):
             raise InputError(f"{place}{name}: expected {hints[name]}, found {value!r}"[:300])
         most = option_of(settings, name).most if name in types_of(settings) else LARGEST
-        if isinstance(value, int) and value > most:
-            raise InputError(f"{place}{name}: expected at most {most:,.0f}, found {value!r}"[:300])
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, int | float) and not abs(number) <= most:
+                raise InputError(
+                    f"{place}{name}: expected at most {most:,.0f}, found {number!r}"[:300]
+                )
     missing = [
         name for name, entry in entries.items() if name not in values and entry.default is MISSING
     ]
@@ -238,4 +269,4 @@ def _vocabulary(kind: Kind, folder: RunFolder, file: str) -> Any:
     try:
         return kind.open_vocabulary(values)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{folder.path / file}: it is damaged: {error}") from None
+        raise InputError(f"{folder.path / file}: it is damaged: {error}"[:500]) from None

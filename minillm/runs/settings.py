@@ -112,8 +112,8 @@ def types_of(settings: type) -> dict[str, tuple[type, bool, bool]]:
 def make(settings: type[S], values: Mapping[str, Any], place: str = "") -> S:
     """Settings from values by name, all checked; fields that are not given have their defaults.
 
-    InputError for an unknown name, or for a value of another type or out of its range; its
-    message begins with ``place``.
+    InputError for an unknown name, a missing one without a default, or a value of another type or
+    out of its range; its message begins with ``place``.
     """
     kinds = types_of(settings)  # type: ignore[arg-type]
     given = {}
@@ -121,6 +121,9 @@ def make(settings: type[S], values: Mapping[str, Any], place: str = "") -> S:
         if name not in kinds:
             raise InputError(f"{place}{name}: there is no such setting")
         given[name] = _checked(settings, name, value, place)
+    for entry in fields(settings):  # type: ignore[arg-type]
+        if entry.name not in given and entry.default is dataclasses.MISSING:
+            raise InputError(f"{place}{entry.name!r} is missing")
     return settings(**given)
 
 
@@ -324,3 +327,18 @@ class FilesSettings:
         """The unit of :func:`minillm.text.build_vocabulary`."""
         unit = getattr(self, "unit", "word")
         return "token" if unit == "word" and self.pretokenised else unit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What a run stores about its data, beside where they are: all that a kind reads again."""
+
+    sha256: str | None = option(None, "their fingerprint")
+    imported: str | None = option(None, "the file of another program that the run was made of")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelFacts(Facts):
+    """Those of a classifier."""
+
+    labels: tuple[str, ...] = option(dataclasses.MISSING, "a name for each class")

@@ -120,7 +120,9 @@ class Adam:
         """Restores what :meth:`state` returned."""
         _copy_into(self.m, "m.", arrays)
         _copy_into(self.v, "v.", arrays)
-        self.t = int(values["t"])
+        if type(values["t"]) is not int or not 0 <= values["t"] < 2**63:
+            raise ValueError(f"t: expected a number of steps, found {values['t']!r}")
+        self.t = values["t"]
 
 
 @twinned

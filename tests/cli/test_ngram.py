@@ -123,6 +123,7 @@ def test_a_damaged_folder(tmp_path, text_file, capsys):
     model = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(model[:-100])
     assert "damaged" in fails(capsys, "eval", str(folder))
+    (folder / "model.safetensors").write_bytes(model)
     config = json.loads((folder / "config.json").read_text())
     config["model"]["sizes"] = config["model"]["sizes"][:2]
     (folder / "config.json").write_text(json.dumps(config))

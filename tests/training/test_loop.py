@@ -271,5 +271,5 @@ def test_an_incomplete_checkpoint_is_named(run_bigram, part):
     fewer = {key: array for key, array in arrays.items() if not key.startswith(f"{part}/")}
     if len(fewer) < len(arrays):
         folder.save_resume(fewer, values)
-        with pytest.raises(InputError, match=r"resume.safetensors: something is missing"):
+        with pytest.raises(InputError, match=r"resume.safetensors: .* is missing"):
             run_bigram("run", steps=8, resume=True)
