@@ -8,7 +8,7 @@ from minillm.data.files import MOST_IN_MEMORY, reading, shown, too_large
 from minillm.data.registry import DEFAULT_TEXT, built_in
 from minillm.errors import InputError
 
-BLOCK = 1 << 22  # bytes that are read at a time
+BLOCK = 1 << 20  # bytes that are read at a time
 
 
 def read_text(names: Sequence[str]) -> str:
@@ -35,7 +35,7 @@ def text_blocks(name: str, block: int = BLOCK, most: int | None = None) -> Itera
 
 def _decoded(file: BinaryIO, name: str, block: int, most: int | None) -> Iterator[str]:
     decoder = codecs.getincrementaldecoder("utf-8-sig")()
-    text, read, lines, blank = "", 0, 0, True
+    text, read, lines, blank, ended = "", 0, 0, True, True
     while True:
         data = file.read(block)
         zero = data.find(b"\0")
@@ -65,10 +65,11 @@ def _decoded(file: BinaryIO, name: str, block: int, most: int | None) -> Iterato
         lines += text.count("\n", 0, cut)
         if cut:
             yield text[:cut].replace("\r\n", "\n")
+            ended = text[cut - 1] == "\n"
         text = text[cut:]
     if blank:
         raise InputError(f"{name}: expected text, found an empty file")
-    if text:
+    if text or not ended:
         text = text.replace("\r\n", "\n")
         yield text if text.endswith("\n") else text + "\n"
 

@@ -31,8 +31,8 @@ from typing import BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.data.files import MOST_IN_MEMORY, bounded_lines, reading, replacing, seekable
-from minillm.errors import InputError
+from minillm.data.files import bounded_lines, reading, replacing, seekable
+from minillm.errors import InputError, short
 from minillm.models.ngram import find_children
 from minillm.text import Characters, Vocabulary, Words
 
@@ -40,6 +40,8 @@ START, END, UNKNOWN = "<s>", "</s>", "<unk>"
 IMPOSSIBLE = -99.0
 LONGEST = 20  # words in an n-gram
 LARGEST_BACKOFF = 1e30  # of a float32, with room for sums
+MOST_BLANK = 100_000  # lines in a row
+FREE_UNPACKED = 1 << 22  # bytes of a gzip file's text that may come of any few bytes
 MOST_UNPACKED = 200  # times the size of a gzip file; text becomes some 5 times smaller
 
 _BLOCK = 1 << 16
@@ -157,7 +159,7 @@ class _Lines:
             try:
                 for line in bounded_lines(file, str(self.path)):
                     read += len(line)
-                    if packed and read > MOST_IN_MEMORY and read > MOST_UNPACKED * raw.tell():
+                    if packed and read > max(FREE_UNPACKED, MOST_UNPACKED * raw.tell()):
                         raise InputError(
                             f"{self.path}, line {self.number + 1}: expected a gzip file that "
                             f"becomes at most {MOST_UNPACKED} times as large, found more"
@@ -170,15 +172,18 @@ class _Lines:
 
     def next(self) -> bytes:
         """The next line, or InputError where there is none."""
+        before = self.number
         for line in self._lines:
             self.number += 1
             self.line = line.strip()
             if self.line:
                 return self.line
+            if self.number - before > MOST_BLANK:
+                raise self.wrong("a line that is not blank", found=f"{MOST_BLANK:,} blank ones")
         raise InputError(f"{self.path}: ends after line {self.number}, before \\end\\")
 
     def wrong(self, expected: str, number: int | None = None, found: str = "") -> InputError:
-        found = found or repr(self.line[:60].decode("utf-8", "replace"))
+        found = found or short(self.line.decode("utf-8", "replace"))
         return InputError(
             f"{self.path}, line {number or self.number}: expected {expected}, found {found}"
         )
@@ -241,11 +246,11 @@ def _unigrams(lines: _Lines, sizes: list[int]):
         try:
             text = name.decode()
         except UnicodeDecodeError:
-            raise lines.wrong("UTF-8", numbers[k], repr(name)) from None
+            raise lines.wrong("UTF-8", numbers[k], short(name)) from None
         if text in known:
-            raise lines.wrong("each word once", numbers[k], repr(text) + " again")
+            raise lines.wrong("each word once", numbers[k], short(text) + " again")
         if (escaped := _ESCAPED.fullmatch(text)) and not _is_character(int(escaped[1], 16)):
-            raise lines.wrong("the code point of a character", numbers[k], repr(text))
+            raise lines.wrong("the code point of a character", numbers[k], short(text))
         known[text] = k
     names = [name for name in known if name not in (START, UNKNOWN)]
     if any(map(_ESCAPED.fullmatch, names)):
@@ -286,7 +291,7 @@ def _longer(
         grams = np.array([[ids[word] for word in ngram] for ngram in words], np.int32)
     except KeyError as error:
         line = next(k for k, ngram in enumerate(words) if error.args[0] in ngram)
-        found = repr(error.args[0].decode("utf-8", "replace"))
+        found = short(error.args[0].decode("utf-8", "replace"))
         raise lines.wrong("words of the 1-grams", numbers[line], found) from None
     grams = grams.reshape(-1, n)
     context = grams[:, 0].copy()
@@ -296,14 +301,14 @@ def _longer(
     if (context < 0).any():
         line = int(np.argmin(context))
         ngram = b" ".join(words[line][:-1]).decode("utf-8", "replace")
-        raise lines.wrong(f"{ngram!r} among the {n - 1}-grams", numbers[line], "none")
+        raise lines.wrong(f"{short(ngram)} among the {n - 1}-grams", numbers[line], "none")
     order = np.lexsort((grams[:, -1], context))
     context, word = context[order], grams[order, -1]
     twice = (np.diff(context) == 0) & (np.diff(word) == 0)
     if twice.any():
         line = order[int(np.argmax(twice)) + 1]
         ngram = b" ".join(words[line]).decode("utf-8", "replace")
-        raise lines.wrong("each n-gram once", numbers[line], f"{ngram!r} again")
+        raise lines.wrong("each n-gram once", numbers[line], f"{short(ngram)} again")
     contexts = np.arange(len(params[f"word.{n - 1}"]) + 1)
     params[f"first.{n}"] = np.searchsorted(context, contexts).astype(np.int32)
     params[f"word.{n}"] = word

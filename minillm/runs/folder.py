@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from minillm.data.files import bounded_lines, read_all, reading, write_file
-from minillm.errors import InputError
+from minillm.errors import InputError, short
 from minillm.training.checkpoints import copy_arrays
 
 FORMAT_VERSION = 1
@@ -190,7 +190,7 @@ def _tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
             tensor = file.get_slice(name)
             if tensor.get_dtype() not in DTYPES:
                 raise InputError(
-                    f"{path}: the tensor {name!r}: expected one of {', '.join(DTYPES)}, "
+                    f"{path}: the tensor {short(name)}: expected one of {', '.join(DTYPES)}, "
                     f"found {tensor.get_dtype()}"
                 )
             shapes[name] = tuple(tensor.get_shape())
@@ -209,7 +209,7 @@ def _opened(path: Path) -> Iterator[Any]:
             yield file
     except (SafetensorError, OSError) as error:
         raise InputError(
-            f"{path}: expected a safetensors file, but it is damaged: {error}"
+            f"{path}: expected a safetensors file, but it is damaged: {str(error)[:200]}"
         ) from None
 
 
@@ -236,12 +236,12 @@ def _check_record(record: dict, place: str) -> None:
     for name in ("loss", "validation_loss", "seconds"):
         value = record.get(name, 0)
         if isinstance(value, bool) or not isinstance(value, int | float) or value > 1e300:
-            raise InputError(f"{place}: {name}: expected a number, found {value!r}"[:300])
+            raise InputError(f"{place}: {name}: expected a number, found {short(value)}")
 
 
 def _check_version(path: Path, version: object) -> None:
     if version != FORMAT_VERSION:
         raise InputError(
-            f"{path}: expected format version {FORMAT_VERSION}, found {version}: "
+            f"{path}: expected format version {FORMAT_VERSION}, found {short(version)}: "
             "it was written by another version of minillm"
         )

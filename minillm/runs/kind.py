@@ -10,6 +10,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from minillm.errors import InputError
@@ -145,10 +146,15 @@ class Kind:
 
 def kinds() -> dict[str, Kind]:
     """All kinds by name, in historical order: those in ``runs/kinds``, and any from elsewhere."""
+    _import_kinds()
+    return dict(sorted(_kinds.items(), key=lambda entry: entry[1].year))
+
+
+@cache
+def _import_kinds() -> None:
     package = importlib.import_module("minillm.runs.kinds")
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"{package.__name__}.{module.name}")
-    return dict(sorted(_kinds.items(), key=lambda entry: entry[1].year))
 
 
 def find_kind(name: str) -> Kind:

@@ -1,13 +1,13 @@
 """A run: a trained model and all that belongs to it.  ``minillm.load(folder)`` opens any."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, get_type_hints
 
-from minillm.errors import InputError
+from minillm.errors import InputError, short
 from minillm.runs.folder import RunFolder
-from minillm.runs.kind import Evaluation, Kind, Results, kinds
+from minillm.runs.kind import Evaluation, Kind, Results, Shapes, kinds
 from minillm.runs.settings import make, option_of, types_of
 
 if TYPE_CHECKING:
@@ -148,27 +148,37 @@ def load(path: str | Path, allow_nan: bool = False) -> Run:
     folder = RunFolder(path)
     config = stored_config(folder)
     kind = kinds()[config["kind"]]
-    vocabularies = {
-        name: _vocabulary(kind, folder, file) for name, (file, _) in kind.vocabularies.items()
-    }
-    for name, (file, size) in kind.vocabularies.items():
-        known, found = getattr(config["model"], size, None), len(vocabularies[name])
-        if known is not None and known != found:
-            raise InputError(
-                f"{folder.path}: the model knows {known} tokens, but {file} has {found}"
-            )
-    place = f"{folder.path / 'config.json'}: its configuration is damaged: "
-    shapes = folder.model_shapes()
-    try:
-        model = kind.build(config["model"], vocabularies, shapes)
-    except (KeyError, TypeError, ValueError, ArithmeticError, MemoryError) as error:
-        raise InputError(f"{place}{error}") from None
+    model, vocabularies = build(kind, folder, config["model"], folder.model_shapes)
     folder.load_model(model.params, allow_nan)
     try:
         kind.check(model)
     except ValueError as error:
         raise InputError(f"{folder.model_path}: it is damaged: {error}") from None
     return Run(kind, folder, model, vocabularies, config["training"], config["data"])
+
+
+def build(
+    kind: Kind, folder: RunFolder, config: Any, shapes: Callable[[], Shapes]
+) -> tuple[Any, dict[str, Any]]:
+    """A model of the stored sizes, whose weights are to be read, and its vocabularies.
+
+    ``shapes`` reads the shapes of these weights.  InputError names the file that is damaged.
+    """
+    vocabularies = {
+        name: open_vocabulary(kind, folder, file) for name, (file, _) in kind.vocabularies.items()
+    }
+    for name, (file, size) in kind.vocabularies.items():
+        known, found = getattr(config, size, None), len(vocabularies[name])
+        if known is not None and known != found:
+            raise InputError(
+                f"{folder.path}: the model knows {known} tokens, but {file} has {found}"
+            )
+    stored = shapes()
+    try:
+        return kind.build(config, vocabularies, stored), vocabularies
+    except (KeyError, TypeError, ValueError, ArithmeticError, MemoryError) as error:
+        place = f"{folder.path / 'config.json'}: its configuration is damaged: "
+        raise InputError(f"{place}{error}") from None
 
 
 def stored_config(folder: RunFolder, kind: Kind | None = None) -> dict[str, Any]:
@@ -178,7 +188,7 @@ def stored_config(folder: RunFolder, kind: Kind | None = None) -> dict[str, Any]
     known = kinds() if kind is None else {kind.name: kind}
     if not isinstance(config.get("kind"), str) or config["kind"] not in known:
         raise InputError(
-            f"{path}: expected a run of {' or '.join(known)}, found {config.get('kind')!r}"
+            f"{path}: expected a run of {' or '.join(known)}, found {short(config.get('kind'))}"
         )
     for entry in ("model", "training", "data"):
         if not isinstance(config.get(entry), dict):
@@ -227,14 +237,14 @@ def config_of(Config: type, values: dict[str, Any], settings: type, place: str) 
     entries = {entry.name: entry for entry in fields(Config)}
     for name, value in values.items():
         if name not in entries:
-            raise InputError(f"{place}there is no size {name!r}")
+            raise InputError(f"{place}there is no size {short(name)}")
         if not _has_type(value, hints[name]):
-            raise InputError(f"{place}{name}: expected {hints[name]}, found {value!r}"[:300])
+            raise InputError(f"{place}{name}: expected {hints[name]}, found {short(value)}")
         most = option_of(settings, name).most if name in types_of(settings) else LARGEST
         for number in value if isinstance(value, list) else [value]:
             if isinstance(number, int | float) and not abs(number) <= most:
                 raise InputError(
-                    f"{place}{name}: expected at most {most:,.0f}, found {number!r}"[:300]
+                    f"{place}{name}: expected at most {most:,.0f}, found {short(number)}"
                 )
     missing = [
         name for name, entry in entries.items() if name not in values and entry.default is MISSING
@@ -264,9 +274,10 @@ def _renamed(values: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
     return {names.get(name, name): value for name, value in values.items()}
 
 
-def _vocabulary(kind: Kind, folder: RunFolder, file: str) -> Any:
+def open_vocabulary(kind: Kind, folder: RunFolder, file: str) -> Any:
+    """A vocabulary of the run.  InputError, with its file, where it is damaged."""
     values = folder.load_json(file)
     try:
         return kind.open_vocabulary(values)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{folder.path / file}: it is damaged: {error}"[:500]) from None
+        raise InputError(f"{folder.path / file}: it is damaged: {error}") from None

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import Any, NewType, TypeVar, get_type_hints
 
-from minillm.errors import InputError
+from minillm.errors import InputError, short
 
 Size = NewType("Size", int)  # a number of bytes, typed as 500M or 2G
 
@@ -119,7 +119,7 @@ def make(settings: type[S], values: Mapping[str, Any], place: str = "") -> S:
     given = {}
     for name, value in values.items():
         if name not in kinds:
-            raise InputError(f"{place}{name}: there is no such setting")
+            raise InputError(f"{place}{name[:60]}: there is no such setting")
         given[name] = _checked(settings, name, value, place)
     for entry in fields(settings):  # type: ignore[arg-type]
         if entry.name not in given and entry.default is dataclasses.MISSING:
@@ -139,17 +139,12 @@ def _checked(settings: type, name: str, value: Any, place: str) -> Any:
 
 def _checked_one(declared: Option, type_: type, name: str, value: Any, place: str) -> Any:
     plain = int if type_ is Size else type_
-    if plain is float and isinstance(value, int) and not isinstance(value, bool):
+    if plain is float and type(value) is int and abs(value) < 2**63:
         value = float(value)
     right = isinstance(value, plain) and (plain is bool or not isinstance(value, bool))
     if not right or not declared.allows(value):
-        raise InputError(f"{place}{name}: expected {declared.wanted(type_)}, found {_shown(value)}")
+        raise InputError(f"{place}{name}: expected {declared.wanted(type_)}, found {short(value)}")
     return value
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def values_of(settings: Any, data: bool) -> dict[str, Any]:

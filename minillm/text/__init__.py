@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from minillm.errors import short
 from minillm.text.characters import Characters
 from minillm.text.vocabulary import Vocabulary, banned_ids, opening_id
 from minillm.text.words import Words, pieces, split_words
@@ -43,7 +44,7 @@ def build_vocabulary(
                 characters.update(text)
         return Characters(sorted(characters))
     if unit not in ("word", "token"):
-        raise ValueError(f"unit: expected character, word or token, found {unit!r}")
+        raise ValueError(f"unit: expected character, word or token, found {short(unit)}")
     pretokenised = unit == "token"
     counts: Counter[str] = Counter()
     for text in texts:
@@ -59,12 +60,12 @@ def vocabulary_from_dict(values: object) -> Vocabulary:
     unit, pretokenised = values.get("unit"), values.get("pretokenised", False)
     tokens = check_texts(values.get("tokens"), "tokens")
     if not isinstance(pretokenised, bool):
-        raise ValueError(f'"pretokenised": expected true or false, found {pretokenised!r}')
+        raise ValueError(f'"pretokenised": expected true or false, found {short(pretokenised)}')
     if unit == "character":
         return Characters(tokens)
     if unit == "word":
         return Words(tokens, pretokenised)
-    raise ValueError(f'expected "unit": "character" or "word", found {unit!r}')
+    raise ValueError(f'expected "unit": "character" or "word", found {short(unit)}')
 
 
 def check_texts(values: Any, name: str) -> list[str]:
@@ -73,5 +74,5 @@ def check_texts(values: Any, name: str) -> list[str]:
         raise ValueError(f'expected "{name}": a list of strings')
     for text in values:
         if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
-            raise ValueError(f'"{name}": expected text, found half of a character: {text!r}')
+            raise ValueError(f'"{name}": expected text, found half of a character: {short(text)}')
     return values

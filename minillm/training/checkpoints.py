@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
-from minillm.errors import InputError
+from minillm.errors import InputError, short
 from minillm.training.optimisers import Optimiser
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def numbers_from(of: type[T], values: Any) -> T:
         most = known[name].default if known[name].default == math.inf else 2**63
         if not right or not 0 <= value <= most:
             kind = "a whole number" if whole else "a number"
-            raise ValueError(f"{name}: expected {kind} from 0 up, found {value!r}"[:300])
+            raise ValueError(f"{name}: expected {kind} from 0 up, found {short(value)}")
     return of(**values)
 
 

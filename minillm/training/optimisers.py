@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from minillm._kernels import twinned
+from minillm.errors import short
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -121,7 +122,7 @@ class Adam:
         _copy_into(self.m, "m.", arrays)
         _copy_into(self.v, "v.", arrays)
         if type(values["t"]) is not int or not 0 <= values["t"] < 2**63:
-            raise ValueError(f"t: expected a number of steps, found {values['t']!r}")
+            raise ValueError(f"t: expected a number of steps, found {short(values['t'])}")
         self.t = values["t"]
 
 

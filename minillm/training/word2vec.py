@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.data.streams import Spill, TextStream
-from minillm.errors import DivergedError, InputError
+from minillm.errors import DivergedError, InputError, short
 from minillm.models.word2vec import Word2Vec
 from minillm.text import check_texts
 from minillm.text.words import split_words
@@ -51,7 +51,7 @@ class WordCounts:
         if len(set(words)) < len(words):
             raise ValueError("words: expected each once")
         if not isinstance(pretokenised, bool):
-            raise ValueError(f"pretokenised: expected true or false, found {pretokenised!r}")
+            raise ValueError(f"pretokenised: expected true or false, found {short(pretokenised)}")
         return cls(words, np.array(counts, np.int64), pretokenised)
 
 

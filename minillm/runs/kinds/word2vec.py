@@ -180,12 +180,14 @@ then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DI
         """A fresh model, or the one to resume; its words; its progress."""
         import numpy as np
 
+        from minillm.runs.run import build
         from minillm.training.word2vec import Progress, count_words, restore_progress
 
         if job.stored:
-            words = self.open_vocabulary(job.folder.load_json("vocabulary.json"))
-            shapes = job.folder.resume_shapes()
-            model = self.build(job.stored["model"], {"tokenizer": words}, shapes)
+            model, vocabularies = build(
+                self, job.folder, job.stored["model"], job.folder.resume_shapes
+            )
+            words = vocabularies["tokenizer"]
             return model, words, restore_progress(job.folder, model)
         words = count_words(text, settings.minimum_count, settings.pretokenised)
         config = self.new_config(
