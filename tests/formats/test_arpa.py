@@ -175,7 +175,7 @@ def test_kenlm_scores_it_as_we_do(tmp_path):
         assert theirs.score(sentence, bos=True, eos=ends) == pytest.approx(ours, abs=1e-4)
 
 
-# --- what a damaged or hostile file asks for -------------------------------------------------------
+# --- what a damaged or hostile file asks for -----------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["<U+110000>", "<U+D800>", "<U+FFFFFF>"])

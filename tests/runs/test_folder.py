@@ -190,7 +190,7 @@ def test_metrics_drop_what_a_kill_cut_short_and_what_resuming_repeats(folder):
 def test_lines_of_metrics_that_are_none(folder, line, complaint):
     text = '{"step": 1}\n' + line + "\n"
     (folder.path / "metrics.jsonl").write_bytes(text.encode("utf-8", "surrogateescape"))
-    with pytest.raises(InputError, match="metrics.jsonl, line 2: ") as caught:
+    with pytest.raises(InputError, match=r"metrics\.jsonl, line 2: ") as caught:
         folder.read_metrics()
     assert complaint in str(caught.value)
     assert "\n" not in str(caught.value)
