@@ -30,7 +30,7 @@ def reading(path: str | Path) -> Iterator[BinaryIO]:
     """A file to read; ``-`` is standard input.  InputError names one that cannot be read."""
     if str(path) == STANDARD_INPUT:
         if sys.stdin is None:
-            raise InputError("standard input: it is closed")
+            raise InputError("standard input: cannot be read: it is closed")
         opened: AbstractContextManager[BinaryIO] = nullcontext(sys.stdin.buffer)
     else:
         try:

@@ -117,7 +117,6 @@ def built_in(name: str) -> BuiltIn | None:
 
 def absolute(name: str) -> str:
     """The path from the root, which holds in any folder; the name of a built-in set stays."""
-    # Not Path.resolve, which raises for a loop of symbolic links: reading it names the file.
     return name if name == STANDARD_INPUT or built_in(name) else os.path.realpath(name)
 
 

@@ -104,8 +104,11 @@ class Kind:
 
     def train(self, job: Job) -> bool:
         """Trains in the job's folder; False if it was interrupted."""
+        from minillm.runs.run import build
         from minillm.runs.start import train_by_gradient_descent
 
+        if job.stored:  # its sizes are checked before memory is taken for them
+            build(self, job.folder, job.stored["model"], job.folder.resume_shapes)
         return train_by_gradient_descent(self, job)
 
     def open_vocabulary(self, values: dict[str, Any]) -> Any:

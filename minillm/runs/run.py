@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from minillm.text import Vocabulary
 
 
+# Sizes of a model that follow from its data or other settings, not from the setting of that name.
+OF_THE_DATA = {"vocabulary", "negative"}
 LARGEST = 10**9  # the largest size that is accepted in a stored configuration
 
 
@@ -198,8 +200,12 @@ def stored_config(folder: RunFolder, kind: Kind | None = None) -> dict[str, Any]
     _, Config = kind.types()
     sizes = _renamed(config["model"], {"points": "pixels"})
     config["model"] = config_of(Config, sizes, kind.settings, place)
-    config["training"] = make(kind.settings, config["training"], place)
-    _check_length(config["training"], place)
+    settings: Any = make(kind.settings, config["training"], place)
+    _check_length(settings, place)
+    for name in config["training"].keys() & sizes.keys() - OF_THE_DATA:
+        if getattr(settings, name) not in (None, getattr(config["model"], name)):
+            raise InputError(f"{place}{name}: the model and the settings do not agree")
+    config["training"] = settings
     config["data"] = _renamed(config["data"], {"name": "data"})
     _check_data(kind, config["data"], config["model"], place)
     return config

@@ -80,7 +80,7 @@ def test_a_loop_of_links_is_named(tmp_path, capsys):
 
 def test_standard_input_that_is_closed(monkeypatch):
     monkeypatch.setattr(sys, "stdin", None)
-    with pytest.raises(InputError, match="standard input: it is closed"):
+    with pytest.raises(InputError, match="standard input: cannot be read: it is closed"):
         read_text(["-"])
 
 

@@ -93,7 +93,7 @@ def _runs(root: Path) -> None:
         rng = np.random.default_rng(0)
         model = Model(Config(**sizes), rng)
         folder = RunFolder(root / name / "run")
-        folder.clear()
+        folder.path.mkdir(parents=True)
         for file, _ in kind.vocabularies.values():
             words = name in ("classifier", "seq2seq")
             folder.save_json(file, (WORDS if words else CHARACTERS).to_dict())
@@ -118,7 +118,7 @@ def _metrics_and_config(folder: RunFolder, name: str, model: Any, data: dict[str
 def _ngram_run(root: Path) -> None:
     model = ngram_model()
     folder = RunFolder(root / "ngram" / "run")
-    folder.clear()
+    folder.path.mkdir(parents=True)
     folder.save_json("vocabulary.json", WORDS.to_dict())
     folder.save_model(model.params, {"tokens": 40})
     _metrics_and_config(folder, "ngram", model, {"files": ["text.txt"], "sha256": "0"})
@@ -133,7 +133,7 @@ def _word2vec_run(root: Path) -> None:
         config = Config(len(words), 3, window=2, negative=negative)
         model = Model(config, counts.counts, np.random.default_rng(0))
         folder = RunFolder(root / "word2vec" / name)
-        folder.clear()
+        folder.path.mkdir(parents=True)
         folder.save_json("vocabulary.json", counts.to_dict())
         folder.save_model(model.params, {"words": 40})
         save_progress(folder, model, Progress(2, 20, 1.5, 40, 0.5))

@@ -214,18 +214,22 @@ def test_a_run_of_an_older_version_is_read(runs, tmp_path):
     assert minillm.load(folder).evaluate(Evaluation(part="test"))["items"] == 360
 
 
+REMOVED = object()
+
+
 def changed(folder, group, **entries):
-    """Changes entries of a group of the configuration; None removes one."""
+    """Changes entries of a group of the configuration, or of "sizes": the model's and settings'."""
     path = folder / "config.json"
     config = json.loads(path.read_text())
-    config[group] |= entries
-    config[group] = {name: value for name, value in config[group].items() if value is not None}
+    for name in ("model", "training") if group == "sizes" else (group,):
+        together = config[name] | entries
+        config[name] = {key: value for key, value in together.items() if value is not REMOVED}
     path.write_text(json.dumps(config))
 
 
 WRONG = {
     "ngram": [
-        ("data", {"files": None}, "data: 'files' is missing"),
+        ("data", {"files": REMOVED}, "data: 'files' is missing"),
         ("data", {"files": 3}, "data: files: expected a text, found 3"),
         ("data", {"files": [None]}, "data: files: expected a text, found None"),
         ("data", {"sha256": 1.5}, "data: sha256: expected a text, found 1.5"),
@@ -237,31 +241,32 @@ WRONG = {
     ],
     "lm": [
         ("model", {"hidden": 1.5}, "hidden: expected <class 'int'>, found 1.5"),
-        ("model", {"hidden": 60_000}, "its sizes ask for more than the [0-9,]+ weights stored"),
+        ("sizes", {"hidden": 60_000}, "its sizes ask for more than the [0-9,]+ weights stored"),
         ("model", {"layers": 10**9}, "layers: expected at most 64"),
-        ("model", {"layers": 64}, "its sizes ask for more"),
+        ("sizes", {"layers": 64}, "its sizes ask for more"),
         ("training", {"accumulate": 10**9}, "accumulate: expected a whole number from 1 to"),
         ("training", {"learning_rate": 10**400}, "learning_rate: expected a number above 0"),
         ("training", {"x" * 5000: 1}, "there is no such setting"),
+        ("training", {"hidden": 60_000}, "hidden: the model and the settings do not agree"),
         ("training", {"minutes": 1.0}, "expected either steps or minutes"),
-        ("data", {"files": None}, "data: 'files' is missing"),
+        ("data", {"files": REMOVED}, "data: 'files' is missing"),
     ],
     "neural-ngram": [
-        ("model", {"order": 1000, "embedding": 60_000}, "its sizes ask for more"),
+        ("sizes", {"order": 1000, "embedding": 60_000}, "its sizes ask for more"),
     ],
     "word2vec": [
-        ("model", {"dimension": 60_000}, "expected vectors .*, found "),
+        ("sizes", {"dimension": 60_000}, "expected vectors .*, found "),
         ("model", {"power": 1e308}, "power"),
         ("model", {"subsample": float("nan")}, "subsample"),
     ],
     "classifier": [
         ("data", {"labels": ["good"]}, "labels: expected 2 of them, found 1"),
-        ("data", {"labels": None}, "'labels' is missing"),
+        ("data", {"labels": REMOVED}, "'labels' is missing"),
         ("data", {"labels": [1, 2]}, "labels: expected a text, found 1"),
         ("model", {"classes": 10**9}, "labels: expected 1000000000 of them"),
     ],
     "seq2seq": [
-        ("data", {"longest_target": None}, "'longest_target' is missing"),
+        ("data", {"longest_target": REMOVED}, "'longest_target' is missing"),
         ("data", {"longest_target": 10**9}, "longest_target: expected a whole number from 1 to"),
         ("data", {"data": 3}, "data: data: expected a text"),
     ],
@@ -328,3 +333,10 @@ def test_a_number_that_is_none_in_the_progress_is_named(runs, tmp_path, capsys):
 
 
 LAST = {"lm": "step", "word2vec": "sentences"}
+
+
+def test_sizes_are_checked_before_a_run_is_resumed(runs, tmp_path, capsys):
+    folder = shutil.copytree(runs("lm"), tmp_path / "run")
+    changed(folder, "sizes", hidden=60_000)
+    assert main(["train", "lm", "--out", str(folder), "--resume", "--steps", "9"]) == 2
+    assert "its sizes ask for more than" in capsys.readouterr().err
