@@ -208,8 +208,9 @@ def _opened(path: Path) -> Iterator[Any]:
         with safe_open(path, framework="numpy") as file:
             yield file
     except (SafetensorError, OSError) as error:
+        found = " ".join(str(error).split())[:200]  # it quotes the file
         raise InputError(
-            f"{path}: expected a safetensors file, but it is damaged: {str(error)[:200]}"
+            f"{path}: expected a safetensors file, but it is damaged: {found}"
         ) from None
 
 

@@ -261,7 +261,7 @@ def config_of(Config: type, values: dict[str, Any], settings: type, place: str) 
     try:
         return Config(**plain)
     except (TypeError, ValueError) as error:
-        raise InputError(f"{place}{error}") from None
+        raise InputError(f"{place}{str(error)[:300]}") from None
 
 
 def _has_type(value: Any, hint: Any) -> bool:

@@ -13,6 +13,7 @@ from minillm.formats.word2vec import write_vectors
 from minillm.models.ngram import NGram, NGramConfig, count_ngrams, estimate
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import find_kind
+from minillm.runs.run import OF_THE_DATA
 from minillm.runs.settings import values_of
 from minillm.text import Characters, build_vocabulary
 from minillm.training import AdamW, Summary, save_checkpoint
@@ -110,8 +111,9 @@ def _metrics_and_config(folder: RunFolder, name: str, model: Any, data: dict[str
     for step in (1, 2):
         folder.append_metrics({"step": step, "seconds": 0.5, "loss": 2.5})
         folder.append_metrics({"step": step, "validation_loss": 2.5})
-    settings = values_of(find_kind(name).settings(), data=False)
-    values = {"kind": name, "model": asdict(model.config), "training": settings, "data": data}
+    settings, sizes = values_of(find_kind(name).settings(), data=False), asdict(model.config)
+    settings |= {name: sizes[name] for name in settings.keys() & sizes.keys() - OF_THE_DATA}
+    values = {"kind": name, "model": sizes, "training": settings, "data": data}
     folder.save_json("config.json", values)
 
 
