@@ -22,7 +22,7 @@ LONGEST = 1000  # words in a sentence; a longer line is several
 STRETCH = 100_000  # words that are learnt between two checks of the clock
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class WordCounts:
     """The words that have a vector, the most frequent first, and how often each was seen."""
 
@@ -32,6 +32,9 @@ class WordCounts:
 
     def __len__(self) -> int:
         return len(self.words)
+
+    def __repr__(self) -> str:
+        return f"<WordCounts: {len(self):,} words>"
 
     def to_dict(self) -> dict[str, Any]:
         """Its JSON form."""
