@@ -5,6 +5,7 @@ import sys
 from typing import Any
 
 from minillm.cli.options import add_settings, given_settings
+from minillm.runs.kind import Kind
 from minillm.runs.settings import FilesSettings
 
 
@@ -15,7 +16,9 @@ def add_parser(verbs: Any) -> None:
     parser = verbs.add_parser(
         "train",
         help="train a model",
-        description="Train a model. Each kind has options of its own: minillm train KIND --help.",
+        description="""\
+Train a model of one of these kinds, which stand in historical order. Each has options of its
+own: minillm train KIND --help.""",
     )
     choices = parser.add_subparsers(title="kinds", metavar="KIND", required=True)
     for kind in kinds().values():
@@ -25,7 +28,7 @@ def add_parser(verbs: Any) -> None:
 def _add_kind(choices: Any, kind: Any) -> None:
     parser = choices.add_parser(
         kind.name,
-        help=kind.help,
+        help=kind.help + (f" ({kind.year})" if kind.year != Kind.year else ""),
         description=kind.description,
         epilog=f"examples:\n{kind.examples}\n",
     )

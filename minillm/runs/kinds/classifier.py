@@ -176,10 +176,7 @@ then: minillm classify DIR, minillm eval DIR"""
         ids = Sequences()
         for number, text in enumerate(items):
             place = places[number] if places else f"text {number + 1}"
-            encoded = run.tokenizer.encode(text, place)[: run.settings.max_length]
-            if len(encoded) == 0:
-                raise InputError(f"{place}: expected a text, found an empty line")
-            ids.append(encoded)
+            ids.append(run.tokenizer.encode(text, place)[: run.settings.max_length])
         return classified(class_probabilities(run.model, ids), run.data["labels"])
 
     def evaluate(self, run: "Run", asked: Evaluation) -> Results:
