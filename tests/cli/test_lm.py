@@ -108,7 +108,7 @@ def test_the_end_of_training_tells_what_came_of_it(text_file, tmp_path, capsys):
     assert "nats per character (step 4)" in output.out
     assert f"loss curve: {out / 'loss.png'}\n" in output.out
     sample = output.out.partition("sample:\n\n")[2]
-    assert len(sample) > 400
+    assert 200 < len(sample) < 300
     assert "step 4: training " in output.err
 
 

@@ -1,5 +1,6 @@
 """What a newcomer meets: help, hints, limits, and short answers."""
 
+import json
 import re
 
 import pytest
@@ -153,3 +154,85 @@ def test_a_help_page_teaches(command, capsys, monkeypatch):
 def test_kinds_are_listed_with_their_years(capsys):
     page = helped(capsys, "train")
     assert re.search(r"\n  word2vec +word vectors: skip-gram or CBOW \(2013\)\n", page)
+
+
+# --- after a training ------------------------------------------------------------------------
+
+LEARNABLE = "the cat sat on the mat and the dog sat on the log.\n" * 60
+SMALL = ["--hidden", "16", "--batch", "4"]
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A file for each kind."""
+    pairs = "".join(f"{'ab' * (1 + k % 3)}\t{'xy' * (1 + k % 3)}\n" for k in range(60))
+    labelled = "".join(
+        f"{('good', 'bad')[k % 2]}\t{('fine', 'rain')[k % 2]} {k}\n" for k in range(60)
+    )
+    for name, text in (("lm", LEARNABLE), ("seq2seq", pairs), ("classifier", labelled)):
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("kind", "enough"),
+    [
+        ("lm", ["--embedding", "8", "--window", "16", "--steps", "150", "--learning-rate", "0.02"]),
+        ("seq2seq", ["--unit", "character", "--steps", "150", "--learning-rate", "0.02"]),
+        ("classifier", ["--steps", "100", "--learning-rate", "0.02"]),
+    ],
+)
+def test_a_model_that_has_hardly_learnt_is_said_to_be_so(kind, enough, data, capsys):
+    hardly = "the model has hardly learnt yet: guessing by frequency alone has a loss of "
+    command = ["train", kind, str(data / kind), *SMALL, "--out"]
+    assert main([*command, str(data / "a"), "--steps", "1", "--learning-rate", "1e-6"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count(hardly) == 1
+    assert sum(hardly in line for line in printed.splitlines()) == 1
+    assert main([*command, str(data / "b"), *enough]) == 0
+    assert hardly not in capsys.readouterr().out
+
+
+def test_a_captioner_that_has_hardly_learnt(tmp_path, capsys):
+    pytest.importorskip("sklearn")
+    command = ["train", "captioner", "--out", str(tmp_path / "run"), "--hidden", "8"]
+    assert main([*command, "--steps", "1"]) == 0
+    assert "the model has hardly learnt yet" in capsys.readouterr().out
+
+
+def test_samples_are_short(data, capsys):
+    for kind, lines in (("lm", 12), ("seq2seq", 10)):
+        command = ["train", kind, str(data / kind), *SMALL, "--out", str(data / "run")]
+        assert main([*command, "--steps", "20", "--overwrite"]) == 0
+        printed = capsys.readouterr().out
+        sample = printed[printed.index("sample:" if kind == "lm" else "held-out examples") :]
+        assert len(sample.splitlines()) <= lines
+        assert len(sample) < 600
+
+
+def test_long_examples_are_cut(tmp_path, capsys):
+    pairs = "".join(f"{'word ' * 60}\t{'mot ' * 50}\n" for _ in range(20))
+    (tmp_path / "pairs").write_text(pairs)
+    command = ["train", "seq2seq", str(tmp_path / "pairs"), "--out", str(tmp_path / "run")]
+    assert main([*command, *SMALL, "--steps", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) < 200
+    assert "mot [...]" in printed
+
+
+def test_runs_of_a_few_steps_can_be_compared(data, capsys):
+    pytest.importorskip("matplotlib")
+    for name in ("a", "b"):
+        command = ["train", "lm", str(data / "lm"), *SMALL, "--out", str(data / name)]
+        assert main([*command, "--steps", "2", "--validations", "1"]) == 0
+    config = json.loads((data / "a" / "config.json").read_text())
+    assert config["unit"] == "character"
+    (validation,) = [
+        record
+        for line in (data / "a" / "metrics.jsonl").read_text().splitlines()
+        if "validation_loss" in (record := json.loads(line))
+    ]
+    assert validation["seconds"] >= 0
+    capsys.readouterr()
+    assert main(["plot", "loss", str(data / "a"), str(data / "b")]) == 0
+    assert capsys.readouterr().out == f"{data / 'a' / 'loss.png'}\n"
