@@ -40,9 +40,10 @@ def _add_kind(choices: Any, kind: Any) -> None:
             "--resume",
             action="store_true",
             help="go on with the run in DIR, whose settings are stored there; some may change, "
-            "such as the length and the learning rate. Counted in steps or epochs, the run goes on "
-            "bit for bit as if it had never stopped; counted in --minutes, it goes on from the "
-            "same state, but its learning rate follows the clock",
+            "such as the length and the learning rate. To the same number of steps or epochs, the "
+            "run goes on bit for bit as if it had never stopped; to a larger one, from the same "
+            "state with the learning rate of the longer run; counted in --minutes, from the same "
+            "state with a learning rate that follows the clock",
         )
     existing.add_argument("--overwrite", action="store_true", help="replace the run in DIR")
     add_settings(parser, kind.settings)
