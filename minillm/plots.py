@@ -178,7 +178,7 @@ def _label_points(axes: "Axes", words: Sequence[str], coordinates: NDArray) -> i
 
 
 def _free_place(
-    axes: "Axes", at: NDArray, size: NDArray, taken: NDArray
+    axes: "Axes", at: NDArray, size: tuple[float, float], taken: NDArray
 ) -> tuple[tuple[float, float], NDArray] | None:
     """The first offset of ``_OFFSETS`` at which a word is free, and its box; or None."""
     frame = axes.get_window_extent()
