@@ -413,6 +413,10 @@ class NGram:
                 raise ValueError(f"word.{n}: expected the words of each context, ascending")
             contexts = M
 
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{size:,} {n}-grams" for n, size in enumerate(self.config.sizes, 1))
+        return f"<NGram {self.config.smoothing}: {sizes}>"
+
     def probabilities(self, ids: Ids) -> Floats:
         """log10 p of each token given those before it: ids (T,) -> (T,) float64.
 

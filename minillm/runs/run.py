@@ -195,6 +195,8 @@ def stored_config(folder: RunFolder, kind: Kind | None = None) -> dict[str, Any]
     for entry in ("model", "training", "data"):
         if not isinstance(config.get(entry), dict):
             raise InputError(f"{path}: expected an object {entry!r}")
+    if not isinstance(config.get("unit", ""), str):
+        raise InputError(f"{path}: unit: expected a text, found {short(config['unit'])}")
     kind = known[config["kind"]]
     place = f"{path}: its configuration is damaged: "
     _, Config = kind.types()

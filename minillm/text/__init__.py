@@ -7,7 +7,7 @@ from typing import Any
 from minillm.errors import short
 from minillm.text.characters import Characters
 from minillm.text.vocabulary import Vocabulary, banned_ids, opening_id
-from minillm.text.words import Words, pieces, split_words
+from minillm.text.words import Words, pieces, split_off_punctuation, split_words
 
 __all__ = [
     "Characters",
@@ -17,6 +17,7 @@ __all__ = [
     "build_vocabulary",
     "check_texts",
     "opening_id",
+    "split_off_punctuation",
     "vocabulary_from_dict",
 ]
 

@@ -332,3 +332,8 @@ def test_no_probability_is_above_one():
     for smoothing in SMOOTHINGS:
         model = estimate(count_ngrams([ids], 5, 3), NGramConfig(3, 5, smoothing, line_end=2))
         assert all(model.params[f"log_p.{n}"].max() <= 0 for n in range(1, 6))
+
+
+def test_a_repr_names_the_sizes():
+    model = NGram(NGramConfig(9, 2, sizes=(10, 1234)))
+    assert repr(model) == "<NGram kneser-ney: 10 1-grams, 1,234 2-grams>"
