@@ -12,9 +12,11 @@ from minillm import use_kernels
 from minillm.data import builtin_corpus, split_text
 from minillm.decoding import Writer
 from minillm.models.ngram import (
+    IMPOSSIBLE,
     SMOOTHINGS,
     NGram,
     NGramConfig,
+    _log10,
     absolute_discounting,
     add_k,
     count_ngrams,
@@ -327,11 +329,9 @@ def test_a_length_may_have_no_ngrams(smoothing, prune):
         assert (10 ** model.distribution(context)).sum() == pytest.approx(1)
 
 
-def test_no_probability_is_above_one():
-    ids = np.tile(np.array([3, 0, 1, 0, 2], np.int32), 40)
-    for smoothing in SMOOTHINGS:
-        model = estimate(count_ngrams([ids], 5, 3), NGramConfig(3, 5, smoothing, line_end=2))
-        assert all(model.params[f"log_p.{n}"].max() <= 0 for n in range(1, 6))
+def test_a_sum_of_shares_that_is_rounded_to_above_one_is_one():
+    """An ARPA file with a log10 above 0 would be refused."""
+    assert _log10(np.array([1 + 2**-52, 1, 0])).tolist() == [0, 0, IMPOSSIBLE]
 
 
 def test_a_repr_names_the_sizes():
