@@ -40,9 +40,9 @@ kernels: .venv/test
 # two threads, and put the usual kernels back.  The sanitizer's library must be loaded first,
 # and CPython itself leaks what it keeps until it ends.  GCC 12 stores vectors out of line
 # on the stacks that it makes up to find uses after a return.
-CHECKED = mkdir -p build/usual && cp -p minillm/_kernels/*.so build/usual && \
-  MINILLM_BOUNDS=1 $(BIN)/python setup.py build_ext --inplace --force
-USUAL = cp -p build/usual/*.so minillm/_kernels
+CHECKED = MINILLM_BOUNDS=1 $(BIN)/python setup.py build_ext --inplace --force \
+  --build-lib build/checked --build-temp build/checked
+USUAL = $(BIN)/python setup.py build_ext --inplace
 CHECK = MINILLM_GUARD=1 MINILLM_KERNELS=cython OMP_NUM_THREADS=2 OMP_WAIT_POLICY=passive \
   HYPOTHESIS_PROFILE=few $(BIN)/python
 SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=undefined
