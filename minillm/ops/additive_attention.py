@@ -100,10 +100,10 @@ def additive_attention_backward(
     keys, values = cut(keys, lengths), cut(values, lengths)
     allowed = valid(lengths, keys.shape[1])[:, None]  # (B, 1, S)
     dscores, dvalues = attend_backward(dcontext, dweights, values, weights, allowed)
+    present = (allowed & looking(weights))[..., None]  # (B, T, S, 1)
     # scores = hidden v
-    hidden = np.tanh(query[:, :, None] + keys[:, None])  # (B, T, S, A)
+    hidden = np.where(present, np.tanh(query[:, :, None] + keys[:, None]), 0)  # (B, T, S, A)
     dv = np.tensordot(dscores, hidden, axes=3)
-    dhidden = np.where(looking(weights)[..., None], dscores[..., None] * v, 0)
     # hidden = tanh(query + key)
-    da = dhidden * (1 - hidden**2)
-    return da.sum(axis=2), da.sum(axis=1), dvalues, dv
+    da = np.where(present, dscores[..., None] * v * (1 - hidden**2), 0)
+    return da.sum(axis=2), da.sum(axis=1), cut(dvalues, lengths), dv

@@ -93,4 +93,4 @@ def multiplicative_attention_backward(
     # scores = query keys^T
     dquery = np.where(looks, dscores @ keys, 0)
     dkeys = transposed(dscores) @ np.where(looks, query, 0)
-    return dquery, dkeys, dvalues
+    return dquery, cut(dkeys, lengths), cut(dvalues, lengths)
