@@ -54,7 +54,8 @@ def additive_attention(
     steps = _validate.sequence_lengths("additive_attention", lengths, sizes["B"], sizes["S"])
 
     q, q_backward = linear(query, W_q)
-    k, k_backward = (keys, None) if W_k is None else linear(keys, W_k)
+    present = keys if lengths is None else cut(keys, steps)  # dW_k is a product with all of them
+    k, k_backward = (keys, None) if W_k is None else linear(present, W_k)
     inputs = _validate.contiguous(q, k, values, v, steps)
     context, weights = additive_attention_forward(*inputs)
     kept = _validate.contiguous(weights)

@@ -5,6 +5,8 @@ What a causal mask hides is the exception, for there zero times NaN is NaN: see
 ``scaled_dot_product_attention``.
 """
 
+import inspect
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -129,3 +131,30 @@ def test_what_a_query_attends_to_reaches_it(T, rng):
             for t in range(T):
                 alone, _ = op(q[:, :, t : t + 1], k, v, False, np.minimum(lengths, 4 + t))
                 assert np.isnan(y[:, :, t][np.isnan(alone[:, :, 0])]).all()
+
+
+PADDED = {  # by the case, its arguments of which only `lengths` steps count
+    "additive_attention": ["keys", "values"],
+    "multiplicative_attention": ["keys", "values"],
+    "scaled_dot_product_attention": ["k", "v"],
+    "mean_pool": ["x"],
+    "max_pool": ["x"],
+    "reverse": ["x"],
+}
+
+
+@pytest.mark.parametrize("name", PADDED)
+@given(rng=strategies.generators())
+def test_what_stands_in_the_padding_changes_nothing(name, kernels, rng):
+    op, args = CASES[name](rng)
+    arguments = dict(zip(inspect.signature(op).parameters, args, strict=False))
+    with use_kernels("numpy"):
+        upstream = upstream_of(op(**arguments)[0], rng)
+    dirty = dict(arguments)
+    for key in PADDED[name]:
+        dirty[key] = arguments[key].copy()
+        for row, length in zip(dirty[key], arguments["lengths"], strict=True):
+            row[..., length:, :] = rng.choice(POISONS)
+    clean = results(kernels, op, arguments.values(), upstream)
+    for ours, theirs in zip(results(kernels, op, dirty.values(), upstream), clean, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
