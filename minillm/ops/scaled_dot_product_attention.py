@@ -62,6 +62,7 @@ def scaled_dot_product_attention(
     op = "scaled_dot_product_attention"
     sizes = _validate.floats(op, q=(q, "B N T D"), k=(k, "B M S D"), v=(v, "B M S E"))
     B, N, T, M, S = (sizes[letter] for letter in "BNTMS")
+    causal = _validate.flag(op, "causal", causal)
     if N % M:
         raise ValueError(f"{op}: k has {M} heads, which do not divide the {N} of q")
     steps = _validate.sequence_lengths(op, lengths, B, S)
@@ -73,7 +74,7 @@ def scaled_dot_product_attention(
     if causal:  # nobody sees what comes after the last query: the rest of a cache
         steps = np.clip(first + T, 0, steps)
     query = _validate.contiguous(q)[0]
-    inputs = query, _strided(k), _strided(v), steps, bool(causal), first
+    inputs = query, _strided(k), _strided(v), steps, causal, first
     y, log_sums = scaled_attention_forward(*inputs)
     upstream = _validate.upstream(op, dy=y)
 
