@@ -34,6 +34,7 @@ descent".
 import heapq
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -192,7 +193,7 @@ def _whole(name: str, value: int, least: int, most: int) -> None:
         raise ValueError(f"{name}: expected {least} to {most}, found {value}")
 
 
-def _kind(found: object) -> str:
+def _kind(found: Any) -> str:
     return str(found.dtype) if type(found) in _ARRAYS else type(found).__name__
 
 
