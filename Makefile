@@ -36,10 +36,11 @@ kernels: .venv/test
 
 # The suite with every index into an array checked in the kernels; and what reaches a kernel
 # under the compiler's sanitizers of addresses and of undefined behaviour, both at once, for
-# compiling is half of the time.  Both run with guard bytes around all memory of the kernels, on
-# two threads, leave out what runs on NumPy, and put the usual kernels back.  The sanitizer's library must be loaded first,
-# and CPython itself leaks what it keeps until it ends.  GCC 12 stores vectors out of line
-# on the stacks that it makes up to find uses after a return.
+# compiling is half of the time.  Both run with guard bytes around all memory of the kernels
+# and on two threads, leave out the NumPy twin, and put the usual kernels back.  The
+# sanitizer's library must be loaded first, and CPython itself leaks what it keeps until it
+# ends.  GCC 12 stores vectors out of line on the stacks that it makes up to find uses after
+# a return.
 CHECKED = MINILLM_BOUNDS=1 $(BIN)/python setup.py build_ext --inplace \
   --build-lib build/$@ --build-temp build/$@
 USUAL = $(BIN)/python setup.py build_ext --inplace
