@@ -34,36 +34,30 @@ kernels: .venv/test
 	$(BIN)/pip install --quiet --editable '.[$*]'
 	touch $@
 
-# The suite with every index into an array checked in the kernels; and what reaches a kernel
-# under the compiler's sanitizers of addresses and of undefined behaviour, both at once, for
-# compiling is half of the time.  Both run with guard bytes around all memory of the kernels
-# and on two threads, leave out the NumPy twin, and put the usual kernels back.  The
-# sanitizer's library must be loaded first, and CPython itself leaks what it keeps until it
-# ends.  GCC 12 stores vectors out of line on the stacks that it makes up to find uses after
-# a return.
-CHECKED = MINILLM_BOUNDS=1 $(BIN)/python setup.py build_ext --inplace \
-  --build-lib build/$@ --build-temp build/$@
-USUAL = $(BIN)/python setup.py build_ext --inplace
-CHECK = MINILLM_GUARD=1 MINILLM_KERNELS=cython OMP_NUM_THREADS=2 OMP_WAIT_POLICY=passive \
-  HYPOTHESIS_PROFILE=few $(BIN)/python
-PYTEST = -m pytest -k "not numpy"
+# What reaches a kernel, under the compiler's sanitizers of addresses and of undefined
+# behaviour, with every index into an array checked, guard bytes around all memory of the
+# kernels, and two threads: all at once, for compiling is half of the time.  The NumPy twin is
+# left out, and the usual kernels are put back.
+#
+# The sanitizer's library must be loaded first, and CPython itself leaks what it keeps until it
+# ends.  GCC 12 stores vectors out of line on the stacks that it makes up to find uses after a
+# return.
 SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=undefined
 LIBRARY = $$($${CC:-cc} -print-file-name=$(1))
+CHECK = MINILLM_GUARD=1 MINILLM_KERNELS=cython OMP_NUM_THREADS=2 OMP_WAIT_POLICY=passive \
+  HYPOTHESIS_PROFILE=few $(BIN)/python
 THREADS = import minillm; assert minillm.kernels_info()["threads"] == 2, minillm.kernels_info()
-REACHED = tests/kernels tests/ops tests/layers tests/models tests/training
+REACHED = tests/kernels tests/ops tests/layers tests/models tests/training tests/decoding
 
-bounds: kernels
-	$(CHECKED)
-	$(CHECK) $(PYTEST); status=$$?; $(USUAL); exit $$status
-
-address undefined: sanitize
+bounds address undefined: sanitize
 
 sanitize: kernels
-	CFLAGS="$(SANITIZE)" LDFLAGS="$(SANITIZE)" $(CHECKED)
+	MINILLM_BOUNDS=1 CFLAGS="$(SANITIZE)" LDFLAGS="$(SANITIZE)" $(BIN)/python setup.py \
+	  build_ext --inplace --build-lib build/sanitize --build-temp build/sanitize
 	export LD_PRELOAD=$(call LIBRARY,libasan.so) \
 	  ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=0; \
-	  $(CHECK) -c '$(THREADS)' && $(CHECK) $(PYTEST) $(REACHED); \
-	  status=$$?; unset LD_PRELOAD; $(USUAL); exit $$status
+	  $(CHECK) -c '$(THREADS)' && $(CHECK) -m pytest -k "not numpy" $(REACHED); \
+	  status=$$?; unset LD_PRELOAD; $(BIN)/python setup.py build_ext --inplace; exit $$status
 
 clean:
 	rm -rf .venv build *.egg-info minillm/_kernels/*.so minillm/_kernels/build.json

@@ -27,7 +27,7 @@ PACKAGE = Path("minillm/_kernels")
 TOPICS = sorted(path.stem for path in PACKAGE.glob("[a-z]*.pyx"))
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 
-# MINILLM_BOUNDS (`make bounds`) checks every index into an array.  Such kernels should be
+# MINILLM_BOUNDS (`make sanitize`) checks every index into an array.  Such kernels should be
 # quick to compile, not quick.
 BOUNDS = bool(os.environ.get("MINILLM_BOUNDS"))
 

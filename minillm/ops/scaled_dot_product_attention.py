@@ -62,7 +62,8 @@ def scaled_dot_product_attention(
     op = "scaled_dot_product_attention"
     sizes = _validate.floats(op, q=(q, "B N T D"), k=(k, "B M S D"), v=(v, "B M S E"))
     B, N, T, M, S = (sizes[letter] for letter in "BNTMS")
-    causal = _validate.flag(op, "causal", causal)
+    if type(causal) is not bool:
+        causal = _validate.flag(op, "causal", causal)
     if N % M:
         raise ValueError(f"{op}: k has {M} heads, which do not divide the {N} of q")
     steps = _validate.sequence_lengths(op, lengths, B, S)
