@@ -147,8 +147,10 @@ def number(op: str, name: str, value: Any) -> float:
 
 
 def flag(op: str, name: str, value: Any) -> bool:
-    """True or False, and not whatever else has a truth value."""
-    if not isinstance(value, (bool, np.bool_)):
+    """True or False, NumPy's too, and not whatever else has a truth value."""
+    if not isinstance(value, bool) and (
+        not isinstance(value, (np.ndarray, np.bool_)) or value.shape != () or value.dtype != bool
+    ):
         raise TypeError(f"{op}: {name} must be True or False, found {type(value).__name__}")
     return bool(value)
 

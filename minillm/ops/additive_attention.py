@@ -13,7 +13,7 @@ from minillm.ops.attention import (
     Lengths,
     attend,
     attend_backward,
-    looking,
+    attending,
 )
 from minillm.ops.linear import linear
 
@@ -101,7 +101,7 @@ def additive_attention_backward(
     keys, values = cut(keys, lengths), cut(values, lengths)
     allowed = valid(lengths, keys.shape[1])[:, None]  # (B, 1, S)
     dscores, dvalues = attend_backward(dcontext, dweights, values, weights, allowed)
-    present = (allowed & looking(weights))[..., None]  # (B, T, S, 1)
+    present = (allowed & attending(weights))[..., None]  # (B, T, S, 1)
     # scores = hidden v
     hidden = np.where(present, np.tanh(query[:, :, None] + keys[:, None]), 0)  # (B, T, S, A)
     dv = np.tensordot(dscores, hidden, axes=3)

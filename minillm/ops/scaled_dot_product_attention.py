@@ -17,7 +17,7 @@ from minillm.ops.attention import (
     Array,
     Lengths,
     attend_backward,
-    looking,
+    attending,
     softmax_of_allowed,
     transposed,
 )
@@ -97,7 +97,7 @@ def _for_each_key(dx: Array, M: int) -> Array:
 
 
 def _allowed(lengths: Lengths, causal: bool, start: Lengths, T: int, S: int) -> NDArray[np.bool_]:
-    """Which keys a query may look at, in any head: (B, 1, T, S), or (B, 1, 1, S) if in any step."""
+    """Which keys a query may attend to: (B, 1, T, S), or (B, 1, 1, S) where T does not matter."""
     allowed = valid(lengths, S)[:, None, None]  # (B, 1, 1, S)
     if causal:
         position = start[:, None] + np.arange(T)  # (B, T)
@@ -115,7 +115,7 @@ def scaled_attention_forward(
     keys, values = (_for_each_query(cut(x, lengths), N) for x in (keys, values))
     scores = query @ transposed(keys) * D**-0.5  # (B, N, T, S)
     weights, log_sums = softmax_of_allowed(scores, _allowed(lengths, causal, start, T, S))
-    context = np.where(looking(weights), weights @ values, 0)
+    context = np.where(attending(weights), weights @ values, 0)
     return context, log_sums[..., 0]
 
 
@@ -138,9 +138,9 @@ def scaled_attention_backward(
     weights = np.exp(np.where(allowed, scores - log_sums[..., None], -np.inf))  # (B, N, T, S)
     dscores, dvalues = attend_backward(dcontext, 0.0, values, weights, allowed)
     # scores = query keys^T / sqrt(D)
-    looks = looking(weights)
-    dquery = np.where(looks, dscores @ keys, 0) * D**-0.5
-    dkeys = transposed(dscores) @ np.where(looks, query, 0) * D**-0.5
+    attends = attending(weights)
+    dquery = np.where(attends, dscores @ keys, 0) * D**-0.5
+    dkeys = transposed(dscores) @ np.where(attends, query, 0) * D**-0.5
     return dquery, *(cut(_for_each_key(dx, M), lengths) for dx in (dkeys, dvalues))
 
 
