@@ -36,8 +36,8 @@ kernels: .venv/test
 
 # What reaches a kernel, under the compiler's sanitizers of addresses and of undefined
 # behaviour, with every index into an array checked, guard bytes around all memory of the
-# kernels, and two threads: all at once, for compiling is half of the time.  The NumPy twin is
-# left out, and the usual kernels are put back.
+# kernels, and two threads: all at once, for compiling is half of the time.  The NumPy twin and
+# what trains for long are left out, and the usual kernels are put back.
 #
 # The sanitizer's library must be loaded first, and CPython itself leaks what it keeps until it
 # ends.  GCC 12 stores vectors out of line on the stacks that it makes up to find uses after a
@@ -47,7 +47,8 @@ LIBRARY = $$($${CC:-cc} -print-file-name=$(1))
 CHECK = MINILLM_GUARD=1 MINILLM_KERNELS=cython OMP_NUM_THREADS=2 OMP_WAIT_POLICY=passive \
   HYPOTHESIS_PROFILE=few $(BIN)/python
 THREADS = import minillm; assert minillm.kernels_info()["threads"] == 2, minillm.kernels_info()
-REACHED = tests/kernels tests/ops tests/layers tests/models tests/training tests/decoding
+REACHED = tests/kernels tests/ops tests/layers tests/models tests/training tests/decoding \
+  --ignore tests/models/test_learning.py --deselect tests/models/test_encoder_decoder.py::test_attention_says_again_what_one_vector_cannot_hold
 
 bounds address undefined: sanitize
 
