@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from minillm.text.characters import Characters
 from minillm.text.vocabulary import Vocabulary, banned_ids, opening_id
-from minillm.text.words import Words, split_words
+from minillm.text.words import Words, split_off_punctuation, split_words
 
 __all__ = [
     "Characters",
@@ -14,6 +14,7 @@ __all__ = [
     "banned_ids",
     "build_vocabulary",
     "opening_id",
+    "split_off_punctuation",
     "vocabulary_from_dict",
 ]
 
