@@ -231,8 +231,9 @@ def _check_step(params: Arrays, grads: Arrays, moments: Arrays) -> None:
 
 
 def _check_float(where: str, array: np.ndarray) -> None:
-    if not isinstance(array, np.ndarray) or array.dtype not in (np.float32, np.float64):
-        found = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+    plain = type(array) in (np.ndarray, np.memmap)  # not matrices or masked arrays
+    if not plain or array.dtype not in (np.float32, np.float64):
+        found = array.dtype if plain else type(array).__name__
         raise TypeError(f"{where}: expected a NumPy array of float32 or float64, found {found}")
 
 
