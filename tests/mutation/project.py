@@ -22,6 +22,7 @@ from .witnesses import KERNELS, Witness, topics
 LEFT_OUT = shutil.ignore_patterns(
     ".git", ".venv", "build", "dist", "runs", "docs", "benchmarks", "*.so", "__pycache__", ".*cache"
 )
+QUIET = 120  # seconds: who uses no CPU time for so long waits for ever
 MEMORY = 8_000_000  # kilobytes of address space of one process
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
 # Fast to compile.  No symbols: they name the file, and equal code is to be equal bytes.
@@ -32,7 +33,6 @@ FLAGS = ["-O1", "-g0", "-s", "-shared", "-fPIC", f"-I{sysconfig.get_paths()['inc
 class Outcome:
     code: int | None  # None: it had to be stopped
     output: str
-    seconds: float
 
 
 class Stopped(Exception):
@@ -56,7 +56,6 @@ class Project:
         limits = f"ulimit -H -t {cpu + 10:.0f}; ulimit -S -t {cpu:.0f}; ulimit -c 0; "
         limits += f'ulimit -v {MEMORY} 2>/dev/null; exec "$@"'
         path = [str(self.folder), str(self.folder / "tests"), os.environ.get("PYTHONPATH", "")]
-        began = time.monotonic()
         process = subprocess.Popen(
             ["sh", "-c", limits, "sh", *command],
             cwd=self.folder,
@@ -70,16 +69,13 @@ class Project:
         )
         self.running.add(process)
         try:
-            output, _ = process.communicate(timeout=20 + 2 * cpu)
-            code = None if process.returncode == -signal.SIGXCPU else process.returncode
-        except subprocess.TimeoutExpired:  # it waits for something
-            kill(process)
-            output, code = process.communicate()[0], None
+            output = output_of(process)
         finally:
             self.running.discard(process)
         if self.stopped:
             raise Stopped
-        return Outcome(code, output, time.monotonic() - began)
+        hung = output is None or process.returncode == -signal.SIGXCPU
+        return Outcome(None if hung else process.returncode, output or "")
 
     def python(self, *arguments: str) -> str:
         outcome = self.run(sys.executable, *arguments)
@@ -182,6 +178,33 @@ class Project:
     def same_code(self, topic: str) -> bool:
         so = self.so_of(self.module(topic))
         return so.read_bytes() == self.built[so]
+
+
+def output_of(process: subprocess.Popen) -> str | None:
+    """What it wrote until its end; None if it had to be killed, for it waited and did nothing."""
+    seen, since = -1.0, time.monotonic()
+    while True:
+        try:
+            return process.communicate(timeout=2)[0]
+        except subprocess.TimeoutExpired:
+            used = cpu_time_of_session(process.pid)
+            if used != seen:
+                seen, since = used, time.monotonic()
+            elif time.monotonic() - since > QUIET:
+                kill(process)
+                process.communicate()
+                return None
+
+
+def cpu_time_of_session(session: int) -> float:
+    """CPU time of a process and its descendants; always the same where there is no /proc."""
+    used = 0.0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            fields = stat.read_text().rpartition(")")[2].split()
+            if int(fields[3]) == session:
+                used += int(fields[11]) + int(fields[12])
+    return used
 
 
 def kill(process: subprocess.Popen) -> None:

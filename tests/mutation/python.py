@@ -81,6 +81,6 @@ def changes(node: ast.AST, source: str) -> Iterator[tuple[ast.AST, str, str]]:
     elif isinstance(node, ast.Return) and node.value is not None:
         values = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
         for value in values:
-            if not isinstance(value, ast.Starred):
+            if not isinstance(value, ast.Starred | ast.Constant | ast.Dict):
                 yield value, f"0 * ({piece(value)})", "returned as zeros"
                 yield value, f"-({piece(value)})", "returned negated"

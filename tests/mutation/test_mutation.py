@@ -164,4 +164,7 @@ def test_what_hangs_is_killed_and_the_copy_restored(judge, monkeypatch, tmp_path
     judge.fails_unchanged(project, Witness(None, ("tests/test_toy.py",)))
     judge.unchanged = dict.fromkeys(judge.unchanged, 0.0)
     assert judge.decide(project, hang) == (KILLED, "time")
+    wait = Mutant(Path("toy.py"), PAGE, 0, 0, "import time; time.sleep(1e6)\n", "waits")
+    monkeypatch.setattr("mutation.project.QUIET", 1)
+    assert judge.decide(project, wait) == (KILLED, "time")
     assert (project.folder / "toy.py").read_text() == PAGE
