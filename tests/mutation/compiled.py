@@ -31,7 +31,7 @@ NOT_CYTHON = re.compile(
     re.MULTILINE,
 )
 DECLARES = re.compile(r"(?:cdef|cpdef|ctypedef|def|class|include|import|from|@)\b|@")
-FETCHES = re.compile(r"\b(?:prefetch|PREFETCH)\(")
+NO_NUMBERS = re.compile(r"\b(?:prefetch|PREFETCH|Workspace|take)\(")  # the cache, and memory
 
 BINARY = re.compile(r"(?<=[\w)\]] )([-+*/])(?=\s)")
 AUGMENTED = re.compile(r"(?<= )([-+*/])=(?= )")
@@ -96,8 +96,8 @@ def blank(text: str | re.Match) -> str:
 
 
 def calls(code: str) -> Iterator[tuple[int, int]]:
-    """Where something is fetched into the cache."""
-    for match in FETCHES.finditer(code):
+    """Where something is fetched into the cache, or memory is taken."""
+    for match in NO_NUMBERS.finditer(code):
         yield match.start(), bracket_end(code, match.end() - 1)
 
 

@@ -64,8 +64,8 @@ class Judge:
     def decide(self, project: Project, mutant: Mutant) -> tuple[str, str]:
         """The verdict, and what killed it or why there is none."""
         near, wide = witnesses(project.folder, mutant.path)
-        if mutant.path.suffix != ".py":
-            project.build_all()
+        for topic in {witness.topic for witness in near} - {None}:
+            project.prepare(topic)
         for witness in near:
             if reason := self.fails_unchanged(project, witness):
                 return UNDECIDED, reason

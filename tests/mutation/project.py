@@ -1,5 +1,6 @@
 """A copy of the project in which mutants are built and tested, and nothing else can be harmed."""
 
+import ast
 import contextlib
 import os
 import re
@@ -17,7 +18,7 @@ from typing import ClassVar
 from unittest import mock
 
 from .mutant import Mutant
-from .witnesses import KERNELS, Witness, topics
+from .witnesses import KERNELS, SHARED, Witness, topics
 
 LEFT_OUT = shutil.ignore_patterns(
     ".git", ".venv", "build", "dist", "runs", "docs", "benchmarks", "*.so", "__pycache__", ".*cache"
@@ -46,10 +47,10 @@ class Project:
     stopped = False
 
     def __init__(self, root: Path, folder: Path) -> None:
-        self.folder = folder
+        self.root, self.folder = root, folder
         shutil.copytree(root, folder, ignore=LEFT_OUT, dirs_exist_ok=True)
         self.instruction_set = ""
-        self.built: dict[Path, bytes] = {}  # the unchanged C and modules
+        self.built: dict[Path, bytes] = {}  # the unchanged C and modules of topics
 
     def run(self, *command: str, cpu: float = 600, **environment: str) -> Outcome:
         """One process, within limits of its CPU time and memory."""
@@ -118,27 +119,39 @@ class Project:
                     path.unlink(missing_ok=True)
                     path.write_bytes(content)
 
-    def build_all(self) -> None:
-        """All kernels, unchanged: what every mutant of a kernel stands in."""
-        if self.built:
-            return
+    def prepare(self, topic: str) -> None:
+        """Have the unchanged kernels in the copy, and this topic as its mutants are built."""
+        if not self.instruction_set:
+            self.take_kernels()
+        paths = self.c_of(self.module(topic)), self.so_of(self.module(topic))
+        if not self.built.keys() >= set(paths):
+            self.require(self.build_topic(topic))
+            self.built |= {path: path.read_bytes() for path in paths}
+
+    def take_kernels(self) -> None:
+        """Those that the project has, for the best instruction set; what it lacks is built."""
         with contextlib.chdir(self.folder), mock.patch("setuptools.setup"):
             recipe = runpy.run_path("setup.py")
         self.flags = [flag for flag in recipe["GCC"] if not flag.startswith(("-O", "-g"))]
         (self.folder / "build/kernels").mkdir(parents=True)
-        for name in ("_cpu", "_pool"):
-            self.require(self.build(name, name, []))
-        sets = self.python(
-            "-c", "import minillm._kernels._cpu as c; print(c.instruction_sets()[-1])"
-        )
-        self.instruction_set = sets.splitlines()[-1]
+        for shared in SHARED:
+            if not self.take(shared):
+                self.require(self.build(shared, shared, self.flags))
+        sets = self.python("-c", "import minillm._kernels._cpu as c; print(c.instruction_sets())")
+        self.instruction_set = ast.literal_eval(sets)[-1]
         self.flags += recipe["GCC_SETS"][self.instruction_set]
         for topic in topics(self.folder):
-            self.require(self.build_topic(topic))
-        paths = [
-            (self.c_of(self.module(t)), self.so_of(self.module(t))) for t in topics(self.folder)
-        ]
-        self.built = {path: path.read_bytes() for pair in paths for path in pair}
+            if not self.take(self.module(topic)):
+                self.require(self.build_topic(topic))
+
+    def take(self, module: str) -> bool:
+        """Copy a module of the project that is no older than any source, if there is one."""
+        ready = self.root / KERNELS / f"{module}{SUFFIX}"
+        sources = [path for path in (self.root / KERNELS).glob("*.[ph]*") if path.suffix != ".py"]
+        if not ready.exists() or ready.stat().st_mtime < max(s.stat().st_mtime for s in sources):
+            return False
+        shutil.copy(ready, self.so_of(module))
+        return True
 
     def require(self, outcome: Outcome) -> None:
         if outcome.code != 0:
