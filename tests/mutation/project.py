@@ -54,7 +54,7 @@ class Project:
 
     def run(self, *command: str, cpu: float = 600, **environment: str) -> Outcome:
         """One process, within limits of its CPU time and memory."""
-        limits = f"ulimit -H -t {cpu + 10:.0f}; ulimit -S -t {cpu:.0f}; ulimit -c 0; "
+        limits = f"ulimit -S -t {cpu:.0f}; ulimit -H -t {cpu + 10:.0f}; ulimit -c 0; "
         limits += f'ulimit -v {MEMORY} 2>/dev/null; exec "$@"'
         path = [str(self.folder), str(self.folder / "tests"), os.environ.get("PYTHONPATH", "")]
         process = subprocess.Popen(
