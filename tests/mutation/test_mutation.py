@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from mutation import compiled, python, results
+from mutation.equivalent import EQUIVALENT
 from mutation.judge import Judge
 from mutation.mutant import Mutant
 from mutation.project import Project
@@ -104,6 +105,14 @@ def test_a_sample_is_spread_and_the_same_each_time():
     assert [m.begin // 10 for m in some] == list(range(10))
     assert compiled.sample(found, 10) == some
     assert compiled.sample(found, 100) == found
+
+
+def test_every_equivalent_mutant_is_one_that_is_found():
+    for path, part, reason in EQUIVALENT:
+        find = python.mutants if path.endswith(".py") else compiled.mutants
+        found = find(Path(path), (ROOT / path).read_text())
+        assert any(part in mutant.what for mutant in found), part
+        assert reason
 
 
 def test_every_file_has_witnesses_that_exist():
