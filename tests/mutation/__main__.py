@@ -77,6 +77,8 @@ def main() -> int:
         except KeyboardInterrupt:
             print("stopped: the same command goes on from here")
             return 130
+        except RuntimeError as error:  # the unchanged project cannot be built or imported
+            sys.exit(f"mutation: {error}")
     text, any_survived = report(mutants, results)
     print(text)
     return 1 if any_survived else 0
