@@ -12,6 +12,7 @@ def chunks() -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
     from minillm.data.lines import read_lines
 
     lines = read_lines("-")
-    while chunk := list(islice(lines, 1 if sys.stdin.isatty() else CHUNK)):
+    size = 1 if sys.stdin is not None and sys.stdin.isatty() else CHUNK
+    while chunk := list(islice(lines, size)):
         texts, places = zip(*chunk, strict=True)
         yield texts, places

@@ -10,7 +10,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.data.files import STANDARD_INPUT, reading, shown
+from minillm.data.files import STANDARD_INPUT, naming, reading, shown
 from minillm.data.registry import DEFAULT_TEXT, built_in
 from minillm.errors import InputError
 
@@ -109,7 +109,8 @@ class OnDisk:
 
     def __init__(self, array: NDArray, path: Path):
         self.path, self.dtype, self.length = path, array.dtype, len(array)
-        array.tofile(path)
+        with naming(path):
+            array.tofile(path)
 
     def __len__(self) -> int:
         return self.length

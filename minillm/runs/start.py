@@ -204,9 +204,10 @@ def _draw_loss_curve(folder: RunFolder, unit: str) -> str:
     from minillm.plots import loss_curve
 
     try:
-        return str(folder.save_picture("loss.png", loss_curve(folder.read_metrics(), unit)))
-    except ImportError:
-        return "not drawn: it needs the package matplotlib"
+        png = loss_curve(folder.read_metrics(), unit)
+    except InputError as error:
+        return f"not drawn: {error}"
+    return str(folder.save_picture("loss.png", png))
 
 
 def import_file(file: str, out: str | Path, overwrite: bool = False) -> str:

@@ -2,15 +2,41 @@
 
 import sys
 import time
+from contextlib import suppress
 from types import TracebackType
+from typing import Any, TextIO
 
 _REFRESH_SECONDS = 0.1
+
+
+class _Lossy:
+    """A stream, or None, whose writing never fails: nothing that is only shown stops a training."""
+
+    def __init__(self, stream: TextIO | None):
+        self.stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+    def isatty(self) -> bool:
+        return self.stream is not None and self.stream.isatty()
+
+    def write(self, text: str) -> None:
+        if self.stream is not None:
+            with suppress(OSError, ValueError):  # ValueError: it is closed
+                self.stream.write(text)
+
+    def flush(self) -> None:
+        if self.stream is not None:
+            with suppress(OSError, ValueError):
+                self.stream.flush()
 
 
 class ProgressDisplay:
     """A progress bar with step, loss, tokens per second and time left.
 
-    Where standard error is no terminal, there is no bar, only the lines.
+    Where standard error is no terminal, there is no bar, only the lines; where it is closed or
+    full, nothing.
     """
 
     def __init__(self, done: float, quiet: bool):
@@ -26,12 +52,13 @@ class ProgressDisplay:
     def __enter__(self) -> "ProgressDisplay":
         from tqdm import tqdm
 
+        self.stream = _Lossy(sys.stderr)
         self.bar = tqdm(
             total=1.0,
             initial=min(self.done, 1.0),
             disable=True if self.quiet else None,  # None: off where there is no terminal
             bar_format="{percentage:3.0f}%|{bar}| {desc}",
-            file=sys.stderr,
+            file=self.stream,
             leave=False,
         )
         return self
@@ -69,7 +96,7 @@ class ProgressDisplay:
             return
         training = "" if self.loss is None else f"training {self.loss:.3f}, "
         rate = f", {self.rate:,.0f} tokens/s" if self.rate else ""
-        self.bar.write(f"step {step}: {training}validation {loss:.3f}{rate}", file=sys.stderr)
+        self.bar.write(f"step {step}: {training}validation {loss:.3f}{rate}", file=self.stream)
 
 
 def minutes_and_seconds(seconds: float) -> str:

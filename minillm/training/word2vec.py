@@ -157,6 +157,7 @@ def train_word2vec(
     total = settings.epochs * corpus.words
     started, saved = time.monotonic() - progress.seconds, time.monotonic()
     logged = progress.words
+    store.trim_metrics(progress.words)
     with interrupts() as interrupted, ProgressDisplay(progress.words / total, quiet) as display:
         while progress.words < total and not interrupted.is_set():
             for words, starts in corpus.stretches(progress.sentences % corpus.sentences):
