@@ -77,7 +77,7 @@ def _run(argv, streams):
     sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr
     sys.argv = ["minillm", *argv]
     for number in SIGNALS:
-        signal.signal(number, process.end)
+        signal.signal(number, process._end)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     try:
         status = main()

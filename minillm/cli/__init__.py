@@ -24,13 +24,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     if argv is not None:
         return _run(argv)
-    process.handle_signals(process.end)
+    process.begin()
     process.open_streams()
-    sys.unraisablehook = process.interrupt_again
     try:
         return _run(None)
     finally:
-        process.handle_signals(process.end)
+        process.end_work()
 
 
 def _run(argv: Sequence[str] | None) -> int:
@@ -41,9 +40,8 @@ def _run(argv: Sequence[str] | None) -> int:
         try:
             args = _parser().parse_args(argv)
             if argv is None:
-                import numpy  # noqa: F401 - what every verb needs, and takes longest
-
-                process.handle_signals(process.interrupt)
+                _import_what_takes_longest()
+                process.begin_work()
             return args.run(args)
         finally:
             _flush()
@@ -100,6 +98,15 @@ minillm VERB --help explains a verb, with examples.
     for verb in (*models, plot, gradcheck, info):
         verb.add_parser(verbs)
     return parser
+
+
+def _import_what_takes_longest() -> None:
+    """What nearly every verb needs."""
+    import numpy.random  # noqa: F401
+
+    import minillm
+
+    minillm.kernels_info()
 
 
 def _flush() -> None:

@@ -5,7 +5,6 @@ import io
 import os
 import signal
 import sys
-import threading
 from contextlib import suppress
 from types import FrameType
 from typing import Any
@@ -14,35 +13,56 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)  # batch systems send SIGTERM: it is C
 STOPPED = 130
 
 
-def handle_signals(handler: Any) -> None:
-    """Ctrl-C and SIGTERM call ``handler``, unless whoever started us has them ignored."""
-    if threading.current_thread() is threading.main_thread():
-        for number in SIGNALS:
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, handler)
+def begin() -> None:
+    """Until the work begins, when there is nothing to save, a signal ends the process at once.
 
-
-def end(number: int, frame: FrameType | None) -> None:
-    """Ends the process at once: for when there is nothing to save or to clean up.
-
-    While modules are imported, an exception would be caught by whoever expects another one.
+    An exception would be caught by whoever expects another one while modules are imported.
     """
+    _handle(_end)
+
+
+def begin_work() -> None:
+    """From here on a signal raises KeyboardInterrupt, so that nothing is left half done."""
+    if hasattr(signal, "setitimer"):
+        signal.signal(signal.SIGALRM, _interrupt)
+    sys.unraisablehook = _unraisable
+    _handle(_interrupt)
+
+
+def end_work() -> None:
+    """As before the work."""
+    _handle(_end)
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _handle(handler: Any) -> None:
+    """Ctrl-C and SIGTERM call ``handler``, unless whoever started us has them ignored."""
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
     with suppress(OSError):
         os.write(2, b"minillm: stopped\n")
     os._exit(STOPPED)
 
 
-def interrupt(number: int, frame: FrameType | None) -> None:
-    """As Python does for Ctrl-C."""
-    raise KeyboardInterrupt
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Raises KeyboardInterrupt, and again a tenth of a second later if that was lost.
+
+    Destructors lose exceptions, and so do compiled modules while they are imported.
+    """
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+    if not isinstance(sys.exc_info()[1], KeyboardInterrupt):  # else it is on its way
+        raise KeyboardInterrupt
 
 
-def interrupt_again(lost: Any) -> None:
-    """For ``sys.unraisablehook``: an interrupt that met a destructor, and was lost, comes again."""
-    if issubclass(lost.exc_type, KeyboardInterrupt) and hasattr(signal, "pthread_kill"):
-        main = threading.main_thread().ident
-        threading.Timer(0.01, signal.pthread_kill, (main, signal.SIGINT)).start()
-    else:
+def _unraisable(lost: Any) -> None:
+    """For ``sys.unraisablehook``: what a destructor raised, but no interrupt."""
+    if not issubclass(lost.exc_type, KeyboardInterrupt):
         sys.__unraisablehook__(lost)
 
 

@@ -3,6 +3,7 @@
 It is the one place where files are written atomically.
 """
 
+import errno
 import glob
 import os
 import re
@@ -97,6 +98,8 @@ def _into(path: str | Path) -> Iterator[BinaryIO]:
 @contextmanager
 def _aside(path: str | Path) -> Iterator[BinaryIO]:
     target = Path(os.path.realpath(path))
+    if target.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
     start = f".{target.name[:50]}."  # the longest legal name has no room for more
     remove_temporaries(target.parent, start)
     temporary, file = _create(target.parent, start)

@@ -98,7 +98,7 @@ def test_at_the_start_it_is_neither_a_traceback_nor_lost(number):
 import sys
 sys.argv = ["minillm", "gradcheck", "--seeds", "1000000"]
 import minillm.cli.process as process
-process.handle_signals(process.end)
+process.begin()
 print("there", flush=True)
 from minillm.cli import main
 sys.exit(main())
@@ -132,21 +132,37 @@ sys.exit(0 if ours == {"minillm", "minillm._kernels", "minillm.errors",
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_an_interrupt_that_a_destructor_met_comes_again():
-    code = """
-import sys, signal
-from minillm.cli import process
+LOST = {
+    "in a destructor": """
 class Destructor:
     def __del__(self):
         signal.raise_signal(signal.SIGINT)
-process.handle_signals(process.interrupt)
-sys.unraisablehook = process.interrupt_again
+Destructor()
+""",
+    "in an import": """
 try:
-    Destructor()
-    import time
+    signal.raise_signal(signal.SIGINT)
+except BaseException:
+    pass
+""",
+}
+
+
+@pytest.mark.parametrize("where", LOST)
+def test_an_interrupt_that_was_lost_comes_again(where):
+    code = f"""
+import signal, sys, time
+from minillm.cli import process
+process.begin_work()
+{LOST[where]}
+try:
     time.sleep(20)
+    sys.exit("lost")
 except KeyboardInterrupt:
-    print("interrupted")
+    time.sleep(0.25)  # no other one comes while it is on its way
+    process.end_work()
+time.sleep(0.2)
+print("interrupted")
 """
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -155,7 +171,7 @@ except KeyboardInterrupt:
         timeout=15,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    assert (done.stdout, done.stderr) == ("interrupted\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "interrupted\n", "")
 
 
 def test_random_kills_lose_nothing():

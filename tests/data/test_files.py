@@ -75,6 +75,12 @@ def test_a_symbolic_link_stays_one(tmp_path):
         assert link.is_symlink()
         assert target.read_bytes() == data
     assert list(target.parent.iterdir()) == [target]
+    loop = tmp_path / "loop"
+    loop.symlink_to("loop")
+    with pytest.raises(OSError, match="symbolic links") as caught:
+        write_file(loop, b"data")
+    assert caught.value.filename == str(loop)
+    assert loop.is_symlink()
 
 
 def test_a_pipe_is_written_into(tmp_path):
