@@ -2,17 +2,22 @@
 
 import codecs
 import hashlib
+import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.data.files import STANDARD_INPUT, naming, reading, shown
+from minillm.data.files import STANDARD_INPUT, lock, naming, reading, shown
 from minillm.data.registry import DEFAULT_TEXT, built_in
 from minillm.errors import InputError
+
+_SPILL = "minillm-spill-"
 
 
 class TextStream:
@@ -88,14 +93,27 @@ class TextStream:
 
 
 class Spill:
-    """A temporary folder for arrays that do not fit into memory: ``with Spill() as spill``."""
+    """A temporary folder for arrays that do not fit into memory: ``with Spill() as spill``.
+
+    It is locked.  Those whose processes were killed, which nobody has locked, are removed.
+    """
 
     def __enter__(self) -> "Spill":
-        self._folder = tempfile.TemporaryDirectory(prefix="minillm-")
+        for path in Path(tempfile.gettempdir()).glob(f"{_SPILL}*/lock"):
+            with suppress(OSError), open(path, "rb") as file:
+                if lock(file):
+                    shutil.rmtree(path.parent)
+        self._folder = tempfile.TemporaryDirectory(prefix=_SPILL)
+        path = Path(self._folder.name)
+        self._lock = open(path / "unlocked", "wb")  # noqa: SIM115
+        lock(self._lock)
+        with suppress(OSError):  # Windows renames no open file, and has no such locks
+            os.rename(path / "unlocked", path / "lock")
         self._number = 0
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._lock.close()
         self._folder.cleanup()
 
     def keep(self, array: NDArray) -> "OnDisk":

@@ -13,7 +13,7 @@ class _Lossy:
     """A stream, or None, whose writing never fails: nothing that is only shown stops a training."""
 
     def __init__(self, stream: TextIO | None):
-        self.stream = stream
+        self.stream = None if stream is None or stream.closed else stream
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)

@@ -1,12 +1,15 @@
 """Standard streams that are closed or full: one line, an exit status, and nothing is lost."""
 
 import shutil
+import sys
+from contextlib import suppress
 
 import pytest
 from forked import Commands
 
 import minillm
 from minillm.cli import main
+from minillm.training.progress import ProgressDisplay
 
 TEXT = "the cat sat on the mat and the dog sat on the log.\n" * 30
 PAIRS = "one two\ttwo one\nsix two\ttwo six\none six\tsix one\n" * 4
@@ -149,3 +152,18 @@ def test_an_export_to_standard_output_is_the_file_alone(run, made, tmp_path):
     assert status == 2
     assert error.startswith("minillm: /dev/full: No space left on device")
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("stderr", ["full", "closed", None])
+def test_a_display_never_fails(monkeypatch, stderr):
+    with open("/dev/full" if stderr == "full" else "/dev/null", "w", buffering=1) as file:
+        monkeypatch.setattr(sys, "stderr", file if stderr else None)
+        if stderr == "closed":
+            file.close()
+        with ProgressDisplay(0.0, quiet=False) as display:
+            for step in range(3):
+                display.shown = 0.0
+                display.update(0.1 * step, step, 1.0, step, float(step))
+                display.validated(step, 1.0)
+        with suppress(OSError):
+            file.close()

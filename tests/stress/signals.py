@@ -17,6 +17,7 @@ import argparse
 import collections
 import json
 import random
+import resource
 import shutil
 import signal
 import sys
@@ -40,13 +41,13 @@ SMALL = ["--batch", "4", "--validations", "5"]
 TINY = [*SMALL, "--hidden", "8", "--embedding", "6"]
 COMMANDS = {
     "ngram": ("text", ["--order", "3"]),
-    "neural-ngram": ("text", [*TINY, "--order", "3", "--window", "8", "--steps", "60"]),
-    "lm": ("text", [*TINY, "--dropout", "0.1", "--window", "8", "--steps", "60"]),
+    "neural-ngram": ("text", [*TINY, "--order", "3", "--window", "8", "--steps", "40"]),
+    "lm": ("text", [*TINY, "--dropout", "0.1", "--window", "8", "--steps", "40"]),
     "word2vec": ("text", ["--dimension", "8", "--epochs", "6", "--minimum-count", "1"]),
     "seq2seq": ("pairs", [*TINY, "--dropout", "0.1", "--minimum-count", "1", "--steps", "30"]),
-    "classifier": ("labelled", [*TINY, "--steps", "60"]),
+    "classifier": ("labelled", [*TINY, "--steps", "40"]),
     "captioner": ("digits", [*TINY, "--steps", "20"]),
-    "image-classifier": ("digits", [*SMALL, "--hidden", "8", "--steps", "60"]),
+    "image-classifier": ("digits", [*SMALL, "--hidden", "8", "--steps", "40"]),
 }
 ACTIONS = ("train", "overwrite", "resume", "import", "export")
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
@@ -71,6 +72,9 @@ class Stress:
         for name, text in (("text", TEXT), ("pairs", PAIRS), ("labelled", LABELLED)):
             (folder / name).write_text(text)
         self.seconds = {}
+        self.temporary = folder / "temporary"
+        self.temporary.mkdir()
+        tempfile.tempdir = str(self.temporary)
         for kind in kinds:
             self.reference(f"old {kind}", self.train(kind, folder / f"old {kind}", "1"))
             self.reference(f"new {kind}", self.train(kind, folder / f"new {kind}", "2"))
@@ -124,6 +128,8 @@ class Stress:
     def finished(self, command):
         status = self.wait(self.start(command))
         check(status == 0, "status", status, "of", *command, self.errors())
+        if command[:2] in (["train", "ngram"], ["train", "word2vec"]):
+            check(not list(self.temporary.iterdir()), "left:", *self.temporary.iterdir())
 
     def one(self, rng, kind, action, number):
         """One try; True if the signal came in time."""
@@ -285,11 +291,16 @@ def main():
                 failures += 1
                 print(f"try {k}: {kind}, {action}, {number.name}", file=sys.stderr)
                 traceback.print_exc()
+            if (k + 1) % 25 == 0:
+                print(f"{k + 1} tries, {failures} failed", file=sys.stderr, flush=True)
         seconds = time.monotonic() - began
     for key, count in sorted(counts.items(), key=str):
         print(f"{count:5}  {key if isinstance(key, str) else ', '.join(key)}")
-    print(f"{args.count} tries in {seconds:.0f} s, {seconds / max(1, args.count):.2f} s each; "
-          f"{failures} failed")  # fmt: skip
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(
+        f"{args.count} tries in {seconds:.0f} s, {usage.ru_utime + usage.ru_stime:.0f} s of them "
+        f"on a processor; {failures} failed"
+    )
     return 1 if failures else 0
 
 
