@@ -13,7 +13,7 @@ from minillm.ops.attention import (
     Lengths,
     attend,
     attend_backward,
-    looking,
+    attending,
 )
 from minillm.ops.linear import linear
 
@@ -103,7 +103,7 @@ def additive_attention_backward(
     # scores = hidden v
     hidden = np.tanh(query[:, :, None] + keys[:, None])  # (B, T, S, A)
     dv = np.tensordot(dscores, hidden, axes=3)
-    dhidden = np.where(looking(weights)[..., None], dscores[..., None] * v, 0)
+    dhidden = np.where(attending(weights)[..., None], dscores[..., None] * v, 0)
     # hidden = tanh(query + key)
     da = dhidden * (1 - hidden**2)
     return da.sum(axis=2), da.sum(axis=1), dvalues, dv

@@ -49,8 +49,8 @@ def exponentials(scores: Array, allowed: NDArray[np.bool_]) -> tuple[Array, Arra
     return exp_scores, np.where(total == 0, 1, total), largest
 
 
-def looking(weights: Array) -> NDArray[np.bool_]:
-    """Which queries look at any key: weights (..., T, S) -> (..., T, 1).
+def attending(weights: Array) -> NDArray[np.bool_]:
+    """Which queries attend to any key: weights (..., T, S) -> (..., T, 1).
 
     The others are left out of every product: their weights are zero, but zero times an
     infinite key or value would be NaN.
@@ -62,7 +62,7 @@ def attend(scores: Array, values: Array, allowed: NDArray[np.bool_]) -> tuple[Ar
     """scores (..., T, S), values (..., S, E) -> context (..., T, E), weights (..., T, S)."""
     exp_scores, total, _ = exponentials(scores, allowed)
     weights = exp_scores / total
-    return np.where(looking(weights), weights @ values, 0), weights
+    return np.where(attending(weights), weights @ values, 0), weights
 
 
 def attend_backward(
@@ -73,11 +73,11 @@ def attend_backward(
     allowed: NDArray[np.bool_],
 ) -> tuple[Array, Array]:
     """dcontext (..., T, E), dweights (..., T, S) -> dscores (..., T, S), dvalues (..., S, E)."""
-    looks = looking(weights)
-    dcontext = np.where(looks, dcontext, 0)
+    attends = attending(weights)
+    dcontext = np.where(attends, dcontext, 0)
     # context = weights values, and the weights are an output themselves
     dvalues = transposed(weights) @ dcontext
-    dweights = np.where(allowed & looks, dweights + dcontext @ transposed(values), 0)
+    dweights = np.where(allowed & attends, dweights + dcontext @ transposed(values), 0)
     # weights = softmax(scores)
     dscores = weights * (dweights - (weights * dweights).sum(axis=-1, keepdims=True))
     return dscores, dvalues

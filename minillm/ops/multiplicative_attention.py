@@ -13,7 +13,7 @@ from minillm.ops.attention import (
     Lengths,
     attend,
     attend_backward,
-    looking,
+    attending,
     transposed,
 )
 from minillm.ops.linear import linear
@@ -88,9 +88,9 @@ def multiplicative_attention_backward(
 ) -> tuple[Array, Array, Array]:
     """-> dquery (B, T, D), dkeys (B, S, D), dvalues (B, S, E)."""
     keys, values = cut(keys, lengths), cut(values, lengths)
-    allowed, looks = valid(lengths, keys.shape[1])[:, None], looking(weights)
+    allowed, attends = valid(lengths, keys.shape[1])[:, None], attending(weights)
     dscores, dvalues = attend_backward(dcontext, dweights, values, weights, allowed)
     # scores = query keys^T
-    dquery = np.where(looks, dscores @ keys, 0)
-    dkeys = transposed(dscores) @ np.where(looks, query, 0)
+    dquery = np.where(attends, dscores @ keys, 0)
+    dkeys = transposed(dscores) @ np.where(attends, query, 0)
     return dquery, dkeys, dvalues

@@ -17,8 +17,8 @@ from minillm.ops.attention import (
     Array,
     Lengths,
     attend_backward,
+    attending,
     exponentials,
-    looking,
     transposed,
 )
 
@@ -93,7 +93,7 @@ def _for_each_key(dx: Array, M: int) -> Array:
 
 
 def _allowed(lengths: Lengths, causal: bool, start: Lengths, T: int, S: int) -> NDArray[np.bool_]:
-    """Which keys a query may look at, in any head: (B, 1, T, S), or (B, 1, 1, S) if in any step."""
+    """Which keys a query may attend to: (B, 1, T, S), or (B, 1, 1, S) where T does not matter."""
     allowed = valid(lengths, S)[:, None, None]  # (B, 1, 1, S)
     if causal:
         position = start[:, None] + np.arange(T)  # (B, T)
@@ -112,7 +112,7 @@ def scaled_attention_forward(
     scores = query @ transposed(keys) * D**-0.5  # (B, N, T, S)
     exp_scores, total, largest = exponentials(scores, _allowed(lengths, causal, start, T, S))
     weights = exp_scores / total
-    context = np.where(looking(weights), weights @ values, 0)
+    context = np.where(attending(weights), weights @ values, 0)
     return context, (largest + np.log(total))[..., 0]
 
 
@@ -135,9 +135,9 @@ def scaled_attention_backward(
     weights = np.exp(np.where(allowed, scores - log_sums[..., None], -np.inf))  # (B, N, T, S)
     dscores, dvalues = attend_backward(dcontext, 0.0, values, weights, allowed)
     # scores = query keys^T / sqrt(D)
-    looks = looking(weights)
-    dquery = np.where(looks, dscores @ keys, 0) * D**-0.5
-    dkeys = transposed(dscores) @ np.where(looks, query, 0) * D**-0.5
+    attends = attending(weights)
+    dquery = np.where(attends, dscores @ keys, 0) * D**-0.5
+    dkeys = transposed(dscores) @ np.where(attends, query, 0) * D**-0.5
     return dquery, _for_each_key(dkeys, M), _for_each_key(dvalues, M)
 
 
