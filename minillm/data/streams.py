@@ -105,7 +105,7 @@ class Spill:
                     shutil.rmtree(path.parent)
         self._folder = tempfile.TemporaryDirectory(prefix=_SPILL)
         path = Path(self._folder.name)
-        self._lock = open(path / "unlocked", "wb")  # noqa: SIM115
+        self._lock = open(path / "unlocked", "wb")
         lock(self._lock)
         with suppress(OSError):  # Windows renames no open file, and has no such locks
             os.rename(path / "unlocked", path / "lock")
