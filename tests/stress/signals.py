@@ -133,8 +133,8 @@ class Stress:
 
     def one(self, rng, kind, action, number):
         """One try; True if the signal came in time."""
-        # Most of the time of a training is its picture: one in four draws it.
-        self.missing = rng.choice([[], *[["matplotlib.figure"]] * 3])
+        # Most of the time of a training is its picture: one in eight draws it.
+        self.missing = rng.choice([[], *[["matplotlib.figure"]] * 7])
         out = self.folder / "out"
         shutil.rmtree(out, ignore_errors=True)
         out.unlink(missing_ok=True)
@@ -264,6 +264,14 @@ class Stress:
         return status != 0
 
 
+def short_samples():
+    """Of 20 tokens, not 500: a training is over before its sample is."""
+    from minillm.runs.run import Run
+
+    prompt, _, *others = Run.write.__defaults__
+    Run.write.__defaults__ = (prompt, 20, *others)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--count", type=int, default=150)
@@ -272,6 +280,7 @@ def main():
     parser.add_argument("--actions", nargs="+", choices=ACTIONS, default=ACTIONS)
     args = parser.parse_args()
     import_everything()
+    short_samples()
     counts, failures = collections.Counter(), 0
     with tempfile.TemporaryDirectory() as folder:
         stress = Stress(Path(folder), args.kinds)
