@@ -19,8 +19,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit status.
 
     2 for bad input, 1 for divergence, 130 where Ctrl-C or SIGTERM stopped it, 141 where the reader
-    of its output has gone.  Without ``argv``, the arguments, signals and standard streams are those
-    of this process, whose signals end it at once until the work begins, and after it.
+    of its output has gone.  Without a verb it shows the help and returns 1, as git does.
+
+    Without ``argv``, the arguments, signals and standard streams are those of this process, whose
+    signals end it at once until the work begins, and after it.
     """
     if argv is not None:
         return _run(argv)
@@ -38,7 +40,11 @@ def _run(argv: Sequence[str] | None) -> int:
 
     try:
         try:
-            args = _parser().parse_args(argv)
+            parser = _parser()
+            args = parser.parse_args(argv)
+            if "run" not in args:
+                parser.print_help()
+                return 1
             if argv is None:
                 _import_what_takes_longest()
                 process.begin_work()
@@ -65,6 +71,7 @@ def _run(argv: Sequence[str] | None) -> int:
 
 def _parser() -> "ArgumentParser":
     """The parser of every verb."""
+    import minillm
     from minillm.cli import (
         analogy,
         classify,
@@ -93,7 +100,9 @@ a first session:
 minillm VERB --help explains a verb, with examples.
 """,
     )
-    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    version = f"minillm {minillm.__version__}"
+    parser.add_argument("--version", action="version", version=version, help="show the version")
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB")
     models = (train, generate, translate, classify, eval, similar, analogy, export, import_)
     for verb in (*models, plot, gradcheck, info):
         verb.add_parser(verbs)
