@@ -3,6 +3,8 @@
 import argparse
 from typing import Any
 
+from minillm.cli.arguments import add_run_folder
+
 
 def add_parser(verbs: Any) -> None:
     """Declares the verb."""
@@ -20,7 +22,7 @@ examples:
   minillm export runs/vectors vectors.bin --binary
 """,
     )
-    parser.add_argument("run_folder", metavar="DIR", help="a folder of ngram or word2vec")
+    add_run_folder(parser, "a folder of ngram or word2vec")
     parser.add_argument("file", metavar="FILE", help="the file to be written")
     parser.add_argument(
         "--binary", action="store_true", help="word vectors in the binary format, not as text"
@@ -29,9 +31,11 @@ examples:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Writes the file."""
+    """Writes the file, and prints its name unless it is a stream, which a line would end up in."""
+    from minillm.data.files import is_stream
     from minillm.runs.run import load
 
-    load(args.run_folder).export(args.file, binary=args.binary)
-    print(args.file)
+    load(args.run_folder, args.allow_nan).export(args.file, binary=args.binary)
+    if not is_stream(args.file):
+        print(args.file)
     return 0

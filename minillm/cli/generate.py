@@ -4,7 +4,8 @@ import argparse
 import sys
 from typing import Any
 
-from minillm.cli.options import integer, number
+from minillm.cli.arguments import add_run_folder
+from minillm.cli.options import integer, number, seed
 
 
 def add_parser(verbs: Any) -> None:
@@ -21,13 +22,13 @@ examples:
   minillm generate runs/first --temperature 1 --top-p 0.9 --seed 7
 """,
     )
-    parser.add_argument("run_folder", metavar="DIR", help="the folder of a language model's run")
+    add_run_folder(parser, "the folder of a language model's run")
     parser.add_argument(
         "--prompt", default="", metavar="TEXT", help="what to continue (default: a new line)"
     )
     parser.add_argument(
         "--length",
-        type=integer(1),
+        type=integer(1, 10**8),
         default=500,
         metavar="N",
         help="how many characters or words to write (default 500)",
@@ -50,7 +51,7 @@ examples:
         help="draw from the fewest most probable whose probabilities sum to P",
     )
     parser.add_argument(
-        "--seed", type=integer(0), metavar="N", help="the same seed generates the same text"
+        "--seed", type=seed(), metavar="N", help="the same seed generates the same text"
     )
     parser.add_argument(
         "--stop",
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     """Streams the text to standard output."""
     from minillm.runs.run import load
 
-    pieces = load(args.run_folder).write(
+    pieces = load(args.run_folder, args.allow_nan).write(
         args.prompt, args.length, args.temperature, args.top_k, args.top_p, args.seed, args.stop
     )
     for piece in pieces:

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from minillm.cli.arguments import add_run_folder
 from minillm.cli.options import integer
 from minillm.cli.translate import add_beam_options
 from minillm.errors import InputError
@@ -27,7 +28,9 @@ def _add_loss(pictures: Any) -> None:
     loss = pictures.add_parser(
         "loss",
         help="the loss curves of one run or more",
-        description="Draw the loss curve of a run; of several, their validation losses.",
+        description="""\
+Draw the training and the validation loss of a run, by step; of several runs, their validation
+losses, by minutes of training.""",
         epilog="""\
 examples:
   minillm plot loss runs/cmudict
@@ -35,7 +38,11 @@ examples:
 """,
     )
     loss.add_argument("run_folders", nargs="+", metavar="DIR", help="the folder of a run")
-    loss.add_argument("--to", metavar="FILE", help="where to write it (default: DIR/loss.png)")
+    loss.add_argument(
+        "--to",
+        metavar="FILE",
+        help="where to write it (default: DIR/loss.png; required for several runs)",
+    )
     loss.set_defaults(run=run_loss)
 
 
@@ -53,7 +60,7 @@ examples:
   minillm plot words runs/vectors class function method module package
 """,
     )
-    words.add_argument("run_folder", metavar="DIR", help="the folder of a run of word2vec")
+    add_run_folder(words, "the folder of a run of word2vec")
     words.add_argument("words", nargs="*", metavar="WORD", help="what to draw")
     words.add_argument(
         "--count", type=integer(3), default=150, metavar="N", help="how many words (default 150)"
@@ -75,7 +82,7 @@ examples:
   minillm plot attention runs/numbers "forty-two thousand and seven" --to numbers.png
 """,
     )
-    attention.add_argument("run_folder", metavar="DIR", help="the folder of a run")
+    add_run_folder(attention, "the folder of a run")
     attention.add_argument("text", metavar="TEXT", help="the source text")
     attention.add_argument(
         "--to", metavar="FILE", help="where to write it (default: DIR/attention.png)"
@@ -89,18 +96,22 @@ def run_loss(args: argparse.Namespace) -> int:
     from minillm.plots import loss_curve, loss_curves
     from minillm.runs.folder import RunFolder
     from minillm.runs.run import stored_config
+    from minillm.runs.start import extra_of
 
     runs = {}
     for path in args.run_folders:
         folder = RunFolder(path)
-        stored_config(folder)
+        config = stored_config(folder)
         runs[path] = folder.read_metrics()
         if not runs[path]:
             raise InputError(f"{path}: there is nothing to draw yet")
     first = next(iter(runs))
+    if len(runs) > 1 and args.to is None:
+        raise InputError("--to: expected a file for the picture of several runs")
+    unit, extra = config.get("unit", "token"), extra_of(config["training"])
     _write(
-        args.to or Path(first) / "loss.png",
-        lambda: loss_curve(runs[first]) if len(runs) == 1 else loss_curves(runs),
+        Path(first) / "loss.png" if args.to is None else args.to,
+        lambda: loss_curve(runs[first], unit, extra) if len(runs) == 1 else loss_curves(runs),
     )
     return 0
 
@@ -110,7 +121,7 @@ def run_attention(args: argparse.Namespace) -> int:
     from minillm.plots import attention_map
     from minillm.runs.run import load
 
-    run = load(args.run_folder)
+    run = load(args.run_folder, args.allow_nan)
     found = run.hypotheses(
         [args.text],
         beam=args.beam,
@@ -125,7 +136,7 @@ def run_attention(args: argparse.Namespace) -> int:
     source = run.source.split(args.text)
     target = [run.target.show(id) for id in best.hypothesis.ids]
     target += ["(end)"] * best.hypothesis.ended
-    path = args.to or Path(args.run_folder) / "attention.png"
+    path = Path(args.run_folder) / "attention.png" if args.to is None else args.to
     _write(path, lambda: attention_map(weights, source, target))
     print(best.text)
     return 0
@@ -133,27 +144,22 @@ def run_attention(args: argparse.Namespace) -> int:
 
 def run_words(args: argparse.Namespace) -> int:
     """Draws and prints the picture's path."""
-    from minillm.cli.similar import require_word
     from minillm.plots import word_map
     from minillm.runs.run import load
 
-    vectors = load(args.run_folder).vectors
+    vectors = load(args.run_folder, args.allow_nan).vectors
     words = args.words or vectors.words[: args.count]
     if len(words) < 3:
         raise InputError(f"plot words: expected 3 words or more, found {len(words)}")
-    for word in words:
-        require_word(vectors, word)
     places = vectors.map(words)
-    _write(args.to or Path(args.run_folder) / "words.png", lambda: word_map(words, places))
+    path = Path(args.run_folder) / "words.png" if args.to is None else args.to
+    _write(path, lambda: word_map(words, places))
     return 0
 
 
 def _write(path: Any, draw: Any) -> None:
-    from minillm.data.files import write_file
+    from minillm.data.files import is_stream, write_file
 
-    try:
-        png = draw()
-    except ImportError:
-        raise InputError("plot: it needs the package matplotlib") from None
-    write_file(path, png)
-    print(path)
+    write_file(path, draw())
+    if not is_stream(path):
+        print(path)

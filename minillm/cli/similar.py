@@ -1,13 +1,11 @@
 """``minillm similar``: the words that are most similar to a word."""
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from minillm.cli.arguments import add_run_folder
 from minillm.cli.options import integer
 from minillm.errors import InputError
-
-if TYPE_CHECKING:
-    from minillm.models.word2vec import Vectors
 
 
 def add_parser(verbs: Any) -> None:
@@ -27,7 +25,7 @@ examples:
         one pair a line: word, word and score, separated by tabs, commas or spaces
 """,
     )
-    parser.add_argument("run_folder", metavar="DIR", help="the folder of a run of word2vec")
+    add_run_folder(parser, "the folder of a run of word2vec")
     parser.add_argument("words", nargs="*", metavar="WORD", help="one word or two")
     parser.add_argument("--set", metavar="FILE", help="pairs of words with scores")
     parser.add_argument(
@@ -44,32 +42,18 @@ def run(args: argparse.Namespace) -> int:
 
     if bool(args.set) == bool(args.words) or len(args.words) > 2:
         raise InputError("similar: expected one word or two, or --set FILE")
-    vectors = load(args.run_folder).vectors
+    vectors = load(args.run_folder, args.allow_nan).vectors
     if args.set:
         pairs = read_scored_pairs(args.set)
         correlation, used = similarity_correlation(vectors, pairs)
         unknown = f"{len(pairs) - used} have an unknown word"
         print(f"spearman {correlation:.4f} on {used} of {len(pairs)} pairs ({unknown})")
         return 0
-    for word in args.words:
-        require_word(vectors, word)
     if len(args.words) == 2:
         print(f"{vectors.similarity(*args.words):.4f}")
     else:
         show(vectors.nearest(args.words[0], args.count))
     return 0
-
-
-def require_word(vectors: "Vectors", word: str) -> None:
-    """InputError, with the nearest spellings, for a word that has no vector."""
-    import difflib
-
-    if word not in vectors.ids:
-        close = difflib.get_close_matches(word, vectors.words, 3, 0.6)
-        hint = f"; did you mean {', '.join(close)}?" if close else ""
-        raise InputError(
-            f"the word {word!r} is not among the {len(vectors.words):,} that the model knows{hint}"
-        )
 
 
 def show(words: list[tuple[str, float]]) -> None:

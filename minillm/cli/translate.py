@@ -4,7 +4,8 @@ import argparse
 import sys
 from typing import Any
 
-from minillm.cli.options import integer, number
+from minillm.cli.arguments import add_run_folder
+from minillm.cli.options import integer, number, seed
 
 
 def add_parser(verbs: Any) -> None:
@@ -25,7 +26,7 @@ examples:
         drawn at random instead
 """,
     )
-    parser.add_argument("run_folder", metavar="DIR", help="the folder of a run of `train seq2seq`")
+    add_run_folder(parser, "the folder of a run of `train seq2seq`")
     add_beam_options(parser)
     parser.add_argument(
         "--n-best",
@@ -40,7 +41,7 @@ examples:
         help="sample: below 1, probable tokens are drawn more often, above 1 less often",
     )
     parser.add_argument(
-        "--seed", type=integer(0), metavar="N", help="the same seed draws the same outputs"
+        "--seed", type=seed(), metavar="N", help="the same seed draws the same outputs"
     )
     parser.set_defaults(run=run)
 
@@ -56,7 +57,7 @@ def add_beam_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--length-exponent",
-        type=number(least=0, most=100),
+        type=number(least=0, most=10),
         default=1.0,
         metavar="A",
         help="rank outputs by log probability / length^A (default 1)",
@@ -75,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--n-best: expected at most --beam {args.beam}, found {args.n_best}")
     if args.n_best and args.temperature is not None:
         raise InputError("--n-best: there is one output of each line with --temperature")
-    opened = load(args.run_folder)
+    opened = load(args.run_folder, args.allow_nan)
     options = {
         "beam": args.beam,
         "length_exponent": args.length_exponent,

@@ -31,14 +31,17 @@ Niu (2011), "Hogwild!: a lock-free approach to parallelizing stochastic gradient
 descent".
 """
 
+import difflib
 import heapq
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minillm._kernels import twinned
+from minillm.errors import InputError
 
 Floats = NDArray[np.floating]
 Ids = NDArray[np.int32]
@@ -79,7 +82,8 @@ class Word2Vec:
     params: ``vectors`` (V, D), those of the words; ``outputs``, a row for each word
     (V, D) or, for hierarchical softmax, for each inner node of the tree (V - 1, D).
 
-    counts (V,) are the words' in the text.  Raises ValueError where they do not fit.
+    counts (V,) are the words' in the text.  Raises TypeError or ValueError where they do not
+    fit.
     """
 
     def __init__(
@@ -90,6 +94,9 @@ class Word2Vec:
         dtype: type = np.float32,
     ):
         V, D = config.vocabulary, config.dimension
+        counts = _integers("counts", counts).astype(np.int64)
+        if np.dtype(dtype) not in (np.float32, np.float64):
+            raise TypeError(f"dtype: expected float32 or float64, found {np.dtype(dtype)}")
         if counts.shape != (V,) or counts.min() < 1:
             raise ValueError(f"counts: expected {V} numbers from 1 up, found shape {counts.shape}")
         self.config = config
@@ -104,6 +111,10 @@ class Word2Vec:
         self._keep = keep_table(counts, config.subsample)
         self._share, self._alias = alias_table(counts.astype(float) ** config.power)
         self._paths = huffman_paths(counts if config.negative == 0 else counts[:0])
+
+    def __repr__(self) -> str:
+        c = self.config
+        return f"<Word2Vec {c.algorithm}: {c.vocabulary:,} vectors of {c.dimension} numbers>"
 
     def learn(
         self,
@@ -122,10 +133,15 @@ class Word2Vec:
         A rate of 0 measures and changes nothing.
 
         -> the sum of the losses in nats, and the number of predictions.
-        Raises TypeError or ValueError where words, starts or rates do not fit.
+        Raises TypeError or ValueError for what does not fit.
         """
         config = self.config
         words, starts = _integers("words", words), _integers("starts", starts)
+        _whole("seed", seed, 0, 2**64 - 1)
+        _whole("sentence", sentence, 0, 2**63 - 1)
+        _whole("threads", threads, 1, 2**31 - 1)
+        if type(rates) not in _ARRAYS or rates.dtype.kind != "f":
+            raise TypeError(f"rates: expected a NumPy array of floats, found {_kind(rates)}")
         rates = np.ascontiguousarray(rates, np.float64)
         if rates.ndim != 1 or not np.isfinite(rates).all():
             raise ValueError("rates: expected one finite number for each sentence")
@@ -165,13 +181,26 @@ def _aligned(rows: int, D: int, dtype: type) -> Floats:
     return buffer[skip : skip + rows * width].reshape(rows, width)
 
 
+_ARRAYS = (np.ndarray, np.memmap)  # not matrices or masked arrays
+
+
 def _integers(name: str, array: NDArray) -> NDArray:
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "iu":
-        found = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
-        raise TypeError(f"{name}: expected a NumPy array of integers, found {found}")
+    if type(array) not in _ARRAYS or array.dtype.kind not in "iu":
+        raise TypeError(f"{name}: expected a NumPy array of integers, found {_kind(array)}")
     if array.ndim != 1:
         raise ValueError(f"{name}: expected one axis, found shape {array.shape}")
     return array
+
+
+def _whole(name: str, value: int, least: int, most: int) -> None:
+    if not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name}: expected a whole number, found {type(value).__name__}")
+    if not least <= value <= most:
+        raise ValueError(f"{name}: expected {least} to {most}, found {value}")
+
+
+def _kind(found: Any) -> str:
+    return str(found.dtype) if type(found) in _ARRAYS else type(found).__name__
 
 
 # --- learning ------------------------------------------------------------------
@@ -386,7 +415,7 @@ def huffman_paths(counts: NDArray[np.int64]) -> tuple[Ids, Ids, NDArray[np.uint8
 class Vectors:
     """Words and their vectors: nearest words, analogies, and a map of them.
 
-    Similarity is the cosine.  Raises KeyError for a word that has no vector.
+    Similarity is the cosine.  InputError for a word that has no vector, with similar spellings.
     """
 
     def __init__(self, words: Sequence[str], vectors: Floats):
@@ -396,13 +425,26 @@ class Vectors:
         length = np.linalg.norm(vectors, axis=1, keepdims=True)
         self.directions = vectors / np.where(length > 0, length, 1)
 
+    def __repr__(self) -> str:
+        return f"<Vectors: {len(self.words):,} words, {self.vectors.shape[1]} numbers each>"
+
+    def id(self, word: str) -> int:
+        """The row of a word's vector."""
+        if word not in self.ids:
+            close = difflib.get_close_matches(word, self.words, 3, 0.6)
+            hint = f"; did you mean {', '.join(close)}?" if close else ""
+            raise InputError(
+                f"the word {word!r} is not among the {len(self.words):,} that the model knows{hint}"
+            )
+        return self.ids[word]
+
     def similarity(self, a: str, b: str) -> float:
         """The cosine of two words' vectors."""
-        return float(self.directions[self.ids[a]] @ self.directions[self.ids[b]])
+        return float(self.directions[self.id(a)] @ self.directions[self.id(b)])
 
     def nearest(self, word: str, count: int = 10) -> list[tuple[str, float]]:
         """The words most similar to a word, and how similar they are."""
-        return self._nearest(self.directions[self.ids[word]], [word], count)
+        return self._nearest(self.directions[self.id(word)], [word], count)
 
     def analogy(self, a: str, b: str, c: str, count: int = 10) -> list[tuple[str, float]]:
         """What is to c as b is to a: the words nearest to b - a + c, none of the three.
@@ -410,7 +452,7 @@ class Vectors:
         With unit vectors, these are the words most similar to b and c and least similar
         to a, all three weighted equally (Mikolov, Yih and Zweig 2013; "3CosAdd").
         """
-        x, y, z = (self.directions[self.ids[word]] for word in (a, b, c))
+        x, y, z = (self.directions[self.id(word)] for word in (a, b, c))
         wanted = y - x + z
         length = np.linalg.norm(wanted)
         return self._nearest(wanted / (length if length > 0 else 1), [a, b, c], count)
@@ -426,7 +468,7 @@ class Vectors:
 
         The two principal components (Pearson 1901) of their directions.
         """
-        directions = self.directions[[self.ids[word] for word in words]]
+        directions = self.directions[[self.id(word) for word in words]]
         centred = directions - directions.mean(axis=0)
         _, _, axes = np.linalg.svd(centred, full_matrices=False)
         return centred @ axes[:2].T

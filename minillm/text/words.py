@@ -18,6 +18,8 @@ _UNKNOWN_ID = 0
 # text encodes to the same ids.
 _WORD = re.compile(r"\n|<unk>|\w+(?:['\u2019.-]\w+)*|[^\w\s]")
 _TOKEN = re.compile(r"\n|[^\s]+")
+_SPACE = re.compile(r"\s")
+_PIECE = 1 << 20  # characters that are split at a time
 
 _CLOSING = set(".,;:!?)]}%'\u2019\u201d")
 _OPENING = set("([{$\u201c\u2018")
@@ -32,6 +34,33 @@ def split_words(text: str, pretokenised: bool = False) -> list[str]:
     ["Don't", 'panic', '(', 'yet', ')', '.']
     """
     return (_TOKEN if pretokenised else _WORD).findall(text)
+
+
+def pieces(text: str) -> Iterator[str]:
+    """The text in pieces of about a megabyte, cut at white space: a list of all words is large."""
+    start = 0
+    while start < len(text):
+        cut = _SPACE.search(text, start + _PIECE)
+        end = cut.end() if cut else len(text)
+        yield text[start:end]
+        start = end
+
+
+def split_off_punctuation(tokens: Iterable[str]) -> bool:
+    """Whether tokens come of a text that was split as :func:`split_words` does it.
+
+    Then punctuation marks are among them, and no token holds more than :func:`split_words` would
+    leave together.
+
+    >>> split_off_punctuation(["the", "end", "."]), split_off_punctuation(["the", ".", "end."])
+    (True, False)
+    """
+    marks = False
+    for token in tokens:
+        if not _WORD.fullmatch(token):
+            return False
+        marks = marks or (len(token) == 1 and not token.isalnum() and not token.isspace())
+    return marks
 
 
 class Words:
@@ -104,11 +133,17 @@ class Words:
     def __len__(self) -> int:
         return len(self.tokens)
 
+    def __repr__(self) -> str:
+        return f"<Words: {len(self):,} tokens{', pretokenised' * self.pretokenised}>"
+
     def encode(self, text: str, name: str = "text") -> NDArray[np.int32]:
         """The ids of the words of ``text``, (T,); those it lacks become the unknown word."""
-        words = split_words(text, self.pretokenised)
         lookup = self._ids.get
-        return np.fromiter((lookup(word, _UNKNOWN_ID) for word in words), np.int32, len(words))
+        parts = [np.zeros(0, np.int32)]
+        for piece in pieces(text):
+            words = split_words(piece, self.pretokenised)
+            parts.append(np.fromiter((lookup(w, _UNKNOWN_ID) for w in words), np.int32, len(words)))
+        return np.concatenate(parts)
 
     def encode_known(self, text: str, name: str = "text") -> NDArray[np.int32]:
         """As :meth:`encode`, but InputError, with ``name``, at a word that it lacks."""
@@ -133,14 +168,16 @@ class Words:
         """The text of ``ids``, a word at a time, each with the space before it."""
         names = iter(unknown_words)
         attached = True  # no space before the next word
+        quoting = False  # between a straight quotation mark and the next
         for id in ids:
             word = self.tokens[id] if id != _UNKNOWN_ID else next(names, UNKNOWN)
-            if self.pretokenised:
-                attached = attached or word == "\n"
-            else:
-                attached = attached or word == "\n" or word in _CLOSING
-            yield word if attached else " " + word
-            attached = word == "\n" or (word in _OPENING and not self.pretokenised)
+            before = after = word == "\n"
+            if not self.pretokenised:
+                before = before or word in _CLOSING or (word == '"' and quoting)
+                quoting = (quoting != (word == '"')) and word != "\n"
+                after = after or word in _OPENING or (word == '"' and quoting)
+            yield word if attached or before else " " + word
+            attached = after
 
     def split(self, text: str) -> list[str]:
         """The words of ``text`` as they stand in it, known or not."""

@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from minillm._kernels import twinned
+from minillm.errors import short
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -41,6 +42,9 @@ class SGD:
         self.params = _checked(params)
         self.momentum = momentum
         self.v = _zeros(params)
+
+    def __repr__(self) -> str:
+        return f"<SGD momentum {self.momentum:g}: {_size(self.params)}>"
 
     def step(self, grads: Arrays, learning_rate: float) -> None:
         """One step down ``grads``, which has the keys and shapes of the parameters."""
@@ -89,6 +93,11 @@ class Adam:
         self.t = 0
         self.m, self.v = _zeros(params), _zeros(params)
 
+    def __repr__(self) -> str:
+        decay = f", weight decay {self.weight_decay:g}" if self.weight_decay else ""
+        betas = f"beta1 {self.beta1:g}, beta2 {self.beta2:g}"
+        return f"<{type(self).__name__} {betas}{decay}: {_size(self.params)}>"
+
     def step(self, grads: Arrays, learning_rate: float) -> None:
         """One step down ``grads``, which has the keys and shapes of the parameters."""
         _check_step(self.params, grads, self.m)
@@ -120,7 +129,9 @@ class Adam:
         """Restores what :meth:`state` returned."""
         _copy_into(self.m, "m.", arrays)
         _copy_into(self.v, "v.", arrays)
-        self.t = int(values["t"])
+        if type(values["t"]) is not int or not 0 <= values["t"] < 2**63:
+            raise ValueError(f"t: expected a number of steps, found {short(values['t'])}")
+        self.t = values["t"]
 
 
 @twinned
@@ -220,8 +231,9 @@ def _check_step(params: Arrays, grads: Arrays, moments: Arrays) -> None:
 
 
 def _check_float(where: str, array: np.ndarray) -> None:
-    if not isinstance(array, np.ndarray) or array.dtype not in (np.float32, np.float64):
-        found = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+    plain = type(array) in (np.ndarray, np.memmap)  # not matrices or masked arrays
+    if not plain or array.dtype not in (np.float32, np.float64):
+        found = array.dtype if plain else type(array).__name__
         raise TypeError(f"{where}: expected a NumPy array of float32 or float64, found {found}")
 
 
@@ -229,6 +241,10 @@ def _check_layout(name: str, p: np.ndarray) -> None:
     """An array of any other layout would be flattened to a copy, and the copy trained."""
     if not (p.flags.c_contiguous and p.flags.writeable):
         raise ValueError(f"params[{name!r}]: expected a C-contiguous array that can be changed")
+
+
+def _size(params: Arrays) -> str:
+    return f"{sum(p.size for p in params.values()):,} parameters in {len(params)} arrays"
 
 
 def _zeros(params: Arrays) -> dict[str, np.ndarray]:

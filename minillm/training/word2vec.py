@@ -11,18 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.data.streams import Spill, TextStream
-from minillm.errors import DivergedError, InputError
+from minillm.errors import DivergedError, InputError, short
 from minillm.models.word2vec import Word2Vec
+from minillm.text import check_texts
 from minillm.text.words import split_words
-from minillm.training.checkpoints import Store, copy_arrays
+from minillm.training.checkpoints import Store, copy_arrays, numbers_from
 from minillm.training.loop import interrupts
 from minillm.training.progress import ProgressDisplay
 
 LONGEST = 1000  # words in a sentence; a longer line is several
 STRETCH = 100_000  # words that are learnt between two checks of the clock
+LINES = 10  # that tell of the loss, evenly over a run
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class WordCounts:
     """The words that have a vector, the most frequent first, and how often each was seen."""
 
@@ -33,6 +35,9 @@ class WordCounts:
     def __len__(self) -> int:
         return len(self.words)
 
+    def __repr__(self) -> str:
+        return f"<WordCounts: {len(self):,} words>"
+
     def to_dict(self) -> dict[str, Any]:
         """Its JSON form."""
         counts = self.counts.tolist()
@@ -40,11 +45,18 @@ class WordCounts:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "WordCounts":
-        """What :meth:`to_dict` made; KeyError, ValueError or OverflowError where it is damaged."""
-        words, counts = list(map(str, values["words"])), np.array(values["counts"], np.int64)
-        if counts.shape != (len(words),):
-            raise ValueError(f"there are {len(words)} words, but counts of {len(counts)}")
-        return cls(words, counts, bool(values["pretokenised"]))
+        """What :meth:`to_dict` made; KeyError or ValueError where it is damaged."""
+        words, counts, pretokenised = (values[name] for name in ("words", "counts", "pretokenised"))
+        check_texts(words, "words")
+        if not isinstance(counts, list) or len(counts) != len(words):
+            raise ValueError(f"there are {len(words)} words: expected as many counts")
+        if not all(type(count) is int and count > 0 for count in counts) or sum(counts) > 2**62:
+            raise ValueError("counts: expected whole numbers from 1 up")
+        if len(set(words)) < len(words):
+            raise ValueError("words: expected each once")
+        if not isinstance(pretokenised, bool):
+            raise ValueError(f"pretokenised: expected true or false, found {short(pretokenised)}")
+        return cls(words, np.array(counts, np.int64), pretokenised)
 
 
 @dataclass
@@ -147,7 +159,7 @@ def train_word2vec(
     progress: Progress,
     quiet: bool = False,
 ) -> bool:
-    """Trains to the end, and returns True; or False if Ctrl-C stopped it before.
+    """Trains to the end, and returns True; or False if Ctrl-C or SIGTERM stopped it before.
 
     The store gets metrics and checkpoints.
 
@@ -155,9 +167,10 @@ def train_word2vec(
     DivergedError if the loss stops being finite.
     """
     total = settings.epochs * corpus.words
+    store.trim_metrics(progress.words)
     started, saved = time.monotonic() - progress.seconds, time.monotonic()
     logged = progress.words
-    with interrupts() as interrupted, ProgressDisplay(progress.words / total, quiet) as display:
+    with interrupts() as interrupted, _display(progress, total, quiet) as display:
         while progress.words < total and not interrupted.is_set():
             for words, starts in corpus.stretches(progress.sentences % corpus.sentences):
                 rates = learning_rates(
@@ -167,16 +180,17 @@ def train_word2vec(
                 progress.seconds = time.monotonic() - started
                 done = progress.words / total
                 display.update(done, progress.words, loss, progress.words, progress.seconds)
+                if int(LINES * done) > int(LINES * (done - len(words) / total)):
+                    display.line(progress.words, {"loss": loss})
                 if (progress.words - logged) * 100 >= total or progress.words == total:
                     logged = progress.words
                     _log(store, progress, rates[-1])
                 if time.monotonic() - saved >= settings.checkpoint_seconds:
-                    save_progress(store, model, progress)
+                    save_all(store, model, progress)
                     saved = time.monotonic()
                 if interrupted.is_set():
                     break
-    save_progress(store, model, progress)
-    store.save_model(model.params, {"words": progress.words})
+        save_all(store, model, progress)
     return progress.words >= total
 
 
@@ -196,14 +210,17 @@ def _learn(
     if not np.isfinite(loss):
         raise DivergedError(
             f"the training diverged after {progress.words:,} words at learning rate "
-            f"{rates[0]:.4g}; {store.path} keeps the last good checkpoint: "
-            "start anew with a lower learning rate"
+            f"{rates[0]:.4g}: a lower one may help"
         )
     progress.sentences += len(rates)
     progress.words += len(words)
     progress.loss += loss
     progress.predictions += predictions
     return loss / max(1, predictions)
+
+
+def _display(progress: Progress, total: int, quiet: bool) -> ProgressDisplay:
+    return ProgressDisplay(progress.words / total, quiet, "word", "{:,} words")
 
 
 def _log(store: Store, progress: Progress, rate: float) -> None:
@@ -233,6 +250,12 @@ def mean_loss(model: Word2Vec, words: WordCounts, text: TextStream) -> tuple[flo
 # --- checkpoints -----------------------------------------------------------------
 
 
+def save_all(store: Store, model: Word2Vec, progress: Progress) -> None:
+    """Stores the vectors, then all that resuming needs."""
+    store.save_model(model.params, {"words": progress.words})
+    save_progress(store, model, progress)
+
+
 def save_progress(store: Store, model: Word2Vec, progress: Progress) -> None:
     """Stores all that resuming needs."""
     store.save_resume(model.params, {"progress": asdict(progress)})
@@ -244,6 +267,8 @@ def restore_progress(store: Store, model: Word2Vec) -> Progress:
     name = str(store.resume_path)
     copy_arrays(arrays, model.params, name)
     try:
-        return Progress(**values["progress"])
-    except (KeyError, TypeError) as error:
+        return numbers_from(Progress, values["progress"])
+    except KeyError as error:
         raise InputError(f"{name}: something is missing from it: {error}") from None
+    except ValueError as error:
+        raise InputError(f"{name}: it is damaged: {error}") from None

@@ -176,6 +176,32 @@ def test_parameters_that_cannot_be_trained_are_refused(case, dtype):
         clip_global_norm({"n": np.zeros(3, dtype)}, 1.0)
 
 
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    ("wrong", "found"),
+    [
+        (lambda a: a.tolist(), "list"),
+        (lambda a: None, "NoneType"),
+        (lambda a: a.view(np.matrix), "matrix"),
+        (lambda a: np.ma.masked_array(a, a > 0), "MaskedArray"),
+        (lambda a: a.astype(">f4"), ">f4"),
+        (lambda a: a.astype(">f8"), ">f8"),
+        (lambda a: a.astype(complex), "complex128"),
+    ],
+)
+def test_what_is_no_plain_array_is_refused(case, kernels, wrong, found):
+    where = rf"\['W'\]: expected a NumPy array of float32 or float64, found {found}"
+    params = parameters()
+    broken = params | {"W": wrong(params["W"])}
+    with use_kernels(kernels):
+        with pytest.raises(TypeError, match="params" + where):
+            CASES[case][0](broken)
+        with pytest.raises(TypeError, match="grads" + where):
+            CASES[case][0](params).step(broken, 0.1)
+        with pytest.raises(TypeError, match="grads" + where):
+            clip_global_norm(broken, 1.0)
+
+
 @pytest.mark.parametrize(
     ("make", "name"),
     [
@@ -210,3 +236,12 @@ def test_a_gradient_that_overflows_has_an_infinite_norm_and_stays(kernels):
         assert clip_global_norm(grads, 1.0) == np.inf
         assert grads["W"][0] == np.float32(1e30)
         assert np.isnan(clip_global_norm({"W": np.array([np.nan])}, 1.0))
+
+
+def test_a_repr_names_the_rule_and_the_sizes():
+    params = {"W": np.zeros((30, 40)), "b": np.zeros(40)}
+    assert repr(SGD(params)) == "<SGD momentum 0.9: 1,240 parameters in 2 arrays>"
+    assert repr(Adam(params)) == "<Adam beta1 0.9, beta2 0.999: 1,240 parameters in 2 arrays>"
+    assert repr(AdamW(params)) == (
+        "<AdamW beta1 0.9, beta2 0.999, weight decay 0.01: 1,240 parameters in 2 arrays>"
+    )

@@ -1,11 +1,11 @@
 """``captioner``: what an image shows, in words."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from typing import TYPE_CHECKING, Any
 
 from minillm.runs.kind import Evaluation, Kind, Parts, Results
-from minillm.runs.settings import RecurrenceSettings, TrainingSettings, option, with_default
+from minillm.runs.settings import Facts, RecurrenceSettings, TrainingSettings, option, with_default
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,6 +36,13 @@ class Settings(TrainingSettings):
     minutes: float | None = with_default(TrainingSettings, "minutes", 0.3)
 
 
+@dataclass(frozen=True, kw_only=True)
+class CaptionFacts(Facts):
+    """What is stored about the captions."""
+
+    longest: int = option(MISSING, "tokens of the longest caption, with EOS", least=1, most=10_000)
+
+
 class CaptionerKind(Kind):
     """A recurrent language model that begins with an image."""
 
@@ -50,6 +57,7 @@ set (it needs the package scikit-learn)."""
   minillm train captioner digits --out runs/captions
   minillm eval runs/captions --part test"""
     settings = Settings
+    facts = CaptionFacts
 
     def types(self) -> tuple[type, type]:
         """The model and its config."""
@@ -62,6 +70,7 @@ set (it needs the package scikit-learn)."""
     ) -> Parts:
         """The images for training and validation with their captions, in minibatches."""
         from minillm.data import Minibatches, Sequences, registry
+        from minillm.metrics import frequency_loss
         from minillm.text import build_vocabulary
         from minillm.training.minibatches import MinibatchTask
 
@@ -85,7 +94,9 @@ set (it needs the package scikit-learn)."""
         model = Model(config, rng)
         training, validation = batches
         task = MinibatchTask(model, training, validation, count=lambda batch: int(batch[2].sum()))
-        return Parts(model, task, "character", {"tokenizer": tokenizer})
+        known, held_out = (batches.columns[1].ids for batches in (training, validation))  # type: ignore[union-attr]
+        baseline = frequency_loss(known, held_out)
+        return Parts(model, task, "character", {"tokenizer": tokenizer}, baseline=baseline)
 
     def sample(self, folder: "RunFolder") -> Iterator[str]:
         """The captions of some held-out images."""

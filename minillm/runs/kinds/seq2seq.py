@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from minillm.errors import InputError
 from minillm.runs.kind import Evaluation, Kind, Parts, Results
 from minillm.runs.settings import (
+    Facts,
     RecurrenceSettings,
     TrainingSettings,
     VocabularySettings,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from minillm.text import Vocabulary
 
 UNITS = ("character", "word", "token")
-EXAMPLES = 5  # shown after a training
+EXAMPLES = 3  # shown after a training
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,15 @@ class Settings(VocabularySettings, RecurrenceSettings, TrainingSettings):
     learning_rate: float = with_default(TrainingSettings, "learning_rate", 2e-3)
 
 
+@dataclass(frozen=True, kw_only=True)
+class PairFacts(Facts):
+    """What is stored about the pairs."""
+
+    longest_target: int = option(
+        MISSING, "tokens of the longest target, with EOS", least=1, most=10_001
+    )
+
+
 class Seq2SeqKind(Kind):
     """A recurrent encoder-decoder on pairs of texts."""
 
@@ -140,6 +150,7 @@ kinds of attention it sees all positions of the source at each step, as since 20
 
 then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a source text\""""
     settings = Settings
+    facts = PairFacts
     vocabularies = {  # noqa: RUF012
         "source": ("vocabulary.source.json", "source_vocabulary"),
         "target": ("vocabulary.target.json", "target_vocabulary"),
@@ -156,6 +167,7 @@ then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a sou
     ) -> Parts:
         """Vocabularies, and minibatches for training and validation."""
         from minillm.data import Minibatches
+        from minillm.metrics import frequency_loss
         from minillm.training.minibatches import MinibatchTask, fingerprint
 
         pairs = open_data(data)
@@ -192,7 +204,9 @@ then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a sou
             Minibatches(validation, settings.batch, settings.seed),
             count_tokens,
         )
-        return Parts(model, task, "token", {"source": source, "target": target}, notes)
+        vocabularies = {"source": source, "target": target}
+        baseline = frequency_loss(training[1].ids, validation[1].ids)
+        return Parts(model, task, "token", vocabularies, notes, "pair", baseline)
 
     def hypotheses(
         self, run: "Run", texts: Sequence[str], **options: Any
@@ -202,15 +216,18 @@ then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a sou
 
     def sample(self, folder: "RunFolder") -> Iterator[str]:
         """Outputs of the model with the best weights for a few held-out sources."""
+        from textwrap import shorten
+
         from minillm.runs.run import load
 
         run = load(folder.path)
         held_out = dict(islice(open_data(run.data).pairs("validation"), EXAMPLES))
         longest = run.settings.max_length
         sources = [text for text in held_out if len(run.source.encode(text)) <= longest]
-        yield "held-out examples:\n"
-        for text, output in zip(sources, run.translate(sources), strict=True):
-            yield f"  {text}\n    -> {output}\n    == {held_out[text]}\n"
+        yield "held-out examples: the source, what the model writes, what is right\n"
+        for source, output in zip(sources, run.translate(sources), strict=True):
+            texts = (shorten(text, 100) for text in (source, output, held_out[source]))
+            yield "  {}\n    -> {}\n    == {}\n".format(*texts)
 
     def evaluate(self, run: "Run", asked: Evaluation) -> Results:
         """Loss, exact outputs, and the measures that are usual for the task."""
