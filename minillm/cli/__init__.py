@@ -21,6 +21,7 @@ from minillm.cli import (
     info,
     plot,
     similar,
+    tokenize,
     train,
     translate,
 )
@@ -43,7 +44,18 @@ minillm VERB --help explains a verb, with examples.
 """,
     )
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    models = (train, generate, translate, classify, eval, similar, analogy, export, import_)
+    models = (
+        train,
+        tokenize,
+        generate,
+        translate,
+        classify,
+        eval,
+        similar,
+        analogy,
+        export,
+        import_,
+    )
     for verb in (*models, plot, gradcheck, info):
         verb.add_parser(verbs)
     args = parser.parse_args(argv)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from minillm.errors import InputError
 from minillm.runs.folder import RunFolder
-from minillm.runs.kind import Job, Kind, kinds
+from minillm.runs.kind import Job, Kind, Parts, kinds
 from minillm.runs.run import stored_config
 from minillm.runs.settings import make, option_of, values_of
 
@@ -135,7 +135,7 @@ def train_by_gradient_descent(kind: Kind, job: Job) -> bool:
     }
     folder.save_json("config.json", config)
     summary = train(params, optimiser, parts.task, options, rng, folder, begin)
-    _report(kind, job, summary, parts.unit)
+    _report(kind, job, summary, parts)
     return not summary.interrupted
 
 
@@ -152,8 +152,8 @@ def _optimiser(settings: Any, params: Any) -> Any:
     if settings.optimiser == "sgd":
         return SGD(params, settings.momentum)
     if settings.optimiser == "adam":
-        return Adam(params)
-    return AdamW(params, weight_decay=settings.weight_decay)
+        return Adam(params, beta2=settings.beta2)
+    return AdamW(params, beta2=settings.beta2, weight_decay=settings.weight_decay)
 
 
 def _report_the_schedule(job: Job, options: "Options", begin: "Summary") -> None:
@@ -169,9 +169,10 @@ def _report_the_schedule(job: Job, options: "Options", begin: "Summary") -> None
         )
 
 
-def _report(kind: Kind, job: Job, summary: "Summary", unit: str) -> None:
+def _report(kind: Kind, job: Job, summary: "Summary", parts: Parts) -> None:
     from minillm.training.progress import minutes_and_seconds
 
+    unit = parts.unit
     job.report(
         f"{'stopped' if summary.interrupted else 'trained'} after {summary.step:,} steps, "
         f"{summary.tokens:,} {unit}s, {minutes_and_seconds(summary.seconds)}"
@@ -180,6 +181,8 @@ def _report(kind: Kind, job: Job, summary: "Summary", unit: str) -> None:
         job.report(
             f"validation loss {summary.best_loss:.4f} nats per {unit} (step {summary.best_step:,})"
         )
+    for line in kind.closing(parts, summary):
+        job.report(line)
     job.report(f"loss curve: {_draw_loss_curve(job.folder, unit)}")
     if summary.interrupted:
         job.report(f"to go on: minillm train {kind.name} --out {job.folder.path} --resume")

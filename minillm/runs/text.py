@@ -41,6 +41,23 @@ def name_of(data: dict[str, Any]) -> str:
     return ", ".join(data["files"]) or "the built-in corpus"
 
 
+def open_tokenizer(path: str) -> "Vocabulary":
+    """The vocabulary of a run, of shards, or of a tokenizer that another program wrote."""
+    from minillm.runs.folder import RunFolder
+    from minillm.text import vocabulary_from_dict
+
+    folder = RunFolder(path)
+    if not (folder.path / "vocabulary.json").exists():
+        raise InputError(f"{path}: there is no tokenizer in it (no vocabulary.json)")
+    values = folder.load_json("vocabulary.json")
+    try:
+        return vocabulary_from_dict(values)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise InputError(
+            f"{folder.path / 'vocabulary.json'}: it is damaged: {error}"[:500]
+        ) from None
+
+
 def write_text(
     model: Any,
     tokenizer: "Vocabulary",
@@ -63,6 +80,8 @@ def write_text(
     from minillm.text import banned_ids, opening_id
 
     shown = tokenizer.encode_known(prompt, "--prompt")
+    if prompt and not len(shown):
+        raise InputError(f"--prompt: expected at least one {tokenizer.unit}, found {prompt!r}")
     ends = [_one_token(tokenizer, text) for text in stop]
     rng = np.random.default_rng(seed)
     writer = Writer(model, rng, temperature, top_k, top_p, banned_ids(tokenizer), ends)

@@ -3,6 +3,7 @@
 import sys
 import time
 from types import TracebackType
+from typing import Any
 
 _REFRESH_SECONDS = 0.1
 
@@ -70,6 +71,12 @@ class ProgressDisplay:
         training = "" if self.loss is None else f"training {self.loss:.3f}, "
         rate = f", {self.rate:,.0f} tokens/s" if self.rate else ""
         self.bar.write(f"step {step}: {training}validation {loss:.3f}{rate}", file=sys.stderr)
+
+    def sampled(self, task: Any) -> None:
+        """A line of what the model does by now, if its task has one."""
+        text = "" if self.quiet or not hasattr(task, "sample") else task.sample()
+        if text:
+            self.bar.write(f"  {text}", file=sys.stderr)
 
 
 def minutes_and_seconds(seconds: float) -> str:
