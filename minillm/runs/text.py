@@ -81,7 +81,7 @@ def write_text(
 
     shown = tokenizer.encode_known(prompt, "--prompt")
     if prompt and not len(shown):
-        raise InputError(f"--prompt: expected at least one {tokenizer.unit}, found {prompt!r}")
+        raise InputError(f"--prompt: expected one token or more, found none in {prompt!r}")
     ends = [_one_token(tokenizer, text) for text in stop]
     rng = np.random.default_rng(seed)
     writer = Writer(model, rng, temperature, top_k, top_p, banned_ids(tokenizer), ends)
