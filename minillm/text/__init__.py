@@ -7,7 +7,7 @@ from minillm.text.bpe import BytePairs, train
 from minillm.text.characters import Characters
 from minillm.text.tokenizer_files import load_tokenizer, tokenizer_files
 from minillm.text.vocabulary import Vocabulary, banned_ids, opening_id
-from minillm.text.words import Words, split_words
+from minillm.text.words import Words, split_off_punctuation, split_words
 
 __all__ = [
     "BytePairs",
@@ -18,6 +18,7 @@ __all__ = [
     "build_vocabulary",
     "load_tokenizer",
     "opening_id",
+    "split_off_punctuation",
     "tokenizer_files",
     "vocabulary_from_dict",
 ]
