@@ -53,9 +53,9 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from minillm.data import write_shards
-    from minillm.runs.text import open_tokenizer
+    from minillm.text import load_tokenizer
 
-    tokenizer, files = open_tokenizer(args.tokenizer), getattr(args, "files", [])
+    tokenizer, files = load_tokenizer(args.tokenizer), getattr(args, "files", [])
     with tqdm(unit=" characters", unit_scale=True, leave=False, disable=None) as bar:
 
         def progress(done: int, total: int) -> None:

@@ -20,7 +20,6 @@ from minillm.runs.text import (
     evaluation_text,
     language_results,
     name_of,
-    open_tokenizer,
     read_training_text,
     write_text,
 )
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from minillm.text import Vocabulary
     from minillm.training import Summary
 
+COUNTED = 10_000_000  # tokens of the training text whose frequencies are a baseline
 SAMPLE = 60  # tokens shown after each validation
 MOST_DRAWN = 200  # tokens of a picture of attention weights
 
@@ -137,7 +137,10 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
         self, settings: Settings, data: dict[str, Any], rng: "np.random.Generator"
     ) -> Parts:
         """Holds out the last tenth of the text; the vocabulary is that of the rest."""
+        import numpy as np
+
         from minillm.data import RandomWindows, Windows
+        from minillm.metrics import frequency_loss
         from minillm.training.context import ContextTask
 
         self.new_config(vocabulary=2, heads=settings.heads, width=settings.width)  # before the data
@@ -160,7 +163,9 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
         task = ContextTask(
             model, windows, validation, settings.batch, settings.validation_tokens, sample
         )
-        return Parts(model, task, _unit(tokenizer), {"tokenizer": tokenizer})
+        baseline = frequency_loss(training[:COUNTED], np.asarray(task.validation_ids))
+        unit, vocabularies = _unit(tokenizer), {"tokenizer": tokenizer}
+        return Parts(model, task, unit, vocabularies, baseline=baseline)
 
     def closing(self, parts: Parts, summary: "Summary") -> Iterator[str]:
         """How fast the training was."""
@@ -211,8 +216,10 @@ def _unit(tokenizer: "Vocabulary") -> str:
 
 def open_data(settings: Settings, data: dict[str, Any]) -> "tuple[Vocabulary, Ids, Ids]":
     """The vocabulary, and the ids for training and for validation."""
+    from minillm.text import load_tokenizer
+
     shards = open_shards(data["files"])
-    given = open_tokenizer(data["tokenizer"]) if data.get("tokenizer") else None
+    given = load_tokenizer(data["tokenizer"]) if data.get("tokenizer") else None
     if shards is not None:
         tokenizer = given or tokenizer_of(shards)
         check_same_vocabulary(shards, tokenizer, "--tokenizer")
@@ -251,7 +258,9 @@ def open_shards(files: Any) -> "Shards | None":
 
 def tokenizer_of(shards: "Shards") -> "Vocabulary":
     """The vocabulary that the shards were made with."""
-    tokenizer = open_tokenizer(str(shards.path))
+    from minillm.text import load_tokenizer
+
+    tokenizer = load_tokenizer(shards.path / "vocabulary.json")
     if len(tokenizer) != shards.vocabulary:
         raise InputError(
             f"{shards.path / 'index.json'}: vocabulary: expected {len(tokenizer)}, the size of "
