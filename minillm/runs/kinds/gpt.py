@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from minillm.errors import InputError
 from minillm.runs.kind import Evaluation, Parts, Results
 from minillm.runs.settings import (
+    Facts,
     FilesSettings,
     TrainingSettings,
     VocabularySettings,
@@ -97,6 +98,13 @@ class Settings(FilesSettings, VocabularySettings, TrainingSettings):
     weight_decay: float = with_default(TrainingSettings, "weight_decay", 0.1)
 
 
+@dataclass(frozen=True, kw_only=True)
+class GPTFacts(Facts):
+    """What a run stores about its data."""
+
+    vocabulary_sha256: str | None = option(None, "the fingerprint of the vocabulary")
+
+
 class GPTKind(TextKind):
     """A stack of Transformer blocks over characters, words or byte pairs."""
 
@@ -119,6 +127,7 @@ The last tenth of the text is held out, to measure the model on text that it has
 
 then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text\""""
     settings = Settings
+    facts = GPTFacts
 
     def types(self) -> tuple[type, type]:
         """The model and its config."""
