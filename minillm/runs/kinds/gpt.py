@@ -90,7 +90,7 @@ class Settings(FilesSettings, VocabularySettings, TrainingSettings):
         "measure the validation loss on the first N tokens that are held out (eval: on all)",
         "N",
         least=1,
-        most=10**12,
+        most=10**8,
         group="the run",
     )
     learning_rate: float = with_default(TrainingSettings, "learning_rate", 2e-3)
