@@ -41,6 +41,7 @@ TOPICS = (
     "decoder",
     "ngram",
     "word2vec",
+    "bpe",
 )
 INSTRUCTION_SETS = ("avx512", "avx2", "baseline")  # the best first
 CHOICES = ("auto", "numpy", "cython", *INSTRUCTION_SETS)

@@ -72,21 +72,27 @@ examples:
 def _add_attention(pictures: Any) -> None:
     attention = pictures.add_parser(
         "attention",
-        help="the attention weights of an encoder-decoder",
+        help="the attention weights of an encoder-decoder or a GPT",
         description="""\
-Draw the attention weights as a heat map: a column for each source token, a row for each
-target token.""",
+Draw the attention weights as a heat map. Of an encoder-decoder: a column for each source token, a
+row for each target token. Of a GPT: a row for each token, with a column for each that it sees, in
+one head of one layer.""",
         epilog="""\
 examples:
   minillm plot attention runs/cmudict uncharacteristically
   minillm plot attention runs/numbers "forty-two thousand and seven" --to numbers.png
+  minillm plot attention runs/gpt "the while statement" --layer 2 --head 1
 """,
     )
     add_run_folder(attention, "the folder of a run")
-    attention.add_argument("text", metavar="TEXT", help="the source text")
+    attention.add_argument("text", metavar="TEXT", help="the source text, or all of it")
     attention.add_argument(
         "--to", metavar="FILE", help="where to write it (default: DIR/attention.png)"
     )
+    for name in ("layer", "head"):
+        attention.add_argument(
+            f"--{name}", type=integer(0), metavar="N", help=f"of a GPT: which {name}, from 0"
+        )
     add_beam_options(attention)
     attention.set_defaults(run=run_attention)
 
@@ -122,6 +128,11 @@ def run_attention(args: argparse.Namespace) -> int:
     from minillm.runs.run import load
 
     run = load(args.run_folder, args.allow_nan)
+    if hasattr(run.kind, "attention") or args.layer is not None or args.head is not None:
+        own, tokens = run.attention(args.text, args.layer or 0, args.head or 0)
+        path = args.to or Path(args.run_folder) / "attention.png"
+        _write(path, lambda: attention_map(own, tokens, tokens))
+        return 0
     found = run.hypotheses(
         [args.text],
         beam=args.beam,

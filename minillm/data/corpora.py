@@ -1,7 +1,9 @@
 """Whole texts: from UTF-8 files, standard input, or the text that comes with Python."""
 
 import codecs
+import sysconfig
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import BinaryIO
 
 from minillm.data.files import MOST_IN_MEMORY, reading, shown, too_large
@@ -9,6 +11,8 @@ from minillm.data.registry import DEFAULT_TEXT, built_in
 from minillm.errors import InputError
 
 BLOCK = 1 << 20  # bytes that are read at a time
+
+_LEFT_OUT = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
 
 
 def read_text(names: Sequence[str]) -> str:
@@ -87,6 +91,26 @@ def builtin_corpus() -> str:
             f"{DEFAULT_TEXT}: this Python has no pydoc_data.topics: expected a text FILE"
         ) from None
     return "\n\n".join(topics[name].strip() for name in sorted(topics)) + "\n"
+
+
+def standard_library() -> str:
+    """The source of the standard library: its .py files in the order of their paths.
+
+    Without tests and installed packages.  A file that is not UTF-8 is left out.  It differs from
+    one version of Python to the next.
+    """
+    root = Path(sysconfig.get_paths()["stdlib"])
+    texts = []
+    for path in sorted(root.rglob("*.py")):
+        if _LEFT_OUT.isdisjoint(path.relative_to(root).parts):
+            try:
+                text = path.read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError):
+                continue
+            texts.append(text if text.endswith("\n") else text + "\n")
+    if not texts:
+        raise InputError(f"python-source: there are no .py files in {root}: expected a text FILE")
+    return "\n".join(texts)
 
 
 def split_text(text: str) -> tuple[str, str]:

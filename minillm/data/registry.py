@@ -48,6 +48,12 @@ def _python_docs() -> str:
     return builtin_corpus()
 
 
+def _python_source() -> str:
+    from minillm.data.corpora import standard_library
+
+    return standard_library()
+
+
 def _cmudict(stress: str | None) -> "PairData":
     from minillm.data.cmudict import CMUDict
 
@@ -78,6 +84,12 @@ BUILT_IN = (
         "text",
         "the Python language reference, which every CPython has: 0.5 MB of English",
         _python_docs,
+    ),
+    BuiltIn(
+        "python-source",
+        "text",
+        "the source of Python's standard library, without tests: some 10 MB",
+        _python_source,
     ),
     BuiltIn(
         "cmudict",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from minillm.runs.folder import RunFolder
     from minillm.runs.run import Run
     from minillm.text import Vocabulary
-    from minillm.training import Task
+    from minillm.training import Summary, Task
 
 Results = dict[str, Any]
 Shapes = Mapping[str, tuple[int, ...]]
@@ -69,8 +69,8 @@ class Kind:
     """One kind of model.  A subclass with a ``name`` is known to every command.
 
     Besides the methods below a kind defines those of its abilities: ``write``, ``translate``,
-    ``hypotheses``, ``classify``, ``vectors``, ``embed``, ``export``.  Each takes the run first,
-    then what the method of that name of :class:`minillm.runs.run.Run` takes.
+    ``hypotheses``, ``attention``, ``classify``, ``vectors``, ``embed``, ``export``.  Each takes
+    the run first, then what the method of that name of :class:`minillm.runs.run.Run` takes.
     """
 
     name: ClassVar[str]
@@ -132,6 +132,10 @@ class Kind:
 
     def check(self, model: Any) -> None:
         """ValueError, with the tensor's name, where the weights that were read cannot be right."""
+
+    def closing(self, parts: Parts, summary: "Summary") -> Iterable[str]:
+        """Lines to report when training has ended."""
+        return ()
 
     def sample(self, folder: "RunFolder") -> Iterable[str]:
         """Text that is shown when training has ended: a sample of what the model does."""

@@ -102,6 +102,13 @@ class Run:
         ability = self._ability("hypotheses")
         return ability(self, texts, **options) if len(texts) else []
 
+    def attention(self, text: str, layer: int, head: int) -> "tuple[NDArray, list[str]]":
+        """The weights (T, T) with which the tokens of a text attend to each other, and the tokens.
+
+        Layers and heads are counted from 0.
+        """
+        return self._ability("attention")(self, text, layer, head)
+
     def classify(
         self, items: Sequence[Any], places: Sequence[str] | None = None
     ) -> list[Classified]:

@@ -239,6 +239,14 @@ class TrainingSettings:
         least=0,
         group="gradient descent",
     )
+    beta2: float = option(
+        0.999,
+        "how slowly the mean of squared gradients follows them; adam and adamw only",
+        "B",
+        least=0,
+        below=1,
+        group="gradient descent",
+    )
     momentum: float = option(
         0.9,
         "fraction of the last step that is added to the next; sgd only",

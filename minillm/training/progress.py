@@ -106,6 +106,12 @@ class ProgressDisplay:
         parts += [f"{self.rate:,.0f} {self.unit}s/s"] if self.rate else []
         self.bar.write(f"{self.position.format(step)}: {', '.join(parts)}", file=self.stream)
 
+    def sampled(self, task: Any) -> None:
+        """A line of what the model does by now, if its task has one."""
+        text = "" if self.quiet or not hasattr(task, "sample") else task.sample()
+        if text:
+            self.bar.write(f"  {text}", file=self.stream)
+
 
 def minutes_and_seconds(seconds: float) -> str:
     """As 3:07, or 1:02:07 from an hour on."""

@@ -14,7 +14,7 @@ from .samples import TEXT, task_of
 
 Reader = Callable[[Path, random.Random], None]
 KINDS = (
-    "ngram", "lm", "neural-ngram", "seq2seq", "classifier", "image-classifier", "captioner",
+    "ngram", "lm", "neural-ngram", "gpt", "seq2seq", "classifier", "image-classifier", "captioner",
     "word2vec",
 )  # fmt: skip
 
@@ -23,7 +23,7 @@ def _use(run: Run) -> None:
     """What a command does with a run, in short."""
     with np.errstate(all="ignore"):  # weights may be as large as a float32 can be
         match run.kind.name:
-            case "ngram" | "lm" | "neural-ngram":
+            case "ngram" | "lm" | "neural-ngram" | "gpt":
                 list(run.write(length=3, seed=1))
             case "seq2seq":
                 run.translate(["the cat"], beam=2)
@@ -89,7 +89,7 @@ def _resume(folder: Path) -> None:
     restore_checkpoint(opened, model.params, AdamW(model.params), task, rng)
     with np.errstate(all="ignore"):
         _, backward, _ = task.training_loss(rng)
-        if kind.name in ("lm", "neural-ngram"):
+        if kind.name in ("lm", "neural-ngram", "gpt"):
             backward()
 
 
@@ -180,6 +180,16 @@ def read_images(folder: Path, rng: random.Random) -> None:
         read_image(line, place, 6)
 
 
+def read_shards(folder: Path, rng: random.Random) -> None:
+    from minillm.data import RandomWindows, Shards
+    from minillm.runs.kinds.gpt import tokenizer_of
+
+    shards = Shards(folder / "corpus")
+    shards.verify()
+    RandomWindows(shards, 2, 3).next()
+    tokenizer_of(shards).decode(shards[:].tolist())
+
+
 READERS: dict[str, Reader] = dict.fromkeys(KINDS, read_run) | {
     "arpa": read_arpa,
     "arpa-gzip": read_arpa,
@@ -193,6 +203,7 @@ READERS: dict[str, Reader] = dict.fromkeys(KINDS, read_run) | {
     "analogies": read_analogies,
     "vocabulary": read_vocabulary,
     "images": read_images,
+    "shards": read_shards,
 }
 Files = dict[str, bytes]
 Samples = dict[str, list[Files]]

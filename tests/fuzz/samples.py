@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from minillm.data import Minibatches, Sequences
+from minillm.data import Minibatches, RandomWindows, Sequences, write_shards
 from minillm.formats.arpa import write_arpa
 from minillm.formats.word2vec import write_vectors
 from minillm.models.ngram import NGram, NGramConfig, count_ngrams, estimate
@@ -17,6 +17,7 @@ from minillm.runs.run import OF_THE_DATA
 from minillm.runs.settings import values_of
 from minillm.text import Characters, build_vocabulary
 from minillm.training import AdamW, Summary, save_checkpoint
+from minillm.training.context import ContextTask
 from minillm.training.language_model import LanguageModelTask
 from minillm.training.minibatches import MinibatchTask
 from minillm.training.word2vec import Progress, WordCounts, save_progress
@@ -55,6 +56,9 @@ def task_of(kind: str, model: Any) -> Any:
     if kind in ("lm", "neural-ngram"):
         ids = CHARACTERS.encode(TEXT)
         return LanguageModelTask(model, ids, ids[:20], 2, 4)
+    if kind == "gpt":
+        ids = CHARACTERS.encode(TEXT)
+        return ContextTask(model, RandomWindows(ids, 2, 4), ids[:20], 2, 10)
     ids = Sequences([[1, 2], [2], [3, 1, 1], [0, 1]])
     labels = np.array([0, 1, 1, 0])
     columns = {"classifier": (ids, labels), "seq2seq": (ids, Sequences([[1, 9]] * 4))}
@@ -67,6 +71,7 @@ def task_of(kind: str, model: Any) -> Any:
 SIZES: dict[str, dict[str, Any]] = {
     "lm": {"vocabulary": len(CHARACTERS), "embedding": 3, "hidden": 4, "layers": 2},
     "neural-ngram": {"vocabulary": len(CHARACTERS), "order": 3, "embedding": 3, "hidden": 4},
+    "gpt": {"vocabulary": len(CHARACTERS), "context": 4, "layers": 2, "heads": 2, "width": 4},
     "classifier": {
         "vocabulary": len(WORDS), "classes": 2, "embedding": 3, "hidden": 4, "pooling": "attention",
     },
@@ -80,6 +85,7 @@ SIZES: dict[str, dict[str, Any]] = {
 DATA: dict[str, dict[str, Any]] = {
     "lm": {"files": ["text.txt"], "sha256": "0"},
     "neural-ngram": {"files": ["text.txt"], "sha256": "0"},
+    "gpt": {"files": ["text.txt"], "tokenizer": None, "sha256": "0", "vocabulary_sha256": "0"},
     "classifier": {"data": "data.tsv", "validation": None, "sha256": "0", "labels": ["a", "b"]},
     "image-classifier": {"data": "digits", "labels": ["a", "b"]},
     "captioner": {"data": "digits", "longest": 8},
@@ -166,6 +172,10 @@ def _models(root: Path) -> None:
 def _texts(root: Path) -> None:
     _write(root / "text" / "small" / "text.txt", TEXT)
     _write(root / "text" / "other" / "text.txt", "\ufeffà la ligne\r\n日本 😀\r\n\n  x\ty")
+    file = root / "shards" / "small" / "text.txt"
+    _write(file, TEXT)
+    write_shards(file.parent / "corpus", [str(file)], CHARACTERS, 80)
+    file.unlink()
     _write(root / "pairs" / "small" / "pairs.tsv", PAIRS + PAIRS)
     _write(root / "labelled" / "file" / "data.tsv", LABELLED)
     for k in range(3):

@@ -31,6 +31,7 @@ COMMANDS = {
     "neural-ngram": (TEXT, [*TINY, "--order", "3", "--window", "8"]),
     "lm": (TEXT, [*TINY, "--window", "8"]),
     "word2vec": (TEXT, ["--dimension", "8", "--epochs", "1"]),
+    "gpt": (TEXT, [*SMALL, "--width", "8", "--heads", "2", "--layers", "2", "--context", "8"]),
     "seq2seq": (PAIRS, [*TINY, "--minimum-count", "1"]),
     "classifier": (LABELLED, TINY),
     "captioner": (None, TINY),
@@ -88,7 +89,7 @@ def test_it_says_what_it_is_and_is_measured(kind, runs):
 
 
 def test_language_models_write(runs):
-    for kind in ("ngram", "neural-ngram", "lm"):
+    for kind in ("ngram", "neural-ngram", "lm", "gpt"):
         run = minillm.load(runs(kind))
         prompt = "the cat" if kind == "ngram" else "the "
         texts = ["".join(run.write(prompt, length=20, seed=seed)) for seed in (1, 1, 2)]
