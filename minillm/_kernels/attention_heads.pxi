@@ -278,6 +278,7 @@ cdef Keys keys_for_backward(
     cdef floating **v = <floating **>cut(scratch, size)
     cdef floating **dk = <floating **>cut(scratch, size)
     cdef floating **dv = <floating **>cut(scratch, size)
+    memset(&all, 0, sizeof(Keys))
     note_lines(keys, 0, seen, k)
     note_lines(values, 0, seen, v)
     note_lines(dkeys, 0, seen, dk)
