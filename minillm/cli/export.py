@@ -8,20 +8,35 @@ def add_parser(verbs: Any) -> None:
     """Declares the verb."""
     parser = verbs.add_parser(
         "export",
-        help="write an n-gram model as ARPA, or word vectors in word2vec's format",
+        help="write an n-gram model as ARPA, word vectors in word2vec's format, or a GPT as GPT-2",
         description="""\
-Write an n-gram model as an ARPA file, which SRILM and KenLM read, or word vectors in the
-formats of word2vec, which gensim reads.""",
+Write an n-gram model as an ARPA file, which SRILM and KenLM read; word vectors in the formats of
+word2vec, which gensim reads; or a GPT of characters or byte pairs as a folder that Hugging Face's
+transformers loads.""",
         epilog="""\
 examples:
   minillm export runs/words model.arpa
   minillm export runs/words model.arpa.gz
   minillm export runs/vectors vectors.txt
   minillm export runs/vectors vectors.bin --binary
+  minillm export runs/gpt
+        the folder runs/gpt/huggingface
+  minillm export runs/gpt my-gpt2 --format huggingface
 """,
     )
-    parser.add_argument("run_folder", metavar="DIR", help="a folder of ngram or word2vec")
-    parser.add_argument("file", metavar="FILE", help="the file to be written")
+    parser.add_argument("run_folder", metavar="DIR", help="a folder of ngram, word2vec or gpt")
+    parser.add_argument(
+        "file",
+        metavar="FILE",
+        nargs="?",
+        help="the file or new folder to be written (default: model.arpa, vectors.txt or "
+        "huggingface in DIR)",
+    )
+    parser.add_argument(
+        "--format",
+        choices=("arpa", "word2vec", "huggingface"),
+        help="in which format (each kind of model has one)",
+    )
     parser.add_argument(
         "--binary", action="store_true", help="word vectors in the binary format, not as text"
     )
@@ -29,9 +44,8 @@ examples:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Writes the file."""
+    """Writes the file or folder."""
     from minillm.runs.run import load
 
-    load(args.run_folder).export(args.file, binary=args.binary)
-    print(args.file)
+    print(load(args.run_folder).export(args.file, args.format, binary=args.binary))
     return 0

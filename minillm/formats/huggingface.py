@@ -80,11 +80,6 @@ def _names(config: GPTConfig) -> Iterator[tuple[str, str, tuple[int, ...]]]:
 # --- reading -----------------------------------------------------------------
 
 
-def model_type(folder: str | Path) -> object:
-    """Which architecture a folder of transformers holds: "gpt2", "bert"."""
-    return _load_json(Path(folder) / "config.json").get("model_type")
-
-
 def import_gpt2(folder: str | Path) -> tuple[GPT, Vocabulary]:
     """The GPT-2 in a folder, in float32, and its tokenizer.
 

@@ -196,18 +196,21 @@ def _draw_loss_curve(folder: RunFolder, unit: str) -> str:
 
 
 def import_file(file: str, out: str | Path, overwrite: bool = False) -> str:
-    """Makes a run of a file that another program wrote; returns a line that describes it."""
+    """Makes a run of what another program wrote, a file or a folder; returns a line about it."""
     folder = free_folder(out, overwrite)
-    try:
-        with open(file, "rb") as opened:
-            head = opened.read(64).lstrip()
-    except FileNotFoundError:
-        raise InputError(f"{file}: there is no such file") from None
+    head = b""  # of a folder
+    if not Path(file).is_dir():
+        try:
+            with open(file, "rb") as opened:
+                head = opened.read(64).lstrip()
+        except FileNotFoundError:
+            raise InputError(f"{file}: there is no such file") from None
     importers = [kind for kind in kinds().values() if hasattr(kind, "imports")]
     for kind in importers:
         if kind.imports(file, head):
             return kind.import_file(file, folder)  # type: ignore[attr-defined]
     raise InputError(
-        f"{file}: expected an ARPA file, which begins with \\data\\, or word vectors, which begin "
-        f"with their count and their width; found {head[:40].decode('utf-8', 'replace')!r}"
+        f"{file}: expected an ARPA file, which begins with \\data\\, word vectors, which begin "
+        "with their count and their width, or a folder with a GPT-2; "
+        f"found {head[:40].decode('utf-8', 'replace')!r}"
     )
