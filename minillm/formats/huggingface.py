@@ -226,7 +226,7 @@ def _check_tied(folder: Path, output: Tensor, E: NDArray) -> None:
     _checked(folder, _OUTPUT, output, E.shape)
     flat = E.reshape(-1)
     for place, piece in output.pieces():
-        if not np.array_equal(flat[place], piece.astype(E.dtype), equal_nan=True):
+        if not np.array_equal(flat[place], piece.astype(E.dtype)):
             raise InputError(
                 f"{output.path}: {_OUTPUT}: expected the weights of wte.weight, found others: "
                 "an output that is not tied to the embedding cannot be run"

@@ -227,6 +227,7 @@ def test_a_damaged_config(tmp_path, content, message):
         ("ln_f.bias", np.zeros(D, np.int32), "ln_f.bias: expected float32 or float16 or bfloat16"),
         ("ln_f.bias", np.full(D, np.nan, np.float32), "expected finite weights, found others in"),
         ("score.weight", np.zeros(D, np.float32), "score.weight: config.json describes no such"),
+        ("h.0.attn.bias_2", np.zeros(D, np.float32), "h.0.attn.bias_2: config.json describes no"),
         ("h.2.ln_1.bias", np.zeros(D, np.float32), "h.2.ln_1.bias: config.json describes no such"),
     ],
 )
@@ -348,6 +349,32 @@ def test_written_and_read_back(tmp_path):
     names = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
     assert {file.name for file in path.iterdir()} == names
     assert [file.name for file in tmp_path.iterdir()] == ["out"]
+
+
+def test_the_config_that_is_written(tmp_path):
+    export_gpt2(new(), CHARACTERS, tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "config.json").read_text()) == {
+        "model_type": "gpt2",
+        "architectures": ["GPT2LMHeadModel"],
+        "vocab_size": V,
+        "n_positions": C,
+        "n_ctx": C,
+        "n_embd": D,
+        "n_layer": 3,
+        "n_head": 2,
+        "n_inner": None,
+        "activation_function": "gelu_new",
+        "layer_norm_epsilon": 1e-5,
+        "scale_attn_weights": True,
+        "scale_attn_by_inverse_layer_idx": False,
+        "add_cross_attention": False,
+        "tie_word_embeddings": True,
+        "resid_pdrop": 0.1,
+        "embd_pdrop": 0.1,
+        "attn_pdrop": 0.0,
+        "bos_token_id": None,
+        "eos_token_id": None,
+    }
 
 
 def test_the_library_reads_what_is_written(tmp_path):
