@@ -14,6 +14,15 @@ from minillm.models.word2vec import Vectors
 # --- probabilities -------------------------------------------------------------------
 
 
+def frequency_loss(training: NDArray, held_out: NDArray) -> float:
+    """The cross-entropy, in nats, of guessing each held-out id by its frequency in training.
+
+    Ids (N,) and (M,).  Each count is one larger than it was, so that no id is impossible.
+    """
+    counts = np.bincount(training, minlength=int(held_out.max()) + 1) + 1
+    return float(np.log(counts.sum()) - np.log(counts[held_out]).mean())
+
+
 def bits(nats: float) -> float:
     """Nats as bits: nats / ln 2."""
     return nats / math.log(2)

@@ -5,32 +5,40 @@ All need matplotlib: InputError without it.
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from minillm.errors import InputError
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
-def loss_curve(records: Sequence[dict], unit: str = "token") -> bytes:
+DPI = 120
+
+
+def loss_curve(records: Sequence[dict], unit: str = "token", extra: str = "") -> bytes:
     """The training and validation losses of ``metrics.jsonl``, by step.
 
-    ``unit`` is what a loss is a mean over: "character", "word".
+    ``unit`` is what a loss is a mean over: "character", "word".  ``extra`` is what the training
+    loss has and the validation loss has not: "dropout and label smoothing".
     """
     figure = _figure(7, 4.2)
     axes = figure.add_subplot()
     training = [(r["step"], r["loss"]) for r in records if "loss" in r]
     validation = [(r["step"], r["validation_loss"]) for r in records if "validation_loss" in r]
     if training:
-        axes.plot(*zip(*training, strict=True), color="tab:blue", linewidth=1, label="training")
+        label = f"training (with {extra})" if extra else "training"
+        _curve(axes, training, color="tab:blue", linewidth=1, label=label)
     if validation:
         best = min(loss for _, loss in validation)
-        label = f"validation (best {best:.3f})"
+        without = f"without {'them' if ' and ' in extra else 'it'}; " if extra else ""
+        label = f"validation ({without}best {best:.3f})"
         axes.plot(*zip(*validation, strict=True), "o-", color="tab:orange", label=label)
-    axes.set_xlabel("step")
+    axes.set_xlabel("step" if validation or unit != "prediction" else "words")
     axes.set_ylabel(f"loss (nats per {unit})")
     axes.grid(alpha=0.3)
     if training or validation:
@@ -39,19 +47,26 @@ def loss_curve(records: Sequence[dict], unit: str = "token") -> bytes:
 
 
 def loss_curves(runs: Mapping[str, Sequence[dict]]) -> bytes:
-    """The validation losses of several runs, each by its name, by minutes of training."""
+    """The validation losses of several runs, each by its name, by minutes of training.
+
+    Of a run that has none, such as one of word2vec, the training loss, dashed.
+    """
     figure = _figure(7, 4.2)
     axes = figure.add_subplot()
     for name, records in runs.items():
+        measured = any("validation_loss" in r for r in records)
+        key = "validation_loss" if measured else "loss"
         seconds = {r["step"]: r["seconds"] for r in records if "seconds" in r}
-        validation = [
-            (seconds[logged] / 60, r["validation_loss"])
+        losses = [
+            (seconds[logged] / 60, r[key])
             for r in records
-            if "validation_loss" in r and (logged := _last(seconds, r["step"])) is not None
+            if key in r and (logged := _last(seconds, r["step"])) is not None
         ]
-        if validation:
-            label = f"{name} (best {min(loss for _, loss in validation):.3f})"
-            axes.plot(*zip(*validation, strict=True), "o-", markersize=3, label=label)
+        if losses:
+            best, last = min(loss for _, loss in losses), losses[-1][1]
+            label = f"{name} (best {best:.3f})" if measured else f"{name}, training ({last:.3f})"
+            style = {"marker": "o", "markersize": 5} if measured else {"linestyle": "--"}
+            _curve(axes, losses, label=label, **style)
     axes.set_xlabel("minutes")
     axes.set_ylabel("validation loss (nats)")
     axes.grid(alpha=0.3)
@@ -60,38 +75,132 @@ def loss_curves(runs: Mapping[str, Sequence[dict]]) -> bytes:
     return _png(figure)
 
 
+def _curve(axes: "Axes", points: Sequence[tuple[float, float]], **style: Any) -> None:
+    """A line; of one point, which would be no line, a mark."""
+    if len(points) == 1:
+        style |= {"marker": "o"}
+    axes.plot(*zip(*points, strict=True), **style)
+
+
+# --- attention ---------------------------------------------------------------------------
+
+
 def attention_map(
     weights: NDArray, source: Sequence[str], target: Sequence[str], title: str = ""
 ) -> bytes:
     """A heat map of attention weights (T, S): a row for each target token, darker is larger.
 
-    The source tokens are the labels of the columns, the target tokens those of the rows.
+    The source tokens are the labels of the columns, the target tokens those of the rows.  The
+    cells are smaller the more there are, so that a page holds long sentences too.
     """
     T, S = len(target), len(source)
-    figure = _figure(1.6 + 0.32 * S, 1.4 + 0.32 * T)
-    axes = figure.add_subplot()
-    axes.imshow(weights, cmap="Greys", vmin=0, vmax=1, aspect="equal")
-    axes.set_xticks(range(S), source, rotation=90 if max(map(len, source)) > 2 else 0)
-    axes.set_yticks(range(T), target)
+    cell = min(0.36, max(0.16, 20 / max(T, S)))  # all lengths in inches
+    font = min(10.0, 58 * cell)
+    figure = _figure(1, 1)
+    figure.set_layout_engine("none")
+    axes, bar = figure.add_axes((0, 0, 1, 1)), figure.add_axes((0, 0, 1, 1))
+    image = axes.imshow(weights, cmap="Greys", vmin=0, vmax=1, aspect="auto")
+    figure.colorbar(image, cax=bar, label="attention weight")
+    turned = max(map(len, source)) > 2
+    axes.set_xticks(range(S), source, rotation=90 if turned else 0, fontsize=font)
+    axes.set_yticks(range(T), target, fontsize=font)
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
     for label in [*axes.get_xticklabels(), *axes.get_yticklabels()]:
         label.set_parse_math(False)  # a token may be a dollar sign
     if title:
         axes.set_xlabel(title)
+
+    figure.draw_without_rendering()  # now the labels have their sizes
+    top = max(t.get_window_extent().height for t in axes.get_xticklabels()) / DPI + 0.2
+    left = max(t.get_window_extent().width for t in axes.get_yticklabels()) / DPI + 0.2
+    bar_height = min(max(T * cell, 1.3), 4)
+    body = max(T * cell + 0.4 * bool(title), bar_height)
+    width, height = left + S * cell + 1.1, top + body + 0.15
+    figure.set_size_inches(width, height)
+    sides = ((axes, left, S * cell, T * cell), (bar, left + S * cell + 0.2, 0.15, bar_height))
+    for place, x, w, h in sides:
+        place.set_position((x / width, 1 - (top + h) / height, w / width, h / height))
     return _png(figure)
+
+
+# --- word vectors ------------------------------------------------------------------------
 
 
 def word_map(words: Sequence[str], coordinates: NDArray) -> bytes:
-    """Words in the plane: coordinates (N, 2)."""
-    figure = _figure(10, 8)
+    """Words in the plane: coordinates (N, 2).
+
+    A word stands as near to its point as it can without covering another, the first words first;
+    one that finds no place is left out, and the picture says how many are.
+    """
+    figure = _figure(11, 8.5)
     axes = figure.add_subplot()
     axes.plot(*coordinates.T, ".", color="tab:blue", markersize=3)
-    for word, point in zip(words, coordinates, strict=True):
-        axes.annotate(word, point, fontsize=8, parse_math=False)
+    axes.margins(0.06)
     axes.set_xticks([])
     axes.set_yticks([])
+    axes.set_xlabel(" ")
+    figure.draw_without_rendering()  # now the points have their places
+    left_out = _label_points(axes, words, coordinates)
+    if left_out:
+        axes.set_xlabel(f"{left_out:,} of {len(words):,} points have no room for their word")
     return _png(figure)
+
+
+def _label_points(axes: "Axes", words: Sequence[str], coordinates: NDArray) -> int:
+    """Writes each word at the first free place about its point; returns how many had none."""
+    style: dict[str, Any] = {"fontsize": 8, "va": "center", "parse_math": False}
+    line = {"arrowstyle": "-", "color": "0.6", "lw": 0.5, "shrinkA": 0}
+    left_out = 0
+    taken = np.empty((0, 4))  # x0, y0, x1, y1 of the words so far, in pixels
+    for word, point in zip(words, coordinates, strict=True):
+        trial = axes.annotate(word, point, **style)
+        size = trial.get_window_extent().size
+        trial.remove()
+        at = np.asarray(axes.transData.transform(point))
+        found = _free_place(axes, at, size, taken)
+        if found is None:
+            left_out += 1
+            continue
+        (dx, dy), box = found
+        taken = np.vstack([taken, box])
+        style["ha"] = "left" if dx > 0 else "right" if dx < 0 else "center"
+        far = max(abs(dx), abs(dy)) > _NEAR
+        axes.annotate(
+            word,
+            point,
+            (dx, dy),
+            textcoords="offset pixels",
+            arrowprops=line if far else None,
+            **style,
+        )
+    return left_out
+
+
+def _free_place(
+    axes: "Axes", at: NDArray, size: tuple[float, float], taken: NDArray
+) -> tuple[tuple[float, float], NDArray] | None:
+    """The first offset of ``_OFFSETS`` at which a word is free, and its box; or None."""
+    frame = axes.get_window_extent()
+    width, height = size
+    for dx, dy in _OFFSETS:
+        x = at[0] + dx - width * (0 if dx > 0 else 1 if dx < 0 else 0.5)
+        y = at[1] + dy - height / 2
+        low, high = np.array([x - 2, y]), np.array([x + width + 2, y + height])
+        inside = (low >= frame.p0).all() and (high <= frame.p1).all()
+        apart = (high <= taken[:, :2]) | (low >= taken[:, 2:])  # before or behind, in x or in y
+        if inside and apart.any(axis=1).all():
+            return (dx, dy), np.concatenate([low, high])
+    return None
+
+
+# Where a word may stand about its point, in pixels, the nearest places first: to the right, to the
+# left, above, below and between these; then in wider rings, with a line to the point.
+_NEAR = 14
+_AROUND = [(1, 0), (-1, 0), (0, 1), (0, -1), (0.7, 0.7), (-0.7, 0.7), (0.7, -0.7), (-0.7, -0.7)]
+_OFFSETS = [(5, 0), (-5, 0), (0, 12), (0, -12), (5, 9), (-5, 9), (5, -9), (-5, -9)] + [
+    (radius * x, radius * y) for radius in (26, 40, 56) for x, y in _AROUND
+]
 
 
 def _figure(width: float, height: float) -> "Figure":
@@ -100,7 +209,7 @@ def _figure(width: float, height: float) -> "Figure":
         from matplotlib.figure import Figure
     except ImportError:
         raise InputError("a picture needs the package matplotlib") from None
-    return Figure(figsize=(width, height), layout="constrained")
+    return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
 
 
 def _last(seconds: Mapping[int, float], step: int) -> int | None:
@@ -110,5 +219,5 @@ def _last(seconds: Mapping[int, float], step: int) -> int | None:
 
 def _png(figure: "Figure") -> bytes:
     png = io.BytesIO()
-    figure.savefig(png, format="png", dpi=120)
+    figure.savefig(png, format="png", dpi=DPI)
     return png.getvalue()

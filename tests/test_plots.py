@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 
+from minillm import plots
 from minillm.errors import InputError
 from minillm.plots import attention_map, loss_curve, loss_curves, word_map
 
@@ -57,3 +58,100 @@ def test_a_missing_library_is_named(monkeypatch, draw):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(InputError, match=r"^a picture needs the package matplotlib$"):
         draw()
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Calls a function of plots and returns its figure, drawn."""
+    pytest.importorskip("matplotlib")
+
+    def draw(function, *arguments):
+        figures = []
+        monkeypatch.setattr(plots, "_png", lambda figure: figures.append(figure) or b"")
+        function(*arguments)
+        figures[0].draw_without_rendering()
+        return figures[0]
+
+    return draw
+
+
+def legend(figure):
+    return [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+
+
+def test_no_word_of_a_map_covers_another(drawn):
+    from matplotlib.text import Text
+
+    rng = np.random.default_rng(0)
+    words = [f"word{k}" * (1 + k % 3) for k in range(200)]
+    coordinates = np.concatenate([0.01 * rng.standard_normal((120, 2)), rng.random((80, 2))])
+    axes = drawn(word_map, words, coordinates).axes[0]
+    labels = [text for text in axes.texts if text.get_text()]
+    assert 90 < len(labels) < 200
+    assert axes.get_xlabel() == f"{200 - len(labels)} of 200 points have no room for their word"
+    frame, boxes = axes.get_window_extent(), []
+    for label in labels:
+        boxes.append(Text.get_window_extent(label))  # without the line to its point
+    for k, box in enumerate(boxes):
+        assert frame.x0 <= box.x0
+        assert box.x1 <= frame.x1
+        assert not any(box.overlaps(other) for other in boxes[:k])
+
+
+def test_where_there_is_room_every_word_is_shown(drawn):
+    axes = drawn(word_map, ["a", "b", "c"], np.array([[0, 0], [0, 1.0], [1, 0]])).axes[0]
+    assert {text.get_text() for text in axes.texts} == {"a", "b", "c"}
+    assert axes.get_xlabel() == " "
+
+
+@pytest.mark.parametrize(("T", "S"), [(1, 2), (9, 7), (2, 60), (100, 100)])
+def test_attention_has_a_scale_and_fits_its_page(T, S, drawn):
+    source = (["a", "internationalisation", "of"] * S)[:S]
+    target = (["internationalisation", "b"] * T)[:T]
+    figure = drawn(attention_map, np.full((T, S), 1 / S), source, target)
+    axes, bar = figure.axes
+    assert bar.get_ylabel() == "attention weight"
+    width, height = figure.get_size_inches()
+    assert 1.5 < height < 24
+    assert 2.5 < width < 24
+    cell = axes.get_window_extent()
+    assert cell.width / S == pytest.approx(cell.height / T)  # the cells are squares
+    for text in [*axes.get_xticklabels(), *axes.get_yticklabels(), bar.yaxis.label]:
+        box = text.get_window_extent()
+        assert min(box.x0, box.y0) >= 0
+        assert box.x1 <= figure.bbox.x1
+        assert box.y1 <= figure.bbox.y1
+
+
+def test_one_measurement_is_a_mark(drawn):
+    records = [
+        {"step": 10, "loss": 3.0, "seconds": 1.0},
+        {"step": 12, "validation_loss": 2.5, "seconds": 1.2},
+    ]
+    for line in drawn(loss_curve, records).axes[0].lines:
+        assert line.get_marker() == "o"
+    lines = drawn(loss_curves, {"a": records[1:], "b": records[:1]}).axes[0].lines
+    assert [line.get_marker() for line in lines] == ["o", "o"]
+
+
+@pytest.mark.parametrize(
+    ("extra", "expected"),
+    [
+        ("", ["training", "validation (best 2.250)"]),
+        ("dropout", ["training (with dropout)", "validation (without it; best 2.250)"]),
+        (
+            "dropout and label smoothing",
+            [
+                "training (with dropout and label smoothing)",
+                "validation (without them; best 2.250)",
+            ],
+        ),
+    ],
+)
+def test_the_legend_says_what_the_losses_hold(extra, expected, drawn):
+    assert legend(drawn(loss_curve, RECORDS, "token", extra)) == expected
+
+
+def test_a_run_without_validation_is_compared_by_its_training_loss(drawn):
+    figure = drawn(loss_curves, {"a": RECORDS, "vectors": [RECORDS[0]]})
+    assert legend(figure) == ["a (best 2.250)", "vectors, training (3.000)"]

@@ -40,6 +40,7 @@ TOPICS = (
     "adam",
     "ngram",
     "word2vec",
+    "bpe",
 )
 INSTRUCTION_SETS = ("avx512", "avx2", "baseline")  # the best first
 CHOICES = ("auto", "numpy", "cython", *INSTRUCTION_SETS)

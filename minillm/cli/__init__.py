@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+import minillm
 from minillm.cli import (
     analogy,
     classify,
@@ -29,7 +30,10 @@ from minillm.errors import DivergedError, InputError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line and returns its exit status: 2 for bad input, 1 for divergence."""
+    """Runs the command line and returns its exit status: 2 for bad input, 1 for divergence.
+
+    Without a verb it shows the help and returns 1, as git does.
+    """
     parser = ArgumentParser(
         prog="minillm",
         description="The history of language models, to train and to run on a plain CPU.",
@@ -42,11 +46,16 @@ a first session:
 minillm VERB --help explains a verb, with examples.
 """,
     )
-    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    version = f"minillm {minillm.__version__}"
+    parser.add_argument("--version", action="version", version=version, help="show the version")
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB")
     models = (train, generate, translate, classify, eval, similar, analogy, export, import_)
     for verb in (*models, plot, gradcheck, info):
         verb.add_parser(verbs)
     args = parser.parse_args(argv)
+    if "run" not in args:
+        parser.print_help()
+        return 1
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a character that a terminal lacks is escaped
             stream.reconfigure(errors="backslashreplace")

@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from minillm.cli.options import integer
-from minillm.cli.similar import require_word, show
+from minillm.cli.similar import show
 from minillm.errors import InputError
 
 
@@ -42,8 +42,6 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("analogy: expected three words, or --set FILE")
     vectors = load(args.run_folder).vectors
     if args.words:
-        for word in args.words:
-            require_word(vectors, word)
         a, b, c = args.words
         show(vectors.analogy(a, b, c, args.count))
         return 0

@@ -4,7 +4,7 @@ import argparse
 import sys
 from typing import Any
 
-from minillm.cli.options import integer, number
+from minillm.cli.options import integer, number, seed
 
 
 def add_parser(verbs: Any) -> None:
@@ -27,7 +27,7 @@ examples:
     )
     parser.add_argument(
         "--length",
-        type=integer(1),
+        type=integer(1, 10**8),
         default=500,
         metavar="N",
         help="how many characters or words to write (default 500)",
@@ -50,7 +50,7 @@ examples:
         help="draw from the fewest most probable whose probabilities sum to P",
     )
     parser.add_argument(
-        "--seed", type=integer(0), metavar="N", help="the same seed generates the same text"
+        "--seed", type=seed(), metavar="N", help="the same seed generates the same text"
     )
     parser.add_argument(
         "--stop",

@@ -1,17 +1,18 @@
-"""Standard input, some lines at a time."""
+"""Standard input or files, some lines at a time."""
 
 import sys
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 
 CHUNK = 1024  # lines that are read together, so that those of similar length can be batched
 
 
-def chunks() -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
-    """Lines of standard input and their places; one at a time from a terminal."""
+def chunks(files: Sequence[str] = ("-",)) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Lines of files or of standard input, and their places; one at a time from a terminal."""
     from minillm.data.lines import read_lines
 
-    lines = read_lines("-")
-    while chunk := list(islice(lines, 1 if sys.stdin.isatty() else CHUNK)):
+    lines = chain.from_iterable(map(read_lines, files))
+    typed = "-" in files and sys.stdin.isatty()
+    while chunk := list(islice(lines, 1 if typed else CHUNK)):
         texts, places = zip(*chunk, strict=True)
         yield texts, places

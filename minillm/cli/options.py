@@ -1,12 +1,11 @@
 """From the settings of a kind to the options of its command."""
 
 import argparse
-import math
 from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
-from minillm.runs.settings import GROUPS, Option, Size, option_of, types_of
+from minillm.runs.settings import GROUPS, Option, Size, TrainingSettings, option_of, types_of
 
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
@@ -73,15 +72,21 @@ def parser_of(declared: Option, type_: type) -> Callable[[str], Any]:
             right = False
         if not right:
             found = text if type_ is int and text.lstrip("-").isdecimal() else repr(text)
+            found = found if len(found) <= 60 else found[:57] + "..."
             raise argparse.ArgumentTypeError(f"expected {declared.wanted(type_)}, found {found}")
         return value
 
     return parse
 
 
-def integer(least: int, most: int | None = None) -> Callable[[str], int]:
+def integer(least: int, most: int = 10**6) -> Callable[[str], int]:
     """A whole number from ``least`` to ``most``, for the options of a verb."""
-    return parser_of(Option("", least=least, most=math.inf if most is None else most), int)
+    return parser_of(Option("", least=least, most=most), int)
+
+
+def seed() -> Callable[[str], int]:
+    """A seed, in the bounds of those of a training."""
+    return parser_of(option_of(TrainingSettings, "seed"), int)
 
 
 def number(**bounds: Any) -> Callable[[str], float]:

@@ -27,7 +27,9 @@ def _add_loss(pictures: Any) -> None:
     loss = pictures.add_parser(
         "loss",
         help="the loss curves of one run or more",
-        description="Draw the loss curve of a run; of several, their validation losses.",
+        description="""\
+Draw the training and the validation loss of a run, by step; of several runs, their validation
+losses, by minutes of training.""",
         epilog="""\
 examples:
   minillm plot loss runs/cmudict
@@ -89,18 +91,20 @@ def run_loss(args: argparse.Namespace) -> int:
     from minillm.plots import loss_curve, loss_curves
     from minillm.runs.folder import RunFolder
     from minillm.runs.run import stored_config
+    from minillm.runs.start import extra_of
 
     runs = {}
     for path in args.run_folders:
         folder = RunFolder(path)
-        stored_config(folder)
+        config = stored_config(folder)
         runs[path] = folder.read_metrics()
         if not runs[path]:
             raise InputError(f"{path}: there is nothing to draw yet")
     first = next(iter(runs))
+    unit, extra = config.get("unit", "token"), extra_of(config["training"])
     _write(
         args.to or Path(first) / "loss.png",
-        lambda: loss_curve(runs[first]) if len(runs) == 1 else loss_curves(runs),
+        lambda: loss_curve(runs[first], unit, extra) if len(runs) == 1 else loss_curves(runs),
     )
     return 0
 
@@ -133,7 +137,6 @@ def run_attention(args: argparse.Namespace) -> int:
 
 def run_words(args: argparse.Namespace) -> int:
     """Draws and prints the picture's path."""
-    from minillm.cli.similar import require_word
     from minillm.plots import word_map
     from minillm.runs.run import load
 
@@ -141,8 +144,6 @@ def run_words(args: argparse.Namespace) -> int:
     words = args.words or vectors.words[: args.count]
     if len(words) < 3:
         raise InputError(f"plot words: expected 3 words or more, found {len(words)}")
-    for word in words:
-        require_word(vectors, word)
     places = vectors.map(words)
     _write(args.to or Path(args.run_folder) / "words.png", lambda: word_map(words, places))
     return 0

@@ -1,13 +1,10 @@
 """``minillm similar``: the words that are most similar to a word."""
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from minillm.cli.options import integer
 from minillm.errors import InputError
-
-if TYPE_CHECKING:
-    from minillm.models.word2vec import Vectors
 
 
 def add_parser(verbs: Any) -> None:
@@ -51,25 +48,11 @@ def run(args: argparse.Namespace) -> int:
         unknown = f"{len(pairs) - used} have an unknown word"
         print(f"spearman {correlation:.4f} on {used} of {len(pairs)} pairs ({unknown})")
         return 0
-    for word in args.words:
-        require_word(vectors, word)
     if len(args.words) == 2:
         print(f"{vectors.similarity(*args.words):.4f}")
     else:
         show(vectors.nearest(args.words[0], args.count))
     return 0
-
-
-def require_word(vectors: "Vectors", word: str) -> None:
-    """InputError, with the nearest spellings, for a word that has no vector."""
-    import difflib
-
-    if word not in vectors.ids:
-        close = difflib.get_close_matches(word, vectors.words, 3, 0.6)
-        hint = f"; did you mean {', '.join(close)}?" if close else ""
-        raise InputError(
-            f"the word {word!r} is not among the {len(vectors.words):,} that the model knows{hint}"
-        )
 
 
 def show(words: list[tuple[str, float]]) -> None:

@@ -5,6 +5,7 @@ import sys
 from typing import Any
 
 from minillm.cli.options import add_settings, given_settings
+from minillm.runs.kind import Kind
 from minillm.runs.settings import FilesSettings
 
 
@@ -15,7 +16,9 @@ def add_parser(verbs: Any) -> None:
     parser = verbs.add_parser(
         "train",
         help="train a model",
-        description="Train a model. Each kind has options of its own: minillm train KIND --help.",
+        description="""\
+Train a model of one of these kinds, which stand in historical order. Each has options of its
+own: minillm train KIND --help.""",
     )
     choices = parser.add_subparsers(title="kinds", metavar="KIND", required=True)
     for kind in kinds().values():
@@ -25,7 +28,7 @@ def add_parser(verbs: Any) -> None:
 def _add_kind(choices: Any, kind: Any) -> None:
     parser = choices.add_parser(
         kind.name,
-        help=kind.help,
+        help=kind.help + (f" ({kind.year})" if kind.year != Kind.year else ""),
         description=kind.description,
         epilog=f"examples:\n{kind.examples}\n",
     )
@@ -37,9 +40,10 @@ def _add_kind(choices: Any, kind: Any) -> None:
             "--resume",
             action="store_true",
             help="go on with the run in DIR, whose settings are stored there; some may change, "
-            "such as the length and the learning rate. Counted in steps or epochs, the run goes on "
-            "bit for bit as if it had never stopped; counted in --minutes, it goes on from the "
-            "same state, but its learning rate follows the clock",
+            "such as the length and the learning rate. To the same number of steps or epochs, the "
+            "run goes on bit for bit as if it had never stopped; to a larger one, from the same "
+            "state with the learning rate of the longer run; counted in --minutes, from the same "
+            "state with a learning rate that follows the clock",
         )
     existing.add_argument("--overwrite", action="store_true", help="replace the run in DIR")
     add_settings(parser, kind.settings)

@@ -4,7 +4,7 @@ import argparse
 import sys
 from typing import Any
 
-from minillm.cli.options import integer, number
+from minillm.cli.options import integer, number, seed
 
 
 def add_parser(verbs: Any) -> None:
@@ -40,7 +40,7 @@ examples:
         help="sample: below 1, probable tokens are drawn more often, above 1 less often",
     )
     parser.add_argument(
-        "--seed", type=integer(0), metavar="N", help="the same seed draws the same outputs"
+        "--seed", type=seed(), metavar="N", help="the same seed draws the same outputs"
     )
     parser.set_defaults(run=run)
 
@@ -56,7 +56,7 @@ def add_beam_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--length-exponent",
-        type=number(least=0, most=100),
+        type=number(least=0, most=10),
         default=1.0,
         metavar="A",
         help="rank outputs by log probability / length^A (default 1)",

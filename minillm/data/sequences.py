@@ -53,8 +53,8 @@ class Sequences:
         starts, lengths = ends[rows], ends[rows + 1] - ends[rows]
         steps = np.arange(max(1, lengths.max()))
         real = steps < lengths[:, None]  # (B, T)
-        ids = self.ids[np.where(real, starts[:, None] + steps, 0)].astype(np.int64)
-        ids[~real] = 0
+        ids = np.zeros(real.shape, np.int64)
+        ids[real] = self.ids[(starts[:, None] + steps)[real]]
         return ids, lengths
 
 

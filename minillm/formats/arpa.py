@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from minillm.data.files import reading, replacing
 from minillm.errors import InputError
 from minillm.models.ngram import find_children
-from minillm.text import Characters, Vocabulary, Words
+from minillm.text import Characters, Vocabulary, Words, split_off_punctuation
 
 START, END, UNKNOWN = "<s>", "</s>", "<unk>"
 IMPOSSIBLE = -99.0
@@ -127,7 +127,8 @@ def _vocabulary(path: str | Path, tokens: list[str]) -> Vocabulary:
     if tokens[0] == UNKNOWN:
         if "\n" not in tokens:
             raise InputError(f"{path}: expected {END}, a sentence's end, among the 1-grams")
-        return Words(tokens, pretokenised=True)
+        # The file does not say how its text was split: its tokens do.
+        return Words(tokens, pretokenised=not split_off_punctuation(tokens))
     try:
         return Characters(tokens)
     except ValueError:

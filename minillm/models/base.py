@@ -1,6 +1,7 @@
 """What all models share: their parameters, the checks of their sizes, and their losses."""
 
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -50,7 +51,7 @@ class Model(Generic[Config]):
 
     def __repr__(self) -> str:
         count = sum(p.size for p in self.params.values())
-        return f"<{type(self).__name__} of {count:,} parameters: {self.config!r}>"
+        return f"<{type(self).__name__} {sizes_of(self.config)}: {count:,} parameters>"
 
 
 class NextTokenModel(Model[Config]):
@@ -174,7 +175,19 @@ def target_loss(
     return loss, backward
 
 
-# --- checks of a configuration ---------------------------------------------------
+# --- configurations --------------------------------------------------------------
+
+
+def sizes_of(config: Any) -> str:
+    """The sizes that make a model, as "lstm, 2 layers of 256, vocabulary 65"; rates are none."""
+    values = {entry.name: getattr(config, entry.name) for entry in fields(config)}
+    shown = [value for value in values.values() if isinstance(value, str)]
+    layers = values.pop("layers", None)
+    if layers is not None:
+        shown.append(f"{layers} layer{'s' * (layers != 1)} of {values.pop('hidden')}")
+    names = {name: name.replace("_", " ") for name in values}
+    shown += [f"{names[name]} {value:,}" for name, value in values.items() if type(value) is int]
+    return ", ".join(shown + [names[name] for name, value in values.items() if value is True])
 
 
 def check_at_least(config: Any, least: int, *names: str) -> None:

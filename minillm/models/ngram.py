@@ -369,6 +369,10 @@ class NGram:
                 contexts = size
         self.params = params
 
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{size:,} {n}-grams" for n, size in enumerate(self.config.sizes, 1))
+        return f"<NGram {self.config.smoothing}: {sizes}>"
+
     def probabilities(self, ids: Ids) -> Floats:
         """log10 p of each token given those before it: ids (T,) -> (T,) float64.
 

@@ -31,6 +31,7 @@ Niu (2011), "Hogwild!: a lock-free approach to parallelizing stochastic gradient
 descent".
 """
 
+import difflib
 import heapq
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm._kernels import twinned
+from minillm.errors import InputError
 
 Floats = NDArray[np.floating]
 Ids = NDArray[np.int32]
@@ -104,6 +106,10 @@ class Word2Vec:
         self._keep = keep_table(counts, config.subsample)
         self._share, self._alias = alias_table(counts.astype(float) ** config.power)
         self._paths = huffman_paths(counts if config.negative == 0 else counts[:0])
+
+    def __repr__(self) -> str:
+        c = self.config
+        return f"<Word2Vec {c.algorithm}: {c.vocabulary:,} vectors of {c.dimension} numbers>"
 
     def learn(
         self,
@@ -386,7 +392,7 @@ def huffman_paths(counts: NDArray[np.int64]) -> tuple[Ids, Ids, NDArray[np.uint8
 class Vectors:
     """Words and their vectors: nearest words, analogies, and a map of them.
 
-    Similarity is the cosine.  Raises KeyError for a word that has no vector.
+    Similarity is the cosine.  InputError for a word that has no vector, with similar spellings.
     """
 
     def __init__(self, words: Sequence[str], vectors: Floats):
@@ -396,13 +402,26 @@ class Vectors:
         length = np.linalg.norm(vectors, axis=1, keepdims=True)
         self.directions = vectors / np.where(length > 0, length, 1)
 
+    def __repr__(self) -> str:
+        return f"<Vectors: {len(self.words):,} words, {self.vectors.shape[1]} numbers each>"
+
+    def id(self, word: str) -> int:
+        """The row of a word's vector."""
+        if word not in self.ids:
+            close = difflib.get_close_matches(word, self.words, 3, 0.6)
+            hint = f"; did you mean {', '.join(close)}?" if close else ""
+            raise InputError(
+                f"the word {word!r} is not among the {len(self.words):,} that the model knows{hint}"
+            )
+        return self.ids[word]
+
     def similarity(self, a: str, b: str) -> float:
         """The cosine of two words' vectors."""
-        return float(self.directions[self.ids[a]] @ self.directions[self.ids[b]])
+        return float(self.directions[self.id(a)] @ self.directions[self.id(b)])
 
     def nearest(self, word: str, count: int = 10) -> list[tuple[str, float]]:
         """The words most similar to a word, and how similar they are."""
-        return self._nearest(self.directions[self.ids[word]], [word], count)
+        return self._nearest(self.directions[self.id(word)], [word], count)
 
     def analogy(self, a: str, b: str, c: str, count: int = 10) -> list[tuple[str, float]]:
         """What is to c as b is to a: the words nearest to b - a + c, none of the three.
@@ -410,7 +429,7 @@ class Vectors:
         With unit vectors, these are the words most similar to b and c and least similar
         to a, all three weighted equally (Mikolov, Yih and Zweig 2013; "3CosAdd").
         """
-        x, y, z = (self.directions[self.ids[word]] for word in (a, b, c))
+        x, y, z = (self.directions[self.id(word)] for word in (a, b, c))
         wanted = y - x + z
         length = np.linalg.norm(wanted)
         return self._nearest(wanted / (length if length > 0 else 1), [a, b, c], count)
@@ -426,7 +445,7 @@ class Vectors:
 
         The two principal components (Pearson 1901) of their directions.
         """
-        directions = self.directions[[self.ids[word] for word in words]]
+        directions = self.directions[[self.id(word) for word in words]]
         centred = directions - directions.mean(axis=0)
         _, _, axes = np.linalg.svd(centred, full_matrices=False)
         return centred @ axes[:2].T

@@ -7,6 +7,7 @@ The command line, the loader and :class:`minillm.runs.run.Run` follow from it, s
 """
 
 import importlib
+import math
 import pkgutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -36,6 +37,8 @@ class Parts:
     unit: str  # what a loss is the mean over: "character", "text", "image"
     vocabularies: "dict[str, Vocabulary]" = field(default_factory=dict)  # by the run's attribute
     notes: list[str] = field(default_factory=list)  # lines to report before the training
+    item: str = ""  # what progress counts, where that is the rows of ``task``: "pair"
+    baseline: float = math.inf  # the validation loss of guessing by frequency alone
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from minillm.errors import InputError
 from minillm.runs.folder import RunFolder
-from minillm.runs.kind import Job, Kind, kinds
+from minillm.runs.kind import Job, Kind, Parts, kinds
 from minillm.runs.run import stored_config
 from minillm.runs.settings import make, option_of, values_of
 
 if TYPE_CHECKING:
     from minillm.training import Options, Summary
+
+
+HARDLY = 0.9  # a loss above this share of the baseline is that of a model that has hardly learnt
 
 
 def start(
@@ -132,10 +135,15 @@ def train_by_gradient_descent(kind: Kind, job: Job) -> bool:
         "model": asdict(parts.model.config),
         "training": values_of(settings, data=False),
         "data": job.data,
+        "unit": parts.unit,
     }
     folder.save_json("config.json", config)
-    summary = train(params, optimiser, parts.task, options, rng, folder, begin)
-    _report(kind, job, summary, parts.unit)
+    counted = (lambda: parts.task.rows) if parts.item else None  # type: ignore[attr-defined]
+    item = parts.item or parts.unit
+    summary = train(
+        params, optimiser, parts.task, options, rng, folder, begin, unit=item, items=counted
+    )
+    _report(kind, job, summary, parts)
     return not summary.interrupted
 
 
@@ -169,9 +177,10 @@ def _report_the_schedule(job: Job, options: "Options", begin: "Summary") -> None
         )
 
 
-def _report(kind: Kind, job: Job, summary: "Summary", unit: str) -> None:
+def _report(kind: Kind, job: Job, summary: "Summary", parts: Parts) -> None:
     from minillm.training.progress import minutes_and_seconds
 
+    unit = parts.unit
     job.report(
         f"{'stopped' if summary.interrupted else 'trained'} after {summary.step:,} steps, "
         f"{summary.tokens:,} {unit}s, {minutes_and_seconds(summary.seconds)}"
@@ -180,19 +189,32 @@ def _report(kind: Kind, job: Job, summary: "Summary", unit: str) -> None:
         job.report(
             f"validation loss {summary.best_loss:.4f} nats per {unit} (step {summary.best_step:,})"
         )
-    job.report(f"loss curve: {_draw_loss_curve(job.folder, unit)}")
+        if summary.best_loss > HARDLY * parts.baseline:
+            job.report(
+                f"the model has hardly learnt yet: guessing by frequency alone has a loss of "
+                f"{parts.baseline:.4f}; train it longer"
+            )
+    job.report(f"loss curve: {_draw_loss_curve(job, unit)}")
     if summary.interrupted:
         job.report(f"to go on: minillm train {kind.name} --out {job.folder.path} --resume")
 
 
-def _draw_loss_curve(folder: RunFolder, unit: str) -> str:
+def _draw_loss_curve(job: Job, unit: str) -> str:
     """The path of the picture, or why there is none."""
     from minillm.plots import loss_curve
 
     try:
-        return str(folder.save_picture("loss.png", loss_curve(folder.read_metrics(), unit)))
+        png = loss_curve(job.folder.read_metrics(), unit, extra_of(job.settings))
+        return str(job.folder.save_picture("loss.png", png))
     except ImportError:
         return "not drawn: it needs the package matplotlib"
+
+
+def extra_of(settings: Any) -> str:
+    """What the training loss has and the validation loss has not, for the legend of a plot."""
+    names = ("dropout", "label_smoothing", "scheduled_sampling")
+    used = [name.replace("_", " ") for name in names if getattr(settings, name, 0) > 0]
+    return " and ".join([", ".join(used[:-1]), used[-1]] if len(used) > 1 else used)
 
 
 def import_file(file: str, out: str | Path, overwrite: bool = False) -> str:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from minillm.runs.run import Run
     from minillm.text import Vocabulary
 
-SAMPLE = 500  # tokens shown after a training
+SAMPLE = 500  # tokens that are written where no length is given
+SHOWN = {"character": 240, "word": 60}  # tokens that are shown after a training
 
 
 def read_training_text(data: dict[str, Any]) -> str:
@@ -127,6 +128,7 @@ class TextKind(Kind):
     def prepare(self, settings: Any, data: dict[str, Any], rng: "np.random.Generator") -> Parts:
         """Holds out the last tenth of the text; the vocabulary is that of the rest."""
         from minillm.data import split_text
+        from minillm.metrics import frequency_loss
         from minillm.text import build_vocabulary
         from minillm.training.language_model import LanguageModelTask
 
@@ -140,21 +142,18 @@ class TextKind(Kind):
             held_out=[validation],
         )
         model = self.new_model(settings, len(tokenizer), rng)
-        task = LanguageModelTask(
-            model,
-            tokenizer.encode(training),
-            tokenizer.encode(validation),
-            settings.batch,
-            settings.window,
-        )
-        return Parts(model, task, tokenizer.unit, {"tokenizer": tokenizer})
+        known, held_out = tokenizer.encode(training), tokenizer.encode(validation)
+        task = LanguageModelTask(model, known, held_out, settings.batch, settings.window)
+        baseline = frequency_loss(known, held_out)
+        return Parts(model, task, tokenizer.unit, {"tokenizer": tokenizer}, baseline=baseline)
 
     def sample(self, folder: "RunFolder") -> Iterator[str]:
         """Some text from the model with the best weights."""
         from minillm.runs.run import load
 
         run = load(folder.path)
-        return chain(["sample:\n\n"], run.write(seed=run.settings.seed), ["\n"])
+        length = SHOWN[run.tokenizer.unit]
+        return chain(["sample:\n\n"], run.write(length=length, seed=run.settings.seed), ["\n"])
 
     def write(self, run: "Run", *options: Any) -> Iterator[str]:
         """See :meth:`minillm.runs.run.Run.write`."""

@@ -1,21 +1,29 @@
-"""Text to ids and back: characters, and words with an unknown word."""
+"""Text to ids and back: characters, words with an unknown word, and byte pairs."""
 
 from collections import Counter
 from collections.abc import Iterable
 
+from minillm.text.bpe import BytePairs, train
 from minillm.text.characters import Characters
+from minillm.text.tokenizer_files import load_tokenizer, tokenizer_files
 from minillm.text.vocabulary import Vocabulary, banned_ids, opening_id
-from minillm.text.words import Words, split_words
+from minillm.text.words import Words, split_off_punctuation, split_words
 
 __all__ = [
+    "BytePairs",
     "Characters",
     "Vocabulary",
     "Words",
     "banned_ids",
     "build_vocabulary",
+    "load_tokenizer",
     "opening_id",
+    "split_off_punctuation",
+    "tokenizer_files",
     "vocabulary_from_dict",
 ]
+
+SIZE = 8000  # tokens of byte pairs
 
 
 def build_vocabulary(
@@ -29,7 +37,8 @@ def build_vocabulary(
 ) -> Vocabulary:
     """The vocabulary of texts, each of which is read once.
 
-    unit is "character", "word", or "token": a word that white space separates.  Of words,
+    unit is "character", "word", "token": a word that white space separates; or "bpe": byte pairs,
+    of which ``maximum_size`` is the number of tokens, ``SIZE`` if it is None.  Of words,
     those seen less than ``minimum_count`` times, and those beyond the ``maximum_size`` most
     frequent, become the unknown word; but the words of ``always`` have an id in any case.
     Characters have no unknown one: there all count, those of the ``held_out`` texts too.
@@ -40,8 +49,10 @@ def build_vocabulary(
             for text in part:
                 characters.update(text)
         return Characters(sorted(characters))
+    if unit == "bpe":
+        return train(texts, SIZE if maximum_size is None else maximum_size)
     if unit not in ("word", "token"):
-        raise ValueError(f"unit: expected character, word or token, found {unit!r}")
+        raise ValueError(f"unit: expected character, word, token or bpe, found {unit!r}")
     pretokenised = unit == "token"
     counts: Counter[str] = Counter()
     for text in texts:
@@ -54,10 +65,12 @@ def vocabulary_from_dict(values: object) -> Vocabulary:
     if not isinstance(values, dict):
         raise ValueError(f"expected an object, found {type(values).__name__}")
     unit, tokens = values.get("unit"), values.get("tokens")
+    if unit == "bpe":
+        return BytePairs.from_dict(values)
     if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
         raise ValueError('expected "tokens": a list of strings')
     if unit == "character":
         return Characters(tokens)
     if unit == "word":
         return Words(tokens, pretokenised=bool(values.get("pretokenised", False)))
-    raise ValueError(f'expected "unit": "character" or "word", found {unit!r}')
+    raise ValueError(f'expected "unit": "character", "word" or "bpe", found {unit!r}')

@@ -46,6 +46,9 @@ class Characters:
     def __len__(self) -> int:
         return len(self.tokens)
 
+    def __repr__(self) -> str:
+        return f"<Characters: {len(self):,} tokens>"
+
     def encode(self, text: str, name: str = "text") -> NDArray[np.int32]:
         """The ids of the characters of ``text``, (T,).
 

@@ -13,7 +13,7 @@ class Vocabulary(Protocol):
     The ids of the special tokens are None where a vocabulary has no such token.
     """
 
-    unit: str  # what one token is: "character", "word"
+    unit: str  # what one token is: "character", "word", "bpe" (a part of a word)
     pretokenised: bool  # a text's tokens are separated by white space
     bos: int | None  # opens every text
     eos: int | None  # closes every text
@@ -73,4 +73,4 @@ def visible(token: str) -> str:
     """
     if token.isprintable():
         return token.replace(" ", "␣")
-    return repr(token)[1:-1]
+    return repr(token)[1:-1].replace(" ", "␣")

@@ -34,6 +34,23 @@ def split_words(text: str, pretokenised: bool = False) -> list[str]:
     return (_TOKEN if pretokenised else _WORD).findall(text)
 
 
+def split_off_punctuation(tokens: Iterable[str]) -> bool:
+    """Whether tokens come of a text that was split as :func:`split_words` does it.
+
+    Then punctuation marks are among them, and no token holds more than :func:`split_words` would
+    leave together.
+
+    >>> split_off_punctuation(["the", "end", "."]), split_off_punctuation(["the", ".", "end."])
+    (True, False)
+    """
+    marks = False
+    for token in tokens:
+        if not _WORD.fullmatch(token):
+            return False
+        marks = marks or (len(token) == 1 and not token.isalnum() and not token.isspace())
+    return marks
+
+
 class Words:
     """An id for each frequent word; id 0 is the unknown word, ``<unk>``.
 
@@ -104,6 +121,9 @@ class Words:
     def __len__(self) -> int:
         return len(self.tokens)
 
+    def __repr__(self) -> str:
+        return f"<Words: {len(self):,} tokens{', pretokenised' * self.pretokenised}>"
+
     def encode(self, text: str, name: str = "text") -> NDArray[np.int32]:
         """The ids of the words of ``text``, (T,); those it lacks become the unknown word."""
         words = split_words(text, self.pretokenised)
@@ -133,14 +153,16 @@ class Words:
         """The text of ``ids``, a word at a time, each with the space before it."""
         names = iter(unknown_words)
         attached = True  # no space before the next word
+        quoting = False  # between a straight quotation mark and the next
         for id in ids:
             word = self.tokens[id] if id != _UNKNOWN_ID else next(names, UNKNOWN)
-            if self.pretokenised:
-                attached = attached or word == "\n"
-            else:
-                attached = attached or word == "\n" or word in _CLOSING
-            yield word if attached else " " + word
-            attached = word == "\n" or (word in _OPENING and not self.pretokenised)
+            before = after = word == "\n"
+            if not self.pretokenised:
+                before = before or word in _CLOSING or (word == '"' and quoting)
+                quoting = (quoting != (word == '"')) and word != "\n"
+                after = after or word in _OPENING or (word == '"' and quoting)
+            yield word if attached or before else " " + word
+            attached = after
 
     def split(self, text: str) -> list[str]:
         """The words of ``text`` as they stand in it, known or not."""

@@ -10,7 +10,8 @@ write a task (four methods, see :class:`Task`) and hand it over:
 - ``training_loss(rng)`` takes the next batch from wherever the task keeps its data, runs the
   model forward, and returns the loss, its backward, and how many tokens it was the mean of.
   Random numbers (dropout, shuffling) come from ``rng`` only.
-- ``validation_loss()`` is the mean loss over the held-out data, without dropout.
+- ``validation_loss()`` is the mean loss over the held-out data, without dropout.  A task may also
+  have ``measures``, a dictionary that this call fills: they are shown and logged beside the loss.
 - ``state()`` and ``restore(...)`` save and restore all that the task itself changes from step to
   step: the position in the data, a hidden state.  With these, a run of a number of steps that is
   resumed gives the same bits as one that was never stopped.
@@ -110,19 +111,23 @@ def train(
     store: Store | None = None,
     start: Summary | None = None,
     quiet: bool = False,
+    unit: str = "token",
+    items: Callable[[], int] | None = None,
 ) -> Summary:
     """Trains ``params`` on ``task`` and returns how far it came.
 
     With a ``store``, the run is logged and saved there as it goes, the best weights too.
     ``start`` is where to go on from: what :func:`restore_checkpoint` returned.  Ctrl-C ends the
-    run after the current step, a second one at once.  ``quiet`` shows no progress.
+    run after the current step, a second one at once.  ``quiet`` shows no progress.  Progress is
+    counted in ``unit``: ``items()`` is how many there were, by default the tokens of the losses.
 
     DivergedError if the loss or the gradient stops being finite.
     """
     summary = start or Summary()
     done = options.progress(summary.step, summary.seconds)
-    with interrupts() as interrupted, ProgressDisplay(done, quiet) as display:
+    with interrupts() as interrupted, ProgressDisplay(done, quiet, unit) as display:
         recorder = _Recorder(params, optimiser, task, options, rng, store, summary, display)
+        recorder.items = items or recorder.items
         while done < 1 and not interrupted.is_set():
             learning_rate = options.rate(done)
             loss, grads, tokens = _gradient(task, rng, options.accumulate)
@@ -153,6 +158,7 @@ class _Recorder:
     ):
         self.params, self.optimiser, self.task, self.rng = params, optimiser, task, rng
         self.options, self.store, self.summary, self.display = options, store, summary, display
+        self.items: Callable[[], int] = lambda: summary.tokens  # what the display counts
         self.started_at = time.monotonic() - summary.seconds
         self.saved_at = time.monotonic()
         if store is not None:
@@ -168,7 +174,7 @@ class _Recorder:
         summary.recent_loss += loss
         summary.seconds = time.monotonic() - self.started_at
         done = self.options.progress(summary.step, summary.seconds)
-        self.display.update(done, summary.step, loss, summary.tokens, summary.seconds)
+        self.display.update(done, summary.step, loss, self.items(), summary.seconds)
         if summary.step % self.options.log_every == 0:
             self._log(learning_rate, norm)
         if self.options.validates(before, done, summary):
@@ -205,9 +211,17 @@ class _Recorder:
         started_at = time.monotonic()
         loss = self.task.validation_loss()
         summary.validation_seconds += time.monotonic() - started_at
-        self.display.validated(summary.step, loss)
+        measures = getattr(self.task, "measures", {})
+        self.display.validated(summary.step, loss, measures)
         if self.store is not None:
-            self.store.append_metrics({"step": summary.step, "validation_loss": loss})
+            self.store.append_metrics(
+                {
+                    "step": summary.step,
+                    "seconds": round(summary.seconds, 3),
+                    "validation_loss": loss,
+                    **measures,
+                }
+            )
         if loss < summary.best_loss:
             summary.best_loss, summary.best_step = loss, summary.step
             if self.store is not None:

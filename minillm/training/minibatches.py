@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm import ops
 from minillm.data import Minibatches, Sequences
 from minillm.data.sequences import Column
 from minillm.training.loop import Backward
@@ -36,10 +37,12 @@ class MinibatchTask:
         self.model = model
         self.training, self.validation = training, validation
         self.count = count
+        self.rows = 0  # read in training so far, in this session
 
     def training_loss(self, rng: np.random.Generator) -> tuple[np.floating, Backward, int]:
         """The loss of the next batch."""
         batch = self.training.next()
+        self.rows += len(batch[0])
         loss, backward = self.model.loss(batch, rng)
         return loss, backward, self.count(batch)
 
@@ -54,6 +57,29 @@ class MinibatchTask:
     def restore(self, arrays: Mapping[str, NDArray], values: dict) -> None:
         """Restores what :meth:`state` returned."""
         self.training.restore(values)
+
+
+class ClassificationTask(MinibatchTask):
+    """A classifier and its minibatches, the last entry of which are the classes (B,).
+
+    ``measures`` has the accuracy of the last validation.
+    """
+
+    def __init__(self, model: Any, training: Minibatches, validation: Minibatches):
+        super().__init__(model, training, validation, count=lambda batch: len(batch[0]))
+        self.measures: dict[str, float] = {}
+
+    def validation_loss(self) -> float:
+        """The mean loss over all of the held-out rows, and the accuracy."""
+        total, right, items = 0.0, 0, 0
+        for *inputs, classes in self.validation.once():
+            logits, _ = self.model.forward(*inputs)  # type: ignore[attr-defined]
+            loss, _ = ops.cross_entropy(logits, classes)
+            total += float(loss) * len(classes)
+            right += int((logits.argmax(axis=1) == classes).sum())
+            items += len(classes)
+        self.measures = {"accuracy": right / items}
+        return total / items
 
 
 def mean_loss(

@@ -42,6 +42,9 @@ class SGD:
         self.momentum = momentum
         self.v = _zeros(params)
 
+    def __repr__(self) -> str:
+        return f"<SGD momentum {self.momentum:g}: {_size(self.params)}>"
+
     def step(self, grads: Arrays, learning_rate: float) -> None:
         """One step down ``grads``, which has the keys and shapes of the parameters."""
         _check_step(self.params, grads, self.v)
@@ -88,6 +91,11 @@ class Adam:
         self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
         self.t = 0
         self.m, self.v = _zeros(params), _zeros(params)
+
+    def __repr__(self) -> str:
+        decay = f", weight decay {self.weight_decay:g}" if self.weight_decay else ""
+        betas = f"beta1 {self.beta1:g}, beta2 {self.beta2:g}"
+        return f"<{type(self).__name__} {betas}{decay}: {_size(self.params)}>"
 
     def step(self, grads: Arrays, learning_rate: float) -> None:
         """One step down ``grads``, which has the keys and shapes of the parameters."""
@@ -229,6 +237,10 @@ def _check_layout(name: str, p: np.ndarray) -> None:
     """An array of any other layout would be flattened to a copy, and the copy trained."""
     if not (p.flags.c_contiguous and p.flags.writeable):
         raise ValueError(f"params[{name!r}]: expected a C-contiguous array that can be changed")
+
+
+def _size(params: Arrays) -> str:
+    return f"{sum(p.size for p in params.values()):,} parameters in {len(params)} arrays"
 
 
 def _zeros(params: Arrays) -> dict[str, np.ndarray]:

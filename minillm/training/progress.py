@@ -2,24 +2,27 @@
 
 import sys
 import time
+from collections.abc import Mapping
 from types import TracebackType
 
 _REFRESH_SECONDS = 0.1
 
 
 class ProgressDisplay:
-    """A progress bar with step, loss, tokens per second and time left.
+    """A progress bar with step, loss, items per second and time left.
 
-    Where standard error is no terminal, there is no bar, only the lines.
+    ``unit`` is what is counted: "character", "image", "pair".  ``position`` shows how far a
+    training is.  Where standard error is no terminal, there is no bar, only the lines.
     """
 
-    def __init__(self, done: float, quiet: bool):
+    def __init__(
+        self, done: float, quiet: bool, unit: str = "token", position: str = "step {:,}"
+    ) -> None:
         self.quiet = quiet
         self.done = done
+        self.unit, self.position = unit, position
         self.loss: float | None = None
-        self.first: tuple[float, float, int] | None = (
-            None  # seconds, done, tokens at the first update
-        )
+        self.first: tuple[float, float, int] | None = None  # seconds, done, items: first update
         self.rate = 0.0
         self.shown = 0.0
 
@@ -44,32 +47,37 @@ class ProgressDisplay:
     ) -> None:
         self.bar.close()
 
-    def update(self, done: float, step: int, loss: float, tokens: int, seconds: float) -> None:
+    def update(self, done: float, step: int, loss: float, items: int, seconds: float) -> None:
         """After each step: what is shown is smoothed, and refreshed a few times a second."""
         self.loss = loss if self.loss is None else 0.9 * self.loss + 0.1 * loss
         if self.first is None:
-            self.first = (seconds, done, tokens)
+            self.first = (seconds, done, items)
             return
         now = time.monotonic()
-        since, done_then, tokens_then = self.first
+        since, done_then, items_then = self.first
         if now - self.shown < _REFRESH_SECONDS or seconds <= since or done <= done_then:
             return
         self.shown = now
-        self.rate = (tokens - tokens_then) / (seconds - since)
+        self.rate = (items - items_then) / (seconds - since)
         left = max(0.0, 1 - done) * (seconds - since) / (done - done_then)
         self.bar.n = min(done, 1.0)
         self.bar.set_description_str(
-            f"step {step}  loss {self.loss:.3f}  {self.rate:,.0f} tokens/s  "
-            f"{minutes_and_seconds(left)} left",
+            f"{self.position.format(step)}  loss {self.loss:.3f}  "
+            f"{self.rate:,.0f} {self.unit}s/s  {minutes_and_seconds(left)} left",
         )
 
-    def validated(self, step: int, loss: float) -> None:
-        """A line for a validation; it stays when the bar moves on."""
+    def validated(self, step: int, loss: float, measures: Mapping[str, float] = {}) -> None:
+        """A line for a validation, with other measures such as the accuracy."""
+        training = {} if self.loss is None else {"training": self.loss}
+        self.line(step, training | {"validation": loss} | dict(measures))
+
+    def line(self, step: int, values: Mapping[str, float]) -> None:
+        """A line that stays when the bar moves on."""
         if self.quiet:
             return
-        training = "" if self.loss is None else f"training {self.loss:.3f}, "
-        rate = f", {self.rate:,.0f} tokens/s" if self.rate else ""
-        self.bar.write(f"step {step}: {training}validation {loss:.3f}{rate}", file=sys.stderr)
+        parts = [f"{name} {value:.3f}" for name, value in values.items()]
+        parts += [f"{self.rate:,.0f} {self.unit}s/s"] if self.rate else []
+        self.bar.write(f"{self.position.format(step)}: {', '.join(parts)}", file=sys.stderr)
 
 
 def minutes_and_seconds(seconds: float) -> str:

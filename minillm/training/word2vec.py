@@ -20,9 +20,10 @@ from minillm.training.progress import ProgressDisplay
 
 LONGEST = 1000  # words in a sentence; a longer line is several
 STRETCH = 100_000  # words that are learnt between two checks of the clock
+LINES = 10  # that tell of the loss, evenly over a run
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class WordCounts:
     """The words that have a vector, the most frequent first, and how often each was seen."""
 
@@ -32,6 +33,9 @@ class WordCounts:
 
     def __len__(self) -> int:
         return len(self.words)
+
+    def __repr__(self) -> str:
+        return f"<WordCounts: {len(self):,} words>"
 
     def to_dict(self) -> dict[str, Any]:
         """Its JSON form."""
@@ -155,9 +159,10 @@ def train_word2vec(
     DivergedError if the loss stops being finite.
     """
     total = settings.epochs * corpus.words
+    store.trim_metrics(progress.words)
     started, saved = time.monotonic() - progress.seconds, time.monotonic()
     logged = progress.words
-    with interrupts() as interrupted, ProgressDisplay(progress.words / total, quiet) as display:
+    with interrupts() as interrupted, _display(progress, total, quiet) as display:
         while progress.words < total and not interrupted.is_set():
             for words, starts in corpus.stretches(progress.sentences % corpus.sentences):
                 rates = learning_rates(
@@ -167,6 +172,8 @@ def train_word2vec(
                 progress.seconds = time.monotonic() - started
                 done = progress.words / total
                 display.update(done, progress.words, loss, progress.words, progress.seconds)
+                if int(LINES * done) > int(LINES * (done - len(words) / total)):
+                    display.line(progress.words, {"loss": loss})
                 if (progress.words - logged) * 100 >= total or progress.words == total:
                     logged = progress.words
                     _log(store, progress, rates[-1])
@@ -204,6 +211,10 @@ def _learn(
     progress.loss += loss
     progress.predictions += predictions
     return loss / max(1, predictions)
+
+
+def _display(progress: Progress, total: int, quiet: bool) -> ProgressDisplay:
+    return ProgressDisplay(progress.words / total, quiet, "word", "{:,} words")
 
 
 def _log(store: Store, progress: Progress, rate: float) -> None:

@@ -108,7 +108,7 @@ def test_the_end_of_training_tells_what_came_of_it(text_file, tmp_path, capsys):
     assert "nats per character (step 4)" in output.out
     assert f"loss curve: {out / 'loss.png'}\n" in output.out
     sample = output.out.partition("sample:\n\n")[2]
-    assert len(sample) > 400
+    assert 200 < len(sample) < 300
     assert "step 4: training " in output.err
 
 
@@ -202,7 +202,7 @@ def test_files_may_stand_anywhere(text_file, tmp_path, fails):
     assert main(["train", "lm", text_file, *out, text_file, *TINY]) == 0
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["data"]["files"] == [text_file] * 2
-    assert "unrecognized arguments: --bogus (" in fails("eval", tmp_path / "run", "--bogus", "x")
+    assert "there is no option '--bogus' (" in fails("eval", tmp_path / "run", "--bogus", "x")
 
 
 def test_info(capsys):
@@ -369,8 +369,7 @@ def test_nonsense_to_generate(finished, fails, options, complaint):
 
 
 def test_commands_that_lack_something(fails, tmp_path, text_file):
-    assert "VERB" in fails()
-    assert "invalid choice" in fails("fly")
+    assert "VERB: expected one of train" in fails("fly")
     assert "KIND" in fails("train")
     assert "--out" in fails("train", "lm")
     assert "no run in it" in fails("generate", tmp_path)

@@ -83,10 +83,14 @@ def test_export_and_import(tmp_path, run_folder, text_file, capsys):
     spaced = tmp_path / "spaced.txt"
     spaced.write_text(TEXT.replace(".", " ."))
     ours = evaluated(capsys, run_folder, text_file)
-    theirs = evaluated(capsys, folder, str(spaced))
-    assert theirs["nats_per_token"] == pytest.approx(ours["nats_per_token"])
+    for text in (text_file, str(spaced)):
+        theirs = evaluated(capsys, folder, text)
+        assert theirs["nats_per_token"] == pytest.approx(ours["nats_per_token"])
     assert "give the text to measure it on" in fails(capsys, "eval", folder)
-    assert main(["generate", folder, "--length", "5"]) == 0
+    assert main(["generate", folder, "--length", "40", "--prompt", "the cat sat on the mat"]) == 0
+    written = capsys.readouterr().out
+    assert "." in written
+    assert " ." not in written
 
 
 def test_unknown_words_are_counted_apart(tmp_path, run_folder, capsys):

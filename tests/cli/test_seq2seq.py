@@ -111,8 +111,12 @@ def test_resumed_equals_uninterrupted(tmp_path, pair_file, monkeypatch, options)
         ("a\tb\nc\t\n", [], r"line 2: .* found an empty target"),
         ("a\tb\n", [], r"expected 10 pairs or more"),
         (reversed_pairs(), ["--max-length", "2"], r"no training pair is short enough"),
-        (reversed_pairs(), ["--dropout", "1"], r"argument --dropout: expected a number"),
-        (reversed_pairs(), ["--attention", "self"], r"argument --attention: invalid choice"),
+        (reversed_pairs(), ["--dropout", "1"], r"--dropout: expected a number"),
+        (
+            reversed_pairs(),
+            ["--attention", "self"],
+            r"--attention: expected one of none, .*; found 'self'",
+        ),
         (reversed_pairs(), ["--validation", "none.tsv"], r"none.tsv: there is no such file"),
     ],
 )

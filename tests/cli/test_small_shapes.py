@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+import minillm
 from minillm.cli import main
 
 TINY = ["--hidden", "8", "--steps", "20", "--batch", "8"]
@@ -78,10 +79,38 @@ def test_a_classifier_is_measured(classifier, capsys, tmp_path):
     assert "no test part" in capsys.readouterr().err
 
 
-def test_bad_lines_to_classify(classifier, monkeypatch, capsys):
-    typed(monkeypatch, "a fine day\n\n")
-    assert main(["classify", classifier]) == 2
-    assert "standard input, line 2: expected a text" in capsys.readouterr().err
+def test_an_empty_line_is_answered_like_any_other(classifier, monkeypatch, capsys):
+    typed(monkeypatch, "a fine day\n\n  \nwind and rain\n")
+    assert main(["classify", classifier]) == 0
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert [text for _, _, text in rows] == ["a fine day", "", "  ", "wind and rain"]
+    assert rows[1][:2] == rows[2][:2]  # the answer to no word at all
+
+
+@pytest.mark.parametrize("pooling", ["last", "mean", "max", "attention"])
+def test_no_text_has_the_same_answer_alone_and_among_others(pooling, text_file, tmp_path):
+    out = str(tmp_path / "run")
+    command = ["train", "classifier", text_file, "--out", out, "--pooling", pooling]
+    assert main([*command, "--hidden", "8", "--steps", "1"]) == 0
+    run = minillm.load(out)
+    (alone,) = run.classify([""])
+    assert run.classify(["a fine day", "", "rain"])[1] == alone
+    assert sum(alone.probabilities.values()) == pytest.approx(1)
+
+
+def test_files_are_classified_as_json(classifier, tmp_path, capsys):
+    for name, text in (("a", "a fine day\n\n"), ("b", 'wind\nand "rain" é\n')):
+        (tmp_path / name).write_text(text)
+    files = [str(tmp_path / "a"), str(tmp_path / "b")]
+    assert main(["classify", classifier, files[0], "--json", files[1]]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["text"] for row in rows] == ["a fine day", "", "wind", 'and "rain" é']
+    assert [row["label"] for row in rows if row["text"]] == ["good", "bad", "bad"]
+    for row in rows:
+        assert sum(row["probabilities"].values()) == pytest.approx(1)
+        assert row["label"] == max(row["probabilities"], key=row["probabilities"].get)
+    assert main(["classify", classifier, str(tmp_path / "none")]) == 2
+    assert "none: there is no such file" in capsys.readouterr().err
 
 
 def test_bad_texts_to_train_on(tmp_path, capsys):

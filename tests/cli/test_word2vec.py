@@ -183,3 +183,50 @@ def test_bad_input(tmp_path, run_folder, text_file, capsys):
     assert "the text has changed" in fails(capsys, *arguments)
     (copy / "vocabulary.json").write_text('{"format_version": 1, "words": ["a"]}')
     assert "vocabulary.json: it is damaged" in fails(capsys, "similar", copy, "red")
+
+
+def test_a_complete_run_is_said_to_be_so_and_goes_on_with_more_epochs(tmp_path, run_folder, capsys):
+    """Resumed at once, or stopped halfway and resumed: the same bits."""
+    folders = [shutil.copytree(run_folder, tmp_path / name) for name in ("a", "b")]
+    before = (folders[0] / "model.safetensors").read_bytes()
+    command = ("train", "word2vec", "--out", folders[0], "--resume")
+    for epochs in ([], ["--epochs", "3"], ["--epochs", "1"]):
+        message = fails(capsys, *command, *epochs)
+        assert "the run is complete after 9,600 words, 0:0" in message
+        assert message.endswith(": raise --epochs to go on\n")
+    assert (folders[0] / "model.safetensors").read_bytes() == before
+    for folder in folders:
+        assert main([*map(str, command[:3]), str(folder), "--resume", "--epochs", "6"]) == 0
+        printed = capsys.readouterr().out
+        assert "the schedule has changed: the learning rate goes from 0.0001 up to 0.05" in printed
+        assert "trained after 19,200 words" in printed
+    models = [(folder / "model.safetensors").read_bytes() for folder in folders]
+    assert models[0] == models[1] != before
+    lines = (folders[0] / "metrics.jsonl").read_text().splitlines()
+    steps = [json.loads(line)["step"] for line in lines]
+    assert steps == sorted(set(steps))
+    assert steps[-1] == 19_200
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_longer_and_stopped_on_the_way_is_longer_at_once(tmp_path, run_folder, monkeypatch):
+    monkeypatch.setattr(word2vec, "STRETCH", 1000)
+    learned = word2vec.Word2Vec.learn
+    models = []
+    for stop in (None, 4):
+        folder = shutil.copytree(run_folder, tmp_path / str(stop))
+        calls = []
+
+        def learn(*args, calls=calls, stop=stop, **options):
+            calls.append(None)
+            if len(calls) == stop:
+                loop.signal.raise_signal(loop.signal.SIGINT)
+            return learned(*args, **options)
+
+        monkeypatch.setattr(word2vec.Word2Vec, "learn", learn)
+        command = ["train", "word2vec", "--out", str(folder), "--resume"]
+        assert main([*command, "--epochs", "6"]) == (130 if stop else 0)
+        if stop:
+            assert main(command) == 0
+        models.append((folder / "model.safetensors").read_bytes())
+    assert models[0] == models[1]

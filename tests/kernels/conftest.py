@@ -7,8 +7,10 @@ import pytest
 import minillm
 from minillm._kernels import INSTRUCTION_SETS, ORIGINALS, kernels_info, select_kernels
 
+ROOMS = tuple(f"minillm.{room}." for room in ("ops", "models", "training", "text"))
+
 for module in pkgutil.walk_packages(minillm.__path__, "minillm."):
-    if module.name.startswith(("minillm.ops.", "minillm.models.", "minillm.training.")):
+    if module.name.startswith(ROOMS):
         importlib.import_module(module.name)  # where the originals are registered
 
 

@@ -13,6 +13,7 @@ from minillm.data import builtin_corpus, split_text
 from minillm.decoding import Writer
 from minillm.models.ngram import (
     SMOOTHINGS,
+    NGram,
     NGramConfig,
     absolute_discounting,
     add_k,
@@ -253,3 +254,8 @@ def test_refusals(change, message):
 
 def test_first_children_counts_every_context():
     assert first_children(np.array([0, 0, 2]), 4).tolist() == [0, 2, 2, 3, 3]
+
+
+def test_a_repr_names_the_sizes():
+    model = NGram(NGramConfig(9, 2, sizes=(10, 1234)))
+    assert repr(model) == "<NGram kneser-ney: 10 1-grams, 1,234 2-grams>"

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minillm import kernels_info, use_kernels
+from minillm.errors import InputError
 from minillm.models.word2vec import (
     Vectors,
     Word2Vec,
@@ -284,8 +285,10 @@ def test_nearest_and_analogy():
     assert len(TOY.nearest("king", 100)) == 4
     assert TOY.analogy("man", "king", "woman", 1)[0][0] == "queen"
     assert TOY.similarity("king", "king") == pytest.approx(1)
-    with pytest.raises(KeyError):
-        TOY.nearest("pear")
+    unknown = r"^the word 'aple' is not among the 5 that the model knows; did you mean apple\?$"
+    for ask in (TOY.nearest, lambda w: TOY.similarity("man", w), lambda w: TOY.map([w])):
+        with pytest.raises(InputError, match=unknown):
+            ask("aple")
 
 
 def test_the_map_keeps_the_distances_of_a_plane():
@@ -355,3 +358,9 @@ def test_words_that_are_no_array_are_refused():
     model = made(np.random.default_rng(0))
     with pytest.raises(TypeError, match="words: expected a NumPy array of integers, found list"):
         model.learn([1, 2], np.array([0, 2]), np.ones(1))
+
+
+def test_a_repr_names_the_sizes():
+    assert repr(TOY) == "<Vectors: 5 words, 3 numbers each>"
+    model = Word2Vec(Word2VecConfig(5, 3), np.arange(5, 0, -1))
+    assert repr(model) == "<Word2Vec skip-gram: 5 vectors of 3 numbers>"

@@ -210,3 +210,12 @@ def test_a_gradient_that_overflows_has_an_infinite_norm_and_stays(kernels):
         assert clip_global_norm(grads, 1.0) == np.inf
         assert grads["W"][0] == np.float32(1e30)
         assert np.isnan(clip_global_norm({"W": np.array([np.nan])}, 1.0))
+
+
+def test_a_repr_names_the_rule_and_the_sizes():
+    params = {"W": np.zeros((30, 40)), "b": np.zeros(40)}
+    assert repr(SGD(params)) == "<SGD momentum 0.9: 1,240 parameters in 2 arrays>"
+    assert repr(Adam(params)) == "<Adam beta1 0.9, beta2 0.999: 1,240 parameters in 2 arrays>"
+    assert repr(AdamW(params)) == (
+        "<AdamW beta1 0.9, beta2 0.999, weight decay 0.01: 1,240 parameters in 2 arrays>"
+    )

@@ -62,6 +62,7 @@ set (it needs the package scikit-learn)."""
     ) -> Parts:
         """The images for training and validation with their captions, in minibatches."""
         from minillm.data import Minibatches, Sequences, registry
+        from minillm.metrics import frequency_loss
         from minillm.text import build_vocabulary
         from minillm.training.minibatches import MinibatchTask
 
@@ -85,7 +86,9 @@ set (it needs the package scikit-learn)."""
         model = Model(config, rng)
         training, validation = batches
         task = MinibatchTask(model, training, validation, count=lambda batch: int(batch[2].sum()))
-        return Parts(model, task, "character", {"tokenizer": tokenizer})
+        known, held_out = (batches.columns[1].ids for batches in (training, validation))  # type: ignore[union-attr]
+        baseline = frequency_loss(known, held_out)
+        return Parts(model, task, "character", {"tokenizer": tokenizer}, baseline=baseline)
 
     def sample(self, folder: "RunFolder") -> Iterator[str]:
         """The captions of some held-out images."""

@@ -108,8 +108,9 @@ then: minillm classify DIR, minillm eval DIR"""
     ) -> Parts:
         """The vocabulary of the texts, and minibatches for training and validation."""
         from minillm.data import Minibatches
+        from minillm.metrics import frequency_loss
         from minillm.text import build_vocabulary
-        from minillm.training.minibatches import MinibatchTask, fingerprint
+        from minillm.training.minibatches import ClassificationTask, fingerprint
 
         texts = open_data(data)
         tokenizer = build_vocabulary(
@@ -137,8 +138,9 @@ then: minillm classify DIR, minillm eval DIR"""
         training, validation = (
             Minibatches(columns[part], settings.batch, settings.seed) for part in columns
         )
-        task = MinibatchTask(model, training, validation, count=lambda batch: len(batch[0]))
-        return Parts(model, task, "text", {"tokenizer": tokenizer}, notes)
+        task = ClassificationTask(model, training, validation)
+        baseline = frequency_loss(*(classes for _, classes in columns.values()))
+        return Parts(model, task, "text", {"tokenizer": tokenizer}, notes, baseline=baseline)
 
     def _new_model(
         self, settings: Settings, tokenizer: "Vocabulary", classes: int, rng: "np.random.Generator"
@@ -176,10 +178,7 @@ then: minillm classify DIR, minillm eval DIR"""
         ids = Sequences()
         for number, text in enumerate(items):
             place = places[number] if places else f"text {number + 1}"
-            encoded = run.tokenizer.encode(text, place)[: run.settings.max_length]
-            if len(encoded) == 0:
-                raise InputError(f"{place}: expected a text, found an empty line")
-            ids.append(encoded)
+            ids.append(run.tokenizer.encode(text, place)[: run.settings.max_length])
         return classified(class_probabilities(run.model, ids), run.data["labels"])
 
     def evaluate(self, run: "Run", asked: Evaluation) -> Results:

@@ -52,12 +52,13 @@ scikit-learn's bundled set (it needs the package scikit-learn)."""
     ) -> Parts:
         """The images for training and validation, in minibatches."""
         from minillm.data import Minibatches, registry
-        from minillm.training.minibatches import MinibatchTask
+        from minillm.metrics import frequency_loss
+        from minillm.training.minibatches import ClassificationTask
 
         digits = registry.open_images(data["data"])
+        parts = [digits.part(part) for part in ("training", "validation")]
         training, validation = (
-            Minibatches(digits.part(part), settings.batch, settings.seed)
-            for part in ("training", "validation")
+            Minibatches(columns, settings.batch, settings.seed) for columns in parts
         )
         data["labels"] = digits.labels
         Model, _ = self.types()
@@ -68,8 +69,9 @@ scikit-learn's bundled set (it needs the package scikit-learn)."""
             dropout=settings.dropout,
         )
         model = Model(config, rng)
-        task = MinibatchTask(model, training, validation, count=lambda batch: len(batch[0]))
-        return Parts(model, task, "image")
+        task = ClassificationTask(model, training, validation)
+        baseline = frequency_loss(*(classes for _, classes in parts))
+        return Parts(model, task, "image", baseline=baseline)
 
     def classify(
         self, run: "Run", items: Sequence[Any], places: Sequence[str] | None

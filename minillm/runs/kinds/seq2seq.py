@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from minillm.text import Vocabulary
 
 UNITS = ("character", "word", "token")
-EXAMPLES = 5  # shown after a training
+EXAMPLES = 3  # shown after a training
 
 
 @dataclass(frozen=True)
@@ -156,6 +156,7 @@ then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a sou
     ) -> Parts:
         """Vocabularies, and minibatches for training and validation."""
         from minillm.data import Minibatches
+        from minillm.metrics import frequency_loss
         from minillm.training.minibatches import MinibatchTask, fingerprint
 
         pairs = open_data(data)
@@ -192,7 +193,9 @@ then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a sou
             Minibatches(validation, settings.batch, settings.seed),
             count_tokens,
         )
-        return Parts(model, task, "token", {"source": source, "target": target}, notes)
+        vocabularies = {"source": source, "target": target}
+        baseline = frequency_loss(training[1].ids, validation[1].ids)
+        return Parts(model, task, "token", vocabularies, notes, "pair", baseline)
 
     def hypotheses(
         self, run: "Run", texts: Sequence[str], **options: Any
@@ -202,15 +205,18 @@ then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a sou
 
     def sample(self, folder: "RunFolder") -> Iterator[str]:
         """Outputs of the model with the best weights for a few held-out sources."""
+        from textwrap import shorten
+
         from minillm.runs.run import load
 
         run = load(folder.path)
         held_out = dict(islice(open_data(run.data).pairs("validation"), EXAMPLES))
         longest = run.settings.max_length
         sources = [text for text in held_out if len(run.source.encode(text)) <= longest]
-        yield "held-out examples:\n"
-        for text, output in zip(sources, run.translate(sources), strict=True):
-            yield f"  {text}\n    -> {output}\n    == {held_out[text]}\n"
+        yield "held-out examples: the source, what the model writes, what is right\n"
+        for source, output in zip(sources, run.translate(sources), strict=True):
+            texts = (shorten(text, 100) for text in (source, output, held_out[source]))
+            yield "  {}\n    -> {}\n    == {}\n".format(*texts)
 
     def evaluate(self, run: "Run", asked: Evaluation) -> Results:
         """Loss, exact outputs, and the measures that are usual for the task."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from minillm.models.word2vec import Vectors, Word2Vec
     from minillm.runs.folder import RunFolder
     from minillm.runs.run import Run
-    from minillm.training.word2vec import Progress, WordCounts
+    from minillm.training.word2vec import Corpus, Progress, WordCounts
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,13 @@ class Settings(FilesSettings):
         default_help="1G",
     )
     epochs: int = option(
-        20, "how often the text is read", "N", least=1, most=10**6, group="the run"
+        20,
+        "how often the text is read",
+        "N",
+        least=1,
+        most=10**6,
+        group="the run",
+        changeable=True,
     )
     threads: int = option(
         1,
@@ -117,6 +123,9 @@ vectors.  Each line of the text is a sentence.  Files of any size are read as st
   minillm train word2vec text8 --pretokenised --algorithm cbow --out runs/cbow
   minillm train word2vec --out runs/bard --resume
         go on after Ctrl-C; with one thread, bit for bit as if it had not stopped
+  minillm train word2vec --out runs/bard --resume --epochs 60
+        go on, to 60 epochs in all: the learning rate goes back up to where it would be by then,
+        so that the vectors are not those of a run that had 60 epochs from the start
 
 then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DIR,
       minillm export DIR vectors.txt"""
@@ -157,6 +166,8 @@ then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DI
         model, words, progress = self._begin(job, settings, text)
         with Spill() as spill:
             corpus = Corpus(words, text, spill, settings.memory)
+            if job.stored:
+                _check_resumed(job, settings, corpus, progress)
             data = job.data | {"sha256": text.sha256}
             if not job.stored:
                 save_vocabulary(folder, words, model, progress)
@@ -252,6 +263,32 @@ then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DI
         return f"{len(words):,} vectors of {vectors.shape[1]} numbers"
 
 
+def _check_resumed(job: Job, settings: Any, corpus: "Corpus", progress: "Progress") -> None:
+    """InputError if there is nothing left to do; says so where the schedule is another."""
+    import numpy as np
+
+    from minillm.training.progress import minutes_and_seconds
+    from minillm.training.word2vec import learning_rates
+
+    if progress.words >= settings.epochs * corpus.words:
+        raise InputError(
+            f"{job.folder.path}: the run is complete after {progress.words:,} words, "
+            f"{minutes_and_seconds(progress.seconds)}: raise --epochs to go on"
+        )
+    assert job.stored is not None
+    here = np.zeros(2, np.int64)
+    before, now = (
+        learning_rates(
+            progress, here, run.epochs * corpus.words, run.learning_rate, run.final_rate
+        )[0]
+        for run in (job.stored["training"], settings)
+    )
+    if now > 1.01 * before:
+        job.report(
+            f"the schedule has changed: the learning rate goes from {before:.2g} up to {now:.2g}"
+        )
+
+
 def save_vocabulary(
     folder: "RunFolder", words: "WordCounts", model: "Word2Vec", progress: "Progress | None"
 ) -> None:
@@ -269,4 +306,5 @@ def save_config(
 ) -> None:
     """Writes config.json, which comes last: a folder with it is complete."""
     config = {"kind": "word2vec", "model": asdict(model.config), "training": settings, "data": data}
+    config["unit"] = "prediction"
     folder.save_json("config.json", config)

@@ -1,0 +1,356 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""Byte-pair encoding: the Cython twins of the originals.
+
+word_ends walks over the bytes of UTF-8 with the class of each character (letter, number, white
+space, other) in a table, which is made once with the regex library: it cuts as the pattern does.
+
+encode_words remembers where it has met a word before, and copies the numbers from there.  A new
+word is merged in place if it is short; a long one with a heap, as in the original.
+
+learn_merges is in bpe_training.pxi.
+"""
+
+import numpy as np
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcmp, memcpy, memmove
+
+include "bpe_training.pxi"
+
+cdef enum:
+    OTHER = 0
+    LETTER = 1
+    NUMBER = 2
+    SPACE = 3
+    CHARACTERS = 0x40000  # from here on there are neither letters nor numbers nor white space
+    SHORT = 32            # bytes of a word that is merged in place
+    REMEMBERED = 1 << 15  # words
+
+
+# --- words -----------------------------------------------------------------------
+
+_classes = {}  # of the characters below 128, or of all; by their count
+
+
+def word_ends(str text):
+    """-> ends (W,)."""
+    cdef bytes encoded = text.encode()
+    cdef Py_ssize_t N = len(encoded), W
+    ends = np.empty(N, np.int64)
+    cdef int64_t[::1] ends_view = ends
+    cdef const uint8_t[::1] classes = _character_classes(128 if text.isascii() else CHARACTERS)
+    cdef const uint8_t *data = encoded
+    if N == 0:
+        return ends
+    with nogil:
+        W = cut_words(data, N, &classes[0], &ends_view[0])
+    return ends[:W].copy()
+
+
+def _character_classes(Py_ssize_t count):
+    """The class of each of the first `count` characters."""
+    import regex
+
+    if count not in _classes:
+        classes, every = bytearray(count), "".join(map(chr, range(count)))
+        for kind, pattern in ((LETTER, r"\p{L}+"), (NUMBER, r"\p{N}+"), (SPACE, r"\s+")):
+            for run in regex.finditer(pattern, every):
+                classes[run.start() : run.end()] = bytes([kind]) * (run.end() - run.start())
+        _classes[count] = classes
+    return _classes[count]
+
+
+cdef Py_ssize_t cut_words(const uint8_t *data, Py_ssize_t N, const uint8_t *classes,
+                          int64_t *ends) noexcept nogil:
+    """Cut words off the front, and write down where each of them ends; return their number."""
+    cdef Py_ssize_t at = 0, W = 0, last, next
+    cdef int kind
+    while at < N:
+        next = at
+        kind = class_of(data, &next, classes)
+        if data[at] == c"'" and ending(data + at, N - at):
+            at += ending(data + at, N - at)
+        elif kind != SPACE:
+            at = run_of(data, next, N, classes, kind, &last)
+        elif data[at] == c" " and next < N and class_at(data, next, classes) != SPACE:
+            kind = class_of(data, &next, classes)
+            at = run_of(data, next, N, classes, kind, &last)
+        else:
+            last = at
+            next = run_of(data, at, N, classes, SPACE, &last)
+            # The last white space before a word is left to it, unless it is all there is.
+            at = next if next == N or last == at else last
+        ends[W] = at
+        W += 1
+    return W
+
+
+cdef inline int ending(const uint8_t *data, Py_ssize_t N) noexcept nogil:
+    """The length of 's, 't, 'm, 'd, 're, 've or 'll at the front of the data, or 0."""
+    if N >= 2 and (data[1] == c"s" or data[1] == c"t" or data[1] == c"m" or data[1] == c"d"):
+        return 2
+    if N >= 3 and ((data[1] == c"r" and data[2] == c"e") or (data[1] == c"v" and data[2] == c"e")
+                   or (data[1] == c"l" and data[2] == c"l")):
+        return 3
+    return 0
+
+
+cdef inline Py_ssize_t run_of(const uint8_t *data, Py_ssize_t at, Py_ssize_t N,
+                              const uint8_t *classes, int kind, Py_ssize_t *last) noexcept nogil:
+    """The end of a run of characters of one class; `last` is where its last one begins."""
+    cdef Py_ssize_t next = at
+    while at < N:
+        if class_of(data, &next, classes) != kind:
+            return at
+        last[0] = at
+        at = next
+    return at
+
+
+cdef inline int class_at(const uint8_t *data, Py_ssize_t at, const uint8_t *classes) noexcept nogil:
+    return class_of(data, &at, classes)
+
+
+cdef inline int class_of(const uint8_t *data, Py_ssize_t *at, const uint8_t *classes) noexcept nogil:
+    """The class of the character there; `at` moves past it.  The data are valid UTF-8."""
+    cdef const uint8_t *byte = data + at[0]
+    cdef Py_ssize_t character
+    if byte[0] < 0x80:
+        at[0] += 1
+        return classes[byte[0]]
+    if byte[0] < 0xE0:
+        at[0] += 2
+        return classes[(byte[0] & 0x1F) << 6 | (byte[1] & 0x3F)]
+    if byte[0] < 0xF0:
+        at[0] += 3
+        return classes[(byte[0] & 0x0F) << 12 | (byte[1] & 0x3F) << 6 | (byte[2] & 0x3F)]
+    at[0] += 4
+    character = ((byte[0] & 0x07) << 18 | (byte[1] & 0x3F) << 12
+                 | (byte[2] & 0x3F) << 6 | (byte[3] & 0x3F))
+    return classes[character] if character < CHARACTERS else OTHER
+
+
+# --- encoding --------------------------------------------------------------------
+
+cdef struct Merges:  # see MergeTable
+    const int32_t *first
+    const int32_t *right
+    const int32_t *rank
+    const int32_t *result
+
+
+cdef struct Met:  # a word, where it was met last
+    int64_t start
+    int64_t numbers  # the place of its first number
+    int32_t length
+    int32_t count    # of its numbers
+
+
+def encode_words(const uint8_t[::1] data, const int64_t[::1] ends, table):
+    """-> numbers (T,)."""
+    cdef Py_ssize_t N = data.shape[0], W = ends.shape[0], size = 1 << 6, T
+    numbers = np.empty(N, np.int32)
+    if W == 0:
+        return numbers
+    cdef int32_t[::1] numbers_view = numbers
+    cdef const int32_t[::1] first = table.first, right = table.right
+    cdef const int32_t[::1] rank = table.rank, result = table.result
+    cdef Merges merges
+    if right.shape[0] == 0:
+        return np.frombuffer(data, np.uint8).astype(np.int32)
+    merges.first, merges.right, merges.rank, merges.result = (
+        &first[0], &right[0], &rank[0], &result[0]
+    )
+    while size < W and size < REMEMBERED:
+        size *= 2
+    cdef Met *met = <Met *>malloc(size * sizeof(Met))
+    if met == NULL:
+        raise MemoryError
+    try:
+        with nogil:
+            T = merge_words(&data[0], &ends[0], W, &merges, met, size, &numbers_view[0])
+    finally:
+        free(met)
+    if T < 0:
+        raise MemoryError
+    return numbers[:T].copy()
+
+
+cdef Py_ssize_t merge_words(const uint8_t *data, const int64_t *ends, Py_ssize_t W, const Merges *m,
+                            Met *met, Py_ssize_t size, int32_t *numbers) noexcept nogil:
+    """Write the numbers of all words; return how many they are, or -1: out of memory."""
+    cdef Py_ssize_t w, T = 0, start = 0, n, count
+    cdef Met *seen
+    for w in range(size):
+        met[w].length = 0
+    for w in range(W):
+        n = ends[w] - start
+        if n == 1:
+            numbers[T] = data[start]
+            T += 1
+        elif n > SHORT:
+            count = merge_long(data + start, n, m, numbers + T)
+            if count < 0:
+                return -1
+            T += count
+        else:
+            seen = &met[hash_of(data + start, n) & (size - 1)]
+            if seen.length == n and memcmp(data + start, data + seen.start, n) == 0:
+                memcpy(numbers + T, numbers + seen.numbers, seen.count * sizeof(int32_t))
+            else:
+                seen.length = <int32_t>n
+                seen.count = <int32_t>merge_short(data + start, n, m, numbers + T)
+            seen.start, seen.numbers = start, T
+            T += seen.count
+        start = ends[w]
+    return T
+
+
+cdef inline uint64_t hash_of(const uint8_t *word, Py_ssize_t n) noexcept nogil:
+    cdef uint64_t hash = n, part
+    while n >= 8:
+        memcpy(&part, word, 8)
+        hash = (hash ^ part) * <uint64_t>0x9E3779B97F4A7C15
+        hash ^= hash >> 32
+        word += 8
+        n -= 8
+    part = 0
+    memcpy(&part, word, n)
+    hash = (hash ^ part) * <uint64_t>0x9E3779B97F4A7C15
+    return hash ^ hash >> 29
+
+
+cdef inline int32_t rank_of(const Merges *m, int32_t left, int32_t right) noexcept nogil:
+    """The rank of a pair, or -1."""
+    cdef int32_t low = m.first[left], end = m.first[left + 1], high, middle
+    high = end
+    while low < high:
+        middle = low + (high - low) // 2
+        if m.right[middle] < right:
+            low = middle + 1
+        else:
+            high = middle
+    return m.rank[low] if low < end and m.right[low] == right else -1
+
+
+cdef Py_ssize_t merge_short(const uint8_t *word, Py_ssize_t n, const Merges *m,
+                            int32_t *numbers) noexcept nogil:
+    """Write the numbers of a word of at most SHORT bytes; return how many they are."""
+    cdef int32_t ranks[SHORT]  # of the pair that begins here
+    cdef int32_t best
+    cdef Py_ssize_t i, at
+    for i in range(n):
+        numbers[i] = word[i]
+    for i in range(n - 1):
+        ranks[i] = rank_of(m, numbers[i], numbers[i + 1])
+    while True:
+        best, at = -1, 0
+        for i in range(n - 1):
+            if ranks[i] >= 0 and (best < 0 or ranks[i] < best):
+                best, at = ranks[i], i
+        if best < 0:
+            return n
+        numbers[at] = m.result[best]
+        n -= 1
+        memmove(numbers + at + 1, numbers + at + 2, (n - at - 1) * sizeof(int32_t))
+        memmove(ranks + at, ranks + at + 1, (n - at - 1) * sizeof(int32_t))
+        if at > 0:
+            ranks[at - 1] = rank_of(m, numbers[at - 1], numbers[at])
+        if at < n - 1:
+            ranks[at] = rank_of(m, numbers[at], numbers[at + 1])
+
+
+cdef struct Word:  # of n bytes; what stands at a place is linked to its neighbours
+    Py_ssize_t n
+    int32_t *numbers  # -1 where a token has become a part of the one before
+    int64_t *before
+    int64_t *after
+    int64_t *ranks    # the heap: rank and place of a pair, one entry for each time it appeared
+    int64_t *places
+    Py_ssize_t size   # of the heap
+
+
+cdef Py_ssize_t merge_long(const uint8_t *data, Py_ssize_t n, const Merges *m,
+                           int32_t *numbers) noexcept nogil:
+    """Write the numbers of a word; return how many they are, or -1: out of memory."""
+    cdef Word word
+    cdef int64_t *memory = <int64_t *>malloc(8 * n * sizeof(int64_t))  # 3 n entries in the heap
+    cdef Py_ssize_t i, count = 0
+    if memory == NULL:
+        return -1
+    word.n, word.size, word.numbers = n, 0, numbers
+    word.before, word.after = memory, memory + n
+    word.ranks, word.places = memory + 2 * n, memory + 5 * n
+    for i in range(n):
+        numbers[i], word.before[i], word.after[i] = data[i], i - 1, i + 1
+    for i in range(n - 1):
+        push_pair(&word, i, m)
+    while word.size:
+        merge_best(&word, m)
+    for i in range(n):
+        if numbers[i] >= 0:
+            numbers[count] = numbers[i]
+            count += 1
+    free(memory)
+    return count
+
+
+cdef inline int32_t rank_at(Word *word, int64_t at, const Merges *m) noexcept nogil:
+    """The rank of the pair that begins at a place, or -1."""
+    if at < 0 or word.numbers[at] < 0 or word.after[at] >= word.n:
+        return -1
+    return rank_of(m, word.numbers[at], word.numbers[word.after[at]])
+
+
+cdef void push_pair(Word *word, int64_t at, const Merges *m) noexcept nogil:
+    """Put the pair that begins at a place on the heap, if it can be merged."""
+    cdef int64_t rank = rank_at(word, at, m)
+    cdef Py_ssize_t child = word.size, parent
+    if rank < 0:
+        return
+    word.size += 1
+    while child > 0:
+        parent = (child - 1) // 2
+        if not comes_before(rank, at, word.ranks[parent], word.places[parent]):
+            break
+        word.ranks[child], word.places[child] = word.ranks[parent], word.places[parent]
+        child = parent
+    word.ranks[child], word.places[child] = rank, at
+
+
+cdef inline bint comes_before(int64_t rank, int64_t at, int64_t other_rank,
+                              int64_t other) noexcept nogil:
+    return rank < other_rank or (rank == other_rank and at < other)
+
+
+cdef void merge_best(Word *word, const Merges *m) noexcept nogil:
+    """Take the best pair off the heap, and merge it if it is still there."""
+    cdef int64_t rank = word.ranks[0], at = word.places[0], gone
+    take_first(word)
+    if rank_at(word, at, m) != rank:
+        return
+    gone = word.after[at]
+    word.numbers[at], word.numbers[gone] = m.result[rank], -1
+    word.after[at] = word.after[gone]
+    if word.after[at] < word.n:
+        word.before[word.after[at]] = at
+    push_pair(word, word.before[at], m)
+    push_pair(word, at, m)
+
+
+cdef void take_first(Word *word) noexcept nogil:
+    """Take the first entry off the heap: the last one sinks from there."""
+    cdef int64_t rank, at
+    cdef Py_ssize_t parent = 0, child = 1
+    word.size -= 1
+    rank, at = word.ranks[word.size], word.places[word.size]
+    while child < word.size:
+        if child + 1 < word.size and comes_before(word.ranks[child + 1], word.places[child + 1],
+                                                  word.ranks[child], word.places[child]):
+            child += 1
+        if not comes_before(word.ranks[child], word.places[child], rank, at):
+            break
+        word.ranks[parent], word.places[parent] = word.ranks[child], word.places[child]
+        parent, child = child, 2 * child + 1
+    word.ranks[parent], word.places[parent] = rank, at

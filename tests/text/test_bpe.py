@@ -1,0 +1,295 @@
+"""Byte pairs: against their definitions, against GPT-2, and as a vocabulary."""
+
+import json
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import regex
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minillm import use_kernels
+from minillm.errors import InputError
+from minillm.text import BytePairs, banned_ids, opening_id, vocabulary_from_dict
+from minillm.text.bpe import (
+    LONGEST,
+    PATTERN,
+    encode_words,
+    join,
+    learn_merges,
+    learn_merges_naively,
+    merge,
+    merge_naively,
+    split_words,
+    train,
+    word_ends,
+)
+from minillm.text.tokenizer_files import unspell
+
+SEA = "she sells sea shells by the sea shore; the shells she sells are sea shells, I'm sure.\n"
+HARD = "ab'sdtrevml 1²\n\t\u2003\xa0.!é中\u0301😀٣ "
+TEXTS = st.one_of(st.text(max_size=40), st.text(st.sampled_from(HARD), max_size=40))
+WORDS = st.dictionaries(
+    st.text(st.sampled_from("abc"), min_size=1, max_size=12).map(str.encode),
+    st.integers(1, 5),
+    max_size=10,
+)
+
+pytestmark = pytest.mark.usefixtures("both_twins")
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train([SEA * 3, "é😀 é😀"], 300)
+
+
+# --- words
+
+
+def cut(text):
+    data = text.encode()
+    return [data[a:b].decode() for a, b in pairwise([0, *word_ends(text).tolist()])]
+
+
+@given(TEXTS)
+def test_words_are_cut_as_the_pattern_says(text):
+    assert cut(text) == regex.findall(PATTERN, text)
+    assert word_ends(text).dtype == np.int64
+
+
+def test_every_character_has_its_class():
+    """Each between two letters, so that its class shows."""
+    characters = [chr(c) for c in range(0x110000) if not 0xD800 <= c < 0xE000]
+    for start in range(0, len(characters), 1 << 18):
+        text = "a".join(characters[start : start + (1 << 18)])
+        assert cut(text) == regex.findall(PATTERN, text)
+
+
+def test_white_space_before_a_word():
+    assert split_words("a  b\n\n c \n") == [b"a", b" ", b" b", b"\n\n", b" c", b" \n"]
+    assert split_words("I'll 'tis 'S 's") == [
+        *(b"I", b"'ll", b" '", b"tis", b" '", b"S", b" '", b"s")
+    ]
+    assert split_words("") == []
+
+
+# --- training
+
+
+@given(WORDS, st.integers(0, 25))
+def test_merges_are_learned_as_defined(words, number):
+    assert learn_merges(words, number) == learn_merges_naively(words, number)
+
+
+@given(st.lists(st.binary(min_size=1, max_size=8), max_size=6), st.integers(0, 40))
+def test_merges_of_any_bytes(words, number):
+    counted = Counter(words * 2)
+    assert learn_merges(counted, number) == learn_merges_naively(counted, number)
+
+
+def test_the_most_frequent_pair_first_then_the_order_of_bytes():
+    assert learn_merges({b"ba": 2, b"ab": 2, b"cd": 3}, 3) == [
+        *((b"c", b"d"), (b"a", b"b"), (b"b", b"a"))
+    ]
+    assert learn_merges({b"\xff\x01": 2, b"a\x01": 2, b"a\x00": 2}, 2) == [
+        *((b"a", b"\x00"), (b"a", b"\x01"))
+    ]
+
+
+def test_a_pair_that_stands_once_is_not_merged():
+    assert learn_merges({b"ab": 1, b"bc": 1}, 5) == []
+
+
+def test_a_pair_whose_bytes_are_a_token_is_left_alone():
+    words = {b"abc": 9, b"ab": 20, b"xbc": 15, b"bc": 9, b"xa": 30}
+    merges = learn_merges(words, 20)
+    made = [left + right for left, right in merges]
+    assert len(made) == len(set(made))
+    assert merges == learn_merges_naively(words, 20)
+
+
+def test_runs_merge_from_left_to_right():
+    assert join([b"a"] * 5, (b"a", b"a")) == [b"aa", b"aa", b"a"]
+    merges = learn_merges({b"aaaaa": 3, b"aaaa": 1}, 3)
+    assert merges == learn_merges_naively({b"aaaaa": 3, b"aaaa": 1}, 3)
+
+
+def test_no_token_is_longer_than_the_limit():
+    merges = learn_merges({b"a" * 5000: 2}, 100)
+    assert max(len(left + right) for left, right in merges) <= LONGEST
+    assert merges == learn_merges_naively({b"a" * 5000: 2}, 100)
+
+
+def test_training_is_deterministic():
+    texts = [SEA, "more of the sea, and more shells"]
+    first, again = (train(iter(order), 290).to_dict() for order in (texts, texts[::-1]))
+    assert first == again
+
+
+def test_specials_are_not_learned_from():
+    text = "<|endoftext|>" * 9 + "ab ab"
+    assert [left + right for left, right in train([text], 1000).merges] == [b"ab"]
+    with pytest.raises(ValueError, match="at least 257, found 256"):
+        train([SEA], 256)
+
+
+# --- encoding
+
+
+@given(st.lists(st.text(st.sampled_from("aabc"), min_size=1, max_size=50), max_size=6), WORDS)
+def test_words_are_merged_as_defined(texts, words):
+    table = BytePairs(learn_merges(words, 30))._table
+    texts = [text.encode() for text in [*texts, *texts]]
+    expected = [number for word in texts for number in merge_naively(word, table)]
+    assert [number for word in texts for number in merge(word, table)] == expected
+    ends = np.cumsum([len(word) for word in texts], dtype=np.int64)
+    numbers = encode_words(b"".join(texts), ends, table)
+    assert numbers.tolist() == expected
+    assert numbers.dtype == np.int32
+
+
+@given(WORDS)
+def test_the_words_of_the_training_end_as_they_were_left(words):
+    tokenizer = BytePairs(learn_merges(words, 20))
+    for word in words:
+        parts = [bytes([value]) for value in word]
+        for pair in tokenizer.merges:
+            parts = join(parts, pair)
+        assert [tokenizer.tokens[id] for id in tokenizer.encode(word.decode())] == parts
+
+
+def test_more_words_than_the_kernel_remembers():
+    text = "".join(f" w{number:x}" for number in range(50_000)) * 2
+    tokenizer = train([text[:20_000]], 400)
+    with use_kernels("numpy"):
+        expected = tokenizer.encode(text)
+    assert np.array_equal(tokenizer.encode(text), expected)
+
+
+def test_a_long_word_takes_no_time(tokenizer):
+    text = "seashells" * 20_000  # without a space
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+def test_ids_of_gpt2():
+    """Texts and ids, with those of GPT-2's merges that can be made in them."""
+    frozen = json.loads(Path(__file__).with_name("gpt2_vectors.json").read_text())
+    merges = [(unspell(a), unspell(b)) for a, b, _ in frozen["merges"]]
+    tokenizer = BytePairs(merges)
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    order = [*printable, *(value for value in range(256) if value not in printable)]
+    gpt2 = {bytes([value]): id for id, value in enumerate(order)}
+    gpt2 |= {a + b: id for (a, b), (_, _, id) in zip(merges, frozen["merges"], strict=True)}
+    for text, ids in frozen["texts"]:
+        assert [gpt2[tokenizer.tokens[id]] for id in tokenizer.encode(text)] == ids, text
+
+
+# --- the vocabulary
+
+
+@given(TEXTS)
+def test_any_text_comes_back(tokenizer, text):
+    ids = tokenizer.encode(text)
+    assert ids.dtype == np.int32
+    assert tokenizer.decode(ids) == text
+    assert "".join(tokenizer.stream(iter(ids.tolist()))) == text
+    assert b"".join(tokenizer.tokens[id] for id in ids) == text.encode()
+    assert tokenizer.encode_known(text).tolist() == ids.tolist()
+    assert len(tokenizer.split(text)) == len(ids)
+
+
+@given(st.lists(st.integers(0, 299), max_size=30))
+def test_any_ids_can_be_decoded(tokenizer, ids):
+    ids = [id % len(tokenizer) for id in ids]
+    expected = b"".join(tokenizer.tokens[id] for id in ids).decode("utf-8", "replace")
+    assert tokenizer.decode(ids) == "".join(tokenizer.stream(iter(ids))) == expected
+
+
+def test_pieces_wait_for_whole_characters(tokenizer):
+    emoji = list("😀".encode())
+    assert list(tokenizer.stream([97, *emoji, 98])) == ["a", "😀", "b"]
+    assert list(tokenizer.stream([*emoji[:3], 98])) == ["\ufffdb"]
+    assert list(tokenizer.stream(emoji[:2])) == ["\ufffd"]
+
+
+def test_specials(tokenizer):
+    end = len(tokenizer) - 1
+    assert tokenizer.bos == tokenizer.eos == opening_id(tokenizer) == end
+    assert tokenizer.tokens[end] == b"<|endoftext|>"
+    assert tokenizer.encode("a<|endoftext|><|endoftext|>b").tolist() == [97, end, end, 98]
+    assert banned_ids(tokenizer) == [end]
+    assert tokenizer.unknown is tokenizer.padding is tokenizer.sentence_end is None
+    assert tokenizer.tokens[tokenizer.line_end] == b"\n"
+    several = BytePairs([], ["<s>", "<s>>"])
+    assert several.encode("<s>><s>").tolist() == [257, 256]  # the longest that fits
+    assert several.bos is None
+    assert BytePairs([], []).encode("<|endoftext|>").tolist() == list(b"<|endoftext|>")
+
+
+def test_tokens_are_shown_on_one_line(tokenizer):
+    for id in range(len(tokenizer)):
+        label = tokenizer.show(id)
+        assert label.isprintable()
+        assert label.strip() == label != ""
+    assert tokenizer.show(0xE2) == "\\xe2"
+    assert BytePairs([(b"\n", b" ")]).show(256) == "\\n␣"
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [("\ud800", "line 1, column 1"), ("a\n<|endoftext|>bc\udfffd", "line 2, column 16")],
+)
+def test_lone_surrogates_are_refused(tokenizer, text, place):
+    with pytest.raises(InputError, match=rf"^FILE, {place}: .*lone surrogate \(U\+D"):
+        tokenizer.encode(text, "FILE")
+    with pytest.raises(InputError, match="lone surrogate"):
+        train([text], 300)
+
+
+@pytest.mark.parametrize("ids", [None, "permuted"])
+def test_json_keeps_it(tokenizer, ids):
+    if ids:
+        ids = np.random.default_rng(0).permutation(len(tokenizer)).tolist()
+    one = BytePairs(tokenizer.merges, tokenizer.specials, ids)
+    again = vocabulary_from_dict(json.loads(json.dumps(one.to_dict())))
+    assert again.to_dict() == one.to_dict()
+    assert again.tokens == one.tokens
+    text = SEA + "<|endoftext|>"
+    assert again.encode(text).tolist() == one.encode(text).tolist()
+    assert one.decode(one.encode(text)) == text
+
+
+def test_a_token_may_be_made_by_two_merges():
+    merges = [(b"a", b"b"), (b"b", b"c"), (b"ab", b"c"), (b"a", b"bc"), (b"abc", b"d")]
+    tokenizer = BytePairs(merges, [])
+    assert len(tokenizer) == 256 + 4
+    again = vocabulary_from_dict(tokenizer.to_dict())
+    assert [again.tokens[id] for id in again.encode("abcd")] == [b"abcd"]
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"merges": None}, '"merges": a list'),
+        ({"merges": [[97, 98, 99]]}, '"merges": a list of pairs'),
+        ({"merges": [[97, True]]}, '"merges": a list of pairs'),
+        ({"merges": [[97, 98], [97, 257]]}, "merge 2: expected two of the 257 tokens before it"),
+        ({"merges": [[-1, 98]]}, "merge 1: expected two of the 256"),
+        ({"merges": [[97, 98], [97, 98]]}, "merge 2: b'a' and b'b' are merged already"),
+        ({"merges": [[97, 97], *([n, n] for n in range(256, 290))]}, "at most 1024 bytes"),
+        ({"specials": "x"}, '"specials": a list'),
+        ({"specials": ["x", "x"]}, "distinct new tokens"),
+        ({"specials": [""]}, "distinct new tokens"),
+        ({"specials": ["a"]}, "distinct new tokens"),
+        ({"specials": ["\ud800"]}, "surrogates not allowed"),
+        ({"ids": [0, 1]}, '"ids": each number from 0 to 256'),
+        ({"ids": "x"}, '"ids": a list of numbers'),
+    ],
+)
+def test_damaged_json_is_refused(change, complaint):
+    values = {"unit": "bpe", "merges": [], "specials": ["<|endoftext|>"], **change}
+    with pytest.raises(ValueError, match=complaint):
+        vocabulary_from_dict(values)

@@ -1,0 +1,101 @@
+"""What training shows on standard error, and what it counts."""
+
+import io
+import sys
+
+import numpy as np
+import pytest
+
+from minillm.cli import main
+from minillm.data import Minibatches
+from minillm.models.image_classifier import ImageClassifier, ImageClassifierConfig
+from minillm.training.minibatches import ClassificationTask, mean_loss
+from minillm.training.progress import ProgressDisplay, minutes_and_seconds
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_the_bar_counts_in_the_unit_that_is_trained_on(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    with ProgressDisplay(0.0, False, "image") as display:
+        display.update(0.1, 1, 2.0, 100, 1.0)
+        display.update(0.2, 1002, 2.0, 5100, 2.0)
+        display.validated(1002, 1.5, {"accuracy": 0.25})
+    shown = terminal.getvalue()
+    assert "step 1,002  loss 2.000  5,000 images/s  0:08 left" in shown
+    line = "step 1,002: training 2.000, validation 1.500, accuracy 0.250, 5,000 images/s\n"
+    assert line in shown
+    assert "token" not in shown
+
+
+def test_without_a_terminal_there_are_lines_only(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", plain := io.StringIO())
+    with ProgressDisplay(0.0, False, "word", "{:,} words") as display:
+        display.update(0.5, 1000, 2.0, 1000, 1.0)
+        display.line(1000, {"loss": 2.0})
+    assert plain.getvalue() == "1,000 words: loss 2.000\n"
+    with ProgressDisplay(0.0, True) as display:
+        display.validated(1, 1.0)
+    assert plain.getvalue().count("\n") == 1
+
+
+def test_times():
+    assert minutes_and_seconds(187) == "3:07"
+    assert minutes_and_seconds(3727) == "1:02:07"
+
+
+PAIRS = "".join(f"a{'b' * (k % 5)}\t{'c' * (1 + k % 4)}\n" for k in range(60))
+TEXTS = "".join(f"{'good fine' if k % 2 else 'bad rain'}\t{k}\n" for k in range(60))
+LABELLED = "".join(f"{('good', 'bad')[k % 2]}\t{('fine', 'rain')[k % 2]} {k}\n" for k in range(60))
+SMALL = ["--steps", "3", "--hidden", "4", "--batch", "4"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "options", "unit"),
+    [
+        ("lm", TEXTS * 3, [*SMALL, "--window", "4"], "characters"),
+        ("lm", TEXTS * 3, [*SMALL, "--window", "4", "--unit", "word"], "words"),
+        ("seq2seq", PAIRS, [*SMALL, "--unit", "character"], "pairs"),
+        ("classifier", LABELLED, SMALL, "texts"),
+        ("word2vec", TEXTS, ["--epochs", "3", "--minimum-count", "1"], "words"),
+    ],
+)
+def test_every_kind_counts_in_its_unit(kind, text, options, unit, tmp_path, capsys):
+    file = tmp_path / "text"
+    file.write_text(text)
+    assert main(["train", kind, str(file), "--out", str(tmp_path / "run"), *options]) == 0
+    shown = capsys.readouterr().err
+    assert f" {unit}/s\n" in shown or f" {unit}: loss " in shown
+    assert "tokens/s" not in shown
+    assert ("accuracy" in shown) == (kind == "classifier")
+
+
+def test_pairs_are_counted_not_their_tokens(tmp_path, monkeypatch, capsys):
+    """Three batches of four pairs, whatever their lengths."""
+    file = tmp_path / "pairs"
+    file.write_text(PAIRS)
+    counted = []
+    update = ProgressDisplay.update
+    monkeypatch.setattr(
+        ProgressDisplay,
+        "update",
+        lambda self, *values: counted.append(values[3]) or update(self, *values),
+    )
+    options = ["--out", str(tmp_path / "run"), *SMALL, "--accumulate", "2"]
+    assert main(["train", "seq2seq", str(file), *options]) == 0
+    assert counted == [8, 16, 24]
+
+
+def test_a_classification_task_measures_the_loss_and_the_accuracy_at_once():
+    rng = np.random.default_rng(0)
+    images, classes = rng.random((30, 4)).astype(np.float32), rng.integers(0, 3, 30)
+    model = ImageClassifier(ImageClassifierConfig(4, 3, 5), rng)
+    batches = Minibatches((images, classes), 8, 0)
+    task = ClassificationTask(model, batches, batches)
+    loss = task.validation_loss()
+    assert loss == pytest.approx(mean_loss(model, batches, lambda batch: len(batch[0])))
+    expected = (model.forward(images)[0].argmax(axis=1) == classes).mean()
+    assert task.measures == {"accuracy": pytest.approx(expected)}
