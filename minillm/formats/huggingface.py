@@ -23,7 +23,7 @@ from minillm.data.folders import new_folder
 from minillm.errors import InputError
 from minillm.formats.tensors import Tensor, open_tensors, write_tensors
 from minillm.models.gpt import GPT, GPTConfig
-from minillm.text import Characters, Vocabulary
+from minillm.text import BytePairs, Characters, Vocabulary, load_tokenizer, tokenizer_files
 
 # Their names, ours, and the shape: V the vocabulary, C the context, D the width.
 _OUTSIDE = (
@@ -241,7 +241,7 @@ def _read_tokenizer(folder: Path) -> Vocabulary:
         model = values.get("model")
         if isinstance(model, dict) and model.get("type") == "WordLevel":
             return _read_characters(path, values)
-    raise InputError(f"{path}: expected a tokenizer of characters")
+    return load_tokenizer(folder)
 
 
 def _read_characters(path: Path, values: dict[str, Any]) -> Characters:
@@ -266,13 +266,16 @@ def export_gpt2(model: GPT, tokenizer: Vocabulary, folder: str | Path) -> None:
     The tokenizer must be one of byte pairs or of characters: InputError for any other.
     """
     files = _tokenizer_files(tokenizer, model.config.context)
+    files["config.json"] = _json(_config_values(model.config, tokenizer))
     tensors = {_PREFIX + theirs: model.params[ours] for theirs, ours, _ in _names(model.config)}
     with new_folder(folder) as made:
-        files["config.json"] = _config_values(model.config, tokenizer)
-        for name, values in files.items():
-            text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
-            write_file(made / name, text.encode())
+        for name, content in files.items():
+            write_file(made / name, content)
         write_tensors(made / "model.safetensors", tensors, {"format": "pt"})
+
+
+def _json(values: dict[str, Any]) -> bytes:
+    return (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def _config_values(config: GPTConfig, tokenizer: Vocabulary) -> dict[str, Any]:
@@ -296,18 +299,23 @@ def _config_values(config: GPTConfig, tokenizer: Vocabulary) -> dict[str, Any]:
     }
 
 
-def _tokenizer_files(tokenizer: Vocabulary, context: int) -> dict[str, dict[str, Any]]:
+def _tokenizer_files(tokenizer: Vocabulary, context: int) -> dict[str, bytes]:
     """The files that describe a tokenizer, by name."""
-    if not isinstance(tokenizer, Characters):
+    settings: dict[str, Any] = {"model_max_length": context, "clean_up_tokenization_spaces": False}
+    if isinstance(tokenizer, BytePairs):
+        files = tokenizer_files(tokenizer)
+        settings |= {"tokenizer_class": "GPT2Tokenizer", "add_prefix_space": False}
+        if tokenizer.eos is not None:
+            names = ("bos_token", "eos_token", "unk_token")
+            settings |= dict.fromkeys(names, tokenizer.tokens[tokenizer.eos].decode())
+    elif isinstance(tokenizer, Characters):
+        files = {"tokenizer.json": _json(_characters(tokenizer))}
+        settings |= {"tokenizer_class": "PreTrainedTokenizerFast"}
+    else:
         raise InputError(
             f"transformers has no tokenizer that splits a text into {tokenizer.unit}s as we do"
         )
-    settings = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "model_max_length": context,
-        "clean_up_tokenization_spaces": False,
-    }
-    return {"tokenizer.json": _characters(tokenizer), "tokenizer_config.json": settings}
+    return {**files, "tokenizer_config.json": _json(settings)}
 
 
 def _characters(tokenizer: Characters) -> dict[str, Any]:

@@ -184,7 +184,8 @@ def sizes_of(config: Any) -> str:
     shown = [value for value in values.values() if isinstance(value, str)]
     layers = values.pop("layers", None)
     if layers is not None:
-        shown.append(f"{layers} layer{'s' * (layers != 1)} of {values.pop('hidden')}")
+        width = values.pop("hidden" if "hidden" in values else "width")
+        shown.append(f"{layers} layer{'s' * (layers != 1)} of {width}")
     names = {name: name.replace("_", " ") for name in values}
     shown += [f"{names[name]} {value:,}" for name, value in values.items() if type(value) is int]
     return ", ".join(shown + [names[name] for name, value in values.items() if value is True])

@@ -12,6 +12,7 @@ from minillm.formats import tensors as tensors_module
 from minillm.formats.huggingface import export_gpt2, import_gpt2
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.text import Characters, Words
+from minillm.text.bpe import train
 
 V, C, D, LAYERS = 11, 8, 6, 2
 CHARACTERS = Characters(sorted('\n abcdé日😀\\"'))
@@ -349,6 +350,32 @@ def test_written_and_read_back(tmp_path):
     names = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
     assert {file.name for file in path.iterdir()} == names
     assert [file.name for file in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "vocab.json"])
+def test_byte_pairs(tmp_path, name):
+    """Written with their tokenizer in both forms, each of which is enough to read it back."""
+    text = "she sells sea shells by the sea shore\n"
+    tokenizer = train([text], 262)
+    model = GPT(GPTConfig(262, C, 1, 2, D), np.random.default_rng(0))
+    path = tmp_path / "out"
+    export_gpt2(model, tokenizer, path)
+    (path / {"tokenizer.json": "vocab.json", "vocab.json": "tokenizer.json"}[name]).unlink()
+    again, read = import_gpt2(path)
+    assert (read.tokens, read.merges, read.bos) == (tokenizer.tokens, tokenizer.merges, 261)
+    assert again.config == model.config
+    config = json.loads((path / "config.json").read_text())
+    assert config["bos_token_id"] == config["eos_token_id"] == 261
+    settings = json.loads((path / "tokenizer_config.json").read_text())
+    assert settings["tokenizer_class"] == "GPT2Tokenizer"
+    assert settings["eos_token"] == "<|endoftext|>"
+    assert settings["model_max_length"] == C
+
+
+def test_a_tokenizer_is_missing(tmp_path):
+    path = make(tmp_path / "gpt2")
+    (path / "tokenizer.json").unlink()
+    assert "expected one of tokenizer.json, vocab.json" in refusal(path)
 
 
 def test_the_config_that_is_written(tmp_path):

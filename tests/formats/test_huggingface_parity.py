@@ -12,7 +12,8 @@ from safetensors.numpy import save_file
 
 from minillm.formats.huggingface import export_gpt2, import_gpt2
 from minillm.models.gpt import GPT, GPTConfig
-from minillm.text import Characters
+from minillm.text import Characters, load_tokenizer
+from minillm.text.bpe import train
 
 pytestmark = pytest.mark.usefixtures("both_twins")
 V, C, LAYERS = 50, 12, 2
@@ -119,6 +120,26 @@ def test_their_folder_imports_and_exports(tmp_path, theirs, dtype, tolerance, op
     read = AutoTokenizer.from_pretrained(again)
     assert read(text)["input_ids"] == tokenizer.encode(text).tolist()
     assert read.decode(tokenizer.encode(text)) == text
+
+
+@pytest.mark.parametrize("left_out", ["vocab.json", "tokenizer.json"])
+def test_byte_pairs(tmp_path, left_out):
+    """transformers reads both of our forms, and we what it writes."""
+    transformers = pytest.importorskip("transformers")
+    tokenizer = train(["she sells sea shells, it's 日本 on the sea shore\n" * 3], 290)
+    sizes = GPTConfig(len(tokenizer), C, 1, 2, 4)
+    export_gpt2(GPT(sizes, np.random.default_rng(0)), tokenizer, tmp_path / "ours")
+    (tmp_path / "ours" / left_out).unlink()
+    text = "She sells\n\n  sea shells<|endoftext|>\t日本é 😀 isn't"
+    ids = tokenizer.encode(text)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "ours")
+    assert theirs(text)["input_ids"] == ids.tolist()
+    assert theirs.decode(ids) == text
+    assert theirs.eos_token_id == theirs.bos_token_id == tokenizer.eos
+    theirs.save_pretrained(tmp_path / "theirs")
+    again = load_tokenizer(tmp_path / "theirs")
+    assert (again.tokens, again.merges) == (tokenizer.tokens, tokenizer.merges)
+    assert again.encode(text).tolist() == ids.tolist()
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
