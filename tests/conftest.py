@@ -1,5 +1,5 @@
-"""Hypothesis profiles: ``ci`` (the default) draws the same examples every time,
-``deep`` draws many fresh ones: ``HYPOTHESIS_PROFILE=deep``."""
+"""Hypothesis profiles: ``ci`` (the default) draws the same examples every time, ``few`` does so
+for checks that are slow, ``deep`` draws many fresh ones: ``HYPOTHESIS_PROFILE=deep``."""
 
 import os
 
@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 from minillm import kernels_info, use_kernels
 
 settings.register_profile("ci", max_examples=20, derandomize=True, deadline=None)
+settings.register_profile("few", settings.get_profile("ci"), max_examples=5)
 settings.register_profile(
     "deep", max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )

@@ -22,6 +22,7 @@ from minillm.cli import (
     info,
     plot,
     similar,
+    tokenize,
     train,
     translate,
 )
@@ -49,8 +50,8 @@ minillm VERB --help explains a verb, with examples.
     version = f"minillm {minillm.__version__}"
     parser.add_argument("--version", action="version", version=version, help="show the version")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB")
-    models = (train, generate, translate, classify, eval, similar, analogy, export, import_)
-    for verb in (*models, plot, gradcheck, info):
+    texts = (train, tokenize, generate, translate, classify, eval)
+    for verb in (*texts, similar, analogy, export, import_, plot, gradcheck, info):
         verb.add_parser(verbs)
     args = parser.parse_args(argv)
     if "run" not in args:

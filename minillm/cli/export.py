@@ -3,6 +3,8 @@
 import argparse
 from typing import Any
 
+from minillm.cli.arguments import add_run_folder
+
 
 def add_parser(verbs: Any) -> None:
     """Declares the verb."""
@@ -24,7 +26,7 @@ examples:
   minillm export runs/gpt my-gpt2 --format huggingface
 """,
     )
-    parser.add_argument("run_folder", metavar="DIR", help="a folder of ngram, word2vec or gpt")
+    add_run_folder(parser, "a folder of ngram, word2vec or gpt")
     parser.add_argument(
         "file",
         metavar="FILE",
@@ -47,5 +49,6 @@ def run(args: argparse.Namespace) -> int:
     """Writes the file or folder."""
     from minillm.runs.run import load
 
-    print(load(args.run_folder).export(args.file, args.format, binary=args.binary))
+    opened = load(args.run_folder, args.allow_nan)
+    print(opened.export(args.file, args.format, binary=args.binary))
     return 0

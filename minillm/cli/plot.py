@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from minillm.cli.arguments import add_run_folder
 from minillm.cli.options import integer
 from minillm.cli.translate import add_beam_options
 from minillm.errors import InputError
@@ -55,7 +56,7 @@ examples:
   minillm plot words runs/vectors class function method module package
 """,
     )
-    words.add_argument("run_folder", metavar="DIR", help="the folder of a run of word2vec")
+    add_run_folder(words, "the folder of a run of word2vec")
     words.add_argument("words", nargs="*", metavar="WORD", help="what to draw")
     words.add_argument(
         "--count", type=integer(3), default=150, metavar="N", help="how many words (default 150)"
@@ -67,21 +68,27 @@ examples:
 def _add_attention(pictures: Any) -> None:
     attention = pictures.add_parser(
         "attention",
-        help="the attention weights of an encoder-decoder",
+        help="the attention weights of an encoder-decoder or a GPT",
         description="""\
-Draw the attention weights as a heat map: a column for each source token, a row for each
-target token.""",
+Draw the attention weights as a heat map. Of an encoder-decoder: a column for each source token, a
+row for each target token. Of a GPT: a row for each token, with a column for each that it sees, in
+one head of one layer.""",
         epilog="""\
 examples:
   minillm plot attention runs/cmudict uncharacteristically
   minillm plot attention runs/numbers "forty-two thousand and seven" --to numbers.png
+  minillm plot attention runs/gpt "the while statement" --layer 2 --head 1
 """,
     )
-    attention.add_argument("run_folder", metavar="DIR", help="the folder of a run")
-    attention.add_argument("text", metavar="TEXT", help="the source text")
+    add_run_folder(attention, "the folder of a run")
+    attention.add_argument("text", metavar="TEXT", help="the source text, or all of it")
     attention.add_argument(
         "--to", metavar="FILE", help="where to write it (default: DIR/attention.png)"
     )
+    for name in ("layer", "head"):
+        attention.add_argument(
+            f"--{name}", type=integer(0), metavar="N", help=f"of a GPT: which {name}, from 0"
+        )
     add_beam_options(attention)
     attention.set_defaults(run=run_attention)
 
@@ -114,7 +121,12 @@ def run_attention(args: argparse.Namespace) -> int:
     from minillm.plots import attention_map
     from minillm.runs.run import load
 
-    run = load(args.run_folder)
+    run = load(args.run_folder, args.allow_nan)
+    if hasattr(run.kind, "attention") or args.layer is not None or args.head is not None:
+        own, tokens = run.attention(args.text, args.layer or 0, args.head or 0)
+        path = args.to or Path(args.run_folder) / "attention.png"
+        _write(path, lambda: attention_map(own, tokens, tokens))
+        return 0
     found = run.hypotheses(
         [args.text],
         beam=args.beam,
@@ -140,7 +152,7 @@ def run_words(args: argparse.Namespace) -> int:
     from minillm.plots import word_map
     from minillm.runs.run import load
 
-    vectors = load(args.run_folder).vectors
+    vectors = load(args.run_folder, args.allow_nan).vectors
     words = args.words or vectors.words[: args.count]
     if len(words) < 3:
         raise InputError(f"plot words: expected 3 words or more, found {len(words)}")

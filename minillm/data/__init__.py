@@ -10,26 +10,35 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from minillm.data.corpora import builtin_corpus, read_text, split_text
     from minillm.data.sequences import Minibatches, Sequences
-    from minillm.data.windows import Windows, windows_once
+    from minillm.data.shards import Shards, write_shards
+    from minillm.data.windows import RandomWindows, Windows, overlapping_windows, windows_once
 
 __all__ = [
     "Minibatches",
+    "RandomWindows",
     "Sequences",
+    "Shards",
     "Windows",
     "builtin_corpus",
+    "overlapping_windows",
     "read_text",
     "split_text",
     "windows_once",
+    "write_shards",
 ]
 
 _MODULES = {
     "Minibatches": "sequences",
+    "RandomWindows": "windows",
     "Sequences": "sequences",
+    "Shards": "shards",
     "Windows": "windows",
     "builtin_corpus": "corpora",
+    "overlapping_windows": "windows",
     "read_text": "corpora",
     "split_text": "corpora",
     "windows_once": "windows",
+    "write_shards": "shards",
 }
 
 

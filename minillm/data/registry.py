@@ -9,10 +9,10 @@ A built-in set is opened by its name, other data by their path:
 What a set needs is imported when it is opened: the names cost nothing.
 """
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minillm.data.files import STANDARD_INPUT
@@ -48,6 +48,12 @@ def _python_docs() -> str:
     return builtin_corpus()
 
 
+def _python_source() -> str:
+    from minillm.data.corpora import standard_library
+
+    return standard_library()
+
+
 def _cmudict(stress: str | None) -> "PairData":
     from minillm.data.cmudict import CMUDict
 
@@ -78,6 +84,12 @@ BUILT_IN = (
         "text",
         "the Python language reference, which every CPython has: 0.5 MB of English",
         _python_docs,
+    ),
+    BuiltIn(
+        "python-source",
+        "text",
+        "the source of Python's standard library, without tests: some 10 MB",
+        _python_source,
     ),
     BuiltIn(
         "cmudict",
@@ -117,7 +129,7 @@ def built_in(name: str) -> BuiltIn | None:
 
 def absolute(name: str) -> str:
     """The path from the root, which holds in any folder; the name of a built-in set stays."""
-    return name if name == STANDARD_INPUT or built_in(name) else str(Path(name).resolve())
+    return name if name == STANDARD_INPUT or built_in(name) else os.path.realpath(name)
 
 
 def names_of(kind: str) -> str:

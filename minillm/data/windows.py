@@ -1,10 +1,28 @@
-"""Windows of a long text, for truncated backpropagation through time."""
+"""Windows of a long text: one after the other, at random, or overlapping."""
 
 from collections.abc import Iterator
+from typing import Any, Protocol
 
 import numpy as np
 
 from minillm.errors import InputError
+
+
+class Ids(Protocol):
+    """A long row of ids: an array, or :class:`~minillm.data.shards.Shards`."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, places: Any) -> np.ndarray: ...
+
+
+def check_longer_than_a_window(ids: Ids, window: int) -> None:
+    """InputError if a training text has no window with the token that follows it."""
+    if len(ids) <= window:
+        raise InputError(
+            f"the training text has {len(ids):,} tokens: "
+            f"expected more than one window of {window:,}"
+        )
 
 
 class Windows:
@@ -21,12 +39,8 @@ class Windows:
     ``position``, the number of tokens that each stream has read, is all the state.
     """
 
-    def __init__(self, ids: np.ndarray, batch: int, window: int, position: int = 0):
-        if len(ids) <= window:
-            raise InputError(
-                f"the training text has {len(ids):,} tokens: "
-                f"expected more than one window of {window:,}"
-            )
+    def __init__(self, ids: Ids, batch: int, window: int, position: int = 0):
+        check_longer_than_a_window(ids, window)
         self.ids = ids
         self.window = window
         self.starts = np.arange(batch)[:, None] * len(ids) // batch  # (B, 1)
@@ -40,9 +54,7 @@ class Windows:
         return span[:, :-1], span[:, 1:]
 
 
-def windows_once(
-    ids: np.ndarray, batch: int, window: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def windows_once(ids: Ids, batch: int, window: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """All windows of a text once, as B parallel streams: ``inputs``, ``targets`` (B, <= T).
 
     For evaluation.  A stream is at least 16 windows long, so that its start from the zero state
@@ -58,3 +70,47 @@ def windows_once(
         steps = np.arange(start, min(start + window, length) + 1)
         span = ids[streams + steps].astype(np.int64)
         yield span[:, :-1], span[:, 1:]
+
+
+class RandomWindows:
+    """An endless series of windows that begin anywhere in a text, all places equally likely.
+
+    Batch k is drawn from a generator of its own, seeded by ``seed`` and k: ``position``, the
+    number of batches that were drawn, is all the state.  ``ids`` is an array or
+    :class:`~minillm.data.shards.Shards`.
+    """
+
+    def __init__(self, ids: Ids, batch: int, window: int, seed: int = 0, position: int = 0):
+        check_longer_than_a_window(ids, window)
+        self.ids, self.batch, self.window, self.seed = ids, batch, window, seed
+        self.position = position
+
+    def next(self) -> tuple[np.ndarray, np.ndarray]:
+        """The next ``inputs`` and ``targets``, int64 (B, T)."""
+        rng = np.random.default_rng((self.seed, self.position))
+        starts = rng.integers(0, len(self.ids) - self.window, (self.batch, 1))
+        span = self.ids[starts + np.arange(self.window + 1)].astype(np.int64)  # (B, T + 1)
+        self.position += 1
+        return span[:, :-1], span[:, 1:]
+
+
+def overlapping_windows(
+    ids: Ids, batch: int, window: int
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """A text once, in windows that overlap by half: ``inputs``, ``targets``, ``mask`` (B, T).
+
+    For evaluating a model that sees nothing before its window.  The mask is True at the targets
+    that count: each token but the first counts once, and from the second window on it counts
+    where half a window or more precedes it.
+    """
+    if len(ids) < 2:
+        raise InputError(f"the text to evaluate has {len(ids)} tokens: expected 2 or more")
+    last, overlap = len(ids) - 1, window // 2
+    starts = np.arange(0, max(1, last - overlap), window - overlap)
+    steps = np.arange(min(window, last) + 1)
+    for first in range(0, len(starts), batch):
+        begin = starts[first : first + batch, None]  # (B, 1)
+        places = begin + steps  # (B, T + 1)
+        span = ids[np.minimum(places, last)].astype(np.int64)
+        counts = (begin == 0) | (steps[1:] > overlap)
+        yield span[:, :-1], span[:, 1:], counts & (places[:, 1:] <= last)

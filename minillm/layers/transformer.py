@@ -156,6 +156,17 @@ def self_attention(
     return y, backward
 
 
+def attention_weights(params: Params, prefix: str, x: NDArray, N: int) -> NDArray:
+    """The softmax(q k^T / sqrt(D / N)) of :func:`self_attention`: x (B, T, D) -> (B, N, T, T)."""
+    qkv, _ = ops.linear(x, params[f"{prefix}.W_qkv"], params[f"{prefix}.b_qkv"])
+    q, k, _ = (split_heads(part, N) for part in np.split(qkv, 3, axis=-1))  # (B, N, T, D/N)
+    scores = q @ np.swapaxes(k, -1, -2) / np.sqrt(q.shape[-1], dtype=q.dtype)
+    later = np.triu(np.ones(scores.shape[-2:], bool), 1)
+    scores = np.where(later, -np.inf, scores)
+    exp_scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    return exp_scores / exp_scores.sum(axis=-1, keepdims=True)
+
+
 def split_heads(x: NDArray, N: int) -> NDArray:
     """(B, T, D) -> (B, N, T, D/N): head n has the columns from n D/N on."""
     B, T, D = x.shape

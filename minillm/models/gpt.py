@@ -157,6 +157,18 @@ class GPT(base.NextTokenModel[GPTConfig]):
 
         return logits, backward
 
+    def attention_weights(self, ids: NDArray[np.integer], layer: int) -> NDArray:
+        """How much each token attends to those before it, in one layer: ids (B, T) -> (B, N, T, T).
+
+        To be looked at: no training or writing computes it.  Layers are counted from 0.
+        """
+        p, N = self.params, self.config.heads
+        x = p["embedding.E"][ids] + p["positions.E"][: ids.shape[1]]
+        for below in range(layer):
+            x, _ = transformer.block(p, f"blocks.{below}", x, N)
+        h, _ = transformer.norm(p, f"blocks.{layer}.norm_1", x)
+        return transformer.attention_weights(p, f"blocks.{layer}.attention", h, N)
+
     # --- training ---------------------------------------------------------------
 
     def window_loss(

@@ -160,8 +160,8 @@ def _optimiser(settings: Any, params: Any) -> Any:
     if settings.optimiser == "sgd":
         return SGD(params, settings.momentum)
     if settings.optimiser == "adam":
-        return Adam(params)
-    return AdamW(params, weight_decay=settings.weight_decay)
+        return Adam(params, beta2=settings.beta2)
+    return AdamW(params, beta2=settings.beta2, weight_decay=settings.weight_decay)
 
 
 def _report_the_schedule(job: Job, options: "Options", begin: "Summary") -> None:
@@ -194,6 +194,8 @@ def _report(kind: Kind, job: Job, summary: "Summary", parts: Parts) -> None:
                 f"the model has hardly learnt yet: guessing by frequency alone has a loss of "
                 f"{parts.baseline:.4f}; train it longer"
             )
+    for line in kind.closing(parts, summary):
+        job.report(line)
     job.report(f"loss curve: {_draw_loss_curve(job, unit)}")
     if summary.interrupted:
         job.report(f"to go on: minillm train {kind.name} --out {job.folder.path} --resume")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from minillm.text import Vocabulary
 
 SAMPLE = 500  # tokens that are written where no length is given
-SHOWN = {"character": 240, "word": 60}  # tokens that are shown after a training
+SHOWN = {"character": 240, "word": 60, "bpe": 100}  # tokens that are shown after a training
 
 
 def read_training_text(data: dict[str, Any]) -> str:
@@ -64,6 +64,8 @@ def write_text(
     from minillm.text import banned_ids, opening_id
 
     shown = tokenizer.encode_known(prompt, "--prompt")
+    if prompt and not len(shown):
+        raise InputError(f"--prompt: expected one token or more, found none in {prompt!r}")
     ends = [_one_token(tokenizer, text) for text in stop]
     rng = np.random.default_rng(seed)
     writer = Writer(model, rng, temperature, top_k, top_p, banned_ids(tokenizer), ends)

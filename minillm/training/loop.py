@@ -15,6 +15,7 @@ write a task (four methods, see :class:`Task`) and hand it over:
 - ``state()`` and ``restore(...)`` save and restore all that the task itself changes from step to
   step: the position in the data, a hidden state.  With these, a run of a number of steps that is
   resumed gives the same bits as one that was never stopped.
+- ``sample()``, which need not be there, is a line of text to show after each validation.
 
 :class:`minillm.training.language_model.LanguageModelTask` is one to copy from.  A task should
 keep no backward, so that the arrays of one batch are freed before the next.
@@ -213,6 +214,7 @@ class _Recorder:
         summary.validation_seconds += time.monotonic() - started_at
         measures = getattr(self.task, "measures", {})
         self.display.validated(summary.step, loss, measures)
+        self.display.sampled(self.task)
         if self.store is not None:
             self.store.append_metrics(
                 {

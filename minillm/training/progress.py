@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Mapping
 from types import TracebackType
+from typing import Any
 
 _REFRESH_SECONDS = 0.1
 
@@ -78,6 +79,12 @@ class ProgressDisplay:
         parts = [f"{name} {value:.3f}" for name, value in values.items()]
         parts += [f"{self.rate:,.0f} {self.unit}s/s"] if self.rate else []
         self.bar.write(f"{self.position.format(step)}: {', '.join(parts)}", file=sys.stderr)
+
+    def sampled(self, task: Any) -> None:
+        """A line of what the model does by now, if its task has one."""
+        text = "" if self.quiet or not hasattr(task, "sample") else task.sample()
+        if text:
+            self.bar.write(f"  {text}", file=sys.stderr)
 
 
 def minutes_and_seconds(seconds: float) -> str:

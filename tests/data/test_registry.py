@@ -142,3 +142,24 @@ def test_a_name_that_the_package_lacks():
     assert minillm.data.Sequences([[1]])[0].tolist() == [1]
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
         _ = minillm.data.Nothing
+
+
+def test_the_source_of_the_standard_library(monkeypatch, tmp_path):
+    for name, content in [
+        ("b.py", b"b = 2"),
+        ("a.py", b"a = 1\n"),
+        ("c.py", b"\xff"),
+        ("a.txt", b"no Python"),
+        ("test/x.py", b"x"),
+        ("site-packages/y.py", b"y"),
+        ("sub/d.py", b"d = 4\r\n"),
+    ]:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    monkeypatch.setattr("sysconfig.get_paths", lambda: {"stdlib": str(tmp_path)})
+    expected = "a = 1\n\nb = 2\n\nd = 4\n"
+    assert read_text(["python-source"]) == expected
+    assert "".join(registry.open_text(["python-source"]).blocks()) == expected
+    monkeypatch.setattr("sysconfig.get_paths", lambda: {"stdlib": str(tmp_path / "none")})
+    with pytest.raises(InputError, match=r"python-source: there are no \.py files in"):
+        read_text(["python-source"])

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minillm.data import Windows, windows_once
+from minillm.data import RandomWindows, Windows, overlapping_windows, windows_once
 from minillm.errors import InputError
 
 
@@ -57,3 +57,64 @@ def test_reading_once_covers_the_text(n, batch, window):
 def test_one_token_predicts_nothing():
     with pytest.raises(InputError, match="1 tokens"):
         list(windows_once(np.zeros(1, int), 4, 8))
+
+
+@given(st.integers(2, 60), st.integers(1, 9), st.integers(1, 20), st.integers(0, 2**63))
+def test_random_windows_are_pieces_of_the_text(n, batch, window, seed):
+    window = min(window, n - 1)
+    windows = RandomWindows(np.arange(100, 100 + n), batch, window, seed)
+    for _ in range(5):
+        inputs, targets = windows.next()
+        assert inputs.dtype == np.int64
+        assert inputs.shape == targets.shape == (batch, window)
+        assert np.array_equal(targets, inputs + 1)
+        assert np.array_equal(inputs - inputs[:, :1], np.tile(np.arange(window), (batch, 1)))
+        assert inputs.min() >= 100
+        assert targets.max() < 100 + n
+
+
+def test_random_windows_reach_every_place_equally_often():
+    windows = RandomWindows(np.arange(9), 500, 3)
+    starts = np.concatenate([windows.next()[0][:, 0] for _ in range(20)])
+    counts = np.bincount(starts, minlength=9)
+    assert not counts[6:].any()
+    assert (abs(counts[:6] / len(starts) - 1 / 6) < 0.02).all()
+
+
+def test_the_position_of_random_windows_is_all_their_state():
+    ids = np.arange(500)
+    windows = RandomWindows(ids, 3, 7, seed=5)
+    drawn = [windows.next()[0] for _ in range(5)]
+    assert len({batch.tobytes() for batch in drawn}) == 5
+    again = RandomWindows(ids, 3, 7, seed=5, position=3)
+    assert np.array_equal(again.next()[0], drawn[3])
+    assert np.array_equal(again.next()[0], drawn[4])
+    assert not np.array_equal(RandomWindows(ids, 3, 7, seed=6).next()[0], drawn[0])
+
+
+def test_random_windows_need_more_than_one_window():
+    with pytest.raises(InputError, match="10 tokens: expected more than one window of 10"):
+        RandomWindows(np.zeros(10, int), 2, 10)
+    RandomWindows(np.zeros(11, int), 2, 10).next()
+
+
+@given(st.integers(2, 200), st.integers(1, 5), st.integers(2, 13))
+def test_overlapping_windows_count_each_token_once_after_half_a_window(n, batch, window):
+    ids, seen = np.arange(n), []
+    for inputs, targets, mask in overlapping_windows(ids, batch, window):
+        assert inputs.shape == targets.shape == mask.shape
+        assert inputs.shape[0] <= batch
+        assert inputs.shape[1] <= window
+        assert mask.any(axis=1).all()
+        for row, column in np.argwhere(mask):
+            token = targets[row, column]
+            context = inputs[row, : column + 1]
+            assert np.array_equal(context, np.arange(token - len(context), token))
+            assert context[0] == 0 or len(context) > window // 2
+            seen.append(token)
+    assert seen == list(range(1, n))
+
+
+def test_one_token_has_no_overlapping_windows():
+    with pytest.raises(InputError, match="1 tokens"):
+        list(overlapping_windows(np.zeros(1, int), 4, 8))

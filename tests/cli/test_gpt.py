@@ -1,0 +1,340 @@
+"""The command line of GPT, called as a user calls it."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+import minillm
+from minillm.cli import main
+from minillm.data import Shards
+from minillm.errors import InputError
+from minillm.runs.kinds import gpt
+
+TEXT = "the cat sat on the mat and the dog sat on the log.\n" * 60
+TINY = ["--width", "8", "--heads", "2", "--layers", "2", "--context", "12", "--batch", "4"]
+
+
+@pytest.fixture(scope="module")
+def text_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("text") / "text.txt"
+    path.write_text(TEXT)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, text_file):
+    """A finished run of 20 steps: not to be changed."""
+    folder = tmp_path_factory.mktemp("run") / "run"
+    assert main(["train", "gpt", text_file, "--out", str(folder), "--steps", "20", *TINY]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory, text_file, finished):
+    """The text in shards of 500 tokens, with the vocabulary of the finished run."""
+    folder = tmp_path_factory.mktemp("shards") / "shards"
+    command = ["tokenize", text_file, "--out", str(folder), "--tokenizer", str(finished)]
+    assert main([*command, "--shard-tokens", "500"]) == 0
+    return folder
+
+
+@pytest.fixture
+def fails(capsys):
+    """Runs a command that must fail with one line, and returns the line."""
+
+    def run(*command):
+        capsys.readouterr()
+        try:
+            status = main([str(part) for part in command])
+        except SystemExit as exit:
+            status = exit.code
+        output = capsys.readouterr()
+        assert status == 2
+        assert output.out == ""
+        assert output.err.startswith("minillm: ")
+        assert output.err.count("\n") == 1
+        return output.err
+
+    return run
+
+
+def metrics(folder):
+    """The lines of a run's metrics, without the times."""
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in record.items() if k != "seconds"} for record in records]
+
+
+# --- what works -------------------------------------------------------------------------
+
+
+def test_the_end_of_training_tells_what_came_of_it(text_file, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert main(["train", "gpt", text_file, "--out", str(out), "--steps", "4", *TINY]) == 0
+    output = capsys.readouterr()
+    assert "trained after 4 steps, 192 characters, 0:0" in output.out
+    assert "nats per character (step 4)" in output.out
+    assert " tokens per second: " in output.out
+    assert " GFLOP/s)\n" in output.out
+    assert len(output.out.partition("sample:\n\n")[2]) > 200
+    lines = output.err.splitlines()
+    assert lines[0].startswith("step 1: training ")
+    assert lines[1].startswith("  ")
+    assert 10 < len(lines[1].replace(" ", "")) <= gpt.SAMPLE
+    logged = [record for record in metrics(out) if "gradient_norm" in record]
+    assert all(record["gradient_norm"] > 0 for record in logged)
+
+
+def test_it_writes_past_its_context(finished, capsys):
+    run = minillm.load(finished)
+    texts = ["".join(run.write("the ", length=100, seed=seed)) for seed in (1, 1, 2)]
+    assert texts[0] == texts[1] != texts[2]
+    assert len(texts[0]) == 104
+    capsys.readouterr()
+    assert (
+        main(["generate", str(finished), "--prompt", "the ", "--length", "100", "--seed", "1"]) == 0
+    )
+    assert capsys.readouterr().out == texts[0] + "\n"
+    assert "".join(run.write(TEXT[:40], length=1, seed=1)).startswith(TEXT[:40])
+
+
+def test_evaluation_is_of_the_whole_held_out_text(finished, text_file, capsys):
+    run, cut = minillm.load(finished), len(TEXT) * 9 // 10
+    ids = run.tokenizer.encode(TEXT[cut:])
+    expected = -run.model.log_probabilities(ids).mean()
+    results = run.evaluate()
+    assert results["tokens"] == len(ids) - 1
+    for name in ("token", "byte", "character"):
+        assert results[f"nats_per_{name}"] == pytest.approx(expected, rel=1e-5)
+        assert results[f"bits_per_{name}"] == pytest.approx(expected / np.log(2), rel=1e-5)
+    capsys.readouterr()
+    assert main(["eval", str(finished), text_file, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["tokens"] == len(TEXT) - 1
+
+
+def test_measures_per_byte_and_character_do_not_depend_on_the_vocabulary(tmp_path):
+    (tmp_path / "text").write_text("é€ ab " * 400)
+    train = ["train", "gpt", str(tmp_path / "text"), "--steps", "2", *TINY]
+    words = ["--unit", "word", "--minimum-count", "1"]
+    pairs = ["--unit", "bpe", "--vocabulary", "262"]
+    for name, options in (("characters", []), ("words", words), ("pairs", pairs)):
+        out = str(tmp_path / name)
+        assert main([*train, "--out", out, *options]) == 0
+        results = minillm.load(out).evaluate()
+        nats = results["nats_per_token"] * results["tokens"]
+        characters = nats / results["nats_per_character"]
+        assert characters == pytest.approx(240, abs=4)
+        assert nats / results["nats_per_byte"] == pytest.approx(characters * 9 / 6, abs=4)
+
+
+def test_a_picture_of_one_head(finished, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    capsys.readouterr()
+    plot = ["plot", "attention", str(finished), "the cat"]
+    assert main([*plot, "--layer", "1", "--head", "1", "--to", str(tmp_path / "a.png")]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'a.png'}\n"
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    weights, tokens = minillm.load(finished).attention("the cat", 1, 1)
+    assert tokens == list("the␣cat")
+    assert weights.shape == (7, 7)
+    np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-5)
+    assert main(["plot", "loss", str(finished), "--to", str(tmp_path / "b.png")]) == 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--unit", "word", "--dropout", "0.2", "--accumulate", "2"],
+        ["--order", "sequential", "--beta2", "0.95", "--warmup", "0.5"],
+        ["--optimiser", "sgd", "--validation-tokens", "9"],
+    ],
+)
+def test_options(text_file, tmp_path, options):
+    out = str(tmp_path / "run")
+    assert main(["train", "gpt", text_file, "--out", out, "--steps", "3", *TINY, *options]) == 0
+    assert main(["eval", out]) == 0
+
+
+# --- shards -----------------------------------------------------------------------------
+
+
+def test_training_from_shards_equals_training_from_the_text(shards, text_file, tmp_path, finished):
+    options = ["--steps", "20", *TINY]
+    out = tmp_path / "run"
+    assert main(["train", "gpt", str(shards), "--out", str(out), *options]) == 0
+    for name in ("model.safetensors", "vocabulary.json"):
+        assert (out / name).read_bytes() == (finished / name).read_bytes()
+    assert metrics(out) == metrics(finished)
+    one, other = (minillm.load(folder).evaluate() for folder in (out, finished))
+    assert one.pop("text") == f"the held-out end of {shards}"
+    other.pop("text")
+    assert one == other
+    # and what is measured on a whole folder is measured on its text
+    one, other = (
+        minillm.load(out).evaluate(gpt.Evaluation((str(data),))) for data in (shards, text_file)
+    )
+    assert one | {"text": ""} == other | {"text": ""}
+
+
+def test_a_run_from_shards_is_resumed_bit_for_bit(shards, tmp_path, monkeypatch):
+    options = ["--steps", "14", "--dropout", "0.1", "--checkpoint-seconds", "0", *TINY]
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    assert main(["train", "gpt", str(shards), "--out", str(whole), *options]) == 0
+
+    class Killed(Exception):
+        pass
+
+    from minillm.training.context import ContextTask
+
+    loss, steps = ContextTask.training_loss, []
+
+    def dies(self, rng):
+        steps.append(1)
+        if len(steps) == 9:
+            raise Killed
+        return loss(self, rng)
+
+    monkeypatch.setattr(ContextTask, "training_loss", dies)
+    with pytest.raises(Killed):
+        main(["train", "gpt", str(shards), "--out", str(out), *options])
+    monkeypatch.undo()
+    assert main(["train", "gpt", "--out", str(out), "--resume"]) == 0
+    assert (out / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    assert metrics(out) == metrics(whole)
+
+
+def test_shards_of_words_are_measured_by_their_text(text_file, tmp_path, capsys):
+    words = str(tmp_path / "words")
+    options = ["--unit", "word", "--steps", "2", *TINY]
+    assert main(["train", "gpt", text_file, "--out", words, *options]) == 0
+    folder = str(tmp_path / "shards")
+    assert main(["tokenize", text_file, "--out", folder, "--tokenizer", words]) == 0
+    out = str(tmp_path / "run")
+    assert main(["train", "gpt", folder, "--out", out, "--steps", "2", *TINY]) == 0
+    results = minillm.load(out).evaluate()
+    assert results["unit"] == "word"
+    nats = results["nats_per_token"] * results["tokens"]
+    assert nats / results["nats_per_byte"] == pytest.approx(len(TEXT) / 10, rel=0.03)
+
+
+def test_byte_pairs_from_text_and_from_shards(text_file, tmp_path):
+    options = ["--steps", "2", *TINY]
+    one, other, folder = (str(tmp_path / name) for name in ("one", "other", "shards"))
+    pairs = ["--unit", "bpe", "--vocabulary", "270"]
+    assert main(["train", "gpt", text_file, "--out", one, *options, *pairs]) == 0
+    assert main(["tokenize", text_file, text_file, "--out", folder, "--tokenizer", one]) == 0
+    shards, tokenizer = Shards(folder), minillm.load(one).tokenizer
+    expected = [*tokenizer.encode(TEXT), tokenizer.eos]
+    assert shards[:].tolist() == expected * 2
+    assert main(["train", "gpt", folder, "--out", other, *options]) == 0
+    assert minillm.load(other).tokenizer.to_dict() == tokenizer.to_dict()
+    whole = minillm.load(other).evaluate(gpt.Evaluation((folder,)))
+    nats = whole["nats_per_token"] * whole["tokens"]
+    assert whole["tokens"] == 2 * len(expected) - 1
+    first = len(tokenizer.decode(expected[:1]))
+    assert nats / whole["nats_per_byte"] == pytest.approx(2 * len(TEXT) - first)
+
+
+# --- what does not ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--heads", "3"], "heads must divide width, found 3 and 8"),
+        (["--context", "2754"], "--context: expected less than the 2,754 tokens of the training"),
+        (["--context", "1"], "--context: expected a whole number from 2"),
+        (["--unit", "token"], "--unit"),
+        (["--beta2", "1"], "--beta2: expected a number at least 0 and below 1, found '1'"),
+        (["--tokenizer", "nowhere"], "nowhere"),
+    ],
+)
+def test_nonsense_options(text_file, tmp_path, fails, options, complaint):
+    command = ["train", "gpt", text_file, "--out", tmp_path / "out", "--steps", "1"]
+    assert complaint in fails(*command, *TINY, *options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_bad_prompts(finished, text_file, tmp_path, fails):
+    assert "character 'C'" in fails("generate", finished, "--prompt", "the Cat")
+    words = tmp_path / "run"
+    options = ["--unit", "word", "--steps", "1", *TINY]
+    assert main(["train", "gpt", text_file, "--out", str(words), *options]) == 0
+    line = fails("generate", words, "--prompt", "  ")
+    assert "--prompt: expected one token or more, found none in '  '" in line
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "complaint"),
+    [
+        ("", [], "TEXT: expected 1 to 12 tokens, found 0"),
+        ("the cat sat on", [], "TEXT: expected 1 to 12 tokens, found 14"),
+        ("the cat", ["--layer", "2"], "--layer: expected 0 to 1, found 2"),
+        ("the cat", ["--head", "2"], "--head: expected 0 to 1, found 2"),
+        ("the Cat", [], "TEXT, line 1, column 5: the character 'C'"),
+    ],
+)
+def test_pictures_that_cannot_be(finished, fails, text, options, complaint):
+    assert complaint in fails("plot", "attention", finished, text, *options)
+
+
+def test_bad_shards_are_named(shards, finished, text_file, tmp_path, fails):
+    out = ["--out", tmp_path / "out", "--steps", "5", *TINY]
+    assert "expected a folder of shards alone" in fails("train", "gpt", shards, text_file, *out)
+    assert "there are no shards in it" in fails("train", "gpt", tmp_path, *out)
+    bad = shutil.copytree(shards, tmp_path / "bad")
+    ids = np.fromfile(bad / "00001.bin", np.uint16)
+    (ids + 100).tofile(bad / "00001.bin")
+    line = fails("eval", finished, bad)
+    assert "00001.bin, token 0: expected an id below" in line
+    (bad / "00001.bin").write_bytes(b"123")
+    assert "00001.bin: expected 500 ids of 2 bytes" in fails("train", "gpt", bad, *out)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_id_past_the_vocabulary_stops_the_training_with_its_place(
+    shards, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(gpt, "COUNTED", 500)  # else it is found before
+    bad = shutil.copytree(shards, tmp_path / "bad")
+    ids = np.fromfile(bad / "00002.bin", np.uint16)
+    (ids + 100).tofile(bad / "00002.bin")
+    command = ["train", "gpt", str(bad), "--out", str(tmp_path / "out"), "--steps", "50", *TINY]
+    assert main(command) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    V = Shards(bad).vocabulary
+    assert "00002.bin, token " in line
+    assert f": expected an id below {V}, found " in line
+
+
+def test_shards_of_another_vocabulary(finished, shards, tmp_path, fails):
+    (tmp_path / "other").write_text("some other characters\n" * 200)
+    train = ["train", "gpt", str(tmp_path / "other"), "--steps", "2", *TINY]
+    other, folder = tmp_path / "run", tmp_path / "shards"
+    assert main([*train, "--out", str(other)]) == 0
+    command = ["tokenize", str(tmp_path / "other"), "--out", str(folder)]
+    assert main([*command, "--tokenizer", str(other)]) == 0
+    line = fails("eval", finished, folder)
+    assert f"{folder}: expected shards of the vocabulary of {finished} (" in line
+    resumed = shutil.copytree(finished, tmp_path / "copy")
+    line = fails("train", "gpt", folder, "--out", resumed, "--resume", "--steps", "30")
+    assert f"{folder}: expected the vocabulary that the run was started with" in line
+    new = ["--out", tmp_path / "new", "--steps", "1", *TINY]
+    line = fails("train", "gpt", shards, "--tokenizer", other, *new)
+    assert "expected shards of the vocabulary of --tokenizer" in line
+
+
+def test_shards_that_have_changed(shards, tmp_path, text_file, finished, fails):
+    folder, out = shutil.copytree(shards, tmp_path / "shards"), tmp_path / "run"
+    assert main(["train", "gpt", str(folder), "--out", str(out), "--steps", "2", *TINY]) == 0
+    again = ["tokenize", text_file, "--out", str(folder), "--tokenizer", str(finished)]
+    assert main([*again, "--shard-tokens", "600", "--overwrite"]) == 0
+    assert "has changed since the run was started" in fails("eval", out)
+    resume = ["train", "gpt", "--out", out, "--resume", "--steps", "4"]
+    assert "has changed since the run was started" in fails(*resume)
+
+
+def test_what_only_a_gpt_has(finished, tmp_path):
+    with pytest.raises(InputError, match="expected a run of seq2seq, found 'gpt'"):
+        minillm.load(finished).translate(["x"])

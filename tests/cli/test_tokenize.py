@@ -1,0 +1,103 @@
+"""``minillm tokenize``, called as a user calls it, and killed."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from minillm.cli import main
+from minillm.data import Shards
+from minillm.text import Characters
+
+TEXT = "".join(f"line {k} of a text\n" for k in range(20_000))
+
+
+@pytest.fixture
+def paths(tmp_path):
+    """A text, and a folder with its vocabulary."""
+    (tmp_path / "text").write_text(TEXT)
+    (tmp_path / "run").mkdir()
+    values = {"format_version": 1, **Characters.from_text(TEXT).to_dict()}
+    (tmp_path / "run" / "vocabulary.json").write_text(json.dumps(values))
+    return str(tmp_path / "text"), str(tmp_path / "run")
+
+
+def tokenize(paths, out, *options):
+    text, run = paths
+    return ["tokenize", text, "--out", str(out), "--tokenizer", run, *options]
+
+
+def test_it_says_what_there_is(paths, tmp_path, capsys):
+    out = tmp_path / "deep" / "out"
+    assert main(tokenize(paths, out, "--shard-tokens", "200000")) == 0
+    line = f"{out}: {len(TEXT):,} tokens of {len(TEXT):,} characters (1.00 each), 2 bytes each\n"
+    assert capsys.readouterr().out == line
+    np.testing.assert_array_equal(Shards(out)[:], Characters.from_text(TEXT).encode(TEXT))
+    before = {path: path.stat().st_mtime_ns for path in out.glob("*.bin")}
+    assert main(tokenize(paths, out, "--shard-tokens", "200000")) == 0  # it is complete
+    assert capsys.readouterr().out == line
+    assert {path: path.stat().st_mtime_ns for path in out.glob("*.bin")} == before
+
+
+def test_the_vocabulary_of_shards_is_a_tokenizer(paths, tmp_path, capsys):
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert main(tokenize(paths, first)) == 0
+    assert main(tokenize((paths[0], str(first)), second)) == 0
+    assert Shards(first).sha256 == Shards(second).sha256
+
+
+def test_after_kills_it_ends_with_the_same_bytes(paths, tmp_path):
+    options = ["--shard-tokens", "6000"]
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    assert main(tokenize(paths, whole, *options)) == 0
+    wanted = 5
+    for _ in range(2):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "minillm", *tokenize(paths, out, *options)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        while len(list(out.glob("*.bin"))) < wanted and process.poll() is None:
+            time.sleep(0.001)
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+        wanted = len(list(out.glob("*.bin"))) + 5
+    assert len(list(out.glob("*.bin"))) < len(list(whole.glob("*.bin")))
+    assert main(tokenize(paths, out, *options)) == 0
+    for path in whole.iterdir():
+        assert (out / path.name).read_bytes() == path.read_bytes()
+    assert {p.name for p in out.glob("[!.]*")} == {p.name for p in whole.iterdir()}
+
+
+def test_bad_input(paths, tmp_path, capsys):
+    text, run = paths
+    out = str(tmp_path / "out")
+    (tmp_path / "binary").write_bytes(b"a\0b")
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "vocabulary.json").write_text('{"format_version": 1, "unit": "word"}')
+    for command, complaint in (
+        (["tokenize", text, "--out", out], "--tokenizer"),
+        (["tokenize", text, "--tokenizer", run], "--out"),
+        (tokenize((str(tmp_path / "none"), run), out), "none: there is no such file"),
+        (tokenize((str(tmp_path / "binary"), run), out), "binary: expected UTF-8 text"),
+        (tokenize((text, str(tmp_path / "none")), out), "none"),
+        (tokenize((text, str(tmp_path / "damaged")), out), "vocabulary.json"),
+        (tokenize(paths, ""), "--out: expected a folder, found an empty name"),
+        (tokenize(paths, text), "text: expected a folder, found a file"),
+        (tokenize(paths, run), "expected a new or empty folder, found 'vocabulary.json' in it"),
+        (tokenize(paths, out, "--shard-tokens", "0"), "--shard-tokens"),
+    ):
+        try:
+            status = main(command)
+        except SystemExit as exit:
+            status = exit.code
+        assert status == 2
+        error = capsys.readouterr().err
+        assert complaint in error
+        assert error.count("\n") == 1
+        assert not (tmp_path / "out").exists()

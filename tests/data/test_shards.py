@@ -1,0 +1,342 @@
+"""Token shards: the array that was written, in parts; damage that is named; kills."""
+
+import json
+import re
+import shutil
+import tracemalloc
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minillm.data import RandomWindows, Shards, Windows, shards, windows_once, write_shards
+from minillm.data.shards import cut_at_spaces
+from minillm.errors import InputError
+from minillm.text import Characters, Words
+
+TEXT = "".join(f"line {k} of the text,  with some   more\n\n" for k in range(60))
+
+
+class WithEos(Words):
+    """Words with a token that ends a document."""
+
+    eos = 1
+
+
+@pytest.fixture
+def text_file(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text(TEXT)
+    return str(path)
+
+
+@pytest.fixture
+def folder(tmp_path, text_file):
+    """Shards of 500 tokens each."""
+    write_shards(tmp_path / "shards", [text_file], Characters.from_text(TEXT), 500)
+    return tmp_path / "shards"
+
+
+def files_of(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+# --- reading ----------------------------------------------------------------------------
+
+
+def test_shards_are_the_array(folder):
+    ids, opened = Characters.from_text(TEXT).encode(TEXT), Shards(folder)
+    assert len(opened) == len(ids)
+    assert len(list(folder.glob("*.bin"))) == -(-len(ids) // 500) > 3
+    assert opened.dtype == np.uint16
+    np.testing.assert_array_equal(opened[:], ids)
+    opened.verify()
+
+
+@given(st.data())
+def test_any_part_equals_the_same_part_of_the_array(tmp_path_factory, data):
+    n = data.draw(st.integers(2, 24))
+    text = "".join(chr(97 + k) for k in np.random.default_rng(n).integers(0, 9, n - 1)) + "\n"
+    folder = tmp_path_factory.mktemp("shards")
+    (folder / "text").write_text(text)
+    vocabulary = Characters.from_text(text)
+    opened = write_shards(
+        folder / "out", [str(folder / "text")], vocabulary, data.draw(st.integers(3, 12))
+    )
+    ids = vocabulary.encode(text)
+    start, stop = (data.draw(st.integers(0, n)) for _ in range(2))
+    part, expected = opened.part(start, max(start, stop)), ids[start : max(start, stop)]
+    assert len(part) == len(expected)
+    for places in (
+        slice(None),
+        data.draw(st.slices(n)),
+        np.array(data.draw(st.lists(st.integers(0, max(0, len(part) - 1)), max_size=6)), int),
+    ):
+        if len(part) or isinstance(places, slice):
+            np.testing.assert_array_equal(part[places], expected[places])
+    with pytest.raises(IndexError):
+        part[np.array([len(part)])]
+    with pytest.raises(IndexError):
+        part[np.array([-1])]
+
+
+def test_what_is_held_out_is_the_last_tenth(folder, monkeypatch):
+    opened = Shards(folder)
+    cut = len(opened) * 9 // 10
+    training, validation = opened.split()
+    np.testing.assert_array_equal(training[:], opened[:cut])
+    np.testing.assert_array_equal(validation[:], opened[cut:])
+    monkeypatch.setattr(shards, "HELD_OUT", 7)
+    assert [len(part) for part in opened.split()] == [len(opened) - 7, 7]
+
+
+def test_windows_of_shards_are_those_of_the_array(folder):
+    ids, opened = Characters.from_text(TEXT).encode(TEXT), Shards(folder)
+    for kind in (Windows, RandomWindows):
+        one, other = kind(ids, 5, 60), kind(opened, 5, 60)
+        for _ in range(20):
+            for x, y in zip(one.next(), other.next(), strict=True):
+                np.testing.assert_array_equal(x, y)
+    for one, other in zip(windows_once(ids, 3, 20), windows_once(opened, 3, 20), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_documents_end_with_eos(tmp_path):
+    (tmp_path / "a").write_text("x y\n")
+    (tmp_path / "b").write_text("y x x\n")
+    vocabulary = WithEos(["<unk>", "<eos>", "x", "y", "\n"])
+    opened = write_shards(
+        tmp_path / "out", [str(tmp_path / "a"), str(tmp_path / "b")], vocabulary, 4
+    )
+    assert opened[:].tolist() == [2, 3, 4, 1, 3, 2, 2, 4, 1]
+    assert (opened.eos, opened.vocabulary) == (1, 5)
+    assert opened.source["characters"] == opened.source["bytes"] == 10
+
+
+def test_a_large_vocabulary_takes_four_bytes(tmp_path, text_file):
+    vocabulary = Words(["<unk>", *map(str, range(70_000)), "text"])
+    opened = write_shards(tmp_path / "out", [text_file], vocabulary)
+    assert opened.dtype == np.uint32
+    np.testing.assert_array_equal(opened[:], vocabulary.encode(TEXT))
+
+
+# --- writing ----------------------------------------------------------------------------
+
+# GPT-2's rule, with the character classes that `re` has
+_TOKENS = re.compile(r"'[sdmt]| ?[^\W\d_]+| ?\d+| ?[^\s\w]+|\s+(?!\S)|\s+")
+
+
+@given(st.lists(st.text(st.sampled_from("ab1 .\n\t\x1c\u3000'"), max_size=12)), st.integers(1, 30))
+def test_a_cut_at_spaces_cuts_no_token(blocks, longest):
+    whole = "".join(blocks)
+    assert "".join(cut_at_spaces(blocks, longest)) == whole
+    for split in (_TOKENS.findall, re.compile(r"\n|\w+(?:['.-]\w+)*|[^\w\s]").findall):
+        pieces = cut_at_spaces(blocks)
+        assert [token for piece in pieces for token in split(piece)] == split(whole)
+
+
+def test_a_text_without_spaces_does_not_pile_up():
+    assert max(map(len, cut_at_spaces(["abc"] * 20, 10))) == 12
+
+
+class Stopped(Exception):
+    """A kill, for a test."""
+
+
+class StopsAfter:
+    """A vocabulary that encodes so many pieces, and then raises."""
+
+    def __init__(self, vocabulary, pieces):
+        self.vocabulary, self.left, self.eos = vocabulary, pieces, vocabulary.eos
+
+    def __len__(self):
+        return len(self.vocabulary)
+
+    def to_dict(self):
+        return self.vocabulary.to_dict()
+
+    def encode(self, text, name="text"):
+        self.left -= 1
+        if self.left < 0:
+            raise Stopped
+        return self.vocabulary.encode(text, name)
+
+
+@pytest.mark.parametrize("shard_tokens", [80, 333, 1000])
+def test_after_a_stop_anywhere_it_goes_on_to_the_same_bytes(
+    tmp_path, text_file, monkeypatch, shard_tokens
+):
+    monkeypatch.setattr(shards, "BLOCK", 128)
+    vocabulary, files = WithEos.from_text(TEXT), [text_file, text_file]
+    write_shards(tmp_path / "whole", files, vocabulary, shard_tokens)
+    out, kept = tmp_path / "out", [0]
+    for pieces in range(0, 60, 4):
+        with suppress(Stopped):
+            write_shards(out, files, StopsAfter(vocabulary, pieces), shard_tokens)
+        kept.append(len(list(out.glob("*.bin"))))
+    assert kept == sorted(kept)
+    assert len(set(kept)) > 2
+    assert files_of(out) == files_of(tmp_path / "whole")
+    again = StopsAfter(vocabulary, 0)  # complete: nothing is encoded again
+    write_shards(out, files, again, shard_tokens)
+
+
+def test_an_unfinished_folder_is_not_read(tmp_path, text_file, monkeypatch):
+    monkeypatch.setattr(shards, "BLOCK", 128)
+    out = tmp_path / "out"
+    with pytest.raises(Stopped):
+        write_shards(out, [text_file], StopsAfter(Characters.from_text(TEXT), 4), 100)
+    with pytest.raises(InputError, match="not complete: run the same `minillm tokenize` again"):
+        Shards(out)
+
+
+def test_a_folder_of_something_else_is_not_lost(tmp_path, text_file, folder):
+    characters, before = Characters.from_text(TEXT), files_of(folder)
+    (tmp_path / "other").write_text("text\n")
+    for files, vocabulary, size, what in (
+        ([str(tmp_path / "other")], characters, 500, "text"),
+        ([text_file], Words.from_text(TEXT), 500, "vocabulary"),
+        ([text_file], Characters.from_text(TEXT + "\0"), 500, "vocabulary"),
+        ([text_file], characters, 400, "shard_tokens"),
+    ):
+        with pytest.raises(InputError, match=f"shards of another {what}: give --overwrite"):
+            write_shards(folder, files, vocabulary, size)
+    assert files_of(folder) == before
+    write_shards(folder, [str(tmp_path / "other")], characters, 3, overwrite=True)
+    np.testing.assert_array_equal(Shards(folder)[:], characters.encode("text\n"))
+    assert len(list(folder.glob("*.bin"))) == 2
+
+    with pytest.raises(InputError, match="expected a folder, found a file"):
+        write_shards(text_file, [text_file], characters)
+    with pytest.raises(InputError, match=r"expected a new or empty folder, found 'other' in it"):
+        write_shards(tmp_path, [text_file], characters, overwrite=True)
+
+
+def test_a_text_that_cannot_be_encoded_writes_nothing(tmp_path, text_file):
+    with pytest.raises(InputError, match=r"text\.txt, line 1, column 1: the character 'l'"):
+        write_shards(tmp_path / "out", [text_file], Characters.from_text("abc"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_place_of_a_character_that_is_lacking_is_told(tmp_path, text_file, monkeypatch):
+    monkeypatch.setattr(shards, "BLOCK", 128)
+    (tmp_path / "bad").write_text(TEXT + "\u2026\n")
+    with pytest.raises(InputError, match=r"bad, after line \d+, line \d, column 1: the char"):
+        write_shards(tmp_path / "out", [str(tmp_path / "bad")], Characters.from_text(TEXT), 100)
+
+
+def test_memory_is_flat(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "BLOCK", 1 << 14)
+    vocabulary, peaks = Characters.from_text(TEXT), []
+    for name, times in (("warm", 10), ("short", 100), ("long", 800)):  # to 1.9 MB
+        (tmp_path / name).write_text(TEXT * times)
+        tracemalloc.start()
+        opened = write_shards(tmp_path / f"{name}.out", [str(tmp_path / name)], vocabulary, 1 << 19)
+        windows = RandomWindows(opened, 8, 64)
+        for _ in range(200):
+            windows.next()
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert len(opened) > 1_800_000
+    assert peaks[2] < peaks[1] + 10_000
+
+
+# --- damage -----------------------------------------------------------------------------
+
+
+def test_damaged_shards_are_named(folder):
+    shard = folder / "00002.bin"
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-1])
+    with pytest.raises(InputError, match=r"00002\.bin: expected 500 ids of 2 bytes, found a file"):
+        Shards(folder)
+    shard.unlink()
+    with pytest.raises(InputError, match=r"00002\.bin: the shard is missing"):
+        Shards(folder)
+    V = json.loads((folder / "index.json").read_text())["vocabulary"]
+    shard.write_bytes(whole[:14] + V.to_bytes(2, "little") + whole[16:])
+    opened = Shards(folder)
+    opened[:1007]
+    complaint = rf"00002\.bin, token 7: expected an id below {V}, found {V}"
+    for read in (
+        lambda: opened[990:1010],
+        lambda: opened[np.array([[3, 1007], [4, 5]])],
+        lambda: opened.part(1000, 1100)[:],
+        opened.verify,
+    ):
+        with pytest.raises(InputError, match=complaint):
+            read()
+    shard.write_bytes(whole[:14] + b"\0\0" + whole[16:])
+    with pytest.raises(InputError, match=r"00002\.bin: expected what was written, found other"):
+        Shards(folder).verify()
+
+
+def test_a_damaged_shard_is_not_gone_on_from(folder, text_file):
+    shard = folder / "00001.bin"
+    shard.write_bytes(shard.read_bytes()[::-1])
+    with pytest.raises(InputError, match=r"00001\.bin: expected what was written"):
+        write_shards(folder, [text_file], Characters.from_text(TEXT), 500)
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (None, r"there are no shards in it \(no index.json\)"),
+        (b"", r"index\.json: expected JSON, but it is damaged"),
+        (b"[" * 100_000, r"index\.json: expected JSON, but it is damaged"),
+        (b"[1]", r"index\.json: expected a JSON object, found list"),
+        (b'{"format_version": 2}', r"index\.json: expected format version 1, found 2: it was"),
+    ],
+)
+def test_a_damaged_index_is_named(folder, content, complaint):
+    (folder / "index.json").unlink()
+    if content is not None:
+        (folder / "index.json").write_bytes(content)
+    with pytest.raises(InputError, match=complaint) as error:
+        Shards(folder)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("value", [None, "x", 1.5, -1, 0, True, [], {}, [{}], 10**30, "absent"])
+def test_wrong_entries_of_an_index_are_named(folder, value):
+    """Or they do not matter."""
+    ids = Shards(folder)[:]
+    whole = json.loads((folder / "index.json").read_text())
+    for name in whole:
+        changed = {**whole, name: value}
+        if value == "absent":
+            del changed[name]
+        (folder / "index.json").write_text(json.dumps(changed))
+        message, found = opening(folder)
+        if message is None:
+            np.testing.assert_array_equal(found, ids)
+        else:
+            assert str(folder) in message
+            assert "\n" not in message
+
+
+def opening(folder):
+    """Why the shards cannot be opened, or their ids."""
+    try:
+        return None, Shards(folder)[:]
+    except InputError as error:
+        return str(error), None
+
+
+def test_another_vocabulary_beside_the_shards_is_named(folder):
+    path = folder / "vocabulary.json"
+    path.write_text(path.read_text().replace('"o"', '"q"'))
+    with pytest.raises(InputError, match=r"vocabulary\.json: expected the vocabulary that the sh"):
+        Shards(folder)
+    path.unlink()
+    with pytest.raises(InputError, match=r"vocabulary\.json: there is no such file"):
+        Shards(folder)
+
+
+def test_the_fingerprint_is_that_of_the_contents(folder, tmp_path, text_file):
+    moved = shutil.copytree(folder, tmp_path / "moved")
+    assert Shards(moved).sha256 == Shards(folder).sha256
+    other = write_shards(tmp_path / "words", [text_file], Words.from_text(TEXT))
+    assert other.sha256 != Shards(folder).sha256

@@ -1,0 +1,120 @@
+"""Transformers in training: validation by overlapping windows, resuming, speed."""
+
+import numpy as np
+import pytest
+
+from minillm.data import RandomWindows, Windows
+from minillm.errors import InputError
+from minillm.layers import transformer
+from minillm.models.gpt import GPT, GPTConfig
+from minillm.training import AdamW, Options, context, speed, train
+from minillm.training.context import ContextTask, evaluate_in_context
+
+V, C = 7, 10
+
+
+def make_model(seed=0, **options):
+    config = GPTConfig(V, **{"context": C, "layers": 2, "heads": 2, "width": 8} | options)
+    model = GPT(config, np.random.default_rng(seed), dtype=np.float64)
+    rng = np.random.default_rng(1)
+    for array in model.params.values():
+        array += 0.3 * rng.standard_normal(array.shape)
+    return model
+
+
+def make_task(kind=RandomWindows, **options):
+    ids = np.random.default_rng(9).integers(0, V, 400)
+    windows = kind(ids[:300], 3, C)
+    return ContextTask(make_model(dropout=0.3), windows, ids[300:], 4, 60, **options)
+
+
+@pytest.mark.parametrize("length", [2, 9, 11, 12, 30, 61])
+@pytest.mark.parametrize("batch", [1, 4])
+def test_evaluation_is_the_mean_of_the_log_probabilities(length, batch):
+    model, ids = make_model(), np.random.default_rng(2).integers(0, V, length)
+    nats, tokens = evaluate_in_context(model, ids, batch)
+    assert tokens == length - 1
+    assert nats == pytest.approx(-model.log_probabilities(ids).mean(), rel=1e-12)
+
+
+def test_few_windows_at_a_time_where_logits_are_many(monkeypatch):
+    model, ids = make_model(), np.random.default_rng(2).integers(0, V, 90)
+    expected, rows = evaluate_in_context(model, ids, 100), []
+    monkeypatch.setattr(context, "LOGITS_AT_ONCE", 2 * C * V + 1)
+    loss = model.window_loss
+    model.window_loss = lambda x, *rest, **named: rows.append(len(x)) or loss(x, *rest, **named)
+    assert evaluate_in_context(model, ids, 100) == pytest.approx(expected, rel=1e-12)
+    assert max(rows) == 2
+
+
+def test_validation_reads_the_first_of_what_was_held_out():
+    task = make_task()
+    expected, tokens = evaluate_in_context(task.model, task.validation_ids, 4)
+    assert tokens == 60
+    assert task.validation_loss() == expected == task.validation_loss()
+
+
+@pytest.mark.parametrize("kind", [RandomWindows, Windows])
+def test_a_restored_task_goes_on_with_the_same_bits(kind):
+    one, other = make_task(kind), make_task(kind)
+    for _ in range(3):
+        one.training_loss(np.random.default_rng(0))
+    other.restore(*one.state())
+    results = [task.training_loss(np.random.default_rng(5)) for task in (one, other)]
+    assert results[0][0] == results[1][0]
+    grads = [backward() for _, backward, _ in results]
+    assert all(np.array_equal(grads[0][name], grads[1][name]) for name in grads[0])
+
+
+@pytest.mark.parametrize("position", [-1, 1.0, True, "1", 2**63])
+def test_a_damaged_position_is_told(position):
+    with pytest.raises(ValueError, match="position: expected a number from 0"):
+        make_task().restore({}, {"position": position})
+
+
+def test_a_validation_text_of_one_token():
+    model = make_model()
+    with pytest.raises(InputError, match="validation text has 1 tokens"):
+        ContextTask(model, RandomWindows(np.zeros(20, int), 2, C), np.zeros(1, int), 2, 10)
+
+
+def test_a_sample_is_shown_after_each_validation(capsys):
+    task = make_task(sample=lambda: "once upon a time")
+    params, rng = task.model.params, np.random.default_rng(0)
+    train(params, AdamW(params), task, Options(steps=4, validations=2), rng)
+    assert capsys.readouterr().err.splitlines()[1::2] == ["  once upon a time"] * 2
+    train(params, AdamW(params), task, Options(steps=4, validations=2), rng, quiet=True)
+    assert capsys.readouterr().err == ""
+
+
+def test_the_operations_of_a_token_are_counted():
+    model = GPT(GPTConfig(V, context=C, layers=3, heads=2, width=8), np.random.default_rng(0))
+    matrices = V * 8 + 3 * (8 * 24 + 8 * 8 + 2 * 8 * 32)
+    assert speed.transformer_flops(model) == 6 * matrices + 6 * 3 * C * 8
+
+
+def test_the_peak_is_that_of_a_product(monkeypatch):
+    calls = []
+    monkeypatch.setattr(speed, "matmul", lambda a, b: calls.append((a.shape, a.dtype, b.shape)))
+    ticks = iter(range(100))
+    monkeypatch.setattr(speed.time, "perf_counter", lambda: next(ticks))
+    assert speed.matmul_peak(seconds=5, size=16) == 2 * 16**3
+    assert len(calls) > 1
+    assert set(calls) == {((16, 16), np.dtype(np.float32), (16, 16))}
+
+
+def test_attention_weights_are_those_that_the_model_uses():
+    model = make_model()
+    ids, p = np.random.default_rng(3).integers(0, V, (2, C)), model.params
+    x = p["embedding.E"][ids] + p["positions.E"]
+    for layer in range(2):
+        weights, prefix = model.attention_weights(ids, layer), f"blocks.{layer}.attention"
+        assert weights.shape == (2, 2, C, C)
+        assert not np.triu(weights, 1).any()
+        np.testing.assert_allclose(weights.sum(axis=-1), 1)
+        h, _ = transformer.norm(p, f"blocks.{layer}.norm_1", x)
+        v = np.split(h @ p[f"{prefix}.W_qkv"] + p[f"{prefix}.b_qkv"], 3, axis=-1)[2]
+        mixed = transformer.join_heads(weights @ transformer.split_heads(v, 2))
+        expected, _ = transformer.self_attention(p, prefix, h, 2)
+        np.testing.assert_allclose(mixed @ p[f"{prefix}.W_o"] + p[f"{prefix}.b_o"], expected)
+        x, _ = transformer.block(p, f"blocks.{layer}", x, 2)
