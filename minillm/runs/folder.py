@@ -108,8 +108,11 @@ class RunFolder:
         InputError for a number that is not finite, unless ``allow_nan``.
         """
         path = self.model_path
-        arrays, values = _load_tensors(path)
-        copy_arrays(arrays, params, str(path), allow_nan)
+        with _opened(path) as file:
+            values, stored = _values(file, path), _tensor_shapes(path)
+            for name, target in params.items():  # one at a time: all may fill half of the memory
+                found = {name: file.get_tensor(name)} if name in stored else {}
+                copy_arrays(found, {name: target}, str(path), allow_nan)
         return values
 
     # All that resuming needs
@@ -173,10 +176,15 @@ def _save_tensors(path: Path, arrays: Mapping[str, np.ndarray], values: dict) ->
 
 def _load_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict]:
     with _opened(path) as file:
-        values = _object((file.metadata() or {}).get("minillm", "{}"), f"{path}: its metadata")
-        _check_version(path, values.pop("format_version", None))
-        shapes = _tensor_shapes(path)
+        values, shapes = _values(file, path), _tensor_shapes(path)
         return {name: file.get_tensor(name) for name in shapes}, values
+
+
+def _values(file: Any, path: Path) -> dict:
+    """What is stored beside the tensors."""
+    values = _object((file.metadata() or {}).get("minillm", "{}"), f"{path}: its metadata")
+    _check_version(path, values.pop("format_version", None))
+    return values
 
 
 def _tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
