@@ -220,7 +220,7 @@ def _from_hugging_face(values: dict[str, Any]) -> BytePairs:
 
 def _adds_nothing(template: dict[str, Any]) -> bool:
     """Whether a post-processor is a template without special tokens: transformers 5 writes one."""
-    return template.get("type") == "TemplateProcessing" and not template.get("special_tokens", True)
+    return template.get("type") == "TemplateProcessing" and template.get("special_tokens") == {}
 
 
 def _object(values: dict[str, Any], name: str) -> dict[str, Any]:

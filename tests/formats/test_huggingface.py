@@ -372,6 +372,23 @@ def test_byte_pairs(tmp_path, name):
     assert settings["model_max_length"] == C
 
 
+def test_a_template_that_adds_nothing_or_a_token(tmp_path):
+    """The first is what transformers 5 writes for a GPT-2."""
+    tokenizer = train(["she sells sea shells\n"], 260)
+    model = GPT(GPTConfig(len(tokenizer), C, 1, 2, D), np.random.default_rng(0))
+    export_gpt2(model, tokenizer, tmp_path / "out")
+    file = tmp_path / "out" / "tokenizer.json"
+    values = json.loads(file.read_text())
+    single = [{"Sequence": {"id": "A", "type_id": 0}}]
+    template = {"type": "TemplateProcessing", "single": single, "special_tokens": {}}
+    file.write_text(json.dumps(values | {"post_processor": template}))
+    assert import_gpt2(tmp_path / "out")[1].tokens == tokenizer.tokens
+    for specials in ({"[CLS]": {"id": "[CLS]", "ids": [1], "tokens": ["[CLS]"]}}, None):
+        template["special_tokens"] = specials
+        file.write_text(json.dumps(values | {"post_processor": template}))
+        assert "post_processor: expected type 'ByteLevel'" in refusal(tmp_path / "out")
+
+
 def test_a_tokenizer_is_missing(tmp_path):
     path = make(tmp_path / "gpt2")
     (path / "tokenizer.json").unlink()
