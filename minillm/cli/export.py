@@ -10,20 +10,35 @@ def add_parser(verbs: Any) -> None:
     """Declares the verb."""
     parser = verbs.add_parser(
         "export",
-        help="write an n-gram model as ARPA, or word vectors in word2vec's format",
+        help="write an n-gram model as ARPA, word vectors in word2vec's format, or a GPT as GPT-2",
         description="""\
-Write an n-gram model as an ARPA file, which SRILM and KenLM read, or word vectors in the
-formats of word2vec, which gensim reads.""",
+Write an n-gram model as an ARPA file, which SRILM and KenLM read; word vectors in the formats of
+word2vec, which gensim reads; or a GPT of characters or byte pairs as a folder that Hugging Face's
+transformers loads.""",
         epilog="""\
 examples:
   minillm export runs/words model.arpa
   minillm export runs/words model.arpa.gz
   minillm export runs/vectors vectors.txt
   minillm export runs/vectors vectors.bin --binary
+  minillm export runs/gpt
+        the folder runs/gpt/huggingface
+  minillm export runs/gpt my-gpt2 --format huggingface
 """,
     )
-    add_run_folder(parser, "a folder of ngram or word2vec")
-    parser.add_argument("file", metavar="FILE", help="the file to be written")
+    add_run_folder(parser, "a folder of ngram, word2vec or gpt")
+    parser.add_argument(
+        "file",
+        metavar="FILE",
+        nargs="?",
+        help="the file or new folder to be written (default: model.arpa, vectors.txt or "
+        "huggingface in DIR)",
+    )
+    parser.add_argument(
+        "--format",
+        choices=("arpa", "word2vec", "huggingface"),
+        help="in which format (each kind of model has one)",
+    )
     parser.add_argument(
         "--binary", action="store_true", help="word vectors in the binary format, not as text"
     )
@@ -31,11 +46,12 @@ examples:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Writes the file, and prints its name unless it is a stream, which a line would end up in."""
+    """Writes the file or folder, and prints its name unless it is a stream."""
     from minillm.data.files import is_stream
     from minillm.runs.run import load
 
-    load(args.run_folder, args.allow_nan).export(args.file, binary=args.binary)
-    if not is_stream(args.file):
-        print(args.file)
+    opened = load(args.run_folder, args.allow_nan)
+    written = opened.export(args.file, args.format, binary=args.binary)
+    if not is_stream(str(written)):
+        print(written)
     return 0

@@ -8,24 +8,26 @@ def add_parser(verbs: Any) -> None:
     """Declares the verb."""
     parser = verbs.add_parser(
         "import",
-        help="read an ARPA file, or word vectors in word2vec's format",
+        help="read an ARPA file, word vectors in word2vec's format, or a GPT-2 of Hugging Face",
         description="""\
-Make a folder of an ARPA file (gzip too) or of word vectors in one of word2vec's formats, for
-generate, eval, similar, analogy, plot and export.""",
+Make a run of an ARPA file (gzip too), of word vectors in one of word2vec's formats, or of a folder
+with a GPT-2 as Hugging Face's transformers stores it (config.json, model.safetensors or several
+files with an index, and a tokenizer), for generate, eval, similar, analogy, plot and export.""",
         epilog="""\
 examples:
   minillm import model.arpa.gz --out runs/words
   minillm import vectors.bin --out runs/vectors
+  minillm import gpt2 --out runs/gpt2
 """,
     )
-    parser.add_argument("file", metavar="FILE", help="the file to be read")
+    parser.add_argument("file", metavar="FILE", help="the file or folder to be read")
     parser.add_argument("--out", required=True, metavar="DIR", help="the folder to be made")
     parser.add_argument("--overwrite", action="store_true", help="replace the run in DIR")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Reads the file, then writes the folder."""
+    """Reads the file, then writes the run."""
     from minillm.runs.start import import_file
 
     print(import_file(args.file, args.out, args.overwrite))

@@ -37,6 +37,7 @@ from minillm.data.files import (
     write_file,
 )
 from minillm.errors import InputError, short
+from minillm.formats.tensors import write_tensors
 from minillm.runs.lock import held
 from minillm.training.checkpoints import copy_arrays
 
@@ -171,7 +172,7 @@ class RunFolder:
 
     def save_model(self, params: Mapping[str, np.ndarray], values: dict) -> None:
         """Writes the weights, and ``values`` beside them, as the best so far."""
-        self._write("model.safetensors", _tensors(params, values))
+        self._write_tensors("model.safetensors", params, values)
 
     @property
     def model_path(self) -> Path:
@@ -191,15 +192,18 @@ class RunFolder:
         InputError for a number that is not finite, unless ``allow_nan``.
         """
         path = self.model_path
-        arrays, values = _load_tensors(path)
-        copy_arrays(arrays, params, str(path), allow_nan)
+        with _opened(path) as file:
+            values, stored = _values(file, path), _tensor_shapes(path)
+            for name, target in params.items():  # one at a time: all may fill half of the memory
+                found = {name: file.get_tensor(name)} if name in stored else {}
+                copy_arrays(found, {name: target}, str(path), allow_nan)
         return values
 
     # All that resuming needs
 
     def save_resume(self, arrays: Mapping[str, np.ndarray], values: dict) -> None:
         """Writes the whole state of the training."""
-        self._write(self.resume_path.name, _tensors(arrays, values))
+        self._write_tensors(self.resume_path.name, arrays, values)
         self._replace()
 
     def resume_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -253,22 +257,23 @@ class RunFolder:
         with naming(self.path / name):
             write_file(self._place / name, data)
 
-
-def _tensors(arrays: Mapping[str, np.ndarray], values: dict) -> bytes:
-    from safetensors.numpy import save
-
-    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    values = {"format_version": FORMAT_VERSION, **values}
-    # One entry: safetensors writes several in random order, but equal runs should make equal files.
-    return save(contiguous, {"minillm": json.dumps(values)})
+    def _write_tensors(self, name: str, arrays: Mapping[str, np.ndarray], values: dict) -> None:
+        values = {"format_version": FORMAT_VERSION, **values}
+        with naming(self.path / name):
+            write_tensors(self._place / name, arrays, {"minillm": json.dumps(values)})
 
 
 def _load_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict]:
     with _opened(path) as file:
-        values = _object((file.metadata() or {}).get("minillm", "{}"), f"{path}: its metadata")
-        _check_version(path, values.pop("format_version", None))
-        shapes = _tensor_shapes(path)
+        values, shapes = _values(file, path), _tensor_shapes(path)
         return {name: file.get_tensor(name) for name in shapes}, values
+
+
+def _values(file: Any, path: Path) -> dict:
+    """What is stored beside the tensors."""
+    values = _object((file.metadata() or {}).get("minillm", "{}"), f"{path}: its metadata")
+    _check_version(path, values.pop("format_version", None))
+    return values
 
 
 def _tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:

@@ -82,6 +82,9 @@ class Kind:
     facts: ClassVar[type] = Facts  # a dataclass: what is stored about the data beside
     resumable: ClassVar[bool] = True
 
+    # The formats of other programs that ``export`` writes -> the name of the file or folder.
+    exports: ClassVar[dict[str, str]] = {}
+
     # The run's attribute -> the vocabulary's file, and the field of the model's config that is
     # its size.
     vocabularies: ClassVar[dict[str, tuple[str, str]]] = {

@@ -128,9 +128,24 @@ class Run:
         """A vector for each text, (n, D)."""
         return self._ability("embed")(self, texts)
 
-    def export(self, file: str, **options: Any) -> None:
-        """Writes the model as a file that other programs read."""
-        self._ability("export")(self, file, **options)
+    def export(
+        self, file: str | Path | None = None, format: str | None = None, **options: Any
+    ) -> str | Path:
+        """Writes the model in a format that other programs read; returns where.
+
+        ``format`` is one of ``kind.exports``, by default the first of them, and ``file`` the name
+        of the file or folder, by default that which stands there, in the run's folder.
+        """
+        ability, formats = self._ability("export"), self.kind.exports
+        if format is not None and format not in formats:
+            raise InputError(
+                f"--format: a run of {self.kind.name} is exported as {' or '.join(formats)}, "
+                f"found {format!r}"
+            )
+        if file is None:
+            file = self.path / formats[format or next(iter(formats))]
+        ability(self, file, **options)
+        return file
 
     def evaluate(self, asked: Evaluation | None = None) -> Results:
         """Its measures on held-out data, by name."""

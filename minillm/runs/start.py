@@ -234,18 +234,21 @@ def extra_of(settings: Any) -> str:
 
 
 def import_file(file: str, out: str | Path, overwrite: bool = False) -> str:
-    """Makes a run of a file that another program wrote; returns a line that describes it."""
+    """Makes a run of what another program wrote, a file or a folder; returns a line about it."""
     folder = RunFolder(out)
     if file == STANDARD_INPUT:
         raise InputError("standard input: expected the name of a file: it is read twice")
-    with reading(file) as opened:
-        head = opened.read(64).lstrip()
+    head = b""  # of a folder
+    if not Path(file).is_dir():
+        with reading(file) as opened:
+            head = opened.read(64).lstrip()
     for kind in kinds().values():
         if hasattr(kind, "imports") and kind.imports(file, head):
             with _held(folder):
                 check_free(folder, overwrite)
                 return kind.import_file(file, folder)  # type: ignore[attr-defined]
     raise InputError(
-        f"{file}: expected an ARPA file, which begins with \\data\\, or word vectors, which begin "
-        f"with their count and their width; found {head[:40].decode('utf-8', 'replace')!r}"
+        f"{file}: expected an ARPA file, which begins with \\data\\, word vectors, which begin "
+        "with their count and their width, or a folder with a GPT-2; "
+        f"found {head[:40].decode('utf-8', 'replace')!r}"
     )

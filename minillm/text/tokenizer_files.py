@@ -199,6 +199,8 @@ def _from_hugging_face(values: dict[str, Any]) -> BytePairs:
             raise ValueError(f"{where}: expected {allowed[0]!r}, found {owner[name]!r}"[:200])
     for name in ("pre_tokenizer", "decoder", "post_processor"):
         part = _object(values, name) if values.get(name) is not None else {}
+        if name == "post_processor" and _adds_nothing(part):
+            continue
         if part.get("type") != "ByteLevel" and (part or name == "pre_tokenizer"):
             raise ValueError(f"{name}: expected type 'ByteLevel', found {part.get('type')!r}")
     words = _object(values, "pre_tokenizer")
@@ -214,6 +216,11 @@ def _from_hugging_face(values: dict[str, Any]) -> BytePairs:
         raise ValueError("expected model.merges: a list of pairs")
     pairs = [_pair(pair.split(" ") if isinstance(pair, str) else pair) for pair in merges]
     return _assemble(ids, pairs, _added(values.get("added_tokens", [])))
+
+
+def _adds_nothing(template: dict[str, Any]) -> bool:
+    """Whether a post-processor is a template without special tokens: transformers 5 writes one."""
+    return template.get("type") == "TemplateProcessing" and template.get("special_tokens") == {}
 
 
 def _object(values: dict[str, Any], name: str) -> dict[str, Any]:

@@ -153,6 +153,14 @@ def test_export_and_import(tmp_path, run_folder, binary):
     assert main(["similar", folder, "red"]) == 0
 
 
+def test_export_by_default_into_the_folder(run_folder, capsys):
+    assert main(["export", str(run_folder), "--format", "word2vec"]) == 0
+    assert capsys.readouterr().out.strip() == str(run_folder / "vectors.txt")
+    assert (run_folder / "vectors.txt").read_text().startswith("8 ")
+    message = fails(capsys, "export", run_folder, "--format", "arpa")
+    assert "--format: a run of word2vec is exported as word2vec, found 'arpa'" in message
+
+
 def test_bad_input(tmp_path, run_folder, text_file, capsys):
     message = fails(capsys, "similar", run_folder, "grean")
     assert "'grean' is not among the 8 that the model knows; did you mean green" in message

@@ -1,8 +1,9 @@
 """``gpt``: a Transformer that predicts the next token."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from minillm.errors import InputError
 from minillm.runs.kind import Evaluation, Parts, Results
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from minillm.data import Shards
     from minillm.data.windows import Ids
+    from minillm.runs.folder import RunFolder
     from minillm.runs.run import Run
     from minillm.text import Vocabulary
     from minillm.training import Summary
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 COUNTED = 10_000_000  # tokens of the training text whose frequencies are a baseline
 SAMPLE = 60  # tokens shown after each validation
 MOST_DRAWN = 200  # tokens of a picture of attention weights
+
+SIZES = ("context", "layers", "heads", "width", "dropout")  # settings that the model's config has
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,7 @@ The last tenth of the text is held out, to measure the model on text that it has
 
 then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text\""""
     settings = Settings
+    exports: ClassVar[dict[str, str]] = {"huggingface": "huggingface"}
     facts = GPTFacts
 
     def types(self) -> tuple[type, type]:
@@ -138,8 +143,7 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
     def new_model(self, settings: Settings, vocabulary: int, rng: "np.random.Generator") -> Any:
         """The sizes that the settings say."""
         Model, _ = self.types()
-        sizes = ("context", "layers", "heads", "width", "dropout")
-        values = {name: getattr(settings, name) for name in sizes}
+        values = {name: getattr(settings, name) for name in SIZES}
         return Model(self.new_config(vocabulary=vocabulary, **values), rng)
 
     def prepare(
@@ -213,6 +217,38 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
             raise InputError(f"TEXT: expected 1 to {most} tokens, found {len(ids)}")
         weights = run.model.attention_weights(np.asarray(ids, np.int64)[None], layer)
         return weights[0, head], [run.tokenizer.show(int(id)) for id in ids]
+
+    def export(self, run: "Run", file: str | Path, binary: bool = False) -> None:
+        """A folder that transformers loads, with the same logits."""
+        from minillm.formats.huggingface import export_gpt2
+
+        if binary:
+            raise InputError("--binary: only word vectors have two formats")
+        export_gpt2(run.model, run.tokenizer, file)
+
+    def imports(self, file: str, head: bytes) -> bool:
+        """Whether a file is one to import as this kind: any folder, in which reading looks."""
+        return Path(file).is_dir()
+
+    def import_file(self, file: str, folder: "RunFolder") -> str:
+        """Makes a run of a GPT-2 of transformers; returns a line that describes it."""
+        from minillm.data.registry import absolute
+        from minillm.formats.huggingface import import_gpt2
+
+        model, tokenizer = import_gpt2(file)
+        sizes = asdict(model.config)
+        folder.begin()
+        folder.save_json("vocabulary.json", tokenizer.to_dict())
+        folder.save_model(model.params, {})
+        config = {
+            "kind": self.name,
+            "model": sizes,
+            "training": {name: sizes[name] for name in SIZES} | {"unit": tokenizer.unit},
+            "data": {"files": [], "imported": absolute(file)},
+        }
+        folder.save_json("config.json", config)  # last: a folder with it is complete
+        weights = sum(array.size for array in model.params.values())
+        return f"{weights:,} weights in {model.config.layers} layers, {len(tokenizer):,} tokens"
 
 
 def _unit(tokenizer: "Vocabulary") -> str:

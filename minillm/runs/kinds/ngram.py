@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from minillm.errors import InputError
 from minillm.runs.kind import Evaluation, Job, Kind, Results, Shapes
@@ -93,6 +93,7 @@ model on text that it has not seen.  In a model of words, each line is a sentenc
 
 then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa"""
     settings = Settings
+    exports: ClassVar[dict[str, str]] = {"arpa": "model.arpa"}
     resumable = False
 
     def types(self) -> tuple[type, type]:
@@ -154,7 +155,7 @@ then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa"""
         name, text, start = evaluation_stream(run, asked, held_out=True)
         return text_results(run.model, run.tokenizer, text.blocks(start), name)
 
-    def export(self, run: "Run", file: str, binary: bool = False) -> None:
+    def export(self, run: "Run", file: str | Path, binary: bool = False) -> None:
         """An ARPA file, which SRILM and KenLM read."""
         from minillm.formats.arpa import write_arpa
 

@@ -1,7 +1,8 @@
 """``word2vec``: a vector for each word."""
 
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from minillm.errors import InputError
 from minillm.runs.kind import Evaluation, Job, Kind, Results, Shapes
@@ -129,6 +130,7 @@ vectors.  Each line of the text is a sentence.  Files of any size are read as st
 then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DIR,
       minillm export DIR vectors.txt"""
     settings = Settings
+    exports: ClassVar[dict[str, str]] = {"word2vec": "vectors.txt"}
 
     def types(self) -> tuple[type, type]:
         """The model and its config."""
@@ -234,7 +236,7 @@ then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DI
             "nats_per_prediction": loss,
         }
 
-    def export(self, run: "Run", file: str, binary: bool = False) -> None:
+    def export(self, run: "Run", file: str | Path, binary: bool = False) -> None:
         """Word vectors in one of word2vec's formats, which gensim reads."""
         from minillm.formats.word2vec import write_vectors
 

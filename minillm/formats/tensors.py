@@ -1,0 +1,112 @@
+"""Safetensors files, read and written one tensor at a time.
+
+    8 bytes    n, the length of the header, the low byte first
+    n bytes    the header, as JSON: {"name": {"dtype": "F32", "shape": [2, 3],
+               "data_offsets": [0, 24]}, ...}, and perhaps texts in "__metadata__"
+    the rest   the tensors, each from its first offset to its second
+
+The library safetensors makes a second copy of all that it reads or writes.  Here no more than
+one piece of a tensor is in memory twice, so that a model may be as large as the memory.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm.data.files import reading, replacing
+from minillm.errors import InputError
+
+PIECE = 1 << 20  # elements
+
+_DTYPES = {
+    "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "BOOL": "|b1",
+    "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1",
+    "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "|u1",
+}  # fmt: skip
+_NAMES = {dtype: name for name, dtype in _DTYPES.items() if name != "BF16"}
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor in a file: where it is, and how it is stored."""
+
+    path: Path
+    dtype: str  # as safetensors names it: "F32", "BF16"
+    shape: tuple[int, ...]
+    begin: int  # of its bytes in the file
+
+    def pieces(self) -> Iterator[tuple[slice, NDArray]]:
+        """Its elements in their order, a million at a time: where they stand, and what they are.
+
+        bfloat16, which NumPy lacks, comes as float32: its bits are the upper half of one.
+        """
+        size = int(np.prod(self.shape, dtype=object))
+        with reading(self.path) as file:
+            file.seek(self.begin)
+            for begin in range(0, size, PIECE):
+                end = min(begin + PIECE, size)
+                piece = np.fromfile(file, _DTYPES[self.dtype], end - begin)
+                if self.dtype == "BF16":
+                    piece = (piece.astype(np.uint32) << 16).view(np.float32)
+                yield slice(begin, end), piece
+
+    def read_into(self, array: NDArray) -> None:
+        """Copies the tensor into a contiguous array of its shape, in the array's dtype."""
+        flat = array.reshape(-1)
+        for place, piece in self.pieces():
+            flat[place] = piece
+
+
+def open_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors of a file by name, none of them read yet, and its metadata.
+
+    InputError if the file is missing, damaged or truncated, or holds types that NumPy lacks.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    with reading(path) as file:
+        head = file.read(8)
+        try:
+            with safe_open(path, framework="numpy"):  # it checks the header and the file's length
+                pass
+        except (SafetensorError, ValueError, OSError) as error:
+            raise InputError(
+                f"{path}: expected a safetensors file, but it is damaged: {error}"
+            ) from None
+        length = int.from_bytes(head, "little")
+        header = json.loads(file.read(length))
+    metadata = header.pop("__metadata__", None) or {}
+    tensors = {}
+    for name, entry in header.items():
+        if entry["dtype"] not in _DTYPES:
+            raise InputError(f"{path}: {name}: numbers of the type {entry['dtype']} cannot be read")
+        begin = 8 + length + entry["data_offsets"][0]
+        tensors[name] = Tensor(Path(path), entry["dtype"], tuple(entry["shape"]), begin)
+    return tensors, metadata
+
+
+def write_tensors(
+    path: str | Path, arrays: Mapping[str, NDArray], metadata: Mapping[str, str]
+) -> None:
+    """Writes arrays as a safetensors file, whole or not at all; equal arrays make equal files."""
+    # Each begins at a multiple of the size of its elements.
+    names = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))
+    header: dict[str, object] = {"__metadata__": dict(metadata)}
+    end = 0
+    for name in names:
+        array = arrays[name]
+        begin, end = end, end + array.nbytes
+        dtype = _NAMES[array.dtype.newbyteorder("<").str]
+        header[name] = {"dtype": dtype, "shape": array.shape, "data_offsets": [begin, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with replacing(path) as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name in names:
+            array = arrays[name]
+            little = array.astype(array.dtype.newbyteorder("<"), order="C", copy=False)
+            file.write(little.data)

@@ -1,0 +1,465 @@
+"""GPT-2 in transformers' format: read in every form that it comes in, damage, written."""
+
+import json
+import struct
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from minillm.errors import InputError
+from minillm.formats import tensors as tensors_module
+from minillm.formats.huggingface import export_gpt2, import_gpt2
+from minillm.models.gpt import GPT, GPTConfig
+from minillm.text import Characters, Words
+from minillm.text.bpe import train
+
+V, C, D, LAYERS = 11, 8, 6, 2
+CHARACTERS = Characters(sorted('\n abcdé日😀\\"'))
+CONFIG = {
+    "model_type": "gpt2",
+    "architectures": ["GPT2LMHeadModel"],
+    "vocab_size": V,
+    "n_positions": C,
+    "n_embd": D,
+    "n_layer": LAYERS,
+    "n_head": 3,
+    "activation_function": "gelu_new",
+    "layer_norm_epsilon": 1e-5,
+    "n_inner": None,
+    "resid_pdrop": 0.25,
+    "bos_token_id": 50256,
+}
+OUTSIDE = {
+    "wte.weight": ("embedding.E", (V, D)),
+    "wpe.weight": ("positions.E", (C, D)),
+    "ln_f.weight": ("norm.gain", (D,)),
+    "ln_f.bias": ("norm.bias", (D,)),
+}
+BLOCK = {
+    "ln_1.weight": ("norm_1.gain", (D,)),
+    "ln_1.bias": ("norm_1.bias", (D,)),
+    "attn.c_attn.weight": ("attention.W_qkv", (D, 3 * D)),
+    "attn.c_attn.bias": ("attention.b_qkv", (3 * D,)),
+    "attn.c_proj.weight": ("attention.W_o", (D, D)),
+    "attn.c_proj.bias": ("attention.b_o", (D,)),
+    "ln_2.weight": ("norm_2.gain", (D,)),
+    "ln_2.bias": ("norm_2.bias", (D,)),
+    "mlp.c_fc.weight": ("feed_forward.W_1", (D, 4 * D)),
+    "mlp.c_fc.bias": ("feed_forward.b_1", (4 * D,)),
+    "mlp.c_proj.weight": ("feed_forward.W_2", (4 * D, D)),
+    "mlp.c_proj.bias": ("feed_forward.b_2", (D,)),
+}
+NAMES = OUTSIDE | {
+    f"h.{layer}.{theirs}": (f"blocks.{layer}.{ours}", shape)
+    for layer in range(LAYERS)
+    for theirs, (ours, shape) in BLOCK.items()
+}
+
+
+@pytest.fixture(autouse=True)
+def small_pieces(monkeypatch):
+    monkeypatch.setattr(tensors_module, "PIECE", 7)
+
+
+def weights(prefix="transformer."):
+    """Numbers of seven bits, for bfloat16 has eight: the same in every dtype."""
+    rng = np.random.default_rng(0)
+    return {
+        prefix + name: rng.integers(-127, 128, shape).astype(np.float32) / 64
+        for name, (_, shape) in NAMES.items()
+    }
+
+
+def make(path, tensors=None, config=CONFIG, **changes):
+    """A folder as transformers writes it, with a tokenizer of characters."""
+    export_gpt2(GPT(GPTConfig(V, C, 1, 1, 2), np.random.default_rng(0)), CHARACTERS, path)
+    (path / "config.json").write_text(json.dumps(config | changes))
+    save_file(weights() if tensors is None else tensors, path / "model.safetensors")
+    return path
+
+
+def shard(path, tensors):
+    """The same in two files with an index."""
+    names = sorted(tensors)
+    parts = {"a.safetensors": names[::2], "b.safetensors": names[1::2]}
+    for file, part in parts.items():
+        save_file({name: tensors[name] for name in part}, path / file)
+    weight_map = {name: file for file, part in parts.items() for name in part}
+    index = {"metadata": {"total_size": 1}, "weight_map": weight_map}
+    (path / "model.safetensors.index.json").write_text(json.dumps(index))
+    (path / "model.safetensors").unlink()
+    return path / "model.safetensors.index.json"
+
+
+def save_bfloat16(path, tensors):
+    """By hand, for NumPy has no bfloat16: the upper halves of float32's bits."""
+    header, data = {}, b""
+    for name, array in tensors.items():
+        half = (array.view("<u4") >> 16).astype("<u2").tobytes()
+        offsets = [len(data), len(data) + len(half)]
+        header[name] = {"dtype": "BF16", "shape": array.shape, "data_offsets": offsets}
+        data += half
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+
+
+def check(path):
+    """That each weight is in its place."""
+    model, tokenizer = import_gpt2(path)
+    assert model.config == GPTConfig(V, C, LAYERS, 3, D, dropout=0.25)
+    assert tokenizer.tokens == CHARACTERS.tokens
+    expected = weights("")
+    assert model.params.keys() == {ours for ours, _ in NAMES.values()}
+    for theirs, (ours, _) in NAMES.items():
+        assert model.params[ours].dtype == np.float32
+        np.testing.assert_array_equal(model.params[ours], expected[theirs], err_msg=ours)
+    return model
+
+
+# --- reading -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("prefix", ["", "transformer."])
+def test_with_and_without_prefix_masks_and_output(tmp_path, prefix):
+    tensors = weights(prefix)
+    tensors[f"{prefix}h.0.attn.bias"] = np.tril(np.ones((1, 1, C, C), np.uint8))
+    tensors[f"{prefix}h.1.attn.masked_bias"] = np.array(-1e4, np.float32)
+    tensors["lm_head.weight"] = tensors[f"{prefix}wte.weight"].copy()
+    model = check(make(tmp_path / "gpt2", tensors, tie_word_embeddings=False))
+    model.forward(np.arange(5)[None])
+
+
+def test_float16(tmp_path):
+    check(make(tmp_path / "gpt2", {n: a.astype(np.float16) for n, a in weights().items()}))
+
+
+def test_bfloat16(tmp_path):
+    path = make(tmp_path / "gpt2")
+    save_bfloat16(path / "model.safetensors", weights())
+    check(path)
+
+
+def test_several_files(tmp_path):
+    path = make(tmp_path / "gpt2")
+    shard(path, weights())
+    check(path)
+
+
+def test_an_older_config(tmp_path):
+    """The context as n_ctx, and nothing of what has a default."""
+    left = ("n_positions", "activation_function", "layer_norm_epsilon", "n_inner", "architectures")
+    config = {name: value for name, value in CONFIG.items() if name not in left}
+    check(make(tmp_path / "gpt2", config=config, n_ctx=C))
+
+
+# --- damage ------------------------------------------------------------------------------------
+
+
+def refusal(path):
+    """The message, which is one line and names the folder."""
+    with pytest.raises(InputError) as caught:
+        import_gpt2(path)
+    message = str(caught.value)
+    assert str(path) in message
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model_type": "llama"}, "model_type: expected 'gpt2', found 'llama'"),
+        ({"model_type": None}, "model_type: expected 'gpt2', found None"),
+        ({"architectures": ["GPT2ForSequenceClassification"]}, "architectures: expected GPT2LM"),
+        ({"architectures": 3}, "architectures: expected GPT2LM"),
+        ({"activation_function": "relu"}, "activation_function: expected 'gelu_new' or"),
+        ({"activation_function": ["x"]}, "activation_function: expected 'gelu_new' or"),
+        ({"layer_norm_epsilon": 1e-6}, "layer_norm_epsilon: expected 1e-05, found 1e-06"),
+        ({"scale_attn_weights": False}, "scale_attn_weights: expected True, found False"),
+        ({"scale_attn_by_inverse_layer_idx": True}, "inverse_layer_idx: expected False"),
+        ({"add_cross_attention": True}, "add_cross_attention: expected False, found True"),
+        ({"n_inner": 7}, "n_inner: expected 24, four times n_embd, found 7"),
+        ({"n_embd": "6"}, "n_embd: expected a whole number from 1 up, found '6'"),
+        ({"n_embd": 8}, "heads must divide width, found 3 and 8"),
+        ({"n_embd": 9}, "wte.weight: expected shape (11, 9), found (11, 6)"),
+        ({"n_layer": True}, "n_layer: expected a whole number from 1 up, found True"),
+        ({"n_layer": 0}, "n_layer: expected a whole number from 1 up, found 0"),
+        ({"n_layer": 3}, "the tensor h.2.ln_1.weight is missing"),
+        ({"n_layer": 10**12}, "the tensor h.2.ln_1.weight is missing"),
+        ({"n_layer": 1}, "config.json describes no such tensor"),
+        ({"n_head": None}, "n_head: expected a whole number from 1 up, found None"),
+        ({"n_positions": 16}, "wpe.weight: expected shape (16, 6), found (8, 6)"),
+        ({"n_positions": 1}, "context must be at least 2, found 1"),
+        ({"vocab_size": 12}, "config.json says vocab_size 12, but the tokenizer has 11 tokens"),
+        ({"resid_pdrop": 1.0}, "resid_pdrop: expected a number from 0 to below 1, found 1.0"),
+        ({"resid_pdrop": "0"}, "resid_pdrop: expected a number from 0 to below 1, found '0'"),
+        ({"tie_word_embeddings": False}, "the tensor lm_head.weight is missing"),
+    ],
+)
+def test_another_model(tmp_path, changes, message):
+    assert message in refusal(make(tmp_path / "gpt2", **changes))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "config.json: there is no such file"),
+        (b"{", "config.json: expected JSON, but it is damaged"),
+        (b'{"a": "\xff"}', "config.json: expected JSON, but it is damaged"),
+        (b"[" * 100_000, "config.json: expected JSON, but it is damaged"),
+        (b"[1]", "config.json: expected a JSON object, found list"),
+        (b"{}", "config.json: model_type: expected 'gpt2', found None"),
+    ],
+)
+def test_a_damaged_config(tmp_path, content, message):
+    path = make(tmp_path / "gpt2")
+    (path / "config.json").unlink()
+    if content is not None:
+        (path / "config.json").write_bytes(content)
+    assert message in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "message"),
+    [
+        ("h.1.mlp.c_fc.bias", None, "the tensor h.1.mlp.c_fc.bias is missing"),
+        ("ln_f.bias", np.zeros(D - 1, np.float32), "ln_f.bias: expected shape (6,), found (5,)"),
+        ("ln_f.bias", np.zeros(D, np.int32), "ln_f.bias: expected float32 or float16 or bfloat16"),
+        ("ln_f.bias", np.full(D, np.nan, np.float32), "expected finite weights, found others in"),
+        ("score.weight", np.zeros(D, np.float32), "score.weight: config.json describes no such"),
+        ("h.0.attn.bias_2", np.zeros(D, np.float32), "h.0.attn.bias_2: config.json describes no"),
+        ("h.2.ln_1.bias", np.zeros(D, np.float32), "h.2.ln_1.bias: config.json describes no such"),
+    ],
+)
+def test_tensors_that_do_not_fit(tmp_path, name, array, message):
+    tensors = weights()
+    tensors.pop(f"transformer.{name}", None)
+    if array is not None:
+        tensors[f"transformer.{name}"] = array
+    assert message in refusal(make(tmp_path / "gpt2", tensors))
+
+
+def test_an_output_of_its_own(tmp_path):
+    tensors = weights()
+    tensors["lm_head.weight"] = tensors["transformer.wte.weight"].copy()
+    tensors["lm_head.weight"][-1, -1] += 1
+    assert "lm_head.weight: expected the weights of wte.weight" in refusal(
+        make(tmp_path / "gpt2", tensors)
+    )
+    tensors["lm_head.weight"] = tensors["lm_head.weight"].T.copy()
+    assert "lm_head.weight: expected shape (11, 6)" in refusal(make(tmp_path / "other", tensors))
+
+
+def test_a_tensor_with_and_without_prefix(tmp_path):
+    tensors = weights() | {"ln_f.bias": np.zeros(D, np.float32)}
+    assert "it has both ln_f.bias and transformer.ln_f.bias" in refusal(
+        make(tmp_path / "gpt2", tensors)
+    )
+
+
+def test_damaged_safetensors(tmp_path):
+    path = make(tmp_path / "gpt2")
+    file = path / "model.safetensors"
+    whole = file.read_bytes()
+    for length in [0, 1, 8, 9, 100, len(whole) // 2, len(whole) - 1]:
+        file.write_bytes(whole[:length])
+        assert "expected a safetensors file, but it is damaged" in refusal(path)
+    file.write_bytes(whole + b"1")
+    assert "expected a safetensors file, but it is damaged" in refusal(path)
+    file.unlink()
+    assert "expected model.safetensors or model.safetensors.index.json, found n" in refusal(path)
+
+
+def test_any_changed_byte_of_the_header(tmp_path):
+    path = make(tmp_path / "gpt2")
+    file = path / "model.safetensors"
+    whole = bytearray(file.read_bytes())
+    rng = np.random.default_rng(0)
+    refused = 0
+    for at in rng.integers(0, struct.unpack("<Q", whole[:8])[0], 150):
+        changed = whole.copy()
+        changed[at] = rng.integers(256)
+        file.write_bytes(changed)
+        try:
+            import_gpt2(path)
+        except InputError:
+            refused += 1
+    assert refused > 100
+
+
+def test_damaged_indices(tmp_path):
+    path = make(tmp_path / "gpt2")
+    index = shard(path, weights())
+    values = json.loads(index.read_text())
+    some = "transformer.ln_f.bias"
+
+    def refused(weight_map):
+        index.write_text(json.dumps({"weight_map": weight_map}))
+        return refusal(path)
+
+    assert "expected an object 'weight_map'" in refused(None)
+    assert "expected an object 'weight_map'" in refused({some: 1})
+    weight_map = values["weight_map"]
+    assert "c.safetensors: there is no such file" in refused(weight_map | {some: "c.safetensors"})
+    outside = weight_map | {some: "../gpt2/a.safetensors"}
+    assert "expected a file in the same folder, found '../gpt2/a.safetensors'" in refused(outside)
+    elsewhere = {"a.safetensors": "b.safetensors", "b.safetensors": "a.safetensors"}
+    wrong = weight_map | {some: elsewhere[weight_map[some]]}
+    assert f"the tensor {some} is missing" in refused(wrong)
+    assert "ln_f.bias is missing" in refused({n: f for n, f in weight_map.items() if n != some})
+    index.write_text("{")
+    assert "model.safetensors.index.json: expected JSON" in refusal(path)
+
+
+def test_tokenizers_of_others(tmp_path):
+    path = make(tmp_path / "gpt2")
+    file = path / "tokenizer.json"
+    values = json.loads(file.read_text())
+    values["pre_tokenizer"] = {"type": "Whitespace"}
+    file.write_text(json.dumps(values))
+    assert "expected a tokenizer of byte pairs or of characters, found words" in refusal(path)
+    values["model"]["vocab"] = {"two": 0}
+    file.write_text(json.dumps(values))
+    assert "expected a tokenizer of byte pairs or of characters, found words" in refusal(path)
+    file.write_text("{")
+    assert "tokenizer.json: expected JSON" in refusal(path)
+
+
+# --- writing -----------------------------------------------------------------------------------
+
+
+def new(**sizes):
+    return GPT(
+        GPTConfig(V, **{"context": C, "layers": 3, "heads": 2, "width": D, "dropout": 0.1} | sizes),
+        np.random.default_rng(1),
+    )
+
+
+def test_written_and_read_back(tmp_path):
+    model, path = new(), tmp_path / "out"
+    path.mkdir()  # an empty folder may be there
+    export_gpt2(model, CHARACTERS, path)
+    again, tokenizer = import_gpt2(path)
+    assert again.config == model.config
+    assert tokenizer.to_dict() == CHARACTERS.to_dict()
+    assert again.params.keys() == model.params.keys()
+    for name, array in model.params.items():
+        np.testing.assert_array_equal(again.params[name], array)
+    # The folder has nothing else, and nothing is beside it.
+    names = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+    assert {file.name for file in path.iterdir()} == names
+    assert [file.name for file in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "vocab.json"])
+def test_byte_pairs(tmp_path, name):
+    """Written with their tokenizer in both forms, each of which is enough to read it back."""
+    text = "she sells sea shells by the sea shore\n"
+    tokenizer = train([text], 262)
+    model = GPT(GPTConfig(262, C, 1, 2, D), np.random.default_rng(0))
+    path = tmp_path / "out"
+    export_gpt2(model, tokenizer, path)
+    (path / {"tokenizer.json": "vocab.json", "vocab.json": "tokenizer.json"}[name]).unlink()
+    again, read = import_gpt2(path)
+    assert (read.tokens, read.merges, read.bos) == (tokenizer.tokens, tokenizer.merges, 261)
+    assert again.config == model.config
+    config = json.loads((path / "config.json").read_text())
+    assert config["bos_token_id"] == config["eos_token_id"] == 261
+    settings = json.loads((path / "tokenizer_config.json").read_text())
+    assert settings["tokenizer_class"] == "GPT2Tokenizer"
+    assert settings["eos_token"] == "<|endoftext|>"
+    assert settings["model_max_length"] == C
+
+
+def test_a_template_that_adds_nothing_or_a_token(tmp_path):
+    """The first is what transformers 5 writes for a GPT-2."""
+    tokenizer = train(["she sells sea shells\n"], 260)
+    model = GPT(GPTConfig(len(tokenizer), C, 1, 2, D), np.random.default_rng(0))
+    export_gpt2(model, tokenizer, tmp_path / "out")
+    file = tmp_path / "out" / "tokenizer.json"
+    values = json.loads(file.read_text())
+    single = [{"Sequence": {"id": "A", "type_id": 0}}]
+    template = {"type": "TemplateProcessing", "single": single, "special_tokens": {}}
+    file.write_text(json.dumps(values | {"post_processor": template}))
+    assert import_gpt2(tmp_path / "out")[1].tokens == tokenizer.tokens
+    for specials in ({"[CLS]": {"id": "[CLS]", "ids": [1], "tokens": ["[CLS]"]}}, None):
+        template["special_tokens"] = specials
+        file.write_text(json.dumps(values | {"post_processor": template}))
+        assert "post_processor: expected type 'ByteLevel'" in refusal(tmp_path / "out")
+
+
+def test_a_tokenizer_is_missing(tmp_path):
+    path = make(tmp_path / "gpt2")
+    (path / "tokenizer.json").unlink()
+    assert "expected one of tokenizer.json, vocab.json" in refusal(path)
+
+
+def test_the_config_that_is_written(tmp_path):
+    export_gpt2(new(), CHARACTERS, tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "config.json").read_text()) == {
+        "model_type": "gpt2",
+        "architectures": ["GPT2LMHeadModel"],
+        "vocab_size": V,
+        "n_positions": C,
+        "n_ctx": C,
+        "n_embd": D,
+        "n_layer": 3,
+        "n_head": 2,
+        "n_inner": None,
+        "activation_function": "gelu_new",
+        "layer_norm_epsilon": 1e-5,
+        "scale_attn_weights": True,
+        "scale_attn_by_inverse_layer_idx": False,
+        "add_cross_attention": False,
+        "tie_word_embeddings": True,
+        "resid_pdrop": 0.1,
+        "embd_pdrop": 0.1,
+        "attn_pdrop": 0.0,
+        "bos_token_id": None,
+        "eos_token_id": None,
+    }
+
+
+def test_the_library_reads_what_is_written(tmp_path):
+    model = new()
+    export_gpt2(model, CHARACTERS, tmp_path / "out")
+    tensors = load_file(tmp_path / "out" / "model.safetensors")
+    assert len(tensors) == len(model.params)
+    np.testing.assert_array_equal(tensors["transformer.wte.weight"], model.params["embedding.E"])
+    W = model.params["blocks.2.feed_forward.W_2"]
+    np.testing.assert_array_equal(tensors["transformer.h.2.mlp.c_proj.weight"], W)
+    _, metadata = tensors_module.open_tensors(tmp_path / "out" / "model.safetensors")
+    assert metadata == {"format": "pt"}
+
+
+def test_whole_or_not_at_all(tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    path = tmp_path / "out"
+    monkeypatch.setattr("minillm.formats.huggingface.write_tensors", full)
+    with pytest.raises(OSError, match="No space") as caught:
+        export_gpt2(new(), CHARACTERS, path)
+    assert caught.value.filename == str(path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_replaced(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match="expected the name of a new folder, but it exists"):
+        export_gpt2(new(), CHARACTERS, tmp_path)
+    with pytest.raises(InputError, match="expected the name of a new folder, but it exists"):
+        export_gpt2(new(), CHARACTERS, tmp_path / "file")
+    with pytest.raises(InputError, match="expected the name of a folder, found an empty one"):
+        export_gpt2(new(), CHARACTERS, "")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_vocabularies_that_transformers_lacks(tmp_path):
+    words = Words(["<unk>", "a", "\n"], pretokenised=True)
+    with pytest.raises(InputError, match="transformers has no tokenizer that splits a text into w"):
+        export_gpt2(new(), words, tmp_path / "out")
+    with pytest.raises(InputError, match=r"the character U\+D800 cannot be written as UTF-8"):
+        export_gpt2(new(), Characters(["a", "\ud800"]), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
