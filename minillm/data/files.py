@@ -122,8 +122,9 @@ def naming(path: str | Path) -> Iterator[None]:
 
 
 def is_stream(path: str | Path) -> bool:
-    """Whether ``path`` is something that cannot be replaced: it exists, but is no regular file."""
-    return _number(path) is not None or (os.path.exists(path) and not os.path.isfile(path))
+    """Whether ``path`` cannot be replaced: it exists, but is no regular file and no folder."""
+    replaceable = os.path.isfile(path) or os.path.isdir(path) or not os.path.exists(path)
+    return _number(path) is not None or not replaceable
 
 
 def _number(path: str | Path) -> int | None:
