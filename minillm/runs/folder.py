@@ -34,6 +34,9 @@ _FILES = (
     "resume.safetensors",
     "metrics.jsonl",
     "loss.png",
+    "tokenizer.json",  # of a tokenizer, for other programs
+    "vocab.json",
+    "merges.txt",
 )
 
 
@@ -79,6 +82,10 @@ class RunFolder:
             raise InputError(f"{path}: expected a JSON object, found {type(values).__name__}")
         _check_version(path, values.pop("format_version", None))
         return values
+
+    def save_file(self, name: str, data: bytes) -> None:
+        """Writes a file for other programs."""
+        write_file(self.path / name, data)
 
     # Weights
 

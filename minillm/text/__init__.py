@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from minillm.text.bpe import BytePairs, train
 from minillm.text.characters import Characters
 from minillm.text.tokenizer_files import load_tokenizer, tokenizer_files
-from minillm.text.vocabulary import Vocabulary, banned_ids, opening_id
+from minillm.text.vocabulary import Vocabulary, banned_ids, opening_id, unit_name
 from minillm.text.words import Words, split_off_punctuation, split_words
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "opening_id",
     "split_off_punctuation",
     "tokenizer_files",
+    "unit_name",
     "vocabulary_from_dict",
 ]
 
@@ -67,10 +68,10 @@ def vocabulary_from_dict(values: object) -> Vocabulary:
     unit, tokens = values.get("unit"), values.get("tokens")
     if unit == "bpe":
         return BytePairs.from_dict(values)
+    if unit not in ("character", "word"):
+        raise ValueError(f'expected "unit": "character", "word" or "bpe", found {unit!r}'[:200])
     if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
         raise ValueError('expected "tokens": a list of strings')
     if unit == "character":
         return Characters(tokens)
-    if unit == "word":
-        return Words(tokens, pretokenised=bool(values.get("pretokenised", False)))
-    raise ValueError(f'expected "unit": "character", "word" or "bpe", found {unit!r}')
+    return Words(tokens, pretokenised=bool(values.get("pretokenised", False)))

@@ -78,7 +78,7 @@ def load_tokenizer(path: str | Path) -> Vocabulary:
 
 def read_gpt2(vocabulary: Path, merges: Path) -> BytePairs:
     """The tokenizer in GPT-2's two files."""
-    ids = _checked(vocabulary, lambda: _ids_of(_read_json(vocabulary), "a token to each id"))
+    ids = _checked(vocabulary, lambda: _ids_of(_read_json(vocabulary), "an id to each token"))
     pairs = _checked(merges, lambda: _read_merges(merges))
     return _checked(merges, lambda: _assemble(ids, pairs, {}))
 
@@ -87,6 +87,8 @@ def _checked(path: Path, make: Callable[[], Any]) -> Any:
     """What ``make`` returns; its ValueError as an InputError that names the file."""
     try:
         return make()
+    except InputError:
+        raise
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None
 
@@ -121,8 +123,14 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _read_merges(path: Path) -> list[Pair]:
     """The pairs of merges.txt."""
+    try:
+        text = _read_bytes(path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"expected UTF-8, found the byte 0x{error.object[error.start]:02x}"
+        ) from None
     pairs = []
-    for number, line in enumerate(_read_bytes(path).decode("utf-8").split("\n"), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         line = line.removesuffix("\r")
         if not line or (number == 1 and line.startswith("#version")):
             if line not in ("", _VERSION_LINE):

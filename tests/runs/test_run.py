@@ -28,6 +28,7 @@ COMMANDS = {
     "neural-ngram": (TEXT, [*TINY, "--order", "3", "--window", "8"]),
     "lm": (TEXT, [*TINY, "--window", "8"]),
     "word2vec": (TEXT, ["--dimension", "8", "--epochs", "1"]),
+    "tokenizer": (TEXT, ["--vocabulary", "300"]),
     "seq2seq": (PAIRS, [*TINY, "--minimum-count", "1"]),
     "classifier": (LABELLED, TINY),
     "captioner": (None, TINY),
