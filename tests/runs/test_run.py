@@ -151,6 +151,8 @@ def test_what_a_run_cannot_do_is_told(runs):
 
 def test_a_missing_file_is_named(kind, folder):
     for path in [*sorted(folder.glob("*.json")), folder / "model.safetensors"]:
+        if path.name in ("tokenizer.json", "vocab.json"):
+            continue  # for other programs
         content = path.read_bytes()
         path.unlink()
         with pytest.raises(InputError) as error:
