@@ -13,6 +13,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -26,11 +27,16 @@ PACKAGE = Path("minillm/_kernels")
 TOPICS = sorted(path.stem for path in PACKAGE.glob("[a-z]*.pyx"))
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 
+# MINILLM_BOUNDS (`make sanitize`) checks every index into an array.  Such kernels should be
+# quick to compile, not quick.
+BOUNDS = bool(os.environ.get("MINILLM_BOUNDS"))
+
 # No -march=native: that would be this machine.  No -ffast-math: it lets the
 # compiler assume that no NaN exists.  What we do take of it changes no result:
 # no errno from sqrt, and no floating-point traps, which lets a choice between
 # two values become a blend.
-GCC = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-Wno-unused-function"]
+GCC = ["-O1" if BOUNDS else "-O3", "-g0", "-Wno-unused-function"]
+GCC += ["-fno-math-errno", "-fno-trapping-math"]
 GCC_SETS = {
     "baseline": [],
     "avx2": ["-mavx2", "-mfma"],
@@ -98,7 +104,11 @@ class BuildKernels(build_ext):
             target.unlink(missing_ok=True)
 
     def openmp_flags(self) -> list[str]:
-        """What turns OpenMP on, if a program that uses it compiles and links."""
+        """What turns OpenMP on, if a program that uses it compiles and links.
+
+        LDFLAGS too: setuptools passes it to libraries alone, and what CFLAGS has compiled for
+        a sanitizer does not link without it.
+        """
         flags = ["/openmp"] if self.compiler.compiler_type == "msvc" else ["-fopenmp"]
         with tempfile.TemporaryDirectory() as folder:
             probe = Path(folder, "probe.c")
@@ -109,8 +119,9 @@ class BuildKernels(build_ext):
                 objects = self.compiler.compile(
                     [str(probe)], output_dir=folder, extra_postargs=flags
                 )
+                link_flags = [*flags, *shlex.split(os.environ.get("LDFLAGS", ""))]
                 self.compiler.link_executable(
-                    objects, "probe", output_dir=folder, extra_postargs=flags
+                    objects, "probe", output_dir=folder, extra_postargs=link_flags
                 )
             except Exception:  # no OpenMP, or no compiler at all: the build will say which
                 return []
@@ -132,7 +143,7 @@ def cythonise(source: Path, copy: Path) -> str:
     """Translate a copy of `source`, named as its module; return the C file."""
     copy.parent.mkdir(parents=True, exist_ok=True)
     text = source.read_text()
-    if os.environ.get("MINILLM_BOUNDS"):  # `make bounds`
+    if BOUNDS:
         text = text.replace("boundscheck=False", "boundscheck=True")
     copy.write_text(text)
     # A process of its own, so that several run at the same time.

@@ -11,14 +11,15 @@ __version__ = "0.1.0"
 __all__ = ["kernels_info", "load", "use_kernels"]
 
 
-def load(path: Any) -> "Run":
+def load(path: Any, allow_nan: bool = False) -> "Run":
     """Opens the run in a folder, of any kind: the folder says what it is.
 
     >>> run = minillm.load("runs/first")  # doctest: +SKIP
     >>> "".join(run.write("The ", length=200, temperature=0.8, seed=1))  # doctest: +SKIP
 
-    InputError names the file in which something is missing or damaged.
+    InputError names the file in which something is missing or damaged.  Weights that are not
+    finite are opened with ``allow_nan`` only.
     """
     from minillm.runs.run import load
 
-    return load(path)
+    return load(path, allow_nan)

@@ -15,3 +15,12 @@ class DivergedError(RuntimeError):
     This is not bad input: with a lower learning rate, the same model may well train on the same
     data.  The command line prints the message, one line, and exits with status 1.
     """
+
+
+def short(value: object) -> str:
+    """A value as a message shows it: on one line, and not too long."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python refuses to write a number of thousands of digits
+        text = "a very large number"
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,14 +1,22 @@
 # What the other compiled kernels use of _pool.pyx: see there.
 
 
+cdef struct Guarded:  # a piece, with MINILLM_GUARD
+    Guarded *previous
+    char *begin      # of the guard bytes in front
+    char *piece
+    char *piece_end  # where those behind it begin
+    char *end
+
+
 cdef class Workspace:
     cdef char *memory      # the block
     cdef Py_ssize_t size   # of the block, in bytes
-    cdef Py_ssize_t room   # what was asked for and is not taken yet
     cdef char *start       # the first piece
     cdef char *front       # the next piece
-    cdef char *last_guard
+    cdef Guarded *guards   # the last piece
     cdef char *take(self, Py_ssize_t size) noexcept
+    cdef char *take_guarded(self, Py_ssize_t size) noexcept
 
 
 cdef empty(shape, dtype)

@@ -13,8 +13,11 @@ would exceed that, those that have been idle longest are returned to the system 
 A block is a mapping of its own, since freed memory of malloc's may stay with the
 process.  Blocks below 64 kB are malloc's all the same, and never wait here.
 
-With MINILLM_GUARD=1, each piece of a workspace is followed by guard bytes, and a kernel
-that wrote into them, or took more than it had asked for, ends the process with a message.
+With MINILLM_GUARD=1, each piece of a workspace is a block of its own between two margins
+of guard bytes, as wide as the piece is, and nothing waits here.  A kernel that wrote into a
+margin, or took more than it had asked for, ends the process with a message; under the
+address sanitizer, touching a margin does.  A piece begins as 0xFF bytes, which are NaN:
+what was never written shows.
 
 The GIL guards everything here: kernels take their memory before they release it.
 """
@@ -26,7 +29,7 @@ import numpy as np
 
 from libc.stdint cimport uintptr_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, memmove, memset
+from libc.string cimport memcmp, memmove, memset
 
 from minillm.errors import InputError
 
@@ -51,9 +54,20 @@ cdef extern from *:
     static char *new_block(size_t size) { return malloc(size); }
     static void free_block(char *block, size_t size) { (void)size; free(block); }
     #endif
+    #ifdef __SANITIZE_ADDRESS__
+    #include <sanitizer/asan_interface.h>
+    #define POISONED 1
+    #else
+    #define POISONED 0
+    #define ASAN_POISON_MEMORY_REGION(begin, size) ((void)(begin), (void)(size))
+    #define ASAN_UNPOISON_MEMORY_REGION(begin, size) ((void)(begin), (void)(size))
+    #endif
     """
     char *new_block(size_t size)
     void free_block(char *block, size_t size)
+    bint POISONED
+    void ASAN_POISON_MEMORY_REGION(char *begin, size_t size)
+    void ASAN_UNPOISON_MEMORY_REGION(char *begin, size_t size)
 
 cdef extern from "Python.h":
     int PyBuffer_FillInfo(Py_buffer *, object, void *, Py_ssize_t, int, int) except -1
@@ -62,8 +76,8 @@ cdef extern from "Python.h":
 cdef enum:
     BLOCKS = 256              # idle ones at most
     WORTH_POOLING = 65536     # bytes at least
-    LINE = 64                 # bytes of a cache line, and of a guard at least
-    GUARDED_PIECES = 64       # pieces of a workspace for whose guards there is room
+    LINE = 64                 # bytes of a cache line
+    WIDEST_MARGIN = 1 << 22   # bytes
     GUARD_BYTE = 0xA5
 
 cdef struct Block:
@@ -102,10 +116,10 @@ def clear() -> None:
         free_oldest()
 
 
-def overrun() -> None:
-    """Write one byte past a piece of a workspace, into its padding: for the test of the guards."""
-    cdef Workspace work = Workspace(1)
-    work.take(1)[1] = 0
+def write_at(Py_ssize_t place, Py_ssize_t size) -> None:
+    """Write one byte at `place` of a piece of `size` bytes: for the test of the guards."""
+    cdef Workspace work = Workspace(size)
+    work.take(size)[place] = 0
 
 
 cdef void remove(int i) noexcept:
@@ -161,8 +175,9 @@ cdef class Workspace:
 
     def __cinit__(self, Py_ssize_t size):
         cdef Block block
-        self.room = size + LINE
-        self.size = self.room + (GUARDED_PIECES * 2 * LINE if guarded else LINE)
+        self.size = size + LINE
+        if guarded:
+            return
         if self.size >= WORTH_POOLING:
             block = take_block(self.size)
             self.memory, self.size = block.memory, block.size
@@ -174,10 +189,10 @@ cdef class Workspace:
 
     def __dealloc__(self):
         cdef Block block
+        while self.guards != NULL:
+            self.guards = checked_and_freed(self.guards)
         if self.memory == NULL:
             return
-        if self.last_guard != NULL:
-            check_guards(self.last_guard)
         if self.size < WORTH_POOLING:
             free(self.memory)
         else:
@@ -189,51 +204,62 @@ cdef class Workspace:
 
     cdef char *take(self, Py_ssize_t size) noexcept:
         cdef char *piece = self.front
-        self.front = aligned(piece + size)
         if guarded:
-            self.room -= self.front - piece
-            if self.room < 0:
-                Py_FatalError("a kernel took more from its workspace than it had asked for")
-            self.last_guard = new_guard(piece + size, self.front, self.last_guard)
-            self.front += LINE
+            return self.take_guarded(size)
+        self.front = aligned(piece + size)
         return piece
+
+    cdef char *take_guarded(self, Py_ssize_t size) noexcept:
+        self.size -= (size + LINE - 1) // LINE * LINE  # what is left of what was asked for
+        if self.size < 0:
+            Py_FatalError("a kernel took more from its workspace than it had asked for")
+        self.guards = new_guarded(size, self.guards)
+        self.start, self.front = self.guards.piece, self.guards.piece + size
+        return self.guards.piece
 
 
 cdef inline char *aligned(char *address) noexcept:
     return <char *>((<uintptr_t>address + LINE - 1) & <uintptr_t>-LINE)
 
 
-# A guard begins where its piece ends, and ends with the line after the padding.  Its last
-# bytes say where it begins, and where the guard before it ends.
-cdef struct Guard:
-    char *begin
-    char *previous
+# --- pieces between guard bytes ------------------------------------------------
 
 
-cdef char *new_guard(char *begin, char *line, char *previous) noexcept:
-    cdef Guard guard
-    guard.begin, guard.previous = begin, previous
-    memset(begin, GUARD_BYTE, line + LINE - begin)
-    memcpy(line + LINE - sizeof(Guard), &guard, sizeof(Guard))
-    return line + LINE
+cdef Guarded *new_guarded(Py_ssize_t size, Guarded *previous) noexcept:
+    cdef Py_ssize_t margin = (min(size, WIDEST_MARGIN) + 2 * LINE) // LINE * LINE
+    cdef Guarded *fresh = <Guarded *>malloc(sizeof(Guarded))
+    cdef char *begin = <char *>malloc(2 * margin + size)
+    if fresh == NULL or begin == NULL:
+        Py_FatalError("no memory for a guarded piece of a workspace")
+    fresh.previous, fresh.begin, fresh.end = previous, begin, begin + 2 * margin + size
+    fresh.piece = aligned(begin + margin - LINE)
+    fresh.piece_end = fresh.piece + size
+    if not POISONED:
+        memset(begin, GUARD_BYTE, fresh.end - begin)
+    memset(fresh.piece, 0xFF, size)
+    ASAN_POISON_MEMORY_REGION(begin, fresh.piece - begin)
+    ASAN_POISON_MEMORY_REGION(fresh.piece_end, fresh.end - fresh.piece_end)
+    return fresh
 
 
-cdef void check_guards(char *end) noexcept:
-    cdef Guard guard
-    cdef char *byte
-    while end != NULL:
-        memcpy(&guard, end - sizeof(Guard), sizeof(Guard))
-        byte = end - LINE  # a damaged guard may not say where it begins
-        while byte < end - sizeof(Guard):
-            if <unsigned char>byte[0] != GUARD_BYTE:
-                Py_FatalError("a kernel wrote past the end of a piece of its workspace")
-            byte += 1
-        byte = guard.begin
-        while byte < end - LINE:
-            if <unsigned char>byte[0] != GUARD_BYTE:
-                Py_FatalError("a kernel wrote past the end of a piece of its workspace")
-            byte += 1
-        end = guard.previous
+cdef Guarded *checked_and_freed(Guarded *last) noexcept:
+    """Returns the one before."""
+    cdef Guarded *previous = last.previous
+    ASAN_UNPOISON_MEMORY_REGION(last.begin, last.end - last.begin)
+    if not are_guards(last.begin, last.piece):
+        Py_FatalError("a kernel wrote in front of a piece of its workspace")
+    if not are_guards(last.piece_end, last.end):
+        Py_FatalError("a kernel wrote past the end of a piece of its workspace")
+    free(last.begin)
+    free(last)
+    return previous
+
+
+cdef bint are_guards(const char *begin, const char *end) noexcept:
+    """Whether each byte is one: the first is, and each is as the one before it."""
+    if POISONED:  # nobody wrote there and lived
+        return True
+    return <unsigned char>begin[0] == GUARD_BYTE and memcmp(begin, begin + 1, end - begin - 1) == 0
 
 
 cdef empty(shape, dtype):

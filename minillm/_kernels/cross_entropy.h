@@ -28,7 +28,7 @@
         const REAL each = smoothing / (REAL)V;                                                     \
         for (ptrdiff_t v = 0; v < V; v++)                                                          \
             dz[v] = (p[v] - each) * weight;                                                        \
-        dz[target] -= (1 - smoothing) * weight;                                                    \
+        dz[target] = (p[target] - (each + (1 - smoothing))) * weight;                              \
     }
 
 DEFINE_CROSS_ENTROPY(float, f32, logf)

@@ -17,6 +17,8 @@ from cython.parallel cimport prange, threadid
 from libc.math cimport log
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
+from minillm._kernels._pool cimport Workspace
+
 include "floating.pxi"
 include "threads.pxi"
 include "word2vec.pxi"
@@ -39,6 +41,18 @@ cdef struct Outputs:  # how a target is predicted: by negative samples, or along
     const int32_t* path_starts
     const int32_t* path_nodes
     const uint8_t* path_labels
+
+
+cdef struct Scratch:  # one thread's memory; void: floats or doubles
+    int32_t* kept   # the words of a sentence
+    void* h         # (D,)
+    void* change    # (D,)
+    int32_t* nodes  # (rows,) of a prediction, as all below: the words whose rows these are
+    void** u        # where the rows are
+    void* sign
+    void* p
+    void* g
+    void* times
 
 
 cdef struct Sum:
@@ -85,31 +99,44 @@ def train_sentences(
         outputs.path_labels = &path_labels[0]
 
     threads = max(1, min(threads, max_threads()))
-    dtype = dtype_of(<floating>0)
-    cdef floating[:, ::1] numbers = np.empty((threads, 2 * D + 4 * rows + 64), dtype)
-    cdef int32_t[:, ::1] nodes = np.empty((threads, rows + 16), np.int32)
-    cdef uint64_t[:, ::1] pointers = np.empty((threads, rows + 8), np.uint64)
-    cdef int32_t[:, ::1] kept = np.empty((threads, int(np.diff(starts).max()) + 16), np.int32)
+    cdef Py_ssize_t longest = np.diff(starts).max(), size = sizeof(floating), word = sizeof(void *)
+    cdef Workspace memory = Workspace(
+        threads * (sizeof(Scratch) + (longest + rows) * 4 + (2 * D + 4 * rows) * size + rows * word
+                   + 10 * 64))
+    cdef Scratch* scratch = <Scratch*> memory.take(threads * sizeof(Scratch))
+    for thread in range(threads):
+        scratch[thread] = scratch_of(memory, longest, rows, D * size, rows * size)
     cdef double[::1] losses = np.zeros(S)
     cdef int64_t[::1] predictions = np.zeros(S, np.int64)
     for s in prange(S, nogil=True, num_threads=threads, schedule="dynamic", chunksize=8):
-        thread = threadid()
-        learn(&text, s, &outputs, window, skip_gram, mean, &W_in[0, 0], &W_out[0, 0], D, rows,
-              &kept[thread, 0], &nodes[thread, 0], <floating**> &pointers[thread, 0],
-              &numbers[thread, 0], &losses[s], &predictions[s])
+        learn(&text, s, &outputs, window, skip_gram, mean, &W_in[0, 0], &W_out[0, 0], D,
+              &scratch[threadid()], &losses[s], &predictions[s])
     return float(np.sum(losses)), int(np.sum(predictions))
+
+
+cdef Scratch scratch_of(
+    Workspace memory, Py_ssize_t longest, Py_ssize_t rows, Py_ssize_t width, Py_ssize_t row_bytes
+):
+    """The memory of one thread: each piece begins on a cache line, which no other thread has."""
+    cdef Scratch scratch
+    scratch.kept = <int32_t*> memory.take(longest * 4)
+    scratch.h, scratch.change = memory.take(width), memory.take(width)
+    scratch.nodes = <int32_t*> memory.take(rows * 4)
+    scratch.u = <void**> memory.take(rows * sizeof(void *))
+    scratch.sign, scratch.p = memory.take(row_bytes), memory.take(row_bytes)
+    scratch.g, scratch.times = memory.take(row_bytes), memory.take(row_bytes)
+    return scratch
 
 
 cdef void learn(
     const Text* text, Py_ssize_t s, const Outputs* outputs, int window, bint skip_gram, bint mean,
-    floating* W_in, floating* W_out, Py_ssize_t D, Py_ssize_t rows,
-    int32_t* kept, int32_t* nodes, floating** u, floating* numbers,
+    floating* W_in, floating* W_out, Py_ssize_t D, const Scratch* scratch,
     double* loss, int64_t* predictions,
 ) noexcept nogil:
     """Learn from sentence s."""
-    cdef floating* h = numbers
-    cdef floating* change = h + D
-    cdef floating* work = change + D
+    cdef int32_t* kept = scratch.kept
+    cdef floating* h = <floating*> scratch.h
+    cdef floating* change = <floating*> scratch.change
     cdef floating rate = <floating> text.rates[s]
     cdef floating scale
     cdef floating* v
@@ -129,8 +156,7 @@ cdef void learn(
             v = W_in + kept[t] * D
             for c in range(low, high):
                 if c != t:
-                    predict(v, kept[c], rate, outputs, W_out, D, rows, nodes, u, work, change,
-                            &random, &sums)
+                    predict(v, kept[c], rate, outputs, W_out, D, scratch, &random, &sums)
                     add_scaled(D, 1, change, v)
         elif high - low > 1:
             zero(D, h)
@@ -141,8 +167,7 @@ cdef void learn(
                 scale = <floating> 1 / (high - low - 1)
                 for c in range(D):
                     h[c] *= scale
-            predict(h, kept[t], rate, outputs, W_out, D, rows, nodes, u, work, change, &random,
-                    &sums)
+            predict(h, kept[t], rate, outputs, W_out, D, scratch, &random, &sums)
             for c in range(low, high):
                 if c != t:
                     add_scaled(D, 1, change, W_in + kept[c] * D)
@@ -152,14 +177,15 @@ cdef void learn(
 
 cdef inline void predict(
     const floating* h, int32_t target, floating rate, const Outputs* outputs, floating* W_out,
-    Py_ssize_t D, Py_ssize_t rows, int32_t* nodes, floating** u, floating* work, floating* change,
-    uint64_t* random, Sum* sums,
+    Py_ssize_t D, const Scratch* scratch, uint64_t* random, Sum* sums,
 ) noexcept nogil:
-    """Update W_out by one prediction; `change` is what is to be added to h."""
-    cdef floating* sign = work
-    cdef floating* p = sign + rows
-    cdef floating* g = p + rows
-    cdef floating* times = g + rows
+    """Update W_out by one prediction; `scratch.change` is what is to be added to h."""
+    cdef int32_t* nodes = scratch.nodes
+    cdef floating** u = <floating**> scratch.u
+    cdef floating* sign = <floating*> scratch.sign
+    cdef floating* p = <floating*> scratch.p
+    cdef floating* g = <floating*> scratch.g
+    cdef floating* times = <floating*> scratch.times
     cdef Py_ssize_t k, j, count = 0
     cdef bint repeated = False
     cdef uint64_t bits, place
@@ -197,7 +223,7 @@ cdef inline void predict(
             for j in range(1, <Py_ssize_t> times[k]):
                 multiply(sums, p[k])
             g[k] *= times[k]
-    step(D, count, u, g, h, change)
+    step(D, count, u, g, h, <floating*> scratch.change)
     sums.predictions += 1
 
 

@@ -3,6 +3,7 @@
 import argparse
 from typing import Any
 
+from minillm.cli.arguments import add_run_folder
 from minillm.cli.options import integer
 from minillm.cli.similar import show
 from minillm.errors import InputError
@@ -23,7 +24,7 @@ examples:
         lines of four words; a line ": name" begins a section
 """,
     )
-    parser.add_argument("run_folder", metavar="DIR", help="the folder of a run of word2vec")
+    add_run_folder(parser, "the folder of a run of word2vec")
     parser.add_argument("words", nargs="*", metavar="WORD", help="three words: a b c")
     parser.add_argument("--set", metavar="FILE", help="questions with answers")
     parser.add_argument(
@@ -40,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
 
     if len(args.words) != (0 if args.set else 3):
         raise InputError("analogy: expected three words, or --set FILE")
-    vectors = load(args.run_folder).vectors
+    vectors = load(args.run_folder, args.allow_nan).vectors
     if args.words:
         a, b, c = args.words
         show(vectors.analogy(a, b, c, args.count))

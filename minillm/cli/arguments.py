@@ -5,6 +5,8 @@ import difflib
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from minillm.errors import short
+
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
     """Examples keep their lines, the usage is one line, and verbs stand in one column."""
@@ -54,10 +56,10 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def _refuse(self, word: str) -> NoReturn:
         if not word.startswith("-"):
-            self.error(f"expected no further argument, found {_shown(word)}")
+            self.error(f"expected no further argument, found {short(word)}")
         name = word.partition("=")[0]
         options = [option for option in self._option_string_actions if option.startswith("--")]
-        self.error(f"there is no option {_shown(name)}{did_you_mean(name, options)}")
+        self.error(f"there is no option {short(name)}{did_you_mean(name, options)}")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """Argparse's check of a choice, with the nearest spellings."""
@@ -65,7 +67,7 @@ class ArgumentParser(argparse.ArgumentParser):
             choices = [str(choice) for choice in action.choices]
             raise argparse.ArgumentError(
                 action,
-                f"expected one of {', '.join(choices)}; found {_shown(value)}"
+                f"expected one of {', '.join(choices)}; found {short(value)}"
                 f"{did_you_mean(str(value), choices)}",
             )
 
@@ -78,12 +80,17 @@ class ArgumentParser(argparse.ArgumentParser):
         self.exit(2, f"minillm: {message} (see {self.prog} --help)\n")
 
 
+def add_run_folder(parser: argparse.ArgumentParser, help: str) -> None:
+    """The folder of a run that is opened, and whether its weights may be other than finite."""
+    parser.add_argument("run_folder", metavar="DIR", help=help)
+    parser.add_argument(
+        "--allow-nan",
+        action="store_true",
+        help="open weights that are not finite, too, to look at what has become of them",
+    )
+
+
 def did_you_mean(word: str, known: Sequence[str]) -> str:
     """A hint at the nearest spellings among ``known``, or nothing."""
     close = difflib.get_close_matches(word, known, 3, 0.6)
     return f"; did you mean {', '.join(close)}?" if close else ""
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -5,6 +5,8 @@ import json
 import sys
 from typing import Any
 
+from minillm.cli.arguments import add_run_folder
+
 
 def add_parser(verbs: Any) -> None:
     """Declares the verb."""
@@ -24,7 +26,7 @@ examples:
         one object a line: {"label": ..., "probabilities": {...}, "text": ...}
 """,
     )
-    parser.add_argument("run_folder", metavar="DIR", help="the folder of a run")
+    add_run_folder(parser, "the folder of a run")
     parser.add_argument(
         "files", nargs="*", metavar="FILE", help="lines of UTF-8 text (default: standard input)"
     )
@@ -43,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     from minillm.cli.lines import chunks
     from minillm.runs.run import load
 
-    opened = load(args.run_folder)
+    opened = load(args.run_folder, args.allow_nan)
     opened.classify([])  # whether this run can classify, before anything is read
     for texts, places in chunks(getattr(args, "files", None) or ["-"]):
         for text, found in zip(texts, opened.classify(texts, places), strict=True):

@@ -4,6 +4,7 @@ import argparse
 import json
 from typing import Any
 
+from minillm.cli.arguments import add_run_folder
 from minillm.cli.translate import add_beam_options
 
 
@@ -25,7 +26,7 @@ examples:
   minillm eval runs/multi30k val.tsv
 """,
     )
-    parser.add_argument("run_folder", metavar="DIR", help="the folder of a run")
+    add_run_folder(parser, "the folder of a run")
     parser.add_argument("files", nargs="*", metavar="FILE", help="UTF-8 text, - for standard input")
     parser.add_argument(
         "--part",
@@ -44,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
 
     files = tuple(getattr(args, "files", ()))
     asked = Evaluation(files, args.part, args.beam, args.length_exponent)
-    results = load(args.run_folder).evaluate(asked)
+    results = load(args.run_folder, args.allow_nan).evaluate(asked)
     if args.json:
         print(json.dumps(results))
         return 0

@@ -3,6 +3,8 @@
 import argparse
 from typing import Any
 
+from minillm.cli.arguments import add_run_folder
+
 
 def add_parser(verbs: Any) -> None:
     """Declares the verb."""
@@ -20,7 +22,7 @@ examples:
   minillm export runs/vectors vectors.bin --binary
 """,
     )
-    parser.add_argument("run_folder", metavar="DIR", help="a folder of ngram or word2vec")
+    add_run_folder(parser, "a folder of ngram or word2vec")
     parser.add_argument("file", metavar="FILE", help="the file to be written")
     parser.add_argument(
         "--binary", action="store_true", help="word vectors in the binary format, not as text"
@@ -32,6 +34,6 @@ def run(args: argparse.Namespace) -> int:
     """Writes the file."""
     from minillm.runs.run import load
 
-    load(args.run_folder).export(args.file, binary=args.binary)
+    load(args.run_folder, args.allow_nan).export(args.file, binary=args.binary)
     print(args.file)
     return 0

@@ -4,6 +4,7 @@ import argparse
 import sys
 from typing import Any
 
+from minillm.cli.arguments import add_run_folder
 from minillm.cli.options import integer, number, seed
 
 
@@ -21,7 +22,7 @@ examples:
   minillm generate runs/first --temperature 1 --top-p 0.9 --seed 7
 """,
     )
-    parser.add_argument("run_folder", metavar="DIR", help="the folder of a language model's run")
+    add_run_folder(parser, "the folder of a language model's run")
     parser.add_argument(
         "--prompt", default="", metavar="TEXT", help="what to continue (default: a new line)"
     )
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     """Streams the text to standard output."""
     from minillm.runs.run import load
 
-    pieces = load(args.run_folder).write(
+    pieces = load(args.run_folder, args.allow_nan).write(
         args.prompt, args.length, args.temperature, args.top_k, args.top_p, args.seed, args.stop
     )
     for piece in pieces:

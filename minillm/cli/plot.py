@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from minillm.cli.arguments import add_run_folder
 from minillm.cli.options import integer
 from minillm.cli.translate import add_beam_options
 from minillm.errors import InputError
@@ -55,7 +56,7 @@ examples:
   minillm plot words runs/vectors class function method module package
 """,
     )
-    words.add_argument("run_folder", metavar="DIR", help="the folder of a run of word2vec")
+    add_run_folder(words, "the folder of a run of word2vec")
     words.add_argument("words", nargs="*", metavar="WORD", help="what to draw")
     words.add_argument(
         "--count", type=integer(3), default=150, metavar="N", help="how many words (default 150)"
@@ -77,7 +78,7 @@ examples:
   minillm plot attention runs/numbers "forty-two thousand and seven" --to numbers.png
 """,
     )
-    attention.add_argument("run_folder", metavar="DIR", help="the folder of a run")
+    add_run_folder(attention, "the folder of a run")
     attention.add_argument("text", metavar="TEXT", help="the source text")
     attention.add_argument(
         "--to", metavar="FILE", help="where to write it (default: DIR/attention.png)"
@@ -114,7 +115,7 @@ def run_attention(args: argparse.Namespace) -> int:
     from minillm.plots import attention_map
     from minillm.runs.run import load
 
-    run = load(args.run_folder)
+    run = load(args.run_folder, args.allow_nan)
     found = run.hypotheses(
         [args.text],
         beam=args.beam,
@@ -140,7 +141,7 @@ def run_words(args: argparse.Namespace) -> int:
     from minillm.plots import word_map
     from minillm.runs.run import load
 
-    vectors = load(args.run_folder).vectors
+    vectors = load(args.run_folder, args.allow_nan).vectors
     words = args.words or vectors.words[: args.count]
     if len(words) < 3:
         raise InputError(f"plot words: expected 3 words or more, found {len(words)}")

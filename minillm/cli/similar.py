@@ -3,6 +3,7 @@
 import argparse
 from typing import Any
 
+from minillm.cli.arguments import add_run_folder
 from minillm.cli.options import integer
 from minillm.errors import InputError
 
@@ -24,7 +25,7 @@ examples:
         one pair a line: word, word and score, separated by tabs, commas or spaces
 """,
     )
-    parser.add_argument("run_folder", metavar="DIR", help="the folder of a run of word2vec")
+    add_run_folder(parser, "the folder of a run of word2vec")
     parser.add_argument("words", nargs="*", metavar="WORD", help="one word or two")
     parser.add_argument("--set", metavar="FILE", help="pairs of words with scores")
     parser.add_argument(
@@ -41,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
 
     if bool(args.set) == bool(args.words) or len(args.words) > 2:
         raise InputError("similar: expected one word or two, or --set FILE")
-    vectors = load(args.run_folder).vectors
+    vectors = load(args.run_folder, args.allow_nan).vectors
     if args.set:
         pairs = read_scored_pairs(args.set)
         correlation, used = similarity_correlation(vectors, pairs)

@@ -4,6 +4,7 @@ import argparse
 import sys
 from typing import Any
 
+from minillm.cli.arguments import add_run_folder
 from minillm.cli.options import integer, number, seed
 
 
@@ -25,7 +26,7 @@ examples:
         drawn at random instead
 """,
     )
-    parser.add_argument("run_folder", metavar="DIR", help="the folder of a run of `train seq2seq`")
+    add_run_folder(parser, "the folder of a run of `train seq2seq`")
     add_beam_options(parser)
     parser.add_argument(
         "--n-best",
@@ -75,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--n-best: expected at most --beam {args.beam}, found {args.n_best}")
     if args.n_best and args.temperature is not None:
         raise InputError("--n-best: there is one output of each line with --temperature")
-    opened = load(args.run_folder)
+    opened = load(args.run_folder, args.allow_nan)
     options = {
         "beam": args.beam,
         "length_exponent": args.length_exponent,

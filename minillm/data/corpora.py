@@ -1,10 +1,14 @@
 """Whole texts: from UTF-8 files, standard input, or the text that comes with Python."""
 
-from collections.abc import Sequence
+import codecs
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO
 
-from minillm.data.files import reading, shown
+from minillm.data.files import MOST_IN_MEMORY, reading, shown, too_large
 from minillm.data.registry import DEFAULT_TEXT, built_in
 from minillm.errors import InputError
+
+BLOCK = 1 << 20  # bytes that are read at a time
 
 
 def read_text(names: Sequence[str]) -> str:
@@ -12,34 +16,62 @@ def read_text(names: Sequence[str]) -> str:
 
     A name is a path, ``-`` for standard input, or a built-in text; no names: python-docs.
     Line ends become ``\\n`` and a byte order mark is dropped.  InputError names a file that is
-    missing, empty, binary or not UTF-8.
+    missing, empty, binary, not UTF-8, or larger than MOST_IN_MEMORY.
     """
-    return "".join(_read_one(name) for name in names or [DEFAULT_TEXT])
+    return "".join(
+        text for name in names or [DEFAULT_TEXT] for text in text_blocks(name, most=MOST_IN_MEMORY)
+    )
 
 
-def _read_one(path: str) -> str:
-    entry = built_in(path)
+def text_blocks(name: str, block: int = BLOCK, most: int | None = None) -> Iterator[str]:
+    """The text of one name, in blocks of whole lines; a line longer than a block is cut."""
+    entry = built_in(name)
     if entry is not None and entry.kind == "text":
-        return entry.open()
-    with reading(path) as file:
-        data = file.read()
-    name = shown(path)
-    if not data.strip():
+        yield entry.open()
+        return
+    with reading(name) as file:
+        yield from _decoded(file, shown(name), block, most)
+
+
+def _decoded(file: BinaryIO, name: str, block: int, most: int | None) -> Iterator[str]:
+    decoder = codecs.getincrementaldecoder("utf-8-sig")()
+    text, read, lines, blank, ended = "", 0, 0, True, True
+    while True:
+        data = file.read(block)
+        zero = data.find(b"\0")
+        if zero >= 0:
+            raise InputError(
+                f"{name}: expected UTF-8 text, found a binary file (a zero at byte {read + zero})"
+            )
+        try:
+            text += decoder.decode(data, final=not data)
+        except UnicodeDecodeError as error:
+            bad = error.object[error.start]
+            at = read + len(data) - len(error.object) + error.start
+            line = lines + text.count("\n") + error.object[: error.start].count(b"\n") + 1
+            raise InputError(
+                f"{name}, line {line}: expected UTF-8 text, found the byte 0x{bad:02x} "
+                f"(at byte {at})"
+            ) from None
+        read += len(data)
+        if most is not None and read > most:
+            raise too_large(name, most)
+        blank = blank and not text.strip()
+        if not data:
+            break
+        cut = text.rfind("\n") + 1
+        if not cut and len(text) >= block:
+            cut = text.rfind(" ") + 1 or len(text) - 1
+        lines += text.count("\n", 0, cut)
+        if cut:
+            yield text[:cut].replace("\r\n", "\n")
+            ended = text[cut - 1] == "\n"
+        text = text[cut:]
+    if blank:
         raise InputError(f"{name}: expected text, found an empty file")
-    if b"\0" in data:
-        raise InputError(
-            f"{name}: expected UTF-8 text, found a binary file (a zero at byte {data.index(0)})"
-        )
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise InputError(
-            f"{name}, line {line}: expected UTF-8 text, found the byte "
-            f"0x{data[error.start]:02x} (at byte {error.start})"
-        ) from None
-    text = text.replace("\r\n", "\n")
-    return text if text.endswith("\n") else text + "\n"
+    if text or not ended:
+        text = text.replace("\r\n", "\n")
+        yield text if text.endswith("\n") else text + "\n"
 
 
 def builtin_corpus() -> str:

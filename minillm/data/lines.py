@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from minillm.data.files import reading, shown
+from minillm.data.files import bounded_lines, reading, shown
 from minillm.errors import InputError
 
 
@@ -11,11 +11,11 @@ def read_lines(path: str | Path) -> Iterator[tuple[str, str]]:
     """Each line of a UTF-8 file, without its end, and its place as an error names it.
 
     ``-`` is standard input.  InputError for a file that is missing, empty or binary, or a
-    line that is not UTF-8.
+    line that is not UTF-8 or longer than LONGEST_LINE.
     """
     name, number = shown(path), 0
     with reading(path) as file:
-        for number, data in enumerate(file, start=1):
+        for number, data in enumerate(bounded_lines(file, name), start=1):
             place = f"{name}, line {number}"
             if b"\0" in data:
                 raise InputError(f"{place}: expected UTF-8 text, found a zero byte: a binary file")

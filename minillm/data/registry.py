@@ -9,10 +9,10 @@ A built-in set is opened by its name, other data by their path:
 What a set needs is imported when it is opened: the names cost nothing.
 """
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minillm.data.files import STANDARD_INPUT
@@ -117,7 +117,7 @@ def built_in(name: str) -> BuiltIn | None:
 
 def absolute(name: str) -> str:
     """The path from the root, which holds in any folder; the name of a built-in set stays."""
-    return name if name == STANDARD_INPUT or built_in(name) else str(Path(name).resolve())
+    return name if name == STANDARD_INPUT or built_in(name) else os.path.realpath(name)
 
 
 def names_of(kind: str) -> str:

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm.errors import short
+
 _POOL = 100  # batches: the longer the pool that is sorted, the less padding
 
 
@@ -99,8 +101,13 @@ class Minibatches:
         return {"epoch": self.epoch, "position": self.position}
 
     def restore(self, values: Mapping[str, Any]) -> None:
-        """Returns to what :meth:`state` gave."""
-        self.epoch, self.position = int(values["epoch"]), int(values["position"])
+        """Returns to what :meth:`state` gave.  ValueError where it is beyond the data."""
+        epoch, position = values["epoch"], values["position"]
+        if type(epoch) is not int or not 0 <= epoch < 2**63:
+            raise ValueError(f"epoch: expected a whole number from 0 up, found {short(epoch)}")
+        if type(position) is not int or not 0 <= position <= len(self._order):
+            raise ValueError(f"position: expected 0 to {len(self._order)}, found {short(position)}")
+        self.epoch, self.position = epoch, position
         self._order = self._epoch_order()
 
     def _epoch_order(self) -> list[NDArray]:

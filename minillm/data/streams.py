@@ -1,31 +1,31 @@
 """Texts larger than memory: read a block at a time; their ids are kept on the disk."""
 
-import codecs
 import hashlib
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.data.files import STANDARD_INPUT, reading, shown
-from minillm.data.registry import DEFAULT_TEXT, built_in
-from minillm.errors import InputError
+from minillm.data.corpora import BLOCK, text_blocks
+from minillm.data.files import MOST_IN_MEMORY, STANDARD_INPUT
+from minillm.data.registry import DEFAULT_TEXT
 
 
 class TextStream:
     """The text that `read_text` would return, in blocks of whole lines, any number of times.
 
-    Standard input is read once, and kept in memory.  A line longer than a block is cut
-    between words.  ``characters`` and ``sha256`` are those of the whole text: it is read
-    once for them, and bytes that are not UTF-8 are found: InputError, as from `read_text`.
+    Standard input, a pipe and a device are read once, and kept in memory: at most MOST_IN_MEMORY
+    bytes of each.  A line longer than a block is cut between words.  ``characters`` and ``sha256``
+    are those of the whole text: it is read once for them, and bytes that are not UTF-8 are found:
+    InputError, as from `read_text`.
     """
 
-    def __init__(self, files: Sequence[str], block: int = 1 << 22):
+    def __init__(self, files: Sequence[str], block: int = BLOCK):
         self.files, self.block = list(files) or [DEFAULT_TEXT], block
-        self._kept = list(self._read()) if STANDARD_INPUT in self.files else None
+        once = any(map(_read_once, self.files))
+        self._kept = list(self._read(MOST_IN_MEMORY)) if once else None
         digest, self.characters = hashlib.sha256(), 0
         for text in self.blocks():
             digest.update(text.encode("utf-8", "surrogatepass"))
@@ -41,50 +41,14 @@ class TextStream:
             if begin < len(text) and end > 0:
                 yield text[max(0, begin) : end]
 
-    def _read(self) -> Iterator[str]:
+    def _read(self, most: int | None = None) -> Iterator[str]:
         for name in self.files:
-            entry = built_in(name)
-            if entry is not None and entry.kind == "text":
-                yield entry.open()
-                continue
-            with reading(name) as file:
-                yield from self._decoded(file, shown(name))
+            yield from text_blocks(name, self.block, most)
 
-    def _decoded(self, file: BinaryIO, name: str) -> Iterator[str]:
-        decoder = codecs.getincrementaldecoder("utf-8-sig")()
-        text, read, lines, blank = "", 0, 0, True
-        while True:
-            try:
-                data = file.read(self.block)
-                zero = data.find(b"\0")
-                if zero >= 0:
-                    raise InputError(
-                        f"{name}: expected UTF-8 text, found a binary file "
-                        f"(a zero at byte {read + zero})"
-                    )
-                text += decoder.decode(data, final=not data)
-            except UnicodeDecodeError as error:
-                bad = error.object[error.start]
-                line = lines + text.count("\n") + error.object[: error.start].count(b"\n") + 1
-                raise InputError(
-                    f"{name}, line {line}: expected UTF-8 text, found the byte 0x{bad:02x}"
-                ) from None
-            read += len(data)
-            blank = blank and not text.strip()
-            if not data:
-                break
-            cut = text.rfind("\n") + 1
-            if not cut and len(text) >= self.block:
-                cut = text.rfind(" ") + 1 or len(text) - 1
-            lines += text.count("\n", 0, cut)
-            if cut:
-                yield text[:cut].replace("\r\n", "\n")
-            text = text[cut:]
-        if blank:
-            raise InputError(f"{name}: expected text, found an empty file")
-        if text:
-            text = text.replace("\r\n", "\n")
-            yield text if text.endswith("\n") else text + "\n"
+
+def _read_once(name: str) -> bool:
+    """Whether a name is standard input, a pipe or a device."""
+    return name == STANDARD_INPUT or (Path(name).exists() and not Path(name).is_file())
 
 
 class Spill:

@@ -22,23 +22,30 @@ space as ``<U+0020>``.
 import gzip
 import re
 import zlib
+from array import array
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.data.files import reading, replacing
-from minillm.errors import InputError
+from minillm.data.files import bounded_lines, reading, replacing, seekable
+from minillm.errors import InputError, short
 from minillm.models.ngram import find_children
 from minillm.text import Characters, Vocabulary, Words, split_off_punctuation
 
 START, END, UNKNOWN = "<s>", "</s>", "<unk>"
 IMPOSSIBLE = -99.0
+LONGEST = 20  # words in an n-gram
+LARGEST_BACKOFF = 1e30  # of a float32, with room for sums
+MOST_BLANK = 100_000  # lines in a row
+FREE_UNPACKED = 1 << 22  # bytes of a gzip file's text that may come of any few bytes
+MOST_UNPACKED = 200  # times the size of a gzip file; text becomes some 5 times smaller
 
 _BLOCK = 1 << 16
+_SIZE = re.compile(rb"ngram\s+(\d{1,9})\s*=\s*(\d{1,20})")
 _ESCAPED = re.compile(r"<U\+([0-9A-F]{4,6})>")
 
 
@@ -143,11 +150,22 @@ class _Lines:
         self._lines = self._read()
 
     def _read(self) -> Iterator[bytes]:
-        with reading(self.path) as raw:
+        with reading(self.path) as opened:
+            raw = seekable(opened, str(self.path))
             packed = raw.read(2) == b"\x1f\x8b"
             raw.seek(0)
+            # The cast: to mypy, a GzipFile is no BinaryIO.
+            file = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if packed else raw
+            read = 0
             try:
-                yield from gzip.GzipFile(fileobj=raw) if packed else raw
+                for line in bounded_lines(file, str(self.path)):
+                    read += len(line)
+                    if packed and read > max(FREE_UNPACKED, MOST_UNPACKED * raw.tell()):
+                        raise InputError(
+                            f"{self.path}, line {self.number + 1}: expected a gzip file that "
+                            f"becomes at most {MOST_UNPACKED} times as large, found more"
+                        )
+                    yield line
             except (EOFError, zlib.error, gzip.BadGzipFile) as error:
                 raise InputError(
                     f"{self.path}, after line {self.number}: damaged gzip file: {error}"
@@ -155,15 +173,18 @@ class _Lines:
 
     def next(self) -> bytes:
         """The next line, or InputError where there is none."""
+        before = self.number
         for line in self._lines:
             self.number += 1
             self.line = line.strip()
             if self.line:
                 return self.line
+            if self.number - before > MOST_BLANK:
+                raise self.wrong("a line that is not blank", found=f"{MOST_BLANK:,} blank ones")
         raise InputError(f"{self.path}: ends after line {self.number}, before \\end\\")
 
     def wrong(self, expected: str, number: int | None = None, found: str = "") -> InputError:
-        found = found or repr(self.line[:60].decode("utf-8", "replace"))
+        found = found or short(self.line.decode("utf-8", "replace"))
         return InputError(
             f"{self.path}, line {number or self.number}: expected {expected}, found {found}"
         )
@@ -174,9 +195,13 @@ def _header(lines: _Lines) -> list[int]:
     if lines.next() != b"\\data\\":
         raise lines.wrong("\\data\\ (is it an ARPA file?)")
     sizes: list[int] = []
-    while (match := re.fullmatch(rb"ngram\s+(\d+)\s*=\s*(\d+)", lines.next())) is not None:
+    while (match := _SIZE.fullmatch(lines.next())) is not None:
         if int(match[1]) != len(sizes) + 1:
             raise lines.wrong(f"ngram {len(sizes) + 1}=a number")
+        if len(sizes) == LONGEST:
+            raise lines.wrong(f"n-grams of at most {LONGEST} words")
+        if int(match[2]) >= 2**31 or not (sizes or int(match[2])):
+            raise lines.wrong(f"{'0' if sizes else '1'} to 2**31 n-grams")
         sizes.append(int(match[2]))
     if not sizes or lines.line[:1] != b"\\":
         raise lines.wrong(f"ngram {len(sizes) + 1}=a number")
@@ -190,26 +215,25 @@ def _entries(lines: _Lines, n: int, sizes: list[int]):
     if lines.line != f"\\{n}-grams:".encode():
         raise lines.wrong(f"\\{n}-grams:")
     words: list[list[bytes]] = []
-    log_p, backoff = np.zeros(sizes[n - 1]), np.zeros(sizes[n - 1])
-    numbers = np.zeros(sizes[n - 1], np.int64)
+    # They grow with the lines: a damaged size must not take memory.
+    log_p, backoff, numbers = array("d"), array("d"), array("q")
     longest = n == len(sizes)
-    for k in range(sizes[n - 1]):
+    for _ in range(sizes[n - 1]):
         fields = lines.next().split()
         if fields[0][:1] == b"\\":
             raise lines.wrong(f"{sizes[n - 1]} {n}-grams, as line 1 and following say")
         if len(fields) != n + 1 and (longest or len(fields) != n + 2):
             raise lines.wrong(f"a number, {n} words" + ("" if longest else " and a number or none"))
         try:
-            log_p[k] = float(fields[0])
-            if len(fields) == n + 2:
-                backoff[k] = float(fields[-1])
+            log_p.append(float(fields[0]))
+            backoff.append(float(fields[-1]) if len(fields) == n + 2 else 0.0)
         except ValueError:
             raise lines.wrong("numbers for log10 p and the backoff") from None
-        if not (-np.inf <= log_p[k] <= 0 and np.isfinite(backoff[k])):
+        if not (log_p[-1] <= 0 and abs(backoff[-1]) <= LARGEST_BACKOFF):
             raise lines.wrong("a log10 p of at most 0 and a finite backoff")
         words.append(fields[1 : n + 1])
-        numbers[k] = lines.number
-    return words, np.maximum(log_p, IMPOSSIBLE), backoff, numbers
+        numbers.append(lines.number)
+    return words, np.maximum(np.array(log_p), IMPOSSIBLE), np.array(backoff), numbers
 
 
 def _unigrams(lines: _Lines, sizes: list[int]):
@@ -223,13 +247,14 @@ def _unigrams(lines: _Lines, sizes: list[int]):
         try:
             text = name.decode()
         except UnicodeDecodeError:
-            raise lines.wrong("UTF-8", int(numbers[k]), repr(name)) from None
+            raise lines.wrong("UTF-8", numbers[k], short(name)) from None
         if text in known:
-            raise lines.wrong("each word once", int(numbers[k]), repr(text) + " again")
+            raise lines.wrong("each word once", numbers[k], short(text) + " again")
+        if (escaped := _ESCAPED.fullmatch(text)) and not _is_character(int(escaped[1], 16)):
+            raise lines.wrong("the code point of a character", numbers[k], short(text))
         known[text] = k
     names = [name for name in known if name not in (START, UNKNOWN)]
     if any(map(_ESCAPED.fullmatch, names)):
-        names = [name for name in names if name != END or log_p[known[END]] > IMPOSSIBLE]
         names.sort(key=_token)
     else:
         names.insert(0, UNKNOWN)
@@ -245,6 +270,10 @@ def _unigrams(lines: _Lines, sizes: list[int]):
         params["backoff.1"] = np.where(row >= 0, backoff[row], 0).astype(np.float32)
     ids = {name.encode(): id for id, name in enumerate(names)}
     return [_token(name) for name in names[:-1]], ids, params
+
+
+def _is_character(code: int) -> bool:
+    return code < 0xD800 or 0xDFFF < code <= 0x10FFFF
 
 
 def _token(name: str) -> str:
@@ -263,8 +292,8 @@ def _longer(
         grams = np.array([[ids[word] for word in ngram] for ngram in words], np.int32)
     except KeyError as error:
         line = next(k for k, ngram in enumerate(words) if error.args[0] in ngram)
-        found = repr(error.args[0].decode("utf-8", "replace"))
-        raise lines.wrong("words of the 1-grams", int(numbers[line]), found) from None
+        found = short(error.args[0].decode("utf-8", "replace"))
+        raise lines.wrong("words of the 1-grams", numbers[line], found) from None
     grams = grams.reshape(-1, n)
     context = grams[:, 0].copy()
     for length in range(2, n):
@@ -273,14 +302,14 @@ def _longer(
     if (context < 0).any():
         line = int(np.argmin(context))
         ngram = b" ".join(words[line][:-1]).decode("utf-8", "replace")
-        raise lines.wrong(f"{ngram!r} among the {n - 1}-grams", int(numbers[line]), "none")
+        raise lines.wrong(f"{short(ngram)} among the {n - 1}-grams", numbers[line], "none")
     order = np.lexsort((grams[:, -1], context))
     context, word = context[order], grams[order, -1]
     twice = (np.diff(context) == 0) & (np.diff(word) == 0)
     if twice.any():
         line = order[int(np.argmax(twice)) + 1]
         ngram = b" ".join(words[line]).decode("utf-8", "replace")
-        raise lines.wrong("each n-gram once", int(numbers[line]), f"{ngram!r} again")
+        raise lines.wrong("each n-gram once", numbers[line], f"{short(ngram)} again")
     contexts = np.arange(len(params[f"word.{n - 1}"]) + 1)
     params[f"first.{n}"] = np.searchsorted(context, contexts).astype(np.int32)
     params[f"word.{n}"] = word

@@ -6,14 +6,19 @@ a space and D float32 numbers, the low byte first; a line's end before the next
 word is optional.
 """
 
+from array import array
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.data.files import reading, replacing
+from minillm.data.files import LONGEST_LINE, bounded_lines, reading, replacing, seekable
 from minillm.errors import InputError
+
+WIDEST = 65536  # numbers in a vector
+LONGEST_WORD = 1 << 20  # bytes
 
 
 def write_vectors(
@@ -40,20 +45,16 @@ def write_vectors(
 def read_vectors(path: str | Path) -> tuple[list[str], NDArray[np.float32]]:
     """Read either format, recognised by the second line: -> words, vectors (V, D).
 
-    InputError, with the line or the word, where the file is not as the format demands.
+    InputError, with the line or the word, where the file is not as the format demands.  Memory
+    is taken for what the file holds, not for what its first line says.
     """
-    with reading(path) as file:
-        data = file.read()
-    head, _, body = data.partition(b"\n")
-    fields = head.split()
-    if len(fields) != 2 or not all(field.isdigit() for field in fields) or b"0" in fields:
-        raise InputError(
-            f"{path}, line 1: expected the number of words and the vectors' length, "
-            f"found {head[:60].decode('utf-8', 'replace')!r}"
-        )
-    V, D = map(int, fields)
-    read = _read_text if _is_text(body, D) else _read_binary
-    words, vectors = read(path, body, V, D)
+    with reading(path) as opened:
+        file = seekable(opened, str(path))
+        V, D = _sizes(path, file.readline(100))
+        start = file.tell()
+        read = _read_text if _is_text(file.readline(LONGEST_LINE)) else _read_binary
+        file.seek(start)
+        words, vectors = read(path, file, V, D)
     if len(set(words)) < V:
         twice = next(word for word, times in _counted(words).items() if times > 1)
         raise InputError(f"{path}: expected each word once, found {twice!r} again")
@@ -63,6 +64,20 @@ def read_vectors(path: str | Path) -> tuple[list[str], NDArray[np.float32]]:
     return words, vectors
 
 
+def _sizes(path: str | Path, head: bytes) -> tuple[int, int]:
+    fields = head.split()
+    if len(fields) != 2 or not all(field.isdigit() and len(field) <= 12 for field in fields):
+        V = D = 0
+    else:
+        V, D = map(int, fields)
+    if V < 1 or not 1 <= D <= WIDEST:
+        raise InputError(
+            f"{path}, line 1: expected the number of words and the vectors' length, to {WIDEST}, "
+            f"found {head[:60].decode('utf-8', 'replace')!r}"
+        )
+    return V, D
+
+
 def _counted(words: list[str]) -> dict[str, int]:
     counts: dict[str, int] = {}
     for word in words:
@@ -70,8 +85,8 @@ def _counted(words: list[str]) -> dict[str, int]:
     return counts
 
 
-def _is_text(body: bytes, D: int) -> bool:
-    fields = body[: body.find(b"\n") if b"\n" in body else len(body)].split()
+def _is_text(line: bytes) -> bool:
+    fields = line.split()
     try:
         return len([float(field) for field in fields[1:]]) == len(fields) - 1 > 0
     except ValueError:
@@ -79,50 +94,52 @@ def _is_text(body: bytes, D: int) -> bool:
 
 
 def _read_text(
-    path: str | Path, body: bytes, V: int, D: int
+    path: str | Path, file: BinaryIO, V: int, D: int
 ) -> tuple[list[str], NDArray[np.float32]]:
-    lines = body.split(b"\n")
-    if not lines[-1].strip():
-        lines.pop()
-    words, vectors = [], np.empty((V, D), np.float32)
-    for number, line in enumerate(lines, start=2):
+    words: list[str] = []
+    numbers = array("f")
+    for number, line in enumerate(bounded_lines(file, str(path), start=2), start=2):
+        if len(words) == V:
+            if not line.strip():
+                continue
+            raise InputError(f"{path}, line {number}: expected the end after {V} words")
         word, *fields = line.split(b" ")
         fields = [field for field in fields if field.strip()]
-        if number - 2 >= V:
-            raise InputError(f"{path}, line {number}: expected the end after {V} words")
         if len(fields) != D:
             raise InputError(
                 f"{path}, line {number}: expected a word and {D} numbers, found {len(fields)}"
             )
         try:
-            vectors[number - 2] = [float(field) for field in fields]
+            numbers.extend([float(field) for field in fields])
         except ValueError:
             raise InputError(f"{path}, line {number}: expected {D} numbers") from None
         words.append(_decoded(word, f"{path}, line {number}"))
     if len(words) < V:
         raise InputError(f"{path}: expected {V} words, found {len(words)}")
-    return words, vectors
+    return words, np.frombuffer(numbers, np.float32).reshape(V, D)
 
 
 def _read_binary(
-    path: str | Path, body: bytes, V: int, D: int
+    path: str | Path, file: BinaryIO, V: int, D: int
 ) -> tuple[list[str], NDArray[np.float32]]:
-    words, vectors, at = [], np.empty((V, D), np.float32), 0
+    words, numbers, data, at = [], bytearray(), b"", 0
     for k in range(V):
-        space = body.find(b" ", at)
-        if space < 0 or len(body) < space + 1 + 4 * D:
-            raise InputError(
-                f"{path}: it ends within word {k + 1} of {V}: expected at least "
-                f"{4 * D * (V - k):,} more bytes, found {len(body) - at:,}"
-            )
-        words.append(_decoded(body[at:space].lstrip(b"\n"), f"{path}, word {k + 1}"))
-        vectors[k] = np.frombuffer(body, "<f4", D, space + 1)
+        while (space := data.find(b" ", at)) < 0 or len(data) < space + 1 + 4 * D:
+            more = file.read(1 << 20)
+            if not more:
+                raise InputError(
+                    f"{path}: it ends within word {k + 1} of {V}: expected at least "
+                    f"{4 * D * (V - k):,} more bytes, found {len(data) - at:,}"
+                )
+            if space < 0 and len(data) - at > LONGEST_WORD:
+                raise InputError(f"{path}, word {k + 1}: expected a space after the word")
+            data, at = data[at:] + more, 0
+        words.append(_decoded(data[at:space].lstrip(b"\n"), f"{path}, word {k + 1}"))
         at = space + 1 + 4 * D
-    if body[at:].strip(b"\n"):
-        raise InputError(
-            f"{path}: expected the end after {V} words, found {len(body) - at:,} bytes"
-        )
-    return words, vectors
+        numbers += data[space + 1 : at]
+    if data[at:].strip(b"\n") or file.read(1 << 20).strip(b"\n"):
+        raise InputError(f"{path}: expected the end after {V} words, found more")
+    return words, np.frombuffer(numbers, "<f4").astype(np.float32, copy=False).reshape(V, D)
 
 
 def _decoded(word: bytes, place: str) -> str:

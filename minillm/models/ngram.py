@@ -332,6 +332,15 @@ class NGramConfig:
     unknown: int | None = None
     sizes: tuple[int, ...] = ()
 
+    def __post_init__(self) -> None:
+        for name in ("vocabulary", "order"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected 1 or more, found {getattr(self, name)}")
+        for name in ("line_end", "unknown"):
+            id = getattr(self, name)
+            if id is not None and not 0 <= id < self.vocabulary:
+                raise ValueError(f"{name}: expected an id in 0..{self.vocabulary - 1}, found {id}")
+
     @property
     def start(self) -> int:
         """The id that opens a sentence."""
@@ -353,7 +362,10 @@ class NGram:
     params, for each length n: ``word.n`` (M,), the last words; ``log_p.n`` (M,),
     log10 p(word | context); ``backoff.n`` (M,), log10 of what each leaves over as
     a context (not of the longest); ``first.n`` (C + 1,): the n-grams of context c
-    are number first[c] to first[c + 1] - 1.
+    are number first[c] to first[c + 1] - 1, in the order of their last words.  A
+    length may have no n-grams at all.
+
+    Given params are checked: ValueError says what is wrong with them.
     """
 
     def __init__(self, config: NGramConfig, params: dict[str, NDArray] | None = None):
@@ -367,7 +379,39 @@ class NGram:
                 if n < config.order:
                     params[f"backoff.{n}"] = np.zeros(size, np.float32)
                 contexts = size
-        self.params = params
+            self.params = params
+        else:
+            self.params = params
+            self.check()
+
+    def check(self) -> None:
+        """ValueError, with the array's name, unless params are as the class says.
+
+        Compiled look-ups index with their contents and check nothing: arrays that were read
+        from a file are checked once, before the first look-up.
+        """
+        ids, contexts = self.config.start + 1, 1
+        for n in range(1, self.config.order + 1):
+            first, word = self.params[f"first.{n}"], self.params[f"word.{n}"]
+            M = len(word)
+            floats = ["log_p", "backoff"] if n < self.config.order else ["log_p"]
+            expected: dict[str, tuple] = {f"{name}.{n}": ((M,), np.float32) for name in floats}
+            expected |= {f"first.{n}": ((contexts + 1,), np.int32), f"word.{n}": ((M,), np.int32)}
+            for name, (shape, dtype) in expected.items():
+                array = self.params[name]
+                if array.shape != shape or array.dtype != dtype:
+                    found = f"{array.dtype} {array.shape}"
+                    raise ValueError(f"{name}: expected {np.dtype(dtype)} {shape}, found {found}")
+            if first[0] != 0 or first[-1] != M or (first[1:] < first[:-1]).any():
+                raise ValueError(f"first.{n}: expected offsets that ascend from 0 to {M}")
+            if M and not 0 <= word.min() <= word.max() < ids:
+                raise ValueError(f"word.{n}: expected ids from 0 to {ids - 1}")
+            ascends = word[1:] > word[:-1]
+            starts = first[1:-1]
+            ascends[starts[(starts > 0) & (starts < M)] - 1] = True  # the first of its context
+            if not ascends.all() or (n == 1 and ids != M):
+                raise ValueError(f"word.{n}: expected the words of each context, ascending")
+            contexts = M
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{size:,} {n}-grams" for n, size in enumerate(self.config.sizes, 1))
@@ -385,8 +429,8 @@ class NGram:
             # The context is the n-gram one shorter that ends at the token before.
             context = np.concatenate([[-1], number])[: len(number)].astype(np.int32)
             number = find_children(params[f"first.{n}"], params[f"word.{n}"], context, ids)
-            log_p += np.where(context >= 0, params[f"backoff.{n - 1}"][context], 0)
-            found = number >= 0
+            seen, found = context >= 0, number >= 0
+            log_p[seen] += params[f"backoff.{n - 1}"][context[seen]]
             log_p[found] = params[f"log_p.{n}"][number[found]]
         log_p[log_p <= IMPOSSIBLE] = -np.inf
         log_p[ids == self.config.start] = 0
@@ -533,4 +577,4 @@ def _smooth(config: NGramConfig, n: int, count: Floats, context: Ids, C: int):
 def _log10(p: Floats) -> NDArray[np.float32]:
     logs = np.full(len(p), IMPOSSIBLE, np.float32)
     np.log10(p, out=logs, where=p > 0, casting="same_kind")
-    return logs
+    return np.minimum(logs, 0, out=logs)  # a sum of shares may be rounded to just above 1

@@ -35,6 +35,7 @@ import difflib
 import heapq
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,7 +82,8 @@ class Word2Vec:
     params: ``vectors`` (V, D), those of the words; ``outputs``, a row for each word
     (V, D) or, for hierarchical softmax, for each inner node of the tree (V - 1, D).
 
-    counts (V,) are the words' in the text.  Raises ValueError where they do not fit.
+    counts (V,) are the words' in the text.  Raises TypeError or ValueError where they do not
+    fit.
     """
 
     def __init__(
@@ -92,6 +94,9 @@ class Word2Vec:
         dtype: type = np.float32,
     ):
         V, D = config.vocabulary, config.dimension
+        counts = _integers("counts", counts).astype(np.int64)
+        if np.dtype(dtype) not in (np.float32, np.float64):
+            raise TypeError(f"dtype: expected float32 or float64, found {np.dtype(dtype)}")
         if counts.shape != (V,) or counts.min() < 1:
             raise ValueError(f"counts: expected {V} numbers from 1 up, found shape {counts.shape}")
         self.config = config
@@ -128,10 +133,15 @@ class Word2Vec:
         A rate of 0 measures and changes nothing.
 
         -> the sum of the losses in nats, and the number of predictions.
-        Raises TypeError or ValueError where words, starts or rates do not fit.
+        Raises TypeError or ValueError for what does not fit.
         """
         config = self.config
         words, starts = _integers("words", words), _integers("starts", starts)
+        _whole("seed", seed, 0, 2**64 - 1)
+        _whole("sentence", sentence, 0, 2**63 - 1)
+        _whole("threads", threads, 1, 2**31 - 1)
+        if type(rates) not in _ARRAYS or rates.dtype.kind != "f":
+            raise TypeError(f"rates: expected a NumPy array of floats, found {_kind(rates)}")
         rates = np.ascontiguousarray(rates, np.float64)
         if rates.ndim != 1 or not np.isfinite(rates).all():
             raise ValueError("rates: expected one finite number for each sentence")
@@ -171,13 +181,26 @@ def _aligned(rows: int, D: int, dtype: type) -> Floats:
     return buffer[skip : skip + rows * width].reshape(rows, width)
 
 
+_ARRAYS = (np.ndarray, np.memmap)  # not matrices or masked arrays
+
+
 def _integers(name: str, array: NDArray) -> NDArray:
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "iu":
-        found = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
-        raise TypeError(f"{name}: expected a NumPy array of integers, found {found}")
+    if type(array) not in _ARRAYS or array.dtype.kind not in "iu":
+        raise TypeError(f"{name}: expected a NumPy array of integers, found {_kind(array)}")
     if array.ndim != 1:
         raise ValueError(f"{name}: expected one axis, found shape {array.shape}")
     return array
+
+
+def _whole(name: str, value: int, least: int, most: int) -> None:
+    if not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name}: expected a whole number, found {type(value).__name__}")
+    if not least <= value <= most:
+        raise ValueError(f"{name}: expected {least} to {most}, found {value}")
+
+
+def _kind(found: Any) -> str:
+    return str(found.dtype) if type(found) in _ARRAYS else type(found).__name__
 
 
 # --- learning ------------------------------------------------------------------

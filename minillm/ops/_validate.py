@@ -121,6 +121,17 @@ def floats_or_ids(
     return ids(op, "x", x, sizes[width]), dict(zip(letters, x.shape, strict=True)) | sizes
 
 
+def mask(op: str, name: str, array: NDArray, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Booleans of the given shape: a copy of them."""
+    if type(array) not in _ARRAYS:
+        raise _no_array(op, name, array)
+    if array.dtype != bool:
+        raise TypeError(f"{op}: {name} must be a bool NumPy array, found {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"{op}: {name} has shape {array.shape}, expected {shape}")
+    return np.array(array, order="C", copy=True, subok=False)
+
+
 def sequence_lengths(op: str, lengths: NDArray | None, B: int, T: int) -> NDArray[np.int64]:
     """Lengths (B,) as int64, all T where None is given."""
     if lengths is None:
@@ -133,6 +144,15 @@ def number(op: str, name: str, value: Any) -> float:
     if not isinstance(value, numbers.Real):
         raise TypeError(f"{op}: {name} must be a number, found {type(value).__name__}")
     return float(value)
+
+
+def flag(op: str, name: str, value: Any) -> bool:
+    """True or False, NumPy's too, and not whatever else has a truth value."""
+    if not isinstance(value, bool) and (
+        not isinstance(value, (np.ndarray, np.bool_)) or value.shape != () or value.dtype != bool
+    ):
+        raise TypeError(f"{op}: {name} must be True or False, found {type(value).__name__}")
+    return bool(value)
 
 
 def contiguous(*arrays: NDArray) -> tuple[NDArray, ...]:

@@ -54,7 +54,8 @@ def additive_attention(
     steps = _validate.sequence_lengths("additive_attention", lengths, sizes["B"], sizes["S"])
 
     q, q_backward = linear(query, W_q)
-    k, k_backward = (keys, None) if W_k is None else linear(keys, W_k)
+    present = keys if lengths is None else cut(keys, steps)  # dW_k is a product with all of them
+    k, k_backward = (keys, None) if W_k is None else linear(present, W_k)
     inputs = _validate.contiguous(q, k, values, v, steps)
     context, weights = additive_attention_forward(*inputs)
     kept = _validate.contiguous(weights)
@@ -100,10 +101,10 @@ def additive_attention_backward(
     keys, values = cut(keys, lengths), cut(values, lengths)
     allowed = valid(lengths, keys.shape[1])[:, None]  # (B, 1, S)
     dscores, dvalues = attend_backward(dcontext, dweights, values, weights, allowed)
+    present = (allowed & attending(weights))[..., None]  # (B, T, S, 1)
     # scores = hidden v
-    hidden = np.tanh(query[:, :, None] + keys[:, None])  # (B, T, S, A)
+    hidden = np.where(present, np.tanh(query[:, :, None] + keys[:, None]), 0)  # (B, T, S, A)
     dv = np.tensordot(dscores, hidden, axes=3)
-    dhidden = np.where(attending(weights)[..., None], dscores[..., None] * v, 0)
     # hidden = tanh(query + key)
-    da = dhidden * (1 - hidden**2)
-    return da.sum(axis=2), da.sum(axis=1), dvalues, dv
+    da = np.where(present, dscores[..., None] * v * (1 - hidden**2), 0)
+    return da.sum(axis=2), da.sum(axis=1), cut(dvalues, lengths), dv

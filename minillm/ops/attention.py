@@ -35,18 +35,19 @@ def transposed(x: Array) -> Array:
     return np.swapaxes(x, -1, -2)
 
 
-def exponentials(scores: Array, allowed: NDArray[np.bool_]) -> tuple[Array, Array, Array]:
-    """exp(scores - largest) of the allowed scores (..., S), their sum and the largest (..., 1).
+def softmax_of_allowed(scores: Array, allowed: NDArray[np.bool_]) -> tuple[Array, Array]:
+    """The softmax over the allowed ones of scores (..., S), and log(sum of exp(score)) (..., 1).
 
-    Where no allowed score is above minus infinity, the exponentials are zero, the sum
-    is 1 (so that one can divide by it) and the largest is 0.
+    The other weights are zero, whatever the scores are.  Where no allowed score is above
+    minus infinity, all are, and the logarithm is 0.
     """
     scores = np.where(allowed, scores, -np.inf)
     largest = scores.max(axis=-1, keepdims=True)
     largest = np.where(largest == -np.inf, 0, largest)
     exp_scores = np.exp(scores - largest)
     total = exp_scores.sum(axis=-1, keepdims=True)
-    return exp_scores, np.where(total == 0, 1, total), largest
+    total = np.where(total == 0, 1, total)
+    return np.where(allowed, exp_scores / total, 0), largest + np.log(total)
 
 
 def attending(weights: Array) -> NDArray[np.bool_]:
@@ -60,8 +61,7 @@ def attending(weights: Array) -> NDArray[np.bool_]:
 
 def attend(scores: Array, values: Array, allowed: NDArray[np.bool_]) -> tuple[Array, Array]:
     """scores (..., T, S), values (..., S, E) -> context (..., T, E), weights (..., T, S)."""
-    exp_scores, total, _ = exponentials(scores, allowed)
-    weights = exp_scores / total
+    weights, _ = softmax_of_allowed(scores, allowed)
     return np.where(attending(weights), weights @ values, 0), weights
 
 
@@ -80,4 +80,4 @@ def attend_backward(
     dweights = np.where(allowed & attends, dweights + dcontext @ transposed(values), 0)
     # weights = softmax(scores)
     dscores = weights * (dweights - (weights * dweights).sum(axis=-1, keepdims=True))
-    return dscores, dvalues
+    return np.where(allowed & attends, dscores, 0), dvalues

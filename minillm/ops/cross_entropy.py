@@ -45,7 +45,10 @@ def cross_entropy(
     V = _validate.floats("cross_entropy", logits=(logits, "... V"))["V"]
     shape, dtype = logits.shape, logits.dtype
     ids = _validate.ids("cross_entropy", "targets", targets, V, shape[:-1]).ravel()  # (N,)
-    counts = _unmasked(mask, shape[:-1])  # (N,)
+    if mask is None:
+        counts = np.ones(ids.shape, bool)  # (N,)
+    else:
+        counts = _validate.mask("cross_entropy", "mask", mask, shape[:-1]).ravel()
     count = np.count_nonzero(counts)
     if count == 0:
         raise ValueError("cross_entropy: the mask is False everywhere: nothing to average over")
@@ -98,15 +101,3 @@ def cross_entropy_backward(
     q = np.full_like(p, smoothing / V)
     q[np.arange(N), targets] += 1 - smoothing
     return weights[:, None] * (p - q)
-
-
-def _unmasked(mask: NDArray[np.bool_] | None, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """A copy of the mask as (N,), True everywhere where there is none."""
-    if mask is None:
-        return np.ones(shape, bool).ravel()
-    if not isinstance(mask, np.ndarray) or mask.dtype != bool:
-        found = mask.dtype if isinstance(mask, np.ndarray) else type(mask).__name__
-        raise TypeError(f"cross_entropy: mask must be a bool NumPy array, found {found}")
-    if mask.shape != shape:
-        raise ValueError(f"cross_entropy: mask has shape {mask.shape}, expected {shape}")
-    return np.array(mask).ravel()

@@ -138,7 +138,7 @@ def gru_backward(
         da_x[:, t], da_h[:, t] = np.where(valid, da_x_t, 0), np.where(valid, da_h_t, 0)
         dh = np.where(valid, dh_prev + da_h_t @ W_h.T, dh)
     dx, dW_x, db_x = input_term_backward(da_x, x, W_x, lengths)
-    dW_h, db_h = state_term_backward(da_h, h0, hs), rows(da_h).sum(axis=0)
+    dW_h, db_h = state_term_backward(da_h, h0, hs, lengths), rows(da_h).sum(axis=0)
     return dx, dh, dW_x, dW_h, db_x, db_h
 
 

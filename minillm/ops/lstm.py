@@ -136,7 +136,7 @@ def lstm_backward(
         da[:, t] = np.where(valid, da_t, 0)
         dh, dc = np.where(valid, da_t @ W_h.T, dh), np.where(valid, dc_prev, dc)
     dx, dW_x, db = input_term_backward(da, x, W_x, lengths)
-    dW_h = state_term_backward(da, h0, hs)
+    dW_h = state_term_backward(da, h0, hs, lengths)
     return dx, dh, dc, dW_x, dW_h, db
 
 

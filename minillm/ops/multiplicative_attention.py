@@ -93,4 +93,4 @@ def multiplicative_attention_backward(
     # scores = query keys^T
     dquery = np.where(attends, dscores @ keys, 0)
     dkeys = transposed(dscores) @ np.where(attends, query, 0)
-    return dquery, dkeys, dvalues
+    return dquery, cut(dkeys, lengths), cut(dvalues, lengths)

@@ -69,16 +69,16 @@ def input_term_backward(
         dW_x = np.zeros_like(W_x)
         np.add.at(dW_x, x, da)
         return None, dW_x, db
-    dx = (rows(da) @ W_x.T).reshape(x.shape)
+    dx = cut((rows(da) @ W_x.T).reshape(x.shape), lengths)
     dW_x = rows(cut(x, lengths)).T @ rows(da)
     return dx, dW_x, db
 
 
-def state_term_backward(da: Array, h0: Array, hs: Array) -> Array:
+def state_term_backward(da: Array, h0: Array, hs: Array, lengths: Lengths) -> Array:
     """da (B, T, G H), h0 (B, H), hs (B, T, H) -> dW_h.  The loop has found dh already."""
     # a = h_prev W_h + ...
     h_prev = np.concatenate([h0[:, None], hs[:, :-1]], axis=1)  # (B, T, H)
-    return rows(h_prev).T @ rows(da)
+    return rows(cut(h_prev, lengths)).T @ rows(da)
 
 
 def without_ids(dx: Array | None, *gradients: Array) -> tuple[Array, ...]:

@@ -96,7 +96,7 @@ def rnn_backward(
         # a = x W_x + b + h_prev W_h; past its end, a row's state stood still
         dh = np.where(valid, da_t @ W_h.T, dh)
     dx, dW_x, db = input_term_backward(da, x, W_x, lengths)
-    dW_h = state_term_backward(da, h0, hs)
+    dW_h = state_term_backward(da, h0, hs, lengths)
     return dx, dh, dW_x, dW_h, db
 
 

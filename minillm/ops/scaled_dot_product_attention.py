@@ -18,7 +18,7 @@ from minillm.ops.attention import (
     Lengths,
     attend_backward,
     attending,
-    exponentials,
+    softmax_of_allowed,
     transposed,
 )
 
@@ -45,6 +45,8 @@ def scaled_dot_product_attention(
     ``causal``: no query sees a later key.  ``start`` (B,) is the position of each
     row's first query among the keys, so that query t of row b sees the keys up to
     start[b] + t.  None means S - T: the queries are the last T of the S positions.
+    What is hidden has the weight zero, and zero times NaN or infinity is NaN: which of the
+    queries that do not see it a later NaN reaches all the same is not defined.
 
     k and v may be slices of a larger cache: they are not copied as long as their last
     axis is contiguous.
@@ -60,6 +62,8 @@ def scaled_dot_product_attention(
     op = "scaled_dot_product_attention"
     sizes = _validate.floats(op, q=(q, "B N T D"), k=(k, "B M S D"), v=(v, "B M S E"))
     B, N, T, M, S = (sizes[letter] for letter in "BNTMS")
+    if type(causal) is not bool:
+        causal = _validate.flag(op, "causal", causal)
     if N % M:
         raise ValueError(f"{op}: k has {M} heads, which do not divide the {N} of q")
     steps = _validate.sequence_lengths(op, lengths, B, S)
@@ -71,7 +75,7 @@ def scaled_dot_product_attention(
     if causal:  # nobody sees what comes after the last query: the rest of a cache
         steps = np.clip(first + T, 0, steps)
     query = _validate.contiguous(q)[0]
-    inputs = query, _strided(k), _strided(v), steps, bool(causal), first
+    inputs = query, _strided(k), _strided(v), steps, causal, first
     y, log_sums = scaled_attention_forward(*inputs)
     upstream = _validate.upstream(op, dy=y)
 
@@ -110,10 +114,9 @@ def scaled_attention_forward(
     (_, N, T, D), S = query.shape, keys.shape[2]
     keys, values = (_for_each_query(cut(x, lengths), N) for x in (keys, values))
     scores = query @ transposed(keys) * D**-0.5  # (B, N, T, S)
-    exp_scores, total, largest = exponentials(scores, _allowed(lengths, causal, start, T, S))
-    weights = exp_scores / total
+    weights, log_sums = softmax_of_allowed(scores, _allowed(lengths, causal, start, T, S))
     context = np.where(attending(weights), weights @ values, 0)
-    return context, (largest + np.log(total))[..., 0]
+    return context, log_sums[..., 0]
 
 
 @twinned
@@ -138,7 +141,7 @@ def scaled_attention_backward(
     attends = attending(weights)
     dquery = np.where(attends, dscores @ keys, 0) * D**-0.5
     dkeys = transposed(dscores) @ np.where(attends, query, 0) * D**-0.5
-    return dquery, _for_each_key(dkeys, M), _for_each_key(dvalues, M)
+    return dquery, *(cut(_for_each_key(dx, M), lengths) for dx in (dkeys, dvalues))
 
 
 def _strided(x: NDArray) -> NDArray:

@@ -14,16 +14,22 @@ a kill cut short is dropped when it is read.  Nothing is ever pickled.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from minillm.data.files import write_file
-from minillm.errors import InputError
+from minillm.data.files import bounded_lines, read_all, reading, write_file
+from minillm.errors import InputError, short
 from minillm.training.checkpoints import copy_arrays
 
 FORMAT_VERSION = 1
+LARGEST_JSON = 1 << 28  # bytes
+
+# The numbers of safetensors that NumPy has, too: there is no bfloat16, and no float8.
+DTYPES = ("F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL")
 
 _FILES = (
     "config.json",  # removed first and written last: a folder with it is complete
@@ -68,18 +74,15 @@ class RunFolder:
     def load_json(self, name: str) -> dict:
         """What :meth:`save_json` wrote."""
         path = self.path / name
-        try:
-            values = json.loads(path.read_bytes().decode("utf-8", "surrogatepass"))
-        except FileNotFoundError:
+        if not path.exists():
+            if self.path.is_file():
+                raise InputError(f"{self.path}: expected a folder with a run, found a file")
             if not (self.path / "config.json").exists():
-                raise InputError(f"{self.path}: there is no run in it (no config.json)") from None
-            raise InputError(f"{path}: the file is missing from the run") from None
-        except NotADirectoryError:
-            raise InputError(f"{self.path}: expected a folder with a run, found a file") from None
-        except ValueError as error:
-            raise InputError(f"{path}: expected JSON, but it is damaged: {error}") from None
-        if not isinstance(values, dict):
-            raise InputError(f"{path}: expected a JSON object, found {type(values).__name__}")
+                raise InputError(f"{self.path}: there is no run in it (no config.json)")
+            raise InputError(f"{path}: the file is missing from the run")
+        with reading(path) as file:
+            text = read_all(file, str(path), LARGEST_JSON)
+        values = _object(text, str(path))
         _check_version(path, values.pop("format_version", None))
         return values
 
@@ -93,13 +96,26 @@ class RunFolder:
         """Writes the weights, and ``values`` beside them, as the best so far."""
         _save_tensors(self.path / "model.safetensors", params, values)
 
-    def load_model(self, params: Mapping[str, np.ndarray]) -> dict:
-        """Copies the best weights into ``params``, which fix the names and shapes expected."""
+    @property
+    def model_path(self) -> Path:
+        """Where the weights are.  InputError if there are none yet."""
         path = self.path / "model.safetensors"
         if not path.exists():
             raise InputError(f"{path}: it does not exist yet: the run's first validation writes it")
+        return path
+
+    def model_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of the best weights, by name, without reading them."""
+        return _tensor_shapes(self.model_path)
+
+    def load_model(self, params: Mapping[str, np.ndarray], allow_nan: bool = False) -> dict:
+        """Copies the best weights into ``params``, which fix the names and shapes expected.
+
+        InputError for a number that is not finite, unless ``allow_nan``.
+        """
+        path = self.model_path
         arrays, values = _load_tensors(path)
-        copy_arrays(arrays, params, str(path))
+        copy_arrays(arrays, params, str(path), allow_nan)
         return values
 
     # All that resuming needs
@@ -107,6 +123,10 @@ class RunFolder:
     def save_resume(self, arrays: Mapping[str, np.ndarray], values: dict) -> None:
         """Writes the whole state of the training."""
         _save_tensors(self.resume_path, arrays, values)
+
+    def resume_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of the arrays of :meth:`load_resume`, by name, without reading them."""
+        return _tensor_shapes(self.resume_path)
 
     def load_resume(self) -> tuple[dict[str, np.ndarray], dict]:
         """What :meth:`save_resume` wrote."""
@@ -124,17 +144,20 @@ class RunFolder:
             raise OSError(error.errno, error.strerror, str(path)) from None
 
     def read_metrics(self) -> list[dict]:
-        """The lines of ``metrics.jsonl``, without one that a kill cut short."""
+        """The lines of ``metrics.jsonl``, without one that a kill cut short.
+
+        Each is an object with a "step"; InputError, with the line's number, for any other.
+        """
         path = self.path / "metrics.jsonl"
-        records = []
-        if path.exists():
-            for line in path.read_text(encoding="utf-8").split("\n")[:-1]:
-                try:
-                    records.append(json.loads(line))
-                except ValueError:
-                    raise InputError(
-                        f"{path}, line {len(records) + 1}: expected a JSON object"
-                    ) from None
+        records: list[dict] = []
+        if not path.exists():
+            return records
+        with reading(path) as file:
+            for number, line in enumerate(bounded_lines(file, str(path)), start=1):
+                if line.endswith(b"\n"):
+                    place = f"{path}, line {number}"
+                    records.append(_object(line, place))
+                    _check_record(records[-1], place)
         return records
 
     def trim_metrics(self, step: int) -> None:
@@ -159,26 +182,74 @@ def _save_tensors(path: Path, arrays: Mapping[str, np.ndarray], values: dict) ->
 
 
 def _load_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict]:
+    with _opened(path) as file:
+        values = _object((file.metadata() or {}).get("minillm", "{}"), f"{path}: its metadata")
+        _check_version(path, values.pop("format_version", None))
+        shapes = _tensor_shapes(path)
+        return {name: file.get_tensor(name) for name in shapes}, values
+
+
+def _tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The shape of each tensor.  InputError for one of numbers that NumPy does not have."""
+    shapes = {}
+    with _opened(path) as file:
+        for name in file.keys():  # noqa: SIM118  (it is no dictionary)
+            tensor = file.get_slice(name)
+            if tensor.get_dtype() not in DTYPES:
+                raise InputError(
+                    f"{path}: the tensor {short(name)}: expected one of {', '.join(DTYPES)}, "
+                    f"found {tensor.get_dtype()}"
+                )
+            shapes[name] = tuple(tensor.get_shape())
+    return shapes
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A safetensors file; InputError where it is missing or damaged."""
     from safetensors import SafetensorError, safe_open
 
     if not path.exists():
         raise InputError(f"{path}: the file is missing from the run")
     try:
         with safe_open(path, framework="numpy") as file:
-            values = json.loads((file.metadata() or {}).get("minillm", "{}"))
-            names = file.keys()
-            arrays = {name: file.get_tensor(name) for name in names}
-    except (SafetensorError, ValueError) as error:
+            yield file
+    except (SafetensorError, OSError) as error:
+        found = " ".join(str(error).split())[:200]  # it quotes the file
         raise InputError(
-            f"{path}: expected a safetensors file, but it is damaged: {error}"
+            f"{path}: expected a safetensors file, but it is damaged: {found}"
         ) from None
-    _check_version(path, values.pop("format_version", None))
-    return arrays, values
+
+
+def _object(text: bytes | str, place: str) -> dict:
+    """A JSON object; InputError, with its place, for anything else."""
+    try:
+        if isinstance(text, bytes):
+            text = text.decode("utf-8", "surrogatepass")
+        values = json.loads(text)
+    except RecursionError:
+        raise InputError(f"{place}: expected JSON, but it is damaged: nested too deep") from None
+    except ValueError as error:
+        raise InputError(f"{place}: expected JSON, but it is damaged: {error}") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{place}: expected a JSON object, found {type(values).__name__}")
+    return values
+
+
+def _check_record(record: dict, place: str) -> None:
+    """InputError for a line of metrics that has no step, or a text where a number belongs."""
+    step = record.get("step")
+    if type(step) is not int or not 0 <= step < 2**63:
+        raise InputError(f"{place}: expected a JSON object with a whole number as 'step'")
+    for name in ("loss", "validation_loss", "seconds"):
+        value = record.get(name, 0)
+        if isinstance(value, bool) or not isinstance(value, int | float) or value > 1e300:
+            raise InputError(f"{place}: {name}: expected a number, found {short(value)}")
 
 
 def _check_version(path: Path, version: object) -> None:
     if version != FORMAT_VERSION:
         raise InputError(
-            f"{path}: expected format version {FORMAT_VERSION}, found {version}: "
+            f"{path}: expected format version {FORMAT_VERSION}, found {short(version)}: "
             "it was written by another version of minillm"
         )

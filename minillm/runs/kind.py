@@ -9,11 +9,13 @@ The command line, the loader and :class:`minillm.runs.run.Run` follow from it, s
 import importlib
 import math
 import pkgutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from minillm.errors import InputError
+from minillm.runs.settings import Facts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from minillm.training import Task
 
 Results = dict[str, Any]
+Shapes = Mapping[str, tuple[int, ...]]
 
 _kinds: dict[str, "Kind"] = {}
 
@@ -76,6 +79,7 @@ class Kind:
     description: ClassVar[str]
     examples: ClassVar[str]
     settings: ClassVar[type]  # a dataclass: see minillm.runs.settings
+    facts: ClassVar[type] = Facts  # a dataclass: what is stored about the data beside
     resumable: ClassVar[bool] = True
 
     # The run's attribute -> the vocabulary's file, and the field of the model's config that is
@@ -103,8 +107,11 @@ class Kind:
 
     def train(self, job: Job) -> bool:
         """Trains in the job's folder; False if it was interrupted."""
+        from minillm.runs.run import build
         from minillm.runs.start import train_by_gradient_descent
 
+        if job.stored:  # its sizes are checked before memory is taken for them
+            build(self, job.folder, job.stored["model"], job.folder.resume_shapes)
         return train_by_gradient_descent(self, job)
 
     def open_vocabulary(self, values: dict[str, Any]) -> Any:
@@ -113,12 +120,18 @@ class Kind:
 
         return vocabulary_from_dict(values)
 
-    def build(self, config: Any, vocabularies: dict[str, Any]) -> Any:
-        """A model of the stored sizes; its weights are read afterwards."""
-        import numpy as np
+    def build(self, config: Any, vocabularies: dict[str, Any], shapes: Shapes) -> Any:
+        """A model of the stored sizes; its weights, which have ``shapes``, are read afterwards.
+
+        InputError or ValueError where the sizes ask for more: a damaged size takes no memory.
+        """
+        from minillm.runs.placeholders import Placeholders
 
         Model, _ = self.types()
-        return Model(config, np.random.default_rng(0))
+        return Model(config, Placeholders(shapes))
+
+    def check(self, model: Any) -> None:
+        """ValueError, with the tensor's name, where the weights that were read cannot be right."""
 
     def sample(self, folder: "RunFolder") -> Iterable[str]:
         """Text that is shown when training has ended: a sample of what the model does."""
@@ -139,10 +152,15 @@ class Kind:
 
 def kinds() -> dict[str, Kind]:
     """All kinds by name, in historical order: those in ``runs/kinds``, and any from elsewhere."""
+    _import_kinds()
+    return dict(sorted(_kinds.items(), key=lambda entry: entry[1].year))
+
+
+@cache
+def _import_kinds() -> None:
     package = importlib.import_module("minillm.runs.kinds")
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"{package.__name__}.{module.name}")
-    return dict(sorted(_kinds.items(), key=lambda entry: entry[1].year))
 
 
 def find_kind(name: str) -> Kind:

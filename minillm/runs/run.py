@@ -1,13 +1,13 @@
 """A run: a trained model and all that belongs to it.  ``minillm.load(folder)`` opens any."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, get_type_hints
 
-from minillm.errors import InputError
+from minillm.errors import InputError, short
 from minillm.runs.folder import RunFolder
-from minillm.runs.kind import Evaluation, Kind, Results, kinds
+from minillm.runs.kind import Evaluation, Kind, Results, Shapes, kinds
 from minillm.runs.settings import make, option_of, types_of
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from minillm.text import Vocabulary
 
 
+# Sizes of a model that follow from its data or other settings, not from the setting of that name.
+OF_THE_DATA = {"vocabulary", "negative"}
 LARGEST = 10**9  # the largest size that is accepted in a stored configuration
 
 
@@ -139,32 +141,46 @@ class Run:
         return ability
 
 
-def load(path: str | Path) -> Run:
+def load(path: str | Path, allow_nan: bool = False) -> Run:
     """Opens the run in a folder, whatever its kind: that is stored in its configuration.
 
-    InputError names the file in which something is missing or damaged.
+    InputError names the file in which something is missing or damaged; weights that are not
+    finite are, unless ``allow_nan``.
     """
     folder = RunFolder(path)
     config = stored_config(folder)
     kind = kinds()[config["kind"]]
+    model, vocabularies = build(kind, folder, config["model"], folder.model_shapes)
+    folder.load_model(model.params, allow_nan)
+    try:
+        kind.check(model)
+    except ValueError as error:
+        raise InputError(f"{folder.model_path}: it is damaged: {error}") from None
+    return Run(kind, folder, model, vocabularies, config["training"], config["data"])
+
+
+def build(
+    kind: Kind, folder: RunFolder, config: Any, shapes: Callable[[], Shapes]
+) -> tuple[Any, dict[str, Any]]:
+    """A model of the stored sizes, whose weights are to be read, and its vocabularies.
+
+    ``shapes`` reads the shapes of these weights.  InputError names the file that is damaged.
+    """
     vocabularies = {
-        name: _vocabulary(kind, folder, file) for name, (file, _) in kind.vocabularies.items()
+        name: open_vocabulary(kind, folder, file) for name, (file, _) in kind.vocabularies.items()
     }
     for name, (file, size) in kind.vocabularies.items():
-        known, found = getattr(config["model"], size, None), len(vocabularies[name])
+        known, found = getattr(config, size, None), len(vocabularies[name])
         if known is not None and known != found:
             raise InputError(
                 f"{folder.path}: the model knows {known} tokens, but {file} has {found}"
             )
-    place = f"{folder.path / 'config.json'}: its configuration is damaged: "
+    stored = shapes()
     try:
-        model = kind.build(config["model"], vocabularies)
-    except InputError as error:
+        return kind.build(config, vocabularies, stored), vocabularies
+    except (KeyError, TypeError, ValueError, ArithmeticError, MemoryError) as error:
+        place = f"{folder.path / 'config.json'}: its configuration is damaged: "
         raise InputError(f"{place}{error}") from None
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{place}{error}") from None
-    folder.load_model(model.params)
-    return Run(kind, folder, model, vocabularies, config["training"], config["data"])
 
 
 def stored_config(folder: RunFolder, kind: Kind | None = None) -> dict[str, Any]:
@@ -174,19 +190,49 @@ def stored_config(folder: RunFolder, kind: Kind | None = None) -> dict[str, Any]
     known = kinds() if kind is None else {kind.name: kind}
     if not isinstance(config.get("kind"), str) or config["kind"] not in known:
         raise InputError(
-            f"{path}: expected a run of {' or '.join(known)}, found {config.get('kind')!r}"
+            f"{path}: expected a run of {' or '.join(known)}, found {short(config.get('kind'))}"
         )
     for entry in ("model", "training", "data"):
         if not isinstance(config.get(entry), dict):
             raise InputError(f"{path}: expected an object {entry!r}")
+    if not isinstance(config.get("unit", ""), str):
+        raise InputError(f"{path}: unit: expected a text, found {short(config['unit'])}")
     kind = known[config["kind"]]
     place = f"{path}: its configuration is damaged: "
     _, Config = kind.types()
     sizes = _renamed(config["model"], {"points": "pixels"})
     config["model"] = config_of(Config, sizes, kind.settings, place)
-    config["training"] = make(kind.settings, config["training"], place)
+    settings: Any = make(kind.settings, config["training"], place)
+    _check_length(settings, place)
+    for name in config["training"].keys() & sizes.keys() - OF_THE_DATA:
+        if getattr(settings, name) not in (None, getattr(config["model"], name)):
+            raise InputError(f"{place}{name}: the model and the settings do not agree")
+    config["training"] = settings
     config["data"] = _renamed(config["data"], {"name": "data"})
+    _check_data(kind, config["data"], config["model"], place)
     return config
+
+
+def _check_length(settings: Any, place: str) -> None:
+    """InputError unless a run that is counted in steps or minutes has one of the two."""
+    lengths = [getattr(settings, name) for name in ("steps", "minutes") if hasattr(settings, name)]
+    if lengths and lengths.count(None) != 1:
+        raise InputError(f"{place}expected either steps or minutes, found {lengths}")
+
+
+def _check_data(kind: Kind, data: dict[str, Any], model: Any, place: str) -> None:
+    """InputError where what is stored about the data is not as the kind declares it."""
+    declared = {name for name in types_of(kind.settings) if option_of(kind.settings, name).data}
+    for name in declared - data.keys():
+        if not types_of(kind.settings)[name][2]:  # what may be None may be absent
+            raise InputError(f"{place}data: {name!r} is missing")
+    place = f"{place}data: "
+    make(kind.settings, {name: data[name] for name in declared & data.keys()}, place)
+    known = types_of(kind.facts).keys() & data.keys()  # older versions stored others, too
+    facts: Any = make(kind.facts, {name: data[name] for name in known}, place)
+    labels = len(getattr(facts, "labels", ()))
+    if hasattr(facts, "labels") and labels != model.classes:
+        raise InputError(f"{place}labels: expected {model.classes} of them, found {labels}")
 
 
 def config_of(Config: type, values: dict[str, Any], settings: type, place: str) -> Any:
@@ -199,12 +245,15 @@ def config_of(Config: type, values: dict[str, Any], settings: type, place: str) 
     entries = {entry.name: entry for entry in fields(Config)}
     for name, value in values.items():
         if name not in entries:
-            raise InputError(f"{place}there is no size {name!r}")
+            raise InputError(f"{place}there is no size {short(name)}")
         if not _has_type(value, hints[name]):
-            raise InputError(f"{place}{name}: expected {hints[name]}, found {value!r}"[:300])
+            raise InputError(f"{place}{name}: expected {hints[name]}, found {short(value)}")
         most = option_of(settings, name).most if name in types_of(settings) else LARGEST
-        if isinstance(value, int) and value > most:
-            raise InputError(f"{place}{name}: expected at most {most:,.0f}, found {value!r}"[:300])
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, int | float) and not abs(number) <= most:
+                raise InputError(
+                    f"{place}{name}: expected at most {most:,.0f}, found {short(number)}"
+                )
     missing = [
         name for name, entry in entries.items() if name not in values and entry.default is MISSING
     ]
@@ -214,7 +263,7 @@ def config_of(Config: type, values: dict[str, Any], settings: type, place: str) 
     try:
         return Config(**plain)
     except (TypeError, ValueError) as error:
-        raise InputError(f"{place}{error}") from None
+        raise InputError(f"{place}{str(error)[:300]}") from None
 
 
 def _has_type(value: Any, hint: Any) -> bool:
@@ -233,7 +282,8 @@ def _renamed(values: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
     return {names.get(name, name): value for name, value in values.items()}
 
 
-def _vocabulary(kind: Kind, folder: RunFolder, file: str) -> Any:
+def open_vocabulary(kind: Kind, folder: RunFolder, file: str) -> Any:
+    """A vocabulary of the run.  InputError, with its file, where it is damaged."""
     values = folder.load_json(file)
     try:
         return kind.open_vocabulary(values)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import Any, NewType, TypeVar, get_type_hints
 
-from minillm.errors import InputError
+from minillm.errors import InputError, short
 
 Size = NewType("Size", int)  # a number of bytes, typed as 500M or 2G
 
@@ -112,15 +112,18 @@ def types_of(settings: type) -> dict[str, tuple[type, bool, bool]]:
 def make(settings: type[S], values: Mapping[str, Any], place: str = "") -> S:
     """Settings from values by name, all checked; fields that are not given have their defaults.
 
-    InputError for an unknown name, or for a value of another type or out of its range; its
-    message begins with ``place``.
+    InputError for an unknown name, a missing one without a default, or a value of another type or
+    out of its range; its message begins with ``place``.
     """
     kinds = types_of(settings)  # type: ignore[arg-type]
     given = {}
     for name, value in values.items():
         if name not in kinds:
-            raise InputError(f"{place}{name}: there is no such setting")
+            raise InputError(f"{place}{name[:60]}: there is no such setting")
         given[name] = _checked(settings, name, value, place)
+    for entry in fields(settings):  # type: ignore[arg-type]
+        if entry.name not in given and entry.default is dataclasses.MISSING:
+            raise InputError(f"{place}{entry.name!r} is missing")
     return settings(**given)
 
 
@@ -136,17 +139,12 @@ def _checked(settings: type, name: str, value: Any, place: str) -> Any:
 
 def _checked_one(declared: Option, type_: type, name: str, value: Any, place: str) -> Any:
     plain = int if type_ is Size else type_
-    if plain is float and isinstance(value, int) and not isinstance(value, bool):
+    if plain is float and type(value) is int and abs(value) < 2**63:
         value = float(value)
     right = isinstance(value, plain) and (plain is bool or not isinstance(value, bool))
     if not right or not declared.allows(value):
-        raise InputError(f"{place}{name}: expected {declared.wanted(type_)}, found {_shown(value)}")
+        raise InputError(f"{place}{name}: expected {declared.wanted(type_)}, found {short(value)}")
     return value
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def values_of(settings: Any, data: bool) -> dict[str, Any]:
@@ -338,3 +336,18 @@ class FilesSettings:
         """The unit of :func:`minillm.text.build_vocabulary`."""
         unit = getattr(self, "unit", "word")
         return "token" if unit == "word" and self.pretokenised else unit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What a run stores about its data, beside where they are: all that a kind reads again."""
+
+    sha256: str | None = option(None, "their fingerprint")
+    imported: str | None = option(None, "the file of another program that the run was made of")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelFacts(Facts):
+    """Those of a classifier."""
+
+    labels: tuple[str, ...] = option(dataclasses.MISSING, "a name for each class")

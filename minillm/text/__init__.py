@@ -2,12 +2,14 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
+from minillm.errors import short
 from minillm.text.bpe import BytePairs, train
 from minillm.text.characters import Characters
 from minillm.text.tokenizer_files import load_tokenizer, tokenizer_files
 from minillm.text.vocabulary import Vocabulary, banned_ids, opening_id, unit_name
-from minillm.text.words import Words, split_off_punctuation, split_words
+from minillm.text.words import Words, pieces, split_off_punctuation, split_words
 
 __all__ = [
     "BytePairs",
@@ -16,6 +18,7 @@ __all__ = [
     "Words",
     "banned_ids",
     "build_vocabulary",
+    "check_texts",
     "load_tokenizer",
     "opening_id",
     "split_off_punctuation",
@@ -53,11 +56,12 @@ def build_vocabulary(
     if unit == "bpe":
         return train(texts, SIZE if maximum_size is None else maximum_size)
     if unit not in ("word", "token"):
-        raise ValueError(f"unit: expected character, word, token or bpe, found {unit!r}")
+        raise ValueError(f"unit: expected character, word, token or bpe, found {short(unit)}")
     pretokenised = unit == "token"
     counts: Counter[str] = Counter()
     for text in texts:
-        counts.update(split_words(text, pretokenised))
+        for piece in pieces(text):
+            counts.update(split_words(piece, pretokenised))
     return Words.from_counts(counts, minimum_count, maximum_size, pretokenised, always)
 
 
@@ -65,13 +69,24 @@ def vocabulary_from_dict(values: object) -> Vocabulary:
     """The vocabulary that ``to_dict`` described; ValueError says what is wrong with it."""
     if not isinstance(values, dict):
         raise ValueError(f"expected an object, found {type(values).__name__}")
-    unit, tokens = values.get("unit"), values.get("tokens")
+    unit, pretokenised = values.get("unit"), values.get("pretokenised", False)
     if unit == "bpe":
         return BytePairs.from_dict(values)
-    if unit not in ("character", "word"):
-        raise ValueError(f'expected "unit": "character", "word" or "bpe", found {unit!r}'[:200])
-    if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
-        raise ValueError('expected "tokens": a list of strings')
+    tokens = check_texts(values.get("tokens"), "tokens")
+    if not isinstance(pretokenised, bool):
+        raise ValueError(f'"pretokenised": expected true or false, found {short(pretokenised)}')
     if unit == "character":
         return Characters(tokens)
-    return Words(tokens, pretokenised=bool(values.get("pretokenised", False)))
+    if unit == "word":
+        return Words(tokens, pretokenised)
+    raise ValueError(f'expected "unit": "character", "word" or "bpe", found {short(unit)}')
+
+
+def check_texts(values: Any, name: str) -> list[str]:
+    """``values``, from JSON; ValueError unless they are a list of texts that UTF-8 can hold."""
+    if not isinstance(values, list) or not all(isinstance(text, str) for text in values):
+        raise ValueError(f'expected "{name}": a list of strings')
+    for text in values:
+        if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+            raise ValueError(f'"{name}": expected text, found half of a character: {short(text)}')
+    return values

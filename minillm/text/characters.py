@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from minillm.errors import InputError
 from minillm.text.vocabulary import visible
 
+_PIECE = 1 << 20  # characters that are encoded at a time
+
 
 class Characters:
     """One id for each character (Unicode code point) of a text, in code point order.
@@ -54,18 +56,23 @@ class Characters:
 
         InputError, with ``name``, line and column, at a character that the vocabulary lacks.
         """
-        codes = _code_points(text)
-        ids = np.searchsorted(self._codes, codes)
-        lacking = self._codes[np.minimum(ids, len(self) - 1)] != codes
-        if lacking.any():
-            at = int(np.argmax(lacking))
-            line = text.count("\n", 0, at) + 1
-            column = at - text.rfind("\n", 0, at)
-            raise InputError(
-                f"{name}, line {line}, column {column}: the character {text[at]!r} "
-                f"(U+{ord(text[at]):04X}) is not among the {len(self)} that the model knows"
-            )
-        return ids.astype(np.int32)
+        encoded = np.empty(len(text), np.int32)
+        for start in range(0, len(text), _PIECE):
+            codes = _code_points(text[start : start + _PIECE])
+            ids = np.searchsorted(self._codes, codes)
+            lacking = self._codes[np.minimum(ids, len(self) - 1)] != codes
+            if lacking.any():
+                raise self._lacks(text, start + int(np.argmax(lacking)), name)
+            encoded[start : start + _PIECE] = ids
+        return encoded
+
+    def _lacks(self, text: str, at: int, name: str) -> InputError:
+        line = text.count("\n", 0, at) + 1
+        column = at - text.rfind("\n", 0, at)
+        return InputError(
+            f"{name}, line {line}, column {column}: the character {text[at]!r} "
+            f"(U+{ord(text[at]):04X}) is not among the {len(self)} that the model knows"
+        )
 
     encode_known = encode
 

@@ -18,6 +18,8 @@ _UNKNOWN_ID = 0
 # text encodes to the same ids.
 _WORD = re.compile(r"\n|<unk>|\w+(?:['\u2019.-]\w+)*|[^\w\s]")
 _TOKEN = re.compile(r"\n|[^\s]+")
+_SPACE = re.compile(r"\s")
+_PIECE = 1 << 20  # characters that are split at a time
 
 _CLOSING = set(".,;:!?)]}%'\u2019\u201d")
 _OPENING = set("([{$\u201c\u2018")
@@ -32,6 +34,16 @@ def split_words(text: str, pretokenised: bool = False) -> list[str]:
     ["Don't", 'panic', '(', 'yet', ')', '.']
     """
     return (_TOKEN if pretokenised else _WORD).findall(text)
+
+
+def pieces(text: str) -> Iterator[str]:
+    """The text in pieces of about a megabyte, cut at white space: a list of all words is large."""
+    start = 0
+    while start < len(text):
+        cut = _SPACE.search(text, start + _PIECE)
+        end = cut.end() if cut else len(text)
+        yield text[start:end]
+        start = end
 
 
 def split_off_punctuation(tokens: Iterable[str]) -> bool:
@@ -126,9 +138,12 @@ class Words:
 
     def encode(self, text: str, name: str = "text") -> NDArray[np.int32]:
         """The ids of the words of ``text``, (T,); those it lacks become the unknown word."""
-        words = split_words(text, self.pretokenised)
         lookup = self._ids.get
-        return np.fromiter((lookup(word, _UNKNOWN_ID) for word in words), np.int32, len(words))
+        parts = [np.zeros(0, np.int32)]
+        for piece in pieces(text):
+            words = split_words(piece, self.pretokenised)
+            parts.append(np.fromiter((lookup(w, _UNKNOWN_ID) for w in words), np.int32, len(words)))
+        return np.concatenate(parts)
 
     def encode_known(self, text: str, name: str = "text") -> NDArray[np.int32]:
         """As :meth:`encode`, but InputError, with ``name``, at a word that it lacks."""

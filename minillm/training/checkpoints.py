@@ -7,18 +7,19 @@ generator, and the progress of the training.
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
-from minillm.errors import InputError
+from minillm.errors import InputError, short
 from minillm.training.optimisers import Optimiser
 
 if TYPE_CHECKING:
     from minillm.training.loop import Task
 
 Arrays = Mapping[str, np.ndarray]
+T = TypeVar("T")
 
 
 @dataclass
@@ -95,19 +96,45 @@ def restore_checkpoint(
         group, _, rest = key.partition("/")
         groups.setdefault(group, {})[rest] = array
     copy_arrays(groups["params"], params, name)
+    copied, _ = optimiser.state()
+    copy_arrays(groups["optimiser"], copied, name)
     try:
         optimiser.restore(groups["optimiser"], values["optimiser"])
         task.restore(groups["task"], values["task"])
         rng.bit_generator.state = values["rng"]
-        return Summary(**values["progress"])
+        return numbers_from(Summary, values["progress"])
     except InputError:
         raise
-    except (KeyError, TypeError, ValueError) as error:
+    except KeyError as error:
         raise InputError(f"{name}: something is missing from it: {error}") from None
+    except (TypeError, ValueError, OverflowError, AttributeError) as error:
+        raise InputError(f"{name}: it is damaged: {error}") from None
 
 
-def copy_arrays(arrays: Arrays, into: Arrays, name: str) -> None:
-    """Copies ``arrays`` into the arrays of ``into``, which must all be there with equal shapes."""
+def numbers_from(of: type[T], values: Any) -> T:
+    """A dataclass of numbers from its JSON form; what is not there has its default.
+
+    ValueError for anything but counts below 2**63 and numbers from 0 up; infinite is only what
+    is so by default.
+    """
+    known = {entry.name: entry for entry in fields(of)}  # type: ignore[arg-type]
+    if not isinstance(values, dict) or not values.keys() <= known.keys():
+        raise ValueError(f"expected the numbers {', '.join(known)}")
+    for name, value in values.items():
+        whole = known[name].type in (int, "int")
+        right = type(value) is int or (type(value) is float and not whole)
+        most = known[name].default if known[name].default == math.inf else 2**63
+        if not right or not 0 <= value <= most:
+            kind = "a whole number" if whole else "a number"
+            raise ValueError(f"{name}: expected {kind} from 0 up, found {short(value)}")
+    return of(**values)
+
+
+def copy_arrays(arrays: Arrays, into: Arrays, name: str, allow_nan: bool = False) -> None:
+    """Copies ``arrays`` into the arrays of ``into``, which must all be there with equal shapes.
+
+    InputError names the tensor that is not, or that has a NaN or an infinite number.
+    """
     for key, target in into.items():
         if key not in arrays:
             raise InputError(f"{name}: the tensor {key!r} is missing")
@@ -117,3 +144,8 @@ def copy_arrays(arrays: Arrays, into: Arrays, name: str) -> None:
                 f"found {arrays[key].dtype} {arrays[key].shape}"
             )
         target[...] = arrays[key]
+        if not allow_nan and target.dtype.kind == "f" and not np.isfinite(target).all():
+            raise InputError(
+                f"{name}: the tensor {key!r}: expected finite numbers, found a NaN or an infinite "
+                "one: the training had diverged, or the file is damaged"
+            )

@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 
 from minillm.data import Windows, windows_once
-from minillm.errors import InputError
+from minillm.errors import InputError, short
 from minillm.training.checkpoints import copy_arrays
 from minillm.training.loop import Backward
 
@@ -69,7 +69,10 @@ class LanguageModelTask:
     def restore(self, arrays: Mapping[str, np.ndarray], values: dict) -> None:
         """Restores what :meth:`state` returned."""
         copy_arrays(arrays, self.carried_state, "the carried state")
-        self.windows.position = int(values["position"])
+        position, length = values["position"], len(self.windows.ids)
+        if type(position) is not int or not 0 <= position < length:
+            raise ValueError(f"position: expected 0 to {length - 1}, found {short(position)}")
+        self.windows.position = position
 
 
 def evaluate(model: WindowModel, ids: np.ndarray, batch: int, window: int) -> tuple[float, int]:

@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from minillm._kernels import twinned
+from minillm.errors import short
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -128,7 +129,9 @@ class Adam:
         """Restores what :meth:`state` returned."""
         _copy_into(self.m, "m.", arrays)
         _copy_into(self.v, "v.", arrays)
-        self.t = int(values["t"])
+        if type(values["t"]) is not int or not 0 <= values["t"] < 2**63:
+            raise ValueError(f"t: expected a number of steps, found {short(values['t'])}")
+        self.t = values["t"]
 
 
 @twinned
@@ -228,8 +231,9 @@ def _check_step(params: Arrays, grads: Arrays, moments: Arrays) -> None:
 
 
 def _check_float(where: str, array: np.ndarray) -> None:
-    if not isinstance(array, np.ndarray) or array.dtype not in (np.float32, np.float64):
-        found = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+    plain = type(array) in (np.ndarray, np.memmap)  # not matrices or masked arrays
+    if not plain or array.dtype not in (np.float32, np.float64):
+        found = array.dtype if plain else type(array).__name__
         raise TypeError(f"{where}: expected a NumPy array of float32 or float64, found {found}")
 
 

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.data.streams import Spill, TextStream
-from minillm.errors import DivergedError, InputError
+from minillm.errors import DivergedError, InputError, short
 from minillm.models.word2vec import Word2Vec
+from minillm.text import check_texts
 from minillm.text.words import split_words
-from minillm.training.checkpoints import Store, copy_arrays
+from minillm.training.checkpoints import Store, copy_arrays, numbers_from
 from minillm.training.loop import interrupts
 from minillm.training.progress import ProgressDisplay
 
@@ -44,11 +45,18 @@ class WordCounts:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "WordCounts":
-        """What :meth:`to_dict` made; KeyError, ValueError or OverflowError where it is damaged."""
-        words, counts = list(map(str, values["words"])), np.array(values["counts"], np.int64)
-        if counts.shape != (len(words),):
-            raise ValueError(f"there are {len(words)} words, but counts of {len(counts)}")
-        return cls(words, counts, bool(values["pretokenised"]))
+        """What :meth:`to_dict` made; KeyError or ValueError where it is damaged."""
+        words, counts, pretokenised = (values[name] for name in ("words", "counts", "pretokenised"))
+        check_texts(words, "words")
+        if not isinstance(counts, list) or len(counts) != len(words):
+            raise ValueError(f"there are {len(words)} words: expected as many counts")
+        if not all(type(count) is int and count > 0 for count in counts) or sum(counts) > 2**62:
+            raise ValueError("counts: expected whole numbers from 1 up")
+        if len(set(words)) < len(words):
+            raise ValueError("words: expected each once")
+        if not isinstance(pretokenised, bool):
+            raise ValueError(f"pretokenised: expected true or false, found {short(pretokenised)}")
+        return cls(words, np.array(counts, np.int64), pretokenised)
 
 
 @dataclass
@@ -255,6 +263,8 @@ def restore_progress(store: Store, model: Word2Vec) -> Progress:
     name = str(store.resume_path)
     copy_arrays(arrays, model.params, name)
     try:
-        return Progress(**values["progress"])
-    except (KeyError, TypeError) as error:
+        return numbers_from(Progress, values["progress"])
+    except KeyError as error:
         raise InputError(f"{name}: something is missing from it: {error}") from None
+    except ValueError as error:
+        raise InputError(f"{name}: it is damaged: {error}") from None

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from minillm.cli import main
 from minillm.data import builtin_corpus
+from minillm.runs.folder import RunFolder
 
 TEXT = "the cat sat on the mat and the dog sat on the log.\n" * 60
 
@@ -127,6 +129,7 @@ def test_a_damaged_folder(tmp_path, text_file, capsys):
     model = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(model[:-100])
     assert "damaged" in fails(capsys, "eval", str(folder))
+    (folder / "model.safetensors").write_bytes(model)
     config = json.loads((folder / "config.json").read_text())
     config["model"]["sizes"] = config["model"]["sizes"][:2]
     (folder / "config.json").write_text(json.dumps(config))
@@ -144,3 +147,46 @@ def test_pruning_makes_a_smaller_model(tmp_path, capsys):
     ]
     assert sizes[0][:2] == sizes[1][:2]
     assert np.less(sizes[1][2], sizes[0][2] / 2)
+
+
+@pytest.mark.usefixtures("both_twins")
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        ("ab\n", ["--order", "5"]),
+        ("ab", ["--order", "5", "--unit", "character"]),
+        (TEXT, ["--prune", "1000000"]),
+        (TEXT, ["--prune", "0", "1000000", "--unit", "character"]),
+        ("the cat sat on the mat " * 100, ["--vocabulary", "2"]),
+        ("the cat sat on the mat " * 100, ["--vocabulary", "3", "--prune", "0", "5000"]),
+        ("the cat sat on the mat " * 100, ["--unit", "character"]),
+    ],
+)
+def test_lengths_without_ngrams_go_through_every_command(tmp_path, capsys, text, options):
+    file, run, other = tmp_path / "text", str(tmp_path / "run"), str(tmp_path / "other")
+    arpa = str(tmp_path / "model.arpa")
+    file.write_text(text)
+    assert main(["train", "ngram", str(file), "--out", run, *options]) == 0
+    assert main(["export", run, arpa]) == 0
+    assert main(["import", arpa, "--out", other]) == 0
+    for folder in (run, other):
+        assert main(["generate", folder, "--length", "5", "--seed", "1"]) == 0
+        ours = evaluated(capsys, folder, str(file))
+        assert ours["tokens"] > 0
+        tokens = json.loads((Path(folder) / "vocabulary.json").read_text())["tokens"]
+        assert "\n" in tokens
+
+
+@pytest.mark.usefixtures("both_twins")
+def test_a_model_with_damaged_contents_is_refused(tmp_path, text_file, capsys):
+    """Its look-ups would read far beyond the arrays."""
+    folder = tmp_path / "run"
+    assert main(["train", "ngram", text_file, "--order", "3", "--out", str(folder)]) == 0
+    path = folder / "model.safetensors"
+    for name, at, value in (("first.2", 1, 2**31 - 1), ("first.3", 1, -(2**31)), ("word.2", 0, 99)):
+        arrays, values = load_file(path), path.read_bytes()
+        arrays[name][at] = value
+        RunFolder(folder).save_model(arrays, {})
+        message = fails(capsys, "eval", str(folder), text_file)
+        assert f"model.safetensors: it is damaged: {name}: expected" in message
+        path.write_bytes(values)

@@ -70,3 +70,19 @@ def test_a_restored_position_goes_on_with_the_same_batches():
             np.testing.assert_array_equal(a, b)
     with pytest.raises(KeyError):
         other.restore({})
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ({"epoch": -1, "position": 0}, "epoch: expected a whole number from 0 up, found -1"),
+        ({"epoch": "0", "position": 0}, "epoch: expected"),
+        ({"epoch": 0, "position": 4}, "position: expected 0 to 3, found 4"),
+        ({"epoch": 0, "position": 1.5}, "position: expected 0 to 3, found 1.5"),
+        ({"epoch": 0, "position": 10**30}, "position: expected 0 to 3"),
+    ],
+)
+def test_a_position_beyond_the_data_is_refused(values, complaint):
+    batches = Minibatches((Sequences([[1], [2], [3], [4], [5]]),), 2, 0)
+    with pytest.raises(ValueError, match=complaint):
+        batches.restore(values)

@@ -173,3 +173,74 @@ def test_kenlm_scores_it_as_we_do(tmp_path):
         ends = len(line) > 0 and line[-1] == end
         ours = score.log10 + score.unknown_log10
         assert theirs.score(sentence, bos=True, eos=ends) == pytest.approx(ours, abs=1e-4)
+
+
+# --- what a damaged or hostile file asks for -----------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["<U+110000>", "<U+D800>", "<U+FFFFFF>"])
+def test_code_points_that_are_no_characters(tmp_path, name):
+    (tmp_path / "a").write_text(TOY.replace("\ta\t", f"\t{name}\t"))
+    with pytest.raises(InputError, match=r"line 8: expected the code point of a character, found"):
+        read_arpa(tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("ngram 2=3", "ngram 2=" + "9" * 5000, "line 3: expected ngram 2=a number"),
+        ("ngram 2=3", "ngram " + "2" * 5000 + "=3", "line 3: expected ngram 2=a number"),
+        ("ngram 2=3", f"ngram 2={10**19}", "line 3: expected 0 to 2"),
+        ("ngram 2=3", f"ngram 2={2**31 - 1}", "line 16: expected 2147483647 2-grams"),
+        ("ngram 1=4", "ngram 1=0", "line 2: expected 1 to 2"),
+        ("-0.125", "1e300", "line 8: .* a finite backoff"),
+        ("-0.125", "9" * 5000, "line 8: expected a log10 p"),
+    ],
+)
+def test_numbers_that_are_too_large(tmp_path, old, new, message):
+    (tmp_path / "a").write_text(TOY.replace(old, new))
+    with pytest.raises(InputError, match=message) as caught:
+        read_arpa(tmp_path / "a")
+    assert len(str(caught.value)) < 400
+
+
+def test_ngrams_of_too_many_words(tmp_path):
+    sizes = "".join(f"ngram {n}=1\n" for n in range(1, 30))
+    (tmp_path / "a").write_text(f"\\data\\\n{sizes}\n\\1-grams:\n")
+    with pytest.raises(InputError, match="line 22: expected n-grams of at most 20 words"):
+        read_arpa(tmp_path / "a")
+
+
+def test_a_length_without_ngrams(tmp_path):
+    text = TOY.replace("ngram 2=3\n", "ngram 2=3\nngram 3=0\n")
+    (tmp_path / "a").write_text(text.replace("\\end\\", "\\3-grams:\n\n\\end\\"))
+    vocabulary, params = read_arpa(tmp_path / "a")
+    assert len(params["word.3"]) == 0
+    write_arpa(tmp_path / "b", vocabulary, params)
+    same(read_arpa(tmp_path / "b")[1], params)
+
+
+def test_the_end_of_a_sentence_stays_in_a_vocabulary_of_characters(tmp_path):
+    vocabulary = Characters.from_text("a b\n")  # the line's end was in the held-out text alone
+    ids = np.array([4, *vocabulary.encode("ab ba")], np.int32)
+    model = estimate(count_ngrams([ids], 2, 4), NGramConfig(4, 2, "mle"))
+    write_arpa(tmp_path / "a", vocabulary, model.params)
+    assert read_arpa(tmp_path / "a")[0].tokens == ["\n", " ", "a", "b"]
+
+
+def test_gzip_files_that_become_too_large(tmp_path, monkeypatch):
+    head = b"\\data\\\nngram 1=1\n\n\\1-grams:\n"
+    path = tmp_path / "a.gz"
+    for body, message in (
+        (b"-1 " + b"a" * (20 << 20), "line 5: expected a line of at most 16,777,216 bytes"),
+        (b"\n" * 200_000, "expected a line that is not blank, found 100,000 blank ones"),
+        (b"-1 a\n" * (2 << 20), "line 6: "),
+    ):
+        path.write_bytes(gzip.compress(head + body, 1))
+        with pytest.raises(InputError, match=message):
+            read_arpa(path)
+    monkeypatch.setattr("minillm.formats.arpa.MOST_UNPACKED", 2)
+    monkeypatch.setattr("minillm.formats.arpa.FREE_UNPACKED", 100)
+    path.write_bytes(gzip.compress(TOY.replace("\\end", "\n" * 5000 + "\\end").encode()))
+    with pytest.raises(InputError, match="a gzip file that becomes at most 2 times as large"):
+        read_arpa(path)

@@ -77,3 +77,30 @@ def test_a_word_with_white_space(tmp_path):
     with pytest.raises(InputError, match="no white space in it, found 'a b'"):
         write_vectors(tmp_path / "v", ["a b"], VECTORS[:1])
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("binary", [True, False])
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        ("9" * 5000 + " 4", "line 1: expected the number of words"),
+        ("5 " + "9" * 5000, "line 1: expected the number of words"),
+        (f"{10**19} 4", "line 1: expected the number of words"),
+        ("5 100000", "line 1: expected the number of words and the vectors' length, to 65536"),
+        (f"{10**11} 4", "expected 100000000000 words|within word 6 of 100000000000"),
+        ("5 65536", "expected a word and 65536 numbers|within word 1 of 5"),
+    ],
+)
+def test_a_head_that_asks_for_more_than_the_file_has(tmp_path, binary, head, message):
+    path = tmp_path / "v"
+    write_vectors(path, WORDS, VECTORS, binary)
+    path.write_bytes(head.encode() + path.read_bytes()[3:])
+    with pytest.raises(InputError, match=message) as caught:
+        read_vectors(path)
+    assert len(str(caught.value)) < 300
+
+
+def test_numbers_beyond_float32_are_not_finite(tmp_path):
+    (tmp_path / "v").write_text("2 1\na 1\nb 1e300\n")
+    with pytest.raises(InputError, match="the vector of 'b' has a number that is not finite"):
+        read_vectors(tmp_path / "v")

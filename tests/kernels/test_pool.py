@@ -43,6 +43,7 @@ def run(program, **environment):
             **os.environ,
             "MINILLM_KERNELS": "cython",
             "MINILLM_POOL_BYTES": "256M",
+            "MINILLM_GUARD": "0",
             **environment,
         },
         capture_output=True,
@@ -153,9 +154,31 @@ def test_nonsense_in_the_environment_is_refused_when_the_kernels_are_loaded():
     assert "found 'lots'" in result.stderr
 
 
-def test_a_guard_notices_a_write_past_a_piece():
-    program = "from minillm._kernels import _pool; _pool.overrun()"
-    assert run(program, MINILLM_GUARD="0").returncode == 0
-    guarded = run(program, MINILLM_GUARD="1")
+WRITE = "from minillm._kernels import _pool; _pool.write_at({}, {})"
+BEHIND, IN_FRONT = "wrote past the end of a piece", "wrote in front of a piece"
+
+
+@pytest.mark.parametrize(
+    ("place", "size", "message"),
+    [
+        (1, 1, BEHIND),
+        (63, 1, BEHIND),
+        (100_000, 100_000, BEHIND),
+        (199_999, 100_000, BEHIND),
+        (-1, 1, IN_FRONT),
+        (-64, 1, IN_FRONT),
+        (-100_000, 100_000, IN_FRONT),
+    ],
+)
+def test_a_guard_notices_a_write_beside_a_piece(place, size, message):
+    """Even a whole piece away, where a wrong sign before an offset leads."""
+    guarded = run(WRITE.format(place, size), MINILLM_GUARD="1")
     assert guarded.returncode != 0
-    assert "wrote past the end" in guarded.stderr
+    assert message in guarded.stderr or "AddressSanitizer" in guarded.stderr
+
+
+def test_a_write_within_a_piece_is_no_fault():
+    for place, size in ((0, 1), (99_999, 100_000)):
+        for guard in "01":
+            done = run(WRITE.format(place, size), MINILLM_GUARD=guard)
+            assert done.returncode == 0, done.stderr

@@ -12,9 +12,11 @@ from minillm import use_kernels
 from minillm.data import builtin_corpus, split_text
 from minillm.decoding import Writer
 from minillm.models.ngram import (
+    IMPOSSIBLE,
     SMOOTHINGS,
     NGram,
     NGramConfig,
+    _log10,
     absolute_discounting,
     add_k,
     count_ngrams,
@@ -254,6 +256,82 @@ def test_refusals(change, message):
 
 def test_first_children_counts_every_context():
     assert first_children(np.array([0, 0, 2]), 4).tolist() == [0, 2, 2, 3, 3]
+
+
+# --- arrays that are damaged, and lengths without n-grams -----------------------------------------
+
+
+def small_model(order=3):
+    ids = np.array([4, 0, 1, 2, 3, 4, 0, 2, 3], np.int32)
+    return estimate(count_ngrams([ids], order, 4), NGramConfig(4, order, line_end=3))
+
+
+@pytest.mark.parametrize(
+    ("name", "at", "value", "complaint"),
+    [
+        ("first.2", 2, 2**31 - 1, "first.2: expected offsets that ascend from 0 to 5"),
+        ("first.2", 2, -(2**31), "first.2: expected offsets"),
+        ("first.2", 0, 1, "first.2: expected offsets"),
+        ("first.2", -1, 4, "first.2: expected offsets"),
+        ("first.3", 1, 2**30, "first.3: expected offsets"),
+        ("word.2", 0, 5, r"word.2: expected ids from 0 to 4"),
+        ("word.3", 0, -1, "word.3: expected ids"),
+        ("word.2", 1, 0, "word.2: expected the words of each context, ascending"),
+        ("word.1", 1, 0, "word.1: expected the words of each context, ascending"),
+    ],
+)
+def test_arrays_that_look_ups_would_leave_are_refused(name, at, value, complaint):
+    model = small_model()
+    params = {key: array.copy() for key, array in model.params.items()}
+    NGram(model.config, params).check()
+    params[name][at] = value
+    with pytest.raises(ValueError, match=complaint):
+        NGram(model.config, params)
+
+
+def test_arrays_of_other_shapes_and_dtypes_are_refused():
+    model = small_model()
+    for name, other in (
+        ("first.2", model.params["first.2"][:-1]),
+        ("word.2", model.params["word.2"].astype(np.int64)),
+        ("log_p.3", model.params["log_p.3"][:, None]),
+        ("backoff.1", model.params["backoff.1"].astype(np.float64)),
+    ):
+        with pytest.raises(ValueError, match=f"{name}: expected "):
+            NGram(model.config, model.params | {name: other})
+
+
+@pytest.mark.parametrize(
+    ("sizes", "complaint"),
+    [
+        ({"vocabulary": 0}, "vocabulary: expected 1 or more"),
+        ({"order": 0}, "order: expected 1 or more"),
+        ({"line_end": 4}, r"line_end: expected an id in 0\.\.3, found 4"),
+        ({"unknown": -1}, "unknown: expected an id"),
+    ],
+)
+def test_sizes_that_no_model_has_are_refused(sizes, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        NGramConfig(**{"vocabulary": 4, "order": 2} | sizes)
+
+
+@pytest.mark.usefixtures("both_twins")
+@pytest.mark.parametrize("smoothing", SMOOTHINGS)
+@pytest.mark.parametrize("prune", [(), (1000,), (0, 1000)])
+def test_a_length_may_have_no_ngrams(smoothing, prune):
+    ids = np.array([2, 0, 1], np.int32)  # one sentence, shorter than the order
+    config = NGramConfig(2, 6, smoothing, k=0.1, prune=prune, line_end=1)
+    model = estimate(count_ngrams([ids], 6, 2), config)
+    assert model.config.sizes[-1] == 0
+    model.check()
+    assert np.isfinite(model.probabilities(ids)).all()
+    for context in ([], [2], [2, 0], [0, 1], [2, 0, 1, 1]):
+        assert (10 ** model.distribution(context)).sum() == pytest.approx(1)
+
+
+def test_a_sum_of_shares_that_is_rounded_to_above_one_is_one():
+    """An ARPA file with a log10 above 0 would be refused."""
+    assert _log10(np.array([1 + 2**-52, 1, 0])).tolist() == [0, 0, IMPOSSIBLE]
 
 
 def test_a_repr_names_the_sizes():

@@ -354,10 +354,57 @@ def test_words_and_starts_of_any_integer_type(kernels, dtype):
     assert all(np.array_equal(one.params[name], other.params[name]) for name in one.params)
 
 
-def test_words_that_are_no_array_are_refused():
+TEXT = {"words": np.array([1, 2]), "starts": np.array([0, 2]), "rates": np.ones(1)}
+
+
+@pytest.mark.parametrize("name", TEXT)
+@pytest.mark.parametrize(
+    ("wrong", "found"),
+    [
+        (lambda a: a.tolist(), "list"),
+        (lambda a: None, "NoneType"),
+        (lambda a: np.ma.masked_array(a, a > 1), "MaskedArray"),
+        (lambda a: a.astype(object), "object"),
+        (lambda a: a.astype(str), "<U"),
+        (lambda a: a > 1, "bool"),
+        (lambda a: a.astype(complex), "complex128"),
+    ],
+)
+def test_what_is_no_plain_array_is_refused(kernels, name, wrong, found):
     model = made(np.random.default_rng(0))
-    with pytest.raises(TypeError, match="words: expected a NumPy array of integers, found list"):
-        model.learn([1, 2], np.array([0, 2]), np.ones(1))
+    kind = "floats" if name == "rates" else "integers"
+    with (
+        use_kernels(kernels),
+        pytest.raises(TypeError, match=f"^{name}: expected a NumPy array of {kind}, found {found}"),
+    ):
+        model.learn(**TEXT | {name: wrong(TEXT[name])})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error", "message"),
+    [
+        ("seed", -1, ValueError, "seed: expected 0 to 18446744073709551615, found -1"),
+        ("seed", 2**64, ValueError, "seed: expected 0 to"),
+        ("sentence", 2**63, ValueError, "sentence: expected 0 to"),
+        ("threads", 0, ValueError, "threads: expected 1 to"),
+        ("threads", 2**31, ValueError, "threads: expected 1 to"),
+        ("seed", 1.5, TypeError, "seed: expected a whole number, found float"),
+        ("threads", None, TypeError, "threads: expected a whole number, found NoneType"),
+    ],
+)
+def test_numbers_that_do_not_fit_are_refused(kernels, name, value, error, message):
+    model = made(np.random.default_rng(0))
+    with use_kernels(kernels), pytest.raises(error, match=message):
+        model.learn(**TEXT, **{name: value})
+
+
+def test_counts_of_another_kind_are_refused():
+    config = Word2VecConfig(3)
+    for counts in ([3, 2, 1], np.array([3.0, 2.0, 1.0]), None, np.ma.array([3, 2, 1])):
+        with pytest.raises(TypeError, match="counts: expected a NumPy array of integers, found"):
+            Word2Vec(config, counts)
+    with pytest.raises(TypeError, match="dtype: expected float32 or float64, found int64"):
+        Word2Vec(config, np.array([3, 2, 1]), dtype=int)
 
 
 def test_a_repr_names_the_sizes():

@@ -5,7 +5,7 @@ import inspect
 import numpy as np
 import pytest
 
-from minillm import ops, use_kernels
+from minillm import kernels_info, ops, use_kernels
 from minillm.ops.gradient_cases import CASES
 
 from .test_properties import case_of, is_float, tuple_of, upstream_of
@@ -149,6 +149,54 @@ def test_what_is_no_plain_float_array_is_refused(name, kernels):
                     op(*args[:k], wrong, *args[k + 1 :])
 
 
+@pytest.mark.parametrize("name", ["rnn", "lstm", "gru"])
+def test_what_is_no_plain_float_array_is_refused_in_a_step(name, kernels):
+    _, (x, *rest, _) = case_of(name, np.random.default_rng(0))
+    op, args = getattr(ops, f"{name}_step"), (x[:, 0], *rest)
+    names = list(inspect.signature(op).parameters)
+    with use_kernels(kernels):
+        for k, a in enumerate(args):
+            for wrong in (*wrong_arrays(a), None):
+                if k == 0 and isinstance(wrong, np.ndarray) and wrong.dtype == int:
+                    continue  # ids
+                with pytest.raises(TypeError, match=f"^{name}_step: {names[k]} (must be|is) "):
+                    op(*args[:k], wrong, *args[k + 1 :])
+
+
+def other_shapes(a):
+    """No axes, empty ones, one too many, one too few."""
+    yield np.array(a.flat[0])
+    for axis in range(a.ndim):
+        yield np.delete(a, range(a.shape[axis]), axis)
+    yield a[None]
+    yield a.ravel()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_arrays_without_axes_or_numbers_are_computed_or_refused_on_both_twins_alike(name):
+    if kernels_info()["available"] == ["numpy"]:
+        pytest.skip("the compiled kernels are not built")
+    op, args = case_of(name, np.random.default_rng(0))
+
+    def outcome(twin, *args):
+        with use_kernels(twin):
+            try:
+                outputs, backward = op(*args)
+            except ValueError as error:
+                return str(error)
+            outputs = tuple_of(outputs)
+            gradients = tuple_of(backward(*map(np.ones_like, outputs)))
+            return [np.shape(y) for y in (*outputs, *gradients)]
+
+    for k, a in enumerate(args):
+        if isinstance(a, np.ndarray):
+            for other in other_shapes(a):
+                given = (*args[:k], other, *args[k + 1 :])
+                found = outcome("numpy", *given)
+                assert outcome("cython", *given) == found
+                assert not isinstance(found, str) or found.startswith(f"{name}: ")
+
+
 IDS = {("rnn", "x"), ("lstm", "x"), ("gru", "x")}  # floats or ids
 
 INTEGERS = {  # by the case, the arguments that are integers
@@ -261,7 +309,15 @@ def test_what_is_no_integer_array_is_refused(name, kernels):
         (lambda: ops.rotary(x[None], ids[:1, [0, 0, 0]], None), "rotary: base must be a number"),
         (
             lambda: ops.cross_entropy(x, ids[:, [0, 0, 0]], [True]),
-            "cross_entropy: mask must be a bool NumPy array, found list",
+            "cross_entropy: mask must be a NumPy array, found list",
+        ),
+        (
+            lambda: ops.cross_entropy(x, ids[:, [0, 0, 0]], np.ma.array(x[..., 0] > 0)),
+            "cross_entropy: mask must be a NumPy array, found MaskedArray",
+        ),
+        (
+            lambda: ops.scaled_dot_product_attention(x[None], x[None], x[None], "no"),
+            "scaled_dot_product_attention: causal must be True or False, found str",
         ),
         (
             lambda: ops.cross_entropy(x, ids[:, [0, 0, 0]], label_smoothing=None),

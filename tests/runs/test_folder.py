@@ -165,3 +165,84 @@ def test_metrics_drop_what_a_kill_cut_short_and_what_resuming_repeats(folder):
     path.write_text('{"step": 1}\nnonsense\n{"step": 2}\n')
     with pytest.raises(InputError, match="line 2"):
         folder.read_metrics()
+
+
+# --- files of any shape ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("[]", "expected a JSON object, found list"),
+        ("null", "expected a JSON object, found NoneType"),
+        ('{"loss": 1}', "expected a JSON object with a whole number as 'step'"),
+        ('{"step": 1.5}', "a whole number as 'step'"),
+        ('{"step": true}', "a whole number as 'step'"),
+        ('{"step": -1}', "a whole number as 'step'"),
+        ('{"step": 2, "loss": "1"}', "loss: expected a number, found '1'"),
+        ('{"step": 2, "validation_loss": null}', "validation_loss: expected a number"),
+        ('{"step": 2, "seconds": 1' + "0" * 400 + "}", "seconds: expected a number"),
+        ('{"step": 2, "loss": ' + "9" * 5000 + "}", "expected JSON"),
+        ("[" * 100_000, "nested too deep"),
+        ("\udcff", "expected JSON"),
+    ],
+)
+def test_lines_of_metrics_that_are_none(folder, line, complaint):
+    text = '{"step": 1}\n' + line + "\n"
+    (folder.path / "metrics.jsonl").write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(InputError, match=r"metrics\.jsonl, line 2: ") as caught:
+        folder.read_metrics()
+    assert complaint in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_json_that_is_nested_deep(folder):
+    deep = '{"format_version": 1, "x": ' + "[" * 100_000
+    (folder.path / "config.json").write_text(deep)
+    with pytest.raises(InputError, match=r"config.json: .*nested too deep"):
+        folder.load_json("config.json")
+    save_file(PARAMS, folder.path / "model.safetensors", {"minillm": deep})
+    with pytest.raises(InputError, match=r"model.safetensors: its metadata: .*nested too deep"):
+        folder.load_model(empty())
+
+
+def test_json_that_is_too_large(folder, monkeypatch):
+    monkeypatch.setattr("minillm.runs.folder.LARGEST_JSON", 10)
+    with pytest.raises(InputError, match=r"config.json: expected at most 10 bytes, found more"):
+        folder.load_json("config.json")
+
+
+@pytest.mark.parametrize("metadata", ["[]", "1", '"x"', "null"])
+def test_metadata_that_are_no_object(folder, metadata):
+    save_file(PARAMS, folder.path / "model.safetensors", {"minillm": metadata})
+    with pytest.raises(InputError, match=r"its metadata: expected a JSON object, found"):
+        folder.load_model(empty())
+
+
+@pytest.mark.parametrize(("dtype", "size"), [("BF16", 2), ("F8_E4M3", 1), ("F8_E5M2", 1)])
+def test_numbers_that_numpy_does_not_have(folder, dtype, size):
+    header = {"a.W": {"dtype": dtype, "shape": [2, 3], "data_offsets": [0, 6 * size]}}
+    text = json.dumps(header).encode()
+    content = len(text).to_bytes(8, "little") + text + bytes(6 * size)
+    (folder.path / "model.safetensors").write_bytes(content)
+    with pytest.raises(InputError, match=f"the tensor 'a.W': expected one of .*, found {dtype}"):
+        folder.model_shapes()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_not_finite_are_named(folder, value):
+    W = PARAMS["a.W"].copy()
+    W[1, 2] = value
+    folder.save_model(PARAMS | {"a.W": W}, {})
+    with pytest.raises(InputError, match=r"model.safetensors: the tensor 'a.W': expected finite"):
+        folder.load_model(empty())
+    params = empty()
+    folder.load_model(params, allow_nan=True)
+    assert not np.isfinite(params["a.W"][1, 2])
+
+
+def test_a_loop_of_links_is_no_file(folder):
+    path = folder.path / "vocabulary.json"
+    path.symlink_to(path)
+    with pytest.raises(InputError):
+        folder.load_json("vocabulary.json")

@@ -1,14 +1,17 @@
 """A run that is opened: one loader for every kind."""
 
 import json
+import re
 import shutil
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 import minillm
 from minillm.cli import main
 from minillm.errors import InputError
+from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Evaluation, kinds
 from minillm.runs.run import Classified
 
@@ -212,3 +215,131 @@ def test_a_run_of_an_older_version_is_read(runs, tmp_path):
     config["training"] |= {"steps": 5, "minutes": None}
     path.write_text(json.dumps(config))
     assert minillm.load(folder).evaluate(Evaluation(part="test"))["items"] == 360
+
+
+REMOVED = object()
+
+
+def changed(folder, group, **entries):
+    """Changes entries of a group of the configuration, or of "sizes": the model's and settings'."""
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    for name in ("model", "training") if group == "sizes" else (group,):
+        together = config[name] | entries
+        config[name] = {key: value for key, value in together.items() if value is not REMOVED}
+    path.write_text(json.dumps(config))
+
+
+WRONG = {
+    "ngram": [
+        ("data", {"files": REMOVED}, "data: 'files' is missing"),
+        ("data", {"files": 3}, "data: files: expected a text, found 3"),
+        ("data", {"files": [None]}, "data: files: expected a text, found None"),
+        ("data", {"sha256": 1.5}, "data: sha256: expected a text, found 1.5"),
+        ("data", {"imported": ["x"]}, "data: imported: expected a text"),
+        ("model", {"line_end": 10**6}, "line_end: expected an id"),
+        ("model", {"sizes": [10**9] * 3}, "its sizes do not agree"),
+        ("model", {"sizes": [10**30] * 3}, "sizes: expected at most"),
+        ("model", {"order": 21}, "order: expected at most 20"),
+    ],
+    "lm": [
+        ("model", {"hidden": 1.5}, "hidden: expected <class 'int'>, found 1.5"),
+        ("sizes", {"hidden": 60_000}, "its sizes ask for more than the [0-9,]+ weights stored"),
+        ("model", {"layers": 10**9}, "layers: expected at most 64"),
+        ("sizes", {"layers": 64}, "its sizes ask for more"),
+        ("training", {"accumulate": 10**9}, "accumulate: expected a whole number from 1 to"),
+        ("training", {"learning_rate": 10**400}, "learning_rate: expected a number above 0"),
+        ("training", {"x" * 5000: 1}, "there is no such setting"),
+        ("training", {"hidden": 60_000}, "hidden: the model and the settings do not agree"),
+        ("training", {"minutes": 1.0}, "expected either steps or minutes"),
+        ("data", {"files": REMOVED}, "data: 'files' is missing"),
+    ],
+    "neural-ngram": [
+        ("sizes", {"order": 1000, "embedding": 60_000}, "its sizes ask for more"),
+    ],
+    "word2vec": [
+        ("sizes", {"dimension": 60_000}, "expected vectors .*, found "),
+        ("model", {"power": 1e308}, "power"),
+        ("model", {"subsample": float("nan")}, "subsample"),
+    ],
+    "classifier": [
+        ("data", {"labels": ["good"]}, "labels: expected 2 of them, found 1"),
+        ("data", {"labels": REMOVED}, "'labels' is missing"),
+        ("data", {"labels": [1, 2]}, "labels: expected a text, found 1"),
+        ("model", {"classes": 10**9}, "labels: expected 1000000000 of them"),
+    ],
+    "seq2seq": [
+        ("data", {"longest_target": REMOVED}, "'longest_target' is missing"),
+        ("data", {"longest_target": 10**9}, "longest_target: expected a whole number from 1 to"),
+        ("data", {"data": 3}, "data: data: expected a text"),
+    ],
+}
+
+
+@pytest.mark.parametrize("kind", WRONG, indirect=True)
+def test_what_a_configuration_says_fits_its_kind(kind, folder):
+    before = (folder / "config.json").read_text()
+    for group, entries, complaint in WRONG[kind]:
+        changed(folder, group, **entries)
+        message = refusal(folder)
+        assert message is not None, entries
+        assert re.search(complaint, message), message
+        assert "config.json" in message
+        assert len(message) < 500
+        (folder / "config.json").write_text(before)
+    assert refusal(folder) is None
+
+
+def test_tokens_that_are_no_text_are_refused(kind, folder):
+    for path in folder.glob("vocabulary*.json"):
+        values = json.loads(path.read_text())
+        name = "words" if kind == "word2vec" else "tokens"
+        values[name][-1] = "\ud800"
+        path.write_text(json.dumps(values))
+        assert "expected text, found half of a character" in refusal(folder)
+
+
+def test_counts_of_words_are_checked(runs, tmp_path):
+    folder = shutil.copytree(runs("word2vec"), tmp_path / "run")
+    path = folder / "vocabulary.json"
+    values = json.loads(path.read_text())
+    for count in (0, -1, 1.5, "1", None, 10**30, True):
+        path.write_text(json.dumps(values | {"counts": [*values["counts"][:-1], count]}))
+        assert "counts: expected whole numbers" in refusal(folder)
+
+
+def test_weights_that_are_not_finite_are_opened_on_demand(runs, tmp_path, capsys):
+    folder = shutil.copytree(runs("lm"), tmp_path / "run")
+    path = folder / "model.safetensors"
+    arrays = load_file(path)
+    arrays["output.b"][1] = np.nan
+    RunFolder(folder).save_model(arrays, {})
+    assert "the tensor 'output.b': expected finite numbers, found a NaN" in refusal(folder)
+    assert main(["eval", str(folder)]) == 2
+    assert "'output.b'" in capsys.readouterr().err
+    assert np.isnan(minillm.load(folder, allow_nan=True).model.params["output.b"][1])
+    assert main(["eval", str(folder), "--allow-nan"]) == 0
+    assert "nan" in capsys.readouterr().out
+
+
+def test_a_number_that_is_none_in_the_progress_is_named(runs, tmp_path, capsys):
+    for kind in ("lm", "word2vec"):
+        folder = shutil.copytree(runs(kind), tmp_path / kind)
+        arrays, values = RunFolder(folder).load_resume()
+        for name, value in (("seconds", float("nan")), ("seconds", "1"), (LAST[kind], 1.5)):
+            changed = values["progress"] | {name: value}
+            RunFolder(folder).save_resume(arrays, values | {"progress": changed})
+            length = ["--steps", "9"] if kind == "lm" else []
+            assert main(["train", kind, "--out", str(folder), "--resume", *length]) == 2
+            found = capsys.readouterr().err
+            assert re.search(rf"resume.safetensors: it is damaged: {name}: expected", found), found
+
+
+LAST = {"lm": "step", "word2vec": "sentences"}
+
+
+def test_sizes_are_checked_before_a_run_is_resumed(runs, tmp_path, capsys):
+    folder = shutil.copytree(runs("lm"), tmp_path / "run")
+    changed(folder, "sizes", hidden=60_000)
+    assert main(["train", "lm", "--out", str(folder), "--resume", "--steps", "9"]) == 2
+    assert "its sizes ask for more than" in capsys.readouterr().err

@@ -58,8 +58,7 @@ def test_json_keeps_it(pretokenised):
     ("values", "complaint"),
     [
         ([], "an object"),
-        ({}, "unit"),
-        ({"unit": "word"}, "tokens"),
+        ({}, "tokens"),
         ({"unit": "word", "tokens": ["<unk>", 3]}, "tokens"),
         ({"unit": "word", "tokens": ["a"]}, "<unk>"),
         ({"unit": "word", "tokens": ["<unk>", "a", "a"]}, "distinct"),

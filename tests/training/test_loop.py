@@ -271,5 +271,56 @@ def test_an_incomplete_checkpoint_is_named(run_bigram, part):
     fewer = {key: array for key, array in arrays.items() if not key.startswith(f"{part}/")}
     if len(fewer) < len(arrays):
         folder.save_resume(fewer, values)
-        with pytest.raises(InputError, match=r"resume.safetensors: something is missing"):
+        with pytest.raises(InputError, match=r"resume.safetensors: .* is missing"):
             run_bigram("run", steps=8, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("part", "entry", "value"),
+    [
+        ("progress", "step", 1.5),
+        ("progress", "step", -1),
+        ("progress", "seconds", math.nan),
+        ("progress", "seconds", math.inf),
+        ("progress", "recent_loss", math.nan),
+        ("progress", "best_loss", math.nan),
+        ("progress", "tokens", "5"),
+        ("progress", "tokens", 10**400),
+        ("progress", "colour", 1),
+        ("optimiser", "t", -1),
+        ("optimiser", "t", "5"),
+        ("optimiser", "t", 10**400),
+        ("rng", "bit_generator", "MT19937"),
+        ("rng", "state", 5),
+        ("rng", "has_uint32", 10**30),
+    ],
+)
+def test_a_damaged_checkpoint_is_named(run_bigram, part, entry, value):
+    _, _, folder = run_bigram("run", steps=4)
+    arrays, values = folder.load_resume()
+    values[part][entry] = value
+    folder.save_resume(arrays, values)
+    with pytest.raises(InputError, match=r"resume.safetensors: ") as caught:
+        run_bigram("run", steps=8, resume=True)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("part", ["progress", "optimiser", "rng", "task"])
+def test_a_part_of_a_checkpoint_of_another_type(run_bigram, part):
+    _, _, folder = run_bigram("run", steps=4)
+    arrays, values = folder.load_resume()
+    for other in (None, 1, "x", [], [1]):
+        folder.save_resume(arrays, values | {part: other})
+        with pytest.raises(InputError, match=r"resume.safetensors: "):
+            run_bigram("run", steps=8, resume=True)
+
+
+@pytest.mark.parametrize("name", ["params/table", "optimiser/m.table", "optimiser/v.table"])
+def test_numbers_of_a_checkpoint_are_finite(run_bigram, name):
+    _, _, folder = run_bigram("run", steps=4)
+    arrays, values = folder.load_resume()
+    arrays[name][1, 1] = math.nan
+    folder.save_resume(arrays, values)
+    with pytest.raises(InputError, match=r"table': expected finite numbers, found a NaN"):
+        run_bigram("run", steps=8, resume=True)

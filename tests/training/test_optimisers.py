@@ -176,6 +176,32 @@ def test_parameters_that_cannot_be_trained_are_refused(case, dtype):
         clip_global_norm({"n": np.zeros(3, dtype)}, 1.0)
 
 
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    ("wrong", "found"),
+    [
+        (lambda a: a.tolist(), "list"),
+        (lambda a: None, "NoneType"),
+        (lambda a: a.view(np.matrix), "matrix"),
+        (lambda a: np.ma.masked_array(a, a > 0), "MaskedArray"),
+        (lambda a: a.astype(">f4"), ">f4"),
+        (lambda a: a.astype(">f8"), ">f8"),
+        (lambda a: a.astype(complex), "complex128"),
+    ],
+)
+def test_what_is_no_plain_array_is_refused(case, kernels, wrong, found):
+    where = rf"\['W'\]: expected a NumPy array of float32 or float64, found {found}"
+    params = parameters()
+    broken = params | {"W": wrong(params["W"])}
+    with use_kernels(kernels):
+        with pytest.raises(TypeError, match="params" + where):
+            CASES[case][0](broken)
+        with pytest.raises(TypeError, match="grads" + where):
+            CASES[case][0](params).step(broken, 0.1)
+        with pytest.raises(TypeError, match="grads" + where):
+            clip_global_norm(broken, 1.0)
+
+
 @pytest.mark.parametrize(
     ("make", "name"),
     [

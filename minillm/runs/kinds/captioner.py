@@ -1,11 +1,11 @@
 """``captioner``: what an image shows, in words."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from typing import TYPE_CHECKING, Any
 
 from minillm.runs.kind import Evaluation, Kind, Parts, Results
-from minillm.runs.settings import RecurrenceSettings, TrainingSettings, option, with_default
+from minillm.runs.settings import Facts, RecurrenceSettings, TrainingSettings, option, with_default
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,6 +36,13 @@ class Settings(TrainingSettings):
     minutes: float | None = with_default(TrainingSettings, "minutes", 0.3)
 
 
+@dataclass(frozen=True, kw_only=True)
+class CaptionFacts(Facts):
+    """What is stored about the captions."""
+
+    longest: int = option(MISSING, "tokens of the longest caption, with EOS", least=1, most=10_000)
+
+
 class CaptionerKind(Kind):
     """A recurrent language model that begins with an image."""
 
@@ -50,6 +57,7 @@ set (it needs the package scikit-learn)."""
   minillm train captioner digits --out runs/captions
   minillm eval runs/captions --part test"""
     settings = Settings
+    facts = CaptionFacts
 
     def types(self) -> tuple[type, type]:
         """The model and its config."""

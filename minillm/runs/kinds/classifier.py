@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from minillm.errors import InputError
 from minillm.runs.kind import Evaluation, Kind, Parts, Results
 from minillm.runs.settings import (
+    LabelFacts,
     RecurrenceSettings,
     TrainingSettings,
     VocabularySettings,
@@ -97,6 +98,7 @@ a folder of text files for each label. Every tenth text of each label is held ou
 
 then: minillm classify DIR, minillm eval DIR"""
     settings = Settings
+    facts = LabelFacts
 
     def types(self) -> tuple[type, type]:
         """The model and its config."""

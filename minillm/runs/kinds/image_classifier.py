@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from minillm.errors import InputError
 from minillm.runs.kind import Evaluation, Kind, Parts, Results
-from minillm.runs.settings import RecurrenceSettings, TrainingSettings, option, with_default
+from minillm.runs.settings import (
+    LabelFacts,
+    RecurrenceSettings,
+    TrainingSettings,
+    option,
+    with_default,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,6 +45,7 @@ scikit-learn's bundled set (it needs the package scikit-learn)."""
   minillm train image-classifier digits --out runs/digits
   minillm eval runs/digits --part test"""
     settings = Settings
+    facts = LabelFacts
     vocabularies = {}  # noqa: RUF012
 
     def types(self) -> tuple[type, type]:

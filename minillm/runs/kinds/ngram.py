@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minillm.errors import InputError
-from minillm.runs.kind import Evaluation, Job, Kind, Results
+from minillm.runs.kind import Evaluation, Job, Kind, Results, Shapes
 from minillm.runs.settings import FilesSettings, Size, TokenizerSettings, option, values_of
 from minillm.runs.text import (
     check_fingerprint,
@@ -147,12 +147,17 @@ then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa"""
         job.report(f"saved in {job.folder.path}")
         return True
 
-    def build(self, config: Any, vocabularies: dict[str, Any]) -> Any:
+    def build(self, config: Any, vocabularies: dict[str, Any], shapes: Shapes) -> Any:
         """The arrays that the sizes say."""
-        if len(config.sizes) != config.order:
-            raise ValueError("its sizes do not agree")
+        stored = tuple(shapes.get(f"word.{n}") for n in range(1, config.order + 1))
+        if tuple((size,) for size in config.sizes) != stored:
+            raise ValueError("its sizes do not agree with the tensors stored")
         Model, _ = self.types()
         return Model(config)
+
+    def check(self, model: Any) -> None:
+        """That every look-up stays within the arrays."""
+        model.check()
 
     def write(self, run: "Run", *options: Any) -> Iterator[str]:
         """See :meth:`minillm.runs.run.Run.write`."""

@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from minillm.errors import InputError
 from minillm.runs.kind import Evaluation, Kind, Parts, Results
 from minillm.runs.settings import (
+    Facts,
     RecurrenceSettings,
     TrainingSettings,
     VocabularySettings,
@@ -117,6 +118,15 @@ class Settings(VocabularySettings, RecurrenceSettings, TrainingSettings):
     learning_rate: float = with_default(TrainingSettings, "learning_rate", 2e-3)
 
 
+@dataclass(frozen=True, kw_only=True)
+class PairFacts(Facts):
+    """What is stored about the pairs."""
+
+    longest_target: int = option(
+        MISSING, "tokens of the longest target, with EOS", least=1, most=10_001
+    )
+
+
 class Seq2SeqKind(Kind):
     """A recurrent encoder-decoder on pairs of texts."""
 
@@ -141,6 +151,7 @@ kinds of attention it sees all positions of the source at each step, as since 20
 
 then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a source text\""""
     settings = Settings
+    facts = PairFacts
     vocabularies = {  # noqa: RUF012
         "source": ("vocabulary.source.json", "source_vocabulary"),
         "target": ("vocabulary.target.json", "target_vocabulary"),

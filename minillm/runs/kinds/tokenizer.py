@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from minillm.errors import InputError
-from minillm.runs.kind import Evaluation, Job, Kind, Results
+from minillm.runs.kind import Evaluation, Job, Kind, Results, Shapes
 from minillm.runs.settings import FilesSettings, VocabularySettings, values_of, with_default
 from minillm.runs.text import LEAST_BYTE_PAIRS, size_of
 
@@ -72,7 +72,7 @@ then: minillm train lm FILE --tokenizer runs/pairs --out DIR, minillm eval runs/
         """The model and its config."""
         return NoModel, TokenizerConfig
 
-    def build(self, config: Any, vocabularies: dict[str, Any]) -> NoModel:
+    def build(self, config: Any, vocabularies: dict[str, Any], shapes: Shapes) -> NoModel:
         """No weights."""
         return NoModel(config)
 

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from minillm.errors import InputError
-from minillm.runs.kind import Evaluation, Job, Kind, Results
+from minillm.runs.kind import Evaluation, Job, Kind, Results, Shapes
 from minillm.runs.settings import (
     FilesSettings,
     Size,
@@ -142,8 +142,11 @@ then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DI
 
         return WordCounts.from_dict(values)
 
-    def build(self, config: Any, vocabularies: dict[str, Any]) -> "Word2Vec":
+    def build(self, config: Any, vocabularies: dict[str, Any], shapes: Shapes) -> "Word2Vec":
         """A model with the tables of the words' counts; its vectors are read afterwards."""
+        expected = (config.vocabulary, config.dimension)
+        if shapes.get("vectors") != expected:
+            raise ValueError(f"expected vectors {expected}, found {shapes.get('vectors')}")
         Model, _ = self.types()
         return Model(config, vocabularies["tokenizer"].counts)
 
@@ -188,11 +191,14 @@ then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DI
         """A fresh model, or the one to resume; its words; its progress."""
         import numpy as np
 
+        from minillm.runs.run import build
         from minillm.training.word2vec import Progress, count_words, restore_progress
 
         if job.stored:
-            words = self.open_vocabulary(job.folder.load_json("vocabulary.json"))
-            model = self.build(job.stored["model"], {"tokenizer": words})
+            model, vocabularies = build(
+                self, job.folder, job.stored["model"], job.folder.resume_shapes
+            )
+            words = vocabularies["tokenizer"]
             return model, words, restore_progress(job.folder, model)
         words = count_words(text, settings.minimum_count, settings.pretokenised)
         config = self.new_config(

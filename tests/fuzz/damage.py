@@ -1,0 +1,208 @@
+"""Random changes to files: bytes, lines, numbers, JSON values, tensors."""
+
+import gzip
+import json
+import random
+import re
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load, save
+
+# Written into JSON texts in place of these strings: Python itself refuses to write them.
+RAW = {'"@deep@"': "[" * 100_000, '"@digits@"': "9" * 5000, '"@half@"': '"\\ud800"'}
+VALUES: list[Any] = [
+    None, True, False, 0, 1, -1, 2, 3, 7, 1.5, -0.5, 0.0, 1e308, -1e308, float("nan"),
+    float("inf"), 2**31 - 1, 2**31, -(2**31), 2**63 - 1, 2**63, 10**9, 10**30, 10**400,
+    "", "x", "-", "\n", "\0", "é😀", "gru", "lstm", "word", "character", "/dev/zero", "x" * 5000,
+    [], {}, [[]], [0], ["x"], {"x": 1}, [1.5, None], "@deep@", "@digits@", "@half@",
+]  # fmt: skip
+WORDS = [
+    b"", b"0", b"-1", b"1", b"1.5", b"nan", b"inf", b"-inf", b"1e999", b"1e-999", b"1_0", b"0x10",
+    b"9" * 19, b"9" * 5000, b"2147483648", b"10000000000000000000", b"-99", b"\0", b"\xff",
+    b"\xed\xa0\x80", b"\xef\xbb\xbf", b"\xf4\x90\x80\x80", b"<s>", b"</s>", b"<unk>",
+    b"<U+110000>", b"<U+D800>", b"<U+0020>", b"<U+FFFFFF>", b"\t", b"\n", b"\r", b"\r\n", b" ",
+    b"\\end\\", b"\\data\\", b"\\2-grams:", b"ngram 9=9", b": x", b"#", b",", b'"', b"\x1f\x8b",
+    b"a" * 3000, b"\x85", b"\x0b", b"\xe2\x80\xa8", b"{", b"[", b"null",
+]  # fmt: skip
+_FIELD = re.compile(rb"[^\s]+")
+
+
+def damage_bytes(data: bytes, rng: random.Random) -> bytes:
+    """A flipped bit, a cut, a span that is gone, doubled or overwritten, or a word put in."""
+    at = rng.randrange(len(data) + 1)
+    end = min(len(data), at + 1 + int(rng.expovariate(0.1)))
+    match rng.randrange(7):
+        case 0 if at < len(data):
+            return data[:at] + bytes([data[at] ^ (1 << rng.randrange(8))]) + data[at + 1 :]
+        case 1:
+            return data[:at]
+        case 2:
+            return data[:at] + data[end:]
+        case 3:
+            return data[:end] + data[at:end] + data[end:]
+        case 4:
+            return data[:at] + rng.randbytes(end - at) + data[end:]
+        case 5:
+            return data[:at] + rng.choice([b"\0", b"\xff", b" ", b"\n"]) * (end - at) + data[end:]
+    return data[:at] + rng.choice(WORDS) + data[at:]
+
+
+def damage_text(data: bytes, rng: random.Random) -> bytes:
+    """Another word in a field, lines that are gone, doubled or exchanged; or any bytes."""
+    choice = rng.randrange(5)
+    if choice <= 1 and (fields := list(_FIELD.finditer(data))):
+        field = rng.choice(fields)
+        return data[: field.start()] + rng.choice(WORDS) + data[field.end() :]
+    if choice == 2:
+        lines = data.split(b"\n")
+        k, other = rng.randrange(len(lines)), rng.randrange(len(lines))
+        match rng.randrange(4):
+            case 0:
+                del lines[k]
+            case 1:
+                lines.insert(k, lines[other])
+            case 2:
+                lines[k], lines[other] = lines[other], lines[k]
+            case 3:
+                lines[k] = rng.choice([b"", b"\t", b" ", b"x" * 2000, lines[k] + b"\t" + lines[k]])
+        return b"\n".join(lines)
+    return damage_bytes(data, rng)
+
+
+def damage_gzip(data: bytes, rng: random.Random) -> bytes:
+    """Damage to the file, or to the text in it."""
+    if rng.random() < 0.5:
+        return damage_bytes(data, rng)
+    text = gzip.decompress(data)
+    for _ in range(1 + int(rng.expovariate(0.7))):
+        text = damage_text(text, rng)
+    return gzip.compress(text, 1, mtime=0)
+
+
+def damage_value(values: Any, rng: random.Random) -> Any:
+    """A JSON value in which one place has changed; the value itself stays as it is."""
+    if isinstance(values, dict) and values and rng.random() < 0.9:
+        name = rng.choice(list(values))
+        changed = dict(values)
+        match rng.randrange(12):
+            case 0:
+                del changed[name]
+            case 1:
+                changed[rng.choice(["x", "", "vocabulary", "order", "steps", name + "x"])] = 1
+            case _:
+                changed[name] = damage_value(values[name], rng)
+        return changed
+    if isinstance(values, list) and values and rng.random() < 0.8:
+        k = rng.randrange(len(values))
+        match rng.randrange(5):
+            case 0:
+                return values[:k]
+            case 1:
+                return [*values, values[k]]
+            case 2:
+                return [*values[:k], *values[k + 1 :]]
+        return [*values[:k], damage_value(values[k], rng), *values[k + 1 :]]
+    if type(values) is int and rng.random() < 0.4:
+        return values + rng.choice([-1, 1, 1000, 10**6])
+    return rng.choice(VALUES)
+
+
+def json_text(values: Any) -> str:
+    """JSON, with the places that only a text can have filled in."""
+    text = json.dumps(values, ensure_ascii=False)
+    for mark, raw in RAW.items():
+        text = text.replace(mark, raw)
+    return text
+
+
+def damage_json(data: bytes, rng: random.Random) -> bytes:
+    """Another value somewhere; now and then other bytes."""
+    if rng.random() < 0.1:
+        return damage_bytes(data, rng)
+    values = json.loads(data)
+    for _ in range(1 + int(rng.expovariate(1))):
+        values = damage_value(values, rng)
+    return json_text(values).encode("utf-8", "surrogatepass")
+
+
+def damage_json_lines(data: bytes, rng: random.Random) -> bytes:
+    """One line is other JSON; or the text is damaged."""
+    if rng.random() < 0.3:
+        return damage_text(data, rng)
+    lines = data.split(b"\n")
+    k = rng.randrange(len(lines) - 1)
+    lines[k] = damage_json(lines[k], rng)
+    return b"\n".join(lines)
+
+
+def damage_tensors(data: bytes, rng: random.Random) -> bytes:
+    """Other bytes, another header, or a valid file of other tensors."""
+    choice = rng.random()
+    if choice < 0.2:
+        return damage_bytes(data, rng)
+    size = struct.unpack("<Q", data[:8])[0]
+    header, body = json.loads(data[8 : 8 + size]), data[8 + size :]
+    if choice < 0.45:
+        if rng.random() < 0.5:
+            text = header["__metadata__"]["minillm"].encode()
+            header["__metadata__"]["minillm"] = damage_json(text, rng).decode("utf-8", "replace")
+        elif rng.random() < 0.5:
+            tensor = header[rng.choice([name for name in header if name != "__metadata__"])]
+            tensor["dtype"] = rng.choice(["BF16", "F8_E4M3", "F8_E5M2", "F16", "I32", "C64", "F4"])
+        else:
+            header = damage_value(header, rng)
+        text = json_text(header).encode("utf-8", "replace")
+        return struct.pack("<Q", len(text)) + text + body
+    arrays = {name: array.copy() for name, array in load(data).items()}
+    name = rng.choice(list(arrays))
+    arrays[name] = _other_array(arrays[name], rng)
+    if rng.random() < 0.05:
+        del arrays[name]
+    return save(arrays, header["__metadata__"])
+
+
+def _other_array(array: np.ndarray, rng: random.Random) -> np.ndarray:
+    match rng.randrange(8):
+        case 0:
+            other = rng.choice([np.float64, np.float16, np.int64, np.int32, np.uint8, np.bool_])
+            with np.errstate(all="ignore"):
+                return array.astype(other)
+        case 1:
+            return np.ascontiguousarray(array.T) if array.ndim > 1 else array[:, None].copy()
+        case 2:
+            return array[: rng.randrange(len(array) + 1)].copy() if array.ndim else array
+        case 3:
+            return np.concatenate([array, array]) if array.ndim else array
+    flat = array.reshape(-1)
+    if not flat.size:
+        return np.zeros(3, array.dtype)
+    for _ in range(1 + int(rng.expovariate(1))):
+        at = rng.randrange(flat.size)
+        if array.dtype.kind == "f":
+            flat[at] = rng.choice([np.nan, np.inf, -np.inf, 3e38, -3e38, 0.0, 1e-45, -99, 100])
+        elif array.dtype.kind == "i":
+            most = np.iinfo(array.dtype).max
+            flat[at] = rng.choice([-1, 0, 1, flat.size, most, -most - 1, rng.randrange(100), 5, 6])
+    return array
+
+
+DAMAGES: dict[str, Callable[[bytes, random.Random], bytes]] = {
+    ".json": damage_json,
+    ".jsonl": damage_json_lines,
+    ".safetensors": damage_tensors,
+    ".gz": damage_gzip,
+    ".bin": damage_bytes,
+}
+
+
+def damaged(name: str, data: bytes, rng: random.Random) -> bytes:
+    """The content of a file of that name with one to some changes."""
+    damage = DAMAGES.get(name[name.rfind(".") :], damage_text)
+    if damage not in (damage_text, damage_bytes):
+        return damage(data, rng)
+    for _ in range(1 + int(rng.expovariate(0.7))):
+        data = damage(data, rng)
+    return data

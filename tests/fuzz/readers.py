@@ -1,0 +1,222 @@
+"""Every reader: what is done with a folder of damaged files, as the commands do it."""
+
+import random
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from minillm.runs.kind import find_kind
+from minillm.runs.run import Run, build, load, open_vocabulary, stored_config
+
+from .samples import TEXT, task_of
+
+Reader = Callable[[Path, random.Random], None]
+KINDS = (
+    "ngram", "lm", "neural-ngram", "seq2seq", "classifier", "image-classifier", "captioner",
+    "word2vec",
+)  # fmt: skip
+
+
+def _use(run: Run) -> None:
+    """What a command does with a run, in short."""
+    with np.errstate(all="ignore"):  # weights may be as large as a float32 can be
+        match run.kind.name:
+            case "ngram" | "lm" | "neural-ngram":
+                list(run.write(length=3, seed=1))
+            case "seq2seq":
+                run.translate(["the cat"], beam=2)
+            case "classifier":
+                run.classify(["the cat", "a dog"])
+            case "image-classifier":
+                run.classify([[0.5] * run.model.config.pixels])
+            case "captioner":
+                from minillm.runs.kinds.captioner import captions_of
+
+                captions_of(run, np.zeros((1, run.model.config.pixels), np.float32))
+            case "word2vec":
+                run.vectors.nearest(run.vectors.words[0], 2)
+
+
+def _score(run: Run) -> None:
+    from minillm.runs.text import check_kept, name_of
+    from minillm.training.ngram import score_text
+
+    if "files" in run.data:
+        name_of(run.data)
+        if "imported" not in run.data and "-" not in run.data["files"]:
+            check_kept(run)
+    if run.kind.name == "ngram":
+        score_text(run.model, run.tokenizer, [TEXT])
+
+
+def read_run(folder: Path, rng: random.Random) -> None:
+    """Opens a run, and uses it; reads its metrics; now and then resumes it."""
+    if rng.random() < 0.15:
+        _resume(folder)
+        return
+    if rng.random() < 0.1:
+        from minillm.runs.folder import RunFolder
+
+        RunFolder(folder).read_metrics()
+        return
+    run = load(folder)
+    _use(run)
+    _score(run)
+
+
+def _resume(folder: Path) -> None:
+    from minillm.runs.folder import RunFolder
+    from minillm.training import AdamW, restore_checkpoint
+    from minillm.training.word2vec import restore_progress
+
+    opened = RunFolder(folder)
+    config = stored_config(opened)
+    kind = find_kind(config["kind"])
+    if not kind.resumable:
+        return
+    Model, Config = kind.types()
+    rng = np.random.default_rng(0)
+    if kind.name == "word2vec":
+        model, _ = build(kind, opened, config["model"], opened.resume_shapes)
+        restore_progress(opened, model)
+        return
+    from .samples import SIZES
+
+    model = Model(Config(**SIZES[kind.name]), rng)
+    task = task_of(kind.name, model)
+    restore_checkpoint(opened, model.params, AdamW(model.params), task, rng)
+    with np.errstate(all="ignore"):
+        _, backward, _ = task.training_loss(rng)
+        if kind.name in ("lm", "neural-ngram"):
+            backward()
+
+
+def read_arpa(folder: Path, rng: random.Random) -> None:
+    from minillm.formats import arpa
+    from minillm.models.ngram import NGram, NGramConfig
+    from minillm.training.ngram import score_text
+
+    [file] = folder.iterdir()
+    tokenizer, params = arpa.read_arpa(file)
+    order = sum(name.startswith("word.") for name in params)
+    end, unknown = tokenizer.sentence_end, tokenizer.unknown
+    config = NGramConfig(len(tokenizer), order, line_end=end, unknown=unknown)
+    model = NGram(config, params)
+    if unknown is not None:
+        score_text(model, tokenizer, [TEXT])
+    if rng.random() < 0.02:
+        arpa.write_arpa(folder / "out.arpa", tokenizer, params)
+
+
+def read_vectors(folder: Path, rng: random.Random) -> None:
+    from minillm.formats import word2vec
+
+    [file] = folder.iterdir()
+    words, vectors = word2vec.read_vectors(file)
+    assert vectors.shape[0] == len(words)
+
+
+def read_texts(folder: Path, rng: random.Random) -> None:
+    from minillm.data import read_text
+    from minillm.data.streams import TextStream
+    from minillm.text import build_vocabulary
+
+    name = str(folder / "text.txt")
+    text = read_text([name])
+    assert "".join(TextStream([name], rng.choice([3, 50, 5000])).blocks()) == text
+    for unit in ("word", "token", "character"):
+        tokenizer = build_vocabulary([text], unit)
+        tokenizer.decode(tokenizer.encode(text))
+
+
+def read_pairs(folder: Path, rng: random.Random) -> None:
+    from minillm.data.pairs import PairFile
+
+    pairs = PairFile(folder / "pairs.tsv")
+    assert list(pairs.pairs("training"))
+    assert list(pairs.pairs("validation"))
+
+
+def read_labelled(folder: Path, rng: random.Random) -> None:
+    from minillm.data.labelled import LabelledData
+
+    data = LabelledData(folder / "data.tsv")
+    assert list(data.texts("training"))
+
+
+def read_labelled_folder(folder: Path, rng: random.Random) -> None:
+    from minillm.data.labelled import LabelledData
+
+    list(LabelledData(folder, folder).texts("training"))
+
+
+def read_scored_pairs(folder: Path, rng: random.Random) -> None:
+    from minillm.data import word_sets
+
+    word_sets.read_scored_pairs(str(folder / "pairs.txt"))
+
+
+def read_analogies(folder: Path, rng: random.Random) -> None:
+    from minillm.data import word_sets
+
+    word_sets.read_analogies(str(folder / "questions.txt"))
+
+
+def read_vocabulary(folder: Path, rng: random.Random) -> None:
+    from minillm.runs.folder import RunFolder
+
+    found = open_vocabulary(find_kind("lm"), RunFolder(folder), "vocabulary.json")
+    found.decode(list(islice(range(len(found)), 50)))
+    found.to_dict()
+
+
+def read_tokenizer(folder: Path, rng: random.Random) -> None:
+    from minillm.text import load_tokenizer, tokenizer_files
+
+    tokenizer = load_tokenizer(folder)
+    text = TEXT + "<|endoftext|>"
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+    tokenizer_files(tokenizer)
+
+
+def read_images(folder: Path, rng: random.Random) -> None:
+    from minillm.data.lines import read_lines
+    from minillm.runs.kinds.image_classifier import read_image
+
+    for line, place in read_lines(folder / "images.txt"):
+        read_image(line, place, 6)
+
+
+READERS: dict[str, Reader] = dict.fromkeys(KINDS, read_run) | {
+    "arpa": read_arpa,
+    "arpa-gzip": read_arpa,
+    "word2vec-text": read_vectors,
+    "word2vec-binary": read_vectors,
+    "text": read_texts,
+    "pairs": read_pairs,
+    "labelled": read_labelled,
+    "labelled-folder": read_labelled_folder,
+    "scored-pairs": read_scored_pairs,
+    "analogies": read_analogies,
+    "vocabulary": read_vocabulary,
+    "tokenizer-gpt2": read_tokenizer,
+    "tokenizer-hugging-face": read_tokenizer,
+    "images": read_images,
+}
+Files = dict[str, bytes]
+Samples = dict[str, list[Files]]
+
+
+def read_samples(root: Path) -> Samples:
+    """The samples of each reader: in each, the content of every file by its name."""
+
+    def files(folder: Path) -> Files:
+        return {
+            str(path.relative_to(folder)): path.read_bytes()
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        }
+
+    return {name: [files(folder) for folder in sorted((root / name).iterdir())] for name in READERS}

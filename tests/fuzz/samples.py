@@ -1,0 +1,187 @@
+"""Small valid files of every kind that is read, in a folder of its own for each reader."""
+
+import gzip
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minillm.data import Minibatches, Sequences
+from minillm.formats.arpa import write_arpa
+from minillm.formats.word2vec import write_vectors
+from minillm.models.ngram import NGram, NGramConfig, count_ngrams, estimate
+from minillm.runs.folder import RunFolder
+from minillm.runs.kind import find_kind
+from minillm.runs.run import OF_THE_DATA
+from minillm.runs.settings import values_of
+from minillm.text import Characters, build_vocabulary, tokenizer_files
+from minillm.text.bpe import train
+from minillm.training import AdamW, Summary, save_checkpoint
+from minillm.training.language_model import LanguageModelTask
+from minillm.training.minibatches import MinibatchTask
+from minillm.training.word2vec import Progress, WordCounts, save_progress
+
+TEXT = "the cat sat on the mat .\na dog sat on the log .\nthe cat and the dog sat .\n" * 2
+CHARACTERS = Characters.from_text(TEXT)
+WORDS = build_vocabulary([TEXT], "word", 1)
+PAIRS_OF_BYTES = train([TEXT], 275)
+PAIRS = "".join(f"{a} {b}\t{b} {a}\n" for a in ("one", "two", "six") for b in ("ten", "two", "on"))
+LABELLED = "".join(f"{label}\twhat a {label} day {k}\n" for k in range(10) for label in ("a", "b"))
+
+
+def write_samples(root: Path) -> None:
+    """A folder of samples for each reader; a reader's samples are its subfolders."""
+    for write in (_runs, _models, _texts):
+        write(root)
+
+
+def _write(path: Path, content: str | bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+# --- runs ------------------------------------------------------------------------------------
+
+
+def ngram_model(order: int = 3) -> NGram:
+    """Words, and sentences."""
+    start, end = len(WORDS), WORDS.sentence_end
+    ids = np.concatenate([[start, *WORDS.encode(line + "\n")] for line in TEXT.splitlines()])
+    config = NGramConfig(start, order, "kneser-ney", 0.1, (0,), line_end=end, unknown=0)
+    return estimate(count_ngrams([ids.astype(np.int32)], order, start), config)
+
+
+def task_of(kind: str, model: Any) -> Any:
+    """A task that a model of the kind is resumed with."""
+    if kind in ("lm", "neural-ngram"):
+        ids = CHARACTERS.encode(TEXT)
+        return LanguageModelTask(model, ids, ids[:20], 2, 4)
+    ids = Sequences([[1, 2], [2], [3, 1, 1], [0, 1]])
+    labels = np.array([0, 1, 1, 0])
+    columns = {"classifier": (ids, labels), "seq2seq": (ids, Sequences([[1, 9]] * 4))}
+    pixels = np.zeros((4, 6), np.float32)
+    columns |= {"image-classifier": (pixels, labels), "captioner": (pixels, ids)}
+    batches = Minibatches(columns[kind], 2, 0)
+    return MinibatchTask(model, batches, batches, lambda batch: 2)
+
+
+SIZES: dict[str, dict[str, Any]] = {
+    "lm": {"vocabulary": len(CHARACTERS), "embedding": 3, "hidden": 4, "layers": 2},
+    "neural-ngram": {"vocabulary": len(CHARACTERS), "order": 3, "embedding": 3, "hidden": 4},
+    "classifier": {
+        "vocabulary": len(WORDS), "classes": 2, "embedding": 3, "hidden": 4, "pooling": "attention",
+    },
+    "image-classifier": {"pixels": 6, "classes": 2, "hidden": 4},
+    "captioner": {"pixels": 6, "vocabulary": len(CHARACTERS), "embedding": 3, "hidden": 4},
+    "seq2seq": {
+        "source_vocabulary": len(WORDS), "target_vocabulary": len(WORDS), "embedding": 3,
+        "hidden": 4,
+    },
+}  # fmt: skip
+DATA: dict[str, dict[str, Any]] = {
+    "lm": {"files": ["text.txt"], "sha256": "0"},
+    "neural-ngram": {"files": ["text.txt"], "sha256": "0"},
+    "classifier": {"data": "data.tsv", "validation": None, "sha256": "0", "labels": ["a", "b"]},
+    "image-classifier": {"data": "digits", "labels": ["a", "b"]},
+    "captioner": {"data": "digits", "longest": 8},
+    "seq2seq": {"data": "data.tsv", "validation": None, "sha256": "0", "longest_target": 5},
+}
+
+
+def _runs(root: Path) -> None:
+    for name, sizes in SIZES.items():
+        kind = find_kind(name)
+        Model, Config = kind.types()
+        rng = np.random.default_rng(0)
+        model = Model(Config(**sizes), rng)
+        folder = RunFolder(root / name / "run")
+        folder.path.mkdir(parents=True)
+        for file, _ in kind.vocabularies.values():
+            words = name in ("classifier", "seq2seq")
+            folder.save_json(file, (WORDS if words else CHARACTERS).to_dict())
+        folder.save_model(model.params, {"step": 4})
+        optimiser = AdamW(model.params)
+        task = task_of(name, model)
+        save_checkpoint(folder, model.params, optimiser, task, rng, Summary(4, 1.5, 60))
+        _metrics_and_config(folder, name, model, DATA[name])
+    _ngram_run(root)
+    _word2vec_run(root)
+
+
+def _metrics_and_config(folder: RunFolder, name: str, model: Any, data: dict[str, Any]) -> None:
+    for step in (1, 2):
+        folder.append_metrics({"step": step, "seconds": 0.5, "loss": 2.5})
+        folder.append_metrics({"step": step, "validation_loss": 2.5})
+    settings, sizes = values_of(find_kind(name).settings(), data=False), asdict(model.config)
+    settings |= {name: sizes[name] for name in settings.keys() & sizes.keys() - OF_THE_DATA}
+    values = {"kind": name, "model": sizes, "training": settings, "data": data}
+    folder.save_json("config.json", values)
+
+
+def _ngram_run(root: Path) -> None:
+    model = ngram_model()
+    folder = RunFolder(root / "ngram" / "run")
+    folder.path.mkdir(parents=True)
+    folder.save_json("vocabulary.json", WORDS.to_dict())
+    folder.save_model(model.params, {"tokens": 40})
+    _metrics_and_config(folder, "ngram", model, {"files": ["text.txt"], "sha256": "0"})
+
+
+def _word2vec_run(root: Path) -> None:
+    kind = find_kind("word2vec")
+    Model, Config = kind.types()
+    words = WORDS.tokens[2:]
+    for name, negative in (("run", 2), ("hierarchical", 0)):
+        counts = WordCounts(words, np.arange(len(words), 0, -1), False)
+        config = Config(len(words), 3, window=2, negative=negative)
+        model = Model(config, counts.counts, np.random.default_rng(0))
+        folder = RunFolder(root / "word2vec" / name)
+        folder.path.mkdir(parents=True)
+        folder.save_json("vocabulary.json", counts.to_dict())
+        folder.save_model(model.params, {"words": 40})
+        save_progress(folder, model, Progress(2, 20, 1.5, 40, 0.5))
+        _metrics_and_config(folder, "word2vec", model, {"files": ["text.txt"], "sha256": "0"})
+
+
+# --- models of other programs, and texts ---------------------------------------------------------
+
+
+def _models(root: Path) -> None:
+    model = ngram_model()
+    (root / "arpa" / "words").mkdir(parents=True)
+    write_arpa(root / "arpa" / "words" / "model.arpa", WORDS, model.params)
+    text = Characters.from_text("ab \n")
+    ids = np.array([4, *text.encode("ab ba\nabba\n")], np.int32)
+    small = estimate(count_ngrams([ids], 2, 4), NGramConfig(4, 2))
+    (root / "arpa" / "characters").mkdir()
+    write_arpa(root / "arpa" / "characters" / "model.arpa", text, small.params)
+    packed = gzip.compress((root / "arpa" / "words" / "model.arpa").read_bytes(), mtime=0)
+    _write(root / "arpa-gzip" / "words" / "model.gz", packed)
+    vectors = np.random.default_rng(0).standard_normal((6, 3)).astype(np.float32)
+    words = ["the", "Zürich", "3.14", "日本", "it's", "of"]
+    for name, file in (("word2vec-text", "vectors.txt"), ("word2vec-binary", "vectors.bin")):
+        (root / name / "small").mkdir(parents=True)
+        write_vectors(root / name / "small" / file, words, vectors, file.endswith("bin"))
+
+
+def _texts(root: Path) -> None:
+    _write(root / "text" / "small" / "text.txt", TEXT)
+    _write(root / "text" / "other" / "text.txt", "\ufeffà la ligne\r\n日本 😀\r\n\n  x\ty")
+    _write(root / "pairs" / "small" / "pairs.tsv", PAIRS + PAIRS)
+    _write(root / "labelled" / "file" / "data.tsv", LABELLED)
+    for k in range(3):
+        for label in ("a", "b"):
+            _write(root / "labelled-folder" / "files" / label / f"{k}.txt", f"text {k} of {label}")
+    _write(root / "scored-pairs" / "small" / "pairs.txt", "# x\nw1\tw2\ts\na b 1.5\ncat,dog,7\n")
+    _write(root / "analogies" / "small" / "questions.txt", ": one\na b c d\n: two\ne f g h\n")
+    vocabulary = RunFolder(root / "vocabulary" / "words")
+    for name, values in (("words", WORDS), ("characters", CHARACTERS), ("pairs", PAIRS_OF_BYTES)):
+        vocabulary = RunFolder(root / "vocabulary" / name)
+        vocabulary.path.mkdir(parents=True)
+        vocabulary.save_json("vocabulary.json", values.to_dict())
+    files = tokenizer_files(PAIRS_OF_BYTES)
+    _write(root / "tokenizer-hugging-face" / "small" / "tokenizer.json", files["tokenizer.json"])
+    for file in ("vocab.json", "merges.txt"):
+        _write(root / "tokenizer-gpt2" / "small" / file, files[file])
+    _write(root / "images" / "lines" / "images.txt", "0 0.5 1 0 0.25 1\n" * 3)

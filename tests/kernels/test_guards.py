@@ -1,0 +1,93 @@
+"""No kernel touches what lies beside its memory, at sizes at which it uses several threads,
+several blocks and rows that are no whole vectors."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+SIZES = {
+    "linear": {"B": 3, "T": 67, "I": 90, "O": 131},
+    "embedding": {"B": 40, "T": 70, "V": 90, "D": 37},
+    "gelu": {"B": 150, "D": 301},
+    "layer_norm": {"B": 5, "T": 131, "D": 99},
+    "cross_entropy": {"B": 9, "T": 13, "V": 1001},
+    "rnn": {"B": 9, "T": 11, "I": 70, "H": 67},
+    "lstm": {"B": 9, "T": 11, "I": 35, "H": 67},
+    "gru": {"B": 9, "T": 11, "I": 35, "H": 67},
+    "additive_attention": {"B": 3, "T": 70, "S": 90, "D": 35, "E": 37, "A": 33},
+    "multiplicative_attention": {"B": 3, "T": 70, "S": 90, "D": 35, "E": 37},
+    "scaled_dot_product_attention": {"B": 2, "M": 2, "G": 3, "T": 70, "S": 90, "D": 35, "E": 37},
+}
+
+
+def is_float(a):
+    return isinstance(a, np.ndarray) and a.dtype.kind == "f"
+
+
+def run_ops():
+    from minillm import ops
+    from minillm.ops.gradient_cases import CASES
+
+    for name, sizes in SIZES.items():
+        for dtype in (np.float32, np.float64):
+            rng = np.random.default_rng(0)
+            op, args = CASES[name](rng, **sizes)
+            args = [a.astype(dtype) if is_float(a) else a for a in args]
+            outputs, backward = op(*args)
+            outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+            backward(*(np.ones_like(y) for y in outputs))
+            if name in ("rnn", "lstm", "gru"):
+                x, *states_and_weights, _ = args
+                getattr(ops, f"{name}_step")(np.ascontiguousarray(x[:, 0]), *states_and_weights)
+                ids = rng.integers(0, sizes["I"], x.shape[:2])
+                op(ids, *args[1:])[1](*(np.ones_like(y) for y in outputs))
+
+
+def run_the_other_kernels():
+    from minillm.models.ngram import count_keys, find_children
+    from minillm.models.word2vec import Word2Vec, Word2VecConfig
+    from minillm.training import AdamW, clip_global_norm
+
+    rng = np.random.default_rng(0)
+    words, starts = rng.integers(0, 50, 3000), np.append(np.arange(0, 3000, 41), 3000)
+    rates = np.full(len(starts) - 1, 0.05)
+    for algorithm in ("skip-gram", "cbow"):
+        for negative in (0, 9):
+            for dtype in (np.float32, np.float64):
+                config = Word2VecConfig(50, 3, algorithm, negative=negative)
+                model = Word2Vec(config, np.bincount(words, minlength=50) + 1, rng, dtype)
+                model.learn(words, starts, rates, threads=2)
+    params, grads = ({"p": rng.random((300, 301))} for _ in range(2))
+    AdamW(params).step(grads, 0.1)
+    clip_global_norm(grads, 1.0)
+    count_keys(rng.integers(0, 2**40, 20_001))
+    words = np.sort(rng.choice(10**6, 5000, replace=False)).astype(np.int32)
+    asked = rng.integers(0, 10**6, 20_001).astype(np.int32)
+    find_children(np.array([0, 5000], np.int32), words, np.zeros(20_001, np.int32), asked)
+
+
+def kernels_of_several_sizes():
+    from minillm import kernels_info, use_kernels
+
+    for name in kernels_info()["available"][1:]:
+        with use_kernels(name):
+            run_ops()
+            run_the_other_kernels()
+
+
+def test_no_kernel_touches_what_lies_beside_its_memory():
+    pytest.importorskip("minillm._kernels._cpu", reason="the compiled kernels are not built")
+    done = subprocess.run(
+        [sys.executable, __file__],
+        env={**os.environ, "MINILLM_GUARD": "1", "OMP_NUM_THREADS": "2"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+if __name__ == "__main__":
+    kernels_of_several_sizes()

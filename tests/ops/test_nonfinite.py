@@ -1,0 +1,160 @@
+"""NaN and infinity spread alike on both twins, in each direction: the same places of the same
+results are NaN, plus or minus infinity, whatever the order of a sum is.
+
+What a causal mask hides is the exception, for there zero times NaN is NaN: see
+``scaled_dot_product_attention``.
+"""
+
+import inspect
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minillm import kernels_info, ops, use_kernels
+from minillm.ops.gradient_cases import CASES
+from minillm.testing import strategies
+
+from .test_properties import RECURRENCES, is_float, tuple_of, upstream_of
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning"),
+    pytest.mark.skipif(
+        kernels_info()["available"] == ["numpy"], reason="the compiled kernels are not built"
+    ),
+]
+
+# Beyond the kernels' blocks, and no whole vectors.
+LARGE = {
+    "linear": {"B": 3, "T": 23, "I": 600, "O": 67},
+    "embedding": {"B": 4, "T": 7, "V": 9, "D": 37},
+    "gelu": {"B": 28, "D": 301},
+    "layer_norm": {"B": 5, "T": 27, "D": 99},
+    "cross_entropy": {"B": 3, "T": 5, "V": 101},
+    "rnn": {"B": 9, "T": 6, "I": 40, "H": 67},
+    "lstm": {"B": 9, "T": 6, "I": 35, "H": 37},
+    "gru": {"B": 9, "T": 6, "I": 35, "H": 37},
+    "additive_attention": {"B": 2, "T": 7, "S": 70, "D": 35, "E": 37, "A": 33},
+    "multiplicative_attention": {"B": 2, "T": 70, "S": 90, "D": 35, "E": 37},
+    "scaled_dot_product_attention": {"B": 2, "M": 2, "G": 3, "T": 70, "S": 90, "D": 35, "E": 37},
+}
+POISONS = [np.nan, np.inf, -np.inf]
+
+
+def plant(rng, arrays):
+    """NaN or infinities at one place to three."""
+    for _ in range(rng.integers(1, 4)):
+        a = arrays[rng.integers(len(arrays))]
+        a.flat[rng.integers(a.size)] = rng.choice(POISONS)
+
+
+def poisoned_case(name, rng, dtype, direction, sizes):
+    """An op, its arguments and upstream gradients; small, so that no tanh is saturated: there a
+    slope is zero on one twin and almost zero on the other."""
+    op, args = CASES[name](rng, **sizes)
+    args = [(a / 4).astype(dtype) if is_float(a) else a for a in args]
+    with use_kernels("numpy"):
+        upstream = upstream_of(op(*args)[0], rng)
+    if direction != "backward":
+        plant(rng, [a for a in args if is_float(a)])
+    if direction != "forward":
+        plant(rng, upstream)
+    return op, args, upstream
+
+
+def results(twin, op, args, upstream):
+    with use_kernels(twin):
+        outputs, backward = op(*args)
+        return *tuple_of(outputs), *tuple_of(backward(*upstream))
+
+
+def kinds(a):
+    return np.select([np.isnan(a), np.isposinf(a), np.isneginf(a)], [1, 2, 3])
+
+
+def check(name, rng, dtype, direction, sizes):
+    op, args, upstream = poisoned_case(name, rng, dtype, direction, sizes)
+    original = results("numpy", op, args, upstream)
+    for twin in kernels_info()["available"][1:]:
+        for ours, theirs in zip(results(twin, op, args, upstream), original, strict=True):
+            found, expected = kinds(ours), kinds(theirs)
+            if name == "scaled_dot_product_attention" and args[3]:
+                found = np.where(expected == 1, 1, found)  # a product over all keys, or over fewer
+            np.testing.assert_array_equal(found, expected)
+
+
+DIRECTIONS = st.sampled_from(["forward", "backward", "both"])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", CASES)
+@given(direction=DIRECTIONS, rng=strategies.generators())
+def test_nan_and_infinity_spread_alike(name, dtype, direction, rng):
+    check(name, rng, dtype, direction, {})
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", LARGE)
+@pytest.mark.parametrize("direction", ["forward", "backward", "both"])
+def test_nan_and_infinity_spread_alike_beyond_a_block(name, dtype, direction):
+    for seed in range(2):
+        check(name, np.random.default_rng(seed), dtype, direction, LARGE[name])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", RECURRENCES)
+@given(rng=strategies.generators())
+def test_nan_and_infinity_spread_alike_in_a_step(name, dtype, rng):
+    _, (x, *rest, _), _ = poisoned_case(name, rng, dtype, "forward", {})
+    step, args = getattr(ops, f"{name}_step"), (x[:, 0], *rest)
+    found = []
+    for twin in ("numpy", *kernels_info()["available"][1:]):
+        with use_kernels(twin):
+            found.append([kinds(y) for y in tuple_of(step(*args))])
+    for other in found[1:]:
+        for ours, theirs in zip(other, found[0], strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("T", [5, 70])
+@given(rng=strategies.generators())
+def test_what_a_query_attends_to_reaches_it(T, rng):
+    """Under a causal mask too: what makes a query that is alone NaN does so on each twin."""
+    sizes = {"B": 1, "M": 1, "G": 1, "T": T, "S": T + 3, "D": 3, "E": 2}
+    op, (q, k, v, _, lengths, _), _ = poisoned_case(
+        "scaled_dot_product_attention", rng, np.float32, "forward", sizes
+    )
+    for twin in kernels_info()["available"]:
+        with use_kernels(twin):
+            y, _ = op(q, k, v, True, lengths)
+            for t in range(T):
+                alone, _ = op(q[:, :, t : t + 1], k, v, False, np.minimum(lengths, 4 + t))
+                assert np.isnan(y[:, :, t][np.isnan(alone[:, :, 0])]).all()
+
+
+PADDED = {  # by the case, its arguments of which only `lengths` steps count
+    "additive_attention": ["keys", "values"],
+    "multiplicative_attention": ["keys", "values"],
+    "scaled_dot_product_attention": ["k", "v"],
+    "mean_pool": ["x"],
+    "max_pool": ["x"],
+    "reverse": ["x"],
+}
+
+
+@pytest.mark.parametrize("name", PADDED)
+@given(rng=strategies.generators())
+def test_what_stands_in_the_padding_changes_nothing(name, kernels, rng):
+    op, args = CASES[name](rng)
+    arguments = dict(zip(inspect.signature(op).parameters, args, strict=False))
+    with use_kernels("numpy"):
+        upstream = upstream_of(op(**arguments)[0], rng)
+    dirty = dict(arguments)
+    for key in PADDED[name]:
+        dirty[key] = arguments[key].copy()
+        for row, length in zip(dirty[key], arguments["lengths"], strict=True):
+            row[..., length:, :] = rng.choice(POISONS)
+    clean = results(kernels, op, arguments.values(), upstream)
+    for ours, theirs in zip(results(kernels, op, dirty.values(), upstream), clean, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
