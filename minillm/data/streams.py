@@ -1,16 +1,21 @@
 """Texts larger than memory: read a block at a time; their ids are kept on the disk."""
 
 import hashlib
+import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minillm.data.corpora import BLOCK, text_blocks
-from minillm.data.files import MOST_IN_MEMORY, STANDARD_INPUT
+from minillm.data.files import MOST_IN_MEMORY, STANDARD_INPUT, lock, naming
 from minillm.data.registry import DEFAULT_TEXT
+
+_SPILL = "minillm-spill-"
 
 
 class TextStream:
@@ -52,14 +57,27 @@ def _read_once(name: str) -> bool:
 
 
 class Spill:
-    """A temporary folder for arrays that do not fit into memory: ``with Spill() as spill``."""
+    """A temporary folder for arrays that do not fit into memory: ``with Spill() as spill``.
+
+    It is locked.  Those whose processes were killed, which nobody has locked, are removed.
+    """
 
     def __enter__(self) -> "Spill":
-        self._folder = tempfile.TemporaryDirectory(prefix="minillm-")
+        for path in Path(tempfile.gettempdir()).glob(f"{_SPILL}*/lock"):
+            with suppress(OSError), open(path, "rb") as file:
+                if lock(file):
+                    shutil.rmtree(path.parent)
+        self._folder = tempfile.TemporaryDirectory(prefix=_SPILL)
+        path = Path(self._folder.name)
+        self._lock = open(path / "unlocked", "wb")
+        lock(self._lock)
+        with suppress(OSError):  # Windows renames no open file, and has no such locks
+            os.rename(path / "unlocked", path / "lock")
         self._number = 0
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._lock.close()
         self._folder.cleanup()
 
     def keep(self, array: NDArray) -> "OnDisk":
@@ -73,7 +91,8 @@ class OnDisk:
 
     def __init__(self, array: NDArray, path: Path):
         self.path, self.dtype, self.length = path, array.dtype, len(array)
-        array.tofile(path)
+        with naming(path):
+            array.tofile(path)
 
     def __len__(self) -> int:
         return self.length

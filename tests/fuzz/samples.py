@@ -184,4 +184,5 @@ def _texts(root: Path) -> None:
     _write(root / "tokenizer-hugging-face" / "small" / "tokenizer.json", files["tokenizer.json"])
     for file in ("vocab.json", "merges.txt"):
         _write(root / "tokenizer-gpt2" / "small" / file, files[file])
+    _write(root / "tokenizer-gpt2" / "small" / "config.json", "{}")  # as such folders have
     _write(root / "images" / "lines" / "images.txt", "0 0.5 1 0 0.25 1\n" * 3)

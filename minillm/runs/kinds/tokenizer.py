@@ -138,7 +138,7 @@ def save(job: Job, tokenizer: Any, sha256: str) -> None:
     from minillm.text import tokenizer_files
 
     folder = job.folder
-    folder.clear()
+    folder.begin()
     for name, data in tokenizer_files(tokenizer).items():
         folder.save_file(name, data)
     folder.save_json("vocabulary.json", tokenizer.to_dict())
