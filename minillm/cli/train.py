@@ -6,7 +6,7 @@ from typing import Any
 
 from minillm.cli.options import add_settings, given_settings
 from minillm.runs.kind import Kind
-from minillm.runs.settings import FilesSettings
+from minillm.runs.settings import types_of
 
 
 def add_parser(verbs: Any) -> None:
@@ -47,7 +47,7 @@ def _add_kind(choices: Any, kind: Any) -> None:
         )
     existing.add_argument("--overwrite", action="store_true", help="replace the run in DIR")
     add_settings(parser, kind.settings)
-    if issubclass(kind.settings, FilesSettings):
+    if "files" in types_of(kind.settings):
         parser.set_defaults(several_files=True)
     parser.set_defaults(run=run, kind=kind, resume=False)
 

@@ -8,7 +8,7 @@ import numpy as np
 from minillm.data import Sequences
 from minillm.decoding.beam import Decoder, Hypothesis, beam_search, sample_outputs
 from minillm.errors import InputError
-from minillm.text import Vocabulary
+from minillm.text import Vocabulary, unit_name
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Translator:
             ids = self.source.encode(text, place)
             if not 0 < len(ids) <= self.longest:
                 raise InputError(
-                    f"{place}: expected a text of 1 to {self.longest} {self.source.unit}s, "
+                    f"{place}: expected a text of 1 to {self.longest} {unit_name(self.source)}s, "
                     f"found {len(ids)}"
                 )
             encoded.append(ids)

@@ -55,6 +55,9 @@ _FILES = (
     "resume.safetensors",
     "metrics.jsonl",
     "loss.png",
+    "tokenizer.json",  # of a tokenizer, for other programs
+    "vocab.json",
+    "merges.txt",
     "config.json",  # written and moved last: a folder with it is complete
 )
 _NEW, _WHOLE = ".minillm-new", ".minillm-whole"
@@ -167,6 +170,10 @@ class RunFolder:
         values = _object(text, str(path))
         _check_version(path, values.pop("format_version", None))
         return values
+
+    def save_file(self, name: str, data: bytes) -> None:
+        """Writes a file for other programs."""
+        self._write(name, data)
 
     # Weights
 

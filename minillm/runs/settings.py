@@ -287,8 +287,22 @@ class RecurrenceSettings:
 
 
 @dataclass(frozen=True)
-class VocabularySettings:
-    """Settings of a model that reads words or characters."""
+class TokenizerSettings:
+    """Settings of a model that may take its vocabulary from elsewhere."""
+
+    tokenizer: str | None = option(
+        None,
+        "the vocabulary of a tokenizer's folder or file, or of another run, in place of --unit",
+        "DIR",
+        group="the text",
+        data=True,
+        default_help="",
+    )
+
+
+@dataclass(frozen=True)
+class VocabularySettings(TokenizerSettings):
+    """Settings of a model that reads words, characters or byte pairs."""
 
     minimum_count: int = option(
         2,
@@ -300,7 +314,7 @@ class VocabularySettings:
     )
     vocabulary: int = option(
         20000,
-        "keep the N most frequent words",
+        "keep the N most frequent words; of byte pairs, learn N tokens",
         "N",
         least=2,
         most=1_000_000,

@@ -1,7 +1,8 @@
 """What the kinds that model running text have in common: reading it, writing, measuring."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from minillm.runs.run import Run
     from minillm.text import Vocabulary
 
+LEAST_BYTE_PAIRS = 257  # the bytes, and the end of a text
 SAMPLE = 500  # tokens that are written where no length is given
 SHOWN = {"character": 240, "word": 60, "bpe": 100}  # tokens that are shown after a training
 
@@ -40,6 +42,36 @@ def check_fingerprint(data: dict[str, Any], sha256: str) -> None:
 def name_of(data: dict[str, Any]) -> str:
     """The files of a text, for messages."""
     return ", ".join(data["files"]) or "the built-in corpus"
+
+
+def vocabulary_for(
+    settings: Any, data: dict[str, Any], unit: str, make: "Callable[[], Vocabulary]"
+) -> "Vocabulary":
+    """The vocabulary of ``--tokenizer``, else the one that ``make`` learns from the text.
+
+    ``data`` gets the fingerprint of the former.  InputError if it had another one before: the
+    tokenizer has changed since the run was started.
+    """
+    from minillm.text import load_tokenizer
+
+    if data.get("tokenizer"):
+        tokenizer = load_tokenizer(data["tokenizer"])
+        check_vocabulary_kept(data, tokenizer)
+        return tokenizer
+    least, size = LEAST_BYTE_PAIRS, settings.vocabulary
+    if unit == "bpe" and size is not None and size < least:
+        raise InputError(f"--vocabulary: expected at least {least} byte pairs, found {size}")
+    return make()
+
+
+def check_vocabulary_kept(data: dict[str, Any], tokenizer: "Vocabulary") -> None:
+    """Stores the vocabulary's fingerprint in ``data``; InputError if it had another one before."""
+    found = hashlib.sha256(json.dumps(tokenizer.to_dict(), sort_keys=True).encode()).hexdigest()
+    if data.setdefault("vocabulary_sha256", found) != found:
+        raise InputError(
+            f"{data['tokenizer']}: expected the vocabulary that the run was started with, found "
+            f"another, of {len(tokenizer)} tokens"
+        )
 
 
 def write_text(
@@ -74,9 +106,11 @@ def write_text(
 
 
 def _one_token(tokenizer: "Vocabulary", text: str) -> int:
+    from minillm.text import unit_name
+
     ids = tokenizer.encode_known(text, "--stop")
     if len(ids) != 1:
-        raise InputError(f"--stop: expected a single {tokenizer.unit}, found {text!r}")
+        raise InputError(f"--stop: expected a single {unit_name(tokenizer)}, found {text!r}")
     return int(ids[0])
 
 
@@ -117,6 +151,23 @@ def language_results(name: str, tokenizer: "Vocabulary", nats: float, tokens: in
     }
 
 
+def per_byte_and_character(nats: float, bytes: int, characters: int) -> Results:
+    """A sum of nats over bytes and characters: measures that do not depend on the vocabulary."""
+    from minillm.metrics import bits
+
+    results: Results = {}
+    for name, count in (("byte", bytes), ("character", characters)):
+        if count:
+            results[f"nats_per_{name}"] = nats / count
+            results[f"bits_per_{name}"] = bits(nats / count)
+    return results
+
+
+def size_of(text: str) -> tuple[int, int]:
+    """The bytes, in UTF-8, and the characters of a text."""
+    return len(text.encode("utf-8", "surrogatepass")), len(text)
+
+
 class TextKind(Kind):
     """A language model that is trained on windows of a text.
 
@@ -131,23 +182,29 @@ class TextKind(Kind):
         """Holds out the last tenth of the text; the vocabulary is that of the rest."""
         from minillm.data import split_text
         from minillm.metrics import frequency_loss
-        from minillm.text import build_vocabulary
+        from minillm.text import build_vocabulary, unit_name
         from minillm.training.language_model import LanguageModelTask
 
         text = read_training_text(data)
         training, validation = split_text(text)
-        tokenizer = build_vocabulary(
-            [training],
-            settings.split_into,
-            settings.minimum_count,
-            settings.vocabulary,
-            held_out=[validation],
+        tokenizer = vocabulary_for(
+            settings,
+            data,
+            settings.unit,
+            lambda: build_vocabulary(
+                [training],
+                settings.split_into,
+                settings.minimum_count,
+                settings.vocabulary,
+                held_out=[validation],
+            ),
         )
         model = self.new_model(settings, len(tokenizer), rng)
         known, held_out = tokenizer.encode(training), tokenizer.encode(validation)
         task = LanguageModelTask(model, known, held_out, settings.batch, settings.window)
         baseline = frequency_loss(known, held_out)
-        return Parts(model, task, tokenizer.unit, {"tokenizer": tokenizer}, baseline=baseline)
+        unit = unit_name(tokenizer)
+        return Parts(model, task, unit, {"tokenizer": tokenizer}, baseline=baseline)
 
     def sample(self, folder: "RunFolder") -> Iterator[str]:
         """Some text from the model with the best weights."""
@@ -162,7 +219,7 @@ class TextKind(Kind):
         return write_text(run.model, run.tokenizer, *options)
 
     def evaluate(self, run: "Run", asked: Evaluation) -> Results:
-        """Nats and bits per token, and perplexity."""
+        """Nats and bits per token, per byte and per character, and perplexity."""
         from minillm.training.language_model import evaluate
 
         name, text = evaluation_text(run, asked)
@@ -171,4 +228,6 @@ class TextKind(Kind):
         results = language_results(name, run.tokenizer, nats, tokens)
         if run.tokenizer.unknown is not None:
             results["unknown_share"] = float((ids == run.tokenizer.unknown).mean())
-        return results
+            return results
+        predicted = run.tokenizer.decode(ids[1 : 1 + tokens])
+        return results | per_byte_and_character(nats * tokens, *size_of(predicted))

@@ -8,7 +8,7 @@ from minillm.errors import short
 from minillm.text.bpe import BytePairs, train
 from minillm.text.characters import Characters
 from minillm.text.tokenizer_files import load_tokenizer, tokenizer_files
-from minillm.text.vocabulary import Vocabulary, banned_ids, opening_id
+from minillm.text.vocabulary import Vocabulary, banned_ids, opening_id, unit_name
 from minillm.text.words import Words, pieces, split_off_punctuation, split_words
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "opening_id",
     "split_off_punctuation",
     "tokenizer_files",
+    "unit_name",
     "vocabulary_from_dict",
 ]
 

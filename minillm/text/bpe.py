@@ -47,7 +47,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm._kernels import twinned
-from minillm.errors import InputError
+from minillm.errors import InputError, short
 from minillm.text.vocabulary import visible
 
 Pair = tuple[bytes, bytes]
@@ -325,7 +325,7 @@ class BytePairs:
         self._table = MergeTable(_numbered(self.merges, numbers), len(numbers))
         for special in self.specials:
             if not special or special.encode() in numbers:
-                raise ValueError(f"specials: expected distinct new tokens, found {special!r}")
+                raise ValueError(f"specials: expected distinct new tokens, found {short(special)}")
             numbers[special.encode()] = len(numbers)
         self._numbers = numbers
         self._ids = None if ids is None else np.array(_checked_ids(ids, len(numbers)), np.int32)
@@ -412,7 +412,7 @@ class BytePairs:
             if not (0 <= a < len(spelled) and 0 <= b < len(spelled)):
                 raise ValueError(
                     f"merge {rank + 1}: expected two of the {len(spelled)} tokens before it, "
-                    f"found {a} and {b}"
+                    f"found {short(a)} and {short(b)}"
                 )
             pairs.append((spelled[a], spelled[b]))
             token = _merged(rank, *pairs[-1])
@@ -438,9 +438,11 @@ def _numbered(merges: Sequence[Pair], numbers: dict[bytes, int]) -> list[tuple[i
     for rank, pair in enumerate(merges):
         for token in pair:
             if token not in numbers:
-                raise ValueError(f"merge {rank + 1}: no merge before it makes {token!r}")
+                raise ValueError(f"merge {rank + 1}: no merge before it makes {short(token)}")
         if pair in found:
-            raise ValueError(f"merge {rank + 1}: {pair[0]!r} and {pair[1]!r} are merged already")
+            raise ValueError(
+                f"merge {rank + 1}: {short(pair[0])} and {short(pair[1])} are merged already"
+            )
         token = _merged(rank, *pair)
         found[pair] = numbers[pair[0]], numbers[pair[1]], numbers.setdefault(token, len(numbers))
     return list(found.values())

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from minillm.errors import InputError
+from minillm.errors import InputError, short
 from minillm.text.bpe import BYTES, BytePairs, Pair
 from minillm.text.vocabulary import Vocabulary
 
@@ -42,7 +42,7 @@ def unspell(text: str) -> bytes:
     """The token that files write so; ValueError for a character that stands for no byte."""
     for character in text:
         if character not in _VALUES:
-            raise ValueError(f"expected characters that stand for bytes, found {character!r}")
+            raise ValueError(f"expected characters that stand for bytes, found {short(character)}")
     return bytes([_VALUES[character] for character in text])
 
 
@@ -78,7 +78,7 @@ def load_tokenizer(path: str | Path) -> Vocabulary:
 
 def read_gpt2(vocabulary: Path, merges: Path) -> BytePairs:
     """The tokenizer in GPT-2's two files."""
-    ids = _checked(vocabulary, lambda: _ids_of(_read_json(vocabulary), "a token to each id"))
+    ids = _checked(vocabulary, lambda: _ids_of(_read_json(vocabulary), "an id to each token"))
     pairs = _checked(merges, lambda: _read_merges(merges))
     return _checked(merges, lambda: _assemble(ids, pairs, {}))
 
@@ -87,6 +87,8 @@ def _checked(path: Path, make: Callable[[], Any]) -> Any:
     """What ``make`` returns; its ValueError as an InputError that names the file."""
     try:
         return make()
+    except InputError:
+        raise
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None
 
@@ -106,7 +108,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         if len(values) < len(entries):
             names = [name for name, _ in entries]
             twice = next(name for name in values if names.count(name) > 1)
-            raise ValueError(f"{twice!r} stands there twice")
+            raise ValueError(f"{short(twice)} stands there twice")
         return values
 
     data = _read_bytes(path)
@@ -121,12 +123,18 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _read_merges(path: Path) -> list[Pair]:
     """The pairs of merges.txt."""
+    try:
+        text = _read_bytes(path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"expected UTF-8, found the byte 0x{error.object[error.start]:02x}"
+        ) from None
     pairs = []
-    for number, line in enumerate(_read_bytes(path).decode("utf-8").split("\n"), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         line = line.removesuffix("\r")
         if not line or (number == 1 and line.startswith("#version")):
             if line not in ("", _VERSION_LINE):
-                raise ValueError(f"line 1: expected {_VERSION_LINE!r}, found {line[:60]!r}")
+                raise ValueError(f"line 1: expected {_VERSION_LINE!r}, found {short(line)}")
             continue
         try:
             pairs.append(_pair(line.split(" ")))
@@ -139,7 +147,7 @@ def _pair(tokens: object) -> Pair:
     match tokens:
         case [str(left), str(right)] if left and right:
             return unspell(left), unspell(right)
-    raise ValueError(f"expected two tokens, found {tokens!r}"[:200])
+    raise ValueError(f"expected two tokens, found {short(tokens)}")
 
 
 def _ids_of(values: object, expected: str) -> dict[str, int]:
@@ -159,17 +167,17 @@ def _assemble(ids: dict[str, int], pairs: list[Pair], added: dict[str, int]) -> 
     numbers = []
     for token in learned:
         if spell(token) not in ids:
-            raise ValueError(f"the vocabulary has no id for {spell(token)!r}")
+            raise ValueError(f"the vocabulary has no id for {short(spell(token))}")
         numbers.append(ids[spell(token)])
     known = set(map(spell, learned))
     specials = {token: id for token, id in ids.items() if token not in known}
     for text in specials:
         bracketed = text[:1] + text[-1:] in ("<>", "[]") and len(text) > 2
         if text not in added and not bracketed:
-            raise ValueError(f"the token {text!r} is neither a byte nor made by a merge")
+            raise ValueError(f"the token {short(text)} is neither a byte nor made by a merge")
     for text, id in added.items():
         if ids.get(text, id) != id:
-            raise ValueError(f"expected the id {ids[text]} of {text!r}, found {id}")
+            raise ValueError(f"expected the id {ids[text]} of {short(text)}, found {short(id)}")
     specials |= added
     specials = dict(sorted(specials.items(), key=lambda entry: entry[1]))
     return BytePairs(pairs, list(specials), [*numbers, *specials.values()])
@@ -180,7 +188,7 @@ def _from_run(values: dict[str, Any]) -> Vocabulary:
 
     version = values.get("format_version")
     if version != _FORMAT_VERSION:
-        raise ValueError(f"expected format version {_FORMAT_VERSION}, found {version!r}"[:100])
+        raise ValueError(f"expected format version {_FORMAT_VERSION}, found {short(version)}")
     return vocabulary_from_dict(values)
 
 
@@ -196,13 +204,13 @@ def _from_hugging_face(values: dict[str, Any]) -> BytePairs:
     ):
         if owner.get(name) not in allowed:
             where = name if owner is values else f"model.{name}"
-            raise ValueError(f"{where}: expected {allowed[0]!r}, found {owner[name]!r}"[:200])
+            raise ValueError(f"{where}: expected {short(allowed[0])}, found {short(owner[name])}")
     for name in ("pre_tokenizer", "decoder", "post_processor"):
         part = _object(values, name) if values.get(name) is not None else {}
         if name == "post_processor" and _adds_nothing(part):
             continue
         if part.get("type") != "ByteLevel" and (part or name == "pre_tokenizer"):
-            raise ValueError(f"{name}: expected type 'ByteLevel', found {part.get('type')!r}")
+            raise ValueError(f"{name}: expected type 'ByteLevel', found {short(part.get('type'))}")
     words = _object(values, "pre_tokenizer")
     for name, expected in (("add_prefix_space", False), ("use_regex", True)):
         if words.get(name, True) is not expected:
@@ -239,11 +247,11 @@ def _added(entries: object) -> dict[str, int]:
         token = entry.get("content") if isinstance(entry, dict) else None
         if not isinstance(token, str) or type(entry.get("id")) is not int or token in added:
             raise ValueError(
-                f"added_tokens: expected distinct tokens with ids, found {entry!r}"[:200]
+                f"added_tokens: expected distinct tokens with ids, found {short(entry)}"
             )
         for flag in ("single_word", "lstrip", "rstrip"):
             if entry.get(flag):
-                raise ValueError(f"added_tokens: {flag} of {token!r} cannot be done here")
+                raise ValueError(f"added_tokens: {flag} of {short(token)} cannot be done here")
         added[token] = entry["id"]
     return added
 

@@ -53,6 +53,11 @@ class Vocabulary(Protocol):
         """Its JSON form; :func:`minillm.text.vocabulary_from_dict` reads it back."""
 
 
+def unit_name(vocabulary: Vocabulary) -> str:
+    """What one token is, in a word that has a plural."""
+    return "token" if vocabulary.unit == "bpe" else vocabulary.unit
+
+
 def opening_id(vocabulary: Vocabulary) -> int:
     """The id after which a text begins: BOS, else a line's end, else 0."""
     candidates = (vocabulary.bos, vocabulary.line_end, 0)

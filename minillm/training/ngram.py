@@ -9,7 +9,7 @@ import numpy as np
 from minillm.data.streams import Spill, TextStream, regroup, sentence_starts
 from minillm.errors import InputError
 from minillm.models.ngram import NGram, NGramConfig, Score, count_ngrams, estimate
-from minillm.text import Vocabulary, build_vocabulary
+from minillm.text import Vocabulary, build_vocabulary, unit_name
 
 BYTES_PER_TOKEN = 64  # that sorting the n-grams of a chunk needs
 REPORT_SECONDS = 5.0
@@ -28,17 +28,19 @@ def train_ngram(
     held_out: int,
     settings: Any,
     report: Callable[[str], None] = lambda line: None,
+    vocabulary: Vocabulary | None = None,
 ) -> Trained:
     """Counts and smooths all of the text but its last ``held_out`` characters.
 
-    ``report`` is called with a line on the progress every few seconds.
+    ``report`` is called with a line on the progress every few seconds.  vocabulary: that of the
+    text, by default.
 
     settings has split_into, order, smoothing, k, prune; minimum_count and vocabulary (its largest
     size, or None), for words; memory, the bytes that counting may use for arrays as long as the
     text.
     """
     stop = text.characters - held_out
-    vocabulary = make_vocabulary(text, stop, settings)
+    vocabulary = vocabulary or make_vocabulary(text, stop, settings)
     config = NGramConfig(
         vocabulary=len(vocabulary),
         order=settings.order,
@@ -50,7 +52,7 @@ def train_ngram(
     )
     chunk = max(1 << 16, settings.memory // BYTES_PER_TOKEN)
     tokens, start, reported = 0, time.monotonic(), time.monotonic()
-    report(f"{len(vocabulary):,} {vocabulary.unit}s in the vocabulary")
+    report(f"{len(vocabulary):,} {unit_name(vocabulary)}s in the vocabulary")
     with Spill() as spill:
         chunks: list = []
         for ids in regroup(token_ids(text.blocks(stop=stop), vocabulary, config), chunk):

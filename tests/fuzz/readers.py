@@ -172,6 +172,15 @@ def read_vocabulary(folder: Path, rng: random.Random) -> None:
     found.to_dict()
 
 
+def read_tokenizer(folder: Path, rng: random.Random) -> None:
+    from minillm.text import load_tokenizer, tokenizer_files
+
+    tokenizer = load_tokenizer(folder)
+    text = TEXT + "<|endoftext|>"
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+    tokenizer_files(tokenizer)
+
+
 def read_images(folder: Path, rng: random.Random) -> None:
     from minillm.data.lines import read_lines
     from minillm.runs.kinds.image_classifier import read_image
@@ -202,6 +211,8 @@ READERS: dict[str, Reader] = dict.fromkeys(KINDS, read_run) | {
     "scored-pairs": read_scored_pairs,
     "analogies": read_analogies,
     "vocabulary": read_vocabulary,
+    "tokenizer-gpt2": read_tokenizer,
+    "tokenizer-hugging-face": read_tokenizer,
     "images": read_images,
     "shards": read_shards,
 }

@@ -15,7 +15,8 @@ from minillm.runs.folder import RunFolder
 from minillm.runs.kind import find_kind
 from minillm.runs.run import OF_THE_DATA
 from minillm.runs.settings import values_of
-from minillm.text import Characters, build_vocabulary
+from minillm.text import Characters, build_vocabulary, tokenizer_files
+from minillm.text.bpe import train
 from minillm.training import AdamW, Summary, save_checkpoint
 from minillm.training.context import ContextTask
 from minillm.training.language_model import LanguageModelTask
@@ -25,6 +26,7 @@ from minillm.training.word2vec import Progress, WordCounts, save_progress
 TEXT = "the cat sat on the mat .\na dog sat on the log .\nthe cat and the dog sat .\n" * 2
 CHARACTERS = Characters.from_text(TEXT)
 WORDS = build_vocabulary([TEXT], "word", 1)
+PAIRS_OF_BYTES = train([TEXT], 275)
 PAIRS = "".join(f"{a} {b}\t{b} {a}\n" for a in ("one", "two", "six") for b in ("ten", "two", "on"))
 LABELLED = "".join(f"{label}\twhat a {label} day {k}\n" for k in range(10) for label in ("a", "b"))
 
@@ -184,8 +186,13 @@ def _texts(root: Path) -> None:
     _write(root / "scored-pairs" / "small" / "pairs.txt", "# x\nw1\tw2\ts\na b 1.5\ncat,dog,7\n")
     _write(root / "analogies" / "small" / "questions.txt", ": one\na b c d\n: two\ne f g h\n")
     vocabulary = RunFolder(root / "vocabulary" / "words")
-    for name, values in (("words", WORDS), ("characters", CHARACTERS)):
+    for name, values in (("words", WORDS), ("characters", CHARACTERS), ("pairs", PAIRS_OF_BYTES)):
         vocabulary = RunFolder(root / "vocabulary" / name)
         vocabulary.path.mkdir(parents=True)
         vocabulary.save_json("vocabulary.json", values.to_dict())
+    files = tokenizer_files(PAIRS_OF_BYTES)
+    _write(root / "tokenizer-hugging-face" / "small" / "tokenizer.json", files["tokenizer.json"])
+    for file in ("vocab.json", "merges.txt"):
+        _write(root / "tokenizer-gpt2" / "small" / file, files[file])
+    _write(root / "tokenizer-gpt2" / "small" / "config.json", "{}")  # as such folders have
     _write(root / "images" / "lines" / "images.txt", "0 0.5 1 0 0.25 1\n" * 3)

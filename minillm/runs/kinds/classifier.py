@@ -15,6 +15,7 @@ from minillm.runs.settings import (
     option,
     with_default,
 )
+from minillm.runs.text import vocabulary_for
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,7 +46,7 @@ class Settings(VocabularySettings, RecurrenceSettings, TrainingSettings):
     unit: str = option(
         "word",
         "what a text is split into; tokens are words that spaces separate already",
-        choices=("character", "word", "token"),
+        choices=("character", "word", "token", "bpe"),
         group="the text",
     )
     max_length: int = option(
@@ -115,12 +116,17 @@ then: minillm classify DIR, minillm eval DIR"""
         from minillm.training.minibatches import ClassificationTask, fingerprint
 
         texts = open_data(data)
-        tokenizer = build_vocabulary(
-            (text for _, text in texts.texts("training")),
+        tokenizer = vocabulary_for(
+            settings,
+            data,
             settings.unit,
-            settings.minimum_count,
-            settings.vocabulary,
-            held_out=(text for _, text in texts.texts("validation")),
+            lambda: build_vocabulary(
+                (text for _, text in texts.texts("training")),
+                settings.unit,
+                settings.minimum_count,
+                settings.vocabulary,
+                held_out=(text for _, text in texts.texts("validation")),
+            ),
         )
         columns, notes = {}, []
         for part in ("training", "validation"):
@@ -219,6 +225,7 @@ def encode_texts(
     import numpy as np
 
     from minillm.data import Sequences
+    from minillm.text import unit_name
 
     numbers = {label: number for number, label in enumerate(labels)}
     ids, classes = Sequences(), []
@@ -228,7 +235,8 @@ def encode_texts(
             raise InputError(f"text {count}: expected a label among {known}; found {label!r}")
         encoded = tokenizer.encode(text, f"text {count}")[:longest]
         if len(encoded) == 0:
-            raise InputError(f"text {count}: expected at least one {tokenizer.unit}, found none")
+            unit = unit_name(tokenizer)
+            raise InputError(f"text {count}: expected at least one {unit}, found none")
         ids.append(encoded)
         classes.append(numbers[label])
     return ids, np.array(classes, np.int64)

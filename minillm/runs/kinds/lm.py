@@ -28,7 +28,7 @@ class Settings(FilesSettings, VocabularySettings, RecurrenceSettings, TrainingSe
     unit: str = option(
         "character",
         "what the model reads at each step",
-        choices=("character", "word"),
+        choices=("character", "word", "bpe"),
         group="the text",
     )
     vocabulary: int = with_default(VocabularySettings, "vocabulary", 10000)
@@ -48,7 +48,7 @@ class Settings(FilesSettings, VocabularySettings, RecurrenceSettings, TrainingSe
 
 
 class LanguageModelKind(TextKind):
-    """A recurrence over characters or words that predicts the next one."""
+    """A recurrence over characters, words or byte pairs that predicts the next one."""
 
     name = "lm"
     year = 2010
@@ -63,6 +63,8 @@ The last tenth of the text is held out, to measure the model on text that it has
         on a text of your own, with the defaults: an LSTM of 512 over characters, 5 minutes
   minillm train lm a.txt b.txt --out runs/words --unit word --hidden 256 --dropout 0.3
         words instead of characters, those seen only once as one unknown word
+  minillm train lm a.txt b.txt --out runs/pairs --unit bpe --vocabulary 2000
+        byte pairs: parts of words, learned from the text, so that no word is unknown
   zcat text.gz | minillm train lm - --out runs/piped --cell gru --layers 2 --steps 2000
         from standard input
   minillm train lm --out runs/shakespeare --resume --minutes 10

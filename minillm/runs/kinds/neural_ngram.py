@@ -23,7 +23,7 @@ class Settings(FilesSettings, VocabularySettings, TrainingSettings):
     unit: str = option(
         "character",
         "what the model reads at each step",
-        choices=("character", "word"),
+        choices=("character", "word", "bpe"),
         group="the text",
     )
     vocabulary: int = with_default(VocabularySettings, "vocabulary", 10000)

@@ -5,13 +5,23 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from minillm.errors import InputError
 from minillm.runs.kind import Evaluation, Job, Kind, Results, Shapes
-from minillm.runs.settings import FilesSettings, Size, option, values_of
-from minillm.runs.text import check_fingerprint, check_kept, language_results, name_of, write_text
+from minillm.runs.settings import FilesSettings, Size, TokenizerSettings, option, values_of
+from minillm.runs.text import (
+    check_fingerprint,
+    check_kept,
+    language_results,
+    name_of,
+    per_byte_and_character,
+    size_of,
+    vocabulary_for,
+    write_text,
+)
 
 if TYPE_CHECKING:
     from minillm.data.streams import TextStream
@@ -22,7 +32,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Settings(FilesSettings):
+class Settings(FilesSettings, TokenizerSettings):
     """The settings of an n-gram model."""
 
     order: int = option(5, "length of the longest n-grams", "N", least=1, most=20)
@@ -42,7 +52,7 @@ class Settings(FilesSettings):
         default_help="0: none",
     )
     unit: str = option(
-        "word", "what n-grams consist of", choices=("character", "word"), group="the text"
+        "word", "what n-grams consist of", choices=("character", "word", "bpe"), group="the text"
     )
     minimum_count: int = option(
         2,
@@ -54,12 +64,12 @@ class Settings(FilesSettings):
     )
     vocabulary: int | None = option(
         None,
-        "keep at most the N most frequent words",
+        "keep at most the N most frequent words; of byte pairs, learn N tokens",
         "N",
         least=2,
         most=100_000_000,
         group="the text",
-        default_help="all",
+        default_help="all; of byte pairs, 8000",
     )
     memory: Size = option(  # noqa: RUF009
         Size(2 << 30),
@@ -105,7 +115,7 @@ then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa"""
     def train(self, job: Job) -> bool:
         """Counts, smooths, saves, and measures on the held-out text."""
         from minillm.data.streams import TextStream
-        from minillm.training.ngram import train_ngram
+        from minillm.training.ngram import make_vocabulary, train_ngram
 
         settings = job.settings
         if list(settings.prune) != sorted(settings.prune):
@@ -115,8 +125,12 @@ then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa"""
         began = time.perf_counter()
         text = TextStream(job.data["files"])
         cut = text.characters * 9 // 10
+        vocabulary = vocabulary_for(
+            settings, job.data, settings.unit, lambda: make_vocabulary(text, cut, settings)
+        )
+        report = partial(print, file=sys.stderr)
         model, tokenizer, tokens = train_ngram(
-            text, text.characters - cut, settings, report=lambda line: print(line, file=sys.stderr)
+            text, text.characters - cut, settings, report, vocabulary
         )
         seconds = time.perf_counter() - began
         print(
@@ -229,7 +243,16 @@ def text_results(
     from minillm import metrics
     from minillm.training.ngram import score_text
 
-    score = score_text(model, tokenizer, blocks, name)
+    bytes, characters = 0, 0
+
+    def counted() -> Iterator[str]:
+        nonlocal bytes, characters
+        for block in blocks:
+            sizes = size_of(block)
+            bytes, characters = bytes + sizes[0], characters + sizes[1]
+            yield block
+
+    score = score_text(model, tokenizer, counted(), name)
     tokens = score.tokens + score.unknown
     nats = -(score.log10 + score.unknown_log10) * math.log(10) / tokens
     results = language_results(name, tokenizer, nats, tokens)
@@ -237,4 +260,5 @@ def text_results(
         known_nats = -score.log10 * math.log(10) / max(1, score.tokens)
         results["unknown_share"] = score.unknown / tokens
         results["perplexity_of_known"] = metrics.perplexity(known_nats)
-    return results
+        return results
+    return results | per_byte_and_character(nats * tokens, bytes, characters)

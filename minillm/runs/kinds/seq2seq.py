@@ -16,6 +16,7 @@ from minillm.runs.settings import (
     option,
     with_default,
 )
+from minillm.runs.text import vocabulary_for
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from minillm.runs.run import Run
     from minillm.text import Vocabulary
 
-UNITS = ("character", "word", "token")
+UNITS = ("character", "word", "token", "bpe")
 EXAMPLES = 3  # shown after a training
 
 
@@ -63,14 +64,14 @@ class Settings(VocabularySettings, RecurrenceSettings, TrainingSettings):
         "what the source is split into",
         choices=UNITS,
         group="the text",
-        default_help="--unit",
+        default_help="--tokenizer or --unit",
     )
     target_unit: str | None = option(
         None,
         "what the target is split into",
         choices=UNITS,
         group="the text",
-        default_help="--unit",
+        default_help="--tokenizer or --unit",
     )
     max_length: int = option(
         100,
@@ -171,7 +172,7 @@ then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a sou
         from minillm.training.minibatches import MinibatchTask, fingerprint
 
         pairs = open_data(data)
-        source, target = (vocabulary_of(pairs, data["data"], settings, k) for k in (0, 1))
+        source, target = (vocabulary_of(pairs, data, settings, k) for k in (0, 1))
         notes: list[str] = []
         training, validation = (
             encode_part(pairs, part, source, target, settings.max_length, data["data"], notes)
@@ -306,18 +307,26 @@ def open_data(data: dict[str, Any]) -> "PairData":
     return registry.open_pairs(data["data"], data.get("validation"))
 
 
-def vocabulary_of(pairs: "PairData", data: str, settings: Settings, side: int) -> "Vocabulary":
+def vocabulary_of(
+    pairs: "PairData", data: dict[str, Any], settings: Settings, side: int
+) -> "Vocabulary":
     """The vocabulary of the sources (side 0) or the targets (side 1)."""
     from minillm.data.registry import default_units
     from minillm.text import build_vocabulary
 
     name = ("source_unit", "target_unit")[side]
-    unit = getattr(settings, name) or settings.unit or default_units(data)[side]
+    own = getattr(settings, name)
+    unit = own or settings.unit or default_units(data["data"])[side]
     training, held_out = (
         (pair[side] for pair in pairs.pairs(part)) for part in ("training", "validation")
     )
-    return build_vocabulary(
-        training, unit, settings.minimum_count, settings.vocabulary, held_out=held_out
+    return vocabulary_for(
+        settings,
+        {} if own else data,  # a unit of its own counts more than --tokenizer
+        unit,
+        lambda: build_vocabulary(
+            training, unit, settings.minimum_count, settings.vocabulary, held_out=held_out
+        ),
     )
 
 

@@ -1,0 +1,133 @@
+"""Byte-pair encoding: learning, encoding on one thread, and the same ids as tiktoken's.
+
+    python -m benchmarks.bpe [FILE ...] [--tokenizer DIR] [--megabytes 100] [--vocabulary 8000]
+
+Without FILE it reads the sources of the standard library, in an order drawn at random, again and
+again until there are that many bytes.  With the package tiktoken, its speed stands beside ours,
+from the same tokens; --tokenizer takes others than those that were learned, such as GPT-2's.
+"""
+
+import argparse
+import random
+import resource
+import sys
+import sysconfig
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from minillm import kernels_info, use_kernels
+from minillm.text import BytePairs, load_tokenizer
+from minillm.text.bpe import PATTERN, learn_merges, split_words, train
+
+ENCODED = 8_000_000  # characters
+SHORT = 200  # characters of a short text
+
+
+def standard_library() -> list[str]:
+    """Its sources."""
+    folder = Path(sysconfig.get_paths()["stdlib"])
+    paths = (path for path in folder.rglob("*.py") if "site-packages" not in path.parts)
+    return [path.read_text(encoding="utf-8", errors="ignore") for path in sorted(paths)]
+
+
+def repeated(texts: list[str], size: int) -> Iterator[str]:
+    """The texts in random orders, until they are that many bytes."""
+    rng, read = random.Random(0), 0
+    while True:
+        for text in rng.sample(texts, len(texts)):
+            yield text
+            read += len(text.encode())
+            if read >= size:
+                return
+
+
+def timed(make: Callable[[], Any], repeats: int = 1) -> tuple[Any, float]:
+    """What it returns, and the fewest seconds of CPU that it took."""
+    best = float("inf")
+    for _ in range(repeats):
+        start = time.process_time()
+        made = make()
+        best = min(best, time.process_time() - start)
+    return made, best
+
+
+def learning(texts: list[str], megabytes: int, vocabulary: int) -> BytePairs:
+    """Learns a tokenizer, and prints how long the parts take."""
+    size = megabytes * 10**6
+    tokenizer, seconds = timed(lambda: train(repeated(texts, size), vocabulary))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
+        2**20 if sys.platform == "darwin" else 1024
+    )
+    words = Counter(word for text in texts for word in split_words(text))
+    print(
+        f"{len(tokenizer):,} tokens from {megabytes} MB in {seconds:.1f} s of CPU, "
+        f"in at most {peak:.0f} MB of memory"
+    )
+    print(
+        f"{len(words):,} different words, {sum(map(len, words)):,} bytes; "
+        "of the time, merging took:"
+    )
+    for kernels in ("cython", "numpy") if kernels_info()["kernels"] != "numpy" else ("numpy",):
+        with use_kernels(kernels):
+            _, seconds = timed(lambda: learn_merges(words, vocabulary - 257))
+        print(f"  {kernels}: {seconds:.2f} s")
+    return tokenizer
+
+
+def reference(tokenizer: BytePairs) -> Any:
+    """tiktoken with the same tokens, or None where it is not installed."""
+    try:
+        import tiktoken
+    except ImportError:
+        print("tiktoken is not installed: no comparison")
+        return None
+    special = {text: tokenizer.id_of(text.encode()) for text in tokenizer.specials}
+    ranks = {token: id for id, token in enumerate(tokenizer.tokens) if id not in special.values()}
+    return tiktoken.Encoding(
+        "the same", pat_str=PATTERN, mergeable_ranks=ranks, special_tokens=special
+    )
+
+
+def encoding(tokenizer: BytePairs, text: str) -> None:
+    """Prints the speed of encoding on one thread, beside tiktoken's, and whether the ids agree."""
+    other = reference(tokenizer)
+    short = [text[at : at + SHORT] for at in range(0, len(text) // 4, SHORT)]
+    for name, texts in (("one text", [text]), (f"texts of {SHORT} characters", short)):
+        size = sum(len(text.encode()) for text in texts) / 1e6
+        ours, seconds = timed(lambda: [tokenizer.encode(text) for text in texts], 3)
+        print(f"encoding, {name}: {size / seconds:.1f} MB/s", end="")
+        if other:
+            theirs, seconds_theirs = timed(
+                lambda: [other.encode_ordinary(text) for text in texts], 3
+            )
+            same = all(a.tolist() == b for a, b in zip(ours, theirs, strict=True))
+            print(f"; tiktoken {size / seconds_theirs:.1f} MB/s: ", end="")
+            print(f"{seconds_theirs / seconds:.1f} times, ids {'equal' if same else 'DIFFERENT'}")
+        else:
+            print()
+    ids = tokenizer.encode(text)
+    _, seconds = timed(lambda: tokenizer.decode(ids.tolist()), 3)
+    print(f"decoding: {len(text.encode()) / 1e6 / seconds:.1f} MB/s")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("files", nargs="*", metavar="FILE")
+    parser.add_argument("--tokenizer", metavar="DIR")
+    parser.add_argument("--megabytes", type=int, default=100)
+    parser.add_argument("--vocabulary", type=int, default=8000)
+    args = parser.parse_args()
+    texts = [Path(name).read_text(encoding="utf-8") for name in args.files] or standard_library()
+    print(f"kernels: {kernels_info()['kernels']}")
+    learned = learning(texts, args.megabytes, args.vocabulary)
+    tokenizer = load_tokenizer(args.tokenizer) if args.tokenizer else learned
+    if not isinstance(tokenizer, BytePairs):
+        sys.exit(f"{args.tokenizer}: expected byte pairs, found a vocabulary of {tokenizer.unit}s")
+    encoding(tokenizer, "".join(texts)[:ENCODED])
+
+
+if __name__ == "__main__":
+    main()

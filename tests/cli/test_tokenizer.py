@@ -1,0 +1,237 @@
+"""``train tokenizer``, and the kinds that read text with byte pairs."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+import minillm
+from minillm.cli import main
+from minillm.data import builtin_corpus
+from minillm.text import load_tokenizer
+from minillm.text.bpe import learn_merges_naively, train
+
+SMALL = ["--hidden", "16", "--steps", "3", "--batch", "4"]
+
+
+@pytest.fixture(scope="module")
+def text_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("text") / "text.txt"
+    path.write_text(builtin_corpus()[:40_000] + "Ünïcödé 😀 and more.\n" * 20, encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, text_file):
+    folder = str(tmp_path_factory.mktemp("run") / "pairs")
+    assert main(["train", "tokenizer", text_file, "--vocabulary", "600", "--out", folder]) == 0
+    return folder
+
+
+def evaluated(capsys, *args):
+    capsys.readouterr()
+    assert main(["eval", *args, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def fails(capsys, *args):
+    capsys.readouterr()
+    assert main([*args]) == 2
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert message.startswith("minillm: ")
+    return message
+
+
+def test_a_tokenizer_is_learned_from_the_training_part(folder, text_file):
+    run = minillm.load(folder)
+    with open(text_file, encoding="utf-8") as file:
+        text = file.read()
+    expected = train([text[: len(text) * 9 // 10]], 600)
+    assert run.tokenizer.to_dict() == expected.to_dict()
+    assert len(run.tokenizer) == 600
+    assert "NoModel" in repr(run)
+    with pytest.raises(minillm.errors.InputError, match="expected a run of"):
+        run.write("a")
+
+
+def test_its_files_are_the_same_tokenizer(folder):
+    tokenizer = minillm.load(folder).tokenizer
+    for name in ("tokenizer.json", "vocab.json", "merges.txt", "vocabulary.json"):
+        again = load_tokenizer(f"{folder}/{name}")
+        assert again.to_dict()["merges"] == tokenizer.to_dict()["merges"]
+        assert again.tokens == tokenizer.tokens
+
+
+def test_eval_measures_the_length_of_tokens(folder, text_file, capsys):
+    held_out = evaluated(capsys, folder)
+    assert held_out["vocabulary"] == 600
+    assert 1.5 < held_out["bytes_per_token"] < 6
+    whole = evaluated(capsys, folder, text_file)
+    with open(text_file, "rb") as file:
+        size = len(file.read())
+    assert whole["bytes_per_token"] == pytest.approx(size / whole["tokens"])
+    assert whole["characters_per_token"] < whole["bytes_per_token"]
+
+
+def test_interrupted_or_failing_it_leaves_nothing(tmp_path, text_file, capsys, monkeypatch):
+    import minillm.text.bpe
+
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(minillm.text.bpe, "learn_merges", interrupted)
+        assert main(["train", "tokenizer", text_file, "--out", str(out)]) == 130
+    assert not out.exists()
+    assert "no such file" in fails(capsys, "train", "tokenizer", "none", "--out", str(out))
+    assert not out.exists()
+
+
+def test_an_existing_folder_is_replaced_only_if_asked(folder, text_file, tmp_path, capsys):
+    command = ["train", "tokenizer", text_file, "--out", str(tmp_path), "--vocabulary", "300"]
+    (tmp_path / "tokenizer.json").write_text("{}")
+    assert "already holds a run" in fails(capsys, *command)
+    assert main([*command, "--overwrite"]) == 0
+    assert len(load_tokenizer(tmp_path)) == 300
+
+
+def test_a_text_that_has_few_pairs(tmp_path, capsys):
+    text = tmp_path / "text"
+    text.write_text("abab abab\n" * 20)
+    assert main(["train", "tokenizer", str(text), "--out", str(tmp_path / "out")]) == 0
+    assert "fewer than asked for" in capsys.readouterr().out
+    words = {b"abab": 9, b" abab": 18, b"\n": 17}
+    merges = minillm.load(tmp_path / "out").tokenizer.merges
+    assert set(merges) == set(learn_merges_naively(words, 99))
+
+
+# --- models that read byte pairs
+
+
+@pytest.mark.parametrize("source", ["unit", "tokenizer", "file"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        ["lm", *SMALL, "--window", "16"],
+        ["neural-ngram", *SMALL, "--window", "16"],
+        ["ngram", "--order", "3"],
+    ],
+    ids=lambda kind: kind[0],
+)
+def test_language_models_of_byte_pairs(tmp_path, text_file, folder, capsys, kind, source):
+    out = str(tmp_path / "run")
+    options = {
+        "unit": ["--unit", "bpe", "--vocabulary", "600"],
+        "tokenizer": ["--tokenizer", folder],
+        "file": ["--tokenizer", f"{folder}/tokenizer.json"],
+    }[source]
+    assert main(["train", kind[0], text_file, "--out", out, *kind[1:], *options]) == 0
+    run = minillm.load(out)
+    assert run.tokenizer.to_dict()["merges"] == load_tokenizer(folder).to_dict()["merges"]
+    results = evaluated(capsys, out)
+    assert results["unit"] == "bpe"
+    assert main(["generate", out, "--prompt", "The ünknown 😀", "--length", "20"]) == 0
+    assert capsys.readouterr().out.startswith("The ünknown 😀")
+    text = tmp_path / "other"
+    text.write_text("ein anderer Text: 😀 Ünïcödé\n" * 5, encoding="utf-8")
+    results = evaluated(capsys, out, str(text))
+    data = text.read_bytes()
+    ids = run.tokenizer.encode(data.decode())
+    given = 0 if kind[0] == "ngram" else len(run.tokenizer.tokens[ids[0]])
+    predicted = len(ids) - (given > 0)
+    assert results["tokens"] == predicted
+    nats = results["nats_per_token"] * predicted
+    assert results["nats_per_byte"] == pytest.approx(nats / (len(data) - given))
+    assert results["bits_per_character"] == pytest.approx(
+        nats / math.log(2) / (len(data.decode()) - given)
+    )
+
+
+def test_measures_per_byte_of_other_units(tmp_path, text_file, capsys):
+    out = str(tmp_path / "run")
+    base = ["train", "ngram", text_file, "--out", out, "--order", "2", "--overwrite"]
+    assert main([*base, "--unit", "character"]) == 0
+    results = evaluated(capsys, out)
+    assert results["bits_per_character"] == pytest.approx(results["bits_per_token"])
+    assert results["bits_per_byte"] < results["bits_per_character"]
+    assert main([*base, "--unit", "word"]) == 0
+    assert "bits_per_byte" not in evaluated(capsys, out)  # what is unknown has no bytes
+
+
+@pytest.mark.parametrize(
+    ("options", "units"),
+    [
+        (["--unit", "bpe", "--vocabulary", "300"], ("bpe", "bpe")),
+        (["--target-unit", "bpe", "--vocabulary", "300"], ("word", "bpe")),
+        (
+            ["--source-unit", "bpe", "--unit", "character", "--vocabulary", "300"],
+            ("bpe", "character"),
+        ),
+        (["--tokenizer", "FOLDER"], ("bpe", "bpe")),
+        (["--tokenizer", "FOLDER", "--source-unit", "character"], ("character", "bpe")),
+    ],
+)
+def test_both_sides_of_an_encoder_decoder(tmp_path, folder, capsys, options, units):
+    path, out = tmp_path / "pairs.tsv", str(tmp_path / "run")
+    rows = (f"the number {n}\tthe number that follows is {n + 1}\n" for n in range(60))
+    path.write_text("".join(rows))
+    options = [folder if option == "FOLDER" else option for option in options]
+    command = ["train", "seq2seq", str(path), "--out", out, *SMALL, "--embedding", "8", *options]
+    assert main(command) == 0
+    run = minillm.load(out)
+    assert (run.source.unit, run.target.unit) == units
+    assert evaluated(capsys, out)["token_error_rate"] >= 0
+    assert main(["plot", "attention", out, "the number 7"]) == 0
+
+
+def test_a_classifier(tmp_path, folder, capsys):
+    path, out = tmp_path / "texts.tsv", str(tmp_path / "run")
+    path.write_text("".join(f"{n % 2}\tthe {'odd' if n % 2 else 'even'} {n}\n" for n in range(60)))
+    for options in (["--unit", "bpe", "--vocabulary", "280"], ["--tokenizer", folder]):
+        command = ["train", "classifier", str(path), "--out", out, *SMALL, *options, "--overwrite"]
+        assert main(command) == 0
+        assert minillm.load(out).tokenizer.unit == "bpe"
+        assert evaluated(capsys, out)["items"] > 0
+
+
+def test_a_run_goes_on_with_the_tokenizer_that_it_began_with(tmp_path, text_file, capsys):
+    pairs, out = str(tmp_path / "pairs"), str(tmp_path / "run")
+    learn = ["train", "tokenizer", text_file, "--out", pairs, "--overwrite", "--vocabulary"]
+    assert main([*learn, "300"]) == 0
+    command = ["train", "lm", text_file, "--out", out, *SMALL, "--tokenizer", pairs]
+    assert main(command) == 0
+    assert main(["train", "lm", "--out", out, "--resume", "--steps", "4"]) == 0
+    assert main([*learn, "301"]) == 0
+    message = fails(capsys, "train", "lm", "--out", out, "--resume", "--steps", "5")
+    assert "expected the vocabulary that the run was started with, found another, of 301" in message
+
+
+def test_bad_options(tmp_path, text_file, capsys):
+    out = str(tmp_path / "out")
+    base = ["train", "lm", text_file, "--out", out]
+    message = fails(capsys, *base, "--unit", "bpe", "--vocabulary", "256")
+    assert "--vocabulary: expected at least 257 byte pairs, found 256" in message
+    assert "there is no such file" in fails(capsys, *base, "--tokenizer", str(tmp_path / "none"))
+    assert "expected one of tokenizer.json" in fails(capsys, *base, "--tokenizer", str(tmp_path))
+    with pytest.raises(SystemExit):
+        main(["train", "tokenizer", text_file, "--out", out, "--vocabulary", "256"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_stop_is_one_token(tmp_path, text_file, folder, capsys):
+    out = str(tmp_path / "run")
+    assert main(["train", "ngram", text_file, "--out", out, "--tokenizer", folder]) == 0
+    assert main(["generate", out, "--stop", "<|endoftext|>", "--length", "5"]) == 0
+    message = fails(capsys, "generate", out, "--stop", "zqzq")
+    assert "--stop: expected a single token, found 'zqzq'" in message
+
+
+def test_ids_do_not_depend_on_the_twin(folder, text_file):
+    tokenizer = load_tokenizer(folder)
+    with open(text_file, encoding="utf-8") as file:
+        text = file.read()
+    with minillm.use_kernels("numpy"):
+        expected = tokenizer.encode(text)
+    assert np.array_equal(tokenizer.encode(text), expected)
