@@ -1,4 +1,8 @@
 # attention.h, for either precision.
+cdef extern from "lanes.h" nogil:
+    const Py_ssize_t LANES
+
+
 cdef extern from "attention.h" nogil:
     void add_scaled_f32(Py_ssize_t, float, const float *, float *)
     void add_scaled_f64(Py_ssize_t, double, const double *, double *)

@@ -12,6 +12,7 @@ a sum for each row first; these are added in the order of the rows, so that the 
 not depend on the number of threads.
 """
 
+from libc.math cimport INFINITY
 from libc.stdint cimport int64_t
 
 from minillm._kernels._pool cimport Workspace, cut, empty

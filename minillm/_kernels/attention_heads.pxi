@@ -192,10 +192,23 @@ cdef inline void gather_block(
 # --- one head -------------------------------------------------------------------
 
 
+cdef inline Py_ssize_t whole_lanes(Py_ssize_t n) noexcept nogil:
+    """n, or as many more numbers as the sums of lanes.h take at once: the rest would take longest."""
+    return ceil_div(n, LANES) * LANES
+
+
+cdef inline Py_ssize_t fill_up(Py_ssize_t n, floating filling, floating *x) noexcept nogil:
+    """Numbers behind the first n, so that there are whole lanes; how many there are."""
+    cdef Py_ssize_t i, padded = whole_lanes(n)
+    for i in range(n, padded):
+        x[i] = filling
+    return padded
+
+
 cdef Py_ssize_t head_scratch(const Heads *heads, Py_ssize_t itemsize) noexcept nogil:
     cdef Py_ssize_t reach = heads.reach, D = heads.D, E = heads.E, count = min(QUERIES, heads.T)
     cdef Py_ssize_t size = 4 * reach * sizeof(void *) + TILE_SIZE
-    size += count * (D + 2 * whole_vectors(reach, itemsize)) * itemsize
+    size += count * (D + 2 * whole_lanes(reach)) * itemsize
     size += scratch_size(reach, count, True, itemsize)
     if heads.T > FEW:
         size += packed_size(D, reach, itemsize) + packed_size(E, reach, itemsize)
@@ -210,7 +223,7 @@ cdef void head_forward(
     """weights, or log_sums, may be NULL: not wanted."""
     cdef Py_ssize_t T = heads.T, S = heads.S, D = heads.D, E = heads.E, reach = heads.reach
     cdef Py_ssize_t all_seen = visible(heads, b, T - 1), t0 = 0, i, count, alive, last
-    cdef Py_ssize_t ld = whole_vectors(reach, sizeof(floating))
+    cdef Py_ssize_t ld = whole_lanes(reach)
     cdef floating **k = <floating **>cut(&scratch, reach * sizeof(void *))
     cdef floating **v = <floating **>cut(&scratch, reach * sizeof(void *))
     cdef floating *acc = <floating *>cut(&scratch, TILE_SIZE)
@@ -242,7 +255,10 @@ cdef void head_forward(
             few_scores(count, last, D, q, k, False, w)
         alive = 0
         for i in range(count):
-            log_sum = softmax(seen[i], w[i])
+            if weights == NULL:
+                log_sum = softmax(fill_up(seen[i], <floating>-INFINITY, w[i]), w[i])
+            else:
+                log_sum = softmax(seen[i], w[i])
             if log_sums != NULL:
                 log_sums[t0 + i] = log_sum
             memset(w[i] + seen[i], 0, ((last if weights == NULL else S) - seen[i]) * sizeof(floating))
@@ -299,7 +315,7 @@ cdef void head_backward(
     """Adds to dkeys and dvalues.  Either weights and dweights are given, or log_sums."""
     cdef Py_ssize_t T = heads.T, S = heads.S, D = heads.D, E = heads.E
     cdef Py_ssize_t t0 = 0, i, j, count, alive, last
-    cdef Py_ssize_t ld = whole_vectors(heads.reach, sizeof(floating))
+    cdef Py_ssize_t ld = whole_lanes(heads.reach)
     cdef floating **k = <floating **>keys.keys
     cdef floating *acc = <floating *>cut(&scratch, TILE_SIZE)
     cdef floating *scaled = <floating *>cut(&scratch, min(QUERIES, T) * D * sizeof(floating))
@@ -327,7 +343,7 @@ cdef void head_backward(
             else:
                 few_scores(count, last, D, q, k, False, w)
             for i in range(count):
-                softmax_again(seen[i], log_sums[t0 + i], w[i])
+                softmax_again(fill_up(seen[i], <floating>-INFINITY, w[i]), log_sums[t0 + i], w[i])
                 memset(w[i] + seen[i], 0, (last - seen[i]) * sizeof(floating))
         alive = 0
         for i in range(count):
@@ -347,7 +363,10 @@ cdef void head_backward(
         gather_block(alive, last, E, w, dc, <floating **>keys.dvalues, scratch)
         # weights = softmax(scores):
         for i in range(alive):
-            softmax_backward(seen[i], <const floating *>w[i], dw[i])
+            if weights == NULL:
+                softmax_backward(fill_up(seen[i], <floating>0, dw[i]), <const floating *>w[i], dw[i])
+            else:
+                softmax_backward(seen[i], <const floating *>w[i], dw[i])
             memset(dw[i] + seen[i], 0, (last - seen[i]) * sizeof(floating))
         # scores = scale query keys^T:
         if T > FEW:

@@ -8,10 +8,12 @@ a backward.
 import functools
 import numbers
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+Order = Literal["C", "K"]
 
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))  # in this machine's byte order
 _ARRAYS = (np.ndarray, np.memmap)  # not matrices or masked arrays: their * and @ differ
@@ -164,7 +166,7 @@ def contiguous(*arrays: NDArray) -> tuple[NDArray, ...]:
     return tuple([a.view() if a.flags.c_contiguous else a.copy("C") for a in arrays])
 
 
-def upstream(op: str, **outputs: NDArray) -> Callable[..., Any]:
+def upstream(op: str, order: Order = "C", /, **outputs: NDArray) -> Callable[..., Any]:
     """The check of the upstream gradients that a backward starts with.
 
     Called in the forward with the outputs, each under the name of its gradient and in
@@ -172,21 +174,21 @@ def upstream(op: str, **outputs: NDArray) -> Callable[..., Any]:
 
         upstream = _validate.upstream("lstm", dhs=hs, dh_last=h_last, dc_last=c_last)
 
-    The function returned takes those gradients and returns them in C order: a tuple
-    of them, or the one if there is one output.  It remembers shapes and dtypes, and
-    so keeps no output alive.  Where there are several outputs, None means a gradient
-    of zero.
+    The function returned takes those gradients and returns them in C order (or "K": as they
+    lie in memory): a tuple of them, or the one if there is one output.  It remembers
+    shapes and dtypes, and so keeps no output alive.  Where there are several outputs, None
+    means a gradient of zero.
 
     It raises TypeError for what is not an array of the output's dtype (a Python number
     will do for a scalar), ValueError for an array of another shape.
     """
-    expected = [(op, name, y.shape, y.dtype) for name, y in outputs.items()]
+    expected = [(op, name, order, y.shape, y.dtype) for name, y in outputs.items()]
     if len(expected) == 1:
         return functools.partial(_gradient, *expected[0])
 
     def check(*gradients: NDArray | None) -> tuple[NDArray, ...]:
         return tuple(
-            np.zeros(*output[2:]) if gradient is None else _gradient(*output, gradient)
+            np.zeros(*output[3:]) if gradient is None else _gradient(*output, gradient)
             for gradient, output in zip(gradients, expected, strict=True)
         )
 
@@ -194,9 +196,9 @@ def upstream(op: str, **outputs: NDArray) -> Callable[..., Any]:
 
 
 def _gradient(
-    op: str, name: str, shape: tuple[int, ...], dtype: np.dtype, gradient: NDArray
+    op: str, name: str, order: Order, shape: tuple[int, ...], dtype: np.dtype, gradient: NDArray
 ) -> NDArray:
-    """One upstream gradient in C order, if it has the shape and the dtype of its output."""
+    """One upstream gradient, if it has the shape and the dtype of its output."""
     if shape == () and type(gradient) in (int, float):
         return np.asarray(gradient, dtype)
     # Of arrays without axes, NumPy makes scalars.
@@ -206,4 +208,4 @@ def _gradient(
         raise TypeError(f"{op}: {name} is {gradient.dtype}, expected {dtype}")
     if gradient.shape != shape:
         raise ValueError(f"{op}: {name} has shape {gradient.shape}, expected {shape}")
-    return np.asarray(gradient, order="C")
+    return np.asarray(gradient, order=order)

@@ -48,8 +48,8 @@ def scaled_dot_product_attention(
     What is hidden has the weight zero, and zero times NaN or infinity is NaN: which of the
     queries that do not see it a later NaN reaches all the same is not defined.
 
-    k and v may be slices of a larger cache: they are not copied as long as their last
-    axis is contiguous.
+    All may be slices of larger arrays, as k and v of a cache: they are not copied as long as
+    their last axis is contiguous.
 
     Without the scale, scores would grow like sqrt(D), and the weights would come
     close to 0 and 1, where the softmax has hardly any gradient.
@@ -74,13 +74,12 @@ def scaled_dot_product_attention(
     )
     if causal:  # nobody sees what comes after the last query: the rest of a cache
         steps = np.clip(first + T, 0, steps)
-    query = _validate.contiguous(q)[0]
-    inputs = query, _strided(k), _strided(v), steps, causal, first
+    inputs = _strided(q), _strided(k), _strided(v), steps, causal, first
     y, log_sums = scaled_attention_forward(*inputs)
-    upstream = _validate.upstream(op, dy=y)
+    upstream = _validate.upstream(op, "K", dy=y)
 
     def backward(dy):
-        return scaled_attention_backward(upstream(dy), *inputs, log_sums)
+        return scaled_attention_backward(_strided(upstream(dy)), *inputs, log_sums)
 
     return y, backward
 
