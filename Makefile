@@ -11,9 +11,12 @@ demo: .venv/plot
 test: .venv/test
 	$(BIN)/python -m pytest
 
-# Breaks every backward on purpose, one small change at a time: half an hour or more.
+# Breaks backwards, optimisers and kernels on purpose, one small change at a time, and fails if
+# no test notices.  Everything takes hours and goes on where it was stopped; for the files that
+# you have changed: make mutants MUTANTS="minillm/ops/lstm.py minillm/_kernels/adam.h"
 mutants: .venv/test
-	$(BIN)/python tests/mutants.py
+	$(BIN)/pip install --quiet 'setuptools>=77' 'cython>=3.1'
+	$(BIN)/python -m tests.mutation $(MUTANTS)
 
 lint: .venv/lint
 	$(BIN)/ruff check .

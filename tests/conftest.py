@@ -1,5 +1,7 @@
 """Hypothesis profiles: ``ci`` (the default) draws the same examples every time, ``few`` does so
-for checks that are slow, ``deep`` draws many fresh ones: ``HYPOTHESIS_PROFILE=deep``."""
+for checks that are slow, ``deep`` draws many fresh ones: ``HYPOTHESIS_PROFILE=deep``.
+``mutation`` is ``ci`` for tests.mutation, which asks whether a test fails, not which is the
+simplest failure."""
 
 import os
 
@@ -7,7 +9,7 @@ import os
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from minillm import kernels_info, use_kernels
 
@@ -15,6 +17,9 @@ settings.register_profile("ci", max_examples=20, derandomize=True, deadline=None
 settings.register_profile("few", settings.get_profile("ci"), max_examples=5)
 settings.register_profile(
     "deep", max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile(
+    "mutation", settings.get_profile("ci"), phases=[Phase.explicit, Phase.generate], database=None
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 

@@ -1,0 +1,118 @@
+"""Decide mutants: build, test, and say what killed each."""
+
+import os
+import queue
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from .mutant import Mutant
+from .project import Outcome, Project, killer_of, stop_all
+from .results import KILLED, SAME, SURVIVED, UNDECIDED, Results
+from .witnesses import Witness, witnesses
+
+SPARE = 10  # seconds of CPU time, beyond four times what the unchanged tests take
+REMEMBERED = 8  # killers of a file that go first for its next mutants
+PASSED, NOTHING_CHOSEN = 0, 5  # exit statuses of pytest
+FAILED = (1, 2, 3)  # of a test, while loading, in pytest itself
+
+
+class Judge:
+    """Runs mutants in copies of the project, and writes the verdicts down."""
+
+    def __init__(self, root: Path, results: Results, say: Callable[[str], None] = print) -> None:
+        self.root, self.results, self.say = root, results, say
+        self.unchanged: dict[Witness, float | str] = {}  # seconds, or why they do not pass
+        self.killers: dict[Path, list[str]] = {}
+        self.lock = threading.Lock()
+
+    def run(self, mutants: list[Mutant], jobs: int) -> None:
+        """All of them, in their order, `jobs` at a time.  An interrupt leaves no process behind."""
+        with tempfile.TemporaryDirectory(prefix="minillm-mutants-") as folder:
+            projects: queue.Queue[Project] = queue.Queue()
+            for job in range(jobs):
+                projects.put(Project(self.root, Path(folder, str(job))))
+
+            def one(mutant: Mutant) -> None:
+                project = projects.get()
+                try:
+                    self.one(project, mutant)
+                finally:
+                    projects.put(project)
+
+            pool = ThreadPoolExecutor(jobs)
+            try:
+                for done in [pool.submit(one, mutant) for mutant in mutants]:
+                    done.result()
+            except BaseException:
+                stop_all()
+                raise
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    def one(self, project: Project, mutant: Mutant) -> None:
+        began = time.monotonic()
+        verdict, by = self.decide(project, mutant)
+        seconds = time.monotonic() - began
+        self.results.add(mutant, verdict, by, seconds)
+        self.say(f"{verdict:10}{seconds:6.1f} s  {mutant}  [{by}]")
+
+    def decide(self, project: Project, mutant: Mutant) -> tuple[str, str]:
+        """The verdict, and what killed it or why there is none."""
+        near, wide = witnesses(project.folder, mutant.path)
+        for topic in {witness.topic for witness in near} - {None}:
+            project.prepare(topic)
+        for witness in near:
+            if reason := self.fails_unchanged(project, witness):
+                return UNDECIDED, reason
+        differs = mutant.path.suffix == ".py"
+        for witness in (*near, *wide):
+            if reason := self.fails_unchanged(project, witness):
+                return UNDECIDED, reason
+            with project.with_change(mutant):
+                if witness.topic is not None:
+                    built = project.build_topic(witness.topic, mutant.path.suffix != ".h")
+                    if built.code != 0:
+                        return SAME, "it does not compile"
+                    if project.same_code(witness.topic):
+                        continue
+                differs = True
+                outcome = self.test(project, witness, mutant.path)
+            if outcome.code == -signal.SIGKILL:
+                return UNDECIDED, "killed by somebody else, or for want of memory"
+            if outcome.code is None or outcome.code in FAILED or outcome.code < 0:
+                return KILLED, self.note_killer(mutant.path, outcome)
+            if outcome.code not in (PASSED, NOTHING_CHOSEN):
+                return UNDECIDED, outcome.output[-300:]
+        return (SURVIVED, "") if differs else (SAME, "the compiler makes the same of it")
+
+    def test(self, project: Project, witness: Witness, path: Path) -> Outcome:
+        cpu = SPARE + 4 * float(self.unchanged[witness])
+        return project.test(witness, self.killers.get(path, []), cpu, keep=False)
+
+    def fails_unchanged(self, project: Project, witness: Witness) -> str:
+        """Why these tests can decide nothing: they do not pass as it is.  Run once."""
+        with self.lock:
+            if witness not in self.unchanged:
+                before = os.times()
+                outcome = project.test(witness, [], 3600, keep=True)
+                after = os.times()
+                seconds = after.children_user + after.children_system
+                seconds -= before.children_user + before.children_system
+                passed = outcome.code in (PASSED, NOTHING_CHOSEN)
+                why = f"fails without any change: {' '.join(witness.tests)}: {killer_of(outcome)}"
+                self.unchanged[witness] = seconds if passed else why
+        found = self.unchanged[witness]
+        return found if isinstance(found, str) else ""
+
+    def note_killer(self, path: Path, outcome: Outcome) -> str:
+        killer = killer_of(outcome)
+        if "::" in killer:
+            with self.lock:
+                others = [k for k in self.killers.get(path, []) if k != killer]
+                self.killers[path] = [killer, *others][:REMEMBERED]
+        return killer

@@ -1,0 +1,242 @@
+"""A copy of the project in which mutants are built and tested, and nothing else can be harmed."""
+
+import ast
+import contextlib
+import os
+import re
+import runpy
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+from unittest import mock
+
+from .mutant import Mutant
+from .witnesses import KERNELS, SHARED, Witness, topics
+
+LEFT_OUT = shutil.ignore_patterns(
+    ".git", ".venv", "build", "dist", "runs", "docs", "benchmarks", "*.so", "__pycache__", ".*cache"
+)
+QUIET = 120  # seconds: who uses no CPU time for so long waits for ever
+MEMORY = 8_000_000  # kilobytes of address space of one process
+SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
+# Fast to compile.  No symbols: they name the file, and equal code is to be equal bytes.
+FLAGS = ["-O1", "-g0", "-s", "-shared", "-fPIC", f"-I{sysconfig.get_paths()['include']}"]
+
+
+@dataclass
+class Outcome:
+    code: int | None  # None: it had to be stopped
+    output: str
+
+
+class Stopped(Exception):
+    """The whole run is over: what was running was killed."""
+
+
+class Project:
+    """The copy, and the compiled kernels in it."""
+
+    running: ClassVar[set[subprocess.Popen]] = set()  # of all copies
+    stopped = False
+
+    def __init__(self, root: Path, folder: Path) -> None:
+        self.root, self.folder = root, folder
+        shutil.copytree(root, folder, ignore=LEFT_OUT, dirs_exist_ok=True)
+        self.instruction_set = ""
+        self.built: dict[Path, bytes] = {}  # the unchanged C and modules of topics
+
+    def run(self, *command: str, cpu: float = 600, **environment: str) -> Outcome:
+        """One process, within limits of its CPU time and memory."""
+        limits = f"ulimit -S -t {cpu:.0f}; ulimit -H -t {cpu + 10:.0f}; ulimit -c 0; "
+        limits += f'ulimit -v {MEMORY} 2>/dev/null; exec "$@"'
+        path = [str(self.folder), str(self.folder / "tests"), os.environ.get("PYTHONPATH", "")]
+        process = subprocess.Popen(
+            ["sh", "-c", limits, "sh", *command],
+            cwd=self.folder,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path)), **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        self.running.add(process)
+        try:
+            output = output_of(process)
+        finally:
+            self.running.discard(process)
+        if self.stopped:
+            raise Stopped
+        hung = output is None or process.returncode == -signal.SIGXCPU
+        return Outcome(None if hung else process.returncode, output or "")
+
+    def python(self, *arguments: str) -> str:
+        outcome = self.run(sys.executable, *arguments)
+        if outcome.code != 0:
+            raise RuntimeError(f"{' '.join(arguments)}: {outcome.output}")
+        return outcome.output.strip()
+
+    def test(self, witness: Witness, first: list[str], cpu: float, keep: bool) -> Outcome:
+        """Run a witness's tests, those called `first` first; `keep` what Python compiles."""
+        compiled = witness.topic is not None
+        unseen = "numpy" if compiled else "cython"
+        chosen = f"not {unseen}" + (f" and ({witness.chosen})" if witness.chosen else "")
+        return self.run(
+            *(sys.executable, "-m", "pytest", "-x", "-q", "--tb=line", "-p", "no:cacheprovider"),
+            *("-p", "no:faulthandler"),  # a crash is to end it, not to hang in a broken heap
+            *("-p", "tests.mutation.first", *witness.tests, "-k", chosen),
+            cpu=cpu,
+            MUTATION_FIRST="\n".join(first),
+            HYPOTHESIS_PROFILE="mutation",
+            MINILLM_KERNELS="cython" if compiled else "numpy",
+            MINILLM_GUARD="1",
+            # A mutant may have the size and the second of what it replaces, which is all that
+            # Python compares.
+            PYTHONDONTWRITEBYTECODE="" if keep else "1",
+        )
+
+    @contextlib.contextmanager
+    def with_change(self, mutant: Mutant) -> Iterator[None]:
+        """The copy with this mutant in it; afterwards the copy as it was."""
+        target = self.folder / mutant.path
+        for old in (target.parent / "__pycache__").glob(f"{target.stem}.*"):
+            old.unlink()
+        target.write_text(mutant.text)
+        try:
+            yield
+        finally:
+            target.write_text(mutant.source)
+            for path, content in self.built.items():
+                if not path.exists() or path.read_bytes() != content:
+                    path.unlink(missing_ok=True)
+                    path.write_bytes(content)
+
+    def prepare(self, topic: str) -> None:
+        """Have the unchanged kernels in the copy, and this topic as its mutants are built."""
+        if not self.instruction_set:
+            self.take_kernels()
+        paths = self.c_of(self.module(topic)), self.so_of(self.module(topic))
+        if not self.built.keys() >= set(paths):
+            self.require(self.build_topic(topic))
+            self.built |= {path: path.read_bytes() for path in paths}
+
+    def take_kernels(self) -> None:
+        """Those that the project has, for the best instruction set; what it lacks is built."""
+        with contextlib.chdir(self.folder), mock.patch("setuptools.setup"):
+            recipe = runpy.run_path("setup.py")
+        self.flags = [flag for flag in recipe["GCC"] if not flag.startswith(("-O", "-g"))]
+        (self.folder / "build/kernels").mkdir(parents=True)
+        for shared in SHARED:
+            if not self.take(shared):
+                self.require(self.build(shared, shared, self.flags))
+        sets = self.python("-c", "import minillm._kernels._cpu as c; print(c.instruction_sets())")
+        self.instruction_set = ast.literal_eval(sets)[-1]
+        self.flags += recipe["GCC_SETS"][self.instruction_set]
+        for topic in topics(self.folder):
+            if not self.take(self.module(topic)):
+                self.require(self.build_topic(topic))
+
+    def take(self, module: str) -> bool:
+        """Copy a module of the project that is no older than any source, if there is one."""
+        ready = self.root / KERNELS / f"{module}{SUFFIX}"
+        sources = [path for path in (self.root / KERNELS).glob("*.[ph]*") if path.suffix != ".py"]
+        if not ready.exists() or ready.stat().st_mtime < max(s.stat().st_mtime for s in sources):
+            return False
+        shutil.copy(ready, self.so_of(module))
+        return True
+
+    def require(self, outcome: Outcome) -> None:
+        if outcome.code != 0:
+            raise RuntimeError(f"the unchanged kernels cannot be built:\n{outcome.output}")
+
+    def module(self, topic: str) -> str:
+        return f"_{topic}_{self.instruction_set}"
+
+    def c_of(self, module: str) -> Path:
+        return self.folder / f"build/kernels/{module}.c"
+
+    def so_of(self, module: str) -> Path:
+        return self.folder / KERNELS / f"{module}{SUFFIX}"
+
+    def build_topic(self, topic: str, translate: bool = True) -> Outcome:
+        return self.build(self.module(topic), topic, self.flags, translate)
+
+    def build(self, module: str, source: str, flags: list[str], translate: bool = True) -> Outcome:
+        """One module; a header that changed needs no new translation to C."""
+        c, so = self.c_of(module), self.so_of(module)
+        if translate:
+            copy = c.with_suffix(".pyx")
+            shutil.copy(self.folder / KERNELS / f"{source}.pyx", copy)
+            names = [f"minillm._kernels.{module}", str(copy.relative_to(self.folder))]
+            outcome = self.run(
+                *(sys.executable, "-m", "cython", "-3", "-I", ".", "-I", str(KERNELS)),
+                *("--module-name", *names, "-o", str(c.relative_to(self.folder))),
+            )
+            if outcome.code != 0:
+                return outcome
+        so.unlink(missing_ok=True)
+        command = [*FLAGS, *flags, "-fopenmp", f"-I{KERNELS}", str(c.relative_to(self.folder))]
+        return self.run(
+            os.environ.get("CC", "cc"), *command, "-o", str(so.relative_to(self.folder))
+        )
+
+    def same_code(self, topic: str) -> bool:
+        so = self.so_of(self.module(topic))
+        return so.read_bytes() == self.built[so]
+
+
+def output_of(process: subprocess.Popen) -> str | None:
+    """What it wrote until its end; None if it had to be killed, for it waited and did nothing."""
+    seen, since = -1.0, time.monotonic()
+    while True:
+        try:
+            return process.communicate(timeout=2)[0]
+        except subprocess.TimeoutExpired:
+            used = cpu_time_of_session(process.pid)
+            if used != seen:
+                seen, since = used, time.monotonic()
+            elif time.monotonic() - since > QUIET:
+                kill(process)
+                process.communicate()
+                return None
+
+
+def cpu_time_of_session(session: int) -> float:
+    """CPU time of a process and its descendants; always the same where there is no /proc."""
+    used = 0.0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            fields = stat.read_text().rpartition(")")[2].split()
+            if int(fields[3]) == session:
+                used += int(fields[11]) + int(fields[12])
+    return used
+
+
+def kill(process: subprocess.Popen) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def stop_all() -> None:
+    """End what runs in every copy."""
+    Project.stopped = True
+    for process in list(Project.running):
+        kill(process)
+
+
+def killer_of(outcome: Outcome) -> str:
+    """The first test that failed, or what else ended the run."""
+    if outcome.code is None:
+        return "time"
+    found = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", outcome.output, re.MULTILINE)
+    if found:
+        return found[1]
+    return f"crash ({-outcome.code})" if outcome.code < 0 else "an error while loading"

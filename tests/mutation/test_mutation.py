@@ -1,0 +1,179 @@
+"""The tool itself: which mutants it finds, and what it says of them."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from mutation import compiled, python, results
+from mutation.equivalent import EQUIVALENT
+from mutation.judge import Judge
+from mutation.mutant import Mutant
+from mutation.project import Project
+from mutation.results import KILLED, SURVIVED, UNDECIDED, Results
+from mutation.witnesses import Witness, files, includers, witnesses
+
+ROOT = Path(__file__).resolve().parents[2]
+
+PAGE = """
+def square(x):
+    y = x * x + 0
+
+    def backward(dy):
+        dx = -dy * x**2
+        dx += dy @ x
+        return dx, dy
+
+    return y, backward
+"""
+
+KERNEL = '''
+cdef enum:
+    SIZE = 1 + 2
+
+cdef void add(const float *a, float *b,
+              int n = 1 + 1) noexcept:
+    """a + b"""
+    cdef int size = n + 1  # a * b
+    prefetch(a + 4, n - 1)
+    b[0] += -a[0] * <float>(b[1] - 1) + f(a, n) / 2
+
+cdef int work_scratch(int n):
+    return 2 * n
+
+
+cdef float f(const float *a, int n):
+    return a[n - 1]
+'''
+
+HEADER = """
+#include "a + b.h"
+#define SIZE 3 + 4 /* a * b */
+#define SUM(REAL, NAME)             \\
+    static void NAME(REAL *a, int n) \\
+    {                               \\
+        PREFETCH(a + n);            \\
+        a[0] *= *(const REAL *)(a + n) * (REAL)n * -1.5e-3f; \\
+    }
+"""
+
+
+def texts(mutants, *, line):
+    """The line in question of each mutant."""
+    return [m.text.splitlines()[line - 1].strip(" \\") for m in mutants if m.line == line]
+
+
+def test_mutants_of_a_page():
+    found = python.mutants(Path("page.py"), PAGE)
+    assert texts(found, line=6) == ["dx = (dy) * x**2", "dx = (-dy)", "dx = -dy * ((x) ** 3)"]
+    assert texts(found, line=7) == ["dx -= dy @ x", "dx += (-(dy @ x))"]
+    assert texts(found, line=8) == [
+        *("return -(dx), dy", "return 0 * (dx), dy", "return dx, -(dy)", "return dx, 0 * (dy)")
+    ]
+    assert {m.line for m in found} == {6, 7, 8}  # the forward is no gradient
+
+
+def test_mutants_of_cython():
+    found = compiled.mutants(Path("k.pyx"), KERNEL)
+    assert texts(found, line=10) == [
+        "b[0] -= -a[0] * <float>(b[1] - 1) + f(a, n) / 2",
+        "b[0] += a[0] * <float>(b[1] - 1) + f(a, n) / 2",
+        "b[0] += -a[0] + f(a, n) / 2",
+        "b[0] += -a[0] * <float>(b[1] + 1) + f(a, n) / 2",
+        "b[0] += -a[0] * <float>(b[1] - 1) - f(a, n) / 2",
+        "b[0] += -a[0] * <float>(b[1] - 1) + f(a, n)",
+    ]
+    assert texts(found, line=17) == ["return a[n + 1]"]
+    assert {m.line for m in found} == {10, 17}
+
+
+def test_mutants_of_a_header():
+    found = compiled.mutants(Path("k.h"), HEADER)
+    assert texts(found, line=8) == [
+        "a[0] /= *(const REAL *)(a + n) * (REAL)n * -1.5e-3f;",
+        "a[0] *= *(const REAL *)(a - n) * (REAL)n * -1.5e-3f;",
+        "a[0] *= *(const REAL *)(a + n) * -1.5e-3f;",
+        "a[0] *= *(const REAL *)(a + n) * (REAL)n;",
+        "a[0] *= *(const REAL *)(a + n) * (REAL)n * 1.5e-3f;",
+    ]
+    assert {m.line for m in found} == {8}
+
+
+def test_a_sample_is_spread_and_the_same_each_time():
+    found = [Mutant(Path("a.h"), "x" * 100, i, i + 1, "y", "") for i in range(100)]
+    some = compiled.sample(found, 10)
+    assert [m.begin // 10 for m in some] == list(range(10))
+    assert compiled.sample(found, 10) == some
+    assert compiled.sample(found, 100) == found
+
+
+def test_every_equivalent_mutant_is_one_that_is_found():
+    for path, part, reason in EQUIVALENT:
+        find = python.mutants if path.endswith(".py") else compiled.mutants
+        found = find(Path(path), (ROOT / path).read_text())
+        assert any(part in mutant.what for mutant in found), part
+        assert reason
+
+
+def test_every_file_has_witnesses_that_exist():
+    assert Path("minillm/ops/lstm.py") in files(ROOT)
+    assert includers(ROOT, Path("minillm/_kernels/tile.h")) == ["matmul", "attention", "recurrent"]
+    for path in files(ROOT):
+        near, wide = witnesses(ROOT, path)
+        assert near or path.suffix != ".py"
+        for witness in (*near, *wide):
+            assert all((ROOT / test).exists() for test in witness.tests), path
+
+
+@pytest.fixture
+def judge(tmp_path, monkeypatch):
+    """A judge of one page, toy.py, whose test looks at the first gradient alone."""
+    root = tmp_path / "project"
+    (root / "tests").mkdir(parents=True)
+    shutil.copytree(ROOT / "tests/mutation", root / "tests/mutation")
+    (root / "toy.py").write_text(PAGE)
+    (root / "tests/test_toy.py").write_text(
+        "from toy import square\n"
+        "import numpy as np\n"
+        "def test_dx():\n"
+        "    x = np.array([2.0])\n"
+        "    assert square(x)[1](x)[0] == -4\n"
+    )
+    near = [Witness(None, ("tests/test_toy.py",))]
+    monkeypatch.setattr("mutation.judge.witnesses", lambda root, path: (near, []))
+    return Judge(root, Results(tmp_path / "results.jsonl"), lambda line: None)
+
+
+def test_a_survivor_is_reported_and_nothing_runs_twice(judge, monkeypatch):
+    mutants = [m for m in python.mutants(Path("toy.py"), PAGE) if m.line == 8]
+    judge.run(mutants, jobs=2)
+    text, any_survived = results.report(mutants, judge.results)
+    assert any_survived
+    assert text.count("survived: ") == 2
+    assert "survived: toy.py:8  dy: returned negated" in text
+
+    again = Results(judge.results.path)
+    assert [again.verdict(m) for m in mutants] == [KILLED, KILLED, SURVIVED, SURVIVED]
+    other = [m for m in python.mutants(Path("toy.py"), PAGE + "\n") if m.line == 8]
+    assert {again.verdict(m) for m in other} == {UNDECIDED}  # the source is another one
+
+
+def test_where_the_tests_fail_already_nothing_is_decided(judge):
+    (judge.root / "tests/test_toy.py").write_text("def test_no():\n    assert False\n")
+    mutants = python.mutants(Path("toy.py"), PAGE)[:1]
+    judge.run(mutants, jobs=1)
+    assert judge.results.verdict(mutants[0]) == UNDECIDED
+    assert "fails without any change" in judge.results.path.read_text()
+
+
+def test_what_hangs_is_killed_and_the_copy_restored(judge, monkeypatch, tmp_path):
+    project = Project(judge.root, tmp_path / "copy")
+    hang = Mutant(Path("toy.py"), PAGE, 0, 0, "while True: pass\n", "hangs")
+    monkeypatch.setattr("mutation.judge.SPARE", 1)
+    judge.fails_unchanged(project, Witness(None, ("tests/test_toy.py",)))
+    judge.unchanged = dict.fromkeys(judge.unchanged, 0.0)
+    assert judge.decide(project, hang) == (KILLED, "time")
+    wait = Mutant(Path("toy.py"), PAGE, 0, 0, "import time; time.sleep(1e6)\n", "waits")
+    monkeypatch.setattr("mutation.project.QUIET", 1)
+    assert judge.decide(project, wait) == (KILLED, "time")
+    assert (project.folder / "toy.py").read_text() == PAGE

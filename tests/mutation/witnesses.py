@@ -1,0 +1,102 @@
+"""Which tests can kill the mutants of a file: the nearest first, then wider ones."""
+
+import ast
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+PYTHON_FOLDERS = ("minillm/ops", "minillm/layers", "minillm/models")
+OPTIMISERS = Path("minillm/training/optimisers.py")
+KERNELS = Path("minillm/_kernels")
+SHARED = {"_cpu", "_pool"}  # no twins: what a CPU has, and memory
+
+
+@dataclass(frozen=True)
+class Witness:
+    """Tests, and the kernels that they run on: a compiled topic, or (None) NumPy."""
+
+    topic: str | None
+    tests: tuple[str, ...]
+    chosen: str = ""  # as for pytest's -k
+
+
+TWINS = ("tests/kernels/test_twins.py", "tests/kernels/test_threads.py")
+NEAR_OF_TOPIC = {
+    "activations": (TWINS, "gelu"),
+    "adam": (TWINS, "adam or squares"),
+    "attention": ((*TWINS, "tests/kernels/test_scaled_attention.py"), "attention"),
+    "cross_entropy": (TWINS, "cross_entropy"),
+    "embedding": (TWINS, "embedding"),
+    "matmul": (TWINS, "matmul or product"),
+    "ngram": (("tests/kernels/test_ngram.py",), ""),
+    "normalisation": (TWINS, "layer_norm"),
+    "recurrent": (
+        (*TWINS, "tests/kernels/test_table_of_ids.py", "tests/kernels/test_maths.py"),
+        "not (matmul or embedding or entropy or gelu or norm or attention or adam or squares)",
+    ),
+    "word2vec": (("tests/models/test_word2vec.py",), "twins or step or rows or pieces or mean"),
+}
+WIDE_OF_TOPIC = {
+    "adam": ("tests/training/test_optimisers.py",),
+    "ngram": ("tests/models/test_ngram.py",),
+    "word2vec": ("tests/models/test_word2vec.py",),
+}
+ALL_KERNELS = (
+    *TWINS,
+    *(f"tests/kernels/test_{name}.py" for name in ("scaled_attention", "table_of_ids", "maths")),
+    "tests/ops",
+)
+
+
+def files(root: Path) -> list[Path]:
+    """Every file that has mutants: the NumPy pages, then the kernels."""
+    python = [path for folder in PYTHON_FOLDERS for path in sorted((root / folder).glob("*.py"))]
+    compiled = [path for end in ("h", "pxi", "pyx") for path in (root / KERNELS).glob(f"*.{end}")]
+    compiled = sorted(path for path in compiled if path.stem not in SHARED)
+    return [path.relative_to(root) for path in (*python, root / OPTIMISERS, *compiled)]
+
+
+def topics(root: Path) -> list[str]:
+    return sorted(path.stem for path in (root / KERNELS).glob("[a-z]*.pyx"))
+
+
+def includers(root: Path, path: Path) -> list[str]:
+    """The topics that are compiled with this file, the smallest first."""
+
+    def parts(path: Path) -> set[str]:
+        names = re.findall(r'"(\w+\.(?:pxi|h))"', path.read_text())
+        names = [name for name in names if (root / KERNELS / name).exists()]
+        return {path.name}.union(*(parts(root / KERNELS / name) for name in names))
+
+    found = [t for t in topics(root) if path.name in parts(root / KERNELS / f"{t}.pyx")]
+    return sorted(found, key=lambda t: (t in ("attention", "recurrent"), t))
+
+
+def witnesses(root: Path, path: Path) -> tuple[list[Witness], list[Witness]]:
+    """The near ones, and the wide ones for what those let pass."""
+    if path.suffix != ".py":
+        compiled = includers(root, path)
+        near = [Witness(t, *NEAR_OF_TOPIC[t]) for t in compiled]
+        return near, [Witness(t, WIDE_OF_TOPIC.get(t, ALL_KERNELS)) for t in compiled]
+    room = path.parent.name
+    own = f"tests/{room}/test_{path.stem}.py"
+    near = (own,) if (root / own).exists() else (f"tests/{room}",)
+    if room == "ops":
+        return near_of_op(root, path), [Witness(None, ("tests/ops", "tests/layers"))]
+    wide = {"layers": ("tests/layers", "tests/models"), "models": ("tests/models",)}
+    return [Witness(None, near)], [Witness(None, wide.get(room, (f"tests/{room}",)))]
+
+
+def near_of_op(root: Path, path: Path) -> list[Witness]:
+    """The gradient cases of a page's ops; of a page that others use, all cases."""
+    gradients, own = "tests/ops/test_gradients.py", f"tests/ops/test_{path.stem}.py"
+    others = [p for p in (root / path).parent.glob("*.py") if p.name != "__init__.py"]
+    cases = defined_in(root / path) & defined_in(root / "minillm/ops/gradient_cases.py")
+    if cases and not any(f"ops.{path.stem} import" in other.read_text() for other in others):
+        return [Witness(None, (gradients,), " or ".join(sorted(cases)))]
+    return [Witness(None, (gradients, own) if (root / own).exists() else (gradients,))]
+
+
+def defined_in(path: Path) -> set[str]:
+    body = ast.parse(path.read_text()).body
+    return {node.name for node in body if isinstance(node, ast.FunctionDef)}
