@@ -9,6 +9,7 @@ import glob
 import io
 import os
 import re
+import shutil
 import stat
 import sys
 from collections.abc import Iterator
@@ -149,7 +150,7 @@ def _aside(path: str | Path) -> Iterator[BinaryIO]:
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
     start = f".{target.name[:50]}."  # the longest legal name has no room for more
     remove_temporaries(target.parent, start)
-    temporary, file = _create(target.parent, start)
+    temporary, file = create_temporary(target.parent, start)
     try:
         with file:
             yield file
@@ -162,7 +163,7 @@ def _aside(path: str | Path) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
 
 
-def _create(folder: Path, start: str) -> tuple[Path, BinaryIO]:
+def create_temporary(folder: Path, start: str) -> tuple[Path, BinaryIO]:
     """A new file of its own name, locked for as long as it is open."""
     while True:
         path = folder / f"{start}{os.urandom(4).hex()}{TEMPORARY}"
@@ -174,10 +175,14 @@ def _create(folder: Path, start: str) -> tuple[Path, BinaryIO]:
 
 
 def remove_temporaries(folder: Path, start: str = "") -> None:
-    """Removes the temporary files whose writers were killed: nobody has locked them."""
+    """Removes the temporary files whose writers were killed: nobody has locked them.
+
+    With a file goes the folder that has its name without the ending, if there is one.
+    """
     for path in folder.glob(f"{glob.escape(start)}*{TEMPORARY}"):
         with suppress(OSError), open(path, "rb") as file:
             if lock(file):
+                shutil.rmtree(path.with_suffix(""), ignore_errors=True)
                 path.unlink()
 
 

@@ -1,18 +1,22 @@
 """Texts larger than memory: read a block at a time; their ids are kept on the disk."""
 
 import hashlib
-import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minillm.data.corpora import BLOCK, text_blocks
-from minillm.data.files import MOST_IN_MEMORY, STANDARD_INPUT, lock, naming
+from minillm.data.files import (
+    MOST_IN_MEMORY,
+    STANDARD_INPUT,
+    create_temporary,
+    naming,
+    remove_temporaries,
+)
 from minillm.data.registry import DEFAULT_TEXT
 
 _SPILL = "minillm-spill-"
@@ -59,31 +63,28 @@ def _read_once(name: str) -> bool:
 class Spill:
     """A temporary folder for arrays that do not fit into memory: ``with Spill() as spill``.
 
-    It is locked.  Those whose processes were killed, which nobody has locked, are removed.
+    A locked file beside it says that it is in use.  The folders whose processes were killed, whose
+    files nobody has locked, are removed.
     """
 
     def __enter__(self) -> "Spill":
-        for path in Path(tempfile.gettempdir()).glob(f"{_SPILL}*/lock"):
-            with suppress(OSError), open(path, "rb") as file:
-                if lock(file):
-                    shutil.rmtree(path.parent)
-        self._folder = tempfile.TemporaryDirectory(prefix=_SPILL)
-        path = Path(self._folder.name)
-        self._lock = open(path / "unlocked", "wb")
-        lock(self._lock)
-        with suppress(OSError):  # Windows renames no open file, and has no such locks
-            os.rename(path / "unlocked", path / "lock")
+        parent = Path(tempfile.gettempdir())
+        remove_temporaries(parent, _SPILL)
+        self._path, self._lock = create_temporary(parent, _SPILL)
+        self._folder = self._path.with_suffix("")
+        self._folder.mkdir(mode=0o700)
         self._number = 0
         return self
 
     def __exit__(self, *error: object) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
         self._lock.close()
-        self._folder.cleanup()
+        self._path.unlink(missing_ok=True)
 
     def keep(self, array: NDArray) -> "OnDisk":
         """The array, moved to the disk."""
         self._number += 1
-        return OnDisk(array, Path(self._folder.name) / str(self._number))
+        return OnDisk(array, self._folder / str(self._number))
 
 
 class OnDisk:
