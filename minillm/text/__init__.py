@@ -2,13 +2,18 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
 
 from minillm.errors import short
 from minillm.text.bpe import BytePairs, train
 from minillm.text.characters import Characters
 from minillm.text.tokenizer_files import load_tokenizer, tokenizer_files
-from minillm.text.vocabulary import Vocabulary, banned_ids, opening_id, unit_name
+from minillm.text.vocabulary import (
+    Vocabulary,
+    banned_ids,
+    check_texts,
+    opening_id,
+    unit_name,
+)
 from minillm.text.words import Words, pieces, split_off_punctuation, split_words
 
 __all__ = [
@@ -80,13 +85,3 @@ def vocabulary_from_dict(values: object) -> Vocabulary:
     if unit == "word":
         return Words(tokens, pretokenised)
     raise ValueError(f'expected "unit": "character", "word" or "bpe", found {short(unit)}')
-
-
-def check_texts(values: Any, name: str) -> list[str]:
-    """``values``, from JSON; ValueError unless they are a list of texts that UTF-8 can hold."""
-    if not isinstance(values, list) or not all(isinstance(text, str) for text in values):
-        raise ValueError(f'expected "{name}": a list of strings')
-    for text in values:
-        if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
-            raise ValueError(f'"{name}": expected text, found half of a character: {short(text)}')
-    return values

@@ -48,7 +48,7 @@ from numpy.typing import NDArray
 
 from minillm._kernels import twinned
 from minillm.errors import InputError, short
-from minillm.text.vocabulary import visible
+from minillm.text.vocabulary import check_texts, visible
 
 Pair = tuple[bytes, bytes]
 
@@ -401,11 +401,9 @@ class BytePairs:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "BytePairs":
         """The tokenizer that ``to_dict`` described; ValueError says what is wrong with it."""
-        merges, specials = values.get("merges"), values.get("specials")
+        merges, specials = values.get("merges"), check_texts(values.get("specials"), "specials")
         if not isinstance(merges, list) or not all(map(_is_pair, merges)):
             raise ValueError('expected "merges": a list of pairs of numbers')
-        if not isinstance(specials, list) or not all(isinstance(s, str) for s in specials):
-            raise ValueError('expected "specials": a list of strings')
         tokens, pairs = dict.fromkeys(BYTES), []
         spelled = list(tokens)
         for rank, (a, b) in enumerate(merges):

@@ -1,10 +1,12 @@
 """What every vocabulary can do: texts to ids, and back."""
 
 from collections.abc import Iterable, Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from minillm.errors import short
 
 
 class Vocabulary(Protocol):
@@ -79,3 +81,13 @@ def visible(token: str) -> str:
     if token.isprintable():
         return token.replace(" ", "␣")
     return repr(token)[1:-1].replace(" ", "␣")
+
+
+def check_texts(values: Any, name: str) -> list[str]:
+    """``values``, from JSON; ValueError unless they are a list of texts that UTF-8 can hold."""
+    if not isinstance(values, list) or not all(isinstance(text, str) for text in values):
+        raise ValueError(f'expected "{name}": a list of strings')
+    for text in values:
+        if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+            raise ValueError(f'"{name}": expected text, found half of a character: {short(text)}')
+    return values

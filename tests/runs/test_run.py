@@ -294,7 +294,7 @@ def test_what_a_configuration_says_fits_its_kind(kind, folder):
 def test_tokens_that_are_no_text_are_refused(kind, folder):
     for path in folder.glob("vocabulary*.json"):
         values = json.loads(path.read_text())
-        name = "words" if kind == "word2vec" else "tokens"
+        name = {"word2vec": "words", "tokenizer": "specials"}.get(kind, "tokens")
         values[name][-1] = "\ud800"
         path.write_text(json.dumps(values))
         assert "expected text, found half of a character" in refusal(folder)

@@ -284,7 +284,7 @@ def test_a_token_may_be_made_by_two_merges():
         ({"specials": ["x", "x"]}, "distinct new tokens"),
         ({"specials": [""]}, "distinct new tokens"),
         ({"specials": ["a"]}, "distinct new tokens"),
-        ({"specials": ["\ud800"]}, "surrogates not allowed"),
+        ({"specials": ["\ud800"]}, "half of a character"),
         ({"ids": [0, 1]}, '"ids": each number from 0 to 256'),
         ({"ids": "x"}, '"ids": a list of numbers'),
     ],
