@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.data.files import reading, write_file
-from minillm.data.folders import new_folder
+from minillm.data.files import new_folder, read_json, write_file
 from minillm.errors import InputError
 from minillm.formats.tensors import Tensor, open_tensors, write_tensors
 from minillm.models.gpt import GPT, GPTConfig
@@ -116,21 +115,9 @@ def import_gpt2(folder: str | Path) -> tuple[GPT, Vocabulary]:
     return GPT(config, params=params), tokenizer
 
 
-def _load_json(path: Path) -> dict[str, Any]:
-    with reading(path) as file:
-        text = file.read()
-    try:
-        values = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: expected JSON, but it is damaged: {error}") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: expected a JSON object, found {type(values).__name__}")
-    return values
-
-
 def _read_config(path: Path) -> tuple[GPTConfig, bool]:
     """The sizes, and whether the output is tied without saying so in the weights."""
-    values = _load_json(path)
+    values = read_json(path)
     _check_known(path, values)
 
     def size(name: str) -> int:
@@ -193,7 +180,7 @@ def _open_all(folder: Path) -> dict[str, Tensor]:
 
 def _open_listed(index: Path) -> dict[str, Tensor]:
     """The tensors that an index lists, each from its file."""
-    weights = _load_json(index).get("weight_map")
+    weights = read_json(index).get("weight_map")
     if not isinstance(weights, dict) or not all(isinstance(v, str) for v in weights.values()):
         raise InputError(f"{index}: expected an object 'weight_map' with names of files")
     files = {}
@@ -237,7 +224,7 @@ def _read_tokenizer(folder: Path) -> Vocabulary:
     """Byte pairs; or characters, as :func:`export_gpt2` writes them."""
     path = folder / "tokenizer.json"
     if path.exists():
-        values = _load_json(path)
+        values = read_json(path)
         model = values.get("model")
         if isinstance(model, dict) and model.get("type") == "WordLevel":
             return _read_characters(path, values)

@@ -114,7 +114,7 @@ def test_evaluation_is_of_the_whole_held_out_text(finished, text_file, capsys):
 
 
 def test_measures_per_byte_and_character_do_not_depend_on_the_vocabulary(tmp_path):
-    (tmp_path / "text").write_text("é€ ab " * 400)
+    (tmp_path / "text").write_text("é€ ab\n" * 400)
     train = ["train", "gpt", str(tmp_path / "text"), "--steps", "2", *TINY]
     words = ["--unit", "word", "--minimum-count", "1"]
     pairs = ["--unit", "bpe", "--vocabulary", "262"]
@@ -126,6 +126,10 @@ def test_measures_per_byte_and_character_do_not_depend_on_the_vocabulary(tmp_pat
         characters = nats / results["nats_per_character"]
         assert characters == pytest.approx(240, abs=4)
         assert nats / results["nats_per_byte"] == pytest.approx(characters * 9 / 6, abs=4)
+    (tmp_path / "other").write_text("é€ ab cd\n")
+    results = minillm.load(tmp_path / "words").evaluate(gpt.Evaluation((str(tmp_path / "other"),)))
+    assert results["unknown_share"] == 1 / 4
+    assert "nats_per_byte" not in results  # how "cd" is spelled was not predicted
 
 
 def test_a_picture_of_one_head(finished, tmp_path, capsys):
@@ -236,6 +240,35 @@ def test_byte_pairs_from_text_and_from_shards(text_file, tmp_path):
     assert nats / whole["nats_per_byte"] == pytest.approx(2 * len(TEXT) - first)
 
 
+def likes(run, id):
+    """The run, whose model finds one token far more probable than the others."""
+    run.model.params["norm.bias"][:] = 1
+    run.model.params["norm.gain"][:] = 0
+    run.model.params["embedding.E"][:] = 0
+    run.model.params["embedding.E"][id] = 5
+    return run
+
+
+def test_a_model_ends_its_text_if_it_has_seen_where_texts_end(text_file, tmp_path):
+    options = ["--steps", "1", *TINY]
+    text, spelled, folder, documents = (str(tmp_path / name) for name in "abcd")
+    pairs = ["--unit", "bpe", "--vocabulary", "270"]
+    assert main(["train", "gpt", text_file, "--out", text, *options, *pairs]) == 0
+    assert main(["tokenize", text_file, "--out", folder, "--tokenizer", text]) == 0
+    assert main(["train", "gpt", folder, "--out", documents, *options]) == 0
+    with open(tmp_path / "file", "w") as file:
+        file.write("one.<|endoftext|>two.<|endoftext|>" * 60)
+    train = ["train", "gpt", str(tmp_path / "file"), "--out", spelled, "--tokenizer", text]
+    assert main([*train, *options]) == 0
+    eos = minillm.load(text).tokenizer.eos
+    for name, stops in ((text, False), (spelled, True), (documents, True)):
+        run = likes(minillm.load(name), eos)
+        assert run.data["documents"] is stops
+        written = "".join(run.write("the", length=9, seed=1))
+        assert (written == "the") is stops
+        assert "<|endoftext|>" not in written
+
+
 # --- what does not ----------------------------------------------------------------------
 
 
@@ -319,7 +352,7 @@ def test_shards_of_another_vocabulary(finished, shards, tmp_path, fails):
     assert f"{folder}: expected shards of the vocabulary of {finished} (" in line
     resumed = shutil.copytree(finished, tmp_path / "copy")
     line = fails("train", "gpt", folder, "--out", resumed, "--resume", "--steps", "30")
-    assert f"{folder}: expected the vocabulary that the run was started with" in line
+    assert f"{folder}: the text has changed since the run was started" in line
     new = ["--out", tmp_path / "new", "--steps", "1", *TINY]
     line = fails("train", "gpt", shards, "--tokenizer", other, *new)
     assert "expected shards of the vocabulary of --tokenizer" in line
