@@ -190,29 +190,22 @@ def language_results(name: str, tokenizer: "Vocabulary", nats: float, tokens: in
 
 
 def results_on(name: str, tokenizer: "Vocabulary", ids: "Ids", nats: float, tokens: int) -> Results:
-    """The measures of a model that has predicted ``ids`` from the second to the last or before.
+    """The measures of a model that has predicted ``ids`` from the second on.
 
-    Words are unknown in some share; if any is, there is nothing to tell per byte: a model that
-    does not predict how a word is spelled does not compare with one that does.
+    Words have a share of unknown ones, and nothing to tell per byte: a model that does not predict
+    how a word is spelled does not compare with one that does.
     """
     results = language_results(name, tokenizer, nats, tokens)
-    bytes = characters = unknown = 0
-
-    def known() -> Iterator[int]:
-        nonlocal unknown
-        for start in range(1, 1 + tokens, BLOCK):
-            block = ids[start : min(start + BLOCK, 1 + tokens)]
-            unknown += int((block == tokenizer.unknown).sum())
-            yield from block[block != tokenizer.eos].tolist()
-
-    for piece in tokenizer.stream(known()):
+    blocks = (ids[start : min(start + BLOCK, 1 + tokens)] for start in range(1, 1 + tokens, BLOCK))
+    if tokenizer.unknown is not None:
+        unknown = sum(int((block == tokenizer.unknown).sum()) for block in blocks)
+        return results | {"unknown_share": unknown / tokens}
+    known = (id for block in blocks for id in block.tolist() if id != tokenizer.eos)
+    bytes = characters = 0
+    for piece in tokenizer.stream(known):
         sizes = size_of(piece)
         bytes, characters = bytes + sizes[0], characters + sizes[1]
-    if tokenizer.unknown is not None:
-        results["unknown_share"] = unknown / tokens
-    return (
-        results if unknown else results | per_byte_and_character(nats * tokens, bytes, characters)
-    )
+    return results | per_byte_and_character(nats * tokens, bytes, characters)
 
 
 def per_byte_and_character(nats: float, bytes: int, characters: int) -> Results:

@@ -244,6 +244,5 @@ def text_results(
         known_nats = -score.log10 * math.log(10) / max(1, score.tokens)
         results["unknown_share"] = score.unknown / tokens
         results["perplexity_of_known"] = metrics.perplexity(known_nats)
-    if score.unknown:  # how they are spelled was not predicted
         return results
     return results | per_byte_and_character(nats * tokens, bytes, characters)
