@@ -53,15 +53,19 @@
     {                                                                                              \
         REAL part[LANES], largest = x[0];                                                          \
         ptrdiff_t i = 0;                                                                           \
-        for (int l = 0; l < LANES; l++)                                                            \
-            part[l] = x[0];                                                                        \
-        for (; i + LANES <= n; i += LANES)                                                         \
+        if (n >= LANES) {                                                                          \
             for (int l = 0; l < LANES; l++)                                                        \
-                part[l] = x[i + l] > part[l] ? x[i + l] : part[l];                                 \
+                part[l] = x[l];                                                                    \
+            for (i = LANES; i + LANES <= n; i += LANES)                                            \
+                for (int l = 0; l < LANES; l++)                                                    \
+                    part[l] = x[i + l] > part[l] ? x[i + l] : part[l];                             \
+            for (int width = LANES / 2; width > 0; width /= 2)                                     \
+                for (int l = 0; l < width; l++)                                                    \
+                    part[l] = part[l + width] > part[l] ? part[l + width] : part[l];               \
+            largest = part[0] > largest ? part[0] : largest;                                       \
+        }                                                                                          \
         for (; i < n; i++)                                                                         \
             largest = x[i] > largest ? x[i] : largest;                                             \
-        for (int l = 0; l < LANES; l++)                                                            \
-            largest = part[l] > largest ? part[l] : largest;                                       \
         return largest;                                                                            \
     }
 
