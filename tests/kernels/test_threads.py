@@ -58,10 +58,11 @@ def test_matmul(twin, with_threads, M, K, N, dtype):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_recurrences(twin, with_threads, cell):
+@pytest.mark.parametrize("ids", [False, True])
+def test_recurrences(twin, with_threads, cell, ids):
     rng = np.random.default_rng(0)
     forward, backward = getattr(twin, f"{cell}_forward"), getattr(twin, f"{cell}_backward")
-    arguments = sequence_case(cell, rng, 11, 24, 40, 70, np.float32)
+    arguments = sequence_case(cell, rng, 11, 24, 40, 70, np.float32, ids=ids)
     outputs = with_threads(1, forward, *arguments)
     upstream = backward_case(cell, rng, arguments, outputs)
     gradients = with_threads(1, backward, *upstream)
