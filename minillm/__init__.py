@@ -2,9 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from minillm._kernels import kernels_info, use_kernels
-
 if TYPE_CHECKING:
+    from minillm._kernels import kernels_info, use_kernels
     from minillm.runs.run import Run
 
 __version__ = "0.1.0"
@@ -23,3 +22,12 @@ def load(path: Any, allow_nan: bool = False) -> "Run":
     from minillm.runs.run import load
 
     return load(path, allow_nan)
+
+
+def __getattr__(name: str) -> Any:
+    """Imported when they are used: a command handles Ctrl-C before it imports anything else."""
+    if name not in ("kernels_info", "use_kernels"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from minillm import _kernels
+
+    return getattr(_kernels, name)

@@ -5,35 +5,89 @@ which does the work and returns the exit status.  NumPy and the models are impor
 """
 
 import errno
-import io
-import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import minillm
-from minillm.cli import (
-    analogy,
-    classify,
-    eval,
-    export,
-    generate,
-    gradcheck,
-    import_,
-    info,
-    plot,
-    similar,
-    train,
-    translate,
-)
-from minillm.cli.arguments import ArgumentParser
-from minillm.errors import DivergedError, InputError
+from minillm.cli import process
+
+if TYPE_CHECKING:
+    from minillm.cli.arguments import ArgumentParser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line and returns its exit status: 2 for bad input, 1 for divergence.
+    """Runs the command line and returns its exit status.
 
-    Without a verb it shows the help and returns 1, as git does.
+    2 for bad input, 1 for divergence, 130 where Ctrl-C or SIGTERM stopped it, 141 where the reader
+    of its output has gone.  Without a verb it shows the help and returns 1, as git does.
+
+    Without ``argv``, the arguments, signals and standard streams are those of this process, whose
+    signals end it at once until the work begins, and after it.
     """
+    if argv is not None:
+        return _run(argv)
+    process.begin()
+    process.open_streams()
+    try:
+        return _run(None)
+    finally:
+        process.end_work()
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    """Runs the command line; an error is told in one line."""
+    from minillm.errors import DivergedError, InputError
+
+    try:
+        try:
+            parser = _parser()
+            args = parser.parse_args(argv)
+            if "run" not in args:
+                parser.print_help()
+                return 1
+            if argv is None:
+                _import_what_takes_longest()
+                process.begin_work()
+            return args.run(args)
+        finally:
+            _flush()
+    except InputError as error:
+        return _fail(str(error))
+    except BrokenPipeError:  # the reader of our output has gone, as in `minillm generate | head`
+        process.drop_output()
+        return 128 + 13
+    except DivergedError as error:
+        _fail(str(error))
+        return 1
+    except OSError as error:
+        process.drop_output()
+        return _fail(_told(error))
+    except MemoryError as error:
+        return _fail(f"out of memory: {error}")
+    except KeyboardInterrupt:
+        _fail("stopped")
+        return process.STOPPED
+
+
+def _parser() -> "ArgumentParser":
+    """The parser of every verb."""
+    import minillm
+    from minillm.cli import (
+        analogy,
+        classify,
+        eval,
+        export,
+        generate,
+        gradcheck,
+        import_,
+        info,
+        plot,
+        similar,
+        train,
+        translate,
+    )
+    from minillm.cli.arguments import ArgumentParser
+
     parser = ArgumentParser(
         prog="minillm",
         description="The history of language models, to train and to run on a plain CPU.",
@@ -52,33 +106,30 @@ minillm VERB --help explains a verb, with examples.
     models = (train, generate, translate, classify, eval, similar, analogy, export, import_)
     for verb in (*models, plot, gradcheck, info):
         verb.add_parser(verbs)
-    args = parser.parse_args(argv)
-    if "run" not in args:
-        parser.print_help()
-        return 1
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a character that a terminal lacks is escaped
-            stream.reconfigure(errors="backslashreplace")
-    try:
-        return args.run(args)
-    except InputError as error:
-        return _fail(str(error))
-    except BrokenPipeError:  # the reader of our output has gone, as in `minillm generate | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + 13
-    except DivergedError as error:
-        _fail(str(error))
-        return 1
-    except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        kept = "; what was saved before is kept" if full else ""
-        return _fail(f"{place}{error.strerror or error}{kept}")
-    except MemoryError as error:
-        return _fail(f"out of memory: {error}")
-    except KeyboardInterrupt:
-        _fail("stopped")
-        return 130
+    return parser
+
+
+def _import_what_takes_longest() -> None:
+    """What nearly every verb needs."""
+    import numpy.random  # noqa: F401
+
+    import minillm
+
+    minillm.kernels_info()
+
+
+def _flush() -> None:
+    """Writes the output that is still in memory, while an error can be told."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def _told(error: OSError) -> str:
+    """What failed, with the file; a full disk is no loss."""
+    place = f"{error.filename}: " if error.filename else ""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    kept = "; what was saved before is kept" if full and place != "standard output: " else ""
+    return f"{place}{error.strerror or error}{kept}"
 
 
 def _fail(message: str) -> int:

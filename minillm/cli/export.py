@@ -31,9 +31,11 @@ examples:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Writes the file."""
+    """Writes the file, and prints its name unless it is a stream, which a line would end up in."""
+    from minillm.data.files import is_stream
     from minillm.runs.run import load
 
     load(args.run_folder, args.allow_nan).export(args.file, binary=args.binary)
-    print(args.file)
+    if not is_stream(args.file):
+        print(args.file)
     return 0

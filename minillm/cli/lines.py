@@ -12,7 +12,7 @@ def chunks(files: Sequence[str] = ("-",)) -> Iterator[tuple[tuple[str, ...], tup
     from minillm.data.lines import read_lines
 
     lines = chain.from_iterable(map(read_lines, files))
-    typed = "-" in files and sys.stdin.isatty()
+    typed = "-" in files and sys.stdin is not None and sys.stdin.isatty()
     while chunk := list(islice(lines, 1 if typed else CHUNK)):
         texts, places = zip(*chunk, strict=True)
         yield texts, places

@@ -38,7 +38,11 @@ examples:
 """,
     )
     loss.add_argument("run_folders", nargs="+", metavar="DIR", help="the folder of a run")
-    loss.add_argument("--to", metavar="FILE", help="where to write it (default: DIR/loss.png)")
+    loss.add_argument(
+        "--to",
+        metavar="FILE",
+        help="where to write it (default: DIR/loss.png; required for several runs)",
+    )
     loss.set_defaults(run=run_loss)
 
 
@@ -102,9 +106,11 @@ def run_loss(args: argparse.Namespace) -> int:
         if not runs[path]:
             raise InputError(f"{path}: there is nothing to draw yet")
     first = next(iter(runs))
+    if len(runs) > 1 and args.to is None:
+        raise InputError("--to: expected a file for the picture of several runs")
     unit, extra = config.get("unit", "token"), extra_of(config["training"])
     _write(
-        args.to or Path(first) / "loss.png",
+        Path(first) / "loss.png" if args.to is None else args.to,
         lambda: loss_curve(runs[first], unit, extra) if len(runs) == 1 else loss_curves(runs),
     )
     return 0
@@ -130,7 +136,7 @@ def run_attention(args: argparse.Namespace) -> int:
     source = run.source.split(args.text)
     target = [run.target.show(id) for id in best.hypothesis.ids]
     target += ["(end)"] * best.hypothesis.ended
-    path = args.to or Path(args.run_folder) / "attention.png"
+    path = Path(args.run_folder) / "attention.png" if args.to is None else args.to
     _write(path, lambda: attention_map(weights, source, target))
     print(best.text)
     return 0
@@ -146,16 +152,14 @@ def run_words(args: argparse.Namespace) -> int:
     if len(words) < 3:
         raise InputError(f"plot words: expected 3 words or more, found {len(words)}")
     places = vectors.map(words)
-    _write(args.to or Path(args.run_folder) / "words.png", lambda: word_map(words, places))
+    path = Path(args.run_folder) / "words.png" if args.to is None else args.to
+    _write(path, lambda: word_map(words, places))
     return 0
 
 
 def _write(path: Any, draw: Any) -> None:
-    from minillm.data.files import write_file
+    from minillm.data.files import is_stream, write_file
 
-    try:
-        png = draw()
-    except ImportError:
-        raise InputError("plot: it needs the package matplotlib") from None
-    write_file(path, png)
-    print(path)
+    write_file(path, draw())
+    if not is_stream(path):
+        print(path)

@@ -4,18 +4,24 @@ It is the one place where files are written atomically, and the one that says ho
 is read.
 """
 
+import errno
+import glob
 import io
 import os
+import re
+import shutil
+import stat
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from itertools import count
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from minillm.errors import InputError
 
 STANDARD_INPUT = "-"
+TEMPORARY = ".minillm-part"  # the end of temporary names
 MOST_IN_MEMORY = 1 << 30  # bytes of one text or file that are kept in memory
 LONGEST_LINE = 1 << 24  # bytes of a line that is read whole
 
@@ -94,17 +100,102 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
     """A file to write, which replaces ``path`` when the block ends without an exception.
 
     It is written under a temporary name in the same folder, synced to the disk, then
-    renamed.  An OSError names ``path``.
+    renamed.  A symbolic link stays one: its target is replaced.  A device, a pipe or a stream
+    that is open already (``/dev/stdout``) is written into.
+
+    InputError for a name that is empty or a folder's.  An OSError names ``path``.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.part")
+    if not str(path):
+        raise InputError("expected the name of a file to write, found an empty name")
+    if os.path.isdir(path):
+        raise InputError(f"{path}: expected a file, found a folder")
+    with naming(path), (_into if is_stream(path) else _aside)(path) as file:
+        yield file
+
+
+@contextmanager
+def naming(path: str | Path) -> Iterator[None]:
+    """An OSError in the block names ``path``, whatever the name that it was met under."""
     try:
-        with open(temporary, "wb") as file:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from None
+
+
+def is_stream(path: str | Path) -> bool:
+    """Whether ``path`` is something that cannot be replaced: it exists, but is no regular file."""
+    return _number(path) is not None or (os.path.exists(path) and not os.path.isfile(path))
+
+
+def _number(path: str | Path) -> int | None:
+    """The number of the open stream that ``path`` stands for."""
+    match = re.fullmatch(r"/dev/(stdout|stderr|fd/(\d+))", str(path))
+    if match is None:
+        return None
+    return {"stdout": 1, "stderr": 2}.get(match[1]) or int(match[2])
+
+
+@contextmanager
+def _into(path: str | Path) -> Iterator[BinaryIO]:
+    number = _number(path)
+    with open(path if number is None else os.dup(number), "wb") as file:
+        yield file
+
+
+@contextmanager
+def _aside(path: str | Path) -> Iterator[BinaryIO]:
+    target = Path(os.path.realpath(path))
+    if target.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    start = f".{target.name[:50]}."  # the longest legal name has no room for more
+    remove_temporaries(target.parent, start)
+    temporary, file = create_temporary(target.parent, start)
+    try:
+        with file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from None
+            with suppress(OSError):  # there is no file yet, or the file system has no modes
+                os.chmod(temporary, stat.S_IMODE(os.stat(target).st_mode))
+            os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def create_temporary(folder: Path, start: str) -> tuple[Path, BinaryIO]:
+    """A new file of its own name, locked for as long as it is open."""
+    while True:
+        path = folder / f"{start}{os.urandom(4).hex()}{TEMPORARY}"
+        file = open(path, "xb")  # noqa: SIM115
+        lock(file)
+        if os.fstat(file.fileno()).st_nlink:
+            return path, file
+        file.close()  # it was taken for one left behind, before it was locked
+
+
+def remove_temporaries(folder: Path, start: str = "") -> None:
+    """Removes the temporary files whose writers were killed: nobody has locked them.
+
+    With a file goes the folder that has its name without the ending, if there is one.
+    """
+    for path in folder.glob(f"{glob.escape(start)}*{TEMPORARY}"):
+        with suppress(OSError), open(path, "rb") as file:
+            if lock(file):
+                shutil.rmtree(path.with_suffix(""), ignore_errors=True)
+                path.unlink()
+
+
+def lock(file: IO) -> bool | None:
+    """Locks an open file until it is closed or its process ends; False if another has it.
+
+    None where the system, or the file's file system, has no such locks.
+    """
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except (ImportError, OSError):
+        return None
+    return True

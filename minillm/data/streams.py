@@ -1,6 +1,7 @@
 """Texts larger than memory: read a block at a time; their ids are kept on the disk."""
 
 import hashlib
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -9,8 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.data.corpora import BLOCK, text_blocks
-from minillm.data.files import MOST_IN_MEMORY, STANDARD_INPUT
+from minillm.data.files import (
+    MOST_IN_MEMORY,
+    STANDARD_INPUT,
+    create_temporary,
+    naming,
+    remove_temporaries,
+)
 from minillm.data.registry import DEFAULT_TEXT
+
+_SPILL = "minillm-spill-"
 
 
 class TextStream:
@@ -52,20 +61,30 @@ def _read_once(name: str) -> bool:
 
 
 class Spill:
-    """A temporary folder for arrays that do not fit into memory: ``with Spill() as spill``."""
+    """A temporary folder for arrays that do not fit into memory: ``with Spill() as spill``.
+
+    A locked file beside it says that it is in use.  The folders whose processes were killed, whose
+    files nobody has locked, are removed.
+    """
 
     def __enter__(self) -> "Spill":
-        self._folder = tempfile.TemporaryDirectory(prefix="minillm-")
+        parent = Path(tempfile.gettempdir())
+        remove_temporaries(parent, _SPILL)
+        self._path, self._lock = create_temporary(parent, _SPILL)
+        self._folder = self._path.with_suffix("")
+        self._folder.mkdir(mode=0o700)
         self._number = 0
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._folder.cleanup()
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._lock.close()
+        self._path.unlink(missing_ok=True)
 
     def keep(self, array: NDArray) -> "OnDisk":
         """The array, moved to the disk."""
         self._number += 1
-        return OnDisk(array, Path(self._folder.name) / str(self._number))
+        return OnDisk(array, self._folder / str(self._number))
 
 
 class OnDisk:
@@ -73,7 +92,8 @@ class OnDisk:
 
     def __init__(self, array: NDArray, path: Path):
         self.path, self.dtype, self.length = path, array.dtype, len(array)
-        array.tofile(path)
+        with naming(path):
+            array.tofile(path)
 
     def __len__(self) -> int:
         return self.length

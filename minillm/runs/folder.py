@@ -11,9 +11,16 @@
 Each file is written under a temporary name, synced to the disk, then renamed: whenever the
 process is killed, the last good file is there.  Only metrics.jsonl grows in place; a line that
 a kill cut short is dropped when it is read.  Nothing is ever pickled.
+
+A new run is made in the hidden folder ``.minillm-new``, and takes its place when it is whole: with
+its configuration or, if there is an old run to replace, with the first state of its training, too.
+That moment is one renaming, to ``.minillm-whole``.  Then the files are moved; if a kill stops
+that, whoever opens the run next moves the rest.
 """
 
 import json
+import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,8 +28,16 @@ from typing import Any
 
 import numpy as np
 
-from minillm.data.files import bounded_lines, read_all, reading, write_file
+from minillm.data.files import (
+    bounded_lines,
+    naming,
+    read_all,
+    reading,
+    remove_temporaries,
+    write_file,
+)
 from minillm.errors import InputError, short
+from minillm.runs.lock import held
 from minillm.training.checkpoints import copy_arrays
 
 FORMAT_VERSION = 1
@@ -32,7 +47,6 @@ LARGEST_JSON = 1 << 28  # bytes
 DTYPES = ("F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL")
 
 _FILES = (
-    "config.json",  # removed first and written last: a folder with it is complete
     "vocabulary.json",
     "vocabulary.source.json",  # of a model that reads one vocabulary and writes another
     "vocabulary.target.json",
@@ -40,25 +54,94 @@ _FILES = (
     "resume.safetensors",
     "metrics.jsonl",
     "loss.png",
+    "config.json",  # written and moved last: a folder with it is complete
 )
+_NEW, _WHOLE = ".minillm-new", ".minillm-whole"
+_LIST = "files.json"  # what a whole run consists of
 
 
 class RunFolder:
     """The files of one run.  Reading raises InputError, with the file's name, where one is bad."""
 
     def __init__(self, path: str | Path):
+        if not str(path):
+            raise InputError("expected the name of a folder, found an empty name")
         self.path = Path(path)
         self.resume_path = self.path / "resume.safetensors"  # where the checkpoint is
+        self._place = self.path  # where the files are: elsewhere while a new run is not whole
 
     def holds_run(self) -> bool:
         """Whether any file of a run is here."""
         return any((self.path / name).exists() for name in _FILES)
 
-    def clear(self) -> None:
-        """Makes the folder, and removes the files of a run that it holds; no other file."""
-        self.path.mkdir(parents=True, exist_ok=True)
+    # A new run, and the old one that it replaces
+
+    @contextmanager
+    def held(self, wait: float = 0.0) -> Iterator[None]:
+        """Makes the folder and keeps other processes out; what a kill left behind is put right.
+
+        InputError if another process is in it, and still is after ``wait`` seconds.
+        """
+        with held(self.path, wait):
+            self._move_whole()
+            shutil.rmtree(self.path / _NEW, ignore_errors=True)
+            remove_temporaries(self.path)
+            try:
+                yield
+            finally:
+                shutil.rmtree(self.path / _NEW, ignore_errors=True)
+
+    def begin(self) -> None:
+        """Begins a new run.  An old one stays until the new one is whole, any other file for good.
+
+        InputError if a folder has the name of one of a run's files.
+        """
         for name in _FILES:
-            (self.path / name).unlink(missing_ok=True)
+            if (self.path / name).is_dir():
+                raise InputError(f"{self.path / name}: expected a file of a run, found a folder")
+        self._place = self.path / _NEW
+        shutil.rmtree(self._place, ignore_errors=True)
+        with naming(self.path):
+            self._place.mkdir(parents=True)
+
+    def replaces(self) -> bool:
+        """Whether an old run is still here, since the new one is not yet whole."""
+        return self._place != self.path and self.holds_run()
+
+    def settle(self) -> None:
+        """Moves the rest of a whole new run, if a kill stopped that."""
+        if (self.path / _WHOLE).is_dir():
+            with self.held(wait=10):
+                pass
+
+    def _replace(self) -> None:
+        """Puts the new run in its place, if it is whole."""
+        if self._place == self.path:
+            return
+        new = [name for name in _FILES if (self._place / name).exists()]
+        needed = {"config.json", "model.safetensors"} if self.holds_run() else {"config.json"}
+        if needed <= set(new):
+            with naming(self.path):
+                write_file(self._place / _LIST, json.dumps(new).encode())
+                os.rename(self._place, self.path / _WHOLE)
+            self._place = self.path
+            self._move_whole()
+
+    def _move_whole(self) -> None:
+        """Moves a whole run's files into place; it may be stopped and called again."""
+        whole = self.path / _WHOLE
+        if not whole.is_dir():
+            return
+        if (whole / _LIST).exists():
+            new = json.loads((whole / _LIST).read_bytes())
+            for name in _FILES:
+                with naming(self.path / name):
+                    if (whole / name).exists():
+                        os.replace(whole / name, self.path / name)
+                    elif name not in new:
+                        (self.path / name).unlink(missing_ok=True)
+            (whole / _LIST).unlink()  # last: without it, all is done
+        shutil.rmtree(whole)
 
     # JSON
 
@@ -66,11 +149,12 @@ class RunFolder:
         """Writes ``values`` as the file ``name``, with the format's version."""
         values = {"format_version": FORMAT_VERSION, **values}
         text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
-        write_file(self.path / name, text.encode("utf-8", "surrogatepass"))
+        self._write(name, text.encode("utf-8", "surrogatepass"))
+        self._replace()
 
     def load_json(self, name: str) -> dict:
         """What :meth:`save_json` wrote."""
-        path = self.path / name
+        path = self._place / name
         if not path.exists():
             if self.path.is_file():
                 raise InputError(f"{self.path}: expected a folder with a run, found a file")
@@ -87,12 +171,12 @@ class RunFolder:
 
     def save_model(self, params: Mapping[str, np.ndarray], values: dict) -> None:
         """Writes the weights, and ``values`` beside them, as the best so far."""
-        _save_tensors(self.path / "model.safetensors", params, values)
+        self._write("model.safetensors", _tensors(params, values))
 
     @property
     def model_path(self) -> Path:
         """Where the weights are.  InputError if there are none yet."""
-        path = self.path / "model.safetensors"
+        path = self._place / "model.safetensors"
         if not path.exists():
             raise InputError(f"{path}: it does not exist yet: the run's first validation writes it")
         return path
@@ -115,7 +199,8 @@ class RunFolder:
 
     def save_resume(self, arrays: Mapping[str, np.ndarray], values: dict) -> None:
         """Writes the whole state of the training."""
-        _save_tensors(self.resume_path, arrays, values)
+        self._write(self.resume_path.name, _tensors(arrays, values))
+        self._replace()
 
     def resume_shapes(self) -> dict[str, tuple[int, ...]]:
         """The shapes of the arrays of :meth:`load_resume`, by name, without reading them."""
@@ -123,25 +208,25 @@ class RunFolder:
 
     def load_resume(self) -> tuple[dict[str, np.ndarray], dict]:
         """What :meth:`save_resume` wrote."""
-        return _load_tensors(self.resume_path)
+        return _load_tensors(self._place / self.resume_path.name)
 
     # Metrics
 
     def append_metrics(self, record: dict) -> None:
         """Adds a line to ``metrics.jsonl``."""
-        path = self.path / "metrics.jsonl"
-        try:
-            with open(path, "a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, str(path)) from None
+        line = json.dumps(record) + "\n"
+        with (
+            naming(self.path / "metrics.jsonl"),
+            open(self._place / "metrics.jsonl", "a", encoding="utf-8") as file,
+        ):
+            file.write(line)
 
     def read_metrics(self) -> list[dict]:
         """The lines of ``metrics.jsonl``, without one that a kill cut short.
 
         Each is an object with a "step"; InputError, with the line's number, for any other.
         """
-        path = self.path / "metrics.jsonl"
+        path = self._place / "metrics.jsonl"
         records: list[dict] = []
         if not path.exists():
             return records
@@ -155,23 +240,27 @@ class RunFolder:
 
     def trim_metrics(self, step: int) -> None:
         """Drops the lines after ``step``, from which a run is resumed; makes the folder."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        self._place.mkdir(parents=True, exist_ok=True)
         kept = [json.dumps(r) + "\n" for r in self.read_metrics() if r["step"] <= step]
-        write_file(self.path / "metrics.jsonl", "".join(kept).encode())
+        self._write("metrics.jsonl", "".join(kept).encode())
 
     def save_picture(self, name: str, png: bytes) -> Path:
         """Writes a picture and returns its path."""
-        write_file(self.path / name, png)
+        self._write(name, png)
         return self.path / name
 
+    def _write(self, name: str, data: bytes) -> None:
+        with naming(self.path / name):
+            write_file(self._place / name, data)
 
-def _save_tensors(path: Path, arrays: Mapping[str, np.ndarray], values: dict) -> None:
+
+def _tensors(arrays: Mapping[str, np.ndarray], values: dict) -> bytes:
     from safetensors.numpy import save
 
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     values = {"format_version": FORMAT_VERSION, **values}
     # One entry: safetensors writes several in random order, but equal runs should make equal files.
-    write_file(path, save(contiguous, {"minillm": json.dumps(values)}))
+    return save(contiguous, {"minillm": json.dumps(values)})
 
 
 def _load_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict]:

@@ -185,6 +185,7 @@ def build(
 
 def stored_config(folder: RunFolder, kind: Kind | None = None) -> dict[str, Any]:
     """The configuration of a run, checked: its "model" as a config, its "training" as settings."""
+    folder.settle()
     config = folder.load_json("config.json")
     path = folder.path / "config.json"
     known = kinds() if kind is None else {kind.name: kind}

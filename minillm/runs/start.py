@@ -1,12 +1,14 @@
 """Starting a run, or resuming one: its settings, the training loop, the report at the end."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from minillm.errors import InputError
+from minillm.data.files import STANDARD_INPUT, reading
+from minillm.errors import DivergedError, InputError
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Job, Kind, Parts, kinds
 from minillm.runs.run import stored_config
@@ -33,19 +35,35 @@ def start(
     was stored.  Nothing is written before all input has been checked.  ``report`` is called with
     each line to be shown.
     """
-    stored = None
+    folder = RunFolder(out)
     if resume:
-        folder = RunFolder(out)
-        stored = stored_config(folder, kind)
-        settings = _changed(folder, stored["training"], given)
-    else:
-        folder = free_folder(out, overwrite, kind.resumable)
-        settings = make(kind.settings, _one_length(given))
-    data = dict(stored["data"]) if stored else {}
-    for name, value in values_of(settings, data=True).items():
-        if name in given or name not in data:
-            data[name] = _absolute(value)
-    return kind.train(Job(folder, settings, data, stored, report))
+        stored_config(folder, kind)  # before anything is made
+    with _held(folder):
+        stored = None
+        if resume:
+            stored = stored_config(folder, kind)
+            settings = _changed(folder, stored["training"], given)
+        else:
+            check_free(folder, overwrite, kind.resumable)
+            settings = make(kind.settings, _one_length(given))
+        data = dict(stored["data"]) if stored else {}
+        for name, value in values_of(settings, data=True).items():
+            if name in given or name not in data:
+                data[name] = _absolute(value)
+        return kind.train(Job(folder, settings, data, stored, report))
+
+
+@contextmanager
+def _held(folder: RunFolder) -> Iterator[None]:
+    """Keeps other processes out of the folder; a divergence says what the folder has."""
+    if folder.path.exists() and not folder.path.is_dir():
+        raise InputError(f"{folder.path}: expected a folder, found a file")
+    with folder.held():
+        try:
+            yield
+        except DivergedError as error:
+            kept = "the run that was to be replaced" if folder.replaces() else "the last good state"
+            raise DivergedError(f"{error}; {folder.path} keeps {kept}") from None
 
 
 def _absolute(value: Any) -> Any:
@@ -57,17 +75,13 @@ def _absolute(value: Any) -> Any:
     return absolute(value) if isinstance(value, str) else value
 
 
-def free_folder(out: str | Path, overwrite: bool, resumable: bool = False) -> RunFolder:
-    """The folder of a new run.  InputError if there is one already, unless it may be replaced."""
-    if not str(out):
-        raise InputError("--out: expected a folder, found an empty name")
-    folder = RunFolder(out)
-    if folder.path.exists() and not folder.path.is_dir():
-        raise InputError(f"{out}: expected a folder, found a file")
+def check_free(folder: RunFolder, overwrite: bool, resumable: bool = False) -> None:
+    """InputError if the folder of a new run holds one already, unless it may be replaced."""
     if folder.holds_run() and not overwrite:
         resume = "--resume to go on with it, or " if resumable else ""
-        raise InputError(f"{out}: it already holds a run: give {resume}--overwrite to replace it")
-    return folder
+        raise InputError(
+            f"{folder.path}: it already holds a run: give {resume}--overwrite to replace it"
+        )
 
 
 def _one_length(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -126,7 +140,7 @@ def train_by_gradient_descent(kind: Kind, job: Job) -> bool:
         _report_the_schedule(job, options, begin)
     else:
         begin = Summary()
-        folder.clear()
+        folder.begin()
         for name, (file, _) in kind.vocabularies.items():
             folder.save_json(file, parts.vocabularies[name].to_dict())
         save_checkpoint(*state, begin)
@@ -205,9 +219,9 @@ def _draw_loss_curve(job: Job, unit: str) -> str:
 
     try:
         png = loss_curve(job.folder.read_metrics(), unit, extra_of(job.settings))
-        return str(job.folder.save_picture("loss.png", png))
-    except ImportError:
-        return "not drawn: it needs the package matplotlib"
+    except InputError as error:
+        return f"not drawn: {error}"
+    return str(job.folder.save_picture("loss.png", png))
 
 
 def extra_of(settings: Any) -> str:
@@ -219,16 +233,16 @@ def extra_of(settings: Any) -> str:
 
 def import_file(file: str, out: str | Path, overwrite: bool = False) -> str:
     """Makes a run of a file that another program wrote; returns a line that describes it."""
-    folder = free_folder(out, overwrite)
-    try:
-        with open(file, "rb") as opened:
-            head = opened.read(64).lstrip()
-    except FileNotFoundError:
-        raise InputError(f"{file}: there is no such file") from None
-    importers = [kind for kind in kinds().values() if hasattr(kind, "imports")]
-    for kind in importers:
-        if kind.imports(file, head):
-            return kind.import_file(file, folder)  # type: ignore[attr-defined]
+    folder = RunFolder(out)
+    if file == STANDARD_INPUT:
+        raise InputError("standard input: expected the name of a file: it is read twice")
+    with reading(file) as opened:
+        head = opened.read(64).lstrip()
+    for kind in kinds().values():
+        if hasattr(kind, "imports") and kind.imports(file, head):
+            with _held(folder):
+                check_free(folder, overwrite)
+                return kind.import_file(file, folder)  # type: ignore[attr-defined]
     raise InputError(
         f"{file}: expected an ARPA file, which begins with \\data\\, or word vectors, which begin "
         f"with their count and their width; found {head[:40].decode('utf-8', 'replace')!r}"

@@ -117,9 +117,10 @@ def train(
     """Trains ``params`` on ``task`` and returns how far it came.
 
     With a ``store``, the run is logged and saved there as it goes, the best weights too.
-    ``start`` is where to go on from: what :func:`restore_checkpoint` returned.  Ctrl-C ends the
-    run after the current step, a second one at once.  ``quiet`` shows no progress.  Progress is
-    counted in ``unit``: ``items()`` is how many there were, by default the tokens of the losses.
+    ``start`` is where to go on from: what :func:`restore_checkpoint` returned.  Ctrl-C or SIGTERM
+    ends the run after the current step and saves it, a second one at once.  ``quiet`` shows no
+    progress, which is counted in ``unit``: ``items()`` is how many there were, by default the
+    tokens of the losses.
 
     DivergedError if the loss or the gradient stops being finite.
     """
@@ -133,12 +134,15 @@ def train(
             loss, grads, tokens = _gradient(task, rng, options.accumulate)
             norm = clip_global_norm(grads, options.clip)
             if not (math.isfinite(loss) and math.isfinite(norm)):
-                raise DivergedError(_diverged(summary.step + 1, loss, norm, learning_rate, store))
+                raise DivergedError(
+                    f"the training diverged at step {summary.step + 1}: loss {loss:.4g}, gradient "
+                    f"norm {norm:.4g}, learning rate {learning_rate:.4g}: a lower one may help"
+                )
             optimiser.step(grads, learning_rate)
             del grads  # freed before the next batch
             done = recorder.after_step(done, loss, tokens, learning_rate, norm)
         summary.interrupted = done < 1
-    recorder.finish()
+        recorder.save()
     return summary
 
 
@@ -180,15 +184,8 @@ class _Recorder:
         if self.options.validates(before, done, summary):
             self._validate()
         if time.monotonic() - self.saved_at >= self.options.checkpoint_seconds:
-            self._save()
+            self.save()
         return done
-
-    def finish(self) -> None:
-        """The last checkpoint."""
-        self._save()
-        if self.store is not None and math.isinf(self.summary.best_loss):
-            # The run was stopped before its first validation.
-            self.store.save_model(self.params, {"step": self.summary.step})
 
     def _log(self, learning_rate: float, norm: float) -> None:
         summary = self.summary
@@ -228,11 +225,15 @@ class _Recorder:
                 values = {"step": summary.step, "validation_loss": loss}
                 self.store.save_model(self.params, values)
 
-    def _save(self) -> None:
-        self.summary.seconds = time.monotonic() - self.started_at
+    def save(self) -> None:
+        """A checkpoint; before the first validation, its weights are the best, too."""
+        summary = self.summary
+        summary.seconds = time.monotonic() - self.started_at
         if self.store is not None:
+            if math.isinf(summary.best_loss):
+                self.store.save_model(self.params, {"step": summary.step})
             state = (self.params, self.optimiser, self.task, self.rng)
-            save_checkpoint(self.store, *state, self.summary)
+            save_checkpoint(self.store, *state, summary)
         self.saved_at = time.monotonic()
 
 
@@ -264,20 +265,9 @@ def _gradient(
     return loss / tokens, grads, tokens
 
 
-def _diverged(
-    step: int, loss: float, norm: float, learning_rate: float, store: Store | None
-) -> str:
-    kept = "" if store is None else f"; {store.path} keeps the last good checkpoint"
-    return (
-        f"the training diverged at step {step}: loss {loss:.4g}, gradient norm {norm:.4g}, "
-        f"learning rate {learning_rate:.4g}{kept}: go on from there, or start anew, "
-        "with a lower learning rate"
-    )
-
-
 @contextmanager
 def interrupts() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C sets; the second raises KeyboardInterrupt as ever."""
+    """An event that the first Ctrl-C or SIGTERM sets; with a second one, all is as before."""
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield event  # only the main thread can receive signals
@@ -285,10 +275,17 @@ def interrupts() -> Iterator[threading.Event]:
 
     def handle(number: int, frame: FrameType | None) -> None:
         event.set()
-        signal.signal(signal.SIGINT, previous)
+        restore()
 
-    previous = signal.signal(signal.SIGINT, handle)
+    def restore() -> None:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+    numbers = (signal.SIGINT, signal.SIGTERM)  # batch systems send SIGTERM before they kill
+    previous = {number: signal.getsignal(number) for number in numbers}
     try:
+        for number in numbers:
+            signal.signal(number, handle)
         yield event
     finally:
-        signal.signal(signal.SIGINT, previous)
+        restore()

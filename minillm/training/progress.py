@@ -3,16 +3,42 @@
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from types import TracebackType
+from typing import Any, TextIO
 
 _REFRESH_SECONDS = 0.1
+
+
+class _Lossy:
+    """A stream, or None, whose writing never fails: nothing that is only shown stops a training."""
+
+    def __init__(self, stream: TextIO | None):
+        self.stream = None if stream is None or stream.closed else stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+    def isatty(self) -> bool:
+        return self.stream is not None and self.stream.isatty()
+
+    def write(self, text: str) -> None:
+        if self.stream is not None:
+            with suppress(OSError, ValueError):  # ValueError: it is closed
+                self.stream.write(text)
+
+    def flush(self) -> None:
+        if self.stream is not None:
+            with suppress(OSError, ValueError):
+                self.stream.flush()
 
 
 class ProgressDisplay:
     """A progress bar with step, loss, items per second and time left.
 
     ``unit`` is what is counted: "character", "image", "pair".  ``position`` shows how far a
-    training is.  Where standard error is no terminal, there is no bar, only the lines.
+    training is.  Where standard error is no terminal, there is no bar, only the lines; where it is
+    closed or full, nothing.
     """
 
     def __init__(
@@ -29,12 +55,13 @@ class ProgressDisplay:
     def __enter__(self) -> "ProgressDisplay":
         from tqdm import tqdm
 
+        self.stream = _Lossy(sys.stderr)
         self.bar = tqdm(
             total=1.0,
             initial=min(self.done, 1.0),
             disable=True if self.quiet else None,  # None: off where there is no terminal
             bar_format="{percentage:3.0f}%|{bar}| {desc}",
-            file=sys.stderr,
+            file=self.stream,
             leave=False,
         )
         return self
@@ -77,7 +104,7 @@ class ProgressDisplay:
             return
         parts = [f"{name} {value:.3f}" for name, value in values.items()]
         parts += [f"{self.rate:,.0f} {self.unit}s/s"] if self.rate else []
-        self.bar.write(f"{self.position.format(step)}: {', '.join(parts)}", file=sys.stderr)
+        self.bar.write(f"{self.position.format(step)}: {', '.join(parts)}", file=self.stream)
 
 
 def minutes_and_seconds(seconds: float) -> str:

@@ -159,7 +159,7 @@ def train_word2vec(
     progress: Progress,
     quiet: bool = False,
 ) -> bool:
-    """Trains to the end, and returns True; or False if Ctrl-C stopped it before.
+    """Trains to the end, and returns True; or False if Ctrl-C or SIGTERM stopped it before.
 
     The store gets metrics and checkpoints.
 
@@ -186,12 +186,11 @@ def train_word2vec(
                     logged = progress.words
                     _log(store, progress, rates[-1])
                 if time.monotonic() - saved >= settings.checkpoint_seconds:
-                    save_progress(store, model, progress)
+                    save_all(store, model, progress)
                     saved = time.monotonic()
                 if interrupted.is_set():
                     break
-    save_progress(store, model, progress)
-    store.save_model(model.params, {"words": progress.words})
+        save_all(store, model, progress)
     return progress.words >= total
 
 
@@ -211,8 +210,7 @@ def _learn(
     if not np.isfinite(loss):
         raise DivergedError(
             f"the training diverged after {progress.words:,} words at learning rate "
-            f"{rates[0]:.4g}; {store.path} keeps the last good checkpoint: "
-            "start anew with a lower learning rate"
+            f"{rates[0]:.4g}: a lower one may help"
         )
     progress.sentences += len(rates)
     progress.words += len(words)
@@ -250,6 +248,12 @@ def mean_loss(model: Word2Vec, words: WordCounts, text: TextStream) -> tuple[flo
 
 
 # --- checkpoints -----------------------------------------------------------------
+
+
+def save_all(store: Store, model: Word2Vec, progress: Progress) -> None:
+    """Stores the vectors, then all that resuming needs."""
+    store.save_model(model.params, {"words": progress.words})
+    save_progress(store, model, progress)
 
 
 def save_progress(store: Store, model: Word2Vec, progress: Progress) -> None:

@@ -234,5 +234,6 @@ def test_runs_of_a_few_steps_can_be_compared(data, capsys):
     ]
     assert validation["seconds"] >= 0
     capsys.readouterr()
-    assert main(["plot", "loss", str(data / "a"), str(data / "b")]) == 0
-    assert capsys.readouterr().out == f"{data / 'a' / 'loss.png'}\n"
+    picture = str(data / "both.png")
+    assert main(["plot", "loss", str(data / "a"), str(data / "b"), "--to", picture]) == 0
+    assert capsys.readouterr().out == f"{picture}\n"

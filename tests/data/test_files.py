@@ -1,10 +1,16 @@
 """Files are written whole or not at all."""
 
+import errno
 import os
+import stat
+import subprocess
+import sys
+import threading
 
 import pytest
 
-from minillm.data.files import replacing, write_file
+from minillm.data.files import TEMPORARY, replacing, write_file
+from minillm.errors import InputError
 
 
 def test_a_file_is_replaced(tmp_path):
@@ -58,3 +64,115 @@ def test_an_error_names_the_file(tmp_path):
     with pytest.raises(FileNotFoundError) as caught:
         write_file(path, b"data")
     assert caught.value.filename == str(path)
+
+
+def test_a_symbolic_link_stays_one(tmp_path):
+    link, target = tmp_path / "link", tmp_path / "folder" / "target"
+    target.parent.mkdir()
+    link.symlink_to("folder/target")
+    for data in (b"one", b"two"):  # the target is missing, then there
+        write_file(link, data)
+        assert link.is_symlink()
+        assert target.read_bytes() == data
+    assert list(target.parent.iterdir()) == [target]
+    loop = tmp_path / "loop"
+    loop.symlink_to("loop")
+    with pytest.raises(OSError, match="symbolic links") as caught:
+        write_file(loop, b"data")
+    assert caught.value.filename == str(loop)
+    assert loop.is_symlink()
+
+
+def test_a_pipe_is_written_into(tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    got = []
+    reader = threading.Thread(target=lambda: got.append(path.read_bytes()))
+    reader.start()
+    write_file(path, b"data")
+    reader.join()
+    assert got == [b"data"]
+    assert stat.S_ISFIFO(path.stat().st_mode)
+
+
+def test_a_device_stays_one(tmp_path):
+    path = tmp_path / "null"
+    try:
+        os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 3))
+        write_file(path, b"data")
+    except PermissionError:
+        pytest.skip("only root can make a device, where that is allowed")
+    assert stat.S_ISCHR(path.stat().st_mode)
+
+
+def test_an_open_stream_is_written_into(tmp_path):
+    path = tmp_path / "file"
+    code = """
+from minillm.data.files import write_file
+print("before", flush=True)
+write_file("/dev/stdout", b"data\\n")
+print("after")
+"""
+    path.write_text("old\n")
+    with open(path, "ab") as file:
+        subprocess.run([sys.executable, "-c", code], check=True, stdout=file)
+    assert path.read_text() == "old\nbefore\ndata\nafter\n"
+
+
+def test_the_file_keeps_its_mode(tmp_path):
+    path = tmp_path / "file"
+    write_file(path, b"one")
+    umask = os.umask(0)
+    os.umask(umask)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~umask
+    path.chmod(0o640)
+    write_file(path, b"two")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize("name", ["x" * 250, "é" * 125, "x" * 255])
+def test_the_longest_names_work(tmp_path, name):
+    write_file(tmp_path / name, b"data")
+    assert (tmp_path / name).read_bytes() == b"data"
+    too_long = tmp_path / (name + "x" * 9)
+    with pytest.raises(OSError, match="too long") as caught:
+        write_file(too_long, b"data")
+    assert caught.value.errno == errno.ENAMETOOLONG
+    assert caught.value.filename == str(too_long)
+
+
+def test_two_writers_do_not_meet(tmp_path):
+    path = tmp_path / "file"
+    with replacing(path) as one:
+        with replacing(path) as two:
+            two.write(b"two")
+        one.write(b"one")
+        assert path.read_bytes() == b"two"
+    assert path.read_bytes() == b"one"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_writer_left_is_removed(tmp_path):
+    code = """
+import os, signal, sys
+from minillm.data.files import replacing
+with replacing(sys.argv[1]) as file:
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    path, other = tmp_path / "file", tmp_path / f".mine{TEMPORARY}"
+    other.touch()
+    subprocess.run([sys.executable, "-c", code, path])
+    assert len(list(tmp_path.iterdir())) == 2
+    write_file(path, b"whole")
+    assert set(tmp_path.iterdir()) == {path, other}
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [("", "an empty name"), (".", "a folder"), ("..", "a folder"), ("folder", "a folder")],
+)
+def test_what_is_no_name_of_a_file(tmp_path, monkeypatch, name, complaint):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InputError, match=f"found {complaint}"):
+        write_file(name, b"data")

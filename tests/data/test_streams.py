@@ -2,7 +2,9 @@
 
 import hashlib
 import io
+import subprocess
 import sys
+import tempfile
 
 import numpy as np
 import pytest
@@ -100,3 +102,39 @@ def test_sentence_starts(pieces, line_end):
     found = list(sentence_starts(arrays, 9, line_end))
     assert [id for piece in found for id in piece.tolist()] == expected
     assert all(piece.dtype == np.int32 for piece in found)
+
+
+@pytest.mark.parametrize("when", ["full", "half removed"])
+def test_what_a_killed_process_left_on_the_disk_is_removed(tmp_path, monkeypatch, when):
+    code = """
+import os, signal, tempfile, sys
+import numpy as np
+from minillm.data.streams import Spill
+tempfile.tempdir = sys.argv[1]
+with Spill() as spill:
+    kept = spill.keep(np.arange(9))
+    if sys.argv[2] == "full":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if sys.argv[2] == "half removed":
+        import shutil
+        shutil.rmtree(spill._folder)
+        os.kill(os.getpid(), signal.SIGKILL)
+    print("there", flush=True)
+    sys.stdin.read()
+    assert (kept[:] == np.arange(9)).all()
+"""
+    pytest.importorskip("fcntl")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    subprocess.run([sys.executable, "-c", code, tmp_path, when])
+    left = list(tmp_path.iterdir())
+    assert len(left) == (2 if when == "full" else 1)
+    command = [sys.executable, "-c", code, tmp_path, "lives"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes) as other:
+        assert other.stdout.readline() == b"there\n"
+        with Spill():
+            assert not any(path.exists() for path in left)
+            assert len(list(tmp_path.iterdir())) == 4
+        other.stdin.close()
+    assert other.returncode == 0
+    assert not list(tmp_path.iterdir())

@@ -1,4 +1,5 @@
 import errno
+import io
 import json
 import os
 
@@ -16,7 +17,7 @@ PARAMS = {"a.W": np.arange(6, dtype=np.float32).reshape(2, 3), "a.b": np.ones(3)
 @pytest.fixture
 def folder(tmp_path):
     folder = RunFolder(tmp_path / "run")
-    folder.clear()
+    folder.begin()
     folder.save_json("config.json", {"kind": "lm"})
     folder.save_model(PARAMS, {"step": 3})
     folder.save_resume({"x": PARAMS["a.W"].T}, {"big": 2**100, "pi": 0.1 + 0.2})
@@ -37,12 +38,112 @@ def test_what_is_saved_comes_back(folder):
     assert values == {"big": 2**100, "pi": 0.1 + 0.2}
 
 
-def test_only_a_runs_files_are_cleared(folder):
+def contents(path):
+    return {file.name: file.read_bytes() for file in path.iterdir()}
+
+
+def test_an_old_run_stays_until_the_new_one_is_whole(folder):
     (folder.path / "notes.txt").write_text("mine")
-    assert folder.holds_run()
-    folder.clear()
-    assert [path.name for path in folder.path.iterdir()] == ["notes.txt"]
-    assert not folder.holds_run()
+    folder.append_metrics({"step": 1})
+    before = contents(folder.path)
+    new = RunFolder(folder.path)
+    with new.held():
+        new.begin()
+        new.save_json("vocabulary.json", {"new": 1})
+        new.save_resume({}, {"step": 0})
+        new.save_json("config.json", {"kind": "new"})
+        new.append_metrics({"step": 9})
+        assert new.replaces()
+        assert {k: v for k, v in contents_of_files(folder.path).items() if k in before} == before
+        new.save_model(PARAMS, {"step": 5})
+        new.save_resume({}, {"step": 5})
+        assert not new.replaces()
+        new.append_metrics({"step": 10})
+    assert new.load_json("config.json") == {"kind": "new"}
+    assert [record["step"] for record in new.read_metrics()] == [9, 10]
+    names = {"notes.txt", "metrics.jsonl", "vocabulary.json", "config.json"}
+    assert contents(folder.path).keys() == names | {"model.safetensors", "resume.safetensors"}
+
+
+def contents_of_files(path):
+    return {file.name: file.read_bytes() for file in path.iterdir() if file.is_file()}
+
+
+def test_a_new_run_that_comes_to_nothing_leaves_the_old_one(folder):
+    before = contents(folder.path)
+    new = RunFolder(folder.path)
+    with pytest.raises(Killed), new.held():  # noqa: PT012
+        new.begin()
+        new.save_model(PARAMS, {})
+        raise Killed
+    assert contents(folder.path) == before
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("moment", range(1, 25))
+def test_a_kill_at_any_moment_leaves_the_old_or_the_new_run(folder, monkeypatch, moment):
+    """Each call that changes the folder is the last one, in turn."""
+    folder.append_metrics({"step": 1})  # which the new run has not
+    old = contents(folder.path)
+    calls = [0]
+    with monkeypatch.context() as patch:
+        for name in ("rename", "replace", "unlink", "rmdir", "mkdir"):
+            real = getattr(os, name)
+
+            def last(*args, real=real, **options):
+                calls[0] += 1
+                if calls[0] >= moment:
+                    raise Killed
+                return real(*args, **options)
+
+            patch.setattr(os, name, last)
+        try:
+            replace_by_a_new_run(folder.path)
+        except Killed:
+            pass
+        else:
+            assert calls[0] < moment, "a kill was swallowed"
+    seen = RunFolder(folder.path)
+    seen.settle()
+    with seen.held():  # the next start
+        pass
+    left = contents(folder.path)
+    new = left["config.json"] != old["config.json"]
+    if not new:
+        assert left == old
+        return
+    assert left.keys() == {"config.json", "vocabulary.json", "model.safetensors"}
+    assert seen.load_json("vocabulary.json") == {"new": 1}
+    assert seen.load_model(empty()) == {"step": 5}
+
+
+def replace_by_a_new_run(path):
+    new = RunFolder(path)
+    with new.held():
+        new.begin()
+        new.save_json("vocabulary.json", {"new": 1})
+        new.save_model(PARAMS, {"step": 5})
+        new.save_json("config.json", {"kind": "new"})
+
+
+@pytest.mark.parametrize("name", ["loss.png", "config.json", "metrics.jsonl"])
+def test_a_folder_with_the_name_of_a_file_is_told_in_time(tmp_path, name):
+    replace_by_a_new_run(tmp_path)
+    (tmp_path / name).unlink(missing_ok=True)
+    before = contents(tmp_path)
+    (tmp_path / name).mkdir()
+    with pytest.raises(InputError, match=f"{name}: expected a file of a run, found a folder"):
+        replace_by_a_new_run(tmp_path)
+    (tmp_path / name).rmdir()
+    assert contents(tmp_path) == before
+
+
+def test_an_empty_name_is_not_this_folder():
+    with pytest.raises(InputError, match="expected the name of a folder, found an empty name"):
+        RunFolder("")
 
 
 @pytest.mark.parametrize("kept", [0, 5, 100, -1])
@@ -97,6 +198,10 @@ def test_missing_files_are_named(folder, tmp_path):
     with pytest.raises(InputError, match="expected a folder"):
         RunFolder(folder.path / "config.json").load_json("config.json")
     (folder.path / "resume.safetensors").unlink()
+    (folder.path / "resume.safetensors").mkdir()
+    with pytest.raises(InputError, match=r"resume.safetensors: "):
+        folder.load_resume()
+    (folder.path / "resume.safetensors").rmdir()
     with pytest.raises(InputError, match=r"resume.safetensors: the file is missing"):
         folder.load_resume()
     (folder.path / "model.safetensors").unlink()
@@ -104,26 +209,22 @@ def test_missing_files_are_named(folder, tmp_path):
         folder.load_model(empty())
 
 
-@pytest.mark.parametrize("call", ["write", "fsync", "replace"])
+@pytest.mark.parametrize("call", ["open", "write", "fsync", "replace"])
 def test_a_full_disk_leaves_the_last_good_file(folder, monkeypatch, call):
     path = folder.path / "model.safetensors"
     before = path.read_bytes()
 
     def full(*args):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a name that nobody gave")
 
     if call == "write":
 
-        class Full:
-            def __enter__(self):
-                return self
-
-            def __exit__(self, *error):
-                pass
-
+        class Full(io.FileIO):
             write = full
 
-        monkeypatch.setattr("builtins.open", lambda *args: Full())
+        monkeypatch.setattr("builtins.open", Full)
+    elif call == "open":
+        monkeypatch.setattr("builtins.open", full)
     else:
         monkeypatch.setattr(os, call, full)
     with pytest.raises(OSError, match="No space left") as error:
@@ -136,9 +237,6 @@ def test_a_full_disk_leaves_the_last_good_file(folder, monkeypatch, call):
 
 
 def test_a_write_that_is_killed_leaves_the_last_good_file(folder, monkeypatch):
-    class Killed(BaseException):
-        pass
-
     def kill(*args):
         raise Killed
 

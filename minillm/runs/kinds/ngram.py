@@ -196,7 +196,7 @@ def save(
     data: dict[str, Any],
 ) -> None:
     """Writes a run's folder; config.json comes last, so that a folder with it is complete."""
-    folder.clear()
+    folder.begin()
     folder.save_json("vocabulary.json", tokenizer.to_dict())
     folder.save_model(model.params, {"tokens": tokens})
     config = {"kind": "ngram", "model": asdict(model.config), "training": settings, "data": data}

@@ -299,7 +299,7 @@ def save_vocabulary(
     """Makes the folder, with the words and, for a run that is trained, a checkpoint."""
     from minillm.training.word2vec import save_progress
 
-    folder.clear()
+    folder.begin()
     folder.save_json("vocabulary.json", words.to_dict())
     if progress is not None:
         save_progress(folder, model, progress)

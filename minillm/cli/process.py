@@ -1,0 +1,131 @@
+"""The process that a command runs in: its signals and its standard streams."""
+
+import errno
+import io
+import os
+import signal
+import sys
+from contextlib import suppress
+from types import FrameType
+from typing import Any
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)  # batch systems send SIGTERM: it is Ctrl-C
+STOPPED = 130
+
+
+def begin() -> None:
+    """Until the work begins, when there is nothing to save, a signal ends the process at once.
+
+    An exception would be caught by whoever expects another one while modules are imported.
+    """
+    _handle(_end)
+
+
+def begin_work() -> None:
+    """From here on a signal raises KeyboardInterrupt, so that nothing is left half done."""
+    if hasattr(signal, "setitimer"):
+        signal.signal(signal.SIGALRM, _interrupt)
+    sys.unraisablehook = _unraisable
+    _handle(_interrupt)
+
+
+def end_work() -> None:
+    """As before the work."""
+    _handle(_end)
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _handle(handler: Any) -> None:
+    """Ctrl-C and SIGTERM call ``handler``, unless whoever started us has them ignored."""
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    with suppress(OSError):
+        os.write(2, b"minillm: stopped\n")
+    os._exit(STOPPED)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Raises KeyboardInterrupt, and again a tenth of a second later if that was lost.
+
+    Destructors lose exceptions, and so do compiled modules while they are imported.
+    """
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+    if not isinstance(sys.exc_info()[1], KeyboardInterrupt):  # else it is on its way
+        raise KeyboardInterrupt
+
+
+def _unraisable(lost: Any) -> None:
+    """For ``sys.unraisablehook``: what a destructor raised, but no interrupt."""
+    if not issubclass(lost.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(lost)
+
+
+class _Stream(io.RawIOBase):
+    """A standard stream that is to be written.
+
+    Where it is closed or cannot be written, an OSError names it or, with ``lossy``, nothing
+    happens.
+    """
+
+    def __init__(self, stream: Any, name: str, lossy: bool):
+        self.stream, self.name, self.lossy = stream, name, lossy
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self.stream.fileno()
+
+    def isatty(self) -> bool:
+        return self.stream is not None and self.stream.isatty()
+
+    def write(self, data: Any) -> int:
+        try:
+            if self.stream is None:
+                raise OSError(errno.EBADF, "it is closed")
+            return self.stream.write(data)
+        except OSError as error:
+            if not self.lossy:
+                raise OSError(error.errno, error.strerror, self.name) from None
+            return len(data)
+
+
+def open_streams() -> None:
+    """Standard output fails with its name; standard error never fails.
+
+    The numbers of closed streams are taken, or the next files that are opened would have them.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # has the lowest free number, which is this one
+    sys.stdout = _text(sys.stdout, "standard output", lossy=False)
+    sys.stderr = _text(sys.stderr, "standard error", lossy=True)
+
+
+def _text(before: Any, name: str, lossy: bool) -> io.TextIOWrapper:
+    """A text stream as Python opened it; a character that a terminal lacks is escaped."""
+    if before is None:
+        return io.TextIOWrapper(io.BufferedWriter(_Stream(None, name, lossy)), "utf-8")
+    raw = _Stream(getattr(before.buffer, "raw", before.buffer), name, lossy)
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw),
+        before.encoding,
+        "backslashreplace",
+        line_buffering=before.line_buffering,
+        write_through=before.write_through,
+    )
+
+
+def drop_output() -> None:
+    """What is still to be written to standard output cannot be: Python need not try it again."""
+    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    if isinstance(raw, _Stream):
+        raw.lossy = True

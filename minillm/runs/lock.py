@@ -1,0 +1,79 @@
+"""A run's folder is written by one process at a time.
+
+The lock is the system's: it ends with the process that holds it, however that ends.  The file
+``.minillm-lock`` says who holds it, and goes with the lock.  Where there are no such locks, as on
+Windows, two processes in one folder are not told apart.
+"""
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from minillm.data.files import lock, naming
+from minillm.errors import InputError
+
+NAME = ".minillm-lock"
+
+
+@contextmanager
+def held(folder: Path, wait: float = 0.0) -> Iterator[None]:
+    """Makes the folder, and holds it until the block ends.
+
+    A folder that was made here and is empty at the end goes again.  InputError, with the process
+    that holds it, where another one does, and still does after ``wait`` seconds.
+    """
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        with naming(folder):
+            file = _locked(folder, time.monotonic() + wait)
+        with file:
+            try:
+                yield
+            finally:
+                with suppress(OSError):  # Windows deletes no open file
+                    (folder / NAME).unlink()
+    finally:
+        with suppress(OSError):  # it is not empty
+            for path in made:
+                path.rmdir()
+
+
+def _locked(folder: Path, until: float) -> IO:
+    """The lock's file, open and locked, with this process named in it."""
+    path = folder / NAME
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            file = open(path, "a+", encoding="utf-8")  # noqa: SIM115
+        except FileNotFoundError:
+            continue  # its last holder made the folder, and has just removed it
+        if lock(file) is False:
+            if time.monotonic() >= until:
+                with file:
+                    raise InputError(f"{folder}: it is in use by {_holder(file)}")
+            time.sleep(0.01)
+        elif _is_at(file, path):
+            break
+        file.close()  # locked, but deleted by its last holder
+    with suppress(OSError):  # on a full disk it holds without a name
+        file.truncate(0)
+        since = time.strftime("%Y-%m-%d %H:%M:%S")
+        file.write(f"process {os.getpid()} on {socket.gethostname()} since {since}")
+        file.flush()
+    return file
+
+
+def _is_at(file: IO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _holder(file: IO) -> str:
+    file.seek(0)
+    return file.read() or "another process"

@@ -1,0 +1,195 @@
+"""What is there already is not lost, whatever happens to what takes its place."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from minillm.cli import main
+
+TEXT = "the cat sat on the mat and the dog sat on the log.\n" * 60
+TINY = ["--hidden", "12", "--embedding", "6", "--batch", "4", "--window", "8"]
+WILD = ["--optimiser", "sgd", "--learning-rate", "1e38", "--clip", "1e38", "--warmup", "0"]
+
+
+@pytest.fixture(scope="module")
+def text_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("text") / "text.txt"
+    path.write_text(TEXT)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def old_run(tmp_path_factory, text_file):
+    out = tmp_path_factory.mktemp("old") / "run"
+    assert main(["train", "lm", text_file, "--out", str(out), "--steps", "3", *TINY]) == 0
+    return out
+
+
+@pytest.fixture
+def out(old_run, tmp_path):
+    """A copy of a run, with a file of the user's own."""
+    out = shutil.copytree(old_run, tmp_path / "run")
+    (out / "notes.txt").write_text("mine")
+    return out
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def test_a_divergence_leaves_the_old_run(out, text_file, capsys):
+    before = contents(out)
+    command = ["train", "lm", text_file, "--out", str(out), "--overwrite", "--steps", "50"]
+    assert main([*command, *TINY, *WILD]) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("minillm: the training diverged at step ")
+    assert last.endswith(f"; {out} keeps the run that was to be replaced")
+    assert contents(out) == before
+    assert main([*command, "--checkpoint-seconds", "0", *TINY, *WILD]) == 1
+    assert capsys.readouterr().err.endswith(f"; {out} keeps the last good state\n")
+    assert (out / "notes.txt").exists()
+    assert main(["generate", str(out), "--length", "3"]) == 0
+
+
+@pytest.mark.parametrize("name", ["loss.png", "metrics.jsonl"])
+def test_a_folder_in_the_way_leaves_the_old_run(out, text_file, capsys, name):
+    (out / name).unlink()
+    (out / name).mkdir()
+    before = contents(out)
+    command = ["train", "lm", text_file, "--out", str(out), "--overwrite", "--steps", "2"]
+    assert main([*command, *TINY]) == 2
+    error = f"minillm: {out / name}: expected a file of a run, found a folder\n"
+    assert capsys.readouterr().err == error
+    assert contents(out) == before
+    assert (out / name).is_dir()
+
+
+@pytest.mark.parametrize(
+    ("kind", "limit"),
+    [
+        *(("lm", 100), ("lm", 3000), ("lm", 9000)),
+        *(("ngram", 100), ("ngram", 1000), ("word2vec", 100), ("word2vec", 3000)),
+    ],
+)
+def test_a_full_disk_leaves_the_old_run(out, text_file, kind, limit):
+    before = contents(out)
+    options = {"lm": [*TINY, "--hidden", "40", "--steps", "3"], "ngram": [], "word2vec": []}[kind]
+    command = ["train", kind, text_file, "--out", out, "--overwrite", *options]
+    code = f"""
+import resource, signal, sys
+from minillm.cli import main
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
+sys.exit(main())
+"""
+    done = subprocess.run([sys.executable, "-c", code, *command], text=True, capture_output=True)
+    assert done.returncode == 2
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(f"minillm: {out}{os.sep}")
+    assert last.endswith(": File too large; what was saved before is kept")
+    assert contents(out) == before
+    assert not list(out.glob(".*"))
+
+
+def test_a_new_run_takes_the_place_of_the_old_one(out, text_file):
+    words = ["train", "ngram", text_file, "--out", str(out), "--overwrite"]
+    assert main(words) == 0
+    new = {"config.json", "vocabulary.json", "model.safetensors"}
+    assert contents(out).keys() == new | {"notes.txt"}
+    assert main(["train", "lm", text_file, "--out", str(out), "--steps", "2", *TINY]) == 2
+    assert contents(out).keys() == new | {"notes.txt"}
+
+
+def test_an_import_that_fails_leaves_the_old_run(out, tmp_path, capsys):
+    before = contents(out)
+    vectors = tmp_path / "vectors.txt"
+    command = ["import", str(vectors), "--out", str(out), "--overwrite"]
+    for text in ("2 1\na 1\n", "nonsense"):
+        vectors.write_text(text)
+        assert main(command) == 2
+        assert contents(out) == before
+    (out / "resume.safetensors").unlink()
+    (out / "resume.safetensors").mkdir()
+    vectors.write_text("2 1\na 1\nb 2\n")
+    assert main(command) == 2
+    assert "expected a file of a run, found a folder" in capsys.readouterr().err
+    (out / "resume.safetensors").rmdir()
+    assert main(command) == 0
+    assert contents(out).keys() == {
+        *("notes.txt", "config.json", "vocabulary.json", "model.safetensors")
+    }
+
+
+@pytest.mark.parametrize(
+    ("command", "complaint"),
+    [
+        (["train", "lm", "--out", ""], "expected the name of a folder, found an empty name"),
+        (["train", "lm", "--resume", "--out", ""], "expected the name of a folder, found an empty"),
+        (["import", "vectors.txt", "--out", ""], "expected the name of a folder, found an empty"),
+        (["generate", ""], "expected the name of a folder, found an empty name"),
+        (["export", "run", ""], "expected the name of a file to write, found an empty name"),
+        (["export", "run", "."], ".: expected a file, found a folder"),
+        (["export", "run", ".."], "..: expected a file, found a folder"),
+        (["plot", "loss", "run", "--to", ""], "expected the name of a file to write, found an"),
+        (["plot", "loss", "run", "--to", "."], ".: expected a file, found a folder"),
+    ],
+)
+def test_names_that_name_nothing(tmp_path, monkeypatch, capsys, text_file, command, complaint):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "vectors.txt").write_text("2 1\na 1\nb 2\n")
+    if "run" in command:
+        kind = "ngram" if command[0] == "export" else "lm"
+        options = ["--steps", "2", *TINY] if kind == "lm" else []
+        assert main(["train", kind, text_file, "--out", "run", *options]) == 0
+    before = {path.name for path in tmp_path.rglob("*")}
+    capsys.readouterr()
+    assert main(command) == 2
+    assert capsys.readouterr().err.startswith(f"minillm: {complaint}")
+    assert {path.name for path in tmp_path.rglob("*")} == before
+
+
+def test_a_comparison_of_runs_does_not_replace_a_picture(out, old_run, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    before = contents(out)
+    assert main(["plot", "loss", str(out), str(old_run)]) == 2
+    error = "minillm: --to: expected a file for the picture of several runs\n"
+    assert capsys.readouterr().err == error
+    assert contents(out) == before
+    compared = str(tmp_path / "both.png")
+    assert main(["plot", "loss", str(out), str(old_run), "--to", compared]) == 0
+    assert contents(out) == before
+    assert main(["plot", "loss", str(out)]) == 0
+    assert contents(out).keys() == before.keys()
+
+
+@pytest.mark.parametrize("what", ["link", "pipe"])
+def test_an_output_that_is_no_regular_file_stays_what_it_is(tmp_path, text_file, what):
+    run, to = str(tmp_path / "run"), tmp_path / "out"
+    assert main(["train", "ngram", text_file, "--out", run]) == 0
+    assert main(["export", run, str(tmp_path / "model.arpa")]) == 0
+    model = (tmp_path / "model.arpa").read_bytes()
+    if what == "link":
+        to.symlink_to("target")
+        assert main(["export", run, str(to)]) == 0
+        assert to.is_symlink()
+        assert (tmp_path / "target").read_bytes() == model
+        return
+    os.mkfifo(to)
+    reader = subprocess.Popen(["cat", to], stdout=subprocess.PIPE)
+    assert main(["export", run, str(to)]) == 0
+    assert reader.communicate()[0] == model
+    assert to.is_fifo()
+
+
+def test_a_picture_that_cannot_be_drawn_does_not_fail_a_training(
+    tmp_path, text_file, monkeypatch, capsys
+):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    command = ["train", "lm", text_file, "--out", str(tmp_path / "run"), "--steps", "1", *TINY]
+    assert main(command) == 0
+    assert (
+        "loss curve: not drawn: a picture needs the package matplotlib" in capsys.readouterr().out
+    )

@@ -1,0 +1,188 @@
+"""Ctrl-C and SIGTERM: saved, told in one line, never a traceback."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import minillm
+from minillm.cli import main
+from minillm.runs.folder import RunFolder
+
+ROOT = Path(__file__).parents[2]
+TEXT = "the cat sat on the mat and the dog sat on the log.\n" * 60
+TINY = ["--hidden", "12", "--embedding", "6", "--batch", "4", "--window", "8"]
+WORDS = ["--dimension", "8", "--minimum-count", "1", "--epochs"]
+
+
+@pytest.fixture
+def text_file(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text(TEXT)
+    return str(path)
+
+
+def start(*command, **options):
+    """The command as a process of its own, whose parent ignores no signal."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "minillm", *map(str, command)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def progress(out):
+    try:
+        return RunFolder(out).read_metrics()
+    except ValueError:
+        return []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("kind", "options", "longer"),
+    [
+        ("lm", [*TINY, "--steps", "1000000"], "--steps"),
+        ("word2vec", [*WORDS, "1000000"], None),
+    ],
+)
+def test_it_saves_and_says_how_to_resume(text_file, tmp_path, kind, options, longer, number):
+    out = tmp_path / "run"
+    process = start("train", kind, text_file, "--out", out, *options)
+    wanted = 1 if longer else 0  # word2vec writes a line after a hundredth of its time
+    while len(progress(out)) < wanted or not (out / "config.json").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    time.sleep(0.2)
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "Traceback" not in stderr
+    assert "stopped after " in stdout
+    assert stdout.endswith(f"to go on: minillm train {kind} --out {out} --resume\n")
+    assert not list(out.glob(".*"))
+    assert minillm.load(out).kind.name == kind
+    if longer:
+        step = RunFolder(out).load_resume()[1]["progress"]["step"]
+        assert main(["train", kind, "--out", str(out), "--resume", longer, str(step + 5)]) == 0
+
+
+def test_a_signal_during_the_last_checkpoint_does_not_stop_it(text_file, tmp_path, monkeypatch):
+    real, out = RunFolder.save_resume, tmp_path / "run"
+
+    def interrupted(self, arrays, values):
+        if values["progress"]["step"] == 3:
+            signal.raise_signal(signal.SIGINT)
+        real(self, arrays, values)
+
+    monkeypatch.setattr(RunFolder, "save_resume", interrupted)
+    outer = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert main(["train", "lm", text_file, "--out", str(out), "--steps", "3", *TINY]) == 0
+    finally:
+        signal.signal(signal.SIGINT, outer)
+    assert RunFolder(out).load_resume()[1]["progress"]["step"] == 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_at_the_start_it_is_neither_a_traceback_nor_lost(number):
+    """While Python starts there is nobody to handle a signal: it is sent when minillm is there."""
+    code = """
+import sys
+sys.argv = ["minillm", "gradcheck", "--seeds", "1000000"]
+import minillm.cli.process as process
+process.begin()
+print("there", flush=True)
+from minillm.cli import main
+sys.exit(main())
+"""
+    moment = random.Random(0)
+    for _ in range(4):
+        process = subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
+        assert process.stdout.readline() == "there\n"
+        time.sleep(moment.uniform(0, 0.3))
+        process.send_signal(number)
+        _, stderr = process.communicate(timeout=20)
+        assert (process.returncode, stderr) == (130, "minillm: stopped\n")
+
+
+def test_what_is_imported_before_signals_are_handled_is_little():
+    """Nothing slow comes between the start of Python and the handling of signals."""
+    code = """
+import sys
+before = set(sys.modules)
+import minillm.cli
+ours = {name for name in sys.modules.keys() - before if name.startswith("minillm")}
+known = {"minillm", "minillm.cli", "minillm.cli.process"}
+sys.exit(0 if ours == known else str(sorted(ours)))
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+LOST = {
+    "in a destructor": """
+class Destructor:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+Destructor()
+""",
+    "in an import": """
+try:
+    signal.raise_signal(signal.SIGINT)
+except BaseException:
+    pass
+""",
+}
+
+
+@pytest.mark.parametrize("where", LOST)
+def test_an_interrupt_that_was_lost_comes_again(where):
+    code = f"""
+import signal, sys, time
+from minillm.cli import process
+process.begin_work()
+{LOST[where]}
+try:
+    time.sleep(20)
+    sys.exit("lost")
+except KeyboardInterrupt:
+    time.sleep(0.25)  # no other one comes while it is on its way
+    process.end_work()
+time.sleep(0.2)
+print("interrupted")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=15,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "interrupted\n", "")
+
+
+def test_random_kills_lose_nothing():
+    command = ["--count", "10", "--seed", "3", "--kinds", "lm", "ngram", "word2vec"]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.stress.signals", *command],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "10 tries in " in done.stdout
+    assert done.stdout.endswith("; 0 failed\n")

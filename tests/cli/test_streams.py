@@ -1,0 +1,169 @@
+"""Standard streams that are closed or full: one line, an exit status, and nothing is lost."""
+
+import shutil
+import sys
+from contextlib import suppress
+
+import pytest
+from forked import Commands
+
+import minillm
+from minillm.cli import main
+from minillm.training.progress import ProgressDisplay
+
+TEXT = "the cat sat on the mat and the dog sat on the log.\n" * 30
+PAIRS = "one two\ttwo one\nsix two\ttwo six\none six\tsix one\n" * 4
+LABELLED = "good\twhat a fine day\nbad\train and wind again\n" * 20
+TINY = ["--steps", "2", "--batch", "4", "--hidden", "8", "--embedding", "6"]
+TRAIN = {
+    "ngram": [],
+    "neural-ngram": [*TINY, "--order", "3", "--window", "8"],
+    "lm": [*TINY, "--window", "8"],
+    "word2vec": ["--dimension", "4", "--epochs", "1", "--minimum-count", "1"],
+    "seq2seq": [*TINY, "--minimum-count", "1"],
+    "classifier": TINY,
+}
+OUTPUT = ["--help", "info", "gradcheck", "generate", "eval", "similar", "translate", "classify"]
+
+
+@pytest.fixture(scope="module")
+def run():
+    """Runs a command: see `forked.Commands`."""
+    with Commands() as run:
+        yield run
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder with data and a run of each kind."""
+    folder = tmp_path_factory.mktemp("made")
+    for kind, options in TRAIN.items():
+        text = {"seq2seq": PAIRS, "classifier": LABELLED}.get(kind, TEXT)
+        (folder / f"{kind}.txt").write_text(text)
+        command = ["train", kind, str(folder / f"{kind}.txt"), "--out", str(folder / kind)]
+        assert main([*command, *options]) == 0
+    (folder / "input.txt").write_text("one two\n")
+    return folder
+
+
+@pytest.fixture
+def command(made, tmp_path):
+    """A command with its arguments, by the name of its verb or of the kind to train."""
+    out = tmp_path / "out"
+
+    def command(verb):
+        if verb in TRAIN:
+            return ["train", verb, made / f"{verb}.txt", "--out", out, *TRAIN[verb]]
+        return {
+            "--help": ["--help"],
+            "info": ["info"],
+            "gradcheck": ["gradcheck", "tanh", "--seeds", "1"],
+            "generate": ["generate", made / "lm", "--length", "20"],
+            "eval": ["eval", made / "lm"],
+            "similar": ["similar", made / "word2vec", "cat"],
+            "translate": ["translate", made / "seq2seq"],
+            "classify": ["classify", made / "classifier"],
+            "plot": ["plot", "loss", made / "lm", "--to", out],
+            "export": ["export", made / "ngram", out],
+            "import": ["import", tmp_path / "model.arpa", "--out", out],
+        }[verb]
+
+    main(["export", str(made / "ngram"), str(tmp_path / "model.arpa")])
+    return command
+
+
+VERBS = [*OUTPUT, "plot", "export", "import", *TRAIN]
+
+
+def whole(verb, out):
+    """Whether what the command was to make is there."""
+    if verb in ("plot", "export"):
+        return out.stat().st_size > 100
+    return verb in OUTPUT or minillm.load(out) is not None
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_standard_output_that_cannot_be_written(run, made, command, tmp_path, verb):
+    if verb == "plot":
+        pytest.importorskip("matplotlib")
+    stdin = made / "input.txt"
+    for stdout, why in ((None, "it is closed"), ("/dev/full", "No space left on device")):
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+        status, _, error = run(tmp_path, *command(verb), stdin=str(stdin), stdout=stdout)
+        lines = error.splitlines()
+        if verb == "--help" and stdout is None and not lines:
+            assert status == 0
+            continue
+        assert (status, lines[-1]) == (2, f"minillm: standard output: {why}")
+        assert len(lines) == 1 or verb in TRAIN
+        assert "Traceback" not in error
+        assert whole(verb, tmp_path / "out")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("stderr", [None, "/dev/full"])
+def test_standard_error_that_cannot_be_written(run, made, command, tmp_path, verb, stderr):
+    if verb == "plot":
+        pytest.importorskip("matplotlib")
+    stdin = made / "input.txt"
+    status, out, _ = run(tmp_path, *command(verb), stdin=str(stdin), stderr=stderr)
+    assert status == 0
+    assert out.strip()
+    assert whole(verb, tmp_path / "out")
+    assert run(tmp_path, "fly", stderr=stderr)[0] == 2
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_standard_input_that_is_closed(run, command, tmp_path, verb):
+    status, out, error = run(tmp_path, *command(verb), stdin=None)
+    if verb in ("translate", "classify"):
+        assert (status, out) == (2, "")
+        assert error == "minillm: standard input: cannot be read: it is closed\n"
+        return
+    assert status == 0
+    assert whole(verb, tmp_path / "out")
+
+
+def test_a_text_from_standard_input_that_is_closed(run, tmp_path):
+    for kind in ("lm", "ngram"):
+        status, out, error = run(
+            tmp_path, "train", kind, "-", "--out", tmp_path / "out", stdin=None
+        )
+        assert (status, out) == (2, "")
+        assert error == "minillm: standard input: cannot be read: it is closed\n"
+        assert not (tmp_path / "out").exists()
+
+
+def test_all_streams_closed(run, command, tmp_path):
+    closed = {"stdin": None, "stdout": None, "stderr": None}
+    assert run(tmp_path, *command("lm"), **closed)[0] == 2
+    assert run(tmp_path, "info", **closed)[0] == 2
+    assert whole("lm", tmp_path / "out")
+    # No file of the run has had the number of a stream, and got what was meant for that.
+    assert {path.name for path in (tmp_path / "out").iterdir()} >= {"config.json", "loss.png"}
+
+
+def test_an_export_to_standard_output_is_the_file_alone(run, made, tmp_path):
+    run(tmp_path, "export", made / "ngram", tmp_path / "model.arpa")
+    status, out, error = run(tmp_path, "export", made / "ngram", "/dev/stdout")
+    assert (status, error) == (0, "")
+    assert out == (tmp_path / "model.arpa").read_text()
+    status, _, error = run(tmp_path, "export", made / "ngram", "/dev/full")
+    assert status == 2
+    assert error.startswith("minillm: /dev/full: No space left on device")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("stderr", ["full", "closed", None])
+def test_a_display_never_fails(monkeypatch, stderr):
+    with open("/dev/full" if stderr == "full" else "/dev/null", "w", buffering=1) as file:
+        monkeypatch.setattr(sys, "stderr", file if stderr else None)
+        if stderr == "closed":
+            file.close()
+        with ProgressDisplay(0.0, quiet=False) as display:
+            for step in range(3):
+                display.shown = 0.0
+                display.update(0.1 * step, step, 1.0, step, float(step))
+                display.validated(step, 1.0)
+        with suppress(OSError):
+            file.close()

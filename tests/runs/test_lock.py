@@ -1,0 +1,129 @@
+"""One process at a time writes a run's folder."""
+
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from minillm.cli import main
+from minillm.errors import InputError
+from minillm.runs.lock import NAME, held
+from minillm.runs.run import load
+
+fcntl = pytest.importorskip("fcntl")
+
+TEXT = "the cat sat on the mat and the dog sat on the log.\n" * 60
+
+HOLDER = """\
+import sys, time
+from pathlib import Path
+from minillm.runs.lock import held
+with held(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def other(tmp_path):
+    """Another process that holds the folder "run"."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, tmp_path / "run"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.wait()
+    process.stdin.close()
+    process.stdout.close()
+
+
+def test_who_holds_it_is_told(tmp_path, other):
+    who = rf"run: it is in use by process {other.pid} on \S+ since 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d$"
+    with pytest.raises(InputError, match=who), held(tmp_path / "run"):
+        pass
+    with pytest.raises(InputError, match=who), held(tmp_path / "run", wait=0.02):
+        pass
+
+
+@pytest.mark.parametrize("kill", [True, False])
+def test_it_ends_with_its_process(tmp_path, other, kill):
+    if kill:
+        other.kill()
+    other.communicate()
+    assert (tmp_path / "run" / NAME).exists() == kill
+    with held(tmp_path / "run"):
+        assert (tmp_path / "run" / NAME).read_text().startswith(f"process {os.getpid()} ")
+    assert not (tmp_path / "run").exists() or not list((tmp_path / "run").iterdir())
+
+
+def test_it_waits(tmp_path, other):
+    threading.Timer(0.1, other.communicate).start()  # which lets it end
+    with held(tmp_path / "run", wait=20):
+        pass
+    other.wait()
+
+
+def test_of_two_in_one_process_the_second_is_refused(tmp_path):
+    with held(tmp_path), pytest.raises(InputError, match="in use"), held(tmp_path):
+        pass
+
+
+def test_folders_that_were_made_for_nothing_go(tmp_path):
+    (tmp_path / "kept").mkdir()
+    with held(tmp_path / "kept" / "a" / "b"):
+        assert (tmp_path / "kept" / "a" / "b").is_dir()
+    assert [path.name for path in tmp_path.rglob("*")] == ["kept"]
+    with held(tmp_path / "kept" / "a" / "b"):
+        (tmp_path / "kept" / "a" / "file").touch()
+    assert {path.name for path in tmp_path.rglob("*")} == {"kept", "a", "file"}
+
+
+def test_without_locks_it_goes_on(tmp_path, monkeypatch):
+    def unsupported(*args):
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    with held(tmp_path), held(tmp_path):
+        pass
+
+
+def test_of_several_trainings_in_one_folder_one_is_left(tmp_path):
+    text, out = tmp_path / "text.txt", tmp_path / "run"
+    text.write_text(TEXT)
+    command = ["train", "lm", text, "--out", out, "--steps", "2", "--hidden", "4"]
+    command = [sys.executable, "-m", "minillm", *command]
+    processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    errors = {process.communicate()[1].splitlines()[-1] for process in processes}
+    assert sorted(process.returncode for process in processes) == [0, 2, 2, 2]
+    for error in errors:
+        assert "Traceback" not in error
+        assert "step 2" in error or "it is in use by " in error or "already holds a run" in error
+    assert load(out).kind.name == "lm"
+    assert not list(out.glob(".*"))
+
+
+@pytest.mark.parametrize("verb", ["train", "overwrite", "resume", "import"])
+def test_every_command_that_writes_a_run_holds_it(tmp_path, verb, capsys):
+    text, out = tmp_path / "text.txt", tmp_path / "run"
+    text.write_text(TEXT)
+    (tmp_path / "vectors.txt").write_text("2 1\na 1\nb 2\n")
+    train = ["train", "lm", str(text), "--out", str(out), "--steps", "2", "--hidden", "4"]
+    if verb in ("overwrite", "resume"):
+        assert main(train) == 0
+    command = {
+        "train": train,
+        "overwrite": [*train, "--overwrite"],
+        "resume": ["train", "lm", "--out", str(out), "--resume", "--steps", "4"],
+        "import": ["import", str(tmp_path / "vectors.txt"), "--out", str(out)],
+    }[verb]
+    capsys.readouterr()
+    with held(out):
+        assert main(command) == 2
+        assert f"minillm: {out}: it is in use by process {os.getpid()} " in capsys.readouterr().err
+    assert main(command) == 0

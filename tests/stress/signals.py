@@ -1,0 +1,325 @@
+"""Kills commands at random moments, and looks whether anything was lost.
+
+    python -m tests.stress.signals --count 1000 --seed 0 [--kinds lm ngram] [--actions overwrite]
+
+Each try starts a training, an import or an export in a fork of this process, sends it SIGKILL,
+SIGTERM or SIGINT, and checks: the old run or the new one is whole; what is started next cleans up;
+the run that is resumed (or, where nothing had been saved, started again) equals one that was never
+stopped, byte for byte but for the times in it.
+"""
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # a fork has no threads
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
+import argparse
+import collections
+import json
+import random
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from forked import fork, import_everything
+
+TEXT = "".join(
+    f"the {a} sat on the {b} and the {b} saw the {a} .\n"
+    for a in ("cat", "dog", "cow")
+    for b in ("mat", "log", "rug", "box") * 20
+)
+PAIRS = "".join(f"{a} {b}\t{b} {a}\n" for a in ("one", "two", "three") for b in ("six", "ten")) * 9
+LABELLED = "good\twhat a fine day\nbad\train and wind again\n" * 30
+SMALL = ["--batch", "4", "--validations", "5"]
+TINY = [*SMALL, "--hidden", "8", "--embedding", "6"]
+COMMANDS = {
+    "ngram": ("text", ["--order", "3"]),
+    "neural-ngram": ("text", [*TINY, "--order", "3", "--window", "8", "--steps", "40"]),
+    "lm": ("text", [*TINY, "--dropout", "0.1", "--window", "8", "--steps", "40"]),
+    "word2vec": ("text", ["--dimension", "8", "--epochs", "6", "--minimum-count", "1"]),
+    "seq2seq": ("pairs", [*TINY, "--dropout", "0.1", "--minimum-count", "1", "--steps", "30"]),
+    "classifier": ("labelled", [*TINY, "--steps", "40"]),
+    "captioner": ("digits", [*TINY, "--steps", "20"]),
+    "image-classifier": ("digits", [*SMALL, "--hidden", "8", "--steps", "40"]),
+}
+ACTIONS = ("train", "overwrite", "resume", "import", "export")
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+TIMES = ("seconds", "validation_seconds")
+
+
+class Failed(Exception):
+    """What was lost."""
+
+
+def check(condition, *what):
+    if not condition:
+        raise Failed(" ".join(map(str, what)))
+
+
+class Stress:
+    """A folder with data, and with runs that were never stopped."""
+
+    def __init__(self, folder, kinds):
+        self.folder, self.kinds = folder, kinds
+        self.missing = ["matplotlib.figure"]
+        for name, text in (("text", TEXT), ("pairs", PAIRS), ("labelled", LABELLED)):
+            (folder / name).write_text(text)
+        self.seconds = {}
+        self.temporary = folder / "temporary"
+        self.temporary.mkdir()
+        tempfile.tempdir = str(self.temporary)
+        for kind in kinds:
+            self.reference(f"old {kind}", self.train(kind, folder / f"old {kind}", "1"))
+            self.reference(f"new {kind}", self.train(kind, folder / f"new {kind}", "2"))
+        for kind in {"ngram", "word2vec"} & set(kinds):
+            for age in ("old", "new"):
+                model = folder / f"{age} model of {kind}"
+                self.reference(model.name, ["export", folder / f"{age} {kind}", model])
+                out = folder / f"{age} import of {kind}"
+                self.reference(out.name, ["import", model, "--out", out])
+
+    def train(self, kind, out, seed, *more):
+        data, options = COMMANDS[kind]
+        data = data if data == "digits" else self.folder / data
+        if kind == "ngram":  # which has no seed
+            options = [*options, "--k", f"0.{seed}", "--smoothing", "add-k"]
+        else:
+            options = [*options, "--seed", seed]
+        return ["train", kind, data, "--out", out, *options, *more]
+
+    def reference(self, name, command):
+        began = time.monotonic()
+        status = self.wait(self.start(command))
+        check(status == 0, "status", status, "of", *command, self.errors())
+        self.seconds[name] = time.monotonic() - began
+
+    def start(self, command):
+        for name in ("stdout", "stderr"):
+            (self.folder / name).unlink(missing_ok=True)
+        streams = [os.devnull, str(self.folder / "stdout"), str(self.folder / "stderr")]
+        return fork([str(part) for part in command], streams, self.missing)
+
+    def wait(self, child):
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+    def errors(self):
+        file = self.folder / "stderr"  # missing where the signal came before the process began
+        return file.read_text()[-2000:] if file.exists() else ""
+
+    def killed(self, command, number, seconds):
+        """Starts the command, sends the signal after some seconds, and returns its status."""
+        child = self.start(command)
+        if int(seconds * 1e6) % 2:  # half of them: soon after the folder is held
+            until, seconds = time.monotonic() + seconds, seconds % 0.1
+            while not (self.folder / "out" / ".minillm-lock").exists():
+                if time.monotonic() > until:
+                    break
+                time.sleep(0.0005)
+        time.sleep(seconds)
+        os.kill(child, number)
+        status = self.wait(child)
+        right = (0, -number) if number == signal.SIGKILL else (0, 130)
+        check(status in right, "status", status, "after", number.name, self.errors())
+        if number != signal.SIGKILL:
+            check("Traceback" not in self.errors(), self.errors())
+            check("ignored" not in self.errors(), self.errors())
+        return status
+
+    def finished(self, command):
+        status = self.wait(self.start(command))
+        check(status == 0, "status", status, "of", *command, self.errors())
+        if command[:2] in (["train", "ngram"], ["train", "word2vec"]):
+            check(not list(self.temporary.iterdir()), "left:", *self.temporary.iterdir())
+
+    def one(self, rng, kind, action, number):
+        """One try; True if the signal came in time."""
+        # Most of the time of a training is its picture: one in eight draws it.
+        self.missing = rng.choice([[], *[["matplotlib.figure"]] * 7])
+        out = self.folder / "out"
+        shutil.rmtree(out, ignore_errors=True)
+        out.unlink(missing_ok=True)
+        if action == "export":
+            return self.export(rng, kind, number, out)
+        age = rng.choice(("old", None)) if action == "import" else "old"
+        name = f"import of {kind}" if action == "import" else kind
+        old, new = self.folder / f"old {name}", self.folder / f"new {name}"
+        if action == "overwrite" or (action == "import" and age):
+            shutil.copytree(old, out)
+            (out / "notes").write_text("mine")
+        if action == "import":
+            model = self.folder / f"new model of {kind}"
+            command = ["import", model, "--out", out, *(["--overwrite"] if age else [])]
+        else:
+            often = ["--checkpoint-seconds", rng.choice(["0", "0.02", "30"])]
+            overwrite = ["--overwrite"] if action == "overwrite" else []
+            if kind == "ngram":
+                often = []
+            command = self.train(kind, out, "2", *often, *overwrite)
+        status = self.killed(command, number, self.moment(rng, new.name))
+        self.go_on(rng, kind, action, command, old, new, out)
+        return status != 0
+
+    def moment(self, rng, name):
+        return rng.uniform(0.0, 1.1 * self.seconds[name])
+
+    def go_on(self, rng, kind, action, command, old, new, out):
+        """Checks what is there, and goes on from it to the end."""
+        resume = ["train", kind, "--out", out, "--resume", "--checkpoint-seconds", "30"]
+        overwrites = "--overwrite" in command
+        can_resume = action != "import" and kind != "ngram"
+        kills = rng.randrange(4) if action == "resume" else 0
+        while True:
+            found = self.found(out, old, overwrites)
+            if found == "new" and can_resume and self.unfinished(out):
+                if not kills:
+                    self.finished(resume)
+                    break
+                kills -= 1
+                number = rng.choice(SIGNALS)
+                self.killed([*resume[:-1], "0"], number, self.moment(rng, new.name))
+            elif found == "new":
+                break
+            else:
+                self.finished(command)
+                break
+        check(not overwrites or (out / "notes").read_text() == "mine", "the notes are lost")
+        if self.hidden(out):  # the run is whole: the next start cleans up
+            self.finished([*command, *([] if overwrites else ["--overwrite"])])
+        self.same(out, new)
+        check(not self.hidden(out), "left behind:", self.hidden(out))
+
+    def found(self, out, old, overwrites):
+        """Which run is there, whole: "old", "new" or None."""
+        from minillm.errors import InputError
+        from minillm.runs.folder import RunFolder
+        from minillm.runs.run import load, stored_config
+
+        folder = RunFolder(out)
+        folder.settle()
+        if not (out / "config.json").exists():
+            check(not overwrites, "the old run is lost")
+            check(not folder.holds_run(), "pieces of a run:", *out.rglob("*"))
+            return None
+        if self.comparable(out / "config.json") == self.comparable(old / "config.json"):
+            for path in old.iterdir():
+                check((out / path.name).read_bytes() == path.read_bytes(), path.name, "is lost")
+            return "old"
+        stored_config(folder)
+        if (out / "resume.safetensors").exists():
+            folder.load_resume()
+        try:
+            load(out)
+        except InputError as error:  # a new run that replaces none, before its first checkpoint
+            check("first validation" in str(error) and not overwrites, error)
+        return "new"
+
+    def unfinished(self, out):
+        from minillm.runs.folder import RunFolder
+
+        progress = RunFolder(out).load_resume()[1]["progress"]
+        config = json.loads((out / "config.json").read_text())
+        if "step" in progress:
+            return progress["step"] < config["training"]["steps"]
+        vocabulary = json.loads((out / "vocabulary.json").read_text())
+        return progress["words"] < config["training"]["epochs"] * sum(vocabulary["counts"])
+
+    def hidden(self, out):
+        return [path.name for path in out.rglob(".*")]
+
+    def comparable(self, path):
+        """A file's contents without times and places."""
+        from minillm.runs.folder import RunFolder
+
+        if path.name == "config.json":
+            config = json.loads(path.read_text())
+            config["training"].pop("checkpoint_seconds", None)
+            return config
+        if path.name == "metrics.jsonl":
+            records = [json.loads(line) for line in path.read_text().splitlines()]
+            return [{k: v for k, v in r.items() if k not in TIMES} for r in records]
+        if path.name == "resume.safetensors":
+            arrays, values = RunFolder(path.parent).load_resume()
+            values["progress"] = {k: v for k, v in values["progress"].items() if k not in TIMES}
+            return {name: a.tobytes() for name, a in arrays.items()}, values
+        return path.read_bytes()
+
+    def same(self, out, new):
+        """The run equals one that was never stopped; its picture may be missing."""
+        names = {path.name for path in new.iterdir()}
+        found = {path.name for path in out.iterdir()} - {"notes"}
+        check(found | {"loss.png"} == names | {"loss.png"}, "files:", *found)
+        for name in found & names:
+            one, other = self.comparable(out / name), self.comparable(new / name)
+            check(one == other, name, "is another than that of a run that was never stopped")
+
+    def export(self, rng, kind, number, out):
+        out.mkdir()
+        old, new = (self.folder / f"{age} model of {kind}" for age in ("old", "new"))
+        file = shutil.copy(old, out / "model")
+        command = ["export", self.folder / f"new {kind}", file]
+        status = self.killed(command, number, self.moment(rng, new.name))
+        check(file.read_bytes() in (old.read_bytes(), new.read_bytes()), "the model is lost")
+        self.finished(command)
+        check(file.read_bytes() == new.read_bytes(), "another model")
+        check(list(out.iterdir()) == [file], "left behind:", *out.iterdir())
+        return status != 0
+
+
+def short_samples():
+    """Of 20 tokens, not 500: a training is over before its sample is."""
+    from minillm.runs.run import Run
+
+    prompt, _, *others = Run.write.__defaults__
+    Run.write.__defaults__ = (prompt, 20, *others)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--count", type=int, default=150)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kinds", nargs="+", choices=COMMANDS, default=list(COMMANDS))
+    parser.add_argument("--actions", nargs="+", choices=ACTIONS, default=ACTIONS)
+    args = parser.parse_args()
+    import_everything()
+    short_samples()
+    counts, failures = collections.Counter(), 0
+    with tempfile.TemporaryDirectory() as folder:
+        stress = Stress(Path(folder), args.kinds)
+        began = time.monotonic()
+        for k in range(args.count):
+            rng = random.Random(f"{args.seed} {k}")
+            number, kind, action = map(rng.choice, (SIGNALS, args.kinds, args.actions))
+            if action in ("import", "export") and kind not in ("ngram", "word2vec"):
+                action = "overwrite"
+            if action == "resume" and kind == "ngram":
+                action = "overwrite"
+            try:
+                in_time = stress.one(rng, kind, action, number)
+                counts[kind, action, number.name] += in_time
+                counts["finished before its signal"] += not in_time
+            except Exception:
+                failures += 1
+                print(f"try {k}: {kind}, {action}, {number.name}", file=sys.stderr)
+                traceback.print_exc()
+            if (k + 1) % 25 == 0:
+                print(f"{k + 1} tries, {failures} failed", file=sys.stderr, flush=True)
+        seconds = time.monotonic() - began
+    for key, count in sorted(counts.items(), key=str):
+        print(f"{count:5}  {key if isinstance(key, str) else ', '.join(key)}")
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(
+        f"{args.count} tries in {seconds:.0f} s, {usage.ru_utime + usage.ru_stime:.0f} s of them "
+        f"on a processor; {failures} failed"
+    )
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
