@@ -28,9 +28,9 @@
         }                                                                                          \
         for (ptrdiff_t i = 0; i < n; i++)                                                          \
             x[i] = exp_##SUFFIX(x[i] - largest);                                                   \
-        const REAL sum = sum_##SUFFIX(n, x);                                                       \
+        const REAL sum = sum_##SUFFIX(n, x), inverse = 1 / sum;                                    \
         for (ptrdiff_t i = 0; i < n; i++)                                                          \
-            x[i] /= sum;                                                                           \
+            x[i] *= inverse;                                                                       \
         return largest + LOG(sum);                                                                 \
     }                                                                                              \
     /* The same weights again, from the scores and that logarithm */                               \

@@ -17,12 +17,21 @@
 #define RESTRICT restrict
 #endif
 
+/* The upper half of the lanes joins the lower one, until one lane is left.  The widths are written
+ * out, so that each step is one instruction. */
+#define HALF(WIDTH, STATEMENT)                                                                     \
+    {                                                                                              \
+        enum { width = WIDTH };                                                                    \
+        for (int l = 0; l < width; l++)                                                            \
+            STATEMENT                                                                              \
+    }
+#define HALVES(STATEMENT)                                                                          \
+    HALF(16, STATEMENT) HALF(8, STATEMENT) HALF(4, STATEMENT) HALF(2, STATEMENT) HALF(1, STATEMENT)
+
 #define DEFINE_LANES(REAL, SUFFIX)                                                                 \
     static inline REAL sum_of_lanes_##SUFFIX(REAL *part)                                           \
     {                                                                                              \
-        for (int width = LANES / 2; width > 0; width /= 2)                                         \
-            for (int l = 0; l < width; l++)                                                        \
-                part[l] += part[l + width];                                                        \
+        HALVES(part[l] += part[l + width];)                                                        \
         return part[0];                                                                            \
     }                                                                                              \
     static inline REAL sum_##SUFFIX(ptrdiff_t n, const REAL *x)                                    \
@@ -53,15 +62,17 @@
     {                                                                                              \
         REAL part[LANES], largest = x[0];                                                          \
         ptrdiff_t i = 0;                                                                           \
-        for (int l = 0; l < LANES; l++)                                                            \
-            part[l] = x[0];                                                                        \
-        for (; i + LANES <= n; i += LANES)                                                         \
+        if (n >= LANES) {                                                                          \
             for (int l = 0; l < LANES; l++)                                                        \
-                part[l] = x[i + l] > part[l] ? x[i + l] : part[l];                                 \
+                part[l] = x[l];                                                                    \
+            for (i = LANES; i + LANES <= n; i += LANES)                                            \
+                for (int l = 0; l < LANES; l++)                                                    \
+                    part[l] = x[i + l] > part[l] ? x[i + l] : part[l];                             \
+            HALVES(part[l] = part[l + width] > part[l] ? part[l + width] : part[l];)               \
+            largest = part[0] > largest ? part[0] : largest;                                       \
+        }                                                                                          \
         for (; i < n; i++)                                                                         \
             largest = x[i] > largest ? x[i] : largest;                                             \
-        for (int l = 0; l < LANES; l++)                                                            \
-            largest = part[l] > largest ? part[l] : largest;                                       \
         return largest;                                                                            \
     }
 

@@ -85,9 +85,10 @@ POINT float tanh_f32(float x)
 
 /* --- float64: the same with more digits ------------------------------------ */
 
-POINT double power_of_two_f64(int64_t n)
+/* 2^n of the low 12 bits of n: unsigned, so that it may wrap */
+POINT double power_of_two_f64(uint64_t n)
 {
-    uint64_t bits = (uint64_t)(n + 1023) << 52;
+    uint64_t bits = (n + 1023) << 52;
     double power;
     memcpy(&power, &bits, sizeof power);
     return power;
@@ -116,21 +117,16 @@ POINT double reduce_f64(double x, int64_t *n)
     return r * r * q + r;
 }
 
-/* An arithmetic shift of a 64-bit number is one instruction on AVX-512 alone;
-   adding first makes it a logical one, which all have. */
-POINT int64_t half_of(int64_t n)
-{
-    return (int64_t)((uint64_t)(n + 4096) >> 1) - 2048;
-}
-
 POINT double exp_f64(double x)
 {
     int64_t n;
     x = x > 710.0 ? 710.0 : x;
     x = x < -746.0 ? -746.0 : x;
     const double e = reduce_f64(x, &n) + 1.0;
-    const int64_t half = half_of(n); /* of a NaN, n is anything: unsigned, so that it may wrap */
-    return e * power_of_two_f64(half) * power_of_two_f64((int64_t)((uint64_t)n - (uint64_t)half));
+    /* An arithmetic shift of a 64-bit number is one instruction on AVX-512 alone. The bits in
+       which a logical one differs are none of the low 12. */
+    const uint64_t half = (uint64_t)n >> 1;
+    return e * power_of_two_f64(half) * power_of_two_f64((uint64_t)n - half);
 }
 
 POINT double sigmoid_f64(double x)
@@ -144,7 +140,7 @@ POINT double tanh_f64(double x)
     double size = x < 0.0 ? -x : x;
     size = size > 20.0 ? 20.0 : size;
     const double p = reduce_f64(2.0 * size, &n);
-    const double power = power_of_two_f64(n);
+    const double power = power_of_two_f64((uint64_t)n);
     const double e = power * p + (power - 1.0);
     const double t = e / (e + 2.0);
     return x < 0.0 ? -t : t;

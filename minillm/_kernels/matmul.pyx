@@ -62,7 +62,8 @@ cdef int product(
     cdef bint a_by_depth = lines_of(a, a_lines)
     cdef bint b_by_depth = not lines_of(b, b_lines)
     cdef const floating *start = NULL
-    cdef bint few = is_few(M, a_by_depth, b_by_depth) or (M <= FEW and not a_by_depth)
+    cdef bint by_columns = M <= FEW and not a_by_depth and not b_by_depth
+    cdef bint few = by_columns or is_few(M, a_by_depth, b_by_depth)
     cdef Py_ssize_t size = 0 if few else scratch_size(M, K, a_by_depth, sizeof(floating))
     cdef Workspace work = Workspace(threads * size)
     cdef char *scratch = work.take(threads * size)
@@ -70,7 +71,7 @@ cdef int product(
         start = &bias[0]
     for m in range(M):
         c_rows[m] = &c[m, 0]
-    if M <= FEW and not a_by_depth and not b_by_depth:
+    if by_columns:
         dots(M, N, K, a_lines, b_lines, start, c_rows, threads)
         return 0
     with nogil:

@@ -106,8 +106,8 @@ cdef void backward_rows(
                                packed + p * G * H * columns, dhs, h0, c0, hs, gates, more, ld, lda,
                                da_next, dh, dc, da_now, da_all, da_hn, dh0, acc, cells)
             if now > later:
-                backward_tiles(cell, &rows, t, p * columns, later, now, 0,
-                               packed + p * G * H * columns, dhs, h0, c0, hs, gates, more, ld, lda,
+                backward_tiles(cell, &rows, t, p * columns, later, now, 0, <const floating *>NULL,
+                               dhs, h0, c0, hs, gates, more, ld, lda,
                                da_next, dh, dc, da_now, da_all, da_hn, dh0, acc, cells)
         da_now, da_next = da_next, da_now
     for p in range(all_rows if cell == LSTM else 0):

@@ -10,16 +10,17 @@ cdef void pack_forward(int cell, Py_ssize_t H, const floating *W_h, floating *pa
                        Py_ssize_t first, Py_ssize_t last) noexcept nogil:
     """Panels first to last: packed[panel][k] has the gates of the panel's columns side by side."""
     cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), columns = panel_vectors(cell) * lanes
-    cdef Py_ssize_t G = cell, p, k, g, j
-    cdef floating *line
+    cdef Py_ssize_t G = cell, p, k, g, j, count
+    cdef floating *to = packed + first * H * G * columns
     for p in range(first, last):
         j = p * columns
+        count = min(columns, H - j)
         for k in range(H):
-            line = packed + (p * H + k) * G * columns
             for g in range(G):
-                copy_columns(line + g * columns, W_h + (k * G + g) * H + j, min(columns, H - j))
-                if H - j < columns:
-                    memset(line + g * columns + H - j, 0, (columns - (H - j)) * sizeof(floating))
+                copy_columns(to, W_h + (k * G + g) * H + j, count)
+                if count < columns:
+                    memset(to + count, 0, (columns - count) * sizeof(floating))
+                to += columns
 
 
 cdef inline void begin_sums(
@@ -34,7 +35,7 @@ cdef inline void begin_sums(
         return
     for g in range(G):
         prefetch(term + g * H + ahead, lanes)
-    for g in range(G - (cell == GRU)):
+    for g in range(2 if cell == GRU else G):
         copy_columns(sums + g * lanes, term + g * H, count)
     if cell == GRU:  # x W_xn + b_xn is added after the reset
         copy_columns(sums + 2 * lanes, b_hn + j, count)

@@ -158,7 +158,7 @@ cdef void learn(
                 if c != t:
                     predict(v, kept[c], rate, outputs, W_out, D, scratch, &random, &sums)
                     add_scaled(D, 1, change, v)
-        elif high - low > 1:
+        elif length > 1:
             zero(D, h)
             for c in range(low, high):
                 if c != t:

@@ -1,7 +1,7 @@
 """Language models in training: windows of a long text, each from the state after the last."""
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from minillm.training.loop import Backward
 
 class WindowModel(Protocol):
     """What is trained here: any :class:`minillm.models.base.NextTokenModel`."""
+
+    config: Any  # has ``vocabulary``
 
     def zero_state(self, B: int) -> dict[str, np.ndarray]: ...
 
@@ -69,6 +71,12 @@ class LanguageModelTask:
     def restore(self, arrays: Mapping[str, np.ndarray], values: dict) -> None:
         """Restores what :meth:`state` returned."""
         copy_arrays(arrays, self.carried_state, "the carried state")
+        for name, array in self.carried_state.items():
+            V = self.model.config.vocabulary
+            if array.dtype.kind == "i" and array.size and not (0 <= array.min() <= array.max() < V):
+                raise ValueError(
+                    f"{name}: expected ids from 0 to {V - 1}, found {array.min()} to {array.max()}"
+                )
         position, length = values["position"], len(self.windows.ids)
         if type(position) is not int or not 0 <= position < length:
             raise ValueError(f"position: expected 0 to {length - 1}, found {short(position)}")

@@ -45,17 +45,24 @@ def assert_same_bits(one, many):
 def test_matmul(twin, with_threads, M, K, N, dtype):
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(M, K)).astype(dtype), rng.normal(size=(K, N)).astype(dtype)
-    for left, right in ((a, b), (np.asfortranarray(a), b), (a, np.asfortranarray(b))):
-        one = with_threads(1, twin.matmul, left, right)
+    bias = rng.normal(size=N).astype(dtype)
+    for arguments in (
+        (a, b),
+        (a, b, bias),
+        (np.asfortranarray(a), b),
+        (a, np.asfortranarray(b), bias),
+    ):
+        one = with_threads(1, twin.matmul, *arguments)
         for count in (2, 3):
-            assert_same_bits([one], [with_threads(count, twin.matmul, left, right)])
+            assert_same_bits([one], [with_threads(count, twin.matmul, *arguments)])
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_recurrences(twin, with_threads, cell):
+@pytest.mark.parametrize("ids", [False, True])
+def test_recurrences(twin, with_threads, cell, ids):
     rng = np.random.default_rng(0)
     forward, backward = getattr(twin, f"{cell}_forward"), getattr(twin, f"{cell}_backward")
-    arguments = sequence_case(cell, rng, 11, 24, 40, 70, np.float32)
+    arguments = sequence_case(cell, rng, 11, 24, 40, 70, np.float32, ids=ids)
     outputs = with_threads(1, forward, *arguments)
     upstream = backward_case(cell, rng, arguments, outputs)
     gradients = with_threads(1, backward, *upstream)

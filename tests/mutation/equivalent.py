@@ -2,15 +2,27 @@
 
 from .mutant import Mutant
 
+AHEAD = "how far ahead the cache is filled"
+PADDING = (
+    "zeros that no result is made of: they keep subnormal numbers, which are slow, out of padding"
+)
+TOO_FAR = "reads past the input terms, into padding: only the address sanitizer sees it"
+
 # (file, a part of what the mutant is called, why no test can see it)
 EQUIVALENT = [
-    ("minillm/_kernels/gemm.pxi", "if k >>+ 4 < k1", "how far ahead the cache is filled"),
+    ("minillm/_kernels/gemm.pxi", "if k >>+ 4 < k1", AHEAD),
     (
         "minillm/_kernels/gemm.pxi",
         "K < SMALL",
         "the least work for two threads: the bits are the same",
     ),
-    ("minillm/_kernels/recurrent_forward.pxi", "ahead = ", "how far ahead the cache is filled"),
+    ("minillm/_kernels/gemm.pxi", "memset(panels + (last - n0)", PADDING),
+    ("minillm/_kernels/recurrent_backward.pxi", "memset(dh, 0, 2", PADDING),
+    ("minillm/_kernels/recurrent_forward.pxi", "ahead = ", AHEAD),
+    ("minillm/_kernels/recurrent_forward.pxi", "sums, term, min(width, H >>- j)", TOO_FAR),
+    ("minillm/_kernels/recurrent_forward.pxi", "memset(h, 0, 3", PADDING),
+    ("minillm/_kernels/recurrent_forward.pxi", "(columns - count) >>* sizeof(floating)", PADDING),
+    ("minillm/_kernels/recurrent_step.pxi", "memset(cells, 0, 8", PADDING),
 ]
 
 

@@ -43,7 +43,10 @@ WIDE_OF_TOPIC = {
 }
 ALL_KERNELS = (
     *TWINS,
-    *(f"tests/kernels/test_{name}.py" for name in ("scaled_attention", "table_of_ids", "maths")),
+    *(
+        f"tests/kernels/test_{name}.py"
+        for name in ("scaled_attention", "table_of_ids", "maths", "guards")
+    ),
     "tests/ops",
 )
 

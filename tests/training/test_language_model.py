@@ -5,6 +5,7 @@ import pytest
 
 from minillm.errors import InputError
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
+from minillm.models.neural_ngram import NeuralNGram, NeuralNGramConfig
 from minillm.training import AdamW, Options, train
 from minillm.training.language_model import LanguageModelTask, evaluate
 
@@ -44,6 +45,18 @@ def test_a_damaged_state_is_named():
         task.restore({n: a for n, a in arrays.items() if n != "layers.1.c"}, values)
     with pytest.raises(InputError, match=r"expected float32 \(3, 6\), found float32 \(4, 6\)"):
         task.restore(make_task(batch=4).state()[0], values)
+
+
+@pytest.mark.parametrize("id", [-1, V, 2**62])
+def test_a_state_with_ids_that_the_model_lacks_is_named(id):
+    model = NeuralNGram(NeuralNGramConfig(V, 4, embedding=3, hidden=5), np.random.default_rng(0))
+    ids = np.random.default_rng(9).integers(0, V, 400)
+    task = LanguageModelTask(model, ids[:300], ids[300:], 3, 7)
+    arrays, values = task.state()
+    damaged = {name: array.copy() for name, array in arrays.items()}
+    damaged["context"][1, 0] = id
+    with pytest.raises(ValueError, match="context: expected ids from 0 to 10"):
+        task.restore(damaged, values)
 
 
 def test_evaluation_equals_one_window_over_the_whole_text():
