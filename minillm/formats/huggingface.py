@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.data.files import new_folder, read_json, write_file
-from minillm.errors import InputError
+from minillm.errors import InputError, short
 from minillm.formats.tensors import Tensor, open_tensors, write_tensors
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.text import BytePairs, Characters, Vocabulary, load_tokenizer, tokenizer_files
@@ -58,6 +58,7 @@ _FIXED: dict[str, tuple[Any, ...]] = {
     "add_cross_attention": (False,),
 }
 _ARCHITECTURES = ("GPT2LMHeadModel", "GPT2Model")
+LONGEST_NAME = 255  # characters of a file's name
 _FLOATS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
@@ -103,7 +104,7 @@ def import_gpt2(folder: str | Path) -> tuple[GPT, Vocabulary]:
         raise InputError(f"{folder}: the tensor {_OUTPUT} is missing, and not tied to wte.weight")
     for name, tensor in tensors.items():
         if not _MASK.fullmatch(name):
-            raise InputError(f"{tensor.path}: {name}: config.json describes no such tensor")
+            raise InputError(f"{tensor.path}: {short(name)}: config.json describes no such tensor")
     params = {}
     for ours, tensor in wanted.items():
         params[ours] = np.empty(tensor.shape, np.float32)
@@ -173,7 +174,7 @@ def _open_all(folder: Path) -> dict[str, Tensor]:
     for name, tensor in found.items():
         plain = name.removeprefix(_PREFIX)
         if plain in tensors:
-            raise InputError(f"{tensor.path}: it has both {plain} and {_PREFIX}{plain}")
+            raise InputError(f"{tensor.path}: it has {short(plain)} with and without {_PREFIX}")
         tensors[plain] = tensor
     return tensors
 
@@ -185,13 +186,13 @@ def _open_listed(index: Path) -> dict[str, Tensor]:
         raise InputError(f"{index}: expected an object 'weight_map' with names of files")
     files = {}
     for file in sorted(set(weights.values())):
-        if Path(file).name != file:
-            raise InputError(f"{index}: expected a file in the same folder, found {file!r}")
+        if Path(file).name != file or len(file) > LONGEST_NAME or not file.isprintable():
+            raise InputError(f"{index}: expected a file in the same folder, found {short(file)}")
         files[file] = open_tensors(index.parent / file)[0]
     found = {}
     for name, file in weights.items():
         if name not in files[file]:
-            raise InputError(f"{index.parent / file}: the tensor {name} is missing")
+            raise InputError(f"{index.parent / file}: the tensor {short(name)} is missing")
         found[name] = files[file][name]
     return found
 
