@@ -34,7 +34,7 @@ class Unigram:
         self.params = params or {"logits": rng.standard_normal(config.vocabulary)}
 
     def zero_state(self, B):
-        return {"seen": np.zeros(B, np.int64)}
+        return {"seen": np.zeros(B, np.float32)}
 
     def window_loss(self, inputs, targets, state, rng=None):
         logits = np.broadcast_to(
