@@ -59,7 +59,7 @@ def reading(path: str | Path) -> Iterator[BinaryIO]:
 def read_all(file: BinaryIO, name: str, most: int = MOST_IN_MEMORY) -> bytes:
     """The bytes of a file.  InputError where there are more than ``most``, as of a device."""
     pieces, total = [], 0
-    while piece := file.read(1 << 20):
+    while piece := file.read(1 << 16):
         pieces.append(piece)
         total += len(piece)
         if total > most:

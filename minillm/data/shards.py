@@ -209,7 +209,9 @@ def _read_index(folder: Path) -> dict[str, Any]:
     """The index, whose entries are checked."""
     path = folder / "index.json"
     if not path.exists():
-        raise InputError(f"{folder}: there are no shards in it (no index.json)")
+        raise InputError(
+            f"{folder}: there are no shards in it (no index.json): `minillm tokenize` makes them"
+        )
     index = read_json(path)
     if index.get("format_version") != FORMAT_VERSION:
         raise InputError(
