@@ -74,6 +74,8 @@ class Word2VecConfig:
         for name, least in (("dimension", 1), ("window", 1), ("negative", 0), ("subsample", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name}: expected {least} or more, found {getattr(self, name)}")
+        if not -10 <= self.power <= 10:
+            raise ValueError(f"power: expected -10 to 10, found {self.power}")
 
 
 class Word2Vec:
@@ -109,7 +111,7 @@ class Word2Vec:
             # Twice as wide as in the authors' program: small texts are learnt faster.
             self.params["vectors"][:] = rng.uniform(-1 / D, 1 / D, (V, D))
         self._keep = keep_table(counts, config.subsample)
-        self._share, self._alias = alias_table(counts.astype(float) ** config.power)
+        self._share, self._alias = alias_table((counts / counts.max()) ** config.power)
         self._paths = huffman_paths(counts if config.negative == 0 else counts[:0])
 
     def __repr__(self) -> str:

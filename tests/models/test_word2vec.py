@@ -415,3 +415,15 @@ def test_a_repr_names_the_sizes():
     assert repr(TOY) == "<Vectors: 5 words, 3 numbers each>"
     model = Word2Vec(Word2VecConfig(5, 3), np.arange(5, 0, -1))
     assert repr(model) == "<Word2Vec skip-gram: 5 vectors of 3 numbers>"
+
+
+@pytest.mark.parametrize("power", [750.0, -11.0, float("nan"), float("inf")])
+def test_a_power_out_of_range_is_named(power):
+    with pytest.raises(ValueError, match="power: expected -10 to 10"):
+        Word2VecConfig(5, power=power)
+
+
+@pytest.mark.parametrize("power", [-10.0, -0.5, 0.75, 10.0])
+def test_no_count_is_too_large_for_a_power(power):
+    config = Word2VecConfig(3, dimension=4, power=power)
+    Word2Vec(config, np.array([1, 2**40, 2**62]), np.random.default_rng(0))
