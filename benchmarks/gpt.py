@@ -1,6 +1,6 @@
 """GPT here and in PyTorch: a training step, and writing token by token with a cache.
 
-    python -m benchmarks.gpt [--threads 1 2] [--only step|write|large] [--compiled]
+    python -m benchmarks.gpt [--threads 1 2] [--only step|write|large] [--compiled] [--rounds 9]
 
 The same weights and batches; losses and gradients must agree before anything is timed.  A step
 is forward, backward, clipping at 1 and AdamW (PyTorch's fused one).  PyTorch runs as it is
@@ -60,6 +60,7 @@ def step(name: str, sizes: dict, rounds: int, peak: float, compiled: bool, count
 
     from minillm.models.gpt import GPT, GPTConfig
     from minillm.training import AdamW, clip_global_norm
+    from minillm.training.speed import transformer_flops
 
     sizes = dict(sizes)
     batch = sizes.pop("batch")
@@ -86,9 +87,7 @@ def step(name: str, sizes: dict, rounds: int, peak: float, compiled: bool, count
     optimiser = AdamW(model.params, weight_decay=0.1)
     contestants = {"minillm": ours, **contestants}
     times = in_turns(contestants, rounds, count)
-    matrices = sum(p.size for n, p in model.params.items() if p.ndim == 2 and "positions" not in n)
-    attention = 2 * config.layers * config.context * config.width
-    work = 6 * batch * config.context * (matrices + attention / 2)  # a causal half
+    work = transformer_flops(model) * batch * config.context
     print(f"step {name} {sizes} batch {batch}: {work / 1e9:.2f} GFLOP")
     show(times)
     print(f"  minillm at {work / np.median(times['minillm']) / peak:.0%} of the peak", flush=True)

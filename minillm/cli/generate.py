@@ -13,7 +13,9 @@ def add_parser(verbs: Any) -> None:
     parser = verbs.add_parser(
         "generate",
         help="generate text with a language model",
-        description="Generate text with a trained language model, a character or word at a time.",
+        description="""\
+Generate text with a trained language model, a character, word or byte pair at a time. A model that
+was trained on documents (shards, or a GPT-2) ends its text by itself.""",
         epilog="""\
 examples:
   minillm generate runs/first
@@ -24,14 +26,17 @@ examples:
     )
     add_run_folder(parser, "the folder of a language model's run")
     parser.add_argument(
-        "--prompt", default="", metavar="TEXT", help="what to continue (default: a new line)"
+        "--prompt",
+        default="",
+        metavar="TEXT",
+        help="what to continue (default: a new line, or a new document)",
     )
     parser.add_argument(
         "--length",
         type=integer(1, 10**8),
         default=500,
         metavar="N",
-        help="how many characters or words to write (default 500)",
+        help="how many characters, words or byte pairs to write at most (default 500)",
     )
     parser.add_argument(
         "--temperature",
@@ -58,7 +63,7 @@ examples:
         action="append",
         default=[],
         metavar="TEXT",
-        help="end before this character or word; may be given several times",
+        help="end before this character, word or byte pair; may be given several times",
     )
     parser.set_defaults(run=run)
 

@@ -7,6 +7,7 @@ is read.
 import errno
 import glob
 import io
+import json
 import os
 import re
 import shutil
@@ -16,12 +17,13 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from itertools import count
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO, Any, BinaryIO
 
 from minillm.errors import InputError
 
 STANDARD_INPUT = "-"
 TEMPORARY = ".minillm-part"  # the end of temporary names
+LARGEST_JSON = 1 << 28  # bytes
 MOST_IN_MEMORY = 1 << 30  # bytes of one text or file that are kept in memory
 LONGEST_LINE = 1 << 24  # bytes of a line that is read whole
 
@@ -82,6 +84,27 @@ def bounded_lines(file: BinaryIO, name: str, start: int = 1) -> Iterator[bytes]:
                 "found a longer one"
             )
         yield line
+
+
+def read_json(path: str | Path) -> dict[str, Any]:
+    """The object in a JSON file of at most LARGEST_JSON bytes; InputError for anything else."""
+    with reading(path) as file:
+        return json_object(read_all(file, str(path), LARGEST_JSON), str(path))
+
+
+def json_object(text: bytes | str, place: str) -> dict[str, Any]:
+    """A JSON object; InputError, with its place, for anything else."""
+    try:
+        if isinstance(text, bytes):
+            text = text.decode("utf-8", "surrogatepass")
+        values = json.loads(text)
+    except RecursionError:
+        raise InputError(f"{place}: expected JSON, but it is damaged: nested too deep") from None
+    except ValueError as error:
+        raise InputError(f"{place}: expected JSON, but it is damaged: {error}") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{place}: expected a JSON object, found {type(values).__name__}")
+    return values
 
 
 def seekable(file: BinaryIO, name: str) -> BinaryIO:
@@ -161,6 +184,44 @@ def _aside(path: str | Path) -> Iterator[BinaryIO]:
             os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(path: str | Path) -> Iterator[Path]:
+    """An empty folder to fill, which gets the name ``path`` when the block ends without exception.
+
+    Whatever happens, ``path`` has all of its files or does not exist.  InputError if something
+    has that name already, unless it is an empty folder.  An OSError names ``path``.
+    """
+    if not str(path):
+        raise InputError("expected the name of a folder, found an empty one")
+    target = Path(path).absolute()
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise InputError(f"{path}: expected the name of a new folder, but it exists already")
+    with naming(path), temporary_folder(target.parent, f".{target.name[:50]}.") as made:
+        yield made
+        if target.exists():
+            target.rmdir()
+        os.replace(made, target)
+
+
+@contextmanager
+def temporary_folder(parent: Path, start: str, mode: int = 0o777) -> Iterator[Path]:
+    """An empty folder in ``parent``, which is removed when the block ends.
+
+    A locked file beside it says that it is in use.  Those whose names begin alike, and whose
+    processes were killed, are removed before.
+    """
+    remove_temporaries(parent, start)
+    path, locked = create_temporary(parent, start)
+    folder = path.with_suffix("")
+    try:
+        folder.mkdir(mode)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        locked.close()
+        path.unlink(missing_ok=True)
 
 
 def create_temporary(folder: Path, start: str) -> tuple[Path, BinaryIO]:

@@ -32,7 +32,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.data.files import reading, replacing, shown, write_file
+from minillm.data.files import read_json, replacing, shown, write_file
 from minillm.data.registry import DEFAULT_TEXT
 from minillm.data.streams import TextStream
 from minillm.errors import InputError
@@ -74,7 +74,7 @@ class Shards:
         self._digests = [shard["sha256"] for shard in index["shards"]]
         known = json.dumps([index["tokenizer_sha256"], self._digests])
         self.sha256 = hashlib.sha256(known.encode()).hexdigest()
-        self.tokenizer = _read_json(self.path / "vocabulary.json")
+        self.tokenizer = read_json(self.path / "vocabulary.json")
         if _digest_of(self.tokenizer) != index["tokenizer_sha256"]:
             raise InputError(
                 f"{self.path / 'vocabulary.json'}: expected the vocabulary that the shards were "
@@ -205,25 +205,12 @@ def is_shards(path: str | Path) -> bool:
     return Path(path).is_dir()
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        with reading(path) as file:
-            values = json.loads(file.read().decode("utf-8", "surrogatepass"))
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path}: expected JSON, but it is damaged: {error}"[:500]) from None
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: expected a JSON object, found {type(values).__name__}")
-    return values
-
-
 def _read_index(folder: Path) -> dict[str, Any]:
     """The index, whose entries are checked."""
     path = folder / "index.json"
     if not path.exists():
         raise InputError(f"{folder}: there are no shards in it (no index.json)")
-    index = _read_json(path)
+    index = read_json(path)
     if index.get("format_version") != FORMAT_VERSION:
         raise InputError(
             f"{path}: expected format version {FORMAT_VERSION}, found "

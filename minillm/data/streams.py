@@ -1,10 +1,10 @@
 """Texts larger than memory: read a block at a time; their ids are kept on the disk."""
 
 import hashlib
-import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,8 @@ from minillm.data.corpora import BLOCK, text_blocks
 from minillm.data.files import (
     MOST_IN_MEMORY,
     STANDARD_INPUT,
-    create_temporary,
     naming,
-    remove_temporaries,
+    temporary_folder,
 )
 from minillm.data.registry import DEFAULT_TEXT
 
@@ -61,25 +60,16 @@ def _read_once(name: str) -> bool:
 
 
 class Spill:
-    """A temporary folder for arrays that do not fit into memory: ``with Spill() as spill``.
-
-    A locked file beside it says that it is in use.  The folders whose processes were killed, whose
-    files nobody has locked, are removed.
-    """
+    """A temporary folder for arrays that do not fit into memory: ``with Spill() as spill``."""
 
     def __enter__(self) -> "Spill":
-        parent = Path(tempfile.gettempdir())
-        remove_temporaries(parent, _SPILL)
-        self._path, self._lock = create_temporary(parent, _SPILL)
-        self._folder = self._path.with_suffix("")
-        self._folder.mkdir(mode=0o700)
+        self._temporary = temporary_folder(Path(tempfile.gettempdir()), _SPILL, 0o700)
+        self._folder = self._temporary.__enter__()
         self._number = 0
         return self
 
-    def __exit__(self, *error: object) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
-        self._lock.close()
-        self._path.unlink(missing_ok=True)
+    def __exit__(self, *error: Any) -> None:
+        self._temporary.__exit__(*error)
 
     def keep(self, array: NDArray) -> "OnDisk":
         """The array, moved to the disk."""

@@ -18,9 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.data.files import reading, write_file
-from minillm.data.folders import new_folder
-from minillm.errors import InputError
+from minillm.data.files import new_folder, read_json, write_file
+from minillm.errors import InputError, short
 from minillm.formats.tensors import Tensor, open_tensors, write_tensors
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.text import BytePairs, Characters, Vocabulary, load_tokenizer, tokenizer_files
@@ -59,6 +58,7 @@ _FIXED: dict[str, tuple[Any, ...]] = {
     "add_cross_attention": (False,),
 }
 _ARCHITECTURES = ("GPT2LMHeadModel", "GPT2Model")
+LONGEST_NAME = 255  # characters of a file's name
 _FLOATS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
@@ -104,7 +104,7 @@ def import_gpt2(folder: str | Path) -> tuple[GPT, Vocabulary]:
         raise InputError(f"{folder}: the tensor {_OUTPUT} is missing, and not tied to wte.weight")
     for name, tensor in tensors.items():
         if not _MASK.fullmatch(name):
-            raise InputError(f"{tensor.path}: {name}: config.json describes no such tensor")
+            raise InputError(f"{tensor.path}: {short(name)}: config.json describes no such tensor")
     params = {}
     for ours, tensor in wanted.items():
         params[ours] = np.empty(tensor.shape, np.float32)
@@ -116,21 +116,9 @@ def import_gpt2(folder: str | Path) -> tuple[GPT, Vocabulary]:
     return GPT(config, params=params), tokenizer
 
 
-def _load_json(path: Path) -> dict[str, Any]:
-    with reading(path) as file:
-        text = file.read()
-    try:
-        values = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: expected JSON, but it is damaged: {error}") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: expected a JSON object, found {type(values).__name__}")
-    return values
-
-
 def _read_config(path: Path) -> tuple[GPTConfig, bool]:
     """The sizes, and whether the output is tied without saying so in the weights."""
-    values = _load_json(path)
+    values = read_json(path)
     _check_known(path, values)
 
     def size(name: str) -> int:
@@ -186,25 +174,25 @@ def _open_all(folder: Path) -> dict[str, Tensor]:
     for name, tensor in found.items():
         plain = name.removeprefix(_PREFIX)
         if plain in tensors:
-            raise InputError(f"{tensor.path}: it has both {plain} and {_PREFIX}{plain}")
+            raise InputError(f"{tensor.path}: it has {short(plain)} with and without {_PREFIX}")
         tensors[plain] = tensor
     return tensors
 
 
 def _open_listed(index: Path) -> dict[str, Tensor]:
     """The tensors that an index lists, each from its file."""
-    weights = _load_json(index).get("weight_map")
+    weights = read_json(index).get("weight_map")
     if not isinstance(weights, dict) or not all(isinstance(v, str) for v in weights.values()):
         raise InputError(f"{index}: expected an object 'weight_map' with names of files")
     files = {}
     for file in sorted(set(weights.values())):
-        if Path(file).name != file:
-            raise InputError(f"{index}: expected a file in the same folder, found {file!r}")
+        if Path(file).name != file or len(file) > LONGEST_NAME or not file.isprintable():
+            raise InputError(f"{index}: expected a file in the same folder, found {short(file)}")
         files[file] = open_tensors(index.parent / file)[0]
     found = {}
     for name, file in weights.items():
         if name not in files[file]:
-            raise InputError(f"{index.parent / file}: the tensor {name} is missing")
+            raise InputError(f"{index.parent / file}: the tensor {short(name)} is missing")
         found[name] = files[file][name]
     return found
 
@@ -237,7 +225,7 @@ def _read_tokenizer(folder: Path) -> Vocabulary:
     """Byte pairs; or characters, as :func:`export_gpt2` writes them."""
     path = folder / "tokenizer.json"
     if path.exists():
-        values = _load_json(path)
+        values = read_json(path)
         model = values.get("model")
         if isinstance(model, dict) and model.get("type") == "WordLevel":
             return _read_characters(path, values)

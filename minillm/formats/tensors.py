@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.data.files import reading, replacing
-from minillm.errors import InputError
+from minillm.errors import InputError, short
 
 PIECE = 1 << 20  # elements
 
@@ -74,8 +74,9 @@ def open_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             with safe_open(path, framework="numpy"):  # it checks the header and the file's length
                 pass
         except (SafetensorError, ValueError, OSError) as error:
+            found = " ".join(str(error).split())[:200]  # it quotes the file
             raise InputError(
-                f"{path}: expected a safetensors file, but it is damaged: {error}"
+                f"{path}: expected a safetensors file, but it is damaged: {found}"
             ) from None
         length = int.from_bytes(head, "little")
         header = json.loads(file.read(length))
@@ -83,7 +84,9 @@ def open_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     tensors = {}
     for name, entry in header.items():
         if entry["dtype"] not in _DTYPES:
-            raise InputError(f"{path}: {name}: numbers of the type {entry['dtype']} cannot be read")
+            raise InputError(
+                f"{path}: {short(name)}: numbers of the type {entry['dtype']} cannot be read"
+            )
         begin = 8 + length + entry["data_offsets"][0]
         tensors[name] = Tensor(Path(path), entry["dtype"], tuple(entry["shape"]), begin)
     return tensors, metadata

@@ -30,8 +30,9 @@ import numpy as np
 
 from minillm.data.files import (
     bounded_lines,
+    json_object,
     naming,
-    read_all,
+    read_json,
     reading,
     remove_temporaries,
     write_file,
@@ -42,7 +43,6 @@ from minillm.runs.lock import held
 from minillm.training.checkpoints import copy_arrays
 
 FORMAT_VERSION = 1
-LARGEST_JSON = 1 << 28  # bytes
 
 # The numbers of safetensors that NumPy has, too: there is no bfloat16, and no float8.
 DTYPES = ("F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL")
@@ -165,9 +165,7 @@ class RunFolder:
             if not (self.path / "config.json").exists():
                 raise InputError(f"{self.path}: there is no run in it (no config.json)")
             raise InputError(f"{path}: the file is missing from the run")
-        with reading(path) as file:
-            text = read_all(file, str(path), LARGEST_JSON)
-        values = _object(text, str(path))
+        values = read_json(path)
         _check_version(path, values.pop("format_version", None))
         return values
 
@@ -245,7 +243,7 @@ class RunFolder:
             for number, line in enumerate(bounded_lines(file, str(path)), start=1):
                 if line.endswith(b"\n"):
                     place = f"{path}, line {number}"
-                    records.append(_object(line, place))
+                    records.append(json_object(line, place))
                     _check_record(records[-1], place)
         return records
 
@@ -278,7 +276,7 @@ def _load_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict]:
 
 def _values(file: Any, path: Path) -> dict:
     """What is stored beside the tensors."""
-    values = _object((file.metadata() or {}).get("minillm", "{}"), f"{path}: its metadata")
+    values = json_object((file.metadata() or {}).get("minillm", "{}"), f"{path}: its metadata")
     _check_version(path, values.pop("format_version", None))
     return values
 
@@ -313,21 +311,6 @@ def _opened(path: Path) -> Iterator[Any]:
         raise InputError(
             f"{path}: expected a safetensors file, but it is damaged: {found}"
         ) from None
-
-
-def _object(text: bytes | str, place: str) -> dict:
-    """A JSON object; InputError, with its place, for anything else."""
-    try:
-        if isinstance(text, bytes):
-            text = text.decode("utf-8", "surrogatepass")
-        values = json.loads(text)
-    except RecursionError:
-        raise InputError(f"{place}: expected JSON, but it is damaged: nested too deep") from None
-    except ValueError as error:
-        raise InputError(f"{place}: expected JSON, but it is damaged: {error}") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{place}: expected a JSON object, found {type(values).__name__}")
-    return values
 
 
 def _check_record(record: dict, place: str) -> None:

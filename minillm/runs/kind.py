@@ -10,7 +10,7 @@ import importlib
 import math
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -122,6 +122,28 @@ class Kind:
         from minillm.text import vocabulary_from_dict
 
         return vocabulary_from_dict(values)
+
+    def save(
+        self,
+        folder: "RunFolder",
+        model: Any,
+        tokenizer: "Vocabulary",
+        settings: dict[str, Any],
+        data: dict[str, Any],
+        files: Mapping[str, bytes] | None = None,
+    ) -> None:
+        """Writes a whole run that no training loop makes: one that was counted, or imported.
+
+        ``files`` are those for other programs, by name.
+        """
+        folder.begin()
+        for name, content in (files or {}).items():
+            folder.save_file(name, content)
+        folder.save_json("vocabulary.json", tokenizer.to_dict())
+        folder.save_model(model.params, {})
+        sizes = asdict(model.config)
+        config = {"kind": self.name, "model": sizes, "training": settings, "data": data}
+        folder.save_json("config.json", config)  # last: a folder with it is complete
 
     def build(self, config: Any, vocabularies: dict[str, Any], shapes: Shapes) -> Any:
         """A model of the stored sizes; its weights, which have ``shapes``, are read afterwards.

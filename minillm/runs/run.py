@@ -79,8 +79,9 @@ class Run:
     ) -> Iterator[str]:
         """The prompt and its continuation, piece by piece as it is drawn.
 
-        ``length`` counts tokens.  ``stop``: tokens before which it ends.  The other arguments are
-        those of :func:`minillm.decoding.next_probabilities`.
+        ``length`` counts tokens.  ``stop``: tokens before which it ends; one that was trained on
+        documents ends by itself, too.  The other arguments are those of
+        :func:`minillm.decoding.next_probabilities`.
 
         >>> run = minillm.load("runs/first")  # doctest: +SKIP
         >>> "".join(run.write("The ", length=200, seed=1))  # doctest: +SKIP

@@ -346,11 +346,26 @@ class FilesSettings:
         return "token" if unit == "word" and self.pretokenised else unit
 
 
+@dataclass(frozen=True)
+class TextSettings(FilesSettings, VocabularySettings):
+    """Settings of a language model that is trained on windows of a text."""
+
+    unit: str = option(
+        "character",
+        "what the model reads at each step",
+        choices=("character", "word", "bpe"),
+        group="the text",
+    )
+    vocabulary: int = with_default(VocabularySettings, "vocabulary", 10000)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Facts:
     """What a run stores about its data, beside where they are: all that a kind reads again."""
 
     sha256: str | None = option(None, "their fingerprint")
+    vocabulary_sha256: str | None = option(None, "the fingerprint of the vocabulary of --tokenizer")
+    documents: bool = option(False, "the text consists of documents, each closed by EOS")
     imported: str | None = option(None, "the file of another program that the run was made of")
 
 

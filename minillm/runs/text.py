@@ -11,12 +11,15 @@ from minillm.runs.kind import Evaluation, Kind, Parts, Results
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
 
+    from minillm.data.windows import Ids
     from minillm.runs.folder import RunFolder
     from minillm.runs.run import Run
     from minillm.text import Vocabulary
 
 LEAST_BYTE_PAIRS = 257  # the bytes, and the end of a text
+BLOCK = 1 << 16  # tokens that are turned back into text at once
 SAMPLE = 500  # tokens that are written where no length is given
 SHOWN = {"character": 240, "word": 60, "bpe": 100}  # tokens that are shown after a training
 
@@ -74,6 +77,36 @@ def check_vocabulary_kept(data: dict[str, Any], tokenizer: "Vocabulary") -> None
         )
 
 
+def open_text(
+    settings: Any, data: dict[str, Any]
+) -> "tuple[Vocabulary, NDArray[np.int32], NDArray[np.int32]]":
+    """A vocabulary, and the ids of a text: to train on, and the last tenth, to measure on.
+
+    The vocabulary is that of the text to train on, unless there is ``--tokenizer``.  ``data`` is
+    told whether it consists of documents: EOS may stand in a text, spelled out.
+    """
+    from minillm.data import split_text
+    from minillm.text import build_vocabulary
+
+    training, validation = split_text(read_training_text(data))
+    tokenizer = vocabulary_for(
+        settings,
+        data,
+        settings.unit,
+        lambda: build_vocabulary(
+            [training],
+            settings.split_into,
+            settings.minimum_count,
+            settings.vocabulary,
+            held_out=[validation],
+        ),
+    )
+    name = name_of(data)
+    ids = tokenizer.encode(training, name)
+    data["documents"] = tokenizer.eos is not None and bool((ids == tokenizer.eos).any())
+    return tokenizer, ids, tokenizer.encode(validation, name)
+
+
 def write_text(
     model: Any,
     tokenizer: "Vocabulary",
@@ -84,11 +117,13 @@ def write_text(
     top_p: float | None = None,
     seed: int | None = None,
     stop: Sequence[str] = (),
+    *,
+    documents: bool = False,
 ) -> Iterator[str]:
     """The prompt and its continuation: see :meth:`minillm.runs.run.Run.write`.
 
-    Without a prompt the model starts a new line, where its vocabulary has one.  The unknown word
-    is never written.
+    Without a prompt the model starts a new line, where its vocabulary has one.  One that has seen
+    ``documents`` starts one, and ends it by itself, at EOS.  The unknown word is never written.
     """
     import numpy as np
 
@@ -99,9 +134,11 @@ def write_text(
     if prompt and not len(shown):
         raise InputError(f"--prompt: expected one token or more, found none in {prompt!r}")
     ends = [_one_token(tokenizer, text) for text in stop]
-    rng = np.random.default_rng(seed)
-    writer = Writer(model, rng, temperature, top_k, top_p, banned_ids(tokenizer), ends)
-    writer.read(shown if len(shown) else np.array([opening_id(tokenizer)]))
+    if tokenizer.eos is not None:
+        ends.append(tokenizer.eos)
+    rng, banned = np.random.default_rng(seed), banned_ids(tokenizer, documents)
+    writer = Writer(model, rng, temperature, top_k, top_p, banned, ends)
+    writer.read(shown if len(shown) else np.array([opening_id(tokenizer, documents)]))
     return tokenizer.stream(chain(shown, writer.write(length)))
 
 
@@ -114,18 +151,19 @@ def _one_token(tokenizer: "Vocabulary", text: str) -> int:
     return int(ids[0])
 
 
-def evaluation_text(run: "Run", asked: Evaluation) -> tuple[str, str]:
-    """What to measure on: its name, and the text."""
+def evaluation_ids(run: "Run", asked: Evaluation) -> "tuple[str, NDArray[np.int32]]":
+    """What to measure on: its name, and the ids of the text."""
     from minillm.data import read_text, split_text
 
     if asked.part == "test":
         raise InputError("--part: the text of a language model has no test part")
     if asked.files:
-        return ", ".join(asked.files), read_text(asked.files)
-    check_kept(run)
-    return f"the held-out last tenth of {name_of(run.data)}", split_text(
-        read_training_text(run.data)
-    )[1]
+        name, text = ", ".join(asked.files), read_text(asked.files)
+    else:
+        check_kept(run)
+        name = f"the held-out last tenth of {name_of(run.data)}"
+        text = split_text(read_training_text(run.data))[1]
+    return name, run.tokenizer.encode(text, name)
 
 
 def check_kept(run: "Run") -> None:
@@ -149,6 +187,25 @@ def language_results(name: str, tokenizer: "Vocabulary", nats: float, tokens: in
         "bits_per_token": bits(nats),
         "perplexity": perplexity(nats),
     }
+
+
+def results_on(name: str, tokenizer: "Vocabulary", ids: "Ids", nats: float, tokens: int) -> Results:
+    """The measures of a model that has predicted ``ids`` from the second on.
+
+    Words have a share of unknown ones, and nothing to tell per byte: a model that does not predict
+    how a word is spelled does not compare with one that does.
+    """
+    results = language_results(name, tokenizer, nats, tokens)
+    blocks = (ids[start : min(start + BLOCK, 1 + tokens)] for start in range(1, 1 + tokens, BLOCK))
+    if tokenizer.unknown is not None:
+        unknown = sum(int((block == tokenizer.unknown).sum()) for block in blocks)
+        return results | {"unknown_share": unknown / tokens}
+    known = (id for block in blocks for id in block.tolist() if id != tokenizer.eos)
+    bytes = characters = 0
+    for piece in tokenizer.stream(known):
+        sizes = size_of(piece)
+        bytes, characters = bytes + sizes[0], characters + sizes[1]
+    return results | per_byte_and_character(nats * tokens, bytes, characters)
 
 
 def per_byte_and_character(nats: float, bytes: int, characters: int) -> Results:
@@ -180,29 +237,14 @@ class TextKind(Kind):
 
     def prepare(self, settings: Any, data: dict[str, Any], rng: "np.random.Generator") -> Parts:
         """Holds out the last tenth of the text; the vocabulary is that of the rest."""
-        from minillm.data import split_text
         from minillm.metrics import frequency_loss
-        from minillm.text import build_vocabulary, unit_name
+        from minillm.text import unit_name
         from minillm.training.language_model import LanguageModelTask
 
-        text = read_training_text(data)
-        training, validation = split_text(text)
-        tokenizer = vocabulary_for(
-            settings,
-            data,
-            settings.unit,
-            lambda: build_vocabulary(
-                [training],
-                settings.split_into,
-                settings.minimum_count,
-                settings.vocabulary,
-                held_out=[validation],
-            ),
-        )
+        tokenizer, training, validation = open_text(settings, data)
         model = self.new_model(settings, len(tokenizer), rng)
-        known, held_out = tokenizer.encode(training), tokenizer.encode(validation)
-        task = LanguageModelTask(model, known, held_out, settings.batch, settings.window)
-        baseline = frequency_loss(known, held_out)
+        task = LanguageModelTask(model, training, validation, settings.batch, settings.window)
+        baseline = frequency_loss(training, validation)
         unit = unit_name(tokenizer)
         return Parts(model, task, unit, {"tokenizer": tokenizer}, baseline=baseline)
 
@@ -214,20 +256,19 @@ class TextKind(Kind):
         length = SHOWN[run.tokenizer.unit]
         return chain(["sample:\n\n"], run.write(length=length, seed=run.settings.seed), ["\n"])
 
-    def write(self, run: "Run", *options: Any) -> Iterator[str]:
+    def write(self, run: "Run", prompt: str, length: int, *options: Any) -> Iterator[str]:
         """See :meth:`minillm.runs.run.Run.write`."""
-        return write_text(run.model, run.tokenizer, *options)
+        model, documents = self.writing_model(run, length), run.data.get("documents", False)
+        return write_text(model, run.tokenizer, prompt, length, *options, documents=documents)
+
+    def writing_model(self, run: "Run", length: int) -> Any:
+        """The model, in the form in which it writes that many tokens the fastest."""
+        return run.model
 
     def evaluate(self, run: "Run", asked: Evaluation) -> Results:
         """Nats and bits per token, per byte and per character, and perplexity."""
         from minillm.training.language_model import evaluate
 
-        name, text = evaluation_text(run, asked)
-        ids = run.tokenizer.encode(text, name)
+        name, ids = evaluation_ids(run, asked)
         nats, tokens = evaluate(run.model, ids, run.settings.batch, run.settings.window)
-        results = language_results(name, run.tokenizer, nats, tokens)
-        if run.tokenizer.unknown is not None:
-            results["unknown_share"] = float((ids == run.tokenizer.unknown).mean())
-            return results
-        predicted = run.tokenizer.decode(ids[1 : 1 + tokens])
-        return results | per_byte_and_character(nats * tokens, *size_of(predicted))
+        return results_on(name, run.tokenizer, ids, nats, tokens)

@@ -60,16 +60,24 @@ def unit_name(vocabulary: Vocabulary) -> str:
     return "token" if vocabulary.unit == "bpe" else vocabulary.unit
 
 
-def opening_id(vocabulary: Vocabulary) -> int:
-    """The id after which a text begins: BOS, else a line's end, else 0."""
-    candidates = (vocabulary.bos, vocabulary.line_end, 0)
+def opening_id(vocabulary: Vocabulary, documents: bool = False) -> int:
+    """The id after which a text begins: BOS where a model has seen ``documents``, each from its
+    beginning to its end; else a line's end, else 0.
+    """
+    candidates = (vocabulary.bos if documents else None, vocabulary.line_end, 0)
     return next(id for id in candidates if id is not None)
 
 
-def banned_ids(vocabulary: Vocabulary) -> list[int]:
-    """The ids that a model should never write: BOS, padding and the unknown token."""
-    specials = (vocabulary.bos, vocabulary.padding, vocabulary.unknown)
-    return [id for id in specials if id is not None]
+def banned_ids(vocabulary: Vocabulary, documents: bool = False) -> list[int]:
+    """The ids that a model should never write: BOS, padding and the unknown token.
+
+    So is EOS, unless the model has learned from ``documents`` where a text ends.  GPT-2 has one
+    token for both: it may be written.
+    """
+    specials = {vocabulary.bos, vocabulary.eos, vocabulary.padding, vocabulary.unknown}
+    if documents:
+        specials.discard(vocabulary.eos)
+    return sorted(id for id in specials if id is not None)
 
 
 def visible(token: str) -> str:

@@ -40,26 +40,6 @@ def run_folder(finished, tmp_path):
     return shutil.copytree(finished, tmp_path / "run")
 
 
-@pytest.fixture
-def fails(capsys):
-    """Runs a command that must fail with one line, and returns the line."""
-
-    def run(*command):
-        capsys.readouterr()
-        try:
-            status = main([str(part) for part in command])
-        except SystemExit as exit:
-            status = exit.code
-        output = capsys.readouterr()
-        assert status == 2
-        assert output.out == ""
-        assert output.err.startswith("minillm: ")
-        assert output.err.count("\n") == 1
-        return output.err
-
-    return run
-
-
 def start(*command, **options):
     """The command as a process of its own."""
     return subprocess.Popen(

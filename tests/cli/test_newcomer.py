@@ -110,7 +110,8 @@ def test_the_version(capsys):
         (["train"], "expected KIND, found none \\(see minillm train --help\\)"),
         (["plot"], "expected PICTURE, found none"),
         (["generate"], "expected DIR, found none"),
-        (["export"], "expected DIR and FILE, found none"),
+        (["export"], "expected DIR, found none"),
+        (["similar"], "expected DIR and WORD, found none"),
         (["eval", "x", "--jsom"], "no option '--jsom'; did you mean --json\\?.* minillm eval --he"),
         (
             ["train", "lm", "--out", "x", "--steps=3", "--hiden=4"],

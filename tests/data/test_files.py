@@ -6,10 +6,11 @@ import stat
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 
 import pytest
 
-from minillm.data.files import TEMPORARY, replacing, write_file
+from minillm.data.files import TEMPORARY, new_folder, replacing, write_file
 from minillm.errors import InputError
 
 
@@ -176,3 +177,15 @@ def test_what_is_no_name_of_a_file(tmp_path, monkeypatch, name, complaint):
     (tmp_path / "folder").mkdir()
     with pytest.raises(InputError, match=f"found {complaint}"):
         write_file(name, b"data")
+
+
+def test_two_new_folders_of_one_name_do_not_disturb_each_other(tmp_path):
+    with new_folder(tmp_path / "new") as one:
+        (one / "file").write_text("one")
+        with suppress(RuntimeError), new_folder(tmp_path / "new") as other:
+            assert not list(other.iterdir())
+            raise RuntimeError
+    assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))] == [
+        "new",
+        "new/file",
+    ]

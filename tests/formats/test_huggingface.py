@@ -227,9 +227,13 @@ def test_a_damaged_config(tmp_path, content, message):
         ("ln_f.bias", np.zeros(D - 1, np.float32), "ln_f.bias: expected shape (6,), found (5,)"),
         ("ln_f.bias", np.zeros(D, np.int32), "ln_f.bias: expected float32 or float16 or bfloat16"),
         ("ln_f.bias", np.full(D, np.nan, np.float32), "expected finite weights, found others in"),
-        ("score.weight", np.zeros(D, np.float32), "score.weight: config.json describes no such"),
-        ("h.0.attn.bias_2", np.zeros(D, np.float32), "h.0.attn.bias_2: config.json describes no"),
-        ("h.2.ln_1.bias", np.zeros(D, np.float32), "h.2.ln_1.bias: config.json describes no such"),
+        ("score.weight", np.zeros(D, np.float32), "'score.weight': config.json describes no such"),
+        ("h.0.attn.bias_2", np.zeros(D, np.float32), "'h.0.attn.bias_2': config.json describes no"),
+        (
+            "h.2.ln_1.bias",
+            np.zeros(D, np.float32),
+            "'h.2.ln_1.bias': config.json describes no such",
+        ),
     ],
 )
 def test_tensors_that_do_not_fit(tmp_path, name, array, message):
@@ -253,7 +257,7 @@ def test_an_output_of_its_own(tmp_path):
 
 def test_a_tensor_with_and_without_prefix(tmp_path):
     tensors = weights() | {"ln_f.bias": np.zeros(D, np.float32)}
-    assert "it has both ln_f.bias and transformer.ln_f.bias" in refusal(
+    assert "it has 'ln_f.bias' with and without transformer." in refusal(
         make(tmp_path / "gpt2", tensors)
     )
 
@@ -304,9 +308,12 @@ def test_damaged_indices(tmp_path):
     assert "c.safetensors: there is no such file" in refused(weight_map | {some: "c.safetensors"})
     outside = weight_map | {some: "../gpt2/a.safetensors"}
     assert "expected a file in the same folder, found '../gpt2/a.safetensors'" in refused(outside)
+    assert "found 'xxxx" in refused(weight_map | {some: "x" * 5000})
+    assert r"found '\n'" in refused(weight_map | {some: "\n"})
+    assert r"the tensor 'a\nb' is missing" in refused(weight_map | {"a\nb": weight_map[some]})
     elsewhere = {"a.safetensors": "b.safetensors", "b.safetensors": "a.safetensors"}
     wrong = weight_map | {some: elsewhere[weight_map[some]]}
-    assert f"the tensor {some} is missing" in refused(wrong)
+    assert f"the tensor '{some}' is missing" in refused(wrong)
     assert "ln_f.bias is missing" in refused({n: f for n, f in weight_map.items() if n != some})
     index.write_text("{")
     assert "model.safetensors.index.json: expected JSON" in refusal(path)

@@ -146,7 +146,7 @@ def damage_tensors(data: bytes, rng: random.Random) -> bytes:
     size = struct.unpack("<Q", data[:8])[0]
     header, body = json.loads(data[8 : 8 + size]), data[8 + size :]
     if choice < 0.45:
-        if rng.random() < 0.5:
+        if rng.random() < 0.5 and "minillm" in header.get("__metadata__", {}):
             text = header["__metadata__"]["minillm"].encode()
             header["__metadata__"]["minillm"] = damage_json(text, rng).decode("utf-8", "replace")
         elif rng.random() < 0.5:
@@ -161,7 +161,7 @@ def damage_tensors(data: bytes, rng: random.Random) -> bytes:
     arrays[name] = _other_array(arrays[name], rng)
     if rng.random() < 0.05:
         del arrays[name]
-    return save(arrays, header["__metadata__"])
+    return save(arrays, header.get("__metadata__"))
 
 
 def _other_array(array: np.ndarray, rng: random.Random) -> np.ndarray:

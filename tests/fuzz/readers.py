@@ -181,6 +181,16 @@ def read_tokenizer(folder: Path, rng: random.Random) -> None:
     tokenizer_files(tokenizer)
 
 
+def read_hugging_face(folder: Path, rng: random.Random) -> None:
+    from minillm.formats.huggingface import import_gpt2
+
+    model, tokenizer = import_gpt2(folder)
+    ids = tokenizer.encode(TEXT)[:20]
+    with np.errstate(all="ignore"):
+        model.read(ids[None].astype(np.int64), model.zero_state(1))
+    tokenizer.decode(ids)
+
+
 def read_images(folder: Path, rng: random.Random) -> None:
     from minillm.data.lines import read_lines
     from minillm.runs.kinds.image_classifier import read_image
@@ -191,7 +201,7 @@ def read_images(folder: Path, rng: random.Random) -> None:
 
 def read_shards(folder: Path, rng: random.Random) -> None:
     from minillm.data import RandomWindows, Shards
-    from minillm.runs.kinds.gpt import tokenizer_of
+    from minillm.runs.shards import tokenizer_of
 
     shards = Shards(folder / "corpus")
     shards.verify()
@@ -213,6 +223,7 @@ READERS: dict[str, Reader] = dict.fromkeys(KINDS, read_run) | {
     "vocabulary": read_vocabulary,
     "tokenizer-gpt2": read_tokenizer,
     "tokenizer-hugging-face": read_tokenizer,
+    "hugging-face": read_hugging_face,
     "images": read_images,
     "shards": read_shards,
 }

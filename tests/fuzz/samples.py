@@ -1,15 +1,19 @@
 """Small valid files of every kind that is read, in a folder of its own for each reader."""
 
 import gzip
+import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors.numpy import load_file, save_file
 
 from minillm.data import Minibatches, RandomWindows, Sequences, write_shards
 from minillm.formats.arpa import write_arpa
+from minillm.formats.huggingface import export_gpt2
 from minillm.formats.word2vec import write_vectors
+from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.ngram import NGram, NGramConfig, count_ngrams, estimate
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import find_kind
@@ -171,6 +175,17 @@ def _models(root: Path) -> None:
         write_vectors(root / name / "small" / file, words, vectors, file.endswith("bin"))
 
 
+def _in_two_files(folder: Path) -> None:
+    """The weights of a folder of Hugging Face, in two files and an index, as large models have."""
+    whole = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    places = {name: f"model-{number % 2}.safetensors" for number, name in enumerate(whole)}
+    for file in set(places.values()):
+        part = {name: array for name, array in whole.items() if places[name] == file}
+        save_file(part, folder / file)
+    _write(folder / "model.safetensors.index.json", json.dumps({"weight_map": places}))
+
+
 def _texts(root: Path) -> None:
     _write(root / "text" / "small" / "text.txt", TEXT)
     _write(root / "text" / "other" / "text.txt", "\ufeffà la ligne\r\n日本 😀\r\n\n  x\ty")
@@ -195,4 +210,10 @@ def _texts(root: Path) -> None:
     for file in ("vocab.json", "merges.txt"):
         _write(root / "tokenizer-gpt2" / "small" / file, files[file])
     _write(root / "tokenizer-gpt2" / "small" / "config.json", "{}")  # as such folders have
+    model = GPT(GPTConfig(len(PAIRS_OF_BYTES), 8, 2, 2, 4), np.random.default_rng(0))
+    (root / "hugging-face").mkdir()
+    export_gpt2(model, PAIRS_OF_BYTES, root / "hugging-face" / "pairs")
+    model = GPT(GPTConfig(len(CHARACTERS), 8, 1, 2, 4), np.random.default_rng(0))
+    export_gpt2(model, CHARACTERS, root / "hugging-face" / "characters")
+    _in_two_files(root / "hugging-face" / "characters")
     _write(root / "images" / "lines" / "images.txt", "0 0.5 1 0 0.25 1\n" * 3)

@@ -305,7 +305,7 @@ def test_json_that_is_nested_deep(folder):
 
 
 def test_json_that_is_too_large(folder, monkeypatch):
-    monkeypatch.setattr("minillm.runs.folder.LARGEST_JSON", 10)
+    monkeypatch.setattr("minillm.data.files.LARGEST_JSON", 10)
     with pytest.raises(InputError, match=r"config.json: expected at most 10 bytes, found more"):
         folder.load_json("config.json")
 

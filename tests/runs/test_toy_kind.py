@@ -11,7 +11,7 @@ import minillm
 from minillm import ops
 from minillm.cli import main
 from minillm.runs.kind import find_kind
-from minillm.runs.settings import FilesSettings, TrainingSettings, VocabularySettings, option
+from minillm.runs.settings import TextSettings, TrainingSettings, option
 from minillm.runs.text import TextKind
 
 TEXT = "the cat sat on the mat and the dog sat on the log.\n" * 60
@@ -34,7 +34,7 @@ class Unigram:
         self.params = params or {"logits": rng.standard_normal(config.vocabulary)}
 
     def zero_state(self, B):
-        return {"seen": np.zeros(B, np.int64)}
+        return {"seen": np.zeros(B, np.float32)}
 
     def window_loss(self, inputs, targets, state, rng=None):
         logits = np.broadcast_to(
@@ -56,8 +56,7 @@ class Unigram:
 
 
 @dataclass(frozen=True)
-class Settings(FilesSettings, VocabularySettings, TrainingSettings):
-    unit: str = option("character", "what is counted", choices=("character", "word"))
+class Settings(TextSettings, TrainingSettings):
     scale: float = option(1.0, "of the logits", "S", above=0, most=10)
     window: int = option(8, "tokens of a row", "T", least=1, most=100)
 

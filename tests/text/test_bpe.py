@@ -217,10 +217,12 @@ def test_pieces_wait_for_whole_characters(tokenizer):
 
 def test_specials(tokenizer):
     end = len(tokenizer) - 1
-    assert tokenizer.bos == tokenizer.eos == opening_id(tokenizer) == end
+    assert tokenizer.bos == tokenizer.eos == opening_id(tokenizer, documents=True) == end
+    assert opening_id(tokenizer) == tokenizer.line_end  # it has never seen a beginning
     assert tokenizer.tokens[end] == b"<|endoftext|>"
     assert tokenizer.encode("a<|endoftext|><|endoftext|>b").tolist() == [97, end, end, 98]
     assert banned_ids(tokenizer) == [end]
+    assert banned_ids(tokenizer, documents=True) == []  # BOS is EOS: it may end
     assert tokenizer.unknown is tokenizer.padding is tokenizer.sentence_end is None
     assert tokenizer.tokens[tokenizer.line_end] == b"\n"
     several = BytePairs([], ["<s>", "<s>>"])

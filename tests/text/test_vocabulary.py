@@ -107,11 +107,12 @@ def test_specials():
 
 def test_specials_of_a_vocabulary_that_has_them_all():
     class Tokens(Words):
-        bos, padding = 1, 2
+        bos, padding, eos = 1, 2, 4
 
-    tokens = Tokens(["<unk>", "<s>", "<pad>", "\n"])
-    assert opening_id(tokens) == 1
-    assert banned_ids(tokens) == [1, 2, 0]
+    tokens = Tokens(["<unk>", "<s>", "<pad>", "\n", "</s>"])
+    assert (opening_id(tokens), opening_id(tokens, documents=True)) == (3, 1)
+    assert banned_ids(tokens) == [0, 1, 2, 4]
+    assert banned_ids(tokens, documents=True) == [0, 1, 2]
 
 
 def test_held_out_texts_count_where_nothing_can_be_unknown():

@@ -1,18 +1,16 @@
 """``lm``: a recurrent language model of characters or words."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from minillm.runs.settings import (
-    FilesSettings,
     RecurrenceSettings,
+    TextSettings,
     TrainingSettings,
-    VocabularySettings,
     option,
     with_default,
 )
-from minillm.runs.text import TextKind, write_text
+from minillm.runs.text import TextKind
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,17 +19,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Settings(FilesSettings, VocabularySettings, RecurrenceSettings, TrainingSettings):
+class Settings(TextSettings, RecurrenceSettings, TrainingSettings):
     """The settings of a recurrent language model."""
 
     learning_rate: float = with_default(TrainingSettings, "learning_rate", 6e-3)
-    unit: str = option(
-        "character",
-        "what the model reads at each step",
-        choices=("character", "word", "bpe"),
-        group="the text",
-    )
-    vocabulary: int = with_default(VocabularySettings, "vocabulary", 10000)
     hidden: int = with_default(RecurrenceSettings, "hidden", 512)
     embedding: int | None = option(
         None,
@@ -96,8 +87,6 @@ Ctrl-C saves and stops; --resume goes on from there."""
         )
         return Model(config, rng)
 
-    def write(self, run: "Run", prompt: str, length: int, *options: Any) -> Iterator[str]:
-        """See :meth:`minillm.runs.run.Run.write`."""
-        # E W_x is worth computing where it has fewer rows than there are steps to come.
-        model = run.model.one_hot() if len(run.tokenizer) < length else run.model
-        return write_text(model, run.tokenizer, prompt, length, *options)
+    def writing_model(self, run: "Run", length: int) -> Any:
+        """E W_x is worth computing where it has fewer rows than there are steps to come."""
+        return run.model.one_hot() if len(run.tokenizer) < length else run.model

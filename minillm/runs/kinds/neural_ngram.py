@@ -3,13 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from minillm.runs.settings import (
-    FilesSettings,
-    TrainingSettings,
-    VocabularySettings,
-    option,
-    with_default,
-)
+from minillm.runs.settings import TextSettings, TrainingSettings, option
 from minillm.runs.text import TextKind
 
 if TYPE_CHECKING:
@@ -17,16 +11,9 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Settings(FilesSettings, VocabularySettings, TrainingSettings):
+class Settings(TextSettings, TrainingSettings):
     """The settings of a neural n-gram model."""
 
-    unit: str = option(
-        "character",
-        "what the model reads at each step",
-        choices=("character", "word", "bpe"),
-        group="the text",
-    )
-    vocabulary: int = with_default(VocabularySettings, "vocabulary", 10000)
     order: int = option(
         8, "how many tokens an n-gram has: the model sees N - 1", "N", least=2, most=1000
     )

@@ -4,7 +4,7 @@ import math
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -138,7 +138,7 @@ then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa"""
             file=sys.stderr,
         )
         data = job.data | {"sha256": text.sha256}
-        save(job.folder, model, tokenizer, tokens, values_of(settings, data=False), data)
+        self.save(job.folder, model, tokenizer, values_of(settings, data=False), data)
         sizes = enumerate(model.config.sizes, start=1)
         job.report(", ".join(f"{size:,} {n}-grams" for n, size in sizes))
         held_out = text.blocks(start=cut)
@@ -198,24 +198,8 @@ then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa"""
             sizes=sizes,
         )
         data = {"files": [], "imported": absolute(file)}
-        save(folder, Model(config, params), tokenizer, 0, {}, data)
+        self.save(folder, Model(config, params), tokenizer, {}, data)
         return ", ".join(f"{size:,} {n}-grams" for n, size in enumerate(sizes, start=1))
-
-
-def save(
-    folder: "RunFolder",
-    model: "NGram",
-    tokenizer: "Vocabulary",
-    tokens: int,
-    settings: dict[str, Any],
-    data: dict[str, Any],
-) -> None:
-    """Writes a run's folder; config.json comes last, so that a folder with it is complete."""
-    folder.begin()
-    folder.save_json("vocabulary.json", tokenizer.to_dict())
-    folder.save_model(model.params, {"tokens": tokens})
-    config = {"kind": "ngram", "model": asdict(model.config), "training": settings, "data": data}
-    folder.save_json("config.json", config)
 
 
 def evaluation_stream(

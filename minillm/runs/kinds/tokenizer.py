@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from minillm.errors import InputError
@@ -79,15 +79,19 @@ then: minillm train lm FILE --tokenizer runs/pairs --out DIR, minillm eval runs/
     def train(self, job: Job) -> bool:
         """Learns, measures on the held-out text, and saves; before that, nothing is written."""
         from minillm.data.streams import TextStream
-        from minillm.text import build_vocabulary
+        from minillm.text import tokenizer_files
+        from minillm.text.bpe import train
 
         began = time.perf_counter()
         text = TextStream(job.data["files"])
         cut = text.characters * 9 // 10
         blocks = reported(text.blocks(stop=cut), cut)
-        tokenizer = build_vocabulary(blocks, "bpe", maximum_size=job.settings.vocabulary)
+        tokenizer = train(blocks, job.settings.vocabulary)
         measures = measured(tokenizer, text.blocks(start=cut), "the held-out last tenth")
-        save(job, tokenizer, text.sha256)
+        model = NoModel(TokenizerConfig(len(tokenizer)))
+        data = job.data | {"sha256": text.sha256}
+        settings = values_of(job.settings, data=False)
+        self.save(job.folder, model, tokenizer, settings, data, tokenizer_files(tokenizer))
         seconds = time.perf_counter() - began
         job.report(f"{len(tokenizer):,} tokens from {cut:,} characters in {seconds:.1f} s")
         if len(tokenizer) < job.settings.vocabulary:
@@ -131,22 +135,3 @@ def measured(tokenizer: "Vocabulary", blocks: Iterable[str], name: str) -> Resul
         "bytes_per_token": bytes / tokens,
         "characters_per_token": characters / tokens,
     }
-
-
-def save(job: Job, tokenizer: Any, sha256: str) -> None:
-    """Writes the folder; config.json comes last, so that a folder with it is complete."""
-    from minillm.text import tokenizer_files
-
-    folder = job.folder
-    folder.begin()
-    for name, data in tokenizer_files(tokenizer).items():
-        folder.save_file(name, data)
-    folder.save_json("vocabulary.json", tokenizer.to_dict())
-    folder.save_model({}, {})
-    config = {
-        "kind": "tokenizer",
-        "model": asdict(TokenizerConfig(len(tokenizer))),
-        "training": values_of(job.settings, data=False),
-        "data": job.data | {"sha256": sha256},
-    }
-    folder.save_json("config.json", config)
