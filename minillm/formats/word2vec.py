@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.data.files import LONGEST_LINE, bounded_lines, reading, replacing, seekable
-from minillm.errors import InputError
+from minillm.errors import InputError, short
 
 WIDEST = 65536  # numbers in a vector
 LONGEST_WORD = 1 << 20  # bytes
@@ -57,10 +57,10 @@ def read_vectors(path: str | Path) -> tuple[list[str], NDArray[np.float32]]:
         words, vectors = read(path, file, V, D)
     if len(set(words)) < V:
         twice = next(word for word, times in _counted(words).items() if times > 1)
-        raise InputError(f"{path}: expected each word once, found {twice!r} again")
+        raise InputError(f"{path}: expected each word once, found {short(twice)} again")
     if not np.isfinite(vectors).all():
         word = words[int(np.argmin(np.isfinite(vectors).all(axis=1)))]
-        raise InputError(f"{path}: the vector of {word!r} has a number that is not finite")
+        raise InputError(f"{path}: the vector of {short(word)} has a number that is not finite")
     return words, vectors
 
 

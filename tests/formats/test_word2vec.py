@@ -104,3 +104,12 @@ def test_numbers_beyond_float32_are_not_finite(tmp_path):
     (tmp_path / "v").write_text("2 1\na 1\nb 1e300\n")
     with pytest.raises(InputError, match="the vector of 'b' has a number that is not finite"):
         read_vectors(tmp_path / "v")
+
+
+@pytest.mark.parametrize("lines", ["{w} 1 nan\nb 1 1\n", "{w} 1 1\n{w} 1 1\n"])
+def test_a_long_word_is_shortened_in_messages(tmp_path, lines):
+    path = tmp_path / "file"
+    path.write_text("2 2\n" + lines.format(w="a" * 5000))
+    with pytest.raises(InputError) as caught:
+        read_vectors(path)
+    assert len(str(caught.value)) < len(str(path)) + 150

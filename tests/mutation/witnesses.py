@@ -25,7 +25,9 @@ NEAR_OF_TOPIC = {
     "activations": (TWINS, "gelu"),
     "adam": (TWINS, "adam or squares"),
     "attention": ((*TWINS, "tests/kernels/test_scaled_attention.py"), "attention"),
+    "bpe": (("tests/text/test_bpe.py",), ""),
     "cross_entropy": (TWINS, "cross_entropy"),
+    "decoder": (("tests/models/test_gpt.py",), "split or unequal or slides"),
     "embedding": (TWINS, "embedding"),
     "matmul": (TWINS, "matmul or product"),
     "ngram": (("tests/kernels/test_ngram.py",), ""),
@@ -38,6 +40,8 @@ NEAR_OF_TOPIC = {
 }
 WIDE_OF_TOPIC = {
     "adam": ("tests/training/test_optimisers.py",),
+    "bpe": ("tests/text",),
+    "decoder": ("tests/models/test_gpt.py",),
     "ngram": ("tests/models/test_ngram.py",),
     "word2vec": ("tests/models/test_word2vec.py",),
 }
@@ -72,7 +76,7 @@ def includers(root: Path, path: Path) -> list[str]:
         return {path.name}.union(*(parts(root / KERNELS / name) for name in names))
 
     found = [t for t in topics(root) if path.name in parts(root / KERNELS / f"{t}.pyx")]
-    return sorted(found, key=lambda t: (t in ("attention", "recurrent"), t))
+    return sorted(found, key=lambda t: (t in ("attention", "decoder", "recurrent"), t))
 
 
 def witnesses(root: Path, path: Path) -> tuple[list[Witness], list[Witness]]:
