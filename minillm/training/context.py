@@ -31,8 +31,9 @@ class ContextModel(Protocol):
 class ContextTask:
     """A model that sees one window at a time, and the windows that it is trained on.
 
-    Validation reads the first ``validation_tokens`` of the text that was held out: always the
-    same ones.  ``sample()``, if it is given, is a text that is shown after each validation.
+    Validation reads ``validation_tokens`` of the text that was held out, in ten stretches spread
+    evenly over it, for one part of a text may be easier than the whole: always the same ones.
+    ``sample()``, if it is given, is a text that is shown after each validation.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class ContextTask:
                 f"the validation text has {len(validation_ids)} tokens: expected 2 or more"
             )
         self.model, self.windows, self.batch = model, windows, batch
-        self.validation_ids = validation_ids[: validation_tokens + 1]
+        self.validation_ids = stretches(validation_ids, validation_tokens + 1)
         self.sample = sample
 
     def training_loss(self, rng: np.random.Generator) -> tuple[np.floating, Backward, int]:
@@ -72,6 +73,19 @@ class ContextTask:
         if type(position) is not int or not 0 <= position < 2**63:
             raise ValueError(f"position: expected a number from 0, found {position!r}")
         self.windows.position = position
+
+
+def stretches(ids: Ids, tokens: int, count: int = 10) -> np.ndarray:
+    """So many tokens of a text, in ``count`` stretches that are spread evenly over it, as one text.
+
+    >>> stretches(np.arange(100), 6, count=3).tolist()
+    [0, 1, 49, 50, 98, 99]
+    """
+    length = -(-tokens // count)
+    if len(ids) <= tokens or length < 2:
+        return np.asarray(ids[:tokens])
+    starts = np.linspace(0, len(ids) - length, count).astype(int)
+    return np.concatenate([ids[start : start + length] for start in starts])[:tokens]
 
 
 def evaluate_in_context(model: ContextModel, ids: Ids, batch: int) -> tuple[float, int]:

@@ -47,7 +47,17 @@ def test_few_windows_at_a_time_where_logits_are_many(monkeypatch):
     assert max(rows) == 2
 
 
-def test_validation_reads_the_first_of_what_was_held_out():
+def test_validation_reads_stretches_of_all_that_was_held_out():
+    text = np.arange(1000)
+    spread = context.stretches(text, 60)
+    assert len(spread) == 60
+    assert spread[0] == 0
+    assert spread[-1] == 999
+    assert (np.diff(spread) == 1).sum() == 50  # ten stretches, whose places are far apart
+    assert context.stretches(text[:50], 60).tolist() == text[:50].tolist()
+
+
+def test_validation_is_always_of_the_same_tokens():
     task = make_task()
     expected, tokens = evaluate_in_context(task.model, task.validation_ids, 4)
     assert tokens == 60

@@ -59,13 +59,14 @@ class Settings(TextSettings, TrainingSettings):
     )
     validation_tokens: int = option(
         50_000,
-        "measure the validation loss on the first N tokens that are held out (eval: on all)",
+        "measure the validation loss on N of the tokens that are held out (eval: on all)",
         "N",
         least=1,
         most=10**8,
         group="the run",
     )
-    learning_rate: float = with_default(TrainingSettings, "learning_rate", 2e-3)
+    learning_rate: float = with_default(TrainingSettings, "learning_rate", 3e-3)
+    batch: int = with_default(TrainingSettings, "batch", 16)
     beta2: float = with_default(TrainingSettings, "beta2", 0.99)
     weight_decay: float = with_default(TrainingSettings, "weight_decay", 0.1)
 
@@ -110,8 +111,6 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
         self, settings: Settings, data: dict[str, Any], rng: "np.random.Generator"
     ) -> Parts:
         """Holds out the last tenth of the text; the vocabulary is that of the rest."""
-        import numpy as np
-
         from minillm.data import RandomWindows, Windows
         from minillm.metrics import frequency_loss
         from minillm.text import unit_name
@@ -139,7 +138,7 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
             return " ".join("".join(pieces).split())
 
         task = ContextTask(model, windows, validation, batch, settings.validation_tokens, sample)
-        baseline = frequency_loss(training[:COUNTED], np.asarray(task.validation_ids))
+        baseline = frequency_loss(training[:COUNTED], task.validation_ids)
         unit = unit_name(tokenizer)
         return Parts(model, task, unit, {"tokenizer": tokenizer}, baseline=baseline)
 
