@@ -50,7 +50,8 @@ LIBRARY = $$($${CC:-cc} -print-file-name=$(1))
 CHECK = MINILLM_GUARD=1 MINILLM_KERNELS=cython OMP_NUM_THREADS=2 OMP_WAIT_POLICY=passive \
   HYPOTHESIS_PROFILE=few $(BIN)/python
 THREADS = import minillm; assert minillm.kernels_info()["threads"] == 2, minillm.kernels_info()
-REACHED = tests/kernels tests/ops tests/layers tests/models tests/training tests/decoding
+REACHED = tests/kernels tests/ops tests/layers tests/models tests/training tests/decoding \
+  tests/text/test_bpe.py
 LONG = tests/models/test_encoder_decoder.py::test_attention_says_again_what_one_vector_cannot_hold
 SHORT = --ignore tests/models/test_learning.py --ignore tests/training/test_memory.py --deselect $(LONG)
 
