@@ -42,9 +42,9 @@ kernels: .venv/test
 # kernels, and two threads: all at once, for compiling is half of the time.  The NumPy twin and
 # what trains for long are left out, and the usual kernels are put back.
 #
-# The sanitizer's library must be loaded first, and CPython itself leaks what it keeps until it
-# ends.  GCC 12 stores vectors out of line on the stacks that it makes up to find uses after a
-# return.
+# The sanitizer's library must be loaded first, and that of C++, whose exceptions matplotlib
+# throws.  CPython itself leaks what it keeps until it ends.  GCC 12 stores vectors out of line on
+# the stacks that it makes up to find uses after a return.
 SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=undefined
 LIBRARY = $$($${CC:-cc} -print-file-name=$(1))
 CHECK = MINILLM_GUARD=1 MINILLM_KERNELS=cython OMP_NUM_THREADS=2 OMP_WAIT_POLICY=passive \
@@ -58,12 +58,13 @@ SHORT = --ignore tests/models/test_learning.py --ignore tests/training/test_memo
 bounds address undefined: sanitize
 
 sanitize: kernels
+	mkdir -p build/usual && cp -p minillm/_kernels/*.so build/usual
 	MINILLM_BOUNDS=1 CFLAGS="$(SANITIZE)" LDFLAGS="$(SANITIZE)" $(BIN)/python setup.py \
-	  build_ext --inplace --build-lib build/sanitize --build-temp build/sanitize
-	export LD_PRELOAD=$(call LIBRARY,libasan.so) \
+	  build_ext --inplace --force --build-lib build/sanitize --build-temp build/sanitize
+	export LD_PRELOAD="$(call LIBRARY,libasan.so) $(call LIBRARY,libstdc++.so)" \
 	  ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=0; \
 	  $(CHECK) -c '$(THREADS)' && $(CHECK) -m pytest -k "not numpy" $(REACHED) $(SHORT); \
-	  status=$$?; unset LD_PRELOAD; $(BIN)/python setup.py build_ext --inplace; exit $$status
+	  status=$$?; unset LD_PRELOAD; cp -p build/usual/*.so minillm/_kernels; exit $$status
 
 clean:
 	rm -rf .venv build *.egg-info minillm/_kernels/*.so minillm/_kernels/build.json
