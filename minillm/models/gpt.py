@@ -10,10 +10,10 @@ to every token before it; and where that one has to take step after step, here a
 one product of matrices, for nothing at step t waits for a result of step t - 1.  The price is
 a *context*: there are C vectors P, and nobody sees further back than C tokens.
 
-What the model reads when it writes on past its context: the window slides.  When C tokens
-have been read, the last C / 2 of them are read again from position 0, and it goes on from
-there.  So the tokens that a prediction is made from depend on its place in the text alone,
-not on how the text was cut into prompts and steps.
+A text may be longer than the context: the window slides.  When C tokens have been read, the
+last C / 2 of them are read again from position 0, and it goes on from there.  So the tokens that a
+prediction is made from depend on its place in the text alone, not on how the text was cut into
+prompts and steps.
 
 The block is GPT-2's (see :mod:`minillm.layers.transformer` for why its norms stand where they
 do).  E is used twice, for reading and for predicting.  One deviation: the original drops out
@@ -102,7 +102,21 @@ class GPT(base.NextTokenModel[GPTConfig]):
         if tokens > self.config.context:
             raise ValueError(f"{tokens} tokens exceed the context of {self.config.context}")
         after = self._room(ids, before, counts)
-        y, hidden_backward = self._hidden(ids, rng, after, before["lengths"])
+        logits, backward = self._predict(ids, rng, after, before["lengths"])
+        return (logits, after), backward
+
+    def _predict(
+        self,
+        ids: NDArray[np.integer],
+        rng: np.random.Generator | None = None,
+        cache: Cache | None = None,
+        start: NDArray[np.int64] | None = None,
+    ) -> tuple[NDArray, Callable[[NDArray], Gradients]]:
+        """ids (B, T) -> logits (B, T, V): all of the equations.
+
+        With a cache, row b begins at the position start[b].  ``backward(dlogits)`` -> gradients.
+        """
+        y, hidden_backward = self._hidden(ids, rng, cache, start)
         logits, output_backward = self._logits(y)
 
         def backward(dlogits):
@@ -111,7 +125,7 @@ class GPT(base.NextTokenModel[GPTConfig]):
             gradients["embedding.E"] = gradients["embedding.E"] + dE  # one weight, two uses
             return gradients
 
-        return (logits, after), backward
+        return logits, backward
 
     def _hidden(
         self,
@@ -164,7 +178,7 @@ class GPT(base.NextTokenModel[GPTConfig]):
     def attention_weights(self, ids: NDArray[np.integer], layer: int) -> NDArray:
         """How much each token attends to those before it, in one layer: ids (B, T) -> (B, N, T, T).
 
-        To be looked at: no training or writing computes it.  Layers are counted from 0.
+        For pictures: neither training nor writing needs it.  Layers are counted from 0.
         """
         p, N = self.params, self.config.heads
         x = p["embedding.E"][ids] + p["positions.E"][: ids.shape[1]]
@@ -189,15 +203,11 @@ class GPT(base.NextTokenModel[GPTConfig]):
         count.  A window begins from nothing: the state is passed on as it is.
         ``backward()`` -> gradients keyed as ``params``.
         """
-        y, hidden_backward = self._hidden(inputs, rng)
-        logits, output_backward = self._logits(y)
+        logits, logits_backward = self._predict(inputs, rng)
         loss, loss_backward = ops.cross_entropy(logits, targets, mask)
 
         def backward():
-            dy, dE = output_backward(loss_backward())
-            gradients = hidden_backward(dy)
-            gradients["embedding.E"] = gradients["embedding.E"] + dE
-            return gradients
+            return logits_backward(loss_backward())
 
         return (loss, state), backward
 
