@@ -7,12 +7,12 @@
 #   multiply_part  what one thread does: blocks of the depth, of A's rows, of B's panels
 #   multiply       splits C between threads
 #
-# Why it is fast.  A block of B (512 deep, 256 wide: half a megabyte) stays in
-# the second-level cache while all rows of A pass over it, and the 6 rows of A
-# stay in the first level while all panels of the block pass over them: so a
-# number that comes from memory is used hundreds of times.  A is read where it
-# lies, for a tile takes pointers to rows; B is copied once into panels, for a
-# panel's lines would otherwise lie a page apart.
+# Why it is fast.  A block of B (half a megabyte: at most 512 deep, and so wide as
+# that allows) stays in the second-level cache while all rows of A pass over it,
+# and the 6 rows of A stay in the first level while all panels of the block pass
+# over them: so a number that comes from memory is used hundreds of times.  A is
+# read where it lies, for a tile takes pointers to rows; B is copied once into
+# panels, for a panel's lines would otherwise lie a page apart.
 #
 # An operand is a list of pointers to its lines.  They are its rows, or, for an
 # operand that is a transpose, its columns: what matters is whether a line runs
@@ -29,9 +29,11 @@ from libc.string cimport memcpy, memset
 include "tile.pxi"
 
 cdef enum:
-    DEPTH_BYTES = 2048   # of a row of A in a block
-    BLOCK_COLUMNS = 256  # of B in a block
+    DEPTH_BYTES = 2048   # of a row of A in a block, at most
+    BLOCK_BYTES = 524288 # of B in a block, at most
+    WIDEST_BLOCK = 1024  # columns of B, at most
     BLOCK_ROWS = 1024    # of A in a block, where it has to be transposed
+    LAYING_OUT = 10      # multiply-adds that take as long as to lay out one number
     SMALL = 500000       # multiply-adds that are not worth waking another thread for
 
 
@@ -61,28 +63,23 @@ cdef inline void prefetch(const floating *start, Py_ssize_t count) noexcept nogi
 
 cdef void transpose(floating *to, Py_ssize_t ld, const floating **lines, Py_ssize_t count,
                     Py_ssize_t start, Py_ssize_t length) noexcept nogil:
-    """to[j * ld + i] = lines[i][start + j], by pieces of 4 by 4, 16 lines at a time."""
-    cdef Py_ssize_t first = 0, i, j, last
-    while first < count:
-        last = min(first + 16, count)
+    """to[j * ld + i] = lines[i][start + j], by squares as large as will fit."""
+    cdef Py_ssize_t i = 0, j, m, rows
+    while i < count:
+        rows = SQUARE if i + SQUARE <= count else 4 if i + 4 <= count else 1
         j = 0
-        while j + 4 <= length:
-            i = first
-            while i + 4 <= last:
-                transpose_4x4(to + j * ld + i, ld, lines + i, start + j)
-                i += 4
-            while i < last:
-                to[j * ld + i] = lines[i][start + j]
-                to[(j + 1) * ld + i] = lines[i][start + j + 1]
-                to[(j + 2) * ld + i] = lines[i][start + j + 2]
-                to[(j + 3) * ld + i] = lines[i][start + j + 3]
-                i += 1
+        while rows == SQUARE and j + SQUARE <= length:
+            transpose_square(to + j * ld + i, ld, lines + i, start + j)
+            j += SQUARE
+        while rows >= 4 and j + 4 <= length:
+            for m in range(i, i + rows, 4):
+                transpose_4x4(to + j * ld + m, ld, lines + m, start + j)
             j += 4
         while j < length:
-            for i in range(first, last):
-                to[j * ld + i] = lines[i][start + j]
+            for m in range(i, i + rows):
+                to[j * ld + m] = lines[m][start + j]
             j += 1
-        first = last
+        i += rows
 
 
 cdef void pack(floating *panels, Py_ssize_t width, const floating **b, bint by_depth,
@@ -129,7 +126,6 @@ cdef inline void multiply_tile(
         if add:
             start[m - m0] = c[m] + n0
         out[m - m0] = c[m] + n0 if whole else acc + (m - m0) * width
-        prefetch(c[m] + n1, n1 - n0)  # the next tile's
         if not whole and (add or bias != NULL):
             copy_columns(acc + (m - m0) * width, start[m - m0], n1 - n0)
             start[m - m0] = acc + (m - m0) * width
@@ -147,12 +143,26 @@ cdef inline bint is_few(Py_ssize_t M, bint a_by_depth, bint b_by_depth) noexcept
     return b_by_depth and not a_by_depth and M <= TILE_ROWS(4)
 
 
+cdef inline Py_ssize_t widest_block(Py_ssize_t depth, Py_ssize_t itemsize) noexcept nogil:
+    """The most columns of a block of B of this depth: whole vectors."""
+    return min(WIDEST_BLOCK, BLOCK_BYTES // (depth * VECTOR_BYTES) * (VECTOR_BYTES // itemsize))
+
+
+cdef inline Py_ssize_t padded_row(Py_ssize_t size) noexcept nogil:
+    """The bytes from row to row: whole lines of the cache, one more than the row needs.
+
+    Rows a power of two apart would all want the same places of the cache.
+    """
+    return ceil_div(size, 64) * 64 + 64
+
+
 cdef Py_ssize_t scratch_size(Py_ssize_t M, Py_ssize_t K, bint a_by_depth, Py_ssize_t itemsize) noexcept nogil:
     """The bytes of scratch that multiply needs for each thread, unless is_few."""
     cdef Py_ssize_t depth = min(K, DEPTH_BYTES // itemsize)
-    cdef Py_ssize_t rows = min(M, BLOCK_ROWS) if a_by_depth else 8
-    return (TILE_SIZE + depth * BLOCK_COLUMNS * itemsize
-            + rows * (depth * itemsize + 64) + 64)
+    cdef Py_ssize_t rows = min(M, BLOCK_ROWS) if a_by_depth else 0
+    # multiply_part's blocks may be less deep, and then wider.
+    cdef Py_ssize_t block = min(WIDEST_BLOCK * depth * itemsize, BLOCK_BYTES)
+    return TILE_SIZE + block + rows * padded_row(depth * itemsize) + 64
 
 
 cdef void multiply_part(
@@ -165,13 +175,17 @@ cdef void multiply_part(
     cdef Py_ssize_t all_vectors = ceil_div(n1 - n0, lanes)
     # Panels of equal width: five vectors are 3 + 2, which waste less than 4 + 1.
     cdef int vectors = <int>ceil_div(all_vectors, max(1, ceil_div(all_vectors, 4)))
-    cdef Py_ssize_t width = vectors * lanes, block_columns = BLOCK_COLUMNS // max(1, width) * width
-    cdef Py_ssize_t block_depth = max(1, min(K, DEPTH_BYTES // <Py_ssize_t>sizeof(floating)))
+    cdef Py_ssize_t width = vectors * lanes
+    # Blocks of equal depth: 600 are 300 + 300, for a shallow one would move C for little work.
+    cdef Py_ssize_t blocks = max(1, ceil_div(K * <Py_ssize_t>sizeof(floating), DEPTH_BYTES))
+    cdef Py_ssize_t block_depth = max(1, ceil_div(K, blocks))
+    cdef Py_ssize_t most_columns = widest_block(block_depth, sizeof(floating))
+    cdef Py_ssize_t block_columns = most_columns // max(1, width) * width
     cdef Py_ssize_t block_rows = BLOCK_ROWS if a_by_depth else max(1, m1 - m0)
-    cdef Py_ssize_t lda = block_depth + 64 // <Py_ssize_t>sizeof(floating)
+    cdef Py_ssize_t lda = padded_row(block_depth * sizeof(floating)) // <Py_ssize_t>sizeof(floating)
     cdef floating *acc = <floating *>scratch
     cdef floating *b_block = <floating *>(scratch + TILE_SIZE)
-    cdef floating *a_block = b_block + block_depth * BLOCK_COLUMNS
+    cdef floating *a_block = b_block + block_depth * most_columns
     cdef const floating *rows[8]
     cdef Py_ssize_t k0 = 0, depth, r0, r1, c0, c1, j, t, tiles, t0, t1, m
     if m1 <= m0 or n1 <= n0:
@@ -194,11 +208,13 @@ cdef void multiply_part(
                     for m in range(t0, t1):
                         if a_by_depth:
                             rows[m - t0] = a_block + (m - r0) * lda
-                        else:  # a copy too: rows a power of two apart would collide in the cache
-                            copy_columns(a_block + (m - t0) * lda, a[m] + k0, depth)
-                            rows[m - t0] = a_block + (m - t0) * lda
+                        else:
+                            rows[m - t0] = a[m] + k0
                     j = c0
                     while j < c1:
+                        # What the next tile writes.  Not past c1: there, another thread may write.
+                        for m in range(t0, t1):
+                            prefetch(c[m] + j + width, min(width, c1 - j - width))
                         multiply_tile(
                             t0, t1, j, min(j + width, n1),
                             <int>min(vectors, ceil_div(n1 - j, lanes)), depth, rows,
@@ -236,6 +252,24 @@ cdef void multiply_few(
         k += count
 
 
+cdef int parts_of_rows(Py_ssize_t M, Py_ssize_t N, Py_ssize_t lanes, int threads) noexcept nogil:
+    """Into how many parts C's rows are cut, each of them for threads / parts parts of the columns.
+
+    The most that a thread has to do is to be little: the products, and laying out its columns
+    of B and its rows of A.
+    """
+    cdef Py_ssize_t rows, columns, cost, least = -1
+    cdef int parts, best = 1
+    for parts in range(threads, 0, -1):
+        if threads % parts == 0:
+            rows = ceil_div(M, parts)
+            columns = ceil_div(ceil_div(N, lanes), threads // parts) * lanes
+            cost = rows * columns + LAYING_OUT * (rows + columns)
+            if least < 0 or cost < least:
+                least, best = cost, parts
+    return best
+
+
 cdef void multiply(
     Py_ssize_t M, Py_ssize_t N, Py_ssize_t K,
     const floating **a, bint a_by_depth, const floating **b, bint b_by_depth,
@@ -244,25 +278,24 @@ cdef void multiply(
 ) noexcept nogil:
     """C (M, N) = A (M, K) B (K, N), plus the bias (N,), or (add) plus what C holds."""
     cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating)
-    cdef Py_ssize_t vectors = ceil_div(N, lanes)
+    cdef Py_ssize_t vectors = ceil_div(N, lanes), row, column
     cdef bint few = is_few(M, a_by_depth, b_by_depth)
-    # Split the columns, each thread packing its own of B, unless that leaves a thread idle.
-    cdef bint by_rows = not few and M >= N and ceil_div(vectors, threads) * threads * 8 > vectors * 9
-    cdef int part
+    cdef int part, row_parts, column_parts
     if M == 0:
         return
     if M * N * K < SMALL:
         threads = 1
+    row_parts = 1 if few else parts_of_rows(M, N, lanes, threads)
+    column_parts = threads // row_parts
     for part in prange(threads, num_threads=threads, schedule="static", chunksize=1):
+        row, column = part // column_parts, part % column_parts
         if few:
             multiply_few(
-                M, part * vectors // threads * lanes, min(N, (part + 1) * vectors // threads * lanes), K,
-                a, b, bias, add, c)
-        elif by_rows:
-            multiply_part(
-                part * M // threads, (part + 1) * M // threads, 0, N, K,
-                a, a_by_depth, b, b_by_depth, bias, add, c, scratch + part * scratch_each)
+                M, column * vectors // column_parts * lanes,
+                min(N, (column + 1) * vectors // column_parts * lanes), K, a, b, bias, add, c)
         else:
             multiply_part(
-                0, M, part * vectors // threads * lanes, min(N, (part + 1) * vectors // threads * lanes),
+                row * M // row_parts, (row + 1) * M // row_parts,
+                column * vectors // column_parts * lanes,
+                min(N, (column + 1) * vectors // column_parts * lanes),
                 K, a, a_by_depth, b, b_by_depth, bias, add, c, scratch + part * scratch_each)

@@ -17,7 +17,7 @@
  * start is a start from zero.  b is best packed: the lines of one panel next to
  * each other, so that they stream.
  *
- * GCC's vector extension needs no names of instructions.  Only the fused
+ * GCC's vector extension needs no names of instructions.  In a tile only the fused
  * multiply-add is named: left to itself the compiler fuses in tiles of some
  * shapes and not of others, and the bits would differ.  The sizes below follow
  * the flags that setup.py compiles each twin with.  Other compilers get the
@@ -225,7 +225,8 @@ DEFINE_TILES(double, tile_f64)
 DEFINE_LINES(float, tile_f32)
 DEFINE_LINES(double, tile_f64)
 
-/* to[j * ld + i] = lines[i][j] for i < 4, j < 4: the piece that a transpose is made of. */
+/* A transpose is made of squares: to[j * ld + i] = lines[i][start + j], for i and j below 4 or below
+ * SQUARE.  4 by 4 is two rounds of shuffles in vectors of four numbers. */
 static inline void transpose_4x4_f32(float *to, ptrdiff_t ld, const float *const *lines,
                                      ptrdiff_t start)
 {
@@ -248,12 +249,75 @@ static inline void transpose_4x4_f32(float *to, ptrdiff_t ld, const float *const
 #endif
 }
 
+/* A wider vector holds quarters of four numbers.  The same two rounds transpose each quarter by
+ * itself, and then whole quarters change places.  A line of the cache is read once: where the lines
+ * lie a power of two apart, it would not stay for a second time. */
+#if defined(__AVX512F__)
+#define SQUARE 16
+#define WIDE(NAME) _mm512_##NAME##_ps
+static inline void store_quarters(float *to, ptrdiff_t ld, const __m512 *x)
+{
+    for (int j = 0; j < 4; j++) {
+        const __m512 ab_even = _mm512_shuffle_f32x4(x[j], x[j + 4], 0x88);
+        const __m512 ab_odd = _mm512_shuffle_f32x4(x[j], x[j + 4], 0xDD);
+        const __m512 cd_even = _mm512_shuffle_f32x4(x[j + 8], x[j + 12], 0x88);
+        const __m512 cd_odd = _mm512_shuffle_f32x4(x[j + 8], x[j + 12], 0xDD);
+        _mm512_storeu_ps(to + j * ld, _mm512_shuffle_f32x4(ab_even, cd_even, 0x88));
+        _mm512_storeu_ps(to + (j + 4) * ld, _mm512_shuffle_f32x4(ab_odd, cd_odd, 0x88));
+        _mm512_storeu_ps(to + (j + 8) * ld, _mm512_shuffle_f32x4(ab_even, cd_even, 0xDD));
+        _mm512_storeu_ps(to + (j + 12) * ld, _mm512_shuffle_f32x4(ab_odd, cd_odd, 0xDD));
+    }
+}
+#elif defined(__AVX2__)
+#define SQUARE 8
+#define WIDE(NAME) _mm256_##NAME##_ps
+static inline void store_quarters(float *to, ptrdiff_t ld, const __m256 *x)
+{
+    for (int j = 0; j < 4; j++) {
+        _mm256_storeu_ps(to + j * ld, _mm256_permute2f128_ps(x[j], x[j + 4], 0x20));
+        _mm256_storeu_ps(to + (j + 4) * ld, _mm256_permute2f128_ps(x[j], x[j + 4], 0x31));
+    }
+}
+#else
+#define SQUARE 4
+#endif
+
+static inline void transpose_square_f32(float *to, ptrdiff_t ld, const float *const *lines,
+                                        ptrdiff_t start)
+{
+#if defined(WIDE)
+    __typeof__(WIDE(setzero)()) x[SQUARE];
+    for (int i = 0; i < SQUARE; i += 4) {
+        x[i] = WIDE(loadu)(lines[i] + start), x[i + 1] = WIDE(loadu)(lines[i + 1] + start);
+        x[i + 2] = WIDE(loadu)(lines[i + 2] + start), x[i + 3] = WIDE(loadu)(lines[i + 3] + start);
+        const __typeof__(x[0]) ab_low = WIDE(unpacklo)(x[i], x[i + 1]);
+        const __typeof__(x[0]) ab_high = WIDE(unpackhi)(x[i], x[i + 1]);
+        const __typeof__(x[0]) cd_low = WIDE(unpacklo)(x[i + 2], x[i + 3]);
+        const __typeof__(x[0]) cd_high = WIDE(unpackhi)(x[i + 2], x[i + 3]);
+        x[i] = WIDE(shuffle)(ab_low, cd_low, 0x44), x[i + 1] = WIDE(shuffle)(ab_low, cd_low, 0xEE);
+        x[i + 2] = WIDE(shuffle)(ab_high, cd_high, 0x44);
+        x[i + 3] = WIDE(shuffle)(ab_high, cd_high, 0xEE);
+    }
+    store_quarters(to, ld, x);
+#else
+    transpose_4x4_f32(to, ld, lines, start);
+#endif
+}
+
 static inline void transpose_4x4_f64(double *to, ptrdiff_t ld, const double *const *lines,
                                      ptrdiff_t start)
 {
     for (int j = 0; j < 4; j++)
         for (int i = 0; i < 4; i++)
             to[j * ld + i] = lines[i][start + j];
+}
+
+static inline void transpose_square_f64(double *to, ptrdiff_t ld, const double *const *lines,
+                                        ptrdiff_t start)
+{
+    for (int i = 0; i < SQUARE; i += 4)
+        for (int j = 0; j < SQUARE; j += 4)
+            transpose_4x4_f64(to + j * ld + i, ld, lines + i, start + j);
 }
 
 #endif

@@ -4,6 +4,7 @@ cdef extern from "tile.h" nogil:
         VECTOR_BYTES
         TILE_SIZE
         LINES
+        SQUARE
     int TILE_ROWS(int vectors)
     void PREFETCH(const void *address)
     void tile_f32(int rows, int vectors, Py_ssize_t depth, const float **a, const float *b,
@@ -16,6 +17,8 @@ cdef extern from "tile.h" nogil:
                         double **out)
     void transpose_4x4_f32(float *to, Py_ssize_t ld, const float **lines, Py_ssize_t start)
     void transpose_4x4_f64(double *to, Py_ssize_t ld, const double **lines, Py_ssize_t start)
+    void transpose_square_f32(float *to, Py_ssize_t ld, const float **lines, Py_ssize_t start)
+    void transpose_square_f64(double *to, Py_ssize_t ld, const double **lines, Py_ssize_t start)
 
 
 cdef inline void tile(int rows, int vectors, Py_ssize_t depth, const floating **a,
@@ -41,3 +44,11 @@ cdef inline void transpose_4x4(floating *to, Py_ssize_t ld, const floating **lin
         transpose_4x4_f32(to, ld, lines, start)
     else:
         transpose_4x4_f64(to, ld, lines, start)
+
+
+cdef inline void transpose_square(floating *to, Py_ssize_t ld, const floating **lines,
+                                  Py_ssize_t start) noexcept nogil:
+    if floating is float:
+        transpose_square_f32(to, ld, lines, start)
+    else:
+        transpose_square_f64(to, ld, lines, start)
