@@ -103,6 +103,13 @@ def test_matmul_of_any_strides(twin, original, dtype):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("M", "N"), [(0, 5), (1, 63), (3, 64), (900, 65), (400, 200)])
+def test_sum_of_rows(twin, original, M, N, dtype):
+    x = np.random.default_rng(0).normal(size=(M, N)).astype(dtype)
+    assert_same(twin.sum_of_rows(x), original.sum_of_rows(x), dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("M", "K", "N"), [(1, 5, 3), (4, 700, 40), (90, 600, 300), (3, 0, 5)])
 def test_matmul_with_a_bias(twin, original, M, K, N, dtype):
     rng = np.random.default_rng(0)
