@@ -7,7 +7,7 @@ of them.  The sums of the pieces are added in their order, so that the bits do n
 number of threads.
 """
 
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cython.parallel cimport prange
 
 from minillm._kernels._pool cimport Workspace
@@ -77,6 +77,31 @@ def sum_of_squares(gs):
     return total
 
 
+def scale(gs, double factor):
+    cdef Py_ssize_t count = pieces_of(gs), i = 0
+    cdef Workspace work = Workspace(count * sizeof(Piece))
+    cdef Piece *pieces = <Piece *>work.take(count * sizeof(Piece))
+    cdef Piece whole
+    for g in gs:
+        if g.flags.c_contiguous:
+            whole.g, whole.count, whole.itemsize = address(g, PyBUF_WRITABLE), g.size, g.itemsize
+            i += cut(whole, &pieces[i])
+        else:
+            g *= factor
+    count = i
+    for i in prange(count, nogil=True, num_threads=threads_for(count), schedule="dynamic"):
+        if pieces[i].itemsize == sizeof(float):
+            scale_piece(pieces[i].count, <float *>pieces[i].g, <float>factor)
+        else:
+            scale_piece(pieces[i].count, <double *>pieces[i].g, factor)
+
+
+cdef inline void scale_piece(Py_ssize_t n, floating *x, floating factor) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        x[i] *= factor
+
+
 cdef Py_ssize_t pieces_of(arrays) except -1:
     """How many there are in all."""
     cdef Py_ssize_t count = 0
@@ -98,10 +123,10 @@ cdef Py_ssize_t cut(Piece whole, Piece *pieces) noexcept:
     return i
 
 
-cdef char *address(array) except? NULL:
+cdef char *address(array, int flags=PyBUF_SIMPLE) except? NULL:
     """Of the first number of an array in C order, which its caller keeps alive."""
     cdef Py_buffer buffer
-    PyObject_GetBuffer(array, &buffer, PyBUF_SIMPLE)
+    PyObject_GetBuffer(array, &buffer, flags)
     PyBuffer_Release(&buffer)
     return <char *>buffer.buf
 

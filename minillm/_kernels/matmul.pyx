@@ -17,7 +17,7 @@ include "lanes.pxi"
 
 cdef enum:
     FEW = 4  # rows that are multiplied by columns of b where they lie
-    STRIP = 64  # columns that are summed at once: as many as fit in registers
+    LINE = 16  # columns, a cache line at least: two threads do not write to the same one
     SMALL_SUM = 50_000  # numbers that are not worth waking another thread for
 
 
@@ -100,32 +100,32 @@ cdef void dots(
 
 
 def sum_of_rows(const floating[:, ::1] x):
-    """The sum of the rows (M, N) -> (N,): each thread adds some of the columns, in the order of the rows."""
-    cdef Py_ssize_t M = x.shape[0], N = x.shape[1], strips = (N + STRIP - 1) // STRIP, i
+    """The sum of the rows, (M, N) -> (N,): each thread adds some of the columns, in the order of the rows."""
+    cdef Py_ssize_t M = x.shape[0], N = x.shape[1], first
     total = np.zeros(N, dtype_of(<floating>0))
     cdef floating[::1] total_ = total
-    cdef int threads = 1 if M * N < SMALL_SUM else max_threads()
+    cdef int threads = 1 if M * N < SMALL_SUM else max_threads(), i
+    cdef Py_ssize_t columns = ceil_div(ceil_div(N, threads), LINE) * LINE
     if M == 0:
         return total
-    for i in prange(strips, nogil=True, num_threads=threads, schedule="static"):
-        add_rows(M, N, min(STRIP, N - i * STRIP), &x[0, i * STRIP], &total_[i * STRIP])
+    for i in prange(threads, nogil=True, num_threads=threads, schedule="static"):
+        first = i * columns
+        if first < N:
+            add_rows(M, N, min(columns, N - first), &x[0, first], &total_[first])
     return total
 
 
 cdef void add_rows(Py_ssize_t M, Py_ssize_t N, Py_ssize_t width, const floating *x,
                    floating *total) noexcept nogil:
-    """total (width,) = the sum of M rows that are N numbers apart."""
-    cdef floating strip[STRIP]
-    cdef Py_ssize_t m, n
-    if width == STRIP:
-        for n in range(STRIP):
-            strip[n] = 0
-        for m in range(M):
-            for n in range(STRIP):
-                strip[n] += x[m * N + n]
-        for n in range(STRIP):
-            total[n] = strip[n]
-    else:
-        for m in range(M):
-            for n in range(width):
-                total[n] += x[m * N + n]
+    """Add M rows (width,), which are N numbers apart: four at a time, for fewer stores."""
+    cdef Py_ssize_t m = 0, n
+    while m + 4 <= M:
+        for n in range(width):
+            total[n] = total[n] + x[n] + x[N + n] + x[2 * N + n] + x[3 * N + n]
+        x += 4 * N
+        m += 4
+    while m < M:
+        for n in range(width):
+            total[n] += x[n]
+        x += N
+        m += 1

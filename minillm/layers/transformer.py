@@ -86,11 +86,10 @@ def block(
     With a cache the tokens stand at the positions start[b], start[b] + 1, ...; their keys and
     values are written into it.  ``backward(dy)`` -> dx, gradients.
     """
-    h, norm_1_backward = norm(params, f"{prefix}.norm_1", x)
+    (x, h), norm_1_backward = add_norm(params, f"{prefix}.norm_1", x)
     h, attention_backward = self_attention(params, f"{prefix}.attention", h, N, cache, start)
     h, dropout_1_backward = dropout(h, rate, rng)
-    middle = x + h
-    h, norm_2_backward = norm(params, f"{prefix}.norm_2", middle)
+    (middle, h), norm_2_backward = add_norm(params, f"{prefix}.norm_2", x, h)  # x + h, its norm
     h, feed_forward_backward = feed_forward(params, f"{prefix}.feed_forward", h)
     h, dropout_2_backward = dropout(h, rate, rng)
     y = middle + h
@@ -98,15 +97,30 @@ def block(
     def backward(dy):
         # y = middle + dropout(feed_forward(norm_2(middle)))
         dh, gradients = feed_forward_backward(dropout_2_backward(dy))
-        dh, norm_2 = norm_2_backward(dh)
-        dmiddle = dy + dh
+        dmiddle, norm_2 = norm_2_backward(dy, dh)  # dy + the gradient through the norm
         # middle = x + dropout(attention(norm_1(x)))
         dh, attention = attention_backward(dropout_1_backward(dmiddle))
-        dh, norm_1 = norm_1_backward(dh)
-        dx = dmiddle + dh
+        dx, norm_1 = norm_1_backward(dmiddle, dh)
         return dx, gradients | norm_2 | attention | norm_1
 
     return y, backward
+
+
+def add_norm(
+    params: Params, prefix: str, x: NDArray, h: NDArray | None = None
+) -> tuple[tuple[NDArray, NDArray], Callable]:
+    """x + h (None: x alone) and its layer norm, with ``prefix.gain`` and ``prefix.bias``.
+
+    ``backward(dtotal, dy)``, by the sum and by the norm -> dx, which is dh too, gradients.
+    """
+    gain, bias = f"{prefix}.gain", f"{prefix}.bias"
+    outputs, op_backward = ops.add_norm(x, h, params[gain], params[bias], EPSILON)
+
+    def backward(dtotal, dy):
+        dx, *_, dgain, dbias = op_backward(dtotal, dy)
+        return dx, {gain: dgain, bias: dbias}
+
+    return outputs, backward
 
 
 def norm(params: Params, prefix: str, x: NDArray) -> tuple[NDArray, Callable]:

@@ -1,6 +1,7 @@
 """The differentiable functions: each returns its output and its backward."""
 
 from minillm.ops.activations import relu, sigmoid, silu, tanh
+from minillm.ops.add_norm import add_norm
 from minillm.ops.additive_attention import additive_attention
 from minillm.ops.cross_entropy import cross_entropy
 from minillm.ops.dropout import dropout
@@ -20,6 +21,7 @@ from minillm.ops.scaled_dot_product_attention import scaled_dot_product_attentio
 from minillm.ops.softmax import softmax
 
 __all__ = [
+    "add_norm",
     "additive_attention",
     "cross_entropy",
     "dropout",

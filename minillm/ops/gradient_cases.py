@@ -68,6 +68,14 @@ def layer_norm(rng: Generator, B: int = 3, T: int = 4, D: int = 5) -> Case:
     )
 
 
+def add_norm(rng: Generator, B: int = 3, T: int = 4, D: int = 5) -> Case:
+    x, h = rng.standard_normal((2, B, T, D))
+    gain, bias = rng.standard_normal((2, D))
+    if rng.integers(2):
+        return ops.add_norm, (x, h, gain, bias)
+    return lambda x, gain, bias: ops.add_norm(x, None, gain, bias), (x, gain, bias)
+
+
 def rms_norm(rng: Generator, B: int = 3, T: int = 4, D: int = 5) -> Case:
     return ops.rms_norm, (rng.standard_normal((B, T, D)), rng.standard_normal(D))
 
@@ -200,6 +208,7 @@ CASES: dict[str, Callable[..., Case]] = {
         gelu,
         softmax,
         layer_norm,
+        add_norm,
         rms_norm,
         rotary,
         dropout,

@@ -80,7 +80,7 @@ def check_gradients(
             raise GradientError(f"the backward changed output {number}")
 
     def outputs_at() -> tuple[NDArray, ...]:
-        return tuple(np.asarray(y) for y in _tuple(op(*args)[0]))
+        return tuple(np.array(y) for y in _tuple(op(*args)[0]))  # copies: y may be an argument
 
     worst = 0.0
     for k, gradient in zip(checked, gradients, strict=True):

@@ -193,8 +193,7 @@ def clip_global_norm(grads: Arrays, maximum: float | None) -> float:
     with np.errstate(over="ignore"):  # the norm is infinite then
         norm = math.sqrt(sum_of_squares([np.ascontiguousarray(g) for g in grads.values()]))
     if maximum is not None and maximum < norm < math.inf:
-        for g in grads.values():
-            g *= maximum / norm
+        scale(list(grads.values()), maximum / norm)
     return norm
 
 
@@ -202,6 +201,13 @@ def clip_global_norm(grads: Arrays, maximum: float | None) -> float:
 def sum_of_squares(gs: list[np.ndarray]) -> float:
     """The sum of g^2 over all elements of all arrays."""
     return float(sum((g**2).sum() for g in gs))
+
+
+@twinned
+def scale(gs: list[np.ndarray], factor: float) -> None:
+    """Multiply each array by factor, in place."""
+    for g in gs:
+        g *= factor
 
 
 def _checked(params: Arrays) -> Arrays:

@@ -84,6 +84,45 @@ def test_layer_norm(twin, with_threads, N, D, dtype):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_add_norm(twin, with_threads, dtype):
+    x, gain, bias = layer_norm_case(np.random.default_rng(0), 1000, 70, dtype)
+    h = x[::-1].copy()
+    outputs = with_threads(1, twin.add_norm_forward, x, h, gain, bias, 1e-5)
+    upstream = x, h, outputs[0], gain, *outputs[2:]
+    gradients = with_threads(1, twin.add_norm_backward, *upstream)
+    for count in (2, 3):
+        many = with_threads(count, twin.add_norm_forward, x, h, gain, bias, 1e-5)
+        assert_same_bits(outputs, many)
+        assert_same_bits(gradients, with_threads(count, twin.add_norm_backward, *upstream))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("M", "N"), [(1000, 70), (300, 513), (60_000, 1)])
+def test_sum_of_rows(twin, with_threads, M, N, dtype):
+    x = np.random.default_rng(0).normal(size=(M, N)).astype(dtype)
+    one = with_threads(1, twin.sum_of_rows, x)
+    for count in (2, 3):
+        assert_same_bits([one], [with_threads(count, twin.sum_of_rows, x)])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_optimiser(twin, with_threads, dtype):
+    rng = np.random.default_rng(0)
+    starts = [rng.random(size).astype(dtype) for size in (100_000, 3, 40_000)]
+
+    def updated():
+        ps, gs, ms, vs = ([start.copy() for start in starts] for _ in range(4))
+        twin.scale(gs, 0.7)
+        total = twin.sum_of_squares(gs)
+        twin.adam_update(ps, gs, ms, vs, [0.9, 1.0, 0.9], 0.8, 0.95, 1e-2, 1.3, 1e-8)
+        return [*ps, *gs, *ms, *vs, total]
+
+    one = with_threads(1, updated)
+    for count in (2, 3):
+        assert_same_bits(one, with_threads(count, updated))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_gelu(twin, with_threads, dtype):
     x = np.random.default_rng(0).normal(size=50_001).astype(dtype)
     one = (

@@ -189,6 +189,17 @@ def test_layer_norm(twin, original, N, D, dtype, seed):
     )
 
 
+@given(st.integers(0, 200), WIDTHS, DTYPES, st.integers(0, 99))
+def test_add_norm(twin, original, N, D, dtype, seed):
+    rng = np.random.default_rng(seed)
+    x, gain, bias = layer_norm_case(rng, N, D, dtype)
+    h, dtotal, dy = rng.normal(size=(3, N, D)).astype(dtype)
+    total, y, *kept = original.add_norm_forward(x, h, gain, bias, 0.1)
+    assert_same(twin.add_norm_forward(x, h, gain, bias, 0.1), (total, y, *kept), dtype)
+    arguments = dtotal, dy, total, gain, *kept
+    assert_same(twin.add_norm_backward(*arguments), original.add_norm_backward(*arguments), dtype)
+
+
 @pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
 def test_layer_norm_of_nan_and_infinity(twin, original, poison):
     """They fill the row that they are in, and no other; dgain sees all rows."""
@@ -279,6 +290,19 @@ def test_adam(twin, original, sizes, dtype):
     sums = [kernels.sum_of_squares(gs) for kernels in (twin, original)]
     assert sums[0] == pytest.approx(sums[1], rel=TOLERANCE[dtype])
     assert sums[0] == pytest.approx(sum((g.astype(float) ** 2).sum() for g in gs), rel=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_scale(twin, original, dtype):
+    rng = np.random.default_rng(0)
+    starts = [rng.normal(size=size).astype(dtype) for size in ((3,), (), (0, 2), (300, 301))]
+    results = []
+    for kernels in (twin, original):
+        arrays = [array.copy() for array in starts]
+        parts = [*arrays[:3], arrays[3][:200], arrays[3][200:, ::2].T]  # of any layout
+        kernels.scale(parts, 0.3)
+        results.append(tuple(arrays))
+    assert_same(*results, dtype)
 
 
 def test_adam_of_both_precisions_at_once(twin, original):

@@ -17,7 +17,9 @@ ALSO = {
     "minillm/models/word2vec.py": {"train_sentences"},
     "minillm/ops/recurrence.py": {"reversed_rows"},
     "minillm/ops/scaled_dot_product_attention.py": {"_for_each_key"},
-    "minillm/training/optimisers.py": {"step", "adam_update", "clip_global_norm", "sum_of_squares"},
+    "minillm/training/optimisers.py": {
+        *("step", "adam_update", "clip_global_norm", "sum_of_squares", "scale"),
+    },
 }
 
 

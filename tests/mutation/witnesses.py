@@ -23,18 +23,19 @@ class Witness:
 TWINS = ("tests/kernels/test_twins.py", "tests/kernels/test_threads.py")
 NEAR_OF_TOPIC = {
     "activations": (TWINS, "gelu"),
-    "adam": (TWINS, "adam or squares"),
+    "adam": (TWINS, "adam or squares or test_scale or optimiser"),
     "attention": ((*TWINS, "tests/kernels/test_scaled_attention.py"), "attention"),
     "bpe": (("tests/text/test_bpe.py",), ""),
     "cross_entropy": (TWINS, "cross_entropy"),
     "decoder": (("tests/models/test_gpt.py",), "split or unequal or slides"),
     "embedding": (TWINS, "embedding"),
-    "matmul": (TWINS, "matmul or product"),
+    "matmul": (TWINS, "matmul or product or sum_of_rows"),
     "ngram": (("tests/kernels/test_ngram.py",), ""),
-    "normalisation": (TWINS, "layer_norm"),
+    "normalisation": (TWINS, "norm"),
     "recurrent": (
         (*TWINS, "tests/kernels/test_table_of_ids.py", "tests/kernels/test_maths.py"),
-        "not (matmul or embedding or entropy or gelu or norm or attention or adam or squares)",
+        "not (matmul or embedding or entropy or gelu or norm or attention or adam or squares "
+        "or sum_of_rows or test_scale or optimiser)",
     ),
     "word2vec": (("tests/models/test_word2vec.py",), "twins or step or rows or pieces or mean"),
 }

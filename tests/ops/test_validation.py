@@ -101,6 +101,16 @@ ids = np.array([[0, 1], [2, 3]])
             "eps must be positive",
         ),
         (
+            lambda: ops.add_norm(x, None, np.ones(4, np.float32), np.ones(4, np.float32), eps=0),
+            ValueError,
+            "add_norm: eps must be positive",
+        ),
+        (
+            lambda: ops.add_norm(x, x[:1], np.ones(4, np.float32), np.ones(4, np.float32)),
+            ValueError,
+            r"add_norm: h has shape \(1, 3, 4\), expected \(2, 3, 4\), that of x",
+        ),
+        (
             lambda: ops.rnn(x[:, :0], h0, W_x[:, :5], W_h[:, :5], b[:5]),
             ValueError,
             r"rnn: x has shape \(2, 0, 4\)",

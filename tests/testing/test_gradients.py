@@ -100,6 +100,11 @@ def test_the_message_names_the_worst_coordinate():
         check_gradients(linear, *linear_arguments(rng), "one coordinate", rng=rng)
 
 
+def test_an_output_may_be_a_view_of_an_argument():
+    rng = np.random.default_rng(0)
+    check_gradients(lambda x: (x.T, lambda dy: dy.T), rng.standard_normal((2, 3)), rng=rng)
+
+
 @pytest.mark.parametrize("scale", [1e-8, 1.0, 1e8])
 def test_small_and_large_gradients_are_held_to_the_same_relative_tolerance(scale):
     rng = np.random.default_rng(1)

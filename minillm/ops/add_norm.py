@@ -1,0 +1,81 @@
+"""Addition and layer normalisation in one: what a residual stream does at each branch."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm._kernels import twinned
+from minillm.ops import _validate
+from minillm.ops.layer_norm import layer_norm_backward, layer_norm_forward
+
+
+def add_norm(
+    x: NDArray, h: NDArray | None, gain: NDArray, bias: NDArray, eps: float = 1e-5
+) -> tuple[tuple[NDArray, NDArray], Callable]:
+    """A sum that goes on, and its layer norm, which a branch begins with.
+
+        total = x + h        y = layer_norm(total)
+
+    x and h (..., D), gain (D,), bias (D,) -> total, y (..., D).  Where h is None, total is x.
+    ``backward(dtotal, dy)`` -> dx, dh if there is an h, dgain, dbias.  Keeps total, gain, and
+    of each row its mean and 1 / sqrt(variance + eps).
+
+    The total has two uses, and so its gradient two parts, which x and h both get:
+
+        dx = dh = dtotal + layer_norm's backward of dy
+
+    Raises TypeError or ValueError where dtypes or shapes do not fit, or eps is not positive.
+    Source: He, Zhang, Ren and Sun (2016), "Identity mappings in deep residual networks",
+    section 2, for the sum that goes on past every branch.
+    """
+    added = {} if h is None else {"h": (h, "... D")}
+    _validate.floats("add_norm", x=(x, "... D"), **added, gain=(gain, "D"), bias=(bias, "D"))
+    if h is not None and h.shape != x.shape:
+        raise ValueError(f"add_norm: h has shape {h.shape}, expected {x.shape}, that of x")
+    if not _validate.number("add_norm", "eps", eps) > 0:
+        raise ValueError(f"add_norm: eps must be positive, found {eps}")
+    shape, D = x.shape, x.shape[-1]
+    x_, gain_, bias_ = _validate.contiguous(x, gain, bias)
+    rows = x_.reshape(-1, D)
+    if h is None:
+        total, (y, *kept) = rows, layer_norm_forward(rows, gain_, bias_, float(eps))
+    else:
+        added_rows = np.ascontiguousarray(h).reshape(-1, D)
+        total, y, *kept = add_norm_forward(rows, added_rows, gain_, bias_, float(eps))
+    outputs = total.reshape(shape), y.reshape(shape)
+    upstream = _validate.upstream("add_norm", dtotal=outputs[0], dy=outputs[1])
+
+    def backward(dtotal, dy):
+        dtotal, dy = (d.reshape(-1, D) for d in upstream(dtotal, dy))
+        dx, dgain, dbias = add_norm_backward(dtotal, dy, total, gain_, *kept)
+        dx = dx.reshape(shape)
+        return (dx, dgain, dbias) if h is None else (dx, dx, dgain, dbias)
+
+    return outputs, backward
+
+
+@twinned
+def add_norm_forward(
+    x: NDArray, h: NDArray, gain: NDArray, bias: NDArray, eps: float
+) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+    """x, h (N, D), gain, bias (D,) -> total, y (N, D), mean, inverse_std (N,)."""
+    total = x + h
+    y, mean, inverse_std = layer_norm_forward(total, gain, bias, eps)
+    return total, y, mean, inverse_std
+
+
+@twinned
+def add_norm_backward(
+    dtotal: NDArray,
+    dy: NDArray,
+    total: NDArray,
+    gain: NDArray,
+    mean: NDArray,
+    inverse_std: NDArray,
+) -> tuple[NDArray, NDArray, NDArray]:
+    """dtotal, dy, total (N, D), gain (D,), mean, inverse_std (N,) -> dx (N, D), dgain, dbias."""
+    # y = layer_norm(total)
+    dx, dgain, dbias = layer_norm_backward(dy, total, gain, mean, inverse_std)
+    # total is an output as well
+    return dtotal + dx, dgain, dbias
