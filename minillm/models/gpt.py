@@ -28,17 +28,22 @@ learners"; Press and Wolf (2017) for the tied output.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import is_
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
+from minillm._kernels import twinned
 from minillm.layers import cache as cache_layer
 from minillm.layers import transformer
 from minillm.layers.cache import Cache
 from minillm.layers.dropout import dropout
 from minillm.models import base
 from minillm.models.base import Gradients, State
+from minillm.ops import _validate
+from minillm.ops.layer_norm import layer_norm_forward
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,8 @@ class GPT(base.NextTokenModel[GPTConfig]):
     ``params``: ``embedding.E`` (V, D), ``positions.E`` (C, D), ``blocks.0.norm_1.gain`` and so
     on, as :mod:`minillm.layers.transformer` names them, ``norm.gain`` and ``norm.bias`` (D,).
     """
+
+    _step_weights: "StepWeights | None" = None  # of the last step
 
     def new_parameters(self, rng: np.random.Generator, dtype: type) -> dict[str, NDArray]:
         """Fresh parameters, from which the predictions are nearly uniform."""
@@ -232,24 +239,35 @@ class GPT(base.NextTokenModel[GPTConfig]):
         Any number may be read: where a row's context is full, its window slides.
         """
         counts = self._counts(ids, lengths)
-        if (state["lengths"] + counts).max() > self.config.context:
+        if _longest(state["lengths"] + counts) > self.config.context:
             ids, counts = self._window(ids, state, counts)
             state = self.zero_state(len(ids))
         after = self._room(ids, state, counts)
         if ids.shape[1] == 1 and state["room"] > 0:  # there are keys and values already
-            y = self._step(ids[:, 0], after, state["lengths"])
-        else:
-            whole, _ = self._hidden(ids, None, after, state["lengths"])
-            y = whole[np.arange(len(ids)), counts - 1]  # (B, D)
+            return self._step(ids[:, 0], after, state["lengths"]), after
+        whole, _ = self._hidden(ids, None, after, state["lengths"])
+        y = whole[np.arange(len(ids)), counts - 1]  # (B, D)
         return self._logits(y)[0], after
 
     def _step(self, ids: NDArray[np.integer], cache: Cache, start: NDArray[np.int64]) -> NDArray:
-        """One token of each row: ids (B,) -> y (B, D), as :meth:`_hidden` has it."""
-        p = self.params
-        x = ops.embedding(ids, p["embedding.E"])[0] + p["positions.E"][start]
-        for layer in range(self.config.layers):
-            x = transformer.step(p, f"blocks.{layer}", x, cache, start)
-        return transformer.norm(p, "norm", x)[0]
+        """The logits (B, V) after one token of each row, ids (B,)."""
+        checked = _validate.ids("read", "ids", ids, self.config.vocabulary)
+        layers = range(self.config.layers)
+        past = [cache[f"blocks.{n}.attention.{name}"] for n in layers for name in ("keys", "values")]
+        return gpt_step(self._weights(), checked, start, past)
+
+    def _weights(self) -> "StepWeights":
+        """All weights, as :func:`gpt_step` takes them: anew where one has been replaced."""
+        p, known = self.params, self._step_weights
+        if known is None:
+            names = ["embedding.E", "positions.E", "norm.gain", "norm.bias"]
+            for layer in range(self.config.layers):
+                names += [f"blocks.{layer}.{name}" for name in transformer.OF_A_BLOCK]
+            known = StepWeights(names, [])
+        arrays = [p[name] for name in known.names]
+        if len(known.arrays) != len(arrays) or not all(map(is_, arrays, known.arrays)):
+            known = self._step_weights = StepWeights(known.names, list(_validate.contiguous(*arrays)))
+        return known
 
     def log_probabilities(self, ids: NDArray[np.integer]) -> NDArray:
         """log P(id_{t+1} | id_1 .. id_t) in nats for each token but the first: (T,) -> (T - 1,).
@@ -283,9 +301,11 @@ class GPT(base.NextTokenModel[GPTConfig]):
     def _room(self, ids: NDArray, cache: State, counts: NDArray[np.int64]) -> State:
         """The cache with room for the keys and values of ids, and with the ids."""
         after = cache_layer.extended(cache, counts, ids.shape[1])
-        after["ids"] = cache["ids"].copy()
-        for row, (first, count) in enumerate(zip(cache["lengths"], counts, strict=True)):
-            after["ids"][row, first : first + count] = ids[row, :count]
+        if after["written"] is not cache["written"]:
+            after["ids"] = cache["ids"].copy()
+        places = zip(cache["lengths"].tolist(), after["lengths"].tolist(), strict=True)
+        for row, (first, last) in enumerate(places):
+            after["ids"][row, first:last] = ids[row, : last - first]
         return after
 
     def _window(
@@ -307,3 +327,41 @@ class GPT(base.NextTokenModel[GPTConfig]):
         for row, text in zip(padded, rows, strict=True):
             row[: len(text)] = text
         return padded, lengths
+
+
+def _longest(lengths: NDArray[np.int64]) -> int:
+    """The largest of a few numbers, for which Python is quicker than NumPy."""
+    return max(lengths.tolist())
+
+
+# --- one token at a time ----------------------------------------------------------
+
+
+@dataclass
+class StepWeights:
+    """The weights of a GPT in the order of :func:`gpt_step`, found once for many steps."""
+
+    names: list[str]
+    arrays: list[NDArray]  # E, P, the last norm's gain and bias; then those of each block
+    addresses: Any = None  # the kernel's own note of where they lie
+
+
+@twinned
+def gpt_step(
+    weights: StepWeights,
+    ids: NDArray[np.int64],
+    start: NDArray[np.int64],
+    past: list[NDArray],
+) -> NDArray:
+    """ids (B,) at the positions start (B,) -> the logits (B, V) of what follows them.
+
+    ``past`` has the keys and the values of each layer, which it writes to.
+    """
+    E, P, gain, bias, *of_blocks = weights.arrays
+    n = len(transformer.OF_A_BLOCK)
+    x = E[ids] + P[start]
+    for layer in range(len(of_blocks) // n):
+        keys, values = past[2 * layer : 2 * layer + 2]
+        x = transformer.step(x, of_blocks[n * layer : n * (layer + 1)], keys, values, start)
+    y, _, _ = layer_norm_forward(x, gain, bias, transformer.EPSILON)
+    return y @ E.T
