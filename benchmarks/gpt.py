@@ -1,6 +1,6 @@
 """GPT here and in PyTorch: a training step, and writing token by token with a cache.
 
-    python -m benchmarks.gpt [--threads 1 2] [--only step|write|large] [--compiled] [--rounds 9]
+    python -m benchmarks.gpt [--threads 1 2] [--only step|write|large|memory] [--compiled]
 
 The same weights and batches; losses and gradients must agree before anything is timed.  A step
 is forward, backward, clipping at 1 and AdamW (PyTorch's fused one).  PyTorch runs as it is
@@ -9,11 +9,16 @@ timed in turn in one process, after a warm-up; the figures are medians, with the
 
 `large` writes with a model of GPT-2's smallest size (124 million random weights), and sets the
 time against what reading all weights once takes at the measured bandwidth of the memory.
+
+`memory` runs three steps of each in a process of its own, and sets the most that these took beside
+each other: the peak of the resident memory beyond what there was before the first step.
 """
 
 import argparse
+import multiprocessing
 import os
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -34,7 +39,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--threads", type=int, nargs="+", default=[1, os.cpu_count() or 1])
-    parser.add_argument("--only", choices=("step", "write", "large"))
+    parser.add_argument("--only", choices=("step", "write", "large", "memory"))
     parser.add_argument("--compiled", action="store_true", help="torch.compile too: a minute each")
     parser.add_argument("--rounds", type=int, default=9)
     args = parser.parse_args()
@@ -46,51 +51,100 @@ def main() -> None:
             peak = measured_peak()
             print(f"\n{count} thread(s), peak {peak / 1e9:.0f} GFLOP/s", flush=True)
             if args.only in (None, "step"):
-                for name, sizes in STEPS.items():
-                    step(name, sizes, args.rounds, peak, args.compiled, count)
+                for name in STEPS:
+                    step(name, args.rounds, peak, args.compiled, count)
             if args.only in (None, "write"):
                 write(args.rounds, count)
             if args.only in (None, "large"):
                 large(peak, count)
+    if args.only in (None, "memory"):
+        memory()
 
 
-def step(name: str, sizes: dict, rounds: int, peak: float, compiled: bool, count: int) -> None:
+def step(name: str, rounds: int, peak: float, compiled: bool, count: int) -> None:
     """A training step."""
     import torch
 
-    from minillm.models.gpt import GPT, GPTConfig
-    from minillm.training import AdamW, clip_global_norm
     from minillm.training.speed import transformer_flops
 
-    sizes = dict(sizes)
+    model, inputs, targets = model_and_batch(name)
+    theirs = torch.from_numpy(inputs), torch.from_numpy(targets)
+    contestants = {}
+    for kind in ("PyTorch eager", "PyTorch compiled")[: 1 + compiled]:
+        other = pytorch_gpt(model.config, model.params)
+        loss_of = torch.compile(other.loss) if "compiled" in kind else other.loss
+        check(model, other, loss_of, (inputs, targets), theirs)
+        contestants[kind] = pytorch_step(other, loss_of, theirs)
+    contestants = {"minillm": our_step(model, inputs, targets), **contestants}
+    times = in_turns(contestants, rounds, count)
+    work = transformer_flops(model) * targets.size
+    print(f"step {name} {STEPS[name]}: {work / 1e9:.2f} GFLOP")
+    show(times)
+    print(f"  minillm at {work / np.median(times['minillm']) / peak:.0%} of the peak", flush=True)
+
+
+def model_and_batch(name: str):
+    """A fresh model of one of STEPS, and inputs and targets (B, T)."""
+    from minillm.models.gpt import GPT, GPTConfig
+
+    sizes = dict(STEPS[name])
     batch = sizes.pop("batch")
     config = GPTConfig(vocabulary=65, **sizes)
     rng = np.random.default_rng(0)
     model = GPT(config, rng)
     ids = rng.integers(0, config.vocabulary, (batch, config.context + 1))
-    inputs, targets = ids[:, :-1].copy(), ids[:, 1:].copy()
-    theirs = torch.from_numpy(inputs), torch.from_numpy(targets)
-    contestants = {}
+    return model, ids[:, :-1].copy(), ids[:, 1:].copy()
 
-    def ours() -> float:
+
+def our_step(model, inputs, targets):
+    from minillm.training import AdamW, clip_global_norm
+
+    optimiser = AdamW(model.params, weight_decay=0.1)
+
+    def run() -> float:
         loss, backward = model.loss((inputs, targets))
         gradients = backward()
         clip_global_norm(gradients, 1.0)
         optimiser.step(gradients, 1e-4)
         return float(loss)
 
-    for kind in ("PyTorch eager", "PyTorch compiled")[: 1 + compiled]:
-        other = pytorch_gpt(config, model.params)
-        loss_of = torch.compile(other.loss) if "compiled" in kind else other.loss
-        check(model, other, loss_of, (inputs, targets), theirs)
-        contestants[kind] = pytorch_step(other, loss_of, theirs)
-    optimiser = AdamW(model.params, weight_decay=0.1)
-    contestants = {"minillm": ours, **contestants}
-    times = in_turns(contestants, rounds, count)
-    work = transformer_flops(model) * batch * config.context
-    print(f"step {name} {sizes} batch {batch}: {work / 1e9:.2f} GFLOP")
-    show(times)
-    print(f"  minillm at {work / np.median(times['minillm']) / peak:.0%} of the peak", flush=True)
+    return run
+
+
+def memory() -> None:
+    """What a training step takes, each contestant in a process of its own."""
+    print("\nmemory of a training step: the peak beyond what there was before the first, MB")
+    for name in STEPS:
+        taken = {}
+        for kind in ("minillm", "PyTorch eager"):
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                taken[kind] = pool.apply(memory_of_steps, (kind, name))
+        ours, theirs = taken["minillm"], taken["PyTorch eager"]
+        print(f"  {name:6} minillm {ours:.0f}, PyTorch eager {theirs:.0f}: {ours / theirs:.2f}")
+
+
+def memory_of_steps(kind: str, name: str, steps: int = 3) -> float:
+    """In MB (of a million bytes), with the optimiser's moments."""
+    model, inputs, targets = model_and_batch(name)
+    if kind == "minillm":
+        run = our_step(model, inputs, targets)
+    else:
+        import torch
+
+        other = pytorch_gpt(model.config, model.params)
+        run = pytorch_step(other, other.loss, (torch.tensor(inputs), torch.tensor(targets)))
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = peak_resident()
+    for _ in range(steps):
+        run()
+    return (peak_resident() - before) / 1e6
+
+
+def peak_resident() -> int:
+    """The most bytes of this process that were in memory at once (Linux)."""
+    status = Path("/proc/self/status").read_text().splitlines()
+    (line,) = (line for line in status if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
 
 
 def check(model, other, loss_of, batch, theirs) -> None:

@@ -7,11 +7,17 @@ longer than computing them.  So blocks that are no longer in use stay here, and 
 call of the same size, which in training is the next step, finds its memory in place.
 
 The idle blocks of all kernels together hold at most MINILLM_POOL_BYTES bytes (a whole
-number, or one with K, M or G: 256M unless it is set; 0 for none at all).  Where a block
+number, or one with K, M or G: 512M unless it is set; 0 for none at all).  Where a block
 would exceed that, those that have been idle longest are returned to the system first.
 
 A block is a mapping of its own, since freed memory of malloc's may stay with the
 process.  Blocks below 64 kB are malloc's all the same, and never wait here.
+
+NumPy's own arrays, such as the sum of two, are malloc's as well.  After each step of training
+glibc returns what it can of them to the system, and the next step takes it page by page again.
+So when this is imported, glibc is told to keep as much as the pool does: up to MINILLM_POOL_BYTES
+bytes at the end of its memory, in arrays of up to 32 MB.  That holds for the whole process; with
+0, malloc stays as it is.
 
 With MINILLM_GUARD=1, each piece of a workspace is a block of its own between two margins
 of guard bytes, as wide as the piece is, and nothing waits here.  A kernel that wrote into a
@@ -54,6 +60,16 @@ cdef extern from *:
     static char *new_block(size_t size) { return malloc(size); }
     static void free_block(char *block, size_t size) { (void)size; free(block); }
     #endif
+    #if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__)
+    #include <malloc.h>
+    static void let_malloc_keep(size_t size)
+    {
+        mallopt(M_MMAP_THRESHOLD, 32 << 20); /* the most that it accepts */
+        mallopt(M_TRIM_THRESHOLD, size < INT_MAX ? (int)size : INT_MAX);
+    }
+    #else
+    static void let_malloc_keep(size_t size) { (void)size; }
+    #endif
     #ifdef __SANITIZE_ADDRESS__
     #include <sanitizer/asan_interface.h>
     #define POISONED 1
@@ -65,6 +81,7 @@ cdef extern from *:
     """
     char *new_block(size_t size)
     void free_block(char *block, size_t size)
+    void let_malloc_keep(size_t size)
     bint POISONED
     void ASAN_POISON_MEMORY_REGION(char *begin, size_t size)
     void ASAN_UNPOISON_MEMORY_REGION(char *begin, size_t size)
@@ -101,8 +118,10 @@ def limit_of(text: str) -> int:
     return min(int(digits) << shift, sys.maxsize)
 
 
-cdef Py_ssize_t limit = limit_of(os.environ.get("MINILLM_POOL_BYTES") or "256M")
+cdef Py_ssize_t limit = limit_of(os.environ.get("MINILLM_POOL_BYTES") or "512M")
 cdef bint guarded = os.environ.get("MINILLM_GUARD", "0") not in ("", "0")
+if limit > 0:
+    let_malloc_keep(limit)
 
 
 def kept_bytes() -> int:

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""Matrix product: the Cython twin of its original.
+"""Matrix product, and the sum of a matrix's rows: the Cython twins of their originals.
 
 The work is in gemm.pxi, which the other kernels share.  Here a matrix of any
 strides becomes the list of its lines: rows if its rows are contiguous, columns
@@ -17,6 +17,8 @@ include "lanes.pxi"
 
 cdef enum:
     FEW = 4  # rows that are multiplied by columns of b where they lie
+    STRIP = 64  # columns that are summed at once: as many as fit in registers
+    SMALL_SUM = 50_000  # numbers that are not worth waking another thread for
 
 
 def matmul(a, b, bias=None):
@@ -95,3 +97,35 @@ cdef void dots(
     for n in prange(N, nogil=True, num_threads=threads, schedule="static"):
         for m in range(M):
             c[m][n] = dot(K, a[m], b[n]) + (bias[n] if bias != NULL else 0)
+
+
+def sum_of_rows(const floating[:, ::1] x):
+    """The sum of the rows (M, N) -> (N,): each thread adds some of the columns, in the order of the rows."""
+    cdef Py_ssize_t M = x.shape[0], N = x.shape[1], strips = (N + STRIP - 1) // STRIP, i
+    total = np.zeros(N, dtype_of(<floating>0))
+    cdef floating[::1] total_ = total
+    cdef int threads = 1 if M * N < SMALL_SUM else max_threads()
+    if M == 0:
+        return total
+    for i in prange(strips, nogil=True, num_threads=threads, schedule="static"):
+        add_rows(M, N, min(STRIP, N - i * STRIP), &x[0, i * STRIP], &total_[i * STRIP])
+    return total
+
+
+cdef void add_rows(Py_ssize_t M, Py_ssize_t N, Py_ssize_t width, const floating *x,
+                   floating *total) noexcept nogil:
+    """total (width,) = the sum of M rows that are N numbers apart."""
+    cdef floating strip[STRIP]
+    cdef Py_ssize_t m, n
+    if width == STRIP:
+        for n in range(STRIP):
+            strip[n] = 0
+        for m in range(M):
+            for n in range(STRIP):
+                strip[n] += x[m * N + n]
+        for n in range(STRIP):
+            total[n] = strip[n]
+    else:
+        for m in range(M):
+            for n in range(width):
+                total[n] += x[m * N + n]

@@ -105,9 +105,7 @@ class GPT(base.NextTokenModel[GPTConfig]):
         """
         before = self.zero_state(len(ids)) if cache is None else cache
         counts = self._counts(ids, lengths)
-        tokens = int((before["lengths"] + counts).max())
-        if tokens > self.config.context:
-            raise ValueError(f"{tokens} tokens exceed the context of {self.config.context}")
+        self._check_fits(int((before["lengths"] + counts).max()))
         after = self._room(ids, before, counts)
         logits, backward = self._predict(ids, rng, after, before["lengths"])
         return (logits, after), backward
@@ -209,7 +207,10 @@ class GPT(base.NextTokenModel[GPTConfig]):
         inputs and targets (B, T), T at most C; where mask (B, T) is False a target does not
         count.  A window begins from nothing: the state is passed on as it is.
         ``backward()`` -> gradients keyed as ``params``.
+
+        Raises ValueError where a window is longer than the context.
         """
+        self._check_fits(inputs.shape[1])
         logits, logits_backward = self._predict(inputs, rng)
         loss, loss_backward = ops.cross_entropy(logits, targets, mask)
 
@@ -285,6 +286,10 @@ class GPT(base.NextTokenModel[GPTConfig]):
             own = targets - np.log(np.exp(logits).sum(axis=-1))
             found.append(own if begin == 0 else own[C // 2 :])
         return np.concatenate(found)
+
+    def _check_fits(self, tokens: int) -> None:
+        if tokens > self.config.context:
+            raise ValueError(f"{tokens} tokens exceed the context of {self.config.context}")
 
     def _counts(self, ids: NDArray, lengths: NDArray | None) -> NDArray[np.int64]:
         """How many ids of each row count, (B,)."""

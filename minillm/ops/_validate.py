@@ -32,19 +32,26 @@ def floats(op: str, **arguments: tuple[NDArray, str]) -> dict[str, int]:
     Raises TypeError for what is not a float32 or float64 array or differs in
     dtype from the first argument, ValueError for a shape that does not fit.
     """
-    sizes: dict[str, int] = {}
-    first = None
+    found = []
     for name, (array, axes) in arguments.items():
         if type(array) not in _ARRAYS:
             raise _no_array(op, name, array)
-        if array.dtype not in _FLOATS:
-            raise TypeError(f"{op}: {name} must be float32 or float64, found {array.dtype}")
-        first = first or (name, array.dtype)
-        if array.dtype != first[1]:
-            raise TypeError(
-                f"{op}: {name} is {array.dtype} but {first[0]} is {first[1]}; use one dtype"
-            )
-        _fit(op, name, array.shape, axes, sizes)
+        found.append((name, axes, array.dtype, array.shape))
+    return _sizes(op, *found).copy()
+
+
+@functools.lru_cache(1024)  # of a training step they are the same each time
+def _sizes(op: str, *arguments: tuple[str, str, np.dtype, tuple[int, ...]]) -> dict[str, int]:
+    """The sizes of the letters, of arguments of this name, these axes, this dtype and shape."""
+    sizes: dict[str, int] = {}
+    first = None
+    for name, axes, dtype, shape in arguments:
+        if dtype not in _FLOATS:
+            raise TypeError(f"{op}: {name} must be float32 or float64, found {dtype}")
+        first = first or (name, dtype)
+        if dtype != first[1]:
+            raise TypeError(f"{op}: {name} is {dtype} but {first[0]} is {first[1]}; use one dtype")
+        _fit(op, name, shape, axes, sizes)
     return sizes
 
 

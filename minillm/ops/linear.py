@@ -37,7 +37,7 @@ def linear(x: NDArray, W: NDArray, b: NDArray | None = None) -> tuple[NDArray, C
         dW = matmul(rows.T, drows)
         if bias is None:
             return dx, dW
-        db = drows.sum(axis=0)
+        db = sum_of_rows(drows)
         return dx, dW, db
 
     return y, backward
@@ -51,3 +51,9 @@ def matmul(a: NDArray, b: NDArray, bias: NDArray | None = None) -> NDArray:
     ``matmul(x.T, dy)``.
     """
     return a @ b if bias is None else a @ b + bias
+
+
+@twinned
+def sum_of_rows(x: NDArray) -> NDArray:
+    """x (M, N) -> (N,)."""
+    return x.sum(axis=0)

@@ -15,6 +15,8 @@ from minillm.errors import short
 
 Arrays = Mapping[str, np.ndarray]
 
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
 
 class Optimiser(Protocol):
     """What the training loop needs of an optimiser."""
@@ -105,19 +107,19 @@ class Adam:
         step_size = learning_rate / (1 - self.beta1**self.t)
         root_correction = 1 / math.sqrt(1 - self.beta2**self.t)
         decay = 1 - learning_rate * self.weight_decay
-        for name, p in self.params.items():
-            adam_update(
-                p.reshape(-1),
-                grads[name].reshape(-1),
-                self.m[name].reshape(-1),
-                self.v[name].reshape(-1),
-                self.beta1,
-                self.beta2,
-                step_size,
-                root_correction,
-                self.epsilon,
-                decay if p.ndim > 1 else 1.0,
-            )
+        names = list(self.params)
+        adam_update(
+            [self.params[name] for name in names],
+            [np.ascontiguousarray(grads[name]) for name in names],
+            [self.m[name] for name in names],
+            [self.v[name] for name in names],
+            [decay if self.params[name].ndim > 1 else 1.0 for name in names],
+            self.beta1,
+            self.beta2,
+            step_size,
+            root_correction,
+            self.epsilon,
+        )
 
     def state(self) -> tuple[dict[str, np.ndarray], dict]:
         """The two moments, and the number of steps."""
@@ -136,24 +138,25 @@ class Adam:
 
 @twinned
 def adam_update(
-    p: np.ndarray,
-    g: np.ndarray,
-    m: np.ndarray,
-    v: np.ndarray,
+    ps: list[np.ndarray],
+    gs: list[np.ndarray],
+    ms: list[np.ndarray],
+    vs: list[np.ndarray],
+    decays: list[float],
     beta1: float,
     beta2: float,
     step_size: float,
     root_correction: float,
     epsilon: float,
-    decay: float,
 ) -> None:
-    """One step of Adam on flat arrays (N,): changes p and its moments m and v in place.
+    """One step of Adam: changes each array of ps and its moments, in ms and vs, in place.
 
     step_size is learning_rate / (1 - beta1^t), root_correction 1 / sqrt(1 - beta2^t).
     """
-    m[:] = beta1 * m + (1 - beta1) * g
-    v[:] = beta2 * v + (1 - beta2) * g**2
-    p[:] = decay * p - step_size * m / (np.sqrt(v) * root_correction + epsilon)
+    for p, g, m, v, decay in zip(ps, gs, ms, vs, decays, strict=True):
+        m[...] = beta1 * m + (1 - beta1) * g
+        v[...] = beta2 * v + (1 - beta2) * g**2
+        p[...] = decay * p - step_size * m / (np.sqrt(v) * root_correction + epsilon)
 
 
 class AdamW(Adam):
@@ -186,9 +189,9 @@ def clip_global_norm(grads: Arrays, maximum: float | None) -> float:
     Source: Pascanu, Mikolov and Bengio (2013), algorithm 1.
     """
     for name, g in grads.items():
-        _check_float(f"grads[{name!r}]", g)
+        _check_float("grads", name, g)
     with np.errstate(over="ignore"):  # the norm is infinite then
-        norm = math.sqrt(sum(sum_of_squares(g.reshape(-1)) for g in grads.values()))
+        norm = math.sqrt(sum_of_squares([np.ascontiguousarray(g) for g in grads.values()]))
     if maximum is not None and maximum < norm < math.inf:
         for g in grads.values():
             g *= maximum / norm
@@ -196,14 +199,14 @@ def clip_global_norm(grads: Arrays, maximum: float | None) -> float:
 
 
 @twinned
-def sum_of_squares(g: np.ndarray) -> float:
-    """The sum of g^2 over all elements of g (N,)."""
-    return float((g**2).sum())
+def sum_of_squares(gs: list[np.ndarray]) -> float:
+    """The sum of g^2 over all elements of all arrays."""
+    return float(sum((g**2).sum() for g in gs))
 
 
 def _checked(params: Arrays) -> Arrays:
     for name, p in params.items():
-        _check_float(f"params[{name!r}]", p)
+        _check_float("params", name, p)
         _check_layout(name, p)
     return params
 
@@ -220,21 +223,25 @@ def _check_step(params: Arrays, grads: Arrays, moments: Arrays) -> None:
                 f"{what}: expected the keys of the parameters, found a difference in {odd}"
             )
         for name, moment in moments.items():
-            array, where = arrays[name], f"{what}[{name!r}]"
-            _check_float(where, array)
+            array = arrays[name]
+            _check_float(what, name, array)
             if array.shape != moment.shape:
-                raise ValueError(f"{where}: expected shape {moment.shape}, found {array.shape}")
+                raise ValueError(
+                    f"{what}[{name!r}]: expected shape {moment.shape}, found {array.shape}"
+                )
             if array.dtype != moment.dtype:
-                raise TypeError(f"{where}: expected {moment.dtype}, found {array.dtype}")
+                raise TypeError(f"{what}[{name!r}]: expected {moment.dtype}, found {array.dtype}")
     for name, p in params.items():
         _check_layout(name, p)
 
 
-def _check_float(where: str, array: np.ndarray) -> None:
+def _check_float(what: str, name: str, array: np.ndarray) -> None:
     plain = type(array) in (np.ndarray, np.memmap)  # not matrices or masked arrays
-    if not plain or array.dtype not in (np.float32, np.float64):
+    if not plain or array.dtype not in _FLOATS:
         found = array.dtype if plain else type(array).__name__
-        raise TypeError(f"{where}: expected a NumPy array of float32 or float64, found {found}")
+        raise TypeError(
+            f"{what}[{name!r}]: expected a NumPy array of float32 or float64, found {found}"
+        )
 
 
 def _check_layout(name: str, p: np.ndarray) -> None:

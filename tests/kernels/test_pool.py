@@ -1,6 +1,7 @@
 """One pool of memory for all compiled kernels: limited, and what is freed goes back."""
 
 import os
+import platform
 import subprocess
 import sys
 
@@ -77,6 +78,26 @@ print(resident() - before)
 """
     (grown,) = printed(program, MINILLM_POOL_BYTES=f"{limit}M")
     assert grown <= (limit + 8) << 20
+
+
+@pytest.mark.skipif("glibc" not in platform.libc_ver(), reason="only glibc's malloc is set")
+@pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="it has its own malloc")
+@pytest.mark.parametrize(("limit", "least", "most"), [(256, 95, 101), (20, 0, 22), (0, 0, 5)])
+def test_malloc_keeps_as_much_for_numpy(limit, least, most):
+    """Of 100 MB that NumPy frees.  Left alone, glibc keeps less than 1 MB."""
+    program = """
+def resident():
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * 4096
+
+kept()
+before = resident()
+arrays = [np.ones(M // 10, np.uint8) for _ in range(1000)]
+del arrays
+print((resident() - before) // M)
+"""
+    (grown,) = printed(program, MINILLM_POOL_BYTES=f"{limit}M")
+    assert least <= grown <= most
 
 
 def test_kernels_share_the_pool():

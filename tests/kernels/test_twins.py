@@ -103,6 +103,13 @@ def test_matmul_of_any_strides(twin, original, dtype):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("M", "N"), [(0, 5), (1, 63), (3, 64), (900, 65), (400, 200)])
+def test_sum_of_rows(twin, original, M, N, dtype):
+    x = np.random.default_rng(0).normal(size=(M, N)).astype(dtype)
+    assert_same(twin.sum_of_rows(x), original.sum_of_rows(x), dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("M", "K", "N"), [(1, 5, 3), (4, 700, 40), (90, 600, 300), (3, 0, 5)])
 def test_matmul_with_a_bias(twin, original, M, K, N, dtype):
     rng = np.random.default_rng(0)
@@ -253,29 +260,46 @@ def test_attention_never_reads_beyond_a_row(twin, kind, T):
         np.testing.assert_array_equal(ours, theirs)
 
 
-@pytest.mark.parametrize("decay", [1.0, 0.9])
-@pytest.mark.parametrize("size", [1, 37, 16384, 100_000])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_adam(twin, original, size, decay, dtype):
-    rng = np.random.default_rng(size)
-    behind = 20_000  # numbers that are not theirs: more than a block
-    starts = [rng.normal(size=size + behind).astype(dtype) for _ in range(3)]
-    starts.append(rng.random(size + behind).astype(dtype))  # v, which is positive
-    ours, theirs = [s.copy() for s in starts], [s.copy() for s in starts]
-    for kernels, arrays in ((twin, ours), (original, theirs)):
-        views = [array[:size] for array in arrays]
-        kernels.adam_update(*views, 0.8, 0.95, 1e-2, 1.3, 1e-8, decay)
-    assert_same(tuple(ours), tuple(theirs), dtype)
-    g = starts[0][:size]
-    sums = [kernels.sum_of_squares(g) for kernels in (twin, original)]
+@pytest.mark.parametrize("sizes", [[1], [37, 0, 16384], [5, 100_000, 16385, 1, 40_000]])
+def test_adam(twin, original, sizes, dtype):
+    rng = np.random.default_rng(len(sizes))
+    behind = 20_000  # numbers that are not theirs: more than a piece
+    decays = list(np.linspace(1, 0.9, len(sizes)))
+    starts = [[rng.normal(size=size + behind).astype(dtype) for size in sizes] for _ in range(3)]
+    starts.append([rng.random(size + behind).astype(dtype) for size in sizes])  # v: positive
+    results = []
+    for kernels in (twin, original):
+        arrays = [[array.copy() for array in group] for group in starts]
+        views = [[x[:size] for x, size in zip(group, sizes, strict=True)] for group in arrays]
+        kernels.adam_update(*views, decays, 0.8, 0.95, 1e-2, 1.3, 1e-8)
+        results.append(tuple(array for group in arrays for array in group))
+    assert_same(*results, dtype)
+    gs = [g[:size] for g, size in zip(starts[0], sizes, strict=True)]
+    sums = [kernels.sum_of_squares(gs) for kernels in (twin, original)]
     assert sums[0] == pytest.approx(sums[1], rel=TOLERANCE[dtype])
-    assert sums[0] == pytest.approx((g.astype(float) ** 2).sum(), rel=1e-4)
+    assert sums[0] == pytest.approx(sum((g.astype(float) ** 2).sum() for g in gs), rel=1e-4)
+
+
+def test_adam_of_both_precisions_at_once(twin, original):
+    def arrays():
+        return [np.full(3, 0.5, np.float32), np.full((2, 2), 0.5), np.full((), 0.5, np.float32)]
+
+    results = []
+    for kernels in (twin, original):
+        ps, ms, vs = arrays(), arrays(), arrays()
+        kernels.adam_update(ps, arrays(), ms, vs, [1.0, 0.9, 0.8], 0.8, 0.95, 1e-2, 1.3, 1e-8)
+        results.append([*ps, *ms, *vs])
+        assert kernels.sum_of_squares(arrays()) == 2.0
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+        assert ours.dtype == theirs.dtype
 
 
 def test_a_sum_of_squares_that_overflows_is_infinite(twin, original):
-    g = np.full(20_000, 1e30, np.float32)
+    gs = [np.ones(3, np.float32), np.full(20_000, 1e30, np.float32)]
     with np.errstate(over="ignore"):
-        assert twin.sum_of_squares(g) == original.sum_of_squares(g) == np.inf
+        assert twin.sum_of_squares(gs) == original.sum_of_squares(gs) == np.inf
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -167,6 +167,12 @@ def test_log_probabilities_are_those_of_the_logits():
     np.testing.assert_allclose(model.log_probabilities(text), expected, atol=1e-12)
 
 
+def test_a_window_longer_than_the_context_is_refused():
+    ids = texts(2, 13)
+    with pytest.raises(ValueError, match="13 tokens exceed the context of 12"):
+        new().loss((ids, ids))
+
+
 @pytest.mark.parametrize("length", [2, 13, 14, 30, 41])
 def test_log_probabilities_of_a_long_text_see_half_a_context_or_more(length):
     model, text = new(), texts(1, length)[0]
