@@ -20,7 +20,7 @@ from minillm._kernels._pool cimport Workspace, cut, empty
 include "floating.pxi"
 include "threads.pxi"
 include "gemm.pxi"
-include "lanes.pxi"
+include "decoder.pxi"
 include "attention.pxi"
 include "normalisation.pxi"
 include "activations.pxi"
@@ -29,6 +29,7 @@ cdef extern from "meeting.h" nogil:
     ctypedef struct Meeting:
         pass
     void open_meeting(Meeting *)
+    void close_meeting(Meeting *)
     void meet(Meeting *, int team)
     int team_size()
 
@@ -148,8 +149,8 @@ cdef void attend_to_all(
     """One query and the n keys before it, of one head."""
     cdef Py_ssize_t s
     for s in range(n):
-        weights[s] = scale * dot(width, query, keys + s * width)
         lines[s] = values + s * width
+    dots(n, width, scale, query, keys, weights)
     softmax(n, weights)
     multiply_few(1, 0, width, n, <const floating **>&weights, lines, <const floating *>NULL, False,
                  &context)
@@ -230,14 +231,18 @@ cdef void step_part(
 ) noexcept nogil:
     """All blocks, the last norm, and the thread's columns of the logits y E^T."""
     cdef floating *y = <floating *>part.own
-    cdef Py_ssize_t layer, v, b
+    cdef Py_ssize_t layer, b, count
+    cdef Py_ssize_t v0 = part.me * s.V // part.team, v1 = (part.me + 1) * s.V // part.team
     for layer in range(s.L):
         block_part(s, w + OF_MODEL + layer * OF_BLOCK, past[2 * layer], past[2 * layer + 1], start,
                    x, shared, part)
     norm_rows(s, <const floating *>x, w[2], w[3], y)
-    for v in range(part.me * s.V // part.team, (part.me + 1) * s.V // part.team):
+    while v0 < v1:  # rows of E by dozens: all rows of y pass over them while they are near
+        count = min(32, v1 - v0)
         for b in range(s.B):
-            logits[b * s.V + v] = dot(s.D, <const floating *>y + b * s.D, w[0] + v * s.D)
+            dots(count, s.D, <floating>1, <const floating *>y + b * s.D, w[0] + v0 * s.D,
+                 logits + b * s.V + v0)
+        v0 += count
 
 
 # --- the call -----------------------------------------------------------------------
@@ -297,6 +302,7 @@ cdef run(
         with nogil, parallel(num_threads=threads):
             enter(&s, w, pasts, &start[0], x, shared, &logits[0, 0], threadid(), team_size(),
                   &meeting, own + threadid() * each)
+    close_meeting(&meeting)
     return result
 
 

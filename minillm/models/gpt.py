@@ -28,7 +28,7 @@ learners"; Press and Wolf (2017) for the tied output.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from operator import is_
+from operator import is_, itemgetter
 from typing import Any
 
 import numpy as np
@@ -253,22 +253,15 @@ class GPT(base.NextTokenModel[GPTConfig]):
     def _step(self, ids: NDArray[np.integer], cache: Cache, start: NDArray[np.int64]) -> NDArray:
         """The logits (B, V) after one token of each row, ids (B,)."""
         checked = _validate.ids("read", "ids", ids, self.config.vocabulary)
-        layers = range(self.config.layers)
-        past = [cache[f"blocks.{n}.attention.{name}"] for n in layers for name in ("keys", "values")]
-        return gpt_step(self._weights(), checked, start, past)
+        weights = self._weights()
+        return gpt_step(weights, checked, start, list(weights.past_of(cache)))
 
     def _weights(self) -> "StepWeights":
         """All weights, as :func:`gpt_step` takes them: anew where one has been replaced."""
-        p, known = self.params, self._step_weights
-        if known is None:
-            names = ["embedding.E", "positions.E", "norm.gain", "norm.bias"]
-            for layer in range(self.config.layers):
-                names += [f"blocks.{layer}.{name}" for name in transformer.OF_A_BLOCK]
-            known = StepWeights(names, [])
-        arrays = [p[name] for name in known.names]
-        if len(known.arrays) != len(arrays) or not all(map(is_, arrays, known.arrays)):
-            known = self._step_weights = StepWeights(known.names, list(_validate.contiguous(*arrays)))
-        return known
+        if self._step_weights is None:
+            self._step_weights = StepWeights(self.config.layers)
+        self._step_weights.update(self.params)
+        return self._step_weights
 
     def log_probabilities(self, ids: NDArray[np.integer]) -> NDArray:
         """log P(id_{t+1} | id_1 .. id_t) in nats for each token but the first: (T,) -> (T - 1,).
@@ -342,13 +335,25 @@ def _longest(lengths: NDArray[np.int64]) -> int:
 # --- one token at a time ----------------------------------------------------------
 
 
-@dataclass
 class StepWeights:
-    """The weights of a GPT in the order of :func:`gpt_step`, found once for many steps."""
+    """The weights of a GPT as :func:`gpt_step` takes them, found once for many steps."""
 
-    names: list[str]
-    arrays: list[NDArray]  # E, P, the last norm's gain and bias; then those of each block
-    addresses: Any = None  # the kernel's own note of where they lie
+    def __init__(self, layers: int) -> None:
+        names = ["embedding.E", "positions.E", "norm.gain", "norm.bias"]
+        past = []
+        for layer in range(layers):
+            names += [f"blocks.{layer}.{name}" for name in transformer.OF_A_BLOCK]
+            past += [f"blocks.{layer}.attention.{name}" for name in ("keys", "values")]
+        self.weights_of, self.past_of = itemgetter(*names), itemgetter(*past)
+        self.arrays: tuple[NDArray, ...] = ()
+        self.addresses: Any = None  # the kernel's own note of where the arrays lie
+
+    def update(self, params: dict[str, NDArray]) -> None:
+        """Look for the weights again, if one has been replaced."""
+        arrays = self.weights_of(params)
+        if len(self.arrays) == 0 or not all(map(is_, arrays, self.arrays)):
+            self.arrays = tuple([a if a.flags.c_contiguous else a.copy("C") for a in arrays])
+            self.addresses = None
 
 
 @twinned
