@@ -34,7 +34,7 @@ cdef extern from "meeting.h" nogil:
     int team_size()
 
 cdef enum:
-    OF_MODEL = 4    # weights: E, P, and those of the last norm
+    OF_MODEL = 4    # weights: E, P, and the two of the last norm
     OF_BLOCK = 12   # in the order of transformer.OF_A_BLOCK
     WORTH_THREADS = 2000000  # multiply-adds a token, below which threads would wait for each other
 

@@ -216,17 +216,17 @@ OF_A_BLOCK = (
 
 def step(
     x: NDArray,
-    weights: list[NDArray],
+    of_block: list[NDArray],
     keys: NDArray,
     values: NDArray,
     start: NDArray[np.int64],
 ) -> NDArray:
     """:func:`block` for one token of each row, without a backward: x (B, D) -> (B, D).
 
-    The weights are those of ``OF_A_BLOCK``.  Keys and values (B, N, S, D/N) have room for the
-    position start[b] of row b, and get its own.
+    ``of_block`` has the weights that ``OF_A_BLOCK`` names.  Keys and values (B, N, S, D/N) have
+    room for the position start[b] of row b, and get its own.
     """
-    gain_1, bias_1, W_qkv, b_qkv, W_o, b_o, gain_2, bias_2, W_1, b_1, W_2, b_2 = weights
+    gain_1, bias_1, W_qkv, b_qkv, W_o, b_o, gain_2, bias_2, W_1, b_1, W_2, b_2 = of_block
     B, N, _, width = keys.shape
     h, _, _ = layer_norm_forward(x, gain_1, bias_1, EPSILON)
     q, k, v = np.split(h @ W_qkv + b_qkv, 3, axis=1)  # (B, D) each
