@@ -147,11 +147,15 @@ cdef void attend_to_all(
     const floating *values, const floating **lines, floating *weights, floating *context,
 ) noexcept nogil:
     """One query and the n keys before it, of one head."""
-    cdef Py_ssize_t s
-    for s in range(n):
-        lines[s] = values + s * width
+    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), s
     dots(n, width, scale, query, keys, weights)
     softmax(n, weights)
+    if width % lanes == 0 and width // lanes <= 4:  # the context stays in registers
+        tile(1, <int>(width // lanes), n, <const floating **>&weights, values, width,
+             <const floating **>NULL, &context)
+        return
+    for s in range(n):
+        lines[s] = values + s * width
     multiply_few(1, 0, width, n, <const floating **>&weights, lines, <const floating *>NULL, False,
                  &context)
 
