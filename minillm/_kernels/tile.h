@@ -127,7 +127,8 @@
     }
 
 /* out (rows, n) += a (rows, count) times count lines of b, which are read once from end to end:
- * for few rows, where the time is that of reading b, and long streams read fastest. */
+ * for few rows, where the time is that of reading b, and long streams read fastest.  The next
+ * lines are fetched meanwhile, for the processor itself stops doing so at the end of each page. */
 #define LINES 8
 #define DEFINE_LINES(REAL, NAME)                                                                   \
     ALWAYS_INLINE NAME##_vec NAME##_add_lines(const int count, NAME##_vec sum, const REAL *a,      \
@@ -143,7 +144,11 @@
     {                                                                                              \
         const ptrdiff_t lanes = VECTOR_BYTES / sizeof(REAL), last = n - lanes;                     \
         ptrdiff_t j = 0;                                                                           \
+        const ptrdiff_t ahead = count > 1 ? LINES * (b[1] - b[0]) : 0; /* of the next lines */     \
         for (; j + 2 * lanes <= n && rows == 1; j += 2 * lanes) {                                  \
+            UNROLL for (int k = 0; k < count && count > 1; k++)                                    \
+                for (int c = 0; c < 2 * VECTOR_BYTES; c += 64)                                     \
+                    PREFETCH((const char *)(b[k] + j + ahead) + c);                                \
             NAME##_vec *sum = (NAME##_vec *)(out[0] + j);                                          \
             NAME##_vec one = NAME##_add_lines(count, sum[0], a[0], b, j);                          \
             NAME##_vec two = NAME##_add_lines(count, sum[1], a[0], b, j + lanes);                  \

@@ -36,12 +36,16 @@ def next_probabilities(
     logits = np.asarray(logits, np.float64)
     require_finite(logits)
     if temperature == 0:
-        temperature, top_k = 1.0, 1
+        best = np.arange(logits.shape[-1]) == logits.argmax(axis=-1, keepdims=True)
+        return best.astype(np.float64)
+    with np.errstate(over="ignore"):  # of a tiny temperature: minus infinity, as it should be
+        p = np.exp((logits - logits.max(axis=-1, keepdims=True)) / temperature)
+    p /= p.sum(axis=-1, keepdims=True)
+    if top_k is None and top_p is None:
+        return p
 
     order = np.argsort(-logits, axis=-1, kind="stable")  # the most probable first
-    ranked = np.take_along_axis(logits, order, axis=-1)
-    with np.errstate(over="ignore"):  # of a tiny temperature: minus infinity, as it should be
-        ranked = np.exp((ranked - ranked[..., :1]) / temperature)
+    ranked = np.take_along_axis(p, order, axis=-1)
     if top_k is not None:
         ranked[..., top_k:] = 0
     ranked /= ranked.sum(axis=-1, keepdims=True)
@@ -49,10 +53,8 @@ def next_probabilities(
         before = np.cumsum(ranked, axis=-1) - ranked  # of the tokens ranked before each
         ranked[before >= top_p] = 0
         ranked /= ranked.sum(axis=-1, keepdims=True)
-
-    probabilities = np.empty_like(ranked)
-    np.put_along_axis(probabilities, order, ranked, axis=-1)
-    return probabilities
+    np.put_along_axis(p, order, ranked, axis=-1)
+    return p
 
 
 def sample(probabilities: NDArray, rng: np.random.Generator) -> NDArray[np.int64]:

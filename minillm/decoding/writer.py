@@ -76,6 +76,7 @@ class Writer:
 
     def _draw(self) -> int:
         logits = np.array(self._logits, np.float64)
-        logits[self.banned] = -np.inf
+        if self.banned:
+            logits[self.banned] = -np.inf
         p = next_probabilities(logits, self.temperature, self.top_k, self.top_p)
         return int(sample(p, self.rng))

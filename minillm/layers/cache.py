@@ -35,9 +35,9 @@ def extended(cache: Cache, counts: NDArray[np.int64], T: int) -> Cache:
     The layers write the new keys and values with :func:`append`.  ``cache`` itself stays as it
     is; the arrays are shared where that is safe.
     """
-    start, needed = cache["lengths"], int(cache["lengths"].max()) + T
-    new = cache | {"lengths": start + counts}
-    if needed > cache["room"] or (cache["written"] != start).any():
+    start = cache["lengths"]
+    new, needed = cache | {"lengths": start + counts}, max(start.tolist()) + T
+    if needed > cache["room"] or cache["written"].tolist() != start.tolist():
         room = max(int(cache["room"]), -(-needed // BLOCK) * BLOCK)
         new |= {"written": start.copy(), "room": np.array(room)}
         new |= {name: _copy(array, room) for name, array in cache.items() if array.ndim == 4}

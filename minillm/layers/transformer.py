@@ -26,7 +26,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
-from minillm._kernels import twinned
 from minillm.layers import cache as cache_layer
 from minillm.layers.cache import Cache
 from minillm.layers.dropout import dropout
@@ -222,7 +221,7 @@ def feed_forward(params: Params, prefix: str, x: NDArray) -> tuple[NDArray, Call
 
 # --- one token at a time ----------------------------------------------------------
 
-_OF_A_STEP = (
+OF_A_BLOCK = (
     *("norm_1.gain", "norm_1.bias", "attention.W_qkv", "attention.b_qkv", "attention.W_o"),
     *("attention.b_o", "norm_2.gain", "norm_2.bias", "feed_forward.W_1", "feed_forward.b_1"),
     *("feed_forward.W_2", "feed_forward.b_2"),
@@ -230,38 +229,18 @@ _OF_A_STEP = (
 
 
 def step(
-    params: Params, prefix: str, x: NDArray, cache: Cache, start: NDArray[np.int64]
-) -> NDArray:
-    """:func:`block` for one token of each row, without a backward: x (B, D) -> (B, D).
-
-    The cache has room for the position start[b] of row b, and gets its key and value.
-    """
-    weights = [np.ascontiguousarray(params[f"{prefix}.{name}"]) for name in _OF_A_STEP]
-    past = [cache[f"{prefix}.attention.{name}"] for name in ("keys", "values")]
-    arguments = [x, *weights, *past, start]
-    return block_step(*arguments)
-
-
-@twinned
-def block_step(
     x: NDArray,
-    gain_1: NDArray,
-    bias_1: NDArray,
-    W_qkv: NDArray,
-    b_qkv: NDArray,
-    W_o: NDArray,
-    b_o: NDArray,
-    gain_2: NDArray,
-    bias_2: NDArray,
-    W_1: NDArray,
-    b_1: NDArray,
-    W_2: NDArray,
-    b_2: NDArray,
+    of_block: list[NDArray],
     keys: NDArray,
     values: NDArray,
     start: NDArray[np.int64],
 ) -> NDArray:
-    """x (B, D), keys and values (B, N, S, D/N), which it writes to, start (B,) -> (B, D)."""
+    """:func:`block` for one token of each row, without a backward: x (B, D) -> (B, D).
+
+    ``of_block`` has the weights that ``OF_A_BLOCK`` names.  Keys and values (B, N, S, D/N) have
+    room for the position start[b] of row b, and get its own.
+    """
+    gain_1, bias_1, W_qkv, b_qkv, W_o, b_o, gain_2, bias_2, W_1, b_1, W_2, b_2 = of_block
     B, N, _, width = keys.shape
     h, _, _ = layer_norm_forward(x, gain_1, bias_1, EPSILON)
     q, k, v = np.split(h @ W_qkv + b_qkv, 3, axis=1)  # (B, D) each

@@ -28,17 +28,22 @@ learners"; Press and Wolf (2017) for the tied output.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import is_, itemgetter
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
+from minillm._kernels import twinned
 from minillm.layers import cache as cache_layer
 from minillm.layers import transformer
 from minillm.layers.cache import Cache
 from minillm.layers.dropout import dropout
 from minillm.models import base
 from minillm.models.base import Gradients, State
+from minillm.ops import _validate
+from minillm.ops.layer_norm import layer_norm_forward
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,8 @@ class GPT(base.NextTokenModel[GPTConfig]):
     ``params``: ``embedding.E`` (V, D), ``positions.E`` (C, D), ``blocks.0.norm_1.gain`` and so
     on, as :mod:`minillm.layers.transformer` names them, ``norm.gain`` and ``norm.bias`` (D,).
     """
+
+    _step_weights: "StepWeights | None" = None  # of the last step
 
     def new_parameters(self, rng: np.random.Generator, dtype: type) -> dict[str, NDArray]:
         """Fresh parameters, from which the predictions are nearly uniform."""
@@ -233,24 +240,28 @@ class GPT(base.NextTokenModel[GPTConfig]):
         Any number may be read: where a row's context is full, its window slides.
         """
         counts = self._counts(ids, lengths)
-        if (state["lengths"] + counts).max() > self.config.context:
+        if _longest(state["lengths"] + counts) > self.config.context:
             ids, counts = self._window(ids, state, counts)
             state = self.zero_state(len(ids))
         after = self._room(ids, state, counts)
         if ids.shape[1] == 1 and state["room"] > 0:  # there are keys and values already
-            y = self._step(ids[:, 0], after, state["lengths"])
-        else:
-            whole, _ = self._hidden(ids, None, after, state["lengths"])
-            y = whole[np.arange(len(ids)), counts - 1]  # (B, D)
+            return self._step(ids[:, 0], after, state["lengths"]), after
+        whole, _ = self._hidden(ids, None, after, state["lengths"])
+        y = whole[np.arange(len(ids)), counts - 1]  # (B, D)
         return self._logits(y)[0], after
 
     def _step(self, ids: NDArray[np.integer], cache: Cache, start: NDArray[np.int64]) -> NDArray:
-        """One token of each row: ids (B,) -> y (B, D), as :meth:`_hidden` has it."""
-        p = self.params
-        x = ops.embedding(ids, p["embedding.E"])[0] + p["positions.E"][start]
-        for layer in range(self.config.layers):
-            x = transformer.step(p, f"blocks.{layer}", x, cache, start)
-        return transformer.norm(p, "norm", x)[0]
+        """The logits (B, V) after one token of each row, ids (B,)."""
+        checked = _validate.ids("read", "ids", ids, self.config.vocabulary)
+        weights = self._weights()
+        return gpt_step(weights, checked, start, list(weights.past_of(cache)))
+
+    def _weights(self) -> "StepWeights":
+        """All weights, as :func:`gpt_step` takes them: anew where one has been replaced."""
+        if self._step_weights is None:
+            self._step_weights = StepWeights(self.config.layers)
+        self._step_weights.update(self.params)
+        return self._step_weights
 
     def log_probabilities(self, ids: NDArray[np.integer]) -> NDArray:
         """log P(id_{t+1} | id_1 .. id_t) in nats for each token but the first: (T,) -> (T - 1,).
@@ -288,9 +299,11 @@ class GPT(base.NextTokenModel[GPTConfig]):
     def _room(self, ids: NDArray, cache: State, counts: NDArray[np.int64]) -> State:
         """The cache with room for the keys and values of ids, and with the ids."""
         after = cache_layer.extended(cache, counts, ids.shape[1])
-        after["ids"] = cache["ids"].copy()
-        for row, (first, count) in enumerate(zip(cache["lengths"], counts, strict=True)):
-            after["ids"][row, first : first + count] = ids[row, :count]
+        if after["written"] is not cache["written"]:
+            after["ids"] = cache["ids"].copy()
+        places = zip(cache["lengths"].tolist(), after["lengths"].tolist(), strict=True)
+        for row, (first, last) in enumerate(places):
+            after["ids"][row, first:last] = ids[row, : last - first]
         return after
 
     def _window(
@@ -312,3 +325,53 @@ class GPT(base.NextTokenModel[GPTConfig]):
         for row, text in zip(padded, rows, strict=True):
             row[: len(text)] = text
         return padded, lengths
+
+
+def _longest(lengths: NDArray[np.int64]) -> int:
+    """The largest of a few numbers, for which Python is quicker than NumPy."""
+    return max(lengths.tolist())
+
+
+# --- one token at a time ----------------------------------------------------------
+
+
+class StepWeights:
+    """The weights of a GPT as :func:`gpt_step` takes them, found once for many steps."""
+
+    def __init__(self, layers: int) -> None:
+        names = ["embedding.E", "positions.E", "norm.gain", "norm.bias"]
+        past = []
+        for layer in range(layers):
+            names += [f"blocks.{layer}.{name}" for name in transformer.OF_A_BLOCK]
+            past += [f"blocks.{layer}.attention.{name}" for name in ("keys", "values")]
+        self.weights_of, self.past_of = itemgetter(*names), itemgetter(*past)
+        self.arrays: tuple[NDArray, ...] = ()
+        self.addresses: Any = None  # the kernel's own note of where the arrays lie
+
+    def update(self, params: dict[str, NDArray]) -> None:
+        """Look for the weights again, if one has been replaced."""
+        arrays = self.weights_of(params)
+        if len(self.arrays) == 0 or not all(map(is_, arrays, self.arrays)):
+            self.arrays = tuple([a if a.flags.c_contiguous else a.copy("C") for a in arrays])
+            self.addresses = None
+
+
+@twinned
+def gpt_step(
+    weights: StepWeights,
+    ids: NDArray[np.int64],
+    start: NDArray[np.int64],
+    past: list[NDArray],
+) -> NDArray:
+    """ids (B,) at the positions start (B,) -> the logits (B, V) of what follows them.
+
+    ``past`` has the keys and the values of each layer, which it writes to.
+    """
+    E, P, gain, bias, *of_blocks = weights.arrays
+    n = len(transformer.OF_A_BLOCK)
+    x = E[ids] + P[start]
+    for layer in range(len(of_blocks) // n):
+        keys, values = past[2 * layer : 2 * layer + 2]
+        x = transformer.step(x, of_blocks[n * layer : n * (layer + 1)], keys, values, start)
+    y, _, _ = layer_norm_forward(x, gain, bias, transformer.EPSILON)
+    return y @ E.T

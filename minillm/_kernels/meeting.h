@@ -1,0 +1,90 @@
+/* Where the threads of one parallel region wait for each other.
+ *
+ * A step of a small model meets every few microseconds, so that to sleep and be woken would take
+ * longer than to wait: a thread asks again and again.  Where that lasts, the other's core is busy
+ * with something else, and it sleeps.
+ * The team is what OpenMP has given, which may be less than what was asked for.
+ */
+#ifndef MINILLM_MEETING_H
+#define MINILLM_MEETING_H
+
+#ifdef _OPENMP
+#include <omp.h>
+static inline int team_size(void) { return omp_get_num_threads(); }
+#else
+static inline int team_size(void) { return 1; }
+#endif
+
+#if defined(__GNUC__) && !defined(_WIN32)
+#include <pthread.h>
+#if defined(__x86_64__) || defined(__i386__)
+#define PAUSE() __builtin_ia32_pause()
+#else
+#define PAUSE() ((void)0)
+#endif
+enum { PATIENCE = 1000 }; /* questions: some tens of microseconds */
+
+typedef struct {
+    int arrived, asleep; /* how many */
+    int round;           /* how often all have met */
+    pthread_mutex_t mutex;
+    pthread_cond_t met;
+} Meeting;
+
+static inline void open_meeting(Meeting *meeting)
+{
+    meeting->arrived = meeting->asleep = meeting->round = 0;
+    pthread_mutex_init(&meeting->mutex, NULL);
+    pthread_cond_init(&meeting->met, NULL);
+}
+
+static inline void close_meeting(Meeting *meeting)
+{
+    pthread_cond_destroy(&meeting->met);
+    pthread_mutex_destroy(&meeting->mutex);
+}
+
+static inline void meet(Meeting *meeting, int team)
+{
+    if (team == 1)
+        return;
+    const int round = __atomic_load_n(&meeting->round, __ATOMIC_ACQUIRE);
+    if (__atomic_add_fetch(&meeting->arrived, 1, __ATOMIC_ACQ_REL) == team) {
+        __atomic_store_n(&meeting->arrived, 0, __ATOMIC_RELAXED);
+        pthread_mutex_lock(&meeting->mutex);
+        __atomic_store_n(&meeting->round, round + 1, __ATOMIC_RELEASE);
+        if (meeting->asleep)
+            pthread_cond_broadcast(&meeting->met);
+        pthread_mutex_unlock(&meeting->mutex);
+        return;
+    }
+    for (int asked = 0; asked < PATIENCE; asked++) {
+        if (__atomic_load_n(&meeting->round, __ATOMIC_ACQUIRE) != round)
+            return;
+        PAUSE();
+    }
+    pthread_mutex_lock(&meeting->mutex);
+    meeting->asleep++;
+    while (__atomic_load_n(&meeting->round, __ATOMIC_ACQUIRE) == round)
+        pthread_cond_wait(&meeting->met, &meeting->mutex);
+    meeting->asleep--;
+    pthread_mutex_unlock(&meeting->mutex);
+}
+#else /* OpenMP's own */
+typedef struct {
+    int unused;
+} Meeting;
+static inline void open_meeting(Meeting *meeting) { (void)meeting; }
+static inline void close_meeting(Meeting *meeting) { (void)meeting; }
+static inline void meet(Meeting *meeting, int team)
+{
+    (void)meeting;
+    if (team > 1) {
+#ifdef _OPENMP
+#pragma omp barrier
+#endif
+    }
+}
+#endif
+
+#endif
