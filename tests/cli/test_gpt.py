@@ -140,7 +140,7 @@ def test_the_learning_rate_follows_the_width(text_file, tmp_path, width):
     out = tmp_path / "run"
     options = ["--steps", "1", *TINY, "--width", str(width)]
     assert main(["train", "gpt", text_file, "--out", str(out), *options]) == 0
-    assert json.loads((out / "config.json").read_text())["training"]["learning_rate"] == 0.5 / width
+    assert json.loads((out / "config.json").read_text())["training"]["learning_rate"] == 0.4 / width
 
 
 # --- shards -----------------------------------------------------------------------------

@@ -66,9 +66,9 @@ class Settings(TextSettings, TrainingSettings):
         group="the run",
     )
     learning_rate: float | None = with_default(  # type: ignore[assignment]
-        TrainingSettings, "learning_rate", None, default_help="0.5 / width"
+        TrainingSettings, "learning_rate", None, default_help="0.4 / width"
     )
-    batch: int = with_default(TrainingSettings, "batch", 8)
+    batch: int = with_default(TrainingSettings, "batch", 16)
     beta2: float = with_default(TrainingSettings, "beta2", 0.99)
     weight_decay: float = with_default(TrainingSettings, "weight_decay", 0.1)
 
@@ -113,7 +113,7 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
         """As any kind; the best learning rate falls with the width (Yang et al. 2022)."""
         settings = job.settings
         if settings.learning_rate is None:
-            job = replace(job, settings=replace(settings, learning_rate=0.5 / settings.width))
+            job = replace(job, settings=replace(settings, learning_rate=0.4 / settings.width))
         return super().train(job)
 
     def prepare(
