@@ -135,6 +135,14 @@ def test_options(text_file, tmp_path, options):
     assert main(["eval", out]) == 0
 
 
+@pytest.mark.parametrize("width", [8, 16])
+def test_the_learning_rate_follows_the_width(text_file, tmp_path, width):
+    out = tmp_path / "run"
+    options = ["--steps", "1", *TINY, "--width", str(width)]
+    assert main(["train", "gpt", text_file, "--out", str(out), *options]) == 0
+    assert json.loads((out / "config.json").read_text())["training"]["learning_rate"] == 0.5 / width
+
+
 # --- shards -----------------------------------------------------------------------------
 
 

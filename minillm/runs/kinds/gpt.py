@@ -1,12 +1,12 @@
 """``gpt``: a Transformer that predicts the next token."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from minillm.errors import InputError
-from minillm.runs.kind import Evaluation, Parts, Results
+from minillm.runs.kind import Evaluation, Job, Parts, Results
 from minillm.runs.settings import (
     TextSettings,
     TrainingSettings,
@@ -65,8 +65,10 @@ class Settings(TextSettings, TrainingSettings):
         most=10**8,
         group="the run",
     )
-    learning_rate: float = with_default(TrainingSettings, "learning_rate", 3e-3)
-    batch: int = with_default(TrainingSettings, "batch", 16)
+    learning_rate: float | None = with_default(  # type: ignore[assignment]
+        TrainingSettings, "learning_rate", None, default_help="0.5 / width"
+    )
+    batch: int = with_default(TrainingSettings, "batch", 8)
     beta2: float = with_default(TrainingSettings, "beta2", 0.99)
     weight_decay: float = with_default(TrainingSettings, "weight_decay", 0.1)
 
@@ -106,6 +108,13 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
         Model, _ = self.types()
         sizes = {name: getattr(settings, name) for name in SIZES}
         return Model(self.new_config(vocabulary=vocabulary, **sizes), rng)
+
+    def train(self, job: Job) -> bool:
+        """As any kind; the best learning rate falls with the width (Yang et al. 2022)."""
+        settings = job.settings
+        if settings.learning_rate is None:
+            job = replace(job, settings=replace(settings, learning_rate=0.5 / settings.width))
+        return super().train(job)
 
     def prepare(
         self, settings: Settings, data: dict[str, Any], rng: "np.random.Generator"
