@@ -113,8 +113,8 @@ POINT double weight_f64(double x)
     return x < -708.0 ? 0.0 : exp_of_normal_f64(x);
 }
 
-/* The logarithm of a sum of weights, 1 at least: the y with exp(y) = x, by two of Halley's steps from
- * where the bits of the exponent and the fraction, read as one number, already are. */
+/* The logarithm of a sum of weights, 1 at least: the y with exp(y) = x, by two of Halley's steps
+ * from where the bits of the exponent and the fraction, read as one number, already are. */
 POINT float log_f32(float x)
 {
     int32_t bits;

@@ -199,9 +199,9 @@ def _side_by_side(*parts: NDArray) -> NDArray:
     """(B, N, T, D/N) each -> (B, T, 3D).  No copy where they are one array's, as from the twin."""
     B, N, T, width = parts[0].shape
     whole = parts[0].base
-    if whole is not None and whole.shape == (B, T, len(parts), N, width):
-        if all(part.base is whole for part in parts):
-            return whole.reshape(B, T, -1)
+    of_one = all(part.base is whole for part in parts)
+    if whole is not None and of_one and whole.shape == (B, T, len(parts), N, width):
+        return whole.reshape(B, T, -1)
     return np.concatenate([join_heads(part) for part in parts], axis=-1)
 
 

@@ -146,7 +146,7 @@ def test_a_cache_is_read_where_it_lies(kernels, causal, T):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("T", [7, 8, 16, 31, 64, 65, 97, 129])
 def test_every_shape_of_block(kernels, T, dtype):
-    """Causal, of a sequence to itself: whole blocks of queries and vectors, and what is left over."""
+    """Causal, of a sequence to itself: whole blocks and vectors, and what is left over."""
     arguments = case(np.random.default_rng(T), 1, 2, 1, T, T, 32, 32, dtype)
     arguments[4][:], arguments[6][:] = T, 0
     assert_close(both(kernels, *arguments), reference(*arguments), dtype)
