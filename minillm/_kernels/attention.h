@@ -1,10 +1,12 @@
-/* The innermost loops of attention: over the width of one query, key or value. */
+/* The innermost loops of attention: over the width of one query, key or value, or over the scores
+ * of one query or of many. */
 #ifndef MINILLM_ATTENTION_H
 #define MINILLM_ATTENTION_H
 #include <math.h>
 #include <string.h>
 #include "lanes.h"
 #include "maths.h"
+#include "tile.h"
 
 #define DEFINE_ATTENTION(REAL, SUFFIX, LOG)                                                        \
     /* y += a x */                                                                                 \
@@ -70,5 +72,151 @@
 
 DEFINE_ATTENTION(float, f32, logf)
 DEFINE_ATTENTION(double, f64, log)
+
+/* --- many queries at once ------------------------------------------------------
+ *
+ * Their scores stand in columns: one line for each key, `ld` numbers from one to the next, and in
+ * it one number for each query.  These functions take as many queries as a vector has numbers, so
+ * that a sum over the keys is a sum of vectors, with nothing to be added up within one. */
+#define PER_VECTOR(REAL) (VECTOR_BYTES / (int)sizeof(REAL))
+#define EACH_QUERY(REAL) for (int l = 0; l < PER_VECTOR(REAL); l++)
+#define LARGER(a, b) ((a) > (b) ? (a) : (b))
+
+/* A loop over lanes in a function of its own: inside a larger one, it does not always vectorise. */
+#if defined(__GNUC__)
+#define APART static __attribute__((noinline))
+#else
+#define APART static
+#endif
+
+/* exp(x) where that is a normal number: quicker than exp_f32, with no choice between two values */
+POINT float exp_of_normal_f32(float x)
+{
+    int32_t n;
+    const float p = reduce_f32(x, &n), power = power_of_two_f32(n);
+    return power * p + power;
+}
+POINT double exp_of_normal_f64(double x)
+{
+    int64_t n;
+    const double p = reduce_f64(x, &n), power = power_of_two_f64((uint64_t)n);
+    return power * p + power;
+}
+
+/* exp(x) of an x that is not positive, but for rounding.  What would be no normal number is 0. */
+POINT float weight_f32(float x)
+{
+    return x < -87.0f ? 0.0f : exp_of_normal_f32(x);
+}
+POINT double weight_f64(double x)
+{
+    return x < -708.0 ? 0.0 : exp_of_normal_f64(x);
+}
+
+/* The logarithm of a sum of weights, 1 at least: the y with exp(y) = x, by two of Halley's steps
+ * from where the bits of the exponent and the fraction, read as one number, already are. */
+POINT float log_f32(float x)
+{
+    int32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    const float rough = (float)(bits - 0x3F800000) * 8.26295829e-8f + 0.0298f; /* ln 2 / 2^23 */
+    const float near = exp_of_normal_f32(rough);
+    const float y = rough + 2 * (x - near) / (x + near), e = exp_of_normal_f32(y);
+    return y + 2 * (x - e) / (x + e);
+}
+POINT double log_f64(double x)
+{
+    int64_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    const double rough = (double)(bits - 0x3FF0000000000000) * 1.539095918623324e-16 + 0.0298;
+    const double near = exp_of_normal_f64(rough);
+    const double y = rough + 2 * (x - near) / (x + near), e = exp_of_normal_f64(y);
+    return y + 2 * (x - e) / (x + e);
+}
+
+#define DEFINE_COLUMNS(REAL, SUFFIX)                                                               \
+    /* Query l sees no key after position + l: its scores there become `filling` */                \
+    static inline void hide_##SUFFIX(ptrdiff_t n, ptrdiff_t ld, ptrdiff_t position, REAL filling,  \
+                                     REAL *x)                                                      \
+    {                                                                                              \
+        for (ptrdiff_t s = position < 0 ? 0 : position + 1; s < n; s++) {                          \
+            const int hidden = (int)(s - position);                                                \
+            EACH_QUERY(REAL)                                                                       \
+                x[s * ld + l] = l < hidden ? filling : x[s * ld + l];                              \
+        }                                                                                          \
+    }                                                                                              \
+    static inline void fill_##SUFFIX(ptrdiff_t n, ptrdiff_t ld, REAL filling, REAL *x)             \
+    {                                                                                              \
+        for (ptrdiff_t s = 0; s < n; s++)                                                          \
+            EACH_QUERY(REAL)                                                                       \
+                x[s * ld + l] = filling;                                                           \
+    }                                                                                              \
+    /* Scores become weights.  A query that looks at nothing has the sum 0, and log_sum 0. */      \
+    APART void softmax_columns_##SUFFIX(ptrdiff_t n, ptrdiff_t ld, REAL *RESTRICT x,               \
+                                        REAL *RESTRICT log_sums, REAL *RESTRICT sums)              \
+    {                                                                                              \
+        REAL largest[PER_VECTOR(REAL)], sum[PER_VECTOR(REAL)], inverse[PER_VECTOR(REAL)];          \
+        ptrdiff_t s = 0;                                                                           \
+        EACH_QUERY(REAL)                                                                           \
+            largest[l] = -INFINITY, sum[l] = 0;                                                    \
+        for (; s + 4 <= n; s += 4) {                                                               \
+            const REAL *a = x + s * ld, *b = a + ld, *c = b + ld, *d = c + ld;                     \
+            EACH_QUERY(REAL) {                                                                     \
+                const REAL ab = LARGER(a[l], b[l]), cd = LARGER(c[l], d[l]), all = LARGER(ab, cd); \
+                largest[l] = LARGER(all, largest[l]); /* may pass over a NaN, as a sum does not */ \
+            }                                                                                      \
+        }                                                                                          \
+        for (; s < n; s++)                                                                         \
+            EACH_QUERY(REAL)                                                                       \
+                largest[l] = LARGER(x[s * ld + l], largest[l]);                                    \
+        EACH_QUERY(REAL)                                                                           \
+            largest[l] = largest[l] == -INFINITY ? 0 : largest[l];                                 \
+        for (s = 0; s < n; s++)                                                                    \
+            EACH_QUERY(REAL) {                                                                     \
+                x[s * ld + l] = weight_##SUFFIX(x[s * ld + l] - largest[l]);                       \
+                sum[l] += x[s * ld + l];                                                           \
+            }                                                                                      \
+        EACH_QUERY(REAL) {                                                                         \
+            inverse[l] = sum[l] == 0 ? 0 : 1 / sum[l];                                             \
+            largest[l] = sum[l] == 0 ? 0 : largest[l] + log_##SUFFIX(sum[l]);                      \
+        }                                                                                          \
+        memcpy(sums, sum, sizeof sum);                                                             \
+        memcpy(log_sums, largest, sizeof largest);                                                 \
+        for (s = 0; s < n; s++)                                                                    \
+            EACH_QUERY(REAL)                                                                       \
+                x[s * ld + l] *= inverse[l];                                                       \
+    }                                                                                              \
+    APART void softmax_again_columns_##SUFFIX(ptrdiff_t n, ptrdiff_t ld,                           \
+                                              const REAL *RESTRICT log_sums, REAL *RESTRICT x)     \
+    {                                                                                              \
+        REAL log_sum[PER_VECTOR(REAL)];                                                            \
+        memcpy(log_sum, log_sums, sizeof log_sum);                                                 \
+        for (ptrdiff_t s = 0; s < n; s++)                                                          \
+            EACH_QUERY(REAL)                                                                       \
+                x[s * ld + l] = weight_##SUFFIX(x[s * ld + l] - log_sum[l]);                       \
+    }                                                                                              \
+    /* dweights become dscores, zeros for a query without weights; and the sums of weights */      \
+    APART void softmax_backward_columns_##SUFFIX(ptrdiff_t n, ptrdiff_t ld,                        \
+                                                 const REAL *RESTRICT w, REAL *RESTRICT dw,        \
+                                                 REAL *RESTRICT sums)                              \
+    {                                                                                              \
+        REAL mean[PER_VECTOR(REAL)], sum[PER_VECTOR(REAL)];                                        \
+        EACH_QUERY(REAL)                                                                           \
+            mean[l] = sum[l] = 0;                                                                  \
+        for (ptrdiff_t s = 0; s < n; s++)                                                          \
+            EACH_QUERY(REAL) {                                                                     \
+                sum[l] += w[s * ld + l];                                                           \
+                mean[l] += w[s * ld + l] * dw[s * ld + l];                                         \
+            }                                                                                      \
+        for (ptrdiff_t s = 0; s < n; s++)                                                          \
+            EACH_QUERY(REAL) {                                                                     \
+                const REAL dscore = w[s * ld + l] * (dw[s * ld + l] - mean[l]);                    \
+                dw[s * ld + l] = sum[l] == 0 ? 0 : dscore;                                         \
+            }                                                                                      \
+        memcpy(sums, sum, sizeof sum);                                                             \
+    }
+
+DEFINE_COLUMNS(float, f32)
+DEFINE_COLUMNS(double, f64)
 
 #endif

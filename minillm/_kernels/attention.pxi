@@ -10,6 +10,16 @@ cdef extern from "attention.h" nogil:
     double softmax_f64(Py_ssize_t, double *)
     void softmax_again_f32(Py_ssize_t, float, float *)
     void softmax_again_f64(Py_ssize_t, double, double *)
+    void hide_f32(Py_ssize_t, Py_ssize_t, Py_ssize_t, float, float *)
+    void hide_f64(Py_ssize_t, Py_ssize_t, Py_ssize_t, double, double *)
+    void fill_f32(Py_ssize_t, Py_ssize_t, float, float *)
+    void fill_f64(Py_ssize_t, Py_ssize_t, double, double *)
+    void softmax_columns_f32(Py_ssize_t, Py_ssize_t, float *, float *, float *)
+    void softmax_columns_f64(Py_ssize_t, Py_ssize_t, double *, double *, double *)
+    void softmax_again_columns_f32(Py_ssize_t, Py_ssize_t, const float *, float *)
+    void softmax_again_columns_f64(Py_ssize_t, Py_ssize_t, const double *, double *)
+    void softmax_backward_columns_f32(Py_ssize_t, Py_ssize_t, const float *, float *, float *)
+    void softmax_backward_columns_f64(Py_ssize_t, Py_ssize_t, const double *, double *, double *)
     void softmax_backward_f32(Py_ssize_t, const float *, float *)
     void softmax_backward_f64(Py_ssize_t, const double *, double *)
     void hidden_f32(Py_ssize_t, const float *, const float *, float *)
@@ -48,6 +58,49 @@ cdef inline void softmax_backward(Py_ssize_t n, const floating *w, floating *dw)
         softmax_backward_f32(n, w, dw)
     else:
         softmax_backward_f64(n, w, dw)
+
+
+cdef inline void hide(
+    Py_ssize_t n, Py_ssize_t ld, Py_ssize_t position, floating filling, floating *x
+) noexcept nogil:
+    if floating is float:
+        hide_f32(n, ld, position, filling, x)
+    else:
+        hide_f64(n, ld, position, filling, x)
+
+
+cdef inline void fill(Py_ssize_t n, Py_ssize_t ld, floating filling, floating *x) noexcept nogil:
+    if floating is float:
+        fill_f32(n, ld, filling, x)
+    else:
+        fill_f64(n, ld, filling, x)
+
+
+cdef inline void softmax_columns(
+    Py_ssize_t n, Py_ssize_t ld, floating *x, floating *log_sums, floating *sums
+) noexcept nogil:
+    if floating is float:
+        softmax_columns_f32(n, ld, x, log_sums, sums)
+    else:
+        softmax_columns_f64(n, ld, x, log_sums, sums)
+
+
+cdef inline void softmax_again_columns(
+    Py_ssize_t n, Py_ssize_t ld, const floating *log_sums, floating *x
+) noexcept nogil:
+    if floating is float:
+        softmax_again_columns_f32(n, ld, log_sums, x)
+    else:
+        softmax_again_columns_f64(n, ld, log_sums, x)
+
+
+cdef inline void softmax_backward_columns(
+    Py_ssize_t n, Py_ssize_t ld, const floating *w, floating *dw, floating *sums
+) noexcept nogil:
+    if floating is float:
+        softmax_backward_columns_f32(n, ld, w, dw, sums)
+    else:
+        softmax_backward_columns_f64(n, ld, w, dw, sums)
 
 
 cdef inline void hidden(

@@ -142,6 +142,19 @@ def _heads_beside_each_other(B, heads, steps, width, dtype):
     return empty((B, steps, heads, width), dtype).transpose(0, 2, 1, 3)
 
 
+cdef _gradients_of(const Heads *heads, dtype):
+    """New arrays for dquery, dkeys and dvalues.
+
+    Of a sequence's attention to itself they are views of one, (B, T, 3, N, D): the gradient of what
+    the three are parts of, which nobody has to put together.
+    """
+    if heads.N == heads.M and heads.T == heads.S and heads.D == heads.E:
+        whole = empty((heads.B, heads.T, 3, heads.N, heads.D), dtype)
+        return [whole[:, :, part].transpose(0, 2, 1, 3) for part in range(3)]
+    sizes = [(heads.N, heads.T, heads.D), (heads.M, heads.S, heads.D), (heads.M, heads.S, heads.E)]
+    return [_heads_beside_each_other(heads.B, *size, dtype) for size in sizes]
+
+
 def scaled_attention_forward(
     const floating[:, :, :, :] query, const floating[:, :, :, :] keys,
     const floating[:, :, :, :] values, const int64_t[::1] lengths, bint causal,
@@ -167,9 +180,7 @@ def scaled_attention_backward(
 ):
     cdef Heads heads = many_heads(query, keys, values, lengths, causal, start)
     dtype = dtype_of(<floating>0)
-    dquery = _heads_beside_each_other(heads.B, heads.N, heads.T, heads.D, dtype)
-    dkeys = _heads_beside_each_other(heads.B, heads.M, heads.S, heads.D, dtype)
-    dvalues = _heads_beside_each_other(heads.B, heads.M, heads.S, heads.E, dtype)
+    dquery, dkeys, dvalues = _gradients_of(&heads, dtype)
     cdef floating[:, :, :, :] dquery_ = dquery, dkeys_ = dkeys, dvalues_ = dvalues
     all_heads_backward(heads, <floating>(<double>heads.D ** -0.5), operand_of(dcontext),
                        <const floating *>NULL, operand_of(query), operand_of(keys),

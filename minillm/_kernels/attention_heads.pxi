@@ -2,21 +2,26 @@
 #
 # Structure, from the inside out:
 #
-#   packed            keys and values as panels (gemm.pxi), once for all queries of a head
-#   block_scores      a tile of queries against the panels, up to the last key that it may see
-#   mix_block         the same for weights times values
-#   head_forward, head_backward   blocks of queries through scores, softmax and context
+#   block_scores      keys times a block of queries
+#   softmax_columns   (attention.h) scores to weights, a vector of queries at a time
+#   mix_block         weights times values:              a sum over the keys
+#   gather_block      weights, transposed, times x:      a sum over the queries
+#   blocks_forward, _backward     blocks of queries through scores, softmax and context
+#   few_forward, few_backward     a few queries through the same, from the keys where they lie
+#   head_forward, head_backward   whichever of the two it is
 #   all_heads_...     the threads
 #
-# A tile has six or eight queries, so that a causal head leaves out nearly all that nobody may
-# see.  A block of the weights is all that there ever is of them, unless they are an output.
+# A block of scores has a line for each key and a column for each query: so a softmax adds up
+# vectors, not what is within them, and no product needs the weights transposed, for a tile may take
+# its left matrix by rows or by columns.  A block of the weights is all that there ever is of them,
+# unless they are an output.  Of a causal head, tiles leave out nearly all that nobody may see.
 #
-# A query that looks at nothing, without a key or with scores of minus infinity alone, is
-# left out of all products: so not even zero times infinity reaches a result.
+# A query that looks at nothing, without a key or with scores of minus infinity alone, has zeros in
+# all products: so not even zero times infinity reaches a result.
 
 cdef enum:
-    QUERIES = 48  # of a block, a whole number of tiles: their weights are in the cache
-    FEW = 6       # queries at most that read the keys where they lie: packing would be a second reading
+    QUERIES = 64  # of a block at most: TILE_VECTORS vectors of the widest, in numbers of 4 bytes
+    FEW = 6       # queries at most that read keys where they lie: packing would be a second reading
 
 
 cdef struct Operand:  # an array (B, heads, steps, width), whose last axis is contiguous
@@ -44,6 +49,11 @@ cdef inline Py_ssize_t visible(const Heads *heads, Py_ssize_t b, Py_ssize_t t) n
     if heads.causal:
         return max(0, min(heads.lengths[b], heads.start[b] + t + 1))
     return heads.lengths[b]
+
+
+cdef inline Py_ssize_t position(const Heads *heads, Py_ssize_t b, Py_ssize_t t) noexcept nogil:
+    """The last key that query t of row b may see, but for the row's length."""
+    return heads.start[b] + t if heads.causal else heads.S
 
 
 cdef void set_reach(Heads *heads) noexcept:
@@ -114,165 +124,121 @@ cdef inline Packed packed(
 
 
 cdef inline void times_packed(
-    Py_ssize_t count, floating **a, Packed b, Py_ssize_t depth, Py_ssize_t n, bint add,
-    floating **c, floating *acc,
+    Py_ssize_t count, const floating **a, Py_ssize_t step, Packed b, Py_ssize_t first,
+    Py_ssize_t depth, bint add, floating **c, floating *acc,
 ) noexcept nogil:
-    """c (count, n) = a (count, depth) b, or added to what is there: one tile of rows.
+    """c (count, columns) = a (count, depth) b, or added to what is there: one tile of rows.
 
-    Of b only the first `depth` lines and n columns are used.
+    The numbers of a row of a are `step` apart.  Of b, `depth` lines are used from `first` on.
     """
-    cdef Py_ssize_t lanes = VECTOR_BYTES // <Py_ssize_t>sizeof(floating), width = b.vectors * lanes
-    cdef Py_ssize_t j = 0, last
-    while j < n:
-        last = min(j + width, n)
-        multiply_tile(
-            0, count, j, last, <int>ceil_div(last - j, lanes), depth, <const floating **>a,
-            <floating *>b.panels + j * b.depth,
-            min(width, whole_vectors(b.columns - j, sizeof(floating))),
-            <const floating *>NULL, add, c, acc)
-        j += width
+    cdef Py_ssize_t lanes = VECTOR_BYTES // <Py_ssize_t>sizeof(floating), j = 0, last, width, m
+    cdef floating *out[8]
+    cdef bint whole
+    while j < b.columns:
+        last = min(j + b.vectors * lanes, b.columns)
+        width = whole_vectors(last - j, sizeof(floating))
+        whole = width == last - j  # else by way of acc, whose rows have room for whole vectors
+        for m in range(count):
+            out[m] = c[m] + j if whole else acc + m * width
+            if add and not whole:
+                copy_columns(out[m], <const floating *>c[m] + j, last - j)
+        tile_apart(<int>count, <int>(width // lanes), depth, a, step,
+                   <const floating *>b.panels + j * b.depth + first * width, width,
+                   <const floating **>out if add else <const floating **>NULL, out)
+        for m in range(count if not whole else 0):
+            copy_columns(c[m] + j, <const floating *>out[m], last - j)
+        j = last
+
+
+cdef struct Block:  # of queries
+    Py_ssize_t first, count   # the first query
+    Py_ssize_t width          # a whole number of vectors: from one line of the scores to the next
+    Py_ssize_t last           # keys that its last query sees: lines of the scores
+    Py_ssize_t position       # of its first query
+
+
+cdef inline Py_ssize_t block_width(const Heads *heads, Py_ssize_t itemsize) noexcept nogil:
+    """The queries of a block: all blocks have as many vectors, or nearly."""
+    cdef Py_ssize_t vectors = ceil_div(heads.T * itemsize, VECTOR_BYTES)
+    return ceil_div(vectors, ceil_div(vectors, 4)) * VECTOR_BYTES // itemsize
+
+
+cdef inline Block block_from(
+    const Heads *heads, Py_ssize_t b, Py_ssize_t t0, Py_ssize_t itemsize
+) noexcept nogil:
+    cdef Block block
+    block.first, block.width = t0, block_width(heads, itemsize)
+    block.count = min(block.width, heads.T - t0)
+    block.last = visible(heads, b, t0 + block.count - 1)
+    block.position = position(heads, b, t0)
+    return block
+
+
+cdef inline Py_ssize_t first_to_see(Block block, Py_ssize_t s, Py_ssize_t lanes) noexcept nogil:
+    """The first query of the block that may see key s, down to a whole number of vectors."""
+    return max(0, s - block.position) // lanes * lanes
+
+
+cdef inline void queries_by_width(
+    Block block, Py_ssize_t width, const floating **q, floating *to
+) noexcept nogil:
+    """to (width, block.width): a column for each query, and zeros in what is left."""
+    if block.count < block.width:
+        memset(to, 0, width * block.width * sizeof(floating))
+    transpose(to, block.width, q, block.count, 0, width)
 
 
 cdef inline void block_scores(
-    Py_ssize_t count, const Py_ssize_t *seen, floating **q, Packed keys, Py_ssize_t room, bint add,
-    floating **scores, floating *acc,
+    Block block, Py_ssize_t width, const floating **k, const floating *q, bint add,
+    floating *scores,
 ) noexcept nogil:
-    """scores (count, seen) = q keys; what a tile's other queries see has any value.
+    """scores (last, block.width) = keys (last, width) q (width, block.width), or added to them.
 
-    There is `room` for so many numbers in a row of scores.
+    Vectors of queries that do not see a key are left out.
     """
-    cdef Py_ssize_t i = 0, rows
-    while i < count:
-        rows = min(<Py_ssize_t>TILE_ROWS(keys.vectors), count - i)
-        times_packed(rows, q + i, keys, keys.depth,
-                     min(room, whole_vectors(seen[i + rows - 1], sizeof(floating))), add,
-                     scores + i, acc)
-        i += rows
-
-
-cdef inline void few_scores(
-    Py_ssize_t count, Py_ssize_t n, Py_ssize_t D, floating **q, floating **k, bint add,
-    floating **scores,
-) noexcept nogil:
-    """The same from keys where they lie."""
-    cdef Py_ssize_t i, s
-    for i in range(count):
-        for s in range(n):
-            scores[i][s] = dot(D, q[i], k[s]) + (scores[i][s] if add else 0)
+    cdef Py_ssize_t lanes = VECTOR_BYTES // <Py_ssize_t>sizeof(floating)
+    cdef Py_ssize_t used = ceil_div(block.count, lanes), s = 0, first, vectors, rows, m
+    cdef floating *out[8]
+    while s < block.last:
+        first = first_to_see(block, s, lanes)
+        vectors = used - first // lanes
+        rows = min(<Py_ssize_t>TILE_ROWS(vectors), block.last - s)
+        for m in range(rows):
+            out[m] = scores + (s + m) * block.width + first
+        tile(<int>rows, <int>vectors, width, k + s, q + first, block.width,
+             <const floating **>out if add else <const floating **>NULL, out)
+        s += rows
 
 
 cdef inline void mix_block(
-    Py_ssize_t count, const Py_ssize_t *seen, floating **weights, Packed values, floating **out,
-    floating *acc,
+    const Heads *heads, Py_ssize_t b, Block block, const floating *weights, Packed values,
+    floating **out, floating *acc,
 ) noexcept nogil:
-    """out (count, E) = weights (count, seen) values (seen, E)."""
-    cdef Py_ssize_t i = 0, rows
-    while i < count:
-        rows = min(<Py_ssize_t>TILE_ROWS(values.vectors), count - i)
-        times_packed(rows, weights + i, values, seen[i + rows - 1], values.columns, False, out + i,
-                     acc)
+    """out (count, E) = weights^T (count, last) values (last, E)."""
+    cdef Py_ssize_t i = 0, rows, m
+    cdef const floating *a[8]
+    while i < block.count:
+        rows = min(<Py_ssize_t>TILE_ROWS(values.vectors), block.count - i)
+        for m in range(rows):
+            a[m] = weights + i + m
+        times_packed(rows, a, block.width, values, 0, visible(heads, b, block.first + i + rows - 1),
+                     False, out + i, acc)
         i += rows
 
 
 cdef inline void gather_block(
-    Py_ssize_t count, Py_ssize_t n, Py_ssize_t E, floating **weights, floating **x,
-    floating **sums, char *scratch,
+    Block block, const floating *weights, Packed x, floating **sums, floating *acc,
 ) noexcept nogil:
-    """sums (n, E) += weights^T (n, count) x (count, E)."""
-    cdef Py_ssize_t i, s
-    if count > FEW:
-        multiply_part(0, n, 0, E, count, <const floating **>weights, True, <const floating **>x,
-                      True, <const floating *>NULL, True, sums, scratch)
-        return
-    for i in range(count):
-        for s in range(n):
-            add_scaled(E, weights[i][s], x[i], sums[s])
-
-
-# --- one head -------------------------------------------------------------------
-
-
-cdef inline Py_ssize_t whole_lanes(Py_ssize_t n) noexcept nogil:
-    """n, or as many more numbers as the sums of lanes.h take at once: the rest would take longest."""
-    return ceil_div(n, LANES) * LANES
-
-
-cdef inline Py_ssize_t fill_up(Py_ssize_t n, floating filling, floating *x) noexcept nogil:
-    """Numbers behind the first n, so that there are whole lanes; how many there are."""
-    cdef Py_ssize_t i, padded = whole_lanes(n)
-    for i in range(n, padded):
-        x[i] = filling
-    return padded
-
-
-cdef Py_ssize_t head_scratch(const Heads *heads, Py_ssize_t itemsize) noexcept nogil:
-    cdef Py_ssize_t reach = heads.reach, D = heads.D, E = heads.E, count = min(QUERIES, heads.T)
-    cdef Py_ssize_t size = 4 * reach * sizeof(void *) + TILE_SIZE
-    size += count * (D + 2 * whole_lanes(reach)) * itemsize
-    size += scratch_size(reach, count, True, itemsize)
-    if heads.T > FEW:
-        size += packed_size(D, reach, itemsize) + packed_size(E, reach, itemsize)
-        size += packed_size(reach, max(D, E), itemsize)
-    return ceil_div(size, 64) * 64 + 12 * 64
-
-
-cdef void head_forward(
-    const Heads *heads, Py_ssize_t b, floating scale, Operand query, Operand keys, Operand values,
-    Operand context, floating *weights, floating *log_sums, char *scratch,
-) noexcept nogil:
-    """weights, or log_sums, may be NULL: not wanted."""
-    cdef Py_ssize_t T = heads.T, S = heads.S, D = heads.D, E = heads.E, reach = heads.reach
-    cdef Py_ssize_t all_seen = visible(heads, b, T - 1), t0 = 0, i, count, alive, last
-    cdef Py_ssize_t ld = whole_lanes(reach)
-    cdef floating **k = <floating **>cut(&scratch, reach * sizeof(void *))
-    cdef floating **v = <floating **>cut(&scratch, reach * sizeof(void *))
-    cdef floating *acc = <floating *>cut(&scratch, TILE_SIZE)
-    cdef floating *scaled = <floating *>cut(&scratch, min(QUERIES, T) * D * sizeof(floating))
-    cdef floating *block = <floating *>cut(&scratch, min(QUERIES, T) * ld * sizeof(floating))
-    cdef floating *q[QUERIES]
-    cdef floating *w[QUERIES]
-    cdef floating *c[QUERIES]
-    cdef Py_ssize_t seen[QUERIES]
-    cdef Packed packed_keys, packed_values
-    cdef floating log_sum
-    note_lines(keys, 0, all_seen, k)
-    note_lines(values, 0, all_seen, v)
-    if T > FEW:
-        packed_keys = packed(k, False, D, all_seen, &scratch)
-        packed_values = packed(v, True, all_seen, E, &scratch)
-    while t0 < T:
-        count = min(QUERIES, T - t0)
-        last = visible(heads, b, t0 + count - 1)
-        note_lines(query, t0, count, q)
-        scale_lines(count, D, scale, q, scaled)
-        note_lines(context, t0, count, c)
-        for i in range(count):
-            seen[i] = visible(heads, b, t0 + i)
-            w[i] = block + i * ld if weights == NULL else weights + (t0 + i) * S
-        if T > FEW:
-            block_scores(count, seen, q, packed_keys, ld if weights == NULL else S, False, w, acc)
-        else:
-            few_scores(count, last, D, q, k, False, w)
-        alive = 0
-        for i in range(count):
-            if weights == NULL:
-                log_sum = softmax(fill_up(seen[i], <floating>-INFINITY, w[i]), w[i])
-            else:
-                log_sum = softmax(seen[i], w[i])
-            if log_sums != NULL:
-                log_sums[t0 + i] = log_sum
-            memset(w[i] + seen[i], 0, ((last if weights == NULL else S) - seen[i]) * sizeof(floating))
-            if are_zeros(seen[i], <const floating *>w[i]):
-                memset(c[i], 0, E * sizeof(floating))
-            else:
-                w[alive], c[alive], seen[alive] = w[i], c[i], seen[i]
-                alive += 1
-        if T > FEW:
-            mix_block(alive, seen, w, packed_values, c, acc)
-        elif alive > 0:
-            multiply_few(alive, 0, E, last, <const floating **>w, <const floating **>v,
-                         <const floating *>NULL, False, c)
-        t0 += count
+    """sums (last, E) += weights (last, count) x (count, E)."""
+    cdef Py_ssize_t lanes = VECTOR_BYTES // <Py_ssize_t>sizeof(floating), s = 0, rows, m, first
+    cdef const floating *a[8]
+    while s < block.last:
+        rows = min(<Py_ssize_t>TILE_ROWS(x.vectors), block.last - s)
+        first = first_to_see(block, s, lanes)
+        for m in range(rows):
+            a[m] = weights + (s + m) * block.width + first
+        times_packed(rows, a, 1, x, first, block.count - first, True, sums + s, acc)
+        s += rows
 
 
 cdef struct Keys:  # the keys of a head and all that is made of them, for a backward
@@ -280,7 +246,7 @@ cdef struct Keys:  # the keys of a head and all that is made of them, for a back
     void *values
     void *dkeys
     void *dvalues
-    Packed keys_by_width, values_by_width, keys_by_step
+    Packed packed      # keys, unless the queries are few
 
 
 cdef Keys keys_for_backward(
@@ -301,10 +267,330 @@ cdef Keys keys_for_backward(
     note_lines(dvalues, 0, seen, dv)
     all.keys, all.values, all.dkeys, all.dvalues = k, v, dk, dv
     if heads.T > FEW:
-        all.keys_by_width = packed(k, False, heads.D, seen, scratch)
-        all.values_by_width = packed(v, False, heads.E, seen, scratch)
-        all.keys_by_step = packed(k, True, seen, heads.D, scratch)
+        all.packed = packed(k, True, seen, heads.D, scratch)
     return all
+
+
+# --- a few queries ----------------------------------------------------------------
+
+
+cdef inline Py_ssize_t whole_lanes(Py_ssize_t n) noexcept nogil:
+    """n, or as many more as the sums of lanes.h take at once: the rest would take longest."""
+    return ceil_div(n, LANES) * LANES
+
+
+cdef inline Py_ssize_t fill_up(Py_ssize_t n, floating filling, floating *x) noexcept nogil:
+    """Numbers behind the first n, so that there are whole lanes; how many there are."""
+    cdef Py_ssize_t i, padded = whole_lanes(n)
+    for i in range(n, padded):
+        x[i] = filling
+    return padded
+
+
+cdef inline void few_scores(
+    Py_ssize_t count, Py_ssize_t n, Py_ssize_t D, floating **q, floating **k, bint add,
+    floating **scores,
+) noexcept nogil:
+    """The same from keys where they lie."""
+    cdef Py_ssize_t i, s
+    for i in range(count):
+        for s in range(n):
+            scores[i][s] = dot(D, q[i], k[s]) + (scores[i][s] if add else 0)
+
+
+cdef inline void few_gather(
+    Py_ssize_t count, const Py_ssize_t *seen, Py_ssize_t E, floating **weights, floating **x,
+    floating **sums,
+) noexcept nogil:
+    """sums (seen, E) += weights^T (seen, count) x (count, E)."""
+    cdef Py_ssize_t i, s
+    for i in range(count):
+        for s in range(seen[i]):
+            add_scaled(E, weights[i][s], <const floating *>x[i], sums[s])
+
+
+cdef void few_forward(
+    const Heads *heads, Py_ssize_t b, floating scale, Operand query, Operand keys, Operand values,
+    Operand context, floating *weights, floating *log_sums, char *scratch,
+) noexcept nogil:
+    cdef Py_ssize_t T = heads.T, S = heads.S, D = heads.D, E = heads.E, i, alive = 0
+    cdef Py_ssize_t last = visible(heads, b, T - 1), ld = whole_lanes(heads.reach), seen
+    cdef floating **k = <floating **>cut(&scratch, heads.reach * sizeof(void *))
+    cdef floating **v = <floating **>cut(&scratch, heads.reach * sizeof(void *))
+    cdef floating *scaled = <floating *>cut(&scratch, T * D * sizeof(floating))
+    cdef floating *block = <floating *>cut(&scratch, T * ld * sizeof(floating))
+    cdef floating *q[FEW]
+    cdef floating *w[FEW]
+    cdef floating *c[FEW]
+    cdef floating log_sum
+    note_lines(keys, 0, last, k)
+    note_lines(values, 0, last, v)
+    note_lines(query, 0, T, q)
+    scale_lines(T, D, scale, q, scaled)
+    note_lines(context, 0, T, c)
+    for i in range(T):
+        w[i] = block + i * ld if weights == NULL else weights + i * S
+    few_scores(T, last, D, q, k, False, w)
+    for i in range(T):
+        seen = visible(heads, b, i)
+        if weights == NULL:
+            log_sum = softmax(fill_up(seen, <floating>-INFINITY, w[i]), w[i])
+        else:
+            log_sum = softmax(seen, w[i])
+        if log_sums != NULL:
+            log_sums[i] = log_sum
+        memset(w[i] + seen, 0, ((last if weights == NULL else S) - seen) * sizeof(floating))
+        if are_zeros(seen, <const floating *>w[i]):
+            memset(c[i], 0, E * sizeof(floating))
+        else:
+            w[alive], c[alive] = w[i], c[i]
+            alive += 1
+    if alive > 0:
+        multiply_few(alive, 0, E, last, <const floating **>w, <const floating **>v,
+                     <const floating *>NULL, False, c)
+
+
+cdef void few_backward(
+    const Heads *heads, Py_ssize_t b, floating scale, Operand dcontext, const floating *dweights,
+    Operand query, Keys keys, const floating *weights, const floating *log_sums, Operand dquery,
+    char *scratch,
+) noexcept nogil:
+    cdef Py_ssize_t T = heads.T, S = heads.S, D = heads.D, E = heads.E, i, j, n, alive = 0
+    cdef Py_ssize_t last = visible(heads, b, T - 1), ld = whole_lanes(heads.reach)
+    cdef floating *scaled = <floating *>cut(&scratch, T * D * sizeof(floating))
+    cdef floating *block = <floating *>cut(&scratch, T * ld * sizeof(floating))
+    cdef floating *dblock = <floating *>cut(&scratch, T * ld * sizeof(floating))
+    cdef floating *q[FEW]
+    cdef floating *dc[FEW]
+    cdef floating *w[FEW]
+    cdef floating *dw[FEW]
+    cdef floating *dq[FEW]
+    cdef Py_ssize_t seen[FEW]
+    note_lines(query, 0, T, q)
+    scale_lines(T, D, scale, q, scaled)
+    note_lines(dcontext, 0, T, dc)
+    note_lines(dquery, 0, T, dq)
+    for i in range(T):
+        w[i] = block + i * ld if weights == NULL else <floating *>weights + i * S
+    if weights == NULL:  # once more, from the scores
+        few_scores(T, last, D, q, <floating **>keys.keys, False, w)
+    for i in range(T):
+        n = visible(heads, b, i)
+        if weights == NULL:
+            softmax_again(fill_up(n, <floating>-INFINITY, w[i]), log_sums[i], w[i])
+            memset(w[i] + n, 0, (last - n) * sizeof(floating))
+        if are_zeros(n, <const floating *>w[i]):
+            memset(dq[i], 0, D * sizeof(floating))
+            continue
+        q[alive], w[alive], dc[alive], dq[alive], seen[alive] = q[i], w[i], dc[i], dq[i], n
+        dw[alive] = dblock + alive * ld
+        if dweights != NULL:
+            memcpy(dw[alive], dweights + i * S, last * sizeof(floating))
+        alive += 1
+    # context = weights values:
+    few_scores(alive, last, E, dc, <floating **>keys.values, dweights != NULL, dw)
+    few_gather(alive, seen, E, w, dc, <floating **>keys.dvalues)
+    # weights = softmax(scores):
+    for i in range(alive):
+        softmax_backward(seen[i], <const floating *>w[i], dw[i])
+        memset(dw[i] + seen[i], 0, (last - seen[i]) * sizeof(floating))
+    # scores = scale query keys^T:
+    if alive > 0:
+        multiply_few(alive, 0, D, last, <const floating **>dw, <const floating **>keys.keys,
+                     <const floating *>NULL, False, dq)
+    for i in range(alive):
+        for j in range(D):
+            dq[i][j] *= scale
+    few_gather(alive, seen, D, dw, q, <floating **>keys.dkeys)
+
+
+# --- one head -------------------------------------------------------------------
+
+
+cdef Py_ssize_t head_scratch(const Heads *heads, Py_ssize_t itemsize) noexcept nogil:
+    cdef Py_ssize_t reach = heads.reach, both = heads.D + heads.E
+    cdef Py_ssize_t count = block_width(heads, itemsize)
+    cdef Py_ssize_t size = 4 * reach * sizeof(void *) + 16 * 64
+    if heads.T <= FEW:
+        size += heads.T * (heads.D + 2 * whole_lanes(reach)) * itemsize
+    else:
+        size += TILE_SIZE + packed_size(reach, max(heads.D, heads.E), itemsize)
+        size += count * (heads.D + both + 2 * reach) * itemsize
+        size += packed_size(count, heads.D, itemsize) + packed_size(count, heads.E, itemsize)
+    return ceil_div(size, 64) * 64
+
+
+cdef inline void softmax_block(
+    const Heads *heads, Py_ssize_t b, Block block, floating *x, floating *log_sums, floating *sums,
+) noexcept nogil:
+    """Scores become weights, and zeros what a query does not see."""
+    cdef Py_ssize_t lanes = VECTOR_BYTES // <Py_ssize_t>sizeof(floating), i = 0, seen
+    while i < block.count:
+        seen = visible(heads, b, block.first + min(i + lanes, block.count) - 1)
+        hide(seen, block.width, block.position + i, <floating>-INFINITY, x + i)
+        softmax_columns(seen, block.width, x + i, log_sums + i, sums + i)
+        fill(block.last - seen, block.width, <floating>0, x + seen * block.width + i)
+        i += lanes
+
+
+cdef inline void softmax_block_again(
+    const Heads *heads, Py_ssize_t b, Block block, floating *x, const floating *log_sums,
+) noexcept nogil:
+    cdef Py_ssize_t lanes = VECTOR_BYTES // <Py_ssize_t>sizeof(floating), i = 0, seen
+    while i < block.count:
+        seen = visible(heads, b, block.first + min(i + lanes, block.count) - 1)
+        softmax_again_columns(seen, block.width, log_sums + i, x + i)
+        hide(seen, block.width, block.position + i, <floating>0, x + i)
+        fill(block.last - seen, block.width, <floating>0, x + seen * block.width + i)
+        i += lanes
+
+
+cdef inline void softmax_block_backward(
+    const Heads *heads, Py_ssize_t b, Block block, floating *w, floating *dw, floating *sums,
+) noexcept nogil:
+    cdef Py_ssize_t lanes = VECTOR_BYTES // <Py_ssize_t>sizeof(floating), i = 0, seen
+    while i < block.count:
+        seen = visible(heads, b, block.first + min(i + lanes, block.count) - 1)
+        hide(seen, block.width, block.position + i, <floating>0, dw + i)
+        softmax_backward_columns(seen, block.width, <const floating *>w + i, dw + i, sums + i)
+        hide(seen, block.width, block.position + i, <floating>0, dw + i)
+        fill(block.last - seen, block.width, <floating>0, dw + seen * block.width + i)
+        i += lanes
+
+
+cdef inline void weights_out(
+    Block block, floating *w, floating *weights, Py_ssize_t S, floating **lines
+) noexcept nogil:
+    """weights (count, S) of a block, a row for each query; zeros for keys that do not exist.
+
+    There is room for the last `lines`.
+    """
+    cdef Py_ssize_t s, i
+    for s in range(block.last):
+        lines[s] = w + s * block.width
+    transpose(weights, S, <const floating **>lines, block.last, 0, block.count)
+    for i in range(block.count):
+        memset(weights + i * S + block.last, 0, (S - block.last) * sizeof(floating))
+
+
+cdef inline void weights_in(
+    Block block, const floating *weights, Py_ssize_t S, floating *w
+) noexcept nogil:
+    """The same back: w (last, block.width)."""
+    cdef const floating *rows[QUERIES]
+    cdef Py_ssize_t i
+    for i in range(block.count):
+        rows[i] = weights + i * S
+    queries_by_width(block, block.last, rows, w)
+
+
+cdef void blocks_forward(
+    const Heads *heads, Py_ssize_t b, floating scale, Operand query, Operand keys, Operand values,
+    Operand context, floating *weights, floating *log_sums, char *scratch,
+) noexcept nogil:
+    cdef Py_ssize_t S = heads.S, D = heads.D, E = heads.E, i, t = 0
+    cdef Py_ssize_t all_seen = visible(heads, b, heads.T - 1)
+    cdef Py_ssize_t most = block_width(heads, sizeof(floating)), size = sizeof(floating)
+    cdef floating **k = <floating **>cut(&scratch, heads.reach * sizeof(void *))
+    cdef floating **v = <floating **>cut(&scratch, heads.reach * sizeof(void *))
+    cdef floating *acc = <floating *>cut(&scratch, TILE_SIZE)
+    cdef floating *scaled = <floating *>cut(&scratch, most * D * size)
+    cdef floating *by_width = <floating *>cut(&scratch, most * D * size)
+    cdef floating *w = <floating *>cut(&scratch, most * heads.reach * size)
+    cdef floating *q[QUERIES]
+    cdef floating *c[QUERIES]
+    cdef floating block_log_sums[QUERIES]
+    cdef floating sums[QUERIES]
+    cdef Block block
+    cdef Packed packed_values
+    note_lines(keys, 0, all_seen, k)
+    note_lines(values, 0, all_seen, v)
+    packed_values = packed(v, True, all_seen, E, &scratch)
+    while t < heads.T:
+        block = block_from(heads, b, t, sizeof(floating))
+        note_lines(query, t, block.count, q)
+        scale_lines(block.count, D, scale, q, scaled)
+        note_lines(context, t, block.count, c)
+        queries_by_width(block, D, <const floating **>q, by_width)
+        block_scores(block, D, <const floating **>k, <const floating *>by_width, False, w)
+        softmax_block(heads, b, block, w, block_log_sums, sums)
+        mix_block(heads, b, block, <const floating *>w, packed_values, c, acc)
+        for i in range(block.count):
+            if sums[i] == 0:
+                memset(c[i], 0, E * size)
+        if log_sums != NULL:
+            memcpy(log_sums + t, block_log_sums, block.count * size)
+        if weights != NULL:
+            weights_out(block, w, weights + t * S, S, v)  # the values are packed
+        t += most
+
+
+cdef void blocks_backward(
+    const Heads *heads, Py_ssize_t b, floating scale, Operand dcontext, const floating *dweights,
+    Operand query, Keys keys, const floating *weights, const floating *log_sums, Operand dquery,
+    char *scratch,
+) noexcept nogil:
+    cdef Py_ssize_t S = heads.S, D = heads.D, E = heads.E, t = 0, i, j
+    cdef Py_ssize_t most = block_width(heads, sizeof(floating)), size = sizeof(floating)
+    cdef floating *acc = <floating *>cut(&scratch, TILE_SIZE)
+    cdef floating *scaled = <floating *>cut(&scratch, most * D * size)
+    cdef floating *by_width = <floating *>cut(&scratch, most * max(D, E) * size)
+    cdef floating *w = <floating *>cut(&scratch, most * heads.reach * size)
+    cdef floating *dw = <floating *>cut(&scratch, most * heads.reach * size)
+    cdef floating *q[QUERIES]
+    cdef floating *dc[QUERIES]
+    cdef floating *dq[QUERIES]
+    cdef floating sums[QUERIES]
+    cdef Block block
+    cdef char *rest
+    while t < heads.T:
+        block = block_from(heads, b, t, sizeof(floating))
+        note_lines(query, t, block.count, q)
+        scale_lines(block.count, D, scale, q, scaled)
+        note_lines(dcontext, t, block.count, dc)
+        note_lines(dquery, t, block.count, dq)
+        if weights == NULL:  # once more, from the scores
+            queries_by_width(block, D, <const floating **>q, by_width)
+            block_scores(block, D, <const floating **>keys.keys, <const floating *>by_width,
+                         False, w)
+            memset(sums, 0, sizeof(sums))
+            memcpy(sums, log_sums + t, block.count * size)
+            softmax_block_again(heads, b, block, w, <const floating *>sums)
+        else:
+            weights_in(block, weights + t * S, S, w)
+            weights_in(block, dweights + t * S, S, dw)
+        # context = weights values:
+        queries_by_width(block, E, <const floating **>dc, by_width)
+        block_scores(block, E, <const floating **>keys.values, <const floating *>by_width,
+                     dweights != NULL, dw)
+        # weights = softmax(scores):
+        softmax_block_backward(heads, b, block, w, dw, sums)
+        # scores = scale query keys^T:
+        mix_block(heads, b, block, <const floating *>dw, keys.packed, dq, acc)
+        memset(by_width, 0, max(D, E) * size)
+        for i in range(block.count):
+            for j in range(D):
+                dq[i][j] *= scale
+            if sums[i] == 0:
+                memset(dq[i], 0, D * size)
+                q[i] = dc[i] = by_width  # zeros
+        rest = scratch
+        gather_block(block, <const floating *>w, packed(dc, True, block.count, E, &rest),
+                     <floating **>keys.dvalues, acc)
+        gather_block(block, <const floating *>dw, packed(q, True, block.count, D, &rest),
+                     <floating **>keys.dkeys, acc)
+        t += most
+
+
+cdef void head_forward(
+    const Heads *heads, Py_ssize_t b, floating scale, Operand query, Operand keys, Operand values,
+    Operand context, floating *weights, floating *log_sums, char *scratch,
+) noexcept nogil:
+    """weights, or log_sums, may be NULL: not wanted."""
+    if heads.T <= FEW:
+        few_forward(heads, b, scale, query, keys, values, context, weights, log_sums, scratch)
+    else:
+        blocks_forward(heads, b, scale, query, keys, values, context, weights, log_sums, scratch)
 
 
 cdef void head_backward(
@@ -313,72 +599,12 @@ cdef void head_backward(
     char *scratch,
 ) noexcept nogil:
     """Adds to dkeys and dvalues.  Either weights and dweights are given, or log_sums."""
-    cdef Py_ssize_t T = heads.T, S = heads.S, D = heads.D, E = heads.E
-    cdef Py_ssize_t t0 = 0, i, j, count, alive, last
-    cdef Py_ssize_t ld = whole_lanes(heads.reach)
-    cdef floating **k = <floating **>keys.keys
-    cdef floating *acc = <floating *>cut(&scratch, TILE_SIZE)
-    cdef floating *scaled = <floating *>cut(&scratch, min(QUERIES, T) * D * sizeof(floating))
-    cdef floating *block = <floating *>cut(&scratch, min(QUERIES, T) * ld * sizeof(floating))
-    cdef floating *dblock = <floating *>cut(&scratch, min(QUERIES, T) * ld * sizeof(floating))
-    cdef floating *q[QUERIES]
-    cdef floating *dc[QUERIES]
-    cdef floating *w[QUERIES]
-    cdef floating *dw[QUERIES]
-    cdef floating *dq[QUERIES]
-    cdef Py_ssize_t seen[QUERIES]
-    while t0 < T:
-        count = min(QUERIES, T - t0)
-        last = visible(heads, b, t0 + count - 1)
-        note_lines(query, t0, count, q)
-        scale_lines(count, D, scale, q, scaled)
-        note_lines(dcontext, t0, count, dc)
-        note_lines(dquery, t0, count, dq)
-        for i in range(count):
-            seen[i] = visible(heads, b, t0 + i)
-            w[i] = block + i * ld if weights == NULL else <floating *>weights + (t0 + i) * S
-        if weights == NULL:  # once more, from the scores
-            if T > FEW:
-                block_scores(count, seen, q, keys.keys_by_width, ld, False, w, acc)
-            else:
-                few_scores(count, last, D, q, k, False, w)
-            for i in range(count):
-                softmax_again(fill_up(seen[i], <floating>-INFINITY, w[i]), log_sums[t0 + i], w[i])
-                memset(w[i] + seen[i], 0, (last - seen[i]) * sizeof(floating))
-        alive = 0
-        for i in range(count):
-            if are_zeros(seen[i], <const floating *>w[i]):
-                memset(dq[i], 0, D * sizeof(floating))
-                continue
-            q[alive], w[alive], dc[alive], dq[alive], seen[alive] = q[i], w[i], dc[i], dq[i], seen[i]
-            dw[alive] = dblock + alive * ld
-            if dweights != NULL:
-                memcpy(dw[alive], dweights + (t0 + i) * S, last * sizeof(floating))
-            alive += 1
-        # context = weights values:
-        if T > FEW:
-            block_scores(alive, seen, dc, keys.values_by_width, ld, dweights != NULL, dw, acc)
-        else:
-            few_scores(alive, last, E, dc, <floating **>keys.values, dweights != NULL, dw)
-        gather_block(alive, last, E, w, dc, <floating **>keys.dvalues, scratch)
-        # weights = softmax(scores):
-        for i in range(alive):
-            if weights == NULL:
-                softmax_backward(fill_up(seen[i], <floating>0, dw[i]), <const floating *>w[i], dw[i])
-            else:
-                softmax_backward(seen[i], <const floating *>w[i], dw[i])
-            memset(dw[i] + seen[i], 0, (last - seen[i]) * sizeof(floating))
-        # scores = scale query keys^T:
-        if T > FEW:
-            mix_block(alive, seen, dw, keys.keys_by_step, dq, acc)
-        elif alive > 0:
-            multiply_few(alive, 0, D, last, <const floating **>dw, <const floating **>k,
-                         <const floating *>NULL, False, dq)
-        for i in range(alive):
-            for j in range(D):
-                dq[i][j] *= scale
-        gather_block(alive, last, D, dw, q, <floating **>keys.dkeys, scratch)
-        t0 += count
+    if heads.T <= FEW:
+        few_backward(
+            heads, b, scale, dcontext, dweights, query, keys, weights, log_sums, dquery, scratch)
+    else:
+        blocks_backward(
+            heads, b, scale, dcontext, dweights, query, keys, weights, log_sums, dquery, scratch)
 
 
 cdef void group_backward(

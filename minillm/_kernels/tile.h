@@ -70,8 +70,8 @@
 #define DEFINE_TILE(REAL, NAME)                                                                    \
     typedef REAL NAME##_vec __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(REAL))));     \
     ALWAYS_INLINE void NAME##_body(const int rows, const int vectors, ptrdiff_t depth,             \
-                                   const REAL *const *a, const REAL *b, ptrdiff_t ldb,             \
-                                   const REAL *const *start, REAL *const *out)                     \
+                                   const REAL *const *a, ptrdiff_t step, const REAL *b,            \
+                                   ptrdiff_t ldb, const REAL *const *start, REAL *const *out)      \
     {                                                                                              \
         const ptrdiff_t lanes = VECTOR_BYTES / sizeof(REAL);                                       \
         NAME##_vec sum[8][TILE_VECTORS], line[TILE_VECTORS];                                       \
@@ -82,12 +82,12 @@
                 sum[m][v] = start ? *(const NAME##_vec *)(start[m] + v * lanes)                    \
                                   : (NAME##_vec){0};                                               \
         }                                                                                          \
-        for (ptrdiff_t k = 0; k < depth; k++, b += ldb) {                                          \
+        for (ptrdiff_t k = 0, at = 0; k < depth; k++, at += step, b += ldb) {                      \
             UNROLL for (int v = 0; v < vectors; v++)                                               \
                 line[v] = *(const NAME##_vec *)(b + v * lanes);                                    \
             UNROLL for (int m = 0; m < rows; m++)                                                  \
                 UNROLL for (int v = 0; v < vectors; v++)                                           \
-                    sum[m][v] = ADD_PRODUCT_##REAL(sum[m][v], row[m][k], line[v]);                 \
+                    sum[m][v] = ADD_PRODUCT_##REAL(sum[m][v], row[m][at], line[v]);                \
         }                                                                                          \
         UNROLL for (int m = 0; m < rows; m++)                                                      \
             UNROLL for (int v = 0; v < vectors; v++)                                               \
@@ -101,7 +101,14 @@
         const REAL *const *start, REAL *const *out)                                                \
     {                                                                                              \
         if (ROWS <= TILE_ROWS(VECTORS))                                                            \
-            NAME##_body(ROWS, VECTORS, depth, a, b, ldb, start, out);                              \
+            NAME##_body(ROWS, VECTORS, depth, a, 1, b, ldb, start, out);                           \
+    }                                                                                              \
+    static __attribute__((noinline)) void NAME##_apart_##ROWS##_##VECTORS(                         \
+        ptrdiff_t depth, const REAL *const *a, ptrdiff_t step, const REAL *b, ptrdiff_t ldb,       \
+        const REAL *const *start, REAL *const *out)                                                \
+    {                                                                                              \
+        if (ROWS <= TILE_ROWS(VECTORS))                                                            \
+            NAME##_body(ROWS, VECTORS, depth, a, step, b, ldb, start, out);                        \
     }
 #define SHAPES(REAL, NAME, VECTORS)                                                                \
     SHAPE(REAL, NAME, 1, VECTORS) SHAPE(REAL, NAME, 2, VECTORS)                                    \
@@ -124,6 +131,18 @@
             REAL *const *) = {                                                                     \
             NAMES(NAME, 1), NAMES(NAME, 2), NAMES(NAME, 3), NAMES(NAME, 4)};                       \
         shapes[vectors - 1][rows - 1](depth, a, b, ldb, start, out);                               \
+    }                                                                                              \
+    /* The same where the numbers of a row of a lie `step` apart: a may be a transpose */          \
+    static inline void NAME##_apart(int rows, int vectors, ptrdiff_t depth, const REAL *const *a,  \
+                                    ptrdiff_t step, const REAL *b, ptrdiff_t ldb,                  \
+                                    const REAL *const *start, REAL *const *out)                    \
+    {                                                                                              \
+        static void (*const shapes[TILE_VECTORS][8])(                                              \
+            ptrdiff_t, const REAL *const *, ptrdiff_t, const REAL *, ptrdiff_t,                    \
+            const REAL *const *, REAL *const *) = {                                                \
+            NAMES(NAME##_apart, 1), NAMES(NAME##_apart, 2), NAMES(NAME##_apart, 3),                \
+            NAMES(NAME##_apart, 4)};                                                               \
+        shapes[vectors - 1][rows - 1](depth, a, step, b, ldb, start, out);                         \
     }
 
 /* out (rows, n) += a (rows, count) times count lines of b, which are read once from end to end:
@@ -210,8 +229,9 @@
     }
 
 #define DEFINE_TILES(REAL, NAME)                                                                   \
-    static void NAME(int rows, int vectors, ptrdiff_t depth, const REAL *const *a, const REAL *b,  \
-                     ptrdiff_t ldb, const REAL *const *start, REAL *const *out)                    \
+    static void NAME##_apart(int rows, int vectors, ptrdiff_t depth, const REAL *const *a,         \
+                             ptrdiff_t step, const REAL *b, ptrdiff_t ldb,                         \
+                             const REAL *const *start, REAL *const *out)                           \
     {                                                                                              \
         const ptrdiff_t width = vectors * (ptrdiff_t)(VECTOR_BYTES / sizeof(REAL));                \
         for (int m = 0; m < rows; m++)                                                             \
@@ -220,7 +240,12 @@
         for (ptrdiff_t k = 0; k < depth; k++, b += ldb)                                            \
             for (int m = 0; m < rows; m++)                                                         \
                 for (ptrdiff_t j = 0; j < width; j++)                                              \
-                    out[m][j] += a[m][k] * b[j];                                                   \
+                    out[m][j] += a[m][k * step] * b[j];                                            \
+    }                                                                                              \
+    static void NAME(int rows, int vectors, ptrdiff_t depth, const REAL *const *a, const REAL *b,  \
+                     ptrdiff_t ldb, const REAL *const *start, REAL *const *out)                    \
+    {                                                                                              \
+        NAME##_apart(rows, vectors, depth, a, 1, b, ldb, start, out);                              \
     }
 
 #endif

@@ -11,6 +11,10 @@ cdef extern from "tile.h" nogil:
                   Py_ssize_t ldb, const float **start, float **out)
     void tile_f64(int rows, int vectors, Py_ssize_t depth, const double **a, const double *b,
                   Py_ssize_t ldb, const double **start, double **out)
+    void tile_f32_apart(int rows, int vectors, Py_ssize_t depth, const float **a, Py_ssize_t step,
+                        const float *b, Py_ssize_t ldb, const float **start, float **out)
+    void tile_f64_apart(int rows, int vectors, Py_ssize_t depth, const double **a, Py_ssize_t step,
+                        const double *b, Py_ssize_t ldb, const double **start, double **out)
     void tile_f32_lines(int rows, int count, Py_ssize_t n, const float **a, const float **b,
                         float **out)
     void tile_f64_lines(int rows, int count, Py_ssize_t n, const double **a, const double **b,
@@ -28,6 +32,15 @@ cdef inline void tile(int rows, int vectors, Py_ssize_t depth, const floating **
         tile_f32(rows, vectors, depth, a, b, ldb, start, out)
     else:
         tile_f64(rows, vectors, depth, a, b, ldb, start, out)
+
+
+cdef inline void tile_apart(int rows, int vectors, Py_ssize_t depth, const floating **a,
+                            Py_ssize_t step, const floating *b, Py_ssize_t ldb,
+                            const floating **start, floating **out) noexcept nogil:
+    if floating is float:
+        tile_f32_apart(rows, vectors, depth, a, step, b, ldb, start, out)
+    else:
+        tile_f64_apart(rows, vectors, depth, a, step, b, ldb, start, out)
 
 
 cdef inline void tile_lines(int rows, int count, Py_ssize_t n, const floating **a,

@@ -166,8 +166,7 @@ def self_attention(
         dq, dk, dv = attention_backward(split_heads(dcontext, N))
         if start is not None:
             dk, dv = (_rows_at(array, start, T) for array in (dk, dv))
-        dqkv = np.concatenate([join_heads(part) for part in (dq, dk, dv)], axis=-1)
-        dx, dW_qkv, db_qkv = qkv_backward(dqkv)
+        dx, dW_qkv, db_qkv = qkv_backward(_side_by_side(dq, dk, dv))
         return dx, {W_qkv: dW_qkv, b_qkv: db_qkv, W_o: dW_o, b_o: db_o}
 
     return y, backward
@@ -194,6 +193,16 @@ def join_heads(x: NDArray) -> NDArray:
     """(B, N, T, D/N) -> (B, T, D)."""
     B, N, T, width = x.shape
     return x.transpose(0, 2, 1, 3).reshape(B, T, N * width)
+
+
+def _side_by_side(*parts: NDArray) -> NDArray:
+    """(B, N, T, D/N) each -> (B, T, 3D).  No copy where they are one array's, as from the twin."""
+    B, N, T, width = parts[0].shape
+    whole = parts[0].base
+    of_one = all(part.base is whole for part in parts)
+    if whole is not None and of_one and whole.shape == (B, T, len(parts), N, width):
+        return whole.reshape(B, T, -1)
+    return np.concatenate([join_heads(part) for part in parts], axis=-1)
 
 
 def _rows_at(x: NDArray, start: NDArray[np.int64], T: int) -> NDArray:

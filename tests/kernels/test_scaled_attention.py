@@ -143,6 +143,40 @@ def test_a_cache_is_read_where_it_lies(kernels, causal, T):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("T", [7, 8, 16, 31, 64, 65, 97, 129])
+def test_every_shape_of_block(kernels, T, dtype):
+    """Causal, of a sequence to itself: whole blocks and vectors, and what is left over."""
+    arguments = case(np.random.default_rng(T), 1, 2, 1, T, T, 32, 32, dtype)
+    arguments[4][:], arguments[6][:] = T, 0
+    assert_close(both(kernels, *arguments), reference(*arguments), dtype)
+
+
+@pytest.mark.parametrize("T", [5, 70])
+def test_a_query_that_is_nan_stays_alone(kernels, T):
+    """It reaches no other query, and no value that it does not see."""
+    arguments = case(np.random.default_rng(0), 1, 1, 1, T, T, 8, 8, np.float32)
+    arguments[4][:], arguments[6][:] = T, 0
+    arguments[1][0, 0, 2] = np.nan
+    context, _, dquery, _, dvalues = (x[0, 0] for x in both(kernels, *arguments))
+    for by_query in (context, dquery):
+        assert np.isnan(by_query[2]).all()
+        assert np.isfinite(np.delete(by_query, 2, axis=0)).all()
+    assert np.isnan(dvalues[:3]).all()
+    assert np.isfinite(dvalues[3:]).all()
+
+
+def test_the_gradients_of_a_sequence_to_itself_are_parts_of_one_array(kernels):
+    """(B, T, 3, N, D), as q, k and v are parts of an activation."""
+    arguments = case(np.random.default_rng(0), 2, 3, 1, 9, 9, 4, 4, np.float32)
+    gradients = both(kernels, *arguments)[2:]
+    whole = gradients[0].base
+    assert whole.shape == (2, 9, 3, 3, 4)
+    for part, gradient in enumerate(gradients):
+        assert gradient.base is whole
+        np.testing.assert_array_equal(gradient, whole[:, :, part].transpose(0, 2, 1, 3))
+
+
 @pytest.mark.parametrize("T", [1, 7])
 def test_prefill_and_steps_agree(kernels, T):
     """Queries one block after the other, each with its start, see what all see at once."""
