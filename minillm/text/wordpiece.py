@@ -64,6 +64,7 @@ PAD, UNKNOWN, CLS, SEP, MASK = SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "
 PREFIX = "##"  # of a piece that is not the first of its word
 LONGEST = 100  # characters of a word; a longer one is unknown
 LEAST = 2  # times that a pair stands in a text, to be made one piece
+RAREST = 1e-6  # share of a text's characters
 LEAST_SIZE = len(SPECIALS) + 2
 REMEMBERED = 1 << 16  # words whose pieces are kept at hand
 
@@ -306,7 +307,8 @@ class PairTable:
 def alphabet(words: Mapping[str, int], most: int) -> list[str]:
     """The characters of words as pieces, in their order: at most ``most``, the most frequent.
 
-    A character that stands within words has both its pieces, first or not.
+    A character that stands within words has both its pieces, first or not.  One that is rarer
+    than ``RAREST`` has none: a large text has thousands of those, and each would be an id.
 
     >>> alphabet({"ab": 3, "!": 2, "c": 1}, 5)
     ['!', '##a', '##b', 'a', 'b']
@@ -315,9 +317,12 @@ def alphabet(words: Mapping[str, int], most: int) -> list[str]:
     for word, count in words.items():
         for character in word:
             counts[character] += count
+    least = RAREST * counts.total()
     within = {character for word in words if len(word) > 1 for character in word}
     found: list[str] = []
     for character in sorted(counts, key=lambda character: (-counts[character], character)):
+        if counts[character] < least:
+            break
         found += [character, PREFIX + character] if character in within else [character]
         if len(found) > most:
             del found[most:]
@@ -343,15 +348,15 @@ def count_words(texts: Iterable[str], tokenizer: "WordPieces") -> Counter[str]:
 def train(texts: Iterable[str], size: int, lower_case: bool = True) -> "WordPieces":
     """The tokenizer of ``size`` tokens that texts teach, each of which is read once.
 
-    The special tokens, the characters, which take at most half of the vocabulary, and the pieces
-    in the order in which they were learned.  Fewer, if no other pair gains anything.  ValueError
+    The special tokens, the characters, and the pieces in the order in which they were learned.
+    Fewer, if no other pair gains anything.  ValueError
     for a size below ``LEAST_SIZE``, InputError for a lone surrogate.
     """
     if size < LEAST_SIZE:
         raise ValueError(f"size: expected at least {LEAST_SIZE}, found {size}")
     words = count_words(texts, WordPieces(SPECIALS, lower_case))
     room = size - len(SPECIALS)
-    characters = alphabet(words, (room + 1) // 2)
+    characters = alphabet(words, room)
     covered = {word: words[word] for word in sorted(words) if set(spell(word)) <= set(characters)}
     learned = learn_pieces(covered, room - len(characters))
     return WordPieces([*SPECIALS, *characters, *learned], lower_case)
