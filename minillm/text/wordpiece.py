@@ -16,34 +16,45 @@ written with ##:
 No merges are replayed, unlike in byte pairs: the vocabulary is all there is.  If at some place no
 piece fits, the whole word is the unknown token, [UNK].
 
-**The words** are those of BERT's basic tokenizer.  Control characters, and those that a private use
-has, are removed; every other white space is a space; each Chinese, Japanese or Korean ideograph,
-and each punctuation mark, is a word of its own.  A lower-case vocabulary has no accents either: a
-character is decomposed (Unicode's NFD), and its nonspacing marks are dropped, so that é is e.
+**The words** are those of BERT's basic tokenizer.  Control characters, and those for private use,
+are removed; all other white space separates; each CJK ideograph and each punctuation mark is a word
+of its own.  A vocabulary in lower case has no accents either: a character is decomposed (Unicode's
+NFD), and its nonspacing marks are dropped, so that é is e.
 
 **Training** begins with the characters, and makes one piece of two neighbours, again and again, as
-byte pairs do.  But the next pair is not the most frequent one: it is the pair that makes the text
-likelier than any other pair does.  If each piece stands there with its own probability, count / N,
-whatever is beside it, then the places where a and b are neighbours have the probability
+byte pairs do.  But the next pair is not the most frequent one: it is the one that makes the text
+likelier than any other would.  If each piece stands there with its own probability, count / N,
+whatever is beside it, then a place where a and b are neighbours has the probability
 
     p(a) p(b) = count(a) count(b) / N^2    as two pieces, and
     p(ab)     = count(ab) / N              as one,
 
-and one piece instead of two, count(ab) times, gains so much log-likelihood:
+and all count(ab) places together gain so much log-likelihood:
 
     gain(ab) = count(ab) log(N count(ab) / (count(a) count(b)))
 
-By hand: there are 116 pieces, of which 36 are ##u, 20 ##g and 16 ##n.  The pair ##u ##g stands 20
-times and gains 20 log(116 x 20 / (36 x 20)) = 23.4; p ##u, with 17 times and 17 p's, as much for
-each time, but less in all, 19.9; ##u ##n, with 16, gains 18.7.
+By hand, on five words with their counts, N = 113 characters:
+
+    ##u ##g    20 log(113 x 20 / (36 x 20)) = 22.9
+    p ##u      17 log(113 x 17 / (17 x 36)) = 19.4
+    ##u ##n    16 log(113 x 16 / (36 x 16)) = 18.3
+    h ##u      15 log(113 x 15 / (15 x 36)) = 17.2
+    ##g ##s     5 log(113 x 5  / (20 x 5))  =  8.7
 
 >>> words = {"hug": 10, "pug": 5, "pun": 12, "bun": 4, "hugs": 5}
 >>> learn_pieces(words, 3)
 ['##ug', '##un', 'hug']
 
+Widely used trainers only approximate this: they take the most frequent pair, as for byte pairs, and
+so make pieces of what is frequent by chance, beside a frequent character.  Others take the largest
+fraction count(ab) / (count(a) count(b)), which is the gain of a single place: above, ##g ##s would
+come first.  Then rare pairs come before all others, unless pairs must be frequent to count at all,
+and what is frequent enough has to be found by trial.  The gain needs no such bound.  (In
+benchmarks/wordpiece.md the three stand side by side.)
+
 Sources: Schuster and Nakajima (2012), "Japanese and Korean voice search", section 3; Devlin et al.
 (2018), "BERT", and its tokenizer.  The paper takes the pair that increases the likelihood the most,
-and leaves open how that is computed: here all other counts are taken as they are.
+and leaves open how that is computed: here the counts of a and b are those before the merge.
 """
 
 import re
@@ -158,7 +169,7 @@ def glue(left: str, right: str) -> str:
 
 
 def gain(pair: Any, left: Any, right: Any, total: Any) -> Any:
-    """What the log-likelihood of a text gains if a pair becomes one piece.
+    """What the log-likelihood of a text gains, in nats, if a pair becomes one piece.
 
     pair: how often it stands there; left and right: how often its two pieces do; total: how many
     pieces there are.  Numbers, or arrays (P,).
@@ -211,9 +222,9 @@ def join(pieces: Sequence[Any], pair: tuple[Any, Any], new: Any) -> list[Any]:
 def learn_pieces(words: Mapping[str, int], number: int) -> list[str]:
     """The first ``number`` pieces that words with their counts teach, beside their characters.
 
-    Fewer, if no pair that stands ``LEAST`` times gains anything.  Of equal gains the pair counts
-    that comes first in the order of its left piece, then of its right one.  A pair whose piece is
-    there already is left alone.
+    Fewer, if no pair that stands ``LEAST`` times gains anything.  Of equal gains the pair is
+    taken that comes first in the order of its left piece, then of its right one.  A pair whose
+    piece is there already is left alone.
 
     As :func:`learn_pieces_naively`, but a merge changes a few words only: an index says where a
     pair stands, and the counts are corrected there.  Unlike the count of a pair, its gain may rise
