@@ -138,9 +138,9 @@ class CharacterTable(dict[int, str]):
 
 
 def basic_tokens(text: str, table: CharacterTable | None = None) -> list[str]:
-    """The words of a text, as BERT's basic tokenizer has them.
+    """The words of a text, as BERT's basic tokenizer has them; without a table, in lower case.
 
-    >>> basic_tokens("na\u00efve\\u00ad 東京 $5", CharacterTable(False, False, True))
+    >>> basic_tokens("naïve 東京 $5", CharacterTable(False, False, True))
     ['naïve', '東', '京', '$', '5']
     """
     return text.translate(CharacterTable(True, True, True) if table is None else table).split()
@@ -343,16 +343,12 @@ def alphabet(words: Mapping[str, int], most: int) -> list[str]:
 
 def count_words(texts: Iterable[str], tokenizer: "WordPieces") -> Counter[str]:
     """How often each word stands in texts; special tokens, and words too long, do not count."""
-    runs: Counter[str] = Counter()
+    words: Counter[str] = Counter()
     for text in texts:
         for part in tokenizer.parts(text):
             if part not in tokenizer.specials:
-                runs.update(_runs(part))
-    words: Counter[str] = Counter()
-    for run, count in runs.items():
-        for word in tokenizer.words(run):
-            if len(word) <= LONGEST:
-                words[word] += count
+                for block in blocks(part, _WHITE_SPACE):
+                    words.update(word for word in tokenizer.words(block) if len(word) <= LONGEST)
     return words
 
 
@@ -360,8 +356,8 @@ def train(texts: Iterable[str], size: int, lower_case: bool = True) -> "WordPiec
     """The tokenizer of ``size`` tokens that texts teach, each of which is read once.
 
     The special tokens, the characters, and the pieces in the order in which they were learned.
-    Fewer, if no other pair gains anything.  ValueError
-    for a size below ``LEAST_SIZE``, InputError for a lone surrogate.
+    Fewer, if no other pair gains anything.  ValueError for a size below ``LEAST_SIZE``, InputError
+    for a lone surrogate.
     """
     if size < LEAST_SIZE:
         raise ValueError(f"size: expected at least {LEAST_SIZE}, found {size}")

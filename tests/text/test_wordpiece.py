@@ -23,6 +23,7 @@ from minillm.text.wordpiece import (
     LONGEST,
     SPECIALS,
     CharacterTable,
+    _runs,
     alphabet,
     basic_tokens,
     is_ideograph,
@@ -95,6 +96,15 @@ def test_words_of_hard_texts():
     assert basic_tokens("İIŞß ΟΔΟΣ ≠") == ["iisß", "οδοσ", "="]
     assert basic_tokens("É É", CharacterTable(True, False, True)) == ["é", "é"]
     assert basic_tokens("東京", CharacterTable(True, True, False)) == ["東京"]
+
+
+def test_texts_are_cut_only_where_words_end():
+    """Each character of the first plane between two letters."""
+    every = "a".join(chr(code) for code in range(0x10000) if not 0xD800 <= code < 0xE000)
+    table = CharacterTable(True, True, True)
+    words = [word for run in _runs(every) for word in basic_tokens(run, table)]
+    assert words == basic_tokens(every, table)
+    assert len(words) > 50_000
 
 
 # --- training
