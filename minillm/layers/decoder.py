@@ -119,8 +119,9 @@ def cross_attention(
 def keys_and_values(
     params: Params, prefix: str, memory: NDArray, N: int
 ) -> tuple[tuple[NDArray, NDArray], Callable]:
-    """What the target looks at, which does not depend on it: memory (B, S, D) -> k, v (B, N, S, D/N).
+    """What the target looks at, and does not depend on it.
 
+    memory (B, S, D) -> k, v (B, N, S, D/N).
     ``backward(dk, dv)`` -> dmemory, gradients.
     """
     W_kv, b_kv = f"{prefix}.W_kv", f"{prefix}.b_kv"
@@ -195,8 +196,9 @@ def step(
 ) -> tuple[NDArray, NDArray]:
     """:func:`decoder_block` for one token of K hypotheses of each source, with no backward.
 
-    x (B, K, D) -> (B, K, D), and what the cross-attention got (B, K, D).  ``pool``: keys and values (R, D) of target tokens, of which
-    hypothesis k of source b has the rows past[b, k] (T,); the last of them is written here.
+    x (B, K, D) -> (B, K, D), and what the cross-attention got (B, K, D).  ``pool``:
+    keys and values (R, D) of target tokens, of which hypothesis k of source b has the rows
+    past[b, k] (T,); the last of them is written here.
     ``memory``: what :func:`keys_and_values` made of the source, (B, N, S, D/N).
     """
     add = partial(residual, params, post_norm=post_norm, epsilon=epsilon)
@@ -237,7 +239,6 @@ def attend_to_past(
     context, _ = ops.scaled_dot_product_attention(
         split_heads(q.reshape(B * K, 1, D), N), own_keys, own_values
     )
-    y, _ = ops.linear(
-        join_heads(context).reshape(B, K, D), params[f"{prefix}.W_o"], params[f"{prefix}.b_o"]
-    )
+    joined = join_heads(context).reshape(B, K, D)
+    y, _ = ops.linear(joined, params[f"{prefix}.W_o"], params[f"{prefix}.b_o"])
     return y

@@ -99,12 +99,11 @@ def test_later_target_tokens_never_change_earlier_losses(post_norm):
 
 
 def whole(model, source, lengths, inputs):
-    """The log probabilities after each input, without a cache: (B, T, V)."""
+    """The logits after each input, without a cache: (B, T, V)."""
     memory, _ = model._encode(source, lengths)
     y, _ = model._decode(inputs, memory, lengths)
     weights = model._output()
-    logits = y @ weights["output.W"] + weights.get("output.b", 0)
-    return logits
+    return y @ weights["output.W"] + weights.get("output.b", 0)
 
 
 @ORDERS
