@@ -34,6 +34,7 @@ COMMANDS = {
     "gpt": (TEXT, [*SMALL, "--width", "8", "--heads", "2", "--layers", "2", "--context", "8"]),
     "tokenizer": (TEXT, ["--vocabulary", "300"]),
     "seq2seq": (PAIRS, [*TINY, "--minimum-count", "1"]),
+    "transformer": (PAIRS, [*SMALL, "--width", "8", "--layers", "2", "--feed-forward", "8"]),
     "classifier": (LABELLED, TINY),
     "captioner": (None, TINY),
     "image-classifier": (None, [*SMALL, "--hidden", "8"]),

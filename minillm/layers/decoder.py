@@ -1,0 +1,244 @@
+"""The decoder's block: attention to the target so far, then to the source, then feed-forward.
+
+    x = residual(x, attention)          each target token gathers from those before it
+    x = residual(x, cross_attention)    and from all tokens of the source
+    x = residual(x, feed_forward)       each by itself
+
+What the encoder made of the source is the *memory*, (B, S, D).  :mod:`minillm.layers.encoder`
+has ``residual``, with its two orders.
+
+Legend: B batch, T target steps, S source steps, D width, F hidden width, N heads.
+
+Source: Vaswani et al. (2017), "Attention is all you need", sections 3.1 and 3.2.3.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm import ops
+from minillm.layers import encoder
+from minillm.layers.encoder import Draw, residual
+from minillm.layers.transformer import (
+    EPSILON,
+    Op,
+    Params,
+    feed_forward,
+    join_heads,
+    new_norm,
+    self_attention,
+    split_heads,
+    weights_of,
+)
+
+
+def new_block(prefix: str, D: int, F: int, draw: Draw) -> Params:
+    """Fresh weights of a block; ``draw(I, O)`` makes a matrix from I inputs to O outputs."""
+    W_kv = np.concatenate([draw(D, D), draw(D, D)], axis=1)
+    cross = encoder.with_biases(f"{prefix}.cross", q=draw(D, D), kv=W_kv, o=draw(D, D))
+    return (
+        encoder.new_block(prefix, D, F, draw)
+        | cross
+        | new_norm(f"{prefix}.norm_3", D, W_kv.dtype.type)
+    )
+
+
+def decoder_block(
+    params: Params,
+    prefix: str,
+    x: NDArray,
+    memory: NDArray,
+    lengths: NDArray[np.integer] | None,
+    N: int,
+    *,
+    post_norm: bool = True,
+    activation: Op = ops.relu,
+    epsilon: float = EPSILON,
+    rate: float = 0.0,
+    rng: np.random.Generator | None = None,
+) -> tuple[NDArray, Callable]:
+    """x (B, T, D), memory (B, S, D), lengths (B,) of the memory -> (B, T, D), causal.
+
+    With rng there is dropout.  ``backward(dy)`` -> dx, dmemory, gradients.  Weights: those of
+    an encoder's block, ``cross.W_q|b_q|W_kv|b_kv|W_o|b_o``, and ``norm_3`` after ``norm_1``
+    (attention) and ``norm_2`` (cross-attention), for the feed-forward layer.
+    """
+    add = partial(residual, params, post_norm=post_norm, epsilon=epsilon, rate=rate, rng=rng)
+
+    def attention(x):
+        return self_attention(params, f"{prefix}.attention", x, N)
+
+    def cross(x):
+        return cross_attention(params, f"{prefix}.cross", x, memory, lengths, N)
+
+    def forward(x):
+        return feed_forward(params, f"{prefix}.feed_forward", x, activation)
+
+    x, attention_backward = add(f"{prefix}.norm_1", x, attention)
+    x, cross_backward = add(f"{prefix}.norm_2", x, cross)
+    y, feed_forward_backward = add(f"{prefix}.norm_3", x, forward)
+
+    def backward(dy):
+        dx, gradients = feed_forward_backward(dy)
+        dx, dmemory, of_cross = cross_backward(dx)
+        dx, of_attention = attention_backward(dx)
+        return dx, dmemory, gradients | of_cross | of_attention
+
+    return y, backward
+
+
+def cross_attention(
+    params: Params,
+    prefix: str,
+    x: NDArray,
+    memory: NDArray,
+    lengths: NDArray[np.integer] | None,
+    N: int,
+) -> tuple[NDArray, Callable]:
+    """N heads of attention of the target to the source.
+
+        q = x W_q + b_q        [k, v] = memory W_kv + b_kv
+        y = softmax(q k^T / sqrt(D / N)) v W_o + b_o        the heads' results side by side
+
+    x (B, T, D), memory (B, S, D), which nobody looks at past lengths (B,) -> y (B, T, D).
+    ``backward(dy)`` -> dx, dmemory, gradients.
+    """
+    (k, v), kv_backward = keys_and_values(params, prefix, memory, N)
+    y, attend_backward = attend(params, prefix, x, k, v, lengths)
+
+    def backward(dy):
+        dx, dk, dv, gradients = attend_backward(dy)
+        dmemory, of_kv = kv_backward(dk, dv)
+        return dx, dmemory, gradients | of_kv
+
+    return y, backward
+
+
+def keys_and_values(
+    params: Params, prefix: str, memory: NDArray, N: int
+) -> tuple[tuple[NDArray, NDArray], Callable]:
+    """What the target looks at, and does not depend on it.
+
+    memory (B, S, D) -> k, v (B, N, S, D/N).
+    ``backward(dk, dv)`` -> dmemory, gradients.
+    """
+    W_kv, b_kv = f"{prefix}.W_kv", f"{prefix}.b_kv"
+    kv, linear_backward = ops.linear(memory, params[W_kv], params[b_kv])  # (B, S, 2D)
+    k, v = (split_heads(part, N) for part in np.split(kv, 2, axis=-1))
+
+    def backward(dk, dv):
+        dkv = np.concatenate([join_heads(dk), join_heads(dv)], axis=-1)
+        dmemory, dW_kv, db_kv = linear_backward(dkv)
+        return dmemory, {W_kv: dW_kv, b_kv: db_kv}
+
+    return (k, v), backward
+
+
+def attend(
+    params: Params,
+    prefix: str,
+    x: NDArray,
+    k: NDArray,
+    v: NDArray,
+    lengths: NDArray[np.integer] | None,
+) -> tuple[NDArray, Callable]:
+    """:func:`cross_attention` to keys and values (B, N, S, D/N): x (B, T, D) -> y (B, T, D).
+
+    ``backward(dy)`` -> dx, dk, dv, gradients.
+    """
+    N, names = k.shape[1], [f"{prefix}.{name}" for name in ("W_q", "b_q", "W_o", "b_o")]
+    W_q, b_q, W_o, b_o = (params[name] for name in names)
+    q, q_backward = ops.linear(x, W_q, b_q)  # (B, T, D)
+    context, attention_backward = ops.scaled_dot_product_attention(
+        split_heads(q, N), k, v, lengths=lengths
+    )
+    y, output_backward = ops.linear(join_heads(context), W_o, b_o)
+
+    def backward(dy):
+        dcontext, dW_o, db_o = output_backward(dy)
+        dq, dk, dv = attention_backward(split_heads(dcontext, N))
+        dx, dW_q, db_q = q_backward(join_heads(dq))
+        return dx, dk, dv, dict(zip(names, (dW_q, db_q, dW_o, db_o), strict=True))
+
+    return y, backward
+
+
+def cross_weights(
+    params: Params, prefix: str, x: NDArray, k: NDArray, lengths: NDArray[np.integer]
+) -> NDArray:
+    """The softmax of :func:`attend`: x (B, T, D), keys (B, N, S, D/N) -> (B, N, T, S)."""
+    q, _ = ops.linear(x, params[f"{prefix}.W_q"], params[f"{prefix}.b_q"])
+    valid = np.arange(k.shape[2]) < lengths[:, None, None, None]
+    return weights_of(split_heads(q, k.shape[1]), k, valid)
+
+
+# --- one token at a time -------------------------------------------------------------
+
+# Beam search drops some hypotheses after each token and continues others twice.  To copy a
+# hypothesis's keys and values each time would cost more than the token.  So they stay where they
+# were written, in rows of a pool that all hypotheses share, and a hypothesis is a list of rows.
+
+
+def step(
+    params: Params,
+    prefix: str,
+    x: NDArray,
+    pool: tuple[NDArray, NDArray],
+    past: NDArray[np.int64],
+    memory: tuple[NDArray, NDArray],
+    lengths: NDArray[np.integer],
+    *,
+    post_norm: bool = True,
+    activation: Op = ops.relu,
+    epsilon: float = EPSILON,
+) -> tuple[NDArray, NDArray]:
+    """:func:`decoder_block` for one token of K hypotheses of each source, with no backward.
+
+    x (B, K, D) -> (B, K, D), and what the cross-attention got (B, K, D).  ``pool``:
+    keys and values (R, D) of target tokens, of which hypothesis k of source b has the rows
+    past[b, k] (T,); the last of them is written here.
+    ``memory``: what :func:`keys_and_values` made of the source, (B, N, S, D/N).
+    """
+    add = partial(residual, params, post_norm=post_norm, epsilon=epsilon)
+    N, asked = memory[0].shape[1], []
+
+    def attention(x):
+        return attend_to_past(params, f"{prefix}.attention", x, N, *pool, past), None
+
+    def cross(x):
+        asked.append(x)
+        return attend(params, f"{prefix}.cross", x, *memory, lengths)
+
+    def forward(x):
+        return feed_forward(params, f"{prefix}.feed_forward", x, activation)
+
+    x, _ = add(f"{prefix}.norm_1", x, attention)
+    x, _ = add(f"{prefix}.norm_2", x, cross)
+    y, _ = add(f"{prefix}.norm_3", x, forward)
+    return y, asked[0]
+
+
+def attend_to_past(
+    params: Params,
+    prefix: str,
+    x: NDArray,
+    N: int,
+    keys: NDArray,
+    values: NDArray,
+    past: NDArray[np.int64],
+) -> NDArray:
+    """``self_attention`` of the last tokens x (B, K, D) of hypotheses: see :func:`step`."""
+    (B, K, D), T = x.shape, past.shape[2]
+    qkv, _ = ops.linear(x, params[f"{prefix}.W_qkv"], params[f"{prefix}.b_qkv"])
+    q, keys[past[..., -1]], values[past[..., -1]] = np.split(qkv, 3, axis=-1)
+    own_keys, own_values = (
+        split_heads(pool[past].reshape(B * K, T, D), N) for pool in (keys, values)
+    )
+    context, _ = ops.scaled_dot_product_attention(
+        split_heads(q.reshape(B * K, 1, D), N), own_keys, own_values
+    )
+    joined = join_heads(context).reshape(B, K, D)
+    y, _ = ops.linear(joined, params[f"{prefix}.W_o"], params[f"{prefix}.b_o"])
+    return y
