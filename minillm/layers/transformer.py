@@ -1,5 +1,8 @@
 """The Transformer's block: attention between the tokens, then a layer for each by itself.
 
+This is GPT's, with the parts that all Transformers share; :mod:`minillm.layers.encoder` and
+:mod:`minillm.layers.decoder` put them together for the others.
+
     x = x + attention(norm_1(x))            each token gathers from those before it
     x = x + feed_forward(norm_2(x))         each token by itself
 
@@ -33,6 +36,8 @@ from minillm.ops.gelu import gelu_forward
 from minillm.ops.layer_norm import layer_norm_forward
 
 Params = dict[str, NDArray]
+
+Op = Callable[[NDArray], tuple[NDArray, Callable]]
 
 EPSILON = 1e-5  # of the norms
 DEVIATION = 0.02  # of fresh weights (Radford et al. 2018, section 4.1)
@@ -106,14 +111,18 @@ def block(
 
 
 def add_norm(
-    params: Params, prefix: str, x: NDArray, h: NDArray | None = None
+    params: Params,
+    prefix: str,
+    x: NDArray,
+    h: NDArray | None = None,
+    epsilon: float = EPSILON,
 ) -> tuple[tuple[NDArray, NDArray], Callable]:
     """x + h (None: x alone) and its layer norm, with ``prefix.gain`` and ``prefix.bias``.
 
     ``backward(dtotal, dy)``, by the sum and by the norm -> dx, which is dh too, gradients.
     """
     gain, bias = f"{prefix}.gain", f"{prefix}.bias"
-    outputs, op_backward = ops.add_norm(x, h, params[gain], params[bias], EPSILON)
+    outputs, op_backward = ops.add_norm(x, h, params[gain], params[bias], epsilon)
 
     def backward(dtotal, dy):
         dx, *_, dgain, dbias = op_backward(dtotal, dy)
@@ -122,10 +131,12 @@ def add_norm(
     return outputs, backward
 
 
-def norm(params: Params, prefix: str, x: NDArray) -> tuple[NDArray, Callable]:
+def norm(
+    params: Params, prefix: str, x: NDArray, epsilon: float = EPSILON
+) -> tuple[NDArray, Callable]:
     """Layer norm, with ``prefix.gain`` and ``prefix.bias``.  ``backward(dy)`` -> dx, gradients."""
     gain, bias = f"{prefix}.gain", f"{prefix}.bias"
-    y, op_backward = ops.layer_norm(x, params[gain], params[bias], EPSILON)
+    y, op_backward = ops.layer_norm(x, params[gain], params[bias], epsilon)
 
     def backward(dy):
         dx, dgain, dbias = op_backward(dy)
@@ -141,14 +152,17 @@ def self_attention(
     N: int,
     cache: Cache | None = None,
     start: NDArray[np.int64] | None = None,
+    causal: bool = True,
+    lengths: NDArray[np.integer] | None = None,
 ) -> tuple[NDArray, Callable]:
-    """N heads of causal attention of a sequence to itself.
+    """N heads of attention of a sequence to itself: causal, or each token to the whole of it.
 
         [q, k, v] = x W_qkv + b_qkv                       each head has D / N columns of each
         y = softmax(q k^T / sqrt(D / N)) v W_o + b_o      the heads' results side by side
 
-    x (B, T, D) -> y (B, T, D).  With a cache see :func:`block`; its earlier keys and values
-    are constants to the backward.  ``backward(dy)`` -> dx, gradients.
+    x (B, T, D) -> y (B, T, D).  Nobody attends past lengths (B,).  With a cache see
+    :func:`block`; its earlier keys and values are constants to the backward.
+    ``backward(dy)`` -> dx, gradients.
     """
     W_qkv, b_qkv, W_o, b_o = (f"{prefix}.{name}" for name in ("W_qkv", "b_qkv", "W_o", "b_o"))
     T = x.shape[1]
@@ -156,9 +170,7 @@ def self_attention(
     q, k, v = (split_heads(part, N) for part in np.split(qkv, 3, axis=-1))  # (B, N, T, D/N)
     if cache is not None and start is not None:
         k, v = cache_layer.append(cache, prefix, start, k, v)  # (B, N, S, D/N)
-    context, attention_backward = ops.scaled_dot_product_attention(
-        q, k, v, causal=True, start=start
-    )
+    context, attention_backward = ops.scaled_dot_product_attention(q, k, v, causal, lengths, start)
     y, output_backward = ops.linear(join_heads(context), params[W_o], params[b_o])
 
     def backward(dy):
@@ -201,19 +213,21 @@ def _rows_at(x: NDArray, start: NDArray[np.int64], T: int) -> NDArray:
     return np.stack([x[b, :, first : first + T] for b, first in enumerate(start)])
 
 
-def feed_forward(params: Params, prefix: str, x: NDArray) -> tuple[NDArray, Callable]:
-    """y = gelu(x W_1 + b_1) W_2 + b_2, four times as wide inside.
+def feed_forward(
+    params: Params, prefix: str, x: NDArray, activation: Op = ops.gelu
+) -> tuple[NDArray, Callable]:
+    """y = activation(x W_1 + b_1) W_2 + b_2, of width F inside: usually F = 4 D.
 
     x (..., D) -> y (..., D).  ``backward(dy)`` -> dx, gradients.
     """
     W_1, b_1, W_2, b_2 = (f"{prefix}.{name}" for name in ("W_1", "b_1", "W_2", "b_2"))
-    h, first_backward = ops.linear(x, params[W_1], params[b_1])  # (..., 4D)
-    a, gelu_backward = ops.gelu(h)
+    h, first_backward = ops.linear(x, params[W_1], params[b_1])  # (..., F)
+    a, activation_backward = activation(h)
     y, second_backward = ops.linear(a, params[W_2], params[b_2])
 
     def backward(dy):
         da, dW_2, db_2 = second_backward(dy)
-        dx, dW_1, db_1 = first_backward(gelu_backward(da))
+        dx, dW_1, db_1 = first_backward(activation_backward(da))
         return dx, {W_1: dW_1, b_1: db_1, W_2: dW_2, b_2: db_2}
 
     return y, backward

@@ -47,8 +47,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm._kernels import twinned
-from minillm.errors import InputError, short
-from minillm.text.vocabulary import check_texts, visible
+from minillm.errors import short
+from minillm.text.vocabulary import check_texts, surrogate, visible
 
 Pair = tuple[bytes, bytes]
 
@@ -200,7 +200,7 @@ def train(texts: Iterable[str], size: int, specials: Sequence[str] = (END_OF_TEX
                 if part not in specials:
                     words.update(split_words(part))
         except UnicodeEncodeError:
-            raise _surrogate(text, "text") from None
+            raise surrogate(text, "text") from None
     return BytePairs(learn_merges(words, size - least), specials)
 
 
@@ -360,7 +360,7 @@ class BytePairs:
         try:
             found = [self._encode_part(part) for part in self.parts(text)]
         except UnicodeEncodeError:
-            raise _surrogate(text, name) from None
+            raise surrogate(text, name) from None
         return found[0] if len(found) == 1 else np.concatenate([np.zeros(0, np.int32), *found])
 
     def _encode_part(self, part: str) -> NDArray[np.int32]:
@@ -452,13 +452,3 @@ def _checked_ids(ids: object, count: int) -> list[int]:
     if sorted(ids) != list(range(count)):
         raise ValueError(f'expected "ids": each number from 0 to {count - 1} once')
     return ids
-
-
-def _surrogate(text: str, name: str) -> InputError:
-    """What is wrong with a text that has a lone surrogate."""
-    at = next(at for at, character in enumerate(text) if "\ud800" <= character <= "\udfff")
-    line, column = text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at)
-    return InputError(
-        f"{name}, line {line}, column {column}: expected text, found a lone surrogate "
-        f"(U+{ord(text[at]):04X})"
-    )

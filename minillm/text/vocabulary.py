@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.errors import short
+from minillm.errors import InputError, short
 
 
 class Vocabulary(Protocol):
@@ -15,7 +15,7 @@ class Vocabulary(Protocol):
     The ids of the special tokens are None where a vocabulary has no such token.
     """
 
-    unit: str  # what one token is: "character", "word", "bpe" (a part of a word)
+    unit: str  # what one token is: "character", "word", "bpe" or "wordpiece" (a part of a word)
     pretokenised: bool  # a text's tokens are separated by white space
     bos: int | None  # opens every text
     eos: int | None  # closes every text
@@ -57,7 +57,7 @@ class Vocabulary(Protocol):
 
 def unit_name(vocabulary: Vocabulary) -> str:
     """What one token is, in a word that has a plural."""
-    return "token" if vocabulary.unit == "bpe" else vocabulary.unit
+    return "token" if vocabulary.unit in ("bpe", "wordpiece") else vocabulary.unit
 
 
 def opening_id(vocabulary: Vocabulary, documents: bool = False) -> int:
@@ -99,3 +99,13 @@ def check_texts(values: Any, name: str) -> list[str]:
         if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
             raise ValueError(f'"{name}": expected text, found half of a character: {short(text)}')
     return values
+
+
+def surrogate(text: str, name: str) -> InputError:
+    """What is wrong with a text that has a lone surrogate."""
+    at = next(at for at, character in enumerate(text) if "\ud800" <= character <= "\udfff")
+    line, column = text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at)
+    return InputError(
+        f"{name}, line {line}, column {column}: expected text, found a lone surrogate "
+        f"(U+{ord(text[at]):04X})"
+    )

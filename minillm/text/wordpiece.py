@@ -1,0 +1,589 @@
+"""WordPiece: words in the pieces that a vocabulary holds, the longest first.
+
+A text is first cut into words, much as a dictionary would have them:
+
+>>> basic_tokens("Élodie's 2 cafés!")
+['elodie', "'", 's', '2', 'cafes', '!']
+
+Then each word is cut into pieces.  From its beginning the longest piece is taken that is in the
+vocabulary, then the longest one at what remains, and so on.  A piece that goes on with a word is
+written with ##:
+
+>>> pieces = WordPieces([*SPECIALS, "un", "##a", "##aff", "##able", "aff", "sea"])
+>>> pieces.split("Unaffable sea ?")
+['un', '##aff', '##able', 'sea', '?']
+
+No merges are replayed, unlike in byte pairs: the vocabulary is all there is.  If at some place no
+piece fits, the whole word is the unknown token, [UNK].
+
+**The words** are those of BERT's basic tokenizer.  Control characters, and those that a private use
+has, are removed; every other white space is a space; each Chinese, Japanese or Korean ideograph,
+and each punctuation mark, is a word of its own.  A lower-case vocabulary has no accents either: a
+character is decomposed (Unicode's NFD), and its nonspacing marks are dropped, so that é is e.
+
+**Training** begins with the characters, and makes one piece of two neighbours, again and again, as
+byte pairs do.  But the next pair is not the most frequent one: it is the pair that makes the text
+likelier than any other pair does.  If each piece stands there with its own probability, count / N,
+whatever is beside it, then the places where a and b are neighbours have the probability
+
+    p(a) p(b) = count(a) count(b) / N^2    as two pieces, and
+    p(ab)     = count(ab) / N              as one,
+
+and one piece instead of two, count(ab) times, gains so much log-likelihood:
+
+    gain(ab) = count(ab) log(N count(ab) / (count(a) count(b)))
+
+By hand: there are 116 pieces, of which 36 are ##u, 20 ##g and 16 ##n.  The pair ##u ##g stands 20
+times and gains 20 log(116 x 20 / (36 x 20)) = 23.4; p ##u, with 17 times and 17 p's, as much for
+each time, but less in all, 19.9; ##u ##n, with 16, gains 18.7.
+
+>>> words = {"hug": 10, "pug": 5, "pun": 12, "bun": 4, "hugs": 5}
+>>> learn_pieces(words, 3)
+['##ug', '##un', 'hug']
+
+Sources: Schuster and Nakajima (2012), "Japanese and Korean voice search", section 3; Devlin et al.
+(2018), "BERT", and its tokenizer.  The paper takes the pair that increases the likelihood the most,
+and leaves open how that is computed: here all other counts are taken as they are.
+"""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm.errors import InputError, short
+from minillm.text.vocabulary import check_texts, surrogate, visible
+
+PAD, UNKNOWN, CLS, SEP, MASK = SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+PREFIX = "##"  # of a piece that is not the first of its word
+LONGEST = 100  # characters of a word; a longer one is unknown
+LEAST = 2  # times that a pair stands in a text, to be made one piece
+LEAST_SIZE = len(SPECIALS) + 2
+REMEMBERED = 1 << 16  # words whose pieces are kept at hand
+
+
+# --- words ---------------------------------------------------------------------------------------
+
+# Where a text may be cut: Unicode's white space, without the control characters, which are removed.
+_WHITE = "\t\n\r \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+_RUN = re.compile(f"[^{_WHITE}]+")
+_CONTROL_SPACE = re.compile("[\x0b\x0c\x1c-\x1f\x85]")  # white space for Python, not for BERT
+_WORD = re.compile(r"\S+")
+
+_IDEOGRAPHS = (
+    *((0x4E00, 0x9FFF), (0x3400, 0x4DBF), (0x20000, 0x2A6DF), (0x2A700, 0x2B73F)),
+    *((0x2B740, 0x2B81F), (0x2B820, 0x2CEAF), (0xF900, 0xFAFF), (0x2F800, 0x2FA1F)),
+)
+
+
+def is_ideograph(character: str) -> bool:
+    """Whether it is in one of Unicode's blocks of CJK ideographs; kana and hangul are not."""
+    return any(first <= ord(character) <= last for first, last in _IDEOGRAPHS)
+
+
+def is_punctuation(character: str) -> bool:
+    """Whether it is punctuation for Unicode, or a symbol of ASCII: $ and ` are, € is not."""
+    if character.isascii():
+        return character.isprintable() and not character.isalnum() and character != " "
+    return unicodedata.category(character).startswith("P")
+
+
+class CharacterTable(dict[int, str]):
+    """What becomes of each character, for ``str.translate``; made as characters are met.
+
+    A word's characters remain, in lower case and without accents if this is wanted; what is a word
+    of its own gets a space on both sides.
+    """
+
+    def __init__(self, lower_case: bool, strip_accents: bool, split_ideographs: bool):
+        super().__init__()
+        self._options = lower_case, strip_accents, split_ideographs
+
+    def __missing__(self, code: int) -> str:
+        self[code] = found = self._of(chr(code))
+        return found
+
+    def _of(self, character: str) -> str:
+        lower_case, strip_accents, split_ideographs = self._options
+        category = unicodedata.category(character)
+        if category.startswith("Z") or character in "\t\n\r":
+            return " "
+        if category in ("Cc", "Cf", "Co") or character == "\ufffd":
+            return ""
+        alone = split_ideographs and is_ideograph(character)
+        if strip_accents:
+            parts = unicodedata.normalize("NFD", character)
+            character = "".join(part for part in parts if unicodedata.category(part) != "Mn")
+        if lower_case:  # each by itself: a sigma at the end of a word is like any other
+            character = "".join(part.lower() for part in character)
+        return "".join(f" {c} " if alone or is_punctuation(c) else c for c in character)
+
+
+def basic_tokens(text: str, table: CharacterTable | None = None) -> list[str]:
+    """The words of a text, as BERT's basic tokenizer has them.
+
+    >>> basic_tokens("na\u00efve\\u00ad 東京 $5", CharacterTable(False, False, True))
+    ['naïve', '東', '京', '$', '5']
+    """
+    return text.translate(CharacterTable(True, True, True) if table is None else table).split()
+
+
+def _runs(text: str) -> list[str]:
+    """What stands between white space."""
+    if text.isascii() and text.isprintable():
+        return text.split()
+    return _RUN.findall(text) if _CONTROL_SPACE.search(text) else text.split()
+
+
+# --- training ------------------------------------------------------------------------------------
+
+
+def spell(word: str) -> list[str]:
+    """A word as pieces of one character.
+
+    >>> spell("sea")
+    ['s', '##e', '##a']
+    """
+    return [word[:1], *(PREFIX + character for character in word[1:])]
+
+
+def glue(left: str, right: str) -> str:
+    """The piece that two neighbours make."""
+    return left + right.removeprefix(PREFIX)
+
+
+def gain(pair: Any, left: Any, right: Any, total: Any) -> Any:
+    """What the log-likelihood of a text gains if a pair becomes one piece.
+
+    pair: how often it stands there; left and right: how often its two pieces do; total: how many
+    pieces there are.  Numbers, or arrays (P,).
+    """
+    return pair * np.log(pair * total / (left * right))
+
+
+def learn_pieces_naively(words: Mapping[str, int], number: int) -> list[str]:
+    """The definition of :func:`learn_pieces`, which counts everything again for each piece."""
+    texts = {word: spell(word) for word in words}
+    known = {piece for pieces in texts.values() for piece in pieces}
+    learned: list[str] = []
+    while len(learned) < number:
+        counts: Counter[str] = Counter()
+        pairs: Counter[tuple[str, str]] = Counter()
+        for word, pieces in texts.items():
+            for piece in pieces:
+                counts[piece] += words[word]
+            for pair in pairwise(pieces):
+                pairs[pair] += words[word]
+        gains = {
+            (left, right): gain(count, counts[left], counts[right], counts.total())
+            for (left, right), count in pairs.items()
+            if count >= LEAST and glue(left, right) not in known
+        }
+        best = min(gains, key=lambda pair: (-gains[pair], pair), default=None)
+        if best is None or gains[best] <= 0:
+            break
+        learned.append(glue(*best))
+        known.add(learned[-1])
+        texts = {word: join(pieces, best, learned[-1]) for word, pieces in texts.items()}
+    return learned
+
+
+def join(pieces: Sequence[Any], pair: tuple[Any, Any], new: Any) -> list[Any]:
+    """The pieces of a word, ``new`` in place of each ``pair``, from left to right.
+
+    >>> join(["a", "##a", "##a", "##a"], ("##a", "##a"), "##aa")
+    ['a', '##aa', '##a']
+    """
+    joined: list[Any] = []
+    at = 0
+    while at < len(pieces):
+        found = tuple(pieces[at : at + 2]) == pair
+        joined.append(new if found else pieces[at])
+        at += 1 + found
+    return joined
+
+
+def learn_pieces(words: Mapping[str, int], number: int) -> list[str]:
+    """The first ``number`` pieces that words with their counts teach, beside their characters.
+
+    Fewer, if no pair that stands ``LEAST`` times gains anything.  Of equal gains the pair counts
+    that comes first in the order of its left piece, then of its right one.  A pair whose piece is
+    there already is left alone.
+
+    As :func:`learn_pieces_naively`, but a merge changes a few words only: an index says where a
+    pair stands, and the counts are corrected there.  Unlike the count of a pair, its gain may rise
+    when other pairs are merged: all gains are computed again, as arrays.
+    """
+    table = PairTable(words)
+    learned: list[str] = []
+    while len(learned) < number:
+        row = table.best()
+        if row is None:
+            break
+        if (piece := table.merge(row)) is not None:
+            learned.append(piece)
+    return learned
+
+
+class PairTable:
+    """The pieces of words, and where pairs of them stand; pieces are numbers.
+
+    left, right, count (P,): of each pair, in the order in which pairs were met.  pieces (N,): how
+    often each piece stands in the words.
+    """
+
+    def __init__(self, words: Mapping[str, int]):
+        self.names: list[str] = []
+        self._numbers: dict[str, int] = {}
+        self._texts = [[self._number(piece) for piece in spell(word)] for word in words]
+        self._weights = list(words.values())
+        self._rows: dict[tuple[int, int], int] = {}
+        self._where: list[set[int]] = []  # of a pair: the words in which it stands, or once stood
+        self.left, self.right = np.zeros(1024, np.int32), np.zeros(1024, np.int32)
+        self.count, self.pieces = np.zeros(1024), np.zeros(len(self.names))
+        for at in range(len(self._texts)):
+            self._add(at, self._weights[at])
+
+    def _number(self, piece: str) -> int:
+        if piece not in self._numbers:
+            self._numbers[piece] = len(self.names)
+            self.names.append(piece)
+        return self._numbers[piece]
+
+    def _row(self, pair: tuple[int, int]) -> int:
+        """The row of a pair; a new one gets the next."""
+        row = self._rows.setdefault(pair, len(self._rows))
+        if row == len(self._where):
+            self._where.append(set())
+            if row == len(self.count):
+                self.left, self.right = np.tile(self.left, 2), np.tile(self.right, 2)
+                self.count = np.append(self.count, np.zeros(row))
+            self.left[row], self.right[row] = pair
+        return row
+
+    def _add(self, at: int, weight: int) -> None:
+        """Counts the pieces and pairs of a word; of a negative weight, takes them off."""
+        text = self._texts[at]
+        for piece in text:
+            self.pieces[piece] += weight
+        for pair in pairwise(text):
+            row = self._row(pair)
+            self.count[row] += weight
+            self._where[row].add(at)
+
+    def best(self) -> int | None:
+        """The row of the pair that gains the most; None if none gains anything."""
+        rows = np.flatnonzero(self.count >= LEAST)
+        left, right = self.left[rows], self.right[rows]
+        gains = gain(self.count[rows], self.pieces[left], self.pieces[right], self.pieces.sum())
+        if not len(rows) or gains.max() <= 0:
+            return None
+        names, ties = self.names, rows[gains == gains.max()].tolist()
+        return min(ties, key=lambda row: (names[self.left[row]], names[self.right[row]]))
+
+    def merge(self, row: int) -> str | None:
+        """Makes one piece of a pair wherever it stands; None if there is such a piece already."""
+        pair = int(self.left[row]), int(self.right[row])
+        piece = glue(self.names[pair[0]], self.names[pair[1]])
+        if piece in self._numbers:
+            self.count[row] = -np.inf
+            return None
+        new = self._number(piece)
+        self.pieces = np.append(self.pieces, 0)
+        for at in self._where[row].copy():
+            self._add(at, -self._weights[at])
+            self._texts[at] = join(self._texts[at], pair, new)
+            self._add(at, self._weights[at])
+        return piece
+
+
+def alphabet(words: Mapping[str, int], most: int) -> list[str]:
+    """The characters of words as pieces, in their order: at most ``most``, the most frequent.
+
+    A character that stands within words has both its pieces, first or not.
+
+    >>> alphabet({"ab": 3, "!": 2, "c": 1}, 5)
+    ['!', '##a', '##b', 'a', 'b']
+    """
+    counts: Counter[str] = Counter()
+    for word, count in words.items():
+        for character in word:
+            counts[character] += count
+    within = {character for word in words if len(word) > 1 for character in word}
+    found: list[str] = []
+    for character in sorted(counts, key=lambda character: (-counts[character], character)):
+        found += [character, PREFIX + character] if character in within else [character]
+        if len(found) > most:
+            del found[most:]
+            break
+    return sorted(found)
+
+
+def count_words(texts: Iterable[str], tokenizer: "WordPieces") -> Counter[str]:
+    """How often each word stands in texts; special tokens, and words too long, do not count."""
+    runs: Counter[str] = Counter()
+    for text in texts:
+        for part in tokenizer.parts(text):
+            if part not in tokenizer.specials:
+                runs.update(_runs(part))
+    words: Counter[str] = Counter()
+    for run, count in runs.items():
+        for word in tokenizer.words(run):
+            if len(word) <= LONGEST:
+                words[word] += count
+    return words
+
+
+def train(texts: Iterable[str], size: int, lower_case: bool = True) -> "WordPieces":
+    """The tokenizer of ``size`` tokens that texts teach, each of which is read once.
+
+    The special tokens, the characters, which take at most half of the vocabulary, and the pieces
+    in the order in which they were learned.  Fewer, if no other pair gains anything.  ValueError
+    for a size below ``LEAST_SIZE``, InputError for a lone surrogate.
+    """
+    if size < LEAST_SIZE:
+        raise ValueError(f"size: expected at least {LEAST_SIZE}, found {size}")
+    words = count_words(texts, WordPieces(SPECIALS, lower_case))
+    room = size - len(SPECIALS)
+    characters = alphabet(words, (room + 1) // 2)
+    covered = {word: words[word] for word in sorted(words) if set(spell(word)) <= set(characters)}
+    learned = learn_pieces(covered, room - len(characters))
+    return WordPieces([*SPECIALS, *characters, *learned], lower_case)
+
+
+# --- encoding ------------------------------------------------------------------------------------
+
+
+class _Memory(dict[str, Any]):
+    """The results of a function of a short text, the last ones that it was asked for."""
+
+    def __init__(self, function: Any):
+        super().__init__()
+        self._function = function
+
+    def __missing__(self, text: str) -> Any:
+        found = self._function(text)
+        if len(text) <= LONGEST:  # a text without white space may be one long run
+            if len(self) >= REMEMBERED:
+                self.clear()
+            self[text] = found
+        return found
+
+
+class WordPieces:
+    """A vocabulary of pieces of words, and of special tokens.
+
+    >>> tokenizer = WordPieces([*SPECIALS, "sea", "##shell", "##s", "é"])
+    >>> tokenizer.encode("Seashells [MASK]")
+    array([5, 6, 7, 4], dtype=int32)
+    >>> ids, offsets = tokenizer.encode_with_offsets(" Séas [MASK]")
+    >>> ids.tolist(), offsets.tolist()
+    ([5, 7, 4], [[1, 4], [4, 5], [6, 12]])
+
+    ``tokens`` are strings, by id.  The text of a special token stands for it wherever it is met,
+    in exactly that case.  [CLS] opens texts and [SEP] closes them, where a model wants them:
+    ``encode`` adds neither.
+    """
+
+    unit = "wordpiece"
+    pretokenised = False
+    line_end: int | None = None  # white space is not kept
+    sentence_end: int | None = None
+
+    def __init__(
+        self,
+        tokens: Sequence[str],
+        lower_case: bool = True,
+        strip_accents: bool | None = None,
+        split_ideographs: bool = True,
+        specials: Sequence[str] = SPECIALS,
+    ):
+        """``tokens`` by id; [UNK] has to be among them.
+
+        strip_accents: None, as it is in BERT's files, where lower case says so too.
+        specials: those tokens that no text makes but their own; what is not in ``tokens`` is left
+        out.  ValueError says what is wrong.
+        """
+        self.tokens = list(tokens)
+        self.lower_case, self.split_ideographs = lower_case, split_ideographs
+        self.strip_accents = lower_case if strip_accents is None else strip_accents
+        self._ids = {token: id for id, token in enumerate(self.tokens)}
+        if UNKNOWN not in self._ids:
+            raise ValueError(f"tokens: expected {UNKNOWN} among them")
+        if len(self._ids) < len(self.tokens):
+            twice = next(token for id, token in enumerate(self.tokens) if self._ids[token] != id)
+            raise ValueError(f"tokens: {short(twice)} stands there twice")
+        if "" in self._ids:
+            raise ValueError("tokens: expected texts that are not empty")
+        self.specials = [token for token in dict.fromkeys(specials) if token in self._ids]
+        self._special_ids = {token: self._ids[token] for token in self.specials}
+        self._pieces = {t: id for t, id in self._ids.items() if t not in self._special_ids}
+        self._longest = max(map(len, self._pieces), default=0)
+        longest_first = sorted(self.specials, key=len, reverse=True)
+        self._special = re.compile(f"({'|'.join(map(re.escape, longest_first))})")
+        self._table = CharacterTable(lower_case, self.strip_accents, split_ideographs)
+        self._encoded, self._spans = _Memory(self._encode_run), _Memory(self._spans_of_run)
+        self._unknown = self._ids[UNKNOWN]
+        self.unknown: int | None = self._unknown
+        self.pad = self.padding = self._special_ids.get(PAD)
+        self.cls = self.bos = self._special_ids.get(CLS)
+        self.sep = self.eos = self._special_ids.get(SEP)
+        self.mask = self._special_ids.get(MASK)
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __repr__(self) -> str:
+        return f"<WordPieces: {len(self):,} tokens{', lower case' * self.lower_case}>"
+
+    def parts(self, text: str, name: str = "text") -> list[str]:
+        """The text cut before and after each special token."""
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise surrogate(text, name) from None
+        if not any(special in text for special in self.specials):
+            return [text]
+        return self._special.split(text)
+
+    def words(self, text: str) -> list[str]:
+        """The words of a text without special tokens, as they are looked up."""
+        return text.translate(self._table).split()
+
+    def encode(self, text: str, name: str = "text") -> NDArray[np.int32]:
+        """The ids of the pieces of ``text``, (T,); a word that they do not make is [UNK].
+
+        InputError, with ``name``, line and column, at a lone surrogate.
+        """
+        ids: list[int] = []
+        for part in self.parts(text, name):
+            if part in self._special_ids:
+                ids.append(self._special_ids[part])
+            else:
+                ids.extend(chain.from_iterable(map(self._encoded.__getitem__, _runs(part))))
+        return np.array(ids, np.int32)
+
+    def encode_with_offsets(
+        self, text: str, name: str = "text"
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """The ids of the pieces of ``text``, (T,), and where they stand in it, (T, 2).
+
+        ``text[a:b]``, for the offsets a and b of a piece, is what became the piece, before its case
+        and accents were taken off.  Pieces of one decomposed character have the same offsets.
+        """
+        spans: list[tuple[int, int, int]] = []
+        start = 0
+        for part in self.parts(text, name):
+            if part in self._special_ids:
+                spans.append((self._special_ids[part], start, start + len(part)))
+            else:
+                for run in _RUN.finditer(part):
+                    at = start + run.start()
+                    spans += [(id, at + a, at + b) for id, a, b in self._spans[run[0]]]
+            start += len(part)
+        rows = np.array(spans, np.int64).reshape(-1, 3)
+        return rows[:, 0].astype(np.int32), rows[:, 1:]
+
+    def _encode_run(self, run: str) -> list[int]:
+        return [id for word in self.words(run) for id, _ in self._match(word)]
+
+    def _spans_of_run(self, run: str) -> list[tuple[int, int, int]]:
+        """The ids of a run's pieces, and where in it they begin and end."""
+        changed = [self._table[ord(character)] for character in run]
+        origin = [at for at, characters in enumerate(changed) for _ in characters]
+        spans = []
+        for word in _WORD.finditer("".join(changed)):
+            start = word.start()
+            for id, length in self._match(word[0]):
+                spans.append((id, origin[start], origin[start + length - 1] + 1))
+                start += length
+        return spans
+
+    def _match(self, word: str) -> list[tuple[int, int]]:
+        """The ids of a word's pieces, and how many characters each of them takes."""
+        whole = self._pieces.get(word)
+        if whole is not None and len(word) <= LONGEST:
+            return [(whole, len(word))]
+        found, start, prefix = [], 0, ""
+        while start < len(word) <= LONGEST:
+            for end in range(min(len(word), start + self._longest), start, -1):
+                id = self._pieces.get(prefix + word[start:end])
+                if id is not None:
+                    break
+            else:
+                break
+            found.append((id, end - start))
+            start, prefix = end, PREFIX
+        return found if start == len(word) else [(self._unknown, len(word))]
+
+    def encode_known(self, text: str, name: str = "text") -> NDArray[np.int32]:
+        """As :meth:`encode`, but InputError, with ``name``, at a word that becomes [UNK]."""
+        ids = self.encode(text, name)
+        if self._unknown in ids:
+            for id, (start, end) in zip(*self.encode_with_offsets(text, name), strict=True):
+                if id == self._unknown and text[start:end] != UNKNOWN:
+                    raise InputError(
+                        f"{name}: the word {short(text[start:end])} cannot be made of the "
+                        f"{len(self):,} pieces that the model knows"
+                    )
+        return ids
+
+    def decode(self, ids: Iterable[int], unknown_words: Iterable[str] = ()) -> str:
+        """The text of ``ids``: lower case and white space stay as encoding made them.
+
+        Each unknown token is the next of ``unknown_words``, while there are any.
+        """
+        return "".join(self.stream(ids, unknown_words))
+
+    def stream(self, ids: Iterable[int], unknown_words: Iterable[str] = ()) -> Iterator[str]:
+        """The text of ``ids``, a piece at a time, each with the space before it."""
+        names = iter(unknown_words)
+        before = ""
+        for id in ids:
+            token = self.tokens[id]
+            if id == self._unknown:
+                token = next(names, UNKNOWN)
+            if before and token.startswith(PREFIX) and id != self._unknown:
+                yield token.removeprefix(PREFIX)
+            elif not before or token in _CLOSING or before in _OPENING:
+                yield token
+            else:
+                yield " " + token
+            before = token
+
+    def split(self, text: str) -> list[str]:
+        """The pieces of ``text``; a word that they do not make, as it stands there."""
+        ids, offsets = self.encode_with_offsets(text)
+        return [
+            text[start:end] if id == self._unknown else self.tokens[id]
+            for id, (start, end) in zip(ids.tolist(), offsets.tolist(), strict=True)
+        ]
+
+    def show(self, id: int) -> str:
+        """A piece as a label of a plot."""
+        return visible(self.tokens[id])
+
+    def to_dict(self) -> dict:
+        """Its JSON form; :func:`minillm.text.vocabulary_from_dict` reads it back."""
+        options = {name: getattr(self, name) for name in _OPTIONS}
+        return {"unit": self.unit, "tokens": self.tokens, "specials": self.specials, **options}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "WordPieces":
+        """The tokenizer that ``to_dict`` described; ValueError says what is wrong with it."""
+        tokens, specials = (check_texts(values.get(name), name) for name in ("tokens", "specials"))
+        options = {name: values.get(name) for name in _OPTIONS}
+        for name, value in options.items():
+            if not isinstance(value, bool):
+                raise ValueError(f'"{name}": expected true or false, found {short(value)}')
+        return cls(tokens, specials=specials, **options)  # type: ignore[arg-type]
+
+
+_OPTIONS = ("lower_case", "strip_accents", "split_ideographs")
+# Written without a space before them, or after them.
+_CLOSING, _OPENING = frozenset(".,;:!?)'"), frozenset("('")
