@@ -1,10 +1,13 @@
-"""Files of tokenizers: GPT-2's, Hugging Face's, and ours.
+"""Files of tokenizers: GPT-2's, BERT's, Hugging Face's, and ours.
 
-    tokenizer.json              Hugging Face's; of it, byte-level BPE as GPT-2 has it
+    tokenizer.json              Hugging Face's; of it, byte-level BPE as GPT-2 has it, and WordPiece
+                                as BERT has it
     vocab.json and merges.txt   GPT-2's: token to id, and a merge a line in the order of their ranks
+    vocab.txt                   BERT's: a piece a line; tokenizer_config.json beside it says whether
+                                the pieces are in lower case (if there is none, they are)
     vocabulary.json             of one of our runs
 
-The first two spell a byte as one printable character: those of Latin-1 that are visible as
+The files of GPT-2 spell a byte as one printable character: those of Latin-1 that are visible as
 themselves, the others, in their order, as U+0100 and the following.  A space is "Ġ", a line's end
 "Ċ".
 """
@@ -16,7 +19,18 @@ from typing import Any
 
 from minillm.errors import InputError, short
 from minillm.text.bpe import BYTES, BytePairs, Pair
-from minillm.text.vocabulary import Vocabulary
+from minillm.text.vocabulary import Vocabulary, check_texts
+from minillm.text.wordpiece import (
+    CLS,
+    LONGEST,
+    MASK,
+    PAD,
+    PREFIX,
+    SEP,
+    SPECIALS,
+    UNKNOWN,
+    WordPieces,
+)
 
 _PRINTABLE = [*range(33, 127), *range(161, 173), *range(174, 256)]
 _OTHERS = [value for value in range(256) if value not in _PRINTABLE]
@@ -55,7 +69,7 @@ def load_tokenizer(path: str | Path) -> Vocabulary:
     >>> ids = load_tokenizer("gpt2/").encode("text")  # int32 (T,)  # doctest: +SKIP
 
     InputError, a line with the file, for one that is missing or damaged, or that says something
-    that cannot be done here: another kind of model, a normalizer, other words than GPT-2's.
+    that cannot be done here: another kind of model, other words than GPT-2's or BERT's.
     """
     path = Path(path)
     names = ("tokenizer.json", "vocab.json", "vocab.txt", "vocabulary.json")
@@ -64,13 +78,15 @@ def load_tokenizer(path: str | Path) -> Vocabulary:
         if found is None:
             raise InputError(f"{path}: expected one of {', '.join(names)}, found none of them")
         path = found
-    if path.name == "vocab.txt":
-        raise InputError(f"{path}: a vocabulary of WordPiece cannot be read yet")
+    if path.name.endswith("vocab.txt"):
+        return read_bert(path, path.with_name("tokenizer_config.json"))
     if path.suffix == ".txt":  # merges.txt, whose ids stand beside it
         return read_gpt2(path.with_name("vocab.json"), path)
     values = _read_json(path)
     if isinstance(values.get("model"), dict):
-        return _checked(path, lambda: _from_hugging_face(values))
+        pieces = values["model"].get("type") == "WordPiece"
+        read = _wordpieces_from_hugging_face if pieces else _from_hugging_face
+        return _checked(path, lambda: read(values))
     if isinstance(values.get("unit"), str):
         return _checked(path, lambda: _from_run(values))
     return read_gpt2(path, path.with_name("merges.txt"))
@@ -121,17 +137,21 @@ def _read_json(path: Path) -> dict[str, Any]:
     return values
 
 
-def _read_merges(path: Path) -> list[Pair]:
-    """The pairs of merges.txt."""
+def _read_lines(path: Path) -> list[str]:
+    """The lines of a text; the last one is empty, if the text ends with a line's end."""
     try:
         text = _read_bytes(path).decode("utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(
             f"expected UTF-8, found the byte 0x{error.object[error.start]:02x}"
         ) from None
+    return [line.removesuffix("\r") for line in text.split("\n")]
+
+
+def _read_merges(path: Path) -> list[Pair]:
+    """The pairs of merges.txt."""
     pairs = []
-    for number, line in enumerate(text.split("\n"), start=1):
-        line = line.removesuffix("\r")
+    for number, line in enumerate(_read_lines(path), start=1):
         if not line or (number == 1 and line.startswith("#version")):
             if line not in ("", _VERSION_LINE):
                 raise ValueError(f"line 1: expected {_VERSION_LINE!r}, found {short(line)}")
@@ -238,8 +258,8 @@ def _object(values: dict[str, Any], name: str) -> dict[str, Any]:
     return found
 
 
-def _added(entries: object) -> dict[str, int]:
-    """The added tokens and their ids."""
+def _added(entries: object, *refused: str) -> dict[str, int]:
+    """The added tokens and their ids; ValueError where one has a flag that is refused."""
     if not isinstance(entries, list):
         raise ValueError("added_tokens: expected a list")
     added: dict[str, int] = {}
@@ -249,18 +269,163 @@ def _added(entries: object) -> dict[str, int]:
             raise ValueError(
                 f"added_tokens: expected distinct tokens with ids, found {short(entry)}"
             )
-        for flag in ("single_word", "lstrip", "rstrip"):
+        for flag in ("single_word", "lstrip", "rstrip", *refused):
             if entry.get(flag):
                 raise ValueError(f"added_tokens: {flag} of {short(token)} cannot be done here")
         added[token] = entry["id"]
     return added
 
 
+# --- reading WordPiece ---------------------------------------------------------------------------
+
+_ROLES = {
+    "pad_token": PAD,
+    "unk_token": UNKNOWN,
+    "cls_token": CLS,
+    "sep_token": SEP,
+    "mask_token": MASK,
+}
+_CLASSES = (None, "BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer")
+
+
+def read_bert(vocabulary: Path, config: Path) -> WordPieces:
+    """The tokenizer in vocab.txt, and in tokenizer_config.json if there is such a file."""
+    values = _read_json(config) if config.exists() else {}
+    options = _checked(config, lambda: _options_of(values))
+    tokens = _checked(vocabulary, lambda: _read_pieces(vocabulary))
+    specials = _checked(config, lambda: _specials_of(values, tokens))
+    return _checked(vocabulary, lambda: WordPieces(tokens, specials=specials, **options))
+
+
+def _read_pieces(path: Path) -> list[str]:
+    """The lines of vocab.txt."""
+    lines = _read_lines(path)
+    if lines[-1] == "":
+        lines.pop()
+    places: dict[str, int] = {}
+    for number, line in enumerate(lines, start=1):
+        if not line:
+            raise ValueError(f"line {number}: expected a token, found nothing")
+        if places.setdefault(line, number) != number:
+            raise ValueError(f"line {number}: {short(line)} stands in line {places[line]} already")
+    return lines
+
+
+def _options_of(values: dict[str, Any]) -> dict[str, Any]:
+    """What tokenizer_config.json says of the words; ValueError for another tokenizer's."""
+    name = values.get("tokenizer_class")
+    if (name.removesuffix("Fast") if isinstance(name, str) else name) not in _CLASSES:
+        raise ValueError(f"tokenizer_class: expected 'BertTokenizer', found {short(name)}")
+    for role, token in _ROLES.items():
+        found = values.get(role)
+        found = found.get("content") if isinstance(found, dict) else found
+        if found not in (None, token):
+            raise ValueError(f"{role}: expected {token!r}, found {short(found)}")
+    return {
+        "lower_case": _flag(values, "do_lower_case", True),
+        "strip_accents": _flag(values, "strip_accents", None),
+        "split_ideographs": _flag(values, "tokenize_chinese_chars", True),
+    }
+
+
+def _flag(values: dict[str, Any], name: str, default: Any) -> Any:
+    found = values.get(name)
+    if found is not None and not isinstance(found, bool):
+        raise ValueError(f"{name}: expected true or false, found {short(found)}")
+    return default if found is None else found
+
+
+def _specials_of(values: dict[str, Any], tokens: list[str]) -> list[str]:
+    """The special tokens that tokenizer_config.json names; BERT's, if it names none."""
+    if values.get("added_tokens_decoder") is None:
+        return list(SPECIALS)
+    entries = _object(values, "added_tokens_decoder")
+    added = _added(
+        [
+            entry | {"id": int(id) if id.isdecimal() else None}
+            for id, entry in entries.items()
+            if isinstance(entry, dict)
+        ]
+    )
+    for token, id in added.items():
+        if id >= len(tokens) or tokens[id] != token:
+            raise ValueError(
+                f"added_tokens_decoder: expected tokens of the vocabulary with their ids, found "
+                f"{short(token)} with {short(id)}"
+            )
+    return list(added)
+
+
+def _wordpieces_from_hugging_face(values: dict[str, Any]) -> WordPieces:
+    model, normalizer = _object(values, "model"), _object(values, "normalizer")
+    words = _object(values, "pre_tokenizer")
+    decoder = _object(values, "decoder") if values.get("decoder") is not None else {}
+    for where, owner, name, allowed in (
+        ("model.", model, "unk_token", (UNKNOWN,)),
+        ("model.", model, "continuing_subword_prefix", (PREFIX,)),
+        ("model.", model, "max_input_chars_per_word", (LONGEST,)),
+        ("normalizer.", normalizer, "type", ("BertNormalizer",)),
+        ("normalizer.", normalizer, "clean_text", (True, None)),
+        ("pre_tokenizer.", words, "type", ("BertPreTokenizer",)),
+        ("decoder.", decoder, "type", ("WordPiece", None)),
+        ("decoder.", decoder, "prefix", (PREFIX, None)),
+    ):
+        if owner.get(name) not in allowed:
+            raise ValueError(
+                f"{where}{name}: expected {short(allowed[0])}, found {short(owner.get(name))}"
+            )
+    _check_template(values.get("post_processor"))
+    ids = _ids_of(model.get("vocab"), "model.vocab: an id to each token")
+    added = _added(values.get("added_tokens", []), "normalized")
+    for token, id in added.items():
+        if ids.setdefault(token, id) != id:
+            raise ValueError(f"expected the id {ids[token]} of {short(token)}, found {short(id)}")
+    if sorted(ids.values()) != list(range(len(ids))):
+        raise ValueError(f"expected as ids each number from 0 to {len(ids) - 1} once")
+    return WordPieces(
+        check_texts(sorted(ids, key=lambda token: ids[token]), "model.vocab"),
+        _flag(normalizer, "lowercase", True),
+        _flag(normalizer, "strip_accents", None),
+        _flag(normalizer, "handle_chinese_chars", True),
+        list(added),
+    )
+
+
+def _check_template(found: Any) -> None:
+    """ValueError unless what is put around a text is [CLS] and [SEP], or nothing."""
+    match found:
+        case None:
+            return
+        case {"type": "BertProcessing", "sep": [str(sep), int()], "cls": [str(cls), int()]}:
+            added = [cls, "A", sep]
+        case {"type": "TemplateProcessing", "single": [*parts]}:
+            added = [_part_of_template(part) for part in parts]
+        case _:
+            added = [short(found)]
+    if added not in ([CLS, "A", SEP], ["A"]):
+        raise ValueError(f"post_processor: expected {CLS} A {SEP}, found {' '.join(added)[:80]}")
+
+
+def _part_of_template(part: Any) -> str:
+    match part:
+        case {"SpecialToken": {"id": str(token)}}:
+            return token
+        case {"Sequence": {"id": "A"}}:
+            return "A"
+    return short(part)
+
+
 # --- writing -------------------------------------------------------------------------------------
 
 
-def tokenizer_files(tokenizer: BytePairs) -> dict[str, bytes]:
-    """The contents of tokenizer.json, vocab.json and merges.txt, by name."""
+def tokenizer_files(tokenizer: BytePairs | WordPieces) -> dict[str, bytes]:
+    """The contents of the files that other programs read, by name.
+
+    Of byte pairs tokenizer.json, vocab.json and merges.txt; of pieces of words tokenizer.json,
+    vocab.txt and tokenizer_config.json.
+    """
+    if isinstance(tokenizer, WordPieces):
+        return _files_of_wordpieces(tokenizer)
     special = {text: tokenizer.id_of(text.encode()) for text in tokenizer.specials}
     learned = {spell(t): id for id, t in enumerate(tokenizer.tokens) if id not in special.values()}
     merges = [f"{spell(left)} {spell(right)}" for left, right in tokenizer.merges]
@@ -287,6 +452,60 @@ def tokenizer_files(tokenizer: BytePairs) -> dict[str, bytes]:
         "tokenizer.json": _json(whole),
         "vocab.json": _json(ordered),
         "merges.txt": "\n".join([_VERSION_LINE, *merges, ""]).encode(),
+    }
+
+
+def _files_of_wordpieces(tokenizer: WordPieces) -> dict[str, bytes]:
+    for token in tokenizer.tokens:
+        if "\n" in token or "\r" in token:
+            raise InputError(f"vocab.txt: cannot hold a token with a line's end: {short(token)}")
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    ids = {token: id for id, token in enumerate(tokenizer.tokens)}
+    added = {
+        ids[token]: {"content": token, **flags, "special": True} for token in tokenizer.specials
+    }
+    normalizer = {"type": "BertNormalizer", "clean_text": True}
+    normalizer |= {"handle_chinese_chars": tokenizer.split_ideographs}
+    normalizer |= {"strip_accents": tokenizer.strip_accents, "lowercase": tokenizer.lower_case}
+    model = {"type": "WordPiece", "unk_token": UNKNOWN, "continuing_subword_prefix": PREFIX}
+    whole = {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [{"id": id, **entry} for id, entry in sorted(added.items())],
+        "normalizer": normalizer,
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "post_processor": _template(ids) if CLS in ids and SEP in ids else None,
+        "decoder": {"type": "WordPiece", "prefix": PREFIX, "cleanup": True},
+        "model": {**model, "max_input_chars_per_word": LONGEST, "vocab": ids},
+    }
+    config: dict[str, Any] = {"tokenizer_class": "BertTokenizer"}
+    config |= {"do_lower_case": tokenizer.lower_case, "strip_accents": tokenizer.strip_accents}
+    config |= {"tokenize_chinese_chars": tokenizer.split_ideographs}
+    config |= {role: token for role, token in _ROLES.items() if token in ids}
+    config |= {"added_tokens_decoder": {str(id): entry for id, entry in sorted(added.items())}}
+    return {
+        "tokenizer.json": _json(whole),
+        "vocab.txt": "".join(f"{token}\n" for token in tokenizer.tokens).encode(),
+        "tokenizer_config.json": _json(config),
+    }
+
+
+def _template(ids: dict[str, int]) -> dict[str, Any]:
+    """[CLS] A [SEP], and [CLS] A [SEP] B [SEP], whose second text is of another segment."""
+
+    def special(token: str, segment: int) -> dict[str, Any]:
+        return {"SpecialToken": {"id": token, "type_id": segment}}
+
+    first, second = ({"Sequence": {"id": "AB"[n], "type_id": n}} for n in (0, 1))
+    single = [special(CLS, 0), first, special(SEP, 0)]
+    return {
+        "type": "TemplateProcessing",
+        "single": single,
+        "pair": [*single, second, special(SEP, 1)],
+        "special_tokens": {
+            token: {"id": token, "ids": [ids[token]], "tokens": [token]} for token in (CLS, SEP)
+        },
     }
 
 

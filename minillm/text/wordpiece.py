@@ -50,7 +50,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain, pairwise
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -58,6 +58,7 @@ from numpy.typing import NDArray
 
 from minillm.errors import InputError, short
 from minillm.text.vocabulary import check_texts, surrogate, visible
+from minillm.text.words import pieces as blocks
 
 PAD, UNKNOWN, CLS, SEP, MASK = SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 PREFIX = "##"  # of a piece that is not the first of its word
@@ -71,7 +72,7 @@ REMEMBERED = 1 << 16  # words whose pieces are kept at hand
 
 # Where a text may be cut: Unicode's white space, without the control characters, which are removed.
 _WHITE = "\t\n\r \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
-_RUN = re.compile(f"[^{_WHITE}]+")
+_WHITE_SPACE, _RUN = re.compile(f"[{_WHITE}]"), re.compile(f"[^{_WHITE}]+")
 _CONTROL_SPACE = re.compile("[\x0b\x0c\x1c-\x1f\x85]")  # white space for Python, not for BERT
 _WORD = re.compile(r"\S+")
 
@@ -135,8 +136,6 @@ def basic_tokens(text: str, table: CharacterTable | None = None) -> list[str]:
 
 def _runs(text: str) -> list[str]:
     """What stands between white space."""
-    if text.isascii() and text.isprintable():
-        return text.split()
     return _RUN.findall(text) if _CONTROL_SPACE.search(text) else text.split()
 
 
@@ -246,7 +245,9 @@ class PairTable:
         self._where: list[set[int]] = []  # of a pair: the words in which it stands, or once stood
         self.left, self.right = np.zeros(1024, np.int32), np.zeros(1024, np.int32)
         self.count, self.pieces = np.zeros(1024), np.zeros(len(self.names))
-        for at in range(len(self._texts)):
+        for at, text in enumerate(self._texts):
+            for piece in text:
+                self.pieces[piece] += self._weights[at]
             self._add(at, self._weights[at])
 
     def _number(self, piece: str) -> int:
@@ -267,11 +268,8 @@ class PairTable:
         return row
 
     def _add(self, at: int, weight: int) -> None:
-        """Counts the pieces and pairs of a word; of a negative weight, takes them off."""
-        text = self._texts[at]
-        for piece in text:
-            self.pieces[piece] += weight
-        for pair in pairwise(text):
+        """Counts the pairs of a word; of a negative weight, takes them off."""
+        for pair in pairwise(self._texts[at]):
             row = self._row(pair)
             self.count[row] += weight
             self._where[row].add(at)
@@ -299,6 +297,9 @@ class PairTable:
             self._add(at, -self._weights[at])
             self._texts[at] = join(self._texts[at], pair, new)
             self._add(at, self._weights[at])
+            made = self._texts[at].count(new) * self._weights[at]
+            for number, more in ((pair[0], -made), (pair[1], -made), (new, made)):
+                self.pieces[number] += more
         return piece
 
 
@@ -359,6 +360,11 @@ def train(texts: Iterable[str], size: int, lower_case: bool = True) -> "WordPiec
 # --- encoding ------------------------------------------------------------------------------------
 
 
+def _bytes(ids: list[int]) -> bytes:
+    """Ids as bytes, which are joined faster than lists."""
+    return np.array(ids, np.int32).tobytes()
+
+
 class _Memory(dict[str, Any]):
     """The results of a function of a short text, the last ones that it was asked for."""
 
@@ -405,9 +411,9 @@ class WordPieces:
     ):
         """``tokens`` by id; [UNK] has to be among them.
 
-        strip_accents: None, as it is in BERT's files, where lower case says so too.
-        specials: those tokens that no text makes but their own; what is not in ``tokens`` is left
-        out.  ValueError says what is wrong.
+        strip_accents: None, as it mostly is in BERT's files: as lower_case says.
+        specials: the tokens whose own text alone stands for them; those that ``tokens`` lack are
+        left out.  ValueError says what is wrong.
         """
         self.tokens = list(tokens)
         self.lower_case, self.split_ideographs = lower_case, split_ideographs
@@ -430,10 +436,10 @@ class WordPieces:
         self._encoded, self._spans = _Memory(self._encode_run), _Memory(self._spans_of_run)
         self._unknown = self._ids[UNKNOWN]
         self.unknown: int | None = self._unknown
-        self.pad = self.padding = self._special_ids.get(PAD)
-        self.cls = self.bos = self._special_ids.get(CLS)
-        self.sep = self.eos = self._special_ids.get(SEP)
-        self.mask = self._special_ids.get(MASK)
+        self.pad = self.padding = self._ids.get(PAD)
+        self.cls = self.bos = self._ids.get(CLS)
+        self.sep = self.eos = self._ids.get(SEP)
+        self.mask = self._ids.get(MASK)
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -460,13 +466,14 @@ class WordPieces:
 
         InputError, with ``name``, line and column, at a lone surrogate.
         """
-        ids: list[int] = []
+        found = []
         for part in self.parts(text, name):
             if part in self._special_ids:
-                ids.append(self._special_ids[part])
+                found.append(_bytes([self._special_ids[part]]))
             else:
-                ids.extend(chain.from_iterable(map(self._encoded.__getitem__, _runs(part))))
-        return np.array(ids, np.int32)
+                for block in blocks(part, _WHITE_SPACE):
+                    found += map(self._encoded.__getitem__, _runs(block))
+        return np.frombuffer(b"".join(found), np.int32).copy()
 
     def encode_with_offsets(
         self, text: str, name: str = "text"
@@ -476,24 +483,25 @@ class WordPieces:
         ``text[a:b]``, for the offsets a and b of a piece, is what became the piece, before its case
         and accents were taken off.  Pieces of one decomposed character have the same offsets.
         """
-        spans: list[tuple[int, int, int]] = []
-        start = 0
+        found, starts, start = [np.zeros((0, 3), np.int64)], [0], 0
         for part in self.parts(text, name):
             if part in self._special_ids:
-                spans.append((self._special_ids[part], start, start + len(part)))
+                found.append(np.array([[self._special_ids[part], 0, len(part)]]))
+                starts.append(start)
             else:
                 for run in _RUN.finditer(part):
-                    at = start + run.start()
-                    spans += [(id, at + a, at + b) for id, a, b in self._spans[run[0]]]
+                    found.append(self._spans[run[0]])
+                    starts.append(start + run.start())
             start += len(part)
-        rows = np.array(spans, np.int64).reshape(-1, 3)
-        return rows[:, 0].astype(np.int32), rows[:, 1:]
+        rows = np.concatenate(found)
+        offsets = rows[:, 1:] + np.repeat(starts, [len(spans) for spans in found])[:, None]
+        return rows[:, 0].astype(np.int32), offsets
 
-    def _encode_run(self, run: str) -> list[int]:
-        return [id for word in self.words(run) for id, _ in self._match(word)]
+    def _encode_run(self, run: str) -> bytes:
+        return _bytes([id for word in self.words(run) for id, _ in self._match(word)])
 
-    def _spans_of_run(self, run: str) -> list[tuple[int, int, int]]:
-        """The ids of a run's pieces, and where in it they begin and end."""
+    def _spans_of_run(self, run: str) -> NDArray[np.int64]:
+        """The id of each piece of a run, and where in the run it begins and ends, (T, 3)."""
         changed = [self._table[ord(character)] for character in run]
         origin = [at for at, characters in enumerate(changed) for _ in characters]
         spans = []
@@ -502,7 +510,7 @@ class WordPieces:
             for id, length in self._match(word[0]):
                 spans.append((id, origin[start], origin[start + length - 1] + 1))
                 start += length
-        return spans
+        return np.array(spans, np.int64).reshape(-1, 3)
 
     def _match(self, word: str) -> list[tuple[int, int]]:
         """The ids of a word's pieces, and how many characters each of them takes."""
@@ -550,7 +558,7 @@ class WordPieces:
                 token = next(names, UNKNOWN)
             if before and token.startswith(PREFIX) and id != self._unknown:
                 yield token.removeprefix(PREFIX)
-            elif not before or token in _CLOSING or before in _OPENING:
+            elif not before or token in _CLOSING:
                 yield token
             else:
                 yield " " + token
@@ -585,5 +593,4 @@ class WordPieces:
 
 
 _OPTIONS = ("lower_case", "strip_accents", "split_ideographs")
-# Written without a space before them, or after them.
-_CLOSING, _OPENING = frozenset(".,;:!?)'"), frozenset("('")
+_CLOSING = frozenset(".,?!")  # written without a space before them

@@ -36,11 +36,11 @@ def split_words(text: str, pretokenised: bool = False) -> list[str]:
     return (_TOKEN if pretokenised else _WORD).findall(text)
 
 
-def pieces(text: str) -> Iterator[str]:
+def pieces(text: str, space: re.Pattern[str] = _SPACE) -> Iterator[str]:
     """The text in pieces of about a megabyte, cut at white space: a list of all words is large."""
     start = 0
     while start < len(text):
-        cut = _SPACE.search(text, start + _PIECE)
+        cut = space.search(text, start + _PIECE)
         end = cut.end() if cut else len(text)
         yield text[start:end]
         start = end
