@@ -206,6 +206,16 @@ class BERT(base.Model[BERTConfig]):
         x, _ = self.hidden(ids, lengths, segments)
         return self.pool(x)[0]
 
+    def fill(self, batch: MaskedBatch) -> NDArray:
+        """The logits of what stood at the places of a batch, (M, V); its targets are not looked at.
+
+        ValueError for a model without the head for masked words.
+        """
+        if not self.config.masked_words:
+            raise ValueError("this model has no head for masked words")
+        x, _ = self.hidden(batch.ids, batch.lengths, batch.segments)
+        return self.masked_words(x[batch.places])[0]
+
     # --- training ---------------------------------------------------------------
 
     def loss(
