@@ -58,6 +58,8 @@ _FILES = (
     "tokenizer.json",  # of a tokenizer, for other programs
     "vocab.json",
     "merges.txt",
+    "vocab.txt",
+    "tokenizer_config.json",
     "config.json",  # written and moved last: a folder with it is complete
 )
 _NEW, _WHOLE = ".minillm-new", ".minillm-whole"

@@ -314,7 +314,7 @@ class VocabularySettings(TokenizerSettings):
     )
     vocabulary: int = option(
         20000,
-        "keep the N most frequent words; of byte pairs, learn N tokens",
+        "keep the N most frequent words; of byte pairs or wordpieces, learn N tokens",
         "N",
         least=2,
         most=1_000_000,

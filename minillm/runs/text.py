@@ -19,9 +19,15 @@ if TYPE_CHECKING:
     from minillm.text import Vocabulary
 
 LEAST_BYTE_PAIRS = 257  # the bytes, and the end of a text
+LEAST_WORD_PIECES = 7  # the special tokens, and a character
 BLOCK = 1 << 16  # tokens that are turned back into text at once
 SAMPLE = 500  # tokens that are written where no length is given
-SHOWN = {"character": 240, "word": 60, "bpe": 100}  # tokens that are shown after a training
+SHOWN = {
+    "character": 240,
+    "word": 60,
+    "bpe": 100,
+    "wordpiece": 100,
+}  # tokens that are shown after a training
 
 
 def read_training_text(data: dict[str, Any]) -> str:
@@ -61,10 +67,18 @@ def vocabulary_for(
         tokenizer = load_tokenizer(data["tokenizer"])
         check_vocabulary_kept(data, tokenizer)
         return tokenizer
-    least, size = LEAST_BYTE_PAIRS, settings.vocabulary
-    if unit == "bpe" and size is not None and size < least:
-        raise InputError(f"--vocabulary: expected at least {least} byte pairs, found {size}")
+    check_size(unit, settings.vocabulary)
     return make()
+
+
+def check_size(unit: str, size: int | None) -> None:
+    """InputError unless a vocabulary of that unit may have so many tokens."""
+    least, name = {
+        "bpe": (LEAST_BYTE_PAIRS, "byte pairs"),
+        "wordpiece": (LEAST_WORD_PIECES, "wordpieces"),
+    }.get(unit, (0, ""))
+    if size is not None and size < least:
+        raise InputError(f"--vocabulary: expected at least {least} {name}, found {size}")
 
 
 def check_vocabulary_kept(data: dict[str, Any], tokenizer: "Vocabulary") -> None:

@@ -1,4 +1,4 @@
-"""``train tokenizer``, and the kinds that read text with byte pairs."""
+"""``train tokenizer``, and the kinds that read text with byte pairs or wordpieces."""
 
 import json
 import math
@@ -8,8 +8,8 @@ import pytest
 
 import minillm
 from minillm.cli import main
-from minillm.data import builtin_corpus
-from minillm.text import load_tokenizer
+from minillm.data import Shards, builtin_corpus
+from minillm.text import load_tokenizer, wordpiece
 from minillm.text.bpe import learn_merges_naively, train
 
 SMALL = ["--hidden", "16", "--steps", "3", "--batch", "4"]
@@ -196,6 +196,90 @@ def test_a_classifier(tmp_path, folder, capsys):
         assert evaluated(capsys, out)["items"] > 0
 
 
+# --- wordpieces
+
+
+@pytest.fixture(scope="module")
+def pieces(tmp_path_factory, text_file):
+    folder = str(tmp_path_factory.mktemp("run") / "pieces")
+    learn = ["train", "tokenizer", text_file, "--unit", "wordpiece", "--out", folder]
+    assert main([*learn, "--vocabulary", "600"]) == 0
+    return folder
+
+
+def test_wordpieces_are_learned_from_the_training_part(pieces, text_file, capsys):
+    with open(text_file, encoding="utf-8") as file:
+        text = file.read()
+    expected = wordpiece.train([text[: len(text) * 9 // 10]], 600)
+    assert minillm.load(pieces).tokenizer.to_dict() == expected.to_dict()
+    for name in ("tokenizer.json", "vocab.txt", "vocabulary.json"):
+        assert load_tokenizer(f"{pieces}/{name}").to_dict() == expected.to_dict()
+    results = evaluated(capsys, pieces)
+    assert results["vocabulary"] == 600
+    assert 1.5 < results["bytes_per_token"] < 6
+    assert results["unknown_share"] < 0.05
+
+
+def test_cased_wordpieces(tmp_path, text_file, capsys):
+    out = str(tmp_path / "run")
+    learn = ["train", "tokenizer", text_file, "--unit", "wordpiece", "--cased", "--out", out]
+    assert main([*learn, "--vocabulary", "400"]) == 0
+    tokenizer = load_tokenizer(f"{out}/vocab.txt")
+    assert not tokenizer.lower_case
+    assert not tokenizer.strip_accents
+    assert tokenizer.decode(tokenizer.encode("The Statement")) == "The Statement"
+
+
+def test_few_wordpieces(tmp_path, capsys):
+    text = tmp_path / "text"
+    text.write_text("abab abab\n" * 20)
+    out = str(tmp_path / "out")
+    assert main(["train", "tokenizer", str(text), "--unit", "wordpiece", "--out", out]) == 0
+    assert "no other pair stands twice in the text and makes it likelier" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("options", [["--unit", "wordpiece"], ["--tokenizer", "FOLDER"]])
+def test_models_of_wordpieces(tmp_path, pieces, capsys, options):
+    options = [pieces if option == "FOLDER" else option for option in options]
+    options += ["--vocabulary", "60", *SMALL, "--embedding", "8"]
+    path, out = tmp_path / "pairs.tsv", str(tmp_path / "pairs")
+    path.write_text("".join(f"Number {n}\tthe number after is {n + 1}\n" for n in range(60)))
+    assert main(["train", "seq2seq", str(path), "--out", out, *options]) == 0
+    run = minillm.load(out)
+    assert (run.source.unit, run.target.unit) == ("wordpiece", "wordpiece")
+    assert evaluated(capsys, out)["token_error_rate"] >= 0
+    assert main(["plot", "attention", out, "the Number 7"]) == 0
+    path, out = tmp_path / "texts.tsv", str(tmp_path / "texts")
+    path.write_text("".join(f"{n % 2}\tThe {'Odd' if n % 2 else 'even'} {n}\n" for n in range(60)))
+    assert main(["train", "classifier", str(path), "--out", out, *options]) == 0
+    assert minillm.load(out).tokenizer.unit == "wordpiece"
+    assert evaluated(capsys, out)["items"] > 0
+
+
+def test_a_language_model_of_wordpieces(tmp_path, text_file, pieces, capsys):
+    """White space is not theirs: no measures per byte."""
+    out = str(tmp_path / "run")
+    command = ["train", "lm", text_file, "--out", out, *SMALL, "--tokenizer", pieces]
+    assert main(command) == 0
+    results = evaluated(capsys, out)
+    assert results["unit"] == "wordpiece"
+    assert "bits_per_byte" not in results
+    assert main(["generate", out, "--prompt", "The Statement", "--length", "5"]) == 0
+    assert capsys.readouterr().out.startswith("the statement")
+
+
+def test_shards_of_wordpieces(tmp_path, pieces, capsys):
+    """[SEP] closes each document."""
+    for name in "ab":
+        (tmp_path / name).write_text("the statement and the expression " * 30)
+    files, corpus = [str(tmp_path / name) for name in "ab"], str(tmp_path / "corpus")
+    assert main(["tokenize", *files, "--tokenizer", pieces, "--out", corpus]) == 0
+    shards, tokenizer = Shards(corpus), load_tokenizer(pieces)
+    ids = [*tokenizer.encode("the statement and the expression " * 30), tokenizer.sep]
+    assert shards[:].tolist() == ids * 2
+    assert shards.dtype.itemsize == 2
+
+
 def test_a_run_goes_on_with_the_tokenizer_that_it_began_with(tmp_path, text_file, capsys):
     pairs, out = str(tmp_path / "pairs"), str(tmp_path / "run")
     learn = ["train", "tokenizer", text_file, "--out", pairs, "--overwrite", "--vocabulary"]
@@ -215,8 +299,16 @@ def test_bad_options(tmp_path, text_file, capsys):
     assert "--vocabulary: expected at least 257 byte pairs, found 256" in message
     assert "there is no such file" in fails(capsys, *base, "--tokenizer", str(tmp_path / "none"))
     assert "expected one of tokenizer.json" in fails(capsys, *base, "--tokenizer", str(tmp_path))
+    (tmp_path / "texts").write_text("a\tb\nb\tc\n" * 20)
+    texts = ["train", "classifier", str(tmp_path / "texts"), "--out", out, "--vocabulary", "6"]
+    message = fails(capsys, *texts, "--unit", "wordpiece")
+    assert "--vocabulary: expected at least 7 wordpieces, found 6" in message
+    learn = ["train", "tokenizer", text_file, "--out", out]
+    message = fails(capsys, *learn, "--vocabulary", "256")
+    assert "--vocabulary: expected at least 257 byte pairs, found 256" in message
+    assert "--cased: expected --unit wordpiece" in fails(capsys, *learn, "--cased")
     with pytest.raises(SystemExit):
-        main(["train", "tokenizer", text_file, "--out", out, "--vocabulary", "256"])
+        main([*learn, "--vocabulary", "6", "--unit", "wordpiece"])
     assert not (tmp_path / "out").exists()
 
 

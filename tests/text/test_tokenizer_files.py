@@ -121,8 +121,9 @@ def test_what_is_missing(tmp_path):
     assert "there is no such file" in fails(tmp_path / "none")
     write(tmp_path, {"vocab.json": b"{}"})
     assert f"{tmp_path / 'merges.txt'}: there is no such file" == fails(tmp_path)
+    (tmp_path / "vocab.json").unlink()
     write(tmp_path, {"vocab.txt": b"[PAD]\n"})
-    assert "WordPiece" in fails(tmp_path / "vocab.txt")
+    assert f"{tmp_path / 'vocab.txt'}: tokens: expected [UNK] among them" == fails(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["tokenizer.json", "vocab.json", "vocabulary.json"])
@@ -148,7 +149,8 @@ def test_files_that_are_not_json(tmp_path, name, data, complaint):
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        (lambda v: v["model"].update(type="WordPiece"), "model.type: expected 'BPE', found"),
+        (lambda v: v["model"].update(type="Unigram"), "model.type: expected 'BPE', found"),
+        (lambda v: v["model"].update(type="WordPiece"), "normalizer: expected an object"),
         (lambda v: v["model"].update(type=["BPE"]), "model.type: expected 'BPE', found"),
         (lambda v: v["model"].update(dropout=0.1), "model.dropout: expected None, found 0.1"),
         (lambda v: v["model"].update(ignore_merges=True), "model.ignore_merges"),

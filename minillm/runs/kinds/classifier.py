@@ -45,8 +45,9 @@ class Settings(VocabularySettings, RecurrenceSettings, TrainingSettings):
     )
     unit: str = option(
         "word",
-        "what a text is split into; tokens are words that spaces separate already",
-        choices=("character", "word", "token", "bpe"),
+        "what a text is split into; tokens are words that spaces separate already, wordpieces "
+        "parts of lower-case words",
+        choices=("character", "word", "token", "bpe", "wordpiece"),
         group="the text",
     )
     max_length: int = option(

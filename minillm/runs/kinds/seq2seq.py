@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from minillm.runs.run import Run
     from minillm.text import Vocabulary
 
-UNITS = ("character", "word", "token", "bpe")
+UNITS = ("character", "word", "token", "bpe", "wordpiece")
 EXAMPLES = 3  # shown after a training
 
 
@@ -54,7 +54,8 @@ class Settings(VocabularySettings, RecurrenceSettings, TrainingSettings):
     )
     unit: str | None = option(
         None,
-        "what both sides are split into; tokens are words that spaces separate already",
+        "what both sides are split into; tokens are words that spaces separate already, wordpieces "
+        "parts of lower-case words",
         choices=UNITS,
         group="the text",
         default_help="word, or what suits a built-in set",

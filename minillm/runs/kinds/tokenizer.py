@@ -1,4 +1,4 @@
-"""``tokenizer``: byte pairs, learned from a text for other models to read it with."""
+"""``tokenizer``: byte pairs or wordpieces, learned from a text for other models to read it with."""
 
 import sys
 import time
@@ -8,12 +8,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from minillm.errors import InputError
 from minillm.runs.kind import Evaluation, Job, Kind, Results, Shapes
-from minillm.runs.settings import FilesSettings, VocabularySettings, values_of, with_default
-from minillm.runs.text import LEAST_BYTE_PAIRS, size_of
+from minillm.runs.settings import (
+    FilesSettings,
+    VocabularySettings,
+    option,
+    values_of,
+    with_default,
+)
+from minillm.runs.text import LEAST_WORD_PIECES, check_size, size_of
 
 if TYPE_CHECKING:
     from minillm.runs.run import Run
-    from minillm.text import Vocabulary
+    from minillm.text import BytePairs, Vocabulary, WordPieces
 
 REPORT_SECONDS = 5.0
 
@@ -27,8 +33,19 @@ class Settings:
         VocabularySettings,
         "vocabulary",
         8000,
-        help="learn N tokens, of which 256 are the bytes and one is <|endoftext|>",
-        least=LEAST_BYTE_PAIRS,
+        help="learn N tokens; of byte pairs 256 are the bytes, and one is <|endoftext|>",
+        least=LEAST_WORD_PIECES,
+    )
+    unit: str = option(
+        "bpe",
+        "parts of words as GPT has them (byte pairs), or as BERT has them",
+        choices=("bpe", "wordpiece"),
+        group="the text",
+    )
+    cased: bool = option(
+        False,
+        "keep upper case and accents; wordpieces only: byte pairs always do",
+        group="the text",
     )
 
 
@@ -49,20 +66,23 @@ class NoModel:
 
 
 class TokenizerKind(Kind):
-    """Byte-pair encoding."""
+    """Byte-pair encoding, and WordPiece."""
 
     name = "tokenizer"
     year = 2016
-    help = "byte pairs: tokens between characters and words"
+    help = "byte pairs and wordpieces: tokens between characters and words"
     description = """\
 Learn byte pairs from a text: beginning with the 256 bytes, the most frequent pair of neighbours
-becomes a token, again and again.  Files of any size are read as streams; the last tenth is held
-out, to measure how many bytes a token has on text that was not seen.  The folder also has the
-files that other programs read: tokenizer.json, and vocab.json with merges.txt."""
+becomes a token, again and again.  Or wordpieces, as BERT reads them: beginning with the characters,
+the pair that makes the text likeliest becomes one.  Files of any size are read as streams; the last
+tenth is held out, to measure how many bytes a token has on text that was not seen.  The folder also
+has the files that other programs read: tokenizer.json, and vocab.json with merges.txt, or vocab.txt
+with tokenizer_config.json."""
     examples = """\
   minillm train tokenizer --out runs/pairs
         on the Python language reference, which ships with every CPython
   minillm train tokenizer *.txt --vocabulary 16000 --out runs/pairs
+  minillm train tokenizer *.txt --unit wordpiece --out runs/pieces
 
 then: minillm train lm FILE --tokenizer runs/pairs --out DIR, minillm eval runs/pairs FILE"""
     settings = Settings
@@ -80,13 +100,13 @@ then: minillm train lm FILE --tokenizer runs/pairs --out DIR, minillm eval runs/
         """Learns, measures on the held-out text, and saves; before that, nothing is written."""
         from minillm.data.streams import TextStream
         from minillm.text import tokenizer_files
-        from minillm.text.bpe import train
 
+        check_asked(job.settings)
         began = time.perf_counter()
         text = TextStream(job.data["files"])
         cut = text.characters * 9 // 10
         blocks = reported(text.blocks(stop=cut), cut)
-        tokenizer = train(blocks, job.settings.vocabulary)
+        tokenizer = learned(blocks, job.settings)
         measures = measured(tokenizer, text.blocks(start=cut), "the held-out last tenth")
         model = NoModel(TokenizerConfig(len(tokenizer)))
         data = job.data | {"sha256": text.sha256}
@@ -95,7 +115,7 @@ then: minillm train lm FILE --tokenizer runs/pairs --out DIR, minillm eval runs/
         seconds = time.perf_counter() - began
         job.report(f"{len(tokenizer):,} tokens from {cut:,} characters in {seconds:.1f} s")
         if len(tokenizer) < job.settings.vocabulary:
-            job.report("fewer than asked for: no other pair stands twice in the text")
+            job.report(f"fewer than asked for: no other pair {WORTH[job.settings.unit]}")
         job.report(f"held-out bytes per token: {measures['bytes_per_token']:.3f}")
         job.report(f"saved in {job.folder.path}")
         return True
@@ -106,6 +126,28 @@ then: minillm train lm FILE --tokenizer runs/pairs --out DIR, minillm eval runs/
 
         name, text, start = evaluation_stream(run, asked, held_out=True)
         return {"text": name, **measured(run.tokenizer, text.blocks(start), name)}
+
+
+WORTH = {
+    "bpe": "stands twice in the text",
+    "wordpiece": "stands twice in the text and makes it likelier",
+}
+
+
+def check_asked(settings: Settings) -> None:
+    """InputError for settings that do not fit together."""
+    check_size(settings.unit, settings.vocabulary)
+    if settings.cased and settings.unit != "wordpiece":
+        raise InputError("--cased: expected --unit wordpiece with it: byte pairs keep upper case")
+
+
+def learned(blocks: Iterable[str], settings: Settings) -> "BytePairs | WordPieces":
+    """The tokenizer that a text teaches."""
+    from minillm.text import bpe, wordpiece
+
+    if settings.unit == "bpe":
+        return bpe.train(blocks, settings.vocabulary)
+    return wordpiece.train(blocks, settings.vocabulary, lower_case=not settings.cased)
 
 
 def reported(blocks: Iterable[str], total: int) -> Iterator[str]:
@@ -122,16 +164,20 @@ def reported(blocks: Iterable[str], total: int) -> Iterator[str]:
 
 def measured(tokenizer: "Vocabulary", blocks: Iterable[str], name: str) -> Results:
     """How long tokens are in a text."""
-    tokens, bytes, characters = 0, 0, 0
+    tokens, unknown, bytes, characters = 0, 0, 0, 0
     for block in blocks:
         sizes = size_of(block)
         bytes, characters = bytes + sizes[0], characters + sizes[1]
-        tokens += len(tokenizer.encode(block, name))
+        ids = tokenizer.encode(block, name)
+        tokens += len(ids)
+        if tokenizer.unknown is not None:
+            unknown += int((ids == tokenizer.unknown).sum())
     if tokens == 0:
         raise InputError(f"{name}: expected text, found none")
-    return {
+    results = {
         "vocabulary": len(tokenizer),
         "tokens": tokens,
         "bytes_per_token": bytes / tokens,
         "characters_per_token": characters / tokens,
     }
+    return results if tokenizer.unknown is None else {**results, "unknown_share": unknown / tokens}
