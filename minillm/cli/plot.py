@@ -75,12 +75,14 @@ def _add_attention(pictures: Any) -> None:
         help="the attention weights of an encoder-decoder or a GPT",
         description="""\
 Draw the attention weights as a heat map. Of an encoder-decoder: a column for each source token, a
-row for each target token. Of a GPT: a row for each token, with a column for each that it sees, in
-one head of one layer.""",
+row for each target token; of a Transformer's, the mean of the heads of the last layer but one,
+where no other is asked for. Of a GPT: a row for each token, with a column for each that it sees,
+in one head of one layer.""",
         epilog="""\
 examples:
   minillm plot attention runs/cmudict uncharacteristically
   minillm plot attention runs/numbers "forty-two thousand and seven" --to numbers.png
+  minillm plot attention runs/multi30k "a man in an orange hat ." --layer 2 --head 1
   minillm plot attention runs/gpt "the while statement" --layer 2 --head 1
 """,
     )
@@ -91,7 +93,10 @@ examples:
     )
     for name in ("layer", "head"):
         attention.add_argument(
-            f"--{name}", type=integer(0), metavar="N", help=f"of a GPT: which {name}, from 0"
+            f"--{name}",
+            type=integer(0),
+            metavar="N",
+            help=f"of a GPT or a Transformer: which {name}, from 0",
         )
     add_beam_options(attention)
     attention.set_defaults(run=run_attention)
@@ -128,7 +133,8 @@ def run_attention(args: argparse.Namespace) -> int:
     from minillm.runs.run import load
 
     run = load(args.run_folder, args.allow_nan)
-    if hasattr(run.kind, "attention") or args.layer is not None or args.head is not None:
+    chosen = args.layer is not None or args.head is not None
+    if hasattr(run.kind, "attention") or (chosen and not hasattr(run.kind, "cross_attention")):
         own, tokens = run.attention(args.text, args.layer or 0, args.head or 0)
         path = args.to or Path(args.run_folder) / "attention.png"
         _write(path, lambda: attention_map(own, tokens, tokens))
@@ -142,6 +148,9 @@ def run_attention(args: argparse.Namespace) -> int:
     )
     best = found[0][0]
     weights = best.hypothesis.weights
+    if chosen:
+        ids = [*best.hypothesis.ids, *[run.model.config.eos] * best.hypothesis.ended]
+        weights = run.cross_attention(args.text, ids, args.layer, args.head)
     if weights is None:
         raise InputError(f"{args.run_folder}: this model has no attention (--attention none)")
     source = run.source.split(args.text)

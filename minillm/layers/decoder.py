@@ -30,6 +30,7 @@ from minillm.layers.transformer import (
     new_norm,
     self_attention,
     split_heads,
+    weights_of,
 )
 
 
@@ -104,20 +105,13 @@ def cross_attention(
     x (B, T, D), memory (B, S, D), which nobody looks at past lengths (B,) -> y (B, T, D).
     ``backward(dy)`` -> dx, dmemory, gradients.
     """
-    W_q, b_q, W_o, b_o = (f"{prefix}.{name}" for name in ("W_q", "b_q", "W_o", "b_o"))
-    q, q_backward = ops.linear(x, params[W_q], params[b_q])  # (B, T, D)
-    (k, v), kv_backward = keys_and_values(params, prefix, memory, N)  # (B, N, S, D/N)
-    context, attention_backward = ops.scaled_dot_product_attention(
-        split_heads(q, N), k, v, lengths=lengths
-    )
-    y, output_backward = ops.linear(join_heads(context), params[W_o], params[b_o])
+    (k, v), kv_backward = keys_and_values(params, prefix, memory, N)
+    y, attend_backward = attend(params, prefix, x, k, v, lengths)
 
     def backward(dy):
-        dcontext, dW_o, db_o = output_backward(dy)
-        dq, dk, dv = attention_backward(split_heads(dcontext, N))
-        dmemory, gradients = kv_backward(dk, dv)
-        dx, dW_q, db_q = q_backward(join_heads(dq))
-        return dx, dmemory, gradients | {W_q: dW_q, b_q: db_q, W_o: dW_o, b_o: db_o}
+        dx, dk, dv, gradients = attend_backward(dy)
+        dmemory, of_kv = kv_backward(dk, dv)
+        return dx, dmemory, gradients | of_kv
 
     return y, backward
 
@@ -125,8 +119,9 @@ def cross_attention(
 def keys_and_values(
     params: Params, prefix: str, memory: NDArray, N: int
 ) -> tuple[tuple[NDArray, NDArray], Callable]:
-    """What :func:`cross_attention` looks at: memory (B, S, D) -> k, v (B, N, S, D/N).
+    """What the target looks at, and does not depend on it.
 
+    memory (B, S, D) -> k, v (B, N, S, D/N).
     ``backward(dk, dv)`` -> dmemory, gradients.
     """
     W_kv, b_kv = f"{prefix}.W_kv", f"{prefix}.b_kv"
@@ -139,3 +134,111 @@ def keys_and_values(
         return dmemory, {W_kv: dW_kv, b_kv: db_kv}
 
     return (k, v), backward
+
+
+def attend(
+    params: Params,
+    prefix: str,
+    x: NDArray,
+    k: NDArray,
+    v: NDArray,
+    lengths: NDArray[np.integer] | None,
+) -> tuple[NDArray, Callable]:
+    """:func:`cross_attention` to keys and values (B, N, S, D/N): x (B, T, D) -> y (B, T, D).
+
+    ``backward(dy)`` -> dx, dk, dv, gradients.
+    """
+    N, names = k.shape[1], [f"{prefix}.{name}" for name in ("W_q", "b_q", "W_o", "b_o")]
+    W_q, b_q, W_o, b_o = (params[name] for name in names)
+    q, q_backward = ops.linear(x, W_q, b_q)  # (B, T, D)
+    context, attention_backward = ops.scaled_dot_product_attention(
+        split_heads(q, N), k, v, lengths=lengths
+    )
+    y, output_backward = ops.linear(join_heads(context), W_o, b_o)
+
+    def backward(dy):
+        dcontext, dW_o, db_o = output_backward(dy)
+        dq, dk, dv = attention_backward(split_heads(dcontext, N))
+        dx, dW_q, db_q = q_backward(join_heads(dq))
+        return dx, dk, dv, dict(zip(names, (dW_q, db_q, dW_o, db_o), strict=True))
+
+    return y, backward
+
+
+def cross_weights(
+    params: Params, prefix: str, x: NDArray, k: NDArray, lengths: NDArray[np.integer]
+) -> NDArray:
+    """The softmax of :func:`attend`: x (B, T, D), keys (B, N, S, D/N) -> (B, N, T, S)."""
+    q, _ = ops.linear(x, params[f"{prefix}.W_q"], params[f"{prefix}.b_q"])
+    valid = np.arange(k.shape[2]) < lengths[:, None, None, None]
+    return weights_of(split_heads(q, k.shape[1]), k, valid)
+
+
+# --- one token at a time -------------------------------------------------------------
+
+# Beam search drops some hypotheses after each token and continues others twice.  To copy a
+# hypothesis's keys and values each time would cost more than the token.  So they stay where they
+# were written, in rows of a pool that all hypotheses share, and a hypothesis is a list of rows.
+
+
+def step(
+    params: Params,
+    prefix: str,
+    x: NDArray,
+    pool: tuple[NDArray, NDArray],
+    past: NDArray[np.int64],
+    memory: tuple[NDArray, NDArray],
+    lengths: NDArray[np.integer],
+    *,
+    post_norm: bool = True,
+    activation: Op = ops.relu,
+    epsilon: float = EPSILON,
+) -> tuple[NDArray, NDArray]:
+    """:func:`decoder_block` for one token of K hypotheses of each source, with no backward.
+
+    x (B, K, D) -> (B, K, D), and what the cross-attention got (B, K, D).  ``pool``:
+    keys and values (R, D) of target tokens, of which hypothesis k of source b has the rows
+    past[b, k] (T,); the last of them is written here.
+    ``memory``: what :func:`keys_and_values` made of the source, (B, N, S, D/N).
+    """
+    add = partial(residual, params, post_norm=post_norm, epsilon=epsilon)
+    N, asked = memory[0].shape[1], []
+
+    def attention(x):
+        return attend_to_past(params, f"{prefix}.attention", x, N, *pool, past), None
+
+    def cross(x):
+        asked.append(x)
+        return attend(params, f"{prefix}.cross", x, *memory, lengths)
+
+    def forward(x):
+        return feed_forward(params, f"{prefix}.feed_forward", x, activation)
+
+    x, _ = add(f"{prefix}.norm_1", x, attention)
+    x, _ = add(f"{prefix}.norm_2", x, cross)
+    y, _ = add(f"{prefix}.norm_3", x, forward)
+    return y, asked[0]
+
+
+def attend_to_past(
+    params: Params,
+    prefix: str,
+    x: NDArray,
+    N: int,
+    keys: NDArray,
+    values: NDArray,
+    past: NDArray[np.int64],
+) -> NDArray:
+    """``self_attention`` of the last tokens x (B, K, D) of hypotheses: see :func:`step`."""
+    (B, K, D), T = x.shape, past.shape[2]
+    qkv, _ = ops.linear(x, params[f"{prefix}.W_qkv"], params[f"{prefix}.b_qkv"])
+    q, keys[past[..., -1]], values[past[..., -1]] = np.split(qkv, 3, axis=-1)
+    own_keys, own_values = (
+        split_heads(pool[past].reshape(B * K, T, D), N) for pool in (keys, values)
+    )
+    context, _ = ops.scaled_dot_product_attention(
+        split_heads(q.reshape(B * K, 1, D), N), own_keys, own_values
+    )
+    joined = join_heads(context).reshape(B, K, D)
+    y, _ = ops.linear(joined, params[f"{prefix}.W_o"], params[f"{prefix}.b_o"])
+    return y

@@ -189,9 +189,16 @@ def attention_weights(params: Params, prefix: str, x: NDArray, N: int) -> NDArra
     """The softmax(q k^T / sqrt(D / N)) of :func:`self_attention`: x (B, T, D) -> (B, N, T, T)."""
     qkv, _ = ops.linear(x, params[f"{prefix}.W_qkv"], params[f"{prefix}.b_qkv"])
     q, k, _ = (split_heads(part, N) for part in np.split(qkv, 3, axis=-1))  # (B, N, T, D/N)
+    return weights_of(q, k, np.tril(np.ones((x.shape[1], x.shape[1]), bool)))
+
+
+def weights_of(q: NDArray, k: NDArray, allowed: NDArray[np.bool_]) -> NDArray:
+    """softmax(q k^T / sqrt(D / N)) over the allowed keys: (B, N, T, S), for pictures and the like.
+
+    q (B, N, T, D/N), k (B, N, S, D/N); allowed (T, S) or (B, 1, 1, S), at least one for a query.
+    """
     scores = q @ np.swapaxes(k, -1, -2) / np.sqrt(q.shape[-1], dtype=q.dtype)
-    later = np.triu(np.ones(scores.shape[-2:], bool), 1)
-    scores = np.where(later, -np.inf, scores)
+    scores = np.where(allowed, scores, -np.inf)
     exp_scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
     return exp_scores / exp_scores.sum(axis=-1, keepdims=True)
 

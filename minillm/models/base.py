@@ -118,14 +118,17 @@ def select(state: State, rows: NDArray[np.integer], parents: NDArray[np.integer]
     """Of a decoder's state, some sources, and of each of these some hypotheses.
 
     Entries whose names begin with ``memory.`` are per source, (B, ...), and shared by its
-    hypotheses; all others are per hypothesis, (B, K, ...).  rows (b,) in 0..B-1, parents
+    hypotheses; with ``shared.``, they belong to all at once; all others are per hypothesis,
+    (B, K, ...), and one of these comes first.  rows (b,) in 0..B-1, parents
     (b, k) in 0..K-1 -> a state of b sources with k hypotheses each.
     """
     B = len(next(iter(state.values())))
     all_rows = np.array_equal(rows, np.arange(B))  # then the memory need not be copied
     selected = {}
     for name, entry in state.items():
-        if not name.startswith("memory."):
+        if name.startswith("shared."):
+            selected[name] = entry
+        elif not name.startswith("memory."):
             selected[name] = entry[rows[:, None], parents]
         else:
             selected[name] = entry if all_rows else entry[rows]
@@ -138,6 +141,12 @@ def one_hypothesis(state: State) -> State:
         name: entry if name.startswith("memory.") else entry[:, None]
         for name, entry in state.items()
     }
+
+
+def accumulate(total: Gradients, gradients: Gradients) -> None:
+    """Adds gradients to those of other uses of the same weights."""
+    for name, gradient in gradients.items():
+        total[name] = total[name] + gradient if name in total else gradient
 
 
 def teacher_forcing(targets: NDArray[np.integer], bos: int) -> NDArray[np.integer]:

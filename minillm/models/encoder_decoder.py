@@ -289,8 +289,8 @@ class EncoderDecoder(base.Model[EncoderDecoderConfig]):
                 dx, dstate, decoder_gradients_t = decoder_backward(dh, dstate)
                 # x_t = [y_t, a_{t-1}]
                 dy[:, t : t + 1], da = dx[..., : c.embedding], dx[..., c.embedding :]
-                _add(dmemory, dmemory_t)
-                _add(gradients, gradients_t | decoder_gradients_t)
+                base.accumulate(dmemory, dmemory_t)
+                base.accumulate(gradients, gradients_t | decoder_gradients_t)
             gradients["target.E"] = embedding_backward(dropout_backward(dy))
             return dstate | dmemory, gradients
 
@@ -341,9 +341,3 @@ class EncoderDecoder(base.Model[EncoderDecoderConfig]):
             last["attentional"] = a
         logits, _ = feed_forward.layer(p, "output", a)
         return logits, weights, state | last
-
-
-def _add(total: Gradients, gradients: Gradients) -> None:
-    """Adds gradients to those of other steps: one weight, many uses."""
-    for name, gradient in gradients.items():
-        total[name] = total[name] + gradient if name in total else gradient

@@ -69,8 +69,9 @@ class Kind:
     """One kind of model.  A subclass with a ``name`` is known to every command.
 
     Besides the methods below a kind defines those of its abilities: ``write``, ``translate``,
-    ``hypotheses``, ``attention``, ``classify``, ``vectors``, ``embed``, ``export``.  Each takes
-    the run first, then what the method of that name of :class:`minillm.runs.run.Run` takes.
+    ``hypotheses``, ``attention``, ``cross_attention``, ``classify``, ``vectors``, ``embed``,
+    ``export``.  Each takes the run first, then what the method of that name of
+    :class:`minillm.runs.run.Run` takes.
     """
 
     name: ClassVar[str]

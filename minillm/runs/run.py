@@ -103,6 +103,16 @@ class Run:
         ability = self._ability("hypotheses")
         return ability(self, texts, **options) if len(texts) else []
 
+    def cross_attention(
+        self, text: str, ids: Sequence[int], layer: int | None, head: int | None
+    ) -> "NDArray":
+        """The weights (T, S) with which the tokens of an output attend to those of the source.
+
+        ``ids`` are the output's, with EOS.  Layers and heads are counted from 0; no layer: the
+        last but one, no head: the mean of all.
+        """
+        return self._ability("cross_attention")(self, text, ids, layer, head)
+
     def attention(self, text: str, layer: int, head: int) -> "tuple[NDArray, list[str]]":
         """The weights (T, T) with which the tokens of a text attend to each other, and the tokens.
 

@@ -37,7 +37,7 @@ from minillm.errors import DivergedError
 from minillm.training.checkpoints import Store, Summary, save_checkpoint
 from minillm.training.optimisers import Optimiser, clip_global_norm
 from minillm.training.progress import ProgressDisplay
-from minillm.training.schedules import warmup_cosine
+from minillm.training.schedules import inverse_square_root, warmup_cosine
 
 Backward = Callable[[], dict[str, np.ndarray]]
 
@@ -68,7 +68,8 @@ class Options:
     minutes: float | None = None
     learning_rate: float = 3e-3
     warmup: float = 0.02  # fraction of the run
-    final: float = 0.01  # fraction of the learning rate at the end
+    final: float = 0.01  # fraction of the learning rate at the end, along a cosine
+    schedule: str = "cosine"  # or "inverse-sqrt"
     clip: float | None = 1.0  # largest norm of the gradient
     accumulate: int = 1  # batches to one step
     validations: int = 10  # evenly over the run
@@ -88,6 +89,8 @@ class Options:
 
     def rate(self, progress: float) -> float:
         """The learning rate at a progress."""
+        if self.schedule == "inverse-sqrt":
+            return self.learning_rate * inverse_square_root(progress, self.warmup)
         return self.learning_rate * warmup_cosine(progress, self.warmup, self.final)
 
     def validates(self, before: float, done: float, summary: Summary) -> bool:

@@ -38,6 +38,7 @@ COMMANDS = {
     ),
     "tokenizer": (TEXT, ["--vocabulary", "300"]),
     "seq2seq": (PAIRS, [*TINY, "--minimum-count", "1"]),
+    "transformer": (PAIRS, [*SMALL, "--width", "8", "--layers", "2", "--feed-forward", "8"]),
     "classifier": (LABELLED, TINY),
     "captioner": (None, TINY),
     "image-classifier": (None, [*SMALL, "--hidden", "8"]),

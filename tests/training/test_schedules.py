@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from minillm.training import Options, warmup_cosine
+from minillm.training.schedules import inverse_square_root
 
 
 def test_up_a_line_and_down_a_cosine():
@@ -20,6 +21,17 @@ def test_it_rises_once_and_falls_once():
     assert np.all(np.diff(rates[: peak + 1]) > 0)
     assert np.all(np.diff(rates[peak:]) < 0)
     assert abs(peak / 499 - 0.05) < 0.01
+
+
+def test_the_schedule_of_the_transformer_is_that_of_the_paper():
+    """rate = D^-0.5 min(step^-0.5, step warmup^-1.5), of which the peak is (D warmup)^-0.5."""
+    options = Options(
+        steps=1000, learning_rate=(64 * 200) ** -0.5, warmup=0.2, schedule="inverse-sqrt"
+    )
+    for step in (1, 100, 200, 300, 1000):
+        expected = 64**-0.5 * min(step**-0.5, step * 200**-1.5)
+        assert options.rate(options.progress(step, 0)) == pytest.approx(expected)
+    assert inverse_square_root(0, 0) == inverse_square_root(0.5, 0) == 1
 
 
 def test_progress_is_counted_in_steps_or_in_minutes():

@@ -2,9 +2,9 @@
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import MISSING, dataclass
+from dataclasses import MISSING, dataclass, fields
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from minillm.errors import InputError
 from minillm.runs.kind import Evaluation, Kind, Parts, Results
@@ -33,8 +33,8 @@ EXAMPLES = 3  # shown after a training
 
 
 @dataclass(frozen=True)
-class Settings(VocabularySettings, RecurrenceSettings, TrainingSettings):
-    """The settings of an encoder-decoder."""
+class PairSettings(VocabularySettings, TrainingSettings):
+    """The settings of every model of pairs of texts."""
 
     data: str | None = option(
         None,
@@ -82,6 +82,25 @@ class Settings(VocabularySettings, RecurrenceSettings, TrainingSettings):
         most=10_000,
         group="the text",
     )
+    pretokenised: bool = option(
+        False,
+        "spaces separate the words of the texts already: BLEU counts them as they stand",
+        group="the text",
+    )
+    label_smoothing: float = option(
+        0.1,
+        "probability that is spread over all tokens in the targets of training",
+        "E",
+        least=0,
+        below=1,
+    )
+    batch: int = with_default(TrainingSettings, "batch", 128)
+
+
+@dataclass(frozen=True)
+class Settings(PairSettings, RecurrenceSettings):
+    """The settings of a recurrent encoder-decoder."""
+
     attention: str = option(
         "additive",
         "how the decoder attends to the source",
@@ -101,13 +120,6 @@ class Settings(VocabularySettings, RecurrenceSettings, TrainingSettings):
     )
     embedding: int = option(256, "width of a token's embedding", "D", least=1, most=65536)
     forward_only: bool = option(False, "an encoder that reads in one direction, not in both")
-    label_smoothing: float = option(
-        0.1,
-        "probability that is spread over all tokens in the targets of training",
-        "E",
-        least=0,
-        below=1,
-    )
     scheduled_sampling: float = option(
         0.0,
         "fraction of the decoder's inputs in training that are its own predictions",
@@ -115,7 +127,6 @@ class Settings(VocabularySettings, RecurrenceSettings, TrainingSettings):
         least=0,
         most=1,
     )
-    batch: int = with_default(TrainingSettings, "batch", 128)
     learning_rate: float = with_default(TrainingSettings, "learning_rate", 2e-3)
 
 
@@ -151,7 +162,7 @@ kinds of attention it sees all positions of the source at each step, as since 20
         words and punctuation that spaces separate already
 
 then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a source text\""""
-    settings = Settings
+    settings: ClassVar[type] = Settings
     facts = PairFacts
     vocabularies = {  # noqa: RUF012
         "source": ("vocabulary.source.json", "source_vocabulary"),
@@ -164,16 +175,14 @@ then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a sou
 
         return EncoderDecoder, EncoderDecoderConfig
 
-    def prepare(
-        self, settings: Settings, data: dict[str, Any], rng: "np.random.Generator"
-    ) -> Parts:
+    def prepare(self, settings: Any, data: dict[str, Any], rng: "np.random.Generator") -> Parts:
         """Vocabularies, and minibatches for training and validation."""
         from minillm.data import Minibatches
         from minillm.metrics import frequency_loss
         from minillm.training.minibatches import MinibatchTask, fingerprint
 
         pairs = open_data(data)
-        source, target = (vocabulary_of(pairs, data, settings, k) for k in (0, 1))
+        source, target = self.new_vocabularies(pairs, data, settings)
         notes: list[str] = []
         training, validation = (
             encode_part(pairs, part, source, target, settings.max_length, data["data"], notes)
@@ -185,20 +194,8 @@ then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a sou
         data["longest_target"] = int(training[1].lengths.max())
 
         Model, _ = self.types()
-        config = self.new_config(
-            source_vocabulary=len(source),
-            target_vocabulary=len(target),
-            embedding=settings.embedding,
-            hidden=settings.hidden,
-            layers=settings.layers,
-            cell=settings.cell,
-            bidirectional=not settings.forward_only,
-            attention=settings.attention,
-            input_feeding=settings.input_feeding,
-            dropout=settings.dropout,
-            label_smoothing=settings.label_smoothing,
-            scheduled_sampling=settings.scheduled_sampling,
-        )
+        sizes = {"source_vocabulary": len(source), "target_vocabulary": len(target)}
+        config = self.new_config(**sizes, **self.sizes(settings))
         model = Model(config, rng)
         task = MinibatchTask(
             model,
@@ -209,6 +206,18 @@ then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a sou
         vocabularies = {"source": source, "target": target}
         baseline = frequency_loss(training[1].ids, validation[1].ids)
         return Parts(model, task, "token", vocabularies, notes, "pair", baseline)
+
+    def new_vocabularies(
+        self, pairs: "PairData", data: dict[str, Any], settings: Any
+    ) -> "tuple[Vocabulary, Vocabulary]":
+        """Those of source and target."""
+        return vocabulary_of(pairs, data, settings, 0), vocabulary_of(pairs, data, settings, 1)
+
+    def sizes(self, settings: Any) -> dict[str, Any]:
+        """The fields of the model's config that the settings say."""
+        names = [entry.name for entry in fields(self.types()[1]) if hasattr(settings, entry.name)]
+        own = {name: getattr(settings, name) for name in names}
+        return own | {"bidirectional": not settings.forward_only}
 
     def hypotheses(
         self, run: "Run", texts: Sequence[str], **options: Any
@@ -286,7 +295,8 @@ def output_results(run: "Run", outputs: list[str], known: list[list[str]]) -> Re
     if task_of(run.data["data"]) == "pronunciation":
         return {"word_error_rate": 1 - exact, "phoneme_error_rate": errors}
     results: Results = {"exact_match": exact, "token_error_rate": errors}
-    results["bleu"] = metrics.bleu(outputs, known, tokenised=run.target.pretokenised)
+    tokenised = run.target.pretokenised or run.settings.pretokenised
+    results["bleu"] = metrics.bleu(outputs, known, tokenised=tokenised)
     results["chrf"] = metrics.chrf(outputs, known)
     return results | metrics.rouge(outputs, known)
 
@@ -309,17 +319,17 @@ def open_data(data: dict[str, Any]) -> "PairData":
 
 
 def vocabulary_of(
-    pairs: "PairData", data: dict[str, Any], settings: Settings, side: int
+    pairs: "PairData", data: dict[str, Any], settings: PairSettings, *sides: int
 ) -> "Vocabulary":
-    """The vocabulary of the sources (side 0) or the targets (side 1)."""
+    """The vocabulary of the sources (side 0), of the targets (side 1), or of both."""
     from minillm.data.registry import default_units
     from minillm.text import build_vocabulary
 
-    name = ("source_unit", "target_unit")[side]
-    own = getattr(settings, name)
-    unit = own or settings.unit or default_units(data["data"])[side]
+    own = getattr(settings, ("source_unit", "target_unit")[sides[0]])
+    unit = own or settings.unit or default_units(data["data"])[sides[0]]
     training, held_out = (
-        (pair[side] for pair in pairs.pairs(part)) for part in ("training", "validation")
+        (pair[side] for pair in pairs.pairs(part) for side in sides)
+        for part in ("training", "validation")
     )
     return vocabulary_for(
         settings,

@@ -1,0 +1,103 @@
+"""The command line of the Transformer: what it does otherwise than the recurrent model."""
+
+import io
+import json
+import re
+import sys
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+import minillm
+from minillm.cli import main
+
+TINY = ["--width", "8", "--heads", "2", "--layers", "2", "--feed-forward", "12", "--batch", "8"]
+WORDS = ["one", "two", "three", "four", "five"]
+
+
+@pytest.fixture(scope="module")
+def pair_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("pairs") / "pairs.tsv"
+    triples = [[WORDS[k % 5], WORDS[k // 5 % 5], WORDS[k // 25 % 5]] for k in range(60)]
+    path.write_text("".join(f"{' '.join(t)}\t{' '.join(t[::-1])}\n" for t in triples))
+    return str(path)
+
+
+def train(pair_file, folder, *options):
+    command = ["train", "transformer", pair_file, "--out", str(folder), *TINY]
+    return main([*command, "--minimum-count", "1", *options])
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory, pair_file):
+    folder = tmp_path_factory.mktemp("run") / "run"
+    assert train(pair_file, folder, "--steps", "20") == 0
+    return str(folder)
+
+
+def test_train_translate_eval_plot(run_folder, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"one two three\nfive four\n")))
+    assert main(["translate", run_folder, "--beam", "3", "--n-best", "2"]) == 0
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert [row[0] for row in rows] == ["1", "1", "2", "2"]
+    assert main(["eval", run_folder, "--json", "--beam", "2"]) == 0
+    results = json.loads(capsys.readouterr().out)
+    assert {"nats_per_token", "exact_match", "bleu"} <= results.keys()
+    picture = tmp_path / "attention.png"
+    for options in ([], ["--layer", "1"], ["--head", "0"], ["--layer", "0", "--head", "1"]):
+        arguments = ["plot", "attention", run_folder, "one two three", "--to", str(picture)]
+        assert main([*arguments, *options]) == 0
+        assert picture.read_bytes().startswith(b"\x89PNG")
+        picture.unlink()
+
+
+def test_the_weights_of_a_layer_and_a_head(run_folder):
+    run = minillm.load(run_folder)
+    best = run.hypotheses(["one two three"], keep_weights=True)[0][0].hypothesis
+    ids = [*best.ids, *[run.model.config.eos] * best.ended]
+    weights = run.cross_attention("one two three", ids, None, None)
+    np.testing.assert_allclose(weights, best.weights, atol=1e-6)
+    heads = [run.cross_attention("one two three", ids, 0, head) for head in (0, 1)]
+    np.testing.assert_allclose(np.mean(heads, axis=0), weights, atol=1e-6)  # layer 0 of 2
+
+
+def test_one_vocabulary_for_both_sides(tmp_path, pair_file):
+    options = ["--joint", "--unit", "bpe", "--vocabulary", "270", "--post-norm"]
+    options += ["--schedule", "inverse-sqrt", "--steps", "3"]
+    assert train(pair_file, tmp_path / "run", *options) == 0
+    run = minillm.load(str(tmp_path / "run"))
+    assert run.source.to_dict() == run.target.to_dict()
+    assert run.model.config.post_norm
+    assert run.model.params["embedding.E"].shape == (len(run.target) + 1, 8)
+    names = load_file(tmp_path / "run" / "model.safetensors").keys()
+    assert not {"source.E", "target.E", "output.W", "encoder.norm.gain"} & names
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--heads", "3"], r"heads must divide width, found 3 and 8"),
+        (["--width", "9", "--heads", "3"], r"width must be even"),
+        (["--joint", "--source-unit", "bpe"], r"--joint: expected the same --source-unit"),
+        (["--schedule", "line"], r"--schedule: expected one of cosine, inverse-sqrt"),
+        (["--dropout", "1"], r"--dropout: expected a number"),
+    ],
+)
+def test_bad_input_to_training(tmp_path, capsys, pair_file, options, message):
+    out = tmp_path / "run"
+    try:
+        status = train(pair_file, out, "--steps", "2", *options)
+    except SystemExit as exit:
+        status = exit.code
+    error = capsys.readouterr().err
+    assert status == 2
+    assert len(error.splitlines()) == 1
+    assert re.search(message, error)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("option", [["--layer", "2"], ["--head", "2"]])
+def test_bad_input_to_the_picture(run_folder, capsys, option):
+    assert main(["plot", "attention", run_folder, "one", *option]) == 2
+    assert re.search(rf"{option[0]}: expected 0 to 1, found 2", capsys.readouterr().err)

@@ -1,0 +1,217 @@
+"""The Transformer: gradients, padding, causality, steps, and what it learns."""
+
+import numpy as np
+import pytest
+from model_checks import check_model
+
+from minillm.decoding.beam import beam_search
+from minillm.layers.positions import sinusoids
+from minillm.models.base import select
+from minillm.models.transformer import Transformer, TransformerConfig
+from minillm.training import Adam
+
+pytestmark = pytest.mark.usefixtures("both_twins")
+ORDERS = pytest.mark.parametrize("post_norm", [True, False])
+
+
+def small(dtype=np.float64, seed=0, **options):
+    sizes = {"source_vocabulary": 6, "target_vocabulary": 5, "layers": 2, "heads": 2, "width": 4}
+    rates = {"feed_forward": 6, "dropout": 0.0, "label_smoothing": 0.0}
+    config = TransformerConfig(**(sizes | rates | options))
+    return Transformer(config, np.random.default_rng(seed), dtype=dtype)
+
+
+def random_batch(model, rng, B=3, S=5, T=4):
+    c = model.config
+    source_lengths, target_lengths = rng.integers(1, S + 1, B), rng.integers(1, T + 1, B)
+    source_lengths[0], target_lengths[0] = S, T
+    source = rng.integers(0, c.source_vocabulary, (B, S))
+    target = rng.integers(0, c.target_vocabulary, (B, T))
+    target[np.arange(B), target_lengths - 1] = c.eos
+    return source, source_lengths, target, target_lengths
+
+
+# --- the parts ----------------------------------------------------------------------------
+
+
+def test_sinusoids_are_those_of_the_paper():
+    P = sinusoids(np.array([0, 3, 70]), 6, np.float64)
+    for row, t in enumerate((0, 3, 70)):
+        for i in range(3):
+            assert P[row, 2 * i] == pytest.approx(np.sin(t / 10000 ** (2 * i / 6)), abs=1e-12)
+            assert P[row, 2 * i + 1] == pytest.approx(np.cos(t / 10000 ** (2 * i / 6)), abs=1e-12)
+
+
+@ORDERS
+@pytest.mark.parametrize("sharing", ["none", "tied", "shared"])
+def test_gradient_of_every_parameter(post_norm, sharing):
+    model = small(
+        post_norm=post_norm,
+        tied=sharing == "tied",
+        shared=sharing == "shared",
+        source_vocabulary=5,
+        dropout=0.3,
+        label_smoothing=0.2,
+    )
+    assert ("output.W" in model.params) == (sharing == "none")
+    assert ("embedding.E" in model.params) == (sharing == "shared")
+    check_model(model, random_batch(model, np.random.default_rng(1)))
+
+
+@ORDERS
+def test_padding_and_batch_mates_change_nothing(post_norm):
+    model = small(post_norm=post_norm)
+    rng = np.random.default_rng(3)
+    source, source_lengths, target, target_lengths = random_batch(model, rng)
+    wider = rng.integers(0, 6, (3, 9)), source_lengths, rng.integers(0, 5, (3, 7)), target_lengths
+    for row in range(3):
+        wider[0][row, : source_lengths[row]] = source[row, : source_lengths[row]]
+        wider[2][row, : target_lengths[row]] = target[row, : target_lengths[row]]
+    loss, backward = model.loss((source, source_lengths, target, target_lengths))
+    other, other_backward = model.loss(wider)
+    total = 0.0
+    for row, (S, T) in enumerate(zip(source_lengths, target_lengths, strict=True)):
+        one = slice(row, row + 1)
+        alone, _ = model.loss(
+            (source[one, :S], source_lengths[one], target[one, :T], target_lengths[one])
+        )
+        total += T * alone
+    assert other == pytest.approx(loss, rel=1e-12)
+    assert total / target_lengths.sum() == pytest.approx(loss, rel=1e-12)
+    others = other_backward()
+    for name, gradient in backward().items():
+        np.testing.assert_allclose(others[name], gradient, rtol=1e-9, atol=1e-12)
+
+
+@ORDERS
+def test_later_target_tokens_never_change_earlier_losses(post_norm):
+    model, rng = small(post_norm=post_norm), np.random.default_rng(4)
+    source, source_lengths, target, _ = random_batch(model, rng)
+    changed = target.copy()
+    changed[:, 2:] = (changed[:, 2:] + 1) % 5
+    first_two = np.full(3, 2)
+    one, _ = model.loss((source, source_lengths, target, first_two))
+    other, _ = model.loss((source, source_lengths, changed, first_two))
+    assert one == pytest.approx(other, rel=1e-12)
+
+
+# --- decoding -----------------------------------------------------------------------------
+
+
+def whole(model, source, lengths, inputs):
+    """The logits after each input, without a cache: (B, T, V)."""
+    memory, _ = model._encode(source, lengths)
+    y, _ = model._decode(inputs, memory, lengths)
+    weights = model._output()
+    return y @ weights["output.W"] + weights.get("output.b", 0)
+
+
+@ORDERS
+@pytest.mark.parametrize("tied", [True, False])
+def test_steps_equal_the_whole_sequence_however_hypotheses_are_selected(post_norm, tied):
+    model = small(post_norm=post_norm, tied=tied, layers=3)
+    rng = np.random.default_rng(5)
+    source, lengths, *_ = random_batch(model, rng, B=4)
+    state = model.start(source, lengths)
+    rows, texts = np.arange(4), np.full((4, 1, 0), 0)
+    ids = np.full((4, 1), model.config.bos)
+    for t, kept in enumerate([range(4), range(4), [0, 2, 3], [2, 0], [1]]):
+        texts = np.concatenate([texts, ids[..., None]], axis=2)  # (B, K, t + 1)
+        logits, weights, state = model.step(ids, state)
+        for k in range(texts.shape[1]):
+            expected = whole(model, source[rows], lengths[rows], texts[:, k])
+            np.testing.assert_allclose(logits[:, k], expected[:, -1], rtol=1e-9, atol=1e-10)
+        np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-12)
+        for b, length in enumerate(lengths[rows]):
+            assert not weights[b, :, length:].any()
+        kept = np.array(kept)
+        parents = rng.integers(0, texts.shape[1], (len(kept), 1 + t % 3))
+        state = select(state, kept, parents)
+        rows, texts = rows[kept], texts[kept[:, None], parents]
+        ids = rng.integers(0, 5, parents.shape)
+
+
+def test_a_state_may_be_continued_twice():
+    model = small()
+    source, lengths, *_ = random_batch(model, np.random.default_rng(6))
+    state = model.start(source, lengths)
+    for id in (5, 1, 2):
+        _, _, state = model.step(np.full((3, 1), id), state)
+    one, other = np.full((3, 1), 3), np.full((3, 1), 4)
+    _, _, after_one = model.step(one, state)
+    expected = model.step(other, after_one)[0]
+    for _ in range(9):
+        _, _, after_other = model.step(other, state)
+    assert np.abs(model.step(one, after_other)[0] - expected).max() > 1e-6
+    np.testing.assert_array_equal(model.step(other, after_one)[0], expected)
+
+
+def test_a_beam_of_one_is_the_greedy_choice():
+    model = small(layers=3, width=8, seed=2)
+    source, lengths, *_ = random_batch(model, np.random.default_rng(7), B=6)
+    found = beam_search(model, source, lengths, beam=1, limit=6)
+    for b in range(6):
+        ids = [model.config.bos]
+        for _ in range(6):
+            logits = whole(model, source[b : b + 1], lengths[b : b + 1], np.array([ids]))
+            ids.append(int(logits[0, -1].argmax()))
+            if ids[-1] == model.config.eos:
+                break
+        assert found[b][0].ids == [id for id in ids[1:] if id != model.config.eos]
+
+
+def test_attention_weights_of_a_layer():
+    model = small(layers=3)
+    source, lengths, target, _ = random_batch(model, np.random.default_rng(8))
+    weights = model.attention_weights(source, lengths, target, 1)  # the last but one
+    assert weights.shape == (3, 2, 4, 5)
+    state, inputs = model.start(source, lengths), [np.full(3, 5), *target.T]
+    for t in range(4):
+        _, mean, state = model.step(inputs[t][:, None], state)
+        np.testing.assert_allclose(weights[:, :, t].mean(axis=1), mean[:, 0], rtol=1e-12)
+    assert np.abs(weights - model.attention_weights(source, lengths, target, 2)).max() > 1e-3
+
+
+# --- learning -----------------------------------------------------------------------------
+
+
+@ORDERS
+@pytest.mark.parametrize("task", ["copy", "reverse"])
+def test_it_learns_to(task, post_norm):
+    """Sequences of 1 to 6 of 8 letters; half of them would be right by chance once in 10,000."""
+    sizes = {"source_vocabulary": 8, "target_vocabulary": 8, "width": 32, "feed_forward": 64}
+    model = small(np.float32, post_norm=post_norm, layers=1, **sizes)
+    rng, optimiser = np.random.default_rng(9), Adam(model.params)
+
+    def batch(B):
+        lengths = rng.integers(1, 7, B)
+        source, target = rng.integers(0, 8, (B, 6)), np.full((B, 7), 8)
+        for b, n in enumerate(lengths):
+            target[b, :n] = source[b, :n] if task == "copy" else source[b, n - 1 :: -1][:n]
+        return source, lengths, target, lengths + 1
+
+    for step in range(300):
+        _, backward = model.loss(batch(64))
+        optimiser.step(backward(), 0.005 * min(1, (step + 1) / 30, (300 - step) / 150))
+    source, lengths, target, target_lengths = batch(64)
+    outputs = beam_search(model, source, lengths, beam=2, limit=10)
+    right = [
+        found[0].ids == target[b, : target_lengths[b] - 1].tolist()
+        for b, found in enumerate(outputs)
+    ]
+    assert np.mean(right) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"heads": 3}, "heads must divide width, found 3 and 4"),
+        ({"width": 3, "heads": 1}, "width must be even"),
+        ({"shared": True}, "one vocabulary, found 6 source and 5 target"),
+        ({"layers": 0}, "layers must be at least 1"),
+        ({"dropout": 1.0}, r"dropout must lie in \[0, 1\)"),
+    ],
+)
+def test_sizes_that_cannot_be(options, message):
+    with pytest.raises(ValueError, match=message):
+        small(**options)
