@@ -84,11 +84,16 @@ class BERT(base.Model[BERTConfig]):
     """
 
     def new_parameters(self, rng: np.random.Generator, dtype: type) -> dict[str, NDArray]:
-        """Fresh parameters, normal with deviation 0.02; biases are zero."""
+        """Fresh parameters, normal; biases are zero.
+
+        Their deviation is 0.02, as published, at the width that was published, 768: a narrower
+        model has larger weights, so that its sums over the width are as large.
+        """
         c, D = self.config, self.config.width
+        deviation = 0.02 * (768 / D) ** 0.5
 
         def normal(I: int, O: int) -> NDArray:
-            return (transformer.DEVIATION * rng.standard_normal((I, O))).astype(dtype)
+            return (deviation * rng.standard_normal((I, O))).astype(dtype)
 
         params = {
             "embedding.E": normal(c.vocabulary, D),

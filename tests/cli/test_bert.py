@@ -51,7 +51,7 @@ def test_the_end_of_training_tells_what_came_of_it(text_file, tmp_path, capsys):
     assert "\nmasked accuracy " in output.out
     sample = output.out.partition("stood there:\n\n")[2]
     assert sample.count("|") >= 1
-    assert json.loads((out / "config.json").read_text())["training"]["learning_rate"] == 0.2 / 8
+    assert json.loads((out / "config.json").read_text())["training"]["learning_rate"] == 0.15 / 8
 
 
 @pytest.mark.parametrize(
@@ -120,6 +120,8 @@ def test_evaluation_hides_always_the_same(finished, text_file, capsys):
     assert one["masked_tokens"] == pytest.approx(0.15 * one["tokens"], rel=0.2)
     assert one["unigram_accuracy"] <= 1
     assert 0 < one["unigram_nats"] < np.log(60)
+    assert one["5_gram_accuracy"] > 0.6  # the text repeats two lines
+    assert 0 < one["5_gram_nats"] < 1
     capsys.readouterr()
     assert main(["eval", str(finished), text_file, "--json"]) == 0
     results = json.loads(capsys.readouterr().out)
