@@ -226,4 +226,12 @@ def test_runs_of_other_kinds(finished, text_file, tmp_path, fails):
     assert "--among: a run of word2vec compares words, not texts" in line
     copy = shutil.copytree(finished, tmp_path / "copy")
     (copy / "vocabulary.json").write_text((out / "vocabulary.json").read_text())
-    assert "vocabulary.json" in fails("fill", copy, "[MASK]")
+    line = fails("fill", copy, "[MASK]")
+    assert "vocabulary.json: it is damaged" in line
+
+
+def test_a_vocabulary_without_a_mask(finished, tmp_path, fails):
+    copy = shutil.copytree(finished, tmp_path / "copy")
+    path = copy / "vocabulary.json"
+    path.write_text(path.read_text().replace("[MASK]", "[GONE]"))
+    assert "expected a vocabulary with [CLS], [SEP] and [MASK]" in fails("embed", copy, "--to", "x")

@@ -124,6 +124,13 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
 
         return BERT, BERTConfig
 
+    def open_vocabulary(self, values: dict[str, Any]) -> Any:
+        """The pieces, with the special tokens that frame a text and hide its words."""
+        tokenizer = super().open_vocabulary(values)
+        if not frames(tokenizer):
+            raise ValueError("expected a vocabulary with [CLS], [SEP] and [MASK]")
+        return tokenizer
+
     def train(self, job: Job) -> bool:
         """As any kind; the best learning rate falls with the width (Yang et al. 2022)."""
         settings = job.settings
@@ -266,6 +273,11 @@ def special_ids(tokenizer: Any) -> list[int]:
     return [tokenizer.tokens.index(token) for token in tokenizer.specials]
 
 
+def frames(tokenizer: Any) -> bool:
+    """Whether it has the special tokens that BERT needs."""
+    return None not in [getattr(tokenizer, name, None) for name in ("cls", "sep", "mask")]
+
+
 def frame_of(tokenizer: Any) -> tuple[int, int]:
     """The ids of [CLS] and [SEP]."""
     return tokenizer.cls, tokenizer.sep
@@ -280,7 +292,7 @@ def masking_of(tokenizer: Any, whole_words: bool, source: str) -> "Masking":
 
     from minillm.data.masking import Masking
 
-    if None in [getattr(tokenizer, name, None) for name in ("cls", "sep", "mask")]:
+    if not frames(tokenizer):
         raise InputError(
             f"{source}: expected a vocabulary of unit wordpiece, with [CLS], [SEP] and [MASK], "
             f"found one of unit {tokenizer.unit}"
