@@ -342,10 +342,12 @@ def _specials_of(values: dict[str, Any], tokens: list[str]) -> list[str]:
     entries = _object(values, "added_tokens_decoder")
     added = _added(
         [
-            entry | {"id": int(id) if id.isdecimal() else None}
-            for id, entry in entries.items()
+            {**entry, "id": int(id) if id.isdecimal() else None}
             if isinstance(entry, dict)
-        ]
+            else entry
+            for id, entry in entries.items()
+        ],
+        "normalized",
     )
     for token, id in added.items():
         if id >= len(tokens) or tokens[id] != token:

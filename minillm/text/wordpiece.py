@@ -16,34 +16,45 @@ written with ##:
 No merges are replayed, unlike in byte pairs: the vocabulary is all there is.  If at some place no
 piece fits, the whole word is the unknown token, [UNK].
 
-**The words** are those of BERT's basic tokenizer.  Control characters, and those that a private use
-has, are removed; every other white space is a space; each Chinese, Japanese or Korean ideograph,
-and each punctuation mark, is a word of its own.  A lower-case vocabulary has no accents either: a
-character is decomposed (Unicode's NFD), and its nonspacing marks are dropped, so that é is e.
+**The words** are those of BERT's basic tokenizer.  Control characters, and those for private use,
+are removed; all other white space separates; each CJK ideograph and each punctuation mark is a word
+of its own.  A vocabulary in lower case has no accents either: a character is decomposed (Unicode's
+NFD), and its nonspacing marks are dropped, so that é is e.
 
 **Training** begins with the characters, and makes one piece of two neighbours, again and again, as
-byte pairs do.  But the next pair is not the most frequent one: it is the pair that makes the text
-likelier than any other pair does.  If each piece stands there with its own probability, count / N,
-whatever is beside it, then the places where a and b are neighbours have the probability
+byte pairs do.  But the next pair is not the most frequent one: it is the one that makes the text
+likelier than any other would.  If each piece stands there with its own probability, count / N,
+whatever is beside it, then a place where a and b are neighbours has the probability
 
     p(a) p(b) = count(a) count(b) / N^2    as two pieces, and
     p(ab)     = count(ab) / N              as one,
 
-and one piece instead of two, count(ab) times, gains so much log-likelihood:
+and all count(ab) places together gain so much log-likelihood:
 
     gain(ab) = count(ab) log(N count(ab) / (count(a) count(b)))
 
-By hand: there are 116 pieces, of which 36 are ##u, 20 ##g and 16 ##n.  The pair ##u ##g stands 20
-times and gains 20 log(116 x 20 / (36 x 20)) = 23.4; p ##u, with 17 times and 17 p's, as much for
-each time, but less in all, 19.9; ##u ##n, with 16, gains 18.7.
+By hand, on five words with their counts, N = 113 characters:
+
+    ##u ##g    20 log(113 x 20 / (36 x 20)) = 22.9
+    p ##u      17 log(113 x 17 / (17 x 36)) = 19.4
+    ##u ##n    16 log(113 x 16 / (36 x 16)) = 18.3
+    h ##u      15 log(113 x 15 / (15 x 36)) = 17.2
+    ##g ##s     5 log(113 x 5  / (20 x 5))  =  8.7
 
 >>> words = {"hug": 10, "pug": 5, "pun": 12, "bun": 4, "hugs": 5}
 >>> learn_pieces(words, 3)
 ['##ug', '##un', 'hug']
 
+Widely used trainers only approximate this: they take the most frequent pair, as for byte pairs, and
+so make pieces of what is frequent by chance, beside a frequent character.  Others take the largest
+fraction count(ab) / (count(a) count(b)), which is the gain of a single place: above, ##g ##s would
+come first.  Then rare pairs come before all others, unless pairs must be frequent to count at all,
+and what is frequent enough has to be found by trial.  The gain needs no such bound.  (In
+benchmarks/wordpiece.md the three stand side by side.)
+
 Sources: Schuster and Nakajima (2012), "Japanese and Korean voice search", section 3; Devlin et al.
 (2018), "BERT", and its tokenizer.  The paper takes the pair that increases the likelihood the most,
-and leaves open how that is computed: here all other counts are taken as they are.
+and leaves open how that is computed: here the counts of a and b are those before the merge.
 """
 
 import re
@@ -64,6 +75,7 @@ PAD, UNKNOWN, CLS, SEP, MASK = SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "
 PREFIX = "##"  # of a piece that is not the first of its word
 LONGEST = 100  # characters of a word; a longer one is unknown
 LEAST = 2  # times that a pair stands in a text, to be made one piece
+RAREST = 1e-6  # share of a text's characters
 LEAST_SIZE = len(SPECIALS) + 2
 REMEMBERED = 1 << 16  # words whose pieces are kept at hand
 
@@ -126,9 +138,9 @@ class CharacterTable(dict[int, str]):
 
 
 def basic_tokens(text: str, table: CharacterTable | None = None) -> list[str]:
-    """The words of a text, as BERT's basic tokenizer has them.
+    """The words of a text, as BERT's basic tokenizer has them; without a table, in lower case.
 
-    >>> basic_tokens("na\u00efve\\u00ad 東京 $5", CharacterTable(False, False, True))
+    >>> basic_tokens("naïve 東京 $5", CharacterTable(False, False, True))
     ['naïve', '東', '京', '$', '5']
     """
     return text.translate(CharacterTable(True, True, True) if table is None else table).split()
@@ -157,7 +169,7 @@ def glue(left: str, right: str) -> str:
 
 
 def gain(pair: Any, left: Any, right: Any, total: Any) -> Any:
-    """What the log-likelihood of a text gains if a pair becomes one piece.
+    """What the log-likelihood of a text gains, in nats, if a pair becomes one piece.
 
     pair: how often it stands there; left and right: how often its two pieces do; total: how many
     pieces there are.  Numbers, or arrays (P,).
@@ -210,9 +222,9 @@ def join(pieces: Sequence[Any], pair: tuple[Any, Any], new: Any) -> list[Any]:
 def learn_pieces(words: Mapping[str, int], number: int) -> list[str]:
     """The first ``number`` pieces that words with their counts teach, beside their characters.
 
-    Fewer, if no pair that stands ``LEAST`` times gains anything.  Of equal gains the pair counts
-    that comes first in the order of its left piece, then of its right one.  A pair whose piece is
-    there already is left alone.
+    Fewer, if no pair that stands ``LEAST`` times gains anything.  Of equal gains the pair is
+    taken that comes first in the order of its left piece, then of its right one.  A pair whose
+    piece is there already is left alone.
 
     As :func:`learn_pieces_naively`, but a merge changes a few words only: an index says where a
     pair stands, and the counts are corrected there.  Unlike the count of a pair, its gain may rise
@@ -306,7 +318,8 @@ class PairTable:
 def alphabet(words: Mapping[str, int], most: int) -> list[str]:
     """The characters of words as pieces, in their order: at most ``most``, the most frequent.
 
-    A character that stands within words has both its pieces, first or not.
+    A character that stands within words has both its pieces, first or not.  One that is rarer
+    than ``RAREST`` has none: a large text has thousands of those, and each would be an id.
 
     >>> alphabet({"ab": 3, "!": 2, "c": 1}, 5)
     ['!', '##a', '##b', 'a', 'b']
@@ -315,9 +328,12 @@ def alphabet(words: Mapping[str, int], most: int) -> list[str]:
     for word, count in words.items():
         for character in word:
             counts[character] += count
+    least = RAREST * counts.total()
     within = {character for word in words if len(word) > 1 for character in word}
     found: list[str] = []
     for character in sorted(counts, key=lambda character: (-counts[character], character)):
+        if counts[character] < least:
+            break
         found += [character, PREFIX + character] if character in within else [character]
         if len(found) > most:
             del found[most:]
@@ -327,31 +343,27 @@ def alphabet(words: Mapping[str, int], most: int) -> list[str]:
 
 def count_words(texts: Iterable[str], tokenizer: "WordPieces") -> Counter[str]:
     """How often each word stands in texts; special tokens, and words too long, do not count."""
-    runs: Counter[str] = Counter()
+    words: Counter[str] = Counter()
     for text in texts:
         for part in tokenizer.parts(text):
             if part not in tokenizer.specials:
-                runs.update(_runs(part))
-    words: Counter[str] = Counter()
-    for run, count in runs.items():
-        for word in tokenizer.words(run):
-            if len(word) <= LONGEST:
-                words[word] += count
+                for block in blocks(part, _WHITE_SPACE):
+                    words.update(word for word in tokenizer.words(block) if len(word) <= LONGEST)
     return words
 
 
 def train(texts: Iterable[str], size: int, lower_case: bool = True) -> "WordPieces":
     """The tokenizer of ``size`` tokens that texts teach, each of which is read once.
 
-    The special tokens, the characters, which take at most half of the vocabulary, and the pieces
-    in the order in which they were learned.  Fewer, if no other pair gains anything.  ValueError
-    for a size below ``LEAST_SIZE``, InputError for a lone surrogate.
+    The special tokens, the characters, and the pieces in the order in which they were learned.
+    Fewer, if no other pair gains anything.  ValueError for a size below ``LEAST_SIZE``, InputError
+    for a lone surrogate.
     """
     if size < LEAST_SIZE:
         raise ValueError(f"size: expected at least {LEAST_SIZE}, found {size}")
     words = count_words(texts, WordPieces(SPECIALS, lower_case))
     room = size - len(SPECIALS)
-    characters = alphabet(words, (room + 1) // 2)
+    characters = alphabet(words, room)
     covered = {word: words[word] for word in sorted(words) if set(spell(word)) <= set(characters)}
     learned = learn_pieces(covered, room - len(characters))
     return WordPieces([*SPECIALS, *characters, *learned], lower_case)

@@ -184,6 +184,18 @@ def read_tokenizer(folder: Path, rng: random.Random) -> None:
     tokenizer_files(tokenizer)
 
 
+def read_wordpieces(folder: Path, rng: random.Random) -> None:
+    from minillm.text import load_tokenizer, tokenizer_files
+
+    tokenizer = load_tokenizer(folder)
+    text = TEXT + "[MASK] Été ?"
+    ids, offsets = tokenizer.encode_with_offsets(text)
+    assert ids.tolist() == tokenizer.encode(text).tolist()
+    assert len(tokenizer.split(text)) == len(offsets)
+    tokenizer.decode(ids)
+    tokenizer_files(tokenizer)
+
+
 def read_hugging_face(folder: Path, rng: random.Random) -> None:
     from minillm.formats.huggingface import import_gpt2
 
@@ -226,6 +238,8 @@ READERS: dict[str, Reader] = dict.fromkeys(KINDS, read_run) | {
     "vocabulary": read_vocabulary,
     "tokenizer-gpt2": read_tokenizer,
     "tokenizer-hugging-face": read_tokenizer,
+    "wordpieces-bert": read_wordpieces,
+    "wordpieces-hugging-face": read_wordpieces,
     "hugging-face": read_hugging_face,
     "images": read_images,
     "shards": read_shards,

@@ -21,7 +21,7 @@ from minillm.runs.folder import RunFolder
 from minillm.runs.kind import find_kind
 from minillm.runs.run import OF_THE_DATA
 from minillm.runs.settings import values_of
-from minillm.text import Characters, build_vocabulary, tokenizer_files
+from minillm.text import Characters, build_vocabulary, tokenizer_files, wordpiece
 from minillm.text.bpe import train
 from minillm.training import AdamW, Summary, save_checkpoint
 from minillm.training.context import ContextTask
@@ -34,7 +34,7 @@ TEXT = "the cat sat on the mat .\na dog sat on the log .\nthe cat and the dog sa
 CHARACTERS = Characters.from_text(TEXT)
 WORDS = build_vocabulary([TEXT], "word", 1)
 PAIRS_OF_BYTES = train([TEXT], 275)
-PIECES = build_vocabulary([TEXT], "wordpiece", maximum_size=40)
+PIECES = wordpiece.train([TEXT], 50)
 PAIRS = "".join(f"{a} {b}\t{b} {a}\n" for a in ("one", "two", "six") for b in ("ten", "two", "on"))
 LABELLED = "".join(f"{label}\twhat a {label} day {k}\n" for k in range(10) for label in ("a", "b"))
 
@@ -210,7 +210,12 @@ def _texts(root: Path) -> None:
     _write(root / "scored-pairs" / "small" / "pairs.txt", "# x\nw1\tw2\ts\na b 1.5\ncat,dog,7\n")
     _write(root / "analogies" / "small" / "questions.txt", ": one\na b c d\n: two\ne f g h\n")
     vocabulary = RunFolder(root / "vocabulary" / "words")
-    for name, values in (("words", WORDS), ("characters", CHARACTERS), ("pairs", PAIRS_OF_BYTES)):
+    for name, values in (
+        ("words", WORDS),
+        ("characters", CHARACTERS),
+        ("pairs", PAIRS_OF_BYTES),
+        ("pieces", PIECES),
+    ):
         vocabulary = RunFolder(root / "vocabulary" / name)
         vocabulary.path.mkdir(parents=True)
         vocabulary.save_json("vocabulary.json", values.to_dict())
@@ -219,6 +224,10 @@ def _texts(root: Path) -> None:
     for file in ("vocab.json", "merges.txt"):
         _write(root / "tokenizer-gpt2" / "small" / file, files[file])
     _write(root / "tokenizer-gpt2" / "small" / "config.json", "{}")  # as such folders have
+    files = tokenizer_files(PIECES)
+    _write(root / "wordpieces-hugging-face" / "small" / "tokenizer.json", files["tokenizer.json"])
+    for file in ("vocab.txt", "tokenizer_config.json"):
+        _write(root / "wordpieces-bert" / "small" / file, files[file])
     model = GPT(GPTConfig(len(PAIRS_OF_BYTES), 8, 2, 2, 4), np.random.default_rng(0))
     (root / "hugging-face").mkdir()
     export_gpt2(model, PAIRS_OF_BYTES, root / "hugging-face" / "pairs")

@@ -5,7 +5,14 @@ import json
 import pytest
 
 from minillm.errors import InputError
-from minillm.text import BytePairs, Characters, load_tokenizer, tokenizer_files
+from minillm.text import (
+    BytePairs,
+    Characters,
+    WordPieces,
+    load_tokenizer,
+    tokenizer_files,
+    wordpiece,
+)
 from minillm.text.bpe import train
 from minillm.text.tokenizer_files import spell, unspell
 
@@ -235,3 +242,160 @@ def test_damaged_vocabularies_of_runs(tokenizer, tmp_path, change, complaint):
     message = fails(tmp_path)
     assert message.startswith(f"{path}: ")
     assert complaint in message
+
+
+# --- WordPiece
+
+
+@pytest.fixture(scope="module")
+def pieces():
+    return wordpiece.train([TEXT * 2], 50)
+
+
+def bert(folder, files, config=None):
+    """vocab.txt and, if there is a config, tokenizer_config.json."""
+    written = {"vocab.txt": files["vocab.txt"]}
+    if config is not None:
+        written["tokenizer_config.json"] = json.dumps(config).encode()
+    return write(folder, written)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "vocab.txt", "vocabulary.json"])
+@pytest.mark.parametrize("options", [(True, None, True), (False, True, False), (True, False, True)])
+def test_pieces_that_are_written_are_read(pieces, tmp_path, name, options):
+    tokenizer = WordPieces(pieces.tokens, *options, specials=[*pieces.specials, "the"])
+    files = tokenizer_files(tokenizer)
+    files["vocabulary.json"] = json.dumps({"format_version": 1, **tokenizer.to_dict()}).encode()
+    names = (name, "tokenizer_config.json") if name == "vocab.txt" else (name,)
+    write(tmp_path, {name: files[name] for name in names})
+    for place in (tmp_path, str(tmp_path / name)):
+        again = load_tokenizer(place)
+        assert again.tokens == tokenizer.tokens
+        assert set(again.specials) == set(tokenizer.specials)
+        assert {**again.to_dict(), "specials": 0} == {**tokenizer.to_dict(), "specials": 0}
+        text = TEXT + "[MASK] \u00c9t\u00e9 The the"
+        assert again.encode(text).tolist() == tokenizer.encode(text).tolist()
+        assert {**tokenizer_files(again)} == {**tokenizer_files(tokenizer)}
+
+
+def test_pieces_as_berts_own_files_have_them(pieces, tmp_path):
+    """Without a configuration, as released in 2018; and with what later programs say there."""
+    files = tokenizer_files(pieces)
+    found = load_tokenizer(bert(tmp_path, files))
+    assert (found.lower_case, found.strip_accents, found.split_ideographs) == (True, True, True)
+    assert found.specials == ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    config = {"do_lower_case": False, "tokenizer_class": "BertTokenizerFast", "strip_accents": None}
+    config |= {"mask_token": {"content": "[MASK]", "lstrip": False}, "model_max_length": 512}
+    found = load_tokenizer(bert(tmp_path, files, config))
+    assert (found.lower_case, found.strip_accents, found.split_ideographs) == (False, False, True)
+    windows = files["vocab.txt"].replace(b"\n", b"\r\n").removesuffix(b"\r\n")
+    assert load_tokenizer(bert(tmp_path, {"vocab.txt": windows})).tokens == pieces.tokens
+
+
+def test_pieces_as_other_programs_write_them(pieces, tmp_path):
+    values = json.loads(tokenizer_files(pieces)["tokenizer.json"])
+    values["post_processor"] = {"type": "BertProcessing", "sep": ["[SEP]", 3], "cls": ["[CLS]", 2]}
+    values["truncation"] = {"max_length": 128}
+    values["added_tokens"].append({"id": len(pieces), "content": "new one", "special": False})
+    values["normalizer"] |= {"strip_accents": None}
+    write(tmp_path, {"tokenizer.json": json.dumps(values).encode()})
+    tokenizer = load_tokenizer(tmp_path)
+    assert tokenizer.strip_accents
+    assert tokenizer.tokens[-1] == "new one"
+    assert tokenizer.encode("a new one").tolist()[-1] == len(pieces)
+    values["post_processor"] = None
+    values.pop("decoder")
+    write(tmp_path, {"tokenizer.json": json.dumps(values).encode()})
+    assert load_tokenizer(tmp_path).tokens == tokenizer.tokens
+
+
+@pytest.mark.parametrize(
+    ("data", "complaint"),
+    [
+        (b"", "tokens: expected [UNK] among them"),
+        (b"[UNK]\na\n\nb\n", "line 3: expected a token, found nothing"),
+        (b"[UNK]\na\nb\na\n", "line 4: 'a' stands in line 2 already"),
+        (b"[UNK]\n\xff\n", "expected UTF-8, found the byte 0xff"),
+    ],
+)
+def test_damaged_vocab_txt(tmp_path, data, complaint):
+    write(tmp_path, {"vocab.txt": data})
+    message = fails(tmp_path)
+    assert message.startswith(f"{tmp_path / 'vocab.txt'}: ")
+    assert complaint in message
+
+
+@pytest.mark.parametrize(
+    ("config", "complaint"),
+    [
+        ([], "expected a JSON object, found list"),
+        ({"do_lower_case": 1}, "do_lower_case: expected true or false, found 1"),
+        ({"strip_accents": "no"}, "strip_accents: expected true or false, found 'no'"),
+        ({"tokenize_chinese_chars": []}, "tokenize_chinese_chars: expected true or false"),
+        ({"tokenizer_class": "BertJapaneseTokenizer"}, "expected 'BertTokenizer', found 'BertJ"),
+        ({"tokenizer_class": []}, "tokenizer_class: expected 'BertTokenizer', found []"),
+        ({"unk_token": "<unk>"}, "unk_token: expected '[UNK]', found '<unk>'"),
+        ({"mask_token": {"content": "<mask>"}}, "mask_token: expected '[MASK]', found '<mask>'"),
+        ({"added_tokens_decoder": 3}, "added_tokens_decoder: expected an object, found int"),
+        ({"added_tokens_decoder": {"0": 3}}, "expected distinct tokens with ids, found 3"),
+        ({"added_tokens_decoder": {"x": {"content": "[PAD]"}}}, "expected distinct tokens with"),
+        ({"added_tokens_decoder": {"1": {"content": "[PAD]"}}}, "found '[PAD]' with 1"),
+        ({"added_tokens_decoder": {"999": {"content": "x"}}}, "found 'x' with 999"),
+        (
+            {"added_tokens_decoder": {"0": {"content": "[PAD]", "lstrip": True}}},
+            "lstrip of '[PAD]' cannot be done here",
+        ),
+    ],
+)
+def test_damaged_tokenizer_config(pieces, tmp_path, config, complaint):
+    message = fails(bert(tmp_path, tokenizer_files(pieces), config))
+    assert message.startswith(f"{tmp_path / 'tokenizer_config.json'}: ")
+    assert complaint in message
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda v: v["model"].update(unk_token="<unk>"), "model.unk_token: expected '[UNK]'"),
+        (lambda v: v["model"].pop("unk_token"), "model.unk_token: expected '[UNK]', found None"),
+        (lambda v: v["model"].update(continuing_subword_prefix=""), "expected '##', found ''"),
+        (lambda v: v["model"].update(max_input_chars_per_word=9), "expected 100, found 9"),
+        (lambda v: v.update(normalizer=None), "normalizer: expected an object, found NoneType"),
+        (lambda v: v["normalizer"].update(type="NFC"), "expected 'BertNormalizer', found 'NFC'"),
+        (lambda v: v["normalizer"].update(clean_text=False), "clean_text: expected True, found"),
+        (lambda v: v["normalizer"].update(lowercase="a"), "lowercase: expected true or false"),
+        (lambda v: v["pre_tokenizer"].update(type="Whitespace"), "expected 'BertPreTokenizer'"),
+        (lambda v: v["decoder"].update(prefix="@@"), "decoder.prefix: expected '##', found '@@'"),
+        (lambda v: v["decoder"].update(type="BPE"), "decoder.type: expected 'WordPiece'"),
+        (lambda v: v.update(post_processor=[]), "post_processor: expected [CLS] A [SEP], found []"),
+        (
+            lambda v: v["post_processor"]["single"].pop(),
+            "post_processor: expected [CLS] A [SEP], found [CLS] A",
+        ),
+        (
+            lambda v: v["post_processor"]["single"].insert(0, 3),
+            "post_processor: expected [CLS] A [SEP], found 3 [CLS] A [SEP]",
+        ),
+        (lambda v: v["model"].update(vocab=[]), "model.vocab: an id to each token"),
+        (lambda v: v["model"]["vocab"].update(x="1"), "model.vocab: an id to each token"),
+        (lambda v: v["model"]["vocab"].update(xyz=3), "expected as ids each number from 0 to"),
+        (lambda v: v["model"]["vocab"].update({"": 50}), "expected texts that are not empty"),
+        (lambda v: v["model"]["vocab"].update({"\ud800": 50}), "half of a character"),
+        (lambda v: v["added_tokens"][0].update(id=5), "expected the id 0 of '[PAD]', found 5"),
+        (lambda v: v["added_tokens"][0].update(normalized=True), "normalized of '[PAD]' cannot"),
+        (lambda v: v["added_tokens"][0].update(single_word=True), "single_word of '[PAD]' cannot"),
+        (lambda v: v.update(added_tokens=3), "added_tokens: expected a list"),
+    ],
+)
+def test_what_a_tokenizer_json_of_pieces_may_not_say(pieces, tmp_path, change, complaint):
+    assert len(pieces) == 50
+    write(tmp_path, {"tokenizer.json": tokenizer_files(pieces)["tokenizer.json"]})
+    path = damage(tmp_path, "tokenizer.json", change)
+    message = fails(tmp_path)
+    assert message.startswith(f"{path}: ")
+    assert complaint in message
+
+
+def test_a_line_end_in_a_token_is_not_written():
+    with pytest.raises(InputError, match=r"vocab.txt: cannot hold a token with a line's end: 'a"):
+        tokenizer_files(WordPieces(["[UNK]", "a\nb"]))

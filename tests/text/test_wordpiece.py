@@ -1,7 +1,9 @@
 """Pieces of words: against their definitions, against the reference library, as a vocabulary."""
 
 import json
+import random
 import unicodedata
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,11 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minillm.errors import InputError
-from minillm.text import WordPieces, banned_ids, build_vocabulary, vocabulary_from_dict
+from minillm.text import (
+    WordPieces,
+    banned_ids,
+    build_vocabulary,
+    load_tokenizer,
+    tokenizer_files,
+    vocabulary_from_dict,
+)
 from minillm.text.wordpiece import (
     LONGEST,
     SPECIALS,
     CharacterTable,
+    _runs,
+    alphabet,
     basic_tokens,
     is_ideograph,
     is_punctuation,
@@ -87,6 +98,15 @@ def test_words_of_hard_texts():
     assert basic_tokens("東京", CharacterTable(True, True, False)) == ["東京"]
 
 
+def test_texts_are_cut_only_where_words_end():
+    """Each character of the first plane between two letters."""
+    every = "a".join(chr(code) for code in range(0x10000) if not 0xD800 <= code < 0xE000)
+    table = CharacterTable(True, True, True)
+    words = [word for run in _runs(every) for word in basic_tokens(run, table)]
+    assert words == basic_tokens(every, table)
+    assert len(words) > 50_000
+
+
 # --- training
 
 
@@ -103,6 +123,45 @@ def test_a_piece_is_the_pair_that_gains_the_most_not_the_most_frequent():
 
 def test_of_equal_gains_the_first_pair():
     assert learn_pieces({"ba": 2, "ab": 2}, 2) == ["ab", "ba"]
+
+
+def test_no_pair_is_merged_that_stands_once_or_gains_nothing():
+    assert learn_pieces({"ab": 1, "cd": 1}, 9) == []
+    words = {"a": 100, "ab": 2, "cb": 1, "db": 1, "eb": 1, "fb": 1}  # most pieces are an a
+    assert learn_pieces(words, 9) == []
+
+
+def test_a_piece_that_is_there_already_is_left_alone():
+    words = {"abc": 9, "ab": 20, "xbc": 15, "bc": 9, "xa": 30, "abcabc": 7}
+    pieces = learn_pieces(words, 30)
+    assert len(pieces) == len(set(pieces))
+    assert pieces == learn_pieces_naively(words, 30)
+
+
+def test_the_alphabet():
+    """Both pieces of a character within words; nothing that is very rare, nor more than asked."""
+    assert alphabet({"ab": 3, "!": 2, "c": 1}, 9) == ["!", "##a", "##b", "a", "b", "c"]
+    assert alphabet({"ab": 3, "!": 2, "c": 1}, 3) == ["##a", "a", "b"]
+    assert alphabet({"a": 2_000_000, "b": 3, "c": 1}, 9) == ["a", "b"]
+
+
+def test_sizes():
+    assert len(train([SEA], 12)) == 12
+    assert train([SEA], 12).encode("q!").tolist() == [1, 1]
+    assert train(["ab ab"], 100).tokens == [*SPECIALS, "##a", "##b", "a", "b", "ab"]
+    assert train([], 10).tokens == list(SPECIALS)
+    with pytest.raises(ValueError, match="at least 7, found 6"):
+        train([SEA], 6)
+    with pytest.raises(InputError, match="lone surrogate"):
+        train(["\ud800"], 10)
+
+
+def test_what_is_learned_from(cased):
+    """Neither special tokens nor words that are too long; case only if it is asked for."""
+    assert train(["[MASK] [MASK] qq qq"], 99).tokens[5:] == ["##q", "q", "qq"]
+    assert train(["x" * 101 + " qq qq"], 99).tokens[5:] == ["##q", "q", "qq"]
+    assert train(["\u00c9\u00e9 \u00c9\u00e9"], 99).tokens[-1] == "ee"
+    assert train(["\u00c9\u00e9 \u00c9\u00e9"], 99, lower_case=False).tokens[-1] == "\u00c9\u00e9"
 
 
 def test_training_is_deterministic():
@@ -169,6 +228,96 @@ def test_offsets_are_where_the_pieces_stand(tokenizer, cased, text):
                 assert piece in "".join(basic_tokens(text[start:end], table))
 
 
+def test_words_that_are_too_long(tokenizer):
+    once = WordPieces([*SPECIALS, "a", "##a", "b" * 101])
+    assert once.encode("a" * 100).tolist() == [5] + [6] * 99
+    assert once.encode("a" * 101).tolist() == [1]
+    assert once.encode("b" * 101).tolist() == [1]
+    assert once.encode_with_offsets(" " + "a" * 101)[1].tolist() == [[1, 102]]
+
+
+def test_a_text_without_white_space_takes_no_time(tokenizer):
+    text = "漢字" * 100_000
+    assert len(tokenizer.encode(text)) == 200_000
+    assert len(tokenizer._encoded) < 1000  # it is not kept
+
+
+def test_long_texts_and_more_words_than_are_kept(tokenizer, monkeypatch):
+    """Texts are taken in blocks, which end at what is white space here, not for Python."""
+    monkeypatch.setattr("minillm.text.words._PIECE", 10)
+    monkeypatch.setattr("minillm.text.wordpiece.REMEMBERED", 5)
+    once = WordPieces(tokenizer.tokens)
+    text = SEA + "sea\x0bshells sea\x0cshells sea\x1cshells  sea\x85shells " * 3
+    expected = [once.tokens[id] for id in tokenizer.encode(text)]
+    assert once.split(text) == [once.tokens[id] for id in once.encode(text)] == expected
+    assert len(once._encoded) <= 5
+
+
+@given(TEXTS)
+def test_what_is_decoded_is_the_same_again(tokenizer, cased, text):
+    for one in (tokenizer, cased):
+        ids = one.encode(text)
+        decoded = one.decode(ids)
+        assert "".join(one.stream(iter(ids.tolist()))) == decoded
+        assert one.encode(decoded).tolist() == ids.tolist()
+        assert len(one.split(text)) == len(ids)
+
+
+@given(st.lists(st.integers(0, 10**6), max_size=30))
+def test_any_ids_can_be_decoded(tokenizer, ids):
+    ids = [id % len(tokenizer) for id in ids]
+    assert tokenizer.decode(ids) == "".join(tokenizer.stream(iter(ids)))
+
+
+def test_decoded_texts():
+    one = WordPieces([*SPECIALS, "un", "##able", "!", "sea"])
+    assert one.decode([5, 6, 8, 7]) == "unable sea!"
+    assert one.decode([6, 5]) == "##able un"
+    assert one.decode([5, 1, 1, 1], ["Zoë", "##x"]) == "un Zoë ##x [UNK]"
+
+
+def test_unknown_words():
+    one = WordPieces([*SPECIALS, "sea"])
+    assert one.split("sea Zoë [UNK] !") == ["sea", "Zoë", "[UNK]", "!"]
+    assert one.encode_known("SEA [UNK]", "FILE").tolist() == [5, 1]
+    message = r"^FILE: the word 'Zoë' cannot be made of the 6 pieces that the model knows$"
+    with pytest.raises(InputError, match=message):
+        one.encode_known("sea [UNK] Zoë", "FILE")
+
+
+def test_pieces_are_shown_on_one_line(tokenizer):
+    for id in range(len(tokenizer)):
+        assert tokenizer.show(id).isprintable()
+    assert repr(tokenizer) == f"<WordPieces: {len(tokenizer)} tokens, lower case>"
+
+
+def test_other_special_tokens():
+    one = WordPieces(["[UNK]", "a", "<x>", "<x>>"], specials=["<x>", "<x>>", "none"])
+    assert one.encode("a<x>>A<x>").tolist() == [1, 3, 1, 2]
+    assert one.specials == ["<x>", "<x>>"]
+    assert one.pad is one.cls is one.sep is one.mask is one.eos is None
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"tokens": 3}, '"tokens": a list of strings'),
+        ({"tokens": ["a"]}, r"expected \[UNK\] among them"),
+        ({"tokens": ["[UNK]", "a", "a"]}, "'a' stands there twice"),
+        ({"tokens": ["[UNK]", ""]}, "not empty"),
+        ({"tokens": ["[UNK]", "\ud800"]}, "half of a character"),
+        ({"specials": None}, '"specials": a list of strings'),
+        ({"lower_case": None}, '"lower_case": expected true or false, found None'),
+        ({"strip_accents": 1}, '"strip_accents": expected true or false, found 1'),
+        ({"split_ideographs": "x"}, "\"split_ideographs\": expected true or false, found 'x'"),
+    ],
+)
+def test_damaged_json_is_refused(change, complaint):
+    values = {**WordPieces(SPECIALS).to_dict(), **change}
+    with pytest.raises(ValueError, match=complaint):
+        vocabulary_from_dict(values)
+
+
 def test_lone_surrogates_are_refused(tokenizer):
     with pytest.raises(InputError, match=r"FILE, line 2, column 2: .*lone surrogate"):
         tokenizer.encode("a\nb\ud800", "FILE")
@@ -176,3 +325,50 @@ def test_lone_surrogates_are_refused(tokenizer):
 
 def test_units():
     assert build_vocabulary([SEA], "wordpiece", maximum_size=60).unit == "wordpiece"
+
+
+# --- against the reference library
+
+
+def vectors():
+    return json.loads(Path(__file__).with_name("wordpiece_vectors.json").read_text())
+
+
+@pytest.mark.parametrize("case", range(4))
+def test_frozen(case):
+    """Ids, offsets and decoded texts of tokenizers."""
+    options = vectors()[case]
+    texts = options.pop("texts")
+    tokenizer = WordPieces(**options)
+    for text, ids, offsets, decoded in texts:
+        found = tokenizer.encode_with_offsets(text)
+        assert found[0].tolist() == tokenizer.encode(text).tolist() == ids, text
+        assert found[1].tolist() == offsets, text
+        assert tokenizer.decode(ids) == decoded
+
+
+@pytest.mark.parametrize("case", range(4))
+def test_transformers(tmp_path, case):
+    """The files that are written, read by transformers; and those that it writes, read here."""
+    transformers = pytest.importorskip("transformers")
+    options = vectors()[case]
+    texts = [text for text, *_ in options.pop("texts")]
+    rng = random.Random(0)
+    texts += ["".join(rng.choices(HARD + "".join(texts), k=30)) for _ in range(200)]
+    tokenizer = WordPieces(**options)
+    files = tokenizer_files(tokenizer)
+    for names in (["tokenizer.json"], ["vocab.txt"]):
+        folder = tmp_path / names[0]
+        folder.mkdir()
+        for name in [*names, "tokenizer_config.json"]:
+            (folder / name).write_bytes(files[name])
+        reference = transformers.AutoTokenizer.from_pretrained(folder)
+        assert reference.mask_token_id == tokenizer.mask
+        assert reference("")["input_ids"] == [tokenizer.cls, tokenizer.sep]
+        for text in texts:
+            ids, offsets = tokenizer.encode_with_offsets(text)
+            encoded = reference(text, add_special_tokens=False, return_offsets_mapping=True)
+            assert encoded["input_ids"] == ids.tolist(), text
+            assert [list(pair) for pair in encoded["offset_mapping"]] == offsets.tolist(), text
+        reference.save_pretrained(folder / "saved")
+        assert load_tokenizer(folder / "saved").to_dict() == tokenizer.to_dict()
