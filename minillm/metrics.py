@@ -152,7 +152,17 @@ def macro_f1(matrix: NDArray[np.integer]) -> float:
     return float(np.mean(2 * correct[total > 0] / total[total > 0]))
 
 
-# --- word vectors --------------------------------------------------------------------
+# --- vectors of words and of texts ---------------------------------------------------
+
+
+def cosines(vector: NDArray, vectors: NDArray) -> NDArray:
+    """The cosines of the angles between a vector (D,) and others (N, D): -> (N,); of zeros, 0.
+
+    >>> cosines(np.array([2.0, 0.0]), np.array([[1.0, 1.0], [0.0, 0.0]])).round(3).tolist()
+    [0.707, 0.0]
+    """
+    lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(vector)
+    return (vectors @ vector) / np.where(lengths > 0, lengths, 1)
 
 
 def similarity_correlation(

@@ -1,7 +1,8 @@
-/* The Gaussian error linear unit: ops/gelu.py says what is computed.
+/* The Gaussian error linear unit in both forms: ops/gelu.py says what is computed.
  *
- * (1 + tanh(u)) / 2 is the sigmoid of 2 u: the same number in fewer steps, and for a
- * negative u with all of its digits.
+ * In the tanh form, (1 + tanh(u)) / 2 is the sigmoid of 2 u: the same number in fewer steps, and
+ * for a negative u with all of its digits.  In the exact form, Phi(x) is the tail Q(-x) of a
+ * negative x, and 1 - Q(x) of a positive one.
  */
 #ifndef MINILLM_ACTIVATIONS_H
 #define MINILLM_ACTIVATIONS_H
@@ -11,6 +12,7 @@
 
 #define GELU_SCALE 1.5957691216057308 /* 2 sqrt(2 / pi) */
 #define GELU_CUBIC 0.044715
+#define DENSITY_AT_ZERO 0.3989422804014327 /* 1 / sqrt(2 pi), of the standard normal */
 
 #define DEFINE_GELU(REAL, SUFFIX)                                                                  \
     static void gelu_##SUFFIX(ptrdiff_t n, const REAL *RESTRICT x, REAL *RESTRICT y)               \
@@ -30,7 +32,35 @@
         }                                                                                          \
     }
 
+/* Phi(x), and exp(-x^2 / 2); beyond FAR both no longer change. */
+#define DEFINE_EXACT_GELU(REAL, SUFFIX, FAR)                                                       \
+    POINT REAL normal_cdf_##SUFFIX(REAL x, REAL *bell)                                             \
+    {                                                                                              \
+        REAL size = x < 0 ? -x : x;                                                                \
+        size = size > (REAL)FAR ? (REAL)FAR : size;                                                \
+        const REAL tail = normal_tail_##SUFFIX(size, bell);                                        \
+        return x < 0 ? tail : 1 - tail;                                                            \
+    }                                                                                              \
+    static void exact_gelu_##SUFFIX(ptrdiff_t n, const REAL *RESTRICT x, REAL *RESTRICT y)         \
+    {                                                                                              \
+        for (ptrdiff_t i = 0; i < n; i++) {                                                        \
+            REAL bell;                                                                             \
+            y[i] = x[i] * normal_cdf_##SUFFIX(x[i], &bell);                                        \
+        }                                                                                          \
+    }                                                                                              \
+    static void exact_gelu_backward_##SUFFIX(ptrdiff_t n, const REAL *RESTRICT dy,                 \
+                                             const REAL *RESTRICT x, REAL *RESTRICT dx)            \
+    {                                                                                              \
+        for (ptrdiff_t i = 0; i < n; i++) {                                                        \
+            REAL bell;                                                                             \
+            const REAL cdf = normal_cdf_##SUFFIX(x[i], &bell);                                     \
+            dx[i] = dy[i] * (cdf + x[i] * ((REAL)DENSITY_AT_ZERO * bell));                         \
+        }                                                                                          \
+    }
+
 DEFINE_GELU(float, f32)
 DEFINE_GELU(double, f64)
+DEFINE_EXACT_GELU(float, f32, 14.5)
+DEFINE_EXACT_GELU(double, f64, 39)
 
 #endif

@@ -75,8 +75,10 @@ def _parser() -> "ArgumentParser":
     from minillm.cli import (
         analogy,
         classify,
+        embed,
         eval,
         export,
+        fill,
         generate,
         gradcheck,
         import_,
@@ -104,7 +106,7 @@ minillm VERB --help explains a verb, with examples.
     version = f"minillm {minillm.__version__}"
     parser.add_argument("--version", action="version", version=version, help="show the version")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB")
-    texts = (train, tokenize, generate, translate, classify, eval)
+    texts = (train, tokenize, generate, translate, fill, classify, embed, eval)
     for verb in (*texts, similar, analogy, export, import_, plot, gradcheck, info):
         verb.add_parser(verbs)
     return parser

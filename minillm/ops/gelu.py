@@ -1,5 +1,6 @@
 """The Gaussian error linear unit."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -9,45 +10,82 @@ from minillm._kernels import twinned
 from minillm.ops import _validate
 
 _SCALE = float(np.sqrt(2 / np.pi))
+_DENSITY_AT_ZERO = float(np.sqrt(1 / (2 * np.pi)))  # of the standard normal distribution
 
 
-def gelu(x: NDArray) -> tuple[NDArray, Callable]:
-    """The Gaussian error linear unit, in the tanh form that BERT and GPT use.
+def gelu(x: NDArray, approximate: bool = True) -> tuple[NDArray, Callable]:
+    """The Gaussian error linear unit: x times the probability that a normal variable is below x.
+
+        y = x Phi(x)        Phi(x) = (1 + erf(x / sqrt(2))) / 2
+
+    or, approximately, in the tanh form, which lies within 0.0005 of it and is quicker:
 
         y = x (1 + tanh(u)) / 2        u = sqrt(2 / pi) (x + 0.044715 x^3)
 
+    BERT and the sentence encoders made of it are published with the exact form, GPT-2 with the
+    other.
+
     x of any shape.  ``backward(dy)`` -> dx.  Keeps x.
 
-        dy/dx = (1 + tanh(u)) / 2 + x (1 - tanh(u)^2) u' / 2
-        u' = sqrt(2 / pi) (1 + 3 * 0.044715 x^2)
+        exact:  dy/dx = Phi(x) + x exp(-x^2 / 2) / sqrt(2 pi)
+        tanh:   dy/dx = (1 + tanh(u)) / 2 + x (1 - tanh(u)^2) u' / 2
+                u' = sqrt(2 / pi) (1 + 3 * 0.044715 x^2)
 
-    Source: Hendrycks and Gimpel (2016), "Gaussian error linear units", section
-    2; it lies within 0.0005 of the exact form x Phi(x).
+    Raises TypeError where ``approximate`` is not True or False.
+    Source: Hendrycks and Gimpel (2016), "Gaussian error linear units", section 2.
     """
     _validate.floats("gelu", x=(x, "..."))
+    tanh_form = _validate.flag("gelu", "approximate", approximate)
     shape = x.shape
     flat = _validate.contiguous(x)[0].ravel()
-    y = gelu_forward(flat).reshape(shape)
+    y = (gelu_forward(flat) if tanh_form else exact_gelu_forward(flat)).reshape(shape)
     upstream = _validate.upstream("gelu", dy=y)
 
     def backward(dy):
-        return gelu_backward(upstream(dy).ravel(), flat).reshape(shape)
+        dflat = upstream(dy).ravel()
+        dx = gelu_backward(dflat, flat) if tanh_form else exact_gelu_backward(dflat, flat)
+        return dx.reshape(shape)
 
     return y, backward
 
 
 @twinned
 def gelu_forward(x: NDArray) -> NDArray:
-    """x (N,) -> y (N,)."""
+    """x (N,) -> y (N,), in the tanh form."""
     u = _SCALE * (x + 0.044715 * x * x**2)  # x**3 would call pow, at 30 times the cost
     return x * (1 + np.tanh(u)) / 2
 
 
 @twinned
 def gelu_backward(dy: NDArray, x: NDArray) -> NDArray:
-    """dy, x (N,) -> dx (N,)."""
+    """dy, x (N,) -> dx (N,), in the tanh form."""
     t = np.tanh(_SCALE * (x + 0.044715 * x * x**2))
     # u = scale (x + 0.044715 x^3)
     du = _SCALE * (1 + 3 * 0.044715 * x**2)
     # y = x (1 + tanh(u)) / 2
     return dy * ((1 + t) / 2 + x * (1 - t**2) * du / 2)
+
+
+_erfc = np.vectorize(math.erfc, otypes=[float])  # NumPy has none of its own
+
+
+def normal_cdf(x: NDArray) -> NDArray:
+    """Phi(x), the probability that a standard normal variable is below x; of any shape.
+
+    1 + erf(x / sqrt(2)) = erfc(-x / sqrt(2)), which keeps its digits where it is almost zero.
+    """
+    return (_erfc(-x.astype(float) / math.sqrt(2)) / 2).astype(x.dtype)
+
+
+@twinned
+def exact_gelu_forward(x: NDArray) -> NDArray:
+    """x (N,) -> y (N,)."""
+    return x * normal_cdf(x)
+
+
+@twinned
+def exact_gelu_backward(dy: NDArray, x: NDArray) -> NDArray:
+    """dy, x (N,) -> dx (N,)."""
+    # y = x Phi(x), and the slope of Phi is the density
+    density = _DENSITY_AT_ZERO * np.exp(-(x**2) / 2)
+    return dy * (normal_cdf(x) + x * density)

@@ -53,7 +53,8 @@ def silu(rng: Generator, B: int = 4, D: int = 5) -> Case:
 
 
 def gelu(rng: Generator, B: int = 4, D: int = 5) -> Case:
-    return ops.gelu, (2 * rng.standard_normal((B, D)),)
+    approximate = bool(rng.integers(2))
+    return lambda x: ops.gelu(x, approximate), (2 * rng.standard_normal((B, D)),)
 
 
 def softmax(rng: Generator, B: int = 3, T: int = 4, D: int = 5) -> Case:

@@ -135,9 +135,22 @@ class Run:
         """The words and their vectors: nearest words, analogies, a map."""
         return self._ability("vectors")(self)
 
-    def embed(self, texts: Sequence[str]) -> "NDArray":
-        """A vector for each text, (n, D)."""
-        return self._ability("embed")(self, texts)
+    def fill(self, text: str, top: int = 5) -> list[list[tuple[str, float]]]:
+        """For each [MASK] in a text, the ``top`` most probable tokens and their probabilities.
+
+        Of several, each is filled in by itself.
+
+        >>> minillm.load("runs/bert").fill("the [MASK] statement")  # doctest: +SKIP
+        """
+        return self._ability("fill")(self, text, top)
+
+    def embed(self, texts: Sequence[str], pooling: str = "mean") -> "NDArray":
+        """A vector for each text, (n, D): what the model makes of its tokens.
+
+        pooling: their "mean", or the "first", that of [CLS].  Of a text that is longer than the
+        model's context, the beginning is read.
+        """
+        return self._ability("embed")(self, texts, pooling)
 
     def export(
         self, file: str | Path | None = None, format: str | None = None, **options: Any
@@ -166,8 +179,6 @@ class Run:
         ability = getattr(self.kind, name, None)
         if ability is None:
             able = " or ".join(kind.name for kind in kinds().values() if hasattr(kind, name))
-            if not able:
-                raise InputError(f"{self.path}: no kind of model can {name} yet")
             raise InputError(
                 f"{self.path / 'config.json'}: expected a run of {able}, found {self.kind.name!r}"
             )

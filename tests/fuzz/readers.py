@@ -15,7 +15,7 @@ from .samples import TEXT, task_of
 Reader = Callable[[Path, random.Random], None]
 KINDS = (
     "ngram", "lm", "neural-ngram", "gpt", "seq2seq", "classifier", "image-classifier", "captioner",
-    "word2vec",
+    "word2vec", "bert",
 )  # fmt: skip
 
 
@@ -27,6 +27,9 @@ def _use(run: Run) -> None:
                 list(run.write(length=3, seed=1))
             case "seq2seq":
                 run.translate(["the cat"], beam=2)
+            case "bert":
+                run.fill("the [MASK] sat", top=2)
+                run.embed(["the cat", "a dog"])
             case "classifier":
                 run.classify(["the cat", "a dog"])
             case "image-classifier":

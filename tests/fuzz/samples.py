@@ -10,6 +10,8 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from minillm.data import Minibatches, RandomWindows, Sequences, write_shards
+from minillm.data.masking import Masking
+from minillm.data.passages import Passages
 from minillm.formats.arpa import write_arpa
 from minillm.formats.huggingface import export_gpt2
 from minillm.formats.word2vec import write_vectors
@@ -24,6 +26,7 @@ from minillm.text.bpe import train
 from minillm.training import AdamW, Summary, save_checkpoint
 from minillm.training.context import ContextTask
 from minillm.training.language_model import LanguageModelTask
+from minillm.training.masked import MaskedTask
 from minillm.training.minibatches import MinibatchTask
 from minillm.training.word2vec import Progress, WordCounts, save_progress
 
@@ -66,6 +69,9 @@ def task_of(kind: str, model: Any) -> Any:
     if kind == "gpt":
         ids = CHARACTERS.encode(TEXT)
         return ContextTask(model, RandomWindows(ids, 2, 4), ids[:20], 2, 10)
+    if kind == "bert":
+        masking = Masking(PIECES.mask, np.arange(len(PIECES)) > 4)
+        return MaskedTask(model, Passages(PIECES.encode(TEXT), 2, 8, 2, 3), masking, [])
     ids = Sequences([[1, 2], [2], [3, 1, 1], [0, 1]])
     labels = np.array([0, 1, 1, 0])
     columns = {"classifier": (ids, labels), "seq2seq": (ids, Sequences([[1, 9]] * 4))}
@@ -79,6 +85,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "lm": {"vocabulary": len(CHARACTERS), "embedding": 3, "hidden": 4, "layers": 2},
     "neural-ngram": {"vocabulary": len(CHARACTERS), "order": 3, "embedding": 3, "hidden": 4},
     "gpt": {"vocabulary": len(CHARACTERS), "context": 4, "layers": 2, "heads": 2, "width": 4},
+    "bert": {"vocabulary": len(PIECES), "context": 8, "layers": 1, "heads": 2, "width": 4},
     "classifier": {
         "vocabulary": len(WORDS), "classes": 2, "embedding": 3, "hidden": 4, "pooling": "attention",
     },
@@ -93,6 +100,7 @@ DATA: dict[str, dict[str, Any]] = {
     "lm": {"files": ["text.txt"], "sha256": "0"},
     "neural-ngram": {"files": ["text.txt"], "sha256": "0"},
     "gpt": {"files": ["text.txt"], "tokenizer": None, "sha256": "0", "vocabulary_sha256": "0"},
+    "bert": {"files": ["text.txt"], "tokenizer": None, "sha256": "0", "vocabulary_sha256": "0"},
     "classifier": {"data": "data.tsv", "validation": None, "sha256": "0", "labels": ["a", "b"]},
     "image-classifier": {"data": "digits", "labels": ["a", "b"]},
     "captioner": {"data": "digits", "longest": 8},
@@ -109,8 +117,8 @@ def _runs(root: Path) -> None:
         folder = RunFolder(root / name / "run")
         folder.path.mkdir(parents=True)
         for file, _ in kind.vocabularies.values():
-            words = name in ("classifier", "seq2seq")
-            folder.save_json(file, (WORDS if words else CHARACTERS).to_dict())
+            vocabulary = {"classifier": WORDS, "seq2seq": WORDS, "bert": PIECES}
+            folder.save_json(file, vocabulary.get(name, CHARACTERS).to_dict())
         folder.save_model(model.params, {"step": 4})
         optimiser = AdamW(model.params)
         task = task_of(name, model)

@@ -1,8 +1,10 @@
-"""The bounds that maths.h states, against double (and long double) precision.
+"""The bounds that maths.h states, against double (and long double) precision, and ``math.erf``.
 
 The point functions are reached through an rnn and an lstm without weights: h =
 tanh(b), and with c0 = 0 and i = 1, o = sigmoid(b).
 """
+
+import math
 
 import numpy as np
 import pytest
@@ -62,3 +64,40 @@ def test_the_ends(twin, dtype):
     x = np.array([np.nan, np.inf, -np.inf, 0, 1e4, -1e4], dtype)
     np.testing.assert_array_equal(tanh(twin, x), np.array([np.nan, 1, -1, 0, 1, -1], dtype))
     np.testing.assert_array_equal(sigmoid(twin, x), np.array([np.nan, 1, 0, 0.5, 1, 0], dtype))
+
+
+# --- the normal distribution, which exact_gelu multiplies by x ------------------------------
+
+
+def exact_cdf(x):
+    """Phi(x) = erfc(-x / sqrt(2)) / 2 of doubles, corrected for what rounds in -x / sqrt(2)."""
+    wanted = -x.astype(np.longdouble) / np.sqrt(np.longdouble(2))
+    z = wanted.astype(float)
+    slope = -2 / math.sqrt(math.pi) * np.exp(-(z**2))
+    return (np.vectorize(math.erfc)(z) + slope * (wanted - z)) / 2
+
+
+@pytest.mark.parametrize(("dtype", "far"), [(np.float32, 12.8), (np.float64, 37)])
+def test_every_digit_of_exact_gelu(twin, dtype, far):
+    """In both tails, too: there 1 + erf would have no digit left."""
+    if np.finfo(np.longdouble).nmant <= np.finfo(np.float64).nmant:
+        pytest.skip("no longer precision here to compare with")
+    rng = np.random.default_rng(0)
+    sizes = [rng.uniform(0, far, 3000), rng.uniform(0, 2, 1000), 10 ** rng.uniform(-8, 0, 300)]
+    x = np.concatenate([*sizes, *(-size for size in sizes)]).astype(dtype)
+    truth = x * exact_cdf(x.astype(float))
+    error = np.abs(twin.exact_gelu_forward(x) - truth) / np.spacing(np.abs(truth).astype(dtype))
+    assert error.max() <= 7
+    dx = twin.exact_gelu_backward(np.ones_like(x), x)
+    density = np.exp(-(x.astype(np.longdouble) ** 2) / 2) / np.sqrt(2 * np.pi)
+    assert np.abs(dx - exact_cdf(x.astype(float)) - x * density).max() <= 2 * np.finfo(dtype).eps
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_erf(twin, original, dtype):
+    """erf(z) = 2 Phi(sqrt(2) z) - 1, where gelu(x) = x Phi(x)."""
+    x = np.linspace(-9, 9, 2000).astype(dtype)  # none is zero
+    expected = [math.erf(value / math.sqrt(2)) for value in x.tolist()]
+    for kernels in (twin, original):
+        found = 2 * kernels.exact_gelu_forward(x) / x - 1
+        np.testing.assert_allclose(found, expected, rtol=0, atol=4 * np.finfo(dtype).eps)

@@ -122,17 +122,19 @@ def test_the_optimiser(twin, with_threads, dtype):
         assert_same_bits(one, with_threads(count, updated))
 
 
+@pytest.mark.parametrize("form", ["gelu", "exact_gelu"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_gelu(twin, with_threads, dtype):
+def test_gelu(twin, with_threads, form, dtype):
+    forward, backward = (getattr(twin, f"{form}_{way}") for way in ("forward", "backward"))
     x = np.random.default_rng(0).normal(size=50_001).astype(dtype)
     one = (
-        with_threads(1, twin.gelu_forward, x),
-        with_threads(1, twin.gelu_backward, x[::-1].copy(), x),
+        with_threads(1, forward, x),
+        with_threads(1, backward, x[::-1].copy(), x),
     )
     for count in (2, 3):
         many = (
-            with_threads(count, twin.gelu_forward, x),
-            with_threads(count, twin.gelu_backward, x[::-1].copy(), x),
+            with_threads(count, forward, x),
+            with_threads(count, backward, x[::-1].copy(), x),
         )
         assert_same_bits(one, many)
 

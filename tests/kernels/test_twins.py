@@ -150,21 +150,28 @@ def test_cross_entropy_of_extreme_logits(twin, original):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("form", ["gelu", "exact_gelu"])
 @pytest.mark.parametrize("size", [0, 1, 37, 8192, 100_001])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_gelu(twin, original, size, dtype):
+def test_gelu(twin, original, form, size, dtype):
     rng = np.random.default_rng(size)
     x, dy = (3 * rng.normal(size=size)).astype(dtype), rng.normal(size=size).astype(dtype)
-    assert_same(twin.gelu_forward(x), original.gelu_forward(x), dtype)
-    assert_same(twin.gelu_backward(dy, x), original.gelu_backward(dy, x), dtype)
+    ours, theirs = (
+        (getattr(kernels, f"{form}_forward"), getattr(kernels, f"{form}_backward"))
+        for kernels in (twin, original)
+    )
+    assert_same(ours[0](x), theirs[0](x), dtype)
+    assert_same(ours[1](dy, x), theirs[1](dy, x), dtype)
 
 
+@pytest.mark.parametrize("form", ["gelu", "exact_gelu"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_gelu_far_out(twin, original, dtype):
+def test_gelu_far_out(twin, original, form, dtype):
     """The identity on the right, zero on the left; NaN stays where it is."""
     x = np.array([0, 50, -50, 1e6, -1e6, np.nan, 1], dtype)
     for kernels in (twin, original):
-        y, dx = kernels.gelu_forward(x), kernels.gelu_backward(np.ones_like(x), x)
+        y = getattr(kernels, f"{form}_forward")(x)
+        dx = getattr(kernels, f"{form}_backward")(np.ones_like(x), x)
         np.testing.assert_allclose(y[:6], [0, 50, 0, 1e6, 0, np.nan], atol=1e-30)
         np.testing.assert_allclose(dx[:6], [0.5, 1, 0, 1, 0, np.nan], atol=1e-30)
         assert np.isfinite([y[6], dx[6]]).all()

@@ -22,7 +22,7 @@ class Witness:
 
 TWINS = ("tests/kernels/test_twins.py", "tests/kernels/test_threads.py")
 NEAR_OF_TOPIC = {
-    "activations": (TWINS, "gelu"),
+    "activations": ((*TWINS, "tests/kernels/test_maths.py"), "gelu or erf"),
     "adam": (TWINS, "adam or squares or test_scale or optimiser"),
     "attention": ((*TWINS, "tests/kernels/test_scaled_attention.py"), "attention"),
     "bpe": (("tests/text/test_bpe.py",), ""),

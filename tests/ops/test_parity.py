@@ -55,6 +55,16 @@ def test_elementwise(name, kernels, sizes, rng):
         assert_close(backward(dy), theirs[1])
 
 
+@given(sizes=strategies.sizes(B=(1, 4), D=(1, 6)), rng=strategies.generators())
+def test_exact_gelu(kernels, sizes, rng):
+    x, dy = 3 * rng.standard_normal((2, *sizes.values()))
+    theirs = torch_reference.exact_gelu(x, dy)
+    with use_kernels(kernels):
+        y, backward = ops.gelu(x, approximate=False)
+        assert_close(y, theirs[0])
+        assert_close(backward(dy), theirs[1])
+
+
 @given(sizes=strategies.sizes(B=(1, 3), T=(1, 4), I=(1, 5), O=(1, 5)), rng=strategies.generators())
 def test_linear(kernels, sizes, rng):
     B, T, I, O = sizes.values()

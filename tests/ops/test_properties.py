@@ -131,8 +131,9 @@ def test_nothing_to_do(kernels, dtype):
         assert y.shape == dx.shape == x.shape
         for shared in (dgain, dbias):
             np.testing.assert_array_equal(shared, np.zeros(4))
-        y, backward = ops.gelu(x)
-        assert y.shape == backward(y).shape == x.shape
+        for approximate in (True, False):
+            y, backward = ops.gelu(x, approximate)
+            assert y.shape == backward(y).shape == x.shape
         y, backward = ops.embedding(np.empty((2, 0), int), np.ones((5, 4), dtype))
         assert y.shape == (2, 0, 4)
         np.testing.assert_array_equal(backward(y), np.zeros((5, 4)))
@@ -249,11 +250,15 @@ def test_reversing_twice_leaves_the_valid_steps(sizes, rng):
         assert not y[row, length:].any()
 
 
-@pytest.mark.parametrize("name", ["tanh", "sigmoid", "softmax", "gelu", "silu"])
-def test_extremes_overflow_nowhere(name, kernels):
+@pytest.mark.parametrize(
+    "op",
+    [ops.tanh, ops.sigmoid, ops.softmax, ops.gelu, ops.silu, lambda x: ops.gelu(x, False)],
+    ids=["tanh", "sigmoid", "softmax", "gelu", "silu", "exact gelu"],
+)
+def test_extremes_overflow_nowhere(op, kernels):
     x = np.array([[-1e4, -88.0, 0.0, 88.0, 1e4]], np.float32)
     with use_kernels(kernels):
-        y, backward = getattr(ops, name)(x)
+        y, backward = op(x)
         dx = backward(np.ones_like(y))
     assert np.isfinite(y).all()
     assert np.isfinite(dx).all()

@@ -41,6 +41,11 @@ ids = np.array([[0, 1], [2, 3]])
         ),
         (lambda: ops.tanh([1.0, 2.0]), TypeError, "tanh: x must be a NumPy array, found list"),
         (
+            lambda: ops.gelu(np.ones(2), "none"),
+            TypeError,
+            "gelu: approximate must be True or False, found str",
+        ),
+        (
             lambda: ops.relu(np.arange(3)),
             TypeError,
             "relu: x must be float32 or float64, found int64",

@@ -32,6 +32,10 @@ COMMANDS = {
     "lm": (TEXT, [*TINY, "--window", "8"]),
     "word2vec": (TEXT, ["--dimension", "8", "--epochs", "1"]),
     "gpt": (TEXT, [*SMALL, "--width", "8", "--heads", "2", "--layers", "2", "--context", "8"]),
+    "bert": (
+        TEXT,
+        [*SMALL, "--width", "8", "--heads", "2", "--layers", "2", "--context", "12"],
+    ),
     "tokenizer": (TEXT, ["--vocabulary", "300"]),
     "seq2seq": (PAIRS, [*TINY, "--minimum-count", "1"]),
     "transformer": (PAIRS, [*SMALL, "--width", "8", "--layers", "2", "--feed-forward", "8"]),
@@ -143,12 +147,12 @@ def test_what_a_run_cannot_do_is_told(runs):
         lambda: run.translate(["x"]),
         lambda: run.classify(["x"]),
         lambda: run.vectors,
+        lambda: run.fill("[MASK]"),
+        lambda: run.embed(["x"]),
         lambda: run.export("x"),
     ):
         with pytest.raises(InputError, match=r"config\.json: expected a run of .*, found 'lm'"):
             call()
-    with pytest.raises(InputError, match="no kind of model can embed yet"):
-        run.embed(["x"])
 
 
 # --- damaged folders -----------------------------------------------------------------------------

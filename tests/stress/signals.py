@@ -59,6 +59,13 @@ COMMANDS = {
             "40",
         ],
     ),
+    "bert": (
+        "text",
+        [
+            *(*SMALL, "--width", "8", "--heads", "2", "--layers", "1", "--context", "8"),
+            *("--vocabulary", "40", "--steps", "40"),
+        ],
+    ),
     "word2vec": ("text", ["--dimension", "8", "--epochs", "6", "--minimum-count", "1"]),
     "seq2seq": ("pairs", [*TINY, "--dropout", "0.1", "--minimum-count", "1", "--steps", "30"]),
     "classifier": ("labelled", [*TINY, "--steps", "40"]),

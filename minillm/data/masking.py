@@ -1,0 +1,121 @@
+"""Hiding some tokens of a text, for a model that learns to fill them in.
+
+Of the tokens of each row 15 % are to be predicted.  If all of them became [MASK], a model would
+learn about texts with [MASK] in them alone, and nobody writes such.  So of these
+
+    80 % become [MASK],
+    10 % a random token: whatever stands at a place, it may be wrong,
+    10 % stay as they are: but it may also be right.
+
+Special tokens are neither hidden nor drawn.  With whole words, all pieces of a word are to be
+predicted or none: that a piece goes on with what stands before it gives too much away.
+
+Sources: Devlin, Chang, Lee and Toutanova (2018), "BERT: pre-training of deep bidirectional
+transformers for language understanding", section 3.1 and appendix A.1; the code published with it
+for the number of places in a row, and, of 2019, for whole words.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+CHOSEN = 0.15  # of the tokens, to be predicted
+HIDDEN, REPLACED = 0.8, 0.1  # of these, become [MASK], or a random token
+
+
+class MaskedBatch(NamedTuple):
+    """Texts with places to fill in: B rows of T tokens, M places.
+
+    ids (B, T), what the model reads; lengths (B,) how many of them count; segments (B, T), the
+    number of the part of the text that a token belongs to, 0 or 1; places (B, T), True where it
+    predicts; targets (M,), what stood there, row after row; unrelated (B,), 1 where the second
+    part does not follow the first in any text, None if this is not asked.
+    """
+
+    ids: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    segments: NDArray[np.int64]
+    places: NDArray[np.bool_]
+    targets: NDArray[np.int64]
+    unrelated: NDArray[np.int64] | None = None
+
+
+class Texts(NamedTuple):
+    """Texts as they stand: the entries of :class:`MaskedBatch` that are no question."""
+
+    ids: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    segments: NDArray[np.int64]
+    unrelated: NDArray[np.int64] | None = None
+
+
+@dataclass(frozen=True)
+class Masking:
+    """Which tokens a model may be asked for.
+
+    mask: the id of [MASK]; ordinary (V,), True for the ids that are not special; continues (V,),
+    True for those that go on with a word: whole words are hidden then.
+    """
+
+    mask: int
+    ordinary: NDArray[np.bool_]
+    continues: NDArray[np.bool_] | None = None
+
+    def hide(self, texts: Texts, rng: np.random.Generator) -> MaskedBatch:
+        """Texts with some of their tokens hidden.
+
+        >>> texts = Texts(np.array([[0, 5, 6, 7, 5, 0]]), np.array([6]), np.zeros((1, 6), int))
+        >>> masking = Masking(1, ordinary=np.arange(8) >= 5)
+        >>> batch = masking.hide(texts, np.random.default_rng(1))
+        >>> batch.ids.tolist(), batch.places.astype(int).tolist(), batch.targets.tolist()
+        ([[0, 5, 1, 7, 5, 0]], [[0, 0, 1, 0, 0, 0]], [6])
+        """
+        ids, lengths, segments, unrelated = texts
+        may = self.ordinary[ids] & (np.arange(ids.shape[1]) < lengths[:, None])  # (B, T)
+        if self.continues is None:
+            places = choose_tokens(may, rng)
+        else:
+            places = choose_words(may, self.continues[ids], rng)
+        dice = rng.random(ids.shape)
+        drawn = rng.choice(np.flatnonzero(self.ordinary), ids.shape)
+        read = np.where(places & (dice < HIDDEN + REPLACED), drawn, ids)
+        read = np.where(places & (dice < HIDDEN), self.mask, read)
+        return MaskedBatch(read, lengths, segments, places, ids[places], unrelated)
+
+
+def how_many(may: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """The number of places in each row (B,): 15 % of those that may be chosen, but one at least."""
+    among = may.sum(axis=1)
+    return np.minimum(among, np.maximum(1, np.rint(CHOSEN * among).astype(np.int64)))
+
+
+def choose_tokens(may: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Some of the True places of each row, all equally likely; (B, T)."""
+    lots = np.where(may, rng.random(may.shape), np.inf)
+    ranks = lots.argsort(axis=1).argsort(axis=1)
+    return ranks < how_many(may)[:, None]
+
+
+def choose_words(
+    may: NDArray[np.bool_], continues: NDArray[np.bool_], rng: np.random.Generator
+) -> NDArray[np.bool_]:
+    """Some of the words in each row, in random order, as long as there is room for all of a word.
+
+    may (B, T); continues (B, T), True where a token goes on with the word before it.  If the
+    first word has more tokens than there is room for, it alone is chosen.
+    """
+    places = np.zeros_like(may)
+    for row, room in enumerate(how_many(may)):
+        tokens = np.flatnonzero(may[row])
+        begins = ~continues[row, tokens] | (np.diff(tokens, prepend=-2) > 1)
+        words = np.split(tokens, np.flatnonzero(begins)[1:])
+        order = rng.permutation(len(words))
+        for word in (words[number] for number in order):
+            if len(word) <= room:
+                places[row, word] = True
+                room -= len(word)
+        if len(tokens) and not places[row].any():
+            places[row, words[order[0]]] = True
+    return places

@@ -1,0 +1,97 @@
+"""Passages of a long text, framed as BERT reads them: [CLS] tokens [SEP].
+
+Where the model is also asked whether a second part follows the first: [CLS] A [SEP] B [SEP].
+
+Source: Devlin et al. (2018), appendix A.2; from the code published with it, that one passage in
+ten is shorter, so that the model has met short texts as well.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm.data.masking import Texts
+from minillm.data.windows import Ids, check_longer_than_a_window
+
+SHORT = 0.1  # of the passages
+
+
+class Passages:
+    """An endless series of batches of passages that begin anywhere, all places equally likely.
+
+    Batch k is drawn from a generator of its own, seeded by ``seed`` and k: ``position``, the
+    number of batches that were drawn, is all the state.  With ``pairs``, each has two parts, the
+    second of which, in half of the rows, comes from another place.
+    """
+
+    def __init__(
+        self,
+        ids: Ids,
+        batch: int,
+        context: int,
+        cls: int,
+        sep: int,
+        seed: int = 0,
+        pairs: bool = False,
+        position: int = 0,
+    ):
+        self.room = context - (3 if pairs else 2)  # of the text's own tokens
+        check_longer_than_a_window(ids, self.room)
+        self.ids, self.batch, self.cls, self.sep = ids, batch, cls, sep
+        self.seed, self.pairs, self.position = seed, pairs, position
+
+    def next(self) -> Texts:
+        """The next batch."""
+        rng = np.random.default_rng((self.seed, self.position))
+        self.position += 1
+        starts = rng.integers(0, len(self.ids) - self.room, (2, self.batch, 1))
+        first, other = self.ids[starts + np.arange(self.room)].astype(np.int64)  # (B, room) each
+        short = rng.random(self.batch) < SHORT
+        least = min(2, self.room)
+        lengths = np.where(short, rng.integers(least, self.room + 1, self.batch), self.room)
+        if not self.pairs:
+            rows = [[row[:length]] for row, length in zip(first, lengths, strict=True)]
+            return framed(rows, self.cls, self.sep)
+        cuts = rng.integers(1, lengths)
+        unrelated = (rng.random(self.batch) < 0.5).astype(np.int64)
+        rows = []
+        for row, (length, cut) in enumerate(zip(lengths, cuts, strict=True)):
+            second = (first, other)[unrelated[row]]
+            rows.append([first[row, :cut], second[row, cut:length]])
+        return framed(rows, self.cls, self.sep)._replace(unrelated=unrelated)
+
+
+def passages_once(ids: Ids, batch: int, context: int, cls: int, sep: int) -> Iterator[Texts]:
+    """The whole text, in passages one after the other; the last one may be shorter."""
+    room = context - 2
+    starts = range(0, len(ids), room)
+    for begin in range(0, len(starts), batch):
+        rows = [[ids[start : start + room]] for start in starts[begin : begin + batch]]
+        yield framed(rows, cls, sep)
+
+
+def framed(rows: Iterable[list[NDArray]], cls: int, sep: int, padding: int = 0) -> Texts:
+    """Each row's parts with [CLS] in front of the first and [SEP] after each, padded.
+
+    >>> texts = framed([[[7, 8], [9]], [[7]]], cls=1, sep=2)
+    >>> texts.ids.tolist(), texts.lengths.tolist()
+    ([[1, 7, 8, 2, 9, 2], [1, 7, 2, 0, 0, 0]], [6, 3])
+    >>> texts.segments.tolist()
+    [[0, 0, 0, 0, 1, 1], [0, 0, 0, 0, 0, 0]]
+    """
+    whole, numbers = [], []
+    for parts in rows:
+        pieces = [np.array([cls])]
+        for part in parts:
+            pieces += [np.asarray(part, np.int64), np.array([sep])]
+        whole.append(np.concatenate(pieces))
+        sizes = [len(part) + 1 for part in parts]
+        sizes[0] += 1
+        numbers.append(np.repeat(np.arange(len(parts)), sizes))
+    lengths = np.array([len(row) for row in whole], np.int64)
+    ids = np.full((len(whole), lengths.max()), padding, np.int64)
+    segments = np.zeros_like(ids)
+    for at, (row, of_row) in enumerate(zip(whole, numbers, strict=True)):
+        ids[at, : len(row)], segments[at, : len(row)] = row, of_row
+    return Texts(ids, lengths, segments)

@@ -1,0 +1,271 @@
+"""BERT: Transformer blocks that see a whole text at once, and fill its gaps.
+
+    x_t = norm(E[id_t] + P[t] + S[segment_t])   what a token is, where it stands, in which part
+    x = block(x)                                L times: attention to all tokens, feed-forward
+    h = norm(gelu(x_t W + b))                   at the places t that are to be filled in
+    P(token at t) = softmax(h E^T + c)
+
+A model that predicts the next token may look to the left alone, for to the right stands the
+answer.  Here the answers are hidden (see :mod:`minillm.data.masking`), so that each token can be
+told from both sides; and what the model has made of a text, x, can then be used for something
+else.  The price: only one token in seven is predicted, and it writes no text.
+
+The blocks normalise the sum (post-norm), as Vaswani et al. (2017) do, with an epsilon of 1e-12,
+and have the exact gelu.  E is used twice, for reading and for predicting.  As an option, [CLS],
+the first token, becomes a vector for the whole text, which tells whether the second part of the
+text follows the first:
+
+    pooled = tanh(x_0 W + b)        P(the parts are unrelated) = softmax(pooled W + b)
+
+One deviation: the original drops out attention weights as well.
+
+Legend: B batch, T time, C context, M places to fill in, V vocabulary, D width, N heads, L layers.
+
+Source: Devlin, Chang, Lee and Toutanova (2018), "BERT: pre-training of deep bidirectional
+transformers for language understanding", figures 1 and 2, section 3, appendix A; the code
+published with it, for the head, the epsilon and the first weights.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm import ops
+from minillm.data.masking import MaskedBatch
+from minillm.layers import encoder, feed_forward, transformer
+from minillm.layers.dropout import dropout
+from minillm.models import base
+from minillm.models.base import Gradients
+
+EPSILON = 1e-12  # of the norms
+
+exact_gelu = partial(ops.gelu, approximate=False)
+
+
+@dataclass(frozen=True)
+class BERTConfig:
+    """The sizes of a BERT, and which of its heads it has."""
+
+    vocabulary: int  # V
+    context: int = 128  # C
+    layers: int = 4  # L
+    heads: int = 4  # N
+    width: int = 128  # D
+    inner: int | None = None  # width inside the feed-forward layers; None: 4 D
+    segments: int = 2
+    dropout: float = 0.0
+    masked_words: bool = True  # it predicts the masked words
+    pooler: bool = False  # it makes a vector of [CLS]
+    next_sentence: bool = False  # it tells whether the second part follows; needs the pooler
+
+    def __post_init__(self) -> None:
+        base.check_at_least(self, 1, "vocabulary", "layers", "heads", "width", "segments")
+        base.check_at_least(self, 2, "context")
+        base.check_below_one(self, "dropout")
+        if self.inner is not None:
+            base.check_at_least(self, 1, "inner")
+        if self.width % self.heads:
+            raise ValueError(f"heads must divide width, found {self.heads} and {self.width}")
+        if self.next_sentence and not self.pooler:
+            raise ValueError("next_sentence needs the pooler")
+
+
+class BERT(base.Model[BERTConfig]):
+    """Embeddings, L blocks, and heads on them.
+
+    ``params``: ``embedding.E`` (V, D), ``positions.E`` (C, D), ``segments.E`` (2, D),
+    ``embedding.norm.gain`` and ``.bias`` (D,); ``blocks.0.norm_1.gain`` and so on, as
+    :mod:`minillm.layers.transformer` names them; ``mask.W`` (D, D), ``mask.b``,
+    ``mask.norm.gain``, ``mask.norm.bias`` (D,), ``mask.output_b`` (V,); ``pooler.W`` (D, D),
+    ``pooler.b`` (D,); ``next.W`` (D, 2), ``next.b`` (2,).
+    """
+
+    def new_parameters(self, rng: np.random.Generator, dtype: type) -> dict[str, NDArray]:
+        """Fresh parameters, normal; biases are zero.
+
+        Their deviation is 0.02, as published, at the width that was published, 768: a narrower
+        model has larger weights, so that its sums over the width are as large.
+        """
+        c, D = self.config, self.config.width
+        deviation = 0.02 * (768 / D) ** 0.5
+
+        def normal(I: int, O: int) -> NDArray:
+            return (deviation * rng.standard_normal((I, O))).astype(dtype)
+
+        params = {
+            "embedding.E": normal(c.vocabulary, D),
+            "positions.E": normal(c.context, D),
+            "segments.E": normal(c.segments, D),
+        }
+        params |= transformer.new_norm("embedding.norm", D, dtype)
+        for layer in range(c.layers):
+            params |= encoder.new_block(f"blocks.{layer}", D, c.inner or 4 * D, normal)
+        if c.masked_words:
+            params |= {"mask.W": normal(D, D), "mask.b": np.zeros(D, dtype)}
+            params |= transformer.new_norm("mask.norm", D, dtype)
+            params["mask.output_b"] = np.zeros(c.vocabulary, dtype)
+        if c.pooler:
+            params |= {"pooler.W": normal(D, D), "pooler.b": np.zeros(D, dtype)}
+        if c.next_sentence:
+            params |= {"next.W": normal(D, 2), "next.b": np.zeros(2, dtype)}
+        return params
+
+    # --- the equations ----------------------------------------------------------
+
+    def hidden(
+        self,
+        ids: NDArray[np.integer],
+        lengths: NDArray[np.integer] | None = None,
+        segments: NDArray[np.integer] | None = None,
+        rng: np.random.Generator | None = None,
+    ) -> tuple[NDArray, Callable[[NDArray], Gradients]]:
+        """What the model makes of each token: ids (B, T) -> x (B, T, D).
+
+        Of row b the first lengths[b] ids count (None: all), and what stands behind them changes
+        nothing.  segments (B, T), from 0 (None: all 0).  With rng there is dropout.
+        ``backward(dx)`` -> gradients of the parameters that were used.
+
+        Raises ValueError for rows longer than the context.
+        """
+        c, p = self.config, self.params
+        if ids.shape[1] > c.context:
+            raise ValueError(f"ids: expected at most {c.context} in a row, found {ids.shape[1]}")
+        positions = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)  # (B, T)
+        segments = np.zeros_like(ids) if segments is None else segments
+        token, token_backward = ops.embedding(ids, p["embedding.E"])  # (B, T, D)
+        place, place_backward = ops.embedding(positions, p["positions.E"])
+        part, part_backward = ops.embedding(segments, p["segments.E"])
+        x, norm_backward = transformer.norm(p, "embedding.norm", token + place + part, EPSILON)
+        x, dropout_backward = dropout(x, c.dropout, rng)
+        block_backwards = []
+        for layer in range(c.layers):
+            x, block_backward = encoder.encoder_block(
+                *(p, f"blocks.{layer}", x, c.heads, lengths),
+                activation=exact_gelu,
+                epsilon=EPSILON,
+                rate=c.dropout,
+                rng=rng,
+            )
+            block_backwards.append(block_backward)
+
+        def backward(dx):
+            gradients = {}
+            for block_backward in reversed(block_backwards):
+                dx, of_block = block_backward(dx)
+                gradients |= of_block
+            dx, of_norm = norm_backward(dropout_backward(dx))
+            gradients |= of_norm
+            gradients["segments.E"] = part_backward(dx)
+            gradients["positions.E"] = place_backward(dx)
+            gradients["embedding.E"] = token_backward(dx)
+            return gradients
+
+        return x, backward
+
+    def masked_words(self, x: NDArray) -> tuple[NDArray, Callable]:
+        """Of the tokens at M places, the logits of what stood there: x (M, D) -> (M, V).
+
+        ``backward(dlogits)`` -> dx, gradients.
+        """
+        p = self.params
+        h, dense_backward = feed_forward.layer(p, "mask", x, exact_gelu)
+        h, norm_backward = transformer.norm(p, "mask.norm", h, EPSILON)
+        logits, output_backward = ops.linear(h, p["embedding.E"].T, p["mask.output_b"])
+
+        def backward(dlogits):
+            dh, dE_transposed, db = output_backward(dlogits)
+            gradients = {"embedding.E": dE_transposed.T, "mask.output_b": db}
+            dh, of_norm = norm_backward(dh)
+            dx, of_dense = dense_backward(dh)
+            return dx, gradients | of_norm | of_dense
+
+        return logits, backward
+
+    def pool(self, x: NDArray) -> tuple[NDArray, Callable]:
+        """A vector for each text, from its first token: x (B, T, D) -> tanh(x_0 W + b) (B, D).
+
+        ``backward(dpooled)`` -> dx, gradients.
+        """
+        pooled, dense_backward = feed_forward.layer(self.params, "pooler", x[:, 0], ops.tanh)
+
+        def backward(dpooled):
+            dfirst, gradients = dense_backward(dpooled)
+            dx = np.zeros_like(x)
+            dx[:, 0] = dfirst
+            return dx, gradients
+
+        return pooled, backward
+
+    def pooled(
+        self,
+        ids: NDArray[np.integer],
+        lengths: NDArray[np.integer] | None = None,
+        segments: NDArray[np.integer] | None = None,
+    ) -> NDArray:
+        """The pooler's vector of each text, (B, D).  ValueError for a model without one."""
+        if not self.config.pooler:
+            raise ValueError("this model has no pooler")
+        x, _ = self.hidden(ids, lengths, segments)
+        return self.pool(x)[0]
+
+    def fill(self, batch: MaskedBatch) -> NDArray:
+        """The logits of what stood at the places of a batch, (M, V); its targets are not looked at.
+
+        ValueError for a model without the head for masked words.
+        """
+        if not self.config.masked_words:
+            raise ValueError("this model has no head for masked words")
+        x, _ = self.hidden(batch.ids, batch.lengths, batch.segments)
+        return self.masked_words(x[batch.places])[0]
+
+    # --- training ---------------------------------------------------------------
+
+    def loss(
+        self, batch: MaskedBatch, rng: np.random.Generator | None = None
+    ) -> tuple[np.floating, Callable[[], Gradients]]:
+        """The mean cross-entropy of the masked words in nats, plus that of what follows.
+
+        With rng there is dropout.  ``backward()`` -> gradients keyed as ``params``.  Only the
+        places that are to be filled in go through the wide output layer.
+        """
+        ids, lengths, segments, places, targets, unrelated = batch
+        x, hidden_backward = self.hidden(ids, lengths, segments, rng)
+        logits, words_backward = self.masked_words(x[places])  # (M, V)
+        loss, loss_backward = ops.cross_entropy(logits, targets)
+        next_backward = None
+        if self.config.next_sentence and unrelated is not None:
+            next_loss, next_backward = self._next_sentence_loss(x, unrelated)
+            loss = loss + next_loss
+
+        def backward():
+            drows, gradients = words_backward(loss_backward())
+            dx = np.zeros_like(x)
+            dx[places] = drows
+            if next_backward is not None:
+                dx_next, of_next = next_backward()
+                dx, gradients = dx + dx_next, gradients | of_next
+            dE = gradients.pop("embedding.E")
+            gradients |= hidden_backward(dx)
+            gradients["embedding.E"] = gradients["embedding.E"] + dE  # one weight, two uses
+            unused = self.params.keys() - gradients.keys()  # a pooler that nothing is asked of
+            return gradients | {name: np.zeros_like(self.params[name]) for name in unused}
+
+        return loss, backward
+
+    def _next_sentence_loss(
+        self, x: NDArray, unrelated: NDArray[np.integer]
+    ) -> tuple[np.floating, Callable[[], tuple[NDArray, Gradients]]]:
+        """Are the parts unrelated?.  ``backward()`` -> dx, gradients."""
+        pooled, pool_backward = self.pool(x)
+        logits, dense_backward = feed_forward.layer(self.params, "next", pooled)  # (B, 2)
+        loss, loss_backward = ops.cross_entropy(logits, unrelated)
+
+        def backward():
+            dpooled, gradients = dense_backward(loss_backward())
+            dx, of_pooler = pool_backward(dpooled)
+            return dx, gradients | of_pooler
+
+        return loss, backward

@@ -1,0 +1,116 @@
+"""Models that fill gaps, in training: passages of a text, in which tokens are hidden."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm import ops
+from minillm.data.masking import MaskedBatch, Masking
+from minillm.data.passages import Passages
+from minillm.data.windows import Ids
+from minillm.errors import InputError
+from minillm.models.ngram import NGramConfig, count_ngrams, estimate
+from minillm.training.loop import Backward
+
+
+class FillingModel(Protocol):
+    """What is trained here: :class:`minillm.models.bert.BERT`, or one like it."""
+
+    def loss(
+        self, batch: MaskedBatch, rng: np.random.Generator | None = None
+    ) -> tuple[np.floating, Backward]: ...
+
+    def fill(self, batch: MaskedBatch) -> NDArray: ...
+
+
+class MaskedTask:
+    """A model and the passages whose hidden tokens it learns to predict.
+
+    What is hidden is drawn anew for each batch, from the loop's generator; in ``validation`` it is
+    always the same.  ``measures`` has the accuracy of the last validation.
+    """
+
+    def __init__(
+        self,
+        model: FillingModel,
+        passages: Passages,
+        masking: Masking,
+        validation: Sequence[MaskedBatch],
+        sample: Callable[[], str] = str,
+    ):
+        self.model, self.passages, self.masking = model, passages, masking
+        self.validation, self.sample = validation, sample
+        self.rows = 0  # tokens read in training so far, in this session
+        self.measures: dict[str, float] = {}
+
+    def training_loss(self, rng: np.random.Generator) -> tuple[np.floating, Backward, int]:
+        """The loss of the next passages, in nats per hidden token."""
+        batch = self.masking.hide(self.passages.next(), rng)
+        if not len(batch.targets):
+            raise InputError("the passages have no token that could be hidden: special ones alone")
+        self.rows += int(batch.lengths.sum())
+        loss, backward = self.model.loss(batch, rng)
+        return loss, backward, len(batch.targets)
+
+    def validation_loss(self) -> float:
+        """The mean loss over the hidden tokens of the held-out passages."""
+        loss, accuracy, _ = evaluate_filling(self.model, self.validation)
+        self.measures = {"masked_accuracy": accuracy}
+        return loss
+
+    def state(self) -> tuple[dict[str, np.ndarray], dict]:
+        """The position in the text."""
+        return {}, {"position": self.passages.position}
+
+    def restore(self, arrays: Mapping[str, np.ndarray], values: dict[str, Any]) -> None:
+        """Restores what :meth:`state` returned."""
+        position = values["position"]
+        if type(position) is not int or not 0 <= position < 2**63:
+            raise ValueError(f"position: expected a number from 0, found {position!r}")
+        self.passages.position = position
+
+
+def evaluate_filling(
+    model: FillingModel, batches: Iterable[MaskedBatch]
+) -> tuple[float, float, int]:
+    """The mean loss in nats per hidden token, the share of them that the model's first choice
+    fills in, and their number."""
+    total, right, hidden = 0.0, 0, 0
+    for batch in batches:
+        if not len(batch.targets):
+            continue
+        logits = model.fill(batch)  # (M, V)
+        loss, _ = ops.cross_entropy(logits, batch.targets)
+        total += float(loss) * len(batch.targets)
+        right += int((logits.argmax(axis=1) == batch.targets).sum())
+        hidden += len(batch.targets)
+    if not hidden:
+        raise InputError("the text to measure on has no token that could be hidden")
+    return total / hidden, right / hidden, hidden
+
+
+def ngram_filling(
+    training: Ids, batches: Iterable[MaskedBatch], vocabulary: int, order: int = 5
+) -> tuple[float, float]:
+    """What an n-gram model of the training ids reaches on the same places: nats, accuracy.
+
+    It sees more and less than a model that fills gaps: of the tokens to the left, the last
+    ``order - 1``, none of which is hidden from it; and nothing to the right.
+    """
+    config = NGramConfig(vocabulary=vocabulary, order=order)
+    counted = np.concatenate([[config.start], training[:]]).astype(np.int32)
+    model = estimate(count_ngrams([counted], order, config.start), config)
+    nats, right, hidden = 0.0, 0, 0
+    for batch in batches:
+        ids = batch.ids.copy()
+        ids[batch.places] = batch.targets
+        for row, place in np.argwhere(batch.places).tolist():
+            before = ids[row, max(1, place - order + 1) : place]  # not [CLS]
+            log_p = model.distribution(before.tolist())
+            nats -= float(log_p[ids[row, place]]) * math.log(10)
+            right += int(log_p.argmax() == ids[row, place])
+            hidden += 1
+    return nats / hidden, right / hidden
