@@ -7,7 +7,7 @@ import pytest
 
 import minillm
 from minillm.cli import main
-from minillm.formats.huggingface import export_gpt2
+from minillm.formats.gpt2 import export_gpt2
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.text import Characters
 from minillm.text.bpe import train

@@ -197,7 +197,7 @@ def read_wordpieces(folder: Path, rng: random.Random) -> None:
 
 
 def read_hugging_face(folder: Path, rng: random.Random) -> None:
-    from minillm.formats.huggingface import import_gpt2
+    from minillm.formats.gpt2 import import_gpt2
 
     model, tokenizer = import_gpt2(folder)
     ids = tokenizer.encode(TEXT)[:20]

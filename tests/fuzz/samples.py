@@ -13,7 +13,7 @@ from minillm.data import Minibatches, RandomWindows, Sequences, write_shards
 from minillm.data.masking import Masking
 from minillm.data.passages import Passages
 from minillm.formats.arpa import write_arpa
-from minillm.formats.huggingface import export_gpt2
+from minillm.formats.gpt2 import export_gpt2
 from minillm.formats.word2vec import write_vectors
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.ngram import NGram, NGramConfig, count_ngrams, estimate
