@@ -68,8 +68,11 @@ _NEXT_SENTENCE = (
     ("next.b", "cls.seq_relationship.bias", "2"),
 )
 _PREFIX, _HEADS = "bert.", "cls."  # what is not of a head has the prefix, except in a BertModel
-_OUTPUT_BIAS = "cls.predictions.decoder.bias"
-_TIED = {"cls.predictions.decoder.weight": "embedding.E", _OUTPUT_BIAS: "mask.output_b"}
+_OUTPUT, _OUTPUT_BIAS = "cls.predictions.decoder.weight", "cls.predictions.decoder.bias"
+_TIED = {  # a second name of a tensor, the first one, ours
+    _OUTPUT: ("embeddings.word_embeddings.weight", "embedding.E"),
+    _OUTPUT_BIAS: ("cls.predictions.bias", "mask.output_b"),
+}
 _BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")  # not weights: 0, 1, 2, ...
 
 _SIZES = {
@@ -161,6 +164,8 @@ def import_bert(folder: str | Path) -> tuple[BERT, WordPieces, Sentences]:
     sentences = read_sentences(modules, config.width, config.context)
     tokenizer = _read_tokenizer(place)
     huggingface.check_vocabulary(place, config.vocabulary, len(tokenizer))
+    if values.get("tie_word_embeddings") is False and config.masked_words:
+        huggingface.checked(place, _OUTPUT, tensors.get(_OUTPUT), (config.vocabulary, config.width))
     params = _read_weights(place, config, tensors)
     return BERT(config, params=params), tokenizer, sentences
 
@@ -183,10 +188,12 @@ def _read_config(path: Path, values: dict[str, Any], tensors: Mapping[str, Tenso
         return any(name.startswith(prefix) for name in tensors)
 
     next_sentence = next_sentence or any_of("cls.seq_relationship.")
+    sizes = {ours: huggingface.size(path, values, theirs) for ours, theirs in _SIZES.items()}
+    dropout = huggingface.dropout(path, values, "hidden_dropout_prob")
     try:
         return BERTConfig(
-            **{ours: huggingface.size(path, values, theirs) for ours, theirs in _SIZES.items()},
-            dropout=huggingface.dropout(path, values, "hidden_dropout_prob"),
+            **sizes,
+            dropout=dropout,
             masked_words=masked_words or any_of("cls.predictions."),
             pooler=next_sentence or any_of("pooler."),
             next_sentence=next_sentence,
@@ -209,7 +216,7 @@ def _read_weights(
 ) -> dict[str, NDArray]:
     """All parameters; every tensor is checked before memory is taken for any."""
     if _OUTPUT_BIAS in tensors:  # of the two names of one tensor, a file may have the other
-        tensors.setdefault("cls.predictions.bias", tensors[_OUTPUT_BIAS])
+        tensors.setdefault(_TIED[_OUTPUT_BIAS][0], tensors[_OUTPUT_BIAS])
     places = []
     for ours, theirs, shape in _names(config):
         for name in _their_names(theirs):
@@ -225,10 +232,10 @@ def _read_weights(
             tensor.read_into(whole)
             huggingface.check_finite(tensor, name, whole)
             view[...] = whole
-    for name, ours in _TIED.items() if config.masked_words else ():
-        if name in tensors:
+    for name, (first, ours) in _TIED.items():
+        if name in tensors and ours in params:
             tensor = huggingface.checked(folder, name, tensors.pop(name), params[ours].shape)
-            huggingface.check_tied(tensor, name, params[ours], ours)
+            huggingface.check_tied(tensor, name, params[ours], first)
     huggingface.check_described({n: t for n, t in tensors.items() if n not in _BUFFERS})
     return params
 

@@ -124,8 +124,9 @@ def _read_config(path: Path) -> tuple[GPTConfig, bool]:
         "heads": huggingface.size(path, values, "n_head"),
         "width": width,
     }
+    dropout = huggingface.dropout(path, values, "resid_pdrop")
     try:
-        config = GPTConfig(**sizes, dropout=huggingface.dropout(path, values, "resid_pdrop"))
+        config = GPTConfig(**sizes, dropout=dropout)
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None
     return config, values.get("tie_word_embeddings", True) is not False

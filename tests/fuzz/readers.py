@@ -206,6 +206,17 @@ def read_hugging_face(folder: Path, rng: random.Random) -> None:
     tokenizer.decode(ids)
 
 
+def read_bert(folder: Path, rng: random.Random) -> None:
+    from minillm.formats.bert import export_bert, import_bert
+
+    model, tokenizer, sentences = import_bert(folder)
+    ids = tokenizer.encode(TEXT)[: model.config.context]
+    with np.errstate(all="ignore"):
+        model.hidden(ids[None])
+    if rng.random() < 0.1:
+        export_bert(model, tokenizer, folder / "again", sentences)
+
+
 def read_images(folder: Path, rng: random.Random) -> None:
     from minillm.data.lines import read_lines
     from minillm.runs.kinds.image_classifier import read_image
@@ -241,6 +252,7 @@ READERS: dict[str, Reader] = dict.fromkeys(KINDS, read_run) | {
     "wordpieces-bert": read_wordpieces,
     "wordpieces-hugging-face": read_wordpieces,
     "hugging-face": read_hugging_face,
+    "hugging-face-bert": read_bert,
     "images": read_images,
     "shards": read_shards,
 }

@@ -262,34 +262,9 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
 
     def embed(self, run: "Run", texts: Sequence[str], pooling: str | None = None) -> "NDArray":
         """See :meth:`minillm.runs.run.Run.embed`."""
-        import numpy as np
-
-        from minillm import ops
-        from minillm.data.passages import framed
-
         if pooling not in (None, *POOLINGS):
             raise InputError(f"pooling: expected one of {', '.join(POOLINGS)}; found {pooling!r}")
-        model, tokenizer, said = run.model, run.tokenizer, sentences_of(run)
-        pooling = pooling or said.pooling or "mean"
-        most = min(model.config.context, said.longest or model.config.context) - 2
-        rows = [
-            tokenizer.encode(text, f"text {number}")[:most]
-            for number, text in enumerate(texts, start=1)
-        ]
-        vectors = np.zeros((len(rows), model.config.width), model.dtype)
-        order = np.argsort([len(row) for row in rows], kind="stable")
-        for start in range(0, len(order), ROWS):
-            together = order[start : start + ROWS]
-            batch = framed([[rows[row]] for row in together], *frame_of(tokenizer))
-            x, _ = model.hidden(batch.ids, batch.lengths, batch.segments)  # (B, T, D)
-            if pooling == "first":
-                vectors[together] = x[:, 0]
-            else:
-                pool = ops.mean_pool if pooling == "mean" else ops.max_pool
-                vectors[together] = pool(x, batch.lengths)[0]
-        if said.normalised:
-            vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), TINY)
-        return vectors
+        return vectors_of(run, rows_of(run, texts), pooling)
 
     def export(self, run: "Run", file: str | Path, binary: bool = False) -> None:
         """A folder that transformers loads, and sentence-transformers if it is an encoder's."""
@@ -319,13 +294,43 @@ def sentences_of(run: "Run") -> "Sentences":
     """How the run makes a vector of a text, as far as anything is said about it."""
     from minillm.formats.sentences import Sentences
 
-    return Sentences(
-        **{
-            entry.name: run.data[entry.name]
-            for entry in fields(Sentences)
-            if entry.name in run.data
-        }
-    )
+    names = [entry.name for entry in fields(Sentences) if entry.name in run.data]
+    return Sentences(**{name: run.data[name] for name in names})
+
+
+def rows_of(run: "Run", texts: Sequence[str]) -> "list[NDArray[np.int32]]":
+    """The ids of each text, without [CLS] and [SEP], as many as are read."""
+    context = run.model.config.context
+    most = min(context, sentences_of(run).longest or context) - 2
+    encode = run.tokenizer.encode
+    return [encode(text, f"text {number}")[:most] for number, text in enumerate(texts, start=1)]
+
+
+def vectors_of(
+    run: "Run", rows: "Sequence[NDArray[np.integer]]", pooling: str | None = None
+) -> "NDArray":
+    """The vector of each row of ids, (n, D); rows of similar length are read together."""
+    import numpy as np
+
+    from minillm import ops
+    from minillm.data.passages import framed
+
+    model, said = run.model, sentences_of(run)
+    pooling = pooling or said.pooling or "mean"
+    vectors = np.zeros((len(rows), model.config.width), model.dtype)
+    order = np.argsort([len(row) for row in rows], kind="stable")
+    for start in range(0, len(order), ROWS):
+        together = order[start : start + ROWS]
+        batch = framed([[rows[row]] for row in together], *frame_of(run.tokenizer))
+        x, _ = model.hidden(batch.ids, batch.lengths, batch.segments)  # (B, T, D)
+        if pooling == "first":
+            vectors[together] = x[:, 0]
+        else:
+            pool = ops.mean_pool if pooling == "mean" else ops.max_pool
+            vectors[together] = pool(x, batch.lengths)[0]
+    if said.normalised:
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), TINY)
+    return vectors
 
 
 def special_ids(tokenizer: Any) -> list[int]:
