@@ -15,9 +15,10 @@ def add_parser(verbs: Any) -> None:
         "embed",
         help="vectors of texts, line by line",
         description="""\
-Write a vector for each line of FILEs or of standard input, with a run of `train bert`: one array
-(lines, width) in NumPy's format.  Lines of similar length are read together.  Of a line longer
-than the model's context, the beginning is read.""",
+Write a vector for each line of FILEs or of standard input, with a run of bert: one array (lines,
+width) in NumPy's format.  Lines of similar length are read together.  Of a line longer than the
+model's context, the beginning is read.  A sentence encoder that was imported pools the vectors of
+its tokens as its files say.""",
         epilog="""\
 examples:
   minillm embed runs/bert < lines.txt > vectors.npy
@@ -34,9 +35,9 @@ examples:
     )
     parser.add_argument(
         "--pooling",
-        choices=("mean", "first"),
-        default="mean",
-        help="the mean of all tokens' vectors, or the first token's (default mean)",
+        choices=("mean", "first", "max"),
+        help="the mean of all tokens' vectors, the first token's, or the largest of each feature "
+        "(default: as a sentence encoder's files say, else the mean)",
     )
     parser.set_defaults(run=run, several_files=True)
 

@@ -10,11 +10,12 @@ def add_parser(verbs: Any) -> None:
     """Declares the verb."""
     parser = verbs.add_parser(
         "export",
-        help="write an n-gram model as ARPA, word vectors in word2vec's format, or a GPT as GPT-2",
+        help="write an n-gram model as ARPA, word vectors as word2vec does, a GPT or a BERT as "
+        "Hugging Face does",
         description="""\
 Write an n-gram model as an ARPA file, which SRILM and KenLM read; word vectors in the formats of
-word2vec, which gensim reads; or a GPT of characters or byte pairs as a folder that Hugging Face's
-transformers loads.""",
+word2vec, which gensim reads; or a GPT of characters or byte pairs, or a BERT, as a folder that
+Hugging Face's transformers loads.""",
         epilog="""\
 examples:
   minillm export runs/words model.arpa
@@ -26,7 +27,7 @@ examples:
   minillm export runs/gpt my-gpt2 --format huggingface
 """,
     )
-    add_run_folder(parser, "a folder of ngram, word2vec or gpt")
+    add_run_folder(parser, "a folder of ngram, word2vec, gpt or bert")
     parser.add_argument(
         "file",
         metavar="FILE",

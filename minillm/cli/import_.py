@@ -8,16 +8,19 @@ def add_parser(verbs: Any) -> None:
     """Declares the verb."""
     parser = verbs.add_parser(
         "import",
-        help="read an ARPA file, word vectors in word2vec's format, or a GPT-2 of Hugging Face",
+        help="read an ARPA file, word vectors in word2vec's format, a GPT-2 or a BERT of Hugging "
+        "Face",
         description="""\
 Make a run of an ARPA file (gzip too), of word vectors in one of word2vec's formats, or of a folder
-with a GPT-2 as Hugging Face's transformers stores it (config.json, model.safetensors or several
-files with an index, and a tokenizer), for generate, eval, similar, analogy, plot and export.""",
+with a GPT-2 or a BERT as Hugging Face's transformers stores it (config.json, model.safetensors or
+several files with an index, and a tokenizer), for generate, eval, fill, embed, similar, analogy,
+plot and export.  Of a folder of sentence-transformers, embed and similar pool as it says.""",
         epilog="""\
 examples:
   minillm import model.arpa.gz --out runs/words
   minillm import vectors.bin --out runs/vectors
   minillm import gpt2 --out runs/gpt2
+  minillm import all-MiniLM-L6-v2 --out runs/sentences
 """,
     )
     parser.add_argument("file", metavar="FILE", help="the file or folder to be read")

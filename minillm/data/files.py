@@ -92,19 +92,32 @@ def read_json(path: str | Path) -> dict[str, Any]:
         return json_object(read_all(file, str(path), LARGEST_JSON), str(path))
 
 
+def read_json_list(path: str | Path) -> list[Any]:
+    """The list in a JSON file, as :func:`read_json`."""
+    with reading(path) as file:
+        values = _json(read_all(file, str(path), LARGEST_JSON), str(path))
+    if not isinstance(values, list):
+        raise InputError(f"{path}: expected a JSON list, found {type(values).__name__}")
+    return values
+
+
 def json_object(text: bytes | str, place: str) -> dict[str, Any]:
     """A JSON object; InputError, with its place, for anything else."""
+    values = _json(text, place)
+    if not isinstance(values, dict):
+        raise InputError(f"{place}: expected a JSON object, found {type(values).__name__}")
+    return values
+
+
+def _json(text: bytes | str, place: str) -> Any:
     try:
         if isinstance(text, bytes):
             text = text.decode("utf-8", "surrogatepass")
-        values = json.loads(text)
+        return json.loads(text)
     except RecursionError:
         raise InputError(f"{place}: expected JSON, but it is damaged: nested too deep") from None
     except ValueError as error:
         raise InputError(f"{place}: expected JSON, but it is damaged: {error}") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{place}: expected a JSON object, found {type(values).__name__}")
-    return values
 
 
 def seekable(file: BinaryIO, name: str) -> BinaryIO:

@@ -86,6 +86,9 @@ class Kind:
     # The formats of other programs that ``export`` writes -> the name of the file or folder.
     exports: ClassVar[dict[str, str]] = {}
 
+    # In config.json of the folders of transformers that ``import_file`` reads.
+    model_type: ClassVar[str | None] = None
+
     # The run's attribute -> the vocabulary's file, and the field of the model's config that is
     # its size.
     vocabularies: ClassVar[dict[str, tuple[str, str]]] = {

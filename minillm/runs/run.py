@@ -144,11 +144,12 @@ class Run:
         """
         return self._ability("fill")(self, text, top)
 
-    def embed(self, texts: Sequence[str], pooling: str = "mean") -> "NDArray":
+    def embed(self, texts: Sequence[str], pooling: str | None = None) -> "NDArray":
         """A vector for each text, (n, D): what the model makes of its tokens.
 
-        pooling: their "mean", or the "first", that of [CLS].  Of a text that is longer than the
-        model's context, the beginning is read.
+        pooling: their "mean", the "first", that of [CLS], or the "max" of each feature; None: as
+        a sentence encoder's own files say, and else the mean.  Of a text that is longer than the
+        model's context, or than those files say, the beginning is read.
         """
         return self._ability("embed")(self, texts, pooling)
 

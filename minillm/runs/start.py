@@ -7,7 +7,7 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from minillm.data.files import STANDARD_INPUT, reading
+from minillm.data.files import STANDARD_INPUT, read_json, reading
 from minillm.errors import DivergedError, InputError
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Job, Kind, Parts, kinds
@@ -238,17 +238,34 @@ def import_file(file: str, out: str | Path, overwrite: bool = False) -> str:
     folder = RunFolder(out)
     if file == STANDARD_INPUT:
         raise InputError("standard input: expected the name of a file: it is read twice")
-    head = b""  # of a folder
-    if not Path(file).is_dir():
-        with reading(file) as opened:
-            head = opened.read(64).lstrip()
+    if Path(file).is_dir():
+        return _import_with(_kind_of_folder(Path(file)), file, folder, overwrite)
+    with reading(file) as opened:
+        head = opened.read(64).lstrip()
     for kind in kinds().values():
         if hasattr(kind, "imports") and kind.imports(file, head):
-            with _held(folder):
-                check_free(folder, overwrite)
-                return kind.import_file(file, folder)  # type: ignore[attr-defined]
+            return _import_with(kind, file, folder, overwrite)
     raise InputError(
         f"{file}: expected an ARPA file, which begins with \\data\\, word vectors, which begin "
-        "with their count and their width, or a folder with a GPT-2; "
+        "with their count and their width, or a folder with a GPT-2 or a BERT; "
         f"found {head[:40].decode('utf-8', 'replace')!r}"
     )
+
+
+def _kind_of_folder(folder: Path) -> Any:
+    """The kind whose models the folder's config.json describes."""
+    from minillm.formats.huggingface import wrong
+    from minillm.formats.sentences import read_modules
+
+    path = read_modules(folder)["Transformer"] / "config.json"
+    values = read_json(path)
+    known = {kind.model_type: kind for kind in kinds().values() if kind.model_type}
+    if values.get("model_type") not in list(known):
+        raise wrong(path, values, "model_type", " or ".join(map(repr, known)))
+    return known[values["model_type"]]
+
+
+def _import_with(kind: Any, file: str, folder: RunFolder, overwrite: bool) -> str:
+    with _held(folder):
+        check_free(folder, overwrite)
+        return kind.import_file(file, folder)

@@ -3,8 +3,9 @@
     tokenizer.json              Hugging Face's; of it, byte-level BPE as GPT-2 has it, and WordPiece
                                 as BERT has it
     vocab.json and merges.txt   GPT-2's: token to id, and a merge a line in the order of their ranks
-    vocab.txt                   BERT's: a piece a line; tokenizer_config.json beside it says whether
-                                the pieces are in lower case (if there is none, they are)
+    vocab.txt                   BERT's: a piece a line
+    tokenizer_config.json       beside these two: whether a BERT's pieces are in lower case (beside
+                                vocab.txt, if it is not there, they are)
     vocabulary.json             of one of our runs
 
 The files of GPT-2 spell a byte as one printable character: those of Latin-1 that are visible as
@@ -84,9 +85,9 @@ def load_tokenizer(path: str | Path) -> Vocabulary:
         return read_gpt2(path.with_name("vocab.json"), path)
     values = _read_json(path)
     if isinstance(values.get("model"), dict):
-        pieces = values["model"].get("type") == "WordPiece"
-        read = _wordpieces_from_hugging_face if pieces else _from_hugging_face
-        return _checked(path, lambda: read(values))
+        if values["model"].get("type") == "WordPiece":
+            return _read_wordpieces(path, values, path.with_name("tokenizer_config.json"))
+        return _checked(path, lambda: _from_hugging_face(values))
     if isinstance(values.get("unit"), str):
         return _checked(path, lambda: _from_run(values))
     return read_gpt2(path, path.with_name("merges.txt"))
@@ -285,6 +286,11 @@ _ROLES = {
     "sep_token": SEP,
     "mask_token": MASK,
 }
+_NORMALIZER = {  # names of tokenizer_config.json, and of tokenizer.json
+    "do_lower_case": "lowercase",
+    "strip_accents": "strip_accents",
+    "tokenize_chinese_chars": "handle_chinese_chars",
+}
 _CLASSES = (None, "BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer")
 
 
@@ -313,9 +319,9 @@ def _read_pieces(path: Path) -> list[str]:
 
 def _options_of(values: dict[str, Any]) -> dict[str, Any]:
     """What tokenizer_config.json says of the words; ValueError for another tokenizer's."""
-    name = values.get("tokenizer_class")
-    if (name.removesuffix("Fast") if isinstance(name, str) else name) not in _CLASSES:
-        raise ValueError(f"tokenizer_class: expected 'BertTokenizer', found {short(name)}")
+    if _class_of(values) not in _CLASSES:
+        name = short(values["tokenizer_class"])
+        raise ValueError(f"tokenizer_class: expected 'BertTokenizer', found {name}")
     for role, token in _ROLES.items():
         found = values.get(role)
         found = found.get("content") if isinstance(found, dict) else found
@@ -326,6 +332,11 @@ def _options_of(values: dict[str, Any]) -> dict[str, Any]:
         "strip_accents": _flag(values, "strip_accents", None),
         "split_ideographs": _flag(values, "tokenize_chinese_chars", True),
     }
+
+
+def _class_of(values: dict[str, Any]) -> Any:
+    name = values.get("tokenizer_class")
+    return name.removesuffix("Fast") if isinstance(name, str) else name
 
 
 def _flag(values: dict[str, Any], name: str, default: Any) -> Any:
@@ -356,6 +367,18 @@ def _specials_of(values: dict[str, Any], tokens: list[str]) -> list[str]:
                 f"{short(token)} with {short(id)}"
             )
     return list(added)
+
+
+def _read_wordpieces(path: Path, values: dict[str, Any], config: Path) -> WordPieces:
+    """The tokenizer in tokenizer.json; of its words, a BERT's tokenizer_config.json is right."""
+    beside = _read_json(config) if config.exists() else {}
+    if _class_of(beside) in _CLASSES:
+        normalizer = values.get("normalizer")
+        named = {theirs: beside[name] for name, theirs in _NORMALIZER.items() if name in beside}
+        if isinstance(normalizer, dict) and named:
+            _checked(config, lambda: _options_of(beside))
+            values = {**values, "normalizer": normalizer | named}
+    return _checked(path, lambda: _wordpieces_from_hugging_face(values))
 
 
 def _wordpieces_from_hugging_face(values: dict[str, Any]) -> WordPieces:

@@ -1,15 +1,20 @@
-"""import and export of a GPT-2, from the command line."""
+"""import and export of a GPT-2 and of a BERT, from the command line."""
 
+import io
 import json
+import sys
 
 import numpy as np
 import pytest
 
 import minillm
 from minillm.cli import main
-from minillm.formats.huggingface import export_gpt2
+from minillm.formats.bert import export_bert
+from minillm.formats.gpt2 import export_gpt2
+from minillm.formats.sentences import Sentences
+from minillm.models.bert import BERT, BERTConfig
 from minillm.models.gpt import GPT, GPTConfig
-from minillm.text import Characters
+from minillm.text import Characters, wordpiece
 from minillm.text.bpe import train
 
 TEXT = "she sells sea shells on the sea shore\n"
@@ -71,3 +76,112 @@ def test_bad_input(tmp_path, gpt2, capsys):
     assert "--binary: only word vectors" in fails(capsys, "export", run, "--binary")
     assert "--format: a run of gpt" in fails(capsys, "export", run, "--format", "arpa")
     assert (gpt2 / "model.safetensors").read_bytes() == whole
+
+
+# --- BERT --------------------------------------------------------------------------------------
+
+PIECES = wordpiece.train([TEXT * 3], 40)
+FILES = ("model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
+
+
+def bert(path, sentences=None, **heads):
+    """A folder as transformers has it."""
+    config = BERTConfig(len(PIECES), context=16, layers=2, heads=3, width=6, dropout=0.1, **heads)
+    export_bert(BERT(config, np.random.default_rng(0)), PIECES, path, sentences)
+    return path
+
+
+def test_bert_there_and_back(tmp_path, capsys):
+    folder = bert(tmp_path / "bert", next_sentence=True, pooler=True)
+    run, again, file = tmp_path / "run", tmp_path / "again", tmp_path / "text"
+    assert main(["import", str(folder), "--out", str(run)]) == 0
+    assert "weights in 2 layers" in capsys.readouterr().out
+    assert minillm.load(run).settings.context == 16
+    assert main(["fill", str(run), "she [MASK] shells", "--top", "3"]) == 0
+    assert capsys.readouterr().out.count("\n") == 3
+    file.write_text(TEXT)
+    assert main(["eval", str(run), str(file), "--json"]) == 0
+    assert 0 <= json.loads(capsys.readouterr().out)["masked_accuracy"] <= 1
+    assert main(["embed", str(run), str(file), "--to", str(tmp_path / "v.npy")]) == 0
+    assert np.load(tmp_path / "v.npy").shape == (1, 6)
+    assert main(["export", str(run), str(again), "--format", "huggingface"]) == 0
+    capsys.readouterr()
+    for name in FILES:
+        assert (again / name).read_bytes() == (folder / name).read_bytes()
+    assert not (again / "modules.json").exists()
+
+
+def test_a_sentence_encoder_there_and_back(tmp_path, capsys, monkeypatch):
+    sentences = Sentences("first", True, 5)
+    folder = bert(tmp_path / "encoder", sentences, masked_words=False)
+    run, again = tmp_path / "run", tmp_path / "again"
+    assert main(["import", str(folder), "--out", str(run)]) == 0
+    opened = minillm.load(run)
+    long = "she sells sea shells on the sea shore"
+    first, cut, mean = (
+        opened.embed([text], pooling)[0]
+        for text, pooling in (
+            (long, None),
+            (" ".join(PIECES.split(long)[:3]), "first"),
+            (long, "mean"),
+        )
+    )
+    np.testing.assert_array_equal(first, cut)  # its beginning alone, [CLS]
+    assert np.abs(first - mean).max() > 0.01
+    for vector in (first, mean):
+        assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-6)
+    x, _ = opened.model.hidden(np.array([[PIECES.cls, *PIECES.encode(long)[:3], PIECES.sep]]))
+    np.testing.assert_allclose(first, x[0, 0] / np.linalg.norm(x[0, 0]), atol=1e-6)
+    largest = x[0].max(axis=0)
+    expected = largest / np.linalg.norm(largest)
+    np.testing.assert_allclose(opened.embed([long], "max")[0], expected, atol=1e-6)
+
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(TEXT.encode() * 2)))
+    capsys.readouterr()
+    assert main(["similar", str(run), "she sells", "--among", "-"]) == 0
+    assert capsys.readouterr().out.count("\n") == 1
+    assert main(["export", str(run), str(again)]) == 0
+    for name in (*FILES, "modules.json", "sentence_bert_config.json", "1_Pooling/config.json"):
+        assert (again / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_bad_input_of_bert(tmp_path, capsys):
+    folder, run = bert(tmp_path / "bert", masked_words=False), tmp_path / "run"
+    config = folder / "config.json"
+    values = json.loads(config.read_text())
+    config.write_text(json.dumps(values | {"model_type": "roberta"}))
+    message = fails(capsys, "import", folder, "--out", run)
+    assert "config.json: model_type: expected 'bert' or 'gpt2', found 'roberta'" in message
+    config.write_text(json.dumps(values | {"model_type": ["bert"]}))
+    assert "found ['bert']" in fails(capsys, "import", folder, "--out", run)
+    config.write_text(json.dumps(values | {"hidden_act": "relu"}))
+    assert "hidden_act: expected 'gelu'" in fails(capsys, "import", folder, "--out", run)
+    assert not run.exists()
+    config.write_text(json.dumps(values))
+    assert main(["import", str(folder), "--out", str(run)]) == 0
+    assert "without its head for masked words" in fails(capsys, "fill", run, "she [MASK]")
+    assert "without its head for masked words" in fails(capsys, "eval", run, config)
+    assert "--binary: only word vectors" in fails(capsys, "export", run, "--binary")
+    assert "--format: a run of bert" in fails(capsys, "export", run, "--format", "arpa")
+    assert "it exists already" in fails(capsys, "export", run, folder)
+
+
+@pytest.mark.parametrize(
+    ("entry", "value"), [("pooling", "last"), ("normalised", 2), ("longest", 2), ("longest", "9")]
+)
+def test_a_damaged_run_of_a_sentence_encoder(tmp_path, capsys, entry, value):
+    folder = bert(tmp_path / "encoder", Sentences("mean"), masked_words=False)
+    run = tmp_path / "run"
+    assert main(["import", str(folder), "--out", str(run)]) == 0
+    config = json.loads((run / "config.json").read_text())
+    config["data"][entry] = value
+    (run / "config.json").write_text(json.dumps(config))
+    assert f"data: {entry}: expected" in fails(capsys, "similar", run, "a", "b")
+
+
+def test_a_context_that_no_run_may_have(tmp_path, capsys):
+    model = BERT(BERTConfig(len(PIECES), 4, 1, 1, 2), np.random.default_rng(0))
+    export_bert(model, PIECES, tmp_path / "bert")
+    message = fails(capsys, "import", tmp_path / "bert", "--out", tmp_path / "run")
+    assert "context: expected a whole number from 8" in message
+    assert not (tmp_path / "run").exists()

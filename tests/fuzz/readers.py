@@ -197,13 +197,24 @@ def read_wordpieces(folder: Path, rng: random.Random) -> None:
 
 
 def read_hugging_face(folder: Path, rng: random.Random) -> None:
-    from minillm.formats.huggingface import import_gpt2
+    from minillm.formats.gpt2 import import_gpt2
 
     model, tokenizer = import_gpt2(folder)
     ids = tokenizer.encode(TEXT)[:20]
     with np.errstate(all="ignore"):
         model.read(ids[None].astype(np.int64), model.zero_state(1))
     tokenizer.decode(ids)
+
+
+def read_bert(folder: Path, rng: random.Random) -> None:
+    from minillm.formats.bert import export_bert, import_bert
+
+    model, tokenizer, sentences = import_bert(folder)
+    ids = tokenizer.encode(TEXT)[: model.config.context]
+    with np.errstate(all="ignore"):
+        model.hidden(ids[None])
+    if rng.random() < 0.1:
+        export_bert(model, tokenizer, folder / "again", sentences)
 
 
 def read_images(folder: Path, rng: random.Random) -> None:
@@ -241,6 +252,7 @@ READERS: dict[str, Reader] = dict.fromkeys(KINDS, read_run) | {
     "wordpieces-bert": read_wordpieces,
     "wordpieces-hugging-face": read_wordpieces,
     "hugging-face": read_hugging_face,
+    "hugging-face-bert": read_bert,
     "images": read_images,
     "shards": read_shards,
 }

@@ -13,8 +13,11 @@ from minillm.data import Minibatches, RandomWindows, Sequences, write_shards
 from minillm.data.masking import Masking
 from minillm.data.passages import Passages
 from minillm.formats.arpa import write_arpa
-from minillm.formats.huggingface import export_gpt2
+from minillm.formats.bert import export_bert
+from minillm.formats.gpt2 import export_gpt2
+from minillm.formats.sentences import Sentences
 from minillm.formats.word2vec import write_vectors
+from minillm.models.bert import BERT, BERTConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.ngram import NGram, NGramConfig, count_ngrams, estimate
 from minillm.runs.folder import RunFolder
@@ -234,4 +237,12 @@ def _texts(root: Path) -> None:
     model = GPT(GPTConfig(len(CHARACTERS), 8, 1, 2, 4), np.random.default_rng(0))
     export_gpt2(model, CHARACTERS, root / "hugging-face" / "characters")
     _in_two_files(root / "hugging-face" / "characters")
+    sizes = {"vocabulary": len(PIECES), "context": 8, "layers": 1, "heads": 2, "width": 4}
+    bert = root / "hugging-face-bert"
+    bert.mkdir()
+    for name, sentences in (("words", None), ("sentences", Sentences("mean", True, 6))):
+        config = BERTConfig(**sizes, masked_words=name == "words", pooler=True)
+        export_bert(BERT(config, np.random.default_rng(0)), PIECES, bert / name, sentences)
+    _in_two_files(bert / "sentences")
+    (bert / "words" / "tokenizer.json").unlink()
     _write(root / "images" / "lines" / "images.txt", "0 0.5 1 0 0.25 1\n" * 3)

@@ -1,16 +1,19 @@
 """``bert``: a Transformer that fills gaps."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from minillm.errors import InputError, short
 from minillm.runs.kind import Evaluation, Job, Kind, Parts, Results
 from minillm.runs.settings import (
+    Facts,
     FilesSettings,
     TokenizerSettings,
     TrainingSettings,
     VocabularySettings,
+    make,
     option,
     with_default,
 )
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 
     from minillm.data.masking import MaskedBatch, Masking
     from minillm.data.windows import Ids
+    from minillm.formats.sentences import Sentences
     from minillm.runs.folder import RunFolder
     from minillm.runs.run import Run
     from minillm.text import Vocabulary
@@ -31,9 +35,10 @@ COUNTED = 10_000_000  # tokens of the training text whose frequencies are a base
 ROWS = 32  # passages, or texts, that are read together where nothing is trained
 MASKS = 0  # seed of what is hidden in validation
 SHOWN = 48  # tokens of a sample
+TINY = 1e-12  # a shorter vector does not get the length 1
 
 SIZES = ("context", "layers", "heads", "width", "dropout", "next_sentence")
-POOLINGS = ("mean", "first")
+POOLINGS = ("mean", "first", "max")
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,15 @@ class Settings(TokenizerSettings, TrainingSettings):
     beta2: float = with_default(TrainingSettings, "beta2", 0.99)
 
 
+@dataclass(frozen=True, kw_only=True)
+class SentenceFacts(Facts):
+    """Those of a model that was imported: how it makes a vector of a text."""
+
+    pooling: str | None = option(None, "of a sentence encoder", choices=POOLINGS)
+    normalised: bool = option(False, "its vectors have the length 1")
+    longest: int | None = option(None, "how many tokens are read, [CLS] and [SEP] too", least=3)
+
+
 class BERTKind(Kind):
     """A stack of Transformer blocks over pieces of words, which sees the whole text."""
 
@@ -117,6 +131,9 @@ to measure the model on text that it has not seen."""
 then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
       minillm similar DIR "a sentence" --among lines.txt, minillm eval DIR"""
     settings = Settings
+    facts = SentenceFacts
+    exports: ClassVar[dict[str, str]] = {"huggingface": "huggingface"}
+    model_type = "bert"
 
     def types(self) -> tuple[type, type]:
         """The model and its config."""
@@ -243,29 +260,77 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
             for row, ranked in zip(probabilities, best, strict=True)
         ]
 
-    def embed(self, run: "Run", texts: Sequence[str], pooling: str = "mean") -> "NDArray":
+    def embed(self, run: "Run", texts: Sequence[str], pooling: str | None = None) -> "NDArray":
         """See :meth:`minillm.runs.run.Run.embed`."""
-        import numpy as np
-
-        from minillm import ops
-        from minillm.data.passages import framed
-
-        if pooling not in POOLINGS:
+        if pooling not in (None, *POOLINGS):
             raise InputError(f"pooling: expected one of {', '.join(POOLINGS)}; found {pooling!r}")
-        model, tokenizer = run.model, run.tokenizer
-        most = model.config.context - 2
-        rows = [
-            tokenizer.encode(text, f"text {number}")[:most]
-            for number, text in enumerate(texts, start=1)
-        ]
-        vectors = np.zeros((len(rows), model.config.width), model.dtype)
-        order = np.argsort([len(row) for row in rows], kind="stable")
-        for start in range(0, len(order), ROWS):
-            together = order[start : start + ROWS]
-            batch = framed([[rows[row]] for row in together], *frame_of(tokenizer))
-            x, _ = model.hidden(batch.ids, batch.lengths, batch.segments)  # (B, T, D)
-            vectors[together] = ops.mean_pool(x, batch.lengths)[0] if pooling == "mean" else x[:, 0]
-        return vectors
+        return vectors_of(run, rows_of(run, texts), pooling)
+
+    def export(self, run: "Run", file: str | Path, binary: bool = False) -> None:
+        """A folder that transformers loads, and sentence-transformers if it is an encoder's."""
+        from minillm.formats.bert import export_bert
+
+        if binary:
+            raise InputError("--binary: only word vectors have two formats")
+        tokenizer: Any = run.tokenizer
+        export_bert(run.model, tokenizer, file, sentences_of(run))
+
+    def import_file(self, file: str, folder: "RunFolder") -> str:
+        """Makes a run of a BERT of transformers; returns a line that describes it."""
+        from minillm.data.registry import absolute
+        from minillm.formats.bert import import_bert
+
+        model, tokenizer, sentences = import_bert(file)
+        config = asdict(model.config)
+        settings = {name: config[name] for name in SIZES}
+        make(self.settings, settings, f"{file}: ")  # as it will be loaded
+        data = {"files": [], "imported": absolute(file), **asdict(sentences)}
+        self.save(folder, model, tokenizer, settings, data)
+        weights = sum(array.size for array in model.params.values())
+        return f"{weights:,} weights in {config['layers']} layers, {len(tokenizer):,} tokens"
+
+
+def sentences_of(run: "Run") -> "Sentences":
+    """How the run makes a vector of a text, as far as anything is said about it."""
+    from minillm.formats.sentences import Sentences
+
+    names = [entry.name for entry in fields(Sentences) if entry.name in run.data]
+    return Sentences(**{name: run.data[name] for name in names})
+
+
+def rows_of(run: "Run", texts: Sequence[str]) -> "list[NDArray[np.int32]]":
+    """The ids of each text, without [CLS] and [SEP], as many as are read."""
+    context = run.model.config.context
+    most = min(context, sentences_of(run).longest or context) - 2
+    encode = run.tokenizer.encode
+    return [encode(text, f"text {number}")[:most] for number, text in enumerate(texts, start=1)]
+
+
+def vectors_of(
+    run: "Run", rows: "Sequence[NDArray[np.integer]]", pooling: str | None = None
+) -> "NDArray":
+    """The vector of each row of ids, (n, D); rows of similar length are read together."""
+    import numpy as np
+
+    from minillm import ops
+    from minillm.data.passages import framed
+
+    model, said = run.model, sentences_of(run)
+    pooling = pooling or said.pooling or "mean"
+    vectors = np.zeros((len(rows), model.config.width), model.dtype)
+    order = np.argsort([len(row) for row in rows], kind="stable")
+    for start in range(0, len(order), ROWS):
+        together = order[start : start + ROWS]
+        batch = framed([[rows[row]] for row in together], *frame_of(run.tokenizer))
+        x, _ = model.hidden(batch.ids, batch.lengths, batch.segments)  # (B, T, D)
+        if pooling == "first":
+            vectors[together] = x[:, 0]
+        else:
+            pool = ops.mean_pool if pooling == "mean" else ops.max_pool
+            vectors[together] = pool(x, batch.lengths)[0]
+    if said.normalised:
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), TINY)
+    return vectors
 
 
 def special_ids(tokenizer: Any) -> list[int]:

@@ -96,6 +96,7 @@ The last tenth of the text is held out, to measure the model on text that it has
 then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text\""""
     settings = Settings
     exports: ClassVar[dict[str, str]] = {"huggingface": "huggingface"}
+    model_type = "gpt2"
 
     def types(self) -> tuple[type, type]:
         """The model and its config."""
@@ -188,20 +189,16 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
 
     def export(self, run: "Run", file: str | Path, binary: bool = False) -> None:
         """A folder that transformers loads, with the same logits."""
-        from minillm.formats.huggingface import export_gpt2
+        from minillm.formats.gpt2 import export_gpt2
 
         if binary:
             raise InputError("--binary: only word vectors have two formats")
         export_gpt2(run.model, run.tokenizer, file)
 
-    def imports(self, file: str, head: bytes) -> bool:
-        """Whether a file is one to import as this kind: any folder, in which reading looks."""
-        return Path(file).is_dir()
-
     def import_file(self, file: str, folder: "RunFolder") -> str:
         """Makes a run of a GPT-2 of transformers; returns a line that describes it."""
         from minillm.data.registry import absolute
-        from minillm.formats.huggingface import import_gpt2
+        from minillm.formats.gpt2 import import_gpt2
 
         model, tokenizer = import_gpt2(file)
         config = asdict(model.config)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from minillm.formats.huggingface import export_gpt2, import_gpt2
+from minillm.formats.gpt2 import export_gpt2, import_gpt2
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.text import Characters, load_tokenizer
 from minillm.text.bpe import train

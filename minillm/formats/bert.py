@@ -1,0 +1,285 @@
+"""BERT as Hugging Face's library transformers stores it (:mod:`minillm.formats.huggingface`).
+
+    BertModel                       the blocks, and perhaps the pooler
+    BertForMaskedLM                 with the head that predicts masked words
+    BertForNextSentencePrediction   with the head that tells whether a second part follows
+    BertForPreTraining              with both heads
+
+The tokenizer is vocab.txt or tokenizer.json, with tokenizer_config.json.  A folder of a sentence
+encoder has more files: see :mod:`minillm.formats.sentences`.
+
+Their linear layers have weights (out, in): ours transposed.  Query, key and value are three
+matrices there, and one here, side by side.  The output for masked words is tied to the embedding
+of the tokens there, too: it has a bias of its own, but no weight.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm.data.files import new_folder, read_json, write_file
+from minillm.errors import InputError
+from minillm.formats import huggingface
+from minillm.formats.sentences import Sentences, read_modules, read_sentences, sentence_files
+from minillm.formats.tensors import Tensor, write_tensors
+from minillm.models.bert import BERT, EPSILON, BERTConfig
+from minillm.text import WordPieces, load_tokenizer, tokenizer_files
+
+# Our names, theirs, and our shape: V the vocabulary, C the context, S segments, D the width, F
+# that inside the feed-forward layers.  * stands for query, key and value.
+_EMBEDDINGS = (
+    ("embedding.E", "embeddings.word_embeddings.weight", "V D"),
+    ("positions.E", "embeddings.position_embeddings.weight", "C D"),
+    ("segments.E", "embeddings.token_type_embeddings.weight", "S D"),
+    ("embedding.norm.gain", "embeddings.LayerNorm.weight", "D"),
+    ("embedding.norm.bias", "embeddings.LayerNorm.bias", "D"),
+)
+_BLOCK = (
+    ("attention.W_qkv", "attention.self.*.weight", "D 3D"),
+    ("attention.b_qkv", "attention.self.*.bias", "3D"),
+    ("attention.W_o", "attention.output.dense.weight", "D D"),
+    ("attention.b_o", "attention.output.dense.bias", "D"),
+    ("norm_1.gain", "attention.output.LayerNorm.weight", "D"),
+    ("norm_1.bias", "attention.output.LayerNorm.bias", "D"),
+    ("feed_forward.W_1", "intermediate.dense.weight", "D F"),
+    ("feed_forward.b_1", "intermediate.dense.bias", "F"),
+    ("feed_forward.W_2", "output.dense.weight", "F D"),
+    ("feed_forward.b_2", "output.dense.bias", "D"),
+    ("norm_2.gain", "output.LayerNorm.weight", "D"),
+    ("norm_2.bias", "output.LayerNorm.bias", "D"),
+)
+_POOLER = (
+    ("pooler.W", "pooler.dense.weight", "D D"),
+    ("pooler.b", "pooler.dense.bias", "D"),
+)
+_MASKED_WORDS = (
+    ("mask.W", "cls.predictions.transform.dense.weight", "D D"),
+    ("mask.b", "cls.predictions.transform.dense.bias", "D"),
+    ("mask.norm.gain", "cls.predictions.transform.LayerNorm.weight", "D"),
+    ("mask.norm.bias", "cls.predictions.transform.LayerNorm.bias", "D"),
+    ("mask.output_b", "cls.predictions.bias", "V"),
+)
+_NEXT_SENTENCE = (
+    ("next.W", "cls.seq_relationship.weight", "D 2"),
+    ("next.b", "cls.seq_relationship.bias", "2"),
+)
+_PREFIX, _HEADS = "bert.", "cls."  # what is not of a head has the prefix, except in a BertModel
+_OUTPUT, _OUTPUT_BIAS = "cls.predictions.decoder.weight", "cls.predictions.decoder.bias"
+_TIED = {  # a second name of a tensor, the first one, ours
+    _OUTPUT: ("embeddings.word_embeddings.weight", "embedding.E"),
+    _OUTPUT_BIAS: ("cls.predictions.bias", "mask.output_b"),
+}
+_BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")  # not weights: 0, 1, 2, ...
+
+_SIZES = {
+    "vocabulary": "vocab_size",
+    "context": "max_position_embeddings",
+    "layers": "num_hidden_layers",
+    "heads": "num_attention_heads",
+    "width": "hidden_size",
+    "inner": "intermediate_size",
+    "segments": "type_vocab_size",
+}
+
+# Whether it predicts masked words, and whether a second part follows -> its name.
+_ARCHITECTURES = {
+    (False, False): "BertModel",
+    (True, False): "BertForMaskedLM",
+    (False, True): "BertForNextSentencePrediction",
+    (True, True): "BertForPreTraining",
+}
+
+# What may vary in a BERT of theirs, but not in models/bert.py; the default stands first.
+_FIXED: dict[str, tuple[Any, ...]] = {
+    "hidden_act": ("gelu",),
+    "layer_norm_eps": (EPSILON,),
+    "position_embedding_type": ("absolute",),
+    "is_decoder": (False,),
+    "add_cross_attention": (False,),
+}
+
+
+def _names(config: BERTConfig) -> Iterator[tuple[str, str, tuple[int, ...]]]:
+    """Of each parameter: our name, theirs, and our shape."""
+    c, D = config, config.width
+    sizes = {"V": c.vocabulary, "C": c.context, "S": c.segments, "D": D, "3D": 3 * D, "2": 2}
+    sizes["F"] = c.inner or 4 * D
+
+    def shape(letters: str) -> tuple[int, ...]:
+        return tuple(sizes[letter] for letter in letters.split())
+
+    for ours, theirs, letters in _EMBEDDINGS:
+        yield ours, theirs, shape(letters)
+    for layer in range(c.layers):
+        for ours, theirs, letters in _BLOCK:
+            yield f"blocks.{layer}.{ours}", f"encoder.layer.{layer}.{theirs}", shape(letters)
+    heads = (
+        (c.pooler, _POOLER),
+        (c.masked_words, _MASKED_WORDS),
+        (c.next_sentence, _NEXT_SENTENCE),
+    )
+    for there, names in heads:
+        for ours, theirs, letters in names if there else ():
+            yield ours, theirs, shape(letters)
+
+
+def _their_names(theirs: str) -> list[str]:
+    parts = ("query", "key", "value") if "*" in theirs else ("",)
+    return [theirs.replace("*", part) for part in parts]
+
+
+def _their_shape(ours: str, theirs: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of each of the tensors that a parameter of ours is there."""
+    one = (*shape[:-1], shape[-1] // len(_their_names(theirs)))
+    return one if ours.endswith(".E") else one[::-1]
+
+
+def _as_theirs(ours: str, theirs: str, array: NDArray) -> dict[str, NDArray]:
+    """A parameter of ours as their tensors: views of it, in their shape."""
+    names = _their_names(theirs)
+    parts = np.split(array, len(names), axis=-1)
+    return dict(zip(names, (p if ours.endswith(".E") else p.T for p in parts), strict=True))
+
+
+# --- reading -----------------------------------------------------------------
+
+
+def import_bert(folder: str | Path) -> tuple[BERT, WordPieces, Sentences]:
+    """The BERT in a folder, in float32, its tokenizer, and how it makes a vector of a text.
+
+    InputError names the file, and the entry or the tensor, that is missing, damaged or of
+    another kind than :mod:`minillm.models.bert`.
+    """
+    modules = read_modules(Path(folder))
+    place = modules["Transformer"]
+    path = place / "config.json"
+    values = read_json(path)
+    huggingface.check_known(path, values, "bert", _ARCHITECTURES.values(), _FIXED)
+    tensors = huggingface.open_weights(place, _plain)
+    config = _read_config(path, values, tensors)
+    sentences = read_sentences(modules, config.width, config.context)
+    tokenizer = _read_tokenizer(place)
+    huggingface.check_vocabulary(place, config.vocabulary, len(tokenizer))
+    if values.get("tie_word_embeddings") is False and config.masked_words:
+        huggingface.checked(place, _OUTPUT, tensors.get(_OUTPUT), (config.vocabulary, config.width))
+    params = _read_weights(place, config, tensors)
+    return BERT(config, params=params), tokenizer, sentences
+
+
+def _plain(name: str) -> str:
+    """A tensor's name without the prefix, and as it is today: gain and bias had others."""
+    name = name.removeprefix(_PREFIX)
+    return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("Norm.beta", "Norm.bias")
+
+
+def _read_config(path: Path, values: dict[str, Any], tensors: Mapping[str, Tensor]) -> BERTConfig:
+    """The sizes; a head is there if the architecture has it, or if there are weights of it."""
+    names = values.get("architectures") or []
+    masked_words, next_sentence = (
+        any(_ARCHITECTURES[heads] in names for heads in _ARCHITECTURES if heads[head])
+        for head in (0, 1)
+    )
+
+    def any_of(prefix: str) -> bool:
+        return any(name.startswith(prefix) for name in tensors)
+
+    next_sentence = next_sentence or any_of("cls.seq_relationship.")
+    sizes = {ours: huggingface.size(path, values, theirs) for ours, theirs in _SIZES.items()}
+    dropout = huggingface.dropout(path, values, "hidden_dropout_prob")
+    try:
+        return BERTConfig(
+            **sizes,
+            dropout=dropout,
+            masked_words=masked_words or any_of("cls.predictions."),
+            pooler=next_sentence or any_of("pooler."),
+            next_sentence=next_sentence,
+        )
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def _read_tokenizer(folder: Path) -> WordPieces:
+    tokenizer = load_tokenizer(folder)
+    if not isinstance(tokenizer, WordPieces):
+        raise InputError(f"{folder}: expected a tokenizer of pieces of words, not {tokenizer.unit}")
+    if None in (tokenizer.cls, tokenizer.sep, tokenizer.mask):
+        raise InputError(f"{folder}: expected a tokenizer with [CLS], [SEP] and [MASK]")
+    return tokenizer
+
+
+def _read_weights(
+    folder: Path, config: BERTConfig, tensors: dict[str, Tensor]
+) -> dict[str, NDArray]:
+    """All parameters; every tensor is checked before memory is taken for any."""
+    if _OUTPUT_BIAS in tensors:  # of the two names of one tensor, a file may have the other
+        tensors.setdefault(_TIED[_OUTPUT_BIAS][0], tensors[_OUTPUT_BIAS])
+    places = []
+    for ours, theirs, shape in _names(config):
+        for name in _their_names(theirs):
+            their_shape = _their_shape(ours, theirs, shape)
+            huggingface.checked(folder, name, tensors.get(name), their_shape)
+        places.append((ours, theirs, shape))
+    params = {}
+    for ours, theirs, shape in places:
+        params[ours] = np.empty(shape, np.float32)
+        for name, view in _as_theirs(ours, theirs, params[ours]).items():
+            tensor = tensors.pop(name)
+            whole = np.empty(view.shape, np.float32)
+            tensor.read_into(whole)
+            huggingface.check_finite(tensor, name, whole)
+            view[...] = whole
+    for name, (first, ours) in _TIED.items():
+        if name in tensors and ours in params:
+            tensor = huggingface.checked(folder, name, tensors.pop(name), params[ours].shape)
+            huggingface.check_tied(tensor, name, params[ours], first)
+    huggingface.check_described({n: t for n, t in tensors.items() if n not in _BUFFERS})
+    return params
+
+
+# --- writing -----------------------------------------------------------------
+
+
+def export_bert(
+    model: BERT, tokenizer: WordPieces, folder: str | Path, sentences: Sentences | None = None
+) -> None:
+    """Writes a new folder that transformers loads, with the same outputs; whole or not at all.
+
+    With a pooling in ``sentences``, sentence-transformers loads it, too.
+    """
+    config, sentences = model.config, sentences or Sentences()
+    files = tokenizer_files(tokenizer)
+    settings = json.loads(files["tokenizer_config.json"])
+    settings["model_max_length"] = sentences.longest or config.context
+    files |= {
+        "tokenizer_config.json": huggingface.json_file(settings),
+        "config.json": huggingface.json_file(_config_values(config, tokenizer)),
+        **sentence_files(sentences, config.width, config.context),
+    }
+    prefix = _PREFIX if config.masked_words or config.next_sentence else ""
+    tensors = {}
+    for ours, theirs, _ in _names(config):
+        for name, view in _as_theirs(ours, theirs, model.params[ours]).items():
+            tensors[name if name.startswith(_HEADS) else prefix + name] = view
+    with new_folder(folder) as made:
+        for name, content in files.items():
+            (made / name).parent.mkdir(exist_ok=True)
+            write_file(made / name, content)
+        write_tensors(made / "model.safetensors", tensors, {"format": "pt"})
+
+
+def _config_values(config: BERTConfig, tokenizer: WordPieces) -> dict[str, Any]:
+    return {
+        "model_type": "bert",
+        "architectures": [_ARCHITECTURES[config.masked_words, config.next_sentence]],
+        **{theirs: getattr(config, ours) for ours, theirs in _SIZES.items()},
+        "intermediate_size": config.inner or 4 * config.width,
+        **{name: allowed[0] for name, allowed in _FIXED.items()},
+        "tie_word_embeddings": True,
+        "hidden_dropout_prob": config.dropout,
+        "attention_probs_dropout_prob": 0.0,
+        "pad_token_id": tokenizer.pad,
+    }

@@ -1,0 +1,240 @@
+"""GPT-2 as Hugging Face's library transformers stores it (:mod:`minillm.formats.huggingface`).
+
+The tokenizer is one of byte pairs: tokenizer.json, or vocab.json and merges.txt.
+
+Their linear layers ("Conv1D") have weights (in, out), as ours: nothing is transposed.  The
+output is tied to the embedding of the tokens there, too, and has no weight of its own.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minillm.data.files import new_folder, read_json, write_file
+from minillm.errors import InputError
+from minillm.formats import huggingface
+from minillm.formats.tensors import write_tensors
+from minillm.models.gpt import GPT, GPTConfig
+from minillm.text import BytePairs, Characters, Vocabulary, load_tokenizer, tokenizer_files
+
+# Their names, ours, and the shape: V the vocabulary, C the context, D the width.
+_OUTSIDE = (
+    ("wte.weight", "embedding.E", "V D"),
+    ("wpe.weight", "positions.E", "C D"),
+    ("ln_f.weight", "norm.gain", "D"),
+    ("ln_f.bias", "norm.bias", "D"),
+)
+_BLOCK = (
+    ("ln_1.weight", "norm_1.gain", "D"),
+    ("ln_1.bias", "norm_1.bias", "D"),
+    ("attn.c_attn.weight", "attention.W_qkv", "D 3D"),
+    ("attn.c_attn.bias", "attention.b_qkv", "3D"),
+    ("attn.c_proj.weight", "attention.W_o", "D D"),
+    ("attn.c_proj.bias", "attention.b_o", "D"),
+    ("ln_2.weight", "norm_2.gain", "D"),
+    ("ln_2.bias", "norm_2.bias", "D"),
+    ("mlp.c_fc.weight", "feed_forward.W_1", "D 4D"),
+    ("mlp.c_fc.bias", "feed_forward.b_1", "4D"),
+    ("mlp.c_proj.weight", "feed_forward.W_2", "4D D"),
+    ("mlp.c_proj.bias", "feed_forward.b_2", "D"),
+)
+_PREFIX = "transformer."  # absent where the model was saved without its output layer
+_OUTPUT = "lm_head.weight"
+_MASK = re.compile(r"h\.\d+\.attn\.(masked_)?bias")  # buffers of older versions, not weights
+
+# What may vary in a GPT-2 of theirs, but not in models/gpt.py; the default stands first.
+_FIXED: dict[str, tuple[Any, ...]] = {
+    "activation_function": ("gelu_new", "gelu_pytorch_tanh"),  # two names of one function
+    "layer_norm_epsilon": (1e-5,),
+    "scale_attn_weights": (True,),
+    "scale_attn_by_inverse_layer_idx": (False,),
+    "add_cross_attention": (False,),
+}
+_ARCHITECTURES = ("GPT2LMHeadModel", "GPT2Model")
+
+
+def _names(config: GPTConfig) -> Iterator[tuple[str, str, tuple[int, ...]]]:
+    """Of each parameter: their name, ours, and its shape."""
+    D = config.width
+    sizes = {"V": config.vocabulary, "C": config.context, "D": D, "3D": 3 * D, "4D": 4 * D}
+
+    def shape(letters: str) -> tuple[int, ...]:
+        return tuple(sizes[letter] for letter in letters.split())
+
+    for theirs, ours, letters in _OUTSIDE:
+        yield theirs, ours, shape(letters)
+    for layer in range(config.layers):
+        for theirs, ours, letters in _BLOCK:
+            yield f"h.{layer}.{theirs}", f"blocks.{layer}.{ours}", shape(letters)
+
+
+# --- reading -----------------------------------------------------------------
+
+
+def import_gpt2(folder: str | Path) -> tuple[GPT, Vocabulary]:
+    """The GPT-2 in a folder, in float32, and its tokenizer.
+
+    Each weight goes from the file into its place, so that memory holds the model once.
+    InputError names the file, and the entry or the tensor, that is missing, damaged or of
+    another kind than :mod:`minillm.models.gpt`.
+    """
+    folder = Path(folder)
+    config, tied = _read_config(folder / "config.json")
+    tokenizer = _read_tokenizer(folder)
+    huggingface.check_vocabulary(folder, config.vocabulary, len(tokenizer))
+    tensors = huggingface.open_weights(folder, lambda name: name.removeprefix(_PREFIX))
+    wanted = {}
+    for theirs, ours, shape in _names(config):
+        wanted[ours] = huggingface.checked(folder, theirs, tensors.pop(theirs, None), shape)
+    output = tensors.pop(_OUTPUT, None)
+    if output is None and not tied:
+        raise InputError(f"{folder}: the tensor {_OUTPUT} is missing, and not tied to wte.weight")
+    huggingface.check_described(
+        {name: t for name, t in tensors.items() if not _MASK.fullmatch(name)}
+    )
+    params = {}
+    for ours, tensor in wanted.items():
+        params[ours] = np.empty(tensor.shape, np.float32)
+        tensor.read_into(params[ours])
+        huggingface.check_finite(tensor, ours, params[ours])
+    if output is not None:
+        E = params["embedding.E"]
+        huggingface.check_tied(
+            huggingface.checked(folder, _OUTPUT, output, E.shape), _OUTPUT, E, "wte.weight"
+        )
+    return GPT(config, params=params), tokenizer
+
+
+def _read_config(path: Path) -> tuple[GPTConfig, bool]:
+    """The sizes, and whether the output is tied without saying so in the weights."""
+    values = read_json(path)
+    huggingface.check_known(path, values, "gpt2", _ARCHITECTURES, _FIXED)
+    width = huggingface.size(path, values, "n_embd")
+    if values.get("n_inner") not in (None, 4 * width):
+        raise huggingface.wrong(path, values, "n_inner", f"{4 * width}, four times n_embd")
+    sizes = {
+        "vocabulary": huggingface.size(path, values, "vocab_size"),
+        "context": huggingface.size(
+            path, values, "n_positions" if "n_positions" in values else "n_ctx"
+        ),
+        "layers": huggingface.size(path, values, "n_layer"),
+        "heads": huggingface.size(path, values, "n_head"),
+        "width": width,
+    }
+    dropout = huggingface.dropout(path, values, "resid_pdrop")
+    try:
+        config = GPTConfig(**sizes, dropout=dropout)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
+    return config, values.get("tie_word_embeddings", True) is not False
+
+
+def _read_tokenizer(folder: Path) -> Vocabulary:
+    """Byte pairs; or characters, as :func:`export_gpt2` writes them."""
+    path = folder / "tokenizer.json"
+    if path.exists():
+        values = read_json(path)
+        model = values.get("model")
+        if isinstance(model, dict) and model.get("type") == "WordLevel":
+            return _read_characters(path, values)
+    return load_tokenizer(folder)
+
+
+def _read_characters(path: Path, values: dict[str, Any]) -> Characters:
+    vocabulary = values["model"].get("vocab")
+    if isinstance(vocabulary, dict):
+        try:
+            tokenizer = Characters(list(vocabulary))
+        except ValueError:
+            pass
+        else:
+            if values == _characters(tokenizer):
+                return tokenizer
+    raise InputError(f"{path}: expected a tokenizer of byte pairs or of characters, found words")
+
+
+# --- writing -----------------------------------------------------------------
+
+
+def export_gpt2(model: GPT, tokenizer: Vocabulary, folder: str | Path) -> None:
+    """Writes a new folder that transformers loads, with the same logits; whole or not at all.
+
+    The tokenizer must be one of byte pairs or of characters: InputError for any other.
+    """
+    files = _tokenizer_files(tokenizer, model.config.context)
+    files["config.json"] = huggingface.json_file(_config_values(model.config, tokenizer))
+    tensors = {_PREFIX + theirs: model.params[ours] for theirs, ours, _ in _names(model.config)}
+    with new_folder(folder) as made:
+        for name, content in files.items():
+            write_file(made / name, content)
+        write_tensors(made / "model.safetensors", tensors, {"format": "pt"})
+
+
+def _config_values(config: GPTConfig, tokenizer: Vocabulary) -> dict[str, Any]:
+    return {
+        "model_type": "gpt2",
+        "architectures": list(_ARCHITECTURES[:1]),
+        "vocab_size": config.vocabulary,
+        "n_positions": config.context,
+        "n_ctx": config.context,
+        "n_embd": config.width,
+        "n_layer": config.layers,
+        "n_head": config.heads,
+        "n_inner": None,
+        **{name: allowed[0] for name, allowed in _FIXED.items()},
+        "tie_word_embeddings": True,
+        "resid_pdrop": config.dropout,
+        "embd_pdrop": config.dropout,
+        "attn_pdrop": 0.0,
+        "bos_token_id": tokenizer.bos,
+        "eos_token_id": tokenizer.eos,
+    }
+
+
+def _tokenizer_files(tokenizer: Vocabulary, context: int) -> dict[str, bytes]:
+    """The files that describe a tokenizer, by name."""
+    settings: dict[str, Any] = {"model_max_length": context, "clean_up_tokenization_spaces": False}
+    if isinstance(tokenizer, BytePairs):
+        files = tokenizer_files(tokenizer)
+        settings |= {"tokenizer_class": "GPT2Tokenizer", "add_prefix_space": False}
+        if tokenizer.eos is not None:
+            names = ("bos_token", "eos_token", "unk_token")
+            settings |= dict.fromkeys(names, tokenizer.tokens[tokenizer.eos].decode())
+    elif isinstance(tokenizer, Characters):
+        files = {"tokenizer.json": huggingface.json_file(_characters(tokenizer))}
+        settings |= {"tokenizer_class": "PreTrainedTokenizerFast"}
+    else:
+        raise InputError(
+            f"transformers has no tokenizer that splits a text into {tokenizer.unit}s as we do"
+        )
+    return {**files, "tokenizer_config.json": huggingface.json_file(settings)}
+
+
+def _characters(tokenizer: Characters) -> dict[str, Any]:
+    """Each character as a word, and nothing between two when they are joined again."""
+    surrogates = [token for token in tokenizer.tokens if "\ud800" <= token <= "\udfff"]
+    if surrogates:
+        raise InputError(f"the character U+{ord(surrogates[0]):04X} cannot be written as UTF-8")
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [],
+        "normalizer": None,
+        "pre_tokenizer": {
+            "type": "Split",
+            "pattern": {"Regex": r"[\s\S]"},
+            "behavior": "Isolated",
+            "invert": False,
+        },
+        "post_processor": None,
+        "decoder": {"type": "Fuse"},
+        "model": {
+            "type": "WordLevel",
+            "vocab": {token: id for id, token in enumerate(tokenizer.tokens)},
+            "unk_token": "<unk>",  # it has no id: text with other characters is an error
+        },
+    }

@@ -1,0 +1,132 @@
+"""The files of a sentence encoder, as the library sentence-transformers stores it:
+
+    modules.json                the steps from a text to its vector, and the folder of each
+    sentence_bert_config.json   how many tokens of a text are read
+    1_Pooling/config.json       how the vectors of the tokens become one
+    2_Normalize                 a step without files: the vector gets the length 1
+
+The first step is a model of transformers.  It lies beside modules.json; in older folders, in
+0_Transformer.
+
+Source: Reimers and Gurevych (2019), "Sentence-BERT: sentence embeddings using siamese
+BERT-networks", section 3, for the kinds of pooling.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from minillm.data.files import read_json, read_json_list
+from minillm.errors import InputError, short
+from minillm.formats.huggingface import json_file, wrong
+
+POOLINGS = {"mean": "mean", "first": "cls", "max": "max"}  # our names, theirs
+_FLAGS = {  # what older files have in place of a name
+    "cls": "pooling_mode_cls_token",
+    "mean": "pooling_mode_mean_tokens",
+    "max": "pooling_mode_max_tokens",
+    "mean_sqrt_len_tokens": "pooling_mode_mean_sqrt_len_tokens",
+    "weightedmean": "pooling_mode_weightedmean_tokens",
+    "lasttoken": "pooling_mode_lasttoken",
+}
+_STEPS = ("Transformer", "Pooling", "Normalize")
+LEAST_TOKENS = 3  # [CLS], one of the text, [SEP]
+
+
+@dataclass(frozen=True)
+class Sentences:
+    """How a vector is made of a text."""
+
+    pooling: str | None = None  # one of POOLINGS; None: not a sentence encoder
+    normalised: bool = False  # its vectors have the length 1
+    longest: int | None = None  # tokens that are read, [CLS] and [SEP] too; None: the context
+
+
+def read_modules(folder: Path) -> dict[str, Path]:
+    """The folder of each step; of a model of transformers without others, its own.
+
+    InputError for steps that cannot be done here, and for words to be put before each text.
+    """
+    path = folder / "modules.json"
+    if not path.exists():
+        return {"Transformer": folder}
+    _check_prompt(folder / "config_sentence_transformers.json")
+    steps = []
+    for entry in read_json_list(path):
+        match entry:
+            case {"type": str(name), "path": str(place)} if place in ("", Path(place).name):
+                steps.append((name.rpartition(".")[2], folder / place))
+            case _:
+                raise InputError(f"{path}: expected steps with type and path, found {short(entry)}")
+    names = [name for name, _ in steps]
+    if names not in (list(_STEPS), list(_STEPS[:2])):
+        raise InputError(
+            f"{path}: expected the steps {', '.join(_STEPS[:2])} and perhaps {_STEPS[2]}, "
+            f"found {short(', '.join(names))}"
+        )
+    return dict(steps)
+
+
+def read_sentences(modules: Mapping[str, Path], width: int, context: int) -> Sentences:
+    """What the files say; InputError for a pooling that cannot be done here."""
+    longest = _read_longest(modules["Transformer"], context)
+    if "Pooling" not in modules:
+        return Sentences(longest=longest)
+    path = modules["Pooling"] / "config.json"
+    values = read_json(path)
+    for name in ("embedding_dimension", "word_embedding_dimension"):
+        if values.get(name, width) != width:
+            raise wrong(path, values, name, f"{width}, the width of the model")
+    pooling = values.get("pooling_mode")
+    if pooling is None:
+        found = [theirs for theirs, flag in _FLAGS.items() if values.get(flag)]
+        pooling = found or "mean"
+    if isinstance(pooling, list) and len(pooling) == 1:
+        pooling = pooling[0]
+    for ours, theirs in POOLINGS.items():
+        if theirs == pooling:
+            return Sentences(ours, "Normalize" in modules, longest)
+    expected = ", ".join(POOLINGS.values())
+    raise InputError(f"{path}: pooling_mode: expected one of {expected}, found {short(pooling)}")
+
+
+def _read_longest(folder: Path, context: int) -> int | None:
+    """How many tokens of a text are read, None if all that the model can."""
+    for file, name in (
+        ("sentence_bert_config.json", "max_seq_length"),
+        ("tokenizer_config.json", "model_max_length"),
+    ):
+        values = read_json(folder / file) if (folder / file).exists() else {}
+        if values.get("do_lower_case") and file.startswith("sentence"):
+            raise wrong(folder / file, values, "do_lower_case", "false: the tokenizer does that")
+        longest = values.get(name)
+        if longest is not None:
+            if type(longest) is not int or longest < LEAST_TOKENS:
+                raise wrong(folder / file, values, name, f"a whole number from {LEAST_TOKENS} up")
+            return longest if longest < context else None
+    return None
+
+
+def _check_prompt(path: Path) -> None:
+    values = read_json(path) if path.exists() else {}
+    if values.get("default_prompt_name") is not None:
+        raise wrong(path, values, "default_prompt_name", "null: texts are read without a prompt")
+
+
+def sentence_files(sentences: Sentences, width: int, context: int) -> dict[str, bytes]:
+    """The files beside the model's, by name; none if it is no sentence encoder."""
+    if sentences.pooling is None:
+        return {}
+    pooling = {flag: theirs == POOLINGS[sentences.pooling] for theirs, flag in _FLAGS.items()}
+    places = ("", "1_Pooling", "2_Normalize")
+    modules = [
+        {"idx": at, "name": str(at), "path": place, "type": f"sentence_transformers.models.{step}"}
+        for at, (step, place) in enumerate(zip(_STEPS, places, strict=True))
+        if step != "Normalize" or sentences.normalised
+    ]
+    longest = {"max_seq_length": sentences.longest or context, "do_lower_case": False}
+    return {
+        "modules.json": json_file(modules),
+        "sentence_bert_config.json": json_file(longest),
+        "1_Pooling/config.json": json_file({"word_embedding_dimension": width, **pooling}),
+    }

@@ -1,0 +1,565 @@
+"""BERT in transformers' format: read in every form that it comes in, damage, written."""
+
+import json
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from minillm.errors import InputError
+from minillm.formats import tensors as tensors_module
+from minillm.formats.bert import export_bert, import_bert
+from minillm.formats.sentences import Sentences
+from minillm.models.bert import BERT, BERTConfig
+from minillm.text.bpe import train
+from minillm.text.tokenizer_files import tokenizer_files
+from minillm.text.wordpiece import SPECIALS, WordPieces
+
+PIECES = WordPieces([*SPECIALS, "the", "sea", "##shell", "##s", "é", "##é", "S"], lower_case=False)
+V, C, D, F, LAYERS = len(PIECES), 16, 6, 10, 2
+CONFIG = {
+    "model_type": "bert",
+    "architectures": ["BertForPreTraining"],
+    "vocab_size": V,
+    "max_position_embeddings": C,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": 3,
+    "hidden_size": D,
+    "intermediate_size": F,
+    "type_vocab_size": 2,
+    "hidden_act": "gelu",
+    "layer_norm_eps": 1e-12,
+    "hidden_dropout_prob": 0.25,
+    "position_embedding_type": "absolute",
+    "pad_token_id": 0,
+}
+# Their names, ours, and their shape; a matrix is ours transposed, unless it is a table.
+EMBEDDINGS = {
+    "embeddings.word_embeddings.weight": ("embedding.E", (V, D)),
+    "embeddings.position_embeddings.weight": ("positions.E", (C, D)),
+    "embeddings.token_type_embeddings.weight": ("segments.E", (2, D)),
+    "embeddings.LayerNorm.weight": ("embedding.norm.gain", (D,)),
+    "embeddings.LayerNorm.bias": ("embedding.norm.bias", (D,)),
+}
+BLOCK = {
+    "attention.self.query.weight": ("attention.W_qkv 0", (D, D)),
+    "attention.self.query.bias": ("attention.b_qkv 0", (D,)),
+    "attention.self.key.weight": ("attention.W_qkv 1", (D, D)),
+    "attention.self.key.bias": ("attention.b_qkv 1", (D,)),
+    "attention.self.value.weight": ("attention.W_qkv 2", (D, D)),
+    "attention.self.value.bias": ("attention.b_qkv 2", (D,)),
+    "attention.output.dense.weight": ("attention.W_o", (D, D)),
+    "attention.output.dense.bias": ("attention.b_o", (D,)),
+    "attention.output.LayerNorm.weight": ("norm_1.gain", (D,)),
+    "attention.output.LayerNorm.bias": ("norm_1.bias", (D,)),
+    "intermediate.dense.weight": ("feed_forward.W_1", (F, D)),
+    "intermediate.dense.bias": ("feed_forward.b_1", (F,)),
+    "output.dense.weight": ("feed_forward.W_2", (D, F)),
+    "output.dense.bias": ("feed_forward.b_2", (D,)),
+    "output.LayerNorm.weight": ("norm_2.gain", (D,)),
+    "output.LayerNorm.bias": ("norm_2.bias", (D,)),
+}
+POOLER = {
+    "pooler.dense.weight": ("pooler.W", (D, D)),
+    "pooler.dense.bias": ("pooler.b", (D,)),
+}
+MASKED_WORDS = {
+    "cls.predictions.transform.dense.weight": ("mask.W", (D, D)),
+    "cls.predictions.transform.dense.bias": ("mask.b", (D,)),
+    "cls.predictions.transform.LayerNorm.weight": ("mask.norm.gain", (D,)),
+    "cls.predictions.transform.LayerNorm.bias": ("mask.norm.bias", (D,)),
+    "cls.predictions.bias": ("mask.output_b", (V,)),
+}
+NEXT = {
+    "cls.seq_relationship.weight": ("next.W", (2, D)),
+    "cls.seq_relationship.bias": ("next.b", (2,)),
+}
+BODY = EMBEDDINGS | {
+    f"encoder.layer.{layer}.{theirs}": (f"blocks.{layer}.{ours}", shape)
+    for layer in range(LAYERS)
+    for theirs, (ours, shape) in BLOCK.items()
+}
+ALL = BODY | POOLER | MASKED_WORDS | NEXT
+ARCHITECTURES = {
+    "BertModel": BODY | POOLER,
+    "BertForMaskedLM": BODY | MASKED_WORDS,
+    "BertForNextSentencePrediction": BODY | POOLER | NEXT,
+    "BertForPreTraining": ALL,
+}
+E_NAME, DECODER = "embeddings.word_embeddings.weight", "cls.predictions.decoder"
+
+
+@pytest.fixture(autouse=True)
+def small_pieces(monkeypatch):
+    monkeypatch.setattr(tensors_module, "PIECE", 7)
+
+
+def values_of(theirs):
+    """Numbers of seven bits, for bfloat16 has eight; others for each name."""
+    rng = np.random.default_rng(list(theirs.encode()))
+    return rng.integers(-127, 128, ALL[theirs][1]).astype(np.float32) / 64
+
+
+def weights(names=ALL, prefix="bert."):
+    return {n if n.startswith("cls.") else prefix + n: values_of(n) for n in names}
+
+
+def make(path, tensors=None, config=CONFIG, tokenizer=PIECES, **changes):
+    """A folder as transformers writes it, with its tokenizer."""
+    path.mkdir()
+    for name, content in tokenizer_files(tokenizer).items():
+        (path / name).write_bytes(content)
+    (path / "config.json").write_text(json.dumps(config | changes))
+    save_file(weights() if tensors is None else tensors, path / "model.safetensors")
+    return path
+
+
+def check(path, names=ALL):
+    """That each weight is in its place."""
+    model, tokenizer, _ = import_bert(path)
+    heads = {
+        "masked_words": MASKED_WORDS.keys() <= names.keys(),
+        "pooler": POOLER.keys() <= names.keys(),
+        "next_sentence": NEXT.keys() <= names.keys(),
+    }
+    assert model.config == BERTConfig(V, C, LAYERS, 3, D, F, 2, 0.25, **heads)
+    assert tokenizer.to_dict() == PIECES.to_dict()
+    assert model.params.keys() == {ours.split()[0] for ours, _ in names.values()}
+    for theirs in names:
+        ours, _, part = names[theirs][0].partition(" ")
+        array = model.params[ours]
+        assert array.dtype == np.float32
+        assert array.flags.c_contiguous
+        if part:
+            array = np.split(array, 3, axis=-1)[int(part)]
+        expected = values_of(theirs)
+        expected = expected if ours.endswith(".E") else expected.T
+        np.testing.assert_array_equal(array, expected, err_msg=theirs)
+    x, _ = model.hidden(np.arange(4)[None])
+    assert x.shape == (1, 4, D)
+    return model
+
+
+# --- reading -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("prefix", ["", "bert."])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_architecture_with_and_without_prefix(tmp_path, architecture, prefix):
+    names = ARCHITECTURES[architecture]
+    tensors = weights(names, prefix)
+    check(make(tmp_path / "bert", tensors, architectures=[architecture]), names)
+
+
+def test_no_pooler(tmp_path):
+    check(make(tmp_path / "bert", weights(BODY, ""), architectures=["BertModel"]), BODY)
+
+
+def test_more_heads_than_the_architecture_has(tmp_path):
+    """As in the folders of the first BERTs, made from what pre-training left."""
+    check(make(tmp_path / "bert", architectures=["BertForMaskedLM"]))
+
+
+def test_buffers_and_tied_weights(tmp_path):
+    tensors = weights()
+    tensors["bert.embeddings.position_ids"] = np.arange(C)[None]
+    tensors["bert.embeddings.token_type_ids"] = np.zeros((1, C), np.int64)
+    tensors[f"{DECODER}.weight"] = tensors[f"bert.{E_NAME}"].copy()
+    tensors[f"{DECODER}.bias"] = tensors["cls.predictions.bias"].copy()
+    check(make(tmp_path / "bert", tensors, tie_word_embeddings=False))
+
+
+def test_the_bias_of_the_output_under_its_other_name(tmp_path):
+    tensors = weights()
+    tensors[f"{DECODER}.bias"] = tensors.pop("cls.predictions.bias")
+    check(make(tmp_path / "bert", tensors))
+
+
+def test_the_oldest_names_of_norms(tmp_path):
+    tensors = {
+        name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("Norm.bias", "Norm.beta"): array
+        for name, array in weights().items()
+    }
+    assert any(name.endswith(".gamma") for name in tensors)
+    check(make(tmp_path / "bert", tensors))
+
+
+def test_float16(tmp_path):
+    check(make(tmp_path / "bert", {n: a.astype(np.float16) for n, a in weights().items()}))
+
+
+def test_several_files(tmp_path):
+    path, tensors = make(tmp_path / "bert"), weights()
+    (path / "model.safetensors").unlink()
+    weight_map = {name: f"{number % 3}.safetensors" for number, name in enumerate(tensors)}
+    for file in set(weight_map.values()):
+        save_file({n: a for n, a in tensors.items() if weight_map[n] == file}, path / file)
+    index = path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": weight_map}))
+    check(path)
+
+
+def test_what_has_a_default(tmp_path):
+    left = ("hidden_act", "layer_norm_eps", "position_embedding_type", "architectures")
+    check(make(tmp_path / "bert", config={n: v for n, v in CONFIG.items() if n not in left}))
+
+
+@pytest.mark.parametrize("left_out", ["tokenizer.json", "vocab.txt"])
+def test_each_file_of_the_tokenizer_is_enough(tmp_path, left_out):
+    path = make(tmp_path / "bert")
+    (path / left_out).unlink()
+    check(path)
+
+
+def test_tokenizer_config_is_right_where_tokenizer_json_says_something_else(tmp_path):
+    """As in transformers."""
+    path = make(tmp_path / "bert")
+    file = path / "tokenizer_config.json"
+    values = json.loads(file.read_text())
+    file.write_text(json.dumps(values | {"do_lower_case": True, "strip_accents": None}))
+    _, tokenizer, _ = import_bert(path)
+    assert tokenizer.split("THE É") == ["the", "É"]  # e is not in the vocabulary
+    file.write_text(json.dumps(values | {"do_lower_case": True, "strip_accents": False}))
+    assert import_bert(path)[1].split("THE É") == ["the", "é"]
+    file.write_text(json.dumps(values | {"do_lower_case": 1}))
+    assert "do_lower_case: expected true or false" in refusal(path)
+    file.write_text(json.dumps({"do_lower_case": 1, "tokenizer_class": "PreTrainedTokenizerFast"}))
+    assert import_bert(path)[1].to_dict() == PIECES.to_dict()
+
+
+# --- sentence encoders -------------------------------------------------------------------------
+
+STEPS = ("Transformer", "Pooling", "Normalize")
+FLAGS = {"mean": "mean_tokens", "first": "cls_token", "max": "max_tokens"}
+
+
+def encoder(path, pooling=None, steps=STEPS, longest=10, places=("", "1_Pooling", "2_Normalize")):
+    """Makes a sentence encoder's folder of one of transformers."""
+    place = path / places[0]
+    make(path, weights(ARCHITECTURES["BertModel"], ""), architectures=["BertModel"])
+    if place != path:
+        place.mkdir()
+        for file in [file for file in path.iterdir() if file != place]:
+            file.rename(place / file.name)
+    modules = [
+        {"idx": n, "name": str(n), "path": where, "type": f"sentence_transformers.models.{step}"}
+        for n, (step, where) in enumerate(zip(steps, places, strict=False))
+    ]
+    (path / "modules.json").write_text(json.dumps(modules))
+    (path / places[1]).mkdir()
+    pooling = {"pooling_mode_mean_tokens": True} if pooling is None else pooling
+    (path / places[1] / "config.json").write_text(json.dumps(pooling))
+    if longest is not None:
+        values = {"max_seq_length": longest, "do_lower_case": False}
+        (place / "sentence_bert_config.json").write_text(json.dumps(values))
+    return path
+
+
+@pytest.mark.parametrize("pooling", FLAGS)
+@pytest.mark.parametrize("normalised", [True, False])
+def test_sentence_encoders(tmp_path, pooling, normalised):
+    flags = {f"pooling_mode_{flag}": flag == FLAGS[pooling] for flag in FLAGS.values()}
+    values = {"word_embedding_dimension": D, **flags}
+    path = encoder(tmp_path / "old", values, STEPS if normalised else STEPS[:2])
+    assert import_bert(path)[2] == Sentences(pooling, normalised, 10)
+    names = {"mean": "mean", "first": "cls", "max": "max"}
+    for number, mode in enumerate((names[pooling], [names[pooling]])):
+        values = {"embedding_dimension": D, "pooling_mode": mode}
+        path = encoder(tmp_path / f"new{number}", values, STEPS if normalised else STEPS[:2])
+        assert import_bert(path)[2] == Sentences(pooling, normalised, 10)
+
+
+def test_an_older_sentence_encoder(tmp_path):
+    """Its model in a folder of its own, and no pooling set: the mean."""
+    path = encoder(tmp_path / "old", {}, places=("0_Transformer", "1_Pooling", "2_Normalize"))
+    assert import_bert(path)[2] == Sentences("mean", True, 10)
+
+
+def test_the_number_of_tokens(tmp_path):
+    path = encoder(tmp_path / "encoder", longest=None)
+    file = path / "tokenizer_config.json"
+    values = json.loads(file.read_text())
+    assert import_bert(path)[2].longest is None
+    for longest, found in ((7, 7), (C, None), (int(1e30), None)):
+        file.write_text(json.dumps(values | {"model_max_length": longest}))
+        assert import_bert(path)[2].longest == found
+    (path / "modules.json").unlink()
+    file.write_text(json.dumps(values | {"model_max_length": 7}))
+    assert import_bert(path)[2] == Sentences(None, False, 7)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"pooling_mode_lasttoken": True}, "expected one of mean, cls, max, found 'lasttoken'"),
+        (
+            {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": True},
+            "found ['cls', 'mean'",
+        ),
+        (
+            {"pooling_mode": "weightedmean"},
+            "pooling_mode: expected one of mean, cls, max, found 'w",
+        ),
+        ({"pooling_mode": {}}, "pooling_mode: expected one of mean, cls, max, found {}"),
+        ({"word_embedding_dimension": 7}, "word_embedding_dimension: expected 6, the width of the"),
+    ],
+)
+def test_poolings_that_are_not_done(tmp_path, values, message):
+    path = encoder(tmp_path / "encoder", values)
+    assert f"{path / '1_Pooling' / 'config.json'}: " in refusal(path)
+    assert message in refusal(path)
+
+
+def test_what_a_sentence_encoder_may_not_be(tmp_path):
+    path = encoder(tmp_path / "dense", steps=("Transformer", "Pooling", "Dense"))
+    expected = (
+        "expected the steps Transformer, Pooling and perhaps Normalize, found 'Transformer, P"
+    )
+    assert expected in refusal(path)
+    modules = path / "modules.json"
+    modules.write_text("{}")
+    assert "modules.json: expected a JSON list, found dict" in refusal(path)
+    modules.write_text("[")
+    assert "modules.json: expected JSON, but it is damaged" in refusal(path)
+    modules.write_text('[{"type": "Transformer", "path": "../x"}]')
+    assert "expected steps with type and path, found" in refusal(path)
+    modules.write_text("[1]")
+    assert "expected steps with type and path, found 1" in refusal(path)
+
+    path = encoder(tmp_path / "encoder")
+    file = path / "sentence_bert_config.json"
+    for longest in (2, "9", True, 9.5):
+        file.write_text(json.dumps({"max_seq_length": longest}))
+        assert "max_seq_length: expected a whole number from 3 up, found" in refusal(path)
+    file.write_text(json.dumps({"do_lower_case": True}))
+    assert "do_lower_case: expected false" in refusal(path)
+    file.unlink()
+    prompts = path / "config_sentence_transformers.json"
+    prompts.write_text(json.dumps({"prompts": {"a": "b"}, "default_prompt_name": "a"}))
+    assert "default_prompt_name: expected null" in refusal(path)
+    prompts.write_text(json.dumps({"prompts": {"a": "b"}, "default_prompt_name": None}))
+    import_bert(path)
+    (path / "1_Pooling" / "config.json").unlink()
+    assert "1_Pooling/config.json: there is no such file" in refusal(path)
+
+
+# --- damage ------------------------------------------------------------------------------------
+
+
+def refusal(path):
+    """The message, which is one line and names the folder."""
+    with pytest.raises(InputError) as caught:
+        import_bert(path)
+    message = str(caught.value)
+    assert str(path) in message
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model_type": "roberta"}, "model_type: expected 'bert', found 'roberta'"),
+        ({"architectures": ["BertForTokenClassification"]}, "architectures: expected BertModel or"),
+        ({"hidden_act": "relu"}, "hidden_act: expected 'gelu', found 'relu'"),
+        ({"hidden_act": "gelu_new"}, "hidden_act: expected 'gelu', found 'gelu_new'"),
+        ({"layer_norm_eps": 1e-5}, "layer_norm_eps: expected 1e-12, found 1e-05"),
+        (
+            {"position_embedding_type": "relative_key"},
+            "position_embedding_type: expected 'absolute'",
+        ),
+        ({"is_decoder": True}, "is_decoder: expected False, found True"),
+        ({"add_cross_attention": True}, "add_cross_attention: expected False, found True"),
+        ({"hidden_size": "6"}, "hidden_size: expected a whole number from 1 up, found '6'"),
+        ({"num_attention_heads": 4}, "heads must divide width, found 4 and 6"),
+        ({"hidden_size": 9}, "word_embeddings.weight: expected shape (12, 9), found (12, 6)"),
+        ({"hidden_size": 3 * 10**9}, "word_embeddings.weight: expected shape (12, 3000000000), fo"),
+        (
+            {"intermediate_size": 12},
+            "0.intermediate.dense.weight: expected shape (12, 6), found (1",
+        ),
+        (
+            {"num_hidden_layers": 3},
+            "the tensor encoder.layer.2.attention.self.query.weight is miss",
+        ),
+        ({"num_hidden_layers": 10**12}, "encoder.layer.2.attention.self.query.weight is missing"),
+        ({"num_hidden_layers": 1}, "config.json describes no such tensor"),
+        ({"max_position_embeddings": 20}, "expected shape (20, 6), found (16, 6)"),
+        ({"max_position_embeddings": 1}, "context must be at least 2, found 1"),
+        (
+            {"type_vocab_size": 1},
+            "token_type_embeddings.weight: expected shape (1, 6), found (2, 6)",
+        ),
+        ({"vocab_size": 13}, "config.json says vocab_size 13, but the tokenizer has 12 tokens"),
+        ({"type_vocab_size": None}, "/config.json: type_vocab_size: expected a whole number from"),
+        ({"hidden_dropout_prob": 1}, "hidden_dropout_prob: expected a number from 0 to below 1"),
+    ],
+)
+def test_another_model(tmp_path, changes, message):
+    assert message in refusal(make(tmp_path / "bert", **changes))
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "message"),
+    [
+        (
+            "bert.encoder.layer.1.attention.self.key.bias",
+            None,
+            "the tensor encoder.layer.1.attenti",
+        ),
+        ("cls.predictions.bias", None, "the tensor cls.predictions.bias is missing"),
+        ("bert.pooler.dense.bias", None, "the tensor pooler.dense.bias is missing"),
+        ("cls.seq_relationship.bias", np.zeros(3, np.float32), "expected shape (2,), found (3,)"),
+        ("cls.seq_relationship.bias", np.zeros(2, np.int32), "expected float32 or float16 or bfl"),
+        ("bert.pooler.dense.bias", np.full(D, np.inf, np.float32), "expected finite weights, foun"),
+        (
+            "classifier.weight",
+            np.zeros(D, np.float32),
+            "'classifier.weight': config.json describes",
+        ),
+        (
+            "pooler.dense.bias",
+            np.zeros(D, np.float32),
+            "it has 'pooler.dense.bias' under two names",
+        ),
+    ],
+)
+def test_tensors_that_do_not_fit(tmp_path, name, array, message):
+    tensors = weights()
+    if array is None:
+        del tensors[name]
+    else:
+        tensors[name] = array
+    assert message in refusal(make(tmp_path / "bert", tensors))
+
+
+@pytest.mark.parametrize("head", [MASKED_WORDS, NEXT, POOLER])
+def test_a_head_that_the_architecture_has(tmp_path, head):
+    tensors = {n: a for n, a in weights().items() if n.removeprefix("bert.") not in head}
+    assert f"the tensor {next(iter(head))} is missing" in refusal(make(tmp_path / "bert", tensors))
+
+
+@pytest.mark.parametrize(("name", "of"), [("weight", E_NAME), ("bias", "cls.predictions.bias")])
+def test_an_output_of_its_own(tmp_path, name, of):
+    own = values_of(of)
+    own.flat[-1] += 1
+    tensors = weights() | {f"{DECODER}.{name}": own}
+    message = refusal(make(tmp_path / "bert", tensors))
+    assert f"{DECODER}.{name}: expected the weights of {of}, found others" in message
+    tensors[f"{DECODER}.{name}"] = np.zeros(3, np.float32)
+    assert "found (3,)" in refusal(make(tmp_path / "other", tensors))
+
+
+def test_an_output_that_is_not_tied(tmp_path):
+    message = refusal(make(tmp_path / "bert", tie_word_embeddings=False))
+    assert f"the tensor {DECODER}.weight is missing" in message
+
+
+def test_damaged_safetensors(tmp_path):
+    path = make(tmp_path / "bert")
+    file = path / "model.safetensors"
+    whole = file.read_bytes()
+    for length in [0, 8, 100, len(whole) - 1]:
+        file.write_bytes(whole[:length])
+        assert "expected a safetensors file, but it is damaged" in refusal(path)
+    file.unlink()
+    assert "expected model.safetensors or" in refusal(path)
+
+
+def test_tokenizers_of_others(tmp_path):
+    path = make(tmp_path / "bert")
+    for file in ("tokenizer.json", "vocab.txt", "tokenizer_config.json"):
+        (path / file).unlink()
+    assert "expected one of tokenizer.json" in refusal(path)
+    for name, content in tokenizer_files(train(["sea"], 260)).items():
+        (path / name).write_bytes(content)
+    assert "expected a tokenizer of pieces of words" in refusal(path)
+    pieces = WordPieces(["[UNK]", *PIECES.tokens[5:]])
+    message = refusal(make(tmp_path / "other", tokenizer=pieces))
+    assert "expected a tokenizer with [CLS], [SEP] and [MASK]" in message
+
+
+# --- writing -----------------------------------------------------------------------------------
+
+
+def new(**options):
+    sizes = {"context": C, "layers": LAYERS, "heads": 2, "width": D, "dropout": 0.1}
+    return BERT(BERTConfig(V, **sizes | options), np.random.default_rng(1))
+
+
+@pytest.mark.parametrize("inner", [None, F])
+@pytest.mark.parametrize("next_sentence", [True, False])
+@pytest.mark.parametrize("masked_words", [True, False])
+def test_written_and_read_back(tmp_path, masked_words, next_sentence, inner):
+    model = new(
+        masked_words=masked_words, next_sentence=next_sentence, pooler=next_sentence, inner=inner
+    )
+    path = tmp_path / "out"
+    export_bert(model, PIECES, path)
+    again, tokenizer, sentences = import_bert(path)
+    assert again.params.keys() == model.params.keys()
+    for name, array in model.params.items():
+        np.testing.assert_array_equal(again.params[name], array)
+    assert sentences == Sentences()
+    assert tokenizer.to_dict() == PIECES.to_dict()
+    assert again.config.inner == (inner or 4 * D)
+    names = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+    assert {file.name for file in path.iterdir()} == names | {"vocab.txt"}
+    assert [file.name for file in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize(
+    "sentences",
+    [Sentences("mean", True, 9), Sentences("first"), Sentences("max", False, 5), Sentences()],
+)
+def test_sentence_encoders_written_and_read_back(tmp_path, sentences):
+    export_bert(new(masked_words=False), PIECES, tmp_path / "out", sentences)
+    assert import_bert(tmp_path / "out")[2] == sentences
+    assert (tmp_path / "out" / "modules.json").exists() == (sentences.pooling is not None)
+    values = json.loads((tmp_path / "out" / "tokenizer_config.json").read_text())
+    assert values["model_max_length"] == (sentences.longest or C)
+
+
+def test_the_config_that_is_written(tmp_path):
+    export_bert(new(next_sentence=True, pooler=True), PIECES, tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "config.json").read_text()) == {
+        "model_type": "bert",
+        "architectures": ["BertForPreTraining"],
+        "vocab_size": V,
+        "max_position_embeddings": C,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": 2,
+        "hidden_size": D,
+        "intermediate_size": 4 * D,
+        "type_vocab_size": 2,
+        "hidden_act": "gelu",
+        "layer_norm_eps": 1e-12,
+        "position_embedding_type": "absolute",
+        "is_decoder": False,
+        "add_cross_attention": False,
+        "tie_word_embeddings": True,
+        "hidden_dropout_prob": 0.1,
+        "attention_probs_dropout_prob": 0.0,
+        "pad_token_id": 0,
+    }
+
+
+def test_the_library_reads_what_is_written(tmp_path):
+    model = new()
+    export_bert(model, PIECES, tmp_path / "out")
+    tensors = load_file(tmp_path / "out" / "model.safetensors")
+    W = model.params["blocks.1.attention.W_qkv"]
+    name = "bert.encoder.layer.1.attention.self.value.weight"
+    np.testing.assert_array_equal(tensors[name], W[:, 2 * D :].T)
+    assert tensors["cls.predictions.bias"].shape == (V,)
+    assert not any(name.startswith(DECODER) for name in tensors)
+
+
+def test_whole_or_not_at_all(tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("minillm.formats.bert.write_tensors", full)
+    with pytest.raises(OSError, match="No space"):
+        export_bert(new(), PIECES, tmp_path / "out", Sentences("mean"))
+    assert list(tmp_path.iterdir()) == []
