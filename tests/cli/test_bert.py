@@ -198,8 +198,8 @@ def test_wrong_input(finished, text_file, tmp_path, fails):
     )
     assert fails("embed", finished, tmp_path / "none", "--to", tmp_path / "x")
     assert not (tmp_path / "x").exists()
-    with pytest.raises(InputError, match="pooling: expected one of mean, first; found 'max'"):
-        minillm.load(finished).embed(["x"], "max")
+    with pytest.raises(InputError, match="pooling: expected one of mean, first, max; found 'last'"):
+        minillm.load(finished).embed(["x"], "last")
     train = ["train", "bert", text_file, "--out", tmp_path / "run"]
     assert "heads must divide width" in fails(*train, "--width", "10", "--heads", "4")
     assert "--context: expected less than the" in fails(*train, *TINY, "--context", "5000")
