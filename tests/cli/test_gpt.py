@@ -352,5 +352,5 @@ def test_shards_that_have_changed(shards, tmp_path, text_file, finished, fails):
 
 
 def test_what_only_a_gpt_has(finished, tmp_path):
-    with pytest.raises(InputError, match="expected a run of seq2seq, found 'gpt'"):
+    with pytest.raises(InputError, match="expected a run of seq2seq or transformer, found 'gpt'"):
         minillm.load(finished).translate(["x"])
