@@ -130,6 +130,40 @@ class BERT(base.Model[BERTConfig]):
 
         Raises ValueError for rows longer than the context.
         """
+        x, embed_backward = self._embed(ids, segments, rng)
+        block_backwards = []
+        for layer in range(self.config.layers):
+            x, block_backward = self._block(layer, x, lengths, rng)
+            block_backwards.append(block_backward)
+
+        def backward(dx):
+            gradients = {}
+            for block_backward in reversed(block_backwards):
+                dx, of_block = block_backward(dx)
+                gradients |= of_block
+            return gradients | embed_backward(dx)
+
+        return x, backward
+
+    def read(
+        self,
+        ids: NDArray[np.integer],
+        lengths: NDArray[np.integer] | None = None,
+        segments: NDArray[np.integer] | None = None,
+    ) -> NDArray:
+        """As :meth:`hidden`, without a backward: what a block keeps for it is freed at once."""
+        x = self._embed(ids, segments)[0]
+        for layer in range(self.config.layers):
+            x = self._block(layer, x, lengths)[0]
+        return x
+
+    def _embed(
+        self,
+        ids: NDArray[np.integer],
+        segments: NDArray[np.integer] | None,
+        rng: np.random.Generator | None = None,
+    ) -> tuple[NDArray, Callable[[NDArray], Gradients]]:
+        """ids (B, T) -> x (B, T, D), before the blocks.  ``backward(dx)`` -> gradients."""
         c, p = self.config, self.params
         if ids.shape[1] > c.context:
             raise ValueError(f"ids: expected at most {c.context} in a row, found {ids.shape[1]}")
@@ -140,30 +174,31 @@ class BERT(base.Model[BERTConfig]):
         part, part_backward = ops.embedding(segments, p["segments.E"])
         x, norm_backward = transformer.norm(p, "embedding.norm", token + place + part, EPSILON)
         x, dropout_backward = dropout(x, c.dropout, rng)
-        block_backwards = []
-        for layer in range(c.layers):
-            x, block_backward = encoder.encoder_block(
-                *(p, f"blocks.{layer}", x, c.heads, lengths),
-                activation=exact_gelu,
-                epsilon=EPSILON,
-                rate=c.dropout,
-                rng=rng,
-            )
-            block_backwards.append(block_backward)
 
         def backward(dx):
-            gradients = {}
-            for block_backward in reversed(block_backwards):
-                dx, of_block = block_backward(dx)
-                gradients |= of_block
-            dx, of_norm = norm_backward(dropout_backward(dx))
-            gradients |= of_norm
+            dx, gradients = norm_backward(dropout_backward(dx))
             gradients["segments.E"] = part_backward(dx)
             gradients["positions.E"] = place_backward(dx)
             gradients["embedding.E"] = token_backward(dx)
             return gradients
 
         return x, backward
+
+    def _block(
+        self,
+        layer: int,
+        x: NDArray,
+        lengths: NDArray[np.integer] | None,
+        rng: np.random.Generator | None = None,
+    ) -> tuple[NDArray, Callable]:
+        """x (B, T, D) -> (B, T, D).  ``backward(dy)`` -> dx, gradients."""
+        return encoder.encoder_block(
+            *(self.params, f"blocks.{layer}", x, self.config.heads, lengths),
+            activation=exact_gelu,
+            epsilon=EPSILON,
+            rate=self.config.dropout,
+            rng=rng,
+        )
 
     def masked_words(self, x: NDArray) -> tuple[NDArray, Callable]:
         """Of the tokens at M places, the logits of what stood there: x (M, D) -> (M, V).
@@ -208,8 +243,7 @@ class BERT(base.Model[BERTConfig]):
         """The pooler's vector of each text, (B, D).  ValueError for a model without one."""
         if not self.config.pooler:
             raise ValueError("this model has no pooler")
-        x, _ = self.hidden(ids, lengths, segments)
-        return self.pool(x)[0]
+        return self.pool(self.read(ids, lengths, segments))[0]
 
     def fill(self, batch: MaskedBatch) -> NDArray:
         """The logits of what stood at the places of a batch, (M, V); its targets are not looked at.
@@ -218,7 +252,7 @@ class BERT(base.Model[BERTConfig]):
         """
         if not self.config.masked_words:
             raise ValueError("this model has no head for masked words")
-        x, _ = self.hidden(batch.ids, batch.lengths, batch.segments)
+        x = self.read(batch.ids, batch.lengths, batch.segments)
         return self.masked_words(x[batch.places])[0]
 
     # --- training ---------------------------------------------------------------

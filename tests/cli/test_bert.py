@@ -4,6 +4,7 @@ import io
 import json
 import shutil
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 import minillm
 from minillm.cli import main
 from minillm.errors import InputError
+from minillm.runs.kinds.bert import PADDING, TOKENS, batches
 
 TEXT = "the cat sat on the mat and the dog sat on the log.\nan unbelievable mouse ran.\n" * 50
 TINY = [*("--width", "8", "--heads", "2", "--layers", "2", "--context", "12", "--batch", "4")]
@@ -159,6 +161,7 @@ def test_embed(finished, tmp_path, monkeypatch, capsys):
                                        run.tokenizer.sep]]))  # fmt: skip
     np.testing.assert_allclose(vectors[0], x[0].mean(axis=0), atol=1e-5)
     np.testing.assert_allclose(run.embed(["the cat"], "first")[0], x[0, 0], atol=1e-5)
+    np.testing.assert_allclose(run.embed(["the cat"], "max")[0], x[0].max(axis=0), atol=1e-5)
     assert run.embed([]).shape == (0, 8)
     (tmp_path / "lines").write_text("\n".join(texts) + "\n")
     to = tmp_path / "v.npy"
@@ -168,6 +171,24 @@ def test_embed(finished, tmp_path, monkeypatch, capsys):
     command = ["embed", str(finished), "--to", str(to), "--pooling", "first"]
     assert main(command) == 0
     np.testing.assert_array_equal(np.load(to), run.embed(["the cat"], "first"))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_is_read_together(seed):
+    """Every row once, and in no batch too many tokens, or too much padding."""
+    lengths = (2 + np.random.default_rng(seed).lognormal(3, 1, 300).astype(int)).tolist()
+    found = list(batches(lengths))
+    assert sorted(row for batch in found for row in batch) == list(range(300))
+    longest = [lengths[batch[0]] for batch in found]
+    assert longest == sorted(longest, reverse=True)
+    for batch, T in zip(found, longest, strict=True):
+        assert max(lengths[row] for row in batch) == T
+        assert T * len(batch) <= TOKENS or len(batch) == 1
+        assert sum(T - lengths[row] for row in batch) <= PADDING
+    for batch, after in pairwise(found):  # it had no room for the next row
+        T = lengths[batch[0]]
+        padding = sum(T - lengths[row] for row in [*batch, after[0]])
+        assert T * (len(batch) + 1) > TOKENS or padding > PADDING
 
 
 def test_similar_texts(finished, tmp_path, capsys):

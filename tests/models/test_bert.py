@@ -81,6 +81,13 @@ def test_a_batch_equals_its_rows_and_padding_changes_nothing(dtype, tolerance):
         np.testing.assert_allclose(pooled[row], own[0], atol=tolerance)
 
 
+def test_reading_is_the_same_without_a_backward():
+    model, batch = new(dropout=0.5), batch_of([12, 4, 7])
+    np.testing.assert_array_equal(model.read(*batch[:3]), model.hidden(*batch[:3])[0])
+    ids = batch.ids
+    np.testing.assert_array_equal(model.read(ids), model.hidden(ids)[0])
+
+
 def test_what_stands_in_the_padding_changes_nothing():
     model, batch = new(), batch_of([12, 4, 7])
     beyond = np.arange(12) >= batch.lengths[:, None]

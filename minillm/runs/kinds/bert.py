@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from minillm.training import Summary
 
 COUNTED = 10_000_000  # tokens of the training text whose frequencies are a baseline
-ROWS = 32  # passages, or texts, that are read together where nothing is trained
+ROWS = 32  # passages that are read together where nothing is trained
+TOKENS = 1024  # of texts that are read together: so many stay in the cache
+PADDING = 40  # tokens that take as long as to begin a batch
 MASKS = 0  # seed of what is hidden in validation
 SHOWN = 48  # tokens of a sample
 TINY = 1e-12  # a shorter vector does not get the length 1
@@ -309,7 +311,7 @@ def rows_of(run: "Run", texts: Sequence[str]) -> "list[NDArray[np.int32]]":
 def vectors_of(
     run: "Run", rows: "Sequence[NDArray[np.integer]]", pooling: str | None = None
 ) -> "NDArray":
-    """The vector of each row of ids, (n, D); rows of similar length are read together."""
+    """The vector of each row of ids, (n, D)."""
     import numpy as np
 
     from minillm import ops
@@ -318,11 +320,9 @@ def vectors_of(
     model, said = run.model, sentences_of(run)
     pooling = pooling or said.pooling or "mean"
     vectors = np.zeros((len(rows), model.config.width), model.dtype)
-    order = np.argsort([len(row) for row in rows], kind="stable")
-    for start in range(0, len(order), ROWS):
-        together = order[start : start + ROWS]
+    for together in batches([len(row) + 2 for row in rows]):
         batch = framed([[rows[row]] for row in together], *frame_of(run.tokenizer))
-        x, _ = model.hidden(batch.ids, batch.lengths, batch.segments)  # (B, T, D)
+        x = model.read(batch.ids, batch.lengths, batch.segments)  # (B, T, D)
         if pooling == "first":
             vectors[together] = x[:, 0]
         else:
@@ -331,6 +331,28 @@ def vectors_of(
     if said.normalised:
         vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), TINY)
     return vectors
+
+
+def batches(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """The numbers of the rows that are read together: those of similar length, longest first.
+
+    A batch ends where it has enough tokens, or where its padding would cost more than to begin
+    another.
+
+    >>> list(batches([3, 100, 4, 95]))
+    [[1, 3], [2, 0]]
+    """
+    together: list[int] = []
+    padding = 0
+    for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
+        longest = lengths[together[0]] if together else 0
+        padding += max(0, longest - lengths[row])
+        if together and (padding > PADDING or longest * (len(together) + 1) > TOKENS):
+            yield together
+            together, padding = [], 0
+        together.append(row)
+    if together:
+        yield together
 
 
 def special_ids(tokenizer: Any) -> list[int]:
