@@ -4,13 +4,14 @@
     python -m benchmarks.transformer --only translate --run runs/multi30k --sentences english.txt
 
 The same weights and the same batches.  A step is forward, backward, clipping at 1 and AdamW
-(PyTorch's fused one), with dropout and label smoothing; without these two, losses and gradients must
-agree before anything is timed.  The sentences are random ids as long as captions are, in batches of
-similar length, as `minillm train transformer` has them; --sentences reads others, for a trained
-model.  PyTorch runs eagerly, with its fused attention; its output layer, too, sees no padding.
+(PyTorch's fused one), with dropout and label smoothing; without these two, losses and gradients
+must agree before anything is timed.  PyTorch runs eagerly, with its fused attention; its output
+layer, too, sees no padding.  The sentences are random ids as long as captions are, in batches of
+similar length, as `minillm train transformer` has them.
 
 Translating is greedy, or beam search: in PyTorch a plain loop, which keeps the keys and values of
-the source and of all tokens before, and goes on until all sources of a batch are done.
+the source and of all tokens before, and goes on until all sources of a batch are done.  A model of
+random weights writes 16 tokens; with --run and --sentences, a trained one writes what it will.
 
 All are timed in turn in one process, after a warm-up; the figures are medians, with the range.
 """
@@ -19,6 +20,7 @@ import argparse
 import itertools
 import os
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -36,7 +38,7 @@ VOCABULARY = 8000
 BATCH = 128  # sentences of a training step
 BATCHES = 3  # steps of a turn
 TOGETHER = 64  # sentences translated at a time
-LIMIT = 16  # tokens that are written: random weights do not end a sentence
+LIMIT = 16  # tokens that a model of random weights writes
 
 
 def main() -> None:
@@ -60,21 +62,25 @@ def main() -> None:
         with threads(count):
             print(f"\n{count} thread(s)", flush=True)
             if args.run is not None:
-                translate(*trained(args.run, args.sentences), args.beams, args.rounds, count)
+                model, batches, limit = trained(args.run, args.sentences)
+                translate(model, batches, limit, args.beams, args.rounds, count)
                 continue
             for name in args.sizes:
                 print(f"{name} {SIZES[name]}, vocabulary {VOCABULARY}")
                 if args.only in (None, "step"):
                     step(name, args.rounds, count)
                 if args.only in (None, "translate"):
-                    translate(fresh(name), sources(), LIMIT, args.beams, args.rounds, count)
+                    model = fresh(name, shared=False, tied=False)
+                    model.params["output.b"][model.config.eos] = -100  # never
+                    translate(model, sources(), LIMIT, args.beams, args.rounds, count)
 
 
-def fresh(name: str):
+def fresh(name: str, **options: bool):
     """A model of one of SIZES, with random weights."""
     from minillm.models.transformer import Transformer, TransformerConfig
 
-    config = TransformerConfig(VOCABULARY, VOCABULARY, shared=True, **SIZES[name])
+    sizes: dict[str, Any] = SIZES[name] | options
+    config = TransformerConfig(VOCABULARY, VOCABULARY, **sizes)
     return Transformer(config, np.random.default_rng(0))
 
 
@@ -100,7 +106,10 @@ def step(name: str, rounds: int, count: int) -> None:
     from minillm.data import Minibatches
     from minillm.models.transformer import Transformer
 
-    model, minibatches = fresh(name), Minibatches(random_sentences(29_000), BATCH, seed=0)
+    model, minibatches = (
+        fresh(name, shared=True),
+        Minibatches(random_sentences(29_000), BATCH, seed=0),
+    )
     batches = [minibatches.next() for _ in range(BATCHES)]
     theirs = [tuple(map(torch.from_numpy, batch)) for batch in batches]
     plain = Transformer(
@@ -371,8 +380,8 @@ def pytorch_transformer(config, params):
             totals, ids, parent = (x.gather(1, order) for x in (best, ids, parent))
             parents = (rows * beam + parent).flatten()
             texts = torch.cat([texts[rows, parent], ids[..., None]], dim=2)
-            reached = (totals[:, 0] / (t + 1)).tolist()
-            if all(len(f) >= beam and max(f)[0] >= r for f, r in zip(finished, reached, strict=True)):
+            reached = zip(finished, (totals[:, 0] / (t + 1)).tolist(), strict=True)
+            if all(len(found) >= beam and max(found)[0] >= score for found, score in reached):
                 break
         else:
             for b in range(B):
