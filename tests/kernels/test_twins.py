@@ -138,6 +138,16 @@ def test_cross_entropy(twin, original, N, V, dtype, smoothing, seed):
     )
 
 
+@given(st.integers(1, 9), WIDTHS, st.integers(1, 12), DTYPES, st.integers(0, 99))
+def test_most_probable(twin, original, N, V, count, dtype, seed):
+    logits = (5 * np.random.default_rng(seed).normal(size=(N, V))).astype(dtype).round(1)
+    ids, log_p = twin.most_probable(logits, count)
+    expected_ids, expected = original.most_probable(logits, count)
+    np.testing.assert_array_equal(ids, expected_ids)
+    np.testing.assert_allclose(log_p, expected, atol=TOLERANCE[dtype], rtol=0)
+    assert (ids.dtype, log_p.dtype) == (expected_ids.dtype, expected.dtype)
+
+
 def test_cross_entropy_of_extreme_logits(twin, original):
     logits = np.array([[1e4, -1e4, 0], [-np.inf, 0, 1], [np.nan, 0, 1], [-80, -80, -80]])
     logits = np.tile(logits, (1, 7)).astype(np.float32)
