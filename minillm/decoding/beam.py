@@ -101,7 +101,8 @@ def beam_search(
             rows = _unfinished(history, [finished[k] for k in sources], beam, length_exponent)
             if len(rows) == 0:
                 break
-            sources, history = sources[rows], [step.at(rows) for step in history]
+            if len(rows) < len(sources):
+                sources, history = sources[rows], [step.at(rows) for step in history]
             ids, totals = history[-1].ids, history[-1].totals
             state = select(state, rows, history[-1].parents)
         logits, weights, state = model.step(ids, state)
