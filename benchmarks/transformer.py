@@ -368,24 +368,28 @@ def pytorch_transformer(config, params):
         totals = torch.full((B, beam), -torch.inf)
         totals[:, 0] = 0  # at first all hypotheses are the same one
         parents, texts, finished = None, torch.zeros(B, beam, 0, dtype=int), [[] for _ in range(B)]
+        undone = set(range(B))
         for t in range(limit):
             log_p = F.log_softmax(next_logits(ids, t, parents), dim=-1)
             best, chosen = (totals[..., None] + log_p).flatten(1).topk(2 * beam)
             parent, ids = chosen // V, chosen % V
             ended = ids == eos
             for b, k in ended[:, :beam].nonzero().tolist():
-                text = texts[b, parent[b, k]].tolist()
-                finished[b].append((best[b, k].item() / (t + 1), text))
+                if b in undone:
+                    text = texts[b, parent[b, k]].tolist()
+                    finished[b].append((best[b, k].item() / (t + 1), text))
             order = ended.int().argsort(dim=1, stable=True)[:, :beam]
             totals, ids, parent = (x.gather(1, order) for x in (best, ids, parent))
             parents = (rows * beam + parent).flatten()
             texts = torch.cat([texts[rows, parent], ids[..., None]], dim=2)
-            reached = zip(finished, (totals[:, 0] / (t + 1)).tolist(), strict=True)
-            if all(len(found) >= beam and max(found)[0] >= score for found, score in reached):
+            reached = (totals[:, 0] / (t + 1)).tolist()
+            undone = {
+                b for b in undone if len(finished[b]) < beam or max(finished[b])[0] < reached[b]
+            }
+            if not undone:
                 break
-        else:
-            for b in range(B):
-                finished[b].append((totals[b, 0].item() / limit, texts[b, 0].tolist()))
+        for b in undone:  # the limit cuts off
+            finished[b].append((totals[b, 0].item() / limit, texts[b, 0].tolist()))
         return [max(each)[1] for each in finished]
 
     model = Transformer()
