@@ -31,15 +31,11 @@ LENGTHS = ((1, 4), (5, 6), (7, 8), (9, 10), (11, 12), (13, 99))
 BEAMS = (1, 5)
 
 
-def trained(folder: Path, attention: str, minutes: float, options: list[str]) -> None:
-    """Trains to the end, unless that is done."""
-    run = RunFolder(folder)
-    command = ["train", "seq2seq", "cmudict", "--out", str(folder), "--attention", attention]
-    if not run.holds_run():
-        status = minillm([*command, "--minutes", str(minutes), *options])
-    else:
-        status = minillm(["train", "seq2seq", "--out", str(folder), "--resume"])
-    if status != 0:
+def trained(folder: Path, kind: str, options: list[str]) -> None:
+    """Trains a model to the end, unless that is done; a run that was stopped goes on."""
+    if RunFolder(folder).holds_run():
+        options = ["--resume"]
+    if status := minillm(["train", kind, *options, "--out", str(folder)]):
         raise SystemExit(status)
 
 
@@ -152,7 +148,8 @@ def main() -> None:
     results = {}
     for attention in args.attentions:
         folder = args.out / attention
-        trained(folder, attention, args.minutes, args.options)
+        length = ["--minutes", str(args.minutes)]
+        trained(folder, "seq2seq", ["cmudict", "--attention", attention, *length, *args.options])
         results[attention] = measured(folder, words)
         (args.out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
         (args.out / "results.md").write_text(tables(results, args.minutes))

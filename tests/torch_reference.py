@@ -136,6 +136,93 @@ def gpt(params, layers, heads, inputs, targets):
     return outputs, dict(zip(params, gradients, strict=True))
 
 
+def transformer(params, config, batch):
+    """Of torch.nn.Transformer with our parameters: [logits, loss], the gradients of the loss by
+    name.  Neither the embeddings nor the output layer are part of it, and embeddings are shared."""
+    source, source_lengths, target, target_lengths = map(torch.tensor, batch)
+    dtype = torch.tensor(params["embedding.E"]).dtype
+    sizes = (config.width, config.heads, config.feed_forward, 0.0)
+    options = {"batch_first": True, "norm_first": not config.post_norm, "dtype": dtype}
+
+    def last_norm():
+        return None if config.post_norm else torch.nn.LayerNorm(config.width, dtype=dtype)
+
+    module = torch.nn.Transformer(
+        config.width,
+        config.heads,
+        custom_encoder=torch.nn.TransformerEncoder(
+            torch.nn.TransformerEncoderLayer(*sizes, **options),
+            config.layers,
+            last_norm(),
+            enable_nested_tensor=False,
+        ),
+        custom_decoder=torch.nn.TransformerDecoder(
+            torch.nn.TransformerDecoderLayer(*sizes, **options), config.layers, last_norm()
+        ),
+        batch_first=True,
+    )
+    padding = torch.arange(source.shape[1]) >= source_lengths[:, None]
+    later = torch.ones(target.shape[1], target.shape[1], dtype=bool).triu(1)
+
+    def embedded(E, ids):
+        angles = torch.arange(ids.shape[1])[:, None] / 10000 ** (
+            torch.arange(0, config.width, 2, dtype=torch.float64) / config.width
+        )
+        places = torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
+        return config.width**0.5 * E[ids] + places.to(dtype)
+
+    def weights(p):
+        """Under the module's names."""
+        named = {}
+        for side in ("encoder", "decoder"):
+            for layer in range(config.layers):
+                ours, theirs = f"{side}.{layer}", f"{side}.layers.{layer}"
+                packed = {"self_attn": ("W_qkv", "b_qkv", f"{ours}.attention")}
+                if side == "decoder":
+                    cross = f"{ours}.cross"
+                    for kind, dim in (("W", 1), ("b", 0)):
+                        parts = [p[f"{cross}.{kind}_q"], p[f"{cross}.{kind}_kv"]]
+                        p[f"{cross}.{kind}_qkv"] = torch.cat(parts, dim)
+                    packed["multihead_attn"] = ("W_qkv", "b_qkv", cross)
+                for name, (W, b, prefix) in packed.items():
+                    named[f"{theirs}.{name}.in_proj_weight"] = p[f"{prefix}.{W}"].T
+                    named[f"{theirs}.{name}.in_proj_bias"] = p[f"{prefix}.{b}"]
+                    named[f"{theirs}.{name}.out_proj.weight"] = p[f"{prefix}.W_o"].T
+                    named[f"{theirs}.{name}.out_proj.bias"] = p[f"{prefix}.b_o"]
+                for i in (1, 2):
+                    named[f"{theirs}.linear{i}.weight"] = p[f"{ours}.feed_forward.W_{i}"].T
+                    named[f"{theirs}.linear{i}.bias"] = p[f"{ours}.feed_forward.b_{i}"]
+                for i in range(1, 3 + (side == "decoder")):
+                    named[f"{theirs}.norm{i}.weight"] = p[f"{ours}.norm_{i}.gain"]
+                    named[f"{theirs}.norm{i}.bias"] = p[f"{ours}.norm_{i}.bias"]
+            if not config.post_norm:
+                named[f"{side}.norm.weight"] = p[f"{side}.norm.gain"]
+                named[f"{side}.norm.bias"] = p[f"{side}.norm.bias"]
+        return named
+
+    def forward(*values):
+        p = dict(zip(params, values, strict=True))
+        E = p["embedding.E"]
+        inputs = torch.cat([torch.full((len(target), 1), config.bos), target[:, :-1]], dim=1)
+        masks = {"src_key_padding_mask": padding, "memory_key_padding_mask": padding}
+        y = torch.func.functional_call(
+            module,
+            weights(p),
+            (embedded(E, source), embedded(E, inputs)),
+            masks | {"tgt_mask": later},
+            strict=True,
+        )
+        logits = y @ E.T
+        real = torch.arange(target.shape[1]) < target_lengths[:, None]
+        loss = F.cross_entropy(logits[real], target[real])
+        return logits, loss
+
+    E = params["embedding.E"]
+    upstream = [np.zeros((*batch[2].shape, len(E)), E.dtype), np.ones((), E.dtype)]
+    outputs, gradients = _run(forward, params.values(), upstream)
+    return outputs, dict(zip(params, gradients, strict=True))
+
+
 def _run(function, args, upstream):
     tensors = [torch.tensor(a, requires_grad=True) for a in args]
     outputs = function(*tensors)

@@ -188,3 +188,51 @@ def scaled_attention_backward(
                        operand_of[floating](dquery_), operand_of[floating](dkeys_),
                        operand_of[floating](dvalues_))
     return dquery, dkeys, dvalues
+
+
+cdef void row_to_rows(
+    Py_ssize_t N, Py_ssize_t T, Py_ssize_t D, floating *query, floating *keys, floating *values,
+    const int64_t *rows, floating *context, char *scratch,
+) noexcept nogil:
+    """A query of N heads, and the T rows of keys and values that it looks at."""
+    cdef floating **k = <floating **>cut(&scratch, T * sizeof(void *))
+    cdef floating **v = <floating **>cut(&scratch, T * sizeof(void *))
+    cdef floating *weights = <floating *>cut(&scratch, whole_lanes(T) * sizeof(floating))
+    cdef floating *scaled = <floating *>cut(&scratch, D * sizeof(floating))
+    cdef floating scale = <floating>(<double>D ** -0.5)
+    cdef floating *q
+    cdef floating *c
+    cdef Py_ssize_t n, t
+    for n in range(N):
+        q, c = query + n * D, context + n * D
+        scale_lines(1, D, scale, &q, scaled)
+        for t in range(T):
+            k[t], v[t] = keys + (rows[t] * N + n) * D, values + (rows[t] * N + n) * D
+        few_scores(1, T, D, &q, k, False, &weights)
+        softmax(fill_up(T, <floating>-INFINITY, weights), weights)
+        if are_zeros(T, <const floating *>weights):
+            memset(c, 0, D * sizeof(floating))
+        else:
+            multiply_few(1, 0, D, T, <const floating **>&weights, <const floating **>v,
+                         <const floating *>NULL, False, &c)
+
+
+def attend_to_rows(
+    const floating[:, :, ::1] query, const floating[:, :, ::1] keys,
+    const floating[:, :, ::1] values, const int64_t[:, ::1] rows,
+):
+    cdef Py_ssize_t R = query.shape[0], N = query.shape[1], D = query.shape[2], T = rows.shape[1], r
+    cdef Py_ssize_t size = 2 * (T * sizeof(void *) + 64) + (whole_lanes(T) + D) * sizeof(floating) + 128
+    cdef int part, threads = max_threads() if 2 * R * N * T * D > SMALL else 1
+    cdef Workspace work = Workspace(threads * size)
+    cdef char *scratch = work.take(threads * size)
+    context = empty((R, N, D), dtype_of(<floating>0))
+    cdef floating[:, :, ::1] context_ = context
+    for part in prange(threads, nogil=True, num_threads=threads, schedule="static", chunksize=1):
+        r = part
+        while r < R:
+            row_to_rows(N, T, D, <floating *>&query[r, 0, 0], <floating *>&keys[0, 0, 0],
+                        <floating *>&values[0, 0, 0], &rows[r, 0], &context_[r, 0, 0],
+                        scratch + part * size)
+            r = r + threads
+    return context

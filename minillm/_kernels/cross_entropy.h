@@ -1,7 +1,9 @@
-/* One row of softmax and cross-entropy: ops/cross_entropy.py says what is computed. */
+/* One row of softmax and cross-entropy, and of the most probable ids: ops/cross_entropy.py and
+ * decoding/beam.py say what is computed. */
 #ifndef MINILLM_CROSS_ENTROPY_H
 #define MINILLM_CROSS_ENTROPY_H
 #include <math.h>
+#include <stdint.h>
 #include "lanes.h"
 #include "maths.h"
 
@@ -33,5 +35,44 @@
 
 DEFINE_CROSS_ENTROPY(float, f32, logf)
 DEFINE_CROSS_ENTROPY(double, f64, log)
+
+/* The `count` most probable ids, 1 to V of them, and their log probabilities; of equal ones the
+ * first.  Most blocks hold none, and their maximum says so. */
+#define DEFINE_MOST_PROBABLE(REAL, SUFFIX)                                                         \
+    static void most_probable_row_##SUFFIX(ptrdiff_t V, const REAL *z, ptrdiff_t count,            \
+                                           int64_t *ids, double *log_p)                            \
+    {                                                                                              \
+        enum { BLOCK = 2 * LANES };                                                                \
+        const REAL largest = largest_##SUFFIX(V, z);                                               \
+        REAL part[LANES] = {0};                                                                    \
+        ptrdiff_t i = 0, found = 0;                                                                \
+        for (; i + LANES <= V; i += LANES)                                                         \
+            for (int l = 0; l < LANES; l++)                                                        \
+                part[l] += exp_##SUFFIX(z[i + l] - largest);                                       \
+        for (int l = 0; i < V; i++, l++)                                                           \
+            part[l] += exp_##SUFFIX(z[i] - largest);                                               \
+        const double log_total = log((double)sum_of_lanes_##SUFFIX(part));                         \
+        for (ptrdiff_t start = 0; start < V; start += BLOCK) {                                     \
+            const ptrdiff_t size = V - start < BLOCK ? V - start : BLOCK;                          \
+            if (found == count && !((double)largest_##SUFFIX(size, z + start) > log_p[count - 1])) \
+                continue;                                                                          \
+            for (ptrdiff_t v = start; v < start + size; v++) {                                     \
+                if (found == count && !((double)z[v] > log_p[count - 1]))                          \
+                    continue;                                                                      \
+                ptrdiff_t place = found < count ? found++ : count - 1;                             \
+                for (; place > 0 && (double)z[v] > log_p[place - 1]; place--) {                    \
+                    ids[place] = ids[place - 1];                                                   \
+                    log_p[place] = log_p[place - 1];                                               \
+                }                                                                                  \
+                ids[place] = v;                                                                    \
+                log_p[place] = (double)z[v]; /* not yet normalised */                              \
+            }                                                                                      \
+        }                                                                                          \
+        for (ptrdiff_t k = 0; k < count; k++)                                                      \
+            log_p[k] = (log_p[k] - (double)largest) - log_total;                                   \
+    }
+
+DEFINE_MOST_PROBABLE(float, f32)
+DEFINE_MOST_PROBABLE(double, f64)
 
 #endif

@@ -6,6 +6,8 @@ cdef extern from "cross_entropy.h" nogil:
         Py_ssize_t, const float *, Py_ssize_t, float, float, float *)
     void cross_entropy_row_backward_f64(
         Py_ssize_t, const double *, Py_ssize_t, double, double, double *)
+    void most_probable_row_f32(Py_ssize_t, const float *, Py_ssize_t, int64_t *, double *)
+    void most_probable_row_f64(Py_ssize_t, const double *, Py_ssize_t, int64_t *, double *)
 
 
 cdef inline floating cross_entropy_row(
@@ -25,3 +27,12 @@ cdef inline void cross_entropy_row_backward(
         cross_entropy_row_backward_f32(V, p, target, weight, <float>smoothing, dlogits)
     else:
         cross_entropy_row_backward_f64(V, p, target, weight, smoothing, dlogits)
+
+
+cdef inline void most_probable_row(
+    Py_ssize_t V, const floating *logits, Py_ssize_t count, int64_t *ids, double *log_p
+) noexcept nogil:
+    if floating is float:
+        most_probable_row_f32(V, logits, count, ids, log_p)
+    else:
+        most_probable_row_f64(V, logits, count, ids, log_p)

@@ -1,8 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""Softmax and cross-entropy in one: the Cython twins of the originals.
+"""Rows of logits: softmax and cross-entropy in one, and the most probable ids.
 
-NumPy passes over all logits some eight times, and each pass comes from memory.
-Here each row goes through all passes while it is in the cache, one thread to a row.
+These are the Cython twins of the originals.  NumPy passes over all logits some eight times, and
+each pass comes from memory.  Here each row goes through all passes while it is in the cache, one
+thread to a row.
 """
 
 from cython.parallel cimport prange
@@ -44,3 +45,15 @@ def cross_entropy_backward(
         cross_entropy_row_backward(
             V, &p[n, 0], targets[n], weights[n], smoothing, &dlogits_[n, 0])
     return dlogits
+
+
+def most_probable(const floating[:, ::1] logits, Py_ssize_t count):
+    cdef Py_ssize_t N = logits.shape[0], V = logits.shape[1], n
+    count = min(count, V)
+    ids, log_p = np.empty((N, count), np.int64), np.empty((N, count))
+    cdef int64_t[:, ::1] ids_ = ids
+    cdef double[:, ::1] log_p_ = log_p
+    cdef int threads = 1 if N * V < SMALL else max_threads()
+    for n in prange(N, nogil=True, num_threads=threads, schedule="static"):
+        most_probable_row(V, &logits[n, 0], count, &ids_[n, 0], &log_p_[n, 0])
+    return ids, log_p

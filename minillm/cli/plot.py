@@ -119,7 +119,7 @@ def run_loss(args: argparse.Namespace) -> int:
     first = next(iter(runs))
     if len(runs) > 1 and args.to is None:
         raise InputError("--to: expected a file for the picture of several runs")
-    unit, extra = config.get("unit", "token"), extra_of(config["training"])
+    unit, extra = config.get("unit", "token"), extra_of(config["training"], config["model"])
     _write(
         Path(first) / "loss.png" if args.to is None else args.to,
         lambda: loss_curve(runs[first], unit, extra) if len(runs) == 1 else loss_curves(runs),

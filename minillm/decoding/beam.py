@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm._kernels import twinned
 from minillm.decoding.sampling import next_probabilities, require_finite, sample
 from minillm.models.base import select
 
@@ -100,7 +101,8 @@ def beam_search(
             rows = _unfinished(history, [finished[k] for k in sources], beam, length_exponent)
             if len(rows) == 0:
                 break
-            sources, history = sources[rows], [step.at(rows) for step in history]
+            if len(rows) < len(sources):
+                sources, history = sources[rows], [step.at(rows) for step in history]
             ids, totals = history[-1].ids, history[-1].totals
             state = select(state, rows, history[-1].parents)
         logits, weights, state = model.step(ids, state)
@@ -128,12 +130,16 @@ def _unfinished(
 def _extend(totals: NDArray, logits: NDArray, weights: NDArray | None, count: int) -> _Step:
     """The ``count`` most probable one-token extensions of each row's hypotheses."""
     B, K, V = logits.shape
-    candidates = totals[..., None] + _log_softmax(logits)  # (B, K, V)
-    chosen, totals = _largest(candidates.reshape(B, K * V), count)  # (B, count)
-    parents, ids = np.divmod(chosen, V)
+    ids, log_p = most_probable(np.ascontiguousarray(logits).reshape(B * K, V), count)
+    if not np.isfinite(log_p[:, 0]).all():
+        require_finite(logits)
+    # The most probable ones of all are among the most probable ones of each hypothesis.
+    candidates = totals.repeat(log_p.shape[1], axis=1) + log_p.reshape(B, -1)
+    chosen = np.argsort(-candidates, axis=1, kind="stable")[:, :count]  # (B, count)
+    rows, parents = np.arange(B)[:, None], chosen // log_p.shape[1]
     if weights is not None:
-        weights = weights[np.arange(B)[:, None], parents]  # (B, count, S)
-    return _Step(ids, parents, totals, weights)
+        weights = weights[rows, parents]  # (B, count, S)
+    return _Step(ids.reshape(B, -1)[rows, chosen], parents, candidates[rows, chosen], weights)
 
 
 def _best(extensions: _Step, allowed: NDArray[np.bool_], beam: int) -> _Step:
@@ -167,33 +173,36 @@ def _hypothesis(
     )
 
 
-def _log_softmax(logits: NDArray) -> NDArray[np.float64]:
-    largest = logits.max(axis=-1, keepdims=True)
-    require_finite(largest)
-    shifted = logits.astype(np.float64) - largest
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+@twinned
+def most_probable(logits: NDArray, count: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Of each row of logits (N, V), the ``count`` most probable ids and their log probabilities.
 
+        log p_v = z_v - log(sum of exp(z)),  z = logits - max(logits)
 
-def _largest(x: NDArray, count: int) -> tuple[NDArray[np.intp], NDArray]:
-    """The ``count`` largest entries of each row, largest first: -> where they are, and they.
+    -> ids, log_p (N, count), or (N, V) if V is less.  The most probable stand first, of equal ones
+    the lower id.
 
     They lie in the ``count`` blocks with the largest maxima.  To find those and to search them
-    alone is faster than a partition of whole rows.
+    alone is faster than to sort whole rows.
     """
-    rows, width = x.shape
-    count = min(count, width)
-    blocks = -(-width // _BLOCK)
-    padded = np.full((rows, blocks * _BLOCK), -np.inf)
-    padded[:, :width] = x
-    maxima = padded.reshape(rows, blocks, _BLOCK).max(axis=2)
-    kept = min(count, blocks)
-    chosen = np.argpartition(-maxima, kept - 1, axis=1)[:, :kept]
+    N, V = logits.shape
+    count, blocks = min(count, V), -(-V // _BLOCK)
+    padded = np.full((N, blocks * _BLOCK), -np.inf, logits.dtype)
+    padded[:, :V] = logits
+    maxima = padded.reshape(N, blocks, _BLOCK).max(axis=2)
+    chosen = np.argsort(-maxima, axis=1, kind="stable")[:, :count]
     chosen.sort(axis=1)  # so that of equal entries the first comes first
-    places = (chosen[:, :, None] * _BLOCK + np.arange(_BLOCK)).reshape(rows, -1)
-    values = np.take_along_axis(padded, places, axis=1)
-    order = np.argsort(-values, axis=1, kind="stable")[:, :count]
-    places = np.minimum(np.take_along_axis(places, order, axis=1), width - 1)  # not in the padding
-    return places, np.take_along_axis(values, order, axis=1)
+    places = (chosen[:, :, None] * _BLOCK + np.arange(_BLOCK)).reshape(N, -1)
+    order = np.argsort(-np.take_along_axis(padded, places, axis=1), axis=1, kind="stable")
+    ids = np.take_along_axis(places, order[:, :count], axis=1)  # of the padding none: it is last
+    return ids, np.take_along_axis(log_softmax(logits), ids, axis=1)
+
+
+def log_softmax(logits: NDArray) -> NDArray[np.float64]:
+    """log p of logits (..., V), in float64; NaN where the largest logit is not finite."""
+    with np.errstate(invalid="ignore"):
+        shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
 # --- sampling ------------------------------------------------------------------------
@@ -223,7 +232,7 @@ def sample_outputs(
     for t in range(limit):
         logits, _, state = model.step(ids, state)
         drawn = sample(next_probabilities(logits[:, 0], temperature, top_k, top_p), rng)  # (B,)
-        log_p = _log_softmax(logits)[np.arange(B), 0, drawn]
+        log_p = log_softmax(logits)[np.arange(B), 0, drawn]
         log_probability += np.where(ended, 0, log_p)
         T += ~ended
         ended |= drawn == model.config.eos

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
+from minillm._kernels import twinned
 from minillm.layers import encoder
 from minillm.layers.encoder import Draw, residual
 from minillm.layers.transformer import (
@@ -32,6 +33,7 @@ from minillm.layers.transformer import (
     split_heads,
     weights_of,
 )
+from minillm.ops import _validate
 
 
 def new_block(prefix: str, D: int, F: int, draw: Draw) -> Params:
@@ -230,15 +232,24 @@ def attend_to_past(
     past: NDArray[np.int64],
 ) -> NDArray:
     """``self_attention`` of the last tokens x (B, K, D) of hypotheses: see :func:`step`."""
-    (B, K, D), T = x.shape, past.shape[2]
+    (B, K, D), P = x.shape, len(keys)
+    rows = _validate.ids("attend_to_past", "past", past, P)
     qkv, _ = ops.linear(x, params[f"{prefix}.W_qkv"], params[f"{prefix}.b_qkv"])
-    q, keys[past[..., -1]], values[past[..., -1]] = np.split(qkv, 3, axis=-1)
-    own_keys, own_values = (
-        split_heads(pool[past].reshape(B * K, T, D), N) for pool in (keys, values)
-    )
-    context, _ = ops.scaled_dot_product_attention(
-        split_heads(q.reshape(B * K, 1, D), N), own_keys, own_values
-    )
-    joined = join_heads(context).reshape(B, K, D)
-    y, _ = ops.linear(joined, params[f"{prefix}.W_o"], params[f"{prefix}.b_o"])
+    q, keys[rows[..., -1]], values[rows[..., -1]] = np.split(qkv, 3, axis=-1)
+    query, k, v = (x.reshape(-1, N, D // N) for x in (np.ascontiguousarray(q), keys, values))
+    context = attend_to_rows(query, k, v, rows.reshape(B * K, -1))
+    y, _ = ops.linear(context.reshape(B, K, D), params[f"{prefix}.W_o"], params[f"{prefix}.b_o"])
     return y
+
+
+@twinned
+def attend_to_rows(
+    query: NDArray, keys: NDArray, values: NDArray, rows: NDArray[np.int64]
+) -> NDArray:
+    """Attention of single queries, each to rows of its own out of a pool of keys and values.
+
+    query (R, N, D), keys and values (P, N, D), rows (R, T) in 0..P-1 -> context (R, N, D).
+    """
+    own_keys, own_values = (pool[rows].swapaxes(1, 2) for pool in (keys, values))  # (R, N, T, D)
+    context, _ = ops.scaled_dot_product_attention(query[:, :, None], own_keys, own_values)
+    return context[:, :, 0]

@@ -210,26 +210,30 @@ def _report(kind: Kind, job: Job, summary: "Summary", parts: Parts) -> None:
             )
     for line in kind.closing(parts, summary):
         job.report(line)
-    job.report(f"loss curve: {_draw_loss_curve(job, unit)}")
+    job.report(f"loss curve: {_draw_loss_curve(job, unit, parts.model.config)}")
     if summary.interrupted:
         job.report(f"to go on: minillm train {kind.name} --out {job.folder.path} --resume")
 
 
-def _draw_loss_curve(job: Job, unit: str) -> str:
+def _draw_loss_curve(job: Job, unit: str, config: Any) -> str:
     """The path of the picture, or why there is none."""
     from minillm.plots import loss_curve
 
     try:
-        png = loss_curve(job.folder.read_metrics(), unit, extra_of(job.settings))
+        png = loss_curve(job.folder.read_metrics(), unit, extra_of(job.settings, config))
     except InputError as error:
         return f"not drawn: {error}"
     return str(job.folder.save_picture("loss.png", png))
 
 
-def extra_of(settings: Any) -> str:
+def extra_of(settings: Any, config: Any) -> str:
     """What the training loss has and the validation loss has not, for the legend of a plot."""
     names = ("dropout", "label_smoothing", "scheduled_sampling")
-    used = [name.replace("_", " ") for name in names if getattr(settings, name, 0) > 0]
+    used = [
+        name.replace("_", " ")
+        for name in names
+        if getattr(settings, name, None) or getattr(config, name, None)
+    ]
     return " and ".join([", ".join(used[:-1]), used[-1]] if len(used) > 1 else used)
 
 

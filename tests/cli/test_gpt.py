@@ -66,6 +66,21 @@ def test_the_end_of_training_tells_what_came_of_it(text_file, tmp_path, capsys):
     assert all(record["gradient_norm"] > 0 for record in logged)
 
 
+def test_what_is_read_often_is_trained_with_dropout(text_file, tmp_path, capsys):
+    out, seldom = tmp_path / "often", tmp_path / "seldom"
+    train = ["train", "gpt", text_file, *TINY, "--accumulate", "2"]  # 96 of 2,754 tokens a step
+    assert main([*train, "--out", str(out), "--steps", "720"]) == 0
+    assert "dropout 0.1, for the text will be read about 25 times" in capsys.readouterr().out
+    assert minillm.load(out).model.config.dropout == 0.1
+    for options in (["--steps", "720", "--dropout", "0"], ["--steps", "710"]):
+        assert main([*train, "--out", str(seldom), *options, "--overwrite"]) == 0
+        assert "dropout" not in capsys.readouterr().out
+        assert minillm.load(seldom).model.config.dropout == 0
+    for run, rate in ((out, 0.1), (seldom, 0)):  # a run keeps what it began with
+        assert main([*train[:2], "--out", str(run), "--resume", "--steps", "730"]) == 0
+        assert minillm.load(run).model.config.dropout == rate
+
+
 def test_it_writes_past_its_context(finished, capsys):
     run = minillm.load(finished)
     texts = ["".join(run.write("the ", length=100, seed=seed)) for seed in (1, 1, 2)]

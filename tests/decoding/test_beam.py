@@ -8,8 +8,9 @@ from fake_models import TinyDecoder
 from hypothesis import given
 from hypothesis import strategies as st
 
+from minillm import use_kernels
 from minillm.decoding import beam_search, sample_outputs
-from minillm.decoding.beam import _largest
+from minillm.decoding.beam import most_probable
 from minillm.errors import InputError
 from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 
@@ -155,15 +156,33 @@ def test_samples_have_the_models_probabilities():
         assert abs(share - p) < 4 * np.sqrt(p * (1 - p) / 4000)
 
 
-@pytest.mark.parametrize("width", [1, 7, 64, 1000])
-def test_the_largest_are_those_of_a_full_sort(width):
-    x = np.random.default_rng(6).standard_normal((20, width))
-    x[3, width // 2 :] = -np.inf
-    places, values = _largest(x, 10)
-    order = np.argsort(-x, axis=1, kind="stable")[:, :10]
-    np.testing.assert_array_equal(values, np.take_along_axis(x, order, axis=1))
-    np.testing.assert_array_equal(places[:3], order[:3])
-    assert places.max() < width
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("V", [1, 7, 64, 1000])
+def test_the_most_probable_are_those_of_a_full_sort(kernels, V, dtype):
+    logits = np.random.default_rng(6).standard_normal((20, V)).astype(dtype).round(1)  # with ties
+    logits[3, V // 2 :] = -np.inf if V > 1 else 0
+    logits[4] = 300
+    with use_kernels(kernels):
+        ids, log_p = most_probable(logits, 10)
+    order = np.argsort(-logits, axis=1, kind="stable")[:, :10]
+    np.testing.assert_array_equal(ids, order)
+    expected = logits - np.log(np.exp(logits, dtype=np.float64).sum(axis=1, keepdims=True))
+    tolerance = 1e-6 if dtype == np.float32 else 1e-13
+    np.testing.assert_allclose(log_p, np.take_along_axis(expected, order, axis=1), atol=tolerance)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_log_probabilities_of_bad_logits_are_nan(kernels, bad):
+    logits = np.random.default_rng(6).standard_normal((3, 200))
+    logits[1, 150] = bad
+    if bad == -np.inf:  # of one it would only be impossible
+        logits[1] = bad
+    with use_kernels(kernels):
+        ids, log_p = most_probable(logits, 3)
+    assert np.isnan(log_p[1]).all()
+    assert np.isfinite(log_p[[0, 2]]).all()
+    assert ids.min() >= 0
+    assert ids.max() < 200
 
 
 def test_nonsense_is_refused():

@@ -7,7 +7,9 @@ import pytest
 import minillm
 from minillm._kernels import INSTRUCTION_SETS, ORIGINALS, kernels_info, select_kernels
 
-ROOMS = tuple(f"minillm.{room}." for room in ("ops", "models", "training", "text"))
+ROOMS = tuple(
+    f"minillm.{room}." for room in ("ops", "layers", "models", "training", "decoding", "text")
+)
 
 for module in pkgutil.walk_packages(minillm.__path__, "minillm."):
     if module.name.startswith(ROOMS):

@@ -176,7 +176,7 @@ def test_attention_weights_of_a_layer():
 
 
 @ORDERS
-@pytest.mark.parametrize("task", ["copy", "reverse"])
+@pytest.mark.parametrize("task", ["copy", "reverse", "sort"])
 def test_it_learns_to(task, post_norm):
     """Sequences of 1 to 6 of 8 letters; half of them would be right by chance once in 10,000."""
     sizes = {"source_vocabulary": 8, "target_vocabulary": 8, "width": 32, "feed_forward": 64}
@@ -187,7 +187,12 @@ def test_it_learns_to(task, post_norm):
         lengths = rng.integers(1, 7, B)
         source, target = rng.integers(0, 8, (B, 6)), np.full((B, 7), 8)
         for b, n in enumerate(lengths):
-            target[b, :n] = source[b, :n] if task == "copy" else source[b, n - 1 :: -1][:n]
+            letters = source[b, :n]
+            target[b, :n] = {
+                "copy": letters,
+                "reverse": letters[::-1],
+                "sort": np.sort(letters),
+            }[task]
         return source, lengths, target, lengths + 1
 
     for step in range(300):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from minillm.data.windows import Ids
     from minillm.runs.folder import RunFolder
     from minillm.runs.run import Run
     from minillm.training import Summary
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 COUNTED = 10_000_000  # tokens of the training text whose frequencies are a baseline
 SAMPLE = 60  # tokens shown after each validation
 MOST_DRAWN = 200  # tokens of a picture of attention weights
+
+OFTEN = 25  # times that a text is read, above which a model learns it by heart
+SHARE = 0.5  # of the peak, roughly, is what training reaches
 
 SIZES = ("context", "layers", "heads", "width", "dropout")  # settings that the model's config has
 
@@ -48,8 +52,13 @@ class Settings(TextSettings, TrainingSettings):
     context: int = option(
         128, "how many tokens the model sees, and is trained on at once", "C", least=2, most=1 << 20
     )
-    dropout: float = option(
-        0.0, "fraction of activations zeroed in training", "RATE", least=0, below=1
+    dropout: float | None = option(
+        None,
+        "fraction of activations zeroed in training",
+        "RATE",
+        least=0,
+        below=1,
+        default_help="0; 0.1 where the text will be read more than 25 times",
     )
     order: str = option(
         "random",
@@ -108,14 +117,17 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
         """The sizes that the settings say."""
         Model, _ = self.types()
         sizes = {name: getattr(settings, name) for name in SIZES}
+        sizes["dropout"] = settings.dropout or 0.0
         return Model(self.new_config(vocabulary=vocabulary, **sizes), rng)
 
     def train(self, job: Job) -> bool:
         """As any kind; the best learning rate falls with the width (Yang et al. 2022)."""
         settings = job.settings
         if settings.learning_rate is None:
-            job = replace(job, settings=replace(settings, learning_rate=0.4 / settings.width))
-        return super().train(job)
+            settings = replace(settings, learning_rate=0.4 / settings.width)
+        if settings.dropout is None and job.stored:  # what it was when the run began
+            settings = replace(settings, dropout=job.stored["model"].dropout)
+        return super().train(replace(job, settings=settings))
 
     def prepare(
         self, settings: Settings, data: dict[str, Any], rng: "np.random.Generator"
@@ -135,6 +147,10 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
                 f"text, found {context}"
             )
         model = self.new_model(settings, len(tokenizer), rng)
+        notes = []
+        if settings.dropout is None and (times := times_read(settings, model, training)) > OFTEN:
+            model.config = replace(model.config, dropout=0.1)
+            notes.append(f"dropout 0.1, for the text will be read about {times:,.0f} times")
         windows: RandomWindows | Windows
         if settings.order == "random":
             windows = RandomWindows(training, batch, context, settings.seed)
@@ -150,7 +166,7 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
         task = ContextTask(model, windows, validation, batch, settings.validation_tokens, sample)
         baseline = frequency_loss(training[:COUNTED], task.validation_ids)
         unit = unit_name(tokenizer)
-        return Parts(model, task, unit, {"tokenizer": tokenizer}, baseline=baseline)
+        return Parts(model, task, unit, {"tokenizer": tokenizer}, notes, baseline=baseline)
 
     def closing(self, parts: Parts, summary: "Summary") -> Iterator[str]:
         """How fast the training was."""
@@ -207,3 +223,15 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
         self.save(folder, model, tokenizer, settings, data)
         weights = sum(array.size for array in model.params.values())
         return f"{weights:,} weights in {config['layers']} layers, {len(tokenizer):,} tokens"
+
+
+def times_read(settings: Settings, model: Any, training: "Ids") -> float:
+    """How often the training text will be read; with --minutes, as fast as this machine may be."""
+    from minillm.training.speed import matmul_peak, transformer_flops
+
+    if settings.steps is not None:
+        tokens: float = settings.steps * settings.accumulate * settings.batch * settings.context
+    else:
+        assert settings.minutes is not None
+        tokens = 60 * settings.minutes * SHARE * matmul_peak() / transformer_flops(model)
+    return tokens / len(training)

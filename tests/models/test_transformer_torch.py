@@ -1,0 +1,47 @@
+"""The Transformer against torch.nn.Transformer, where it is installed: logits, loss, gradients."""
+
+import numpy as np
+import pytest
+
+from minillm.models.transformer import Transformer, TransformerConfig
+
+pytest.importorskip("torch")
+
+import torch_reference
+
+pytestmark = pytest.mark.usefixtures("both_twins")
+
+
+@pytest.mark.parametrize("post_norm", [True, False])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-11), (np.float32, 1e-5)])
+@pytest.mark.parametrize(
+    ("B", "S", "T", "layers", "heads", "width"), [(4, 9, 7, 2, 4, 24), (1, 1, 1, 1, 1, 2)]
+)
+def test_torch(post_norm, dtype, tolerance, B, S, T, layers, heads, width):
+    config = TransformerConfig(
+        31, 31, layers, heads, width, feed_forward=40, post_norm=post_norm, shared=True
+    )
+    rng = np.random.default_rng(layers)
+    model = Transformer(config, rng, dtype=dtype)
+    for array in model.params.values():  # no bias is zero, no gain one
+        array += (0.2 * rng.standard_normal(array.shape)).astype(dtype)
+    source, target = rng.integers(0, 31, (B, S)), rng.integers(0, 31, (B, T))
+    source_lengths, target_lengths = rng.integers(1, S + 1, B), rng.integers(1, T + 1, B)
+    target[np.arange(B), target_lengths - 1] = config.eos
+    batch = source, source_lengths, target, target_lengths
+    (logits, loss), gradients = torch_reference.transformer(model.params, config, batch)
+
+    ours, backward = model.loss(batch)
+    assert ours == pytest.approx(float(loss), rel=tolerance)
+    found = backward()
+    assert found.keys() == gradients.keys()
+    scale = max(np.abs(array).max() for array in gradients.values())
+    for name, array in gradients.items():
+        np.testing.assert_allclose(found[name], array, atol=tolerance * scale, rtol=0, err_msg=name)
+
+    state, inputs = model.start(source, source_lengths), [np.full(B, config.bos), *target.T]
+    for t in range(T):  # and token by token
+        at_t, _, state = model.step(inputs[t][:, None], state)
+        expected = logits[:, t]
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(at_t[:, 0], expected, atol=tolerance * scale, rtol=0)
