@@ -85,6 +85,11 @@ def json_file(values: Mapping[str, Any] | list[Any]) -> bytes:
     return (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode()
 
 
+def is_name(text: str) -> bool:
+    """Whether it may be the name of a file or folder, in the folder where it is told."""
+    return Path(text).name == text and len(text) <= LONGEST_NAME and text.isprintable()
+
+
 # --- weights ---------------------------------------------------------------------
 
 
@@ -115,7 +120,7 @@ def _open_listed(index: Path) -> dict[str, Tensor]:
         raise InputError(f"{index}: expected an object 'weight_map' with names of files")
     files = {}
     for file in sorted(set(weights.values())):
-        if Path(file).name != file or len(file) > LONGEST_NAME or not file.isprintable():
+        if not is_name(file):
             raise InputError(f"{index}: expected a file in the same folder, found {short(file)}")
         files[file] = open_tensors(index.parent / file)[0]
     found = {}

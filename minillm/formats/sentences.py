@@ -18,7 +18,7 @@ from pathlib import Path
 
 from minillm.data.files import read_json, read_json_list
 from minillm.errors import InputError, short
-from minillm.formats.huggingface import json_file, wrong
+from minillm.formats.huggingface import is_name, json_file, wrong
 
 POOLINGS = {"mean": "mean", "first": "cls", "max": "max"}  # our names, theirs
 _FLAGS = {  # what older files have in place of a name
@@ -54,7 +54,7 @@ def read_modules(folder: Path) -> dict[str, Path]:
     steps = []
     for entry in read_json_list(path):
         match entry:
-            case {"type": str(name), "path": str(place)} if place in ("", Path(place).name):
+            case {"type": str(name), "path": str(place)} if not place or is_name(place):
                 steps.append((name.rpartition(".")[2], folder / place))
             case _:
                 raise InputError(f"{path}: expected steps with type and path, found {short(entry)}")

@@ -321,8 +321,11 @@ def test_what_a_sentence_encoder_may_not_be(tmp_path):
     assert "modules.json: expected a JSON list, found dict" in refusal(path)
     modules.write_text("[")
     assert "modules.json: expected JSON, but it is damaged" in refusal(path)
-    modules.write_text('[{"type": "Transformer", "path": "../x"}]')
-    assert "expected steps with type and path, found" in refusal(path)
+    for place in ("../x", "a/b", "x" * 5000, "a\0b"):
+        modules.write_text(json.dumps([{"type": "Transformer", "path": place}]))
+        message = refusal(path)
+        assert "expected steps with type and path, found" in message
+        assert len(message) < 500
     modules.write_text("[1]")
     assert "expected steps with type and path, found 1" in refusal(path)
 
