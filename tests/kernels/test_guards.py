@@ -63,6 +63,8 @@ def run_ops():
 
 
 def run_the_other_kernels():
+    from minillm.decoding.beam import most_probable
+    from minillm.layers.decoder import attend_to_rows
     from minillm.models.ngram import count_keys, find_children
     from minillm.models.word2vec import Word2Vec, Word2VecConfig
     from minillm.training import AdamW, clip_global_norm
@@ -83,6 +85,12 @@ def run_the_other_kernels():
     words = np.sort(rng.choice(10**6, 5000, replace=False)).astype(np.int32)
     asked = rng.integers(0, 10**6, 20_001).astype(np.int32)
     find_children(np.array([0, 5000], np.int32), words, np.zeros(20_001, np.int32), asked)
+    for dtype in (np.float32, np.float64):
+        for V in (7, 64, 1001):
+            most_probable(at_an_end(rng.random((70, V)).astype(dtype)), 10)
+        pool = rng.random((3, 90, 4, 13)).astype(dtype)
+        query, keys, values = map(at_an_end, (pool[0, :70], *pool[1:]))
+        attend_to_rows(query, keys, values, at_an_end(rng.integers(0, 90, (70, 37))))
 
 
 def kernels_of_several_sizes():

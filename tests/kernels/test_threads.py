@@ -192,3 +192,21 @@ def test_info_tells_the_threads(twin, with_threads):
             assert with_threads(count, kernels_info)["threads"] == count
     with use_kernels("numpy"):
         assert with_threads(3, kernels_info)["threads"] == 1
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_a_step_of_translating_needs(twin, with_threads, dtype):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(80, 1001)).astype(dtype)
+    query, keys, values = rng.normal(size=(3, 80, 4, 16)).astype(dtype)
+    cases = (
+        (
+            lambda *arguments: [twin.attend_to_rows(*arguments)],
+            (query, keys, values, rng.integers(0, 80, (80, 60))),
+        ),
+        (twin.most_probable, (logits, 10)),
+    )
+    for function, arguments in cases:
+        one = with_threads(1, function, *arguments)
+        for count in (2, 3):
+            assert_same_bits(one, with_threads(count, function, *arguments))

@@ -24,9 +24,9 @@ TWINS = ("tests/kernels/test_twins.py", "tests/kernels/test_threads.py")
 NEAR_OF_TOPIC = {
     "activations": ((*TWINS, "tests/kernels/test_maths.py"), "gelu or erf"),
     "adam": (TWINS, "adam or squares or test_scale or optimiser"),
-    "attention": ((*TWINS, "tests/kernels/test_scaled_attention.py"), "attention"),
+    "attention": ((*TWINS, "tests/kernels/test_scaled_attention.py"), "attention or attend"),
     "bpe": (("tests/text/test_bpe.py",), ""),
-    "cross_entropy": (TWINS, "cross_entropy"),
+    "cross_entropy": (TWINS, "cross_entropy or most_probable"),
     "decoder": (("tests/models/test_gpt.py",), "split or unequal or slides"),
     "embedding": (TWINS, "embedding"),
     "matmul": (TWINS, "matmul or product or sum_of_rows"),
