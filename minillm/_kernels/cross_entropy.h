@@ -37,13 +37,34 @@ DEFINE_CROSS_ENTROPY(float, f32, logf)
 DEFINE_CROSS_ENTROPY(double, f64, log)
 
 /* The `count` most probable ids, 1 to V of them, and their log probabilities; of equal ones the
- * first.  Most blocks hold none, and their maximum says so. */
+ * first.  Each lane's largest logit is one logit, so that of all logits at least `count` reach the
+ * count-th largest of these.  What does not is left out, and most blocks have nothing that does. */
 #define DEFINE_MOST_PROBABLE(REAL, SUFFIX)                                                         \
+    static REAL lane_maxima_##SUFFIX(ptrdiff_t V, const REAL *z, ptrdiff_t count)                  \
+    {                                                                                              \
+        REAL part[LANES];                                                                          \
+        ptrdiff_t i = 0;                                                                           \
+        if (count > LANES)                                                                         \
+            return -(REAL)INFINITY;                                                                \
+        for (int l = 0; l < LANES; l++)                                                            \
+            part[l] = -(REAL)INFINITY;                                                             \
+        for (; i + LANES <= V; i += LANES)                                                         \
+            for (int l = 0; l < LANES; l++)                                                        \
+                part[l] = z[i + l] > part[l] ? z[i + l] : part[l];                                 \
+        for (int k = 1; k < LANES; k++) { /* sorts them */                                         \
+            const REAL one = part[k];                                                              \
+            int place = k;                                                                         \
+            for (; place > 0 && one > part[place - 1]; place--)                                    \
+                part[place] = part[place - 1];                                                     \
+            part[place] = one;                                                                     \
+        }                                                                                          \
+        return part[count - 1];                                                                    \
+    }                                                                                              \
     static void most_probable_row_##SUFFIX(ptrdiff_t V, const REAL *z, ptrdiff_t count,            \
                                            int64_t *ids, double *log_p)                            \
     {                                                                                              \
         enum { BLOCK = 2 * LANES };                                                                \
-        const REAL largest = largest_##SUFFIX(V, z);                                               \
+        const REAL largest = largest_##SUFFIX(V, z), least = lane_maxima_##SUFFIX(V, z, count);    \
         REAL part[LANES] = {0};                                                                    \
         ptrdiff_t i = 0, found = 0;                                                                \
         for (; i + LANES <= V; i += LANES)                                                         \
@@ -53,11 +74,11 @@ DEFINE_CROSS_ENTROPY(double, f64, log)
             part[l] += exp_##SUFFIX(z[i] - largest);                                               \
         const double log_total = log((double)sum_of_lanes_##SUFFIX(part));                         \
         for (ptrdiff_t start = 0; start < V; start += BLOCK) {                                     \
-            const ptrdiff_t size = V - start < BLOCK ? V - start : BLOCK;                          \
-            if (found == count && !((double)largest_##SUFFIX(size, z + start) > log_p[count - 1])) \
+            const ptrdiff_t end = start + BLOCK < V ? start + BLOCK : V;                           \
+            if (largest_##SUFFIX(end - start, z + start) < least)                                  \
                 continue;                                                                          \
-            for (ptrdiff_t v = start; v < start + size; v++) {                                     \
-                if (found == count && !((double)z[v] > log_p[count - 1]))                          \
+            for (ptrdiff_t v = start; v < end; v++) {                                              \
+                if (z[v] < least || (found == count && !((double)z[v] > log_p[count - 1])))        \
                     continue;                                                                      \
                 ptrdiff_t place = found < count ? found++ : count - 1;                             \
                 for (; place > 0 && (double)z[v] > log_p[place - 1]; place--) {                    \

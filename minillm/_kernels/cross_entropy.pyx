@@ -50,7 +50,8 @@ def cross_entropy_backward(
 def most_probable(const floating[:, ::1] logits, Py_ssize_t count):
     cdef Py_ssize_t N = logits.shape[0], V = logits.shape[1], n
     count = min(count, V)
-    ids, log_p = np.empty((N, count), np.int64), np.empty((N, count))
+    # Zeros, for beside a NaN the search may find fewer; all log probabilities are NaN then.
+    ids, log_p = np.zeros((N, count), np.int64), np.zeros((N, count))
     cdef int64_t[:, ::1] ids_ = ids
     cdef double[:, ::1] log_p_ = log_p
     cdef int threads = 1 if N * V < SMALL else max_threads()
