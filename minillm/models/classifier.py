@@ -11,7 +11,16 @@
 - "attention": a weighted mean.  The weights compare each step's output with one learned
   vector u: weights = softmax over t of u . tanh(h_t W + b).
 
-Source: Yang, Yang, Dyer, He, Smola and Hovy (2016), "Hierarchical attention networks for
+With ``mixup`` alpha above 0, training reads mixtures of two texts i and j of a batch:
+
+    a ~ Beta(alpha, alpha)        x = a E[ids_i] + (1 - a) E[ids_j]
+    loss = a loss(x, label_i) + (1 - a) loss(x, label_j)
+
+so that between two texts the output goes evenly from one label to the other.  One a is drawn for
+a batch, and each text's partner by a permutation of the batch, as in the authors' program.
+
+Source: Zhang, Cisse, Dauphin and Lopez-Paz (2018), "mixup: beyond empirical risk minimization",
+section 2.  Yang, Yang, Dyer, He, Smola and Hovy (2016), "Hierarchical attention networks for
 document classification", section 2.2, for the attention (of words).
 """
 
@@ -30,6 +39,7 @@ from minillm.models.base import Gradients
 POOLINGS = ("last", "mean", "max", "attention")
 
 Batch = tuple[NDArray, NDArray, NDArray]
+Mixture = tuple[NDArray, float]  # the partner of each text (B,), and the text's own share
 
 
 @dataclass(frozen=True)
@@ -45,12 +55,14 @@ class ClassifierConfig:
     bidirectional: bool = True
     pooling: str = "max"
     dropout: float = 0.3
+    mixup: float = 0.0  # alpha; 0: texts are not mixed
 
     def __post_init__(self) -> None:
         base.check_at_least(self, 1, "vocabulary", "classes", "embedding", "hidden", "layers")
         base.check_one_of(self, "cell", tuple(recurrent.CELLS))
         base.check_one_of(self, "pooling", POOLINGS)
         base.check_below_one(self, "dropout")
+        base.check_at_least(self, 0, "mixup")
 
     @property
     def width(self) -> int:
@@ -81,18 +93,28 @@ class Classifier(base.Model[ClassifierConfig]):
         return params | feed_forward.new_layer("output", M, c.classes, rng, dtype)
 
     def forward(
-        self, ids: NDArray, lengths: NDArray, rng: np.random.Generator | None = None
+        self,
+        ids: NDArray,
+        lengths: NDArray,
+        rng: np.random.Generator | None = None,
+        mixture: Mixture | None = None,
     ) -> tuple[NDArray, Callable]:
         """ids (B, T), lengths (B,) -> logits (B, classes).  With rng, there is dropout.
 
+        With a mixture (partners (B,), a), those of mixed texts.
         ``backward(dlogits)`` -> gradients keyed as ``params``.
         """
         c, p = self.config, self.params
         zero = recurrent.zero_state(p, "layers", c.cell, c.layers, len(ids))
         top = f"layers.{c.layers - 1}.h"
-        (hs, last), recurrence_backward = recurrent.stack_over_ids(
-            p, "layers", "embedding.E", ids, zero, c.cell, c.layers, lengths, c.dropout, rng
-        )  # (B, T, M)
+        if mixture is None:
+            (hs, last), recurrence_backward = recurrent.stack_over_ids(
+                p, "layers", "embedding.E", ids, zero, c.cell, c.layers, lengths, c.dropout, rng
+            )  # (B, T, M)
+        else:
+            (hs, last), lengths, recurrence_backward = self._over_mixtures(
+                ids, lengths, zero, rng, mixture
+            )
         y, pool_backward = self._pool(hs, last[top], lengths)  # (B, M)
         y, dropout_backward = dropout(y, c.dropout, rng)
         logits, output_backward = feed_forward.layer(p, "output", y)
@@ -108,7 +130,12 @@ class Classifier(base.Model[ClassifierConfig]):
     def loss(
         self, batch: Batch, rng: np.random.Generator | None = None
     ) -> tuple[np.floating, Callable[[], Gradients]]:
-        """The mean cross-entropy of (ids (B, T), lengths (B,), labels (B,)), in nats per text."""
+        """The mean cross-entropy of (ids (B, T), lengths (B,), labels (B,)), in nats per text.
+
+        With rng, there is dropout, and the mixtures of ``mixup``.
+        """
+        if rng is not None and self.config.mixup > 0:
+            return self._mixed_loss(batch, rng)
         ids, lengths, labels = batch
         logits, logits_backward = self.forward(ids, lengths, rng)
         loss, loss_backward = ops.cross_entropy(logits, labels)
@@ -117,6 +144,49 @@ class Classifier(base.Model[ClassifierConfig]):
             return logits_backward(loss_backward())
 
         return loss, backward
+
+    def _mixed_loss(
+        self, batch: Batch, rng: np.random.Generator
+    ) -> tuple[np.floating, Callable[[], Gradients]]:
+        """The loss of mixtures: that of both labels, in the shares of their texts."""
+        ids, lengths, labels = batch
+        a = rng.beta(self.config.mixup, self.config.mixup)
+        partners = rng.permutation(len(ids))
+        logits, logits_backward = self.forward(ids, lengths, rng, (partners, a))
+        own_loss, own_backward = ops.cross_entropy(logits, labels)
+        other_loss, other_backward = ops.cross_entropy(logits, labels[partners])
+        loss = a * own_loss + (1 - a) * other_loss
+
+        def backward():
+            return logits_backward(own_backward(a) + other_backward(1 - a))
+
+        return loss, backward
+
+    def _over_mixtures(
+        self,
+        ids: NDArray,
+        lengths: NDArray,
+        zero: base.State,
+        rng: np.random.Generator | None,
+        mixture: Mixture,
+    ) -> tuple[tuple[NDArray, base.State], NDArray, Callable]:
+        """The recurrence over mixed embeddings, and the lengths (B,) of the mixtures."""
+        c, p = self.config, self.params
+        partners, a = mixture
+        x, embedding_backward = ops.embedding(ids, p["embedding.E"])  # (B, T, D)
+        x, mixup_backward = ops.mixup(x, partners, a, lengths)
+        x, dropout_backward = dropout(x, c.dropout, rng)
+        longest = np.maximum(lengths, lengths[partners])
+        outputs, stack_backward = recurrent.stack(
+            p, "layers", x, zero, c.cell, c.layers, longest, c.dropout, rng
+        )
+
+        def backward(dhs, dlast):
+            dx, dzero, gradients = stack_backward(dhs, dlast)
+            gradients["embedding.E"] = embedding_backward(mixup_backward(dropout_backward(dx)))
+            return dzero, gradients
+
+        return outputs, longest, backward
 
     def _pool(self, hs: NDArray, last: NDArray, lengths: NDArray) -> tuple[NDArray, Callable]:
         """hs (B, T, M), last (B, M) -> y (B, M).

@@ -11,6 +11,7 @@ from minillm.ops.gru import gru, gru_step
 from minillm.ops.layer_norm import layer_norm
 from minillm.ops.linear import linear
 from minillm.ops.lstm import lstm, lstm_step
+from minillm.ops.mixup import mixup
 from minillm.ops.multiplicative_attention import multiplicative_attention
 from minillm.ops.pooling import max_pool, mean_pool
 from minillm.ops.recurrence import reverse
@@ -35,6 +36,7 @@ __all__ = [
     "lstm_step",
     "max_pool",
     "mean_pool",
+    "mixup",
     "multiplicative_attention",
     "relu",
     "reverse",

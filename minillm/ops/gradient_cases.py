@@ -197,6 +197,12 @@ def max_pool(rng: Generator, B: int = 3, T: int = 4, D: int = 3) -> Case:
     return ops.max_pool, (x, _lengths(rng, B, T))
 
 
+def mixup(rng: Generator, B: int = 4, T: int = 3, D: int = 3) -> Case:
+    partners = rng.integers(0, B, B)  # a row may be the partner of several, and of itself
+    x, share = rng.standard_normal((B, T, D)), rng.uniform(0.1, 0.9)
+    return ops.mixup, (x, partners, share, _lengths(rng, B, T))
+
+
 CASES: dict[str, Callable[..., Case]] = {
     case.__name__: case
     for case in (
@@ -223,5 +229,6 @@ CASES: dict[str, Callable[..., Case]] = {
         scaled_dot_product_attention,
         mean_pool,
         max_pool,
+        mixup,
     )
 }
