@@ -39,7 +39,7 @@ def test_gradient_of_mixtures(pooling, bidirectional):
 
 
 def test_mixtures_are_those_of_the_equation():
-    """Against texts of one-hot words, mixed by hand, as rows of an embedding that holds them."""
+    """Against mixtures made by hand, which are the rows of another embedding."""
     model = classifier(mixup=0.5, dropout=0.0)
     ids, lengths, labels = texts(np.random.default_rng(6))
     B, T = ids.shape
@@ -49,7 +49,9 @@ def test_mixtures_are_those_of_the_equation():
     real = (np.arange(T) < lengths[:, None])[..., None]
     x = np.where(real, E[ids], 0)
     mixed = a * x + (1 - a) * x[partners]
-    by_hand = Classifier(model.config, params=model.params | {"embedding.E": mixed.reshape(B * T, -1)})
+    by_hand = Classifier(
+        model.config, params=model.params | {"embedding.E": mixed.reshape(B * T, -1)}
+    )
     rows = np.arange(B * T).reshape(B, T)
     logits, _ = by_hand.forward(rows, np.maximum(lengths, lengths[partners]))
     log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))

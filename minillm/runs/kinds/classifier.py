@@ -3,12 +3,13 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from minillm.errors import InputError
+from minillm.runs.augmentation import AugmentationFacts, AugmentationSettings, augmented, readable
 from minillm.runs.kind import Evaluation, Kind, Parts, Results
 from minillm.runs.settings import (
-    LabelFacts,
     RecurrenceSettings,
     TrainingSettings,
     VocabularySettings,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from minillm.data import Sequences
+    from minillm.data.labelled import Labelled
     from minillm.runs.run import Classified, Run
     from minillm.text import Vocabulary
 
@@ -29,7 +31,7 @@ BATCH = 64  # texts that are classified together
 
 
 @dataclass(frozen=True)
-class Settings(VocabularySettings, RecurrenceSettings, TrainingSettings):
+class Settings(AugmentationSettings, VocabularySettings, RecurrenceSettings, TrainingSettings):
     """The settings of a classifier."""
 
     data: str | None = option(
@@ -79,6 +81,14 @@ class Settings(VocabularySettings, RecurrenceSettings, TrainingSettings):
     )
     forward_only: bool = option(False, "read in one direction, not in both")
     dropout: float = with_default(RecurrenceSettings, "dropout", 0.3)
+    mixup: float = option(
+        0.0,
+        "train on mixtures of two texts, a and 1 - a of each, a drawn from Beta(A, A); 0: none",
+        "A",
+        least=0,
+        most=1000,
+        group="gradient descent",
+    )
     learning_rate: float = with_default(TrainingSettings, "learning_rate", 2e-3)
 
 
@@ -96,10 +106,11 @@ a folder of text files for each label. Every tenth text of each label is held ou
   minillm train classifier topics/ --out runs/topics --pooling attention --minutes 10
   minillm train classifier names.tsv --out runs/names --unit character --hidden 64
   minillm train classifier reviews.tsv --out runs/reviews2 --vectors vectors.bin
+  minillm train classifier few.tsv --out runs/few --augment swap,deletion,fill=runs/bert
 
 then: minillm classify DIR, minillm eval DIR"""
     settings = Settings
-    facts = LabelFacts
+    facts = AugmentationFacts
 
     def types(self) -> tuple[type, type]:
         """The model and its config."""
@@ -112,33 +123,44 @@ then: minillm classify DIR, minillm eval DIR"""
     ) -> Parts:
         """The vocabulary of the texts, and minibatches for training and validation."""
         from minillm.data import Minibatches
+        from minillm.data.augmentation import new_words
         from minillm.metrics import frequency_loss
         from minillm.text import build_vocabulary
         from minillm.training.minibatches import ClassificationTask, fingerprint
 
         texts = open_data(data)
+        copies: list[Labelled] = []
+        new: Iterable[str] = ()
+        columns, notes = {}, []
+        if settings.augment:
+            labelled = list(texts.texts("training"))
+            copies, note = augmented(settings, data, labelled)
+            new = new_words(labelled, copies)
+            notes.append(note)
         tokenizer = vocabulary_for(
             settings,
             data,
             settings.unit,
             lambda: build_vocabulary(
-                (text for _, text in texts.texts("training")),
+                chain((text for _, text in texts.texts("training")), new),
                 settings.unit,
                 settings.minimum_count,
                 settings.vocabulary,
                 held_out=(text for _, text in texts.texts("validation")),
             ),
         )
-        columns, notes = {}, []
-        for part in ("training", "validation"):
+        for part, more in (("training", readable(copies, tokenizer)), ("validation", ())):
             columns[part] = encode_texts(
-                texts.texts(part), tokenizer, texts.labels, settings.max_length
+                chain(texts.texts(part), more), tokenizer, texts.labels, settings.max_length
             )
             notes.append(f"{len(columns[part][1]):,} {part} texts")
         found = fingerprint(columns["training"])
         resumed = "sha256" in data  # then the word vectors have been used already
         if data.setdefault("sha256", found) != found:
-            raise InputError(f"{data['data']}: the data have changed since the run was started")
+            made = ", or what --augment makes of them," if copies else ""
+            raise InputError(
+                f"{data['data']}: the data{made} have changed since the run was started"
+            )
         data["labels"] = texts.labels
 
         model = self._new_model(settings, tokenizer, len(texts.labels), rng)
@@ -175,6 +197,7 @@ then: minillm classify DIR, minillm eval DIR"""
             bidirectional=not settings.forward_only,
             pooling=settings.pooling,
             dropout=settings.dropout,
+            mixup=settings.mixup,
         )
         return Model(config, rng)
 
