@@ -351,6 +351,27 @@ def test_bert_fills_a_gap_as_fill_does(files, monkeypatch):
     assert augmentation.predict_with(run)([("what a", "day"), ("rain", "")], rng)[0] == best
 
 
+def test_of_a_long_text_bert_reads_what_stands_on_both_sides(files, monkeypatch):
+    run = minillm.load(files / "bert")
+    read, original = [], run.model.fill
+    monkeypatch.setattr(run.model, "fill", lambda batch: read.append(batch) or original(batch))
+    long = "rain " * 30
+    for before, after, around in (
+        (long, long, (5, 4)),
+        (long, "", (9, 0)),
+        ("", long, (0, 9)),
+        (long, "day", (8, 1)),
+    ):
+        augmentation.predict_with(run)([(before, after)], np.random.default_rng(0))
+        batch = read.pop()
+        assert batch.ids.shape == (1, 12)
+        (place,) = np.flatnonzero(batch.places[0])
+        assert batch.ids[0, place] == run.tokenizer.mask
+        encoded = len(run.tokenizer.encode("rain")), len(run.tokenizer.encode("day"))
+        assert encoded == (1, 1)
+        assert (place - 1, 10 - place) == around
+
+
 def test_one_that_writes_is_asked_for_the_next_word(files):
     run = minillm.load(files / "ngram")
     predict = augmentation.predict_with(run)
