@@ -84,9 +84,7 @@ def augmented(
     from minillm.data.augmentation import augment, usual_copies
 
     named = parse(data.get("augment") or settings.augment, settings.vectors)
-    data["augment"] = ",".join(
-        name + "=" * bool(paths) + "+".join(paths) for name, paths in named.items()
-    )
+    data["augment"] = joined(named)
     methods = [open_method(name, paths, settings.augment_share) for name, paths in named.items()]
     count = settings.copies or max(usual_copies(len(labelled)), len(methods))
     if count < len(methods):
@@ -141,6 +139,11 @@ def parse(text: str, vectors: str | None) -> dict[str, list[str]]:
             raise InputError(f"--augment {name}: expected {name}{needs}, found {found}")
         named[name] = [str(Path(path).resolve()) for path in given]
     return named
+
+
+def joined(named: dict[str, list[str]]) -> str:
+    """The methods and their paths as :func:`parse` reads them."""
+    return ",".join(name + "=" * bool(paths) + "+".join(paths) for name, paths in named.items())
 
 
 def open_method(name: str, paths: Sequence[str], share: float) -> "Method":

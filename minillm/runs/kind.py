@@ -53,6 +53,7 @@ class Job:
     data: dict[str, Any]  # where the data are, and what is remembered of them
     stored: dict[str, Any] | None  # the configuration of the run to resume
     report: Callable[[str], None]  # called with each line to be shown
+    quiet: bool = False  # no progress is shown, and no loss curve drawn
 
 
 @dataclass(frozen=True)

@@ -28,12 +28,13 @@ def start(
     resume: bool = False,
     overwrite: bool = False,
     report: Callable[[str], None] = print,
+    quiet: bool = False,
 ) -> bool:
     """Trains a run in the folder ``out``; False if it was interrupted.
 
     ``given`` are the settings that differ from the defaults or, of a run to resume, from what
     was stored.  Nothing is written before all input has been checked.  ``report`` is called with
-    each line to be shown.
+    each line to be shown.  ``quiet`` shows no progress, and draws no loss curve.
     """
     folder = RunFolder(out)
     if resume:
@@ -50,7 +51,7 @@ def start(
         for name, value in values_of(settings, data=True).items():
             if name in given or name not in data:
                 data[name] = _absolute(value)
-        return kind.train(Job(folder, settings, data, stored, report))
+        return kind.train(Job(folder, settings, data, stored, report, quiet))
 
 
 @contextmanager
@@ -155,9 +156,10 @@ def train_by_gradient_descent(kind: Kind, job: Job) -> bool:
     counted = (lambda: parts.task.rows) if parts.item else None  # type: ignore[attr-defined]
     item = parts.item or parts.unit
     summary = train(
-        params, optimiser, parts.task, options, rng, folder, begin, unit=item, items=counted
+        params, optimiser, parts.task, options, rng, folder, begin, job.quiet, item, counted
     )
-    _report(kind, job, summary, parts)
+    if not job.quiet:
+        _report(kind, job, summary, parts)
     return not summary.interrupted
 
 
