@@ -91,7 +91,8 @@ class Classifier(base.Model[ClassifierConfig]):
         zero = recurrent.zero_state(p, "layers", c.cell, c.layers, len(ids))
         top = f"layers.{c.layers - 1}.h"
         (hs, last), recurrence_backward = recurrent.stack_over_ids(
-            p, "layers", "embedding.E", ids, zero, c.cell, c.layers, lengths, c.dropout, rng
+            *(p, "layers", "embedding.E", ids, zero, c.cell, c.layers, lengths, c.dropout, rng),
+            frozen=self.frozen,
         )  # (B, T, M)
         y, pool_backward = self._pool(hs, last[top], lengths)  # (B, M)
         y, dropout_backward = dropout(y, c.dropout, rng)
@@ -101,7 +102,7 @@ class Classifier(base.Model[ClassifierConfig]):
             dy, output_gradients = output_backward(dlogits)
             dhs, dlast, pool_gradients = pool_backward(dropout_backward(dy))
             _dzero, gradients = recurrence_backward(dhs, {top: dlast})
-            return gradients | pool_gradients | output_gradients
+            return self.keep(gradients | pool_gradients | output_gradients)
 
         return logits, backward
 

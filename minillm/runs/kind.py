@@ -104,6 +104,29 @@ class Kind:
         """The classes of the model and of its config, imported when this is called."""
         raise NotImplementedError
 
+    def types_of(self, sizes: Mapping[str, Any]) -> tuple[type, type]:
+        """As :meth:`types`, for the stored sizes of a model: where a kind has several."""
+        return self.types()
+
+    # A run with ``--init`` begins with the weights of another: see minillm/runs/initial.py.
+
+    def begin_from(self, run: "Run", given: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings in place of the defaults where a run begins with another one: its sizes.
+
+        InputError for a run that this kind cannot begin with.
+        """
+        from minillm.runs.initial import sizes_of
+
+        if run.kind.name != self.name:
+            raise InputError(
+                f"--init: expected a run of {self.name}, found one of {run.kind.name} in {run.path}"
+            )
+        return sizes_of(run, self.settings)
+
+    def names_from(self, run: "Run", data: Mapping[str, Any]) -> dict[str, str]:
+        """For each weight of that run that is taken, its name in a run of this kind."""
+        return {name: name for name in run.model.params}
+
     def prepare(self, settings: Any, data: dict[str, Any], rng: "np.random.Generator") -> Parts:
         """Opens the data and makes model and task.
 
@@ -156,7 +179,7 @@ class Kind:
         """
         from minillm.runs.placeholders import Placeholders
 
-        Model, _ = self.types()
+        Model, _ = self.types_of(asdict(config))
         return Model(config, Placeholders(shapes))
 
     def check(self, model: Any) -> None:

@@ -245,8 +245,8 @@ def stored_config(folder: RunFolder, kind: Kind | None = None) -> dict[str, Any]
         raise InputError(f"{path}: unit: expected a text, found {short(config['unit'])}")
     kind = known[config["kind"]]
     place = f"{path}: its configuration is damaged: "
-    _, Config = kind.types()
     sizes = _renamed(config["model"], {"points": "pixels"})
+    _, Config = kind.types_of(sizes)
     config["model"] = config_of(Config, sizes, kind.settings, place)
     settings: Any = make(kind.settings, config["training"], place)
     _check_length(settings, place)
@@ -289,6 +289,12 @@ def config_of(Config: type, values: dict[str, Any], settings: type, place: str) 
     """
     hints = get_type_hints(Config)
     entries = {entry.name: entry for entry in fields(Config)}
+    nested = Config.nested(values) if hasattr(Config, "nested") else {}
+    for name in nested.keys() & values.keys():
+        if not isinstance(values[name], dict):
+            raise InputError(f"{place}{name}: expected an object, found {short(values[name])}")
+        inner = config_of(nested[name], values[name], settings, f"{place}{name}: ")
+        values = {**values, name: inner}
     for name, value in values.items():
         if name not in entries:
             raise InputError(f"{place}there is no size {short(name)}")

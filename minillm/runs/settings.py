@@ -22,7 +22,10 @@ from minillm.errors import InputError, short
 
 Size = NewType("Size", int)  # a number of bytes, typed as 500M or 2G
 
-GROUPS = ("the text", "the model", "the run", "gradient descent")  # in the order of a help text
+GROUPS = (  # in the order of a help text
+    *("the text", "the model", "the run", "gradient descent"),
+    "fine-tuning",
+)
 
 S = TypeVar("S")
 
@@ -271,6 +274,20 @@ class TrainingSettings:
         least=1,
         most=10**6,
         group="gradient descent",
+    )
+
+
+@dataclass(frozen=True)
+class InitialSettings:
+    """Settings of a model that may begin with the weights of another."""
+
+    init: str | None = option(
+        None,
+        "begin with the weights of the run in DIR; its tokenizer and its sizes come along",
+        "DIR",
+        group="fine-tuning",
+        data=True,
+        default_help="",
     )
 
 

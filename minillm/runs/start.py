@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from minillm.data.files import STANDARD_INPUT, read_json, reading
 from minillm.errors import DivergedError, InputError
 from minillm.runs.folder import RunFolder
+from minillm.runs.initial import begun, forgotten, take_weights
 from minillm.runs.kind import Job, Kind, Parts, kinds
 from minillm.runs.run import stored_config
 from minillm.runs.settings import make, option_of, values_of
@@ -38,14 +39,14 @@ def start(
     folder = RunFolder(out)
     if resume:
         stored_config(folder, kind)  # before anything is made
-    with _held(folder):
+    with _held(folder), forgotten():
         stored = None
         if resume:
             stored = stored_config(folder, kind)
             settings = _changed(folder, stored["training"], given)
         else:
             check_free(folder, overwrite, kind.resumable)
-            settings = make(kind.settings, _one_length(given))
+            settings = make(kind.settings, _one_length(begun(kind, given)))
         data = dict(stored["data"]) if stored else {}
         for name, value in values_of(settings, data=True).items():
             if name in given or name not in data:
@@ -125,6 +126,8 @@ def train_by_gradient_descent(kind: Kind, job: Job) -> bool:
     settings, folder = job.settings, job.folder
     rng = np.random.default_rng(settings.seed)
     parts = kind.prepare(settings, job.data, rng)
+    if job.data.get("init") and not job.stored:
+        parts.notes.append(take_weights(kind, parts, job.data)[1])
     for note in parts.notes:
         job.report(note)
     params = parts.model.params
