@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from minillm.data.files import reading
 from minillm.errors import InputError
+from minillm.runs.folder import RunFolder
 from minillm.runs.run import OF_THE_DATA, load
 from minillm.runs.settings import types_of
 
@@ -21,7 +23,10 @@ if TYPE_CHECKING:
     from minillm.runs.kind import Kind, Parts
     from minillm.runs.run import Run
 
-ASKS_FOR_A_TOKENIZER = ("unit", "vocabulary", "minimum_count", "pretokenised")
+ONLY_WITH_INIT = (
+    *("freeze", "layer_decay", "unfreeze", "helper_loss"),
+    *("lora_rank", "lora_alpha", "lora_targets"),
+)
 
 _opened: dict[str, "Run"] = {}  # the one that is begun with, from its first use until it is taken
 
@@ -55,11 +60,17 @@ def begun(kind: "Kind", given: Mapping[str, Any]) -> dict[str, Any]:
     from minillm.data.registry import absolute
 
     if not given.get("init"):
+        for name in ONLY_WITH_INIT:
+            if given.get(name):
+                raise InputError(f"--{name.replace('_', '-')}: it goes with --init DIR")
         return dict(given)
+    for name in ("lora_alpha", "lora_targets"):
+        if given.get(name) and not given.get("lora_rank"):
+            raise InputError(f"--{name.replace('_', '-')}: it goes with --lora-rank R")
     run = initial_run({"init": absolute(given["init"])})
     assert run is not None
     defaults = kind.begin_from(run, given)
-    _check_tokenizer(run, given)
+    _check_tokenizer(kind, run, given)
     return {**defaults, **given}
 
 
@@ -76,23 +87,26 @@ def sizes_of(run: "Run", settings: type) -> dict[str, Any]:
     }
 
 
-def _check_tokenizer(run: "Run", given: Mapping[str, Any]) -> None:
+def _check_tokenizer(kind: "Kind", run: "Run", given: Mapping[str, Any]) -> None:
     """InputError for options that ask for another tokenizer than the run's."""
     from minillm.text import load_tokenizer
 
-    tokenizer = getattr(run, "tokenizer", None)
-    if tokenizer is None:  # an encoder-decoder has two
-        return
-    comes = f"the tokenizer of --init comes along ({len(tokenizer):,} tokens, {tokenizer.unit})"
-    if given.get("tokenizer"):
-        other = load_tokenizer(given["tokenizer"])
-        if other.to_dict() != tokenizer.to_dict():
-            raise InputError(
-                f"--tokenizer: {comes}; found another ({len(other):,} tokens, {other.unit})"
-            )
-    for name in ASKS_FOR_A_TOKENIZER:
-        if given.get(name) not in (None, False, getattr(run.settings, name, None)):
-            raise InputError(f"--{name.replace('_', '-')}: {comes}; found {given[name]}")
+    options = kind.tokenizer_options(run)
+    own = {name: getattr(run.settings, name, None) for name in options}
+    tokenizer, comes = getattr(run, "tokenizer", None), "its tokenizers come along"
+    if tokenizer is not None:
+        comes = f"its tokenizer comes along ({len(tokenizer):,} tokens, {tokenizer.unit})"
+        own["unit"] = tokenizer.unit
+    for name in options:
+        found = given.get(name)
+        if name == "tokenizer" and found and tokenizer is not None:
+            other = load_tokenizer(found)
+            if other.to_dict() == tokenizer.to_dict():
+                continue
+            found = f"another ({len(other):,} tokens, {other.unit})"
+        if found not in (None, False, own[name]):
+            option = f"--{name.replace('_', '-')}"
+            raise InputError(f"{option}: with --init {run.path} {comes}; found {found}")
 
 
 def take_weights(kind: "Kind", parts: "Parts", data: Mapping[str, Any]) -> tuple[set[str], str]:
@@ -104,12 +118,7 @@ def take_weights(kind: "Kind", parts: "Parts", data: Mapping[str, Any]) -> tuple
     run, params = initial_run(data), parts.model.params
     assert run is not None
     names = kind.names_from(run, data)
-    taken = set()
-    for theirs, array in run.model.params.items():
-        ours = names.get(theirs)
-        if ours is not None and ours in params:
-            _copy(f"{run.path}: {theirs}", array, ours, params[ours])
-            taken.add(ours)
+    taken = copy_weights(kind, run, data, params)
     new = params.keys() - taken
     left = [theirs for theirs in run.model.params if names.get(theirs) not in taken]
     count = sum(params[name].size for name in taken)
@@ -118,6 +127,19 @@ def take_weights(kind: "Kind", parts: "Parts", data: Mapping[str, Any]) -> tuple
     line += f"; left: {listed(left)}" if left else ""
     _opened.clear()
     return new, line
+
+
+def copy_weights(
+    kind: "Kind", run: "Run", data: Mapping[str, Any], params: "Mapping[str, NDArray]"
+) -> set[str]:
+    """Copies a run's weights into those of a model of this kind; returns the names of these."""
+    names, taken = kind.names_from(run, data), set()
+    for theirs, array in run.model.params.items():
+        ours = names.get(theirs)
+        if ours is not None and ours in params:
+            _copy(f"{run.path}: {theirs}", array, ours, params[ours])
+            taken.add(ours)
+    return taken
 
 
 def _copy(place: str, array: "NDArray", name: str, into: "NDArray") -> None:
@@ -135,7 +157,11 @@ def listed(names: Iterable[str], most: int = 6) -> str:
     return ", ".join(every[:most]) + rest
 
 
-def fingerprint_of(run: "Run") -> str:
-    """A digest of the run's weights, as they are stored."""
-    with open(run.folder.model_path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def fingerprint_of(folder: RunFolder) -> str:
+    """A digest of a run's weights, as they are stored."""
+    folder.settle()
+    with reading(folder.model_path) as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -192,11 +192,19 @@ def load(path: str | Path, allow_nan: bool = False) -> Run:
     InputError names the file in which something is missing or damaged; weights that are not
     finite are, unless ``allow_nan``.
     """
+    from minillm.runs.fine_tuning import all_shapes, baseline_of, load_merged
+
     folder = RunFolder(path)
     config = stored_config(folder)
     kind = kinds()[config["kind"]]
-    model, vocabularies = build(kind, folder, config["model"], folder.model_shapes)
-    folder.load_model(model.params, allow_nan)
+    base = baseline_of(folder, config)
+    model, vocabularies = build(
+        kind, folder, config["model"], lambda: all_shapes(folder.model_shapes(), base)
+    )
+    if base is None:
+        folder.load_model(model.params, allow_nan)
+    else:
+        load_merged(kind, folder, config, base, model, allow_nan)
     try:
         kind.check(model)
     except ValueError as error:

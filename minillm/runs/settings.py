@@ -278,7 +278,7 @@ class TrainingSettings:
 
 
 @dataclass(frozen=True)
-class InitialSettings:
+class FineTuningSettings:
     """Settings of a model that may begin with the weights of another."""
 
     init: str | None = option(
@@ -288,6 +288,57 @@ class InitialSettings:
         group="fine-tuning",
         data=True,
         default_help="",
+    )
+    freeze: str | None = option(
+        None,
+        "do not train the lowest N layers, of which the embeddings are the first; or encoder: "
+        "nothing of it",
+        "N",
+        group="fine-tuning",
+        default_help="",
+    )
+    layer_decay: float = option(
+        1.0,
+        "the learning rate of a layer is D times that of the layer above it",
+        "D",
+        above=0,
+        most=1,
+        group="fine-tuning",
+    )
+    unfreeze: float = option(
+        0.0,
+        "train the top alone, then one more layer after the other, all from the fraction F of the "
+        "run on",
+        "F",
+        least=0,
+        most=1,
+        group="fine-tuning",
+    )
+    lora_rank: int | None = option(
+        None,
+        "LoRA: train no weight, but to some weights an addition of rank R, which is all that is "
+        "stored",
+        "R",
+        least=1,
+        most=65536,
+        group="fine-tuning",
+        default_help="",
+    )
+    lora_alpha: float | None = option(
+        None,
+        "the additions count A / R times",
+        "A",
+        above=0,
+        most=1e6,
+        group="fine-tuning",
+        default_help="2 R",
+    )
+    lora_targets: tuple[str, ...] = option(
+        (),
+        "the weights with an addition, as the ends of their names, such as W_qkv or "
+        "attention.W_*; none: all matrices of all layers",
+        "NAME",
+        group="fine-tuning",
     )
 
 
@@ -383,6 +434,7 @@ class Facts:
     sha256: str | None = option(None, "their fingerprint")
     vocabulary_sha256: str | None = option(None, "the fingerprint of the vocabulary of --tokenizer")
     documents: bool = option(False, "the text consists of documents, each closed by EOS")
+    init_sha256: str | None = option(None, "the fingerprint of the weights of --init, with LoRA")
     imported: str | None = option(None, "the file of another program that the run was made of")
 
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from minillm.data.files import STANDARD_INPUT, read_json, reading
 from minillm.errors import DivergedError, InputError
+from minillm.runs.fine_tuning import trained_part
 from minillm.runs.folder import RunFolder
-from minillm.runs.initial import begun, forgotten, take_weights
+from minillm.runs.initial import begun, forgotten
 from minillm.runs.kind import Job, Kind, Parts, kinds
-from minillm.runs.run import stored_config
+from minillm.runs.run import load, stored_config
 from minillm.runs.settings import make, option_of, values_of
 
 if TYPE_CHECKING:
@@ -126,13 +127,11 @@ def train_by_gradient_descent(kind: Kind, job: Job) -> bool:
     settings, folder = job.settings, job.folder
     rng = np.random.default_rng(settings.seed)
     parts = kind.prepare(settings, job.data, rng)
-    if job.data.get("init") and not job.stored:
-        parts.notes.append(take_weights(kind, parts, job.data)[1])
+    trained = trained_part(kind, job, parts, lambda params: _optimiser(settings, params), rng)
     for note in parts.notes:
         job.report(note)
-    params = parts.model.params
-    options, optimiser = _options(settings), _optimiser(settings, params)
-    state = (folder, params, optimiser, parts.task, rng)
+    params, options = trained.params, _options(settings)
+    state = (folder, params, trained.optimiser, parts.task, rng)
     if job.stored:
         begin = restore_checkpoint(*state)
         if options.progress(begin.step, begin.seconds) >= 1:
@@ -158,7 +157,10 @@ def train_by_gradient_descent(kind: Kind, job: Job) -> bool:
     counted = (lambda: parts.task.rows) if parts.item else None  # type: ignore[attr-defined]
     item = parts.item or parts.unit
     summary = train(
-        params, optimiser, parts.task, options, rng, folder, begin, unit=item, items=counted
+        *(params, trained.optimiser, parts.task, options, rng, folder, begin),
+        unit=item,
+        items=counted,
+        before_step=trained.before_step,
     )
     _report(kind, job, summary, parts)
     return not summary.interrupted
@@ -238,6 +240,27 @@ def extra_of(settings: Any, config: Any) -> str:
         if getattr(settings, name, None) or getattr(config, name, None)
     ]
     return " and ".join([", ".join(used[:-1]), used[-1]] if len(used) > 1 else used)
+
+
+def merge(
+    path: str | Path, out: str | Path, overwrite: bool = False, allow_nan: bool = False
+) -> str:
+    """Makes a run of the additions in ``path`` and their baseline; returns a line about it."""
+    run, folder = load(path, allow_nan), RunFolder(out)
+    if not getattr(run.settings, "lora_rank", None):
+        raise InputError(f"{path}: expected a run with --lora-rank, found one with all its weights")
+    config = run.folder.load_json("config.json")
+    config["training"] |= {"lora_rank": None, "lora_alpha": None, "lora_targets": []}
+    del config["data"]["init_sha256"]
+    with _held(folder):
+        check_free(folder, overwrite)
+        folder.begin()
+        for file, _ in run.kind.vocabularies.values():
+            folder.save_json(file, run.folder.load_json(file))
+        folder.save_model(run.model.params, {})
+        folder.save_json("config.json", config)
+    weights = sum(array.size for array in run.model.params.values())
+    return f"{weights:,} weights, those of {run.data['init']} with the additions of {path}"
 
 
 def import_file(file: str, out: str | Path, overwrite: bool = False) -> str:

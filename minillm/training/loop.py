@@ -117,6 +117,7 @@ def train(
     quiet: bool = False,
     unit: str = "token",
     items: Callable[[], int] | None = None,
+    before_step: Callable[[float], None] | None = None,
 ) -> Summary:
     """Trains ``params`` on ``task`` and returns how far it came.
 
@@ -124,7 +125,7 @@ def train(
     ``start`` is where to go on from: what :func:`restore_checkpoint` returned.  Ctrl-C or SIGTERM
     ends the run after the current step and saves it, a second one at once.  ``quiet`` shows no
     progress, which is counted in ``unit``: ``items()`` is how many there were, by default the
-    tokens of the losses.
+    tokens of the losses.  ``before_step`` is called with the progress before each step.
 
     DivergedError if the loss or the gradient stops being finite.
     """
@@ -135,6 +136,8 @@ def train(
         recorder.items = items or recorder.items
         while done < 1 and not interrupted.is_set():
             learning_rate = options.rate(done)
+            if before_step is not None:
+                before_step(done)
             loss, grads, tokens = _gradient(task, rng, options.accumulate)
             norm = clip_global_norm(grads, options.clip)
             if not (math.isfinite(loss) and math.isfinite(norm)):

@@ -163,11 +163,248 @@ def stop_after(steps, command):
         assert main([str(part) for part in command]) == 130
 
 
+def changed(one, other):
+    """The names of the weights that differ."""
+    params = other.model.params
+    return {n for n, p in one.model.params.items() if not np.array_equal(p, params[n])}
+
+
 def assert_same(one, other):
     """The weights of two runs, bit for bit."""
     assert one.model.params.keys() == other.model.params.keys()
     for name, array in one.model.params.items():
         np.testing.assert_array_equal(array, other.model.params[name])
+
+
+# --- from a run to another of its kind ----------------------------------------------------
+
+PAIRS = "".join(f"{a} {b}\t{b} {a}\n" for a in "abcdef" for b in "ghijkl")
+OF_PAIRS = {
+    "seq2seq": ["--hidden", "6", "--embedding", "4", "--layers", "2"],
+    "forward": ["--hidden", "6", "--embedding", "4", "--forward-only", "--attention", "dot"],
+    "transformer": [*BLOCKS, "--feed-forward", "8"],
+    "joint": [*BLOCKS, "--feed-forward", "8", "--joint", "--post-norm"],
+}
+SEQ2SEQ = {"forward": "seq2seq", "joint": "transformer", "tied": "lm"}  # the others are kinds
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pairs")
+    (folder / "pairs.tsv").write_text(PAIRS)
+    for name, options in OF_PAIRS.items():
+        command = ["train", SEQ2SEQ.get(name, name), str(folder / "pairs.tsv")]
+        assert main([*command, "--out", str(folder / name), *options, *QUICK]) == 0
+    return folder
+
+
+@pytest.fixture
+def again(bases, pairs, files, tmp_path):
+    """Trains a run of a kind that begins with a small one of that kind; returns both."""
+
+    def run(name, *options, to="again"):
+        base = (pairs if name in OF_PAIRS else bases) / name
+        data = pairs / "pairs.tsv" if name in OF_PAIRS else files / "text.txt"
+        command = ["train", SEQ2SEQ.get(name, name), str(data), "--out", str(tmp_path / to)]
+        assert main([*command, "--init", str(base), *QUICK, *map(str, options)]) == 0
+        return minillm.load(base), minillm.load(tmp_path / to)
+
+    return run
+
+
+EVERY = [*KINDS, *OF_PAIRS]
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_to_begin_with_itself_changes_nothing(name, again, monkeypatch, capsys):
+    """A run of no steps: that which it began with, bit for bit."""
+    monkeypatch.setattr("minillm.training.Options.progress", lambda *_: 1.0)
+    base, run = again(name)
+    assert_same(base, run)
+    assert base.model.config == run.model.config
+    printed = capsys.readouterr().out
+    assert "weights taken" in printed
+    assert "new:" not in printed
+    assert "left:" not in printed
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_to_go_on_with_a_run_of_the_same_kind(name, again):
+    base, run = again(name)
+    assert changed(base, run) == set(base.model.params)
+    for vocabulary in run.kind.vocabularies:
+        assert getattr(run, vocabulary).to_dict() == getattr(base, vocabulary).to_dict()
+
+
+def test_a_language_model_becomes_an_encoder(bases, pairs, tmp_path, capsys):
+    out = tmp_path / "run"
+    command = ["train", "seq2seq", str(pairs / "pairs.tsv"), "--out", str(out), *QUICK]
+    text = tmp_path / "text.txt"
+    text.write_text("abcdefghijkl \n" * 30)
+    lm = ["train", "lm", str(text), "--hidden", "6", "--embedding", "4", "--out"]
+    assert main([*lm, str(tmp_path / "lm"), *QUICK]) == 0
+    options = ["--init", str(tmp_path / "lm"), "--target-unit", "character", "--freeze", "encoder"]
+    assert main([*command, *options]) == 0
+    printed = capsys.readouterr().out
+    assert "; left: output.W, output.b\n" in printed
+    base, run = minillm.load(tmp_path / "lm"), minillm.load(out)
+    assert run.source.to_dict() == base.tokenizer.to_dict()
+    np.testing.assert_array_equal(run.model.params["source.E"], base.model.params["embedding.E"])
+    for name in ("W_x", "W_h", "b"):
+        ours, theirs = run.model.params[f"encoder.0.{name}"], base.model.params[f"layers.0.{name}"]
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_shorter_context_has_the_first_positions(again, monkeypatch):
+    monkeypatch.setattr("minillm.training.Options.progress", lambda *_: 1.0)
+    base, run = again("gpt", "--context", "9")
+    P = base.model.params["positions.E"]
+    np.testing.assert_array_equal(run.model.params["positions.E"], P[:9])
+
+
+# --- what is frozen -----------------------------------------------------------------------
+
+
+def moments(folder):
+    """The names of the weights of which an optimiser keeps moments."""
+    from minillm.runs.folder import RunFolder
+
+    arrays, _ = RunFolder(folder).load_resume()
+    return {name.removeprefix("optimiser/m.") for name in arrays if name.startswith("optimiser/m.")}
+
+
+@pytest.mark.parametrize(
+    ("name", "freeze"),
+    [("bert", "0"), ("bert", "3"), ("gpt", "1"), ("gpt", "encoder"), ("lm", "2"), ("tied", "2")],
+)
+def test_frozen_weights_keep_their_bits_and_cost_no_moments(name, freeze, bases, train):
+    from minillm.training.fine_tuning import depths
+
+    out = train("--init", bases / name, "--freeze", freeze)
+    base, run = minillm.load(bases / name), minillm.load(out)
+    for weight, depth in depths(run.model.params).items():
+        theirs = base.model.params.get(weight.removeprefix("encoder."))
+        of_encoder = weight.startswith("encoder.")
+        frozen = of_encoder if freeze == "encoder" else depth < int(freeze)
+        assert (weight in moments(out)) == (not frozen)
+        if theirs is not None and weight.startswith("encoder."):
+            assert np.array_equal(run.model.params[weight], theirs) == frozen
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_frozen_weights_of_every_kind(name, again, tmp_path):
+    from minillm.training.fine_tuning import depths
+
+    base, run = again(name, "--freeze", "2")
+    depth = depths(run.model.params)
+    for weight, array in run.model.params.items():
+        assert np.array_equal(array, base.model.params[weight]) == (depth[weight] < 2)
+    assert moments(tmp_path / "again") == {n for n, d in depth.items() if d >= 2}
+
+
+def test_unfreezing_resumed_equals_uninterrupted(bases, train, files, tmp_path):
+    options = ["--init", bases / "bert", "--steps", "9", "--batch", "4"]
+    options += ["--unfreeze", "0.9", "--layer-decay", "0.5", "--freeze", "1"]
+    whole = minillm.load(train(*options))
+    stopped = tmp_path / "stopped"
+    stop_after(4, ["train", "classifier", files / "labelled.tsv", "--out", stopped, *options])
+    base = minillm.load(bases / "bert").model.params
+    for name, array in minillm.load(stopped).model.params.items():  # of four steps, the top alone
+        if name.startswith("encoder.blocks.0."):
+            np.testing.assert_array_equal(array, base[name.removeprefix("encoder.")])
+    assert main(["train", "classifier", "--out", str(stopped), "--resume"]) == 0
+    assert_same(whole, minillm.load(stopped))
+
+
+# --- LoRA ---------------------------------------------------------------------------------
+
+LORA = ["--lora-rank", "2", "--lora-alpha", "3"]
+
+
+def test_additions_are_all_that_is_stored(bases, train):
+    out = train("--init", bases / "bert", *LORA, "--learning-rate", "0.01")
+    base, run = minillm.load(bases / "bert"), minillm.load(out)
+    shapes = run.folder.model_shapes()
+    matrices = [n for n, p in run.model.params.items() if p.ndim == 2 and ".blocks." in n]
+    assert set(shapes) == {"output.W", "output.b", *(f"{n}.{s}" for n in matrices for s in "AB")}
+    assert moments(out) == set(shapes)
+    stored = {name: np.empty(shape, np.float32) for name, shape in shapes.items()}
+    run.folder.load_model(stored)
+    for name, array in run.model.params.items():
+        if not name.startswith("encoder."):
+            continue
+        theirs = base.model.params[name.removeprefix("encoder.")]
+        if name in matrices:
+            assert stored[f"{name}.B"].any()
+            expected = theirs + 1.5 * stored[f"{name}.A"] @ stored[f"{name}.B"]
+            np.testing.assert_allclose(array, expected, rtol=1e-5, atol=1e-6)
+        else:
+            np.testing.assert_array_equal(array, theirs)
+
+
+def test_lora_resumed_equals_uninterrupted(bases, train, files, tmp_path):
+    options = ["--init", bases / "bert", "--steps", "9", "--batch", "4", *LORA]
+    whole = minillm.load(train(*options))
+    stopped = tmp_path / "stopped"
+    stop_after(4, ["train", "classifier", files / "labelled.tsv", "--out", stopped, *options])
+    assert main(["train", "classifier", "--out", str(stopped), "--resume"]) == 0
+    assert_same(whole, minillm.load(stopped))
+
+
+def test_several_additions_beside_one_baseline_and_merged(bases, train, tmp_path, capsys):
+    """Each has its own outputs; merged, the outputs are the same without the baseline."""
+    one = train("--init", bases / "gpt", *LORA, "--learning-rate", "0.05", name="one")
+    two = train("--init", bases / "gpt", *LORA, "--seed", "5", name="two")
+    texts = ["the cat sat on the mat", "the dog"]
+    found = [minillm.load(folder).classify(texts) for folder in (one, two)]
+    assert found[0] != found[1]
+    whole = tmp_path / "whole"
+    assert main(["merge", str(one), "--out", str(whole)]) == 0
+    assert f"saved in {whole}\n" in capsys.readouterr().out
+    merged = minillm.load(whole)
+    assert merged.classify(texts) == found[0]
+    assert merged.folder.model_shapes().keys() == merged.model.params.keys()
+    third = train("--init", one, *LORA, name="three")  # on top of another one's
+    assert minillm.load(third).classify(texts) != found[0]
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_lora_of_every_kind(name, again):
+    base, run = again(name, *LORA, "--learning-rate", "0.01")
+    assert changed(base, run) == {n[:-2] for n in run.folder.model_shapes()} != set()
+    assert all(".norm" not in n and "E" not in n for n in changed(base, run))
+
+
+def test_targets(again, train, bases):
+    _, run = again("gpt", *LORA, "--lora-targets", "W_qkv", "blocks.1.feed_forward.*", to="x")
+    assert {n[:-2] for n in run.folder.model_shapes()} == {
+        *("blocks.0.attention.W_qkv", "blocks.1.attention.W_qkv"),
+        *("blocks.1.feed_forward.W_1", "blocks.1.feed_forward.W_2"),
+    }
+    _, run = again("lm", *LORA, "--lora-targets", "W_h", "embedding.E", to="y")
+    assert {n[:-2] for n in run.folder.model_shapes()} == {
+        *("layers.0.W_h", "layers.1.W_h", "embedding.E"),
+    }
+
+
+def test_a_baseline_that_has_changed(bases, train, tmp_path, fails):
+    import shutil
+
+    base = shutil.copytree(bases / "bert", tmp_path / "base")
+    out = train("--init", base, *LORA)
+    moved = base.rename(tmp_path / "moved")
+    line = fails("classify", out, out / "config.json")
+    assert f"{out}: its weights are additions to others: {base}" in line
+    shutil.copytree(bases / "bert", base)
+    other = minillm.load(base)
+    other.model.params["embedding.E"][0] += 1
+    other.folder.save_model(other.model.params, {})
+    line = fails("classify", out, out / "config.json")
+    assert f"{base}: its weights are not those that the additions were trained for" in line
+    assert "additions were trained for" in fails("train", "classifier", "--out", out, "--resume")
+    shutil.rmtree(base)
+    moved.rename(base)
+    minillm.load(out)
 
 
 # --- what does not ------------------------------------------------------------------------
@@ -180,11 +417,20 @@ def test_wrong_input(bases, files, tmp_path, fails):
     assert "--hidden: the encoder is that of --init, found 7" in fails(
         *train, *bert, "--hidden", "7"
     )
-    assert "--unit: the tokenizer of --init comes along (60 tokens, wordpiece); found word" in (
-        fails(*train, *bert, "--unit", "word")
+    comes = f"with --init {bases / 'bert'} its tokenizer comes along (60 tokens, wordpiece); found"
+    assert f"--unit: {comes} word" in fails(*train, *bert, "--unit", "word")
+    assert f"--tokenizer: {comes} another (" in fails(*train, *bert, "--tokenizer", bases / "lm")
+    for freeze in ("4", "-1", "all"):
+        line = fails(*train, *bert, "--freeze", freeze)
+        assert f"--freeze: expected a number from 0 to 3, or encoder; found '{freeze}'" in line
+    assert "--freeze: it goes with --init DIR" in fails(*train, "--freeze", "1")
+    assert "--lora-rank: it goes with --init DIR" in fails(*train, "--lora-rank", "1")
+    assert "--lora-alpha: it goes with --lora-rank R" in fails(*train, *bert, "--lora-alpha", "1")
+    assert "--lora-rank: expected at most 8, the smaller side of encoder.blocks.0." in fails(
+        *train, *bert, "--lora-rank", "9"
     )
-    assert "--tokenizer: the tokenizer of --init comes along (60 tokens, wordpiece); found" in (
-        fails(*train, *bert, "--tokenizer", bases / "lm")
+    assert "--lora-targets: expected the end of a matrix's name, such as W_2; found 'b_qkv'" in (
+        fails(*train, *bert, *LORA, "--lora-targets", "W_qkv", "b_qkv")
     )
     assert "helper_loss needs an encoder that predicts the next token, not bert" in fails(
         *train, *bert, "--helper-loss", "1"
@@ -195,6 +441,23 @@ def test_wrong_input(bases, files, tmp_path, fails):
     assert main(["train", "word2vec", str(files / "text.txt"), *options]) == 0
     line = fails(*train, "--init", words)
     assert "--init: expected a run of lm, gpt, bert or classifier, found one of word2vec" in line
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_weights_that_do_not_fit(bases, pairs, files, tmp_path, fails):
+    out = ["--out", tmp_path / "run", *QUICK]
+    gpt = ["train", "gpt", files / "text.txt", *out, "--init", bases / "gpt"]
+    assert "gpt: blocks.0.attention.W_qkv: expected shape (4, 12), found (8, 24)" in fails(
+        *gpt, "--width", "4"
+    ) or "embedding.E: expected shape (280, 4), found (280, 8)" in fails(*gpt, "--width", "4")
+    assert "positions.E: expected shape (40, 8), found (16, 8)" in fails(*gpt, "--context", "40")
+    assert "--init: expected a run of gpt, found one of bert in" in fails(*gpt[:-1], bases / "bert")
+    assert "--freeze: expected a number: this model has no encoder" in fails(
+        *gpt, "--freeze", "encoder"
+    )
+    seq2seq = ["train", "seq2seq", pairs / "pairs.tsv", *out, "--init", pairs / "seq2seq"]
+    assert "--source-unit: with --init" in fails(*seq2seq, "--source-unit", "character")
+    assert "its tokenizers come along; found word" in fails(*seq2seq, "--unit", "word")
     assert not (tmp_path / "run" / "config.json").exists()
 
 

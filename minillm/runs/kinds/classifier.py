@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from minillm.errors import InputError
 from minillm.runs.kind import Evaluation, Kind, Parts, Results
 from minillm.runs.settings import (
-    InitialSettings,
+    FineTuningSettings,
     LabelFacts,
     RecurrenceSettings,
     TrainingSettings,
@@ -31,7 +31,7 @@ TOKENS = 2048  # of these, at most
 
 
 @dataclass(frozen=True)
-class Settings(VocabularySettings, RecurrenceSettings, TrainingSettings, InitialSettings):
+class Settings(VocabularySettings, RecurrenceSettings, TrainingSettings, FineTuningSettings):
     """The settings of a classifier."""
 
     data: str | None = option(
