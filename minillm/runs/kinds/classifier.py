@@ -9,8 +9,8 @@ from minillm.errors import InputError
 from minillm.runs.kind import Evaluation, Kind, Parts, Results
 from minillm.runs.settings import (
     LabelFacts,
+    LabelledSettings,
     RecurrenceSettings,
-    TrainingSettings,
     VocabularySettings,
     option,
     with_default,
@@ -29,7 +29,7 @@ BATCH = 64  # texts that are classified together
 
 
 @dataclass(frozen=True)
-class Settings(VocabularySettings, RecurrenceSettings, TrainingSettings):
+class Settings(VocabularySettings, RecurrenceSettings, LabelledSettings):
     """The settings of a classifier."""
 
     data: str | None = option(
@@ -79,7 +79,7 @@ class Settings(VocabularySettings, RecurrenceSettings, TrainingSettings):
     )
     forward_only: bool = option(False, "read in one direction, not in both")
     dropout: float = with_default(RecurrenceSettings, "dropout", 0.3)
-    learning_rate: float = with_default(TrainingSettings, "learning_rate", 2e-3)
+    learning_rate: float = with_default(LabelledSettings, "learning_rate", 2e-3)
 
 
 class ClassifierKind(Kind):
@@ -93,7 +93,7 @@ Train a recurrent network to label texts: a file of lines label<TAB>text, or a f
 a folder of text files for each label. Every tenth text of each label is held out."""
     examples = """\
   minillm train classifier reviews.tsv --out runs/reviews
-  minillm train classifier topics/ --out runs/topics --pooling attention --minutes 10
+  minillm train classifier topics/ --out runs/topics --pooling attention --patience 10
   minillm train classifier names.tsv --out runs/names --unit character --hidden 64
   minillm train classifier reviews.tsv --out runs/reviews2 --vectors vectors.bin
 
