@@ -15,7 +15,7 @@ from minillm.data.files import reading
 from minillm.errors import InputError
 from minillm.runs.folder import RunFolder
 from minillm.runs.run import OF_THE_DATA, load
-from minillm.runs.settings import types_of
+from minillm.runs.settings import LENGTHS, types_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -71,6 +71,8 @@ def begun(kind: "Kind", given: Mapping[str, Any]) -> dict[str, Any]:
     assert run is not None
     defaults = kind.begin_from(run, given)
     _check_tokenizer(kind, run, given)
+    if any(given.get(name) is not None for name in LENGTHS):
+        defaults = {name: value for name, value in defaults.items() if name not in LENGTHS}
     return {**defaults, **given}
 
 

@@ -22,6 +22,7 @@ from minillm.errors import InputError, short
 
 Size = NewType("Size", int)  # a number of bytes, typed as 500M or 2G
 
+LENGTHS = ("minutes", "steps", "epochs")  # of a run: it has one of them
 GROUPS = (  # in the order of a help text
     *("the text", "the model", "the run", "gradient descent"),
     "fine-tuning",
@@ -36,8 +37,8 @@ class Option:
 
     least and most are inclusive bounds, above and below exclusive ones.  positional: an argument
     without a name.  data: it says where the data are, and is stored with what is known of them,
-    not with the settings.  changeable: it may differ when a run is resumed.  excludes: an option
-    that cannot be given together with it.
+    not with the settings.  changeable: it may differ when a run is resumed.  excludes: the
+    options none of which can be given together with it.
     """
 
     help: str
@@ -52,7 +53,7 @@ class Option:
     positional: bool = False
     data: bool = False
     changeable: bool = False
-    excludes: str | None = None
+    excludes: tuple[str, ...] = ()
 
     def wanted(self, type_: type) -> str:
         """What is expected, in words."""
@@ -174,7 +175,7 @@ class TrainingSettings:
         most=1e6,
         group="the run",
         changeable=True,
-        excludes="steps",
+        excludes=("steps", "epochs"),
     )
     steps: int | None = option(
         None,
@@ -184,7 +185,17 @@ class TrainingSettings:
         most=10**12,
         group="the run",
         changeable=True,
-        excludes="minutes",
+        excludes=("minutes", "epochs"),
+    )
+    epochs: int | None = option(
+        None,
+        "train until all of the training data have been read N times",
+        "N",
+        least=1,
+        most=10**6,
+        group="the run",
+        changeable=True,
+        excludes=("minutes", "steps"),
     )
     seed: int = option(
         0,
@@ -194,12 +205,21 @@ class TrainingSettings:
         most=2**63,
         group="the run",
     )
-    validations: int = option(
+    validations: int | None = option(
         10,
         "measure the validation loss N times, evenly over the run, fewer where that would take "
         "more than a twentieth of the --minutes",
         "N",
         least=1,
+        most=10**6,
+        group="the run",
+        changeable=True,
+    )
+    patience: int = option(
+        0,
+        "stop after N validations in a row without a better loss; 0: never",
+        "N",
+        least=0,
         most=10**6,
         group="the run",
         changeable=True,
@@ -340,6 +360,18 @@ class FineTuningSettings:
         "NAME",
         group="fine-tuning",
     )
+
+
+@dataclass(frozen=True)
+class LabelledSettings(TrainingSettings):
+    """Settings of every classifier: labelled data are few, and are soon learnt by heart."""
+
+    minutes: float | None = with_default(TrainingSettings, "minutes", None)
+    epochs: int | None = with_default(TrainingSettings, "epochs", 30)
+    validations: int | None = with_default(
+        TrainingSettings, "validations", None, default_help="one after each epoch"
+    )
+    patience: int = with_default(TrainingSettings, "patience", 5)
 
 
 @dataclass(frozen=True)

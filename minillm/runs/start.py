@@ -14,7 +14,7 @@ from minillm.runs.folder import RunFolder
 from minillm.runs.initial import begun, forgotten
 from minillm.runs.kind import Job, Kind, Parts, kinds
 from minillm.runs.run import load, stored_config
-from minillm.runs.settings import make, option_of, values_of
+from minillm.runs.settings import LENGTHS, TrainingSettings, make, option_of, values_of
 
 if TYPE_CHECKING:
     from minillm.training import Options, Summary
@@ -47,7 +47,8 @@ def start(
             settings = _changed(folder, stored["training"], given)
         else:
             check_free(folder, overwrite, kind.resumable)
-            settings = make(kind.settings, _one_length(begun(kind, given)))
+            given = begun(kind, given)
+            settings = make(kind.settings, _with_one_length(kind.settings, given))
         data = dict(stored["data"]) if stored else {}
         for name, value in values_of(settings, data=True).items():
             if name in given or name not in data:
@@ -86,13 +87,14 @@ def check_free(folder: RunFolder, overwrite: bool, resumable: bool = False) -> N
         )
 
 
-def _one_length(given: Mapping[str, Any]) -> dict[str, Any]:
-    """With steps or with minutes: the one that is given takes the place of the other."""
-    lengths = {"steps", "minutes"} & given.keys()
-    if len(lengths) != 1:
+def _with_one_length(settings: type, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What is given; a length that is takes the place of the others.  InputError for several."""
+    lengths = [name for name in LENGTHS if given.get(name) is not None]
+    if not issubclass(settings, TrainingSettings) or not lengths:
         return dict(given)
-    other = "minutes" if "steps" in lengths else "steps"
-    return {**given, other: None}
+    if len(lengths) > 1:
+        raise InputError(f"expected one of {', '.join(LENGTHS)}, found {' and '.join(lengths)}")
+    return {**given, **dict.fromkeys(LENGTHS, None), lengths[0]: given[lengths[0]]}
 
 
 def _changed(folder: RunFolder, stored: Any, given: Mapping[str, Any]) -> Any:
@@ -100,6 +102,7 @@ def _changed(folder: RunFolder, stored: Any, given: Mapping[str, Any]) -> Any:
 
     InputError for one that must not change.
     """
+    given = _with_one_length(type(stored), given)
     new = make(type(stored), given)
     for name in given:
         declared = option_of(type(stored), name)
@@ -109,12 +112,7 @@ def _changed(folder: RunFolder, stored: Any, given: Mapping[str, Any]) -> Any:
                 f"--{name.replace('_', '-')}: the run in {folder.path} has {before}, "
                 f"found {now}: it cannot change when a run is resumed"
             )
-    return replace(stored, **{name: getattr(new, name, None) for name in given} | _cleared(given))
-
-
-def _cleared(given: Mapping[str, Any]) -> dict[str, None]:
-    others = {"steps": "minutes", "minutes": "steps"}
-    return {others[name]: None for name in given if name in others}
+    return replace(stored, **{name: getattr(new, name) for name in given})
 
 
 def train_by_gradient_descent(kind: Kind, job: Job) -> bool:
@@ -122,26 +120,21 @@ def train_by_gradient_descent(kind: Kind, job: Job) -> bool:
     import numpy as np
 
     from minillm.training import Summary, restore_checkpoint, save_checkpoint, train
-    from minillm.training.progress import minutes_and_seconds
 
     settings, folder = job.settings, job.folder
     rng = np.random.default_rng(settings.seed)
     parts = kind.prepare(settings, job.data, rng)
     trained = trained_part(kind, job, parts, lambda params: _optimiser(settings, params), rng)
+    params, options = trained.params, _options(settings).of(parts.task)
+    state = (folder, params, trained.optimiser, parts.task, rng)
+    begin = restore_checkpoint(*state) if job.stored else Summary()
+    if job.stored:
+        _check_unfinished(folder, options, begin)
     for note in parts.notes:
         job.report(note)
-    params, options = trained.params, _options(settings)
-    state = (folder, params, trained.optimiser, parts.task, rng)
     if job.stored:
-        begin = restore_checkpoint(*state)
-        if options.progress(begin.step, begin.seconds) >= 1:
-            raise InputError(
-                f"{folder.path}: the run is complete after {begin.step:,} steps, "
-                f"{minutes_and_seconds(begin.seconds)}: raise --steps or --minutes to go on"
-            )
-        _report_the_schedule(job, options, begin)
+        _report_the_schedule(job, options, parts, begin)
     else:
-        begin = Summary()
         folder.begin()
         for name, (file, _) in kind.vocabularies.items():
             folder.save_json(file, parts.vocabularies[name].to_dict())
@@ -162,7 +155,7 @@ def train_by_gradient_descent(kind: Kind, job: Job) -> bool:
         items=counted,
         before_step=trained.before_step,
     )
-    _report(kind, job, summary, parts)
+    _report(kind, job, summary, parts, options)
     return not summary.interrupted
 
 
@@ -183,12 +176,29 @@ def _optimiser(settings: Any, params: Any) -> Any:
     return AdamW(params, beta2=settings.beta2, weight_decay=settings.weight_decay)
 
 
-def _report_the_schedule(job: Job, options: "Options", begin: "Summary") -> None:
+def _check_unfinished(folder: RunFolder, options: "Options", begin: "Summary") -> None:
+    """InputError if there is nothing left to do."""
+    from minillm.training.progress import minutes_and_seconds
+
+    how_far = f"after {begin.step:,} steps, {minutes_and_seconds(begin.seconds)}"
+    if options.progress(begin.step, begin.seconds) >= 1:
+        raise InputError(
+            f"{folder.path}: the run is complete {how_far}: "
+            "raise --epochs, --steps or --minutes to go on"
+        )
+    if options.gives_up(begin):
+        raise InputError(
+            f"{folder.path}: the run stopped early {how_far}: {_no_better(begin)}: "
+            "raise --patience to go on"
+        )
+
+
+def _report_the_schedule(job: Job, options: "Options", parts: Parts, begin: "Summary") -> None:
     """Says so where the learning rate goes back up: a longer run has a longer schedule."""
     assert job.stored is not None
     before, now = (
         o.rate(min(1.0, o.progress(begin.step, begin.seconds)))
-        for o in (_options(job.stored["training"]), options)
+        for o in (_options(job.stored["training"]).of(parts.task), options)
     )
     if now > 1.01 * before:
         job.report(
@@ -196,18 +206,26 @@ def _report_the_schedule(job: Job, options: "Options", begin: "Summary") -> None
         )
 
 
-def _report(kind: Kind, job: Job, summary: "Summary", parts: Parts) -> None:
+def _no_better(summary: "Summary") -> str:
+    count = f"{summary.waited} validation{'s' * (summary.waited != 1)}"
+    return f"{count} in a row without a better loss"
+
+
+def _report(kind: Kind, job: Job, summary: "Summary", parts: Parts, options: "Options") -> None:
     from minillm.training.progress import minutes_and_seconds
 
-    unit = parts.unit
-    job.report(
-        f"{'stopped' if summary.interrupted else 'trained'} after {summary.step:,} steps, "
-        f"{summary.tokens:,} {unit}s, {minutes_and_seconds(summary.seconds)}"
-    )
+    unit, early = parts.unit, options.gives_up(summary)
+    how_far = f"{summary.step:,} steps, {summary.tokens:,} {unit}s"
+    best = f"step {summary.best_step:,}"
+    if options.in_epochs:
+        how_far = f"{options.epoch(summary.step):,.3g} epochs, {how_far}"
+        best = f"epoch {options.epoch(summary.best_step):,.3g}"
+    word = "stopped" if summary.interrupted else "stopped early" if early else "trained"
+    job.report(f"{word} after {how_far}, {minutes_and_seconds(summary.seconds)}")
+    if early:
+        job.report(f"{_no_better(summary)}: the best was that of {best}")
     if math.isfinite(summary.best_loss):
-        job.report(
-            f"validation loss {summary.best_loss:.4f} nats per {unit} (step {summary.best_step:,})"
-        )
+        job.report(f"validation loss {summary.best_loss:.4f} nats per {unit} ({best})")
         if summary.best_loss > HARDLY * parts.baseline:
             job.report(
                 f"the model has hardly learnt yet: guessing by frequency alone has a loss of "

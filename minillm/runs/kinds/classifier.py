@@ -10,8 +10,8 @@ from minillm.runs.kind import Evaluation, Kind, Parts, Results
 from minillm.runs.settings import (
     FineTuningSettings,
     LabelFacts,
+    LabelledSettings,
     RecurrenceSettings,
-    TrainingSettings,
     VocabularySettings,
     option,
     with_default,
@@ -31,7 +31,7 @@ TOKENS = 2048  # of these, at most
 
 
 @dataclass(frozen=True)
-class Settings(VocabularySettings, RecurrenceSettings, TrainingSettings, FineTuningSettings):
+class Settings(VocabularySettings, RecurrenceSettings, LabelledSettings, FineTuningSettings):
     """The settings of a classifier."""
 
     data: str | None = option(
@@ -84,7 +84,7 @@ class Settings(VocabularySettings, RecurrenceSettings, TrainingSettings, FineTun
     forward_only: bool = option(False, "read in one direction, not in both")
     dropout: float = with_default(RecurrenceSettings, "dropout", 0.3)
     learning_rate: float = with_default(
-        TrainingSettings, "learning_rate", 2e-3, default_help="0.002; with --init a smaller one"
+        LabelledSettings, "learning_rate", 2e-3, default_help="0.002; with --init a smaller one"
     )
     helper_loss: float = option(
         0.0,
@@ -98,7 +98,7 @@ class Settings(VocabularySettings, RecurrenceSettings, TrainingSettings, FineTun
 
 
 # With --init, in place of the defaults.
-FINE_TUNING = {"dropout": 0.1, "learning_rate": 1e-4, "batch": 16, "warmup": 0.1}
+FINE_TUNING = {"dropout": 0.1, "learning_rate": 1e-4, "batch": 16, "warmup": 0.1, "epochs": 4}
 SIZES = ("hidden", "layers", "cell", "embedding", "vectors", "forward_only")  # the encoder's own
 
 
@@ -114,7 +114,7 @@ a folder of text files for each label. Every tenth text of each label is held ou
 a bert, a gpt or an lm that was trained without labels reads the texts, and is fine-tuned."""
     examples = """\
   minillm train classifier reviews.tsv --out runs/reviews
-  minillm train classifier topics/ --out runs/topics --pooling attention --minutes 10
+  minillm train classifier topics/ --out runs/topics --pooling attention --patience 10
   minillm train classifier names.tsv --out runs/names --unit character --hidden 64
   minillm train classifier reviews.tsv --out runs/reviews2 --vectors vectors.bin
   minillm train classifier reviews.tsv --out runs/reviews3 --init runs/sentences

@@ -234,6 +234,8 @@ def times_read(settings: Settings, model: Any, training: "Ids") -> float:
     """How often the training text will be read; with --minutes, as fast as this machine may be."""
     from minillm.training.speed import matmul_peak, transformer_flops
 
+    if settings.epochs is not None:
+        return settings.epochs
     if settings.steps is not None:
         tokens: float = settings.steps * settings.accumulate * settings.batch * settings.context
     else:
