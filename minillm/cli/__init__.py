@@ -84,6 +84,7 @@ def _parser() -> "ArgumentParser":
         gradcheck,
         import_,
         info,
+        merge,
         plot,
         similar,
         tokenize,
@@ -108,7 +109,7 @@ minillm VERB --help explains a verb, with examples.
     parser.add_argument("--version", action="version", version=version, help="show the version")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB")
     texts = (train, curve, tokenize, generate, translate, fill, classify, embed, eval)
-    for verb in (*texts, similar, analogy, export, import_, plot, gradcheck, info):
+    for verb in (*texts, similar, analogy, merge, export, import_, plot, gradcheck, info):
         verb.add_parser(verbs)
     return parser
 

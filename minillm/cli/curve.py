@@ -6,11 +6,11 @@ from typing import Any
 
 from minillm.cli.options import add_settings, given_settings, integer
 from minillm.errors import InputError
-from minillm.runs.settings import types_of
 
 OWN = ("data", "validation", "seed", "init")  # settings that are the curve's business
 TWIN = ("augment", "augment_share", "copies", "mixup")  # what a second line has
-SIZES = "50,100,300,1000"
+LABELS = "50,100,300,1000"
+TOKENS = ("tokenizer", "unit", "minimum_count", "vocabulary")  # those of --init come along
 
 
 def add_parser(verbs: Any) -> None:
@@ -46,7 +46,7 @@ examples:
         help="texts to measure on (default: every tenth of each label, which none is trained on)",
     )
     place.add_argument(
-        "--sizes", metavar="N,N,...", default=SIZES, help=f"how many labels (default {SIZES})"
+        "--sizes", metavar="N,N,...", default=LABELS, help=f"how many labels (default {LABELS})"
     )
     place.add_argument(
         "--seeds",
@@ -55,15 +55,14 @@ examples:
         metavar="N",
         help="trainings for each point (default 5)",
     )
+    place.add_argument(
+        "--init",
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="a line for each of these runs, that begins with its weights",
+    )
     settings = find_kind("classifier").settings
-    if "init" in types_of(settings):
-        place.add_argument(
-            "--init",
-            nargs="+",
-            default=[],
-            metavar="DIR",
-            help="a line for each of these runs, that begins with its weights",
-        )
     add_settings(parser, settings, OWN)
     parser.set_defaults(run=run, settings=settings)
 
@@ -78,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     sizes = sizes_of(args.sizes)
     given = {n: v for n, v in given_settings(args, args.settings).items() if n not in OWN}
     make(args.settings, given)  # before anything is trained
-    lines = lines_of(given, getattr(args, "init", []))
+    lines = lines_of(given, args.init)
     asked = (args.out, args.data, args.test, sizes, args.seeds, lines)
     if not measure(*asked):
         print("to go on: the same command again")
@@ -105,22 +104,29 @@ def sizes_of(text: str) -> list[int]:
 
 
 def lines_of(given: dict[str, Any], runs: list[str]) -> dict[str, dict[str, Any]]:
-    """The lines of the curve by name, and the settings of each."""
-    from minillm.runs.augmentation import joined, parse
+    """The lines of the curve by name, and the settings of each.
 
-    common = {n: v for n, v in given.items() if n not in (*TWIN, "vectors")}
-    if "tokenizer" in common:
-        common["tokenizer"] = str(Path(common["tokenizer"]).resolve())
+    Sizes and tokenizers are for models from scratch, what goes with --init for the others.
+    """
+    from minillm.runs.augmentation import joined, parse
+    from minillm.runs.initial import ONLY_WITH_INIT
+    from minillm.runs.kinds.classifier import SIZES
+
+    def without(*names: str) -> dict[str, Any]:
+        return {n: v for n, v in given.items() if n not in (*names, *TWIN)}
+
+    scratch = without("vectors", *ONLY_WITH_INIT)
+    if "tokenizer" in scratch:
+        scratch["tokenizer"] = str(Path(scratch["tokenizer"]).resolve())
     vectors = given.get("vectors")
-    begins: dict[str, dict[str, Any]] = {"from scratch": {}}
+    lines = {"from scratch": scratch}
     if vectors:
-        begins["word vectors"] = {"vectors": str(Path(vectors).resolve())}
+        lines["word vectors"] = scratch | {"vectors": str(Path(vectors).resolve())}
     for path in runs:
         name = f"from {Path(path).resolve().name}"
-        if name in begins:
+        if name in lines:
             raise InputError(f"--init: expected folders of different names, found {name[5:]} again")
-        begins[name] = {"init": str(Path(path).resolve())}
-    lines = {name: common | own for name, own in begins.items()}
+        lines[name] = without(*SIZES, *TOKENS) | {"init": str(Path(path).resolve())}
     twin = {n: v for n, v in given.items() if n in TWIN}
     if not twin.get("augment") and not twin.get("mixup"):
         return lines
@@ -128,5 +134,8 @@ def lines_of(given: dict[str, Any], runs: list[str]) -> dict[str, dict[str, Any]
         twin["augment"] = joined(parse(twin["augment"], vectors))
     both: dict[str, dict[str, Any]] = {}
     for name, settings in lines.items():
-        both |= {name: settings, f"{name}, augmented": settings | twin}
+        changes = {n: v for n, v in twin.items() if n != "mixup" or "init" not in settings}
+        both[name] = settings
+        if changes.get("augment") or changes.get("mixup"):
+            both[f"{name}, augmented"] = settings | changes
     return both

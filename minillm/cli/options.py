@@ -22,9 +22,9 @@ def add_settings(
         declared = option_of(settings, entry.name)
         place: Any = parser if declared.positional else groups[declared.group]
         if declared.excludes:
-            pair = frozenset((entry.name, declared.excludes))
-            place = exclusive.setdefault(pair, None) or place.add_mutually_exclusive_group()
-            exclusive[pair] = place
+            names = frozenset((entry.name, *declared.excludes))
+            place = exclusive.setdefault(names, None) or place.add_mutually_exclusive_group()
+            exclusive[names] = place
         _add_argument(place, settings, entry.name, entry.default, declared)
 
 

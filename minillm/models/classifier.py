@@ -109,7 +109,8 @@ class Classifier(base.Model[ClassifierConfig]):
         top = f"layers.{c.layers - 1}.h"
         if mixture is None:
             (hs, last), recurrence_backward = recurrent.stack_over_ids(
-                p, "layers", "embedding.E", ids, zero, c.cell, c.layers, lengths, c.dropout, rng
+                *(p, "layers", "embedding.E", ids, zero, c.cell, c.layers, lengths, c.dropout, rng),
+                frozen=self.frozen,
             )  # (B, T, M)
         else:
             (hs, last), lengths, recurrence_backward = self._over_mixtures(
@@ -123,7 +124,7 @@ class Classifier(base.Model[ClassifierConfig]):
             dy, output_gradients = output_backward(dlogits)
             dhs, dlast, pool_gradients = pool_backward(dropout_backward(dy))
             _dzero, gradients = recurrence_backward(dhs, {top: dlast})
-            return gradients | pool_gradients | output_gradients
+            return self.keep(gradients | pool_gradients | output_gradients)
 
         return logits, backward
 
@@ -177,13 +178,15 @@ class Classifier(base.Model[ClassifierConfig]):
         x, mixup_backward = ops.mixup(x, partners, a, lengths)
         x, dropout_backward = dropout(x, c.dropout, rng)
         longest = np.maximum(lengths, lengths[partners])
+        frozen = max(0, self.frozen - 1)  # of the layers; the embedding comes first
         outputs, stack_backward = recurrent.stack(
-            p, "layers", x, zero, c.cell, c.layers, longest, c.dropout, rng
+            p, "layers", x, zero, c.cell, c.layers, longest, c.dropout, rng, frozen
         )
 
         def backward(dhs, dlast):
             dx, dzero, gradients = stack_backward(dhs, dlast)
-            gradients["embedding.E"] = embedding_backward(mixup_backward(dropout_backward(dx)))
+            if self.frozen == 0:
+                gradients["embedding.E"] = embedding_backward(mixup_backward(dropout_backward(dx)))
             return dzero, gradients
 
         return outputs, longest, backward

@@ -39,6 +39,11 @@ class MinibatchTask:
         self.count = count
         self.rows = 0  # read in training so far, in this session
 
+    @property
+    def batches_per_epoch(self) -> int:
+        """As the loop asks for it."""
+        return self.training.batches_per_epoch
+
     def training_loss(self, rng: np.random.Generator) -> tuple[np.floating, Backward, int]:
         """The loss of the next batch."""
         batch = self.training.next()
