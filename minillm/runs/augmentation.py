@@ -83,15 +83,9 @@ def augmented(
 
     from minillm.data.augmentation import augment, usual_copies
 
-    named = parse(data.get("augment") or settings.augment, settings.vectors)
+    named, methods = open_methods(settings, data.get("augment"))
     data["augment"] = joined(named)
-    methods = [open_method(name, paths, settings.augment_share) for name, paths in named.items()]
     count = settings.copies or max(usual_copies(len(labelled)), len(methods))
-    if count < len(methods):
-        raise InputError(
-            f"--copies: expected at least {len(methods)}, one for each method of --augment, "
-            f"found {count}"
-        )
     rng = np.random.default_rng([settings.seed, STREAM])
     total = count * len(labelled)
     found = augment(labelled, methods, count, rng)
@@ -101,6 +95,23 @@ def augmented(
         f"{total:,} changed copies of the training texts, {count} of each, by "
         f"{', '.join(named)}; {same / total:.0%} of them are as they were"
     )
+
+
+def open_methods(
+    settings: Any, stored: str | None = None
+) -> "tuple[dict[str, list[str]], list[Method]]":
+    """The methods that are named in the settings, or in what is stored of them.
+
+    InputError where something that they need cannot be opened, or each has not a copy at least.
+    """
+    named = parse(stored or settings.augment, settings.vectors)
+    if settings.copies is not None and settings.copies < len(named):
+        raise InputError(
+            f"--copies: expected at least {len(named)}, one for each method of --augment, "
+            f"found {settings.copies}"
+        )
+    share = settings.augment_share
+    return named, [open_method(name, paths, share) for name, paths in named.items()]
 
 
 def readable(copies: "Sequence[Labelled]", tokenizer: "Vocabulary") -> "Iterator[Labelled]":
@@ -277,7 +288,7 @@ def next_word(run: "Run", before: str, rng: "np.random.Generator") -> str:
 def translate_with(run: "Run") -> "Translate":
     """Sampled translations by a run; "" for a text that it cannot read."""
 
-    def readable(text: str) -> bool:
+    def can_read(text: str) -> bool:
         try:
             return 0 < len(run.source.encode(text)) <= run.settings.max_length
         except InputError:  # a character that the model does not know
@@ -285,7 +296,7 @@ def translate_with(run: "Run") -> "Translate":
 
     def translate(texts: Sequence[str], rng: "np.random.Generator") -> list[str]:
         outputs = [""] * len(texts)
-        able = [number for number, text in enumerate(texts) if readable(text)]
+        able = [number for number, text in enumerate(texts) if can_read(text)]
         asked = [texts[number] for number in able]
         found = run.hypotheses(asked, temperature=TEMPERATURE, rng=rng)
         for number, translations in zip(able, found, strict=True):

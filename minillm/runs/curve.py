@@ -46,10 +46,13 @@ def measure(
     """Trains and measures all that is missing in the folder ``out``; False if interrupted.
 
     ``lines`` are the names of the curve's lines, and the settings of ``train classifier`` that
-    each has.  InputError for sizes that the data cannot have.
+    each has.  InputError, before anything is trained, for sizes that the data cannot have, and for
+    runs or vectors that cannot be opened.
     """
     labelled, held_out = split(data, test)
     check_sizes(sizes, labelled, data)
+    for settings in lines.values():
+        check_line(settings)
     digest = digest_of(labelled, held_out)
     wanted = {TFIDF: {"model": TFIDF}, **lines} if has_sklearn() else dict(lines)
     if TFIDF not in wanted:
@@ -114,6 +117,23 @@ def check_sizes(sizes: Sequence[int], labelled: "Sequence[Labelled]", data: str)
                 f"--sizes: expected at least one text of each of the {labels} labels, and "
                 f"{VALIDATION} of some label; found {size}"
             )
+
+
+def check_line(settings: Settings) -> None:
+    """InputError where what a line's trainings need cannot be opened."""
+    from minillm.runs.augmentation import open_methods
+    from minillm.runs.initial import begun, forgotten
+    from minillm.runs.kind import find_kind
+    from minillm.runs.kinds.classifier import read_vectors
+    from minillm.runs.settings import make
+
+    kind = find_kind("classifier")
+    with forgotten():
+        chosen: Any = make(kind.settings, begun(kind, settings))
+    if chosen.vectors:
+        read_vectors(chosen.vectors)
+    if chosen.augment:
+        open_methods(chosen)
 
 
 def subset(labelled: "Sequence[Labelled]", size: int, seed: int) -> "list[Labelled]":

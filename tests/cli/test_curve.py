@@ -158,6 +158,26 @@ def test_word_vectors_and_mixtures_are_lines_of_their_own(data, monkeypatch):
     ]
 
 
+def test_each_run_to_begin_with_is_a_line(data, monkeypatch):
+    """It has the options of fine-tuning, and none of the sizes of models from scratch."""
+    (data / "text.txt").write_text("what a fine day 0123\nrain and wind again 456789\n" * 40)
+    for name in ("one", "two"):
+        out = str(data / name)
+        assert main(["train", "lm", str(data / "text.txt"), "--out", out, *TINY]) == 0
+    found = trained(monkeypatch)
+    runs = [str(data / "one"), str(data / "two")]
+    options = ["--sizes", "10", "--seeds", "1", "--freeze", "1", "--init", *runs]
+    assert main(command(data, *options, "--mixup", "0.2", "--augment", "swap")) == 0
+    tuned = {"steps": 5, "batch": 4, "freeze": "1", "seed": 0}
+    assert [settings for _, _, settings in found][2:] == [
+        settings
+        for run in runs
+        for settings in (tuned | {"init": run}, tuned | {"init": run, "augment": "swap"})
+    ]
+    assert "freeze" not in found[0][2]
+    assert [r["line"] for r in results(data)][-2:] == ["from two", "from two, augmented"]
+
+
 def test_without_a_test_every_tenth_text_is_one_and_never_trained_on(data, monkeypatch):
     found = trained(monkeypatch)
     out = str(data / "curve")
@@ -186,7 +206,11 @@ def test_without_scikit_learn_there_is_no_tfidf(data, monkeypatch, capsys):
         (["--sizes", "1"], "at least one text of each of the 2 labels, and 5 of some label"),
         (["--sizes", "4"], "at least one text of each of the 2 labels, and 5 of some label"),
         (["--augment", "swop"], "--augment: expected some of synonyms"),
+        (["--augment", "fill=nowhere"], "nowhere: there is no run in it"),
+        (["--vectors", "none.txt"], "none.txt: there is no such file"),
         (["--augment", "synonyms"], "--augment synonyms: expected --vectors FILE"),
+        (["--init", "a/x", "b/x"], "--init: expected folders of different names, found x again"),
+        (["--init", "nowhere"], "nowhere: there is no run in it"),
         (["--pooling", "sum"], "--pooling: expected one of"),
         (["--steps", "9", "--minutes", "1"], "minutes"),
     ],

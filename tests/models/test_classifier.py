@@ -38,6 +38,20 @@ def test_gradient_of_mixtures(pooling, bidirectional):
     check_model(model, texts(np.random.default_rng(3)))
 
 
+@pytest.mark.parametrize("frozen", [1, 2])
+def test_mixtures_of_a_model_whose_lowest_layers_are_frozen(frozen):
+    batch, rng = texts(np.random.default_rng(3)), np.random.default_rng
+    model = classifier(mixup=1.0)
+    whole = model.loss(batch, rng(2))[1]()
+    model.frozen = frozen
+    found = model.loss(batch, rng(2))[1]()
+    assert set(whole) - set(found) == {
+        name for name in whole if name.startswith(("embedding.", "layers.0.")[:frozen])
+    }
+    for name, gradient in found.items():
+        np.testing.assert_array_equal(gradient, whole[name])
+
+
 def test_mixtures_are_those_of_the_equation():
     """Against mixtures made by hand, which are the rows of another embedding."""
     model = classifier(mixup=0.5, dropout=0.0)

@@ -243,6 +243,18 @@ def test_a_run_that_cannot_help_is_refused_and_nothing_is_written(
     assert not out.exists()
 
 
+def test_an_encoder_of_another_kind_is_not_trained_on_mixtures(files, capsys):
+    command = ["train", "classifier", str(files / "labelled.tsv"), "--out", str(files / "mixed")]
+    assert main([*command, *SMALL, "--init", str(files / "lm"), "--mixup", "0.4"]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "--mixup: texts are mixed for a recurrence from scratch or from a classifier" in line
+    assert main([*command, *TINY, "--mixup", "0.4", "--augment", "swap"]) == 0
+    assert minillm.load(files / "mixed").model.config.mixup == 0.4
+    again = [*command[:-1], str(files / "again"), *SMALL, "--init", str(files / "mixed")]
+    assert main([*again, "--mixup", "0.1"]) == 0
+    assert minillm.load(files / "again").model.config.mixup == 0.1
+
+
 def test_too_few_copies_for_all_methods_are_refused(files):
     with pytest.raises(InputError, match="--copies: expected at least 2, one for each method"):
         parts_of(files, augment="swap,deletion", copies=1)
