@@ -236,14 +236,14 @@ def points(
     seeds: int,
     lines: Mapping[str, Settings],
 ) -> dict[str, dict[int, list[float]]]:
-    """For each line, and each of the sizes, the accuracies of the seeds that are done."""
+    """For each line, and each of the sizes, the accuracies of the seeds that are done, in order."""
     digest, records = digest_of(*split(data, test)), read_results(Path(folder))
     found: dict[str, dict[int, list[float]]] = {}
     for name, settings in {TFIDF: {"model": TFIDF}, **lines}.items():
         for size in sizes:
             accuracies = [
                 record["accuracy"]
-                for record in records
+                for record in sorted(records, key=lambda record: record["seed"])
                 if record.get("data") == digest and record.get("settings") == settings
                 if record["labels"] == size and record["seed"] < seeds
             ]
