@@ -1,6 +1,6 @@
 """What augmentation gains where labels are few: each method by itself, and some together.
 
-    python -m benchmarks.augmentation TRAIN TEST --vectors FILE [--bert DIR]
+    python -m benchmarks.augmentation TRAIN TEST --vectors FILE [--fill DIR ...]
         [--there DIR --back DIR] [--labels 100] [--seeds 5] [--work DIR] [--out DIR]
 
 TRAIN and TEST are files of lines label<TAB>text.  For each seed, a training is given the first of
@@ -23,6 +23,7 @@ import numpy as np
 from minillm.cli.curve import sizes_of
 from minillm.data.files import write_file
 from minillm.runs.curve import measure, points
+from minillm.runs.run import load
 
 PLAIN = "without"
 
@@ -34,7 +35,7 @@ def main() -> int:
     parser.add_argument("train")
     parser.add_argument("test")
     parser.add_argument("--vectors", required=True)
-    parser.add_argument("--bert")
+    parser.add_argument("--fill", nargs="*", default=[])
     parser.add_argument("--there")
     parser.add_argument("--back")
     parser.add_argument("--labels", default="100")
@@ -67,8 +68,8 @@ def lines_of(args: argparse.Namespace) -> dict[str, dict]:
         "deletion": "deletion",
         "these four (EDA)": ",".join([*similar, "swap", "deletion"]),
     }
-    if args.bert:
-        methods["fill, by bert"] = f"fill={Path(args.bert).resolve()}"
+    for run in args.fill:
+        methods[f"fill, by {load(run).kind.name}"] = f"fill={Path(run).resolve()}"
     if args.there and args.back:
         there, back = Path(args.there).resolve(), Path(args.back).resolve()
         methods["back-translation"] = f"back-translation={there}+{back}"

@@ -227,6 +227,7 @@ then: minillm classify DIR, minillm eval DIR"""
         from minillm.training.minibatches import ClassificationTask, fingerprint
 
         texts = open_data(data)
+        labelled: list[Labelled] = []
         copies: list[Labelled] = []
         new: Iterable[str] = ()
         columns, notes = {}, []
@@ -268,7 +269,8 @@ then: minillm classify DIR, minillm eval DIR"""
         training, validation = (
             Minibatches(columns[part], settings.batch, settings.seed) for part in columns
         )
-        task = ClassificationTask(model, training, validation)
+        texts_alone = len(labelled) if copies else None
+        task = ClassificationTask(model, training, validation, texts_alone)
         baseline = frequency_loss(*(classes for _, classes in columns.values()))
         return Parts(model, task, "text", {"tokenizer": tokenizer}, notes, baseline=baseline)
 
