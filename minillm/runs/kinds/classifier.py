@@ -70,9 +70,18 @@ class Settings(
         default_help="max; with --init what suits the encoder: last of one that reads from left "
         "to right, mean of a bert",
     )
-    cell: str = with_default(RecurrenceSettings, "cell", "gru")
+    cell: str = with_default(
+        RecurrenceSettings,
+        "cell",
+        "cnn",
+        help="what reads the words: convolutions, or a kind of recurrence",
+        choices=("cnn", "rnn", "lstm", "gru"),
+    )
     hidden: int = with_default(
-        RecurrenceSettings, "hidden", 128, help="width of a layer, in each direction"
+        RecurrenceSettings,
+        "hidden",
+        64,
+        help="width of a layer: of each direction, or filters of each width",
     )
     embedding: int | None = option(
         None,
@@ -80,7 +89,7 @@ class Settings(
         "D",
         least=1,
         most=65536,
-        default_help="128, or as wide as the --vectors",
+        default_help="64, or as wide as the --vectors",
     )
     vectors: str | None = option(
         None,
@@ -90,7 +99,22 @@ class Settings(
         default_help="",
     )
     forward_only: bool = option(False, "read in one direction, not in both")
-    dropout: float = with_default(RecurrenceSettings, "dropout", 0.3)
+    ngrams: int = option(
+        50_000,
+        "buckets for n-grams of words and of characters, which are counted beside; 0: none",
+        "N",
+        least=0,
+        most=10**8,
+    )
+    dropout: float = with_default(RecurrenceSettings, "dropout", 0.5)
+    word_dropout: float = option(
+        0.1,
+        "leave out each word, and each n-gram, of a training text with probability P",
+        "P",
+        least=0,
+        below=1,
+        group="gradient descent",
+    )
     mixup: float = option(
         0.0,
         "train on mixtures of two texts, a and 1 - a of each, a drawn from Beta(A, A); 0: none",
@@ -102,6 +126,8 @@ class Settings(
     learning_rate: float = with_default(
         LabelledSettings, "learning_rate", 2e-3, default_help="0.002; with --init a smaller one"
     )
+    epochs: int | None = with_default(LabelledSettings, "epochs", 10)
+    warmup: float = with_default(LabelledSettings, "warmup", 0.05)
     helper_loss: float = option(
         0.0,
         "go on learning to predict the next token, too, with a loss of weight W; of a gpt or an lm",
@@ -114,8 +140,17 @@ class Settings(
 
 
 # With --init, in place of the defaults.
-FINE_TUNING = {"dropout": 0.1, "learning_rate": 1e-4, "batch": 16, "warmup": 0.1, "epochs": 4}
-SIZES = ("hidden", "layers", "cell", "embedding", "vectors", "forward_only")  # the encoder's own
+FINE_TUNING = {
+    "dropout": 0.1,
+    "learning_rate": 1e-4,
+    "batch": 16,
+    "warmup": 0.1,
+    "epochs": 4,
+    "ngrams": 0,
+    "word_dropout": 0.0,
+}
+# The encoder's own.
+SIZES = ("hidden", "layers", "cell", "embedding", "vectors", "forward_only", "ngrams")
 
 
 class ClassifierKind(Kind):
@@ -196,7 +231,8 @@ then: minillm classify DIR, minillm eval DIR"""
             "dropout": settings.dropout,
         }
         if run.kind is self and not hasattr(config, "encoder"):
-            return replace(config, **own, mixup=settings.mixup)
+            more = {"mixup": settings.mixup, "word_dropout": settings.word_dropout}
+            return replace(config, **own, **more)
         if settings.mixup:
             raise InputError(
                 f"--mixup: texts are mixed for a recurrence from scratch or from a classifier, not "
@@ -288,7 +324,7 @@ then: minillm classify DIR, minillm eval DIR"""
         if initial := initial_run(data):
             config = self.initial_config(initial, settings, classes)
             return self.types_of(asdict(config))[0](config, rng)
-        width = settings.embedding or 128
+        width = settings.embedding or 64
         if settings.vectors:
             _, vectors = read_vectors(settings.vectors)
             width = vectors.shape[1]
@@ -309,6 +345,8 @@ then: minillm classify DIR, minillm eval DIR"""
             pooling=settings.pooling,
             dropout=settings.dropout,
             mixup=settings.mixup,
+            ngrams=settings.ngrams,
+            word_dropout=settings.word_dropout,
         )
         return Model(config, rng)
 
@@ -356,8 +394,12 @@ def reader_of(config: Any, tokenizer: Any, longest: int) -> "Callable[[str, str]
     """From a text, and its place, to the ids that a model of these sizes reads.
 
     They are ``longest`` at most.  A BERT has [CLS] in front and [SEP] behind; a GPT whose texts
-    end with EOS has that behind, where it has seen all of the text.
+    end with EOS has that behind, where it has seen all of the text.  A model with n-grams reads
+    their buckets behind the words, numbered from the size of the vocabulary on.
     """
+    from minillm.text import split_words
+    from minillm.text.ngrams import hashed_ngrams
+
     kind = getattr(config, "kind", None)
     front: list[int] = []
     behind: list[int] = []
@@ -367,9 +409,12 @@ def reader_of(config: Any, tokenizer: Any, longest: int) -> "Callable[[str, str]
         behind = [tokenizer.eos]
     context = getattr(getattr(config, "encoder", None), "context", longest)
     most = min(longest, context) - len(front) - len(behind)
+    buckets = getattr(config, "ngrams", 0)
 
     def read(text: str, place: str) -> list[int]:
-        return [*front, *tokenizer.encode(text, place)[:most].tolist(), *behind]
+        ids = [*front, *tokenizer.encode(text, place)[:most].tolist(), *behind]
+        grams = hashed_ngrams(split_words(text)[:longest], buckets) if buckets else []
+        return [*ids, *(len(tokenizer) + gram for gram in grams)]
 
     return read
 
