@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.data.masking import Texts
-from minillm.data.windows import Ids, check_longer_than_a_window
+from minillm.data.windows import Ids, check_longer_than_a_window, windows_per_epoch
 
 SHORT = 0.1  # of the passages
 
@@ -40,6 +40,11 @@ class Passages:
         check_longer_than_a_window(ids, self.room)
         self.ids, self.batch, self.cls, self.sep = ids, batch, cls, sep
         self.seed, self.pairs, self.position = seed, pairs, position
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """How many batches have as many tokens as the text, where no passage is short."""
+        return windows_per_epoch(self.ids, self.batch, self.room)
 
     def next(self) -> Texts:
         """The next batch."""

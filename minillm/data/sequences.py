@@ -82,6 +82,11 @@ class Minibatches:
         self.epoch, self.position = 0, 0
         self._order = self._epoch_order()
 
+    @property
+    def batches_per_epoch(self) -> int:
+        """In how many batches each row is read once."""
+        return len(self._order)
+
     def next(self) -> tuple[NDArray, ...]:
         """The next batch."""
         if self.position == len(self._order):

@@ -25,6 +25,11 @@ def check_longer_than_a_window(ids: Ids, window: int) -> None:
         )
 
 
+def windows_per_epoch(ids: Ids, batch: int, window: int) -> int:
+    """How many batches have as many tokens as the text: rounded up."""
+    return -(-len(ids) // (batch * window))
+
+
 class Windows:
     """An endless series of windows: a text read as B parallel streams, T tokens at a time.
 
@@ -45,6 +50,11 @@ class Windows:
         self.window = window
         self.starts = np.arange(batch)[:, None] * len(ids) // batch  # (B, 1)
         self.position = position
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """In how many batches the streams together read the text once."""
+        return windows_per_epoch(self.ids, len(self.starts), self.window)
 
     def next(self) -> tuple[np.ndarray, np.ndarray]:
         """The next ``inputs`` and ``targets``, int64 (B, T)."""
@@ -84,6 +94,11 @@ class RandomWindows:
         check_longer_than_a_window(ids, window)
         self.ids, self.batch, self.window, self.seed = ids, batch, window, seed
         self.position = position
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """How many batches have as many tokens as the text."""
+        return windows_per_epoch(self.ids, self.batch, self.window)
 
     def next(self) -> tuple[np.ndarray, np.ndarray]:
         """The next ``inputs`` and ``targets``, int64 (B, T)."""

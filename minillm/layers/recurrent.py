@@ -189,13 +189,15 @@ def stack(
     lengths: NDArray[np.integer] | None = None,
     dropout: float = 0.0,
     rng: np.random.Generator | None = None,
+    frozen: int = 0,
 ) -> tuple[tuple[NDArray, State], Callable]:
     """L layers, each over the outputs of the one before, with dropout between them.
 
     x (B, T, I) or, in one direction, ids (B, T); state (B, M) each -> hs (B, T, M) of the
     last layer, and the last state of all layers.  The weights of layer l are under
     ``prefix.l``.  Dropout is applied between layers, never between steps.
-    ``backward(dhs, dstate=None)`` -> dx (None for ids), dstate, gradients.
+    ``backward(dhs, dstate=None)`` -> dx (None for ids), dstate, gradients, which ends above the
+    lowest ``frozen`` layers.
 
     Source: Zaremba, Sutskever and Vinyals (2014), "Recurrent neural network
     regularization", for where the dropout goes.
@@ -208,7 +210,8 @@ def stack(
             params, f"{prefix}.{number}", x, state, cell, lengths
         )
         last |= layer_last
-        backwards.append((dropout_backward, layer_backward))
+        if number >= frozen:
+            backwards.append((dropout_backward, layer_backward))
 
     def backward(dhs, dstate=None):
         dx, dfirst, gradients = dhs, {}, {}
@@ -233,18 +236,20 @@ def stack_over_ids(
     lengths: NDArray[np.integer] | None = None,
     dropout: float = 0.0,
     rng: np.random.Generator | None = None,
+    frozen: int = 0,
 ) -> tuple[tuple[NDArray, State], Callable]:
     """An embedding, x_t = E[id_t], with dropout, and a stack over it.
 
     ids (B, T) -> as :func:`stack`.  ``embedding`` names E (V, I) among the parameters;
     None: the input is one-hot, and ``prefix.0.W_x`` has a row for each id.
-    ``backward(dhs, dstate=None)`` -> dstate, gradients, which include dE.
+    ``backward(dhs, dstate=None)`` -> dstate, gradients, which include dE; of the lowest
+    ``frozen`` parts, the embedding and then the layers, it computes none.
 
     The first layer multiplies every x_t by its W_x.  But E[id] W_x is a row of E W_x.
     In one direction, where E has fewer rows than there are steps and nothing is dropped
     from x, this table (V, gates H) is computed instead, and each step looks up its row.
     """
-    options = lengths, dropout, rng
+    options = lengths, dropout, rng, max(0, frozen - 1)
     if embedding is None:
         outputs, one_hot_backward = stack(params, prefix, ids, state, cell, layers, *options)
         return outputs, lambda dhs, dstate=None: one_hot_backward(dhs, dstate)[1:]
@@ -258,7 +263,9 @@ def stack_over_ids(
 
         def backward_by_table(dhs, dstate=None):
             _, dfirst, gradients = lookup_backward(dhs, dstate)
-            gradients[embedding], gradients[W_x] = table_backward(gradients[W_x])
+            if W_x in gradients:
+                dE, gradients[W_x] = table_backward(gradients[W_x])
+                gradients |= {} if frozen else {embedding: dE}
             return dfirst, gradients
 
         return outputs, backward_by_table
@@ -269,7 +276,8 @@ def stack_over_ids(
 
     def backward(dhs, dstate=None):
         dx, dfirst, gradients = stack_backward(dhs, dstate)
-        gradients[embedding] = embedding_backward(dropout_backward(dx))
+        if frozen == 0:
+            gradients[embedding] = embedding_backward(dropout_backward(dx))
         return dfirst, gradients
 
     return outputs, backward

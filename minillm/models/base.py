@@ -44,6 +44,13 @@ class Model(Generic[Config]):
         """Fresh parameters, drawn from rng."""
         raise NotImplementedError
 
+    # Fine-tuning trains a part of a model: see minillm/training/fine_tuning.py.
+    frozen: int = 0  # of the lowest layers, which need no backward; the embeddings are the first
+
+    def keep(self, gradients: Gradients) -> Gradients:
+        """What a backward keeps of a layer's gradients as soon as it has them: here, all."""
+        return gradients
+
     @property
     def dtype(self) -> np.dtype:
         """That of the parameters."""

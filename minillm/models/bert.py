@@ -144,14 +144,15 @@ class BERT(base.Model[BERTConfig]):
         block_backwards = []
         for layer in range(self.config.layers):
             x, block_backward = self._block(layer, x, lengths, rng)
-            block_backwards.append(block_backward)
+            if layer + 1 >= self.frozen:
+                block_backwards.append(block_backward)
 
         def backward(dx):
             gradients = {}
             for block_backward in reversed(block_backwards):
                 dx, of_block = block_backward(dx)
-                gradients |= of_block
-            return gradients | embed_backward(dx)
+                gradients |= self.keep(of_block)
+            return gradients if self.frozen else gradients | self.keep(embed_backward(dx))
 
         return x, backward
 
@@ -291,11 +292,14 @@ class BERT(base.Model[BERTConfig]):
             if next_backward is not None:
                 dx_next, of_next = next_backward()
                 dx, gradients = dx + dx_next, gradients | of_next
-            dE = gradients.pop("embedding.E")
-            gradients |= hidden_backward(dx)
-            gradients["embedding.E"] = gradients["embedding.E"] + dE  # one weight, two uses
-            unused = self.params.keys() - gradients.keys()  # a pooler that nothing is asked of
-            return gradients | {name: np.zeros_like(self.params[name]) for name in unused}
+            tied = {"embedding.E": gradients.pop("embedding.E")}
+            gradients = self.keep(gradients) | hidden_backward(dx)
+            base.accumulate(gradients, self.keep(tied))  # one weight, two uses
+            if next_backward is None:  # a pooler that nothing is asked of
+                heads = [name for name in self.params if name.startswith(("pooler.", "next."))]
+                zeros = {name: np.zeros_like(self.params[name]) for name in heads}
+                gradients |= self.keep(zeros)
+            return gradients
 
         return loss, backward
 

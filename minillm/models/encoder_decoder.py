@@ -148,7 +148,7 @@ class EncoderDecoder(base.Model[EncoderDecoderConfig]):
         def backward():
             dattentional, output_gradients = loss_backward()
             dstate, decoder_gradients = decode_backward(dattentional)
-            return output_gradients | decoder_gradients | encode_backward(dstate)
+            return self.keep(output_gradients | decoder_gradients | encode_backward(dstate))
 
         return loss, backward
 
@@ -189,7 +189,8 @@ class EncoderDecoder(base.Model[EncoderDecoderConfig]):
         c, p = self.config, self.params
         zero = recurrent.zero_state(p, "encoder", c.cell, c.layers, len(source))
         (hs, last), encoder_backward = recurrent.stack_over_ids(
-            p, "encoder", "source.E", source, zero, c.cell, c.layers, lengths, c.dropout, rng
+            *(p, "encoder", "source.E", source, zero, c.cell, c.layers, lengths, c.dropout, rng),
+            frozen=self.frozen,
         )  # (B, S, M)
         top = f"encoder.{c.layers - 1}.h"
         memory, memory_backward = attention.prepare(

@@ -122,15 +122,31 @@ class GPT(base.NextTokenModel[GPTConfig]):
         With a cache, row b begins at the position start[b].  ``backward(dlogits)`` -> gradients.
         """
         y, hidden_backward = self._hidden(ids, rng, cache, start)
-        logits, output_backward = self._logits(y)
+        logits, output_backward = self.predict(y)
 
         def backward(dlogits):
-            dy, dE = output_backward(dlogits)
+            dy, tied = output_backward(dlogits)
             gradients = hidden_backward(dy)
-            gradients["embedding.E"] = gradients["embedding.E"] + dE  # one weight, two uses
+            base.accumulate(gradients, tied)  # one weight, two uses
             return gradients
 
         return logits, backward
+
+    def hidden(
+        self,
+        ids: NDArray[np.integer],
+        lengths: NDArray[np.integer] | None = None,
+        rng: np.random.Generator | None = None,
+    ) -> tuple[NDArray, Callable[[NDArray], Gradients]]:
+        """What the model makes of each token: ids (B, T) -> y (B, T, D), from which it predicts.
+
+        Of row b the first lengths[b] ids count; the others stand behind, where nobody looks.
+        With rng there is dropout.  ``backward(dy)`` -> gradients.
+
+        Raises ValueError for rows longer than the context.
+        """
+        self._check_fits(ids.shape[1])
+        return self._hidden(ids, rng)
 
     def _hidden(
         self,
@@ -155,28 +171,34 @@ class GPT(base.NextTokenModel[GPTConfig]):
             x, block_backward = transformer.block(
                 p, f"blocks.{layer}", x, c.heads, c.dropout, rng, cache, start
             )
-            block_backwards.append(block_backward)
+            if layer + 1 >= self.frozen:
+                block_backwards.append(block_backward)
         y, norm_backward = transformer.norm(p, "norm", x)
 
         def backward(dy):
-            dx, gradients = norm_backward(dy)
+            dx, of_norm = norm_backward(dy)
+            gradients = self.keep(of_norm)
             for block_backward in reversed(block_backwards):
                 dx, of_block = block_backward(dx)
-                gradients |= of_block
+                gradients |= self.keep(of_block)
+            if self.frozen:
+                return gradients
             dx = dropout_backward(dx)
-            gradients["positions.E"] = place_backward(dx)
-            gradients["embedding.E"] = token_backward(dx)
-            return gradients
+            tables = {"positions.E": place_backward(dx), "embedding.E": token_backward(dx)}
+            return gradients | self.keep(tables)
 
         return y, backward
 
-    def _logits(self, y: NDArray) -> tuple[NDArray, Callable]:
-        """y (..., D) -> y E^T (..., V).  ``backward(dlogits)`` -> dy, dE."""
+    def predict(self, y: NDArray) -> tuple[NDArray, Callable]:
+        """The logits of what follows: y (..., D) -> y E^T (..., V).
+
+        ``backward(dlogits)`` -> dy, gradients.
+        """
         logits, linear_backward = ops.linear(y, self.params["embedding.E"].T)
 
         def backward(dlogits):
             dy, dE_transposed = linear_backward(dlogits)
-            return dy, dE_transposed.T
+            return dy, self.keep({"embedding.E": dE_transposed.T})
 
         return logits, backward
 
@@ -248,7 +270,7 @@ class GPT(base.NextTokenModel[GPTConfig]):
             return self._step(ids[:, 0], after, state["lengths"]), after
         whole, _ = self._hidden(ids, None, after, state["lengths"])
         y = whole[np.arange(len(ids)), counts - 1]  # (B, D)
-        return self._logits(y)[0], after
+        return self.predict(y)[0], after
 
     def _step(self, ids: NDArray[np.integer], cache: Cache, start: NDArray[np.int64]) -> NDArray:
         """The logits (B, V) after one token of each row, ids (B,)."""
@@ -273,7 +295,7 @@ class GPT(base.NextTokenModel[GPTConfig]):
         fresh, found = C - C // 2, []
         for begin in range(0, max(1, len(ids) - 1 - C // 2), fresh):
             window = ids[begin : begin + C + 1]
-            logits = self._logits(self._hidden(window[None, :-1])[0])[0][0]  # (T, V)
+            logits = self.predict(self._hidden(window[None, :-1])[0])[0][0]  # (T, V)
             logits = logits - logits.max(axis=-1, keepdims=True)
             targets = logits[np.arange(len(logits)), window[1:]]
             own = targets - np.log(np.exp(logits).sum(axis=-1))

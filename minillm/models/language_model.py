@@ -41,6 +41,7 @@ class LanguageModelConfig:
     cell: str = "lstm"
     dropout: float = 0.0
     tied: bool = False  # the output layer's weight is the embedding's: needs D = H
+    headless: bool = False  # it has no output layer: what another model reads with
 
     def __post_init__(self) -> None:
         base.check_at_least(self, 1, "vocabulary", "hidden", "layers")
@@ -51,6 +52,11 @@ class LanguageModelConfig:
             raise ValueError(
                 f"tied weights need embedding = hidden, found {self.embedding} and {self.hidden}"
             )
+
+    @property
+    def width(self) -> int:
+        """Of what the model makes of each token: H."""
+        return self.hidden
 
 
 class LanguageModel(base.NextTokenModel[LanguageModelConfig]):
@@ -74,6 +80,8 @@ class LanguageModel(base.NextTokenModel[LanguageModelConfig]):
         for layer in range(c.layers):
             inputs = H if layer > 0 else D or V
             params |= recurrent.new_layer(f"layers.{layer}", c.cell, inputs, H, rng, dtype)
+        if c.headless:
+            return params
         if c.tied:
             return params | {"output.b": np.zeros(V, dtype)}
         return params | feed_forward.new_layer("output", H, V, rng, dtype)
@@ -92,23 +100,51 @@ class LanguageModel(base.NextTokenModel[LanguageModelConfig]):
         (but not of one-hot input) and before the output, never between steps.
         ``backward(dlogits)`` -> gradients keyed as ``params``.
         """
-        c = self.config
         (hs, last), recurrence_backward = self._recurrence(ids, state, rng)  # (B, T, H)
-        y, dropout_backward = dropout(hs, c.dropout, rng)
-        logits, output_backward = ops.linear(y, *self._output())  # (B, T, V)
+        y, dropout_backward = dropout(hs, self.config.dropout, rng)
+        logits, output_backward = self.predict(y)  # (B, T, V)
 
         def backward(dlogits):
-            dy, dW, db = output_backward(dlogits)
-            dhs = dropout_backward(dy)
-            _dstate, gradients = recurrence_backward(dhs)
-            gradients["output.b"] = db
-            if c.tied:  # W = E^T: one weight, two uses
-                gradients["embedding.E"] = gradients["embedding.E"] + dW.T
-            else:
-                gradients["output.W"] = dW
+            dy, of_output = output_backward(dlogits)
+            _dstate, gradients = recurrence_backward(dropout_backward(dy))
+            gradients = self.keep(gradients)
+            base.accumulate(gradients, of_output)  # tied, E has two uses
             return gradients
 
         return (logits, last), backward
+
+    def predict(self, y: NDArray) -> tuple[NDArray, Callable]:
+        """The logits of what follows: y (..., H) -> y W + b (..., V); tied, W = E^T.
+
+        ``backward(dlogits)`` -> dy, gradients.
+        """
+        logits, output_backward = ops.linear(y, *self._output())
+
+        def backward(dlogits):
+            dy, dW, db = output_backward(dlogits)
+            of_W = {"embedding.E": dW.T} if self.config.tied else {"output.W": dW}
+            return dy, self.keep(of_W | {"output.b": db})
+
+        return logits, backward
+
+    def hidden(
+        self,
+        ids: NDArray[np.integer],
+        lengths: NDArray[np.integer] | None = None,
+        rng: np.random.Generator | None = None,
+    ) -> tuple[NDArray, Callable[[NDArray], State]]:
+        """What the model makes of each token, from which it predicts: ids (B, T) -> hs (B, T, H).
+
+        Of row b the first lengths[b] ids count (None: all), and hs is zero behind them.  With
+        rng there is dropout.  ``backward(dhs)`` -> gradients.
+        """
+        state = self.zero_state(len(ids))
+        (hs, _), recurrence_backward = self._recurrence(ids, state, rng, lengths)
+
+        def backward(dhs):
+            return self.keep(recurrence_backward(dhs)[1])
+
+        return hs, backward
 
     def read(self, ids: NDArray[np.integer], state: State) -> tuple[NDArray, State]:
         """Logits of what follows the last id, and the state after it, for generation.
@@ -141,13 +177,18 @@ class LanguageModel(base.NextTokenModel[LanguageModelConfig]):
         return LanguageModel(replace(c, embedding=0, tied=False), params=params)
 
     def _recurrence(
-        self, ids: NDArray[np.integer], state: State, rng: np.random.Generator | None = None
+        self,
+        ids: NDArray[np.integer],
+        state: State,
+        rng: np.random.Generator | None = None,
+        lengths: NDArray[np.integer] | None = None,
     ) -> tuple[tuple[NDArray, State], Callable]:
         """x_t = E[id_t], h_t = recurrence(x_t, h_{t-1}): see ``recurrent.stack_over_ids``."""
         c = self.config
         E = "embedding.E" if c.embedding else None
         return recurrent.stack_over_ids(
-            self.params, "layers", E, ids, state, c.cell, c.layers, dropout=c.dropout, rng=rng
+            *(self.params, "layers", E, ids, state, c.cell, c.layers, lengths, c.dropout, rng),
+            frozen=self.frozen,
         )
 
     def _output(self) -> tuple[NDArray, NDArray]:

@@ -157,7 +157,7 @@ class Transformer(base.Model[TransformerConfig]):
                 of_output = {self._target_E: of_output["output.W"].T}
             base.accumulate(gradients, of_output)  # of one matrix with two uses, or three
             base.accumulate(gradients, encode_backward(dmemory))
-            return gradients
+            return self.keep(gradients)
 
         return loss, backward
 
@@ -172,7 +172,8 @@ class Transformer(base.Model[TransformerConfig]):
             x, block_backward = encoder.encoder_block(
                 self.params, f"encoder.{layer}", x, c.heads, lengths, **self._options(rng)
             )
-            backwards.append(block_backward)
+            if layer + 1 >= self.frozen:
+                backwards.append(block_backward)
         memory, norm_backward = self._last_norm("encoder.norm", x)
 
         def backward(dmemory):
@@ -180,7 +181,7 @@ class Transformer(base.Model[TransformerConfig]):
             for block_backward in reversed(backwards):
                 dx, of_block = block_backward(dx)
                 gradients |= of_block
-            return gradients | embed_backward(dx)
+            return gradients if self.frozen else gradients | embed_backward(dx)
 
         return memory, backward
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 Results = dict[str, Any]
 Shapes = Mapping[str, tuple[int, ...]]
 
+GENTLY = 0.3  # of the default learning rate, where a run begins with the weights of another
+
 _kinds: dict[str, "Kind"] = {}
 
 
@@ -53,6 +55,7 @@ class Job:
     data: dict[str, Any]  # where the data are, and what is remembered of them
     stored: dict[str, Any] | None  # the configuration of the run to resume
     report: Callable[[str], None]  # called with each line to be shown
+    quiet: bool = False  # no progress is shown, and no loss curve drawn
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,37 @@ class Kind:
         """The classes of the model and of its config, imported when this is called."""
         raise NotImplementedError
 
+    def types_of(self, sizes: Mapping[str, Any]) -> tuple[type, type]:
+        """As :meth:`types`, for the stored sizes of a model: where a kind has several."""
+        return self.types()
+
+    # A run with ``--init`` begins with the weights of another: see minillm/runs/initial.py.
+
+    def begin_from(self, run: "Run", given: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings in place of the defaults where a run begins with another one: its sizes.
+
+        InputError for a run that this kind cannot begin with.
+        """
+        from minillm.runs.initial import sizes_of
+
+        if run.kind.name != self.name:
+            raise InputError(
+                f"--init: expected a run of {self.name}, found one of {run.kind.name} in {run.path}"
+            )
+        defaults = sizes_of(run, self.settings)
+        rate = self.settings.learning_rate  # type: ignore[attr-defined]
+        if rate is not None and not given.get("lora_rank"):
+            defaults["learning_rate"] = GENTLY * rate
+        return defaults
+
+    def tokenizer_options(self, run: "Run") -> tuple[str, ...]:
+        """The options that ask for another tokenizer than that of the run to begin with."""
+        return ("tokenizer", "unit", "vocabulary", "minimum_count", "pretokenised")
+
+    def names_from(self, run: "Run", data: Mapping[str, Any]) -> dict[str, str]:
+        """For each weight of that run that is taken, its name in a run of this kind."""
+        return {name: name for name in run.model.params}
+
     def prepare(self, settings: Any, data: dict[str, Any], rng: "np.random.Generator") -> Parts:
         """Opens the data and makes model and task.
 
@@ -114,11 +148,14 @@ class Kind:
 
     def train(self, job: Job) -> bool:
         """Trains in the job's folder; False if it was interrupted."""
+        from minillm.runs.fine_tuning import all_shapes, baseline_of
         from minillm.runs.run import build
         from minillm.runs.start import train_by_gradient_descent
 
         if job.stored:  # its sizes are checked before memory is taken for them
-            build(self, job.folder, job.stored["model"], job.folder.resume_shapes)
+            base = baseline_of(job.folder, job.stored)
+            shapes = job.folder.resume_shapes
+            build(self, job.folder, job.stored["model"], lambda: all_shapes(shapes(), base))
         return train_by_gradient_descent(self, job)
 
     def open_vocabulary(self, values: dict[str, Any]) -> Any:
@@ -156,7 +193,7 @@ class Kind:
         """
         from minillm.runs.placeholders import Placeholders
 
-        Model, _ = self.types()
+        Model, _ = self.types_of(asdict(config))
         return Model(config, Placeholders(shapes))
 
     def check(self, model: Any) -> None:

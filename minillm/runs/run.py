@@ -1,14 +1,14 @@
 """A run: a trained model and all that belongs to it.  ``minillm.load(folder)`` opens any."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, get_type_hints
 
 from minillm.errors import InputError, short
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Evaluation, Kind, Results, Shapes, kinds
-from minillm.runs.settings import make, option_of, types_of
+from minillm.runs.settings import LENGTHS, TrainingSettings, make, option_of, types_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -192,11 +192,19 @@ def load(path: str | Path, allow_nan: bool = False) -> Run:
     InputError names the file in which something is missing or damaged; weights that are not
     finite are, unless ``allow_nan``.
     """
+    from minillm.runs.fine_tuning import all_shapes, baseline_of, load_merged
+
     folder = RunFolder(path)
     config = stored_config(folder)
     kind = kinds()[config["kind"]]
-    model, vocabularies = build(kind, folder, config["model"], folder.model_shapes)
-    folder.load_model(model.params, allow_nan)
+    base = baseline_of(folder, config)
+    model, vocabularies = build(
+        kind, folder, config["model"], lambda: all_shapes(folder.model_shapes(), base)
+    )
+    if base is None:
+        folder.load_model(model.params, allow_nan)
+    else:
+        load_merged(kind, folder, config, base, model, allow_nan)
     try:
         kind.check(model)
     except ValueError as error:
@@ -245,25 +253,36 @@ def stored_config(folder: RunFolder, kind: Kind | None = None) -> dict[str, Any]
         raise InputError(f"{path}: unit: expected a text, found {short(config['unit'])}")
     kind = known[config["kind"]]
     place = f"{path}: its configuration is damaged: "
-    _, Config = kind.types()
     sizes = _renamed(config["model"], {"points": "pixels"})
+    _, Config = kind.types_of(sizes)
     config["model"] = config_of(Config, sizes, kind.settings, place)
-    settings: Any = make(kind.settings, config["training"], place)
+    settings: Any = make(kind.settings, _all_lengths(kind, config["training"]), place)
     _check_length(settings, place)
     for name in config["training"].keys() & sizes.keys() - OF_THE_DATA:
         if getattr(settings, name) not in (None, getattr(config["model"], name)):
             raise InputError(f"{place}{name}: the model and the settings do not agree")
-    config["training"] = settings
+    # What an older version could not choose is as the model has it.
+    own = types_of(kind.settings).keys() & sizes.keys() - config["training"].keys() - OF_THE_DATA
+    config["training"] = replace(settings, **{n: getattr(config["model"], n) for n in own})
     config["data"] = _renamed(config["data"], {"name": "data"})
     _check_data(kind, config["data"], config["model"], place)
     return config
 
 
+def _all_lengths(kind: Kind, training: dict[str, Any]) -> dict[str, Any]:
+    """The stored settings; a length that an older version did not have was not chosen."""
+    if not issubclass(kind.settings, TrainingSettings) or not training.keys() & set(LENGTHS):
+        return training
+    return dict.fromkeys(LENGTHS, None) | training
+
+
 def _check_length(settings: Any, place: str) -> None:
-    """InputError unless a run that is counted in steps or minutes has one of the two."""
-    lengths = [getattr(settings, name) for name in ("steps", "minutes") if hasattr(settings, name)]
-    if lengths and lengths.count(None) != 1:
-        raise InputError(f"{place}expected either steps or minutes, found {lengths}")
+    """InputError unless a run of the training loop has one length."""
+    if not isinstance(settings, TrainingSettings):
+        return
+    lengths = [getattr(settings, name) for name in LENGTHS]
+    if lengths.count(None) != len(LENGTHS) - 1:
+        raise InputError(f"{place}expected one of {', '.join(LENGTHS)}, found {lengths}")
 
 
 def _check_data(kind: Kind, data: dict[str, Any], model: Any, place: str) -> None:
@@ -289,6 +308,12 @@ def config_of(Config: type, values: dict[str, Any], settings: type, place: str) 
     """
     hints = get_type_hints(Config)
     entries = {entry.name: entry for entry in fields(Config)}
+    nested = Config.nested(values) if hasattr(Config, "nested") else {}
+    for name in nested.keys() & values.keys():
+        if not isinstance(values[name], dict):
+            raise InputError(f"{place}{name}: expected an object, found {short(values[name])}")
+        inner = config_of(nested[name], values[name], settings, f"{place}{name}: ")
+        values = {**values, name: inner}
     for name, value in values.items():
         if name not in entries:
             raise InputError(f"{place}there is no size {short(name)}")

@@ -22,7 +22,11 @@ from minillm.errors import InputError, short
 
 Size = NewType("Size", int)  # a number of bytes, typed as 500M or 2G
 
-GROUPS = ("the text", "the model", "the run", "gradient descent")  # in the order of a help text
+LENGTHS = ("minutes", "steps", "epochs")  # of a run: it has one of them
+GROUPS = (  # in the order of a help text
+    *("the text", "the model", "the run", "gradient descent"),
+    "fine-tuning",
+)
 
 S = TypeVar("S")
 
@@ -33,8 +37,8 @@ class Option:
 
     least and most are inclusive bounds, above and below exclusive ones.  positional: an argument
     without a name.  data: it says where the data are, and is stored with what is known of them,
-    not with the settings.  changeable: it may differ when a run is resumed.  excludes: an option
-    that cannot be given together with it.
+    not with the settings.  changeable: it may differ when a run is resumed.  excludes: the
+    options none of which can be given together with it.
     """
 
     help: str
@@ -49,7 +53,7 @@ class Option:
     positional: bool = False
     data: bool = False
     changeable: bool = False
-    excludes: str | None = None
+    excludes: tuple[str, ...] = ()
 
     def wanted(self, type_: type) -> str:
         """What is expected, in words."""
@@ -171,7 +175,7 @@ class TrainingSettings:
         most=1e6,
         group="the run",
         changeable=True,
-        excludes="steps",
+        excludes=("steps", "epochs"),
     )
     steps: int | None = option(
         None,
@@ -181,7 +185,17 @@ class TrainingSettings:
         most=10**12,
         group="the run",
         changeable=True,
-        excludes="minutes",
+        excludes=("minutes", "epochs"),
+    )
+    epochs: int | None = option(
+        None,
+        "train until all of the training data have been read N times",
+        "N",
+        least=1,
+        most=10**6,
+        group="the run",
+        changeable=True,
+        excludes=("minutes", "steps"),
     )
     seed: int = option(
         0,
@@ -191,12 +205,21 @@ class TrainingSettings:
         most=2**63,
         group="the run",
     )
-    validations: int = option(
+    validations: int | None = option(
         10,
         "measure the validation loss N times, evenly over the run, fewer where that would take "
         "more than a twentieth of the --minutes",
         "N",
         least=1,
+        most=10**6,
+        group="the run",
+        changeable=True,
+    )
+    patience: int = option(
+        0,
+        "stop after N validations in a row without a better loss; 0: never",
+        "N",
+        least=0,
         most=10**6,
         group="the run",
         changeable=True,
@@ -272,6 +295,83 @@ class TrainingSettings:
         most=10**6,
         group="gradient descent",
     )
+
+
+@dataclass(frozen=True)
+class FineTuningSettings:
+    """Settings of a model that may begin with the weights of another."""
+
+    init: str | None = option(
+        None,
+        "begin with the weights of the run in DIR; its tokenizer and its sizes come along",
+        "DIR",
+        group="fine-tuning",
+        data=True,
+        default_help="",
+    )
+    freeze: str | None = option(
+        None,
+        "do not train the lowest N layers, of which the embeddings are the first; or encoder: "
+        "nothing of it",
+        "N",
+        group="fine-tuning",
+        default_help="",
+    )
+    layer_decay: float = option(
+        1.0,
+        "the learning rate of a layer is D times that of the layer above it",
+        "D",
+        above=0,
+        most=1,
+        group="fine-tuning",
+    )
+    unfreeze: float = option(
+        0.0,
+        "train the top alone, then one more layer after the other, all from the fraction F of the "
+        "run on",
+        "F",
+        least=0,
+        most=1,
+        group="fine-tuning",
+    )
+    lora_rank: int | None = option(
+        None,
+        "LoRA: train no weight, but to some weights an addition of rank R, which is all that is "
+        "stored",
+        "R",
+        least=1,
+        most=65536,
+        group="fine-tuning",
+        default_help="",
+    )
+    lora_alpha: float | None = option(
+        None,
+        "the additions count A / R times",
+        "A",
+        above=0,
+        most=1e6,
+        group="fine-tuning",
+        default_help="2 R",
+    )
+    lora_targets: tuple[str, ...] = option(
+        (),
+        "the weights with an addition, as the ends of their names, such as W_qkv or "
+        "attention.W_*; none: all matrices of all layers",
+        "NAME",
+        group="fine-tuning",
+    )
+
+
+@dataclass(frozen=True)
+class LabelledSettings(TrainingSettings):
+    """Settings of every classifier: labelled data are few, and are soon learnt by heart."""
+
+    minutes: float | None = with_default(TrainingSettings, "minutes", None)
+    epochs: int | None = with_default(TrainingSettings, "epochs", 30)
+    validations: int | None = with_default(
+        TrainingSettings, "validations", None, default_help="one after each epoch"
+    )
+    patience: int = with_default(TrainingSettings, "patience", 5)
 
 
 @dataclass(frozen=True)
@@ -366,6 +466,7 @@ class Facts:
     sha256: str | None = option(None, "their fingerprint")
     vocabulary_sha256: str | None = option(None, "the fingerprint of the vocabulary of --tokenizer")
     documents: bool = option(False, "the text consists of documents, each closed by EOS")
+    init_sha256: str | None = option(None, "the fingerprint of the weights of --init, with LoRA")
     imported: str | None = option(None, "the file of another program that the run was made of")
 
 

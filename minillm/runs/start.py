@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from minillm.data.files import STANDARD_INPUT, read_json, reading
 from minillm.errors import DivergedError, InputError
+from minillm.runs.fine_tuning import trained_part
 from minillm.runs.folder import RunFolder
+from minillm.runs.initial import begun, forgotten
 from minillm.runs.kind import Job, Kind, Parts, kinds
-from minillm.runs.run import stored_config
-from minillm.runs.settings import make, option_of, values_of
+from minillm.runs.run import load, stored_config
+from minillm.runs.settings import LENGTHS, TrainingSettings, make, option_of, values_of
 
 if TYPE_CHECKING:
     from minillm.training import Options, Summary
@@ -28,29 +30,31 @@ def start(
     resume: bool = False,
     overwrite: bool = False,
     report: Callable[[str], None] = print,
+    quiet: bool = False,
 ) -> bool:
     """Trains a run in the folder ``out``; False if it was interrupted.
 
     ``given`` are the settings that differ from the defaults or, of a run to resume, from what
     was stored.  Nothing is written before all input has been checked.  ``report`` is called with
-    each line to be shown.
+    each line to be shown.  ``quiet`` shows no progress, and draws no loss curve.
     """
     folder = RunFolder(out)
     if resume:
         stored_config(folder, kind)  # before anything is made
-    with _held(folder):
+    with _held(folder), forgotten():
         stored = None
         if resume:
             stored = stored_config(folder, kind)
             settings = _changed(folder, stored["training"], given)
         else:
             check_free(folder, overwrite, kind.resumable)
-            settings = make(kind.settings, _one_length(given))
+            given = begun(kind, given)
+            settings = make(kind.settings, _with_one_length(kind.settings, given))
         data = dict(stored["data"]) if stored else {}
         for name, value in values_of(settings, data=True).items():
             if name in given or name not in data:
                 data[name] = _absolute(value)
-        return kind.train(Job(folder, settings, data, stored, report))
+        return kind.train(Job(folder, settings, data, stored, report, quiet))
 
 
 @contextmanager
@@ -84,13 +88,14 @@ def check_free(folder: RunFolder, overwrite: bool, resumable: bool = False) -> N
         )
 
 
-def _one_length(given: Mapping[str, Any]) -> dict[str, Any]:
-    """With steps or with minutes: the one that is given takes the place of the other."""
-    lengths = {"steps", "minutes"} & given.keys()
-    if len(lengths) != 1:
+def _with_one_length(settings: type, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What is given; a length that is takes the place of the others.  InputError for several."""
+    lengths = [name for name in LENGTHS if given.get(name) is not None]
+    if not issubclass(settings, TrainingSettings) or not lengths:
         return dict(given)
-    other = "minutes" if "steps" in lengths else "steps"
-    return {**given, other: None}
+    if len(lengths) > 1:
+        raise InputError(f"expected one of {', '.join(LENGTHS)}, found {' and '.join(lengths)}")
+    return {**given, **dict.fromkeys(LENGTHS, None), lengths[0]: given[lengths[0]]}
 
 
 def _changed(folder: RunFolder, stored: Any, given: Mapping[str, Any]) -> Any:
@@ -98,6 +103,7 @@ def _changed(folder: RunFolder, stored: Any, given: Mapping[str, Any]) -> Any:
 
     InputError for one that must not change.
     """
+    given = _with_one_length(type(stored), given)
     new = make(type(stored), given)
     for name in given:
         declared = option_of(type(stored), name)
@@ -107,12 +113,7 @@ def _changed(folder: RunFolder, stored: Any, given: Mapping[str, Any]) -> Any:
                 f"--{name.replace('_', '-')}: the run in {folder.path} has {before}, "
                 f"found {now}: it cannot change when a run is resumed"
             )
-    return replace(stored, **{name: getattr(new, name, None) for name in given} | _cleared(given))
-
-
-def _cleared(given: Mapping[str, Any]) -> dict[str, None]:
-    others = {"steps": "minutes", "minutes": "steps"}
-    return {others[name]: None for name in given if name in others}
+    return replace(stored, **{name: getattr(new, name) for name in given})
 
 
 def train_by_gradient_descent(kind: Kind, job: Job) -> bool:
@@ -120,26 +121,21 @@ def train_by_gradient_descent(kind: Kind, job: Job) -> bool:
     import numpy as np
 
     from minillm.training import Summary, restore_checkpoint, save_checkpoint, train
-    from minillm.training.progress import minutes_and_seconds
 
     settings, folder = job.settings, job.folder
     rng = np.random.default_rng(settings.seed)
     parts = kind.prepare(settings, job.data, rng)
+    trained = trained_part(kind, job, parts, lambda params: _optimiser(settings, params), rng)
+    params, options = trained.params, _options(settings).of(parts.task)
+    state = (folder, params, trained.optimiser, parts.task, rng)
+    begin = restore_checkpoint(*state) if job.stored else Summary()
+    if job.stored:
+        _check_unfinished(folder, options, begin)
     for note in parts.notes:
         job.report(note)
-    params = parts.model.params
-    options, optimiser = _options(settings), _optimiser(settings, params)
-    state = (folder, params, optimiser, parts.task, rng)
     if job.stored:
-        begin = restore_checkpoint(*state)
-        if options.progress(begin.step, begin.seconds) >= 1:
-            raise InputError(
-                f"{folder.path}: the run is complete after {begin.step:,} steps, "
-                f"{minutes_and_seconds(begin.seconds)}: raise --steps or --minutes to go on"
-            )
-        _report_the_schedule(job, options, begin)
+        _report_the_schedule(job, options, parts, begin)
     else:
-        begin = Summary()
         folder.begin()
         for name, (file, _) in kind.vocabularies.items():
             folder.save_json(file, parts.vocabularies[name].to_dict())
@@ -155,9 +151,13 @@ def train_by_gradient_descent(kind: Kind, job: Job) -> bool:
     counted = (lambda: parts.task.rows) if parts.item else None  # type: ignore[attr-defined]
     item = parts.item or parts.unit
     summary = train(
-        params, optimiser, parts.task, options, rng, folder, begin, unit=item, items=counted
+        *(params, trained.optimiser, parts.task, options, rng, folder, begin, job.quiet),
+        unit=item,
+        items=counted,
+        before_step=trained.before_step,
     )
-    _report(kind, job, summary, parts)
+    if not job.quiet:
+        _report(kind, job, summary, parts, options)
     return not summary.interrupted
 
 
@@ -178,12 +178,29 @@ def _optimiser(settings: Any, params: Any) -> Any:
     return AdamW(params, beta2=settings.beta2, weight_decay=settings.weight_decay)
 
 
-def _report_the_schedule(job: Job, options: "Options", begin: "Summary") -> None:
+def _check_unfinished(folder: RunFolder, options: "Options", begin: "Summary") -> None:
+    """InputError if there is nothing left to do."""
+    from minillm.training.progress import minutes_and_seconds
+
+    how_far = f"after {begin.step:,} steps, {minutes_and_seconds(begin.seconds)}"
+    if options.progress(begin.step, begin.seconds) >= 1:
+        raise InputError(
+            f"{folder.path}: the run is complete {how_far}: "
+            "raise --epochs, --steps or --minutes to go on"
+        )
+    if options.gives_up(begin):
+        raise InputError(
+            f"{folder.path}: the run stopped early {how_far}: {_no_better(begin)}: "
+            "raise --patience to go on"
+        )
+
+
+def _report_the_schedule(job: Job, options: "Options", parts: Parts, begin: "Summary") -> None:
     """Says so where the learning rate goes back up: a longer run has a longer schedule."""
     assert job.stored is not None
     before, now = (
         o.rate(min(1.0, o.progress(begin.step, begin.seconds)))
-        for o in (_options(job.stored["training"]), options)
+        for o in (_options(job.stored["training"]).of(parts.task), options)
     )
     if now > 1.01 * before:
         job.report(
@@ -191,18 +208,26 @@ def _report_the_schedule(job: Job, options: "Options", begin: "Summary") -> None
         )
 
 
-def _report(kind: Kind, job: Job, summary: "Summary", parts: Parts) -> None:
+def _no_better(summary: "Summary") -> str:
+    count = f"{summary.waited} validation{'s' * (summary.waited != 1)}"
+    return f"{count} in a row without a better loss"
+
+
+def _report(kind: Kind, job: Job, summary: "Summary", parts: Parts, options: "Options") -> None:
     from minillm.training.progress import minutes_and_seconds
 
-    unit = parts.unit
-    job.report(
-        f"{'stopped' if summary.interrupted else 'trained'} after {summary.step:,} steps, "
-        f"{summary.tokens:,} {unit}s, {minutes_and_seconds(summary.seconds)}"
-    )
+    unit, early = parts.unit, options.gives_up(summary)
+    how_far = f"{summary.step:,} steps, {summary.tokens:,} {unit}s"
+    best = f"step {summary.best_step:,}"
+    if options.in_epochs:
+        how_far = f"{options.epoch(summary.step):,.3g} epochs, {how_far}"
+        best = f"epoch {options.epoch(summary.best_step):,.3g}"
+    word = "stopped" if summary.interrupted else "stopped early" if early else "trained"
+    job.report(f"{word} after {how_far}, {minutes_and_seconds(summary.seconds)}")
+    if early:
+        job.report(f"{_no_better(summary)}: the best was that of {best}")
     if math.isfinite(summary.best_loss):
-        job.report(
-            f"validation loss {summary.best_loss:.4f} nats per {unit} (step {summary.best_step:,})"
-        )
+        job.report(f"validation loss {summary.best_loss:.4f} nats per {unit} ({best})")
         if summary.best_loss > HARDLY * parts.baseline:
             job.report(
                 f"the model has hardly learnt yet: guessing by frequency alone has a loss of "
@@ -235,6 +260,27 @@ def extra_of(settings: Any, config: Any) -> str:
         if getattr(settings, name, None) or getattr(config, name, None)
     ]
     return " and ".join([", ".join(used[:-1]), used[-1]] if len(used) > 1 else used)
+
+
+def merge(
+    path: str | Path, out: str | Path, overwrite: bool = False, allow_nan: bool = False
+) -> str:
+    """Makes a run of the additions in ``path`` and their baseline; returns a line about it."""
+    run, folder = load(path, allow_nan), RunFolder(out)
+    if not getattr(run.settings, "lora_rank", None):
+        raise InputError(f"{path}: expected a run with --lora-rank, found one with all its weights")
+    config = run.folder.load_json("config.json")
+    config["training"] |= {"lora_rank": None, "lora_alpha": None, "lora_targets": []}
+    del config["data"]["init_sha256"]
+    with _held(folder):
+        check_free(folder, overwrite)
+        folder.begin()
+        for file, _ in run.kind.vocabularies.values():
+            folder.save_json(file, run.folder.load_json(file))
+        folder.save_model(run.model.params, {})
+        folder.save_json("config.json", config)
+    weights = sum(array.size for array in run.model.params.values())
+    return f"{weights:,} weights, those of {run.data['init']} with the additions of {path}"
 
 
 def import_file(file: str, out: str | Path, overwrite: bool = False) -> str:

@@ -56,13 +56,17 @@ def name_of(data: dict[str, Any]) -> str:
 def vocabulary_for(
     settings: Any, data: dict[str, Any], unit: str, make: "Callable[[], Vocabulary]"
 ) -> "Vocabulary":
-    """The vocabulary of ``--tokenizer``, else the one that ``make`` learns from the text.
+    """The vocabulary of ``--init`` or ``--tokenizer``, else the one that ``make`` learns.
 
     ``data`` gets the fingerprint of the former.  InputError if it had another one before: the
     tokenizer has changed since the run was started.
     """
+    from minillm.runs.initial import initial_run
     from minillm.text import load_tokenizer
 
+    if initial := initial_run(data):
+        check_vocabulary_kept(data, initial.tokenizer)
+        return initial.tokenizer
     if data.get("tokenizer"):
         tokenizer = load_tokenizer(data["tokenizer"])
         check_vocabulary_kept(data, tokenizer)
@@ -86,8 +90,8 @@ def check_vocabulary_kept(data: dict[str, Any], tokenizer: "Vocabulary") -> None
     found = hashlib.sha256(json.dumps(tokenizer.to_dict(), sort_keys=True).encode()).hexdigest()
     if data.setdefault("vocabulary_sha256", found) != found:
         raise InputError(
-            f"{data['tokenizer']}: expected the vocabulary that the run was started with, found "
-            f"another, of {len(tokenizer)} tokens"
+            f"{data.get('init') or data['tokenizer']}: expected the vocabulary that the run was "
+            f"started with, found another, of {len(tokenizer)} tokens"
         )
 
 

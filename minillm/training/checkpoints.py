@@ -31,6 +31,7 @@ class Summary:
     tokens: int = 0
     best_loss: float = math.inf  # of validation
     best_step: int = 0
+    waited: int = 0  # validations since then
     validation_seconds: float = 0.0  # of the seconds
     recent_loss: float = 0.0  # sum since the last line of metrics
     interrupted: bool = field(default=False, compare=False)

@@ -53,6 +53,11 @@ class ContextTask:
         self.validation_ids = stretches(validation_ids, validation_tokens + 1)
         self.sample = sample
 
+    @property
+    def batches_per_epoch(self) -> int:
+        """As the loop asks for it."""
+        return self.windows.batches_per_epoch
+
     def training_loss(self, rng: np.random.Generator) -> tuple[np.floating, Backward, int]:
         """The loss of the next windows, in nats per token."""
         inputs, targets = self.windows.next()

@@ -51,6 +51,11 @@ class LanguageModelTask:
         self.validation_ids = validation_ids
         self.carried_state = model.zero_state(batch)
 
+    @property
+    def batches_per_epoch(self) -> int:
+        """As the loop asks for it."""
+        return self.windows.batches_per_epoch
+
     def training_loss(self, rng: np.random.Generator) -> tuple[np.floating, Backward, int]:
         """The loss of the next window, in nats per token."""
         inputs, targets = self.windows.next()

@@ -15,6 +15,8 @@ write a task (four methods, see :class:`Task`) and hand it over:
 - ``state()`` and ``restore(...)`` save and restore all that the task itself changes from step to
   step: the position in the data, a hidden state.  With these, a run of a number of steps that is
   resumed gives the same bits as one that was never stopped.
+- ``batches_per_epoch``, which need not be there, is how many batches make an epoch: as much as all
+  of the training data.  Without it, a run has no epochs.
 - ``sample()``, which need not be there, is a line of text to show after each validation.
 
 :class:`minillm.training.language_model.LanguageModelTask` is one to copy from.  A task should
@@ -27,13 +29,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Protocol
 
 import numpy as np
 
-from minillm.errors import DivergedError
+from minillm.errors import DivergedError, InputError
 from minillm.training.checkpoints import Store, Summary, save_checkpoint
 from minillm.training.optimisers import Optimiser, clip_global_norm
 from minillm.training.progress import ProgressDisplay
@@ -60,32 +62,72 @@ class Task(Protocol):
 class Options:
     """How long and how fast to train.
 
-    The run ends after ``steps`` steps or ``minutes`` minutes: give one.  Its progress, which the
-    learning rate follows, is counted in the same unit.
+    The run ends after ``steps`` steps, ``minutes`` minutes or ``epochs`` epochs: give one.  Its
+    progress, which the learning rate follows, is counted in the same unit.  With ``patience`` it
+    ends before, after so many validations in a row without a lower loss than the lowest so far.
+
+    Source: Goodfellow, Bengio and Courville (2016), "Deep learning", algorithm 7.1, for the
+    patience.
     """
 
     steps: int | None = None
     minutes: float | None = None
+    epochs: int | None = None
     learning_rate: float = 3e-3
     warmup: float = 0.02  # fraction of the run
     final: float = 0.01  # fraction of the learning rate at the end, along a cosine
     schedule: str = "cosine"  # or "inverse-sqrt"
     clip: float | None = 1.0  # largest norm of the gradient
     accumulate: int = 1  # batches to one step
-    validations: int = 10  # evenly over the run
+    validations: int | None = 10  # evenly over the run; None: one after each epoch
+    patience: int = 0  # validations; 0: it never ends before
     checkpoint_seconds: float = 30.0
     log_every: int = 10  # steps to one line of metrics
+    steps_per_epoch: float | None = None  # of the task: see :meth:`of`
 
     def __post_init__(self) -> None:
-        if (self.steps is None) == (self.minutes is None):
-            raise ValueError("steps, minutes: expected exactly one of the two")
+        if (self.steps, self.minutes, self.epochs).count(None) != 2:
+            raise ValueError("steps, minutes, epochs: expected exactly one of the three")
+
+    def of(self, task: Task) -> "Options":
+        """These options with the length of the task's epochs.
+
+        InputError if they are needed, and the task has none.
+        """
+        batches = getattr(task, "batches_per_epoch", None)
+        if batches is not None:
+            return replace(self, steps_per_epoch=batches / self.accumulate)
+        if self.epochs is not None:
+            raise InputError("--epochs: these training data have none: give --steps or --minutes")
+        if self.validations is None:
+            raise InputError("--validations: these training data have no epochs: give a number")
+        return self
 
     def progress(self, step: int, seconds: float) -> float:
         """The fraction of the run that is done, from 0; 1 or more is its end."""
         if self.steps is not None:
             return step / self.steps
+        if self.epochs is not None:
+            return step / (self.epochs * self._steps_per_epoch())
         assert self.minutes is not None
         return seconds / (60 * self.minutes)
+
+    def epoch(self, step: int) -> float:
+        """How many epochs so many steps are."""
+        return step / self._steps_per_epoch()
+
+    def _steps_per_epoch(self) -> float:
+        assert self.steps_per_epoch is not None, "Options.of was not called"
+        return self.steps_per_epoch
+
+    @property
+    def in_epochs(self) -> bool:
+        """Whether the run is counted, or measured, in epochs."""
+        return self.epochs is not None or self.validations is None
+
+    def gives_up(self, summary: Summary) -> bool:
+        """Whether the last validations were without a better loss, as many as the patience."""
+        return 0 < self.patience <= summary.waited
 
     def rate(self, progress: float) -> float:
         """The learning rate at a progress."""
@@ -97,13 +139,16 @@ class Options:
         """Whether to validate after a step that took the progress from ``before`` to ``done``.
 
         Always at the end.  A run on the clock skips one where they have taken more than a
-        twentieth of its time so far; a run of steps never does, for it is to be repeatable.
+        twentieth of its time so far; any other run never does, for it is to be repeatable.
         """
         if done >= 1:
             return True
-        due = int(done * self.validations) > int(before * self.validations)
+        if self.validations is None:
+            due = int(self.epoch(summary.step)) > int(self.epoch(summary.step - 1))
+        else:
+            due = int(done * self.validations) > int(before * self.validations)
         expensive = summary.validation_seconds > summary.seconds / 20
-        return due and (self.steps is not None or not expensive)
+        return due and (self.minutes is None or not expensive)
 
 
 def train(
@@ -117,6 +162,7 @@ def train(
     quiet: bool = False,
     unit: str = "token",
     items: Callable[[], int] | None = None,
+    before_step: Callable[[float], None] | None = None,
 ) -> Summary:
     """Trains ``params`` on ``task`` and returns how far it came.
 
@@ -124,17 +170,21 @@ def train(
     ``start`` is where to go on from: what :func:`restore_checkpoint` returned.  Ctrl-C or SIGTERM
     ends the run after the current step and saves it, a second one at once.  ``quiet`` shows no
     progress, which is counted in ``unit``: ``items()`` is how many there were, by default the
-    tokens of the losses.
+    tokens of the losses.  ``before_step`` is called with the progress before each step.
 
     DivergedError if the loss or the gradient stops being finite.
     """
     summary = start or Summary()
+    options = options.of(task)
     done = options.progress(summary.step, summary.seconds)
-    with interrupts() as interrupted, ProgressDisplay(done, quiet, unit) as display:
+    position = "epoch {:,.1f}" if options.in_epochs else "step {:,}"
+    with interrupts() as interrupted, ProgressDisplay(done, quiet, unit, position) as display:
         recorder = _Recorder(params, optimiser, task, options, rng, store, summary, display)
         recorder.items = items or recorder.items
-        while done < 1 and not interrupted.is_set():
+        while done < 1 and not options.gives_up(summary) and not interrupted.is_set():
             learning_rate = options.rate(done)
+            if before_step is not None:
+                before_step(done)
             loss, grads, tokens = _gradient(task, rng, options.accumulate)
             norm = clip_global_norm(grads, options.clip)
             if not (math.isfinite(loss) and math.isfinite(norm)):
@@ -145,7 +195,7 @@ def train(
             optimiser.step(grads, learning_rate)
             del grads  # freed before the next batch
             done = recorder.after_step(done, loss, tokens, learning_rate, norm)
-        summary.interrupted = done < 1
+        summary.interrupted = done < 1 and not options.gives_up(summary)
         recorder.save()
     return summary
 
@@ -182,7 +232,7 @@ class _Recorder:
         summary.recent_loss += loss
         summary.seconds = time.monotonic() - self.started_at
         done = self.options.progress(summary.step, summary.seconds)
-        self.display.update(done, summary.step, loss, self.items(), summary.seconds)
+        self.display.update(done, self._position(), loss, self.items(), summary.seconds)
         if summary.step % self.options.log_every == 0:
             self._log(learning_rate, norm)
         if self.options.validates(before, done, summary):
@@ -190,6 +240,11 @@ class _Recorder:
         if time.monotonic() - self.saved_at >= self.options.checkpoint_seconds:
             self.save()
         return done
+
+    def _position(self) -> float:
+        """How far the training is, as it is shown: in epochs or in steps."""
+        step = self.summary.step
+        return self.options.epoch(step) if self.options.in_epochs else step
 
     def _log(self, learning_rate: float, norm: float) -> None:
         summary = self.summary
@@ -213,7 +268,7 @@ class _Recorder:
         loss = self.task.validation_loss()
         summary.validation_seconds += time.monotonic() - started_at
         measures = getattr(self.task, "measures", {})
-        self.display.validated(summary.step, loss, measures)
+        self.display.validated(self._position(), loss, measures)
         self.display.sampled(self.task)
         if self.store is not None:
             self.store.append_metrics(
@@ -224,11 +279,13 @@ class _Recorder:
                     **measures,
                 }
             )
-        if loss < summary.best_loss:
-            summary.best_loss, summary.best_step = loss, summary.step
-            if self.store is not None:
-                values = {"step": summary.step, "validation_loss": loss}
-                self.store.save_model(self.params, values)
+        if not loss < summary.best_loss:
+            summary.waited += 1
+            return
+        summary.best_loss, summary.best_step, summary.waited = loss, summary.step, 0
+        if self.store is not None:
+            values = {"step": summary.step, "validation_loss": loss}
+            self.store.save_model(self.params, values)
 
     def save(self) -> None:
         """A checkpoint; before the first validation, its weights are the best, too."""

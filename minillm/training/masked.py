@@ -46,6 +46,11 @@ class MaskedTask:
         self.rows = 0  # tokens read in training so far, in this session
         self.measures: dict[str, float] = {}
 
+    @property
+    def batches_per_epoch(self) -> int:
+        """As the loop asks for it."""
+        return self.passages.batches_per_epoch
+
     def training_loss(self, rng: np.random.Generator) -> tuple[np.floating, Backward, int]:
         """The loss of the next passages, in nats per hidden token."""
         batch = self.masking.hide(self.passages.next(), rng)

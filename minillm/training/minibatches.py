@@ -39,6 +39,11 @@ class MinibatchTask:
         self.count = count
         self.rows = 0  # read in training so far, in this session
 
+    @property
+    def batches_per_epoch(self) -> int:
+        """As the loop asks for it."""
+        return self.training.batches_per_epoch
+
     def training_loss(self, rng: np.random.Generator) -> tuple[np.floating, Backward, int]:
         """The loss of the next batch."""
         batch = self.training.next()
@@ -62,12 +67,27 @@ class MinibatchTask:
 class ClassificationTask(MinibatchTask):
     """A classifier and its minibatches, the last entry of which are the classes (B,).
 
-    ``measures`` has the accuracy of the last validation.
+    ``measures`` has the accuracy of the last validation.  An epoch is ``texts`` rows, where others
+    are changed copies of these: with copies, too, a model is then validated as often.
     """
 
-    def __init__(self, model: Any, training: Minibatches, validation: Minibatches):
+    def __init__(
+        self,
+        model: Any,
+        training: Minibatches,
+        validation: Minibatches,
+        texts: int | None = None,
+    ):
         super().__init__(model, training, validation, count=lambda batch: len(batch[0]))
+        self.texts = texts
         self.measures: dict[str, float] = {}
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """As the loop asks for it."""
+        if self.texts is None:
+            return self.training.batches_per_epoch
+        return -(-self.texts // self.training.batch)
 
     def validation_loss(self) -> float:
         """The mean loss over all of the held-out rows, and the accuracy."""

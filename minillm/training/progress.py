@@ -74,7 +74,7 @@ class ProgressDisplay:
     ) -> None:
         self.bar.close()
 
-    def update(self, done: float, step: int, loss: float, items: int, seconds: float) -> None:
+    def update(self, done: float, at: float, loss: float, items: int, seconds: float) -> None:
         """After each step: what is shown is smoothed, and refreshed a few times a second."""
         self.loss = loss if self.loss is None else 0.9 * self.loss + 0.1 * loss
         if self.first is None:
@@ -89,22 +89,22 @@ class ProgressDisplay:
         left = max(0.0, 1 - done) * (seconds - since) / (done - done_then)
         self.bar.n = min(done, 1.0)
         self.bar.set_description_str(
-            f"{self.position.format(step)}  loss {self.loss:.3f}  "
+            f"{self.position.format(at)}  loss {self.loss:.3f}  "
             f"{self.rate:,.0f} {self.unit}s/s  {minutes_and_seconds(left)} left",
         )
 
-    def validated(self, step: int, loss: float, measures: Mapping[str, float] = {}) -> None:
+    def validated(self, at: float, loss: float, measures: Mapping[str, float] = {}) -> None:
         """A line for a validation, with other measures such as the accuracy."""
         training = {} if self.loss is None else {"training": self.loss}
-        self.line(step, training | {"validation": loss} | dict(measures))
+        self.line(at, training | {"validation": loss} | dict(measures))
 
-    def line(self, step: int, values: Mapping[str, float]) -> None:
+    def line(self, at: float, values: Mapping[str, float]) -> None:
         """A line that stays when the bar moves on."""
         if self.quiet:
             return
         parts = [f"{name} {value:.3f}" for name, value in values.items()]
         parts += [f"{self.rate:,.0f} {self.unit}s/s"] if self.rate else []
-        self.bar.write(f"{self.position.format(step)}: {', '.join(parts)}", file=self.stream)
+        self.bar.write(f"{self.position.format(at)}: {', '.join(parts)}", file=self.stream)
 
     def sampled(self, task: Any) -> None:
         """A line of what the model does by now, if its task has one."""

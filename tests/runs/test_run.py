@@ -257,7 +257,7 @@ WRONG = {
         ("training", {"learning_rate": 10**400}, "learning_rate: expected a number above 0"),
         ("training", {"x" * 5000: 1}, "there is no such setting"),
         ("training", {"hidden": 60_000}, "hidden: the model and the settings do not agree"),
-        ("training", {"minutes": 1.0}, "expected either steps or minutes"),
+        ("training", {"minutes": 1.0}, "expected one of minutes, steps, epochs"),
         ("data", {"files": REMOVED}, "data: 'files' is missing"),
     ],
     "neural-ngram": [

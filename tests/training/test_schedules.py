@@ -34,12 +34,13 @@ def test_the_schedule_of_the_transformer_is_that_of_the_paper():
     assert inverse_square_root(0, 0) == inverse_square_root(0.5, 0) == 1
 
 
-def test_progress_is_counted_in_steps_or_in_minutes():
+def test_progress_is_counted_in_steps_in_minutes_or_in_epochs():
     assert Options(steps=40).progress(10, 1e9) == 0.25
     assert Options(minutes=2).progress(10**9, 30) == 0.25
+    assert Options(epochs=4, steps_per_epoch=10).progress(10, 1e9) == 0.25
 
 
-@pytest.mark.parametrize("length", [{}, {"steps": 3, "minutes": 1}])
+@pytest.mark.parametrize("length", [{}, {"steps": 3, "minutes": 1}, {"epochs": 3, "steps": 1}])
 def test_a_run_has_one_length(length):
     with pytest.raises(ValueError, match="steps, minutes"):
         Options(**length)

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from minillm.errors import InputError, short
-from minillm.runs.kind import Evaluation, Job, Kind, Parts, Results
+from minillm.runs.kind import GENTLY, Evaluation, Job, Kind, Parts, Results
 from minillm.runs.settings import (
     Facts,
     FilesSettings,
+    FineTuningSettings,
     TokenizerSettings,
     TrainingSettings,
     VocabularySettings,
@@ -44,7 +45,7 @@ POOLINGS = ("mean", "first", "max")
 
 
 @dataclass(frozen=True)
-class Settings(TokenizerSettings, TrainingSettings):
+class Settings(TokenizerSettings, TrainingSettings, FineTuningSettings):
     """The settings of a BERT."""
 
     unit: ClassVar[str] = "wordpiece"
@@ -95,7 +96,7 @@ class Settings(TokenizerSettings, TrainingSettings):
         group="the run",
     )
     learning_rate: float | None = with_default(  # type: ignore[assignment]
-        TrainingSettings, "learning_rate", None, default_help="0.15 / width"
+        TrainingSettings, "learning_rate", None, default_help="0.15 / width; with --init 0.3 of it"
     )
     warmup: float = with_default(TrainingSettings, "warmup", 0.1)
     batch: int = with_default(TrainingSettings, "batch", 32)
@@ -129,6 +130,8 @@ to measure the model on text that it has not seen."""
         on a text of your own
   minillm train bert python-source --out runs/source --whole-words --minutes 20
         on the source of Python's standard library
+  minillm train bert my_text.txt --init runs/bert --out runs/adapted
+        from one text to another, with the tokenizer of the first
 
 then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
       minillm similar DIR "a sentence" --among lines.txt, minillm eval DIR"""
@@ -154,7 +157,9 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
         """As any kind; the best learning rate falls with the width (Yang et al. 2022)."""
         settings = job.settings
         if settings.learning_rate is None:
-            job = replace(job, settings=replace(settings, learning_rate=0.15 / settings.width))
+            gently = job.data.get("init") and not settings.lora_rank
+            rate = (GENTLY if gently else 1) * 0.15 / settings.width
+            job = replace(job, settings=replace(settings, learning_rate=rate))
         return super().train(job)
 
     def prepare(
@@ -165,11 +170,17 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
 
         from minillm.data.passages import Passages
         from minillm.metrics import frequency_loss
+        from minillm.runs.initial import initial_run
         from minillm.training.context import stretches
         from minillm.training.masked import MaskedTask
 
         sizes = {name: getattr(settings, name) for name in SIZES}
-        self.new_config(vocabulary=2, **sizes, pooler=settings.next_sentence)  # before the data
+        sizes["pooler"] = settings.next_sentence
+        if initial := initial_run(data):
+            theirs = initial.model.config
+            sizes |= {"inner": theirs.inner, "segments": theirs.segments}
+            sizes["pooler"] = settings.next_sentence or theirs.pooler
+        self.new_config(vocabulary=2, **sizes)  # before the data
         tokenizer, training, validation = open_text_or_shards(settings, data)
         masking = masking_of(tokenizer, settings.whole_words, data.get("tokenizer") or "its text")
         if len(training) <= settings.context:
@@ -177,7 +188,7 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
                 f"--context: expected less than the {len(training):,} tokens of the training "
                 f"text, found {settings.context}"
             )
-        config = self.new_config(vocabulary=len(tokenizer), **sizes, pooler=settings.next_sentence)
+        config = self.new_config(vocabulary=len(tokenizer), **sizes)
         Model, _ = self.types()
         model = Model(config, rng)
         passages = Passages(

@@ -1,16 +1,18 @@
 """``classifier``: a label for each text."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from minillm.errors import InputError
+from minillm.runs.augmentation import AugmentationFacts, AugmentationSettings, augmented, readable
 from minillm.runs.kind import Evaluation, Kind, Parts, Results
 from minillm.runs.settings import (
-    LabelFacts,
+    FineTuningSettings,
+    LabelledSettings,
     RecurrenceSettings,
-    TrainingSettings,
     VocabularySettings,
     option,
     with_default,
@@ -22,14 +24,22 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from minillm.data import Sequences
+    from minillm.data.labelled import Labelled
     from minillm.runs.run import Classified, Run
     from minillm.text import Vocabulary
 
 BATCH = 64  # texts that are classified together
+TOKENS = 2048  # of these, at most
 
 
 @dataclass(frozen=True)
-class Settings(VocabularySettings, RecurrenceSettings, TrainingSettings):
+class Settings(
+    AugmentationSettings,
+    VocabularySettings,
+    RecurrenceSettings,
+    LabelledSettings,
+    FineTuningSettings,
+):
     """The settings of a classifier."""
 
     data: str | None = option(
@@ -56,11 +66,22 @@ class Settings(VocabularySettings, RecurrenceSettings, TrainingSettings):
     pooling: str = option(
         "max",
         "how the outputs of all steps become one vector",
-        choices=("last", "mean", "max", "attention"),
+        choices=("last", "mean", "max", "attention", "first"),
+        default_help="max; with --init what suits the encoder: last of one that reads from left "
+        "to right, mean of a bert",
     )
-    cell: str = with_default(RecurrenceSettings, "cell", "gru")
+    cell: str = with_default(
+        RecurrenceSettings,
+        "cell",
+        "cnn",
+        help="what reads the words: convolutions, or a kind of recurrence",
+        choices=("cnn", "rnn", "lstm", "gru"),
+    )
     hidden: int = with_default(
-        RecurrenceSettings, "hidden", 128, help="width of a layer, in each direction"
+        RecurrenceSettings,
+        "hidden",
+        64,
+        help="width of a layer: of each direction, or filters of each width",
     )
     embedding: int | None = option(
         None,
@@ -68,7 +89,7 @@ class Settings(VocabularySettings, RecurrenceSettings, TrainingSettings):
         "D",
         least=1,
         most=65536,
-        default_help="128, or as wide as the --vectors",
+        default_help="64, or as wide as the --vectors",
     )
     vectors: str | None = option(
         None,
@@ -78,28 +99,81 @@ class Settings(VocabularySettings, RecurrenceSettings, TrainingSettings):
         default_help="",
     )
     forward_only: bool = option(False, "read in one direction, not in both")
-    dropout: float = with_default(RecurrenceSettings, "dropout", 0.3)
-    learning_rate: float = with_default(TrainingSettings, "learning_rate", 2e-3)
+    ngrams: int = option(
+        50_000,
+        "buckets for n-grams of words and of characters, which are counted beside; 0: none",
+        "N",
+        least=0,
+        most=10**8,
+    )
+    dropout: float = with_default(RecurrenceSettings, "dropout", 0.5)
+    word_dropout: float = option(
+        0.1,
+        "leave out each word, and each n-gram, of a training text with probability P",
+        "P",
+        least=0,
+        below=1,
+        group="gradient descent",
+    )
+    mixup: float = option(
+        0.0,
+        "train on mixtures of two texts, a and 1 - a of each, a drawn from Beta(A, A); 0: none",
+        "A",
+        least=0,
+        most=1000,
+        group="gradient descent",
+    )
+    learning_rate: float = with_default(
+        LabelledSettings, "learning_rate", 2e-3, default_help="0.002; with --init a smaller one"
+    )
+    epochs: int | None = with_default(LabelledSettings, "epochs", 10)
+    warmup: float = with_default(LabelledSettings, "warmup", 0.05)
+    helper_loss: float = option(
+        0.0,
+        "go on learning to predict the next token, too, with a loss of weight W; of a gpt or an lm",
+        "W",
+        least=0,
+        most=1000,
+        group="fine-tuning",
+        default_help="",
+    )
+
+
+# With --init, in place of the defaults.
+FINE_TUNING = {
+    "dropout": 0.1,
+    "learning_rate": 1e-4,
+    "batch": 16,
+    "warmup": 0.1,
+    "epochs": 4,
+    "ngrams": 0,
+    "word_dropout": 0.0,
+}
+# The encoder's own.
+SIZES = ("hidden", "layers", "cell", "embedding", "vectors", "forward_only", "ngrams")
 
 
 class ClassifierKind(Kind):
-    """A recurrence over a text that predicts its label."""
+    """A recurrence over a text, or a model that has read many, that predicts its label."""
 
     name = "classifier"
     year = 2016
     help = "a text classifier: sentiment, topic, language"
     description = """\
 Train a recurrent network to label texts: a file of lines label<TAB>text, or a folder that has
-a folder of text files for each label. Every tenth text of each label is held out."""
+a folder of text files for each label. Every tenth text of each label is held out. With --init,
+a bert, a gpt or an lm that was trained without labels reads the texts, and is fine-tuned."""
     examples = """\
   minillm train classifier reviews.tsv --out runs/reviews
-  minillm train classifier topics/ --out runs/topics --pooling attention --minutes 10
+  minillm train classifier topics/ --out runs/topics --pooling attention --patience 10
   minillm train classifier names.tsv --out runs/names --unit character --hidden 64
   minillm train classifier reviews.tsv --out runs/reviews2 --vectors vectors.bin
+  minillm train classifier few.tsv --out runs/few --augment swap,deletion,fill=runs/bert
+  minillm train classifier reviews.tsv --out runs/reviews3 --init runs/sentences
 
 then: minillm classify DIR, minillm eval DIR"""
     settings = Settings
-    facts = LabelFacts
+    facts = AugmentationFacts
 
     def types(self) -> tuple[type, type]:
         """The model and its config."""
@@ -107,55 +181,150 @@ then: minillm classify DIR, minillm eval DIR"""
 
         return Classifier, ClassifierConfig
 
+    def types_of(self, sizes: Mapping[str, Any]) -> tuple[type, type]:
+        """One that was fine-tuned has an encoder."""
+        from minillm.models.fine_tuned import FineTuned, FineTunedConfig
+
+        return (FineTuned, FineTunedConfig) if "encoder" in sizes else self.types()
+
+    def begin_from(self, run: "Run", given: Mapping[str, Any]) -> dict[str, Any]:
+        """The defaults of fine-tuning.  InputError for sizes: they are the encoder's."""
+        from minillm.models.fine_tuned import ENCODERS
+        from minillm.runs.initial import sizes_of
+
+        if run.kind.name not in (*ENCODERS, self.name):
+            raise InputError(
+                f"--init: expected a run of {', '.join(ENCODERS)} or {self.name}, found one of "
+                f"{run.kind.name} in {run.path}"
+            )
+        for name in SIZES:
+            if given.get(name) not in (None, False):
+                option = f"--{name.replace('_', '-')}"
+                raise InputError(f"{option}: the encoder is that of --init, found {given[name]}")
+        if run.kind is self:
+            sizes = sizes_of(run, self.settings)
+            own = {"forward_only": not getattr(run.model.config, "bidirectional", True)}
+            return FINE_TUNING | sizes | own | {"max_length": run.settings.max_length}
+        read = [run.data.get("longest"), getattr(run.model.config, "context", None), 400]
+        return FINE_TUNING | {
+            "pooling": run.data.get("pooling") or ENCODERS[run.kind.name][2],
+            "max_length": min(length for length in read if length is not None),
+        }
+
+    def names_from(self, run: "Run", data: Mapping[str, Any]) -> dict[str, str]:
+        """The encoder's weights; of a classifier with the same labels the last layer, too."""
+        from minillm.models.fine_tuned import PREFIX
+
+        if run.kind is not self:
+            return {name: f"{PREFIX}{name}" for name in run.model.params}
+        same = list(run.data["labels"]) == list(data["labels"])
+        return {n: n for n in run.model.params if same or not n.startswith("output.")}
+
+    def initial_config(self, run: "Run", settings: Settings, classes: int) -> Any:
+        """The sizes of that run's model as a classifier; heads that it has are left."""
+        from minillm.models.fine_tuned import FineTunedConfig
+
+        config = run.model.config
+        own: dict[str, Any] = {
+            "classes": classes,
+            "pooling": settings.pooling,
+            "dropout": settings.dropout,
+        }
+        if run.kind is self and not hasattr(config, "encoder"):
+            more = {"mixup": settings.mixup, "word_dropout": settings.word_dropout}
+            return replace(config, **own, **more)
+        if settings.mixup:
+            raise InputError(
+                f"--mixup: texts are mixed for a recurrence from scratch or from a classifier, not "
+                f"for the {run.kind.name} of --init; found {settings.mixup}"
+            )
+        kind, encoder = (
+            (config.kind, config.encoder) if run.kind is self else (run.kind.name, config)
+        )
+        heads: dict[str, dict[str, bool]] = {
+            "bert": {"masked_words": False, "pooler": False, "next_sentence": False},
+            "lm": {"headless": not settings.helper_loss},
+            "gpt": {},
+        }
+        encoder = replace(encoder, dropout=settings.dropout, **heads[kind])
+        try:
+            return FineTunedConfig(kind, encoder, **own, helper_loss=settings.helper_loss)
+        except ValueError as error:
+            raise InputError(f"--init {run.path}: {error}") from None
+
     def prepare(
         self, settings: Settings, data: dict[str, Any], rng: "np.random.Generator"
     ) -> Parts:
         """The vocabulary of the texts, and minibatches for training and validation."""
         from minillm.data import Minibatches
+        from minillm.data.augmentation import new_words
         from minillm.metrics import frequency_loss
         from minillm.text import build_vocabulary
         from minillm.training.minibatches import ClassificationTask, fingerprint
 
         texts = open_data(data)
+        labelled: list[Labelled] = []
+        copies: list[Labelled] = []
+        new: Iterable[str] = ()
+        columns, notes = {}, []
+        if settings.augment:
+            labelled = list(texts.texts("training"))
+            copies, note = augmented(settings, data, labelled)
+            new = new_words(labelled, copies)
+            notes.append(note)
         tokenizer = vocabulary_for(
             settings,
             data,
             settings.unit,
             lambda: build_vocabulary(
-                (text for _, text in texts.texts("training")),
+                chain((text for _, text in texts.texts("training")), new),
                 settings.unit,
                 settings.minimum_count,
                 settings.vocabulary,
                 held_out=(text for _, text in texts.texts("validation")),
             ),
         )
-        columns, notes = {}, []
-        for part in ("training", "validation"):
+        model = self._new_model(settings, data, tokenizer, len(texts.labels), rng)
+        read = reader_of(model.config, tokenizer, settings.max_length)
+        for part, more in (("training", readable(copies, tokenizer)), ("validation", ())):
             columns[part] = encode_texts(
-                texts.texts(part), tokenizer, texts.labels, settings.max_length
+                chain(texts.texts(part), more), read, tokenizer, texts.labels
             )
             notes.append(f"{len(columns[part][1]):,} {part} texts")
         found = fingerprint(columns["training"])
         resumed = "sha256" in data  # then the word vectors have been used already
         if data.setdefault("sha256", found) != found:
-            raise InputError(f"{data['data']}: the data have changed since the run was started")
+            made = ", or what --augment makes of them," if copies else ""
+            raise InputError(
+                f"{data['data']}: the data{made} have changed since the run was started"
+            )
         data["labels"] = texts.labels
 
-        model = self._new_model(settings, tokenizer, len(texts.labels), rng)
         if settings.vectors and not resumed:
             notes.append(start_from_vectors(model, tokenizer, settings.vectors))
         training, validation = (
             Minibatches(columns[part], settings.batch, settings.seed) for part in columns
         )
-        task = ClassificationTask(model, training, validation)
+        texts_alone = len(labelled) if copies else None
+        task = ClassificationTask(model, training, validation, texts_alone)
         baseline = frequency_loss(*(classes for _, classes in columns.values()))
         return Parts(model, task, "text", {"tokenizer": tokenizer}, notes, baseline=baseline)
 
     def _new_model(
-        self, settings: Settings, tokenizer: "Vocabulary", classes: int, rng: "np.random.Generator"
+        self,
+        settings: Settings,
+        data: dict[str, Any],
+        tokenizer: "Vocabulary",
+        classes: int,
+        rng: "np.random.Generator",
     ) -> Any:
-        """The sizes that the settings say; the width of the embedding may be that of a file."""
-        width = settings.embedding or 128
+        """Of the sizes of --init, or of the settings; word vectors have a width of their own."""
+        from minillm.runs.initial import initial_run
+
+        if initial := initial_run(data):
+            config = self.initial_config(initial, settings, classes)
+            return self.types_of(asdict(config))[0](config, rng)
+        width = settings.embedding or 64
         if settings.vectors:
             _, vectors = read_vectors(settings.vectors)
             width = vectors.shape[1]
@@ -175,6 +344,9 @@ then: minillm classify DIR, minillm eval DIR"""
             bidirectional=not settings.forward_only,
             pooling=settings.pooling,
             dropout=settings.dropout,
+            mixup=settings.mixup,
+            ngrams=settings.ngrams,
+            word_dropout=settings.word_dropout,
         )
         return Model(config, rng)
 
@@ -184,10 +356,11 @@ then: minillm classify DIR, minillm eval DIR"""
         """See :meth:`minillm.runs.run.Run.classify`."""
         from minillm.data import Sequences
 
+        read = reader_of(run.model.config, run.tokenizer, run.settings.max_length)
         ids = Sequences()
         for number, text in enumerate(items):
             place = places[number] if places else f"text {number + 1}"
-            ids.append(run.tokenizer.encode(text, place)[: run.settings.max_length])
+            ids.append(read(text, place))
         return classified(class_probabilities(run.model, ids), run.data["labels"])
 
     def evaluate(self, run: "Run", asked: Evaluation) -> Results:
@@ -203,7 +376,8 @@ then: minillm classify DIR, minillm eval DIR"""
             name = f"{run.data['data']}, validation"
             texts = list(open_data(run.data).texts("validation"))
         labels = run.data["labels"]
-        ids, classes = encode_texts(texts, run.tokenizer, labels, run.settings.max_length)
+        read = reader_of(run.model.config, run.tokenizer, run.settings.max_length)
+        ids, classes = encode_texts(texts, read, run.tokenizer, labels)
         return class_results(name, class_probabilities(run.model, ids), classes, labels)
 
 
@@ -216,10 +390,42 @@ def open_data(data: dict[str, Any]) -> Any:
     return registry.open_labelled(data["data"], data.get("validation"))
 
 
+def reader_of(config: Any, tokenizer: Any, longest: int) -> "Callable[[str, str], list[int]]":
+    """From a text, and its place, to the ids that a model of these sizes reads.
+
+    They are ``longest`` at most.  A BERT has [CLS] in front and [SEP] behind; a GPT whose texts
+    end with EOS has that behind, where it has seen all of the text.  A model with n-grams reads
+    their buckets behind the words, numbered from the size of the vocabulary on.
+    """
+    from minillm.text import split_words
+    from minillm.text.ngrams import hashed_ngrams
+
+    kind = getattr(config, "kind", None)
+    front: list[int] = []
+    behind: list[int] = []
+    if kind == "bert":
+        front, behind = [tokenizer.cls], [tokenizer.sep]
+    elif kind == "gpt" and tokenizer.eos is not None:
+        behind = [tokenizer.eos]
+    context = getattr(getattr(config, "encoder", None), "context", longest)
+    most = min(longest, context) - len(front) - len(behind)
+    buckets = getattr(config, "ngrams", 0)
+
+    def read(text: str, place: str) -> list[int]:
+        ids = [*front, *tokenizer.encode(text, place)[:most].tolist(), *behind]
+        grams = hashed_ngrams(split_words(text)[:longest], buckets) if buckets else []
+        return [*ids, *(len(tokenizer) + gram for gram in grams)]
+
+    return read
+
+
 def encode_texts(
-    texts: Iterable[tuple[str, str]], tokenizer: "Vocabulary", labels: Sequence[str], longest: int
+    texts: Iterable[tuple[str, str]],
+    read: Callable[[str, str], list[int]],
+    tokenizer: "Vocabulary",
+    labels: Sequence[str],
 ) -> "tuple[Sequences, NDArray]":
-    """The first ``longest`` ids of each text, and the number of its label.
+    """The ids of each text, and the number of its label.
 
     InputError for a label that is not among ``labels``, or a text without tokens.
     """
@@ -230,12 +436,13 @@ def encode_texts(
 
     numbers = {label: number for number, label in enumerate(labels)}
     ids, classes = Sequences(), []
+    frame = len(read("", ""))
     for count, (label, text) in enumerate(texts, start=1):
         if label not in numbers:
             known = ", ".join(labels[:10]) + (", ..." if len(labels) > 10 else "")
             raise InputError(f"text {count}: expected a label among {known}; found {label!r}")
-        encoded = tokenizer.encode(text, f"text {count}")[:longest]
-        if len(encoded) == 0:
+        encoded = read(text, f"text {count}")
+        if len(encoded) == frame:
             unit = unit_name(tokenizer)
             raise InputError(f"text {count}: expected at least one {unit}, found none")
         ids.append(encoded)
@@ -278,9 +485,10 @@ def class_probabilities(model: Any, ids: "Sequences") -> "NDArray":
     from minillm import ops
 
     probabilities = np.empty((len(ids), model.config.classes))
-    order = np.argsort(ids.lengths, kind="stable")
-    for start in range(0, len(order), BATCH):
-        rows = order[start : start + BATCH]
+    order = np.argsort(-ids.lengths, kind="stable")
+    while len(order):
+        together = max(1, min(BATCH, TOKENS // max(1, ids.lengths[order[0]])))
+        rows, order = order[:together], order[together:]
         logits, _ = model.forward(*ids.padded(rows))
         probabilities[rows], _ = ops.softmax(logits)
     return probabilities

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from minillm.errors import InputError
-from minillm.runs.kind import Evaluation, Job, Parts, Results
+from minillm.runs.kind import GENTLY, Evaluation, Job, Parts, Results
 from minillm.runs.settings import (
+    FineTuningSettings,
     TextSettings,
     TrainingSettings,
     option,
@@ -36,7 +37,7 @@ SIZES = ("context", "layers", "heads", "width", "dropout")  # settings that the 
 
 
 @dataclass(frozen=True)
-class Settings(TextSettings, TrainingSettings):
+class Settings(TextSettings, TrainingSettings, FineTuningSettings):
     """The settings of a GPT."""
 
     files: tuple[str, ...] = with_default(
@@ -75,7 +76,7 @@ class Settings(TextSettings, TrainingSettings):
         group="the run",
     )
     learning_rate: float | None = with_default(  # type: ignore[assignment]
-        TrainingSettings, "learning_rate", None, default_help="0.4 / width"
+        TrainingSettings, "learning_rate", None, default_help="0.4 / width; with --init 0.3 of it"
     )
     batch: int = with_default(TrainingSettings, "batch", 16)
     beta2: float = with_default(TrainingSettings, "beta2", 0.99)
@@ -101,6 +102,8 @@ The last tenth of the text is held out, to measure the model on text that it has
   minillm tokenize big.txt --out corpus --tokenizer runs/tokenizer
   minillm train gpt corpus --out runs/big --minutes 600
         on a text larger than memory
+  minillm train gpt my_text.txt --init runs/gpt --out runs/adapted
+        from one text to another, with the tokenizer of the first
 
 then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text\""""
     settings = Settings
@@ -124,7 +127,9 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
         """As any kind; the best learning rate falls with the width (Yang et al. 2022)."""
         settings = job.settings
         if settings.learning_rate is None:
-            settings = replace(settings, learning_rate=0.4 / settings.width)
+            gently = job.data.get("init") and not settings.lora_rank
+            rate = (GENTLY if gently else 1) * 0.4 / settings.width
+            settings = replace(settings, learning_rate=rate)
         if settings.dropout is None and job.stored:  # what it was when the run began
             settings = replace(settings, dropout=job.stored["model"].dropout)
         return super().train(replace(job, settings=settings))
@@ -229,6 +234,8 @@ def times_read(settings: Settings, model: Any, training: "Ids") -> float:
     """How often the training text will be read; with --minutes, as fast as this machine may be."""
     from minillm.training.speed import matmul_peak, transformer_flops
 
+    if settings.epochs is not None:
+        return settings.epochs
     if settings.steps is not None:
         tokens: float = settings.steps * settings.accumulate * settings.batch * settings.context
     else:

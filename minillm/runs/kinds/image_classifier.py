@@ -8,8 +8,8 @@ from minillm.errors import InputError
 from minillm.runs.kind import Evaluation, Kind, Parts, Results
 from minillm.runs.settings import (
     LabelFacts,
+    LabelledSettings,
     RecurrenceSettings,
-    TrainingSettings,
     option,
     with_default,
 )
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Settings(TrainingSettings):
+class Settings(LabelledSettings):
     """The settings of an image classifier."""
 
     data: str = option(
@@ -29,7 +29,6 @@ class Settings(TrainingSettings):
     )
     hidden: int = option(256, "width of the hidden layer", "H", least=1, most=65536)
     dropout: float = with_default(RecurrenceSettings, "dropout", 0.3)
-    minutes: float | None = with_default(TrainingSettings, "minutes", 0.2)
 
 
 class ImageClassifierKind(Kind):

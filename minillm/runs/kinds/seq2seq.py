@@ -1,7 +1,7 @@
 """``seq2seq``: an encoder-decoder, from one text to another."""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -10,6 +10,7 @@ from minillm.errors import InputError
 from minillm.runs.kind import Evaluation, Kind, Parts, Results
 from minillm.runs.settings import (
     Facts,
+    FineTuningSettings,
     RecurrenceSettings,
     TrainingSettings,
     VocabularySettings,
@@ -33,7 +34,7 @@ EXAMPLES = 3  # shown after a training
 
 
 @dataclass(frozen=True)
-class PairSettings(VocabularySettings, TrainingSettings):
+class PairSettings(VocabularySettings, TrainingSettings, FineTuningSettings):
     """The settings of every model of pairs of texts."""
 
     data: str | None = option(
@@ -210,8 +211,47 @@ then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a sou
     def new_vocabularies(
         self, pairs: "PairData", data: dict[str, Any], settings: Any
     ) -> "tuple[Vocabulary, Vocabulary]":
-        """Those of source and target."""
-        return vocabulary_of(pairs, data, settings, 0), vocabulary_of(pairs, data, settings, 1)
+        """Those of source and target; those of --init, or its one for the source."""
+        from minillm.runs.initial import initial_run
+
+        initial = initial_run(data)
+        if initial and initial.kind is self:
+            return initial.source, initial.target
+        data = {name: value for name, value in data.items() if name != "init"}
+        target = vocabulary_of(pairs, data, settings, 1)
+        source = initial.tokenizer if initial else vocabulary_of(pairs, data, settings, 0)
+        return source, target
+
+    def begin_from(self, run: "Run", given: Mapping[str, Any]) -> dict[str, Any]:
+        """The sizes of a run of the same kind; or of a language model, which becomes the encoder.
+
+        InputError for a run of another kind, or where a tokenizer is asked for beside its own.
+        """
+        from minillm.runs.initial import sizes_of
+
+        config = run.model.config
+        if run.kind.name != "lm" or self.name != "seq2seq":
+            own = {"forward_only": not getattr(config, "bidirectional", True)}
+            own = {"joint": config.shared} if hasattr(config, "shared") else own
+            return super().begin_from(run, given) | own
+        if not config.embedding:
+            raise InputError(f"--init {run.path}: expected an embedding, found one-hot input")
+        sizes = sizes_of(run, self.settings)
+        names = ("hidden", "layers", "cell", "embedding")
+        return {name: sizes[name] for name in names} | {"forward_only": True}
+
+    def tokenizer_options(self, run: "Run") -> tuple[str, ...]:
+        """Those of both sides; of a language model, which is an encoder, that of the source."""
+        if run.kind is not self:
+            return ("source_unit",)
+        return (*super().tokenizer_options(run), "source_unit", "target_unit")
+
+    def names_from(self, run: "Run", data: Mapping[str, Any]) -> dict[str, str]:
+        """The same ones; of a language model those of the embedding and of its layers."""
+        if run.kind is self:
+            return super().names_from(run, data)
+        layers = {n: f"encoder.{n[7:]}" for n in run.model.params if n.startswith("layers.")}
+        return layers | {"embedding.E": "source.E"}
 
     def sizes(self, settings: Any) -> dict[str, Any]:
         """The fields of the model's config that the settings say."""

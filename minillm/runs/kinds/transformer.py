@@ -95,7 +95,7 @@ then: minillm translate DIR, minillm eval DIR,
         self, pairs: "PairData", data: dict[str, Any], settings: Settings
     ) -> "tuple[Vocabulary, Vocabulary]":
         """Those of source and target; or twice one of both."""
-        if not settings.joint:
+        if not settings.joint or data.get("init"):
             return super().new_vocabularies(pairs, data, settings)
         both = vocabulary_of(pairs, data, settings, 0, 1)
         return both, both

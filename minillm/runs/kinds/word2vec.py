@@ -45,12 +45,12 @@ class Settings(FilesSettings):
         "N",
         least=1,
         most=1000,
-        excludes="hierarchical_softmax",
+        excludes=("hierarchical_softmax",),
     )
     hierarchical_softmax: bool = option(
         False,
         "predict along the paths of a Huffman tree, without random words",
-        excludes="negative",
+        excludes=("negative",),
     )
     cbow_sum: bool = option(False, "cbow adds up the vectors of its window; it does not average")
     subsample: float = option(

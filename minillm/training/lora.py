@@ -1,0 +1,107 @@
+"""LoRA: a weight stays as it is, and a product of two thin matrices is added to it.
+
+    W' = W + s A B        W (I, O) frozen, A (I, r), B (r, O), s = alpha / r
+
+A use of a pre-trained model needs far fewer directions than a weight has numbers, so that a small
+rank r will do.  A is random and B zero at the start: the model begins as it was.  The loss depends
+on A and B through W' alone.  With dW', which any model's backward has:
+
+    dA = s dW' B^T        dB = s A^T dW'
+
+What that saves is memory, for gradients and an optimiser's moments, and files: a use is kept as A
+and B alone, a hundredth of the model, and many of them beside one model.  When it is used, W' takes
+the place of W, so that nothing is slower.
+
+It does not save dW' = x^T dy, a third of a step's work.  That would be cheaper directly, in a layer
+that knows of A and B:
+
+    y = x W + s (x A) B        dA = s x^T (dy B^T)        dB = s (x A)^T dy
+
+But then each layer has to know.  Here it is any weight of any model, an embedding or a recurrent
+one too, and no model knows of it.  So that the dW' of all weights never stand in memory together,
+models hand on the gradients of a block as soon as they have them (``Model.keep``).
+
+    lora = LoRA(model.params, new_additions(model.params, names, 8, rng), scale=2.0)
+    model.keep = lora.gradients
+    optimiser = Merging(AdamW(lora.params), lora)
+    loss, backward = model.loss(batch, rng)
+    optimiser.step(backward(), 1e-3)
+
+Source: Hu, Shen, Wallis, Allen-Zhu, Li, Wang, Wang and Chen (2021), "LoRA: low-rank adaptation of
+large language models", section 4.1.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from minillm.training.optimisers import Arrays, Optimiser
+
+
+def new_additions(
+    params: Arrays, names: Iterable[str], rank: int, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """Fresh A and B of the weights named: A uniform with variance 1 / (3 I), B zero."""
+    additions = {}
+    for name in names:
+        W = params[name]
+        I, O = W.shape
+        additions[f"{name}.A"] = rng.uniform(-(I**-0.5), I**-0.5, (I, rank)).astype(W.dtype)
+        additions[f"{name}.B"] = np.zeros((rank, O), W.dtype)
+    return additions
+
+
+class LoRA:
+    """The additions to some weights of a model, which they are merged into.
+
+    ``params`` has A and B, as ``attention.W.A`` and ``attention.W.B``.  The arrays of the model
+    are changed in place, and hold W' from now on; W itself is kept beside them.
+    """
+
+    def __init__(self, model_params: Arrays, additions: dict[str, np.ndarray], scale: float):
+        names = [name.removesuffix(".A") for name in additions if name.endswith(".A")]
+        self.merged = {name: model_params[name] for name in names}
+        self.frozen = {name: W.copy() for name, W in self.merged.items()}
+        self.params, self.scale = additions, scale
+        self.merge()
+
+    def __repr__(self) -> str:
+        size = sum(array.size for array in self.params.values())
+        return f"<LoRA scale {self.scale:g}: {size:,} parameters beside {len(self.frozen)} weights>"
+
+    def merge(self) -> None:
+        """W' = W + s A B, in the arrays of the model."""
+        for name, W in self.frozen.items():
+            A, B = self.params[f"{name}.A"], self.params[f"{name}.B"]
+            self.merged[name][...] = W + (A.dtype.type(self.scale) * A) @ B
+
+    def gradients(self, gradients: Arrays) -> dict[str, np.ndarray]:
+        """From the gradients of some weights to those of their additions; others have none."""
+        found = {}
+        for name in self.frozen.keys() & gradients.keys():
+            A, B = self.params[f"{name}.A"], self.params[f"{name}.B"]
+            dW, s = gradients[name], A.dtype.type(self.scale)
+            # W' = W + s A B
+            found[f"{name}.A"], found[f"{name}.B"] = dW @ (s * B).T, (s * A).T @ dW
+        return found
+
+
+class Merging:
+    """An optimiser whose steps reach the model: W' follows A and B."""
+
+    def __init__(self, optimiser: Optimiser, lora: LoRA):
+        self.optimiser, self.lora = optimiser, lora
+
+    def step(self, grads: Arrays, learning_rate: float) -> None:
+        """One step, after which the model has the new weights."""
+        self.optimiser.step(grads, learning_rate)
+        self.lora.merge()
+
+    def state(self) -> tuple[dict[str, np.ndarray], dict]:
+        """That of the optimiser."""
+        return self.optimiser.state()
+
+    def restore(self, arrays: Mapping[str, np.ndarray], values: dict) -> None:
+        """Restores what :meth:`state` returned, after A and B have been."""
+        self.optimiser.restore(arrays, values)
+        self.lora.merge()

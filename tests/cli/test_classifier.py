@@ -1,0 +1,131 @@
+"""``train classifier``: a run that ends by itself, and what it tells."""
+
+import json
+import os
+import random
+import signal
+
+import pytest
+
+import minillm
+from minillm.cli import main
+from minillm.training.minibatches import ClassificationTask
+
+TINY = ["--hidden", "6", "--embedding", "6", "--batch", "8", "--learning-rate", "0.05"]
+
+
+@pytest.fixture
+def noise(tmp_path):
+    """Texts whose labels nobody could know: a model can only learn them by heart."""
+    draw = random.Random(0)
+    lines = [
+        f"{draw.choice(['one', 'two'])}\t{' '.join(draw.choices('abcdefgh', k=5))}\n"
+        for _ in range(80)
+    ]
+    path = tmp_path / "noise.tsv"
+    path.write_text("".join(lines))
+    return str(path)
+
+
+def metrics(folder):
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in record.items() if k != "seconds"} for record in records]
+
+
+def test_a_run_ends_by_itself_and_keeps_the_best_epoch(noise, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert main(["train", "classifier", noise, "--out", str(out), *TINY]) == 0
+    printed = capsys.readouterr()
+    losses = [r["validation_loss"] for r in metrics(out) if "validation_loss" in r]
+    best = losses.index(min(losses)) + 1
+    assert len(losses) == best + 5  # after each epoch, and the patience is 5
+    assert len(losses) < 30
+    assert f"stopped early after {best + 5} epochs, " in printed.out
+    assert f"5 validations in a row without a better loss: the best was that of epoch {best}\n" in (
+        printed.out
+    )
+    assert f"(epoch {best})" in printed.out
+    assert f"epoch {best}.0: training " in printed.err
+    found = minillm.load(out).evaluate()["nats_per_item"]
+    assert found == pytest.approx(min(losses), abs=1e-6)
+
+
+def test_a_run_that_stopped_early_says_so_and_goes_on_with_more_patience(
+    noise, tmp_path, capsys, fails
+):
+    out, whole = tmp_path / "run", tmp_path / "whole"
+    train = ["train", "classifier", noise, *TINY]
+    assert main([*train, "--patience", "1", "--out", str(out)]) == 0
+    resume = ["train", "classifier", "--out", str(out), "--resume"]
+    line = fails(*resume)
+    assert "the run stopped early after " in line
+    assert "1 validation in a row without a better loss: raise --patience to go on" in line
+    assert "the run stopped early after " in fails(*resume, "--epochs", "90")
+    assert main([*resume, "--patience", "4"]) == 0
+    assert main([*train, "--patience", "4", "--out", str(whole)]) == 0
+    for name in ("model.safetensors", "config.json"):
+        assert (out / name).read_bytes() == (whole / name).read_bytes()
+    assert metrics(out) == metrics(whole)
+
+
+def test_resumed_equals_uninterrupted(noise, tmp_path, monkeypatch, capsys):
+    train = ["train", "classifier", noise, *TINY, "--out"]
+    assert main([*train, str(tmp_path / "whole")]) == 0
+    own, steps = ClassificationTask.training_loss, []
+
+    def interrupted(self, rng):
+        steps.append(1)
+        if len(steps) % 7 == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+        return own(self, rng)
+
+    monkeypatch.setattr(ClassificationTask, "training_loss", interrupted)
+    command = [*train, str(tmp_path / "parts")]
+    status, sessions = main(command), 1
+    while status == 130:
+        command = ["train", "classifier", "--resume", "--out", str(tmp_path / "parts")]
+        status, sessions = main(command), sessions + 1
+    assert status == 0
+    assert sessions > 5
+    for name in ("model.safetensors", "config.json"):
+        whole, parts = (tmp_path / folder / name for folder in ("whole", "parts"))
+        assert whole.read_bytes() == parts.read_bytes()
+    assert metrics(tmp_path / "whole") == metrics(tmp_path / "parts")
+
+
+def test_a_run_of_an_older_version_is_counted_as_it_was(noise, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert main(["train", "classifier", noise, "--out", str(out), "--steps", "3", *TINY]) == 0
+    path = out / "config.json"
+    config = json.loads(path.read_text())
+    for name in ("epochs", "patience"):  # which did not exist
+        del config["training"][name]
+    path.write_text(json.dumps(config))
+    run = minillm.load(out)
+    assert (run.settings.steps, run.settings.epochs) == (3, None)
+    assert main(["train", "classifier", "--out", str(out), "--resume", "--steps", "5"]) == 0
+    assert minillm.load(out).settings.steps == 5
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--epochs", "2", "--minutes", "1"], "--minutes: not allowed with argument --epochs"),
+        (["--epochs", "2", "--steps", "1"], "--steps: not allowed with argument --epochs"),
+        (["--epochs", "0"], "--epochs: expected a whole number from 1 to"),
+        (["--patience", "-1"], "--patience: expected a whole number from 0 to"),
+    ],
+)
+def test_lengths_that_make_no_sense_are_refused(noise, tmp_path, fails, options, complaint):
+    assert complaint in fails("train", "classifier", noise, "--out", tmp_path / "run", *options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_python_is_refused_two_lengths_as_well(noise, tmp_path):
+    from minillm.errors import InputError
+    from minillm.runs.kind import find_kind
+    from minillm.runs.start import start
+
+    given = {"data": noise, "steps": 3, "epochs": 2}
+    with pytest.raises(InputError, match="expected one of minutes, steps, epochs, found steps and"):
+        start(find_kind("classifier"), tmp_path / "run", given)

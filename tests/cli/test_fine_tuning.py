@@ -1,0 +1,487 @@
+"""``--init``, and all that fine-tunes a run, called as a user calls it."""
+
+import json
+
+import numpy as np
+import pytest
+
+import minillm
+from minillm.cli import main
+
+TEXT = "the cat sat on the mat and the dog sat on the log.\nan unbelievable mouse ran.\n" * 40
+LABELLED = "".join(
+    f"{label}\tthe {animal} sat on the {place}\n"
+    for label, place in (("low", "mat"), ("high", "log"), ("high", "tree"))
+    for animal in ("cat", "dog", "mouse", "mouse and the cat", "cat and the dog", "unbelievable")
+)
+BLOCKS = ["--width", "8", "--heads", "2", "--layers", "2"]
+KINDS = {
+    "bert": [*BLOCKS, "--context", "16", "--vocabulary", "60"],
+    "gpt": [*BLOCKS, "--context", "16", "--unit", "bpe", "--vocabulary", "280"],
+    "lm": ["--hidden", "8", "--embedding", "4", "--layers", "2"],
+    "tied": ["--hidden", "8", "--embedding", "8", "--tied", "--unit", "word"],
+}
+QUICK = ["--steps", "3", "--batch", "4"]
+
+
+def kind_of(name):
+    return "lm" if name == "tied" else name
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("files")
+    (folder / "text.txt").write_text(TEXT)
+    (folder / "labelled.tsv").write_text(LABELLED)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bases(tmp_path_factory, files):
+    """A small run of each kind of model that reads: not to be changed."""
+    folder = tmp_path_factory.mktemp("bases")
+    for name, options in KINDS.items():
+        command = ["train", kind_of(name), str(files / "text.txt"), "--out", str(folder / name)]
+        assert main([*command, *options, *QUICK]) == 0
+    return folder
+
+
+@pytest.fixture
+def train(files, tmp_path):
+    """Trains a classifier in a new folder; returns the folder."""
+
+    def run(*options, name="run"):
+        out = tmp_path / name
+        command = ["train", "classifier", files / "labelled.tsv", "--out", out, *QUICK, *options]
+        assert main([str(part) for part in command]) == 0
+        return out
+
+    return run
+
+
+# --- from a model that reads to a classifier ----------------------------------------------
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_classifier_from(name, bases, train, files, capsys):
+    out = train("--init", bases / name)
+    printed = capsys.readouterr().out
+    assert f"from {bases / name} ({kind_of(name)}): " in printed
+    assert " weights taken; new: output.W, output.b" in printed
+    run, base = minillm.load(out), minillm.load(bases / name)
+    assert run.tokenizer.to_dict() == base.tokenizer.to_dict()
+    assert main(["eval", str(out), str(files / "labelled.tsv"), "--json"]) == 0
+    results = json.loads(capsys.readouterr().out)
+    found = run.classify(["the cat sat on the mat", "the dog", ""])
+    assert results["items"] == 18
+    for row in found:
+        assert sum(row.probabilities.values()) == pytest.approx(1)
+    alone = run.classify(["the dog"])[0]  # neighbours change nothing
+    assert found[1].probability == pytest.approx(alone.probability, rel=1e-5)
+    assert "FineTuned" in repr(run)
+
+
+@pytest.mark.parametrize(
+    ("name", "left"),
+    [
+        ("bert", "left: mask.W, mask.b, mask.norm.gain, mask.norm.bias, mask.output_b\n"),
+        ("gpt", "output.b\n"),
+        ("lm", "left: output.W, output.b\n"),
+        ("tied", "left: output.b\n"),
+    ],
+)
+def test_it_says_what_was_left(name, left, bases, train, capsys):
+    train("--init", bases / name)
+    assert left in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["gpt", "lm", "tied"])
+def test_the_helper_loss_keeps_what_predicts(name, bases, train, capsys):
+    out = train("--init", bases / name, "--helper-loss", "0.5")
+    assert "left" not in capsys.readouterr().out
+    assert minillm.load(out).model.config.helper_loss == 0.5
+
+
+def test_a_classifier_of_a_classifier(bases, train, capsys, files, tmp_path):
+    """With the same labels it goes on; with others, the last layer is new."""
+    first = train("--init", bases / "bert")
+    capsys.readouterr()
+    train("--init", first, name="second")
+    assert "new:" not in capsys.readouterr().out
+    other = tmp_path / "other.tsv"
+    other.write_text(LABELLED.replace("low", "a").replace("high", "b"))
+    command = ["train", "classifier", str(other), "--out", str(tmp_path / "third"), *QUICK]
+    assert main([*command, "--init", str(first)]) == 0
+    assert "; new: output.W, output.b; left: output.W, output.b\n" in capsys.readouterr().out
+
+
+def test_a_classifier_of_one_that_was_trained_from_nothing(train, capsys):
+    first = train("--hidden", "6", "--embedding", "4", "--pooling", "attention", "--layers", "2")
+    capsys.readouterr()
+    second = train("--init", first, name="second")
+    printed = capsys.readouterr().out
+    assert " (classifier): " in printed
+    assert "new:" not in printed
+    config = minillm.load(second).model.config
+    assert (config.hidden, config.layers, config.pooling) == (6, 2, "attention")
+
+
+def test_a_bert_reads_the_frame_and_no_more_than_its_context(bases, train):
+    run = minillm.load(train("--init", bases / "bert", "--max-length", "300"))
+    long = run.classify(["the cat " * 100])[0]
+    assert long == run.classify(["the cat " * 7])[0]  # 14 tokens, beside [CLS] and [SEP]
+    assert long != run.classify(["the cat " * 6])[0]
+
+
+def test_resumed_equals_uninterrupted(bases, train, files, tmp_path):
+    options = ["--init", bases / "bert", "--steps", "9", "--batch", "4"]
+    whole = minillm.load(train(*options))
+    stopped = tmp_path / "stopped"
+    stop_after(4, ["train", "classifier", files / "labelled.tsv", "--out", stopped, *options])
+    assert main(["train", "classifier", "--out", str(stopped), "--resume"]) == 0
+    assert_same(whole, minillm.load(stopped))
+
+
+def stop_after(steps, command):
+    """Runs a training that is interrupted, as by Ctrl-C, after some steps."""
+    import os
+    import signal
+
+    from minillm.training.minibatches import MinibatchTask
+
+    original, count = MinibatchTask.training_loss, 0
+
+    def counted(self, rng):
+        nonlocal count
+        count += 1
+        if count == steps:
+            os.kill(os.getpid(), signal.SIGINT)
+        return original(self, rng)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MinibatchTask, "training_loss", counted)
+        assert main([str(part) for part in command]) == 130
+
+
+def changed(one, other):
+    """The names of the weights that differ."""
+    params = other.model.params
+    return {n for n, p in one.model.params.items() if not np.array_equal(p, params[n])}
+
+
+def assert_same(one, other):
+    """The weights of two runs, bit for bit."""
+    assert one.model.params.keys() == other.model.params.keys()
+    for name, array in one.model.params.items():
+        np.testing.assert_array_equal(array, other.model.params[name])
+
+
+# --- from a run to another of its kind ----------------------------------------------------
+
+PAIRS = "".join(f"{a} {b}\t{b} {a}\n" for a in "abcdef" for b in "ghijkl")
+OF_PAIRS = {
+    "seq2seq": ["--hidden", "6", "--embedding", "4", "--layers", "2"],
+    "forward": ["--hidden", "6", "--embedding", "4", "--forward-only", "--attention", "dot"],
+    "transformer": [*BLOCKS, "--feed-forward", "8"],
+    "joint": [*BLOCKS, "--feed-forward", "8", "--joint", "--post-norm"],
+}
+SEQ2SEQ = {"forward": "seq2seq", "joint": "transformer", "tied": "lm"}  # the others are kinds
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pairs")
+    (folder / "pairs.tsv").write_text(PAIRS)
+    for name, options in OF_PAIRS.items():
+        command = ["train", SEQ2SEQ.get(name, name), str(folder / "pairs.tsv")]
+        assert main([*command, "--out", str(folder / name), *options, *QUICK]) == 0
+    return folder
+
+
+@pytest.fixture
+def again(bases, pairs, files, tmp_path):
+    """Trains a run of a kind that begins with a small one of that kind; returns both."""
+
+    def run(name, *options, to="again"):
+        base = (pairs if name in OF_PAIRS else bases) / name
+        data = pairs / "pairs.tsv" if name in OF_PAIRS else files / "text.txt"
+        command = ["train", SEQ2SEQ.get(name, name), str(data), "--out", str(tmp_path / to)]
+        assert main([*command, "--init", str(base), *QUICK, *map(str, options)]) == 0
+        return minillm.load(base), minillm.load(tmp_path / to)
+
+    return run
+
+
+EVERY = [*KINDS, *OF_PAIRS]
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_to_begin_with_itself_changes_nothing(name, again, monkeypatch, capsys):
+    """A run of no steps: that which it began with, bit for bit."""
+    monkeypatch.setattr("minillm.training.Options.progress", lambda *_: 1.0)
+    base, run = again(name)
+    assert_same(base, run)
+    assert base.model.config == run.model.config
+    printed = capsys.readouterr().out
+    assert "weights taken" in printed
+    assert "new:" not in printed
+    assert "left:" not in printed
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_to_go_on_with_a_run_of_the_same_kind(name, again):
+    base, run = again(name)
+    assert changed(base, run) == set(base.model.params)
+    for vocabulary in run.kind.vocabularies:
+        assert getattr(run, vocabulary).to_dict() == getattr(base, vocabulary).to_dict()
+
+
+def test_a_language_model_becomes_an_encoder(bases, pairs, tmp_path, capsys):
+    out = tmp_path / "run"
+    command = ["train", "seq2seq", str(pairs / "pairs.tsv"), "--out", str(out), *QUICK]
+    text = tmp_path / "text.txt"
+    text.write_text("abcdefghijkl \n" * 30)
+    lm = ["train", "lm", str(text), "--hidden", "6", "--embedding", "4", "--out"]
+    assert main([*lm, str(tmp_path / "lm"), *QUICK]) == 0
+    options = ["--init", str(tmp_path / "lm"), "--target-unit", "character", "--freeze", "encoder"]
+    assert main([*command, *options]) == 0
+    printed = capsys.readouterr().out
+    assert "; left: output.W, output.b\n" in printed
+    base, run = minillm.load(tmp_path / "lm"), minillm.load(out)
+    assert run.source.to_dict() == base.tokenizer.to_dict()
+    np.testing.assert_array_equal(run.model.params["source.E"], base.model.params["embedding.E"])
+    for name in ("W_x", "W_h", "b"):
+        ours, theirs = run.model.params[f"encoder.0.{name}"], base.model.params[f"layers.0.{name}"]
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_shorter_context_has_the_first_positions(again, monkeypatch):
+    monkeypatch.setattr("minillm.training.Options.progress", lambda *_: 1.0)
+    base, run = again("gpt", "--context", "9")
+    P = base.model.params["positions.E"]
+    np.testing.assert_array_equal(run.model.params["positions.E"], P[:9])
+
+
+# --- what is frozen -----------------------------------------------------------------------
+
+
+def moments(folder):
+    """The names of the weights of which an optimiser keeps moments."""
+    from minillm.runs.folder import RunFolder
+
+    arrays, _ = RunFolder(folder).load_resume()
+    return {name.removeprefix("optimiser/m.") for name in arrays if name.startswith("optimiser/m.")}
+
+
+@pytest.mark.parametrize(
+    ("name", "freeze"),
+    [("bert", "0"), ("bert", "3"), ("gpt", "1"), ("gpt", "encoder"), ("lm", "2"), ("tied", "2")],
+)
+def test_frozen_weights_keep_their_bits_and_cost_no_moments(name, freeze, bases, train):
+    from minillm.training.fine_tuning import depths
+
+    out = train("--init", bases / name, "--freeze", freeze)
+    base, run = minillm.load(bases / name), minillm.load(out)
+    for weight, depth in depths(run.model.params).items():
+        theirs = base.model.params.get(weight.removeprefix("encoder."))
+        of_encoder = weight.startswith("encoder.")
+        frozen = of_encoder if freeze == "encoder" else depth < int(freeze)
+        assert (weight in moments(out)) == (not frozen)
+        if theirs is not None and weight.startswith("encoder."):
+            assert np.array_equal(run.model.params[weight], theirs) == frozen
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_frozen_weights_of_every_kind(name, again, tmp_path):
+    from minillm.training.fine_tuning import depths
+
+    base, run = again(name, "--freeze", "2")
+    depth = depths(run.model.params)
+    for weight, array in run.model.params.items():
+        assert np.array_equal(array, base.model.params[weight]) == (depth[weight] < 2)
+    assert moments(tmp_path / "again") == {n for n, d in depth.items() if d >= 2}
+
+
+def test_unfreezing_resumed_equals_uninterrupted(bases, train, files, tmp_path):
+    options = ["--init", bases / "bert", "--steps", "9", "--batch", "4"]
+    options += ["--unfreeze", "0.9", "--layer-decay", "0.5", "--freeze", "1"]
+    whole = minillm.load(train(*options))
+    stopped = tmp_path / "stopped"
+    stop_after(4, ["train", "classifier", files / "labelled.tsv", "--out", stopped, *options])
+    base = minillm.load(bases / "bert").model.params
+    for name, array in minillm.load(stopped).model.params.items():  # of four steps, the top alone
+        if name.startswith("encoder.blocks.0."):
+            np.testing.assert_array_equal(array, base[name.removeprefix("encoder.")])
+    assert main(["train", "classifier", "--out", str(stopped), "--resume"]) == 0
+    assert_same(whole, minillm.load(stopped))
+
+
+# --- LoRA ---------------------------------------------------------------------------------
+
+LORA = ["--lora-rank", "2", "--lora-alpha", "3"]
+
+
+def test_additions_are_all_that_is_stored(bases, train):
+    out = train("--init", bases / "bert", *LORA, "--learning-rate", "0.01")
+    base, run = minillm.load(bases / "bert"), minillm.load(out)
+    shapes = run.folder.model_shapes()
+    matrices = [n for n, p in run.model.params.items() if p.ndim == 2 and ".blocks." in n]
+    assert set(shapes) == {"output.W", "output.b", *(f"{n}.{s}" for n in matrices for s in "AB")}
+    assert moments(out) == set(shapes)
+    stored = {name: np.empty(shape, np.float32) for name, shape in shapes.items()}
+    run.folder.load_model(stored)
+    for name, array in run.model.params.items():
+        if not name.startswith("encoder."):
+            continue
+        theirs = base.model.params[name.removeprefix("encoder.")]
+        if name in matrices:
+            assert stored[f"{name}.B"].any()
+            expected = theirs + 1.5 * stored[f"{name}.A"] @ stored[f"{name}.B"]
+            np.testing.assert_allclose(array, expected, rtol=1e-5, atol=1e-6)
+        else:
+            np.testing.assert_array_equal(array, theirs)
+
+
+def test_lora_resumed_equals_uninterrupted(bases, train, files, tmp_path):
+    options = ["--init", bases / "bert", "--steps", "9", "--batch", "4", *LORA]
+    whole = minillm.load(train(*options))
+    stopped = tmp_path / "stopped"
+    stop_after(4, ["train", "classifier", files / "labelled.tsv", "--out", stopped, *options])
+    assert main(["train", "classifier", "--out", str(stopped), "--resume"]) == 0
+    assert_same(whole, minillm.load(stopped))
+
+
+def test_several_additions_beside_one_baseline_and_merged(bases, train, tmp_path, capsys):
+    """Each has its own outputs; merged, the outputs are the same without the baseline."""
+    one = train("--init", bases / "gpt", *LORA, "--learning-rate", "0.05", name="one")
+    two = train("--init", bases / "gpt", *LORA, "--seed", "5", name="two")
+    texts = ["the cat sat on the mat", "the dog"]
+    found = [minillm.load(folder).classify(texts) for folder in (one, two)]
+    assert found[0] != found[1]
+    whole = tmp_path / "whole"
+    assert main(["merge", str(one), "--out", str(whole)]) == 0
+    assert f"saved in {whole}\n" in capsys.readouterr().out
+    merged = minillm.load(whole)
+    assert merged.classify(texts) == found[0]
+    assert merged.folder.model_shapes().keys() == merged.model.params.keys()
+    third = train("--init", one, *LORA, name="three")  # on top of another one's
+    assert minillm.load(third).classify(texts) != found[0]
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_lora_of_every_kind(name, again):
+    base, run = again(name, *LORA, "--learning-rate", "0.01")
+    assert changed(base, run) == {n[:-2] for n in run.folder.model_shapes()} != set()
+    assert all(".norm" not in n and "E" not in n for n in changed(base, run))
+
+
+def test_targets(again, train, bases):
+    _, run = again("gpt", *LORA, "--lora-targets", "W_qkv", "blocks.1.feed_forward.*", to="x")
+    assert {n[:-2] for n in run.folder.model_shapes()} == {
+        *("blocks.0.attention.W_qkv", "blocks.1.attention.W_qkv"),
+        *("blocks.1.feed_forward.W_1", "blocks.1.feed_forward.W_2"),
+    }
+    _, run = again("lm", *LORA, "--lora-targets", "W_h", "embedding.E", to="y")
+    assert {n[:-2] for n in run.folder.model_shapes()} == {
+        *("layers.0.W_h", "layers.1.W_h", "embedding.E"),
+    }
+
+
+def test_a_baseline_that_has_changed(bases, train, tmp_path, fails):
+    import shutil
+
+    base = shutil.copytree(bases / "bert", tmp_path / "base")
+    out = train("--init", base, *LORA)
+    moved = base.rename(tmp_path / "moved")
+    line = fails("classify", out, out / "config.json")
+    assert f"{out}: its weights are additions to others: {base}" in line
+    shutil.copytree(bases / "bert", base)
+    other = minillm.load(base)
+    other.model.params["embedding.E"][0] += 1
+    other.folder.save_model(other.model.params, {})
+    line = fails("classify", out, out / "config.json")
+    assert f"{base}: its weights are not those that the additions were trained for" in line
+    assert "additions were trained for" in fails("train", "classifier", "--out", out, "--resume")
+    shutil.rmtree(base)
+    moved.rename(base)
+    minillm.load(out)
+
+
+# --- what does not ------------------------------------------------------------------------
+
+
+def test_wrong_input(bases, files, tmp_path, fails):
+    train = ["train", "classifier", files / "labelled.tsv", "--out", tmp_path / "run", *QUICK]
+    bert = ["--init", bases / "bert"]
+    assert "none: there is no run in it" in fails(*train, "--init", tmp_path / "none")
+    assert "--hidden: the encoder is that of --init, found 7" in fails(
+        *train, *bert, "--hidden", "7"
+    )
+    comes = f"with --init {bases / 'bert'} its tokenizer comes along (60 tokens, wordpiece); found"
+    assert f"--unit: {comes} word" in fails(*train, *bert, "--unit", "word")
+    assert f"--tokenizer: {comes} another (" in fails(*train, *bert, "--tokenizer", bases / "lm")
+    for freeze in ("4", "-1", "all"):
+        line = fails(*train, *bert, "--freeze", freeze)
+        assert f"--freeze: expected a number from 0 to 3, or encoder; found '{freeze}'" in line
+    assert "--freeze: it goes with --init DIR" in fails(*train, "--freeze", "1")
+    assert "--lora-rank: it goes with --init DIR" in fails(*train, "--lora-rank", "1")
+    assert "--lora-alpha: it goes with --lora-rank R" in fails(*train, *bert, "--lora-alpha", "1")
+    assert "--lora-rank: expected at most 8, the smaller side of encoder.blocks.0." in fails(
+        *train, *bert, "--lora-rank", "9"
+    )
+    assert "--lora-targets: expected the end of a matrix's name, such as W_2; found 'b_qkv'" in (
+        fails(*train, *bert, *LORA, "--lora-targets", "W_qkv", "b_qkv")
+    )
+    assert "helper_loss needs an encoder that predicts the next token, not bert" in fails(
+        *train, *bert, "--helper-loss", "1"
+    )
+    assert "pooling must be one of" in fails(*train, *bert, "--pooling", "attention")
+    words = tmp_path / "words"
+    options = ["--dimension", "4", "--epochs", "1", "--minimum-count", "1", "--out", str(words)]
+    assert main(["train", "word2vec", str(files / "text.txt"), *options]) == 0
+    line = fails(*train, "--init", words)
+    assert "--init: expected a run of lm, gpt, bert or classifier, found one of word2vec" in line
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_weights_that_do_not_fit(bases, pairs, files, tmp_path, fails):
+    out = ["--out", tmp_path / "run", *QUICK]
+    gpt = ["train", "gpt", files / "text.txt", *out, "--init", bases / "gpt"]
+    assert "gpt: blocks.0.attention.W_qkv: expected shape (4, 12), found (8, 24)" in fails(
+        *gpt, "--width", "4"
+    ) or "embedding.E: expected shape (280, 4), found (280, 8)" in fails(*gpt, "--width", "4")
+    assert "positions.E: expected shape (40, 8), found (16, 8)" in fails(*gpt, "--context", "40")
+    assert "--init: expected a run of gpt, found one of bert in" in fails(*gpt[:-1], bases / "bert")
+    assert "--freeze: expected a number: this model has no encoder" in fails(
+        *gpt, "--freeze", "encoder"
+    )
+    seq2seq = ["train", "seq2seq", pairs / "pairs.tsv", *out, "--init", pairs / "seq2seq"]
+    assert "--source-unit: with --init" in fails(*seq2seq, "--source-unit", "character")
+    assert "its tokenizers come along; found word" in fails(*seq2seq, "--unit", "word")
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda model: model.update(kind=["bert"]), "kind: expected"),
+        (lambda model: model.update(kind="elman"), "encoder"),
+        (lambda model: model.update(encoder=3), "encoder: expected an object, found 3"),
+        (lambda model: model["encoder"].update(width=10**10), "encoder: width: expected at most"),
+        (lambda model: model["encoder"].update(width=10**8), "ask for more than the"),
+        (lambda model: model["encoder"].update(heads=3), "heads must divide width"),
+        (lambda model: model["encoder"].update(layers=60), "ask for more than the"),
+        (lambda model: model["encoder"].pop("vocabulary"), "'vocabulary' is missing"),
+        (lambda model: model["encoder"].update(colour=1), "there is no size 'colour'"),
+        (lambda model: model.update(helper_loss=1.0), "helper_loss needs"),
+    ],
+)
+def test_a_damaged_configuration(damage, message, bases, train, fails):
+    out = train("--init", bases / "bert")
+    path = out / "config.json"
+    config = json.loads(path.read_text())
+    damage(config["model"])
+    path.write_text(json.dumps(config))
+    line = fails("classify", out, path)
+    assert "config.json: its configuration is damaged: " in line
+    assert message in line

@@ -1,0 +1,126 @@
+"""Pre-trained models with a new head: gradients, padding, and what is frozen."""
+
+import numpy as np
+import pytest
+from model_checks import check_model, fit
+
+from minillm.models.bert import BERTConfig
+from minillm.models.fine_tuned import ENCODERS, POOLINGS, FineTuned, FineTunedConfig, encoder_of
+from minillm.models.gpt import GPTConfig
+from minillm.models.language_model import LanguageModelConfig
+
+pytestmark = pytest.mark.usefixtures("both_twins")
+
+SIZES = {"context": 6, "layers": 2, "heads": 2, "width": 4}
+CONFIGS = {
+    "bert": BERTConfig(7, **SIZES, masked_words=False),
+    "gpt": GPTConfig(7, **SIZES),
+    "lm": LanguageModelConfig(7, embedding=3, hidden=4, layers=2, headless=True),
+}
+PREDICTING = {"gpt": CONFIGS["gpt"], "lm": LanguageModelConfig(7, 3, 4, 2)}
+
+
+def fine_tuned(kind, dtype=np.float64, encoder=None, **options):
+    config = FineTunedConfig(kind, encoder or CONFIGS[kind], **{"classes": 3, **options})
+    return FineTuned(config, np.random.default_rng(0), dtype=dtype)
+
+
+def texts(rng, B=4, T=5, V=7):
+    lengths = rng.integers(1, T + 1, B)
+    lengths[0] = T
+    return rng.integers(0, V, (B, T)), lengths, rng.integers(0, 3, B)
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("kind", ENCODERS)
+def test_gradients(kind, pooling):
+    check_model(fine_tuned(kind, pooling=pooling), texts(np.random.default_rng(3)))
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("kind", PREDICTING)
+def test_gradients_with_the_helper_loss(kind, pooling):
+    model = fine_tuned(kind, pooling=pooling, encoder=PREDICTING[kind], helper_loss=0.7)
+    check_model(model, texts(np.random.default_rng(3)))
+
+
+def test_gradients_with_the_helper_loss_of_tied_weights():
+    encoder = LanguageModelConfig(7, embedding=4, hidden=4, tied=True)
+    check_model(fine_tuned("lm", encoder=encoder, helper_loss=0.7), texts(np.random.default_rng(3)))
+
+
+@pytest.mark.parametrize("kind", PREDICTING)
+def test_the_helper_loss_is_that_of_the_language_model(kind):
+    """With weight w: the loss of the labels plus w times what the language model itself says."""
+    ids, _, labels = texts(np.random.default_rng(3))
+    batch = (ids, np.full(len(ids), 5), labels)
+    model = fine_tuned(kind, encoder=PREDICTING[kind], helper_loss=0.5, dropout=0.0)
+    plain, _ = model.loss(batch)  # not to train on: of the labels alone
+    both, _ = model.loss(batch, np.random.default_rng(0))
+    of_text, _ = encoder_of(model).loss((ids[:, :-1], ids[:, 1:]))
+    np.testing.assert_allclose(both, plain + 0.5 * of_text, rtol=1e-12)
+
+
+def test_the_helper_loss_of_texts_of_one_token_is_none():
+    ids, _, labels = texts(np.random.default_rng(3), T=1)
+    batch = (ids, np.ones(len(ids), int), labels)
+    model = fine_tuned("gpt", helper_loss=0.5, dropout=0.0)
+    loss, backward = model.loss(batch, np.random.default_rng(0))
+    assert loss == model.loss(batch)[0]
+    assert backward().keys() == model.params.keys()
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("kind", ENCODERS)
+def test_padding_and_batch_mates_change_no_logits(kind, pooling):
+    model = fine_tuned(kind, pooling=pooling)
+    ids, lengths, _ = texts(np.random.default_rng(4))
+    logits, _ = model.forward(ids, lengths)
+    for row, n in enumerate(lengths):
+        alone, _ = model.forward(ids[row : row + 1, :n], lengths[row : row + 1])
+        np.testing.assert_allclose(alone[0], logits[row], rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("frozen", range(4))
+@pytest.mark.parametrize("kind", [*ENCODERS, "one-hot", "a table"])
+def test_frozen_layers_have_no_gradient_and_change_none_of_the_others(kind, frozen):
+    encoder, batch = None, texts(np.random.default_rng(3))
+    if kind == "one-hot":
+        kind, encoder = "lm", LanguageModelConfig(7, 0, 4, layers=2, headless=True)
+    elif kind == "a table":  # fewer tokens than steps: E W_x is computed first
+        kind, encoder = "lm", LanguageModelConfig(3, 3, 4, layers=2, headless=True)
+        batch = texts(np.random.default_rng(3), V=3)
+    model = fine_tuned(kind, encoder=encoder, dropout=0.0)
+    whole = model.loss(batch)[1]()
+    model.frozen = frozen
+    part = model.loss(batch)[1]()
+    for name, gradient in part.items():
+        np.testing.assert_array_equal(gradient, whole[name])
+    gone = {name.split(".")[1] for name in whole.keys() - part.keys() if "." in name}
+    layers = {name.split(".")[2] for name in whole.keys() - part.keys() if name.count(".") > 2}
+    if frozen == 0:
+        assert not gone
+    assert {f"{layer}" for layer in range(frozen - 1)} == {n for n in layers if n.isdecimal()}
+    assert not [name for name in part if "embedding" in name] or frozen == 0
+
+
+@pytest.mark.parametrize("kind", ENCODERS)
+def test_it_fits_a_batch(kind):
+    rng = np.random.default_rng(5)
+    ids, labels = rng.integers(0, 7, (6, 6)), rng.integers(0, 3, 6)
+    assert fit(fine_tuned(kind, np.float32), (ids, np.full(6, 6), labels), 150) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"pooling": "sum"}, "pooling must be one of"),
+        ({"kind": "elman"}, "kind must be one of"),
+        ({"classes": 0}, "classes must be at least 1"),
+        ({"dropout": 1.0}, "dropout must lie in"),
+        ({"helper_loss": 0.5}, "helper_loss needs an encoder that predicts the next token"),
+    ],
+)
+def test_nonsense_sizes_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        FineTunedConfig(**({"kind": "bert", "encoder": CONFIGS["bert"], "classes": 2} | options))

@@ -1,0 +1,148 @@
+"""Low-rank additions: their gradients, what is merged, what stays."""
+
+import numpy as np
+import pytest
+
+from minillm.models.bert import BERTConfig
+from minillm.models.fine_tuned import FineTuned, FineTunedConfig
+from minillm.models.gpt import GPT, GPTConfig
+from minillm.models.language_model import LanguageModel, LanguageModelConfig
+from minillm.testing import check_projections
+from minillm.training import AdamW
+from minillm.training.lora import LoRA, Merging, new_additions
+
+pytestmark = pytest.mark.usefixtures("both_twins")
+
+TARGETS = {
+    "gpt": ["blocks.0.attention.W_qkv", "blocks.1.feed_forward.W_2", "embedding.E"],
+    "lm": ["layers.0.W_x", "layers.1.W_h", "output.W"],
+    "tied": ["embedding.E", "layers.0.W_h"],
+    "classifier": ["encoder.blocks.1.attention.W_o", "encoder.blocks.0.feed_forward.W_1"],
+}
+
+
+def made(name, dtype=np.float64):
+    """A small model, its batch, and additions to it none of which is zero."""
+    rng = np.random.default_rng(0)
+    sizes = {"context": 6, "layers": 2, "heads": 2, "width": 4}
+    if name == "gpt":
+        model = GPT(GPTConfig(7, **sizes), rng, dtype=dtype)
+    elif name == "classifier":
+        config = FineTunedConfig("bert", BERTConfig(7, **sizes, masked_words=False), 3)
+        model = FineTuned(config, rng, dtype=dtype)
+    else:
+        config = LanguageModelConfig(7, 4, 4, layers=2, tied=name == "tied", dropout=0.3)
+        model = LanguageModel(config, rng, dtype=dtype)
+    batch = (rng.integers(0, 7, (3, 5)), rng.integers(0, 7, (3, 5)))
+    if name == "classifier":
+        batch = (batch[0], np.array([5, 3, 4]), np.array([0, 2, 1]))
+    additions = new_additions(model.params, TARGETS[name], 2, rng)
+    for array in additions.values():
+        array[...] = 0.3 * rng.standard_normal(array.shape)
+    return model, batch, additions
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_gradients_against_the_checker(name):
+    model, batch, additions = made(name)
+    lora = LoRA(model.params, additions, scale=1.7)
+    model.keep = lora.gradients
+
+    def loss():
+        lora.merge()
+        return model.loss(batch, np.random.default_rng(2))
+
+    assert loss()[1]().keys() == additions.keys()
+    check_projections(loss, additions, rng=np.random.default_rng(1), directions=3)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_gradients_against_those_of_the_whole_weight(name):
+    """Along any change of A and B, the loss changes as along the change of W' that it makes."""
+    model, batch, additions = made(name)
+    lora = LoRA(model.params, additions, scale=1.7)
+    whole = model.loss(batch, np.random.default_rng(2))[1]()
+    model.keep = lora.gradients
+    part = model.loss(batch, np.random.default_rng(2))[1]()
+    rng = np.random.default_rng(3)
+    for target in TARGETS[name]:
+        A, B = additions[f"{target}.A"], additions[f"{target}.B"]
+        change_A, change_B = (rng.standard_normal(array.shape) for array in (A, B))
+        change_W = 1.7 * (change_A @ B + A @ change_B)
+        np.testing.assert_allclose(
+            (part[f"{target}.A"] * change_A).sum() + (part[f"{target}.B"] * change_B).sum(),
+            (whole[target] * change_W).sum(),
+            rtol=1e-9,
+        )
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_at_the_start_the_model_is_as_it_was(name):
+    model, _, _ = made(name)
+    before = {name: array.copy() for name, array in model.params.items()}
+    additions = new_additions(model.params, TARGETS[name], 2, np.random.default_rng(0))
+    LoRA(model.params, additions, scale=1.7)
+    for key, array in model.params.items():
+        np.testing.assert_array_equal(array, before[key])
+    for target in TARGETS[name]:
+        assert additions[f"{target}.A"].any()
+        assert not additions[f"{target}.B"].any()
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_training_changes_the_additions_alone(name):
+    """The frozen weights keep their bits, and what is merged is W + s A B."""
+    model, batch, additions = made(name, np.float32)
+    before = {name: array.copy() for name, array in model.params.items()}
+    lora = LoRA(model.params, additions, scale=0.5)
+    model.keep = lora.gradients
+    optimiser = Merging(AdamW(lora.params), lora)
+    losses = []
+    for _ in range(60):
+        loss, backward = model.loss(batch)
+        losses.append(float(loss))
+        optimiser.step(backward(), 0.05)
+    assert losses[-1] < 0.9 * losses[0]
+    for key, array in model.params.items():
+        if key in TARGETS[name]:
+            np.testing.assert_array_equal(lora.frozen[key], before[key])
+            A, B = additions[f"{key}.A"], additions[f"{key}.B"]
+            np.testing.assert_allclose(array, before[key] + 0.5 * A @ B, rtol=1e-5, atol=1e-6)
+            assert not np.array_equal(array, before[key])
+        else:
+            np.testing.assert_array_equal(array, before[key])
+
+
+def test_an_optimiser_that_is_restored_is_merged():
+    model, _, additions = made("gpt")
+    lora = LoRA(model.params, additions, scale=0.5)
+    optimiser = Merging(AdamW(lora.params), lora)
+    state = optimiser.state()
+    additions["embedding.E.B"][...] += 1
+    optimiser.restore(*state)
+    A, B = additions["embedding.E.A"], additions["embedding.E.B"]
+    np.testing.assert_allclose(
+        model.params["embedding.E"], lora.frozen["embedding.E"] + 0.5 * A @ B
+    )
+
+
+def test_memory_is_a_small_part_of_that_of_all_weights():
+    """Gradients and moments at once: the gradients of a block are handed on before the next."""
+    config = GPTConfig(50, context=8, layers=12, heads=2, width=32)
+    model = GPT(config, np.random.default_rng(0))
+    ids = np.random.default_rng(0).integers(0, 50, (2, 9))
+    targets = [name for name in model.params if name.endswith(("W_qkv", "W_o", "W_1", "W_2"))]
+    lora = LoRA(model.params, new_additions(model.params, targets, 1, np.random.default_rng(0)), 1)
+    seen = []
+
+    def keep(gradients):
+        seen.append(sum(gradient.nbytes for gradient in gradients.values()))
+        return lora.gradients(gradients)
+
+    model.keep, model.frozen = keep, 1
+    _, backward = model.window_loss(ids[:, :-1], ids[:, 1:], {})
+    gradients = backward()
+    everything = sum(array.nbytes for array in model.params.values())
+    own = sum(gradient.nbytes for gradient in gradients.values())
+    moments = sum(array.nbytes for array in AdamW(lora.params).state()[0].values())
+    assert max(seen) + own + moments < 0.1 * (everything + 2 * everything)
