@@ -1,6 +1,6 @@
 """The Transformer that translates, here and in PyTorch: a training step, and translating.
 
-    python -m benchmarks.transformer [--threads 1 2] [--only step|translate] [--sizes small default]
+    python -m benchmarks.transformer [--threads 1 2] [--only step|translate] [--sizes small big]
     python -m benchmarks.transformer --only translate --run runs/multi30k --sentences english.txt
 
 The same weights and the same batches.  A step is forward, backward, clipping at 1 and AdamW
@@ -32,7 +32,7 @@ from .race import threads
 
 SIZES = {
     "small": {"layers": 4, "heads": 4, "width": 128, "feed_forward": 512},
-    "default": {"layers": 4, "heads": 4, "width": 256, "feed_forward": 1024},
+    "big": {"layers": 4, "heads": 4, "width": 256, "feed_forward": 1024},
 }
 VOCABULARY = 8000
 BATCH = 128  # sentences of a training step

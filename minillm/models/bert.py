@@ -17,7 +17,8 @@ text follows the first:
 
     pooled = tanh(x_0 W + b)        P(the parts are unrelated) = softmax(pooled W + b)
 
-One deviation: the original drops out attention weights as well.
+Two deviations: the original drops out attention weights as well; and the first weights are chosen
+for short trainings, see ``new_parameters``.
 
 Legend: B batch, T time, C context, M places to fill in, V vocabulary, D width, N heads, L layers.
 
@@ -37,6 +38,7 @@ from minillm import ops
 from minillm.data.masking import MaskedBatch
 from minillm.layers import encoder, feed_forward, transformer
 from minillm.layers.dropout import dropout
+from minillm.layers.positions import sinusoids
 from minillm.models import base
 from minillm.models.base import Gradients
 
@@ -84,25 +86,33 @@ class BERT(base.Model[BERTConfig]):
     """
 
     def new_parameters(self, rng: np.random.Generator, dtype: type) -> dict[str, NDArray]:
-        """Fresh parameters, normal; biases are zero.
+        """Fresh parameters: matrices are normal, biases zero.
 
-        Their deviation is 0.02, as published, at the width that was published, 768: a narrower
-        model has larger weights, so that its sums over the width are as large.
+        The deviation is 0.02, as published, at the width that was published, 768: a narrower model
+        has larger weights, so that its sums over the width are as large.
+
+        A model that is trained for minutes must first find out that neighbours matter.  With the
+        published weights alone it stays for long where it knows the frequencies of tokens and
+        little else.  So the vectors of places, of the published size, have sinusoids added: "three
+        to the left" is then the same linear map everywhere, and is learned once, not for each
+        place.  And queries and keys are twice as large, so that attention is not almost uniform.
         """
         c, D = self.config, self.config.width
         deviation = 0.02 * (768 / D) ** 0.5
 
-        def normal(I: int, O: int) -> NDArray:
+        def normal(I: int, O: int, deviation: float = deviation) -> NDArray:
             return (deviation * rng.standard_normal((I, O))).astype(dtype)
 
         params = {
             "embedding.E": normal(c.vocabulary, D),
-            "positions.E": normal(c.context, D),
+            "positions.E": normal(c.context, D, 0.02),
             "segments.E": normal(c.segments, D),
         }
+        params["positions.E"] += 3 * deviation * sinusoids(np.arange(c.context), D + D % 2)[:, :D]
         params |= transformer.new_norm("embedding.norm", D, dtype)
         for layer in range(c.layers):
             params |= encoder.new_block(f"blocks.{layer}", D, c.inner or 4 * D, normal)
+            params[f"blocks.{layer}.attention.W_qkv"][:, : 2 * D] *= 2  # queries and keys
         if c.masked_words:
             params |= {"mask.W": normal(D, D), "mask.b": np.zeros(D, dtype)}
             params |= transformer.new_norm("mask.norm", D, dtype)

@@ -99,7 +99,7 @@ class Settings(TokenizerSettings, TrainingSettings, FineTuningSettings):
         TrainingSettings, "learning_rate", None, default_help="0.15 / width; with --init 0.3 of it"
     )
     warmup: float = with_default(TrainingSettings, "warmup", 0.1)
-    batch: int = with_default(TrainingSettings, "batch", 8)
+    batch: int = with_default(TrainingSettings, "batch", 32)
     beta2: float = with_default(TrainingSettings, "beta2", 0.99)
 
 

@@ -31,10 +31,10 @@ class Settings(PairSettings):
     layers: int = option(4, "blocks of the encoder, and of the decoder", "L", least=1, most=256)
     heads: int = option(4, "heads of attention in each block", "N", least=1, most=65536)
     width: int = option(
-        256, "width of a block: even, a multiple of the heads", "D", least=2, most=65536
+        128, "width of a block: even, a multiple of the heads", "D", least=2, most=65536
     )
     feed_forward: int = option(
-        1024, "width of the feed-forward layers inside", "F", least=1, most=2**20
+        512, "width of the feed-forward layers inside", "F", least=1, most=2**20
     )
     post_norm: bool = option(False, "norms after the sums, as published, not inside the branches")
     dropout: float = option(
@@ -46,8 +46,9 @@ class Settings(PairSettings):
         choices=("cosine", "inverse-sqrt"),
         group="gradient descent",
     )
-    learning_rate: float = with_default(TrainingSettings, "learning_rate", 1e-3)
+    learning_rate: float = with_default(TrainingSettings, "learning_rate", 2e-3)
     warmup: float = with_default(TrainingSettings, "warmup", 0.05)
+    batch: int = with_default(PairSettings, "batch", 64)
     beta2: float = with_default(TrainingSettings, "beta2", 0.98)
 
 
@@ -69,8 +70,7 @@ minillm train seq2seq."""
   minillm train transformer numbers-en-fr --out runs/numbers --minutes 3
   minillm train transformer cmudict --out runs/cmudict --minutes 20
   minillm train transformer train.tsv --validation val.tsv --unit bpe --joint --pretokenised \\
-      --vocabulary 6000 --width 128 --feed-forward 256 --batch 64 --dropout 0.2 \\
-      --learning-rate 2e-3 --out runs/multi30k --minutes 60
+      --vocabulary 6000 --feed-forward 256 --dropout 0.2 --out runs/multi30k --minutes 60
 
 then: minillm translate DIR, minillm eval DIR,
       minillm plot attention DIR "a source text" --layer 2 --head 0"""
