@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from minillm.errors import InputError
 from minillm.runs.kind import Evaluation, Kind, Parts, Results
@@ -122,6 +122,7 @@ a bert, a gpt or an lm that was trained without labels reads the texts, and is f
 then: minillm classify DIR, minillm eval DIR"""
     settings = Settings
     facts = LabelFacts
+    exports: ClassVar[dict[str, str]] = {"peft": "peft"}
 
     def types(self) -> tuple[type, type]:
         """The model and its config."""
