@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from minillm.errors import InputError
 from minillm.runs.augmentation import AugmentationFacts, AugmentationSettings, augmented, readable
@@ -174,6 +174,7 @@ a bert, a gpt or an lm that was trained without labels reads the texts, and is f
 then: minillm classify DIR, minillm eval DIR"""
     settings = Settings
     facts = AugmentationFacts
+    exports: ClassVar[dict[str, str]] = {"peft": "peft"}
 
     def types(self) -> tuple[type, type]:
         """The model and its config."""
