@@ -3,6 +3,7 @@
 from minillm.ops.activations import relu, sigmoid, silu, tanh
 from minillm.ops.add_norm import add_norm
 from minillm.ops.additive_attention import additive_attention
+from minillm.ops.attention_flow import attention_flow
 from minillm.ops.cross_entropy import cross_entropy
 from minillm.ops.dropout import dropout
 from minillm.ops.embedding import embedding
@@ -23,6 +24,7 @@ from minillm.ops.softmax import softmax
 __all__ = [
     "add_norm",
     "additive_attention",
+    "attention_flow",
     "cross_entropy",
     "dropout",
     "embedding",
