@@ -91,7 +91,10 @@ def read_squad(path: str | Path) -> list[Question]:
     seen: set[str] = set()
     for question in questions:
         if question.id in seen:
-            raise InputError(f"{path}: expected an id for each question, found {question.id!r} twice")
+            raise InputError(
+                f"{path}, question {short(question.id)}: expected an id of its own, found another "
+                "question with it"
+            )
         seen.add(question.id)
     return questions
 
@@ -106,7 +109,9 @@ def _questions(paragraph: Any, place: str, path: str) -> list[Question]:
         asked = _text(values, "question", own)
         impossible = values.get("is_impossible", False)
         if not isinstance(impossible, bool):
-            raise InputError(f"{own}: is_impossible: expected true or false, found {short(impossible)}")
+            raise InputError(
+                f"{own}: is_impossible: expected true or false, found {short(impossible)}"
+            )
         answers = tuple(_answer(entry, context, own) for entry in _list(values, "answers", own))
         if impossible and answers:
             raise InputError(f"{own}: expected no answer, as it is marked as impossible, found one")
@@ -151,5 +156,7 @@ def _text(values: Any, name: str, place: str) -> str:
         found.encode()
     except UnicodeEncodeError as error:
         half = short(found[error.start])
-        raise InputError(f"{place}: {name}: expected text, found half a character: {half}") from None
+        raise InputError(
+            f"{place}: {name}: expected text, found half of a character: {half}"
+        ) from None
     return found

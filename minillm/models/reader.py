@@ -157,8 +157,8 @@ class Reader(base.Model[ReaderConfig]):
         self, batch: Batch, rng: np.random.Generator | None = None
     ) -> tuple[np.floating, Callable[[], Gradients]]:
         """The mean cross-entropy, in nats, of where the answers begin and where they end."""
-        *texts, first, last = batch
-        logits, logits_backward = self.forward(*texts, rng)
+        question, question_lengths, context, lengths, first, last = batch
+        logits, logits_backward = self.forward(question, question_lengths, context, lengths, rng)
         loss, loss_backward = ops.cross_entropy(logits, np.stack([first, last], axis=1))
 
         def backward():
@@ -170,7 +170,7 @@ class Reader(base.Model[ReaderConfig]):
 
     def _read(self, question, question_lengths, context, lengths, rng):
         """-> logits (B, T, 2).  ``backward(dlogits)`` -> gradients."""
-        c, p, D = self.config, self.params, self.config.width
+        c, p = self.config, self.params
         match = stands_in(context, question, question_lengths).astype(np.int64)  # (B, T)
         known, known_backward = ops.embedding(match, p["match.E"])  # (B, T, D)
         token, token_backward = ops.embedding(context, p["embedding.E"])

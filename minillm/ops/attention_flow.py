@@ -48,7 +48,7 @@ def attention_flow(
     """
     op, shapes = "attention_flow", {"h": (h, "B T D"), "u": (u, "B J D")}
     sizes = _validate.floats(op, **shapes, w_h=(w_h, "D"), w_u=(w_u, "D"), w_hu=(w_hu, "D"))
-    B, T, J, D = (sizes[letter] for letter in "BTJD")
+    B, T, J = (sizes[letter] for letter in "BTJ")
     steps = _validate.sequence_lengths(op, lengths, B, T)
     asked = np.full(B, J) if question_lengths is None else question_lengths
     asked = _validate.ids(op, "question_lengths", asked, J + 1, (B,))

@@ -85,9 +85,10 @@ def check_vocabulary_kept(data: dict[str, Any], tokenizer: "Vocabulary") -> None
     """Stores the vocabulary's fingerprint in ``data``; InputError if it had another one before."""
     found = hashlib.sha256(json.dumps(tokenizer.to_dict(), sort_keys=True).encode()).hexdigest()
     if data.setdefault("vocabulary_sha256", found) != found:
+        source = data.get("tokenizer") or data["init"]
         raise InputError(
-            f"{data['tokenizer']}: expected the vocabulary that the run was started with, found "
-            f"another, of {len(tokenizer)} tokens"
+            f"{source}: expected the vocabulary that the run was started with, found another, of "
+            f"{len(tokenizer)} tokens"
         )
 
 

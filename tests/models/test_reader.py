@@ -109,9 +109,7 @@ def test_it_learns_to_find_what_is_asked_for(encoder):
 
 def test_places_of_a_row():
     question, context = np.array([[7, 8, 2], [7, 2, 0]]), np.array([[1, 5, 2], [1, 6, 2]])
-    ids, lengths, segments, places = rows_of(
-        question, np.array([3, 2]), context, np.array([3, 3])
-    )
+    ids, lengths, segments, places = rows_of(question, np.array([3, 2]), context, np.array([3, 3]))
     assert ids.tolist() == [[1, 7, 8, 2, 5, 2], [1, 7, 2, 6, 2, 0]]
     assert lengths.tolist() == [6, 5]
     assert segments.tolist() == [[0, 0, 0, 0, 1, 1], [0, 0, 0, 1, 1, 0]]
