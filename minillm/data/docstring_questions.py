@@ -35,6 +35,7 @@ import hashlib
 import inspect
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from typing import NamedTuple
 
@@ -123,6 +124,9 @@ _REST = re.compile(
 )
 
 
+_SIGNATURE = re.compile(r"[\w.]+(\(.*\))\s*(?:--)?", re.DOTALL)  # as functions in C have it
+
+
 def pages_of(module: str, tree: ast.Module) -> Iterator[Page]:
     """The public functions, classes and methods of a module whose pages are long enough."""
     for node in tree.body:
@@ -172,11 +176,12 @@ def _new_docstring(call: ast.Call) -> tuple[str, ast.arguments | None, str]:
         name, docstring = f"{name}.{docstring[0]}", docstring[1]
     docstring = inspect.cleandoc(docstring)
     first, _, others = docstring.partition("\n\n")
-    try:
-        [function] = ast.parse(f"def {first.removesuffix('--').replace('$', '')}: pass").body
-    except (SyntaxError, ValueError):
-        return name, None, docstring
-    return name, _arguments_of(function), others
+    signature = _SIGNATURE.fullmatch(first.replace("$", ""))  # $self is the object of a method
+    if signature:
+        with suppress(SyntaxError, ValueError):
+            [function] = ast.parse(f"def f{signature[1]}: pass").body
+            return name, _arguments_of(function), others
+    return name, None, docstring
 
 
 def _defaults_of(arguments: ast.arguments | None) -> dict[str, str | None]:
@@ -254,9 +259,11 @@ def spans_of(page: Page) -> Iterator[Span]:
     for start, end in sentences(text, body, prose):
         if returns := _RETURN.match(text, start, end):
             yield Span("returns", "", returns.end(), end)
-    for listed in _LISTED.finditer(text, body, prose):
-        if listed["name"] in page.defaults:
-            yield Span("purpose", listed["name"], *first_sentence(text, listed.end(), prose))
+    listed = [*_LISTED.finditer(text, body, prose)]
+    for item, following in zip(listed, [*listed[1:], None], strict=False):
+        end = following.start() if following else prose
+        if item["name"] in page.defaults:
+            yield Span("purpose", item["name"], *first_sentence(text, item.end(), end))
 
     for section, following in zip(sections, [*sections[1:], None], strict=False):
         end = following.start() if following else len(text)

@@ -123,7 +123,7 @@ def _questions(paragraph: Any, place: str, path: str) -> list[Question]:
 
 def _answer(values: Any, context: str, place: str) -> Answer:
     text = _text(values, "text", place)
-    start = values.get("answer_start")
+    start = _entry(values, "answer_start", place)
     if type(start) is not int or start < 0:
         raise InputError(
             f"{place}: answer_start: expected a whole number from 0 up, found {short(start)}"
@@ -141,22 +141,30 @@ def _answer(values: Any, context: str, place: str) -> Answer:
 
 def _list(values: Any, name: str, place: str) -> list[Any]:
     """The list of that name in an object."""
-    found = values.get(name) if isinstance(values, dict) else None
+    found = _entry(values, name, place)
     if not isinstance(found, list):
-        raise InputError(f"{place}: expected an object with a list {name!r}, found {short(values)}")
+        raise InputError(f"{place}: {name}: expected a list, found {short(found)}")
     return found
 
 
 def _text(values: Any, name: str, place: str) -> str:
-    """The text of that name in an object; InputError where it is empty or has lone surrogates."""
-    found = values.get(name) if isinstance(values, dict) else None
+    """The text of that name in an object; InputError where it is blank or has lone surrogates."""
+    found = _entry(values, name, place)
     if not isinstance(found, str) or not found.strip():
-        raise InputError(f"{place}: expected an object with a text {name!r}, found {short(values)}")
+        raise InputError(f"{place}: {name}: expected a text, found {short(found)}")
     try:
         found.encode()
     except UnicodeEncodeError as error:
         half = short(found[error.start])
         raise InputError(
-            f"{place}: {name}: expected text, found half of a character: {half}"
+            f"{place}: {name}: expected a text, found half of a character: {half}"
         ) from None
     return found
+
+
+def _entry(values: Any, name: str, place: str) -> Any:
+    if not isinstance(values, dict):
+        raise InputError(f"{place}: expected an object with {name!r}, found {short(values)}")
+    if name not in values:
+        raise InputError(f"{place}: expected an object with {name!r}, found none of that name")
+    return values[name]

@@ -152,7 +152,7 @@ class QuestionAnsweringKind(Kind):
     description = """\
 Train a reader: it predicts where in a text the answer to a question begins, and where it ends.  It
 learns from questions in the format of SQuAD, whose answers are pieces of their texts or, if the
-file says so, are not in them.  Without a FILE it learns from questions about the functions of Python
+file says so, are not in them.  Without a FILE it learns from questions about functions of Python
 and NumPy, which are made of templates, and whose answers are pieces of docstrings."""
     examples = """\
   minillm train qa --out runs/qa
