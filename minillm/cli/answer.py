@@ -31,8 +31,8 @@ examples:
 """,
     )
     add_run_folder(parser, "the folder of a run of `train qa`")
-    parser.add_argument(
-        "questions", nargs="*", metavar="QUESTION", help="(default: the lines of standard input)"
+    parser.add_argument(  # as files are for other verbs, which may stand behind an option, too
+        "files", nargs="*", metavar="QUESTION", help="(default: the lines of standard input)"
     )
     parser.add_argument(
         "--context",
@@ -44,7 +44,7 @@ examples:
         "--n-best", type=integer(1, 1000), metavar="N", help="print the N best answers"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, several_files=True)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -54,13 +54,14 @@ def run(args: argparse.Namespace) -> int:
     from minillm.errors import InputError
     from minillm.runs.run import load
 
-    if args.context == "-" and not args.questions:
+    given = getattr(args, "files", [])
+    if args.context == "-" and not given:
         raise InputError("--context: expected a file, as standard input has the questions")
     opened = load(args.run_folder, args.allow_nan)
     opened.answers([], "")  # whether this run can answer, before anything is read
     context = read_text([args.context])
     numbers = count(1)
-    for questions in [args.questions] if args.questions else (texts for texts, _ in chunks()):
+    for questions in [given] if given else (texts for texts, _ in chunks()):
         found = opened.answers(questions, context, args.n_best or 1)
         for question, answers in zip(questions, found, strict=True):
             number = next(numbers)
