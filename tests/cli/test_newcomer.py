@@ -13,6 +13,7 @@ from minillm.runs.settings import types_of
 VERBS = {
     "generate": ["x"],
     "translate": ["x"],
+    "answer": ["x", "--context", "x"],
     "eval": ["x"],
     "similar": ["x"],
     "analogy": ["x"],
@@ -55,6 +56,7 @@ def whole_numbers():
     for verb, options in {
         "generate": ("--length", "--top-k", "--seed"),
         "translate": ("--beam", "--n-best", "--seed"),
+        "answer": ("--n-best",),
         "eval": ("--beam",),
         "similar": ("--count",),
         "analogy": ("--count",),
