@@ -134,7 +134,18 @@ def pages():
     return [
         [],
         *(["train", *kind] for kind in ([], *([name] for name in kinds()))),
-        *([verb] for verb in ["generate", "translate", "classify", "eval", "similar", "analogy"]),
+        *(
+            [verb]
+            for verb in [
+                "generate",
+                "translate",
+                "classify",
+                "answer",
+                "eval",
+                "similar",
+                "analogy",
+            ]
+        ),
         *([verb] for verb in ["export", "import", "plot", "gradcheck", "info"]),
         *(["plot", picture] for picture in ("loss", "words", "attention")),
     ]
