@@ -124,3 +124,11 @@ def test_texts_without_a_token_are_named():
     found = windows_for(question)
     with pytest.raises(InputError, match="question '7': expected an answer of a token or more"):
         targets_of(found, [question])
+
+
+def test_tokens_that_touch_an_answer_are_not_in_it():
+    offsets = np.array([[0, 2], [2, 5], [5, 6], [7, 9]])
+    assert tokens_of(offsets, 2, 5) == (1, 1)
+    assert tokens_of(offsets, 0, 2) == (0, 0)
+    assert tokens_of(offsets, 4, 8) == (1, 3)
+    assert tokens_of(offsets, 6, 7) is None

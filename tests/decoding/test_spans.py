@@ -66,3 +66,21 @@ def test_each_question_has_its_own_answers():
         [alone] = find_spans(model, windows_of([question], PIECES, 16, 4), 3, 4)
         assert [span for span, _ in alone] == [span for span, _ in spans]
         np.testing.assert_allclose([s for _, s in alone], [s for _, s in spans], rtol=1e-9)
+
+
+def test_of_a_span_in_several_windows_the_largest_score_counts():
+    class ByPlace:
+        """Logits that rise from left to right in each window."""
+
+        def forward(self, question, question_lengths, context, lengths):
+            logits = np.zeros((*context.shape, 2)) + np.arange(context.shape[1])[:, None]
+            allowed = np.arange(context.shape[1]) < lengths[:, None] - 1
+            return np.where(allowed[:, None], logits.transpose(0, 2, 1), -np.inf), None
+
+    windows = windows_of([("1", "a", TEXT)], PIECES, 12, 4)  # room for 8 tokens
+    assert windows.begin.tolist() == [0, 4, 8, 12, 16, 20]
+    [spans] = find_spans(ByPlace(), windows, 1, 1000)
+    # the token 5 is at the place 6 of the first window and 2 of the second
+    assert dict(spans)[5, 5] == 12
+    assert dict(spans)[3, 3] == 8
+    assert len(spans) == len(LETTERS)
