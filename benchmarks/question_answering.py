@@ -10,10 +10,10 @@ Readers are
     bert       a Transformer of ``--encoder bert``, from scratch
     words      no reader: the clause behind the one that shares the most words with the question
 
-Each is trained for --steps or --minutes (by default the 5 of ``train qa``) and measured on the test
-part of the built-in set: exact match and F1, of all questions and of each kind.  ``answer`` is timed
-with one question after the other, each about its own page.  What has been measured is kept in --out,
-a line for each run, and not measured again.
+Each is trained for --steps or --minutes (by default the 5 of ``train qa``) and measured on the
+test part of the built-in set: exact match and F1, of all questions and of each kind.  ``answer``
+is timed with one question after the other, each about its own page.  What has been measured is
+kept in --out, a line for each run, and not measured again.
 """
 
 import argparse
