@@ -16,7 +16,8 @@ def add_parser(verbs: Any) -> None:
         description="""\
 Measure a model on the data that were held out when it was trained, or on all of the FILEs.
 A language model: nats and bits per token, perplexity. An encoder-decoder: also exact outputs,
-token errors, BLEU, chrF and ROUGE. A classifier: accuracy, macro-F1 and the confusion matrix.""",
+token errors, BLEU, chrF and ROUGE. A classifier: accuracy, macro-F1 and the confusion matrix. A
+reader: exact match and F1 in percent, beside what counting shared words reaches.""",
         epilog="""\
 examples:
   minillm eval runs/first

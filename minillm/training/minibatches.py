@@ -102,6 +102,32 @@ class ClassificationTask(MinibatchTask):
         return total / items
 
 
+class SpanTask(MinibatchTask):
+    """A reader and its minibatches: questions, contexts, and the first and the last place (B,) of
+    the answer.
+
+    ``measures`` has the share of the windows of the last validation in which both places are
+    right.
+    """
+
+    def __init__(self, model: Any, training: Minibatches, validation: Minibatches):
+        super().__init__(model, training, validation, count=lambda batch: len(batch[0]))
+        self.measures: dict[str, float] = {}
+
+    def validation_loss(self) -> float:
+        """The mean loss over all of the held-out rows, and how many places are right."""
+        total, right, rows = 0.0, 0, 0
+        for *texts, first, last in self.validation.once():
+            places = np.stack([first, last], axis=1)  # (B, 2)
+            logits, _ = self.model.forward(*texts)  # type: ignore[attr-defined]
+            loss, _ = ops.cross_entropy(logits, places)
+            total += float(loss) * len(places)
+            right += int((logits.argmax(axis=2) == places).all(axis=1).sum())
+            rows += len(places)
+        self.measures = {"exact_spans": right / rows}
+        return total / rows
+
+
 def mean_loss(
     model: Model, batches: Minibatches, count: Callable[[tuple[NDArray, ...]], int]
 ) -> float:
