@@ -6,7 +6,7 @@ the baseline's weights.  Opened, the additions are merged; several such runs hav
 """
 
 import fnmatch
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,11 +58,12 @@ def trained_part(
         new, line = take_weights(kind, parts, job.data)
         parts.notes.append(line)
     trained = {name: model.params[name] for name in unfrozen(model.params, settings.freeze)}
-    lora = None
+    lora, whole = None, sum(array.size for array in model.params.values())
     if settings.lora_rank:
         targets = lora_targets(trained, settings, new)
         additions = new_additions(model.params, targets, settings.lora_rank, rng)
         lora = LoRA(model.params, additions, scale_of(settings))
+        model.params.update(lora.beside | frozen_matrices(model.params, [*targets, *new]))
         trained = additions | {name: model.params[name] for name in sorted(new)}
 
     depth = depths(trained)
@@ -82,10 +83,9 @@ def trained_part(
         model.frozen = lowest_trained(progress, settings.unfreeze, lowest, top)
 
     model.keep, model.frozen = keep, lowest
-    counts = [sum(array.size for array in arrays.values()) for arrays in (trained, model.params)]
-    if counts[0] != counts[1]:
-        share = counts[0] / counts[1]
-        parts.notes.append(f"trained are {counts[0]:,} of {counts[1]:,} weights, {share:.2%}")
+    count = sum(array.size for array in trained.values())
+    if count != whole:
+        parts.notes.append(f"trained are {count:,} of {whole:,} weights, {count / whole:.2%}")
     stored = trained if lora else model.params
     return Trained(stored, optimiser, before_step if settings.unfreeze else None)
 
@@ -134,6 +134,15 @@ def lora_targets(weights: "Arrays", settings: Any, new: set[str]) -> list[str]:
                 f"{name}, found {settings.lora_rank}"
             )
     return targets
+
+
+def frozen_matrices(params: "Arrays", but: Iterable[str]) -> "dict[str, NDArray]":
+    """Additions of rank 0 to all matrices but these: layers compute no gradients of them."""
+    import numpy as np
+
+    rest = {name: W for name, W in params.items() if W.ndim == 2 and name not in set(but)}
+    left = {f"{name}.A": np.empty((W.shape[0], 0), W.dtype) for name, W in rest.items()}
+    return left | {f"{name}.B": np.empty((0, W.shape[1]), W.dtype) for name, W in rest.items()}
 
 
 def matches(name: str, patterns: Any) -> bool:
