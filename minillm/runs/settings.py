@@ -372,6 +372,12 @@ class LabelledSettings(TrainingSettings):
         TrainingSettings, "validations", None, default_help="one after each epoch"
     )
     patience: int = with_default(TrainingSettings, "patience", 5)
+    class_weights: str = option(
+        "none",
+        "balanced: a text of a rare class counts more, so that all classes count alike",
+        choices=("none", "balanced"),
+        group="gradient descent",
+    )
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """``classifier``: a label for each text."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -260,7 +261,7 @@ then: minillm classify DIR, minillm eval DIR"""
         from minillm.data.augmentation import new_words
         from minillm.metrics import frequency_loss
         from minillm.text import build_vocabulary
-        from minillm.training.minibatches import ClassificationTask, fingerprint
+        from minillm.training.minibatches import ClassificationTask, balanced_weights, fingerprint
 
         texts = open_data(data)
         copies: list[Labelled] = []
@@ -306,6 +307,11 @@ then: minillm classify DIR, minillm eval DIR"""
         )
         task = ClassificationTask(model, training, validation)
         baseline = frequency_loss(*(classes for _, classes in columns.values()))
+        if settings.class_weights == "balanced":
+            model.class_weights = balanced_weights(
+                columns["training"][1], len(data["labels"])
+            ).astype(model.dtype)
+            baseline = math.log(len(data["labels"]))
         return Parts(model, task, "text", {"tokenizer": tokenizer}, notes, baseline=baseline)
 
     def _new_model(
