@@ -143,6 +143,7 @@ PADDED = {  # by the case, its arguments of which only `lengths` steps count
     "max_pool": ["x"],
     "reverse": ["x"],
     "mixup": ["x"],
+    "convolution": ["x"],
 }
 
 
