@@ -7,8 +7,8 @@ TRAIN and TEST are files of lines label<TAB>text.  For each seed, a training is 
 the seed's order of the training texts (minillm/runs/curve.py), a fifth of which tells it when to
 stop; with a method, changed copies of the others as well.  The methods of the same seed have the
 same texts.  Beside the accuracies stands what each gains over the same seed without augmentation:
-the mean of the differences, and their standard deviation.  With copies an epoch has more steps, and
-more steps alone may help: so one line has as many of them without copies.
+the mean of the differences, and their standard deviation.  An epoch is as many texts with copies as
+without; as copies may be worth a longer training, two lines have three times the epochs.
 
 Every training is a line of WORK/results.jsonl; the same command goes on where it was stopped.  OUT
 gets the table, and the figures of every seed.
@@ -25,7 +25,7 @@ from minillm.data.files import write_file
 from minillm.runs.curve import measure, points
 from minillm.runs.run import load
 
-PLAIN = "without"
+PLAIN, EDA = "without", "these four (EDA)"
 
 
 def main() -> int:
@@ -66,16 +66,17 @@ def lines_of(args: argparse.Namespace) -> dict[str, dict]:
         "insertion": similar[1],
         "swap": "swap",
         "deletion": "deletion",
-        "these four (EDA)": ",".join([*similar, "swap", "deletion"]),
+        EDA: ",".join([*similar, "swap", "deletion"]),
     }
     for run in args.fill:
         methods[f"fill, by {load(run).kind.name}"] = f"fill={Path(run).resolve()}"
     if args.there and args.back:
         there, back = Path(args.there).resolve(), Path(args.back).resolve()
         methods["back-translation"] = f"back-translation={there}+{back}"
-    # 17 times the defaults, which are 30 and 5: an epoch with 16 copies of each text is as long
-    lines: dict[str, dict] = {PLAIN: {}, "without, as many steps": {"epochs": 510, "patience": 85}}
+    longer = {"epochs": 90, "patience": 15}  # the defaults are 30 and 5
+    lines: dict[str, dict] = {PLAIN: {}, f"{PLAIN}, longer": longer}
     lines |= {name: {"augment": augment} for name, augment in methods.items()}
+    lines[f"{EDA}, longer"] = lines[EDA] | longer
     lines |= {f"mixup, alpha {alpha}": {"mixup": alpha} for alpha in (0.2, 1.0)}
     return lines
 

@@ -68,7 +68,7 @@ def files(tmp_path_factory):
 def parts_of(files, **given):
     """What the training loop gets."""
     kind = find_kind("classifier")
-    chosen = make(kind.settings, {"steps": 5, "minutes": None, "hidden": 4, **given})
+    chosen = make(kind.settings, {"steps": 5, "hidden": 4, "ngrams": 0, **given})
     data = {"data": str(files / "labelled.tsv")}
     parts = kind.prepare(chosen, data, np.random.default_rng(0))
     return parts, data
@@ -104,6 +104,7 @@ def test_each_method_adds_copies_to_the_training_texts_alone(method, files):
     assert training[:n] == originals
     assert len(training) == 4 * n
     assert [label for label, _ in training] == 4 * [label for label, _ in originals]
+    assert parts.task.batches_per_epoch == plain.task.batches_per_epoch
     changed = sum(copy != originals[k % n] for k, copy in enumerate(training[n:]))
     assert changed > n / 5  # a model may write the very word that stood there
     assert f"{3 * n} changed copies of the training texts, 3 of each" in parts.notes[0]
@@ -148,7 +149,7 @@ def test_no_method_ever_sees_a_text_that_is_held_out(files, names, share, copies
     kind = find_kind("classifier")
     data = {"data": str(files / "labelled.tsv"), "validation": str(held) if held_out else None}
     given = {"augment": ",".join(names), "augment_share": share, "copies": copies, "seed": seed}
-    given |= {"steps": 1, "minutes": None, "hidden": 4, "vectors": str(files / "vectors.txt")}
+    given |= {"steps": 1, "hidden": 4, "ngrams": 0, "vectors": str(files / "vectors.txt")}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(augmentation, "open_method", watched)
         parts = kind.prepare(make(kind.settings, given), dict(data), np.random.default_rng(0))
