@@ -7,7 +7,14 @@ from typing import Any
 from minillm.cli.options import add_settings, given_settings, integer
 from minillm.errors import InputError
 
-OWN = ("data", "validation", "seed", "init")  # settings that are the curve's business
+OWN = (
+    "data",
+    "validation",
+    "seed",
+    "seeds",
+    "folds",
+    "init",
+)  # settings that are the curve's business
 TWIN = ("augment", "augment_share", "copies", "mixup")  # what a second line has
 LABELS = "50,100,300,1000"
 TOKENS = ("tokenizer", "unit", "minimum_count", "vocabulary")  # those of --init come along

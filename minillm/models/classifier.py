@@ -167,7 +167,7 @@ class Classifier(base.Model[ClassifierConfig]):
             return self._mixed_loss(batch, rng)
         ids, lengths, labels = batch
         logits, logits_backward = self.forward(ids, lengths, rng)
-        loss, loss_backward = ops.cross_entropy(logits, labels)
+        loss, loss_backward = self.label_loss(logits, labels)
 
         def backward():
             return logits_backward(loss_backward())
@@ -182,8 +182,8 @@ class Classifier(base.Model[ClassifierConfig]):
         a = rng.beta(self.config.mixup, self.config.mixup)
         partners = rng.permutation(len(ids))
         logits, logits_backward = self.forward(ids, lengths, rng, (partners, a))
-        own_loss, own_backward = ops.cross_entropy(logits, labels)
-        other_loss, other_backward = ops.cross_entropy(logits, labels[partners])
+        own_loss, own_backward = self.label_loss(logits, labels)
+        other_loss, other_backward = self.label_loss(logits, labels[partners])
         loss = a * own_loss + (1 - a) * other_loss
 
         def backward():

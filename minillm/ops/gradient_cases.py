@@ -97,9 +97,12 @@ def cross_entropy(rng: Generator, B: int = 3, T: int = 4, V: int = 5) -> Case:
     mask[0, 0] = True
     targets = rng.integers(0, V, (B, T))
     chosen, smoothing = (mask, None)[rng.integers(2)], rng.choice([0.0, 0.2])
-    return lambda logits: ops.cross_entropy(logits, targets, chosen, smoothing), (
-        2 * rng.standard_normal((B, T, V)),
-    )
+
+    def op(logits, class_weights=None):
+        return ops.cross_entropy(logits, targets, chosen, smoothing, class_weights)
+
+    weights = (rng.random(V),) if rng.integers(2) else ()
+    return op, (2 * rng.standard_normal((B, T, V)), *weights)
 
 
 def convolution(rng: Generator, B: int = 3, T: int = 5, K: int = 3, I: int = 3, O: int = 4) -> Case:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from minillm.data.files import STANDARD_INPUT, read_json, reading
 from minillm.errors import DivergedError, InputError
+from minillm.runs import repeated
 from minillm.runs.fine_tuning import trained_part
 from minillm.runs.folder import RunFolder
 from minillm.runs.initial import begun, forgotten
-from minillm.runs.kind import Job, Kind, Parts, kinds
+from minillm.runs.kind import Complete, Job, Kind, Parts, kinds
 from minillm.runs.run import load, stored_config
 from minillm.runs.settings import LENGTHS, TrainingSettings, make, option_of, values_of
 
@@ -54,7 +55,7 @@ def start(
         for name, value in values_of(settings, data=True).items():
             if name in given or name not in data:
                 data[name] = _absolute(value)
-        return kind.train(Job(folder, settings, data, stored, report, quiet))
+        return repeated.train(kind, Job(folder, settings, data, stored, report, quiet))
 
 
 @contextmanager
@@ -179,17 +180,17 @@ def _optimiser(settings: Any, params: Any) -> Any:
 
 
 def _check_unfinished(folder: RunFolder, options: "Options", begin: "Summary") -> None:
-    """InputError if there is nothing left to do."""
+    """Complete if there is nothing left to do."""
     from minillm.training.progress import minutes_and_seconds
 
     how_far = f"after {begin.step:,} steps, {minutes_and_seconds(begin.seconds)}"
     if options.progress(begin.step, begin.seconds) >= 1:
-        raise InputError(
+        raise Complete(
             f"{folder.path}: the run is complete {how_far}: "
             "raise --epochs, --steps or --minutes to go on"
         )
     if options.gives_up(begin):
-        raise InputError(
+        raise Complete(
             f"{folder.path}: the run stopped early {how_far}: {_no_better(begin)}: "
             "raise --patience to go on"
         )

@@ -142,6 +142,7 @@ PADDED = {  # by the case, its arguments of which only `lengths` steps count
     "max_pool": ["x"],
     "reverse": ["x"],
     "mixup": ["x"],
+    "convolution": ["x"],
 }
 
 

@@ -152,6 +152,7 @@ def test_what_is_no_plain_float_array_is_refused(name, kernels):
     op, args = case_of(name, np.random.default_rng(0))
     names = list(inspect.signature(op).parameters)
     optional = {("linear", "b"), ("multiplicative_attention", "W"), ("additive_attention", "W_k")}
+    optional.add(("cross_entropy", "class_weights"))
     with use_kernels(kernels):
         for k, a in enumerate(args):
             if not is_float(a):
@@ -228,6 +229,7 @@ INTEGERS = {  # by the case, the arguments that are integers
     "mean_pool": ["lengths"],
     "max_pool": ["lengths"],
     "mixup": ["partners", "lengths"],
+    "convolution": ["lengths"],
 }
 
 

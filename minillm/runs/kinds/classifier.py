@@ -1,5 +1,6 @@
 """``classifier``: a label for each text."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from minillm.errors import InputError
 from minillm.runs.augmentation import AugmentationFacts, AugmentationSettings, augmented, readable
-from minillm.runs.kind import Evaluation, Kind, Parts, Results
+from minillm.runs.kind import Evaluation, Job, Kind, Parts, Results
 from minillm.runs.settings import (
     FineTuningSettings,
     LabelledSettings,
@@ -122,6 +123,18 @@ class Settings(
         least=0,
         most=1000,
         group="gradient descent",
+    )
+    folds: int | None = option(
+        None,
+        "then measure by cross-validation: K more trainings, each tested on a Kth of the texts; "
+        "folds.jsonl tells of all",
+        "K",
+        least=2,
+        most=10_000,
+        group="the run",
+        changeable=True,
+        default_help="",
+        excludes=("seeds",),
     )
     learning_rate: float = with_default(
         LabelledSettings, "learning_rate", 2e-3, default_help="0.002; with --init a smaller one"
@@ -260,7 +273,7 @@ then: minillm classify DIR, minillm eval DIR"""
         from minillm.data.augmentation import new_words
         from minillm.metrics import frequency_loss
         from minillm.text import build_vocabulary
-        from minillm.training.minibatches import ClassificationTask, fingerprint
+        from minillm.training.minibatches import ClassificationTask, balanced_weights, fingerprint
 
         texts = open_data(data)
         labelled: list[Labelled] = []
@@ -308,6 +321,11 @@ then: minillm classify DIR, minillm eval DIR"""
         texts_alone = len(labelled) if copies else None
         task = ClassificationTask(model, training, validation, texts_alone)
         baseline = frequency_loss(*(classes for _, classes in columns.values()))
+        if settings.class_weights == "balanced":
+            model.class_weights = balanced_weights(
+                columns["training"][1], len(data["labels"])
+            ).astype(model.dtype)
+            baseline = math.log(len(data["labels"]))
         return Parts(model, task, "text", {"tokenizer": tokenizer}, notes, baseline=baseline)
 
     def _new_model(
@@ -378,7 +396,36 @@ then: minillm classify DIR, minillm eval DIR"""
         labels = run.data["labels"]
         read = reader_of(run.model.config, run.tokenizer, run.settings.max_length)
         ids, classes = encode_texts(texts, read, run.tokenizer, labels)
-        return class_results(name, class_probabilities(run.model, ids), classes, labels)
+        results = class_results(name, class_probabilities(run.model, ids), classes, labels)
+        return results | ({"tfidf_accuracy": tfidf_accuracy(run, texts)} if asked.beside else {})
+
+    def train(self, job: Job) -> bool:
+        """As any kind; then the model is set beside TF-IDF, so that nobody is fooled."""
+        from minillm.runs.run import load
+
+        finished = super().train(job)
+        if finished and not job.quiet:
+            found = load(job.folder.path).evaluate(Evaluation(beside=True))
+            tfidf = found["tfidf_accuracy"]
+            tfidf = tfidf if isinstance(tfidf, str) else f"{tfidf:.1%}"
+            job.report(f"accuracy {found['accuracy']:.1%} of {found['items']:,} validation texts")
+            job.report(f"accuracy of TF-IDF with logistic regression: {tfidf}")
+        return finished
+
+
+def tfidf_accuracy(run: "Run", texts: "Sequence[Labelled]") -> float | str:
+    """What TF-IDF with logistic regression reaches from the run's training texts, or why not."""
+    from minillm.runs.tfidf import MISSING, MOST, by_tfidf, has_sklearn
+
+    if not has_sklearn():
+        return MISSING
+    try:
+        training = list(open_data(run.data).texts("training"))
+    except InputError as error:
+        return f"not measured: {error}"
+    if len(training) > MOST:
+        return f"not measured: it is for {MOST:,} training texts at most"
+    return by_tfidf(training, texts)["accuracy"]
 
 
 def open_data(data: dict[str, Any]) -> Any:
