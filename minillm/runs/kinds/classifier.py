@@ -107,6 +107,13 @@ class Settings(
         least=0,
         most=10**8,
     )
+    members: int = option(
+        3,
+        "train N models at once, with other first weights, and average their probabilities",
+        "N",
+        least=1,
+        most=1000,
+    )
     dropout: float = with_default(RecurrenceSettings, "dropout", 0.5)
     word_dropout: float = option(
         0.1,
@@ -161,9 +168,12 @@ FINE_TUNING = {
     "epochs": 4,
     "ngrams": 0,
     "word_dropout": 0.0,
+    "members": 1,
 }
-# The encoder's own.
-SIZES = ("hidden", "layers", "cell", "embedding", "vectors", "forward_only", "ngrams")
+SIZES = (  # the encoder's own
+    *("hidden", "layers", "cell", "embedding", "vectors", "forward_only"),
+    *("ngrams", "members"),
+)
 
 
 class ClassifierKind(Kind):
@@ -195,10 +205,14 @@ then: minillm classify DIR, minillm eval DIR"""
         return Classifier, ClassifierConfig
 
     def types_of(self, sizes: Mapping[str, Any]) -> tuple[type, type]:
-        """One that was fine-tuned has an encoder."""
+        """One that was fine-tuned has an encoder; an ensemble has members."""
+        from minillm.models.ensemble import Ensemble
         from minillm.models.fine_tuned import FineTuned, FineTunedConfig
 
-        return (FineTuned, FineTunedConfig) if "encoder" in sizes else self.types()
+        if "encoder" in sizes:
+            return FineTuned, FineTunedConfig
+        Model, Config = self.types()
+        return (Ensemble if sizes.get("members", 1) != 1 else Model), Config
 
     def begin_from(self, run: "Run", given: Mapping[str, Any]) -> dict[str, Any]:
         """The defaults of fine-tuning.  InputError for sizes: they are the encoder's."""
@@ -231,7 +245,7 @@ then: minillm classify DIR, minillm eval DIR"""
         if run.kind is not self:
             return {name: f"{PREFIX}{name}" for name in run.model.params}
         same = list(run.data["labels"]) == list(data["labels"])
-        return {n: n for n in run.model.params if same or not n.startswith("output.")}
+        return {n: n for n in run.model.params if same or ".output." not in f".{n}"}
 
     def initial_config(self, run: "Run", settings: Settings, classes: int) -> Any:
         """The sizes of that run's model as a classifier; heads that it has are left."""
@@ -351,7 +365,6 @@ then: minillm classify DIR, minillm eval DIR"""
                     f"--embedding: the vectors of {settings.vectors} have {width} numbers each, "
                     f"found {settings.embedding}"
                 )
-        Model, _ = self.types()
         config = self.new_config(
             vocabulary=len(tokenizer),
             classes=classes,
@@ -365,8 +378,9 @@ then: minillm classify DIR, minillm eval DIR"""
             mixup=settings.mixup,
             ngrams=settings.ngrams,
             word_dropout=settings.word_dropout,
+            members=settings.members,
         )
-        return Model(config, rng)
+        return self.types_of(asdict(config))[0](config, rng)
 
     def classify(
         self, run: "Run", items: Sequence[str], places: Sequence[str] | None
@@ -514,14 +528,15 @@ def start_from_vectors(model: Any, tokenizer: "Vocabulary", file: str) -> str:
     import numpy as np
 
     words, vectors = read_vectors(file)
-    E = model.params["embedding.E"]
+    tables = [p for name, p in model.params.items() if name.endswith("embedding.E")]
     rows = {word: row for row, word in enumerate(words)}
     scale = 1 / np.sqrt(np.mean(np.square(vectors)))
     known = [
         (id, rows[word]) for id in range(len(tokenizer)) if (word := tokenizer.show(id)) in rows
     ]
-    for id, row in known:
-        E[id] = scale * vectors[row]
+    for E in tables:
+        for id, row in known:
+            E[id] = scale * vectors[row]
     return f"{len(known):,} of {len(tokenizer):,} words have a vector in {file}"
 
 
