@@ -84,7 +84,11 @@ class Settings(VocabularySettings, RecurrenceSettings, LabelledSettings, FineTun
     forward_only: bool = option(False, "read in one direction, not in both")
     dropout: float = with_default(RecurrenceSettings, "dropout", 0.3)
     learning_rate: float = with_default(
-        LabelledSettings, "learning_rate", 2e-3, default_help="0.002; with --init a smaller one"
+        LabelledSettings,
+        "learning_rate",
+        2e-3,
+        default_help="0.002; with --init 0.04 / width, of a recurrent one 6e-4; with LoRA ten times "
+        "that",
     )
     helper_loss: float = option(
         0.0,
@@ -98,7 +102,9 @@ class Settings(VocabularySettings, RecurrenceSettings, LabelledSettings, FineTun
 
 
 # With --init, in place of the defaults.
-FINE_TUNING = {"dropout": 0.1, "learning_rate": 1e-4, "batch": 16, "warmup": 0.1, "epochs": 4}
+FINE_TUNING = {"dropout": 0.1, "batch": 16, "warmup": 0.1, "epochs": 4}
+RATE, RECURRENT_RATE = 0.04, 6e-4  # the first of a Transformer of width 1
+LORA = 10  # times that rate
 SIZES = ("hidden", "layers", "cell", "embedding", "vectors", "forward_only")  # the encoder's own
 
 
@@ -150,12 +156,16 @@ then: minillm classify DIR, minillm eval DIR"""
             if given.get(name) not in (None, False):
                 option = f"--{name.replace('_', '-')}"
                 raise InputError(f"{option}: the encoder is that of --init, found {given[name]}")
+        config = getattr(run.model.config, "encoder", run.model.config)
+        rate = RATE / config.width if hasattr(config, "heads") else RECURRENT_RATE
+        rate *= LORA if given.get("lora_rank") else 1
+        defaults = FINE_TUNING | {"learning_rate": rate}
         if run.kind is self:
             sizes = sizes_of(run, self.settings)
             own = {"forward_only": not getattr(run.model.config, "bidirectional", True)}
-            return FINE_TUNING | sizes | own | {"max_length": run.settings.max_length}
+            return defaults | sizes | own | {"max_length": run.settings.max_length}
         read = [run.data.get("longest"), getattr(run.model.config, "context", None), 400]
-        return FINE_TUNING | {
+        return defaults | {
             "pooling": run.data.get("pooling") or ENCODERS[run.kind.name][2],
             "max_length": min(length for length in read if length is not None),
         }
