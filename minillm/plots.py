@@ -82,6 +82,35 @@ def _curve(axes: "Axes", points: Sequence[tuple[float, float]], **style: Any) ->
     axes.plot(*zip(*points, strict=True), **style)
 
 
+def learning_curve(lines: Mapping[str, Mapping[int, Sequence[float]]]) -> bytes:
+    """Accuracies by the number of labels: of each line the means and the standard deviations.
+
+    ``lines`` has, for each line and each number of labels, the accuracies (0 to 1) of its
+    trainings.  A line that is called "X, augmented" has the colour of line X, and is dashed.
+    """
+    figure = _figure(7, 4.6)
+    axes = figure.add_subplot()
+    colours: dict[str, str] = {}
+    for name, points in lines.items():
+        sizes = sorted(points)
+        values = [100 * np.array(points[size]) for size in sizes]
+        means = [v.mean() for v in values]
+        spread = [v.std(ddof=1) if len(v) > 1 else np.nan for v in values]
+        begin, _, changed = name.partition(", ")
+        colour = colours.setdefault(begin, f"C{len(colours)}")
+        style: dict[str, Any] = {"color": colour, "linestyle": "--" if changed else "-"}
+        axes.errorbar(sizes, means, spread, marker="o", ms=4, capsize=3, label=name, **style)
+    sizes = sorted({size for points in lines.values() for size in points})
+    axes.set_xscale("log")
+    axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+    axes.minorticks_off()
+    axes.set_xlabel("labels")
+    axes.set_ylabel("accuracy (%)")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return _png(figure)
+
+
 # --- attention ---------------------------------------------------------------------------
 
 

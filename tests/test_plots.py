@@ -8,7 +8,7 @@ import pytest
 
 from minillm import plots
 from minillm.errors import InputError
-from minillm.plots import attention_map, loss_curve, loss_curves, word_map
+from minillm.plots import attention_map, learning_curve, loss_curve, loss_curves, word_map
 
 RECORDS = [
     {"step": 10, "loss": 3.0, "seconds": 1.0},
@@ -30,6 +30,21 @@ def test_losses_whatever_the_run_has_come_to(records):
     pytest.importorskip("matplotlib")
     assert shape(loss_curve(records, "character")) > (300, 300)
     assert shape(loss_curves({"a": records, "b": RECORDS})) > (300, 300)
+
+
+def test_a_learning_curve_shows_means_and_deviations(monkeypatch):
+    pytest.importorskip("matplotlib")
+    often = {100: [0.5, 0.7], 50: [0.4, 0.5, 0.6], 1000: [0.9]}
+    lines = {"TF-IDF": {50: [0.3]}, "from scratch": often, "from scratch, augmented": often}
+    assert shape(learning_curve(lines)) > (300, 300)
+    monkeypatch.setattr(plots, "_png", lambda figure: figure)
+    (axes,) = learning_curve(lines).axes
+    tfidf, scratch, augmented = axes.containers
+    assert scratch[0].get_xydata().tolist() == [[50, 50], [100, 60], [1000, 90]]
+    (bars,) = scratch[2]
+    np.testing.assert_allclose(bars.get_segments()[0], [[50, 40], [50, 60]])
+    assert scratch[0].get_color() == augmented[0].get_color() != tfidf[0].get_color()
+    assert scratch[0].get_linestyle() != augmented[0].get_linestyle()
 
 
 def test_attention_grows_with_its_tokens():

@@ -16,7 +16,9 @@ def add_parser(verbs: Any) -> None:
         description="""\
 Measure a model on the data that were held out when it was trained, or on all of the FILEs.
 A language model: nats and bits per token, perplexity. An encoder-decoder: also exact outputs,
-token errors, BLEU, chrF and ROUGE. A classifier: accuracy, macro-F1 and the confusion matrix.""",
+token errors, BLEU, chrF and ROUGE. A classifier: accuracy, macro-F1 and the confusion matrix; one
+of texts, also the accuracy of TF-IDF with logistic regression, trained on the same texts (it
+needs the package scikit-learn).""",
         epilog="""\
 examples:
   minillm eval runs/first
@@ -44,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     from minillm.runs.run import load
 
     files = tuple(getattr(args, "files", ()))
-    asked = Evaluation(files, args.part, args.beam, args.length_exponent)
+    asked = Evaluation(files, args.part, args.beam, args.length_exponent, beside=True)
     results = load(args.run_folder, args.allow_nan).evaluate(asked)
     if args.json:
         print(json.dumps(results))

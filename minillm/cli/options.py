@@ -1,7 +1,7 @@
 """From the settings of a kind to the options of its command."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import fields
 from typing import Any
 
@@ -10,11 +10,15 @@ from minillm.runs.settings import GROUPS, Option, Size, TrainingSettings, option
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
-def add_settings(parser: argparse.ArgumentParser, settings: type) -> None:
-    """Declares an argument for each field; the result has only those that are given."""
+def add_settings(
+    parser: argparse.ArgumentParser, settings: type, without: Collection[str] = ()
+) -> None:
+    """Declares an argument for each other field; the result has only those that are given."""
     groups = {name: parser.add_argument_group(name) for name in GROUPS}
     exclusive: dict[frozenset[str], Any] = {}
     for entry in fields(settings):
+        if entry.name in without:
+            continue
         declared = option_of(settings, entry.name)
         place: Any = parser if declared.positional else groups[declared.group]
         if declared.excludes:

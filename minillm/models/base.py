@@ -47,6 +47,19 @@ class Model(Generic[Config]):
     # Fine-tuning trains a part of a model: see minillm/training/fine_tuning.py.
     frozen: int = 0  # of the lowest layers, which need no backward; the embeddings are the first
 
+    # Of a classifier: how often the loss of each class counts, (classes,); None: once.
+    class_weights: NDArray | None = None
+
+    def label_loss(self, logits: NDArray, labels: NDArray) -> tuple[np.floating, Callable]:
+        """The mean cross-entropy of the labels (B,) with the class weights.
+
+        logits (B, classes) -> loss in nats; ``backward(dloss=1.0)`` -> dlogits.
+        """
+        if self.class_weights is None:
+            return ops.cross_entropy(logits, labels)
+        loss, backward = ops.cross_entropy(logits, labels, class_weights=self.class_weights)
+        return loss, lambda dloss=1.0: backward(dloss)[0]
+
     def keep(self, gradients: Gradients) -> Gradients:
         """What a backward keeps of a layer's gradients as soon as it has them: here, all."""
         return gradients

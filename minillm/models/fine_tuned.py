@@ -161,7 +161,7 @@ class FineTuned(base.Model[FineTunedConfig]):
         encoder = encoder_of(self)
         hs, encoder_backward = encoder.hidden(ids, lengths, rng=rng)  # (B, T, D)
         logits, head_backward = self._head(hs, lengths, rng)
-        loss, loss_backward = ops.cross_entropy(logits, labels)
+        loss, loss_backward = self.label_loss(logits, labels)
         helper_backward, weight = None, self.config.helper_loss
         if weight and rng is not None and lengths.max() > 1:
             helper_loss, helper_backward = _next_tokens(encoder, hs, ids, lengths)

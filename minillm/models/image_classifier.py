@@ -71,7 +71,7 @@ class ImageClassifier(base.Model[ImageClassifierConfig]):
         """The mean cross-entropy of (images (B, pixels), classes (B,)), in nats per image."""
         images, classes = batch
         logits, logits_backward = self.forward(images, rng)
-        loss, loss_backward = ops.cross_entropy(logits, classes)
+        loss, loss_backward = self.label_loss(logits, classes)
 
         def backward():
             return logits_backward(loss_backward())

@@ -3,6 +3,7 @@
 from minillm.ops.activations import relu, sigmoid, silu, tanh
 from minillm.ops.add_norm import add_norm
 from minillm.ops.additive_attention import additive_attention
+from minillm.ops.convolution import convolution
 from minillm.ops.cross_entropy import cross_entropy
 from minillm.ops.dropout import dropout
 from minillm.ops.embedding import embedding
@@ -11,6 +12,7 @@ from minillm.ops.gru import gru, gru_step
 from minillm.ops.layer_norm import layer_norm
 from minillm.ops.linear import linear
 from minillm.ops.lstm import lstm, lstm_step
+from minillm.ops.mixup import mixup
 from minillm.ops.multiplicative_attention import multiplicative_attention
 from minillm.ops.pooling import max_pool, mean_pool
 from minillm.ops.recurrence import reverse
@@ -23,6 +25,7 @@ from minillm.ops.softmax import softmax
 __all__ = [
     "add_norm",
     "additive_attention",
+    "convolution",
     "cross_entropy",
     "dropout",
     "embedding",
@@ -35,6 +38,7 @@ __all__ = [
     "lstm_step",
     "max_pool",
     "mean_pool",
+    "mixup",
     "multiplicative_attention",
     "relu",
     "reverse",

@@ -14,6 +14,7 @@ def cross_entropy(
     targets: NDArray[np.integer],
     mask: NDArray[np.bool_] | None = None,
     label_smoothing: float = 0.0,
+    class_weights: NDArray | None = None,
 ) -> tuple[np.floating, Callable]:
     """The mean of -log p[target], in nats, where p is the softmax of the logits.
 
@@ -24,13 +25,20 @@ def cross_entropy(
 
         q = (1 - e) one_hot(target) + e / V        loss = mean of -sum over v of q_v log p_v
 
-    logits (..., V), targets (...) in 0..V-1, mask (...) True where a place
-    counts (None: everywhere) -> loss, a scalar of the logits' dtype.
-    ``backward(dloss=1.0)`` -> dlogits (..., V).  Keeps p of the unmasked places.
+    With class weights w, the loss of each place counts w[target] times, so that a rare class
+    may count as much as a frequent one:
+
+        loss = mean of w[target] times the above
+
+    logits (..., V), targets (...) in 0..V-1, mask (...) True where a place counts (None:
+    everywhere), class_weights (V,) or None: all 1 -> loss, a scalar of the logits' dtype.
+    ``backward(dloss=1.0)`` -> dlogits (..., V), and dclass_weights (V,) if there are any.  Keeps
+    p and the nats of the unmasked places.
 
     log softmax and softmax together have a gradient without a quotient:
 
-        dlogits = (p - q) / count where the mask is True, else 0
+        dlogits = w[target] (p - q) / count where the mask is True, else 0
+        dw[v] = sum of nats / count over the places with target v
 
     A masked place is never looked at, whatever its logits are.
 
@@ -42,7 +50,8 @@ def cross_entropy(
     smoothing = _validate.number("cross_entropy", "label_smoothing", label_smoothing)
     if not 0 <= smoothing < 1:
         raise ValueError(f"cross_entropy: label_smoothing must lie in [0, 1), found {smoothing}")
-    V = _validate.floats("cross_entropy", logits=(logits, "... V"))["V"]
+    weights = {} if class_weights is None else {"class_weights": (class_weights, "V")}
+    V = _validate.floats("cross_entropy", logits=(logits, "... V"), **weights)["V"]
     shape, dtype = logits.shape, logits.dtype
     ids = _validate.ids("cross_entropy", "targets", targets, V, shape[:-1]).ravel()  # (N,)
     if mask is None:
@@ -57,17 +66,24 @@ def cross_entropy(
     everywhere = count == len(counts)
     wanted = ids if everywhere else ids[counts]  # (count,)
     nats, p = cross_entropy_forward(rows if everywhere else rows[counts], wanted, smoothing)
-    loss = nats.sum() / dtype.type(count)
+    factors = np.ones(V, dtype) if class_weights is None else class_weights.copy()
+    loss = (factors[wanted] * nats).sum() / dtype.type(count)
     upstream = _validate.upstream("cross_entropy", dloss=loss)
 
     def backward(dloss=1.0):
-        weights = np.full(count, upstream(dloss) / count, dtype)
-        drows = cross_entropy_backward(p, wanted, weights, smoothing)  # (count, V)
-        if everywhere:
-            return drows.reshape(shape)
-        dlogits = np.zeros((len(counts), V), dtype)
-        dlogits[counts] = drows
-        return dlogits.reshape(shape)
+        share = dtype.type(upstream(dloss) / count)
+        drows = cross_entropy_backward(p, wanted, share * factors[wanted], smoothing)  # (count, V)
+        dlogits = drows
+        if not everywhere:
+            dlogits = np.zeros((len(counts), V), dtype)
+            dlogits[counts] = drows
+        dlogits = dlogits.reshape(shape)
+        if class_weights is None:
+            return dlogits
+        dclass_weights = np.zeros(V, dtype)
+        # loss = sum of w[target] nats / count, where a class may be many a place's target
+        np.add.at(dclass_weights, wanted, share * nats)
+        return dlogits, dclass_weights
 
     return loss, backward
 

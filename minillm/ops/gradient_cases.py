@@ -97,8 +97,20 @@ def cross_entropy(rng: Generator, B: int = 3, T: int = 4, V: int = 5) -> Case:
     mask[0, 0] = True
     targets = rng.integers(0, V, (B, T))
     chosen, smoothing = (mask, None)[rng.integers(2)], rng.choice([0.0, 0.2])
-    return lambda logits: ops.cross_entropy(logits, targets, chosen, smoothing), (
-        2 * rng.standard_normal((B, T, V)),
+
+    def op(logits, class_weights=None):
+        return ops.cross_entropy(logits, targets, chosen, smoothing, class_weights)
+
+    weights = (rng.random(V),) if rng.integers(2) else ()
+    return op, (2 * rng.standard_normal((B, T, V)), *weights)
+
+
+def convolution(rng: Generator, B: int = 3, T: int = 5, K: int = 3, I: int = 3, O: int = 4) -> Case:
+    return ops.convolution, (
+        rng.standard_normal((B, T, I)),
+        rng.standard_normal((K, I, O)),
+        rng.standard_normal(O),
+        _lengths(rng, B, T),
     )
 
 
@@ -197,6 +209,12 @@ def max_pool(rng: Generator, B: int = 3, T: int = 4, D: int = 3) -> Case:
     return ops.max_pool, (x, _lengths(rng, B, T))
 
 
+def mixup(rng: Generator, B: int = 4, T: int = 3, D: int = 3) -> Case:
+    partners = rng.integers(0, B, B)  # a row may be the partner of several, and of itself
+    x, share = rng.standard_normal((B, T, D)), rng.uniform(0.1, 0.9)
+    return ops.mixup, (x, partners, share, _lengths(rng, B, T))
+
+
 CASES: dict[str, Callable[..., Case]] = {
     case.__name__: case
     for case in (
@@ -214,6 +232,7 @@ CASES: dict[str, Callable[..., Case]] = {
         rotary,
         dropout,
         cross_entropy,
+        convolution,
         reverse,
         rnn,
         lstm,
@@ -223,5 +242,6 @@ CASES: dict[str, Callable[..., Case]] = {
         scaled_dot_product_attention,
         mean_pool,
         max_pool,
+        mixup,
     )
 }

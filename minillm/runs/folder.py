@@ -21,7 +21,7 @@ that, whoever opens the run next moves the rest.
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,8 @@ _FILES = (
     "model.safetensors",
     "resume.safetensors",
     "metrics.jsonl",
+    "seeds.jsonl",  # a line for each training of several: minillm/runs/repeated.py
+    "folds.jsonl",
     "loss.png",
     "tokenizer.json",  # of a tokenizer, for other programs
     "vocab.json",
@@ -132,6 +134,14 @@ class RunFolder:
                 os.rename(self._place, self.path / _WHOLE)
             self._place = self.path
             self._move_whole()
+
+    def take(self, other: "RunFolder", keep: Sequence[str] = ()) -> None:
+        """Puts another run, which is whole, in the place of this one, whose ``keep`` stay."""
+        files = [name for name in _FILES if (other.path / name).exists()]
+        with naming(other.path):
+            write_file(other.path / _LIST, json.dumps([*files, *keep]).encode())
+            os.rename(other.path, self.path / _WHOLE)
+        self._move_whole()
 
     def _move_whole(self) -> None:
         """Moves a whole run's files into place; it may be stopped and called again."""
@@ -225,10 +235,14 @@ class RunFolder:
 
     def append_metrics(self, record: dict) -> None:
         """Adds a line to ``metrics.jsonl``."""
+        self.append_line("metrics.jsonl", record)
+
+    def append_line(self, name: str, record: dict) -> None:
+        """Adds a line to a file of JSON lines."""
         line = json.dumps(record) + "\n"
         with (
-            naming(self.path / "metrics.jsonl"),
-            open(self._place / "metrics.jsonl", "a", encoding="utf-8") as file,
+            naming(self.path / name),
+            open(self._place / name, "a", encoding="utf-8") as file,
         ):
             file.write(line)
 
@@ -237,16 +251,21 @@ class RunFolder:
 
         Each is an object with a "step"; InputError, with the line's number, for any other.
         """
-        path = self._place / "metrics.jsonl"
+        records = self.read_lines("metrics.jsonl")
+        for number, record in enumerate(records, start=1):
+            _check_record(record, f"{self._place / 'metrics.jsonl'}, line {number}")
+        return records
+
+    def read_lines(self, name: str) -> list[dict]:
+        """The objects of a file of JSON lines, without one that a kill cut short."""
+        path = self._place / name
         records: list[dict] = []
         if not path.exists():
             return records
         with reading(path) as file:
             for number, line in enumerate(bounded_lines(file, str(path)), start=1):
                 if line.endswith(b"\n"):
-                    place = f"{path}, line {number}"
-                    records.append(json_object(line, place))
-                    _check_record(records[-1], place)
+                    records.append(json_object(line, f"{path}, line {number}"))
         return records
 
     def trim_metrics(self, step: int) -> None:

@@ -33,6 +33,10 @@ GENTLY = 0.3  # of the default learning rate, where a run begins with the weight
 _kinds: dict[str, "Kind"] = {}
 
 
+class Complete(InputError):
+    """There is nothing left to do for a run that was to be resumed."""
+
+
 @dataclass
 class Parts:
     """What a kind makes of settings and data, for the training loop."""
@@ -55,6 +59,7 @@ class Job:
     data: dict[str, Any]  # where the data are, and what is remembered of them
     stored: dict[str, Any] | None  # the configuration of the run to resume
     report: Callable[[str], None]  # called with each line to be shown
+    quiet: bool = False  # no progress is shown, and no loss curve drawn
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,7 @@ class Evaluation:
     part: str | None = None  # "validation" or "test", of a built-in set
     beam: int = 5
     length_exponent: float = 1.0
+    beside: bool = False  # set a classifier of texts beside TF-IDF with logistic regression
 
 
 class Kind:

@@ -1,7 +1,7 @@
 """A run: a trained model and all that belongs to it.  ``minillm.load(folder)`` opens any."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, get_type_hints
 
@@ -268,7 +268,10 @@ def stored_config(folder: RunFolder, kind: Kind | None = None) -> dict[str, Any]
     for name in config["training"].keys() & sizes.keys() - OF_THE_DATA:
         if getattr(settings, name) not in (None, getattr(config["model"], name)):
             raise InputError(f"{place}{name}: the model and the settings do not agree")
-    config["training"] = settings
+    # What an older version could not choose is as the model has it.
+    both = {entry.name for entry in fields(Config)} & types_of(kind.settings).keys()
+    own = both - config["training"].keys() - OF_THE_DATA
+    config["training"] = replace(settings, **{n: getattr(config["model"], n) for n in own})
     config["data"] = _renamed(config["data"], {"name": "data"})
     _check_data(kind, config["data"], config["model"], place)
     return config

@@ -205,6 +205,16 @@ class TrainingSettings:
         most=2**63,
         group="the run",
     )
+    seeds: int | None = option(
+        None,
+        "train N times, from N seeds; the best run remains, and seeds.jsonl tells of all",
+        "N",
+        least=1,
+        most=10_000,
+        group="the run",
+        changeable=True,
+        default_help="",
+    )
     validations: int | None = option(
         10,
         "measure the validation loss N times, evenly over the run, fewer where that would take "
@@ -372,6 +382,13 @@ class LabelledSettings(TrainingSettings):
         TrainingSettings, "validations", None, default_help="one after each epoch"
     )
     patience: int = with_default(TrainingSettings, "patience", 5)
+    seeds: int | None = with_default(TrainingSettings, "seeds", None, excludes=("folds",))
+    class_weights: str = option(
+        "none",
+        "balanced: a text of a rare class counts more, so that all classes count alike",
+        choices=("none", "balanced"),
+        group="gradient descent",
+    )
 
 
 @dataclass(frozen=True)

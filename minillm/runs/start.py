@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from minillm.data.files import STANDARD_INPUT, read_json, reading
 from minillm.errors import DivergedError, InputError
+from minillm.runs import repeated
 from minillm.runs.fine_tuning import import_additions, trained_part
 from minillm.runs.folder import RunFolder
 from minillm.runs.initial import begun, forgotten
-from minillm.runs.kind import Job, Kind, Parts, kinds
+from minillm.runs.kind import Complete, Job, Kind, Parts, kinds
 from minillm.runs.run import load, stored_config
 from minillm.runs.settings import LENGTHS, TrainingSettings, make, option_of, values_of
 
@@ -30,12 +31,13 @@ def start(
     resume: bool = False,
     overwrite: bool = False,
     report: Callable[[str], None] = print,
+    quiet: bool = False,
 ) -> bool:
     """Trains a run in the folder ``out``; False if it was interrupted.
 
     ``given`` are the settings that differ from the defaults or, of a run to resume, from what
     was stored.  Nothing is written before all input has been checked.  ``report`` is called with
-    each line to be shown.
+    each line to be shown.  ``quiet`` shows no progress, and draws no loss curve.
     """
     folder = RunFolder(out)
     if resume:
@@ -53,7 +55,7 @@ def start(
         for name, value in values_of(settings, data=True).items():
             if name in given or name not in data:
                 data[name] = _absolute(value)
-        return kind.train(Job(folder, settings, data, stored, report))
+        return repeated.train(kind, Job(folder, settings, data, stored, report, quiet))
 
 
 @contextmanager
@@ -150,12 +152,13 @@ def train_by_gradient_descent(kind: Kind, job: Job) -> bool:
     counted = (lambda: parts.task.rows) if parts.item else None  # type: ignore[attr-defined]
     item = parts.item or parts.unit
     summary = train(
-        *(params, trained.optimiser, parts.task, options, rng, folder, begin),
+        *(params, trained.optimiser, parts.task, options, rng, folder, begin, job.quiet),
         unit=item,
         items=counted,
         before_step=trained.before_step,
     )
-    _report(kind, job, summary, parts, options)
+    if not job.quiet:
+        _report(kind, job, summary, parts, options)
     return not summary.interrupted
 
 
@@ -177,17 +180,17 @@ def _optimiser(settings: Any, params: Any) -> Any:
 
 
 def _check_unfinished(folder: RunFolder, options: "Options", begin: "Summary") -> None:
-    """InputError if there is nothing left to do."""
+    """Complete if there is nothing left to do."""
     from minillm.training.progress import minutes_and_seconds
 
     how_far = f"after {begin.step:,} steps, {minutes_and_seconds(begin.seconds)}"
     if options.progress(begin.step, begin.seconds) >= 1:
-        raise InputError(
+        raise Complete(
             f"{folder.path}: the run is complete {how_far}: "
             "raise --epochs, --steps or --minutes to go on"
         )
     if options.gives_up(begin):
-        raise InputError(
+        raise Complete(
             f"{folder.path}: the run stopped early {how_far}: {_no_better(begin)}: "
             "raise --patience to go on"
         )

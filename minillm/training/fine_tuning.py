@@ -24,7 +24,7 @@ import numpy as np
 
 from minillm.training.optimisers import Arrays, Optimiser
 
-_EMBEDDING = re.compile(r"(encoder\.)?(embedding|positions|segments|source)\.")
+_EMBEDDING = re.compile(r"(encoder\.)?(embedding|ngrams|positions|segments|source)\.")
 _LAYER = re.compile(r"(encoder\.)?(blocks|layers|encoder)\.(\d+)\.")
 
 

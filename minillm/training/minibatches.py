@@ -7,7 +7,6 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import ops
 from minillm.data import Minibatches, Sequences
 from minillm.data.sequences import Column
 from minillm.training.loop import Backward
@@ -79,12 +78,27 @@ class ClassificationTask(MinibatchTask):
         total, right, items = 0.0, 0, 0
         for *inputs, classes in self.validation.once():
             logits, _ = self.model.forward(*inputs)  # type: ignore[attr-defined]
-            loss, _ = ops.cross_entropy(logits, classes)
+            loss, _ = self.model.label_loss(logits, classes)  # type: ignore[attr-defined]
             total += float(loss) * len(classes)
             right += int((logits.argmax(axis=1) == classes).sum())
             items += len(classes)
         self.measures = {"accuracy": right / items}
         return total / items
+
+
+def balanced_weights(classes: NDArray[np.integer], count: int) -> NDArray[np.float64]:
+    """Of each class, how often its items must count for all classes to count alike: (count,).
+
+        w_c = N / (C n_c), the mean of which over the N items is 1; 0 for a class without any
+
+    >>> balanced_weights(np.array([0, 0, 0, 1]), 2).round(3).tolist()
+    [0.667, 2.0]
+
+    Source: King and Zeng (2001), "Logistic regression in rare events data", section 4.2.
+    """
+    items = np.bincount(classes, minlength=count)
+    present = items > 0
+    return np.where(present, len(classes) / (present.sum() * np.maximum(items, 1)), 0.0)
 
 
 def mean_loss(

@@ -19,6 +19,7 @@ VERBS = {
     "plot words": ["x"],
     "plot attention": ["x", "y"],
     "gradcheck": [],
+    "curve": ["x", "--out", "y"],
 }
 
 
@@ -61,6 +62,7 @@ def whole_numbers():
         "plot words": ("--count",),
         "plot attention": ("--beam",),
         "gradcheck": ("--seeds",),
+        "curve": ("--seeds",),
     }.items():
         for option in options:
             yield verb, option, option == "--seed"

@@ -152,6 +152,7 @@ def test_what_is_no_plain_float_array_is_refused(name, kernels):
     op, args = case_of(name, np.random.default_rng(0))
     names = list(inspect.signature(op).parameters)
     optional = {("linear", "b"), ("multiplicative_attention", "W"), ("additive_attention", "W_k")}
+    optional.add(("cross_entropy", "class_weights"))
     with use_kernels(kernels):
         for k, a in enumerate(args):
             if not is_float(a):
@@ -227,6 +228,8 @@ INTEGERS = {  # by the case, the arguments that are integers
     "reverse": ["lengths"],
     "mean_pool": ["lengths"],
     "max_pool": ["lengths"],
+    "mixup": ["partners", "lengths"],
+    "convolution": ["lengths"],
 }
 
 
@@ -320,6 +323,7 @@ def test_what_is_no_integer_array_is_refused(name, kernels):
         (lambda: ops.dropout(x, None, None), "dropout: rate must be a number, found NoneType"),
         (lambda: ops.dropout(x, 0.1, 7), "dropout: rng must be a NumPy Generator, found int"),
         (lambda: ops.layer_norm(x, x[0, 0], x[0, 0], None), "layer_norm: eps must be a number"),
+        (lambda: ops.mixup(x, np.arange(2), "0.5"), "mixup: share must be a number, found str"),
         (lambda: ops.rms_norm(x, x[0, 0], "1"), "rms_norm: eps must be a number, found str"),
         (lambda: ops.rotary(x[None], ids[:1, [0, 0, 0]], None), "rotary: base must be a number"),
         (
@@ -353,6 +357,7 @@ def test_other_arguments_of_a_wrong_type(call, message):
             r"rotary: x has shape \(1, 2, 3, 3\), expected an even D",
         ),
         (lambda: ops.rotary(x[None], ids[:1, [0, 0, 0]], 0), "rotary: base must be positive"),
+        (lambda: ops.mixup(x, np.arange(2), 1.5), r"mixup: share must lie in \[0, 1\], found 1.5"),
         (lambda: ops.rms_norm(x, x[0, 0], 0.0), "rms_norm: eps must be positive"),
         (
             lambda: ops.scaled_dot_product_attention(x[None, [0, 0, 1]], x[None], x[None]),

@@ -1,15 +1,17 @@
 """``classifier``: a label for each text."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from minillm.errors import InputError
-from minillm.runs.kind import Evaluation, Kind, Parts, Results
+from minillm.runs.augmentation import AugmentationFacts, AugmentationSettings, augmented, readable
+from minillm.runs.kind import Evaluation, Job, Kind, Parts, Results
 from minillm.runs.settings import (
     FineTuningSettings,
-    LabelFacts,
     LabelledSettings,
     RecurrenceSettings,
     VocabularySettings,
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from minillm.data import Sequences
+    from minillm.data.labelled import Labelled
     from minillm.runs.run import Classified, Run
     from minillm.text import Vocabulary
 
@@ -31,7 +34,13 @@ TOKENS = 2048  # of these, at most
 
 
 @dataclass(frozen=True)
-class Settings(VocabularySettings, RecurrenceSettings, LabelledSettings, FineTuningSettings):
+class Settings(
+    AugmentationSettings,
+    VocabularySettings,
+    RecurrenceSettings,
+    LabelledSettings,
+    FineTuningSettings,
+):
     """The settings of a classifier."""
 
     data: str | None = option(
@@ -62,9 +71,18 @@ class Settings(VocabularySettings, RecurrenceSettings, LabelledSettings, FineTun
         default_help="max; with --init what suits the encoder: last of one that reads from left "
         "to right, mean of a bert",
     )
-    cell: str = with_default(RecurrenceSettings, "cell", "gru")
+    cell: str = with_default(
+        RecurrenceSettings,
+        "cell",
+        "cnn",
+        help="what reads the words: convolutions, or a kind of recurrence",
+        choices=("cnn", "rnn", "lstm", "gru"),
+    )
     hidden: int = with_default(
-        RecurrenceSettings, "hidden", 128, help="width of a layer, in each direction"
+        RecurrenceSettings,
+        "hidden",
+        64,
+        help="width of a layer: of each direction, or filters of each width",
     )
     embedding: int | None = option(
         None,
@@ -72,7 +90,7 @@ class Settings(VocabularySettings, RecurrenceSettings, LabelledSettings, FineTun
         "D",
         least=1,
         most=65536,
-        default_help="128, or as wide as the --vectors",
+        default_help="64, or as wide as the --vectors",
     )
     vectors: str | None = option(
         None,
@@ -82,14 +100,51 @@ class Settings(VocabularySettings, RecurrenceSettings, LabelledSettings, FineTun
         default_help="",
     )
     forward_only: bool = option(False, "read in one direction, not in both")
-    dropout: float = with_default(RecurrenceSettings, "dropout", 0.3)
+    ngrams: int = option(
+        50_000,
+        "buckets for n-grams of words and of characters, which are counted beside; 0: none",
+        "N",
+        least=0,
+        most=10**8,
+    )
+    dropout: float = with_default(RecurrenceSettings, "dropout", 0.5)
+    word_dropout: float = option(
+        0.1,
+        "leave out each word, and each n-gram, of a training text with probability P",
+        "P",
+        least=0,
+        below=1,
+        group="gradient descent",
+    )
+    mixup: float = option(
+        0.0,
+        "train on mixtures of two texts, a and 1 - a of each, a drawn from Beta(A, A); 0: none",
+        "A",
+        least=0,
+        most=1000,
+        group="gradient descent",
+    )
+    folds: int | None = option(
+        None,
+        "then measure by cross-validation: K more trainings, each tested on a Kth of the texts; "
+        "folds.jsonl tells of all",
+        "K",
+        least=2,
+        most=10_000,
+        group="the run",
+        changeable=True,
+        default_help="",
+        excludes=("seeds",),
+    )
     learning_rate: float = with_default(
         LabelledSettings,
         "learning_rate",
         2e-3,
-        default_help="0.002; with --init 0.04 / width, of a recurrent one 6e-4; with LoRA ten times "
-        "that",
+        default_help="0.002; with --init 0.04 / width, of a recurrent one 6e-4, and with LoRA ten "
+        "times that",
     )
+    epochs: int | None = with_default(LabelledSettings, "epochs", 10)
+    warmup: float = with_default(LabelledSettings, "warmup", 0.05)
     helper_loss: float = option(
         0.0,
         "go on learning to predict the next token, too, with a loss of weight W; of a gpt or an lm",
@@ -102,10 +157,18 @@ class Settings(VocabularySettings, RecurrenceSettings, LabelledSettings, FineTun
 
 
 # With --init, in place of the defaults.
-FINE_TUNING = {"dropout": 0.1, "batch": 16, "warmup": 0.1, "epochs": 4}
+FINE_TUNING = {
+    "dropout": 0.1,
+    "batch": 16,
+    "warmup": 0.1,
+    "epochs": 4,
+    "ngrams": 0,
+    "word_dropout": 0.0,
+}
 RATE, RECURRENT_RATE = 0.04, 6e-4  # the first of a Transformer of width 1
 LORA = 10  # times that rate
-SIZES = ("hidden", "layers", "cell", "embedding", "vectors", "forward_only")  # the encoder's own
+# The encoder's own.
+SIZES = ("hidden", "layers", "cell", "embedding", "vectors", "forward_only", "ngrams")
 
 
 class ClassifierKind(Kind):
@@ -123,11 +186,12 @@ a bert, a gpt or an lm that was trained without labels reads the texts, and is f
   minillm train classifier topics/ --out runs/topics --pooling attention --patience 10
   minillm train classifier names.tsv --out runs/names --unit character --hidden 64
   minillm train classifier reviews.tsv --out runs/reviews2 --vectors vectors.bin
+  minillm train classifier few.tsv --out runs/few --augment swap,deletion,fill=runs/bert
   minillm train classifier reviews.tsv --out runs/reviews3 --init runs/sentences
 
 then: minillm classify DIR, minillm eval DIR"""
     settings = Settings
-    facts = LabelFacts
+    facts = AugmentationFacts
     exports: ClassVar[dict[str, str]] = {"peft": "peft"}
 
     def types(self) -> tuple[type, type]:
@@ -190,7 +254,13 @@ then: minillm classify DIR, minillm eval DIR"""
             "dropout": settings.dropout,
         }
         if run.kind is self and not hasattr(config, "encoder"):
-            return replace(config, **own)
+            more = {"mixup": settings.mixup, "word_dropout": settings.word_dropout}
+            return replace(config, **own, **more)
+        if settings.mixup:
+            raise InputError(
+                f"--mixup: texts are mixed for a recurrence from scratch or from a classifier, not "
+                f"for the {run.kind.name} of --init; found {settings.mixup}"
+            )
         kind, encoder = (
             (config.kind, config.encoder) if run.kind is self else (run.kind.name, config)
         )
@@ -210,17 +280,26 @@ then: minillm classify DIR, minillm eval DIR"""
     ) -> Parts:
         """The vocabulary of the texts, and minibatches for training and validation."""
         from minillm.data import Minibatches
+        from minillm.data.augmentation import new_words
         from minillm.metrics import frequency_loss
         from minillm.text import build_vocabulary
-        from minillm.training.minibatches import ClassificationTask, fingerprint
+        from minillm.training.minibatches import ClassificationTask, balanced_weights, fingerprint
 
         texts = open_data(data)
+        copies: list[Labelled] = []
+        new: Iterable[str] = ()
+        columns, notes = {}, []
+        if settings.augment:
+            labelled = list(texts.texts("training"))
+            copies, note = augmented(settings, data, labelled)
+            new = new_words(labelled, copies)
+            notes.append(note)
         tokenizer = vocabulary_for(
             settings,
             data,
             settings.unit,
             lambda: build_vocabulary(
-                (text for _, text in texts.texts("training")),
+                chain((text for _, text in texts.texts("training")), new),
                 settings.unit,
                 settings.minimum_count,
                 settings.vocabulary,
@@ -229,14 +308,18 @@ then: minillm classify DIR, minillm eval DIR"""
         )
         model = self._new_model(settings, data, tokenizer, len(texts.labels), rng)
         read = reader_of(model.config, tokenizer, settings.max_length)
-        columns, notes = {}, []
-        for part in ("training", "validation"):
-            columns[part] = encode_texts(texts.texts(part), read, tokenizer, texts.labels)
+        for part, more in (("training", readable(copies, tokenizer)), ("validation", ())):
+            columns[part] = encode_texts(
+                chain(texts.texts(part), more), read, tokenizer, texts.labels
+            )
             notes.append(f"{len(columns[part][1]):,} {part} texts")
         found = fingerprint(columns["training"])
         resumed = "sha256" in data  # then the word vectors have been used already
         if data.setdefault("sha256", found) != found:
-            raise InputError(f"{data['data']}: the data have changed since the run was started")
+            made = ", or what --augment makes of them," if copies else ""
+            raise InputError(
+                f"{data['data']}: the data{made} have changed since the run was started"
+            )
         data["labels"] = texts.labels
 
         if settings.vectors and not resumed:
@@ -246,6 +329,11 @@ then: minillm classify DIR, minillm eval DIR"""
         )
         task = ClassificationTask(model, training, validation)
         baseline = frequency_loss(*(classes for _, classes in columns.values()))
+        if settings.class_weights == "balanced":
+            model.class_weights = balanced_weights(
+                columns["training"][1], len(data["labels"])
+            ).astype(model.dtype)
+            baseline = math.log(len(data["labels"]))
         return Parts(model, task, "text", {"tokenizer": tokenizer}, notes, baseline=baseline)
 
     def _new_model(
@@ -262,7 +350,7 @@ then: minillm classify DIR, minillm eval DIR"""
         if initial := initial_run(data):
             config = self.initial_config(initial, settings, classes)
             return self.types_of(asdict(config))[0](config, rng)
-        width = settings.embedding or 128
+        width = settings.embedding or 64
         if settings.vectors:
             _, vectors = read_vectors(settings.vectors)
             width = vectors.shape[1]
@@ -282,6 +370,9 @@ then: minillm classify DIR, minillm eval DIR"""
             bidirectional=not settings.forward_only,
             pooling=settings.pooling,
             dropout=settings.dropout,
+            mixup=settings.mixup,
+            ngrams=settings.ngrams,
+            word_dropout=settings.word_dropout,
         )
         return Model(config, rng)
 
@@ -313,7 +404,36 @@ then: minillm classify DIR, minillm eval DIR"""
         labels = run.data["labels"]
         read = reader_of(run.model.config, run.tokenizer, run.settings.max_length)
         ids, classes = encode_texts(texts, read, run.tokenizer, labels)
-        return class_results(name, class_probabilities(run.model, ids), classes, labels)
+        results = class_results(name, class_probabilities(run.model, ids), classes, labels)
+        return results | ({"tfidf_accuracy": tfidf_accuracy(run, texts)} if asked.beside else {})
+
+    def train(self, job: Job) -> bool:
+        """As any kind; then the model is set beside TF-IDF, so that nobody is fooled."""
+        from minillm.runs.run import load
+
+        finished = super().train(job)
+        if finished and not job.quiet:
+            found = load(job.folder.path).evaluate(Evaluation(beside=True))
+            tfidf = found["tfidf_accuracy"]
+            tfidf = tfidf if isinstance(tfidf, str) else f"{tfidf:.1%}"
+            job.report(f"accuracy {found['accuracy']:.1%} of {found['items']:,} validation texts")
+            job.report(f"accuracy of TF-IDF with logistic regression: {tfidf}")
+        return finished
+
+
+def tfidf_accuracy(run: "Run", texts: "Sequence[Labelled]") -> float | str:
+    """What TF-IDF with logistic regression reaches from the run's training texts, or why not."""
+    from minillm.runs.tfidf import MISSING, MOST, by_tfidf, has_sklearn
+
+    if not has_sklearn():
+        return MISSING
+    try:
+        training = list(open_data(run.data).texts("training"))
+    except InputError as error:
+        return f"not measured: {error}"
+    if len(training) > MOST:
+        return f"not measured: it is for {MOST:,} training texts at most"
+    return by_tfidf(training, texts)["accuracy"]
 
 
 def open_data(data: dict[str, Any]) -> Any:
@@ -329,8 +449,12 @@ def reader_of(config: Any, tokenizer: Any, longest: int) -> "Callable[[str, str]
     """From a text, and its place, to the ids that a model of these sizes reads.
 
     They are ``longest`` at most.  A BERT has [CLS] in front and [SEP] behind; a GPT whose texts
-    end with EOS has that behind, where it has seen all of the text.
+    end with EOS has that behind, where it has seen all of the text.  A model with n-grams reads
+    their buckets behind the words, numbered from the size of the vocabulary on.
     """
+    from minillm.text import split_words
+    from minillm.text.ngrams import hashed_ngrams
+
     kind = getattr(config, "kind", None)
     front: list[int] = []
     behind: list[int] = []
@@ -340,9 +464,12 @@ def reader_of(config: Any, tokenizer: Any, longest: int) -> "Callable[[str, str]
         behind = [tokenizer.eos]
     context = getattr(getattr(config, "encoder", None), "context", longest)
     most = min(longest, context) - len(front) - len(behind)
+    buckets = getattr(config, "ngrams", 0)
 
     def read(text: str, place: str) -> list[int]:
-        return [*front, *tokenizer.encode(text, place)[:most].tolist(), *behind]
+        ids = [*front, *tokenizer.encode(text, place)[:most].tolist(), *behind]
+        grams = hashed_ngrams(split_words(text)[:longest], buckets) if buckets else []
+        return [*ids, *(len(tokenizer) + gram for gram in grams)]
 
     return read
 

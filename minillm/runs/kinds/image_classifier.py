@@ -1,5 +1,6 @@
 """``image-classifier``: what digit an image shows."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -59,7 +60,7 @@ scikit-learn's bundled set (it needs the package scikit-learn)."""
         """The images for training and validation, in minibatches."""
         from minillm.data import Minibatches, registry
         from minillm.metrics import frequency_loss
-        from minillm.training.minibatches import ClassificationTask
+        from minillm.training.minibatches import ClassificationTask, balanced_weights
 
         digits = registry.open_images(data["data"])
         parts = [digits.part(part) for part in ("training", "validation")]
@@ -77,6 +78,11 @@ scikit-learn's bundled set (it needs the package scikit-learn)."""
         model = Model(config, rng)
         task = ClassificationTask(model, training, validation)
         baseline = frequency_loss(*(classes for _, classes in parts))
+        if settings.class_weights == "balanced":
+            model.class_weights = balanced_weights(parts[0][1], len(data["labels"])).astype(
+                model.dtype
+            )
+            baseline = math.log(len(data["labels"]))
         return Parts(model, task, "image", baseline=baseline)
 
     def classify(

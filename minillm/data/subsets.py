@@ -1,0 +1,38 @@
+"""Subsets of labelled texts for a learning curve: nested, stratified, and the same by seed."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from minillm.data.labelled import Labelled
+
+
+def nested_order(labels: Sequence[str], rng: np.random.Generator) -> list[int]:
+    """An order of the rows whose first n, for any n, have the labels in their shares of the whole.
+
+    The rows of each label are shuffled and spread evenly over the order; rows that have the same
+    place are in random order.  The first row of each label comes before all that, so that no
+    label is missing where n is at least their number.  The first n rows are among the first n + 1.
+
+    >>> order = nested_order(list("aabaabaab"), np.random.default_rng(0))
+    >>> "".join("aabaabaab"[row] for row in order[:6])
+    'baaaba'
+    """
+    place = np.empty(len(labels))
+    kinds = np.asarray(labels)
+    for label in sorted(set(labels)):
+        rows = rng.permutation(np.flatnonzero(kinds == label))
+        place[rows] = (np.arange(len(rows)) + 0.5) / len(rows)
+        place[rows[0]] = 0
+    return np.lexsort([rng.random(len(labels)), place]).tolist()
+
+
+def hold_out(labelled: Sequence[Labelled], every: int) -> tuple[list[Labelled], list[Labelled]]:
+    """Texts to train on, and to validate on: of each label every second, third, ... in turn."""
+    counts: dict[str, int] = {}
+    training: list[Labelled] = []
+    validation: list[Labelled] = []
+    for label, text in labelled:
+        counts[label] = counts.get(label, 0) + 1
+        (training if counts[label] % every else validation).append((label, text))
+    return training, validation

@@ -1,0 +1,243 @@
+"""minillm curve: what each training is given, what is trained once, and bad input."""
+
+import json
+import os
+import signal
+
+import numpy as np
+import pytest
+
+from minillm.cli import main
+from minillm.formats.word2vec import write_vectors
+from minillm.runs import curve
+from minillm.training.minibatches import MinibatchTask
+
+TINY = ["--steps", "5", "--batch", "4", "--hidden", "4", "--minimum-count", "1"]
+TEXTS = {"good": "what a fine day", "bad": "rain and wind again"}
+
+
+def lines(count, labels=("good", "bad")):
+    return "".join(f"{label}\t{TEXTS[label]} {k}\n" for k in range(count) for label in labels)
+
+
+@pytest.fixture
+def data(tmp_path):
+    (tmp_path / "data.tsv").write_text(lines(40))
+    (tmp_path / "test.tsv").write_text(lines(3))
+    return tmp_path
+
+
+def command(folder, *options):
+    return [
+        *("curve", str(folder / "data.tsv"), "--test", str(folder / "test.tsv")),
+        *("--out", str(folder / "curve"), "--sizes", "20,10", "--seeds", "2", *TINY, *options),
+    ]
+
+
+def results(folder):
+    path = folder / "curve" / "results.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def trained(monkeypatch):
+    """What each training is given, from now on."""
+    found = []
+    original = curve.by_training
+
+    def watched(folder, part, held_out, settings):
+        found.append((part, held_out, settings))
+        return original(folder, part, held_out, settings)
+
+    monkeypatch.setattr(curve, "by_training", watched)
+    return found
+
+
+def test_a_curve(data, capsys, monkeypatch):
+    pytest.importorskip("sklearn")
+    found = trained(monkeypatch)
+    assert main(command(data)) == 0
+    output = capsys.readouterr().out
+    assert "10 labels, seed 1, from scratch: " in output
+    assert "| labels | 10 | 20 |\n| --- | ---: | ---: |\n| TF-IDF | 100.0 ± 0.0 |" in output
+    assert (data / "curve" / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert {path.name for path in (data / "curve").iterdir()} == {"curve.png", "results.jsonl"}
+    records = results(data)
+    assert [(r["seed"], r["labels"], r["line"]) for r in records] == [
+        (seed, size, line)
+        for seed in (0, 1)
+        for size in (10, 20)
+        for line in ("TF-IDF", "from scratch")
+    ]
+    for record in records:
+        assert 0 <= record["accuracy"] <= 1
+    test = set((data / "test.tsv").read_text().splitlines())
+    smaller, larger, *_ = [{"\t".join(one) for one in part} for part, _, _ in found]
+    assert len(smaller) == 10
+    assert len(larger) == 20
+    assert smaller < larger
+    for part, held_out, settings in found:
+        assert {"\t".join(one) for one in held_out} == test
+        assert [label for label, _ in part].count("good") == len(part) / 2
+        assert settings["seed"] in (0, 1)
+
+
+def test_each_training_is_done_once_and_more_are_added(data, capsys, monkeypatch):
+    found = trained(monkeypatch)
+    assert main(command(data)) == 0
+    first, count = results(data), len(found)
+    assert main(command(data)) == 0
+    assert len(found) == count
+    assert results(data) == first
+    assert main(command(data, "--seeds", "3", "--augment", "swap", "--copies", "2")) == 0
+    assert results(data)[: len(first)] == first
+    # one more seed from scratch, three with copies, at two sizes each
+    assert len(found) - count == 2 * (1 + 3)
+    assert [settings.get("augment") for _, _, settings in found[count:]].count("swap") == 6
+    table = capsys.readouterr().out.rpartition("accuracy in percent")[2]
+    assert "3 seeds" in table
+    assert "| from scratch, augmented |" in table
+
+
+def test_an_interrupted_curve_goes_on_with_the_same_results(data, capsys, monkeypatch):
+    assert main(command(data)) == 0
+    whole = [{k: v for k, v in r.items() if k != "seconds"} for r in results(data)]
+    (data / "curve" / "results.jsonl").unlink()
+    original, calls = MinibatchTask.training_loss, []
+
+    def interrupted(self, rng):
+        calls.append(1)
+        if len(calls) == 8:  # within the second training
+            os.kill(os.getpid(), signal.SIGINT)
+        return original(self, rng)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MinibatchTask, "training_loss", interrupted)
+        capsys.readouterr()
+        assert main(command(data)) == 130
+    assert "to go on: the same command again" in capsys.readouterr().out
+    kept = results(data)
+    assert [r["line"] for r in kept].count("from scratch") == 1
+    assert {path.name for path in (data / "curve").iterdir()} == {"curve.png", "results.jsonl"}
+    assert main(command(data)) == 0
+    assert [{k: v for k, v in r.items() if k != "seconds"} for r in results(data)] == whole
+
+
+def test_other_data_or_settings_are_other_trainings(data, monkeypatch):
+    found = trained(monkeypatch)
+    assert main(command(data)) == 0
+    count = len(found)
+    assert main(command(data, "--hidden", "5")) == 0
+    assert len(found) == 2 * count
+    (data / "test.tsv").write_text(lines(4))
+    assert main(command(data)) == 0
+    assert len(found) == 3 * count
+
+
+def test_word_vectors_and_mixtures_are_lines_of_their_own(data, monkeypatch):
+    words = ["what", "a", "fine", "day", "rain", "and", "wind", "again"]
+    vectors = np.random.default_rng(0).standard_normal((8, 6)).astype(np.float32)
+    write_vectors(data / "vectors.txt", words, vectors)
+    found = trained(monkeypatch)
+    monkeypatch.chdir(data)
+    options = ["--vectors", "vectors.txt", "--augment", "synonyms", "--mixup", "0.4"]
+    assert main(command(data, "--sizes", "10", "--seeds", "1", *options)) == 0
+    path = str(data / "vectors.txt")
+    twin = {"augment": f"synonyms={path}", "mixup": 0.4}
+    common = {"steps": 5, "batch": 4, "hidden": 4, "minimum_count": 1, "seed": 0}
+    assert [settings for _, _, settings in found] == [
+        common,
+        common | twin,
+        common | {"vectors": path},
+        common | {"vectors": path} | twin,
+    ]
+    assert [r["line"] for r in results(data) if r["line"] != "TF-IDF"] == [
+        "from scratch",
+        "from scratch, augmented",
+        "word vectors",
+        "word vectors, augmented",
+    ]
+
+
+def test_each_run_to_begin_with_is_a_line(data, monkeypatch):
+    """It has the options of fine-tuning, and none of the sizes of models from scratch."""
+    (data / "text.txt").write_text("what a fine day 0123\nrain and wind again 456789\n" * 40)
+    for name in ("one", "two"):
+        out = str(data / name)
+        assert main(["train", "lm", str(data / "text.txt"), "--out", out, *TINY]) == 0
+    found = trained(monkeypatch)
+    runs = [str(data / "one"), str(data / "two")]
+    options = ["--sizes", "10", "--seeds", "1", "--freeze", "1", "--init", *runs]
+    assert main(command(data, *options, "--mixup", "0.2", "--augment", "swap")) == 0
+    tuned = {"steps": 5, "batch": 4, "freeze": "1", "seed": 0}
+    assert [settings for _, _, settings in found][2:] == [
+        settings
+        for run in runs
+        for settings in (tuned | {"init": run}, tuned | {"init": run, "augment": "swap"})
+    ]
+    assert "freeze" not in found[0][2]
+    assert [r["line"] for r in results(data)][-2:] == ["from two", "from two, augmented"]
+
+
+def test_without_a_test_every_tenth_text_is_one_and_never_trained_on(data, monkeypatch):
+    found = trained(monkeypatch)
+    out = str(data / "curve")
+    options = ["--out", out, "--sizes", "10,72", "--seeds", "1", *TINY]
+    assert main(["curve", str(data / "data.tsv"), *options]) == 0
+    for part, held_out, _ in found:
+        assert len(held_out) == 8
+        assert not set(part) & set(held_out)
+
+
+def test_without_scikit_learn_there_is_no_tfidf(data, monkeypatch, capsys):
+    monkeypatch.setattr(curve, "has_sklearn", lambda: False)
+    assert main(command(data, "--sizes", "10", "--seeds", "1")) == 0
+    output = capsys.readouterr().out
+    assert "TF-IDF is left out: it needs the package scikit-learn" in output
+    assert [r["line"] for r in results(data)] == ["from scratch"]
+    assert "| from scratch | " in output
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--sizes", "10,x"], "--sizes: expected whole numbers with commas between, found '10,x'"),
+        (["--sizes", "0"], "--sizes: expected whole numbers"),
+        (["--sizes", "81"], "--sizes: expected at most the 80 texts of"),
+        (["--sizes", "1"], "at least one text of each of the 2 labels, and 5 of some label"),
+        (["--sizes", "4"], "at least one text of each of the 2 labels, and 5 of some label"),
+        (["--augment", "swop"], "--augment: expected some of synonyms"),
+        (["--augment", "fill=nowhere"], "nowhere: there is no run in it"),
+        (["--vectors", "none.txt"], "none.txt: there is no such file"),
+        (["--augment", "synonyms"], "--augment synonyms: expected --vectors FILE"),
+        (["--init", "a/x", "b/x"], "--init: expected folders of different names, found x again"),
+        (["--init", "nowhere"], "nowhere: there is no run in it"),
+        (["--pooling", "sum"], "--pooling: expected one of"),
+        (["--steps", "9", "--minutes", "1"], "minutes"),
+    ],
+)
+def test_bad_options(data, fails, options, message):
+    assert message in fails(*command(data, *options))
+    assert not (data / "curve").exists()
+
+
+def test_bad_data(data, fails):
+    (data / "test.tsv").write_text("good\tx\nodd\ty\n")
+    line = fails(*command(data))
+    assert "test.tsv, text 2: expected a label that" in line
+    assert "found 'odd'" in line
+    (data / "data.tsv").write_text("no tab\n")
+    assert "data.tsv, line 1: expected label<TAB>text" in fails(*command(data))
+    assert "none.tsv: there is no such file" in fails("curve", "none.tsv", "--out", "x")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("no json", "results.jsonl, line 1: expected JSON"),
+        ('{"labels": "ten"}', "results.jsonl, line 1: expected a number 'labels'"),
+    ],
+)
+def test_damaged_results(data, fails, line, message):
+    (data / "curve").mkdir()
+    (data / "curve" / "results.jsonl").write_text(line + "\n")
+    assert message in fails(*command(data))
