@@ -161,7 +161,9 @@ class Run:
         ``format`` is one of ``kind.exports``, by default the first of them, and ``file`` the name
         of the file or folder, by default that which stands there, in the run's folder.
         """
-        ability, formats = self._ability("export"), self.kind.exports
+        formats = self.kind.exports
+        if not formats:
+            self._ability("export")  # says which kinds have it
         if format is not None and format not in formats:
             raise InputError(
                 f"--format: a run of {self.kind.name} is exported as {' or '.join(formats)}, "
@@ -169,7 +171,12 @@ class Run:
             )
         if file is None:
             file = self.path / formats[format or next(iter(formats))]
-        ability(self, file, **options)
+        if (format or next(iter(formats))) == "peft":
+            from minillm.runs.fine_tuning import export_additions
+
+            export_additions(self, file, **options)
+        else:
+            self._ability("export")(self, file, **options)
         return file
 
     def evaluate(self, asked: Evaluation | None = None) -> Results:
@@ -262,8 +269,8 @@ def stored_config(folder: RunFolder, kind: Kind | None = None) -> dict[str, Any]
         if getattr(settings, name) not in (None, getattr(config["model"], name)):
             raise InputError(f"{place}{name}: the model and the settings do not agree")
     # What an older version could not choose is as the model has it.
-    known = {entry.name for entry in fields(Config)} & types_of(kind.settings).keys()
-    own = known - config["training"].keys() - OF_THE_DATA
+    both = {entry.name for entry in fields(Config)} & types_of(kind.settings).keys()
+    own = both - config["training"].keys() - OF_THE_DATA
     config["training"] = replace(settings, **{n: getattr(config["model"], n) for n in own})
     config["data"] = _renamed(config["data"], {"name": "data"})
     _check_data(kind, config["data"], config["model"], place)
