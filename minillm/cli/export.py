@@ -25,9 +25,10 @@ examples:
   minillm export runs/gpt
         the folder runs/gpt/huggingface
   minillm export runs/gpt my-gpt2 --format huggingface
+  minillm export runs/adapted my-adapter --format peft
 """,
     )
-    add_run_folder(parser, "a folder of ngram, word2vec, gpt or bert")
+    add_run_folder(parser, "a folder of ngram, word2vec, gpt, bert or classifier")
     parser.add_argument(
         "file",
         metavar="FILE",
@@ -37,8 +38,9 @@ examples:
     )
     parser.add_argument(
         "--format",
-        choices=("arpa", "word2vec", "huggingface"),
-        help="in which format (each kind of model has one)",
+        choices=("arpa", "word2vec", "huggingface", "peft"),
+        help="in which format, where a kind of model has several: peft has the additions of "
+        "--lora-rank alone, huggingface the model with them",
     )
     parser.add_argument(
         "--binary", action="store_true", help="word vectors in the binary format, not as text"

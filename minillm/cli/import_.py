@@ -21,10 +21,15 @@ examples:
   minillm import vectors.bin --out runs/vectors
   minillm import gpt2 --out runs/gpt2
   minillm import all-MiniLM-L6-v2 --out runs/sentences
+  minillm import adapter --init runs/gpt2 --out runs/adapted
+        LoRA's additions to a GPT-2 or a BERT, as Hugging Face's PEFT stores them
 """,
     )
     parser.add_argument("file", metavar="FILE", help="the file or folder to be read")
     parser.add_argument("--out", required=True, metavar="DIR", help="the folder to be made")
+    parser.add_argument(
+        "--init", metavar="DIR", help="the run that an adapter of PEFT has additions to"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace the run in DIR")
     parser.set_defaults(run=run)
 
@@ -33,6 +38,6 @@ def run(args: argparse.Namespace) -> int:
     """Reads the file, then writes the run."""
     from minillm.runs.start import import_file
 
-    print(import_file(args.file, args.out, args.overwrite))
+    print(import_file(args.file, args.out, args.overwrite, args.init))
     print(f"saved in {args.out}")
     return 0

@@ -67,7 +67,7 @@ _NEXT_SENTENCE = (
     ("next.W", "cls.seq_relationship.weight", "D 2"),
     ("next.b", "cls.seq_relationship.bias", "2"),
 )
-_PREFIX, _HEADS = "bert.", "cls."  # what is not of a head has the prefix, except in a BertModel
+PREFIX, HEADS = "bert.", "cls."  # what is not of a head has the prefix, except in a BertModel
 _OUTPUT, _OUTPUT_BIAS = "cls.predictions.decoder.weight", "cls.predictions.decoder.bias"
 _TIED = {  # a second name of a tensor, the first one, ours
     _OUTPUT: ("embeddings.word_embeddings.weight", "embedding.E"),
@@ -103,7 +103,7 @@ _FIXED: dict[str, tuple[Any, ...]] = {
 }
 
 
-def _names(config: BERTConfig) -> Iterator[tuple[str, str, tuple[int, ...]]]:
+def names(config: BERTConfig) -> Iterator[tuple[str, str, tuple[int, ...]]]:
     """Of each parameter: our name, theirs, and our shape."""
     c, D = config, config.width
     sizes = {"V": c.vocabulary, "C": c.context, "S": c.segments, "D": D, "3D": 3 * D, "2": 2}
@@ -127,20 +127,20 @@ def _names(config: BERTConfig) -> Iterator[tuple[str, str, tuple[int, ...]]]:
             yield ours, theirs, shape(letters)
 
 
-def _their_names(theirs: str) -> list[str]:
+def their_names(theirs: str) -> list[str]:
     parts = ("query", "key", "value") if "*" in theirs else ("",)
     return [theirs.replace("*", part) for part in parts]
 
 
 def _their_shape(ours: str, theirs: str, shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape of each of the tensors that a parameter of ours is there."""
-    one = (*shape[:-1], shape[-1] // len(_their_names(theirs)))
+    one = (*shape[:-1], shape[-1] // len(their_names(theirs)))
     return one if ours.endswith(".E") else one[::-1]
 
 
 def _as_theirs(ours: str, theirs: str, array: NDArray) -> dict[str, NDArray]:
     """A parameter of ours as their tensors: views of it, in their shape."""
-    names = _their_names(theirs)
+    names = their_names(theirs)
     parts = np.split(array, len(names), axis=-1)
     return dict(zip(names, (p if ours.endswith(".E") else p.T for p in parts), strict=True))
 
@@ -172,7 +172,7 @@ def import_bert(folder: str | Path) -> tuple[BERT, WordPieces, Sentences]:
 
 def _plain(name: str) -> str:
     """A tensor's name without the prefix, and as it is today: gain and bias had others."""
-    name = name.removeprefix(_PREFIX)
+    name = name.removeprefix(PREFIX)
     return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("Norm.beta", "Norm.bias")
 
 
@@ -218,8 +218,8 @@ def _read_weights(
     if _OUTPUT_BIAS in tensors:  # of the two names of one tensor, a file may have the other
         tensors.setdefault(_TIED[_OUTPUT_BIAS][0], tensors[_OUTPUT_BIAS])
     places = []
-    for ours, theirs, shape in _names(config):
-        for name in _their_names(theirs):
+    for ours, theirs, shape in names(config):
+        for name in their_names(theirs):
             their_shape = _their_shape(ours, theirs, shape)
             huggingface.checked(folder, name, tensors.get(name), their_shape)
         places.append((ours, theirs, shape))
@@ -243,6 +243,11 @@ def _read_weights(
 # --- writing -----------------------------------------------------------------
 
 
+def has_heads(config: BERTConfig) -> bool:
+    """Whether it is more than a BertModel."""
+    return config.masked_words or config.next_sentence
+
+
 def export_bert(
     model: BERT, tokenizer: WordPieces, folder: str | Path, sentences: Sentences | None = None
 ) -> None:
@@ -259,11 +264,11 @@ def export_bert(
         "config.json": huggingface.json_file(_config_values(config, tokenizer)),
         **sentence_files(sentences, config.width, config.context),
     }
-    prefix = _PREFIX if config.masked_words or config.next_sentence else ""
+    prefix = PREFIX if has_heads(config) else ""
     tensors = {}
-    for ours, theirs, _ in _names(config):
+    for ours, theirs, _ in names(config):
         for name, view in _as_theirs(ours, theirs, model.params[ours]).items():
-            tensors[name if name.startswith(_HEADS) else prefix + name] = view
+            tensors[name if name.startswith(HEADS) else prefix + name] = view
     with new_folder(folder) as made:
         for name, content in files.items():
             (made / name).parent.mkdir(exist_ok=True)

@@ -41,7 +41,7 @@ _BLOCK = (
     ("mlp.c_proj.weight", "feed_forward.W_2", "4D D"),
     ("mlp.c_proj.bias", "feed_forward.b_2", "D"),
 )
-_PREFIX = "transformer."  # absent where the model was saved without its output layer
+PREFIX = "transformer."  # absent where the model was saved without its output layer
 _OUTPUT = "lm_head.weight"
 _MASK = re.compile(r"h\.\d+\.attn\.(masked_)?bias")  # buffers of older versions, not weights
 
@@ -56,7 +56,7 @@ _FIXED: dict[str, tuple[Any, ...]] = {
 _ARCHITECTURES = ("GPT2LMHeadModel", "GPT2Model")
 
 
-def _names(config: GPTConfig) -> Iterator[tuple[str, str, tuple[int, ...]]]:
+def names(config: GPTConfig) -> Iterator[tuple[str, str, tuple[int, ...]]]:
     """Of each parameter: their name, ours, and its shape."""
     D = config.width
     sizes = {"V": config.vocabulary, "C": config.context, "D": D, "3D": 3 * D, "4D": 4 * D}
@@ -85,9 +85,9 @@ def import_gpt2(folder: str | Path) -> tuple[GPT, Vocabulary]:
     config, tied = _read_config(folder / "config.json")
     tokenizer = _read_tokenizer(folder)
     huggingface.check_vocabulary(folder, config.vocabulary, len(tokenizer))
-    tensors = huggingface.open_weights(folder, lambda name: name.removeprefix(_PREFIX))
+    tensors = huggingface.open_weights(folder, lambda name: name.removeprefix(PREFIX))
     wanted = {}
-    for theirs, ours, shape in _names(config):
+    for theirs, ours, shape in names(config):
         wanted[ours] = huggingface.checked(folder, theirs, tensors.pop(theirs, None), shape)
     output = tensors.pop(_OUTPUT, None)
     if output is None and not tied:
@@ -166,7 +166,7 @@ def export_gpt2(model: GPT, tokenizer: Vocabulary, folder: str | Path) -> None:
     """
     files = _tokenizer_files(tokenizer, model.config.context)
     files["config.json"] = huggingface.json_file(_config_values(model.config, tokenizer))
-    tensors = {_PREFIX + theirs: model.params[ours] for theirs, ours, _ in _names(model.config)}
+    tensors = {PREFIX + theirs: model.params[ours] for theirs, ours, _ in names(model.config)}
     with new_folder(folder) as made:
         for name, content in files.items():
             write_file(made / name, content)

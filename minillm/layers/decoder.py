@@ -22,6 +22,7 @@ from minillm import ops
 from minillm._kernels import twinned
 from minillm.layers import encoder
 from minillm.layers.encoder import Draw, residual
+from minillm.layers.linear import linear
 from minillm.layers.transformer import (
     EPSILON,
     Op,
@@ -126,14 +127,12 @@ def keys_and_values(
     memory (B, S, D) -> k, v (B, N, S, D/N).
     ``backward(dk, dv)`` -> dmemory, gradients.
     """
-    W_kv, b_kv = f"{prefix}.W_kv", f"{prefix}.b_kv"
-    kv, linear_backward = ops.linear(memory, params[W_kv], params[b_kv])  # (B, S, 2D)
+    kv, linear_backward = linear(params, f"{prefix}.W_kv", f"{prefix}.b_kv", memory)  # (B, S, 2D)
     k, v = (split_heads(part, N) for part in np.split(kv, 2, axis=-1))
 
     def backward(dk, dv):
         dkv = np.concatenate([join_heads(dk), join_heads(dv)], axis=-1)
-        dmemory, dW_kv, db_kv = linear_backward(dkv)
-        return dmemory, {W_kv: dW_kv, b_kv: db_kv}
+        return linear_backward(dkv)
 
     return (k, v), backward
 
@@ -150,19 +149,18 @@ def attend(
 
     ``backward(dy)`` -> dx, dk, dv, gradients.
     """
-    N, names = k.shape[1], [f"{prefix}.{name}" for name in ("W_q", "b_q", "W_o", "b_o")]
-    W_q, b_q, W_o, b_o = (params[name] for name in names)
-    q, q_backward = ops.linear(x, W_q, b_q)  # (B, T, D)
+    N = k.shape[1]
+    q, q_backward = linear(params, f"{prefix}.W_q", f"{prefix}.b_q", x)  # (B, T, D)
     context, attention_backward = ops.scaled_dot_product_attention(
         split_heads(q, N), k, v, lengths=lengths
     )
-    y, output_backward = ops.linear(join_heads(context), W_o, b_o)
+    y, output_backward = linear(params, f"{prefix}.W_o", f"{prefix}.b_o", join_heads(context))
 
     def backward(dy):
-        dcontext, dW_o, db_o = output_backward(dy)
+        dcontext, of_output = output_backward(dy)
         dq, dk, dv = attention_backward(split_heads(dcontext, N))
-        dx, dW_q, db_q = q_backward(join_heads(dq))
-        return dx, dk, dv, dict(zip(names, (dW_q, db_q, dW_o, db_o), strict=True))
+        dx, of_q = q_backward(join_heads(dq))
+        return dx, dk, dv, of_q | of_output
 
     return y, backward
 

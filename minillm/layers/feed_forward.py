@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import ops
+from minillm.layers.linear import linear
 
 
 def new_layer(
@@ -44,8 +44,7 @@ def layer(
     without ``prefix.b`` has no bias.
     ``backward(dy)`` -> dx, gradients.  Keeps x, W and what the activation keeps.
     """
-    W, b = f"{prefix}.W", f"{prefix}.b"
-    y, linear_backward = ops.linear(x, params[W], params.get(b))
+    y, linear_backward = linear(params, f"{prefix}.W", f"{prefix}.b", x)
     activation_backward = None
     if activation is not None:
         y, activation_backward = activation(y)
@@ -53,7 +52,6 @@ def layer(
     def backward(dy):
         if activation_backward is not None:
             dy = activation_backward(dy)
-        dx, *gradients = linear_backward(dy)
-        return dx, dict(zip((W, b), gradients, strict=False))  # no db where there is no b
+        return linear_backward(dy)
 
     return y, backward

@@ -32,6 +32,7 @@ from minillm import ops
 from minillm.layers import cache as cache_layer
 from minillm.layers.cache import Cache
 from minillm.layers.dropout import dropout
+from minillm.layers.linear import linear
 from minillm.ops.gelu import gelu_forward
 from minillm.ops.layer_norm import layer_norm_forward
 
@@ -164,22 +165,21 @@ def self_attention(
     :func:`block`; its earlier keys and values are constants to the backward.
     ``backward(dy)`` -> dx, gradients.
     """
-    W_qkv, b_qkv, W_o, b_o = (f"{prefix}.{name}" for name in ("W_qkv", "b_qkv", "W_o", "b_o"))
     T = x.shape[1]
-    qkv, qkv_backward = ops.linear(x, params[W_qkv], params[b_qkv])  # (B, T, 3D)
+    qkv, qkv_backward = linear(params, f"{prefix}.W_qkv", f"{prefix}.b_qkv", x)  # (B, T, 3D)
     q, k, v = (split_heads(part, N) for part in np.split(qkv, 3, axis=-1))  # (B, N, T, D/N)
     if cache is not None and start is not None:
         k, v = cache_layer.append(cache, prefix, start, k, v)  # (B, N, S, D/N)
     context, attention_backward = ops.scaled_dot_product_attention(q, k, v, causal, lengths, start)
-    y, output_backward = ops.linear(join_heads(context), params[W_o], params[b_o])
+    y, output_backward = linear(params, f"{prefix}.W_o", f"{prefix}.b_o", join_heads(context))
 
     def backward(dy):
-        dcontext, dW_o, db_o = output_backward(dy)
+        dcontext, of_output = output_backward(dy)
         dq, dk, dv = attention_backward(split_heads(dcontext, N))
         if start is not None:
             dk, dv = (_rows_at(array, start, T) for array in (dk, dv))
-        dx, dW_qkv, db_qkv = qkv_backward(_side_by_side(dq, dk, dv))
-        return dx, {W_qkv: dW_qkv, b_qkv: db_qkv, W_o: dW_o, b_o: db_o}
+        dx, of_qkv = qkv_backward(_side_by_side(dq, dk, dv))
+        return dx, of_qkv | of_output
 
     return y, backward
 
@@ -236,15 +236,14 @@ def feed_forward(
 
     x (..., D) -> y (..., D).  ``backward(dy)`` -> dx, gradients.
     """
-    W_1, b_1, W_2, b_2 = (f"{prefix}.{name}" for name in ("W_1", "b_1", "W_2", "b_2"))
-    h, first_backward = ops.linear(x, params[W_1], params[b_1])  # (..., F)
+    h, first_backward = linear(params, f"{prefix}.W_1", f"{prefix}.b_1", x)  # (..., F)
     a, activation_backward = activation(h)
-    y, second_backward = ops.linear(a, params[W_2], params[b_2])
+    y, second_backward = linear(params, f"{prefix}.W_2", f"{prefix}.b_2", a)
 
     def backward(dy):
-        da, dW_2, db_2 = second_backward(dy)
-        dx, dW_1, db_1 = first_backward(activation_backward(da))
-        return dx, {W_1: dW_1, b_1: db_1, W_2: dW_2, b_2: db_2}
+        da, of_second = second_backward(dy)
+        dx, of_first = first_backward(activation_backward(da))
+        return dx, of_first | of_second
 
     return y, backward
 

@@ -6,8 +6,9 @@ the baseline's weights.  Opened, the additions are merged; several such runs hav
 """
 
 import fnmatch
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minillm.errors import InputError
@@ -57,11 +58,12 @@ def trained_part(
         new, line = take_weights(kind, parts, job.data)
         parts.notes.append(line)
     trained = {name: model.params[name] for name in unfrozen(model.params, settings.freeze)}
-    lora = None
+    lora, whole = None, sum(array.size for array in model.params.values())
     if settings.lora_rank:
         targets = lora_targets(trained, settings, new)
         additions = new_additions(model.params, targets, settings.lora_rank, rng)
         lora = LoRA(model.params, additions, scale_of(settings))
+        model.params.update(lora.beside | frozen_matrices(model.params, [*targets, *new]))
         trained = additions | {name: model.params[name] for name in sorted(new)}
 
     depth = depths(trained)
@@ -81,10 +83,9 @@ def trained_part(
         model.frozen = lowest_trained(progress, settings.unfreeze, lowest, top)
 
     model.keep, model.frozen = keep, lowest
-    counts = [sum(array.size for array in arrays.values()) for arrays in (trained, model.params)]
-    if counts[0] != counts[1]:
-        share = counts[0] / counts[1]
-        parts.notes.append(f"trained are {counts[0]:,} of {counts[1]:,} weights, {share:.2%}")
+    count = sum(array.size for array in trained.values())
+    if count != whole:
+        parts.notes.append(f"trained are {count:,} of {whole:,} weights, {count / whole:.2%}")
     stored = trained if lora else model.params
     return Trained(stored, optimiser, before_step if settings.unfreeze else None)
 
@@ -133,6 +134,15 @@ def lora_targets(weights: "Arrays", settings: Any, new: set[str]) -> list[str]:
                 f"{name}, found {settings.lora_rank}"
             )
     return targets
+
+
+def frozen_matrices(params: "Arrays", but: Iterable[str]) -> "dict[str, NDArray]":
+    """Additions of rank 0 to all matrices but these: layers compute no gradients of them."""
+    import numpy as np
+
+    rest = {name: W for name, W in params.items() if W.ndim == 2 and name not in set(but)}
+    left = {f"{name}.A": np.empty((W.shape[0], 0), W.dtype) for name, W in rest.items()}
+    return left | {f"{name}.B": np.empty((0, W.shape[1]), W.dtype) for name, W in rest.items()}
 
 
 def matches(name: str, patterns: Any) -> bool:
@@ -200,6 +210,62 @@ def load_merged(
     additions = empty_additions(folder, model.params, stored)
     folder.load_model(additions | stored, allow_nan)
     LoRA(model.params, additions, scale_of(config["training"]))
+
+
+def additions_of(run: "Run") -> "dict[str, NDArray]":
+    """The additions that are stored in a run's folder.  InputError if it has weights instead."""
+    import numpy as np
+
+    if not getattr(run.settings, "lora_rank", None):
+        raise InputError(f"{run.path}: expected a run with --lora-rank, found one with all weights")
+    shapes, params = run.folder.model_shapes(), run.model.params
+    others = {name: np.empty_like(params[name]) for name in shapes if name in params}
+    additions = empty_additions(run.folder, params, others)
+    run.folder.load_model(additions | others)
+    return additions
+
+
+def export_additions(run: "Run", file: str | Path, binary: bool = False) -> None:
+    """Writes the additions as PEFT does; of a classifier those of its encoder, without the rest."""
+    from minillm.formats.peft import write_adapter
+    from minillm.models.bert import BERT
+    from minillm.models.fine_tuned import PREFIX, encoder_of
+    from minillm.models.gpt import GPT
+
+    if binary:
+        raise InputError("--binary: only word vectors have two formats")
+    additions, model, whole = additions_of(run), run.model, True
+    if hasattr(model.config, "encoder"):
+        additions = {name.removeprefix(PREFIX): array for name, array in additions.items()}
+        model, whole = encoder_of(model), False
+    if not isinstance(model, GPT | BERT):
+        raise InputError(f"{run.path}: expected additions to a gpt or a bert")
+    scale = scale_of(run.settings)
+    write_adapter(file, model, additions, scale, run.data["init"], whole)
+
+
+def import_additions(file: str, baseline: str, folder: RunFolder) -> str:
+    """Makes a run of additions in PEFT's format and a run that they are for; a line about it."""
+    from minillm.data.registry import absolute
+    from minillm.formats.peft import read_adapter
+    from minillm.runs.run import load
+
+    base = load(baseline)
+    if base.kind.name not in ("gpt", "bert"):
+        raise InputError(f"--init: expected a run of gpt or bert, found one of {base.kind.name}")
+    additions, rank, alpha = read_adapter(file, base.model)
+    config = base.folder.load_json("config.json")
+    own = {"lora_rank": rank, "lora_alpha": alpha, "lora_targets": []}
+    config["training"] = {**config["training"], **own}
+    config["data"] = {**config["data"], "init": absolute(baseline), "imported": absolute(file)}
+    config["data"]["init_sha256"] = fingerprint_of(base.folder)
+    folder.begin()
+    for name, _ in base.kind.vocabularies.values():
+        folder.save_json(name, base.folder.load_json(name))
+    folder.save_model(additions, {})
+    folder.save_json("config.json", config)
+    weights = sum(array.size for array in additions.values())
+    return f"{weights:,} weights of additions to those of {baseline}"
 
 
 def empty_additions(folder: RunFolder, params: "Arrays", others: "Arrays") -> "dict[str, NDArray]":

@@ -161,7 +161,9 @@ class Run:
         ``format`` is one of ``kind.exports``, by default the first of them, and ``file`` the name
         of the file or folder, by default that which stands there, in the run's folder.
         """
-        ability, formats = self._ability("export"), self.kind.exports
+        formats = self.kind.exports
+        if not formats:
+            self._ability("export")  # says which kinds have it
         if format is not None and format not in formats:
             raise InputError(
                 f"--format: a run of {self.kind.name} is exported as {' or '.join(formats)}, "
@@ -169,7 +171,12 @@ class Run:
             )
         if file is None:
             file = self.path / formats[format or next(iter(formats))]
-        ability(self, file, **options)
+        if (format or next(iter(formats))) == "peft":
+            from minillm.runs.fine_tuning import export_additions
+
+            export_additions(self, file, **options)
+        else:
+            self._ability("export")(self, file, **options)
         return file
 
     def evaluate(self, asked: Evaluation | None = None) -> Results:

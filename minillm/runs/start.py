@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from minillm.data.files import STANDARD_INPUT, read_json, reading
 from minillm.errors import DivergedError, InputError
 from minillm.runs import repeated
-from minillm.runs.fine_tuning import trained_part
+from minillm.runs.fine_tuning import import_additions, trained_part
 from minillm.runs.folder import RunFolder
 from minillm.runs.initial import begun, forgotten
 from minillm.runs.kind import Complete, Job, Kind, Parts, kinds
@@ -284,9 +284,24 @@ def merge(
     return f"{weights:,} weights, those of {run.data['init']} with the additions of {path}"
 
 
-def import_file(file: str, out: str | Path, overwrite: bool = False) -> str:
-    """Makes a run of what another program wrote, a file or a folder; returns a line about it."""
+def import_file(
+    file: str, out: str | Path, overwrite: bool = False, init: str | None = None
+) -> str:
+    """Makes a run of what another program wrote, a file or a folder; returns a line about it.
+
+    ``init`` is the folder of the run that it has additions to.
+    """
+    from minillm.formats.peft import is_adapter
+
     folder = RunFolder(out)
+    if is_adapter(file) != (init is not None):
+        if init:
+            raise InputError(f"{file}: --init goes with a folder that has adapter_config.json")
+        raise InputError(f"{file}: expected --init DIR, the run that its additions are for")
+    if init is not None:
+        with _held(folder):
+            check_free(folder, overwrite)
+            return import_additions(file, init, folder)
     if file == STANDARD_INPUT:
         raise InputError("standard input: expected the name of a file: it is read twice")
     if Path(file).is_dir():

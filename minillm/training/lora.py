@@ -8,20 +8,18 @@ on A and B through W' alone.  With dW', which any model's backward has:
 
     dA = s dW' B^T        dB = s A^T dW'
 
-What that saves is memory, for gradients and an optimiser's moments, and files: a use is kept as A
-and B alone, a hundredth of the model, and many of them beside one model.  When it is used, W' takes
-the place of W, so that nothing is slower.
+So it works for any weight of any model, an embedding or a recurrent one too, and the model knows
+nothing of it.  Cheaper is not to make dW' = x^T dy, a third of a step's work.  The layers of
+Transformers do so, if they find A and B beside W (:mod:`minillm.layers.linear`):
 
-It does not save dW' = x^T dy, a third of a step's work.  That would be cheaper directly, in a layer
-that knows of A and B:
+    dA = s x^T (dy B^T)   dB = s (x A)^T dy
 
-    y = x W + s (x A) B        dA = s x^T (dy B^T)        dB = s (x A)^T dy
-
-But then each layer has to know.  Here it is any weight of any model, an embedding or a recurrent
-one too, and no model knows of it.  So that the dW' of all weights never stand in memory together,
-models hand on the gradients of a block as soon as they have them (``Model.keep``).
+What is saved is memory, for gradients and an optimiser's moments, and files: a use is kept as A and
+B alone, a hundredth of the model, and many of them beside one model.  Both forward and backward
+read W' in place of W, so that nothing is slower than without.
 
     lora = LoRA(model.params, new_additions(model.params, names, 8, rng), scale=2.0)
+    model.params |= lora.beside        # for the cheaper gradients
     model.keep = lora.gradients
     optimiser = Merging(AdamW(lora.params), lora)
     loss, backward = model.loss(batch, rng)
@@ -55,7 +53,8 @@ class LoRA:
     """The additions to some weights of a model, which they are merged into.
 
     ``params`` has A and B, as ``attention.W.A`` and ``attention.W.B``.  The arrays of the model
-    are changed in place, and hold W' from now on; W itself is kept beside them.
+    are changed in place, and hold W' from now on; W itself is kept.  ``beside`` has s A and B, for
+    the layers that take them.
     """
 
     def __init__(self, model_params: Arrays, additions: dict[str, np.ndarray], scale: float):
@@ -63,6 +62,8 @@ class LoRA:
         self.merged = {name: model_params[name] for name in names}
         self.frozen = {name: W.copy() for name, W in self.merged.items()}
         self.params, self.scale = additions, scale
+        self.beside = {f"{name}.A": np.empty_like(additions[f"{name}.A"]) for name in names}
+        self.beside |= {f"{name}.B": additions[f"{name}.B"] for name in names}
         self.merge()
 
     def __repr__(self) -> str:
@@ -72,17 +73,23 @@ class LoRA:
     def merge(self) -> None:
         """W' = W + s A B, in the arrays of the model."""
         for name, W in self.frozen.items():
-            A, B = self.params[f"{name}.A"], self.params[f"{name}.B"]
-            self.merged[name][...] = W + (A.dtype.type(self.scale) * A) @ B
+            A, B = self.beside[f"{name}.A"], self.params[f"{name}.B"]
+            np.multiply(self.params[f"{name}.A"], A.dtype.type(self.scale), out=A)
+            self.merged[name][...] = W + A @ B
 
     def gradients(self, gradients: Arrays) -> dict[str, np.ndarray]:
-        """From the gradients of some weights to those of their additions; others have none."""
+        """Those of A and B, from what a backward has: of W', or of s A and B.  Others have none."""
         found = {}
-        for name in self.frozen.keys() & gradients.keys():
-            A, B = self.params[f"{name}.A"], self.params[f"{name}.B"]
-            dW, s = gradients[name], A.dtype.type(self.scale)
-            # W' = W + s A B
-            found[f"{name}.A"], found[f"{name}.B"] = dW @ (s * B).T, (s * A).T @ dW
+        for name in self.frozen:
+            A, B = f"{name}.A", f"{name}.B"
+            s = self.params[A].dtype.type(self.scale)
+            if name in gradients:
+                # W' = W + (s A) B
+                dW = gradients[name]
+                found[A] = s * (dW @ self.params[B].T)
+                found[B] = self.beside[A].T @ dW
+            elif A in gradients:
+                found[A], found[B] = s * gradients[A], gradients[B]
         return found
 
 

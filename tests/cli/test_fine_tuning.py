@@ -407,6 +407,71 @@ def test_a_baseline_that_has_changed(bases, train, tmp_path, fails):
     minillm.load(out)
 
 
+# --- PEFT's format ------------------------------------------------------------------------
+
+
+def test_additions_for_other_programs(again, bases, tmp_path, capsys):
+    base, run = again("gpt", *LORA, "--learning-rate", "0.05")
+    adapter, back = tmp_path / "adapter", tmp_path / "back"
+    assert main(["export", str(run.path), str(adapter), "--format", "peft"]) == 0
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    assert (config["r"], config["lora_alpha"]) == (2, 3.0)
+    assert config["base_model_name_or_path"] == str(base.path)
+    command = ["import", str(adapter), "--init", str(bases / "gpt"), "--out", str(back)]
+    assert main(command) == 0
+    found = minillm.load(back)
+    for name, array in run.model.params.items():
+        np.testing.assert_allclose(found.model.params[name], array, rtol=1e-5, atol=1e-6)
+    assert "".join(found.write("the", length=5, seed=1)) == "".join(
+        run.write("the", length=5, seed=1)
+    )
+    assert main(["export", str(back), str(tmp_path / "whole")]) == 0
+    assert (tmp_path / "whole" / "model.safetensors").exists()
+
+
+def test_additions_to_the_encoder_of_a_classifier(bases, train, tmp_path):
+    out = train("--init", bases / "bert", *LORA, "--learning-rate", "0.05")
+    adapter, back = tmp_path / "adapter", tmp_path / "back"
+    assert main(["export", str(out), str(adapter)]) == 0
+    command = ["import", str(adapter), "--init", str(bases / "bert"), "--out", str(back)]
+    assert main(command) == 0
+    classifier, found = minillm.load(out), minillm.load(back)
+    for name, array in found.model.params.items():
+        ours = classifier.model.params.get(f"encoder.{name}")
+        if ours is not None:
+            np.testing.assert_allclose(ours, array, rtol=1e-5, atol=1e-6)
+    assert found.embed(["the cat"]).shape == (1, 8)
+
+
+def test_what_is_no_adapter(bases, files, train, tmp_path, fails):
+    whole = train("--init", bases / "bert")
+    assert f"{whole}: expected a run with --lora-rank, found one with all weights" in fails(
+        "export", whole, tmp_path / "x"
+    )
+    assert "--format: a run of classifier is exported as peft, found 'huggingface'" in fails(
+        "export", whole, tmp_path / "x", "--format", "huggingface"
+    )
+    assert "expected a run with --lora-rank, found one with all its weights" in fails(
+        "merge", whole, "--out", tmp_path / "x"
+    )
+    adapter = tmp_path / "adapter"
+    assert main(["export", str(train("--init", bases / "gpt", *LORA, name="y")), str(adapter)]) == 0
+    out = ["--out", tmp_path / "x"]
+    assert "expected --init DIR, the run that its additions are for" in fails(
+        "import", adapter, *out
+    )
+    assert "--init: expected a run of gpt or bert, found one of lm" in fails(
+        "import", adapter, *out, "--init", bases / "lm"
+    )
+    assert "expected lora_A or lora_B of a linear layer of the baseline" in fails(
+        "import", adapter, *out, "--init", bases / "bert"
+    )
+    assert "--init goes with a folder that has adapter_config.json" in fails(
+        "import", bases / "bert", *out, "--init", bases / "bert"
+    )
+    assert not (tmp_path / "x" / "config.json").exists()
+
+
 # --- what does not ------------------------------------------------------------------------
 
 

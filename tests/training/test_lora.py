@@ -42,11 +42,15 @@ def made(name, dtype=np.float64):
     return model, batch, additions
 
 
+@pytest.mark.parametrize("beside", [False, True])
 @pytest.mark.parametrize("name", TARGETS)
-def test_gradients_against_the_checker(name):
+def test_gradients_against_the_checker(name, beside):
+    """From the gradients of whole weights, and in the layers that take A and B."""
     model, batch, additions = made(name)
     lora = LoRA(model.params, additions, scale=1.7)
     model.keep = lora.gradients
+    if beside:
+        model.params |= lora.beside
 
     def loss():
         lora.merge()
@@ -56,13 +60,16 @@ def test_gradients_against_the_checker(name):
     check_projections(loss, additions, rng=np.random.default_rng(1), directions=3)
 
 
+@pytest.mark.parametrize("beside", [False, True])
 @pytest.mark.parametrize("name", TARGETS)
-def test_gradients_against_those_of_the_whole_weight(name):
+def test_gradients_against_those_of_the_whole_weight(name, beside):
     """Along any change of A and B, the loss changes as along the change of W' that it makes."""
     model, batch, additions = made(name)
     lora = LoRA(model.params, additions, scale=1.7)
     whole = model.loss(batch, np.random.default_rng(2))[1]()
     model.keep = lora.gradients
+    if beside:
+        model.params |= lora.beside
     part = model.loss(batch, np.random.default_rng(2))[1]()
     rng = np.random.default_rng(3)
     for target in TARGETS[name]:
@@ -96,6 +103,7 @@ def test_training_changes_the_additions_alone(name):
     before = {name: array.copy() for name, array in model.params.items()}
     lora = LoRA(model.params, additions, scale=0.5)
     model.keep = lora.gradients
+    model.params |= lora.beside
     optimiser = Merging(AdamW(lora.params), lora)
     losses = []
     for _ in range(60):
@@ -103,7 +111,8 @@ def test_training_changes_the_additions_alone(name):
         losses.append(float(loss))
         optimiser.step(backward(), 0.05)
     assert losses[-1] < 0.9 * losses[0]
-    for key, array in model.params.items():
+    for key in before:
+        array = model.params[key]
         if key in TARGETS[name]:
             np.testing.assert_array_equal(lora.frozen[key], before[key])
             A, B = additions[f"{key}.A"], additions[f"{key}.B"]
@@ -124,6 +133,24 @@ def test_an_optimiser_that_is_restored_is_merged():
     np.testing.assert_allclose(
         model.params["embedding.E"], lora.frozen["embedding.E"] + 0.5 * A @ B
     )
+
+
+def test_layers_compute_no_gradient_of_a_whole_weight(monkeypatch):
+    """With A and B beside them; and none at all of a weight with an addition of rank 0."""
+    model, batch, additions = made("classifier")
+    lora = LoRA(model.params, additions, scale=0.5)
+    seen = {}
+    model.keep = lambda gradients: seen.update(gradients) or lora.gradients(gradients)
+    model.loss(batch)[1]()
+    frozen = "encoder.blocks.0.attention.W_qkv"
+    assert {*TARGETS["classifier"], frozen} <= seen.keys()
+    seen.clear()
+    model.params |= lora.beside
+    model.params[f"{frozen}.A"], model.params[f"{frozen}.B"] = np.empty((4, 0)), np.empty((0, 12))
+    found = model.loss(batch)[1]()
+    assert found.keys() == additions.keys()
+    assert not {*TARGETS["classifier"], frozen, f"{frozen}.A"} & seen.keys()
+    assert "encoder.blocks.0.attention.b_qkv" not in seen
 
 
 def test_memory_is_a_small_part_of_that_of_all_weights():

@@ -137,7 +137,7 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
       minillm similar DIR "a sentence" --among lines.txt, minillm eval DIR"""
     settings = Settings
     facts = SentenceFacts
-    exports: ClassVar[dict[str, str]] = {"huggingface": "huggingface"}
+    exports: ClassVar[dict[str, str]] = {"huggingface": "huggingface", "peft": "peft"}
     model_type = "bert"
 
     def types(self) -> tuple[type, type]:

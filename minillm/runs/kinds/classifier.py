@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from minillm.errors import InputError
 from minillm.runs.augmentation import AugmentationFacts, AugmentationSettings, augmented, readable
@@ -144,7 +144,11 @@ class Settings(
         excludes=("seeds",),
     )
     learning_rate: float = with_default(
-        LabelledSettings, "learning_rate", 2e-3, default_help="0.002; with --init a smaller one"
+        LabelledSettings,
+        "learning_rate",
+        2e-3,
+        default_help="0.002; with --init 0.04 / width, of a recurrent one 6e-4, and with LoRA ten "
+        "times that",
     )
     epochs: int | None = with_default(LabelledSettings, "epochs", 10)
     warmup: float = with_default(LabelledSettings, "warmup", 0.05)
@@ -162,7 +166,6 @@ class Settings(
 # With --init, in place of the defaults.
 FINE_TUNING = {
     "dropout": 0.1,
-    "learning_rate": 1e-4,
     "batch": 16,
     "warmup": 0.1,
     "epochs": 4,
@@ -170,6 +173,8 @@ FINE_TUNING = {
     "word_dropout": 0.0,
     "members": 1,
 }
+RATE, RECURRENT_RATE = 0.04, 6e-4  # the first of a Transformer of width 1
+LORA = 10  # times that rate
 SIZES = (  # the encoder's own
     *("hidden", "layers", "cell", "embedding", "vectors", "forward_only"),
     *("ngrams", "members"),
@@ -197,6 +202,7 @@ a bert, a gpt or an lm that was trained without labels reads the texts, and is f
 then: minillm classify DIR, minillm eval DIR"""
     settings = Settings
     facts = AugmentationFacts
+    exports: ClassVar[dict[str, str]] = {"peft": "peft"}
 
     def types(self) -> tuple[type, type]:
         """The model and its config."""
@@ -228,12 +234,16 @@ then: minillm classify DIR, minillm eval DIR"""
             if given.get(name) not in (None, False):
                 option = f"--{name.replace('_', '-')}"
                 raise InputError(f"{option}: the encoder is that of --init, found {given[name]}")
+        config = getattr(run.model.config, "encoder", run.model.config)
+        rate = RATE / config.width if hasattr(config, "heads") else RECURRENT_RATE
+        rate *= LORA if given.get("lora_rank") else 1
+        defaults = FINE_TUNING | {"learning_rate": rate}
         if run.kind is self:
             sizes = sizes_of(run, self.settings)
             own = {"forward_only": not getattr(run.model.config, "bidirectional", True)}
-            return FINE_TUNING | sizes | own | {"max_length": run.settings.max_length}
+            return defaults | sizes | own | {"max_length": run.settings.max_length}
         read = [run.data.get("longest"), getattr(run.model.config, "context", None), 400]
-        return FINE_TUNING | {
+        return defaults | {
             "pooling": run.data.get("pooling") or ENCODERS[run.kind.name][2],
             "max_length": min(length for length in read if length is not None),
         }
@@ -293,7 +303,7 @@ then: minillm classify DIR, minillm eval DIR"""
         labelled: list[Labelled] = []
         copies: list[Labelled] = []
         new: Iterable[str] = ()
-        columns, notes = {}, []
+        columns, notes = {}, texts.notes()
         if settings.augment:
             labelled = list(texts.texts("training"))
             copies, note = augmented(settings, data, labelled)
@@ -397,8 +407,9 @@ then: minillm classify DIR, minillm eval DIR"""
 
     def evaluate(self, run: "Run", asked: Evaluation) -> Results:
         """Accuracy, macro-F1 and the confusion matrix."""
-        from minillm.data.labelled import read_labelled
+        from minillm.data.labelled import read_labelled, without_text
 
+        left_out = sum(map(without_text, asked.files))
         if asked.files:
             name = ", ".join(asked.files)
             texts = [text for file in asked.files for text in read_labelled(file)]
@@ -411,6 +422,8 @@ then: minillm classify DIR, minillm eval DIR"""
         read = reader_of(run.model.config, run.tokenizer, run.settings.max_length)
         ids, classes = encode_texts(texts, read, run.tokenizer, labels)
         results = class_results(name, class_probabilities(run.model, ids), classes, labels)
+        if left_out:
+            results["left_out_without_text"] = left_out
         return results | ({"tfidf_accuracy": tfidf_accuracy(run, texts)} if asked.beside else {})
 
     def train(self, job: Job) -> bool:

@@ -107,7 +107,7 @@ The last tenth of the text is held out, to measure the model on text that it has
 
 then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text\""""
     settings = Settings
-    exports: ClassVar[dict[str, str]] = {"huggingface": "huggingface"}
+    exports: ClassVar[dict[str, str]] = {"huggingface": "huggingface", "peft": "peft"}
     model_type = "gpt2"
 
     def types(self) -> tuple[type, type]:

