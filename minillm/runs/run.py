@@ -296,7 +296,8 @@ def stored_config(folder: RunFolder, kind: Kind | None = None) -> dict[str, Any]
         if getattr(settings, name) not in (None, getattr(config["model"], name)):
             raise InputError(f"{place}{name}: the model and the settings do not agree")
     # What an older version could not choose is as the model has it.
-    own = types_of(kind.settings).keys() & sizes.keys() - config["training"].keys() - OF_THE_DATA
+    both = {entry.name for entry in fields(Config)} & types_of(kind.settings).keys()
+    own = both - config["training"].keys() - OF_THE_DATA
     config["training"] = replace(settings, **{n: getattr(config["model"], n) for n in own})
     config["data"] = _renamed(config["data"], {"name": "data"})
     _check_data(kind, config["data"], config["model"], place)

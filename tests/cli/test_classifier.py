@@ -129,3 +129,76 @@ def test_python_is_refused_two_lengths_as_well(noise, tmp_path):
     given = {"data": noise, "steps": 3, "epochs": 2}
     with pytest.raises(InputError, match="expected one of minutes, steps, epochs, found steps and"):
         start(find_kind("classifier"), tmp_path / "run", given)
+
+
+# --- beside TF-IDF -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def weather(tmp_path):
+    """Two labels that a word tells apart: a file to train on, and one to measure on."""
+    files = []
+    for name, count in (("train", 30), ("test", 10)):
+        path = tmp_path / f"{name}.tsv"
+        lines = [f"good\ta fine day {k}\nbad\ta rainy day {k}\n" for k in range(count)]
+        path.write_text("".join(lines))
+        files.append(str(path))
+    return files
+
+
+def test_a_classifier_is_set_beside_tfidf(weather, tmp_path, capsys):
+    pytest.importorskip("sklearn")
+    training, test = weather
+    out = str(tmp_path / "run")
+    assert main(["train", "classifier", training, "--out", out, *TINY, "--epochs", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "% of 6 validation texts\n" in printed
+    assert "accuracy of TF-IDF with logistic regression: 100.0%\n" in printed
+    assert main(["eval", out, test, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["tfidf_accuracy"] == 1.0
+    os.remove(training)
+    assert main(["eval", out, test]) == 0
+    assert f"not measured: {training}: " in capsys.readouterr().out
+
+
+def test_without_scikit_learn_a_line_says_what_is_missing(weather, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("minillm.runs.tfidf.has_sklearn", lambda: False)
+    training, test = weather
+    out = str(tmp_path / "run")
+    assert main(["train", "classifier", training, "--out", out, *TINY, "--epochs", "1"]) == 0
+    missing = "not measured: it needs the package scikit-learn\n"
+    assert f"accuracy of TF-IDF with logistic regression: {missing}" in capsys.readouterr().out
+    assert main(["eval", out, test]) == 0
+    assert missing in capsys.readouterr().out
+    assert "tfidf_accuracy" not in minillm.load(out).evaluate()
+
+
+def test_balanced_classes_count_alike(tmp_path, capsys):
+    """Ten to one, and no word tells them apart: guessing the frequent one is no longer best."""
+    path = tmp_path / "rare.tsv"
+    path.write_text(
+        "".join(f"{'rare' if k % 11 == 0 else 'usual'}\tthe same\n" for k in range(220))
+    )
+    found = {}
+    for weights in ("none", "balanced"):
+        out = str(tmp_path / weights)
+        options = [*TINY, "--ngrams", "0", "--class-weights", weights]
+        assert main(["train", "classifier", str(path), "--out", out, *options]) == 0
+        found[weights] = minillm.load(out).classify(["the same"])[0].probabilities["rare"]
+    assert found["none"] < 0.2
+    assert 0.35 < found["balanced"] < 0.65
+
+
+def test_a_classifier_of_an_older_version_goes_on_as_it_was(noise, tmp_path, capsys):
+    """It had no n-grams, and its words were all read."""
+    out = tmp_path / "run"
+    old = ["--ngrams", "0", "--word-dropout", "0", "--cell", "gru"]
+    train = ["train", "classifier", noise, "--out", str(out), *TINY, *old, "--steps", "2"]
+    assert main(train) == 0
+    path = out / "config.json"
+    config = json.loads(path.read_text())
+    for name in ("ngrams", "word_dropout"):
+        del config["training"][name], config["model"][name]
+    path.write_text(json.dumps(config))
+    assert minillm.load(out).settings.ngrams == 0
+    assert main(["train", "classifier", "--out", str(out), "--resume", "--steps", "4"]) == 0

@@ -107,6 +107,13 @@ class Settings(
         least=0,
         most=10**8,
     )
+    members: int = option(
+        3,
+        "train N models at once, with other first weights, and average their probabilities",
+        "N",
+        least=1,
+        most=1000,
+    )
     dropout: float = with_default(RecurrenceSettings, "dropout", 0.5)
     word_dropout: float = option(
         0.1,
@@ -137,7 +144,11 @@ class Settings(
         excludes=("seeds",),
     )
     learning_rate: float = with_default(
-        LabelledSettings, "learning_rate", 2e-3, default_help="0.002; with --init a smaller one"
+        LabelledSettings,
+        "learning_rate",
+        2e-3,
+        default_help="0.002; with --init 0.04 / width, of a recurrent one 6e-4, and with LoRA ten "
+        "times that",
     )
     epochs: int | None = with_default(LabelledSettings, "epochs", 10)
     warmup: float = with_default(LabelledSettings, "warmup", 0.05)
@@ -155,15 +166,19 @@ class Settings(
 # With --init, in place of the defaults.
 FINE_TUNING = {
     "dropout": 0.1,
-    "learning_rate": 1e-4,
     "batch": 16,
     "warmup": 0.1,
     "epochs": 4,
     "ngrams": 0,
     "word_dropout": 0.0,
+    "members": 1,
 }
-# The encoder's own.
-SIZES = ("hidden", "layers", "cell", "embedding", "vectors", "forward_only", "ngrams")
+RATE, RECURRENT_RATE = 0.04, 6e-4  # the first of a Transformer of width 1
+LORA = 10  # times that rate
+SIZES = (  # the encoder's own
+    *("hidden", "layers", "cell", "embedding", "vectors", "forward_only"),
+    *("ngrams", "members"),
+)
 
 
 class ClassifierKind(Kind):
@@ -196,10 +211,14 @@ then: minillm classify DIR, minillm eval DIR"""
         return Classifier, ClassifierConfig
 
     def types_of(self, sizes: Mapping[str, Any]) -> tuple[type, type]:
-        """One that was fine-tuned has an encoder."""
+        """One that was fine-tuned has an encoder; an ensemble has members."""
+        from minillm.models.ensemble import Ensemble
         from minillm.models.fine_tuned import FineTuned, FineTunedConfig
 
-        return (FineTuned, FineTunedConfig) if "encoder" in sizes else self.types()
+        if "encoder" in sizes:
+            return FineTuned, FineTunedConfig
+        Model, Config = self.types()
+        return (Ensemble if sizes.get("members", 1) != 1 else Model), Config
 
     def begin_from(self, run: "Run", given: Mapping[str, Any]) -> dict[str, Any]:
         """The defaults of fine-tuning.  InputError for sizes: they are the encoder's."""
@@ -215,12 +234,16 @@ then: minillm classify DIR, minillm eval DIR"""
             if given.get(name) not in (None, False):
                 option = f"--{name.replace('_', '-')}"
                 raise InputError(f"{option}: the encoder is that of --init, found {given[name]}")
+        config = getattr(run.model.config, "encoder", run.model.config)
+        rate = RATE / config.width if hasattr(config, "heads") else RECURRENT_RATE
+        rate *= LORA if given.get("lora_rank") else 1
+        defaults = FINE_TUNING | {"learning_rate": rate}
         if run.kind is self:
             sizes = sizes_of(run, self.settings)
             own = {"forward_only": not getattr(run.model.config, "bidirectional", True)}
-            return FINE_TUNING | sizes | own | {"max_length": run.settings.max_length}
+            return defaults | sizes | own | {"max_length": run.settings.max_length}
         read = [run.data.get("longest"), getattr(run.model.config, "context", None), 400]
-        return FINE_TUNING | {
+        return defaults | {
             "pooling": run.data.get("pooling") or ENCODERS[run.kind.name][2],
             "max_length": min(length for length in read if length is not None),
         }
@@ -232,7 +255,7 @@ then: minillm classify DIR, minillm eval DIR"""
         if run.kind is not self:
             return {name: f"{PREFIX}{name}" for name in run.model.params}
         same = list(run.data["labels"]) == list(data["labels"])
-        return {n: n for n in run.model.params if same or not n.startswith("output.")}
+        return {n: n for n in run.model.params if same or ".output." not in f".{n}"}
 
     def initial_config(self, run: "Run", settings: Settings, classes: int) -> Any:
         """The sizes of that run's model as a classifier; heads that it has are left."""
@@ -280,7 +303,7 @@ then: minillm classify DIR, minillm eval DIR"""
         labelled: list[Labelled] = []
         copies: list[Labelled] = []
         new: Iterable[str] = ()
-        columns, notes = {}, []
+        columns, notes = {}, texts.notes()
         if settings.augment:
             labelled = list(texts.texts("training"))
             copies, note = augmented(settings, data, labelled)
@@ -352,7 +375,6 @@ then: minillm classify DIR, minillm eval DIR"""
                     f"--embedding: the vectors of {settings.vectors} have {width} numbers each, "
                     f"found {settings.embedding}"
                 )
-        Model, _ = self.types()
         config = self.new_config(
             vocabulary=len(tokenizer),
             classes=classes,
@@ -366,8 +388,9 @@ then: minillm classify DIR, minillm eval DIR"""
             mixup=settings.mixup,
             ngrams=settings.ngrams,
             word_dropout=settings.word_dropout,
+            members=settings.members,
         )
-        return Model(config, rng)
+        return self.types_of(asdict(config))[0](config, rng)
 
     def classify(
         self, run: "Run", items: Sequence[str], places: Sequence[str] | None
@@ -384,8 +407,9 @@ then: minillm classify DIR, minillm eval DIR"""
 
     def evaluate(self, run: "Run", asked: Evaluation) -> Results:
         """Accuracy, macro-F1 and the confusion matrix."""
-        from minillm.data.labelled import read_labelled
+        from minillm.data.labelled import read_labelled, without_text
 
+        left_out = sum(map(without_text, asked.files))
         if asked.files:
             name = ", ".join(asked.files)
             texts = [text for file in asked.files for text in read_labelled(file)]
@@ -398,6 +422,8 @@ then: minillm classify DIR, minillm eval DIR"""
         read = reader_of(run.model.config, run.tokenizer, run.settings.max_length)
         ids, classes = encode_texts(texts, read, run.tokenizer, labels)
         results = class_results(name, class_probabilities(run.model, ids), classes, labels)
+        if left_out:
+            results["left_out_without_text"] = left_out
         return results | ({"tfidf_accuracy": tfidf_accuracy(run, texts)} if asked.beside else {})
 
     def train(self, job: Job) -> bool:
@@ -515,14 +541,15 @@ def start_from_vectors(model: Any, tokenizer: "Vocabulary", file: str) -> str:
     import numpy as np
 
     words, vectors = read_vectors(file)
-    E = model.params["embedding.E"]
+    tables = [p for name, p in model.params.items() if name.endswith("embedding.E")]
     rows = {word: row for row, word in enumerate(words)}
     scale = 1 / np.sqrt(np.mean(np.square(vectors)))
     known = [
         (id, rows[word]) for id in range(len(tokenizer)) if (word := tokenizer.show(id)) in rows
     ]
-    for id, row in known:
-        E[id] = scale * vectors[row]
+    for E in tables:
+        for id, row in known:
+            E[id] = scale * vectors[row]
     return f"{len(known):,} of {len(tokenizer):,} words have a vector in {file}"
 
 
