@@ -50,14 +50,16 @@ class Model(Generic[Config]):
     # Of a classifier: how often the loss of each class counts, (classes,); None: once.
     class_weights: NDArray | None = None
 
-    def label_loss(self, logits: NDArray, labels: NDArray) -> tuple[np.floating, Callable]:
-        """The mean cross-entropy of the labels (B,) with the class weights.
+    def label_loss(
+        self, logits: NDArray, labels: NDArray, smoothing: float = 0.0
+    ) -> tuple[np.floating, Callable]:
+        """The mean cross-entropy of the labels (B,) with the class weights, smoothed in training.
 
         logits (B, classes) -> loss in nats; ``backward(dloss=1.0)`` -> dlogits.
         """
         if self.class_weights is None:
-            return ops.cross_entropy(logits, labels)
-        loss, backward = ops.cross_entropy(logits, labels, class_weights=self.class_weights)
+            return ops.cross_entropy(logits, labels, None, smoothing)
+        loss, backward = ops.cross_entropy(logits, labels, None, smoothing, self.class_weights)
         return loss, lambda dloss=1.0: backward(dloss)[0]
 
     def keep(self, gradients: Gradients) -> Gradients:

@@ -75,13 +75,14 @@ class ClassifierConfig:
     ngrams: int = 0  # buckets; 0: there is no bag
     word_dropout: float = 0.0
     members: int = 1  # of an ensemble: see minillm.models.ensemble
+    label_smoothing: float = 0.0  # in training
 
     def __post_init__(self) -> None:
         base.check_at_least(self, 1, "vocabulary", "classes", "embedding", "hidden", "layers")
         base.check_at_least(self, 1, "members")
         base.check_one_of(self, "cell", CELLS)
         base.check_one_of(self, "pooling", POOLINGS)
-        base.check_below_one(self, "dropout", "word_dropout")
+        base.check_below_one(self, "dropout", "word_dropout", "label_smoothing")
         base.check_at_least(self, 0, "mixup", "ngrams")
         if self.ngrams % 2:
             raise ValueError(f"ngrams must be even, found {self.ngrams}")
@@ -163,13 +164,14 @@ class Classifier(base.Model[ClassifierConfig]):
     ) -> tuple[np.floating, Callable[[], Gradients]]:
         """The mean cross-entropy of (ids (B, T), lengths (B,), labels (B,)), in nats per text.
 
-        With rng, there is dropout, and the mixtures of ``mixup``.
+        With rng, there is dropout, label smoothing, and the mixtures of ``mixup``.
         """
         if rng is not None and self.config.mixup > 0:
             return self._mixed_loss(batch, rng)
         ids, lengths, labels = batch
         logits, logits_backward = self.forward(ids, lengths, rng)
-        loss, loss_backward = self.label_loss(logits, labels)
+        smoothing = 0.0 if rng is None else self.config.label_smoothing
+        loss, loss_backward = self.label_loss(logits, labels, smoothing)
 
         def backward():
             return logits_backward(loss_backward())
@@ -184,8 +186,9 @@ class Classifier(base.Model[ClassifierConfig]):
         a = rng.beta(self.config.mixup, self.config.mixup)
         partners = rng.permutation(len(ids))
         logits, logits_backward = self.forward(ids, lengths, rng, (partners, a))
-        own_loss, own_backward = self.label_loss(logits, labels)
-        other_loss, other_backward = self.label_loss(logits, labels[partners])
+        smoothing = self.config.label_smoothing
+        own_loss, own_backward = self.label_loss(logits, labels, smoothing)
+        other_loss, other_backward = self.label_loss(logits, labels[partners], smoothing)
         loss = a * own_loss + (1 - a) * other_loss
 
         def backward():

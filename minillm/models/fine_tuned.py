@@ -21,6 +21,9 @@ helper loss, weighted, keeps it from forgetting the language:
 
     loss = cross-entropy of the label + helper_loss * mean cross-entropy of the next tokens
 
+It soon knows the labels that it is trained on by heart, and is sure of wrong ones, too.  With label
+smoothing it never learns to be quite sure (:mod:`minillm.ops.cross_entropy`).
+
 Legend: B batch, T time, D width of the encoder.
 
 Sources: Howard and Ruder (2018), "Universal language model fine-tuning for text classification";
@@ -67,13 +70,14 @@ class FineTunedConfig:
     pooling: str = "mean"
     dropout: float = 0.1  # of the pooled vector; the encoder has its own
     helper_loss: float = 0.0  # weight of the loss of the next tokens
+    label_smoothing: float = 0.0  # in training
 
     def __post_init__(self) -> None:
         base.check_at_least(self, 1, "classes")
         base.check_at_least(self, 0, "helper_loss")
         base.check_one_of(self, "kind", tuple(ENCODERS))
         base.check_one_of(self, "pooling", POOLINGS)
-        base.check_below_one(self, "dropout")
+        base.check_below_one(self, "dropout", "label_smoothing")
         if self.helper_loss and self.kind == "bert":
             raise ValueError("helper_loss needs an encoder that predicts the next token, not bert")
 
@@ -155,13 +159,14 @@ class FineTuned(base.Model[FineTunedConfig]):
     ) -> tuple[np.floating, Callable[[], Gradients]]:
         """The mean cross-entropy of (ids (B, T), lengths (B,), labels (B,)), in nats per text.
 
-        With rng it is the loss to train on: with dropout, and with the helper loss.
+        With rng it is the loss to train on: with dropout, label smoothing and the helper loss.
         """
         ids, lengths, labels = batch
         encoder = encoder_of(self)
         hs, encoder_backward = encoder.hidden(ids, lengths, rng=rng)  # (B, T, D)
         logits, head_backward = self._head(hs, lengths, rng)
-        loss, loss_backward = self.label_loss(logits, labels)
+        smoothing = 0.0 if rng is None else self.config.label_smoothing
+        loss, loss_backward = self.label_loss(logits, labels, smoothing)
         helper_backward, weight = None, self.config.helper_loss
         if weight and rng is not None and lengths.max() > 1:
             helper_loss, helper_backward = _next_tokens(encoder, hs, ids, lengths)

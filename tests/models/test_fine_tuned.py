@@ -61,6 +61,19 @@ def test_the_helper_loss_is_that_of_the_language_model(kind):
     np.testing.assert_allclose(both, plain + 0.5 * of_text, rtol=1e-12)
 
 
+def test_label_smoothing_is_in_training_alone():
+    batch = texts(np.random.default_rng(3))
+    plain, smoothed = (fine_tuned("bert", label_smoothing=e, dropout=0.0) for e in (0.0, 0.3))
+    assert plain.loss(batch)[0] == smoothed.loss(batch)[0]
+    logits, _ = smoothed.forward(*batch[:2])
+    log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    q = np.full((4, 3), 0.1)
+    q[np.arange(4), batch[2]] += 0.7
+    loss, _ = smoothed.loss(batch, np.random.default_rng(0))
+    np.testing.assert_allclose(loss, -(q * log_p).sum(axis=1).mean(), rtol=1e-12)
+    check_model(smoothed, batch)
+
+
 def test_the_helper_loss_of_texts_of_one_token_is_none():
     ids, _, labels = texts(np.random.default_rng(3), T=1)
     batch = (ids, np.ones(len(ids), int), labels)

@@ -131,6 +131,14 @@ class Settings(
         most=1000,
         group="gradient descent",
     )
+    label_smoothing: float = option(
+        0.0,
+        "probability that is spread over all labels in training; with --init 0.1",
+        "E",
+        least=0,
+        below=1,
+        group="gradient descent",
+    )
     folds: int | None = option(
         None,
         "then measure by cross-validation: K more trainings, each tested on a Kth of the texts; "
@@ -166,6 +174,7 @@ class Settings(
 # With --init, in place of the defaults.
 FINE_TUNING = {
     "dropout": 0.1,
+    "label_smoothing": 0.1,
     "batch": 16,
     "warmup": 0.1,
     "epochs": 4,
@@ -266,6 +275,7 @@ then: minillm classify DIR, minillm eval DIR"""
             "classes": classes,
             "pooling": settings.pooling,
             "dropout": settings.dropout,
+            "label_smoothing": settings.label_smoothing,
         }
         if run.kind is self and not hasattr(config, "encoder"):
             more = {"mixup": settings.mixup, "word_dropout": settings.word_dropout}
@@ -389,6 +399,7 @@ then: minillm classify DIR, minillm eval DIR"""
             ngrams=settings.ngrams,
             word_dropout=settings.word_dropout,
             members=settings.members,
+            label_smoothing=settings.label_smoothing,
         )
         return self.types_of(asdict(config))[0](config, rng)
 
