@@ -8,7 +8,7 @@ the seed's order of the training texts (minillm/runs/curve.py), a fifth of which
 stop; with a method, changed copies of the others as well.  The methods of the same seed have the
 same texts.  Beside the accuracies stands what each gains over the same seed without augmentation:
 the mean of the differences, and their standard deviation.  An epoch is as many texts with copies as
-without; as copies may be worth a longer training, two lines have three times the epochs.
+without.
 
 Every training is a line of WORK/results.jsonl; the same command goes on where it was stopped.  OUT
 gets the table, and the figures of every seed.
@@ -73,10 +73,8 @@ def lines_of(args: argparse.Namespace) -> dict[str, dict]:
     if args.there and args.back:
         there, back = Path(args.there).resolve(), Path(args.back).resolve()
         methods["back-translation"] = f"back-translation={there}+{back}"
-    longer = {"epochs": 90, "patience": 15}  # the defaults are 30 and 5
-    lines: dict[str, dict] = {PLAIN: {}, f"{PLAIN}, longer": longer}
+    lines: dict[str, dict] = {PLAIN: {}}
     lines |= {name: {"augment": augment} for name, augment in methods.items()}
-    lines[f"{EDA}, longer"] = lines[EDA] | longer
     lines |= {f"mixup, alpha {alpha}": {"mixup": alpha} for alpha in (0.2, 1.0)}
     return lines
 
