@@ -203,7 +203,7 @@ class Reader(base.Model[ReaderConfig]):
             gradients |= dict(zip(names, dweights, strict=True))
             gradients["match.E"] = known_backward(dx)
             gradients["embedding.E"] = token_backward(dx) + asked_backward(dasked)
-            return gradients
+            return self.keep(gradients)
 
         return both + np.concatenate([first, last], axis=-1), backward
 
@@ -231,6 +231,7 @@ class Reader(base.Model[ReaderConfig]):
         """-> logits (B, T, 2).  ``backward(dlogits)`` -> gradients."""
         ids, row_lengths, segments, places = rows_of(question, question_lengths, context, lengths)
         bert = BERT(self.config.bert(), params=self.params)
+        bert.frozen, bert.keep = self.frozen, self.keep
         x, bert_backward = bert.hidden(ids, row_lengths, segments, rng)  # (B, J + T, D)
         rows, real = np.arange(len(ids))[:, None], places >= 0
         tokens, span_backward = feed_forward.layer(self.params, "span", x)  # (B, J + T, 2)
@@ -239,7 +240,7 @@ class Reader(base.Model[ReaderConfig]):
             dtokens = np.zeros_like(tokens)
             dtokens[np.broadcast_to(rows, real.shape)[real], places[real]] = dlogits[real]
             dx, gradients = span_backward(dtokens)
-            return gradients | bert_backward(dx)
+            return self.keep(gradients) | bert_backward(dx)
 
         return tokens[rows, places], backward
 

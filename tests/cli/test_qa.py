@@ -136,6 +136,21 @@ def test_a_run_begins_with_a_bert(files, tmp_path, capsys):
     assert main(["train", "qa", "--out", str(out), "--resume", "--steps", "2"]) == 0
 
 
+@pytest.mark.parametrize("options", [["--lora-rank", "2"], ["--freeze", "1"], []])
+def test_a_part_of_a_bert_is_trained(options, files, tmp_path):
+    """The others keep their bits, in the reader that is opened, too."""
+    out, again = tmp_path / "run", tmp_path / "again"
+    command = ["train", "qa", str(files / "v1.json"), "--steps", "2", "--batch", "4"]
+    assert main([*command, "--init", str(files / "bert"), "--out", str(out), *options]) == 0
+    bert, run = minillm.load(files / "bert").model.params, minillm.load(out)
+    changed = {n for n, p in run.model.params.items() if n in bert and (p != bert[n]).any()}
+    assert "blocks.0.attention.W_qkv" in changed
+    assert ("embedding.E" in changed) == (not options)
+    assert len(run.answers(["Who?"], "gold1 is here")) == 1
+    assert main([*command, "--init", str(out), "--out", str(again)]) == 0  # a reader from a reader
+    assert minillm.load(again).model.config == run.model.config
+
+
 def test_it_learns_and_is_measured(files, tmp_path, capsys):
     out = str(tmp_path / "run")
     sizes = ["--width", "32", "--vocabulary", "70", "--dropout", "0", "--learning-rate", "0.01"]
@@ -247,10 +262,13 @@ def test_wrong_input(files, finished, tmp_path, fails):
     assert "heads must divide width" in fails(*train, "--encoder", "bert", "--heads", "3")
     assert "--context: expected a whole number from 8" in fails(*train, "--context", "2")
     init = [*train, "--init", files / "bert"]
-    assert "--init: expected a run of bert, found 'qa'" in fails(*train, "--init", finished)
+    command = ["train", "lm", "--steps", "1", "--hidden", "2", "--out", str(tmp_path / "lm")]
+    assert main([*command, str(files / "v1.json")]) == 0
+    line = fails(*train, "--init", tmp_path / "lm")
+    assert "--init: expected a run of bert or qa, found one of lm in" in line
     assert "bert has 24, found 48" in fails(*init, "--context", "48")
-    assert "--encoder: expected bert with --init" in fails(*init, "--encoder", "recurrent")
-    assert "--tokenizer: expected none" in fails(*init, "--tokenizer", files / "bert")
+    assert "bert has bert, found recurrent" in fails(*init, "--encoder", "recurrent")
+    assert "its tokenizer comes along" in fails(*init, "--tokenizer", finished)
     assert not (tmp_path / "run").exists()
 
     answer = ["answer", finished, "--context"]

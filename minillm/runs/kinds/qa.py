@@ -1,6 +1,6 @@
 """``qa``: answers to questions, found in a text."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -9,13 +9,14 @@ from minillm.runs.kind import Evaluation, Job, Kind, Parts, Results
 from minillm.runs.kinds.bert import frames
 from minillm.runs.settings import (
     Facts,
+    FineTuningSettings,
     TokenizerSettings,
     TrainingSettings,
     VocabularySettings,
     option,
     with_default,
 )
-from minillm.runs.text import check_vocabulary_kept, vocabulary_for
+from minillm.runs.text import vocabulary_for
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,7 +35,7 @@ SIZES = ("width", "layers", "heads", "context")
 
 
 @dataclass(frozen=True)
-class Settings(TokenizerSettings, TrainingSettings):
+class Settings(TokenizerSettings, TrainingSettings, FineTuningSettings):
     """The settings of a reader."""
 
     data: str | None = option(
@@ -78,14 +79,6 @@ class Settings(TokenizerSettings, TrainingSettings):
         "what reads: recurrences with attention flow, or a Transformer",
         choices=("recurrent", "bert"),
         default_help="recurrent, or bert with --init",
-    )
-    init: str | None = option(
-        None,
-        "start from the weights and the pieces of a run of `train bert`, or of a BERT that was "
-        "imported",
-        "DIR",
-        data=True,
-        default_help="",
     )
     width: int | None = option(
         None,
@@ -180,10 +173,11 @@ then: minillm answer DIR --context FILE "What is ... for?", minillm eval DIR [FI
         """As any kind; the learning rate that suits depends on the encoder and its width."""
         settings = job.settings
         if settings.learning_rate is None:
-            config, start = self._start(settings, job.data)
+            config = self._config(settings, job.data)
             rate = 0.002
             if config.encoder == "bert":
-                rate = (0.15 if start is None else 0.04) / config.width
+                gently = job.data.get("init") and not settings.lora_rank
+                rate = (0.04 if gently else 0.15) / config.width
             job = replace(job, settings=replace(settings, learning_rate=rate))
         return super().train(job)
 
@@ -198,24 +192,20 @@ then: minillm answer DIR --context FILE "What is ... for?", minillm eval DIR [FI
         from minillm.text import build_vocabulary
         from minillm.training.minibatches import SpanTask, fingerprint
 
-        config, start = self._start(settings, data)
+        config = self._config(settings, data)
         parts = {part: open_data(data).questions(part) for part in ("training", "validation")}
-        if start is not None:
-            tokenizer: Any = start.tokenizer
-            check_vocabulary_kept(data, tokenizer)
-        else:
-            tokenizer = vocabulary_for(
-                settings,
-                data,
-                "wordpiece",
-                lambda: build_vocabulary(
-                    texts_of(parts["training"]), "wordpiece", 1, settings.vocabulary
-                ),
-            )
+        tokenizer: Any = vocabulary_for(
+            settings,
+            data,
+            "wordpiece",
+            lambda: build_vocabulary(
+                texts_of(parts["training"]), "wordpiece", 1, settings.vocabulary
+            ),
+        )
         if not frames(tokenizer):
             raise InputError(
-                f"{data.get('tokenizer')}: expected a vocabulary of unit wordpiece, with [CLS], "
-                f"[SEP] and [MASK], found one of unit {tokenizer.unit}"
+                f"{data.get('init') or data.get('tokenizer')}: expected a vocabulary of unit "
+                f"wordpiece, with [CLS], [SEP] and [MASK], found one of unit {tokenizer.unit}"
             )
         config = replace(config, vocabulary=len(tokenizer))
 
@@ -233,8 +223,6 @@ then: minillm answer DIR --context FILE "What is ... for?", minillm eval DIR [FI
 
         Model, _ = self.types()
         model = Model(config, rng)
-        if start is not None:
-            notes.append(start_from(model, start))
         training, validation = (
             Minibatches(columns[part], settings.batch, settings.seed) for part in columns
         )
@@ -243,38 +231,34 @@ then: minillm answer DIR --context FILE "What is ... for?", minillm eval DIR [FI
         vocabularies = {"tokenizer": tokenizer}
         return Parts(model, task, "question", vocabularies, notes, baseline=guessing)
 
-    def _start(self, settings: Settings, data: dict[str, Any]) -> "tuple[Any, Run | None]":
-        """The sizes of the model, and the run that it begins with.
+    def begin_from(self, run: "Run", given: Mapping[str, Any]) -> dict[str, Any]:
+        """The sizes of a BERT, or of another reader."""
+        if run.kind.name not in ("bert", self.name):
+            raise InputError(
+                f"--init: expected a run of bert or {self.name}, found one of {run.kind.name} in "
+                f"{run.path}"
+            )
+        config = run.model.config
+        sizes = {name: getattr(config, name) for name in SIZES}
+        sizes["encoder"] = getattr(config, "encoder", "bert")
+        for name, size in sizes.items():
+            if given.get(name) not in (None, size):
+                raise InputError(f"--{name}: {run.path} has {size}, found {given[name]}")
+        if getattr(config, "segments", 2) != 2:
+            raise InputError(f"{run.path}: expected 2 segments, found {config.segments}")
+        return sizes
 
-        InputError where the settings ask for other sizes than that run has.
-        """
-        from minillm.runs.run import load
+    def _config(self, settings: Settings, data: dict[str, Any]) -> Any:
+        """The sizes of the model, those of ``--init`` where there is one."""
+        from minillm.runs.initial import initial_run
 
-        if not data.get("init"):
-            defaults = BERT if settings.encoder == "bert" else RECURRENT
-            given = {name: getattr(settings, name) for name in defaults}
-            sizes = {name: defaults[name] if x is None else x for name, x in given.items()}
-            encoder = settings.encoder or "recurrent"
-            return self.new_config(vocabulary=2, encoder=encoder, **sizes), None
-        if settings.encoder == "recurrent":
-            raise InputError("--encoder: expected bert with --init, found recurrent")
-        if data.get("tokenizer"):
-            raise InputError(f"--tokenizer: expected none, as {data['init']} has its own")
-        start = load(data["init"])
-        if start.kind.name != "bert":
-            raise InputError(f"--init: expected a run of bert, found {start.kind.name!r}")
-        of_bert = start.model.config
-        for name in SIZES:
-            if getattr(settings, name) not in (None, getattr(of_bert, name)):
-                raise InputError(
-                    f"--{name}: {data['init']} has {getattr(of_bert, name)}, found "
-                    f"{getattr(settings, name)}"
-                )
-        if of_bert.segments != 2:
-            raise InputError(f"{data['init']}: expected 2 segments, found {of_bert.segments}")
-        sizes = {name: getattr(of_bert, name) for name in (*SIZES, "vocabulary", "inner")}
-        dropout = BERT["dropout"] if settings.dropout is None else settings.dropout
-        return self.new_config(encoder="bert", dropout=dropout, **sizes), start
+        encoder = settings.encoder or "recurrent"
+        defaults = BERT if encoder == "bert" else RECURRENT
+        given = {name: getattr(settings, name) for name in defaults}
+        sizes = {name: defaults[name] if x is None else x for name, x in given.items()}
+        initial = initial_run(data)
+        inner = initial.model.config.inner if initial else None
+        return self.new_config(vocabulary=2, encoder=encoder, inner=inner, **sizes)
 
     def closing(self, parts: Parts, summary: "Summary") -> Iterator[str]:
         """How many of the answers are found exactly."""
@@ -362,17 +346,6 @@ def placed(questions: "Sequence[Question]") -> Iterator[tuple[str, str, str]]:
     """As :func:`minillm.data.reading.windows_of` takes them."""
     for question in questions:
         yield f"question {question.id}", question.question, question.context
-
-
-def start_from(model: Any, start: "Run") -> str:
-    """Puts the weights of a BERT into a fresh reader; returns a line on which."""
-    ours, theirs = model.params, start.model.params
-    taken = ours.keys() & theirs.keys()
-    for name in taken:
-        ours[name][...] = theirs[name]
-    new = ", ".join(sorted(ours.keys() - taken))
-    left = ", ".join(sorted(theirs.keys() - taken)) or "none"
-    return f"{len(taken)} tensors from {start.path}; new: {new}; left: {left}"
 
 
 def answers_to(run: "Run", questions: "Sequence[Question]", number: int) -> "list[list[Answered]]":
