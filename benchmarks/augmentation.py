@@ -1,13 +1,14 @@
 """What augmentation gains where labels are few: each method by itself, and some together.
 
-    python -m benchmarks.augmentation TRAIN TEST --vectors FILE [--bert DIR]
+    python -m benchmarks.augmentation TRAIN TEST --vectors FILE [--fill DIR ...]
         [--there DIR --back DIR] [--labels 100] [--seeds 5] [--work DIR] [--out DIR]
 
 TRAIN and TEST are files of lines label<TAB>text.  For each seed, a training is given the first of
 the seed's order of the training texts (minillm/runs/curve.py), a fifth of which tells it when to
 stop; with a method, changed copies of the others as well.  The methods of the same seed have the
 same texts.  Beside the accuracies stands what each gains over the same seed without augmentation:
-the mean of the differences, and their standard deviation.
+the mean of the differences, and their standard deviation.  An epoch is as many texts with copies as
+without.
 
 Every training is a line of WORK/results.jsonl; the same command goes on where it was stopped.  OUT
 gets the table, and the figures of every seed.
@@ -22,8 +23,9 @@ import numpy as np
 from minillm.cli.curve import sizes_of
 from minillm.data.files import write_file
 from minillm.runs.curve import measure, points
+from minillm.runs.run import load
 
-PLAIN = "without"
+PLAIN, EDA = "without", "these four (EDA)"
 
 
 def main() -> int:
@@ -33,7 +35,7 @@ def main() -> int:
     parser.add_argument("train")
     parser.add_argument("test")
     parser.add_argument("--vectors", required=True)
-    parser.add_argument("--bert")
+    parser.add_argument("--fill", nargs="*", default=[])
     parser.add_argument("--there")
     parser.add_argument("--back")
     parser.add_argument("--labels", default="100")
@@ -64,10 +66,10 @@ def lines_of(args: argparse.Namespace) -> dict[str, dict]:
         "insertion": similar[1],
         "swap": "swap",
         "deletion": "deletion",
-        "these four (EDA)": ",".join([*similar, "swap", "deletion"]),
+        EDA: ",".join([*similar, "swap", "deletion"]),
     }
-    if args.bert:
-        methods["fill, by bert"] = f"fill={Path(args.bert).resolve()}"
+    for run in args.fill:
+        methods[f"fill, by {load(run).kind.name}"] = f"fill={Path(run).resolve()}"
     if args.there and args.back:
         there, back = Path(args.there).resolve(), Path(args.back).resolve()
         methods["back-translation"] = f"back-translation={there}+{back}"

@@ -31,7 +31,7 @@ from .cmudict import trained
 
 KINDS = {
     "seq2seq": "--unit bpe --vocabulary 8000 --batch 64 --learning-rate 1e-3 --dropout 0.3",
-    "transformer": "--unit bpe --vocabulary 6000 --joint --feed-forward 256 --dropout 0.2",
+    "transformer": "--unit bpe --vocabulary 6000 --joint --feed-forward 256 --dropout 0.3",
 }
 NAMES = {"seq2seq": "LSTM, additive attention", "transformer": "Transformer"}
 BEAMS = (1, 5)

@@ -2,6 +2,9 @@
 
 import importlib
 import math
+import re
+import string
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -121,6 +124,81 @@ def _imported(name: str) -> Any:
     except ImportError:
         package = name.partition(".")[0].replace("_", "-")
         raise InputError(f"this measure needs the package {package}") from None
+
+
+# --- answers to questions ------------------------------------------------------------
+#
+# As SQuAD's evaluation defines them.  A question may have several references; one without any
+# has the empty answer as its reference: there is no answer.
+#
+# Sources: Rajpurkar, Zhang, Lopyrev and Liang (2016), "SQuAD", section 6.1; Rajpurkar, Jia and
+# Liang (2018), "Know what you don't know", for questions without an answer.
+
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def normalised_answer(text: str) -> list[str]:
+    """The words by which answers are compared: in lower case, without ASCII's punctuation, without
+    articles.
+
+    >>> normalised_answer("The  well-known U.S. (a state)")
+    ['wellknown', 'us', 'state']
+    """
+    text = text.lower().translate(_PUNCTUATION)
+    return re.sub(r"\b(a|an|the)\b", " ", text).split()
+
+
+def answer_exact(answer: str, references: Sequence[str]) -> float:
+    """1 if the answer has the words of one of its references in the same order, else 0."""
+    words = normalised_answer(answer)
+    return float(any(words == known for known in _references(references)))
+
+
+def answer_f1(answer: str, references: Sequence[str]) -> float:
+    """The harmonic mean of precision and recall in words, with the best of the references.
+
+    Words count as often as they stand in both.  No answer is right if that is the reference: 1,
+    else 0.
+
+    >>> answer_f1("the cat sat", ["a black cat", "dog"])
+    0.5
+    """
+    words = normalised_answer(answer)
+    return max(_f1(words, known) for known in _references(references))
+
+
+def _references(references: Sequence[str]) -> list[list[str]]:
+    """The words of the references that have any; if there are none, those of no answer."""
+    return [words for words in map(normalised_answer, references) if words] or [[]]
+
+
+def _f1(words: list[str], known: list[str]) -> float:
+    if not words or not known:
+        return float(words == known)
+    common = (Counter(words) & Counter(known)).total()
+    # precision = common / words, recall = common / known: 2 p r / (p + r)
+    return 2 * common / (len(words) + len(known))
+
+
+def answer_of_shared_words(question: str, context: str) -> str:
+    """What counting words answers: a baseline, for it knows nothing.
+
+    A context is cut into clauses, at punctuation marks and line ends.  In one of them the words of
+    the question have the largest sum of weights log(1 + 1 / count), a word weighing the more the
+    rarer it is in the context; the answer is the clause behind that one.
+
+    >>> answer_of_shared_words("What is the default of b?", "f(a=1, b=22)  Adds a and b.")
+    '22'
+
+    Source: Richardson, Burges and Renshaw (2013), "MCTest", section 4.1, for the weights.
+    """
+    clauses = [match[0] for match in re.finditer(r"[^\n.,:;()=]+", context) if match[0].strip()]
+    words = [re.findall(r"\w+", clause.lower()) for clause in clauses]
+    counts = Counter(word for clause in words for word in clause)
+    asked = set(re.findall(r"\w+", question.lower()))
+    weights = [sum(math.log(1 + 1 / counts[w]) for w in asked & {*clause}) for clause in words]
+    behind = weights.index(max(weights)) + 1 if weights else 0
+    return clauses[min(behind, len(clauses) - 1)].strip() if clauses else ""
 
 
 # --- classes -------------------------------------------------------------------------

@@ -10,7 +10,11 @@ from hypothesis import strategies as st
 from minillm.errors import InputError
 from minillm.metrics import (
     analogy_accuracy,
+    answer_exact,
+    answer_f1,
+    answer_of_shared_words,
     bits,
+    normalised_answer,
     perplexity,
     rank_correlation,
     ranks,
@@ -71,3 +75,55 @@ def test_analogies_are_solved_by_the_nearest_word():
     assert analogy_accuracy(VECTORS, sections) == {"royal": (1, 2, 2), "unknown": (0, 0, 1)}
     many = analogy_accuracy(VECTORS, {"many": [right] * 300 + [wrong] * 5})
     assert many == {"many": (300, 305, 305)}
+
+
+# --- answers to questions: what SQuAD's evaluation script says -------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("The  Cat", ["cat"]),
+        ("theatre of an analysis", ["theatre", "of", "analysis"]),
+        ("well-known, U.S. $5!", ["wellknown", "us", "5"]),
+        ("a.the", ["athe"]),  # punctuation goes first, articles after it
+        ("don\u2019t \u201cquote\u201d", ["don\u2019t", "\u201cquote\u201d"]),  # ASCII's alone
+        ("\tan\n a  ", []),
+        ("()", []),
+        ("ÉCOLE", ["école"]),
+    ],
+)
+def test_normalised_answers(text, words):
+    assert normalised_answer(text) == words
+
+
+@pytest.mark.parametrize(
+    ("answer", "references", "exact", "f1"),
+    [
+        ("Denver Broncos", ["Denver Broncos", "The Denver Broncos"], 1, 1),
+        ("the Broncos.", ["Denver Broncos"], 0, 2 / 3),
+        ("Broncos", ["Denver Broncos", "Broncos of Denver"], 0, 2 / 3),  # the best of them
+        ("gold and gold", ["gold"], 0, 0.5),  # it counts once: 1 of 3 and 1 of 1
+        ("gold gold", ["gold and gold"], 0, 0.8),
+        ("Broncos Denver", ["Denver Broncos"], 0, 1),  # F1 knows no order
+        ("Panthers", ["Denver Broncos"], 0, 0),
+        ("", ["Denver"], 0, 0),
+        ("", [], 1, 1),  # no answer, and none is expected
+        ("Denver", [], 0, 0),
+        ("the", [], 1, 1),  # an article is no answer
+        ("", ["a", "..."], 1, 1),  # references of which nothing is left are none
+        ("", ["the", "Denver"], 0, 0),
+        ("Denver", ["the", "Denver"], 1, 1),
+    ],
+)
+def test_scores_of_answers(answer, references, exact, f1):
+    assert answer_exact(answer, references) == exact
+    assert answer_f1(answer, references) == pytest.approx(f1)
+
+
+def test_the_answer_of_shared_words():
+    page = "copy(source, target=None, follow=True)\n\nCopy a file.\n\nfollow : bool\n    Of links."
+    assert answer_of_shared_words("What is the default of target?", page) == "None"
+    assert answer_of_shared_words("What is target by default?", "target") == "target"
+    assert answer_of_shared_words("target?", " \n.") == ""
+    assert answer_of_shared_words("?", "one. two") == "two"

@@ -74,6 +74,7 @@ def _parser() -> "ArgumentParser":
     import minillm
     from minillm.cli import (
         analogy,
+        answer,
         classify,
         curve,
         embed,
@@ -108,7 +109,7 @@ minillm VERB --help explains a verb, with examples.
     version = f"minillm {minillm.__version__}"
     parser.add_argument("--version", action="version", version=version, help="show the version")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB")
-    texts = (train, curve, tokenize, generate, translate, fill, classify, embed, eval)
+    texts = (train, curve, tokenize, generate, translate, fill, classify, answer, embed, eval)
     for verb in (*texts, similar, analogy, merge, export, import_, plot, gradcheck, info):
         verb.add_parser(verbs)
     return parser

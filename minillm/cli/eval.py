@@ -18,7 +18,8 @@ Measure a model on the data that were held out when it was trained, or on all of
 A language model: nats and bits per token, perplexity. An encoder-decoder: also exact outputs,
 token errors, BLEU, chrF and ROUGE. A classifier: accuracy, macro-F1 and the confusion matrix; one
 of texts, also the accuracy of TF-IDF with logistic regression, trained on the same texts (it
-needs the package scikit-learn).""",
+needs the package scikit-learn). A reader: exact match and F1 in percent, beside what counting
+shared words reaches.""",
         epilog="""\
 examples:
   minillm eval runs/first

@@ -111,7 +111,10 @@ def open_streams() -> None:
 
 
 def _text(before: Any, name: str, lossy: bool) -> io.TextIOWrapper:
-    """A text stream as Python opened it; a character that a terminal lacks is escaped."""
+    """A text stream as Python opened it; a character that a terminal lacks is escaped.
+
+    One that was unbuffered (PYTHONUNBUFFERED) is written line by line: there is a buffer below.
+    """
     if before is None:
         return io.TextIOWrapper(io.BufferedWriter(_Stream(None, name, lossy)), "utf-8")
     raw = _Stream(getattr(before.buffer, "raw", before.buffer), name, lossy)
@@ -119,8 +122,7 @@ def _text(before: Any, name: str, lossy: bool) -> io.TextIOWrapper:
         io.BufferedWriter(raw),
         before.encoding,
         "backslashreplace",
-        line_buffering=before.line_buffering,
-        write_through=before.write_through,
+        line_buffering=before.line_buffering or before.write_through,
     )
 
 

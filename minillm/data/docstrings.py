@@ -26,7 +26,7 @@ class Docstrings:
 
     def __init__(self) -> None:
         seen: dict[str, str] = {}
-        for docstring in _docstrings():
+        for docstring in (text for _, tree in parsed_modules() for text in _docstrings_of(tree)):
             pair = _summarised(docstring)
             if pair:
                 seen.setdefault(*pair)
@@ -38,24 +38,29 @@ class Docstrings:
         return self.parts[part]
 
 
-def _docstrings() -> Iterator[str]:
+def parsed_modules() -> Iterator[tuple[str, ast.Module]]:
+    """The modules of the standard library and of NumPy, by name, without their tests."""
     roots = [Path(sysconfig.get_paths()["stdlib"])]
     numpy = find_spec("numpy")
     if numpy and numpy.submodule_search_locations:
         roots += map(Path, numpy.submodule_search_locations)
-    for root in roots:
+    for number, root in enumerate(roots):
         for path in sorted(root.rglob("*.py")):
-            if _SKIPPED.isdisjoint(path.relative_to(root).parts):
-                yield from _docstrings_of(path)
+            parts = path.relative_to(root).with_suffix("").parts
+            if _SKIPPED.isdisjoint(parts) and (tree := _parsed(path)):
+                yield ".".join([*(["numpy"] if number else []), *parts]), tree
 
 
-def _docstrings_of(path: Path) -> Iterator[str]:
+def _parsed(path: Path) -> ast.Module | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about invalid escapes in other people's strings
-            tree = ast.parse(path.read_bytes())
+            return ast.parse(path.read_bytes())
     except (OSError, SyntaxError, ValueError):
-        return
+        return None
+
+
+def _docstrings_of(tree: ast.Module) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             docstring = ast.get_docstring(node)

@@ -12,10 +12,22 @@ Labelled = tuple[str, str]  # label, text
 def read_labelled(path: str | Path) -> Iterator[Labelled]:
     """(label, text), one at a time, of a UTF-8 file of lines ``label<TAB>text``, or of a folder.
 
-    In a folder, each subfolder is a label, and each file in it one text.  InputError, with
-    the line's number, for a line without a tab or with an empty side; and for a file that
-    cannot be read or is empty.
+    In a folder, each subfolder is a label, and each file in it one text.  A label without a text,
+    of which large files of people's words have a few, is left out.  InputError, with the line's
+    number, for a line without a tab or without a label; and for a file that cannot be read, or
+    that has no text at all.
     """
+    found = False
+    for label, text in labelled_lines(path):
+        if text:
+            found = True
+            yield label, text
+    if not found:
+        raise InputError(f"{path}: expected a label with a text, found none")
+
+
+def labelled_lines(path: str | Path) -> Iterator[Labelled]:
+    """As :func:`read_labelled`, with the labels that have an empty text, too."""
     if Path(path).is_dir():
         yield from _read_folder(Path(path))
         return
@@ -24,10 +36,14 @@ def read_labelled(path: str | Path) -> Iterator[Labelled]:
         if not tab:
             raise InputError(f"{place}: expected label<TAB>text, found no tab")
         label, text = label.strip(), " ".join(text.split())
-        if not label or not text:
-            side = "text" if label else "label"
-            raise InputError(f"{place}: expected label<TAB>text, found an empty {side}")
+        if not label:
+            raise InputError(f"{place}: expected label<TAB>text, found an empty label")
         yield label, text
+
+
+def without_text(path: str | Path) -> int:
+    """How many labels have no text."""
+    return sum(not text for _, text in labelled_lines(path))
 
 
 def _read_folder(path: Path) -> Iterator[Labelled]:
@@ -57,6 +73,12 @@ class LabelledData:
             raise InputError(
                 f"{path}: expected a label with ten texts or more, of which a tenth is held out"
             )
+
+    def notes(self) -> list[str]:
+        """A line on what is left out, if anything is."""
+        paths = [self.path, self.validation_path] if self.validation_path else [self.path]
+        count = sum(map(without_text, paths))
+        return [f"labels without a text, which are left out: {count:,}"] if count else []
 
     def texts(self, part: str) -> Iterator[Labelled]:
         """(label, text) of "training" or "validation"."""

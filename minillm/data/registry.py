@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from minillm.data.digits import Digits
     from minillm.data.labelled import LabelledData
     from minillm.data.pairs import PairData
+    from minillm.data.squad import QuestionData
     from minillm.data.streams import TextStream
 
 
@@ -30,7 +31,7 @@ class BuiltIn:
     """A data set with a name, or a family of them."""
 
     name: str  # as help texts show it
-    kind: str  # "text", "pairs", "labelled" or "images"
+    kind: str  # "text", "pairs", "labelled", "questions" or "images"
     help: str
     open: Callable[..., Any]  # takes what the groups of the pattern matched
     pattern: str = ""  # of a family: a regular expression that matches its names
@@ -70,6 +71,12 @@ def _docstrings() -> "PairData":
     from minillm.data.docstrings import Docstrings
 
     return Docstrings()
+
+
+def _docstring_questions() -> "QuestionData":
+    from minillm.data.docstring_questions import DocstringQuestions
+
+    return DocstringQuestions()
 
 
 def _digits() -> "Digits":
@@ -114,9 +121,16 @@ BUILT_IN = (
         _docstrings,
         task="summary",
     ),
+    BuiltIn(
+        "docstring-questions",
+        "questions",
+        "about functions of Python and NumPy, answered by their docstrings",
+        _docstring_questions,
+    ),
     BuiltIn("digits", "images", "handwritten digits of 8 by 8 pixels, with captions", _digits),
 )
 DEFAULT_TEXT = BUILT_IN[0].name
+DEFAULT_QUESTIONS = "docstring-questions"
 
 
 # --- names ---------------------------------------------------------------------------
@@ -186,6 +200,18 @@ def open_labelled(name: str, validation: str | None = None) -> "LabelledData":
     if name == STANDARD_INPUT:
         raise InputError("standard input: expected a file or folder, as texts are read repeatedly")
     return own if own is not None else LabelledData(name, validation)
+
+
+def open_questions(name: str, validation: str | None = None) -> "QuestionData":
+    """Questions from a built-in set, or from a file of SQuAD and a file to validate on."""
+    from minillm.data.squad import SquadFile
+
+    own = _open(name, "questions")
+    if own is not None and validation:
+        raise InputError(f"validation: expected none, as {name} has its own, found {validation}")
+    if name == STANDARD_INPUT:
+        raise InputError("standard input: expected a file, as questions are read more than once")
+    return own if own is not None else SquadFile(name, validation)
 
 
 def open_images(name: str) -> "Digits":

@@ -74,10 +74,12 @@ class ClassifierConfig:
     mixup: float = 0.0  # alpha; 0: texts are not mixed
     ngrams: int = 0  # buckets; 0: there is no bag
     word_dropout: float = 0.0
+    members: int = 1  # of an ensemble: see minillm.models.ensemble
     label_smoothing: float = 0.0  # in training
 
     def __post_init__(self) -> None:
         base.check_at_least(self, 1, "vocabulary", "classes", "embedding", "hidden", "layers")
+        base.check_at_least(self, 1, "members")
         base.check_one_of(self, "cell", CELLS)
         base.check_one_of(self, "pooling", POOLINGS)
         base.check_below_one(self, "dropout", "word_dropout", "label_smoothing")

@@ -3,6 +3,7 @@
 from minillm.ops.activations import relu, sigmoid, silu, tanh
 from minillm.ops.add_norm import add_norm
 from minillm.ops.additive_attention import additive_attention
+from minillm.ops.attention_flow import attention_flow
 from minillm.ops.convolution import convolution
 from minillm.ops.cross_entropy import cross_entropy
 from minillm.ops.dropout import dropout
@@ -25,6 +26,7 @@ from minillm.ops.softmax import softmax
 __all__ = [
     "add_norm",
     "additive_attention",
+    "attention_flow",
     "convolution",
     "cross_entropy",
     "dropout",

@@ -179,6 +179,19 @@ def multiplicative_attention(
     )
 
 
+def attention_flow(rng: Generator, B: int = 3, T: int = 4, J: int = 3, D: int = 3) -> Case:
+    lengths, question_lengths = _lengths(rng, B, T), _lengths(rng, B, J)
+    # Among words of one question alone, w_u would change nothing but by rounding.
+    lengths[0], question_lengths[0] = T, J
+    return ops.attention_flow, (
+        rng.standard_normal((B, T, D)),
+        rng.standard_normal((B, J, D)),
+        *rng.standard_normal((3, D)),
+        lengths,
+        question_lengths,
+    )
+
+
 def scaled_dot_product_attention(
     rng: Generator,
     B: int = 3,
@@ -239,6 +252,7 @@ CASES: dict[str, Callable[..., Case]] = {
         gru,
         additive_attention,
         multiplicative_attention,
+        attention_flow,
         scaled_dot_product_attention,
         mean_pool,
         max_pool,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 ONLY_WITH_INIT = (
     *("freeze", "layer_decay", "unfreeze", "helper_loss"),
-    *("lora_rank", "lora_alpha", "lora_targets"),
+    *("lora_rank", "lora_alpha", "lora_targets", "replay"),
 )
 
 _opened: dict[str, "Run"] = {}  # the one that is begun with, from its first use until it is taken

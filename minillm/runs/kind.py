@@ -77,7 +77,8 @@ class Kind:
     """One kind of model.  A subclass with a ``name`` is known to every command.
 
     Besides the methods below a kind defines those of its abilities: ``write``, ``translate``,
-    ``hypotheses``, ``attention``, ``cross_attention``, ``classify``, ``vectors``, ``embed``,
+    ``hypotheses``, ``attention``, ``cross_attention``, ``classify``, ``answers``, ``vectors``,
+    ``embed``,
     ``export``.  Each takes the run first, then what the method of that name of
     :class:`minillm.runs.run.Run` takes.
     """

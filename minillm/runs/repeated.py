@@ -200,8 +200,9 @@ def _train_one(kind: Kind, job: Job, place: RunFolder, settings: Any, data: dict
         stored = stored_config(place, kind) if (place.path / "config.json").exists() else None
         if stored:
             data = stored["data"]
-        else:  # where the data are, and nothing that is known of them
+        else:  # where the data are and what --augment needs, and nothing that is known of them
             own = {n for n in types_of(kind.settings) if option_of(kind.settings, n).data}
+            own.add("augment")
             data = {name: value for name, value in data.items() if name in own}
         one = Job(place, settings, data, stored, lambda line: None, quiet=True)
         try:

@@ -31,6 +31,18 @@ class Classified(NamedTuple):
     probabilities: dict[str, float]  # of every label, the most probable first
 
 
+class Answered(NamedTuple):
+    """An answer that stands in a context: ``context[start:end]`` is ``text``.
+
+    Where the context has no answer, ``text`` is empty, and start and end are None.
+    """
+
+    text: str
+    probability: float  # among the best candidates
+    start: int | None
+    end: int | None
+
+
 class Run:
     """A model, its vocabularies and its settings.
 
@@ -129,6 +141,21 @@ class Run:
         """
         ability = self._ability("classify")
         return ability(self, items, places) if len(items) else []
+
+    def answer(self, question: str, context: str) -> Answered:
+        """The answer to a question, as it stands in a context of any length.
+
+        >>> run = minillm.load("runs/qa")  # doctest: +SKIP
+        >>> run.answer("What is the default of end?", "say(end='.')")  # doctest: +SKIP
+        """
+        return self.answers([question], context)[0][0]
+
+    def answers(
+        self, questions: Sequence[str], context: str, number: int = 1
+    ) -> list[list[Answered]]:
+        """The best ``number`` answers to each question about a context, the best first."""
+        ability = self._ability("answers")
+        return ability(self, questions, context, number) if len(questions) else []
 
     @property
     def vectors(self) -> "Vectors":

@@ -373,6 +373,20 @@ class FineTuningSettings:
 
 
 @dataclass(frozen=True)
+class AdaptationSettings(FineTuningSettings):
+    """Settings of a language model that may be adapted to another domain."""
+
+    replay: float = option(
+        0.0,
+        "SHARE of what is trained on is text of the run of --init, so that less of it is forgotten",
+        "SHARE",
+        least=0,
+        below=1,
+        group="fine-tuning",
+    )
+
+
+@dataclass(frozen=True)
 class LabelledSettings(TrainingSettings):
     """Settings of every classifier: labelled data are few, and are soon learnt by heart."""
 

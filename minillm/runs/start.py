@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from minillm.data.files import STANDARD_INPUT, read_json, reading
 from minillm.errors import DivergedError, InputError
 from minillm.runs import repeated
+from minillm.runs.adaptation import gained_and_forgotten
 from minillm.runs.fine_tuning import import_additions, trained_part
 from minillm.runs.folder import RunFolder
 from minillm.runs.initial import begun, forgotten
@@ -236,6 +237,9 @@ def _report(kind: Kind, job: Job, summary: "Summary", parts: Parts, options: "Op
             )
     for line in kind.closing(parts, summary):
         job.report(line)
+    if job.data.get("init") and hasattr(kind, "nats_on"):
+        for line in gained_and_forgotten(job.folder, job.data["init"]):
+            job.report(line)
     job.report(f"loss curve: {_draw_loss_curve(job, unit, parts.model.config)}")
     if summary.interrupted:
         job.report(f"to go on: minillm train {kind.name} --out {job.folder.path} --resume")

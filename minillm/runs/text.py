@@ -256,10 +256,12 @@ class TextKind(Kind):
     def prepare(self, settings: Any, data: dict[str, Any], rng: "np.random.Generator") -> Parts:
         """Holds out the last tenth of the text; the vocabulary is that of the rest."""
         from minillm.metrics import frequency_loss
+        from minillm.runs.adaptation import with_replay
         from minillm.text import unit_name
         from minillm.training.language_model import LanguageModelTask
 
         tokenizer, training, validation = open_text(settings, data)
+        training = with_replay(training, settings, data)[:]
         model = self.new_model(settings, len(tokenizer), rng)
         task = LanguageModelTask(model, training, validation, settings.batch, settings.window)
         baseline = frequency_loss(training, validation)
@@ -285,8 +287,11 @@ class TextKind(Kind):
 
     def evaluate(self, run: "Run", asked: Evaluation) -> Results:
         """Nats and bits per token, per byte and per character, and perplexity."""
+        name, ids = evaluation_ids(run, asked)
+        return results_on(name, run.tokenizer, ids, *self.nats_on(run, ids))
+
+    def nats_on(self, run: "Run", ids: "Ids") -> tuple[float, int]:
+        """The mean loss on a text, in nats per token, and the number of these."""
         from minillm.training.language_model import evaluate
 
-        name, ids = evaluation_ids(run, asked)
-        nats, tokens = evaluate(run.model, ids, run.settings.batch, run.settings.window)
-        return results_on(name, run.tokenizer, ids, nats, tokens)
+        return evaluate(run.model, ids[:], run.settings.batch, run.settings.window)

@@ -24,8 +24,9 @@ import numpy as np
 
 from minillm.training.optimisers import Arrays, Optimiser
 
-_EMBEDDING = re.compile(r"(encoder\.)?(embedding|ngrams|positions|segments|source)\.")
-_LAYER = re.compile(r"(encoder\.)?(blocks|layers|encoder)\.(\d+)\.")
+_WHOSE = r"(?:members\.\d+\.)?(?:encoder\.)?"
+_EMBEDDING = re.compile(_WHOSE + r"(?:embedding|ngrams|positions|segments|source)\.")
+_LAYER = re.compile(_WHOSE + r"(?:blocks|layers|encoder)\.(\d+)\.")
 
 
 def depths(names: Iterable[str]) -> dict[str, int]:
@@ -37,7 +38,7 @@ def depths(names: Iterable[str]) -> dict[str, int]:
     found: dict[str, int | None] = {}
     for name in names:
         layer = _LAYER.match(name)
-        found[name] = 1 + int(layer[3]) if layer else 0 if _EMBEDDING.match(name) else None
+        found[name] = 1 + int(layer[1]) if layer else 0 if _EMBEDDING.match(name) else None
     top = 1 + max((depth for depth in found.values() if depth is not None), default=0)
     return {name: top if depth is None else depth for name, depth in found.items()}
 

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm import ops
 from minillm.data import Minibatches, Sequences
 from minillm.data.sequences import Column
 from minillm.training.loop import Backward
@@ -66,12 +67,27 @@ class MinibatchTask:
 class ClassificationTask(MinibatchTask):
     """A classifier and its minibatches, the last entry of which are the classes (B,).
 
-    ``measures`` has the accuracy of the last validation.
+    ``measures`` has the accuracy of the last validation.  An epoch is ``texts`` rows, where others
+    are changed copies of these: with copies, too, a model is then validated as often.
     """
 
-    def __init__(self, model: Any, training: Minibatches, validation: Minibatches):
+    def __init__(
+        self,
+        model: Any,
+        training: Minibatches,
+        validation: Minibatches,
+        texts: int | None = None,
+    ):
         super().__init__(model, training, validation, count=lambda batch: len(batch[0]))
+        self.texts = texts
         self.measures: dict[str, float] = {}
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """As the loop asks for it."""
+        if self.texts is None:
+            return self.training.batches_per_epoch
+        return -(-self.texts // self.training.batch)
 
     def validation_loss(self) -> float:
         """The mean loss over all of the held-out rows, and the accuracy."""
@@ -84,6 +100,32 @@ class ClassificationTask(MinibatchTask):
             items += len(classes)
         self.measures = {"accuracy": right / items}
         return total / items
+
+
+class SpanTask(MinibatchTask):
+    """A reader and its minibatches: questions, contexts, and the first and the last place (B,) of
+    the answer.
+
+    ``measures`` has the share of the windows of the last validation in which both places are
+    right.
+    """
+
+    def __init__(self, model: Any, training: Minibatches, validation: Minibatches):
+        super().__init__(model, training, validation, count=lambda batch: len(batch[0]))
+        self.measures: dict[str, float] = {}
+
+    def validation_loss(self) -> float:
+        """The mean loss over all of the held-out rows, and how many places are right."""
+        total, right, rows = 0.0, 0, 0
+        for *texts, first, last in self.validation.once():
+            places = np.stack([first, last], axis=1)  # (B, 2)
+            logits, _ = self.model.forward(*texts)  # type: ignore[attr-defined]
+            loss, _ = ops.cross_entropy(logits, places)
+            total += float(loss) * len(places)
+            right += int((logits.argmax(axis=2) == places).all(axis=1).sum())
+            rows += len(places)
+        self.measures = {"exact_spans": right / rows}
+        return total / rows
 
 
 def balanced_weights(classes: NDArray[np.integer], count: int) -> NDArray[np.float64]:

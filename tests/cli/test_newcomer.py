@@ -13,6 +13,7 @@ from minillm.runs.settings import types_of
 VERBS = {
     "generate": ["x"],
     "translate": ["x"],
+    "answer": ["x", "--context", "x"],
     "eval": ["x"],
     "similar": ["x"],
     "analogy": ["x"],
@@ -56,6 +57,7 @@ def whole_numbers():
     for verb, options in {
         "generate": ("--length", "--top-k", "--seed"),
         "translate": ("--beam", "--n-best", "--seed"),
+        "answer": ("--n-best",),
         "eval": ("--beam",),
         "similar": ("--count",),
         "analogy": ("--count",),
@@ -134,7 +136,18 @@ def pages():
     return [
         [],
         *(["train", *kind] for kind in ([], *([name] for name in kinds()))),
-        *([verb] for verb in ["generate", "translate", "classify", "eval", "similar", "analogy"]),
+        *(
+            [verb]
+            for verb in [
+                "generate",
+                "translate",
+                "classify",
+                "answer",
+                "eval",
+                "similar",
+                "analogy",
+            ]
+        ),
         *([verb] for verb in ["export", "import", "plot", "gradcheck", "info"]),
         *(["plot", picture] for picture in ("loss", "words", "attention")),
     ]

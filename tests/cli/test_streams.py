@@ -1,6 +1,9 @@
 """Standard streams that are closed or full: one line, an exit status, and nothing is lost."""
 
+import os
 import shutil
+import signal
+import subprocess
 import sys
 from contextlib import suppress
 
@@ -167,3 +170,23 @@ def test_a_display_never_fails(monkeypatch, stderr):
                 display.validated(step, 1.0)
         with suppress(OSError):
             file.close()
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_progress_is_seen_while_it_is_made(made, tmp_path, unbuffered):
+    steps = ["--steps", "100000", "--validations", "10000", "--checkpoint-seconds", "1000"]
+    command = ["train", "lm", made / "lm.txt", "--out", tmp_path / "out", *TRAIN["lm"][2:], *steps]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "minillm", *map(str, command)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+    )
+    try:
+        assert process.stderr.readline().startswith("step 10: ")
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    written = (tmp_path / "out" / "metrics.jsonl").read_text()
+    assert written.count("validation_loss") < 30  # a buffer of lines would have been more

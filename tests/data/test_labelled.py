@@ -2,7 +2,7 @@
 
 import pytest
 
-from minillm.data.labelled import LabelledData, read_labelled
+from minillm.data.labelled import LabelledData, labelled_lines, read_labelled
 from minillm.errors import InputError
 
 
@@ -23,7 +23,7 @@ def test_lines_and_folders_read_alike(tmp_path):
     ("data", "message"),
     [
         ("a\tb\nc\n", "line 2: expected label<TAB>text, found no tab"),
-        ("a\t\n", "line 1: expected label<TAB>text, found an empty text"),
+        ("a\t\n", "expected a label with a text, found none"),
         ("\tb\n", "line 1: expected label<TAB>text, found an empty label"),
     ],
 )
@@ -32,6 +32,16 @@ def test_malformed_lines_are_named(tmp_path, data, message):
     file.write_text(data)
     with pytest.raises(InputError, match=message):
         list(read_labelled(file))
+
+
+def test_a_label_without_a_text_is_left_out(tmp_path):
+    file = tmp_path / "texts.tsv"
+    file.write_text("a\tone\nb\t \nb\ttwo\n")
+    assert list(read_labelled(file)) == [("a", "one"), ("b", "two")]
+    assert list(labelled_lines(file)) == [("a", "one"), ("b", ""), ("b", "two")]
+    file.write_text(file.read_text() + "a\tthree\n" * 9)
+    assert LabelledData(file).notes() == ["labels without a text, which are left out: 1"]
+    assert LabelledData(file).labels == ["a", "b"]
 
 
 def test_folders_without_labels_or_texts(tmp_path):

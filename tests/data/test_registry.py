@@ -15,6 +15,7 @@ def test_names_and_paths(tmp_path, monkeypatch):
     for name in ("cmudict", "cmudict-stress", "numbers-en-fr", "numbers-de-pt_BR", "docstrings"):
         assert registry.built_in(name).kind == "pairs"
         assert registry.absolute(name) == name
+    assert registry.built_in("docstring-questions").kind == "questions"
     assert registry.built_in("digits").kind == "images"
     assert registry.built_in("python-docs").kind == "text"
     for path in ("pairs.tsv", "cmudict.tsv", "./cmudict", "numbers-en", "numbers-en/a-b", "Digits"):
@@ -24,7 +25,7 @@ def test_names_and_paths(tmp_path, monkeypatch):
 
 
 def test_every_set_is_in_the_help():
-    assert {entry.kind for entry in registry.BUILT_IN} == {"text", "pairs", "images"}
+    assert {entry.kind for entry in registry.BUILT_IN} == {"text", "pairs", "images", "questions"}
     for entry in registry.BUILT_IN:
         assert entry.name in registry.names_of(entry.kind).split(", ")
         line = next(

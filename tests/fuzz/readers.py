@@ -15,7 +15,7 @@ from .samples import TEXT, task_of
 Reader = Callable[[Path, random.Random], None]
 KINDS = (
     "ngram", "lm", "neural-ngram", "gpt", "seq2seq", "classifier", "image-classifier", "captioner",
-    "word2vec", "bert",
+    "word2vec", "bert", "qa",
 )  # fmt: skip
 
 
@@ -30,6 +30,8 @@ def _use(run: Run) -> None:
             case "bert":
                 run.fill("the [MASK] sat", top=2)
                 run.embed(["the cat", "a dog"])
+            case "qa":
+                run.answers(["what sat?", "where?"], TEXT, 2)
             case "classifier":
                 run.classify(["the cat", "a dog"])
             case "image-classifier":
@@ -155,6 +157,14 @@ def read_labelled_folder(folder: Path, rng: random.Random) -> None:
     list(LabelledData(folder, folder).texts("training"))
 
 
+def read_questions(folder: Path, rng: random.Random) -> None:
+    from minillm.data.squad import read_squad
+
+    for question in read_squad(folder / "squad.json"):
+        for answer in question.answers:
+            assert question.context.startswith(answer.text, answer.start)
+
+
 def read_scored_pairs(folder: Path, rng: random.Random) -> None:
     from minillm.data import word_sets
 
@@ -244,6 +254,7 @@ READERS: dict[str, Reader] = dict.fromkeys(KINDS, read_run) | {
     "pairs": read_pairs,
     "labelled": read_labelled,
     "labelled-folder": read_labelled_folder,
+    "questions": read_questions,
     "scored-pairs": read_scored_pairs,
     "analogies": read_analogies,
     "vocabulary": read_vocabulary,

@@ -80,6 +80,8 @@ def task_of(kind: str, model: Any) -> Any:
     columns = {"classifier": (ids, labels), "seq2seq": (ids, Sequences([[1, 9]] * 4))}
     pixels = np.zeros((4, 6), np.float32)
     columns |= {"image-classifier": (pixels, labels), "captioner": (pixels, ids)}
+    framed = Sequences([[2, 5, 3], [2, 6, 7, 3]] * 2)
+    columns["qa"] = (ids, framed, labels, labels)
     batches = Minibatches(columns[kind], 2, 0)
     return MinibatchTask(model, batches, batches, lambda batch: 2)
 
@@ -92,6 +94,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "classifier": {
         "vocabulary": len(WORDS), "classes": 2, "embedding": 3, "hidden": 4, "pooling": "attention",
     },
+    "qa": {"vocabulary": len(PIECES), "context": 24, "width": 4},
     "image-classifier": {"pixels": 6, "classes": 2, "hidden": 4},
     "captioner": {"pixels": 6, "vocabulary": len(CHARACTERS), "embedding": 3, "hidden": 4},
     "seq2seq": {
@@ -105,6 +108,7 @@ DATA: dict[str, dict[str, Any]] = {
     "gpt": {"files": ["text.txt"], "tokenizer": None, "sha256": "0", "vocabulary_sha256": "0"},
     "bert": {"files": ["text.txt"], "tokenizer": None, "sha256": "0", "vocabulary_sha256": "0"},
     "classifier": {"data": "data.tsv", "validation": None, "sha256": "0", "labels": ["a", "b"]},
+    "qa": {"data": "data.json", "validation": None, "sha256": "0", "unanswered": True},
     "image-classifier": {"data": "digits", "labels": ["a", "b"]},
     "captioner": {"data": "digits", "longest": 8},
     "seq2seq": {"data": "data.tsv", "validation": None, "sha256": "0", "longest_target": 5},
@@ -120,7 +124,7 @@ def _runs(root: Path) -> None:
         folder = RunFolder(root / name / "run")
         folder.path.mkdir(parents=True)
         for file, _ in kind.vocabularies.values():
-            vocabulary = {"classifier": WORDS, "seq2seq": WORDS, "bert": PIECES}
+            vocabulary = {"classifier": WORDS, "seq2seq": WORDS, "bert": PIECES, "qa": PIECES}
             folder.save_json(file, vocabulary.get(name, CHARACTERS).to_dict())
         folder.save_model(model.params, {"step": 4})
         optimiser = AdamW(model.params)
@@ -207,6 +211,14 @@ def _texts(root: Path) -> None:
     file.unlink()
     _write(root / "pairs" / "small" / "pairs.tsv", PAIRS + PAIRS)
     _write(root / "labelled" / "file" / "data.tsv", LABELLED)
+    answers = [{"text": "on the mat", "answer_start": 12}, {"text": "mat", "answer_start": 19}]
+    qas = [
+        {"id": "1", "question": "Where?", "answers": answers},
+        {"id": "2", "question": "Why?", "answers": [], "is_impossible": True},
+    ]
+    paragraphs = [{"context": TEXT, "qas": qas}]
+    squad = {"version": "v2.0", "data": [{"title": "x", "paragraphs": paragraphs}]}
+    _write(root / "questions" / "small" / "squad.json", json.dumps(squad))
     for k in range(3):
         for label in ("a", "b"):
             _write(root / "labelled-folder" / "files" / label / f"{k}.txt", f"text {k} of {label}")

@@ -138,6 +138,7 @@ PADDED = {  # by the case, its arguments of which only `lengths` steps count
     "additive_attention": ["keys", "values"],
     "multiplicative_attention": ["keys", "values"],
     "scaled_dot_product_attention": ["k", "v"],
+    "attention_flow": ["h"],
     "mean_pool": ["x"],
     "max_pool": ["x"],
     "reverse": ["x"],

@@ -225,6 +225,7 @@ INTEGERS = {  # by the case, the arguments that are integers
     "additive_attention": ["lengths"],
     "multiplicative_attention": ["lengths"],
     "scaled_dot_product_attention": ["lengths", "start"],
+    "attention_flow": ["lengths", "question_lengths"],
     "reverse": ["lengths"],
     "mean_pool": ["lengths"],
     "max_pool": ["lengths"],
@@ -308,7 +309,7 @@ def test_what_is_no_integer_array_is_refused(name, kernels):
     for key in INTEGERS[name]:
         a = arguments[key]
         wrongs = [a.tolist(), np.ma.masked_array(a, a > 0), a > 0, a.astype(object), "1"]
-        if key not in ("lengths", "start"):
+        if key not in ("lengths", "question_lengths", "start"):
             wrongs.append(None)
         if key != "x":  # which may be floats
             wrongs.append(a.astype(float))

@@ -16,7 +16,7 @@ from minillm.data.augmentation import Gap
 from minillm.errors import InputError
 from minillm.formats.word2vec import write_vectors
 from minillm.models.word2vec import Vectors
-from minillm.runs import augmentation
+from minillm.runs import augmentation, repeated
 from minillm.runs.augmentation import neighbours_in, parse
 from minillm.runs.kind import find_kind
 from minillm.runs.settings import make
@@ -68,7 +68,7 @@ def files(tmp_path_factory):
 def parts_of(files, **given):
     """What the training loop gets."""
     kind = find_kind("classifier")
-    chosen = make(kind.settings, {"steps": 5, "minutes": None, "hidden": 4, **given})
+    chosen = make(kind.settings, {"steps": 5, "hidden": 4, "ngrams": 0, **given})
     data = {"data": str(files / "labelled.tsv")}
     parts = kind.prepare(chosen, data, np.random.default_rng(0))
     return parts, data
@@ -104,6 +104,7 @@ def test_each_method_adds_copies_to_the_training_texts_alone(method, files):
     assert training[:n] == originals
     assert len(training) == 4 * n
     assert [label for label, _ in training] == 4 * [label for label, _ in originals]
+    assert parts.task.batches_per_epoch == plain.task.batches_per_epoch
     changed = sum(copy != originals[k % n] for k, copy in enumerate(training[n:]))
     assert changed > n / 5  # a model may write the very word that stood there
     assert f"{3 * n} changed copies of the training texts, 3 of each" in parts.notes[0]
@@ -148,7 +149,7 @@ def test_no_method_ever_sees_a_text_that_is_held_out(files, names, share, copies
     kind = find_kind("classifier")
     data = {"data": str(files / "labelled.tsv"), "validation": str(held) if held_out else None}
     given = {"augment": ",".join(names), "augment_share": share, "copies": copies, "seed": seed}
-    given |= {"steps": 1, "minutes": None, "hidden": 4, "vectors": str(files / "vectors.txt")}
+    given |= {"steps": 1, "hidden": 4, "ngrams": 0, "vectors": str(files / "vectors.txt")}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(augmentation, "open_method", watched)
         parts = kind.prepare(make(kind.settings, given), dict(data), np.random.default_rng(0))
@@ -286,6 +287,46 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(files, tmp_path, mon
     one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "halves"))
     for name, array in one.items():
         np.testing.assert_array_equal(other[name], array)
+
+
+def test_further_seeds_find_the_vectors_from_any_folder(files, tmp_path, monkeypatch):
+    monkeypatch.chdir(files)
+    command = ["train", "classifier", "labelled.tsv", "--out", str(tmp_path / "run"), *TINY]
+    assert main([*command, "--augment", "synonyms=vectors.txt"]) == 0
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "classifier", "--out", "run", "--resume", "--seeds", "2"]) == 0
+
+
+def test_no_method_sees_the_text_that_a_fold_tests(files, tmp_path, monkeypatch):
+    seen = []
+    open_method = augmentation.open_method
+
+    def watched(*arguments):
+        method, texts_seen = open_method(*arguments), set()
+        seen.append(texts_seen)
+
+        def watching(texts, rng):
+            texts_seen.update(texts)
+            return method(texts, rng)
+
+        return watching
+
+    monkeypatch.setattr(augmentation, "open_method", watched)
+    tested = []
+    measured = repeated._measure_fold
+
+    def measuring(kind, job, place, training, test):
+        tested.append({text for _, text in test})
+        return measured(kind, job, place, training, test)
+
+    monkeypatch.setattr(repeated, "_measure_fold", measuring)
+    command = ["train", "classifier", str(files / "labelled.tsv"), "--out", str(tmp_path / "run")]
+    assert main([*command, *TINY, "--augment", "swap", "--folds", "3"]) == 0
+    assert len(tested) == 3
+    assert len(seen) == 4  # the run itself, then the folds
+    for texts, test in zip(seen[1:], tested, strict=True):
+        assert texts
+        assert not texts & test
 
 
 def test_the_methods_of_a_run_do_not_change(files, tmp_path, capsys):

@@ -26,6 +26,16 @@ LABELLED = "".join(
     for k in range(20)
     for label, text in (("good", "what a fine day"), ("bad", "rain and wind again"))
 )
+
+
+def paragraph(name):
+    """One of SQuAD's, with a question."""
+    answers = [{"text": "gold", "answer_start": len(name) + 7}]
+    question = {"id": name, "question": f"What did {name} find?", "answers": answers}
+    return {"context": f"{name} found gold.", "qas": [question]}
+
+
+QUESTIONS = json.dumps({"data": [{"paragraphs": [paragraph(name) for name in "abcdefghijkl"]}]})
 COMMANDS = {
     "ngram": (TEXT, ["--order", "3"]),
     "neural-ngram": (TEXT, [*TINY, "--order", "3", "--window", "8"]),
@@ -40,6 +50,7 @@ COMMANDS = {
     "seq2seq": (PAIRS, [*TINY, "--minimum-count", "1"]),
     "transformer": (PAIRS, [*SMALL, "--width", "8", "--layers", "2", "--feed-forward", "8"]),
     "classifier": (LABELLED, TINY),
+    "qa": (QUESTIONS, [*SMALL, "--width", "8", "--context", "16"]),
     "captioner": (None, TINY),
     "image-classifier": (None, [*SMALL, "--hidden", "8"]),
 }
@@ -149,6 +160,7 @@ def test_what_a_run_cannot_do_is_told(runs):
         lambda: run.vectors,
         lambda: run.fill("[MASK]"),
         lambda: run.embed(["x"]),
+        lambda: run.answer("x?", "x"),
         lambda: run.export("x"),
     ):
         with pytest.raises(InputError, match=r"config\.json: expected a run of .*, found 'lm'"):
@@ -273,6 +285,13 @@ WRONG = {
         ("data", {"labels": REMOVED}, "'labels' is missing"),
         ("data", {"labels": [1, 2]}, "labels: expected a text, found 1"),
         ("model", {"classes": 10**9}, "labels: expected 1000000000 of them"),
+    ],
+    "qa": [
+        ("data", {"unanswered": 1}, "unanswered: expected true or false, found 1"),
+        ("data", {"data": 3}, "data: data: expected a text"),
+        ("model", {"encoder": "x"}, "encoder must be one of"),
+        ("training", {"encoder": "lstm"}, "encoder: expected one of recurrent, bert"),
+        ("sizes", {"width": 60_000}, "its sizes ask for more"),
     ],
     "seq2seq": [
         ("data", {"longest_target": REMOVED}, "'longest_target' is missing"),

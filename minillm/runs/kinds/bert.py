@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from minillm.errors import InputError, short
+from minillm.runs.adaptation import with_replay
 from minillm.runs.kind import GENTLY, Evaluation, Job, Kind, Parts, Results
 from minillm.runs.settings import (
+    AdaptationSettings,
     Facts,
     FilesSettings,
-    FineTuningSettings,
     TokenizerSettings,
     TrainingSettings,
     VocabularySettings,
@@ -45,7 +46,7 @@ POOLINGS = ("mean", "first", "max")
 
 
 @dataclass(frozen=True)
-class Settings(TokenizerSettings, TrainingSettings, FineTuningSettings):
+class Settings(TokenizerSettings, TrainingSettings, AdaptationSettings):
     """The settings of a BERT."""
 
     unit: ClassVar[str] = "wordpiece"
@@ -182,6 +183,7 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
             sizes["pooler"] = settings.next_sentence or theirs.pooler
         self.new_config(vocabulary=2, **sizes)  # before the data
         tokenizer, training, validation = open_text_or_shards(settings, data)
+        training = with_replay(training, settings, data)
         masking = masking_of(tokenizer, settings.whole_words, data.get("tokenizer") or "its text")
         if len(training) <= settings.context:
             raise InputError(
@@ -245,6 +247,16 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
             "perplexity": perplexity(nats),
             **by_counting(run, batches),
         }
+
+    def nats_on(self, run: "Run", ids: "Ids") -> tuple[float, int]:
+        """The mean loss on a text, in nats per hidden token, and the number of these."""
+        from minillm.training.masked import evaluate_filling
+
+        masking = masking_of(run.tokenizer, run.settings.whole_words, str(run.path))
+        context = run.model.config.context
+        batches = hidden_passages(ids, context, run.tokenizer, masking)
+        nats, _, hidden = evaluate_filling(run.model, batches)
+        return nats, hidden
 
     def fill(self, run: "Run", text: str, top: int) -> list[list[tuple[str, float]]]:
         """See :meth:`minillm.runs.run.Run.fill`."""

@@ -107,6 +107,13 @@ class Settings(
         least=0,
         most=10**8,
     )
+    members: int = option(
+        3,
+        "train N models at once, with other first weights, and average their probabilities",
+        "N",
+        least=1,
+        most=1000,
+    )
     dropout: float = with_default(RecurrenceSettings, "dropout", 0.5)
     word_dropout: float = option(
         0.1,
@@ -173,11 +180,14 @@ FINE_TUNING = {
     "epochs": 4,
     "ngrams": 0,
     "word_dropout": 0.0,
+    "members": 1,
 }
 RATE, RECURRENT_RATE = 0.04, 6e-4  # the first of a Transformer of width 1
 LORA = 10  # times that rate
-# The encoder's own.
-SIZES = ("hidden", "layers", "cell", "embedding", "vectors", "forward_only", "ngrams")
+SIZES = (  # the encoder's own
+    *("hidden", "layers", "cell", "embedding", "vectors", "forward_only"),
+    *("ngrams", "members"),
+)
 
 
 class ClassifierKind(Kind):
@@ -210,10 +220,14 @@ then: minillm classify DIR, minillm eval DIR"""
         return Classifier, ClassifierConfig
 
     def types_of(self, sizes: Mapping[str, Any]) -> tuple[type, type]:
-        """One that was fine-tuned has an encoder."""
+        """One that was fine-tuned has an encoder; an ensemble has members."""
+        from minillm.models.ensemble import Ensemble
         from minillm.models.fine_tuned import FineTuned, FineTunedConfig
 
-        return (FineTuned, FineTunedConfig) if "encoder" in sizes else self.types()
+        if "encoder" in sizes:
+            return FineTuned, FineTunedConfig
+        Model, Config = self.types()
+        return (Ensemble if sizes.get("members", 1) != 1 else Model), Config
 
     def begin_from(self, run: "Run", given: Mapping[str, Any]) -> dict[str, Any]:
         """The defaults of fine-tuning.  InputError for sizes: they are the encoder's."""
@@ -250,7 +264,7 @@ then: minillm classify DIR, minillm eval DIR"""
         if run.kind is not self:
             return {name: f"{PREFIX}{name}" for name in run.model.params}
         same = list(run.data["labels"]) == list(data["labels"])
-        return {n: n for n in run.model.params if same or not n.startswith("output.")}
+        return {n: n for n in run.model.params if same or ".output." not in f".{n}"}
 
     def initial_config(self, run: "Run", settings: Settings, classes: int) -> Any:
         """The sizes of that run's model as a classifier; heads that it has are left."""
@@ -296,9 +310,10 @@ then: minillm classify DIR, minillm eval DIR"""
         from minillm.training.minibatches import ClassificationTask, balanced_weights, fingerprint
 
         texts = open_data(data)
+        labelled: list[Labelled] = []
         copies: list[Labelled] = []
         new: Iterable[str] = ()
-        columns, notes = {}, []
+        columns, notes = {}, texts.notes()
         if settings.augment:
             labelled = list(texts.texts("training"))
             copies, note = augmented(settings, data, labelled)
@@ -337,7 +352,8 @@ then: minillm classify DIR, minillm eval DIR"""
         training, validation = (
             Minibatches(columns[part], settings.batch, settings.seed) for part in columns
         )
-        task = ClassificationTask(model, training, validation)
+        texts_alone = len(labelled) if copies else None
+        task = ClassificationTask(model, training, validation, texts_alone)
         baseline = frequency_loss(*(classes for _, classes in columns.values()))
         if settings.class_weights == "balanced":
             model.class_weights = balanced_weights(
@@ -369,7 +385,6 @@ then: minillm classify DIR, minillm eval DIR"""
                     f"--embedding: the vectors of {settings.vectors} have {width} numbers each, "
                     f"found {settings.embedding}"
                 )
-        Model, _ = self.types()
         config = self.new_config(
             vocabulary=len(tokenizer),
             classes=classes,
@@ -383,9 +398,10 @@ then: minillm classify DIR, minillm eval DIR"""
             mixup=settings.mixup,
             ngrams=settings.ngrams,
             word_dropout=settings.word_dropout,
+            members=settings.members,
             label_smoothing=settings.label_smoothing,
         )
-        return Model(config, rng)
+        return self.types_of(asdict(config))[0](config, rng)
 
     def classify(
         self, run: "Run", items: Sequence[str], places: Sequence[str] | None
@@ -402,8 +418,9 @@ then: minillm classify DIR, minillm eval DIR"""
 
     def evaluate(self, run: "Run", asked: Evaluation) -> Results:
         """Accuracy, macro-F1 and the confusion matrix."""
-        from minillm.data.labelled import read_labelled
+        from minillm.data.labelled import read_labelled, without_text
 
+        left_out = sum(map(without_text, asked.files))
         if asked.files:
             name = ", ".join(asked.files)
             texts = [text for file in asked.files for text in read_labelled(file)]
@@ -416,6 +433,8 @@ then: minillm classify DIR, minillm eval DIR"""
         read = reader_of(run.model.config, run.tokenizer, run.settings.max_length)
         ids, classes = encode_texts(texts, read, run.tokenizer, labels)
         results = class_results(name, class_probabilities(run.model, ids), classes, labels)
+        if left_out:
+            results["left_out_without_text"] = left_out
         return results | ({"tfidf_accuracy": tfidf_accuracy(run, texts)} if asked.beside else {})
 
     def train(self, job: Job) -> bool:
@@ -533,14 +552,15 @@ def start_from_vectors(model: Any, tokenizer: "Vocabulary", file: str) -> str:
     import numpy as np
 
     words, vectors = read_vectors(file)
-    E = model.params["embedding.E"]
+    tables = [p for name, p in model.params.items() if name.endswith("embedding.E")]
     rows = {word: row for row, word in enumerate(words)}
     scale = 1 / np.sqrt(np.mean(np.square(vectors)))
     known = [
         (id, rows[word]) for id in range(len(tokenizer)) if (word := tokenizer.show(id)) in rows
     ]
-    for id, row in known:
-        E[id] = scale * vectors[row]
+    for E in tables:
+        for id, row in known:
+            E[id] = scale * vectors[row]
     return f"{len(known):,} of {len(tokenizer):,} words have a vector in {file}"
 
 

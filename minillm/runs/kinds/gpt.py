@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from minillm.errors import InputError
+from minillm.runs.adaptation import with_replay
 from minillm.runs.kind import GENTLY, Evaluation, Job, Parts, Results
 from minillm.runs.settings import (
-    FineTuningSettings,
+    AdaptationSettings,
     TextSettings,
     TrainingSettings,
     option,
@@ -37,7 +38,7 @@ SIZES = ("context", "layers", "heads", "width", "dropout")  # settings that the 
 
 
 @dataclass(frozen=True)
-class Settings(TextSettings, TrainingSettings, FineTuningSettings):
+class Settings(TextSettings, TrainingSettings, AdaptationSettings):
     """The settings of a GPT."""
 
     files: tuple[str, ...] = with_default(
@@ -145,6 +146,7 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
 
         self.new_config(vocabulary=2, heads=settings.heads, width=settings.width)  # before the data
         tokenizer, training, validation = open_text_or_shards(settings, data)
+        training = with_replay(training, settings, data)
         batch, context = settings.batch, settings.context
         if len(training) <= context:
             raise InputError(
@@ -187,11 +189,14 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
 
     def evaluate(self, run: "Run", asked: Evaluation) -> Results:
         """Nats and bits per token, per byte and per character, and perplexity."""
+        name, ids = evaluation_text_or_shards(run, asked)
+        return results_on(name, run.tokenizer, ids, *self.nats_on(run, ids))
+
+    def nats_on(self, run: "Run", ids: "Ids") -> tuple[float, int]:
+        """The mean loss on a text, in nats per token, and the number of these."""
         from minillm.training.context import evaluate_in_context
 
-        name, ids = evaluation_text_or_shards(run, asked)
-        nats, tokens = evaluate_in_context(run.model, ids, run.settings.batch)
-        return results_on(name, run.tokenizer, ids, nats, tokens)
+        return evaluate_in_context(run.model, ids, run.settings.batch)
 
     def attention(
         self, run: "Run", text: str, layer: int, head: int

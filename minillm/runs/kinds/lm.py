@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from minillm.runs.settings import (
-    FineTuningSettings,
+    AdaptationSettings,
     RecurrenceSettings,
     TextSettings,
     TrainingSettings,
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Settings(TextSettings, RecurrenceSettings, TrainingSettings, FineTuningSettings):
+class Settings(TextSettings, RecurrenceSettings, TrainingSettings, AdaptationSettings):
     """The settings of a recurrent language model."""
 
     learning_rate: float = with_default(TrainingSettings, "learning_rate", 6e-3)

@@ -70,7 +70,7 @@ minillm train seq2seq."""
   minillm train transformer numbers-en-fr --out runs/numbers --minutes 3
   minillm train transformer cmudict --out runs/cmudict --minutes 20
   minillm train transformer train.tsv --validation val.tsv --unit bpe --joint --pretokenised \\
-      --vocabulary 6000 --feed-forward 256 --dropout 0.2 --out runs/multi30k --minutes 60
+      --vocabulary 6000 --feed-forward 256 --dropout 0.3 --out runs/multi30k --minutes 60
 
 then: minillm translate DIR, minillm eval DIR,
       minillm plot attention DIR "a source text" --layer 2 --head 0"""

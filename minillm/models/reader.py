@@ -1,0 +1,310 @@
+"""A reader: where in a text does the answer to a question begin, and where does it end?
+
+It predicts two places among the tokens of the text, the context.  Two logits of each place t say
+how well the answer may begin and end there:
+
+    P(begin at t) = softmax over t of s_t        P(end at t) = softmax over t of e_t
+    loss = the mean of -log P(begin at its place) and -log P(end at its place)
+
+and of all spans i..j, as long as j is not before i and not too far behind it, the best one has the
+largest s_i + e_j.  The place 0 is that of [CLS], which stands in front of the context: a question
+whose answer is not in the text points there, and s_0 + e_0 is the score of there being none.
+
+**The recurrent reader** reads the question and the context by themselves, lets them look at each
+other (:func:`minillm.ops.attention_flow`), and reads the result again:
+
+    x_t = E[id_t] + F[whether the token stands in the question, too]
+    h = recurrence(x of the context)        u = recurrence(x of the question)       the same weights
+    g = attention_flow(h, u)                each token, and what in the question is close to it
+    m = recurrence(g)                       L layers
+    n = recurrence(m)
+    s_t = g_t . w_1 + m_t . v_1             e_t = g_t . w_2 + n_t . v_2
+
+All recurrences are GRUs in both directions.  The end is read from n, which knows of the beginning.
+
+**The BERT reader** reads both at once, [CLS] question [SEP] context [SEP], two segments:
+
+    x = BERT(row)                           s_t = x_t . w_1               e_t = x_t . w_2
+
+It has next to nothing that BERT has not: it is for a BERT that has been trained before.  (A bias
+would add the same to all places, and no softmax over them would see it.)
+
+Legend: B batch, J tokens of the question with the [SEP] behind it, T of the context with [CLS] and
+[SEP] around it, D width.
+
+Sources: Seo, Kembhavi, Farhadi and Hajishirzi (2017), "Bidirectional attention flow for machine
+comprehension", with GRUs for LSTMs, tokens that are parts of words for words and characters, and,
+of Chen, Fisch, Weston and Bordes (2017), "Reading Wikipedia to answer open-domain questions",
+section 3.2, that each token tells whether it stands in the question.  Devlin, Chang, Lee and
+Toutanova (2018), "BERT", section 4.2, and section 4.3 for questions without an answer.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from minillm import ops
+from minillm.layers import feed_forward, recurrent
+from minillm.layers.dropout import dropout
+from minillm.models import base
+from minillm.models.base import Gradients
+from minillm.models.bert import BERT, BERTConfig
+
+ENCODERS = ("recurrent", "bert")
+
+# question (B, J), its lengths (B,), context (B, T), its lengths (B,), first and last place (B,)
+Batch = tuple[NDArray, NDArray, NDArray, NDArray, NDArray, NDArray]
+
+
+@dataclass(frozen=True)
+class ReaderConfig:
+    """The sizes of a reader: everything but its weights."""
+
+    vocabulary: int  # V
+    encoder: str = "recurrent"
+    context: int = 384  # most tokens in [CLS] question [SEP] context [SEP]
+    width: int = 128  # D of a token; a recurrence has half of it in each direction
+    layers: int = 1  # L: recurrences over what has flowed together, or BERT's blocks
+    heads: int = 4  # of BERT
+    inner: int | None = None  # of BERT: width inside the feed-forward layers; None: 4 D
+    dropout: float = 0.2
+
+    def __post_init__(self) -> None:
+        base.check_at_least(self, 1, "vocabulary", "layers", "heads")
+        base.check_at_least(self, 2, "width")
+        base.check_at_least(self, 8, "context")
+        base.check_one_of(self, "encoder", ENCODERS)
+        base.check_below_one(self, "dropout")
+        if self.encoder == "bert":
+            self.bert()
+        elif self.width % 2:
+            raise ValueError(f"width must be even, found {self.width}")
+
+    def bert(self) -> BERTConfig:
+        """Those of its BERT, without the heads for other tasks."""
+        return BERTConfig(
+            vocabulary=self.vocabulary,
+            context=self.context,
+            layers=self.layers,
+            heads=self.heads,
+            width=self.width,
+            inner=self.inner,
+            dropout=self.dropout,
+            masked_words=False,
+        )
+
+
+class Reader(base.Model[ReaderConfig]):
+    """Embeddings, an encoder, two logits for each place.
+
+    ``params`` of a recurrent one: ``embedding.E`` (V, D), ``match.E`` (2, D);
+    ``encoder.0.forward.W_x`` and so on, ``reading.0...``, ``ending.0...``; ``flow.w_h``,
+    ``flow.w_u`` and ``flow.w_hu`` (D,); ``span.W`` (4D, 2), ``start.W`` and ``end.W``
+    (D, 1).  Of one with a BERT: BERT's, and ``span.W`` (D, 2).
+    """
+
+    def new_parameters(self, rng: np.random.Generator, dtype: type) -> dict[str, NDArray]:
+        """Fresh parameters."""
+        c, D = self.config, self.config.width
+        if c.encoder == "bert":
+            params = BERT(c.bert(), rng, dtype=dtype).params
+            return params | {"span.W": feed_forward.uniform((D, 2), rng, dtype)}
+
+        def recurrence(prefix: str, I: int) -> dict[str, NDArray]:
+            return recurrent.new_layer(prefix, "gru", I, D // 2, rng, dtype, bidirectional=True)
+
+        params = {
+            "embedding.E": rng.standard_normal((c.vocabulary, D)).astype(dtype),
+            "match.E": rng.standard_normal((2, D)).astype(dtype),
+        }
+        params |= recurrence("encoder.0", D)
+        for name in ("w_h", "w_u", "w_hu"):
+            params[f"flow.{name}"] = feed_forward.uniform((D,), rng, dtype)
+        for layer in range(c.layers):
+            params |= recurrence(f"reading.{layer}", 4 * D if layer == 0 else D)
+        params |= recurrence("ending.0", D)
+        for name, shape in (("span", (4 * D, 2)), ("start", (D, 1)), ("end", (D, 1))):
+            params[f"{name}.W"] = feed_forward.uniform(shape, rng, dtype)
+        return params
+
+    def forward(
+        self,
+        question: NDArray,
+        question_lengths: NDArray,
+        context: NDArray,
+        lengths: NDArray,
+        rng: np.random.Generator | None = None,
+    ) -> tuple[NDArray, Callable[[NDArray], Gradients]]:
+        """The logits of where the answer begins and ends, (B, 2, T).
+
+        question (B, J), each with [SEP] behind it; context (B, T), each between [CLS] and [SEP].
+        A place where no answer can be, in the padding or at [SEP], has the logit minus infinity.
+        With rng, there is dropout.  ``backward(dlogits)`` -> gradients keyed as ``params``.
+        """
+        read = self._read_with_bert if self.config.encoder == "bert" else self._read
+        logits, read_backward = read(question, question_lengths, context, lengths, rng)
+        allowed = (np.arange(context.shape[1]) < lengths[:, None] - 1)[:, None]  # (B, 1, T)
+
+        def backward(dlogits):
+            return read_backward(np.where(allowed, dlogits, 0).transpose(0, 2, 1))
+
+        return np.where(allowed, logits.transpose(0, 2, 1), -np.inf), backward
+
+    def loss(
+        self, batch: Batch, rng: np.random.Generator | None = None
+    ) -> tuple[np.floating, Callable[[], Gradients]]:
+        """The mean cross-entropy, in nats, of where the answers begin and where they end."""
+        question, question_lengths, context, lengths, first, last = batch
+        logits, logits_backward = self.forward(question, question_lengths, context, lengths, rng)
+        loss, loss_backward = ops.cross_entropy(logits, np.stack([first, last], axis=1))
+
+        def backward():
+            return logits_backward(loss_backward())
+
+        return loss, backward
+
+    # --- recurrent --------------------------------------------------------------
+
+    def _read(self, question, question_lengths, context, lengths, rng):
+        """-> logits (B, T, 2).  ``backward(dlogits)`` -> gradients."""
+        c, p = self.config, self.params
+        match = stands_in(context, question, question_lengths).astype(np.int64)  # (B, T)
+        known, known_backward = ops.embedding(match, p["match.E"])  # (B, T, D)
+        token, token_backward = ops.embedding(context, p["embedding.E"])
+        asked, asked_backward = ops.embedding(question, p["embedding.E"])  # (B, J, D)
+        h, h_backward = self._recur("encoder", 1, token + known, lengths, rng)
+        u, u_backward = self._recur("encoder", 1, asked, question_lengths, rng)
+
+        names = [f"flow.{name}" for name in ("w_h", "w_u", "w_hu")]
+        weights = (p[name] for name in names)
+        g, flow_backward = ops.attention_flow(h, u, *weights, lengths, question_lengths)
+        m, m_backward = self._recur("reading", c.layers, g, lengths, rng)
+        n, n_backward = self._recur("ending", 1, m, lengths, rng)
+
+        both, both_backward = feed_forward.layer(p, "span", g)  # (B, T, 2)
+        first, first_backward = feed_forward.layer(p, "start", m)  # (B, T, 1)
+        last, last_backward = feed_forward.layer(p, "end", n)
+
+        def backward(dlogits):
+            # logits = g W + [m . v_1, n . v_2]
+            dg, gradients = both_backward(dlogits)
+            dm, of_first = first_backward(dlogits[..., :1])
+            dn, of_last = last_backward(dlogits[..., 1:])
+            dm_by_n, of_ending = n_backward(dn)
+            dg_by_m, of_reading = m_backward(dm + dm_by_n)
+            dh, du, *dweights = flow_backward(dg + dg_by_m)
+            dx, of_encoder = h_backward(dh)
+            dasked, of_question = u_backward(du)
+            base.accumulate(of_encoder, of_question)  # the same weights
+            gradients |= of_first | of_last | of_ending | of_reading | of_encoder
+            gradients |= dict(zip(names, dweights, strict=True))
+            gradients["match.E"] = known_backward(dx)
+            gradients["embedding.E"] = token_backward(dx) + asked_backward(dasked)
+            return self.keep(gradients)
+
+        return both + np.concatenate([first, last], axis=-1), backward
+
+    def _recur(self, prefix, layers, x, lengths, rng):
+        """GRUs in both directions, with dropout before each: x (B, T, I) -> (B, T, D).
+
+        ``backward(dy)`` -> dx, gradients.
+        """
+        p, rate = self.params, self.config.dropout
+        x, dropout_backward = dropout(x, rate, rng)
+        zero = recurrent.zero_state(p, prefix, "gru", layers, len(x))
+        (y, _), stack_backward = recurrent.stack(
+            p, prefix, x, zero, "gru", layers, lengths, rate, rng
+        )
+
+        def backward(dy):
+            dx, _, gradients = stack_backward(dy)
+            return dropout_backward(dx), gradients
+
+        return y, backward
+
+    # --- with a BERT ------------------------------------------------------------
+
+    def _read_with_bert(self, question, question_lengths, context, lengths, rng):
+        """-> logits (B, T, 2).  ``backward(dlogits)`` -> gradients."""
+        ids, row_lengths, segments, places = rows_of(question, question_lengths, context, lengths)
+        bert = BERT(self.config.bert(), params=self.params)
+        bert.frozen, bert.keep = self.frozen, self.keep
+        x, bert_backward = bert.hidden(ids, row_lengths, segments, rng)  # (B, J + T, D)
+        rows, real = np.arange(len(ids))[:, None], places >= 0
+        tokens, span_backward = feed_forward.layer(self.params, "span", x)  # (B, J + T, 2)
+
+        def backward(dlogits):
+            dtokens = np.zeros_like(tokens)
+            dtokens[np.broadcast_to(rows, real.shape)[real], places[real]] = dlogits[real]
+            dx, gradients = span_backward(dtokens)
+            return self.keep(gradients) | bert_backward(dx)
+
+        return tokens[rows, places], backward
+
+
+def stands_in(
+    context: NDArray[np.integer],
+    question: NDArray[np.integer],
+    question_lengths: NDArray[np.integer],
+) -> NDArray[np.bool_]:
+    """Which tokens of the context (B, T) stand in the question (B, J), its [SEP] left out.
+
+    >>> stands_in(np.array([[1, 5, 6, 2]]), np.array([[6, 7, 2, 0]]), np.array([3])).tolist()
+    [[False, False, True, False]]
+    """
+    asked = np.arange(question.shape[1]) < question_lengths[:, None] - 1  # (B, J)
+    return ((context[:, :, None] == question[:, None]) & asked[:, None]).any(axis=2)
+
+
+def rows_of(
+    question: NDArray[np.integer],
+    question_lengths: NDArray[np.integer],
+    context: NDArray[np.integer],
+    lengths: NDArray[np.integer],
+) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+    """[CLS] question [SEP] context [SEP]: ids, lengths, segments, and where the context's places
+    are in each row, (B, T), -1 in the padding.
+
+    >>> ids, lengths, segments, places = rows_of(
+    ...     np.array([[7, 2]]), np.array([2]), np.array([[1, 8, 9, 2]]), np.array([4])
+    ... )
+    >>> ids.tolist(), segments.tolist(), places.tolist()
+    ([[1, 7, 2, 8, 9, 2]], [[0, 0, 0, 1, 1, 1]], [[0, 3, 4, 5]])
+    """
+    steps, asked = np.arange(context.shape[1]), np.arange(question.shape[1])
+    places = np.where(steps > 0, steps + question_lengths[:, None], 0)  # [CLS] comes first
+    places = np.where(steps < lengths[:, None], places, -1)
+    row_lengths = question_lengths + lengths
+    ids = np.zeros((len(context), row_lengths.max()), np.int64)
+    segments = np.zeros_like(ids)
+    rows, t = np.nonzero(places >= 0)
+    ids[rows, places[rows, t]] = context[rows, t]
+    segments[rows, places[rows, t]] = t > 0
+    rows, j = np.nonzero(asked < question_lengths[:, None])
+    ids[rows, 1 + j] = question[rows, j]
+    return ids, row_lengths, segments, places
+
+
+def best_spans(logits: NDArray, longest: int, number: int = 1) -> list[tuple[int, int, float]]:
+    """The spans with the largest s_i + e_j - (s_0 + e_0), best first: (i, j, that score).
+
+    logits (2, T): s and e, minus infinity at places that are not allowed.  A span has 1 to
+    ``longest`` tokens, and [CLS] is in none.  A score above 0: rather this answer than none.
+
+    >>> best_spans(np.array([[0.0, 1, 3, 2], [0, 4, 2, 1]]), longest=2, number=2)
+    [(1, 1, 5.0), (2, 2, 5.0)]
+    """
+    s, e = logits
+    longest = min(longest, len(e))
+    behind = np.full(longest - 1, -np.inf, e.dtype)
+    scores = s[:, None] + sliding_window_view(np.concatenate([e, behind]), longest)  # (T, longest)
+    scores = (scores - (s[0] + e[0]))[1:].ravel()
+    best = np.argsort(-scores, kind="stable")[:number]
+    return [
+        (1 + int(at) // longest, 1 + int(at) // longest + int(at) % longest, float(scores[at]))
+        for at in best
+        if scores[at] > -np.inf
+    ]

@@ -1,0 +1,101 @@
+"""Attention flow: a text and a question about it look at each other, word by word."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm.ops import _validate
+from minillm.ops._padding import cut, valid
+from minillm.ops.attention import softmax_of_allowed, transposed
+
+
+def attention_flow(
+    h: NDArray,
+    u: NDArray,
+    w_h: NDArray,
+    w_u: NDArray,
+    w_hu: NDArray,
+    lengths: NDArray[np.integer] | None = None,
+    question_lengths: NDArray[np.integer] | None = None,
+) -> tuple[NDArray, Callable]:
+    """What each word of a text is beside a question, and which words the question is about.
+
+    Every word t of the text is compared with every word j of the question (* by components):
+
+        s_tj = w_h . h_t + w_u . u_j + (h_t * w_hu) . u_j
+
+    From the text to the question, what in the question each word of the text is close to:
+
+        a_t = softmax over j of s_tj        v_t = sum over j of a_tj u_j
+
+    From the question to the text, the words that some word of the question is close to:
+
+        b = softmax over t of (max over j of s_tj)        c = sum over t of b_t h_t
+
+    Nothing is summed up into one vector for the whole text: all of it flows on, side by side:
+
+        g_t = [h_t, v_t, h_t * v_t, h_t * c]
+
+    h (B, T, D) of the text, u (B, J, D) of the question, w_h, w_u and w_hu (D,); lengths (B,) of
+    the texts and question_lengths (B,) of the questions, or None -> g (B, T, 4D), zero in the
+    padding.  ``backward(dg)`` -> dh, du, dw_h, dw_u, dw_hu.  Keeps h, u, v, a, b, c and, for
+    each t, the j with the largest score, to which the gradient of the maximum goes.
+
+    Raises TypeError or ValueError where dtypes, shapes or lengths do not fit.
+    Source: Seo, Kembhavi, Farhadi and Hajishirzi (2017), "Bidirectional attention flow for
+    machine comprehension", equations 1 and 2.
+    """
+    op, shapes = "attention_flow", {"h": (h, "B T D"), "u": (u, "B J D")}
+    sizes = _validate.floats(op, **shapes, w_h=(w_h, "D"), w_u=(w_u, "D"), w_hu=(w_hu, "D"))
+    B, T, J = (sizes[letter] for letter in "BTJ")
+    steps = _validate.sequence_lengths(op, lengths, B, T)
+    asked = np.full(B, J) if question_lengths is None else question_lengths
+    asked = _validate.ids(op, "question_lengths", asked, J + 1, (B,))
+    h, u = cut(h, steps), cut(u, asked)
+    w_h, w_u, w_hu = (np.array(w) for w in (w_h, w_u, w_hu))
+    there = valid(asked, J)[:, None]  # (B, 1, J)
+
+    # s_tj - w_h . h_t, which is the same for all j: (h_t * w_hu + w_u) . u_j
+    q = h * w_hu + w_u  # (B, T, D)
+    scores = q @ transposed(u)  # (B, T, J)
+    a, _ = softmax_of_allowed(scores, there)
+    v = a @ u  # (B, T, D)
+
+    scores = np.where(there, scores, -np.inf)
+    closest = scores.argmax(axis=2)[..., None]  # (B, T, 1)
+    best = np.take_along_axis(scores, closest, axis=2)[..., 0] + h @ w_h  # (B, T)
+    b = softmax_of_allowed(best, valid(steps, T))[0][:, None]  # (B, 1, T)
+    c = b @ h  # (B, 1, D)
+
+    g = cut(np.concatenate([h, v, h * v, h * c], axis=2), steps)
+    upstream = _validate.upstream(op, dg=g)
+
+    def backward(dg):
+        # g = [h, v, h v, h c]
+        dh, dv, dhv, dhc = np.split(cut(upstream(dg), steps), 4, axis=2)
+        dh = dh + dhv * v + dhc * c
+        dv = dv + dhv * h
+        dc = (dhc * h).sum(axis=1, keepdims=True)  # (B, 1, D)
+        # c = b h
+        dh = dh + transposed(b) * dc
+        db = dc @ transposed(h)  # (B, 1, T)
+        # b = softmax(best), best_t = the largest s_tj + w_h . h_t
+        dbest = transposed(b * (db - (b * db).sum(axis=2, keepdims=True)))  # (B, T, 1)
+        dh = dh + dbest * w_h
+        dw_h = (dbest * h).sum(axis=(0, 1))
+        # v = a u, a = softmax(scores)
+        da = dv @ transposed(u)  # (B, T, J)
+        du = transposed(a) @ dv
+        dscores = a * (da - (a * da).sum(axis=2, keepdims=True))
+        to_closest = np.take_along_axis(dscores, closest, axis=2) + dbest
+        np.put_along_axis(dscores, closest, to_closest, axis=2)
+        # scores = q u^T
+        dq = dscores @ u
+        du = du + transposed(dscores) @ q
+        # q = h w_hu + w_u
+        dh = dh + dq * w_hu
+        dw_u, dw_hu = dq.sum(axis=(0, 1)), (dq * h).sum(axis=(0, 1))
+        return cut(dh, steps), cut(du, asked), dw_h, dw_u, dw_hu
+
+    return g, backward

@@ -1,0 +1,145 @@
+"""SQuAD's JSON, both versions, malformed ones too."""
+
+import json
+
+import pytest
+
+from minillm.data.squad import Answer, SquadFile, read_squad
+from minillm.errors import InputError
+
+# A combining accent, an emoji beyond the first plane, one of four code points, a line's end as
+# Windows has it, a tab, an ideograph: each before the answer.
+HARD = "Cafe\u0301 \U0001f600\u200d\U0001f33e \U0001f468\u200d\U0001f469\r\n\t東 was found in 1843."
+
+
+def squad(*contexts, **entries):
+    """A file of one article, with a question for each context: the answer is its last word."""
+    paragraphs = []
+    for number, context in enumerate(contexts):
+        answer = {"text": context.split()[-1], "answer_start": context.rindex(context.split()[-1])}
+        qas = {"id": f"q{number}", "question": "When?", "answers": [answer]} | entries
+        paragraphs.append({"context": context, "qas": [qas]})
+    return {"version": "1.1", "data": [{"title": "x", "paragraphs": paragraphs}]}
+
+
+def write(path, values):
+    path.write_text(json.dumps(values), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("ascii", [True, False])
+def test_offsets_count_code_points(tmp_path, ascii):
+    """Whether JSON writes them as pairs of surrogates or as they are."""
+    file = tmp_path / "squad.json"
+    file.write_text(json.dumps(squad(HARD), ensure_ascii=ascii), encoding="utf-8", newline="")
+    [question] = read_squad(file)
+    assert question.context == HARD
+    assert question.answers == (Answer("1843.", 31),)
+    assert question.context[31:36] == "1843."
+    # the offset of a program that counts UTF-16 code units, four more
+    values = squad(HARD)
+    values["data"][0]["paragraphs"][0]["qas"][0]["answers"][0]["answer_start"] += 4
+    message = (
+        "question 'q0': expected the answer '1843.' at 35 of its context, found '.'; it stands"
+    )
+    with pytest.raises(InputError, match=message):
+        read_squad(write(file, values))
+
+
+def test_several_answers_and_none(tmp_path):
+    context = "It is so in 1843"
+    answers = [{"text": "in 1843", "answer_start": 9}, {"text": "1843", "answer_start": 12}]
+    qas = [
+        {"id": "1", "question": "When?", "answers": answers, "is_impossible": False},
+        {"id": "2", "question": "Who?", "answers": [], "is_impossible": True,
+         "plausible_answers": [{"text": "It", "answer_start": 0}]},
+    ]  # fmt: skip
+    paragraph = {"context": context, "qas": qas}
+    file = write(tmp_path / "v2.json", {"version": "v2.0", "data": [{"paragraphs": [paragraph]}]})
+    one, two = read_squad(file)
+    assert [answer.text for answer in one.answers] == ["in 1843", "1843"]
+    assert two.answers == ()
+    assert one.context == two.context == context
+
+
+def changed(path, value):
+    """A file with another value at a path of keys; None takes the entry away."""
+    values = squad("It was in 1843.")
+    place = values
+    for key in path[:-1]:
+        place = place[key]
+    if value is None:
+        del place[path[-1]]
+    else:
+        place[path[-1]] = value
+    return values
+
+
+PARAGRAPH = ("data", 0, "paragraphs", 0)
+QUESTION = (*PARAGRAPH, "qas", 0)
+ANSWER = (*QUESTION, "answers", 0)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("data",), None, ": expected an object with 'data', found none of that name"),
+        (("data",), [], ": expected questions, found none"),
+        (("data", 0), 3, ", article 1: expected an object with 'paragraphs', found 3"),
+        ((*PARAGRAPH, "qas"), "x", ", article 1, paragraph 1: qas: expected a list, found 'x'"),
+        ((*PARAGRAPH, "context"), " ", ", paragraph 1: context: expected a text, found ' '"),
+        ((*PARAGRAPH, "context"), "a\ud800", "context: expected a text, found half of"),
+        ((*QUESTION, "id"), 7, "paragraph 1, question 1: id: expected a text, found 7"),
+        ((*QUESTION, "question"), "", ", question 'q0': question: expected a text, found ''"),
+        ((*QUESTION, "answers"), None, ", question 'q0': expected an object with 'answers', found"),
+        ((*QUESTION, "answers"), [], ", question 'q0': expected an answer, or is_imp"),
+        ((*QUESTION, "is_impossible"), True, ", question 'q0': expected no answer, as it is"),
+        ((*QUESTION, "is_impossible"), 1, ", question 'q0': is_impossible: expected true or false"),
+        ((*ANSWER, "answer_start"), "3", ", question 'q0': answer_start: expected a whole"),
+        ((*ANSWER, "answer_start"), -5, ", question 'q0': answer_start: expected a whole"),
+        ((*ANSWER, "answer_start"), 11, ", question 'q0': expected the answer '1843.' at 11"),
+        ((*ANSWER, "answer_start"), 900, "at 900 of its context, found ''; it stands at 10"),
+        ((*ANSWER, "text"), "1844.", "expected the answer '1844.' at 10 of its context, found"),
+        ((*ANSWER, "text"), "", ", question 'q0': text: expected a text, found ''"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_named(tmp_path, path, value, message):
+    file = write(tmp_path / "squad.json", changed(path, value))
+    with pytest.raises(InputError) as error:
+        read_squad(file)
+    assert str(error.value).startswith(str(file))
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_two_questions_of_one_id(tmp_path):
+    file = write(tmp_path / "squad.json", squad("a b", "c d", id="same"))
+    with pytest.raises(InputError, match="question 'same': expected an id of its own"):
+        read_squad(file)
+
+
+def test_files_that_are_no_json(tmp_path):
+    for content, message in ((b"{", "expected JSON"), (b"[]", "expected a JSON object")):
+        (tmp_path / "x").write_bytes(content)
+        with pytest.raises(InputError, match=message):
+            read_squad(tmp_path / "x")
+    with pytest.raises(InputError, match="there is no such file"):
+        read_squad(tmp_path / "none")
+
+
+def test_every_tenth_context_is_held_out(tmp_path):
+    values = squad(*(f"context number {number}" for number in range(25)))
+    first = values["data"][0]["paragraphs"][9]
+    first["qas"].append(first["qas"][0] | {"id": "again"})
+    data = SquadFile(write(tmp_path / "squad.json", values))
+    validation = data.questions("validation")
+    assert [question.id for question in validation] == ["q9", "again", "q19"]
+    training = data.questions("training")
+    assert len(training) == 23
+    assert not {q.context for q in training} & {q.context for q in validation}
+    with pytest.raises(InputError, match="it has no test part"):
+        data.questions("test")
+    few = write(tmp_path / "few.json", squad("one two", "three four"))
+    assert len(SquadFile(few, few).questions("validation")) == 2
+    with pytest.raises(InputError, match=r"expected 10 contexts or more, .* found 2"):
+        SquadFile(few)

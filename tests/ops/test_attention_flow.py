@@ -1,0 +1,71 @@
+"""Attention flow beyond its gradient: values by hand, and what is not there."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+
+from minillm import ops
+from minillm.ops.gradient_cases import CASES
+from minillm.testing import strategies
+
+
+def test_values_by_hand():
+    """Word by word, as the equations stand in the docstring."""
+    rng = np.random.default_rng(0)
+    h, u = rng.standard_normal((1, 3, 2)), rng.standard_normal((1, 2, 2))
+    w_h, w_u, w_hu = rng.standard_normal((3, 2))
+    s = [[w_h @ x + w_u @ y + (x * w_hu) @ y for y in u[0]] for x in h[0]]
+    b = np.exp([max(row) for row in s])
+    c = (b / b.sum()) @ h[0]
+    g, _ = ops.attention_flow(h, u, w_h, w_u, w_hu)
+    for t in range(3):
+        a = np.exp(s[t]) / np.exp(s[t]).sum()
+        v = a @ u[0]
+        expected = np.concatenate([h[0, t], v, h[0, t] * v, h[0, t] * c])
+        np.testing.assert_allclose(g[0, t], expected, rtol=1e-12)
+
+
+@given(rng=strategies.generators())
+def test_what_stands_behind_a_question_changes_nothing(rng):
+    op, (h, u, *weights, lengths, question_lengths) = CASES["attention_flow"](rng)
+    dirty = u.copy()
+    for row, length in zip(dirty, question_lengths, strict=True):
+        row[length:] = rng.choice([np.nan, np.inf])
+    dg = rng.standard_normal((*h.shape[:2], 4 * h.shape[2]))
+    found = []
+    for question in (u, dirty):
+        g, backward = op(h, question, *weights, lengths, question_lengths)
+        found.append([g, *backward(dg)])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@given(rng=strategies.generators())
+def test_a_batch_equals_its_rows(rng):
+    op, (h, u, *weights, lengths, question_lengths) = CASES["attention_flow"](rng)
+    together, _ = op(h, u, *weights, lengths, question_lengths)
+    for b, (T, J) in enumerate(zip(lengths, question_lengths, strict=True)):
+        assert (together[b, T:] == 0).all()
+        if T and J:
+            alone, _ = op(h[b : b + 1, :T], u[b : b + 1, :J], *weights)
+            np.testing.assert_allclose(together[b, :T], alone[0], rtol=1e-9, atol=1e-12)
+
+
+def test_without_a_question_only_the_text_is_left():
+    h, u = np.ones((1, 2, 3)), np.ones((1, 1, 3))
+    g, backward = ops.attention_flow(h, u, *np.ones((3, 3)), None, np.array([0]))
+    np.testing.assert_array_equal(g[..., :3], h)
+    np.testing.assert_array_equal(g[..., 3:], 0)
+    dh, *others = backward(np.ones_like(g))
+    np.testing.assert_array_equal(dh, 1)
+    assert not any(other.any() for other in others)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_dtypes(dtype):
+    h, u, *weights = (
+        a.astype(dtype) for a in CASES["attention_flow"](np.random.default_rng(0))[1][:5]
+    )
+    g, backward = ops.attention_flow(h, u, *weights)
+    assert g.dtype == dtype
+    assert {gradient.dtype for gradient in backward(g)} == {np.dtype(dtype)}
