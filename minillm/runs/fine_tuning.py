@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from minillm.errors import InputError
 from minillm.runs.folder import RunFolder
 from minillm.runs.initial import copy_weights, fingerprint_of, take_weights
-from minillm.runs.settings import FineTuningSettings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,7 +50,7 @@ def trained_part(
     from minillm.training.lora import LoRA, Merging, new_additions
 
     settings, model = job.settings, parts.model
-    if not job.data.get("init") or not isinstance(settings, FineTuningSettings):
+    if not job.data.get("init"):
         return Trained(model.params, new_optimiser(model.params))
     new: set[str] = set()
     if job.stored is None or settings.lora_rank:

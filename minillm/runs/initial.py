@@ -15,7 +15,7 @@ from minillm.data.files import reading
 from minillm.errors import InputError
 from minillm.runs.folder import RunFolder
 from minillm.runs.run import OF_THE_DATA, load
-from minillm.runs.settings import LENGTHS, FineTuningSettings, types_of
+from minillm.runs.settings import LENGTHS, types_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,8 +59,6 @@ def begun(kind: "Kind", given: Mapping[str, Any]) -> dict[str, Any]:
     """
     from minillm.data.registry import absolute
 
-    if not issubclass(kind.settings, FineTuningSettings):
-        return dict(given)
     if not given.get("init"):
         for name in ONLY_WITH_INIT:
             if given.get(name):
