@@ -191,13 +191,13 @@ SIZES = (  # the encoder's own
 
 
 class ClassifierKind(Kind):
-    """A recurrence over a text, or a model that has read many, that predicts its label."""
+    """Convolutions and n-grams, a recurrence, or a model that has read many texts."""
 
     name = "classifier"
     year = 2016
     help = "a text classifier: sentiment, topic, language"
     description = """\
-Train a recurrent network to label texts: a file of lines label<TAB>text, or a folder that has
+Train a network to label texts: a file of lines label<TAB>text, or a folder that has
 a folder of text files for each label. Every tenth text of each label is held out. With --init,
 a bert, a gpt or an lm that was trained without labels reads the texts, and is fine-tuned."""
     examples = """\
