@@ -37,6 +37,13 @@ kernels: .venv/test
 	$(BIN)/pip install --quiet --editable '.[$*]'
 	touch $@
 
+# The linters run nothing of the package: the kernels need not be compiled for them once more.
+.venv/lint: .venv/test
+	$(BIN)/python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+	print(*project['optional-dependencies']['lint'], sep='\n')" > $@.txt
+	$(BIN)/pip install --quiet --requirement $@.txt
+	touch $@
+
 # What reaches a kernel, under the compiler's sanitizers of addresses and of undefined
 # behaviour, with every index into an array checked, guard bytes around all memory of the
 # kernels, and two threads: all at once, for compiling is half of the time.  The NumPy twin and
