@@ -199,7 +199,8 @@ then: minillm answer DIR --context FILE "What is ... for?", minillm eval DIR [FI
         from minillm.training.minibatches import SpanTask, fingerprint
 
         config, start = self._start(settings, data)
-        parts = {part: open_data(data).questions(part) for part in ("training", "validation")}
+        opened = open_data(data)
+        parts = {part: opened.questions(part) for part in ("training", "validation")}
         if start is not None:
             tokenizer: Any = start.tokenizer
             check_vocabulary_kept(data, tokenizer)
