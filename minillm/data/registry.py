@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from minillm.data.files import STANDARD_INPUT
@@ -73,6 +74,7 @@ def _docstrings() -> "PairData":
     return Docstrings()
 
 
+@cache  # it takes a while to read all of their source
 def _docstring_questions() -> "QuestionData":
     from minillm.data.docstring_questions import DocstringQuestions
 

@@ -33,6 +33,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from minillm.ops.linear import matmul
 from minillm.training.optimisers import Arrays, Optimiser
 
 
@@ -75,7 +76,7 @@ class LoRA:
         for name, W in self.frozen.items():
             A, B = self.beside[f"{name}.A"], self.params[f"{name}.B"]
             np.multiply(self.params[f"{name}.A"], A.dtype.type(self.scale), out=A)
-            self.merged[name][...] = W + A @ B
+            np.add(W, matmul(A, B), out=self.merged[name])
 
     def gradients(self, gradients: Arrays) -> dict[str, np.ndarray]:
         """Those of A and B, from what a backward has: of W', or of s A and B.  Others have none."""
@@ -86,8 +87,8 @@ class LoRA:
             if name in gradients:
                 # W' = W + (s A) B
                 dW = gradients[name]
-                found[A] = s * (dW @ self.params[B].T)
-                found[B] = self.beside[A].T @ dW
+                found[A] = s * matmul(dW, self.params[B].T)
+                found[B] = matmul(self.beside[A].T, dW)
             elif A in gradients:
                 found[A], found[B] = s * gradients[A], gradients[B]
         return found

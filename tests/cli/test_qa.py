@@ -227,7 +227,7 @@ def test_questions_from_standard_input(finished, files, monkeypatch, capsys):
 
 def test_the_built_in_set(tmp_path, monkeypatch, capsys):
     """With no file, of a set that is made small."""
-    from minillm.data import docstring_questions
+    from minillm.data import registry
     from minillm.data.squad import Answer, Question
 
     class Small:
@@ -237,7 +237,7 @@ def test_the_built_in_set(tmp_path, monkeypatch, capsys):
                 Question(f"{part} {k}", "What is a?", page, (Answer("1", 4),)) for k in range(3)
             ]
 
-    monkeypatch.setattr(docstring_questions, "DocstringQuestions", Small)
+    monkeypatch.setattr(registry, "open_questions", lambda name, validation: Small())
     out = str(tmp_path / "run")
     assert main(["train", "qa", "--out", out, "--steps", "2", *TINY]) == 0
     capsys.readouterr()

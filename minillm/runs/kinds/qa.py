@@ -193,7 +193,8 @@ then: minillm answer DIR --context FILE "What is ... for?", minillm eval DIR [FI
         from minillm.training.minibatches import SpanTask, fingerprint
 
         config = self._config(settings, data)
-        parts = {part: open_data(data).questions(part) for part in ("training", "validation")}
+        opened = open_data(data)
+        parts = {part: opened.questions(part) for part in ("training", "validation")}
         tokenizer: Any = vocabulary_for(
             settings,
             data,
