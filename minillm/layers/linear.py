@@ -18,6 +18,7 @@ from collections.abc import Callable
 from numpy.typing import NDArray
 
 from minillm import ops
+from minillm.ops import _validate
 from minillm.ops.linear import matmul
 
 
@@ -40,9 +41,14 @@ def linear(
         return y, backward
 
     A, B = params[f"{W}.A"], params[f"{W}.B"]
+    if A.shape[1] > 0:
+        shapes = {W: (weight, "I O"), f"{W}.A": (A, "I R"), f"{W}.B": (B, "R O")}
+        _validate.floats("linear", **shapes)
+    upstream = _validate.upstream("linear", dy=y)
 
     def backward_by_addition(dy):
         # y = x W + b
+        dy = upstream(dy)
         dx, _ = ops.linear(dy, weight.T)
         if A.shape[1] == 0:
             return dx, {}

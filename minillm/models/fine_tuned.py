@@ -21,8 +21,8 @@ helper loss, weighted, keeps it from forgetting the language:
 
     loss = cross-entropy of the label + helper_loss * mean cross-entropy of the next tokens
 
-It soon knows the labels that it is trained on by heart, and is sure of wrong ones, too.  With label
-smoothing it never learns to be quite sure (:mod:`minillm.ops.cross_entropy`).
+A fine-tuned model soon knows its training labels by heart, and is then sure of its mistakes as
+well.  Label smoothing keeps it from becoming quite sure (:mod:`minillm.ops.cross_entropy`).
 
 Legend: B batch, T time, D width of the encoder.
 

@@ -13,7 +13,6 @@ or ways to begin, only what is missing is trained.
 
 import hashlib
 import json
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 VALIDATION = 5  # every fifth text of a label is held out of a training
 TEST = 10  # every tenth is the test, where there is no other
 STREAM = 2  # the order of the texts has random numbers of its own
-LEAST_STEPS = 400  # of a training whose length is not given
 TFIDF = "TF-IDF"
 RESULTS, PICTURE = "results.jsonl", "curve.png"
 
@@ -157,28 +155,6 @@ def digest_of(*parts: "Sequence[Labelled]") -> str:
 # --- one training ------------------------------------------------------------------------------
 
 
-def length_for(texts: int, settings: Settings) -> dict[str, int]:
-    """Epochs and patience for a training of so many texts, where its length is not given.
-
-    The defaults are for thousands of texts.  The epochs of fewer have few steps: there are as many
-    more of them as it takes to make enough steps, and the patience is a sixth of them at least.
-    """
-    from minillm.runs.initial import begun, forgotten
-    from minillm.runs.kind import find_kind
-    from minillm.runs.settings import LENGTHS, make
-
-    if any(settings.get(name) is not None for name in LENGTHS):
-        return {}
-    kind = find_kind("classifier")
-    with forgotten():
-        chosen: Any = make(kind.settings, begun(kind, settings))
-    steps = math.ceil(texts / (chosen.batch * chosen.accumulate))
-    epochs = max(chosen.epochs, math.ceil(LEAST_STEPS / steps))
-    if "patience" in settings:
-        return {"epochs": epochs}
-    return {"epochs": epochs, "patience": max(chosen.patience, epochs // 6)}
-
-
 def by_training(
     folder: Path, part: "Sequence[Labelled]", held_out: "Sequence[Labelled]", settings: Settings
 ) -> dict[str, float] | None:
@@ -190,7 +166,6 @@ def by_training(
     from minillm.runs.start import start
 
     training, validation = hold_out(part, VALIDATION)
-    settings = settings | length_for(len(training), settings)
     with temporary_folder(folder, ".training.") as place:
         files = {"data": training, "validation": validation, "test": held_out}
         for name, texts in files.items():

@@ -144,6 +144,10 @@ class Kind:
         """For each weight of that run that is taken, its name in a run of this kind."""
         return {name: name for name in run.model.params}
 
+    def with_length(self, settings: Any, given: Mapping[str, Any], data: dict[str, Any]) -> Any:
+        """The settings of a new run whose length, if it is not given, depends on the data."""
+        return settings
+
     def prepare(self, settings: Any, data: dict[str, Any], rng: "np.random.Generator") -> Parts:
         """Opens the data and makes model and task.
 

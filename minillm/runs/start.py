@@ -44,7 +44,7 @@ def start(
     if resume:
         stored_config(folder, kind)  # before anything is made
     with _held(folder), forgotten():
-        stored = None
+        stored, asked = None, given
         if resume:
             stored = stored_config(folder, kind)
             settings = _changed(folder, stored["training"], given)
@@ -56,6 +56,8 @@ def start(
         for name, value in values_of(settings, data=True).items():
             if name in given or name not in data:
                 data[name] = _absolute(value)
+        if not resume:
+            settings = kind.with_length(settings, asked, data)
         return repeated.train(kind, Job(folder, settings, data, stored, report, quiet))
 
 

@@ -33,7 +33,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from minillm.ops.linear import matmul
+from minillm import ops
 from minillm.training.optimisers import Arrays, Optimiser
 
 
@@ -48,6 +48,11 @@ def new_additions(
         additions[f"{name}.A"] = rng.uniform(-(I**-0.5), I**-0.5, (I, rank)).astype(W.dtype)
         additions[f"{name}.B"] = np.zeros((rank, O), W.dtype)
     return additions
+
+
+def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a b, by the kernels in force: NumPy's threads would wait for theirs.  Shapes are checked."""
+    return ops.linear(a, b)[0]
 
 
 class LoRA:
@@ -76,7 +81,7 @@ class LoRA:
         for name, W in self.frozen.items():
             A, B = self.beside[f"{name}.A"], self.params[f"{name}.B"]
             np.multiply(self.params[f"{name}.A"], A.dtype.type(self.scale), out=A)
-            np.add(W, matmul(A, B), out=self.merged[name])
+            np.add(W, product(A, B), out=self.merged[name])
 
     def gradients(self, gradients: Arrays) -> dict[str, np.ndarray]:
         """Those of A and B, from what a backward has: of W', or of s A and B.  Others have none."""
@@ -87,8 +92,8 @@ class LoRA:
             if name in gradients:
                 # W' = W + (s A) B
                 dW = gradients[name]
-                found[A] = s * matmul(dW, self.params[B].T)
-                found[B] = matmul(self.beside[A].T, dW)
+                found[A] = s * product(dW, self.params[B].T)
+                found[B] = product(self.beside[A].T, dW)
             elif A in gradients:
                 found[A], found[B] = s * gradients[A], gradients[B]
         return found

@@ -75,6 +75,15 @@ def test_with_replay_less_is_forgotten(kind, adapted):
     assert kept[2] < without["forgotten"][2]
 
 
+def test_more_of_the_same_text_is_nothing_forgotten(bases, files, tmp_path, capsys):
+    command = ["train", "gpt", str(files / "general.txt"), "--init", str(bases / "gpt")]
+    capsys.readouterr()
+    assert main([*command, "--steps", "60", "--out", str(tmp_path / "more")]) == 0
+    (gained, *_), (kept, _, before, after) = LINE.findall(capsys.readouterr().out)
+    assert (gained, kept) == ("gained", "not forgotten")
+    assert float(after) < float(before)
+
+
 def test_replay_needs_a_run_to_begin_with(files, tmp_path, capsys):
     command = ["train", "gpt", str(files / "domain.txt"), "--out", str(tmp_path / "x")]
     assert main([*command, "--replay", "0.5"]) == 2

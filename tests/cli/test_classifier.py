@@ -9,6 +9,7 @@ import pytest
 
 import minillm
 from minillm.cli import main
+from minillm.runs.kind import find_kind
 from minillm.training.minibatches import ClassificationTask
 
 TINY = ["--hidden", "6", "--embedding", "6", "--batch", "8", "--learning-rate", "0.05"]
@@ -34,7 +35,8 @@ def metrics(folder):
 
 def test_a_run_ends_by_itself_and_keeps_the_best_epoch(noise, tmp_path, capsys):
     out = tmp_path / "run"
-    assert main(["train", "classifier", noise, "--out", str(out), *TINY]) == 0
+    command = ["train", "classifier", noise, "--out", str(out), *TINY, "--epochs", "30"]
+    assert main(command) == 0
     printed = capsys.readouterr()
     losses = [r["validation_loss"] for r in metrics(out) if "validation_loss" in r]
     best = losses.index(min(losses)) + 1
@@ -202,3 +204,35 @@ def test_a_classifier_of_an_older_version_goes_on_as_it_was(noise, tmp_path, cap
     path.write_text(json.dumps(config))
     assert minillm.load(out).settings.ngrams == 0
     assert main(["train", "classifier", "--out", str(out), "--resume", "--steps", "4"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, (200, 33)),  # 72 training texts in batches of 64: 2 steps an epoch
+        ({"batch": 16}, (80, 13)),
+        ({"batch": 1}, (10, 5)),
+        ({"patience": 3}, (200, 3)),
+        ({"epochs": 2}, (2, 5)),
+    ],
+)
+def test_few_texts_are_read_more_often(noise, options, expected):
+    """The length that is not given depends on the number of texts; one that is given is kept."""
+    kind = find_kind("classifier")
+    given = {"batch": 64} | options
+    settings = kind.with_length(kind.settings(**given), given, {"data": noise})
+    assert (settings.epochs, settings.patience) == expected
+
+
+def test_a_hundred_texts_are_enough_to_learn_what_one_word_tells(tmp_path, capsys):
+    """With the defaults: their few steps are not what stops it."""
+    draw = random.Random(1)
+    lines = [
+        f"{label}\t{' '.join(draw.sample([*draw.choices('abcdefgh', k=5), word], 6))}\n"
+        for label, word in (("good", "fine"), ("bad", "rain"))
+        for _ in range(50)
+    ]
+    (tmp_path / "few.tsv").write_text("".join(lines))
+    out = tmp_path / "run"
+    assert main(["train", "classifier", str(tmp_path / "few.tsv"), "--out", str(out)]) == 0
+    assert minillm.load(out).evaluate()["accuracy"] == 1

@@ -10,7 +10,6 @@ import pytest
 from minillm.cli import main
 from minillm.formats.word2vec import write_vectors
 from minillm.runs import curve
-from minillm.runs.kind import find_kind
 from minillm.training.minibatches import MinibatchTask
 
 TINY = ["--steps", "5", "--batch", "4", "--hidden", "4", "--minimum-count", "1"]
@@ -177,18 +176,6 @@ def test_each_run_to_begin_with_is_a_line(data, monkeypatch):
     ]
     assert "freeze" not in found[0][2]
     assert [r["line"] for r in results(data)][-2:] == ["from two", "from two, augmented"]
-
-
-def test_few_texts_are_read_more_often(data):
-    """The length that is not given depends on the number of texts; one that is given is kept."""
-    defaults = find_kind("classifier").settings()
-    thousands = curve.length_for(5000, {})
-    assert thousands == {"epochs": defaults.epochs, "patience": defaults.patience}
-    assert curve.length_for(64, {"batch": 32}) == {"epochs": 200, "patience": 33}
-    assert curve.length_for(64, {"batch": 16}) == {"epochs": 100, "patience": 16}
-    assert curve.length_for(64, {"batch": 32, "patience": 3}) == {"epochs": 200}
-    for given in ({"epochs": 2}, {"steps": 5}, {"minutes": 1.0}):
-        assert curve.length_for(64, given) == {}
 
 
 def test_without_a_test_every_tenth_text_is_one_and_never_trained_on(data, monkeypatch):

@@ -6,6 +6,7 @@ from model_checks import check_model
 
 from minillm.data.masking import MaskedBatch, Masking
 from minillm.data.passages import framed
+from minillm.layers.positions import sinusoids
 from minillm.models.bert import BERT, BERTConfig
 from minillm.training import Adam
 
@@ -179,3 +180,22 @@ def test_it_learns_to_fill_a_repeated_pattern():
         optimiser.step(backward(), 0.01 * min(1, step / 20))
     loss, _ = model.loss(repeated(rng, 100))
     assert loss < 0.2  # guessing: log 6 = 1.8
+
+
+def test_fresh_places_are_sinusoids_and_attention_is_not_uniform():
+    """What gets it off its plateau: see ``new_parameters``."""
+    D, N = 128, 4
+    config = BERTConfig(vocabulary=50, context=64, width=D, heads=N, layers=1)
+    p = BERT(config, np.random.default_rng(0)).params
+    deviation = p["embedding.E"].std()
+    assert deviation == pytest.approx(0.02 * (768 / D) ** 0.5, rel=0.05)
+    P = p["positions.E"]
+    noise = P - 3 * deviation * sinusoids(np.arange(64), D)
+    assert noise.std() == pytest.approx(0.02, rel=0.3)
+    similarities = P @ P.T  # of places as far from each other they are nearly the same
+    for distance in (1, 5, 20):
+        of_distance = np.diagonal(similarities, distance)
+        assert of_distance.std() < 0.1 * np.diagonal(similarities).mean()
+    W = p["blocks.0.attention.W_qkv"]
+    queries, keys, values = (part.std() / deviation for part in np.split(W, 3, axis=1))
+    assert (queries, keys, values) == pytest.approx((2, 2, 1), rel=0.05)

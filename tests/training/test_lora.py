@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from minillm.layers.linear import linear
 from minillm.models.bert import BERTConfig
 from minillm.models.fine_tuned import FineTuned, FineTunedConfig
 from minillm.models.gpt import GPT, GPTConfig
@@ -173,3 +174,32 @@ def test_memory_is_a_small_part_of_that_of_all_weights():
     own = sum(gradient.nbytes for gradient in gradients.values())
     moments = sum(array.nbytes for array in AdamW(lora.params).state()[0].values())
     assert max(seen) + own + moments < 0.1 * (everything + 2 * everything)
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (1, 4), (200, 4)])
+def test_a_gradient_of_another_shape_is_refused(shape):
+    """It would be read past its end by a kernel."""
+    rng = np.random.default_rng(0)
+    params = {"W": rng.standard_normal((6, 4)), "W.A": rng.random((6, 2)), "W.B": np.ones((2, 4))}
+    _, backward = linear(params, "W", None, rng.standard_normal((3, 6)))
+    with pytest.raises(ValueError, match="dy"):
+        backward(rng.standard_normal(shape))
+
+
+@pytest.mark.parametrize(("name", "shape"), [("W.A", (7, 2)), ("W.B", (3, 4)), ("W.B", (2, 5))])
+def test_additions_that_do_not_fit_are_refused(name, shape):
+    params = {"W": np.ones((6, 4)), "W.A": np.ones((6, 2)), "W.B": np.ones((2, 4))}
+    params[name] = np.ones(shape)
+    with pytest.raises(ValueError, match=name):
+        linear(params, "W", None, np.ones((3, 6)))
+
+
+def test_gradients_that_do_not_fit_are_refused():
+    params = {"W": np.ones((6, 4))}
+    lora = LoRA(params, new_additions(params, ["W"], 2, np.random.default_rng(0)), 1.0)
+    for shape in ((6, 5), (600, 4)):
+        with pytest.raises(ValueError, match="has shape"):
+            lora.gradients({"W": np.ones(shape)})
+    lora.params["W.B"] = np.ones((3, 4))
+    with pytest.raises(ValueError, match="has shape"):
+        lora.merge()

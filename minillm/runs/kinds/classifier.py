@@ -11,6 +11,7 @@ from minillm.errors import InputError
 from minillm.runs.augmentation import AugmentationFacts, AugmentationSettings, augmented, readable
 from minillm.runs.kind import Evaluation, Job, Kind, Parts, Results
 from minillm.runs.settings import (
+    LENGTHS,
     FineTuningSettings,
     LabelledSettings,
     RecurrenceSettings,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 BATCH = 64  # texts that are classified together
 TOKENS = 2048  # of these, at most
+LEAST_STEPS = 400  # of a training whose length is not given
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,13 @@ class Settings(
         default_help="0.002; with --init 0.04 / width, of a recurrent one 6e-4, and with LoRA ten "
         "times that",
     )
-    epochs: int | None = with_default(LabelledSettings, "epochs", 10)
+    epochs: int | None = with_default(
+        LabelledSettings,
+        "epochs",
+        10,
+        default_help="10, with --init 4; of few texts as many as make 400 steps, and then the "
+        "--patience is a sixth of them",
+    )
     warmup: float = with_default(LabelledSettings, "warmup", 0.05)
     helper_loss: float = option(
         0.0,
@@ -256,6 +264,25 @@ then: minillm classify DIR, minillm eval DIR"""
             "pooling": run.data.get("pooling") or ENCODERS[run.kind.name][2],
             "max_length": min(length for length in read if length is not None),
         }
+
+    def with_length(
+        self, settings: Settings, given: Mapping[str, Any], data: dict[str, Any]
+    ) -> Settings:
+        """Few texts are read more often, for their epochs have few steps.
+
+        There are as many epochs as it takes to make enough steps, and the patience is a sixth of
+        them at least.
+        """
+        if any(given.get(name) is not None for name in LENGTHS):
+            return settings
+        texts = sum(1 for _ in open_data(data).texts("training"))
+        steps = math.ceil(texts / (settings.batch * settings.accumulate))
+        assert settings.epochs is not None
+        epochs = max(settings.epochs, math.ceil(LEAST_STEPS / steps))
+        patience = settings.patience
+        if given.get("patience") is None:
+            patience = max(patience, epochs // 6)
+        return replace(settings, epochs=epochs, patience=patience)
 
     def names_from(self, run: "Run", data: Mapping[str, Any]) -> dict[str, str]:
         """The encoder's weights; of a classifier with the same labels the last layer, too."""
