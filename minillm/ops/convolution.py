@@ -33,6 +33,7 @@ def convolution(
     before = (K - 1) // 2
     padded = np.zeros((B, T + K - 1, I), x.dtype)
     padded[:, before : before + T] = cut(x, steps)
+    shape = padded.shape
     windows = np.concatenate([padded[:, k : k + T] for k in range(K)], axis=2)  # (B, T, K I)
     y, linear_backward = linear(windows, W.reshape(K * I, -1), b)
     y = cut(y, steps)
@@ -40,7 +41,7 @@ def convolution(
 
     def backward(dy):
         dwindows, dW, db = linear_backward(cut(upstream(dy), steps))
-        dpadded = np.zeros((B, T + K - 1, I), dy.dtype)
+        dpadded = np.zeros(shape, dy.dtype)
         for k in range(K):  # windows_tk = padded_{t + k}
             dpadded[:, k : k + T] += dwindows[..., k * I : (k + 1) * I]
         dx = cut(dpadded[:, before : before + T], steps)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from model_checks import check_model, fit
 
+from minillm import ops
 from minillm.models.bert import BERTConfig
 from minillm.models.fine_tuned import ENCODERS, POOLINGS, FineTuned, FineTunedConfig, encoder_of
 from minillm.models.gpt import GPTConfig
@@ -35,6 +36,17 @@ def texts(rng, B=4, T=5, V=7):
 @pytest.mark.parametrize("kind", ENCODERS)
 def test_gradients(kind, pooling):
     check_model(fine_tuned(kind, pooling=pooling), texts(np.random.default_rng(3)))
+
+
+@pytest.mark.parametrize("kind", ENCODERS)
+def test_the_backward_of_the_logits_is_that_of_the_loss(kind):
+    model, batch = fine_tuned(kind), texts(np.random.default_rng(3))
+    _, loss_backward = model.loss(batch)
+    logits, backward = model.forward(*batch[:2])
+    gradients, expected = backward(ops.cross_entropy(logits, batch[2])[1]()), loss_backward()
+    assert gradients.keys() == expected.keys() == model.params.keys()
+    for name, gradient in expected.items():
+        np.testing.assert_allclose(gradients[name], gradient, rtol=1e-12, atol=1e-15)
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
