@@ -110,7 +110,7 @@ class Settings(
         most=10**8,
     )
     members: int = option(
-        3,
+        6,
         "train N models at once, with other first weights, and average their probabilities",
         "N",
         least=1,
