@@ -17,6 +17,7 @@ import argparse
 import json
 import platform
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,9 @@ from minillm import kernels_info, metrics
 from minillm.cli import main as minillm
 from minillm.data.cmudict import CMUDict
 from minillm.runs.folder import RunFolder
+from minillm.runs.kind import Complete, find_kind
 from minillm.runs.run import load
+from minillm.runs.start import start
 
 LENGTHS = ((1, 4), (5, 6), (7, 8), (9, 10), (11, 12), (13, 99))
 BEAMS = (1, 5)
@@ -34,8 +37,10 @@ BEAMS = (1, 5)
 def trained(folder: Path, kind: str, options: list[str]) -> None:
     """Trains a model to the end, unless that is done; a run that was stopped goes on."""
     if RunFolder(folder).holds_run():
-        options = ["--resume"]
-    if status := minillm(["train", kind, *options, "--out", str(folder)]):
+        with suppress(Complete):
+            if not start(find_kind(kind), folder, {}, resume=True):
+                raise SystemExit(130)
+    elif status := minillm(["train", kind, *options, "--out", str(folder)]):
         raise SystemExit(status)
 
 

@@ -5,10 +5,12 @@ import os
 import random
 import signal
 
+import numpy as np
 import pytest
 
 import minillm
 from minillm.cli import main
+from minillm.formats.word2vec import write_vectors
 from minillm.runs.kind import find_kind
 from minillm.training.minibatches import ClassificationTask
 
@@ -236,3 +238,21 @@ def test_a_hundred_texts_are_enough_to_learn_what_one_word_tells(tmp_path, capsy
     out = tmp_path / "run"
     assert main(["train", "classifier", str(tmp_path / "few.tsv"), "--out", str(out)]) == 0
     assert minillm.load(out).evaluate()["accuracy"] == 1
+
+
+@pytest.mark.parametrize("cell", ["cnn", "gru"])
+def test_word_vectors_become_as_large_as_the_other_words(noise, tmp_path, capsys, cell):
+    draw = np.random.default_rng(0)
+    vectors = 7 * draw.standard_normal((4, 50)).astype(np.float32)
+    write_vectors(tmp_path / "vectors.txt", list("abcd"), vectors)
+    out = tmp_path / "run"
+    command = ["train", "classifier", noise, "--vectors", str(tmp_path / "vectors.txt")]
+    given = ["--cell", cell, "--hidden", "4", "--members", "1", "--steps", "1", "--ngrams", "0"]
+    assert main([*command, *given, "--learning-rate", "1e-9", "--out", str(out)]) == 0
+    assert "4 of 9 words have a vector" in capsys.readouterr().out
+    run = minillm.load(out)
+    E = run.model.params["embedding.E"]
+    known = [id for id in range(len(run.tokenizer)) if run.tokenizer.show(id) in "abcd"]
+    others = np.delete(E, known, axis=0)
+    assert np.std(E[known]) == pytest.approx(np.std(others), rel=0.15)
+    np.testing.assert_allclose(E[known] / np.std(E[known]), vectors / np.std(vectors), rtol=0.05)

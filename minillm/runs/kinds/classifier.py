@@ -110,7 +110,7 @@ class Settings(
         most=10**8,
     )
     members: int = option(
-        3,
+        6,
         "train N models at once, with other first weights, and average their probabilities",
         "N",
         least=1,
@@ -573,19 +573,20 @@ def read_vectors(file: str) -> "tuple[list[str], NDArray]":
 def start_from_vectors(model: Any, tokenizer: "Vocabulary", file: str) -> str:
     """Puts the vectors of known words into a fresh model's embedding; returns a line on how many.
 
-    All are scaled by one factor, so that their entries have variance 1, as those of the words
-    without a vector do.
+    All are scaled by one factor, so that their entries have the variance of those of the words
+    without a vector.
     """
     import numpy as np
 
     words, vectors = read_vectors(file)
     tables = [p for name, p in model.params.items() if name.endswith("embedding.E")]
     rows = {word: row for row, word in enumerate(words)}
-    scale = 1 / np.sqrt(np.mean(np.square(vectors)))
+    size = max(np.sqrt(np.mean(np.square(vectors))), np.finfo(vectors.dtype).tiny)
     known = [
         (id, rows[word]) for id in range(len(tokenizer)) if (word := tokenizer.show(id)) in rows
     ]
     for E in tables:
+        scale = E.std() / size
         for id, row in known:
             E[id] = scale * vectors[row]
     return f"{len(known):,} of {len(tokenizer):,} words have a vector in {file}"
