@@ -11,6 +11,7 @@ from minillm import ops
 from minillm.data import Minibatches, Sequences
 from minillm.data.sequences import Column
 from minillm.training.loop import Backward
+from minillm.training.parallel import own_generator, own_rows
 
 
 class Model(Protocol):
@@ -48,8 +49,10 @@ class MinibatchTask:
         """The loss of the next batch."""
         batch = self.training.next()
         self.rows += len(batch[0])
-        loss, backward = self.model.loss(batch, rng)
-        return loss, backward, self.count(batch)
+        rows, counts = own_rows(len(batch[0]))
+        own = tuple(column[rows] for column in batch)
+        loss, backward = self.model.loss(own, own_generator(rng))
+        return loss, backward, counts * self.count(own)
 
     def validation_loss(self) -> float:
         """The mean loss over all of the held-out rows."""
