@@ -183,6 +183,7 @@ def train(
     options = options.of(task)
     done = options.progress(summary.step, summary.seconds)
     position = "epoch {:,.1f}" if options.in_epochs else "step {:,}"
+    quiet = quiet or ranks().rank > 0
     with interrupts() as interrupted, ProgressDisplay(done, quiet, unit, position) as display:
         recorder = _Recorder(params, optimiser, task, options, rng, store, summary, display)
         recorder.items = items or recorder.items
