@@ -40,7 +40,7 @@ from minillm.errors import DivergedError, InputError
 from minillm.mpi import ranks
 from minillm.training.checkpoints import Store, Summary, save_checkpoint
 from minillm.training.optimisers import Optimiser, clip_global_norm
-from minillm.training.parallel import on_any_rank, sum_over_ranks
+from minillm.training.parallel import clock_of_rank_0, on_any_rank, sum_over_ranks
 from minillm.training.progress import ProgressDisplay
 from minillm.training.schedules import inverse_square_root, warmup_cosine
 
@@ -187,11 +187,7 @@ def train(
     with interrupts() as interrupted, ProgressDisplay(done, quiet, unit, position) as display:
         recorder = _Recorder(params, optimiser, task, options, rng, store, summary, display)
         recorder.items = items or recorder.items
-        while (
-            done < 1
-            and not options.gives_up(summary)
-            and not on_any_rank(interrupted.is_set())
-        ):
+        while done < 1 and not options.gives_up(summary) and not on_any_rank(interrupted.is_set()):
             learning_rate = options.rate(done)
             if before_step is not None:
                 before_step(done)
@@ -253,7 +249,7 @@ class _Recorder:
 
     def _now(self) -> float:
         """The seconds of the run so far, on rank 0's clock."""
-        return ranks().broadcast(time.monotonic() - self.started_at)
+        return clock_of_rank_0(time.monotonic() - self.started_at)
 
     def _position(self) -> float:
         """How far the training is, as it is shown: in epochs or in steps."""
@@ -280,7 +276,6 @@ class _Recorder:
         summary = self.summary
         started_at = self._now()
         loss = self.task.validation_loss() if ranks().rank == 0 else math.nan
-        ranks().wait()
         loss = ranks().broadcast(loss)
         summary.validation_seconds += self._now() - started_at
         measures = getattr(self.task, "measures", {})

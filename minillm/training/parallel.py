@@ -18,9 +18,9 @@ summed.
 - **The gradients** of all weights are one buffer, in which MPI sums them (Allreduce).  All ranks
   then have the same bits; they clip, and take the same step, each by itself.  No weights are sent.
 - **Dropout** comes from a generator of each rank's own: it is to differ from row to row.
-- **What depends on the time or on signals** would differ between ranks, and they would wait for each
-  other forever.  Rank 0's clock is that of all, and a signal to one of them ends the training of
-  all, after the same step.  All else follows from numbers that the ranks have in common.
+- **What depends on the time or on signals** would differ between ranks, and they would wait for
+  each other forever.  Rank 0's clock is that of all, and a signal to one of them ends the training
+  of all, after the same step.  All else follows from numbers that the ranks have in common.
 
 The sum begins when the backward has ended.  To sum the gradients of the last layers while those of
 the first are still computed would hide some of its time; it is left out, since a model's backward
@@ -92,11 +92,16 @@ def sum_over_ranks(loss: float, grads: Arrays, tokens: int) -> tuple[float, int]
 
 def on_any_rank(happened: bool) -> bool:
     """Whether something has happened on one of the ranks: on all of them, the same answer."""
-    if ranks().size == 1:
-        return happened
     count = np.array([float(happened)])
     ranks().sum(count)
     return bool(count[0])
+
+
+def clock_of_rank_0(seconds: float) -> float:
+    """The time on rank 0, for all of them."""
+    time = np.array([seconds if ranks().rank == 0 else 0.0])
+    ranks().sum(time)
+    return float(time[0])
 
 
 def check_replicas(params: Mapping[str, NDArray]) -> None:
@@ -109,7 +114,7 @@ def check_replicas(params: Mapping[str, NDArray]) -> None:
         return
     checksum = 0
     for p in params.values():
-        checksum = zlib.crc32(np.ascontiguousarray(p), checksum)
+        checksum = zlib.crc32(p.tobytes(), checksum)
     found = ranks().gather(checksum)
     differ = [str(rank) for rank, other in enumerate(found) if other != found[0]]
     if differ:

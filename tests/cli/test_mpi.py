@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,7 +33,9 @@ def train(ranks, tmp_path, name, *options, kind="lm"):
     """A training that succeeds; the folder, and what it has told."""
     files = [] if "--resume" in options else [tmp_path / "text.txt"]
     out = tmp_path / name
-    status, stdout, stderr = run(ranks, "-m", "minillm", "train", kind, *files, "--out", out, *options)
+    status, stdout, stderr = run(
+        ranks, "-m", "minillm", "train", kind, *files, "--out", out, *options
+    )
     assert status == 0, stderr
     return RunFolder(out), stdout, stderr
 
@@ -55,15 +59,13 @@ def started(tmp_path, name="run", ranks=2):
 
 
 def children(process):
-    """The processes of the ranks: of mpiexec's children, or of theirs."""
-    found = subprocess.run(
-        ["ps", "-A", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True
-    ).stdout
-    rows = [line.split(maxsplit=2) for line in found.splitlines()]
-    below = {process.pid}
-    for _ in range(3):
-        below |= {int(pid) for pid, parent, _ in rows if int(parent) in below}
-    return [int(pid) for pid, _, args in rows if int(pid) in below and args.startswith(sys.executable)]
+    """The processes of the ranks: mpiexec has started one that started them."""
+    parents = {}
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has just ended
+            parents[int(status.parent.name)] = int(status.read_text().rpartition(")")[2].split()[1])
+    proxies = {pid for pid, parent in parents.items() if parent == process.pid}
+    return [pid for pid, parent in sorted(parents.items()) if parent in proxies]
 
 
 def test_ranks_train_what_one_process_does_and_tell_it_once(tmp_path):
