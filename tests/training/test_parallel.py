@@ -20,18 +20,25 @@ JOB = Path(parallel_job.__file__)
 
 
 @pytest.fixture(scope="module")
-def alone():
+def begun(tmp_path_factory):
+    """The folder of a training that one process has begun."""
+    folder = tmp_path_factory.mktemp("begun")
+    parallel_job.begin(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def alone(begun):
     """The results of one process."""
-    return parallel_job.all_results()
+    return parallel_job.all_results(begun)
 
 
 @pytest.fixture(scope="module", params=[2, 3])
-def together(request, tmp_path_factory):
+def together(request, begun):
     """The results of each rank of a job."""
-    folder = tmp_path_factory.mktemp("job")
-    status, _, stderr = run(request.param, JOB, folder)
+    status, _, stderr = run(request.param, JOB, begun)
     assert (status, stderr) == (0, "")
-    return [json.loads((folder / f"{r}.json").read_text()) for r in range(request.param)]
+    return [json.loads((begun / f"{r}.json").read_text()) for r in range(request.param)]
 
 
 @pytest.mark.parametrize(
@@ -46,6 +53,17 @@ def test_the_steps_are_those_of_one_process(alone, together, name):
         assert found[name]["tokens"] == one["tokens"]
         assert found[name]["best_loss"] == pytest.approx(one["best_loss"], abs=1e-9)
         for rows, expected in zip(found[name]["carried"], one["carried"], strict=True):
+            np.testing.assert_allclose(rows, expected, atol=1e-7)
+
+
+def test_what_one_process_began_is_resumed_by_others(alone, together):
+    rest = alone["language_model"]["loss"][parallel_job.STOP :]
+    assert alone["resumed"]["loss"] == rest
+    for found in together:
+        np.testing.assert_allclose(found["resumed"]["loss"], rest, rtol=0, atol=1e-9)
+        for rows, expected in zip(
+            found["resumed"]["carried"], alone["language_model"]["carried"], strict=True
+        ):
             np.testing.assert_allclose(rows, expected, atol=1e-7)
 
 
