@@ -145,7 +145,7 @@ def ranks() -> Ranks:
         return Ranks()
     try:
         from mpi4py import MPI
-    except ImportError as error:
+    except (ImportError, RuntimeError) as error:  # RuntimeError: it finds no library
         raise InputError(
             f"started by mpiexec, which needs the package mpi4py and an MPI library: {error}: "
             "pip install 'minillm-book[mpi]'"
