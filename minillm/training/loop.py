@@ -40,7 +40,7 @@ from minillm.errors import DivergedError, InputError
 from minillm.mpi import ranks
 from minillm.training.checkpoints import Store, Summary, save_checkpoint
 from minillm.training.optimisers import Optimiser, clip_global_norm
-from minillm.training.parallel import clock_of_rank_0, on_any_rank, sum_over_ranks
+from minillm.training.parallel import clock_of_rank_0, mean_over_ranks, on_any_rank
 from minillm.training.progress import ProgressDisplay
 from minillm.training.schedules import inverse_square_root, warmup_cosine
 
@@ -192,6 +192,7 @@ def train(
             if before_step is not None:
                 before_step(done)
             loss, grads, tokens = _gradient(task, rng, options.accumulate)
+            loss, grads, tokens = mean_over_ranks(loss, grads, tokens)
             norm = clip_global_norm(grads, options.clip)
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 raise DivergedError(
@@ -315,14 +316,13 @@ def _gradient(
 ) -> tuple[float, dict[str, np.ndarray], int]:
     """The loss and gradient of ``accumulate`` batches as if they were one, and their tokens.
 
-    The loss of a batch is the mean over its tokens, and so is weighted by their number; that of a
-    rank's rows is, too.
+    The loss of a batch is the mean over its tokens, and so is weighted by their number.
     """
     # The loop reports a loss that overflows; NumPy need not warn of it.
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         loss, backward, tokens = task.training_loss(rng)
         grads = dict(backward())
-        if accumulate == ranks().size == 1:
+        if accumulate == 1:
             return float(loss), grads, tokens
         loss = float(loss) * tokens
         for g in grads.values():
@@ -334,10 +334,9 @@ def _gradient(
             tokens += next_tokens
             for name, g in backward().items():
                 grads[name] += next_tokens * g
-        loss, tokens = sum_over_ranks(loss, grads, tokens)
         for g in grads.values():
-            g /= tokens
-    return loss / tokens, grads, tokens
+            g /= max(1, tokens)  # a rank without rows has none
+    return loss / max(1, tokens), grads, tokens
 
 
 @contextmanager
