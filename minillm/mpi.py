@@ -28,6 +28,7 @@ _SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 _RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK", "PMIX_RANK")
 _LOCAL_SIZES = ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE", "MV2_COMM_WORLD_LOCAL_SIZE")
 _PATIENCE, _NAP = 0.001, 0.0001  # seconds
+_RATE = 5e8  # bytes per second, which a sum should reach
 
 
 class Ranks:
@@ -50,7 +51,8 @@ class Ranks:
         if self.size > 1:
             from mpi4py import MPI
 
-            _finish(self.communicator.Iallreduce(MPI.IN_PLACE, array))
+            request = self.communicator.Iallreduce(MPI.IN_PLACE, array)
+            _finish(request, patience=_PATIENCE + array.nbytes / _RATE)
 
     def broadcast(self, value: Any) -> Any:
         """What rank 0 gives, on every rank; what the others give does not matter."""
@@ -99,19 +101,19 @@ class Ranks:
             self.communicator.Abort(status)
 
 
-def _finish(request: Any, seconds: float = math.inf) -> bool:
+def _finish(request: Any, seconds: float = math.inf, patience: float = _PATIENCE) -> bool:
     """Waits for a request, and returns whether it is complete within so many seconds.
 
     MPI itself would ask again and again, and keep a core busy.  Where there are more ranks than
-    cores, it may be the core of a rank that is waited for: after a while, this one sleeps between
-    two questions.
+    cores, it may be the core of a rank that is waited for: when its patience is at an end, this one
+    sleeps between two questions.
     """
     began = time.monotonic()
     while not request.Test():
         waited = time.monotonic() - began
         if waited > seconds:
             return False
-        if waited > _PATIENCE:
+        if waited > patience:
             time.sleep(_NAP)
     return True
 

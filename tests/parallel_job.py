@@ -37,6 +37,7 @@ from minillm.training.context import ContextTask
 from minillm.training.language_model import LanguageModelTask
 from minillm.training.masked import MaskedTask
 from minillm.training.minibatches import ClassificationTask, MinibatchTask, SpanTask
+from minillm.training.parallel import own_generator
 
 V = 11
 STEPS, STOP = 25, 12
@@ -197,10 +198,11 @@ def begin(folder):
     train(params, AdamW(params), task, options, rng, RunFolder(folder), quiet=True)
 
 
-def first_losses(make):
-    """The losses of one rank's own rows, before they are summed."""
-    task, rng = make(dropout=0.5), np.random.default_rng(7)
-    return [float(task.training_loss(rng)[0]) for _ in range(3)]
+def drawn():
+    """Random numbers for the dropout of two batches, and then one that all ranks have."""
+    rng = np.random.default_rng(7)
+    own = [list(own_generator(rng).random(3)) for _ in range(2)]
+    return {"own": own, "common": rng.random()}
 
 
 def all_results(folder):
@@ -212,7 +214,7 @@ def all_results(folder):
     results["dropout"] = trained(gpt(dropout=0.5), Adam)
     if RunFolder(folder).resume_path.exists():
         results["resumed"] = trained(language_model(), begun=RunFolder(folder))
-    results["own_dropout"] = first_losses(gpt)
+    results["drawn"] = drawn()
     return results
 
 

@@ -74,7 +74,7 @@ def test_clipping_comes_after_the_sum(alone):
 
 def test_replicas_have_the_same_bits(together):
     for name in together[0]:
-        if name != "own_dropout":
+        if name != "drawn":
             assert all(found[name] == together[0][name] for found in together), name
 
 
@@ -85,8 +85,11 @@ def test_float32_is_near_one_process(alone, together):
 
 
 def test_each_rank_has_its_own_dropout(together):
-    losses = [found["own_dropout"] for found in together]
-    assert len({loss for own in losses for loss in own}) == 3 * len(losses)
+    drawn = [found["drawn"] for found in together]
+    assert len({number for found in drawn for own in found["own"] for number in own}) == 6 * len(
+        drawn
+    )
+    assert len({found["common"] for found in drawn}) == 1  # the data are drawn alike
 
 
 # --- by hand, without MPI ------------------------------------------------------------------------
