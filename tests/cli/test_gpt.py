@@ -315,12 +315,12 @@ def test_bad_shards_are_named(shards, finished, text_file, tmp_path, fails):
     assert "expected a folder of shards alone" in fails("train", "gpt", shards, text_file, *out)
     assert "there are no shards in it" in fails("train", "gpt", tmp_path, *out)
     bad = shutil.copytree(shards, tmp_path / "bad")
-    ids = np.fromfile(bad / "00001.bin", np.uint16)
-    (ids + 100).tofile(bad / "00001.bin")
+    ids = np.fromfile(bad / "00000-00001.bin", np.uint16)
+    (ids + 100).tofile(bad / "00000-00001.bin")
     line = fails("eval", finished, bad)
-    assert "00001.bin, token 0: expected an id below" in line
-    (bad / "00001.bin").write_bytes(b"123")
-    assert "00001.bin: expected 500 ids of 2 bytes" in fails("train", "gpt", bad, *out)
+    assert "00000-00001.bin, token 0: expected an id below" in line
+    (bad / "00000-00001.bin").write_bytes(b"123")
+    assert "00000-00001.bin: expected 500 ids of 2 bytes" in fails("train", "gpt", bad, *out)
     assert not (tmp_path / "out").exists()
 
 
@@ -329,13 +329,13 @@ def test_an_id_past_the_vocabulary_stops_the_training_with_its_place(
 ):
     monkeypatch.setattr(gpt, "COUNTED", 500)  # else it is found before
     bad = shutil.copytree(shards, tmp_path / "bad")
-    ids = np.fromfile(bad / "00002.bin", np.uint16)
-    (ids + 100).tofile(bad / "00002.bin")
+    ids = np.fromfile(bad / "00000-00002.bin", np.uint16)
+    (ids + 100).tofile(bad / "00000-00002.bin")
     command = ["train", "gpt", str(bad), "--out", str(tmp_path / "out"), "--steps", "50", *TINY]
     assert main(command) == 2
     line = capsys.readouterr().err.splitlines()[-1]
     V = Shards(bad).vocabulary
-    assert "00002.bin, token " in line
+    assert "00000-00002.bin, token " in line
     assert f": expected an id below {V}, found " in line
 
 

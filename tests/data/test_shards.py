@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minillm.data import RandomWindows, Shards, Windows, shards, windows_once, write_shards
-from minillm.data.shards import cut_at_spaces
+from minillm.data import RandomWindows, Shards, Windows, documents, shards, windows_once, write_shards
+from minillm.data.documents import cut_at_spaces
 from minillm.errors import InputError
 from minillm.text import Characters, Words
 
@@ -168,7 +168,7 @@ class StopsAfter:
 def test_after_a_stop_anywhere_it_goes_on_to_the_same_bytes(
     tmp_path, text_file, monkeypatch, shard_tokens
 ):
-    monkeypatch.setattr(shards, "BLOCK", 128)
+    monkeypatch.setattr(documents, "BLOCK", 128)
     vocabulary, files = WithEos.from_text(TEXT), [text_file, text_file]
     write_shards(tmp_path / "whole", files, vocabulary, shard_tokens)
     out, kept = tmp_path / "out", [0]
@@ -184,7 +184,7 @@ def test_after_a_stop_anywhere_it_goes_on_to_the_same_bytes(
 
 
 def test_an_unfinished_folder_is_not_read(tmp_path, text_file, monkeypatch):
-    monkeypatch.setattr(shards, "BLOCK", 128)
+    monkeypatch.setattr(documents, "BLOCK", 128)
     out = tmp_path / "out"
     with pytest.raises(Stopped):
         write_shards(out, [text_file], StopsAfter(Characters.from_text(TEXT), 4), 100)
@@ -221,14 +221,14 @@ def test_a_text_that_cannot_be_encoded_writes_nothing(tmp_path, text_file):
 
 
 def test_the_place_of_a_character_that_is_lacking_is_told(tmp_path, text_file, monkeypatch):
-    monkeypatch.setattr(shards, "BLOCK", 128)
+    monkeypatch.setattr(documents, "BLOCK", 128)
     (tmp_path / "bad").write_text(TEXT + "\u2026\n")
     with pytest.raises(InputError, match=r"bad, after line \d+, line \d, column 1: the char"):
         write_shards(tmp_path / "out", [str(tmp_path / "bad")], Characters.from_text(TEXT), 100)
 
 
 def test_memory_is_flat(tmp_path, monkeypatch):
-    monkeypatch.setattr(shards, "BLOCK", 1 << 14)
+    monkeypatch.setattr(documents, "BLOCK", 1 << 14)
     vocabulary, peaks = Characters.from_text(TEXT), []
     for name, times in (("warm", 10), ("short", 100), ("long", 800)):  # to 1.9 MB
         (tmp_path / name).write_text(TEXT * times)
@@ -247,19 +247,19 @@ def test_memory_is_flat(tmp_path, monkeypatch):
 
 
 def test_damaged_shards_are_named(folder):
-    shard = folder / "00002.bin"
+    shard = folder / "00000-00002.bin"
     whole = shard.read_bytes()
     shard.write_bytes(whole[:-1])
-    with pytest.raises(InputError, match=r"00002\.bin: expected 500 ids of 2 bytes, found a file"):
+    with pytest.raises(InputError, match=r"00000-00002\.bin: expected 500 ids of 2 bytes, found a file"):
         Shards(folder)
     shard.unlink()
-    with pytest.raises(InputError, match=r"00002\.bin: the shard is missing"):
+    with pytest.raises(InputError, match=r"00000-00002\.bin: the shard is missing"):
         Shards(folder)
     V = json.loads((folder / "index.json").read_text())["vocabulary"]
     shard.write_bytes(whole[:14] + V.to_bytes(2, "little") + whole[16:])
     opened = Shards(folder)
     opened[:1007]
-    complaint = rf"00002\.bin, token 7: expected an id below {V}, found {V}"
+    complaint = rf"00000-00002\.bin, token 7: expected an id below {V}, found {V}"
     for read in (
         lambda: opened[990:1010],
         lambda: opened[np.array([[3, 1007], [4, 5]])],
@@ -269,14 +269,14 @@ def test_damaged_shards_are_named(folder):
         with pytest.raises(InputError, match=complaint):
             read()
     shard.write_bytes(whole[:14] + b"\0\0" + whole[16:])
-    with pytest.raises(InputError, match=r"00002\.bin: expected what was written, found other"):
+    with pytest.raises(InputError, match=r"00000-00002\.bin: expected what was written, found other"):
         Shards(folder).verify()
 
 
 def test_a_damaged_shard_is_not_gone_on_from(folder, text_file):
-    shard = folder / "00001.bin"
+    shard = folder / "00000-00001.bin"
     shard.write_bytes(shard.read_bytes()[::-1])
-    with pytest.raises(InputError, match=r"00001\.bin: expected what was written"):
+    with pytest.raises(InputError, match=r"00000-00001\.bin: expected what was written"):
         write_shards(folder, [text_file], Characters.from_text(TEXT), 500)
 
 
@@ -287,7 +287,7 @@ def test_a_damaged_shard_is_not_gone_on_from(folder, text_file):
         (b"", r"index\.json: expected JSON, but it is damaged"),
         (b"[" * 100_000, r"index\.json: expected JSON, but it is damaged"),
         (b"[1]", r"index\.json: expected a JSON object, found list"),
-        (b'{"format_version": 2}', r"index\.json: expected format version 1, found 2: it was"),
+        (b'{"format_version": 3}', r"index\.json: expected format version 2, found 3: it was"),
     ],
 )
 def test_a_damaged_index_is_named(folder, content, complaint):
