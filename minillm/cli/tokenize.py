@@ -57,9 +57,7 @@ examples:
         action="store_true",
         help="drop documents that are equal to an earlier one (the text is read twice)",
     )
-    parser.add_argument(
-        "--shuffle", action="store_true", help="put the documents in random order"
-    )
+    parser.add_argument("--shuffle", action="store_true", help="put the documents in random order")
     parser.add_argument(
         "--seed", type=integer(0), default=0, metavar="N", help="of that order (default 0)"
     )

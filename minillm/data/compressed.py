@@ -20,7 +20,7 @@ def decompressed(file: BinaryIO, name: str) -> Iterator[BinaryIO]:
     InputError names one that is cut short or damaged, and the package that is missing.
     """
     if not hasattr(file, "peek"):
-        file = io.BufferedReader(file)  # type: ignore[type-var]
+        file = io.BufferedReader(file)
     start = file.peek(4)[:4]  # type: ignore[attr-defined]
     if start.startswith(GZIP):
         try:

@@ -161,7 +161,8 @@ def _of_lines(stretch: Stretch) -> Iterator[tuple[str, str | None]]:
     number, held = 0, ""
     for block in _blocks(stretch):
         *lines, held = (held + block).split("\n")
-        for number, line in enumerate(lines, number + 1):
+        for line in lines:
+            number += 1
             if line and not line.isspace():
                 place = f"{stretch.name}, document of line {number}"
                 yield place, line + "\n"

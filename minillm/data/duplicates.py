@@ -26,7 +26,7 @@ class Digests:
     """
 
     def __enter__(self) -> "Digests":
-        self._file = tempfile.TemporaryFile(prefix="minillm-")  # noqa: SIM115
+        self._file = tempfile.TemporaryFile(prefix="minillm-")
         self.count = 0
         return self
 
@@ -34,7 +34,7 @@ class Digests:
         self._file.close()
 
     def add(self, digest: bytes, place: int) -> None:
-        """``digest`` of 16 bytes or more; ``place`` in the corpus: the first of equal ones stays."""
+        """16 bytes of ``digest``, and the ``place``: of equal documents the first stays."""
         self._file.write(digest[:16] + place.to_bytes(8, sys.byteorder))
         self.count += 1
 

@@ -152,7 +152,7 @@ class Shards:
                 ids = buffer[: tokens - first]
                 _read_into(ids, self._files[number], first)
                 self._check_ids(ids, number, first)
-                digest.update(ids)
+                digest.update(ids.data)
                 first, done = first + len(ids), done + ids.nbytes
                 if progress is not None:
                     progress(done, total)
@@ -174,7 +174,7 @@ class Shards:
 
 def _read_into(ids: NDArray, path: Path, first: int) -> None:
     """Fills an array with the ids of a file from ``first`` on."""
-    left = memoryview(ids).cast("B")
+    left = ids.data.cast("B")
     with open(path, "rb", buffering=0) as file:
         file.seek(first * ids.itemsize)
         while left:
@@ -253,7 +253,9 @@ def read_index(folder: Path) -> dict[str, Any]:
 
 
 def _of_objects(values: Any) -> list[dict[str, Any]]:
-    return [value for value in values if isinstance(value, dict)] if isinstance(values, list) else []
+    return (
+        [value for value in values if isinstance(value, dict)] if isinstance(values, list) else []
+    )
 
 
 def _is_count(value: Any, least: int, most: int) -> bool:

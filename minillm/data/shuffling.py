@@ -102,9 +102,7 @@ def _end_before(shards: Shards, place: int) -> int:
     return 0
 
 
-def _in_random_order(
-    ids: NDArray, eos: int | None, seed: int, bucket: int
-) -> Iterator[NDArray]:
+def _in_random_order(ids: NDArray, eos: int | None, seed: int, bucket: int) -> Iterator[NDArray]:
     ends = np.flatnonzero(ids == eos) + 1
     order = np.random.default_rng((seed, 1, bucket)).permutation(len(ends))
     return _arranged(ids, ends, order)

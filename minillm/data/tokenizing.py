@@ -119,9 +119,9 @@ def write_shards(
     if stored is not None and stored["complete"]:
         if work.read_all() != stored["source"].get("sha256"):
             raise _of_another("text", folder)
-        shards = Shards(folder)
-        shards.verify(None, job.rank, job.size)
-        return shards
+        complete = Shards(folder)
+        complete.verify(None, job.rank, job.size)
+        return complete
     work.begin()
     if job.rank == 0:
         _make_ready(folder, index, tokenizer, keep=stored is not None)
@@ -261,6 +261,7 @@ class _Work:
                 records.append((number, self._encode_part(folder, number, text)))
                 counts += (text.bytes, text.characters, text.documents, text.dropped)
                 prints.append((number, text.sha256()))
+            self._read(0)  # the last tokens, too, are told
             if not self.index["deduplicate"]:
                 counts[3] = np.count_nonzero(repeated(digests, self.job))
         ordered = sorted(chain(*self.job.gather(records)))
@@ -334,7 +335,7 @@ class _Text:
         digests: Digests | None = None,
         later: NDArray[np.bool_] | None = None,
     ):
-        """number: of the part, which may begin inside a document; later: which are to be dropped."""
+        """number: of the part, which may begin inside a document; later: what is dropped."""
         self.bytes = self.characters = self.documents = self.dropped = 0
         self._read, self._number, self._inside = read, number, inside
         self._digests, self._later = digests, later

@@ -11,7 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minillm.data import RandomWindows, Shards, Windows, documents, shards, windows_once, write_shards
+from minillm.data import (
+    RandomWindows,
+    Shards,
+    Windows,
+    documents,
+    shards,
+    windows_once,
+    write_shards,
+)
 from minillm.data.documents import cut_at_spaces
 from minillm.errors import InputError
 from minillm.text import Characters, Words
@@ -250,10 +258,10 @@ def test_damaged_shards_are_named(folder):
     shard = folder / "00000-00002.bin"
     whole = shard.read_bytes()
     shard.write_bytes(whole[:-1])
-    with pytest.raises(InputError, match=r"00000-00002\.bin: expected 500 ids of 2 bytes, found a file"):
+    with pytest.raises(InputError, match=r"00002\.bin: expected 500 ids of 2 bytes, found a file"):
         Shards(folder)
     shard.unlink()
-    with pytest.raises(InputError, match=r"00000-00002\.bin: the shard is missing"):
+    with pytest.raises(InputError, match=r"00002\.bin: the shard is missing"):
         Shards(folder)
     V = json.loads((folder / "index.json").read_text())["vocabulary"]
     shard.write_bytes(whole[:14] + V.to_bytes(2, "little") + whole[16:])
@@ -269,15 +277,28 @@ def test_damaged_shards_are_named(folder):
         with pytest.raises(InputError, match=complaint):
             read()
     shard.write_bytes(whole[:14] + b"\0\0" + whole[16:])
-    with pytest.raises(InputError, match=r"00000-00002\.bin: expected what was written, found other"):
+    with pytest.raises(InputError, match=r"00002\.bin: expected what was written, found other"):
         Shards(folder).verify()
 
 
-def test_a_damaged_shard_is_not_gone_on_from(folder, text_file):
-    shard = folder / "00000-00001.bin"
-    shard.write_bytes(shard.read_bytes()[::-1])
+def test_a_damaged_shard_is_not_gone_on_from(tmp_path, text_file, folder, monkeypatch):
+    vocabulary, out = Characters.from_text(TEXT), tmp_path / "out"
+    with monkeypatch.context() as patched:
+        patched.setattr(documents, "BLOCK", 128)
+        with pytest.raises(Stopped):
+            write_shards(out, [text_file], StopsAfter(vocabulary, 9), 100)
+        damage(out / "00000-00001.bin")
+        with pytest.raises(InputError, match=r"00000-00001\.bin: expected what was written"):
+            write_shards(out, [text_file], vocabulary, 100)
+    damage(folder / "00000-00001.bin")  # the folder is complete
     with pytest.raises(InputError, match=r"00000-00001\.bin: expected what was written"):
-        write_shards(folder, [text_file], Characters.from_text(TEXT), 500)
+        write_shards(folder, [text_file], vocabulary, 500)
+
+
+def damage(path):
+    """Puts one id in the place of another."""
+    ids = path.read_bytes()
+    path.write_bytes(ids[-2:] + ids[2:])
 
 
 @pytest.mark.parametrize(
