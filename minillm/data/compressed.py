@@ -19,21 +19,21 @@ def decompressed(file: BinaryIO, name: str) -> Iterator[BinaryIO]:
 
     InputError names one that is cut short or damaged, and the package that is missing.
     """
-    if not hasattr(file, "peek"):
-        file = io.BufferedReader(file)
-    start = file.peek(4)[:4]  # type: ignore[attr-defined]
+    raw: Any = file
+    stream = raw if hasattr(raw, "peek") else io.BufferedReader(raw)
+    start = stream.peek(4)[:4]
     if start.startswith(GZIP):
         try:
-            with gzip.GzipFile(fileobj=file) as contents:
+            with gzip.GzipFile(fileobj=stream) as contents:
                 yield contents  # type: ignore[misc]
         except EOFError:
             raise _cut_short(name, "gzip") from None
         except (gzip.BadGzipFile, zlib.error) as error:
             raise _damaged(name, "gzip", error) from None
     elif start == ZSTANDARD:
-        yield joined(_zstandard(file, name))
+        yield joined(_zstandard(stream, name))
     else:
-        yield file
+        yield stream
 
 
 def is_compressed(path: str) -> bool:
