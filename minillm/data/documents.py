@@ -107,22 +107,23 @@ def _stretches(file: str, size: int, split: bool) -> Iterator[tuple[Stretch, int
     start, end = 0, os.path.getsize(file)
     if split and end > size and not is_compressed(file):
         with naming(file), open(file, "rb") as opened:
-            for target in range(size, end, size):
-                stop = _end_of_line(opened, target, min(target + size, end))
-                if stop:
-                    yield Stretch(file, start, stop), stop - start
-                    start = stop
+            while (stop := _end_of_line(opened, start + size)) is not None:
+                yield Stretch(file, start, stop), stop - start
+                start = stop
     yield Stretch(file, start), end - start
 
 
-def _end_of_line(file: BinaryIO, start: int, stop: int, block: int = 1 << 16) -> int | None:
+def _end_of_line(file: BinaryIO, start: int, block: int = 1 << 16) -> int | None:
     """Where a line begins, the first after ``start``, before which a text can be cut."""
-    for at in range(start, stop, block):
-        file.seek(at)
-        match = _END_OF_LINE.search(file.read(block + 8))
+    while True:
+        file.seek(start)
+        data = file.read(block)
+        match = _END_OF_LINE.search(data)
         if match:
-            return at + match.end()
-    return None
+            return start + match.end()
+        if len(data) < block:
+            return None
+        start += block - 8  # a place where two blocks meet is looked at as well
 
 
 # --- documents --------------------------------------------------------------------------

@@ -1,7 +1,6 @@
 """Token shards: the array that was written, in parts; damage that is named; kills."""
 
 import json
-import re
 import shutil
 import tracemalloc
 from contextlib import suppress
@@ -20,7 +19,6 @@ from minillm.data import (
     windows_once,
     write_shards,
 )
-from minillm.data.documents import cut_at_spaces
 from minillm.errors import InputError
 from minillm.text import Characters, Words
 
@@ -131,22 +129,6 @@ def test_a_large_vocabulary_takes_four_bytes(tmp_path, text_file):
 
 
 # --- writing ----------------------------------------------------------------------------
-
-# GPT-2's rule, with the character classes that `re` has
-_TOKENS = re.compile(r"'[sdmt]| ?[^\W\d_]+| ?\d+| ?[^\s\w]+|\s+(?!\S)|\s+")
-
-
-@given(st.lists(st.text(st.sampled_from("ab1 .\n\t\x1c\u3000'"), max_size=12)), st.integers(1, 30))
-def test_a_cut_at_spaces_cuts_no_token(blocks, longest):
-    whole = "".join(blocks)
-    assert "".join(cut_at_spaces(blocks, longest)) == whole
-    for split in (_TOKENS.findall, re.compile(r"\n|\w+(?:['.-]\w+)*|[^\w\s]").findall):
-        pieces = cut_at_spaces(blocks)
-        assert [token for piece in pieces for token in split(piece)] == split(whole)
-
-
-def test_a_text_without_spaces_does_not_pile_up():
-    assert max(map(len, cut_at_spaces(["abc"] * 20, 10))) == 12
 
 
 class Stopped(Exception):
