@@ -3,7 +3,7 @@
 A document is a whole file, or a line of it; in a file named ``.jsonl`` it is the ``text`` of a
 line's JSON object.  Its text ends with a line's end, whatever it was stored in.
 
-A *part* is some 64 MB: several files, or a stretch of a large one.  Which parts there are depends
+A *part* is some 32 MB: several files, or a stretch of a large one.  Which parts there are depends
 on the files alone, not on the number of ranks, and so what is made of the parts does not either.
 """
 
@@ -30,7 +30,7 @@ from minillm.data.files import (
 from minillm.data.registry import built_in
 from minillm.errors import InputError, short
 
-PART = 1 << 26  # bytes
+PART = 1 << 25  # bytes
 BLOCK = 1 << 22  # bytes of text that are encoded at a time
 
 _SPACES = frozenset(" \t\n\r\f\v")  # what every definition of white space agrees on

@@ -56,7 +56,9 @@ class MaskedBatch(NamedTuple):
         if len(own):
             share *= float(taken.mean()) * len(targets) / len(own)
         asked = None if unrelated is None else unrelated[rows]
-        return MaskedBatch(ids[rows], lengths[rows], segments[rows], places[rows], own, asked, share)
+        return MaskedBatch(
+            ids[rows], lengths[rows], segments[rows], places[rows], own, asked, share
+        )
 
 
 class Texts(NamedTuple):
