@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from minillm.mpi import Ranks
 
-PASS = 1 << 20  # digests that a rank compares at a time
+PASS = 1 << 19  # digests that a rank compares at a time
 _BLOCK = 1 << 18  # digests that are read at a time
 
 

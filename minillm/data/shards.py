@@ -286,7 +286,7 @@ def write_shard(path: Path, pieces: Iterable[NDArray], dtype: np.dtype) -> dict[
     digest, tokens = hashlib.sha256(), 0
     with replacing(path) as file:
         for ids in pieces:
-            data = ids.astype(dtype).tobytes()
+            data = np.ascontiguousarray(ids, dtype).data
             file.write(data)
             digest.update(data)
             tokens += len(ids)

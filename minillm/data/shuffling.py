@@ -32,7 +32,7 @@ from minillm.errors import InputError
 from minillm.mpi import Ranks
 
 BLOCK = 1 << 22  # tokens that are scattered at a time
-BUCKET = 1 << 24  # tokens in a bucket, on average
+BUCKET = 1 << 23  # tokens in a bucket, on average
 LONGEST = 1 << 25  # tokens of a document
 
 
