@@ -72,7 +72,7 @@ def main() -> None:
         job(**json.loads(args.job))
         return
     if args.tiny:
-        args.text, args.ids, args.steps, args.rounds = size("8M"), size("20M"), 200, 1
+        args.text, args.ids, args.steps, args.rounds = size("8M"), size("20M"), 40, 1
     tables = ["\n".join(f"{key}: {value}  " for key, value in report.machine().items()) + "\n"]
     folder = nullcontext(args.folder) if args.folder else tempfile.TemporaryDirectory()
     with folder as name:
