@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from minillm.data.corpora import builtin_corpus, read_text, split_text
     from minillm.data.sequences import Minibatches, Sequences
-    from minillm.data.shards import Shards, write_shards
+    from minillm.data.shards import Shards
+    from minillm.data.tokenizing import write_shards
     from minillm.data.windows import RandomWindows, Windows, overlapping_windows, windows_once
 
 __all__ = [
@@ -38,7 +39,7 @@ _MODULES = {
     "read_text": "corpora",
     "split_text": "corpora",
     "windows_once": "windows",
-    "write_shards": "shards",
+    "write_shards": "tokenizing",
 }
 
 

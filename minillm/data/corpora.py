@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from minillm.data.compressed import decompressed
 from minillm.data.files import MOST_IN_MEMORY, reading, shown, too_large
 from minillm.data.registry import DEFAULT_TEXT, built_in
 from minillm.errors import InputError
@@ -18,9 +19,10 @@ _LEFT_OUT = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__
 def read_text(names: Sequence[str]) -> str:
     """The texts of all ``names``, one after the other, each ending with a line's end.
 
-    A name is a path, ``-`` for standard input, or a built-in text; no names: python-docs.
-    Line ends become ``\\n`` and a byte order mark is dropped.  InputError names a file that is
-    missing, empty, binary, not UTF-8, or larger than MOST_IN_MEMORY.
+    A name is a path, ``-`` for standard input, or a built-in text; no names: python-docs.  A file
+    may be compressed with gzip or zstandard.  Line ends become ``\\n`` and a byte order mark is
+    dropped.  InputError names a file that is missing, empty, binary, not UTF-8, or larger than
+    MOST_IN_MEMORY.
     """
     return "".join(
         text for name in names or [DEFAULT_TEXT] for text in text_blocks(name, most=MOST_IN_MEMORY)
@@ -33,11 +35,14 @@ def text_blocks(name: str, block: int = BLOCK, most: int | None = None) -> Itera
     if entry is not None and entry.kind == "text":
         yield entry.open()
         return
-    with reading(name) as file:
-        yield from _decoded(file, shown(name), block, most)
+    with reading(name) as stored, decompressed(stored, shown(name)) as file:
+        yield from decoded(file, shown(name), block, most)
 
 
-def _decoded(file: BinaryIO, name: str, block: int, most: int | None) -> Iterator[str]:
+def decoded(
+    file: BinaryIO, name: str, block: int = BLOCK, most: int | None = None
+) -> Iterator[str]:
+    """The text of a file's bytes, in blocks of whole lines; the last line ends, too."""
     decoder = codecs.getincrementaldecoder("utf-8-sig")()
     text, read, lines, blank, ended = "", 0, 0, True, True
     while True:

@@ -33,6 +33,11 @@ def shown(path: str | Path) -> str:
     return "standard input" if str(path) == STANDARD_INPUT else str(path)
 
 
+def read_once(name: str) -> bool:
+    """Whether a name is standard input, a pipe or a device."""
+    return name == STANDARD_INPUT or (Path(name).exists() and not Path(name).is_file())
+
+
 @contextmanager
 def reading(path: str | Path) -> Iterator[BinaryIO]:
     """A file to read; ``-`` is standard input.  InputError names one that cannot be read."""

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from minillm.data.corpora import BLOCK, text_blocks
 from minillm.data.files import (
     MOST_IN_MEMORY,
-    STANDARD_INPUT,
     naming,
+    read_once,
     temporary_folder,
 )
 from minillm.data.registry import DEFAULT_TEXT
@@ -32,7 +32,7 @@ class TextStream:
 
     def __init__(self, files: Sequence[str], block: int = BLOCK):
         self.files, self.block = list(files) or [DEFAULT_TEXT], block
-        once = any(map(_read_once, self.files))
+        once = any(map(read_once, self.files))
         self._kept = list(self._read(MOST_IN_MEMORY)) if once else None
         digest, self.characters = hashlib.sha256(), 0
         for text in self.blocks():
@@ -52,11 +52,6 @@ class TextStream:
     def _read(self, most: int | None = None) -> Iterator[str]:
         for name in self.files:
             yield from text_blocks(name, self.block, most)
-
-
-def _read_once(name: str) -> bool:
-    """Whether a name is standard input, a pipe or a device."""
-    return name == STANDARD_INPUT or (Path(name).exists() and not Path(name).is_file())
 
 
 class Spill:

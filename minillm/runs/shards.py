@@ -20,16 +20,40 @@ if TYPE_CHECKING:
     from minillm.text import Vocabulary
 
 
-def open_text_or_shards(settings: Any, data: dict[str, Any]) -> "tuple[Vocabulary, Ids, Ids]":
-    """As :func:`minillm.runs.text.open_text`; shards have a vocabulary, and may have documents."""
+def open_text_or_shards(
+    settings: Any, data: dict[str, Any], verify: bool = True
+) -> "tuple[Vocabulary, Ids, Ids]":
+    """As :func:`minillm.runs.text.open_text`; shards have a vocabulary, and may have documents.
+
+    All of the shards are read once, to find what is damaged before it is trained on (``verify``).
+    """
     shards = open_shards(data["files"])
     if shards is None:
         return open_text(settings, data)
     tokenizer = vocabulary_for(settings, data, "", lambda: tokenizer_of(shards))
     check_same_vocabulary(shards, tokenizer, "--tokenizer")
     check_fingerprint(data, shards.sha256)
+    if verify:
+        _verify(shards)
     data["documents"] = shards.eos is not None
     return (tokenizer, *shards.split())
+
+
+def _verify(shards: "Shards") -> None:
+    """Reads the shards, of several ranks each its share; InputError where they are damaged."""
+    from tqdm import tqdm
+
+    from minillm.mpi import ranks
+
+    job = ranks()
+    quiet = True if job.rank else None  # None: where there is no terminal
+    with tqdm(desc="checking", unit="B", unit_scale=True, leave=False, disable=quiet) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        shards.verify(progress, job.rank, job.size)
 
 
 def evaluation_text_or_shards(run: "Run", asked: Evaluation) -> "tuple[str, Ids]":

@@ -315,28 +315,61 @@ def test_bad_shards_are_named(shards, finished, text_file, tmp_path, fails):
     assert "expected a folder of shards alone" in fails("train", "gpt", shards, text_file, *out)
     assert "there are no shards in it" in fails("train", "gpt", tmp_path, *out)
     bad = shutil.copytree(shards, tmp_path / "bad")
-    ids = np.fromfile(bad / "00001.bin", np.uint16)
-    (ids + 100).tofile(bad / "00001.bin")
+    ids = np.fromfile(bad / "00000-00001.bin", np.uint16)
+    (ids + 100).tofile(bad / "00000-00001.bin")
     line = fails("eval", finished, bad)
-    assert "00001.bin, token 0: expected an id below" in line
-    (bad / "00001.bin").write_bytes(b"123")
-    assert "00001.bin: expected 500 ids of 2 bytes" in fails("train", "gpt", bad, *out)
+    assert "00000-00001.bin, token 0: expected an id below" in line
+    (bad / "00000-00001.bin").write_bytes(b"123")
+    assert "00000-00001.bin: expected 500 ids of 2 bytes" in fails("train", "gpt", bad, *out)
     assert not (tmp_path / "out").exists()
 
 
-def test_an_id_past_the_vocabulary_stops_the_training_with_its_place(
+@pytest.mark.parametrize("place", [0, 1, -1])
+def test_nothing_is_trained_on_shards_of_which_a_bit_has_flipped(shards, tmp_path, fails, place):
+    """The id is one of the vocabulary, all the same; and a run is not gone on with."""
+    bad, out = shutil.copytree(shards, tmp_path / "bad"), tmp_path / "out"
+    options = ["--out", out, "--checkpoint-seconds", "0", *TINY]
+    assert main(["train", "gpt", str(bad), "--steps", "2", *map(str, options)]) == 0
+    file = sorted(bad.glob("*.bin"))[place]
+    ids = np.fromfile(file, np.uint16)
+    ids[place] ^= 1 if ids[place] != 14 else 2  # of 15
+    ids.tofile(file)
+    before = {path: path.read_bytes() for path in out.iterdir()}
+    complaint = f"{file}: expected what was written, found other bytes: it is damaged"
+    assert complaint in fails("train", "gpt", "--out", out, "--resume", "--steps", "4")
+    assert {path: path.read_bytes() for path in out.iterdir()} == before
+    assert complaint in fails("train", "gpt", bad, "--out", tmp_path / "new", "--steps", "2", *TINY)
+    assert not (tmp_path / "new").exists()
+
+
+def test_an_id_past_the_vocabulary_is_named_before_anything_is_trained(shards, tmp_path, fails):
+    bad = shutil.copytree(shards, tmp_path / "bad")
+    ids = np.fromfile(bad / "00000-00002.bin", np.uint16)
+    ids[7] += 100
+    ids.tofile(bad / "00000-00002.bin")
+    line = fails("train", "gpt", bad, "--out", tmp_path / "out", "--steps", "50", *TINY)
+    V = Shards(bad).vocabulary
+    assert "00000-00002.bin, token 7: expected an id below" in line
+    assert f"below {V}, found {ids[7]}" in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_shards_that_are_cut_short_during_the_training_end_it_with_a_line(
     shards, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr(gpt, "COUNTED", 500)  # else it is found before
     bad = shutil.copytree(shards, tmp_path / "bad")
-    ids = np.fromfile(bad / "00002.bin", np.uint16)
-    (ids + 100).tofile(bad / "00002.bin")
+    verify = Shards.verify
+
+    def then_cut(self, *arguments):
+        verify(self, *arguments)
+        for file in bad.glob("*.bin"):
+            file.write_bytes(b"")
+
+    monkeypatch.setattr(Shards, "verify", then_cut)
     command = ["train", "gpt", str(bad), "--out", str(tmp_path / "out"), "--steps", "50", *TINY]
     assert main(command) == 2
     line = capsys.readouterr().err.splitlines()[-1]
-    V = Shards(bad).vocabulary
-    assert "00002.bin, token " in line
-    assert f": expected an id below {V}, found " in line
+    assert ".bin: it has been cut short since it was opened" in line
 
 
 def test_shards_of_another_vocabulary(finished, shards, tmp_path, fails):

@@ -1,6 +1,7 @@
 """``minillm tokenize``, called as a user calls it, and killed."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -34,12 +35,18 @@ def tokenize(paths, out, *options):
 def test_it_says_what_there_is(paths, tmp_path, capsys):
     out = tmp_path / "deep" / "out"
     assert main(tokenize(paths, out, "--shard-tokens", "200000")) == 0
-    line = f"{out}: {len(TEXT):,} tokens of {len(TEXT):,} characters (1.00 each), 2 bytes each\n"
-    assert capsys.readouterr().out == line
+    report = (
+        f"{out}: {len(TEXT):,} tokens of {len(TEXT):,} characters (1.00 each), 2 bytes each\n"
+        f"the text: {len(TEXT):,} bytes; documents: 1, 0 (0.0%) equal to an earlier one\n"
+    )
+    output = capsys.readouterr().out
+    assert output.startswith(report)
+    rate = rf"{len(TEXT):,} tokens in [0-9.]+ s: [0-9,]+ per second\n"
+    assert re.fullmatch(rate, output.removeprefix(report))
     np.testing.assert_array_equal(Shards(out)[:], Characters.from_text(TEXT).encode(TEXT))
     before = {path: path.stat().st_mtime_ns for path in out.glob("*.bin")}
     assert main(tokenize(paths, out, "--shard-tokens", "200000")) == 0  # it is complete
-    assert capsys.readouterr().out == line
+    assert capsys.readouterr().out == report
     assert {path: path.stat().st_mtime_ns for path in out.glob("*.bin")} == before
 
 

@@ -1,7 +1,6 @@
 """Token shards: the array that was written, in parts; damage that is named; kills."""
 
 import json
-import re
 import shutil
 import tracemalloc
 from contextlib import suppress
@@ -11,8 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minillm.data import RandomWindows, Shards, Windows, shards, windows_once, write_shards
-from minillm.data.shards import cut_at_spaces
+from minillm.data import (
+    RandomWindows,
+    Shards,
+    Windows,
+    documents,
+    shards,
+    windows_once,
+    write_shards,
+)
 from minillm.errors import InputError
 from minillm.text import Characters, Words
 
@@ -124,22 +130,6 @@ def test_a_large_vocabulary_takes_four_bytes(tmp_path, text_file):
 
 # --- writing ----------------------------------------------------------------------------
 
-# GPT-2's rule, with the character classes that `re` has
-_TOKENS = re.compile(r"'[sdmt]| ?[^\W\d_]+| ?\d+| ?[^\s\w]+|\s+(?!\S)|\s+")
-
-
-@given(st.lists(st.text(st.sampled_from("ab1 .\n\t\x1c\u3000'"), max_size=12)), st.integers(1, 30))
-def test_a_cut_at_spaces_cuts_no_token(blocks, longest):
-    whole = "".join(blocks)
-    assert "".join(cut_at_spaces(blocks, longest)) == whole
-    for split in (_TOKENS.findall, re.compile(r"\n|\w+(?:['.-]\w+)*|[^\w\s]").findall):
-        pieces = cut_at_spaces(blocks)
-        assert [token for piece in pieces for token in split(piece)] == split(whole)
-
-
-def test_a_text_without_spaces_does_not_pile_up():
-    assert max(map(len, cut_at_spaces(["abc"] * 20, 10))) == 12
-
 
 class Stopped(Exception):
     """A kill, for a test."""
@@ -168,7 +158,7 @@ class StopsAfter:
 def test_after_a_stop_anywhere_it_goes_on_to_the_same_bytes(
     tmp_path, text_file, monkeypatch, shard_tokens
 ):
-    monkeypatch.setattr(shards, "BLOCK", 128)
+    monkeypatch.setattr(documents, "BLOCK", 128)
     vocabulary, files = WithEos.from_text(TEXT), [text_file, text_file]
     write_shards(tmp_path / "whole", files, vocabulary, shard_tokens)
     out, kept = tmp_path / "out", [0]
@@ -184,7 +174,7 @@ def test_after_a_stop_anywhere_it_goes_on_to_the_same_bytes(
 
 
 def test_an_unfinished_folder_is_not_read(tmp_path, text_file, monkeypatch):
-    monkeypatch.setattr(shards, "BLOCK", 128)
+    monkeypatch.setattr(documents, "BLOCK", 128)
     out = tmp_path / "out"
     with pytest.raises(Stopped):
         write_shards(out, [text_file], StopsAfter(Characters.from_text(TEXT), 4), 100)
@@ -221,14 +211,14 @@ def test_a_text_that_cannot_be_encoded_writes_nothing(tmp_path, text_file):
 
 
 def test_the_place_of_a_character_that_is_lacking_is_told(tmp_path, text_file, monkeypatch):
-    monkeypatch.setattr(shards, "BLOCK", 128)
+    monkeypatch.setattr(documents, "BLOCK", 128)
     (tmp_path / "bad").write_text(TEXT + "\u2026\n")
     with pytest.raises(InputError, match=r"bad, after line \d+, line \d, column 1: the char"):
         write_shards(tmp_path / "out", [str(tmp_path / "bad")], Characters.from_text(TEXT), 100)
 
 
 def test_memory_is_flat(tmp_path, monkeypatch):
-    monkeypatch.setattr(shards, "BLOCK", 1 << 14)
+    monkeypatch.setattr(documents, "BLOCK", 1 << 14)
     vocabulary, peaks = Characters.from_text(TEXT), []
     for name, times in (("warm", 10), ("short", 100), ("long", 800)):  # to 1.9 MB
         (tmp_path / name).write_text(TEXT * times)
@@ -247,7 +237,7 @@ def test_memory_is_flat(tmp_path, monkeypatch):
 
 
 def test_damaged_shards_are_named(folder):
-    shard = folder / "00002.bin"
+    shard = folder / "00000-00002.bin"
     whole = shard.read_bytes()
     shard.write_bytes(whole[:-1])
     with pytest.raises(InputError, match=r"00002\.bin: expected 500 ids of 2 bytes, found a file"):
@@ -259,7 +249,7 @@ def test_damaged_shards_are_named(folder):
     shard.write_bytes(whole[:14] + V.to_bytes(2, "little") + whole[16:])
     opened = Shards(folder)
     opened[:1007]
-    complaint = rf"00002\.bin, token 7: expected an id below {V}, found {V}"
+    complaint = rf"00000-00002\.bin, token 7: expected an id below {V}, found {V}"
     for read in (
         lambda: opened[990:1010],
         lambda: opened[np.array([[3, 1007], [4, 5]])],
@@ -273,11 +263,24 @@ def test_damaged_shards_are_named(folder):
         Shards(folder).verify()
 
 
-def test_a_damaged_shard_is_not_gone_on_from(folder, text_file):
-    shard = folder / "00001.bin"
-    shard.write_bytes(shard.read_bytes()[::-1])
-    with pytest.raises(InputError, match=r"00001\.bin: expected what was written"):
-        write_shards(folder, [text_file], Characters.from_text(TEXT), 500)
+def test_a_damaged_shard_is_not_gone_on_from(tmp_path, text_file, folder, monkeypatch):
+    vocabulary, out = Characters.from_text(TEXT), tmp_path / "out"
+    with monkeypatch.context() as patched:
+        patched.setattr(documents, "BLOCK", 128)
+        with pytest.raises(Stopped):
+            write_shards(out, [text_file], StopsAfter(vocabulary, 9), 100)
+        damage(out / "00000-00001.bin")
+        with pytest.raises(InputError, match=r"00000-00001\.bin: expected what was written"):
+            write_shards(out, [text_file], vocabulary, 100)
+    damage(folder / "00000-00001.bin")  # the folder is complete
+    with pytest.raises(InputError, match=r"00000-00001\.bin: expected what was written"):
+        write_shards(folder, [text_file], vocabulary, 500)
+
+
+def damage(path):
+    """Puts one id in the place of another."""
+    ids = path.read_bytes()
+    path.write_bytes(ids[-2:] + ids[2:])
 
 
 @pytest.mark.parametrize(
@@ -287,7 +290,7 @@ def test_a_damaged_shard_is_not_gone_on_from(folder, text_file):
         (b"", r"index\.json: expected JSON, but it is damaged"),
         (b"[" * 100_000, r"index\.json: expected JSON, but it is damaged"),
         (b"[1]", r"index\.json: expected a JSON object, found list"),
-        (b'{"format_version": 2}', r"index\.json: expected format version 1, found 2: it was"),
+        (b'{"format_version": 3}', r"index\.json: expected format version 2, found 3: it was"),
     ],
 )
 def test_a_damaged_index_is_named(folder, content, complaint):

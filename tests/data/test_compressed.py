@@ -1,0 +1,91 @@
+"""Compressed texts are the texts; damage is named."""
+
+import gzip
+import io
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minillm.data import compressed, read_text
+from minillm.data.compressed import decompressed
+from minillm.data.streams import TextStream
+from minillm.errors import InputError
+
+TEXT = "".join(f"line {k} of the text: é€😀\n" for k in range(3000))
+
+
+def zstandard(data):
+    return pytest.importorskip("zstandard").compress(data)
+
+
+PACKERS = pytest.mark.parametrize(
+    ("pack", "name"), [(gzip.compress, "gzip"), (zstandard, "zstandard")]
+)
+
+
+@PACKERS
+@given(st.lists(st.binary(max_size=40), min_size=1, max_size=4), st.integers(1, 50))
+def test_what_is_compressed_is_read_as_it_was(pack, name, parts, size):
+    """Several frames, or members, follow each other in a file."""
+    file = io.BytesIO(b"".join(map(pack, parts)))
+    with decompressed(file, "x") as contents:
+        read = b"".join(iter(lambda: contents.read(size), b""))
+    assert read == b"".join(parts)
+
+
+@PACKERS
+def test_texts(tmp_path, monkeypatch, pack, name):
+    """By their contents: the name of a file does not matter; standard input, too."""
+    monkeypatch.setattr(compressed, "_INPUT", 100)
+    data = pack(TEXT[:500].encode()) + pack(TEXT[500:].encode())
+    (tmp_path / "text").write_bytes(data)
+    assert read_text([str(tmp_path / "text")]) == TEXT
+    assert "".join(TextStream([str(tmp_path / "text")], 1000).blocks()) == TEXT
+    for file in (io.BytesIO(data), io.BufferedReader(io.BytesIO(data))):
+        monkeypatch.setattr(sys, "stdin", type("Stdin", (), {"buffer": file}))
+        assert read_text(["-"]) == TEXT
+
+
+@PACKERS
+@pytest.mark.parametrize("left", [5, 60, 0.5, -9, -1])
+def test_a_file_that_is_cut_short_is_named(tmp_path, pack, name, left):
+    data = pack(TEXT.encode())
+    (tmp_path / "text").write_bytes(data[: int(len(data) * left) if left == 0.5 else left])
+    with pytest.raises(InputError, match=f"text: expected a whole {name} file, found one that is"):
+        read_text([str(tmp_path / "text")])
+
+
+@PACKERS
+def test_damaged_files_are_named(tmp_path, pack, name):
+    for damage in (
+        lambda data: data[:30] + bytes([data[30] ^ 255]) * 9 + data[39:],
+        lambda data: data + b"something else",
+    ):
+        (tmp_path / "text").write_bytes(damage(pack(TEXT.encode())))
+        with pytest.raises(InputError) as error:
+            read_text([str(tmp_path / "text")])
+        assert f"text: expected a {name} file, but it is damaged: " in str(error.value)
+        assert "\n" not in str(error.value)
+
+
+def test_without_the_package_one_line_says_so(tmp_path, monkeypatch):
+    (tmp_path / "text").write_bytes(zstandard(b"text"))
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    with pytest.raises(InputError, match=r"text: it is .* package zstandard: pip install 'minil"):
+        read_text([str(tmp_path / "text")])
+
+
+@PACKERS
+def test_no_more_is_decompressed_than_what_is_read(pack, name):
+    """A gigabyte of zeros, of which a little is read."""
+    import tracemalloc
+
+    data = pack(bytes(1 << 24)) * 64
+    tracemalloc.start()
+    with decompressed(io.BytesIO(data), "x") as contents:
+        assert contents.read(1 << 16) == bytes(1 << 16)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 25

@@ -1,0 +1,145 @@
+"""A corpus as documents and parts: nothing is lost, and no token is cut."""
+
+import gzip
+import json
+import re
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from minillm.data import documents, read_text
+from minillm.data.documents import Part, cut_at_spaces, dealt, parts_of, pieces_of
+from minillm.errors import InputError
+from minillm.text import build_vocabulary
+from minillm.text.bpe import split_words
+
+LINES = st.lists(st.text(st.sampled_from("ab1 .\t\r\x1c\u3000\u00a0é字。😀'"), max_size=9))
+UNITS = ("character", "word", "bpe", "wordpiece")
+
+# GPT-2's rule, with the character classes that `re` has
+_TOKENS = re.compile(r"'[sdmt]| ?[^\W\d_]+| ?\d+| ?[^\s\w]+|\s+(?!\S)|\s+")
+
+
+def texts_of(parts, kind="file"):
+    """The documents of parts."""
+    found, held = [], ""
+    for part in parts:
+        for _, piece in pieces_of(part, kind):
+            held += piece or ""
+            if piece is None:
+                found.append(held)
+                held = ""
+    assert not held
+    return found
+
+
+@given(st.lists(LINES, min_size=1, max_size=3), st.integers(1, 60), st.sampled_from(UNITS))
+@example([["b", "  b"]], 1, "bpe")
+@example([["b", "", "b"]], 1, "bpe")
+@example([["b\u3000", "b"]], 1, "bpe")
+@example([["b", "\u00a0 b"]], 1, "bpe")
+def test_parts_have_the_tokens_of_the_whole(tmp_path_factory, contents, size, unit):
+    """Whatever their size: and every document once."""
+    folder, files = tmp_path_factory.mktemp("texts"), []
+    for number, lines in enumerate(contents):
+        files.append(str(folder / str(number)))
+        (folder / str(number)).write_bytes(("a" + "\n".join(lines)).encode())
+    parts = parts_of(files, size)
+    assert all(part.bytes >= size for part in parts[:-1])
+    assert texts_of(parts) == [read_text([file]) for file in files]
+    whole = read_text(files)
+    vocabulary = build_vocabulary([whole], unit, 1, 400)
+    pieces = [text for part in parts for _, text in pieces_of(part, "file") if text]
+    for split in (vocabulary.encode, split_words):  # a small vocabulary has few long tokens
+        expected = [token for file in files for token in split(read_text([file]))]
+        assert [token for piece in pieces for token in split(piece)] == expected
+
+
+def test_large_files_are_cut_in_parts_of_about_the_size(tmp_path):
+    text = "".join(f"the line {k}\n" for k in range(2000))
+    for name, data in (("plain", text.encode()), ("packed", gzip.compress(text.encode(), 0))):
+        (tmp_path / name).write_bytes(data)
+    parts = parts_of([str(tmp_path / "plain")], 1000)
+    assert len(parts) == -(-len(text) // 1000)
+    assert max(part.bytes for part in parts[:-1]) < 1020
+    assert len(parts_of([str(tmp_path / "plain")], 1000, split=False)) == 1
+    assert len(parts_of([str(tmp_path / "packed")], 1000)) == 1
+    several = parts_of([str(tmp_path / "plain")] * 3, 40_000)
+    assert [len(part.stretches) for part in several] == [2, 1]
+
+
+@given(LINES, st.integers(1, 60))
+def test_lines_and_json_lines_are_the_same_documents(tmp_path_factory, lines, size):
+    folder = tmp_path_factory.mktemp("texts")
+    lines = ["a", *(line.replace("\r", "") for line in lines)]
+    (folder / "text").write_text("\n".join(lines))
+    expected = [line + "\n" for line in lines if line.strip()]
+    objects = "".join(json.dumps({"id": 1, "text": line}) + "\n" for line in lines)
+    (folder / "text.jsonl").write_text(objects)
+    (folder / "text.jsonl.gz").write_bytes(gzip.compress(objects.encode()))
+    assert texts_of(parts_of([str(folder / "text")], size), "line") == expected
+    for name in ("text.jsonl", "text.jsonl.gz"):
+        for kind in ("file", "line"):
+            assert texts_of(parts_of([str(folder / name)], size), kind) == expected
+
+
+def test_a_text_of_json_lines_may_have_lines(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "one\\ntwo"}\n\n{"text": ""}\n{"text": "3\\n"}')
+    assert texts_of(parts_of([str(tmp_path / "a.jsonl")])) == ["one\ntwo\n", "3\n"]
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("", r"a\.jsonl: expected JSON lines, found an empty file"),
+        ('{"text": "a"}\nx\n', r"a\.jsonl, line 2: expected JSON, but it is damaged"),
+        ('{"text": "a"}\n[1]\n', r"a\.jsonl, line 2: expected a JSON object, found list"),
+        ('{"txt": "a"}\n', r'a\.jsonl, line 1: expected an object with "text": .*, found none'),
+        ('\n{"text": 3}\n', r'a\.jsonl, line 2: expected an object with "text": .*, found 3'),
+    ],
+)
+def test_what_is_no_document_is_named(tmp_path, content, complaint):
+    (tmp_path / "a.jsonl").write_text(content)
+    with pytest.raises(InputError, match=complaint):
+        texts_of(parts_of([str(tmp_path / "a.jsonl")]))
+
+
+def test_a_bad_byte_in_a_part_is_named_with_its_place(tmp_path):
+    (tmp_path / "text").write_bytes(b"a line\n" * 30 + b"\xff\n")
+    with pytest.raises(InputError, match=r"text, after byte \d+, line \d+: expected UTF-8 text"):
+        texts_of(parts_of([str(tmp_path / "text")], 100))
+
+
+def test_a_line_that_is_too_long_for_a_document_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(documents, "LONGEST_LINE", 50)
+    monkeypatch.setattr(documents, "BLOCK", 20)
+    (tmp_path / "text").write_text("a\n" + 40 * "b" + "\nc\n" + 100 * "d")
+    with pytest.raises(InputError, match="text, line 4: expected a document of at most 50 char"):
+        texts_of(parts_of([str(tmp_path / "text")]), "line")
+
+
+@given(st.lists(st.tuples(st.integers(0, 50), st.booleans()), max_size=30), st.integers(1, 6))
+def test_each_part_is_dealt_once(sizes, ranks):
+    parts = [Part([], size, once) for size, once in sizes]
+    hands = dealt(parts, ranks)
+    assert sorted(number for hand in hands for number in hand) == list(range(len(parts)))
+    assert all(hand == sorted(hand) for hand in hands)
+    assert not any(parts[number].once for hand in hands[1:] for number in hand)
+    loads = [sum(parts[number].bytes for number in hand) for hand in hands]
+    if not any(part.once for part in parts):  # no more than the largest part apart
+        assert np.ptp(loads) <= max([0, *(part.bytes for part in parts)])
+
+
+@given(st.lists(st.text(st.sampled_from("ab1 .\n\t\x1c\u3000'"), max_size=12)), st.integers(1, 30))
+def test_a_cut_at_spaces_cuts_no_token(blocks, longest):
+    whole = "".join(blocks)
+    assert "".join(cut_at_spaces(blocks, longest)) == whole
+    for split in (_TOKENS.findall, re.compile(r"\n|\w+(?:['.-]\w+)*|[^\w\s]").findall):
+        pieces = cut_at_spaces(blocks)
+        assert [token for piece in pieces for token in split(piece)] == split(whole)
+
+
+def test_a_text_without_spaces_does_not_pile_up():
+    assert max(map(len, cut_at_spaces(["abc"] * 20, 10))) == 12

@@ -1,0 +1,283 @@
+"""A corpus in shards: every token once, whatever the ranks, the files and the kills."""
+
+import gzip
+import json
+import os
+import random
+import threading
+from collections import Counter
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ranks_in_threads import on_ranks
+
+from minillm.data import Shards, documents, tokenizing, write_shards
+from minillm.errors import InputError
+from minillm.text import Words
+
+LETTERS = "abcdefgh"
+
+
+class WithEos(Words):
+    """Words with a token that ends a document."""
+
+    eos = 1
+
+
+VOCABULARY = WithEos(["<unk>", "<eos>", *LETTERS, "\n"])
+
+
+class Killed(Exception):
+    """A kill, for a test."""
+
+
+class Dying:
+    """A vocabulary that encodes so many pieces, and then raises."""
+
+    def __init__(self, pieces):
+        self.left, self.eos = pieces, VOCABULARY.eos
+
+    def __len__(self):
+        return len(VOCABULARY)
+
+    def to_dict(self):
+        return VOCABULARY.to_dict()
+
+    def encode(self, text, name="text"):
+        self.left -= 1
+        if self.left < 0:
+            raise Killed
+        return VOCABULARY.encode(text, name)
+
+
+def together(size, out, files, vocabulary=VOCABULARY, *arguments, **options):
+    """The shards that so many ranks write."""
+    own = threading.local()
+
+    def work(ranks):
+        own.ranks = ranks
+        return write_shards(out, files, vocabulary, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(tokenizing, "ranks", lambda: own.ranks)
+        return on_ranks(size, work)[0]
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Parts and blocks of a few bytes."""
+    monkeypatch.setattr(documents, "PART", 60)
+    monkeypatch.setattr(documents, "BLOCK", 16)
+
+
+def files_of(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def documents_of(shards):
+    """How often each document is there."""
+    ids = shards[:]
+    ends = np.flatnonzero(ids == 1) + 1
+    assert ends[-1] == len(ids)
+    return Counter(tuple(d.tolist()) for d in np.split(ids, ends)[:-1])
+
+
+def expected(texts):
+    return Counter((*VOCABULARY.encode(text).tolist(), 1) for text in texts)
+
+
+def corpus(folder, seed=0, count=40):
+    """Files of many kinds, and the documents in them."""
+    rng, texts = random.Random(seed), []
+
+    def text(most):
+        words = [rng.choice(LETTERS) for _ in range(rng.randint(1, most))]
+        return "".join(word + rng.choice("  \n") for word in words).strip() + "\n"
+
+    def save(name, data):
+        (folder / name).write_bytes(data)
+        return str(folder / name)
+
+    files = []
+    for number in range(3):
+        texts.append(text(90))
+        files.append(save(f"{number}.txt", texts[-1].encode()))
+    own = [text(8) for _ in range(count)]
+    own += rng.choices(own, k=count // 2)
+    lines = "".join(json.dumps({"text": each}) + "\n" for each in own).encode()
+    files.append(save("a.jsonl", lines))
+    files.append(save("b.jsonl.gz", gzip.compress(lines)))
+    texts += own + own + own[:1]
+    files.append(save("again.txt.gz", gzip.compress(own[0].encode())))
+    return files, texts
+
+
+@pytest.mark.parametrize("options", [{}, {"deduplicate": True}, {"shuffle": 5}])
+def test_any_number_of_ranks_makes_the_same_shards(tmp_path, small, options):
+    files, texts = corpus(tmp_path)
+    one = together(1, tmp_path / "1", files, VOCABULARY, 50, **options)
+    assert len(documents.parts_of(files)) > 8
+    wanted = expected(texts)
+    if options.get("deduplicate"):
+        wanted = Counter(dict.fromkeys(wanted, 1))
+    assert documents_of(one) == wanted
+    found = one.source
+    assert found["documents"] == len(texts)
+    assert found["characters"] == found["bytes"] == sum(map(len, texts))
+    assert found["duplicates"] == len(texts) - len(set(texts))
+    for size in (2, 3, 20):
+        together(size, tmp_path / str(size), files, VOCABULARY, 50, **options)
+        assert files_of(tmp_path / str(size)) == files_of(tmp_path / "1")
+
+
+def test_duplicates_keep_the_order_of_the_first_ones(tmp_path):
+    (tmp_path / "a").write_text("a b\nc\na b\nd\nc\n")
+    shards = write_shards(
+        tmp_path / "out", [str(tmp_path / "a")], VOCABULARY, documents="line", deduplicate=True
+    )
+    a, b, c, d, end = VOCABULARY.encode("a b c d\n").tolist()
+    assert shards[:].tolist() == [a, b, end, 1, c, end, 1, d, end, 1]
+    assert (shards.source["documents"], shards.source["duplicates"]) == (5, 2)
+
+
+def test_a_file_in_several_parts_is_one_document(tmp_path, small):
+    """Its last part alone says nothing of what it is equal to."""
+    for name, start in (("x", "a b c\n"), ("y", "b b c\n"), ("z", "a b c\n")):
+        (tmp_path / name).write_text(start + "d e f g\n" * 20)
+    files = [str(tmp_path / name) for name in "xyz"]
+    shards = together(2, tmp_path / "out", files)
+    assert (shards[:] == 1).sum() == shards.source["documents"] == 3
+    assert shards.source["duplicates"] == 0
+    shards = together(2, tmp_path / "dropped", files, deduplicate=True)  # these are not cut
+    assert (shards.source["documents"], shards.source["duplicates"]) == (3, 1)
+
+
+@given(
+    st.lists(st.lists(st.sampled_from([*LETTERS, "  ", "\n"]), max_size=60), max_size=4),
+    st.integers(1, 4),
+    st.integers(1, 90),
+    st.integers(1, 40),
+    st.integers(1, 40),
+    st.sampled_from(["file", "line"]),
+)
+def test_every_token_once(tmp_path_factory, contents, size, part, block, shard_tokens, kind):
+    folder, files, texts = tmp_path_factory.mktemp("corpus"), [], []
+    for number, words in enumerate([["a"], *contents]):
+        text = "h" + " ".join(words).replace(" \n ", "\n") + "\n"
+        files.append(str(folder / str(number)))
+        (folder / str(number)).write_text(text)
+        own = text.split("\n") if kind == "line" else [text[:-1]]
+        texts += [each + "\n" for each in own if each.strip()]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(documents, "PART", part)
+        patched.setattr(documents, "BLOCK", block)
+        shards = together(size, folder / "out", files, VOCABULARY, shard_tokens, documents=kind)
+    ids = [id for text in texts for id in (*VOCABULARY.encode(text).tolist(), 1)]
+    assert shards[:].tolist() == ids
+    assert shards.source["documents"] == len(texts)
+
+
+@pytest.mark.parametrize("options", [{}, {"deduplicate": True}, {"shuffle": 5}])
+def test_after_kills_any_number_of_ranks_goes_on_to_the_same_bytes(tmp_path, small, options):
+    files, _ = corpus(tmp_path)
+    whole = together(1, tmp_path / "whole", files, VOCABULARY, 20, **options)
+    out, kept, sizes = tmp_path / "out", [0], random.Random(0)
+    for pieces in range(5, 120, 9):
+        with suppress(Killed):
+            together(sizes.randint(1, 4), out, files, Dying(pieces), 20, **options)
+        kept.append(len(list(out.rglob("*.bin"))))
+    assert len(set(kept)) > 4
+    if not options.get("shuffle"):
+        assert kept == sorted(kept)
+    together(3, out, files, VOCABULARY, 20, **options)
+    assert files_of(out) == files_of(whole.path)
+
+
+def test_going_on_with_another_text_is_refused(tmp_path, small):
+    files, _ = corpus(tmp_path)
+    out = tmp_path / "out"
+    with pytest.raises(Killed):
+        together(1, out, files, Dying(9), 20)
+    before = files_of(out)
+    assert len(before) > 4
+    text = (tmp_path / "0.txt").read_text()
+    for changed in ("h" + text[1:], text[:4], text[4:]):
+        (tmp_path / "0.txt").write_text(changed)
+        with pytest.raises(InputError, match="shards of another text: give --overwrite"):
+            together(1, out, files, VOCABULARY, 20)
+        assert files_of(out) == before
+    (tmp_path / "0.txt").write_text(text)
+    for options in ({"documents": "line"}, {"deduplicate": True}, {"shuffle": 1}):
+        with pytest.raises(InputError, match=f"another {next(iter(options))}: give --overwrite"):
+            together(1, out, files, VOCABULARY, 20, **options)
+    together(1, out, files, VOCABULARY, 20)
+    with pytest.raises(InputError, match="shards of another text"):  # complete, too
+        together(2, out, files[1:], VOCABULARY, 20)
+
+
+@pytest.mark.parametrize(
+    "damage", ["{", "[]", '{"shards": 3}', '{"shards": [{"file": "../x"}], "next": null}']
+)
+def test_a_damaged_note_of_what_is_done_is_named(tmp_path, small, damage):
+    files, _ = corpus(tmp_path)
+    with pytest.raises(Killed):
+        together(1, tmp_path / "out", files, Dying(9), 20)
+    (tmp_path / "out" / "00000.json").write_text(damage)
+    with pytest.raises(InputError, match=r"00000\.json: expected "):
+        together(1, tmp_path / "out", files, VOCABULARY, 20)
+
+
+def test_what_is_wrong_at_once_leaves_nothing(tmp_path, small):
+    files, _ = corpus(tmp_path)
+    (tmp_path / "binary").write_bytes(b"a\0b")
+    (tmp_path / "blank.jsonl").write_text('{"text": " "}\n')
+    for size in (1, 2):
+        with pytest.raises(InputError, match=r"nothing: there is no such file"):
+            together(size, tmp_path / "out", [str(tmp_path / "nothing")])
+        with pytest.raises(InputError, match=r"binary: expected UTF-8 text"):
+            together(size, tmp_path / "out", [str(tmp_path / "binary"), *files[:size]])
+        with pytest.raises(InputError, match=r"blank.jsonl: it has no tokens"):
+            together(size, tmp_path / "out", [str(tmp_path / "blank.jsonl")])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_pipe_is_read_once(tmp_path, small):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "text").write_text("a b c\n" * 30)
+
+    def feed():
+        (tmp_path / "pipe").write_text("d e f\n" * 30)
+
+    feeding = threading.Thread(target=feed)
+    feeding.start()
+    shards = together(3, tmp_path / "out", [str(tmp_path / "pipe"), str(tmp_path / "text")])
+    feeding.join()
+    assert documents_of(shards) == expected(["d e f\n" * 30, "a b c\n" * 30])
+    with pytest.raises(InputError, match="--deduplicate: it reads a text twice: expected files"):
+        write_shards(tmp_path / "other", [str(tmp_path / "pipe")], VOCABULARY, deduplicate=True)
+
+
+def test_shards_of_the_first_format_are_read(tmp_path):
+    """Their files have numbers, and they are not gone on with."""
+    (tmp_path / "text").write_text("a b c d\n" * 9)
+    files, out = [str(tmp_path / "text")], tmp_path / "out"
+    ids = write_shards(out, files, VOCABULARY, 20)[:]
+    index = json.loads((out / "index.json").read_text())
+    old = {name: index[name] for name in ("dtype", "vocabulary", "eos", "tokenizer_sha256")}
+    old |= {"format_version": 1, "shard_tokens": 20, "block": 9, "source": {"characters": 72}}
+    old |= {"next": None, "shards": index["shards"]}
+    for number, shard in enumerate(index["shards"]):
+        (out / shard.pop("file")).rename(out / f"{number:05}.bin")
+    (out / "index.json").write_text(json.dumps(old))
+    np.testing.assert_array_equal(Shards(out)[:], ids)
+    Shards(out).verify()
+    with pytest.raises(InputError, match="another format_version: give --overwrite"):
+        write_shards(out, files, VOCABULARY, 20)
+    write_shards(out, files, VOCABULARY, 20, overwrite=True)
+    assert len(list(out.glob("*.bin"))) == len(index["shards"])
+    (out / "index.json").write_text(json.dumps(old | {"next": {"piece": 0, "used": 3}}))
+    with pytest.raises(InputError, match="the shards are not complete"):
+        Shards(out)
