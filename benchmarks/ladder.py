@@ -35,7 +35,7 @@ def counted(text: TextStream, order: int) -> tuple[float, int]:
     """-> bits per character, and the number of n-grams."""
     settings = ngram.Settings(order=order, unit="character")
     cut = text.characters * 9 // 10
-    trained = train_ngram(text, text.characters - cut, settings)
+    trained = train_ngram(text, text.characters - cut, settings, spill)
     results = ngram.text_results(
         trained.model, trained.vocabulary, text.blocks(cut), "held-out text"
     )

@@ -34,7 +34,7 @@ def smoothings(text: TextStream, cut: int) -> None:
         row = []
         for smoothing in SMOOTHINGS:
             settings = Settings(order=order, smoothing=smoothing)
-            trained = train_ngram(text, text.characters - cut, settings)
+            trained = train_ngram(text, text.characters - cut, settings, spill)
             results = text_results(
                 trained.model, trained.vocabulary, text.blocks(cut), "held-out text"
             )
@@ -49,7 +49,7 @@ def kenlm_parity(text: TextStream, cut: int) -> None:
     except ImportError:
         print("\nKenLM is not installed: no comparison")
         return
-    trained = train_ngram(text, text.characters - cut, Settings())
+    trained = train_ngram(text, text.characters - cut, Settings(), spill)
     model, vocabulary = trained.model, trained.vocabulary
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.arpa"

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.data.files import reading, replacing
+from minillm.data.streams import OnDisk
 from minillm.errors import InputError, short
 
 PIECE = 1 << 20  # elements
@@ -93,11 +94,14 @@ def open_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def write_tensors(
-    path: str | Path, arrays: Mapping[str, NDArray], metadata: Mapping[str, str]
+    path: str | Path, arrays: Mapping[str, NDArray | OnDisk], metadata: Mapping[str, str]
 ) -> None:
-    """Writes arrays as a safetensors file, whole or not at all; equal arrays make equal files."""
+    """Writes arrays as a safetensors file, whole or not at all; equal arrays make equal files.
+
+    Those on the disk are copied piece by piece.
+    """
     # Each begins at a multiple of the size of its elements.
-    names = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))
+    names = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))
     header: dict[str, object] = {"__metadata__": dict(metadata)}
     end = 0
     for name in names:
@@ -111,5 +115,6 @@ def write_tensors(
         file.write(len(text).to_bytes(8, "little") + text)
         for name in names:
             array = arrays[name]
-            little = array.astype(array.dtype.newbyteorder("<"), order="C", copy=False)
-            file.write(little.data)
+            for piece in array.blocks(PIECE) if isinstance(array, OnDisk) else [array]:
+                little = piece.astype(piece.dtype.newbyteorder("<"), order="C", copy=False)
+                file.write(little.data)

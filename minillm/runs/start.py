@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minillm.data.files import STANDARD_INPUT, read_json, reading
 from minillm.errors import DivergedError, InputError
+from minillm.mpi import ranks
 from minillm.runs import repeated
 from minillm.runs.adaptation import gained_and_forgotten
 from minillm.runs.fine_tuning import import_additions, trained_part
@@ -66,7 +67,7 @@ def _held(folder: RunFolder) -> Iterator[None]:
     """Keeps other processes out of the folder; a divergence says what the folder has."""
     if folder.path.exists() and not folder.path.is_dir():
         raise InputError(f"{folder.path}: expected a folder, found a file")
-    with folder.held():
+    with folder.held() if ranks().rank == 0 else nullcontext():  # which alone writes
         try:
             yield
         except DivergedError as error:
