@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from minillm import kernels_info
-from minillm.data.streams import TextStream
+from minillm.data.streams import Spill, TextStream
 from minillm.formats.arpa import write_arpa
 from minillm.models.ngram import SMOOTHINGS
 from minillm.runs.kinds.ngram import Settings, text_results
@@ -34,10 +34,10 @@ def smoothings(text: TextStream, cut: int) -> None:
         row = []
         for smoothing in SMOOTHINGS:
             settings = Settings(order=order, smoothing=smoothing)
-            trained = train_ngram(text, text.characters - cut, settings, spill)
-            results = text_results(
-                trained.model, trained.vocabulary, text.blocks(cut), "held-out text"
-            )
+            with Spill() as spill:
+                model, words, _ = train_ngram(text, text.characters - cut, settings, spill)
+                assert model is not None
+                results = text_results(model, words, text.blocks(cut), "held-out text")
             row.append(f"{results['perplexity']:.1f}")
         print(f"| {order} | " + " | ".join(row) + " |", flush=True)
 
@@ -49,8 +49,9 @@ def kenlm_parity(text: TextStream, cut: int) -> None:
     except ImportError:
         print("\nKenLM is not installed: no comparison")
         return
-    trained = train_ngram(text, text.characters - cut, Settings(), spill)
-    model, vocabulary = trained.model, trained.vocabulary
+    with Spill() as spill:  # a text that is small enough to be estimated in memory
+        model, vocabulary, _ = train_ngram(text, text.characters - cut, Settings(), spill)
+    assert model is not None
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.arpa"
         start = time.perf_counter()

@@ -55,6 +55,13 @@ class Tensor:
                     piece = (piece.astype(np.uint32) << 16).view(np.float32)
                 yield slice(begin, end), piece
 
+    def mapped(self) -> NDArray:
+        """The tensor as a part of the file, which is read where it is used."""
+        if 0 in self.shape:  # no part of a file is empty
+            return np.zeros(self.shape, _DTYPES[self.dtype])
+        array = np.memmap(self.path, _DTYPES[self.dtype], "r", self.begin, self.shape)
+        return array.view(np.ndarray)
+
     def read_into(self, array: NDArray) -> None:
         """Copies the tensor into a contiguous array of its shape, in the array's dtype."""
         flat = array.reshape(-1)

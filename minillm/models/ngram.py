@@ -32,7 +32,7 @@ arrays with a context's number in the key: Pauls and Klein (2011), "Faster and
 smaller n-gram language models".
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -197,7 +197,7 @@ def witten_bell(count: Floats, context: Ids, C: int) -> tuple[Floats, Floats]:
 def absolute_discounting(count: Floats, context: Ids, C: int) -> tuple[Floats, Floats]:
     """Subtract one discount D from every count (Ney, Essen and Kneser 1994).
 
-        share = max(c(a w) - D, 0) / c(a)        leftover = D t(a) / c(a)
+    share = max(c(a w) - D, 0) / c(a)        leftover = D t(a) / c(a)
     """
     return discounted(count, context, C, absolute_discounts(counts_of_counts(count)))
 

@@ -83,7 +83,7 @@ class Streams:
     @property
     def chunk(self) -> int:
         """Tokens of the text that are sorted at once."""
-        return max(1, self.memory // 96)
+        return max(1, self.memory // 128)
 
     @property
     def block(self) -> int:
@@ -319,8 +319,7 @@ def _gather_here(streams: Streams, values: OnDisk, places: OnDisk) -> OnDisk:
         order, parts = _deal(part, bounds)
         sizes = [len(each) for each in parts]
         answers = [
-            column[at : at + size]
-            for column, at, size in zip(found, position, sizes, strict=True)
+            column[at : at + size] for column, at, size in zip(found, position, sizes, strict=True)
         ]
         position += sizes
         out.extend(_back(order, np.concatenate(answers)))
@@ -443,9 +442,11 @@ def _longer(
     backoff, p_out, kept_out = new(np.float32), new(np.float64), new(bool)
     children_before = 0
     if ranks.rank == 0:
-        first.extend([0])
+        first.extend(np.zeros(1))
     offset = int(bounds[ranks.rank])
-    for ngrams, contexts in whole_contexts(level.context, offset, len(contexts_kept), streams.block):
+    for ngrams, contexts in whole_contexts(
+        level.context, offset, len(contexts_kept), streams.block
+    ):
         context = level.context[ngrams] - np.int32(offset + contexts.start)
         C = contexts.stop - contexts.start
         p, leftover, kept = interpolate(

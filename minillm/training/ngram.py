@@ -20,7 +20,8 @@ from minillm.mpi import Ranks, ranks
 from minillm.text import Vocabulary, Words, WordsSeen, build_vocabulary, unit_name
 
 REPORT_SECONDS = 4.0
-LEAST_MEMORY = 1 << 20  # bytes that the streams may use in any case
+LEAST_MEMORY = 1 << 24  # bytes that the streams may use in any case
+READING = 1 << 23  # bytes for a block of text and its words
 BYTES_PER_WORD = 200  # of the vocabulary
 BYTES_PER_TOKEN = 400  # that estimating without streams needs
 
@@ -66,7 +67,7 @@ def train_ngram(
         line_end=vocabulary.sentence_end,
         unknown=vocabulary.unknown,
     )
-    memory = max(LEAST_MEMORY, settings.memory - BYTES_PER_WORD * len(vocabulary))
+    memory = max(LEAST_MEMORY, settings.memory - READING - BYTES_PER_WORD * len(vocabulary))
     streams = Streams(spill, memory, here, progress)
     opening = here.rank == 0 or config.line_end is not None
     with_starts = sentence_starts(ids, config.start, config.line_end, opening)

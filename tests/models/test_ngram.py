@@ -16,11 +16,11 @@ from minillm.models.ngram import (
     SMOOTHINGS,
     NGram,
     NGramConfig,
-    log10_of,
     absolute_discounting,
     add_k,
     count_ngrams,
     estimate,
+    log10_of,
     maximum_likelihood,
     modified_kneser_ney,
     witten_bell,
@@ -169,7 +169,7 @@ def test_a_score_is_the_sum_over_distributions(kernels, rng, order, smoothing):
     assert log_p[places] == pytest.approx(expected, rel=1e-9)
     assert (score.tokens, score.unknown) == (sum(~is_unknown), sum(is_unknown))
     assert score.log10 == pytest.approx(expected[~is_unknown].sum(), rel=1e-9)
-    assert score.unknownlog10_of == pytest.approx(expected[is_unknown].sum(), rel=1e-9)
+    assert score.unknown_log10 == pytest.approx(expected[is_unknown].sum(), rel=1e-9)
 
 
 @given(generators(), st.sampled_from(SMOOTHINGS))

@@ -127,9 +127,7 @@ then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa"""
         text = TextStream(job.data["files"])
         cut = text.characters * 9 // 10
         # The words of the text are its vocabulary, unless another is given.
-        vocabulary = vocabulary_for(
-            settings, job.data, settings.unit, lambda: None
-        )
+        vocabulary = vocabulary_for(settings, job.data, settings.unit, lambda: None)
         report = partial(print, file=sys.stderr) if rank == 0 else lambda line: None
         with Spill() as spill:
             model, tokenizer, tokens = train_ngram(
@@ -157,6 +155,10 @@ then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa"""
             raise ValueError("its sizes do not agree with the tensors stored")
         Model, _ = self.types()
         return Model(config)
+
+    def load_weights(self, folder: "RunFolder", model: Any, allow_nan: bool) -> None:
+        """Maps them: they may be larger than memory."""
+        model.params = folder.map_model(model.params, allow_nan)
 
     def check(self, model: Any) -> None:
         """That every look-up stays within the arrays."""
