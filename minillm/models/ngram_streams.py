@@ -485,11 +485,13 @@ def whole_contexts(
     while c < C:
         part = context[at : at + size] - offset
         end = min(c + block, C)
-        if at + len(part) < len(context) and part[-1] < end:
-            end = int(part[-1])  # whose n-grams may go on beyond this block
-            if end == c:  # it has more words than a block
-                size *= 2
-                continue
+        if at + len(part) < len(context):
+            end = min(end, int(part[-1]))  # whose n-grams may go on beyond this block
+        if end == c:  # it has more words than a block
+            size *= 2
+            continue
+        if size > block:
+            end = c + 1
         cut = at + int(np.searchsorted(part, end))
         yield slice(at, cut), slice(c, end)
         at, c, size = cut, end, block

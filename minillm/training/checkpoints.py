@@ -143,7 +143,7 @@ def copy_arrays(arrays: Arrays, into: Arrays, name: str, allow_nan: bool = False
 def checked_array(
     arrays: Arrays, key: str, expected: np.ndarray, name: str, allow_nan: bool = False
 ) -> np.ndarray:
-    """``arrays[key]``; InputError unless it is as expected: its shape, its dtype, finite numbers."""
+    """``arrays[key]``; InputError unless it has the expected shape and dtype, and is finite."""
     if key not in arrays:
         raise InputError(f"{name}: the tensor {key!r} is missing")
     found = arrays[key]
