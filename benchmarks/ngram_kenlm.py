@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -97,24 +98,29 @@ def _speed(function, tokens: int) -> float:
     return tokens / (time.perf_counter() - start)
 
 
-def large(text: TextStream, tokens: int) -> None:
-    """The command line on many tokens: the corpus over and over, a quarter of its words drawn anew.
+def varied_copies(text: TextStream, tokens: int) -> Iterator[str]:
+    """The text over and over, a quarter of its words drawn anew, to so many tokens in all.
 
     The drawn words are as frequent as their rank is small (Zipf), so that the
     n-grams are mostly new ones: more of them than in written language.
     """
     rng = np.random.default_rng(0)
     words = np.array(split_words("".join(text.blocks())), object)
+    drawn = np.array([f"w{rank}" for rank in range(50_000)], object)
+    while tokens > 0:
+        copy = words[:tokens].copy()
+        place = np.flatnonzero((rng.random(len(copy)) < 0.25) & (copy != "\n"))
+        copy[place] = drawn[(50_000 ** rng.random(len(place))).astype(int)]
+        yield " ".join(copy).replace(" \n ", "\n") + "\n"
+        tokens -= len(copy)
+
+
+def large(text: TextStream, tokens: int) -> None:
+    """The command line on many tokens: see `varied_copies`."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "large.txt"
         with open(path, "w") as file:
-            written = 0
-            while written < tokens:
-                copy = words.copy()
-                place = np.flatnonzero((rng.random(len(copy)) < 0.25) & (copy != "\n"))
-                copy[place] = [f"w{int(50_000**u)}" for u in rng.random(len(place))]
-                file.write(" ".join(copy[: tokens - written]).replace(" \n ", "\n") + "\n")
-                written += len(copy)
+            file.writelines(varied_copies(text, tokens))
         command = [sys.executable, "-m", "minillm", "train", "ngram", str(path), "--pretokenised"]
         start = time.perf_counter()
         subprocess.run([*command, "--order", "5", "--out", f"{folder}/run"], check=True)

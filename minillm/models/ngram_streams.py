@@ -83,7 +83,7 @@ class Streams:
     @property
     def chunk(self) -> int:
         """Tokens of the text that are sorted at once."""
-        return max(1, self.memory // 128)
+        return max(1, self.memory // 96)
 
     @property
     def block(self) -> int:
@@ -219,6 +219,7 @@ def _merged(
             for column in (1, 2)
         )
         total = len(context)
+        _check_numbers(total + len(distinct), what)
         for number, part in zip(numbers, np.split(place, np.cumsum(sizes)[:-1]), strict=True):
             number.extend(part + total)
         position += sizes
@@ -233,11 +234,16 @@ def _merged(
         streams.progress(f"{what}: {len(context):,} merged")
     ranks.sum(opening)
     bounds = np.append(0, np.cumsum(ranks.gather(len(context))))
-    if bounds[-1] >= 2**31:
-        raise InputError(f"--order: there are {bounds[-1]:,} {what}, expected below 2**31")
+    _check_numbers(int(bounds[-1]), what)
     level = Level(bounds, int(opening[0]), context, word, suffix, count)
     each = iter(numbers)
     return level, [[next(each) for _ in sources] for sources in runs]
+
+
+def _check_numbers(many: int, what: str) -> None:
+    """InputError where there are more n-grams than numbers for them."""
+    if many >= 2**31:
+        raise InputError(f"--order: there are {many:,} {what} or more, expected below 2**31")
 
 
 def _numbered(
