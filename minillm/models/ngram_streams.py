@@ -92,8 +92,8 @@ class Streams:
 
     @property
     def table(self) -> int:
-        """Elements of a table for `gather` and `tally`."""
-        return max(1, self.memory // 32)
+        """Elements of a table of `gather`, and twice those of `tally`."""
+        return max(1, self.memory // 16)
 
     def rounds(self, length: int, size: int) -> int:
         """How often all ranks must exchange ``size`` elements of a column; lengths differ."""
@@ -141,6 +141,7 @@ def count_in_streams(
         levels.append(level)
         del runs
         ending = _numbered(streams, places, numbers, level)
+        del places, numbers
     return levels
 
 
@@ -311,7 +312,7 @@ def _back(order: NDArray[np.int64], answers: NDArray) -> NDArray:
 def _gather_here(streams: Streams, values: OnDisk, places: OnDisk) -> OnDisk:
     """`gather` from one rank's values, table by table."""
     new, block = streams.spill.new, streams.block
-    bounds, asked = _tables(streams, places, len(values))
+    bounds, asked = _tables(streams, places, len(values), streams.table)
     found = []
     for k, column in enumerate(asked):
         table = values[bounds[k] : bounds[k + 1]]
@@ -332,9 +333,11 @@ def _gather_here(streams: Streams, values: OnDisk, places: OnDisk) -> OnDisk:
     return out
 
 
-def _tables(streams: Streams, places: OnDisk, length: int) -> tuple[NDArray, list[OnDisk]]:
+def _tables(
+    streams: Streams, places: OnDisk, length: int, size: int
+) -> tuple[NDArray, list[OnDisk]]:
     """The bounds of the tables into which ``length`` elements are cut, and the places of each."""
-    bounds = np.append(np.arange(0, length, streams.table), length)
+    bounds = np.append(np.arange(0, length, size), length)
     if len(bounds) <= 2:
         return np.array([0, length]), [places]
     asked = [streams.spill.new(np.int32) for _ in bounds[1:]]
@@ -349,11 +352,12 @@ def tally(streams: Streams, places: OnDisk, bounds: NDArray) -> OnDisk:
     if streams.ranks.size > 1:
         places, _ = _ask(streams, places, bounds)
     length = int(np.diff(bounds)[streams.ranks.rank])
-    parts, asked = _tables(streams, places, length)
+    table = streams.table // 2 + 1
+    parts, asked = _tables(streams, places, length, table)
     out = streams.spill.new(np.int64)
     for size, column in zip(np.diff(parts), asked, strict=True):
         count = np.zeros(size, np.int64)
-        for part in column.blocks(streams.table // 2 + 1):
+        for part in column.blocks(table // 2 + 1):
             count += np.bincount(part, minlength=size)
         out.extend(count)
     return out
