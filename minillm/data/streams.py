@@ -3,7 +3,7 @@
 import hashlib
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,15 @@ class TextStream:
     Standard input, a pipe and a device are read once, and kept in memory: at most MOST_IN_MEMORY
     bytes of each.  A line longer than a block is cut between words.  ``characters`` and ``sha256``
     are those of the whole text: it is read once for them, and bytes that are not UTF-8 are found:
-    InputError, as from `read_text`.
+    InputError, as from `read_text`.  progress is called with a line after each block.
     """
 
-    def __init__(self, files: Sequence[str], block: int = BLOCK):
+    def __init__(
+        self,
+        files: Sequence[str],
+        block: int = BLOCK,
+        progress: Callable[[str], None] = lambda line: None,
+    ):
         self.files, self.block = list(files) or [DEFAULT_TEXT], block
         once = any(map(_read_once, self.files))
         self._kept = list(self._read(MOST_IN_MEMORY)) if once else None
@@ -40,6 +45,7 @@ class TextStream:
         for text in self.blocks():
             digest.update(text.encode("utf-8", "surrogatepass"))
             self.characters += len(text)
+            progress(f"{self.characters:,} characters checked")
         self.sha256 = digest.hexdigest()
 
     def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[str]:

@@ -32,7 +32,7 @@ arrays with a context's number in the key: Pauls and Klein (2011), "Faster and
 smaller n-gram language models".
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -263,6 +263,9 @@ def adjusted_counts(level: Counts, longer: Counts | None) -> NDArray[np.int64]:
 # --- the model ---------------------------------------------------------------
 
 
+PIECE = 1 << 20  # contexts that are checked at once: params may be larger than memory
+
+
 @dataclass(frozen=True)
 class NGramConfig:
     """What an n-gram model is; ``sizes`` is how many n-grams of each length it holds.
@@ -324,14 +327,14 @@ class NGram:
 
     def __init__(self, config: NGramConfig, params: dict[str, NDArray] | None = None):
         self.config = config
-        if params is None:  # to be read from a file
+        if params is None:  # to be mapped from a file: shapes, without memory
             params, contexts = {}, 1
             for n, size in enumerate(config.sizes, start=1):
-                params[f"first.{n}"] = np.zeros(contexts + 1, np.int32)
-                params[f"word.{n}"] = np.zeros(size, np.int32)
-                params[f"log_p.{n}"] = np.zeros(size, np.float32)
+                params[f"first.{n}"] = np.broadcast_to(np.int32(0), contexts + 1)
+                params[f"word.{n}"] = np.broadcast_to(np.int32(0), size)
+                params[f"log_p.{n}"] = np.broadcast_to(np.float32(0), size)
                 if n < config.order:
-                    params[f"backoff.{n}"] = np.zeros(size, np.float32)
+                    params[f"backoff.{n}"] = np.broadcast_to(np.float32(0), size)
                 contexts = size
             self.params = params
         else:
@@ -356,15 +359,17 @@ class NGram:
                 if array.shape != shape or array.dtype != dtype:
                     found = f"{array.dtype} {array.shape}"
                     raise ValueError(f"{name}: expected {np.dtype(dtype)} {shape}, found {found}")
-            if first[0] != 0 or first[-1] != M or (first[1:] < first[:-1]).any():
+            if first[0] != 0 or first[-1] != M or not all(map(_ascends, _pieces(first))):
                 raise ValueError(f"first.{n}: expected offsets that ascend from 0 to {M}")
-            if M and not 0 <= word.min() <= word.max() < ids:
-                raise ValueError(f"word.{n}: expected ids from 0 to {ids - 1}")
-            ascends = word[1:] > word[:-1]
-            starts = first[1:-1]
-            ascends[starts[(starts > 0) & (starts < M)] - 1] = True  # the first of its context
-            if not ascends.all() or (n == 1 and ids != M):
-                raise ValueError(f"word.{n}: expected the words of each context, ascending")
+            for offsets in _pieces(first):
+                words = word[offsets[0] : offsets[-1]]
+                if len(words) and not 0 <= words.min() <= words.max() < ids:
+                    raise ValueError(f"word.{n}: expected ids from 0 to {ids - 1}")
+                ascends = words[1:] > words[:-1]
+                starts = offsets[1:-1] - offsets[0]
+                ascends[starts[(starts > 0) & (starts < len(words))] - 1] = True  # of a context
+                if not ascends.all() or (n == 1 and ids != M):
+                    raise ValueError(f"word.{n}: expected the words of each context, ascending")
             contexts = M
 
     def __repr__(self) -> str:
@@ -464,6 +469,15 @@ class NGram:
             seen = ids[max(0, len(ids) - len(row)) :]
             row[len(row) - len(seen) :] = seen
         return context
+
+
+def _pieces(first: Ids) -> Iterator[Ids]:
+    """Offsets of PIECE contexts each; the last offset of a piece is the first of the next."""
+    return (first[at : at + PIECE + 1] for at in range(0, len(first) - 1, PIECE))
+
+
+def _ascends(offsets: Ids) -> bool:
+    return not (offsets[1:] < offsets[:-1]).any()
 
 
 def estimate(levels: list[Counts], config: NGramConfig) -> NGram:

@@ -319,6 +319,7 @@ def _gather_here(streams: Streams, values: OnDisk, places: OnDisk) -> OnDisk:
         found.append(new(values.dtype))
         for part in column.blocks(block):
             found[-1].extend(table[part])
+            streams.progress(f"suffixes: {sum(map(len, found)):,} of {len(places):,} read")
     if len(found) == 1:
         return found[0]
     out, position = new(values.dtype), np.zeros(len(found), np.int64)
@@ -359,6 +360,7 @@ def tally(streams: Streams, places: OnDisk, bounds: NDArray) -> OnDisk:
         count = np.zeros(size, np.int64)
         for part in column.blocks(table // 2 + 1):
             count += np.bincount(part, minlength=size)
+            streams.progress(f"suffixes: those of {len(out):,} of {length:,} counted")
         out.extend(count)
     return out
 
@@ -377,10 +379,8 @@ def estimate_in_streams(
     p, contexts_kept, params = _unigrams(streams, levels, config)
     sizes = [config.start + 1]
     for n in range(2, config.order + 1):
-        below, level = levels.pop(0), levels[0]
-        made = _longer(streams, levels, below.bounds, config, n, p, contexts_kept)
-        p, contexts_kept, columns = made
-        del below, level
+        bounds = levels.pop(0).bounds
+        p, contexts_kept, columns = _longer(streams, levels, bounds, config, n, p, contexts_kept)
         sizes.append(sum(streams.ranks.gather(len(columns[f"word.{n}"]))))
         for name in list(columns):
             lower = len(columns[f"word.{n}"]) if name.startswith("first") else 0
@@ -532,17 +532,16 @@ def _collected(streams: Streams, column: OnDisk, shift: int) -> OnDisk:
 class NGramOnDisk(NGram):
     """A model whose params are columns on the disk, to score large texts with.
 
-    They are read from front to back, once for each ``piece`` tokens, some at a time.
+    They are read from front to back, once for each chunk of the text, a block at a time.
     """
 
-    def __init__(self, config: NGramConfig, params: dict[str, OnDisk], memory: int):
-        self.config, self.columns = config, params
+    def __init__(self, config: NGramConfig, params: dict[str, OnDisk], streams: Streams):
+        self.config, self.columns, self.streams = config, params, streams
         self.params = params  # type: ignore[assignment]
-        self.piece, self.block = max(1, memory // 64), max(1, memory // 64)
 
     def score(self, chunks: Iterable[Ids]) -> Score:
         """As `NGram.score`."""
-        return super().score(regroup(chunks, self.piece))
+        return super().score(regroup(chunks, self.streams.chunk))
 
     def probabilities(self, ids: Ids) -> Floats:
         """As `NGram.probabilities`."""
@@ -561,16 +560,17 @@ class NGramOnDisk(NGram):
                 there, found = here[found >= 0], found[found >= 0]
                 log_p[there] = columns[f"log_p.{n}"][ngrams][found]
                 number[there] = found + first[0]
+                self.streams.progress(f"measuring: {n}-grams, {ngrams.stop:,} read")
         log_p[log_p <= IMPOSSIBLE] = -np.inf
         log_p[ids == self.config.start] = 0
         return log_p
 
     def _families(self, n: int) -> Iterator[tuple[slice, Ids]]:
         """The contexts and their n-grams, about a block of them at a time: contexts, first."""
-        column, at = self.columns[f"first.{n}"], 0
+        column, block, at = self.columns[f"first.{n}"], 4 * self.streams.block, 0
         while at < len(column) - 1:
-            first = column[at : at + self.block + 1]
-            many = int(np.searchsorted(first, first[0] + self.block, "right")) - 1
+            first = column[at : at + block + 1]
+            many = int(np.searchsorted(first, first[0] + block, "right")) - 1
             first = first[: max(1, many) + 1]
             yield slice(at, at + len(first) - 1), first
             at += len(first) - 1

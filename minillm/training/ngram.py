@@ -88,7 +88,7 @@ def train_ngram(
     del chunks
     report(f"smoothing: {config.smoothing}")
     config, params = estimate_in_streams(streams, levels, config)
-    model = NGramOnDisk(config, params, memory) if here.rank == 0 else None
+    model = NGramOnDisk(config, params, streams) if here.rank == 0 else None
     return Trained(model, vocabulary, tokens)
 
 

@@ -260,7 +260,11 @@ def small_model(order=3):
         ("word.1", 1, 0, "word.1: expected the words of each context, ascending"),
     ],
 )
-def test_arrays_that_look_ups_would_leave_are_refused(name, at, value, complaint):
+@pytest.mark.parametrize("piece", [1 << 20, 1, 2])
+def test_arrays_that_look_ups_would_leave_are_refused(
+    monkeypatch, piece, name, at, value, complaint
+):
+    monkeypatch.setattr("minillm.models.ngram.PIECE", piece)
     model = small_model()
     params = {key: array.copy() for key, array in model.params.items()}
     NGram(model.config, params).check()

@@ -113,7 +113,7 @@ def test_it_is_the_model_that_is_estimated_in_memory(kernels, rng, order, smooth
         # As it is used to measure on a text.
         other = rng.choice(text, 40)
         other[rng.random(40) < 0.1] = 4
-        ours = NGramOnDisk(found, params, memory).score(np.split(other, [7, 7, 30]))
+        ours = NGramOnDisk(found, params, streams).score(np.split(other, [7, 7, 30]))
         theirs = expected.score([other])
         assert ours[1::2] == theirs[1::2]
         assert ours[::2] == pytest.approx(theirs[::2], rel=1e-12)

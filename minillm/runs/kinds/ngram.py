@@ -116,7 +116,7 @@ then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa"""
         """Counts, smooths, saves, and measures on the held-out text."""
         from minillm.data.streams import Spill, TextStream
         from minillm.mpi import ranks
-        from minillm.training.ngram import train_ngram
+        from minillm.training.ngram import Progress, train_ngram
 
         settings = job.settings
         if list(settings.prune) != sorted(settings.prune):
@@ -124,11 +124,11 @@ then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa"""
                 f"--prune: expected counts that do not fall, found {list(settings.prune)}"
             )
         began, rank = time.perf_counter(), ranks().rank
-        text = TextStream(job.data["files"])
+        report = partial(print, file=sys.stderr) if rank == 0 else lambda line: None
+        text = TextStream(job.data["files"], progress=Progress(report))
         cut = text.characters * 9 // 10
         # The words of the text are its vocabulary, unless another is given.
         vocabulary = vocabulary_for(settings, job.data, settings.unit, lambda: None)
-        report = partial(print, file=sys.stderr) if rank == 0 else lambda line: None
         with Spill() as spill:
             model, tokenizer, tokens = train_ngram(
                 text, text.characters - cut, settings, spill, report, vocabulary
@@ -137,6 +137,7 @@ then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa"""
                 return True  # rank 0 has it
             seconds = time.perf_counter() - began
             report(f"{tokens:,} tokens in {seconds:.1f} s, {tokens / seconds:,.0f} tokens/s")
+            report(f"saving, then measuring on {text.characters - cut:,} characters")
             data = job.data | {"sha256": text.sha256}
             self.save(job.folder, model, tokenizer, values_of(settings, data=False), data)
             sizes = enumerate(model.config.sizes, start=1)
