@@ -9,19 +9,26 @@ started in this way is a single rank, and imports nothing of MPI.
 Source: Message Passing Interface Forum (1994), "MPI: a message-passing interface standard".
 """
 
+from __future__ import annotations
+
+import math
 import os
+import time
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from minillm.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # What launchers tell each process: MPICH and those made from it, Open MPI, PMIx.
 _SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 _RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK", "PMIX_RANK")
+_LOCAL_SIZES = ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE", "MV2_COMM_WORLD_LOCAL_SIZE")
+_PATIENCE, _NAP = 0.001, 0.0001  # seconds
+_RATE = 5e8  # bytes per second, which a sum should reach
 
 
 class Ranks:
@@ -32,6 +39,7 @@ class Ranks:
 
     def __init__(self, communicator: Any = None):
         self.communicator = communicator
+        self._of_errors: Any = communicator.Dup() if communicator else None
         self.rank: int = communicator.Get_rank() if communicator else 0
         self.size: int = communicator.Get_size() if communicator else 1
 
@@ -43,14 +51,17 @@ class Ranks:
         if self.size > 1:
             from mpi4py import MPI
 
-            self.communicator.Allreduce(MPI.IN_PLACE, array)
+            request = self.communicator.Iallreduce(MPI.IN_PLACE, array)
+            _finish(request, patience=_PATIENCE + array.nbytes / _RATE)
 
     def broadcast(self, value: Any) -> Any:
         """What rank 0 gives, on every rank; what the others give does not matter."""
+        self.wait()
         return self.communicator.bcast(value) if self.size > 1 else value
 
     def gather(self, value: Any) -> list[Any]:
         """What each rank gives, in the order of the ranks, on every rank."""
+        self.wait()
         return self.communicator.allgather(value) if self.size > 1 else [value]
 
     def exchange(self, parts: Sequence[NDArray]) -> list[NDArray]:
@@ -60,6 +71,8 @@ class Ranks:
         """
         if self.size == 1:
             return list(parts)
+        import numpy as np
+
         dtype = parts[0].dtype
         sent = np.array([part.nbytes for part in parts])
         received = np.empty_like(sent)
@@ -72,7 +85,55 @@ class Ranks:
     def wait(self) -> None:
         """Returns when every rank has called it."""
         if self.size > 1:
-            self.communicator.Barrier()
+            _finish(self.communicator.Ibarrier())
+
+    def all_fail(self, seconds: float) -> bool:
+        """Whether every rank calls this within so many seconds: an error is one of all of them.
+
+        It does not meet the other operations, in which ranks without the error may be.
+        """
+        return self.size == 1 or _finish(self._of_errors.Ibarrier(), seconds)
+
+    def abort(self, status: int) -> None:
+        """Ends all ranks at once: the others would wait for this one forever."""
+        if self.size > 1:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the library tells it at length
+            self.communicator.Abort(status)
+
+
+def _finish(request: Any, seconds: float = math.inf, patience: float = _PATIENCE) -> bool:
+    """Waits for a request, and returns whether it is complete within so many seconds.
+
+    MPI itself would ask again and again, and keep a core busy.  Where there are more ranks than
+    cores, it may be the core of a rank that is waited for: when its patience is at an end, this one
+    sleeps between two questions.
+    """
+    began = time.monotonic()
+    while not request.Test():
+        waited = time.monotonic() - began
+        if waited > seconds:
+            return False
+        if waited > patience:
+            time.sleep(_NAP)
+    return True
+
+
+def launched_as() -> int | None:
+    """This process's rank as mpiexec has told it, before MPI is there; None: it was no mpiexec."""
+    return next((int(os.environ[name]) for name in _RANKS if name in os.environ), None)
+
+
+def share_cores() -> None:
+    """The ranks of a machine share its cores, unless OMP_NUM_THREADS gives each some threads.
+
+    To be called before NumPy is imported: its threads and those of the kernels are counted then.
+    More threads than cores would take turns on them, and wait for each other.
+    """
+    local = next((int(os.environ[name]) for name in _LOCAL_SIZES if name in os.environ), 1)
+    if local > 1:
+        has = getattr(os, "sched_getaffinity", None)
+        cores = len(has(0)) if has else os.cpu_count() or 1
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // local)))
 
 
 @cache
@@ -82,11 +143,11 @@ def ranks() -> Ranks:
     InputError where it was started by mpiexec and mpi4py is not installed, or is made for another
     MPI than mpiexec.
     """
-    if not any(name in os.environ for name in _RANKS):
+    if launched_as() is None:
         return Ranks()
     try:
         from mpi4py import MPI
-    except ImportError as error:
+    except (ImportError, RuntimeError) as error:  # RuntimeError: it finds no library
         raise InputError(
             f"started by mpiexec, which needs the package mpi4py and an MPI library: {error}: "
             "pip install 'minillm-book[mpi]'"

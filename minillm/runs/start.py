@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,7 +40,11 @@ def start(
     ``given`` are the settings that differ from the defaults or, of a run to resume, from what
     was stored.  Nothing is written before all input has been checked.  ``report`` is called with
     each line to be shown.  ``quiet`` shows no progress, and draws no loss curve.
+
+    All ranks of a job call this alike; rank 0 alone writes and reports.
     """
+    if ranks().rank > 0:
+        report, quiet = _unseen, True
     folder = RunFolder(out)
     if resume:
         stored_config(folder, kind)  # before anything is made
@@ -57,9 +61,15 @@ def start(
         for name, value in values_of(settings, data=True).items():
             if name in given or name not in data:
                 data[name] = _absolute(value)
+        if ranks().size > 1 and STANDARD_INPUT in (*data.get("files", ()), data.get("data")):
+            raise InputError("standard input: expected files, which every rank can read")
         if not resume:
             settings = kind.with_length(settings, asked, data)
         return repeated.train(kind, Job(folder, settings, data, stored, report, quiet))
+
+
+def _unseen(line: str) -> None:
+    pass
 
 
 @contextmanager
@@ -67,7 +77,7 @@ def _held(folder: RunFolder) -> Iterator[None]:
     """Keeps other processes out of the folder; a divergence says what the folder has."""
     if folder.path.exists() and not folder.path.is_dir():
         raise InputError(f"{folder.path}: expected a folder, found a file")
-    with folder.held() if ranks().rank == 0 else nullcontext():  # which alone writes
+    with folder.held_for_all():
         try:
             yield
         except DivergedError as error:
@@ -136,6 +146,7 @@ def train_by_gradient_descent(kind: Kind, job: Job) -> bool:
     begin = restore_checkpoint(*state) if job.stored else Summary()
     if job.stored:
         _check_unfinished(folder, options, begin)
+    ranks().wait()  # all have read the folder, which rank 0 writes from here on
     for note in parts.notes:
         job.report(note)
     if job.stored:
@@ -161,6 +172,7 @@ def train_by_gradient_descent(kind: Kind, job: Job) -> bool:
         items=counted,
         before_step=trained.before_step,
     )
+    ranks().wait()  # the run is on the disk
     if not job.quiet:
         _report(kind, job, summary, parts, options)
     return not summary.interrupted
