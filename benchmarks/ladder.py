@@ -17,7 +17,7 @@ import numpy as np
 
 from minillm import kernels_info
 from minillm.data import split_text
-from minillm.data.streams import TextStream
+from minillm.data.streams import Spill, TextStream
 from minillm.metrics import bits
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.models.neural_ngram import NeuralNGram, NeuralNGramConfig
@@ -35,11 +35,11 @@ def counted(text: TextStream, order: int) -> tuple[float, int]:
     """-> bits per character, and the number of n-grams."""
     settings = ngram.Settings(order=order, unit="character")
     cut = text.characters * 9 // 10
-    trained = train_ngram(text, text.characters - cut, settings)
-    results = ngram.text_results(
-        trained.model, trained.vocabulary, text.blocks(cut), "held-out text"
-    )
-    return results["bits_per_token"], sum(trained.model.config.sizes)
+    with Spill() as spill:
+        model, vocabulary, _ = train_ngram(text, text.characters - cut, settings, spill)
+        assert model is not None
+        results = ngram.text_results(model, vocabulary, text.blocks(cut), "held-out text")
+    return results["bits_per_token"], sum(model.config.sizes)
 
 
 def trained(kind: str, text: str, minutes: float | None, steps: int | None) -> tuple[float, int]:

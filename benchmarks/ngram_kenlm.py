@@ -12,12 +12,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from minillm import kernels_info
-from minillm.data.streams import TextStream
+from minillm.data.streams import Spill, TextStream
 from minillm.formats.arpa import write_arpa
 from minillm.models.ngram import SMOOTHINGS
 from minillm.runs.kinds.ngram import Settings, text_results
@@ -34,10 +35,10 @@ def smoothings(text: TextStream, cut: int) -> None:
         row = []
         for smoothing in SMOOTHINGS:
             settings = Settings(order=order, smoothing=smoothing)
-            trained = train_ngram(text, text.characters - cut, settings)
-            results = text_results(
-                trained.model, trained.vocabulary, text.blocks(cut), "held-out text"
-            )
+            with Spill() as spill:
+                model, words, _ = train_ngram(text, text.characters - cut, settings, spill)
+                assert model is not None
+                results = text_results(model, words, text.blocks(cut), "held-out text")
             row.append(f"{results['perplexity']:.1f}")
         print(f"| {order} | " + " | ".join(row) + " |", flush=True)
 
@@ -49,8 +50,9 @@ def kenlm_parity(text: TextStream, cut: int) -> None:
     except ImportError:
         print("\nKenLM is not installed: no comparison")
         return
-    trained = train_ngram(text, text.characters - cut, Settings())
-    model, vocabulary = trained.model, trained.vocabulary
+    with Spill() as spill:  # a text that is small enough to be estimated in memory
+        model, vocabulary, _ = train_ngram(text, text.characters - cut, Settings(), spill)
+    assert model is not None
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.arpa"
         start = time.perf_counter()
@@ -96,24 +98,29 @@ def _speed(function, tokens: int) -> float:
     return tokens / (time.perf_counter() - start)
 
 
-def large(text: TextStream, tokens: int) -> None:
-    """The command line on many tokens: the corpus over and over, a quarter of its words drawn anew.
+def varied_copies(text: TextStream, tokens: int) -> Iterator[str]:
+    """The text over and over, a quarter of its words drawn anew, to so many tokens in all.
 
     The drawn words are as frequent as their rank is small (Zipf), so that the
     n-grams are mostly new ones: more of them than in written language.
     """
     rng = np.random.default_rng(0)
     words = np.array(split_words("".join(text.blocks())), object)
+    drawn = np.array([f"w{rank}" for rank in range(50_000)], object)
+    while tokens > 0:
+        copy = words[:tokens].copy()
+        place = np.flatnonzero((rng.random(len(copy)) < 0.25) & (copy != "\n"))
+        copy[place] = drawn[(50_000 ** rng.random(len(place))).astype(int)]
+        yield " ".join(copy).replace(" \n ", "\n") + "\n"
+        tokens -= len(copy)
+
+
+def large(text: TextStream, tokens: int) -> None:
+    """The command line on many tokens: see `varied_copies`."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "large.txt"
         with open(path, "w") as file:
-            written = 0
-            while written < tokens:
-                copy = words.copy()
-                place = np.flatnonzero((rng.random(len(copy)) < 0.25) & (copy != "\n"))
-                copy[place] = [f"w{int(50_000**u)}" for u in rng.random(len(place))]
-                file.write(" ".join(copy[: tokens - written]).replace(" \n ", "\n") + "\n")
-                written += len(copy)
+            file.writelines(varied_copies(text, tokens))
         command = [sys.executable, "-m", "minillm", "train", "ngram", str(path), "--pretokenised"]
         start = time.perf_counter()
         subprocess.run([*command, "--order", "5", "--out", f"{folder}/run"], check=True)

@@ -1,13 +1,14 @@
 """Texts larger than memory: read a block at a time; their ids are kept on the disk."""
 
 import hashlib
+import re
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from minillm.data.corpora import BLOCK, text_blocks
 from minillm.data.files import (
@@ -19,6 +20,7 @@ from minillm.data.files import (
 from minillm.data.registry import DEFAULT_TEXT
 
 _SPILL = "minillm-spill-"
+_BETWEEN_LINES = re.compile(r"(?<=\S)\n(?=\S)")
 
 
 class TextStream:
@@ -27,10 +29,15 @@ class TextStream:
     Standard input, a pipe and a device are read once, and kept in memory: at most MOST_IN_MEMORY
     bytes of each.  A line longer than a block is cut between words.  ``characters`` and ``sha256``
     are those of the whole text: it is read once for them, and bytes that are not UTF-8 are found:
-    InputError, as from `read_text`.
+    InputError, as from `read_text`.  progress is called with a line after each block.
     """
 
-    def __init__(self, files: Sequence[str], block: int = BLOCK):
+    def __init__(
+        self,
+        files: Sequence[str],
+        block: int = BLOCK,
+        progress: Callable[[str], None] = lambda line: None,
+    ):
         self.files, self.block = list(files) or [DEFAULT_TEXT], block
         once = any(map(read_once, self.files))
         self._kept = list(self._read(MOST_IN_MEMORY)) if once else None
@@ -38,6 +45,7 @@ class TextStream:
         for text in self.blocks():
             digest.update(text.encode("utf-8", "surrogatepass"))
             self.characters += len(text)
+            progress(f"{self.characters:,} characters checked")
         self.sha256 = digest.hexdigest()
 
     def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[str]:
@@ -49,13 +57,28 @@ class TextStream:
             if begin < len(text) and end > 0:
                 yield text[max(0, begin) : end]
 
+    def line_after(self, at: int, stop: int) -> int:
+        """The first character, from the one after ``at`` on, that begins a line; else ``stop``.
+
+        No white space stands before the line's end or follows it: the text may be cut there, and
+        has the same tokens.
+        """
+        for block in self.blocks(at, stop):
+            if found := _BETWEEN_LINES.search(block):
+                return at + found.end()
+            at += len(block)
+        return stop
+
     def _read(self, most: int | None = None) -> Iterator[str]:
         for name in self.files:
             yield from text_blocks(name, self.block, most)
 
 
 class Spill:
-    """A temporary folder for arrays that do not fit into memory: ``with Spill() as spill``."""
+    """A temporary folder for arrays that do not fit into memory: ``with Spill() as spill``.
+
+    It is where TMPDIR says, by default in the system's folder for such files.
+    """
 
     def __enter__(self) -> "Spill":
         self._temporary = temporary_folder(Path(tempfile.gettempdir()), _SPILL, 0o700)
@@ -66,27 +89,57 @@ class Spill:
     def __exit__(self, *error: Any) -> None:
         self._temporary.__exit__(*error)
 
+    def new(self, dtype: DTypeLike) -> "OnDisk":
+        """An array without elements, to be extended."""
+        self._number += 1
+        return OnDisk(self._folder / str(self._number), dtype)
+
     def keep(self, array: NDArray) -> "OnDisk":
         """The array, moved to the disk."""
-        self._number += 1
-        return OnDisk(array, self._folder / str(self._number))
+        return self.new(array.dtype).extend(array)
 
 
 class OnDisk:
-    """An array (N,) in a file, whose slices are read on demand; deleted with this object."""
+    """An array (N,) in a file, which grows at its end, and whose slices are read on demand.
 
-    def __init__(self, array: NDArray, path: Path):
-        self.path, self.dtype, self.length = path, array.dtype, len(array)
-        with naming(path):
-            array.tofile(path)
+    The file is deleted with this object.
+    """
+
+    def __init__(self, path: Path, dtype: DTypeLike):
+        self.path, self.dtype, self.length = path, np.dtype(dtype), 0
+
+    def extend(self, array: NDArray) -> "OnDisk":
+        """Adds an array of any dtype at the end; returns this object."""
+        with naming(self.path), open(self.path, "ab") as file:
+            file.write(np.ascontiguousarray(array, self.dtype).data)
+        self.length += len(array)
+        return self
+
+    @property
+    def shape(self) -> tuple[int]:
+        """As an array's."""
+        return (self.length,)
+
+    @property
+    def nbytes(self) -> int:
+        """As an array's."""
+        return self.length * self.dtype.itemsize
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, places: slice) -> NDArray:
         start, stop, _ = places.indices(self.length)
-        count, offset = max(0, stop - start), start * self.dtype.itemsize
-        return np.fromfile(self.path, self.dtype, count, offset=offset)
+        if stop <= start:
+            return np.zeros(0, self.dtype)
+        offset = start * self.dtype.itemsize
+        with naming(self.path):
+            return np.fromfile(self.path, self.dtype, stop - start, offset=offset)
+
+    def blocks(self, size: int) -> Iterator[NDArray]:
+        """Its elements, ``size`` at a time."""
+        for at in range(0, self.length, size):
+            yield self[at : at + size]
 
     def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> NDArray:
         return self[:].astype(dtype or self.dtype, copy=False)
@@ -111,10 +164,12 @@ def regroup(pieces: Iterable[NDArray], size: int) -> Iterator[NDArray]:
 
 
 def sentence_starts(
-    pieces: Iterable[NDArray[np.int32]], start: int, line_end: int | None
+    pieces: Iterable[NDArray[np.int32]], start: int, line_end: int | None, opening: bool = True
 ) -> Iterator[NDArray[np.int32]]:
-    """The ids of a text in pieces, with ``start`` before the first and after each line's end."""
-    opening = True
+    """The ids of a text in pieces, with ``start`` before the first and after each line's end.
+
+    Not before the first if the text is the rest of another: then ``opening`` is False.
+    """
     for ids in pieces:
         if len(ids):
             ends = np.zeros(0, int) if line_end is None else np.flatnonzero(ids[:-1] == line_end)

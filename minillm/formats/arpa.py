@@ -80,14 +80,15 @@ def write_arpa(path: str | Path, vocabulary: Vocabulary, params: dict[str, NDArr
 def _sections(names: list[str], params: dict[str, NDArray], n: int, order: int) -> Iterator[str]:
     """The lines of the n-grams, a block of lines at a time."""
     for begin in range(0, len(params[f"word.{n}"]), _BLOCK):
-        index = np.arange(begin, min(begin + _BLOCK, len(params[f"word.{n}"])))
+        # The dtype of first.n, or searchsorted would convert that.
+        index = np.arange(begin, min(begin + _BLOCK, len(params[f"word.{n}"])), dtype=np.int32)
         log_p = params[f"log_p.{n}"][index].tolist()
         backoff = params[f"backoff.{n}"][index].tolist() if n < order else None
         columns: list[list[str]] = []
         for length in range(n, 0, -1):  # from the last word to the first
             columns.insert(0, [names[id] for id in params[f"word.{length}"][index].tolist()])
             # The context: the n-gram one shorter whose children these are.
-            index = np.searchsorted(params[f"first.{length}"], index, "right") - 1
+            index = np.searchsorted(params[f"first.{length}"], index, "right").astype(np.int32) - 1
         ngrams = map(" ".join, zip(*columns, strict=True))
         if backoff is None:
             rows = zip(log_p, ngrams, strict=True)

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.data.files import reading, replacing
+from minillm.data.streams import OnDisk
 from minillm.errors import InputError, short
 
 PIECE = 1 << 20  # elements
@@ -53,6 +54,13 @@ class Tensor:
                 if self.dtype == "BF16":
                     piece = (piece.astype(np.uint32) << 16).view(np.float32)
                 yield slice(begin, end), piece
+
+    def mapped(self) -> NDArray:
+        """The tensor as a part of the file, which is read where it is used."""
+        if 0 in self.shape:  # no part of a file is empty
+            return np.zeros(self.shape, _DTYPES[self.dtype])
+        array = np.memmap(self.path, _DTYPES[self.dtype], "r", self.begin, self.shape)
+        return array.view(np.ndarray)
 
     def read_into(self, array: NDArray) -> None:
         """Copies the tensor into a contiguous array of its shape, in the array's dtype."""
@@ -93,11 +101,14 @@ def open_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def write_tensors(
-    path: str | Path, arrays: Mapping[str, NDArray], metadata: Mapping[str, str]
+    path: str | Path, arrays: Mapping[str, NDArray | OnDisk], metadata: Mapping[str, str]
 ) -> None:
-    """Writes arrays as a safetensors file, whole or not at all; equal arrays make equal files."""
+    """Writes arrays as a safetensors file, whole or not at all; equal arrays make equal files.
+
+    Those on the disk are copied piece by piece.
+    """
     # Each begins at a multiple of the size of its elements.
-    names = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))
+    names = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))
     header: dict[str, object] = {"__metadata__": dict(metadata)}
     end = 0
     for name in names:
@@ -111,5 +122,6 @@ def write_tensors(
         file.write(len(text).to_bytes(8, "little") + text)
         for name in names:
             array = arrays[name]
-            little = array.astype(array.dtype.newbyteorder("<"), order="C", copy=False)
-            file.write(little.data)
+            for piece in array.blocks(PIECE) if isinstance(array, OnDisk) else [array]:
+                little = piece.astype(piece.dtype.newbyteorder("<"), order="C", copy=False)
+                file.write(little.data)

@@ -32,7 +32,7 @@ arrays with a context's number in the key: Pauls and Klein (2011), "Faster and
 smaller n-gram language models".
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -62,59 +62,61 @@ class Counts:
     opening: NDArray[np.bool_]  # (M,) whether it begins with the start of a sentence
 
 
-def count_ngrams(
-    chunks: Sequence[Ids], order: int, start: int, keep: Callable = np.asarray
-) -> list[Counts]:
-    """Count the n-grams of length 1 to order; the list begins with length 1.
+def count_ngrams(text: Ids, order: int, start: int) -> list[Counts]:
+    """Count the n-grams of length 1 to order of a text (T,); the list begins with length 1.
 
-    chunks are a text's ids, in 0..start, cut into arrays at any places: n-grams
-    run across the cuts.  start, the largest id, opens a sentence: it is in no
+    The ids are in 0..start.  start, the largest, opens a sentence: it is in no
     n-gram except as the first word.
 
-    The keys of each chunk are sorted and counted, and these runs are merged.
-    Every array that is as long as the text is stored with ``keep``.  With
-    `Spill.keep`, which writes it to the disk, memory is bounded by the size of a
-    chunk and the number of different n-grams.
+    The n-gram that ends at a place of the text is a context, which ends at the
+    place before, and the word of the place; its suffix ends at the place itself.
+    `models/ngram_streams.py` counts texts that are larger than memory.
     """
     V = start + 1
-    word = np.arange(V, dtype=np.int32)
-    count = np.zeros(V, np.int64)
-    for chunk in chunks:
-        count += np.bincount(np.asarray(chunk), minlength=V)
-    levels = [Counts(np.zeros_like(word), word, np.zeros_like(word), count, word == start)]
-    # For each place of the text, the number of the n-gram that ends there; -1: none does.
-    ending: Sequence[Ids] = chunks
-    for n in range(2, order + 1):
-        keys, count, ending = _count_longer(chunks, ending, start, keep)
-        if len(keys) >= 2**31:
-            raise ValueError(f"order: there are {len(keys):,} {n}-grams, expected below 2**31")
-        levels.append(_counts_of(levels, keys, count, V))
-        del keys, count
+    word, zeros = np.arange(V, dtype=np.int32), np.zeros(V, np.int32)
+    count = np.bincount(text, minlength=V)
+    levels = [Counts(zeros, word, zeros, count, word == start)]
+    ending = text  # for each place, the number of the n-gram that ends there; -1: none does
+    for _ in range(2, order + 1):
+        keys, place, count, suffix = count_longer(text, shifted(-1, ending), ending, V)
+        ending = place_of(place, np.arange(len(keys), dtype=np.int32))
+        context, word = split_keys(keys, V)
+        levels.append(Counts(context, word, suffix, count, levels[-1].opening[context]))
     return levels
 
 
-def _count_longer(
-    chunks: Sequence[Ids], ending: Sequence[Ids], start: int, keep: Callable
-) -> tuple[NDArray[np.int64], NDArray[np.int64], list[Ids]]:
-    """The n-grams one word longer: -> their distinct keys, their counts, and the new ending."""
-    runs, places, last = [], [], -1
-    for part, contexts in zip(chunks, ending, strict=True):
-        word = np.asarray(part)
-        context = np.concatenate([[last], contexts[:]]).astype(np.int64)
-        last, context = context[-1], context[:-1]
-        exists = (context >= 0) & (word != start)
-        keys = (context * (start + 1) + word)[exists]
-        del context
-        distinct, place, count = count_keys(keys)
-        runs.append((keep(distinct), keep(count)))
-        places.append((keep(exists), keep(place)))
-    keys, count, numbers = merge_runs(runs, keep)
-    longer = []
-    for (exists, place), number in zip(places, numbers, strict=True):
-        here = np.full(len(exists), -1, np.int32)
-        here[exists[:]] = np.concatenate([piece[:] for piece in number])[place[:]]
-        longer.append(keep(here))
-    return keys, count, longer
+def count_longer(
+    text: Ids, before: Ids, ending: Ids, V: int
+) -> tuple[NDArray[np.int64], Ids, NDArray[np.int64], Ids]:
+    """The n-grams one word longer: -> keys (M,), place (T,), count (M,), suffix (M,).
+
+    before and ending (T,) are the numbers of the shorter n-grams that end before and
+    at each place.  keys are distinct, in ascending order; place says which of them
+    ends at a place, -1: none.
+    """
+    exists = (before >= 0) & (text != V - 1)
+    keys, found, count = count_keys(before[exists].astype(np.int64) * V + text[exists])
+    suffix = np.empty(len(keys), np.int32)
+    suffix[found] = ending[exists]
+    place = np.full(len(text), -1, np.int32)
+    place[exists] = found
+    return keys, place, count, suffix
+
+
+def shifted(before: int, ending: Ids) -> Ids:
+    """The number of the n-gram that ends before each place."""
+    return np.append(np.int32(before), ending)[:-1]
+
+
+def place_of(place: Ids, numbers: Ids) -> Ids:
+    """numbers[place], and -1 where place is -1."""
+    return np.append(numbers, np.int32(-1))[place]
+
+
+def split_keys(keys: NDArray[np.int64], V: int) -> tuple[Ids, Ids]:
+    """The contexts and the last words of keys."""
+    context = keys // V
+    return context.astype(np.int32), (keys - context * V).astype(np.int32)
 
 
 @twinned
@@ -128,71 +130,6 @@ def count_keys(
     """
     distinct, places, counts = np.unique(keys, return_inverse=True, return_counts=True)
     return distinct, places.astype(np.int32), counts
-
-
-def merge_runs(runs: Sequence[tuple], keep: Callable = np.asarray, block: int | None = None):
-    """Merge runs of (ascending keys, counts) into one: -> keys, counts, numbers.
-
-    numbers has, for each run, a list of arrays: concatenated, the places of its
-    keys among the merged ones.
-
-    The runs are read from front to back, a block of each at a time.  No further
-    block holds a key below the last key of the block before it, so that all keys
-    up to the smallest of these last keys can be counted at once.
-    """
-    if len(runs) == 1:
-        keys, counts = (np.asarray(array) for array in runs[0])
-        return keys, counts, [[np.arange(len(keys), dtype=np.int32)]]
-    # All blocks together are then about as large as one run.
-    block = block or max(1 << 16, max(len(keys) for keys, _ in runs) // len(runs))
-    merged: list[NDArray[np.int64]] = []
-    summed: list[NDArray[np.int64]] = []
-    numbers: list[list[Ids]] = [[] for _ in runs]
-    position = np.zeros(len(runs), np.int64)
-    total = 0
-    while True:
-        blocks = [keys[at : at + block] for at, (keys, _) in zip(position, runs, strict=True)]
-        if not any(len(keys) for keys in blocks):
-            break
-        bounds = [
-            keys[-1]
-            for at, keys, run in zip(position, blocks, runs, strict=True)
-            if at + len(keys) < len(run[0])
-        ]
-        if bounds:
-            blocks = [keys[: np.searchsorted(keys, min(bounds), "right")] for keys in blocks]
-        distinct, place = np.unique(np.concatenate(blocks), return_inverse=True)
-        count = np.zeros(len(distinct), np.int64)
-        here = 0
-        for r, keys in enumerate(blocks):
-            number = place[here : here + len(keys)]
-            count[number] += runs[r][1][position[r] : position[r] + len(keys)]
-            numbers[r].append(keep((total + number).astype(np.int32)))
-            here += len(keys)
-            position[r] += len(keys)
-        merged.append(distinct)
-        summed.append(count)
-        total += len(distinct)
-    return np.concatenate(merged), np.concatenate(summed), numbers
-
-
-def _counts_of(
-    levels: list[Counts], keys: NDArray[np.int64], count: NDArray[np.int64], V: int
-) -> Counts:
-    """Split keys into context and word, and find each n-gram's suffix among the shorter ones."""
-    below = levels[-1]
-    context, word = (keys // V).astype(np.int32), (keys % V).astype(np.int32)
-    # The suffix of (context, word) is (suffix of the context, word).
-    above = len(levels[-2].word) if len(levels) > 1 else 1
-    first = first_children(below.context, above)
-    suffix = find_children(first, below.word, below.suffix[context], word)
-    return Counts(context, word, suffix, count, below.opening[context])
-
-
-def first_children(context: Ids, contexts: int) -> Ids:
-    """(contexts + 1,): the n-grams of context c are number first[c] to first[c + 1] - 1."""
-    counts = np.bincount(context, minlength=contexts)
-    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
 
 
 @twinned
@@ -260,42 +197,54 @@ def witten_bell(count: Floats, context: Ids, C: int) -> tuple[Floats, Floats]:
 def absolute_discounting(count: Floats, context: Ids, C: int) -> tuple[Floats, Floats]:
     """Subtract one discount D from every count (Ney, Essen and Kneser 1994).
 
-        share = max(c(a w) - D, 0) / c(a)        leftover = D t(a) / c(a)
-
-    with D = n1 / (n1 + 2 n2), where n1, n2 n-grams were seen once and twice.
+    share = max(c(a w) - D, 0) / c(a)        leftover = D t(a) / c(a)
     """
-    n1, n2 = (np.count_nonzero(count == r) for r in (1, 2))
-    D = n1 / (n1 + 2 * n2) if n1 and n2 else 0.5
-    return _discounted(count, context, C, np.array([0, D, D, D]))
+    return discounted(count, context, C, absolute_discounts(counts_of_counts(count)))
 
 
 def modified_kneser_ney(count: Floats, context: Ids, C: int) -> tuple[Floats, Floats]:
     """Subtract D1 from counts of 1, D2 from 2, D3 from larger ones (Chen and Goodman 1999, §3).
 
+    Below the longest n-grams, count is not how often an n-gram was seen but how
+    many different words stood before it: see `adjusted_counts`.
+    """
+    return discounted(count, context, C, kneser_ney_discounts(counts_of_counts(count)))
+
+
+def discounted(count: Floats, context: Ids, C: int, D: Floats) -> tuple[Floats, Floats]:
+    """Subtract D[c] from a count of c, D[3] from larger ones; all of it is the leftover."""
+    total = np.bincount(context, count, C)
+    taken = np.minimum(D[np.minimum(count, 3).astype(int)], count)
+    leftover = np.divide(np.bincount(context, taken, C), total, out=np.ones(C), where=total > 0)
+    return (count - taken) / total[context], leftover
+
+
+def counts_of_counts(count: NDArray) -> NDArray[np.int64]:
+    """(5,): how many n-grams have a count of 0, 1, 2, 3, 4."""
+    return np.array([np.count_nonzero(count == r) for r in range(5)])
+
+
+def absolute_discounts(n: NDArray[np.int64]) -> Floats:
+    """D = n1 / (n1 + 2 n2), where n1, n2 n-grams were seen once and twice, for every count."""
+    D = n[1] / (n[1] + 2 * n[2]) if n[1] and n[2] else 0.5
+    return np.array([0, D, D, D])
+
+
+def kneser_ney_discounts(n: NDArray[np.int64]) -> Floats:
+    """The discounts of counts of 1, of 2 and of more; D[0] is 0.
+
         Y = n1 / (n1 + 2 n2)        D_r = r - (r + 1) Y n_{r+1} / n_r        r = 1, 2, 3
 
     where n_r n-grams have a count of r.  Where the counts are too few for these
     estimates, or one of them is not above 0, D is 0.5, 1, 1.5.
-
-    Below the longest n-grams, count is not how often an n-gram was seen but how
-    many different words stood before it: see `adjusted_counts`.
     """
-    n = [np.count_nonzero(count == r) for r in range(5)]
     D = [0, 0.5, 1, 1.5]
     if all(n[1:]):
         Y = n[1] / (n[1] + 2 * n[2])
         estimated = [r - (r + 1) * Y * n[r + 1] / n[r] for r in (1, 2, 3)]
         if min(estimated) > 0:
             D[1:] = estimated
-    return _discounted(count, context, C, np.array(D))
-
-
-def _discounted(count: Floats, context: Ids, C: int, D: Floats) -> tuple[Floats, Floats]:
-    """Subtract D[c] from a count of c, D[3] from larger ones; all of it is the leftover."""
-    total = np.bincount(context, count, C)
-    taken = np.minimum(D[np.minimum(count, 3).astype(int)], count)
-    leftover = np.divide(np.bincount(context, taken, C), total, out=np.ones(C), where=total > 0)
-    return (count - taken) / total[context], leftover
+    return np.array(D)
 
 
 def adjusted_counts(level: Counts, longer: Counts | None) -> NDArray[np.int64]:
@@ -312,6 +261,9 @@ def adjusted_counts(level: Counts, longer: Counts | None) -> NDArray[np.int64]:
 
 
 # --- the model ---------------------------------------------------------------
+
+
+PIECE = 1 << 20  # contexts that are checked at once: params may be larger than memory
 
 
 @dataclass(frozen=True)
@@ -346,6 +298,11 @@ class NGramConfig:
         """The id that opens a sentence."""
         return self.vocabulary
 
+    def pruned(self, n: int) -> int:
+        """The largest count of an n-gram that is left out; the last of ``prune`` goes on."""
+        counts = (0, *self.prune) if n > 1 else (0,)
+        return counts[min(n, len(counts)) - 1]
+
 
 class Score(NamedTuple):
     """The log10 probability of a text and its number of tokens; unknown tokens are separate."""
@@ -370,14 +327,14 @@ class NGram:
 
     def __init__(self, config: NGramConfig, params: dict[str, NDArray] | None = None):
         self.config = config
-        if params is None:  # to be read from a file
+        if params is None:  # to be mapped from a file: shapes, without memory
             params, contexts = {}, 1
             for n, size in enumerate(config.sizes, start=1):
-                params[f"first.{n}"] = np.zeros(contexts + 1, np.int32)
-                params[f"word.{n}"] = np.zeros(size, np.int32)
-                params[f"log_p.{n}"] = np.zeros(size, np.float32)
+                params[f"first.{n}"] = np.broadcast_to(np.int32(0), contexts + 1)
+                params[f"word.{n}"] = np.broadcast_to(np.int32(0), size)
+                params[f"log_p.{n}"] = np.broadcast_to(np.float32(0), size)
                 if n < config.order:
-                    params[f"backoff.{n}"] = np.zeros(size, np.float32)
+                    params[f"backoff.{n}"] = np.broadcast_to(np.float32(0), size)
                 contexts = size
             self.params = params
         else:
@@ -402,15 +359,17 @@ class NGram:
                 if array.shape != shape or array.dtype != dtype:
                     found = f"{array.dtype} {array.shape}"
                     raise ValueError(f"{name}: expected {np.dtype(dtype)} {shape}, found {found}")
-            if first[0] != 0 or first[-1] != M or (first[1:] < first[:-1]).any():
+            if first[0] != 0 or first[-1] != M or not all(map(_ascends, _pieces(first))):
                 raise ValueError(f"first.{n}: expected offsets that ascend from 0 to {M}")
-            if M and not 0 <= word.min() <= word.max() < ids:
-                raise ValueError(f"word.{n}: expected ids from 0 to {ids - 1}")
-            ascends = word[1:] > word[:-1]
-            starts = first[1:-1]
-            ascends[starts[(starts > 0) & (starts < M)] - 1] = True  # the first of its context
-            if not ascends.all() or (n == 1 and ids != M):
-                raise ValueError(f"word.{n}: expected the words of each context, ascending")
+            for offsets in _pieces(first):
+                words = word[offsets[0] : offsets[-1]]
+                if len(words) and not 0 <= words.min() <= words.max() < ids:
+                    raise ValueError(f"word.{n}: expected ids from 0 to {ids - 1}")
+                ascends = words[1:] > words[:-1]
+                starts = offsets[1:-1] - offsets[0]
+                ascends[starts[(starts > 0) & (starts < len(words))] - 1] = True  # of a context
+                if not ascends.all() or (n == 1 and ids != M):
+                    raise ValueError(f"word.{n}: expected the words of each context, ascending")
             contexts = M
 
     def __repr__(self) -> str:
@@ -427,7 +386,7 @@ class NGram:
         number = ids
         for n in range(2, self.config.order + 1):
             # The context is the n-gram one shorter that ends at the token before.
-            context = np.concatenate([[-1], number])[: len(number)].astype(np.int32)
+            context = shifted(-1, number)
             number = find_children(params[f"first.{n}"], params[f"word.{n}"], context, ids)
             seen, found = context >= 0, number >= 0
             log_p[seen] += params[f"backoff.{n - 1}"][context[seen]]
@@ -512,26 +471,26 @@ class NGram:
         return context
 
 
+def _pieces(first: Ids) -> Iterator[Ids]:
+    """Offsets of PIECE contexts each; the last offset of a piece is the first of the next."""
+    return (first[at : at + PIECE + 1] for at in range(0, len(first) - 1, PIECE))
+
+
+def _ascends(offsets: Ids) -> bool:
+    return not (offsets[1:] < offsets[:-1]).any()
+
+
 def estimate(levels: list[Counts], config: NGramConfig) -> NGram:
     """The model with config.smoothing from the counts of every length.
 
-    ``levels`` is emptied step by step, to free its memory.  Raises ValueError for
-    an unknown smoothing, k not above zero, or a prune that decreases with the length
-    (an n-gram that is kept could then lose its context).
+    ``levels`` is emptied step by step, to free its memory.  Raises ValueError as
+    `check_smoothing`.
     """
-    if config.smoothing not in SMOOTHINGS:
-        raise ValueError(f"smoothing: expected one of {SMOOTHINGS}, found {config.smoothing!r}")
-    if not config.k > 0:
-        raise ValueError(f"k: expected above 0, found {config.k}")
-    prune = (0, *config.prune, *config.prune[-1:] * config.order, *[0] * config.order)
-    prune = prune[: config.order]
-    if sorted(prune) != list(prune):
-        raise ValueError(f"prune: expected counts that do not fall, found {config.prune}")
-
+    check_smoothing(config)
     params: dict[str, NDArray] = {}
     sizes: list[int] = []
-    p_below = np.array([1 / config.vocabulary])  # the uniform distribution
-    new_number, contexts_kept = np.zeros(1, np.int32), np.ones(1, bool)
+    p = np.array([1 / config.vocabulary])  # the uniform distribution
+    contexts_kept = np.ones(1, bool)
     for n in range(1, config.order + 1):
         level = levels.pop(0)
         count = level.count
@@ -539,32 +498,72 @@ def estimate(levels: list[Counts], config: NGramConfig) -> NGram:
             count = adjusted_counts(level, levels[0] if levels else None)
         if n == 1:
             count = count * (level.word != config.start)  # never predicted
-        share, leftover = _smooth(config, n, count.astype(float), level.context, len(contexts_kept))
-
-        # The share of an n-gram that is pruned goes to the shorter context.
-        kept = (level.count > prune[n - 1]) | (n == 1)
-        leftover += np.bincount(level.context[~kept], share[~kept], len(leftover))
-        p = share + leftover[level.context] * p_below[level.suffix]
-        if n == 1:
-            p[config.start] = 0
-
+        D = discounts(config, counts_of_counts(count))
+        C = len(contexts_kept)
+        p, leftover, kept = interpolate(
+            config, n, D, count, level.count, level.context, C, p[level.suffix]
+        )
         if n > 1:
-            params[f"backoff.{n - 1}"] = _log10(leftover[contexts_kept])
-        context = new_number[level.context[kept]]
-        params[f"first.{n}"] = first_children(context, int(contexts_kept.sum()))
+            params[f"backoff.{n - 1}"] = log10_of(leftover[contexts_kept])
+        children = np.bincount(level.context[kept], minlength=C)[contexts_kept]
+        params[f"first.{n}"] = np.append(0, np.cumsum(children)).astype(np.int32)
         params[f"word.{n}"] = level.word[kept]
-        params[f"log_p.{n}"] = _log10(p[kept])
-        sizes.append(len(context))
-        p_below, contexts_kept, new_number = p, kept, np.cumsum(kept, dtype=np.int32) - 1
+        params[f"log_p.{n}"] = log10_of(p[kept])
+        sizes.append(len(params[f"word.{n}"]))
+        contexts_kept = kept
     return NGram(replace(config, sizes=tuple(sizes)), params)
 
 
-def _smooth(config: NGramConfig, n: int, count: Floats, context: Ids, C: int):
+def check_smoothing(config: NGramConfig) -> None:
+    """ValueError for an unknown smoothing, k not above zero, or a prune that decreases with n.
+
+    An n-gram that is kept could then lose its context.
+    """
+    if config.smoothing not in SMOOTHINGS:
+        raise ValueError(f"smoothing: expected one of {SMOOTHINGS}, found {config.smoothing!r}")
+    if not config.k > 0:
+        raise ValueError(f"k: expected above 0, found {config.k}")
+    prune = [config.pruned(n) for n in range(1, config.order + 1)]
+    if sorted(prune) != prune:
+        raise ValueError(f"prune: expected counts that do not fall, found {config.prune}")
+
+
+def discounts(config: NGramConfig, n: NDArray[np.int64]) -> Floats:
+    """The discounts from the counts of counts, for the methods that have some."""
+    return (absolute_discounts if config.smoothing == "absolute" else kneser_ney_discounts)(n)
+
+
+def interpolate(
+    config: NGramConfig,
+    n: int,
+    D: Floats,
+    count: NDArray[np.int64],
+    seen: NDArray[np.int64],
+    context: Ids,
+    C: int,
+    p_below: Floats,
+) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    """Smooth n-grams of length n: -> p (M,), leftover (C,), kept (M,), those that are not pruned.
+
+        p(w | a b c) = share(a b c w) + leftover(a b c) p(w | b c)
+
+    They are all that follow the contexts 0..C-1.  count (M,) is what is smoothed, seen
+    (M,) how often they occur, p_below (M,) the last factor.
+    """
+    share, leftover = _smooth(config, n, D, count.astype(float), context, C)
+    # The share of an n-gram that is pruned goes to the shorter context.
+    kept = seen > config.pruned(n) if n > 1 else np.ones(len(seen), bool)
+    leftover += np.bincount(context[~kept], share[~kept], C)
+    p = share + leftover[context] * p_below
+    if n == 1:
+        p[config.start] = 0
+    return p, leftover, kept
+
+
+def _smooth(config: NGramConfig, n: int, D: Floats, count: Floats, context: Ids, C: int):
     match config.smoothing:
-        case "kneser-ney":
-            return modified_kneser_ney(count, context, C)
-        case "absolute":
-            return absolute_discounting(count, context, C)
+        case "kneser-ney" | "absolute":
+            return discounted(count, context, C, D)
         case "witten-bell":
             return witten_bell(count, context, C)
         case "mle":
@@ -574,7 +573,7 @@ def _smooth(config: NGramConfig, n: int, count: Floats, context: Ids, C: int):
     return add_k(count, context, C, config.k, config.vocabulary)
 
 
-def _log10(p: Floats) -> NDArray[np.float32]:
+def log10_of(p: Floats) -> NDArray[np.float32]:
     logs = np.full(len(p), IMPOSSIBLE, np.float32)
     np.log10(p, out=logs, where=p > 0, casting="same_kind")
     return np.minimum(logs, 0, out=logs)  # a sum of shares may be rounded to just above 1

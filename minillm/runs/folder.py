@@ -41,10 +41,10 @@ from minillm.data.files import (
     write_file,
 )
 from minillm.errors import InputError, short
-from minillm.formats.tensors import write_tensors
+from minillm.formats.tensors import open_tensors, write_tensors
 from minillm.mpi import ranks
 from minillm.runs.lock import held
-from minillm.training.checkpoints import copy_arrays
+from minillm.training.checkpoints import checked_array, copy_arrays
 
 FORMAT_VERSION = 1
 
@@ -253,6 +253,22 @@ class RunFolder:
                 found = {name: file.get_tensor(name)} if name in stored else {}
                 copy_arrays(found, {name: target}, str(path), allow_nan)
         return values
+
+    def map_model(
+        self, params: Mapping[str, np.ndarray], allow_nan: bool = False
+    ) -> dict[str, np.ndarray]:
+        """As :meth:`load_model`, but returns the weights as parts of the file, to be read only.
+
+        The system reads what is used, and drops it again where memory is short.
+        """
+        path = self.model_path
+        with _opened(path) as file:
+            _values(file, path)
+        stored = {name: tensor.mapped() for name, tensor in open_tensors(path)[0].items()}
+        return {
+            name: checked_array(stored, name, expected, str(path), allow_nan)
+            for name, expected in params.items()
+        }
 
     # All that resuming needs
 

@@ -206,6 +206,10 @@ class Kind:
         Model, _ = self.types_of(asdict(config))
         return Model(config, Placeholders(shapes))
 
+    def load_weights(self, folder: "RunFolder", model: Any, allow_nan: bool) -> None:
+        """Reads the weights of a model that :meth:`build` has made."""
+        folder.load_model(model.params, allow_nan)
+
     def check(self, model: Any) -> None:
         """ValueError, with the tensor's name, where the weights that were read cannot be right."""
 

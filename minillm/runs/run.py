@@ -236,7 +236,7 @@ def load(path: str | Path, allow_nan: bool = False) -> Run:
         kind, folder, config["model"], lambda: all_shapes(folder.model_shapes(), base)
     )
     if base is None:
-        folder.load_model(model.params, allow_nan)
+        kind.load_weights(folder, model, allow_nan)
     else:
         load_merged(kind, folder, config, base, model, allow_nan)
     try:

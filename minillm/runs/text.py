@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from minillm.errors import InputError
 from minillm.runs.kind import Evaluation, Kind, Parts, Results
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from minillm.runs.folder import RunFolder
     from minillm.runs.run import Run
     from minillm.text import Vocabulary
+
+Made = TypeVar("Made")
 
 LEAST_BYTE_PAIRS = 257  # the bytes, and the end of a text
 LEAST_WORD_PIECES = 7  # the special tokens, and a character
@@ -54,9 +56,9 @@ def name_of(data: dict[str, Any]) -> str:
 
 
 def vocabulary_for(
-    settings: Any, data: dict[str, Any], unit: str, make: "Callable[[], Vocabulary]"
-) -> "Vocabulary":
-    """The vocabulary of ``--init`` or ``--tokenizer``, else the one that ``make`` learns.
+    settings: Any, data: dict[str, Any], unit: str, make: "Callable[[], Made]"
+) -> "Vocabulary | Made":
+    """The vocabulary of ``--init`` or ``--tokenizer``, else what ``make`` returns.
 
     ``data`` gets the fingerprint of the former.  InputError if it had another one before: the
     tokenizer has changed since the run was started.

@@ -16,7 +16,7 @@ from minillm.text.vocabulary import (
     unit_name,
 )
 from minillm.text.wordpiece import WordPieces
-from minillm.text.words import Words, pieces, split_off_punctuation, split_words
+from minillm.text.words import Words, WordsSeen, pieces, split_off_punctuation, split_words
 
 __all__ = [
     "BytePairs",
@@ -24,6 +24,7 @@ __all__ = [
     "Vocabulary",
     "WordPieces",
     "Words",
+    "WordsSeen",
     "banned_ids",
     "build_vocabulary",
     "check_texts",

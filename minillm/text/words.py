@@ -1,8 +1,9 @@
 """Words: a vocabulary of the frequent ones, and one unknown word for all others."""
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +62,31 @@ def split_off_punctuation(tokens: Iterable[str]) -> bool:
             return False
         marks = marks or (len(token) == 1 and not token.isalnum() and not token.isspace())
     return marks
+
+
+class WordsSeen:
+    """Numbers for words in the order in which they are first seen, before there is a vocabulary.
+
+    A large text is split once: afterwards, its numbers become the ids of the vocabulary.
+    """
+
+    def __init__(self, pretokenised: bool = False):
+        self.pretokenised = pretokenised
+        self.numbers: defaultdict[str, int] = defaultdict(count().__next__)
+
+    def encode(self, text: str) -> NDArray[np.int32]:
+        """The numbers of the words of ``text``, (T,)."""
+        number = self.numbers.__getitem__
+        parts = [np.zeros(0, np.int32)]
+        for piece in pieces(text):
+            words = split_words(piece, self.pretokenised)
+            parts.append(np.fromiter(map(number, words), np.int32, len(words)))
+        return np.concatenate(parts)
+
+    def ids(self, vocabulary: "Words") -> NDArray[np.int32]:
+        """For each number, the id of its word in ``vocabulary``."""
+        lookup = vocabulary._ids.get
+        return np.array([lookup(word, _UNKNOWN_ID) for word in self.numbers], np.int32)
 
 
 class Words:

@@ -142,16 +142,24 @@ def copy_arrays(arrays: Arrays, into: Arrays, name: str, allow_nan: bool = False
     InputError names the tensor that is not, or that has a NaN or an infinite number.
     """
     for key, target in into.items():
-        if key not in arrays:
-            raise InputError(f"{name}: the tensor {key!r} is missing")
-        if arrays[key].shape != target.shape or arrays[key].dtype != target.dtype:
-            raise InputError(
-                f"{name}: the tensor {key!r}: expected {target.dtype} {target.shape}, "
-                f"found {arrays[key].dtype} {arrays[key].shape}"
-            )
-        target[...] = arrays[key]
-        if not allow_nan and target.dtype.kind == "f" and not np.isfinite(target).all():
-            raise InputError(
-                f"{name}: the tensor {key!r}: expected finite numbers, found a NaN or an infinite "
-                "one: the training had diverged, or the file is damaged"
-            )
+        target[...] = checked_array(arrays, key, target, name, allow_nan)
+
+
+def checked_array(
+    arrays: Arrays, key: str, expected: np.ndarray, name: str, allow_nan: bool = False
+) -> np.ndarray:
+    """``arrays[key]``; InputError unless it has the expected shape and dtype, and is finite."""
+    if key not in arrays:
+        raise InputError(f"{name}: the tensor {key!r} is missing")
+    found = arrays[key]
+    if found.shape != expected.shape or found.dtype != expected.dtype:
+        raise InputError(
+            f"{name}: the tensor {key!r}: expected {expected.dtype} {expected.shape}, "
+            f"found {found.dtype} {found.shape}"
+        )
+    if not allow_nan and found.dtype.kind == "f" and not np.isfinite(found).all():
+        raise InputError(
+            f"{name}: the tensor {key!r}: expected finite numbers, found a NaN or an infinite "
+            "one: the training had diverged, or the file is damaged"
+        )
+    return found

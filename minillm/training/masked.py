@@ -115,7 +115,7 @@ def ngram_filling(
     """
     config = NGramConfig(vocabulary=vocabulary, order=order)
     counted = np.concatenate([[config.start], training[:]]).astype(np.int32)
-    model = estimate(count_ngrams([counted], order, config.start), config)
+    model = estimate(count_ngrams(counted, order, config.start), config)
     nats, right, hidden = 0.0, 0, 0
     for batch in batches:
         ids = batch.ids.copy()

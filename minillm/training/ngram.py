@@ -1,6 +1,7 @@
 """n-gram models from text: counting and scoring, block by block."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -9,16 +10,29 @@ import numpy as np
 from minillm.data.streams import Spill, TextStream, regroup, sentence_starts
 from minillm.errors import InputError
 from minillm.models.ngram import NGram, NGramConfig, Score, count_ngrams, estimate
-from minillm.text import Vocabulary, build_vocabulary, unit_name
+from minillm.models.ngram_streams import (
+    NGramOnDisk,
+    Streams,
+    count_in_streams,
+    estimate_in_streams,
+)
+from minillm.mpi import Ranks, ranks
+from minillm.text import Vocabulary, Words, WordsSeen, build_vocabulary, unit_name
 
-BYTES_PER_TOKEN = 64  # that sorting the n-grams of a chunk needs
-REPORT_SECONDS = 5.0
+REPORT_SECONDS = 4.0
+LEAST_MEMORY = 1 << 24  # bytes that the streams may use in any case
+READING = 1 << 24  # bytes for a block of text and its words
+BYTES_PER_WORD = 200  # of the vocabulary
+BYTES_PER_TOKEN = 256  # that estimating without streams needs
 
 
 class Trained(NamedTuple):
-    """A model, its vocabulary, and the number of tokens it was counted from."""
+    """A model, its vocabulary, and the number of tokens it was counted from.
 
-    model: NGram
+    The model is an `NGram` where the text was small, else an `NGramOnDisk`.  Rank 0 has it.
+    """
+
+    model: NGram | None
     vocabulary: Vocabulary
     tokens: int
 
@@ -27,20 +41,23 @@ def train_ngram(
     text: TextStream,
     held_out: int,
     settings: Any,
+    spill: Spill,
     report: Callable[[str], None] = lambda line: None,
     vocabulary: Vocabulary | None = None,
 ) -> Trained:
     """Counts and smooths all of the text but its last ``held_out`` characters.
 
-    ``report`` is called with a line on the progress every few seconds.  vocabulary: that of the
-    text, by default.
+    Called by all ranks of a job, it divides the text among them.  ``spill`` holds what does not
+    fit into memory, the model included.  ``report`` is called with a line on the progress every
+    few seconds.  vocabulary: that of the text, by default.
 
     settings has split_into, order, smoothing, k, prune; minimum_count and vocabulary (its largest
-    size, or None), for words; memory, the bytes that counting may use for arrays as long as the
-    text.
+    size, or None), for words; memory, the bytes that may be used.
     """
-    stop = text.characters - held_out
-    vocabulary = vocabulary or make_vocabulary(text, stop, settings)
+    here, progress = ranks(), Progress(report)
+    part = _part(text, text.characters - held_out, here)
+    vocabulary, ids = _ids(text, part, settings, spill, here, progress, vocabulary)
+    report(f"{len(vocabulary):,} {unit_name(vocabulary)}s in the vocabulary")
     config = NGramConfig(
         vocabulary=len(vocabulary),
         order=settings.order,
@@ -50,26 +67,93 @@ def train_ngram(
         line_end=vocabulary.sentence_end,
         unknown=vocabulary.unknown,
     )
-    chunk = max(1 << 16, settings.memory // BYTES_PER_TOKEN)
-    tokens, start, reported = 0, time.monotonic(), time.monotonic()
-    report(f"{len(vocabulary):,} {unit_name(vocabulary)}s in the vocabulary")
-    with Spill() as spill:
-        chunks: list = []
-        for ids in regroup(token_ids(text.blocks(stop=stop), vocabulary, config), chunk):
-            tokens += int(np.count_nonzero(ids != config.start))
-            # More than one chunk: they go to the disk.
-            chunks.append(spill.keep(ids) if len(ids) == chunk else ids)
-            if time.monotonic() - reported > REPORT_SECONDS:
-                reported = time.monotonic()
-                report(f"{tokens:,} tokens read, {tokens / (reported - start):,.0f} tokens/s")
-        if tokens == 0:
-            raise InputError(f"{', '.join(text.files)}: expected text, found no token to count")
-        keep = spill.keep if len(chunks) > 1 else np.asarray
-        report(f"counting the n-grams of {tokens:,} tokens")
-        counts = count_ngrams(chunks, config.order, config.start, keep)
-        del chunks
+    memory = max(LEAST_MEMORY, settings.memory - READING - BYTES_PER_WORD * len(vocabulary))
+    streams = Streams(spill, memory, here, progress)
+    opening = here.rank == 0 or config.line_end is not None
+    with_starts = sentence_starts(ids, config.start, config.line_end, opening)
+    chunks, tokens = [], 0
+    for chunk in regroup(with_starts, streams.chunk):
+        tokens += int(np.count_nonzero(chunk != config.start))
+        chunks.append(spill.keep(chunk))
+        progress(f"{tokens:,} tokens read")
+    tokens = sum(here.gather(tokens))
+    if tokens == 0:
+        raise InputError(f"{', '.join(text.files)}: expected text, found no token to count")
+    report(f"counting the n-grams of {tokens:,} tokens")
+    if here.size == 1 and tokens * BYTES_PER_TOKEN <= memory:
+        whole = np.concatenate([chunk[:] for chunk in chunks])
+        counts = count_ngrams(whole, config.order, config.start)
+        return Trained(estimate(counts, config), vocabulary, tokens)
+    levels = count_in_streams(streams, chunks, config.order, config.start)
+    del chunks
     report(f"smoothing: {config.smoothing}")
-    return Trained(estimate(counts, config), vocabulary, tokens)
+    config, params = estimate_in_streams(streams, levels, config)
+    model = NGramOnDisk(config, params, streams) if here.rank == 0 else None
+    return Trained(model, vocabulary, tokens)
+
+
+class Progress:
+    """Reports a line where the last one was some seconds ago."""
+
+    def __init__(self, report: Callable[[str], None]):
+        self.report, self.last = report, time.monotonic()
+
+    def __call__(self, line: str) -> None:
+        if time.monotonic() - self.last > REPORT_SECONDS:
+            self.report(line)
+            self.last = time.monotonic()
+
+
+def _part(text: TextStream, stop: int, here: Ranks) -> tuple[int, int]:
+    """The characters that are this rank's: all ranks have about as many, in whole lines."""
+    begin = text.line_after(stop * here.rank // here.size, stop) if here.rank else 0
+    begins = [*here.gather(begin), stop]
+    return begins[here.rank], begins[here.rank + 1]
+
+
+def _ids(
+    text: TextStream,
+    part: tuple[int, int],
+    settings: Any,
+    spill: Spill,
+    here: Ranks,
+    progress: Callable[[str], None],
+    vocabulary: Vocabulary | None,
+) -> tuple[Vocabulary, Iterator[np.ndarray]]:
+    """The vocabulary, and the ids of a part of the text, piece by piece."""
+    if vocabulary is None and settings.split_into in ("word", "token"):
+        return _words(text.blocks(*part), settings, spill, here, progress)
+    if vocabulary is None:
+        stop = here.gather(part[1])[-1]
+        made = make_vocabulary(text, stop, settings) if here.rank == 0 else None
+        vocabulary = here.broadcast(made)
+    return vocabulary, (vocabulary.encode(block) for block in text.blocks(*part))
+
+
+def _words(
+    blocks: Iterable[str],
+    settings: Any,
+    spill: Spill,
+    here: Ranks,
+    progress: Callable[[str], None],
+) -> tuple[Words, Iterator[np.ndarray]]:
+    """The words of the text, and their ids.  The text is split once."""
+    pretokenised = settings.split_into == "token"
+    seen, numbers = WordsSeen(pretokenised), spill.new(np.int32)
+    for block in blocks:
+        numbers.extend(seen.encode(block))
+        progress(f"{len(numbers):,} words read")
+    count = np.zeros(len(seen.numbers), np.int64)
+    for piece in numbers.blocks(1 << 18):
+        count += np.bincount(piece, minlength=len(count))
+    counts: Counter[str] = Counter()
+    for others in here.gather(dict(zip(seen.numbers, count.tolist(), strict=True))):
+        counts.update(others)
+    vocabulary = Words.from_counts(
+        counts, settings.minimum_count, settings.vocabulary, pretokenised, always=["\n"]
+    )
+    ids = seen.ids(vocabulary)
+    return vocabulary, (ids[piece] for piece in numbers.blocks(1 << 18))
 
 
 def make_vocabulary(text: TextStream, stop: int, settings: Any) -> Vocabulary:

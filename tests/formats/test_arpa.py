@@ -38,7 +38,7 @@ def words_model(text, order=4, smoothing="kneser-ney", prune=()):
     at = np.flatnonzero(ids == end)[:-1] + 1
     ids = np.insert(ids, [0, *at], start).astype(np.int32)
     config = NGramConfig(start, order, smoothing, k=0.1, prune=prune, line_end=end, unknown=0)
-    return estimate(count_ngrams([ids], order, start), config), vocabulary, ids
+    return estimate(count_ngrams(ids, order, start), config), vocabulary, ids
 
 
 def same(params, others):
@@ -67,7 +67,7 @@ def test_round_trip_of_characters(tmp_path):
     text = "a b\tc\u00a0d\n\u3000é€😀\n" * 3
     vocabulary = Characters.from_text(text)
     ids = np.concatenate([[len(vocabulary)], vocabulary.encode(text)]).astype(np.int32)
-    model = estimate(count_ngrams([ids], 3, len(vocabulary)), NGramConfig(len(vocabulary), 3))
+    model = estimate(count_ngrams(ids, 3, len(vocabulary)), NGramConfig(len(vocabulary), 3))
     write_arpa(tmp_path / "model.arpa", vocabulary, model.params)
     again, params = read_arpa(tmp_path / "model.arpa")
     assert again.to_dict() == vocabulary.to_dict()
@@ -223,7 +223,7 @@ def test_a_length_without_ngrams(tmp_path):
 def test_the_end_of_a_sentence_stays_in_a_vocabulary_of_characters(tmp_path):
     vocabulary = Characters.from_text("a b\n")  # the line's end was in the held-out text alone
     ids = np.array([4, *vocabulary.encode("ab ba")], np.int32)
-    model = estimate(count_ngrams([ids], 2, 4), NGramConfig(4, 2, "mle"))
+    model = estimate(count_ngrams(ids, 2, 4), NGramConfig(4, 2, "mle"))
     write_arpa(tmp_path / "a", vocabulary, model.params)
     assert read_arpa(tmp_path / "a")[0].tokens == ["\n", " ", "a", "b"]
 

@@ -61,7 +61,7 @@ def ngram_model(order: int = 3) -> NGram:
     start, end = len(WORDS), WORDS.sentence_end
     ids = np.concatenate([[start, *WORDS.encode(line + "\n")] for line in TEXT.splitlines()])
     config = NGramConfig(start, order, "kneser-ney", 0.1, (0,), line_end=end, unknown=0)
-    return estimate(count_ngrams([ids.astype(np.int32)], order, start), config)
+    return estimate(count_ngrams(ids.astype(np.int32), order, start), config)
 
 
 def task_of(kind: str, model: Any) -> Any:
@@ -179,7 +179,7 @@ def _models(root: Path) -> None:
     write_arpa(root / "arpa" / "words" / "model.arpa", WORDS, model.params)
     text = Characters.from_text("ab \n")
     ids = np.array([4, *text.encode("ab ba\nabba\n")], np.int32)
-    small = estimate(count_ngrams([ids], 2, 4), NGramConfig(4, 2))
+    small = estimate(count_ngrams(ids, 2, 4), NGramConfig(4, 2))
     (root / "arpa" / "characters").mkdir()
     write_arpa(root / "arpa" / "characters" / "model.arpa", text, small.params)
     packed = gzip.compress((root / "arpa" / "words" / "model.arpa").read_bytes(), mtime=0)

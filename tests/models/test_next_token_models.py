@@ -35,7 +35,7 @@ def counted(order, line_end):
     text = np.random.default_rng(2).integers(0, V, 300).astype(np.int32)
     if line_end is not None:  # the start of a sentence, V, after each
         text = np.concatenate([[V], np.insert(text, np.flatnonzero(text == line_end) + 1, V)])
-    levels = count_ngrams([text.astype(np.int32)], order, V)
+    levels = count_ngrams(text.astype(np.int32), order, V)
     return estimate(levels, NGramConfig(V, order, line_end=line_end))
 
 

@@ -16,14 +16,12 @@ from minillm.models.ngram import (
     SMOOTHINGS,
     NGram,
     NGramConfig,
-    _log10,
     absolute_discounting,
     add_k,
     count_ngrams,
     estimate,
-    first_children,
+    log10_of,
     maximum_likelihood,
-    merge_runs,
     modified_kneser_ney,
     witten_bell,
 )
@@ -58,14 +56,14 @@ def ngrams_of(levels, n):
 
 
 def model(text, config):
-    return estimate(count_ngrams([text], config.order, config.start), config)
+    return estimate(count_ngrams(text, config.order, config.start), config)
 
 
 @given(generators(), st.integers(1, 7))
 def test_counts_are_those_of_a_dictionary(kernels, rng, order):
     text = random_text(rng)
     with use_kernels(kernels):
-        levels = count_ngrams(random_cuts(rng, text), order, start=5)
+        levels = count_ngrams(text, order, start=5)
     for n in range(1, order + 1):
         spans = zip(*(text[k:].tolist() for k in range(n)), strict=False)
         expected = Counter(span for span in spans if 5 not in span[1:])
@@ -79,20 +77,6 @@ def test_counts_are_those_of_a_dictionary(kernels, rng, order):
             shorter = ngrams_of(levels, n - 1)
             suffixes = [shorter[k] for k in levels[n - 1].suffix.tolist()]
             assert suffixes == [gram[1:] for gram in grams]
-
-
-@given(generators(), st.integers(1, 5), st.integers(1, 20))
-def test_merging_runs_is_counting_all(rng, number, block):
-    runs = [Counter(rng.integers(0, 40, rng.integers(0, 50)).tolist()) for _ in range(number)]
-    sorted_runs = [
-        (np.array(sorted(run), np.int64), np.array([run[key] for key in sorted(run)], np.int64))
-        for run in runs
-    ]
-    keys, counts, numbers = merge_runs(sorted_runs, block=block)
-    assert dict(zip(keys.tolist(), counts.tolist(), strict=True)) == dict(sum(runs, Counter()))
-    assert np.all(np.diff(keys) > 0)
-    for (run, _), places in zip(sorted_runs, numbers, strict=True):
-        assert np.array_equal(keys[np.concatenate([*places, np.zeros(0, np.int32)])], run)
 
 
 # --- smoothing, by hand --------------------------------------------------------
@@ -192,7 +176,7 @@ def test_a_score_is_the_sum_over_distributions(kernels, rng, order, smoothing):
 def test_an_unseen_word_has_the_backoff_times_the_shorter_probability(rng, smoothing):
     text = random_text(rng)
     some = model(text, NGramConfig(5, 3, smoothing, k=0.1))
-    levels = count_ngrams([text], 3, 5)
+    levels = count_ngrams(text, 3, 5)
     pairs, grams = ngrams_of(levels, 2), ngrams_of(levels, 3)
     for context in {gram[:2] for gram in grams}:
         unseen = [word for word in range(5) if (*context, word) not in grams]
@@ -254,16 +238,12 @@ def test_refusals(change, message):
         model(TOY, replace(TOY_CONFIG, **change))
 
 
-def test_first_children_counts_every_context():
-    assert first_children(np.array([0, 0, 2]), 4).tolist() == [0, 2, 2, 3, 3]
-
-
 # --- arrays that are damaged, and lengths without n-grams -----------------------------------------
 
 
 def small_model(order=3):
     ids = np.array([4, 0, 1, 2, 3, 4, 0, 2, 3], np.int32)
-    return estimate(count_ngrams([ids], order, 4), NGramConfig(4, order, line_end=3))
+    return estimate(count_ngrams(ids, order, 4), NGramConfig(4, order, line_end=3))
 
 
 @pytest.mark.parametrize(
@@ -280,7 +260,11 @@ def small_model(order=3):
         ("word.1", 1, 0, "word.1: expected the words of each context, ascending"),
     ],
 )
-def test_arrays_that_look_ups_would_leave_are_refused(name, at, value, complaint):
+@pytest.mark.parametrize("piece", [1 << 20, 1, 2])
+def test_arrays_that_look_ups_would_leave_are_refused(
+    monkeypatch, piece, name, at, value, complaint
+):
+    monkeypatch.setattr("minillm.models.ngram.PIECE", piece)
     model = small_model()
     params = {key: array.copy() for key, array in model.params.items()}
     NGram(model.config, params).check()
@@ -321,7 +305,7 @@ def test_sizes_that_no_model_has_are_refused(sizes, complaint):
 def test_a_length_may_have_no_ngrams(smoothing, prune):
     ids = np.array([2, 0, 1], np.int32)  # one sentence, shorter than the order
     config = NGramConfig(2, 6, smoothing, k=0.1, prune=prune, line_end=1)
-    model = estimate(count_ngrams([ids], 6, 2), config)
+    model = estimate(count_ngrams(ids, 6, 2), config)
     assert model.config.sizes[-1] == 0
     model.check()
     assert np.isfinite(model.probabilities(ids)).all()
@@ -331,7 +315,7 @@ def test_a_length_may_have_no_ngrams(smoothing, prune):
 
 def test_a_sum_of_shares_that_is_rounded_to_above_one_is_one():
     """An ARPA file with a log10 above 0 would be refused."""
-    assert _log10(np.array([1 + 2**-52, 1, 0])).tolist() == [0, 0, IMPOSSIBLE]
+    assert log10_of(np.array([1 + 2**-52, 1, 0])).tolist() == [0, 0, IMPOSSIBLE]
 
 
 def test_a_repr_names_the_sizes():

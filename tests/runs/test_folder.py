@@ -8,6 +8,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from minillm.data.files import write_file
+from minillm.data.streams import Spill
 from minillm.errors import InputError
 from minillm.runs.folder import RunFolder
 
@@ -344,3 +345,29 @@ def test_a_loop_of_links_is_no_file(folder):
     path.symlink_to(path)
     with pytest.raises(InputError):
         folder.load_json("vocabulary.json")
+
+
+def test_weights_are_mapped(tmp_path):
+    folder = RunFolder(tmp_path)
+    arrays = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "empty": np.zeros(0, np.int32)}
+    with Spill() as spill:
+        large = np.arange(3_000_000, dtype=np.int32)  # in several pieces
+        folder.save_model(arrays | {"large": spill.keep(large)}, {})
+    expected = arrays | {"large": large}
+    mapped = folder.map_model(expected)
+    for name, array in expected.items():
+        assert np.array_equal(mapped[name], array)
+        assert mapped[name].dtype == array.dtype
+    with pytest.raises(ValueError, match="read-only"):
+        mapped["a"][0, 0] = 1
+    for name, other, complaint in [
+        ("a", np.zeros((3, 2), np.float32), r"'a': expected float32 \(3, 2\), found float32"),
+        ("empty", np.zeros(0, np.int64), r"'empty': expected int64 \(0,\), found int32"),
+        ("more", large, "'more' is missing"),
+    ]:
+        with pytest.raises(InputError, match=complaint):
+            folder.map_model(expected | {name: other})
+    folder.save_model({"a": np.full(3, np.nan, np.float32)}, {})
+    with pytest.raises(InputError, match="expected finite numbers"):
+        folder.map_model({"a": np.zeros(3, np.float32)})
+    folder.map_model({"a": np.zeros(3, np.float32)}, allow_nan=True)

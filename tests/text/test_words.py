@@ -1,7 +1,8 @@
+import numpy as np
 import pytest
 
 from minillm.errors import InputError
-from minillm.text import Words, split_off_punctuation, vocabulary_from_dict
+from minillm.text import Words, WordsSeen, split_off_punctuation, vocabulary_from_dict
 from minillm.text.words import split_words
 
 TEXT = "The cat sat, the cat (a big one) didn't run.\nThe dog's built-in 3.14!\n"
@@ -95,3 +96,14 @@ def test_a_repr_is_short(pretokenised):
     vocabulary = Words.from_text(TEXT * 9, pretokenised=pretokenised)
     assert repr(vocabulary).startswith(f"<Words: {len(vocabulary)} tokens")
     assert ("pretokenised" in repr(vocabulary)) == pretokenised
+
+
+@pytest.mark.parametrize("pretokenised", [False, True])
+def test_numbers_of_words_become_ids(pretokenised):
+    text = "to be, or not\nto be <unk> ,\n" * 3
+    seen = WordsSeen(pretokenised)
+    numbers = np.concatenate([seen.encode(part) for part in (text, "", text[::-1])])
+    assert list(seen.numbers)[:3] == (["to", "be,", "or"] if pretokenised else ["to", "be", ","])
+    vocabulary = Words.from_text(text, 4, pretokenised=pretokenised)
+    expected = np.concatenate([vocabulary.encode(text), vocabulary.encode(text[::-1])])
+    assert np.array_equal(seen.ids(vocabulary)[numbers], expected)

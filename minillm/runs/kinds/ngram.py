@@ -73,8 +73,8 @@ class Settings(FilesSettings, TokenizerSettings):
     )
     memory: Size = option(  # noqa: RUF009
         Size(2 << 30),
-        "memory that counting may use for arrays as long as the text: beyond it, sorted parts are "
-        "written to the disk and merged",
+        "memory to use: of a text that needs more, the n-grams are sorted and smoothed in pieces, "
+        "which are kept on the disk, in the folder for temporary files (TMPDIR)",
         "SIZE",
         least=1,
         most=1 << 60,
@@ -114,35 +114,36 @@ then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa"""
 
     def train(self, job: Job) -> bool:
         """Counts, smooths, saves, and measures on the held-out text."""
-        from minillm.data.streams import TextStream
-        from minillm.training.ngram import make_vocabulary, train_ngram
+        from minillm.data.streams import Spill, TextStream
+        from minillm.mpi import ranks
+        from minillm.training.ngram import Progress, train_ngram
 
         settings = job.settings
         if list(settings.prune) != sorted(settings.prune):
             raise InputError(
                 f"--prune: expected counts that do not fall, found {list(settings.prune)}"
             )
-        began = time.perf_counter()
-        text = TextStream(job.data["files"])
+        began, rank = time.perf_counter(), ranks().rank
+        report = partial(print, file=sys.stderr) if rank == 0 else lambda line: None
+        text = TextStream(job.data["files"], progress=Progress(report))
         cut = text.characters * 9 // 10
-        vocabulary = vocabulary_for(
-            settings, job.data, settings.unit, lambda: make_vocabulary(text, cut, settings)
-        )
-        report = partial(print, file=sys.stderr)
-        model, tokenizer, tokens = train_ngram(
-            text, text.characters - cut, settings, report, vocabulary
-        )
-        seconds = time.perf_counter() - began
-        print(
-            f"{tokens:,} tokens in {seconds:.1f} s, {tokens / seconds:,.0f} tokens/s",
-            file=sys.stderr,
-        )
-        data = job.data | {"sha256": text.sha256}
-        self.save(job.folder, model, tokenizer, values_of(settings, data=False), data)
-        sizes = enumerate(model.config.sizes, start=1)
-        job.report(", ".join(f"{size:,} {n}-grams" for n, size in sizes))
-        held_out = text.blocks(start=cut)
-        results = text_results(model, tokenizer, held_out, "the held-out last tenth")
+        # The words of the text are its vocabulary, unless another is given.
+        vocabulary = vocabulary_for(settings, job.data, settings.unit, lambda: None)
+        with Spill() as spill:
+            model, tokenizer, tokens = train_ngram(
+                text, text.characters - cut, settings, spill, report, vocabulary
+            )
+            if model is None:
+                return True  # rank 0 has it
+            seconds = time.perf_counter() - began
+            report(f"{tokens:,} tokens in {seconds:.1f} s, {tokens / seconds:,.0f} tokens/s")
+            report(f"saving, then measuring on {text.characters - cut:,} characters")
+            data = job.data | {"sha256": text.sha256}
+            self.save(job.folder, model, tokenizer, values_of(settings, data=False), data)
+            sizes = enumerate(model.config.sizes, start=1)
+            job.report(", ".join(f"{size:,} {n}-grams" for n, size in sizes))
+            held_out = text.blocks(start=cut)
+            results = text_results(model, tokenizer, held_out, "the held-out last tenth")
         for key in ("bits_per_token", "perplexity"):
             job.report(f"held-out {key.replace('_', ' ')}: {results[key]:.4f}")
         job.report(f"saved in {job.folder.path}")
@@ -155,6 +156,10 @@ then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa"""
             raise ValueError("its sizes do not agree with the tensors stored")
         Model, _ = self.types()
         return Model(config)
+
+    def load_weights(self, folder: "RunFolder", model: Any, allow_nan: bool) -> None:
+        """Maps them: they may be larger than memory."""
+        model.params = folder.map_model(model.params, allow_nan)
 
     def check(self, model: Any) -> None:
         """That every look-up stays within the arrays."""

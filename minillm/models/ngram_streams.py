@@ -1,0 +1,576 @@
+"""n-gram models larger than memory: the estimation of `models/ngram.py` in streams.
+
+`models/ngram.py` numbers the n-grams of each length in sorted order and keeps what
+belongs to them in arrays.  Here the same arrays are *columns* on the disk.  They are
+read and written from front to back, a block at a time, so that their length is
+bounded by the disk.  The result is the same, bit for bit.
+
+Counting.  A chunk of the text is as large as memory allows.  Its n-grams are sorted
+and counted: a *run*, ascending keys with a count and a suffix each.  The runs are
+merged into the columns of the length, and each chunk is told the numbers of its
+n-grams, for these are the contexts of the n-grams that are one word longer.
+
+Smoothing.  Three things have to be known of an n-gram a b c w besides its own count.
+
+1. *Sums over its context*.  The n-grams of a context stand together.  Blocks that end
+   where a context ends are smoothed each by itself.
+2. *Counts of counts*, for the discounts: a sum over all blocks, before.
+3. *Its suffix* b c w: p(w | b c) is to be read there, and the adjusted count of b c w
+   is how many n-grams have it as their suffix.  Suffixes are in no order:
+
+       gather:  out[i] = values[places[i]]        tally:  count[j] = |{i : places[i] = j}|
+
+   where values and count are longer than memory.  They are cut into tables that are
+   not.  One pass over places deals them to the tables, in files; each table in turn
+   answers what was asked of it, in the same order; a second pass over places takes
+   each answer from the file of its table.  All files are read from front to back.
+
+Several processes.  Each rank has a part of the text, and the n-grams that begin with
+its part of the words.  Sorted n-grams that begin with the same words stand together at
+every length, and so do their contexts: only runs, suffixes and their answers go from
+rank to rank.
+
+Source: Heafield, Pouzyrevsky, Clark and Koehn (2013), "Scalable modified Kneser-Ney
+language model estimation", which streams in the same steps.  It sorts the n-grams anew
+for each step, by their words from the last or from the first.  Here the numbers of
+context and suffix, known from counting, lead from one order to the other.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm.data.streams import OnDisk, Spill, regroup
+from minillm.errors import InputError
+from minillm.models.ngram import (
+    IMPOSSIBLE,
+    Floats,
+    Ids,
+    NGram,
+    NGramConfig,
+    Score,
+    check_smoothing,
+    count_keys,
+    count_longer,
+    counts_of_counts,
+    discounts,
+    find_children,
+    interpolate,
+    log10_of,
+    place_of,
+    shifted,
+    split_keys,
+)
+from minillm.mpi import Ranks
+
+Run = tuple[OnDisk, OnDisk, OnDisk]  # ascending keys, their counts, their suffixes
+
+
+@dataclass(frozen=True)
+class Streams:
+    """What the streams are made with: a folder, bytes of memory, the processes of the job.
+
+    progress is called with a line about what is being done, after each block.
+    """
+
+    spill: Spill
+    memory: int
+    ranks: Ranks
+    progress: Callable[[str], None] = lambda line: None
+
+    @property
+    def chunk(self) -> int:
+        """Tokens of the text that are sorted at once."""
+        return max(1, self.memory // 96)
+
+    @property
+    def block(self) -> int:
+        """Elements of a column that are in memory at once."""
+        return max(1, self.memory // 256)
+
+    @property
+    def table(self) -> int:
+        """Elements of a table of `gather`, and twice those of `tally`."""
+        return max(1, self.memory // 16)
+
+    def rounds(self, length: int, size: int) -> int:
+        """How often all ranks must exchange ``size`` elements of a column; lengths differ."""
+        return max(self.ranks.gather(-(-length // size)))
+
+
+@dataclass(frozen=True)
+class Level:
+    """The n-grams of one length, as in `Counts`: the columns of those that are this rank's.
+
+    Rank r has the numbers bounds[r] to bounds[r + 1] - 1.  Those from opening on begin with the
+    start of a sentence, which is the last of the words.
+    """
+
+    bounds: NDArray[np.int64]
+    opening: int
+    context: OnDisk
+    word: OnDisk
+    suffix: OnDisk
+    count: OnDisk
+
+
+# --- counting ----------------------------------------------------------------
+
+
+def count_in_streams(
+    streams: Streams, chunks: Sequence[OnDisk], order: int, start: int
+) -> list[Level]:
+    """Count the n-grams of a text, as `count_ngrams`; chunks are this rank's part of its ids."""
+    V, ranks, keep = start + 1, streams.ranks, streams.spill.keep
+    count = np.zeros(V, np.int64)
+    for chunk in chunks:
+        count += np.bincount(chunk[:], minlength=V)
+    ranks.sum(count)
+    # Equal shares of the text: of a frequent word there are many n-grams.
+    shares = count.sum() * np.arange(1, ranks.size) / ranks.size
+    bounds = np.concatenate([[0], np.searchsorted(np.cumsum(count), shares), [V]])
+    words = np.arange(bounds[ranks.rank], bounds[ranks.rank + 1], dtype=np.int32)
+    zeros = keep(np.zeros_like(words))
+    levels = [Level(bounds, start, zeros, keep(words), zeros, keep(count[words]))]
+    ending = chunks
+    for n in range(2, order + 1):
+        runs, places = _sorted_runs(streams, chunks, ending, levels[-1], V, f"{n}-grams")
+        level, numbers = _merged(streams, runs, levels[-1], V, f"{n}-grams")
+        levels.append(level)
+        del runs
+        ending = _numbered(streams, places, numbers, level)
+        del places, numbers
+    return levels
+
+
+def _sorted_runs(
+    streams: Streams,
+    chunks: Sequence[OnDisk],
+    ending: Sequence[OnDisk],
+    below: Level,
+    V: int,
+    what: str,
+) -> tuple[list[list[Run]], list[OnDisk]]:
+    """The runs of each chunk, one from each rank, and the places of the n-grams in the chunks.
+
+    In round k every rank sorts its k-th chunk, and sends each rank the n-grams that are its.
+    """
+    ranks, keep = streams.ranks, streams.spill.keep
+    runs, places, nothing = [], [], np.zeros(0, np.int32)
+    last = _last_before(ranks, ending)
+    for k in range(streams.rounds(len(chunks), 1)):
+        streams.progress(f"{what}: sorting chunk {k + 1:,} of {len(chunks):,}")
+        here = k < len(chunks)
+        text, ends = (chunks[k][:], ending[k][:]) if here else (nothing, nothing)
+        keys, place, count, suffix = count_longer(text, shifted(last, ends), ends, V)
+        last = int(ends[-1]) if here else last
+        del text, ends
+        if here:
+            places.append(keep(place))
+        del place
+        cuts = np.searchsorted(keys, below.bounds[1:-1] * V)
+        parts = [
+            map(keep, ranks.exchange(np.split(column, cuts)))
+            for column in (keys, count.astype(np.int32), suffix)
+        ]
+        runs.append(list(zip(*parts, strict=True)))
+    return runs, places
+
+
+def _last_before(ranks: Ranks, ending: Sequence[OnDisk]) -> int:
+    """The number of the n-gram at the end of the text that lower ranks have; -1: none."""
+    own = int(ending[-1][-1:][0]) if len(ending) else None
+    before = [last for last in ranks.gather(own)[: ranks.rank] if last is not None]
+    return before[-1] if before else -1
+
+
+def _merged(
+    streams: Streams, runs: list[list[Run]], below: Level, V: int, what: str
+) -> tuple[Level, list[list[OnDisk]]]:
+    """The level that the runs make, and for each of them the numbers of its keys in this rank.
+
+    A block of each run is read at a time.  No further block holds a key below the last key of the
+    block before it, so that all keys up to the smallest of these last keys can be counted at once.
+    """
+    new, ranks = streams.spill.new, streams.ranks
+    context, word, suffix = new(np.int32), new(np.int32), new(np.int32)
+    count, opening = new(np.int64), np.zeros(1, np.int64)
+    flat = [run for each in runs for run in each]
+    numbers = [new(np.int32) for _ in flat]
+    position = np.zeros(len(flat), np.int64)
+    lengths = np.array([len(keys) for keys, _, _ in flat], np.int64)
+    block = max(1, streams.block // max(1, len(flat)))
+    while (position < lengths).any():
+        parts = [keys[at : at + block] for at, (keys, _, _) in zip(position, flat, strict=True)]
+        more = position + block < lengths
+        if more.any():
+            bound = min(keys[-1] for keys, rest in zip(parts, more, strict=True) if rest)
+            parts = [keys[: np.searchsorted(keys, bound, "right")] for keys in parts]
+        sizes = [len(keys) for keys in parts]
+        distinct, place, _ = count_keys(np.concatenate(parts))
+        counts, suffixes = (
+            np.concatenate(
+                [
+                    run[column][at : at + size]
+                    for at, size, run in zip(position, sizes, flat, strict=True)
+                ]
+            )
+            for column in (1, 2)
+        )
+        total = len(context)
+        _check_numbers(total + len(distinct), what)
+        for number, part in zip(numbers, np.split(place, np.cumsum(sizes)[:-1]), strict=True):
+            number.extend(part + total)
+        position += sizes
+        contexts, words = split_keys(distinct, V)
+        opening += np.count_nonzero(contexts < below.opening)
+        context.extend(contexts)
+        word.extend(words)
+        count.extend(np.bincount(place, counts, len(distinct)))
+        suffixes_of = np.empty(len(distinct), np.int32)
+        suffixes_of[place] = suffixes
+        suffix.extend(suffixes_of)
+        streams.progress(f"{what}: {len(context):,} merged")
+    ranks.sum(opening)
+    bounds = np.append(0, np.cumsum(ranks.gather(len(context))))
+    _check_numbers(int(bounds[-1]), what)
+    level = Level(bounds, int(opening[0]), context, word, suffix, count)
+    each = iter(numbers)
+    return level, [[next(each) for _ in sources] for sources in runs]
+
+
+def _check_numbers(many: int, what: str) -> None:
+    """InputError where there are more n-grams than numbers for them."""
+    if many >= 2**31:
+        raise InputError(f"--order: there are {many:,} {what} or more, expected below 2**31")
+
+
+def _numbered(
+    streams: Streams, places: list[OnDisk], numbers: list[list[OnDisk]], level: Level
+) -> list[OnDisk]:
+    """For each place of the text, the number of the n-gram that ends there; -1: none does."""
+    ranks, ending = streams.ranks, []
+    for k, columns in enumerate(numbers):
+        first = int(level.bounds[ranks.rank])
+        found = np.concatenate(ranks.exchange([column[:] + first for column in columns]))
+        if k < len(places):
+            ending.append(streams.spill.keep(place_of(places[k][:], found.astype(np.int32))))
+    return ending
+
+
+# --- what suffixes are asked for ----------------------------------------------
+
+
+def _deal(places: NDArray, bounds: NDArray) -> tuple[NDArray[np.int64], list[NDArray]]:
+    """Sort places by the part they are in: -> their order, and those of each part.
+
+    Part r has bounds[r] to bounds[r + 1] - 1; there, a place counts from the part's beginning.
+    """
+    owner = (np.searchsorted(bounds, places, "right") - 1).astype(np.int16)
+    order = np.argsort(owner, kind="stable")
+    cuts = np.cumsum(np.bincount(owner, minlength=len(bounds) - 1))[:-1]
+    return order, np.split((places - bounds[owner])[order].astype(np.int32), cuts)
+
+
+def _ask(streams: Streams, places: OnDisk, bounds: NDArray) -> tuple[OnDisk, list[list[int]]]:
+    """Send all places to the ranks they are in: what is asked here, and how much in each round."""
+    asked, sizes = streams.spill.new(np.int32), []
+    block = streams.block
+    for k in range(streams.rounds(len(places), block)):
+        _, parts = _deal(places[k * block : (k + 1) * block], bounds)
+        received = streams.ranks.exchange(parts)
+        asked.extend(np.concatenate(received))
+        sizes.append([len(part) for part in received])
+    return asked, sizes
+
+
+def gather(streams: Streams, values: OnDisk, places: OnDisk, bounds: NDArray) -> OnDisk:
+    """out[i] = values[places[i]]; of values, rank r has bounds[r] to bounds[r + 1] - 1."""
+    if streams.ranks.size == 1:
+        return _gather_here(streams, values, places)
+    asked, sizes = _ask(streams, places, bounds)
+    found = _gather_here(streams, values, asked)
+    out, at, block = streams.spill.new(values.dtype), 0, streams.block
+    for k, size in enumerate(sizes):
+        answers = found[at : at + sum(size)]
+        at += sum(size)
+        received = streams.ranks.exchange(np.split(answers, np.cumsum(size)[:-1]))
+        order, _ = _deal(places[k * block : (k + 1) * block], bounds)
+        out.extend(_back(order, np.concatenate(received)))
+    return out
+
+
+def _back(order: NDArray[np.int64], answers: NDArray) -> NDArray:
+    """Undoes the sorting of `_deal`."""
+    out = np.empty_like(answers)
+    out[order] = answers
+    return out
+
+
+def _gather_here(streams: Streams, values: OnDisk, places: OnDisk) -> OnDisk:
+    """`gather` from one rank's values, table by table."""
+    new, block = streams.spill.new, streams.block
+    bounds, asked = _tables(streams, places, len(values), streams.table)
+    found = []
+    for k, column in enumerate(asked):
+        table = values[bounds[k] : bounds[k + 1]]
+        found.append(new(values.dtype))
+        for part in column.blocks(block):
+            found[-1].extend(table[part])
+            streams.progress(f"suffixes: {sum(map(len, found)):,} of {len(places):,} read")
+    if len(found) == 1:
+        return found[0]
+    out, position = new(values.dtype), np.zeros(len(found), np.int64)
+    for part in places.blocks(block):
+        order, parts = _deal(part, bounds)
+        sizes = [len(each) for each in parts]
+        answers = [
+            column[at : at + size] for column, at, size in zip(found, position, sizes, strict=True)
+        ]
+        position += sizes
+        out.extend(_back(order, np.concatenate(answers)))
+    return out
+
+
+def _tables(
+    streams: Streams, places: OnDisk, length: int, size: int
+) -> tuple[NDArray, list[OnDisk]]:
+    """The bounds of the tables into which ``length`` elements are cut, and the places of each."""
+    bounds = np.append(np.arange(0, length, size), length)
+    if len(bounds) <= 2:
+        return np.array([0, length]), [places]
+    asked = [streams.spill.new(np.int32) for _ in bounds[1:]]
+    for part in places.blocks(streams.block):
+        for column, each in zip(asked, _deal(part, bounds)[1], strict=True):
+            column.extend(each)
+    return bounds, asked
+
+
+def tally(streams: Streams, places: OnDisk, bounds: NDArray) -> OnDisk:
+    """How often each number of this rank, bounds[r] to bounds[r + 1] - 1, is in all places."""
+    if streams.ranks.size > 1:
+        places, _ = _ask(streams, places, bounds)
+    length = int(np.diff(bounds)[streams.ranks.rank])
+    table = streams.table // 2 + 1
+    parts, asked = _tables(streams, places, length, table)
+    out = streams.spill.new(np.int64)
+    for size, column in zip(np.diff(parts), asked, strict=True):
+        count = np.zeros(size, np.int64)
+        for part in column.blocks(table // 2 + 1):
+            count += np.bincount(part, minlength=size)
+            streams.progress(f"suffixes: those of {len(out):,} of {length:,} counted")
+        out.extend(count)
+    return out
+
+
+# --- smoothing ---------------------------------------------------------------
+
+
+def estimate_in_streams(
+    streams: Streams, levels: list[Level], config: NGramConfig
+) -> tuple[NGramConfig, dict[str, OnDisk]]:
+    """The config, with the sizes, and the params that `estimate` makes of the same counts.
+
+    Rank 0 gets the params, the others none.  ``levels`` is emptied step by step, to free the disk.
+    """
+    check_smoothing(config)
+    p, contexts_kept, params = _unigrams(streams, levels, config)
+    sizes = [config.start + 1]
+    for n in range(2, config.order + 1):
+        bounds = levels.pop(0).bounds
+        p, contexts_kept, columns = _longer(streams, levels, bounds, config, n, p, contexts_kept)
+        sizes.append(sum(streams.ranks.gather(len(columns[f"word.{n}"]))))
+        for name in list(columns):
+            lower = len(columns[f"word.{n}"]) if name.startswith("first") else 0
+            collected = _collected(streams, columns[name], lower)
+            if streams.ranks.rank == 0:
+                params[name] = collected
+    return replace(config, sizes=tuple(sizes)), params
+
+
+def _unigrams(
+    streams: Streams, levels: list[Level], config: NGramConfig
+) -> tuple[OnDisk, OnDisk, dict[str, OnDisk]]:
+    """The words, which fit into memory: this rank's p and kept, and the params of length 1."""
+    ranks, keep, level = streams.ranks, streams.spill.keep, levels[0]
+    seen = np.concatenate(ranks.gather(level.count[:]))
+    count = np.concatenate(ranks.gather(_smoothed_count(streams, levels, config)[:]))
+    count[config.start] = 0  # never predicted
+    D = discounts(config, counts_of_counts(count))
+    uniform = np.full(len(count), 1 / config.vocabulary)
+    context = np.zeros(len(count), np.int32)
+    p, _, kept = interpolate(config, 1, D, count, seen, context, 1, uniform)
+    own = slice(*level.bounds[ranks.rank : ranks.rank + 2])
+    if ranks.rank:
+        return keep(p[own]), keep(kept[own]), {}
+    params = {
+        "first.1": keep(np.array([0, len(p)], np.int32)),
+        "word.1": keep(np.arange(len(p), dtype=np.int32)),
+        "log_p.1": keep(log10_of(p)),
+    }
+    return keep(p[own]), keep(kept[own]), params
+
+
+def _smoothed_count(streams: Streams, levels: list[Level], config: NGramConfig) -> OnDisk:
+    """The counts of levels[0] that are smoothed: those seen or, for Kneser-Ney, adjusted ones."""
+    level = levels[0]
+    if config.smoothing != "kneser-ney" or len(levels) == 1:
+        return level.count
+    before = tally(streams, levels[1].suffix, level.bounds)
+    adjusted, block = streams.spill.new(np.int64), streams.block
+    closed = level.opening - int(level.bounds[streams.ranks.rank])  # that do not open a sentence
+    for at in range(0, len(before), block):
+        count, seen = before[at : at + block], level.count[at : at + block]
+        opening = np.arange(at, at + len(count)) >= closed
+        adjusted.extend(np.where(opening, seen, count))
+    return adjusted
+
+
+def _longer(
+    streams: Streams,
+    levels: list[Level],
+    bounds: NDArray[np.int64],
+    config: NGramConfig,
+    n: int,
+    p_below: OnDisk,
+    contexts_kept: OnDisk,
+) -> tuple[OnDisk, OnDisk, dict[str, OnDisk]]:
+    """Smooth levels[0], the n-grams of length n: this rank's p, kept and params.
+
+    bounds, p_below and contexts_kept are those of the n-grams one word shorter.
+    """
+    level, ranks, new = levels[0], streams.ranks, streams.spill.new
+    count = _smoothed_count(streams, levels, config)
+    n_r = sum(map(counts_of_counts, count.blocks(streams.block)), np.zeros(5, np.int64))
+    ranks.sum(n_r)
+    D = discounts(config, n_r)
+    below = gather(streams, p_below, level.suffix, bounds)
+
+    first, word, log_p = new(np.int32), new(np.int32), new(np.float32)
+    backoff, p_out, kept_out = new(np.float32), new(np.float64), new(bool)
+    children_before = 0
+    if ranks.rank == 0:
+        first.extend(np.zeros(1))
+    offset = int(bounds[ranks.rank])
+    for ngrams, contexts in whole_contexts(
+        level.context, offset, len(contexts_kept), streams.block
+    ):
+        context = level.context[ngrams] - np.int32(offset + contexts.start)
+        C = contexts.stop - contexts.start
+        p, leftover, kept = interpolate(
+            config, n, D, count[ngrams], level.count[ngrams], context, C, below[ngrams]
+        )
+        counted = contexts_kept[contexts]
+        backoff.extend(log10_of(leftover[counted]))
+        children = np.cumsum(np.bincount(context[kept], minlength=C)[counted]) + children_before
+        first.extend(children)
+        children_before += int(np.count_nonzero(kept))
+        word.extend(level.word[ngrams][kept])
+        log_p.extend(log10_of(p[kept]))
+        p_out.extend(p)
+        kept_out.extend(kept)
+        streams.progress(f"{n}-grams: {len(p_out):,} of {len(level.word):,} smoothed")
+    columns = {
+        f"backoff.{n - 1}": backoff,
+        f"first.{n}": first,
+        f"word.{n}": word,
+        f"log_p.{n}": log_p,
+    }
+    return p_out, kept_out, columns
+
+
+def whole_contexts(
+    context: OnDisk, offset: int, C: int, block: int
+) -> Iterator[tuple[slice, slice]]:
+    """Cut n-grams, sorted by their contexts, into blocks of whole contexts.
+
+    The contexts are offset..offset + C - 1; there may be some that no word follows.  Yields where
+    the n-grams are, and the contexts, counted from offset.  A block has at most ``block`` contexts
+    and, unless it is of a single context, n-grams.
+    """
+    at = c = 0
+    size = block
+    while c < C:
+        part = context[at : at + size] - offset
+        end = min(c + block, C)
+        if at + len(part) < len(context):
+            end = min(end, int(part[-1]))  # whose n-grams may go on beyond this block
+        if end == c:  # it has more words than a block
+            size *= 2
+            continue
+        if size > block:
+            end = c + 1
+        cut = at + int(np.searchsorted(part, end))
+        yield slice(at, cut), slice(c, end)
+        at, c, size = cut, end, block
+
+
+def _collected(streams: Streams, column: OnDisk, shift: int) -> OnDisk:
+    """The columns of all ranks, one after the other, on rank 0.
+
+    To each, the shifts of the ranks before are added.
+    """
+    ranks, block = streams.ranks, streams.block
+    if ranks.size == 1:
+        return column
+    whole, nothing = streams.spill.new(column.dtype), np.zeros(0, column.dtype)
+    shifts = np.append(0, np.cumsum(ranks.gather(shift)))
+    for source, length in enumerate(ranks.gather(len(column))):
+        for at in range(0, length, block):
+            piece = column[at : at + block] if ranks.rank == source else nothing
+            received = ranks.exchange([piece, *[nothing] * (ranks.size - 1)])
+            if ranks.rank == 0:
+                whole.extend(received[source] + shifts[source])
+    return whole
+
+
+# --- the model ---------------------------------------------------------------
+
+
+class NGramOnDisk(NGram):
+    """A model whose params are columns on the disk, to score large texts with.
+
+    They are read from front to back, once for each chunk of the text, a block at a time.
+    """
+
+    def __init__(self, config: NGramConfig, params: dict[str, OnDisk], streams: Streams):
+        self.config, self.columns, self.streams = config, params, streams
+        self.params = params  # type: ignore[assignment]
+
+    def score(self, chunks: Iterable[Ids]) -> Score:
+        """As `NGram.score`."""
+        return super().score(regroup(chunks, self.streams.chunk))
+
+    def probabilities(self, ids: Ids) -> Floats:
+        """As `NGram.probabilities`."""
+        columns = self.columns
+        log_p = columns["log_p.1"][:][ids].astype(np.float64)
+        number = ids
+        for n in range(2, self.config.order + 1):
+            context = shifted(-1, number)
+            number = np.full(len(ids), -1, np.int32)
+            for contexts, first in self._families(n):
+                here = np.flatnonzero((context >= contexts.start) & (context < contexts.stop))
+                asked, last = context[here] - np.int32(contexts.start), ids[here]
+                ngrams = slice(int(first[0]), int(first[-1]))
+                found = find_children(first - first[0], columns[f"word.{n}"][ngrams], asked, last)
+                log_p[here] += columns[f"backoff.{n - 1}"][contexts][asked]
+                there, found = here[found >= 0], found[found >= 0]
+                log_p[there] = columns[f"log_p.{n}"][ngrams][found]
+                number[there] = found + first[0]
+                self.streams.progress(f"measuring: {n}-grams, {ngrams.stop:,} read")
+        log_p[log_p <= IMPOSSIBLE] = -np.inf
+        log_p[ids == self.config.start] = 0
+        return log_p
+
+    def _families(self, n: int) -> Iterator[tuple[slice, Ids]]:
+        """The contexts and their n-grams, about a block of them at a time: contexts, first."""
+        column, block, at = self.columns[f"first.{n}"], 4 * self.streams.block, 0
+        while at < len(column) - 1:
+            first = column[at : at + block + 1]
+            many = int(np.searchsorted(first, first[0] + block, "right")) - 1
+            first = first[: max(1, many) + 1]
+            yield slice(at, at + len(first) - 1), first
+            at += len(first) - 1

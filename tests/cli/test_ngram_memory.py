@@ -1,0 +1,168 @@
+"""n-gram models larger than --memory, of one process and of several."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minillm.cli import main
+from minillm.data import builtin_corpus
+from minillm.training import ngram
+
+MEASURE = """
+import re, sys
+import minillm.formats.tensors, minillm.runs.start, minillm.training.ngram
+from minillm.cli import main
+
+def resident(entry):
+    with open("/proc/self/status") as file:
+        return int(re.search(entry + r":\\s+(\\d+) kB", file.read())[1]) * 1024
+
+before = resident("VmRSS")
+status = main(sys.argv[1:])
+print(status, resident("VmHWM") - before)
+"""
+
+
+def many_words(tokens, seed=0):
+    """Lines of words as frequent as in written language."""
+    rng = np.random.default_rng(seed)
+    words = [f"w{int(20_000**u)}" for u in rng.random(tokens)]
+    return "".join(" ".join(words[at : at + 20]) + "\n" for at in range(0, tokens, 20))
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    path = tmp_path_factory.mktemp("text") / "text.txt"
+    path.write_text(many_words(20_000))
+    return str(path)
+
+
+@pytest.fixture
+def little_memory(monkeypatch):
+    """All that --memory says is for the streams."""
+    monkeypatch.setattr(ngram, "LEAST_MEMORY", 1)
+    monkeypatch.setattr(ngram, "READING", 0)
+    monkeypatch.setattr(ngram, "BYTES_PER_WORD", 0)
+
+
+@pytest.mark.usefixtures("little_memory")
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--order", "3"],
+        ["--order", "1"],
+        ["--order", "4", "--prune", "0", "1", "--smoothing", "absolute"],
+        ["--order", "3", "--smoothing", "witten-bell", "--vocabulary", "50"],
+        ["--order", "5", "--unit", "character", "--prune", "1", "2"],
+        ["--order", "3", "--smoothing", "add-k", "--pretokenised"],
+    ],
+)
+def test_the_arpa_file_is_the_one_made_in_memory(tmp_path, capsys, options):
+    text = tmp_path / "text.txt"
+    text.write_text(builtin_corpus()[:12_000])
+    made, told = [], []
+    for memory in ("2G", "100K"):
+        run, arpa = str(tmp_path / memory), tmp_path / f"{memory}.arpa"
+        arguments = [str(text), "--out", run, "--memory", memory, *options]
+        assert main(["train", "ngram", *arguments]) == 0
+        told.append(capsys.readouterr().out.replace(run, "run"))
+        assert main(["export", run, str(arpa)]) == 0
+        capsys.readouterr()
+        made.append(arpa.read_bytes())
+    assert made[0] == made[1]
+    assert told[0] == told[1]  # the measures on the held-out tenth, too
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="it says how much is resident")
+def test_memory_is_as_large_as_was_said(tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text(many_words(900_000))
+    resident = {}
+    for memory in ("64M", "2G"):
+        out = ["--out", str(tmp_path / memory), "--memory", memory, "--pretokenised"]
+        found = subprocess.run(
+            [sys.executable, "-c", MEASURE, "train", "ngram", str(text), *out],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            check=True,
+        )
+        status, resident[memory] = map(int, found.stdout.splitlines()[-1].split())
+        assert status == 0
+    assert resident["64M"] < 1.2 * 2**26
+    assert resident["2G"] > 2 * 2**26  # the same text would have needed more
+    models = [(tmp_path / memory / "model.safetensors").read_bytes() for memory in resident]
+    assert models[0] == models[1]
+
+
+def mpiexec():
+    """The command that starts several processes, of this Python's own MPI if it has one."""
+    own = Path(sys.executable).parent / "mpiexec"
+    return str(own) if own.exists() else shutil.which("mpiexec")
+
+
+@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("unit", ["word", "character"])
+def test_several_processes_make_the_same_model(tmp_path, text, size, unit):
+    pytest.importorskip("mpi4py")
+    if mpiexec() is None:
+        pytest.skip("there is no mpiexec")
+    options = ["train", "ngram", text, "--unit", unit, "--order", "3", "--out"]
+    assert main([*options, str(tmp_path / "one")]) == 0
+    subprocess.run(
+        [mpiexec(), "-n", str(size), sys.executable, "-m", "minillm", *options, tmp_path / "all"],
+        check=True,
+        timeout=120,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    for name in ("model.safetensors", "vocabulary.json", "config.json"):
+        assert (tmp_path / "all" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
+    assert not [path for path in (tmp_path / "all").iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_an_interrupt_leaves_nothing(tmp_path):
+    (tmp_path / "text.txt").write_text(many_words(200_000))
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    options = ["--out", tmp_path / "out", "--memory", "1M", "--pretokenised"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "minillm", "train", "ngram", tmp_path / "text.txt", *options],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"TMPDIR": str(temporary)},
+    )
+    until = time.monotonic() + 60
+    while len(list(temporary.glob("*/*"))) < 8 and time.monotonic() < until:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert error.splitlines()[-1] == "minillm: stopped"
+    assert not list(temporary.iterdir())
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="limits of a process")
+def test_a_full_disk_is_told_in_one_line(tmp_path, text):
+    code = "import resource, sys; from minillm.cli import main; import minillm.training.ngram; \
+        resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000)); sys.exit(main(sys.argv[1:]))"
+    out = tmp_path / "out"
+    found = subprocess.run(
+        [sys.executable, "-c", code, "train", "ngram", text, "--out", out],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+    )
+    assert found.returncode == 2
+    assert found.stderr.splitlines()[-1].startswith(f"minillm: {tmp_path}/minillm-spill-")
+    assert found.stderr.splitlines()[-1].endswith("File too large; what was saved before is kept")
+    assert "Traceback" not in found.stderr
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,222 @@
+"""n-gram models in streams: the same bits as in memory, whatever the memory and the ranks."""
+
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minillm import use_kernels
+from minillm.data.streams import Spill
+from minillm.errors import InputError
+from minillm.models.ngram import SMOOTHINGS, NGramConfig, count_ngrams, estimate
+from minillm.models.ngram_streams import (
+    NGramOnDisk,
+    Streams,
+    count_in_streams,
+    estimate_in_streams,
+    gather,
+    tally,
+    whole_contexts,
+)
+from minillm.mpi import Ranks
+from minillm.testing.strategies import generators
+
+V, START = 6, 5  # 4 is an unknown word, which never occurs
+
+orders, smoothings = st.integers(1, 6), st.sampled_from(SMOOTHINGS)
+prunings = st.sampled_from([(), (1,), (0, 1), (0, 1, 2)])
+memories = st.integers(
+    400, 6000
+)  # chunks of 4 to 62 tokens, blocks of 1 to 23, tables of 12 to 187
+
+
+class Threads(Ranks):
+    """Ranks that are threads of this process."""
+
+    def __init__(self, rank, size, meeting, table):
+        self.rank, self.size, self.meeting, self.table = rank, size, meeting, table
+
+    def gather(self, value):
+        self.table[self.rank] = value
+        self.meeting.wait(60)
+        values = list(self.table)
+        self.meeting.wait(60)
+        return values
+
+    def sum(self, array):
+        array[...] = sum(self.gather(array.copy()))
+
+    def exchange(self, parts):
+        assert len(parts) == self.size
+        return [sent[self.rank].copy() for sent in self.gather([*parts])]
+
+
+def on_ranks(size, work):
+    """What ``work`` returns on each of so many ranks."""
+    meeting, table, results = threading.Barrier(size), [None] * size, [None] * size
+
+    def run(rank):
+        try:
+            results[rank] = work(Threads(rank, size, meeting, table))
+        except BaseException as error:
+            results[rank] = error
+            meeting.abort()
+
+    threads = [threading.Thread(target=run, args=[rank]) for rank in range(size)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return results
+
+
+def random_text(rng):
+    T = int(rng.integers(1, 100))
+    text = np.minimum(rng.integers(0, 4, T), rng.integers(0, 4, T)).astype(np.int32)
+    text[rng.random(T) < 0.1] = START
+    text[0] = START
+    return text
+
+
+def chunks_of(streams, text):
+    return [
+        streams.spill.keep(text[at : at + streams.chunk])
+        for at in range(0, len(text), streams.chunk)
+    ]
+
+
+def assert_equal(config, params, expected):
+    assert config == expected.config
+    assert params.keys() == expected.params.keys()
+    for name, column in params.items():
+        array = expected.params[name]
+        assert column.dtype == array.dtype
+        assert column[:].tobytes() == array.tobytes(), name
+
+
+@given(generators(), orders, smoothings, prunings, memories)
+def test_it_is_the_model_that_is_estimated_in_memory(kernels, rng, order, smoothing, prune, memory):
+    text = random_text(rng)
+    config = NGramConfig(START, order, smoothing, k=0.1, prune=prune, unknown=4)
+    with use_kernels(kernels), Spill() as spill:
+        expected = estimate(count_ngrams(text, order, START), config)
+        streams = Streams(spill, memory, Ranks())
+        levels = count_in_streams(streams, chunks_of(streams, text), order, START)
+        found, params = estimate_in_streams(streams, levels, config)
+        assert_equal(found, params, expected)
+        # As it is used to measure on a text.
+        other = rng.choice(text, 40)
+        other[rng.random(40) < 0.1] = 4
+        ours = NGramOnDisk(found, params, streams).score(np.split(other, [7, 7, 30]))
+        theirs = expected.score([other])
+        assert ours[1::2] == theirs[1::2]
+        assert ours[::2] == pytest.approx(theirs[::2], rel=1e-12)
+
+
+@given(generators(), st.integers(2, 4), orders, smoothings, prunings, memories)
+def test_several_ranks_make_the_same_model(rng, size, order, smoothing, prune, memory):
+    text = random_text(rng)
+    parts = np.split(text, np.sort(rng.integers(0, len(text) + 1, size - 1)))
+    config = NGramConfig(START, order, smoothing, k=0.1, prune=prune, unknown=4)
+    expected = estimate(count_ngrams(text, order, START), config)
+    with Spill() as spill:
+        spill.new = locked(spill.new)
+
+        def work(ranks):
+            streams = Streams(spill, memory, ranks)
+            chunks = chunks_of(streams, parts[ranks.rank])
+            levels = count_in_streams(streams, chunks, order, START)
+            return estimate_in_streams(streams, levels, config)
+
+        first, *others = on_ranks(size, work)
+        assert_equal(*first, expected)
+        assert all(config == first[0] and not params for config, params in others)
+
+
+def locked(function):
+    lock = threading.Lock()
+
+    def alone(*arguments):
+        with lock:
+            return function(*arguments)
+
+    return alone
+
+
+@given(generators(), st.integers(1, 3), st.integers(1, 1000))
+def test_gathering_and_tallying(rng, size, memory):
+    values = rng.standard_normal(rng.integers(1, 60))
+    places = [rng.integers(0, len(values), rng.integers(0, 80)) for _ in range(size)]
+    bounds = np.sort([0, *rng.integers(0, len(values) + 1, size - 1), len(values)])
+    with Spill() as spill:
+        keep = spill.keep = locked(spill.keep)
+        spill.new = locked(spill.new)
+
+        def work(ranks):
+            streams = Streams(spill, memory, ranks)
+            own = keep(values[slice(*bounds[ranks.rank : ranks.rank + 2])])
+            asked = keep(places[ranks.rank].astype(np.int32))
+            found = gather(streams, own, asked, bounds)[:]
+            return found, tally(streams, asked, bounds)[:]
+
+        found, counts = zip(*on_ranks(size, work), strict=True)
+    for asked, answers in zip(places, found, strict=True):
+        assert np.array_equal(values[asked], answers)
+    expected = np.bincount(np.concatenate(places), minlength=len(values))
+    assert np.array_equal(np.concatenate(counts), expected)
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=12), st.integers(1, 9))
+def test_blocks_of_whole_contexts(children, block):
+    """children: how many n-grams each context has."""
+    context = np.repeat(np.arange(len(children), dtype=np.int32), children) + np.int32(3)
+    with Spill() as spill:
+        blocks = list(whole_contexts(spill.keep(context), 3, len(children), block))
+    at = c = 0
+    for ngrams, contexts in blocks:
+        assert (ngrams.start, contexts.start) == (at, c)
+        at, c = ngrams.stop, contexts.stop
+        part = context[ngrams] - 3
+        assert part.tolist() == [k for k in range(contexts.start, c) for _ in range(children[k])]
+        assert 0 < c - contexts.start <= block
+        assert len(part) <= block or c - contexts.start == 1
+    assert (at, c) == (len(context), len(children))
+
+
+def test_too_many_ngrams_are_told():
+    """Their numbers have 32 bits."""
+
+    class Many(Ranks):
+        def gather(self, value):
+            return [2**31] if value == 3 else [value]
+
+    text = np.array([START, 0, 1, 2], np.int32)
+    with Spill() as spill:
+        streams = Streams(spill, 1000, Many())
+        with pytest.raises(InputError, match=r"2,147,483,648 2-grams or more, expected below"):
+            count_in_streams(streams, [spill.keep(text)], 2, START)
+
+
+@pytest.mark.parametrize("change", [{"smoothing": "none"}, {"k": 0.0}, {"prune": (2, 1)}])
+def test_refusals(change):
+    config = replace(NGramConfig(START, 3), **change)
+    with pytest.raises(ValueError, match=f"{next(iter(change))}: expected"):
+        estimate_in_streams(Streams(Spill(), 1000, Ranks()), [], config)
+
+
+def test_progress_is_told_of_each_step():
+    lines = []
+    text = np.tile(np.array([START, 0, 1, 2], np.int32), 40)
+    with Spill() as spill:
+        streams = Streams(spill, 2000, Ranks(), lines.append)
+        levels = count_in_streams(streams, chunks_of(streams, text), 3, START)
+        estimate_in_streams(streams, levels, NGramConfig(START, 3))
+    assert lines[0] == "2-grams: sorting chunk 1 of 8"
+    assert "3-grams: 2 merged" in lines
+    assert lines[-1] == "3-grams: 2 of 2 smoothed"
