@@ -29,7 +29,8 @@ def add_norm(
     Source: He, Zhang, Ren and Sun (2016), "Identity mappings in deep residual networks",
     section 2, for the sum that goes on past every branch.
     """
-    added = {} if h is None else {"h": (h, "... D")}
+    alone = h is None  # for the backward, which keeps no h
+    added = {} if alone else {"h": (h, "... D")}
     _validate.floats("add_norm", x=(x, "... D"), **added, gain=(gain, "D"), bias=(bias, "D"))
     if h is not None and h.shape != x.shape:
         raise ValueError(f"add_norm: h has shape {h.shape}, expected {x.shape}, that of x")
@@ -50,7 +51,7 @@ def add_norm(
         dtotal, dy = (d.reshape(-1, D) for d in upstream(dtotal, dy))
         dx, dgain, dbias = add_norm_backward(dtotal, dy, total, gain_, *kept)
         dx = dx.reshape(shape)
-        return (dx, dgain, dbias) if h is None else (dx, dx, dgain, dbias)
+        return (dx, dgain, dbias) if alone else (dx, dx, dgain, dbias)
 
     return outputs, backward
 
