@@ -129,15 +129,14 @@ def _model(args: argparse.Namespace) -> "tuple[GPTConfig, int]":
     given = given_settings(args, Settings)
     rows = given.pop("batch", None)
     if args.folder is None:
-        sizes = {name: Settings.__dataclass_fields__[name].default for name in SIZES}
-        config = kind.new_config(vocabulary=args.vocabulary or 10000, **{**sizes, **given})
-        return config, rows or Settings.__dataclass_fields__["batch"].default
+        default = {entry.name: entry.default for entry in fields(Settings)}
+        sizes = {name: default[name] for name in (*SIZES, "vocabulary")}
+        return kind.new_config(**{**sizes, **given}), rows or default["batch"]
     stored = stored_config(RunFolder(args.folder), kind)
     try:
         config = replace(stored["model"], **given)
     except ValueError as error:
         raise InputError(str(error)) from None
-    config = replace(config, vocabulary=args.vocabulary or config.vocabulary)
     return config, rows or stored["training"].batch
 
 

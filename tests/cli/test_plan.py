@@ -104,7 +104,7 @@ def test_this_machine_is_measured(capsys, monkeypatch):
         (["--hours", "1", "--flops", "1e18"], "--flops: not allowed with argument --hours"),
         (["--ranks", "2"], "--ranks: expected --hours with it"),
         (["no/such/run"], "there is no run in it"),
-        (["--with", "3"], "there is no option '--with'; did you mean --width?"),
+        (["--with", "3"], "there is no option '--with'; did you mean --width"),
     ],
 )
 def test_bad_input(fails, arguments, expected):
