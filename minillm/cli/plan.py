@@ -25,17 +25,18 @@ def add_parser(verbs: Any) -> None:
         help="what training a GPT would take: operations, hours, memory, on one rank or a thousand",
         description="""\
 Say what training a GPT would take, before it is started: operations, memory, communication, and
-hours on 1 to 1,024 ranks.  The speed of this machine's matrix products and of its memory is
-measured, which takes a second; started by mpiexec, the network between the ranks is, too.  What a
-rank is in the table, such a process is here: with as many threads, on such a machine.
+hours on 1 to 1,024 ranks.  How fast this machine multiplies matrices and how fast its memory is
+is measured, which takes a second; started by mpiexec, so is the network between the ranks.
+A rank of the table is what this process is: as many threads, on such a machine.
 
-Two ways to use more ranks are set side by side.  Each rank may keep its rows, so that the batch grows
-with the ranks ("weak scaling"): fewer steps, and a larger batch wants another learning rate.  Or the
-batch stays as it is and is dealt to the ranks ("strong scaling"): the same steps, each of them sooner,
-until there is more to send than to compute.  The efficiency is the tokens per second of a rank, as a
-share of those of a rank alone.
+More ranks can be used in two ways, which stand side by side.
+  weak scaling    each rank has as many rows as one had alone, and the batch grows with the
+                  ranks: fewer steps, and a larger batch wants another learning rate
+  strong scaling  the batch stays as it is, and is dealt to the ranks, as `minillm train` does
+                  it: the same steps, each sooner, until more is sent than computed
+The efficiency is the tokens per second of a rank, as a share of those of a rank alone.
 
-With a budget, --hours and --ranks or --flops, it says which model is the best that can be trained.""",
+With a budget, --hours and --ranks or --flops, it says which model is the best for it.""",
         epilog="""\
 examples:
   minillm plan
@@ -129,7 +130,7 @@ def _model(args: argparse.Namespace) -> "tuple[GPTConfig, int]":
     given = given_settings(args, Settings)
     rows = given.pop("batch", None)
     if args.folder is None:
-        default = {entry.name: entry.default for entry in fields(Settings)}
+        default: dict[str, Any] = {entry.name: entry.default for entry in fields(Settings)}
         sizes = {name: default[name] for name in (*SIZES, "vocabulary")}
         return kind.new_config(**{**sizes, **given}), rows or default["batch"]
     stored = stored_config(RunFolder(args.folder), kind)

@@ -29,8 +29,7 @@ def add_norm(
     Source: He, Zhang, Ren and Sun (2016), "Identity mappings in deep residual networks",
     section 2, for the sum that goes on past every branch.
     """
-    alone = h is None  # for the backward, which keeps no h
-    added = {} if alone else {"h": (h, "... D")}
+    added = {} if h is None else {"h": (h, "... D")}
     _validate.floats("add_norm", x=(x, "... D"), **added, gain=(gain, "D"), bias=(bias, "D"))
     if h is not None and h.shape != x.shape:
         raise ValueError(f"add_norm: h has shape {h.shape}, expected {x.shape}, that of x")
@@ -46,6 +45,7 @@ def add_norm(
         total, y, *kept = add_norm_forward(rows, added_rows, gain_, bias_, float(eps))
     outputs = total.reshape(shape), y.reshape(shape)
     upstream = _validate.upstream("add_norm", dtotal=outputs[0], dy=outputs[1])
+    alone = h is None  # the backward keeps no h
 
     def backward(dtotal, dy):
         dtotal, dy = (d.reshape(-1, D) for d in upstream(dtotal, dy))

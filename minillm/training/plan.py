@@ -2,12 +2,12 @@
 
 All of it follows from the sizes of the model and a few figures of the machine.
 
-Legend, as in the papers on scaling: N weights, D tokens that are read; L layers, W width, C context,
-V vocabulary; n ranks.  A number is a float32, of 4 bytes.
+Legend, as in the papers on scaling: N weights, D tokens that are read; L layers, W width,
+C context, V vocabulary; n ranks.  A number is a float32, of 4 bytes.
 
-**Operations.**  A token meets each weight of a matrix once in the forward pass: a multiplication and
-an addition.  The backward pass has two products for each of the forward's, for the gradients of the
-weights and of the input.  That is 6 operations for each weight and token, the well-known
+**Operations.**  A token meets each weight of a matrix once in the forward pass: a multiplication
+and an addition.  The backward pass has two products for each of the forward's, for the gradients of
+the weights and of the input.  That is 6 operations for each weight and token, the well-known
 
     6 N D                                            of a whole training
 
@@ -112,12 +112,12 @@ class Step:
 def of_gpt(config: GPTConfig) -> Demand:
     """What a GPT asks for.
 
-    weights: 12 W^2 + 13 W in each layer, with the biases and norms; the two tables, and a last norm.
+    weights: 12 W^2 + 13 W in each layer, with the biases and norms; two tables, and a last norm.
 
-    moved, in widths W: in a layer 23 W forward (2 a norm, 6 the attention and its heads side by side,
-    4 a sum with its norm, 8 the activation, which is 4 W wide, 3 a sum) and 36 W backward (8 two
-    norms, 7 the attention, 12 the activation, 9 the gradients of the biases); 16 W around the layers,
-    and 8 V for the softmax and its gradient.
+    moved, in widths W: in a layer 23 W forward (2 a norm, 6 the attention and its heads side by
+    side, 4 a sum with its norm, 8 the activation, which is 4 W wide, 3 a sum) and 36 W backward (8
+    two norms, 7 the attention, 12 the activation, 9 the gradients of the biases); 16 W around the
+    layers, and 8 V for the softmax and its gradient.
 
     kept, in widths W: of each layer its input, the norm of it, q, k and v (3), the heads' results,
     the sum behind the attention, the norm of it, and both sides of the activation (8): 16 W.  2 W
@@ -205,10 +205,11 @@ def optimum(operations: float) -> tuple[float, float]:
 
         6 N D = operations        D = 20 N        so that  N = sqrt(operations / 120)
 
-    Hoffmann et al. (2022) find in three ways how N and D should grow with the operations.  By two of
-    them, both as the square root, about 20 tokens to a weight all along (their tables 2 and 3).  The
-    third, a law for the loss with published constants, has D grow faster than N, but their fit had
-    not converged (Besiroglu et al. 2024): fitted again to the same data it agrees with the others.
+    Hoffmann et al. (2022) find in three ways how N and D should grow with the operations.  By two,
+    both as the square root, about 20 tokens to a weight all along (their tables 2 and 3).  The
+    third, a law for the loss with published constants, has D grow faster than N; but their fit had
+    not converged, and fitted again to the same data it agrees with the others (Besiroglu et al.
+    2024).
     """
     N = math.sqrt(operations / (6 * TOKENS_PER_WEIGHT))
     return N, TOKENS_PER_WEIGHT * N
@@ -219,8 +220,8 @@ def expected_loss(N: float, D: float) -> float:
 
         L(N, D) = E + A / N^alpha + B / D^beta
 
-    E is what no model can know; the two other terms are what too few weights and too few tokens cost.
-    It was fitted to models from 70 million weights on, over a vocabulary of 32,000 tokens of web text
+    E is what no model can know; the others are what too few weights and too few tokens cost.  It
+    was fitted to models from 70 million weights on, over a vocabulary of 32,000 tokens of web text
     and books: of small models, and of other texts, it tells the direction and not the value.
 
     Source: Hoffmann et al. (2022), equation 2; the constants of Besiroglu, Erdil, Barnett and You

@@ -23,8 +23,8 @@ shares, and at n times the rate too far.  In between lies the square root,
 so that it falls faster, too.  Ji et al. raise the rate at the start with the number of nodes, and
 have it fall more steeply; in their published program four nodes have twice the rate of one.
 
-**Repeatable.**  Which rank learns from a sentence follows from the sentence's place in the text, and
-its random numbers are the same on any rank.  The ranks meet after the same words in every run; only
+**Repeatable.**  Which rank learns from a sentence follows from its place in the text, and its
+random numbers are the same on any rank.  The ranks meet after the same words in every run, and only
 there is anything saved, or stopped.  So a run that is resumed on as many ranks goes on bit for bit.
 
 Every rank reads the whole text once, and keeps the ids of its share.
@@ -165,8 +165,8 @@ class Stretch:
 class Corpus:
     """A text's sentences as ids: the first ``memory`` bytes of them in memory, the rest on disk.
 
-    Of ``size`` ranks, each has its share of every stretch, in which it differs from the others' by a
-    sentence at most.  ``words`` and ``sentences`` are those of the whole text.
+    Of ``size`` ranks, each has its share of every stretch: sentences in a row, with about as many
+    words as the others have.  ``words`` and ``sentences`` are those of the whole text.
     """
 
     def __init__(

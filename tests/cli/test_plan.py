@@ -22,7 +22,9 @@ def planned(capsys, *arguments):
 
 def rows_of(table):
     """The numbers of the table, by ranks."""
-    lines = [line.split() for line in table.splitlines() if re.match(r" +[\d,]+ +[\d.]+ [mu]?s", line)]
+    lines = [
+        line.split() for line in table.splitlines() if re.match(r" +[\d,]+ +[\d.]+ [mu]?s", line)
+    ]
     return {int(line[0].replace(",", "")): line[1:] for line in lines}
 
 
