@@ -209,10 +209,10 @@ def test_faster_machines_are_faster(demand, machine, rows, n):
 
 def test_the_optimum_of_chinchilla():
     """5.76e23 operations were those of Gopher: 67 billion weights are best for them (table 3)."""
-    N, D = plan.optimum(5.76e23)
-    assert 6 * N * D / 5.76e23 == pytest.approx(1)
-    assert D / N == pytest.approx(20)
-    assert pytest.approx(67e9, rel=0.05) == N
+    weights, tokens = plan.optimum(5.76e23)
+    assert 6 * weights * tokens == pytest.approx(5.76e23)
+    assert tokens == pytest.approx(20 * weights)
+    assert weights == pytest.approx(67e9, rel=0.05)
 
 
 @pytest.mark.parametrize("operations", [1e19, 1e21, 5.76e23])

@@ -1,0 +1,266 @@
+"""word2vec in training: the shares of several ranks, and what they make of them together."""
+
+import os
+import shutil
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minillm.data.streams import Spill
+from minillm.models.word2vec import Word2Vec, Word2VecConfig
+from minillm.training import word2vec
+from minillm.training.word2vec import Corpus, Progress, WordCounts, learning_rates
+
+V, SEED = 20, 3
+SETTINGS = SimpleNamespace(
+    epochs=3,
+    learning_rate=0.1,
+    final_rate=1e-3,
+    seed=SEED,
+    threads=1,
+    average_every=100,
+    checkpoint_seconds=1e9,
+)
+
+
+class Lines:
+    """A text of sentences, as numbers, in blocks."""
+
+    def __init__(self, sentences, blocks=2):
+        self.parts = np.array_split(np.array(sentences, object), blocks)
+
+    def blocks(self):
+        for part in self.parts:
+            yield "".join(" ".join(map(str, sentence)) + "\n" for sentence in part)
+
+
+WORDS = WordCounts([str(word) for word in range(V)], np.arange(V, 0, -1), True)
+
+
+def text(seed=0, count=200):
+    rng = np.random.default_rng(seed)
+    sentences = [rng.integers(0, V, n).tolist() for n in rng.integers(0, 12, count)]
+    return Lines([*sentences, [0]])
+
+
+def corpus_of(lines, rank=0, size=1):
+    return Corpus(WORDS, lines, Spill(), 1 << 40, rank, size)
+
+
+def new_model():
+    return Word2Vec(Word2VecConfig(V, 6), WORDS.counts, np.random.default_rng(SEED))
+
+
+class Memory:
+    """A store that keeps the last checkpoint and all metrics."""
+
+    def __init__(self):
+        self.metrics, self.state = [], None
+
+    def trim_metrics(self, step):
+        self.metrics = [record for record in self.metrics if record["step"] <= step]
+
+    def append_metrics(self, record):
+        self.metrics.append(record)
+
+    def save_model(self, params, values):
+        self.best = {name: array.copy() for name, array in params.items()}
+
+    def save_resume(self, arrays, values):
+        self.state = ({name: array.copy() for name, array in arrays.items()}, values)
+
+
+# --- shares -------------------------------------------------------------------------------
+
+
+@given(
+    st.lists(st.lists(st.integers(0, V - 1), max_size=9), min_size=1, max_size=40),
+    st.integers(1, 5),
+    st.integers(1, 30),
+)
+def test_each_sentence_is_in_one_share(sentences, size, stretch):
+    """In every epoch, whatever the number of ranks, and under its own number."""
+    sentences = [sentence for sentence in sentences if sentence] or [[0, 1]]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(word2vec, "STRETCH", stretch)
+        corpora = [corpus_of(Lines(sentences), rank, size) for rank in range(size)]
+    known = [len(sentences), sum(map(len, sentences))]
+    assert all([corpus.sentences, corpus.words] == known for corpus in corpora)
+    found, words = {}, {}
+    first = np.zeros(2, int)  # sentences and words before the stretch
+    for shares in zip(*(corpus.stretches() for corpus in corpora), strict=True):
+        for share in shares:
+            number, before = first[0] + share.sentences_before, first[1] + share.words_before
+            for k, (a, b) in enumerate(pairwise(share.starts.tolist())):
+                assert number + k not in found
+                found[number + k] = share.ids[a:b].tolist()
+                words[number + k] = before + a
+            assert share.words == sum(len(other.ids) for other in shares)
+            assert share.sentences == sum(len(other.starts) - 1 for other in shares)
+            longest = max(map(len, sentences))
+            assert abs(len(share.ids) - share.words / size) <= longest
+        first += (shares[0].sentences, shares[0].words)
+    assert [found[k] for k in range(len(sentences))] == sentences
+    ends = np.cumsum([0, *map(len, sentences)]).tolist()
+    assert [words[k] for k in range(len(sentences))] == ends[:-1]
+
+
+def test_the_first_stretches_can_be_left_out(monkeypatch):
+    monkeypatch.setattr(word2vec, "STRETCH", 50)
+    corpus = corpus_of(text(), 1, 3)
+    whole = [stretch.ids.tolist() for stretch in corpus.stretches()]
+    skip = 0
+    for k, stretch in enumerate(corpus.stretches()):
+        assert [later.ids.tolist() for later in corpus.stretches(skip)] == whole[k:]
+        skip += stretch.sentences
+    assert skip == corpus.sentences
+
+
+def test_a_share_is_kept_on_the_disk(monkeypatch):
+    monkeypatch.setattr(word2vec, "STRETCH", 50)
+    with Spill() as spill:
+        on_disk = Corpus(WORDS, text(), spill, 100, 1, 2)
+        pairs = zip(on_disk.stretches(), corpus_of(text(), 1, 2).stretches(), strict=True)
+        for found, expected in pairs:
+            np.testing.assert_array_equal(found.ids, expected.ids)
+            np.testing.assert_array_equal(found.starts, expected.starts)
+
+
+# --- one rank ----------------------------------------------------------------------------
+
+
+def test_one_rank_learns_from_all_sentences_in_a_row():
+    """The same bits as the model's own steps over each epoch, at the rates of the equation."""
+    lines, store = text(), Memory()
+    model, expected = new_model(), new_model()
+    assert word2vec.train_word2vec(model, corpus_of(lines), SETTINGS, store, Progress(), quiet=True)
+    blocks = list(word2vec.encode_sentences(lines.blocks(), WORDS))
+    total = SETTINGS.epochs * sum(len(ids) for ids, _ in blocks)
+    words = sentences = 0
+    for _ in range(SETTINGS.epochs):
+        for ids, starts in blocks:
+            rates = np.maximum(1e-3, 0.1 + (1e-3 - 0.1) * ((words + starts[:-1]) / total))
+            expected.learn(ids, starts, rates, SEED, sentences)
+            words, sentences = words + len(ids), sentences + len(rates)
+    for name, array in expected.params.items():
+        np.testing.assert_array_equal(model.params[name], array)
+        np.testing.assert_array_equal(store.best[name], array)
+    assert store.metrics[-1]["step"] == total
+
+
+# --- two ranks -----------------------------------------------------------------------------
+
+
+def together(lines, size, settings):
+    """What ``size`` ranks make of a text, one after the other in this process."""
+    corpora = [corpus_of(lines, rank, size) for rank in range(size)]
+    models = [new_model() for _ in range(size)]
+    total, words, sentences, met = settings.epochs * corpora[0].words, 0, 0, 0
+    first = settings.learning_rate * np.sqrt(size)
+    for _ in range(settings.epochs):
+        for shares in zip(*(corpus.stretches() for corpus in corpora), strict=True):
+            for model, share in zip(models, shares, strict=True):
+                before = words + share.words_before
+                rates = learning_rates(before, share.starts, total, first, settings.final_rate)
+                model.learn(
+                    share.ids, share.starts, rates, SEED, sentences + share.sentences_before
+                )
+            words, sentences = words + shares[0].words, sentences + shares[0].sentences
+            if words - met >= size * settings.average_every or words == total:
+                met = words
+                for name in models[0].params:
+                    mean = sum(model.params[name] for model in models) / np.float32(size)
+                    for model in models:
+                        model.params[name][:] = mean
+    return models[0].params
+
+
+JOB = """
+import signal, sys
+import numpy as np
+from minillm.mpi import ranks
+from minillm.models.word2vec import Word2Vec
+from minillm.training import word2vec
+from minillm.training.word2vec import Progress, train_word2vec
+from test_word2vec import SETTINGS, Memory, corpus_of, new_model, text
+
+word2vec.STRETCH = 50
+job, meetings, meet, learn = ranks(), [], word2vec._meet, Word2Vec.learn
+
+def checked(model, *arguments):
+    told = meet(model, *arguments)
+    replicas = job.gather([array.tobytes() for array in model.params.values()])
+    assert replicas == [replicas[0]] * job.size
+    decided = job.gather(told)
+    assert decided == [decided[0]] * job.size
+    meetings.append(told)
+    return told
+
+word2vec._meet = checked
+corpus, whole, store = corpus_of(text(), job.rank, job.size), new_model(), Memory()
+assert train_word2vec(whole, corpus, SETTINGS, store, Progress(), quiet=True)
+uninterrupted, meetings[:] = len(meetings), []
+
+calls = []
+def interrupted(*arguments, **options):
+    calls.append(None)
+    if job.rank == job.size - 1 and len(calls) % 7 == 0:  # a signal to one of them stops all
+        signal.raise_signal(signal.SIGINT)
+    return learn(*arguments, **options)
+
+Word2Vec.learn = interrupted
+stopped, progress, sessions, again = new_model(), Progress(), 0, Memory()
+while not train_word2vec(stopped, corpus, SETTINGS, again, progress, quiet=True):
+    arrays, values = again.state
+    stopped, progress = new_model(), Progress(**values["progress"])
+    for name, array in stopped.params.items():
+        array[:] = arrays[name]
+    sessions += 1
+if job.rank == 0:
+    assert sessions > 2
+    assert len(meetings) == uninterrupted > 5
+    assert [r["loss"] for r in store.metrics] == [r["loss"] for r in again.metrics]
+    for name, array in whole.params.items():
+        np.testing.assert_array_equal(stopped.params[name], array)
+    np.savez(sys.argv[1], **whole.params)
+"""
+
+
+def mpiexec():
+    """The command that starts several ranks; the test is skipped where there is none."""
+    pytest.importorskip("mpi4py")
+    beside = Path(sys.executable).parent / "mpiexec"
+    found = str(beside) if beside.exists() else shutil.which("mpiexec")
+    if found is None:
+        pytest.skip("there is no mpiexec")
+    return found
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_ranks_learn_together(tmp_path, monkeypatch, size):
+    """As in one process; all replicas are equal when they have met; resumed is uninterrupted."""
+    job = tmp_path / "job.py"
+    job.write_text(JOB)
+    root, here = Path(__file__).resolve().parents[2], Path(__file__).resolve().parent
+    environment = os.environ | {"PYTHONPATH": f"{root}{os.pathsep}{here}", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [mpiexec(), "-n", str(size), sys.executable, str(job), str(tmp_path / "params.npz")],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    monkeypatch.setattr(word2vec, "STRETCH", 50)
+    expected, found = together(text(), size, SETTINGS), np.load(tmp_path / "params.npz")
+    for name, array in expected.items():
+        if size == 2:  # of three, MPI may sum in another order
+            np.testing.assert_array_equal(found[name], array)
+        np.testing.assert_allclose(found[name], array, rtol=1e-4, atol=1e-6)
