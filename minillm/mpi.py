@@ -9,19 +9,24 @@ started in this way is a single rank, and imports nothing of MPI.
 Source: Message Passing Interface Forum (1994), "MPI: a message-passing interface standard".
 """
 
+from __future__ import annotations
+
 import os
+import time
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from minillm.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # What launchers tell each process: MPICH and those made from it, Open MPI, PMIx.
 _SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 _RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK", "PMIX_RANK")
+_LOCAL_SIZES = ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE", "MV2_COMM_WORLD_LOCAL_SIZE")
+_NAP = 0.001  # seconds
 
 
 class Ranks:
@@ -32,6 +37,7 @@ class Ranks:
 
     def __init__(self, communicator: Any = None):
         self.communicator = communicator
+        self._of_errors = communicator.Dup() if communicator else None
         self.rank: int = communicator.Get_rank() if communicator else 0
         self.size: int = communicator.Get_size() if communicator else 1
 
@@ -60,6 +66,8 @@ class Ranks:
         """
         if self.size == 1:
             return list(parts)
+        import numpy as np
+
         dtype = parts[0].dtype
         sent = np.array([part.nbytes for part in parts])
         received = np.empty_like(sent)
@@ -70,9 +78,50 @@ class Ranks:
         return np.split(incoming, np.cumsum(received)[:-1] // dtype.itemsize)
 
     def wait(self) -> None:
-        """Returns when every rank has called it."""
+        """Returns when every rank has called it; meanwhile this one's core is free for others."""
         if self.size > 1:
-            self.communicator.Barrier()
+            _finished(self.communicator.Ibarrier())
+
+    def all_fail(self, seconds: float) -> bool:
+        """Whether every rank calls this within so many seconds: an error is one of all of them.
+
+        It does not meet the other operations, in which ranks without the error may be.
+        """
+        return self.size == 1 or _finished(self._of_errors.Ibarrier(), seconds)
+
+    def abort(self, status: int) -> None:
+        """Ends all ranks at once: the others would wait for this one forever."""
+        if self.size > 1:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the library tells it at length
+            self.communicator.Abort(status)
+
+
+def _finished(request: Any, seconds: float = float("inf")) -> bool:
+    """Waits for a request, asleep between two questions: MPI itself would keep a core busy."""
+    until = time.monotonic() + seconds
+    while not request.Test():
+        if time.monotonic() > until:
+            return False
+        time.sleep(_NAP)
+    return True
+
+
+def launched_as() -> int | None:
+    """This process's rank as mpiexec has told it, before MPI is there; None: it was no mpiexec."""
+    return next((int(os.environ[name]) for name in _RANKS if name in os.environ), None)
+
+
+def share_cores() -> None:
+    """The ranks of a machine share its cores, unless OMP_NUM_THREADS says how many threads each has.
+
+    To be called before NumPy is imported: its threads and those of the kernels are counted then.
+    More threads than cores would take turns on them, and wait for each other.
+    """
+    local = next((int(os.environ[name]) for name in _LOCAL_SIZES if name in os.environ), 1)
+    if local > 1:
+        has = getattr(os, "sched_getaffinity", None)
+        cores = len(has(0)) if has else os.cpu_count() or 1
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // local)))
 
 
 @cache
@@ -82,7 +131,7 @@ def ranks() -> Ranks:
     InputError where it was started by mpiexec and mpi4py is not installed, or is made for another
     MPI than mpiexec.
     """
-    if not any(name in os.environ for name in _RANKS):
+    if launched_as() is None:
         return Ranks()
     try:
         from mpi4py import MPI

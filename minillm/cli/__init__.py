@@ -6,13 +6,18 @@ which does the work and returns the exit status.  NumPy and the models are impor
 
 import errno
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from minillm import mpi
 from minillm.cli import process
 
 if TYPE_CHECKING:
     from minillm.cli.arguments import ArgumentParser
+
+OVER_RANKS = ("train", "tokenize", "plan")  # verbs of which a job may run several processes
+_TOGETHER = 3.0  # seconds within which an error that all ranks have reaches each of them
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(argv)
     process.begin()
     process.open_streams()
+    mpi.share_cores()
     try:
         return _run(None)
     finally:
@@ -45,6 +51,11 @@ def _run(argv: Sequence[str] | None) -> int:
             if "run" not in args:
                 parser.print_help()
                 return 1
+            size = mpi.ranks().size
+            if size > 1 and args.verb not in OVER_RANKS:
+                raise InputError(
+                    f"{args.verb}: expected one process, found {size}, started by mpiexec"
+                )
             if argv is None:
                 _import_what_takes_longest()
                 process.begin_work()
@@ -55,18 +66,21 @@ def _run(argv: Sequence[str] | None) -> int:
         return _fail(str(error))
     except BrokenPipeError:  # the reader of our output has gone, as in `minillm generate | head`
         process.drop_output()
+        mpi.ranks().abort(128 + 13)
         return 128 + 13
     except DivergedError as error:
-        _fail(str(error))
-        return 1
+        return _fail(str(error), 1)
     except OSError as error:
         process.drop_output()
         return _fail(_told(error))
     except MemoryError as error:
         return _fail(f"out of memory: {error}")
     except KeyboardInterrupt:
-        _fail("stopped")
-        return process.STOPPED
+        return _fail("stopped", process.STOPPED)
+    except Exception:
+        if mpi.ranks().size == 1:
+            raise
+        return _tell(traceback.format_exc(), 1)
 
 
 def _parser() -> "ArgumentParser":
@@ -109,7 +123,7 @@ minillm VERB --help explains a verb, with examples.
     )
     version = f"minillm {minillm.__version__}"
     parser.add_argument("--version", action="version", version=version, help="show the version")
-    verbs = parser.add_subparsers(title="verbs", metavar="VERB")
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb")
     texts = (train, curve, tokenize, generate, translate, fill, classify, answer, embed, eval)
     for verb in (*texts, similar, analogy, merge, export, import_, plot, plan, gradcheck, info):
         verb.add_parser(verbs)
@@ -139,6 +153,28 @@ def _told(error: OSError) -> str:
     return f"{place}{error.strerror or error}{kept}"
 
 
-def _fail(message: str) -> int:
-    print("minillm: " + " ".join(message.splitlines()), file=sys.stderr)
-    return 2
+def _fail(message: str, status: int = 2) -> int:
+    return _tell(" ".join(message.splitlines()), status)
+
+
+def _tell(text: str, status: int) -> int:
+    """Tells an error and returns the status.
+
+    Of one that all ranks of a job have, rank 0 tells.  One that some do not have ends them, too:
+    they would wait for this rank.
+    """
+    from minillm.errors import InputError
+
+    try:
+        ranks = mpi.ranks()
+    except InputError:  # this is the error
+        if mpi.launched_as() == 0:
+            print(f"minillm: {text}", file=sys.stderr)
+        return status
+    together = ranks.all_fail(_TOGETHER)
+    if ranks.rank == 0 or not together:
+        where = "" if together else f"rank {ranks.rank}: "
+        print(f"minillm: {where}{text}", file=sys.stderr, flush=True)
+    if not together:
+        ranks.abort(status)
+    return status

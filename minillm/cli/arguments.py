@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from minillm.errors import short
+from minillm.mpi import launched_as
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
@@ -70,6 +71,11 @@ class ArgumentParser(argparse.ArgumentParser):
                 f"expected one of {', '.join(choices)}; found {short(value)}"
                 f"{did_you_mean(str(value), choices)}",
             )
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Argparse's messages; of several ranks, which all have the same, rank 0 shows them."""
+        if launched_as() in (None, 0):
+            super()._print_message(message, file)
 
     def error(self, message: str) -> NoReturn:
         """Exit status 2 and one line that also says where help is."""

@@ -54,13 +54,16 @@ def _add_kind(choices: Any, kind: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Trains, and shows a sample of what the model does."""
+    from minillm.mpi import ranks
     from minillm.runs.folder import RunFolder
     from minillm.runs.start import start
 
     given = given_settings(args, args.kind.settings)
     if not start(args.kind, args.out, given, args.resume, args.overwrite):
         return 130
-    for piece in args.kind.sample(RunFolder(args.out)):
-        sys.stdout.write(piece)
-        sys.stdout.flush()
+    if ranks().rank == 0:
+        for piece in args.kind.sample(RunFolder(args.out)):
+            sys.stdout.write(piece)
+            sys.stdout.flush()
+    ranks().wait()
     return 0

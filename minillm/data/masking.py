@@ -31,7 +31,8 @@ class MaskedBatch(NamedTuple):
     ids (B, T), what the model reads; lengths (B,) how many of them count; segments (B, T), the
     number of the part of the text that a token belongs to, 0 or 1; places (B, T), True where it
     predicts; targets (M,), what stood there, row after row; unrelated (B,), 1 where the second
-    part does not follow the first in any text, None if this is not asked.
+    part does not follow the first in any text, None if this is not asked; share, how often the loss
+    of that question counts: see :meth:`part`.
     """
 
     ids: NDArray[np.int64]
@@ -40,6 +41,24 @@ class MaskedBatch(NamedTuple):
     places: NDArray[np.bool_]
     targets: NDArray[np.int64]
     unrelated: NDArray[np.int64] | None = None
+    share: float = 1.0
+
+    def part(self, rows: slice) -> "MaskedBatch":
+        """Some of its rows, for a mean over parts that is weighted by their targets.
+
+        What is asked of the rows themselves would be weighted by rows: of b of the B rows, with m
+        of the M targets, it counts (b / B) / (m / M) times.
+        """
+        ids, lengths, segments, places, targets, unrelated, share = self
+        taken = np.zeros(len(ids), bool)
+        taken[rows] = True
+        own = targets[taken[np.nonzero(places)[0]]]
+        if len(own):
+            share *= float(taken.mean()) * len(targets) / len(own)
+        asked = None if unrelated is None else unrelated[rows]
+        return MaskedBatch(
+            ids[rows], lengths[rows], segments[rows], places[rows], own, asked, share
+        )
 
 
 class Texts(NamedTuple):

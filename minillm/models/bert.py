@@ -276,21 +276,21 @@ class BERT(base.Model[BERTConfig]):
         With rng there is dropout.  ``backward()`` -> gradients keyed as ``params``.  Only the
         places that are to be filled in go through the wide output layer.
         """
-        ids, lengths, segments, places, targets, unrelated = batch
+        ids, lengths, segments, places, targets, unrelated, share = batch
         x, hidden_backward = self.hidden(ids, lengths, segments, rng)
         logits, words_backward = self.masked_words(x[places])  # (M, V)
         loss, loss_backward = ops.cross_entropy(logits, targets)
         next_backward = None
         if self.config.next_sentence and unrelated is not None:
             next_loss, next_backward = self._next_sentence_loss(x, unrelated)
-            loss = loss + next_loss
+            loss = loss + share * next_loss
 
         def backward():
             drows, gradients = words_backward(loss_backward())
             dx = np.zeros_like(x)
             dx[places] = drows
             if next_backward is not None:
-                dx_next, of_next = next_backward()
+                dx_next, of_next = next_backward(share)
                 dx, gradients = dx + dx_next, gradients | of_next
             tied = {"embedding.E": gradients.pop("embedding.E")}
             gradients = self.keep(gradients) | hidden_backward(dx)
@@ -305,14 +305,14 @@ class BERT(base.Model[BERTConfig]):
 
     def _next_sentence_loss(
         self, x: NDArray, unrelated: NDArray[np.integer]
-    ) -> tuple[np.floating, Callable[[], tuple[NDArray, Gradients]]]:
-        """Are the parts unrelated?.  ``backward()`` -> dx, gradients."""
+    ) -> tuple[np.floating, Callable[[float], tuple[NDArray, Gradients]]]:
+        """Are the parts unrelated?.  ``backward(dloss)`` -> dx, gradients."""
         pooled, pool_backward = self.pool(x)
         logits, dense_backward = feed_forward.layer(self.params, "next", pooled)  # (B, 2)
         loss, loss_backward = ops.cross_entropy(logits, unrelated)
 
-        def backward():
-            dpooled, gradients = dense_backward(loss_backward())
+        def backward(dloss):
+            dpooled, gradients = dense_backward(loss_backward(dloss))
             dx, of_pooler = pool_backward(dpooled)
             return dx, gradients | of_pooler
 

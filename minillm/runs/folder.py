@@ -16,13 +16,16 @@ A new run is made in the hidden folder ``.minillm-new``, and takes its place whe
 its configuration or, if there is an old run to replace, with the first state of its training, too.
 That moment is one renaming, to ``.minillm-whole``.  Then the files are moved; if a kill stops
 that, whoever opens the run next moves the rest.
+
+Of several ranks of a job, rank 0 writes the run, and holds its folder.
 """
 
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +42,7 @@ from minillm.data.files import (
 )
 from minillm.errors import InputError, short
 from minillm.formats.tensors import write_tensors
+from minillm.mpi import ranks
 from minillm.runs.lock import held
 from minillm.training.checkpoints import copy_arrays
 
@@ -66,6 +70,17 @@ _FILES = (
 )
 _NEW, _WHOLE = ".minillm-new", ".minillm-whole"
 _LIST = "files.json"  # what a whole run consists of
+
+
+def _by_rank_0(method: Callable[..., None]) -> Callable[..., None]:
+    """On other ranks, a method that writes does nothing."""
+
+    @wraps(method)
+    def alone(*arguments: Any, **options: Any) -> None:
+        if ranks().rank == 0:
+            method(*arguments, **options)
+
+    return alone
 
 
 class RunFolder:
@@ -99,6 +114,25 @@ class RunFolder:
             finally:
                 shutil.rmtree(self.path / _NEW, ignore_errors=True)
 
+    @contextmanager
+    def held_for_all(self) -> Iterator[None]:
+        """Rank 0 holds the folder until its block ends, and the block of none begins before.
+
+        An InputError or OSError in this is one of all ranks.
+        """
+        with ExitStack() as stack:
+            error: Exception | None = None
+            if ranks().rank == 0:
+                try:
+                    stack.enter_context(self.held())
+                except (InputError, OSError) as found:
+                    error = found
+            error = ranks().broadcast(error)
+            if error is not None:
+                raise error
+            yield
+
+    @_by_rank_0
     def begin(self) -> None:
         """Begins a new run.  An old one stays until the new one is whole, any other file for good.
 
@@ -135,6 +169,7 @@ class RunFolder:
             self._place = self.path
             self._move_whole()
 
+    @_by_rank_0
     def take(self, other: "RunFolder", keep: Sequence[str] = ()) -> None:
         """Puts another run, which is whole, in the place of this one, whose ``keep`` stay."""
         files = [name for name in _FILES if (other.path / name).exists()]
@@ -161,6 +196,7 @@ class RunFolder:
 
     # JSON
 
+    @_by_rank_0
     def save_json(self, name: str, values: dict) -> None:
         """Writes ``values`` as the file ``name``, with the format's version."""
         values = {"format_version": FORMAT_VERSION, **values}
@@ -181,12 +217,14 @@ class RunFolder:
         _check_version(path, values.pop("format_version", None))
         return values
 
+    @_by_rank_0
     def save_file(self, name: str, data: bytes) -> None:
         """Writes a file for other programs."""
         self._write(name, data)
 
     # Weights
 
+    @_by_rank_0
     def save_model(self, params: Mapping[str, np.ndarray], values: dict) -> None:
         """Writes the weights, and ``values`` beside them, as the best so far."""
         self._write_tensors("model.safetensors", params, values)
@@ -218,6 +256,7 @@ class RunFolder:
 
     # All that resuming needs
 
+    @_by_rank_0
     def save_resume(self, arrays: Mapping[str, np.ndarray], values: dict) -> None:
         """Writes the whole state of the training."""
         self._write_tensors(self.resume_path.name, arrays, values)
@@ -237,6 +276,7 @@ class RunFolder:
         """Adds a line to ``metrics.jsonl``."""
         self.append_line("metrics.jsonl", record)
 
+    @_by_rank_0
     def append_line(self, name: str, record: dict) -> None:
         """Adds a line to a file of JSON lines."""
         line = json.dumps(record) + "\n"
@@ -268,6 +308,7 @@ class RunFolder:
                     records.append(json_object(line, f"{path}, line {number}"))
         return records
 
+    @_by_rank_0
     def trim_metrics(self, step: int) -> None:
         """Drops the lines after ``step``, from which a run is resumed; makes the folder."""
         self._place.mkdir(parents=True, exist_ok=True)

@@ -24,6 +24,7 @@ from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
 from minillm.errors import InputError
+from minillm.mpi import ranks
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Complete, Evaluation, Job, Kind
 from minillm.runs.run import load, stored_config
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from minillm.data.labelled import Labelled
 
 STREAM = 3  # the shuffling of the folds has random numbers of its own
-SEEDS, FOLDS = "seeds.jsonl", "folds.jsonl"
+SEEDS, FOLDS, METRICS = "seeds.jsonl", "folds.jsonl", "metrics.jsonl"
 
 Record = dict[str, Any]
 
@@ -59,7 +60,7 @@ def train(kind: Kind, job: Job) -> bool:
 def _is_left(job: Job, seeds: int, folds: int) -> bool:
     """Whether a run that is complete has anything to be repeated."""
     if seeds > 1:
-        return len(job.folder.read_lines(SEEDS)) < seeds
+        return len(_lines(job.folder, SEEDS)) < seeds
     return folds > 1 and len(_of_folds(job.folder, folds)) < folds
 
 
@@ -75,7 +76,7 @@ def _store(job: Job, **settings: int) -> None:
 
 
 def _over_seeds(kind: Kind, job: Job, count: int) -> bool:
-    records = job.folder.read_lines(SEEDS)
+    records = _lines(job.folder, SEEDS)
     if not records:
         records.append({"seed": job.settings.seed, **_best(job.folder)})
         job.folder.append_line(SEEDS, records[0])
@@ -98,7 +99,7 @@ def _over_seeds(kind: Kind, job: Job, count: int) -> bool:
 
 def _best(folder: RunFolder) -> Record:
     """The figures of a run's best validation."""
-    found = [record for record in folder.read_metrics() if "validation_loss" in record]
+    found = [record for record in _lines(folder, METRICS) if "validation_loss" in record]
     best = min(found, key=lambda record: record["validation_loss"])
     return {name: value for name, value in best.items() if name not in ("seconds", "step")}
 
@@ -106,7 +107,7 @@ def _best(folder: RunFolder) -> Record:
 def _keep_the_best(folder: RunFolder, records: Sequence[Record], seed: int) -> None:
     """A seed's run, if it is there, takes the place of the run, or goes."""
     place = RunFolder(folder.path / f"seed-{seed}")
-    if not place.path.is_dir():
+    if ranks().rank > 0 or not place.path.is_dir():
         return
     if min(records, key=lambda record: record["validation_loss"])["seed"] == seed:
         folder.take(place, keep=(SEEDS,))
@@ -156,14 +157,15 @@ def _cross_validate(kind: Kind, job: Job, parts: "Sequence[Sequence[Labelled]]")
             records.append({"fold": fold, "folds": len(parts), **record})
             job.folder.append_line(FOLDS, records[-1])
             job.report(f"fold {fold} of {len(parts)}: {_shown(records[-1:], 'fold')}")
-        shutil.rmtree(place.path, ignore_errors=True)
+        if ranks().rank == 0:
+            shutil.rmtree(place.path, ignore_errors=True)
     job.report(f"{len(parts)} folds: {_shown(records, 'fold')}")
     return True
 
 
 def _of_folds(folder: RunFolder, count: int) -> list[Record]:
     """The lines of a cross-validation of so many folds."""
-    return [record for record in folder.read_lines(FOLDS) if record.get("folds") == count]
+    return [record for record in _lines(folder, FOLDS) if record.get("folds") == count]
 
 
 def _measure_fold(
@@ -175,15 +177,24 @@ def _measure_fold(
 ) -> Record | None:
     """The figures of a training on one part of the texts, on the other; None if interrupted."""
     from minillm.data.files import write_file
-    from minillm.runs.tfidf import by_tfidf, has_sklearn
 
-    place.path.mkdir(exist_ok=True)
-    for name, texts in (("training.tsv", training), ("test.tsv", test)):
-        lines = "".join(f"{label}\t{text}\n" for label, text in texts)
-        write_file(place.path / name, lines.encode())
+    if ranks().rank == 0:
+        place.path.mkdir(exist_ok=True)
+        for name, texts in (("training.tsv", training), ("test.tsv", test)):
+            lines = "".join(f"{label}\t{text}\n" for label, text in texts)
+            write_file(place.path / name, lines.encode())
     data = {"data": str(place.path / "training.tsv")}
     if not _train_one(kind, job, place, job.settings, job.data | data):
         return None
+    return ranks().broadcast(_figures(place, training, test) if ranks().rank == 0 else None)
+
+
+def _figures(
+    place: RunFolder, training: "Sequence[Labelled]", test: "Sequence[Labelled]"
+) -> Record:
+    """Those of a trained fold, beside what TF-IDF reaches on the same texts."""
+    from minillm.runs.tfidf import by_tfidf, has_sklearn
+
     found = load(place.path).evaluate(Evaluation(files=(str(place.path / "test.tsv"),)))
     record = {name: found[name] for name in ("items", "nats_per_item", "accuracy", "macro_f1")}
     if has_sklearn():
@@ -194,9 +205,14 @@ def _measure_fold(
 # --- both ------------------------------------------------------------------------------------
 
 
+def _lines(folder: RunFolder, name: str) -> list[Record]:
+    """The lines of a file as rank 0, which writes it, reads them: they say what is left to do."""
+    return ranks().broadcast(folder.read_lines(name))
+
+
 def _train_one(kind: Kind, job: Job, place: RunFolder, settings: Any, data: dict[str, Any]) -> bool:
     """Trains one of several, from its own checkpoint if there is one."""
-    with place.held():
+    with place.held_for_all():
         stored = stored_config(place, kind) if (place.path / "config.json").exists() else None
         if stored:
             data = stored["data"]

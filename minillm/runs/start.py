@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from minillm.data.files import STANDARD_INPUT, read_json, reading
 from minillm.errors import DivergedError, InputError
+from minillm.mpi import ranks
 from minillm.runs import repeated
 from minillm.runs.adaptation import gained_and_forgotten
 from minillm.runs.fine_tuning import import_additions, trained_part
@@ -39,7 +40,11 @@ def start(
     ``given`` are the settings that differ from the defaults or, of a run to resume, from what
     was stored.  Nothing is written before all input has been checked.  ``report`` is called with
     each line to be shown.  ``quiet`` shows no progress, and draws no loss curve.
+
+    All ranks of a job call this alike; rank 0 alone writes and reports.
     """
+    if ranks().rank > 0:
+        report, quiet = _unseen, True
     folder = RunFolder(out)
     if resume:
         stored_config(folder, kind)  # before anything is made
@@ -61,12 +66,16 @@ def start(
         return repeated.train(kind, Job(folder, settings, data, stored, report, quiet))
 
 
+def _unseen(line: str) -> None:
+    pass
+
+
 @contextmanager
 def _held(folder: RunFolder) -> Iterator[None]:
     """Keeps other processes out of the folder; a divergence says what the folder has."""
     if folder.path.exists() and not folder.path.is_dir():
         raise InputError(f"{folder.path}: expected a folder, found a file")
-    with folder.held():
+    with folder.held_for_all():
         try:
             yield
         except DivergedError as error:
@@ -135,6 +144,7 @@ def train_by_gradient_descent(kind: Kind, job: Job) -> bool:
     begin = restore_checkpoint(*state) if job.stored else Summary()
     if job.stored:
         _check_unfinished(folder, options, begin)
+    ranks().wait()  # all have read the folder, which rank 0 writes from here on
     for note in parts.notes:
         job.report(note)
     if job.stored:
@@ -160,6 +170,7 @@ def train_by_gradient_descent(kind: Kind, job: Job) -> bool:
         items=counted,
         before_step=trained.before_step,
     )
+    ranks().wait()  # the run is on the disk
     if not job.quiet:
         _report(kind, job, summary, parts, options)
     return not summary.interrupted

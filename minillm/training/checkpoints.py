@@ -14,6 +14,7 @@ import numpy as np
 
 from minillm.errors import InputError, short
 from minillm.training.optimisers import Optimiser
+from minillm.training.parallel import check_replicas
 
 if TYPE_CHECKING:
     from minillm.training.loop import Task
@@ -62,7 +63,11 @@ def save_checkpoint(
     rng: np.random.Generator,
     summary: Summary,
 ) -> None:
-    """Stores all that resuming needs."""
+    """Stores all that resuming needs.
+
+    DivergedError where the ranks of a job no longer have the same weights.
+    """
+    check_replicas(params)
     optimiser_arrays, optimiser_values = optimiser.state()
     task_arrays, task_values = task.state()
     arrays = {f"params/{name}": p for name, p in params.items()}

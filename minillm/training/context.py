@@ -9,6 +9,7 @@ from minillm.data import overlapping_windows
 from minillm.data.windows import Ids, RandomWindows, Windows
 from minillm.errors import InputError
 from minillm.training.loop import Backward
+from minillm.training.parallel import own_generator, own_rows
 
 LOGITS_AT_ONCE = 1 << 25  # numbers: what a batch of validation may take
 
@@ -52,6 +53,7 @@ class ContextTask:
         self.model, self.windows, self.batch = model, windows, batch
         self.validation_ids = stretches(validation_ids, validation_tokens + 1)
         self.sample = sample
+        self.own_rows, self.counts = own_rows(batch)
 
     @property
     def batches_per_epoch(self) -> int:
@@ -60,9 +62,9 @@ class ContextTask:
 
     def training_loss(self, rng: np.random.Generator) -> tuple[np.floating, Backward, int]:
         """The loss of the next windows, in nats per token."""
-        inputs, targets = self.windows.next()
-        (loss, _), backward = self.model.window_loss(inputs, targets, {}, rng)
-        return loss, backward, targets.size
+        inputs, targets = (ids[self.own_rows] for ids in self.windows.next())
+        (loss, _), backward = self.model.window_loss(inputs, targets, {}, own_generator(rng))
+        return loss, backward, self.counts * targets.size
 
     def validation_loss(self) -> float:
         """The mean loss over the first of the validation text, in nats per token."""

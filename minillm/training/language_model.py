@@ -9,6 +9,7 @@ from minillm.data import Windows, windows_once
 from minillm.errors import InputError, short
 from minillm.training.checkpoints import copy_arrays
 from minillm.training.loop import Backward
+from minillm.training.parallel import all_rows, own_generator, own_rows
 
 
 class WindowModel(Protocol):
@@ -49,7 +50,9 @@ class LanguageModelTask:
                 f"the validation text has {len(validation_ids)} tokens: expected 2 or more"
             )
         self.validation_ids = validation_ids
-        self.carried_state = model.zero_state(batch)
+        self.batch = batch
+        self.own_rows, self.counts = own_rows(batch)
+        self.carried_state = self._own(model.zero_state(batch))  # of this rank's rows
 
     @property
     def batches_per_epoch(self) -> int:
@@ -58,25 +61,25 @@ class LanguageModelTask:
 
     def training_loss(self, rng: np.random.Generator) -> tuple[np.floating, Backward, int]:
         """The loss of the next window, in nats per token."""
-        inputs, targets = self.windows.next()
+        inputs, targets = (ids[self.own_rows] for ids in self.windows.next())
         (loss, self.carried_state), backward = self.model.window_loss(
-            inputs, targets, self.carried_state, rng
+            inputs, targets, self.carried_state, own_generator(rng)
         )
-        return loss, backward, targets.size
+        return loss, backward, self.counts * targets.size
 
     def validation_loss(self) -> float:
         """The mean loss over the whole validation text, in nats per token."""
-        batch = len(self.windows.starts)
-        return evaluate(self.model, self.validation_ids, batch, self.windows.window)[0]
+        return evaluate(self.model, self.validation_ids, self.batch, self.windows.window)[0]
 
     def state(self) -> tuple[dict[str, np.ndarray], dict]:
         """The carried state, and the position in the text."""
-        return self.carried_state, {"position": self.windows.position}
+        return all_rows(self.carried_state, self.batch), {"position": self.windows.position}
 
     def restore(self, arrays: Mapping[str, np.ndarray], values: dict) -> None:
         """Restores what :meth:`state` returned."""
-        copy_arrays(arrays, self.carried_state, "the carried state")
-        for name, array in self.carried_state.items():
+        state = self.model.zero_state(self.batch)
+        copy_arrays(arrays, state, "the carried state")
+        for name, array in state.items():
             V = self.model.config.vocabulary
             if array.dtype.kind == "i" and array.size and not (0 <= array.min() <= array.max() < V):
                 raise ValueError(
@@ -86,6 +89,10 @@ class LanguageModelTask:
         if type(position) is not int or not 0 <= position < length:
             raise ValueError(f"position: expected 0 to {length - 1}, found {short(position)}")
         self.windows.position = position
+        self.carried_state = self._own(state)
+
+    def _own(self, state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {name: np.ascontiguousarray(rows[self.own_rows]) for name, rows in state.items()}
 
 
 def evaluate(model: WindowModel, ids: np.ndarray, batch: int, window: int) -> tuple[float, int]:

@@ -9,7 +9,8 @@ write a task (four methods, see :class:`Task`) and hand it over:
 
 - ``training_loss(rng)`` takes the next batch from wherever the task keeps its data, runs the
   model forward, and returns the loss, its backward, and how many tokens it was the mean of.
-  Random numbers (dropout, shuffling) come from ``rng`` only.
+  Random numbers (dropout, shuffling) come from ``rng`` only.  Where a job has several ranks, it is
+  the loss of this one's rows: see :mod:`minillm.training.parallel`.
 - ``validation_loss()`` is the mean loss over the held-out data, without dropout.  A task may also
   have ``measures``, a dictionary that this call fills: they are shown and logged beside the loss.
 - ``state()`` and ``restore(...)`` save and restore all that the task itself changes from step to
@@ -36,8 +37,10 @@ from typing import Protocol
 import numpy as np
 
 from minillm.errors import DivergedError, InputError
+from minillm.mpi import ranks
 from minillm.training.checkpoints import Store, Summary, save_checkpoint
 from minillm.training.optimisers import Optimiser, clip_global_norm
+from minillm.training.parallel import on_any_rank, sum_over_ranks
 from minillm.training.progress import ProgressDisplay
 from minillm.training.schedules import inverse_square_root, warmup_cosine
 
@@ -172,16 +175,19 @@ def train(
     progress, which is counted in ``unit``: ``items()`` is how many there were, by default the
     tokens of the losses.  ``before_step`` is called with the progress before each step.
 
+    All ranks of a job call this alike: see :mod:`minillm.training.parallel`.
+
     DivergedError if the loss or the gradient stops being finite.
     """
     summary = start or Summary()
     options = options.of(task)
     done = options.progress(summary.step, summary.seconds)
     position = "epoch {:,.1f}" if options.in_epochs else "step {:,}"
+    quiet = quiet or ranks().rank > 0
     with interrupts() as interrupted, ProgressDisplay(done, quiet, unit, position) as display:
         recorder = _Recorder(params, optimiser, task, options, rng, store, summary, display)
         recorder.items = items or recorder.items
-        while done < 1 and not options.gives_up(summary) and not interrupted.is_set():
+        while done < 1 and not options.gives_up(summary) and not on_any_rank(interrupted.is_set()):
             learning_rate = options.rate(done)
             if before_step is not None:
                 before_step(done)
@@ -218,7 +224,7 @@ class _Recorder:
         self.options, self.store, self.summary, self.display = options, store, summary, display
         self.items: Callable[[], int] = lambda: summary.tokens  # what the display counts
         self.started_at = time.monotonic() - summary.seconds
-        self.saved_at = time.monotonic()
+        self.saved_at = summary.seconds
         if store is not None:
             store.trim_metrics(summary.step)
 
@@ -230,16 +236,20 @@ class _Recorder:
         summary.step += 1
         summary.tokens += tokens
         summary.recent_loss += loss
-        summary.seconds = time.monotonic() - self.started_at
+        summary.seconds = self._now()
         done = self.options.progress(summary.step, summary.seconds)
         self.display.update(done, self._position(), loss, self.items(), summary.seconds)
         if summary.step % self.options.log_every == 0:
             self._log(learning_rate, norm)
         if self.options.validates(before, done, summary):
             self._validate()
-        if time.monotonic() - self.saved_at >= self.options.checkpoint_seconds:
+        if summary.seconds - self.saved_at >= self.options.checkpoint_seconds:
             self.save()
         return done
+
+    def _now(self) -> float:
+        """The seconds of the run so far, on rank 0's clock."""
+        return ranks().broadcast(time.monotonic() - self.started_at)
 
     def _position(self) -> float:
         """How far the training is, as it is shown: in epochs or in steps."""
@@ -264,9 +274,11 @@ class _Recorder:
     def _validate(self) -> None:
         """Measures the validation loss; the best weights so far are stored."""
         summary = self.summary
-        started_at = time.monotonic()
-        loss = self.task.validation_loss()
-        summary.validation_seconds += time.monotonic() - started_at
+        started_at = self._now()
+        loss = self.task.validation_loss() if ranks().rank == 0 else math.nan
+        ranks().wait()
+        loss = ranks().broadcast(loss)
+        summary.validation_seconds += self._now() - started_at
         measures = getattr(self.task, "measures", {})
         self.display.validated(self._position(), loss, measures)
         self.display.sampled(self.task)
@@ -290,13 +302,13 @@ class _Recorder:
     def save(self) -> None:
         """A checkpoint; before the first validation, its weights are the best, too."""
         summary = self.summary
-        summary.seconds = time.monotonic() - self.started_at
+        summary.seconds = self._now()
         if self.store is not None:
             if math.isinf(summary.best_loss):
                 self.store.save_model(self.params, {"step": summary.step})
             state = (self.params, self.optimiser, self.task, self.rng)
             save_checkpoint(self.store, *state, summary)
-        self.saved_at = time.monotonic()
+        self.saved_at = self._now()
 
 
 def _gradient(
@@ -304,13 +316,14 @@ def _gradient(
 ) -> tuple[float, dict[str, np.ndarray], int]:
     """The loss and gradient of ``accumulate`` batches as if they were one, and their tokens.
 
-    The loss of a batch is the mean over its tokens, and so is weighted by their number.
+    The loss of a batch is the mean over its tokens, and so is weighted by their number; that of a
+    rank's rows is, too.
     """
     # The loop reports a loss that overflows; NumPy need not warn of it.
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         loss, backward, tokens = task.training_loss(rng)
         grads = dict(backward())
-        if accumulate == 1:
+        if accumulate == ranks().size == 1:
             return float(loss), grads, tokens
         loss = float(loss) * tokens
         for g in grads.values():
@@ -322,6 +335,7 @@ def _gradient(
             tokens += next_tokens
             for name, g in backward().items():
                 grads[name] += next_tokens * g
+        loss, tokens = sum_over_ranks(loss, grads, tokens)
         for g in grads.values():
             g /= tokens
     return loss / tokens, grads, tokens

@@ -14,6 +14,9 @@ from minillm.data.windows import Ids
 from minillm.errors import InputError
 from minillm.models.ngram import NGramConfig, count_ngrams, estimate
 from minillm.training.loop import Backward
+from minillm.training.parallel import own_generator, own_rows
+
+HIDING = 1  # its random numbers are not those of the passages
 
 
 class FillingModel(Protocol):
@@ -29,8 +32,8 @@ class FillingModel(Protocol):
 class MaskedTask:
     """A model and the passages whose hidden tokens it learns to predict.
 
-    What is hidden is drawn anew for each batch, from the loop's generator; in ``validation`` it is
-    always the same.  ``measures`` has the accuracy of the last validation.
+    What is hidden is drawn anew for each batch, from a generator of its own; in ``validation`` it
+    is always the same.  ``measures`` has the accuracy of the last validation.
     """
 
     def __init__(
@@ -53,12 +56,17 @@ class MaskedTask:
 
     def training_loss(self, rng: np.random.Generator) -> tuple[np.floating, Backward, int]:
         """The loss of the next passages, in nats per hidden token."""
-        batch = self.masking.hide(self.passages.next(), rng)
+        hiding = np.random.default_rng((self.passages.seed, self.passages.position, HIDING))
+        batch = self.masking.hide(self.passages.next(), hiding)
         if not len(batch.targets):
             raise InputError("the passages have no token that could be hidden: special ones alone")
         self.rows += int(batch.lengths.sum())
-        loss, backward = self.model.loss(batch, rng)
-        return loss, backward, len(batch.targets)
+        rows, counts = own_rows(len(batch.ids))
+        own = batch.part(rows)
+        if not len(own.targets):
+            own, counts = batch, 0
+        loss, backward = self.model.loss(own, own_generator(rng))
+        return loss, backward, counts * len(own.targets)
 
     def validation_loss(self) -> float:
         """The mean loss over the hidden tokens of the held-out passages."""

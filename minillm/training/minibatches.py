@@ -11,6 +11,7 @@ from minillm import ops
 from minillm.data import Minibatches, Sequences
 from minillm.data.sequences import Column
 from minillm.training.loop import Backward
+from minillm.training.parallel import own_generator, own_rows
 
 
 class Model(Protocol):
@@ -48,8 +49,14 @@ class MinibatchTask:
         """The loss of the next batch."""
         batch = self.training.next()
         self.rows += len(batch[0])
-        loss, backward = self.model.loss(batch, rng)
-        return loss, backward, self.count(batch)
+        rows, counts = own_rows(len(batch[0]))
+        own = self.part(batch, rows)
+        loss, backward = self.model.loss(own, own_generator(rng))
+        return loss, backward, counts * self.count(own)
+
+    def part(self, batch: tuple[NDArray, ...], rows: slice) -> tuple[Any, ...]:
+        """Some rows of a batch."""
+        return tuple(column[rows] for column in batch)
 
     def validation_loss(self) -> float:
         """The mean loss over all of the held-out rows."""
@@ -88,6 +95,20 @@ class ClassificationTask(MinibatchTask):
         if self.texts is None:
             return self.training.batches_per_epoch
         return -(-self.texts // self.training.batch)
+
+    def part(self, batch: tuple[NDArray, ...], rows: slice) -> tuple[Any, ...]:
+        """Some rows of a batch, and how often a helper loss counts in them.
+
+        The mean loss of parts is weighted by their texts.  A helper loss is the mean over the t of
+        T tokens that follow another one, and is to be weighted by these: of b of the B texts, it
+        counts (t / T) / (b / B) times.
+        """
+        own = super().part(batch, rows)
+        if not getattr(self.model.config, "helper_loss", 0):  # type: ignore[attr-defined]
+            return own
+        tokens = np.maximum(batch[1] - 1, 0)
+        share = tokens[rows].sum() / max(1, tokens.sum()) * len(tokens) / len(tokens[rows])
+        return (*own, float(share))
 
     def validation_loss(self) -> float:
         """The mean loss over all of the held-out rows, and the accuracy."""

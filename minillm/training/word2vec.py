@@ -55,6 +55,7 @@ from minillm.text import check_texts
 from minillm.text.words import split_words
 from minillm.training.checkpoints import Store, copy_arrays, numbers_from
 from minillm.training.loop import interrupts
+from minillm.training.parallel import check_replicas
 from minillm.training.progress import ProgressDisplay
 
 LONGEST = 1000  # words in a sentence; a longer line is several
@@ -355,7 +356,11 @@ def mean_loss(model: Word2Vec, words: WordCounts, text: TextStream) -> tuple[flo
 
 
 def save_all(store: Store, model: Word2Vec, progress: Progress) -> None:
-    """Stores the vectors, then all that resuming needs."""
+    """Stores the vectors, then all that resuming needs.
+
+    DivergedError where the replicas of several ranks are not the same.
+    """
+    check_replicas(model.params)
     store.save_model(model.params, {"words": progress.words})
     save_progress(store, model, progress)
 

@@ -1,81 +1,17 @@
 """word2vec in training: the shares of several ranks, and what they make of them together."""
 
-import os
-import shutil
-import subprocess
-import sys
 from itertools import pairwise
-from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mpiexec import ROOT, run
+from word2vec_job import SEED, SETTINGS, WORDS, Lines, Memory, V, corpus_of, new_model, text
 
 from minillm.data.streams import Spill
-from minillm.models.word2vec import Word2Vec, Word2VecConfig
 from minillm.training import word2vec
-from minillm.training.word2vec import Corpus, Progress, WordCounts, learning_rates
-
-V, SEED = 20, 3
-SETTINGS = SimpleNamespace(
-    epochs=3,
-    learning_rate=0.1,
-    final_rate=1e-3,
-    seed=SEED,
-    threads=1,
-    average_every=100,
-    checkpoint_seconds=1e9,
-)
-
-
-class Lines:
-    """A text of sentences, as numbers, in blocks."""
-
-    def __init__(self, sentences, blocks=2):
-        self.parts = np.array_split(np.array(sentences, object), blocks)
-
-    def blocks(self):
-        for part in self.parts:
-            yield "".join(" ".join(map(str, sentence)) + "\n" for sentence in part)
-
-
-WORDS = WordCounts([str(word) for word in range(V)], np.arange(V, 0, -1), True)
-
-
-def text(seed=0, count=200):
-    rng = np.random.default_rng(seed)
-    sentences = [rng.integers(0, V, n).tolist() for n in rng.integers(0, 12, count)]
-    return Lines([*sentences, [0]])
-
-
-def corpus_of(lines, rank=0, size=1):
-    return Corpus(WORDS, lines, Spill(), 1 << 40, rank, size)
-
-
-def new_model():
-    return Word2Vec(Word2VecConfig(V, 6), WORDS.counts, np.random.default_rng(SEED))
-
-
-class Memory:
-    """A store that keeps the last checkpoint and all metrics."""
-
-    def __init__(self):
-        self.metrics, self.state = [], None
-
-    def trim_metrics(self, step):
-        self.metrics = [record for record in self.metrics if record["step"] <= step]
-
-    def append_metrics(self, record):
-        self.metrics.append(record)
-
-    def save_model(self, params, values):
-        self.best = {name: array.copy() for name, array in params.items()}
-
-    def save_resume(self, arrays, values):
-        self.state = ({name: array.copy() for name, array in arrays.items()}, values)
-
+from minillm.training.word2vec import Corpus, Progress, learning_rates
 
 # --- shares -------------------------------------------------------------------------------
 
@@ -182,82 +118,11 @@ def together(lines, size, settings):
     return models[0].params
 
 
-JOB = """
-import signal, sys
-import numpy as np
-from minillm.mpi import ranks
-from minillm.models.word2vec import Word2Vec
-from minillm.training import word2vec
-from minillm.training.word2vec import Progress, train_word2vec
-from test_word2vec import SETTINGS, Memory, corpus_of, new_model, text
-
-word2vec.STRETCH = 50
-job, meetings, meet, learn = ranks(), [], word2vec._meet, Word2Vec.learn
-
-def checked(model, *arguments):
-    told = meet(model, *arguments)
-    replicas = job.gather([array.tobytes() for array in model.params.values()])
-    assert replicas == [replicas[0]] * job.size
-    decided = job.gather(told)
-    assert decided == [decided[0]] * job.size
-    meetings.append(told)
-    return told
-
-word2vec._meet = checked
-corpus, whole, store = corpus_of(text(), job.rank, job.size), new_model(), Memory()
-assert train_word2vec(whole, corpus, SETTINGS, store, Progress(), quiet=True)
-uninterrupted, meetings[:] = len(meetings), []
-
-calls = []
-def interrupted(*arguments, **options):
-    calls.append(None)
-    if job.rank == job.size - 1 and len(calls) % 7 == 0:  # a signal to one of them stops all
-        signal.raise_signal(signal.SIGINT)
-    return learn(*arguments, **options)
-
-Word2Vec.learn = interrupted
-stopped, progress, sessions, again = new_model(), Progress(), 0, Memory()
-while not train_word2vec(stopped, corpus, SETTINGS, again, progress, quiet=True):
-    arrays, values = again.state
-    stopped, progress = new_model(), Progress(**values["progress"])
-    for name, array in stopped.params.items():
-        array[:] = arrays[name]
-    sessions += 1
-if job.rank == 0:
-    assert sessions > 2
-    assert len(meetings) == uninterrupted > 5
-    assert [r["loss"] for r in store.metrics] == [r["loss"] for r in again.metrics]
-    for name, array in whole.params.items():
-        np.testing.assert_array_equal(stopped.params[name], array)
-    np.savez(sys.argv[1], **whole.params)
-"""
-
-
-def mpiexec():
-    """The command that starts several ranks; the test is skipped where there is none."""
-    pytest.importorskip("mpi4py")
-    beside = Path(sys.executable).parent / "mpiexec"
-    found = str(beside) if beside.exists() else shutil.which("mpiexec")
-    if found is None:
-        pytest.skip("there is no mpiexec")
-    return found
-
-
 @pytest.mark.parametrize("size", [2, 3])
 def test_ranks_learn_together(tmp_path, monkeypatch, size):
     """As in one process; all replicas are equal when they have met; resumed is uninterrupted."""
-    job = tmp_path / "job.py"
-    job.write_text(JOB)
-    root, here = Path(__file__).resolve().parents[2], Path(__file__).resolve().parent
-    environment = os.environ | {"PYTHONPATH": f"{root}{os.pathsep}{here}", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [mpiexec(), "-n", str(size), sys.executable, str(job), str(tmp_path / "params.npz")],
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
+    status, _, errors = run(size, ROOT / "tests" / "word2vec_job.py", tmp_path / "params.npz")
+    assert status == 0, errors
     monkeypatch.setattr(word2vec, "STRETCH", 50)
     expected, found = together(text(), size, SETTINGS), np.load(tmp_path / "params.npz")
     for name, array in expected.items():

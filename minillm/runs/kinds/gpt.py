@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from minillm.errors import InputError
+from minillm.mpi import ranks
 from minillm.runs.adaptation import with_replay
 from minillm.runs.kind import GENTLY, Evaluation, Job, Parts, Results
 from minillm.runs.settings import (
@@ -181,7 +182,7 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
         from minillm.training.speed import matmul_peak
 
         rate = summary.tokens / max(1e-9, summary.seconds - summary.validation_seconds)
-        peak = matmul_peak()
+        peak = matmul_peak() * ranks().size
         share = rate * of_gpt(parts.model.config).operations / peak
         yield (
             f"{rate:,.0f} tokens per second: {share:.0%} of what this machine's matrix products "
@@ -247,6 +248,6 @@ def times_read(settings: Settings, model: Any, training: "Ids") -> float:
         tokens: float = settings.steps * settings.accumulate * settings.batch * settings.context
     else:
         assert settings.minutes is not None
-        rate = SHARE * matmul_peak() / of_gpt(model.config).operations
-        tokens = 60 * settings.minutes * rate
+        peak = ranks().broadcast(matmul_peak()) * ranks().size
+        tokens = 60 * settings.minutes * SHARE * peak / of_gpt(model.config).operations
     return tokens / len(training)

@@ -1,0 +1,119 @@
+"""Data parallelism: each rank has its rows of every batch, and all take the same step.
+
+    mpiexec -n 4 minillm train gpt --out runs/gpt
+
+Every rank has a replica of the model, and computes the gradient of its own rows.  The loss of a
+batch is the mean over its N tokens.  Let rank r have N_r of them, the mean loss L_r over these,
+and its gradient g_r.  Then the whole batch has
+
+    N = sum over r of N_r        L = sum over r of N_r L_r / N        g = sum over r of N_r g_r / N
+
+that is, the mean over the ranks, weighted by their tokens: a rank with more of them counts for
+more.  With g, every rank takes the step that one process with the whole batch would take.  So the
+number of ranks changes nothing but the time, and the order in which floating-point numbers are
+summed.
+
+- **The batch** is drawn by all ranks alike, from the same seeds, and dealt by rows.  To read all of
+  it costs little beside a gradient.
+- **The gradients** of all weights are one buffer, in which MPI sums them (Allreduce).  All ranks
+  then have the same bits; they clip, and take the same step, each by itself.  No weights are sent.
+- **Dropout** comes from a generator of each rank's own: it is to differ from row to row.
+- **What depends on the time or on signals** would differ between ranks, and they would wait for each
+  other forever.  Rank 0's clock is that of all, and a signal to one of them ends the training of
+  all, after the same step.  All else follows from numbers that the ranks have in common.
+
+The sum begins when the backward has ended.  To sum the gradients of the last layers while those of
+the first are still computed would hide some of its time; it is left out, since a model's backward
+returns all of its gradients at once, and MPI would need a thread of its own to go on meanwhile.
+
+Source: Zinkevich, Weimer, Li and Smola (2010), "Parallelized stochastic gradient descent", for the
+setting; Goyal et al. (2017), "Accurate, large minibatch SGD: training ImageNet in 1 hour", section
+3, for what is easily got wrong: means of unequal parts, and the order of data.
+"""
+
+import zlib
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm.errors import DivergedError
+from minillm.mpi import ranks
+
+Arrays = dict[str, NDArray]
+
+
+def own_rows(B: int) -> tuple[slice, int]:
+    """Which of the rows 0..B-1 of a batch this rank has, and how often they count: once.
+
+    They are dealt like cards, so that no rank has the longest of a batch that is sorted by length.
+    Where there are fewer rows than ranks, a rank without one computes the first, which counts 0
+    times: its gradient is zero, under the names and with the shapes of all others.
+    """
+    rank, size = ranks().rank, ranks().size
+    return (slice(rank, None, size), 1) if rank < B else (slice(0, 1), 0)
+
+
+def all_rows(own: Arrays, B: int) -> Arrays:
+    """The arrays with B rows of which each rank has its own: the reverse of :func:`own_rows`."""
+    size = ranks().size
+    if size == 1:
+        return own
+    whole = {name: np.empty((B, *rows.shape[1:]), rows.dtype) for name, rows in own.items()}
+    for rank, part in enumerate(ranks().gather(own)[:B]):
+        for name, rows in part.items():
+            whole[name][rank::size] = rows
+    return whole
+
+
+def own_generator(rng: np.random.Generator) -> np.random.Generator:
+    """This rank's generator for the next batch; that of all ranks, ``rng``, moves on alike."""
+    if ranks().size == 1:
+        return rng
+    return np.random.default_rng((int(rng.integers(2**63)), ranks().rank))
+
+
+def sum_over_ranks(loss: float, grads: Arrays, tokens: int) -> tuple[float, int]:
+    """Replaces the gradients by their sums over the ranks; returns the sums of losses and tokens.
+
+    They are sums over tokens: N_r L_r and N_r g_r above.  The caller divides, once.
+    """
+    if ranks().size == 1:
+        return loss, tokens
+    counts = np.array([loss, tokens])
+    ranks().sum(counts)
+    flat = np.concatenate([g.ravel() for g in grads.values()])
+    ranks().sum(flat)
+    ends = np.cumsum([g.size for g in grads.values()])
+    for (name, g), part in zip(grads.items(), np.split(flat, ends[:-1]), strict=True):
+        grads[name] = part.reshape(g.shape)
+    return float(counts[0]), int(counts[1])
+
+
+def on_any_rank(happened: bool) -> bool:
+    """Whether something has happened on one of the ranks: on all of them, the same answer."""
+    if ranks().size == 1:
+        return happened
+    count = np.array([float(happened)])
+    ranks().sum(count)
+    return bool(count[0])
+
+
+def check_replicas(params: Mapping[str, NDArray]) -> None:
+    """DivergedError where the weights do not have the same bits on all ranks.
+
+    They took the same steps, but a machine with other instructions, or with faulty memory, rounds
+    or keeps them in another way.
+    """
+    if ranks().size == 1:
+        return
+    checksum = 0
+    for p in params.values():
+        checksum = zlib.crc32(np.ascontiguousarray(p), checksum)
+    found = ranks().gather(checksum)
+    differ = [str(rank) for rank, other in enumerate(found) if other != found[0]]
+    if differ:
+        raise DivergedError(
+            f"the replicas differ: rank {', '.join(differ)} no longer has the weights of rank 0: "
+            "expected machines with the same processors, and MINILLM_KERNELS the same on all"
+        )

@@ -1,0 +1,236 @@
+"""Commands of several ranks under mpiexec: what they write and tell, and what ends them."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from mpiexec import run, start
+
+import minillm
+from minillm import mpi
+from minillm.runs.folder import RunFolder
+
+TEXT = "the cat sat on the mat and the dog sat on the log.\n" * 60
+TINY = ["--hidden", "12", "--embedding", "6", "--batch", "4", "--window", "8", "--dropout", "0"]
+LONG = ["--steps", "1000000"]
+
+
+@pytest.fixture(autouse=True)
+def text_file(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text(TEXT)
+    return path
+
+
+def train(ranks, tmp_path, name, *options, kind="lm"):
+    """A training that succeeds; the folder, and what it has told."""
+    files = [] if "--resume" in options else [tmp_path / "text.txt"]
+    out = tmp_path / name
+    status, stdout, stderr = run(ranks, "-m", "minillm", "train", kind, *files, "--out", out, *options)
+    assert status == 0, stderr
+    return RunFolder(out), stdout, stderr
+
+
+def state(folder):
+    """All that resuming needs, but the clock."""
+    arrays, values = folder.load_resume()
+    del values["progress"]["seconds"], values["progress"]["validation_seconds"]
+    return arrays, values
+
+
+def started(tmp_path, name="run", ranks=2):
+    """A training that goes on and on, as soon as it has begun to take steps; and its folder."""
+    out = tmp_path / name
+    command = ("-m", "minillm", "train", "lm", tmp_path / "text.txt", "--out", out, *TINY, *LONG)
+    process, folder = start(ranks, *command, "--checkpoint-seconds", "0.2"), RunFolder(out)
+    while not (folder.resume_path.exists() and folder.read_metrics()):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    return process, folder
+
+
+def children(process):
+    """The processes of the ranks: of mpiexec's children, or of theirs."""
+    found = subprocess.run(
+        ["ps", "-A", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True
+    ).stdout
+    rows = [line.split(maxsplit=2) for line in found.splitlines()]
+    below = {process.pid}
+    for _ in range(3):
+        below |= {int(pid) for pid, parent, _ in rows if int(parent) in below}
+    return [int(pid) for pid, _, args in rows if int(pid) in below and args.startswith(sys.executable)]
+
+
+def test_ranks_train_what_one_process_does_and_tell_it_once(tmp_path):
+    one, stdout, _ = train(1, tmp_path, "one", *TINY, "--steps", "12")
+    two, of_two, errors = train(2, tmp_path, "two", *TINY, "--steps", "12")
+    (arrays, values), (others, other_values) = state(one), state(two)
+    for name, array in arrays.items():
+        np.testing.assert_allclose(others[name], array, atol=2e-5, err_msg=name)
+    assert other_values["progress"]["tokens"] == values["progress"]["tokens"]
+    assert [record["step"] for record in two.read_metrics()] == [
+        record["step"] for record in one.read_metrics()
+    ]
+    assert of_two.count("trained after 12 steps") == stdout.count("trained after 12 steps") == 1
+    assert of_two.count("sample:") == 1
+    assert len(re.findall(r"step \d+: ", errors)) == 10  # a line for each validation
+    assert len(list((tmp_path / "two").iterdir())) == len(list((tmp_path / "one").iterdir()))
+
+
+def test_a_killed_rank_ends_the_job_which_is_resumed(tmp_path):
+    whole, _, _ = train(2, tmp_path, "whole", *TINY, "--steps", "400")
+    process, folder = started(tmp_path)
+    os.kill(children(process)[1], signal.SIGKILL)
+    began = time.monotonic()
+    process.communicate(timeout=20)
+    assert time.monotonic() - began < 10
+    assert process.returncode != 0
+    step = folder.load_resume()[1]["progress"]["step"]
+    assert step > 0
+    other = tmp_path / "other"
+    other.mkdir()
+    for file in folder.path.iterdir():
+        (other / file.name).write_bytes(file.read_bytes())
+    options = ["--resume", "--steps", str(max(400, step + 10))]
+    if step < 400:
+        train(2, tmp_path, "run", *options)
+        (arrays, values), (others, other_values) = state(folder), state(whole)
+        assert values["rng"] == other_values["rng"]
+        assert all(np.array_equal(array, others[name]) for name, array in arrays.items())
+    resumed, _, _ = train(3, tmp_path, "other", *options)
+    again, _, _ = train(1, tmp_path, "run", *options) if step >= 400 else (folder, None, None)
+    for name, array in state(again)[0].items():
+        np.testing.assert_allclose(state(resumed)[0][name], array, atol=1e-3, err_msg=name)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_job_after_the_same_step(tmp_path, number):
+    process, folder = started(tmp_path)
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in stderr
+    assert stdout.count("stopped after ") == 1
+    step = folder.load_resume()[1]["progress"]["step"]
+    train(2, tmp_path, "run", "--resume", "--steps", str(step + 5))
+    assert minillm.load(folder.path).kind.name == "lm"
+
+
+def test_a_signal_to_one_rank_ends_the_job_for_all(tmp_path):
+    process, _ = started(tmp_path)
+    os.kill(children(process)[1], signal.SIGTERM)
+    stdout, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert stdout.count("stopped after ") == 1
+
+
+def test_two_jobs_in_one_folder_refuse_each_other(tmp_path):
+    process, folder = started(tmp_path)
+    command = ("train", "lm", "--out", folder.path, "--resume", "--steps", "2000000")
+    status, stdout, stderr = run(2, "-m", "minillm", *command)
+    assert (status, stdout) == (2, "")
+    assert re.fullmatch(r"minillm: .*/run: it is in use by process \d+ .*\n", stderr)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (("train", "lm", "missing.txt", "--out", "r"), "missing.txt: "),
+        (("train", "lm", "--nonsense", "--out", "r"), "there is no option '--nonsense'"),
+        (("generate", "r"), "generate: expected one process, found 2, started by mpiexec"),
+    ],
+)
+def test_an_error_of_all_ranks_is_told_once(tmp_path, command, told):
+    status, stdout, stderr = run(2, "-m", "minillm", *command, cwd=tmp_path)
+    assert (status, stdout) == (2, "")
+    assert stderr.startswith("minillm: ")
+    assert told in stderr
+    assert stderr.count("\n") == 1
+    assert not (tmp_path / "r").exists()
+
+
+FAILING = """
+import sys
+from minillm import cli, mpi
+from minillm.errors import InputError
+from minillm.training.minibatches import MinibatchTask
+from minillm.training.language_model import LanguageModelTask
+
+def fails(self, rng, real=LanguageModelTask.training_loss):
+    if mpi.ranks().rank == 1 and self.windows.position > 40:
+        raise {error}
+    return real(self, rng)
+
+LanguageModelTask.training_loss = fails
+sys.exit(cli.main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "told"),
+    [
+        ("InputError('bad data')", 2, "minillm: rank 1: bad data\n"),
+        ("ZeroDivisionError('a bug')", 1, "ZeroDivisionError: a bug"),
+    ],
+)
+def test_an_error_of_one_rank_ends_all(tmp_path, text_file, error, status, told):
+    program = tmp_path / "failing.py"
+    program.write_text(FAILING.format(error=error))
+    began = time.monotonic()
+    found, _, stderr = run(
+        3, program, "train", "lm", text_file, "--out", tmp_path / "run", *TINY, *LONG
+    )
+    assert time.monotonic() - began < 40
+    assert found == status
+    if status == 2:
+        assert stderr.endswith(told)
+        assert stderr.count("minillm: ") == 1
+    else:
+        assert told in stderr
+
+
+def test_several_seeds_are_trained_by_all_ranks(tmp_path):
+    folder, stdout, _ = train(2, tmp_path, "run", *TINY, "--steps", "4", "--seeds", "2")
+    assert [record["seed"] for record in folder.read_lines("seeds.jsonl")] == [0, 1]
+    assert stdout.count("2 seeds: ") == 1
+    assert not list(folder.path.glob("seed-*"))
+
+
+def test_without_mpi4py_rank_0_says_what_is_missing(tmp_path):
+    (tmp_path / "mpi4py.py").write_text("raise ImportError('there is none')")
+    lines = []
+    for rank in ("0", "1"):
+        found = subprocess.run(
+            [sys.executable, "-m", "minillm", "train", "lm", "--out", tmp_path / "r"],
+            env=os.environ | {"PMI_RANK": rank, "PMI_SIZE": "2", "PYTHONPATH": f"{tmp_path}:."},
+            capture_output=True,
+            text=True,
+        )
+        assert found.returncode == 2
+        lines.append(found.stderr)
+    assert "started by mpiexec, which needs the package mpi4py" in lines[0]
+    assert lines[0].count("\n") == 1
+    assert lines[1] == ""
+
+
+@pytest.mark.parametrize(("given", "threads"), [(None, 1), ("5", 5)])
+def test_the_ranks_of_a_machine_share_its_cores(monkeypatch, given, threads):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda of: range(7), raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    mpi.share_cores()
+    assert "OMP_NUM_THREADS" not in os.environ  # one process has all
+    if given:
+        monkeypatch.setenv("OMP_NUM_THREADS", given)
+    monkeypatch.setenv("MPI_LOCALNRANKS", "4")
+    try:
+        mpi.share_cores()
+        assert int(os.environ["OMP_NUM_THREADS"]) == threads
+    finally:
+        os.environ.pop("OMP_NUM_THREADS", None)

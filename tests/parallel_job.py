@@ -1,0 +1,205 @@
+"""A job for test_parallel.py: every kind of task is trained for some steps, in float64.
+
+    mpiexec -n 2 python parallel_job.py FOLDER
+
+Each rank writes FOLDER/RANK.json: of each task the losses, the norms of the gradients, the number
+of tokens and a digest of the weights at the end; and what it has seen of some other things.
+"""
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from minillm.data import Minibatches, RandomWindows, Sequences
+from minillm.data.masking import Masking
+from minillm.data.passages import Passages
+from minillm.models.bert import BERT, BERTConfig
+from minillm.models.captioner import Captioner, CaptionerConfig
+from minillm.models.classifier import Classifier, ClassifierConfig
+from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
+from minillm.models.fine_tuned import FineTuned, FineTunedConfig
+from minillm.models.gpt import GPT, GPTConfig
+from minillm.models.image_classifier import ImageClassifier, ImageClassifierConfig
+from minillm.models.language_model import LanguageModel, LanguageModelConfig
+from minillm.models.neural_ngram import NeuralNGram, NeuralNGramConfig
+from minillm.models.reader import Reader, ReaderConfig
+from minillm.models.transformer import Transformer, TransformerConfig
+from minillm.mpi import ranks
+from minillm.training import SGD, Adam, AdamW, Options, train
+from minillm.training.context import ContextTask
+from minillm.training.language_model import LanguageModelTask
+from minillm.training.masked import MaskedTask
+from minillm.training.minibatches import ClassificationTask, MinibatchTask, SpanTask
+
+V = 11
+STEPS = 25
+
+
+class Memory:
+    """A store that keeps the lines of metrics, and the last checkpoint."""
+
+    path = resume_path = "memory"
+
+    def __init__(self):
+        self.metrics, self.checkpoint = [], None
+
+    def append_metrics(self, record):
+        self.metrics.append(record)
+
+    def trim_metrics(self, step):
+        pass
+
+    def save_model(self, params, values):
+        pass
+
+    def save_resume(self, arrays, values):
+        self.checkpoint = {name: array.copy() for name, array in arrays.items()}, values
+
+
+def ids(seed, count=300):
+    return np.random.default_rng(seed).integers(3, V, count)
+
+
+def new(Model, Config, *sizes, **options):
+    return Model(Config(*sizes, **options), np.random.default_rng(0), dtype=np.float64)
+
+
+def language_model(batch=5, dropout=0.0):
+    sizes = {"embedding": 5, "hidden": 6, "layers": 2, "dropout": dropout}
+    model = new(LanguageModel, LanguageModelConfig, V, **sizes)
+    return LanguageModelTask(model, ids(1), ids(2, 60), batch, 7)
+
+
+def neural_ngram():
+    model = new(NeuralNGram, NeuralNGramConfig, V, 4, embedding=4, hidden=6)
+    return LanguageModelTask(model, ids(1), ids(2, 60), 5, 7)
+
+
+def gpt(dropout=0.0):
+    model = new(GPT, GPTConfig, V, context=6, layers=1, heads=2, width=6, dropout=dropout)
+    return ContextTask(model, RandomWindows(ids(1), 5, 6, seed=3), ids(2, 60), 5, 40)
+
+
+def bert():
+    sizes = {"context": 12, "layers": 1, "heads": 2, "width": 6}
+    model = new(BERT, BERTConfig, V, **sizes, pooler=True, next_sentence=True)
+    masking = Masking(2, np.arange(V) > 2)
+    passages = Passages(ids(1), 5, 12, 0, 1, seed=3, pairs=True)
+    validation = [masking.hide(passages.next(), np.random.default_rng(0))]
+    return MaskedTask(model, passages, masking, validation)
+
+
+def texts(seed, least=1, count=23):
+    rng = np.random.default_rng(seed)
+    return Sequences(rng.integers(3, V, rng.integers(least, 9)) for _ in range(count))
+
+
+def labels(seed, classes, count=23):
+    return np.random.default_rng(seed).integers(0, classes, count)
+
+
+def minibatches(*columns, batch=5):
+    return [Minibatches(columns, batch, 3)] * 2
+
+
+def encoder_decoder():
+    sizes = {"embedding": 4, "hidden": 5, "dropout": 0.0}
+    model = new(EncoderDecoder, EncoderDecoderConfig, V, V, **sizes)
+    return MinibatchTask(model, *minibatches(texts(1), texts(2)), lambda b: int(b[3].sum()))
+
+
+def transformer():
+    sizes = {"layers": 1, "heads": 2, "width": 6, "feed_forward": 8, "dropout": 0.0}
+    model = new(Transformer, TransformerConfig, V, V, **sizes)
+    return MinibatchTask(model, *minibatches(texts(1), texts(2)), lambda b: int(b[3].sum()))
+
+
+def captioner():
+    model = new(Captioner, CaptionerConfig, 6, V, embedding=4, hidden=5, dropout=0.0)
+    images = np.random.default_rng(3).random((23, 6))
+    return MinibatchTask(model, *minibatches(images, texts(2)), lambda b: int(b[2].sum()))
+
+
+def classifier():
+    sizes = {"embedding": 4, "hidden": 5, "dropout": 0.0}
+    model = new(Classifier, ClassifierConfig, V, 3, **sizes)
+    model.class_weights = np.array([0.5, 1.0, 2.5])
+    return ClassificationTask(model, *minibatches(texts(1), labels(2, 3)))
+
+
+def fine_tuned():
+    encoder = LanguageModelConfig(V, embedding=4, hidden=5)
+    model = new(FineTuned, FineTunedConfig, "lm", encoder, 3, dropout=0.0, helper_loss=0.5)
+    return ClassificationTask(model, *minibatches(texts(1, least=2), labels(2, 3)))
+
+
+def image_classifier():
+    """Four rows to a batch, and three in the last one."""
+    model = new(ImageClassifier, ImageClassifierConfig, 6, 3, hidden=5, dropout=0.0)
+    images = np.random.default_rng(3).random((23, 6))
+    return ClassificationTask(model, *minibatches(images, labels(2, 3), batch=4))
+
+
+def reader():
+    model = new(Reader, ReaderConfig, V, context=24, width=4, dropout=0.0)
+    framed = Sequences([0, *text, 1] for text in map(list, texts(1, least=3)))
+    asked = Sequences([*text, 1] for text in map(list, texts(2)))
+    return SpanTask(model, *minibatches(asked, framed, labels(4, 2) + 1, labels(5, 2) + 1))
+
+
+def one_row():
+    """Fewer rows than ranks."""
+    return language_model(batch=1)
+
+
+TASKS = [
+    *(language_model, neural_ngram, gpt, bert, encoder_decoder, transformer, captioner),
+    *(classifier, fine_tuned, image_classifier, reader, one_row),
+]
+
+
+def trained(task, make=AdamW, **options):
+    """What the training of a task gives, on this rank."""
+    params, store = task.model.params, Memory()
+    options = Options(**{"steps": STEPS, "learning_rate": 0.02, "log_every": 1} | options)
+    rng = np.random.default_rng(7)
+    summary = train(params, make(params), task, options, rng, store, quiet=True)
+    digest = hashlib.sha256(b"".join(p.tobytes() for p in params.values())).hexdigest()
+    found = {"digest": digest, "tokens": summary.tokens, "best_loss": summary.best_loss}
+    for name in ("loss", "gradient_norm"):
+        found[name] = [record[name] for record in store.metrics if name in record]
+    arrays, values = store.checkpoint
+    found["carried"] = [a.tolist() for name, a in arrays.items() if name.startswith("task/")]
+    return found | {"rng": str(values["rng"])}
+
+
+def first_losses(make):
+    """The losses of one rank's own rows, before they are summed."""
+    task, rng = make(dropout=0.5), np.random.default_rng(7)
+    return [float(task.training_loss(rng)[0]) for _ in range(3)]
+
+
+def all_results():
+    results = {make.__name__: trained(make()) for make in TASKS}
+    results["accumulated"] = trained(encoder_decoder(), accumulate=3)
+    # The steps of Adam do not depend on the gradient's length: SGD, always clipped.
+    results["clipped"] = trained(language_model(), SGD, clip=0.01)
+    results["float32"] = trained(float32())
+    results["dropout"] = trained(gpt(dropout=0.5), Adam)
+    results["own_dropout"] = first_losses(gpt)
+    return results
+
+
+def float32():
+    task = language_model()
+    for name, p in task.model.params.items():
+        task.model.params[name] = p.astype(np.float32)
+    return LanguageModelTask(task.model, ids(1), ids(2, 60), 5, 7)
+
+
+if __name__ == "__main__":
+    path = Path(sys.argv[1]) / f"{ranks().rank}.json"
+    path.write_text(json.dumps(all_results()))

@@ -1,0 +1,130 @@
+"""Data parallelism: n ranks do what one process does with the whole batch."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import parallel_job
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mpiexec import run
+
+from minillm import mpi
+from minillm.data.masking import Masking
+from minillm.data.passages import Passages
+from minillm.errors import DivergedError
+from minillm.training import parallel
+
+JOB = Path(parallel_job.__file__)
+
+
+@pytest.fixture(scope="module")
+def alone():
+    """The results of one process."""
+    return parallel_job.all_results()
+
+
+@pytest.fixture(scope="module", params=[2, 3])
+def together(request, tmp_path_factory):
+    """The results of each rank of a job."""
+    folder = tmp_path_factory.mktemp("job")
+    status, _, stderr = run(request.param, JOB, folder)
+    assert (status, stderr) == (0, "")
+    return [json.loads((folder / f"{r}.json").read_text()) for r in range(request.param)]
+
+
+@pytest.mark.parametrize(
+    "name", [*(make.__name__ for make in parallel_job.TASKS), "accumulated", "clipped"]
+)
+def test_the_steps_are_those_of_one_process(alone, together, name):
+    one = alone[name]
+    assert len(one["loss"]) == parallel_job.STEPS
+    for found in together:
+        np.testing.assert_allclose(found[name]["loss"], one["loss"], rtol=0, atol=1e-9)
+        np.testing.assert_allclose(found[name]["gradient_norm"], one["gradient_norm"], rtol=1e-7)
+        assert found[name]["tokens"] == one["tokens"]
+        assert found[name]["best_loss"] == pytest.approx(one["best_loss"], abs=1e-9)
+        for rows, expected in zip(found[name]["carried"], one["carried"], strict=True):
+            np.testing.assert_allclose(rows, expected, atol=1e-7)
+
+
+def test_clipping_comes_after_the_sum(alone):
+    """Else the norms of three clipped gradients would be summed, which the losses above show."""
+    assert min(alone["clipped"]["gradient_norm"]) > 1.5 * 0.01
+
+
+def test_replicas_have_the_same_bits(together):
+    for name in together[0]:
+        if name != "own_dropout":
+            assert all(found[name] == together[0][name] for found in together), name
+
+
+def test_float32_is_near_one_process(alone, together):
+    np.testing.assert_allclose(
+        together[0]["float32"]["loss"], alone["float32"]["loss"], rtol=0, atol=1e-3
+    )
+
+
+def test_each_rank_has_its_own_dropout(together):
+    losses = [found["own_dropout"] for found in together]
+    assert len({loss for own in losses for loss in own}) == 3 * len(losses)
+
+
+# --- by hand, without MPI ------------------------------------------------------------------------
+
+
+def pretend(monkeypatch, rank, size):
+    ranks = mpi.Ranks()
+    ranks.rank, ranks.size = rank, size
+    monkeypatch.setattr(parallel, "ranks", lambda: ranks)
+    return ranks
+
+
+@given(B=st.integers(1, 12), size=st.integers(1, 6))
+def test_each_row_counts_once(B, size):
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        rows, parts = [], []
+        array = np.random.default_rng(0).random((B, 2))
+        for rank in range(size):
+            pretend(monkeypatch, rank, size)
+            own, counts = parallel.own_rows(B)
+            assert len(range(B)[own]) >= 1
+            rows += counts * list(range(B)[own])
+            parts.append({"h": array[own]})
+        assert sorted(rows) == list(range(B))
+        monkeypatch.setattr(mpi.Ranks, "gather", lambda self, value: parts)
+        np.testing.assert_array_equal(parallel.all_rows(parts[-1], B)["h"], array)
+
+
+@given(size=st.integers(1, 6), seed=st.integers(0, 99))
+def test_the_hidden_tokens_of_a_batch_are_dealt_with_their_rows(size, seed):
+    passages = Passages(np.arange(3, 200) % 8 + 3, 5, 12, 0, 1, seed=seed, pairs=True)
+    batch = Masking(2, np.arange(11) > 2).hide(passages.next(), np.random.default_rng(seed))
+    parts = [batch.part(slice(rank, None, size)) for rank in range(min(size, 5))]
+    for rank, part in enumerate(parts):
+        rows = range(5)[rank::size]
+        wanted = [batch.targets[np.nonzero(batch.places)[0] == row] for row in rows]
+        np.testing.assert_array_equal(part.targets, np.concatenate(wanted))
+        np.testing.assert_array_equal(part.ids, batch.ids[rank::size])
+        np.testing.assert_array_equal(part.unrelated, batch.unrelated[rank::size])
+    weights = [len(part.targets) * part.share / len(batch.targets) for part in parts]
+    assert weights == pytest.approx([len(part.ids) / 5 for part in parts])
+
+
+def test_one_rank_pays_nothing(monkeypatch):
+    pretend(monkeypatch, 0, 1)
+    rng, grads = np.random.default_rng(0), {"w": np.ones(3)}
+    before = grads["w"]
+    assert parallel.own_generator(rng) is rng
+    assert parallel.sum_over_ranks(2.0, grads, 7) == (2.0, 7)
+    assert grads["w"] is before
+
+
+def test_replicas_that_differ_are_named(monkeypatch):
+    ranks = pretend(monkeypatch, 0, 3)
+    monkeypatch.setattr(ranks, "gather", lambda checksum: [checksum, checksum + 1, checksum])
+    with pytest.raises(DivergedError, match="rank 1 no longer has the weights of rank 0"):
+        parallel.check_replicas({"w": np.ones(3)})
+    monkeypatch.setattr(ranks, "gather", lambda checksum: [checksum] * 3)
+    parallel.check_replicas({"w": np.ones(3)})
