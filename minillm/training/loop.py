@@ -187,7 +187,11 @@ def train(
     with interrupts() as interrupted, ProgressDisplay(done, quiet, unit, position) as display:
         recorder = _Recorder(params, optimiser, task, options, rng, store, summary, display)
         recorder.items = items or recorder.items
-        while done < 1 and not options.gives_up(summary) and not on_any_rank(interrupted.is_set()):
+        while (
+            done < 1
+            and not options.gives_up(summary)
+            and not on_any_rank(interrupted.is_set())
+        ):
             learning_rate = options.rate(done)
             if before_step is not None:
                 before_step(done)
