@@ -10,8 +10,8 @@ one thread each.  A table in Markdown has, for each number of ranks:
 - the share of right analogies among artificial words, learnt from artificial sentences (as in
   `benchmarks.word2vec_gensim`);
 
-and both measures with three learning rates at the start: that of one process, sqrt(n) times as much,
-which is what the command does, and n times as much.  Means over the seeds, with their range.
+and both measures with three learning rates at the start: that of one process, sqrt(n) times that,
+which is what the command does, and n times that.  Means over the seeds, with their range.
 """
 
 import argparse

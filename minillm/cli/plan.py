@@ -165,21 +165,15 @@ def _machine(args: argparse.Namespace, job: "Ranks") -> "tuple[Machine, list[str
 
 def _network(args: argparse.Namespace, job: "Ranks") -> tuple[float, float, list[str]]:
     """Bytes a second and seconds a message; and lines about them."""
-    import math
-
-    from minillm.training.speed import SIZES, allreduce_seconds
+    from minillm.training.speed import measured_network
 
     network, latency = (args.network or 1.25) * 1e9, (args.latency or 50) * 1e-6
     how, table = "mpiexec -n N minillm plan measures it", []
     if args.network or args.latency:
         how = "given"
     elif job.size > 1:
-        times = {size: allreduce_seconds(job, size) for size in SIZES}
-        first, last = times[SIZES[0]], times[SIZES[-1]]
-        share = 2 * (job.size - 1) / job.size
-        latency = first / (2 * math.ceil(math.log2(job.size)))
-        network = share * SIZES[-1] / max(last - first, 1e-9)
-        how = f"measured between {job.size} ranks"
+        network, latency, times = measured_network(job)
+        how, share = f"measured between {job.size} ranks", 2 * (job.size - 1) / job.size
         table = [
             f"          Allreduce of {_bytes(size):>6}: {_seconds(taken):>8}, "
             f"{share * size / taken / 1e9:5.2f} GB/s"

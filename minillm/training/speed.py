@@ -1,5 +1,6 @@
 """How fast this machine is: its matrix products, its memory, and the network between its ranks."""
 
+import math
 import time
 
 import numpy as np
@@ -55,3 +56,18 @@ def allreduce_seconds(ranks: Ranks, size: int, times: int = 9) -> float:
         ranks.sum(array)
         taken.append(max(ranks.gather(time.perf_counter() - begin)))
     return float(np.median(taken))
+
+
+def measured_network(ranks: Ranks) -> tuple[float, float, dict[int, float]]:
+    """Bytes that a rank sends per second, the seconds of a message, and those of an Allreduce.
+
+    The third by the array's bytes.  The first two are those with which the equation of
+    :mod:`minillm.training.plan`, seconds = messages latency + bytes sent / bandwidth, is right for
+    the smallest array and for the largest.
+    """
+    n = ranks.size
+    times = {size: allreduce_seconds(ranks, size) for size in SIZES}
+    first, last = SIZES[0], SIZES[-1]
+    seconds_per_byte = max(times[last] - times[first], 1e-9) / (last - first)
+    latency = (times[first] - first * seconds_per_byte) / (2 * math.ceil(math.log2(n)))
+    return 2 * (n - 1) / n / seconds_per_byte, max(latency, 0.0), times

@@ -1,9 +1,10 @@
 """The measures of a machine."""
 
 import numpy as np
+import pytest
 
 from minillm.mpi import Ranks
-from minillm.training import speed
+from minillm.training import plan, speed
 
 
 def test_the_peak_is_that_of_a_product(monkeypatch):
@@ -38,3 +39,19 @@ def test_an_allreduce_takes_as_long_as_the_slowest_rank(monkeypatch):
 
     monkeypatch.setattr(speed.time, "perf_counter", iter([0, 1, 0, 9, 0, 3, 0, 3, 0, 4]).__next__)
     assert speed.allreduce_seconds(Two(), 400, times=5) == 5
+
+
+def test_the_network_is_the_one_that_the_plan_would_take(monkeypatch):
+    """An Allreduce that takes as long as the plan has it gives back bandwidth and latency."""
+    ranks, machine = Ranks(), plan.Machine(1e9, 1e9, 2e9, 3e-6)
+    ranks.size = 5
+
+    def seconds(ranks, size):
+        demand = plan.Demand(size // 4, 1, 1, 1, 1)
+        return plan.communication(demand, machine, 5)
+
+    monkeypatch.setattr(speed, "allreduce_seconds", seconds)
+    network, latency, times = speed.measured_network(ranks)
+    assert network == pytest.approx(2e9)
+    assert latency == pytest.approx(3e-6)
+    assert list(times) == [4096, 65536, 2**20, 2**24, 2**26]
