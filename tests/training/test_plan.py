@@ -154,6 +154,7 @@ def test_a_step_by_hand():
     assert (step.rows, step.tokens) == (10, 1000)
     assert step.compute == pytest.approx(0.3 * 0.05 + (0.3 * 4e7 + 4.8e7) / 1e10)
     assert step.communication == pytest.approx(0.00604)
+    assert plan.strong(DEMAND, MACHINE, 10, 10).rows == 10
     assert plan.strong(DEMAND, MACHINE, 10, 11) is None
 
 
