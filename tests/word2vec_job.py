@@ -3,7 +3,7 @@
     mpiexec -n 2 python tests/word2vec_job.py FILE
 
 trains twice, in one go and stopped by signals again and again.  Both must end with the same
-vectors, which rank 0 writes into FILE.
+vectors, which rank 0 writes into FILE, with the losses.
 """
 
 import signal
@@ -116,7 +116,7 @@ def main(path):
     for name, array in whole.params.items():
         np.testing.assert_array_equal(stopped.params[name], array)
     if job.rank == 0:
-        np.savez(path, **whole.params)
+        np.savez(path, **whole.params, losses=[record["loss"] for record in store.metrics])
 
 
 if __name__ == "__main__":
