@@ -11,7 +11,7 @@ one thread each.  A table in Markdown has, for each number of ranks:
   `benchmarks.word2vec_gensim`);
 
 and both measures with three learning rates at the start: that of one process, sqrt(n) times that,
-which is what the command does, and n times that.  Means over the seeds, with their range.
+and n times that, which is what the command does.  Means over the seeds, with their range.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from . import report
 from .word2vec_gensim import grid
 
 RATE = 0.025  # of one process, skip-gram
-RATES = {"as one": -0.5, "sqrt(n)": 0.0, "n": 0.5}  # powers of n beside what the command does
+RATES = {"as one": -1.0, "sqrt(n)": -0.5, "n": 0.0}  # powers of n beside what the command does
 
 
 def train(files: list[str], folder: Path, ranks: int, **options: Any) -> Any:

@@ -14,14 +14,15 @@ mean is not as good as what one process learns from the same words.
 
 **The learning rate.**  Between two meetings replica r changes by D_r, and the mean by
 1/n (D_1 + ... + D_n); one process that read all of these words would change by about their sum.  So
-the mean moves as if its learning rate were divided by n.  To multiply it by n puts that right for
-rare words, which stand in one share alone.  The vectors of frequent words go the same way in all
-shares, and at n times the rate too far.  In between lies the square root,
+the mean moves as if its learning rate were divided by n.  To multiply it by n puts that right, as
+for large batches (Goyal et al. 2017), but no replica can take steps of any size: with many ranks,
+frequent words go too far in each, and training diverges.  So it is raised to a limit,
 
-    rate = sqrt(n) learning_rate          at the start; at the end it is the same for any n
+    rate = min(n, 8) learning_rate        at the start; at the end it is the same for any n
 
-so that it falls faster, too.  Ji et al. raise the rate at the start with the number of nodes, and
-have it fall more steeply; in their published program four nodes have twice the rate of one.
+and therefore falls more steeply.  The program of Ji et al. begins with twice the rate on four nodes.
+On our texts, n times is closer to one process than sqrt(n) times or the same, with 2, 4 and 8
+ranks; with 16, all fall behind (`benchmarks/word2vec_ranks.py`).
 
 **Repeatable.**  Which rank learns from a sentence follows from its place in the text, and its
 random numbers are the same on any rank.  The ranks meet after the same words in every run, and only
@@ -31,12 +32,11 @@ Every rank reads the whole text once, and keeps the ids of its share.
 
 Sources: McDonald, Hall and Mann (2010), "Distributed training strategies for the structured
 perceptron", for the mixing; Ji, Satish, Li and Dubey (2016), "Parallelizing word2vec in shared and
-distributed memory", section 3, for word2vec and its learning rate; Gupta and Khare (2017),
-"BlazingText: scaling and accelerating word2vec using multiple GPUs", who meet once an epoch, and
-lose accuracy with the number of replicas.
+distributed memory", for word2vec, and their program pWord2Vec for its learning rate; Gupta and Khare (2017),
+"BlazingText: scaling and accelerating word2vec using multiple GPUs", which averages replicas, too;
+Goyal et al. (2017), "Accurate, large minibatch SGD: training ImageNet in 1 hour", section 2.1.
 """
 
-import math
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -60,6 +60,7 @@ from minillm.training.progress import ProgressDisplay
 
 LONGEST = 1000  # words in a sentence; a longer line is several
 STRETCH = 100_000  # words that are learnt between two checks of the clock
+MOST_TIMES = 8  # the learning rate of one process is that of several ranks, at the start
 LINES = 10  # that tell of the loss, evenly over a run
 
 
@@ -232,7 +233,7 @@ def learning_rates(
 
 def starting_rate(learning_rate: float) -> float:
     """The learning rate with which the ranks begin: see the top of this page."""
-    return learning_rate * math.sqrt(ranks().size)
+    return learning_rate * min(ranks().size, MOST_TIMES)
 
 
 def train_word2vec(

@@ -1,6 +1,7 @@
 """word2vec in training: the shares of several ranks, and what they make of them together."""
 
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -91,6 +92,12 @@ def test_one_rank_learns_from_all_sentences_in_a_row():
     assert store.metrics[-1]["step"] == total
 
 
+def test_the_rate_at_the_start_grows_with_the_ranks_to_a_limit(monkeypatch):
+    for size, times in ((1, 1), (2, 2), (8, 8), (9, 8), (1000, 8)):
+        monkeypatch.setattr(word2vec, "ranks", lambda size=size: SimpleNamespace(size=size))
+        assert word2vec.starting_rate(0.025) == 0.025 * times
+
+
 # --- two ranks -----------------------------------------------------------------------------
 
 
@@ -99,7 +106,7 @@ def together(lines, size, settings):
     corpora = [corpus_of(lines, rank, size) for rank in range(size)]
     models = [new_model() for _ in range(size)]
     total, words, sentences, met = settings.epochs * corpora[0].words, 0, 0, 0
-    first = settings.learning_rate * np.sqrt(size)
+    first = settings.learning_rate * size
     losses, sums = [], np.zeros(2)
     for _ in range(settings.epochs):
         for shares in zip(*(corpus.stretches() for corpus in corpora), strict=True):

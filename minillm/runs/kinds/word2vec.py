@@ -106,7 +106,7 @@ class Settings(FilesSettings):
     checkpoint_seconds: float = with_default(TrainingSettings, "checkpoint_seconds", 30.0)
     learning_rate: float | None = option(
         None,
-        "learning rate at the start; it falls linearly; n ranks start with sqrt(n) times as much",
+        "learning rate at the start; it falls linearly; n ranks start with n times that, at most 8",
         "R",
         above=0,
         group="the run",
