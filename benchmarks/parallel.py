@@ -4,12 +4,12 @@
 
 Three tables in Markdown, on standard output and, with --out, in a file:
 
-- **Loss**: 100 steps in float64, without dropout, of 1 to 4 ranks; and of 2 ranks that are stopped at
-  step 50 and go on as 3.  Shown is the largest difference of a step's loss from that of one process,
-  and whether all ranks had the same weights, bit for bit, at the end.
-- **Speed**: whole steps of training (forward, backward, sum, clipping, AdamW) of a recurrent language
-  model and of a GPT, by one process of one or two threads, and by 2 and 4 ranks of one thread.  They
-  run in turn, --rounds times; the figures are medians over the rounds, with the range.
+- **Loss**: 100 steps in float64, without dropout, of 1 to 4 ranks; and of 2 ranks that are stopped
+  at step 50 and go on as 3.  Shown is the largest difference of a step's loss from that of one
+  process, and whether all ranks had the same weights, bit for bit, at the end.
+- **Speed**: whole steps of training (forward, backward, sum, clipping, AdamW) of a recurrent
+  language model and of a GPT, by one process of one or two threads, and by 2 and 4 ranks of one
+  thread.  They run in turn, --rounds times; the figures are medians, with the range.
 - **Faults**: a training of two ranks is killed (kill -9 of a random rank at a random moment) and
   resumed, --kills times.  Then its files are compared with those of one that was left alone.
 
@@ -28,6 +28,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -66,7 +67,8 @@ def main() -> None:
     parser.add_argument("--job", help=argparse.SUPPRESS)  # what a process of a job does, as JSON
     args = parser.parse_args()
     if args.job:
-        return job(**json.loads(args.job))
+        job(**json.loads(args.job))
+        return
     makers = {
         "loss": lambda: losses(10 if args.tiny else 100),
         "speed": lambda: speeds(args.rounds, args.steps, args.tiny),
@@ -154,6 +156,7 @@ def losses(steps: int) -> Iterator[str]:
     yield f"| {steps} steps in float64 | ranks | largest difference of the loss | replicas |"
     yield "|---|---|--:|---|"
     for model in MODELS:
+        one = np.zeros(steps)
         for counts in ([1], [2], [3], [4], [2, 3]):
             with tempfile.TemporaryDirectory() as folder:
                 for number, count in enumerate(counts, start=1):
@@ -164,7 +167,8 @@ def losses(steps: int) -> Iterator[str]:
                 lines = RunFolder(folder).read_metrics()
             loss = np.array([line["loss"] for line in lines if "loss" in line])
             assert len(loss) == steps
-            one = loss if counts == [1] else one
+            if counts == [1]:
+                one = loss
             same = "the same bits" if len(set(done["digests"])) == 1 else "**they differ**"
             shown = ", then ".join(map(str, counts))
             yield f"| {model} | {shown} | {np.abs(loss - one).max():.0e} | {same} |"
@@ -184,7 +188,10 @@ def speeds(rounds: int, steps: int, tiny: bool) -> Iterator[str]:
                 with tempfile.TemporaryDirectory() as folder:
                     done = run(
                         *(count, threads),
-                        **{"model": model, "folder": folder, "steps": steps + 3, "wide": not tiny},
+                        model=model,
+                        folder=folder,
+                        steps=steps + 3,
+                        wide=not tiny,
                     )
                 seconds = np.diff(done["began"])[2:]  # the first are a warm-up
                 found[setup].append(tokens / float(np.median(seconds)))
@@ -239,15 +246,13 @@ def faults(kills: int, steps: int) -> Iterator[str]:
 
 
 def ranks_of(process: subprocess.Popen) -> list[int]:
-    """The processes of a job's ranks: they are below mpiexec, and run Python."""
-    listed = subprocess.run(
-        ["ps", "-A", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True
-    ).stdout
-    rows = [line.split(maxsplit=2) for line in listed.splitlines()]
-    below = {process.pid}
-    for _ in range(3):
-        below |= {int(pid) for pid, parent, _ in rows if int(parent) in below}
-    return [int(p) for p, _, args in rows if int(p) in below and args.startswith(sys.executable)]
+    """The processes of a job's ranks: mpiexec has started one that started them."""
+    parents = {}
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has just ended
+            parents[int(status.parent.name)] = int(status.read_text().rpartition(")")[2].split()[1])
+    proxies = {pid for pid, parent in parents.items() if parent == process.pid}
+    return [pid for pid, parent in sorted(parents.items()) if parent in proxies]
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ Source: Message Passing Interface Forum (1994), "MPI: a message-passing interfac
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Sequence
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 _SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 _RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK", "PMIX_RANK")
 _LOCAL_SIZES = ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE", "MV2_COMM_WORLD_LOCAL_SIZE")
-_NAP = 0.001  # seconds
+_PATIENCE, _NAP = 0.001, 0.0001  # seconds
+_RATE = 5e8  # bytes per second, which a sum should reach
 
 
 class Ranks:
@@ -37,7 +39,7 @@ class Ranks:
 
     def __init__(self, communicator: Any = None):
         self.communicator = communicator
-        self._of_errors = communicator.Dup() if communicator else None
+        self._of_errors: Any = communicator.Dup() if communicator else None
         self.rank: int = communicator.Get_rank() if communicator else 0
         self.size: int = communicator.Get_size() if communicator else 1
 
@@ -49,14 +51,17 @@ class Ranks:
         if self.size > 1:
             from mpi4py import MPI
 
-            self.communicator.Allreduce(MPI.IN_PLACE, array)
+            request = self.communicator.Iallreduce(MPI.IN_PLACE, array)
+            _finish(request, patience=_PATIENCE + array.nbytes / _RATE)
 
     def broadcast(self, value: Any) -> Any:
         """What rank 0 gives, on every rank; what the others give does not matter."""
+        self.wait()
         return self.communicator.bcast(value) if self.size > 1 else value
 
     def gather(self, value: Any) -> list[Any]:
         """What each rank gives, in the order of the ranks, on every rank."""
+        self.wait()
         return self.communicator.allgather(value) if self.size > 1 else [value]
 
     def exchange(self, parts: Sequence[NDArray]) -> list[NDArray]:
@@ -78,16 +83,16 @@ class Ranks:
         return np.split(incoming, np.cumsum(received)[:-1] // dtype.itemsize)
 
     def wait(self) -> None:
-        """Returns when every rank has called it; meanwhile this one's core is free for others."""
+        """Returns when every rank has called it."""
         if self.size > 1:
-            _finished(self.communicator.Ibarrier())
+            _finish(self.communicator.Ibarrier())
 
     def all_fail(self, seconds: float) -> bool:
         """Whether every rank calls this within so many seconds: an error is one of all of them.
 
         It does not meet the other operations, in which ranks without the error may be.
         """
-        return self.size == 1 or _finished(self._of_errors.Ibarrier(), seconds)
+        return self.size == 1 or _finish(self._of_errors.Ibarrier(), seconds)
 
     def abort(self, status: int) -> None:
         """Ends all ranks at once: the others would wait for this one forever."""
@@ -96,13 +101,20 @@ class Ranks:
             self.communicator.Abort(status)
 
 
-def _finished(request: Any, seconds: float = float("inf")) -> bool:
-    """Waits for a request, asleep between two questions: MPI itself would keep a core busy."""
-    until = time.monotonic() + seconds
+def _finish(request: Any, seconds: float = math.inf, patience: float = _PATIENCE) -> bool:
+    """Waits for a request, and returns whether it is complete within so many seconds.
+
+    MPI itself would ask again and again, and keep a core busy.  Where there are more ranks than
+    cores, it may be the core of a rank that is waited for: when its patience is at an end, this one
+    sleeps between two questions.
+    """
+    began = time.monotonic()
     while not request.Test():
-        if time.monotonic() > until:
+        waited = time.monotonic() - began
+        if waited > seconds:
             return False
-        time.sleep(_NAP)
+        if waited > patience:
+            time.sleep(_NAP)
     return True
 
 
@@ -112,7 +124,7 @@ def launched_as() -> int | None:
 
 
 def share_cores() -> None:
-    """The ranks of a machine share its cores, unless OMP_NUM_THREADS says how many threads each has.
+    """The ranks of a machine share its cores, unless OMP_NUM_THREADS gives each some threads.
 
     To be called before NumPy is imported: its threads and those of the kernels are counted then.
     More threads than cores would take turns on them, and wait for each other.
@@ -135,7 +147,7 @@ def ranks() -> Ranks:
         return Ranks()
     try:
         from mpi4py import MPI
-    except ImportError as error:
+    except (ImportError, RuntimeError) as error:  # RuntimeError: it finds no library
         raise InputError(
             f"started by mpiexec, which needs the package mpi4py and an MPI library: {error}: "
             "pip install 'minillm-book[mpi]'"

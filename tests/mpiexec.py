@@ -37,5 +37,8 @@ def start(ranks, *command, **options):
 def run(ranks, *command, **options):
     """As :func:`start`, to its end: the status, and what it wrote to both streams."""
     process = start(ranks, *command, **options)
-    stdout, stderr = process.communicate(timeout=120)
+    try:
+        stdout, stderr = process.communicate(timeout=120)
+    finally:
+        process.kill()
     return process.returncode, stdout, stderr

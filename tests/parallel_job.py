@@ -3,11 +3,14 @@
     mpiexec -n 2 python parallel_job.py FOLDER
 
 Each rank writes FOLDER/RANK.json: of each task the losses, the norms of the gradients, the number
-of tokens and a digest of the weights at the end; and what it has seen of some other things.
+of tokens and a digest of the weights at the end; and what it has seen of some other things.  If
+FOLDER has the checkpoint of another job, that is resumed.
 """
 
 import hashlib
 import json
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -28,14 +31,16 @@ from minillm.models.neural_ngram import NeuralNGram, NeuralNGramConfig
 from minillm.models.reader import Reader, ReaderConfig
 from minillm.models.transformer import Transformer, TransformerConfig
 from minillm.mpi import ranks
-from minillm.training import SGD, Adam, AdamW, Options, train
+from minillm.runs.folder import RunFolder
+from minillm.training import SGD, Adam, AdamW, Options, restore_checkpoint, train
 from minillm.training.context import ContextTask
 from minillm.training.language_model import LanguageModelTask
 from minillm.training.masked import MaskedTask
 from minillm.training.minibatches import ClassificationTask, MinibatchTask, SpanTask
+from minillm.training.parallel import own_generator
 
 V = 11
-STEPS = 25
+STEPS, STOP = 25, 12
 
 
 class Memory:
@@ -161,12 +166,13 @@ TASKS = [
 ]
 
 
-def trained(task, make=AdamW, **options):
-    """What the training of a task gives, on this rank."""
+def trained(task, make=AdamW, begun=None, **options):
+    """What the training of a task gives, on this rank; ``begun`` is a store to resume from."""
     params, store = task.model.params, Memory()
     options = Options(**{"steps": STEPS, "learning_rate": 0.02, "log_every": 1} | options)
-    rng = np.random.default_rng(7)
-    summary = train(params, make(params), task, options, rng, store, quiet=True)
+    rng, optimiser = np.random.default_rng(7), make(params)
+    start = restore_checkpoint(begun, params, optimiser, task, rng) if begun else None
+    summary = train(params, optimiser, task, options, rng, store, start, quiet=True)
     digest = hashlib.sha256(b"".join(p.tobytes() for p in params.values())).hexdigest()
     found = {"digest": digest, "tokens": summary.tokens, "best_loss": summary.best_loss}
     for name in ("loss", "gradient_norm"):
@@ -176,20 +182,39 @@ def trained(task, make=AdamW, **options):
     return found | {"rng": str(values["rng"])}
 
 
-def first_losses(make):
-    """The losses of one rank's own rows, before they are summed."""
-    task, rng = make(dropout=0.5), np.random.default_rng(7)
-    return [float(task.training_loss(rng)[0]) for _ in range(3)]
+def begin(folder):
+    """A training that is stopped after STOP steps, and saved in a folder."""
+    task = language_model()
+    params, real = task.model.params, task.training_loss
+
+    def training_loss(rng):
+        if task.windows.position == 7 * (STOP - 1):
+            os.kill(os.getpid(), signal.SIGINT)
+        return real(rng)
+
+    task.training_loss = training_loss
+    options = Options(steps=STEPS, learning_rate=0.02, log_every=1)
+    rng = np.random.default_rng(7)
+    train(params, AdamW(params), task, options, rng, RunFolder(folder), quiet=True)
 
 
-def all_results():
+def drawn():
+    """Random numbers for the dropout of two batches, and then one that all ranks have."""
+    rng = np.random.default_rng(7)
+    own = [list(own_generator(rng).random(3)) for _ in range(2)]
+    return {"own": own, "common": rng.random()}
+
+
+def all_results(folder):
     results = {make.__name__: trained(make()) for make in TASKS}
     results["accumulated"] = trained(encoder_decoder(), accumulate=3)
     # The steps of Adam do not depend on the gradient's length: SGD, always clipped.
     results["clipped"] = trained(language_model(), SGD, clip=0.01)
     results["float32"] = trained(float32())
     results["dropout"] = trained(gpt(dropout=0.5), Adam)
-    results["own_dropout"] = first_losses(gpt)
+    if RunFolder(folder).resume_path.exists():
+        results["resumed"] = trained(language_model(), begun=RunFolder(folder))
+    results["drawn"] = drawn()
     return results
 
 
@@ -202,4 +227,4 @@ def float32():
 
 if __name__ == "__main__":
     path = Path(sys.argv[1]) / f"{ranks().rank}.json"
-    path.write_text(json.dumps(all_results()))
+    path.write_text(json.dumps(all_results(path.parent)))

@@ -175,6 +175,6 @@ def _tell(text: str, status: int) -> int:
     if ranks.rank == 0 or not together:
         where = "" if together else f"rank {ranks.rank}: "
         print(f"minillm: {where}{text}", file=sys.stderr, flush=True)
-    if not together:
-        ranks.abort(status)
+    if not together or (status == process.STOPPED and ranks.rank == 0):
+        ranks.abort(status)  # what a signal has interrupted cannot be ended in another way
     return status

@@ -163,13 +163,13 @@ class FineTuned(base.Model[FineTunedConfig]):
         With rng it is the loss to train on: with dropout, label smoothing and the helper loss,
         which counts as often as a last entry of the batch says, if there is one.
         """
-        ids, lengths, labels, *share = batch
+        ids, lengths, labels = batch[:3]
         encoder = encoder_of(self)
         hs, encoder_backward = encoder.hidden(ids, lengths, rng=rng)  # (B, T, D)
         logits, head_backward = self._head(hs, lengths, rng)
         smoothing = 0.0 if rng is None else self.config.label_smoothing
         loss, loss_backward = self.label_loss(logits, labels, smoothing)
-        helper_backward, weight = None, self.config.helper_loss * math.prod(share)
+        helper_backward, weight = None, self.config.helper_loss * math.prod(batch[3:])
         if weight and rng is not None and lengths.max() > 1:
             helper_loss, helper_backward = _next_tokens(encoder, hs, ids, lengths)
             loss = loss + weight * helper_loss

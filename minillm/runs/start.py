@@ -61,6 +61,8 @@ def start(
         for name, value in values_of(settings, data=True).items():
             if name in given or name not in data:
                 data[name] = _absolute(value)
+        if ranks().size > 1 and STANDARD_INPUT in (*data.get("files", ()), data.get("data")):
+            raise InputError("standard input: expected files, which every rank can read")
         if not resume:
             settings = kind.with_length(settings, asked, data)
         return repeated.train(kind, Job(folder, settings, data, stored, report, quiet))

@@ -40,7 +40,7 @@ from minillm.errors import DivergedError, InputError
 from minillm.mpi import ranks
 from minillm.training.checkpoints import Store, Summary, save_checkpoint
 from minillm.training.optimisers import Optimiser, clip_global_norm
-from minillm.training.parallel import on_any_rank, sum_over_ranks
+from minillm.training.parallel import clock_of_rank_0, mean_over_ranks, on_any_rank
 from minillm.training.progress import ProgressDisplay
 from minillm.training.schedules import inverse_square_root, warmup_cosine
 
@@ -187,15 +187,12 @@ def train(
     with interrupts() as interrupted, ProgressDisplay(done, quiet, unit, position) as display:
         recorder = _Recorder(params, optimiser, task, options, rng, store, summary, display)
         recorder.items = items or recorder.items
-        while (
-            done < 1
-            and not options.gives_up(summary)
-            and not on_any_rank(interrupted.is_set())
-        ):
+        while done < 1 and not options.gives_up(summary) and not on_any_rank(interrupted.is_set()):
             learning_rate = options.rate(done)
             if before_step is not None:
                 before_step(done)
             loss, grads, tokens = _gradient(task, rng, options.accumulate)
+            loss, grads, tokens = mean_over_ranks(loss, grads, tokens)
             norm = clip_global_norm(grads, options.clip)
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 raise DivergedError(
@@ -253,7 +250,7 @@ class _Recorder:
 
     def _now(self) -> float:
         """The seconds of the run so far, on rank 0's clock."""
-        return ranks().broadcast(time.monotonic() - self.started_at)
+        return clock_of_rank_0(time.monotonic() - self.started_at)
 
     def _position(self) -> float:
         """How far the training is, as it is shown: in epochs or in steps."""
@@ -280,7 +277,6 @@ class _Recorder:
         summary = self.summary
         started_at = self._now()
         loss = self.task.validation_loss() if ranks().rank == 0 else math.nan
-        ranks().wait()
         loss = ranks().broadcast(loss)
         summary.validation_seconds += self._now() - started_at
         measures = getattr(self.task, "measures", {})
@@ -320,14 +316,13 @@ def _gradient(
 ) -> tuple[float, dict[str, np.ndarray], int]:
     """The loss and gradient of ``accumulate`` batches as if they were one, and their tokens.
 
-    The loss of a batch is the mean over its tokens, and so is weighted by their number; that of a
-    rank's rows is, too.
+    The loss of a batch is the mean over its tokens, and so is weighted by their number.
     """
     # The loop reports a loss that overflows; NumPy need not warn of it.
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         loss, backward, tokens = task.training_loss(rng)
         grads = dict(backward())
-        if accumulate == ranks().size == 1:
+        if accumulate == 1:
             return float(loss), grads, tokens
         loss = float(loss) * tokens
         for g in grads.values():
@@ -339,10 +334,9 @@ def _gradient(
             tokens += next_tokens
             for name, g in backward().items():
                 grads[name] += next_tokens * g
-        loss, tokens = sum_over_ranks(loss, grads, tokens)
         for g in grads.values():
-            g /= tokens
-    return loss / tokens, grads, tokens
+            g /= max(1, tokens)  # a rank without rows has none
+    return loss / max(1, tokens), grads, tokens
 
 
 @contextmanager

@@ -6,7 +6,7 @@ Every rank has a replica of the model, and computes the gradient of its own rows
 batch is the mean over its N tokens.  Let rank r have N_r of them, the mean loss L_r over these,
 and its gradient g_r.  Then the whole batch has
 
-    N = sum over r of N_r        L = sum over r of N_r L_r / N        g = sum over r of N_r g_r / N
+    N = sum over r of N_r      L = sum over r of N_r / N L_r      g = sum over r of N_r / N g_r
 
 that is, the mean over the ranks, weighted by their tokens: a rank with more of them counts for
 more.  With g, every rank takes the step that one process with the whole batch would take.  So the
@@ -18,9 +18,9 @@ summed.
 - **The gradients** of all weights are one buffer, in which MPI sums them (Allreduce).  All ranks
   then have the same bits; they clip, and take the same step, each by itself.  No weights are sent.
 - **Dropout** comes from a generator of each rank's own: it is to differ from row to row.
-- **What depends on the time or on signals** would differ between ranks, and they would wait for each
-  other forever.  Rank 0's clock is that of all, and a signal to one of them ends the training of
-  all, after the same step.  All else follows from numbers that the ranks have in common.
+- **What depends on the time or on signals** would differ between ranks, and they would wait for
+  each other forever.  Rank 0's clock is that of all, and a signal to one of them ends the training
+  of all, after the same step.  All else follows from numbers that the ranks have in common.
 
 The sum begins when the backward has ended.  To sum the gradients of the last layers while those of
 the first are still computed would hide some of its time; it is left out, since a model's backward
@@ -73,30 +73,38 @@ def own_generator(rng: np.random.Generator) -> np.random.Generator:
     return np.random.default_rng((int(rng.integers(2**63)), ranks().rank))
 
 
-def sum_over_ranks(loss: float, grads: Arrays, tokens: int) -> tuple[float, int]:
-    """Replaces the gradients by their sums over the ranks; returns the sums of losses and tokens.
+def mean_over_ranks(loss: float, grads: Arrays, tokens: int) -> tuple[float, Arrays, int]:
+    """L, g and N, from the L_r, g_r and N_r of each rank.
 
-    They are sums over tokens: N_r L_r and N_r g_r above.  The caller divides, once.
+    The gradients are views of one buffer.
     """
     if ranks().size == 1:
-        return loss, tokens
-    counts = np.array([loss, tokens])
-    ranks().sum(counts)
-    flat = np.concatenate([g.ravel() for g in grads.values()])
-    ranks().sum(flat)
+        return loss, grads, tokens
+    of_all = np.array([tokens * loss, tokens])
+    ranks().sum(of_all)
+    total, N = float(of_all[0]), int(of_all[1])
     ends = np.cumsum([g.size for g in grads.values()])
-    for (name, g), part in zip(grads.items(), np.split(flat, ends[:-1]), strict=True):
-        grads[name] = part.reshape(g.shape)
-    return float(counts[0]), int(counts[1])
+    flat = np.empty(ends[-1], next(iter(grads.values())).dtype)
+    views = dict(zip(grads, np.split(flat, ends[:-1]), strict=True))
+    for name, g in grads.items():
+        views[name] = views[name].reshape(g.shape)
+        np.multiply(g, tokens / N, out=views[name])
+    ranks().sum(flat)
+    return total / N, views, N
 
 
 def on_any_rank(happened: bool) -> bool:
     """Whether something has happened on one of the ranks: on all of them, the same answer."""
-    if ranks().size == 1:
-        return happened
     count = np.array([float(happened)])
     ranks().sum(count)
     return bool(count[0])
+
+
+def clock_of_rank_0(seconds: float) -> float:
+    """The time on rank 0, for all of them."""
+    time = np.array([seconds if ranks().rank == 0 else 0.0])
+    ranks().sum(time)
+    return float(time[0])
 
 
 def check_replicas(params: Mapping[str, NDArray]) -> None:
@@ -109,7 +117,7 @@ def check_replicas(params: Mapping[str, NDArray]) -> None:
         return
     checksum = 0
     for p in params.values():
-        checksum = zlib.crc32(np.ascontiguousarray(p), checksum)
+        checksum = zlib.crc32(p.tobytes(), checksum)
     found = ranks().gather(checksum)
     differ = [str(rank) for rank, other in enumerate(found) if other != found[0]]
     if differ:

@@ -20,18 +20,25 @@ JOB = Path(parallel_job.__file__)
 
 
 @pytest.fixture(scope="module")
-def alone():
+def begun(tmp_path_factory):
+    """The folder of a training that one process has begun."""
+    folder = tmp_path_factory.mktemp("begun")
+    parallel_job.begin(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def alone(begun):
     """The results of one process."""
-    return parallel_job.all_results()
+    return parallel_job.all_results(begun)
 
 
 @pytest.fixture(scope="module", params=[2, 3])
-def together(request, tmp_path_factory):
+def together(request, begun):
     """The results of each rank of a job."""
-    folder = tmp_path_factory.mktemp("job")
-    status, _, stderr = run(request.param, JOB, folder)
+    status, _, stderr = run(request.param, JOB, begun)
     assert (status, stderr) == (0, "")
-    return [json.loads((folder / f"{r}.json").read_text()) for r in range(request.param)]
+    return [json.loads((begun / f"{r}.json").read_text()) for r in range(request.param)]
 
 
 @pytest.mark.parametrize(
@@ -49,6 +56,17 @@ def test_the_steps_are_those_of_one_process(alone, together, name):
             np.testing.assert_allclose(rows, expected, atol=1e-7)
 
 
+def test_what_one_process_began_is_resumed_by_others(alone, together):
+    rest = alone["language_model"]["loss"][parallel_job.STOP :]
+    assert alone["resumed"]["loss"] == rest
+    for found in together:
+        np.testing.assert_allclose(found["resumed"]["loss"], rest, rtol=0, atol=1e-9)
+        for rows, expected in zip(
+            found["resumed"]["carried"], alone["language_model"]["carried"], strict=True
+        ):
+            np.testing.assert_allclose(rows, expected, atol=1e-7)
+
+
 def test_clipping_comes_after_the_sum(alone):
     """Else the norms of three clipped gradients would be summed, which the losses above show."""
     assert min(alone["clipped"]["gradient_norm"]) > 1.5 * 0.01
@@ -56,7 +74,7 @@ def test_clipping_comes_after_the_sum(alone):
 
 def test_replicas_have_the_same_bits(together):
     for name in together[0]:
-        if name != "own_dropout":
+        if name != "drawn":
             assert all(found[name] == together[0][name] for found in together), name
 
 
@@ -67,8 +85,11 @@ def test_float32_is_near_one_process(alone, together):
 
 
 def test_each_rank_has_its_own_dropout(together):
-    losses = [found["own_dropout"] for found in together]
-    assert len({loss for own in losses for loss in own}) == 3 * len(losses)
+    drawn = [found["drawn"] for found in together]
+    assert len({number for found in drawn for own in found["own"] for number in own}) == 6 * len(
+        drawn
+    )
+    assert len({found["common"] for found in drawn}) == 1  # the data are drawn alike
 
 
 # --- by hand, without MPI ------------------------------------------------------------------------
@@ -115,10 +136,9 @@ def test_the_hidden_tokens_of_a_batch_are_dealt_with_their_rows(size, seed):
 def test_one_rank_pays_nothing(monkeypatch):
     pretend(monkeypatch, 0, 1)
     rng, grads = np.random.default_rng(0), {"w": np.ones(3)}
-    before = grads["w"]
     assert parallel.own_generator(rng) is rng
-    assert parallel.sum_over_ranks(2.0, grads, 7) == (2.0, 7)
-    assert grads["w"] is before
+    assert parallel.mean_over_ranks(2.0, grads, 7) == (2.0, grads, 7)
+    assert parallel.mean_over_ranks(2.0, grads, 7)[1] is grads
 
 
 def test_replicas_that_differ_are_named(monkeypatch):
