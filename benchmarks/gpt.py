@@ -65,7 +65,7 @@ def step(name: str, rounds: int, peak: float, compiled: bool, count: int) -> Non
     """A training step."""
     import torch
 
-    from minillm.training.speed import transformer_flops
+    from minillm.training.plan import of_gpt
 
     model, inputs, targets = model_and_batch(name)
     theirs = torch.from_numpy(inputs), torch.from_numpy(targets)
@@ -77,7 +77,7 @@ def step(name: str, rounds: int, peak: float, compiled: bool, count: int) -> Non
         contestants[kind] = pytorch_step(other, loss_of, theirs)
     contestants = {"minillm": our_step(model, inputs, targets), **contestants}
     times = in_turns(contestants, rounds, count)
-    work = transformer_flops(model) * targets.size
+    work = of_gpt(model.config).operations * targets.size
     print(f"step {name} {STEPS[name]}: {work / 1e9:.2f} GFLOP")
     show(times)
     print(f"  minillm at {work / np.median(times['minillm']) / peak:.0%} of the peak", flush=True)

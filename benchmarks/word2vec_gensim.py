@@ -58,11 +58,12 @@ def ours(lines: Lines, minimum: int, epochs: int, threads: int, seed: int, **opt
     stretches = list(corpus.stretches())
     start = time.perf_counter()
     for _ in range(epochs):
-        for ids, starts in stretches:
-            rates = learning_rates(progress, starts, epochs * corpus.words, rate, 1e-4)
-            model.learn(ids, starts, rates, seed, progress.sentences, threads)
-            progress.sentences += len(rates)
-            progress.words += len(ids)
+        for each in stretches:
+            total = epochs * corpus.words
+            rates = learning_rates(progress.words, each.starts, total, rate, 1e-4)
+            model.learn(each.ids, each.starts, rates, seed, progress.sentences, threads)
+            progress.sentences += each.sentences
+            progress.words += each.words
     return model, words, epochs * raw / (time.perf_counter() - start)
 
 
@@ -148,8 +149,8 @@ def loss_of(model: Word2Vec, words: WordCounts, weights: dict, lines: Lines) -> 
     for key, array in weights.items():
         model.params[key][:] = array
     total, predictions = 0.0, 0
-    for ids, starts in Corpus(words, lines, Spill(), 1 << 40).stretches():
-        loss, n = model.learn(ids, starts, np.zeros(len(starts) - 1), 12345)
+    for each in Corpus(words, lines, Spill(), 1 << 40).stretches():
+        loss, n = model.learn(each.ids, each.starts, np.zeros(each.sentences), 12345)
         total, predictions = total + loss, predictions + n
     return total / predictions
 

@@ -100,6 +100,7 @@ def _parser() -> "ArgumentParser":
         import_,
         info,
         merge,
+        plan,
         plot,
         similar,
         tokenize,
@@ -124,7 +125,7 @@ minillm VERB --help explains a verb, with examples.
     parser.add_argument("--version", action="version", version=version, help="show the version")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb")
     texts = (train, curve, tokenize, generate, translate, fill, classify, answer, embed, eval)
-    for verb in (*texts, similar, analogy, merge, export, import_, plot, gradcheck, info):
+    for verb in (*texts, similar, analogy, merge, export, import_, plot, plan, gradcheck, info):
         verb.add_parser(verbs)
     return parser
 

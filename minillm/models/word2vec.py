@@ -118,6 +118,11 @@ class Word2Vec:
         c = self.config
         return f"<Word2Vec {c.algorithm}: {c.vocabulary:,} vectors of {c.dimension} numbers>"
 
+    @property
+    def matrices(self) -> tuple[Floats, Floats]:
+        """Both matrices as they lie in memory, their rows padded: what replicas exchange."""
+        return self._W_in, self._W_out
+
     def learn(
         self,
         words: Ids,

@@ -45,12 +45,13 @@ def add_norm(
         total, y, *kept = add_norm_forward(rows, added_rows, gain_, bias_, float(eps))
     outputs = total.reshape(shape), y.reshape(shape)
     upstream = _validate.upstream("add_norm", dtotal=outputs[0], dy=outputs[1])
+    alone = h is None  # the backward keeps no h
 
     def backward(dtotal, dy):
         dtotal, dy = (d.reshape(-1, D) for d in upstream(dtotal, dy))
         dx, dgain, dbias = add_norm_backward(dtotal, dy, total, gain_, *kept)
         dx = dx.reshape(shape)
-        return (dx, dgain, dbias) if h is None else (dx, dx, dgain, dbias)
+        return (dx, dgain, dbias) if alone else (dx, dx, dgain, dbias)
 
     return outputs, backward
 

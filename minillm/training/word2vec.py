@@ -1,9 +1,46 @@
-"""word2vec in training: sentences from a stream, epochs, checkpoints."""
+"""word2vec in training: sentences from a stream, epochs, checkpoints; on one rank or on several.
+
+    mpiexec -n 4 minillm train word2vec FILE --out runs/w
+
+Several ranks have a replica of the vectors each, and learn from their share of the sentences, each
+by itself.  Now and then they meet, and every replica W_r becomes the mean of all n:
+
+    W = 1/n sum over r of W_r        (McDonald, Hall and Mann 2010, "iterative parameter mixing")
+
+Each step of word2vec changes a few rows, so that it would not pay to sum its gradients; and to
+average all rows takes as long as to learn from thousands of words.  So they meet seldom: the longer
+each learns by itself, the more time is spent on learning, and the more the replicas differ, whose
+mean is not as good as what one process learns from the same words.
+
+**The learning rate.**  Between two meetings replica r changes by D_r, and the mean by
+1/n (D_1 + ... + D_n); one process that read all of these words would change by about their sum.  So
+the mean moves as if its learning rate were divided by n.  To multiply it by n puts that right, as
+for large batches (Goyal et al. 2017), but no replica can take steps of any size: with many ranks,
+frequent words go too far in each, and training diverges.  So it is raised to a limit,
+
+    rate = min(n, 8) learning_rate        at the start; at the end it is the same for any n
+
+and therefore falls more steeply.  The program of Ji et al. begins with twice the rate on four nodes.
+On our texts, n times is closer to one process than sqrt(n) times or the same, with 2, 4 and 8
+ranks; with 16, all fall behind (`benchmarks/word2vec_ranks.py`).
+
+**Repeatable.**  Which rank learns from a sentence follows from its place in the text, and its
+random numbers are the same on any rank.  The ranks meet after the same words in every run, and only
+there is anything saved, or stopped.  So a run that is resumed on as many ranks goes on bit for bit.
+
+Every rank reads the whole text once, and keeps the ids of its share.
+
+Sources: McDonald, Hall and Mann (2010), "Distributed training strategies for the structured
+perceptron", for the mixing; Ji, Satish, Li and Dubey (2016), "Parallelizing word2vec in shared and
+distributed memory", for word2vec, and their program pWord2Vec for its learning rate; Gupta and Khare (2017),
+"BlazingText: scaling and accelerating word2vec using multiple GPUs", which averages replicas, too;
+Goyal et al. (2017), "Accurate, large minibatch SGD: training ImageNet in 1 hour", section 2.1.
+"""
 
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -13,14 +50,17 @@ from numpy.typing import NDArray
 from minillm.data.streams import Spill, TextStream
 from minillm.errors import DivergedError, InputError, short
 from minillm.models.word2vec import Word2Vec
+from minillm.mpi import ranks
 from minillm.text import check_texts
 from minillm.text.words import split_words
 from minillm.training.checkpoints import Store, copy_arrays, numbers_from
 from minillm.training.loop import interrupts
+from minillm.training.parallel import check_replicas
 from minillm.training.progress import ProgressDisplay
 
 LONGEST = 1000  # words in a sentence; a longer line is several
 STRETCH = 100_000  # words that are learnt between two checks of the clock
+MOST_TIMES = 8  # the learning rate of one process is that of several ranks, at the start
 LINES = 10  # that tell of the loss, evenly over a run
 
 
@@ -112,43 +152,88 @@ def encode_sentences(
             yield found[known], bounds.astype(np.int64)
 
 
-class Corpus:
-    """A text's sentences as ids: the first ``memory`` bytes of them in memory, the rest on disk."""
+@dataclass(frozen=True)
+class Stretch:
+    """Some sentences of the text, of which a rank has its share: ids and starts."""
 
-    def __init__(self, words: WordCounts, text: TextStream, spill: Spill, memory: int):
-        self._parts: list[tuple] = []
+    ids: Any  # (N,) of the share
+    starts: Any  # (S + 1,) of the share's sentences among them
+    words: int  # of all ranks
+    sentences: int
+    words_before: int  # of the stretch, before the share
+    sentences_before: int
+
+
+class Corpus:
+    """A text's sentences as ids: the first ``memory`` bytes of them in memory, the rest on disk.
+
+    Of ``size`` ranks, each has its share of every stretch: sentences in a row, with about as many
+    words as the others have.  ``words`` and ``sentences`` are those of the whole text.
+    """
+
+    def __init__(
+        self,
+        words: WordCounts,
+        text: TextStream,
+        spill: Spill,
+        memory: int,
+        rank: int = 0,
+        size: int = 1,
+    ):
+        self._stretches: list[Stretch] = []
         self.words, self.sentences, used = 0, 0, 0
         for ids, starts in encode_sentences(text.blocks(), words):
-            used += ids.nbytes + starts.nbytes
-            keep = spill.keep if used > memory else np.asarray
-            self._parts.append((keep(ids), keep(starts)))
+            for first, last in pairwise(_cuts(starts)):
+                begin, end = starts[first], starts[last]
+                # The sentences that begin in the rank's part of the words.
+                bounds = begin + (end - begin) * np.arange(size + 1) // size
+                shares = first + np.searchsorted(starts[first:last], bounds)
+                a, b = shares[rank], shares[rank + 1]
+                own, own_starts = ids[starts[a] : starts[b]], starts[a : b + 1] - starts[a]
+                used += own.nbytes + own_starts.nbytes
+                keep = spill.keep if used > memory else np.array
+                before = int(starts[a] - begin), int(a - first)
+                whole = int(end - begin), last - first
+                self._stretches.append(Stretch(keep(own), keep(own_starts), *whole, *before))
             self.words += len(ids)
             self.sentences += len(starts) - 1
 
-    def stretches(self, skip: int = 0) -> Iterator[tuple[NDArray, NDArray]]:
-        """Some sentences at a time, as ids and starts; the first ``skip`` are left out."""
-        for ids_kept, starts_kept in self._parts:
-            ids, starts = ids_kept[:], starts_kept[:]
-            if skip >= len(starts) - 1:
-                skip -= len(starts) - 1
-                continue
-            first, skip = skip, 0
-            while first < len(starts) - 1:
-                last = int(np.searchsorted(starts, starts[first] + STRETCH, "right")) - 1
-                last = min(max(last, first + 1), len(starts) - 1)
-                yield ids[starts[first] : starts[last]], starts[first : last + 1] - starts[first]
-                first = last
+    def stretches(self, skip: int = 0) -> Iterator[Stretch]:
+        """Some sentences at a time; those of the first ``skip`` sentences are left out."""
+        for stretch in self._stretches:
+            if skip >= stretch.sentences:
+                skip -= stretch.sentences
+            else:
+                skip = 0
+                yield replace(stretch, ids=stretch.ids[:], starts=stretch.starts[:])
+
+
+def _cuts(starts: NDArray[np.int64]) -> list[int]:
+    """The sentences at which stretches of about STRETCH words begin, and the number of all."""
+    cuts, count = [0], len(starts) - 1
+    while cuts[-1] < count:
+        last = int(np.searchsorted(starts, starts[cuts[-1]] + STRETCH, "right")) - 1
+        cuts.append(min(max(last, cuts[-1] + 1), count))
+    return cuts
 
 
 # --- training -------------------------------------------------------------------
 
 
 def learning_rates(
-    progress: Progress, starts: NDArray[np.int64], total: int, first: float, last: float
+    words: int, starts: NDArray[np.int64], total: int, first: float, last: float
 ) -> NDArray[np.float64]:
-    """The learning rate of each sentence: it falls linearly with the words before it."""
-    done = (progress.words + starts[:-1]) / total
+    """The learning rate of each sentence: it falls linearly with the words before it.
+
+    words: how many there were before the first of these sentences.
+    """
+    done = (words + starts[:-1]) / total
     return np.maximum(last, first + (last - first) * done)
+
+
+def starting_rate(learning_rate: float) -> float:
+    """The learning rate with which the ranks begin: see the top of this page."""
+    return learning_rate * min(ranks().size, MOST_TIMES)
 
 
 def train_word2vec(
@@ -161,62 +246,83 @@ def train_word2vec(
 ) -> bool:
     """Trains to the end, and returns True; or False if Ctrl-C or SIGTERM stopped it before.
 
-    The store gets metrics and checkpoints.
+    The store gets metrics and checkpoints.  All ranks of a job call this alike, each with its share
+    of the corpus, and with the same model: it is the same again at the end.
 
-    settings has epochs, learning_rate and final_rate, seed, threads, checkpoint_seconds.
+    settings has epochs, learning_rate and final_rate, seed, threads, average_every,
+    checkpoint_seconds.
     DivergedError if the loss stops being finite.
     """
-    total = settings.epochs * corpus.words
+    total, first = settings.epochs * corpus.words, starting_rate(settings.learning_rate)
+    apart = settings.average_every * ranks().size if ranks().size > 1 else 0  # words
     store.trim_metrics(progress.words)
-    started, saved = time.monotonic() - progress.seconds, time.monotonic()
-    logged = progress.words
+    started, saved = time.monotonic() - progress.seconds, progress.seconds
+    logged = met = progress.words
+    sums, rate, stopped = np.zeros(2), first, False  # loss and predictions since the last meeting
     with interrupts() as interrupted, _display(progress, total, quiet) as display:
-        while progress.words < total and not interrupted.is_set():
-            for words, starts in corpus.stretches(progress.sentences % corpus.sentences):
-                rates = learning_rates(
-                    progress, starts, total, settings.learning_rate, settings.final_rate
+        while progress.words < total and not stopped:
+            for stretch in corpus.stretches(progress.sentences % corpus.sentences):
+                before = progress.words + stretch.words_before
+                rates = learning_rates(before, stretch.starts, total, first, settings.final_rate)
+                rate = float(rates[-1]) if len(rates) else rate
+                number = progress.sentences + stretch.sentences_before
+                loss, predictions = model.learn(
+                    stretch.ids, stretch.starts, rates, settings.seed, number, settings.threads
                 )
-                loss = _learn(model, words, starts, rates, settings, store, progress)
-                progress.seconds = time.monotonic() - started
-                done = progress.words / total
-                display.update(done, progress.words, loss, progress.words, progress.seconds)
-                if int(LINES * done) > int(LINES * (done - len(words) / total)):
-                    display.line(progress.words, {"loss": loss})
-                if (progress.words - logged) * 100 >= total or progress.words == total:
-                    logged = progress.words
-                    _log(store, progress, rates[-1])
-                if time.monotonic() - saved >= settings.checkpoint_seconds:
+                sums += loss, predictions
+                progress.sentences += stretch.sentences
+                progress.words += stretch.words
+                seconds = time.monotonic() - started
+                mean = loss / max(1, predictions)
+                _show(display, progress.words, stretch.words, total, mean, seconds)
+                if progress.words < total and progress.words - met < apart:
+                    continue
+                progress.seconds, stopped = _meet(model, sums, seconds, interrupted.is_set())
+                if not np.isfinite(sums[0]):
+                    raise DivergedError(
+                        f"the training diverged after {met:,} words at learning rate {rate:.4g}: "
+                        "a lower one may help"
+                    )
+                progress.loss += float(sums[0])
+                progress.predictions += int(sums[1])
+                sums[:], met = 0, progress.words
+                if (met - logged) * 100 >= total or met == total:
+                    logged = met
+                    _log(store, progress, rate)
+                if progress.seconds - saved >= settings.checkpoint_seconds:
                     save_all(store, model, progress)
-                    saved = time.monotonic()
-                if interrupted.is_set():
+                    saved = progress.seconds
+                if stopped:
                     break
         save_all(store, model, progress)
     return progress.words >= total
 
 
-def _learn(
-    model: Word2Vec,
-    words: NDArray,
-    starts: NDArray,
-    rates: NDArray,
-    settings: Any,
-    store: Store,
-    progress: Progress,
-) -> float:
-    """Learns from some sentences, counts them, and returns their mean loss."""
-    loss, predictions = model.learn(
-        words, starts, rates, settings.seed, progress.sentences, settings.threads
-    )
-    if not np.isfinite(loss):
-        raise DivergedError(
-            f"the training diverged after {progress.words:,} words at learning rate "
-            f"{rates[0]:.4g}: a lower one may help"
-        )
-    progress.sentences += len(rates)
-    progress.words += len(words)
-    progress.loss += loss
-    progress.predictions += predictions
-    return loss / max(1, predictions)
+def _meet(model: Word2Vec, sums: NDArray, seconds: float, stop: bool) -> tuple[float, bool]:
+    """All ranks get the mean of the replicas, and of the sums the sum.
+
+    Returns the seconds of rank 0, for all to decide alike, and whether any rank is to stop.
+    """
+    job = ranks()
+    if job.size == 1:
+        return seconds, stop
+    numbers = np.array([*sums, seconds if job.rank == 0 else 0.0, stop])
+    job.sum(numbers)
+    sums[:] = numbers[:2]
+    for matrix in model.matrices:
+        job.sum(matrix)
+        matrix /= job.size
+    return float(numbers[2]), bool(numbers[3])
+
+
+def _show(
+    display: ProgressDisplay, words: int, of_stretch: int, total: int, loss: float, seconds: float
+) -> None:
+    """The progress after a stretch, with the loss of this rank's share."""
+    done = words / total
+    display.update(done, words, loss, words, seconds)
+    if int(LINES * done) > int(LINES * (done - of_stretch / total)):
+        display.line(words, {"loss": loss})
 
 
 def _display(progress: Progress, total: int, quiet: bool) -> ProgressDisplay:
@@ -251,7 +357,11 @@ def mean_loss(model: Word2Vec, words: WordCounts, text: TextStream) -> tuple[flo
 
 
 def save_all(store: Store, model: Word2Vec, progress: Progress) -> None:
-    """Stores the vectors, then all that resuming needs."""
+    """Stores the vectors, then all that resuming needs.
+
+    DivergedError where the replicas of several ranks are not the same.
+    """
+    check_replicas(model.params)
     store.save_model(model.params, {"words": progress.words})
     save_progress(store, model, progress)
 

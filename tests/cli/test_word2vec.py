@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mpiexec import run as run_ranks
 
 from minillm.cli import main
 from minillm.data.streams import TextStream
@@ -230,3 +231,23 @@ def test_longer_and_stopped_on_the_way_is_longer_at_once(tmp_path, run_folder, m
             assert main(command) == 0
         models.append((folder / "model.safetensors").read_bytes())
     assert models[0] == models[1]
+
+
+def test_two_ranks(tmp_path, text_file, capsys):
+    """They tell what one would, and write one run, which one process may go on with."""
+    folder = tmp_path / "run"
+    command = ("-m", "minillm", "train", "word2vec")
+    status, out, errors = run_ranks(2, *command, text_file, "--out", folder, *TINY)
+    assert status == 0, errors
+    assert out.count("trained after 9,600 words") == out.count("8 vectors; loss") == 1
+    assert errors.count("9,600 words: loss") == 1
+    assert main(["similar", str(folder), "red", "--count", "3"]) == 0
+    words = {line.split()[1] for line in capsys.readouterr().out.splitlines()}
+    assert words == {"green", "blue", "black"}
+    assert main(["train", "word2vec", "--out", str(folder), "--resume", "--epochs", "4"]) == 0
+    assert "trained after 12,800 words" in capsys.readouterr().out
+    status, out, errors = run_ranks(2, *command, "-", "--out", tmp_path / "other")
+    assert (status, out) == (2, "")
+    expected = "standard input: expected the name of a file, which each of 2 ranks reads"
+    assert errors == f"minillm: {expected}\n"
+    assert not (tmp_path / "other").exists()

@@ -1,4 +1,4 @@
-"""Transformers in training: validation by overlapping windows, resuming, speed."""
+"""Transformers in training: validation by overlapping windows, resuming."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from minillm.data import RandomWindows, Windows
 from minillm.errors import InputError
 from minillm.layers import transformer
 from minillm.models.gpt import GPT, GPTConfig
-from minillm.training import AdamW, Options, context, speed, train
+from minillm.training import AdamW, Options, context, train
 from minillm.training.context import ContextTask, evaluate_in_context
 
 V, C = 7, 10
@@ -95,22 +95,6 @@ def test_a_sample_is_shown_after_each_validation(capsys):
     assert capsys.readouterr().err.splitlines()[1::2] == ["  once upon a time"] * 2
     train(params, AdamW(params), task, Options(steps=4, validations=2), rng, quiet=True)
     assert capsys.readouterr().err == ""
-
-
-def test_the_operations_of_a_token_are_counted():
-    model = GPT(GPTConfig(V, context=C, layers=3, heads=2, width=8), np.random.default_rng(0))
-    matrices = V * 8 + 3 * (8 * 24 + 8 * 8 + 2 * 8 * 32)
-    assert speed.transformer_flops(model) == 6 * matrices + 6 * 3 * C * 8
-
-
-def test_the_peak_is_that_of_a_product(monkeypatch):
-    calls = []
-    monkeypatch.setattr(speed, "matmul", lambda a, b: calls.append((a.shape, a.dtype, b.shape)))
-    ticks = iter(range(100))
-    monkeypatch.setattr(speed.time, "perf_counter", lambda: next(ticks))
-    assert speed.matmul_peak(seconds=5, size=16) == 2 * 16**3
-    assert len(calls) > 1
-    assert set(calls) == {((16, 16), np.dtype(np.float32), (16, 16))}
 
 
 def test_attention_weights_are_those_that_the_model_uses():

@@ -178,11 +178,12 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
 
     def closing(self, parts: Parts, summary: "Summary") -> Iterator[str]:
         """How fast the training was."""
-        from minillm.training.speed import matmul_peak, transformer_flops
+        from minillm.training.plan import of_gpt
+        from minillm.training.speed import matmul_peak
 
         rate = summary.tokens / max(1e-9, summary.seconds - summary.validation_seconds)
         peak = matmul_peak() * ranks().size
-        share = rate * transformer_flops(parts.model) / peak
+        share = rate * of_gpt(parts.model.config).operations / peak
         yield (
             f"{rate:,.0f} tokens per second: {share:.0%} of what this machine's matrix products "
             f"reach ({peak / 1e9:,.0f} GFLOP/s)"
@@ -238,7 +239,8 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
 
 def times_read(settings: Settings, model: Any, training: "Ids") -> float:
     """How often the training text will be read; with --minutes, as fast as this machine may be."""
-    from minillm.training.speed import matmul_peak, transformer_flops
+    from minillm.training.plan import of_gpt
+    from minillm.training.speed import matmul_peak
 
     if settings.epochs is not None:
         return settings.epochs
@@ -247,5 +249,5 @@ def times_read(settings: Settings, model: Any, training: "Ids") -> float:
     else:
         assert settings.minutes is not None
         peak = ranks().broadcast(matmul_peak()) * ranks().size
-        tokens = 60 * settings.minutes * SHARE * peak / transformer_flops(model)
+        tokens = 60 * settings.minutes * SHARE * peak / of_gpt(model.config).operations
     return tokens / len(training)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from minillm.errors import InputError
+from minillm.mpi import ranks
 from minillm.runs.kind import Evaluation, Job, Kind, Results, Shapes
 from minillm.runs.settings import (
     FilesSettings,
@@ -82,6 +83,14 @@ class Settings(FilesSettings):
         group="the run",
         changeable=True,
     )
+    average_every: int = option(
+        50_000,
+        "of several ranks, each learns from N words between two averages of their vectors",
+        "N",
+        least=1,
+        most=10**12,
+        group="the run",
+    )
     threads: int = option(
         1,
         "update the same weights without locks; with 2 or more, a seed does not fix the result",
@@ -97,7 +106,7 @@ class Settings(FilesSettings):
     checkpoint_seconds: float = with_default(TrainingSettings, "checkpoint_seconds", 30.0)
     learning_rate: float | None = option(
         None,
-        "learning rate at the start; it falls linearly",
+        "learning rate at the start; it falls linearly; n ranks start with n times that, at most 8",
         "R",
         above=0,
         group="the run",
@@ -121,6 +130,8 @@ vectors.  Each line of the text is a sentence.  Files of any size are read as st
         on the Python language reference, which ships with every CPython
   minillm train word2vec shakespeare.txt --out runs/bard --epochs 40 --threads 2
   minillm train word2vec text8 --pretokenised --algorithm cbow --out runs/cbow
+  mpiexec -n 4 minillm train word2vec big.txt --out runs/big
+        four processes, on one machine or on several, each with a quarter of the sentences
   minillm train word2vec --out runs/bard --resume
         go on after Ctrl-C; with one thread, bit for bit as if it had not stopped
   minillm train word2vec --out runs/bard --resume --epochs 60
@@ -154,28 +165,35 @@ then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DI
 
     def train(self, job: Job) -> bool:
         """Counts the words, trains, saves, and reports the result."""
+        from minillm.data.files import STANDARD_INPUT
         from minillm.data.streams import Spill, TextStream
         from minillm.training.progress import minutes_and_seconds
         from minillm.training.word2vec import Corpus, train_word2vec
 
-        settings, folder = job.settings, job.folder
+        settings, folder, me = job.settings, job.folder, ranks()
         if settings.learning_rate is None:
             rate = 0.025 if settings.algorithm == "skip-gram" else 0.05
             settings = replace(settings, learning_rate=rate)
         files = job.data["files"]
+        if me.size > 1 and STANDARD_INPUT in files:
+            raise InputError(
+                f"standard input: expected the name of a file, which each of {me.size} ranks reads"
+            )
         text = TextStream(files)
         if job.stored and text.sha256 != job.data.get("sha256"):
             raise InputError(f"{', '.join(files)}: the text has changed since the run was started")
         model, words, progress = self._begin(job, settings, text)
         with Spill() as spill:
-            corpus = Corpus(words, text, spill, settings.memory)
+            corpus = Corpus(words, text, spill, settings.memory, me.rank, me.size)
             if job.stored:
                 _check_resumed(job, settings, corpus, progress)
+            me.wait()  # all have read the folder, which rank 0 writes from here on
             data = job.data | {"sha256": text.sha256}
             if not job.stored:
                 save_vocabulary(folder, words, model, progress)
             save_config(folder, model, values_of(settings, data=False), data)
-            finished = train_word2vec(model, corpus, settings, folder, progress)
+            finished = train_word2vec(model, corpus, settings, folder, progress, job.quiet)
+        me.wait()  # the run is on the disk
         seconds = max(progress.seconds, 1e-9)
         job.report(
             f"{'trained' if finished else 'stopped'} after {progress.words:,} words in "
@@ -274,7 +292,7 @@ def _check_resumed(job: Job, settings: Any, corpus: "Corpus", progress: "Progres
     import numpy as np
 
     from minillm.training.progress import minutes_and_seconds
-    from minillm.training.word2vec import learning_rates
+    from minillm.training.word2vec import learning_rates, starting_rate
 
     if progress.words >= settings.epochs * corpus.words:
         raise InputError(
@@ -285,7 +303,11 @@ def _check_resumed(job: Job, settings: Any, corpus: "Corpus", progress: "Progres
     here = np.zeros(2, np.int64)
     before, now = (
         learning_rates(
-            progress, here, run.epochs * corpus.words, run.learning_rate, run.final_rate
+            progress.words,
+            here,
+            run.epochs * corpus.words,
+            starting_rate(run.learning_rate),
+            run.final_rate,
         )[0]
         for run in (job.stored["training"], settings)
     )

@@ -1,0 +1,120 @@
+"""The plan of a training from the command line."""
+
+import re
+
+import pytest
+
+from minillm.cli import main
+from minillm.runs.kind import find_kind
+from minillm.runs.start import start
+
+# No figure is measured: 100 GFLOP/s, 10 GB/s of memory, 1 GB/s and 10 microseconds of network.
+MACHINE = ["--products", "100", "--memory", "10", "--network", "1", "--latency", "10"]
+TINY = ["--layers", "2", "--heads", "2", "--width", "64", "--context", "100", "--vocabulary", "100"]
+
+
+def planned(capsys, *arguments):
+    assert main(["plan", *arguments]) == 0
+    output = capsys.readouterr()
+    assert output.err == ""
+    return output.out
+
+
+def rows_of(table):
+    """The numbers of the table, by ranks."""
+    lines = [
+        line.split() for line in table.splitlines() if re.match(r" +[\d,]+ +[\d.]+ [mu]?s", line)
+    ]
+    return {int(line[0].replace(",", "")): line[1:] for line in lines}
+
+
+def test_the_plan_by_hand(capsys):
+    """N = 2 (12 64^2 + 13 64) + 202 64; 1,600 tokens of 6 (24 64^2 + 6400) + 6 2 100 64."""
+    out = planned(capsys, *MACHINE, *TINY, "--tokens", "1e9")
+    assert "one rank  100 GFLOP/s in matrix products, 10.0 GB/s of memory (given)" in out
+    assert "network   1 GB/s, 10 microseconds (given)" in out
+    assert "vocabulary 100, context 100, heads 2: 112,896 weights" in out
+    operations = 6 * (24 * 64**2 + 100 * 64) + 6 * 2 * 100 * 64
+    assert f"operations: {operations:.3g} a token, {operations * 1e9:.3g} for 1 billion" in out
+    moved = 4 * (1600 * (59 * 2 * 64 + 16 * 64 + 800) + 8 * 112_896)
+    alone = 1600 * operations / 1e11 + moved / 1e10
+    found = rows_of(out)
+    assert list(found) == [2**power for power in range(11)]
+    assert found[1][:2] == [f"{alone * 1e3:.3g}", "ms"]
+    assert found[1][2:5] == [f"{1600 / alone:,.0f}", "100.0%", f"{1e9 * alone / 1600 / 3600:.3g}"]
+    sent = 2 * 1023 / 1024 * 4 * 112_896
+    step = alone + 4 * 4 * 112_896 / 1e10 + sent / 1e9 + 20 * 1e-5
+    assert found[1024] == [
+        *(f"{step * 1e3:.3g}", "ms", f"{1600 * 1024 / step:,.0f}", f"{alone / step:.1%}"),
+        f"{1e9 * step / 1600 / 1024 / 3600:.3g}",
+    ]
+    assert [len(found[n]) for n in (1, 16, 32)] == [10, 10, 5]  # 16 rows cannot be dealt to 32
+
+
+def test_the_defaults_are_those_of_the_training(capsys):
+    out = planned(capsys, *MACHINE)
+    settings = find_kind("gpt").settings
+    assert f"a GPT of {settings.layers} layers of {settings.width}, vocabulary 10,000" in out
+    assert f"memory of a rank with {settings.batch} rows" in out
+    assert "tokens (20 for each weight)" in out
+
+
+def test_a_run_is_planned_as_it_is(tmp_path, capsys):
+    """With other sizes where they are given."""
+    path = tmp_path / "text.txt"
+    path.write_text("to be or not to be\n" * 100)
+    given = {"files": (str(path),), "steps": 1, "layers": 1, "heads": 1, "width": 8, "context": 8}
+    start(find_kind("gpt"), tmp_path / "run", given | {"batch": 3}, report=str, quiet=True)
+    out = planned(capsys, str(tmp_path / "run"), *MACHINE)
+    assert "a GPT of 1 layer of 8, vocabulary 8, context 8, heads 1: " in out
+    assert "memory of a rank with 3 rows" in out
+    out = planned(capsys, str(tmp_path / "run"), *MACHINE, "--width", "16", "--batch", "5")
+    assert "a GPT of 1 layer of 16, vocabulary 8, context 8, heads 1: " in out
+    assert "memory of a rank with 5 rows" in out
+
+
+def test_budgets(capsys):
+    out = planned(capsys, *MACHINE, "--flops", "1.2e20")
+    assert "a budget of 1.2e+20 operations" in out
+    assert "about 1 billion weights and reads 20 billion tokens" in out
+    layers, width = map(int, re.search(r"--layers (\d+) .*--width (\d+)", out).groups())
+    assert width == 64 * layers
+    out = planned(capsys, *MACHINE, *TINY, "--hours", "10", "--ranks", "4")
+    rate = float(rows_of(out)[4][2].replace(",", ""))
+    operations = 6 * (24 * 64**2 + 100 * 64) + 6 * 2 * 100 * 64
+    assert f"a budget of {36_000 * rate * operations:.3g} operations" in out
+
+
+def test_this_machine_is_measured(capsys, monkeypatch):
+    from minillm.training import speed
+
+    monkeypatch.setattr(speed, "matmul_peak", lambda: 7e9)
+    monkeypatch.setattr(speed, "memory_bandwidth", lambda: 3e9)
+    out = planned(capsys, *TINY)
+    assert "one rank  7 GFLOP/s in matrix products, 3.0 GB/s of memory (" in out
+    assert "network   1.25 GB/s, 50 microseconds (mpiexec -n N minillm plan measures it)" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--width", "0"], "--width: expected a whole number from 1 to 65536, found 0"),
+        (["--heads", "3"], "heads must divide width, found 3 and 128"),
+        (["--tokens", "-1"], "--tokens: expected a number above 0 and at most 1e+18, found '-1'"),
+        (["--tokens", "many"], "--tokens: expected a number above 0"),
+        (["--network", "0"], "--network: expected a number above 0"),
+        (["--hours", "1", "--flops", "1e18"], "--flops: not allowed with argument --hours"),
+        (["--ranks", "2"], "--ranks: expected --hours with it"),
+        (["no/such/run"], "there is no run in it"),
+        (["--with", "3"], "there is no option '--with'; did you mean --width"),
+    ],
+)
+def test_bad_input(fails, arguments, expected):
+    assert expected in fails("plan", *MACHINE, *arguments)
+
+
+def test_a_run_of_another_kind(tmp_path, fails):
+    path = tmp_path / "text.txt"
+    path.write_text("to be or not to be\n" * 10)
+    start(find_kind("ngram"), tmp_path / "run", {"files": (str(path),)}, report=str, quiet=True)
+    assert "expected a run of gpt, found 'ngram'" in fails("plan", tmp_path / "run", *MACHINE)
