@@ -53,7 +53,7 @@ EncoderConfig = BERTConfig | GPTConfig | LanguageModelConfig
 
 # By the kind of model: the class, the class of its config, and how its outputs become one vector.
 ENCODERS: dict[str, tuple[type, type, str]] = {
-    "lm": (LanguageModel, LanguageModelConfig, "last"),
+    "lm": (LanguageModel, LanguageModelConfig, "max"),
     "gpt": (GPT, GPTConfig, "last"),
     "bert": (BERT, BERTConfig, "mean"),
 }

@@ -70,8 +70,7 @@ class Settings(
         "max",
         "how the outputs of all steps become one vector",
         choices=("last", "mean", "max", "attention", "first"),
-        default_help="max; with --init what suits the encoder: last of one that reads from left "
-        "to right, mean of a bert",
+        default_help="max; with --init what suits the encoder: last of a gpt, mean of a bert",
     )
     cell: str = with_default(
         RecurrenceSettings,
@@ -157,8 +156,8 @@ class Settings(
         LabelledSettings,
         "learning_rate",
         2e-3,
-        default_help="0.002; with --init 0.04 / width, of a recurrent one 6e-4, and with LoRA ten "
-        "times that",
+        default_help="0.002; with --init 0.04 / width, and with LoRA ten times that; of a "
+        "recurrent one 0.005, and twice that",
     )
     epochs: int | None = with_default(
         LabelledSettings,
@@ -190,8 +189,9 @@ FINE_TUNING = {
     "word_dropout": 0.0,
     "members": 1,
 }
-RATE, RECURRENT_RATE = 0.04, 6e-4  # the first of a Transformer of width 1
-LORA = 10  # times that rate
+RECURRENT = {"batch": 32, "learning_rate": 5e-3}  # of an lm, or of a classifier like it
+RATE = 0.04  # of a Transformer of width 1
+LORA, RECURRENT_LORA = 10, 2  # times the rate
 SIZES = (  # the encoder's own
     *("hidden", "layers", "cell", "embedding", "vectors", "forward_only"),
     *("ngrams", "members"),
@@ -252,13 +252,15 @@ then: minillm classify DIR, minillm eval DIR"""
                 option = f"--{name.replace('_', '-')}"
                 raise InputError(f"{option}: the encoder is that of --init, found {given[name]}")
         config = getattr(run.model.config, "encoder", run.model.config)
-        rate = RATE / config.width if hasattr(config, "heads") else RECURRENT_RATE
-        rate *= LORA if given.get("lora_rank") else 1
-        defaults = FINE_TUNING | {"learning_rate": rate}
+        of_transformer = hasattr(config, "heads")
+        own = {"learning_rate": RATE / config.width} if of_transformer else RECURRENT
+        defaults: dict[str, Any] = FINE_TUNING | own
+        if given.get("lora_rank"):
+            defaults["learning_rate"] *= LORA if of_transformer else RECURRENT_LORA
         if run.kind is self:
             sizes = sizes_of(run, self.settings)
-            own = {"forward_only": not getattr(run.model.config, "bidirectional", True)}
-            return defaults | sizes | own | {"max_length": run.settings.max_length}
+            sizes["forward_only"] = not getattr(run.model.config, "bidirectional", True)
+            return defaults | sizes | {"max_length": run.settings.max_length}
         read = [run.data.get("longest"), getattr(run.model.config, "context", None), 400]
         return defaults | {
             "pooling": run.data.get("pooling") or ENCODERS[run.kind.name][2],
