@@ -45,8 +45,6 @@ from minillm.errors import InputError
 from minillm.mpi import ranks
 from minillm.text import bpe, load_tokenizer
 
-from . import report
-
 VOCABULARY = 8000
 SHARD = 1 << 26  # bytes
 POINTS = 20  # at which memory is measured
@@ -73,6 +71,8 @@ def main() -> None:
         return
     if args.tiny:
         args.text, args.ids, args.steps, args.rounds = size("8M"), size("20M"), 40, 1
+    from . import report  # here: it imports PyTorch, whose memory is not that of the jobs
+
     tables = ["\n".join(f"{key}: {value}  " for key, value in report.machine().items()) + "\n"]
     folder = nullcontext(args.folder) if args.folder else tempfile.TemporaryDirectory()
     with folder as name:

@@ -50,7 +50,7 @@ def _zstandard(file: BinaryIO, name: str) -> Iterator[bytes]:
     except ImportError:
         raise InputError(
             f"{name}: it is compressed with zstandard, which needs the package zstandard: "
-            "pip install 'minillm-book[data]'"
+            "pip install zstandard"
         ) from None
     frame: Any = None
     while data := file.read(_INPUT):

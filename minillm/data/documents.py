@@ -31,7 +31,7 @@ from minillm.data.registry import built_in
 from minillm.errors import InputError, short
 
 PART = 1 << 25  # bytes
-BLOCK = 1 << 22  # bytes of text that are encoded at a time
+BLOCK = 1 << 21  # bytes of text that are encoded at a time
 
 _SPACES = frozenset(" \t\n\r\f\v")  # what every definition of white space agrees on
 _LONGEST = 1 << 24  # characters without any space, after which a text is cut all the same

@@ -1,5 +1,6 @@
 """``minillm tokenize``, called as a user calls it, and killed."""
 
+import gzip
 import json
 import re
 import signal
@@ -12,7 +13,8 @@ import pytest
 
 from minillm.cli import main
 from minillm.data import Shards
-from minillm.text import Characters
+from minillm.runs.lock import held
+from minillm.text import Characters, bpe, load_tokenizer
 
 TEXT = "".join(f"line {k} of a text\n" for k in range(20_000))
 
@@ -79,6 +81,36 @@ def test_after_kills_it_ends_with_the_same_bytes(paths, tmp_path):
     for path in whole.iterdir():
         assert (out / path.name).read_bytes() == path.read_bytes()
     assert {p.name for p in out.glob("[!.]*")} == {p.name for p in whole.iterdir()}
+
+
+def test_a_folder_that_another_command_is_writing_into_is_refused(paths, tmp_path, capsys):
+    out = tmp_path / "out"
+    with held(out):
+        assert main(tokenize(paths, out)) == 2
+        assert f"{out}: it is in use by process " in capsys.readouterr().err
+        assert [path.name for path in out.iterdir()] == [".minillm-lock"]
+    assert main(tokenize(paths, out)) == 0
+
+
+def test_compressed_lines_without_duplicates_in_random_order(paths, tmp_path, capsys):
+    lines = [f"line {k % 50} of a text\n" for k in range(200)]
+    (tmp_path / "lines.gz").write_bytes(gzip.compress("".join(lines).encode()))
+    values = {"format_version": 1, **bpe.train([TEXT[:2000]], 280).to_dict()}
+    (tmp_path / "run" / "vocabulary.json").write_text(json.dumps(values))
+    paths = str(tmp_path / "lines.gz"), paths[1]
+    options = ["--documents", "line", "--deduplicate", "--shuffle", "--seed"]
+    for name, seed in (("one", "3"), ("two", "3"), ("other", "4")):
+        assert main(tokenize(paths, tmp_path / name, *options, seed)) == 0
+        output = capsys.readouterr().out
+        assert "documents: 200, 150 (75.0%) equal to an earlier one, which were dropped" in output
+    one, two, other = (Shards(tmp_path / name) for name in ("one", "two", "other"))
+    assert one.sha256 == two.sha256 != other.sha256
+    texts = [load_tokenizer(paths[1]).decode(shards[:].tolist()) for shards in (one, other)]
+    found = [text.split("<|endoftext|>") for text in texts]
+    for documents in found:
+        assert documents.pop() == ""
+        assert sorted(documents) == sorted(lines[:50])
+    assert found[0] != found[1] != lines[:50] != found[0]
 
 
 def test_bad_input(paths, tmp_path, capsys):

@@ -73,7 +73,7 @@ def test_damaged_files_are_named(tmp_path, pack, name):
 def test_without_the_package_one_line_says_so(tmp_path, monkeypatch):
     (tmp_path / "text").write_bytes(zstandard(b"text"))
     monkeypatch.setitem(sys.modules, "zstandard", None)
-    with pytest.raises(InputError, match=r"text: it is .* package zstandard: pip install 'minil"):
+    with pytest.raises(InputError, match=r"text: it is .* package zstandard: pip install zstand"):
         read_text([str(tmp_path / "text")])
 
 

@@ -1,9 +1,11 @@
 """Token shards: the array that was written, in parts; damage that is named; kills."""
 
 import json
+import re
 import shutil
 import tracemalloc
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -231,6 +233,26 @@ def test_memory_is_flat(tmp_path, monkeypatch):
         tracemalloc.stop()
     assert len(opened) > 1_800_000
     assert peaks[2] < peaks[1] + 10_000
+
+
+def test_what_is_read_of_large_shards_does_not_stay_in_memory(folder):
+    """A quarter of a gigabyte, read at random places: a memory map of it would grow to that."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        pytest.skip("only Linux tells a process its memory")
+    index = json.loads((folder / "index.json").read_text())
+    index["shards"] = index["shards"][:1]
+    index["shards"][0]["tokens"] = 1 << 27
+    (folder / "index.json").write_text(json.dumps(index))
+    with open(folder / "00000-00000.bin", "r+b") as file:
+        file.truncate(1 << 28)
+    windows = RandomWindows(Shards(folder), 64, 64)
+    resident = []
+    for count in (3, 300):
+        for _ in range(count):
+            windows.next()
+        resident.append(int(re.search(r"VmRSS:\s+(\d+) kB", status.read_text())[1]) << 10)
+    assert resident[1] - resident[0] < 1 << 24
 
 
 # --- damage -----------------------------------------------------------------------------
