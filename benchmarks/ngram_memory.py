@@ -31,9 +31,12 @@ IDLE = "import minillm.formats.arpa, minillm.runs.start, minillm.training.ngram"
 
 
 class Measured(NamedTuple):
-    """A command: its seconds, its largest process, and the most that was in a folder, in bytes."""
+    """A command: its seconds, by the clock and of all cores, the bytes of its largest process, and
+    the most that was in a folder.
+    """
 
     seconds: float
+    cores: float
     resident: int
     disk: int
 
@@ -60,7 +63,8 @@ def measure(command: list[str], temporary: Path) -> Measured:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command)
-    return Measured(seconds, used.ru_maxrss * 1024, most)
+    cores = used.ru_utime + used.ru_stime
+    return Measured(seconds, cores, used.ru_maxrss * 1024, most)
 
 
 def _size(folder: Path) -> int:
@@ -92,7 +96,7 @@ def row(name: str, tokens: int, found: Measured, idle: int, memory: int) -> str:
     above = found.resident - idle
     disk = f"{found.disk / 2**30:.2f} GB" if found.disk else "-"  # files without names are not seen
     return (
-        f"| {name} | {found.seconds:,.1f} | {tokens / found.seconds:,.0f} | "
+        f"| {name} | {found.seconds:,.1f} | {found.cores:,.1f} | {tokens / found.seconds:,.0f} | "
         f"{above / 2**20:,.0f} MB ({above / memory:.0%}) | {disk} |"
     )
 
@@ -142,8 +146,8 @@ def main() -> None:
         print(f"{args.tokens:,} tokens, {text.stat().st_size / 2**20:,.0f} MB of text, of which")
         print(f"nine tenths are counted; --memory {size}.  {several}.")
         print(f"The model has {model / 2**30:.2f} GB.\n")
-        print("| | seconds | tokens/s | memory (of --memory) | disk |")
-        print("|---|---|---|---|---|")
+        print("| | seconds | seconds of cores | tokens/s | memory (of --memory) | disk |")
+        print("|---|---|---|---|---|---|")
         print("\n".join(lines))
 
 

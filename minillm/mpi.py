@@ -73,6 +73,7 @@ class Ranks:
             return list(parts)
         import numpy as np
 
+        self.wait()
         dtype = parts[0].dtype
         sent = np.array([part.nbytes for part in parts])
         received = np.empty_like(sent)
