@@ -88,7 +88,7 @@ class Settings(FilesSettings):
         "of several ranks, each learns from N words between two averages of their vectors",
         "N",
         least=1,
-        most=10**12,
+        most=10**8,
         group="the run",
     )
     threads: int = option(
