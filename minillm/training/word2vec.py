@@ -20,9 +20,9 @@ frequent words go too far in each, and training diverges.  So it is raised to a 
 
     rate = min(n, 8) learning_rate        at the start; at the end it is the same for any n
 
-and therefore falls more steeply.  The program of Ji et al. begins with twice the rate on four nodes.
-On our texts, n times is closer to one process than sqrt(n) times or the same, with 2, 4 and 8
-ranks; with 16, all fall behind (`benchmarks/word2vec_ranks.py`).
+and therefore falls more steeply.  (The program of Ji et al. begins with twice the rate on four
+nodes.)  On our texts, n times is closer to one process than sqrt(n) times or the same, with 2, 4
+and 8 ranks; with 16, all fall behind (`benchmarks/word2vec_ranks.py`).
 
 **Repeatable.**  Which rank learns from a sentence follows from its place in the text, and its
 random numbers are the same on any rank.  The ranks meet after the same words in every run, and only
@@ -32,9 +32,9 @@ Every rank reads the whole text once, and keeps the ids of its share.
 
 Sources: McDonald, Hall and Mann (2010), "Distributed training strategies for the structured
 perceptron", for the mixing; Ji, Satish, Li and Dubey (2016), "Parallelizing word2vec in shared and
-distributed memory", for word2vec, and their program pWord2Vec for its learning rate; Gupta and Khare (2017),
-"BlazingText: scaling and accelerating word2vec using multiple GPUs", which averages replicas, too;
-Goyal et al. (2017), "Accurate, large minibatch SGD: training ImageNet in 1 hour", section 2.1.
+distributed memory", and their program pWord2Vec; Gupta and Khare (2017), "BlazingText: scaling and
+accelerating word2vec using multiple GPUs", which has replicas, too; Goyal et al. (2017), "Accurate,
+large minibatch SGD: training ImageNet in 1 hour", section 2.1.
 """
 
 import time

@@ -21,6 +21,7 @@ VERBS = {
     "plot attention": ["x", "y"],
     "gradcheck": [],
     "curve": ["x", "--out", "y"],
+    "plan": [],
 }
 
 
@@ -65,6 +66,7 @@ def whole_numbers():
         "plot attention": ("--beam",),
         "gradcheck": ("--seeds",),
         "curve": ("--seeds",),
+        "plan": ("--layers", "--vocabulary", "--batch", "--ranks"),
     }.items():
         for option in options:
             yield verb, option, option == "--seed"

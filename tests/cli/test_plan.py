@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from mpiexec import run as run_ranks
 
 from minillm.cli import main
 from minillm.runs.kind import find_kind
@@ -93,6 +94,14 @@ def test_this_machine_is_measured(capsys, monkeypatch):
     out = planned(capsys, *TINY)
     assert "one rank  7 GFLOP/s in matrix products, 3.0 GB/s of memory (" in out
     assert "network   1.25 GB/s, 50 microseconds (mpiexec -n N minillm plan measures it)" in out
+
+
+def test_ranks_measure_their_network():
+    status, out, errors = run_ranks(2, "-m", "minillm", "plan", *TINY)
+    assert (status, errors) == (0, "")
+    assert out.count("(measured between 2 ranks)") == out.count("one rank ") == 1
+    sizes = re.findall(r"Allreduce of +([\d.]+ [kM]B): +[\d.]+ [um]?s, +[\d.]+ GB/s", out)
+    assert sizes == ["4.1 kB", "65.5 kB", "1.05 MB", "16.8 MB", "67.1 MB"]
 
 
 @pytest.mark.parametrize(

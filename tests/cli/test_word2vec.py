@@ -246,8 +246,3 @@ def test_two_ranks(tmp_path, text_file, capsys):
     assert words == {"green", "blue", "black"}
     assert main(["train", "word2vec", "--out", str(folder), "--resume", "--epochs", "4"]) == 0
     assert "trained after 12,800 words" in capsys.readouterr().out
-    status, out, errors = run_ranks(2, *command, "-", "--out", tmp_path / "other")
-    assert (status, out) == (2, "")
-    expected = "standard input: expected the name of a file, which each of 2 ranks reads"
-    assert errors == f"minillm: {expected}\n"
-    assert not (tmp_path / "other").exists()

@@ -88,7 +88,7 @@ class Settings(FilesSettings):
         "of several ranks, each learns from N words between two averages of their vectors",
         "N",
         least=1,
-        most=10**12,
+        most=10**8,
         group="the run",
     )
     threads: int = option(
@@ -165,7 +165,6 @@ then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DI
 
     def train(self, job: Job) -> bool:
         """Counts the words, trains, saves, and reports the result."""
-        from minillm.data.files import STANDARD_INPUT
         from minillm.data.streams import Spill, TextStream
         from minillm.training.progress import minutes_and_seconds
         from minillm.training.word2vec import Corpus, train_word2vec
@@ -175,10 +174,6 @@ then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DI
             rate = 0.025 if settings.algorithm == "skip-gram" else 0.05
             settings = replace(settings, learning_rate=rate)
         files = job.data["files"]
-        if me.size > 1 and STANDARD_INPUT in files:
-            raise InputError(
-                f"standard input: expected the name of a file, which each of {me.size} ranks reads"
-            )
         text = TextStream(files)
         if job.stored and text.sha256 != job.data.get("sha256"):
             raise InputError(f"{', '.join(files)}: the text has changed since the run was started")
