@@ -72,7 +72,7 @@ def main() -> None:
     makers = {
         "loss": lambda: losses(10 if args.tiny else 100),
         "speed": lambda: speeds(args.rounds, args.steps, args.tiny),
-        "faults": lambda: faults(args.kills, 600 * args.kills),
+        "faults": lambda: faults(args.kills, (100 if args.tiny else 600) * args.kills),
     }
     tables = []
     for name in args.only:

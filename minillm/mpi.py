@@ -149,8 +149,7 @@ def ranks() -> Ranks:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:  # RuntimeError: it finds no library
         raise InputError(
-            f"started by mpiexec, which needs the package mpi4py and an MPI library: {error}: "
-            "pip install 'minillm-book[mpi]'"
+            f"started by mpiexec, which needs the package mpi4py and an MPI library: {error}"
         ) from None
     size = max(int(os.environ.get(name, 1)) for name in _SIZES)
     if MPI.COMM_WORLD.Get_size() == 1 < size:

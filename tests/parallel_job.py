@@ -89,10 +89,11 @@ def gpt(dropout=0.0):
 
 
 def bert():
-    sizes = {"context": 12, "layers": 1, "heads": 2, "width": 6}
+    """Passages that are long enough for the short ones to have fewer hidden tokens."""
+    sizes = {"context": 40, "layers": 1, "heads": 2, "width": 6}
     model = new(BERT, BERTConfig, V, **sizes, pooler=True, next_sentence=True)
     masking = Masking(2, np.arange(V) > 2)
-    passages = Passages(ids(1), 5, 12, 0, 1, seed=3, pairs=True)
+    passages = Passages(ids(1), 5, 40, 0, 1, seed=3, pairs=True)
     validation = [masking.hide(passages.next(), np.random.default_rng(0))]
     return MaskedTask(model, passages, masking, validation)
 

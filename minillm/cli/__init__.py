@@ -10,7 +10,6 @@ import traceback
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from minillm import mpi
 from minillm.cli import process
 
 if TYPE_CHECKING:
@@ -33,6 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(argv)
     process.begin()
     process.open_streams()
+    from minillm import mpi
+
     mpi.share_cores()
     try:
         return _run(None)
@@ -42,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> int:
     """Runs the command line; an error is told in one line."""
+    from minillm import mpi
     from minillm.errors import DivergedError, InputError
 
     try:
@@ -162,6 +164,7 @@ def _tell(text: str, status: int) -> int:
     Of one that all ranks of a job have, rank 0 tells.  One that some do not have ends them, too:
     they would wait for this rank.
     """
+    from minillm import mpi
     from minillm.errors import InputError
 
     try:

@@ -9,8 +9,6 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any
 
-from minillm.mpi import launched_as
-
 SIGNALS = (signal.SIGINT, signal.SIGTERM)  # batch systems send SIGTERM: it is Ctrl-C
 STOPPED = 130
 
@@ -46,9 +44,8 @@ def _handle(handler: Any) -> None:
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    if launched_as() in (None, 0):  # all ranks receive it
-        with suppress(OSError):
-            os.write(2, b"minillm: stopped\n")
+    with suppress(OSError):
+        os.write(2, b"minillm: stopped\n")
     os._exit(STOPPED)
 
 

@@ -10,7 +10,8 @@ write a task (four methods, see :class:`Task`) and hand it over:
 - ``training_loss(rng)`` takes the next batch from wherever the task keeps its data, runs the
   model forward, and returns the loss, its backward, and how many tokens it was the mean of.
   Random numbers (dropout, shuffling) come from ``rng`` only.  Where a job has several ranks, it is
-  the loss of this one's rows: see :mod:`minillm.training.parallel`.
+  the loss of this one's rows: see :mod:`minillm.training.parallel`.  (A task that has not heard of
+  ranks computes the whole batch on each of them, which is right, but no faster.)
 - ``validation_loss()`` is the mean loss over the held-out data, without dropout.  A task may also
   have ``measures``, a dictionary that this call fills: they are shown and logged beside the loss.
 - ``state()`` and ``restore(...)`` save and restore all that the task itself changes from step to
