@@ -83,7 +83,7 @@ class Streams:
     @property
     def chunk(self) -> int:
         """Tokens of the text that are sorted at once."""
-        return max(1, self.memory // 96)
+        return max(1, self.memory // 76)
 
     @property
     def block(self) -> int:

@@ -21,7 +21,7 @@ from minillm.text import Vocabulary, Words, WordsSeen, build_vocabulary, unit_na
 
 REPORT_SECONDS = 4.0
 LEAST_MEMORY = 1 << 24  # bytes that the streams may use in any case
-READING = 1 << 24  # bytes for a block of text and its words
+READING = 24 << 20  # bytes for a block of text and its words
 BYTES_PER_WORD = 200  # of the vocabulary
 BYTES_PER_TOKEN = 256  # that estimating without streams needs
 

@@ -30,7 +30,7 @@ orders, smoothings = st.integers(1, 6), st.sampled_from(SMOOTHINGS)
 prunings = st.sampled_from([(), (1,), (0, 1), (0, 1, 2)])
 memories = st.integers(
     400, 6000
-)  # chunks of 4 to 62 tokens, blocks of 1 to 23, tables of 12 to 187
+)  # chunks of 5 to 78 tokens, blocks of 1 to 23, tables of 12 to 187
 
 
 class Threads(Ranks):
@@ -217,6 +217,6 @@ def test_progress_is_told_of_each_step():
         streams = Streams(spill, 2000, Ranks(), lines.append)
         levels = count_in_streams(streams, chunks_of(streams, text), 3, START)
         estimate_in_streams(streams, levels, NGramConfig(START, 3))
-    assert lines[0] == "2-grams: sorting chunk 1 of 8"
+    assert lines[0] == "2-grams: sorting chunk 1 of 7"
     assert "3-grams: 2 merged" in lines
     assert lines[-1] == "3-grams: 2 of 2 smoothed"
