@@ -28,6 +28,7 @@ _SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 _RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK", "PMIX_RANK")
 _LOCAL_SIZES = ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE", "MV2_COMM_WORLD_LOCAL_SIZE")
 _PATIENCE, _NAP = 0.001, 0.0001  # seconds
+_ON_ITS_WAY = 0.5  # seconds in which mpiexec passes on what was written; an end may overtake it
 _RATE = 5e8  # bytes per second, which a sum should reach
 
 
@@ -98,6 +99,7 @@ class Ranks:
     def abort(self, status: int) -> None:
         """Ends all ranks at once: the others would wait for this one forever."""
         if self.size > 1:
+            time.sleep(_ON_ITS_WAY)
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the library tells it at length
             self.communicator.Abort(status)
 
