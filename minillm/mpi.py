@@ -56,7 +56,10 @@ class Ranks:
             _finish(request, patience=_PATIENCE + array.nbytes / _RATE)
 
     def broadcast(self, value: Any) -> Any:
-        """What rank 0 gives, on every rank; what the others give does not matter."""
+        """What rank 0 gives, on every rank; what the others give does not matter.
+
+        mpi4py pickles it, and unpickles what the job's own rank 0 sent; :meth:`gather` likewise.
+        """
         self.wait()
         return self.communicator.bcast(value) if self.size > 1 else value
 
@@ -100,7 +103,7 @@ class Ranks:
         """Ends all ranks at once: the others would wait for this one forever."""
         if self.size > 1:
             time.sleep(_ON_ITS_WAY)
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the library tells it at length
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # MPICH prints many lines about the end
             self.communicator.Abort(status)
 
 

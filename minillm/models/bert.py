@@ -274,7 +274,8 @@ class BERT(base.Model[BERTConfig]):
         """The mean cross-entropy of the masked words in nats, plus that of what follows.
 
         With rng there is dropout.  ``backward()`` -> gradients keyed as ``params``.  Only the
-        places that are to be filled in go through the wide output layer.
+        places that are to be filled in go through the wide output layer.  The loss of what follows
+        is multiplied by the batch's share, which is 1 unless it is a part of another batch.
         """
         ids, lengths, segments, places, targets, unrelated, share = batch
         x, hidden_backward = self.hidden(ids, lengths, segments, rng)
@@ -306,7 +307,7 @@ class BERT(base.Model[BERTConfig]):
     def _next_sentence_loss(
         self, x: NDArray, unrelated: NDArray[np.integer]
     ) -> tuple[np.floating, Callable[[float], tuple[NDArray, Gradients]]]:
-        """Are the parts unrelated?.  ``backward(dloss)`` -> dx, gradients."""
+        """Are the parts unrelated?  ``backward(dloss)`` -> dx, gradients."""
         pooled, pool_backward = self.pool(x)
         logits, dense_backward = feed_forward.layer(self.params, "next", pooled)  # (B, 2)
         loss, loss_backward = ops.cross_entropy(logits, unrelated)

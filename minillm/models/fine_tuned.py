@@ -31,7 +31,6 @@ Radford, Narasimhan, Salimans and Sutskever (2018), "Improving language understa
 pre-training", equations 3 to 5; Devlin, Chang, Lee and Toutanova (2018), "BERT", section 3.2.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -160,16 +159,18 @@ class FineTuned(base.Model[FineTunedConfig]):
     ) -> tuple[np.floating, Callable[[], Gradients]]:
         """The mean cross-entropy of (ids (B, T), lengths (B,), labels (B,)), in nats per text.
 
-        With rng it is the loss to train on: with dropout, label smoothing and the helper loss,
-        which counts as often as a last entry of the batch says, if there is one.
+        With rng it is the loss to train on: with dropout, label smoothing and the helper loss.
+        A batch that is a part of another has a fourth entry, by which the helper loss is multiplied
+        (see :class:`minillm.training.minibatches.ClassificationTask`).
         """
         ids, lengths, labels = batch[:3]
+        share = batch[3] if len(batch) > 3 else 1.0
         encoder = encoder_of(self)
         hs, encoder_backward = encoder.hidden(ids, lengths, rng=rng)  # (B, T, D)
         logits, head_backward = self._head(hs, lengths, rng)
         smoothing = 0.0 if rng is None else self.config.label_smoothing
         loss, loss_backward = self.label_loss(logits, labels, smoothing)
-        helper_backward, weight = None, self.config.helper_loss * math.prod(batch[3:])
+        helper_backward, weight = None, share * self.config.helper_loss
         if weight and rng is not None and lengths.max() > 1:
             helper_loss, helper_backward = _next_tokens(encoder, hs, ids, lengths)
             loss = loss + weight * helper_loss

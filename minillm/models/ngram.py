@@ -194,25 +194,14 @@ def witten_bell(count: Floats, context: Ids, C: int) -> tuple[Floats, Floats]:
     return count / (total + types)[context], leftover
 
 
-def absolute_discounting(count: Floats, context: Ids, C: int) -> tuple[Floats, Floats]:
-    """Subtract one discount D from every count (Ney, Essen and Kneser 1994).
-
-    share = max(c(a w) - D, 0) / c(a)        leftover = D t(a) / c(a)
-    """
-    return discounted(count, context, C, absolute_discounts(counts_of_counts(count)))
-
-
-def modified_kneser_ney(count: Floats, context: Ids, C: int) -> tuple[Floats, Floats]:
-    """Subtract D1 from counts of 1, D2 from 2, D3 from larger ones (Chen and Goodman 1999, §3).
-
-    Below the longest n-grams, count is not how often an n-gram was seen but how
-    many different words stood before it: see `adjusted_counts`.
-    """
-    return discounted(count, context, C, kneser_ney_discounts(counts_of_counts(count)))
-
-
 def discounted(count: Floats, context: Ids, C: int, D: Floats) -> tuple[Floats, Floats]:
-    """Subtract D[c] from a count of c, D[3] from larger ones; all of it is the leftover."""
+    """Subtract D[1] from counts of 1, D[2] from counts of 2, D[3] from larger ones.
+
+        share = max(c(a w) - D, 0) / c(a)        leftover = sum over w of what was taken / c(a)
+
+    For modified Kneser-Ney, count is below the longest n-grams not how often an n-gram
+    was seen but how many different words stood before it: see `adjusted_counts`.
+    """
     total = np.bincount(context, count, C)
     taken = np.minimum(D[np.minimum(count, 3).astype(int)], count)
     leftover = np.divide(np.bincount(context, taken, C), total, out=np.ones(C), where=total > 0)
@@ -225,13 +214,16 @@ def counts_of_counts(count: NDArray) -> NDArray[np.int64]:
 
 
 def absolute_discounts(n: NDArray[np.int64]) -> Floats:
-    """D = n1 / (n1 + 2 n2), where n1, n2 n-grams were seen once and twice, for every count."""
+    """One discount for all counts (Ney, Essen and Kneser 1994); D[0] is 0.
+
+    D = n1 / (n1 + 2 n2)        where n1, n2 n-grams were seen once and twice
+    """
     D = n[1] / (n[1] + 2 * n[2]) if n[1] and n[2] else 0.5
     return np.array([0, D, D, D])
 
 
 def kneser_ney_discounts(n: NDArray[np.int64]) -> Floats:
-    """The discounts of counts of 1, of 2 and of more; D[0] is 0.
+    """Those of counts of 1, of 2 and of more (Chen and Goodman 1999, section 3); D[0] is 0.
 
         Y = n1 / (n1 + 2 n2)        D_r = r - (r + 1) Y n_{r+1} / n_r        r = 1, 2, 3
 

@@ -10,7 +10,7 @@
 
 Each file is written under a temporary name, synced to the disk, then renamed: whenever the
 process is killed, the last good file is there.  Only metrics.jsonl grows in place; a line that
-a kill cut short is dropped when it is read.  Nothing is ever pickled.
+a kill cut short is dropped when it is read.  No file is a pickle.
 
 A new run is made in the hidden folder ``.minillm-new``, and takes its place when it is whole: with
 its configuration or, if there is an old run to replace, with the first state of its training, too.

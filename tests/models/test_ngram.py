@@ -16,13 +16,15 @@ from minillm.models.ngram import (
     SMOOTHINGS,
     NGram,
     NGramConfig,
-    absolute_discounting,
+    absolute_discounts,
     add_k,
     count_ngrams,
+    counts_of_counts,
+    discounted,
     estimate,
+    kneser_ney_discounts,
     log10_of,
     maximum_likelihood,
-    modified_kneser_ney,
     witten_bell,
 )
 from minillm.testing.strategies import generators
@@ -100,7 +102,8 @@ def test_the_discounts_of_kneser_ney_by_hand():
     # n1 = 4, n2 = 3, n3 = 2, n4 = 1: Y = 0.4, D = 0.4, 1.2, 2.2.
     count = np.array([1, 1, 1, 1, 2, 2, 2, 3, 3, 4])
     context = np.array([0, 1, 0, 0, 0, 1, 0, 0, 0, 0])
-    share, leftover = modified_kneser_ney(count, context, 3)
+    D = kneser_ney_discounts(counts_of_counts(count))
+    share, leftover = discounted(count, context, 3, D)
     taken = np.array([0.4, 0.4, 0.4, 0.4, 1.2, 1.2, 1.2, 2.2, 2.2, 2.2])
     assert share == pytest.approx((count - taken) / np.array([17, 3])[context])
     assert leftover == pytest.approx([(3 * 0.4 + 2 * 1.2 + 3 * 2.2) / 17, 1.6 / 3, 1])
@@ -111,12 +114,14 @@ def test_the_other_shares_by_hand():
     for function, share, leftover in [
         (maximum_likelihood, [2 / 3, 1 / 3, 1], [0, 1, 0]),
         (witten_bell, [2 / 5, 1 / 5, 3 / 4], [2 / 5, 1, 1 / 4]),
-        # n1 = 1, n2 = 1: D = 1 / 3
-        (absolute_discounting, [5 / 9, 2 / 9, 8 / 9], [2 / 9, 1, 1 / 9]),
     ]:
         found = function(count, context, 3)
         assert found[0] == pytest.approx(share)
         assert found[1] == pytest.approx(leftover)
+    D = absolute_discounts(counts_of_counts(count))  # n1 = 1, n2 = 1: D = 1 / 3
+    share, leftover = discounted(count, context, 3, D)
+    assert share == pytest.approx([5 / 9, 2 / 9, 8 / 9])
+    assert leftover == pytest.approx([2 / 9, 1, 1 / 9])
     share, leftover = add_k(count, context, 3, k=0.5, V=4)
     assert share == pytest.approx([2 / 5, 1 / 5, 3 / 5])
     assert leftover == pytest.approx([2 / 5, 1, 2 / 5])
