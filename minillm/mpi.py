@@ -29,7 +29,6 @@ _RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK", "PMIX_RANK"
 _LOCAL_SIZES = ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE", "MV2_COMM_WORLD_LOCAL_SIZE")
 _PATIENCE, _NAP = 0.001, 0.0001  # seconds
 _ON_ITS_WAY = 0.5  # seconds in which mpiexec passes on what was written; an end may overtake it
-_RATE = 5e8  # bytes per second, which a sum should reach
 
 
 class Ranks:
@@ -52,8 +51,8 @@ class Ranks:
         if self.size > 1:
             from mpi4py import MPI
 
-            request = self.communicator.Iallreduce(MPI.IN_PLACE, array)
-            _finish(request, patience=_PATIENCE + array.nbytes / _RATE)
+            self.wait()  # asleep, if need be: in the sum itself all are at work, and none sleeps
+            _finish(self.communicator.Iallreduce(MPI.IN_PLACE, array), patience=math.inf)
 
     def broadcast(self, value: Any) -> Any:
         """What rank 0 gives, on every rank; what the others give does not matter.
@@ -111,8 +110,8 @@ def _finish(request: Any, seconds: float = math.inf, patience: float = _PATIENCE
     """Waits for a request, and returns whether it is complete within so many seconds.
 
     MPI itself would ask again and again, and keep a core busy.  Where there are more ranks than
-    cores, it may be the core of a rank that is waited for: when its patience is at an end, this one
-    sleeps between two questions.
+    cores, it may be the core of a rank that is waited for.  So this one offers its core to others
+    between two questions, and when its patience (in seconds) is at an end, it sleeps.
     """
     began = time.monotonic()
     while not request.Test():
@@ -121,6 +120,8 @@ def _finish(request: Any, seconds: float = math.inf, patience: float = _PATIENCE
             return False
         if waited > patience:
             time.sleep(_NAP)
+        else:
+            os.sched_yield()
     return True
 
 
