@@ -46,6 +46,7 @@ from minillm.training.language_model import LanguageModelTask
 
 V = 65
 MODELS = {"lm": "language model, 1 x 512", "gpt": "GPT (6, 6, 384, 256)"}
+WARM = 3  # steps that are not counted
 SETUPS = {  # ranks, threads of each
     "1 process, 1 thread": (1, 1),
     "1 process, 2 threads": (1, 2),
@@ -60,7 +61,7 @@ def main() -> None:
     )
     parser.add_argument("--out", metavar="FILE", help="write the tables there, too")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=6, help="timed ones of each round")
+    parser.add_argument("--tokens", type=int, default=40_000, help="timed ones of each round")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--only", nargs="+", default=["loss", "speed", "faults"])
     parser.add_argument("--tiny", action="store_true")
@@ -71,7 +72,7 @@ def main() -> None:
         return
     makers = {
         "loss": lambda: losses(10 if args.tiny else 100),
-        "speed": lambda: speeds(args.rounds, args.steps, args.tiny),
+        "speed": lambda: speeds(args.rounds, args.tokens, args.tiny),
         "faults": lambda: faults(args.kills, (100 if args.tiny else 600) * args.kills),
     }
     tables = []
@@ -174,7 +175,7 @@ def losses(steps: int) -> Iterator[str]:
             yield f"| {model} | {shown} | {np.abs(loss - one).max():.0e} | {same} |"
 
 
-def speeds(rounds: int, steps: int, tiny: bool) -> Iterator[str]:
+def speeds(rounds: int, timed: int, tiny: bool) -> Iterator[str]:
     """Tokens per second of whole steps."""
     yield "| tokens per second | " + " | ".join(SETUPS) + " |"
     yield "|---|" + "--:|" * len(SETUPS)
@@ -190,10 +191,10 @@ def speeds(rounds: int, steps: int, tiny: bool) -> Iterator[str]:
                         *(count, threads),
                         model=model,
                         folder=folder,
-                        steps=steps + 3,
+                        steps=WARM + -(-timed // tokens) + 1,
                         wide=not tiny,
                     )
-                seconds = np.diff(done["began"])[2:]  # the first are a warm-up
+                seconds = np.diff(done["began"])[WARM:]
                 found[setup].append(tokens / float(np.median(seconds)))
         cells = [f"{median(r):,.0f} ({min(r):,.0f} to {max(r):,.0f})" for r in found.values()]
         yield f"| {name} | " + " | ".join(cells) + " |"

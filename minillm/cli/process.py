@@ -9,6 +9,8 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any
 
+from minillm import mpi
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)  # batch systems send SIGTERM: it is Ctrl-C
 STOPPED = 130
 
@@ -44,8 +46,9 @@ def _handle(handler: Any) -> None:
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    with suppress(OSError):
-        os.write(2, b"minillm: stopped\n")
+    if not mpi.launched_as():  # of several ranks, the first tells it
+        with suppress(OSError):
+            os.write(2, b"minillm: stopped\n")
     os._exit(STOPPED)
 
 

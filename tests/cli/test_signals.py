@@ -119,6 +119,23 @@ sys.exit(main())
         assert (process.returncode, stderr) == (130, "minillm: stopped\n")
 
 
+@pytest.mark.parametrize("rank, told", [("0", "minillm: stopped\n"), ("1", "")])
+def test_at_the_start_of_a_job_its_first_rank_tells_it(rank, told):
+    code = """
+import os, signal
+import minillm.cli.process as process
+process.begin()
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PMI_RANK": rank},
+    )
+    assert (done.returncode, done.stderr) == (130, told)
+
+
 def test_what_is_imported_before_signals_are_handled_is_little():
     """Nothing slow comes between the start of Python and the handling of signals."""
     code = """
@@ -126,7 +143,7 @@ import sys
 before = set(sys.modules)
 import minillm.cli
 ours = {name for name in sys.modules.keys() - before if name.startswith("minillm")}
-known = {"minillm", "minillm.cli", "minillm.cli.process"}
+known = {"minillm", "minillm.cli", "minillm.cli.process", "minillm.errors", "minillm.mpi"}
 sys.exit(0 if ours == known else str(sorted(ours)))
 """
     subprocess.run([sys.executable, "-c", code], check=True)
