@@ -73,7 +73,7 @@ def main() -> None:
     makers = {
         "loss": lambda: losses(10 if args.tiny else 100),
         "speed": lambda: speeds(args.rounds, args.tokens, args.tiny),
-        "faults": lambda: faults(args.kills, (100 if args.tiny else 600) * args.kills),
+        "faults": lambda: faults(args.kills, (100 if args.tiny else 1500) * args.kills),
     }
     tables = []
     for name in args.only:
@@ -243,7 +243,7 @@ def faults(kills: int, steps: int) -> Iterator[str]:
         )
     yield "| kills | job ended after at most | resumed to the end |"
     yield "|--:|--:|---|"
-    yield f"| {survived} | {slowest:.1f} s | {'the same bits' if same else '**other bits**'} |"
+    yield f"| {survived} | {slowest:.2f} s | {'the same bits' if same else '**other bits**'} |"
 
 
 def ranks_of(process: subprocess.Popen) -> list[int]:

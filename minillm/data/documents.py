@@ -69,14 +69,18 @@ class Part:
     once: bool = False
 
 
-def parts_of(files: Sequence[str], size: int | None = None, split: bool = True) -> list[Part]:
+def parts_of(
+    files: Sequence[str], size: int | None = None, documents: str = "file", whole: bool = False
+) -> list[Part]:
     """The parts of a corpus: each but the last has at least ``size`` bytes.
 
-    Files are cut after that many (``split``) where they can be: not if they are compressed.
+    Files are cut after that many where they can be: not if they are compressed, nor within a
+    document that is to stay ``whole``.
     """
     size = size or PART
     parts: list[Part] = []
     for file in files:
+        split = not whole or documents == "line" or bool(_JSON_LINES.search(file))
         for stretch, bytes in _stretches(file, size, split):
             if not parts or parts[-1].bytes >= size:
                 parts.append(Part([]))

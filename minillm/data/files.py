@@ -4,6 +4,7 @@ It is the one place where files are written atomically, and the one that says ho
 is read.
 """
 
+import ctypes
 import errno
 import glob
 import io
@@ -26,6 +27,8 @@ TEMPORARY = ".minillm-part"  # the end of temporary names
 LARGEST_JSON = 1 << 28  # bytes
 MOST_IN_MEMORY = 1 << 30  # bytes of one text or file that are kept in memory
 LONGEST_LINE = 1 << 24  # bytes of a line that is read whole
+
+_TRIMMED_FROM, _MAPPED_FROM = -1, -3  # of glibc's mallopt
 
 
 def shown(path: str | Path) -> str:
@@ -263,6 +266,27 @@ def remove_temporaries(folder: Path, start: str = "") -> None:
             if lock(file):
                 shutil.rmtree(path.with_suffix(""), ignore_errors=True)
                 path.unlink()
+
+
+@contextmanager
+def memory_returned() -> Iterator[None]:
+    """Blocks of a megabyte and more go back to the system as soon as they are free.
+
+    glibc would put them into its heap.  Blocks of text differ a little in length, and the next one
+    often does not fit where the last one was: reading 2 GB took half a gigabyte.  Afterwards its
+    thresholds are those to which it raises them by itself.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # not glibc
+        yield
+        return
+    mallopt(_MAPPED_FROM, 1 << 20)
+    try:
+        yield
+    finally:
+        mallopt(_MAPPED_FROM, 1 << 25)
+        mallopt(_TRIMMED_FROM, 1 << 26)
 
 
 def lock(file: IO) -> bool | None:

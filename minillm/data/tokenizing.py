@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from minillm.data import documents as corpus
 from minillm.data.duplicates import Digests, repeated
-from minillm.data.files import read_json
+from minillm.data.files import memory_returned, read_json
 from minillm.data.registry import DEFAULT_TEXT
 from minillm.data.shards import (
     FORMAT_VERSION,
@@ -63,6 +63,7 @@ class Tokenizer(Protocol):
     def to_dict(self) -> dict: ...
 
 
+@memory_returned()
 def write_shards(
     out: str | Path,
     files: Sequence[str],
@@ -114,7 +115,8 @@ def write_shards(
             "have it, found one without"
         )
     stored = _found(folder, index, overwrite)
-    parts = corpus.parts_of(list(map(str, files)) or [DEFAULT_TEXT], split=not deduplicate)
+    names = list(map(str, files)) or [DEFAULT_TEXT]
+    parts = corpus.parts_of(names, documents=documents, whole=deduplicate)
     work = _Work(parts, index, tokenizer, job, progress or _silent)
     if stored is not None and stored["complete"]:
         if work.read_all() != stored["source"].get("sha256"):
@@ -315,13 +317,24 @@ class _Work:
         self._bytes += size
         self._progress(self._bytes, self._total, self._tokens)
 
-    def _encoded(self, place: str, piece: str | None) -> NDArray[np.int32]:
-        if piece is None:  # a document ends
-            eos = self.tokenizer.eos
-            return np.array([] if eos is None else [eos], np.int32)
-        ids = self.tokenizer.encode(piece, place)
-        self._tokens += len(ids)
-        return ids
+    def _encoded(self, pieces: "list[Piece]") -> NDArray[np.int32]:
+        """The ids of pieces of text, and EOS where a document ends."""
+        eos = self.tokenizer.eos
+        end = np.array([] if eos is None else [eos], np.int32)
+        places, texts = [], []
+        for place, piece in pieces:
+            if piece is not None:
+                places.append(place)
+                texts.append(piece)
+        encode_each = getattr(self.tokenizer, "encode_each", None)  # byte pairs have a quicker way
+        if encode_each is not None:
+            found = encode_each(texts, places)
+        else:
+            found = list(map(self.tokenizer.encode, texts, places))
+        self._tokens += sum(map(len, found))
+        each = iter(found)
+        ids = [end if piece is None else next(each) for _, piece in pieces]
+        return np.concatenate([end[:0], *ids])
 
 
 class _Text:
@@ -370,33 +383,52 @@ class _Text:
 
 
 class _Source:
-    """The ids of a part, from a position on.  A position is JSON; None is the end."""
+    """The ids of a part, from a position on.  A position is JSON; None is the end.
+
+    Pieces are encoded together, as many as have BLOCK characters: documents are often short.
+    """
 
     def __init__(
         self,
         pieces: "Iterable[Piece]",
-        encode: Callable[[str, str | None], NDArray[np.int32]],
+        encode: "Callable[[list[Piece]], NDArray[np.int32]]",
         text: _Text,
         position: Mapping[str, int] | None,
     ):
         self._pieces, self._encode, self._text = iter(pieces), encode, text
         position = position or {"piece": 1 << 62, "used": 0}
-        self._skip, self._used = position["piece"], position["used"]
-        self._piece, self._ids = -1, np.empty(0, np.int32)
+        self._skip, self._begin_at = position["piece"], position["used"]
+        self._read = self._first = self._used = 0
+        self._ids = np.empty(0, np.int32)
 
     def position(self) -> dict[str, int] | None:
-        """Where the next id stands."""
-        while self._piece < self._skip or self._used >= len(self._ids):
-            place, piece = next(self._pieces, (None, None))
-            if place is None:
+        """Where the next id stands: the first of the pieces that were encoded with it, and how
+        many of their ids come before it.
+        """
+        while self._used >= len(self._ids):
+            pieces = self._next_pieces()
+            if self._read == self._first:
                 return None
-            if self._piece >= self._skip:
-                self._used = 0
-            self._piece += 1
+            self._ids = self._encode(pieces)
+            self._used, self._begin_at = self._begin_at, 0
+        return {"piece": self._first, "used": self._used}
+
+    def _next_pieces(self) -> "list[Piece]":
+        """Those that stay, of the pieces from ``first`` to before ``read``."""
+        self._first = self._read
+        found: list[Piece] = []
+        characters = 0
+        for place, piece in self._pieces:
             stays = self._text.add(piece)
-            if self._piece >= self._skip:
-                self._ids = self._encode(place, piece) if stays else self._ids[:0]
-        return {"piece": self._piece, "used": self._used}
+            self._read += 1
+            if self._read <= self._skip:
+                self._first = self._read
+            elif stays:
+                found.append((place, piece))
+                characters += len(piece or "")
+                if characters >= corpus.BLOCK:
+                    break
+        return found
 
     def take(self, most: int) -> Iterator[NDArray[np.int32]]:
         """The next ids, ``most`` of them where there are so many."""

@@ -40,7 +40,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -328,6 +328,7 @@ class BytePairs:
                 raise ValueError(f"specials: expected distinct new tokens, found {short(special)}")
             numbers[special.encode()] = len(numbers)
         self._numbers = numbers
+        self._lengths = np.array(list(map(len, numbers)))
         self._ids = None if ids is None else np.array(_checked_ids(ids, len(numbers)), np.int32)
         self.tokens = list(numbers)
         if self._ids is not None:
@@ -357,17 +358,41 @@ class BytePairs:
 
         InputError, with ``name``, line and column, at a lone surrogate, which UTF-8 has not.
         """
-        try:
-            found = [self._encode_part(part) for part in self.parts(text)]
-        except UnicodeEncodeError:
-            raise surrogate(text, name) from None
-        return found[0] if len(found) == 1 else np.concatenate([np.zeros(0, np.int32), *found])
+        return self.encode_each([text], [name])[0]
 
-    def _encode_part(self, part: str) -> NDArray[np.int32]:
-        if part in self._special_ids:
-            return np.array([self._special_ids[part]], np.int32)
-        numbers = encode_words(part.encode(), word_ends(part), self._table)
-        return numbers if self._ids is None else self._ids[numbers]
+    def encode_each(self, texts: Sequence[str], names: Sequence[str]) -> list[NDArray[np.int32]]:
+        """The ids of each text, as :meth:`encode`, and sooner: a word of several is merged once.
+
+        names: those of the texts, for errors.
+        """
+        cut = [self.parts(text) for text in texts]
+        try:
+            found = iter(self._encode_parts(list(chain(*cut))))
+        except UnicodeEncodeError:
+            for text, name in zip(texts, names, strict=True):
+                if any("\ud800" <= character <= "\udfff" for character in text):
+                    raise surrogate(text, name) from None
+        whole = [[next(found) for _ in parts] for parts in cut]
+        none = np.zeros(0, np.int32)
+        return [ids[0] if len(ids) == 1 else np.concatenate([none, *ids]) for ids in whole]
+
+    def _encode_parts(self, parts: list[str]) -> list[NDArray[np.int32]]:
+        """The ids of each part: of the special ones, and of all others together."""
+        others = [part for part in parts if part not in self._special_ids]
+        data = [part.encode() for part in others]
+        starts = np.cumsum([0, *map(len, data)])
+        ends = [word_ends(part) + start for part, start in zip(others, starts, strict=False)]
+        joined = np.concatenate([np.zeros(0, np.int64), *ends])
+        numbers = encode_words(b"".join(data), joined, self._table)
+        ids = numbers if self._ids is None else self._ids[numbers]
+        reached = np.cumsum(self._lengths[numbers])  # bytes: no token reaches across a part's end
+        found = iter(np.split(ids, np.searchsorted(reached, starts[1:-1], side="right")))
+        return [
+            np.array([self._special_ids[part]], np.int32)
+            if part in self._special_ids
+            else next(found)
+            for part in parts
+        ]
 
     encode_known = encode
 

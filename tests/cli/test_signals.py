@@ -119,7 +119,7 @@ sys.exit(main())
         assert (process.returncode, stderr) == (130, "minillm: stopped\n")
 
 
-@pytest.mark.parametrize("rank, told", [("0", "minillm: stopped\n"), ("1", "")])
+@pytest.mark.parametrize(("rank", "told"), [("0", "minillm: stopped\n"), ("1", "")])
 def test_at_the_start_of_a_job_its_first_rank_tells_it(rank, told):
     code = """
 import os, signal

@@ -64,7 +64,11 @@ def test_large_files_are_cut_in_parts_of_about_the_size(tmp_path):
     parts = parts_of([str(tmp_path / "plain")], 1000)
     assert len(parts) == -(-len(text) // 1000)
     assert max(part.bytes for part in parts[:-1]) < 1020
-    assert len(parts_of([str(tmp_path / "plain")], 1000, split=False)) == 1
+    assert len(parts_of([str(tmp_path / "plain")], 1000, whole=True)) == 1
+    assert len(parts_of([str(tmp_path / "plain")], 1000, "line", whole=True)) == len(parts)
+    objects = tmp_path / "objects.jsonl"
+    objects.write_text(text.replace("the line ", '{"text": "a"}'))
+    assert len(parts_of([str(objects)], 1000, whole=True)) > 1
     assert len(parts_of([str(tmp_path / "packed")], 1000)) == 1
     several = parts_of([str(tmp_path / "plain")] * 3, 40_000)
     assert [len(part.stretches) for part in several] == [2, 1]

@@ -215,6 +215,22 @@ def test_pieces_wait_for_whole_characters(tokenizer):
     assert list(tokenizer.stream(emoji[:2])) == ["\ufffd"]
 
 
+@given(st.lists(st.one_of(TEXTS, st.just("<|endoftext|>"), st.just("she sells")), max_size=5))
+def test_several_texts_have_the_tokens_of_each(tokenizer, texts):
+    """Whatever stands beside them, and whatever the ids are."""
+    ids = np.random.default_rng(0).permutation(len(tokenizer)).tolist()
+    for one in (tokenizer, BytePairs(tokenizer.merges, tokenizer.specials, ids)):
+        found = one.encode_each(texts, texts)
+        assert [each.tolist() for each in found] == [one.encode(text).tolist() for text in texts]
+        assert all(each.dtype == np.int32 for each in found)
+        assert [one.decode(each) for each in found] == texts
+
+
+def test_of_several_texts_the_one_with_a_lone_surrogate_is_named(tokenizer):
+    with pytest.raises(InputError, match=r"^B, .*lone surrogate"):
+        tokenizer.encode_each(["a", "\ud800", "\udfff"], ["A", "B", "C"])
+
+
 def test_specials(tokenizer):
     end = len(tokenizer) - 1
     assert tokenizer.bos == tokenizer.eos == opening_id(tokenizer, documents=True) == end
