@@ -7,10 +7,11 @@ Two tables in Markdown, on standard output and, with --out, in a file:
 
 - **Tokenising** --text bytes of text with 8,000 byte pairs, by one rank and by two, which run in
   turn, --rounds times: medians, with the range; and the largest memory of a rank.  The text is made
-  of the paragraphs of Python's documentation and of its library's source, drawn with a seed; nine
-  of ten get numbers that make them different, so that the tenth has duplicates.  It is one
-  document; JSON lines; JSON lines in eight files that are compressed with zstandard; and JSON
-  lines of which duplicates are dropped and the others shuffled.
+  of the paragraphs of Python's documentation and of its library's source, drawn with a seed.  Nine
+  of ten documents are 1 to 9 paragraphs and a number that no other has; the tenth is one paragraph,
+  so that there are duplicates.  The text is one document; JSON lines; JSON lines in eight files
+  that are compressed with zstandard; and JSON lines of which duplicates are dropped and the others
+  shuffled.
 - **Training** a small GPT for --steps steps from --ids bytes of shards, and from shards of a
   hundredth of that, in turn: the memory over the steps, and the steps per second.  Then the same
   with a bit that has flipped: how long it takes to find it.
@@ -107,15 +108,18 @@ def paragraphs() -> list[str]:
 
 
 def varied(seed: int, most: int) -> Iterator[str]:
-    """Paragraphs of ``most`` bytes or a little more; nine of ten are like no other."""
-    rng, parts, made = random.Random(seed), paragraphs(), 0
-    number = 0
+    """Documents of ``most`` bytes together, or a little more; nine of ten are like no other."""
+    rng, parts = random.Random(seed), paragraphs()
+    made = number = 0
     while made < most:
-        for part in rng.choices(parts, k=1000):
-            number += 1
-            text = part if rng.random() < 0.1 else f"{part}{number} {rng.getrandbits(40)}\n"
-            made += len(text.encode())
-            yield text
+        number += 1
+        if rng.random() < 0.1:
+            text = rng.choice(parts)
+        else:
+            text = "\n".join(rng.choices(parts, k=rng.randint(1, 9)))
+            text += f"{number} {rng.getrandbits(40)}\n"
+        made += len(text.encode())
+        yield text
 
 
 def make_texts(work: Path, most: int) -> dict[str, list[str]]:
