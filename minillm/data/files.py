@@ -28,8 +28,6 @@ LARGEST_JSON = 1 << 28  # bytes
 MOST_IN_MEMORY = 1 << 30  # bytes of one text or file that are kept in memory
 LONGEST_LINE = 1 << 24  # bytes of a line that is read whole
 
-_TRIMMED_FROM, _MAPPED_FROM = -1, -3  # of glibc's mallopt
-
 
 def shown(path: str | Path) -> str:
     """A path as messages name it."""
@@ -268,25 +266,14 @@ def remove_temporaries(folder: Path, start: str = "") -> None:
                 path.unlink()
 
 
-@contextmanager
-def memory_returned() -> Iterator[None]:
-    """Blocks of a megabyte and more go back to the system as soon as they are free.
+def return_memory() -> None:
+    """Gives memory that is free back to the system; glibc keeps it.
 
-    glibc would put them into its heap.  Blocks of text differ a little in length, and the next one
-    often does not fit where the last one was: reading 2 GB took half a gigabyte.  Afterwards its
-    thresholds are those to which it raises them by itself.
+    Blocks of text differ a little in length, and where one was the next often does not fit.  While
+    2 GB of text were read, the heap grew to 700 MB, nearly all of which was free.
     """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):  # not glibc
-        yield
-        return
-    mallopt(_MAPPED_FROM, 1 << 20)
-    try:
-        yield
-    finally:
-        mallopt(_MAPPED_FROM, 1 << 25)
-        mallopt(_TRIMMED_FROM, 1 << 26)
+    with suppress(AttributeError, OSError, TypeError):  # not glibc
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def lock(file: IO) -> bool | None:

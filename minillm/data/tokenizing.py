@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from minillm.data import documents as corpus
 from minillm.data.duplicates import Digests, repeated
-from minillm.data.files import memory_returned, read_json
+from minillm.data.files import read_json, return_memory
 from minillm.data.registry import DEFAULT_TEXT
 from minillm.data.shards import (
     FORMAT_VERSION,
@@ -44,6 +44,7 @@ from minillm.errors import InputError
 from minillm.mpi import Ranks, ranks
 
 SHARD_TOKENS = 1 << 26
+_RETURNED = 4 * corpus.BLOCK  # bytes of text after which free memory is given back
 
 UNSHUFFLED, BUCKETS = "unshuffled", "buckets"  # folders that are there while it works
 
@@ -63,7 +64,6 @@ class Tokenizer(Protocol):
     def to_dict(self) -> dict: ...
 
 
-@memory_returned()
 def write_shards(
     out: str | Path,
     files: Sequence[str],
@@ -314,6 +314,8 @@ class _Work:
         return _Text(self._read, number, inside, digests, self._dropped.get(number))
 
     def _read(self, size: int) -> None:
+        if self._bytes // _RETURNED < (self._bytes + size) // _RETURNED:
+            return_memory()
         self._bytes += size
         self._progress(self._bytes, self._total, self._tokens)
 
