@@ -40,7 +40,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from itertools import chain, pairwise
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -358,40 +358,42 @@ class BytePairs:
 
         InputError, with ``name``, line and column, at a lone surrogate, which UTF-8 has not.
         """
-        return self.encode_each([text], [name])[0]
+        try:
+            found = [self._encode_part(part) for part in self.parts(text)]
+        except UnicodeEncodeError:
+            raise surrogate(text, name) from None
+        return found[0] if len(found) == 1 else np.concatenate([np.zeros(0, np.int32), *found])
+
+    def _encode_part(self, part: str) -> NDArray[np.int32]:
+        if part in self._special_ids:
+            return np.array([self._special_ids[part]], np.int32)
+        numbers = encode_words(part.encode(), word_ends(part), self._table)
+        return numbers if self._ids is None else self._ids[numbers]
 
     def encode_each(self, texts: Sequence[str], names: Sequence[str]) -> list[NDArray[np.int32]]:
-        """The ids of each text, as :meth:`encode`, and sooner: a word of several is merged once.
+        """The ids of each of many short texts, as :meth:`encode`: a word of several is merged once.
 
         names: those of the texts, for errors.
         """
-        cut = [self.parts(text) for text in texts]
+        special = [any(token in text for token in self.specials) for text in texts]
         try:
-            found = iter(self._encode_parts(list(chain(*cut))))
+            data = [b"" if has else text.encode() for text, has in zip(texts, special, strict=True)]
         except UnicodeEncodeError:
-            for text, name in zip(texts, names, strict=True):
-                if any("\ud800" <= character <= "\udfff" for character in text):
-                    raise surrogate(text, name) from None
-        whole = [[next(found) for _ in parts] for parts in cut]
-        none = np.zeros(0, np.int32)
-        return [ids[0] if len(ids) == 1 else np.concatenate([none, *ids]) for ids in whole]
-
-    def _encode_parts(self, parts: list[str]) -> list[NDArray[np.int32]]:
-        """The ids of each part: of the special ones, and of all others together."""
-        others = [part for part in parts if part not in self._special_ids]
-        data = [part.encode() for part in others]
+            return [self.encode(text, name) for text, name in zip(texts, names, strict=True)]
         starts = np.cumsum([0, *map(len, data)])
-        ends = [word_ends(part) + start for part, start in zip(others, starts, strict=False)]
+        ends = [
+            word_ends(text) + start
+            for text, has, start in zip(texts, special, starts[:-1], strict=True)
+            if not has
+        ]
         joined = np.concatenate([np.zeros(0, np.int64), *ends])
         numbers = encode_words(b"".join(data), joined, self._table)
         ids = numbers if self._ids is None else self._ids[numbers]
-        reached = np.cumsum(self._lengths[numbers])  # bytes: no token reaches across a part's end
-        found = iter(np.split(ids, np.searchsorted(reached, starts[1:-1], side="right")))
+        reached = np.cumsum(self._lengths[numbers])  # bytes: no token reaches across a text's end
+        found = np.split(ids, np.searchsorted(reached, starts[1:-1], side="right"))
         return [
-            np.array([self._special_ids[part]], np.int32)
-            if part in self._special_ids
-            else next(found)
-            for part in parts
+            self.encode(text, name) if has else own
+            for text, name, has, own in zip(texts, names, special, found, strict=False)
         ]
 
     encode_known = encode
