@@ -51,7 +51,7 @@ class Ranks:
         if self.size > 1:
             from mpi4py import MPI
 
-            self.wait()  # asleep, if need be: in the sum itself all are at work, and none sleeps
+            self.wait()  # for late ranks, asleep; the sum itself needs all of them awake
             _finish(self.communicator.Iallreduce(MPI.IN_PLACE, array), patience=math.inf)
 
     def broadcast(self, value: Any) -> Any:
@@ -120,7 +120,7 @@ def _finish(request: Any, seconds: float = math.inf, patience: float = _PATIENCE
             return False
         if waited > patience:
             time.sleep(_NAP)
-        else:
+        elif hasattr(os, "sched_yield"):  # not on Windows
             os.sched_yield()
     return True
 

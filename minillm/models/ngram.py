@@ -199,8 +199,8 @@ def discounted(count: Floats, context: Ids, C: int, D: Floats) -> tuple[Floats, 
 
         share = max(c(a w) - D, 0) / c(a)        leftover = sum over w of what was taken / c(a)
 
-    For modified Kneser-Ney, count is below the longest n-grams not how often an n-gram
-    was seen but how many different words stood before it: see `adjusted_counts`.
+    In modified Kneser-Ney, the count of all but the longest n-grams is how many different
+    words stood before them: see `adjusted_counts`.
     """
     total = np.bincount(context, count, C)
     taken = np.minimum(D[np.minimum(count, 3).astype(int)], count)

@@ -281,3 +281,26 @@ def test_shards_of_the_first_format_are_read(tmp_path):
     (out / "index.json").write_text(json.dumps(old | {"next": {"piece": 0, "used": 3}}))
     with pytest.raises(InputError, match="the shards are not complete"):
         Shards(out)
+
+
+def test_the_ids_of_a_part_go_on_from_any_position(monkeypatch):
+    """And say again where they stand: a job may be killed more than once."""
+    monkeypatch.setattr(documents, "BLOCK", 4)
+    pieces = [("a file", piece) for piece in ("ab", None, "cdefg", "h", None, "i", None)]
+
+    def encode(found):
+        codes = [ord(c) for _, piece in found for c in ("." if piece is None else piece)]
+        return np.array(codes, np.int32)
+
+    def source(position):
+        return tokenizing._Source(pieces, encode, tokenizing._Text(lambda size: None), position)
+
+    whole, one = encode(pieces).tolist(), source({"piece": 0, "used": 0})
+    for done in range(len(whole)):
+        position = one.position()
+        again = source(position)
+        assert again.position() == position
+        assert np.concatenate(list(again.take(100))).tolist() == whole[done:]
+        assert np.concatenate(list(one.take(1))).tolist() == whole[done : done + 1]
+    assert one.position() is None
+    assert source(None).position() is None
