@@ -46,16 +46,16 @@ from minillm.data.streams import OnDisk, Spill, regroup
 from minillm.errors import InputError
 from minillm.models.ngram import (
     IMPOSSIBLE,
+    SMOOTHINGS,
     Floats,
     Ids,
+    Length,
     NGram,
     NGramConfig,
     Score,
-    check_smoothing,
     count_keys,
     count_longer,
     counts_of_counts,
-    discounts,
     find_children,
     interpolate,
     log10_of,
@@ -375,7 +375,6 @@ def estimate_in_streams(
 
     Rank 0 gets the params, the others none.  ``levels`` is emptied step by step, to free the disk.
     """
-    check_smoothing(config)
     p, contexts_kept, params = _unigrams(streams, levels, config)
     sizes = [config.start + 1]
     for n in range(2, config.order + 1):
@@ -398,10 +397,10 @@ def _unigrams(
     seen = np.concatenate(ranks.gather(level.count[:]))
     count = np.concatenate(ranks.gather(_smoothed_count(streams, levels, config)[:]))
     count[config.start] = 0  # never predicted
-    D = discounts(config, counts_of_counts(count))
+    length = Length(1, config, counts_of_counts(count))
     uniform = np.full(len(count), 1 / config.vocabulary)
     context = np.zeros(len(count), np.int32)
-    p, _, kept = interpolate(config, 1, D, count, seen, context, 1, uniform)
+    p, _, kept = interpolate(length, count, seen, context, 1, uniform)
     own = slice(*level.bounds[ranks.rank : ranks.rank + 2])
     if ranks.rank:
         return keep(p[own]), keep(kept[own]), {}
@@ -416,7 +415,7 @@ def _unigrams(
 def _smoothed_count(streams: Streams, levels: list[Level], config: NGramConfig) -> OnDisk:
     """The counts of levels[0] that are smoothed: those seen or, for Kneser-Ney, adjusted ones."""
     level = levels[0]
-    if config.smoothing != "kneser-ney" or len(levels) == 1:
+    if not SMOOTHINGS[config.smoothing].adjusted or len(levels) == 1:
         return level.count
     before = tally(streams, levels[1].suffix, level.bounds)
     adjusted, block = streams.spill.new(np.int64), streams.block
@@ -445,7 +444,7 @@ def _longer(
     count = _smoothed_count(streams, levels, config)
     n_r = sum(map(counts_of_counts, count.blocks(streams.block)), np.zeros(5, np.int64))
     ranks.sum(n_r)
-    D = discounts(config, n_r)
+    length = Length(n, config, n_r)
     below = gather(streams, p_below, level.suffix, bounds)
 
     first, word, log_p = new(np.int32), new(np.int32), new(np.float32)
@@ -460,7 +459,7 @@ def _longer(
         context = level.context[ngrams] - np.int32(offset + contexts.start)
         C = contexts.stop - contexts.start
         p, leftover, kept = interpolate(
-            config, n, D, count[ngrams], level.count[ngrams], context, C, below[ngrams]
+            length, count[ngrams], level.count[ngrams], context, C, below[ngrams]
         )
         counted = contexts_kept[contexts]
         backoff.extend(log10_of(leftover[counted]))
