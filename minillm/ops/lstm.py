@@ -175,14 +175,8 @@ def lstm_step(
     return _lstm_step(x, h, c, W_x, W_h, b)
 
 
-def _remembering(b: NDArray, H: int) -> None:
-    """Set the bias of the forget gate to 1, so that an untrained cell remembers.
-
-    Source: Gers et al. (2000); Jozefowicz, Zaremba and Sutskever (2015).
-    """
-    b[H : 2 * H] = 1
-
-
+# With an open forget gate, an untrained cell remembers (Gers et al. 2000; Jozefowicz, Zaremba
+# and Sutskever 2015).
 CELLS["lstm"] = Cell(
-    lstm, lstm_step, state=("h", "c"), weights=("W_x", "W_h", "b"), gates=4, first_bias=_remembering
+    lstm, lstm_step, state=("h", "c"), weights=("W_x", "W_h", "b"), gates=4, open_gate=1
 )

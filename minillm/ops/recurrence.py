@@ -51,7 +51,7 @@ class Cell(NamedTuple):
     state: tuple[str, ...]  # the entries of the state; the first, h, is the output
     weights: tuple[str, ...]  # W_x, W_h, then the biases
     gates: int
-    first_bias: Callable[[NDArray, int], None] | None = None  # changes fresh biases (gates H,)
+    open_gate: int | None = None  # the gate whose bias begins at 1, not at 0
 
 
 CELLS: dict[str, Cell] = {}

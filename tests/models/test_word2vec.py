@@ -337,7 +337,13 @@ def test_refusals(options, message):
         ([1], [0, 2], [1.0], ValueError, r"starts: expected 0\.\.1, found 0\.\.2"),
         ([1, 2, 3], [0, 10**9, 3], [1.0, 1.0], ValueError, r"starts: expected 0\.\.3"),
         ([1, 2, 3], [0, -(10**9), 3], [1.0, 1.0], ValueError, r"starts: expected 0\.\.3"),
-        ([1, 2, 3], [0, 2, 1, 3], [1.0, 1.0, 1.0], ValueError, "starts: expected to ascend from 0 to 3"),
+        (
+            [1, 2, 3],
+            [0, 2, 1, 3],
+            [1.0, 1.0, 1.0],
+            ValueError,
+            "starts: expected to ascend from 0 to 3",
+        ),
         ([1, 2], [0, 2], [1.0, 1.0], ValueError, "starts: expected"),
         ([1, 2], [0, 2], [[1.0]], ValueError, "rates: expected one finite number"),
         ([1, 2], [0, 2], [np.nan], ValueError, "rates: expected one finite number"),
@@ -415,7 +421,7 @@ def test_numbers_that_do_not_fit_are_refused(kernels, name, value, error, messag
 def test_counts_of_another_kind_are_refused():
     config = Word2VecConfig(3)
     for counts in ([3, 2, 1], np.array([3.0, 2.0, 1.0]), None, np.ma.array([3, 2, 1])):
-        with pytest.raises(TypeError, match="counts: expected (a NumPy array|integers), found"):
+        with pytest.raises(TypeError, match=r"counts: expected (a NumPy array|integers), found"):
             Word2Vec(config, counts)
     with pytest.raises(ValueError, match="counts: expected 1 or more, found 0"):
         Word2Vec(config, np.array([3, 2, 0]))

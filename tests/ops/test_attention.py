@@ -350,8 +350,12 @@ def test_the_values_by_hand(kernels):
     ("change", "error", "message"),
     [
         ({"query": np.ones((2, 3))}, ValueError, "query: expected shape"),
-        ({"keys": np.ones((2, 4, 5))}, ValueError, "(keys|W): expected shape"),
-        ({"values": np.ones((2, 4, 2), np.float32)}, TypeError, "use one dtype"),
+        ({"keys": np.ones((2, 4, 5))}, ValueError, r"(keys|W): expected shape"),
+        (
+            {"values": np.ones((2, 4, 2), np.float32)},
+            TypeError,
+            "values: expected float64, the dtype of query",
+        ),
         ({"lengths": np.array([1, 5])}, ValueError, "lengths: expected"),
     ],
 )

@@ -88,5 +88,7 @@ def test_the_gradient_of_a_loss_may_be_a_python_number(kernels):
             dlogits = backward(two)
             assert dlogits.dtype == np.float32
             np.testing.assert_array_equal(dlogits, 2 * backward())
-        with pytest.raises(TypeError, match="cross_entropy: dloss: expected float32, found float64"):
+        with pytest.raises(
+            TypeError, match="cross_entropy: dloss: expected float32, found float64"
+        ):
             backward(np.float64(2))

@@ -63,7 +63,7 @@ ids = np.array([[0, 1], [2, 3]])
         (
             lambda: ops.lstm(x, h0, h0, W_x, W_h, b, lengths=np.array([1.0, 2.0])),
             TypeError,
-            "lstm: lengths expected integers, found float64",
+            "lstm: lengths: expected integers, found float64",
         ),
         (
             lambda: ops.embedding(ids, np.ones((3, 4))),
