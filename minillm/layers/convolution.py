@@ -23,8 +23,10 @@ Params = dict[str, NDArray]
 
 
 def new_layer(prefix: str, I: int, H: int) -> dict[str, Fresh]:
-    """Fresh weights: ``prefix.1.W`` (1, I, H), ``prefix.1.b`` and so on; the weights have
-    variance 1 / fan-in, the biases are zero."""
+    """Declare ``prefix.1.W`` (1, I, H), ``prefix.1.b`` and so on, for each width.
+
+    The weights have variance 1 / fan-in, the biases are zero.
+    """
     params = {}
     for width in WIDTHS:
         draw = uniform(np.sqrt(3 / (width * I)))
@@ -36,7 +38,7 @@ def new_layer(prefix: str, I: int, H: int) -> dict[str, Fresh]:
 def layer(
     params: Params, prefix: str, x: NDArray, lengths: NDArray[np.integer]
 ) -> tuple[NDArray, Callable]:
-    """y = relu(convolution(x)) of each width, side by side.
+    """Return relu(convolution(x)) of each width, side by side.
 
     x (B, T, I), lengths (B,) -> y (B, T, M).  ``backward(dy)`` -> dx, gradients.
     """
@@ -68,7 +70,7 @@ def stack(
     dropout: float = 0.0,
     rng: np.random.Generator | None = None,
 ) -> tuple[NDArray, Callable]:
-    """L layers, each over the outputs of the one before, with dropout between them.
+    """Run L layers, each over the outputs of the one before, with dropout between them.
 
     x (B, T, I) -> y (B, T, M).  The weights of layer l are under ``prefix.l``.
     ``backward(dy)`` -> dx, gradients.

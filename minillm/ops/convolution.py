@@ -13,7 +13,7 @@ from minillm.ops.linear import linear
 def convolution(
     x: NDArray, W: NDArray, b: NDArray, lengths: NDArray[np.integer] | None = None
 ) -> tuple[NDArray, Callable]:
-    """Each step's neighbourhood of K steps, through one linear map.
+    """Map each step's neighbourhood of K steps by one linear map.
 
         y_t = sum over k of x_{t + k - c} W_k + b        c = (K - 1) // 2, and x is 0 outside
 
@@ -21,7 +21,7 @@ def convolution(
     ``backward(dy)`` -> dx, dW, db.  Keeps the neighbourhoods (B, T, K I) and W.
 
     It is one matrix product over all neighbourhoods, laid side by side.  In the backward, step t
-    gets a gradient from each neighbourhood that it was in.
+    gets a gradient from each of its neighbourhoods.
 
     Raises TypeError or ValueError where dtypes or shapes do not fit.
     Source: Waibel, Hanazawa, Hinton, Shikano and Lang (1989), "Phoneme recognition using

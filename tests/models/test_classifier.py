@@ -152,7 +152,7 @@ def test_a_bag_alone_learns_what_a_word_means():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"cell": "cnn", "pooling": "last"}, "pooling: a cnn has no last state"),
+        ({"cell": "cnn", "pooling": "last"}, "pooling: expected mean, max or attention of a cnn"),
         ({"ngrams": 7}, "ngrams: expected an even number"),
         ({"ngrams": -2}, "ngrams: expected 0 or more"),
         ({"word_dropout": 1.0}, "word_dropout: expected 0 or more and below 1"),
