@@ -246,7 +246,9 @@ def maximum_likelihood(
 def discounted(count: Floats, context: Ids, C: int, D: Floats) -> tuple[Floats, Floats]:
     """Subtract D[1] from counts of 1, D[2] from counts of 2, D[3] from larger ones.
 
-    share = max(c(a w) - D, 0) / c(a)        leftover = sum over w of min(D, c(a w)) / c(a)
+        share = max(c(a w) - D, 0) / c(a)        leftover = sum over w of min(D, c(a w)) / c(a)
+
+    D is indexed by the count.
     """
     total = np.bincount(context, count, C)
     taken = np.minimum(D[np.minimum(count, 3).astype(int)], count)
@@ -262,7 +264,9 @@ def counts_of_counts(count: NDArray) -> NDArray[np.int64]:
 def absolute_discounts(n: NDArray[np.int64]) -> Floats:
     """Return one discount D for all counts; D[0] is 0.
 
-    D = n1 / (n1 + 2 n2)        where n1, n2 n-grams were seen once and twice
+        D = n1 / (n1 + 2 n2)
+
+    where n1, n2 n-grams were seen once and twice.
     """
     D = n[1] / (n[1] + 2 * n[2]) if n[1] and n[2] else 0.5
     return np.array([0, D, D, D])
