@@ -216,7 +216,7 @@ def test_one_batch_is_learnt_by_heart(attention, input_feeding):
         ({"attention": "dto"}, "attention: expected one of"),
         ({"cell": "lstn"}, "cell: expected one of"),
         ({"hidden": 0}, "hidden: expected 1 or more"),
-        ({"label_smoothing": 1.0}, r"label_smoothing must lie in \[0, 1\)"),
+        ({"label_smoothing": 1.0}, "label_smoothing: expected 0 or more and below 1"),
         ({"scheduled_sampling": 1.5}, r"scheduled_sampling must lie in \[0, 1\]"),
     ],
 )

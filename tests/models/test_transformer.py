@@ -214,7 +214,7 @@ def test_it_learns_to(task, post_norm):
         ({"width": 3, "heads": 1}, "width must be even"),
         ({"shared": True}, "one vocabulary, found 6 source and 5 target"),
         ({"layers": 0}, "layers: expected 1 or more"),
-        ({"dropout": 1.0}, r"dropout must lie in \[0, 1\)"),
+        ({"dropout": 1.0}, "dropout: expected 0 or more and below 1"),
     ],
 )
 def test_sizes_that_cannot_be(options, message):
