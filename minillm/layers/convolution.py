@@ -1,10 +1,10 @@
-"""Convolutional layers: filters of several widths side by side, and stacks of them.
+"""Convolutional layers: filters of several widths side by side, and stacks of layers.
 
 Legend: B batch, T time, I input width, H filters of each width, M = 3 H the width of a layer's
 output.
 
 Source: Kim (2014), "Convolutional neural networks for sentence classification", section 2, with
-filters of 1 to 3 words where he has 3 to 5: of a few thousand texts, the shorter ones learn more.
+filters of 1 to 3 words where he has 3 to 5: shorter ones learn more from a few thousand texts.
 """
 
 from collections.abc import Callable
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from minillm import ops
 from minillm.layers.dropout import dropout as drop
 from minillm.layers.fresh import Fresh, uniform
+from minillm.layers.gradients import merge_gradients
 
 WIDTHS = (1, 2, 3)
 
@@ -66,26 +67,24 @@ def stack(
     lengths: NDArray[np.integer],
     dropout: float = 0.0,
     rng: np.random.Generator | None = None,
-    frozen: int = 0,
 ) -> tuple[NDArray, Callable]:
     """L layers, each over the outputs of the one before, with dropout between them.
 
     x (B, T, I) -> y (B, T, M).  The weights of layer l are under ``prefix.l``.
-    ``backward(dy)`` -> dx, gradients; it ends above the lowest ``frozen`` layers.
+    ``backward(dy)`` -> dx, gradients.
     """
     backwards = []
     for number in range(layers):
         x, dropout_backward = drop(x, dropout, rng if number > 0 else None)
         x, layer_backward = layer(params, f"{prefix}.{number}", x, lengths)
-        if number >= frozen:
-            backwards.append((dropout_backward, layer_backward))
+        backwards.append((dropout_backward, layer_backward))
 
     def backward(dy):
         dx, gradients = dy, {}
         for dropout_backward, layer_backward in reversed(backwards):
             dx, layer_gradients = layer_backward(dx)
             dx = dropout_backward(dx)
-            gradients |= layer_gradients
+            gradients = merge_gradients(gradients, layer_gradients)
         return dx, gradients
 
     return x, backward

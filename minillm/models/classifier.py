@@ -1,4 +1,4 @@
-"""Many to one: a text classifier.
+"""The text classifier, many to one.
 
     hs = recurrence(E[ids])                      one to L layers, in one direction or both;
          or convolutions, where the cell is "cnn"
@@ -9,7 +9,7 @@
 
 - "last": the last state; of the layer that reads backwards, the one at the first step.
 - "mean", "max": over all steps, of each feature by itself.
-- "attention": a weighted mean.  The weights compare each step's output with one learned
+- "attention": a weighted mean.  The weights compare each step's output with a learned
   vector u: weights = softmax over t of u . tanh(h_t W + b).
 
 With ``ngrams``, a bag of hashed n-grams stands beside it: a word that was seen once, or an ending,
@@ -20,16 +20,7 @@ behind them the buckets of its n-grams, numbered from V on (see :mod:`minillm.te
 
 In training, ``word_dropout`` leaves out each word, and each n-gram, with that probability.
 
-With ``mixup`` alpha above 0, training reads mixtures of two texts i and j of a batch:
-
-    a ~ Beta(alpha, alpha)        x = a E[ids_i] + (1 - a) E[ids_j]
-    loss = a loss(x, label_i) + (1 - a) loss(x, label_j)
-
-so that between two texts the output goes evenly from one label to the other.  One a is drawn for
-a batch, and each text's partner by a permutation of the batch, as in the authors' program.
-
-Source: Zhang, Cisse, Dauphin and Lopez-Paz (2018), "mixup: beyond empirical risk minimization",
-section 2.  Yang, Yang, Dyer, He, Smola and Hovy (2016), "Hierarchical attention networks for
+Source: Yang, Yang, Dyer, He, Smola and Hovy (2016), "Hierarchical attention networks for
 document classification", section 2.2, for the attention (of words).  Kim (2014) for the
 convolutions: see :mod:`minillm.layers.convolution`.  Joulin, Grave, Bojanowski and Mikolov
 (2016), "Bag of tricks for efficient text classification", for the bag, with a root in place of
@@ -50,14 +41,14 @@ from minillm.layers.fresh import Fresh, Shape, normal, uniform
 from minillm.layers.gradients import merge_gradients
 from minillm.models import base, sizes
 from minillm.models.base import Gradients
+from minillm.ops.pooling import POOLINGS as OPS
 
-POOLINGS = ("last", "mean", "max", "attention")
+POOLINGS = ("last", *OPS, "attention")
 CELLS = (*recurrent.CELLS, "cnn")
 SMALL = 0.1  # deviation of the first vectors of n-grams, and of the words of a cnn
 BAG = 32  # width of an n-gram's vector
 
 Batch = tuple[NDArray, NDArray, NDArray]
-Mixture = tuple[NDArray, float]  # the partner of each text (B,), and the text's own share
 
 
 @dataclass(frozen=True)
@@ -73,7 +64,6 @@ class ClassifierConfig:
     bidirectional: bool = True
     pooling: str = "max"
     dropout: float = 0.3
-    mixup: float = 0.0  # alpha; 0: texts are not mixed
     ngrams: int = 0  # buckets; 0: there is no bag
     word_dropout: float = 0.0
     members: int = 1  # of an ensemble: see minillm.models.ensemble
@@ -85,11 +75,11 @@ class ClassifierConfig:
         sizes.check_one_of(self, "cell", CELLS)
         sizes.check_one_of(self, "pooling", POOLINGS)
         sizes.check_below_one(self, "dropout", "word_dropout", "label_smoothing")
-        sizes.check_at_least(self, 0, "mixup", "ngrams")
+        sizes.check_at_least(self, 0, "ngrams")
         if self.ngrams % 2:
-            raise ValueError(f"ngrams must be even, found {self.ngrams}")
+            raise ValueError(f"ngrams: expected an even number, found {self.ngrams}")
         if self.cell == "cnn" and self.pooling == "last":
-            raise ValueError("pooling: a cnn has no last state: expected mean, max or attention")
+            raise ValueError("pooling: expected mean, max or attention of a cnn, found last")
 
     @property
     def width(self) -> int:
@@ -133,20 +123,16 @@ class Classifier(base.Model[ClassifierConfig]):
         ids: NDArray,
         lengths: NDArray,
         rng: np.random.Generator | None = None,
-        mixture: Mixture | None = None,
     ) -> tuple[NDArray, Callable]:
         """ids (B, T), lengths (B,) -> logits (B, classes).  With rng, there is dropout.
 
-        With a mixture (partners (B,), a), those of mixed texts.
         ``backward(dlogits)`` -> gradients keyed as ``params``.
         """
         c, p = self.config, self.params
         words, word_lengths, grams = self._split(ids, lengths)
-        (hs, last), steps, read_backward = self._read(
-            words, word_lengths, rng, mixture
-        )  # (B, T, M)
+        (hs, last), steps, read_backward = self._read(words, word_lengths, rng)  # (B, T, M)
         pooled, pool_backward = self._pool(hs, last, steps)  # (B, M)
-        bag, bag_backward = self._bag(grams, rng, mixture)  # (B, BAG)
+        bag, bag_backward = self._bag(grams, rng)  # (B, BAG)
         y = np.concatenate([pooled, bag], axis=1) if c.ngrams else pooled
         y, dropout_backward = dropout(y, c.dropout, rng)
         logits, output_backward = dense.layer(p, "output", y)
@@ -168,10 +154,8 @@ class Classifier(base.Model[ClassifierConfig]):
     ) -> tuple[np.floating, Callable[..., Gradients]]:
         """The mean cross-entropy of (ids (B, T), lengths (B,), labels (B,)), in nats per text.
 
-        With rng, there is dropout, label smoothing, and the mixtures of ``mixup``.
+        With rng, there are dropout and label smoothing.
         """
-        if rng is not None and self.config.mixup > 0:
-            return self._mixed_loss(batch, rng, class_weights)
         ids, lengths, labels = batch
         logits, logits_backward = self.forward(ids, lengths, rng)
         smoothing = 0.0 if rng is None else self.config.label_smoothing
@@ -179,26 +163,6 @@ class Classifier(base.Model[ClassifierConfig]):
 
         def backward(trained=None):
             return logits_backward(loss_backward())
-
-        return loss, backward
-
-    def _mixed_loss(
-        self, batch: Batch, rng: np.random.Generator, class_weights: NDArray | None
-    ) -> tuple[np.floating, Callable[..., Gradients]]:
-        """The loss of mixtures: that of both labels, in the shares of their texts."""
-        ids, lengths, labels = batch
-        a = rng.beta(self.config.mixup, self.config.mixup)
-        partners = rng.permutation(len(ids))
-        logits, logits_backward = self.forward(ids, lengths, rng, (partners, a))
-        smoothing = self.config.label_smoothing
-        own_loss, own_backward = base.label_loss(logits, labels, smoothing, class_weights)
-        other_loss, other_backward = base.label_loss(
-            logits, labels[partners], smoothing, class_weights
-        )
-        loss = a * own_loss + (1 - a) * other_loss
-
-        def backward(trained=None):
-            return logits_backward(own_backward(a) + other_backward(1 - a))
 
         return loss, backward
 
@@ -230,7 +194,6 @@ class Classifier(base.Model[ClassifierConfig]):
         words: NDArray,
         lengths: NDArray,
         rng: np.random.Generator | None,
-        mixture: Mixture | None,
     ) -> tuple[tuple[NDArray, NDArray], NDArray, Callable]:
         """words (B, T), lengths (B,) -> hs (B, T, M) and the last state (B, M); the lengths of hs.
 
@@ -238,11 +201,10 @@ class Classifier(base.Model[ClassifierConfig]):
         """
         c, p = self.config, self.params
         dropped = rng is not None and c.word_dropout > 0
-        if c.cell != "cnn" and mixture is None and not dropped:  # which may need no embeddings
+        if c.cell != "cnn" and not dropped:  # which may need no embeddings
             zero = recurrent.zero_state(p, "layers", c.cell, c.layers, len(words))
-            options = c.cell, c.layers, lengths, c.dropout, rng
             (hs, state), over_ids_backward = recurrent.stack_over_ids(
-                p, "layers", "embedding.E", words, zero, *options
+                p, "layers", "embedding.E", words, zero, c.cell, c.layers, lengths, c.dropout, rng
             )
             top = f"layers.{c.layers - 1}.h"
             return (
@@ -253,16 +215,15 @@ class Classifier(base.Model[ClassifierConfig]):
 
         x, embedding_backward = ops.embedding(words, p["embedding.E"])  # (B, T, D)
         kept = self._kept(words.shape, rng)[..., None]
-        x, mix_backward = mix(kept * x, mixture, lengths)
-        steps = lengths if mixture is None else np.maximum(lengths, lengths[mixture[0]])
-        outputs, layers_backward = self._layers(x, steps, rng)
+        x = kept * x
+        outputs, layers_backward = self._layers(x, lengths, rng)
 
         def backward(dhs, dlast):
             dx, gradients = layers_backward(dhs, dlast)
-            gradients["embedding.E"] = embedding_backward(kept * mix_backward(dx))
+            gradients["embedding.E"] = embedding_backward(kept * dx)
             return gradients
 
-        return outputs, steps, backward
+        return outputs, lengths, backward
 
     def _layers(
         self, x: NDArray, lengths: NDArray, rng: np.random.Generator | None
@@ -291,7 +252,6 @@ class Classifier(base.Model[ClassifierConfig]):
         self,
         grams: tuple[NDArray, NDArray],
         rng: np.random.Generator | None,
-        mixture: Mixture | None,
     ) -> tuple[NDArray, Callable]:
         """n-grams (B, G) and their weights -> the bag (B, BAG).  ``backward(dy)`` -> gradients."""
         c, (ids, weights) = self.config, grams
@@ -302,10 +262,10 @@ class Classifier(base.Model[ClassifierConfig]):
         weights = (self._kept(ids.shape, rng) * weights)[:, None] / self.dtype.type(
             share
         )  # (B, 1, G)
-        y, mix_backward = mix(weights @ vectors, mixture)  # (B, 1, BAG)
+        y = weights @ vectors  # (B, 1, BAG)
 
         def backward(dy):
-            dvectors = weights.swapaxes(1, 2) * mix_backward(dy[:, None])
+            dvectors = weights.swapaxes(1, 2) * dy[:, None]
             return {"ngrams.N": embedding_backward(dvectors)}
 
         return y[:, 0], backward
@@ -327,7 +287,7 @@ class Classifier(base.Model[ClassifierConfig]):
             return last, lambda dy: (None, dy, {})
         if pooling == "attention":
             return self._attention_pool(hs, lengths)
-        y, op_backward = (ops.mean_pool if pooling == "mean" else ops.max_pool)(hs, lengths)
+        y, op_backward = OPS[pooling](hs, lengths)
         return y, lambda dy: (op_backward(dy), None, {})
 
     def _attention_pool(self, hs: NDArray, lengths: NDArray) -> tuple[NDArray, Callable]:
@@ -351,12 +311,3 @@ class Classifier(base.Model[ClassifierConfig]):
 def small(shape: Shape, rng: np.random.Generator, dtype: type) -> NDArray:
     """The first vectors of the words of a cnn: nothing bounds what a filter of large ones gives."""
     return normal()(shape, rng, dtype) * dtype(SMALL)
-
-
-def mix(
-    x: NDArray, mixture: Mixture | None, lengths: NDArray | None = None
-) -> tuple[NDArray, Callable]:
-    """``ops.mixup``, or x as it is where there is no mixture."""
-    if mixture is None:
-        return x, lambda dx: dx
-    return ops.mixup(x, *mixture, lengths)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.ops import _validate
-from minillm.ops._padding import cut
+from minillm.ops._padding import zero_padding
 from minillm.ops.linear import linear
 
 
@@ -32,19 +32,19 @@ def convolution(
     steps = _validate.sequence_lengths("convolution", lengths, B, T)
     before = (K - 1) // 2
     padded = np.zeros((B, T + K - 1, I), x.dtype)
-    padded[:, before : before + T] = cut(x, steps)
+    padded[:, before : before + T] = zero_padding(x, steps)
     shape = padded.shape
     windows = np.concatenate([padded[:, k : k + T] for k in range(K)], axis=2)  # (B, T, K I)
     y, linear_backward = linear(windows, W.reshape(K * I, -1), b)
-    y = cut(y, steps)
+    y = zero_padding(y, steps)
     upstream = _validate.upstream("convolution", dy=y)
 
     def backward(dy):
-        dwindows, dW, db = linear_backward(cut(upstream(dy), steps))
+        dwindows, dW, db = linear_backward(zero_padding(upstream(dy), steps))
         dpadded = np.zeros(shape, dy.dtype)
         for k in range(K):  # windows_tk = padded_{t + k}
             dpadded[:, k : k + T] += dwindows[..., k * I : (k + 1) * I]
-        dx = cut(dpadded[:, before : before + T], steps)
+        dx = zero_padding(dpadded[:, before : before + T], steps)
         return dx, dW.reshape(K, I, -1), db
 
     return y, backward

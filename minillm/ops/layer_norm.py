@@ -32,12 +32,11 @@ def layer_norm(
     Source: Ba, Kiros and Hinton (2016), "Layer normalization", equation 4.
     """
     _validate.floats("layer_norm", x=(x, "... D"), gain=(gain, "D"), bias=(bias, "D"))
-    if not _validate.number("layer_norm", "eps", eps) > 0:
-        raise ValueError(f"layer_norm: eps must be positive, found {eps}")
+    epsilon = _validate.positive("layer_norm", "eps", eps)
     shape, D = x.shape, x.shape[-1]
     x_, gain_, bias_ = _validate.contiguous(x, gain, bias)
     rows = x_.reshape(-1, D)
-    y, mean, inverse_std = layer_norm_forward(rows, gain_, bias_, float(eps))
+    y, mean, inverse_std = layer_norm_forward(rows, gain_, bias_, epsilon)
     upstream = _validate.upstream("layer_norm", dy=y.reshape(shape))
 
     def backward(dy):
@@ -50,11 +49,11 @@ def layer_norm(
 
 @twinned
 def layer_norm_forward(
-    x: NDArray, gain: NDArray, bias: NDArray, eps: float
+    x: NDArray, gain: NDArray, bias: NDArray, epsilon: float
 ) -> tuple[NDArray, NDArray, NDArray]:
     """x (N, D), gain (D,), bias (D,) -> y (N, D), mean (N,), inverse_std (N,)."""
     mean = x.mean(axis=1)
-    inverse_std = 1 / np.sqrt(x.var(axis=1) + eps)
+    inverse_std = 1 / np.sqrt(x.var(axis=1) + epsilon)
     x_hat = (x - mean[:, None]) * inverse_std[:, None]
     return gain * x_hat + bias, mean, inverse_std
 

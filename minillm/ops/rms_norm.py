@@ -28,10 +28,9 @@ def rms_norm(x: NDArray, gain: NDArray, eps: float = 1e-5) -> tuple[NDArray, Cal
     equation 4; eps is added as in Llama.
     """
     _validate.floats("rms_norm", x=(x, "... D"), gain=(gain, "D"))
-    if not _validate.number("rms_norm", "eps", eps) > 0:
-        raise ValueError(f"rms_norm: eps must be positive, found {eps}")
+    epsilon = _validate.positive("rms_norm", "eps", eps)
     D = x.shape[-1]
-    inverse_rms = 1 / np.sqrt((x**2).mean(axis=-1, keepdims=True) + float(eps))  # (..., 1)
+    inverse_rms = 1 / np.sqrt((x**2).mean(axis=-1, keepdims=True) + epsilon)  # (..., 1)
     x_hat = x * inverse_rms
     y = gain * x_hat
     upstream = _validate.upstream("rms_norm", dy=y)

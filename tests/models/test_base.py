@@ -24,7 +24,6 @@ FROZEN = [
     (LanguageModel, LanguageModelConfig(9, 5, 5, 2, tied=True), -39.83671026931076),
     (LanguageModel, LanguageModelConfig(9, 0, 5, 2), -11.694135457332365),
     (NeuralNGram, NeuralNGramConfig(9, 4, 3, 5), -23.611656516145793),
-    (NeuralNGram, NeuralNGramConfig(9, 4, 3, 5, direct=True), -23.611656516145793),
     (
         EncoderDecoder,
         EncoderDecoderConfig(8, 9, 3, 5, 2, "lstm", True, "none"),
@@ -32,13 +31,13 @@ FROZEN = [
     ),
     (
         EncoderDecoder,
-        EncoderDecoderConfig(8, 9, 3, 5, 2, "gru", False, "dot", input_feeding=True),
-        -29.591486651082004,
+        EncoderDecoderConfig(8, 9, 3, 5, 2, "gru", False, "dot"),
+        47.89419124840851,
     ),
     (
         EncoderDecoder,
-        EncoderDecoderConfig(8, 9, 3, 5, 2, "rnn", True, "general", input_feeding=True),
-        14.219652241913169,
+        EncoderDecoderConfig(8, 9, 3, 5, 2, "rnn", True, "general"),
+        -149.58314400023502,
     ),
     (
         EncoderDecoder,
