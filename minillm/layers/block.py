@@ -27,18 +27,23 @@ Sources: Vaswani et al. (2017), "Attention is all you need", section 3.1; Radfor
 """
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
-from minillm.layers import dense, heads
+from minillm.layers import dense
 from minillm.layers.cache import Cache
 from minillm.layers.dropout import dropout as drop
 from minillm.layers.fresh import Draw, Fresh, ones, side_by_side
 from minillm.layers.gradients import Trained, any_trained, merge_gradients
+from minillm.layers.heads import (
+    cross_attention,
+    new_cross_attention,
+    new_self_attention,
+    self_attention,
+)
 
 Params = dict[str, NDArray]
 Gradients = dict[str, NDArray]
@@ -63,8 +68,8 @@ def new_block(
     the sum, ``attention.W_o`` and ``feed_forward.W_2``, by ``summed``.
     """
     qkv, summed = qkv or side_by_side(3, draw), summed or draw
-    params = heads.new_cross_attention(f"{prefix}.cross", D, draw) if cross else {}
-    params |= heads.new_self_attention(f"{prefix}.attention", D, qkv, summed)
+    params = new_cross_attention(f"{prefix}.cross", D, draw) if cross else {}
+    params |= new_self_attention(f"{prefix}.attention", D, qkv, summed)
     params |= dense.new_matrix(f"{prefix}.feed_forward", "_1", D, F, draw)
     params |= dense.new_matrix(f"{prefix}.feed_forward", "_2", F, D, summed)
     for number in (1, 2, 3) if cross else (1, 2):
@@ -81,7 +86,7 @@ def block(
     params: Params,
     prefix: str,
     x: NDArray,
-    N: int,
+    heads: int,
     *,
     causal: bool = False,
     lengths: NDArray[np.integer] | None = None,
@@ -98,23 +103,18 @@ def block(
     source, masked past memory_lengths (B,).  The other options are those of :func:`residual`.
     ``backward(dy, trained=None)`` -> dx, dmemory if there is a memory, gradients.
     """
-    attention = partial(
-        *(heads.self_attention, params, f"{prefix}.attention"),
-        heads=N,
-        causal=causal,
-        lengths=lengths,
-        cache=cache,
-    )
-    forward = partial(feed_forward, params, f"{prefix}.feed_forward", activation=activation)
-    branches: list[Callable] = [attention, forward]
-    if memory is not None:
-        cross = partial(
-            *(heads.cross_attention, params, f"{prefix}.cross"),
-            memory=memory,
-            lengths=memory_lengths,
-            heads=N,
-        )
-        branches.insert(1, cross)
+
+    def attention(x):
+        name, past = f"{prefix}.attention", {"lengths": lengths, "cache": cache}
+        return self_attention(params, name, x, heads, causal=causal, **past)
+
+    def cross(x):
+        return cross_attention(params, f"{prefix}.cross", x, memory, memory_lengths, heads)
+
+    def forward(x):
+        return feed_forward(params, f"{prefix}.feed_forward", x, activation)
+
+    branches = [attention, forward] if memory is None else [attention, cross, forward]
     norms = {f"{prefix}.norm_{number}": branch for number, branch in enumerate(branches, 1)}
     return residual(params, norms, x, **options)
 

@@ -19,12 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
-from minillm.layers import dense
 from minillm.layers import cache as cache_layer
+from minillm.layers import dense
 from minillm.layers.cache import Cache
 from minillm.layers.fresh import Draw, Fresh, side_by_side
 from minillm.layers.gradients import merge_gradients
-from minillm.ops._padding import valid
+from minillm.ops._padding import length_mask
+from minillm.ops.softmax import masked_softmax
 
 Params = dict[str, NDArray]
 
@@ -164,14 +165,14 @@ def cross_attention_weights(
 ) -> NDArray:
     """The softmax of :func:`attend`: x (B, T, D), k (B, N, S, D/N) -> (B, N, T, S)."""
     q, _ = dense.layer(params, prefix, x, suffix="_q")
-    allowed = valid(lengths, k.shape[2])[:, None, None]  # (B, 1, 1, S)
+    allowed = length_mask(lengths, k.shape[2])[:, None, None]  # (B, 1, 1, S)
     return _weights(split_heads(q, k.shape[1]), k, allowed)
 
 
 def _weights(q: NDArray, k: NDArray, allowed: NDArray[np.bool_]) -> NDArray:
     """softmax(q k^T / sqrt(D / N)) over the allowed keys: (B, N, T, S)."""
     scores = q @ np.swapaxes(k, -1, -2) / np.sqrt(q.shape[-1], dtype=q.dtype)
-    return ops.softmax(np.where(allowed, scores, -np.inf))[0]
+    return masked_softmax(scores, allowed)[0]
 
 
 # --- heads side by side, and one by one ---------------------------------------------

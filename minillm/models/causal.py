@@ -4,7 +4,8 @@ A model of this kind defines its equations (:mod:`minillm.models.gpt`):
 
 - ``embed(ids, start)`` -> x, backward; ``block(layer, x, rng, cache)`` -> x, backward;
 - ``hidden(ids, lengths, rng, cache)`` -> y, backward: embedding, blocks, last norm;
-- ``predict(y)`` -> logits, backward;
+- ``predict(y)`` -> logits, backward; ``logits(ids, rng, cache)`` -> both of them together;
+- ``loss((inputs, targets), rng, mask)`` -> loss, backward;
 - ``step(ids, cache)`` -> logits after one token of each row.
 
 It sees a *context* of C tokens.  A text may be longer: the window slides.  When C tokens have been
@@ -21,13 +22,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import ops
 from minillm.layers import block as block_layer
 from minillm.layers import cache as cache_layer
 from minillm.layers import heads
 from minillm.layers.cache import Cache
-from minillm.layers.gradients import merge_gradients
 from minillm.models.base import Config, Gradients, NextTokenModel, State
+from minillm.ops.softmax import log_softmax
 
 
 class CausalTransformer(NextTokenModel[Config]):
@@ -61,6 +61,24 @@ class CausalTransformer(NextTokenModel[Config]):
 
     def predict(self, y: NDArray) -> tuple[NDArray, Callable]:
         """The logits of what follows: see the module."""
+        raise NotImplementedError
+
+    def logits(
+        self,
+        ids: NDArray[np.integer],
+        rng: np.random.Generator | None = None,
+        cache: Cache | None = None,
+    ) -> tuple[NDArray, Callable[..., Gradients]]:
+        """The logits of what follows each token: see the module."""
+        raise NotImplementedError
+
+    def loss(
+        self,
+        batch: tuple[NDArray[np.integer], NDArray[np.integer]],
+        rng: np.random.Generator | None = None,
+        mask: NDArray[np.bool_] | None = None,
+    ) -> tuple[np.floating, Callable[..., Gradients]]:
+        """The mean cross-entropy of the targets: see the module."""
         raise NotImplementedError
 
     def step(self, ids: NDArray[np.integer], cache: Cache) -> NDArray:
@@ -99,22 +117,6 @@ class CausalTransformer(NextTokenModel[Config]):
         after = _extended(before, ids, counts)
         logits, backward = self.logits(ids, rng, after)
         return (logits, after), backward
-
-    def logits(
-        self,
-        ids: NDArray[np.integer],
-        rng: np.random.Generator | None = None,
-        cache: Cache | None = None,
-    ) -> tuple[NDArray, Callable[..., Gradients]]:
-        """ids (B, T) -> logits (B, T, V).  ``backward(dlogits, trained=None)`` -> gradients."""
-        y, hidden_backward = self.hidden(ids, rng=rng, cache=cache)
-        logits, predict_backward = self.predict(y)
-
-        def backward(dlogits, trained=None):
-            dy, of_output = predict_backward(dlogits, trained)
-            return merge_gradients(hidden_backward(dy, trained), of_output)  # a tied E: two uses
-
-        return logits, backward
 
     def read(
         self,
@@ -167,20 +169,8 @@ class CausalTransformer(NextTokenModel[Config]):
         rng: np.random.Generator | None = None,
         mask: NDArray[np.bool_] | None = None,
     ) -> tuple[tuple[np.floating, State], Callable[..., Gradients]]:
-        """The mean cross-entropy of the targets in nats, each given the inputs up to its own.
-
-        inputs and targets (B, T), T at most C; where mask (B, T) is False a target does not
-        count.  A window begins from nothing: the state is passed on as it is.
-        ``backward(trained=None)`` -> gradients keyed as ``params``.
-
-        Raises ValueError where a window is longer than the context.
-        """
-        logits, logits_backward = self.logits(inputs, rng)
-        loss, loss_backward = ops.cross_entropy(logits, targets, mask)
-
-        def backward(trained=None):
-            return logits_backward(loss_backward(), trained)
-
+        """The loss of a window of a text, which begins from nothing: the state stays as it is."""
+        loss, backward = self.loss((inputs, targets), rng, mask)
         return (loss, state), backward
 
     def log_probabilities(self, ids: NDArray[np.integer]) -> NDArray:
@@ -193,8 +183,8 @@ class CausalTransformer(NextTokenModel[Config]):
         for begin in range(0, max(1, len(ids) - 1 - C // 2), C - C // 2):
             window = ids[begin : begin + C + 1]
             logits = self.logits(window[None, :-1])[0][0]  # (T, V)
-            p = ops.softmax(logits)[0][np.arange(len(logits)), window[1:]]
-            parts.append(np.log(p)[0 if begin == 0 else C // 2 :])
+            log_p = log_softmax(logits)[np.arange(len(logits)), window[1:]]
+            parts.append(log_p if begin == 0 else log_p[C // 2 :])
         return np.concatenate(parts)
 
     def attention_weights(self, ids: NDArray[np.integer], layer: int) -> NDArray:

@@ -82,6 +82,42 @@ class GPT(OneTokenSteps[GPTConfig]):
             params |= new_block(f"blocks.{layer}", D, 4 * D, first, qkv=first, summed=summed)
         return params | new_norm("norm", D)
 
+    def loss(
+        self,
+        batch: tuple[NDArray[np.integer], NDArray[np.integer]],
+        rng: np.random.Generator | None = None,
+        mask: NDArray[np.bool_] | None = None,
+    ) -> tuple[np.floating, Callable[..., Gradients]]:
+        """The mean cross-entropy of the targets in nats, each given the inputs up to its own.
+
+        inputs and targets (B, T), T at most C; where mask (B, T) is False a target does not
+        count.  With rng there is dropout.  ``backward(trained=None)`` -> gradients.
+        """
+        inputs, targets = batch
+        logits, logits_backward = self.logits(inputs, rng)
+        loss, loss_backward = ops.cross_entropy(logits, targets, mask)
+
+        def backward(trained=None):
+            return logits_backward(loss_backward(), trained)
+
+        return loss, backward
+
+    def logits(
+        self,
+        ids: NDArray[np.integer],
+        rng: np.random.Generator | None = None,
+        cache: Cache | None = None,
+    ) -> tuple[NDArray, Callable[..., Gradients]]:
+        """ids (B, T) -> logits (B, T, V).  ``backward(dlogits, trained=None)`` -> gradients."""
+        y, hidden_backward = self.hidden(ids, rng=rng, cache=cache)
+        logits, predict_backward = self.predict(y)
+
+        def backward(dlogits, trained=None):
+            dy, of_output = predict_backward(dlogits)
+            return merge_gradients(hidden_backward(dy, trained), of_output)  # E has two uses
+
+        return logits, backward
+
     def hidden(
         self,
         ids: NDArray[np.integer],
@@ -137,7 +173,10 @@ class GPT(OneTokenSteps[GPTConfig]):
     ) -> tuple[NDArray, Callable]:
         """x + attention(norm_1(x)), then x + feed_forward(norm_2(x)): x (B, T, D) -> (B, T, D)."""
         return block(
-            *(self.params, f"blocks.{layer}", x, self.config.heads),
+            self.params,
+            f"blocks.{layer}",
+            x,
+            self.config.heads,
             causal=True,
             cache=cache,
             activation=ops.gelu,
@@ -148,11 +187,11 @@ class GPT(OneTokenSteps[GPTConfig]):
     def predict(self, y: NDArray) -> tuple[NDArray, Callable]:
         """The logits of what follows: y (..., D) -> y E^T (..., V).
 
-        ``backward(dlogits, trained=None)`` -> dy, gradients.
+        ``backward(dlogits)`` -> dy, gradients.
         """
         logits, linear_backward = ops.linear(y, self.params["embedding.E"].T)
 
-        def backward(dlogits, trained=None):
+        def backward(dlogits):
             dy, dE_transposed = linear_backward(dlogits)
             return dy, {"embedding.E": dE_transposed.T}
 
