@@ -174,7 +174,8 @@ def backward_through(
     It ends where no weight further down is trained, neither of a block nor of what is ``below``
     them all, whose weights have these prefixes.  -> dx, or None if it is not needed; gradients.
     """
-    prefixes, parts, dx = list(backwards), [], dy
+    prefixes, dx = list(backwards), dy
+    parts: list[Gradients] = []
     for number in reversed(range(len(prefixes))):
         if not any_trained(trained, *below, *prefixes[: number + 1]):
             return None, merge_gradients(*parts)

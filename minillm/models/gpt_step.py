@@ -93,7 +93,7 @@ def _block(
 
     Keys and values (B, N, S, D/N) have room for the position start[b] of row b, and get its own.
     """
-    B, N, _, width = keys.shape
+    _, N, _, width = keys.shape
     h, _, _ = layer_norm_forward(x, w["norm_1.gain"], w["norm_1.bias"], EPSILON)
     q, k, v = np.split(h @ w["attention.W_qkv"] + w["attention.b_qkv"], 3, axis=1)  # (B, D) each
     context = np.empty_like(x)

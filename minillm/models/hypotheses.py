@@ -8,6 +8,7 @@ Legend: B sources, K hypotheses of each, S source steps, T target steps so far, 
 V target vocabulary, R rows of the pool.
 """
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -35,8 +36,8 @@ class HypothesisWriter(Model[Config]):
     - ``past`` (B, K, T), the rows that belong to each hypothesis: nothing else has to be copied
       when hypotheses are selected.
 
-    A model of this kind defines ``encode``, ``embed_target``, ``last_norm``, ``output`` and
-    ``post_norm``: see :mod:`minillm.models.transformer`.
+    A model of this kind defines ``encode``, ``embed_target``, ``last_norm`` and ``output``: see
+    :mod:`minillm.models.transformer`.
     """
 
     config: Any
@@ -83,7 +84,8 @@ class HypothesisWriter(Model[Config]):
     def _step(self, ids: NDArray, state: State, shown: int) -> tuple[NDArray, NDArray, State]:
         """As :meth:`step`, with the weights of all heads of the layer ``shown``: (B, N, K, S)."""
         model: Any = self
-        p, lengths, options = self.params, state["memory.lengths"], {"post_norm": model.post_norm}
+        p, N, lengths = self.params, self.config.heads, state["memory.lengths"]
+        options = {"post_norm": self.config.post_norm}
         B, K, T = state["past"].shape
         x, _ = model.embed_target(ids.reshape(B * K, 1), start=T)
         x = x.reshape(B, K, self.config.width)
@@ -93,20 +95,14 @@ class HypothesisWriter(Model[Config]):
             keys, values = state[f"shared.{layer}.keys"], state[f"shared.{layer}.values"]
             k, v = state[f"memory.{layer}.keys"], state[f"memory.{layer}.values"]
 
-            def attention(x, b=b, keys=keys, values=values, past=past):
-                return attend_to_past(
-                    p, f"{b}.attention", x, model.config.heads, keys, values, past
-                )
-
-            def cross(x, b=b, k=k, v=v):
-                return heads.attend(p, f"{b}.cross", x, k, v, lengths)
-
-            def forward(x, b=b):
-                return block.feed_forward(p, f"{b}.feed_forward", x, ops.relu)
-
+            attention = partial(
+                attend_to_past, p, f"{b}.attention", N=N, keys=keys, values=values, past=past
+            )
+            cross = partial(heads.attend, p, f"{b}.cross", k=k, v=v, lengths=lengths)
+            forward = partial(block.feed_forward, p, f"{b}.feed_forward", activation=ops.relu)
             x, _ = block.residual(p, {f"{b}.norm_1": attention}, x, **options)
             if layer == shown:
-                query = x if model.post_norm else block.norm(p, f"{b}.norm_2", x)[0]
+                query = x if self.config.post_norm else block.norm(p, f"{b}.norm_2", x)[0]
                 weights = heads.cross_attention_weights(p, f"{b}.cross", query, k, lengths)
             x, _ = block.residual(p, {f"{b}.norm_2": cross, f"{b}.norm_3": forward}, x, **options)
         y, _ = model.last_norm("decoder.norm", x)

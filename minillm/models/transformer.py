@@ -246,11 +246,6 @@ class Transformer(HypothesisWriter[TransformerConfig]):
         return {"output.W": self.params[self._target_E].T} if self._tied else self.params
 
     @property
-    def post_norm(self) -> bool:
-        """Whether the norms stand after the sums."""
-        return self.config.post_norm
-
-    @property
     def _source_E(self) -> str:
         return "embedding.E" if self.config.shared else "source.E"
 
