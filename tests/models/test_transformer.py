@@ -100,9 +100,9 @@ def test_later_target_tokens_never_change_earlier_losses(post_norm):
 
 def whole(model, source, lengths, inputs):
     """The logits after each input, without a cache: (B, T, V)."""
-    memory, _ = model._encode(source, lengths)
-    y, _ = model._decode(inputs, memory, lengths)
-    weights = model._output()
+    memory, _ = model.encode(source, lengths)
+    y, _ = model.decode(inputs, memory, lengths)
+    weights = model.output()
     return y @ weights["output.W"] + weights.get("output.b", 0)
 
 
