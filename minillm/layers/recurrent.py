@@ -225,41 +225,36 @@ def stack_over_ids(
     In one direction, where E has fewer rows than there are steps and nothing is dropped
     from x, this table (V, gates H) is computed instead, and each step looks up its row.
     """
-    W_x = f"{prefix}.0.W_x"
+    E, W_x = None if embedding is None else params[embedding], f"{prefix}.0.W_x"
     drops = rng is not None and dropout > 0
-    by_table = embedding and W_x in params and len(params[embedding]) < ids.size and not drops
-    if embedding is None or by_table:
-        x, x_backward = ids, lambda dx: {}
-    else:
-        x, x_backward = _embedded(params[embedding], embedding, ids, dropout, rng)
-    if by_table:
-        table, table_backward = ops.linear(params[embedding], params[W_x])
+    x, table_backward, x_backward = ids, None, None
+    if E is not None and W_x in params and len(E) < ids.size and not drops:
+        table, table_backward = ops.linear(E, params[W_x])
         params = params | {W_x: table}
+    elif E is not None:
+        x, x_backward = _embedded(E, ids, dropout, rng)
     outputs, stack_backward = stack(params, prefix, x, state, cell, layers, lengths, dropout, rng)
 
     def backward(dhs, dstate=None, trained=None):
         lowest = _lowest_trained(trained, prefix, embedding, layers)
         dx, dfirst, gradients = stack_backward(dhs, dstate, lowest)
-        if lowest == 0 and by_table:
+        if lowest == 0 and table_backward is not None:
+            # table = E W_x
             gradients[embedding], gradients[W_x] = table_backward(gradients[W_x])
-        elif lowest == 0:
-            gradients = merge_gradients(gradients, x_backward(dx))
+        elif lowest == 0 and x_backward is not None:
+            gradients[embedding] = x_backward(dx)
         return dfirst, gradients
 
     return outputs, backward
 
 
 def _embedded(
-    E: NDArray,
-    name: str,
-    ids: NDArray[np.integer],
-    dropout: float,
-    rng: np.random.Generator | None,
+    E: NDArray, ids: NDArray[np.integer], dropout: float, rng: np.random.Generator | None
 ) -> tuple[NDArray, Callable]:
-    """ids (B, T), E (V, I) -> x (B, T, I).  ``backward(dx)`` -> gradients."""
+    """ids (B, T), E (V, I) -> x (B, T, I).  ``backward(dx)`` -> dE."""
     x, embedding_backward = ops.embedding(ids, E)
     x, dropout_backward = drop(x, dropout, rng)
-    return x, lambda dx: {name: embedding_backward(dropout_backward(dx))}
+    return x, lambda dx: embedding_backward(dropout_backward(dx))
 
 
 def _lowest_trained(trained: Trained, prefix: str, embedding: str | None, layers: int) -> int:

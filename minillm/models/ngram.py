@@ -87,7 +87,7 @@ def count_ngrams(text: Ids, order: int, start: int) -> list[Counts]:
 def count_longer(
     text: Ids, before: Ids, ending: Ids, V: int
 ) -> tuple[NDArray[np.int64], Ids, NDArray[np.int64], Ids]:
-    """The n-grams one word longer: -> keys (M,), place (T,), count (M,), suffix (M,).
+    """Count the n-grams one word longer: -> keys (M,), place (T,), count (M,), suffix (M,).
 
     before and ending (T,) are the numbers of the shorter n-grams that end before and
     at each place.  keys are distinct, in ascending order; place has the index of the
@@ -246,7 +246,9 @@ def maximum_likelihood(
 def discounted(count: Floats, context: Ids, C: int, D: Floats) -> tuple[Floats, Floats]:
     """Subtract D[1] from counts of 1, D[2] from counts of 2, D[3] from larger ones.
 
-    share = max(c(a w) - D, 0) / c(a)        leftover = sum over w of min(D, c(a w)) / c(a)
+        share = max(c(a w) - D, 0) / c(a)        leftover = sum over w of min(D, c(a w)) / c(a)
+
+    D is indexed by the count.
     """
     total = np.bincount(context, count, C)
     taken = np.minimum(D[np.minimum(count, 3).astype(int)], count)
@@ -260,9 +262,11 @@ def counts_of_counts(count: NDArray) -> NDArray[np.int64]:
 
 
 def absolute_discounts(n: NDArray[np.int64]) -> Floats:
-    """One discount for all counts (Ney, Essen and Kneser 1994); D[0] is 0.
+    """Return one discount D for all counts; D[0] is 0.
 
-    D = n1 / (n1 + 2 n2)        where n1, n2 n-grams were seen once and twice
+        D = n1 / (n1 + 2 n2)
+
+    where n1, n2 n-grams were seen once and twice.
     """
     D = n[1] / (n[1] + 2 * n[2]) if n[1] and n[2] else 0.5
     return np.array([0, D, D, D])

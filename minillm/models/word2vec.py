@@ -144,13 +144,13 @@ class Word2Vec:
             raise TypeError(f"{op}: rates: expected floats, found {rates.dtype}")
         if rates.ndim != 1 or not np.isfinite(rates).all():
             raise ValueError(f"{op}: rates: expected one finite number for each sentence")
-        words = _validate.ids(op, "words", words, config.vocabulary, (np.size(words),))
-        starts = _validate.ids(op, "starts", starts, len(words) + 1, (len(rates) + 1,))
-        if starts[0] != 0 or starts[-1] != len(words) or (starts[1:] < starts[:-1]).any():
-            raise ValueError(f"{op}: starts: expected to ascend from 0 to {len(words)}")
+        ids = _validate.ids(op, "words", words, config.vocabulary, (np.size(words),))
+        starts = _validate.ids(op, "starts", starts, len(ids) + 1, (len(rates) + 1,))
+        if starts[0] != 0 or starts[-1] != len(ids) or (starts[1:] < starts[:-1]).any():
+            raise ValueError(f"{op}: starts: expected to ascend from 0 to {len(ids)}")
         path_starts, path_nodes, path_labels = self._paths
         return train_sentences(
-            words=words.astype(np.int32),
+            words=ids.astype(np.int32),
             starts=starts,
             rates=np.ascontiguousarray(rates, np.float64),
             W_in=self._W_in,

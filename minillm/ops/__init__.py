@@ -7,7 +7,6 @@ from minillm.ops.activations import tanh as tanh
 from minillm.ops.add_norm import add_norm as add_norm
 from minillm.ops.additive_attention import additive_attention as additive_attention
 from minillm.ops.attention_flow import attention_flow as attention_flow
-from minillm.ops.convolution import convolution as convolution
 from minillm.ops.cross_entropy import cross_entropy as cross_entropy
 from minillm.ops.dropout import dropout as dropout
 from minillm.ops.embedding import embedding as embedding

@@ -129,16 +129,6 @@ def cross_entropy(rng: Generator, B: int = 3, T: int = 4, V: int = 5) -> Case:
 
 
 @case
-def convolution(rng: Generator, B: int = 3, T: int = 5, K: int = 3, I: int = 3, O: int = 4) -> Case:
-    return ops.convolution, (
-        rng.standard_normal((B, T, I)),
-        rng.standard_normal((K, I, O)),
-        rng.standard_normal(O),
-        _lengths(rng, B, T),
-    )
-
-
-@case
 def reverse(rng: Generator, B: int = 3, T: int = 4, D: int = 3) -> Case:
     return ops.reverse, (rng.standard_normal((B, T, D)), _lengths(rng, B, T))
 

@@ -12,7 +12,7 @@ from minillm.ops import _validate
 def layer_norm(
     x: NDArray, gain: NDArray, bias: NDArray, eps: float = 1e-5
 ) -> tuple[NDArray, Callable]:
-    """Each row to mean 0 and variance 1, then a learned gain and bias.
+    """Normalise each row to mean 0 and variance 1, then apply a learned gain and bias.
 
         x_hat = (x - mean) / sqrt(variance + eps)        y = gain x_hat + bias
 
@@ -21,9 +21,9 @@ def layer_norm(
     ``backward(dy)`` -> dx, dgain, dbias.  Keeps x, gain, and of each row its mean
     and 1 / sqrt(variance + eps); x_hat is computed again.
 
-    Each x changes the mean and the variance of its row as well.  Adding a constant
-    to the row leaves x_hat as it is, and so (but for eps) does a step along x_hat
-    itself: these two parts of dx_hat = gain dy are subtracted.
+    Each x also changes the mean and the variance of its row.  Adding a constant to the
+    row leaves x_hat as it is, and so (but for eps) does a step along x_hat itself: these
+    two parts of dx_hat = gain dy are subtracted.
 
         dx = (dx_hat - mean(dx_hat) - x_hat mean(dx_hat x_hat)) / sqrt(variance + eps)
 

@@ -9,16 +9,15 @@ from minillm.ops import _validate
 
 
 def rms_norm(x: NDArray, gain: NDArray, eps: float = 1e-5) -> tuple[NDArray, Callable]:
-    """Each row to a mean square of 1, then a learned gain.
+    """Normalise each row to a mean square of 1, then apply a learned gain.
 
         x_hat = x / sqrt(mean(x^2) + eps)        y = gain x_hat
 
     x (..., D), gain (D,) -> y (..., D), with the mean over the last axis.
     ``backward(dy)`` -> dx, dgain.  Keeps gain, x_hat and 1 / sqrt(mean(x^2) + eps).
 
-    It is layer_norm without subtracting the mean, and without a bias.  A step along
-    x_hat itself (but for eps) leaves x_hat as it is: this part of dx_hat = gain dy is
-    subtracted.
+    It is layer_norm without the mean and the bias.  A step along x_hat itself (but for
+    eps) leaves x_hat as it is: this part of dx_hat = gain dy is subtracted.
 
         dx = (dx_hat - x_hat mean(dx_hat x_hat)) / sqrt(mean(x^2) + eps)
 

@@ -175,8 +175,7 @@ def test_a_repr_names_the_sizes():
     )
     config = ClassifierConfig(1009, 3, 4, 5, 1, bidirectional=True, pooling="last")
     assert sizes.sizes_of(config) == (
-        "gru, last, 1 layer of 5, vocabulary 1,009, classes 3, embedding 4, ngrams 0, members 1, "
-        "bidirectional"
+        "gru, last, 1 layer of 5, vocabulary 1,009, classes 3, embedding 4, bidirectional"
     )
 
 

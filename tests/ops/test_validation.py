@@ -229,7 +229,6 @@ INTEGERS = {  # by the case, the arguments that are integers
     "reverse": ["lengths"],
     "mean_pool": ["lengths"],
     "max_pool": ["lengths"],
-    "convolution": ["lengths"],
 }
 
 
