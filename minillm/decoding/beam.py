@@ -199,12 +199,10 @@ def sample_outputs(
     rng: np.random.Generator,
     limit: int = 100,
     temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
 ) -> list[Hypothesis]:
     """One output of each source (B, S), drawn token by token from the model's probabilities.
 
-    The options are those of :func:`~minillm.decoding.sampling.next_probabilities`; but the log
+    The temperature is that of :func:`~minillm.decoding.sampling.next_probabilities`; but the log
     probability is the model's own, at temperature 1.  InputError if the model's logits are NaN.
     """
     _require_positive(limit=limit)
@@ -215,7 +213,7 @@ def sample_outputs(
     log_probability, ended, T = np.zeros(B), np.zeros(B, bool), np.zeros(B, np.int64)
     for t in range(limit):
         logits, _, state = model.step(ids, state)
-        drawn = sample(next_probabilities(logits[:, 0], temperature, top_k, top_p), rng)  # (B,)
+        drawn = sample(next_probabilities(logits[:, 0], temperature), rng)  # (B,)
         log_p = _log_probabilities(logits)[np.arange(B), 0, drawn]
         log_probability += np.where(ended, 0, log_p)
         T += ~ended
