@@ -38,8 +38,8 @@ from minillm.layers import dense
 from minillm.layers.dropout import dropout
 from minillm.layers.fresh import Fresh
 from minillm.layers.gradients import merge_gradients, prefixed, trained_within
+from minillm.layers.types import Backward, Rng
 from minillm.models import base, sizes
-from minillm.models.base import Gradients
 from minillm.models.bert import BERT, BERTConfig
 from minillm.models.classifier import Batch
 from minillm.models.gpt import GPT, GPTConfig
@@ -131,9 +131,7 @@ class FineTuned(base.Model[FineTunedConfig]):
         params = {f"{PREFIX}{n}": f for n, f in Model.new_parameters(config.encoder).items()}
         return params | dense.new_layer("output", config.encoder.width, config.classes)
 
-    def forward(
-        self, ids: NDArray, lengths: NDArray, rng: np.random.Generator | None = None
-    ) -> tuple[NDArray, Callable[..., Gradients]]:
+    def forward(self, ids: NDArray, lengths: NDArray, rng: Rng = None) -> tuple[NDArray, Backward]:
         """ids (B, T), lengths (B,) -> logits (B, classes).  With rng, there is dropout.
 
         ``backward(dlogits, trained=None)`` -> gradients keyed as ``params``.
@@ -152,11 +150,8 @@ class FineTuned(base.Model[FineTunedConfig]):
         return logits, backward
 
     def loss(
-        self,
-        batch: Batch,
-        rng: np.random.Generator | None = None,
-        class_weights: NDArray | None = None,
-    ) -> tuple[np.floating, Callable[..., Gradients]]:
+        self, batch: Batch, rng: Rng = None, class_weights: NDArray | None = None
+    ) -> tuple[np.floating, Backward]:
         """The mean cross-entropy of (ids (B, T), lengths (B,), labels (B,)), in nats per text.
 
         With rng it is the loss to train on: with dropout and label smoothing.

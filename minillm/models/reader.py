@@ -39,7 +39,6 @@ section 3.2, that each token tells whether it stands in the question.  Devlin, C
 Toutanova (2018), "BERT", section 4.2, and section 4.3 for questions without an answer.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,8 +50,8 @@ from minillm.layers import dense, recurrent
 from minillm.layers.dropout import dropout
 from minillm.layers.fresh import Fresh, normal, uniform
 from minillm.layers.gradients import merge_gradients
+from minillm.layers.types import Backward, Ids, Rng
 from minillm.models import base, sizes
-from minillm.models.base import Gradients
 from minillm.models.bert import BERT, BERTConfig
 
 ENCODERS = ("recurrent", "bert")
@@ -138,8 +137,8 @@ class Reader(base.Model[ReaderConfig]):
         question_lengths: NDArray,
         context: NDArray,
         lengths: NDArray,
-        rng: np.random.Generator | None = None,
-    ) -> tuple[NDArray, Callable[[NDArray], Gradients]]:
+        rng: Rng = None,
+    ) -> tuple[NDArray, Backward]:
         """The logits of where the answer begins and ends, (B, 2, T).
 
         question (B, J), each with [SEP] behind it; context (B, T), each between [CLS] and [SEP].
@@ -155,9 +154,7 @@ class Reader(base.Model[ReaderConfig]):
 
         return np.where(allowed, logits.transpose(0, 2, 1), -np.inf), backward
 
-    def loss(
-        self, batch: Batch, rng: np.random.Generator | None = None
-    ) -> tuple[np.floating, Callable[[], Gradients]]:
+    def loss(self, batch: Batch, rng: Rng = None) -> tuple[np.floating, Backward]:
         """The mean cross-entropy, in nats, of where the answers begin and where they end."""
         question, question_lengths, context, lengths, first, last = batch
         logits, logits_backward = self.forward(question, question_lengths, context, lengths, rng)
@@ -247,9 +244,9 @@ class Reader(base.Model[ReaderConfig]):
 
 
 def stands_in(
-    context: NDArray[np.integer],
-    question: NDArray[np.integer],
-    question_lengths: NDArray[np.integer],
+    context: Ids,
+    question: Ids,
+    question_lengths: Ids,
 ) -> NDArray[np.bool_]:
     """Which tokens of the context (B, T) stand in the question (B, J), its [SEP] left out.
 
@@ -261,10 +258,10 @@ def stands_in(
 
 
 def rows_of(
-    question: NDArray[np.integer],
-    question_lengths: NDArray[np.integer],
-    context: NDArray[np.integer],
-    lengths: NDArray[np.integer],
+    question: Ids,
+    question_lengths: Ids,
+    context: Ids,
+    lengths: Ids,
 ) -> tuple[NDArray, NDArray, NDArray, NDArray]:
     """[CLS] question [SEP] context [SEP]: ids, lengths, segments, and where the context's places
     are in each row, (B, T), -1 in the padding.
