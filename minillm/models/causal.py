@@ -155,7 +155,7 @@ class CausalTransformer(NextTokenModel[Config]):
 
 
 def _counts(ids: NDArray, lengths: NDArray | None) -> NDArray[np.int64]:
-    """How many ids of each row count, (B,)."""
+    """The number of ids of each row that count, (B,)."""
     B, T = ids.shape
     if T == 0:
         raise ValueError("ids: expected one token or more in each row, found none")

@@ -113,7 +113,7 @@ class FineTunedConfig:
 
     @property
     def vocabulary(self) -> int:
-        """How many tokens the encoder knows."""
+        """The number of tokens that the encoder knows."""
         return self.encoder.vocabulary
 
 
