@@ -33,7 +33,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import ops
 from minillm.layers import dense
 from minillm.layers.dropout import dropout
 from minillm.layers.fresh import Fresh
@@ -44,6 +43,7 @@ from minillm.models.bert import BERT, BERTConfig
 from minillm.models.classifier import Batch
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
+from minillm.ops import pooling
 
 EncoderConfig = BERTConfig | GPTConfig | LanguageModelConfig
 
@@ -80,12 +80,7 @@ def _token_at(places: NDArray, hs: NDArray, lengths: NDArray) -> tuple[NDArray, 
     return y, backward
 
 
-POOLINGS: dict[str, Callable] = {
-    "first": first_token,
-    "last": last_token,
-    "mean": ops.mean_pool,
-    "max": ops.max_pool,
-}
+POOLINGS: dict[str, Callable] = {"first": first_token, "last": last_token} | pooling.POOLINGS
 
 
 @dataclass(frozen=True)
@@ -97,7 +92,7 @@ class FineTunedConfig:
     classes: int
     pooling: str = "mean"
     dropout: float = 0.1  # of the pooled vector; the encoder has its own
-    label_smoothing: float = 0.0  # in training
+    label_smoothing: float = 0.1  # in training
 
     def __post_init__(self) -> None:
         sizes.check_at_least(self, 1, "classes")
