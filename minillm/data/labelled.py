@@ -13,9 +13,9 @@ def read_labelled(path: str | Path) -> Iterator[Labelled]:
     """(label, text), one at a time, of a UTF-8 file or of a folder.
 
     A file named ``.jsonl`` has lines ``{"text": "...", "label": "..."}``, any other file lines
-    ``label<TAB>text``.  In a folder, each subfolder is a label, and each file in it one text.  White
-    space becomes single spaces.  Labels with an empty text, of which large sets have a few, are
-    left out.  InputError names the line in which a label or a text is missing, or the file that
+    ``label<TAB>text``.  In a folder, each subfolder is a label, and each file in it one text.
+    White space becomes single spaces.  Labels with an empty text, of which large sets have a few,
+    are left out.  InputError names the line in which a label or a text is missing, or the file that
     has none.
     """
     empty = True

@@ -46,7 +46,8 @@ def test_malformed_pairs_are_named_by_line(tmp_path, data, message):
 def test_pairs_are_read_from_json_lines(tmp_path):
     file = write(
         tmp_path / "pairs.jsonl",
-        '{"source": "one ", "target": "un", "id": 1}\n\n{"target": "deux\\tmots", "source": "two"}\n',
+        '{"source": "one ", "target": "un", "id": 1}\n\n'
+        '{"target": "deux\\tmots", "source": "two"}\n',
     )
     assert list(read_pairs(file)) == [("one", "un"), ("two", "deux\tmots")]
 
