@@ -443,7 +443,7 @@ def test_whole_or_not_at_all(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     path = tmp_path / "out"
-    monkeypatch.setattr("minillm.formats.gpt2.write_tensors", full)
+    monkeypatch.setattr("minillm.formats.huggingface.write_tensors", full)
     with pytest.raises(OSError, match="No space") as caught:
         export_gpt2(new(), CHARACTERS, path)
     assert caught.value.filename == str(path)
