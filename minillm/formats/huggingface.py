@@ -179,27 +179,28 @@ def read_weights(
     tied: second names of tensors: the first name, and our parameter, whose numbers they must have.
     ignored: true for the names of buffers.
     """
-    left, weights = dict(tensors), list(weights)
+    tensors = dict(tensors)
     for second, (first, _) in tied.items():
-        if second in left:
-            left.setdefault(first, left[second])
-    for weight in weights:
+        if second in tensors:
+            tensors.setdefault(first, tensors[second])
+    described, known = {}, set()
+    for weight in weights:  # one by one: a damaged config may describe a thousand million
+        described[weight.name] = weight
+        known.update(weight.tensors)
         for name in weight.tensors:
-            checked(folder, name, left.get(name), weight.their_shape)
-    shapes = {weight.name: weight.shape for weight in weights}
-    known = {name for weight in weights for name in weight.tensors}
-    known |= {second for second, (_, ours) in tied.items() if ours in shapes}
-    for name, tensor in left.items():
+            checked(folder, name, tensors.get(name), weight.their_shape)
+    known |= {second for second, (_, ours) in tied.items() if ours in described}
+    for name, tensor in tensors.items():
         if name not in known and not ignored(name):
             raise InputError(f"{tensor.path}: {short(name)}: config.json describes no such tensor")
     params = {}
-    for weight in weights:
+    for weight in described.values():
         params[weight.name] = np.empty(weight.shape, np.float32)
         for name, view in weight.views(params[weight.name]).items():
-            read_finite(left[name], name, view)
+            read_finite(tensors[name], name, view)
     for second, (first, ours) in tied.items():
-        if second in left:
-            tensor = checked(folder, second, left[second], shapes[ours])
+        if second in tensors:
+            tensor = checked(folder, second, tensors[second], described[ours].shape)
             _check_tied(tensor, second, params[ours], first)
     return params
 

@@ -137,7 +137,7 @@ def test_models_that_are_neither_of_words_nor_of_characters(tmp_path):
     with pytest.raises(InputError, match="expected </s>, a sentence's end, among the 1-grams"):
         read_arpa(path)
     path.write_text("\\data\\\nngram 1=2\n\n\\1-grams:\n-1\t<U+0020>\n-1\tab\n\n\\end\\\n")
-    with pytest.raises(InputError, match="expected words, or single characters alone"):
+    with pytest.raises(InputError, match="expected words, or only single characters"):
         read_arpa(path)
 
 

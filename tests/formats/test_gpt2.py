@@ -391,7 +391,7 @@ def test_a_template_that_adds_nothing_or_a_token(tmp_path):
     for specials in ({"[CLS]": {"id": "[CLS]", "ids": [1], "tokens": ["[CLS]"]}}, None):
         template["special_tokens"] = specials
         file.write_text(json.dumps(values | {"post_processor": template}))
-        assert "post_processor: expected type 'ByteLevel'" in refusal(tmp_path / "out")
+        assert "post_processor.type: expected 'ByteLevel'" in refusal(tmp_path / "out")
 
 
 def test_a_tokenizer_is_missing(tmp_path):
