@@ -298,8 +298,8 @@ def _longer(
         grams = np.array([[ids[word] for word in ngram] for ngram in words], np.int32)
     except KeyError as error:
         line = next(k for k, ngram in enumerate(words) if error.args[0] in ngram)
-        word = short(error.args[0].decode("utf-8", "replace"))
-        raise lines.wrong("words of the 1-grams", numbers[line], word) from None
+        unknown = short(error.args[0].decode("utf-8", "replace"))
+        raise lines.wrong("words of the 1-grams", numbers[line], unknown) from None
     grams = grams.reshape(-1, n)
     context = grams[:, 0].copy()
     for length in range(2, n):

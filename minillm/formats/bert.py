@@ -188,7 +188,8 @@ def _read_config(path: Path, values: dict[str, Any], tensors: Mapping[str, Tenso
 def _read_tokenizer(folder: Path) -> WordPieces:
     tokenizer = load_tokenizer(folder)
     if not isinstance(tokenizer, WordPieces):
-        raise InputError(f"{folder}: expected a tokenizer of pieces of words, found {tokenizer.unit}")
+        unit = tokenizer.unit
+        raise InputError(f"{folder}: expected a tokenizer of pieces of words, found {unit}")
     if None in (tokenizer.cls, tokenizer.sep, tokenizer.mask):
         raise InputError(f"{folder}: expected a tokenizer with [CLS], [SEP] and [MASK]")
     return tokenizer

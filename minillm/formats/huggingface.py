@@ -5,8 +5,8 @@
                           each of them
     tokenizer.json        or other files of a tokenizer: see minillm/text/tokenizer_files.py
 
-This page has what all models share; :mod:`minillm.formats.gpt2` and :mod:`minillm.formats.bert` list
-the names of their sizes and weights.
+This page has what all models share; :mod:`minillm.formats.gpt2` and :mod:`minillm.formats.bert`
+list the names of their sizes and weights.
 """
 
 import json
@@ -183,7 +183,8 @@ def read_weights(
     for second, (first, _) in tied.items():
         if second in tensors:
             tensors.setdefault(first, tensors[second])
-    described, known = {}, set()
+    described: dict[str, Weight] = {}
+    known: set[str] = set()
     for weight in weights:  # one by one: a damaged config may describe a thousand million
         described[weight.name] = weight
         known.update(weight.tensors)

@@ -60,7 +60,7 @@ def read_vectors(path: str | Path) -> tuple[list[str], NDArray[np.float32]]:
         raise InputError(f"{path}: expected each word once, found {short(twice)} again")
     if not np.isfinite(vectors).all():
         word = words[int(np.argmin(np.isfinite(vectors).all(axis=1)))]
-        raise InputError(f"{path}: expected finite numbers, found others in the vector of {short(word)}")
+        raise InputError(f"{path}: {short(word)}: expected finite numbers, found others")
     return words, vectors
 
 

@@ -147,7 +147,7 @@ def test_bytes_that_are_no_text(tmp_path):
         read_arpa(tmp_path / "a")
     packed = gzip.compress((TOY * 20).encode())
     (tmp_path / "a.gz").write_bytes(packed[: len(packed) // 2])
-    with pytest.raises(InputError, match="expected a (whole )?gzip file"):
+    with pytest.raises(InputError, match=r"expected a (whole )?gzip file"):
         read_arpa(tmp_path / "a.gz")
 
 
