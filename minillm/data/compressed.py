@@ -1,4 +1,4 @@
-"""Compressed files are read as they are: gzip and zstandard, known by their first bytes."""
+"""Compressed files, read as if they were not: gzip and zstandard, known by their first bytes."""
 
 import gzip
 import io
@@ -15,9 +15,9 @@ _INPUT = 1 << 12  # bytes that are decompressed at a time: they become at most 1
 
 @contextmanager
 def decompressed(file: BinaryIO, name: str) -> Iterator[BinaryIO]:
-    """What a file was compressed from, to be read in the block; other files as they are.
+    """The contents of a compressed file, to be read in the block; other files as they are.
 
-    InputError names one that is cut short or damaged, and the package that is missing.
+    InputError names a file that is cut short or damaged, and a package that is missing.
     """
     raw: Any = file
     stream = raw if hasattr(raw, "peek") else io.BufferedReader(raw)
@@ -46,7 +46,7 @@ def is_compressed(path: str) -> bool:
 def _zstandard(file: BinaryIO, name: str) -> Iterator[bytes]:
     """The contents of a file of one frame or several."""
     try:
-        import zstandard
+        import zstandard  # optional: the extra "data"
     except ImportError:
         raise InputError(
             f"{name}: it is compressed with zstandard, which needs the package zstandard: "
@@ -66,12 +66,12 @@ def _zstandard(file: BinaryIO, name: str) -> Iterator[bytes]:
         raise _cut_short(name, "zstandard")
 
 
-def _cut_short(name: str, what: str) -> InputError:
-    return InputError(f"{name}: expected a whole {what} file, found one that is cut short")
+def _cut_short(name: str, format: str) -> InputError:
+    return InputError(f"{name}: expected a whole {format} file, found one that is cut short")
 
 
-def _damaged(name: str, what: str, error: Exception) -> InputError:
-    return InputError(f"{name}: expected a {what} file, but it is damaged: {error}")
+def _damaged(name: str, format: str, error: Exception) -> InputError:
+    return InputError(f"{name}: expected a {format} file, but it is damaged: {error}")
 
 
 def joined(pieces: Iterator[bytes]) -> BinaryIO:
@@ -81,17 +81,17 @@ def joined(pieces: Iterator[bytes]) -> BinaryIO:
 
 class _Joined(io.RawIOBase):
     def __init__(self, pieces: Iterator[bytes]):
-        self._pieces, self._held = pieces, memoryview(b"")
+        self._pieces, self._rest = pieces, memoryview(b"")
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        while not self._held:
+        while not self._rest:
             piece = next(self._pieces, None)
             if piece is None:
                 return 0
-            self._held = memoryview(piece)
-        size = min(len(buffer), len(self._held))
-        buffer[:size], self._held = self._held[:size], self._held[size:]
+            self._rest = memoryview(piece)
+        size = min(len(buffer), len(self._rest))
+        buffer[:size], self._rest = self._rest[:size], self._rest[size:]
         return size

@@ -1,19 +1,15 @@
-"""Whole texts: from UTF-8 files, standard input, or the text that comes with Python."""
+"""Whole texts: from UTF-8 files, standard input, or the texts that come with Python."""
 
 import codecs
-import sysconfig
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import BinaryIO
 
 from minillm.data.compressed import decompressed
 from minillm.data.files import MOST_IN_MEMORY, reading, shown, too_large
-from minillm.data.registry import DEFAULT_TEXT, built_in
+from minillm.data.python_texts import DEFAULT_TEXT, TEXTS
 from minillm.errors import InputError
 
 BLOCK = 1 << 20  # bytes that are read at a time
-
-_LEFT_OUT = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
 
 
 def read_text(names: Sequence[str]) -> str:
@@ -31,9 +27,8 @@ def read_text(names: Sequence[str]) -> str:
 
 def text_blocks(name: str, block: int = BLOCK, most: int | None = None) -> Iterator[str]:
     """The text of one name, in blocks of whole lines; a line longer than a block is cut."""
-    entry = built_in(name)
-    if entry is not None and entry.kind == "text":
-        yield entry.open()
+    if name in TEXTS:
+        yield TEXTS[name]()
         return
     with reading(name) as stored, decompressed(stored, shown(name)) as file:
         yield from decoded(file, shown(name), block, most)
@@ -42,7 +37,7 @@ def text_blocks(name: str, block: int = BLOCK, most: int | None = None) -> Itera
 def decoded(
     file: BinaryIO, name: str, block: int = BLOCK, most: int | None = None
 ) -> Iterator[str]:
-    """The text of a file's bytes, in blocks of whole lines; the last line ends, too."""
+    """The text of a file's bytes, in blocks of whole lines; a line's end is added to the last."""
     decoder = codecs.getincrementaldecoder("utf-8-sig")()
     text, read, lines, blank, ended = "", 0, 0, True, True
     while True:
@@ -81,41 +76,6 @@ def decoded(
     if text or not ended:
         text = text.replace("\r\n", "\n")
         yield text if text.endswith("\n") else text + "\n"
-
-
-def builtin_corpus() -> str:
-    """The Python language reference that comes with CPython: about 0.5 MB of English.
-
-    It is ``pydoc_data.topics``, which ``help("while")`` prints from: its topics in the order of
-    their names.  It differs a little from one version of Python to the next.
-    """
-    try:
-        from pydoc_data.topics import topics
-    except ImportError:
-        raise InputError(
-            f"{DEFAULT_TEXT}: this Python has no pydoc_data.topics: expected a text FILE"
-        ) from None
-    return "\n\n".join(topics[name].strip() for name in sorted(topics)) + "\n"
-
-
-def standard_library() -> str:
-    """The source of the standard library: its .py files in the order of their paths.
-
-    Without tests and installed packages.  A file that is not UTF-8 is left out.  It differs from
-    one version of Python to the next.
-    """
-    root = Path(sysconfig.get_paths()["stdlib"])
-    texts = []
-    for path in sorted(root.rglob("*.py")):
-        if _LEFT_OUT.isdisjoint(path.relative_to(root).parts):
-            try:
-                text = path.read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError):
-                continue
-            texts.append(text if text.endswith("\n") else text + "\n")
-    if not texts:
-        raise InputError(f"python-source: there are no .py files in {root}: expected a text FILE")
-    return "\n".join(texts)
 
 
 def split_text(text: str) -> tuple[str, str]:

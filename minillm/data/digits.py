@@ -14,12 +14,12 @@ class Digits:
 
     From the package scikit-learn (Alpaydin and Kaynak 1998, the test part).  180 are for
     validation and 360 for test, by a hash of the position in the set.  ``labels`` and
-    ``captions`` are, for each digit, what a classifier and a captioner should output.
+    ``captions`` are, for each digit, the correct output of a classifier and of a captioner.
     """
 
     def __init__(self) -> None:
         try:
-            from sklearn.datasets import load_digits
+            from sklearn.datasets import load_digits  # optional: the extra "data"
         except ImportError:
             raise InputError("digits: it needs the package scikit-learn") from None
         pixels, digits = load_digits(return_X_y=True)

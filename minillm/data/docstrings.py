@@ -18,10 +18,10 @@ class Docstrings:
     """The body of a docstring to its summary line, both in lower case.
 
     From the source of the standard library and of NumPy, without their tests; nothing is
-    imported.  The summary is the first paragraph, of 3 to 20 words; the body is what follows,
-    cut after 50 words, and has 8 words or more.  Of equal bodies only the first is kept.  A
-    tenth is for validation and a tenth for test, by a hash of the body.  The set differs from
-    one version of Python or NumPy to the next.
+    imported.  The summary is the first paragraph, of 3 to 20 words; the body is the rest, of 8
+    words or more, cut after 50 words.  Of equal bodies only the first is kept.  A tenth is for
+    validation and a tenth for test, by a hash of the body.  The set differs from one version of
+    Python or NumPy to the next.
     """
 
     def __init__(self) -> None:

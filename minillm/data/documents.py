@@ -1,10 +1,11 @@
-"""A corpus: its documents, and the parts of it that are worked on apart.
+"""The documents of a corpus, and the parts in which it is worked on.
 
 A document is a whole file, or a line of it; in a file named ``.jsonl`` it is the ``text`` of a
-line's JSON object.  Its text ends with a line's end, whatever it was stored in.
+line's JSON object.  The text of a document always ends with a line's end.
 
-A *part* is some 32 MB: several files, or a stretch of a large one.  Which parts there are depends
-on the files alone, not on the number of ranks, and so what is made of the parts does not either.
+A *part* has some 32 MB: several files, or a stretch of a large one.  The division into parts
+depends on the files alone, not on the number of ranks, and so does everything that is made of the
+parts.
 """
 
 import io
@@ -27,23 +28,26 @@ from minillm.data.files import (
     reading,
     shown,
 )
-from minillm.data.registry import built_in
-from minillm.errors import InputError, short
+from minillm.data.lines import string_entry
+from minillm.data.python_texts import TEXTS
+from minillm.errors import InputError
 
 PART = 1 << 25  # bytes
 BLOCK = 1 << 21  # bytes of text that are encoded at a time
 
-_SPACES = frozenset(" \t\n\r\f\v")  # what every definition of white space agrees on
+_SPACES = frozenset(" \t\n\r\f\v")  # white space by every definition
 _LONGEST = 1 << 24  # characters without any space, after which a text is cut all the same
 
 # A line's end between two characters that no definition counts as white space (in UTF-8): no token
-# of any of our vocabularies reaches across it, and none depends on what stands on the other side.
+# of any of our vocabularies reaches across it, and none depends on the text on the other side.
 _END_OF_LINE = re.compile(
     rb"(?:[!-~]|[\xc3-\xdf][\x80-\xbf]|\xe3(?!\x80\x80)[\x80-\xbf]{2}|[\xe4-\xee][\x80-\xbf]{2}"
     rb"|[\xf0-\xf4][\x80-\xbf]{3})\r?\n(?=[!-~\xc3-\xdf\xe4-\xee\xf0-\xf4])"
 )
 
 _JSON_LINES = re.compile(r"\.jsonl(\.gz|\.zst)?$")
+
+Piece = tuple[str, str | None]  # its place for messages, and its text; None: a document ends
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,16 @@ class Stretch:
     def name(self) -> str:
         """The name for messages."""
         return shown(self.file) + (f", after byte {self.start}" if self.start else "")
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is the whole file."""
+        return self.start == 0 and self.stop is None
+
+    @property
+    def is_json_lines(self) -> bool:
+        """Whether its documents are JSON objects."""
+        return bool(_JSON_LINES.search(self.file))
 
 
 @dataclass
@@ -74,13 +88,13 @@ def parts_of(
 ) -> list[Part]:
     """The parts of a corpus: each but the last has at least ``size`` bytes.
 
-    Files are cut after that many where they can be: not if they are compressed, nor within a
-    document that is to stay ``whole``.
+    A file is cut after that many bytes, unless it is compressed, or is one document that has to
+    stay ``whole``.
     """
     size = size or PART
     parts: list[Part] = []
     for file in files:
-        split = not whole or documents == "line" or bool(_JSON_LINES.search(file))
+        split = not whole or documents == "line" or Stretch(file).is_json_lines
         for stretch, bytes in _stretches(file, size, split):
             if not parts or parts[-1].bytes >= size:
                 parts.append(Part([]))
@@ -93,7 +107,8 @@ def parts_of(
 def dealt(parts: Sequence[Part], ranks: int) -> list[list[int]]:
     """The numbers of the parts that each rank works on, in order.
 
-    The largest is dealt first, each to the rank that has least.  Standard input is that of rank 0.
+    The largest part is dealt first, and each goes to the rank that has the fewest bytes.  Standard
+    input goes to rank 0, which alone has it.
     """
     loads = [0] * ranks
     hands: list[list[int]] = [[] for _ in range(ranks)]
@@ -105,20 +120,21 @@ def dealt(parts: Sequence[Part], ranks: int) -> list[list[int]]:
 
 
 def _stretches(file: str, size: int, split: bool) -> Iterator[tuple[Stretch, int]]:
-    if built_in(file) or read_once(file) or not Path(file).is_file():  # what is wrong is told later
+    """The stretches of a file, with their sizes.  A missing file is reported when it is read."""
+    if file in TEXTS or read_once(file) or not Path(file).is_file():
         yield Stretch(file), 0
         return
     start, end = 0, os.path.getsize(file)
     if split and end > size and not is_compressed(file):
         with naming(file), open(file, "rb") as opened:
-            while (stop := _end_of_line(opened, start + size)) is not None:
+            while (stop := _line_after(opened, start + size)) is not None:
                 yield Stretch(file, start, stop), stop - start
                 start = stop
     yield Stretch(file, start), end - start
 
 
-def _end_of_line(file: BinaryIO, start: int, block: int = 1 << 16) -> int | None:
-    """Where a line begins, the first after ``start``, before which a text can be cut."""
+def _line_after(file: BinaryIO, start: int, block: int = 1 << 16) -> int | None:
+    """The beginning of the first line after ``start`` before which a text can be cut."""
     while True:
         file.seek(start)
         data = file.read(block)
@@ -127,19 +143,16 @@ def _end_of_line(file: BinaryIO, start: int, block: int = 1 << 16) -> int | None
             return start + match.end()
         if len(data) < block:
             return None
-        start += block - 8  # a place where two blocks meet is looked at as well
+        start += block - 8  # the blocks overlap by more than the longest match
 
 
 # --- documents --------------------------------------------------------------------------
 
 
-def pieces_of(part: Part, documents: str) -> Iterator[tuple[str, str | None]]:
-    """The texts of a part in pieces, each with its place for messages; None: a document ends.
-
-    documents: "file" or "line".
-    """
+def pieces_of(part: Part, documents: str) -> Iterator[Piece]:
+    """The texts of a part in pieces; None where a document ends.  documents: "file" or "line"."""
     for stretch in part.stretches:
-        if _JSON_LINES.search(stretch.file):
+        if stretch.is_json_lines:
             yield from _of_objects(stretch)
         elif documents == "line":
             yield from _of_lines(stretch)
@@ -150,10 +163,10 @@ def pieces_of(part: Part, documents: str) -> Iterator[tuple[str, str | None]]:
 def begins_inside(part: Part, documents: str) -> bool:
     """Whether the first document of a part has begun in the part before."""
     first = part.stretches[0]
-    return first.start > 0 and documents == "file" and not _JSON_LINES.search(first.file)
+    return first.start > 0 and documents == "file" and not first.is_json_lines
 
 
-def _of_whole(stretch: Stretch) -> Iterator[tuple[str, str | None]]:
+def _of_whole(stretch: Stretch) -> Iterator[Piece]:
     lines = 0
     for text in cut_at_spaces(_blocks(stretch)):
         yield (f"{stretch.name}, after line {lines}" if lines else stretch.name), text
@@ -162,47 +175,41 @@ def _of_whole(stretch: Stretch) -> Iterator[tuple[str, str | None]]:
         yield stretch.name, None
 
 
-def _of_lines(stretch: Stretch) -> Iterator[tuple[str, str | None]]:
-    number, held = 0, ""
+def _of_lines(stretch: Stretch) -> Iterator[Piece]:
+    number, rest = 0, ""
     for block in _blocks(stretch):
-        *lines, held = (held + block).split("\n")
+        *lines, rest = (rest + block).split("\n")
         for line in lines:
             number += 1
-            if line and not line.isspace():
-                place = f"{stretch.name}, document of line {number}"
-                yield place, line + "\n"
-                yield place, None
-        if len(held) > LONGEST_LINE:
+            yield from _document(line, f"{stretch.name}, document of line {number}")
+        if len(rest) > LONGEST_LINE:
             raise InputError(
                 f"{stretch.name}, line {number + 1}: expected a document of at most "
                 f"{LONGEST_LINE:,} characters, found a longer one"
             )
 
 
-def _of_objects(stretch: Stretch) -> Iterator[tuple[str, str | None]]:
-    found = False
+def _of_objects(stretch: Stretch) -> Iterator[Piece]:
+    empty = True
     with _opened(stretch) as file:
         for number, line in enumerate(bounded_lines(file, stretch.name), 1):
-            if line.isspace():
-                continue
-            found = True
-            place = f"{stretch.name}, line {number}"
-            values = json_object(line, place)
-            text = values.get("text")
-            if not isinstance(text, str):
-                raise InputError(
-                    f'{place}: expected an object with "text": a string, found '
-                    f"{short(text) if 'text' in values else 'none'}"
-                )
-            if text and not text.isspace():
-                yield place, text if text.endswith("\n") else text + "\n"
-                yield place, None
-    if not found:
+            if not line.isspace():
+                empty = False
+                place = f"{stretch.name}, line {number}"
+                yield from _document(string_entry(json_object(line, place), "text", place), place)
+    if empty:
         raise InputError(f"{stretch.name}: expected JSON lines, found an empty file")
 
 
+def _document(text: str, place: str) -> Iterator[Piece]:
+    """A document and its end; nothing if it is blank."""
+    if text and not text.isspace():
+        yield place, text if text.endswith("\n") else text + "\n"
+        yield place, None
+
+
 def _blocks(stretch: Stretch) -> Iterator[str]:
-    if stretch.start == 0 and stretch.stop is None:
+    if stretch.is_whole:
         yield from text_blocks(stretch.file, BLOCK)
     else:
         with _opened(stretch) as file:
@@ -213,7 +220,7 @@ def _blocks(stretch: Stretch) -> Iterator[str]:
 def _opened(stretch: Stretch) -> Iterator[BinaryIO]:
     """The bytes of a stretch."""
     with reading(stretch.file) as file:
-        if stretch.start == 0 and stretch.stop is None:
+        if stretch.is_whole:
             with decompressed(file, stretch.name) as contents:
                 yield contents
         else:
@@ -231,18 +238,18 @@ def _bytes(file: BinaryIO, left: int) -> Iterator[bytes]:
 def cut_at_spaces(blocks: Iterable[str], longest: int = _LONGEST) -> Iterator[str]:
     """The same text, cut only before white space that follows something else.
 
-    There no token begins before the cut and ends after it, in any of our vocabularies, and none
-    depends on what stands on the other side: the pieces have the tokens of the whole.
+    In all of our vocabularies no token reaches across such a cut, and none depends on the text on
+    the other side: the pieces have the tokens of the whole.
     """
-    held = ""
+    rest = ""
     for block in blocks:
-        held += block
-        cut = len(held.rstrip())
-        if 0 < cut < len(held) and held[cut] in _SPACES:
-            yield held[:cut]
-            held = held[cut:]
-        elif len(held) > longest:
-            yield held
-            held = ""
-    if held:
-        yield held
+        rest += block
+        cut = len(rest.rstrip())
+        if 0 < cut < len(rest) and rest[cut] in _SPACES:
+            yield rest[:cut]
+            rest = rest[cut:]
+        elif len(rest) > longest:
+            yield rest
+            rest = ""
+    if rest:
+        yield rest

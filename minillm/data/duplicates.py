@@ -1,8 +1,8 @@
-"""Documents that a corpus has more than once: equal ones have equal digests.
+"""Documents that a corpus has more than once: equal documents have equal digests.
 
 The digests are kept on the disk, 16 bytes and a place for each document.  They are compared in
 several passes, each over those that begin alike; in a pass, each rank compares a range of them.
-So the memory depends neither on how many documents there are, nor on who has read them.
+The memory depends neither on the number of documents, nor on the rank that has read them.
 """
 
 import sys
@@ -34,7 +34,7 @@ class Digests:
         self._file.close()
 
     def add(self, digest: bytes, place: int) -> None:
-        """16 bytes of ``digest``, and the ``place``: of equal documents the first stays."""
+        """Add 16 bytes of ``digest``, and the ``place``: of equal documents the first stays."""
         self._file.write(digest[:16] + place.to_bytes(8, sys.byteorder))
         self.count += 1
 
@@ -46,33 +46,33 @@ class Digests:
 
 
 def repeated(digests: Digests, ranks: Ranks) -> NDArray[np.bool_]:
-    """Whether the corpus has an equal document at an earlier place, for each one of this rank."""
-    found = np.zeros(digests.count, bool)
+    """For each document of this rank, whether the corpus has an equal one at an earlier place."""
+    is_repeated = np.zeros(digests.count, bool)
     passes = 1 + sum(ranks.gather(digests.count)) // (PASS * ranks.size)
     for number in range(passes):
-        mine: list[list[NDArray]] = [[] for _ in range(ranks.size)]
+        sent: list[list[NDArray]] = [[] for _ in range(ranks.size)]
         rows: list[list[NDArray]] = [[] for _ in range(ranks.size)]
-        at = 0
+        start = 0
         for block in digests.blocks():
             group = (block[:, 0] >> np.uint64(32)) * np.uint64(passes * ranks.size) >> np.uint64(32)
             for rank in range(ranks.size):
-                here = np.flatnonzero(group == number * ranks.size + rank)
-                mine[rank].append(block[here].ravel())
-                rows[rank].append(at + here)
-            at += len(block)
+                chosen = np.flatnonzero(group == number * ranks.size + rank)
+                sent[rank].append(block[chosen].ravel())
+                rows[rank].append(start + chosen)
+            start += len(block)
         none = np.zeros(0, np.uint64)
-        received = ranks.exchange([np.concatenate([none, *parts]) for parts in mine])
+        received = ranks.exchange([np.concatenate([none, *blocks]) for blocks in sent])
         ends = np.cumsum([len(part) // 3 for part in received])
         later = _later_ones(np.concatenate(received).reshape(-1, 3))
         answers = ranks.exchange(np.split(later, ends[:-1]))
-        for parts, answer in zip(rows, answers, strict=True):
-            if parts:
-                found[np.concatenate(parts)] = answer
-    return found
+        for blocks, answer in zip(rows, answers, strict=True):
+            if blocks:
+                is_repeated[np.concatenate(blocks)] = answer
+    return is_repeated
 
 
 def _later_ones(digests: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """Which of (n, 3) have the digest of one at an earlier place."""
+    """For each row of (n, 3), whether a row with an earlier place has the same digest."""
     order = np.lexsort(digests.T[::-1])
     ordered = digests[order, :2]
     later = np.zeros(len(digests), bool)

@@ -1,10 +1,8 @@
 """Files: opened with errors of one line, read within limits, written whole or not at all.
 
-It is the one place where files are written atomically, and the one that says how much of a file
-is read.
+All files are written atomically by this page, and it sets the limits of what is read.
 """
 
-import ctypes
 import errno
 import glob
 import io
@@ -20,28 +18,33 @@ from itertools import count
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
-from minillm.errors import InputError
+from minillm.errors import InputError, short
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 STANDARD_INPUT = "-"
-TEMPORARY = ".minillm-part"  # the end of temporary names
+TEMPORARY = ".minillm-part"  # the suffix of temporary names
 LARGEST_JSON = 1 << 28  # bytes
 MOST_IN_MEMORY = 1 << 30  # bytes of one text or file that are kept in memory
 LONGEST_LINE = 1 << 24  # bytes of a line that is read whole
 
 
 def shown(path: str | Path) -> str:
-    """A path as messages name it."""
+    """The name of a path for messages."""
     return "standard input" if str(path) == STANDARD_INPUT else str(path)
 
 
 def read_once(name: str) -> bool:
-    """Whether a name is standard input, a pipe or a device."""
+    """Whether a name is standard input, a pipe or a device, which cannot be read again."""
     return name == STANDARD_INPUT or (Path(name).exists() and not Path(name).is_file())
 
 
 @contextmanager
 def reading(path: str | Path) -> Iterator[BinaryIO]:
-    """A file to read; ``-`` is standard input.  InputError names one that cannot be read."""
+    """A file to read; ``-`` is standard input.  InputError names a file that cannot be read."""
     if str(path) == STANDARD_INPUT:
         if sys.stdin is None:
             raise InputError("standard input: cannot be read: it is closed")
@@ -63,7 +66,7 @@ def reading(path: str | Path) -> Iterator[BinaryIO]:
 
 
 def read_all(file: BinaryIO, name: str, most: int = MOST_IN_MEMORY) -> bytes:
-    """The bytes of a file.  InputError where there are more than ``most``, as of a device."""
+    """The bytes of a file.  InputError for more than ``most``: a device may have no end."""
     pieces, total = [], 0
     while piece := file.read(1 << 16):
         pieces.append(piece)
@@ -92,10 +95,13 @@ def bounded_lines(file: BinaryIO, name: str, start: int = 1) -> Iterator[bytes]:
         yield line
 
 
-def read_json(path: str | Path) -> dict[str, Any]:
-    """The object in a JSON file of at most LARGEST_JSON bytes; InputError for anything else."""
+def read_json(path: str | Path, unique: bool = False) -> dict[str, Any]:
+    """The object in a JSON file of at most LARGEST_JSON bytes; InputError for anything else.
+
+    unique: InputError for two entries of one name, too.
+    """
     with reading(path) as file:
-        return json_object(read_all(file, str(path), LARGEST_JSON), str(path))
+        return json_object(read_all(file, str(path), LARGEST_JSON), str(path), unique)
 
 
 def read_json_list(path: str | Path) -> list[Any]:
@@ -107,19 +113,28 @@ def read_json_list(path: str | Path) -> list[Any]:
     return values
 
 
-def json_object(text: bytes | str, place: str) -> dict[str, Any]:
+def json_object(text: bytes | str, place: str, unique: bool = False) -> dict[str, Any]:
     """A JSON object; InputError, with its place, for anything else."""
-    values = _json(text, place)
+    values = _json(text, place, _unique if unique else None)
     if not isinstance(values, dict):
         raise InputError(f"{place}: expected a JSON object, found {type(values).__name__}")
     return values
 
 
-def _json(text: bytes | str, place: str) -> Any:
+def _unique(entries: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(entries)
+    if len(values) < len(entries):
+        names = [name for name, _ in entries]
+        repeated = next(name for name in values if names.count(name) > 1)
+        raise ValueError(f"expected distinct names, found {short(repeated)} twice")
+    return values
+
+
+def _json(text: bytes | str, place: str, make_object: Any = None) -> Any:
     try:
         if isinstance(text, bytes):
             text = text.decode("utf-8", "surrogatepass")
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=make_object)
     except RecursionError:
         raise InputError(f"{place}: expected JSON, but it is damaged: nested too deep") from None
     except ValueError as error:
@@ -127,12 +142,12 @@ def _json(text: bytes | str, place: str) -> Any:
 
 
 def seekable(file: BinaryIO, name: str) -> BinaryIO:
-    """The file, or its bytes in memory where it cannot be read twice, as a pipe."""
+    """The file, or its bytes in memory if it cannot be read twice, as a pipe cannot."""
     return file if file.seekable() else io.BytesIO(read_all(file, name))
 
 
 def write_file(path: str | Path, data: bytes) -> None:
-    """Write ``data``; whatever happens, ``path`` has all of it or what it had before."""
+    """Write ``data``; whatever happens, ``path`` has all of it or its former content."""
     with replacing(path) as file:
         file.write(data)
 
@@ -142,22 +157,22 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
     """A file to write, which replaces ``path`` when the block ends without an exception.
 
     It is written under a temporary name in the same folder, synced to the disk, then
-    renamed.  A symbolic link stays one: its target is replaced.  A device, a pipe or a stream
-    that is open already (``/dev/stdout``) is written into.
+    renamed.  A symbolic link stays one: its target is replaced.  A device, a pipe or an open
+    stream (``/dev/stdout``) is written into directly.
 
-    InputError for a name that is empty or a folder's.  An OSError names ``path``.
+    InputError for an empty name or that of a folder.  An OSError names ``path``.
     """
     if not str(path):
         raise InputError("expected the name of a file to write, found an empty name")
     if os.path.isdir(path):
         raise InputError(f"{path}: expected a file, found a folder")
-    with naming(path), (_into if is_stream(path) else _aside)(path) as file:
+    with naming(path), (_stream if is_stream(path) else _replacement)(path) as file:
         yield file
 
 
 @contextmanager
 def naming(path: str | Path) -> Iterator[None]:
-    """An OSError in the block names ``path``, whatever the name that it was met under."""
+    """An OSError in the block names ``path``, not the temporary name that was used for it."""
     try:
         yield
     except OSError as error:
@@ -167,11 +182,11 @@ def naming(path: str | Path) -> Iterator[None]:
 def is_stream(path: str | Path) -> bool:
     """Whether ``path`` cannot be replaced: it exists, but is no regular file and no folder."""
     replaceable = os.path.isfile(path) or os.path.isdir(path) or not os.path.exists(path)
-    return _number(path) is not None or not replaceable
+    return _descriptor(path) is not None or not replaceable
 
 
-def _number(path: str | Path) -> int | None:
-    """The number of the open stream that ``path`` stands for."""
+def _descriptor(path: str | Path) -> int | None:
+    """The file descriptor of the open stream that ``path`` names, or None."""
     match = re.fullmatch(r"/dev/(stdout|stderr|fd/(\d+))", str(path))
     if match is None:
         return None
@@ -179,14 +194,14 @@ def _number(path: str | Path) -> int | None:
 
 
 @contextmanager
-def _into(path: str | Path) -> Iterator[BinaryIO]:
-    number = _number(path)
-    with open(path if number is None else os.dup(number), "wb") as file:
+def _stream(path: str | Path) -> Iterator[BinaryIO]:
+    descriptor = _descriptor(path)
+    with open(path if descriptor is None else os.dup(descriptor), "wb") as file:
         yield file
 
 
 @contextmanager
-def _aside(path: str | Path) -> Iterator[BinaryIO]:
+def _replacement(path: str | Path) -> Iterator[BinaryIO]:
     target = Path(os.path.realpath(path))
     if target.is_symlink():
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
@@ -209,8 +224,8 @@ def _aside(path: str | Path) -> Iterator[BinaryIO]:
 def new_folder(path: str | Path) -> Iterator[Path]:
     """An empty folder to fill, which gets the name ``path`` when the block ends without exception.
 
-    Whatever happens, ``path`` has all of its files or does not exist.  InputError if something
-    has that name already, unless it is an empty folder.  An OSError names ``path``.
+    Whatever happens, ``path`` has all of its files or does not exist.  InputError if ``path``
+    exists already, unless it is an empty folder.  An OSError names ``path``.
     """
     if not str(path):
         raise InputError("expected the name of a folder, found an empty one")
@@ -228,8 +243,8 @@ def new_folder(path: str | Path) -> Iterator[Path]:
 def temporary_folder(parent: Path, start: str, mode: int = 0o777) -> Iterator[Path]:
     """An empty folder in ``parent``, which is removed when the block ends.
 
-    A locked file beside it says that it is in use.  Those whose names begin alike, and whose
-    processes were killed, are removed before.
+    A locked file beside it marks it as in use.  Folders with the same start of the name whose
+    processes were killed are removed first.
     """
     remove_temporaries(parent, start)
     path, locked = create_temporary(parent, start)
@@ -244,20 +259,20 @@ def temporary_folder(parent: Path, start: str, mode: int = 0o777) -> Iterator[Pa
 
 
 def create_temporary(folder: Path, start: str) -> tuple[Path, BinaryIO]:
-    """A new file of its own name, locked for as long as it is open."""
+    """A new file with a random name, locked as long as it is open."""
     while True:
         path = folder / f"{start}{os.urandom(4).hex()}{TEMPORARY}"
         file = open(path, "xb")  # noqa: SIM115
         lock(file)
         if os.fstat(file.fileno()).st_nlink:
             return path, file
-        file.close()  # it was taken for one left behind, before it was locked
+        file.close()  # another process removed it before it was locked
 
 
 def remove_temporaries(folder: Path, start: str = "") -> None:
-    """Removes the temporary files whose writers were killed: nobody has locked them.
+    """Remove the temporary files that no process has locked: their writers were killed.
 
-    With a file goes the folder that has its name without the ending, if there is one.
+    The folder that has a file's name without the suffix is removed, too.
     """
     for path in folder.glob(f"{glob.escape(start)}*{TEMPORARY}"):
         with suppress(OSError), open(path, "rb") as file:
@@ -266,27 +281,17 @@ def remove_temporaries(folder: Path, start: str = "") -> None:
                 path.unlink()
 
 
-def return_memory() -> None:
-    """Gives memory that is free back to the system; glibc keeps it.
-
-    Blocks of text differ a little in length, and where one was the next often does not fit.  While
-    2 GB of text were read, the heap grew to 700 MB, nearly all of which was free.
-    """
-    with suppress(AttributeError, OSError, TypeError):  # not glibc
-        ctypes.CDLL(None).malloc_trim(0)
-
-
 def lock(file: IO) -> bool | None:
-    """Locks an open file until it is closed or its process ends; False if another has it.
+    """Lock an open file until it is closed or its process ends; False if another process has it.
 
-    None where the system, or the file's file system, has no such locks.
+    None if the system, or the file's file system, has no such locks.
     """
+    if fcntl is None:
+        return None
     try:
-        import fcntl
-
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except (ImportError, OSError):
+    except OSError:
         return None
     return True

@@ -1,18 +1,18 @@
-"""Hiding some tokens of a text, for a model that learns to fill them in.
+"""Masking some tokens of a text, for a model that learns to predict them.
 
-Of the tokens of each row 15 % are to be predicted.  If all of them became [MASK], a model would
-learn about texts with [MASK] in them alone, and nobody writes such.  So of these
+15 % of the tokens of each row are predicted.  If all of them became [MASK], the model would learn
+only about texts that contain [MASK], and real texts do not.  So of these
 
     80 % become [MASK],
-    10 % a random token: whatever stands at a place, it may be wrong,
-    10 % stay as they are: but it may also be right.
+    10 % become a random token: the model must not trust a token that it reads,
+    10 % stay as they are: but it must not distrust all of them.
 
-Special tokens are neither hidden nor drawn.  With whole words, all pieces of a word are to be
-predicted or none: that a piece goes on with what stands before it gives too much away.
+Special tokens are neither masked nor drawn.  With whole words, either all pieces of a word are
+predicted or none: the other pieces of a word give too much away.
 
 Sources: Devlin, Chang, Lee and Toutanova (2018), "BERT: pre-training of deep bidirectional
 transformers for language understanding", section 3.1 and appendix A.1; the code published with it
-for the number of places in a row, and, of 2019, for whole words.
+for the number of places in a row, and its version of 2019 for whole words.
 """
 
 from dataclasses import dataclass
@@ -21,18 +21,18 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-CHOSEN = 0.15  # of the tokens, to be predicted
-HIDDEN, REPLACED = 0.8, 0.1  # of these, become [MASK], or a random token
+CHOSEN = 0.15  # share of the tokens that are predicted
+HIDDEN, REPLACED = 0.8, 0.1  # shares of these that become [MASK], or a random token
 
 
 class MaskedBatch(NamedTuple):
     """Texts with places to fill in: B rows of T tokens, M places.
 
-    ids (B, T), what the model reads; lengths (B,) how many of them count; segments (B, T), the
-    number of the part of the text that a token belongs to, 0 or 1; places (B, T), True where it
-    predicts; targets (M,), what stood there, row after row; unrelated (B,), 1 where the second
-    part does not follow the first in any text, None if this is not asked; share, how often the loss
-    of that question counts: see :meth:`part`.
+    ids (B, T): the tokens that the model reads; lengths (B,) of the rows; segments (B, T): the
+    number of the part of the text that a token belongs to, 0 or 1; places (B, T): True at the
+    tokens to predict; targets (M,): the original tokens there, row after row; unrelated (B,): 1 if
+    the second part does not follow the first in the text, None if this is not predicted; share: the
+    weight of the loss of that prediction, see :meth:`part`.
     """
 
     ids: NDArray[np.int64]
@@ -46,8 +46,8 @@ class MaskedBatch(NamedTuple):
     def part(self, rows: slice) -> "MaskedBatch":
         """Some of its rows, for a mean over parts that is weighted by their targets.
 
-        What is asked of the rows themselves would be weighted by rows: of b of the B rows, with m
-        of the M targets, it counts (b / B) / (m / M) times.
+        The prediction for whole rows has to be weighted by rows instead: for b of the B rows, with
+        m of the M targets, its loss counts (b / B) / (m / M) times.
         """
         ids, lengths, segments, places, targets, unrelated, share = self
         taken = np.zeros(len(ids), bool)
@@ -55,14 +55,19 @@ class MaskedBatch(NamedTuple):
         own = targets[taken[np.nonzero(places)[0]]]
         if len(own):
             share *= float(taken.mean()) * len(targets) / len(own)
-        asked = None if unrelated is None else unrelated[rows]
         return MaskedBatch(
-            ids[rows], lengths[rows], segments[rows], places[rows], own, asked, share
+            ids[rows],
+            lengths[rows],
+            segments[rows],
+            places[rows],
+            targets=own,
+            unrelated=None if unrelated is None else unrelated[rows],
+            share=share,
         )
 
 
 class Texts(NamedTuple):
-    """Texts as they stand: the entries of :class:`MaskedBatch` that are no question."""
+    """Texts before masking: see :class:`MaskedBatch`."""
 
     ids: NDArray[np.int64]
     lengths: NDArray[np.int64]
@@ -72,10 +77,10 @@ class Texts(NamedTuple):
 
 @dataclass(frozen=True)
 class Masking:
-    """Which tokens a model may be asked for.
+    """The tokens that may be masked.
 
-    mask: the id of [MASK]; ordinary (V,), True for the ids that are not special; continues (V,),
-    True for those that go on with a word: whole words are hidden then.
+    mask: the id of [MASK]; ordinary (V,): True for the ids that are not special; continues (V,):
+    True for the pieces that continue a word, if whole words are masked.
     """
 
     mask: int
@@ -83,7 +88,7 @@ class Masking:
     continues: NDArray[np.bool_] | None = None
 
     def hide(self, texts: Texts, rng: np.random.Generator) -> MaskedBatch:
-        """Texts with some of their tokens hidden.
+        """Texts with some of their tokens masked.
 
         >>> texts = Texts(np.array([[0, 5, 6, 7, 5, 0]]), np.array([6]), np.zeros((1, 6), int))
         >>> masking = Masking(1, ordinary=np.arange(8) >= 5)
@@ -105,7 +110,7 @@ class Masking:
 
 
 def how_many(may: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """The number of places in each row (B,): 15 % of those that may be chosen, but one at least."""
+    """The number of places in each row (B,): 15 % of those that may be chosen, at least one."""
     among = may.sum(axis=1)
     return np.minimum(among, np.maximum(1, np.rint(CHOSEN * among).astype(np.int64)))
 
@@ -120,10 +125,10 @@ def choose_tokens(may: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[n
 def choose_words(
     may: NDArray[np.bool_], continues: NDArray[np.bool_], rng: np.random.Generator
 ) -> NDArray[np.bool_]:
-    """Some of the words in each row, in random order, as long as there is room for all of a word.
+    """Some of the words in each row, in random order; a word is chosen if all of it has room.
 
-    may (B, T); continues (B, T), True where a token goes on with the word before it.  If the
-    first word has more tokens than there is room for, it alone is chosen.
+    may (B, T); continues (B, T): True for a token that continues the word before it.  If no word
+    has room, the first one is chosen alone.
     """
     places = np.zeros_like(may)
     for row, room in enumerate(how_many(may)):

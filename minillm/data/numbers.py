@@ -10,14 +10,14 @@ from minillm.errors import InputError
 class Numbers:
     """``forty-two`` to ``quarante-deux``, from the package ``num2words``.
 
-    22,000 numbers below a million, all lengths from one digit to six about equally frequent as
-    far as there are enough numbers of a length.  1,000 of them are for validation and 1,000 for
-    test, by a hash of the number.
+    22,000 numbers below a million.  All lengths from one digit to six are about equally frequent,
+    if there are enough numbers of a length.  1,000 of them are for validation and 1,000 for test,
+    by a hash of the number.
     """
 
     def __init__(self, source: str = "en", target: str = "fr", count: int = 22_000):
         try:
-            from num2words import CONVERTER_CLASSES, num2words
+            from num2words import CONVERTER_CLASSES, num2words  # optional: the extra "data"
         except ImportError:
             raise InputError(f"numbers-{source}-{target}: it needs the package num2words") from None
         for language in (source, target):

@@ -1,9 +1,9 @@
 """Passages of a long text, framed as BERT reads them: [CLS] tokens [SEP].
 
-Where the model is also asked whether a second part follows the first: [CLS] A [SEP] B [SEP].
+If the model also predicts whether a second part follows the first: [CLS] A [SEP] B [SEP].
 
-Source: Devlin et al. (2018), appendix A.2; from the code published with it, that one passage in
-ten is shorter, so that the model has met short texts as well.
+Source: Devlin et al. (2018), appendix A.2.  As in the code published with it, one passage in ten is
+shorter, so that the model learns from short texts as well.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from minillm.data.masking import Texts
 from minillm.data.windows import Ids, check_longer_than_a_window, windows_per_epoch
 
-SHORT = 0.1  # of the passages
+SHORT = 0.1  # share of the passages
 
 
 class Passages:
     """An endless series of batches of passages that begin anywhere, all places equally likely.
 
-    Batch k is drawn from a generator of its own, seeded by ``seed`` and k: ``position``, the
-    number of batches that were drawn, is all the state.  With ``pairs``, each has two parts, the
-    second of which, in half of the rows, comes from another place.
+    Batch k is drawn from a generator of its own, seeded by ``seed`` and k, so that the state is
+    ``position``, the number of batches that were drawn.  With ``pairs``, a passage has two parts;
+    in half of the rows the second part comes from another place.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Passages:
 
     @property
     def batches_per_epoch(self) -> int:
-        """How many batches have as many tokens as the text, where no passage is short."""
+        """The number of batches that have as many tokens as the text, if no passage is short."""
         return windows_per_epoch(self.ids, self.batch, self.room)
 
     def next(self) -> Texts:
@@ -77,7 +77,7 @@ def passages_once(ids: Ids, batch: int, context: int, cls: int, sep: int) -> Ite
 
 
 def framed(rows: Iterable[list[NDArray]], cls: int, sep: int, padding: int = 0) -> Texts:
-    """Each row's parts with [CLS] in front of the first and [SEP] after each, padded.
+    """The parts of each row with [CLS] before the first and [SEP] after each, padded.
 
     >>> texts = framed([[[7, 8], [9]], [[7]]], cls=1, sep=2)
     >>> texts.ids.tolist(), texts.lengths.tolist()

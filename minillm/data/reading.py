@@ -1,9 +1,9 @@
-"""Questions and contexts as a reader has them: pieces of words, and windows of long contexts.
+"""Questions and contexts for a reader: pieces of words, and windows of long contexts.
 
-A reader sees so many tokens at once: [CLS] question [SEP] context [SEP].  A context that is longer
-is read in windows, each of which begins ``stride`` tokens after the one before: they overlap, so
-that an answer that one window cuts is whole in another.  A window without the answer has its target
-at [CLS], as a question has that its whole context does not answer.
+A reader has a limited number of tokens for [CLS] question [SEP] context [SEP].  A longer context is
+read in windows, each of which begins ``stride`` tokens after the one before.  The windows overlap,
+so that an answer that is cut by one is whole in another.  The target of a window without the answer
+is at [CLS], and so is that of a question without an answer.
 
 Source: Devlin, Chang, Lee and Toutanova (2018), "BERT", section 4.2; the windows are those of the
 code published with it.
@@ -20,17 +20,17 @@ from minillm.data.sequences import Sequences
 from minillm.data.squad import Question
 from minillm.errors import InputError, short
 
-LONGEST_QUESTION = 64  # tokens; of a longer one the beginning is read
+LONGEST_QUESTION = 64  # tokens; only the beginning of a longer one is read
 FRAME = 3  # [CLS] and two [SEP]
-JOINED = ("Mn", "Mc", "Me", "Cf")  # Unicode's categories of what belongs to the character before
+JOINED = ("Mn", "Mc", "Me", "Cf")  # Unicode's categories of marks on the character before
 
 
 class Windows(NamedTuple):
     """N windows of the contexts of some questions.
 
-    questions and contexts: ids, as :class:`minillm.models.reader.Reader` reads them; question (N,):
-    the number of the question that a window belongs to; begin (N,): the first token of the context
-    in it; offsets: for each question where the tokens of its context stand, (T, 2).
+    questions and contexts: the ids for :class:`minillm.models.reader.Reader`; question (N,): the
+    number of the question that a window belongs to; begin (N,): the first token of the context in
+    it; offsets: for each question the places of its context's tokens in the text, (T, 2).
     """
 
     questions: Sequences
@@ -43,9 +43,10 @@ class Windows(NamedTuple):
 def windows_of(
     questions: Iterable[tuple[str, str, str]], tokenizer: Any, context: int, stride: int
 ) -> Windows:
-    """The windows of (place, question, context), of which the place is named in errors.
+    """The windows of (place, question, context); the place is for error messages.
 
-    context: most tokens in a row.  InputError for a question or a context without tokens.
+    context: the largest number of tokens in a row.  InputError for a question or a context without
+    tokens.
     """
     rows, contexts = Sequences(), Sequences()
     owners: list[int] = []
@@ -56,14 +57,14 @@ def windows_of(
         if text not in known:
             known[text] = tokenizer.encode_with_offsets(text, f"{place}: context")
         ids, where = known[text]
-        asked = tokenizer.encode(question, f"{place}: question")
-        for name, found in (("question", asked), ("context", ids)):
-            if len(found) == 0:
+        question_ids = tokenizer.encode(question, f"{place}: question")
+        for name, tokens in (("question", question_ids), ("context", ids)):
+            if len(tokens) == 0:
                 raise InputError(f"{place}: expected a {name} of a token or more, found none")
-        asked = asked[: min(LONGEST_QUESTION, context // 2)]
+        question_ids = question_ids[: min(LONGEST_QUESTION, context // 2)]
         offsets.append(where)
-        for begin, end in windows(len(ids), context - FRAME - len(asked), stride):
-            rows.append([*asked, tokenizer.sep])
+        for begin, end in windows(len(ids), context - FRAME - len(question_ids), stride):
+            rows.append([*question_ids, tokenizer.sep])
             contexts.append([tokenizer.cls, *ids[begin:end], tokenizer.sep])
             owners.append(number)
             begins.append(begin)
@@ -71,7 +72,7 @@ def windows_of(
 
 
 def windows(tokens: int, room: int, stride: int) -> list[tuple[int, int]]:
-    """Where windows of ``room`` tokens begin and end, every ``stride`` tokens, up to the last one.
+    """The beginning and end of windows of ``room`` tokens, every ``stride`` tokens to the last one.
 
     >>> windows(10, 6, 3), windows(10, 3, 5), windows(2, 6, 3)
     ([(0, 6), (3, 9), (6, 10)], [(0, 3), (3, 6), (6, 9), (9, 10)], [(0, 2)])
@@ -81,15 +82,15 @@ def windows(tokens: int, room: int, stride: int) -> list[tuple[int, int]]:
 
 
 def targets_of(
-    found: Windows, questions: list[Question]
+    windows: Windows, questions: list[Question]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The first and the last place of the answer in each window, (N,) each; 0: it is not in it.
+    """The first and the last place of the answer in each window, (N,) each; 0 if it has none.
 
-    The first of several answers counts.  InputError, with the question's id, for an answer of which
-    no token is left.
+    The first of several answers counts.  InputError, with the question's id, for an answer without
+    a token.
     """
     spans = []
-    for question, offsets in zip(questions, found.offsets, strict=True):
+    for question, offsets in zip(questions, windows.offsets, strict=True):
         span = None
         if question.answers:
             answer = question.answers[0]
@@ -100,16 +101,16 @@ def targets_of(
                     f"{short(answer.text)}"
                 )
         spans.append(span)
-    first, last = np.zeros((2, len(found.question)), np.int64)
-    for row, (number, begin) in enumerate(zip(found.question, found.begin, strict=True)):
-        span, room = spans[number], found.contexts.lengths[row] - 2
+    first, last = np.zeros((2, len(windows.question)), np.int64)
+    for row, (number, begin) in enumerate(zip(windows.question, windows.begin, strict=True)):
+        span, room = spans[number], windows.contexts.lengths[row] - 2
         if span and begin <= span[0] and span[1] < begin + room:
             first[row], last[row] = (1 + place - begin for place in span)  # [CLS] is at 0
     return first, last
 
 
 def tokens_of(offsets: NDArray[np.integer], start: int, end: int) -> tuple[int, int] | None:
-    """The first and the last of the tokens that have a character in ``text[start:end]``.
+    """The first and the last token with a character in ``text[start:end]``; None: there is none.
 
     >>> tokens_of(np.array([[0, 2], [2, 5], [6, 9]]), 3, 7)
     (1, 2)
@@ -120,10 +121,10 @@ def tokens_of(offsets: NDArray[np.integer], start: int, end: int) -> tuple[int, 
 
 
 def text_span(text: str, offsets: NDArray[np.integer], first: int, last: int) -> tuple[int, int]:
-    """Where the tokens ``first`` to ``last`` begin and end in the text.
+    """The beginning and end of the tokens ``first`` to ``last`` in the text.
 
-    What belongs to the last character, such as an accent that is a character of its own and that a
-    vocabulary without accents has dropped, belongs to the span.
+    The span includes marks on its last character, such as an accent that is a character of its own
+    and that a vocabulary without accents has dropped.
 
     >>> text_span("cafe\\u0301 bar", np.array([[0, 4], [6, 9]]), 0, 0)
     (0, 5)

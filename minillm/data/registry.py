@@ -1,4 +1,4 @@
-"""The built-in data sets: the one place that knows their names.
+"""The registry of built-in data sets, and the opening of data by name or path.
 
 A built-in set is opened by its name, other data by their path:
 
@@ -6,7 +6,7 @@ A built-in set is opened by its name, other data by their path:
     open_pairs("numbers-en-fr")
     open_pairs("training.tsv", "validation.tsv")
 
-What a set needs is imported when it is opened: the names cost nothing.
+A new set is a line in BUILT_IN.
 """
 
 import os
@@ -14,17 +14,20 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from minillm.data.cmudict import CMUDict
+from minillm.data.digits import Digits
+from minillm.data.docstring_questions import DocstringQuestions
+from minillm.data.docstrings import Docstrings
 from minillm.data.files import STANDARD_INPUT
+from minillm.data.labelled import LabelledData
+from minillm.data.numbers import Numbers
+from minillm.data.pairs import PairData, PairFile
+from minillm.data.python_texts import builtin_corpus, standard_library
+from minillm.data.squad import QuestionData, SquadFile
+from minillm.data.streams import TextStream
 from minillm.errors import InputError
-
-if TYPE_CHECKING:
-    from minillm.data.digits import Digits
-    from minillm.data.labelled import LabelledData
-    from minillm.data.pairs import PairData
-    from minillm.data.squad import QuestionData
-    from minillm.data.streams import TextStream
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class BuiltIn:
     name: str  # as help texts show it
     kind: str  # "text", "pairs", "labelled", "questions" or "images"
     help: str
-    open: Callable[..., Any]  # takes what the groups of the pattern matched
+    open: Callable[..., Any]  # takes the groups of the pattern's match
     pattern: str = ""  # of a family: a regular expression that matches its names
     units: tuple[str, str] = ("word", "word")  # the tokens that suit the two sides of pairs
     task: str = "translation"  # of pairs: "pronunciation", "translation" or "summary"
@@ -44,67 +47,24 @@ class BuiltIn:
         return re.fullmatch(self.pattern or re.escape(self.name), name)
 
 
-def _python_docs() -> str:
-    from minillm.data.corpora import builtin_corpus
-
-    return builtin_corpus()
-
-
-def _python_source() -> str:
-    from minillm.data.corpora import standard_library
-
-    return standard_library()
-
-
-def _cmudict(stress: str | None) -> "PairData":
-    from minillm.data.cmudict import CMUDict
-
-    return CMUDict(stress=stress is not None)
-
-
-def _numbers(source: str, target: str) -> "PairData":
-    from minillm.data.numbers import Numbers
-
-    return Numbers(source, target)
-
-
-def _docstrings() -> "PairData":
-    from minillm.data.docstrings import Docstrings
-
-    return Docstrings()
-
-
-@cache  # it takes a while to read all of their source
-def _docstring_questions() -> "QuestionData":
-    from minillm.data.docstring_questions import DocstringQuestions
-
-    return DocstringQuestions()
-
-
-def _digits() -> "Digits":
-    from minillm.data.digits import Digits
-
-    return Digits()
-
-
 BUILT_IN = (
     BuiltIn(
         "python-docs",
         "text",
         "the Python language reference, which every CPython has: 0.5 MB of English",
-        _python_docs,
+        builtin_corpus,
     ),
     BuiltIn(
         "python-source",
         "text",
         "the source of Python's standard library, without tests: some 10 MB",
-        _python_source,
+        standard_library,
     ),
     BuiltIn(
         "cmudict",
         "pairs",
         "English words to their phonemes; cmudict-stress marks the stressed vowels",
-        _cmudict,
+        lambda stress: CMUDict(stress=stress is not None),
         pattern="cmudict(-stress)?",
         units=("character", "token"),
         task="pronunciation",
@@ -113,25 +73,24 @@ BUILT_IN = (
         "numbers-XX-YY",
         "pairs",
         "numbers in words, from language XX to YY, as numbers-en-fr",
-        _numbers,
+        Numbers,
         pattern=r"numbers-(\w+)-(\w+)",
     ),
     BuiltIn(
         "docstrings",
         "pairs",
         "the body of a docstring to its summary line",
-        _docstrings,
+        Docstrings,
         task="summary",
     ),
     BuiltIn(
         "docstring-questions",
         "questions",
         "about functions of Python and NumPy, answered by their docstrings",
-        _docstring_questions,
+        cache(DocstringQuestions),  # reading all the source takes seconds
     ),
-    BuiltIn("digits", "images", "handwritten digits of 8 by 8 pixels, with captions", _digits),
+    BuiltIn("digits", "images", "handwritten digits of 8 by 8 pixels, with captions", Digits),
 )
-DEFAULT_TEXT = BUILT_IN[0].name
 DEFAULT_QUESTIONS = "docstring-questions"
 
 
@@ -154,7 +113,7 @@ def names_of(kind: str) -> str:
 
 
 def help_of(kind: str) -> str:
-    """A line for each built-in set of a kind: its name, and what it is."""
+    """A line for each built-in set of a kind: its name and its description."""
     entries = [entry for entry in BUILT_IN if entry.kind == kind]
     width = max((len(entry.name) for entry in entries), default=0)
     return "\n".join(f"  {entry.name:{width}}  {entry.help}" for entry in entries)
@@ -167,7 +126,7 @@ def default_units(name: str) -> tuple[str, str]:
 
 
 def task_of(name: str) -> str:
-    """The task, which decides on the measures, of a set of pairs; translation for a file."""
+    """The task of a set of pairs, which decides on the measures; translation for a file."""
     entry = built_in(name)
     return entry.task if entry else BuiltIn.task
 
@@ -175,61 +134,44 @@ def task_of(name: str) -> str:
 # --- opening -------------------------------------------------------------------------
 
 
-def open_text(names: Sequence[str]) -> "TextStream":
+def open_text(names: Sequence[str]) -> TextStream:
     """A text from files, built-in texts and standard input; python-docs if there are no names."""
-    from minillm.data.streams import TextStream
-
     return TextStream(names)
 
 
-def open_pairs(name: str, validation: str | None = None) -> "PairData":
+def open_pairs(name: str, validation: str | None = None) -> PairData:
     """Pairs of texts from a built-in set, or from a file and a file to validate on."""
-    from minillm.data.pairs import PairFile
-
-    own = _open(name, "pairs")
-    if own is not None and validation:
-        raise InputError(f"validation: expected none, as {name} has its own, found {validation}")
-    if name == STANDARD_INPUT:
-        raise InputError("standard input: expected a file, as pairs are read more than once")
-    return own if own is not None else PairFile(name, validation)
+    return _open(name, "pairs", validation, PairFile)
 
 
-def open_labelled(name: str, validation: str | None = None) -> "LabelledData":
+def open_labelled(name: str, validation: str | None = None) -> LabelledData:
     """Labelled texts from a file or folder, and from one to validate on."""
-    from minillm.data.labelled import LabelledData
-
-    own = _open(name, "labelled")
-    if name == STANDARD_INPUT:
-        raise InputError("standard input: expected a file or folder, as texts are read repeatedly")
-    return own if own is not None else LabelledData(name, validation)
+    return _open(name, "labelled", validation, LabelledData)
 
 
-def open_questions(name: str, validation: str | None = None) -> "QuestionData":
+def open_questions(name: str, validation: str | None = None) -> QuestionData:
     """Questions from a built-in set, or from a file of SQuAD and a file to validate on."""
-    from minillm.data.squad import SquadFile
-
-    own = _open(name, "questions")
-    if own is not None and validation:
-        raise InputError(f"validation: expected none, as {name} has its own, found {validation}")
-    if name == STANDARD_INPUT:
-        raise InputError("standard input: expected a file, as questions are read more than once")
-    return own if own is not None else SquadFile(name, validation)
+    return _open(name, "questions", validation, SquadFile)
 
 
-def open_images(name: str) -> "Digits":
+def open_images(name: str) -> Digits:
     """A built-in set of images."""
-    own = _open(name, "images")
-    if own is None:
-        raise InputError(f"{name}: expected a set of images ({names_of('images')})")
-    return own
+    return _open(name, "images", None, None)
 
 
-def _open(name: str, kind: str) -> Any:
-    """The built-in set of this name, or None.  InputError if it is of another kind."""
+def _open(name: str, kind: str, validation: str | None, file: Callable[..., Any] | None) -> Any:
+    """The built-in set of this name, or what ``file`` makes of the paths."""
     entry = built_in(name)
     if entry is None:
-        return None
+        if file is None:
+            raise InputError(f"{name}: expected a set of {kind} ({names_of(kind)})")
+        if name == STANDARD_INPUT:
+            raise InputError(f"standard input: expected a file, because {kind} are read repeatedly")
+        return file(name, validation)
     if entry.kind != kind:
         raise InputError(f"{name}: expected {kind}, found a built-in set of kind {entry.kind!r}")
+    if validation:
+        raise InputError(f"validation: expected none, as {name} has its own, found {validation}")
     match = entry.match(name)
-    return entry.open(*match.groups()) if match else None
+    assert match is not None
+    return entry.open(*match.groups())

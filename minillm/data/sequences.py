@@ -1,4 +1,4 @@
-"""Sequences of unequal length: stored end to end, padded batch by batch, batched by length."""
+"""Sequences of unequal length: stored end to end, batched by length, padded batch by batch."""
 
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
@@ -28,7 +28,7 @@ class Sequences:
             self.append(sequence)
 
     def append(self, sequence: Iterable[int]) -> None:
-        """One more sequence at the end."""
+        """Add a sequence at the end."""
         self._ids.extend(sequence)
         self._ends.append(len(self._ids))
 
@@ -66,13 +66,13 @@ Column = Sequences | NDArray
 class Minibatches:
     """An endless series of random batches, each of rows of similar length.
 
-    A column is Sequences, which give a batch two entries (padded ids, lengths), or an
-    array, which gives one (its rows).  Thus columns (source, target) give batches of source,
-    source lengths, target, target lengths; columns (text, label) of ids, lengths, labels.
+    A column of Sequences gives a batch two entries (padded ids, lengths), an array gives one (its
+    rows).  So columns (source, target) give batches of source, source lengths, target, target
+    lengths; columns (text, label) give ids, lengths, labels.
 
-    The order of an epoch depends on the seed and the epoch's number alone: the rows are
+    The order of an epoch depends only on the seed and the epoch's number: the rows are
     shuffled; each pool of 100 batches is sorted by length, by the last column first, and cut
-    into batches; the batches are shuffled.  The epoch and the position are all the state.
+    into batches; the batches are shuffled.  The state is the epoch and the position in it.
     """
 
     def __init__(self, columns: tuple[Column, ...], batch: int, seed: int):
@@ -84,7 +84,7 @@ class Minibatches:
 
     @property
     def batches_per_epoch(self) -> int:
-        """In how many batches each row is read once."""
+        """The number of batches in which each row is read once."""
         return len(self._order)
 
     def next(self) -> tuple[NDArray, ...]:
@@ -106,7 +106,7 @@ class Minibatches:
         return {"epoch": self.epoch, "position": self.position}
 
     def restore(self, values: Mapping[str, Any]) -> None:
-        """Returns to what :meth:`state` gave.  ValueError where it is beyond the data."""
+        """Return to the values that :meth:`state` gave.  ValueError if they are beyond the data."""
         epoch, position = values["epoch"], values["position"]
         if type(epoch) is not int or not 0 <= epoch < 2**63:
             raise ValueError(f"epoch: expected a whole number from 0 up, found {short(epoch)}")

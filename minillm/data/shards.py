@@ -4,19 +4,19 @@ A folder of raw integers, a vocabulary and an index:
 
     00000-00000.bin, ...        the ids, little-endian, without any header
     vocabulary.json             the vocabulary that made them, in the form of a run's
-    index.json                  what the shards are:
+    index.json                  a description of the shards:
 
     {"format_version": 2,
-     "dtype": "uint16",                   or uint32, where the vocabulary is larger than 65,536
-     "vocabulary": 50257, "eos": 50256,   its size; the id that stands after each document, or null
+     "dtype": "uint16",                   or uint32, if the vocabulary is larger than 65,536
+     "vocabulary": 50257, "eos": 50256,   its size; the id that follows each document, or null
      "tokenizer_sha256": "...",
      "source": {"files": [...], "sha256": "...", "characters": ..., ...},
      "shards": [{"file": "00000-00000.bin", "tokens": ..., "sha256": "..."}, ...],
      "complete": true}                    false: it is being written
 
-:class:`Shards` reads such a folder: what is not looked at is never read.  It does so with plain
-reads at the places that are asked for.  Through a memory map the same bytes would count as memory
-of the process, page after page, and a file that is cut short while it is mapped ends the process.
+:class:`Shards` reads such a folder, with a plain read for each stretch of ids that is asked for.
+Through a memory map the same bytes would count as memory of the process, page after page, and a
+file that is cut short while it is mapped ends the process.
 
 :mod:`minillm.data.tokenizing` writes such folders.
 """
@@ -25,8 +25,9 @@ import copy
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import groupby, pairwise
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ from numpy.typing import NDArray
 from minillm.data.files import read_json, replacing, write_file
 from minillm.errors import InputError
 
-FORMAT_VERSION = 2  # version 1 numbers its shards 00000.bin, 00001.bin, and so on
+FORMAT_VERSION = 2
 HELD_OUT = 10_000_000  # tokens that are held out at most
 
 _CHECKED = 1 << 22  # bytes that are read at a time to check them
@@ -49,11 +50,11 @@ class Shards:
     >>> len(shards), shards[10:20], shards[np.array([[0, 1], [7, 8]])]  # doctest: +SKIP
 
     ``path``; ``dtype`` of the ids; ``vocabulary``, its size; ``tokenizer``, its JSON form;
-    ``eos``; ``sha256``, a fingerprint of ids and vocabulary; ``source``, what is known of the text.
+    ``eos``; ``sha256``, a fingerprint of ids and vocabulary; ``source``, a description of the text.
 
-    Opening checks the index and the shards' sizes, reading checks that the ids are below the size
-    of the vocabulary, :meth:`verify` reads everything.  InputError names the file, and the place of
-    an id past the vocabulary.
+    Opening checks the index and the sizes of the shards; reading checks that each id is below the
+    size of the vocabulary; :meth:`verify` reads everything.  InputError names the file, and the
+    place of an id past the vocabulary.
     """
 
     def __init__(self, folder: str | Path):
@@ -62,7 +63,7 @@ class Shards:
         if not index["complete"]:
             raise InputError(
                 f"{self.path / 'index.json'}: the shards are not complete: "
-                "run the same `minillm tokenize` again to go on"
+                "run the same `minillm tokenize` again to continue"
             )
         self.dtype = np.dtype(index["dtype"]).newbyteorder("<")
         self.vocabulary, self.eos, self.source = (
@@ -96,14 +97,14 @@ class Shards:
         return part
 
     def split(self) -> "tuple[Shards, Shards]":
-        """What to train on; and the last tenth, at most HELD_OUT tokens, to measure on."""
+        """The tokens to train on; and the last tenth, at most HELD_OUT tokens, to measure on."""
         cut = len(self) - min(len(self) - len(self) * 9 // 10, HELD_OUT)
         return self.part(0, cut), self.part(cut, len(self))
 
     def __getitem__(self, places: slice | NDArray[np.integer]) -> NDArray:
-        """The ids of a slice, or those at an array of places, of any shape.
+        """The ids of a slice, or the ids at an array of places, of any shape.
 
-        Places that follow each other, as those of a window, are read at once.
+        Consecutive places, as those of a window, are read at once.
         """
         if isinstance(places, slice):
             start, stop, step = places.indices(len(self))
@@ -121,7 +122,7 @@ class Shards:
         return ids.reshape(np.shape(places))
 
     def _read(self, start: int, stop: int) -> NDArray:
-        """The ids from one place to another, of as many shards as they stand in."""
+        """The ids from one place to another, from as many shards as they span."""
         ids = np.empty(stop - start, self.dtype)
         done, at = 0, start + self._start
         while done < len(ids):
@@ -136,10 +137,10 @@ class Shards:
     def verify(
         self, progress: Callable[[int, int], None] | None = None, rank: int = 0, ranks: int = 1
     ) -> None:
-        """Reads the shards once: InputError at an id past the vocabulary or at a changed file.
+        """Read the shards once: InputError at an id past the vocabulary or at a changed file.
 
-        Of several ranks each reads its share, every ``ranks``-th shard.  ``progress`` is called
-        with the bytes that are read, and all.
+        Each of several ranks reads every ``ranks``-th shard.  ``progress`` is called with the
+        number of bytes that have been read, and their total.
         """
         mine = range(rank, len(self._files), ranks)
         total = sum(self._files[number].stat().st_size for number in mine)
@@ -160,7 +161,7 @@ class Shards:
                 raise changed(self._files[number])
 
     def _check_ids(self, ids: NDArray, number: int, first: int) -> None:
-        """InputError where an id is past the vocabulary; they are those from ``first`` on."""
+        """InputError for an id past the vocabulary, in the ids of a shard from ``first`` on."""
         if len(ids) and ids.max() >= self.vocabulary:
             at = int(np.argmax(ids >= self.vocabulary))
             raise InputError(
@@ -173,7 +174,7 @@ class Shards:
 
 
 def _read_into(ids: NDArray, path: Path, first: int) -> None:
-    """Fills an array with the ids of a file from ``first`` on."""
+    """Fill an array with the ids of a file from ``first`` on."""
     left = ids.data.cast("B")
     with open(path, "rb", buffering=0) as file:
         file.seek(first * ids.itemsize)
@@ -185,7 +186,7 @@ def _read_into(ids: NDArray, path: Path, first: int) -> None:
 
 
 def check_size(path: Path, dtype: np.dtype, tokens: int) -> None:
-    """InputError unless the file has so many ids."""
+    """InputError unless the file has this number of ids."""
     try:
         size = path.stat().st_size
     except FileNotFoundError:
@@ -200,7 +201,7 @@ def check_size(path: Path, dtype: np.dtype, tokens: int) -> None:
 
 
 def changed(path: Path) -> InputError:
-    """The error for a shard that has other bytes than those that were written."""
+    """The error for a shard whose bytes are not those that were written."""
     return InputError(f"{path}: expected what was written, found other bytes: it is damaged")
 
 
@@ -208,7 +209,7 @@ def changed(path: Path) -> InputError:
 
 
 def is_shards(path: str | Path) -> bool:
-    """Whether ``path`` is a folder: texts are files."""
+    """Whether ``path`` has shards: they are in a folder, texts are in files."""
     return Path(path).is_dir()
 
 
@@ -221,19 +222,15 @@ def read_index(folder: Path) -> dict[str, Any]:
         )
     index = read_json(path)
     version = index.get("format_version")
-    if version not in (1, FORMAT_VERSION) or isinstance(version, bool):
+    if version != FORMAT_VERSION or isinstance(version, bool):
         raise InputError(
             f"{path}: expected format version {FORMAT_VERSION}, found {version!r}: it was written "
             "by another version of minillm"[:200]
         )
-    if version == 1:
-        index["complete"] = index.get("next", 0) is None
-        for number, shard in enumerate(_of_objects(index.get("shards"))):
-            shard["file"] = f"{number:05}.bin"
     size, eos, shards = index.get("vocabulary"), index.get("eos"), index.get("shards")
     size = size if type(size) is int else 0
     complete = index.get("complete")
-    wanted: dict[str, tuple[bool, str]] = {
+    checks: dict[str, tuple[bool, str]] = {
         "dtype": (index.get("dtype") in ("uint16", "uint32"), "uint16 or uint32"),
         "vocabulary": (_is_count(size, 1, 1 << 32), "a size from 1"),
         "eos": (eos is None or _is_count(eos, 0, size - 1), "an id"),
@@ -242,20 +239,14 @@ def read_index(folder: Path) -> dict[str, Any]:
         "shards": (isinstance(shards, list) and all(map(is_shard, shards)), "a list of shards"),
         "complete": (isinstance(complete, bool), "true or false"),
     }
-    for name, (right, expected) in wanted.items():
-        if name not in index or not right:
+    for name, (valid, expected) in checks.items():
+        if name not in index or not valid:
             raise InputError(
                 f"{path}: {name}: expected {expected}, found {index.get(name)!r}"[:300]
             )
     if complete and not shards:
-        raise InputError(f"{path}: shards: expected at least one")
+        raise InputError(f"{path}: shards: expected at least one, found none")
     return index
-
-
-def _of_objects(values: Any) -> list[dict[str, Any]]:
-    return (
-        [value for value in values if isinstance(value, dict)] if isinstance(values, list) else []
-    )
 
 
 def _is_count(value: Any, least: int, most: int) -> bool:
@@ -266,7 +257,7 @@ def is_shard(value: Any) -> bool:
     """Whether an entry of an index describes a shard."""
     return (
         isinstance(value, dict)
-        and re.fullmatch(r"\d{5,}(-\d{5,})?\.bin", str(value.get("file"))) is not None
+        and re.fullmatch(r"\d{5,}-\d{5,}\.bin", str(value.get("file"))) is not None
         and _is_count(value.get("tokens"), 1, 1 << 48)
         and isinstance(value.get("sha256"), str)
     )
@@ -281,8 +272,31 @@ def digest_of(values: Mapping[str, Any]) -> str:
 # --- writing ----------------------------------------------------------------------------
 
 
+def write_part(
+    folder: Path, part: int, pieces: Iterable[NDArray], shard_tokens: int, dtype: np.dtype
+) -> list[dict[str, Any]]:
+    """Write ids that come in pieces as shards of at most ``shard_tokens``: their index entries.
+
+    The pieces are written as they come: memory holds one of them.
+    """
+    return [
+        write_shard(folder / f"{part:05}-{number:05}.bin", (ids for _, ids in numbered), dtype)
+        for number, numbered in groupby(_numbered(pieces, shard_tokens), itemgetter(0))
+    ]
+
+
+def _numbered(pieces: Iterable[NDArray], size: int) -> Iterator[tuple[int, NDArray]]:
+    """The pieces, each with the number of its shard; they are cut where a shard is full."""
+    done = 0
+    for ids in pieces:
+        while len(ids):
+            first = ids[: size - done % size]
+            yield done // size, first
+            done, ids = done + len(first), ids[len(first) :]
+
+
 def write_shard(path: Path, pieces: Iterable[NDArray], dtype: np.dtype) -> dict[str, Any]:
-    """Writes ids that come in pieces, whole or not at all; the entry of the index."""
+    """Write ids, whole or not at all; return the entry of the index."""
     digest, tokens = hashlib.sha256(), 0
     with replacing(path) as file:
         for ids in pieces:
@@ -294,6 +308,6 @@ def write_shard(path: Path, pieces: Iterable[NDArray], dtype: np.dtype) -> dict[
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Writes an object, whole or not at all."""
+    """Write an object, whole or not at all."""
     text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
     write_file(path, text.encode("utf-8", "surrogatepass"))

@@ -1,14 +1,15 @@
-"""Documents in random order, where they do not fit into memory.
+"""Documents in random order, if they do not fit into memory.
 
 Two passes, each of which reads and writes long stretches only:
 
 1. Each document goes to a bucket that is drawn for it: a file on the disk.
 2. Each bucket fits into memory.  It is read, its documents are put in random order and written.
 
-All orders are equally likely.  For give each document a random number between 0 and 1, and sort:
-the bucket is the number's first digit, and the order within a bucket is that of the digits after.
+All orders are equally likely, because this is the same as giving each document a random number
+between 0 and 1, and sorting: the bucket is the number's first digit, and the order within a bucket
+is that of the digits after.
 
-The draws depend on the seed and on the places in the corpus alone, so that the result is the same
+The draws depend only on the seed and on the places in the corpus, so that the result is the same
 whatever the number of ranks.  Each rank scatters a range of the corpus, and orders some of the
 buckets.
 
@@ -26,8 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.data.shards import Shards, write_shard
-from minillm.data.streams import regroup
+from minillm.data.shards import Shards, write_part
 from minillm.errors import InputError
 from minillm.mpi import Ranks
 
@@ -39,7 +39,7 @@ LONGEST = 1 << 25  # tokens of a document
 def shuffled(
     shards: Shards, folder: Path, scratch: Path, seed: int, shard_tokens: int, job: Ranks
 ) -> list[dict[str, Any]]:
-    """Writes the documents of shards in random order; the entries of the index.
+    """Write the documents of shards in random order: -> the entries of the index.
 
     ``folder`` gets the files of at most ``shard_tokens``; the buckets are made in ``scratch``.  A
     document ends with EOS.  InputError if one is longer than LONGEST.
@@ -57,10 +57,9 @@ def shuffled(
         parts = [np.fromfile(file, shards.dtype) for file in files if file.exists()]
         if parts:
             pieces = _in_random_order(np.concatenate(parts), shards.eos, seed, bucket)
-            for number, ids in enumerate(regroup(pieces, shard_tokens)):
-                path = folder / f"{bucket:05}-{number:05}.bin"
-                entries.append((bucket, number, write_shard(path, [ids], shards.dtype)))
-    return [entry for _, _, entry in sorted(chain(*job.gather(entries)))]
+            entries.append((bucket, write_part(folder, bucket, pieces, shard_tokens, shards.dtype)))
+    ordered = sorted(chain(*job.gather(entries)))
+    return [entry for _, of_bucket in ordered for entry in of_bucket]
 
 
 def _name(bucket: int, rank: int) -> str:
@@ -68,7 +67,7 @@ def _name(bucket: int, rank: int) -> str:
 
 
 def _scatter(shards: Shards, scratch: Path, count: int, seed: int, job: Ranks) -> None:
-    """Appends each document to its bucket; this rank has those that end in a range of blocks."""
+    """Append each document to its bucket; this rank has those that end in a range of blocks."""
     blocks = -(-len(shards) // BLOCK)
     first, last = (blocks * rank // job.size for rank in (job.rank, job.rank + 1))
     start = _end_before(shards, first * BLOCK)
@@ -89,7 +88,7 @@ def _scatter(shards: Shards, scratch: Path, count: int, seed: int, job: Ranks) -
 
 
 def _end_before(shards: Shards, place: int) -> int:
-    """Where the last document ends that ends at ``place`` or before it."""
+    """The end of the last document that ends at ``place`` or before it."""
     at = place
     while at > 0 and place - at <= LONGEST:
         begin = max(0, at - BLOCK)
@@ -109,7 +108,7 @@ def _in_random_order(ids: NDArray, eos: int | None, seed: int, bucket: int) -> I
 
 
 def _arranged(ids: NDArray, ends: NDArray, order: NDArray, some: int = 4096) -> Iterator[NDArray]:
-    """The documents that end at ``ends``, in an order, some at a time."""
+    """The documents that end at ``ends``, in the given order, some at a time."""
     starts = np.concatenate([[0], ends[:-1]])
     for first in range(0, len(order), some):
         chosen = order[first : first + some]

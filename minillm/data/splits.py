@@ -12,8 +12,8 @@ def split_by_hash(
 ) -> dict[str, list[Item]]:
     """The items sorted by SHA-256 of their keys: first test, then validation, then training.
 
-    The split is the same on every machine and with every version of every library, and does
-    not depend on the order of the items.
+    The split is the same on every machine and with every version of every library, and does not
+    depend on the order of the items.
     """
     ordered = sorted(items, key=lambda item: hashlib.sha256(key(item).encode()).digest())
     return {

@@ -6,9 +6,9 @@
              "answers": [{"text": "1843", "answer_start": 16}]},
             {"id": "2", "question": "Who printed it?", "is_impossible": true, "answers": []}]}]}]}
 
-``answer_start`` counts the characters, which are Unicode's code points, of the context before the
-answer.  Several answers are those of several people.  The questions of version 2.0 may have none
-in their text; they are marked as impossible.
+``answer_start`` is the number of characters, that is of Unicode's code points, before the answer.
+Several answers come from several people.  In version 2.0, the text may not answer a question, which
+is then marked as impossible.
 
 Sources: Rajpurkar, Zhang, Lopyrev and Liang (2016), "SQuAD: 100,000+ questions for machine
 comprehension of text"; Rajpurkar, Jia and Liang (2018), "Know what you don't know: unanswerable
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from minillm.data.files import read_json
+from minillm.data.lines import checked_string
 from minillm.errors import InputError, short
 
 
@@ -31,7 +32,7 @@ class Answer(NamedTuple):
 
 
 class Question(NamedTuple):
-    """A question about a context; with no answer it is one that the context does not answer."""
+    """A question about a context; it has no answers if the context does not answer it."""
 
     id: str
     question: str
@@ -43,7 +44,7 @@ class QuestionData(Protocol):
     """A set of questions in three parts: "training", "validation" and "test"."""
 
     def questions(self, part: str) -> Sequence[Question]:
-        """The questions of a part.  InputError where the set has no such part."""
+        """The questions of a part.  InputError if the set has no such part."""
 
 
 class SquadFile:
@@ -58,7 +59,7 @@ class SquadFile:
         contexts = {text: at for at, text in enumerate(dict.fromkeys(q.context for q in questions))}
         if len(contexts) < 10:
             raise InputError(
-                f"{path}: expected 10 contexts or more, of which a tenth is held out, found "
+                f"{path}: expected 10 contexts or more, because a tenth is held out, found "
                 f"{len(contexts)}"
             )
         self.parts = {"training": [], "validation": []}
@@ -76,10 +77,9 @@ class SquadFile:
 def read_squad(path: str | Path) -> list[Question]:
     """The questions of a file.
 
-    InputError, with the file and the place in it or the question's id, for what is missing or of
-    another type, for two questions of one id, for a question that is answered although it is
-    marked as impossible, or is not answered and not marked, and for an answer that does not stand
-    at its offset.
+    InputError, with the file and the place in it or the question's id, for an entry that is
+    missing or of another type, for two questions with one id, for an impossible question with an
+    answer, for a possible one without, and for an answer that is not at its offset.
     """
     questions: list[Question] = []
     for a, article in enumerate(_list(read_json(path), "data", f"{path}"), start=1):
@@ -92,8 +92,8 @@ def read_squad(path: str | Path) -> list[Question]:
     for question in questions:
         if question.id in seen:
             raise InputError(
-                f"{path}, question {short(question.id)}: expected an id of its own, found another "
-                "question with it"
+                f"{path}, question {short(question.id)}: expected an id of its own, found two "
+                "questions with it"
             )
         seen.add(question.id)
     return questions
@@ -106,7 +106,7 @@ def _questions(paragraph: Any, place: str, path: str) -> list[Question]:
     for q, values in enumerate(_list(paragraph, "qas", place), start=1):
         id = _text(values, "id", f"{place}, question {q}")
         own = f"{path}, question {short(id)}"
-        asked = _text(values, "question", own)
+        text = _text(values, "question", own)
         impossible = values.get("is_impossible", False)
         if not isinstance(impossible, bool):
             raise InputError(
@@ -117,7 +117,7 @@ def _questions(paragraph: Any, place: str, path: str) -> list[Question]:
             raise InputError(f"{own}: expected no answer, as it is marked as impossible, found one")
         if not impossible and not answers:
             raise InputError(f"{own}: expected an answer, or is_impossible, found neither")
-        questions.append(Question(id, asked, context, answers))
+        questions.append(Question(id, text, context, answers))
     return questions
 
 
@@ -128,38 +128,30 @@ def _answer(values: Any, context: str, place: str) -> Answer:
         raise InputError(
             f"{place}: answer_start: expected a whole number from 0 up, found {short(start)}"
         )
-    found = context[start : start + len(text)]
-    if found != text:
+    if not context.startswith(text, start):
         elsewhere = context.find(text)
         where = f"; it stands at {elsewhere}" if elsewhere >= 0 else ""
         raise InputError(
             f"{place}: expected the answer {short(text)} at {start} of its context, found "
-            f"{short(found)}{where}"
+            f"{short(context[start : start + len(text)])}{where}"
         )
     return Answer(text, start)
 
 
 def _list(values: Any, name: str, place: str) -> list[Any]:
     """The list of that name in an object."""
-    found = _entry(values, name, place)
-    if not isinstance(found, list):
-        raise InputError(f"{place}: {name}: expected a list, found {short(found)}")
-    return found
+    value = _entry(values, name, place)
+    if not isinstance(value, list):
+        raise InputError(f"{place}: {name}: expected a list, found {short(value)}")
+    return value
 
 
 def _text(values: Any, name: str, place: str) -> str:
-    """The text of that name in an object; InputError where it is blank or has lone surrogates."""
-    found = _entry(values, name, place)
-    if not isinstance(found, str) or not found.strip():
-        raise InputError(f"{place}: {name}: expected a text, found {short(found)}")
-    try:
-        found.encode()
-    except UnicodeEncodeError as error:
-        half = short(found[error.start])
-        raise InputError(
-            f"{place}: {name}: expected a text, found half of a character: {half}"
-        ) from None
-    return found
+    """The text of that name in an object; InputError if it is blank or has lone surrogates."""
+    value = _entry(values, name, place)
+    if not isinstance(value, str) or not value.strip():
+        raise InputError(f"{place}: {name}: expected a text, found {short(value)}")
+    return checked_string(value, f"{place}: {name}")
 
 
 def _entry(values: Any, name: str, place: str) -> Any:

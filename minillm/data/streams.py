@@ -1,4 +1,4 @@
-"""Texts larger than memory: read a block at a time; their ids are kept on the disk."""
+"""Texts larger than memory: they are read a block at a time, and their ids are kept on the disk."""
 
 import hashlib
 import re
@@ -11,13 +11,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from minillm.data.corpora import BLOCK, text_blocks
-from minillm.data.files import (
-    MOST_IN_MEMORY,
-    naming,
-    read_once,
-    temporary_folder,
-)
-from minillm.data.registry import DEFAULT_TEXT
+from minillm.data.files import MOST_IN_MEMORY, naming, read_once, temporary_folder
+from minillm.data.python_texts import DEFAULT_TEXT
 
 _SPILL = "minillm-spill-"
 _BETWEEN_LINES = re.compile(r"(?<=\S)\n(?=\S)")
@@ -27,9 +22,9 @@ class TextStream:
     """The text that `read_text` would return, in blocks of whole lines, any number of times.
 
     Standard input, a pipe and a device are read once, and kept in memory: at most MOST_IN_MEMORY
-    bytes of each.  A line longer than a block is cut between words.  ``characters`` and ``sha256``
-    are those of the whole text: it is read once for them, and bytes that are not UTF-8 are found:
-    InputError, as from `read_text`.  progress is called with a line after each block.
+    bytes of each.  A line longer than a block is cut between words.  The whole text is read once
+    for its number of ``characters`` and its ``sha256``; InputError, as from `read_text`, for bytes
+    that are not UTF-8.  progress is called with a line after each block.
     """
 
     def __init__(
@@ -58,14 +53,14 @@ class TextStream:
                 yield text[max(0, begin) : end]
 
     def line_after(self, at: int, stop: int) -> int:
-        """The first character, from the one after ``at`` on, that begins a line; else ``stop``.
+        """The first character after ``at`` that begins a line; else ``stop``.
 
-        No white space stands before the line's end or follows it: the text may be cut there, and
-        has the same tokens.
+        No white space precedes the line's end or follows it, so that the text may be cut there
+        without a change of its tokens.
         """
         for block in self.blocks(at, stop):
-            if found := _BETWEEN_LINES.search(block):
-                return at + found.end()
+            if match := _BETWEEN_LINES.search(block):
+                return at + match.end()
             at += len(block)
         return stop
 
@@ -77,7 +72,7 @@ class TextStream:
 class Spill:
     """A temporary folder for arrays that do not fit into memory: ``with Spill() as spill``.
 
-    It is where TMPDIR says, by default in the system's folder for such files.
+    TMPDIR says where it is; by default it is in the system's folder for such files.
     """
 
     def __enter__(self) -> "Spill":
@@ -100,7 +95,7 @@ class Spill:
 
 
 class OnDisk:
-    """An array (N,) in a file, which grows at its end, and whose slices are read on demand.
+    """An array (N,) in a file, which grows at its end; its slices are read on demand.
 
     The file is deleted with this object.
     """
@@ -109,7 +104,7 @@ class OnDisk:
         self.path, self.dtype, self.length = path, np.dtype(dtype), 0
 
     def extend(self, array: NDArray) -> "OnDisk":
-        """Adds an array of any dtype at the end; returns this object."""
+        """Add an array of any dtype at the end; return this object."""
         with naming(self.path), open(self.path, "ab") as file:
             file.write(np.ascontiguousarray(array, self.dtype).data)
         self.length += len(array)
@@ -117,12 +112,12 @@ class OnDisk:
 
     @property
     def shape(self) -> tuple[int]:
-        """As an array's."""
+        """The shape, (N,)."""
         return (self.length,)
 
     @property
     def nbytes(self) -> int:
-        """As an array's."""
+        """The size in bytes."""
         return self.length * self.dtype.itemsize
 
     def __len__(self) -> int:
@@ -137,7 +132,7 @@ class OnDisk:
             return np.fromfile(self.path, self.dtype, stop - start, offset=offset)
 
     def blocks(self, size: int) -> Iterator[NDArray]:
-        """Its elements, ``size`` at a time."""
+        """The elements, ``size`` at a time."""
         for at in range(0, self.length, size):
             yield self[at : at + size]
 
@@ -150,17 +145,17 @@ class OnDisk:
 
 def regroup(pieces: Iterable[NDArray], size: int) -> Iterator[NDArray]:
     """The same numbers in arrays of ``size`` each; the last one may be shorter."""
-    held: list[NDArray] = []
+    waiting: list[NDArray] = []
     total = 0
     for piece in pieces:
         while total + len(piece) >= size:
             cut = size - total
-            yield np.concatenate([*held, piece[:cut]])
-            held, total, piece = [], 0, piece[cut:]
-        held.append(piece)
+            yield np.concatenate([*waiting, piece[:cut]])
+            waiting, total, piece = [], 0, piece[cut:]
+        waiting.append(piece)
         total += len(piece)
     if total:
-        yield np.concatenate(held)
+        yield np.concatenate(waiting)
 
 
 def sentence_starts(
@@ -168,7 +163,7 @@ def sentence_starts(
 ) -> Iterator[NDArray[np.int32]]:
     """The ids of a text in pieces, with ``start`` before the first and after each line's end.
 
-    Not before the first if the text is the rest of another: then ``opening`` is False.
+    opening: False if the text is the rest of another, so that its first id starts no sentence.
     """
     for ids in pieces:
         if len(ids):

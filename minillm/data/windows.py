@@ -17,7 +17,7 @@ class Ids(Protocol):
 
 
 def check_longer_than_a_window(ids: Ids, window: int) -> None:
-    """InputError if a training text has no window with the token that follows it."""
+    """InputError if a training text has no window with the token after it."""
     if len(ids) <= window:
         raise InputError(
             f"the training text has {len(ids):,} tokens: "
@@ -26,22 +26,22 @@ def check_longer_than_a_window(ids: Ids, window: int) -> None:
 
 
 def windows_per_epoch(ids: Ids, batch: int, window: int) -> int:
-    """How many batches have as many tokens as the text: rounded up."""
+    """The number of batches that have as many tokens as the text, rounded up."""
     return -(-len(ids) // (batch * window))
 
 
 class Windows:
     """An endless series of windows: a text read as B parallel streams, T tokens at a time.
 
-    The text is a ring.  Stream b starts at b/B of its length, and each window continues where
-    the one before ended, so that a recurrent state can be carried from window to window; at its
-    end a stream continues with the text of the next.  Targets are the tokens after the inputs.
+    Stream b starts at b/B of the text, and each window continues where the one before ended, so
+    that a recurrent state can be carried from window to window.  At its end a stream continues with
+    the text of the next one: the text is a ring.  Targets are the tokens after the inputs.
 
     >>> windows = Windows(np.arange(10), batch=2, window=3)
     >>> windows.next()[0].tolist(), windows.next()[0].tolist()
     ([[0, 1, 2], [5, 6, 7]], [[3, 4, 5], [8, 9, 0]])
 
-    ``position``, the number of tokens that each stream has read, is all the state.
+    The state is ``position``, the number of tokens that each stream has read.
     """
 
     def __init__(self, ids: Ids, batch: int, window: int, position: int = 0):
@@ -53,7 +53,7 @@ class Windows:
 
     @property
     def batches_per_epoch(self) -> int:
-        """In how many batches the streams together read the text once."""
+        """The number of batches in which the streams together read the text once."""
         return windows_per_epoch(self.ids, len(self.starts), self.window)
 
     def next(self) -> tuple[np.ndarray, np.ndarray]:
@@ -71,8 +71,7 @@ def windows_once(ids: Ids, batch: int, window: int) -> Iterator[tuple[np.ndarray
     costs little: a short text is read as fewer streams, down to one.  Fewer than B tokens at
     the end are not read.
     """
-    if len(ids) < 2:
-        raise InputError(f"the text to evaluate has {len(ids)} tokens: expected 2 or more")
+    _check_two_tokens(ids)
     batch = max(1, min(batch, len(ids) // (16 * window)))
     length = (len(ids) - 1) // batch
     streams = np.arange(batch)[:, None] * length  # (B, 1)
@@ -82,12 +81,16 @@ def windows_once(ids: Ids, batch: int, window: int) -> Iterator[tuple[np.ndarray
         yield span[:, :-1], span[:, 1:]
 
 
+def _check_two_tokens(ids: Ids) -> None:
+    if len(ids) < 2:
+        raise InputError(f"the text to evaluate has {len(ids)} tokens: expected 2 or more")
+
+
 class RandomWindows:
     """An endless series of windows that begin anywhere in a text, all places equally likely.
 
-    Batch k is drawn from a generator of its own, seeded by ``seed`` and k: ``position``, the
-    number of batches that were drawn, is all the state.  ``ids`` is an array or
-    :class:`~minillm.data.shards.Shards`.
+    Batch k is drawn from a generator of its own, seeded by ``seed`` and k, so that the state is
+    ``position``, the number of batches that were drawn.
     """
 
     def __init__(self, ids: Ids, batch: int, window: int, seed: int = 0, position: int = 0):
@@ -97,7 +100,7 @@ class RandomWindows:
 
     @property
     def batches_per_epoch(self) -> int:
-        """How many batches have as many tokens as the text."""
+        """The number of batches that have as many tokens as the text."""
         return windows_per_epoch(self.ids, self.batch, self.window)
 
     def next(self) -> tuple[np.ndarray, np.ndarray]:
@@ -115,11 +118,10 @@ def overlapping_windows(
     """A text once, in windows that overlap by half: ``inputs``, ``targets``, ``mask`` (B, T).
 
     For evaluating a model that sees nothing before its window.  The mask is True at the targets
-    that count: each token but the first counts once, and from the second window on it counts
-    where half a window or more precedes it.
+    that count.  Each token but the first counts once; from the second window on, it counts in the
+    window in which half a window or more precedes it.
     """
-    if len(ids) < 2:
-        raise InputError(f"the text to evaluate has {len(ids)} tokens: expected 2 or more")
+    _check_two_tokens(ids)
     last, overlap = len(ids) - 1, window // 2
     starts = np.arange(0, max(1, last - overlap), window - overlap)
     steps = np.arange(min(window, last) + 1)

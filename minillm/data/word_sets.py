@@ -1,8 +1,8 @@
-"""Sets that measure word vectors: pairs of words that people have scored, and analogies."""
+"""Data sets that evaluate word vectors: pairs of words that people have scored, and analogies."""
 
 from collections.abc import Iterator
 
-from minillm.data.corpora import read_text
+from minillm.data.lines import read_lines
 from minillm.errors import InputError
 
 ScoredPair = tuple[str, str, float]
@@ -23,7 +23,7 @@ def read_scored_pairs(path: str) -> list[ScoredPair]:
         try:
             pairs.append((fields[0], fields[1], float(fields[2])))
         except (IndexError, ValueError):
-            if pairs:  # else it is the heading
+            if pairs:  # otherwise it is the heading
                 raise InputError(
                     f"{place}: expected two words and a score, found {line[:60]!r}"
                 ) from None
@@ -35,7 +35,7 @@ def read_scored_pairs(path: str) -> list[ScoredPair]:
 def read_analogies(path: str) -> dict[str, list[Analogy]]:
     """Analogies by section: lines of four words, after a line ": name" for each section.
 
-    It is the format of questions-words.txt (Mikolov et al. 2013).  InputError, with the line's
+    The format is that of questions-words.txt (Mikolov et al. 2013).  InputError, with the line's
     number, for any other line.
     """
     sections: dict[str, list[Analogy]] = {}
@@ -56,6 +56,6 @@ def read_analogies(path: str) -> dict[str, list[Analogy]]:
 
 def _lines(path: str) -> Iterator[tuple[str, str]]:
     """The lines of a text file that are not blank, each after its place for an error."""
-    for number, line in enumerate(read_text([path]).split("\n"), start=1):
+    for line, place in read_lines(path):
         if line.strip():
-            yield f"{path}, line {number}", line.strip()
+            yield place, line.strip()

@@ -12,25 +12,25 @@
 
 A line has log10 p(word | context), the n-gram and, unless the n-gram is one of
 the longest, log10 of its backoff weight.  ``<s>`` and ``</s>`` are the start and
-the end of a sentence, ``<unk>`` the unknown word.
+the end of a sentence, ``<unk>`` is the unknown word.
 
-White space separates the fields, so that no token can be written as white space:
-a line's end is written as ``</s>``, all other white space by its code point, a
-space as ``<U+0020>``.
+White space separates the fields, so that no token can be written as white space.
+A line's end is written as ``</s>``, all other white space by its code point: a
+space is ``<U+0020>``.
 """
 
 import gzip
 import re
-import zlib
 from array import array
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm.data.compressed import decompressed
 from minillm.data.files import bounded_lines, reading, replacing, seekable
 from minillm.errors import InputError, short
 from minillm.models.ngram import find_children
@@ -41,8 +41,8 @@ IMPOSSIBLE = -99.0
 LONGEST = 20  # words in an n-gram
 LARGEST_BACKOFF = 1e30  # of a float32, with room for sums
 MOST_BLANK = 100_000  # lines in a row
-FREE_UNPACKED = 1 << 22  # bytes of a gzip file's text that may come of any few bytes
-MOST_UNPACKED = 200  # times the size of a gzip file; text becomes some 5 times smaller
+FREE_UNPACKED = 1 << 22  # bytes of text, to which a compressed file of any size may expand
+MOST_UNPACKED = 200  # times the size of a compressed file; text becomes some 5 times smaller
 
 _BLOCK = 1 << 16
 _SIZE = re.compile(rb"ngram\s+(\d{1,9})\s*=\s*(\d{1,20})")
@@ -52,14 +52,14 @@ _ESCAPED = re.compile(r"<U\+([0-9A-F]{4,6})>")
 def write_arpa(path: str | Path, vocabulary: Vocabulary, params: dict[str, NDArray]) -> None:
     """Write an n-gram model, compressed if the file's name ends with .gz.
 
-    params are those of `models.ngram.NGram`; the id after the vocabulary's last
-    one opens a sentence.  Numbers are written with 9 digits, so that they are
-    read back as the same float32.
+    params are those of `models.ngram.NGram`; the id after the last one of the
+    vocabulary opens a sentence.  Numbers have 9 digits, so that they are read
+    back as the same float32.
     """
     names = [_name(vocabulary.decode([id])) for id in range(len(vocabulary))] + [START]
     if len(set(names)) < len(names):
         twice = next(name for k, name in enumerate(names) if name in names[:k])
-        raise InputError(f"{path}: two tokens would both be written as {twice}")
+        raise InputError(f"{path}: expected distinct tokens, found two to write as {twice}")
     # Other programs require both; a model of characters may have neither.
     absent = [name for name in (UNKNOWN, END) if name not in names]
     order = sum(key.startswith("word.") for key in params)
@@ -80,19 +80,19 @@ def write_arpa(path: str | Path, vocabulary: Vocabulary, params: dict[str, NDArr
 def _sections(names: list[str], params: dict[str, NDArray], n: int, order: int) -> Iterator[str]:
     """The lines of the n-grams, a block of lines at a time."""
     words = np.array(names, object)
-    number = _Numbers()  # of backoffs few are different
+    number = _Numbers()  # few backoffs are different
     line = "%.9g\t" + " ".join(["%s"] * n) + ("\t%s\n" if n < order else "\n")
     for begin in range(0, len(params[f"word.{n}"]), _BLOCK):
-        # The dtype of first.n, or searchsorted would convert that.
+        # The dtype of first.n, because searchsorted would convert that array otherwise.
         index = np.arange(begin, min(begin + _BLOCK, len(params[f"word.{n}"])), dtype=np.int32)
         fields = [params[f"log_p.{n}"][index].tolist()]
         if n < order:
             fields.append([number[b] for b in params[f"backoff.{n}"][index].tolist()])
         for length in range(n, 0, -1):  # from the last word to the first
             fields.insert(1, words[params[f"word.{length}"][index]].tolist())
-            # The context: the n-gram one shorter whose children these are.
+            # The context is the n-gram, one word shorter, whose children these are.
             index = np.searchsorted(params[f"first.{length}"], index, "right").astype(np.int32) - 1
-        # One formatting of the whole block is faster than one for each line.
+        # Formatting the whole block at once is faster than line by line.
         block: list = [None] * (len(fields) * len(fields[0]))
         for k, field in enumerate(fields):
             block[k :: len(fields)] = field
@@ -100,7 +100,7 @@ def _sections(names: list[str], params: dict[str, NDArray], n: int, order: int) 
 
 
 class _Numbers(dict[float, str]):
-    """Numbers as text, each made once while there are few."""
+    """The text of each number, which is made once while there are few."""
 
     def __missing__(self, number: float) -> str:
         if len(self) >= _BLOCK:
@@ -118,7 +118,7 @@ def _name(token: str) -> str:
 def _compressed(path: str | Path, raw: BinaryIO) -> AbstractContextManager:
     if not str(path).endswith(".gz"):
         return nullcontext(raw)
-    # No name and time in the header: equal models make equal files.
+    # The header has no name and time, so that equal models make equal files.
     return gzip.GzipFile("", "wb", 6, raw, mtime=0)
 
 
@@ -130,7 +130,7 @@ def read_arpa(path: str | Path) -> tuple[Vocabulary, dict[str, NDArray]]:
 
     A file in which white space is written by its code point is a model of
     characters; any other is one of words.  InputError, with the line's number,
-    where the file is not as the format demands.
+    if the file is not in the format.
     """
     lines = _Lines(path)
     sizes = _header(lines)
@@ -146,45 +146,38 @@ def _vocabulary(path: str | Path, tokens: list[str]) -> Vocabulary:
     if tokens[0] == UNKNOWN:
         if "\n" not in tokens:
             raise InputError(f"{path}: expected {END}, a sentence's end, among the 1-grams")
-        # The file does not say how its text was split: its tokens do.
+        # Only the tokens show how the text was split.
         return Words(tokens, pretokenised=not split_off_punctuation(tokens))
     try:
         return Characters(tokens)
     except ValueError:
-        raise InputError(f"{path}: expected words, or single characters alone") from None
+        raise InputError(f"{path}: expected words, or only single characters") from None
 
 
 class _Lines:
-    """The lines of a file that are not blank, without white space around them, counted."""
+    """The lines of a file that are not blank, numbered, without white space around them."""
 
     def __init__(self, path: str | Path):
         self.path, self.number, self.line = path, 0, b""
         self._lines = self._read()
 
     def _read(self) -> Iterator[bytes]:
+        name = str(self.path)
         with reading(self.path) as opened:
-            raw = seekable(opened, str(self.path))
-            packed = raw.read(2) == b"\x1f\x8b"
-            raw.seek(0)
-            # The cast: to mypy, a GzipFile is no BinaryIO.
-            file = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if packed else raw
-            read = 0
-            try:
-                for line in bounded_lines(file, str(self.path)):
+            raw = seekable(opened, name)
+            with decompressed(raw, name) as file:
+                read = 0
+                for line in bounded_lines(file, name):
                     read += len(line)
-                    if packed and read > max(FREE_UNPACKED, MOST_UNPACKED * raw.tell()):
+                    if read > max(FREE_UNPACKED, MOST_UNPACKED * raw.tell()):
                         raise InputError(
-                            f"{self.path}, line {self.number + 1}: expected a gzip file that "
+                            f"{name}, line {self.number + 1}: expected a compressed file that "
                             f"becomes at most {MOST_UNPACKED} times as large, found more"
                         )
                     yield line
-            except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-                raise InputError(
-                    f"{self.path}, after line {self.number}: damaged gzip file: {error}"
-                ) from None
 
     def next(self) -> bytes:
-        """The next line, or InputError where there is none."""
+        """The next line; InputError if there is none."""
         before = self.number
         for line in self._lines:
             self.number += 1
@@ -193,9 +186,10 @@ class _Lines:
                 return self.line
             if self.number - before > MOST_BLANK:
                 raise self.wrong("a line that is not blank", found=f"{MOST_BLANK:,} blank ones")
-        raise InputError(f"{self.path}: ends after line {self.number}, before \\end\\")
+        raise InputError(f"{self.path}: expected \\end\\, found the end after line {self.number}")
 
     def wrong(self, expected: str, number: int | None = None, found: str = "") -> InputError:
+        """The error for a line, the current one by default."""
         found = found or short(self.line.decode("utf-8", "replace"))
         return InputError(
             f"{self.path}, line {number or self.number}: expected {expected}, found {found}"
@@ -227,13 +221,13 @@ def _entries(lines: _Lines, n: int, sizes: list[int]):
     if lines.line != f"\\{n}-grams:".encode():
         raise lines.wrong(f"\\{n}-grams:")
     words: list[list[bytes]] = []
-    # They grow with the lines: a damaged size must not take memory.
+    # They grow with the lines, so that a damaged size takes no memory.
     log_p, backoff, numbers = array("d"), array("d"), array("q")
     longest = n == len(sizes)
     for _ in range(sizes[n - 1]):
         fields = lines.next().split()
         if fields[0][:1] == b"\\":
-            raise lines.wrong(f"{sizes[n - 1]} {n}-grams, as line 1 and following say")
+            raise lines.wrong(f"{sizes[n - 1]} {n}-grams, as the header says")
         if len(fields) != n + 1 and (longest or len(fields) != n + 2):
             raise lines.wrong(f"a number, {n} words" + ("" if longest else " and a number or none"))
         try:
@@ -298,14 +292,14 @@ def _token(name: str) -> str:
 def _longer(
     lines: _Lines, n: int, sizes: list[int], ids: dict[bytes, int], params: dict[str, NDArray]
 ) -> None:
-    """Read the n-grams and sort them by context, then by word."""
+    """Read the n-grams of length n, sorted by context, then by word, into ``params``."""
     words, log_p, backoff, numbers = _entries(lines, n, sizes)
     try:
         grams = np.array([[ids[word] for word in ngram] for ngram in words], np.int32)
     except KeyError as error:
         line = next(k for k, ngram in enumerate(words) if error.args[0] in ngram)
-        found = short(error.args[0].decode("utf-8", "replace"))
-        raise lines.wrong("words of the 1-grams", numbers[line], found) from None
+        unknown = short(error.args[0].decode("utf-8", "replace"))
+        raise lines.wrong("words of the 1-grams", numbers[line], unknown) from None
     grams = grams.reshape(-1, n)
     context = grams[:, 0].copy()
     for length in range(2, n):

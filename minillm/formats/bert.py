@@ -2,15 +2,15 @@
 
     BertModel                       the blocks, and perhaps the pooler
     BertForMaskedLM                 with the head that predicts masked words
-    BertForNextSentencePrediction   with the head that tells whether a second part follows
+    BertForNextSentencePrediction   with the head that predicts whether a second part follows
     BertForPreTraining              with both heads
 
 The tokenizer is vocab.txt or tokenizer.json, with tokenizer_config.json.  A folder of a sentence
 encoder has more files: see :mod:`minillm.formats.sentences`.
 
-Their linear layers have weights (out, in): ours transposed.  Query, key and value are three
-matrices there, and one here, side by side.  The output for masked words is tied to the embedding
-of the tokens there, too: it has a bias of its own, but no weight.
+Its linear layers have weights (out, in): ours transposed.  Query, key and value are three matrices,
+which lie side by side in one of ours.  The output for masked words is tied to the embedding of the
+tokens, as ours: it has a bias of its own, but no weight.
 """
 
 import json
@@ -18,19 +18,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from minillm.data.files import new_folder, read_json, write_file
+from minillm.data.files import read_json
 from minillm.errors import InputError
 from minillm.formats import huggingface
+from minillm.formats.huggingface import Weight
 from minillm.formats.sentences import Sentences, read_modules, read_sentences, sentence_files
-from minillm.formats.tensors import Tensor, write_tensors
+from minillm.formats.tensors import Tensor
 from minillm.models.bert import BERT, EPSILON, BERTConfig
 from minillm.text import WordPieces, load_tokenizer, tokenizer_files
 
-# Our names, theirs, and our shape: V the vocabulary, C the context, S segments, D the width, F
-# that inside the feed-forward layers.  * stands for query, key and value.
+# Our names, theirs, and our shape: V the vocabulary, C the context, S segments, D the width, F the
+# width inside the feed-forward layers.  * stands for query, key and value.
 _EMBEDDINGS = (
     ("embedding.E", "embeddings.word_embeddings.weight", "V D"),
     ("positions.E", "embeddings.position_embeddings.weight", "C D"),
@@ -67,7 +65,7 @@ _NEXT_SENTENCE = (
     ("next.W", "cls.seq_relationship.weight", "D 2"),
     ("next.b", "cls.seq_relationship.bias", "2"),
 )
-PREFIX, HEADS = "bert.", "cls."  # what is not of a head has the prefix, except in a BertModel
+PREFIX, HEADS = "bert.", "cls."  # tensors outside of heads have the prefix, except in a BertModel
 _OUTPUT, _OUTPUT_BIAS = "cls.predictions.decoder.weight", "cls.predictions.decoder.bias"
 _TIED = {  # a second name of a tensor, the first one, ours
     _OUTPUT: ("embeddings.word_embeddings.weight", "embedding.E"),
@@ -85,7 +83,7 @@ _SIZES = {
     "segments": "type_vocab_size",
 }
 
-# Whether it predicts masked words, and whether a second part follows -> its name.
+# The name of a model by its heads: for masked words, and for the next sentence.
 _ARCHITECTURES = {
     (False, False): "BertModel",
     (True, False): "BertForMaskedLM",
@@ -93,7 +91,7 @@ _ARCHITECTURES = {
     (True, True): "BertForPreTraining",
 }
 
-# What may vary in a BERT of theirs, but not in models/bert.py; the default stands first.
+# Entries that may vary in a BERT of theirs, but not in models/bert.py; the default comes first.
 _FIXED: dict[str, tuple[Any, ...]] = {
     "hidden_act": ("gelu",),
     "layer_norm_eps": (EPSILON,),
@@ -103,53 +101,38 @@ _FIXED: dict[str, tuple[Any, ...]] = {
 }
 
 
-def names(config: BERTConfig) -> Iterator[tuple[str, str, tuple[int, ...]]]:
-    """Of each parameter: our name, theirs, and our shape."""
+def weights(config: BERTConfig) -> Iterator[Weight]:
+    """The parameters of a model, and their tensors."""
     c, D = config, config.width
     sizes = {"V": c.vocabulary, "C": c.context, "S": c.segments, "D": D, "3D": 3 * D, "2": 2}
     sizes["F"] = c.inner or 4 * D
 
-    def shape(letters: str) -> tuple[int, ...]:
-        return tuple(sizes[letter] for letter in letters.split())
+    def weight(ours: str, theirs: str, letters: str) -> Weight:
+        parts = ("query", "key", "value") if "*" in theirs else ("",)
+        tensors = tuple(theirs.replace("*", part) for part in parts)
+        shape = tuple(sizes[letter] for letter in letters.split())
+        return Weight(ours, tensors, shape, transposed=not ours.endswith(".E"))
 
     for ours, theirs, letters in _EMBEDDINGS:
-        yield ours, theirs, shape(letters)
+        yield weight(ours, theirs, letters)
     for layer in range(c.layers):
         for ours, theirs, letters in _BLOCK:
-            yield f"blocks.{layer}.{ours}", f"encoder.layer.{layer}.{theirs}", shape(letters)
+            yield weight(f"blocks.{layer}.{ours}", f"encoder.layer.{layer}.{theirs}", letters)
     heads = (
         (c.pooler, _POOLER),
         (c.masked_words, _MASKED_WORDS),
         (c.next_sentence, _NEXT_SENTENCE),
     )
-    for there, names in heads:
-        for ours, theirs, letters in names if there else ():
-            yield ours, theirs, shape(letters)
-
-
-def their_names(theirs: str) -> list[str]:
-    parts = ("query", "key", "value") if "*" in theirs else ("",)
-    return [theirs.replace("*", part) for part in parts]
-
-
-def _their_shape(ours: str, theirs: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of each of the tensors that a parameter of ours is there."""
-    one = (*shape[:-1], shape[-1] // len(their_names(theirs)))
-    return one if ours.endswith(".E") else one[::-1]
-
-
-def _as_theirs(ours: str, theirs: str, array: NDArray) -> dict[str, NDArray]:
-    """A parameter of ours as their tensors: views of it, in their shape."""
-    names = their_names(theirs)
-    parts = np.split(array, len(names), axis=-1)
-    return dict(zip(names, (p if ours.endswith(".E") else p.T for p in parts), strict=True))
+    for has_head, names in heads:
+        for ours, theirs, letters in names if has_head else ():
+            yield weight(ours, theirs, letters)
 
 
 # --- reading -----------------------------------------------------------------
 
 
 def import_bert(folder: str | Path) -> tuple[BERT, WordPieces, Sentences]:
-    """The BERT in a folder, in float32, its tokenizer, and how it makes a vector of a text.
+    """The BERT in a folder, in float32, its tokenizer, and the way it makes a vector of a text.
 
     InputError names the file, and the entry or the tensor, that is missing, damaged or of
     another kind than :mod:`minillm.models.bert`.
@@ -166,18 +149,20 @@ def import_bert(folder: str | Path) -> tuple[BERT, WordPieces, Sentences]:
     huggingface.check_vocabulary(place, config.vocabulary, len(tokenizer))
     if values.get("tie_word_embeddings") is False and config.masked_words:
         huggingface.checked(place, _OUTPUT, tensors.get(_OUTPUT), (config.vocabulary, config.width))
-    params = _read_weights(place, config, tensors)
+    params = huggingface.read_weights(
+        place, tensors, weights(config), _TIED, lambda name: name in _BUFFERS
+    )
     return BERT(config, params=params), tokenizer, sentences
 
 
 def _plain(name: str) -> str:
-    """A tensor's name without the prefix, and as it is today: gain and bias had others."""
+    """The current name of a tensor, without the prefix: gain and bias had other names once."""
     name = name.removeprefix(PREFIX)
     return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("Norm.beta", "Norm.bias")
 
 
 def _read_config(path: Path, values: dict[str, Any], tensors: Mapping[str, Tensor]) -> BERTConfig:
-    """The sizes; a head is there if the architecture has it, or if there are weights of it."""
+    """The sizes, and the heads: those of the architecture, and those that have weights."""
     names = values.get("architectures") or []
     masked_words, next_sentence = (
         any(_ARCHITECTURES[heads] in names for heads in _ARCHITECTURES if heads[head])
@@ -188,12 +173,10 @@ def _read_config(path: Path, values: dict[str, Any], tensors: Mapping[str, Tenso
         return any(name.startswith(prefix) for name in tensors)
 
     next_sentence = next_sentence or any_of("cls.seq_relationship.")
-    sizes = {ours: huggingface.size(path, values, theirs) for ours, theirs in _SIZES.items()}
-    dropout = huggingface.dropout(path, values, "hidden_dropout_prob")
+    sizes = huggingface.read_sizes(path, values, _SIZES, "hidden_dropout_prob")
     try:
         return BERTConfig(
             **sizes,
-            dropout=dropout,
             masked_words=masked_words or any_of("cls.predictions."),
             pooler=next_sentence or any_of("pooler."),
             next_sentence=next_sentence,
@@ -205,53 +188,25 @@ def _read_config(path: Path, values: dict[str, Any], tensors: Mapping[str, Tenso
 def _read_tokenizer(folder: Path) -> WordPieces:
     tokenizer = load_tokenizer(folder)
     if not isinstance(tokenizer, WordPieces):
-        raise InputError(f"{folder}: expected a tokenizer of pieces of words, not {tokenizer.unit}")
+        unit = tokenizer.unit
+        raise InputError(f"{folder}: expected a tokenizer of pieces of words, found {unit}")
     if None in (tokenizer.cls, tokenizer.sep, tokenizer.mask):
         raise InputError(f"{folder}: expected a tokenizer with [CLS], [SEP] and [MASK]")
     return tokenizer
-
-
-def _read_weights(
-    folder: Path, config: BERTConfig, tensors: dict[str, Tensor]
-) -> dict[str, NDArray]:
-    """All parameters; every tensor is checked before memory is taken for any."""
-    if _OUTPUT_BIAS in tensors:  # of the two names of one tensor, a file may have the other
-        tensors.setdefault(_TIED[_OUTPUT_BIAS][0], tensors[_OUTPUT_BIAS])
-    places = []
-    for ours, theirs, shape in names(config):
-        for name in their_names(theirs):
-            their_shape = _their_shape(ours, theirs, shape)
-            huggingface.checked(folder, name, tensors.get(name), their_shape)
-        places.append((ours, theirs, shape))
-    params = {}
-    for ours, theirs, shape in places:
-        params[ours] = np.empty(shape, np.float32)
-        for name, view in _as_theirs(ours, theirs, params[ours]).items():
-            tensor = tensors.pop(name)
-            whole = np.empty(view.shape, np.float32)
-            tensor.read_into(whole)
-            huggingface.check_finite(tensor, name, whole)
-            view[...] = whole
-    for name, (first, ours) in _TIED.items():
-        if name in tensors and ours in params:
-            tensor = huggingface.checked(folder, name, tensors.pop(name), params[ours].shape)
-            huggingface.check_tied(tensor, name, params[ours], first)
-    huggingface.check_described({n: t for n, t in tensors.items() if n not in _BUFFERS})
-    return params
 
 
 # --- writing -----------------------------------------------------------------
 
 
 def has_heads(config: BERTConfig) -> bool:
-    """Whether it is more than a BertModel."""
+    """Whether a model has heads, so that it is more than a BertModel."""
     return config.masked_words or config.next_sentence
 
 
 def export_bert(
     model: BERT, tokenizer: WordPieces, folder: str | Path, sentences: Sentences | None = None
 ) -> None:
-    """Writes a new folder that transformers loads, with the same outputs; whole or not at all.
+    """Write a new folder that transformers loads, with the same outputs; whole or not at all.
 
     With a pooling in ``sentences``, sentence-transformers loads it, too.
     """
@@ -266,14 +221,10 @@ def export_bert(
     }
     prefix = PREFIX if has_heads(config) else ""
     tensors = {}
-    for ours, theirs, _ in names(config):
-        for name, view in _as_theirs(ours, theirs, model.params[ours]).items():
+    for weight in weights(config):
+        for name, view in weight.views(model.params[weight.name]).items():
             tensors[name if name.startswith(HEADS) else prefix + name] = view
-    with new_folder(folder) as made:
-        for name, content in files.items():
-            (made / name).parent.mkdir(exist_ok=True)
-            write_file(made / name, content)
-        write_tensors(made / "model.safetensors", tensors, {"format": "pt"})
+    huggingface.write_folder(folder, files, tensors)
 
 
 def _config_values(config: BERTConfig, tokenizer: WordPieces) -> dict[str, Any]:

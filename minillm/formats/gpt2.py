@@ -2,8 +2,8 @@
 
 The tokenizer is one of byte pairs: tokenizer.json, or vocab.json and merges.txt.
 
-Their linear layers ("Conv1D") have weights (in, out), as ours: nothing is transposed.  The
-output is tied to the embedding of the tokens there, too, and has no weight of its own.
+Its linear layers ("Conv1D") have weights (in, out), as ours: nothing is transposed.  The output is
+tied to the embedding of the tokens, as ours, and has no weight of its own.
 """
 
 import re
@@ -11,12 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from minillm.data.files import new_folder, read_json, write_file
+from minillm.data.files import read_json
 from minillm.errors import InputError
 from minillm.formats import huggingface
-from minillm.formats.tensors import write_tensors
+from minillm.formats.huggingface import Weight
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.text import BytePairs, Characters, Vocabulary, load_tokenizer, tokenizer_files
 
@@ -41,11 +39,20 @@ _BLOCK = (
     ("mlp.c_proj.weight", "feed_forward.W_2", "4D D"),
     ("mlp.c_proj.bias", "feed_forward.b_2", "D"),
 )
-PREFIX = "transformer."  # absent where the model was saved without its output layer
+PREFIX = "transformer."  # absent if the model was saved without its output layer
 _OUTPUT = "lm_head.weight"
+_TIED = {_OUTPUT: ("wte.weight", "embedding.E")}
 _MASK = re.compile(r"h\.\d+\.attn\.(masked_)?bias")  # buffers of older versions, not weights
 
-# What may vary in a GPT-2 of theirs, but not in models/gpt.py; the default stands first.
+_SIZES = {
+    "vocabulary": "vocab_size",
+    "context": "n_positions",
+    "layers": "n_layer",
+    "heads": "n_head",
+    "width": "n_embd",
+}
+
+# Entries that may vary in a GPT-2 of theirs, but not in models/gpt.py; the default comes first.
 _FIXED: dict[str, tuple[Any, ...]] = {
     "activation_function": ("gelu_new", "gelu_pytorch_tanh"),  # two names of one function
     "layer_norm_epsilon": (1e-5,),
@@ -56,19 +63,19 @@ _FIXED: dict[str, tuple[Any, ...]] = {
 _ARCHITECTURES = ("GPT2LMHeadModel", "GPT2Model")
 
 
-def names(config: GPTConfig) -> Iterator[tuple[str, str, tuple[int, ...]]]:
-    """Of each parameter: their name, ours, and its shape."""
+def weights(config: GPTConfig) -> Iterator[Weight]:
+    """The parameters of a model, and their tensors."""
     D = config.width
     sizes = {"V": config.vocabulary, "C": config.context, "D": D, "3D": 3 * D, "4D": 4 * D}
 
-    def shape(letters: str) -> tuple[int, ...]:
-        return tuple(sizes[letter] for letter in letters.split())
+    def weight(theirs: str, ours: str, letters: str) -> Weight:
+        return Weight(ours, (theirs,), tuple(sizes[letter] for letter in letters.split()))
 
     for theirs, ours, letters in _OUTSIDE:
-        yield theirs, ours, shape(letters)
+        yield weight(theirs, ours, letters)
     for layer in range(config.layers):
         for theirs, ours, letters in _BLOCK:
-            yield f"h.{layer}.{theirs}", f"blocks.{layer}.{ours}", shape(letters)
+            yield weight(f"h.{layer}.{theirs}", f"blocks.{layer}.{ours}", letters)
 
 
 # --- reading -----------------------------------------------------------------
@@ -77,7 +84,7 @@ def names(config: GPTConfig) -> Iterator[tuple[str, str, tuple[int, ...]]]:
 def import_gpt2(folder: str | Path) -> tuple[GPT, Vocabulary]:
     """The GPT-2 in a folder, in float32, and its tokenizer.
 
-    Each weight goes from the file into its place, so that memory holds the model once.
+    Each weight is read from the file into its place, so that memory holds the model once.
     InputError names the file, and the entry or the tensor, that is missing, damaged or of
     another kind than :mod:`minillm.models.gpt`.
     """
@@ -86,47 +93,23 @@ def import_gpt2(folder: str | Path) -> tuple[GPT, Vocabulary]:
     tokenizer = _read_tokenizer(folder)
     huggingface.check_vocabulary(folder, config.vocabulary, len(tokenizer))
     tensors = huggingface.open_weights(folder, lambda name: name.removeprefix(PREFIX))
-    wanted = {}
-    for theirs, ours, shape in names(config):
-        wanted[ours] = huggingface.checked(folder, theirs, tensors.pop(theirs, None), shape)
-    output = tensors.pop(_OUTPUT, None)
-    if output is None and not tied:
+    if _OUTPUT not in tensors and not tied:
         raise InputError(f"{folder}: the tensor {_OUTPUT} is missing, and not tied to wte.weight")
-    huggingface.check_described(
-        {name: t for name, t in tensors.items() if not _MASK.fullmatch(name)}
-    )
-    params = {}
-    for ours, tensor in wanted.items():
-        params[ours] = np.empty(tensor.shape, np.float32)
-        tensor.read_into(params[ours])
-        huggingface.check_finite(tensor, ours, params[ours])
-    if output is not None:
-        E = params["embedding.E"]
-        huggingface.check_tied(
-            huggingface.checked(folder, _OUTPUT, output, E.shape), _OUTPUT, E, "wte.weight"
-        )
+    params = huggingface.read_weights(folder, tensors, weights(config), _TIED, _MASK.fullmatch)
     return GPT(config, params=params), tokenizer
 
 
 def _read_config(path: Path) -> tuple[GPTConfig, bool]:
-    """The sizes, and whether the output is tied without saying so in the weights."""
+    """The sizes, and whether the output is tied unless the weights have one."""
     values = read_json(path)
     huggingface.check_known(path, values, "gpt2", _ARCHITECTURES, _FIXED)
-    width = huggingface.size(path, values, "n_embd")
-    if values.get("n_inner") not in (None, 4 * width):
-        raise huggingface.wrong(path, values, "n_inner", f"{4 * width}, four times n_embd")
-    sizes = {
-        "vocabulary": huggingface.size(path, values, "vocab_size"),
-        "context": huggingface.size(
-            path, values, "n_positions" if "n_positions" in values else "n_ctx"
-        ),
-        "layers": huggingface.size(path, values, "n_layer"),
-        "heads": huggingface.size(path, values, "n_head"),
-        "width": width,
-    }
-    dropout = huggingface.dropout(path, values, "resid_pdrop")
+    values.setdefault("n_positions", values.get("n_ctx"))  # its older name
+    sizes = huggingface.read_sizes(path, values, _SIZES, "resid_pdrop")
+    inner = 4 * sizes["width"]
+    if values.get("n_inner") not in (None, inner):
+        raise huggingface.wrong(path, values, "n_inner", f"{inner}, four times n_embd")
     try:
-        config = GPTConfig(**sizes, dropout=dropout)
+        config = GPTConfig(**sizes)
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None
     return config, values.get("tie_word_embeddings", True) is not False
@@ -160,29 +143,22 @@ def _read_characters(path: Path, values: dict[str, Any]) -> Characters:
 
 
 def export_gpt2(model: GPT, tokenizer: Vocabulary, folder: str | Path) -> None:
-    """Writes a new folder that transformers loads, with the same logits; whole or not at all.
+    """Write a new folder that transformers loads, with the same logits; whole or not at all.
 
-    The tokenizer must be one of byte pairs or of characters: InputError for any other.
+    InputError for a tokenizer that is neither one of byte pairs nor of characters.
     """
     files = _tokenizer_files(tokenizer, model.config.context)
     files["config.json"] = huggingface.json_file(_config_values(model.config, tokenizer))
-    tensors = {PREFIX + theirs: model.params[ours] for theirs, ours, _ in names(model.config)}
-    with new_folder(folder) as made:
-        for name, content in files.items():
-            write_file(made / name, content)
-        write_tensors(made / "model.safetensors", tensors, {"format": "pt"})
+    tensors = {PREFIX + w.tensors[0]: model.params[w.name] for w in weights(model.config)}
+    huggingface.write_folder(folder, files, tensors)
 
 
 def _config_values(config: GPTConfig, tokenizer: Vocabulary) -> dict[str, Any]:
     return {
         "model_type": "gpt2",
         "architectures": list(_ARCHITECTURES[:1]),
-        "vocab_size": config.vocabulary,
-        "n_positions": config.context,
+        **{theirs: getattr(config, ours) for ours, theirs in _SIZES.items()},
         "n_ctx": config.context,
-        "n_embd": config.width,
-        "n_layer": config.layers,
-        "n_head": config.heads,
         "n_inner": None,
         **{name: allowed[0] for name, allowed in _FIXED.items()},
         "tie_word_embeddings": True,
@@ -214,7 +190,7 @@ def _tokenizer_files(tokenizer: Vocabulary, context: int) -> dict[str, bytes]:
 
 
 def _characters(tokenizer: Characters) -> dict[str, Any]:
-    """Each character as a word, and nothing between two when they are joined again."""
+    """The tokenizer.json in which each character is a word, and words are joined without spaces."""
     surrogates = [token for token in tokenizer.tokens if "\ud800" <= token <= "\udfff"]
     if surrogates:
         raise InputError(f"the character U+{ord(surrogates[0]):04X} cannot be written as UTF-8")

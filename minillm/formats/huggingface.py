@@ -1,26 +1,28 @@
 """The folders in which Hugging Face's library transformers stores a model:
 
     config.json           the kind of model ("model_type"), and its sizes
-    model.safetensors     the weights; or model.safetensors.index.json, which says in which of
-                          several files each of them is
+    model.safetensors     the weights; or model.safetensors.index.json, which lists the file of
+                          each of them
     tokenizer.json        or other files of a tokenizer: see minillm/text/tokenizer_files.py
 
-Here is what all models share; :mod:`minillm.formats.gpt2` and :mod:`minillm.formats.bert` tell
-whose sizes and weights have which names.
+This page has what all models share; :mod:`minillm.formats.gpt2` and :mod:`minillm.formats.bert`
+list the names of their sizes and weights.
 """
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.data.files import read_json
+from minillm.data.files import new_folder, read_json, write_file
 from minillm.errors import InputError, short
-from minillm.formats.tensors import Tensor, open_tensors
+from minillm.formats.tensors import Tensor, open_tensors, write_tensors
 
+WEIGHTS = "model.safetensors"
 LONGEST_NAME = 255  # characters of a file's name
 _FLOATS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
@@ -29,7 +31,7 @@ _FLOATS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
 def wrong(path: Path, values: Mapping[str, Any], name: str, expected: str) -> InputError:
-    """The error for an entry of a file that is not what was expected."""
+    """The error for an entry of a file that has another value than expected."""
     return InputError(f"{path}: {name}: expected {expected}, found {repr(values.get(name))[:200]}")
 
 
@@ -40,12 +42,17 @@ def size(path: Path, values: Mapping[str, Any], name: str) -> int:
     return values[name]
 
 
-def dropout(path: Path, values: Mapping[str, Any], name: str) -> float:
-    """A rate of dropout; 0.1, if it is not there."""
-    rate = values.get(name, 0.1)
+def read_sizes(
+    path: Path, values: Mapping[str, Any], sizes: Mapping[str, str], dropout: str
+) -> dict[str, Any]:
+    """The arguments of our config: its sizes, by our names and theirs, and its dropout, or 0.1."""
+    rate = values.get(dropout, 0.1)
     if type(rate) not in (int, float) or not 0 <= rate < 1:
-        raise wrong(path, values, name, "a number from 0 to below 1")
-    return float(rate)
+        raise wrong(path, values, dropout, "a number from 0 to below 1")
+    return {
+        **{ours: size(path, values, theirs) for ours, theirs in sizes.items()},
+        "dropout": float(rate),
+    }
 
 
 def check_known(
@@ -55,24 +62,30 @@ def check_known(
     architectures: Iterable[str],
     fixed: Mapping[str, tuple[Any, ...]],
 ) -> None:
-    """InputError for a model that ours is unable to be.
+    """InputError for a model that ours cannot represent.
 
-    One of the architectures has to be named, or none at all.  ``fixed``: what an entry may be,
-    its default first.
+    One of the architectures has to be named, or none at all.  fixed: see :func:`check_fixed`.
     """
     if values.get("model_type") != model_type:
         raise wrong(path, values, "model_type", repr(model_type))
     known = list(architectures)
-    found = values.get("architectures") or known
-    if not isinstance(found, list) or not any(name in known for name in found):
+    names = values.get("architectures") or known
+    if not isinstance(names, list) or not any(name in known for name in names):
         raise wrong(path, values, "architectures", " or ".join(known))
+    check_fixed(path, values, fixed)
+
+
+def check_fixed(
+    path: Path, values: Mapping[str, Any], fixed: Mapping[str, tuple[Any, ...]]
+) -> None:
+    """InputError for an entry with another value than the allowed ones, the default first."""
     for name, allowed in fixed.items():
         if values.get(name, allowed[0]) not in allowed:
             raise wrong(path, values, name, " or ".join(map(repr, allowed)))
 
 
 def check_vocabulary(folder: Path, vocabulary: int, tokens: int) -> None:
-    """InputError unless the model and the tokenizer know equally many tokens."""
+    """InputError unless the model and the tokenizer have the same number of tokens."""
     if tokens != vocabulary:
         raise InputError(
             f"{folder}: config.json says vocab_size {vocabulary:,}, "
@@ -80,33 +93,56 @@ def check_vocabulary(folder: Path, vocabulary: int, tokens: int) -> None:
         )
 
 
-def json_file(values: Mapping[str, Any] | list[Any]) -> bytes:
-    """The content of a file of JSON."""
-    return (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode()
-
-
 def is_name(text: str) -> bool:
-    """Whether it may be the name of a file or folder, in the folder where it is told."""
+    """Whether a text can name a file or folder beside the file that contains it."""
     return Path(text).name == text and len(text) <= LONGEST_NAME and text.isprintable()
 
 
 # --- weights ---------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Weight:
+    """A parameter of ours, and the tensors of theirs that it consists of.
+
+    Several tensors lie side by side in ours, along the last axis.  transposed: each of theirs is
+    transposed in ours.
+    """
+
+    name: str
+    tensors: tuple[str, ...]
+    shape: tuple[int, ...]
+    transposed: bool = False
+
+    @property
+    def their_shape(self) -> tuple[int, ...]:
+        """The shape of each tensor of theirs."""
+        shape = (*self.shape[:-1], self.shape[-1] // len(self.tensors))
+        return shape[::-1] if self.transposed else shape
+
+    def views(self, array: NDArray) -> dict[str, NDArray]:
+        """The tensors of theirs as views of our parameter."""
+        parts = np.split(array, len(self.tensors), axis=-1)
+        return {
+            name: part.T if self.transposed else part
+            for name, part in zip(self.tensors, parts, strict=True)
+        }
+
+
 def open_weights(folder: Path, plain: Callable[[str], str]) -> dict[str, Tensor]:
-    """The tensors of one file, or of those that an index lists.
+    """The tensors of one file, or of the files in an index.
 
     ``plain`` makes one name of the several that a tensor may have.
     """
-    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    single, index = folder / WEIGHTS, folder / f"{WEIGHTS}.index.json"
     if single.exists():
-        found = open_tensors(single)[0]
+        stored = open_tensors(single)[0]
     elif index.exists():
-        found = _open_listed(index)
+        stored = _open_listed(index)
     else:
-        raise InputError(f"{folder}: expected model.safetensors or {index.name}, found neither")
+        raise InputError(f"{folder}: expected {WEIGHTS} or {index.name}, found neither")
     tensors = {}
-    for name, tensor in found.items():
+    for name, tensor in stored.items():
         if plain(name) in tensors:
             raise InputError(f"{tensor.path}: it has {short(plain(name))} under two names")
         tensors[plain(name)] = tensor
@@ -114,7 +150,7 @@ def open_weights(folder: Path, plain: Callable[[str], str]) -> dict[str, Tensor]
 
 
 def _open_listed(index: Path) -> dict[str, Tensor]:
-    """The tensors that an index lists, each from its file."""
+    """The tensors in an index, each from its file."""
     weights = read_json(index).get("weight_map")
     if not isinstance(weights, dict) or not all(isinstance(v, str) for v in weights.values()):
         raise InputError(f"{index}: expected an object 'weight_map' with names of files")
@@ -123,16 +159,55 @@ def _open_listed(index: Path) -> dict[str, Tensor]:
         if not is_name(file):
             raise InputError(f"{index}: expected a file in the same folder, found {short(file)}")
         files[file] = open_tensors(index.parent / file)[0]
-    found = {}
+    tensors = {}
     for name, file in weights.items():
         if name not in files[file]:
             raise InputError(f"{index.parent / file}: the tensor {short(name)} is missing")
-        found[name] = files[file][name]
-    return found
+        tensors[name] = files[file][name]
+    return tensors
+
+
+def read_weights(
+    folder: Path,
+    tensors: Mapping[str, Tensor],
+    weights: Iterable[Weight],
+    tied: Mapping[str, tuple[str, str]],
+    ignored: Callable[[str], object],
+) -> dict[str, NDArray]:
+    """All parameters, in float32; every tensor is checked before memory is taken for any.
+
+    tied: second names of tensors: the first name, and our parameter, whose numbers they must have.
+    ignored: true for the names of buffers.
+    """
+    tensors = dict(tensors)
+    for second, (first, _) in tied.items():
+        if second in tensors:
+            tensors.setdefault(first, tensors[second])
+    described: dict[str, Weight] = {}
+    known: set[str] = set()
+    for weight in weights:  # one by one: a damaged config may describe a thousand million
+        described[weight.name] = weight
+        known.update(weight.tensors)
+        for name in weight.tensors:
+            checked(folder, name, tensors.get(name), weight.their_shape)
+    known |= {second for second, (_, ours) in tied.items() if ours in described}
+    for name, tensor in tensors.items():
+        if name not in known and not ignored(name):
+            raise InputError(f"{tensor.path}: {short(name)}: config.json describes no such tensor")
+    params = {}
+    for weight in described.values():
+        params[weight.name] = np.empty(weight.shape, np.float32)
+        for name, view in weight.views(params[weight.name]).items():
+            read_finite(tensors[name], name, view)
+    for second, (first, ours) in tied.items():
+        if second in tensors:
+            tensor = checked(folder, second, tensors[second], described[ours].shape)
+            _check_tied(tensor, second, params[ours], first)
+    return params
 
 
 def checked(folder: Path, name: str, tensor: Tensor | None, shape: tuple[int, ...]) -> Tensor:
-    """A tensor with the shape that the config says, and of real numbers."""
+    """A tensor; InputError unless it has this shape and real numbers."""
     if tensor is None:
         raise InputError(f"{folder}: the tensor {name} is missing from the weights")
     if tensor.shape != shape:
@@ -143,24 +218,45 @@ def checked(folder: Path, name: str, tensor: Tensor | None, shape: tuple[int, ..
     return tensor
 
 
-def check_described(tensors: Mapping[str, Tensor]) -> None:
-    """InputError for a tensor that is left, for nothing asks for it."""
-    for name, tensor in tensors.items():
-        raise InputError(f"{tensor.path}: {short(name)}: config.json describes no such tensor")
-
-
-def check_finite(tensor: Tensor, name: str, array: NDArray) -> None:
-    """InputError for weights that are not numbers, or infinite."""
-    if not np.isfinite(array).all():
+def read_finite(tensor: Tensor, name: str, array: NDArray) -> None:
+    """Read a tensor into an array, or a view of one.  InputError for NaN and infinities."""
+    direct = array.flags.c_contiguous
+    whole = array if direct else np.empty(array.shape, array.dtype)
+    tensor.read_into(whole)
+    if not np.isfinite(whole).all():
         raise InputError(f"{tensor.path}: expected finite weights, found others in {name}")
+    if not direct:
+        array[...] = whole
 
 
-def check_tied(tensor: Tensor, name: str, array: NDArray, whose: str) -> None:
-    """InputError for a tensor that has numbers of its own, though it is ``array`` here."""
+def _check_tied(tensor: Tensor, name: str, array: NDArray, first: str) -> None:
+    """InputError for a tensor that has other numbers than ``array``."""
     flat = array.reshape(-1)
     for place, piece in tensor.pieces():
         if not np.array_equal(flat[place], piece.astype(array.dtype)):
             raise InputError(
-                f"{tensor.path}: {name}: expected the weights of {whose}, found others: "
+                f"{tensor.path}: {name}: expected the weights of {first}, found others: "
                 "an output that is not tied to the embedding cannot be run"
             )
+
+
+# --- writing ---------------------------------------------------------------------
+
+
+def json_file(values: Mapping[str, Any] | list[Any]) -> bytes:
+    """The content of a file of JSON."""
+    return (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def write_folder(
+    folder: str | Path,
+    files: Mapping[str, bytes],
+    tensors: Mapping[str, NDArray],
+    weights: str = WEIGHTS,
+) -> None:
+    """Write a new folder of files and weights, whole or not at all."""
+    with new_folder(folder) as made:
+        for name, content in files.items():
+            (made / name).parent.mkdir(exist_ok=True)
+            write_file(made / name, content)
+        write_tensors(made / weights, tensors, {"format": "pt"})

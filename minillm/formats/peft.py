@@ -1,17 +1,17 @@
-"""LoRA's additions as Hugging Face's library PEFT stores them, beside a GPT-2 or a BERT of theirs.
+"""LoRA's additions as Hugging Face's library PEFT stores them, for a GPT-2 or a BERT of theirs.
 
-    adapter_config.json         the rank r, lora_alpha, and which modules have an addition
+    adapter_config.json         the rank r, lora_alpha, and the modules that have an addition
     adapter_model.safetensors   base_model.model. + a module's name + .lora_A.weight (r, I) and
                                 .lora_B.weight (O, r): ours transposed
 
 Their weight gets (lora_alpha / r) B A, ours s A B with s = alpha / r.  GPT-2's module has query,
-key and value in one, as ours; of a BERT they are three modules with additions of their own.  Side
-by side these are an addition to our one weight, too, with columns of A and rows of B for each:
+key and value in one, as ours; in a BERT they are three modules with additions of their own.  Side
+by side these are one addition to our weight, too, with columns of A and rows of B for each:
 
     [q, k, v] = x (W + s [A_q, A_k, A_v] [[B_q, 0, 0], [0, B_k, 0], [0, 0, B_v]])
 
-Written, each module gets all of A and its own columns of B, but for the ranks in which these are
-zero.  Where modules have unequal ranks, zeros make them equal.
+When they are written, each module gets all of A and its own columns of B, without the ranks in
+which these are zero.  If modules have unequal ranks, zeros make them equal.
 
 Source: PEFT's documentation, "PEFT checkpoint format".
 """
@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.data.files import new_folder, read_json, write_file
+from minillm.data.files import read_json
 from minillm.errors import InputError, short
 from minillm.formats import bert, gpt2, huggingface
-from minillm.formats.tensors import Tensor, open_tensors, write_tensors
+from minillm.formats.tensors import Tensor, open_tensors
 from minillm.models.bert import BERT
 from minillm.models.gpt import GPT
 
@@ -34,7 +34,7 @@ CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _PREFIX = "base_model.model."
 _SIDES = {"A": ".lora_A.weight", "B": ".lora_B.weight"}
 
-# What an adapter may have that is not merely W + s A B; the default stands first.
+# Entries of an adapter that would be more than W + s A B; the default comes first.
 _FIXED: dict[str, tuple[Any, ...]] = {
     "bias": ("none",),
     "use_dora": (False, None),
@@ -53,20 +53,15 @@ def is_adapter(folder: str | Path) -> bool:
 
 
 def _modules(model: GPT | BERT) -> dict[str, tuple[str, slice]]:
-    """Of each of their linear layers: the weight of ours that it is in, and its columns."""
+    """For each of their linear layers, the weight of ours that contains it, and its columns."""
     modules = {}
-    if isinstance(model, GPT):
-        for theirs, ours, shape in gpt2.names(model.config):
-            if len(shape) == 2 and not ours.endswith(".E"):
-                modules[theirs.removesuffix(".weight")] = (ours, slice(0, shape[1]))
-        return modules
-    for ours, theirs, shape in bert.names(model.config):
-        if len(shape) == 2 and not ours.endswith(".E"):
-            parts = bert.their_names(theirs)
-            O = shape[1] // len(parts)
-            for number, name in enumerate(parts):
+    weights = gpt2.weights(model.config) if isinstance(model, GPT) else bert.weights(model.config)
+    for weight in weights:
+        if len(weight.shape) == 2 and not weight.name.endswith(".E"):
+            O = weight.shape[1] // len(weight.tensors)
+            for number, name in enumerate(weight.tensors):
                 columns = slice(number * O, (number + 1) * O)
-                modules[name.removesuffix(".weight")] = (ours, columns)
+                modules[name.removesuffix(".weight")] = (weight.name, columns)
     return modules
 
 
@@ -74,7 +69,7 @@ def _modules(model: GPT | BERT) -> dict[str, tuple[str, slice]]:
 
 
 def read_adapter(folder: str | Path, model: GPT | BERT) -> tuple[dict[str, NDArray], int, float]:
-    """The additions to a model's weights, by name as in minillm/training/lora.py; r and alpha.
+    """The additions to a model's weights, named as in minillm/training/lora.py; r and alpha.
 
     InputError names the file, and the entry or the tensor, that is missing, damaged, or asks for
     more than W + s A B.
@@ -83,15 +78,13 @@ def read_adapter(folder: str | Path, model: GPT | BERT) -> tuple[dict[str, NDArr
     values = read_json(path)
     if values.get("peft_type") != "LORA":
         raise huggingface.wrong(path, values, "peft_type", "'LORA'")
-    for name, allowed in _FIXED.items():
-        if values.get(name, allowed[0]) not in allowed:
-            raise huggingface.wrong(path, values, name, repr(allowed[0]))
+    huggingface.check_fixed(path, values, _FIXED)
     r = huggingface.size(path, {"r": 8} | values, "r")
     alpha = values.get("lora_alpha", 8)
     if type(alpha) not in (int, float) or not 0 < alpha <= 1e6:
         raise huggingface.wrong(path, values, "lora_alpha", "a number above 0, at most 1,000,000")
     tensors, _ = open_tensors(weights)
-    modules, found = _modules(model), {}
+    modules, stored = _modules(model), {}
     for name, tensor in tensors.items():
         module, side = _module_of(name)
         if module not in modules:
@@ -99,14 +92,14 @@ def read_adapter(folder: str | Path, model: GPT | BERT) -> tuple[dict[str, NDArr
                 f"{weights}: {short(name)}: expected lora_A or lora_B of a linear layer of the "
                 f"baseline, such as {_PREFIX}{next(iter(modules))}{_SIDES['A']}"
             )
-        found[module, side] = tensor
+        stored[module, side] = tensor
     by_weight: dict[str, dict[str, list[NDArray]]] = {}
     for module, (ours, columns) in modules.items():
-        if (module, "A") in found or (module, "B") in found:
+        if (module, "A") in stored or (module, "B") in stored:
             I, D = model.params[ours].shape[0], columns.stop - columns.start
-            A = _read(weights, module, "A", found, (r, I))
+            A = _read(weights, module, "A", stored, (r, I))
             B = np.zeros((r, model.params[ours].shape[1]), np.float32)
-            B[:, columns] = _read(weights, module, "B", found, (D, r)).T
+            B[:, columns] = _read(weights, module, "B", stored, (D, r)).T
             sides = by_weight.setdefault(ours, {"A": [], "B": []})
             sides["A"].append(A.T)
             sides["B"].append(B)
@@ -132,14 +125,13 @@ def _read(
     path: Path,
     module: str,
     side: str,
-    found: Mapping[tuple[str, str], Tensor],
+    stored: Mapping[tuple[str, str], Tensor],
     shape: tuple[int, int],
 ) -> NDArray:
     name = f"{_PREFIX}...{module}{_SIDES[side]}"
-    tensor = huggingface.checked(path, name, found.get((module, side)), shape)
+    tensor = huggingface.checked(path, name, stored.get((module, side)), shape)
     array = np.empty(shape, np.float32)
-    tensor.read_into(array)
-    huggingface.check_finite(tensor, name, array)
+    huggingface.read_finite(tensor, name, array)
     return array
 
 
@@ -154,11 +146,11 @@ def write_adapter(
     baseline: str,
     whole: bool = True,
 ) -> None:
-    """Writes a new folder that PEFT loads; whole or not at all.
+    """Write a new folder that PEFT loads; whole or not at all.
 
-    ``baseline`` is the name of the model that they are to be added to.  ``whole``: it is loaded
+    ``baseline`` is the name of the model that the additions belong to.  ``whole``: it is loaded
     with its heads; else as a GPT2Model or BertModel.  InputError for an addition to a weight that
-    PEFT has no addition for.
+    cannot have one in PEFT.
     """
     parts: dict[str, tuple[NDArray, NDArray]] = {}
     modules = _modules(model)
@@ -196,6 +188,4 @@ def write_adapter(
         "modules_to_save": None,
         "inference_mode": True,
     }
-    with new_folder(folder) as made:
-        write_file(made / CONFIG, huggingface.json_file(config))
-        write_tensors(made / WEIGHTS, tensors, {"format": "pt"})
+    huggingface.write_folder(folder, {CONFIG: huggingface.json_file(config)}, tensors, WEIGHTS)

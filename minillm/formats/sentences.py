@@ -1,11 +1,11 @@
 """The files of a sentence encoder, as the library sentence-transformers stores it:
 
     modules.json                the steps from a text to its vector, and the folder of each
-    sentence_bert_config.json   how many tokens of a text are read
-    1_Pooling/config.json       how the vectors of the tokens become one
+    sentence_bert_config.json   the number of tokens that are read of a text
+    1_Pooling/config.json       the way to make one vector of those of the tokens
     2_Normalize                 a step without files: the vector gets the length 1
 
-The first step is a model of transformers.  It lies beside modules.json; in older folders, in
+The first step is a model of transformers, beside modules.json or, in older folders, in
 0_Transformer.
 
 Source: Reimers and Gurevych (2019), "Sentence-BERT: sentence embeddings using siamese
@@ -21,7 +21,7 @@ from minillm.errors import InputError, short
 from minillm.formats.huggingface import is_name, json_file, wrong
 
 POOLINGS = {"mean": "mean", "first": "cls", "max": "max"}  # our names, theirs
-_FLAGS = {  # what older files have in place of a name
+_FLAGS = {  # entries of older files, in place of a name
     "cls": "pooling_mode_cls_token",
     "mean": "pooling_mode_mean_tokens",
     "max": "pooling_mode_max_tokens",
@@ -35,7 +35,7 @@ LEAST_TOKENS = 3  # [CLS], one of the text, [SEP]
 
 @dataclass(frozen=True)
 class Sentences:
-    """How a vector is made of a text."""
+    """The way to make a vector of a text."""
 
     pooling: str | None = None  # one of POOLINGS; None: not a sentence encoder
     normalised: bool = False  # its vectors have the length 1
@@ -43,9 +43,9 @@ class Sentences:
 
 
 def read_modules(folder: Path) -> dict[str, Path]:
-    """The folder of each step; of a model of transformers without others, its own.
+    """The folder of each step; a folder without modules.json has only its model.
 
-    InputError for steps that cannot be done here, and for words to be put before each text.
+    InputError for steps that cannot be done here, and for a prompt before each text.
     """
     path = folder / "modules.json"
     if not path.exists():
@@ -68,7 +68,7 @@ def read_modules(folder: Path) -> dict[str, Path]:
 
 
 def read_sentences(modules: Mapping[str, Path], width: int, context: int) -> Sentences:
-    """What the files say; InputError for a pooling that cannot be done here."""
+    """The settings in the files; InputError for a pooling that cannot be done here."""
     longest = _read_longest(modules["Transformer"], context)
     if "Pooling" not in modules:
         return Sentences(longest=longest)
@@ -79,8 +79,7 @@ def read_sentences(modules: Mapping[str, Path], width: int, context: int) -> Sen
             raise wrong(path, values, name, f"{width}, the width of the model")
     pooling = values.get("pooling_mode")
     if pooling is None:
-        found = [theirs for theirs, flag in _FLAGS.items() if values.get(flag)]
-        pooling = found or "mean"
+        pooling = [theirs for theirs, flag in _FLAGS.items() if values.get(flag)] or "mean"
     if isinstance(pooling, list) and len(pooling) == 1:
         pooling = pooling[0]
     for ours, theirs in POOLINGS.items():
@@ -91,7 +90,7 @@ def read_sentences(modules: Mapping[str, Path], width: int, context: int) -> Sen
 
 
 def _read_longest(folder: Path, context: int) -> int | None:
-    """How many tokens of a text are read, None if all that the model can."""
+    """The number of tokens that are read of a text; None: the context of the model."""
     for file, name in (
         ("sentence_bert_config.json", "max_seq_length"),
         ("tokenizer_config.json", "model_max_length"),
@@ -114,7 +113,7 @@ def _check_prompt(path: Path) -> None:
 
 
 def sentence_files(sentences: Sentences, width: int, context: int) -> dict[str, bytes]:
-    """The files beside the model's, by name; none if it is no sentence encoder."""
+    """The files beside those of the model, by name; none if it is no sentence encoder."""
     if sentences.pooling is None:
         return {}
     pooling = {flag: theirs == POOLINGS[sentences.pooling] for theirs, flag in _FLAGS.items()}

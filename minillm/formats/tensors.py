@@ -5,8 +5,8 @@
                "data_offsets": [0, 24]}, ...}, and perhaps texts in "__metadata__"
     the rest   the tensors, each from its first offset to its second
 
-The library safetensors makes a second copy of all that it reads or writes.  Here no more than
-one piece of a tensor is in memory twice, so that a model may be as large as the memory.
+The library safetensors makes a second copy of all that it reads or writes.  Here only one piece of
+a tensor is in memory twice, so that a model may be as large as the memory.
 """
 
 import json
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
 
 from minillm.data.files import reading, replacing
 from minillm.data.streams import OnDisk
@@ -33,7 +34,7 @@ _NAMES = {dtype: name for name, dtype in _DTYPES.items() if name != "BF16"}
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor in a file: where it is, and how it is stored."""
+    """A tensor in a file, which is not read yet."""
 
     path: Path
     dtype: str  # as safetensors names it: "F32", "BF16"
@@ -41,9 +42,9 @@ class Tensor:
     begin: int  # of its bytes in the file
 
     def pieces(self) -> Iterator[tuple[slice, NDArray]]:
-        """Its elements in their order, a million at a time: where they stand, and what they are.
+        """The elements in their order, a million at a time, each piece with its place.
 
-        bfloat16, which NumPy lacks, comes as float32: its bits are the upper half of one.
+        bfloat16, which NumPy lacks, becomes float32: its bits are the upper half of one.
         """
         size = int(np.prod(self.shape, dtype=object))
         with reading(self.path) as file:
@@ -56,14 +57,14 @@ class Tensor:
                 yield slice(begin, end), piece
 
     def mapped(self) -> NDArray:
-        """The tensor as a part of the file, which is read where it is used."""
+        """The tensor as a part of the file, which is read when it is used."""
         if 0 in self.shape:  # no part of a file is empty
             return np.zeros(self.shape, _DTYPES[self.dtype])
         array = np.memmap(self.path, _DTYPES[self.dtype], "r", self.begin, self.shape)
         return array.view(np.ndarray)
 
     def read_into(self, array: NDArray) -> None:
-        """Copies the tensor into a contiguous array of its shape, in the array's dtype."""
+        """Copy the tensor into a contiguous array of its shape, in the array's dtype."""
         flat = array.reshape(-1)
         for place, piece in self.pieces():
             flat[place] = piece
@@ -72,19 +73,17 @@ class Tensor:
 def open_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors of a file by name, none of them read yet, and its metadata.
 
-    InputError if the file is missing, damaged or truncated, or holds types that NumPy lacks.
+    InputError if the file is missing, damaged or truncated, or has types that NumPy lacks.
     """
-    from safetensors import SafetensorError, safe_open
-
     with reading(path) as file:
         head = file.read(8)
         try:
             with safe_open(path, framework="numpy"):  # it checks the header and the file's length
                 pass
         except (SafetensorError, ValueError, OSError) as error:
-            found = " ".join(str(error).split())[:200]  # it quotes the file
+            message = " ".join(str(error).split())[:200]  # it quotes the file
             raise InputError(
-                f"{path}: expected a safetensors file, but it is damaged: {found}"
+                f"{path}: expected a safetensors file, but it is damaged: {message}"
             ) from None
         length = int.from_bytes(head, "little")
         header = json.loads(file.read(length))
@@ -93,7 +92,7 @@ def open_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     for name, entry in header.items():
         if entry["dtype"] not in _DTYPES:
             raise InputError(
-                f"{path}: {short(name)}: numbers of the type {entry['dtype']} cannot be read"
+                f"{path}: {short(name)}: expected a type that NumPy has, found {entry['dtype']}"
             )
         begin = 8 + length + entry["data_offsets"][0]
         tensors[name] = Tensor(Path(path), entry["dtype"], tuple(entry["shape"]), begin)
@@ -103,11 +102,11 @@ def open_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def write_tensors(
     path: str | Path, arrays: Mapping[str, NDArray | OnDisk], metadata: Mapping[str, str]
 ) -> None:
-    """Writes arrays as a safetensors file, whole or not at all; equal arrays make equal files.
+    """Write arrays as a safetensors file, whole or not at all; equal arrays make equal files.
 
-    Those on the disk are copied piece by piece.
+    Arrays on the disk are copied piece by piece.
     """
-    # Each begins at a multiple of the size of its elements.
+    # In this order each array begins at a multiple of the size of its elements.
     names = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))
     header: dict[str, object] = {"__metadata__": dict(metadata)}
     end = 0

@@ -1,12 +1,12 @@
 """word2vec's files: word vectors, as text or binary.
 
-Both formats begin with a line "V D".  In the text format a line follows for each
-word: the word, a space, D numbers.  In the binary format each word is followed by
-a space and D float32 numbers, the low byte first; a line's end before the next
-word is optional.
+Both formats begin with a line "V D".  In the text format each word has a line: the
+word, a space, D numbers.  In the binary format a space and D float32 numbers, the
+low byte first, follow each word; a line's end before the next word is optional.
 """
 
 from array import array
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -24,13 +24,13 @@ LONGEST_WORD = 1 << 20  # bytes
 def write_vectors(
     path: str | Path, words: Sequence[str], vectors: NDArray[np.float32], binary: bool = False
 ) -> None:
-    """Write vectors (V, D).  InputError for a word with white space, which ends a word here.
+    """Write vectors (V, D).  InputError for a word with white space, which would end it.
 
-    Text has 9 digits a number: in both formats the same float32 are read back.
+    Numbers have 9 digits as text: in both formats the same float32 are read back.
     """
     for word in words:
         if not word or len(word.split()) != 1 or word != word.strip():
-            raise InputError(f"{path}: a word must have no white space in it, found {word!r}")
+            raise InputError(f"{path}: expected words without white space, found {word!r}")
     vectors = np.ascontiguousarray(vectors, "<f4")
     with replacing(path) as file:
         file.write(f"{len(words)} {vectors.shape[1]}\n".encode())
@@ -45,8 +45,8 @@ def write_vectors(
 def read_vectors(path: str | Path) -> tuple[list[str], NDArray[np.float32]]:
     """Read either format, recognised by the second line: -> words, vectors (V, D).
 
-    InputError, with the line or the word, where the file is not as the format demands.  Memory
-    is taken for what the file holds, not for what its first line says.
+    InputError, with the line or the word, if the file is not in the format.  The memory depends on
+    the content of the file, not on its first line, which may be damaged.
     """
     with reading(path) as opened:
         file = seekable(opened, str(path))
@@ -56,11 +56,11 @@ def read_vectors(path: str | Path) -> tuple[list[str], NDArray[np.float32]]:
         file.seek(start)
         words, vectors = read(path, file, V, D)
     if len(set(words)) < V:
-        twice = next(word for word, times in _counted(words).items() if times > 1)
+        (twice, _), *_ = Counter(words).most_common(1)
         raise InputError(f"{path}: expected each word once, found {short(twice)} again")
     if not np.isfinite(vectors).all():
         word = words[int(np.argmin(np.isfinite(vectors).all(axis=1)))]
-        raise InputError(f"{path}: the vector of {short(word)} has a number that is not finite")
+        raise InputError(f"{path}: {short(word)}: expected finite numbers, found others")
     return words, vectors
 
 
@@ -76,13 +76,6 @@ def _sizes(path: str | Path, head: bytes) -> tuple[int, int]:
             f"found {head[:60].decode('utf-8', 'replace')!r}"
         )
     return V, D
-
-
-def _counted(words: list[str]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for word in words:
-        counts[word] = counts.get(word, 0) + 1
-    return counts
 
 
 def _is_text(line: bytes) -> bool:

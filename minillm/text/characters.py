@@ -1,17 +1,18 @@
 """Characters: the smallest vocabulary, in which nothing needs to be unknown."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minillm.errors import InputError
-from minillm.text.vocabulary import visible
+from minillm.text.vocabulary import Vocabulary, check_texts, place_of
 
-_PIECE = 1 << 20  # characters that are encoded at a time
+_BLOCK = 1 << 20  # characters that are encoded at a time
 
 
-class Characters:
+class Characters(Vocabulary):
     """One id for each character (Unicode code point) of a text, in code point order.
 
     >>> vocabulary = Characters.from_text("banana")
@@ -24,12 +25,6 @@ class Characters:
     """
 
     unit = "character"
-    pretokenised = False
-    bos: int | None = None
-    eos: int | None = None
-    unknown: int | None = None
-    padding: int | None = None
-    sentence_end: int | None = None  # a text is one sequence, across its lines
 
     def __init__(self, tokens: Sequence[str]):
         self.tokens = list(tokens)
@@ -43,45 +38,37 @@ class Characters:
     @classmethod
     def from_text(cls, text: str) -> "Characters":
         """The vocabulary of all the characters of ``text``."""
-        return cls(sorted(set(text)))
+        return cls.from_texts([text])
 
-    def __len__(self) -> int:
-        return len(self.tokens)
-
-    def __repr__(self) -> str:
-        return f"<Characters: {len(self):,} tokens>"
+    @classmethod
+    def from_texts(cls, texts: Iterable[str]) -> "Characters":
+        """The vocabulary of all the characters of several texts."""
+        characters: set[str] = set()
+        for text in texts:
+            characters.update(text)
+        return cls(sorted(characters))
 
     def encode(self, text: str, name: str = "text") -> NDArray[np.int32]:
         """The ids of the characters of ``text``, (T,).
 
-        InputError, with ``name``, line and column, at a character that the vocabulary lacks.
+        InputError, with ``name``, line and column, for a character that the vocabulary lacks.
         """
         encoded = np.empty(len(text), np.int32)
-        for start in range(0, len(text), _PIECE):
-            codes = _code_points(text[start : start + _PIECE])
+        for start in range(0, len(text), _BLOCK):
+            codes = _code_points(text[start : start + _BLOCK])
             ids = np.searchsorted(self._codes, codes)
             lacking = self._codes[np.minimum(ids, len(self) - 1)] != codes
             if lacking.any():
-                raise self._lacks(text, start + int(np.argmax(lacking)), name)
-            encoded[start : start + _PIECE] = ids
+                at = start + int(np.argmax(lacking))
+                raise InputError(
+                    f"{place_of(text, at, name)}: the character {text[at]!r} "
+                    f"(U+{ord(text[at]):04X}) is not among the {len(self)} that the model knows"
+                )
+            encoded[start : start + _BLOCK] = ids
         return encoded
 
-    def _lacks(self, text: str, at: int, name: str) -> InputError:
-        line = text.count("\n", 0, at) + 1
-        column = at - text.rfind("\n", 0, at)
-        return InputError(
-            f"{name}, line {line}, column {column}: the character {text[at]!r} "
-            f"(U+{ord(text[at]):04X}) is not among the {len(self)} that the model knows"
-        )
-
-    encode_known = encode
-
-    def decode(self, ids: Iterable[int], unknown_words: Iterable[str] = ()) -> str:
-        """The text of ``ids``; no character is unknown, so ``unknown_words`` are not used."""
-        return "".join(self.stream(ids))
-
     def stream(self, ids: Iterable[int], unknown_words: Iterable[str] = ()) -> Iterator[str]:
-        """The text of ``ids``, a character at a time."""
+        """The text of ``ids``, a character at a time; none is unknown."""
         for id in ids:
             yield self.tokens[id]
 
@@ -89,13 +76,14 @@ class Characters:
         """The characters of ``text``."""
         return list(text)
 
-    def show(self, id: int) -> str:
-        """A character as a label of a plot."""
-        return visible(self.tokens[id])
-
     def to_dict(self) -> dict:
-        """Its JSON form; :func:`minillm.text.vocabulary_from_dict` reads it back."""
+        """The JSON form; :func:`minillm.text.vocabulary_from_dict` reads it back."""
         return {"unit": self.unit, "tokens": self.tokens}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Characters":
+        """The vocabulary that ``to_dict`` described; ValueError if it is damaged."""
+        return cls(check_texts(values.get("tokens"), "tokens"))
 
 
 def _code_points(text: str) -> NDArray[np.uint32]:

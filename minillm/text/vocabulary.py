@@ -1,7 +1,9 @@
-"""What every vocabulary can do: texts to ids, and back."""
+"""The abilities of every vocabulary: texts to ids, and back."""
 
-from collections.abc import Iterable, Iterator
-from typing import Any, Protocol
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,60 +11,97 @@ from numpy.typing import NDArray
 from minillm.errors import InputError, short
 
 
-class Vocabulary(Protocol):
+class Vocabulary(ABC):
     """A finite set of tokens, numbered from 0, into which any text can be split.
 
-    The ids of the special tokens are None where a vocabulary has no such token.
+    The id of a special token is None if a vocabulary has no such token.
     """
 
-    unit: str  # what one token is: "character", "word", "bpe" or "wordpiece" (a part of a word)
-    pretokenised: bool  # a text's tokens are separated by white space
-    bos: int | None  # opens every text
-    eos: int | None  # closes every text
-    unknown: int | None  # stands for all tokens that the vocabulary lacks
-    padding: int | None
-    line_end: int | None  # the token "\n"
-    sentence_end: int | None  # the token that ends a sentence, where a text is a row of them
+    unit: (
+        str  # the kind of its tokens: "character", "word", "bpe" or "wordpiece" (a part of a word)
+    )
+    tokens: Sequence[Any]  # by id; bytes in a vocabulary of byte pairs, else strings
+    pretokenised: bool = False  # the tokens of a text are separated by white space
+    bos: int | None = None  # opens every text
+    eos: int | None = None  # closes every text
+    unknown: int | None = None  # stands for all tokens that the vocabulary lacks
+    padding: int | None = None
+    line_end: int | None = None  # the token "\n"
+    sentence_end: int | None = None  # the token that ends a sentence, if a text is a row of them
 
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        return len(self.tokens)
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {len(self):,} tokens>"
+
+    @abstractmethod
     def encode(self, text: str, name: str = "text") -> NDArray[np.int32]:
         """The ids of the tokens of ``text``, (T,).
 
         A token that the vocabulary lacks becomes ``unknown``; without such an id, InputError
-        says where in ``name`` it stands.
+        names its place in ``name``.
         """
 
+    def encode_each(self, texts: Sequence[str], names: Sequence[str]) -> list[NDArray[np.int32]]:
+        """The ids of each of several texts; names: those of the texts, for errors."""
+        return [self.encode(text, name) for text, name in zip(texts, names, strict=True)]
+
     def encode_known(self, text: str, name: str = "text") -> NDArray[np.int32]:
-        """As ``encode``, but InputError at any token that the vocabulary lacks."""
+        """As ``encode``, but InputError for any token that the vocabulary lacks."""
+        return self.encode(text, name)
 
     def decode(self, ids: Iterable[int], unknown_words: Iterable[str] = ()) -> str:
         """The text of ``ids``.
 
         Each unknown token is the next of ``unknown_words``, while there are any.
         """
+        return "".join(self.stream(ids, unknown_words))
 
+    @abstractmethod
     def stream(self, ids: Iterable[int], unknown_words: Iterable[str] = ()) -> Iterator[str]:
         """The text of ``ids`` in pieces, each as soon as it can be printed."""
 
+    @abstractmethod
     def split(self, text: str) -> list[str]:
-        """The tokens of ``text`` as they stand in it, those that the vocabulary lacks too."""
+        """The tokens of ``text`` as they stand in it, even those that the vocabulary lacks."""
 
     def show(self, id: int) -> str:
         """A token as a label of a plot: on one line, and visible."""
+        return visible(self.tokens[id])
 
+    @abstractmethod
     def to_dict(self) -> dict:
-        """Its JSON form; :func:`minillm.text.vocabulary_from_dict` reads it back."""
+        """The JSON form; :func:`minillm.text.vocabulary_from_dict` reads it back."""
+
+
+class SpecialTokens:
+    """Special tokens and their ids: the text of each stands for it wherever it occurs.
+
+    >>> SpecialTokens({"<a>": 0, "<a><b>": 1}).cut("one<a>two<a><b>")
+    ['one', '<a>', 'two', '<a><b>']
+    """
+
+    def __init__(self, ids: Mapping[str, int]):
+        self.ids = dict(ids)
+        longest_first = sorted(self.ids, key=len, reverse=True)
+        self._pattern = re.compile(f"({'|'.join(map(re.escape, longest_first))})")
+
+    def cut(self, text: str) -> list[str]:
+        """The text, cut before and after each special token."""
+        if not any(token in text for token in self.ids):
+            return [text]
+        return [part for part in self._pattern.split(text) if part]
 
 
 def unit_name(vocabulary: Vocabulary) -> str:
-    """What one token is, in a word that has a plural."""
+    """The name of one token, in a word that has a plural."""
     return "token" if vocabulary.unit in ("bpe", "wordpiece") else vocabulary.unit
 
 
 def opening_id(vocabulary: Vocabulary, documents: bool = False) -> int:
-    """The id after which a text begins: BOS where a model has seen ``documents``, each from its
-    beginning to its end; else a line's end, else 0.
+    """The id after which a text begins: BOS if a model was trained on whole ``documents``; else a
+    line's end, else 0.
     """
     candidates = (vocabulary.bos if documents else None, vocabulary.line_end, 0)
     return next(id for id in candidates if id is not None)
@@ -71,8 +110,8 @@ def opening_id(vocabulary: Vocabulary, documents: bool = False) -> int:
 def banned_ids(vocabulary: Vocabulary, documents: bool = False) -> list[int]:
     """The ids that a model should never write: BOS, padding and the unknown token.
 
-    So is EOS, unless the model has learned from ``documents`` where a text ends.  GPT-2 has one
-    token for both: it may be written.
+    EOS is one of them unless the model has learned from ``documents`` where a text ends.  GPT-2 has
+    one token for BOS and EOS: it may then be written.
     """
     specials = {vocabulary.bos, vocabulary.eos, vocabulary.padding, vocabulary.unknown}
     if documents:
@@ -101,11 +140,29 @@ def check_texts(values: Any, name: str) -> list[str]:
     return values
 
 
-def surrogate(text: str, name: str) -> InputError:
-    """What is wrong with a text that has a lone surrogate."""
-    at = next(at for at, character in enumerate(text) if "\ud800" <= character <= "\udfff")
+def flag(values: Mapping[str, Any], name: str, *default: bool | None) -> Any:
+    """The entry ``name`` of a JSON object, or its default.  ValueError unless true or false."""
+    value = values.get(name)
+    if value is None and default:
+        return default[0]
+    if not isinstance(value, bool):
+        raise ValueError(f"{name}: expected true or false, found {short(value)}")
+    return value
+
+
+def check_encodable(text: str, name: str) -> None:
+    """InputError, with ``name``, line and column, for a lone surrogate, which UTF-8 cannot hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        at = error.start
+        raise InputError(
+            f"{place_of(text, at, name)}: expected text, found a lone surrogate "
+            f"(U+{ord(text[at]):04X})"
+        ) from None
+
+
+def place_of(text: str, at: int, name: str) -> str:
+    """The place of a character for messages: the name of its text, the line and the column."""
     line, column = text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at)
-    return InputError(
-        f"{name}, line {line}, column {column}: expected text, found a lone surrogate "
-        f"(U+{ord(text[at]):04X})"
-    )
+    return f"{name}, line {line}, column {column}"

@@ -5,16 +5,15 @@ A text is first cut into words, much as a dictionary would have them:
 >>> basic_tokens("Élodie's 2 cafés!")
 ['elodie', "'", 's', '2', 'cafes', '!']
 
-Then each word is cut into pieces.  From its beginning the longest piece is taken that is in the
-vocabulary, then the longest one at what remains, and so on.  A piece that goes on with a word is
-written with ##:
+Then each word is cut into pieces: the longest piece of the vocabulary with which it begins, then
+the longest one at the rest, and so on.  A piece that continues a word is written with ##:
 
 >>> pieces = WordPieces([*SPECIALS, "un", "##a", "##aff", "##able", "aff", "sea"])
 >>> pieces.split("Unaffable sea ?")
 ['un', '##aff', '##able', 'sea', '?']
 
-No merges are replayed, unlike in byte pairs: the vocabulary is all there is.  If at some place no
-piece fits, the whole word is the unknown token, [UNK].
+Unlike in byte pairs, no merges are replayed: the vocabulary is all there is.  If no piece fits at
+some place, the whole word is the unknown token, [UNK].
 
 **The words** are those of BERT's basic tokenizer.  Control characters, and those for private use,
 are removed; all other white space separates; each CJK ideograph and each punctuation mark is a word
@@ -22,14 +21,14 @@ of its own.  A vocabulary in lower case has no accents either: a character is de
 NFD), and its nonspacing marks are dropped, so that é is e.
 
 **Training** begins with the characters, and makes one piece of two neighbours, again and again, as
-byte pairs do.  But the next pair is not the most frequent one: it is the one that makes the text
-likelier than any other would.  If each piece stands there with its own probability, count / N,
-whatever is beside it, then a place where a and b are neighbours has the probability
+byte pairs do.  But the next pair is not the most frequent one: it is the pair that raises the
+likelihood of the text the most.  If each piece occurs with its own probability, count / N, whatever
+is beside it, then a place where a and b are neighbours has the probability
 
     p(a) p(b) = count(a) count(b) / N^2    as two pieces, and
     p(ab)     = count(ab) / N              as one,
 
-and all count(ab) places together gain so much log-likelihood:
+and all count(ab) places together gain this log-likelihood:
 
     gain(ab) = count(ab) log(N count(ab) / (count(a) count(b)))
 
@@ -45,12 +44,11 @@ By hand, on five words with their counts, N = 113 characters:
 >>> learn_pieces(words, 3)
 ['##ug', '##un', 'hug']
 
-Widely used trainers only approximate this: they take the most frequent pair, as for byte pairs, and
-so make pieces of what is frequent by chance, beside a frequent character.  Others take the largest
+Widely used trainers only approximate this.  Some take the most frequent pair, as for byte pairs,
+and so merge pairs that are frequent only because their characters are.  Others take the largest
 fraction count(ab) / (count(a) count(b)), which is the gain of a single place: above, ##g ##s would
-come first.  Then rare pairs come before all others, unless pairs must be frequent to count at all,
-and what is frequent enough has to be found by trial.  The gain needs no such bound.  (In
-benchmarks/wordpiece.md the three stand side by side.)
+come first.  Then rare pairs come before all others, unless a minimum count is found by trial.  The
+gain needs no such bound.  (benchmarks/wordpiece.md compares the three.)
 
 Sources: Schuster and Nakajima (2012), "Japanese and Korean voice search", section 3; Devlin et al.
 (2018), "BERT", and its tokenizer.  The paper takes the pair that increases the likelihood the most,
@@ -68,21 +66,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.errors import InputError, short
-from minillm.text.vocabulary import check_texts, surrogate, visible
-from minillm.text.words import pieces as blocks
+from minillm.text.bpe import join
+from minillm.text.vocabulary import SpecialTokens, Vocabulary, check_encodable, check_texts, flag
+from minillm.text.words import blocks
 
 PAD, UNKNOWN, CLS, SEP, MASK = SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 PREFIX = "##"  # of a piece that is not the first of its word
 LONGEST = 100  # characters of a word; a longer one is unknown
-LEAST = 2  # times that a pair stands in a text, to be made one piece
-RAREST = 1e-6  # share of a text's characters
+LEAST = 2  # occurrences of a pair that is made one piece
+RAREST = 1e-6  # share of a text's characters, below which a character has no piece
 LEAST_SIZE = len(SPECIALS) + 2
-REMEMBERED = 1 << 16  # words whose pieces are kept at hand
+REMEMBERED = 1 << 16  # words whose pieces are remembered
 
 
 # --- words ---------------------------------------------------------------------------------------
 
-# Where a text may be cut: Unicode's white space, without the control characters, which are removed.
+# A text may be cut at Unicode's white space, without the control characters, which are removed.
 _WHITE = "\t\n\r \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 _WHITE_SPACE, _RUN = re.compile(f"[{_WHITE}]"), re.compile(f"[^{_WHITE}]+")
 _CONTROL_SPACE = re.compile("[\x0b\x0c\x1c-\x1f\x85]")  # white space for Python, not for BERT
@@ -95,22 +94,22 @@ _IDEOGRAPHS = (
 
 
 def is_ideograph(character: str) -> bool:
-    """Whether it is in one of Unicode's blocks of CJK ideographs; kana and hangul are not."""
+    """Whether it is a CJK ideograph, by Unicode's blocks; kana and hangul are not."""
     return any(first <= ord(character) <= last for first, last in _IDEOGRAPHS)
 
 
 def is_punctuation(character: str) -> bool:
-    """Whether it is punctuation for Unicode, or a symbol of ASCII: $ and ` are, € is not."""
+    """Whether it is punctuation by Unicode, or a symbol of ASCII: $ and ` are, € is not."""
     if character.isascii():
         return character.isprintable() and not character.isalnum() and character != " "
     return unicodedata.category(character).startswith("P")
 
 
 class CharacterTable(dict[int, str]):
-    """What becomes of each character, for ``str.translate``; made as characters are met.
+    """The replacement of each character, for ``str.translate``; filled as characters occur.
 
-    A word's characters remain, in lower case and without accents if this is wanted; what is a word
-    of its own gets a space on both sides.
+    Letters remain, in lower case and without accents if the options say so.  A character that is a
+    word of its own gets a space on both sides.
     """
 
     def __init__(self, lower_case: bool, strip_accents: bool, split_ideographs: bool):
@@ -118,8 +117,8 @@ class CharacterTable(dict[int, str]):
         self._options = lower_case, strip_accents, split_ideographs
 
     def __missing__(self, code: int) -> str:
-        self[code] = found = self._of(chr(code))
-        return found
+        self[code] = replacement = self._of(chr(code))
+        return replacement
 
     def _of(self, character: str) -> str:
         lower_case, strip_accents, split_ideographs = self._options
@@ -147,7 +146,7 @@ def basic_tokens(text: str, table: CharacterTable | None = None) -> list[str]:
 
 
 def _runs(text: str) -> list[str]:
-    """What stands between white space."""
+    """The parts of a text between white space."""
     return _RUN.findall(text) if _CONTROL_SPACE.search(text) else text.split()
 
 
@@ -169,66 +168,24 @@ def glue(left: str, right: str) -> str:
 
 
 def gain(pair: Any, left: Any, right: Any, total: Any) -> Any:
-    """What the log-likelihood of a text gains, in nats, if a pair becomes one piece.
+    """The gain of the log-likelihood of a text, in nats, if a pair becomes one piece.
 
-    pair: how often it stands there; left and right: how often its two pieces do; total: how many
-    pieces there are.  Numbers, or arrays (P,).
+    Counts of occurrences: of the pair, of its left and its right piece, and of all pieces in
+    total.  Numbers, or arrays (P,).
     """
     return pair * np.log(pair * total / (left * right))
 
 
-def learn_pieces_naively(words: Mapping[str, int], number: int) -> list[str]:
-    """The definition of :func:`learn_pieces`, which counts everything again for each piece."""
-    texts = {word: spell(word) for word in words}
-    known = {piece for pieces in texts.values() for piece in pieces}
-    learned: list[str] = []
-    while len(learned) < number:
-        counts: Counter[str] = Counter()
-        pairs: Counter[tuple[str, str]] = Counter()
-        for word, pieces in texts.items():
-            for piece in pieces:
-                counts[piece] += words[word]
-            for pair in pairwise(pieces):
-                pairs[pair] += words[word]
-        gains = {
-            (left, right): gain(count, counts[left], counts[right], counts.total())
-            for (left, right), count in pairs.items()
-            if count >= LEAST and glue(left, right) not in known
-        }
-        best = min(gains, key=lambda pair: (-gains[pair], pair), default=None)
-        if best is None or gains[best] <= 0:
-            break
-        learned.append(glue(*best))
-        known.add(learned[-1])
-        texts = {word: join(pieces, best, learned[-1]) for word, pieces in texts.items()}
-    return learned
-
-
-def join(pieces: Sequence[Any], pair: tuple[Any, Any], new: Any) -> list[Any]:
-    """The pieces of a word, ``new`` in place of each ``pair``, from left to right.
-
-    >>> join(["a", "##a", "##a", "##a"], ("##a", "##a"), "##aa")
-    ['a', '##aa', '##a']
-    """
-    joined: list[Any] = []
-    at = 0
-    while at < len(pieces):
-        found = tuple(pieces[at : at + 2]) == pair
-        joined.append(new if found else pieces[at])
-        at += 1 + found
-    return joined
-
-
 def learn_pieces(words: Mapping[str, int], number: int) -> list[str]:
-    """The first ``number`` pieces that words with their counts teach, beside their characters.
+    """Learn the first ``number`` pieces from words with their counts, beside their characters.
 
-    Fewer, if no pair that stands ``LEAST`` times gains anything.  Of equal gains the pair is
-    taken that comes first in the order of its left piece, then of its right one.  A pair whose
-    piece is there already is left alone.
+    Fewer, if no pair that occurs ``LEAST`` times gains anything.  Of equal gains, the first pair is
+    the one whose left piece comes first in order, then whose right one does.  A pair whose piece
+    exists already is not merged.
 
-    As :func:`learn_pieces_naively`, but a merge changes a few words only: an index says where a
-    pair stands, and the counts are corrected there.  Unlike the count of a pair, its gain may rise
-    when other pairs are merged: all gains are computed again, as arrays.
+    A merge changes only a few words: an index lists the words of each pair, and the counts are
+    corrected there.  Unlike the count of a pair, its gain may rise when other pairs are merged:
+    all gains are computed again, as arrays.
     """
     table = PairTable(words)
     learned: list[str] = []
@@ -242,10 +199,10 @@ def learn_pieces(words: Mapping[str, int], number: int) -> list[str]:
 
 
 class PairTable:
-    """The pieces of words, and where pairs of them stand; pieces are numbers.
+    """The pieces of words, as numbers, and the words that contain each pair of them.
 
-    left, right, count (P,): of each pair, in the order in which pairs were met.  pieces (N,): how
-    often each piece stands in the words.
+    left, right, count (P,): of each pair, in the order of first occurrence.  pieces (N,): the
+    count of each piece in the words.
     """
 
     def __init__(self, words: Mapping[str, int]):
@@ -254,7 +211,7 @@ class PairTable:
         self._texts = [[self._number(piece) for piece in spell(word)] for word in words]
         self._weights = list(words.values())
         self._rows: dict[tuple[int, int], int] = {}
-        self._where: list[set[int]] = []  # of a pair: the words in which it stands, or once stood
+        self._where: list[set[int]] = []  # the words that contain a pair, or once did
         self.left, self.right = np.zeros(1024, np.int32), np.zeros(1024, np.int32)
         self.count, self.pieces = np.zeros(1024), np.zeros(len(self.names))
         for at, text in enumerate(self._texts):
@@ -280,7 +237,7 @@ class PairTable:
         return row
 
     def _add(self, at: int, weight: int) -> None:
-        """Counts the pairs of a word; of a negative weight, takes them off."""
+        """Add a weight, which may be negative, to the counts of the pairs of a word."""
         for pair in pairwise(self._texts[at]):
             row = self._row(pair)
             self.count[row] += weight
@@ -297,7 +254,7 @@ class PairTable:
         return min(ties, key=lambda row: (names[self.left[row]], names[self.right[row]]))
 
     def merge(self, row: int) -> str | None:
-        """Makes one piece of a pair wherever it stands; None if there is such a piece already."""
+        """Make one piece of a pair wherever it occurs; None if the piece exists already."""
         pair = int(self.left[row]), int(self.right[row])
         piece = glue(self.names[pair[0]], self.names[pair[1]])
         if piece in self._numbers:
@@ -318,8 +275,8 @@ class PairTable:
 def alphabet(words: Mapping[str, int], most: int) -> list[str]:
     """The characters of words as pieces, in their order: at most ``most``, the most frequent.
 
-    A character that stands within words has both its pieces, first or not.  One that is rarer
-    than ``RAREST`` has none: a large text has thousands of those, and each would be an id.
+    A character of a longer word has two pieces: at the beginning and within the word.  One that is
+    rarer than ``RAREST`` has none: a large text has thousands of those, and each would be an id.
 
     >>> alphabet({"ab": 3, "!": 2, "c": 1}, 5)
     ['!', '##a', '##b', 'a', 'b']
@@ -330,22 +287,19 @@ def alphabet(words: Mapping[str, int], most: int) -> list[str]:
             counts[character] += count
     least = RAREST * counts.total()
     within = {character for word in words if len(word) > 1 for character in word}
-    found: list[str] = []
+    pieces: list[str] = []
     for character in sorted(counts, key=lambda character: (-counts[character], character)):
-        if counts[character] < least:
+        if counts[character] < least or len(pieces) >= most:
             break
-        found += [character, PREFIX + character] if character in within else [character]
-        if len(found) > most:
-            del found[most:]
-            break
-    return sorted(found)
+        pieces += [character, PREFIX + character] if character in within else [character]
+    return sorted(pieces[:most])
 
 
 def count_words(texts: Iterable[str], tokenizer: "WordPieces") -> Counter[str]:
-    """How often each word stands in texts; special tokens, and words too long, do not count."""
+    """The count of each word in texts, without special tokens and words that are too long."""
     words: Counter[str] = Counter()
     for text in texts:
-        for part in tokenizer.parts(text):
+        for part in tokenizer.cut(text):
             if part not in tokenizer.specials:
                 for block in blocks(part, _WHITE_SPACE):
                     words.update(word for word in tokenizer.words(block) if len(word) <= LONGEST)
@@ -353,9 +307,9 @@ def count_words(texts: Iterable[str], tokenizer: "WordPieces") -> Counter[str]:
 
 
 def train(texts: Iterable[str], size: int, lower_case: bool = True) -> "WordPieces":
-    """The tokenizer of ``size`` tokens that texts teach, each of which is read once.
+    """Learn a tokenizer of ``size`` tokens from texts, each of which is read once.
 
-    The special tokens, the characters, and the pieces in the order in which they were learned.
+    Its tokens are the special ones, the characters, and the pieces in the order of learning.
     Fewer, if no other pair gains anything.  ValueError for a size below ``LEAST_SIZE``, InputError
     for a lone surrogate.
     """
@@ -373,27 +327,27 @@ def train(texts: Iterable[str], size: int, lower_case: bool = True) -> "WordPiec
 
 
 def _bytes(ids: list[int]) -> bytes:
-    """Ids as bytes, which are joined faster than lists."""
+    """Ids as bytes, because bytes are joined faster than lists."""
     return np.array(ids, np.int32).tobytes()
 
 
 class _Memory(dict[str, Any]):
-    """The results of a function of a short text, the last ones that it was asked for."""
+    """The recent results of a function of a short text."""
 
     def __init__(self, function: Any):
         super().__init__()
         self._function = function
 
     def __missing__(self, text: str) -> Any:
-        found = self._function(text)
+        result = self._function(text)
         if len(text) <= LONGEST:  # a text without white space may be one long run
             if len(self) >= REMEMBERED:
                 self.clear()
-            self[text] = found
-        return found
+            self[text] = result
+        return result
 
 
-class WordPieces:
+class WordPieces(Vocabulary):
     """A vocabulary of pieces of words, and of special tokens.
 
     >>> tokenizer = WordPieces([*SPECIALS, "sea", "##shell", "##s", "é"])
@@ -403,15 +357,13 @@ class WordPieces:
     >>> ids.tolist(), offsets.tolist()
     ([5, 7, 4], [[1, 4], [4, 5], [6, 12]])
 
-    ``tokens`` are strings, by id.  The text of a special token stands for it wherever it is met,
-    in exactly that case.  [CLS] opens texts and [SEP] closes them, where a model wants them:
-    ``encode`` adds neither.
+    ``tokens`` are strings, by id.  The text of a special token stands for it wherever it occurs,
+    in exactly that case.  [CLS] opens texts and [SEP] closes them for a model that expects them:
+    ``encode`` adds neither.  White space is not kept, so that there is no token for a line's end.
     """
 
     unit = "wordpiece"
-    pretokenised = False
-    line_end: int | None = None  # white space is not kept
-    sentence_end: int | None = None
+    unknown: int
 
     def __init__(
         self,
@@ -421,11 +373,11 @@ class WordPieces:
         split_ideographs: bool = True,
         specials: Sequence[str] = SPECIALS,
     ):
-        """``tokens`` by id; [UNK] has to be among them.
+        """``tokens`` by id; [UNK] is among them.
 
-        strip_accents: None, as it mostly is in BERT's files: as lower_case says.
-        specials: the tokens whose own text alone stands for them; those that ``tokens`` lack are
-        left out.  ValueError says what is wrong.
+        strip_accents: None means the value of lower_case, as in most of BERT's files.
+        specials: tokens for which only their own text stands; those that ``tokens`` lack are left
+        out.  ValueError for tokens that are no vocabulary.
         """
         self.tokens = list(tokens)
         self.lower_case, self.split_ideographs = lower_case, split_ideographs
@@ -435,39 +387,28 @@ class WordPieces:
             raise ValueError(f"tokens: expected {UNKNOWN} among them")
         if len(self._ids) < len(self.tokens):
             twice = next(token for id, token in enumerate(self.tokens) if self._ids[token] != id)
-            raise ValueError(f"tokens: {short(twice)} stands there twice")
+            raise ValueError(f"tokens: expected distinct ones, found {short(twice)} twice")
         if "" in self._ids:
             raise ValueError("tokens: expected texts that are not empty")
         self.specials = [token for token in dict.fromkeys(specials) if token in self._ids]
-        self._special_ids = {token: self._ids[token] for token in self.specials}
-        self._pieces = {t: id for t, id in self._ids.items() if t not in self._special_ids}
+        self._special = SpecialTokens({token: self._ids[token] for token in self.specials})
+        self._pieces = {t: id for t, id in self._ids.items() if t not in self._special.ids}
         self._longest = max(map(len, self._pieces), default=0)
-        longest_first = sorted(self.specials, key=len, reverse=True)
-        self._special = re.compile(f"({'|'.join(map(re.escape, longest_first))})")
         self._table = CharacterTable(lower_case, self.strip_accents, split_ideographs)
         self._encoded, self._spans = _Memory(self._encode_run), _Memory(self._spans_of_run)
-        self._unknown = self._ids[UNKNOWN]
-        self.unknown: int | None = self._unknown
+        self.unknown = self._ids[UNKNOWN]
         self.pad = self.padding = self._ids.get(PAD)
         self.cls = self.bos = self._ids.get(CLS)
         self.sep = self.eos = self._ids.get(SEP)
         self.mask = self._ids.get(MASK)
 
-    def __len__(self) -> int:
-        return len(self.tokens)
-
     def __repr__(self) -> str:
         return f"<WordPieces: {len(self):,} tokens{', lower case' * self.lower_case}>"
 
-    def parts(self, text: str, name: str = "text") -> list[str]:
-        """The text cut before and after each special token."""
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise surrogate(text, name) from None
-        if not any(special in text for special in self.specials):
-            return [text]
-        return self._special.split(text)
+    def cut(self, text: str, name: str = "text") -> list[str]:
+        """The text, cut before and after each special token."""
+        check_encodable(text, name)
+        return self._special.cut(text)
 
     def words(self, text: str) -> list[str]:
         """The words of a text without special tokens, as they are looked up."""
@@ -476,44 +417,44 @@ class WordPieces:
     def encode(self, text: str, name: str = "text") -> NDArray[np.int32]:
         """The ids of the pieces of ``text``, (T,); a word that they do not make is [UNK].
 
-        InputError, with ``name``, line and column, at a lone surrogate.
+        InputError, with ``name``, line and column, for a lone surrogate.
         """
-        found = []
-        for part in self.parts(text, name):
-            if part in self._special_ids:
-                found.append(_bytes([self._special_ids[part]]))
+        runs: list[bytes] = []
+        for part in self.cut(text, name):
+            if part in self._special.ids:
+                runs.append(_bytes([self._special.ids[part]]))
             else:
                 for block in blocks(part, _WHITE_SPACE):
-                    found += map(self._encoded.__getitem__, _runs(block))
-        return np.frombuffer(b"".join(found), np.int32).copy()
+                    runs += map(self._encoded.__getitem__, _runs(block))
+        return np.frombuffer(b"".join(runs), np.int32).copy()
 
     def encode_with_offsets(
         self, text: str, name: str = "text"
     ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-        """The ids of the pieces of ``text``, (T,), and where they stand in it, (T, 2).
+        """The ids of the pieces of ``text``, (T,), and their places in it, (T, 2).
 
-        ``text[a:b]``, for the offsets a and b of a piece, is what became the piece, before its case
-        and accents were taken off.  Pieces of one decomposed character have the same offsets.
+        ``text[a:b]``, for the offsets a and b of a piece, is the piece in its original case and
+        with its accents.  Pieces of one decomposed character have the same offsets.
         """
-        found, starts, start = [np.zeros((0, 3), np.int64)], [0], 0
-        for part in self.parts(text, name):
-            if part in self._special_ids:
-                found.append(np.array([[self._special_ids[part], 0, len(part)]]))
+        spans, starts, start = [np.zeros((0, 3), np.int64)], [0], 0
+        for part in self.cut(text, name):
+            if part in self._special.ids:
+                spans.append(np.array([[self._special.ids[part], 0, len(part)]]))
                 starts.append(start)
             else:
                 for run in _RUN.finditer(part):
-                    found.append(self._spans[run[0]])
+                    spans.append(self._spans[run[0]])
                     starts.append(start + run.start())
             start += len(part)
-        rows = np.concatenate(found)
-        offsets = rows[:, 1:] + np.repeat(starts, [len(spans) for spans in found])[:, None]
+        rows = np.concatenate(spans)
+        offsets = rows[:, 1:] + np.repeat(starts, list(map(len, spans)))[:, None]
         return rows[:, 0].astype(np.int32), offsets
 
     def _encode_run(self, run: str) -> bytes:
         return _bytes([id for word in self.words(run) for id, _ in self._match(word)])
 
     def _spans_of_run(self, run: str) -> NDArray[np.int64]:
-        """The id of each piece of a run, and where in the run it begins and ends, (T, 3)."""
+        """The id of each piece of a run, and its beginning and end in the run, (T, 3)."""
         changed = [self._table[ord(character)] for character in run]
         origin = [at for at, characters in enumerate(changed) for _ in characters]
         spans = []
@@ -525,11 +466,11 @@ class WordPieces:
         return np.array(spans, np.int64).reshape(-1, 3)
 
     def _match(self, word: str) -> list[tuple[int, int]]:
-        """The ids of a word's pieces, and how many characters each of them takes."""
+        """The ids of a word's pieces, and the number of characters that each of them takes."""
         whole = self._pieces.get(word)
         if whole is not None and len(word) <= LONGEST:
             return [(whole, len(word))]
-        found, start, prefix = [], 0, ""
+        matches, start, prefix = [], 0, ""
         while start < len(word) <= LONGEST:
             for end in range(min(len(word), start + self._longest), start, -1):
                 id = self._pieces.get(prefix + word[start:end])
@@ -537,38 +478,34 @@ class WordPieces:
                     break
             else:
                 break
-            found.append((id, end - start))
+            matches.append((id, end - start))
             start, prefix = end, PREFIX
-        return found if start == len(word) else [(self._unknown, len(word))]
+        return matches if start == len(word) else [(self.unknown, len(word))]
 
     def encode_known(self, text: str, name: str = "text") -> NDArray[np.int32]:
-        """As :meth:`encode`, but InputError, with ``name``, at a word that becomes [UNK]."""
+        """As :meth:`encode`, but InputError, with ``name``, for a word that becomes [UNK]."""
         ids = self.encode(text, name)
-        if self._unknown in ids:
+        if self.unknown in ids:
             for id, (start, end) in zip(*self.encode_with_offsets(text, name), strict=True):
-                if id == self._unknown and text[start:end] != UNKNOWN:
+                if id == self.unknown and text[start:end] != UNKNOWN:
                     raise InputError(
                         f"{name}: the word {short(text[start:end])} cannot be made of the "
                         f"{len(self):,} pieces that the model knows"
                     )
         return ids
 
-    def decode(self, ids: Iterable[int], unknown_words: Iterable[str] = ()) -> str:
-        """The text of ``ids``: lower case and white space stay as encoding made them.
+    def stream(self, ids: Iterable[int], unknown_words: Iterable[str] = ()) -> Iterator[str]:
+        """The text of ``ids``, a piece at a time, with single spaces.
 
         Each unknown token is the next of ``unknown_words``, while there are any.
         """
-        return "".join(self.stream(ids, unknown_words))
-
-    def stream(self, ids: Iterable[int], unknown_words: Iterable[str] = ()) -> Iterator[str]:
-        """The text of ``ids``, a piece at a time, each with the space before it."""
         names = iter(unknown_words)
         before = ""
         for id in ids:
             token = self.tokens[id]
-            if id == self._unknown:
+            if id == self.unknown:
                 token = next(names, UNKNOWN)
-            if before and token.startswith(PREFIX) and id != self._unknown:
+            if before and token.startswith(PREFIX) and id != self.unknown:
                 yield token.removeprefix(PREFIX)
             elif not before or token in _CLOSING:
                 yield token
@@ -577,31 +514,23 @@ class WordPieces:
             before = token
 
     def split(self, text: str) -> list[str]:
-        """The pieces of ``text``; a word that they do not make, as it stands there."""
+        """The pieces of ``text``; a word that they do not make, as it stands in the text."""
         ids, offsets = self.encode_with_offsets(text)
         return [
-            text[start:end] if id == self._unknown else self.tokens[id]
+            text[start:end] if id == self.unknown else self.tokens[id]
             for id, (start, end) in zip(ids.tolist(), offsets.tolist(), strict=True)
         ]
 
-    def show(self, id: int) -> str:
-        """A piece as a label of a plot."""
-        return visible(self.tokens[id])
-
     def to_dict(self) -> dict:
-        """Its JSON form; :func:`minillm.text.vocabulary_from_dict` reads it back."""
+        """The JSON form; :func:`minillm.text.vocabulary_from_dict` reads it back."""
         options = {name: getattr(self, name) for name in _OPTIONS}
         return {"unit": self.unit, "tokens": self.tokens, "specials": self.specials, **options}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "WordPieces":
-        """The tokenizer that ``to_dict`` described; ValueError says what is wrong with it."""
+        """The tokenizer that ``to_dict`` described; ValueError if it is damaged."""
         tokens, specials = (check_texts(values.get(name), name) for name in ("tokens", "specials"))
-        options = {name: values.get(name) for name in _OPTIONS}
-        for name, value in options.items():
-            if not isinstance(value, bool):
-                raise ValueError(f'"{name}": expected true or false, found {short(value)}')
-        return cls(tokens, specials=specials, **options)  # type: ignore[arg-type]
+        return cls(tokens, specials=specials, **{name: flag(values, name) for name in _OPTIONS})
 
 
 _OPTIONS = ("lower_case", "strip_accents", "split_ideographs")

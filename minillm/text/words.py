@@ -4,12 +4,13 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import count
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minillm.errors import InputError
-from minillm.text.vocabulary import visible
+from minillm.text.vocabulary import Vocabulary, check_texts, flag
 
 UNKNOWN = "<unk>"
 _UNKNOWN_ID = 0
@@ -20,7 +21,7 @@ _UNKNOWN_ID = 0
 _WORD = re.compile(r"\n|<unk>|\w+(?:['\u2019.-]\w+)*|[^\w\s]")
 _TOKEN = re.compile(r"\n|[^\s]+")
 _SPACE = re.compile(r"\s")
-_PIECE = 1 << 20  # characters that are split at a time
+_BLOCK = 1 << 20  # characters that are split at a time
 
 _CLOSING = set(".,;:!?)]}%'\u2019\u201d")
 _OPENING = set("([{$\u201c\u2018")
@@ -37,21 +38,20 @@ def split_words(text: str, pretokenised: bool = False) -> list[str]:
     return (_TOKEN if pretokenised else _WORD).findall(text)
 
 
-def pieces(text: str, space: re.Pattern[str] = _SPACE) -> Iterator[str]:
-    """The text in pieces of about a megabyte, cut at white space: a list of all words is large."""
+def blocks(text: str, space: re.Pattern[str] = _SPACE) -> Iterator[str]:
+    """The text in blocks of about a megabyte, cut at white space: a list of all words is large."""
     start = 0
     while start < len(text):
-        cut = space.search(text, start + _PIECE)
+        cut = space.search(text, start + _BLOCK)
         end = cut.end() if cut else len(text)
         yield text[start:end]
         start = end
 
 
 def split_off_punctuation(tokens: Iterable[str]) -> bool:
-    """Whether tokens come of a text that was split as :func:`split_words` does it.
+    """Whether tokens come from a text that :func:`split_words` has split.
 
-    Then punctuation marks are among them, and no token holds more than :func:`split_words` would
-    leave together.
+    If so, there are punctuation marks among them, and each token is one word by its rules.
 
     >>> split_off_punctuation(["the", "end", "."]), split_off_punctuation(["the", ".", "end."])
     (True, False)
@@ -67,7 +67,7 @@ def split_off_punctuation(tokens: Iterable[str]) -> bool:
 class WordsSeen:
     """Numbers for words in the order in which they are first seen, before there is a vocabulary.
 
-    A large text is split once: afterwards, its numbers become the ids of the vocabulary.
+    A large text is split only once: later its numbers become the ids of the vocabulary.
     """
 
     def __init__(self, pretokenised: bool = False):
@@ -76,20 +76,23 @@ class WordsSeen:
 
     def encode(self, text: str) -> NDArray[np.int32]:
         """The numbers of the words of ``text``, (T,)."""
-        number = self.numbers.__getitem__
-        parts = [np.zeros(0, np.int32)]
-        for piece in pieces(text):
-            words = split_words(piece, self.pretokenised)
-            parts.append(np.fromiter(map(number, words), np.int32, len(words)))
-        return np.concatenate(parts)
+        return _numbers(text, self.pretokenised, self.numbers.__getitem__)
 
     def ids(self, vocabulary: "Words") -> NDArray[np.int32]:
         """For each number, the id of its word in ``vocabulary``."""
-        lookup = vocabulary._ids.get
-        return np.array([lookup(word, _UNKNOWN_ID) for word in self.numbers], np.int32)
+        return np.array([vocabulary.id_of(word) for word in self.numbers], np.int32)
 
 
-class Words:
+def _numbers(text: str, pretokenised: bool, number_of: Any) -> NDArray[np.int32]:
+    """A number for each word of a text, (T,)."""
+    parts = [np.zeros(0, np.int32)]
+    for block in blocks(text):
+        words = split_words(block, pretokenised)
+        parts.append(np.fromiter(map(number_of, words), np.int32, len(words)))
+    return np.concatenate(parts)
+
+
+class Words(Vocabulary):
     """An id for each frequent word; id 0 is the unknown word, ``<unk>``.
 
     >>> vocabulary = Words.from_text("to be or not to be", minimum_count=2)
@@ -100,13 +103,10 @@ class Words:
     """
 
     unit = "word"
-    bos: int | None = None
-    eos: int | None = None
     unknown: int | None = _UNKNOWN_ID
-    padding: int | None = None
 
     def __init__(self, tokens: Sequence[str], pretokenised: bool = False):
-        """``pretokenised``: words are separated by white space, punctuation too."""
+        """``pretokenised``: white space separates the words, and punctuation marks too."""
         self.tokens = list(tokens)
         self.pretokenised = pretokenised
         self._ids = {token: id for id, token in enumerate(self.tokens)}
@@ -124,11 +124,7 @@ class Words:
         maximum_size: int | None = None,
         pretokenised: bool = False,
     ) -> "Words":
-        """The words seen at least ``minimum_count`` times, the most frequent first.
-
-        At most ``maximum_size`` of them, the unknown word included.  Equally frequent words
-        stand in alphabetical order: the same text always gives the same vocabulary.
-        """
+        """The vocabulary of a text: see :meth:`from_counts`."""
         counts = Counter(split_words(text, pretokenised))
         return cls.from_counts(counts, minimum_count, maximum_size, pretokenised)
 
@@ -141,9 +137,11 @@ class Words:
         pretokenised: bool = False,
         always: Iterable[str] = (),
     ) -> "Words":
-        """As :meth:`from_text`, from how often each word was seen.
+        """The words seen at least ``minimum_count`` times, the most frequent first.
 
-        The words of ``always`` come first, whether they were seen or not.
+        At most ``maximum_size`` of them, the unknown word included.  Equally frequent words
+        are in alphabetical order: equal counts always give the same vocabulary.  The words of
+        ``always`` come first, whether they were seen or not.
         """
         first = list(dict.fromkeys(always))
         frequent = [
@@ -156,23 +154,19 @@ class Words:
             frequent = frequent[: max(0, maximum_size - 1 - len(first))]
         return cls([UNKNOWN, *first, *frequent], pretokenised)
 
-    def __len__(self) -> int:
-        return len(self.tokens)
-
     def __repr__(self) -> str:
         return f"<Words: {len(self):,} tokens{', pretokenised' * self.pretokenised}>"
 
+    def id_of(self, word: str) -> int:
+        """The id of a word; that of the unknown word, if the vocabulary lacks it."""
+        return self._ids.get(word, _UNKNOWN_ID)
+
     def encode(self, text: str, name: str = "text") -> NDArray[np.int32]:
-        """The ids of the words of ``text``, (T,); those it lacks become the unknown word."""
-        lookup = self._ids.get
-        parts = [np.zeros(0, np.int32)]
-        for piece in pieces(text):
-            words = split_words(piece, self.pretokenised)
-            parts.append(np.fromiter((lookup(w, _UNKNOWN_ID) for w in words), np.int32, len(words)))
-        return np.concatenate(parts)
+        """The ids of the words of ``text``, (T,); a word that it lacks becomes the unknown word."""
+        return _numbers(text, self.pretokenised, self.id_of)
 
     def encode_known(self, text: str, name: str = "text") -> NDArray[np.int32]:
-        """As :meth:`encode`, but InputError, with ``name``, at a word that it lacks."""
+        """As :meth:`encode`, but InputError, with ``name``, for a word that it lacks."""
         for word in split_words(text, self.pretokenised):
             if word not in self._ids:
                 raise InputError(
@@ -180,18 +174,14 @@ class Words:
                 )
         return self.encode(text, name)
 
-    def decode(self, ids: Iterable[int], unknown_words: Iterable[str] = ()) -> str:
-        """The text of ``ids``, with spaces where written English has them.
+    def stream(self, ids: Iterable[int], unknown_words: Iterable[str] = ()) -> Iterator[str]:
+        """The text of ``ids``, a word at a time, with spaces as in written English.
 
         Each unknown word is the next of ``unknown_words``, while there are any.
 
         >>> Words(["<unk>", "is", "here"]).decode([0, 1, 2], ["Ada"])
         'Ada is here'
         """
-        return "".join(self.stream(ids, unknown_words))
-
-    def stream(self, ids: Iterable[int], unknown_words: Iterable[str] = ()) -> Iterator[str]:
-        """The text of ``ids``, a word at a time, each with the space before it."""
         names = iter(unknown_words)
         attached = True  # no space before the next word
         quoting = False  # between a straight quotation mark and the next
@@ -209,10 +199,12 @@ class Words:
         """The words of ``text`` as they stand in it, known or not."""
         return split_words(text, self.pretokenised)
 
-    def show(self, id: int) -> str:
-        """A word as a label of a plot."""
-        return visible(self.tokens[id])
-
     def to_dict(self) -> dict:
-        """Its JSON form; :func:`minillm.text.vocabulary_from_dict` reads it back."""
+        """The JSON form; :func:`minillm.text.vocabulary_from_dict` reads it back."""
         return {"unit": self.unit, "tokens": self.tokens, "pretokenised": self.pretokenised}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Words":
+        """The vocabulary that ``to_dict`` described; ValueError if it is damaged."""
+        tokens = check_texts(values.get("tokens"), "tokens")
+        return cls(tokens, flag(values, "pretokenised", False))

@@ -16,11 +16,11 @@ TEXTS = [f"{k % 70} is the number of this text, which is one of several\n" for k
 PROGRAM = """
 import os, signal, sys
 from minillm.cli import main
-from minillm.data import documents, shuffling, tokenizing
+from minillm.data import documents, shards, shuffling
 from minillm.mpi import ranks
 
 documents.PART, documents.BLOCK, shuffling.BLOCK, shuffling.BUCKET = 4000, 500, 300, 700
-write, written = tokenizing.write_shard, []
+write, written = shards.write_shard, []
 
 def write_shard(*arguments):
     written.append(arguments)
@@ -28,7 +28,7 @@ def write_shard(*arguments):
         os.kill(os.getpid(), signal.SIGKILL)
     return write(*arguments)
 
-tokenizing.write_shard = write_shard
+shards.write_shard = write_shard
 sys.exit(main())
 """
 

@@ -98,8 +98,8 @@ def test_a_line_of_a_whole_block_keeps_its_end(tmp_path):
 
 @pytest.mark.parametrize("piece", [1, 7, 1000])
 def test_long_texts_are_encoded_in_pieces(monkeypatch, piece):
-    monkeypatch.setattr("minillm.text.words._PIECE", piece)
-    monkeypatch.setattr("minillm.text.characters._PIECE", piece)
+    monkeypatch.setattr("minillm.text.words._BLOCK", piece)
+    monkeypatch.setattr("minillm.text.characters._BLOCK", piece)
     text = "Don't panic (yet).\n\n  It's 3.14  \t<unk> here"
     for vocabulary in (Words.from_text(text), Characters.from_text(text)):
         ids = vocabulary.encode(text)

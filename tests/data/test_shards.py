@@ -149,11 +149,11 @@ class StopsAfter:
     def to_dict(self):
         return self.vocabulary.to_dict()
 
-    def encode(self, text, name="text"):
-        self.left -= 1
+    def encode_each(self, texts, names):
+        self.left -= len(texts)
         if self.left < 0:
             raise Stopped
-        return self.vocabulary.encode(text, name)
+        return self.vocabulary.encode_each(texts, names)
 
 
 @pytest.mark.parametrize("shard_tokens", [80, 333, 1000])
@@ -289,6 +289,7 @@ def test_a_damaged_shard_is_not_gone_on_from(tmp_path, text_file, folder, monkey
     vocabulary, out = Characters.from_text(TEXT), tmp_path / "out"
     with monkeypatch.context() as patched:
         patched.setattr(documents, "BLOCK", 128)
+        patched.setattr(documents, "PART", 200)
         with pytest.raises(Stopped):
             write_shards(out, [text_file], StopsAfter(vocabulary, 9), 100)
         damage(out / "00000-00001.bin")

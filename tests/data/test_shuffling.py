@@ -76,14 +76,18 @@ def test_all_orders_are_equally_likely(tmp_path, monkeypatch):
     """The 6 orders of three documents, of 300 seeds: chi-squared with 5 degrees of freedom."""
     monkeypatch.setattr(shuffling, "BLOCK", 5)
     monkeypatch.setattr(shuffling, "BUCKET", 4)
-    monkeypatch.setattr(shuffling, "write_shard", lambda path, pieces, dtype: pieces[0])
+
+    def write_part(folder, part, pieces, shard_tokens, dtype):
+        return [np.concatenate(list(pieces)).tolist()]
+
+    monkeypatch.setattr(shuffling, "write_part", write_part)
     shards = shards_of(tmp_path, list("abc"))
     counts = Counter()
     for seed in range(300):
-        (arrays,) = on_ranks(
+        (parts,) = on_ranks(
             1, lambda job, s=seed: shuffled(shards, tmp_path, tmp_path / "x", s, 99, job)
         )
-        counts[tuple(np.concatenate(arrays)[::3].tolist())] += 1
+        counts[tuple(np.concatenate(parts)[::3].tolist())] += 1
     assert len(counts) == 6
     assert sum((count - 50) ** 2 / 50 for count in counts.values()) < 20.5  # p = 0.001
 
@@ -125,22 +129,22 @@ def test_what_a_killed_process_left_is_begun_again(tmp_path, monkeypatch):
     for stop in (0, 3):
         written = []
 
-        def dies(path, pieces, dtype, stop=stop, written=written):
-            written.append(path)
+        def dies(folder, part, *arguments, stop=stop, written=written):
+            written.append(part)
             if len(written) > stop:
                 raise Killed
-            return real(path, pieces, dtype)
+            return real(folder, part, *arguments)
 
-        real = shuffling.write_shard
-        monkeypatch.setattr(shuffling, "write_shard", dies)
+        real = shuffling.write_part
+        monkeypatch.setattr(shuffling, "write_part", dies)
         with pytest.raises(Killed):
             write_shards(tmp_path / "out", files, VOCABULARY, 50, **options)
-        monkeypatch.setattr(shuffling, "write_shard", real)
+        monkeypatch.setattr(shuffling, "write_part", real)
         with pytest.raises(InputError, match="the shards are not complete"):
             Shards(tmp_path / "out")
     encoded = []
     monkeypatch.setattr(
-        tokenizing, "write_shard", lambda *arguments: encoded.append(arguments)
+        tokenizing, "write_part", lambda *arguments: encoded.append(arguments)
     )  # what was encoded is kept
     again = write_shards(tmp_path / "out", files, VOCABULARY, 50, **options)
     assert not encoded

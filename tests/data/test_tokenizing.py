@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ranks_in_threads import on_ranks
 
-from minillm.data import Shards, documents, tokenizing, write_shards
+from minillm.data import documents, tokenizing, write_shards
 from minillm.errors import InputError
 from minillm.text import Words
 
@@ -46,11 +46,11 @@ class Dying:
     def to_dict(self):
         return VOCABULARY.to_dict()
 
-    def encode(self, text, name="text"):
-        self.left -= 1
+    def encode_each(self, texts, names):
+        self.left -= len(texts)
         if self.left < 0:
             raise Killed
-        return VOCABULARY.encode(text, name)
+        return VOCABULARY.encode_each(texts, names)
 
 
 def together(size, out, files, vocabulary=VOCABULARY, *arguments, **options):
@@ -219,7 +219,7 @@ def test_going_on_with_another_text_is_refused(tmp_path, small):
 
 
 @pytest.mark.parametrize(
-    "damage", ["{", "[]", '{"shards": 3}', '{"shards": [{"file": "../x"}], "next": null}']
+    "damage", ["{", "[]", '{"shards": 3}', '{"shards": [{"file": "../x"}], "sha256": ""}']
 )
 def test_a_damaged_note_of_what_is_done_is_named(tmp_path, small, damage):
     files, _ = corpus(tmp_path)
@@ -258,49 +258,3 @@ def test_a_pipe_is_read_once(tmp_path, small):
     assert documents_of(shards) == expected(["d e f\n" * 30, "a b c\n" * 30])
     with pytest.raises(InputError, match="--deduplicate: it reads a text twice: expected files"):
         write_shards(tmp_path / "other", [str(tmp_path / "pipe")], VOCABULARY, deduplicate=True)
-
-
-def test_shards_of_the_first_format_are_read(tmp_path):
-    """Their files have numbers, and they are not gone on with."""
-    (tmp_path / "text").write_text("a b c d\n" * 9)
-    files, out = [str(tmp_path / "text")], tmp_path / "out"
-    ids = write_shards(out, files, VOCABULARY, 20)[:]
-    index = json.loads((out / "index.json").read_text())
-    old = {name: index[name] for name in ("dtype", "vocabulary", "eos", "tokenizer_sha256")}
-    old |= {"format_version": 1, "shard_tokens": 20, "block": 9, "source": {"characters": 72}}
-    old |= {"next": None, "shards": index["shards"]}
-    for number, shard in enumerate(index["shards"]):
-        (out / shard.pop("file")).rename(out / f"{number:05}.bin")
-    (out / "index.json").write_text(json.dumps(old))
-    np.testing.assert_array_equal(Shards(out)[:], ids)
-    Shards(out).verify()
-    with pytest.raises(InputError, match="another format_version: give --overwrite"):
-        write_shards(out, files, VOCABULARY, 20)
-    write_shards(out, files, VOCABULARY, 20, overwrite=True)
-    assert len(list(out.glob("*.bin"))) == len(index["shards"])
-    (out / "index.json").write_text(json.dumps(old | {"next": {"piece": 0, "used": 3}}))
-    with pytest.raises(InputError, match="the shards are not complete"):
-        Shards(out)
-
-
-def test_the_ids_of_a_part_go_on_from_any_position(monkeypatch):
-    """And say again where they stand: a job may be killed more than once."""
-    monkeypatch.setattr(documents, "BLOCK", 4)
-    pieces = [("a file", piece) for piece in ("ab", None, "cdefg", "h", None, "i", None)]
-
-    def encode(found):
-        codes = [ord(c) for _, piece in found for c in ("." if piece is None else piece)]
-        return np.array(codes, np.int32)
-
-    def source(position):
-        return tokenizing._Source(pieces, encode, tokenizing._Text(lambda size: None), position)
-
-    whole, one = encode(pieces).tolist(), source({"piece": 0, "used": 0})
-    for done in range(len(whole)):
-        position = one.position()
-        again = source(position)
-        assert again.position() == position
-        assert np.concatenate(list(again.take(100))).tolist() == whole[done:]
-        assert np.concatenate(list(one.take(1))).tolist() == whole[done : done + 1]
-    assert one.position() is None
-    assert source(None).position() is None

@@ -107,7 +107,7 @@ DAMAGES = {
     "an unknown word": ("a </s>", "b </s>", "line 12: expected words of the 1-grams, found 'b'"),
     "a word twice": ("-0.75\t</s>", "-0.75\ta", "line 9: expected each word once, found 'a' again"),
     "an n-gram twice": ("-1\ta a", "-1\t<s> a", "line 14: expected each n-gram once"),
-    "cut short": ("\\end\\\n", "", r"ends after line 15, before \\end\\"),
+    "cut short": ("\\end\\\n", "", r"expected \\end\\, found the end after line 15"),
 }
 
 
@@ -137,7 +137,7 @@ def test_models_that_are_neither_of_words_nor_of_characters(tmp_path):
     with pytest.raises(InputError, match="expected </s>, a sentence's end, among the 1-grams"):
         read_arpa(path)
     path.write_text("\\data\\\nngram 1=2\n\n\\1-grams:\n-1\t<U+0020>\n-1\tab\n\n\\end\\\n")
-    with pytest.raises(InputError, match="expected words, or single characters alone"):
+    with pytest.raises(InputError, match="expected words, or only single characters"):
         read_arpa(path)
 
 
@@ -147,13 +147,13 @@ def test_bytes_that_are_no_text(tmp_path):
         read_arpa(tmp_path / "a")
     packed = gzip.compress((TOY * 20).encode())
     (tmp_path / "a.gz").write_bytes(packed[: len(packed) // 2])
-    with pytest.raises(InputError, match="damaged gzip file"):
+    with pytest.raises(InputError, match=r"expected a (whole )?gzip file"):
         read_arpa(tmp_path / "a.gz")
 
 
 def test_two_tokens_of_one_name(tmp_path):
     model, _, _ = words_model("a b\na b\n", 1)
-    with pytest.raises(InputError, match="two tokens would both be written as </s>"):
+    with pytest.raises(InputError, match="expected distinct tokens, found two to write as </s>"):
         write_arpa(tmp_path / "a", Words(["<unk>", "\n", "</s>", "b"]), model.params)
     assert not list(tmp_path.iterdir())
 
@@ -242,5 +242,5 @@ def test_gzip_files_that_become_too_large(tmp_path, monkeypatch):
     monkeypatch.setattr("minillm.formats.arpa.MOST_UNPACKED", 2)
     monkeypatch.setattr("minillm.formats.arpa.FREE_UNPACKED", 100)
     path.write_bytes(gzip.compress(TOY.replace("\\end", "\n" * 5000 + "\\end").encode()))
-    with pytest.raises(InputError, match="a gzip file that becomes at most 2 times as large"):
+    with pytest.raises(InputError, match="a compressed file that becomes at most 2 times as large"):
         read_arpa(path)

@@ -562,7 +562,7 @@ def test_whole_or_not_at_all(tmp_path, monkeypatch):
     def full(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("minillm.formats.bert.write_tensors", full)
+    monkeypatch.setattr("minillm.formats.huggingface.write_tensors", full)
     with pytest.raises(OSError, match="No space"):
         export_bert(new(), PIECES, tmp_path / "out", Sentences("mean"))
     assert list(tmp_path.iterdir()) == []

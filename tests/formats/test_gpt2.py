@@ -391,7 +391,7 @@ def test_a_template_that_adds_nothing_or_a_token(tmp_path):
     for specials in ({"[CLS]": {"id": "[CLS]", "ids": [1], "tokens": ["[CLS]"]}}, None):
         template["special_tokens"] = specials
         file.write_text(json.dumps(values | {"post_processor": template}))
-        assert "post_processor: expected type 'ByteLevel'" in refusal(tmp_path / "out")
+        assert "post_processor.type: expected 'ByteLevel'" in refusal(tmp_path / "out")
 
 
 def test_a_tokenizer_is_missing(tmp_path):
@@ -443,7 +443,7 @@ def test_whole_or_not_at_all(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     path = tmp_path / "out"
-    monkeypatch.setattr("minillm.formats.gpt2.write_tensors", full)
+    monkeypatch.setattr("minillm.formats.huggingface.write_tensors", full)
     with pytest.raises(OSError, match="No space") as caught:
         export_gpt2(new(), CHARACTERS, path)
     assert caught.value.filename == str(path)

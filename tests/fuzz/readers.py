@@ -139,7 +139,8 @@ def read_texts(folder: Path, rng: random.Random) -> None:
 def read_pairs(folder: Path, rng: random.Random) -> None:
     from minillm.data.pairs import PairFile
 
-    pairs = PairFile(folder / "pairs.tsv")
+    [file] = folder.iterdir()
+    pairs = PairFile(file)
     assert list(pairs.pairs("training"))
     assert list(pairs.pairs("validation"))
 
@@ -147,7 +148,8 @@ def read_pairs(folder: Path, rng: random.Random) -> None:
 def read_labelled(folder: Path, rng: random.Random) -> None:
     from minillm.data.labelled import LabelledData
 
-    data = LabelledData(folder / "data.tsv")
+    [file] = folder.iterdir()
+    data = LabelledData(file)
     assert list(data.texts("training"))
 
 
@@ -155,6 +157,13 @@ def read_labelled_folder(folder: Path, rng: random.Random) -> None:
     from minillm.data.labelled import LabelledData
 
     list(LabelledData(folder, folder).texts("training"))
+
+
+def read_token_lists(folder: Path, rng: random.Random) -> None:
+    from minillm.data.lines import read_sentences
+
+    for tokens in read_sentences(folder / "sentences.jsonl"):
+        "".join(tokens).encode()
 
 
 def read_questions(folder: Path, rng: random.Random) -> None:
@@ -254,6 +263,7 @@ READERS: dict[str, Reader] = dict.fromkeys(KINDS, read_run) | {
     "pairs": read_pairs,
     "labelled": read_labelled,
     "labelled-folder": read_labelled_folder,
+    "sentences": read_token_lists,
     "questions": read_questions,
     "scored-pairs": read_scored_pairs,
     "analogies": read_analogies,

@@ -53,6 +53,12 @@ def _write(path: Path, content: str | bytes) -> None:
     path.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
+def _write_objects(path: Path, names: tuple[str, ...], rows: list[list]) -> None:
+    """JSON lines with these names in each object."""
+    lines = [json.dumps(dict(zip(names, row, strict=True))) + "\n" for row in rows]
+    _write(path, "".join(lines))
+
+
 # --- runs ------------------------------------------------------------------------------------
 
 
@@ -211,6 +217,12 @@ def _texts(root: Path) -> None:
     file.unlink()
     _write(root / "pairs" / "small" / "pairs.tsv", PAIRS + PAIRS)
     _write(root / "labelled" / "file" / "data.tsv", LABELLED)
+    pairs = [line.split("\t") for line in (PAIRS + PAIRS).splitlines()]
+    _write_objects(root / "pairs" / "json" / "pairs.jsonl", ("source", "target"), pairs)
+    labelled = [line.split("\t") for line in LABELLED.splitlines()]
+    _write_objects(root / "labelled" / "json" / "data.jsonl", ("label", "text"), labelled)
+    sentences = [[text.split()] for _, text in labelled]
+    _write_objects(root / "sentences" / "json" / "sentences.jsonl", ("tokens",), sentences)
     answers = [{"text": "on the mat", "answer_start": 12}, {"text": "mat", "answer_start": 19}]
     qas = [
         {"id": "1", "question": "Where?", "answers": answers},

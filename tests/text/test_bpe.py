@@ -22,7 +22,6 @@ from minillm.text.bpe import (
     learn_merges,
     learn_merges_naively,
     merge,
-    merge_naively,
     split_words,
     train,
     word_ends,
@@ -44,6 +43,18 @@ pytestmark = pytest.mark.usefixtures("both_twins")
 @pytest.fixture(scope="module")
 def tokenizer():
     return train([SEA * 3, "é😀 é😀"], 300)
+
+
+def merge_naively(word, table):
+    """The definition of merge: of the pairs in the word, the one of the lowest rank is next."""
+    numbers = list(word)
+    while True:
+        pairs = enumerate(pairwise(numbers))
+        candidates = [(*table.ranks[pair], at) for at, pair in pairs if pair in table.ranks]
+        if not candidates:
+            return numbers
+        _, result, at = min(candidates, key=lambda entry: (entry[0], entry[2]))
+        numbers[at : at + 2] = [result]
 
 
 # --- words
@@ -112,7 +123,7 @@ def test_a_pair_whose_bytes_are_a_token_is_left_alone():
 
 
 def test_runs_merge_from_left_to_right():
-    assert join([b"a"] * 5, (b"a", b"a")) == [b"aa", b"aa", b"a"]
+    assert join([b"a"] * 5, (b"a", b"a"), b"aa") == [b"aa", b"aa", b"a"]
     merges = learn_merges({b"aaaaa": 3, b"aaaa": 1}, 3)
     assert merges == learn_merges_naively({b"aaaaa": 3, b"aaaa": 1}, 3)
 
@@ -157,7 +168,7 @@ def test_the_words_of_the_training_end_as_they_were_left(words):
     for word in words:
         parts = [bytes([value]) for value in word]
         for pair in tokenizer.merges:
-            parts = join(parts, pair)
+            parts = join(parts, pair, b"".join(pair))
         assert [tokenizer.tokens[id] for id in tokenizer.encode(word.decode())] == parts
 
 

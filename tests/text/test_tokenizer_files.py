@@ -142,7 +142,7 @@ def test_what_is_missing(tmp_path):
         (b"\xff{}", "expected JSON, but it is damaged"),
         (b"[1]", "expected a JSON object, found list"),
         (b"[" * 100_000, "expected JSON, but it is damaged"),
-        (b'{"a": 1, "b": 2, "a": 1}', "'a' stands there twice"),
+        (b'{"a": 1, "b": 2, "a": 1}', "found 'a' twice"),
         (b'{"a": ' + b"9" * 5000 + b"}", "expected JSON, but it is damaged"),
     ],
 )
@@ -157,19 +157,28 @@ def test_files_that_are_not_json(tmp_path, name, data, complaint):
     ("change", "complaint"),
     [
         (lambda v: v["model"].update(type="Unigram"), "model.type: expected 'BPE', found"),
-        (lambda v: v["model"].update(type="WordPiece"), "normalizer: expected an object"),
+        (lambda v: v["model"].update(type="WordPiece"), "model.unk_token: expected '[UNK]', found"),
         (lambda v: v["model"].update(type=["BPE"]), "model.type: expected 'BPE', found"),
         (lambda v: v["model"].update(dropout=0.1), "model.dropout: expected None, found 0.1"),
         (lambda v: v["model"].update(ignore_merges=True), "model.ignore_merges"),
         (lambda v: v["model"].update(end_of_word_suffix="</w>"), "model.end_of_word_suffix"),
         (lambda v: v.update(normalizer={"type": "NFC"}), "normalizer: expected None, found {"),
-        (lambda v: v.pop("pre_tokenizer"), "pre_tokenizer: expected type 'ByteLevel', found None"),
-        (lambda v: v.update(pre_tokenizer=3), "pre_tokenizer: expected an object, found int"),
+        (lambda v: v.pop("pre_tokenizer"), "pre_tokenizer.type: expected 'ByteLevel', found None"),
+        (
+            lambda v: v.update(pre_tokenizer=3),
+            "pre_tokenizer.type: expected 'ByteLevel', found None",
+        ),
         (lambda v: v["pre_tokenizer"].update(type="Metaspace"), "found 'Metaspace'"),
-        (lambda v: v["pre_tokenizer"].pop("add_prefix_space"), "expected false, found true"),
-        (lambda v: v["pre_tokenizer"].update(use_regex=False), "use_regex: expected true"),
-        (lambda v: v.update(decoder={"type": "WordPiece"}), "decoder: expected type 'ByteLevel'"),
-        (lambda v: v.update(post_processor={"type": "TemplateProcessing"}), "post_processor: "),
+        (
+            lambda v: v["pre_tokenizer"].pop("add_prefix_space"),
+            "add_prefix_space: expected False, found None",
+        ),
+        (lambda v: v["pre_tokenizer"].update(use_regex=False), "use_regex: expected True"),
+        (lambda v: v.update(decoder={"type": "WordPiece"}), "decoder.type: expected 'ByteLevel'"),
+        (
+            lambda v: v.update(post_processor={"type": "TemplateProcessing"}),
+            "post_processor.type: ",
+        ),
         (lambda v: v["model"].update(vocab=[]), "model.vocab: an id to each token"),
         (lambda v: v["model"]["vocab"].update(a="1"), "model.vocab: an id to each token"),
         (lambda v: v["model"]["vocab"].update(a=True), "model.vocab: an id to each token"),
@@ -212,10 +221,11 @@ def test_what_a_tokenizer_json_may_not_say(tokenizer, tmp_path, change, complain
     [
         ("merges.txt", b"#version: 9\n", "line 1: expected '#version: 0.2', found '#version: 9'"),
         ("merges.txt", "#version: 0.2\nĠ s\nĠ\n".encode(), "line 3: expected two tokens"),
-        ("merges.txt", b"#version: 0.2\n\xff\n", "merges.txt: expected UTF-8"),
+        ("merges.txt", b"#version: 0.2\n\xff\n", "merges.txt, line 2: expected UTF-8"),
         ("merges.txt", "Ġ 漢\n".encode(), "line 1: expected characters that stand for bytes"),
         ("merges.txt", b"a b\n", "merges.txt: the vocabulary has no id for 'ab'"),
-        ("merges.txt", b"", "is neither a byte nor made by a merge"),
+        ("merges.txt", b"", "expected lines of text, found an empty file"),
+        ("merges.txt", b"#version: 0.2\n", "is neither a byte nor made by a merge"),
         ("vocab.json", b'{"a": "b"}', "vocab.json: expected an id to each token"),
     ],
 )
@@ -231,7 +241,10 @@ def test_damaged_files_of_gpt2(tokenizer, tmp_path, name, data, complaint):
     [
         (lambda v: v.update(format_version=2), "expected format version 1, found 2"),
         (lambda v: v.pop("format_version"), "expected format version 1, found None"),
-        (lambda v: v.update(unit="syllable"), "a list of strings"),
+        (
+            lambda v: v.update(unit="syllable"),
+            "one of character, word, bpe, wordpiece, found 'syllable'",
+        ),
         (lambda v: v.update(merges=[[0, 999]]), "merge 1: expected two of the 256 tokens"),
     ],
 )
@@ -312,17 +325,16 @@ def test_pieces_as_other_programs_write_them(pieces, tmp_path):
 @pytest.mark.parametrize(
     ("data", "complaint"),
     [
-        (b"", "tokens: expected [UNK] among them"),
-        (b"[UNK]\na\n\nb\n", "line 3: expected a token, found nothing"),
-        (b"[UNK]\na\nb\na\n", "line 4: 'a' stands in line 2 already"),
-        (b"[UNK]\n\xff\n", "expected UTF-8, found the byte 0xff"),
+        (b"", ": expected lines of text, found an empty file"),
+        (b"a\n", ": tokens: expected [UNK] among them"),
+        (b"[UNK]\na\n\nb\n", ", line 3: expected a token, found nothing"),
+        (b"[UNK]\na\nb\na\n", ", line 4: expected each token once, found 'a' of line 2"),
+        (b"[UNK]\n\xff\n", ", line 2: expected UTF-8 text, found the byte 0xff"),
     ],
 )
 def test_damaged_vocab_txt(tmp_path, data, complaint):
     write(tmp_path, {"vocab.txt": data})
-    message = fails(tmp_path)
-    assert message.startswith(f"{tmp_path / 'vocab.txt'}: ")
-    assert complaint in message
+    assert fails(tmp_path).startswith(f"{tmp_path / 'vocab.txt'}{complaint}")
 
 
 @pytest.mark.parametrize(
@@ -360,7 +372,10 @@ def test_damaged_tokenizer_config(pieces, tmp_path, config, complaint):
         (lambda v: v["model"].pop("unk_token"), "model.unk_token: expected '[UNK]', found None"),
         (lambda v: v["model"].update(continuing_subword_prefix=""), "expected '##', found ''"),
         (lambda v: v["model"].update(max_input_chars_per_word=9), "expected 100, found 9"),
-        (lambda v: v.update(normalizer=None), "normalizer: expected an object, found NoneType"),
+        (
+            lambda v: v.update(normalizer=None),
+            "normalizer.type: expected 'BertNormalizer', found None",
+        ),
         (lambda v: v["normalizer"].update(type="NFC"), "expected 'BertNormalizer', found 'NFC'"),
         (lambda v: v["normalizer"].update(clean_text=False), "clean_text: expected True, found"),
         (lambda v: v["normalizer"].update(lowercase="a"), "lowercase: expected true or false"),

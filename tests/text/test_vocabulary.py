@@ -137,7 +137,9 @@ def test_units():
     assert build_vocabulary([text], "token").pretokenised
     assert not build_vocabulary([text], "word").pretokenised
     assert build_vocabulary([text], "character").split("a b") == ["a", " ", "b"]
-    with pytest.raises(ValueError, match="unit: expected character, word, token, bpe or wordpiece"):
+    with pytest.raises(
+        ValueError, match="unit: expected one of character, word, token, bpe, wordpiece"
+    ):
         build_vocabulary([text], "syllable")
 
 

@@ -3,6 +3,8 @@
 import json
 import random
 import unicodedata
+from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,17 +21,21 @@ from minillm.text import (
     tokenizer_files,
     vocabulary_from_dict,
 )
+from minillm.text.bpe import join
 from minillm.text.wordpiece import (
+    LEAST,
     LONGEST,
     SPECIALS,
     CharacterTable,
     _runs,
     alphabet,
     basic_tokens,
+    gain,
+    glue,
     is_ideograph,
     is_punctuation,
     learn_pieces,
-    learn_pieces_naively,
+    spell,
     train,
 )
 
@@ -50,6 +56,32 @@ def tokenizer():
 def cased():
     tokens = [*SPECIALS, *HARD.split(), "A", "B", "##A", "##B", "##b", "##é", "##É", "##ab"]
     return WordPieces(list(dict.fromkeys(tokens)), lower_case=False)
+
+
+def learn_pieces_naively(words, number):
+    """The definition of learn_pieces, which counts everything again for each piece."""
+    texts = {word: spell(word) for word in words}
+    known = {piece for pieces in texts.values() for piece in pieces}
+    learned = []
+    while len(learned) < number:
+        counts, pairs = Counter(), Counter()
+        for word, pieces in texts.items():
+            for piece in pieces:
+                counts[piece] += words[word]
+            for pair in pairwise(pieces):
+                pairs[pair] += words[word]
+        gains = {
+            (left, right): gain(count, counts[left], counts[right], counts.total())
+            for (left, right), count in pairs.items()
+            if count >= LEAST and glue(left, right) not in known
+        }
+        best = min(gains, key=lambda pair: (-gains[pair], pair), default=None)
+        if best is None or gains[best] <= 0:
+            break
+        learned.append(glue(*best))
+        known.add(learned[-1])
+        texts = {word: join(pieces, best, learned[-1]) for word, pieces in texts.items()}
+    return learned
 
 
 # --- words
@@ -244,7 +276,7 @@ def test_a_text_without_white_space_takes_no_time(tokenizer):
 
 def test_long_texts_and_more_words_than_are_kept(tokenizer, monkeypatch):
     """Texts are taken in blocks, which end at what is white space here, not for Python."""
-    monkeypatch.setattr("minillm.text.words._PIECE", 10)
+    monkeypatch.setattr("minillm.text.words._BLOCK", 10)
     monkeypatch.setattr("minillm.text.wordpiece.REMEMBERED", 5)
     once = WordPieces(tokenizer.tokens)
     text = SEA + "sea\x0bshells sea\x0cshells sea\x1cshells  sea\x85shells " * 3
@@ -303,13 +335,13 @@ def test_other_special_tokens():
     [
         ({"tokens": 3}, '"tokens": a list of strings'),
         ({"tokens": ["a"]}, r"expected \[UNK\] among them"),
-        ({"tokens": ["[UNK]", "a", "a"]}, "'a' stands there twice"),
+        ({"tokens": ["[UNK]", "a", "a"]}, "found 'a' twice"),
         ({"tokens": ["[UNK]", ""]}, "not empty"),
         ({"tokens": ["[UNK]", "\ud800"]}, "half of a character"),
         ({"specials": None}, '"specials": a list of strings'),
-        ({"lower_case": None}, '"lower_case": expected true or false, found None'),
-        ({"strip_accents": 1}, '"strip_accents": expected true or false, found 1'),
-        ({"split_ideographs": "x"}, "\"split_ideographs\": expected true or false, found 'x'"),
+        ({"lower_case": None}, "lower_case: expected true or false, found None"),
+        ({"strip_accents": 1}, "strip_accents: expected true or false, found 1"),
+        ({"split_ideographs": "x"}, "split_ideographs: expected true or false, found 'x'"),
     ],
 )
 def test_damaged_json_is_refused(change, complaint):

@@ -59,7 +59,8 @@ def test_json_keeps_it(pretokenised):
     ("values", "complaint"),
     [
         ([], "an object"),
-        ({}, "tokens"),
+        ({"unit": "word"}, "tokens"),
+        ({}, "unit"),
         ({"unit": "word", "tokens": ["<unk>", 3]}, "tokens"),
         ({"unit": "word", "tokens": ["a"]}, "<unk>"),
         ({"unit": "word", "tokens": ["<unk>", "a", "a"]}, "distinct"),
