@@ -2,14 +2,21 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo test mutants lint bench kernels bounds sanitize address undefined clean
+# A process on each core, each with one thread (tests/conftest.py).
+PYTEST = $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal
+
+.PHONY: demo test test-deep mutants lint bench kernels bounds sanitize address undefined clean
 
 demo: .venv/plot
 	$(BIN)/minillm train lm --out runs/demo --minutes 2 --overwrite
 	$(BIN)/minillm generate runs/demo --length 400 --seed 1
 
 test: .venv/test
-	$(BIN)/python -m pytest
+	$(PYTEST)
+
+# What takes long, and the property tests once more with many new examples.
+test-deep: .venv/test
+	HYPOTHESIS_PROFILE=deep $(PYTEST) -m "deep or hypothesis"
 
 # Breaks backwards, optimisers and kernels on purpose, one small change at a time, and fails if
 # no test notices.  Everything takes hours and goes on where it was stopped; for the files that

@@ -1,12 +1,17 @@
-"""Hypothesis profiles: ``ci`` (the default) draws the same examples every time, ``few`` does so
-for checks that are slow, ``deep`` draws many fresh ones: ``HYPOTHESIS_PROFILE=deep``.
-``mutation`` is ``ci`` for tests.mutation, which asks whether a test fails, not which is the
-simplest failure."""
+"""Settings that all tests share: threads, Hypothesis profiles, and the two twins.
+
+Profiles (``HYPOTHESIS_PROFILE=deep``): ``ci``, the default, draws the same examples every time;
+``few`` does so for checks that are slow; ``deep`` draws many new ones.  ``mutation`` is ``ci`` for
+tests.mutation, which asks whether a test fails and not which is the simplest failure.
+"""
 
 import os
 
-# The arrays here are tiny: a second BLAS thread would only get in the way.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# `make test` runs a process on each core, and the arrays here are tiny: a second thread would only
+# get in the way.  Tests of threads set their number themselves.  Commands that tests start inherit
+# this.  It must stand before NumPy and the kernels are imported.
+for library in ("OPENBLAS", "OMP"):
+    os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
