@@ -22,7 +22,7 @@ test-deep: .venv/test
 # no test notices.  Everything takes hours and goes on where it was stopped; for the files that
 # you have changed: make mutants MUTANTS="minillm/ops/lstm.py minillm/_kernels/adam.h"
 mutants: .venv/test
-	$(BIN)/pip install --quiet 'setuptools>=77' 'cython>=3.1'
+	$(BIN)/pip install --quiet 'setuptools>=77' 'cython>=3.3'
 	$(BIN)/python -m tests.mutation $(MUTANTS)
 
 lint: .venv/lint
@@ -36,7 +36,7 @@ bench: .venv/bench
 
 # The compiled kernels again, in place, after a change to them.
 kernels: .venv/test
-	$(BIN)/pip install --quiet 'setuptools>=77' 'cython>=3.1'
+	$(BIN)/pip install --quiet 'setuptools>=77' 'cython>=3.3'
 	$(BIN)/python setup.py build_ext --inplace
 
 .venv/%: pyproject.toml setup.py $(wildcard $(addprefix minillm/_kernels/*.,pyx pxd pxi h))

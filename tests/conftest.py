@@ -10,8 +10,8 @@ import os
 # `make test` runs a process on each core, and the arrays here are tiny: a second thread would only
 # get in the way.  Tests of threads set their number themselves.  Commands that tests start inherit
 # this.  It must stand before NumPy and the kernels are imported.
-for library in ("OPENBLAS", "OMP"):
-    os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
