@@ -43,6 +43,7 @@ kernels: .venv/test
 .venv/%: pyproject.toml setup.py $(wildcard $(addprefix minillm/_kernels/*.,pyx pxd pxi h))
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --editable '.[$*]'
+	$(BIN)/python -m compileall -q minillm  # Python itself may not: PYTHONDONTWRITEBYTECODE
 	touch $@
 
 # The linters run nothing of the package: the kernels need not be compiled for them once more.
