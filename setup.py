@@ -59,21 +59,24 @@ MSVC = ["/O2", "/fp:precise"]
 
 
 class Twin(Extension):
-    """The C module `translated`, compiled for one instruction set under a name of its own.
-
-    Python looks for a function PyInit_<name of the module>: the C's own is renamed.
-    """
+    """The C module `translated`, compiled for one instruction set under a name of its own."""
 
     def __init__(self, translated: str, instruction_set: str = "") -> None:
         name = f"{translated}_{instruction_set}" if instruction_set else translated
         super().__init__(
             f"minillm._kernels.{name}",
-            [f"build/kernels/{translated}.c"],
+            [f"build/kernels/{name}.c"],
             include_dirs=[str(PACKAGE)],
-            define_macros=[(f"PyInit_{translated}", f"PyInit_{name}")],
             optional=True,
         )
         self.translated, self.instruction_set = translated, instruction_set or "baseline"
+
+    def write_source(self) -> None:
+        """The C module again, with the function renamed by which Python finds a module."""
+        source, (_, _, name) = Path(self.sources[0]), self.name.rpartition(".")
+        if name != self.translated:
+            renamed = f"#define PyInit_{self.translated} PyInit_{name}\n"
+            source.write_text(f'{renamed}#include "{self.translated}.c"\n')
 
 
 def twins() -> list[Extension]:
@@ -84,10 +87,11 @@ def twins() -> list[Extension]:
 
 
 class BuildKernels(build_ext):
-    """Translate and compile on all cores; note why where it fails."""
+    """Translate and compile what is out of date, on all cores; note why where it fails."""
 
     def run(self) -> None:
         self.failures: dict[str, str] = {}
+        self.used_in_place = self.inplace  # setuptools compiles elsewhere, and copies what is there
         super().run()
         folder = PACKAGE if self.inplace else Path(self.build_lib) / PACKAGE
         folder.mkdir(parents=True, exist_ok=True)
@@ -95,6 +99,9 @@ class BuildKernels(build_ext):
 
     def build_extensions(self) -> None:
         self.openmp = self.openmp_flags()
+        if self.used_in_place:
+            for twin in self.extensions:  # of an earlier build, which may be older than in place
+                Path(self.get_ext_fullpath(twin.name)).unlink(missing_ok=True)
         outdated = [twin for twin in self.extensions if self.force or self.is_outdated(twin)]
         # The largest first, so that no core has nothing left to do while another compiles it.
         outdated.sort(key=lambda twin: -sum(p.stat().st_size for p in sources_of(twin.translated)))
@@ -104,8 +111,12 @@ class BuildKernels(build_ext):
             for twin in outdated:
                 pool.submit(self.build_twin, twin, translations[twin.translated])
 
+    def target(self, twin: Twin) -> Path:
+        path = Path(self.get_ext_fullpath(twin.name))
+        return PACKAGE / path.name if self.used_in_place else path
+
     def is_outdated(self, twin: Twin) -> bool:
-        target = Path(self.get_ext_fullpath(twin.name))
+        target = self.target(twin)
         sources = {Path(__file__), *sources_of(twin.translated)}
         newest = max(path.stat().st_mtime for path in sources)
         return not target.exists() or target.stat().st_mtime <= newest
@@ -114,6 +125,7 @@ class BuildKernels(build_ext):
         instruction_set = twin.instruction_set
         try:
             translation.result()
+            twin.write_source()
             if self.compiler.compiler_type == "msvc":
                 twin.extra_compile_args = [*MSVC, *self.openmp]
             else:
@@ -124,7 +136,7 @@ class BuildKernels(build_ext):
             reason = str(error).strip().splitlines()[-1]
             self.failures[instruction_set] = f"its build failed ({reason})"
             self.warn(f"{twin.name} was not built: {error}")
-            Path(self.get_ext_fullpath(twin.name)).unlink(missing_ok=True)
+            self.target(twin).unlink(missing_ok=True)
 
     def openmp_flags(self) -> list[str]:
         """What turns OpenMP on, if a program that uses it compiles and links.
