@@ -35,7 +35,6 @@ print(peak() - before)
 """
 
 
-@pytest.mark.deep
 def test_four_thousand_steps_take_no_more_memory_than_one_thousand():
     """The longer batches have gates of more than 64 kB, which the kernels' pool keeps."""
     environment = os.environ | {"MINILLM_NUM_THREADS": "1"}
