@@ -1,9 +1,11 @@
 """Build the Cython twins of the kernels: each topic once for each instruction set.
 
-`minillm/_kernels/<topic>.pyx` becomes `minillm._kernels._<topic>_<instruction set>`,
-and Python picks the best that the CPU has when the program runs: so a wheel
-built on one machine runs on every machine of its architecture.  `_cpu` and
-`_pool`, which all of them share, are built once.
+Cython translates `minillm/_kernels/<topic>.pyx` to C once.  The C is compiled for each
+instruction set, as `minillm._kernels._<topic>_<instruction set>`, and Python picks the best
+that the CPU has when the program runs: so a wheel built on one machine runs on every machine of
+its architecture.  `_cpu` and `_pool`, which all of them share, are built once, and so is what
+typed memoryviews need (`MEMORYVIEWS`), which Cython would otherwise add to each topic: 25,000
+lines of C.
 
 The twins are optional.  Where they cannot be compiled the install still
 succeeds, and `build.json` beside the kernels says why, for `minillm info`.
@@ -17,7 +19,8 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from importlib import metadata
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -26,6 +29,13 @@ from setuptools.command.build_ext import build_ext
 PACKAGE = Path("minillm/_kernels")
 TOPICS = sorted(path.stem for path in PACKAGE.glob("[a-z]*.pyx"))
 X86 = platform.machine().lower() in ("x86_64", "amd64")
+
+try:
+    CYTHON = metadata.version("cython")
+except metadata.PackageNotFoundError:  # every translation will fail, and say so
+    CYTHON = "missing"
+# The modules that one version of Cython translates cannot use what another one made.
+MEMORYVIEWS = "_memoryviews_" + re.sub(r"\W", "_", CYTHON)
 
 # MINILLM_BOUNDS (`make sanitize`) checks every index into an array.  Such kernels should be
 # quick to compile, not quick.
@@ -49,31 +59,39 @@ MSVC = ["/O2", "/fp:precise"]
 
 
 class Twin(Extension):
-    """One topic for one instruction set; its source is a copy, named as the module."""
+    """The C module `translated`, compiled for one instruction set under a name of its own."""
 
-    def __init__(self, module: str, source: Path, instruction_set: str) -> None:
-        copy = f"build/kernels/{module}.pyx"
+    def __init__(self, translated: str, instruction_set: str = "") -> None:
+        name = f"{translated}_{instruction_set}" if instruction_set else translated
         super().__init__(
-            f"minillm._kernels.{module}", [copy], include_dirs=[str(PACKAGE)], optional=True
+            f"minillm._kernels.{name}",
+            [f"build/kernels/{name}.c"],
+            include_dirs=[str(PACKAGE)],
+            optional=True,
         )
-        self.source, self.instruction_set = source, instruction_set
+        self.translated, self.instruction_set = translated, instruction_set or "baseline"
+
+    def write_source(self) -> None:
+        """The C module again, with the function renamed by which Python finds a module."""
+        source, (_, _, name) = Path(self.sources[0]), self.name.rpartition(".")
+        if name != self.translated:
+            renamed = f"#define PyInit_{self.translated} PyInit_{name}\n"
+            source.write_text(f'{renamed}#include "{self.translated}.c"\n')
 
 
 def twins() -> list[Extension]:
     # MSVC cannot ask the CPU what it has, and so builds the baseline alone.
-    names = [name for name in GCC_SETS if name == "baseline" or (X86 and os.name != "nt")]
-    return [Twin(shared, PACKAGE / f"{shared}.pyx", "baseline") for shared in ("_cpu", "_pool")] + [
-        Twin(f"_{topic}_{name}", PACKAGE / f"{topic}.pyx", name)
-        for topic in TOPICS
-        for name in names
-    ]
+    sets = [name for name in GCC_SETS if name == "baseline" or (X86 and os.name != "nt")]
+    shared = [Twin(name) for name in ("_cpu", "_pool", MEMORYVIEWS)]
+    return shared + [Twin(f"_{topic}", name) for topic in TOPICS for name in sets]
 
 
 class BuildKernels(build_ext):
-    """Cythonise and compile on all cores; note why where it fails."""
+    """Translate and compile what is out of date, on all cores; note why where it fails."""
 
     def run(self) -> None:
         self.failures: dict[str, str] = {}
+        self.used_in_place = self.inplace  # setuptools compiles elsewhere, and copies what is there
         super().run()
         folder = PACKAGE if self.inplace else Path(self.build_lib) / PACKAGE
         folder.mkdir(parents=True, exist_ok=True)
@@ -81,27 +99,44 @@ class BuildKernels(build_ext):
 
     def build_extensions(self) -> None:
         self.openmp = self.openmp_flags()
+        if self.used_in_place:
+            for twin in self.extensions:  # of an earlier build, which may be older than in place
+                Path(self.get_ext_fullpath(twin.name)).unlink(missing_ok=True)
+        outdated = [twin for twin in self.extensions if self.force or self.is_outdated(twin)]
+        # The largest first, so that no core has nothing left to do while another compiles it.
+        outdated.sort(key=lambda twin: -sum(p.stat().st_size for p in sources_of(twin.translated)))
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(self.build_one, self.extensions))
+            names = dict.fromkeys(twin.translated for twin in outdated)
+            translations = {name: pool.submit(translate, name) for name in names}
+            for twin in outdated:
+                pool.submit(self.build_twin, twin, translations[twin.translated])
 
-    def build_one(self, extension: Twin) -> None:
-        source, name = extension.source, extension.instruction_set
-        target = Path(self.get_ext_fullpath(extension.name))
-        newest = max(path.stat().st_mtime for path in {Path(__file__), *sources_of(source)})
-        if not self.force and target.exists() and target.stat().st_mtime > newest:
-            return
+    def target(self, twin: Twin) -> Path:
+        path = Path(self.get_ext_fullpath(twin.name))
+        return PACKAGE / path.name if self.used_in_place else path
+
+    def is_outdated(self, twin: Twin) -> bool:
+        target = self.target(twin)
+        sources = {Path(__file__), *sources_of(twin.translated)}
+        newest = max(path.stat().st_mtime for path in sources)
+        return not target.exists() or target.stat().st_mtime <= newest
+
+    def build_twin(self, twin: Twin, translation: Future) -> None:
+        instruction_set = twin.instruction_set
         try:
-            extension.sources = [cythonise(source, Path(extension.sources[0]))]
+            translation.result()
+            twin.write_source()
             if self.compiler.compiler_type == "msvc":
-                extension.extra_compile_args = [*MSVC, *self.openmp]
+                twin.extra_compile_args = [*MSVC, *self.openmp]
             else:
-                extension.extra_compile_args = [*GCC, *GCC_SETS[name], *self.openmp]
-                extension.extra_link_args = self.openmp
-            self.build_extension(extension)
+                twin.extra_compile_args = [*GCC, *GCC_SETS[instruction_set], *self.openmp]
+                twin.extra_link_args = self.openmp
+            self.build_extension(twin)
         except Exception as error:  # whatever went wrong, NumPy still runs
-            self.failures[name] = f"its build failed ({str(error).strip().splitlines()[-1]})"
-            self.warn(f"{extension.name} was not built: {error}")
-            target.unlink(missing_ok=True)
+            reason = str(error).strip().splitlines()[-1]
+            self.failures[instruction_set] = f"its build failed ({reason})"
+            self.warn(f"{twin.name} was not built: {error}")
+            self.target(twin).unlink(missing_ok=True)
 
     def openmp_flags(self) -> list[str]:
         """What turns OpenMP on, if a program that uses it compiles and links.
@@ -128,30 +163,53 @@ class BuildKernels(build_ext):
         return flags
 
 
-def sources_of(path: Path) -> set[Path]:
+def source_of(translated: str) -> Path:
+    """The .pyx of a C module: attention.pyx of _attention, but _cpu.pyx of _cpu."""
+    shared = PACKAGE / f"{translated}.pyx"
+    return shared if shared.exists() else PACKAGE / f"{translated[1:]}.pyx"
+
+
+def sources_of(translated: str) -> set[Path]:
+    """The .pyx of a C module, and what it includes or cimports, and what that includes."""
+    return set() if translated == MEMORYVIEWS else included(source_of(translated))
+
+
+def included(path: Path) -> set[Path]:
     """A file and what it includes or cimports, and what that includes."""
-    found, text = {path}, path.read_text()
+    files, text = {path}, path.read_text()
     names = re.findall(r'"(\w+\.(?:pxi|h))"', text)
     names += [f"{name}.pxd" for name in re.findall(r"from minillm\._kernels\.(\w+) cimport", text)]
     for name in names:
         if (PACKAGE / name).exists():
-            found |= sources_of(PACKAGE / name)
-    return found
+            files |= included(PACKAGE / name)
+    return files
 
 
-def cythonise(source: Path, copy: Path) -> str:
-    """Translate a copy of `source`, named as its module; return the C file."""
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    text = source.read_text()
-    if BOUNDS:
-        text = text.replace("boundscheck=False", "boundscheck=True")
-    copy.write_text(text)
-    # A process of its own, so that several run at the same time.
+def cython(translated: str) -> list[str]:
+    """The command that writes build/kernels/<translated>.c, to be run where this file is."""
+    target, module = f"build/kernels/{translated}.c", f"minillm._kernels.{translated}"
+    command = [sys.executable, "-m", "cython", "-3", "--module-name", module]
+    if translated == MEMORYVIEWS:
+        return [*command, "--generate-shared", target]
     # -I . is for cimports, -I PACKAGE for what is included.
-    command = ["-m", "cython", "-3", "-I", ".", "-I", str(PACKAGE), "--module-name"]
-    command += [f"minillm._kernels.{copy.stem}", str(copy), "-o", str(copy.with_suffix(".c"))]
-    subprocess.run([sys.executable, *command], check=True)
-    return str(copy.with_suffix(".c"))
+    command += ["--shared", f"minillm._kernels.{MEMORYVIEWS}", "-I", ".", "-I", str(PACKAGE)]
+    return [*command, str(checking_bounds(translated)), "-o", target]
+
+
+def checking_bounds(translated: str) -> Path:
+    """The .pyx of a C module, or for `make sanitize` a copy that has its bounds checked."""
+    source = source_of(translated)
+    if not BOUNDS:
+        return source
+    copy = Path(f"build/kernels/{translated}.pyx")
+    copy.write_text(source.read_text().replace("boundscheck=False", "boundscheck=True"))
+    return copy
+
+
+def translate(translated: str) -> None:
+    """Write the C, in a process of its own, so that several run at the same time."""
+    Path("build/kernels").mkdir(parents=True, exist_ok=True)
+    subprocess.run(cython(translated), check=True)
 
 
 setup(ext_modules=twins(), cmdclass={"build_ext": BuildKernels})

@@ -1,12 +1,18 @@
-"""Hypothesis profiles: ``ci`` (the default) draws the same examples every time, ``few`` does so
-for checks that are slow, ``deep`` draws many fresh ones: ``HYPOTHESIS_PROFILE=deep``.
-``mutation`` is ``ci`` for tests.mutation, which asks whether a test fails, not which is the
-simplest failure."""
+"""Settings that all tests share: threads, Hypothesis profiles, and the two twins.
+
+Profiles (``HYPOTHESIS_PROFILE=deep``): ``ci``, the default, draws the same examples every time;
+``few`` does so for checks that are slow; ``deep`` draws ten times as many, new ones each time,
+or those of ``--hypothesis-seed``.  ``mutation`` is ``ci`` for
+tests.mutation, which asks whether a test fails and not which is the simplest failure.
+"""
 
 import os
 
-# The arrays here are tiny: a second BLAS thread would only get in the way.
+# `make test` runs a process on each core, and the arrays here are tiny: a second thread would only
+# get in the way.  Tests of threads set their number themselves.  Commands that tests start inherit
+# this.  It must stand before NumPy and the kernels are imported.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -16,7 +22,7 @@ from minillm import kernels_info, use_kernels
 settings.register_profile("ci", max_examples=20, derandomize=True, deadline=None)
 settings.register_profile("few", settings.get_profile("ci"), max_examples=5)
 settings.register_profile(
-    "deep", max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    "deep", max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.register_profile(
     "mutation", settings.get_profile("ci"), phases=[Phase.explicit, Phase.generate], database=None

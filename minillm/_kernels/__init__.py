@@ -164,17 +164,21 @@ def _load(name: str) -> SimpleNamespace:
     """The compiled functions of every topic; none for "numpy"."""
     functions: dict[str, Callable] = {}
     for topic in TOPICS if name != "numpy" else ():
-        for key, function in _exported(importlib.import_module(f"{__name__}._{topic}_{name}")):
+        module = importlib.import_module(f"{__name__}._{topic}_{name}")
+        for key, function in _exported(module, f"{__name__}._{topic}"):
             if key in functions:
                 raise ImportError(f"two topics export {key}, one of them is {topic}")
             functions[key] = function
     return SimpleNamespace(name=name, **functions)
 
 
-def _exported(module: ModuleType) -> Iterator[tuple[str, Callable]]:
-    """The public functions of a compiled module, by name."""
+def _exported(module: ModuleType, translated: str) -> Iterator[tuple[str, Callable]]:
+    """The public functions of a compiled module, by name.
+
+    They carry the name of the C module that was compiled for each instruction set.
+    """
     for key, value in vars(module).items():
-        own = getattr(value, "__module__", None) == module.__name__
+        own = getattr(value, "__module__", None) == translated
         if own and callable(value) and not isinstance(value, type) and not key.startswith("_"):
             yield key, value
 

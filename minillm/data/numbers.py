@@ -1,6 +1,7 @@
 """Numbers in words, in two languages: the smallest translation task that is not a toy."""
 
 import random
+from functools import partial
 
 from minillm.data.pairs import Pair
 from minillm.data.splits import split_by_hash
@@ -26,15 +27,16 @@ class Numbers:
                     f"numbers-{source}-{target}: expected languages of num2words "
                     f"(en, fr, de, es, ...), found {language!r}"
                 )
-        parts = split_by_hash(_spread(count), validation=1000, test=1000)
-        self.parts: dict[str, list[Pair]] = {
-            part: [(num2words(n, lang=source), num2words(n, lang=target)) for n in numbers]
-            for part, numbers in parts.items()
-        }
+        self.numbers = split_by_hash(_spread(count), validation=1000, test=1000)
+        self.in_words = partial(num2words, lang=source), partial(num2words, lang=target)
+        self.written: dict[str, list[Pair]] = {}
 
     def pairs(self, part: str) -> list[Pair]:
-        """(in the source language, in the target language)."""
-        return self.parts[part]
+        """(in the source language, in the target language); written once, which takes seconds."""
+        if part not in self.written:
+            source, target = self.in_words
+            self.written[part] = [(source(n), target(n)) for n in self.numbers[part]]
+        return self.written[part]
 
 
 def _spread(count: int) -> set[int]:

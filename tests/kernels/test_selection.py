@@ -82,8 +82,9 @@ def test_the_environment_chooses():
     assert "'kernels': 'numpy'" in run(program, MINILLM_KERNELS="numpy").stdout
     if COMPILED:
         assert "'kernels': 'baseline'" in run(program, MINILLM_KERNELS="baseline").stdout
-        assert "'threads': 1" in run(program, MINILLM_NUM_THREADS="1").stdout
-        assert "'threads': 1" in run(program, OMP_NUM_THREADS="1").stdout
+        assert "'threads': 3" in run(program, OMP_NUM_THREADS="3").stdout
+        limited = run(program, OMP_NUM_THREADS="3", MINILLM_NUM_THREADS="2")
+        assert "'threads': 2" in limited.stdout
 
 
 def test_without_a_build_numpy_runs_and_says_why():
@@ -154,9 +155,9 @@ def test_two_modules_cannot_twin_one_name(monkeypatch):
 def test_two_topics_cannot_export_one_name(monkeypatch):
     modules = {}
     for topic in ("matmul", "adam"):
-        modules[topic] = ModuleType(f"minillm._kernels._{topic}_toy")
+        modules[topic] = ModuleType(f"minillm._kernels._{topic}")
         exec("def product(a, b): return topic", modules[topic].__dict__)
-        monkeypatch.setitem(sys.modules, modules[topic].__name__, modules[topic])
+        monkeypatch.setitem(sys.modules, f"minillm._kernels._{topic}_toy", modules[topic])
     monkeypatch.setattr("minillm._kernels.TOPICS", ("matmul", "adam"))
     with pytest.raises(ImportError, match="two topics export product, one of them is adam"):
         minillm._kernels._load("toy")

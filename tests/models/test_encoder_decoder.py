@@ -168,6 +168,7 @@ def loss_on_fresh_sequences(attention, order, steps=300, length=20, V=8):
     return model.loss(batch(100))[0]
 
 
+@pytest.mark.deep
 def test_attention_says_again_what_one_vector_cannot_hold():
     for order in (1, -1):
         assert loss_on_fresh_sequences("none", order) > 0.8

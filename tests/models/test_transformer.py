@@ -176,7 +176,9 @@ def test_attention_weights_of_a_layer():
 
 
 @ORDERS
-@pytest.mark.parametrize("task", ["copy", "reverse", "sort"])
+@pytest.mark.parametrize(
+    "task", ["reverse", *(pytest.param(task, marks=pytest.mark.deep) for task in ("copy", "sort"))]
+)
 def test_it_learns_to(task, post_norm):
     """Sequences of 1 to 6 of 8 letters; half of them would be right by chance once in 10,000."""
     sizes = {"source_vocabulary": 8, "target_vocabulary": 8, "width": 32, "feed_forward": 64}

@@ -123,7 +123,7 @@ class Project:
         """Have the unchanged kernels in the copy, and this topic as its mutants are built."""
         if not self.instruction_set:
             self.take_kernels()
-        paths = self.c_of(self.module(topic)), self.so_of(self.module(topic))
+        paths = self.c_of(f"_{topic}"), self.so_of(self.module(topic))
         if not self.built.keys() >= set(paths):
             self.require(self.build_topic(topic))
             self.built |= {path: path.read_bytes() for path in paths}
@@ -132,11 +132,14 @@ class Project:
         """Those that the project has, for the best instruction set; what it lacks is built."""
         with contextlib.chdir(self.folder), mock.patch("setuptools.setup"):
             recipe = runpy.run_path("setup.py")
+            shared = {*SHARED, recipe["MEMORYVIEWS"]}
+            names = [*shared, *(f"_{topic}" for topic in topics(self.folder))]
+            self.translations = {name: recipe["cython"](name) for name in names}
         self.flags = [flag for flag in recipe["GCC"] if not flag.startswith(("-O", "-g"))]
         (self.folder / "build/kernels").mkdir(parents=True)
-        for shared in SHARED:
-            if not self.take(shared):
-                self.require(self.build(shared, shared, self.flags))
+        for name in shared:
+            if not self.take(name):
+                self.require(self.build(name, name, self.flags))
         sets = self.python("-c", "import minillm._kernels._cpu as c; print(c.instruction_sets())")
         self.instruction_set = ast.literal_eval(sets)[-1]
         self.flags += recipe["GCC_SETS"][self.instruction_set]
@@ -160,30 +163,27 @@ class Project:
     def module(self, topic: str) -> str:
         return f"_{topic}_{self.instruction_set}"
 
-    def c_of(self, module: str) -> Path:
-        return self.folder / f"build/kernels/{module}.c"
+    def c_of(self, translated: str) -> Path:
+        return self.folder / f"build/kernels/{translated}.c"
 
     def so_of(self, module: str) -> Path:
         return self.folder / KERNELS / f"{module}{SUFFIX}"
 
     def build_topic(self, topic: str, translate: bool = True) -> Outcome:
-        return self.build(self.module(topic), topic, self.flags, translate)
+        return self.build(f"_{topic}", self.module(topic), self.flags, translate)
 
-    def build(self, module: str, source: str, flags: list[str], translate: bool = True) -> Outcome:
-        """One module; a header that changed needs no new translation to C."""
-        c, so = self.c_of(module), self.so_of(module)
+    def build(
+        self, translated: str, module: str, flags: list[str], translate: bool = True
+    ) -> Outcome:
+        """One module, as setup.py does; a header that changed needs no new translation to C."""
+        c, so = self.c_of(translated), self.so_of(module)
         if translate:
-            copy = c.with_suffix(".pyx")
-            shutil.copy(self.folder / KERNELS / f"{source}.pyx", copy)
-            names = [f"minillm._kernels.{module}", str(copy.relative_to(self.folder))]
-            outcome = self.run(
-                *(sys.executable, "-m", "cython", "-3", "-I", ".", "-I", str(KERNELS)),
-                *("--module-name", *names, "-o", str(c.relative_to(self.folder))),
-            )
+            outcome = self.run(*self.translations[translated])
             if outcome.code != 0:
                 return outcome
         so.unlink(missing_ok=True)
-        command = [*FLAGS, *flags, "-fopenmp", f"-I{KERNELS}", str(c.relative_to(self.folder))]
+        command = [*FLAGS, *flags, "-fopenmp", f"-DPyInit_{translated}=PyInit_{module}"]
+        command += [f"-I{KERNELS}", str(c.relative_to(self.folder))]
         return self.run(
             os.environ.get("CC", "cc"), *command, "-o", str(so.relative_to(self.folder))
         )

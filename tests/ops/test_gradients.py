@@ -30,7 +30,7 @@ def test_every_op_has_a_case():
 
 
 @pytest.mark.parametrize("name", CASES)
-@settings(max_examples=12)
+@settings(max_examples=max(12, settings.default.max_examples // 2))
 @given(data=st.data(), rng=strategies.generators())
 def test_backward_is_the_derivative_of_the_forward(name, kernels, data, rng):
     sizes = data.draw(strategies.sizes(**bounds(CASES[name])))
@@ -40,7 +40,7 @@ def test_backward_is_the_derivative_of_the_forward(name, kernels, data, rng):
 
 
 @pytest.mark.parametrize("name", ["rnn", "lstm", "gru"])
-@settings(max_examples=12)
+@settings(max_examples=max(12, settings.default.max_examples // 2))
 @given(data=st.data(), rng=strategies.generators())
 def test_backward_of_a_recurrence_over_ids(name, kernels, data, rng):
     sizes = data.draw(strategies.sizes(**bounds(CASES[name])))

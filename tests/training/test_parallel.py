@@ -33,7 +33,7 @@ def alone(begun):
     return parallel_job.all_results(begun)
 
 
-@pytest.fixture(scope="module", params=[2, 3])
+@pytest.fixture(scope="module", params=[2, pytest.param(3, marks=pytest.mark.deep)])
 def together(request, begun):
     """The results of each rank of a job."""
     status, _, stderr = run(request.param, JOB, begun)

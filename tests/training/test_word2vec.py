@@ -127,7 +127,7 @@ def together(lines, size, settings):
     return models[0].params | {"losses": np.array(losses)}
 
 
-@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("size", [2, pytest.param(3, marks=pytest.mark.deep)])
 def test_ranks_learn_together(tmp_path, monkeypatch, size):
     """As in one process; all replicas are equal when they have met; resumed is uninterrupted."""
     status, _, errors = run(size, ROOT / "tests" / "word2vec_job.py", tmp_path / "params.npz")
