@@ -30,13 +30,14 @@ published with it, for the head, the epsilon and the first weights.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.data.masking import MaskedBatch
-from minillm.layers import dense
+from minillm.layers import dense, embedding
 from minillm.layers.block import backward_through, block, new_block, new_norm, norm
 from minillm.layers.dropout import dropout
 from minillm.layers.fresh import Fresh, Shape, normal, side_by_side
@@ -48,6 +49,7 @@ from minillm.models import base, sizes
 EPSILON = 1e-12  # of the norms
 
 exact_gelu = partial(ops.gelu, approximate=False)
+BLOCK: dict[str, Any] = {"activation": exact_gelu, "post_norm": True, "epsilon": EPSILON}
 
 
 @dataclass(frozen=True)
@@ -180,16 +182,14 @@ class BERT(base.Model[BERTConfig]):
             raise ValueError(f"ids: expected at most {c.context} in a row, found {ids.shape[1]}")
         positions = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)  # (B, T)
         segments = np.zeros_like(ids) if segments is None else segments
-        token, token_backward = ops.embedding(ids, p["embedding.E"])  # (B, T, D)
-        place, place_backward = ops.embedding(positions, p["positions.E"])
-        part, part_backward = ops.embedding(segments, p["segments.E"])
-        x, norm_backward = norm(p, "embedding.norm", token + place + part, EPSILON)
+        tables = {"embedding.E": ids, "positions.E": positions, "segments.E": segments}
+        x, tables_backward = embedding.layer(p, tables)  # (B, T, D)
+        x, norm_backward = norm(p, "embedding.norm", x, EPSILON)
         x, dropout_backward = dropout(x, c.dropout, rng)
 
         def backward(dx):
             dx, of_norm = norm_backward(dropout_backward(dx))
-            of_tables = {"segments.E": part_backward(dx), "positions.E": place_backward(dx)}
-            return merge_gradients(of_norm, of_tables, {"embedding.E": token_backward(dx)})
+            return merge_gradients(of_norm, tables_backward(dx))
 
         return x, backward
 
@@ -197,18 +197,8 @@ class BERT(base.Model[BERTConfig]):
         self, layer: int, x: NDArray, lengths: Ids | None = None, rng: Rng = None
     ) -> tuple[NDArray, Callable]:
         """norm(x + attention(x)), then norm(x + feed_forward(x)): x (B, T, D) -> (B, T, D)."""
-        return block(
-            self.params,
-            f"blocks.{layer}",
-            x,
-            self.config.heads,
-            lengths=lengths,
-            activation=exact_gelu,
-            post_norm=True,
-            epsilon=EPSILON,
-            dropout=self.config.dropout,
-            rng=rng,
-        )
+        p, b, N, dropout = self.params, f"blocks.{layer}", self.config.heads, self.config.dropout
+        return block(p, b, x, N, lengths=lengths, dropout=dropout, rng=rng, **BLOCK)
 
     def masked_words(self, x: NDArray) -> tuple[NDArray, Callable]:
         """Of the tokens at M places, the logits of what stood there: x (M, D) -> (M, V).
@@ -218,11 +208,10 @@ class BERT(base.Model[BERTConfig]):
         p = self.params
         h, dense_backward = dense.layer(p, "mask", x, exact_gelu)
         h, norm_backward = norm(p, "mask.norm", h, EPSILON)
-        logits, output_backward = ops.linear(h, p["embedding.E"].T, p["mask.output_b"])
+        logits, output_backward = embedding.output(p, "embedding.E", h, "mask.output_b")
 
         def backward(dlogits):
-            dh, dE_transposed, db = output_backward(dlogits)
-            of_output = {"embedding.E": dE_transposed.T, "mask.output_b": db}
+            dh, of_output = output_backward(dlogits)
             dh, of_norm = norm_backward(dh)
             dx, of_dense = dense_backward(dh)
             return dx, merge_gradients(of_output, of_norm, of_dense)

@@ -215,17 +215,9 @@ class Transformer(HypothesisWriter[TransformerConfig]):
 
     def _block(self, prefix: str, x: NDArray, rng: Rng, **options: Any) -> tuple[NDArray, Callable]:
         """A block of either side, with relu: see :func:`minillm.layers.block.block`."""
-        return block(
-            self.params,
-            prefix,
-            x,
-            self.config.heads,
-            activation=ops.relu,
-            post_norm=self.config.post_norm,
-            dropout=self.config.dropout,
-            rng=rng,
-            **options,
-        )
+        p, c = self.params, self.config
+        options |= {"activation": ops.relu, "post_norm": c.post_norm, "dropout": c.dropout}
+        return block(p, prefix, x, c.heads, rng=rng, **options)
 
     def last_norm(self, prefix: str, x: NDArray) -> tuple[NDArray, Callable]:
         """The norm that pre-norm needs after a stack.  ``backward(dy)`` -> dx, gradients."""
