@@ -83,7 +83,7 @@ class ReaderConfig:
         if self.encoder == "bert":
             self.bert()
         elif self.width % 2:
-            raise ValueError(f"width must be even, found {self.width}")
+            raise ValueError(f"width: expected an even number, found {self.width}")
 
     def bert(self) -> BERTConfig:
         """The sizes of its BERT, without the heads for other tasks."""
@@ -244,12 +244,8 @@ class Reader(base.Model[ReaderConfig]):
         return tokens[rows, places], backward
 
 
-def stands_in(
-    context: Ids,
-    question: Ids,
-    question_lengths: Ids,
-) -> NDArray[np.bool_]:
-    """Which tokens of the context (B, T) stand in the question (B, J), its [SEP] left out.
+def stands_in(context: Ids, question: Ids, question_lengths: Ids) -> NDArray[np.bool_]:
+    """A mask (B, T) of the context's tokens that stand in the question (B, J), without its [SEP].
 
     >>> stands_in(np.array([[1, 5, 6, 2]]), np.array([[6, 7, 2, 0]]), np.array([3])).tolist()
     [[False, False, True, False]]
@@ -259,13 +255,10 @@ def stands_in(
 
 
 def rows_of(
-    question: Ids,
-    question_lengths: Ids,
-    context: Ids,
-    lengths: Ids,
+    question: Ids, question_lengths: Ids, context: Ids, lengths: Ids
 ) -> tuple[NDArray, NDArray, NDArray, NDArray]:
-    """[CLS] question [SEP] context [SEP]: ids, lengths, segments, and where the context's places
-    are in each row, (B, T), -1 in the padding.
+    """[CLS] question [SEP] context [SEP]: ids, lengths, segments, and the places of the context's
+    tokens in each row, (B, T), -1 in the padding.
 
     >>> ids, lengths, segments, places = rows_of(
     ...     np.array([[7, 2]]), np.array([2]), np.array([[1, 8, 9, 2]]), np.array([4])
