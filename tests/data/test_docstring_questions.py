@@ -190,7 +190,6 @@ def test_the_split_is_by_module(monkeypatch):
     assert again.parts == data.parts
 
 
-@pytest.mark.deep
 def test_the_set_of_this_machine():
     """Whatever the versions of Python and NumPy are."""
     data = DocstringQuestions()
