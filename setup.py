@@ -108,8 +108,8 @@ class BuildKernels(build_ext):
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             names = dict.fromkeys(twin.translated for twin in outdated)
             translations = {name: pool.submit(translate, name) for name in names}
-            for twin in outdated:
-                pool.submit(self.build_twin, twin, translations[twin.translated])
+            needed = [translations[twin.translated] for twin in outdated]
+            list(pool.map(self.build_twin, outdated, needed))
 
     def target(self, twin: Twin) -> Path:
         path = Path(self.get_ext_fullpath(twin.name))

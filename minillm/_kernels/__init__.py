@@ -173,7 +173,7 @@ def _load(name: str) -> SimpleNamespace:
 
 
 def _exported(module: ModuleType, translated: str) -> Iterator[tuple[str, Callable]]:
-    """The public functions of a compiled module, by name.
+    """Yield the public functions of a compiled module, by name.
 
     They carry the name of the C module that was compiled for each instruction set.
     """

@@ -175,7 +175,7 @@ class Project:
     def build(
         self, translated: str, module: str, flags: list[str], translate: bool = True
     ) -> Outcome:
-        """One module, as setup.py does; a header that changed needs no new translation to C."""
+        """Build one module, as setup.py does; a changed header needs no new translation to C."""
         c, so = self.c_of(translated), self.so_of(module)
         if translate:
             outcome = self.run(*self.translations[translated])
