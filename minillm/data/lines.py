@@ -47,8 +47,8 @@ def string_entry(values: dict[str, Any], name: str, place: str) -> str:
     """The string ``name`` of a JSON object.  InputError if there is none that UTF-8 can hold."""
     text = values.get(name)
     if not isinstance(text, str):
-        found = short(text) if name in values else "none"
-        raise InputError(f'{place}: expected an object with "{name}": a string, found {found}')
+        value = short(text) if name in values else "none"
+        raise InputError(f'{place}: expected an object with "{name}": a string, found {value}')
     return checked_string(text, f"{place}: {name}")
 
 

@@ -74,6 +74,11 @@ class Vocabulary(ABC):
     def to_dict(self) -> dict:
         """The JSON form; :func:`minillm.text.vocabulary_from_dict` reads it back."""
 
+    @classmethod
+    @abstractmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Vocabulary":
+        """The vocabulary that ``to_dict`` described; ValueError if it is damaged."""
+
 
 class SpecialTokens:
     """Special tokens and their ids: the text of each stands for it wherever it occurs.
