@@ -63,15 +63,3 @@ def checked_string(text: str, place: str) -> str:
                 f"{place}: expected a text, found half of a character: {half}"
             ) from None
     return text
-
-
-def read_sentences(path: str | Path) -> Iterator[list[str]]:
-    """The tokens of each sentence in a file of JSON lines ``{"tokens": ["a", "b"]}``."""
-    for values, place in read_objects(path):
-        tokens = values.get("tokens")
-        if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
-            raise InputError(
-                f'{place}: expected an object with "tokens": a list of strings, '
-                f"found {short(tokens)}"
-            )
-        yield [checked_string(token, place) for token in tokens]

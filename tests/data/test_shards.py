@@ -289,12 +289,13 @@ def test_a_damaged_shard_is_refused(tmp_path, text_file, folder, monkeypatch):
     vocabulary, out = Characters.from_text(TEXT), tmp_path / "out"
     with monkeypatch.context() as patched:
         patched.setattr(documents, "BLOCK", 128)
-        patched.setattr(documents, "PART", 200)
+        patched.setattr(documents, "PART", 128)
         with pytest.raises(Stopped):
-            write_shards(out, [text_file], StopsAfter(vocabulary, 9), 100)
+            write_shards(out, [text_file, text_file], StopsAfter(vocabulary, 25), 100)
+        assert (out / "00000.json").exists()
         damage(out / "00000-00001.bin")
         with pytest.raises(InputError, match=r"00000-00001\.bin: expected what was written"):
-            write_shards(out, [text_file], vocabulary, 100)
+            write_shards(out, [text_file, text_file], vocabulary, 100)
     damage(folder / "00000-00001.bin")  # the folder is complete
     with pytest.raises(InputError, match=r"00000-00001\.bin: expected what was written"):
         write_shards(folder, [text_file], vocabulary, 500)
