@@ -1,12 +1,12 @@
-"""Augmentation: more texts to train on, made from the labelled ones.
+"""Augmentation: more texts to train on, made of those that there are.
 
-A label belongs to a whole text, and most texts keep theirs when a few words change.  So if labels
-are few, changed copies of the labelled texts are trained on as well.
+A label belongs to a whole text, and most texts keep theirs when a few words change.  So where
+labels are few, changed copies of the labelled texts are trained on as well.
 
-Four methods change the words of a text: "easy data augmentation" (EDA).
+Four methods change the words of a text, as "easy data augmentation" (EDA) has them:
 
     synonyms     some words become others of similar meaning
-    insertion    words of similar meaning are inserted anywhere
+    insertion    words similar to some of the text's are put in anywhere
     swap         pairs of words change places
     deletion     some words are left out
 
@@ -19,24 +19,24 @@ Two methods ask a model:
 >>> deletion("it was a fine day".split(), 0.4, rng)
 ['it', 'was', 'fine']
 
-White space separates words.  A token without a letter or a digit, such as a question mark that
-stands alone, is not a word, and stays.  ``share`` is the share of the words that change: of n
-words, max(1, share n), rounded, but never all of them in a deletion.  All randomness comes from
-``rng``.  The methods are given functions for what they need of other rooms: similar words
+Words are what white space separates.  What has no letter and no digit, such as a question mark
+that stands alone, is no word here, and stays.  ``share`` is the share of the words that change: of
+n words, max(1, share n), rounded, but never all of them in a deletion.  All randomness comes from
+``rng``.  What the methods need of other rooms is handed to them as a function: similar words
 (:data:`Neighbours`), the word for a gap (:data:`Predict`), a translation (:data:`Translate`).
 
 A fixed number of copies is made before the training, not new ones in each epoch, because
 
-- the vocabulary has to contain the new words, which must be known before the model is made;
+- the vocabulary has to hold the new words, and so they must be known before the model is made;
 - a model that fills gaps or translates is slow: it is asked once, not once an epoch;
-- the copies can be looked at, and a resumed training has nothing to remember.
+- what is trained on can be looked at, and a resumed training has nothing to remember.
 
-The price is variety: after some epochs the copies have been seen, too.  So the fewer the texts,
-the more copies (:func:`usual_copies`).
+What it costs is variety: after some epochs the copies have been seen, too.  So the fewer the
+texts, the more copies (:func:`usual_copies`).
 
 Source: Wei and Zou (2019), "EDA: easy data augmentation techniques for boosting performance on
-text classification tasks".  They take synonyms from WordNet, and a deletion leaves out each word
-with a probability of ``share``, so that short texts often stay as they are.
+text classification tasks".  There, synonyms are those of WordNet, and a deletion leaves out each
+word with a probability of ``share``, so that short texts often stay as they are.
 """
 
 import re
@@ -64,10 +64,10 @@ _MARKS = re.compile(r"\A\W+")
 def synonyms(
     words: Sequence[str], share: float, rng: Generator, neighbours: Neighbours
 ) -> list[str]:
-    """Replace some of the words by one of their neighbours, drawn at random.
+    """Some of the words become one of their neighbours each, drawn at random.
 
-    A word without neighbours stays, and another one is replaced instead.  A capital letter at the
-    beginning of a word and punctuation marks around it are kept.
+    A word without neighbours stays, and another one takes its turn.  Capital letters at the
+    beginning and punctuation marks around a word are kept.
 
     >>> similar = {"film": ["movie"], "day": ["week"]}
     >>> neighbours = lambda word: similar.get(word, [])
@@ -84,9 +84,9 @@ def synonyms(
 def insertion(
     words: Sequence[str], share: float, rng: Generator, neighbours: Neighbours
 ) -> list[str]:
-    """Insert neighbours of words before other words, all drawn at random.
+    """A neighbour of one of the words, both drawn at random, is put before any word; repeatedly.
 
-    A text stays as it is if none of its words has a neighbour.
+    A text none of whose words has a neighbour stays as it is.
     """
     changed, places = list(words), places_of_words(words)
     able = [place for place in places if similar_words(words[place], neighbours)]
@@ -97,7 +97,7 @@ def insertion(
 
 
 def swap(words: Sequence[str], share: float, rng: Generator) -> list[str]:
-    """Let two words drawn at random change places, once for each word of the share."""
+    """Two words drawn at random change places; repeatedly, once for each word of the share."""
     changed, places = list(words), places_of_words(words)
     for _ in range(how_many(share, len(places)) if len(places) > 1 else 0):
         a, b = rng.choice(places, 2, replace=False)
@@ -106,7 +106,7 @@ def swap(words: Sequence[str], share: float, rng: Generator) -> list[str]:
 
 
 def deletion(words: Sequence[str], share: float, rng: Generator) -> list[str]:
-    """Leave out some of the words; at least one stays."""
+    """Some words are left out; one of them stays at least."""
     places = places_of_words(words)
     count = min(how_many(share, len(places)), len(places) - 1)
     gone = set(rng.permutation(places)[: max(0, count)].tolist())
@@ -148,13 +148,13 @@ def fill(texts: Sequence[str], share: float, rng: Generator, predict: Predict) -
 def back_translation(
     texts: Sequence[str], rng: Generator, there: Translate, back: Translate
 ) -> list[str]:
-    """Translate each text by ``there``, and the result by ``back``.
+    """Each text is translated by ``there``, and the result by ``back``.
 
-    If either returns nothing, the text stays as it is.
+    Where either finds nothing, the text stays as it is.
 
     Source: Sennrich, Haddow and Birch (2016), "Improving neural machine translation models with
     monolingual data"; Edunov, Ott, Auli and Grangier (2018), "Understanding back-translation at
-    scale", for sampling: the best output would be the same in every copy.
+    scale", for sampling, where the best output would be the same in every copy.
     """
     again = back(there(texts, rng), rng)
     return [new or text for new, text in zip(again, texts, strict=True)]
@@ -191,15 +191,15 @@ def augment(
 
 
 def usual_copies(texts: int) -> int:
-    """The number of copies that Wei and Zou recommend for a number of texts (section 3.4)."""
+    """How many copies of so many texts Wei and Zou recommend (section 3.4)."""
     return 16 if texts <= 500 else 8 if texts <= 2000 else 4
 
 
 def new_words(labelled: Sequence[Labelled], copies: Sequence[Labelled]) -> Iterator[str]:
-    """For each text, the words that only its copies have, once each, as one text.
+    """For each text, the words that its copies have and it has not, once each, as one text.
 
-    For counting words: in the copies themselves, a word of one text would look as frequent as a
-    word of many.
+    For counting words: in the copies themselves, a word that stands in one text would look as
+    frequent as one that stands in many.
     """
     for number, (_, text) in enumerate(labelled):
         own = set(text.split())
@@ -211,19 +211,19 @@ def new_words(labelled: Sequence[Labelled], copies: Sequence[Labelled]) -> Itera
 
 
 def how_many(share: float, words: int) -> int:
-    """The number of words that change: at least one, if there is one."""
+    """How many of so many words change: one at least, if there is one."""
     if not 0 < share <= 1:
         raise ValueError(f"share: expected above 0 and at most 1, found {share}")
     return min(words, max(1, round(share * words)))
 
 
 def places_of_words(words: Sequence[str]) -> list[int]:
-    """The places of words, without those of mere punctuation marks."""
+    """Where there are words, not mere punctuation marks."""
     return [place for place, word in enumerate(words) if core_of(word)[1]]
 
 
 def core_of(word: str) -> tuple[str, str, str]:
-    """The marks before a word, the word, and the marks after it.
+    """The marks before a word, the word, and the marks behind it.
 
     >>> core_of('"don\\'t,"')
     ('"', "don't", ',"')
@@ -234,7 +234,7 @@ def core_of(word: str) -> tuple[str, str, str]:
 
 
 def like(word: str, new: str) -> str:
-    """A new word with the marks and the capital letter of the old one."""
+    """Another word with the marks and the capital letter of this one."""
     before, core, after = core_of(word)
     return before + (new[:1].upper() + new[1:] if core[:1].isupper() else new) + after
 

@@ -2,9 +2,9 @@
 
     "not bad"  ->  not, bad, not bad;  <n no ot t> <no not ot> ... of <not>, and of <bad>
 
-There is no vocabulary of them: each goes into the bucket of its hash, which a few n-grams share.
-Those of words have the first half of the buckets, those of characters the second.  A word that was
-never seen still has characters that were.
+No vocabulary of them is kept: each goes into the bucket of its hash, which a few share.  Those of
+words have the first half of the buckets, those of characters the second.  A word that was never
+seen still has characters that were.
 
 Source: Weinberger, Dasgupta, Langford, Smola and Attenberg (2009), "Feature hashing for large
 scale multitask learning"; Joulin, Grave, Bojanowski and Mikolov (2016), "Bag of tricks for
@@ -15,7 +15,7 @@ efficient text classification", for the words; Bojanowski, Grave, Joulin and Mik
 import zlib
 from collections.abc import Sequence
 
-WORDS = (1, 2)  # the shortest and the longest n-gram
+WORDS = (1, 2)  # how long an n-gram of words is, at least and at most
 CHARACTERS = (2, 5)
 
 
@@ -31,18 +31,18 @@ def hashed_ngrams(words: Sequence[str], buckets: int) -> list[int]:
     """
     half = buckets // 2
     lower = [word.lower() for word in words]
-    ids: dict[int, None] = {}  # a set that keeps its order
+    found: dict[int, None] = {}  # a set that keeps its order
     for n in range(WORDS[0], WORDS[1] + 1):
         for at in range(len(lower) - n + 1):
-            ids[_hash(" ".join(lower[at : at + n])) % half] = None
+            found[_hash(" ".join(lower[at : at + n])) % half] = None
     for word in dict.fromkeys(lower):
         framed = f"<{word}>"
         for n in range(CHARACTERS[0], CHARACTERS[1] + 1):
             for at in range(len(framed) - n + 1):
-                ids[half + _hash(framed[at : at + n]) % half] = None
-    return list(ids)
+                found[half + _hash(framed[at : at + n]) % half] = None
+    return list(found)
 
 
 def _hash(text: str) -> int:
-    """A hash that is the same on every machine, unlike Python's own."""
+    """The same on every machine, which Python's own hash is not."""
     return zlib.crc32(text.encode("utf-8", "surrogatepass"))

@@ -25,7 +25,7 @@ def test_words_and_characters_have_a_half_each():
 
 
 @given(words=WORDS, buckets=st.integers(1, 500))
-def test_each_ngram_occurs_once_in_any_case(words, buckets):
+def test_each_is_there_once_whatever_the_case(words, buckets):
     found = hashed_ngrams(words, 2 * buckets)
     assert len(set(found)) == len(found)
     assert all(0 <= gram < 2 * buckets for gram in found)
