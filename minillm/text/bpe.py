@@ -190,7 +190,7 @@ def learn_merges(words: Mapping[bytes, int], number: int) -> list[Pair]:
 
 
 def train(texts: Iterable[str], size: int, specials: Sequence[str] = (END_OF_TEXT,)) -> "BytePairs":
-    """Learn a tokenizer of ``size`` tokens from texts, each of which is read once.
+    """Learn a tokenizer of ``size`` tokens from texts, which are read once.
 
     Its tokens are the 256 bytes, then the merged pairs, then the specials, whose text is not
     learned from.  Fewer tokens, if no pair occurs twice any more.  ValueError for a size below that

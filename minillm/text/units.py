@@ -1,4 +1,4 @@
-"""The units of text, of which a vocabulary consists: one registry.
+"""The registry of the units of text: characters, words, byte pairs, pieces of words.
 
 A new unit is a vocabulary in a page of its own, and an entry of UNITS.
 """
@@ -73,7 +73,7 @@ def build_vocabulary(
     held_out: Iterable[str] = (),
     always: Iterable[str] = (),
 ) -> Vocabulary:
-    """The vocabulary of texts, each of which is read once.
+    """Learn a vocabulary from texts, which are read once.
 
     unit is one of UNITS.  A "token" is a word that white space separates; "bpe" are byte pairs,
     "wordpiece" pieces of words in lower case, and ``maximum_size`` is their number, ``SIZE`` by
