@@ -55,11 +55,9 @@ def test_texts_may_be_built_in(tmp_path):
 
 def test_pairs_by_name_and_by_path(tmp_path):
     pytest.importorskip("num2words")
-    assert ("seven", "sept") in {
-        pair
-        for part in ("training", "validation", "test")
-        for pair in registry.open_pairs("numbers-en-fr").pairs(part)
-    }
+    numbers = registry.open_pairs("numbers-en-fr")
+    parts = ("training", "validation", "test")
+    assert any(("seven", "sept") in numbers.pairs(part) for part in parts)
     file, other = tmp_path / "pairs.tsv", tmp_path / "other.tsv"
     file.write_text("a\tb\n" * 10)
     other.write_text("c\td\n")
