@@ -40,7 +40,7 @@ import numpy as np
 
 from minillm.cli import main as minillm
 from minillm.data import RandomWindows, Shards, builtin_corpus, write_shards
-from minillm.data.corpora import standard_library
+from minillm.data.python_texts import standard_library
 from minillm.data.shards import write_json, write_shard
 from minillm.errors import InputError
 from minillm.mpi import ranks

@@ -1,24 +1,24 @@
-"""The exceptions that users are meant to see."""
+"""The exceptions whose messages are for users."""
 
 
 class InputError(ValueError):
-    """Bad input: a file, a line or an argument that is not what was expected.
+    """Bad input: a file, a line or an argument that is not as expected.
 
-    Its message is one line that names the place, what was expected and what
-    was found.  The command line prints it and exits with status 2.
+    The message is one line: "PLACE: expected ..., found ...".  The command line prints it and exits
+    with status 2.
     """
 
 
 class DivergedError(RuntimeError):
     """The loss or the gradient of a training is no longer a finite number.
 
-    This is not bad input: with a lower learning rate, the same model may well train on the same
+    The input is not bad: with a lower learning rate, the same model may well train on the same
     data.  The command line prints the message, one line, and exits with status 1.
     """
 
 
 def short(value: object) -> str:
-    """A value as a message shows it: on one line, and not too long."""
+    """The form of a value in a message: on one line, and not too long."""
     try:
         text = repr(value)
     except ValueError:  # Python refuses to write a number of thousands of digits

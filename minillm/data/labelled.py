@@ -1,6 +1,7 @@
 """Labelled texts: lines ``label<TAB>text``, JSON lines, or a folder of files for each label."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from minillm.data.lines import is_json_lines, read_lines, read_objects, string_entry
@@ -71,6 +72,14 @@ def _read_folder(path: Path) -> Iterator[Labelled]:
             yield folder.name, text
 
 
+def with_held_out(labelled: Iterable[Labelled], every: int) -> Iterator[tuple[bool, Labelled]]:
+    """Each labelled text, and whether it is held out: every second, third, ... of each label."""
+    counts: Counter[str] = Counter()
+    for label, text in labelled:
+        counts[label] += 1
+        yield counts[label] % every == 0, (label, text)
+
+
 class LabelledData:
     """Labelled texts; for validation those of another path, or every tenth of each label."""
 
@@ -95,8 +104,6 @@ class LabelledData:
         if self.validation_path:
             yield from read_labelled(self.path if part == "training" else self.validation_path)
             return
-        counts: dict[str, int] = {}
-        for label, text in read_labelled(self.path):
-            counts[label] = counts.get(label, 0) + 1
-            if (counts[label] % 10 == 0) == (part == "validation"):
-                yield label, text
+        for held_out, row in with_held_out(read_labelled(self.path), 10):
+            if held_out == (part == "validation"):
+                yield row

@@ -47,8 +47,8 @@ def string_entry(values: dict[str, Any], name: str, place: str) -> str:
     """The string ``name`` of a JSON object.  InputError if there is none that UTF-8 can hold."""
     text = values.get(name)
     if not isinstance(text, str):
-        found = short(text) if name in values else "none"
-        raise InputError(f'{place}: expected an object with "{name}": a string, found {found}')
+        value = short(text) if name in values else "none"
+        raise InputError(f'{place}: expected an object with "{name}": a string, found {value}')
     return checked_string(text, f"{place}: {name}")
 
 
@@ -63,15 +63,3 @@ def checked_string(text: str, place: str) -> str:
                 f"{place}: expected a text, found half of a character: {half}"
             ) from None
     return text
-
-
-def read_sentences(path: str | Path) -> Iterator[list[str]]:
-    """The tokens of each sentence in a file of JSON lines ``{"tokens": ["a", "b"]}``."""
-    for values, place in read_objects(path):
-        tokens = values.get("tokens")
-        if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
-            raise InputError(
-                f'{place}: expected an object with "tokens": a list of strings, '
-                f"found {short(tokens)}"
-            )
-        yield [checked_string(token, place) for token in tokens]

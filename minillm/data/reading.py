@@ -1,9 +1,9 @@
 """Questions and contexts for a reader: pieces of words, and windows of long contexts.
 
 A reader has a limited number of tokens for [CLS] question [SEP] context [SEP].  A longer context is
-read in windows, each of which begins ``stride`` tokens after the one before.  The windows overlap,
-so that an answer that is cut by one is whole in another.  The target of a window without the answer
-is at [CLS], and so is that of a question without an answer.
+read in windows that begin ``stride`` tokens after each other.  The windows overlap, so that an
+answer that is cut by one is whole in another.  The target of a window without the answer is at
+[CLS], and so is that of a question without an answer.
 
 Source: Devlin, Chang, Lee and Toutanova (2018), "BERT", section 4.2; the windows are those of the
 code published with it.

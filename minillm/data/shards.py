@@ -44,7 +44,7 @@ _CHECKED = 1 << 22  # bytes that are read at a time to check them
 
 
 class Shards:
-    """The ids of a folder of shards as one long array, of which parts are read on demand.
+    """The ids of a folder of shards as one long array, which is read on demand.
 
     >>> shards = Shards("corpus")  # doctest: +SKIP
     >>> len(shards), shards[10:20], shards[np.array([[0, 1], [7, 8]])]  # doctest: +SKIP

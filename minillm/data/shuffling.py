@@ -1,6 +1,6 @@
 """Documents in random order, if they do not fit into memory.
 
-Two passes, each of which reads and writes long stretches only:
+Each of two passes reads and writes only long stretches:
 
 1. Each document goes to a bucket that is drawn for it: a file on the disk.
 2. Each bucket fits into memory.  It is read, its documents are put in random order and written.

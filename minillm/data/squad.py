@@ -1,4 +1,4 @@
-"""Questions whose answers stand in a text: SQuAD's JSON files, versions 1.1 and 2.0.
+"""Questions that a text answers: SQuAD's JSON files, versions 1.1 and 2.0.
 
     {"data": [{"title": ..., "paragraphs": [
         {"context": "Ada wrote it in 1843.", "qas": [

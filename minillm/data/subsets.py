@@ -4,15 +4,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from minillm.data.labelled import Labelled
+from minillm.data.labelled import Labelled, with_held_out
 
 
 def nested_order(labels: Sequence[str], rng: np.random.Generator) -> list[int]:
-    """An order of the rows whose first n, for any n, have the labels in their shares of the whole.
+    """An order of the rows such that the first n, for any n, have the labels in their proportions.
 
     The rows of each label are shuffled and spread evenly over the order; rows that have the same
-    place are in random order.  The first row of each label comes before all that, so that no
-    label is missing where n is at least their number.  The first n rows are among the first n + 1.
+    place are in random order.  One row of each label comes first, so that no label is missing if n
+    is at least the number of labels.  The first n rows are among the first n + 1.
 
     >>> order = nested_order(list("aabaabaab"), np.random.default_rng(0))
     >>> "".join("aabaabaab"[row] for row in order[:6])
@@ -28,11 +28,7 @@ def nested_order(labels: Sequence[str], rng: np.random.Generator) -> list[int]:
 
 
 def hold_out(labelled: Sequence[Labelled], every: int) -> tuple[list[Labelled], list[Labelled]]:
-    """Texts to train on, and to validate on: of each label every second, third, ... in turn."""
-    counts: dict[str, int] = {}
-    training: list[Labelled] = []
-    validation: list[Labelled] = []
-    for label, text in labelled:
-        counts[label] = counts.get(label, 0) + 1
-        (training if counts[label] % every else validation).append((label, text))
-    return training, validation
+    """Texts to train on, and to validate on: every second, third, ... text of each label."""
+    rows = list(with_held_out(labelled, every))
+    training = [row for held_out, row in rows if not held_out]
+    return training, [row for held_out, row in rows if held_out]

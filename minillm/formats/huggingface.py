@@ -46,12 +46,12 @@ def read_sizes(
     path: Path, values: Mapping[str, Any], sizes: Mapping[str, str], dropout: str
 ) -> dict[str, Any]:
     """The arguments of our config: its sizes, by our names and theirs, and its dropout, or 0.1."""
-    rate = values.get(dropout, 0.1)
-    if type(rate) not in (int, float) or not 0 <= rate < 1:
+    value = values.get(dropout, 0.1)
+    if type(value) not in (int, float) or not 0 <= value < 1:
         raise wrong(path, values, dropout, "a number from 0 to below 1")
     return {
         **{ours: size(path, values, theirs) for ours, theirs in sizes.items()},
-        "dropout": float(rate),
+        "dropout": float(value),
     }
 
 

@@ -39,7 +39,7 @@ import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from itertools import pairwise
+from itertools import compress, pairwise
 from typing import Any
 
 import numpy as np
@@ -52,6 +52,7 @@ from minillm.text.vocabulary import (
     Vocabulary,
     check_encodable,
     check_texts,
+    lone_surrogate,
     visible,
 )
 
@@ -189,7 +190,7 @@ def learn_merges(words: Mapping[bytes, int], number: int) -> list[Pair]:
 
 
 def train(texts: Iterable[str], size: int, specials: Sequence[str] = (END_OF_TEXT,)) -> "BytePairs":
-    """Learn a tokenizer of ``size`` tokens from texts, each of which is read once.
+    """Learn a tokenizer of ``size`` tokens from texts, which are read once.
 
     Its tokens are the 256 bytes, then the merged pairs, then the specials, whose text is not
     learned from.  Fewer tokens, if no pair occurs twice any more.  ValueError for a size below that
@@ -334,39 +335,41 @@ class BytePairs(Vocabulary):
 
         InputError, with ``name``, line and column, for a lone surrogate, which UTF-8 cannot hold.
         """
-        return self.encode_each([text], [name])[0]
+        special = self._special.ids
+        try:
+            ids = [
+                np.array([special[part]], np.int32) if part in special else self._encode(part)
+                for part in self._special.cut(text)
+            ]
+        except UnicodeEncodeError:
+            raise lone_surrogate(text, name) from None
+        return ids[0] if len(ids) == 1 else np.concatenate([np.zeros(0, np.int32), *ids])
+
+    def _encode(self, text: str) -> NDArray[np.int32]:
+        """The ids of a text without special tokens."""
+        numbers = encode_words(text.encode(), word_ends(text), self._table)
+        return numbers if self._ids is None else self._ids[numbers]
 
     def encode_each(self, texts: Sequence[str], names: Sequence[str]) -> list[NDArray[np.int32]]:
         """The ids of each of several texts; a word that occurs in several is merged once."""
-        for text, name in zip(texts, names, strict=True):
-            check_encodable(text, name)
-        special = self._special.ids
-        cut = [self._special.cut(text) for text in texts]
-        encoded = iter(
-            self._encode([part for parts in cut for part in parts if part not in special])
-        )
+        plain = [len(self._special.cut(text)) == 1 and text not in self.specials for text in texts]
+        try:
+            together = iter(self._encode_together(list(compress(texts, plain))))
+        except UnicodeEncodeError:
+            return super().encode_each(texts, names)  # which names the text
         return [
-            np.concatenate(
-                [
-                    np.array([special[part]], np.int32) if part in special else next(encoded)
-                    for part in parts
-                ]
-            )
-            if parts
-            else np.zeros(0, np.int32)
-            for parts in cut
+            next(together) if is_plain else self.encode(text, name)
+            for text, name, is_plain in zip(texts, names, plain, strict=True)
         ]
 
-    def _encode(self, parts: list[str]) -> list[NDArray[np.int32]]:
+    def _encode_together(self, texts: list[str]) -> list[NDArray[np.int32]]:
         """The ids of each of several texts without special tokens."""
-        data = list(map(str.encode, parts))
+        data = list(map(str.encode, texts))
         starts = np.cumsum([0, *map(len, data)])
-        ends = [word_ends(part) + start for part, start in zip(parts, starts, strict=False)]
+        ends = [word_ends(text) + start for text, start in zip(texts, starts, strict=False)]
         joined = np.concatenate([np.zeros(0, np.int64), *ends])
         numbers = encode_words(b"".join(data), joined, self._table)
         ids = numbers if self._ids is None else self._ids[numbers]
-        if len(parts) == 1:  # often a long text, in which there is nothing to cut
-            return [ids]
         reached = np.cumsum(self._lengths[numbers])  # bytes: no token reaches across a text's end
         return np.split(ids, np.searchsorted(reached, starts[1:-1], side="right"))
 

@@ -1,13 +1,13 @@
-"""The units of text, of which a vocabulary consists: one registry.
+"""The registry of the units of text: characters, words, byte pairs, pieces of words.
 
-A new unit is a vocabulary in a page of its own, and a line in each table below.
+A new unit is a vocabulary in a page of its own, and an entry of UNITS.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
-from typing import Any
 
 from minillm.errors import short
 from minillm.text import bpe, wordpiece
@@ -21,7 +21,9 @@ SIZE = 8000  # default number of byte pairs, and of pieces of words
 
 
 @dataclass(frozen=True)
-class _Limits:
+class Limits:
+    """The limits of a vocabulary that is learned: see :func:`build_vocabulary`."""
+
     minimum_count: int
     maximum_size: int | None
     held_out: Iterable[str]
@@ -29,10 +31,19 @@ class _Limits:
 
     @property
     def size(self) -> int:
+        """The number of byte pairs or pieces of words."""
         return SIZE if self.maximum_size is None else self.maximum_size
 
 
-def _learn_words(texts: Iterable[str], limits: _Limits, pretokenised: bool) -> Words:
+@dataclass(frozen=True)
+class Unit:
+    """A unit of text: the class of its vocabularies, and the function that learns one."""
+
+    vocabulary: type[Vocabulary]
+    learn: Callable[[Iterable[str], Limits], Vocabulary]
+
+
+def _learn_words(texts: Iterable[str], limits: Limits, pretokenised: bool) -> Words:
     counts: Counter[str] = Counter()
     for text in texts:
         for block in blocks(text):
@@ -42,17 +53,14 @@ def _learn_words(texts: Iterable[str], limits: _Limits, pretokenised: bool) -> W
     )
 
 
-UNITS: dict[str, Callable[[Iterable[str], _Limits], Vocabulary]] = {
-    "character": lambda texts, limits: Characters.from_texts(chain(texts, limits.held_out)),
-    "word": lambda texts, limits: _learn_words(texts, limits, pretokenised=False),
-    "token": lambda texts, limits: _learn_words(texts, limits, pretokenised=True),
-    "bpe": lambda texts, limits: bpe.train(texts, limits.size),
-    "wordpiece": lambda texts, limits: wordpiece.train(texts, limits.size),
-}
-
-_FROM_DICT: dict[str, Callable[[Mapping[str, Any]], Vocabulary]] = {
-    vocabulary.unit: vocabulary.from_dict
-    for vocabulary in (Characters, Words, BytePairs, WordPieces)
+UNITS = {
+    "character": Unit(
+        Characters, lambda texts, limits: Characters.from_texts(chain(texts, limits.held_out))
+    ),
+    "word": Unit(Words, partial(_learn_words, pretokenised=False)),
+    "token": Unit(Words, partial(_learn_words, pretokenised=True)),
+    "bpe": Unit(BytePairs, lambda texts, limits: bpe.train(texts, limits.size)),
+    "wordpiece": Unit(WordPieces, lambda texts, limits: wordpiece.train(texts, limits.size)),
 }
 
 
@@ -65,7 +73,7 @@ def build_vocabulary(
     held_out: Iterable[str] = (),
     always: Iterable[str] = (),
 ) -> Vocabulary:
-    """The vocabulary of texts, each of which is read once.
+    """Learn a vocabulary from texts, which are read once.
 
     unit is one of UNITS.  A "token" is a word that white space separates; "bpe" are byte pairs,
     "wordpiece" pieces of words in lower case, and ``maximum_size`` is their number, ``SIZE`` by
@@ -75,14 +83,15 @@ def build_vocabulary(
     """
     if unit not in UNITS:
         raise ValueError(f"unit: expected one of {', '.join(UNITS)}, found {short(unit)}")
-    return UNITS[unit](texts, _Limits(minimum_count, maximum_size, held_out, always))
+    return UNITS[unit].learn(texts, Limits(minimum_count, maximum_size, held_out, always))
 
 
 def vocabulary_from_dict(values: object) -> Vocabulary:
     """The vocabulary that ``to_dict`` described; ValueError if it is damaged."""
     if not isinstance(values, dict):
         raise ValueError(f"expected an object, found {type(values).__name__}")
+    known = {unit.vocabulary.unit: unit.vocabulary for unit in UNITS.values()}
     unit = values.get("unit")
-    if not isinstance(unit, str) or unit not in _FROM_DICT:
-        raise ValueError(f'expected "unit": one of {", ".join(_FROM_DICT)}, found {short(unit)}')
-    return _FROM_DICT[unit](values)
+    if not isinstance(unit, str) or unit not in known:
+        raise ValueError(f'expected "unit": one of {", ".join(known)}, found {short(unit)}')
+    return known[unit].from_dict(values)

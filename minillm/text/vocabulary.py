@@ -74,6 +74,11 @@ class Vocabulary(ABC):
     def to_dict(self) -> dict:
         """The JSON form; :func:`minillm.text.vocabulary_from_dict` reads it back."""
 
+    @classmethod
+    @abstractmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Vocabulary":
+        """The vocabulary that ``to_dict`` described; ValueError if it is damaged."""
+
 
 class SpecialTokens:
     """Special tokens and their ids: the text of each stands for it wherever it occurs.
@@ -154,12 +159,15 @@ def check_encodable(text: str, name: str) -> None:
     """InputError, with ``name``, line and column, for a lone surrogate, which UTF-8 cannot hold."""
     try:
         text.encode()
-    except UnicodeEncodeError as error:
-        at = error.start
-        raise InputError(
-            f"{place_of(text, at, name)}: expected text, found a lone surrogate "
-            f"(U+{ord(text[at]):04X})"
-        ) from None
+    except UnicodeEncodeError:
+        raise lone_surrogate(text, name) from None
+
+
+def lone_surrogate(text: str, name: str) -> InputError:
+    """The error for the first lone surrogate of a text."""
+    at = next(at for at, character in enumerate(text) if "\ud800" <= character <= "\udfff")
+    place, code = place_of(text, at, name), f"U+{ord(text[at]):04X}"
+    return InputError(f"{place}: expected text, found a lone surrogate ({code})")
 
 
 def place_of(text: str, at: int, name: str) -> str:

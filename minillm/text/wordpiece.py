@@ -307,7 +307,7 @@ def count_words(texts: Iterable[str], tokenizer: "WordPieces") -> Counter[str]:
 
 
 def train(texts: Iterable[str], size: int, lower_case: bool = True) -> "WordPieces":
-    """Learn a tokenizer of ``size`` tokens from texts, each of which is read once.
+    """Learn a tokenizer of ``size`` tokens from texts, which are read once.
 
     Its tokens are the special ones, the characters, and the pieces in the order of learning.
     Fewer, if no other pair gains anything.  ValueError for a size below ``LEAST_SIZE``, InputError

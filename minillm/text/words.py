@@ -92,6 +92,13 @@ def _numbers(text: str, pretokenised: bool, number_of: Any) -> NDArray[np.int32]
     return np.concatenate(parts)
 
 
+class _Ids(dict[str, int]):
+    """Ids of words; every other word has that of the unknown word."""
+
+    def __missing__(self, word: str) -> int:
+        return _UNKNOWN_ID
+
+
 class Words(Vocabulary):
     """An id for each frequent word; id 0 is the unknown word, ``<unk>``.
 
@@ -109,7 +116,7 @@ class Words(Vocabulary):
         """``pretokenised``: white space separates the words, and punctuation marks too."""
         self.tokens = list(tokens)
         self.pretokenised = pretokenised
-        self._ids = {token: id for id, token in enumerate(self.tokens)}
+        self._ids = _Ids({token: id for id, token in enumerate(self.tokens)})
         if not self.tokens or self.tokens[_UNKNOWN_ID] != UNKNOWN:
             raise ValueError(f"tokens: expected {UNKNOWN!r} first")
         if len(self._ids) != len(self.tokens):
@@ -159,11 +166,11 @@ class Words(Vocabulary):
 
     def id_of(self, word: str) -> int:
         """The id of a word; that of the unknown word, if the vocabulary lacks it."""
-        return self._ids.get(word, _UNKNOWN_ID)
+        return self._ids[word]
 
     def encode(self, text: str, name: str = "text") -> NDArray[np.int32]:
         """The ids of the words of ``text``, (T,); a word that it lacks becomes the unknown word."""
-        return _numbers(text, self.pretokenised, self.id_of)
+        return _numbers(text, self.pretokenised, self._ids.__getitem__)
 
     def encode_known(self, text: str, name: str = "text") -> NDArray[np.int32]:
         """As :meth:`encode`, but InputError, with ``name``, for a word that it lacks."""

@@ -38,7 +38,7 @@ def neighbours(word):
 
 
 def changes(words, share, seed):
-    """What each method makes of the words."""
+    """The result of each method on words."""
     for method, more in (
         (synonyms, [neighbours]),
         (insertion, [neighbours]),

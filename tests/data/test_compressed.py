@@ -27,7 +27,7 @@ PACKERS = pytest.mark.parametrize(
 
 @PACKERS
 @given(st.lists(st.binary(max_size=40), min_size=1, max_size=4), st.integers(1, 50))
-def test_what_is_compressed_is_read_as_it_was(pack, name, parts, size):
+def test_compressed_files_are_read_as_their_contents(pack, name, parts, size):
     """Several frames, or members, follow each other in a file."""
     file = io.BytesIO(b"".join(map(pack, parts)))
     with decompressed(file, "x") as contents:
@@ -78,7 +78,7 @@ def test_without_the_package_one_line_says_so(tmp_path, monkeypatch):
 
 
 @PACKERS
-def test_no_more_is_decompressed_than_what_is_read(pack, name):
+def test_only_the_bytes_that_are_read_are_decompressed(pack, name):
     """A gigabyte of zeros, of which a little is read."""
     import tracemalloc
 

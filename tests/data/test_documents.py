@@ -41,7 +41,7 @@ def texts_of(parts, kind="file"):
 @example([["b\u3000", "b"]], 1, "bpe")
 @example([["b", "\u00a0 b"]], 1, "bpe")
 def test_parts_have_the_tokens_of_the_whole(tmp_path_factory, contents, size, unit):
-    """Whatever their size: and every document once."""
+    """Parts of any size have every document once."""
     folder, files = tmp_path_factory.mktemp("texts"), []
     for number, lines in enumerate(contents):
         files.append(str(folder / str(number)))
@@ -104,7 +104,7 @@ def test_a_text_of_json_lines_may_have_lines(tmp_path):
         ('\n{"text": 3}\n', r'a\.jsonl, line 2: expected an object with "text": .*, found 3'),
     ],
 )
-def test_what_is_no_document_is_named(tmp_path, content, complaint):
+def test_lines_without_a_document_are_named(tmp_path, content, complaint):
     (tmp_path / "a.jsonl").write_text(content)
     with pytest.raises(InputError, match=complaint):
         texts_of(parts_of([str(tmp_path / "a.jsonl")]))

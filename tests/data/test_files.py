@@ -153,7 +153,7 @@ def test_two_writers_do_not_meet(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_a_killed_writer_left_is_removed(tmp_path):
+def test_files_of_a_killed_writer_are_removed(tmp_path):
     code = """
 import os, signal, sys
 from minillm.data.files import replacing
@@ -172,7 +172,7 @@ with replacing(sys.argv[1]) as file:
     ("name", "complaint"),
     [("", "an empty name"), (".", "a folder"), ("..", "a folder"), ("folder", "a folder")],
 )
-def test_what_is_no_name_of_a_file(tmp_path, monkeypatch, name, complaint):
+def test_names_that_no_file_can_have(tmp_path, monkeypatch, name, complaint):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder").mkdir()
     with pytest.raises(InputError, match=f"found {complaint}"):

@@ -1,4 +1,4 @@
-"""How much of a file is read, and how much memory that takes."""
+"""The limits of what is read of a file, and the memory that reading takes."""
 
 import io
 import os

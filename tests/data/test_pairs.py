@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from minillm.data.lines import read_lines, read_sentences
+from minillm.data.lines import read_lines
 from minillm.data.pairs import PairFile, read_pairs
 from minillm.data.splits import split_by_hash
 from minillm.errors import InputError
@@ -69,14 +69,6 @@ def test_malformed_json_lines_are_named_by_line(tmp_path, line, message):
         list(read_pairs(file))
     assert str(caught.value).startswith(str(file))
     assert message in str(caught.value)
-
-
-def test_sentences_are_lists_of_tokens(tmp_path):
-    file = write(tmp_path / "sentences.jsonl", '{"tokens": ["a b", "c"]}\n{"tokens": []}\n')
-    assert list(read_sentences(file)) == [["a b", "c"], []]
-    write(file, '{"tokens": ["a", 1]}\n')
-    with pytest.raises(InputError, match='line 1: expected an object with "tokens": a list of'):
-        list(read_sentences(file))
 
 
 def test_a_missing_file_and_standard_input(tmp_path, monkeypatch):

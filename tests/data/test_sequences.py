@@ -59,7 +59,7 @@ def test_batches_hold_rows_of_about_one_length_in_an_order_that_changes():
     assert not np.array_equal(*[np.concatenate([b[2] for b in epoch]) for epoch in epochs])
 
 
-def test_a_restored_position_goes_on_with_the_same_batches():
+def test_a_restored_position_gives_the_same_batches():
     rows = (Sequences([[k] for k in range(30)]), np.arange(30))
     one, other = Minibatches(rows, 4, 1), Minibatches(rows, 4, 1)
     for _ in range(11):  # into the second epoch

@@ -90,7 +90,7 @@ def test_any_part_equals_the_same_part_of_the_array(tmp_path_factory, data):
         part[np.array([-1])]
 
 
-def test_what_is_held_out_is_the_last_tenth(folder, monkeypatch):
+def test_the_last_tenth_is_held_out(folder, monkeypatch):
     opened = Shards(folder)
     cut = len(opened) * 9 // 10
     training, validation = opened.split()
@@ -157,7 +157,7 @@ class StopsAfter:
 
 
 @pytest.mark.parametrize("shard_tokens", [80, 333, 1000])
-def test_after_a_stop_anywhere_it_goes_on_to_the_same_bytes(
+def test_after_a_stop_anywhere_it_ends_with_the_same_bytes(
     tmp_path, text_file, monkeypatch, shard_tokens
 ):
     monkeypatch.setattr(documents, "BLOCK", 128)
@@ -184,7 +184,7 @@ def test_an_unfinished_folder_is_not_read(tmp_path, text_file, monkeypatch):
         Shards(out)
 
 
-def test_a_folder_of_something_else_is_not_lost(tmp_path, text_file, folder):
+def test_a_folder_with_other_files_is_not_overwritten(tmp_path, text_file, folder):
     characters, before = Characters.from_text(TEXT), files_of(folder)
     (tmp_path / "other").write_text("text\n")
     for files, vocabulary, size, what in (
@@ -212,7 +212,7 @@ def test_a_text_that_cannot_be_encoded_writes_nothing(tmp_path, text_file):
     assert not (tmp_path / "out").exists()
 
 
-def test_the_place_of_a_character_that_is_lacking_is_told(tmp_path, text_file, monkeypatch):
+def test_an_unknown_character_is_named_with_its_place(tmp_path, text_file, monkeypatch):
     monkeypatch.setattr(documents, "BLOCK", 128)
     (tmp_path / "bad").write_text(TEXT + "\u2026\n")
     with pytest.raises(InputError, match=r"bad, after line \d+, line \d, column 1: the char"):
@@ -235,7 +235,7 @@ def test_memory_is_flat(tmp_path, monkeypatch):
     assert peaks[2] < peaks[1] + 10_000
 
 
-def test_what_is_read_of_large_shards_does_not_stay_in_memory(folder):
+def test_reading_large_shards_takes_little_memory(folder):
     """A quarter of a gigabyte, read at random places: a memory map of it would grow to that."""
     status = Path("/proc/self/status")
     if not status.exists():
@@ -285,16 +285,17 @@ def test_damaged_shards_are_named(folder):
         Shards(folder).verify()
 
 
-def test_a_damaged_shard_is_not_gone_on_from(tmp_path, text_file, folder, monkeypatch):
+def test_a_damaged_shard_is_refused(tmp_path, text_file, folder, monkeypatch):
     vocabulary, out = Characters.from_text(TEXT), tmp_path / "out"
     with monkeypatch.context() as patched:
         patched.setattr(documents, "BLOCK", 128)
-        patched.setattr(documents, "PART", 200)
+        patched.setattr(documents, "PART", 128)
         with pytest.raises(Stopped):
-            write_shards(out, [text_file], StopsAfter(vocabulary, 9), 100)
+            write_shards(out, [text_file, text_file], StopsAfter(vocabulary, 25), 100)
+        assert (out / "00000.json").exists()
         damage(out / "00000-00001.bin")
         with pytest.raises(InputError, match=r"00000-00001\.bin: expected what was written"):
-            write_shards(out, [text_file], vocabulary, 100)
+            write_shards(out, [text_file, text_file], vocabulary, 100)
     damage(folder / "00000-00001.bin")  # the folder is complete
     with pytest.raises(InputError, match=r"00000-00001\.bin: expected what was written"):
         write_shards(folder, [text_file], vocabulary, 500)

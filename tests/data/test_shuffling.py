@@ -115,7 +115,7 @@ def test_a_vocabulary_must_have_an_end_of_documents(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_what_a_killed_process_left_is_begun_again(tmp_path, monkeypatch):
+def test_a_shuffling_that_was_killed_begins_again(tmp_path, monkeypatch):
     lines = [" ".join("abcdefgh"[: k % 9]) for k in range(1, 60)]
     (tmp_path / "text").write_text("\n".join(lines))
     files, options = [str(tmp_path / "text")], {"documents": "line", "shuffle": 7}

@@ -103,7 +103,7 @@ ANSWER = (*QUESTION, "answers", 0)
         ((*ANSWER, "text"), "", ", question 'q0': text: expected a text, found ''"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_named(tmp_path, path, value, message):
+def test_errors_are_named(tmp_path, path, value, message):
     file = write(tmp_path / "squad.json", changed(path, value))
     with pytest.raises(InputError) as error:
         read_squad(file)

@@ -150,7 +150,7 @@ def test_sentence_starts(pieces, line_end):
 
 
 @pytest.mark.parametrize("when", ["full", "half removed"])
-def test_what_a_killed_process_left_on_the_disk_is_removed(tmp_path, monkeypatch, when):
+def test_files_of_a_killed_process_are_removed(tmp_path, monkeypatch, when):
     code = """
 import os, signal, tempfile, sys
 import numpy as np

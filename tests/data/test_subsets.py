@@ -41,7 +41,7 @@ def test_seeds_differ_and_each_row_may_be_the_first():
 
 
 @given(labels=LABELS, every=st.integers(2, 6))
-def test_what_is_held_out_is_every_so_many_of_a_label(labels, every):
+def test_every_nth_text_of_a_label_is_held_out(labels, every):
     labelled = [(label, str(number)) for number, label in enumerate(labels)]
     training, validation = hold_out(labelled, every)
     assert sorted([*training, *validation]) == sorted(labelled)

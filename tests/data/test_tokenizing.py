@@ -78,7 +78,7 @@ def files_of(folder):
 
 
 def documents_of(shards):
-    """How often each document is there."""
+    """The count of each document."""
     ids = shards[:]
     ends = np.flatnonzero(ids == 1) + 1
     assert ends[-1] == len(ids)
@@ -181,7 +181,7 @@ def test_every_token_once(tmp_path_factory, contents, size, part, block, shard_t
 
 
 @pytest.mark.parametrize("options", [{}, {"deduplicate": True}, {"shuffle": 5}])
-def test_after_kills_any_number_of_ranks_goes_on_to_the_same_bytes(tmp_path, small, options):
+def test_after_kills_any_number_of_ranks_ends_with_the_same_bytes(tmp_path, small, options):
     files, _ = corpus(tmp_path)
     whole = together(1, tmp_path / "whole", files, VOCABULARY, 20, **options)
     out, kept, sizes = tmp_path / "out", [0], random.Random(0)
@@ -196,7 +196,7 @@ def test_after_kills_any_number_of_ranks_goes_on_to_the_same_bytes(tmp_path, sma
     assert files_of(out) == files_of(whole.path)
 
 
-def test_going_on_with_another_text_is_refused(tmp_path, small):
+def test_continuing_with_another_text_is_refused(tmp_path, small):
     files, _ = corpus(tmp_path)
     out = tmp_path / "out"
     with pytest.raises(Killed):
@@ -221,7 +221,7 @@ def test_going_on_with_another_text_is_refused(tmp_path, small):
 @pytest.mark.parametrize(
     "damage", ["{", "[]", '{"shards": 3}', '{"shards": [{"file": "../x"}], "sha256": ""}']
 )
-def test_a_damaged_note_of_what_is_done_is_named(tmp_path, small, damage):
+def test_a_damaged_list_of_shards_is_named(tmp_path, small, damage):
     files, _ = corpus(tmp_path)
     with pytest.raises(Killed):
         together(1, tmp_path / "out", files, Dying(9), 20)
@@ -230,7 +230,7 @@ def test_a_damaged_note_of_what_is_done_is_named(tmp_path, small, damage):
         together(1, tmp_path / "out", files, VOCABULARY, 20)
 
 
-def test_what_is_wrong_at_once_leaves_nothing(tmp_path, small):
+def test_errors_in_the_input_write_nothing(tmp_path, small):
     files, _ = corpus(tmp_path)
     (tmp_path / "binary").write_bytes(b"a\0b")
     (tmp_path / "blank.jsonl").write_text('{"text": " "}\n')

@@ -156,7 +156,7 @@ def test_no_pooler(tmp_path):
 
 
 def test_more_heads_than_the_architecture_has(tmp_path):
-    """As in the folders of the first BERTs, made from what pre-training left."""
+    """Names as in the folders of the first BERTs, which were made from pre-training checkpoints."""
     check(make(tmp_path / "bert", architectures=["BertForMaskedLM"]))
 
 
@@ -199,7 +199,7 @@ def test_several_files(tmp_path):
     check(path)
 
 
-def test_what_has_a_default(tmp_path):
+def test_defaults_of_the_config(tmp_path):
     left = ("hidden_act", "layer_norm_eps", "position_embedding_type", "architectures")
     check(make(tmp_path / "bert", config={n: v for n, v in CONFIG.items() if n not in left}))
 
@@ -211,7 +211,7 @@ def test_each_file_of_the_tokenizer_is_enough(tmp_path, left_out):
     check(path)
 
 
-def test_tokenizer_config_is_right_where_tokenizer_json_says_something_else(tmp_path):
+def test_tokenizer_config_overrides_tokenizer_json(tmp_path):
     """As in transformers."""
     path = make(tmp_path / "bert")
     file = path / "tokenizer_config.json"
@@ -310,7 +310,7 @@ def test_poolings_that_are_not_done(tmp_path, values, message):
     assert message in refusal(path)
 
 
-def test_what_a_sentence_encoder_may_not_be(tmp_path):
+def test_unsupported_sentence_encoders_are_refused(tmp_path):
     path = encoder(tmp_path / "dense", steps=("Transformer", "Pooling", "Dense"))
     expected = (
         "expected the steps Transformer, Pooling and perhaps Normalize, found 'Transformer, P"
@@ -547,7 +547,7 @@ def test_the_config_that_is_written(tmp_path):
     }
 
 
-def test_the_library_reads_what_is_written(tmp_path):
+def test_the_library_reads_written_weights(tmp_path):
     model = new()
     export_bert(model, PIECES, tmp_path / "out")
     tensors = load_file(tmp_path / "out" / "model.safetensors")

@@ -107,7 +107,7 @@ def inputs():
 
 
 def outputs_of(model):
-    """Of a model of theirs: hidden states, and what its heads say, for the tokens that count."""
+    """The hidden states of a model of theirs, and the outputs of its heads, without padding."""
     import torch
 
     ids, lengths, segments = inputs()

@@ -426,7 +426,7 @@ def test_the_config_that_is_written(tmp_path):
     }
 
 
-def test_the_library_reads_what_is_written(tmp_path):
+def test_the_library_reads_written_weights(tmp_path):
     model = new()
     export_gpt2(model, CHARACTERS, tmp_path / "out")
     tensors = load_file(tmp_path / "out" / "model.safetensors")

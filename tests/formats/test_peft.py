@@ -130,7 +130,7 @@ def test_additions_to_modules_of_theirs(name, prefix, tmp_path):
         ({"lora_alpha": "x"}, "lora_alpha: expected a number above 0"),
     ],
 )
-def test_what_is_more_than_a_product_is_refused(values, message, tmp_path):
+def test_adapters_with_more_than_a_product_are_refused(values, message, tmp_path):
     model = small("bert")
     tensors, _ = theirs_with(model, BERT_MODULES, r=3, scale=2.0)
     write_theirs(tmp_path / "theirs", tensors, **values)

@@ -159,13 +159,6 @@ def read_labelled_folder(folder: Path, rng: random.Random) -> None:
     list(LabelledData(folder, folder).texts("training"))
 
 
-def read_token_lists(folder: Path, rng: random.Random) -> None:
-    from minillm.data.lines import read_sentences
-
-    for tokens in read_sentences(folder / "sentences.jsonl"):
-        "".join(tokens).encode()
-
-
 def read_questions(folder: Path, rng: random.Random) -> None:
     from minillm.data.squad import read_squad
 
@@ -263,7 +256,6 @@ READERS: dict[str, Reader] = dict.fromkeys(KINDS, read_run) | {
     "pairs": read_pairs,
     "labelled": read_labelled,
     "labelled-folder": read_labelled_folder,
-    "sentences": read_token_lists,
     "questions": read_questions,
     "scored-pairs": read_scored_pairs,
     "analogies": read_analogies,

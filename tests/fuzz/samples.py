@@ -221,8 +221,6 @@ def _texts(root: Path) -> None:
     _write_objects(root / "pairs" / "json" / "pairs.jsonl", ("source", "target"), pairs)
     labelled = [line.split("\t") for line in LABELLED.splitlines()]
     _write_objects(root / "labelled" / "json" / "data.jsonl", ("label", "text"), labelled)
-    sentences = [[text.split()] for _, text in labelled]
-    _write_objects(root / "sentences" / "json" / "sentences.jsonl", ("tokens",), sentences)
     answers = [{"text": "on the mat", "answer_start": 12}, {"text": "mat", "answer_start": 19}]
     qas = [
         {"id": "1", "question": "Where?", "answers": answers},

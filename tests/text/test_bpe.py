@@ -110,7 +110,7 @@ def test_the_most_frequent_pair_first_then_the_order_of_bytes():
     ]
 
 
-def test_a_pair_that_stands_once_is_not_merged():
+def test_a_pair_that_occurs_once_is_not_merged():
     assert learn_merges({b"ab": 1, b"bc": 1}, 5) == []
 
 

@@ -63,7 +63,7 @@ def test_bytes_are_spelled_as_gpt2_does():
     "names", [["tokenizer.json"], ["vocab.json", "merges.txt"], ["vocabulary.json"]]
 )
 @pytest.mark.parametrize("permuted", [False, True])
-def test_what_is_written_is_read(tokenizer, tmp_path, names, permuted):
+def test_written_files_are_read_back(tokenizer, tmp_path, names, permuted):
     if permuted:  # the specials first, as other programs number them
         count = len(tokenizer)
         ids = [(number + 1) % count for number in range(count)]
@@ -123,7 +123,7 @@ def test_line_ends_of_windows_and_no_version(tokenizer, tmp_path):
     assert load_tokenizer(tmp_path).merges == tokenizer.merges
 
 
-def test_what_is_missing(tmp_path):
+def test_missing_files_are_named(tmp_path):
     assert "expected one of tokenizer.json, vocab.json" in fails(tmp_path)
     assert "there is no such file" in fails(tmp_path / "none")
     write(tmp_path, {"vocab.json": b"{}"})
@@ -208,7 +208,7 @@ def test_files_that_are_not_json(tmp_path, name, data, complaint):
         (lambda v: v["added_tokens"][0].update(lstrip=True), "lstrip of '<|endoftext|>' cannot"),
     ],
 )
-def test_what_a_tokenizer_json_may_not_say(tokenizer, tmp_path, change, complaint):
+def test_an_unsupported_tokenizer_json_is_refused(tokenizer, tmp_path, change, complaint):
     write(tmp_path, tokenizer_files(tokenizer))
     path = damage(tmp_path, "tokenizer.json", change)
     message = fails(tmp_path)
@@ -402,7 +402,7 @@ def test_damaged_tokenizer_config(pieces, tmp_path, config, complaint):
         (lambda v: v.update(added_tokens=3), "added_tokens: expected a list"),
     ],
 )
-def test_what_a_tokenizer_json_of_pieces_may_not_say(pieces, tmp_path, change, complaint):
+def test_an_unsupported_tokenizer_json_of_pieces_is_refused(pieces, tmp_path, change, complaint):
     assert len(pieces) == 50
     write(tmp_path, {"tokenizer.json": tokenizer_files(pieces)["tokenizer.json"]})
     path = damage(tmp_path, "tokenizer.json", change)

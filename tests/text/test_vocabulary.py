@@ -1,4 +1,4 @@
-"""What holds of every vocabulary, whichever its tokens are."""
+"""The properties of every vocabulary, whatever its tokens are."""
 
 import numpy as np
 import pytest
@@ -39,7 +39,7 @@ def test_split_and_encode_agree(unit, text):
 
 @pytest.mark.parametrize("unit", UNITS)
 @given(text=TEXTS)
-def test_what_is_decoded_encodes_to_the_same_ids(unit, text):
+def test_decoded_text_encodes_to_the_same_ids(unit, text):
     vocabulary = built(unit, text)
     ids = vocabulary.encode(text).tolist()
     assert vocabulary.encode(vocabulary.decode(ids)).tolist() == ids

@@ -157,13 +157,13 @@ def test_of_equal_gains_the_first_pair():
     assert learn_pieces({"ba": 2, "ab": 2}, 2) == ["ab", "ba"]
 
 
-def test_no_pair_is_merged_that_stands_once_or_gains_nothing():
+def test_pairs_that_occur_once_or_gain_nothing_are_not_merged():
     assert learn_pieces({"ab": 1, "cd": 1}, 9) == []
     words = {"a": 100, "ab": 2, "cb": 1, "db": 1, "eb": 1, "fb": 1}  # most pieces are an a
     assert learn_pieces(words, 9) == []
 
 
-def test_a_piece_that_is_there_already_is_left_alone():
+def test_a_pair_whose_piece_exists_is_not_merged():
     words = {"abc": 9, "ab": 20, "xbc": 15, "bc": 9, "xa": 30, "abcabc": 7}
     pieces = learn_pieces(words, 30)
     assert len(pieces) == len(set(pieces))
@@ -188,8 +188,8 @@ def test_sizes():
         train(["\ud800"], 10)
 
 
-def test_what_is_learned_from(cased):
-    """Neither special tokens nor words that are too long; case only if it is asked for."""
+def test_special_tokens_and_long_words_are_not_learned_from(cased):
+    """Case is learned only if lower_case is False."""
     assert train(["[MASK] [MASK] qq qq"], 99).tokens[5:] == ["##q", "q", "qq"]
     assert train(["x" * 101 + " qq qq"], 99).tokens[5:] == ["##q", "q", "qq"]
     assert train(["\u00c9\u00e9 \u00c9\u00e9"], 99).tokens[-1] == "ee"
@@ -286,7 +286,7 @@ def test_long_texts_and_more_words_than_are_kept(tokenizer, monkeypatch):
 
 
 @given(TEXTS)
-def test_what_is_decoded_is_the_same_again(tokenizer, cased, text):
+def test_decoded_text_encodes_to_the_same_ids(tokenizer, cased, text):
     for one in (tokenizer, cased):
         ids = one.encode(text)
         decoded = one.decode(ids)
