@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from minillm import ops
 from minillm.data import Minibatches, Sequences
 from minillm.data.sequences import Column
-from minillm.training.loop import Backward
 from minillm.training.parallel import own_generator, own_rows
+from minillm.training.task import Backward
 
 
 class Model(Protocol):
