@@ -73,8 +73,7 @@ def own_generator(rng: np.random.Generator) -> np.random.Generator:
 
 
 def mean_over_ranks(loss: float, grads: Arrays, tokens: int) -> tuple[float, Arrays, int]:
-    """Return L, g and N from the L_r, g_r and N_r of each rank; g are views of one buffer.
-    """
+    """Return L, g and N from the L_r, g_r and N_r of each rank; g are views of one buffer."""
     if ranks().size == 1:
         return loss, grads, tokens
     of_all = np.array([tokens * loss, tokens])
