@@ -280,9 +280,8 @@ def train_word2vec(
             progress.sentences += stretch.sentences
             progress.words += stretch.words
             seconds = time.monotonic() - started
-            _show(
-                display, progress.words, stretch.words, total, loss / max(1, predictions), seconds
-            )
+            mean = loss / max(1, predictions)
+            _show(display, progress.words, stretch.words, total, mean, seconds)
             if progress.words < total and progress.words - met < apart:
                 continue
             progress.seconds, stopped = _meet(model, sums, seconds, interrupted.is_set())
