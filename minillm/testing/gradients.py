@@ -163,7 +163,7 @@ class _Slope(NamedTuple):
 
 
 def _compared(numeric: float, rounding: float, analytic: float, tolerance: float) -> _Slope:
-    """Return a slope with error <= tolerance iff |analytic - numeric| <= tolerance size + rounding."""
+    """Compare: error <= tolerance iff |analytic - numeric| <= tolerance * size + rounding."""
     size = max(abs(analytic), abs(numeric)) + rounding / tolerance
     difference = abs(analytic - numeric)
     # A NaN or an infinity on either side is an error, never a pass.
