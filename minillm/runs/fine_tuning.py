@@ -6,7 +6,7 @@ the baseline's weights.  Opened, the additions are merged; several such runs hav
 """
 
 import fnmatch
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,17 +22,18 @@ if TYPE_CHECKING:
     from minillm.runs.kind import Job, Kind, Parts, Shapes
     from minillm.runs.run import Run
     from minillm.training.optimisers import Arrays, Optimiser
+    from minillm.training.trained import Trained
 
 ENCODER = ("encoder.", "source.")  # what begins so belongs to the encoder of a larger model
 
 
 @dataclass(frozen=True)
-class Trained:
+class Training:
     """What the training loop is handed: the arrays that are stored, and what changes them."""
 
     params: "Arrays"
     optimiser: Any
-    before_step: Callable[[float], None] | None = None
+    trained: "Trained | None" = None
 
 
 def trained_part(
@@ -41,17 +42,17 @@ def trained_part(
     parts: "Parts",
     new_optimiser: "Callable[[Arrays], Optimiser]",
     rng: "np.random.Generator",
-) -> Trained:
+) -> Training:
     """Takes the weights of ``--init``, and chooses what of the model is trained.
 
     ``parts`` get lines that tell of it.
     """
-    from minillm.training.fine_tuning import ByLayer, depths, lowest_trained
     from minillm.training.lora import LoRA, Merging, new_additions
+    from minillm.training.trained import Trained
 
     settings, model = job.settings, parts.model
     if not job.data.get("init"):
-        return Trained(model.params, new_optimiser(model.params))
+        return Training(model.params, new_optimiser(model.params))
     new: set[str] = set()
     if job.stored is None or settings.lora_rank:
         check_baseline(job.data, settings)
@@ -63,31 +64,17 @@ def trained_part(
         targets = lora_targets(trained, settings, new)
         additions = new_additions(model.params, targets, settings.lora_rank, rng)
         lora = LoRA(model.params, additions, scale_of(settings))
-        model.params.update(lora.beside | frozen_matrices(model.params, [*targets, *new]))
+        model.params.update(lora.beside)
         trained = additions | {name: model.params[name] for name in sorted(new)}
-
-    depth = depths(trained)
-    lowest, top = min(depth.values()), max(depth.values())
-    optimiser: Any
-    if settings.layer_decay < 1 or settings.unfreeze:
-        optimiser = ByLayer(trained, new_optimiser, settings.layer_decay)
-    else:
-        optimiser = new_optimiser(trained)
+    for name in getattr(model, "unused", ()):
+        trained.pop(name, None)
+    optimiser: Any = new_optimiser(trained)
     optimiser = Merging(optimiser, lora) if lora else optimiser
-
-    def keep(gradients: "dict[str, NDArray]") -> "dict[str, NDArray]":
-        own = gradients | lora.gradients(gradients) if lora else gradients
-        return {n: g for n, g in own.items() if depth.get(n, -1) >= model.frozen}
-
-    def before_step(progress: float) -> None:
-        model.frozen = lowest_trained(progress, settings.unfreeze, lowest, top)
-
-    model.keep, model.frozen = keep, lowest
     count = sum(array.size for array in trained.values())
     if count != whole:
         parts.notes.append(f"trained are {count:,} of {whole:,} weights, {count / whole:.2%}")
     stored = trained if lora else model.params
-    return Trained(stored, optimiser, before_step if settings.unfreeze else None)
+    return Training(stored, optimiser, Trained(trained, lora))
 
 
 def unfrozen(names: Mapping[str, Any], freeze: str | None) -> list[str]:
@@ -134,15 +121,6 @@ def lora_targets(weights: "Arrays", settings: Any, new: set[str]) -> list[str]:
                 f"{name}, found {settings.lora_rank}"
             )
     return targets
-
-
-def frozen_matrices(params: "Arrays", but: Iterable[str]) -> "dict[str, NDArray]":
-    """Additions of rank 0 to all matrices but these: layers compute no gradients of them."""
-    import numpy as np
-
-    rest = {name: W for name, W in params.items() if W.ndim == 2 and name not in set(but)}
-    left = {f"{name}.A": np.empty((W.shape[0], 0), W.dtype) for name, W in rest.items()}
-    return left | {f"{name}.B": np.empty((0, W.shape[1]), W.dtype) for name, W in rest.items()}
 
 
 def matches(name: str, patterns: Any) -> bool:

@@ -170,6 +170,7 @@ def train_by_gradient_descent(kind: Kind, job: Job) -> bool:
         *(params, trained.optimiser, parts.task, options, rng, folder, begin, job.quiet),
         unit=item,
         items=counted,
+        trained=trained.trained,
     )
     ranks().wait()  # the run is on the disk
     if not job.quiet:

@@ -25,7 +25,8 @@ from minillm.training.options import Options
 from minillm.training.parallel import mean_over_ranks, on_any_rank
 from minillm.training.progress import ProgressDisplay
 from minillm.training.recorder import Recorder
-from minillm.training.task import Task
+from minillm.training.task import Backward, Task
+from minillm.training.trained import Trained
 
 
 def train(
@@ -39,6 +40,7 @@ def train(
     quiet: bool = False,
     unit: str = "token",
     items: Callable[[], int] | None = None,
+    trained: Trained | None = None,
 ) -> Summary:
     """Train ``params`` on ``task`` and return a summary.
 
@@ -46,7 +48,8 @@ def train(
     ``start`` is the summary to resume from, which :func:`restore_checkpoint` returned.  Ctrl-C or
     SIGTERM ends the run after the current step and saves it; a second one ends it at once.
     ``quiet`` shows no progress.  Its speed is counted in ``unit``: ``items()`` is their number so
-    far, by default that of the tokens of the losses.
+    far, by default that of the tokens of the losses.  ``trained`` is the part of the model that is
+    trained; None: all of it.
 
     All ranks of a job call this alike: see :mod:`minillm.training.parallel`.
 
@@ -62,7 +65,7 @@ def train(
         recorder = Recorder(params, optimiser, task, options, rng, store, summary, display, items)
         while done < 1 and not options.gives_up(summary) and not on_any_rank(interrupted.is_set()):
             learning_rate = options.rate(done)
-            loss, grads, tokens = _gradient(task, rng, options.accumulate)
+            loss, grads, tokens = _gradient(task, rng, options.accumulate, trained)
             loss, grads, tokens = mean_over_ranks(loss, grads, tokens)
             norm = clip_global_norm(grads, options.clip)
             if not (math.isfinite(loss) and math.isfinite(norm)):
@@ -79,16 +82,20 @@ def train(
 
 
 def _gradient(
-    task: Task, rng: np.random.Generator, accumulate: int
+    task: Task, rng: np.random.Generator, accumulate: int, trained: Trained | None = None
 ) -> tuple[float, dict[str, np.ndarray], int]:
     """Return the loss and gradient of ``accumulate`` batches as if they were one, and their tokens.
 
     The loss of a batch is the mean over its tokens, and so is weighted by their number.
     """
+
+    def gradients(backward: Backward) -> dict[str, np.ndarray]:
+        return dict(backward()) if trained is None else trained.gradients(backward)
+
     # The loop reports a loss that overflows; NumPy need not warn of it.
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         loss, backward, tokens = task.training_loss(rng)
-        grads = dict(backward())
+        grads = gradients(backward)
         if accumulate == 1:
             return float(loss), grads, tokens
         loss = float(loss) * tokens
@@ -99,7 +106,7 @@ def _gradient(
             next_loss, backward, next_tokens = task.training_loss(rng)
             loss += float(next_loss) * next_tokens
             tokens += next_tokens
-            for name, g in backward().items():
+            for name, g in gradients(backward).items():
                 grads[name] += next_tokens * g
         for g in grads.values():
             g /= max(1, tokens)  # a rank without rows has none

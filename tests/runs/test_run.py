@@ -289,7 +289,7 @@ WRONG = {
     "qa": [
         ("data", {"unanswered": 1}, "unanswered: expected true or false, found 1"),
         ("data", {"data": 3}, "data: data: expected a text"),
-        ("model", {"encoder": "x"}, "encoder must be one of"),
+        ("model", {"encoder": "x"}, "encoder: expected one of"),
         ("training", {"encoder": "lstm"}, "encoder: expected one of recurrent, bert"),
         ("sizes", {"width": 60_000}, "its sizes ask for more"),
     ],
