@@ -310,7 +310,7 @@ def translation_step() -> Case:
 
     contestants = {"NumPy": ours("numpy"), "Cython": ours("cython")}
     if torch:
-        from .encoder_decoder_pytorch import pytorch_model
+        from .encoder_decoder import pytorch_model
 
         model = pytorch_model(config, start).eval()  # no dropout
         adam = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)

@@ -40,7 +40,7 @@ from minillm.training.minibatches import ClassificationTask, MinibatchTask, Span
 from minillm.training.parallel import own_generator
 
 V = 11
-STEPS, STOP = 25, 12
+STEPS, STOP = 12, 6
 
 
 class Memory:
