@@ -22,7 +22,7 @@ each replica, and training diverges.  So the rate is raised up to a limit,
 
 and falls more steeply.  (The program of Ji et al. begins with twice the rate on four nodes.)  On
 our texts, n times is closer to one process than sqrt(n) times or the same, with 2, 4 and 8 ranks;
-with 16, all fall behind (`benchmarks/word2vec_ranks.py`).
+with 16, all fall behind (docs/cluster.md).
 
 **Repeatable.**  The place of a sentence in the text decides which rank learns from it, and its
 random numbers are the same on any rank.  The ranks meet after the same words in every run, and save

@@ -1,6 +1,6 @@
 """word2vec against gensim: words per second, and quality within the spread of its seeds.
 
-    python -m benchmarks.word2vec_gensim [FILE]
+    python -m benchmarks.word2vec [FILE]
 
 Without FILE it reads the built-in corpus.  Both get the same words in the same
 sentences, the same parameters, and the same number of threads.  gensim is given
