@@ -36,10 +36,11 @@ from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.data.masking import MaskedBatch
-from minillm.layers import dense, encoder, transformer
+from minillm.layers import dense
+from minillm.layers.block import backward_through, block, new_block, new_norm, norm
 from minillm.layers.dropout import dropout
 from minillm.layers.fresh import Fresh, Shape, normal, side_by_side
-from minillm.layers.gradients import any_trained, merge_gradients
+from minillm.layers.gradients import merge_gradients
 from minillm.layers.positions import sinusoids
 from minillm.models import base, sizes
 from minillm.models.base import Gradients
@@ -81,7 +82,7 @@ class BERT(base.Model[BERTConfig]):
 
     ``params``: ``embedding.E`` (V, D), ``positions.E`` (C, D), ``segments.E`` (2, D),
     ``embedding.norm.gain`` and ``.bias`` (D,); ``blocks.0.norm_1.gain`` and so on, as
-    :mod:`minillm.layers.transformer` names them; ``mask.W`` (D, D), ``mask.b``,
+    :mod:`minillm.layers.block` names them; ``mask.W`` (D, D), ``mask.b``,
     ``mask.norm.gain``, ``mask.norm.bias`` (D,), ``mask.output_b`` (V,); ``pooler.W`` (D, D),
     ``pooler.b`` (D,); ``next.W`` (D, 2), ``next.b`` (2,).
     """
@@ -118,18 +119,17 @@ class BERT(base.Model[BERTConfig]):
             "positions.E": Fresh((c.context, D), waves),
             "segments.E": Fresh((c.segments, D), draw),
         }
-        params |= transformer.new_norm("embedding.norm", D)
+        params |= new_norm("embedding.norm", D)
         for layer in range(c.layers):
-            sizes = D, c.inner or 4 * D
-            params |= encoder.new_block(f"blocks.{layer}", *sizes, draw, large_queries_and_keys)
+            F = c.inner or 4 * D
+            params |= new_block(f"blocks.{layer}", D, F, draw, qkv=large_queries_and_keys)
         if c.masked_words:
-            params |= {"mask.W": Fresh((D, D), draw), "mask.b": Fresh((D,))}
-            params |= transformer.new_norm("mask.norm", D)
+            params |= dense.new_matrix("mask", "", D, D, draw) | new_norm("mask.norm", D)
             params["mask.output_b"] = Fresh((c.vocabulary,))
         if c.pooler:
-            params |= {"pooler.W": Fresh((D, D), draw), "pooler.b": Fresh((D,))}
+            params |= dense.new_matrix("pooler", "", D, D, draw)
         if c.next_sentence:
-            params |= {"next.W": Fresh((D, 2), draw), "next.b": Fresh((2,))}
+            params |= dense.new_matrix("next", "", D, 2, draw)
         return params
 
     @property
@@ -146,33 +146,24 @@ class BERT(base.Model[BERTConfig]):
         lengths: NDArray[np.integer] | None = None,
         segments: NDArray[np.integer] | None = None,
         rng: np.random.Generator | None = None,
-    ) -> tuple[NDArray, Callable[[NDArray], Gradients]]:
-        """What the model makes of each token: ids (B, T) -> x (B, T, D).
+    ) -> tuple[NDArray, Callable[..., Gradients]]:
+        """The vector of each token: ids (B, T) -> x (B, T, D).
 
-        Of row b the first lengths[b] ids count (None: all), and what stands behind them changes
-        nothing.  segments (B, T), from 0 (None: all 0).  With rng there is dropout.
-        ``backward(dx)`` -> gradients of the parameters that were used.
+        Of row b the first lengths[b] ids count (None: all), and the others are masked.
+        segments (B, T), from 0 (None: all 0).  With rng there is dropout.
+        ``backward(dx, trained=None)`` -> gradients of the parameters that were used.
 
         Raises ValueError for rows longer than the context.
         """
-        x, embed_backward = self._embed(ids, segments, rng)
-        block_backwards = []
+        x, embed_backward = self.embed(ids, segments, rng)
+        backwards = {}
         for layer in range(self.config.layers):
-            x, block_backward = self._block(layer, x, lengths, rng)
-            block_backwards.append(block_backward)
+            x, backwards[f"blocks.{layer}."] = self.block(layer, x, lengths, rng)
 
         def backward(dx, trained=None):
-            gradients = {}
             tables = ("embedding.", "positions.", "segments.")
-            for layer in reversed(range(self.config.layers)):
-                below = (f"blocks.{n}." for n in range(layer + 1))
-                if not any_trained(trained, *tables, *below):
-                    return gradients
-                dx, of_block = block_backwards[layer](dx, trained)
-                gradients = merge_gradients(gradients, of_block)
-            if not any_trained(trained, *tables):
-                return gradients
-            return merge_gradients(gradients, embed_backward(dx))
+            dx, of_blocks = backward_through(backwards, dx, trained, *tables)
+            return of_blocks if dx is None else merge_gradients(of_blocks, embed_backward(dx))
 
         return x, backward
 
@@ -183,18 +174,21 @@ class BERT(base.Model[BERTConfig]):
         segments: NDArray[np.integer] | None = None,
     ) -> NDArray:
         """As :meth:`hidden`, without a backward: what a block keeps for it is freed at once."""
-        x = self._embed(ids, segments)[0]
+        x, _ = self.embed(ids, segments)
         for layer in range(self.config.layers):
-            x = self._block(layer, x, lengths)[0]
+            x, _ = self.block(layer, x, lengths)
         return x
 
-    def _embed(
+    def embed(
         self,
         ids: NDArray[np.integer],
         segments: NDArray[np.integer] | None,
         rng: np.random.Generator | None = None,
     ) -> tuple[NDArray, Callable[[NDArray], Gradients]]:
-        """ids (B, T) -> x (B, T, D), before the blocks.  ``backward(dx)`` -> gradients."""
+        """norm(E[id] + P[t] + S[segment]): ids (B, T) -> x (B, T, D).
+
+        ``backward(dx)`` -> gradients.
+        """
         c, p = self.config, self.params
         if ids.shape[1] > c.context:
             raise ValueError(f"ids: expected at most {c.context} in a row, found {ids.shape[1]}")
@@ -203,31 +197,34 @@ class BERT(base.Model[BERTConfig]):
         token, token_backward = ops.embedding(ids, p["embedding.E"])  # (B, T, D)
         place, place_backward = ops.embedding(positions, p["positions.E"])
         part, part_backward = ops.embedding(segments, p["segments.E"])
-        x, norm_backward = transformer.norm(p, "embedding.norm", token + place + part, EPSILON)
+        x, norm_backward = norm(p, "embedding.norm", token + place + part, EPSILON)
         x, dropout_backward = dropout(x, c.dropout, rng)
 
         def backward(dx):
-            dx, gradients = norm_backward(dropout_backward(dx))
-            gradients["segments.E"] = part_backward(dx)
-            gradients["positions.E"] = place_backward(dx)
-            gradients["embedding.E"] = token_backward(dx)
-            return gradients
+            dx, of_norm = norm_backward(dropout_backward(dx))
+            of_tables = {"segments.E": part_backward(dx), "positions.E": place_backward(dx)}
+            return merge_gradients(of_norm, of_tables, {"embedding.E": token_backward(dx)})
 
         return x, backward
 
-    def _block(
+    def block(
         self,
         layer: int,
         x: NDArray,
-        lengths: NDArray[np.integer] | None,
+        lengths: NDArray[np.integer] | None = None,
         rng: np.random.Generator | None = None,
     ) -> tuple[NDArray, Callable]:
-        """x (B, T, D) -> (B, T, D).  ``backward(dy)`` -> dx, gradients."""
-        return encoder.encoder_block(
-            *(self.params, f"blocks.{layer}", x, self.config.heads, lengths),
+        """norm(x + attention(x)), then norm(x + feed_forward(x)): x (B, T, D) -> (B, T, D)."""
+        return block(
+            self.params,
+            f"blocks.{layer}",
+            x,
+            self.config.heads,
+            lengths=lengths,
             activation=exact_gelu,
+            post_norm=True,
             epsilon=EPSILON,
-            rate=self.config.dropout,
+            dropout=self.config.dropout,
             rng=rng,
         )
 
@@ -238,15 +235,15 @@ class BERT(base.Model[BERTConfig]):
         """
         p = self.params
         h, dense_backward = dense.layer(p, "mask", x, exact_gelu)
-        h, norm_backward = transformer.norm(p, "mask.norm", h, EPSILON)
+        h, norm_backward = norm(p, "mask.norm", h, EPSILON)
         logits, output_backward = ops.linear(h, p["embedding.E"].T, p["mask.output_b"])
 
         def backward(dlogits):
             dh, dE_transposed, db = output_backward(dlogits)
-            gradients = {"embedding.E": dE_transposed.T, "mask.output_b": db}
+            of_output = {"embedding.E": dE_transposed.T, "mask.output_b": db}
             dh, of_norm = norm_backward(dh)
             dx, of_dense = dense_backward(dh)
-            return dx, gradients | of_norm | of_dense
+            return dx, merge_gradients(of_output, of_norm, of_dense)
 
         return logits, backward
 
@@ -290,7 +287,7 @@ class BERT(base.Model[BERTConfig]):
 
     def loss(
         self, batch: MaskedBatch, rng: np.random.Generator | None = None
-    ) -> tuple[np.floating, Callable[[], Gradients]]:
+    ) -> tuple[np.floating, Callable[..., Gradients]]:
         """The mean cross-entropy of the masked words in nats, plus that of what follows.
 
         With rng there is dropout.  ``backward()`` -> gradients keyed as ``params``.  Only the
@@ -328,6 +325,6 @@ class BERT(base.Model[BERTConfig]):
         def backward(dloss):
             dpooled, gradients = dense_backward(loss_backward(dloss))
             dx, of_pooler = pool_backward(dpooled)
-            return dx, gradients | of_pooler
+            return dx, merge_gradients(gradients, of_pooler)
 
         return loss, backward

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from minillm.decoding import Translation
-    from minillm.models.word2vec import Vectors
+    from minillm.models.vectors import Vectors
     from minillm.text import Vocabulary
 
 

@@ -157,7 +157,7 @@ def write_text(
     if tokenizer.eos is not None:
         ends.append(tokenizer.eos)
     rng, banned = np.random.default_rng(seed), banned_ids(tokenizer, documents)
-    writer = Writer(model, rng, temperature, top_k, top_p, banned, ends)
+    writer = Writer(model, rng, temperature, banned=banned, stop=ends, top_k=top_k, top_p=top_p)
     writer.read(shown if len(shown) else np.array([opening_id(tokenizer, documents)]))
     return tokenizer.stream(chain(shown, writer.write(length)))
 

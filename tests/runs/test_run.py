@@ -149,7 +149,7 @@ def test_classifiers_classify(runs):
 
 def test_word_vectors_are_looked_up(runs):
     vectors = minillm.load(runs("word2vec")).vectors
-    assert len(vectors.nearest("the", 3)) == 3
+    assert len(vectors.most_similar("the", 3)) == 3
 
 
 def test_what_a_run_cannot_do_is_told(runs):

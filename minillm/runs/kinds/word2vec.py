@@ -17,7 +17,8 @@ from minillm.runs.settings import (
 )
 
 if TYPE_CHECKING:
-    from minillm.models.word2vec import Vectors, Word2Vec
+    from minillm.models.vectors import Vectors
+    from minillm.models.word2vec import Word2Vec
     from minillm.runs.folder import RunFolder
     from minillm.runs.run import Run
     from minillm.training.word2vec import Corpus, Progress, WordCounts
@@ -231,7 +232,7 @@ then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DI
 
     def vectors(self, run: "Run") -> "Vectors":
         """See :attr:`minillm.runs.run.Run.vectors`."""
-        from minillm.models.word2vec import Vectors
+        from minillm.models.vectors import Vectors
 
         return Vectors(run.tokenizer.words, run.model.params["vectors"])  # type: ignore[attr-defined]
 
