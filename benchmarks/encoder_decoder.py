@@ -11,10 +11,9 @@ import itertools
 
 import numpy as np
 
-from minillm.data import Minibatches
+from minillm.data import Minibatches, Sequences
 from minillm.data.cmudict import CMUDict
 from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
-from minillm.runs.kinds.seq2seq import encode_pairs
 from minillm.text import build_vocabulary
 
 from .pytorch import in_turns, on_threads, our_step, parser, show
@@ -32,7 +31,10 @@ def main() -> None:
     pairs = list(CMUDict().pairs("training"))[:20_000]
     source = build_vocabulary((word for word, _ in pairs), "character")
     target = build_vocabulary((spoken for _, spoken in pairs), "token")
-    columns, _ = encode_pairs(pairs, source, target, longest=100)
+    columns = (
+        Sequences(source.encode(word) for word, _ in pairs),
+        Sequences([*target.encode(spoken), len(target)] for _, spoken in pairs),  # EOS
+    )
     batches = Minibatches(columns, args.batch, seed=0)
     some = [batches.next() for _ in range(STEPS)]
     config = EncoderDecoderConfig(len(source), len(target), attention="general", **SIZES)

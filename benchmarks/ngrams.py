@@ -28,13 +28,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minillm import kernels_info
+from minillm import kernels_info, load
 from minillm.data.streams import Spill, TextStream
 from minillm.formats.arpa import write_arpa
 from minillm.models.ngram import SMOOTHINGS
-from minillm.runs.folder import RunFolder
 from minillm.runs.kinds.ngram import Settings, text_results
-from minillm.runs.run import stored_config
 from minillm.text.words import split_words
 from minillm.training.ngram import token_ids, train_ngram
 
@@ -232,7 +230,7 @@ def large(corpus: TextStream, args: argparse.Namespace) -> None:
             command += ["--discount_fallback", "--text", str(counted)]
             cost = measure([*command, "--arpa", str(folder / "theirs.arpa")], temporary)
             lines.append(row("lmplz, to its ARPA file", args.tokens, cost, 0, memory))
-        sizes = stored_config(RunFolder(run))["model"].sizes
+        sizes = load(run).model.config.sizes
         model = (run / "model.safetensors").stat().st_size
         several = ", ".join(f"{size:,} {n}-grams" for n, size in enumerate(sizes, 1))
         print(f"{args.tokens:,} tokens, {text.stat().st_size / 2**20:,.0f} MB of text, of which")
