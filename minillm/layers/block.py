@@ -29,7 +29,6 @@ Sources: Vaswani et al. (2017), "Attention is all you need", section 3.1; Radfor
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
@@ -44,10 +43,7 @@ from minillm.layers.heads import (
     new_self_attention,
     self_attention,
 )
-
-Params = dict[str, NDArray]
-Gradients = dict[str, NDArray]
-Op = Callable[[NDArray], tuple[NDArray, Callable]]
+from minillm.layers.types import Gradients, Ids, Op, Params, Rng
 
 EPSILON = 1e-5  # of the norms
 
@@ -89,10 +85,10 @@ def block(
     heads: int,
     *,
     causal: bool = False,
-    lengths: NDArray[np.integer] | None = None,
+    lengths: Ids | None = None,
     cache: Cache | None = None,
     memory: NDArray | None = None,
-    memory_lengths: NDArray[np.integer] | None = None,
+    memory_lengths: Ids | None = None,
     activation: Op = ops.gelu,
     **options: Any,
 ) -> tuple[NDArray, Callable]:
@@ -127,7 +123,7 @@ def residual(
     post_norm: bool = False,
     epsilon: float = EPSILON,
     dropout: float = 0.0,
-    rng: np.random.Generator | None = None,
+    rng: Rng = None,
 ) -> tuple[NDArray, Callable]:
     """x + f(norm(x)) for each branch f in turn; or, post-norm, norm(x + f(x)).
 

@@ -20,10 +20,9 @@ from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.layers.fresh import Draw, Fresh, uniform
+from minillm.layers.types import Params
 from minillm.ops import _validate
 from minillm.ops.linear import matmul, sum_of_rows
-
-Params = dict[str, NDArray]
 
 
 def new_layer(prefix: str, I: int, O: int) -> dict[str, Fresh]:

@@ -24,10 +24,9 @@ from minillm.layers import dense
 from minillm.layers.cache import Cache
 from minillm.layers.fresh import Draw, Fresh, side_by_side
 from minillm.layers.gradients import merge_gradients
+from minillm.layers.types import Ids, Params
 from minillm.ops._padding import length_mask
 from minillm.ops.softmax import masked_softmax
-
-Params = dict[str, NDArray]
 
 
 def new_self_attention(prefix: str, D: int, qkv: Draw, o: Draw) -> dict[str, Fresh]:
@@ -50,7 +49,7 @@ def self_attention(
     key_heads: int | None = None,
     *,
     causal: bool,
-    lengths: NDArray[np.integer] | None = None,
+    lengths: Ids | None = None,
     cache: Cache | None = None,
 ) -> tuple[NDArray, Callable]:
     """Attention of a sequence to itself: causal, or of each token to the whole.
@@ -85,7 +84,7 @@ def cross_attention(
     prefix: str,
     x: NDArray,
     memory: NDArray,
-    lengths: NDArray[np.integer] | None,
+    lengths: Ids | None,
     heads: int,
 ) -> tuple[NDArray, Callable]:
     """Attention of a target to a source.
@@ -127,7 +126,7 @@ def attend(
     x: NDArray,
     k: NDArray,
     v: NDArray,
-    lengths: NDArray[np.integer] | None,
+    lengths: Ids | None,
 ) -> tuple[NDArray, Callable]:
     """:func:`cross_attention` to keys and values (B, N, S, D/N): x (B, T, D) -> y (B, T, D).
 
@@ -161,7 +160,7 @@ def self_attention_weights(params: Params, prefix: str, x: NDArray, heads: int) 
 
 
 def cross_attention_weights(
-    params: Params, prefix: str, x: NDArray, k: NDArray, lengths: NDArray[np.integer]
+    params: Params, prefix: str, x: NDArray, k: NDArray, lengths: Ids
 ) -> NDArray:
     """The softmax of :func:`attend`: x (B, T, D), k (B, N, S, D/N) -> (B, N, T, S)."""
     q, _ = dense.layer(params, prefix, x, suffix="_q")

@@ -42,8 +42,8 @@ from minillm.layers.dropout import dropout
 from minillm.layers.fresh import Fresh, Shape, normal, side_by_side
 from minillm.layers.gradients import merge_gradients
 from minillm.layers.positions import sinusoids
+from minillm.layers.types import Backward, Gradients, Ids, Rng
 from minillm.models import base, sizes
-from minillm.models.base import Gradients
 
 EPSILON = 1e-12  # of the norms
 
@@ -55,7 +55,7 @@ class BERTConfig:
     """The sizes of a BERT, and which of its heads it has."""
 
     vocabulary: int  # V
-    context: int = 128  # C
+    context: int = 64  # C
     layers: int = 4  # L
     heads: int = 4  # N
     width: int = 128  # D
@@ -141,12 +141,8 @@ class BERT(base.Model[BERTConfig]):
     # --- the equations ----------------------------------------------------------
 
     def hidden(
-        self,
-        ids: NDArray[np.integer],
-        lengths: NDArray[np.integer] | None = None,
-        segments: NDArray[np.integer] | None = None,
-        rng: np.random.Generator | None = None,
-    ) -> tuple[NDArray, Callable[..., Gradients]]:
+        self, ids: Ids, lengths: Ids | None = None, segments: Ids | None = None, rng: Rng = None
+    ) -> tuple[NDArray, Backward]:
         """The vector of each token: ids (B, T) -> x (B, T, D).
 
         Of row b the first lengths[b] ids count (None: all), and the others are masked.
@@ -167,24 +163,14 @@ class BERT(base.Model[BERTConfig]):
 
         return x, backward
 
-    def read(
-        self,
-        ids: NDArray[np.integer],
-        lengths: NDArray[np.integer] | None = None,
-        segments: NDArray[np.integer] | None = None,
-    ) -> NDArray:
+    def read(self, ids: Ids, lengths: Ids | None = None, segments: Ids | None = None) -> NDArray:
         """As :meth:`hidden`, without a backward: what a block keeps for it is freed at once."""
         x, _ = self.embed(ids, segments)
         for layer in range(self.config.layers):
             x, _ = self.block(layer, x, lengths)
         return x
 
-    def embed(
-        self,
-        ids: NDArray[np.integer],
-        segments: NDArray[np.integer] | None,
-        rng: np.random.Generator | None = None,
-    ) -> tuple[NDArray, Callable[[NDArray], Gradients]]:
+    def embed(self, ids: Ids, segments: Ids | None, rng: Rng = None) -> tuple[NDArray, Backward]:
         """norm(E[id] + P[t] + S[segment]): ids (B, T) -> x (B, T, D).
 
         ``backward(dx)`` -> gradients.
@@ -208,11 +194,7 @@ class BERT(base.Model[BERTConfig]):
         return x, backward
 
     def block(
-        self,
-        layer: int,
-        x: NDArray,
-        lengths: NDArray[np.integer] | None = None,
-        rng: np.random.Generator | None = None,
+        self, layer: int, x: NDArray, lengths: Ids | None = None, rng: Rng = None
     ) -> tuple[NDArray, Callable]:
         """norm(x + attention(x)), then norm(x + feed_forward(x)): x (B, T, D) -> (B, T, D)."""
         return block(
@@ -262,12 +244,7 @@ class BERT(base.Model[BERTConfig]):
 
         return pooled, backward
 
-    def pooled(
-        self,
-        ids: NDArray[np.integer],
-        lengths: NDArray[np.integer] | None = None,
-        segments: NDArray[np.integer] | None = None,
-    ) -> NDArray:
+    def pooled(self, ids: Ids, lengths: Ids | None = None, segments: Ids | None = None) -> NDArray:
         """The pooler's vector of each text, (B, D).  ValueError for a model without one."""
         if not self.config.pooler:
             raise ValueError("this model has no pooler")
@@ -285,9 +262,7 @@ class BERT(base.Model[BERTConfig]):
 
     # --- training ---------------------------------------------------------------
 
-    def loss(
-        self, batch: MaskedBatch, rng: np.random.Generator | None = None
-    ) -> tuple[np.floating, Callable[..., Gradients]]:
+    def loss(self, batch: MaskedBatch, rng: Rng = None) -> tuple[np.floating, Backward]:
         """The mean cross-entropy of the masked words in nats, plus that of what follows.
 
         With rng there is dropout.  ``backward()`` -> gradients keyed as ``params``.  Only the
@@ -315,7 +290,7 @@ class BERT(base.Model[BERTConfig]):
         return loss, backward
 
     def _next_sentence_loss(
-        self, x: NDArray, unrelated: NDArray[np.integer]
+        self, x: NDArray, unrelated: Ids
     ) -> tuple[np.floating, Callable[[float], tuple[NDArray, Gradients]]]:
         """Are the parts unrelated?  ``backward(dloss)`` -> dx, gradients."""
         pooled, pool_backward = self.pool(x)

@@ -26,7 +26,8 @@ from minillm.layers import block as block_layer
 from minillm.layers import cache as cache_layer
 from minillm.layers import heads
 from minillm.layers.cache import Cache
-from minillm.models.base import Config, Gradients, NextTokenModel, State
+from minillm.layers.types import Backward, Ids, Rng
+from minillm.models.base import Config, NextTokenModel, State
 from minillm.ops.softmax import log_softmax
 
 
@@ -34,54 +35,14 @@ class CausalTransformer(NextTokenModel[Config]):
     """A Transformer that predicts each token from those before it: see the module."""
 
     config: Any  # has ``context``, ``heads`` and ``vocabulary``
+    embed: Callable[..., Any]
+    block: Callable[..., Any]
+    hidden: Callable[..., Any]
+    predict: Callable[..., Any]
+    logits: Callable[..., Any]
+    loss: Callable[..., Any]
 
-    def embed(self, ids: NDArray, start: NDArray | None = None) -> tuple[NDArray, Callable]:
-        """The vectors of tokens, the first of row b at position start[b]: see the module."""
-        raise NotImplementedError
-
-    def block(
-        self,
-        layer: int,
-        x: NDArray,
-        rng: np.random.Generator | None = None,
-        cache: Cache | None = None,
-    ) -> tuple[NDArray, Callable]:
-        """One block: see the module."""
-        raise NotImplementedError
-
-    def hidden(
-        self,
-        ids: NDArray[np.integer],
-        lengths: NDArray[np.integer] | None = None,
-        rng: np.random.Generator | None = None,
-        cache: Cache | None = None,
-    ) -> tuple[NDArray, Callable[..., Gradients]]:
-        """The vector of each token, from which the next one is predicted: see the module."""
-        raise NotImplementedError
-
-    def predict(self, y: NDArray) -> tuple[NDArray, Callable]:
-        """The logits of what follows: see the module."""
-        raise NotImplementedError
-
-    def logits(
-        self,
-        ids: NDArray[np.integer],
-        rng: np.random.Generator | None = None,
-        cache: Cache | None = None,
-    ) -> tuple[NDArray, Callable[..., Gradients]]:
-        """The logits of what follows each token: see the module."""
-        raise NotImplementedError
-
-    def loss(
-        self,
-        batch: tuple[NDArray[np.integer], NDArray[np.integer]],
-        rng: np.random.Generator | None = None,
-        mask: NDArray[np.bool_] | None = None,
-    ) -> tuple[np.floating, Callable[..., Gradients]]:
-        """The mean cross-entropy of the targets: see the module."""
-        raise NotImplementedError
-
-    def step(self, ids: NDArray[np.integer], cache: Cache) -> NDArray:
+    def step(self, ids: Ids, cache: Cache) -> NDArray:
         """The logits (B, V) after one token of each row, ids (B,)."""
         y, _ = self.hidden(ids[:, None], cache=cache)
         return self.predict(y[:, 0])[0]
@@ -96,12 +57,8 @@ class CausalTransformer(NextTokenModel[Config]):
         return cache_layer.empty(B) | {"ids": np.zeros((B, self.config.context), np.int64)}
 
     def forward(
-        self,
-        ids: NDArray[np.integer],
-        cache: Cache | None = None,
-        rng: np.random.Generator | None = None,
-        lengths: NDArray[np.integer] | None = None,
-    ) -> tuple[tuple[NDArray, Cache], Callable[..., Gradients]]:
+        self, ids: Ids, cache: Cache | None = None, rng: Rng = None, lengths: Ids | None = None
+    ) -> tuple[tuple[NDArray, Cache], Backward]:
         """The logits of what follows each id, and the cache after the last.
 
         ids (B, T) -> logits (B, T, V), cache.  They go on from what ``cache`` has read; None: a
@@ -118,12 +75,7 @@ class CausalTransformer(NextTokenModel[Config]):
         logits, backward = self.logits(ids, rng, after)
         return (logits, after), backward
 
-    def read(
-        self,
-        ids: NDArray[np.integer],
-        state: State,
-        lengths: NDArray[np.integer] | None = None,
-    ) -> tuple[NDArray, State]:
+    def read(self, ids: Ids, state: State, lengths: Ids | None = None) -> tuple[NDArray, State]:
         """The logits of what follows the last id, and the cache after it, for generation.
 
         ids (B, T), of which lengths[b] (at least 1; None: all) count -> logits (B, V), cache.
@@ -163,17 +115,17 @@ class CausalTransformer(NextTokenModel[Config]):
 
     def window_loss(
         self,
-        inputs: NDArray[np.integer],
-        targets: NDArray[np.integer],
+        inputs: Ids,
+        targets: Ids,
         state: State,
-        rng: np.random.Generator | None = None,
+        rng: Rng = None,
         mask: NDArray[np.bool_] | None = None,
-    ) -> tuple[tuple[np.floating, State], Callable[..., Gradients]]:
+    ) -> tuple[tuple[np.floating, State], Backward]:
         """The loss of a window of a text, which begins from nothing: the state stays as it is."""
         loss, backward = self.loss((inputs, targets), rng, mask)
         return (loss, state), backward
 
-    def log_probabilities(self, ids: NDArray[np.integer]) -> NDArray:
+    def log_probabilities(self, ids: Ids) -> NDArray:
         """log P(id_{t+1} | id_1 .. id_t) in nats for each token but the first: (T,) -> (T - 1,).
 
         A text longer than the context is read through windows that overlap by C / 2, so that
@@ -187,7 +139,7 @@ class CausalTransformer(NextTokenModel[Config]):
             parts.append(log_p if begin == 0 else log_p[C // 2 :])
         return np.concatenate(parts)
 
-    def attention_weights(self, ids: NDArray[np.integer], layer: int) -> NDArray:
+    def attention_weights(self, ids: Ids, layer: int) -> NDArray:
         """The weights of each head of a layer, for pictures: ids (B, T) -> (B, N, T, T)."""
         x, _ = self.embed(ids)
         for below in range(layer):
@@ -203,7 +155,7 @@ class CausalTransformer(NextTokenModel[Config]):
 
 
 def _counts(ids: NDArray, lengths: NDArray | None) -> NDArray[np.int64]:
-    """How many ids of each row count, (B,)."""
+    """The number of ids of each row that count, (B,)."""
     B, T = ids.shape
     if T == 0:
         raise ValueError("ids: expected one token or more in each row, found none")

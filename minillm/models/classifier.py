@@ -26,8 +26,8 @@ from minillm.layers import dense, recurrent
 from minillm.layers.dropout import dropout
 from minillm.layers.fresh import Fresh, normal, uniform
 from minillm.layers.gradients import merge_gradients
+from minillm.layers.types import Gradients
 from minillm.models import base, sizes
-from minillm.models.base import Gradients
 from minillm.ops.pooling import POOLINGS as OPS
 
 POOLINGS = ("last", *OPS, "attention")

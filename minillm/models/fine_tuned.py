@@ -33,17 +33,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import ops
 from minillm.layers import dense
 from minillm.layers.dropout import dropout
 from minillm.layers.fresh import Fresh
 from minillm.layers.gradients import merge_gradients, prefixed, trained_within
+from minillm.layers.types import Backward, Rng
 from minillm.models import base, sizes
-from minillm.models.base import Gradients
 from minillm.models.bert import BERT, BERTConfig
 from minillm.models.classifier import Batch
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
+from minillm.ops import pooling
 
 EncoderConfig = BERTConfig | GPTConfig | LanguageModelConfig
 
@@ -80,12 +80,7 @@ def _token_at(places: NDArray, hs: NDArray, lengths: NDArray) -> tuple[NDArray, 
     return y, backward
 
 
-POOLINGS: dict[str, Callable] = {
-    "first": first_token,
-    "last": last_token,
-    "mean": ops.mean_pool,
-    "max": ops.max_pool,
-}
+POOLINGS: dict[str, Callable] = {"first": first_token, "last": last_token} | pooling.POOLINGS
 
 
 @dataclass(frozen=True)
@@ -97,7 +92,7 @@ class FineTunedConfig:
     classes: int
     pooling: str = "mean"
     dropout: float = 0.1  # of the pooled vector; the encoder has its own
-    label_smoothing: float = 0.0  # in training
+    label_smoothing: float = 0.1  # in training
 
     def __post_init__(self) -> None:
         sizes.check_at_least(self, 1, "classes")
@@ -113,7 +108,7 @@ class FineTunedConfig:
 
     @property
     def vocabulary(self) -> int:
-        """How many tokens the encoder knows."""
+        """The number of tokens that the encoder knows."""
         return self.encoder.vocabulary
 
 
@@ -131,9 +126,7 @@ class FineTuned(base.Model[FineTunedConfig]):
         params = {f"{PREFIX}{n}": f for n, f in Model.new_parameters(config.encoder).items()}
         return params | dense.new_layer("output", config.encoder.width, config.classes)
 
-    def forward(
-        self, ids: NDArray, lengths: NDArray, rng: np.random.Generator | None = None
-    ) -> tuple[NDArray, Callable[..., Gradients]]:
+    def forward(self, ids: NDArray, lengths: NDArray, rng: Rng = None) -> tuple[NDArray, Backward]:
         """ids (B, T), lengths (B,) -> logits (B, classes).  With rng, there is dropout.
 
         ``backward(dlogits, trained=None)`` -> gradients keyed as ``params``.
@@ -152,11 +145,8 @@ class FineTuned(base.Model[FineTunedConfig]):
         return logits, backward
 
     def loss(
-        self,
-        batch: Batch,
-        rng: np.random.Generator | None = None,
-        class_weights: NDArray | None = None,
-    ) -> tuple[np.floating, Callable[..., Gradients]]:
+        self, batch: Batch, rng: Rng = None, class_weights: NDArray | None = None
+    ) -> tuple[np.floating, Backward]:
         """The mean cross-entropy of (ids (B, T), lengths (B,), labels (B,)), in nats per text.
 
         With rng it is the loss to train on: with dropout and label smoothing.

@@ -34,8 +34,8 @@ from minillm.layers.cache import Cache
 from minillm.layers.dropout import dropout
 from minillm.layers.fresh import Fresh, normal
 from minillm.layers.gradients import merge_gradients
+from minillm.layers.types import Backward, Ids, Rng
 from minillm.models import sizes
-from minillm.models.base import Gradients
 from minillm.models.gpt_step import OneTokenSteps
 
 DEVIATION = 0.02  # of fresh weights (Radford et al. 2018, section 4.1)
@@ -83,11 +83,8 @@ class GPT(OneTokenSteps[GPTConfig]):
         return params | new_norm("norm", D)
 
     def loss(
-        self,
-        batch: tuple[NDArray[np.integer], NDArray[np.integer]],
-        rng: np.random.Generator | None = None,
-        mask: NDArray[np.bool_] | None = None,
-    ) -> tuple[np.floating, Callable[..., Gradients]]:
+        self, batch: tuple[Ids, Ids], rng: Rng = None, mask: NDArray[np.bool_] | None = None
+    ) -> tuple[np.floating, Backward]:
         """The mean cross-entropy of the targets in nats, each given the inputs up to its own.
 
         inputs and targets (B, T), T at most C; where mask (B, T) is False a target does not
@@ -103,11 +100,8 @@ class GPT(OneTokenSteps[GPTConfig]):
         return loss, backward
 
     def logits(
-        self,
-        ids: NDArray[np.integer],
-        rng: np.random.Generator | None = None,
-        cache: Cache | None = None,
-    ) -> tuple[NDArray, Callable[..., Gradients]]:
+        self, ids: Ids, rng: Rng = None, cache: Cache | None = None
+    ) -> tuple[NDArray, Backward]:
         """ids (B, T) -> logits (B, T, V).  ``backward(dlogits, trained=None)`` -> gradients."""
         y, hidden_backward = self.hidden(ids, rng=rng, cache=cache)
         logits, predict_backward = self.predict(y)
@@ -119,12 +113,8 @@ class GPT(OneTokenSteps[GPTConfig]):
         return logits, backward
 
     def hidden(
-        self,
-        ids: NDArray[np.integer],
-        lengths: NDArray[np.integer] | None = None,
-        rng: np.random.Generator | None = None,
-        cache: Cache | None = None,
-    ) -> tuple[NDArray, Callable[..., Gradients]]:
+        self, ids: Ids, lengths: Ids | None = None, rng: Rng = None, cache: Cache | None = None
+    ) -> tuple[NDArray, Backward]:
         """The vector of each token, from which the next is predicted: ids (B, T) -> y (B, T, D).
 
         Padding needs no lengths, because it stands behind the tokens, which do not see it.
@@ -145,9 +135,7 @@ class GPT(OneTokenSteps[GPTConfig]):
 
         return y, backward
 
-    def embed(
-        self, ids: NDArray[np.integer], start: NDArray[np.integer] | None = None
-    ) -> tuple[NDArray, Callable[[NDArray], Gradients]]:
+    def embed(self, ids: Ids, start: Ids | None = None) -> tuple[NDArray, Backward]:
         """x_t = E[id_t] + P[t]: ids (B, T) from the positions start (B,) on -> x (B, T, D).
 
         ``backward(dx)`` -> gradients.  Raises ValueError for rows longer than the context.
@@ -165,11 +153,7 @@ class GPT(OneTokenSteps[GPTConfig]):
         return token + place, backward
 
     def block(
-        self,
-        layer: int,
-        x: NDArray,
-        rng: np.random.Generator | None = None,
-        cache: Cache | None = None,
+        self, layer: int, x: NDArray, rng: Rng = None, cache: Cache | None = None
     ) -> tuple[NDArray, Callable]:
         """x + attention(norm_1(x)), then x + feed_forward(norm_2(x)): x (B, T, D) -> (B, T, D)."""
         return block(

@@ -17,6 +17,7 @@ from minillm import ops
 from minillm._kernels import twinned
 from minillm.layers.block import EPSILON
 from minillm.layers.cache import Cache
+from minillm.layers.types import Ids
 from minillm.models.causal import CausalTransformer, Config
 from minillm.ops import _validate
 from minillm.ops.gelu import gelu_forward
@@ -35,7 +36,7 @@ class OneTokenSteps(CausalTransformer[Config]):
 
     _step_weights: "StepWeights | None" = None  # of the last step
 
-    def step(self, ids: NDArray[np.integer], cache: Cache) -> NDArray:
+    def step(self, ids: Ids, cache: Cache) -> NDArray:
         """The logits (B, V) after one token of each row, ids (B,)."""
         checked = _validate.ids("read", "ids", ids, self.config.vocabulary)
         if self._step_weights is None:

@@ -40,8 +40,8 @@ from minillm.layers.dropout import dropout
 from minillm.layers.fresh import Fresh, glorot, normal
 from minillm.layers.gradients import merge_gradients
 from minillm.layers.positions import sinusoids
+from minillm.layers.types import Backward, Rng
 from minillm.models import sizes
-from minillm.models.base import Gradients
 from minillm.models.encoder_decoder import Batch
 from minillm.models.hypotheses import HypothesisWriter
 from minillm.models.target import target_loss, teacher_forcing
@@ -117,9 +117,7 @@ class Transformer(HypothesisWriter[TransformerConfig]):
             params |= dense.new_layer("output", D, V)
         return params
 
-    def loss(
-        self, batch: Batch, rng: np.random.Generator | None = None
-    ) -> tuple[np.floating, Callable[..., Gradients]]:
+    def loss(self, batch: Batch, rng: Rng = None) -> tuple[np.floating, Backward]:
         """The mean cross-entropy of the targets, each token given those before it.
 
         batch is source (B, S), source lengths (B,), target (B, T), target lengths (B,);
@@ -147,8 +145,8 @@ class Transformer(HypothesisWriter[TransformerConfig]):
     # --- the equations ----------------------------------------------------------
 
     def encode(
-        self, source: NDArray, lengths: NDArray, rng: np.random.Generator | None = None
-    ) -> tuple[NDArray, Callable[..., Gradients]]:
+        self, source: NDArray, lengths: NDArray, rng: Rng = None
+    ) -> tuple[NDArray, Backward]:
         """source (B, S), lengths (B,) -> memory (B, S, D).
 
         ``backward(dmemory, trained=None)`` -> gradients.
@@ -169,11 +167,7 @@ class Transformer(HypothesisWriter[TransformerConfig]):
         return memory, backward
 
     def decode(
-        self,
-        inputs: NDArray,
-        memory: NDArray,
-        lengths: NDArray,
-        rng: np.random.Generator | None = None,
+        self, inputs: NDArray, memory: NDArray, lengths: NDArray, rng: Rng = None
     ) -> tuple[NDArray, Callable]:
         """inputs (B, T), memory (B, S, D), lengths (B,) -> y (B, T, D).
 
@@ -199,14 +193,14 @@ class Transformer(HypothesisWriter[TransformerConfig]):
         return y, backward
 
     def embed_target(
-        self, ids: NDArray, rng: np.random.Generator | None = None, start: int = 0
-    ) -> tuple[NDArray, Callable[[NDArray], Gradients]]:
+        self, ids: NDArray, rng: Rng = None, start: int = 0
+    ) -> tuple[NDArray, Backward]:
         """sqrt(D) E[ids] + P of target tokens: see :meth:`_embed`."""
         return self._embed(self._target_E, ids, rng, start)
 
     def _embed(
-        self, E: str, ids: NDArray, rng: np.random.Generator | None = None, start: int = 0
-    ) -> tuple[NDArray, Callable[[NDArray], Gradients]]:
+        self, E: str, ids: NDArray, rng: Rng = None, start: int = 0
+    ) -> tuple[NDArray, Backward]:
         """sqrt(D) E[ids] + P, dropped out: ids (B, T), at the positions from ``start`` on
         -> x (B, T, D).  ``backward(dx)`` -> gradients."""
         c, scale = self.config, self.dtype.type(self.config.width**0.5)
@@ -219,9 +213,7 @@ class Transformer(HypothesisWriter[TransformerConfig]):
 
         return x, backward
 
-    def _block(
-        self, prefix: str, x: NDArray, rng: np.random.Generator | None, **options: Any
-    ) -> tuple[NDArray, Callable]:
+    def _block(self, prefix: str, x: NDArray, rng: Rng, **options: Any) -> tuple[NDArray, Callable]:
         """A block of either side, with relu: see :func:`minillm.layers.block.block`."""
         return block(
             self.params,

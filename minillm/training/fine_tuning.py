@@ -1,4 +1,4 @@
-"""How high in a model a weight stands, so that the lower layers can be frozen in fine-tuning.
+"""The depth of a weight in its model, by which the lower layers are frozen in fine-tuning.
 
 The lower layers have learnt what holds for any text, the upper ones what their task needed.  So
 it is the lower ones that may stay as they are.  Frozen layers need no gradients and no moments,

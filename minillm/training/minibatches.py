@@ -16,7 +16,7 @@ from minillm.training.task import Backward
 
 
 class Model(Protocol):
-    """What is trained here: with rng, ``loss`` has dropout and whatever else training draws."""
+    """A model that is trained here: with rng, its loss has dropout and the like."""
 
     def loss(
         self, batch: Any, rng: np.random.Generator | None = None
