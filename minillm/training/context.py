@@ -51,14 +51,10 @@ class ContextTask:
                 f"the validation text has {len(validation_ids)} tokens: expected 2 or more"
             )
         self.model, self.windows, self.batch = model, windows, batch
+        self.batches_per_epoch = windows.batches_per_epoch
         self.validation_ids = stretches(validation_ids, validation_tokens + 1)
         self.sample = sample
         self.own_rows, self.counts = own_rows(batch)
-
-    @property
-    def batches_per_epoch(self) -> int:
-        """The batches that hold all of the text once."""
-        return self.windows.batches_per_epoch
 
     def training_loss(self, rng: np.random.Generator) -> tuple[np.floating, Backward, int]:
         """Return the loss of the next windows in nats per token, its backward, and the tokens."""

@@ -45,6 +45,7 @@ class LanguageModelTask:
     ):
         self.model = model
         self.windows = Windows(training_ids, batch, window)
+        self.batches_per_epoch = self.windows.batches_per_epoch
         if len(validation_ids) < 2:
             raise InputError(
                 f"the validation text has {len(validation_ids)} tokens: expected 2 or more"
@@ -53,11 +54,6 @@ class LanguageModelTask:
         self.batch = batch
         self.own_rows, self.counts = own_rows(batch)
         self.carried_state = self._own(model.zero_state(batch))  # of this rank's rows
-
-    @property
-    def batches_per_epoch(self) -> int:
-        """The batches that hold all of the text once."""
-        return self.windows.batches_per_epoch
 
     def training_loss(self, rng: np.random.Generator) -> tuple[np.floating, Backward, int]:
         """Return the loss of the next window in nats per token, its backward, and the tokens."""

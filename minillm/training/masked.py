@@ -46,13 +46,9 @@ class MaskedTask:
     ):
         self.model, self.passages, self.masking = model, passages, masking
         self.validation, self.sample = validation, sample
+        self.batches_per_epoch = passages.batches_per_epoch
         self.rows = 0  # tokens read in training so far, in this session
         self.measures: dict[str, float] = {}
-
-    @property
-    def batches_per_epoch(self) -> int:
-        """The batches that hold all of the text once."""
-        return self.passages.batches_per_epoch
 
     def training_loss(self, rng: np.random.Generator) -> tuple[np.floating, Backward, int]:
         """Return the loss of the next passages, its backward, and the number of hidden tokens."""

@@ -8,27 +8,20 @@ and then they meet, and every replica W_r becomes the mean of all n:
     W = 1/n sum over r of W_r        (McDonald, Hall and Mann 2010, "iterative parameter mixing")
 
 A step of word2vec changes a few rows, and averaging all rows takes as long as learning from
-thousands of words.  So they meet seldom, after AVERAGE_EVERY words of each: if they met more often,
-they would spend less time on learning; if less often, the replicas would differ more, and their
-mean would be worse than the vectors of one process.
+thousands of words.  So the ranks meet after AVERAGE_EVERY words of each: more often, they would
+spend less time on learning; less often, the replicas would differ more, and their mean be worse.
 
 **The learning rate.**  Between two meetings replica r changes by D_r, and the mean by
 1/n (D_1 + ... + D_n).  One process that read all of these words would change by about their sum, so
-that the mean moves as if its learning rate were divided by n.  Multiplying it by n puts that right,
-as for large batches (Goyal et al. 2017).  But with many ranks, frequent words then go too far in
-each replica, and training diverges.  So the rate is raised up to a limit,
+that the mean moves as if its learning rate were divided by n.  Multiplying it by n puts that right
+(Goyal et al. 2017), but with many ranks, frequent words go too far in each replica, and training
+diverges.  So the rate is raised up to a limit, and falls more steeply:
 
     rate = min(n, 8) learning_rate        at the start; at the end it is the same for any n
-
-and falls more steeply.  (The program of Ji et al. begins with twice the rate on four nodes.)  On
-our texts, n times is closer to one process than sqrt(n) times or the same, with 2, 4 and 8 ranks;
-with 16, all fall behind (docs/cluster.md).
 
 **Repeatable.**  The place of a sentence in the text decides which rank learns from it, and its
 random numbers are the same on any rank.  The ranks meet after the same words in every run, and save
 or stop only there.  So a run that is resumed on as many ranks goes on bit for bit.
-
-Every rank reads the whole text once, and keeps the ids of its share.
 
 Sources: McDonald, Hall and Mann (2010), "Distributed training strategies for the structured
 perceptron", for the mixing; Ji, Satish, Li and Dubey (2016), "Parallelizing word2vec in shared and
@@ -294,8 +287,15 @@ def train_word2vec(
             progress.predictions += int(sums[1])
             sums[:], met = 0, progress.words
             if (met - logged) * 100 >= total or met == total:
-                logged = met
-                _log(store, progress, rate)
+                store.append_metrics(
+                    {
+                        "step": met,
+                        "seconds": round(progress.seconds, 3),
+                        "loss": progress.loss / max(1, progress.predictions),
+                        "learning_rate": rate,
+                    }
+                )
+                progress.loss, progress.predictions, logged = 0.0, 0, met
             if progress.seconds - saved >= settings.checkpoint_seconds:
                 save_all(store, model, progress)
                 saved = progress.seconds
@@ -330,19 +330,6 @@ def _show(
     display.update(done, words, loss, words, seconds)
     if int(LINES * done) > int(LINES * (done - of_stretch / total)):
         display.line(words, {"loss": loss})
-
-
-def _log(store: Store, progress: Progress, rate: float) -> None:
-    """Append a line of metrics, and begin the next mean."""
-    store.append_metrics(
-        {
-            "step": progress.words,
-            "seconds": round(progress.seconds, 3),
-            "loss": progress.loss / max(1, progress.predictions),
-            "learning_rate": rate,
-        }
-    )
-    progress.loss, progress.predictions = 0.0, 0
 
 
 def mean_loss(model: Word2Vec, words: WordCounts, text: TextStream) -> tuple[float, int, int]:
