@@ -56,7 +56,7 @@ class ProgressDisplay:
     def __enter__(self) -> "ProgressDisplay":
         with warnings.catch_warnings():  # a notebook without ipywidgets has the lines only
             warnings.simplefilter("ignore")
-            from tqdm.auto import tqdm  # 60 ms
+            from tqdm.auto import tqdm  # 80 ms
 
         self.stream = _Lossy(sys.stderr)
         self.bar = tqdm(
