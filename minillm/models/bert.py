@@ -5,10 +5,10 @@
     h = norm(gelu(x_t W + b))                   at the places t that are to be filled in
     P(token at t) = softmax(h E^T + c)
 
-A model that predicts the next token may look to the left alone, for to the right stands the
-answer.  Here the answers are hidden (see :mod:`minillm.data.masking`), so that each token can be
-told from both sides; and what the model has made of a text, x, can then be used for something
-else.  The price: only one token in seven is predicted, and it writes no text.
+A model that predicts the next token may look to the left alone, because the answer stands to the
+right.  Here the answers are hidden (see :mod:`minillm.data.masking`), so that each token is
+predicted from both sides.  The vectors of a text, x, can then be used for something else.  The
+price: only one token in seven is predicted, and a BERT writes no text.
 
 The blocks normalise the sum (post-norm), as Vaswani et al. (2017) do, with an epsilon of 1e-12,
 and have the exact gelu.  E is used twice, for reading and for predicting.  As an option, [CLS],
@@ -30,13 +30,14 @@ published with it, for the head, the epsilon and the first weights.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.data.masking import MaskedBatch
-from minillm.layers import dense
+from minillm.layers import dense, embedding
 from minillm.layers.block import backward_through, block, new_block, new_norm, norm
 from minillm.layers.dropout import dropout
 from minillm.layers.fresh import Fresh, Shape, normal, side_by_side
@@ -48,6 +49,7 @@ from minillm.models import base, sizes
 EPSILON = 1e-12  # of the norms
 
 exact_gelu = partial(ops.gelu, approximate=False)
+BLOCK: dict[str, Any] = {"activation": exact_gelu, "post_norm": True, "epsilon": EPSILON}
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class BERTConfig:
             sizes.check_at_least(self, 1, "inner")
         sizes.check_divides(self, "heads", "width")
         if self.next_sentence and not self.pooler:
-            raise ValueError("next_sentence needs the pooler")
+            raise ValueError("next_sentence: expected a pooler with it, found none")
 
 
 class BERT(base.Model[BERTConfig]):
@@ -95,10 +97,10 @@ class BERT(base.Model[BERTConfig]):
         has larger weights, so that its sums over the width are as large.
 
         A model that is trained for minutes must first find out that neighbours matter.  With the
-        published weights alone it stays for long where it knows the frequencies of tokens and
-        little else.  So the vectors of places, of the published size, have sinusoids added: "three
-        to the left" is then the same linear map everywhere, and is learned once, not for each
-        place.  And queries and keys are twice as large, so that attention is not almost uniform.
+        published weights it knows for long the frequencies of tokens, and little else.  So the
+        vectors of places, of the published size, have sinusoids added: "three to the left" is then
+        the same linear map everywhere, and is learned once, not for each place.  And queries and
+        keys are twice as large, so that attention is not almost uniform.
         """
         c, D = config, config.width
         deviation = 0.02 * (768 / D) ** 0.5
@@ -180,16 +182,14 @@ class BERT(base.Model[BERTConfig]):
             raise ValueError(f"ids: expected at most {c.context} in a row, found {ids.shape[1]}")
         positions = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)  # (B, T)
         segments = np.zeros_like(ids) if segments is None else segments
-        token, token_backward = ops.embedding(ids, p["embedding.E"])  # (B, T, D)
-        place, place_backward = ops.embedding(positions, p["positions.E"])
-        part, part_backward = ops.embedding(segments, p["segments.E"])
-        x, norm_backward = norm(p, "embedding.norm", token + place + part, EPSILON)
+        tables = {"embedding.E": ids, "positions.E": positions, "segments.E": segments}
+        x, tables_backward = embedding.layer(p, tables)  # (B, T, D)
+        x, norm_backward = norm(p, "embedding.norm", x, EPSILON)
         x, dropout_backward = dropout(x, c.dropout, rng)
 
         def backward(dx):
             dx, of_norm = norm_backward(dropout_backward(dx))
-            of_tables = {"segments.E": part_backward(dx), "positions.E": place_backward(dx)}
-            return merge_gradients(of_norm, of_tables, {"embedding.E": token_backward(dx)})
+            return merge_gradients(of_norm, tables_backward(dx))
 
         return x, backward
 
@@ -197,32 +197,21 @@ class BERT(base.Model[BERTConfig]):
         self, layer: int, x: NDArray, lengths: Ids | None = None, rng: Rng = None
     ) -> tuple[NDArray, Callable]:
         """norm(x + attention(x)), then norm(x + feed_forward(x)): x (B, T, D) -> (B, T, D)."""
-        return block(
-            self.params,
-            f"blocks.{layer}",
-            x,
-            self.config.heads,
-            lengths=lengths,
-            activation=exact_gelu,
-            post_norm=True,
-            epsilon=EPSILON,
-            dropout=self.config.dropout,
-            rng=rng,
-        )
+        p, b, N, dropout = self.params, f"blocks.{layer}", self.config.heads, self.config.dropout
+        return block(p, b, x, N, lengths=lengths, dropout=dropout, rng=rng, **BLOCK)
 
     def masked_words(self, x: NDArray) -> tuple[NDArray, Callable]:
-        """Of the tokens at M places, the logits of what stood there: x (M, D) -> (M, V).
+        """The logits of the tokens that stood at M places: x (M, D) -> (M, V).
 
         ``backward(dlogits)`` -> dx, gradients.
         """
         p = self.params
         h, dense_backward = dense.layer(p, "mask", x, exact_gelu)
         h, norm_backward = norm(p, "mask.norm", h, EPSILON)
-        logits, output_backward = ops.linear(h, p["embedding.E"].T, p["mask.output_b"])
+        logits, output_backward = embedding.output(p, "embedding.E", h, "mask.output_b")
 
         def backward(dlogits):
-            dh, dE_transposed, db = output_backward(dlogits)
-            of_output = {"embedding.E": dE_transposed.T, "mask.output_b": db}
+            dh, of_output = output_backward(dlogits)
             dh, of_norm = norm_backward(dh)
             dx, of_dense = dense_backward(dh)
             return dx, merge_gradients(of_output, of_norm, of_dense)
@@ -247,16 +236,16 @@ class BERT(base.Model[BERTConfig]):
     def pooled(self, ids: Ids, lengths: Ids | None = None, segments: Ids | None = None) -> NDArray:
         """The pooler's vector of each text, (B, D).  ValueError for a model without one."""
         if not self.config.pooler:
-            raise ValueError("this model has no pooler")
+            raise ValueError("expected a model with a pooler, found one without")
         return self.pool(self.read(ids, lengths, segments))[0]
 
     def fill(self, batch: MaskedBatch) -> NDArray:
-        """The logits of what stood at the places of a batch, (M, V); its targets are not looked at.
+        """The logits of the tokens that stood at the places of a batch, (M, V).
 
         ValueError for a model without the head for masked words.
         """
         if not self.config.masked_words:
-            raise ValueError("this model has no head for masked words")
+            raise ValueError("expected a model with a head for masked words, found one without")
         x = self.read(batch.ids, batch.lengths, batch.segments)
         return self.masked_words(x[batch.places])[0]
 
@@ -292,7 +281,10 @@ class BERT(base.Model[BERTConfig]):
     def _next_sentence_loss(
         self, x: NDArray, unrelated: Ids
     ) -> tuple[np.floating, Callable[[float], tuple[NDArray, Gradients]]]:
-        """Are the parts unrelated?  ``backward(dloss)`` -> dx, gradients."""
+        """The cross-entropy of whether the parts are unrelated, (B,).
+
+        ``backward(dloss)`` -> dx, gradients.
+        """
         pooled, pool_backward = self.pool(x)
         logits, dense_backward = dense.layer(self.params, "next", pooled)  # (B, 2)
         loss, loss_backward = ops.cross_entropy(logits, unrelated)

@@ -151,7 +151,7 @@ class CausalTransformer(NextTokenModel[Config]):
     def check_fits(self, tokens: int) -> None:
         """ValueError for more tokens than the context has."""
         if tokens > self.config.context:
-            raise ValueError(f"{tokens} tokens exceed the context of {self.config.context}")
+            raise ValueError(f"expected at most {self.config.context} tokens, found {tokens}")
 
 
 def _counts(ids: NDArray, lengths: NDArray | None) -> NDArray[np.int64]:

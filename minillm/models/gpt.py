@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
+from minillm.layers import embedding
 from minillm.layers.block import backward_through, block, new_block, new_norm, norm
 from minillm.layers.cache import Cache
 from minillm.layers.dropout import dropout
@@ -144,39 +145,18 @@ class GPT(OneTokenSteps[GPTConfig]):
         positions = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)  # (B, T)
         if start is not None:
             positions = np.minimum(start[:, None] + positions, self.config.context - 1)  # padding
-        token, token_backward = ops.embedding(ids, self.params["embedding.E"])  # (B, T, D)
-        place, place_backward = ops.embedding(positions, self.params["positions.E"])
-
-        def backward(dx):
-            return {"positions.E": place_backward(dx), "embedding.E": token_backward(dx)}
-
-        return token + place, backward
+        return embedding.layer(self.params, {"embedding.E": ids, "positions.E": positions})
 
     def block(
         self, layer: int, x: NDArray, rng: Rng = None, cache: Cache | None = None
     ) -> tuple[NDArray, Callable]:
         """x + attention(norm_1(x)), then x + feed_forward(norm_2(x)): x (B, T, D) -> (B, T, D)."""
-        return block(
-            self.params,
-            f"blocks.{layer}",
-            x,
-            self.config.heads,
-            causal=True,
-            cache=cache,
-            activation=ops.gelu,
-            dropout=self.config.dropout,
-            rng=rng,
-        )
+        p, b, N, dropout = self.params, f"blocks.{layer}", self.config.heads, self.config.dropout
+        return block(p, b, x, N, causal=True, cache=cache, dropout=dropout, rng=rng)
 
     def predict(self, y: NDArray) -> tuple[NDArray, Callable]:
         """The logits of what follows: y (..., D) -> y E^T (..., V).
 
         ``backward(dlogits)`` -> dy, gradients.
         """
-        logits, linear_backward = ops.linear(y, self.params["embedding.E"].T)
-
-        def backward(dlogits):
-            dy, dE_transposed = linear_backward(dlogits)
-            return dy, {"embedding.E": dE_transposed.T}
-
-        return logits, backward
+        return embedding.output(self.params, "embedding.E", y)

@@ -8,6 +8,7 @@ Legend: B sources, K hypotheses of each, S source steps, T target steps so far, 
 V target vocabulary, R rows of the pool.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -41,10 +42,14 @@ class HypothesisWriter(Model[Config]):
     """
 
     config: Any
+    encode: Callable[..., Any]
+    embed_target: Callable[..., Any]
+    last_norm: Callable[..., Any]
+    output: Callable[..., Any]
 
     def start(self, source: NDArray, lengths: NDArray) -> State:
         """Read sources (B, S): the state before the first step, of one hypothesis each."""
-        memory, _ = self.encode(source, lengths)  # type: ignore[attr-defined]
+        memory, _ = self.encode(source, lengths)
         state = {
             "past": np.zeros((len(source), 1, 0), np.int64),
             "memory.lengths": lengths,
@@ -83,11 +88,10 @@ class HypothesisWriter(Model[Config]):
 
     def _step(self, ids: NDArray, state: State, shown: int) -> tuple[NDArray, NDArray, State]:
         """As :meth:`step`, with the weights of all heads of the layer ``shown``: (B, N, K, S)."""
-        model: Any = self
         p, N, lengths = self.params, self.config.heads, state["memory.lengths"]
         options = {"post_norm": self.config.post_norm}
         B, K, T = state["past"].shape
-        x, _ = model.embed_target(ids.reshape(B * K, 1), start=T)
+        x, _ = self.embed_target(ids.reshape(B * K, 1), start=T)
         x = x.reshape(B, K, self.config.width)
         state = _with_room(state, B * K)
         for layer in range(self.config.layers):
@@ -105,8 +109,8 @@ class HypothesisWriter(Model[Config]):
                 query = x if self.config.post_norm else block.norm(p, f"{b}.norm_2", x)[0]
                 weights = heads.cross_attention_weights(p, f"{b}.cross", query, k, lengths)
             x, _ = block.residual(p, {f"{b}.norm_2": cross, f"{b}.norm_3": forward}, x, **options)
-        y, _ = model.last_norm("decoder.norm", x)
-        logits, _ = dense.layer(model.output(), "output", y)
+        y, _ = self.last_norm("decoder.norm", x)
+        logits, _ = dense.layer(self.output(), "output", y)
         return logits, weights, state
 
 

@@ -46,7 +46,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from minillm import ops
-from minillm.layers import dense, recurrent
+from minillm.layers import dense, embedding, recurrent
 from minillm.layers.dropout import dropout
 from minillm.layers.fresh import Fresh, normal, uniform
 from minillm.layers.gradients import merge_gradients
@@ -83,7 +83,7 @@ class ReaderConfig:
         if self.encoder == "bert":
             self.bert()
         elif self.width % 2:
-            raise ValueError(f"width must be even, found {self.width}")
+            raise ValueError(f"width: expected an even number, found {self.width}")
 
     def bert(self) -> BERTConfig:
         """The sizes of its BERT, without the heads for other tasks."""
@@ -172,10 +172,10 @@ class Reader(base.Model[ReaderConfig]):
         """-> logits (B, T, 2).  ``backward(dlogits)`` -> gradients."""
         c, p = self.config, self.params
         match = stands_in(context, question, question_lengths).astype(np.int64)  # (B, T)
-        known, known_backward = ops.embedding(match, p["match.E"])  # (B, T, D)
-        token, token_backward = ops.embedding(context, p["embedding.E"])
+        tables = {"embedding.E": context, "match.E": match}
+        x, context_backward = embedding.layer(p, tables)  # (B, T, D)
         words, words_backward = ops.embedding(question, p["embedding.E"])  # (B, J, D)
-        h, h_backward = self._recur("encoder", 1, token + known, lengths, rng)
+        h, h_backward = self._recur("encoder", 1, x, lengths, rng)
         u, u_backward = self._recur("encoder", 1, words, question_lengths, rng)
 
         names = [f"flow.{name}" for name in ("w_h", "w_u", "w_hu")]
@@ -199,11 +199,10 @@ class Reader(base.Model[ReaderConfig]):
             dx, of_encoder = h_backward(dh)
             dwords, of_question = u_backward(du)
             of_flow = dict(zip(names, dweights, strict=True))
-            of_context = {"match.E": known_backward(dx), "embedding.E": token_backward(dx)}
             of_words = {"embedding.E": words_backward(dwords)}
             return merge_gradients(  # the encoder reads twice
                 *(of_both, of_first, of_last, of_ending, of_reading, of_flow),
-                *(of_encoder, of_context, of_question, of_words),
+                *(of_encoder, context_backward(dx), of_question, of_words),
             )
 
         return both + np.concatenate([first, last], axis=-1), backward
@@ -245,12 +244,8 @@ class Reader(base.Model[ReaderConfig]):
         return tokens[rows, places], backward
 
 
-def stands_in(
-    context: Ids,
-    question: Ids,
-    question_lengths: Ids,
-) -> NDArray[np.bool_]:
-    """Which tokens of the context (B, T) stand in the question (B, J), its [SEP] left out.
+def stands_in(context: Ids, question: Ids, question_lengths: Ids) -> NDArray[np.bool_]:
+    """A mask (B, T) of the context's tokens that stand in the question (B, J), without its [SEP].
 
     >>> stands_in(np.array([[1, 5, 6, 2]]), np.array([[6, 7, 2, 0]]), np.array([3])).tolist()
     [[False, False, True, False]]
@@ -260,13 +255,10 @@ def stands_in(
 
 
 def rows_of(
-    question: Ids,
-    question_lengths: Ids,
-    context: Ids,
-    lengths: Ids,
+    question: Ids, question_lengths: Ids, context: Ids, lengths: Ids
 ) -> tuple[NDArray, NDArray, NDArray, NDArray]:
-    """[CLS] question [SEP] context [SEP]: ids, lengths, segments, and where the context's places
-    are in each row, (B, T), -1 in the padding.
+    """[CLS] question [SEP] context [SEP]: ids, lengths, segments, and the places of the context's
+    tokens in each row, (B, T), -1 in the padding.
 
     >>> ids, lengths, segments, places = rows_of(
     ...     np.array([[7, 2]]), np.array([2]), np.array([[1, 8, 9, 2]]), np.array([4])

@@ -7,18 +7,19 @@
     y = block(y, memory)                        L times: self-, cross-attention, feed-forward
     P(target_t | target_1 .. target_{t-1}, source) = softmax(y_t W_out)
 
-It is figure 1 of the paper.  Compared with the recurrent encoder-decoder, no step waits for the
-one before it, in training; every token is one attention away from every other; and it attends to
-the source in each layer, with N heads that may look at different places.  When it writes, it is
-as sequential as any: token by token, with the keys and values of those before it kept.
+It is figure 1 of the paper.  In training, no step waits for the one before it, as it would in the
+recurrent encoder-decoder.  Every token is one attention away from every other.  The decoder attends
+to the source in each layer, with N heads that may look at different places.  It writes token by
+token, as any model, and keeps the keys and values of the tokens before
+(:mod:`minillm.models.hypotheses`).
 
 The order is the paper's, "post-norm", or that of later models, "pre-norm", which needs a norm
-after each stack (see :mod:`minillm.layers.block`).  Of the embeddings of source and target and
-the output layer the paper has one matrix (``shared``), which needs a vocabulary for both
-sides; ``tied`` alone shares it between target and output.
+after each stack (see :mod:`minillm.layers.block`).  The paper has one matrix for the embeddings of
+source and target and for the output layer (``shared``), which needs one vocabulary for both sides.
+``tied`` alone shares it between target and output.
 
 Legend: B batch, S source steps, T target steps, D width, F hidden width of the feed-forward
-layers, N heads, L layers, V target vocabulary, K hypotheses of one source.
+layers, N heads, L layers, V target vocabulary.
 
 Sources: Vaswani, Shazeer, Parmar, Uszkoreit, Jones, Gomez, Kaiser and Polosukhin (2017),
 "Attention is all you need"; Press and Wolf (2017), "Using the output embedding to improve
@@ -69,10 +70,10 @@ class TransformerConfig:
         sizes.check_below_one(self, "dropout", "label_smoothing")
         sizes.check_divides(self, "heads", "width")
         if self.width % 2:
-            raise ValueError(f"width must be even, for sines and cosines, found {self.width}")
+            raise ValueError(f"width: expected an even number, found {self.width}")
         if self.shared and self.source_vocabulary != self.target_vocabulary:
             raise ValueError(
-                "shared embeddings need one vocabulary, found "
+                "shared: expected one vocabulary, found "
                 f"{self.source_vocabulary} source and {self.target_vocabulary} target tokens"
             )
 
@@ -215,17 +216,9 @@ class Transformer(HypothesisWriter[TransformerConfig]):
 
     def _block(self, prefix: str, x: NDArray, rng: Rng, **options: Any) -> tuple[NDArray, Callable]:
         """A block of either side, with relu: see :func:`minillm.layers.block.block`."""
-        return block(
-            self.params,
-            prefix,
-            x,
-            self.config.heads,
-            activation=ops.relu,
-            post_norm=self.config.post_norm,
-            dropout=self.config.dropout,
-            rng=rng,
-            **options,
-        )
+        p, c = self.params, self.config
+        options |= {"activation": ops.relu, "post_norm": c.post_norm, "dropout": c.dropout}
+        return block(p, prefix, x, c.heads, rng=rng, **options)
 
     def last_norm(self, prefix: str, x: NDArray) -> tuple[NDArray, Callable]:
         """The norm that pre-norm needs after a stack.  ``backward(dy)`` -> dx, gradients."""

@@ -211,7 +211,7 @@ def test_it_learns_to(task, post_norm):
     ("options", "message"),
     [
         ({"heads": 3}, "heads: expected a divisor of width, found 3 and 4"),
-        ({"width": 3, "heads": 1}, "width must be even"),
+        ({"width": 3, "heads": 1}, "width: expected an even number"),
         ({"shared": True}, "one vocabulary, found 6 source and 5 target"),
         ({"layers": 0}, "layers: expected 1 or more"),
         ({"dropout": 1.0}, "dropout: expected 0 or more and below 1"),
