@@ -1,4 +1,4 @@
-"""Times the contestants: `python -m benchmarks [--full] [--threads 1 2] [--out DIR]`."""
+"""Time the contestants: `python -m benchmarks [--full] [--threads 1 2] [--out DIR]`."""
 
 import argparse
 import os
@@ -18,7 +18,7 @@ def main() -> int:
     parser.add_argument(
         "--threads", type=int, nargs="+", default=sorted({1, os.cpu_count() or 1}), metavar="N"
     )
-    parser.add_argument("--only", default="", help="the kinds whose name contains this")
+    parser.add_argument("--only", default="", help="only the kinds whose name contains this")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark"), metavar="DIR")
     options = parser.parse_args()
     if kernels_info()["available"] == ["numpy"]:
@@ -38,7 +38,7 @@ def main() -> int:
             for case in cases(options.full):
                 if options.only not in case.kind:
                     continue
-                # Each contestant has its own threads, which must not disturb the next: see race().
+                # A contestant's threads must not disturb the next one: see race().
                 pause = 0.1 if count > 1 else 0.0
                 times = race(case, 3.0 if options.full else 0.6, 7 if options.full else 3, pause)
                 rows.append(report.row(case, times, peak))

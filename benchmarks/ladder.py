@@ -1,4 +1,4 @@
-"""From counting to recurrence: bits per character of every model on the same text.
+"""The ladder from counting to recurrence: bits per character of every model on the same text.
 
     python -m benchmarks.ladder [FILE] [--minutes M | --steps N]
 
@@ -32,7 +32,7 @@ DEFAULTS = lm.Settings()
 
 
 def counted(text: TextStream, order: int) -> tuple[float, int]:
-    """-> bits per character, and the number of n-grams."""
+    """Return bits per character, and the number of n-grams."""
     settings = ngram.Settings(order=order, unit="character")
     cut = text.characters * 9 // 10
     with Spill() as spill:
@@ -43,7 +43,7 @@ def counted(text: TextStream, order: int) -> tuple[float, int]:
 
 
 def trained(kind: str, text: str, minutes: float | None, steps: int | None) -> tuple[float, int]:
-    """-> the best bits per character on the held-out text, and the number of weights."""
+    """Return the best bits per character on the held-out text, and the number of weights."""
     vocabulary, rng = Characters.from_text(text), np.random.default_rng(0)
     model: LanguageModel | NeuralNGram
     if kind == "lstm":
@@ -60,7 +60,7 @@ def trained(kind: str, text: str, minutes: float | None, steps: int | None) -> t
 
 
 def main() -> None:
-    """Prints the table."""
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("files", nargs="*", metavar="FILE")
     length = parser.add_mutually_exclusive_group()

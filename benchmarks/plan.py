@@ -1,12 +1,12 @@
-"""The plan beside what is measured: the step of a GPT, on one rank and on several.
+"""The plan and the measured step of a GPT, on one rank and on several.
 
     python -m benchmarks.plan [--ranks 1 2 4] [--threads 1] [--steps 12] [--tiny]
 
 For each number of ranks a job is started.  It measures its machine as `mpiexec -n N minillm plan`
-does, all ranks at once; and then it trains, in the loop of `minillm train`: once with as many rows
-on each rank as one has alone (weak scaling), once with these rows dealt to all (strong scaling).  A
-table in Markdown has the time of a step and the tokens per second, as planned and as measured
-(medians), and the efficiencies of both.
+does, all ranks at once.  Then it trains in the loop of `minillm train`: once with as many rows on
+each rank as one has alone (weak scaling), once with these rows dealt to all (strong scaling).  A
+table in Markdown has the time of a step and the tokens per second, planned and measured (medians),
+and both efficiencies.
 """
 
 import argparse
@@ -40,7 +40,7 @@ WARM = 3  # steps that are not counted
 
 
 def main() -> None:
-    """Prints the table; as a rank of a job, the measures."""
+    """Print the table or, as a rank of a job, the measures."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def measure(models: dict, steps: int) -> dict:
-    """What one rank is, and the seconds of a step of each model, in both ways."""
+    """Return the machine of a rank, and the seconds of a step of each model, in both ways."""
     job = ranks()
     job.wait()
     products = min(job.gather(matmul_peak()))
@@ -68,34 +68,34 @@ def measure(models: dict, steps: int) -> dict:
     memory = min(job.gather(memory_bandwidth()))
     network, latency = measured_network(job)[:2] if job.size > 1 else (1e9, 1e-6)
     machine = Machine(products, memory, network, latency)
-    found: dict = {"machine": asdict(machine)}
+    results: dict = {"machine": asdict(machine)}
     for name, (sizes, rows) in models.items():
         batches = {"weak": rows * job.size, "strong": rows}
-        found[name] = {way: step_of(sizes, batch, steps) for way, batch in batches.items()}
-    return found
+        results[name] = {way: step_of(sizes, batch, steps) for way, batch in batches.items()}
+    return results
 
 
 def step_of(sizes: tuple, batch: int, steps: int) -> float:
-    """The seconds of a step of training: the median of some."""
+    """Return the seconds of a step of training: the median of some."""
     layers, heads, width, context, vocabulary = sizes
     rng = np.random.default_rng(0)
     model = GPT(GPTConfig(vocabulary, context, layers, heads, width), rng)
     ids = rng.integers(0, vocabulary, 100_000)
     task = ContextTask(model, RandomWindows(ids, batch, context), ids[:200], batch, 200)
-    began, taken = [], task.training_loss
+    began, training_loss = [], task.training_loss
 
-    def training_loss(rng: np.random.Generator):
+    def timed_loss(rng: np.random.Generator):
         began.append(time.perf_counter())
-        return taken(rng)
+        return training_loss(rng)
 
-    task.training_loss = training_loss  # type: ignore[method-assign]
+    task.training_loss = timed_loss  # type: ignore[method-assign]
     options = Options(steps=steps + WARM + 1, validations=1, learning_rate=1e-4)
     train(model.params, AdamW(model.params), task, options, rng, quiet=True)
     return float(np.median(np.diff(began)[WARM:]))
 
 
 def table(models: dict, args: argparse.Namespace) -> None:
-    """Starts the jobs, and prints what they measure beside the plan."""
+    """Start the jobs, and print their measures beside the plan."""
     for key, value in report.machine().items():
         print(f"{key}: {value}")
     print()

@@ -1,4 +1,4 @@
-"""Times the contestants of a case in turns, after checking that their results agree."""
+"""The timing of a case: the contestants run in turns, after their results have agreed."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -7,14 +7,14 @@ from contextlib import contextmanager
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from .cases import Case, torch
+from .cases import Case, torch, twins
 
 WAKING = 0.03  # seconds of runs that are not timed
 
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """All contestants on `count` threads: threadpoolctl sets those of BLAS and of our OpenMP."""
+    """Run all contestants on `count` threads: those of BLAS, of our OpenMP, and of PyTorch."""
     before = torch.get_num_threads() if torch else 1
     with threadpool_limits(count):
         if torch:
@@ -25,12 +25,11 @@ def threads(count: int) -> Iterator[None]:
 
 
 def race(case: Case, seconds: float, rounds: int, pause: float) -> dict[str, list[float]]:
-    """The seconds of each turn of each contestant; at least `rounds` turns each.
+    """Return the seconds of each turn of each contestant; at least `rounds` turns each.
 
-    pause: seconds without work before a turn.  The threads of the contestant before wait
-    for more work in a busy loop, and go to sleep meanwhile.  Some runs that are not timed
-    follow, in which the contestant's own threads wake up and get a core each, as they
-    have in training.
+    pause: seconds without work before a turn, in which the threads of the contestant before,
+    which wait for more work in a busy loop, go to sleep.  Some runs that are not timed follow, so
+    that the contestant's own threads wake up and get a core each, as in training.
     """
     results = {name: case.compared(run()) for name, run in case.contestants.items()}
     check_agreement(case, results)
@@ -57,12 +56,12 @@ def time_once(run: Callable[[], object], pause: float) -> float:
 
 
 def check_agreement(case: Case, results: dict[str, object]) -> None:
-    """AssertionError if a contestant's results are not those of NumPy."""
+    """AssertionError unless all results are those of NumPy."""
     expected = results["NumPy"]
-    for name, found in results.items():
+    for name, result in results.items():
         pairs = zip(
             expected if isinstance(expected, list) else [expected],
-            found if isinstance(found, list) else [found],
+            result if isinstance(result, list) else [result],
             strict=True,
         )
         for theirs, ours in pairs:
@@ -74,11 +73,9 @@ def check_agreement(case: Case, results: dict[str, object]) -> None:
 
 
 def measured_peak(seconds: float = 1.0) -> float:
-    """Operations per second of the fastest matrix product of any contestant on this machine."""
+    """Return the operations per second of the fastest matrix product of any contestant."""
     rng = np.random.default_rng(0)
     best = 0.0
-    from .cases import twins
-
     for size in (384, 768):
         a, b = rng.standard_normal((2, size, size), np.float32)
         runs = twins(lambda kernels, a=a, b=b: kernels.matmul(a, b))

@@ -1,4 +1,4 @@
-"""The results as a Markdown table, as JSON, and as plots."""
+"""The results: a Markdown table, JSON, and plots."""
 
 import json
 import math
@@ -16,7 +16,7 @@ from .cases import torch
 
 
 def machine() -> dict[str, Any]:
-    """What ran, and on what."""
+    """Return the machine, the versions and the load."""
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -35,7 +35,7 @@ def machine() -> dict[str, Any]:
 
 
 def row(case, times: dict[str, list[float]], peak: float) -> dict[str, Any]:
-    """The figures of one case."""
+    """Return the figures of one case."""
     medians = {name: median(values) for name, values in times.items()}
     figures: dict[str, Any] = {
         "kind": case.kind,
@@ -53,13 +53,13 @@ def row(case, times: dict[str, list[float]], peak: float) -> dict[str, Any]:
 
 
 def spread(values: list[float]) -> float:
-    """The distance between the quartiles, as a fraction of the median."""
+    """Return the distance between the quartiles, as a fraction of the median."""
     low, middle, high = quantiles(values, n=4)
     return (high - low) / middle
 
 
 def table(rows: list[dict[str, Any]], threads: int, peak: float) -> str:
-    """Markdown: medians in milliseconds, and how many times as fast Cython is."""
+    """Format medians in milliseconds, and the ratios to Cython, in Markdown."""
     lines = [
         f"### {threads} thread{'s' * (threads > 1)} (peak {peak * 1e-9:.0f} GFLOP/s)",
         "",
@@ -78,9 +78,8 @@ def table(rows: list[dict[str, Any]], threads: int, peak: float) -> str:
             f"| {'-' if against is None else f'{against:.2f}' + ' (lost)' * lost} |"
         )
     for name in ("NumPy", "PyTorch"):
-        ratios = [r[f"times {name}"] for r in rows if r["kind"] in ("rnn", "lstm", "gru")]
-        ratios = [ratio for ratio in ratios if ratio]
-        if ratios and len(ratios) == sum(r["kind"] in ("rnn", "lstm", "gru") for r in rows):
+        ratios = [r.get(f"times {name}") for r in rows if r["kind"] in ("rnn", "lstm", "gru")]
+        if ratios and all(ratios):
             mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
             lines.append(f"\nRecurrences, geometric mean: {mean:.2f} times {name}.")
     return "\n".join(lines)
@@ -94,7 +93,7 @@ def save(folder: Path, results: dict[str, Any], tables: list[str]) -> None:
 
 
 def plot(folder: Path, results: dict[str, Any]) -> None:
-    """speed.png: operations per second by case; roofline.png: the same by work per case."""
+    """Plot operations per second by case (speed-N.png) and by work per case (work-N.png)."""
     import matplotlib
 
     matplotlib.use("Agg")

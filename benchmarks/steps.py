@@ -1,4 +1,4 @@
-"""Why the fast kernel is fast, a step at a time: `python -m benchmarks.steps`.
+"""The reasons why the fast kernel is fast, step by step: `python -m benchmarks.steps`.
 
 Prints the two tables of docs/kernels.md, measured here: a matrix product from a
 Python loop to the packed tiles, and an lstm from NumPy to the fused kernel.
@@ -26,7 +26,7 @@ SEQUENCE = (32, 64, 128, 256)  # batch, time, input, hidden
 
 
 def compiled(folder: Path) -> ModuleType:
-    """benchmarks/steps.pyx, compiled with -march=native, to the advantage of its loops."""
+    """Compile benchmarks/steps.pyx with -march=native, to the advantage of its loops."""
     source, c = Path(__file__).with_suffix(".pyx"), folder / "steps.c"
     library = folder / ("steps" + sysconfig.get_config_var("EXT_SUFFIX"))
     subprocess.run([sys.executable, "-m", "cython", "-3", str(source), "-o", str(c)], check=True)
@@ -39,7 +39,7 @@ def compiled(folder: Path) -> ModuleType:
 
 
 def best(function: Callable[[], object], seconds: float = 0.5) -> float:
-    """The shortest time of several, the least disturbed by other work of the machine."""
+    """Return the shortest of several times, the one least disturbed by the machine's other work."""
     times, start = [], time.perf_counter()
     while not times or time.perf_counter() - start < seconds:
         before = time.perf_counter()

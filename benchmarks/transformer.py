@@ -16,19 +16,19 @@ random weights writes 16 tokens; with --run and --sentences, a trained one write
 All are timed in turn in one process, after a warm-up; the figures are medians, with the range.
 """
 
-import argparse
-import itertools
-import os
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from minillm import kernels_info
+import minillm
+from minillm.data import Minibatches, Sequences
+from minillm.data.lines import read_lines
+from minillm.decoding.beam import beam_search
+from minillm.layers.positions import sinusoids
+from minillm.models.transformer import Transformer, TransformerConfig
 
-from . import report
-from .gpt import check, in_turns, is_transposed, pytorch_step, show
-from .race import threads
+from .pytorch import check, in_turns, on_threads, our_step, parser, show, tensors, their_step
 
 SIZES = {
     "small": {"layers": 4, "heads": 4, "width": 128, "feed_forward": 512},
@@ -42,52 +42,39 @@ LIMIT = 16  # tokens that a model of random weights writes
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, os.cpu_count() or 1])
-    parser.add_argument("--only", choices=("step", "translate"))
-    parser.add_argument("--sizes", choices=SIZES, nargs="+", default=list(SIZES))
-    parser.add_argument("--beams", type=int, nargs="+", default=[1, 5])
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--run", metavar="DIR", help="translate with a trained model")
-    parser.add_argument("--sentences", metavar="FILE", help="what to translate with it, by lines")
-    args = parser.parse_args()
+    options = parser(__doc__, rounds=7)
+    options.add_argument("--only", choices=("step", "translate"))
+    options.add_argument("--sizes", choices=SIZES, nargs="+", default=list(SIZES))
+    options.add_argument("--beams", type=int, nargs="+", default=[1, 5])
+    options.add_argument("--run", metavar="DIR", help="translate with a trained model")
+    options.add_argument("--sentences", metavar="FILE", help="its sources, by lines")
+    args = options.parse_args()
     if (args.run is None) != (args.sentences is None):
-        parser.error("--run and --sentences go together")
-    for key, value in report.machine().items():
-        print(f"{key}: {value}")
-    print(f"kernels: {kernels_info()['kernels']}")
-    for count in args.threads:
-        with threads(count):
-            print(f"\n{count} thread(s)", flush=True)
-            if args.run is not None:
-                model, batches, limit = trained(args.run, args.sentences)
-                translate(model, batches, limit, args.beams, args.rounds, count)
-                continue
-            for name in args.sizes:
-                print(f"{name} {SIZES[name]}, vocabulary {VOCABULARY}")
-                if args.only in (None, "step"):
-                    step(name, args.rounds, count)
-                if args.only in (None, "translate"):
-                    model = fresh(name, shared=False, tied=False)
-                    model.params["output.b"][model.config.eos] = -100  # never
-                    translate(model, sources(), LIMIT, args.beams, args.rounds, count)
+        options.error("--run and --sentences go together")
+    for count in on_threads(args.threads):
+        if args.run is not None:
+            model, batches, limit = trained(args.run, args.sentences)
+            translate(model, batches, limit, args.beams, args.rounds, count)
+            continue
+        for name in args.sizes:
+            print(f"{name} {SIZES[name]}, vocabulary {VOCABULARY}")
+            if args.only in (None, "step"):
+                step(name, args.rounds, count)
+            if args.only in (None, "translate"):
+                model = fresh(name, shared=False, tied=False)
+                model.params["output.b"][model.config.eos] = -100  # never
+                translate(model, sources(), LIMIT, args.beams, args.rounds, count)
 
 
 def fresh(name: str, **options: bool):
-    """A model of one of SIZES, with random weights."""
-    from minillm.models.transformer import Transformer, TransformerConfig
-
+    """Make a model of one of SIZES, with random weights."""
     sizes: dict[str, Any] = SIZES[name] | options
     config = TransformerConfig(VOCABULARY, VOCABULARY, **sizes)
     return Transformer(config, np.random.default_rng(0))
 
 
 def random_sentences(count: int):
-    """Pairs of random ids, as long as captions in English and French are; targets end with EOS."""
-    from minillm.data import Sequences
-
+    """Make pairs of random ids, as long as captions in English and French; targets end with EOS."""
     rng = np.random.default_rng(0)
     lengths = np.clip(rng.gamma(9, 1.5, count), 4, 40).astype(int)
     longer = np.clip(lengths * rng.normal(1.1, 0.15, count), 4, 44).astype(int)
@@ -100,70 +87,39 @@ def random_sentences(count: int):
 
 
 def step(name: str, rounds: int, count: int) -> None:
-    """A training step."""
+    """Time a training step."""
     import torch
 
-    from minillm.data import Minibatches
-    from minillm.models.transformer import Transformer
-
-    model, minibatches = (
-        fresh(name, shared=True),
-        Minibatches(random_sentences(29_000), BATCH, seed=0),
-    )
+    model = fresh(name, shared=True)
+    minibatches = Minibatches(random_sentences(29_000), BATCH, seed=0)
     batches = [minibatches.next() for _ in range(BATCHES)]
     theirs = [tuple(map(torch.from_numpy, batch)) for batch in batches]
-    plain = Transformer(
-        replace(model.config, dropout=0.0, label_smoothing=0.0), params=model.params
-    )
-    other = pytorch_transformer(plain.config, model.params)
-    check(plain, other, other.loss, batches[0], theirs[0])
-    other = pytorch_transformer(model.config, model.params)
-    following = itertools.cycle(theirs)
-    one_of_theirs = pytorch_step(other, lambda: other.loss(*next(following)), ())
+    config = replace(model.config, dropout=0.0, label_smoothing=0.0)
+    plain, p = Transformer(config, params=model.params), tensors(model.params)
+    check(plain, batches[0], p, lambda: PyTorch(config, p).loss(*theirs[0]))
+    one_of_ours = our_step(model, batches, beta2=0.98)
+    one_of_theirs = their_step(p, PyTorch(model.config, p).loss, theirs)
     contestants = {
-        "minillm": our_steps(model, batches),
+        "minillm": lambda: [one_of_ours() for _ in batches],
         "PyTorch eager": lambda: [one_of_theirs() for _ in batches],
     }
     places = sum(batch[0].size + batch[2].size for batch in batches)
     padding = 1 - sum(batch[1].sum() + batch[3].sum() for batch in batches) / places
-    times = in_turns(contestants, rounds, count)
     print(f"step, {BATCH} pairs, {places / BATCHES / BATCH:.0f} tokens each, {padding:.0%} padding")
-    show({kind: [t / BATCHES for t in each] for kind, each in times.items()})
-
-
-def our_steps(model, batches):
-    """A step on each batch."""
-    from minillm.training import AdamW, clip_global_norm
-
-    optimiser, rng = AdamW(model.params, beta2=0.98, weight_decay=0.1), np.random.default_rng(0)
-
-    def run() -> None:
-        for batch in batches:
-            _, backward = model.loss(batch, rng)
-            gradients = backward()
-            clip_global_norm(gradients, 1.0)
-            optimiser.step(gradients, 1e-4)
-
-    return run
+    show(in_turns(contestants, rounds, count), each=BATCHES)
 
 
 # --- translating ----------------------------------------------------------------------------
 
 
 def sources():
-    """Batches of sources and their lengths."""
-    from minillm.data import Minibatches
-
+    """Make batches of sources and their lengths."""
     ours, _ = random_sentences(2 * TOGETHER)
     return list(Minibatches((ours,), TOGETHER, seed=0).once())
 
 
 def trained(folder: str, file: str):
-    """The model of a run, batches of sources, and the limit of an output's length."""
-    import minillm
-    from minillm.data import Minibatches, Sequences
-    from minillm.data.lines import read_lines
-
+    """Return the model of a run, batches of sources, and the limit of an output's length."""
     run = minillm.load(folder)
     encoded = Sequences(run.source.encode(line, place) for line, place in read_lines(file))
     batches = list(Minibatches((encoded,), TOGETHER, seed=0).once())
@@ -171,24 +127,22 @@ def trained(folder: str, file: str):
 
 
 def translate(model, batches, limit: int, beams, rounds: int, count: int) -> None:
-    """Sentences a second, from ids to ids."""
+    """Print sentences per second, from ids to ids."""
     import torch
 
-    from minillm.decoding.beam import beam_search
-
-    other = pytorch_transformer(model.config, model.params).eval()
+    other = PyTorch(replace(model.config, dropout=0.0), tensors(model.params))
     theirs = [tuple(map(torch.from_numpy, batch)) for batch in batches]
     sentences = sum(len(lengths) for _, lengths in batches)
     for beam in beams:
 
         def ours(beam=beam):
-            found = [beam_search(model, *batch, beam, limit) for batch in batches]
-            return [hypotheses[0].ids for each in found for hypotheses in each]
+            outputs = [beam_search(model, *batch, beam, limit) for batch in batches]
+            return [hypotheses[0].ids for each in outputs for hypotheses in each]
 
         def pytorch(beam=beam):
             with torch.inference_mode():
-                found = [other.translate(*batch, beam, limit) for batch in theirs]
-            return [ids for each in found for ids in each]
+                outputs = [other.translate(*batch, beam, limit) for batch in theirs]
+            return [ids for each in outputs for ids in each]
 
         pairs = list(zip(ours(), pytorch(), strict=True))
         same = np.mean([one == other for one, other in pairs])
@@ -200,234 +154,196 @@ def translate(model, batches, limit: int, beams, rounds: int, count: int) -> Non
             f"beam {beam}: {sentences} sentences, {written:.0f} tokens written each, "
             f"{medians[0]:.0f} and {medians[1]:.0f} sentences a second; of one:"
         )
-        show({kind: [t / sentences for t in each] for kind, each in times.items()})
+        show(times, each=sentences)
 
 
 # --- PyTorch --------------------------------------------------------------------------------
 
 
-def pytorch_transformer(config, params):
-    """The same model in PyTorch, with the same weights; keys and values are products of all heads
-    at once, and its attention is the fused one."""
+class PyTorch:
+    """The same model in PyTorch, with our config and tensors under our names.
+
+    Keys and values are products of all heads at once, and its attention is the fused one.
+    """
+
+    def __init__(self, config, p):
+        import torch
+        from torch.nn import functional as F
+
+        self.torch, self.F, self.config, self.p = torch, F, config, p
+        self.source = p["embedding.E" if config.shared else "source.E"]
+        self.target = p["embedding.E" if config.shared else "target.E"]
+        self.places = torch.from_numpy(sinusoids(np.arange(512), config.width))
+
+    def linear(self, name, x, suffix):
+        return self.F.linear(x, self.p[f"{name}.W_{suffix}"], self.p[f"{name}.b_{suffix}"])
+
+    def norm(self, name, x):
+        gain, bias = self.p[f"{name}.gain"], self.p[f"{name}.bias"]
+        return self.F.layer_norm(x, gain.shape, gain, bias)
+
+    def dropout(self, x):
+        return self.F.dropout(x, self.config.dropout)
+
+    def heads(self, x, parts):
+        """(B, T, parts D) -> parts times (B, N, T, D/N)."""
+        return x.unflatten(-1, (parts, self.config.heads, -1)).permute(2, 0, 3, 1, 4)
+
+    def attention(self, name, q, k, v, **options):
+        y = self.F.scaled_dot_product_attention(q, k, v, **options)
+        return self.linear(name, y.transpose(1, 2).flatten(2), "o")
+
+    def self_attention(self, name, x, **options):
+        return self.attention(name, *self.heads(self.linear(name, x, "qkv"), 3), **options)
+
+    def step_attention(self, name, x, past, parents):
+        """Attend from one token to all before: past is their [k, v], of the rows ``parents``."""
+        q, *new = self.heads(self.linear(name, x, "qkv"), 3)
+        for i, before in enumerate(past):
+            before = before if parents is None else before[parents]
+            past[i] = self.torch.cat([before, new[i]], dim=2)
+        return self.attention(name, q, *past)
+
+    def memory_of(self, name, memory):
+        """Return the keys and values of a block's cross-attention."""
+        return self.heads(self.linear(name, memory, "kv"), 2)
+
+    def cross_attention(self, name, x, kv, mask):
+        (q,) = self.heads(self.linear(name, x, "q"), 1)
+        return self.attention(name, q, *kv, attn_mask=mask)
+
+    def block(self, name, x, *branches):
+        """Apply the branches and the feed-forward layer, each with its norm."""
+
+        def feed_forward(x):
+            wide = f"{name}.feed_forward"
+            return self.linear(wide, self.F.relu(self.linear(wide, x, "1")), "2")
+
+        for i, branch in enumerate((*branches, feed_forward), 1):
+            norm = f"{name}.norm_{i}"
+            if self.config.post_norm:
+                x = self.norm(norm, x + self.dropout(branch(x)))
+            else:
+                x = x + self.dropout(branch(self.norm(norm, x)))
+        return x
+
+    def last_norm(self, side, x):
+        return x if self.config.post_norm else self.norm(f"{side}.norm", x)
+
+    def embed(self, E, ids, start=0):
+        x = self.config.width**0.5 * self.F.embedding(ids, E)
+        return self.dropout(x + self.places[start : start + ids.shape[-1]])
+
+    def encode(self, source, lengths):
+        """Return the memory, and the mask of attention to it (None: there is no padding)."""
+        mask = None
+        if (lengths < source.shape[1]).any():
+            mask = (self.torch.arange(source.shape[1]) < lengths[:, None])[:, None, None]
+        x = self.embed(self.source, source)
+        for layer in range(self.config.layers):
+            name = f"encoder.{layer}"
+            x = self.block(
+                name, x, lambda x, n=name: self.self_attention(f"{n}.attention", x, attn_mask=mask)
+            )
+        return self.last_norm("encoder", x), mask
+
+    def logits(self, y):
+        if "output.W" in self.p:
+            return self.F.linear(y, self.p["output.W"], self.p["output.b"])
+        return self.F.linear(y, self.target)
+
+    def loss(self, source, source_lengths, target, target_lengths):
+        torch, eos = self.torch, self.config.eos
+        memory, mask = self.encode(source, source_lengths)
+        inputs = torch.cat([torch.full((len(target), 1), eos), target[:, :-1]], dim=1)
+        x = self.embed(self.target, inputs)
+        for layer in range(self.config.layers):
+            name = f"decoder.{layer}"
+            kv = self.memory_of(f"{name}.cross", memory)
+            x = self.block(
+                name,
+                x,
+                lambda x, n=name: self.self_attention(f"{n}.attention", x, is_causal=True),
+                lambda x, n=name, kv=kv: self.cross_attention(f"{n}.cross", x, kv, mask),
+            )
+        real = torch.arange(target.shape[1]) < target_lengths[:, None]
+        logits = self.logits(self.last_norm("decoder", x)[real])
+        smoothing = self.config.label_smoothing
+        return self.F.cross_entropy(logits, target[real], label_smoothing=smoothing)
+
+    def translate(self, source, lengths, beam, limit):
+        """Return the best output of each source: ids without EOS."""
+        torch, config = self.torch, self.config
+        memory, mask = self.encode(source, lengths)
+        names = [f"decoder.{layer}" for layer in range(config.layers)]
+        memories = [self.memory_of(f"{name}.cross", memory) for name in names]
+        nothing = torch.zeros(len(source) * beam, config.heads, 0, config.width // config.heads)
+        pasts = [[nothing, nothing] for _ in names]
+
+        def next_logits(ids, t, parents):
+            """ids (B, K) -> (B, K, V)."""
+            x = self.embed(self.target, ids.reshape(-1, 1), t)
+            for name, past, kv in zip(names, pasts, memories, strict=True):
+
+                def cross(x, name=name, kv=kv):  # the hypotheses of a source share its memory
+                    rows = x.view(-1, beam, config.width)
+                    return self.cross_attention(f"{name}.cross", rows, kv, mask).view(x.shape)
+
+                def attention(x, name=name, past=past):
+                    return self.step_attention(f"{name}.attention", x, past, parents)
+
+                x = self.block(name, x, attention, cross)
+            return self.logits(self.last_norm("decoder", x)).view(*ids.shape, -1)
+
+        search = pytorch_greedy if beam == 1 else pytorch_beam_search
+        return search(next_logits, len(source), beam, limit, config.eos)
+
+
+def pytorch_greedy(next_logits, B, beam, limit, eos):
+    """Write the likeliest token each time."""
     import torch
-    from torch import nn
+
+    ids, ended, written = torch.full((B, 1), eos), torch.zeros(B, 1, dtype=bool), []
+    for t in range(limit):
+        ids = next_logits(ids, t, None).argmax(dim=-1)
+        written.append(ids)
+        ended = ended | (ids == eos)
+        if ended.all():
+            break
+    rows = torch.cat(written, dim=1).tolist()
+    return [row[: row.index(eos)] if eos in row else row for row in rows]
+
+
+def pytorch_beam_search(next_logits, B, beam, limit, eos):
+    """Search as :func:`minillm.decoding.beam.beam_search` does."""
+    import torch
     from torch.nn import functional as F
 
-    from minillm.layers.positions import sinusoids
-
-    D, N, inner = config.width, config.heads, config.feed_forward
-    V, eos = config.target_vocabulary + 1, config.eos
-
-    def heads(x, parts):
-        """(B, T, parts D) -> parts times (B, N, T, D/N)."""
-        return x.unflatten(-1, (parts, N, D // N)).permute(2, 0, 3, 1, 4)
-
-    def joined(x):
-        return x.transpose(1, 2).flatten(2)
-
-    class SelfAttention(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.qkv, self.o = nn.Linear(D, 3 * D), nn.Linear(D, D)
-
-        def forward(self, x, mask=None, causal=False):
-            q, k, v = heads(self.qkv(x), 3)
-            y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
-            return self.o(joined(y))
-
-        def step(self, x, past, parents):
-            """Of one token: past is (k, v) of those before, of which the rows ``parents`` go on."""
-            q, *new = heads(self.qkv(x), 3)
-            for i, before in enumerate(past):
-                before = before if parents is None else before[parents]
-                past[i] = torch.cat([before, new[i]], dim=2)
-            return self.o(joined(F.scaled_dot_product_attention(q, *past)))
-
-    class CrossAttention(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.q, self.kv, self.o = nn.Linear(D, D), nn.Linear(D, 2 * D), nn.Linear(D, D)
-
-        def forward(self, x, kv, mask):
-            (q,) = heads(self.q(x), 1)
-            return self.o(joined(F.scaled_dot_product_attention(q, *kv, attn_mask=mask)))
-
-    class Block(nn.Module):
-        def __init__(self, norms):
-            super().__init__()
-            self.norms = nn.ModuleList(nn.LayerNorm(D) for _ in range(norms))
-            self.attention = SelfAttention()
-            self.W_1, self.W_2 = nn.Linear(D, inner), nn.Linear(inner, D)
-            if norms == 3:
-                self.cross = CrossAttention()
-
-        def add(self, norm, x, branch):
-            if config.post_norm:
-                return self.norms[norm](x + self.dropout(branch(x)))
-            return x + self.dropout(branch(self.norms[norm](x)))
-
-        def dropout(self, x):
-            return F.dropout(x, config.dropout, self.training)
-
-        def forward(self, x, attention, cross=None):
-            x = self.add(0, x, attention)
-            if cross is not None:
-                x = self.add(1, x, cross)
-            return self.add(-1, x, lambda x: self.W_2(F.relu(self.W_1(x))))
-
-    class Stack(nn.Module):
-        def __init__(self, norms):
-            super().__init__()
-            self.blocks = nn.ModuleList(Block(norms) for _ in range(config.layers))
-            self.norm = nn.Identity() if config.post_norm else nn.LayerNorm(D)
-
-    class Transformer(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.target = nn.Embedding(V, D)
-            self.source = self.target
-            if not config.shared:
-                self.source = nn.Embedding(config.source_vocabulary, D)
-            self.encoder, self.decoder = Stack(2), Stack(3)
-            self.output = None if config.tied or config.shared else nn.Linear(D, V)
-            self.register_buffer("places", torch.from_numpy(sinusoids(np.arange(512), D)))
-
-        def embed(self, E, ids, start=0):
-            x = D**0.5 * E(ids) + self.places[start : start + ids.shape[-1]]
-            return F.dropout(x, config.dropout, self.training)
-
-        def encode(self, source, lengths):
-            """-> memory, and the mask of attention to it (None: there is no padding)."""
-            mask = None
-            if (lengths < source.shape[1]).any():
-                mask = (torch.arange(source.shape[1]) < lengths[:, None])[:, None, None]
-            x = self.embed(self.source, source)
-            for block in self.encoder.blocks:
-                x = block(x, lambda x, block=block: block.attention(x, mask))
-            return self.encoder.norm(x), mask
-
-        def logits(self, y):
-            return F.linear(y, self.target.weight) if self.output is None else self.output(y)
-
-        def loss(self, source, source_lengths, target, target_lengths):
-            memory, mask = self.encode(source, source_lengths)
-            inputs = torch.cat([torch.full((len(target), 1), eos), target[:, :-1]], dim=1)
-            x = self.embed(self.target, inputs)
-            for block in self.decoder.blocks:
-                x = block(
-                    x,
-                    lambda x, block=block: block.attention(x, causal=True),
-                    lambda x, block=block: block.cross(x, heads(block.cross.kv(memory), 2), mask),
-                )
-            real = torch.arange(target.shape[1]) < target_lengths[:, None]
-            logits = self.logits(self.decoder.norm(x)[real])
-            return F.cross_entropy(logits, target[real], label_smoothing=config.label_smoothing)
-
-        def translate(self, source, lengths, beam, limit):
-            """The best output of each source: ids without EOS."""
-            memory, mask = self.encode(source, lengths)
-            memories = [heads(block.cross.kv(memory), 2) for block in self.decoder.blocks]
-            nothing = torch.zeros(len(source) * beam, N, 0, D // N)
-            pasts = [[nothing, nothing] for _ in memories]
-
-            def next_logits(ids, t, parents):
-                """ids (B, K) -> (B, K, V)."""
-                x = self.embed(self.target, ids.reshape(-1, 1), t)
-                for block, past, kv in zip(self.decoder.blocks, pasts, memories, strict=True):
-
-                    def cross(x, block=block, kv=kv):  # the hypotheses of a source share its memory
-                        return block.cross(x.view(-1, beam, D), kv, mask).view(-1, 1, D)
-
-                    def attention(x, block=block, past=past):
-                        return block.attention.step(x, past, parents)
-
-                    x = block(x, attention, cross)
-                return self.logits(self.decoder.norm(x)).view(*ids.shape, V)
-
-            search = greedy if beam == 1 else beam_search
-            return search(next_logits, len(source), beam, limit)
-
-        def named(self):
-            """The parameters under our names."""
-            return {ours: self.get_parameter(theirs) for ours, theirs in names(config).items()}
-
-    def greedy(next_logits, B, beam, limit):
-        ids, ended, written = torch.full((B, 1), eos), torch.zeros(B, 1, dtype=bool), []
-        for t in range(limit):
-            ids = next_logits(ids, t, None).argmax(dim=-1)
-            written.append(ids)
-            ended = ended | (ids == eos)
-            if ended.all():
-                break
-        rows = torch.cat(written, dim=1).tolist()
-        return [row[: row.index(eos)] if eos in row else row for row in rows]
-
-    def beam_search(next_logits, B, beam, limit):
-        """As :func:`minillm.decoding.beam.beam_search` has it."""
-        ids, rows = torch.full((B, beam), eos), torch.arange(B)[:, None]
-        totals = torch.full((B, beam), -torch.inf)
-        totals[:, 0] = 0  # at first all hypotheses are the same one
-        parents, texts, finished = None, torch.zeros(B, beam, 0, dtype=int), [[] for _ in range(B)]
-        undone = set(range(B))
-        for t in range(limit):
-            log_p = F.log_softmax(next_logits(ids, t, parents), dim=-1)
-            best, chosen = (totals[..., None] + log_p).flatten(1).topk(2 * beam)
-            parent, ids = chosen // V, chosen % V
-            ended = ids == eos
-            for b, k in ended[:, :beam].nonzero().tolist():
-                if b in undone:
-                    text = texts[b, parent[b, k]].tolist()
-                    finished[b].append((best[b, k].item() / (t + 1), text))
-            order = ended.int().argsort(dim=1, stable=True)[:, :beam]
-            totals, ids, parent = (x.gather(1, order) for x in (best, ids, parent))
-            parents = (rows * beam + parent).flatten()
-            texts = torch.cat([texts[rows, parent], ids[..., None]], dim=2)
-            reached = (totals[:, 0] / (t + 1)).tolist()
-            undone = {
-                b for b in undone if len(finished[b]) < beam or max(finished[b])[0] < reached[b]
-            }
-            if not undone:
-                break
-        for b in undone:  # the limit cuts off
-            finished[b].append((totals[b, 0].item() / limit, texts[b, 0].tolist()))
-        return [max(each)[1] for each in finished]
-
-    model = Transformer()
-    with torch.no_grad():
-        for ours, parameter in model.named().items():
-            array = params[ours].T if is_transposed(ours) else params[ours]
-            parameter.copy_(torch.from_numpy(np.ascontiguousarray(array)))
-    return model
-
-
-def names(config) -> dict[str, str]:
-    """Our names of the parameters, and those in :func:`pytorch_transformer`."""
-    if config.shared:
-        pairs = {"embedding.E": "target.weight"}
-    else:
-        pairs = {"source.E": "source.weight", "target.E": "target.weight"}
-    if not (config.shared or config.tied):
-        pairs |= {"output.W": "output.weight", "output.b": "output.bias"}
-    of_attention = {"W_qkv": "qkv.weight", "b_qkv": "qkv.bias", "W_o": "o.weight", "b_o": "o.bias"}
-    of_cross = {"W_q": "q.weight", "b_q": "q.bias", "W_kv": "kv.weight", "b_kv": "kv.bias"}
-    of_cross |= {name: of_attention[name] for name in ("W_o", "b_o")}
-    of_norm = {"gain": "weight", "bias": "bias"}
-    for side, norms in (("encoder", 2), ("decoder", 3)):
-        for layer in range(config.layers):
-            ours, theirs = f"{side}.{layer}", f"{side}.blocks.{layer}"
-            for name, other in of_attention.items():
-                pairs[f"{ours}.attention.{name}"] = f"{theirs}.attention.{other}"
-            for name, other in of_cross.items() if side == "decoder" else ():
-                pairs[f"{ours}.cross.{name}"] = f"{theirs}.cross.{other}"
-            for i, (name, other) in itertools.product((1, 2), of_norm.items()):
-                kind = name.replace("gain", "W").replace("bias", "b")
-                pairs[f"{ours}.feed_forward.{kind}_{i}"] = f"{theirs}.W_{i}.{other}"
-            for i, (name, other) in itertools.product(range(norms), of_norm.items()):
-                pairs[f"{ours}.norm_{i + 1}.{name}"] = f"{theirs}.norms.{i}.{other}"
-        if not config.post_norm:
-            for name, other in of_norm.items():
-                pairs[f"{side}.norm.{name}"] = f"{side}.norm.{other}"
-    return pairs
+    ids, rows = torch.full((B, beam), eos), torch.arange(B)[:, None]
+    totals = torch.full((B, beam), -torch.inf)
+    totals[:, 0] = 0  # at first all hypotheses are the same one
+    parents, texts, finished = None, torch.zeros(B, beam, 0, dtype=int), [[] for _ in range(B)]
+    undone = set(range(B))
+    for t in range(limit):
+        log_p = F.log_softmax(next_logits(ids, t, parents), dim=-1)
+        best, chosen = (totals[..., None] + log_p).flatten(1).topk(2 * beam)
+        parent, ids = chosen // log_p.shape[-1], chosen % log_p.shape[-1]
+        ended = ids == eos
+        for b, k in ended[:, :beam].nonzero().tolist():
+            if b in undone:
+                text = texts[b, parent[b, k]].tolist()
+                finished[b].append((best[b, k].item() / (t + 1), text))
+        order = ended.int().argsort(dim=1, stable=True)[:, :beam]
+        totals, ids, parent = (x.gather(1, order) for x in (best, ids, parent))
+        parents = (rows * beam + parent).flatten()
+        texts = torch.cat([texts[rows, parent], ids[..., None]], dim=2)
+        reached = (totals[:, 0] / (t + 1)).tolist()
+        undone = {b for b in undone if len(finished[b]) < beam or max(finished[b])[0] < reached[b]}
+        if not undone:
+            break
+    for b in undone:  # the limit cuts off
+        finished[b].append((totals[b, 0].item() / limit, texts[b, 0].tolist()))
+    return [max(each)[1] for each in finished]
 
 
 if __name__ == "__main__":

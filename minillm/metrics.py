@@ -1,12 +1,17 @@
-"""Measures of models: of probabilities, of outputs, of classes and of word vectors."""
+"""Measures of models: of probabilities, of outputs, of classes and of word vectors.
+
+A function decorated with ``@text_metric`` or ``@class_metric`` is measured by every evaluation of
+models that write texts or classify.
+"""
 
 import importlib
+import inspect
 import math
 import re
 import string
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,24 +23,24 @@ from minillm.models.vectors import Vectors
 
 
 def frequency_loss(training: NDArray, held_out: NDArray) -> float:
-    """The cross-entropy, in nats, of guessing each held-out id by its frequency in training.
+    """Return the cross-entropy in nats of guessing each held-out id by its frequency in training.
 
-    Ids (N,) and (M,).  Each count is one larger than it was, so that no id is impossible.
+    Ids (N,) and (M,).  One is added to each count, so that no id is impossible.
     """
     counts = np.bincount(training, minlength=int(held_out.max()) + 1) + 1
     return float(np.log(counts.sum()) - np.log(counts[held_out]).mean())
 
 
 def bits(nats: float) -> float:
-    """Nats as bits: nats / ln 2."""
+    """Convert nats to bits: nats / ln 2."""
     return nats / math.log(2)
 
 
 def perplexity(nats: float) -> float:
-    """The perplexity exp(H) of a mean cross-entropy of H nats per token.
+    """Return the perplexity exp(H) of a mean cross-entropy of H nats per token.
 
-    A model of perplexity k is, on average, as uncertain as if it chose among k tokens that are
-    equally probable.
+    A model of perplexity k is, on average, as uncertain as if it chose among k equally probable
+    tokens.
     """
     try:
         return math.exp(nats)
@@ -45,43 +50,73 @@ def perplexity(nats: float) -> float:
 
 # --- outputs against references ------------------------------------------------------
 #
-# An output may have several references.  Which of them counts is part of each measure.
+# An output may have several references.  Each measure defines which of them counts.
+
+Texts = Sequence[str]
+References = Sequence[Sequence[str]]
+TextMetric = TypeVar("TextMetric", bound=Callable[..., float | dict[str, float]])
+
+TEXT_METRICS: dict[str, Callable[..., float | dict[str, float]]] = {}
 
 
-def exact_match(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> float:
-    """The proportion of outputs that equal one of their references."""
+def text_metric(metric: TextMetric) -> TextMetric:
+    """Register a measure of outputs (N texts) against references (for each output, some texts).
+
+    It returns a number, or several by name.  Its parameters may name options of
+    :func:`measure_texts`: ``split``, which splits a text into tokens, and ``tokenised``, whether
+    words and punctuation marks are already separated by spaces.
+    """
+    TEXT_METRICS[metric.__name__] = metric
+    return metric
+
+
+def measure_texts(outputs: Texts, references: References, **options: Any) -> dict[str, float]:
+    """Return all registered measures of outputs; each gets the options that it names."""
+    results: dict[str, float] = {}
+    for name, metric in TEXT_METRICS.items():
+        named = options.keys() & inspect.signature(metric).parameters.keys()
+        value = metric(outputs, references, **{option: options[option] for option in named})
+        results |= value if isinstance(value, dict) else {name: value}
+    return results
+
+
+@text_metric
+def exact_match(outputs: Texts, references: References) -> float:
+    """Return the proportion of outputs that equal one of their references."""
     equal = [output in known for output, known in zip(outputs, references, strict=True)]
     return sum(equal) / len(equal)
 
 
+@text_metric
 def token_error_rate(
-    outputs: Sequence[Sequence[str]], references: Sequence[Sequence[Sequence[str]]]
+    outputs: Texts, references: References, split: Callable[[str], Sequence[str]] = list
 ) -> float:
-    """Insertions, deletions and substitutions per reference token.
+    """Return the insertions, deletions and substitutions per reference token.
 
         sum of the edit distances to the nearest reference / sum of these references' lengths
 
-    Of words it is the word error rate of speech recognition, of phonemes the phoneme error
-    rate.  The first of equally near references counts.  Needs rapidfuzz.
+    Tokens are characters, unless ``split`` splits the texts in another way.  For words this is the
+    word error rate of speech recognition, for phonemes the phoneme error rate.  The first of
+    equally near references counts.  Needs rapidfuzz.
+
     Source: Levenshtein (1966), "Binary codes capable of correcting deletions, insertions,
     and reversals".
     """
     distance = _imported("rapidfuzz.distance").Levenshtein.distance
     edits = tokens = 0
     for output, known in zip(outputs, references, strict=True):
-        distances = [distance(output, reference) for reference in known]
+        expected = [split(reference) for reference in known]
+        distances = [distance(split(output), reference) for reference in expected]
         nearest = distances.index(min(distances))
         edits += distances[nearest]
-        tokens += len(known[nearest])
+        tokens += len(expected[nearest])
     return edits / tokens
 
 
-def bleu(
-    outputs: Sequence[str], references: Sequence[Sequence[str]], tokenised: bool = False
-) -> float:
-    """BLEU of a corpus, 0 to 100.  Needs sacrebleu.
+@text_metric
+def bleu(outputs: Texts, references: References, tokenised: bool = False) -> float:
+    """Return the BLEU of a corpus, 0 to 100.  Needs sacrebleu.
 
-    ``tokenised``: words and punctuation marks are already separated by spaces.
     Source: Papineni et al. (2002); Post (2018), "A call for clarity in reporting BLEU scores".
     """
     metric = _imported("sacrebleu").BLEU(
@@ -91,13 +126,15 @@ def bleu(
     return metric.corpus_score(list(outputs), _columns(references)).score
 
 
-def chrf(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> float:
-    """chrF2 of a corpus, 0 to 100.  Needs sacrebleu.  Source: Popovic (2015)."""
+@text_metric
+def chrf(outputs: Texts, references: References) -> float:
+    """Return the chrF2 of a corpus, 0 to 100.  Needs sacrebleu.  Source: Popovic (2015)."""
     return _imported("sacrebleu").CHRF().corpus_score(list(outputs), _columns(references)).score
 
 
-def rouge(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, float]:
-    """ROUGE-1, ROUGE-2 and ROUGE-L, each the mean F1 over outputs, 0 to 1.  Needs rouge-score.
+@text_metric
+def rouge(outputs: Texts, references: References) -> dict[str, float]:
+    """Return ROUGE-1, ROUGE-2 and ROUGE-L: the mean F1 over outputs, 0 to 1.  Needs rouge-score.
 
     The best reference of each output counts; words are not stemmed.
     Source: Lin (2004), "ROUGE: a package for automatic evaluation of summaries".
@@ -112,8 +149,8 @@ def rouge(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> dict[s
     return {kind: total / len(outputs) for kind, total in totals.items()}
 
 
-def _columns(references: Sequence[Sequence[str]]) -> list[list[str | None]]:
-    """All first references, all second ones, and so on; None where an output has fewer."""
+def _columns(references: References) -> list[list[str | None]]:
+    """Return all first references, all second ones, and so on; None if an output has fewer."""
     most = max(len(known) for known in references)
     return [[known[k] if k < len(known) else None for known in references] for k in range(most)]
 
@@ -128,8 +165,8 @@ def _imported(name: str) -> Any:
 
 # --- answers to questions ------------------------------------------------------------
 #
-# As SQuAD's evaluation defines them.  A question may have several references; one without any
-# has the empty answer as its reference: there is no answer.
+# These are defined by SQuAD's evaluation.  A question may have several references.  Without any, it
+# has no answer: its reference is the empty one.
 #
 # Sources: Rajpurkar, Zhang, Lopyrev and Liang (2016), "SQuAD", section 6.1; Rajpurkar, Jia and
 # Liang (2018), "Know what you don't know", for questions without an answer.
@@ -138,8 +175,7 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def normalised_answer(text: str) -> list[str]:
-    """The words by which answers are compared: in lower case, without ASCII's punctuation, without
-    articles.
+    """Return the words of an answer in lower case, without ASCII punctuation, without articles.
 
     >>> normalised_answer("The  well-known U.S. (a state)")
     ['wellknown', 'us', 'state']
@@ -149,16 +185,16 @@ def normalised_answer(text: str) -> list[str]:
 
 
 def answer_exact(answer: str, references: Sequence[str]) -> float:
-    """1 if the answer has the words of one of its references in the same order, else 0."""
+    """Return 1 if the answer has the words of one of its references, in the same order, else 0."""
     words = normalised_answer(answer)
     return float(any(words == known for known in _references(references)))
 
 
 def answer_f1(answer: str, references: Sequence[str]) -> float:
-    """The harmonic mean of precision and recall in words, with the best of the references.
+    """Return the harmonic mean of precision and recall of words, for the best of the references.
 
-    Words count as often as they stand in both.  No answer is right if that is the reference: 1,
-    else 0.
+    A word counts as often as it occurs in both.  An empty answer scores 1 if the reference is
+    empty, else 0.
 
     >>> answer_f1("the cat sat", ["a black cat", "dog"])
     0.5
@@ -168,7 +204,7 @@ def answer_f1(answer: str, references: Sequence[str]) -> float:
 
 
 def _references(references: Sequence[str]) -> list[list[str]]:
-    """The words of the references that have any; if there are none, those of no answer."""
+    """Return the words of the references that have any, or else those of the empty reference."""
     return [words for words in map(normalised_answer, references) if words] or [[]]
 
 
@@ -181,11 +217,11 @@ def _f1(words: list[str], known: list[str]) -> float:
 
 
 def answer_of_shared_words(question: str, context: str) -> str:
-    """What counting words answers: a baseline, for it knows nothing.
+    """Answer a question by counting words: a baseline.
 
-    A context is cut into clauses, at punctuation marks and line ends.  In one of them the words of
-    the question have the largest sum of weights log(1 + 1 / count), a word weighing the more the
-    rarer it is in the context; the answer is the clause behind that one.
+    The context is cut into clauses, at punctuation marks and line ends.  Each word has the weight
+    log(1 + 1 / count), so that rare ones weigh more.  The answer is the clause behind the one in
+    which the words of the question have the largest sum of weights.
 
     >>> answer_of_shared_words("What is the default of b?", "f(a=1, b=22)  Adds a and b.")
     '22'
@@ -195,35 +231,53 @@ def answer_of_shared_words(question: str, context: str) -> str:
     clauses = [match[0] for match in re.finditer(r"[^\n.,:;()=]+", context) if match[0].strip()]
     words = [re.findall(r"\w+", clause.lower()) for clause in clauses]
     counts = Counter(word for clause in words for word in clause)
-    asked = set(re.findall(r"\w+", question.lower()))
-    weights = [sum(math.log(1 + 1 / counts[w]) for w in asked & {*clause}) for clause in words]
+    question_words = set(re.findall(r"\w+", question.lower()))
+    weights = [
+        sum(math.log(1 + 1 / counts[word]) for word in question_words & {*clause})
+        for clause in words
+    ]
     behind = weights.index(max(weights)) + 1 if weights else 0
     return clauses[min(behind, len(clauses) - 1)].strip() if clauses else ""
 
 
 # --- classes -------------------------------------------------------------------------
 
+ClassMetric = Callable[[NDArray[np.integer]], float]
+
+CLASS_METRICS: dict[str, ClassMetric] = {}
+
+
+def class_metric(metric: ClassMetric) -> ClassMetric:
+    """Register a measure of a confusion matrix."""
+    CLASS_METRICS[metric.__name__] = metric
+    return metric
+
+
+def measure_classes(matrix: NDArray[np.integer]) -> dict[str, float]:
+    """Return all registered measures of a confusion matrix."""
+    return {name: metric(matrix) for name, metric in CLASS_METRICS.items()}
+
 
 def confusion_matrix(
     predicted: NDArray[np.integer], actual: NDArray[np.integer], classes: int
 ) -> NDArray[np.int64]:
-    """How many items of class i (row) were predicted as class j (column): (classes, classes)."""
+    """Count the items of class i (row) that were predicted as class j (column)."""
     matrix = np.zeros((classes, classes), np.int64)
     np.add.at(matrix, (actual, predicted), 1)
     return matrix
 
 
+@class_metric
 def accuracy(matrix: NDArray[np.integer]) -> float:
-    """The proportion of correct predictions, from a confusion matrix."""
+    """Return the proportion of correct predictions."""
     return float(np.trace(matrix) / matrix.sum())
 
 
+@class_metric
 def macro_f1(matrix: NDArray[np.integer]) -> float:
-    """The mean of F1 over classes, from a confusion matrix.
+    """Return the mean of F1 over the classes that occur or are predicted.
 
-        F1 = 2 correct / (predicted as the class + actually of the class)
-
-    A class that neither occurs nor is predicted has no F1, and is left out.
+    F1 = 2 correct / (predicted as the class + actually of the class)
     """
     total = matrix.sum(axis=0) + matrix.sum(axis=1)
     correct = np.diagonal(matrix)
@@ -234,7 +288,7 @@ def macro_f1(matrix: NDArray[np.integer]) -> float:
 
 
 def cosines(vector: NDArray, vectors: NDArray) -> NDArray:
-    """The cosines of the angles between a vector (D,) and others (N, D): -> (N,); of zeros, 0.
+    """Return the cosines (N,) of the angles between a vector (D,) and others (N, D); 0 for zeros.
 
     >>> cosines(np.array([2.0, 0.0]), np.array([[1.0, 1.0], [0.0, 0.0]])).round(3).tolist()
     [0.707, 0.0]
@@ -246,9 +300,9 @@ def cosines(vector: NDArray, vectors: NDArray) -> NDArray:
 def similarity_correlation(
     vectors: Vectors, pairs: Sequence[tuple[str, str, float]]
 ) -> tuple[float, int]:
-    """How well cosines agree with people's scores of pairs: -> rank correlation, pairs used.
+    """Return the rank correlation of cosines and people's scores, and the number of pairs used.
 
-    Pairs with an unknown word are not used.  InputError if fewer than two are left.
+    Pairs with an unknown word are left out.  InputError if fewer than two remain.
     """
     known = [pair for pair in pairs if pair[0] in vectors.ids and pair[1] in vectors.ids]
     if len(known) < 2:
@@ -258,9 +312,9 @@ def similarity_correlation(
 
 
 def rank_correlation(x: ArrayLike, y: ArrayLike) -> float:
-    """Spearman's rank correlation (1904): the correlation of the ranks of x and y, both (N,).
+    """Return Spearman's rank correlation (1904): that of the ranks of x and y, both (N,).
 
-    InputError where all values of one of them are equal: then it is not defined.
+    InputError if all values of one of them are equal, because then it is not defined.
     """
     x, y = ranks(np.asarray(x)), ranks(np.asarray(y))
     if np.ptp(x) == 0 or np.ptp(y) == 0:
@@ -269,7 +323,7 @@ def rank_correlation(x: ArrayLike, y: ArrayLike) -> float:
 
 
 def ranks(values: NDArray) -> NDArray[np.float64]:
-    """The ranks of the values in ascending order, from 1; equal values share their mean rank.
+    """Rank the values in ascending order, from 1; equal values share their mean rank.
 
     >>> ranks(np.array([3, 1, 3, 7])).tolist()
     [2.5, 1.0, 2.5, 4.0]
@@ -282,9 +336,9 @@ def ranks(values: NDArray) -> NDArray[np.float64]:
 def analogy_accuracy(
     vectors: Vectors, sections: Mapping[str, Sequence[tuple[str, str, str, str]]]
 ) -> dict[str, tuple[int, int, int]]:
-    """Of each section of analogies: how many were solved, how many have known words, and all.
+    """Count, for each section of analogies, the solved ones, those of known words, and all.
 
-    "a is to b as c is to d" is solved if d is the word nearest to b - a + c, a, b and c excluded.
+    "a is to b as c is to d" is solved if d is the word nearest to b - a + c, except a, b and c.
     """
     results = {}
     directions = vectors.directions

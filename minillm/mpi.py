@@ -1,10 +1,10 @@
-"""The processes of a job: MPI starts and connects them.
+"""The processes of a job, started and connected by MPI.
 
     mpiexec -n 4 minillm train lm --out runs/lm
 
-runs the same program four times.  Each process is a *rank*, with a number from 0; all call the same
-operations in the same order, and in each of them data pass between them.  A program that was not
-started in this way is a single rank, and imports nothing of MPI.
+runs the same program four times.  Each process is a *rank*, with a number from 0.  All ranks call
+the same operations in the same order, which pass data between them.  A program that was not started
+in this way is a single rank, and imports nothing of MPI.
 
 Source: Message Passing Interface Forum (1994), "MPI: a message-passing interface standard".
 """
@@ -23,18 +23,18 @@ from minillm.errors import InputError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# What launchers tell each process: MPICH and those made from it, Open MPI, PMIx.
+# Variables that launchers set for each process: MPICH and its derivatives, Open MPI, PMIx.
 _SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 _RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK", "PMIX_RANK")
 _LOCAL_SIZES = ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE", "MV2_COMM_WORLD_LOCAL_SIZE")
 _PATIENCE, _NAP = 0.001, 0.0001  # seconds
-_ON_ITS_WAY = 0.5  # seconds in which mpiexec passes on what was written; an end may overtake it
+_ON_ITS_WAY = 0.5  # seconds in which mpiexec passes on the output, which an end may overtake
 
 
 class Ranks:
-    """All ranks of the job, as one of them sees the others: ``rank`` of ``size``.
+    """The ranks of a job, seen from one of them: ``rank`` of ``size``.
 
-    Each method is called by all ranks, and returns when this one's part is done.
+    All ranks call each method, which returns when this rank's part is done.
     """
 
     def __init__(self, communicator: Any = None):
@@ -44,9 +44,9 @@ class Ranks:
         self.size: int = communicator.Get_size() if communicator else 1
 
     def sum(self, array: NDArray) -> None:
-        """Replaces a contiguous array, of one shape on all ranks, by the sum over the ranks.
+        """Replace a contiguous array, of one shape on all ranks, by the sum over the ranks.
 
-        All of them have the same bits afterwards.
+        All ranks get the same bits.
         """
         if self.size > 1:
             from mpi4py import MPI
@@ -55,22 +55,22 @@ class Ranks:
             _finish(self.communicator.Iallreduce(MPI.IN_PLACE, array), patience=math.inf)
 
     def broadcast(self, value: Any) -> Any:
-        """What rank 0 gives, on every rank; what the others give does not matter.
+        """Return rank 0's value on every rank; the values of the others are not used.
 
-        mpi4py pickles it, and unpickles what the job's own rank 0 sent; :meth:`gather` likewise.
+        mpi4py pickles it on the job's own rank 0; :meth:`gather` does so on every rank.
         """
         self.wait()
         return self.communicator.bcast(value) if self.size > 1 else value
 
     def gather(self, value: Any) -> list[Any]:
-        """What each rank gives, in the order of the ranks, on every rank."""
+        """Return the values of all ranks, in their order, on every rank."""
         self.wait()
         return self.communicator.allgather(value) if self.size > 1 else [value]
 
     def exchange(self, parts: Sequence[NDArray]) -> list[NDArray]:
-        """Sends part i to rank i; returns what each rank sent here, in their order.
+        """Send part i to rank i, and return the parts that the ranks sent here, in their order.
 
-        parts: ``size`` arrays of one dimension and one dtype; they may have any lengths.
+        parts: ``size`` arrays of one dimension and one dtype, of any lengths.
         """
         if self.size == 1:
             return list(parts)
@@ -87,19 +87,19 @@ class Ranks:
         return np.split(incoming, np.cumsum(received)[:-1] // dtype.itemsize)
 
     def wait(self) -> None:
-        """Returns when every rank has called it."""
+        """Return when every rank has called it."""
         if self.size > 1:
             _finish(self.communicator.Ibarrier())
 
     def all_fail(self, seconds: float) -> bool:
-        """Whether every rank calls this within so many seconds: an error is one of all of them.
+        """Return whether every rank calls this within ``seconds``: then all have the error.
 
-        It does not meet the other operations, in which ranks without the error may be.
+        It does not interfere with the operations in which the other ranks may be waiting.
         """
         return self.size == 1 or _finish(self._of_errors.Ibarrier(), seconds)
 
     def abort(self, status: int) -> None:
-        """Ends all ranks at once: the others would wait for this one forever."""
+        """End all ranks at once, because the others would wait for this one forever."""
         if self.size > 1:
             time.sleep(_ON_ITS_WAY)
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # MPICH prints many lines about the end
@@ -107,11 +107,11 @@ class Ranks:
 
 
 def _finish(request: Any, seconds: float = math.inf, patience: float = _PATIENCE) -> bool:
-    """Waits for a request, and returns whether it is complete within so many seconds.
+    """Wait for a request, and return whether it is complete within ``seconds``.
 
-    MPI itself would ask again and again, and keep a core busy.  Where there are more ranks than
-    cores, it may be the core of a rank that is waited for.  So this one offers its core to others
-    between two questions, and when its patience (in seconds) is at an end, it sleeps.
+    MPI itself would poll, and keep a core busy.  If there are more ranks than cores, a rank that is
+    waited for may need that core.  So this function yields its core between two polls, and after
+    ``patience`` seconds it sleeps.
     """
     began = time.monotonic()
     while not request.Test():
@@ -126,14 +126,14 @@ def _finish(request: Any, seconds: float = math.inf, patience: float = _PATIENCE
 
 
 def launched_as() -> int | None:
-    """This process's rank as mpiexec has told it, before MPI is there; None: it was no mpiexec."""
+    """Return this process's rank as set by mpiexec, without MPI; None if it was not started so."""
     return next((int(os.environ[name]) for name in _RANKS if name in os.environ), None)
 
 
 def share_cores() -> None:
-    """The ranks of a machine share its cores, unless OMP_NUM_THREADS gives each some threads.
+    """Divide the cores of a machine among its ranks, unless OMP_NUM_THREADS is set.
 
-    To be called before NumPy is imported: its threads and those of the kernels are counted then.
+    Call this before NumPy is imported, because NumPy and the kernels then count their threads.
     More threads than cores would take turns on them, and wait for each other.
     """
     local = next((int(os.environ[name]) for name in _LOCAL_SIZES if name in os.environ), 1)
@@ -145,10 +145,9 @@ def share_cores() -> None:
 
 @cache
 def ranks() -> Ranks:
-    """The ranks of this job.
+    """Return the ranks of this job.
 
-    InputError where it was started by mpiexec and mpi4py is not installed, or is made for another
-    MPI than mpiexec.
+    InputError if it was started by mpiexec and mpi4py is not installed, or belongs to another MPI.
     """
     if launched_as() is None:
         return Ranks()

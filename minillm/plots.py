@@ -1,4 +1,4 @@
-"""Pictures, as PNG: loss curves, attention weights, word vectors.
+"""Pictures as PNG: loss curves, learning curves, attention weights, word vectors.
 
 All need matplotlib: InputError without it.
 """
@@ -21,10 +21,10 @@ DPI = 120
 
 
 def loss_curve(records: Sequence[dict], unit: str = "token", extra: str = "") -> bytes:
-    """The training and validation losses of ``metrics.jsonl``, by step.
+    """Plot the training and validation losses of ``metrics.jsonl``, by step.
 
-    ``unit`` is what a loss is a mean over: "character", "word".  ``extra`` is what the training
-    loss has and the validation loss has not: "dropout and label smoothing".
+    ``unit`` names the items whose mean a loss is: "character", "word".  ``extra`` names the parts
+    of the training loss that the validation loss lacks: "dropout and label smoothing".
     """
     figure = _figure(7, 4.2)
     axes = figure.add_subplot()
@@ -47,15 +47,15 @@ def loss_curve(records: Sequence[dict], unit: str = "token", extra: str = "") ->
 
 
 def loss_curves(runs: Mapping[str, Sequence[dict]]) -> bytes:
-    """The validation losses of several runs, each by its name, by minutes of training.
+    """Plot the validation losses of several runs by minutes of training.
 
-    Of a run that has none, such as one of word2vec, the training loss, dashed.
+    A run without any, such as one of word2vec, has its training loss instead, dashed.
     """
     figure = _figure(7, 4.2)
     axes = figure.add_subplot()
     for name, records in runs.items():
-        measured = any("validation_loss" in r for r in records)
-        key = "validation_loss" if measured else "loss"
+        validated = any("validation_loss" in r for r in records)
+        key = "validation_loss" if validated else "loss"
         seconds = {r["step"]: r["seconds"] for r in records if "seconds" in r}
         losses = [
             (seconds[logged] / 60, r[key])
@@ -64,8 +64,8 @@ def loss_curves(runs: Mapping[str, Sequence[dict]]) -> bytes:
         ]
         if losses:
             best, last = min(loss for _, loss in losses), losses[-1][1]
-            label = f"{name} (best {best:.3f})" if measured else f"{name}, training ({last:.3f})"
-            style = {"marker": "o", "markersize": 5} if measured else {"linestyle": "--"}
+            label = f"{name} (best {best:.3f})" if validated else f"{name}, training ({last:.3f})"
+            style = {"marker": "o", "markersize": 5} if validated else {"linestyle": "--"}
             _curve(axes, losses, label=label, **style)
     axes.set_xlabel("minutes")
     axes.set_ylabel("validation loss (nats)")
@@ -76,17 +76,17 @@ def loss_curves(runs: Mapping[str, Sequence[dict]]) -> bytes:
 
 
 def _curve(axes: "Axes", points: Sequence[tuple[float, float]], **style: Any) -> None:
-    """A line; of one point, which would be no line, a mark."""
+    """Draw a line, or a mark if there is only one point."""
     if len(points) == 1:
         style |= {"marker": "o"}
     axes.plot(*zip(*points, strict=True), **style)
 
 
 def learning_curve(lines: Mapping[str, Mapping[int, Sequence[float]]]) -> bytes:
-    """Accuracies by the number of labels: of each line the means and the standard deviations.
+    """Plot accuracies by the number of labels: the mean and the standard deviation of each line.
 
-    ``lines`` has, for each line and each number of labels, the accuracies (0 to 1) of its
-    trainings.  A line that is called "X, augmented" has the colour of line X, and is dashed.
+    ``lines`` has the accuracies (0 to 1) of several trainings for each line and each number of
+    labels.  A line named "X, augmented" has the colour of line X, and is dashed.
     """
     figure = _figure(7, 4.6)
     axes = figure.add_subplot()
@@ -117,10 +117,10 @@ def learning_curve(lines: Mapping[str, Mapping[int, Sequence[float]]]) -> bytes:
 def attention_map(
     weights: NDArray, source: Sequence[str], target: Sequence[str], title: str = ""
 ) -> bytes:
-    """A heat map of attention weights (T, S): a row for each target token, darker is larger.
+    """Draw a heat map of attention weights (T, S): a row for each target token, darker is larger.
 
-    The source tokens are the labels of the columns, the target tokens those of the rows.  The
-    cells are smaller the more there are, so that a page holds long sentences too.
+    The columns are labelled with the source tokens, the rows with the target tokens.  The more
+    cells there are, the smaller they are, so that a long sentence fits a page.
     """
     T, S = len(target), len(source)
     cell = min(0.36, max(0.16, 20 / max(T, S)))  # all lengths in inches
@@ -157,10 +157,10 @@ def attention_map(
 
 
 def word_map(words: Sequence[str], coordinates: NDArray) -> bytes:
-    """Words in the plane: coordinates (N, 2).
+    """Draw words in the plane, at coordinates (N, 2).
 
-    A word stands as near to its point as it can without covering another, the first words first;
-    one that finds no place is left out, and the picture says how many are.
+    Each word, in their order, is placed as near to its point as it can be without covering another.
+    Words without a place are left out, and the picture gives their number.
     """
     figure = _figure(11, 8.5)
     axes = figure.add_subplot()
@@ -177,7 +177,7 @@ def word_map(words: Sequence[str], coordinates: NDArray) -> bytes:
 
 
 def _label_points(axes: "Axes", words: Sequence[str], coordinates: NDArray) -> int:
-    """Writes each word at the first free place about its point; returns how many had none."""
+    """Write each word at the first free place about its point; return the number without one."""
     style: dict[str, Any] = {"fontsize": 8, "va": "center", "parse_math": False}
     line = {"arrowstyle": "-", "color": "0.6", "lw": 0.5, "shrinkA": 0}
     left_out = 0
@@ -187,11 +187,11 @@ def _label_points(axes: "Axes", words: Sequence[str], coordinates: NDArray) -> i
         size = trial.get_window_extent().size
         trial.remove()
         at = np.asarray(axes.transData.transform(point))
-        found = _free_place(axes, at, size, taken)
-        if found is None:
+        place = _free_place(axes, at, size, taken)
+        if place is None:
             left_out += 1
             continue
-        (dx, dy), box = found
+        (dx, dy), box = place
         taken = np.vstack([taken, box])
         style["ha"] = "left" if dx > 0 else "right" if dx < 0 else "center"
         far = max(abs(dx), abs(dy)) > _NEAR
@@ -209,7 +209,7 @@ def _label_points(axes: "Axes", words: Sequence[str], coordinates: NDArray) -> i
 def _free_place(
     axes: "Axes", at: NDArray, size: tuple[float, float], taken: NDArray
 ) -> tuple[tuple[float, float], NDArray] | None:
-    """The first offset of ``_OFFSETS`` at which a word is free, and its box; or None."""
+    """Return the first of ``_OFFSETS`` at which a word covers no other, and its box; or None."""
     frame = axes.get_window_extent()
     width, height = size
     for dx, dy in _OFFSETS:
@@ -223,8 +223,8 @@ def _free_place(
     return None
 
 
-# Where a word may stand about its point, in pixels, the nearest places first: to the right, to the
-# left, above, below and between these; then in wider rings, with a line to the point.
+# The places of a word about its point, in pixels, the nearest first: to the right, to the left,
+# above, below and between these; then in wider rings, with a line to the point.
 _NEAR = 14
 _AROUND = [(1, 0), (-1, 0), (0, 1), (0, -1), (0.7, 0.7), (-0.7, 0.7), (0.7, -0.7), (-0.7, -0.7)]
 _OFFSETS = [(5, 0), (-5, 0), (0, 12), (0, -12), (5, 9), (-5, 9), (5, -9), (-5, -9)] + [
@@ -233,7 +233,7 @@ _OFFSETS = [(5, 0), (-5, 0), (0, 12), (0, -12), (5, 9), (-5, 9), (5, -9), (-5, -
 
 
 def _figure(width: float, height: float) -> "Figure":
-    """An empty picture, in inches."""
+    """Make an empty picture; sizes are in inches."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -242,7 +242,7 @@ def _figure(width: float, height: float) -> "Figure":
 
 
 def _last(seconds: Mapping[int, float], step: int) -> int | None:
-    """The last logged step up to ``step``."""
+    """Return the last logged step up to ``step``."""
     return max((logged for logged in seconds if logged <= step), default=None)
 
 

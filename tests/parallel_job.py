@@ -38,6 +38,7 @@ from minillm.training.language_model import LanguageModelTask
 from minillm.training.masked import MaskedTask
 from minillm.training.minibatches import ClassificationTask, MinibatchTask, SpanTask
 from minillm.training.parallel import own_generator
+from minillm.training.trained import Trained
 
 V = 11
 STEPS, STOP = 12, 6
@@ -168,12 +169,13 @@ TASKS = [
 
 
 def trained(task, make=AdamW, begun=None, **options):
-    """What the training of a task gives, on this rank; ``begun`` is a store to resume from."""
-    params, store = task.model.params, Memory()
+    """Train a task, and return the results of this rank; ``begun`` is a store to resume from."""
+    params, store = weights_of(task.model), Memory()
     options = Options(**{"steps": STEPS, "learning_rate": 0.02, "log_every": 1} | options)
     rng, optimiser = np.random.default_rng(7), make(params)
     start = restore_checkpoint(begun, params, optimiser, task, rng) if begun else None
-    summary = train(params, optimiser, task, options, rng, store, start, quiet=True)
+    part = Trained(params)
+    summary = train(params, optimiser, task, options, rng, store, start, quiet=True, trained=part)
     digest = hashlib.sha256(b"".join(p.tobytes() for p in params.values())).hexdigest()
     found = {"digest": digest, "tokens": summary.tokens, "best_loss": summary.best_loss}
     for name in ("loss", "gradient_norm"):
@@ -183,8 +185,13 @@ def trained(task, make=AdamW, begun=None, **options):
     return found | {"rng": str(values["rng"])}
 
 
+def weights_of(model):
+    """Return the weights that have gradients; a classifier does not use its encoder's output."""
+    return {n: p for n, p in model.params.items() if not n.startswith("encoder.output.")}
+
+
 def begin(folder):
-    """A training that is stopped after STOP steps, and saved in a folder."""
+    """Save a training that is stopped after STOP steps in a folder."""
     task = language_model()
     params, real = task.model.params, task.training_loss
 

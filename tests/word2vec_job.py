@@ -25,7 +25,6 @@ SETTINGS = SimpleNamespace(
     final_rate=1e-3,
     seed=SEED,
     threads=1,
-    average_every=100,
     checkpoint_seconds=1e9,
 )
 
@@ -78,7 +77,7 @@ class Memory:
 
 
 def main(path):
-    word2vec.STRETCH = 50
+    word2vec.STRETCH, word2vec.AVERAGE_EVERY = 50, 100
     job, meetings, meet, learn = ranks(), [], word2vec._meet, Word2Vec.learn
 
     def checked_meet(model, *arguments):

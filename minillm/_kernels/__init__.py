@@ -1,17 +1,17 @@
-"""Which kernels run: the NumPy originals or one of their Cython twins.
+"""The choice of kernels: the NumPy originals or one of their Cython twins.
 
-Every hot loop is written twice.  The NumPy original stands in the page of its
-idea, next to the op that calls it, and is marked
+Every hot loop is written twice.  The NumPy original is on the page of its idea,
+next to the op that calls it, and is marked
 
     @twinned
     def gelu_forward(x): ...
 
-Its Cython twin has the same name and the same parameters.  It stands in a
+Its Cython twin has the same name and the same parameters.  It is in a
 `<topic>.pyx` of this folder, which is compiled once for each instruction set as
 `_<topic>_<instruction set>`.  A call of ``gelu_forward`` runs the twin if
-Cython kernels are in force where the call is made, else the original.  Both
-return the same arrays in the same layout, so that the backward of one twin may
-follow the forward of the other.
+Cython kernels are in force at that moment, else the original.  Both return the
+same arrays in the same layout, so that the backward of one may follow the
+forward of the other.
 """
 
 from __future__ import annotations
@@ -52,15 +52,15 @@ ORIGINALS: dict[str, Callable[..., Any]] = {}  # by the name of the twin
 
 
 class KernelsUnavailable(InputError, ImportError):
-    """The kernels that were asked for are not built, or not for this CPU."""
+    """The chosen kernels are not built, or not for this CPU."""
 
 
 def twinned(original: Function) -> Function:
-    """Mark a NumPy original: where its Cython twin is in force, the twin runs instead.
+    """Mark a NumPy original: its Cython twin runs instead where it is in force.
 
-    The twin has the original's name.  A page whose public op has that name itself
-    puts an underscore in front: ``_lstm_step`` is the original of ``lstm_step``.
-    The original stays at hand as ``__wrapped__``.
+    The twin has the original's name.  If the public op of the page has that name
+    itself, the original gets an underscore: ``_lstm_step`` is that of ``lstm_step``.
+    The original is available as ``__wrapped__``.
 
     Raises ImportError if another module has an original of this name.
     """
@@ -81,9 +81,8 @@ def twinned(original: Function) -> Function:
 def use_kernels(name: str) -> Iterator[None]:
     """Run the kernels `name` inside a `with` block, in this thread only.
 
-    name is one of "auto", "numpy", "cython" (the best instruction set that the
-    CPU has), "baseline", "avx2", "avx512".  Raises KernelsUnavailable where
-    they cannot run.
+    name is one of "auto", "numpy", "cython" (the best instruction set of the CPU),
+    "baseline", "avx2", "avx512".  Raises KernelsUnavailable if they cannot run.
     """
     token = _chosen.set(select_kernels(name))
     try:
@@ -93,7 +92,7 @@ def use_kernels(name: str) -> Iterator[None]:
 
 
 def kernels_info() -> dict[str, Any]:
-    """Which kernels are in force and why, and what else could run here."""
+    """Return the kernels in force, the reason, and the others that could run here."""
     missing = _missing()
     active = _active()
     if _chosen.get():
@@ -116,9 +115,9 @@ def kernels_info() -> dict[str, Any]:
 
 
 def select_kernels(name: str) -> SimpleNamespace:
-    """The kernels called `name`, as for use_kernels: their name and the compiled functions.
+    """Return the kernels of a name of use_kernels: their own name and the compiled functions.
 
-    "numpy" has no compiled functions: the originals run as they stand.
+    "numpy" has no compiled functions, so that the originals run.
     """
     if name not in CHOICES:
         raise InputError(f"kernels: expected one of {', '.join(CHOICES)}; found {name!r}")
@@ -143,7 +142,7 @@ _chosen: contextvars.ContextVar[SimpleNamespace | None] = contextvars.ContextVar
 
 
 def _active() -> SimpleNamespace:
-    """The kernels in force here."""
+    """Return the kernels in force."""
     return _chosen.get() or _default()
 
 
@@ -161,7 +160,7 @@ def _default() -> SimpleNamespace:
 
 @functools.cache
 def _load(name: str) -> SimpleNamespace:
-    """The compiled functions of every topic; none for "numpy"."""
+    """Load the compiled functions of every topic; none for "numpy"."""
     functions: dict[str, Callable] = {}
     for topic in TOPICS if name != "numpy" else ():
         module = importlib.import_module(f"{__name__}._{topic}_{name}")
@@ -185,7 +184,7 @@ def _exported(module: ModuleType, translated: str) -> Iterator[tuple[str, Callab
 
 @functools.cache
 def _missing() -> dict[str, str]:
-    """The instruction sets that cannot run here, each with the reason."""
+    """Return the instruction sets that cannot run here, each with the reason."""
     cpu, missing = _compiled_cpu(), {}
     for name in INSTRUCTION_SETS:
         if cpu is None:
@@ -204,7 +203,7 @@ def _missing() -> dict[str, str]:
 
 @functools.cache
 def _compiled_cpu() -> Any:
-    """The compiled module that asks the CPU what it can do; None where nothing was compiled."""
+    """Return the compiled module that queries the CPU; None if nothing was compiled."""
     _thread_limit()
     try:
         cpu = importlib.import_module(f"{__name__}._cpu")
@@ -217,7 +216,7 @@ def _compiled_cpu() -> Any:
 
 
 def _not_built(name: str) -> str:
-    """Why there is no compiled module: the build wrote its failures to build.json."""
+    """Return why there is no compiled module; the build wrote its failures to build.json."""
     try:
         failures = json.loads((Path(__file__).parent / "build.json").read_text())
     except OSError:

@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""What this CPU can do, and how the twins were compiled.  For `_kernels/__init__.py`."""
+"""The abilities of this CPU, and how the twins were compiled; for `_kernels/__init__.py`."""
 
 include "threads.pxi"
 

@@ -1,4 +1,4 @@
-# What the other compiled kernels use of _pool.pyx: see there.
+# The parts of _pool.pyx that the other compiled kernels use.
 
 
 cdef struct Guarded:  # a piece, with MINILLM_GUARD

@@ -107,7 +107,7 @@ cdef Py_ssize_t idle_bytes = 0
 
 
 def limit_of(text: str) -> int:
-    """The bytes that MINILLM_POOL_BYTES means.  Raises InputError for what is no number."""
+    """Return the bytes given by MINILLM_POOL_BYTES.  InputError if it is not a number."""
     shift = {"K": 10, "M": 20, "G": 30}.get(text[-1:].upper(), 0)
     digits = text[:-1] if shift else text
     if not (digits.isascii() and digits.isdecimal()):
@@ -229,7 +229,7 @@ cdef class Workspace:
         return piece
 
     cdef char *take_guarded(self, Py_ssize_t size) noexcept:
-        self.size -= (size + LINE - 1) // LINE * LINE  # what is left of what was asked for
+        self.size -= (size + LINE - 1) // LINE * LINE  # the rest of the size that was requested
         if self.size < 0:
             Py_FatalError("a kernel took more from its workspace than it had asked for")
         self.guards = new_guarded(size, self.guards)
@@ -276,7 +276,7 @@ cdef Guarded *checked_and_freed(Guarded *last) noexcept:
 
 cdef bint are_guards(const char *begin, const char *end) noexcept:
     """Whether each byte is one: the first is, and each is as the one before it."""
-    if POISONED:  # nobody wrote there and lived
+    if POISONED:  # a write there would have crashed
         return True
     return <unsigned char>begin[0] == GUARD_BYTE and memcmp(begin, begin + 1, end - begin - 1) == 0
 

@@ -1,4 +1,4 @@
-/* The Gaussian error linear unit in both forms: ops/gelu.py says what is computed.
+/* The Gaussian error linear unit in both forms: ops/gelu.py has the equations.
  *
  * In the tanh form, (1 + tanh(u)) / 2 is the sigmoid of 2 u: the same number in fewer steps, and
  * for a negative u with all of its digits.  In the exact form, Phi(x) is the tail Q(-x) of a

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""What an optimiser does to every parameter at every step: the Cython twins of the originals.
+"""The steps of an optimiser on every parameter: the Cython twins of the originals.
 
 One pass: each number is read once and written once, so that it runs at the speed of
 memory.  All arrays are cut into pieces, which go to threads: the threads are woken once for all

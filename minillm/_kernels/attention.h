@@ -103,7 +103,7 @@ POINT double exp_of_normal_f64(double x)
     return power * p + power;
 }
 
-/* exp(x) of an x that is not positive, but for rounding.  What would be no normal number is 0. */
+/* exp(x) of an x that is not positive, but for rounding.  A subnormal result is 0. */
 POINT float weight_f32(float x)
 {
     return x < -87.0f ? 0.0f : exp_of_normal_f32(x);

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""Attention: the Cython twins of the originals, which state what is computed.
+"""Attention: the Cython twins of the originals, which state the equations.
 
     attention_additive.pxi   score = v . tanh(query + key)
     attention_heads.pxi      score = scale query . key, of one head or many

@@ -14,7 +14,7 @@
 # A block of scores has a line for each key and a column for each query: so a softmax adds up
 # vectors, not what is within them, and no product needs the weights transposed, for a tile may take
 # its left matrix by rows or by columns.  A block of the weights is all that there ever is of them,
-# unless they are an output.  Of a causal head, tiles leave out nearly all that nobody may see.
+# unless they are an output.  The tiles of a causal head leave out nearly all masked keys.
 #
 # A query that looks at nothing, without a key or with scores of minus infinity alone, has zeros in
 # all products: so not even zero times infinity reaches a result.
@@ -29,7 +29,7 @@ cdef struct Operand:  # an array (B, heads, steps, width), whose last axis is co
     Py_ssize_t row, head, step  # bytes from one to the next
 
 
-cdef struct Heads:  # what is the same for all heads of a batch
+cdef struct Heads:  # the same for all heads of a batch
     Py_ssize_t B, N, M           # rows, heads of queries, heads of keys and values
     Py_ssize_t T, S, D, E        # queries, keys, width of both, width of the values
     bint causal
@@ -127,7 +127,7 @@ cdef inline void times_packed(
     Py_ssize_t count, const floating **a, Py_ssize_t step, Packed b, Py_ssize_t first,
     Py_ssize_t depth, bint add, floating **c, floating *acc,
 ) noexcept nogil:
-    """c (count, columns) = a (count, depth) b, or added to what is there: one tile of rows.
+    """c (count, columns) = a (count, depth) b, or added to c: one tile of rows.
 
     The numbers of a row of a are `step` apart.  Of b, `depth` lines are used from `first` on.
     """
@@ -182,7 +182,7 @@ cdef inline Py_ssize_t first_to_see(Block block, Py_ssize_t s, Py_ssize_t lanes)
 cdef inline void queries_by_width(
     Block block, Py_ssize_t width, const floating **q, floating *to
 ) noexcept nogil:
-    """to (width, block.width): a column for each query, and zeros in what is left."""
+    """to (width, block.width): a column for each query, and zeros in the rest."""
     if block.count < block.width:
         memset(to, 0, width * block.width * sizeof(floating))
     transpose(to, block.width, q, block.count, 0, width)
@@ -253,7 +253,7 @@ cdef Keys keys_for_backward(
     const Heads *heads, Py_ssize_t b, Operand keys, Operand values, Operand dkeys, Operand dvalues,
     floating zero, char **scratch,
 ) noexcept nogil:
-    """`zero` only tells the precision."""
+    """`zero` only gives the precision."""
     cdef Py_ssize_t seen = visible(heads, b, heads.T - 1), size = heads.reach * sizeof(void *)
     cdef Keys all
     cdef floating **k = <floating **>cut(scratch, size)
@@ -423,7 +423,7 @@ cdef Py_ssize_t head_scratch(const Heads *heads, Py_ssize_t itemsize) noexcept n
 cdef inline void softmax_block(
     const Heads *heads, Py_ssize_t b, Block block, floating *x, floating *log_sums, floating *sums,
 ) noexcept nogil:
-    """Scores become weights, and zeros what a query does not see."""
+    """Turn scores into weights; those of masked keys become zero."""
     cdef Py_ssize_t lanes = VECTOR_BYTES // <Py_ssize_t>sizeof(floating), i = 0, seen
     while i < block.count:
         seen = visible(heads, b, block.first + min(i + lanes, block.count) - 1)
@@ -586,7 +586,7 @@ cdef void head_forward(
     const Heads *heads, Py_ssize_t b, floating scale, Operand query, Operand keys, Operand values,
     Operand context, floating *weights, floating *log_sums, char *scratch,
 ) noexcept nogil:
-    """weights, or log_sums, may be NULL: not wanted."""
+    """weights, or log_sums, may be NULL if they are not needed."""
     if heads.T <= FEW:
         few_forward(heads, b, scale, query, keys, values, context, weights, log_sums, scratch)
     else:

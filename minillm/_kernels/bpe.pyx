@@ -261,7 +261,7 @@ cdef Py_ssize_t merge_short(const uint8_t *word, Py_ssize_t n, const Merges *m,
             ranks[at] = rank_of(m, numbers[at], numbers[at + 1])
 
 
-cdef struct Word:  # of n bytes; what stands at a place is linked to its neighbours
+cdef struct Word:  # of n bytes; each token is linked to its neighbours
     Py_ssize_t n
     int32_t *numbers  # -1 where a token has become a part of the one before
     int64_t *before

@@ -32,7 +32,7 @@ cdef struct Candidate:  # an entry of the heap
 
 
 cdef struct Training:
-    int32_t *tokens   # what begins at a place
+    int32_t *tokens   # the token that begins at a place
     int32_t *before   # the neighbours in the word, or -1
     int32_t *after
     int32_t *words    # of a place

@@ -1,5 +1,5 @@
 /* One row of softmax and cross-entropy, and of the most probable ids: ops/cross_entropy.py and
- * decoding/beam.py say what is computed. */
+ * decoding/beam.py have the equations. */
 #ifndef MINILLM_CROSS_ENTROPY_H
 #define MINILLM_CROSS_ENTROPY_H
 #include <math.h>
@@ -37,8 +37,8 @@ DEFINE_CROSS_ENTROPY(float, f32, logf)
 DEFINE_CROSS_ENTROPY(double, f64, log)
 
 /* The `count` most probable ids, 1 to V of them, and their log probabilities; of equal ones the
- * first.  Each lane's largest logit is one logit, so that of all logits at least `count` reach the
- * count-th largest of these.  What does not is left out, and most blocks have nothing that does. */
+ * first.  Each lane's largest logit is one logit, so that at least `count` of all logits reach the
+ * count-th largest of these.  Smaller ones are left out, and most blocks have only these. */
 #define DEFINE_MOST_PROBABLE(REAL, SUFFIX)                                                         \
     static REAL lane_maxima_##SUFFIX(ptrdiff_t V, const REAL *z, ptrdiff_t count)                  \
     {                                                                                              \

@@ -97,7 +97,7 @@ cdef int find_weights(Addresses found, floating zero) except -1:
     return 0
 
 
-# --- what one thread does -----------------------------------------------------------
+# --- the work of one thread ---------------------------------------------------------
 
 
 cdef struct Part:

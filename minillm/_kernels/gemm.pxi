@@ -4,18 +4,18 @@
 #
 #   tile           6 rows by 4 vectors of C in registers (tile.h)
 #   pack           a panel of B, 4 vectors wide, laid out in the order that the tile reads it
-#   multiply_part  what one thread does: blocks of the depth, of A's rows, of B's panels
+#   multiply_part  the work of one thread: blocks of the depth, of A's rows, of B's panels
 #   multiply       splits C between threads
 #
 # Why it is fast.  A block of B (half a megabyte: at most 512 deep, and so wide as
 # that allows) stays in the second-level cache while all rows of A pass over it,
 # and the 6 rows of A stay in the first level while all panels of the block pass
 # over them: so a number that comes from memory is used hundreds of times.  A is
-# read where it lies, for a tile takes pointers to rows; B is copied once into
+# read in place, because a tile takes pointers to rows; B is copied once into
 # panels, for a panel's lines would otherwise lie a page apart.
 #
 # An operand is a list of pointers to its lines.  They are its rows, or, for an
-# operand that is a transpose, its columns: what matters is whether a line runs
+# operand that is a transpose, its columns: it matters whether a line runs
 # `by_depth` (each line is one step of the depth) or along it.  A list of lines
 # also lets a recurrence leave out the steps beyond a sequence's end.
 #
@@ -116,7 +116,7 @@ cdef inline void multiply_tile(
     const floating **rows, const floating *panel, Py_ssize_t ldb,
     const floating *bias, bint add, floating **c, floating *acc,
 ) noexcept nogil:
-    """One tile of C, begun with what C holds (add), the bias, or zero."""
+    """One tile of C, added to C (add), to the bias, or to zero."""
     cdef Py_ssize_t width = vectors * (VECTOR_BYTES // <Py_ssize_t>sizeof(floating)), m
     cdef bint whole = n1 - n0 == width  # else by way of acc, whose rows have room for whole vectors
     cdef const floating *start[8]
@@ -149,7 +149,7 @@ cdef inline Py_ssize_t widest_block(Py_ssize_t depth, Py_ssize_t itemsize) noexc
 
 
 cdef inline Py_ssize_t padded_row(Py_ssize_t size) noexcept nogil:
-    """The bytes from row to row: whole lines of the cache, one more than the row needs.
+    """Return the bytes from row to row: whole lines of the cache, one more than the row needs.
 
     Rows a power of two apart would all want the same places of the cache.
     """
@@ -212,7 +212,7 @@ cdef void multiply_part(
                             rows[m - t0] = a[m] + k0
                     j = c0
                     while j < c1:
-                        # What the next tile writes.  Not past c1: there, another thread may write.
+                        # The next tile's output.  Not past c1: there, another thread may write.
                         for m in range(t0, t1):
                             prefetch(c[m] + j + width, min(width, c1 - j - width))
                         multiply_tile(
@@ -253,7 +253,7 @@ cdef void multiply_few(
 
 
 cdef int parts_of_rows(Py_ssize_t M, Py_ssize_t N, Py_ssize_t lanes, int threads) noexcept nogil:
-    """Into how many parts C's rows are cut, each of them for threads / parts parts of the columns.
+    """Return the parts into which C's rows are cut, each for threads / parts parts of the columns.
 
     The most that a thread has to do is to be little: the products, and laying out its columns
     of B and its rows of A.
@@ -276,7 +276,7 @@ cdef void multiply(
     const floating *bias, bint add, floating **c,
     int threads, char *scratch, Py_ssize_t scratch_each,
 ) noexcept nogil:
-    """C (M, N) = A (M, K) B (K, N), plus the bias (N,), or (add) plus what C holds."""
+    """C (M, N) = A (M, K) B (K, N), plus the bias (N,), or (add) plus C."""
     cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating)
     cdef Py_ssize_t vectors = ceil_div(N, lanes), row, column
     cdef bint few = is_few(M, a_by_depth, b_by_depth)

@@ -13,7 +13,7 @@
  * - 2^n is two factors, since 2^128 is no float and 2^-149 a subnormal one.
  * - The bounds are comparisons that a NaN fails, so that a NaN goes through.
  *
- * The tail of a normal distribution is what erf is needed for here:
+ * The tail of a normal distribution is the reason for erf here:
  *
  *     Q(x) = P(X > x) = erfc(x / sqrt(2)) / 2 = exp(-x^2 / 2) p(t) / (x + k),  t = (x - k) / (x + k)
  *

@@ -1,9 +1,9 @@
-/* Where the threads of one parallel region wait for each other.
+/* The meeting of the threads of one parallel region, which wait for each other.
  *
- * A step of a small model meets every few microseconds, so that to sleep and be woken would take
- * longer than to wait: a thread asks again and again.  Where that lasts, the other's core is busy
- * with something else, and it sleeps.
- * The team is what OpenMP has given, which may be less than what was asked for.
+ * The threads of a small model meet every few microseconds, so that sleeping and waking up would
+ * take longer than waiting: a thread polls.  If that takes long, the other's core is busy with
+ * something else, and the thread sleeps.
+ * The team is that of OpenMP, which may be smaller than requested.
  */
 #ifndef MINILLM_MEETING_H
 #define MINILLM_MEETING_H

@@ -1,4 +1,4 @@
-/* One row of layer normalisation: ops/layer_norm.py says what is computed. */
+/* One row of layer normalisation: ops/layer_norm.py has the equations. */
 #ifndef MINILLM_NORMALISATION_H
 #define MINILLM_NORMALISATION_H
 #include <math.h>

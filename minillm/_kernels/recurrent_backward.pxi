@@ -1,5 +1,5 @@
 # Backward: one thread's rows from the last step to the first, which gives the gradient da
-# by the pre-activations of every step; then what follows from all da at once:
+# by the pre-activations of every step; then the rest, from all da at once:
 #
 #     dx = da W_x^T        dW_x = x^T da        dW_h = h_prev^T da        db = sum of da
 #
@@ -12,7 +12,7 @@ cdef inline void begin_gradients(
     const floating *dhs, const floating *hs, const floating *gates, const floating *more,
     const floating *da_all, floating *sums,
 ) noexcept nogil:
-    """dh += dhs, and what the cells of one row will want once the tile is done is fetched."""
+    """dh += dhs, and fetch the inputs of one row's cells, which follow the tile."""
     cdef Py_ssize_t G = cell, g
     add_line(count, dhs + step * H + j, sums)
     prefetch(hs + step * H + j, count)
@@ -231,7 +231,7 @@ cdef void gradient_of_ids(
     Py_ssize_t first, Py_ssize_t last, Py_ssize_t V, Py_ssize_t GH, Py_ssize_t steps,
     const Py_ssize_t *step, const long long *ids, const floating *da, floating *dW_x,
 ) noexcept nogil:
-    """Columns first to last of dW_x, whose V rows are to be cleared; row v adds the da where v stood."""
+    """Columns first to last of dW_x, whose V rows are cleared first; row v sums the da where v was read."""
     cdef Py_ssize_t i
     for i in range(V):
         memset(dW_x + i * GH + first, 0, (last - first) * sizeof(floating))

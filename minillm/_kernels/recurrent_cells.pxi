@@ -1,7 +1,7 @@
 # The cells of the three recurrences: one vector of hidden columns of one row.
 #
 # Gates stand one vector apart: a[j], a[lanes + j], ...  `one` is of the right
-# precision, where a plain 1 is a double and takes the whole loop with it.
+# precision, because a plain 1 is a double and would make the whole loop double.
 
 cdef enum Cell:
     RNN = 1
@@ -78,7 +78,7 @@ cdef inline void gru_cell_backward(
     const floating *dh, floating *dh_prev, const floating *gates, const floating *h_n,
     const floating *h_prev, floating *da,
 ) noexcept nogil:
-    """da by r, z, h_n and x W_xn + b_xn; dh_prev: what reaches h_prev through the gate z."""
+    """da by r, z, h_n and x W_xn + b_xn; dh_prev: the part that reaches h_prev through z."""
     cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), j
     cdef floating one = 1
     cdef floating r, z, n, da_n

@@ -46,7 +46,7 @@ cdef inline void end_sums(
     floating *sums, floating *n, const floating *h, floating *h_next, floating *c,
     floating *hs, floating *gates, floating *more,
 ) noexcept nogil:
-    """Run one row's cells on their sums; keep the new state and what the backward needs."""
+    """Run one row's cells on their sums; keep the new state and the backward's inputs."""
     cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), count = min(lanes, H - j), g, v
     if cell == RNN:
         for v in range(vectors):
@@ -133,7 +133,7 @@ cdef void begin_states(
     int cell, const Rows *rows, Py_ssize_t all_rows, Py_ssize_t ld, const floating *h0,
     const floating *c0, floating *h, floating *c,
 ) noexcept nogil:
-    """The initial states of this thread's rows, and zeros wherever else the three buffers are."""
+    """The initial states of this thread's rows, and zeros in the rest of the three buffers."""
     cdef Py_ssize_t H = rows.H, m
     memset(h, 0, 3 * all_rows * ld * sizeof(floating))
     for m in range(all_rows):

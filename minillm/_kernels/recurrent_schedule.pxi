@@ -62,7 +62,7 @@ cdef Rows rows_of_first(Schedule schedule, Py_ssize_t H, Py_ssize_t threads):
 
 
 cdef inline Rows rows_of(Rows rows, Py_ssize_t thread) noexcept nogil:
-    """Those of another thread."""
+    """The rows of another thread."""
     rows.first = thread
     return rows
 

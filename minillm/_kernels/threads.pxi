@@ -1,4 +1,4 @@
-# How many threads a kernel may use: what OpenMP says (the cores, OMP_NUM_THREADS,
+# The number of threads that a kernel may use: that of OpenMP (the cores, OMP_NUM_THREADS,
 # or whatever threadpoolctl has set), and no more than MINILLM_NUM_THREADS.
 import os
 

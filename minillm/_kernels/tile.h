@@ -55,7 +55,7 @@
 #define TILE_VECTORS 4 /* the widest panel */
 #define TILE_SIZE (24 * VECTOR_BYTES) /* bytes of the largest tile */
 
-/* Fetch a line of the cache that will be wanted some microseconds from now. */
+/* Fetch a line of the cache that will be needed in some microseconds. */
 #if defined(__GNUC__)
 #define PREFETCH(address) __builtin_prefetch(address, 0, 2)
 #else

@@ -5,7 +5,7 @@
  * goes across the rows, one vector of the width at a time: h and its gradient
  * stay in registers while all rows pass by, and each row is read and written once.
  *
- * The sums are taken in vectors of 64 bytes, whatever the machine's vectors are:
+ * The sums are taken in vectors of 64 bytes, whatever the width of the machine's vectors:
  * the bits do not depend on them, but where a multiply-add is fused.
  */
 #ifndef MINILLM_WORD2VEC_H

@@ -57,7 +57,7 @@ cdef struct Scratch:  # one thread's memory; void: floats or doubles
 
 cdef struct Sum:
     double loss
-    double product  # of the probabilities whose logarithm is still to be taken
+    double product  # of the probabilities, before their logarithm
     int64_t predictions
 
 
@@ -177,7 +177,7 @@ cdef inline void predict(
     const floating* h, int32_t target, floating rate, const Outputs* outputs, floating* W_out,
     Py_ssize_t D, const Scratch* scratch, uint64_t* random, Sum* sums,
 ) noexcept nogil:
-    """Update W_out by one prediction; `scratch.change` is what is to be added to h."""
+    """Update W_out by one prediction; `scratch.change` is to be added to h."""
     cdef int32_t* nodes = scratch.nodes
     cdef floating** u = <floating**> scratch.u
     cdef floating* sign = <floating*> scratch.sign

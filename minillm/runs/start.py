@@ -186,13 +186,9 @@ def _options(settings: Any) -> "Options":
 
 
 def _optimiser(settings: Any, params: Any) -> Any:
-    from minillm.training import SGD, Adam, AdamW
+    from minillm.training import new_optimiser
 
-    if settings.optimiser == "sgd":
-        return SGD(params, settings.momentum)
-    if settings.optimiser == "adam":
-        return Adam(params, beta2=settings.beta2)
-    return AdamW(params, beta2=settings.beta2, weight_decay=settings.weight_decay)
+    return new_optimiser(settings.optimiser, params, settings)
 
 
 def _check_unfinished(folder: RunFolder, options: "Options", begin: "Summary") -> None:

@@ -1,16 +1,16 @@
-"""Is a hand-written backward the derivative of its forward?
+"""Checks that a hand-written backward is the derivative of its forward.
 
 With y = op(x) and a random dy, the backward claims dx = (dy/dx)^T dy.  So the
-scalar L(x) = sum of dy y(x) must have, at every coordinate, the slope dx_i.
-The slope is measured: a central difference over two steps, h and h / 2, each
-wrong by a multiple of h^2, which cancels between them (Richardson 1911):
+scalar L(x) = sum of dy y(x) has the slope dx_i at every coordinate i.  The slope
+is measured by central differences with two steps, h and h / 2.  The error of
+each is a multiple of h^2, which cancels between them (Richardson 1911):
 
     D(h) = (L(x + h e_i) - L(x - h e_i)) / 2h        slope = (4 D(h / 2) - D(h)) / 3
 
-What is left is of order h^4 and, in float64, some 1e-13 of rounding.  A bound on
-the rounding is computed along with each slope, and only so much absolute error is
-allowed.  Everything else is relative: a gradient of 1e-7 that should be 2e-7 is an
-error, where an "absolute or relative" tolerance of 1e-6 would accept it.
+The remaining error is of order h^4 and, in float64, some 1e-13 of rounding.  A bound
+on the rounding is computed along with each slope, and only that much absolute error
+is allowed.  Everything else is relative: a gradient of 1e-7 that should be 2e-7 is
+an error, although an "absolute or relative" tolerance of 1e-6 would accept it.
 """
 
 import inspect
@@ -20,12 +20,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-STEPS = (2e-3, 2e-4, 2e-5)  # smaller ones only where a larger one disagrees: a kink may be near
+STEPS = (2e-3, 2e-4, 2e-5)  # smaller ones only if a larger one disagrees: a kink may be near
 ROUNDING = 16 * np.finfo(np.float64).eps  # per value that goes into a slope
 
 
 class GradientError(AssertionError):
-    """A backward that is not the derivative of its forward, or breaks the convention."""
+    """A backward is not the derivative of its forward, or breaks the convention."""
 
 
 def check_gradients(
@@ -38,9 +38,9 @@ def check_gradients(
 
     ``op(*args)`` returns ``output, backward`` or ``(output, ...), backward``;
     ``backward(*upstream)`` returns one gradient for each float array among the
-    arguments, in their order, a single one bare.  Everything else among the
-    arguments (ids, lengths, masks, numbers) is passed as it is.  The op must be a
-    function of its arguments alone: make a fresh generator inside it if it draws.
+    arguments, in their order, a single one bare.  All other arguments (ids,
+    lengths, masks, numbers) are passed as they are.  The op must be a function of
+    its arguments alone: if it draws random numbers, make a fresh generator inside it.
 
     The upstream gradient is random (drawn from rng), never ones.  Also checked:
     the gradients' number, shapes and dtypes; that a second call of the backward
@@ -48,9 +48,9 @@ def check_gradients(
     gradient; and, with several outputs, that None stands for zero.
 
     Returns the worst relative error.  Raises GradientError with the worst
-    coordinate, its analytic and its numeric value; says so if the point lies on a
-    kink.  Raises TypeError for float arrays that are not float64: float32 has too
-    few digits to tell a wrong gradient from rounding.
+    coordinate, its analytic and its numeric value, and whether the point lies on a
+    kink.  Raises TypeError for float arrays that are not float64, because float32
+    has too few digits to tell a wrong gradient from rounding.
 
     >>> def square(x):
     ...     return x**2, lambda dy: 2 * x * dy
@@ -114,8 +114,8 @@ def check_projections(
 ) -> float:
     """Check a whole model's gradient along random directions, one array at a time.
 
-    ``loss()`` returns ``loss, backward``, computed from the arrays in ``params``
-    (which are moved in place and put back); ``backward()`` returns a gradient for
+    ``loss()`` returns ``loss, backward``, computed from the arrays in ``params``,
+    which are moved in place and put back.  ``backward()`` returns a gradient for
     each, under the same keys.  The slope of the loss along a random direction u of
     an array must be the sum of u times its gradient.
 
@@ -163,7 +163,7 @@ class _Slope(NamedTuple):
 
 
 def _compared(numeric: float, rounding: float, analytic: float, tolerance: float) -> _Slope:
-    """error <= tolerance exactly if |analytic - numeric| <= tolerance * size + rounding."""
+    """Compare: error <= tolerance iff |analytic - numeric| <= tolerance * size + rounding."""
     size = max(abs(analytic), abs(numeric)) + rounding / tolerance
     difference = abs(analytic - numeric)
     # A NaN or an infinity on either side is an error, never a pass.
@@ -179,7 +179,7 @@ def _slope(
     analytic: float,
     tolerance: float,
 ) -> _Slope:
-    """The slope of L at one coordinate, with a smaller step where a larger one disagrees."""
+    """Measure the slope of L at one coordinate, with smaller steps if a larger one disagrees."""
     attempts: Iterator[_Slope] = (
         _compared(*_difference(outputs_at, upstream, array, index, step), analytic, tolerance)
         for step in STEPS
@@ -199,7 +199,7 @@ def _difference(
     index: tuple[int, ...],
     step: float,
 ) -> tuple[float, float]:
-    """(4 D(h / 2) - D(h)) / 3, and a bound on its rounding error."""
+    """Return (4 D(h / 2) - D(h)) / 3, and a bound on its rounding error."""
     centre = array[index]
     h = step * max(1.0, abs(float(centre)))
     slopes, rounding = [], 0.0
@@ -208,7 +208,7 @@ def _difference(
         right = array[index]
         above = outputs_at()
         array[index] = centre - half_width
-        width = right - array[index]  # what was really moved, after rounding
+        width = right - array[index]  # the real distance, after rounding
         below = outputs_at()
         array[index] = centre
         # Difference first, sum after: outputs that do not depend on this
@@ -216,8 +216,8 @@ def _difference(
         slope = 0.0
         for dy, up, down in zip(upstream, above, below, strict=True):
             slope += float(np.sum(dy * (up - down))) / width
-            # A small output may be what cancellation left of terms as large as the
-            # largest output, so that this is the size whose rounding counts.
+            # A small output may be a difference of terms as large as the largest
+            # output, so that the rounding of that size counts.
             size = float(np.max(np.abs(up), initial=0))
             rounding += ROUNDING * size * float(np.sum(np.abs(dy) * (up != down))) / width
         slopes.append(slope)
@@ -230,7 +230,7 @@ def _kink(
     array: NDArray,
     index: tuple[int, ...],
 ) -> str:
-    """A remark if the slope from the left differs from the slope from the right."""
+    """Return a remark if the slopes from the left and from the right differ."""
     centre, h = array[index], 1e-6
     values = []
     for offset in (-h, 0.0, h):
@@ -251,7 +251,7 @@ def _kink(
 def _checked_backward(
     backward: Callable, upstream: tuple[NDArray, ...], arguments: list[tuple[str, NDArray]]
 ) -> tuple[NDArray, ...]:
-    """The gradients of the backward, after checks that it keeps to the convention."""
+    """Return the gradients of the backward, after checking that it keeps to the convention."""
     before = tuple(dy.copy() for dy in upstream)
     gradients = _tuple(backward(*upstream))
     if len(gradients) != len(arguments):
@@ -276,19 +276,19 @@ def _checked_backward(
             nothing = [np.zeros_like(dy) if j == k else dy for j, dy in enumerate(upstream)]
             absent = [None if j == k else dy for j, dy in enumerate(upstream)]
             try:
-                found = _tuple(backward(*absent))
+                gradients = _tuple(backward(*absent))
             except (TypeError, AttributeError) as error:
                 raise GradientError(
                     f"the backward does not take None for the gradient of output {k}: {error}"
                 ) from error
             expected = _tuple(backward(*nothing))
-            _same(expected, found, f"None in place of a zero gradient of output {k}")
+            _same(expected, gradients, f"None in place of a zero gradient of output {k}")
     return first
 
 
-def _same(expected: tuple[NDArray, ...], found: tuple[NDArray, ...], what: str) -> None:
-    if not all(np.array_equal(a, b, equal_nan=True) for a, b in zip(expected, found, strict=True)):
-        raise GradientError(f"{what} gave other gradients")
+def _same(one: tuple[NDArray, ...], other: tuple[NDArray, ...], call: str) -> None:
+    if not all(np.array_equal(a, b, equal_nan=True) for a, b in zip(one, other, strict=True)):
+        raise GradientError(f"{call} gave other gradients")
 
 
 def _tuple(result: Any) -> tuple:
@@ -296,7 +296,7 @@ def _tuple(result: Any) -> tuple:
 
 
 def _argument_names(op: Callable, count: int) -> list[str]:
-    """The parameter names of the op where it has them, else "argument 0", ..."""
+    """Return the parameter names of the op if it has them, else "argument 0", ..."""
     try:
         parameters = list(inspect.signature(op).parameters.values())
     except (TypeError, ValueError):

@@ -1,8 +1,8 @@
 """Hypothesis strategies for property tests of ops: sizes, lengths, arrays.
 
-Shapes, lengths and seeds are what hypothesis draws and shrinks; the values come
-from a seeded normal, since shrinking them one by one finds zeros, kinks and
-overflows rather than wrong gradients.
+Hypothesis draws and shrinks shapes, lengths and seeds.  The values come from a
+seeded normal, because shrinking them one by one finds zeros, kinks and overflows
+rather than wrong gradients.
 """
 
 import numpy as np

@@ -1,16 +1,23 @@
-"""Training: optimisers, schedules, the loop, what a checkpoint holds."""
+"""Training: the loop, its tasks, optimisers, schedules, checkpoints, ranks."""
 
-from minillm.training.checkpoints import Store, restore_checkpoint, save_checkpoint
-from minillm.training.loop import (
-    Options,
-    Summary,
-    Task,
-    train,
+from minillm.training.checkpoints import Store, Summary, restore_checkpoint, save_checkpoint
+from minillm.training.loop import train
+from minillm.training.optimisers import (
+    OPTIMISERS,
+    SGD,
+    Adam,
+    AdamW,
+    Optimiser,
+    clip_global_norm,
+    new_optimiser,
 )
-from minillm.training.optimisers import SGD, Adam, AdamW, Optimiser, clip_global_norm
-from minillm.training.schedules import warmup_cosine
+from minillm.training.options import Options
+from minillm.training.schedules import SCHEDULES, warmup_cosine
+from minillm.training.task import Task
 
 __all__ = [
+    "OPTIMISERS",
+    "SCHEDULES",
     "SGD",
     "Adam",
     "AdamW",
@@ -20,6 +27,7 @@ __all__ = [
     "Summary",
     "Task",
     "clip_global_norm",
+    "new_optimiser",
     "restore_checkpoint",
     "save_checkpoint",
     "train",

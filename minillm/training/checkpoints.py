@@ -1,6 +1,6 @@
-"""What resuming needs, as dictionaries of arrays and values; a store decides where they are saved.
+"""Checkpoints: all that resuming needs, as arrays and values; a store decides where they are saved.
 
-A checkpoint is a pair.  The arrays are named ``params/...``, ``optimiser/...`` and ``task/...``;
+The arrays are named ``params/...``, ``optimiser/...`` and ``task/...``;
 the values, which JSON can hold, are those of the optimiser and the task, the state of the random
 generator, and the progress of the training.
 """
@@ -8,16 +8,14 @@ generator, and the progress of the training.
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from minillm.errors import InputError, short
 from minillm.training.optimisers import Optimiser
 from minillm.training.parallel import check_replicas
-
-if TYPE_CHECKING:
-    from minillm.training.loop import Task
+from minillm.training.task import Task
 
 Arrays = Mapping[str, np.ndarray]
 T = TypeVar("T")
@@ -25,7 +23,7 @@ T = TypeVar("T")
 
 @dataclass
 class Summary:
-    """How far a run is: the numbers that a checkpoint stores."""
+    """The progress of a run: the numbers that a checkpoint stores."""
 
     step: int = 0
     seconds: float = 0.0  # of training, validation and saving, resumed sessions included
@@ -39,7 +37,7 @@ class Summary:
 
 
 class Store(Protocol):
-    """Where training saves its results: a folder of :mod:`minillm.runs`, or a store of your own."""
+    """A place for the results of a training, such as a folder of :mod:`minillm.runs`."""
 
     path: Any  # of the run, for messages
     resume_path: Any  # of its checkpoint, for messages
@@ -59,13 +57,13 @@ def save_checkpoint(
     store: Store,
     params: Arrays,
     optimiser: Optimiser,
-    task: "Task",
+    task: Task,
     rng: np.random.Generator,
     summary: Summary,
 ) -> None:
-    """Stores all that resuming needs.
+    """Store all that resuming needs.
 
-    DivergedError where the ranks of a job no longer have the same weights.
+    DivergedError if the ranks of a job no longer have the same weights.
     """
     check_replicas(params)
     optimiser_arrays, optimiser_values = optimiser.state()
@@ -88,10 +86,10 @@ def restore_checkpoint(
     store: Store,
     params: Arrays,
     optimiser: Optimiser,
-    task: "Task",
+    task: Task,
     rng: np.random.Generator,
 ) -> Summary:
-    """Restores all of them from what :func:`save_checkpoint` stored, and returns the progress.
+    """Restore the result of :func:`save_checkpoint` in place, and return the progress.
 
     InputError names what is missing or does not fit.
     """
@@ -117,29 +115,29 @@ def restore_checkpoint(
         raise InputError(f"{name}: it is damaged: {error}") from None
 
 
-def numbers_from(of: type[T], values: Any) -> T:
-    """A dataclass of numbers from its JSON form; what is not there has its default.
+def numbers_from(cls: type[T], values: Any) -> T:
+    """Return a dataclass of numbers from its JSON form; a missing number has its default.
 
-    ValueError for anything but counts below 2**63 and numbers from 0 up; infinite is only what
-    is so by default.
+    ValueError unless counts and numbers lie in 0..2**63; only one that is infinite by default may
+    be infinite.
     """
-    known = {entry.name: entry for entry in fields(of)}  # type: ignore[arg-type]
+    known = {entry.name: entry for entry in fields(cls)}  # type: ignore[arg-type]
     if not isinstance(values, dict) or not values.keys() <= known.keys():
         raise ValueError(f"expected the numbers {', '.join(known)}")
     for name, value in values.items():
         whole = known[name].type in (int, "int")
-        right = type(value) is int or (type(value) is float and not whole)
+        fits = type(value) is int or (type(value) is float and not whole)
         most = known[name].default if known[name].default == math.inf else 2**63
-        if not right or not 0 <= value <= most:
+        if not fits or not 0 <= value <= most:
             kind = "a whole number" if whole else "a number"
             raise ValueError(f"{name}: expected {kind} from 0 up, found {short(value)}")
-    return of(**values)
+    return cls(**values)
 
 
 def copy_arrays(arrays: Arrays, into: Arrays, name: str, allow_nan: bool = False) -> None:
-    """Copies ``arrays`` into the arrays of ``into``, which must all be there with equal shapes.
+    """Copy ``arrays`` into the arrays of ``into``, each of which needs one of its name and shape.
 
-    InputError names the tensor that is not, or that has a NaN or an infinite number.
+    InputError names a tensor that is missing, does not fit, or has a NaN or an infinite number.
     """
     for key, target in into.items():
         target[...] = checked_array(arrays, key, target, name, allow_nan)
@@ -148,18 +146,18 @@ def copy_arrays(arrays: Arrays, into: Arrays, name: str, allow_nan: bool = False
 def checked_array(
     arrays: Arrays, key: str, expected: np.ndarray, name: str, allow_nan: bool = False
 ) -> np.ndarray:
-    """``arrays[key]``; InputError unless it has the expected shape and dtype, and is finite."""
+    """Return ``arrays[key]``; InputError unless shape and dtype fit, and it is finite."""
     if key not in arrays:
         raise InputError(f"{name}: the tensor {key!r} is missing")
-    found = arrays[key]
-    if found.shape != expected.shape or found.dtype != expected.dtype:
+    array = arrays[key]
+    if array.shape != expected.shape or array.dtype != expected.dtype:
         raise InputError(
             f"{name}: the tensor {key!r}: expected {expected.dtype} {expected.shape}, "
-            f"found {found.dtype} {found.shape}"
+            f"found {array.dtype} {array.shape}"
         )
-    if not allow_nan and found.dtype.kind == "f" and not np.isfinite(found).all():
+    if not allow_nan and array.dtype.kind == "f" and not np.isfinite(array).all():
         raise InputError(
             f"{name}: the tensor {key!r}: expected finite numbers, found a NaN or an infinite "
             "one: the training had diverged, or the file is damaged"
         )
-    return found
+    return array

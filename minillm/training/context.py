@@ -1,4 +1,4 @@
-"""Transformers in training: windows of a text, each of which begins from nothing."""
+"""The task of causal Transformers: windows of a text, each without a context before it."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -8,14 +8,14 @@ import numpy as np
 from minillm.data import overlapping_windows
 from minillm.data.windows import Ids, RandomWindows, Windows
 from minillm.errors import InputError
-from minillm.training.loop import Backward
 from minillm.training.parallel import own_generator, own_rows
+from minillm.training.task import Backward, position_from
 
-LOGITS_AT_ONCE = 1 << 25  # numbers: what a batch of validation may take
+LOGITS_AT_ONCE = 1 << 25  # the most numbers in a batch of validation
 
 
 class ContextModel(Protocol):
-    """What is trained here: :class:`minillm.models.gpt.GPT`, or one like it."""
+    """A model of this task: :class:`minillm.models.gpt.GPT`, or one like it."""
 
     config: Any  # has ``context`` and ``vocabulary``
 
@@ -30,10 +30,10 @@ class ContextModel(Protocol):
 
 
 class ContextTask:
-    """A model that sees one window at a time, and the windows that it is trained on.
+    """A model that reads one window at a time, and the windows that it is trained on.
 
-    Validation reads ``validation_tokens`` of the text that was held out, in ten stretches spread
-    evenly over it, for one part of a text may be easier than the whole: always the same ones.
+    Validation always reads the same ``validation_tokens`` of the held-out text: ten stretches
+    spread evenly over it, because one part of a text may be easier than the whole.
     ``sample()``, if it is given, is a text that is shown after each validation.
     """
 
@@ -51,39 +51,32 @@ class ContextTask:
                 f"the validation text has {len(validation_ids)} tokens: expected 2 or more"
             )
         self.model, self.windows, self.batch = model, windows, batch
+        self.batches_per_epoch = windows.batches_per_epoch
         self.validation_ids = stretches(validation_ids, validation_tokens + 1)
         self.sample = sample
         self.own_rows, self.counts = own_rows(batch)
 
-    @property
-    def batches_per_epoch(self) -> int:
-        """As the loop asks for it."""
-        return self.windows.batches_per_epoch
-
     def training_loss(self, rng: np.random.Generator) -> tuple[np.floating, Backward, int]:
-        """The loss of the next windows, in nats per token."""
+        """Return the loss of the next windows in nats per token, its backward, and the tokens."""
         inputs, targets = (ids[self.own_rows] for ids in self.windows.next())
         (loss, _), backward = self.model.window_loss(inputs, targets, {}, own_generator(rng))
         return loss, backward, self.counts * targets.size
 
     def validation_loss(self) -> float:
-        """The mean loss over the first of the validation text, in nats per token."""
+        """Return the mean loss over the stretches of the held-out text, in nats per token."""
         return evaluate_in_context(self.model, self.validation_ids, self.batch)[0]
 
     def state(self) -> tuple[dict[str, np.ndarray], dict]:
-        """The position in the text."""
+        """Return the position in the text."""
         return {}, {"position": self.windows.position}
 
     def restore(self, arrays: Mapping[str, np.ndarray], values: dict) -> None:
-        """Restores what :meth:`state` returned."""
-        position = values["position"]
-        if type(position) is not int or not 0 <= position < 2**63:
-            raise ValueError(f"position: expected a number from 0, found {position!r}")
-        self.windows.position = position
+        """Restore a result of :meth:`state`."""
+        self.windows.position = position_from(values)
 
 
 def stretches(ids: Ids, tokens: int, count: int = 10) -> np.ndarray:
-    """So many tokens of a text, in ``count`` stretches that are spread evenly over it, as one text.
+    """Return ``tokens`` tokens of a text: ``count`` stretches spread evenly over it, joined.
 
     >>> stretches(np.arange(100), 6, count=3).tolist()
     [0, 1, 49, 50, 98, 99]
@@ -96,11 +89,11 @@ def stretches(ids: Ids, tokens: int, count: int = 10) -> np.ndarray:
 
 
 def evaluate_in_context(model: ContextModel, ids: Ids, batch: int) -> tuple[float, int]:
-    """The mean loss over a text in nats per token, and the number of tokens it is the mean of.
+    """Return the mean loss over a text in nats per token, and the number of these tokens.
 
-    The text is read in windows that overlap by half, so that from the second window on each token
-    is predicted from half a context or more: as :meth:`minillm.models.gpt.GPT.log_probabilities`,
-    ``batch`` windows at a time or fewer.
+    The text is read ``batch`` windows or fewer at a time.  They overlap by half, so that from the
+    second window on each token is predicted from half a context or more, as
+    :meth:`minillm.models.gpt.GPT.log_probabilities` does.
     """
     context, vocabulary = model.config.context, model.config.vocabulary
     rows = max(1, min(batch, LOGITS_AT_ONCE // (context * vocabulary)))

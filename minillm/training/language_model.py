@@ -1,4 +1,4 @@
-"""Language models in training: windows of a long text, each from the state after the last."""
+"""The task of recurrent language models: windows of a text, each from the state after the last."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -6,14 +6,14 @@ from typing import Any, Protocol
 import numpy as np
 
 from minillm.data import Windows, windows_once
-from minillm.errors import InputError, short
+from minillm.errors import InputError
 from minillm.training.checkpoints import copy_arrays
-from minillm.training.loop import Backward
 from minillm.training.parallel import all_rows, own_generator, own_rows
+from minillm.training.task import Backward, position_from
 
 
 class WindowModel(Protocol):
-    """What is trained here: any :class:`minillm.models.base.NextTokenModel`."""
+    """A model of this task: any :class:`minillm.models.base.NextTokenModel`."""
 
     config: Any  # has ``vocabulary``
 
@@ -45,6 +45,7 @@ class LanguageModelTask:
     ):
         self.model = model
         self.windows = Windows(training_ids, batch, window)
+        self.batches_per_epoch = self.windows.batches_per_epoch
         if len(validation_ids) < 2:
             raise InputError(
                 f"the validation text has {len(validation_ids)} tokens: expected 2 or more"
@@ -54,13 +55,8 @@ class LanguageModelTask:
         self.own_rows, self.counts = own_rows(batch)
         self.carried_state = self._own(model.zero_state(batch))  # of this rank's rows
 
-    @property
-    def batches_per_epoch(self) -> int:
-        """As the loop asks for it."""
-        return self.windows.batches_per_epoch
-
     def training_loss(self, rng: np.random.Generator) -> tuple[np.floating, Backward, int]:
-        """The loss of the next window, in nats per token."""
+        """Return the loss of the next window in nats per token, its backward, and the tokens."""
         inputs, targets = (ids[self.own_rows] for ids in self.windows.next())
         (loss, self.carried_state), backward = self.model.window_loss(
             inputs, targets, self.carried_state, own_generator(rng)
@@ -68,15 +64,15 @@ class LanguageModelTask:
         return loss, backward, self.counts * targets.size
 
     def validation_loss(self) -> float:
-        """The mean loss over the whole validation text, in nats per token."""
+        """Return the mean loss over the whole held-out text, in nats per token."""
         return evaluate(self.model, self.validation_ids, self.batch, self.windows.window)[0]
 
     def state(self) -> tuple[dict[str, np.ndarray], dict]:
-        """The carried state, and the position in the text."""
+        """Return the carried state, and the position in the text."""
         return all_rows(self.carried_state, self.batch), {"position": self.windows.position}
 
     def restore(self, arrays: Mapping[str, np.ndarray], values: dict) -> None:
-        """Restores what :meth:`state` returned."""
+        """Restore a result of :meth:`state`."""
         state = self.model.zero_state(self.batch)
         copy_arrays(arrays, state, "the carried state")
         for name, array in state.items():
@@ -85,10 +81,7 @@ class LanguageModelTask:
                 raise ValueError(
                     f"{name}: expected ids from 0 to {V - 1}, found {array.min()} to {array.max()}"
                 )
-        position, length = values["position"], len(self.windows.ids)
-        if type(position) is not int or not 0 <= position < length:
-            raise ValueError(f"position: expected 0 to {length - 1}, found {short(position)}")
-        self.windows.position = position
+        self.windows.position = position_from(values, below=len(self.windows.ids))
         self.carried_state = self._own(state)
 
     def _own(self, state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -96,7 +89,7 @@ class LanguageModelTask:
 
 
 def evaluate(model: WindowModel, ids: np.ndarray, batch: int, window: int) -> tuple[float, int]:
-    """The mean loss over a text in nats per token, and the number of tokens it is the mean of."""
+    """Return the mean loss over a text in nats per token, and the number of these tokens."""
     total, tokens, state = 0.0, 0, None
     for inputs, targets in windows_once(ids, batch, window):
         if state is None:

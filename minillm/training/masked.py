@@ -1,4 +1,4 @@
-"""Models that fill gaps, in training: passages of a text, in which tokens are hidden."""
+"""The task of models that fill gaps: passages of a text, in which tokens are hidden."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,14 +13,14 @@ from minillm.data.passages import Passages
 from minillm.data.windows import Ids
 from minillm.errors import InputError
 from minillm.models.ngram import NGramConfig, count_ngrams, estimate
-from minillm.training.loop import Backward
 from minillm.training.parallel import own_generator, own_rows
+from minillm.training.task import Backward, position_from
 
-HIDING = 1  # its random numbers are not those of the passages
+HIDING = 1  # separates its random numbers from those of the passages
 
 
 class FillingModel(Protocol):
-    """What is trained here: :class:`minillm.models.bert.BERT`, or one like it."""
+    """A model of this task: :class:`minillm.models.bert.BERT`, or one like it."""
 
     def loss(
         self, batch: MaskedBatch, rng: np.random.Generator | None = None
@@ -32,8 +32,8 @@ class FillingModel(Protocol):
 class MaskedTask:
     """A model and the passages whose hidden tokens it learns to predict.
 
-    What is hidden is drawn anew for each batch, from a generator of its own; in ``validation`` it
-    is always the same.  ``measures`` has the accuracy of the last validation.
+    The hidden tokens are drawn anew for each batch, from a generator of their own; those of
+    ``validation`` stay the same.  ``measures`` has the accuracy of the last validation.
     """
 
     def __init__(
@@ -46,16 +46,12 @@ class MaskedTask:
     ):
         self.model, self.passages, self.masking = model, passages, masking
         self.validation, self.sample = validation, sample
+        self.batches_per_epoch = passages.batches_per_epoch
         self.rows = 0  # tokens read in training so far, in this session
         self.measures: dict[str, float] = {}
 
-    @property
-    def batches_per_epoch(self) -> int:
-        """As the loop asks for it."""
-        return self.passages.batches_per_epoch
-
     def training_loss(self, rng: np.random.Generator) -> tuple[np.floating, Backward, int]:
-        """The loss of the next passages, in nats per hidden token."""
+        """Return the loss of the next passages, its backward, and the number of hidden tokens."""
         hiding = np.random.default_rng((self.passages.seed, self.passages.position, HIDING))
         batch = self.masking.hide(self.passages.next(), hiding)
         if not len(batch.targets):
@@ -69,28 +65,25 @@ class MaskedTask:
         return loss, backward, counts * len(own.targets)
 
     def validation_loss(self) -> float:
-        """The mean loss over the hidden tokens of the held-out passages."""
+        """Return the mean loss over the hidden tokens of the held-out passages."""
         loss, accuracy, _ = evaluate_filling(self.model, self.validation)
         self.measures = {"masked_accuracy": accuracy}
         return loss
 
     def state(self) -> tuple[dict[str, np.ndarray], dict]:
-        """The position in the text."""
+        """Return the position in the text."""
         return {}, {"position": self.passages.position}
 
     def restore(self, arrays: Mapping[str, np.ndarray], values: dict[str, Any]) -> None:
-        """Restores what :meth:`state` returned."""
-        position = values["position"]
-        if type(position) is not int or not 0 <= position < 2**63:
-            raise ValueError(f"position: expected a number from 0, found {position!r}")
-        self.passages.position = position
+        """Restore a result of :meth:`state`."""
+        self.passages.position = position_from(values)
 
 
 def evaluate_filling(
     model: FillingModel, batches: Iterable[MaskedBatch]
 ) -> tuple[float, float, int]:
-    """The mean loss in nats per hidden token, the share of them that the model's first choice
-    fills in, and their number."""
+    """Return the mean loss in nats per hidden token, the accuracy of the model's first choices,
+    and the number of hidden tokens."""
     total, right, hidden = 0.0, 0, 0
     for batch in batches:
         if not len(batch.targets):
@@ -108,10 +101,9 @@ def evaluate_filling(
 def ngram_filling(
     training: Ids, batches: Iterable[MaskedBatch], vocabulary: int, order: int = 5
 ) -> tuple[float, float]:
-    """What an n-gram model of the training ids reaches on the same places: nats, accuracy.
+    """Return the loss in nats and the accuracy of an n-gram model on the same places: a baseline.
 
-    It sees more and less than a model that fills gaps: of the tokens to the left, the last
-    ``order - 1``, none of which is hidden from it; and nothing to the right.
+    It reads only the last ``order - 1`` tokens to the left, but none of these is hidden.
     """
     config = NGramConfig(vocabulary=vocabulary, order=order)
     counted = np.concatenate([[config.start], training[:]]).astype(np.int32)

@@ -11,8 +11,8 @@ from minillm import ops
 from minillm.data import Minibatches, Sequences
 from minillm.data.sequences import Column
 from minillm.models.base import label_loss
-from minillm.training.loop import Backward
 from minillm.training.parallel import own_generator, own_rows
+from minillm.training.task import Backward
 
 
 class Model(Protocol):

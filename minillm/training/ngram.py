@@ -20,16 +20,16 @@ from minillm.mpi import Ranks, ranks
 from minillm.text import Vocabulary, Words, WordsSeen, build_vocabulary, unit_name
 
 REPORT_SECONDS = 4.0
-LEAST_MEMORY = 1 << 24  # bytes that the streams may use in any case
+LEAST_MEMORY = 1 << 24  # bytes that the streams may always use
 READING = 24 << 20  # bytes for a block of text and its words
 BYTES_PER_WORD = 200  # of the vocabulary
 BYTES_PER_TOKEN = 256  # that estimating without streams needs
 
 
-class Trained(NamedTuple):
-    """A model, its vocabulary, and the number of tokens it was counted from.
+class TrainedNGram(NamedTuple):
+    """A model, its vocabulary, and the number of tokens that were counted.
 
-    The model is an `NGram` where the text was small, else an `NGramOnDisk`.  Rank 0 has it.
+    The model is an `NGram` if the text was small, else an `NGramOnDisk`.  Only rank 0 has it.
     """
 
     model: NGram | None
@@ -44,12 +44,12 @@ def train_ngram(
     spill: Spill,
     report: Callable[[str], None] = lambda line: None,
     vocabulary: Vocabulary | None = None,
-) -> Trained:
-    """Counts and smooths all of the text but its last ``held_out`` characters.
+) -> TrainedNGram:
+    """Count and smooth all of the text but its last ``held_out`` characters.
 
-    Called by all ranks of a job, it divides the text among them.  ``spill`` holds what does not
-    fit into memory, the model included.  ``report`` is called with a line on the progress every
-    few seconds.  vocabulary: that of the text, by default.
+    The ranks of a job all call this, and divide the text among them.  ``spill`` holds the counts
+    and models that do not fit into memory.  ``report`` gets a line on the progress every few
+    seconds.  Without a ``vocabulary``, that of the text is made.
 
     settings has split_into, order, smoothing, k, prune; minimum_count and vocabulary (its largest
     size, or None), for words; memory, the bytes that may be used.
@@ -83,17 +83,17 @@ def train_ngram(
     if here.size == 1 and tokens * BYTES_PER_TOKEN <= memory:
         whole = np.concatenate([chunk[:] for chunk in chunks])
         counts = count_ngrams(whole, config.order, config.start)
-        return Trained(estimate(counts, config), vocabulary, tokens)
+        return TrainedNGram(estimate(counts, config), vocabulary, tokens)
     levels = count_in_streams(streams, chunks, config.order, config.start)
     del chunks
     report(f"smoothing: {config.smoothing}")
     config, params = estimate_in_streams(streams, levels, config)
     model = NGramOnDisk(config, params, streams) if here.rank == 0 else None
-    return Trained(model, vocabulary, tokens)
+    return TrainedNGram(model, vocabulary, tokens)
 
 
 class Progress:
-    """Reports a line where the last one was some seconds ago."""
+    """A report that passes on a line if the last one was some seconds ago."""
 
     def __init__(self, report: Callable[[str], None]):
         self.report, self.last = report, time.monotonic()
@@ -105,7 +105,7 @@ class Progress:
 
 
 def _part(text: TextStream, stop: int, here: Ranks) -> tuple[int, int]:
-    """The characters that are this rank's: all ranks have about as many, in whole lines."""
+    """Return the range of this rank's characters: whole lines, about as many as the others have."""
     begin = text.line_after(stop * here.rank // here.size, stop) if here.rank else 0
     begins = [*here.gather(begin), stop]
     return begins[here.rank], begins[here.rank + 1]
@@ -120,13 +120,21 @@ def _ids(
     progress: Callable[[str], None],
     vocabulary: Vocabulary | None,
 ) -> tuple[Vocabulary, Iterator[np.ndarray]]:
-    """The vocabulary, and the ids of a part of the text, piece by piece."""
+    """Return the vocabulary, and the ids of a part of the text, piece by piece."""
     if vocabulary is None and settings.split_into in ("word", "token"):
         return _words(text.blocks(*part), settings, spill, here, progress)
     if vocabulary is None:
         stop = here.gather(part[1])[-1]
-        made = make_vocabulary(text, stop, settings) if here.rank == 0 else None
-        vocabulary = here.broadcast(made)
+        if here.rank == 0:
+            vocabulary = build_vocabulary(
+                text.blocks(stop=stop),
+                settings.split_into,
+                settings.minimum_count,
+                settings.vocabulary,
+                held_out=text.blocks(stop),
+                always=["\n"],  # the end of a sentence
+            )
+        vocabulary = here.broadcast(vocabulary)
     return vocabulary, (vocabulary.encode(block) for block in text.blocks(*part))
 
 
@@ -137,7 +145,7 @@ def _words(
     here: Ranks,
     progress: Callable[[str], None],
 ) -> tuple[Words, Iterator[np.ndarray]]:
-    """The words of the text, and their ids.  The text is split once."""
+    """Return the words of the text, and their ids, piece by piece; the text is split once."""
     pretokenised = settings.split_into == "token"
     seen, numbers = WordsSeen(pretokenised), spill.new(np.int32)
     for block in blocks:
@@ -156,22 +164,10 @@ def _words(
     return vocabulary, (ids[piece] for piece in numbers.blocks(1 << 18))
 
 
-def make_vocabulary(text: TextStream, stop: int, settings: Any) -> Vocabulary:
-    """The vocabulary of the first ``stop`` characters; the rest of the text is held out."""
-    return build_vocabulary(
-        text.blocks(stop=stop),
-        settings.split_into,
-        settings.minimum_count,
-        settings.vocabulary,
-        held_out=text.blocks(stop),
-        always=["\n"],  # the end of a sentence
-    )
-
-
 def token_ids(
     blocks: Iterable[str], vocabulary: Vocabulary, config: NGramConfig, name: str = "text"
 ) -> Iterator[np.ndarray]:
-    """The ids of a text, with the start of each sentence inserted, block by block."""
+    """Yield the ids of a text block by block, with the start of each sentence inserted."""
     ids = (vocabulary.encode(block, name) for block in blocks)
     return sentence_starts(ids, config.start, config.line_end)
 
@@ -179,7 +175,7 @@ def token_ids(
 def score_text(
     model: NGram, vocabulary: Vocabulary, blocks: Iterable[str], name: str = "text"
 ) -> Score:
-    """Scores a text, block by block."""
+    """Score a text, block by block."""
     score = model.score(token_ids(blocks, vocabulary, model.config, name))
     if score.tokens + score.unknown == 0:
         raise InputError(f"{name}: expected text, found no token to score")

@@ -1,12 +1,14 @@
 """Gradient descent on dictionaries of arrays: SGD with momentum, Adam, AdamW, clipping.
 
 An optimiser changes the parameters in place.  It keeps a reference to the dictionary that
-it was made with, not copies of the arrays.
+it was made with, not copies of the arrays.  Decorated with ``@optimiser``, it can be chosen in the
+settings of a run by its name in lower case.
 """
 
+import inspect
 import math
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -19,7 +21,7 @@ _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 class Optimiser(Protocol):
-    """What the training loop needs of an optimiser."""
+    """An optimiser as the training loop sees it."""
 
     def step(self, grads: Arrays, learning_rate: float) -> None: ...
 
@@ -28,20 +30,39 @@ class Optimiser(Protocol):
     def restore(self, arrays: Arrays, values: dict) -> None: ...
 
 
+OPTIMISERS: dict[str, Callable[..., Optimiser]] = {}
+Made = TypeVar("Made", bound=Callable[..., Optimiser])
+
+
+def optimiser(made: Made) -> Made:
+    """Register a class of optimisers under its name in lower case."""
+    OPTIMISERS[made.__name__.lower()] = made
+    return made
+
+
+def new_optimiser(name: str, params: Arrays, settings: Any) -> Optimiser:
+    """Return an optimiser by name; its options are the attributes of ``settings`` of that name."""
+    _, *options = inspect.signature(OPTIMISERS[name]).parameters
+    given = {option: getattr(settings, option) for option in options if hasattr(settings, option)}
+    return OPTIMISERS[name](params, **given)
+
+
+@optimiser
 class SGD:
     """Stochastic gradient descent with momentum.
 
         v = momentum v + g
         p = p - learning_rate v
 
-    Source: Polyak (1964); in the form of Sutskever et al. (2013) without its scaling of g, which
-    is PyTorch's.
+    Source: Polyak (1964); Sutskever et al. (2013).  As in PyTorch, g is not scaled by the rate
+    before it enters v.
     """
 
     def __init__(self, params: Arrays, momentum: float = 0.9):
         if not 0 <= momentum < 1:
             raise ValueError(f"momentum: expected at least 0 and below 1, found {momentum}")
-        self.params = _checked(params)
+        _check("params", params, like=params)
+        self.params = params
         self.momentum = momentum
         self.v = _zeros(params)
 
@@ -49,8 +70,9 @@ class SGD:
         return f"<SGD momentum {self.momentum:g}: {_size(self.params)}>"
 
     def step(self, grads: Arrays, learning_rate: float) -> None:
-        """One step down ``grads``, which has the keys and shapes of the parameters."""
-        _check_step(self.params, grads, self.v)
+        """Take a step down ``grads``, which has the keys and shapes of the parameters."""
+        _check("params", self.params, like=self.v)
+        _check("grads", grads, like=self.v)
         for name, p in self.params.items():
             v = self.v[name]
             v *= self.momentum
@@ -58,16 +80,17 @@ class SGD:
             p -= learning_rate * v
 
     def state(self) -> tuple[dict[str, np.ndarray], dict]:
-        """The velocities, and no other values."""
+        """Return the velocities, and no other values."""
         return {f"v.{name}": v for name, v in self.v.items()}, {}
 
     def restore(self, arrays: Arrays, values: dict) -> None:
-        """Restores what :meth:`state` returned."""
+        """Restore a result of :meth:`state`."""
         _copy_into(self.v, "v.", arrays)
 
 
+@optimiser
 class Adam:
-    """Adam: steps of about the learning rate, whatever the gradient's scale.
+    """Adam: steps of about the learning rate, whatever the scale of the gradient.
 
         m = beta1 m + (1 - beta1) g
         v = beta2 v + (1 - beta2) g^2
@@ -90,7 +113,8 @@ class Adam:
                 raise ValueError(f"{name}: expected at least 0 and below 1, found {beta}")
         if not epsilon > 0:
             raise ValueError(f"epsilon: expected above 0, found {epsilon}")
-        self.params = _checked(params)
+        _check("params", params, like=params)
+        self.params = params
         self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
         self.t = 0
         self.m, self.v = _zeros(params), _zeros(params)
@@ -101,34 +125,32 @@ class Adam:
         return f"<{type(self).__name__} {betas}{decay}: {_size(self.params)}>"
 
     def step(self, grads: Arrays, learning_rate: float) -> None:
-        """One step down ``grads``, which has the keys and shapes of the parameters."""
-        _check_step(self.params, grads, self.m)
+        """Take a step down ``grads``, which has the keys and shapes of the parameters."""
+        _check("params", self.params, like=self.v)
+        _check("grads", grads, like=self.v)
         self.t += 1
-        step_size = learning_rate / (1 - self.beta1**self.t)
-        root_correction = 1 / math.sqrt(1 - self.beta2**self.t)
         decay = 1 - learning_rate * self.weight_decay
-        names = list(self.params)
         adam_update(
-            [self.params[name] for name in names],
-            [np.ascontiguousarray(grads[name]) for name in names],
-            [self.m[name] for name in names],
-            [self.v[name] for name in names],
-            [decay if self.params[name].ndim > 1 else 1.0 for name in names],
+            list(self.params.values()),
+            [np.ascontiguousarray(grads[name]) for name in self.params],
+            [self.m[name] for name in self.params],
+            [self.v[name] for name in self.params],
+            [decay if p.ndim > 1 else 1.0 for p in self.params.values()],
             self.beta1,
             self.beta2,
-            step_size,
-            root_correction,
+            learning_rate / (1 - self.beta1**self.t),
+            1 / math.sqrt(1 - self.beta2**self.t),
             self.epsilon,
         )
 
     def state(self) -> tuple[dict[str, np.ndarray], dict]:
-        """The two moments, and the number of steps."""
+        """Return the two moments, and the number of steps."""
         arrays = {f"m.{name}": m for name, m in self.m.items()}
         arrays |= {f"v.{name}": v for name, v in self.v.items()}
         return arrays, {"t": self.t}
 
     def restore(self, arrays: Arrays, values: dict) -> None:
-        """Restores what :meth:`state` returned."""
+        """Restore a result of :meth:`state`."""
         _copy_into(self.m, "m.", arrays)
         _copy_into(self.v, "v.", arrays)
         if type(values["t"]) is not int or not 0 <= values["t"] < 2**63:
@@ -149,7 +171,7 @@ def adam_update(
     root_correction: float,
     epsilon: float,
 ) -> None:
-    """One step of Adam: changes each array of ps and its moments, in ms and vs, in place.
+    """Take one step of Adam: change each array of ps and its moments, in ms and vs, in place.
 
     step_size is learning_rate / (1 - beta1^t), root_correction 1 / sqrt(1 - beta2^t).
     """
@@ -159,6 +181,7 @@ def adam_update(
         p[...] = decay * p - step_size * m / (np.sqrt(v) * root_correction + epsilon)
 
 
+@optimiser
 class AdamW(Adam):
     """Adam with decoupled weight decay: p = (1 - learning_rate weight_decay) p before the step.
 
@@ -184,12 +207,11 @@ class AdamW(Adam):
 def clip_global_norm(grads: Arrays, maximum: float | None) -> float:
     """Scale ``grads`` in place so that their norm, as one long vector, is at most ``maximum``.
 
-    Returns the norm before.  With no maximum, nothing is scaled.
+    Returns the norm before scaling.  Without a maximum, nothing is scaled.
 
     Source: Pascanu, Mikolov and Bengio (2013), algorithm 1.
     """
-    for name, g in grads.items():
-        _check_float("grads", name, g)
+    _check("grads", grads, like=grads)
     with np.errstate(over="ignore"):  # the norm is infinite then
         norm = math.sqrt(sum_of_squares([np.ascontiguousarray(g) for g in grads.values()]))
     if maximum is not None and maximum < norm < math.inf:
@@ -199,7 +221,7 @@ def clip_global_norm(grads: Arrays, maximum: float | None) -> float:
 
 @twinned
 def sum_of_squares(gs: list[np.ndarray]) -> float:
-    """The sum of g^2 over all elements of all arrays."""
+    """Sum g^2 over all elements of all arrays."""
     return float(sum((g**2).sum() for g in gs))
 
 
@@ -210,50 +232,29 @@ def scale(gs: list[np.ndarray], factor: float) -> None:
         g *= factor
 
 
-def _checked(params: Arrays) -> Arrays:
-    for name, p in params.items():
-        _check_float("params", name, p)
-        _check_layout(name, p)
-    return params
+def _check(argument: str, arrays: Arrays, like: Arrays) -> None:
+    """Check the names, types, shapes and dtypes of ``arrays``, and the layout of parameters.
 
-
-def _check_step(params: Arrays, grads: Arrays, moments: Arrays) -> None:
-    """Check the arrays of one step: at every step, since the caller may replace any of them.
-
-    The moments are the optimiser's own, made for the parameters as they were then.
+    Each step does so, because the caller may have replaced any of the arrays.
     """
-    for what, arrays in (("params", params), ("grads", grads)):
-        if arrays.keys() != moments.keys():
-            odd = sorted(arrays.keys() ^ moments.keys())
-            raise ValueError(
-                f"{what}: expected the keys of the parameters, found a difference in {odd}"
-            )
-        for name, moment in moments.items():
-            array = arrays[name]
-            _check_float(what, name, array)
-            if array.shape != moment.shape:
-                raise ValueError(
-                    f"{what}[{name!r}]: expected shape {moment.shape}, found {array.shape}"
-                )
-            if array.dtype != moment.dtype:
-                raise TypeError(f"{what}[{name!r}]: expected {moment.dtype}, found {array.dtype}")
-    for name, p in params.items():
-        _check_layout(name, p)
-
-
-def _check_float(what: str, name: str, array: np.ndarray) -> None:
-    plain = type(array) in (np.ndarray, np.memmap)  # not matrices or masked arrays
-    if not plain or array.dtype not in _FLOATS:
-        found = array.dtype if plain else type(array).__name__
-        raise TypeError(
-            f"{what}[{name!r}]: expected a NumPy array of float32 or float64, found {found}"
+    if arrays.keys() != like.keys():
+        odd = sorted(arrays.keys() ^ like.keys())
+        raise ValueError(
+            f"{argument}: expected the keys of the parameters, found a difference in {odd}"
         )
-
-
-def _check_layout(name: str, p: np.ndarray) -> None:
-    """An array of any other layout would be flattened to a copy, and the copy trained."""
-    if not (p.flags.c_contiguous and p.flags.writeable):
-        raise ValueError(f"params[{name!r}]: expected a C-contiguous array that can be changed")
+    for name, array in arrays.items():
+        where = f"{argument}[{name!r}]: expected"
+        plain = type(array) in (np.ndarray, np.memmap)  # not matrices or masked arrays
+        if not plain or array.dtype not in _FLOATS:
+            found = array.dtype if plain else type(array).__name__
+            raise TypeError(f"{where} a NumPy array of float32 or float64, found {found}")
+        if array.shape != like[name].shape:
+            raise ValueError(f"{where} shape {like[name].shape}, found {array.shape}")
+        if array.dtype != like[name].dtype:
+            raise TypeError(f"{where} {like[name].dtype}, found {array.dtype}")
+        if argument == "params" and not (array.flags.c_contiguous and array.flags.writeable):
+            # A kernel would train a copy of it.
+            raise ValueError(f"{where} a C-contiguous array that can be changed")
 
 
 def _size(params: Arrays) -> str:

@@ -8,27 +8,26 @@ and its gradient g_r.  Then the whole batch has
 
     N = sum over r of N_r      L = sum over r of N_r / N L_r      g = sum over r of N_r / N g_r
 
-that is, the mean over the ranks, weighted by their tokens: a rank with more of them counts for
-more.  With g, every rank takes the step that one process with the whole batch would take.  So the
-number of ranks changes nothing but the time, and the order in which floating-point numbers are
-summed.
+that is, the mean over the ranks, weighted by their tokens.  With g, every rank takes the step that
+one process with the whole batch would take.  So the number of ranks changes only the time, and the
+order in which floating-point numbers are summed.
 
-- **The batch** is drawn by all ranks alike, from the same seeds, and dealt by rows.  To read all of
+- **The batch** is drawn by all ranks alike, from the same seeds, and dealt by rows.  Reading all of
   it costs little beside a gradient.
 - **The gradients** of all weights are one buffer, in which MPI sums them (Allreduce).  All ranks
-  then have the same bits; they clip, and take the same step, each by itself.  No weights are sent.
-- **Dropout** comes from a generator of each rank's own: it is to differ from row to row.
-- **What depends on the time or on signals** would differ between ranks, and they would wait for
-  each other forever.  Rank 0's clock is that of all, and a signal to one of them ends the training
-  of all, after the same step.  All else follows from numbers that the ranks have in common.
+  then have the same bits; each clips them, and takes the same step.  No weights are sent.
+- **Dropout** comes from a generator of each rank's own, so that it differs from row to row.
+- **Time and signals** differ between ranks, which would then wait for each other forever.  So all
+  go by rank 0's clock, and a signal to one rank ends the training of all, after the same step.  All
+  other decisions follow from numbers that the ranks have in common.
 
-The sum begins when the backward has ended.  To sum the gradients of the last layers while those of
-the first are still computed would hide some of its time; it is left out, since a model's backward
-returns all of its gradients at once, and MPI would need a thread of its own to go on meanwhile.
+The sum begins when the backward has ended.  Summing the gradients of the last layers while those of
+the first are still computed would hide some of its time.  It is left out because a model's backward
+returns all gradients at once, and MPI would need a thread of its own.
 
 Source: Zinkevich, Weimer, Li and Smola (2010), "Parallelized stochastic gradient descent", for the
 setting; Goyal et al. (2017), "Accurate, large minibatch SGD: training ImageNet in 1 hour", section
-3, for what is easily got wrong: means of unequal parts, and the order of data.
+3, for its pitfalls: means of unequal parts, and the order of data.
 """
 
 import zlib
@@ -44,18 +43,18 @@ Arrays = dict[str, NDArray]
 
 
 def own_rows(B: int) -> tuple[slice, int]:
-    """Which of the rows 0..B-1 of a batch this rank has, and how often they count: once.
+    """Return this rank's rows among the B of a batch, and 1, the times that they count.
 
-    They are dealt like cards, so that no rank has the longest of a batch that is sorted by length.
-    Where there are fewer rows than ranks, a rank without one computes the first, which counts 0
-    times: its gradient is zero, under the names and with the shapes of all others.
+    Rows are dealt like cards, so that no rank gets all the longest of a batch sorted by length.  A
+    rank without a row (B is below its number) computes the first, which counts 0 times: its
+    gradient is zero, but has the names and shapes of the others.
     """
     rank, size = ranks().rank, ranks().size
     return (slice(rank, None, size), 1) if rank < B else (slice(0, 1), 0)
 
 
 def all_rows(own: Arrays, B: int) -> Arrays:
-    """The arrays with B rows of which each rank has its own: the reverse of :func:`own_rows`."""
+    """Join the rows of all ranks to arrays of B rows: the reverse of :func:`own_rows`."""
     size = ranks().size
     if size == 1:
         return own
@@ -67,17 +66,14 @@ def all_rows(own: Arrays, B: int) -> Arrays:
 
 
 def own_generator(rng: np.random.Generator) -> np.random.Generator:
-    """This rank's generator for the next batch; that of all ranks, ``rng``, moves on alike."""
+    """Return this rank's generator for the next batch; ``rng``, common to all, moves on alike."""
     if ranks().size == 1:
         return rng
     return np.random.default_rng((int(rng.integers(2**63)), ranks().rank))
 
 
 def mean_over_ranks(loss: float, grads: Arrays, tokens: int) -> tuple[float, Arrays, int]:
-    """L, g and N, from the L_r, g_r and N_r of each rank.
-
-    The gradients are views of one buffer.
-    """
+    """Return L, g and N from the L_r, g_r and N_r of each rank; g are views of one buffer."""
     if ranks().size == 1:
         return loss, grads, tokens
     of_all = np.array([tokens * loss, tokens])
@@ -94,32 +90,32 @@ def mean_over_ranks(loss: float, grads: Arrays, tokens: int) -> tuple[float, Arr
 
 
 def on_any_rank(happened: bool) -> bool:
-    """Whether something has happened on one of the ranks: on all of them, the same answer."""
+    """Return whether ``happened`` is true on any rank; all get the same answer."""
     count = np.array([float(happened)])
     ranks().sum(count)
     return bool(count[0])
 
 
 def clock_of_rank_0(seconds: float) -> float:
-    """The time on rank 0, for all of them."""
+    """Return rank 0's ``seconds`` on all ranks."""
     time = np.array([seconds if ranks().rank == 0 else 0.0])
     ranks().sum(time)
     return float(time[0])
 
 
 def check_replicas(params: Mapping[str, NDArray]) -> None:
-    """DivergedError where the weights do not have the same bits on all ranks.
+    """Raise DivergedError unless the weights have the same bits on all ranks.
 
-    They took the same steps, but a machine with other instructions, or with faulty memory, rounds
-    or keeps them in another way.
+    All took the same steps, but a machine with other instructions or with faulty memory may have
+    rounded or kept the numbers in another way.
     """
     if ranks().size == 1:
         return
     checksum = 0
     for p in params.values():
         checksum = zlib.crc32(p.tobytes(), checksum)
-    found = ranks().gather(checksum)
-    differ = [str(rank) for rank, other in enumerate(found) if other != found[0]]
+    checksums = ranks().gather(checksum)
+    differ = [str(rank) for rank, other in enumerate(checksums) if other != checksums[0]]
     if differ:
         raise DivergedError(
             f"the replicas differ: rank {', '.join(differ)} no longer has the weights of rank 0: "

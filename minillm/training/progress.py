@@ -1,7 +1,8 @@
-"""What training shows while it runs: a bar, and a line for each validation, on standard error."""
+"""The display of a training: a bar, and a line for each validation, on standard error."""
 
 import sys
 import time
+import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from types import TracebackType
@@ -11,7 +12,7 @@ _REFRESH_SECONDS = 0.1
 
 
 class _Lossy:
-    """A stream, or None, whose writing never fails: nothing that is only shown stops a training."""
+    """A stream, or None, whose writing never fails, so that a display never stops a training."""
 
     def __init__(self, stream: TextIO | None):
         self.stream = None if stream is None or stream.closed else stream
@@ -36,9 +37,9 @@ class _Lossy:
 class ProgressDisplay:
     """A progress bar with step, loss, items per second and time left.
 
-    ``unit`` is what is counted: "character", "image", "pair".  ``position`` shows how far a
-    training is.  Where standard error is no terminal, there is no bar, only the lines; where it is
-    closed or full, nothing.
+    ``unit`` names the items: "character", "image", "pair".  ``position`` is the format of the
+    position in the training.  The bar is shown on terminals and in notebooks, elsewhere only the
+    lines; if standard error is closed or full, nothing is.
     """
 
     def __init__(
@@ -53,7 +54,9 @@ class ProgressDisplay:
         self.shown = 0.0
 
     def __enter__(self) -> "ProgressDisplay":
-        from tqdm import tqdm
+        with warnings.catch_warnings():  # a notebook without ipywidgets has the lines only
+            warnings.simplefilter("ignore")
+            from tqdm.auto import tqdm  # 80 ms
 
         self.stream = _Lossy(sys.stderr)
         self.bar = tqdm(
@@ -75,7 +78,7 @@ class ProgressDisplay:
         self.bar.close()
 
     def update(self, done: float, at: float, loss: float, items: int, seconds: float) -> None:
-        """After each step: what is shown is smoothed, and refreshed a few times a second."""
+        """Show a step: the loss is smoothed, and the bar refreshed a few times a second."""
         self.loss = loss if self.loss is None else 0.9 * self.loss + 0.1 * loss
         if self.first is None:
             self.first = (seconds, done, items)
@@ -94,12 +97,12 @@ class ProgressDisplay:
         )
 
     def validated(self, at: float, loss: float, measures: Mapping[str, float] = {}) -> None:
-        """A line for a validation, with other measures such as the accuracy."""
+        """Write a line for a validation, with other measures such as the accuracy."""
         training = {} if self.loss is None else {"training": self.loss}
         self.line(at, training | {"validation": loss} | dict(measures))
 
     def line(self, at: float, values: Mapping[str, float]) -> None:
-        """A line that stays when the bar moves on."""
+        """Write a line that stays when the bar moves on."""
         if self.quiet:
             return
         parts = [f"{name} {value:.3f}" for name, value in values.items()]
@@ -107,14 +110,14 @@ class ProgressDisplay:
         self.bar.write(f"{self.position.format(at)}: {', '.join(parts)}", file=self.stream)
 
     def sampled(self, task: Any) -> None:
-        """A line of what the model does by now, if its task has one."""
+        """Write the sample of the task, if it has one."""
         text = "" if self.quiet or not hasattr(task, "sample") else task.sample()
         if text:
             self.bar.write(f"  {text}", file=self.stream)
 
 
 def minutes_and_seconds(seconds: float) -> str:
-    """As 3:07, or 1:02:07 from an hour on."""
+    """Format a time as 3:07, or as 1:02:07 from an hour on."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,7 +1,9 @@
-"""How fast this machine is: its matrix products, its memory, and the network between its ranks."""
+"""The speed of this machine: matrix products, memory, and the network between ranks."""
 
 import math
 import time
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -13,57 +15,56 @@ SIZES = tuple(1 << power for power in (12, 16, 20, 24, 26))  # bytes of an Allre
 
 
 def matmul_peak(seconds: float = 0.2, size: int = 1024) -> float:
-    """Floating-point operations per second of large float32 products: the best of some.
+    """Measure the floating-point operations per second of large float32 products: the best of some.
 
-    They are made by the kernels in force, on as many threads as these use.
+    The kernels in force compute them, on all of their threads.
     """
     rng = np.random.default_rng(0)
     a, b = rng.standard_normal((2, size, size), np.float32)
-    matmul(a, b)  # the threads are started
-    best, started_at = float("inf"), time.perf_counter()
-    while time.perf_counter() - started_at < seconds:
-        begin = time.perf_counter()
-        matmul(a, b)
-        best = min(best, time.perf_counter() - begin)
-    return 2 * size**3 / best
+    return 2 * size**3 / _best_time(lambda: matmul(a, b), seconds)
 
 
 def memory_bandwidth(seconds: float = 0.2, size: int = 1 << 25) -> float:
-    """Bytes per second of an array of ``size`` numbers that is read and written: the best of some.
+    """Measure the bytes per second of an array of ``size`` numbers, read and written.
 
-    By the kernels in force, too.  The array is larger than any cache.
+    The array is larger than any cache.
     """
     array = np.ones(size, np.float32)
-    scale([array], 1.0)
+    return 2 * array.nbytes / _best_time(lambda: scale([array], 1.0), seconds)
+
+
+def _best_time(run: Callable[[], Any], seconds: float) -> float:
+    """Return the time of the fastest run of those that fit into ``seconds``, after a warm-up."""
+    run()
     best, started_at = float("inf"), time.perf_counter()
     while time.perf_counter() - started_at < seconds:
         begin = time.perf_counter()
-        scale([array], 1.0)
+        run()
         best = min(best, time.perf_counter() - begin)
-    return 2 * array.nbytes / best
+    return best
 
 
 def allreduce_seconds(ranks: Ranks, size: int, times: int = 9) -> float:
-    """How long the ranks take to sum an array of ``size`` bytes: the median of some times.
+    """Measure the time in which the ranks sum an array of ``size`` bytes: the median of some.
 
-    All ranks call it, and get the time of the slowest.
+    All ranks call this alike, and get the time of the slowest.
     """
     array = np.zeros(size // 4, np.float32)
-    taken = []
+    measured = []
     for _ in range(times):
         ranks.wait()
         begin = time.perf_counter()
         ranks.sum(array)
-        taken.append(max(ranks.gather(time.perf_counter() - begin)))
-    return float(np.median(taken))
+        measured.append(max(ranks.gather(time.perf_counter() - begin)))
+    return float(np.median(measured))
 
 
 def measured_network(ranks: Ranks) -> tuple[float, float, dict[int, float]]:
-    """Bytes that a rank sends per second, the seconds of a message, and those of an Allreduce.
+    """Measure a rank's bandwidth and latency, and the times of an Allreduce by the array's bytes.
 
-    The third by the array's bytes.  The first two are those with which the equation of
-    :mod:`minillm.training.plan`, seconds = messages latency + bytes sent / bandwidth, is right for
-    the smallest array and for the largest.
+    Bandwidth (bytes per second) and latency (seconds) solve the equation of
+    :mod:`minillm.training.plan`, seconds = messages latency + bytes sent / bandwidth, for the
+    smallest array and the largest.
     """
     n = ranks.size
     times = {size: allreduce_seconds(ranks, size) for size in SIZES}

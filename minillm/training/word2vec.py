@@ -2,33 +2,26 @@
 
     mpiexec -n 4 minillm train word2vec FILE --out runs/w
 
-Several ranks have a replica of the vectors each, and learn from their share of the sentences, each
-by itself.  Now and then they meet, and every replica W_r becomes the mean of all n:
+Each of several ranks has a replica of the vectors, and learns from its share of the sentences.  Now
+and then they meet, and every replica W_r becomes the mean of all n:
 
     W = 1/n sum over r of W_r        (McDonald, Hall and Mann 2010, "iterative parameter mixing")
 
-Each step of word2vec changes a few rows, so that it would not pay to sum its gradients; and to
-average all rows takes as long as to learn from thousands of words.  So they meet seldom: the longer
-each learns by itself, the more time is spent on learning, and the more the replicas differ, whose
-mean is not as good as what one process learns from the same words.
+A step of word2vec changes a few rows, and averaging all rows takes as long as learning from
+thousands of words.  So the ranks meet after AVERAGE_EVERY words of each: more often, they would
+spend less time on learning; less often, the replicas would differ more, and their mean be worse.
 
 **The learning rate.**  Between two meetings replica r changes by D_r, and the mean by
-1/n (D_1 + ... + D_n); one process that read all of these words would change by about their sum.  So
-the mean moves as if its learning rate were divided by n.  To multiply it by n puts that right, as
-for large batches (Goyal et al. 2017), but no replica can take steps of any size: with many ranks,
-frequent words go too far in each, and training diverges.  So it is raised to a limit,
+1/n (D_1 + ... + D_n).  One process that read all of these words would change by about their sum, so
+that the mean moves as if its learning rate were divided by n.  Multiplying it by n puts that right
+(Goyal et al. 2017), but with many ranks, frequent words go too far in each replica, and training
+diverges.  So the rate is raised up to a limit, and falls more steeply:
 
     rate = min(n, 8) learning_rate        at the start; at the end it is the same for any n
 
-and therefore falls more steeply.  (The program of Ji et al. begins with twice the rate on four
-nodes.)  On our texts, n times is closer to one process than sqrt(n) times or the same, with 2, 4
-and 8 ranks; with 16, all fall behind (`benchmarks/word2vec_ranks.py`).
-
-**Repeatable.**  Which rank learns from a sentence follows from its place in the text, and its
-random numbers are the same on any rank.  The ranks meet after the same words in every run, and only
-there is anything saved, or stopped.  So a run that is resumed on as many ranks goes on bit for bit.
-
-Every rank reads the whole text once, and keeps the ids of its share.
+**Repeatable.**  The place of a sentence in the text decides which rank learns from it, and its
+random numbers are the same on any rank.  The ranks meet after the same words in every run, and save
+or stop only there.  So a run that is resumed on as many ranks goes on bit for bit.
 
 Sources: McDonald, Hall and Mann (2010), "Distributed training strategies for the structured
 perceptron", for the mixing; Ji, Satish, Li and Dubey (2016), "Parallelizing word2vec in shared and
@@ -59,14 +52,15 @@ from minillm.training.parallel import check_replicas
 from minillm.training.progress import ProgressDisplay
 
 LONGEST = 1000  # words in a sentence; a longer line is several
-STRETCH = 100_000  # words that are learnt between two checks of the clock
-MOST_TIMES = 8  # the learning rate of one process is that of several ranks, at the start
-LINES = 10  # that tell of the loss, evenly over a run
+STRETCH = 100_000  # words between two checks of the clock
+AVERAGE_EVERY = 50_000  # words that each of several ranks learns from between two meetings
+MOST_TIMES = 8  # the largest factor by which several ranks raise the learning rate
+LINES = 10  # the lines that report the loss, evenly over a run
 
 
 @dataclass(frozen=True, repr=False)
 class WordCounts:
-    """The words that have a vector, the most frequent first, and how often each was seen."""
+    """The words that have a vector, the most frequent first, and their counts."""
 
     words: list[str]
     counts: NDArray[np.int64]
@@ -79,13 +73,13 @@ class WordCounts:
         return f"<WordCounts: {len(self):,} words>"
 
     def to_dict(self) -> dict[str, Any]:
-        """Its JSON form."""
+        """Return the JSON form."""
         counts = self.counts.tolist()
         return {"words": self.words, "counts": counts, "pretokenised": self.pretokenised}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "WordCounts":
-        """What :meth:`to_dict` made; KeyError or ValueError where it is damaged."""
+        """Read a result of :meth:`to_dict`; KeyError or ValueError if it is damaged."""
         words, counts, pretokenised = (values[name] for name in ("words", "counts", "pretokenised"))
         check_texts(words, "words")
         if not isinstance(counts, list) or len(counts) != len(words):
@@ -101,7 +95,7 @@ class WordCounts:
 
 @dataclass
 class Progress:
-    """How far a training is, in sentences and words over all epochs, and the sum of its losses."""
+    """The sentences and words of all epochs so far, and the sum of the losses."""
 
     sentences: int = 0
     words: int = 0
@@ -114,7 +108,7 @@ class Progress:
 
 
 def count_words(text: TextStream, minimum_count: int, pretokenised: bool) -> WordCounts:
-    """The words seen at least minimum_count times, the most frequent first, and how often."""
+    """Count the words that occur at least minimum_count times."""
     counter: Counter[str] = Counter()
     for block in text.blocks():
         counter.update(split_words(block, pretokenised))
@@ -133,14 +127,14 @@ def count_words(text: TextStream, minimum_count: int, pretokenised: bool) -> Wor
 def encode_sentences(
     blocks: Iterable[str], words: WordCounts
 ) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int64]]]:
-    """The known words' ids, and the starts of the sentences, for each block of lines."""
+    """Yield the ids of the known words and the starts of the sentences, block by block."""
     ids = {word: id for id, word in enumerate(words.words)}
     ids["\n"] = -1
     for block in blocks:
         tokens = split_words(block, words.pretokenised)
-        found = np.fromiter((ids.get(token, -2) for token in tokens), np.int32, len(tokens))
-        known = found >= 0
-        ends = np.cumsum(known)[found == -1]
+        encoded = np.fromiter((ids.get(token, -2) for token in tokens), np.int32, len(tokens))
+        known = encoded >= 0
+        ends = np.cumsum(known)[encoded == -1]
         total = int(known.sum())
         # A sentence ends with its line or its block and, in a long line, after LONGEST words.
         bounds = np.unique(np.concatenate([[0], ends, [total]]))
@@ -149,12 +143,12 @@ def encode_sentences(
             cuts = [np.arange(a, b, LONGEST) for a, b in pairwise(bounds)]
             bounds = np.concatenate([*cuts, [total]])
         if total:
-            yield found[known], bounds.astype(np.int64)
+            yield encoded[known], bounds.astype(np.int64)
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """Some sentences of the text, of which a rank has its share: ids and starts."""
+    """Some sentences of the text, and a rank's share of them: ids and starts."""
 
     ids: Any  # (N,) of the share
     starts: Any  # (S + 1,) of the share's sentences among them
@@ -165,9 +159,9 @@ class Stretch:
 
 
 class Corpus:
-    """A text's sentences as ids: the first ``memory`` bytes of them in memory, the rest on disk.
+    """The sentences of a text as ids: the first ``memory`` bytes in memory, the rest on disk.
 
-    Of ``size`` ranks, each has its share of every stretch: sentences in a row, with about as many
+    Each of ``size`` ranks has its share of every stretch: consecutive sentences, with about as many
     words as the others have.  ``words`` and ``sentences`` are those of the whole text.
     """
 
@@ -192,15 +186,22 @@ class Corpus:
                 own, own_starts = ids[starts[a] : starts[b]], starts[a : b + 1] - starts[a]
                 used += own.nbytes + own_starts.nbytes
                 keep = spill.keep if used > memory else np.array
-                before = int(starts[a] - begin), int(a - first)
-                whole = int(end - begin), last - first
-                self._stretches.append(Stretch(keep(own), keep(own_starts), *whole, *before))
+                self._stretches.append(
+                    Stretch(
+                        ids=keep(own),
+                        starts=keep(own_starts),
+                        words=int(end - begin),
+                        sentences=last - first,
+                        words_before=int(starts[a] - begin),
+                        sentences_before=int(a - first),
+                    )
+                )
             self.words += len(ids)
             self.sentences += len(starts) - 1
 
-    def stretches(self, skip: int = 0) -> Iterator[Stretch]:
-        """Some sentences at a time; those of the first ``skip`` sentences are left out."""
-        for stretch in self._stretches:
+    def stretches(self, skip: int = 0, epochs: int = 1) -> Iterator[Stretch]:
+        """Yield the stretches of ``epochs`` epochs, but for the first ``skip`` sentences."""
+        for stretch in epochs * self._stretches:
             if skip >= stretch.sentences:
                 skip -= stretch.sentences
             else:
@@ -209,7 +210,7 @@ class Corpus:
 
 
 def _cuts(starts: NDArray[np.int64]) -> list[int]:
-    """The sentences at which stretches of about STRETCH words begin, and the number of all."""
+    """Return the sentences at which stretches of about STRETCH words begin, and their number."""
     cuts, count = [0], len(starts) - 1
     while cuts[-1] < count:
         last = int(np.searchsorted(starts, starts[cuts[-1]] + STRETCH, "right")) - 1
@@ -223,16 +224,16 @@ def _cuts(starts: NDArray[np.int64]) -> list[int]:
 def learning_rates(
     words: int, starts: NDArray[np.int64], total: int, first: float, last: float
 ) -> NDArray[np.float64]:
-    """The learning rate of each sentence: it falls linearly with the words before it.
+    """Return the learning rate of each sentence: it falls linearly with the words before it.
 
-    words: how many there were before the first of these sentences.
+    words: the number of words before the first of these sentences.
     """
     done = (words + starts[:-1]) / total
     return np.maximum(last, first + (last - first) * done)
 
 
 def starting_rate(learning_rate: float) -> float:
-    """The learning rate with which the ranks begin: see the top of this page."""
+    """Return the learning rate with which the ranks begin: see the top of this page."""
     return learning_rate * min(ranks().size, MOST_TIMES)
 
 
@@ -244,64 +245,70 @@ def train_word2vec(
     progress: Progress,
     quiet: bool = False,
 ) -> bool:
-    """Trains to the end, and returns True; or False if Ctrl-C or SIGTERM stopped it before.
+    """Train to the end, and return True; or False if Ctrl-C or SIGTERM stopped it before.
 
     The store gets metrics and checkpoints.  All ranks of a job call this alike, each with its share
-    of the corpus, and with the same model: it is the same again at the end.
+    of the corpus and an equal model, which is equal again at the end.
 
-    settings has epochs, learning_rate and final_rate, seed, threads, average_every,
-    checkpoint_seconds.
-    DivergedError if the loss stops being finite.
+    settings has epochs, learning_rate and final_rate, seed, threads, checkpoint_seconds.
+    DivergedError if the loss is not finite.
     """
     total, first = settings.epochs * corpus.words, starting_rate(settings.learning_rate)
-    apart = settings.average_every * ranks().size if ranks().size > 1 else 0  # words
+    apart = AVERAGE_EVERY * ranks().size if ranks().size > 1 else 0  # words
     store.trim_metrics(progress.words)
     started, saved = time.monotonic() - progress.seconds, progress.seconds
     logged = met = progress.words
-    sums, rate, stopped = np.zeros(2), first, False  # loss and predictions since the last meeting
-    with interrupts() as interrupted, _display(progress, total, quiet) as display:
-        while progress.words < total and not stopped:
-            for stretch in corpus.stretches(progress.sentences % corpus.sentences):
-                before = progress.words + stretch.words_before
-                rates = learning_rates(before, stretch.starts, total, first, settings.final_rate)
-                rate = float(rates[-1]) if len(rates) else rate
-                number = progress.sentences + stretch.sentences_before
-                loss, predictions = model.learn(
-                    stretch.ids, stretch.starts, rates, settings.seed, number, settings.threads
+    sums, rate = np.zeros(2), first  # loss and predictions since the last meeting
+    display = ProgressDisplay(progress.words / total, quiet, "word", "{:,} words")
+    with interrupts() as interrupted, display:
+        for stretch in corpus.stretches(progress.sentences, settings.epochs):
+            before = progress.words + stretch.words_before
+            rates = learning_rates(before, stretch.starts, total, first, settings.final_rate)
+            rate = float(rates[-1]) if len(rates) else rate
+            number = progress.sentences + stretch.sentences_before
+            loss, predictions = model.learn(
+                stretch.ids, stretch.starts, rates, settings.seed, number, settings.threads
+            )
+            sums += loss, predictions
+            progress.sentences += stretch.sentences
+            progress.words += stretch.words
+            seconds = time.monotonic() - started
+            mean = loss / max(1, predictions)
+            _show(display, progress.words, stretch.words, total, mean, seconds)
+            if progress.words < total and progress.words - met < apart:
+                continue
+            progress.seconds, stopped = _meet(model, sums, seconds, interrupted.is_set())
+            if not np.isfinite(sums[0]):
+                raise DivergedError(
+                    f"the training diverged after {met:,} words at learning rate {rate:.4g}: "
+                    "a lower one may help"
                 )
-                sums += loss, predictions
-                progress.sentences += stretch.sentences
-                progress.words += stretch.words
-                seconds = time.monotonic() - started
-                mean = loss / max(1, predictions)
-                _show(display, progress.words, stretch.words, total, mean, seconds)
-                if progress.words < total and progress.words - met < apart:
-                    continue
-                progress.seconds, stopped = _meet(model, sums, seconds, interrupted.is_set())
-                if not np.isfinite(sums[0]):
-                    raise DivergedError(
-                        f"the training diverged after {met:,} words at learning rate {rate:.4g}: "
-                        "a lower one may help"
-                    )
-                progress.loss += float(sums[0])
-                progress.predictions += int(sums[1])
-                sums[:], met = 0, progress.words
-                if (met - logged) * 100 >= total or met == total:
-                    logged = met
-                    _log(store, progress, rate)
-                if progress.seconds - saved >= settings.checkpoint_seconds:
-                    save_all(store, model, progress)
-                    saved = progress.seconds
-                if stopped:
-                    break
+            progress.loss += float(sums[0])
+            progress.predictions += int(sums[1])
+            sums[:], met = 0, progress.words
+            if (met - logged) * 100 >= total or met == total:
+                store.append_metrics(
+                    {
+                        "step": met,
+                        "seconds": round(progress.seconds, 3),
+                        "loss": progress.loss / max(1, progress.predictions),
+                        "learning_rate": rate,
+                    }
+                )
+                progress.loss, progress.predictions, logged = 0.0, 0, met
+            if progress.seconds - saved >= settings.checkpoint_seconds:
+                save_all(store, model, progress)
+                saved = progress.seconds
+            if stopped:
+                break
         save_all(store, model, progress)
     return progress.words >= total
 
 
 def _meet(model: Word2Vec, sums: NDArray, seconds: float, stop: bool) -> tuple[float, bool]:
-    """All ranks get the mean of the replicas, and of the sums the sum.
+    """Replace all replicas by their mean, and ``sums`` by the sum over the ranks.
 
-    Returns the seconds of rank 0, for all to decide alike, and whether any rank is to stop.
+    Returns the seconds on rank 0, so that all decide alike, and whether any rank is to stop.
     """
     job = ranks()
     if job.size == 1:
@@ -318,31 +325,15 @@ def _meet(model: Word2Vec, sums: NDArray, seconds: float, stop: bool) -> tuple[f
 def _show(
     display: ProgressDisplay, words: int, of_stretch: int, total: int, loss: float, seconds: float
 ) -> None:
-    """The progress after a stretch, with the loss of this rank's share."""
+    """Show the progress after a stretch, with the loss of this rank's share."""
     done = words / total
     display.update(done, words, loss, words, seconds)
     if int(LINES * done) > int(LINES * (done - of_stretch / total)):
         display.line(words, {"loss": loss})
 
 
-def _display(progress: Progress, total: int, quiet: bool) -> ProgressDisplay:
-    return ProgressDisplay(progress.words / total, quiet, "word", "{:,} words")
-
-
-def _log(store: Store, progress: Progress, rate: float) -> None:
-    store.append_metrics(
-        {
-            "step": progress.words,
-            "seconds": round(progress.seconds, 3),
-            "loss": progress.loss / max(1, progress.predictions),
-            "learning_rate": float(rate),
-        }
-    )
-    progress.loss, progress.predictions = 0.0, 0
-
-
 def mean_loss(model: Word2Vec, words: WordCounts, text: TextStream) -> tuple[float, int, int]:
-    """The mean loss of a prediction in nats; how many predictions and known words there are."""
+    """Return the mean loss of a prediction in nats; the number of predictions, of known words."""
     total, predictions, known, sentences = 0.0, 0, 0, 0
     for ids, starts in encode_sentences(text.blocks(), words):
         loss, n = model.learn(ids, starts, np.zeros(len(starts) - 1), 0, sentences)
@@ -357,9 +348,9 @@ def mean_loss(model: Word2Vec, words: WordCounts, text: TextStream) -> tuple[flo
 
 
 def save_all(store: Store, model: Word2Vec, progress: Progress) -> None:
-    """Stores the vectors, then all that resuming needs.
+    """Store the vectors, then all that resuming needs.
 
-    DivergedError where the replicas of several ranks are not the same.
+    DivergedError unless the replicas of several ranks are the same.
     """
     check_replicas(model.params)
     store.save_model(model.params, {"words": progress.words})
@@ -367,12 +358,12 @@ def save_all(store: Store, model: Word2Vec, progress: Progress) -> None:
 
 
 def save_progress(store: Store, model: Word2Vec, progress: Progress) -> None:
-    """Stores all that resuming needs."""
+    """Store all that resuming needs."""
     store.save_resume(model.params, {"progress": asdict(progress)})
 
 
 def restore_progress(store: Store, model: Word2Vec) -> Progress:
-    """Reads what `save_progress` stored."""
+    """Restore a result of :func:`save_progress`."""
     arrays, values = store.load_resume()
     name = str(store.resume_path)
     copy_arrays(arrays, model.params, name)

@@ -4,8 +4,8 @@
 ``-=`` and ``*=`` becomes ``/=`` and the reverse, and a minus sign is dropped.  Both languages are
 read as text, where an operator of two sides stands between spaces: ``a * b``, but ``float *b``.
 
-What cannot change a number is left out: declarations (also those of sizes), comments, what is
-fetched into the cache, and how much memory a function asks for.
+Text that cannot change a number is left out: declarations (also those of sizes), comments,
+prefetches, and the sizes of memory that a function takes.
 """
 
 import random
@@ -26,7 +26,7 @@ NOT_CYTHON = re.compile(
     r'"""(?s:.*?)"""|"(?:\\.|[^"\\\n])*"|#[^\n]*'
     # A block of foreign declarations, of constants, or a struct: its line and what is indented.
     r"|^(?:cdef extern|cdef enum|cdef struct)\b[^\n]*\n(?:(?:[ \t][^\n]*)?\n)*"
-    # A function that says how much memory another one needs.
+    # A function that returns the memory that another one needs.
     r"|^cdef [^\n]*\b\w*(?:scratch|scratch_size|state_stride)\((?s:.*?)\n(?=\n\n)",
     re.MULTILINE,
 )
@@ -44,7 +44,7 @@ SWAPPED = {"+": "-", "-": "+", "*": "/", "/": "*"}
 
 
 def mutants(path: Path, source: str) -> list[Mutant]:
-    """All mutants of one file, in the order of its lines."""
+    """Return all mutants of one file, in the order of its lines."""
     code = computing_text(path.suffix, source)
     found = []
     for match in BINARY.finditer(code):
@@ -65,7 +65,7 @@ def mutants(path: Path, source: str) -> list[Mutant]:
 
 
 def sample(found: list[Mutant], most: int) -> list[Mutant]:
-    """At most so many, spread evenly: one of each stretch, the same ones each time."""
+    """Return at most `most` mutants: one of each stretch, the same ones each time."""
     if len(found) <= most:
         return found
     rng = random.Random(found[0].path.name)
@@ -74,14 +74,14 @@ def sample(found: list[Mutant], most: int) -> list[Mutant]:
 
 
 def line_at(source: str, place: int) -> str:
-    """The line of a place, with a mark where the place is in it."""
+    """Return the line of a place, with a mark at the place."""
     begin, end = source.rfind("\n", 0, place) + 1, source.find("\n", place)
     line = f"{source[begin:place]} >>{source[place:end].lstrip()}"
     return " ".join(line.rstrip("\\ ").split())
 
 
 def computing_text(suffix: str, source: str) -> str:
-    """The source with blanks over all that does not compute."""
+    """Return the source with blanks over all that does not compute."""
     code = (NOT_C if suffix == ".h" else NOT_CYTHON).sub(blank, source)
     hidden = list(calls(code))
     if suffix != ".h":
@@ -96,13 +96,13 @@ def blank(text: str | re.Match) -> str:
 
 
 def calls(code: str) -> Iterator[tuple[int, int]]:
-    """Where something is fetched into the cache, or memory is taken."""
+    """Yield the ranges of calls that fetch into the cache or take memory."""
     for match in NO_NUMBERS.finditer(code):
         yield match.start(), bracket_end(code, match.end() - 1)
 
 
 def statements(code: str) -> Iterator[tuple[int, int]]:
-    """Cython's statements: a line, and the next ones while a bracket is open."""
+    """Yield the ranges of Cython's statements: a line, and more lines until brackets close."""
     begin = 0
     while begin < len(code):
         end = begin
@@ -113,7 +113,7 @@ def statements(code: str) -> Iterator[tuple[int, int]]:
 
 
 def bracket_end(code: str, begin: int) -> int:
-    """Just behind the bracket that closes the one at `begin`."""
+    """Return the place behind the bracket that closes the one at `begin`."""
     depth = 0
     for place in range(begin, len(code)):
         depth += (code[place] in "([{") - (code[place] in ")]}")
@@ -123,7 +123,7 @@ def bracket_end(code: str, begin: int) -> int:
 
 
 def operand_end(code: str, begin: int) -> int:
-    """Just behind the operand that follows an operator."""
+    """Return the place behind the operand that follows an operator."""
     place = PREFIX.match(code, begin).end()
     while cast := CAST.match(code, place):
         place = PREFIX.match(code, cast.end()).end()

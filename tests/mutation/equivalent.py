@@ -1,14 +1,12 @@
-"""Mutants that no test can see, each with the reason.  Few: most of what looks like one is not."""
+"""Mutants that no test can see, each with the reason.  Most that look like one are not."""
 
 from .mutant import Mutant
 
-AHEAD = "how far ahead the cache is filled"
-PADDING = (
-    "zeros that no result is made of: they keep subnormal numbers, which are slow, out of padding"
-)
+AHEAD = "the distance by which the cache is filled ahead"
+PADDING = "zeros that no result uses: they keep subnormal numbers, which are slow, out of padding"
 TOO_FAR = "reads past the input terms, into padding: only the address sanitizer sees it"
 
-# (file, a part of what the mutant is called, why no test can see it)
+# (file, part of the mutant's description, reason)
 EQUIVALENT = [
     ("minillm/_kernels/gemm.pxi", "if k >>+ 4 < k1", AHEAD),
     (

@@ -1,4 +1,4 @@
-"""A plugin of pytest: tests that killed other mutants of this file go first."""
+"""A plugin of pytest that runs the tests first that killed other mutants of this file."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Decide mutants: build, test, and say what killed each."""
+"""The verdict on each mutant: build it, test it, and note what killed it."""
 
 import os
 import queue
@@ -15,23 +15,23 @@ from .project import Outcome, Project, killer_of, stop_all
 from .results import KILLED, SAME, SURVIVED, UNDECIDED, Results
 from .witnesses import Witness, witnesses
 
-SPARE = 10  # seconds of CPU time, beyond four times what the unchanged tests take
+SPARE = 10  # seconds of CPU time, beyond four times those of the unchanged tests
 REMEMBERED = 8  # killers of a file that go first for its next mutants
 PASSED, NOTHING_CHOSEN = 0, 5  # exit statuses of pytest
 FAILED = (1, 2, 3)  # of a test, while loading, in pytest itself
 
 
 class Judge:
-    """Runs mutants in copies of the project, and writes the verdicts down."""
+    """A runner of mutants in copies of the project, which stores the verdicts."""
 
     def __init__(self, root: Path, results: Results, say: Callable[[str], None] = print) -> None:
         self.root, self.results, self.say = root, results, say
-        self.unchanged: dict[Witness, float | str] = {}  # seconds, or why they do not pass
+        self.unchanged: dict[Witness, float | str] = {}  # seconds, or why they fail
         self.killers: dict[Path, list[str]] = {}
         self.lock = threading.Lock()
 
     def run(self, mutants: list[Mutant], jobs: int) -> None:
-        """All of them, in their order, `jobs` at a time.  An interrupt leaves no process behind."""
+        """Run all in their order, `jobs` at a time.  An interrupt leaves no process behind."""
         with tempfile.TemporaryDirectory(prefix="minillm-mutants-") as folder:
             projects: queue.Queue[Project] = queue.Queue()
             for job in range(jobs):
@@ -62,7 +62,7 @@ class Judge:
         self.say(f"{verdict:10}{seconds:6.1f} s  {mutant}  [{by}]")
 
     def decide(self, project: Project, mutant: Mutant) -> tuple[str, str]:
-        """The verdict, and what killed it or why there is none."""
+        """Return the verdict, and the killer or the reason why there is none."""
         near, wide = witnesses(project.folder, mutant.path)
         for topic in {witness.topic for witness in near} - {None}:
             project.prepare(topic)
@@ -83,19 +83,19 @@ class Judge:
                 differs = True
                 outcome = self.test(project, witness, mutant.path)
             if outcome.code == -signal.SIGKILL:
-                return UNDECIDED, "killed by somebody else, or for want of memory"
+                return UNDECIDED, "killed from outside, or for lack of memory"
             if outcome.code is None or outcome.code in FAILED or outcome.code < 0:
                 return KILLED, self.note_killer(mutant.path, outcome)
             if outcome.code not in (PASSED, NOTHING_CHOSEN):
                 return UNDECIDED, outcome.output[-300:]
-        return (SURVIVED, "") if differs else (SAME, "the compiler makes the same of it")
+        return (SURVIVED, "") if differs else (SAME, "the compiled code is the same")
 
     def test(self, project: Project, witness: Witness, path: Path) -> Outcome:
         cpu = SPARE + 4 * float(self.unchanged[witness])
         return project.test(witness, self.killers.get(path, []), cpu, keep=False)
 
     def fails_unchanged(self, project: Project, witness: Witness) -> str:
-        """Why these tests can decide nothing: they do not pass as it is.  Run once."""
+        """Return why these tests can decide nothing: they fail unchanged.  They run once."""
         with self.lock:
             if witness not in self.unchanged:
                 before = os.times()
@@ -106,8 +106,8 @@ class Judge:
                 passed = outcome.code in (PASSED, NOTHING_CHOSEN)
                 why = f"fails without any change: {' '.join(witness.tests)}: {killer_of(outcome)}"
                 self.unchanged[witness] = seconds if passed else why
-        found = self.unchanged[witness]
-        return found if isinstance(found, str) else ""
+        seconds_or_why = self.unchanged[witness]
+        return seconds_or_why if isinstance(seconds_or_why, str) else ""
 
     def note_killer(self, path: Path, outcome: Outcome) -> str:
         killer = killer_of(outcome)

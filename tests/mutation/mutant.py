@@ -16,7 +16,7 @@ class Mutant:
 
     @property
     def text(self) -> str:
-        """The whole file with the change."""
+        """The whole file, changed."""
         return self.source[: self.begin] + self.new + self.source[self.end :]
 
     @property
@@ -25,7 +25,7 @@ class Mutant:
 
     @property
     def key(self) -> str:
-        """The same for the same change of the same source, wherever and whenever it is run."""
+        """A digest that is the same for the same change of the same source, on any machine."""
         change = f"{self.path}\0{self.begin}\0{self.end}\0{self.new}\0{self.source}"
         return hashlib.sha256(change.encode()).hexdigest()[:20]
 

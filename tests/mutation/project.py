@@ -1,4 +1,4 @@
-"""A copy of the project in which mutants are built and tested, and nothing else can be harmed."""
+"""A copy of the project in which mutants are built and tested, so that nothing else is harmed."""
 
 import ast
 import contextlib
@@ -23,7 +23,7 @@ from .witnesses import KERNELS, SHARED, Witness, topics
 LEFT_OUT = shutil.ignore_patterns(
     ".git", ".venv", "build", "dist", "runs", "docs", "benchmarks", "*.so", "__pycache__", ".*cache"
 )
-QUIET = 120  # seconds: who uses no CPU time for so long waits for ever
+QUIET = 120  # seconds: a process without CPU time for so long waits for ever
 MEMORY = 8_000_000  # kilobytes of address space of one process
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
 # Fast to compile.  No symbols: they name the file, and equal code is to be equal bytes.
@@ -37,7 +37,7 @@ class Outcome:
 
 
 class Stopped(Exception):
-    """The whole run is over: what was running was killed."""
+    """The whole run is over: all processes were killed."""
 
 
 class Project:
@@ -53,7 +53,7 @@ class Project:
         self.built: dict[Path, bytes] = {}  # the unchanged C and modules of topics
 
     def run(self, *command: str, cpu: float = 600, **environment: str) -> Outcome:
-        """One process, within limits of its CPU time and memory."""
+        """Run one process, within limits of its CPU time and memory."""
         limits = f"ulimit -S -t {cpu:.0f}; ulimit -H -t {cpu + 10:.0f}; ulimit -c 0; "
         limits += f'ulimit -v {MEMORY} 2>/dev/null; exec "$@"'
         path = [str(self.folder), str(self.folder / "tests"), os.environ.get("PYTHONPATH", "")]
@@ -85,7 +85,7 @@ class Project:
         return outcome.output.strip()
 
     def test(self, witness: Witness, first: list[str], cpu: float, keep: bool) -> Outcome:
-        """Run a witness's tests, those called `first` first; `keep` what Python compiles."""
+        """Run a witness's tests, those named in `first` first; `keep` caches Python's bytecode."""
         compiled = witness.topic is not None
         unseen = "numpy" if compiled else "cython"
         chosen = f"not {unseen}" + (f" and ({witness.chosen})" if witness.chosen else "")
@@ -98,14 +98,14 @@ class Project:
             HYPOTHESIS_PROFILE="mutation",
             MINILLM_KERNELS="cython" if compiled else "numpy",
             MINILLM_GUARD="1",
-            # A mutant may have the size and the second of what it replaces, which is all that
-            # Python compares.
+            # A mutant may have the size and the second of the file that it replaces, and Python
+            # compares nothing else.
             PYTHONDONTWRITEBYTECODE="" if keep else "1",
         )
 
     @contextlib.contextmanager
     def with_change(self, mutant: Mutant) -> Iterator[None]:
-        """The copy with this mutant in it; afterwards the copy as it was."""
+        """Put this mutant into the copy, and restore the copy afterwards."""
         target = self.folder / mutant.path
         for old in (target.parent / "__pycache__").glob(f"{target.stem}.*"):
             old.unlink()
@@ -120,7 +120,7 @@ class Project:
                     path.write_bytes(content)
 
     def prepare(self, topic: str) -> None:
-        """Have the unchanged kernels in the copy, and this topic as its mutants are built."""
+        """Put the unchanged kernels into the copy, and build this topic like its mutants."""
         if not self.instruction_set:
             self.take_kernels()
         paths = self.c_of(f"_{topic}"), self.so_of(self.module(topic))
@@ -129,7 +129,7 @@ class Project:
             self.built |= {path: path.read_bytes() for path in paths}
 
     def take_kernels(self) -> None:
-        """Those that the project has, for the best instruction set; what it lacks is built."""
+        """Copy the project's kernels for the best instruction set, and build the missing ones."""
         with contextlib.chdir(self.folder), mock.patch("setuptools.setup"):
             recipe = runpy.run_path("setup.py")
             shared = {*SHARED, recipe["MEMORYVIEWS"]}
@@ -148,7 +148,7 @@ class Project:
                 self.require(self.build_topic(topic))
 
     def take(self, module: str) -> bool:
-        """Copy a module of the project that is no older than any source, if there is one."""
+        """Copy a module of the project if it is no older than any source."""
         ready = self.root / KERNELS / f"{module}{SUFFIX}"
         sources = [path for path in (self.root / KERNELS).glob("*.[ph]*") if path.suffix != ".py"]
         if not ready.exists() or ready.stat().st_mtime < max(s.stat().st_mtime for s in sources):
@@ -194,7 +194,7 @@ class Project:
 
 
 def output_of(process: subprocess.Popen) -> str | None:
-    """What it wrote until its end; None if it had to be killed, for it waited and did nothing."""
+    """Return the output of a process; None if it had to be killed because it only waited."""
     seen, since = -1.0, time.monotonic()
     while True:
         try:
@@ -210,7 +210,7 @@ def output_of(process: subprocess.Popen) -> str | None:
 
 
 def cpu_time_of_session(session: int) -> float:
-    """CPU time of a process and its descendants; always the same where there is no /proc."""
+    """Return the CPU time of a process and its descendants; constant if there is no /proc."""
     used = 0.0
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):  # it has ended meanwhile
@@ -226,17 +226,17 @@ def kill(process: subprocess.Popen) -> None:
 
 
 def stop_all() -> None:
-    """End what runs in every copy."""
+    """End the processes of every copy."""
     Project.stopped = True
     for process in list(Project.running):
         kill(process)
 
 
 def killer_of(outcome: Outcome) -> str:
-    """The first test that failed, or what else ended the run."""
+    """Return the first test that failed, or another reason of the end."""
     if outcome.code is None:
         return "time"
-    found = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", outcome.output, re.MULTILINE)
-    if found:
-        return found[1]
+    test = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", outcome.output, re.MULTILINE)
+    if test:
+        return test[1]
     return f"crash ({-outcome.code})" if outcome.code < 0 else "an error while loading"

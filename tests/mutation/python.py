@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .mutant import Mutant
 
-# Functions that have a part in a gradient or a step, and whose name does not say so.
+# Functions that compute a gradient or a step under other names.
 ALSO = {
     "minillm/layers/block.py": {"backward_through"},
     "minillm/models/word2vec.py": {"train_sentences"},
@@ -24,14 +24,14 @@ ALSO = {
 
 
 def mutants(path: Path, source: str) -> list[Mutant]:
-    """All mutants of one page, in the order of its lines."""
+    """Return all mutants of one page, in the order of its lines."""
     starts = [0]
     for line in source.splitlines(keepends=True):
         starts.append(starts[-1] + len(line.encode()))
     text = source.encode()
 
     def offset(line: int, column: int) -> int:
-        """From the parser's bytes to characters."""
+        """Convert the parser's bytes to characters."""
         return len(text[: starts[line - 1] + column].decode())
 
     found = {}
@@ -46,7 +46,7 @@ def mutants(path: Path, source: str) -> list[Mutant]:
 
 
 def functions(path: Path, tree: ast.Module) -> Iterator[ast.FunctionDef]:
-    """Those that compute gradients, wherever they stand: by their names."""
+    """Yield the functions that compute gradients, at any depth, by their names."""
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef) and (
             node.name.endswith(("backward", "gradients", "gradient"))
@@ -56,7 +56,7 @@ def functions(path: Path, tree: ast.Module) -> Iterator[ast.FunctionDef]:
 
 
 def changes(node: ast.AST, source: str) -> Iterator[tuple[ast.AST, str, str]]:
-    """(what to replace, by what, what that does to it) for one node of the tree."""
+    """Yield (node to replace, new text, description) for one node of the tree."""
 
     def piece(part: ast.AST) -> str:
         return ast.get_source_segment(source, part) or ""

@@ -14,7 +14,7 @@ EQUIVALENT = "equivalent"
 
 
 class Results:
-    """What is known of each mutant.  The last line about one counts."""
+    """The verdicts so far.  The last line about a mutant counts."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.lock = path, threading.Lock()
@@ -52,7 +52,7 @@ COLUMNS = ("mutants", KILLED, SURVIVED, UNDECIDED, SAME, EQUIVALENT)
 
 
 def report(mutants: list[Mutant], results: Results) -> tuple[str, bool]:
-    """A table with a line for each file, the survivors, and whether there are any."""
+    """Return a table with a line for each file and the survivors, and whether there are any."""
     counts: dict[str, Counter] = {}
     for mutant in mutants:
         count = counts.setdefault(mutant.path.as_posix(), Counter())

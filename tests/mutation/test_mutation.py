@@ -1,5 +1,6 @@
-"""The tool itself: which mutants it finds, and what it says of them."""
+"""The tool itself: the mutants that it finds, and its verdicts."""
 
+import ast
 import shutil
 from pathlib import Path
 
@@ -113,6 +114,16 @@ def test_every_equivalent_mutant_is_one_that_is_found():
         found = find(Path(path), (ROOT / path).read_text())
         assert any(part in mutant.what for mutant in found), part
         assert reason
+
+
+def test_functions_with_other_names_exist():
+    for path, names in python.ALSO.items():
+        defined = {
+            node.name
+            for node in ast.walk(ast.parse((ROOT / path).read_text()))
+            if isinstance(node, ast.FunctionDef)
+        }
+        assert names <= defined, path
 
 
 def test_every_file_has_witnesses_that_exist():

@@ -1,4 +1,4 @@
-"""Which tests can kill the mutants of a file: the nearest first, then wider ones."""
+"""The tests that can kill the mutants of a file: the nearest first, then wider ones."""
 
 import ast
 import re
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PYTHON_FOLDERS = ("minillm/ops", "minillm/layers", "minillm/models")
-OPTIMISERS = Path("minillm/training/optimisers.py")
+TRAINING = [Path(f"minillm/training/{name}.py") for name in ("optimisers", "lora", "trained")]
 KERNELS = Path("minillm/_kernels")
 SHARED = {"_cpu", "_pool"}  # no twins: what a CPU has, and memory
 
@@ -57,11 +57,15 @@ ALL_KERNELS = (
 
 
 def files(root: Path) -> list[Path]:
-    """Every file that has mutants: the NumPy pages, then the kernels."""
+    """Return every file that has mutants: the NumPy pages, then the kernels."""
     python = [path for folder in PYTHON_FOLDERS for path in sorted((root / folder).glob("*.py"))]
     compiled = [path for end in ("h", "pxi", "pyx") for path in (root / KERNELS).glob(f"*.{end}")]
     compiled = sorted(path for path in compiled if path.stem not in SHARED)
-    return [path.relative_to(root) for path in (*python, root / OPTIMISERS, *compiled)]
+    return (
+        [path.relative_to(root) for path in python]
+        + TRAINING
+        + [path.relative_to(root) for path in compiled]
+    )
 
 
 def topics(root: Path) -> list[str]:
@@ -69,19 +73,19 @@ def topics(root: Path) -> list[str]:
 
 
 def includers(root: Path, path: Path) -> list[str]:
-    """The topics that are compiled with this file, the smallest first."""
+    """Return the topics that are compiled with this file, the smallest first."""
 
     def parts(path: Path) -> set[str]:
         names = re.findall(r'"(\w+\.(?:pxi|h))"', path.read_text())
         names = [name for name in names if (root / KERNELS / name).exists()]
         return {path.name}.union(*(parts(root / KERNELS / name) for name in names))
 
-    found = [t for t in topics(root) if path.name in parts(root / KERNELS / f"{t}.pyx")]
-    return sorted(found, key=lambda t: (t in ("attention", "decoder", "recurrent"), t))
+    compiled = [t for t in topics(root) if path.name in parts(root / KERNELS / f"{t}.pyx")]
+    return sorted(compiled, key=lambda t: (t in ("attention", "decoder", "recurrent"), t))
 
 
 def witnesses(root: Path, path: Path) -> tuple[list[Witness], list[Witness]]:
-    """The near ones, and the wide ones for what those let pass."""
+    """Return the near ones, and the wide ones for the mutants that survive those."""
     if path.suffix != ".py":
         compiled = includers(root, path)
         near = [Witness(t, *NEAR_OF_TOPIC[t]) for t in compiled]
@@ -96,7 +100,7 @@ def witnesses(root: Path, path: Path) -> tuple[list[Witness], list[Witness]]:
 
 
 def near_of_op(root: Path, path: Path) -> list[Witness]:
-    """The gradient cases of a page's ops; of a page that others use, all cases."""
+    """Return the gradient cases of a page's ops; all cases if other pages use it."""
     gradients, own = "tests/ops/test_gradients.py", f"tests/ops/test_{path.stem}.py"
     others = [p for p in (root / path).parent.glob("*.py") if p.name != "__init__.py"]
     cases = defined_in(root / path) & defined_in(root / "minillm/ops/gradient_cases.py")

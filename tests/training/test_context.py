@@ -78,7 +78,7 @@ def test_a_restored_task_goes_on_with_the_same_bits(kind):
 
 @pytest.mark.parametrize("position", [-1, 1.0, True, "1", 2**63])
 def test_a_damaged_position_is_told(position):
-    with pytest.raises(ValueError, match="position: expected a number from 0"):
+    with pytest.raises(ValueError, match="position: expected 0 to"):
         make_task().restore({}, {"position": position})
 
 

@@ -8,8 +8,16 @@ import numpy as np
 import pytest
 
 from minillm.errors import DivergedError, InputError
-from minillm.training import SGD, Adam, AdamW, Options, loop, train
-from minillm.training.loop import Summary, save_checkpoint
+from minillm.training import (
+    SGD,
+    Adam,
+    AdamW,
+    Options,
+    Summary,
+    recorder,
+    save_checkpoint,
+    train,
+)
 
 
 def same_files(one, other):
@@ -147,7 +155,7 @@ def test_accumulated_batches_are_one_large_batch(bigram):
 def timed(bigram, monkeypatch):
     """Makes tasks on a simulated clock: a step takes a second."""
     now = [1000.0]
-    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(recorder, "time", SimpleNamespace(monotonic=lambda: now[0]))
 
     class Timed(bigram):
         def __init__(self, validation_takes, stop=None):

@@ -1,8 +1,18 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from minillm import use_kernels
-from minillm.training import SGD, Adam, AdamW, clip_global_norm
+from minillm.training import (
+    OPTIMISERS,
+    SGD,
+    Adam,
+    AdamW,
+    clip_global_norm,
+    new_optimiser,
+    optimisers,
+)
 
 SHAPES = {"W": (7, 5), "b": (5,), "big": (300, 120)}  # the last is more than one block
 
@@ -245,3 +255,39 @@ def test_a_repr_names_the_rule_and_the_sizes():
     assert repr(AdamW(params)) == (
         "<AdamW beta1 0.9, beta2 0.999, weight decay 0.01: 1,240 parameters in 2 arrays>"
     )
+
+
+def test_an_optimiser_is_made_by_its_name_with_the_settings_that_it_names():
+    settings = SimpleNamespace(momentum=0.5, beta2=0.99, weight_decay=0.1, steps=3)
+    params = parameters()
+    assert list(OPTIMISERS) == ["sgd", "adam", "adamw"]
+    assert repr(new_optimiser("sgd", params, settings)).startswith("<SGD momentum 0.5:")
+    assert repr(new_optimiser("adam", params, settings)).startswith("<Adam beta1 0.9, beta2 0.99:")
+    assert "beta2 0.99, weight decay 0.1:" in repr(new_optimiser("adamw", params, settings))
+
+
+def test_an_optimiser_is_declared_in_one_place(monkeypatch, run_bigram, bigram):
+    """A toy, signSGD (Bernstein et al. 2018), is found by its name, and trains."""
+    monkeypatch.setattr(optimisers, "OPTIMISERS", dict(OPTIMISERS))
+
+    @optimisers.optimiser
+    class SignSGD:
+        def __init__(self, params, weight_decay=0.0):
+            self.params, self.weight_decay = params, weight_decay
+
+        def step(self, grads, learning_rate):
+            for name, p in self.params.items():
+                p -= learning_rate * (np.sign(grads[name]) + self.weight_decay * p)
+
+        def state(self):
+            return {}, {}
+
+        def restore(self, arrays, values):
+            pass
+
+    task = bigram()
+    before = task.validation_loss()
+    made = new_optimiser("signsgd", task.params, SimpleNamespace(weight_decay=0.01))
+    assert made.weight_decay == 0.01
+    summary, *_ = run_bigram("run", task=task, optimiser=made, steps=60)
+    assert summary.best_loss < before - 0.2

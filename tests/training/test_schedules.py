@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from minillm.training import Options, warmup_cosine
+from minillm.training import Options, options, schedules, warmup_cosine
 from minillm.training.schedules import inverse_square_root
 
 
@@ -25,12 +25,10 @@ def test_it_rises_once_and_falls_once():
 
 def test_the_schedule_of_the_transformer_is_that_of_the_paper():
     """rate = D^-0.5 min(step^-0.5, step warmup^-1.5), of which the peak is (D warmup)^-0.5."""
-    options = Options(
-        steps=1000, learning_rate=(64 * 200) ** -0.5, warmup=0.2, schedule="inverse-sqrt"
-    )
+    run = Options(steps=1000, learning_rate=(64 * 200) ** -0.5, warmup=0.2, schedule="inverse-sqrt")
     for step in (1, 100, 200, 300, 1000):
         expected = 64**-0.5 * min(step**-0.5, step * 200**-1.5)
-        assert options.rate(options.progress(step, 0)) == pytest.approx(expected)
+        assert run.rate(run.progress(step, 0)) == pytest.approx(expected)
     assert inverse_square_root(0, 0) == inverse_square_root(0.5, 0) == 1
 
 
@@ -44,3 +42,16 @@ def test_progress_is_counted_in_steps_in_minutes_or_in_epochs():
 def test_a_run_has_one_length(length):
     with pytest.raises(ValueError, match="steps, minutes"):
         Options(**length)
+
+
+def test_a_schedule_is_declared_in_one_place(monkeypatch):
+    toy = {}
+    monkeypatch.setattr(schedules, "SCHEDULES", toy)
+    monkeypatch.setattr(options, "SCHEDULES", toy)
+
+    @schedules.schedule("linear")
+    def linear(progress, warmup, final):
+        return 1 - progress * (1 - final)
+
+    run = Options(steps=10, learning_rate=2.0, final=0.5, schedule="linear")
+    assert run.rate(0.5) == 1.5

@@ -639,8 +639,7 @@ def class_results(
         "data": name,
         "items": len(classes),
         "nats_per_item": float(-np.log(np.maximum(of_actual, 1e-300)).mean()),
-        "accuracy": metrics.accuracy(matrix),
-        "macro_f1": metrics.macro_f1(matrix),
+        **metrics.measure_classes(matrix),
         "labels": list(labels),
         "confusion": matrix.tolist(),
     }

@@ -327,18 +327,13 @@ def output_results(run: "Run", outputs: list[str], known: list[list[str]]) -> Re
     from minillm import metrics
     from minillm.data.registry import task_of
 
-    exact = metrics.exact_match(outputs, known)
-    split = run.target.split
-    errors = metrics.token_error_rate(
-        [split(text) for text in outputs], [[split(text) for text in texts] for texts in known]
-    )
     if task_of(run.data["data"]) == "pronunciation":
-        return {"word_error_rate": 1 - exact, "phoneme_error_rate": errors}
-    results: Results = {"exact_match": exact, "token_error_rate": errors}
+        return {
+            "word_error_rate": 1 - metrics.exact_match(outputs, known),
+            "phoneme_error_rate": metrics.token_error_rate(outputs, known, run.target.split),
+        }
     tokenised = run.target.pretokenised or run.settings.pretokenised
-    results["bleu"] = metrics.bleu(outputs, known, tokenised=tokenised)
-    results["chrf"] = metrics.chrf(outputs, known)
-    return results | metrics.rouge(outputs, known)
+    return metrics.measure_texts(outputs, known, split=run.target.split, tokenised=tokenised)
 
 
 def translator_of(run: "Run") -> "Translator":

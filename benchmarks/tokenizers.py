@@ -1,10 +1,11 @@
-"""Byte-pair encoding: learning, encoding on one thread, and the same ids as tiktoken's.
+"""Byte pairs and WordPiece: learning, and encoding on one thread beside the usual libraries.
 
-    python -m benchmarks.bpe [FILE ...] [--tokenizer DIR] [--megabytes 100] [--vocabulary 8000]
+    python -m benchmarks.tokenizers [FILE ...] [--tokenizer DIR] [--megabytes 100]
 
 Without FILE it reads the sources of the standard library, in an order drawn at random, again and
-again until there are that many bytes.  With the package tiktoken, its speed stands beside ours,
-from the same tokens; --tokenizer takes others than those that were learned, such as GPT-2's.
+again until there are that many bytes.  With the package tiktoken, its speed with the same byte
+pairs is measured, too; with the package tokenizers, that of the same word pieces.  --tokenizer
+takes other byte pairs than those that were learned, such as GPT-2's.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from minillm import kernels_info, use_kernels
-from minillm.text import BytePairs, load_tokenizer
+from minillm.text import BytePairs, WordPieces, load_tokenizer, tokenizer_files, wordpiece
 from minillm.text.bpe import PATTERN, learn_merges, split_words, train
 
 ENCODED = 8_000_000  # characters
@@ -27,14 +28,14 @@ SHORT = 200  # characters of a short text
 
 
 def standard_library() -> list[str]:
-    """Its sources."""
+    """Return the sources of the standard library."""
     folder = Path(sysconfig.get_paths()["stdlib"])
     paths = (path for path in folder.rglob("*.py") if "site-packages" not in path.parts)
     return [path.read_text(encoding="utf-8", errors="ignore") for path in sorted(paths)]
 
 
 def repeated(texts: list[str], size: int) -> Iterator[str]:
-    """The texts in random orders, until they are that many bytes."""
+    """Yield the texts in random orders, up to ``size`` bytes."""
     rng, read = random.Random(0), 0
     while True:
         for text in rng.sample(texts, len(texts)):
@@ -45,7 +46,7 @@ def repeated(texts: list[str], size: int) -> Iterator[str]:
 
 
 def timed(make: Callable[[], Any], repeats: int = 1) -> tuple[Any, float]:
-    """What it returns, and the fewest seconds of CPU that it took."""
+    """Return a result, and the fewest seconds of CPU that it took."""
     best = float("inf")
     for _ in range(repeats):
         start = time.process_time()
@@ -55,7 +56,7 @@ def timed(make: Callable[[], Any], repeats: int = 1) -> tuple[Any, float]:
 
 
 def learning(texts: list[str], megabytes: int, vocabulary: int) -> BytePairs:
-    """Learns a tokenizer, and prints how long the parts take."""
+    """Learn a tokenizer, and print the times of the parts."""
     size = megabytes * 10**6
     tokenizer, seconds = timed(lambda: train(repeated(texts, size), vocabulary))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
@@ -77,8 +78,8 @@ def learning(texts: list[str], megabytes: int, vocabulary: int) -> BytePairs:
     return tokenizer
 
 
-def reference(tokenizer: BytePairs) -> Any:
-    """tiktoken with the same tokens, or None where it is not installed."""
+def tiktoken_reference(tokenizer: BytePairs) -> Any:
+    """Return tiktoken with the same tokens, or None if it is not installed."""
     try:
         import tiktoken
     except ImportError:
@@ -92,8 +93,8 @@ def reference(tokenizer: BytePairs) -> Any:
 
 
 def encoding(tokenizer: BytePairs, text: str) -> None:
-    """Prints the speed of encoding on one thread, beside tiktoken's, and whether the ids agree."""
-    other = reference(tokenizer)
+    """Print the speed of encoding on one thread, tiktoken's, and whether the ids agree."""
+    other = tiktoken_reference(tokenizer)
     short = [text[at : at + SHORT] for at in range(0, len(text) // 4, SHORT)]
     for name, texts in (("one text", [text]), (f"texts of {SHORT} characters", short)):
         size = sum(len(text.encode()) for text in texts) / 1e6
@@ -113,6 +114,38 @@ def encoding(tokenizer: BytePairs, text: str) -> None:
     print(f"decoding: {len(text.encode()) / 1e6 / seconds:.1f} MB/s")
 
 
+def tokenizers_reference(tokenizer: WordPieces) -> Any:
+    """Return the library tokenizers with the same pieces, or None if it is not installed."""
+    try:
+        from tokenizers import Tokenizer
+    except ImportError:
+        print("tokenizers is not installed: no comparison")
+        return None
+    return Tokenizer.from_str(tokenizer_files(tokenizer)["tokenizer.json"].decode())
+
+
+def encoding_pieces(tokenizer: WordPieces, text: str) -> None:
+    """Print the speed of encoding on one thread, that of tokenizers, and whether the ids agree."""
+    other = tokenizers_reference(tokenizer)
+    short = [text[at : at + SHORT] for at in range(0, len(text) // 4, SHORT)]
+    for name, texts in (("one text", [text]), (f"texts of {SHORT} characters", short)):
+        size = sum(len(text.encode()) for text in texts) / 1e6
+        fresh = WordPieces(tokenizer.tokens)
+        _, first = timed(lambda: [fresh.encode(text) for text in texts])
+        ours, again = timed(lambda: [fresh.encode(text) for text in texts], 3)
+        _, offsets = timed(lambda: [fresh.encode_with_offsets(text) for text in texts], 3)
+        print(f"{name}: {size / first:.1f} MB/s at first, {size / again:.1f} then, ", end="")
+        print(f"{size / offsets:.1f} with offsets", end="")
+        if other:
+            theirs, seconds = timed(
+                lambda: [other.encode(text, add_special_tokens=False).ids for text in texts]
+            )
+            same = all(a.tolist() == b for a, b in zip(ours, theirs, strict=True))
+            print(f"; tokenizers {size / seconds:.1f} MB/s, ", end="")
+            print(f"ids {'equal' if same else 'DIFFERENT'}", end="")
+        print()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("files", nargs="*", metavar="FILE")
@@ -126,7 +159,12 @@ def main() -> None:
     tokenizer = load_tokenizer(args.tokenizer) if args.tokenizer else learned
     if not isinstance(tokenizer, BytePairs):
         sys.exit(f"{args.tokenizer}: expected byte pairs, found a vocabulary of {tokenizer.unit}s")
-    encoding(tokenizer, "".join(texts)[:ENCODED])
+    text = "".join(texts)[:ENCODED]
+    encoding(tokenizer, text)
+    print("\nWordPiece")
+    pieces, seconds = timed(lambda: wordpiece.train([text[: ENCODED // 2]], args.vocabulary))
+    print(f"{len(pieces):,} pieces from {ENCODED // 2 / 1e6:.0f} MB in {seconds:.1f} s of CPU")
+    encoding_pieces(pieces, text[: ENCODED // 2])
 
 
 if __name__ == "__main__":

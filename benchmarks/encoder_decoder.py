@@ -1,95 +1,70 @@
 """A training step of the attention encoder-decoder, here and in PyTorch.
 
-    python -m benchmarks.encoder_decoder_pytorch [--threads 2]
+    python -m benchmarks.encoder_decoder [--threads 1 2] [--batch 128]
 
 The same weights, the same batches of CMUdict words, the same optimiser (AdamW, clipping at 1),
 dropout and label smoothing.  Both losses must agree before anything is timed; then the two are
 timed in turn, so that other work of the machine affects both.
 """
 
-import argparse
-import os
-import time
+import itertools
 
 import numpy as np
 
+from minillm.data import Minibatches, Sequences
+from minillm.data.cmudict import CMUDict
+from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
+from minillm.text import build_vocabulary
+
+from .pytorch import in_turns, on_threads, our_step, parser, show
+
 SIZES = {"embedding": 256, "hidden": 256}
+STEPS = 10  # in a turn
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--steps", type=int, default=10, help="in a round")
-    args = parser.parse_args()
-    os.environ["OMP_NUM_THREADS"] = str(args.threads)  # before either is imported
-
     import torch
 
-    from minillm import kernels_info
-    from minillm.data import Minibatches
-    from minillm.data.cmudict import CMUDict
-    from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
-    from minillm.runs.kinds.seq2seq import encode_pairs
-    from minillm.text import build_vocabulary
-    from minillm.training import AdamW, clip_global_norm
-
-    torch.set_num_threads(args.threads)
+    options = parser(__doc__, rounds=7)
+    options.add_argument("--batch", type=int, default=128)
+    args = options.parse_args()
     pairs = list(CMUDict().pairs("training"))[:20_000]
     source = build_vocabulary((word for word, _ in pairs), "character")
     target = build_vocabulary((spoken for _, spoken in pairs), "token")
-    columns, _ = encode_pairs(pairs, source, target, longest=100)
-    batches = Minibatches(columns, args.batch, seed=0)
-
-    config = EncoderDecoderConfig(len(source), len(target), attention="general", **SIZES)
-    rng = np.random.default_rng(0)
-    model = EncoderDecoder(config, rng)
-    other = pytorch_model(config, model.params)
-    optimiser = AdamW(model.params)
-    other_optimiser = torch.optim.AdamW(other.parameters(), lr=1e-3, weight_decay=0.01, fused=True)
-
-    batch = batches.next()
-    other.eval()
-    losses = float(model.loss(batch)[0]), other.loss(batch, smoothing=0.0).item()
-    assert abs(losses[0] - losses[1]) < 1e-4, losses
-    other.train()
-
-    def step(batch):
-        _, backward = model.loss(batch, rng)
-        gradients = backward()
-        clip_global_norm(gradients, 1.0)
-        optimiser.step(gradients, 1e-3)
-
-    def other_step(batch):
-        other_optimiser.zero_grad()
-        other.loss(batch, config.label_smoothing).backward()
-        torch.nn.utils.clip_grad_norm_(other.parameters(), 1.0)
-        other_optimiser.step()
-
-    times: dict[str, list[float]] = {"minillm": [], "PyTorch": []}
-    for round in range(args.rounds + 1):
-        some = [batches.next() for _ in range(args.steps)]
-        for name, run in (("minillm", step), ("PyTorch", other_step)):
-            start = time.perf_counter()
-            for batch in some:
-                run(batch)
-            if round > 0:  # the first round warms up
-                times[name].append((time.perf_counter() - start) / args.steps)
-    print(
-        f"{config.cell} {config.hidden}, {config.attention} attention, batch {args.batch}, "
-        f"{args.threads} threads, {kernels_info()['kernels']} kernels, PyTorch {torch.__version__}"
+    columns = (
+        Sequences(source.encode(word) for word, _ in pairs),
+        Sequences([*target.encode(spoken), len(target)] for _, spoken in pairs),  # EOS
     )
-    for name, seconds in times.items():
-        low, middle, high = np.quantile(seconds, [0, 0.5, 1]) * 1e3
-        print(f"{name:8} {middle:6.1f} ms a step ({low:.1f} to {high:.1f})")
-    print(f"PyTorch / minillm: {np.median(times['PyTorch']) / np.median(times['minillm']):.2f}")
+    batches = Minibatches(columns, args.batch, seed=0)
+    some = [batches.next() for _ in range(STEPS)]
+    config = EncoderDecoderConfig(len(source), len(target), attention="general", **SIZES)
+    for count in on_threads(args.threads):
+        model = EncoderDecoder(config, np.random.default_rng(0))
+        other = pytorch_model(config, model.params)
+        optimiser = torch.optim.AdamW(other.parameters(), lr=1e-4, weight_decay=0.1, fused=True)
+        other.eval()
+        losses = float(model.loss(some[0])[0]), other.loss(some[0], smoothing=0.0).item()
+        assert abs(losses[0] - losses[1]) < 1e-4, losses
+        other.train()
+        step, following = our_step(model, some), itertools.cycle(some)
+
+        def ours(step=step):
+            for _ in range(STEPS):
+                step()
+
+        def theirs(other=other, optimiser=optimiser, following=following):
+            for _ in range(STEPS):
+                optimiser.zero_grad()
+                other.loss(next(following), config.label_smoothing).backward()
+                torch.nn.utils.clip_grad_norm_(other.parameters(), 1.0)
+                optimiser.step()
+
+        print(f"{config.cell} {config.hidden}, {config.attention} attention, batch {args.batch}")
+        show(in_turns({"minillm": ours, "PyTorch eager": theirs}, args.rounds, count), each=STEPS)
 
 
 def pytorch_model(config, params):
-    """The same model, made of modules of torch.nn, with the same weights."""
+    """Make the same model of modules of torch.nn, with the same weights."""
     import torch
     from torch import nn
     from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence

@@ -1,12 +1,12 @@
 """word2vec against gensim: words per second, and quality within the spread of its seeds.
 
-    python -m benchmarks.word2vec_gensim [FILE]
+    python -m benchmarks.word2vec [FILE]
 
 Without FILE it reads the built-in corpus.  Both get the same words in the same
 sentences, the same parameters, and the same number of threads.  gensim is given
 lists of words in memory, the fastest way from Python except for a file in its own
-format; ours are ids in memory, as `minillm train word2vec` keeps
-them.  Times are of training alone, the best of several.
+format; ours are ids in memory, as in `minillm train word2vec`.  Times are of training
+alone, the best of several.
 """
 
 import argparse
@@ -32,7 +32,7 @@ FOUR = [(algorithm, negative) for algorithm in ("skip-gram", "cbow") for negativ
 
 
 def name(algorithm: str, negative: int) -> str:
-    """As the tables call it."""
+    """Return the name in the tables."""
     return f"{algorithm}, {'negative sampling' if negative else 'hierarchical softmax'}"
 
 
@@ -47,7 +47,7 @@ class Lines:
 
 
 def ours(lines: Lines, minimum: int, epochs: int, threads: int, seed: int, **options):
-    """-> the model, its words, and the raw words per second."""
+    """Return our model, its words, and the raw words per second."""
     words = count_words(lines, minimum, True)
     rate = options.pop("rate")
     model = Word2Vec(
@@ -69,7 +69,7 @@ def ours(lines: Lines, minimum: int, epochs: int, threads: int, seed: int, **opt
 
 
 def theirs(lines: Lines, minimum: int, epochs: int, threads: int, seed: int, **options):
-    """-> gensim's model, and the raw words per second."""
+    """Return gensim's model, and the raw words per second."""
     from gensim.models import Word2Vec as Gensim
 
     model = Gensim(
@@ -95,7 +95,7 @@ def theirs(lines: Lines, minimum: int, epochs: int, threads: int, seed: int, **o
 
 
 def speed(lines: Lines, epochs: int, repeats: int) -> None:
-    """Words per second, all four kinds, one thread and two."""
+    """Print words per second, all four kinds, one thread and two."""
     print(
         "\nThousand raw words per second: dimension 100, window 5, 5 negatives, minimum count 5\n"
     )
@@ -123,10 +123,10 @@ def speed(lines: Lines, epochs: int, repeats: int) -> None:
 
 
 def grid(sentences: int, seed: int) -> tuple[Lines, dict[str, list]]:
-    """Sentences about 25 places and 4 things that each has, and the analogies between them.
+    """Make sentences about the 4 things of each of 25 places, and the analogies between them.
 
-    A sentence has the name of one place's thing, words that go with the place,
-    words that go with the thing, and words that go with anything.
+    A sentence has the name of one thing of one place, words of the place, words of the thing, and
+    words that go with anything.
     """
     rng = np.random.default_rng(seed)
     lines = []
@@ -145,7 +145,7 @@ def grid(sentences: int, seed: int) -> tuple[Lines, dict[str, list]]:
 
 
 def loss_of(model: Word2Vec, words: WordCounts, weights: dict, lines: Lines) -> float:
-    """The loss of a prediction with these weights, over the same draws for all."""
+    """Return the loss of a prediction with these weights, over the same draws for all."""
     model = Word2Vec(model.config, words.counts)
     for key, array in weights.items():
         model.params[key][:] = array
@@ -157,7 +157,7 @@ def loss_of(model: Word2Vec, words: WordCounts, weights: dict, lines: Lines) -> 
 
 
 def quality(lines: Lines, epochs: int, seeds: int) -> None:
-    """Analogies on artificial sentences, and the loss on the text: mean and range over seeds."""
+    """Print analogies on artificial sentences, and the loss on the text, over several seeds."""
     made, questions = grid(4_000, 0)
     print(f"\nQuality over {seeds} seeds, one thread: mean (lowest to highest)\n")
     print("| | gensim | minillm |")
@@ -174,9 +174,9 @@ def quality(lines: Lines, epochs: int, seeds: int) -> None:
                 (model.wv.index_to_key, model.wv.vectors),
                 (words.words, model.params["vectors"]),
             )
-            for found, (words, vectors) in zip(scores, pairs, strict=True):
-                right, asked, _ = analogy_accuracy(Vectors(words, vectors), questions)["grid"]
-                found.append(100 * right / asked)
+            for column, (words, vectors) in zip(scores, pairs, strict=True):
+                right, known, _ = analogy_accuracy(Vectors(words, vectors), questions)["grid"]
+                column.append(100 * right / known)
         print(f"| {name(algorithm, negative)}: analogies right, % | {_range(scores)} |", flush=True)
         if not negative:
             continue  # their tree differs from ours: the losses cannot be compared
@@ -200,7 +200,7 @@ def _range(columns: tuple[list, list]) -> str:
 
 
 def main() -> None:
-    """Prints both tables."""
+    """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("files", nargs="*", metavar="FILE")
     parser.add_argument("--epochs", type=int, default=5)

@@ -1,0 +1,96 @@
+"""How long and how fast to train."""
+
+from dataclasses import dataclass, replace
+
+from minillm.errors import InputError
+from minillm.training.checkpoints import Summary
+from minillm.training.schedules import SCHEDULES
+from minillm.training.task import Task
+
+
+@dataclass(frozen=True)
+class Options:
+    """The length of a run, its learning rate, and what happens between its steps.
+
+    The run ends after ``steps`` steps, ``minutes`` minutes or ``epochs`` epochs: give one.  Its
+    progress, which the learning rate follows, is counted in the same unit.  With ``patience``, it
+    stops early after that many validations in a row without a new lowest loss.
+
+    Source: Goodfellow, Bengio and Courville (2016), "Deep learning", algorithm 7.1, for the
+    patience.
+    """
+
+    steps: int | None = None
+    minutes: float | None = None
+    epochs: int | None = None
+    learning_rate: float = 3e-3
+    warmup: float = 0.02  # fraction of the run
+    final: float = 0.01  # of the learning rate, at the end of the run
+    schedule: str = "cosine"  # one of SCHEDULES
+    clip: float | None = 1.0  # largest norm of the gradient
+    accumulate: int = 1  # batches to one step
+    validations: int | None = 10  # evenly over the run; None: one after each epoch
+    patience: int = 0  # validations; 0: the run never stops early
+    checkpoint_seconds: float = 30.0
+    log_every: int = 10  # steps to one line of metrics
+    steps_per_epoch: float = 0.0  # of the task: see :meth:`of`
+
+    def __post_init__(self) -> None:
+        if (self.steps, self.minutes, self.epochs).count(None) != 2:
+            raise ValueError("steps, minutes, epochs: expected exactly one of the three")
+
+    def of(self, task: Task) -> "Options":
+        """Return these options with the length of the task's epochs.
+
+        InputError if they are needed, and the task has none.
+        """
+        batches = getattr(task, "batches_per_epoch", None)
+        if batches is not None:
+            return replace(self, steps_per_epoch=batches / self.accumulate)
+        if self.epochs is not None:
+            raise InputError("--epochs: these training data have none: give --steps or --minutes")
+        if self.validations is None:
+            raise InputError("--validations: these training data have no epochs: give a number")
+        return self
+
+    def progress(self, step: int, seconds: float) -> float:
+        """Return the fraction of the run that is done, from 0; 1 or more is its end."""
+        if self.steps is not None:
+            return step / self.steps
+        if self.epochs is not None:
+            return step / (self.epochs * self.steps_per_epoch)
+        assert self.minutes is not None
+        return seconds / (60 * self.minutes)
+
+    def epoch(self, step: int) -> float:
+        """Return the number of epochs after ``step`` steps."""
+        return step / self.steps_per_epoch
+
+    @property
+    def in_epochs(self) -> bool:
+        """Whether the run is counted, or validated, in epochs."""
+        return self.epochs is not None or self.validations is None
+
+    def gives_up(self, summary: Summary) -> bool:
+        """Return whether the patience is at an end."""
+        return 0 < self.patience <= summary.waited
+
+    def rate(self, progress: float) -> float:
+        """Return the learning rate at a progress."""
+        return self.learning_rate * SCHEDULES[self.schedule](progress, self.warmup, self.final)
+
+    def validates(self, before: float, done: float, summary: Summary) -> bool:
+        """Return whether a step that took the progress from ``before`` to ``done`` is validated.
+
+        The end of a run always does.  A run on the clock skips a validation if they have taken
+        more than a twentieth of its time so far; other runs never skip, so that they are
+        repeatable.
+        """
+        if done >= 1:
+            return True
+        if self.validations is None:
+            due = int(self.epoch(summary.step)) > int(self.epoch(summary.step - 1))
+        else:
+            due = int(done * self.validations) > int(before * self.validations)
+        expensive = summary.validation_seconds > summary.seconds / 20
+        return due and (self.minutes is None or not expensive)

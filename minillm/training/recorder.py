@@ -1,0 +1,106 @@
+"""Between the steps of a training: counting, metrics, validation, checkpoints."""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from minillm.mpi import ranks
+from minillm.training.checkpoints import Store, Summary, save_checkpoint
+from minillm.training.optimisers import Optimiser
+from minillm.training.options import Options
+from minillm.training.parallel import clock_of_rank_0
+from minillm.training.progress import ProgressDisplay
+from minillm.training.task import Task
+
+
+@dataclass
+class Recorder:
+    """The records of one run: in its summary, its store (if it has one) and on the screen."""
+
+    params: Mapping[str, np.ndarray]
+    optimiser: Optimiser
+    task: Task
+    options: Options
+    rng: np.random.Generator
+    store: Store | None
+    summary: Summary
+    display: ProgressDisplay
+    items: Callable[[], int]  # the count whose speed is shown
+
+    def __post_init__(self) -> None:
+        self.started_at = time.monotonic() - self.summary.seconds
+        self.saved_at = self.summary.seconds
+        if self.store is not None:
+            self.store.trim_metrics(self.summary.step)
+
+    def after_step(
+        self, before: float, loss: float, tokens: int, learning_rate: float, norm: float
+    ) -> float:
+        """Count a step, do what is due after it, and return the progress."""
+        summary = self.summary
+        summary.step += 1
+        summary.tokens += tokens
+        summary.recent_loss += loss
+        summary.seconds = self._now()
+        done = self.options.progress(summary.step, summary.seconds)
+        self.display.update(done, self._position(), loss, self.items(), summary.seconds)
+        if summary.step % self.options.log_every == 0:
+            self._log(
+                tokens=summary.tokens,
+                loss=summary.recent_loss / self.options.log_every,
+                learning_rate=learning_rate,
+                gradient_norm=norm,
+            )
+            summary.recent_loss = 0.0
+        if self.options.validates(before, done, summary):
+            self._validate()
+        if summary.seconds - self.saved_at >= self.options.checkpoint_seconds:
+            self.save()
+        return done
+
+    def _now(self) -> float:
+        """Return the seconds of the run so far, on rank 0's clock."""
+        return clock_of_rank_0(time.monotonic() - self.started_at)
+
+    def _position(self) -> float:
+        """Return the position that is shown: in epochs or in steps."""
+        step = self.summary.step
+        return self.options.epoch(step) if self.options.in_epochs else step
+
+    def _log(self, **values: float) -> None:
+        """Append a line of metrics."""
+        if self.store is not None:
+            seconds = round(self.summary.seconds, 3)
+            self.store.append_metrics({"step": self.summary.step, "seconds": seconds, **values})
+
+    def _validate(self) -> None:
+        """Measure the validation loss; store the weights if they are the best so far."""
+        summary = self.summary
+        started_at = self._now()
+        loss = self.task.validation_loss() if ranks().rank == 0 else math.nan
+        loss = ranks().broadcast(loss)
+        summary.validation_seconds += self._now() - started_at
+        measures = getattr(self.task, "measures", {})
+        self.display.validated(self._position(), loss, measures)
+        self.display.sampled(self.task)
+        self._log(validation_loss=loss, **measures)
+        if not loss < summary.best_loss:
+            summary.waited += 1
+            return
+        summary.best_loss, summary.best_step, summary.waited = loss, summary.step, 0
+        if self.store is not None:
+            values = {"step": summary.step, "validation_loss": loss}
+            self.store.save_model(self.params, values)
+
+    def save(self) -> None:
+        """Store a checkpoint; before the first validation, its weights are also the best."""
+        summary = self.summary
+        summary.seconds = self._now()
+        if self.store is not None:
+            if math.isinf(summary.best_loss):
+                self.store.save_model(self.params, {"step": summary.step})
+            save_checkpoint(self.store, self.params, self.optimiser, self.task, self.rng, summary)
+        self.saved_at = self._now()
