@@ -33,7 +33,7 @@ def scale_of(settings: Any) -> float:
 
 
 def check_baseline(data: Data) -> None:
-    """Store the fingerprint of the baseline in ``data``; InputError if it had another one before."""
+    """Store the baseline's fingerprint in ``data``; InputError if it had another one before."""
     path = data["init"]
     fingerprint = RunFolder(path).fingerprint()
     if data.setdefault("init_sha256", fingerprint) != fingerprint:

@@ -204,12 +204,9 @@ class Kind:
         return folder.load_model(allow_nan)
 
     def build(self, config: Any, vocabularies: Mapping[str, Any], weights: Weights) -> Any:
-        """Return a model with these weights.  ValueError for other names or shapes."""
+        """Return a model with these weights.  ValueError where they do not fit the config."""
         Model, _ = self.types_of(vars(config))
         return Model(config, params=dict(weights))
-
-    def check(self, model: Any) -> None:
-        """ValueError, with the tensor's name, where stored weights cannot be right."""
 
     # --- abilities of every kind ---
 

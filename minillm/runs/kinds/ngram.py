@@ -161,9 +161,9 @@ then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa"""
         self, config: NGramConfig, vocabularies: Mapping[str, Any], weights: Weights
     ) -> NGram:
         """Return the model.  ValueError, with the array's name, for one that cannot be right."""
-        for n, entries in enumerate(config.sizes, start=1):
-            if f"word.{n}" not in weights or weights[f"word.{n}"].shape != (entries,):
-                raise ValueError("its sizes do not agree with the tensors stored")
+        names = [f"word.{n}" for n in range(1, config.order + 1)]
+        if tuple(weights[name].size for name in names) != config.sizes:
+            raise ValueError("its sizes do not agree with the tensors stored")
         return NGram(config, dict(weights))
 
     def write(self, run: Run, *options: Any) -> Iterator[str]:
