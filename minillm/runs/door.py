@@ -54,31 +54,36 @@ def train(
     InputError for settings or data that are wrong.
     """
     found = find_kind(kind)
-    data = {"text": text, "sentences": sentences, "texts": texts, "labels": labels, "pairs": pairs}
+    data: dict[str, Any] = {"text": text, "sentences": sentences, "pairs": pairs}
+    data |= {"texts": texts, "labels": labels}
     given_data.check_takes(found, {**data, "files": files})
     if resume and out is None:
         raise InputError("resume: expected out, the folder of the run to resume")
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="minillm-"))
-    show = report or (_unseen if quiet else print)
-    with tempfile.TemporaryDirectory() as place:
-        path = given_data.write(Path(place), **data)
-        if path is not None:
-            files = path
-            settings |= {"pretokenised": True} if sentences is not None else {}
-        if files is not None:
-            settings |= _files(found.settings, files)
-        start.train(
-            found,
-            folder,
-            settings,
-            resume=resume,
-            overwrite=overwrite,
-            report=show,
-            quiet=quiet,
-            resume_command=f'minillm.train("{kind}", "{folder}", resume=True)',
-            attached={path.name: path} if path is not None else {},
-        )
-    run = load(folder)
+    try:
+        with tempfile.TemporaryDirectory() as place:
+            path = given_data.write(Path(place), **data)
+            if path is not None:
+                files = path
+                settings |= {"pretokenised": True} if sentences is not None else {}
+            if files is not None:
+                settings |= _files(found.settings, files)
+            start.train(
+                found,
+                folder,
+                settings,
+                resume=resume,
+                overwrite=overwrite,
+                report=report or (_unseen if quiet else print),
+                quiet=quiet,
+                resume_command=f'minillm.train("{kind}", "{folder}", resume=True)',
+                attached={path.name: path} if path is not None else {},
+            )
+        run = load(folder)
+    except BaseException:
+        if out is None:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
     if out is None:
         weakref.finalize(run, shutil.rmtree, folder, ignore_errors=True)
     return run

@@ -54,15 +54,19 @@ def write(
 
 
 def _written(path: Path, pieces: Iterable[str]) -> Path:
-    with open(path, "w", encoding="utf-8", errors="surrogatepass", newline="") as file:
-        file.writelines(pieces)
+    try:
+        with open(path, "w", encoding="utf-8", newline="") as file:
+            file.writelines(pieces)
+    except UnicodeEncodeError as error:
+        name = path.stem
+        raise InputError(f"{name}: expected text, found half of a character: {error}") from None
     return path
 
 
 def _json(values: dict[str, str]) -> str:
     for name, value in values.items():
         _text(value, name)
-    return json.dumps(values) + "\n"
+    return json.dumps(values, ensure_ascii=False) + "\n"
 
 
 def _text(value: object, name: str) -> str:

@@ -126,12 +126,16 @@ def config_from(settings: object, config: type[S], **values: Any) -> S:
         raise InputError(str(error)) from None
 
 
-@cache
 def types_of(settings: type) -> dict[str, tuple[type, bool, bool]]:
     """Return for each field its plain type, whether it holds several, and whether None is allowed.
 
     A tuple of any length holds several.
     """
+    return _types_of(settings)  # type: ignore[arg-type]  # no class is Hashable
+
+
+@cache
+def _types_of(settings: type) -> dict[str, tuple[type, bool, bool]]:
     plain_types = {}
     hints = get_type_hints(settings)
     for entry in fields(settings):
@@ -151,7 +155,7 @@ def make(settings: type[S], values: Mapping[str, object], place: str = "") -> S:
     InputError for an unknown name, a missing one without a default, or a value of another type or
     out of its range; its message begins with ``place``.
     """
-    known = types_of(settings)  # type: ignore[arg-type]
+    known = types_of(settings)
     given = {}
     for name, value in values.items():
         if name not in known:

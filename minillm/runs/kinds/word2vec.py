@@ -279,7 +279,7 @@ def _check_shapes(config: Word2VecConfig, shapes: Mapping[str, tuple[int, ...]])
             )
 
 
-def _check_resumed(job: Job, settings: Settings, corpus: Corpus, progress: Progress) -> None:
+def _check_resumed(job: Job, settings: Any, corpus: Corpus, progress: Progress) -> None:
     """InputError if there is nothing left to do; say so where the schedule is another."""
     if progress.words >= settings.epochs * corpus.words:
         raise InputError(
