@@ -337,6 +337,21 @@ def test_weights_that_are_not_finite_are_opened_on_demand(runs, tmp_path, capsys
     assert "nan" in capsys.readouterr().out
 
 
+def test_weights_that_do_not_fit_are_named(runs, tmp_path):
+    folder = shutil.copytree(runs("lm"), tmp_path / "run")
+    arrays = load_file(folder / "model.safetensors")
+    b = arrays["output.b"]
+    for wrong, complaint in (
+        ({n: array for n, array in arrays.items() if n != "output.b"}, "output.b: expected shape"),
+        (arrays | {"output.b": b[1:]}, r"output.b: expected shape .*, found \("),
+        (arrays | {"output.c": b}, "output.c: expected no parameter of this name"),
+        (arrays | {"output.b": b.astype(np.float64)}, "expected weights of one dtype"),
+        ({n: array.astype(np.int32) for n, array in arrays.items()}, "one dtype, a float"),
+    ):
+        RunFolder(folder).save_model(wrong, {})
+        assert re.search(f"model.safetensors do not fit, .*{complaint}", refusal(folder))
+
+
 def test_a_number_that_is_none_in_the_progress_is_named(runs, tmp_path, capsys):
     for kind in ("lm", "word2vec"):
         folder = shutil.copytree(runs(kind), tmp_path / kind)
