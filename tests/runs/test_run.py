@@ -254,7 +254,7 @@ WRONG = {
         ("model", {"hidden": 1.5}, "hidden: expected <class 'int'>, found 1.5"),
         ("model", {"hidden": 60_000}, r"expected shape \(.*60000.*\), found \("),
         ("model", {"layers": 10**9}, "layers: expected at most 64"),
-        ("model", {"layers": 64}, "layers.1.W_x: expected shape .*, found no such parameter"),
+        ("model", {"layers": 64}, "layers.1.W_h: expected shape .*, found no such parameter"),
         ("training", {"accumulate": 10**9}, "accumulate: expected a whole number from 1 to"),
         ("training", {"learning_rate": 10**400}, "learning_rate: expected a number above 0"),
         ("training", {"x" * 5000: 1}, "there is no such setting"),
@@ -279,7 +279,7 @@ WRONG = {
     "qa": [
         ("data", {"unanswered": 1}, "unanswered: expected true or false, found 1"),
         ("data", {"data": 3}, "data: data: expected a text"),
-        ("model", {"encoder": "x"}, "encoder must be one of"),
+        ("model", {"encoder": "x"}, "encoder: expected one of"),
         ("training", {"encoder": "lstm"}, "encoder: expected one of recurrent, bert"),
         ("model", {"width": 60_000}, "expected shape"),
     ],
