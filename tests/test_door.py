@@ -70,6 +70,27 @@ def test_resuming_gives_the_bits_of_a_run_that_was_never_stopped(tmp_path):
         assert np.array_equal(array, run.model.params[name])
 
 
+def test_the_best_of_several_seeds_keeps_the_data(tmp_path):
+    run = minillm.train("gpt", tmp_path / "run", text=TEXT, steps=2, seeds=3, **BLOCKS)
+    assert (run.path / "text.txt").read_bytes().decode() == TEXT
+    nats = run.evaluate()["nats_per_token"]
+    moved = run.path.rename(tmp_path / "moved")
+    assert minillm.load(moved).evaluate()["nats_per_token"] == nats
+    run = minillm.train("gpt", moved, resume=True, seeds=4, quiet=True)
+    assert run.evaluate()["nats_per_token"] <= nats
+    assert json.loads((moved / "config.json").read_text())["data"]["files"] == ["{run}/text.txt"]
+
+
+def test_another_run_is_begun_with(tmp_path):
+    base = minillm.train("gpt", tmp_path / "base", text=TEXT, steps=2, **BLOCKS)
+    given = {"init": base.path, "steps": 2, "batch": 4, "quiet": True}
+    run = minillm.train("gpt", text=TEXT.upper().lower(), **given, lora_rank=2)
+    assert run.settings.width == 8
+    names = run.folder.model_shapes()
+    assert all(name.endswith((".A", ".B")) for name in names)
+    assert run.evaluate()["tokens"] > 0
+
+
 def test_ctrl_c_returns_the_run_so_far_and_says_how_to_resume(tmp_path):
     lines = []
     threading.Timer(2.0, signal.raise_signal, [signal.SIGINT]).start()

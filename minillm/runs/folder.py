@@ -53,6 +53,9 @@ FORMAT_VERSION = 1
 # The numbers of safetensors that NumPy has, too: there is no bfloat16, and no float8.
 DTYPES = ("F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL")
 
+# Data that were given as Python objects: see minillm/runs/given.py.
+DATA_FILES = ("text.txt", "sentences.txt", "labelled.jsonl", "pairs.jsonl")
+
 _FILES = (
     "vocabulary.json",
     "vocabulary.source.json",  # of a model that reads one vocabulary and writes another
@@ -62,10 +65,7 @@ _FILES = (
     "metrics.jsonl",
     "seeds.jsonl",  # a line for each training of several: minillm/runs/repeated.py
     "loss.png",
-    "text.txt",  # data that were given as Python objects: minillm/runs/given.py
-    "sentences.txt",
-    "labelled.jsonl",
-    "pairs.jsonl",
+    *DATA_FILES,
     "tokenizer.json",  # of a tokenizer, for other programs
     "vocab.json",
     "merges.txt",
@@ -262,11 +262,16 @@ class RunFolder:
             ),
         )
 
+    def data_files(self) -> dict[str, Path]:
+        """Return the files of data that the run has, or is to have, in its folder."""
+        kept = {name: self.path / name for name in DATA_FILES if (self.path / name).exists()}
+        return kept | self.attached
+
     def copy_to(self, other: "RunFolder") -> None:
         """Copy the run, which is whole, to a new folder."""
         other.begin()
-        for name in _FILES[:-1]:
-            if (self.path / name).exists():
+        for name in _FILES:
+            if (self.path / name).exists() and name != "config.json":
                 other.save_file(name, (self.path / name).read_bytes())
         other.save_json("config.json", self.load_json("config.json"))
 

@@ -115,6 +115,7 @@ def _train_one(
     train_once: TrainOnce,
 ) -> bool:
     """Trains one of several, from its own checkpoint if there is one."""
+    place.attached = job.folder.data_files()
     with place.held_for_all():
         stored = read_config(place, kind) if (place.path / "config.json").exists() else None
         if stored:
