@@ -25,9 +25,9 @@ from typing import Any
 
 from minillm.mpi import ranks
 from minillm.runs.folder import RunFolder
-from minillm.runs.kind import Complete, Evaluation, Job, Kind
-from minillm.runs.stored import read_config
+from minillm.runs.kind import Complete, Job, Kind
 from minillm.runs.settings import option_of, types_of
+from minillm.runs.stored import read_config
 
 SEEDS, METRICS = "seeds.jsonl", "metrics.jsonl"
 

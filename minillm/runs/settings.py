@@ -528,7 +528,7 @@ class LabelledSettings(TrainingSettings):
     )
 
 
-# --- facts: what a run stores about its data, beside where they are --------------------------------
+# --- facts about the data of a run --------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
