@@ -42,17 +42,22 @@ def open_vocabularies(folder: RunFolder, stored: Stored) -> dict[str, Any]:
     """
     vocabularies = {}
     for name, (file, size) in stored.kind.vocabularies.items():
-        values = folder.load_json(file)
-        try:
-            vocabularies[name] = stored.kind.open_vocabulary(values)
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise InputError(f"{folder.path / file}: it is damaged: {error}") from None
+        vocabularies[name] = open_vocabulary(stored.kind, folder, file)
         expected, tokens = getattr(stored.config, size, None), len(vocabularies[name])
         if expected is not None and expected != tokens:
             raise InputError(
                 f"{folder.path}: the model knows {expected} tokens, but {file} has {tokens}"
             )
     return vocabularies
+
+
+def open_vocabulary(kind: Kind, folder: RunFolder, file: str) -> Any:
+    """Return a vocabulary of a run.  InputError, with its file, where it is damaged."""
+    values = folder.load_json(file)
+    try:
+        return kind.open_vocabulary(values)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"{folder.path / file}: it is damaged: {error}") from None
 
 
 def _build(
