@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from minillm.data.augmentation import Gap, Method, Neighbours, Predict, Translate
     from minillm.data.labelled import Labelled
-    from minillm.models.word2vec import Vectors
+    from minillm.models.vectors import Vectors
     from minillm.runs.run import Run
     from minillm.text import Vocabulary
 
@@ -182,7 +182,7 @@ def open_method(name: str, paths: Sequence[str], share: float) -> "Method":
 def open_vectors(path: str) -> "Vectors":
     """The word vectors of a file in word2vec's format, or of a run of word2vec."""
     from minillm.formats.word2vec import read_vectors
-    from minillm.models.word2vec import Vectors
+    from minillm.models.vectors import Vectors
     from minillm.runs.run import load
 
     return load(path).vectors if Path(path).is_dir() else Vectors(*read_vectors(path))
@@ -200,7 +200,7 @@ def neighbours_in(vectors: "Vectors") -> "Neighbours":
     def neighbours(word: str) -> list[str]:
         if word not in vectors.ids or word in common:
             return []
-        near = [other for other, _ in vectors.nearest(word, 2 * NEAREST)]
+        near = [other for other, _ in vectors.most_similar(word, 2 * NEAREST)]
         lower = word.lower()
         return [w for w in near if w not in common and w.isalpha() and w.lower() != lower][:NEAREST]
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from minillm.decoding import Translation
 from minillm.errors import InputError
-from minillm.models.word2vec import Vectors
+from minillm.models.vectors import Vectors
 from minillm.runs import given
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Data, Evaluation, Kind, Results, kinds
@@ -220,7 +220,8 @@ class Run:
         format = format or next(iter(formats))
         if binary and format != "word2vec":
             raise InputError("--binary: only word vectors have two formats")
-        file = file or self.path / formats[format]
+        if file is None:
+            file = self.path / formats[format]
         export(self, file, format, binary)
         return file
 
