@@ -47,7 +47,7 @@ GIVEN = {  # the data, and the settings of a tiny run
     "tokenizer": (TEXT, {"vocabulary": 300}),
     "seq2seq": (PAIRS, {**TINY, "minimum_count": 1}),
     "transformer": (PAIRS, {**SMALL, "width": 8, "layers": 2, "feed_forward": 8}),
-    "classifier": (LABELLED, {**SMALL, "buckets": 30}),
+    "classifier": (LABELLED, {**SMALL, "buckets": 32}),
     "recurrent-classifier": (LABELLED, TINY),
     "finetuned": (LABELLED, {"steps": 6}),  # of the tiny bert
     "qa": (QUESTIONS, {**SMALL, "width": 8, "context": 16}),
@@ -216,7 +216,7 @@ def refusal(folder):
 def test_other_names_and_missing_ones_are_named(kind, folder):
     path = folder / "config.json"
     config = json.loads(path.read_text())
-    name = next(iter(config["model"]))
+    name = next(name for name in config["model"] if name != "kind")
     for model, complaint in (
         (config["model"] | {"colour": 1}, "colour: there is no such setting"),
         ({n: v for n, v in config["model"].items() if n != name}, f"'{name}' is missing"),
@@ -280,7 +280,6 @@ WRONG = {
         ("data", {"unanswered": 1}, "unanswered: expected true or false, found 1"),
         ("data", {"data": 3}, "data: data: expected a text"),
         ("model", {"encoder": "x"}, "encoder: expected one of"),
-        ("training", {"encoder": "lstm"}, "encoder: expected one of recurrent, bert"),
         ("model", {"width": 60_000}, "expected shape"),
     ],
     "seq2seq": [
