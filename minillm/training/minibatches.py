@@ -16,7 +16,7 @@ from minillm.training.parallel import own_generator, own_rows
 
 
 class Model(Protocol):
-    """What is trained here: with rng, ``loss`` has dropout and whatever else training draws."""
+    """A model that is trained here: with rng, its loss has dropout and the like."""
 
     def loss(
         self, batch: Any, rng: np.random.Generator | None = None
@@ -51,7 +51,7 @@ class MinibatchTask:
         batch = self.training.next()
         self.rows += len(batch[0])
         rows, counts = own_rows(len(batch[0]))
-        own = self.part(batch, rows)
+        own = tuple(column[rows] for column in batch)
         loss, backward = self.loss(own, own_generator(rng))
         return loss, backward, counts * self.count(own)
 
@@ -60,10 +60,6 @@ class MinibatchTask:
     ) -> tuple[np.floating, Backward]:
         """The loss of a batch."""
         return self.model.loss(batch, rng)
-
-    def part(self, batch: tuple[NDArray, ...], rows: slice) -> tuple[Any, ...]:
-        """Some rows of a batch."""
-        return tuple(column[rows] for column in batch)
 
     def validation_loss(self) -> float:
         """The mean loss over all of the held-out rows."""
@@ -104,20 +100,6 @@ class ClassificationTask(MinibatchTask):
         if self.texts is None:
             return self.training.batches_per_epoch
         return -(-self.texts // self.training.batch)
-
-    def part(self, batch: tuple[NDArray, ...], rows: slice) -> tuple[Any, ...]:
-        """Some rows of a batch, and how often a helper loss counts in them.
-
-        The mean loss of parts is weighted by their texts.  A helper loss is the mean over the t of
-        T tokens that follow another one, and is to be weighted by these: of b of the B texts, it
-        counts (t / T) / (b / B) times.
-        """
-        own = super().part(batch, rows)
-        if not getattr(self.model.config, "helper_loss", 0):  # type: ignore[attr-defined]
-            return own
-        tokens = np.maximum(batch[1] - 1, 0)
-        share = tokens[rows].sum() / max(1, tokens.sum()) * len(tokens) / len(tokens[rows])
-        return (*own, float(share))
 
     def loss(
         self, batch: tuple[Any, ...], rng: np.random.Generator | None

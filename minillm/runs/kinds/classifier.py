@@ -319,12 +319,12 @@ then: minillm classify DIR, minillm eval DIR"""
         )
         heads: dict[str, dict[str, bool]] = {
             "bert": {"masked_words": False, "pooler": False, "next_sentence": False},
-            "lm": {"headless": not settings.helper_loss},
+            "lm": {"headless": True},
             "gpt": {},
         }
         encoder = replace(encoder, dropout=settings.dropout, **heads[kind])
         try:
-            return FineTunedConfig(kind, encoder, **own, helper_loss=settings.helper_loss)
+            return FineTunedConfig(kind, encoder, **own)
         except ValueError as error:
             raise InputError(f"--init {run.path}: {error}") from None
 
