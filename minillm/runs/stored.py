@@ -116,7 +116,7 @@ def _check_data(kind: Kind, data: Data, config: Any, place: str) -> None:
     known = types_of(kind.settings)
     declared = {name for name in known if option_of(kind.settings, name).data}
     for name in sorted(declared - data.keys()):
-        if not known[name][2]:  # what may be None may be absent
+        if not known[name].optional:
             raise InputError(f"{place}data: {name!r} is missing")
     place = f"{place}data: "
     make(kind.settings, {name: data[name] for name in declared & data.keys()}, place)
