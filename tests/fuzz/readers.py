@@ -16,7 +16,7 @@ from .samples import TEXT, task_of
 
 Reader = Callable[[Path, random.Random], None]
 KINDS = (
-    "ngram", "lm", "neural-ngram", "gpt", "seq2seq", "classifier", "image-classifier", "captioner",
+    "ngram", "lm", "neural-ngram", "gpt", "seq2seq", "recurrent-classifier", "image-classifier", "captioner",
     "word2vec", "bert", "qa",
 )  # fmt: skip
 
@@ -34,7 +34,7 @@ def _use(run: Run) -> None:
                 run.embed(["the cat", "a dog"])
             case "qa":
                 run.answers(["what sat?", "where?"], TEXT, 2)
-            case "classifier":
+            case "recurrent-classifier":
                 run.classify(["the cat", "a dog"])
             case "image-classifier":
                 run.classify([[0.5] * run.model.config.pixels])
