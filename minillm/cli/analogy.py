@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     """Prints the words, or the accuracy of each section."""
     from minillm.data.word_sets import read_analogies
     from minillm.metrics import analogy_accuracy
-    from minillm.runs.run import load
+    from minillm.runs.opening import load
 
     if len(args.words) != (0 if args.set else 3):
         raise InputError("analogy: expected three words, or --set FILE")

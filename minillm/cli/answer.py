@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     from minillm.cli.lines import chunks
     from minillm.data import read_text
     from minillm.errors import InputError
-    from minillm.runs.run import load
+    from minillm.runs.opening import load
 
     given = getattr(args, "files", [])
     if args.context == "-" and not given:

@@ -43,7 +43,7 @@ examples:
 def run(args: argparse.Namespace) -> int:
     """Reads, classifies and prints, some lines at a time."""
     from minillm.cli.lines import chunks
-    from minillm.runs.run import load
+    from minillm.runs.opening import load
 
     opened = load(args.run_folder, args.allow_nan)
     opened.classify([])  # whether this run can classify, before anything is read

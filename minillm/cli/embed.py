@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
 
     from minillm.cli.lines import chunks
     from minillm.data.files import write_file
-    from minillm.runs.run import load
+    from minillm.runs.opening import load
 
     if args.to is None and sys.stdout.isatty():
         raise InputError("--to: expected the name of a file: a terminal cannot show vectors")

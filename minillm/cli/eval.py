@@ -43,12 +43,16 @@ examples:
 
 def run(args: argparse.Namespace) -> int:
     """Prints the figures."""
-    from minillm.runs.kind import Evaluation
-    from minillm.runs.run import load
+    from minillm.runs.opening import load
 
     files = tuple(getattr(args, "files", ()))
-    asked = Evaluation(files, args.part, args.beam, args.length_exponent, beside=True)
-    results = load(args.run_folder, args.allow_nan).evaluate(asked)
+    results = load(args.run_folder, args.allow_nan).evaluate(
+        files=files,
+        part=args.part,
+        beam=args.beam,
+        length_exponent=args.length_exponent,
+        beside=True,
+    )
     if args.json:
         print(json.dumps(results))
         return 0

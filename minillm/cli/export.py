@@ -51,7 +51,7 @@ examples:
 def run(args: argparse.Namespace) -> int:
     """Writes the file or folder, and prints its name unless it is a stream."""
     from minillm.data.files import is_stream
-    from minillm.runs.run import load
+    from minillm.runs.opening import load
 
     opened = load(args.run_folder, args.allow_nan)
     written = opened.export(args.file, args.format, binary=args.binary)

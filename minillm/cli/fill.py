@@ -32,7 +32,7 @@ examples:
 
 def run(args: argparse.Namespace) -> int:
     """Prints the tokens of each gap."""
-    from minillm.runs.run import load
+    from minillm.runs.opening import load
 
     gaps = load(args.run_folder, args.allow_nan).fill(args.text, args.top)
     for number, gap in enumerate(gaps):

@@ -70,7 +70,7 @@ examples:
 
 def run(args: argparse.Namespace) -> int:
     """Streams the text to standard output."""
-    from minillm.runs.run import load
+    from minillm.runs.opening import load
 
     pieces = load(args.run_folder, args.allow_nan).write(
         args.prompt, args.length, args.temperature, args.top_k, args.top_p, args.seed, args.stop

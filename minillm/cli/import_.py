@@ -36,7 +36,7 @@ examples:
 
 def run(args: argparse.Namespace) -> int:
     """Reads the file, then writes the run."""
-    from minillm.runs.start import import_file
+    from minillm.runs.exchange import import_file
 
     print(import_file(args.file, args.out, args.overwrite, args.init))
     print(f"saved in {args.out}")

@@ -28,7 +28,7 @@ examples:
 
 def run(args: argparse.Namespace) -> int:
     """Merges, and says where."""
-    from minillm.runs.start import merge
+    from minillm.runs.exchange import merge
 
     print(merge(args.run_folder, args.out, args.overwrite, args.allow_nan))
     print(f"saved in {args.out}")

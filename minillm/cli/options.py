@@ -77,7 +77,7 @@ def parser_of(declared: Option, type_: type) -> Callable[[str], Any]:
         if not right:
             found = text if type_ is int and text.lstrip("-").isdecimal() else repr(text)
             found = found if len(found) <= 60 else found[:57] + "..."
-            raise argparse.ArgumentTypeError(f"expected {declared.wanted(type_)}, found {found}")
+            raise argparse.ArgumentTypeError(f"expected {declared.expected(type_)}, found {found}")
         return value
 
     return parse

@@ -124,7 +124,7 @@ def _model(args: argparse.Namespace) -> "tuple[GPTConfig, int]":
     from minillm.runs.folder import RunFolder
     from minillm.runs.kind import find_kind
     from minillm.runs.kinds.gpt import Settings
-    from minillm.runs.run import stored_config
+    from minillm.runs.stored import read_config
 
     kind = find_kind("gpt")
     given = given_settings(args, Settings)
@@ -132,13 +132,13 @@ def _model(args: argparse.Namespace) -> "tuple[GPTConfig, int]":
     if args.folder is None:
         default: dict[str, Any] = {entry.name: entry.default for entry in fields(Settings)}
         sizes = {name: default[name] for name in (*SIZES, "vocabulary")}
-        return kind.new_config(**{**sizes, **given}), rows or default["batch"]
-    stored = stored_config(RunFolder(args.folder), kind)
+        return kind.config(**{**sizes, **given}), rows or default["batch"]
+    stored = read_config(RunFolder(args.folder), kind)
     try:
-        config = replace(stored["model"], **given)
+        config = replace(stored.config, **given)
     except ValueError as error:
         raise InputError(str(error)) from None
-    return config, rows or stored["training"].batch
+    return config, rows or stored.settings.batch
 
 
 def _machine(args: argparse.Namespace, job: "Ranks") -> "tuple[Machine, list[str]]":

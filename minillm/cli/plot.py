@@ -106,20 +106,20 @@ def run_loss(args: argparse.Namespace) -> int:
     """Draws the curves and prints the picture's path."""
     from minillm.plots import loss_curve, loss_curves
     from minillm.runs.folder import RunFolder
-    from minillm.runs.run import stored_config
+    from minillm.runs.stored import read_config
     from minillm.runs.start import extra_of
 
     runs = {}
     for path in args.run_folders:
         folder = RunFolder(path)
-        config = stored_config(folder)
+        config = read_config(folder)
         runs[path] = folder.read_metrics()
         if not runs[path]:
             raise InputError(f"{path}: there is nothing to draw yet")
     first = next(iter(runs))
     if len(runs) > 1 and args.to is None:
         raise InputError("--to: expected a file for the picture of several runs")
-    unit, extra = config.get("unit", "token"), extra_of(config["training"], config["model"])
+    unit, extra = config.unit or "token", extra_of(config.settings, config.config)
     _write(
         Path(first) / "loss.png" if args.to is None else args.to,
         lambda: loss_curve(runs[first], unit, extra) if len(runs) == 1 else loss_curves(runs),
@@ -130,7 +130,7 @@ def run_loss(args: argparse.Namespace) -> int:
 def run_attention(args: argparse.Namespace) -> int:
     """Translates, draws and prints the picture's path."""
     from minillm.plots import attention_map
-    from minillm.runs.run import load
+    from minillm.runs.opening import load
 
     run = load(args.run_folder, args.allow_nan)
     chosen = args.layer is not None or args.head is not None
@@ -165,7 +165,7 @@ def run_attention(args: argparse.Namespace) -> int:
 def run_words(args: argparse.Namespace) -> int:
     """Draws and prints the picture's path."""
     from minillm.plots import word_map
-    from minillm.runs.run import load
+    from minillm.runs.opening import load
 
     vectors = load(args.run_folder, args.allow_nan).vectors
     words = args.words or vectors.words[: args.count]

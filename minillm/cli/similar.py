@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     """Prints the words or texts, or the correlation."""
     from minillm.data.word_sets import read_scored_pairs
     from minillm.metrics import similarity_correlation
-    from minillm.runs.run import load
+    from minillm.runs.opening import load
 
     opened = load(args.run_folder, args.allow_nan)
     if hasattr(opened.kind, "embed"):

@@ -55,14 +55,14 @@ def _add_kind(choices: Any, kind: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Trains, and shows a sample of what the model does."""
     from minillm.mpi import ranks
-    from minillm.runs.folder import RunFolder
-    from minillm.runs.start import start
+    from minillm.runs import start
+    from minillm.runs.opening import load
 
     given = given_settings(args, args.kind.settings)
-    if not start(args.kind, args.out, given, args.resume, args.overwrite):
+    if not start.train(args.kind, args.out, given, args.resume, args.overwrite):
         return 130
     if ranks().rank == 0:
-        for piece in args.kind.sample(RunFolder(args.out)):
+        for piece in args.kind.sample(load(args.out)):
             sys.stdout.write(piece)
             sys.stdout.flush()
     ranks().wait()

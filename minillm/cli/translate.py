@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
 
     from minillm.cli.lines import chunks
     from minillm.errors import InputError
-    from minillm.runs.run import load
+    from minillm.runs.opening import load
 
     if args.n_best and args.n_best > args.beam:
         raise InputError(f"--n-best: expected at most --beam {args.beam}, found {args.n_best}")

@@ -1,44 +1,45 @@
-"""Settings: what can be chosen for a run, declared once, as the fields of a dataclass.
+"""Settings: the options of a run, declared once as the fields of a dataclass.
 
     @dataclass(frozen=True)
     class Settings(TrainingSettings):
-        hidden: int = option(512, "width of a layer", "H", least=1, most=65536)
+        hidden: int = size(LanguageModelConfig, "hidden", "width of a layer", "H", most=65536)
+        window: int = option(64, "steps of truncated backpropagation", "T", least=1, most=65536)
 
-A field carries its default, its help and its range.  The command line's options, their help
-texts, and the checks of what comes from a command line, from Python or from a stored
-configuration all follow from it.
+A field carries its help and its range.  A size belongs to the model: its default is that of the
+model's config, and it is stored with the model.  The options of the command line, their help texts,
+and the checks of values from a command line, from Python or from a stored configuration all follow
+from these declarations.
 """
 
 import dataclasses
 import math
 import types
 import typing
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from functools import cache
-from typing import Any, NewType, TypeVar, get_type_hints
+from collections.abc import Collection, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from functools import cache, partial
+from typing import Any, NamedTuple, NewType, TypeVar, get_type_hints
 
 from minillm.errors import InputError, short
 
 Size = NewType("Size", int)  # a number of bytes, typed as 500M or 2G
 
-LENGTHS = ("minutes", "steps", "epochs")  # of a run: it has one of them
-GROUPS = (  # in the order of a help text
-    *("the text", "the model", "the run", "gradient descent"),
-    "fine-tuning",
-)
+LARGEST = 10**9  # of numbers in a stored config that no setting declares
+LENGTHS = ("minutes", "steps", "epochs")  # of a run, which has one of them
+GROUPS = ("the text", "the model", "the run", "gradient descent", "fine-tuning")  # of a help text
 
 S = TypeVar("S")
 
 
 @dataclass(frozen=True)
 class Option:
-    """What a field of settings has beside its name, type and default.
+    """The description of a setting, beside its name, type and default.
 
-    least and most are inclusive bounds, above and below exclusive ones.  positional: an argument
-    without a name.  data: it says where the data are, and is stored with what is known of them,
-    not with the settings.  changeable: it may differ when a run is resumed.  excludes: the
-    options none of which can be given together with it.
+    least and most are inclusive bounds, above and below are exclusive ones.  positional: an
+    argument without a name.  data: the setting says where the data are, and is stored with them.
+    changeable: it may differ when a run is resumed.  excludes: options that cannot be given
+    together with it.  rare: ``--help`` leaves it out, and ``--help-all`` shows it.  of_model: a
+    field of the model's config has the same name, and stores it.
     """
 
     help: str
@@ -54,9 +55,11 @@ class Option:
     data: bool = False
     changeable: bool = False
     excludes: tuple[str, ...] = ()
+    rare: bool = False
+    of_model: bool = False
 
-    def wanted(self, type_: type) -> str:
-        """What is expected, in words."""
+    def expected(self, type_: type) -> str:
+        """Return a description of the values that are allowed."""
         if self.choices:
             return f"one of {', '.join(self.choices)}"
         if type_ is Size:
@@ -71,8 +74,8 @@ class Option:
             return f"a number {' and '.join(limits)}".strip()
         return {bool: "true or false", str: "a text"}.get(type_, str(type_))
 
-    def allows(self, value: Any) -> bool:
-        """Whether a value of the right type lies within the bounds."""
+    def allows(self, value: object) -> bool:
+        """Return whether a value of the right type lies within the bounds."""
         if self.choices:
             return value in self.choices
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -81,26 +84,69 @@ class Option:
         return within and (isinstance(value, int) or math.isfinite(value))
 
 
+UNDECLARED = Option("", least=-LARGEST, most=LARGEST)
+
+
 def option(default: Any, help: str, metavar: str | None = None, **details: Any) -> Any:
-    """A field of settings."""
+    """Declare a setting."""
     return field(default=default, metadata={"option": Option(help, metavar, **details)})
 
 
+def size(config: type, name: str, help: str, metavar: str | None = None, **details: Any) -> Any:
+    """Declare a setting that is a field of the model's config, which has its default."""
+    default = config.__dataclass_fields__[name].default  # type: ignore[attr-defined]
+    if type(default) is int:
+        details.setdefault("least", 1)
+    return option(default, help, metavar, of_model=True, **details)
+
+
 def with_default(base: type, name: str, default: Any, **changes: Any) -> Any:
-    """The field ``name`` of ``base`` with another default, and with other changes to its option."""
-    inherited = option_of(base, name)
-    return field(default=default, metadata={"option": dataclasses.replace(inherited, **changes)})
+    """Declare the setting ``name`` of ``base`` with another default, and with other changes."""
+    inherited = dataclasses.replace(option_of(base, name), **changes)
+    return field(default=default, metadata={"option": inherited})
 
 
 def option_of(settings: type, name: str) -> Option:
-    """The option that the field ``name`` declares."""
-    return settings.__dataclass_fields__[name].metadata["option"]  # type: ignore[attr-defined]
+    """Return the option that the field ``name`` declares; one of a config declares none."""
+    metadata = settings.__dataclass_fields__[name].metadata  # type: ignore[attr-defined]
+    return metadata.get("option", UNDECLARED)
+
+
+def names_of_sizes(settings: type) -> list[str]:
+    """Return the names of the settings that the model's config stores."""
+    return [name for name in types_of(settings) if option_of(settings, name).of_model]
+
+
+def config_from(settings: object, config: type[S], **values: Any) -> S:
+    """Return the model's config, made of the sizes among the settings and of other values.
+
+    A value of None leaves the config's default.  InputError where the config does not accept them.
+    """
+    known = {entry.name for entry in fields(config)}  # type: ignore[arg-type]
+    sizes = {name: getattr(settings, name) for name in names_of_sizes(type(settings))}
+    given = {n: v for n, v in (sizes | values).items() if n in known and v is not None}
+    try:
+        return config(**given)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+
+class FieldType(NamedTuple):
+    """The type of a field: ``tuple[str, ...]`` holds several texts, ``str | None`` is optional."""
+
+    plain: type
+    several: bool
+    optional: bool
+
+
+def types_of(settings: type) -> dict[str, FieldType]:
+    """Return the type of each field of a dataclass."""
+    return _types_of(settings)
 
 
 @cache
-def types_of(settings: type) -> dict[str, tuple[type, bool, bool]]:
-    """For each field, its plain type, whether it holds several, and whether it may be None."""
-    found = {}
+def _types_of(settings: type) -> dict[str, FieldType]:
+    plain_types = {}
     hints = get_type_hints(settings)
     for entry in fields(settings):
         hint, optional, several = hints[entry.name], False, False
@@ -109,92 +155,109 @@ def types_of(settings: type) -> dict[str, tuple[type, bool, bool]]:
             hint = next(kind for kind in hint.__args__ if kind is not type(None))
         if typing.get_origin(hint) is tuple:
             several, hint = True, hint.__args__[0]
-        found[entry.name] = (hint, several, optional)
-    return found
+        plain_types[entry.name] = FieldType(hint, several, optional)
+    return plain_types
 
 
-def make(settings: type[S], values: Mapping[str, Any], place: str = "") -> S:
-    """Settings from values by name, all checked; fields that are not given have their defaults.
+def make(settings: type[S], values: Mapping[str, object], place: str = "") -> S:
+    """Return settings with these values, all checked, and with defaults for the others.
 
     InputError for an unknown name, a missing one without a default, or a value of another type or
     out of its range; its message begins with ``place``.
     """
-    kinds = types_of(settings)  # type: ignore[arg-type]
-    given = {}
+    return settings(**checked(settings, values, place))
+
+
+def checked(
+    cls: type,
+    values: Mapping[str, object],
+    place: str,
+    bounds: type | None = None,
+    given: Collection[str] = (),
+) -> dict[str, object]:
+    """Return the values of a dataclass's fields, checked, as :func:`make` describes.
+
+    ``bounds`` are settings whose options hold for the fields that are sizes among them.  ``given``
+    are the names of fields that come from elsewhere.
+    """
+    known, sizes = types_of(cls), names_of_sizes(bounds) if bounds else []
+    result = {}
     for name, value in values.items():
-        if name not in kinds:
+        if name not in known:
             raise InputError(f"{place}{name[:60]}: there is no such setting")
-        given[name] = _checked(settings, name, value, place)
-    for entry in fields(settings):  # type: ignore[arg-type]
-        if entry.name not in given and entry.default is dataclasses.MISSING:
+        declared = option_of(bounds if bounds and name in sizes else cls, name)
+        result[name] = _checked(declared, known[name], name, value, place)
+    for entry in fields(cls):
+        if entry.name not in (*values, *given) and entry.default is MISSING:
             raise InputError(f"{place}{entry.name!r} is missing")
-    return settings(**given)
+    return result
 
 
-def _checked(settings: type, name: str, value: Any, place: str) -> Any:
-    type_, several, optional = types_of(settings)[name]
-    declared = option_of(settings, name)
-    if value is None and (optional or type_ is bool):
-        return None if optional else False
-    if several and isinstance(value, list | tuple):
+def _checked(declared: Option, hint: FieldType, name: str, value: object, place: str) -> object:
+    type_ = hint.plain
+    if value is None and (hint.optional or type_ is bool):
+        return None if hint.optional else False
+    if hint.several and isinstance(value, list | tuple):
         return tuple(_checked_one(declared, type_, name, entry, place) for entry in value)
     return _checked_one(declared, type_, name, value, place)
 
 
-def _checked_one(declared: Option, type_: type, name: str, value: Any, place: str) -> Any:
+def _checked_one(declared: Option, type_: type, name: str, value: object, place: str) -> object:
     plain = int if type_ is Size else type_
     if plain is float and type(value) is int and abs(value) < 2**63:
         value = float(value)
     right = isinstance(value, plain) and (plain is bool or not isinstance(value, bool))
     if not right or not declared.allows(value):
-        raise InputError(f"{place}{name}: expected {declared.wanted(type_)}, found {short(value)}")
+        raise InputError(
+            f"{place}{name}: expected {declared.expected(type_)}, found {short(value)}"
+        )
     return value
 
 
-def values_of(settings: Any, data: bool) -> dict[str, Any]:
-    """The fields that say where the data are, or all others, for JSON."""
-    return {
-        entry.name: getattr(settings, entry.name)
-        for entry in fields(settings)
-        if entry.metadata["option"].data == data
-    }
+def data_of(settings: object) -> dict[str, Any]:
+    """Return the settings that say where the data are."""
+    return _values(settings, lambda declared: declared.data)
 
 
-# --- what several kinds share ------------------------------------------------------------------
+def stored_values(settings: object) -> dict[str, Any]:
+    """Return the settings that are stored with neither the data nor the model."""
+    return _values(settings, lambda declared: not declared.data and not declared.of_model)
+
+
+def _values(settings: object, wanted: typing.Callable[[Option], bool]) -> dict[str, Any]:
+    names = [name for name in types_of(type(settings)) if wanted(option_of(type(settings), name))]
+    return {name: getattr(settings, name) for name in names}
+
+
+# --- settings that several kinds share ---------------------------------------------------------
+
+of_text = partial(option, group="the text")
+of_run = partial(option, group="the run", changeable=True)
+of_descent = partial(option, group="gradient descent")
+of_init = partial(option, group="fine-tuning", default_help="")
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
     """Settings of every model that the training loop trains."""
 
-    minutes: float | None = option(
+    minutes: float | None = of_run(
         5.0,
-        "train for M minutes, the learning rate following the clock",
+        "train for M minutes; the learning rate follows the clock",
         "M",
         above=0,
         most=1e6,
-        group="the run",
-        changeable=True,
         excludes=("steps", "epochs"),
     )
-    steps: int | None = option(
-        None,
-        "train for N steps instead",
-        "N",
-        least=1,
-        most=10**12,
-        group="the run",
-        changeable=True,
-        excludes=("minutes", "epochs"),
+    steps: int | None = of_run(
+        None, "train for N steps", "N", least=1, most=10**12, excludes=("minutes", "epochs")
     )
-    epochs: int | None = option(
+    epochs: int | None = of_run(
         None,
         "train until all of the training data have been read N times",
         "N",
         least=1,
         most=10**6,
-        group="the run",
-        changeable=True,
         excludes=("minutes", "steps"),
     )
     seed: int = option(
@@ -205,215 +268,133 @@ class TrainingSettings:
         most=2**63,
         group="the run",
     )
-    seeds: int | None = option(
+    seeds: int | None = of_run(
         None,
-        "train N times, from N seeds; the best run remains, and seeds.jsonl tells of all",
+        "train with N seeds and keep the best run; seeds.jsonl has the figures of all",
         "N",
         least=1,
         most=10_000,
-        group="the run",
-        changeable=True,
-        default_help="",
+        rare=True,
     )
-    validations: int | None = option(
+    validations: int | None = of_run(
         10,
-        "measure the validation loss N times, evenly over the run, fewer where that would take "
-        "more than a twentieth of the --minutes",
+        "measure the validation loss N times, evenly over the run; fewer times where that would "
+        "take more than a twentieth of the --minutes",
         "N",
         least=1,
         most=10**6,
-        group="the run",
-        changeable=True,
+        rare=True,
     )
-    patience: int = option(
+    patience: int = of_run(
         0,
         "stop after N validations in a row without a better loss; 0: never",
         "N",
         least=0,
         most=10**6,
-        group="the run",
-        changeable=True,
+        rare=True,
     )
-    checkpoint_seconds: float = option(
-        30.0,
-        "save for --resume every S seconds",
-        "S",
-        least=0,
-        most=1e9,
-        group="the run",
-        changeable=True,
+    checkpoint_seconds: float = of_run(
+        30.0, "save for --resume every S seconds", "S", least=0, most=1e9, rare=True
     )
-    optimiser: str = option(
-        "adamw",
-        "the rule that turns gradients into steps",
-        choices=("sgd", "adam", "adamw"),
-        group="gradient descent",
+    optimiser: str = of_descent(
+        "adamw", "the rule that turns gradients into steps", choices=("sgd", "adam", "adamw")
     )
-    learning_rate: float = option(
+    learning_rate: float = of_descent(
         3e-3,
         "learning rate at its peak: it warms up, then falls along a cosine to a hundredth",
         "R",
         above=0,
-        group="gradient descent",
         changeable=True,
     )
-    warmup: float = option(
-        0.02,
-        "fraction of the run in which the learning rate rises",
-        "F",
-        least=0,
-        below=1,
-        group="gradient descent",
+    warmup: float = of_descent(
+        0.02, "fraction of the run in which the rate rises", "F", least=0, below=1, rare=True
     )
-    weight_decay: float = option(
+    weight_decay: float = of_descent(
         0.01,
         "how fast weights shrink towards zero, relative to the learning rate; adamw only",
         "D",
         least=0,
-        group="gradient descent",
+        rare=True,
     )
-    beta2: float = option(
+    beta2: float = of_descent(
         0.999,
-        "how slowly the mean of squared gradients follows them; adam and adamw only",
+        "decay rate of the mean of squared gradients; adam and adamw only",
         "B",
         least=0,
         below=1,
-        group="gradient descent",
+        rare=True,
     )
-    momentum: float = option(
+    momentum: float = of_descent(
         0.9,
         "fraction of the last step that is added to the next; sgd only",
         "M",
         least=0,
         below=1,
-        group="gradient descent",
+        rare=True,
     )
-    clip: float = option(
-        1.0,
-        "largest norm of the gradient",
-        "N",
-        above=0,
-        group="gradient descent",
-        changeable=True,
+    clip: float = of_descent(
+        1.0, "largest norm of the gradient", "N", above=0, changeable=True, rare=True
     )
-    batch: int = option(32, "rows in a batch", "B", least=1, most=65536, group="gradient descent")
-    accumulate: int = option(
-        1,
-        "add up the gradients of N batches for one step",
-        "N",
-        least=1,
-        most=10**6,
-        group="gradient descent",
+    batch: int = of_descent(32, "rows in a batch", "B", least=1, most=65536)
+    accumulate: int = of_descent(
+        1, "add up the gradients of N batches for one step", "N", least=1, most=10**6, rare=True
     )
 
 
 @dataclass(frozen=True)
-class FineTuningSettings:
-    """Settings of a model that may begin with the weights of another."""
+class InitSettings:
+    """Settings of a model that may begin with the weights of another run."""
 
-    init: str | None = option(
+    init: str | None = of_init(
         None,
-        "begin with the weights of the run in DIR; its tokenizer and its sizes come along",
+        "begin with the weights, the tokenizer and the sizes of the run in DIR",
         "DIR",
-        group="fine-tuning",
         data=True,
-        default_help="",
     )
-    freeze: str | None = option(
+
+
+@dataclass(frozen=True)
+class LoRASettings(InitSettings):
+    """Settings of a model that trains a part of the weights that it begins with."""
+
+    freeze: str | None = of_init(
         None,
         "do not train the lowest N layers, of which the embeddings are the first; or encoder: "
-        "nothing of it",
+        "train nothing of it",
         "N",
-        group="fine-tuning",
-        default_help="",
+        rare=True,
     )
-    layer_decay: float = option(
-        1.0,
-        "the learning rate of a layer is D times that of the layer above it",
-        "D",
-        above=0,
-        most=1,
-        group="fine-tuning",
-    )
-    unfreeze: float = option(
-        0.0,
-        "train the top alone, then one more layer after the other, all from the fraction F of the "
-        "run on",
-        "F",
-        least=0,
-        most=1,
-        group="fine-tuning",
-    )
-    lora_rank: int | None = option(
+    lora_rank: int | None = of_init(
         None,
-        "LoRA: train no weight, but to some weights an addition of rank R, which is all that is "
-        "stored",
+        "LoRA: train only updates of rank R to the weights; only they are saved",
         "R",
         least=1,
         most=65536,
-        group="fine-tuning",
-        default_help="",
     )
-    lora_alpha: float | None = option(
-        None,
-        "the additions count A / R times",
-        "A",
-        above=0,
-        most=1e6,
-        group="fine-tuning",
-        default_help="2 R",
+    lora_alpha: float | None = of_init(
+        None, "multiply the updates by A / R", "A", above=0, most=1e6, default_help="2 R", rare=True
     )
-    lora_targets: tuple[str, ...] = option(
-        (),
-        "the weights with an addition, as the ends of their names, such as W_qkv or "
-        "attention.W_*; none: all matrices of all layers",
-        "NAME",
-        group="fine-tuning",
+    lora_targets: str = of_init(
+        "all",
+        "the matrices that are updated: all of the layers, or those of attention",
+        choices=("all", "attention"),
+        default_help="all",
+        rare=True,
     )
 
 
 @dataclass(frozen=True)
-class AdaptationSettings(FineTuningSettings):
+class AdaptationSettings(LoRASettings):
     """Settings of a language model that may be adapted to another domain."""
 
-    replay: float = option(
+    replay: float = of_init(
         0.0,
-        "SHARE of what is trained on is text of the run of --init, so that less of it is forgotten",
+        "a fraction SHARE of the training text is that of the run of --init, so that less of it is "
+        "forgotten",
         "SHARE",
         least=0,
         below=1,
-        group="fine-tuning",
-    )
-
-
-@dataclass(frozen=True)
-class LabelledSettings(TrainingSettings):
-    """Settings of every classifier: labelled data are few, and are soon learnt by heart."""
-
-    minutes: float | None = with_default(TrainingSettings, "minutes", None)
-    epochs: int | None = with_default(TrainingSettings, "epochs", 30)
-    validations: int | None = with_default(
-        TrainingSettings, "validations", None, default_help="one after each epoch"
-    )
-    patience: int = with_default(TrainingSettings, "patience", 5)
-    seeds: int | None = with_default(TrainingSettings, "seeds", None, excludes=("folds",))
-    class_weights: str = option(
-        "none",
-        "balanced: a text of a rare class counts more, so that all classes count alike",
-        choices=("none", "balanced"),
-        group="gradient descent",
-    )
-
-
-@dataclass(frozen=True)
-class RecurrenceSettings:
-    """Settings of a model whose layers are recurrent."""
-
-    cell: str = option("lstm", "kind of recurrence", choices=("rnn", "lstm", "gru"))
-    layers: int = option(1, "number of layers", "L", least=1, most=64)
-    hidden: int = option(256, "width of a layer", "H", least=1, most=65536)
-    dropout: float = option(
-        0.2, "fraction of activations zeroed in training", "RATE", least=0, below=1
+        rare=True,
     )
 
 
@@ -421,11 +402,10 @@ class RecurrenceSettings:
 class TokenizerSettings:
     """Settings of a model that may take its vocabulary from elsewhere."""
 
-    tokenizer: str | None = option(
+    tokenizer: str | None = of_text(
         None,
         "the vocabulary of a tokenizer's folder or file, or of another run, in place of --unit",
         "DIR",
-        group="the text",
         data=True,
         default_help="",
     )
@@ -435,21 +415,15 @@ class TokenizerSettings:
 class VocabularySettings(TokenizerSettings):
     """Settings of a model that reads words, characters or byte pairs."""
 
-    minimum_count: int = option(
-        2,
-        "words seen less often become the unknown word",
-        "N",
-        least=1,
-        most=10**12,
-        group="the text",
+    minimum_count: int = of_text(
+        2, "words seen less often become the unknown word", "N", least=1, most=10**12, rare=True
     )
-    vocabulary: int = option(
+    vocabulary: int = of_text(
         20000,
         "keep the N most frequent words; of byte pairs or wordpieces, learn N tokens",
         "N",
         least=2,
         most=1_000_000,
-        group="the text",
     )
 
 
@@ -464,10 +438,8 @@ class FilesSettings:
         positional=True,
         data=True,
     )
-    pretokenised: bool = option(
-        False,
-        "words are separated by spaces already; do not split off punctuation",
-        group="the text",
+    pretokenised: bool = of_text(
+        False, "words are separated by spaces already; do not split off punctuation", rare=True
     )
 
     @property
@@ -478,31 +450,83 @@ class FilesSettings:
 
 
 @dataclass(frozen=True)
+class ShardSettings(FilesSettings):
+    """Settings of a model that also reads shards of a text that exceeds memory."""
+
+    files: tuple[str, ...] = with_default(
+        FilesSettings,
+        "files",
+        (),
+        help="UTF-8 text, any number of files, - for standard input; or one folder that `minillm "
+        "tokenize` made; none: the built-in corpus",
+    )
+    validation_tokens: int = option(
+        50_000,
+        "measure the validation loss on N of the tokens that are held out (eval: on all)",
+        "N",
+        least=1,
+        most=10**8,
+        group="the run",
+        rare=True,
+    )
+
+
+@dataclass(frozen=True)
 class TextSettings(FilesSettings, VocabularySettings):
     """Settings of a language model that is trained on windows of a text."""
 
-    unit: str = option(
-        "character",
-        "what the model reads at each step",
-        choices=("character", "word", "bpe"),
-        group="the text",
+    unit: str = of_text(
+        "character", "the tokens that the model reads", choices=("character", "word", "bpe")
     )
     vocabulary: int = with_default(VocabularySettings, "vocabulary", 10000)
 
 
+@dataclass(frozen=True)
+class LabelledSettings(TrainingSettings):
+    """Settings of every classifier: labelled data are few, and are soon learnt by heart."""
+
+    minutes: float | None = with_default(TrainingSettings, "minutes", None)
+    epochs: int | None = with_default(TrainingSettings, "epochs", 30)
+    validations: int | None = with_default(
+        TrainingSettings, "validations", None, default_help="one after each epoch"
+    )
+    patience: int = with_default(TrainingSettings, "patience", 5)
+    class_weights: str = of_descent(
+        "none",
+        "balanced: a text of a rare class counts more, so that all classes count alike",
+        choices=("none", "balanced"),
+        rare=True,
+    )
+
+
+# --- facts about the data of a run --------------------------------------------------------------
+
+
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What a run stores about its data, beside where they are: all that a kind reads again."""
+    """Facts about the data of any run."""
 
-    sha256: str | None = option(None, "their fingerprint")
+    sha256: str | None = option(None, "the fingerprint of the data")
     vocabulary_sha256: str | None = option(None, "the fingerprint of the vocabulary of --tokenizer")
     documents: bool = option(False, "the text consists of documents, each closed by EOS")
     init_sha256: str | None = option(None, "the fingerprint of the weights of --init, with LoRA")
-    imported: str | None = option(None, "the file of another program that the run was made of")
+    imported: str | None = option(None, "where a run comes from that was not trained here")
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelFacts(Facts):
-    """Those of a classifier."""
+    """Facts about the data of a classifier."""
 
-    labels: tuple[str, ...] = option(dataclasses.MISSING, "a name for each class")
+    labels: tuple[str, ...] = option(MISSING, "a name for each class")
+
+
+@dataclass(frozen=True)
+class RecurrenceSettings:
+    """Settings of recurrent layers: to go when seq2seq and classifier take them from configs."""
+
+    cell: str = option("lstm", "kind of recurrence", choices=("rnn", "lstm", "gru"))
+    layers: int = option(1, "number of layers", "L", least=1, most=64)
+    hidden: int = option(256, "width of a layer", "H", least=1, most=65536)
+    dropout: float = option(
+        0.2, "fraction of activations zeroed in training", "RATE", least=0, below=1
+    )

@@ -12,7 +12,7 @@ import pytest
 import minillm
 from minillm.cli import main
 from minillm.errors import InputError
-from minillm.runs.kinds.bert import PADDING, TOKENS, batches
+from minillm.runs.embedding import PADDING, TOKENS, batches
 
 TEXT = "the cat sat on the mat and the dog sat on the log.\nan unbelievable mouse ran.\n" * 50
 TINY = [*("--width", "8", "--heads", "2", "--layers", "2", "--context", "12", "--batch", "4")]

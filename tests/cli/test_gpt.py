@@ -70,7 +70,7 @@ def test_what_is_read_often_is_trained_with_dropout(text_file, tmp_path, capsys)
     out, seldom = tmp_path / "often", tmp_path / "seldom"
     train = ["train", "gpt", text_file, *TINY, "--accumulate", "2"]  # 96 of 2,754 tokens a step
     assert main([*train, "--out", str(out), "--steps", "720"]) == 0
-    assert "dropout 0.1, for the text will be read about 25 times" in capsys.readouterr().out
+    assert "dropout 0.1, because the text will be read about 25 times" in capsys.readouterr().out
     assert minillm.load(out).model.config.dropout == 0.1
     for options in (["--steps", "720", "--dropout", "0"], ["--steps", "710"]):
         assert main([*train, "--out", str(seldom), *options, "--overwrite"]) == 0
@@ -140,7 +140,7 @@ def test_a_picture_of_one_head(finished, tmp_path, capsys):
     "options",
     [
         ["--unit", "word", "--dropout", "0.2", "--accumulate", "2"],
-        ["--order", "sequential", "--beta2", "0.95", "--warmup", "0.5"],
+        ["--beta2", "0.95", "--warmup", "0.5"],
         ["--optimiser", "sgd", "--validation-tokens", "9"],
     ],
 )
@@ -174,7 +174,7 @@ def test_training_from_shards_equals_training_from_the_text(shards, text_file, t
     assert one == other
     # and what is measured on a whole folder is measured on its text
     one, other = (
-        minillm.load(out).evaluate(gpt.Evaluation((str(data),))) for data in (shards, text_file)
+        minillm.load(out).evaluate(files=data) for data in (shards, text_file)
     )
     assert one | {"text": ""} == other | {"text": ""}
 
@@ -231,7 +231,7 @@ def test_byte_pairs_from_text_and_from_shards(text_file, tmp_path):
     assert shards[:].tolist() == expected * 2
     assert main(["train", "gpt", folder, "--out", other, *options]) == 0
     assert minillm.load(other).tokenizer.to_dict() == tokenizer.to_dict()
-    whole = minillm.load(other).evaluate(gpt.Evaluation((folder,)))
+    whole = minillm.load(other).evaluate(files=folder)
     nats = whole["nats_per_token"] * whole["tokens"]
     assert whole["tokens"] == 2 * len(expected) - 1
     first = len(tokenizer.decode(expected[:1]))

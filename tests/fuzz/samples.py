@@ -2,7 +2,6 @@
 
 import gzip
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,8 @@ from minillm.models.bert import BERT, BERTConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.ngram import NGram, NGramConfig, count_ngrams, estimate
 from minillm.runs.folder import RunFolder
-from minillm.runs.kind import find_kind
-from minillm.runs.run import OF_THE_DATA
-from minillm.runs.settings import values_of
+from minillm.runs.kind import Stored, find_kind
+from minillm.runs.stored import save_config
 from minillm.text import Characters, build_vocabulary, tokenizer_files, wordpiece
 from minillm.text.bpe import train
 from minillm.training import AdamW, Summary, save_checkpoint
@@ -83,7 +81,7 @@ def task_of(kind: str, model: Any) -> Any:
         return MaskedTask(model, Passages(PIECES.encode(TEXT), 2, 8, 2, 3), masking, [])
     ids = Sequences([[1, 2], [2], [3, 1, 1], [0, 1]])
     labels = np.array([0, 1, 1, 0])
-    columns = {"classifier": (ids, labels), "seq2seq": (ids, Sequences([[1, 9]] * 4))}
+    columns = {"recurrent-classifier": (ids, labels), "seq2seq": (ids, Sequences([[1, 9]] * 4))}
     pixels = np.zeros((4, 6), np.float32)
     columns |= {"image-classifier": (pixels, labels), "captioner": (pixels, ids)}
     framed = Sequences([[2, 5, 3], [2, 6, 7, 3]] * 2)
@@ -97,7 +95,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "neural-ngram": {"vocabulary": len(CHARACTERS), "order": 3, "embedding": 3, "hidden": 4},
     "gpt": {"vocabulary": len(CHARACTERS), "context": 4, "layers": 2, "heads": 2, "width": 4},
     "bert": {"vocabulary": len(PIECES), "context": 8, "layers": 1, "heads": 2, "width": 4},
-    "classifier": {
+    "recurrent-classifier": {
         "vocabulary": len(WORDS), "classes": 2, "embedding": 3, "hidden": 4, "pooling": "attention",
     },
     "qa": {"vocabulary": len(PIECES), "context": 24, "width": 4},
@@ -113,7 +111,7 @@ DATA: dict[str, dict[str, Any]] = {
     "neural-ngram": {"files": ["text.txt"], "sha256": "0"},
     "gpt": {"files": ["text.txt"], "tokenizer": None, "sha256": "0", "vocabulary_sha256": "0"},
     "bert": {"files": ["text.txt"], "tokenizer": None, "sha256": "0", "vocabulary_sha256": "0"},
-    "classifier": {"data": "data.tsv", "validation": None, "sha256": "0", "labels": ["a", "b"]},
+    "recurrent-classifier": {"data": "data.tsv", "validation": None, "sha256": "0", "labels": ["a", "b"]},
     "qa": {"data": "data.json", "validation": None, "sha256": "0", "unanswered": True},
     "image-classifier": {"data": "digits", "labels": ["a", "b"]},
     "captioner": {"data": "digits", "longest": 8},
@@ -124,13 +122,13 @@ DATA: dict[str, dict[str, Any]] = {
 def _runs(root: Path) -> None:
     for name, sizes in SIZES.items():
         kind = find_kind(name)
-        Model, Config = kind.types()
+        Model, Config = kind.model, kind.config
         rng = np.random.default_rng(0)
         model = Model(Config(**sizes), rng)
         folder = RunFolder(root / name / "run")
         folder.path.mkdir(parents=True)
         for file, _ in kind.vocabularies.values():
-            vocabulary = {"classifier": WORDS, "seq2seq": WORDS, "bert": PIECES, "qa": PIECES}
+            vocabulary = {"recurrent-classifier": WORDS, "seq2seq": WORDS, "bert": PIECES, "qa": PIECES}
             folder.save_json(file, vocabulary.get(name, CHARACTERS).to_dict())
         folder.save_model(model.params, {"step": 4})
         optimiser = AdamW(model.params)
@@ -145,10 +143,8 @@ def _metrics_and_config(folder: RunFolder, name: str, model: Any, data: dict[str
     for step in (1, 2):
         folder.append_metrics({"step": step, "seconds": 0.5, "loss": 2.5})
         folder.append_metrics({"step": step, "validation_loss": 2.5})
-    settings, sizes = values_of(find_kind(name).settings(), data=False), asdict(model.config)
-    settings |= {name: sizes[name] for name in settings.keys() & sizes.keys() - OF_THE_DATA}
-    values = {"kind": name, "model": sizes, "training": settings, "data": data}
-    folder.save_json("config.json", values)
+    kind = find_kind(name)
+    save_config(folder, Stored(kind, model.config, kind.settings(), data))
 
 
 def _ngram_run(root: Path) -> None:
@@ -162,7 +158,7 @@ def _ngram_run(root: Path) -> None:
 
 def _word2vec_run(root: Path) -> None:
     kind = find_kind("word2vec")
-    Model, Config = kind.types()
+    Model, Config = kind.model, kind.config
     words = WORDS.tokens[2:]
     for name, negative in (("run", 2), ("hierarchical", 0)):
         counts = WordCounts(words, np.arange(len(words), 0, -1), False)

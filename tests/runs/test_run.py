@@ -12,12 +12,13 @@ import minillm
 from minillm.cli import main
 from minillm.errors import InputError
 from minillm.runs.folder import RunFolder
-from minillm.runs.kind import Evaluation, kinds
+from minillm.runs.kind import kinds
 from minillm.runs.run import Classified
 
 TEXT = "the cat sat on the mat and the dog sat on the log.\n" * 60
-SMALL = ["--steps", "6", "--batch", "4"]
-TINY = [*SMALL, "--hidden", "8", "--embedding", "6"]
+SMALL = {"steps": 6, "batch": 4}
+TINY = {**SMALL, "hidden": 8, "embedding": 6}
+BLOCKS = {**SMALL, "width": 8, "heads": 2, "layers": 2}
 PAIRS = "".join(
     f"{a} {b}\t{b} {a}\n" for a in ("one", "two", "three", "four") for b in ("six", "ten", "two")
 )
@@ -36,23 +37,22 @@ def paragraph(name):
 
 
 QUESTIONS = json.dumps({"data": [{"paragraphs": [paragraph(name) for name in "abcdefghijkl"]}]})
-COMMANDS = {
-    "ngram": (TEXT, ["--order", "3"]),
-    "neural-ngram": (TEXT, [*TINY, "--order", "3", "--window", "8"]),
-    "lm": (TEXT, [*TINY, "--window", "8"]),
-    "word2vec": (TEXT, ["--dimension", "8", "--epochs", "1"]),
-    "gpt": (TEXT, [*SMALL, "--width", "8", "--heads", "2", "--layers", "2", "--context", "8"]),
-    "bert": (
-        TEXT,
-        [*SMALL, "--width", "8", "--heads", "2", "--layers", "2", "--context", "12"],
-    ),
-    "tokenizer": (TEXT, ["--vocabulary", "300"]),
-    "seq2seq": (PAIRS, [*TINY, "--minimum-count", "1"]),
-    "transformer": (PAIRS, [*SMALL, "--width", "8", "--layers", "2", "--feed-forward", "8"]),
-    "classifier": (LABELLED, TINY),
-    "qa": (QUESTIONS, [*SMALL, "--width", "8", "--context", "16"]),
+GIVEN = {  # the data, and the settings of a tiny run
+    "ngram": (TEXT, {"order": 3}),
+    "neural-ngram": (TEXT, {**TINY, "order": 3, "window": 8}),
+    "lm": (TEXT, {**TINY, "window": 8}),
+    "word2vec": (TEXT, {"dimension": 8, "epochs": 1}),
+    "gpt": (TEXT, {**BLOCKS, "context": 8}),
+    "bert": (TEXT, {**BLOCKS, "context": 12}),
+    "tokenizer": (TEXT, {"vocabulary": 300}),
+    "seq2seq": (PAIRS, {**TINY, "minimum_count": 1}),
+    "transformer": (PAIRS, {**SMALL, "width": 8, "layers": 2, "feed_forward": 8}),
+    "classifier": (LABELLED, {**SMALL, "buckets": 32}),
+    "recurrent-classifier": (LABELLED, TINY),
+    "finetuned": (LABELLED, {"steps": 6}),  # of the tiny bert
+    "qa": (QUESTIONS, {**SMALL, "width": 8, "context": 16}),
     "captioner": (None, TINY),
-    "image-classifier": (None, [*SMALL, "--hidden", "8"]),
+    "image-classifier": (None, {**SMALL, "hidden": 8}),
 }
 
 
@@ -64,22 +64,22 @@ def runs(tmp_path_factory):
     def run_of(kind):
         if kind not in made:
             folder = tmp_path_factory.mktemp(kind)
-            text, options = COMMANDS[kind]
+            text, settings = GIVEN[kind]
             if text is None:
                 pytest.importorskip("sklearn")
-                data = ["digits"]
             else:
                 (folder / "data").write_text(text)
-                data = [str(folder / "data")]
-            out = folder / "run"
-            assert main(["train", kind, *data, "--out", str(out), *options]) == 0
-            made[kind] = out
+            if kind == "finetuned":
+                settings = {**settings, "init": run_of("bert")}
+            files = "digits" if text is None else folder / "data"
+            made[kind] = folder / "run"
+            minillm.train(kind, made[kind], files=files, quiet=True, **settings)
         return made[kind]
 
     return run_of
 
 
-@pytest.fixture(params=sorted(COMMANDS))
+@pytest.fixture(params=sorted(GIVEN))
 def kind(request):
     return request.param
 
@@ -91,7 +91,7 @@ def folder(kind, runs, tmp_path):
 
 
 def test_every_kind_is_here():
-    assert {name for name in kinds() if not name.startswith("toy")} == set(COMMANDS)
+    assert {name for name in kinds() if not name.startswith("toy")} == set(GIVEN)
 
 
 def test_it_says_what_it_is_and_is_measured(kind, runs):
@@ -101,7 +101,7 @@ def test_it_says_what_it_is_and_is_measured(kind, runs):
     for array in run.model.params.values():
         assert np.isfinite(array).all() or kind == "ngram"
     if kind != "word2vec":
-        results = run.evaluate(Evaluation(beam=1))
+        results = run.evaluate(beam=1)
         assert len(results) >= 4
 
 
@@ -149,7 +149,10 @@ def test_classifiers_classify(runs):
 
 def test_word_vectors_are_looked_up(runs):
     vectors = minillm.load(runs("word2vec")).vectors
-    assert len(vectors.most_similar("the", 3)) == 3
+    assert len(vectors.most_similar("the", topn=3)) == 3
+    assert vectors["the"].shape == (8,)
+    assert "the" in vectors
+    assert "unheard" not in vectors
 
 
 def test_what_a_run_cannot_do_is_told(runs):
@@ -213,9 +216,9 @@ def refusal(folder):
 def test_other_names_and_missing_ones_are_named(kind, folder):
     path = folder / "config.json"
     config = json.loads(path.read_text())
-    name = next(iter(config["model"]))
+    name = next(name for name in config["model"] if name != "kind")
     for model, complaint in (
-        (config["model"] | {"colour": 1}, "there is no size 'colour'"),
+        (config["model"] | {"colour": 1}, "colour: there is no such setting"),
         ({n: v for n, v in config["model"].items() if n != name}, f"'{name}' is missing"),
     ):
         path.write_text(json.dumps(config | {"model": model}))
@@ -223,28 +226,15 @@ def test_other_names_and_missing_ones_are_named(kind, folder):
             minillm.load(folder)
 
 
-def test_a_run_of_an_older_version_is_read(runs, tmp_path):
-    pytest.importorskip("sklearn")
-    folder = shutil.copytree(runs("image-classifier"), tmp_path / "run")
-    path = folder / "config.json"
-    config = json.loads(path.read_text())
-    config["model"]["points"] = config["model"].pop("pixels")
-    config["data"]["name"] = config["data"].pop("data")
-    config["training"] |= {"steps": 5, "minutes": None}
-    path.write_text(json.dumps(config))
-    assert minillm.load(folder).evaluate(Evaluation(part="test"))["items"] == 360
-
-
 REMOVED = object()
 
 
 def changed(folder, group, **entries):
-    """Changes entries of a group of the configuration, or of "sizes": the model's and settings'."""
+    """Change entries of a group of the configuration."""
     path = folder / "config.json"
     config = json.loads(path.read_text())
-    for name in ("model", "training") if group == "sizes" else (group,):
-        together = config[name] | entries
-        config[name] = {key: value for key, value in together.items() if value is not REMOVED}
+    together = config[group] | entries
+    config[group] = {key: value for key, value in together.items() if value is not REMOVED}
     path.write_text(json.dumps(config))
 
 
@@ -257,26 +247,26 @@ WRONG = {
         ("data", {"imported": ["x"]}, "data: imported: expected a text"),
         ("model", {"line_end": 10**6}, "line_end: expected an id"),
         ("model", {"sizes": [10**9] * 3}, "its sizes do not agree"),
-        ("model", {"sizes": [10**30] * 3}, "sizes: expected at most"),
-        ("model", {"order": 21}, "order: expected at most 20"),
+        ("model", {"sizes": [10**30] * 3}, "sizes: expected a whole number from"),
+        ("model", {"order": 21}, "order: expected a whole number from 1 to 20"),
     ],
     "lm": [
-        ("model", {"hidden": 1.5}, "hidden: expected <class 'int'>, found 1.5"),
-        ("sizes", {"hidden": 60_000}, "its sizes ask for more than the [0-9,]+ weights stored"),
-        ("model", {"layers": 10**9}, "layers: expected at most 64"),
-        ("sizes", {"layers": 64}, "its sizes ask for more"),
+        ("model", {"hidden": 1.5}, "hidden: expected a whole number from 1 to 65536, found 1.5"),
+        ("model", {"hidden": 60_000}, r"expected shape \(.*60000.*\), found \("),
+        ("model", {"layers": 10**9}, "layers: expected a whole number from 1 to 64"),
+        ("model", {"layers": 64}, "layers.1.W_h: expected shape .*, found no such parameter"),
         ("training", {"accumulate": 10**9}, "accumulate: expected a whole number from 1 to"),
         ("training", {"learning_rate": 10**400}, "learning_rate: expected a number above 0"),
         ("training", {"x" * 5000: 1}, "there is no such setting"),
-        ("training", {"hidden": 60_000}, "hidden: the model and the settings do not agree"),
+        ("training", {"hidden": 8}, "training: 'hidden' is a size of the model"),
         ("training", {"minutes": 1.0}, "expected one of minutes, steps, epochs"),
         ("data", {"files": REMOVED}, "data: 'files' is missing"),
     ],
     "neural-ngram": [
-        ("sizes", {"order": 1000, "embedding": 60_000}, "its sizes ask for more"),
+        ("model", {"order": 1000, "embedding": 60_000}, "expected shape"),
     ],
     "word2vec": [
-        ("sizes", {"dimension": 60_000}, "expected vectors .*, found "),
+        ("model", {"dimension": 60_000}, "vectors: expected shape .*, found "),
         ("model", {"power": 1e308}, "power"),
         ("model", {"subsample": float("nan")}, "subsample"),
     ],
@@ -290,8 +280,7 @@ WRONG = {
         ("data", {"unanswered": 1}, "unanswered: expected true or false, found 1"),
         ("data", {"data": 3}, "data: data: expected a text"),
         ("model", {"encoder": "x"}, "encoder: expected one of"),
-        ("training", {"encoder": "lstm"}, "encoder: expected one of recurrent, bert"),
-        ("sizes", {"width": 60_000}, "its sizes ask for more"),
+        ("model", {"width": 60_000}, "expected shape"),
     ],
     "seq2seq": [
         ("data", {"longest_target": REMOVED}, "'longest_target' is missing"),
@@ -347,6 +336,21 @@ def test_weights_that_are_not_finite_are_opened_on_demand(runs, tmp_path, capsys
     assert "nan" in capsys.readouterr().out
 
 
+def test_weights_that_do_not_fit_are_named(runs, tmp_path):
+    folder = shutil.copytree(runs("lm"), tmp_path / "run")
+    arrays = load_file(folder / "model.safetensors")
+    b = arrays["output.b"]
+    for wrong, complaint in (
+        ({n: array for n, array in arrays.items() if n != "output.b"}, "output.b: expected shape"),
+        (arrays | {"output.b": b[1:]}, r"output.b: expected shape .*, found \("),
+        (arrays | {"output.c": b}, "output.c: expected no parameter of this name"),
+        (arrays | {"output.b": b.astype(np.float64)}, "expected weights of one dtype"),
+        ({n: array.astype(np.int32) for n, array in arrays.items()}, "one dtype, a float"),
+    ):
+        RunFolder(folder).save_model(wrong, {})
+        assert re.search(f"model.safetensors do not fit, .*{complaint}", refusal(folder))
+
+
 def test_a_number_that_is_none_in_the_progress_is_named(runs, tmp_path, capsys):
     for kind in ("lm", "word2vec"):
         folder = shutil.copytree(runs(kind), tmp_path / kind)
@@ -365,6 +369,6 @@ LAST = {"lm": "step", "word2vec": "sentences"}
 
 def test_sizes_are_checked_before_a_run_is_resumed(runs, tmp_path, capsys):
     folder = shutil.copytree(runs("lm"), tmp_path / "run")
-    changed(folder, "sizes", hidden=60_000)
+    changed(folder, "model", hidden=60_000)
     assert main(["train", "lm", "--out", str(folder), "--resume", "--steps", "9"]) == 2
-    assert "its sizes ask for more than" in capsys.readouterr().err
+    assert re.search(r"resume.safetensors do not fit: .*60000", capsys.readouterr().err)
