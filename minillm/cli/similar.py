@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     if len(args.words) == 2:
         print(f"{vectors.similarity(*args.words):.4f}")
     else:
-        show(vectors.nearest(args.words[0], args.count))
+        show(vectors.most_similar(args.words[0], args.count))
     return 0
 
 

@@ -12,7 +12,7 @@ from minillm.data.augmentation import Generator, Method, Neighbours, Translate
 from minillm.data.labelled import Labelled
 from minillm.errors import InputError
 from minillm.formats.word2vec import read_vectors
-from minillm.models.word2vec import Vectors
+from minillm.models.vectors import Vectors
 from minillm.runs.opening import load
 from minillm.runs.run import Run
 
@@ -115,7 +115,7 @@ def neighbours_in(vectors: Vectors) -> Neighbours:
     def neighbours(word: str) -> list[str]:
         if word not in vectors.ids or word in common:
             return []
-        near = [other for other, _ in vectors.nearest(word, 2 * NEAREST)]
+        near = [other for other, _ in vectors.most_similar(word, 2 * NEAREST)]
         lower = word.lower()
         return [w for w in near if w not in common and w.isalpha() and w.lower() != lower][:NEAREST]
 
