@@ -10,6 +10,7 @@ import numpy as np
 from minillm.data.augmentation import new_words
 from minillm.data.labelled import Labelled, LabelledData
 from minillm.errors import InputError
+from minillm.layers.recurrent import CELLS
 from minillm.models.classifier import POOLINGS, Classifier, ClassifierConfig
 from minillm.runs.augmentation import open_vectors
 from minillm.runs.kind import Job
@@ -38,7 +39,7 @@ class Settings(VocabularySettings, TextClassifierSettings):
         default_help="",
     )
     cell: str = size(
-        ClassifierConfig, "cell", "kind of recurrence", choices=("rnn", "lstm", "gru")
+        ClassifierConfig, "cell", "kind of recurrence", choices=tuple(CELLS)
     )
     layers: int = size(ClassifierConfig, "layers", "number of layers", "L", most=64)
     hidden: int = size(
