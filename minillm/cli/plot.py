@@ -106,8 +106,8 @@ def run_loss(args: argparse.Namespace) -> int:
     """Draws the curves and prints the picture's path."""
     from minillm.plots import loss_curve, loss_curves
     from minillm.runs.folder import RunFolder
-    from minillm.runs.stored import read_config
     from minillm.runs.start import extra_of
+    from minillm.runs.stored import read_config
 
     runs = {}
     for path in args.run_folders:
