@@ -7,22 +7,13 @@ from typing import Any
 from minillm.cli.options import add_settings, given_settings, integer
 from minillm.errors import InputError
 
-OWN = (
-    "data",
-    "validation",
-    "seed",
-    "seeds",
-    "folds",
-    "init",
-)  # settings that are the curve's business
-TWIN = ("augment", "augment_share", "copies", "mixup")  # what a second line has
+OWN = ("data", "validation", "seed", "seeds", "init")  # the curve sets these itself
 LABELS = "50,100,300,1000"
-TOKENS = ("tokenizer", "unit", "minimum_count", "vocabulary")  # those of --init come along
 
 
 def add_parser(verbs: Any) -> None:
     """Declares the verb."""
-    from minillm.runs.kind import find_kind
+    from minillm.runs.curve import CurveSettings
 
     parser = verbs.add_parser(
         "curve",
@@ -30,14 +21,15 @@ def add_parser(verbs: Any) -> None:
         description="""\
 Train classifiers with ever more of the labelled texts in DATA, measure each on texts that none of
 them sees, and draw their accuracies beside those of TF-IDF with logistic regression (if
-scikit-learn is installed). One line begins from scratch, others with --vectors or the weights of
---init; with --augment or --mixup, each has a second line. All are trained with several seeds, each
-of which also draws its own texts. Every result is a line of DIR/results.jsonl: the same command, or
-one with more sizes, seeds or lines, trains what is missing.""",
+scikit-learn is installed). One line is that of train classifier; --vectors adds one of train
+recurrent-classifier, and --init one of finetune for each run; with --augment, each has a second
+line. All are trained with several seeds, each of which also draws its own texts. Every result is a
+line of DIR/results.jsonl: the same command, or one with more sizes, seeds or lines, trains what is
+missing.""",
         epilog="""\
 examples:
   minillm curve questions.tsv --test questions.test.tsv --out curves/questions
-  minillm curve reviews.tsv --out curves/reviews --sizes 50,100,200,400 --seeds 3 --pooling mean
+  minillm curve reviews.tsv --out curves/reviews --sizes 50,100,200,400 --init runs/bert
   minillm curve questions.tsv --test questions.test.tsv --out curves/questions \\
       --vectors vectors.bin --augment synonyms,swap,deletion
 """,
@@ -69,16 +61,15 @@ examples:
         metavar="DIR",
         help="a line for each of these runs, that begins with its weights",
     )
-    settings = find_kind("classifier").settings
-    add_settings(parser, settings, OWN)
-    parser.set_defaults(run=run, settings=settings)
+    add_settings(parser, CurveSettings, OWN)
+    parser.set_defaults(run=run, settings=CurveSettings)
 
 
 def run(args: argparse.Namespace) -> int:
     """Trains what is missing, prints the table, and draws the picture."""
     from minillm.data.files import write_file
     from minillm.plots import learning_curve
-    from minillm.runs.curve import PICTURE, measure, points, table
+    from minillm.runs.curve import PICTURE, lines_of, measure, points, table
     from minillm.runs.settings import make
 
     sizes = sizes_of(args.sizes)
@@ -108,41 +99,3 @@ def sizes_of(text: str) -> list[int]:
     if not all(n.strip().isdecimal() and len(n) < 10 and int(n) > 0 for n in numbers):
         raise InputError(f"--sizes: expected whole numbers with commas between, found {text!r}")
     return sorted({int(n) for n in numbers})
-
-
-def lines_of(given: dict[str, Any], runs: list[str]) -> dict[str, dict[str, Any]]:
-    """The lines of the curve by name, and the settings of each.
-
-    Sizes and tokenizers are for models from scratch, what goes with --init for the others.
-    """
-    from minillm.runs.augmentation import joined, parse
-    from minillm.runs.initial import ONLY_WITH_INIT
-    from minillm.runs.kinds.classifier import SIZES
-
-    def without(*names: str) -> dict[str, Any]:
-        return {n: v for n, v in given.items() if n not in (*names, *TWIN)}
-
-    scratch = without("vectors", *ONLY_WITH_INIT)
-    if "tokenizer" in scratch:
-        scratch["tokenizer"] = str(Path(scratch["tokenizer"]).resolve())
-    vectors = given.get("vectors")
-    lines = {"from scratch": scratch}
-    if vectors:
-        lines["word vectors"] = scratch | {"vectors": str(Path(vectors).resolve())}
-    for path in runs:
-        name = f"from {Path(path).resolve().name}"
-        if name in lines:
-            raise InputError(f"--init: expected folders of different names, found {name[5:]} again")
-        lines[name] = without(*SIZES, *TOKENS) | {"init": str(Path(path).resolve())}
-    twin = {n: v for n, v in given.items() if n in TWIN}
-    if not twin.get("augment") and not twin.get("mixup"):
-        return lines
-    if "augment" in twin:
-        twin["augment"] = joined(parse(twin["augment"], vectors))
-    both: dict[str, dict[str, Any]] = {}
-    for name, settings in lines.items():
-        changes = {n: v for n, v in twin.items() if n != "mixup" or "init" not in settings}
-        both[name] = settings
-        if changes.get("augment") or changes.get("mixup"):
-            both[f"{name}, augmented"] = settings | changes
-    return both

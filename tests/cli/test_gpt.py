@@ -173,9 +173,7 @@ def test_training_from_shards_equals_training_from_the_text(shards, text_file, t
     other.pop("text")
     assert one == other
     # and what is measured on a whole folder is measured on its text
-    one, other = (
-        minillm.load(out).evaluate(files=data) for data in (shards, text_file)
-    )
+    one, other = (minillm.load(out).evaluate(files=data) for data in (shards, text_file))
     assert one | {"text": ""} == other | {"text": ""}
 
 

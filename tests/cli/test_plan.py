@@ -7,7 +7,7 @@ from mpiexec import run as run_ranks
 
 from minillm.cli import main
 from minillm.runs.kind import find_kind
-from minillm.runs.start import start
+from minillm.runs.start import train
 
 # No figure is measured: 100 GFLOP/s, 10 GB/s of memory, 1 GB/s and 10 microseconds of network.
 MACHINE = ["--products", "100", "--memory", "10", "--network", "1", "--latency", "10"]
@@ -65,7 +65,7 @@ def test_a_run_is_planned_as_it_is(tmp_path, capsys):
     path = tmp_path / "text.txt"
     path.write_text("to be or not to be\n" * 100)
     given = {"files": (str(path),), "steps": 1, "layers": 1, "heads": 1, "width": 8, "context": 8}
-    start(find_kind("gpt"), tmp_path / "run", given | {"batch": 3}, report=str, quiet=True)
+    train(find_kind("gpt"), tmp_path / "run", given | {"batch": 3}, report=str, quiet=True)
     out = planned(capsys, str(tmp_path / "run"), *MACHINE)
     assert "a GPT of 1 layer of 8, vocabulary 8, context 8, heads 1: " in out
     assert "memory of a rank with 3 rows" in out
@@ -125,5 +125,5 @@ def test_bad_input(fails, arguments, expected):
 def test_a_run_of_another_kind(tmp_path, fails):
     path = tmp_path / "text.txt"
     path.write_text("to be or not to be\n" * 10)
-    start(find_kind("ngram"), tmp_path / "run", {"files": (str(path),)}, report=str, quiet=True)
+    train(find_kind("ngram"), tmp_path / "run", {"files": (str(path),)}, report=str, quiet=True)
     assert "expected a run of gpt, found 'ngram'" in fails("plan", tmp_path / "run", *MACHINE)
