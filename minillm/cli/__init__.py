@@ -97,6 +97,7 @@ def _parser() -> "ArgumentParser":
         eval,
         export,
         fill,
+        finetune,
         generate,
         gradcheck,
         import_,
@@ -126,8 +127,8 @@ minillm VERB --help explains a verb, with examples.
     version = f"minillm {minillm.__version__}"
     parser.add_argument("--version", action="version", version=version, help="show the version")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb")
-    texts = (train, curve, tokenize, generate, translate, fill, classify, answer, embed, eval)
-    for verb in (*texts, similar, analogy, merge, export, import_, plot, plan, gradcheck, info):
+    texts = (train, finetune, curve, tokenize, generate, translate, fill, classify, answer, embed)
+    for verb in (*texts, eval, similar, analogy, merge, export, import_, plot, plan, gradcheck, info):
         verb.add_parser(verbs)
     return parser
 

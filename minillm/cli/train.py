@@ -22,12 +22,13 @@ own: minillm train KIND --help.""",
     )
     choices = parser.add_subparsers(title="kinds", metavar="KIND", required=True)
     for kind in kinds().values():
-        _add_kind(choices, kind)
+        if kind.name != "finetuned":
+            _add_kind(choices, kind)
 
 
-def _add_kind(choices: Any, kind: Any) -> None:
+def _add_kind(choices: Any, kind: Any, verb: str | None = None) -> None:
     parser = choices.add_parser(
-        kind.name,
+        verb or kind.name,
         help=kind.help + (f" ({kind.year})" if kind.year != Kind.year else ""),
         description=kind.description,
         epilog=f"examples:\n{kind.examples}\n",
