@@ -52,6 +52,8 @@ def trained_part(
         new = take_weights(kind, job.initial, parts, job.data)
     freeze = getattr(settings, "freeze", None)
     chosen = {name: params[name] for name in unfrozen(params, freeze)}
+    for name in getattr(parts.model, "unused", ()):  # no loss depends on them
+        chosen.pop(name, None)
     whole = sum(array.size for array in params.values())
     if not has_additions(settings):
         part = TrainedPart(Trained(chosen), params, new_optimiser(chosen))

@@ -220,7 +220,8 @@ class Run:
         format = format or next(iter(formats))
         if binary and format != "word2vec":
             raise InputError("--binary: only word vectors have two formats")
-        file = file or self.path / formats[format]
+        if file is None:
+            file = self.path / formats[format]
         export(self, file, format, binary)
         return file
 

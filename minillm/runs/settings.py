@@ -15,7 +15,7 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache, partial
 from typing import Any, NewType, TypeVar, get_type_hints
@@ -24,6 +24,7 @@ from minillm.errors import InputError, short
 
 Size = NewType("Size", int)  # a number of bytes, typed as 500M or 2G
 
+LARGEST = 10**9  # of numbers in a stored config that no setting declares
 LENGTHS = ("minutes", "steps", "epochs")  # of a run, which has one of them
 GROUPS = ("the text", "the model", "the run", "gradient descent", "fine-tuning")  # of a help text
 
@@ -83,6 +84,9 @@ class Option:
         return within and (isinstance(value, int) or math.isfinite(value))
 
 
+UNDECLARED = Option("", least=-LARGEST, most=LARGEST)
+
+
 def option(default: Any, help: str, metavar: str | None = None, **details: Any) -> Any:
     """Declare a setting."""
     return field(default=default, metadata={"option": Option(help, metavar, **details)})
@@ -103,8 +107,9 @@ def with_default(base: type, name: str, default: Any, **changes: Any) -> Any:
 
 
 def option_of(settings: type, name: str) -> Option:
-    """Return the option that the field ``name`` declares."""
-    return settings.__dataclass_fields__[name].metadata["option"]  # type: ignore[attr-defined]
+    """Return the option that the field ``name`` declares; one of a config declares none."""
+    metadata = settings.__dataclass_fields__[name].metadata  # type: ignore[attr-defined]
+    return metadata.get("option", UNDECLARED)
 
 
 def names_of_sizes(settings: type) -> list[str]:
@@ -156,21 +161,38 @@ def make(settings: type[S], values: Mapping[str, object], place: str = "") -> S:
     InputError for an unknown name, a missing one without a default, or a value of another type or
     out of its range; its message begins with ``place``.
     """
-    known = types_of(settings)
-    given = {}
+    return settings(**checked(settings, values, place))
+
+
+def checked(
+    cls: type,
+    values: Mapping[str, object],
+    place: str,
+    bounds: type | None = None,
+    given: Collection[str] = (),
+) -> dict[str, object]:
+    """Return the values of a dataclass's fields, checked, as :func:`make` describes.
+
+    ``bounds`` are settings whose options hold for the fields that are sizes among them.  ``given``
+    are the names of fields that come from elsewhere.
+    """
+    known, sizes = types_of(cls), names_of_sizes(bounds) if bounds else []
+    result = {}
     for name, value in values.items():
         if name not in known:
             raise InputError(f"{place}{name[:60]}: there is no such setting")
-        given[name] = _checked(settings, name, value, place)
-    for entry in fields(settings):  # type: ignore[arg-type]
-        if entry.name not in given and entry.default is MISSING:
+        declared = option_of(bounds if bounds and name in sizes else cls, name)
+        result[name] = _checked(declared, known[name], name, value, place)
+    for entry in fields(cls):
+        if entry.name not in (*values, *given) and entry.default is MISSING:
             raise InputError(f"{place}{entry.name!r} is missing")
-    return settings(**given)
+    return result
 
 
-def _checked(settings: type, name: str, value: object, place: str) -> object:
-    type_, several, optional = types_of(settings)[name]
-    declared = option_of(settings, name)
+def _checked(
+    declared: Option, hint: tuple[type, bool, bool], name: str, value: object, place: str
+) -> object:
+    type_, several, optional = hint
     if value is None and (optional or type_ is bool):
         return None if optional else False
     if several and isinstance(value, list | tuple):

@@ -8,8 +8,8 @@ unit        the loss is the mean over these
 """
 
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, fields
-from typing import Any, get_type_hints
+from dataclasses import asdict, fields
+from typing import Any
 
 from minillm.errors import InputError, short
 from minillm.runs.folder import RunFolder
@@ -17,14 +17,13 @@ from minillm.runs.kind import Data, Kind, Stored, find_kind, kinds
 from minillm.runs.settings import (
     LENGTHS,
     TrainingSettings,
+    checked,
     make,
     names_of_sizes,
     option_of,
     stored_values,
     types_of,
 )
-
-LARGEST = 10**9  # the largest size that is accepted in a stored configuration
 
 
 def save_config(folder: RunFolder, stored: Stored) -> None:
@@ -130,49 +129,20 @@ def _check_data(kind: Kind, data: Data, config: Any, place: str) -> None:
 def config_of(Config: type, values: Mapping[str, Any], settings: type, place: str) -> Any:
     """Return a model's config from its JSON form.
 
-    InputError for other names or types, and for sizes above the largest value of the setting of
-    that name, or above a billion; the config checks the rest itself.
+    InputError for other names or types, and for sizes out of the ranges of the settings; the config
+    checks the rest itself.
     """
-    hints = get_type_hints(Config)
-    entries = {entry.name: entry for entry in fields(Config)}
-    nested = Config.nested(values) if hasattr(Config, "nested") else {}
-    for name in nested.keys() & values.keys():
-        if not isinstance(values[name], dict):
-            raise InputError(f"{place}{name}: expected an object, found {short(values[name])}")
-        inner = config_of(nested[name], values[name], settings, f"{place}{name}: ")
-        values = {**values, name: inner}
-    for name, value in values.items():
-        if name not in entries:
-            raise InputError(f"{place}there is no size {short(name)}")
-        if not _has_type(value, hints[name]):
-            raise InputError(f"{place}{name}: expected {hints[name]}, found {short(value)}")
-        most = option_of(settings, name).most if name in types_of(settings) else LARGEST
-        for number in value if isinstance(value, list) else [value]:
-            if isinstance(number, int | float) and not abs(number) <= most:
-                raise InputError(
-                    f"{place}{name}: expected at most {most:,.0f}, found {short(number)}"
-                )
-    missing = [
-        name for name, entry in entries.items() if name not in values and entry.default is MISSING
-    ]
-    if missing:
-        raise InputError(f"{place}{missing[0]!r} is missing")
-    plain = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+    inner = {}
+    for name, Inner in (Config.nested(values) if hasattr(Config, "nested") else {}).items():
+        if not isinstance(values.get(name), dict):
+            raise InputError(f"{place}{name}: expected an object, found {short(values.get(name))}")
+        inner[name] = config_of(Inner, values[name], settings, f"{place}{name}: ")
+    plain = {name: value for name, value in values.items() if name not in inner}
     try:
-        return Config(**plain)
+        return Config(**checked(Config, plain, place, settings, given=inner), **inner)
     except (TypeError, ValueError) as error:
-        raise InputError(f"{place}{str(error)[:300]}") from None
-
-
-def _has_type(value: Any, hint: Any) -> bool:
-    """Return whether a value of JSON is as an annotation says, such as int or float | None."""
-    if hasattr(hint, "__args__") and getattr(hint, "__origin__", None) is not tuple:
-        return any(_has_type(value, choice) for choice in hint.__args__)
-    if getattr(hint, "__origin__", None) is tuple:
-        return isinstance(value, list) and all(_has_type(v, hint.__args__[0]) for v in value)
-    if isinstance(value, bool) or hint is bool:
-        return isinstance(value, bool) and hint is bool
-    return isinstance(value, int | float if hint is float else hint)
+        reason = str(error) if isinstance(error, InputError) else f"{place}{str(error)[:300]}"
+        raise InputError(reason) from None
 
 
 def check_fingerprint(data: Data, sha256: str, name: str, what: str = "the text has") -> None:

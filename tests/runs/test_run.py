@@ -218,7 +218,7 @@ def test_other_names_and_missing_ones_are_named(kind, folder):
     config = json.loads(path.read_text())
     name = next(iter(config["model"]))
     for model, complaint in (
-        (config["model"] | {"colour": 1}, "there is no size 'colour'"),
+        (config["model"] | {"colour": 1}, "colour: there is no such setting"),
         ({n: v for n, v in config["model"].items() if n != name}, f"'{name}' is missing"),
     ):
         path.write_text(json.dumps(config | {"model": model}))
@@ -247,13 +247,13 @@ WRONG = {
         ("data", {"imported": ["x"]}, "data: imported: expected a text"),
         ("model", {"line_end": 10**6}, "line_end: expected an id"),
         ("model", {"sizes": [10**9] * 3}, "its sizes do not agree"),
-        ("model", {"sizes": [10**30] * 3}, "sizes: expected at most"),
-        ("model", {"order": 21}, "order: expected at most 20"),
+        ("model", {"sizes": [10**30] * 3}, "sizes: expected a whole number from"),
+        ("model", {"order": 21}, "order: expected a whole number from 1 to 20"),
     ],
     "lm": [
-        ("model", {"hidden": 1.5}, "hidden: expected <class 'int'>, found 1.5"),
+        ("model", {"hidden": 1.5}, "hidden: expected a whole number from 1 to 65536, found 1.5"),
         ("model", {"hidden": 60_000}, r"expected shape \(.*60000.*\), found \("),
-        ("model", {"layers": 10**9}, "layers: expected at most 64"),
+        ("model", {"layers": 10**9}, "layers: expected a whole number from 1 to 64"),
         ("model", {"layers": 64}, "layers.1.W_h: expected shape .*, found no such parameter"),
         ("training", {"accumulate": 10**9}, "accumulate: expected a whole number from 1 to"),
         ("training", {"learning_rate": 10**400}, "learning_rate: expected a number above 0"),
