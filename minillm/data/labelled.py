@@ -1,28 +1,29 @@
-"""Labelled texts: lines ``label<TAB>text``, or a folder of files for each label."""
+"""Labelled texts: lines ``label<TAB>text``, JSON lines, or a folder of files for each label."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
-from minillm.data.lines import read_lines
+from minillm.data.lines import is_json_lines, read_lines, read_objects, string_entry
 from minillm.errors import InputError
 
 Labelled = tuple[str, str]  # label, text
 
 
 def read_labelled(path: str | Path) -> Iterator[Labelled]:
-    """(label, text), one at a time, of a UTF-8 file of lines ``label<TAB>text``, or of a folder.
+    """(label, text), one at a time, of a UTF-8 file or of a folder.
 
-    In a folder, each subfolder is a label, and each file in it one text.  A label without a text,
-    of which large files of people's words have a few, is left out.  InputError, with the line's
-    number, for a line without a tab or without a label; and for a file that cannot be read, or
-    that has no text at all.
+    A file named ``.jsonl`` has lines ``{"text": "...", "label": "..."}``, any other file lines
+    ``label<TAB>text``.  In a folder, each subfolder is a label, and each file in it one text.  White
+    space becomes single spaces.  Labels with an empty text, of which large sets have a few, are
+    left out.  InputError names the line in which a label or a text is missing, or the file that
+    has none.
     """
-    found = False
+    empty = True
     for label, text in labelled_lines(path):
         if text:
-            found = True
+            empty = False
             yield label, text
-    if not found:
+    if empty:
         raise InputError(f"{path}: expected a label with a text, found none")
 
 
@@ -31,18 +32,27 @@ def labelled_lines(path: str | Path) -> Iterator[Labelled]:
     if Path(path).is_dir():
         yield from _read_folder(Path(path))
         return
+    for label, text, place in _entries(path):
+        if not label.strip():
+            raise InputError(f"{place}: expected a label and a text, found an empty label")
+        yield label.strip(), " ".join(text.split())
+
+
+def _entries(path: str | Path) -> Iterator[tuple[str, str, str]]:
+    """Each label and text as they stand in a file, and their place."""
+    if is_json_lines(path):
+        for values, place in read_objects(path):
+            yield string_entry(values, "label", place), string_entry(values, "text", place), place
+        return
     for line, place in read_lines(path):
         label, tab, text = line.partition("\t")
         if not tab:
             raise InputError(f"{place}: expected label<TAB>text, found no tab")
-        label, text = label.strip(), " ".join(text.split())
-        if not label:
-            raise InputError(f"{place}: expected label<TAB>text, found an empty label")
-        yield label, text
+        yield label, text, place
 
 
 def without_text(path: str | Path) -> int:
-    """How many labels have no text."""
+    """The number of labels that have no text."""
     return sum(not text for _, text in labelled_lines(path))
 
 
@@ -71,11 +81,11 @@ class LabelledData:
             raise InputError(f"{path}: expected two labels or more, found {len(self.labels)}")
         if not any(True for _ in self.texts("validation")):
             raise InputError(
-                f"{path}: expected a label with ten texts or more, of which a tenth is held out"
+                f"{path}: expected a label with ten texts or more, because a tenth is held out"
             )
 
     def notes(self) -> list[str]:
-        """A line on what is left out, if anything is."""
+        """A line about the labels that are left out, if there are any."""
         paths = [self.path, self.validation_path] if self.validation_path else [self.path]
         count = sum(map(without_text, paths))
         return [f"labels without a text, which are left out: {count:,}"] if count else []

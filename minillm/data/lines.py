@@ -1,10 +1,11 @@
-"""Files of lines, read one line at a time: none is kept in memory."""
+"""Files of lines and of JSON lines, read one line at a time: none is kept in memory."""
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from minillm.data.files import bounded_lines, reading, shown
-from minillm.errors import InputError
+from minillm.data.files import bounded_lines, json_object, reading, shown
+from minillm.errors import InputError, short
 
 
 def read_lines(path: str | Path) -> Iterator[tuple[str, str]]:
@@ -28,3 +29,49 @@ def read_lines(path: str | Path) -> Iterator[tuple[str, str]]:
             yield line.rstrip("\r\n"), place
     if number == 0:
         raise InputError(f"{name}: expected lines of text, found an empty file")
+
+
+def is_json_lines(path: str | Path) -> bool:
+    """Whether a file has JSON lines, by its name: ``x.jsonl``."""
+    return Path(path).suffix == ".jsonl"
+
+
+def read_objects(path: str | Path) -> Iterator[tuple[dict[str, Any], str]]:
+    """The JSON object in each line that is not blank, and its place."""
+    for line, place in read_lines(path):
+        if line and not line.isspace():
+            yield json_object(line, place), place
+
+
+def string_entry(values: dict[str, Any], name: str, place: str) -> str:
+    """The string ``name`` of a JSON object.  InputError if there is none that UTF-8 can hold."""
+    text = values.get(name)
+    if not isinstance(text, str):
+        found = short(text) if name in values else "none"
+        raise InputError(f'{place}: expected an object with "{name}": a string, found {found}')
+    return checked_string(text, f"{place}: {name}")
+
+
+def checked_string(text: str, place: str) -> str:
+    """The same text.  InputError for half of a surrogate pair, which JSON can spell."""
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            half = short(text[error.start])
+            raise InputError(
+                f"{place}: expected a text, found half of a character: {half}"
+            ) from None
+    return text
+
+
+def read_sentences(path: str | Path) -> Iterator[list[str]]:
+    """The tokens of each sentence in a file of JSON lines ``{"tokens": ["a", "b"]}``."""
+    for values, place in read_objects(path):
+        tokens = values.get("tokens")
+        if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
+            raise InputError(
+                f'{place}: expected an object with "tokens": a list of strings, '
+                f"found {short(tokens)}"
+            )
+        yield [checked_string(token, place) for token in tokens]

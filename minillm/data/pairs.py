@@ -1,10 +1,10 @@
-"""Pairs of texts: the source that an encoder-decoder reads, the target that it writes."""
+"""Pairs of texts: the source that an encoder-decoder reads, and the target that it writes."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
-from minillm.data.lines import read_lines
+from minillm.data.lines import is_json_lines, read_lines, read_objects, string_entry
 from minillm.errors import InputError
 
 Pair = tuple[str, str]
@@ -14,25 +14,36 @@ class PairData(Protocol):
     """A data set of pairs in three parts: "training", "validation" and "test"."""
 
     def pairs(self, part: str) -> Iterable[Pair]:
-        """The pairs of a part.  InputError where the set has no such part."""
+        """The pairs of a part.  InputError if the set has no such part."""
 
 
 def read_pairs(path: str | Path) -> Iterator[Pair]:
-    """The pairs of a UTF-8 file of lines ``source<TAB>target``, one at a time.
+    """The pairs of a UTF-8 file, one at a time.
 
-    InputError, with the line's number, for a line with no tab or more than one, or with an
-    empty side; and for a file that cannot be read or is empty.
+    A file named ``.jsonl`` has lines ``{"source": "...", "target": "..."}``, any other file lines
+    ``source<TAB>target``.  InputError names the line in which a side is missing or empty.
     """
-    for line, place in read_lines(path):
-        sides = line.split("\t")
-        if len(sides) != 2:
-            found = "no tab" if len(sides) == 1 else f"{len(sides) - 1} tabs"
-            raise InputError(f"{place}: expected source<TAB>target, found {found}")
+    for sides, place in _sides(path):
         source, target = (side.strip() for side in sides)
         if not source or not target:
             side = "target" if source else "source"
-            raise InputError(f"{place}: expected source<TAB>target, found an empty {side}")
+            raise InputError(f"{place}: expected source and target, found an empty {side}")
         yield source, target
+
+
+def _sides(path: str | Path) -> Iterator[tuple[Pair, str]]:
+    """Each pair as it stands in the file, and its place."""
+    if is_json_lines(path):
+        for values, place in read_objects(path):
+            source, target = (string_entry(values, name, place) for name in ("source", "target"))
+            yield (source, target), place
+        return
+    for line, place in read_lines(path):
+        source, *others = line.split("\t")
+        if len(others) != 1:
+            tabs = f"{len(others)} tabs" if others else "no tab"
+            raise InputError(f"{place}: expected source<TAB>target, found {tabs}")
+        yield (source, others[0]), place
 
 
 class PairFile:
@@ -45,7 +56,7 @@ class PairFile:
         self.training_count = count - held_out
         if not validation_path and held_out == 0:
             raise InputError(
-                f"{path}: expected 10 pairs or more, of which a tenth is held out, found {count}"
+                f"{path}: expected 10 pairs or more, because a tenth is held out, found {count}"
             )
 
     def pairs(self, part: str) -> Iterator[Pair]:

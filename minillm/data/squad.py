@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from minillm.data.files import read_json
+from minillm.data.lines import checked_string
 from minillm.errors import InputError, short
 
 
@@ -152,14 +153,7 @@ def _text(values: Any, name: str, place: str) -> str:
     found = _entry(values, name, place)
     if not isinstance(found, str) or not found.strip():
         raise InputError(f"{place}: {name}: expected a text, found {short(found)}")
-    try:
-        found.encode()
-    except UnicodeEncodeError as error:
-        half = short(found[error.start])
-        raise InputError(
-            f"{place}: {name}: expected a text, found half of a character: {half}"
-        ) from None
-    return found
+    return checked_string(found, f"{place}: {name}")
 
 
 def _entry(values: Any, name: str, place: str) -> Any:

@@ -24,12 +24,35 @@ def test_lines_and_folders_read_alike(tmp_path):
     [
         ("a\tb\nc\n", "line 2: expected label<TAB>text, found no tab"),
         ("a\t\n", "expected a label with a text, found none"),
-        ("\tb\n", "line 1: expected label<TAB>text, found an empty label"),
+        ("\tb\n", "line 1: expected a label and a text, found an empty label"),
     ],
 )
 def test_malformed_lines_are_named(tmp_path, data, message):
     file = tmp_path / "texts.tsv"
     file.write_text(data)
+    with pytest.raises(InputError, match=message):
+        list(read_labelled(file))
+
+
+def test_json_lines_are_read(tmp_path):
+    file = tmp_path / "texts.jsonl"
+    file.write_text('{"text": "a fine\\nday", "label": " good"}\n{"label": "bad", "text": ""}\n')
+    assert list(labelled_lines(file)) == [("good", "a fine day"), ("bad", "")]
+    assert list(read_labelled(file)) == [("good", "a fine day")]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"text": "a"}', 'line 2: expected an object with "label": a string, found none'),
+        ('{"text": "a", "label": 1}', 'expected an object with "label": a string, found 1'),
+        ('{"text": "a", "label": ""}', "line 2: expected a label and a text, found an empty label"),
+        ("good\ta", "line 2: expected JSON, but it is damaged"),
+    ],
+)
+def test_malformed_json_lines_are_named(tmp_path, line, message):
+    file = tmp_path / "texts.jsonl"
+    file.write_text(f'{{"text": "a", "label": "b"}}\n{line}\n')
     with pytest.raises(InputError, match=message):
         list(read_labelled(file))
 

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from minillm.data.lines import read_lines
+from minillm.data.lines import read_lines, read_sentences
 from minillm.data.pairs import PairFile, read_pairs
 from minillm.data.splits import split_by_hash
 from minillm.errors import InputError
@@ -28,8 +28,8 @@ def test_pairs_are_read_and_trimmed(tmp_path):
         ("a\tb\nc\n", "line 2: expected source<TAB>target, found no tab"),
         ("a\tb\n\n", "line 2: expected source<TAB>target, found no tab"),
         ("a\tb\tc\n", "line 1: expected source<TAB>target, found 2 tabs"),
-        ("a\tb\na\t \n", "line 2: expected source<TAB>target, found an empty target"),
-        ("\tb\n", "line 1: expected source<TAB>target, found an empty source"),
+        ("a\tb\na\t \n", "line 2: expected source and target, found an empty target"),
+        ("\tb\n", "line 1: expected source and target, found an empty source"),
         (b"a\tb\n\xff\tc\n", "line 2: expected UTF-8 text, found the byte 0xff"),
         (b"a\tb\n\0\tc\n", "line 2: expected UTF-8 text, found a zero byte"),
         ("", "found an empty file"),
@@ -41,6 +41,41 @@ def test_malformed_pairs_are_named_by_line(tmp_path, data, message):
         list(read_pairs(file))
     assert str(caught.value).startswith(str(file))
     assert message in str(caught.value)
+
+
+def test_pairs_are_read_from_json_lines(tmp_path):
+    file = write(
+        tmp_path / "pairs.jsonl",
+        '{"source": "one ", "target": "un", "id": 1}\n\n{"target": "deux\\tmots", "source": "two"}\n',
+    )
+    assert list(read_pairs(file)) == [("one", "un"), ("two", "deux\tmots")]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"source": "a"}', 'line 2: expected an object with "target": a string, found none'),
+        ('{"source": 1, "target": "b"}', 'expected an object with "source": a string, found 1'),
+        ('{"source": " ", "target": "b"}', "line 2: expected source and target, found an empty"),
+        ('["a", "b"]', "line 2: expected a JSON object, found list"),
+        ("a\tb", "line 2: expected JSON, but it is damaged"),
+        ('{"source": "\\ud800", "target": "b"}', "line 2: source: expected a text, found half"),
+    ],
+)
+def test_malformed_json_lines_are_named_by_line(tmp_path, line, message):
+    file = write(tmp_path / "pairs.jsonl", f'{{"source": "a", "target": "b"}}\n{line}\n')
+    with pytest.raises(InputError) as caught:
+        list(read_pairs(file))
+    assert str(caught.value).startswith(str(file))
+    assert message in str(caught.value)
+
+
+def test_sentences_are_lists_of_tokens(tmp_path):
+    file = write(tmp_path / "sentences.jsonl", '{"tokens": ["a b", "c"]}\n{"tokens": []}\n')
+    assert list(read_sentences(file)) == [["a b", "c"], []]
+    write(file, '{"tokens": ["a", 1]}\n')
+    with pytest.raises(InputError, match='line 1: expected an object with "tokens": a list of'):
+        list(read_sentences(file))
 
 
 def test_a_missing_file_and_standard_input(tmp_path, monkeypatch):
