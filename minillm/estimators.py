@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from minillm.errors import InputError
+from minillm.errors import InputError, short
 from minillm.runs.door import train
 
 try:
@@ -74,7 +74,8 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Sequence[str]) -> NDArray:
         """Return the most probable label of each text, (n,)."""
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+        probabilities = self.predict_proba(X)
+        return self.classes_[probabilities.argmax(axis=1)]
 
     def predict_proba(self, X: Sequence[str]) -> NDArray:
         """Return the probability of each label, in the order of ``classes_``: (n, classes)."""
@@ -94,7 +95,11 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
 
 
 def _texts(X: Sequence[str]) -> list[str]:
-    """Return the texts as a list.  InputError for one text, which would be a list of letters."""
+    """Return the texts as a list.  InputError for one text, or for anything else."""
     if isinstance(X, str):
         raise InputError("X: expected a list of texts, found one text")
-    return [str(text) for text in X]
+    texts = list(X)
+    for number, text in enumerate(texts, start=1):
+        if not isinstance(text, str):
+            raise InputError(f"X: expected texts, found {short(text)} as number {number}")
+    return [str(text) for text in texts]  # without NumPy's own type

@@ -128,7 +128,19 @@ minillm VERB --help explains a verb, with examples.
     parser.add_argument("--version", action="version", version=version, help="show the version")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb")
     texts = (train, finetune, curve, tokenize, generate, translate, fill, classify, answer, embed)
-    for verb in (*texts, eval, similar, analogy, merge, export, import_, plot, plan, gradcheck, info):
+    for verb in (
+        *texts,
+        eval,
+        similar,
+        analogy,
+        merge,
+        export,
+        import_,
+        plot,
+        plan,
+        gradcheck,
+        info,
+    ):
         verb.add_parser(verbs)
     return parser
 

@@ -33,7 +33,8 @@ def hashed_ngrams(words: Sequence[str], buckets: int) -> list[int]:
     >>> len(hashed_ngrams(["bad"], 10**6))  # bad; ^ bad, bad $; ^ bad $; and 10 of characters
     14
     """
-    share, ids = buckets // GROUPS, {}  # a dictionary keeps its order, which a set does not
+    share = buckets // GROUPS
+    ids: dict[int, None] = {}  # a dictionary keeps its order, which a set does not
     for group, ngrams in enumerate(_groups([word.lower() for word in words])):
         for ngram in ngrams:
             ids[group * share + _hash(ngram) % share] = None

@@ -12,7 +12,6 @@ import minillm
 from minillm.cli import main
 from minillm.errors import InputError
 from minillm.formats.word2vec import write_vectors
-from minillm.runs import start
 from minillm.runs.kind import Job, find_kind
 from minillm.training.minibatches import ClassificationTask
 
@@ -118,7 +117,6 @@ def test_lengths_that_make_no_sense_are_refused(noise, tmp_path, fails, options,
 
 
 def test_python_is_refused_two_lengths_as_well(noise, tmp_path):
-    from minillm.errors import InputError
     from minillm.runs.kind import find_kind
     from minillm.runs.start import train
 
@@ -253,4 +251,6 @@ def test_word_vectors_become_as_large_as_the_other_words(noise, tmp_path, capsys
     others = np.delete(E, known, axis=0)
     assert np.std(E[known]) == pytest.approx(np.std(others), rel=0.15)
     np.testing.assert_allclose(E[known] / np.std(E[known]), vectors / np.std(vectors), rtol=0.05)
-    assert main(["train", "recurrent-classifier", "--out", str(out), "--resume", "--steps", "2"]) == 0
+    assert (
+        main(["train", "recurrent-classifier", "--out", str(out), "--resume", "--steps", "2"]) == 0
+    )

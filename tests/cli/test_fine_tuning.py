@@ -351,9 +351,7 @@ def test_lora_of_every_kind(name, again):
 def test_additions_to_attention_alone(name, again):
     _, run = again(name, *LORA, "--lora-targets", "attention")
     targets = {n[:-2] for n in run.folder.model_shapes()}
-    assert targets == {
-        n for n, p in run.model.params.items() if "attention" in n and p.ndim == 2
-    }
+    assert targets == {n for n, p in run.model.params.items() if "attention" in n and p.ndim == 2}
 
 
 def test_a_baseline_that_has_changed(bases, train, tmp_path, fails):

@@ -95,7 +95,7 @@ set (it needs the package scikit-learn)."""
         model = Captioner(config, rng)
         return Parts(
             model=model,
-            task=MinibatchTask(model, *batches, count=lambda batch: int(batch[2].sum())),
+            task=MinibatchTask(model, batches[0], batches[1], lambda batch: int(batch[2].sum())),
             unit="character",
             vocabularies={"tokenizer": tokenizer},
             baseline=frequency_loss(captions[0].ids, captions[1].ids),

@@ -201,7 +201,7 @@ then: minillm answer DIR --context FILE "What is ... for?", minillm eval DIR [FI
         inner = job.initial.model.config.inner if job.initial else None
         config_from(settings, ReaderConfig, vocabulary=2, inner=inner)  # before the data are read
         opened = open_data(data)
-        parts = {part: opened.questions(part) for part in ("training", "validation")}
+        parts = {part: list(opened.questions(part)) for part in ("training", "validation")}
         tokenizer = self._vocabulary(job, parts["training"])
         config = config_from(settings, ReaderConfig, vocabulary=len(tokenizer), inner=inner)
         columns, notes = {}, []
