@@ -145,7 +145,7 @@ def each(change: Callable[..., list[str]], *arguments: Neighbours) -> Method:
 def augment(
     labelled: Sequence[Labelled], methods: Sequence[Method], copies: int, rng: Generator
 ) -> Iterator[Labelled]:
-    """Return (label, changed text): the first copy of each text, then the second of each, and so on.
+    """Return (label, changed text): the first copy of each text, then the second, and so on.
 
     Each copy has one method's changes; the methods take turns.
 

@@ -53,7 +53,8 @@ TEMPLATES = {
 
 _REST = re.compile(r"^(See Also|Notes?|References|Examples?)\n-+ *$|^ *>>> ", re.MULTILINE)
 _ITEM = re.compile(
-    r"^(?P<parameter>\w+) : (?P<type>.+?)(?:, optional.*)?\n {4,}(?P<purpose>(?:(?!\n *\n|\n\w)[^.:])+)",
+    r"^(?P<parameter>\w+) : (?P<type>.+?)(?:, optional.*)?\n"
+    r" {4,}(?P<purpose>(?:(?!\n *\n|\n\w)[^.:])+)",
     re.MULTILINE,
 )
 _RETURN = re.compile(r"^ *Returns? (?P<returns>[^.:\n][^.:]*)", re.MULTILINE)

@@ -122,7 +122,8 @@ class TextClassifierKind(Kind):
             columns[part] = encode_texts(chain(texts.texts(part), more), read, texts.labels)
             notes.append(f"{len(columns[part][1]):,} {part} texts")
         sha256 = fingerprint(columns["training"])
-        check_fingerprint(data, sha256, data["data"], "the data have")
+        made = ", or what --augment makes of them," if copies else ""
+        check_fingerprint(data, sha256, data["data"], f"the data{made} have")
         data["labels"] = texts.labels
         parts = classification_parts(model, columns, settings, "text", len(labelled) or None)
         return replace(parts, vocabularies=vocabularies, notes=notes)
