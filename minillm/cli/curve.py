@@ -1,47 +1,43 @@
-"""``minillm curve``: accuracy by the number of labels."""
+"""Draw the learning curve of classifiers: accuracy by the number of labels.
 
-import argparse
-from pathlib import Path
-from typing import Any
-
-from minillm.cli.options import add_settings, given_settings, integer
-from minillm.errors import InputError
-
-OWN = (
-    "data",
-    "validation",
-    "seed",
-    "seeds",
-    "folds",
-    "init",
-)  # settings that are the curve's business
-TWIN = ("augment", "augment_share", "copies", "mixup")  # what a second line has
-LABELS = "50,100,300,1000"
-TOKENS = ("tokenizer", "unit", "minimum_count", "vocabulary")  # those of --init come along
-
-
-def add_parser(verbs: Any) -> None:
-    """Declares the verb."""
-    from minillm.runs.kind import find_kind
-
-    parser = verbs.add_parser(
-        "curve",
-        help="the learning curve of classifiers: accuracy by the number of labels",
-        description="""\
 Train classifiers with ever more of the labelled texts in DATA, measure each on texts that none of
 them sees, and draw their accuracies beside those of TF-IDF with logistic regression (if
-scikit-learn is installed). One line begins from scratch, others with --vectors or the weights of
---init; with --augment or --mixup, each has a second line. All are trained with several seeds, each
-of which also draws its own texts. Every result is a line of DIR/results.jsonl: the same command, or
-one with more sizes, seeds or lines, trains what is missing.""",
-        epilog="""\
+scikit-learn is installed).  One line begins from scratch, others with --vectors or the weights of
+--init; with --augment, each has a second line.  All are trained with several seeds, each of
+which also draws its own texts.  Every result is a line of DIR/results.jsonl: the same command, or
+one with more sizes, seeds or lines, trains what is missing.
+
 examples:
   minillm curve questions.tsv --test questions.test.tsv --out curves/questions
   minillm curve reviews.tsv --out curves/reviews --sizes 50,100,200,400 --seeds 3 --pooling mean
   minillm curve questions.tsv --test questions.test.tsv --out curves/questions \\
       --vectors vectors.bin --augment synonyms,swap,deletion
-""",
-    )
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from minillm.cli.arguments import ArgumentParser
+from minillm.cli.options import add_count, add_settings, given_settings
+from minillm.data.files import write_file
+from minillm.errors import InputError
+from minillm.plots import learning_curve
+from minillm.runs.augmentation import joined, parse
+from minillm.runs.curve import PICTURE, measure, points, table
+from minillm.runs.initial import ONLY_WITH_INIT
+from minillm.runs.kind import find_kind
+from minillm.runs.kinds.classifier import SIZES
+from minillm.runs.settings import make
+
+OWN = ("data", "validation", "seed", "seeds", "folds", "init")  # the curve sets these itself
+TWIN = ("augment", "augment_share", "copies", "mixup")  # settings of each second line
+LABELS = "50,100,300,1000"
+TOKENS = ("tokenizer", "unit", "minimum_count", "vocabulary")  # those of --init come along
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the curve, and the settings of its classifiers."""
     parser.add_argument("data", metavar="DATA", help="a file of lines label<TAB>text, or a folder")
     place = parser.add_argument_group("the curve")
     place.add_argument(
@@ -55,32 +51,21 @@ examples:
     place.add_argument(
         "--sizes", metavar="N,N,...", default=LABELS, help=f"how many labels (default {LABELS})"
     )
-    place.add_argument(
-        "--seeds",
-        type=integer(1, 1000),
-        default=5,
-        metavar="N",
-        help="trainings for each point (default 5)",
-    )
+    add_count(place, "--seeds", "N", 5, "trainings for each point", most=1000)
     place.add_argument(
         "--init",
         nargs="+",
         default=[],
         metavar="DIR",
-        help="a line for each of these runs, that begins with its weights",
+        help="a line for each of these runs, which begins with its weights",
     )
     settings = find_kind("classifier").settings
     add_settings(parser, settings, OWN)
-    parser.set_defaults(run=run, settings=settings)
+    parser.set_defaults(settings=settings)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Trains what is missing, prints the table, and draws the picture."""
-    from minillm.data.files import write_file
-    from minillm.plots import learning_curve
-    from minillm.runs.curve import PICTURE, measure, points, table
-    from minillm.runs.settings import make
-
+    """Train what is missing, print the table, and draw the picture."""
     sizes = sizes_of(args.sizes)
     given = {n: v for n, v in given_settings(args, args.settings).items() if n not in OWN}
     make(args.settings, given)  # before anything is trained
@@ -89,12 +74,12 @@ def run(args: argparse.Namespace) -> int:
     if not measure(*asked):
         print("to go on: the same command again")
         return 130
-    found = points(*asked)
+    results = points(*asked)
     print(f"accuracy in percent, mean and standard deviation of {args.seeds} seeds:\n")
-    print(table(found))
+    print(table(results))
     path = Path(args.out) / PICTURE
     try:
-        write_file(path, learning_curve(found))
+        write_file(path, learning_curve(results))
     except InputError as error:
         print(f"\nlearning curve: not drawn: {error}")
     else:
@@ -115,9 +100,6 @@ def lines_of(given: dict[str, Any], runs: list[str]) -> dict[str, dict[str, Any]
 
     Sizes and tokenizers are for models from scratch, what goes with --init for the others.
     """
-    from minillm.runs.augmentation import joined, parse
-    from minillm.runs.initial import ONLY_WITH_INIT
-    from minillm.runs.kinds.classifier import SIZES
 
     def without(*names: str) -> dict[str, Any]:
         return {n: v for n, v in given.items() if n not in (*names, *TWIN)}

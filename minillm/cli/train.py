@@ -1,37 +1,41 @@
-"""``minillm train KIND``: its options are the settings of the kind."""
+"""Train a model.
+
+Train a model of one of these kinds, which are in historical order.  Each has options of its own:
+minillm train KIND --help.
+"""
 
 import argparse
 import sys
 from typing import Any
 
+from minillm.cli.arguments import ArgumentParser
 from minillm.cli.options import add_settings, given_settings
-from minillm.runs.kind import Kind
+from minillm.mpi import ranks
+from minillm.runs.folder import RunFolder
+from minillm.runs.kind import Kind, kinds
 from minillm.runs.settings import types_of
+from minillm.runs.start import start
 
 
-def add_parser(verbs: Any) -> None:
-    """Declares the verb, and a parser for each kind."""
-    from minillm.runs.kind import kinds
-
-    parser = verbs.add_parser(
-        "train",
-        help="train a model",
-        description="""\
-Train a model of one of these kinds, which stand in historical order. Each has options of its
-own: minillm train KIND --help.""",
-    )
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare a parser for each kind."""
     choices = parser.add_subparsers(title="kinds", metavar="KIND", required=True)
     for kind in kinds().values():
-        _add_kind(choices, kind)
+
+        def declare(kind_parser: ArgumentParser, kind: Kind = kind) -> None:
+            add_kind(kind_parser, kind)
+
+        choices.add_parser(
+            kind.name,
+            help=kind.help + (f" ({kind.year})" if kind.year != Kind.year else ""),
+            description=kind.description,
+            epilog=f"examples:\n{kind.examples}\n",
+            declare=declare,
+        )
 
 
-def _add_kind(choices: Any, kind: Any) -> None:
-    parser = choices.add_parser(
-        kind.name,
-        help=kind.help + (f" ({kind.year})" if kind.year != Kind.year else ""),
-        description=kind.description,
-        epilog=f"examples:\n{kind.examples}\n",
-    )
+def add_kind(parser: ArgumentParser, kind: Kind) -> None:
+    """Declare what a training of this kind takes: a folder, and its settings."""
     folder = parser.add_argument_group("the folder")
     folder.add_argument("--out", required=True, metavar="DIR", help="the folder of the run")
     existing = folder.add_mutually_exclusive_group()
@@ -39,25 +43,18 @@ def _add_kind(choices: Any, kind: Any) -> None:
         existing.add_argument(
             "--resume",
             action="store_true",
-            help="go on with the run in DIR, whose settings are stored there; some may change, "
-            "such as the length and the learning rate. To the same number of steps or epochs, the "
-            "run goes on bit for bit as if it had never stopped; to a larger one, from the same "
-            "state with the learning rate of the longer run; counted in --minutes, from the same "
-            "state with a learning rate that follows the clock",
+            help="continue the run in DIR with its stored settings, bit for bit; some may change, "
+            "such as its length and the learning rate",
         )
     existing.add_argument("--overwrite", action="store_true", help="replace the run in DIR")
     add_settings(parser, kind.settings)
-    if "files" in types_of(kind.settings):
-        parser.set_defaults(several_files=True)
-    parser.set_defaults(run=run, kind=kind, resume=False)
+    several = "files" in types_of(kind.settings)
+    defaults: dict[str, Any] = {"several_files": True} if several else {}
+    parser.set_defaults(kind=kind, resume=False, over_ranks=True, **defaults)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Trains, and shows a sample of what the model does."""
-    from minillm.mpi import ranks
-    from minillm.runs.folder import RunFolder
-    from minillm.runs.start import start
-
+    """Train, and show a sample of what the model does."""
     given = given_settings(args, args.kind.settings)
     if not start(args.kind, args.out, given, args.resume, args.overwrite):
         return 130
