@@ -23,7 +23,11 @@ sys.exit(f"imported: {{forbidden}}" if forbidden else 0)
         ("minillm", "pass", "'numpy', 'argparse', 'tqdm', 'safetensors'"),
         ("minillm.cli", "minillm.cli.main(['--help'])", "'numpy', 'minillm.cli.fill', 'tqdm'"),
         ("minillm.cli", "minillm.cli.main(['info'])", "'minillm.runs', 'minillm.models', 'tqdm'"),
-        ("minillm.cli", "minillm.cli.main(['fill', '--help'])", "'minillm.cli.train', 'matplotlib'"),
+        (
+            "minillm.cli",
+            "minillm.cli.main(['fill', '--help'])",
+            "'minillm.cli.train', 'matplotlib'",
+        ),
     ],
 )
 def test_nothing_is_imported_before_it_is_used(imports, statement, forbidden):
