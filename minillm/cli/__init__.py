@@ -1,7 +1,7 @@
 """The command line: ``minillm VERB``, one verb a module.
 
 Each module of this package that defines ``run`` is a verb, and nothing else lists it.  Its
-docstring is the help page (see :func:`minillm.cli.arguments.page_of`), ``add_arguments(parser)``
+docstring is the help page: a title, a description, and examples.  ``add_arguments(parser)``
 declares its arguments, and ``run(args)`` does the work and returns the exit status.
 """
 

@@ -1,9 +1,9 @@
 """The verbs, found, and argparse with help that is easy to read and errors of one line."""
 
 import argparse
-import ast
 import difflib
 import importlib
+import inspect
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -89,6 +89,17 @@ class ArgumentParser(argparse.ArgumentParser):
         self.declare = declare
         self.rare: dict[argparse.Action, str | None] = {}  # options that --help leaves out -> help
         self.add_argument("--help-all", action=_HelpAll, help=argparse.SUPPRESS)
+
+    def set_page(self, documented: Any) -> None:
+        """Take the help page from the docstring of a verb or of a function.
+
+        What follows the title is the description, up to the line "examples:".
+        """
+        docstring = inspect.getdoc(documented) or ""
+        rest = docstring.partition("\n")[2]
+        description, found, examples = rest.partition("\nexamples:\n")
+        self.description = description.strip() or title_of(docstring)
+        self.epilog = f"examples:\n{examples}" if found else None
 
     def hide(self, action: argparse.Action) -> None:
         """Leave a rare option out of ``--help``; ``--help-all`` shows it."""
@@ -193,39 +204,26 @@ minillm VERB --help explains a verb, with examples.
     version = f"minillm {minillm.__version__}"
     parser.add_argument("--version", action="version", version=version, help="show the version")
     choices = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb")
-    for module, docstring in verbs():
-        title, _, _ = page_of(docstring)
+    for module, title in verbs():
 
         def declare(verb_parser: ArgumentParser, module: str = module) -> None:
             verb = importlib.import_module(f"{cli.__name__}.{module}")
+            verb_parser.set_page(verb)
             verb.add_arguments(verb_parser)
             verb_parser.set_defaults(run=verb.run)
 
-        add_page(choices, module.rstrip("_"), docstring, help=title, declare=declare)
+        choices.add_parser(module.rstrip("_"), help=title, declare=declare)
     return parser
 
 
 def verbs() -> Iterator[tuple[str, str]]:
-    """The module and the docstring of each verb, which are read without importing anything."""
+    """The module and the title of each verb, which are read without importing anything."""
     for finder, name, _ in pkgutil.iter_modules(cli.__path__):
-        source = Path(finder.path, f"{name}.py")  # type: ignore[union-attr]
-        tree = ast.parse(source.read_text(encoding="utf-8"))
-        if any(isinstance(node, ast.FunctionDef) and node.name == "run" for node in tree.body):
-            yield name, ast.get_docstring(tree) or ""
+        source = Path(finder.path, f"{name}.py").read_text("utf-8")  # type: ignore[union-attr]
+        if "\ndef run(" in source:
+            yield name, title_of(source.removeprefix('"""'))
 
 
-def add_page(choices: Any, name: str, docstring: str, **options: Any) -> ArgumentParser:
-    """A parser whose help page is a docstring."""
-    _, description, examples = page_of(docstring)
-    return choices.add_parser(name, description=description, epilog=examples, **options)
-
-
-def page_of(docstring: str) -> tuple[str, str, str]:
-    """The title, the description and the examples of a verb.
-
-    The title is the first line, without its full stop.  The description is what follows, or the
-    title alone.  The examples are the last part, from the line "examples:" on.
-    """
-    title, _, rest = docstring.partition("\n")
-    description, found, examples = rest.partition("\nexamples:\n")
-    return title.rstrip("."), description.strip() or title, f"examples:\n{examples}" * bool(found)
+def title_of(docstring: str) -> str:
+    """The first line, without its full stop."""
+    return docstring.partition("\n")[0].rstrip('."')

@@ -4,12 +4,11 @@ Draw a picture as PNG.  This needs the package matplotlib.
 """
 
 import argparse
-import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from minillm.cli.arguments import ArgumentParser, add_page, page_of
+from minillm.cli.arguments import ArgumentParser, title_of
 from minillm.cli.options import add_beam, add_count, add_run, integer, open_run
 from minillm.data.files import is_stream, write_file
 from minillm.errors import InputError
@@ -24,9 +23,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     pictures = parser.add_subparsers(title="pictures", metavar="PICTURE", required=True)
 
     def add(name: str, draw: Callable[..., None]) -> ArgumentParser:
-        docstring = inspect.getdoc(draw) or ""
-        title, _, _ = page_of(docstring)
-        picture = add_page(pictures, name, docstring, help=title)
+        picture = pictures.add_parser(name, help=title_of(draw.__doc__ or ""))
+        picture.set_page(draw)
         picture.add_argument("--to", metavar="FILE", help=f"the file (default: DIR/{name}.png)")
         picture.set_defaults(draw=draw, picture=f"{name}.png")
         return picture
