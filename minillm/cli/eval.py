@@ -20,7 +20,6 @@ import json
 
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.options import add_beam, add_files, add_run, open_run
-from minillm.runs.kind import Evaluation
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -38,14 +37,13 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the figures."""
-    data = Evaluation(
+    results = open_run(args).evaluate(
         files=tuple(args.files),
         part=args.part,
         beam=args.beam,
         length_exponent=args.length_exponent,
         beside=True,
     )
-    results = open_run(args).evaluate(data)
     if args.json:
         print(json.dumps(results))
         return 0

@@ -12,7 +12,7 @@ import argparse
 
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.options import add_out, add_run
-from minillm.runs.start import merge
+from minillm.runs.exchange import merge
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -6,7 +6,8 @@ from dataclasses import fields
 from typing import Any
 
 from minillm.cli.arguments import ArgumentParser
-from minillm.runs.run import Run, load
+from minillm.runs.opening import load
+from minillm.runs.run import Run
 from minillm.runs.settings import GROUPS, Option, Size, TrainingSettings, option_of, types_of
 
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
@@ -29,7 +30,7 @@ def add_settings(parser: ArgumentParser, settings: type, without: Collection[str
             place = exclusive.setdefault(names, None) or place.add_mutually_exclusive_group()
             exclusive[names] = place
         action = _add_argument(place, settings, entry.name, entry.default, declared)
-        if getattr(declared, "rare", False):
+        if declared.rare:
             parser.hide(action)
 
 
@@ -83,7 +84,7 @@ def parser_of(declared: Option, type_: type) -> Callable[[str], Any]:
         if not right:
             found = text if type_ is int and text.lstrip("-").isdecimal() else repr(text)
             found = found if len(found) <= 60 else found[:57] + "..."
-            raise argparse.ArgumentTypeError(f"expected {declared.wanted(type_)}, found {found}")
+            raise argparse.ArgumentTypeError(f"expected {declared.expected(type_)}, found {found}")
         return value
 
     return parse

@@ -42,7 +42,8 @@ from minillm.mpi import Ranks, ranks
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import find_kind
 from minillm.runs.kinds.gpt import Settings
-from minillm.runs.run import stored_config
+from minillm.runs.settings import config_from
+from minillm.runs.stored import read_config
 from minillm.training import plan, speed
 from minillm.training.plan import Demand, Machine
 
@@ -109,14 +110,14 @@ def run(args: argparse.Namespace) -> int:
 
 def _model(args: argparse.Namespace) -> tuple[GPTConfig, int]:
     """The model to plan, and the rows of its batch: a run's or the defaults, and what is given."""
-    kind, given = find_kind("gpt"), given_settings(args, Settings)
+    given = given_settings(args, Settings)
     rows = given.pop("batch", None)
     if args.folder is None:
-        sizes = {name: getattr(Settings, name) for name in (*SIZES, "vocabulary")}
-        return kind.new_config(**{**sizes, **given}), rows or Settings.batch
-    stored = stored_config(RunFolder(args.folder), kind)
+        sizes = {"vocabulary": Settings.vocabulary, **given}
+        return config_from(Settings(), GPTConfig, **sizes), rows or Settings.batch
+    stored = read_config(RunFolder(args.folder), find_kind("gpt"))
     try:
-        return replace(stored["model"], **given), rows or stored["training"].batch
+        return replace(stored.config, **given), rows or stored.settings.batch
     except ValueError as error:
         raise InputError(str(error)) from None
 

@@ -14,8 +14,8 @@ from minillm.data.files import is_stream, write_file
 from minillm.errors import InputError
 from minillm.plots import attention_map, loss_curve, loss_curves, word_map
 from minillm.runs.folder import RunFolder
-from minillm.runs.run import stored_config
 from minillm.runs.start import extra_of
+from minillm.runs.stored import read_config
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -67,7 +67,7 @@ def draw_loss(args: argparse.Namespace) -> None:
     runs = {}
     for path in args.run_folders:
         folder = RunFolder(path)
-        config = stored_config(folder)
+        stored = read_config(folder)
         runs[path] = folder.read_metrics()
         if not runs[path]:
             raise InputError(f"{path}: there is nothing to draw yet")
@@ -77,8 +77,8 @@ def draw_loss(args: argparse.Namespace) -> None:
     if others:
         picture = loss_curves(runs)
     else:
-        extra = extra_of(config["training"], config["model"])
-        picture = loss_curve(runs[first], config.get("unit", "token"), extra)
+        extra = extra_of(stored.settings, stored.config)
+        picture = loss_curve(runs[first], stored.unit or "token", extra)
     _write(args, first, picture)
 
 

@@ -11,10 +11,10 @@ from typing import Any
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.options import add_settings, given_settings
 from minillm.mpi import ranks
-from minillm.runs.folder import RunFolder
+from minillm.runs import start
 from minillm.runs.kind import Kind, kinds
+from minillm.runs.opening import load
 from minillm.runs.settings import types_of
-from minillm.runs.start import start
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -56,10 +56,10 @@ def add_kind(parser: ArgumentParser, kind: Kind) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train, and show a sample of what the model does."""
     given = given_settings(args, args.kind.settings)
-    if not start(args.kind, args.out, given, args.resume, args.overwrite):
+    if not start.train(args.kind, args.out, given, args.resume, args.overwrite):
         return 130
     if ranks().rank == 0:
-        for piece in args.kind.sample(RunFolder(args.out)):
+        for piece in args.kind.sample(load(args.out)):
             sys.stdout.write(piece)
             sys.stdout.flush()
     ranks().wait()

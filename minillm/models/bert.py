@@ -52,7 +52,7 @@ class BERTConfig:
     """The sizes of a BERT, and which of its heads it has."""
 
     vocabulary: int  # V
-    context: int = 128  # C
+    context: int = 64  # C
     layers: int = 4  # L
     heads: int = 4  # N
     width: int = 128  # D

@@ -51,7 +51,7 @@ class GPTConfig:
     """The sizes of a GPT: everything but its weights."""
 
     vocabulary: int  # V
-    context: int = 256  # C
+    context: int = 128  # C
     layers: int = 4  # L
     heads: int = 4  # N
     width: int = 128  # D

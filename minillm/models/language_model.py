@@ -39,7 +39,7 @@ class LanguageModelConfig:
     hidden: int = 512  # H
     layers: int = 1  # L
     cell: str = "lstm"
-    dropout: float = 0.0
+    dropout: float = 0.2
     tied: bool = False  # the output layer's weight is the embedding's: needs D = H
     headless: bool = False  # it has no output layer: what another model reads with
 

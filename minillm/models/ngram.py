@@ -268,10 +268,10 @@ class NGramConfig:
     """
 
     vocabulary: int
-    order: int
+    order: int = 5
     smoothing: str = "kneser-ney"
-    k: float = 1.0
-    prune: tuple[int, ...] = ()
+    k: float = 0.1
+    prune: tuple[int, ...] = (0,)
     line_end: int | None = None
     unknown: int | None = None
     sizes: tuple[int, ...] = ()

@@ -20,6 +20,7 @@ that, whoever opens the run next moves the rest.
 Of several ranks of a job, rank 0 writes the run, and holds its folder.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -30,6 +31,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
 
 from minillm.data.files import (
     bounded_lines,
@@ -44,7 +47,6 @@ from minillm.errors import InputError, short
 from minillm.formats.tensors import open_tensors, write_tensors
 from minillm.mpi import ranks
 from minillm.runs.lock import held
-from minillm.training.checkpoints import checked_array, copy_arrays
 
 FORMAT_VERSION = 1
 
@@ -59,8 +61,11 @@ _FILES = (
     "resume.safetensors",
     "metrics.jsonl",
     "seeds.jsonl",  # a line for each training of several: minillm/runs/repeated.py
-    "folds.jsonl",
     "loss.png",
+    "text.txt",  # data that were given as Python objects: minillm/runs/given.py
+    "sentences.txt",
+    "labelled.jsonl",
+    "pairs.jsonl",
     "tokenizer.json",  # of a tokenizer, for other programs
     "vocab.json",
     "merges.txt",
@@ -70,6 +75,7 @@ _FILES = (
 )
 _NEW, _WHOLE = ".minillm-new", ".minillm-whole"
 _LIST = "files.json"  # what a whole run consists of
+_RUN = "{run}/"  # begins the path of a file in the run's own folder, which may be moved
 
 
 def _by_rank_0(method: Callable[..., None]) -> Callable[..., None]:
@@ -91,11 +97,20 @@ class RunFolder:
             raise InputError("expected the name of a folder, found an empty name")
         self.path = Path(path)
         self.resume_path = self.path / "resume.safetensors"  # where the checkpoint is
+        self.attached: dict[str, Path] = {}  # files that a new run gets, by name
         self._place = self.path  # where the files are: elsewhere while a new run is not whole
 
     def holds_run(self) -> bool:
         """Whether any file of a run is here."""
         return any((self.path / name).exists() for name in _FILES)
+
+    def check_free(self, overwrite: bool, resumable: bool = False) -> None:
+        """InputError if the folder of a new run holds one already, unless it may be replaced."""
+        if self.holds_run() and not overwrite:
+            resume = "--resume to go on with it, or " if resumable else ""
+            raise InputError(
+                f"{self.path}: it already holds a run: give {resume}--overwrite to replace it"
+            )
 
     # A new run, and the old one that it replaces
 
@@ -145,6 +160,8 @@ class RunFolder:
         shutil.rmtree(self._place, ignore_errors=True)
         with naming(self.path):
             self._place.mkdir(parents=True)
+        for name, file in self.attached.items():
+            self._write(name, file.read_bytes())
 
     def replaces(self) -> bool:
         """Whether an old run is still here, since the new one is not yet whole."""
@@ -222,6 +239,37 @@ class RunFolder:
         """Writes a file for other programs."""
         self._write(name, data)
 
+    # Data of its own
+
+    def portable(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Return data for config.json: a path in this folder holds wherever the folder is."""
+        own = {str(path): f"{_RUN}{name}" for name, path in self.attached.items()}
+        inside = f"{os.path.abspath(self.path)}{os.sep}"
+
+        def changed(path: str) -> str:
+            within = path.startswith(inside)
+            return own.get(path) or (_RUN + path.removeprefix(inside) if within else path)
+
+        return _each_text(data, changed)
+
+    def located(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Return data from config.json, with the paths where the folder is now."""
+        inside = os.path.abspath(self.path)
+        return _each_text(
+            data,
+            lambda path: (
+                os.path.join(inside, path.removeprefix(_RUN)) if path.startswith(_RUN) else path
+            ),
+        )
+
+    def copy_to(self, other: "RunFolder") -> None:
+        """Copy the run, which is whole, to a new folder."""
+        other.begin()
+        for name in _FILES[:-1]:
+            if (self.path / name).exists():
+                other.save_file(name, (self.path / name).read_bytes())
+        other.save_json("config.json", self.load_json("config.json"))
+
     # Weights
 
     @_by_rank_0
@@ -238,37 +286,39 @@ class RunFolder:
         return path
 
     def model_shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shapes of the best weights, by name, without reading them."""
+        """Return the shapes of the best weights, by name, without reading them."""
         return _tensor_shapes(self.model_path)
 
-    def load_model(self, params: Mapping[str, np.ndarray], allow_nan: bool = False) -> dict:
-        """Copies the best weights into ``params``, which fix the names and shapes expected.
+    def load_model(self, allow_nan: bool = False) -> dict[str, NDArray]:
+        """Return the best weights.  The size of their file bounds the memory that they take.
 
         InputError for a number that is not finite, unless ``allow_nan``.
         """
         path = self.model_path
-        with _opened(path) as file:
-            values, stored = _values(file, path), _tensor_shapes(path)
-            for name, target in params.items():  # one at a time: all may fill half of the memory
-                found = {name: file.get_tensor(name)} if name in stored else {}
-                copy_arrays(found, {name: target}, str(path), allow_nan)
-        return values
+        weights, _ = _load_tensors(path)
+        check_finite(weights, path, allow_nan)
+        return weights
 
-    def map_model(
-        self, params: Mapping[str, np.ndarray], allow_nan: bool = False
-    ) -> dict[str, np.ndarray]:
-        """As :meth:`load_model`, but returns the weights as parts of the file, to be read only.
+    def map_model(self, allow_nan: bool = False) -> dict[str, NDArray]:
+        """Return the weights as parts of the file, to be read only.
 
         The system reads what is used, and drops it again where memory is short.
         """
         path = self.model_path
         with _opened(path) as file:
             _values(file, path)
-        stored = {name: tensor.mapped() for name, tensor in open_tensors(path)[0].items()}
-        return {
-            name: checked_array(stored, name, expected, str(path), allow_nan)
-            for name, expected in params.items()
-        }
+        weights = {name: tensor.mapped() for name, tensor in open_tensors(path)[0].items()}
+        check_finite(weights, path, allow_nan)
+        return weights
+
+    def fingerprint(self) -> str:
+        """Return a digest of the best weights, as they are stored."""
+        self.settle()
+        digest = hashlib.sha256()
+        with reading(self.model_path) as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+        return digest.hexdigest()
 
     # All that resuming needs
 
@@ -346,6 +396,27 @@ class RunFolder:
             write_tensors(self._place / name, arrays, {"minillm": json.dumps(values)})
 
 
+def check_finite(weights: Mapping[str, NDArray], path: Path, allow_nan: bool = False) -> None:
+    """InputError for a number that is not finite, unless ``allow_nan``."""
+    for name, array in weights.items():
+        if not allow_nan and array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise InputError(
+                f"{path}: the tensor {short(name)}: expected finite numbers, found a NaN or an "
+                "infinite one: the training had diverged, or the file is damaged"
+            )
+
+
+def _each_text(data: Mapping[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
+    """Return the data with each text, and each text of a list, changed."""
+
+    def changed(value: Any) -> Any:
+        if isinstance(value, list):
+            return [changed(entry) for entry in value]
+        return change(value) if isinstance(value, str) else value
+
+    return {name: changed(value) for name, value in data.items()}
+
+
 def _load_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict]:
     with _opened(path) as file:
         values, shapes = _values(file, path), _tensor_shapes(path)
@@ -377,8 +448,6 @@ def _tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     """A safetensors file; InputError where it is missing or damaged."""
-    from safetensors import SafetensorError, safe_open
-
     if not path.exists():
         raise InputError(f"{path}: the file is missing from the run")
     try:

@@ -1,86 +1,108 @@
 """A kind of model is one declaration: a subclass of :class:`Kind`, one file in ``runs/kinds/``.
 
-It says all that a command needs to know of a model: the kind's name and help, its settings, how
+It tells a command all that it needs to know of a model: the kind's name and help, its settings, how
 its data are opened and its task is made, what ``eval`` measures, and what its runs are able to do.
-The command line, the loader and :class:`minillm.runs.run.Run` follow from it, so that a new kind is
-``models/x.py``, ``runs/kinds/x.py`` and their tests.
+The command line, :mod:`minillm.runs.opening` and :class:`minillm.runs.run.Run` follow from it, so
+that a new kind is ``models/x.py``, ``runs/kinds/x.py`` and their tests.
 """
 
 import importlib
 import math
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from minillm.errors import InputError
-from minillm.runs.settings import Facts
+from minillm.runs.folder import RunFolder
+from minillm.runs.settings import Facts, names_of_sizes, types_of
+from minillm.text import Vocabulary, vocabulary_from_dict
+from minillm.training import Summary, Task
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from minillm.runs.folder import RunFolder
     from minillm.runs.run import Run
-    from minillm.text import Vocabulary
-    from minillm.training import Summary, Task
 
-Results = dict[str, Any]
-Shapes = Mapping[str, tuple[int, ...]]
+Data = dict[str, Any]  # where the data of a run are, and facts about them; JSON can hold it
+Results = dict[str, Any]  # figures by name
+Weights = Mapping[str, NDArray]
 
-GENTLY = 0.3  # of the default learning rate, where a run begins with the weights of another
+FINE_TUNING_RATE_FACTOR = 0.3  # of the default learning rate, with the weights of another run
 
 _kinds: dict[str, "Kind"] = {}
 
 
 class Complete(InputError):
-    """There is nothing left to do for a run that was to be resumed."""
+    """The run that was to be resumed has nothing left to do."""
 
 
-@dataclass
-class Parts:
-    """What a kind makes of settings and data, for the training loop."""
+@dataclass(frozen=True)
+class Stored:
+    """The configuration of a run, as its config.json has it, checked."""
 
-    model: Any  # has ``config`` and ``params``
-    task: "Task"
-    unit: str  # what a loss is the mean over: "character", "text", "image"
-    vocabularies: "dict[str, Vocabulary]" = field(default_factory=dict)  # by the run's attribute
-    notes: list[str] = field(default_factory=list)  # lines to report before the training
-    item: str = ""  # what progress counts, where that is the rows of ``task``: "pair"
-    baseline: float = math.inf  # the validation loss of guessing by frequency alone
+    kind: "Kind"
+    config: Any  # the model's
+    settings: Any
+    data: Data
+    unit: str = ""  # of the loss
 
 
 @dataclass(frozen=True)
 class Job:
-    """A training to be started, or resumed where there is a stored configuration."""
+    """A training to be started, or to be resumed where there is a stored configuration."""
 
-    folder: "RunFolder"
+    folder: RunFolder
     settings: Any
-    data: dict[str, Any]  # where the data are, and what is remembered of them
-    stored: dict[str, Any] | None  # the configuration of the run to resume
+    data: Data  # the kind adds facts about them
+    stored: Stored | None  # of the run to resume
     report: Callable[[str], None]  # called with each line to be shown
-    quiet: bool = False  # no progress is shown, and no loss curve drawn
+    quiet: bool = False  # show no progress, and draw no loss curve
+    resume_command: str = ""  # shown where the training is interrupted
+    initial: "Run | None" = None  # the run of --init, while it is needed
+
+
+@dataclass
+class Parts:
+    """The parts of a training that a kind makes of settings and data."""
+
+    model: Any  # has ``config`` and ``params``
+    task: Task
+    unit: str  # the loss is the mean over these: "character", "text", "image"
+    vocabularies: dict[str, Vocabulary] = field(default_factory=dict)  # by the run's attribute
+    notes: list[str] = field(default_factory=list)  # lines to report before the training
+    item: str = ""  # counted by the progress display instead, the rows of ``task``: "pair"
+    baseline: float = math.inf  # the validation loss of guessing by frequency alone
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What ``eval`` measures on, and how it searches for outputs."""
+    """The data that ``eval`` measures on, and how it searches for outputs."""
 
-    files: tuple[str, ...] = ()  # none: what was held out in training
+    files: tuple[str, ...] = ()  # none: the data that were held out in training
     part: str | None = None  # "validation" or "test", of a built-in set
     beam: int = 5
     length_exponent: float = 1.0
     beside: bool = False  # set a classifier of texts beside TF-IDF with logistic regression
+    name: str | None = None  # of the data, in the results
+
+    @property
+    def title(self) -> str:
+        """The name of the files in the results."""
+        return self.name or ", ".join(self.files)
 
 
 class Kind:
     """One kind of model.  A subclass with a ``name`` is known to every command.
 
-    Besides the methods below a kind defines those of its abilities: ``write``, ``translate``,
-    ``hypotheses``, ``attention``, ``cross_attention``, ``classify``, ``answers``, ``vectors``,
-    ``embed``,
-    ``export``.  Each takes the run first, then what the method of that name of
-    :class:`minillm.runs.run.Run` takes.
+    Besides the methods below, a kind defines those of its abilities: ``write``, ``hypotheses``,
+    ``attention``, ``cross_attention``, ``classify``, ``answers``, ``vectors``, ``fill``, ``embed``,
+    ``export``.  Each takes the run first, then the arguments of the method of that name of
+    :class:`minillm.runs.run.Run`.  A kind that the training loop does not train defines
+    ``train(job)``, which returns False if it was interrupted; one that reads the files of other
+    programs defines ``import_file(file, folder)``.
     """
 
     name: ClassVar[str]
@@ -88,9 +110,16 @@ class Kind:
     help: ClassVar[str]  # a few words
     description: ClassVar[str]
     examples: ClassVar[str]
-    settings: ClassVar[type]  # a dataclass: see minillm.runs.settings
-    facts: ClassVar[type] = Facts  # a dataclass: what is stored about the data beside
+
+    model: ClassVar[type[Any]]
+    config: ClassVar[type[Any]]  # of the model: a dataclass
+    settings: ClassVar[type[Any]]  # a dataclass: see minillm.runs.settings
+    facts: ClassVar[type[Any]] = Facts  # a dataclass: what is stored about the data
     resumable: ClassVar[bool] = True
+
+    # The arguments of minillm.train and Run.evaluate that it takes data from, besides files:
+    # "text", "sentences", "labels" (with texts), "pairs".
+    takes: ClassVar[tuple[str, ...]] = ()
 
     # The formats of other programs that ``export`` writes -> the name of the file or folder.
     exports: ClassVar[dict[str, str]] = {}
@@ -109,146 +138,123 @@ class Kind:
         if "name" in vars(cls):
             _kinds[cls.name] = cls()
 
-    def types(self) -> tuple[type, type]:
-        """The classes of the model and of its config, imported when this is called."""
-        raise NotImplementedError
+    def types_of(self, sizes: Mapping[str, Any]) -> tuple[type[Any], type[Any]]:
+        """Return the classes of model and config for stored sizes: a kind may have several."""
+        return self.model, self.config
 
-    def types_of(self, sizes: Mapping[str, Any]) -> tuple[type, type]:
-        """As :meth:`types`, for the stored sizes of a model: where a kind has several."""
-        return self.types()
+    # --- settings ---
 
-    # A run with ``--init`` begins with the weights of another: see minillm/runs/initial.py.
-
-    def begin_from(self, run: "Run", given: Mapping[str, Any]) -> dict[str, Any]:
-        """The settings in place of the defaults where a run begins with another one: its sizes.
+    def init_defaults(self, initial: "Run", given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the settings in place of the defaults where a run begins with another one.
 
         InputError for a run that this kind cannot begin with.
         """
-        from minillm.runs.initial import sizes_of
-
-        if run.kind.name != self.name:
+        if initial.kind.name != self.name:
             raise InputError(
-                f"--init: expected a run of {self.name}, found one of {run.kind.name} in {run.path}"
+                f"--init: expected a run of {self.name}, found one of {initial.kind.name} in "
+                f"{initial.path}"
             )
-        defaults = sizes_of(run, self.settings)
-        rate = self.settings.learning_rate  # type: ignore[attr-defined]
+        defaults = sizes_of(initial, self.settings)
+        rate = self.settings.learning_rate
         if rate is not None and not given.get("lora_rank"):
-            defaults["learning_rate"] = GENTLY * rate
+            defaults["learning_rate"] = FINE_TUNING_RATE_FACTOR * rate
         return defaults
 
-    def tokenizer_options(self, run: "Run") -> tuple[str, ...]:
-        """The options that ask for another tokenizer than that of the run to begin with."""
+    def tokenizer_options(self, initial: "Run") -> tuple[str, ...]:
+        """Return the options that ask for another tokenizer than that of the run of --init."""
         return ("tokenizer", "unit", "vocabulary", "minimum_count", "pretokenised")
 
-    def names_from(self, run: "Run", data: Mapping[str, Any]) -> dict[str, str]:
-        """For each weight of that run that is taken, its name in a run of this kind."""
-        return {name: name for name in run.model.params}
+    def names_from(self, initial: "Run", data: Data) -> dict[str, str]:
+        """Return, for each weight that is taken from another run, its name in one of this kind."""
+        return {name: name for name in initial.model.params}
 
-    def with_length(self, settings: Any, given: Mapping[str, Any], data: dict[str, Any]) -> Any:
-        """The settings of a new run whose length, if it is not given, depends on the data."""
+    def complete(self, settings: Any, given: Mapping[str, Any], job: Job) -> Any:
+        """Return a new run's settings with those filled in that depend on others or on the data.
+
+        ``given`` are those that were asked for.
+        """
         return settings
 
-    def prepare(self, settings: Any, data: dict[str, Any], rng: "np.random.Generator") -> Parts:
-        """Opens the data and makes model and task.
+    # --- training ---
 
-        ``data`` says where the data are; what a later command needs to know about them (a
-        fingerprint, labels) is added to it.  InputError says what is wrong with the data.
+    def prepare(self, job: Job, rng: np.random.Generator) -> Parts:
+        """Open the data, and make model and task.
+
+        ``job.data`` says where the data are; facts that a later command needs to know about them
+        (a fingerprint, labels) are added to it.  InputError for wrong data.
         """
         raise NotImplementedError
 
-    def train(self, job: Job) -> bool:
-        """Trains in the job's folder; False if it was interrupted."""
-        from minillm.runs.fine_tuning import all_shapes, baseline_of
-        from minillm.runs.run import build
-        from minillm.runs.start import train_by_gradient_descent
+    def closing(self, job: Job, parts: Parts, summary: Summary) -> Iterable[str]:
+        """Return lines to report when the training has ended."""
+        return ()
 
-        if job.stored:  # its sizes are checked before memory is taken for them
-            base = baseline_of(job.folder, job.stored)
-            shapes = job.folder.resume_shapes
-            build(self, job.folder, job.stored["model"], lambda: all_shapes(shapes(), base))
-        return train_by_gradient_descent(self, job)
+    def sample(self, run: "Run") -> Iterable[str]:
+        """Return a sample of what the model does, to be shown when its training has ended."""
+        return ()
+
+    # --- opening ---
 
     def open_vocabulary(self, values: dict[str, Any]) -> Any:
-        """A vocabulary from its JSON form; ValueError says what is wrong with it."""
-        from minillm.text import vocabulary_from_dict
-
+        """Return a vocabulary from its JSON form; ValueError where it is wrong."""
         return vocabulary_from_dict(values)
 
-    def save(
-        self,
-        folder: "RunFolder",
-        model: Any,
-        tokenizer: "Vocabulary",
-        settings: dict[str, Any],
-        data: dict[str, Any],
-        files: Mapping[str, bytes] | None = None,
-    ) -> None:
-        """Writes a whole run that no training loop makes: one that was counted, or imported.
+    def read_weights(self, folder: RunFolder, allow_nan: bool) -> dict[str, NDArray]:
+        """Return the stored weights."""
+        return folder.load_model(allow_nan)
 
-        ``files`` are those for other programs, by name.
-        """
-        folder.begin()
-        for name, content in (files or {}).items():
-            folder.save_file(name, content)
-        folder.save_json("vocabulary.json", tokenizer.to_dict())
-        folder.save_model(model.params, {})
-        sizes = asdict(model.config)
-        config = {"kind": self.name, "model": sizes, "training": settings, "data": data}
-        folder.save_json("config.json", config)  # last: a folder with it is complete
+    def build(self, config: Any, vocabularies: Mapping[str, Any], weights: Weights) -> Any:
+        """Return a model with these weights.  ValueError where they do not fit the config."""
+        Model, _ = self.types_of(vars(config))
+        return Model(config, params=dict(weights))
 
-    def build(self, config: Any, vocabularies: dict[str, Any], shapes: Shapes) -> Any:
-        """A model of the stored sizes; its weights, which have ``shapes``, are read afterwards.
+    # --- abilities of every kind ---
 
-        InputError or ValueError where the sizes ask for more: a damaged size takes no memory.
-        """
-        from minillm.runs.placeholders import Placeholders
-
-        Model, _ = self.types_of(asdict(config))
-        return Model(config, Placeholders(shapes))
-
-    def load_weights(self, folder: "RunFolder", model: Any, allow_nan: bool) -> None:
-        """Reads the weights of a model that :meth:`build` has made."""
-        folder.load_model(model.params, allow_nan)
-
-    def check(self, model: Any) -> None:
-        """ValueError, with the tensor's name, where the weights that were read cannot be right."""
-
-    def closing(self, parts: Parts, summary: "Summary") -> Iterable[str]:
-        """Lines to report when training has ended."""
-        return ()
-
-    def sample(self, folder: "RunFolder") -> Iterable[str]:
-        """Text that is shown when training has ended: a sample of what the model does."""
-        return ()
-
-    def evaluate(self, run: "Run", asked: Evaluation) -> Results:
-        """What ``eval`` prints: figures by name."""
+    def evaluate(self, run: "Run", evaluation: Evaluation) -> Results:
+        """Return the figures that ``eval`` prints, by name."""
         raise InputError(f"{run.path}: a run of {self.name} has no measures")
 
-    def new_config(self, **sizes: Any) -> Any:
-        """The model's config; InputError where it does not accept the sizes."""
-        _, Config = self.types()
-        try:
-            return Config(**sizes)
-        except ValueError as error:
-            raise InputError(str(error)) from None
+
+def sizes_of(run: "Run", settings: type) -> dict[str, Any]:
+    """Return the settings that are sizes of a run's model, not rates, and the unit of its text."""
+    config, known = run.model.config, types_of(settings)
+    names = {entry.name for entry in fields(config)} & set(names_of_sizes(settings))
+    sizes = {name: getattr(config, name) for name in names}
+    for name in ("unit", "pretokenised"):
+        if name in known:
+            sizes[name] = getattr(run.settings, name, None)
+    return {
+        name: value
+        for name, value in sizes.items()
+        if value is not None and not isinstance(value, float)
+    }
 
 
 def kinds() -> dict[str, Kind]:
-    """All kinds by name, in historical order: those in ``runs/kinds``, and any from elsewhere."""
+    """Return all kinds by name, in historical order: those in ``runs/kinds`` and any others."""
     _import_kinds()
     return dict(sorted(_kinds.items(), key=lambda entry: entry[1].year))
 
 
+def find_kind(name: str) -> Kind:
+    """Return the kind of that name, of whose modules only its own is imported.
+
+    InputError if there is none.
+    """
+    if name not in _kinds and name.replace("-", "_") in _module_names():
+        importlib.import_module(f"minillm.runs.kinds.{name.replace('-', '_')}")
+    if name not in _kinds and name not in kinds():
+        raise InputError(f"kind: expected one of {', '.join(kinds())}; found {name!r}")
+    return _kinds[name]
+
+
+@cache
+def _module_names() -> list[str]:
+    package = importlib.import_module("minillm.runs.kinds")
+    return [module.name for module in pkgutil.iter_modules(package.__path__)]
+
+
 @cache
 def _import_kinds() -> None:
-    package = importlib.import_module("minillm.runs.kinds")
-    for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"{package.__name__}.{module.name}")
-
-
-def find_kind(name: str) -> Kind:
-    """The kind of that name.  InputError if there is none."""
-    if name not in kinds():
-        raise InputError(f"kind: expected one of {', '.join(_kinds)}; found {name!r}")
-    return _kinds[name]
+    for name in _module_names():
+        importlib.import_module(f"minillm.runs.kinds.{name}")

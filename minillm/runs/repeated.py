@@ -18,50 +18,34 @@ for equal shares of the labels.
 
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from statistics import mean, stdev
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from minillm.errors import InputError
 from minillm.mpi import ranks
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Complete, Evaluation, Job, Kind
-from minillm.runs.run import load, stored_config
+from minillm.runs.stored import read_config
 from minillm.runs.settings import option_of, types_of
 
-if TYPE_CHECKING:
-    from minillm.data.labelled import Labelled
-
-STREAM = 3  # the shuffling of the folds has random numbers of its own
-SEEDS, FOLDS, METRICS = "seeds.jsonl", "folds.jsonl", "metrics.jsonl"
+SEEDS, METRICS = "seeds.jsonl", "metrics.jsonl"
 
 Record = dict[str, Any]
+TrainOnce = Callable[[Kind, Job], bool]  # trains one run; False if it was interrupted
 
 
-def train(kind: Kind, job: Job) -> bool:
+def train(kind: Kind, job: Job, train_once: TrainOnce) -> bool:
     """Trains the run, then whatever it is to be repeated with; False if it was interrupted."""
-    seeds, folds = (getattr(job.settings, name, None) or 1 for name in ("seeds", "folds"))
-    if seeds > 1 and folds > 1:
-        raise InputError("expected one of --seeds and --folds, found both")
-    parts = split(job, folds) if folds > 1 else []
+    seeds = getattr(job.settings, "seeds", None) or 1
     try:
-        if not kind.train(job):
+        if not train_once(kind, job):
             return False
     except Complete:
-        if not _is_left(job, seeds, folds):
+        if len(_lines(job.folder, SEEDS)) >= seeds or seeds == 1:
             raise
-        _store(job, seeds=seeds, folds=folds)
-    if seeds > 1:
-        return _over_seeds(kind, job, seeds)
-    return _cross_validate(kind, job, parts) if folds > 1 else True
-
-
-def _is_left(job: Job, seeds: int, folds: int) -> bool:
-    """Whether a run that is complete has anything to be repeated."""
-    if seeds > 1:
-        return len(_lines(job.folder, SEEDS)) < seeds
-    return folds > 1 and len(_of_folds(job.folder, folds)) < folds
+        _store(job, seeds=seeds)
+    return _over_seeds(kind, job, seeds, train_once) if seeds > 1 else True
 
 
 def _store(job: Job, **settings: int) -> None:
@@ -75,7 +59,7 @@ def _store(job: Job, **settings: int) -> None:
 # --- seeds -----------------------------------------------------------------------------------
 
 
-def _over_seeds(kind: Kind, job: Job, count: int) -> bool:
+def _over_seeds(kind: Kind, job: Job, count: int, train_once: TrainOnce) -> bool:
     records = _lines(job.folder, SEEDS)
     if not records:
         records.append({"seed": job.settings.seed, **_best(job.folder)})
@@ -85,7 +69,7 @@ def _over_seeds(kind: Kind, job: Job, count: int) -> bool:
         if seed not in [record["seed"] for record in records]:
             place = RunFolder(job.folder.path / f"seed-{seed}")
             given = replace(job.settings, seed=seed)
-            if not _train_one(kind, job, place, given, dict(job.data)):
+            if not _train_one(kind, job, place, given, dict(job.data), train_once):
                 return False
             records.append({"seed": seed, **_best(place)})
             job.folder.append_line(SEEDS, records[-1])
@@ -114,94 +98,6 @@ def _keep_the_best(folder: RunFolder, records: Sequence[Record], seed: int) -> N
     shutil.rmtree(place.path, ignore_errors=True)
 
 
-# --- folds -----------------------------------------------------------------------------------
-
-
-def split(job: Job, count: int) -> "list[list[Labelled]]":
-    """The labelled texts in ``count`` parts, in the order of a generator of the run's seed.
-
-    InputError for more parts than texts, and for a label with a single text: in the fold that
-    tests it, no training text would have it.
-    """
-    import numpy as np
-
-    from minillm.data.labelled import read_labelled
-
-    name = job.data["data"]
-    texts = list(read_labelled(name))
-    if count > len(texts):
-        raise InputError(
-            f"--folds: expected at most {len(texts)}, the texts of {name}, found {count}"
-        )
-    rows: dict[str, list[int]] = {}
-    for row, (label, _) in enumerate(texts):
-        rows.setdefault(label, []).append(row)
-    for label, own in sorted(rows.items()):
-        if len(own) < 2:
-            raise InputError(f"--folds: expected two texts or more of each label, one of {label!r}")
-    rng = np.random.default_rng([job.settings.seed, STREAM])
-    order = np.concatenate([rng.permutation(own) for _, own in sorted(rows.items())])
-    return [[texts[row] for row in np.sort(order[k::count])] for k in range(count)]
-
-
-def _cross_validate(kind: Kind, job: Job, parts: "Sequence[Sequence[Labelled]]") -> bool:
-    records = _of_folds(job.folder, len(parts))
-    done = {record["fold"] for record in records}
-    for fold, test in enumerate(parts, start=1):
-        place = RunFolder(job.folder.path / f"fold-{fold}")
-        if fold not in done:
-            others = [text for part in parts if part is not test for text in part]
-            record = _measure_fold(kind, job, place, others, test)
-            if record is None:
-                return False
-            records.append({"fold": fold, "folds": len(parts), **record})
-            job.folder.append_line(FOLDS, records[-1])
-            job.report(f"fold {fold} of {len(parts)}: {_shown(records[-1:], 'fold')}")
-        if ranks().rank == 0:
-            shutil.rmtree(place.path, ignore_errors=True)
-    job.report(f"{len(parts)} folds: {_shown(records, 'fold')}")
-    return True
-
-
-def _of_folds(folder: RunFolder, count: int) -> list[Record]:
-    """The lines of a cross-validation of so many folds."""
-    return [record for record in _lines(folder, FOLDS) if record.get("folds") == count]
-
-
-def _measure_fold(
-    kind: Kind,
-    job: Job,
-    place: RunFolder,
-    training: "Sequence[Labelled]",
-    test: "Sequence[Labelled]",
-) -> Record | None:
-    """The figures of a training on one part of the texts, on the other; None if interrupted."""
-    from minillm.data.files import write_file
-
-    if ranks().rank == 0:
-        place.path.mkdir(exist_ok=True)
-        for name, texts in (("training.tsv", training), ("test.tsv", test)):
-            lines = "".join(f"{label}\t{text}\n" for label, text in texts)
-            write_file(place.path / name, lines.encode())
-    data = {"data": str(place.path / "training.tsv")}
-    if not _train_one(kind, job, place, job.settings, job.data | data):
-        return None
-    return ranks().broadcast(_figures(place, training, test) if ranks().rank == 0 else None)
-
-
-def _figures(
-    place: RunFolder, training: "Sequence[Labelled]", test: "Sequence[Labelled]"
-) -> Record:
-    """Those of a trained fold, beside what TF-IDF reaches on the same texts."""
-    from minillm.runs.tfidf import by_tfidf, has_sklearn
-
-    found = load(place.path).evaluate(Evaluation(files=(str(place.path / "test.tsv"),)))
-    record = {name: found[name] for name in ("items", "nats_per_item", "accuracy", "macro_f1")}
-    if has_sklearn():
-        record["tfidf_accuracy"] = by_tfidf(training, test)["accuracy"]
-    return record
-
-
 # --- both ------------------------------------------------------------------------------------
 
 
@@ -210,19 +106,26 @@ def _lines(folder: RunFolder, name: str) -> list[Record]:
     return ranks().broadcast(folder.read_lines(name))
 
 
-def _train_one(kind: Kind, job: Job, place: RunFolder, settings: Any, data: dict[str, Any]) -> bool:
+def _train_one(
+    kind: Kind,
+    job: Job,
+    place: RunFolder,
+    settings: Any,
+    data: dict[str, Any],
+    train_once: TrainOnce,
+) -> bool:
     """Trains one of several, from its own checkpoint if there is one."""
     with place.held_for_all():
-        stored = stored_config(place, kind) if (place.path / "config.json").exists() else None
+        stored = read_config(place, kind) if (place.path / "config.json").exists() else None
         if stored:
-            data = stored["data"]
+            data = stored.data
         else:  # where the data are and what --augment needs, and nothing that is known of them
             own = {n for n in types_of(kind.settings) if option_of(kind.settings, n).data}
             own.add("augment")
             data = {name: value for name, value in data.items() if name in own}
         one = Job(place, settings, data, stored, lambda line: None, quiet=True)
         try:
-            finished = kind.train(one)
+            finished = train_once(kind, one)
         except Complete:  # a kill came between its end and the line about it
             finished = True
     if not finished:

@@ -1,12 +1,14 @@
-"""Settings: what can be chosen for a run, declared once, as the fields of a dataclass.
+"""Settings: the options of a run, declared once as the fields of a dataclass.
 
     @dataclass(frozen=True)
     class Settings(TrainingSettings):
-        hidden: int = option(512, "width of a layer", "H", least=1, most=65536)
+        hidden: int = size(LanguageModelConfig, "hidden", "width of a layer", "H", most=65536)
+        window: int = option(64, "steps of truncated backpropagation", "T", least=1, most=65536)
 
-A field carries its default, its help and its range.  The command line's options, their help
-texts, and the checks of what comes from a command line, from Python or from a stored
-configuration all follow from it.
+A field carries its help and its range.  A size belongs to the model: its default is that of the
+model's config, and it is stored with the model.  The options of the command line, their help texts,
+and the checks of values from a command line, from Python or from a stored configuration all follow
+from these declarations.
 """
 
 import dataclasses
@@ -14,7 +16,7 @@ import math
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
 from typing import Any, NewType, TypeVar, get_type_hints
 
@@ -22,23 +24,21 @@ from minillm.errors import InputError, short
 
 Size = NewType("Size", int)  # a number of bytes, typed as 500M or 2G
 
-LENGTHS = ("minutes", "steps", "epochs")  # of a run: it has one of them
-GROUPS = (  # in the order of a help text
-    *("the text", "the model", "the run", "gradient descent"),
-    "fine-tuning",
-)
+LENGTHS = ("minutes", "steps", "epochs")  # of a run, which has one of them
+GROUPS = ("the text", "the model", "the run", "gradient descent", "fine-tuning")  # of a help text
 
 S = TypeVar("S")
 
 
 @dataclass(frozen=True)
 class Option:
-    """What a field of settings has beside its name, type and default.
+    """The description of a setting, beside its name, type and default.
 
-    least and most are inclusive bounds, above and below exclusive ones.  positional: an argument
-    without a name.  data: it says where the data are, and is stored with what is known of them,
-    not with the settings.  changeable: it may differ when a run is resumed.  excludes: the
-    options none of which can be given together with it.
+    least and most are inclusive bounds, above and below are exclusive ones.  positional: an
+    argument without a name.  data: the setting says where the data are, and is stored with them.
+    changeable: it may differ when a run is resumed.  excludes: options that cannot be given
+    together with it.  rare: ``--help`` leaves it out, and ``--help-all`` shows it.  of_model: a
+    field of the model's config has the same name, and stores it.
     """
 
     help: str
@@ -54,9 +54,11 @@ class Option:
     data: bool = False
     changeable: bool = False
     excludes: tuple[str, ...] = ()
+    rare: bool = False
+    of_model: bool = False
 
-    def wanted(self, type_: type) -> str:
-        """What is expected, in words."""
+    def expected(self, type_: type) -> str:
+        """Return a description of the values that are allowed."""
         if self.choices:
             return f"one of {', '.join(self.choices)}"
         if type_ is Size:
@@ -71,8 +73,8 @@ class Option:
             return f"a number {' and '.join(limits)}".strip()
         return {bool: "true or false", str: "a text"}.get(type_, str(type_))
 
-    def allows(self, value: Any) -> bool:
-        """Whether a value of the right type lies within the bounds."""
+    def allows(self, value: object) -> bool:
+        """Return whether a value of the right type lies within the bounds."""
         if self.choices:
             return value in self.choices
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -82,25 +84,59 @@ class Option:
 
 
 def option(default: Any, help: str, metavar: str | None = None, **details: Any) -> Any:
-    """A field of settings."""
+    """Declare a setting."""
     return field(default=default, metadata={"option": Option(help, metavar, **details)})
 
 
+def size(config: type, name: str, help: str, metavar: str | None = None, **details: Any) -> Any:
+    """Declare a setting that is a field of the model's config, which has its default."""
+    default = config.__dataclass_fields__[name].default  # type: ignore[attr-defined]
+    details.setdefault("least", 1)
+    return option(default, help, metavar, of_model=True, **details)
+
+
 def with_default(base: type, name: str, default: Any, **changes: Any) -> Any:
-    """The field ``name`` of ``base`` with another default, and with other changes to its option."""
-    inherited = option_of(base, name)
-    return field(default=default, metadata={"option": dataclasses.replace(inherited, **changes)})
+    """Declare the setting ``name`` of ``base`` with another default, and with other changes."""
+    inherited = dataclasses.replace(option_of(base, name), **changes)
+    return field(default=default, metadata={"option": inherited})
 
 
 def option_of(settings: type, name: str) -> Option:
-    """The option that the field ``name`` declares."""
+    """Return the option that the field ``name`` declares."""
     return settings.__dataclass_fields__[name].metadata["option"]  # type: ignore[attr-defined]
 
 
-@cache
+def names_of_sizes(settings: type) -> list[str]:
+    """Return the names of the settings that the model's config stores."""
+    return [name for name in types_of(settings) if option_of(settings, name).of_model]
+
+
+def config_from(settings: object, config: type[S], **values: Any) -> S:
+    """Return the model's config, made of the sizes among the settings and of other values.
+
+    A value of None is the config's default.
+    InputError where the config does not accept them.
+    """
+    known = {entry.name for entry in fields(config)}  # type: ignore[arg-type]
+    sizes = {name: getattr(settings, name) for name in names_of_sizes(type(settings))}
+    given = {n: v for n, v in (sizes | values).items() if n in known and v is not None}
+    try:
+        return config(**given)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+
 def types_of(settings: type) -> dict[str, tuple[type, bool, bool]]:
-    """For each field, its plain type, whether it holds several, and whether it may be None."""
-    found = {}
+    """Return for each field its plain type, whether it holds several, and whether None is allowed.
+
+    A tuple of any length holds several.
+    """
+    return _types_of(settings)  # type: ignore[arg-type]  # no class is Hashable
+
+
+@cache
+def _types_of(settings: type) -> dict[str, tuple[type, bool, bool]]:
+    plain_types = {}
     hints = get_type_hints(settings)
     for entry in fields(settings):
         hint, optional, several = hints[entry.name], False, False
@@ -109,29 +145,29 @@ def types_of(settings: type) -> dict[str, tuple[type, bool, bool]]:
             hint = next(kind for kind in hint.__args__ if kind is not type(None))
         if typing.get_origin(hint) is tuple:
             several, hint = True, hint.__args__[0]
-        found[entry.name] = (hint, several, optional)
-    return found
+        plain_types[entry.name] = (hint, several, optional)
+    return plain_types
 
 
-def make(settings: type[S], values: Mapping[str, Any], place: str = "") -> S:
-    """Settings from values by name, all checked; fields that are not given have their defaults.
+def make(settings: type[S], values: Mapping[str, object], place: str = "") -> S:
+    """Return settings with these values, all checked, and with defaults for the others.
 
     InputError for an unknown name, a missing one without a default, or a value of another type or
     out of its range; its message begins with ``place``.
     """
-    kinds = types_of(settings)  # type: ignore[arg-type]
+    known = types_of(settings)
     given = {}
     for name, value in values.items():
-        if name not in kinds:
+        if name not in known:
             raise InputError(f"{place}{name[:60]}: there is no such setting")
         given[name] = _checked(settings, name, value, place)
     for entry in fields(settings):  # type: ignore[arg-type]
-        if entry.name not in given and entry.default is dataclasses.MISSING:
+        if entry.name not in given and entry.default is MISSING:
             raise InputError(f"{place}{entry.name!r} is missing")
     return settings(**given)
 
 
-def _checked(settings: type, name: str, value: Any, place: str) -> Any:
+def _checked(settings: type, name: str, value: object, place: str) -> object:
     type_, several, optional = types_of(settings)[name]
     declared = option_of(settings, name)
     if value is None and (optional or type_ is bool):
@@ -141,26 +177,34 @@ def _checked(settings: type, name: str, value: Any, place: str) -> Any:
     return _checked_one(declared, type_, name, value, place)
 
 
-def _checked_one(declared: Option, type_: type, name: str, value: Any, place: str) -> Any:
+def _checked_one(declared: Option, type_: type, name: str, value: object, place: str) -> object:
     plain = int if type_ is Size else type_
     if plain is float and type(value) is int and abs(value) < 2**63:
         value = float(value)
     right = isinstance(value, plain) and (plain is bool or not isinstance(value, bool))
     if not right or not declared.allows(value):
-        raise InputError(f"{place}{name}: expected {declared.wanted(type_)}, found {short(value)}")
+        raise InputError(
+            f"{place}{name}: expected {declared.expected(type_)}, found {short(value)}"
+        )
     return value
 
 
-def values_of(settings: Any, data: bool) -> dict[str, Any]:
-    """The fields that say where the data are, or all others, for JSON."""
-    return {
-        entry.name: getattr(settings, entry.name)
-        for entry in fields(settings)
-        if entry.metadata["option"].data == data
-    }
+def data_of(settings: object) -> dict[str, Any]:
+    """Return the settings that say where the data are."""
+    return _values(settings, lambda declared: declared.data)
 
 
-# --- what several kinds share ------------------------------------------------------------------
+def stored_values(settings: object) -> dict[str, Any]:
+    """Return the settings that are stored with neither the data nor the model."""
+    return _values(settings, lambda declared: not declared.data and not declared.of_model)
+
+
+def _values(settings: object, wanted: typing.Callable[[Option], bool]) -> dict[str, Any]:
+    names = [name for name in types_of(type(settings)) if wanted(option_of(type(settings), name))]
+    return {name: getattr(settings, name) for name in names}
+
+
+# --- settings that several kinds share ---------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -169,7 +213,7 @@ class TrainingSettings:
 
     minutes: float | None = option(
         5.0,
-        "train for M minutes, the learning rate following the clock",
+        "train for M minutes; the learning rate follows the clock",
         "M",
         above=0,
         most=1e6,
@@ -207,23 +251,25 @@ class TrainingSettings:
     )
     seeds: int | None = option(
         None,
-        "train N times, from N seeds; the best run remains, and seeds.jsonl tells of all",
+        "train N times, with N seeds, and keep the best run; seeds.jsonl has the figures of all",
         "N",
         least=1,
         most=10_000,
         group="the run",
         changeable=True,
         default_help="",
+        rare=True,
     )
     validations: int | None = option(
         10,
-        "measure the validation loss N times, evenly over the run, fewer where that would take "
-        "more than a twentieth of the --minutes",
+        "measure the validation loss N times, evenly over the run; fewer times where that would "
+        "take more than a twentieth of the --minutes",
         "N",
         least=1,
         most=10**6,
         group="the run",
         changeable=True,
+        rare=True,
     )
     patience: int = option(
         0,
@@ -233,6 +279,7 @@ class TrainingSettings:
         most=10**6,
         group="the run",
         changeable=True,
+        rare=True,
     )
     checkpoint_seconds: float = option(
         30.0,
@@ -242,12 +289,14 @@ class TrainingSettings:
         most=1e9,
         group="the run",
         changeable=True,
+        rare=True,
     )
     optimiser: str = option(
         "adamw",
         "the rule that turns gradients into steps",
         choices=("sgd", "adam", "adamw"),
         group="gradient descent",
+        rare=True,
     )
     learning_rate: float = option(
         3e-3,
@@ -264,6 +313,7 @@ class TrainingSettings:
         least=0,
         below=1,
         group="gradient descent",
+        rare=True,
     )
     weight_decay: float = option(
         0.01,
@@ -271,14 +321,16 @@ class TrainingSettings:
         "D",
         least=0,
         group="gradient descent",
+        rare=True,
     )
     beta2: float = option(
         0.999,
-        "how slowly the mean of squared gradients follows them; adam and adamw only",
+        "decay rate of the mean of squared gradients; adam and adamw only",
         "B",
         least=0,
         below=1,
         group="gradient descent",
+        rare=True,
     )
     momentum: float = option(
         0.9,
@@ -287,6 +339,7 @@ class TrainingSettings:
         least=0,
         below=1,
         group="gradient descent",
+        rare=True,
     )
     clip: float = option(
         1.0,
@@ -295,6 +348,7 @@ class TrainingSettings:
         above=0,
         group="gradient descent",
         changeable=True,
+        rare=True,
     )
     batch: int = option(32, "rows in a batch", "B", least=1, most=65536, group="gradient descent")
     accumulate: int = option(
@@ -304,50 +358,40 @@ class TrainingSettings:
         least=1,
         most=10**6,
         group="gradient descent",
+        rare=True,
     )
 
 
 @dataclass(frozen=True)
-class FineTuningSettings:
-    """Settings of a model that may begin with the weights of another."""
+class InitSettings:
+    """Settings of a model that may begin with the weights of another run."""
 
     init: str | None = option(
         None,
-        "begin with the weights of the run in DIR; its tokenizer and its sizes come along",
+        "begin with the weights, the tokenizer and the sizes of the run in DIR",
         "DIR",
         group="fine-tuning",
         data=True,
         default_help="",
     )
+
+
+@dataclass(frozen=True)
+class LoRASettings(InitSettings):
+    """Settings of a model that trains a part of the weights that it begins with."""
+
     freeze: str | None = option(
         None,
-        "do not train the lowest N layers, of which the embeddings are the first; or encoder: "
+        "do not train the lowest N layers, the embeddings being the first; or encoder: train "
         "nothing of it",
         "N",
         group="fine-tuning",
         default_help="",
-    )
-    layer_decay: float = option(
-        1.0,
-        "the learning rate of a layer is D times that of the layer above it",
-        "D",
-        above=0,
-        most=1,
-        group="fine-tuning",
-    )
-    unfreeze: float = option(
-        0.0,
-        "train the top alone, then one more layer after the other, all from the fraction F of the "
-        "run on",
-        "F",
-        least=0,
-        most=1,
-        group="fine-tuning",
+        rare=True,
     )
     lora_rank: int | None = option(
         None,
-        "LoRA: train no weight, but to some weights an addition of rank R, which is all that is "
-        "stored",
+        "LoRA: train only updates of rank R to the weights; only they are saved",
         "R",
         least=1,
         most=65536,
@@ -356,64 +400,36 @@ class FineTuningSettings:
     )
     lora_alpha: float | None = option(
         None,
-        "the additions count A / R times",
+        "multiply the updates by A / R",
         "A",
         above=0,
         most=1e6,
         group="fine-tuning",
         default_help="2 R",
+        rare=True,
     )
-    lora_targets: tuple[str, ...] = option(
-        (),
-        "the weights with an addition, as the ends of their names, such as W_qkv or "
-        "attention.W_*; none: all matrices of all layers",
-        "NAME",
+    lora_targets: str = option(
+        "all",
+        "the matrices that are updated: all of the layers, or those of attention",
+        choices=("all", "attention"),
         group="fine-tuning",
+        rare=True,
     )
 
 
 @dataclass(frozen=True)
-class AdaptationSettings(FineTuningSettings):
+class AdaptationSettings(LoRASettings):
     """Settings of a language model that may be adapted to another domain."""
 
     replay: float = option(
         0.0,
-        "SHARE of what is trained on is text of the run of --init, so that less of it is forgotten",
+        "a fraction SHARE of the training text is that of the run of --init, so that less of it is "
+        "forgotten",
         "SHARE",
         least=0,
         below=1,
         group="fine-tuning",
-    )
-
-
-@dataclass(frozen=True)
-class LabelledSettings(TrainingSettings):
-    """Settings of every classifier: labelled data are few, and are soon learnt by heart."""
-
-    minutes: float | None = with_default(TrainingSettings, "minutes", None)
-    epochs: int | None = with_default(TrainingSettings, "epochs", 30)
-    validations: int | None = with_default(
-        TrainingSettings, "validations", None, default_help="one after each epoch"
-    )
-    patience: int = with_default(TrainingSettings, "patience", 5)
-    seeds: int | None = with_default(TrainingSettings, "seeds", None, excludes=("folds",))
-    class_weights: str = option(
-        "none",
-        "balanced: a text of a rare class counts more, so that all classes count alike",
-        choices=("none", "balanced"),
-        group="gradient descent",
-    )
-
-
-@dataclass(frozen=True)
-class RecurrenceSettings:
-    """Settings of a model whose layers are recurrent."""
-
-    cell: str = option("lstm", "kind of recurrence", choices=("rnn", "lstm", "gru"))
-    layers: int = option(1, "number of layers", "L", least=1, most=64)
-    hidden: int = option(256, "width of a layer", "H", least=1, most=65536)
-    dropout: float = option(
-        0.2, "fraction of activations zeroed in training", "RATE", least=0, below=1
+        rare=True,
     )
 
 
@@ -442,6 +458,7 @@ class VocabularySettings(TokenizerSettings):
         least=1,
         most=10**12,
         group="the text",
+        rare=True,
     )
     vocabulary: int = option(
         20000,
@@ -468,6 +485,7 @@ class FilesSettings:
         False,
         "words are separated by spaces already; do not split off punctuation",
         group="the text",
+        rare=True,
     )
 
     @property
@@ -483,26 +501,60 @@ class TextSettings(FilesSettings, VocabularySettings):
 
     unit: str = option(
         "character",
-        "what the model reads at each step",
+        "the tokens that the model reads",
         choices=("character", "word", "bpe"),
         group="the text",
     )
     vocabulary: int = with_default(VocabularySettings, "vocabulary", 10000)
 
 
+@dataclass(frozen=True)
+class LabelledSettings(TrainingSettings):
+    """Settings of every classifier: labelled data are few, and are soon learnt by heart."""
+
+    minutes: float | None = with_default(TrainingSettings, "minutes", None)
+    epochs: int | None = with_default(TrainingSettings, "epochs", 30)
+    validations: int | None = with_default(
+        TrainingSettings, "validations", None, default_help="one after each epoch"
+    )
+    patience: int = with_default(TrainingSettings, "patience", 5)
+    class_weights: str = option(
+        "none",
+        "balanced: a text of a rare class counts more, so that all classes count alike",
+        choices=("none", "balanced"),
+        group="gradient descent",
+        rare=True,
+    )
+
+
+# --- facts: what a run stores about its data, beside where they are --------------------------------
+
+
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What a run stores about its data, beside where they are: all that a kind reads again."""
+    """Facts about the data of any run."""
 
-    sha256: str | None = option(None, "their fingerprint")
+    sha256: str | None = option(None, "the fingerprint of the data")
     vocabulary_sha256: str | None = option(None, "the fingerprint of the vocabulary of --tokenizer")
     documents: bool = option(False, "the text consists of documents, each closed by EOS")
     init_sha256: str | None = option(None, "the fingerprint of the weights of --init, with LoRA")
-    imported: str | None = option(None, "the file of another program that the run was made of")
+    imported: str | None = option(None, "where a run comes from that was not trained here")
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelFacts(Facts):
-    """Those of a classifier."""
+    """Facts about the data of a classifier."""
 
-    labels: tuple[str, ...] = option(dataclasses.MISSING, "a name for each class")
+    labels: tuple[str, ...] = option(MISSING, "a name for each class")
+
+
+@dataclass(frozen=True)
+class RecurrenceSettings:
+    """Settings of recurrent layers: to go when seq2seq and classifier take them from configs."""
+
+    cell: str = option("lstm", "kind of recurrence", choices=("rnn", "lstm", "gru"))
+    layers: int = option(1, "number of layers", "L", least=1, most=64)
+    hidden: int = option(256, "width of a layer", "H", least=1, most=65536)
+    dropout: float = option(
+        0.2, "fraction of activations zeroed in training", "RATE", least=0, below=1
+    )

@@ -1,32 +1,35 @@
-"""Starting a run, or resuming one: its settings, the training loop, the report at the end."""
+"""Starting a run, or resuming one: its settings, the training, the report at the end."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from minillm.data.files import STANDARD_INPUT, read_json, reading
+import numpy as np
+
+from minillm import training
+from minillm.data.files import STANDARD_INPUT
+from minillm.data.registry import absolute
 from minillm.errors import DivergedError, InputError
 from minillm.mpi import ranks
+from minillm.plots import loss_curve
 from minillm.runs import repeated
-from minillm.runs.adaptation import gained_and_forgotten
-from minillm.runs.fine_tuning import import_additions, trained_part
+from minillm.runs.fine_tuning import trained_part
 from minillm.runs.folder import RunFolder
-from minillm.runs.initial import begun, forgotten
-from minillm.runs.kind import Complete, Job, Kind, Parts, kinds
-from minillm.runs.run import load, stored_config
-from minillm.runs.settings import LENGTHS, TrainingSettings, make, option_of, values_of
+from minillm.runs.initial import with_init_defaults
+from minillm.runs.kind import Complete, Job, Kind, Parts, Stored
+from minillm.runs.opening import check_resumable, open_initial
+from minillm.runs.settings import LENGTHS, TrainingSettings, data_of, make, option_of
+from minillm.runs.stored import read_config, save_config, save_vocabularies
+from minillm.training import Options, Summary, restore_checkpoint, save_checkpoint
+from minillm.training.progress import minutes_and_seconds
 
-if TYPE_CHECKING:
-    from minillm.training import Options, Summary
+BASELINE_FRACTION = 0.9  # a model whose loss exceeds this share of the baseline has hardly learnt
 
 
-HARDLY = 0.9  # a loss above this share of the baseline is that of a model that has hardly learnt
-
-
-def start(
+def train(
     kind: Kind,
     out: str | Path,
     given: Mapping[str, Any],
@@ -34,38 +37,44 @@ def start(
     overwrite: bool = False,
     report: Callable[[str], None] = print,
     quiet: bool = False,
+    resume_command: str | None = None,
+    attached: Mapping[str, Path] | None = None,
 ) -> bool:
-    """Trains a run in the folder ``out``; False if it was interrupted.
+    """Train a run in the folder ``out``, and return False if it was interrupted.
 
-    ``given`` are the settings that differ from the defaults or, of a run to resume, from what
-    was stored.  Nothing is written before all input has been checked.  ``report`` is called with
-    each line to be shown.  ``quiet`` shows no progress, and draws no loss curve.
+    ``given`` are the settings that differ from the defaults or, of a run to resume, from the stored
+    ones.  Nothing is written before all input has been checked.  ``report`` is called with each
+    line to be shown.  ``quiet`` shows no progress, and draws no loss curve.  ``resume_command`` is
+    told where the training is interrupted.  ``attached`` are files of data, by name, that the run
+    is to have in its folder.
 
     All ranks of a job call this alike; rank 0 alone writes and reports.
     """
     if ranks().rank > 0:
         report, quiet = _unseen, True
     folder = RunFolder(out)
+    folder.attached = dict(attached or {})
     if resume:
-        stored_config(folder, kind)  # before anything is made
-    with _held(folder), forgotten():
-        stored, asked = None, given
+        read_config(folder, kind)  # before anything is made
+    with held(folder):
+        stored = None
         if resume:
-            stored = stored_config(folder, kind)
-            settings = _changed(folder, stored["training"], given)
+            stored = read_config(folder, kind)
+            settings = _changed(folder, stored.settings, given)
         else:
-            check_free(folder, overwrite, kind.resumable)
-            given = begun(kind, given)
-            settings = make(kind.settings, _with_one_length(kind.settings, given))
-        data = dict(stored["data"]) if stored else {}
-        for name, value in values_of(settings, data=True).items():
+            folder.check_free(overwrite, kind.resumable)
+            settings = _new_settings(kind, given)
+        data = dict(stored.data) if stored else {}
+        for name, value in data_of(settings).items():
             if name in given or name not in data:
                 data[name] = _absolute(value)
         if ranks().size > 1 and STANDARD_INPUT in (*data.get("files", ()), data.get("data")):
             raise InputError("standard input: expected files, which every rank can read")
-        if not resume:
-            settings = kind.with_length(settings, asked, data)
-        return repeated.train(kind, Job(folder, settings, data, stored, report, quiet))
+        command = resume_command or f"minillm train {kind.name} --out {folder.path} --resume"
+        job = Job(folder, settings, data, stored, report, quiet, command)
+        if not stored:
+            job = replace(job, settings=kind.complete(settings, given, job))
+        return repeated.train(kind, job, train_once)
 
 
 def _unseen(line: str) -> None:
@@ -73,8 +82,8 @@ def _unseen(line: str) -> None:
 
 
 @contextmanager
-def _held(folder: RunFolder) -> Iterator[None]:
-    """Keeps other processes out of the folder; a divergence says what the folder has."""
+def held(folder: RunFolder) -> Iterator[None]:
+    """Keep other processes out of the folder; a divergence says what the folder has."""
     if folder.path.exists() and not folder.path.is_dir():
         raise InputError(f"{folder.path}: expected a folder, found a file")
     with folder.held_for_all():
@@ -85,26 +94,24 @@ def _held(folder: RunFolder) -> Iterator[None]:
             raise DivergedError(f"{error}; {folder.path} keeps {kept}") from None
 
 
-def _absolute(value: Any) -> Any:
-    """A path or several, so that they hold in any folder; names of built-in sets stay."""
-    from minillm.data.registry import absolute
+# --- settings --------------------------------------------------------------------------------
 
+
+def _new_settings(kind: Kind, given: Mapping[str, Any]) -> Any:
+    initial = open_initial({"init": _absolute(given.get("init"))})
+    given = with_init_defaults(kind, initial, given)
+    return make(kind.settings, _with_one_length(kind.settings, given))
+
+
+def _absolute(value: Any) -> Any:
+    """Return paths so that they hold in any folder; names of built-in sets stay."""
     if isinstance(value, tuple):
         return [absolute(name) for name in value]
     return absolute(value) if isinstance(value, str) else value
 
 
-def check_free(folder: RunFolder, overwrite: bool, resumable: bool = False) -> None:
-    """InputError if the folder of a new run holds one already, unless it may be replaced."""
-    if folder.holds_run() and not overwrite:
-        resume = "--resume to go on with it, or " if resumable else ""
-        raise InputError(
-            f"{folder.path}: it already holds a run: give {resume}--overwrite to replace it"
-        )
-
-
 def _with_one_length(settings: type, given: Mapping[str, Any]) -> dict[str, Any]:
-    """What is given; a length that is takes the place of the others.  InputError for several."""
+    """Return what is given; a length replaces those by default.  InputError for several."""
     lengths = [name for name in LENGTHS if given.get(name) is not None]
     if not issubclass(settings, TrainingSettings) or not lengths:
         return dict(given)
@@ -114,9 +121,9 @@ def _with_one_length(settings: type, given: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _changed(folder: RunFolder, stored: Any, given: Mapping[str, Any]) -> Any:
-    """The stored settings of a run to resume, with the given ones in their place.
+    """Return the stored settings of a run to resume, with the given ones in their place.
 
-    InputError for one that must not change.
+    InputError for one that cannot change.
     """
     given = _with_one_length(type(stored), given)
     new = make(type(stored), given)
@@ -131,20 +138,29 @@ def _changed(folder: RunFolder, stored: Any, given: Mapping[str, Any]) -> Any:
     return replace(stored, **{name: getattr(new, name) for name in given})
 
 
-def train_by_gradient_descent(kind: Kind, job: Job) -> bool:
-    """Makes model and task, trains them in the loop, and reports the result."""
-    import numpy as np
+# --- training --------------------------------------------------------------------------------
 
-    from minillm.training import Summary, restore_checkpoint, save_checkpoint, train
 
+def train_once(kind: Kind, job: Job) -> bool:
+    """Train the job's run, and return False if it was interrupted.
+
+    A kind that defines ``train`` does it by itself, any other is trained by gradient descent.
+    """
+    if hasattr(kind, "train"):
+        return kind.train(job)
     settings, folder = job.settings, job.folder
-    rng = np.random.default_rng(settings.seed)
-    parts = kind.prepare(settings, job.data, rng)
-    trained = trained_part(kind, job, parts, lambda params: _optimiser(settings, params), rng)
-    params, options = trained.params, _options(settings).of(parts.task)
-    state = (folder, params, trained.optimiser, parts.task, rng)
-    begin = restore_checkpoint(*state) if job.stored else Summary()
     if job.stored:
+        check_resumable(folder, job.stored)
+    rng = np.random.default_rng(settings.seed)
+    job = replace(job, initial=open_initial(job.data))
+    parts = kind.prepare(job, rng)
+    trained = trained_part(kind, job, parts, lambda params: _optimiser(settings, params), rng)
+    job = replace(job, initial=None)  # its memory is free
+    options = _options(settings).of(parts.task)
+    state = (trained.params, trained.optimiser, parts.task, rng)
+    begin = Summary()
+    if job.stored:
+        begin = restore_checkpoint(folder, *state)
         _check_unfinished(folder, options, begin)
     ranks().wait()  # all have read the folder, which rank 0 writes from here on
     for note in parts.notes:
@@ -153,24 +169,21 @@ def train_by_gradient_descent(kind: Kind, job: Job) -> bool:
         _report_the_schedule(job, options, parts, begin)
     else:
         folder.begin()
-        for name, (file, _) in kind.vocabularies.items():
-            folder.save_json(file, parts.vocabularies[name].to_dict())
-        save_checkpoint(*state, begin)
-    config = {
-        "kind": kind.name,
-        "model": asdict(parts.model.config),
-        "training": values_of(settings, data=False),
-        "data": job.data,
-        "unit": parts.unit,
-    }
-    folder.save_json("config.json", config)
-    counted = (lambda: parts.task.rows) if parts.item else None  # type: ignore[attr-defined]
-    item = parts.item or parts.unit
-    summary = train(
-        *(params, trained.optimiser, parts.task, options, rng, folder, begin, job.quiet),
-        unit=item,
-        items=counted,
-        before_step=trained.before_step,
+        save_vocabularies(folder, kind, parts.vocabularies)
+        save_checkpoint(folder, *state, begin)
+    save_config(folder, Stored(kind, parts.model.config, settings, job.data, parts.unit))
+    task: Any = parts.task
+    summary = training.train(
+        params=trained.params,
+        optimiser=trained.optimiser,
+        task=task,
+        options=options,
+        rng=rng,
+        store=folder,
+        start=begin,
+        quiet=job.quiet,
+        unit=parts.item or parts.unit,
+        items=(lambda: task.rows) if parts.item else None,
     )
     ranks().wait()  # the run is on the disk
     if not job.quiet:
@@ -178,27 +191,21 @@ def train_by_gradient_descent(kind: Kind, job: Job) -> bool:
     return not summary.interrupted
 
 
-def _options(settings: Any) -> "Options":
-    from minillm.training import Options
-
+def _options(settings: Any) -> Options:
     names = [entry.name for entry in fields(Options) if hasattr(settings, entry.name)]
     return Options(**{name: getattr(settings, name) for name in names})
 
 
-def _optimiser(settings: Any, params: Any) -> Any:
-    from minillm.training import SGD, Adam, AdamW
-
+def _optimiser(settings: Any, params: Any) -> training.Optimiser:
     if settings.optimiser == "sgd":
-        return SGD(params, settings.momentum)
+        return training.SGD(params, settings.momentum)
     if settings.optimiser == "adam":
-        return Adam(params, beta2=settings.beta2)
-    return AdamW(params, beta2=settings.beta2, weight_decay=settings.weight_decay)
+        return training.Adam(params, beta2=settings.beta2)
+    return training.AdamW(params, beta2=settings.beta2, weight_decay=settings.weight_decay)
 
 
-def _check_unfinished(folder: RunFolder, options: "Options", begin: "Summary") -> None:
+def _check_unfinished(folder: RunFolder, options: Options, begin: Summary) -> None:
     """Complete if there is nothing left to do."""
-    from minillm.training.progress import minutes_and_seconds
-
     how_far = f"after {begin.step:,} steps, {minutes_and_seconds(begin.seconds)}"
     if options.progress(begin.step, begin.seconds) >= 1:
         raise Complete(
@@ -212,12 +219,15 @@ def _check_unfinished(folder: RunFolder, options: "Options", begin: "Summary") -
         )
 
 
-def _report_the_schedule(job: Job, options: "Options", parts: Parts, begin: "Summary") -> None:
-    """Says so where the learning rate goes back up: a longer run has a longer schedule."""
+# --- the report ------------------------------------------------------------------------------
+
+
+def _report_the_schedule(job: Job, options: Options, parts: Parts, begin: Summary) -> None:
+    """Say so where the learning rate goes back up: a longer run has a longer schedule."""
     assert job.stored is not None
     before, now = (
         o.rate(min(1.0, o.progress(begin.step, begin.seconds)))
-        for o in (_options(job.stored["training"]).of(parts.task), options)
+        for o in (_options(job.stored.settings).of(parts.task), options)
     )
     if now > 1.01 * before:
         job.report(
@@ -225,14 +235,12 @@ def _report_the_schedule(job: Job, options: "Options", parts: Parts, begin: "Sum
         )
 
 
-def _no_better(summary: "Summary") -> str:
+def _no_better(summary: Summary) -> str:
     count = f"{summary.waited} validation{'s' * (summary.waited != 1)}"
     return f"{count} in a row without a better loss"
 
 
-def _report(kind: Kind, job: Job, summary: "Summary", parts: Parts, options: "Options") -> None:
-    from minillm.training.progress import minutes_and_seconds
-
+def _report(kind: Kind, job: Job, summary: Summary, parts: Parts, options: Options) -> None:
     unit, early = parts.unit, options.gives_up(summary)
     how_far = f"{summary.step:,} steps, {summary.tokens:,} {unit}s"
     best = f"step {summary.best_step:,}"
@@ -245,25 +253,20 @@ def _report(kind: Kind, job: Job, summary: "Summary", parts: Parts, options: "Op
         job.report(f"{_no_better(summary)}: the best was that of {best}")
     if math.isfinite(summary.best_loss):
         job.report(f"validation loss {summary.best_loss:.4f} nats per {unit} ({best})")
-        if summary.best_loss > HARDLY * parts.baseline:
+        if summary.best_loss > BASELINE_FRACTION * parts.baseline:
             job.report(
                 f"the model has hardly learnt yet: guessing by frequency alone has a loss of "
                 f"{parts.baseline:.4f}; train it longer"
             )
-    for line in kind.closing(parts, summary):
+    for line in kind.closing(job, parts, summary):
         job.report(line)
-    if job.data.get("init") and hasattr(kind, "nats_on"):
-        for line in gained_and_forgotten(job.folder, job.data["init"]):
-            job.report(line)
     job.report(f"loss curve: {_draw_loss_curve(job, unit, parts.model.config)}")
     if summary.interrupted:
-        job.report(f"to go on: minillm train {kind.name} --out {job.folder.path} --resume")
+        job.report(f"to go on: {job.resume_command}")
 
 
 def _draw_loss_curve(job: Job, unit: str, config: Any) -> str:
-    """The path of the picture, or why there is none."""
-    from minillm.plots import loss_curve
-
+    """Return the path of the picture, or why there is none."""
     try:
         png = loss_curve(job.folder.read_metrics(), unit, extra_of(job.settings, config))
     except InputError as error:
@@ -272,85 +275,11 @@ def _draw_loss_curve(job: Job, unit: str, config: Any) -> str:
 
 
 def extra_of(settings: Any, config: Any) -> str:
-    """What the training loss has and the validation loss has not, for the legend of a plot."""
-    names = ("dropout", "label_smoothing", "scheduled_sampling")
+    """Return what the training loss has and the validation loss has not, for a plot's legend."""
+    names = ("dropout", "label_smoothing")
     used = [
         name.replace("_", " ")
         for name in names
         if getattr(settings, name, None) or getattr(config, name, None)
     ]
-    return " and ".join([", ".join(used[:-1]), used[-1]] if len(used) > 1 else used)
-
-
-def merge(
-    path: str | Path, out: str | Path, overwrite: bool = False, allow_nan: bool = False
-) -> str:
-    """Makes a run of the additions in ``path`` and their baseline; returns a line about it."""
-    run, folder = load(path, allow_nan), RunFolder(out)
-    if not getattr(run.settings, "lora_rank", None):
-        raise InputError(f"{path}: expected a run with --lora-rank, found one with all its weights")
-    config = run.folder.load_json("config.json")
-    config["training"] |= {"lora_rank": None, "lora_alpha": None, "lora_targets": []}
-    del config["data"]["init_sha256"]
-    with _held(folder):
-        check_free(folder, overwrite)
-        folder.begin()
-        for file, _ in run.kind.vocabularies.values():
-            folder.save_json(file, run.folder.load_json(file))
-        folder.save_model(run.model.params, {})
-        folder.save_json("config.json", config)
-    weights = sum(array.size for array in run.model.params.values())
-    return f"{weights:,} weights, those of {run.data['init']} with the additions of {path}"
-
-
-def import_file(
-    file: str, out: str | Path, overwrite: bool = False, init: str | None = None
-) -> str:
-    """Makes a run of what another program wrote, a file or a folder; returns a line about it.
-
-    ``init`` is the folder of the run that it has additions to.
-    """
-    from minillm.formats.peft import is_adapter
-
-    folder = RunFolder(out)
-    if is_adapter(file) != (init is not None):
-        if init:
-            raise InputError(f"{file}: --init goes with a folder that has adapter_config.json")
-        raise InputError(f"{file}: expected --init DIR, the run that its additions are for")
-    if init is not None:
-        with _held(folder):
-            check_free(folder, overwrite)
-            return import_additions(file, init, folder)
-    if file == STANDARD_INPUT:
-        raise InputError("standard input: expected the name of a file: it is read twice")
-    if Path(file).is_dir():
-        return _import_with(_kind_of_folder(Path(file)), file, folder, overwrite)
-    with reading(file) as opened:
-        head = opened.read(64).lstrip()
-    for kind in kinds().values():
-        if hasattr(kind, "imports") and kind.imports(file, head):
-            return _import_with(kind, file, folder, overwrite)
-    raise InputError(
-        f"{file}: expected an ARPA file, which begins with \\data\\, word vectors, which begin "
-        "with their count and their width, or a folder with a GPT-2 or a BERT; "
-        f"found {head[:40].decode('utf-8', 'replace')!r}"
-    )
-
-
-def _kind_of_folder(folder: Path) -> Any:
-    """The kind whose models the folder's config.json describes."""
-    from minillm.formats.huggingface import wrong
-    from minillm.formats.sentences import read_modules
-
-    path = read_modules(folder)["Transformer"] / "config.json"
-    values = read_json(path)
-    known = {kind.model_type: kind for kind in kinds().values() if kind.model_type}
-    if values.get("model_type") not in list(known):
-        raise wrong(path, values, "model_type", " or ".join(map(repr, known)))
-    return known[values["model_type"]]
-
-
-def _import_with(kind: Any, file: str, folder: RunFolder, overwrite: bool) -> str:
-    with _held(folder):
-        check_free(folder, overwrite)
-        return kind.import_file(file, folder)
+    return " and ".join(used)

@@ -14,7 +14,7 @@ from tiny import metrics
 import minillm
 from minillm.cli import main
 from minillm.errors import InputError
-from minillm.runs.kinds.bert import PADDING, TOKENS, batches
+from minillm.runs.embedding import PADDING, TOKENS, batches
 
 TEXT = "the cat sat on the mat and the dog sat on the log.\nan unbelievable mouse ran.\n" * 50
 TINY = tiny.BERT

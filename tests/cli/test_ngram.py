@@ -159,5 +159,5 @@ def test_a_model_with_damaged_contents_is_refused(tmp_path, ngram, text_file, fa
         arrays[name][at] = value
         RunFolder(folder).save_model(arrays, {})
         message = fails("eval", str(folder), text_file)
-        assert f"model.safetensors: it is damaged: {name}: expected" in message
+        assert f"model.safetensors do not fit, or are damaged: {name}: expected" in message
         path.write_bytes(values)

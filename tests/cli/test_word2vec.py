@@ -82,7 +82,7 @@ def test_sets(tmp_path, run_folder, capsys, fails):
 @pytest.mark.parametrize(
     ("options", "algorithm"),
     [
-        (["--hierarchical-softmax"], ["--algorithm", "skip-gram"]),
+        (["--negative", "0"], ["--algorithm", "skip-gram"]),
         (["--negative", "3"], ["--algorithm", "cbow"]),
     ],
 )

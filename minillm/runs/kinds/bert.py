@@ -1,13 +1,43 @@
 """``bert``: a Transformer that fills gaps."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm import ops
+from minillm.data.masking import MaskedBatch, Masking
+from minillm.data.passages import Passages, framed, passages_once
+from minillm.data.registry import absolute
+from minillm.data.windows import Ids
 from minillm.errors import InputError, short
-from minillm.runs.adaptation import with_replay
-from minillm.runs.kind import GENTLY, Evaluation, Job, Kind, Parts, Results
+from minillm.formats.bert import export_bert, import_bert
+from minillm.metrics import bits, frequency_loss, perplexity
+from minillm.models.bert import BERT, BERTConfig
+from minillm.runs.adaptation import gained_and_forgotten, with_replay
+from minillm.runs.embedding import (
+    POOLINGS,
+    embed,
+    frame_of,
+    frames,
+    framing_vocabulary,
+    sentences_of,
+)
+from minillm.runs.exchange import export_additions
+from minillm.runs.folder import RunFolder
+from minillm.runs.kind import (
+    FINE_TUNING_RATE_FACTOR,
+    Evaluation,
+    Job,
+    Kind,
+    Parts,
+    Results,
+    Stored,
+)
+from minillm.runs.run import Run
 from minillm.runs.settings import (
     AdaptationSettings,
     Facts,
@@ -15,34 +45,24 @@ from minillm.runs.settings import (
     TokenizerSettings,
     TrainingSettings,
     VocabularySettings,
+    config_from,
     make,
     option,
+    size,
     with_default,
 )
-from minillm.runs.shards import evaluation_text_or_shards, open_text_or_shards
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from minillm.data.masking import MaskedBatch, Masking
-    from minillm.data.windows import Ids
-    from minillm.formats.sentences import Sentences
-    from minillm.runs.folder import RunFolder
-    from minillm.runs.run import Run
-    from minillm.text import Vocabulary
-    from minillm.training import Summary
+from minillm.runs.stored import save_run
+from minillm.runs.text_data import check_longer, evaluation_ids, open_text, training_ids
+from minillm.text import Vocabulary
+from minillm.training import Summary
+from minillm.training.context import stretches
+from minillm.training.masked import MaskedTask, evaluate_filling, ngram_filling
 
 COUNTED = 10_000_000  # tokens of the training text whose frequencies are a baseline
 ROWS = 32  # passages that are read together where nothing is trained
-TOKENS = 1024  # of texts that are read together: so many stay in the cache
-PADDING = 40  # tokens that take as long as to begin a batch
 MASKS = 0  # seed of what is hidden in validation
 SHOWN = 48  # tokens of a sample
-TINY = 1e-12  # a shorter vector does not get the length 1
-
-SIZES = ("context", "layers", "heads", "width", "dropout", "next_sentence")
-POOLINGS = ("mean", "first", "max")
+RATE = 0.15  # the learning rate of a model of width 1
 
 
 @dataclass(frozen=True)
@@ -69,24 +89,33 @@ class Settings(TokenizerSettings, TrainingSettings, AdaptationSettings):
     vocabulary: int = with_default(
         VocabularySettings, "vocabulary", 4000, help="learn N tokens, pieces of words", least=16
     )
-    layers: int = option(4, "number of blocks", "L", least=1, most=1000)
-    heads: int = option(4, "heads of attention in each block", "N", least=1, most=65536)
-    width: int = option(128, "width of a token's vector", "D", least=1, most=65536)
-    context: int = option(
-        64,
+    layers: int = size(BERTConfig, "layers", "number of blocks", "L", most=1000)
+    heads: int = size(BERTConfig, "heads", "heads of attention in each block", "N", most=65536)
+    width: int = size(BERTConfig, "width", "width of a token's vector", "D", most=65536)
+    context: int = size(
+        BERTConfig,
+        "context",
         "how many tokens the model sees, and is trained on at once, [CLS] and [SEP] among them",
         "C",
         least=8,
         most=1 << 20,
     )
-    dropout: float = option(
-        0.0, "fraction of activations zeroed in training", "RATE", least=0, below=1
+    dropout: float = size(
+        BERTConfig,
+        "dropout",
+        "fraction of activations zeroed in training",
+        "RATE",
+        least=0,
+        below=1,
     )
     whole_words: bool = option(
-        False, "hide all pieces of a word or none: harder, for none gives another away"
+        False, "hide all pieces of a word or none: harder, because no piece gives another away"
     )
-    next_sentence: bool = option(
-        False, "half of the passages have two parts from different places: learn to tell, too"
+    next_sentence: bool = size(
+        BERTConfig,
+        "next_sentence",
+        "half of the passages have two parts from different places: learn to tell, too",
+        rare=True,
     )
     validation_tokens: int = option(
         50_000,
@@ -95,6 +124,7 @@ class Settings(TokenizerSettings, TrainingSettings, AdaptationSettings):
         least=1,
         most=10**8,
         group="the run",
+        rare=True,
     )
     learning_rate: float | None = with_default(  # type: ignore[assignment]
         TrainingSettings, "learning_rate", None, default_help="0.15 / width; with --init 0.3 of it"
@@ -106,7 +136,7 @@ class Settings(TokenizerSettings, TrainingSettings, AdaptationSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class SentenceFacts(Facts):
-    """Those of a model that was imported: how it makes a vector of a text."""
+    """Facts about an imported model: how it makes a vector of a text."""
 
     pooling: str | None = option(None, "of a sentence encoder", choices=POOLINGS)
     normalised: bool = option(False, "its vectors have the length 1")
@@ -136,104 +166,87 @@ to measure the model on text that it has not seen."""
 
 then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
       minillm similar DIR "a sentence" --among lines.txt, minillm eval DIR"""
+    model = BERT
+    config = BERTConfig
     settings = Settings
+    takes: ClassVar[tuple[str, ...]] = ("text",)
     facts = SentenceFacts
     exports: ClassVar[dict[str, str]] = {"huggingface": "huggingface", "peft": "peft"}
     model_type = "bert"
 
-    def types(self) -> tuple[type, type]:
-        """The model and its config."""
-        from minillm.models.bert import BERT, BERTConfig
-
-        return BERT, BERTConfig
-
     def open_vocabulary(self, values: dict[str, Any]) -> Any:
-        """The pieces, with the special tokens that frame a text and hide its words."""
-        tokenizer = super().open_vocabulary(values)
-        if not frames(tokenizer):
-            raise ValueError("expected a vocabulary with [CLS], [SEP] and [MASK]")
-        return tokenizer
+        """Return the pieces, with the special tokens that frame a text and hide its words."""
+        return framing_vocabulary(values)
 
-    def train(self, job: Job) -> bool:
-        """As any kind; the best learning rate falls with the width (Yang et al. 2022)."""
-        settings = job.settings
-        if settings.learning_rate is None:
-            gently = job.data.get("init") and not settings.lora_rank
-            rate = (GENTLY if gently else 1) * 0.15 / settings.width
-            job = replace(job, settings=replace(settings, learning_rate=rate))
-        return super().train(job)
+    def complete(self, settings: Settings, given: Mapping[str, Any], job: Job) -> Settings:
+        """Return the settings with a learning rate: the best falls with the width (Yang 2022)."""
+        if settings.learning_rate is not None:
+            return settings
+        gently = job.data.get("init") and not settings.lora_rank
+        factor = FINE_TUNING_RATE_FACTOR if gently else 1
+        return replace(settings, learning_rate=factor * RATE / settings.width)
 
-    def prepare(
-        self, settings: Settings, data: dict[str, Any], rng: "np.random.Generator"
-    ) -> Parts:
-        """Holds out the last tenth of the text; the pieces are those of the rest."""
-        import numpy as np
-
-        from minillm.data.passages import Passages
-        from minillm.metrics import frequency_loss
-        from minillm.runs.initial import initial_run
-        from minillm.training.context import stretches
-        from minillm.training.masked import MaskedTask
-
-        sizes = {name: getattr(settings, name) for name in SIZES}
-        sizes["pooler"] = settings.next_sentence
-        if initial := initial_run(data):
-            theirs = initial.model.config
-            sizes |= {"inner": theirs.inner, "segments": theirs.segments}
-            sizes["pooler"] = settings.next_sentence or theirs.pooler
-        self.new_config(vocabulary=2, **sizes)  # before the data
-        tokenizer, training, validation = open_text_or_shards(settings, data)
-        training = with_replay(training, settings, data)
-        masking = masking_of(tokenizer, settings.whole_words, data.get("tokenizer") or "its text")
-        if len(training) <= settings.context:
-            raise InputError(
-                f"--context: expected less than the {len(training):,} tokens of the training "
-                f"text, found {settings.context}"
-            )
-        config = self.new_config(vocabulary=len(tokenizer), **sizes)
-        Model, _ = self.types()
-        model = Model(config, rng)
+    def prepare(self, job: Job, rng: np.random.Generator) -> Parts:
+        """Hold out the last tenth of the text; the pieces are those of the rest."""
+        settings: Settings = job.settings
+        more = {"pooler": settings.next_sentence}
+        if job.initial:
+            theirs = job.initial.model.config
+            more = {"inner": theirs.inner, "segments": theirs.segments}
+            more["pooler"] = settings.next_sentence or theirs.pooler
+        config_from(settings, BERTConfig, vocabulary=2, **more)  # before the data
+        tokenizer, training, validation = open_text(job)
+        training = with_replay(training, job)
+        masking = masking_of(
+            tokenizer, settings.whole_words, job.data.get("tokenizer") or "its text"
+        )
+        check_longer(training, settings.context)
+        config = config_from(settings, BERTConfig, vocabulary=len(tokenizer), **more)
+        model = BERT(config, rng)
         passages = Passages(
-            *(training, settings.batch, settings.context, *frame_of(tokenizer)),
+            training,
+            settings.batch,
+            settings.context,
+            *frame_of(tokenizer),
             seed=settings.seed,
             pairs=settings.next_sentence,
         )
         held_out = stretches(validation, settings.validation_tokens)
         fixed = list(hidden_passages(held_out, settings.context, tokenizer, masking))
-        task = MaskedTask(
-            model, passages, masking, fixed, lambda: shown_filled(model, tokenizer, fixed)
-        )
         targets = np.concatenate([batch.targets for batch in fixed])
-        baseline = frequency_loss(training[:COUNTED], targets)
-        unit = "masked token"
-        return Parts(model, task, unit, {"tokenizer": tokenizer}, item="token", baseline=baseline)
+        return Parts(
+            model=model,
+            task=MaskedTask(
+                model, passages, masking, fixed, lambda: shown_filled(model, tokenizer, fixed)
+            ),
+            unit="masked token",
+            vocabularies={"tokenizer": tokenizer},
+            item="token",
+            baseline=frequency_loss(training[:COUNTED], targets),
+        )
 
-    def closing(self, parts: Parts, summary: "Summary") -> Iterator[str]:
-        """How many of the hidden tokens the model finds."""
-        measures = parts.task.measures  # type: ignore[attr-defined]
-        if measures:
-            yield f"masked accuracy {measures['masked_accuracy']:.1%}"
+    def closing(self, job: Job, parts: Parts, summary: Summary) -> Iterator[str]:
+        """Return how many of the hidden tokens the model finds."""
+        task: Any = parts.task
+        if task.measures:
+            yield f"masked accuracy {task.measures['masked_accuracy']:.1%}"
+        if job.data.get("init"):
+            yield from gained_and_forgotten(job)
 
-    def sample(self, folder: "RunFolder") -> Iterator[str]:
-        """What the model with the best weights fills in."""
-        from minillm.runs.run import load
-
-        run = load(folder.path)
-        masking = masking_of(run.tokenizer, run.settings.whole_words, str(folder.path))
-        _, ids = evaluation_text_or_shards(run, Evaluation())
+    def sample(self, run: Run) -> Iterator[str]:
+        """Return what the model with the best weights fills in."""
+        masking = masking_of(run.tokenizer, run.settings.whole_words, str(run.path))
+        _, ids = evaluation_ids(run, Evaluation())
         context = run.settings.context
         first = list(hidden_passages(ids[:context], context, run.tokenizer, masking))
         yield "sample, in brackets what the model fills in and what stood there:\n\n"
         yield shown_filled(run.model, run.tokenizer, first, most=context) + "\n"
 
-    def evaluate(self, run: "Run", asked: Evaluation) -> Results:
-        """Accuracy and nats of the hidden tokens, beside what counting the text reaches."""
-        from minillm.metrics import bits, perplexity
-        from minillm.training.masked import evaluate_filling
-
+    def evaluate(self, run: Run, evaluation: Evaluation) -> Results:
+        """Return accuracy and nats of the hidden tokens, beside what counting the text reaches."""
         check_head(run)
         masking = masking_of(run.tokenizer, run.settings.whole_words, str(run.path))
-        name, ids = evaluation_text_or_shards(run, asked)
+        name, ids = evaluation_ids(run, evaluation)
         batches = list(hidden_passages(ids, run.model.config.context, run.tokenizer, masking))
         nats, accuracy, hidden = evaluate_filling(run.model, batches)
         return {
@@ -248,24 +261,16 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
             **by_counting(run, batches),
         }
 
-    def nats_on(self, run: "Run", ids: "Ids") -> tuple[float, int]:
-        """The mean loss on a text, in nats per hidden token, and the number of these."""
-        from minillm.training.masked import evaluate_filling
-
+    def nats_on(self, run: Run, ids: Ids) -> tuple[float, int]:
+        """Return the mean loss on a text, in nats per hidden token, and the number of these."""
         masking = masking_of(run.tokenizer, run.settings.whole_words, str(run.path))
         context = run.model.config.context
         batches = hidden_passages(ids, context, run.tokenizer, masking)
         nats, _, hidden = evaluate_filling(run.model, batches)
         return nats, hidden
 
-    def fill(self, run: "Run", text: str, top: int) -> list[list[tuple[str, float]]]:
+    def fill(self, run: Run, text: str, top: int) -> list[list[tuple[str, float]]]:
         """See :meth:`minillm.runs.run.Run.fill`."""
-        import numpy as np
-
-        from minillm import ops
-        from minillm.data.masking import MaskedBatch
-        from minillm.data.passages import framed
-
         check_head(run)
         tokenizer: Any = run.tokenizer
         ids = tokenizer.encode(text, "TEXT")
@@ -285,123 +290,43 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
             for row, ranked in zip(probabilities, best, strict=True)
         ]
 
-    def embed(self, run: "Run", texts: Sequence[str], pooling: str | None = None) -> "NDArray":
+    def embed(self, run: Run, texts: Sequence[str], pooling: str | None) -> NDArray:
         """See :meth:`minillm.runs.run.Run.embed`."""
-        if pooling not in (None, *POOLINGS):
-            raise InputError(f"pooling: expected one of {', '.join(POOLINGS)}; found {pooling!r}")
-        return vectors_of(run, rows_of(run, texts), pooling)
+        return embed(run, texts, pooling)
 
-    def export(self, run: "Run", file: str | Path, binary: bool = False) -> None:
-        """A folder that transformers loads, and sentence-transformers if it is an encoder's."""
-        from minillm.formats.bert import export_bert
+    def export(self, run: Run, file: str | Path, format: str, binary: bool) -> None:
+        """Write a folder that transformers loads, and sentence-transformers if it encodes texts.
 
-        if binary:
-            raise InputError("--binary: only word vectors have two formats")
+        In the format of PEFT, write the updates of LoRA alone.
+        """
+        if format == "peft":
+            export_additions(run, file)
+            return
         tokenizer: Any = run.tokenizer
         export_bert(run.model, tokenizer, file, sentences_of(run))
 
-    def import_file(self, file: str, folder: "RunFolder") -> str:
-        """Makes a run of a BERT of transformers; returns a line that describes it."""
-        from minillm.data.registry import absolute
-        from minillm.formats.bert import import_bert
-
+    def import_file(self, file: str, folder: RunFolder) -> str:
+        """Make a run of a BERT of transformers; return a line that describes it."""
         model, tokenizer, sentences = import_bert(file)
-        config = asdict(model.config)
-        settings = {name: config[name] for name in SIZES}
-        make(self.settings, settings, f"{file}: ")  # as it will be loaded
+        config = model.config
+        make(Settings, {"context": config.context, "dropout": config.dropout}, f"{file}: ")
         data = {"files": [], "imported": absolute(file), **asdict(sentences)}
-        self.save(folder, model, tokenizer, settings, data)
+        stored = Stored(self, config, Settings(), data)
+        save_run(folder, stored, model.params, {"tokenizer": tokenizer})
         weights = sum(array.size for array in model.params.values())
-        return f"{weights:,} weights in {config['layers']} layers, {len(tokenizer):,} tokens"
-
-
-def sentences_of(run: "Run") -> "Sentences":
-    """How the run makes a vector of a text, as far as anything is said about it."""
-    from minillm.formats.sentences import Sentences
-
-    names = [entry.name for entry in fields(Sentences) if entry.name in run.data]
-    return Sentences(**{name: run.data[name] for name in names})
-
-
-def rows_of(run: "Run", texts: Sequence[str]) -> "list[NDArray[np.int32]]":
-    """The ids of each text, without [CLS] and [SEP], as many as are read."""
-    context = run.model.config.context
-    most = min(context, sentences_of(run).longest or context) - 2
-    encode = run.tokenizer.encode
-    return [encode(text, f"text {number}")[:most] for number, text in enumerate(texts, start=1)]
-
-
-def vectors_of(
-    run: "Run", rows: "Sequence[NDArray[np.integer]]", pooling: str | None = None
-) -> "NDArray":
-    """The vector of each row of ids, (n, D)."""
-    import numpy as np
-
-    from minillm import ops
-    from minillm.data.passages import framed
-
-    model, said = run.model, sentences_of(run)
-    pooling = pooling or said.pooling or "mean"
-    vectors = np.zeros((len(rows), model.config.width), model.dtype)
-    for together in batches([len(row) + 2 for row in rows]):
-        batch = framed([[rows[row]] for row in together], *frame_of(run.tokenizer))
-        x = model.read(batch.ids, batch.lengths, batch.segments)  # (B, T, D)
-        if pooling == "first":
-            vectors[together] = x[:, 0]
-        else:
-            pool = ops.mean_pool if pooling == "mean" else ops.max_pool
-            vectors[together] = pool(x, batch.lengths)[0]
-    if said.normalised:
-        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), TINY)
-    return vectors
-
-
-def batches(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """The numbers of the rows that are read together: those of similar length, longest first.
-
-    A batch ends where it has enough tokens, or where its padding would cost more than to begin
-    another.
-
-    >>> list(batches([3, 100, 4, 95]))
-    [[1, 3], [2, 0]]
-    """
-    together: list[int] = []
-    padding = 0
-    for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
-        longest = lengths[together[0]] if together else 0
-        padding += max(0, longest - lengths[row])
-        if together and (padding > PADDING or longest * (len(together) + 1) > TOKENS):
-            yield together
-            together, padding = [], 0
-        together.append(row)
-    if together:
-        yield together
+        return f"{weights:,} weights in {config.layers} layers, {len(tokenizer):,} tokens"
 
 
 def special_ids(tokenizer: Any) -> list[int]:
-    """The ids that stand for no text."""
+    """Return the ids that stand for no text."""
     return [tokenizer.tokens.index(token) for token in tokenizer.specials]
 
 
-def frames(tokenizer: Any) -> bool:
-    """Whether it has the special tokens that BERT needs."""
-    return None not in [getattr(tokenizer, name, None) for name in ("cls", "sep", "mask")]
-
-
-def frame_of(tokenizer: Any) -> tuple[int, int]:
-    """The ids of [CLS] and [SEP]."""
-    return tokenizer.cls, tokenizer.sep
-
-
-def masking_of(tokenizer: Any, whole_words: bool, source: str) -> "Masking":
-    """Which tokens may be hidden: all but the special ones.
+def masking_of(tokenizer: Any, whole_words: bool, source: str) -> Masking:
+    """Return which tokens may be hidden: all but the special ones.
 
     InputError, with ``source``, for a vocabulary without [CLS], [SEP] or [MASK].
     """
-    import numpy as np
-
-    from minillm.data.masking import Masking
-
     if not frames(tokenizer):
         raise InputError(
             f"{source}: expected a vocabulary of unit wordpiece, with [CLS], [SEP] and [MASK], "
@@ -418,38 +343,27 @@ def masking_of(tokenizer: Any, whole_words: bool, source: str) -> "Masking":
 
 
 def hidden_passages(
-    ids: "Ids", context: int, tokenizer: Any, masking: "Masking"
-) -> "Iterator[MaskedBatch]":
-    """A text in passages, one after the other, in which always the same tokens are hidden."""
-    import numpy as np
-
-    from minillm.data.passages import passages_once
-
+    ids: Ids, context: int, tokenizer: Any, masking: Masking
+) -> Iterator[MaskedBatch]:
+    """Return a text in passages, one after the other; the hidden tokens are always the same."""
     rng = np.random.default_rng(MASKS)
     for texts in passages_once(ids, ROWS, context, *frame_of(tokenizer)):
         yield masking.hide(texts, rng)
 
 
-def check_head(run: "Run") -> None:
+def check_head(run: Run) -> None:
     """InputError for a model that cannot fill in words: one that was imported without the head."""
     if not run.model.config.masked_words:
         raise InputError(f"{run.path}: this model was imported without its head for masked words")
 
 
-def by_counting(run: "Run", batches: "Sequence[MaskedBatch]") -> Results:
-    """What counting the training text reaches: the most frequent token, and a 5-gram model.
+def by_counting(run: Run, batches: Sequence[MaskedBatch]) -> Results:
+    """Return what counting the training text reaches: the most frequent token, and a 5-gram model.
 
     Nothing if that text cannot be read any more.
     """
-    import numpy as np
-
-    from minillm.metrics import frequency_loss
-    from minillm.training.masked import ngram_filling
-
-    if "imported" in run.data or "-" in run.data["files"]:
-        return {}
     try:
-        _, training, _ = open_text_or_shards(run.settings, dict(run.data), verify=False)
+        training = training_ids(run)
     except InputError:
         return {}
     counted = training[:COUNTED]
@@ -466,9 +380,9 @@ def by_counting(run: "Run", batches: "Sequence[MaskedBatch]") -> Results:
 
 
 def shown_filled(
-    model: Any, tokenizer: "Vocabulary", batches: "Sequence[MaskedBatch]", most: int = SHOWN
+    model: Any, tokenizer: Vocabulary, batches: Sequence[MaskedBatch], most: int = SHOWN
 ) -> str:
-    """The beginning of the first passage; what the model fills in, and what stood there."""
+    """Return the beginning of the first passage, what the model fills in, what stood there."""
     batch = batches[0]
     first = batch._replace(
         **{name: getattr(batch, name)[:1] for name in ("ids", "lengths", "segments", "places")}

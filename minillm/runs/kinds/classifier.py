@@ -12,14 +12,14 @@ from minillm.runs.augmentation import AugmentationFacts, AugmentationSettings, a
 from minillm.runs.kind import Evaluation, Job, Kind, Parts, Results
 from minillm.runs.settings import (
     LENGTHS,
-    FineTuningSettings,
+    LoRASettings,
     LabelledSettings,
     RecurrenceSettings,
     VocabularySettings,
     option,
     with_default,
 )
-from minillm.runs.text import vocabulary_for
+from minillm.runs.vocabulary import vocabulary_for
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,7 +41,7 @@ class Settings(
     VocabularySettings,
     RecurrenceSettings,
     LabelledSettings,
-    FineTuningSettings,
+    LoRASettings,
 ):
     """The settings of a classifier."""
 

@@ -3,47 +3,55 @@
 import math
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
+from numpy.typing import NDArray
+
+from minillm.data.registry import absolute
+from minillm.data.streams import Spill, TextStream
 from minillm.errors import InputError
-from minillm.runs.kind import Evaluation, Job, Kind, Results, Shapes
-from minillm.runs.settings import FilesSettings, Size, TokenizerSettings, option, values_of
-from minillm.runs.text import (
-    check_fingerprint,
-    check_kept,
+from minillm.formats.arpa import read_arpa, write_arpa
+from minillm.metrics import perplexity
+from minillm.models.ngram import NGram, NGramConfig
+from minillm.mpi import ranks
+from minillm.runs.folder import RunFolder
+from minillm.runs.kind import Evaluation, Job, Kind, Results, Stored, Weights
+from minillm.runs.run import Run
+from minillm.runs.settings import FilesSettings, Size, TokenizerSettings, option, size
+from minillm.runs.stored import save_run
+from minillm.runs.text import write_text
+from minillm.runs.text_data import (
+    evaluation_stream,
     language_results,
-    name_of,
     per_byte_and_character,
     size_of,
-    vocabulary_for,
-    write_text,
 )
-
-if TYPE_CHECKING:
-    from minillm.data.streams import TextStream
-    from minillm.models.ngram import NGram
-    from minillm.runs.folder import RunFolder
-    from minillm.runs.run import Run
-    from minillm.text import Vocabulary
+from minillm.runs.vocabulary import vocabulary_for
+from minillm.text import Vocabulary
+from minillm.training.ngram import Progress, score_text, train_ngram
 
 
 @dataclass(frozen=True)
 class Settings(FilesSettings, TokenizerSettings):
     """The settings of an n-gram model."""
 
-    order: int = option(5, "length of the longest n-grams", "N", least=1, most=20)
-    smoothing: str = option(
-        "kneser-ney",
+    order: int = size(NGramConfig, "order", "length of the longest n-grams", "N", most=20)
+    smoothing: str = size(
+        NGramConfig,
+        "smoothing",
         "how the probability of unseen n-grams is estimated; kneser-ney is modified Kneser-Ney",
         choices=("kneser-ney", "absolute", "witten-bell", "add-k", "mle"),
     )
-    k: float = option(0.1, "what add-k adds to each count", "K", above=0)
-    prune: tuple[int, ...] = option(
-        (0,),
+    k: float = size(
+        NGramConfig, "k", "add-k adds K to each count", "K", least=0, above=0, rare=True
+    )
+    prune: tuple[int, ...] = size(
+        NGramConfig,
+        "prune",
         "leave out n-grams seen at most C times: one number for the 2-grams, one for the 3-grams "
         "and so on; the last is for all longer ones, too",
         "C",
@@ -52,7 +60,10 @@ class Settings(FilesSettings, TokenizerSettings):
         default_help="0: none",
     )
     unit: str = option(
-        "word", "what n-grams consist of", choices=("character", "word", "bpe"), group="the text"
+        "word",
+        "the tokens that n-grams consist of",
+        choices=("character", "word", "bpe"),
+        group="the text",
     )
     minimum_count: int = option(
         2,
@@ -102,46 +113,39 @@ model on text that it has not seen.  In a model of words, each line is a sentenc
         from the 3-grams on, those seen once are left out
 
 then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa"""
+    model = NGram
+    config = NGramConfig
     settings = Settings
+    takes: ClassVar[tuple[str, ...]] = ("text",)
     exports: ClassVar[dict[str, str]] = {"arpa": "model.arpa"}
     resumable = False
 
-    def types(self) -> tuple[type, type]:
-        """The model and its config."""
-        from minillm.models.ngram import NGram, NGramConfig
-
-        return NGram, NGramConfig
-
     def train(self, job: Job) -> bool:
-        """Counts, smooths, saves, and measures on the held-out text."""
-        from minillm.data.streams import Spill, TextStream
-        from minillm.mpi import ranks
-        from minillm.training.ngram import Progress, train_ngram
-
-        settings = job.settings
+        """Count, smooth, save, and measure on the held-out text."""
+        settings: Settings = job.settings
         if list(settings.prune) != sorted(settings.prune):
             raise InputError(
                 f"--prune: expected counts that do not fall, found {list(settings.prune)}"
             )
-        began, rank = time.perf_counter(), ranks().rank
-        report = partial(print, file=sys.stderr) if rank == 0 else lambda line: None
+        start, rank = time.perf_counter(), ranks().rank
+        report = partial(print, file=sys.stderr) if rank == 0 and not job.quiet else lambda _: None
         text = TextStream(job.data["files"], progress=Progress(report))
         cut = text.characters * 9 // 10
         # The words of the text are its vocabulary, unless another is given.
-        vocabulary = vocabulary_for(settings, job.data, settings.unit, lambda: None)
+        vocabulary = vocabulary_for(job, settings.unit, lambda: None)
         with Spill() as spill:
             model, tokenizer, tokens = train_ngram(
                 text, text.characters - cut, settings, spill, report, vocabulary
             )
             if model is None:
                 return True  # rank 0 has it
-            seconds = time.perf_counter() - began
+            seconds = time.perf_counter() - start
             report(f"{tokens:,} tokens in {seconds:.1f} s, {tokens / seconds:,.0f} tokens/s")
             report(f"saving, then measuring on {text.characters - cut:,} characters")
-            data = job.data | {"sha256": text.sha256}
-            self.save(job.folder, model, tokenizer, values_of(settings, data=False), data)
-            sizes = enumerate(model.config.sizes, start=1)
-            job.report(", ".join(f"{size:,} {n}-grams" for n, size in sizes))
+            job.data["sha256"] = text.sha256
+            stored = Stored(self, model.config, settings, job.data)
+            save_run(job.folder, stored, model.params, {"tokenizer": tokenizer})
+            job.report(_sizes(model.config))
             held_out = text.blocks(start=cut)
             results = text_results(model, tokenizer, held_out, "the held-out last tenth")
         for key in ("bits_per_token", "perplexity"):
@@ -149,89 +153,59 @@ then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa"""
         job.report(f"saved in {job.folder.path}")
         return True
 
-    def build(self, config: Any, vocabularies: dict[str, Any], shapes: Shapes) -> Any:
-        """The arrays that the sizes say."""
-        stored = tuple(shapes.get(f"word.{n}") for n in range(1, config.order + 1))
-        if tuple((size,) for size in config.sizes) != stored:
+    def read_weights(self, folder: RunFolder, allow_nan: bool) -> dict[str, NDArray]:
+        """Map the arrays, which may be larger than memory."""
+        return folder.map_model(allow_nan)
+
+    def build(
+        self, config: NGramConfig, vocabularies: Mapping[str, Any], weights: Weights
+    ) -> NGram:
+        """Return the model.  ValueError, with the array's name, for one that cannot be right."""
+        names = [f"word.{n}" for n in range(1, config.order + 1)]
+        if tuple(weights[name].size for name in names) != config.sizes:
             raise ValueError("its sizes do not agree with the tensors stored")
-        Model, _ = self.types()
-        return Model(config)
+        return NGram(config, dict(weights))
 
-    def load_weights(self, folder: "RunFolder", model: Any, allow_nan: bool) -> None:
-        """Maps them: they may be larger than memory."""
-        model.params = folder.map_model(model.params, allow_nan)
-
-    def check(self, model: Any) -> None:
-        """That every look-up stays within the arrays."""
-        model.check()
-
-    def write(self, run: "Run", *options: Any) -> Iterator[str]:
+    def write(self, run: Run, *options: Any) -> Iterator[str]:
         """See :meth:`minillm.runs.run.Run.write`."""
         return write_text(run.model, run.tokenizer, *options)
 
-    def evaluate(self, run: "Run", asked: Evaluation) -> Results:
-        """Nats and bits per token, and perplexity with and without the unknown words."""
-        name, text, start = evaluation_stream(run, asked, held_out=True)
+    def evaluate(self, run: Run, evaluation: Evaluation) -> Results:
+        """Return nats and bits per token, and perplexity with and without the unknown words."""
+        name, text, start = evaluation_stream(run, evaluation, held_out=True)
         return text_results(run.model, run.tokenizer, text.blocks(start), name)
 
-    def export(self, run: "Run", file: str | Path, binary: bool = False) -> None:
-        """An ARPA file, which SRILM and KenLM read."""
-        from minillm.formats.arpa import write_arpa
-
-        if binary:
-            raise InputError("--binary: an ARPA file is text")
+    def export(self, run: Run, file: str | Path, format: str, binary: bool) -> None:
+        """Write an ARPA file, which SRILM and KenLM read."""
         write_arpa(file, run.tokenizer, run.model.params)
 
     def imports(self, file: str, head: bytes) -> bool:
-        """Whether a file is one to import as this kind: an ARPA file, gzip too."""
+        """Return whether a file is one to import as this kind: an ARPA file, gzip too."""
         return head.startswith((b"\\data\\", b"\x1f\x8b")) or ".arpa" in Path(file).name
 
-    def import_file(self, file: str, folder: "RunFolder") -> str:
-        """Makes a run of an ARPA file; returns a line that describes it."""
-        from minillm.data.registry import absolute
-        from minillm.formats.arpa import read_arpa
-
-        Model, _ = self.types()
+    def import_file(self, file: str, folder: RunFolder) -> str:
+        """Make a run of an ARPA file; return a line that describes it."""
         tokenizer, params = read_arpa(file)
         order = sum(name.startswith("word.") for name in params)
-        sizes = tuple(len(params[f"word.{n}"]) for n in range(1, order + 1))
-        config = self.new_config(
+        config = NGramConfig(
             vocabulary=len(tokenizer),
             order=order,
             line_end=tokenizer.sentence_end,
             unknown=tokenizer.unknown,
-            sizes=sizes,
+            sizes=tuple(len(params[f"word.{n}"]) for n in range(1, order + 1)),
         )
         data = {"files": [], "imported": absolute(file)}
-        self.save(folder, Model(config, params), tokenizer, {}, data)
-        return ", ".join(f"{size:,} {n}-grams" for n, size in enumerate(sizes, start=1))
+        model, stored = NGram(config, params), Stored(self, config, Settings(), data)
+        save_run(folder, stored, model.params, {"tokenizer": tokenizer})
+        return _sizes(config)
 
 
-def evaluation_stream(
-    run: "Run", asked: Evaluation, held_out: bool
-) -> tuple[str, "TextStream", int]:
-    """What to measure on: its name, the text, and the character where that begins."""
-    from minillm.data.streams import TextStream
-
-    if asked.part == "test":
-        raise InputError("--part: a text has no test part")
-    if asked.files:
-        return ", ".join(asked.files), TextStream(asked.files), 0
-    check_kept(run)
-    text = TextStream(run.data["files"])
-    check_fingerprint(run.data, text.sha256)
-    if not held_out:
-        return name_of(run.data), text, 0
-    return f"the held-out last tenth of {name_of(run.data)}", text, text.characters * 9 // 10
+def _sizes(config: NGramConfig) -> str:
+    return ", ".join(f"{size:,} {n}-grams" for n, size in enumerate(config.sizes, start=1))
 
 
-def text_results(
-    model: "NGram", tokenizer: "Vocabulary", blocks: Iterable[str], name: str
-) -> Results:
-    """The measures of an n-gram model on a text, with and without its unknown words."""
-    from minillm import metrics
-    from minillm.training.ngram import score_text
-
+def text_results(model: NGram, tokenizer: Vocabulary, blocks: Iterable[str], name: str) -> Results:
+    """Return the figures of an n-gram model on a text, with and without its unknown words."""
     bytes, characters = 0, 0
 
     def counted() -> Iterator[str]:
@@ -248,6 +222,6 @@ def text_results(
     if tokenizer.unknown is not None:
         known_nats = -score.log10 * math.log(10) / max(1, score.tokens)
         results["unknown_share"] = score.unknown / tokens
-        results["perplexity_of_known"] = metrics.perplexity(known_nats)
+        results["perplexity_of_known"] = perplexity(known_nats)
         return results
     return results | per_byte_and_character(nats * tokens, bytes, characters)

@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 from minillm.errors import InputError
 from minillm.runs.kind import Evaluation, Job, Kind, Parts, Results
-from minillm.runs.kinds.bert import frames
+from minillm.runs.embedding import frames
 from minillm.runs.settings import (
     Facts,
-    FineTuningSettings,
+    LoRASettings,
     TokenizerSettings,
     TrainingSettings,
     VocabularySettings,
     option,
     with_default,
 )
-from minillm.runs.text import vocabulary_for
+from minillm.runs.vocabulary import vocabulary_for
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +35,7 @@ SIZES = ("width", "layers", "heads", "context")
 
 
 @dataclass(frozen=True)
-class Settings(TokenizerSettings, TrainingSettings, FineTuningSettings):
+class Settings(TokenizerSettings, TrainingSettings, LoRASettings):
     """The settings of a reader."""
 
     data: str | None = option(

@@ -10,14 +10,14 @@ from minillm.errors import InputError
 from minillm.runs.kind import Evaluation, Kind, Parts, Results
 from minillm.runs.settings import (
     Facts,
-    FineTuningSettings,
+    LoRASettings,
     RecurrenceSettings,
     TrainingSettings,
     VocabularySettings,
     option,
     with_default,
 )
-from minillm.runs.text import vocabulary_for
+from minillm.runs.vocabulary import vocabulary_for
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,7 +34,7 @@ EXAMPLES = 3  # shown after a training
 
 
 @dataclass(frozen=True)
-class PairSettings(VocabularySettings, TrainingSettings, FineTuningSettings):
+class PairSettings(VocabularySettings, TrainingSettings, LoRASettings):
     """The settings of every model of pairs of texts."""
 
     data: str | None = option(

@@ -4,22 +4,17 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
+from minillm.data.streams import TextStream
 from minillm.errors import InputError
-from minillm.runs.kind import Evaluation, Job, Kind, Results, Shapes
-from minillm.runs.settings import (
-    FilesSettings,
-    VocabularySettings,
-    option,
-    values_of,
-    with_default,
-)
-from minillm.runs.text import LEAST_WORD_PIECES, check_size, size_of
-
-if TYPE_CHECKING:
-    from minillm.runs.run import Run
-    from minillm.text import BytePairs, Vocabulary, WordPieces
+from minillm.runs.kind import Evaluation, Job, Kind, Results, Stored, Weights
+from minillm.runs.run import Run
+from minillm.runs.settings import FilesSettings, VocabularySettings, option, with_default
+from minillm.runs.stored import save_run
+from minillm.runs.text_data import evaluation_stream, size_of
+from minillm.runs.vocabulary import LEAST_WORD_PIECES, check_size
+from minillm.text import BytePairs, Vocabulary, WordPieces, bpe, tokenizer_files, wordpiece
 
 REPORT_SECONDS = 5.0
 
@@ -51,7 +46,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class TokenizerConfig:
-    """How many tokens there are."""
+    """The number of tokens."""
 
     vocabulary: int
 
@@ -59,10 +54,8 @@ class TokenizerConfig:
 class NoModel:
     """The model of a run that is a vocabulary alone: it has no weights."""
 
-    params: ClassVar[dict[str, Any]] = {}
-
-    def __init__(self, config: TokenizerConfig):
-        self.config = config
+    def __init__(self, config: TokenizerConfig, params: Weights | None = None):
+        self.config, self.params = config, dict(params or {})
 
 
 class TokenizerKind(Kind):
@@ -85,46 +78,40 @@ with tokenizer_config.json."""
   minillm train tokenizer *.txt --unit wordpiece --out runs/pieces
 
 then: minillm train lm FILE --tokenizer runs/pairs --out DIR, minillm eval runs/pairs FILE"""
+    model = NoModel
+    config = TokenizerConfig
     settings = Settings
+    takes: ClassVar[tuple[str, ...]] = ("text",)
     resumable = False
 
-    def types(self) -> tuple[type, type]:
-        """The model and its config."""
-        return NoModel, TokenizerConfig
-
-    def build(self, config: Any, vocabularies: dict[str, Any], shapes: Shapes) -> NoModel:
-        """No weights."""
-        return NoModel(config)
-
     def train(self, job: Job) -> bool:
-        """Learns, measures on the held-out text, and saves; before that, nothing is written."""
-        from minillm.data.streams import TextStream
-        from minillm.text import tokenizer_files
-
-        check_asked(job.settings)
-        began = time.perf_counter()
+        """Learn, measure on the held-out text, and save; before that, nothing is written."""
+        settings: Settings = job.settings
+        check_size(settings.unit, settings.vocabulary)
+        if settings.cased and settings.unit != "wordpiece":
+            raise InputError(
+                "--cased: expected --unit wordpiece with it: byte pairs keep upper case"
+            )
+        start = time.perf_counter()
         text = TextStream(job.data["files"])
         cut = text.characters * 9 // 10
-        blocks = reported(text.blocks(stop=cut), cut)
-        tokenizer = learned(blocks, job.settings)
-        measures = measured(tokenizer, text.blocks(start=cut), "the held-out last tenth")
-        model = NoModel(TokenizerConfig(len(tokenizer)))
-        data = job.data | {"sha256": text.sha256}
-        settings = values_of(job.settings, data=False)
-        self.save(job.folder, model, tokenizer, settings, data, tokenizer_files(tokenizer))
-        seconds = time.perf_counter() - began
+        tokenizer = learned(reported(text.blocks(stop=cut), cut, job.quiet), settings)
+        results = measured(tokenizer, text.blocks(start=cut), "the held-out last tenth")
+        job.data["sha256"] = text.sha256
+        stored = Stored(self, TokenizerConfig(len(tokenizer)), settings, job.data)
+        files = tokenizer_files(tokenizer)
+        save_run(job.folder, stored, {}, {"tokenizer": tokenizer}, files)
+        seconds = time.perf_counter() - start
         job.report(f"{len(tokenizer):,} tokens from {cut:,} characters in {seconds:.1f} s")
-        if len(tokenizer) < job.settings.vocabulary:
-            job.report(f"fewer than asked for: no other pair {WORTH[job.settings.unit]}")
-        job.report(f"held-out bytes per token: {measures['bytes_per_token']:.3f}")
+        if len(tokenizer) < settings.vocabulary:
+            job.report(f"fewer than asked for: no other pair {WORTH[settings.unit]}")
+        job.report(f"held-out bytes per token: {results['bytes_per_token']:.3f}")
         job.report(f"saved in {job.folder.path}")
         return True
 
-    def evaluate(self, run: "Run", asked: Evaluation) -> Results:
-        """Bytes and characters per token."""
-        from minillm.runs.kinds.ngram import evaluation_stream
-
-        name, text, start = evaluation_stream(run, asked, held_out=True)
+    def evaluate(self, run: Run, evaluation: Evaluation) -> Results:
+        """Return bytes and characters per token."""
+        name, text, start = evaluation_stream(run, evaluation, held_out=True)
         return {"text": name, **measured(run.tokenizer, text.blocks(start), name)}
 
 
@@ -134,24 +121,18 @@ WORTH = {
 }
 
 
-def check_asked(settings: Settings) -> None:
-    """InputError for settings that do not fit together."""
-    check_size(settings.unit, settings.vocabulary)
-    if settings.cased and settings.unit != "wordpiece":
-        raise InputError("--cased: expected --unit wordpiece with it: byte pairs keep upper case")
-
-
-def learned(blocks: Iterable[str], settings: Settings) -> "BytePairs | WordPieces":
-    """The tokenizer that a text teaches."""
-    from minillm.text import bpe, wordpiece
-
+def learned(blocks: Iterable[str], settings: Settings) -> BytePairs | WordPieces:
+    """Return the tokenizer that a text teaches."""
     if settings.unit == "bpe":
         return bpe.train(blocks, settings.vocabulary)
     return wordpiece.train(blocks, settings.vocabulary, lower_case=not settings.cased)
 
 
-def reported(blocks: Iterable[str], total: int) -> Iterator[str]:
-    """The blocks; a line every few seconds says how far the reading is."""
+def reported(blocks: Iterable[str], total: int, quiet: bool) -> Iterator[str]:
+    """Return the blocks; a line every few seconds says how far the reading is."""
+    if quiet:
+        yield from blocks
+        return
     read, last = 0, time.monotonic()
     for block in blocks:
         yield block
@@ -162,8 +143,8 @@ def reported(blocks: Iterable[str], total: int) -> Iterator[str]:
     print(f"{read:,} characters read; merging", file=sys.stderr)
 
 
-def measured(tokenizer: "Vocabulary", blocks: Iterable[str], name: str) -> Results:
-    """How long tokens are in a text."""
+def measured(tokenizer: Vocabulary, blocks: Iterable[str], name: str) -> Results:
+    """Return how long tokens are in a text."""
     tokens, unknown, bytes, characters = 0, 0, 0, 0
     for block in blocks:
         sizes = size_of(block)

@@ -1,61 +1,80 @@
 """``word2vec``: a vector for each word."""
 
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
+import numpy as np
+
+from minillm.data.registry import absolute
+from minillm.data.streams import Spill, TextStream
 from minillm.errors import InputError
+from minillm.formats.word2vec import read_vectors, write_vectors
+from minillm.models.word2vec import Vectors, Word2Vec, Word2VecConfig
 from minillm.mpi import ranks
-from minillm.runs.kind import Evaluation, Job, Kind, Results, Shapes
+from minillm.runs.folder import RunFolder
+from minillm.runs.kind import Evaluation, Job, Kind, Results, Stored, Weights
+from minillm.runs.opening import open_vocabularies
+from minillm.runs.run import Run
 from minillm.runs.settings import (
     FilesSettings,
     Size,
     TrainingSettings,
+    config_from,
     option,
-    values_of,
+    size,
     with_default,
 )
+from minillm.runs.stored import check_fingerprint, save_config, save_run, save_vocabularies
+from minillm.runs.text_data import evaluation_stream, name_of
+from minillm.training.progress import minutes_and_seconds
+from minillm.training.word2vec import (
+    Corpus,
+    Progress,
+    WordCounts,
+    count_words,
+    learning_rates,
+    mean_loss,
+    restore_progress,
+    save_progress,
+    starting_rate,
+    train_word2vec,
+)
 
-if TYPE_CHECKING:
-    from minillm.models.word2vec import Vectors, Word2Vec
-    from minillm.runs.folder import RunFolder
-    from minillm.runs.run import Run
-    from minillm.training.word2vec import Corpus, Progress, WordCounts
+RATES = {"skip-gram": 0.025, "cbow": 0.05}  # the learning rate at the start, of each algorithm
 
 
 @dataclass(frozen=True)
 class Settings(FilesSettings):
     """The settings of word2vec."""
 
-    algorithm: str = option(
-        "skip-gram",
+    algorithm: str = size(
+        Word2VecConfig,
+        "algorithm",
         "skip-gram: a word predicts its neighbours; cbow: they predict the word",
         choices=("skip-gram", "cbow"),
     )
-    dimension: int = option(100, "width of a vector", "D", least=1, most=65536)
-    window: int = option(
-        5,
+    dimension: int = size(Word2VecConfig, "dimension", "width of a vector", "D", most=65536)
+    window: int = size(
+        Word2VecConfig,
+        "window",
         "neighbours are at most N words away; for each word, the distance is drawn from 1 to N",
         "N",
-        least=1,
         most=1000,
     )
-    negative: int = option(
-        5,
-        "random words for each true neighbour, which the model learns to tell apart",
+    negative: int = size(
+        Word2VecConfig,
+        "negative",
+        "random words for each true neighbour, which the model learns to tell apart; 0: predict "
+        "along the paths of a Huffman tree instead (hierarchical softmax)",
         "N",
-        least=1,
+        least=0,
         most=1000,
-        excludes=("hierarchical_softmax",),
     )
-    hierarchical_softmax: bool = option(
-        False,
-        "predict along the paths of a Huffman tree, without random words",
-        excludes=("negative",),
-    )
-    cbow_sum: bool = option(False, "cbow adds up the vectors of its window; it does not average")
-    subsample: float = option(
-        1e-3,
+    subsample: float = size(
+        Word2VecConfig,
+        "subsample",
         "skip some occurrences of words that are a larger fraction of the text; 0: none",
         "F",
         least=0,
@@ -83,14 +102,6 @@ class Settings(FilesSettings):
         group="the run",
         changeable=True,
     )
-    average_every: int = option(
-        50_000,
-        "of several ranks, each learns from N words between two averages of their vectors",
-        "N",
-        least=1,
-        most=10**8,
-        group="the run",
-    )
     threads: int = option(
         1,
         "update the same weights without locks; with 2 or more, a seed does not fix the result",
@@ -113,7 +124,11 @@ class Settings(FilesSettings):
         changeable=True,
         default_help="0.025, cbow 0.05",
     )
-    final_rate: float = option(1e-4, "learning rate at the end", "R", above=0, group="the run")
+    final_rate: float = option(
+        1e-4, "learning rate at the end", "R", above=0, group="the run", rare=True
+    )
+
+    average_every: ClassVar[int] = 50_000  # words of each rank between two averages
 
 
 class Word2VecKind(Kind):
@@ -140,53 +155,48 @@ vectors.  Each line of the text is a sentence.  Files of any size are read as st
 
 then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DIR,
       minillm export DIR vectors.txt"""
+    model = Word2Vec
+    config = Word2VecConfig
     settings = Settings
+    takes: ClassVar[tuple[str, ...]] = ("sentences", "text")
     exports: ClassVar[dict[str, str]] = {"word2vec": "vectors.txt"}
 
-    def types(self) -> tuple[type, type]:
-        """The model and its config."""
-        from minillm.models.word2vec import Word2Vec, Word2VecConfig
+    def complete(self, settings: Settings, given: Mapping[str, Any], job: Job) -> Settings:
+        """Return the settings with the learning rate that suits the algorithm."""
+        if settings.learning_rate is not None:
+            return settings
+        return replace(settings, learning_rate=RATES[settings.algorithm])
 
-        return Word2Vec, Word2VecConfig
-
-    def open_vocabulary(self, values: dict[str, Any]) -> "WordCounts":
-        """The words and how often each was seen."""
-        from minillm.training.word2vec import WordCounts
-
+    def open_vocabulary(self, values: dict[str, Any]) -> WordCounts:
+        """Return the words and how often each was seen."""
         return WordCounts.from_dict(values)
 
-    def build(self, config: Any, vocabularies: dict[str, Any], shapes: Shapes) -> "Word2Vec":
-        """A model with the tables of the words' counts; its vectors are read afterwards."""
-        expected = (config.vocabulary, config.dimension)
-        if shapes.get("vectors") != expected:
-            raise ValueError(f"expected vectors {expected}, found {shapes.get('vectors')}")
-        Model, _ = self.types()
-        return Model(config, vocabularies["tokenizer"].counts)
+    def build(
+        self, config: Word2VecConfig, vocabularies: Mapping[str, Any], weights: Weights
+    ) -> Word2Vec:
+        """Return a model with the tables of the words' counts, and with these vectors."""
+        _check_shapes(config, {name: array.shape for name, array in weights.items()})
+        model = Word2Vec(config, vocabularies["tokenizer"].counts)
+        for name, array in model.params.items():
+            array[...] = weights[name]
+        return model
 
     def train(self, job: Job) -> bool:
-        """Counts the words, trains, saves, and reports the result."""
-        from minillm.data.streams import Spill, TextStream
-        from minillm.training.progress import minutes_and_seconds
-        from minillm.training.word2vec import Corpus, train_word2vec
-
+        """Count the words, train, save, and report the result."""
         settings, folder, me = job.settings, job.folder, ranks()
-        if settings.learning_rate is None:
-            rate = 0.025 if settings.algorithm == "skip-gram" else 0.05
-            settings = replace(settings, learning_rate=rate)
-        files = job.data["files"]
-        text = TextStream(files)
-        if job.stored and text.sha256 != job.data.get("sha256"):
-            raise InputError(f"{', '.join(files)}: the text has changed since the run was started")
+        text = TextStream(job.data["files"])
+        check_fingerprint(job.data, text.sha256, name_of(job.data))
         model, words, progress = self._begin(job, settings, text)
         with Spill() as spill:
             corpus = Corpus(words, text, spill, settings.memory, me.rank, me.size)
             if job.stored:
                 _check_resumed(job, settings, corpus, progress)
             me.wait()  # all have read the folder, which rank 0 writes from here on
-            data = job.data | {"sha256": text.sha256}
             if not job.stored:
-                save_vocabulary(folder, words, model, progress)
-            save_config(folder, model, values_of(settings, data=False), data)
+                folder.begin()
+                save_vocabularies(folder, self, {"tokenizer": words})
+                save_progress(folder, model, progress)
+            save_config(folder, Stored(self, model.config, settings, job.data, "prediction"))
             finished = train_word2vec(model, corpus, settings, folder, progress, job.quiet)
         me.wait()  # the run is on the disk
         seconds = max(progress.seconds, 1e-9)
@@ -195,100 +205,82 @@ then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DI
             f"{minutes_and_seconds(seconds)}, {progress.words / seconds:,.0f} words/s"
         )
         if not finished:
-            job.report(f"to go on: minillm train word2vec --out {folder.path} --resume")
+            job.report(f"to go on: {job.resume_command}")
             return False
         loss = folder.read_metrics()[-1]["loss"]
         job.report(f"{len(words):,} vectors; loss {loss:.4f} nats per prediction")
         job.report(f"saved in {folder.path}")
         return True
 
-    def _begin(self, job: Job, settings: Any, text: Any) -> "tuple[Word2Vec, WordCounts, Progress]":
-        """A fresh model, or the one to resume; its words; its progress."""
-        import numpy as np
-
-        from minillm.runs.run import build
-        from minillm.training.word2vec import Progress, count_words, restore_progress
-
+    def _begin(
+        self, job: Job, settings: Settings, text: TextStream
+    ) -> tuple[Word2Vec, WordCounts, Progress]:
+        """Return a fresh model, or the one to resume; its words; its progress."""
         if job.stored:
-            model, vocabularies = build(
-                self, job.folder, job.stored["model"], job.folder.resume_shapes
-            )
-            words = vocabularies["tokenizer"]
+            config, shapes = job.stored.config, job.folder.resume_shapes()
+            _check_shapes(config, shapes)
+            words = open_vocabularies(job.folder, job.stored)["tokenizer"]
+            model = Word2Vec(config, words.counts)
             return model, words, restore_progress(job.folder, model)
         words = count_words(text, settings.minimum_count, settings.pretokenised)
-        config = self.new_config(
-            vocabulary=len(words),
-            dimension=settings.dimension,
-            algorithm=settings.algorithm,
-            mean=not settings.cbow_sum,
-            window=settings.window,
-            negative=0 if settings.hierarchical_softmax else settings.negative,
-            subsample=settings.subsample,
-        )
-        Model, _ = self.types()
-        model = Model(config, words.counts, np.random.default_rng(settings.seed))
+        config = config_from(settings, Word2VecConfig, vocabulary=len(words))
+        model = Word2Vec(config, words.counts, np.random.default_rng(settings.seed))
         return model, words, Progress()
 
-    def vectors(self, run: "Run") -> "Vectors":
+    def vectors(self, run: Run) -> Vectors:
         """See :attr:`minillm.runs.run.Run.vectors`."""
-        from minillm.models.word2vec import Vectors
+        words: Any = run.tokenizer
+        return Vectors(words.words, run.model.params["vectors"])
 
-        return Vectors(run.tokenizer.words, run.model.params["vectors"])  # type: ignore[attr-defined]
-
-    def evaluate(self, run: "Run", asked: Evaluation) -> Results:
-        """The loss of a prediction on a text, by default the one that it was trained on."""
-        from minillm.runs.kinds.ngram import evaluation_stream
-        from minillm.training.word2vec import mean_loss
-
-        name, text, _ = evaluation_stream(run, asked, held_out=False)
-        loss, predictions, words = mean_loss(run.model, run.tokenizer, text)  # type: ignore[arg-type]
+    def evaluate(self, run: Run, evaluation: Evaluation) -> Results:
+        """Return the loss of a prediction on a text, by default the one it was trained on."""
+        name, text, _ = evaluation_stream(run, evaluation, held_out=False)
+        words: Any = run.tokenizer
+        loss, predictions, known = mean_loss(run.model, words, text)
         return {
             "text": name,
-            "known_words": words,
+            "known_words": known,
             "predictions": predictions,
             "nats_per_prediction": loss,
         }
 
-    def export(self, run: "Run", file: str | Path, binary: bool = False) -> None:
-        """Word vectors in one of word2vec's formats, which gensim reads."""
-        from minillm.formats.word2vec import write_vectors
-
+    def export(self, run: Run, file: str | Path, format: str, binary: bool) -> None:
+        """Write word vectors in one of word2vec's formats, which gensim reads."""
         vectors = self.vectors(run)
         write_vectors(file, vectors.words, vectors.vectors, binary)
 
     def imports(self, file: str, head: bytes) -> bool:
-        """Whether a file is one to import as this kind: a line with two numbers comes first."""
+        """Return whether a file is one to import as this kind: two numbers are its first line."""
         fields = head.split(b"\n")[0].split()
         return len(fields) == 2 and all(field.isdigit() for field in fields)
 
-    def import_file(self, file: str, folder: "RunFolder") -> str:
-        """Makes a run of a file of word vectors; returns a line that describes it."""
-        import numpy as np
-
-        from minillm.data.registry import absolute
-        from minillm.formats.word2vec import read_vectors
-        from minillm.training.word2vec import WordCounts
-
+    def import_file(self, file: str, folder: RunFolder) -> str:
+        """Make a run of a file of word vectors; return a line that describes it."""
         words, vectors = read_vectors(file)
         if len(words) < 2:
             raise InputError(f"{file}: expected 2 words or more, found {len(words)}")
         counts = np.arange(len(words), 0, -1)  # unknown: but the most frequent come first
-        Model, _ = self.types()
-        model = Model(self.new_config(vocabulary=len(words), dimension=vectors.shape[1]), counts)
+        config = Word2VecConfig(vocabulary=len(words), dimension=vectors.shape[1])
+        model = Word2Vec(config, counts)
         model.params["vectors"][:] = vectors
-        save_vocabulary(folder, WordCounts(words, counts, True), model, None)
-        folder.save_model(model.params, {})
-        save_config(folder, model, {}, {"files": [], "imported": absolute(file)})
+        data = {"files": [], "imported": absolute(file)}
+        stored = Stored(self, config, Settings(), data, "prediction")
+        save_run(folder, stored, model.params, {"tokenizer": WordCounts(words, counts, True)})
         return f"{len(words):,} vectors of {vectors.shape[1]} numbers"
 
 
-def _check_resumed(job: Job, settings: Any, corpus: "Corpus", progress: "Progress") -> None:
-    """InputError if there is nothing left to do; says so where the schedule is another."""
-    import numpy as np
+def _check_shapes(config: Word2VecConfig, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """ValueError unless stored vectors have the shapes that the config says."""
+    rows = {"vectors": config.vocabulary, "outputs": config.vocabulary - (config.negative == 0)}
+    for name, count in rows.items():
+        if shapes.get(name) != (count, config.dimension):
+            raise InputError(
+                f"{name}: expected shape {(count, config.dimension)}, found {shapes.get(name)}"
+            )
 
-    from minillm.training.progress import minutes_and_seconds
-    from minillm.training.word2vec import learning_rates, starting_rate
 
+def _check_resumed(job: Job, settings: Any, corpus: Corpus, progress: Progress) -> None:
+    """InputError if there is nothing left to do; say so where the schedule is another."""
     if progress.words >= settings.epochs * corpus.words:
         raise InputError(
             f"{job.folder.path}: the run is complete after {progress.words:,} words, "
@@ -304,30 +296,9 @@ def _check_resumed(job: Job, settings: Any, corpus: "Corpus", progress: "Progres
             starting_rate(run.learning_rate),
             run.final_rate,
         )[0]
-        for run in (job.stored["training"], settings)
+        for run in (job.stored.settings, settings)
     )
     if now > 1.01 * before:
         job.report(
             f"the schedule has changed: the learning rate goes from {before:.2g} up to {now:.2g}"
         )
-
-
-def save_vocabulary(
-    folder: "RunFolder", words: "WordCounts", model: "Word2Vec", progress: "Progress | None"
-) -> None:
-    """Makes the folder, with the words and, for a run that is trained, a checkpoint."""
-    from minillm.training.word2vec import save_progress
-
-    folder.begin()
-    folder.save_json("vocabulary.json", words.to_dict())
-    if progress is not None:
-        save_progress(folder, model, progress)
-
-
-def save_config(
-    folder: "RunFolder", model: "Word2Vec", settings: dict[str, Any], data: dict[str, Any]
-) -> None:
-    """Writes config.json, which comes last: a folder with it is complete."""
-    config = {"kind": "word2vec", "model": asdict(model.config), "training": settings, "data": data}
-    config["unit"] = "prediction"
-    folder.save_json("config.json", config)

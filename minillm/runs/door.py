@@ -1,0 +1,136 @@
+"""The door for Python: a trained run from data as Python has them, or from a model.
+
+run = minillm.train("lm", "runs/x", text="...", steps=500)
+run = minillm.train("classifier", texts=["...", ...], labels=["good", ...])
+run = minillm.train("transformer", pairs=[("one", "un"), ...])
+run = minillm.train("word2vec", sentences=[["a", "b"], ...])
+"""
+
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from minillm.errors import InputError
+from minillm.runs import given as given_data
+from minillm.runs import start
+from minillm.runs.folder import RunFolder
+from minillm.runs.kind import Stored, find_kind, kinds
+from minillm.runs.opening import load
+from minillm.runs.run import Run
+from minillm.runs.settings import make, types_of
+from minillm.runs.stored import save_run
+from minillm.text import Vocabulary
+
+
+def train(
+    kind: str,
+    out: str | Path | None = None,
+    *,
+    text: str | None = None,
+    files: str | Path | Sequence[str | Path] | None = None,
+    texts: Iterable[str] | None = None,
+    labels: Iterable[str] | None = None,
+    pairs: Iterable[tuple[str, str]] | None = None,
+    sentences: Iterable[Sequence[str]] | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    report: Callable[[str], None] | None = None,
+    quiet: bool = False,
+    **settings: Any,
+) -> Run:
+    """Train a model of a kind, such as "lm", and return the finished run.
+
+    The run is in the folder ``out``; None: in memory, until ``run.save(folder)`` keeps it.  Its
+    data are a text, texts with labels, pairs of source and target, sentences as lists of words, or
+    files; a run keeps data that are not in files.  The settings are the options of
+    ``minillm train KIND --help``, with their names in Python: ``learning_rate=1e-3``.
+
+    Ctrl-C ends the training, which ``resume=True`` takes up again: the run so far is returned.
+    ``report`` is called with each line to be shown, by default ``print``.  ``quiet`` shows nothing.
+
+    InputError for settings or data that are wrong.
+    """
+    found = find_kind(kind)
+    data: dict[str, Any] = {"text": text, "sentences": sentences, "pairs": pairs}
+    data |= {"texts": texts, "labels": labels}
+    given_data.check_takes(found, {**data, "files": files})
+    if resume and out is None:
+        raise InputError("resume: expected out, the folder of the run to resume")
+    folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="minillm-"))
+    try:
+        with tempfile.TemporaryDirectory() as place:
+            path = given_data.write(Path(place), **data)
+            if path is not None:
+                files = path
+                settings |= {"pretokenised": True} if sentences is not None else {}
+            if files is not None:
+                settings |= _files(found.settings, files)
+            start.train(
+                found,
+                folder,
+                settings,
+                resume=resume,
+                overwrite=overwrite,
+                report=report or (_unseen if quiet else print),
+                quiet=quiet,
+                resume_command=f'minillm.train("{kind}", "{folder}", resume=True)',
+                attached={path.name: path} if path is not None else {},
+            )
+        run = load(folder)
+    except BaseException:
+        if out is None:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    if out is None:
+        weakref.finalize(run, shutil.rmtree, folder, ignore_errors=True)
+    return run
+
+
+def _unseen(line: str) -> None:
+    pass
+
+
+def _files(settings: type, files: str | Path | Sequence[str | Path]) -> dict[str, Any]:
+    """Return the setting that names the files: of some kinds one, of others several."""
+    names = tuple(map(str, [files] if isinstance(files, str | Path) else files))
+    if "files" in types_of(settings):
+        return {"files": names}
+    if len(names) != 1:
+        raise InputError(f"files: expected one file, found {len(names)}")
+    return {"data": names[0]}
+
+
+def save(
+    model: Any,
+    tokenizer: Vocabulary | tuple[Vocabulary, ...],
+    out: str | Path,
+    overwrite: bool = False,
+    **facts: Any,
+) -> Run:
+    """Save a model that was trained elsewhere, in a loop of your own, as a run; return the run.
+
+    An encoder-decoder has two vocabularies, of source and target.  ``facts`` are what a kind stores
+    about its data: the ``labels`` of a classifier.  InputError for a model of no kind.
+    """
+    kind = next((kind for kind in kinds().values() if type(model) is kind.model), None)
+    if kind is None:
+        raise InputError(f"expected a model of one of {', '.join(kinds())}, found {model!r}")
+    folder = RunFolder(out)
+    several = tokenizer if isinstance(tokenizer, tuple) else (tokenizer,)
+    vocabularies = dict(zip(kind.vocabularies, several, strict=True))
+    data = {"imported": "a training in Python", **facts}
+    if "files" in types_of(kind.settings):
+        data["files"] = []
+    settings = make(kind.settings, _units(kind.settings, several[0]))
+    with folder.held():
+        folder.check_free(overwrite)
+        save_run(folder, Stored(kind, model.config, settings, data), model.params, vocabularies)
+    return load(out)
+
+
+def _units(settings: type, tokenizer: Vocabulary) -> dict[str, Any]:
+    known = {"unit": tokenizer.unit, "pretokenised": tokenizer.pretokenised}
+    return {name: value for name, value in known.items() if name in types_of(settings)}

@@ -1,0 +1,101 @@
+"""The vectors that a BERT makes of texts, and the special tokens that frame them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm import ops
+from minillm.data.passages import framed
+from minillm.errors import InputError
+from minillm.formats.sentences import Sentences
+from minillm.runs.run import Run
+from minillm.text import vocabulary_from_dict
+
+POOLINGS = ("mean", "first", "max")
+TOKENS = 1024  # of texts that are read together: so many stay in the cache
+PADDING = 40  # tokens that take as long as to begin a batch
+TINY = 1e-12  # a shorter vector does not get the length 1
+
+
+def framing_vocabulary(values: dict[str, Any]) -> Any:
+    """Return a vocabulary with the special tokens that BERT needs; ValueError for any other."""
+    tokenizer = vocabulary_from_dict(values)
+    if not frames(tokenizer):
+        raise ValueError("expected a vocabulary with [CLS], [SEP] and [MASK]")
+    return tokenizer
+
+
+def frames(tokenizer: Any) -> bool:
+    """Return whether a vocabulary has the special tokens that BERT needs."""
+    return None not in [getattr(tokenizer, name, None) for name in ("cls", "sep", "mask")]
+
+
+def frame_of(tokenizer: Any) -> tuple[int, int]:
+    """Return the ids of [CLS] and [SEP]."""
+    return tokenizer.cls, tokenizer.sep
+
+
+def sentences_of(run: Run) -> Sentences:
+    """Return how the run makes a vector of a text, as far as its data say."""
+    names = [entry.name for entry in fields(Sentences) if entry.name in run.data]
+    return Sentences(**{name: run.data[name] for name in names})
+
+
+def embed(run: Run, texts: Sequence[str], pooling: str | None = None) -> NDArray:
+    """See :meth:`minillm.runs.run.Run.embed`."""
+    if pooling not in (None, *POOLINGS):
+        raise InputError(f"pooling: expected one of {', '.join(POOLINGS)}; found {pooling!r}")
+    return vectors_of(run, rows_of(run, texts), pooling)
+
+
+def rows_of(run: Run, texts: Sequence[str]) -> list[NDArray[np.int32]]:
+    """Return the ids of each text, as many as are read, without [CLS] and [SEP]."""
+    context = run.model.config.context
+    most = min(context, sentences_of(run).longest or context) - 2
+    encode = run.tokenizer.encode
+    return [encode(text, f"text {number}")[:most] for number, text in enumerate(texts, start=1)]
+
+
+def vectors_of(
+    run: Run, rows: Sequence[NDArray[np.integer]], pooling: str | None = None
+) -> NDArray:
+    """Return the vector of each row of ids, (n, D)."""
+    model, said = run.model, sentences_of(run)
+    pooling = pooling or said.pooling or "mean"
+    vectors = np.zeros((len(rows), model.config.width), model.dtype)
+    for together in batches([len(row) + 2 for row in rows]):
+        batch = framed([[rows[row]] for row in together], *frame_of(run.tokenizer))
+        x = model.read(batch.ids, batch.lengths, batch.segments)  # (B, T, D)
+        if pooling == "first":
+            vectors[together] = x[:, 0]
+        else:
+            pool = ops.mean_pool if pooling == "mean" else ops.max_pool
+            vectors[together] = pool(x, batch.lengths)[0]
+    if said.normalised:
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), TINY)
+    return vectors
+
+
+def batches(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Return the numbers of the rows that are read together, of similar length, longest first.
+
+    A batch ends where it has enough tokens, or where its padding would cost more than to begin
+    another.
+
+    >>> list(batches([3, 100, 4, 95]))
+    [[1, 3], [2, 0]]
+    """
+    together: list[int] = []
+    padding = 0
+    for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
+        longest = lengths[together[0]] if together else 0
+        padding += max(0, longest - lengths[row])
+        if together and (padding > PADDING or longest * (len(together) + 1) > TOKENS):
+            yield together
+            together, padding = [], 0
+        together.append(row)
+    if together:
+        yield together

@@ -1,0 +1,137 @@
+"""Models of other programs, made into runs, and LoRA's updates as files and as whole runs."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from minillm.data.files import STANDARD_INPUT, read_json, reading
+from minillm.data.registry import absolute
+from minillm.errors import InputError
+from minillm.formats.huggingface import wrong
+from minillm.formats.peft import is_adapter, read_adapter, write_adapter
+from minillm.formats.sentences import read_modules
+from minillm.models.bert import BERT
+from minillm.models.gpt import GPT
+from minillm.runs.additions import has_additions, scale_of, split
+from minillm.runs.folder import RunFolder
+from minillm.runs.kind import Stored, kinds
+from minillm.runs.opening import load
+from minillm.runs.run import Run
+from minillm.runs.stored import read_config, save_run
+
+
+def merge(
+    path: str | Path, out: str | Path, overwrite: bool = False, allow_nan: bool = False
+) -> str:
+    """Make a run of the updates in ``path`` and their baseline; return a line about it."""
+    run, folder = load(path, allow_nan), RunFolder(out)
+    _check_additions(run)
+    stored = read_config(run.folder)
+    settings = replace(stored.settings, lora_rank=None, lora_alpha=None, lora_targets="all")
+    data = {name: value for name, value in stored.data.items() if name != "init_sha256"}
+    with folder.held():
+        folder.check_free(overwrite)
+        save_run(
+            folder,
+            replace(stored, settings=settings, data=data),
+            run.model.params,
+            _vocabularies(run),
+        )
+    weights = sum(array.size for array in run.model.params.values())
+    return f"{weights:,} weights, those of {run.data['init']} with the additions of {path}"
+
+
+def _check_additions(run: Run) -> None:
+    if not has_additions(run.settings):
+        raise InputError(f"{run.path}: expected a run with --lora-rank, found one with all weights")
+
+
+def _vocabularies(run: Run) -> dict[str, Any]:
+    return {name: getattr(run, name) for name in run.kind.vocabularies}
+
+
+# --- files of PEFT ---------------------------------------------------------------------------
+
+
+def export_additions(run: Run, file: str | Path, prefix: str = "", model: Any = None) -> None:
+    """Write the updates as PEFT does: those of ``model``, whose names begin with a prefix here.
+
+    ``model`` is by default that of the run, and else its encoder.
+    """
+    _check_additions(run)
+    updates, _ = split(run.folder.load_model(), run.model.params, run.folder.model_path)
+    updates = {name.removeprefix(prefix): array for name, array in updates.items()}
+    whole = model is None
+    model = run.model if whole else model
+    if not isinstance(model, GPT | BERT):
+        raise InputError(f"{run.path}: expected additions to a gpt or a bert")
+    write_adapter(file, model, updates, scale_of(run.settings), run.data["init"], whole)
+
+
+def _import_additions(file: str, baseline: str, folder: RunFolder) -> str:
+    """Make a run of updates in PEFT's format to a run; return a line about it."""
+    base = load(baseline)
+    if base.kind.name not in ("gpt", "bert"):
+        raise InputError(f"--init: expected a run of gpt or bert, found one of {base.kind.name}")
+    updates: Mapping[str, NDArray]
+    updates, rank, alpha = read_adapter(file, base.model)
+    settings = replace(base.settings, lora_rank=rank, lora_alpha=alpha, lora_targets="all")
+    data = {**base.data, "init": absolute(baseline), "imported": absolute(file)}
+    data["init_sha256"] = base.folder.fingerprint()
+    stored = Stored(base.kind, base.model.config, settings, data)
+    save_run(folder, stored, updates, _vocabularies(base))
+    weights = sum(array.size for array in updates.values())
+    return f"{weights:,} weights of additions to those of {baseline}"
+
+
+# --- files of other programs -----------------------------------------------------------------
+
+
+def import_file(
+    file: str, out: str | Path, overwrite: bool = False, init: str | None = None
+) -> str:
+    """Make a run of what another program wrote, a file or a folder; return a line about it.
+
+    ``init`` is the folder of the run that it has updates to.
+    """
+    folder = RunFolder(out)
+    if is_adapter(file) != (init is not None):
+        if init:
+            raise InputError(f"{file}: --init goes with a folder that has adapter_config.json")
+        raise InputError(f"{file}: expected --init DIR, the run that its additions are for")
+    with folder.held():
+        folder.check_free(overwrite)
+        if init is not None:
+            return _import_additions(file, init, folder)
+        return _kind_of(file).import_file(file, folder)
+
+
+def _kind_of(file: str) -> Any:
+    """Return the kind that reads a file or folder of another program."""
+    if file == STANDARD_INPUT:
+        raise InputError("standard input: expected the name of a file: it is read twice")
+    if Path(file).is_dir():
+        return _kind_of_folder(Path(file))
+    with reading(file) as opened:
+        head = opened.read(64).lstrip()
+    for kind in kinds().values():
+        if hasattr(kind, "imports") and kind.imports(file, head):
+            return kind
+    raise InputError(
+        f"{file}: expected an ARPA file, which begins with \\data\\, word vectors, which begin "
+        "with their count and their width, or a folder with a GPT-2 or a BERT; "
+        f"found {head[:40].decode('utf-8', 'replace')!r}"
+    )
+
+
+def _kind_of_folder(folder: Path) -> Any:
+    """Return the kind whose models the folder's config.json describes."""
+    path = read_modules(folder)["Transformer"] / "config.json"
+    values = read_json(path)
+    known = {kind.model_type: kind for kind in kinds().values() if kind.model_type}
+    if values.get("model_type") not in list(known):
+        raise wrong(path, values, "model_type", " or ".join(map(repr, known)))
+    return known[values["model_type"]]

@@ -1,0 +1,106 @@
+"""Data that are given as Python objects, written to files that every reader of data reads.
+
+    text                text.txt
+    sentences           sentences.txt: a line each, its words separated by spaces
+    texts with labels   labelled.jsonl
+    pairs               pairs.jsonl
+
+A run keeps its file in its own folder.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from minillm.errors import InputError, short
+from minillm.runs.kind import Kind
+
+
+def check_takes(kind: Kind, given: dict[str, Any]) -> None:
+    """InputError unless the kind takes such data, and one sort of them is given."""
+    names = [name for name, value in given.items() if value is not None and name != "texts"]
+    if (given.get("texts") is None) != (given.get("labels") is None):
+        raise InputError("expected texts=[...] and labels=[...] together, found one of them")
+    if len(names) > 1:
+        raise InputError(f"expected data of one sort, found {' and '.join(names)}")
+    if names and names[0] not in (*kind.takes, "files"):
+        known = [f"{'texts, ' * (name == 'labels')}{name}" for name in kind.takes]
+        raise InputError(
+            f"{names[0]}: a run of {kind.name} takes its data as {' or '.join((*known, 'files'))}"
+        )
+
+
+def write(
+    folder: Path,
+    text: str | None = None,
+    sentences: Iterable[Sequence[str]] | None = None,
+    texts: Iterable[str] | None = None,
+    labels: Iterable[str] | None = None,
+    pairs: Iterable[tuple[str, str]] | None = None,
+) -> Path | None:
+    """Write the data that are given, if any, to a file in the folder, and return its path."""
+    if text is not None:
+        return _written(folder / "text.txt", [_text(text, "text")])
+    if sentences is not None:
+        return _written(folder / "sentences.txt", map(_sentence, _list(sentences, "sentences")))
+    if texts is not None and labels is not None:
+        named = [{"text": t, "label": str(l)} for t, l in _zipped(texts, labels)]
+        return _written(folder / "labelled.jsonl", map(_json, named))
+    if pairs is not None:
+        named = [{"source": s, "target": t} for s, t in map(_pair, _list(pairs, "pairs"))]
+        return _written(folder / "pairs.jsonl", map(_json, named))
+    return None
+
+
+def _written(path: Path, pieces: Iterable[str]) -> Path:
+    try:
+        with open(path, "w", encoding="utf-8", newline="") as file:
+            file.writelines(pieces)
+    except UnicodeEncodeError as error:
+        name = path.stem
+        raise InputError(f"{name}: expected text, found half of a character: {error}") from None
+    return path
+
+
+def _json(values: dict[str, str]) -> str:
+    for name, value in values.items():
+        _text(value, name)
+    return json.dumps(values, ensure_ascii=False) + "\n"
+
+
+def _text(value: object, name: str) -> str:
+    if not isinstance(value, str):
+        raise InputError(f"{name}: expected a text, found {short(value)}")
+    return value
+
+
+def _list(values: Iterable[Any], name: str) -> list[Any]:
+    if isinstance(values, str):
+        raise InputError(f"{name}: expected a list, found a text")
+    return list(values)
+
+
+def _zipped(texts: Iterable[str], labels: Iterable[str]) -> list[tuple[str, str]]:
+    both = _list(texts, "texts"), _list(labels, "labels")
+    if len(both[0]) != len(both[1]):
+        raise InputError(
+            f"labels: expected {len(both[0])}, one for each text, found {len(both[1])}"
+        )
+    return list(zip(*both, strict=True))
+
+
+def _pair(values: Sequence[str]) -> tuple[str, str]:
+    if isinstance(values, str) or len(values) != 2:
+        raise InputError(f"pairs: expected (source, target), found {short(values)}")
+    source, target = values
+    return source, target
+
+
+def _sentence(words: Sequence[str]) -> str:
+    if isinstance(words, str):
+        raise InputError(f"sentences: expected lists of words, found a text: {short(words)}")
+    for word in words:
+        if _text(word, "sentences").split() != [word]:
+            raise InputError(f"sentences: expected a word without white space, found {short(word)}")
+    return " ".join(words) + "\n"

@@ -1,0 +1,136 @@
+"""Opening a run, whatever its kind: its configuration says what it is."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from minillm.errors import InputError
+from minillm.runs.additions import check_baseline, has_additions, merged, scale_of
+from minillm.runs.folder import RunFolder
+from minillm.runs.kind import Data, Kind, Stored
+from minillm.runs.run import Run
+from minillm.runs.stored import read_config
+
+Shape = tuple[int, ...]
+
+
+def load(path: str | Path, allow_nan: bool = False) -> Run:
+    """Open the run in a folder, of any kind: the folder says what it is.
+
+    >>> run = minillm.load("runs/first")  # doctest: +SKIP
+    >>> "".join(run.write("The ", length=200, temperature=0.8, seed=1))  # doctest: +SKIP
+
+    InputError names the file in which something is missing or damaged.  Weights that are not
+    finite are opened with ``allow_nan`` only.
+    """
+    folder = RunFolder(path)
+    stored = read_config(folder)
+    vocabularies = open_vocabularies(folder, stored)
+    weights = stored.kind.read_weights(folder, allow_nan)
+    if has_additions(stored.settings):
+        weights = _with_baseline(folder, stored, weights)
+    model = _build(folder, stored, vocabularies, weights)
+    return Run(stored.kind, folder, model, vocabularies, stored.settings, stored.data)
+
+
+def open_vocabularies(folder: RunFolder, stored: Stored) -> dict[str, Any]:
+    """Return the vocabularies of a run by attribute.
+
+    InputError where one is damaged, or of another size than the model.
+    """
+    vocabularies = {}
+    for name, (file, size) in stored.kind.vocabularies.items():
+        values = folder.load_json(file)
+        try:
+            vocabularies[name] = stored.kind.open_vocabulary(values)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise InputError(f"{folder.path / file}: it is damaged: {error}") from None
+        expected, tokens = getattr(stored.config, size, None), len(vocabularies[name])
+        if expected is not None and expected != tokens:
+            raise InputError(
+                f"{folder.path}: the model knows {expected} tokens, but {file} has {tokens}"
+            )
+    return vocabularies
+
+
+def _build(
+    folder: RunFolder,
+    stored: Stored,
+    vocabularies: Mapping[str, Any],
+    weights: Mapping[str, NDArray],
+) -> Any:
+    """Return the model.  InputError where config and weights do not agree, or are damaged."""
+    try:
+        return stored.kind.build(stored.config, vocabularies, weights)
+    except (KeyError, TypeError, ValueError, ArithmeticError, MemoryError) as error:
+        raise InputError(
+            f"{folder.path}: config.json and model.safetensors do not fit, or are damaged: {error}"
+        ) from None
+
+
+def check_resumable(folder: RunFolder, stored: Stored) -> None:
+    """InputError where the sizes of a run to resume are not those of its checkpoint.
+
+    A damaged size takes no memory.
+    """
+    Model, _ = stored.kind.types_of(vars(stored.config))
+    if has_additions(stored.settings) or not hasattr(Model, "shapes"):
+        return
+    shapes = folder.resume_shapes()
+    for name, shape in Model.shapes(stored.config).items():
+        found = shapes.get(f"params/{name}")
+        if found != shape:
+            raise InputError(
+                f"{folder.path}: config.json and {folder.resume_path.name} do not fit: {name}: "
+                f"expected shape {shape}, found {found or 'no tensor'}"
+            )
+
+
+# --- weights of another run ------------------------------------------------------------------
+
+
+def open_initial(data: Data) -> Run | None:
+    """Return the run of ``--init``, if there is one."""
+    return load(data["init"]) if data.get("init") else None
+
+
+def weights_from(
+    initial: Run, kind: Kind, data: Data, shapes: Mapping[str, Shape]
+) -> dict[str, NDArray]:
+    """Return the weights that a run of this kind takes from another one, by their names here.
+
+    ``shapes`` are those of all its weights: it may lack some, and of a shorter context it takes
+    the first positions.  InputError names a weight that does not fit.
+    """
+    taken = {}
+    for theirs, ours in kind.names_from(initial, data).items():
+        if ours not in shapes:
+            continue
+        array, shape = initial.model.params[theirs], shapes[ours]
+        if ours.endswith("positions.E"):
+            array = array[: shape[0]]
+        if array.shape != shape:
+            raise InputError(
+                f"{initial.path}: {theirs}: expected shape {shape}, found {array.shape}"
+            )
+        taken[ours] = array
+    return taken
+
+
+def _with_baseline(
+    folder: RunFolder, stored: Stored, weights: dict[str, NDArray]
+) -> dict[str, NDArray]:
+    """Return the weights of the baseline with the stored additions."""
+    for name in ("init", "init_sha256"):
+        if not stored.data.get(name):
+            raise InputError(f"{folder.path / 'config.json'}: data: {name!r} is missing")
+    try:
+        check_baseline(stored.data)
+        base = load(stored.data["init"])
+    except InputError as error:
+        raise InputError(f"{folder.path}: its weights are additions to others: {error}") from None
+    Model, _ = stored.kind.types_of(vars(stored.config))
+    taken = weights_from(base, stored.kind, stored.data, Model.shapes(stored.config))
+    return merged(taken, weights, scale_of(stored.settings), folder.model_path)

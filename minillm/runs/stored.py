@@ -1,0 +1,181 @@
+"""The configuration of a run: its ``config.json``, checked when it is read.
+
+kind        the kind of model
+model       the config of the model: its sizes
+training    the other settings
+data        where the data are, and facts about them
+unit        the loss is the mean over these
+"""
+
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, fields
+from typing import Any, get_type_hints
+
+from minillm.errors import InputError, short
+from minillm.runs.folder import RunFolder
+from minillm.runs.kind import Data, Kind, Stored, find_kind, kinds
+from minillm.runs.settings import (
+    LENGTHS,
+    TrainingSettings,
+    make,
+    names_of_sizes,
+    option_of,
+    stored_values,
+    types_of,
+)
+
+LARGEST = 10**9  # the largest size that is accepted in a stored configuration
+
+
+def save_config(folder: RunFolder, stored: Stored) -> None:
+    """Write config.json, which comes last in a new run: a folder with it is complete."""
+    values = {
+        "kind": stored.kind.name,
+        "model": asdict(stored.config),
+        "training": stored_values(stored.settings),
+        "data": folder.portable(stored.data),
+    }
+    folder.save_json("config.json", values | ({"unit": stored.unit} if stored.unit else {}))
+
+
+def save_run(
+    folder: RunFolder,
+    stored: Stored,
+    params: Mapping[str, Any],
+    vocabularies: Mapping[str, Any],
+    files: Mapping[str, bytes] | None = None,
+) -> None:
+    """Write a whole run that no training loop makes: one that was counted, or imported.
+
+    ``files`` are those for other programs, by name.
+    """
+    folder.begin()
+    for name, content in (files or {}).items():
+        folder.save_file(name, content)
+    save_vocabularies(folder, stored.kind, vocabularies)
+    folder.save_model(params, {})
+    save_config(folder, stored)
+
+
+def save_vocabularies(folder: RunFolder, kind: Kind, vocabularies: Mapping[str, Any]) -> None:
+    """Write the vocabularies of a new run."""
+    for name, (file, _) in kind.vocabularies.items():
+        folder.save_json(file, vocabularies[name].to_dict())
+
+
+def read_config(folder: RunFolder, kind: Kind | None = None) -> Stored:
+    """Return the configuration of a run, of this kind if there is one.
+
+    InputError names the file in which something is missing or damaged.
+    """
+    folder.settle()
+    values = folder.load_json("config.json")
+    path = folder.path / "config.json"
+    kind = _kind_of(values, path, kind)
+    for entry in ("model", "training", "data"):
+        if not isinstance(values.get(entry), dict):
+            raise InputError(f"{path}: expected an object {entry!r}")
+    if not isinstance(values.get("unit", ""), str):
+        raise InputError(f"{path}: unit: expected a text, found {short(values['unit'])}")
+    place = f"{path}: its configuration is damaged: "
+    _, Config = kind.types_of(values["model"])
+    config = config_of(Config, values["model"], kind.settings, place)
+    settings = _settings_of(kind, values["training"], config, place)
+    data = folder.located(values["data"])
+    _check_data(kind, data, config, place)
+    return Stored(kind, config, settings, data, values.get("unit", ""))
+
+
+def _kind_of(values: Mapping[str, Any], path: Any, expected: Kind | None) -> Kind:
+    name = values.get("kind")
+    if isinstance(name, str) and (expected is None or name == expected.name):
+        try:
+            return find_kind(name)
+        except InputError:
+            pass
+    known = [expected.name] if expected else list(kinds())
+    raise InputError(f"{path}: expected a run of {' or '.join(known)}, found {short(name)}")
+
+
+def _settings_of(kind: Kind, training: Mapping[str, Any], config: Any, place: str) -> Any:
+    """Return the stored settings, those of the model from its config."""
+    sizes = names_of_sizes(kind.settings)
+    if twice := set(sizes) & training.keys():
+        raise InputError(f"{place}training: {min(twice)!r} is a size of the model")
+    settings = make(kind.settings, training, place)
+    if isinstance(settings, TrainingSettings):
+        lengths = [getattr(settings, name) for name in LENGTHS]
+        if lengths.count(None) != len(LENGTHS) - 1:
+            raise InputError(f"{place}expected one of {', '.join(LENGTHS)}, found {lengths}")
+    known = {entry.name for entry in fields(config)}
+    own = {name: getattr(config, name) for name in sizes if name in known}
+    return make(kind.settings, {**training, **own}, place)
+
+
+def _check_data(kind: Kind, data: Data, config: Any, place: str) -> None:
+    """InputError where what is stored about the data is not as the kind declares it."""
+    known = types_of(kind.settings)
+    declared = {name for name in known if option_of(kind.settings, name).data}
+    for name in sorted(declared - data.keys()):
+        if not known[name][2]:  # what may be None may be absent
+            raise InputError(f"{place}data: {name!r} is missing")
+    place = f"{place}data: "
+    make(kind.settings, {name: data[name] for name in declared & data.keys()}, place)
+    facts: Any = make(kind.facts, {name: data[name] for name in data.keys() - declared}, place)
+    labels = len(getattr(facts, "labels", ()))
+    if hasattr(facts, "labels") and labels != config.classes:
+        raise InputError(f"{place}labels: expected {config.classes} of them, found {labels}")
+
+
+def config_of(Config: type, values: Mapping[str, Any], settings: type, place: str) -> Any:
+    """Return a model's config from its JSON form.
+
+    InputError for other names or types, and for sizes above the largest value of the setting of
+    that name, or above a billion; the config checks the rest itself.
+    """
+    hints = get_type_hints(Config)
+    entries = {entry.name: entry for entry in fields(Config)}
+    nested = Config.nested(values) if hasattr(Config, "nested") else {}
+    for name in nested.keys() & values.keys():
+        if not isinstance(values[name], dict):
+            raise InputError(f"{place}{name}: expected an object, found {short(values[name])}")
+        inner = config_of(nested[name], values[name], settings, f"{place}{name}: ")
+        values = {**values, name: inner}
+    for name, value in values.items():
+        if name not in entries:
+            raise InputError(f"{place}there is no size {short(name)}")
+        if not _has_type(value, hints[name]):
+            raise InputError(f"{place}{name}: expected {hints[name]}, found {short(value)}")
+        most = option_of(settings, name).most if name in types_of(settings) else LARGEST
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, int | float) and not abs(number) <= most:
+                raise InputError(
+                    f"{place}{name}: expected at most {most:,.0f}, found {short(number)}"
+                )
+    missing = [
+        name for name, entry in entries.items() if name not in values and entry.default is MISSING
+    ]
+    if missing:
+        raise InputError(f"{place}{missing[0]!r} is missing")
+    plain = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+    try:
+        return Config(**plain)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{place}{str(error)[:300]}") from None
+
+
+def _has_type(value: Any, hint: Any) -> bool:
+    """Return whether a value of JSON is as an annotation says, such as int or float | None."""
+    if hasattr(hint, "__args__") and getattr(hint, "__origin__", None) is not tuple:
+        return any(_has_type(value, choice) for choice in hint.__args__)
+    if getattr(hint, "__origin__", None) is tuple:
+        return isinstance(value, list) and all(_has_type(v, hint.__args__[0]) for v in value)
+    if isinstance(value, bool) or hint is bool:
+        return isinstance(value, bool) and hint is bool
+    return isinstance(value, int | float if hint is float else hint)
+
+
+def check_fingerprint(data: Data, sha256: str, name: str, what: str = "the text has") -> None:
+    """Store the fingerprint in ``data``; InputError if they had another one before."""
+    if data.setdefault("sha256", sha256) != sha256:
+        raise InputError(f"{name}: {what} changed since the run was started")

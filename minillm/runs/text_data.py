@@ -1,0 +1,183 @@
+"""The text of a run, or the shards of one: to train on, and to measure on."""
+
+import hashlib
+
+from minillm.data import Shards, read_text, split_text
+from minillm.data.streams import TextStream
+from minillm.data.windows import Ids
+from minillm.errors import InputError
+from minillm.metrics import bits, perplexity
+from minillm.runs.kind import Data, Evaluation, Job, Results
+from minillm.runs.run import Run
+from minillm.runs.shards import check_same_vocabulary, open_shards, tokenizer_of, verify
+from minillm.runs.stored import check_fingerprint
+from minillm.runs.vocabulary import vocabulary_for
+from minillm.text import Vocabulary, build_vocabulary
+
+BLOCK = 1 << 16  # tokens that are turned back into text at once
+
+
+def read_training_text(data: Data) -> str:
+    """Return the text of a run.  ``data`` has its files, and gets the text's fingerprint.
+
+    InputError if ``data`` had another fingerprint: the text has changed.
+    """
+    text = read_text(data["files"])  # of no file: the built-in corpus
+    sha256 = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    check_fingerprint(data, sha256, name_of(data))
+    return text
+
+
+def name_of(data: Data) -> str:
+    """Return the files of a text, for messages."""
+    return ", ".join(data["files"]) or "the built-in corpus"
+
+
+def open_text(job: Job) -> tuple[Vocabulary, Ids, Ids]:
+    """Return a vocabulary, and the ids to train on, and those of the held-out last tenth.
+
+    Of files, the vocabulary is that of the text to train on, unless there is ``--tokenizer`` or
+    ``--init``.  The job's data are told whether the text consists of documents: EOS may stand in
+    it, spelled out.  Shards have a vocabulary; all of them are read once, to find damage early.
+    """
+    settings, data = job.settings, job.data
+    shards = open_shards(data["files"])
+    if shards is not None:
+        tokenizer = vocabulary_for(job, "", lambda: tokenizer_of(shards))
+        return (tokenizer, *_of_shards(shards, tokenizer, data))
+    training, validation = split_text(read_training_text(data))
+    tokenizer = vocabulary_for(
+        job,
+        settings.unit,
+        lambda: build_vocabulary(
+            [training],
+            settings.split_into,
+            settings.minimum_count,
+            settings.vocabulary,
+            held_out=[validation],
+        ),
+    )
+    name = name_of(data)
+    ids = tokenizer.encode(training, name)
+    data["documents"] = tokenizer.eos is not None and bool((ids == tokenizer.eos).any())
+    return tokenizer, ids, tokenizer.encode(validation, name)
+
+
+def _of_shards(shards: Shards, tokenizer: Vocabulary, data: Data) -> tuple[Ids, Ids]:
+    check_same_vocabulary(shards, tokenizer, "--tokenizer")
+    check_fingerprint(data, shards.sha256, name_of(data))
+    verify(shards)
+    data["documents"] = shards.eos is not None
+    return shards.split()
+
+
+def training_ids(run: Run) -> Ids:
+    """Return the ids that a run was trained on.  InputError if they cannot be read again."""
+    check_kept(run)
+    shards = open_shards(run.data["files"])
+    if shards is None:
+        training, _ = split_text(read_training_text(run.data))
+        return run.tokenizer.encode(training, name_of(run.data))
+    check_fingerprint(run.data, shards.sha256, name_of(run.data))
+    return shards.split()[0]
+
+
+def evaluation_ids(run: Run, evaluation: Evaluation) -> tuple[str, Ids]:
+    """Return the name and the ids of the text to measure on: of shards the held-out end."""
+    if evaluation.part == "test":
+        raise InputError("--part: the text of a language model has no test part")
+    shards = open_shards(evaluation.files or run.data.get("files", ()))
+    if shards is not None:
+        check_same_vocabulary(shards, run.tokenizer, str(run.path))
+    if evaluation.files:
+        name = evaluation.title
+        return name, shards or run.tokenizer.encode(read_text(evaluation.files), name)
+    check_kept(run)
+    if shards is not None:
+        check_fingerprint(run.data, shards.sha256, name_of(run.data))
+        return f"the held-out end of {shards.path}", shards.split()[1]
+    name = f"the held-out last tenth of {name_of(run.data)}"
+    return name, run.tokenizer.encode(split_text(read_training_text(run.data))[1], name)
+
+
+def evaluation_stream(
+    run: Run, evaluation: Evaluation, held_out: bool
+) -> tuple[str, TextStream, int]:
+    """Return the text to measure on, of any size: its name, itself, and where it begins."""
+    if evaluation.part == "test":
+        raise InputError("--part: a text has no test part")
+    if evaluation.files:
+        return evaluation.title, TextStream(evaluation.files), 0
+    check_kept(run)
+    text = TextStream(run.data["files"])
+    check_fingerprint(run.data, text.sha256, name_of(run.data))
+    if not held_out:
+        return name_of(run.data), text, 0
+    return f"the held-out last tenth of {name_of(run.data)}", text, text.characters * 9 // 10
+
+
+def check_longer(training: Ids, context: int) -> None:
+    """InputError unless the training text is longer than a context."""
+    if len(training) <= context:
+        raise InputError(
+            f"--context: expected less than the {len(training):,} tokens of the training text, "
+            f"found {context}"
+        )
+
+
+def check_kept(run: Run) -> None:
+    """InputError if the text that the run was made from cannot be read again."""
+    if "imported" in run.data or "-" in run.data["files"]:
+        source = run.data.get("imported", "standard input, which is not stored")
+        raise InputError(
+            f"{run.path}: it comes from {source}: give the text to measure it on as FILE"
+        )
+
+
+# --- figures ---------------------------------------------------------------------------------
+
+
+def language_results(name: str, tokenizer: Vocabulary, nats: float, tokens: int) -> Results:
+    """Return the figures that every language model has."""
+    return {
+        "text": name,
+        "unit": tokenizer.unit,
+        "tokens": tokens,
+        "nats_per_token": nats,
+        "bits_per_token": bits(nats),
+        "perplexity": perplexity(nats),
+    }
+
+
+def results_on(name: str, tokenizer: Vocabulary, ids: Ids, nats: float, tokens: int) -> Results:
+    """Return the figures of a model that has predicted ``ids`` from the second on.
+
+    Words have a share of unknown ones, and no figure per byte: a model that does not predict how a
+    word is spelled does not compare with one that does.
+    """
+    results = language_results(name, tokenizer, nats, tokens)
+    blocks = (ids[start : min(start + BLOCK, 1 + tokens)] for start in range(1, 1 + tokens, BLOCK))
+    if tokenizer.unknown is not None:
+        unknown = sum(int((block == tokenizer.unknown).sum()) for block in blocks)
+        return results | {"unknown_share": unknown / tokens}
+    known = (id for block in blocks for id in block.tolist() if id != tokenizer.eos)
+    bytes = characters = 0
+    for piece in tokenizer.stream(known):
+        sizes = size_of(piece)
+        bytes, characters = bytes + sizes[0], characters + sizes[1]
+    return results | per_byte_and_character(nats * tokens, bytes, characters)
+
+
+def per_byte_and_character(nats: float, bytes: int, characters: int) -> Results:
+    """Return a sum of nats over bytes and over characters, which no vocabulary changes."""
+    results: Results = {}
+    for name, count in (("byte", bytes), ("character", characters)):
+        if count:
+            results[f"nats_per_{name}"] = nats / count
+            results[f"bits_per_{name}"] = bits(nats / count)
+    return results
+
+
+def size_of(text: str) -> tuple[int, int]:
+    """Return the bytes, in UTF-8, and the characters of a text."""
+    return len(text.encode("utf-8", "surrogatepass")), len(text)

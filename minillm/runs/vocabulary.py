@@ -1,0 +1,53 @@
+"""The vocabulary of a new run: its own, or one that it takes from elsewhere."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from typing import TypeVar
+
+from minillm.errors import InputError
+from minillm.runs.kind import Data, Job
+from minillm.text import Vocabulary, load_tokenizer
+
+Made = TypeVar("Made")
+
+LEAST_BYTE_PAIRS = 257  # the bytes, and the end of a text
+LEAST_WORD_PIECES = 7  # the special tokens, and a character
+
+
+def vocabulary_for(job: Job, unit: str, make: Callable[[], Made]) -> Vocabulary | Made:
+    """Return the vocabulary of ``--init`` or ``--tokenizer``, else what ``make`` returns.
+
+    The job's data get the fingerprint of the former.  InputError if they had another one before.
+    """
+    if job.initial is not None:
+        return kept(job.data, job.initial.tokenizer, job.data["init"])
+    if path := job.data.get("tokenizer"):
+        return kept(job.data, load_tokenizer(path), path)
+    check_size(unit, job.settings.vocabulary)
+    return make()
+
+
+def kept(data: Data, tokenizer: Vocabulary, path: str) -> Vocabulary:
+    """Store the vocabulary's fingerprint in ``data``, and return the vocabulary.
+
+    InputError if ``data`` had another fingerprint: the tokenizer has changed since then.
+    """
+    values = json.dumps(tokenizer.to_dict(), sort_keys=True)
+    fingerprint = hashlib.sha256(values.encode()).hexdigest()
+    if data.setdefault("vocabulary_sha256", fingerprint) != fingerprint:
+        raise InputError(
+            f"{path}: expected the vocabulary that the run was started with, found another, of "
+            f"{len(tokenizer)} tokens"
+        )
+    return tokenizer
+
+
+def check_size(unit: str, size: int | None) -> None:
+    """InputError unless a vocabulary of that unit may have so many tokens."""
+    least, name = {
+        "bpe": (LEAST_BYTE_PAIRS, "byte pairs"),
+        "wordpiece": (LEAST_WORD_PIECES, "wordpieces"),
+    }.get(unit, (0, ""))
+    if size is not None and size < least:
+        raise InputError(f"--vocabulary: expected at least {least} {name}, found {size}")

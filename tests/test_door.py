@@ -1,0 +1,155 @@
+"""The door for Python: training, saving and opening runs without the command line."""
+
+import json
+import signal
+import threading
+
+import numpy as np
+import pytest
+
+import minillm
+from minillm.errors import InputError
+from minillm.models.gpt import GPT, GPTConfig
+from minillm.models.language_model import LanguageModel, LanguageModelConfig
+from minillm.text import build_vocabulary
+from minillm.training import AdamW
+
+TEXT = "the cat sat on the mat and the dog sat on the log.\n" * 60
+TINY = {"hidden": 8, "embedding": 6, "window": 8, "batch": 4, "quiet": True}
+BLOCKS = {"width": 8, "heads": 2, "layers": 1, "context": 8, "batch": 4, "quiet": True}
+
+
+def test_a_text_trains_a_run_that_keeps_it(tmp_path):
+    run = minillm.train("lm", tmp_path / "run", text=TEXT, steps=5, **TINY)
+    assert (tmp_path / "run" / "text.txt").read_bytes().decode() == TEXT
+    assert "".join(run.write("the ", length=5, seed=1)).startswith("the ")
+    held_out = run.evaluate()
+    assert held_out["text"].endswith("text.txt")
+    assert run.evaluate(text=TEXT)["text"] == "the given data"
+    assert run.evaluate(text=TEXT)["tokens"] > 3000
+    moved = (tmp_path / "run").rename(tmp_path / "moved")
+    assert minillm.load(moved).evaluate()["nats_per_token"] == held_out["nats_per_token"]
+
+
+@pytest.mark.parametrize("text", ["a\r\nb\rc\x0b\x1c é \n" * 30, "\ufeffab\n" * 30])
+def test_a_given_text_is_kept_as_it_is(tmp_path, text):
+    run = minillm.train("lm", tmp_path / "run", text=text, steps=1, **TINY)
+    assert (tmp_path / "run" / "text.txt").read_bytes().decode() == text
+    assert run.evaluate()["tokens"] > 0
+
+
+def test_files_are_read_where_they_are(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text(TEXT)
+    for files in (path, [path], str(path)):
+        run = minillm.train("lm", files=files, steps=1, **TINY)
+        assert run.data["files"] == [str(path)]
+        assert not (run.path / "text.txt").exists()
+
+
+def test_a_run_in_memory_lives_as_long_as_it_is_held(tmp_path):
+    run = minillm.train("gpt", text=TEXT, steps=2, **BLOCKS)
+    folder, nats = run.path, run.evaluate()["nats_per_token"]
+    run.save(tmp_path / "kept")
+    with pytest.raises(InputError, match="already holds a run"):
+        run.save(tmp_path / "kept")
+    run.save(tmp_path / "kept", overwrite=True)
+    del run
+    assert not folder.exists()
+    assert minillm.load(tmp_path / "kept").evaluate()["nats_per_token"] == nats
+    run = minillm.train("gpt", tmp_path / "kept", resume=True, steps=3, quiet=True)
+    assert run.settings.steps == 3
+
+
+def test_resuming_gives_the_bits_of_a_run_that_was_never_stopped(tmp_path):
+    whole = minillm.train("gpt", text=TEXT, steps=6, **BLOCKS)
+    given = {name: value for name, value in BLOCKS.items() if name != "quiet"}
+    minillm.train("gpt", tmp_path / "run", text=TEXT, steps=6, quiet=True, **given)
+    run = minillm.load(tmp_path / "run")
+    for name, array in whole.model.params.items():
+        assert np.array_equal(array, run.model.params[name])
+
+
+def test_ctrl_c_returns_the_run_so_far_and_says_how_to_resume(tmp_path):
+    lines = []
+    threading.Timer(2.0, signal.raise_signal, [signal.SIGINT]).start()
+    out = tmp_path / "run"
+    given = {**TINY, "quiet": False}
+    run = minillm.train("lm", out, text=TEXT, minutes=5, report=lines.append, **given)
+    assert lines[0].startswith("stopped after")
+    assert lines[-1] == f'to go on: minillm.train("lm", "{out}", resume=True)'
+    assert "".join(run.write(length=3))
+    steps = json.loads((out / "config.json").read_text())["training"]["minutes"]
+    assert steps == 5
+    again = minillm.train("lm", out, resume=True, minutes=0.05, quiet=True)
+    assert again.settings.minutes == 0.05
+
+
+def test_sentences_train_word_vectors():
+    sentences = [["a", "cat", "sat"], ["a", "dog", "sat"]] * 50
+    run = minillm.train("word2vec", sentences=sentences, dimension=4, epochs=2, quiet=True)
+    assert sorted(run.vectors.words) == ["a", "cat", "dog", "sat"]
+    assert run.evaluate(sentences=sentences)["known_words"] == 300
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        ({"kind": "lmm"}, "kind: expected one of .*; found 'lmm'"),
+        ({"text": 3}, "text: expected a text, found 3"),
+        ({"text": "\ud800"}, "text: expected text, found half of a character"),
+        ({"text": TEXT, "files": "x"}, "expected data of one sort, found text and files"),
+        ({"texts": [TEXT]}, r"expected texts=\[...\] and labels=\[...\] together"),
+        ({"pairs": [("a", "b")]}, "pairs: a run of lm takes its data as text or files"),
+        ({"resume": True}, "resume: expected out"),
+        ({"colour": 1}, "colour: there is no such setting"),
+        ({"hidden": 0}, "hidden: expected a whole number from 1"),
+        ({"kind": "word2vec", "sentences": ["a b"]}, "expected lists of words, found a text"),
+        ({"kind": "word2vec", "sentences": [["a b"]]}, "a word without white space, found 'a b'"),
+        ({"kind": "word2vec", "sentences": "a b"}, "sentences: expected a list, found a text"),
+    ],
+)
+def test_wrong_arguments_are_named(given, complaint):
+    with pytest.raises(InputError, match=complaint):
+        minillm.train(**{"kind": "lm", "quiet": True, **given})
+
+
+def test_a_model_of_a_loop_of_ones_own_is_saved_as_a_run(tmp_path):
+    tokenizer = build_vocabulary([TEXT], "character")
+    rng, ids = np.random.default_rng(0), tokenizer.encode(TEXT)
+    sizes = {"vocabulary": len(tokenizer)}
+    gpt = GPT(GPTConfig(**sizes, context=8, layers=1, heads=2, width=8), rng)
+    lm = LanguageModel(LanguageModelConfig(**sizes, embedding=4, hidden=8), rng)
+    for model in (gpt, lm):
+        optimiser = AdamW(model.params)
+        for _ in range(3):
+            _, backward = model.loss((ids[None, :8], ids[None, 1:9]), rng)
+            optimiser.step(backward(), 1e-3)
+        run = minillm.save(model, tokenizer, tmp_path / type(model).__name__)
+        for name, array in model.params.items():
+            assert np.array_equal(array, run.model.params[name])
+        assert "".join(run.write("the", length=4, seed=1)).startswith("the")
+        assert run.evaluate(text=TEXT)["unit"] == "character"
+        with pytest.raises(InputError, match="give the text to measure it on"):
+            run.evaluate()
+    with pytest.raises(InputError, match="expected a model of one of"):
+        minillm.save(object(), tokenizer, tmp_path / "other")
+
+
+def test_a_notebook_trains_writes_and_measures(tmp_path):
+    nbformat = pytest.importorskip("nbformat")
+    nbclient = pytest.importorskip("nbclient")
+    cells = [
+        "import minillm",
+        f"run = minillm.train('lm', text={TEXT!r}, steps=5, hidden=8, window=8, batch=4)",
+        "''.join(run.write('the ', length=5, seed=1))",
+        "sorted(run.evaluate())",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    resources = {"metadata": {"path": tmp_path}}
+    nbclient.NotebookClient(notebook, timeout=120, resources=resources).execute()
+    _, training, text, names = notebook.cells
+    printed = "".join(output.get("text", "") for output in training.outputs)
+    assert "trained after 5 steps" in printed
+    assert text.outputs[0]["data"]["text/plain"].startswith("'the ")
+    assert "perplexity" in names.outputs[0]["data"]["text/plain"]
