@@ -85,9 +85,10 @@ class ArgumentParser(argparse.ArgumentParser):
         self, *args: Any, declare: "Callable[[ArgumentParser], None] | None" = None, **options: Any
     ):
         options = {"formatter_class": HelpFormatter, "allow_abbrev": False, **options}
-        super().__init__(*args, **options)
+        super().__init__(*args, add_help=False, **options)
         self.declare = declare
         self.rare: dict[argparse.Action, str | None] = {}  # options that --help leaves out -> help
+        self.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)
         self.add_argument("--help-all", action=_HelpAll, help=argparse.SUPPRESS)
 
     def set_page(self, documented: Any) -> None:

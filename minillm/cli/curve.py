@@ -1,4 +1,4 @@
-"""Draw the learning curve of classifiers: accuracy by the number of labels.
+"""Draw how the accuracy of classifiers grows with the number of labels.
 
 Train classifiers with ever more of the labelled texts in DATA, measure each on texts that none of
 them sees, and draw their accuracies beside those of TF-IDF with logistic regression (if

@@ -1,4 +1,4 @@
-"""Check every op's gradient against central differences, on every kernel.
+"""Check every op's gradient against central differences.
 
 Check the hand-written backward of every op at every coordinate against central differences, in
 float64, on each kernel that runs here, and print the worst relative error.  Recurrences run over

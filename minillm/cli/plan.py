@@ -1,4 +1,4 @@
-"""Plan the training of a GPT: operations, memory, and hours on 1 to 1,024 ranks.
+"""Plan the training of a GPT: memory, and hours on 1 to 1,024 ranks.
 
 Report what a training would take, before it is started.  The speed of this machine's matrix
 products and of its memory is measured, which takes a second; under mpiexec, so is the network

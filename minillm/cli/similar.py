@@ -1,4 +1,4 @@
-"""Find the words most similar to a word, or the texts most similar to a text.
+"""Find the words most similar to a word, or texts to a text.
 
 With word vectors: print the words whose vectors are closest to a word's, with their cosines, or
 the cosine of two words.  With --set, compare the cosines with human judgements of pairs of words:

@@ -1,4 +1,4 @@
-"""Turn a text into shards of token ids, to train on more than memory holds.
+"""Turn a text into shards of token ids, for texts beyond memory.
 
 Encode texts, a block at a time, into a folder of shards: files of ids that train gpt reads from the
 disk as it needs them.  If it is stopped, the same command continues where it was.  Under mpiexec

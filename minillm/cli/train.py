@@ -16,11 +16,15 @@ from minillm.runs.kind import Kind, kinds
 from minillm.runs.opening import load
 from minillm.runs.settings import types_of
 
+FINETUNED = "finetuned"  # the kind that `minillm finetune` trains
+
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare a parser for each kind."""
     choices = parser.add_subparsers(title="kinds", metavar="KIND", required=True)
     for kind in kinds().values():
+        if kind.name == FINETUNED:
+            continue
 
         def declare(kind_parser: ArgumentParser, kind: Kind = kind) -> None:
             add_kind(kind_parser, kind)
@@ -28,14 +32,13 @@ def add_arguments(parser: ArgumentParser) -> None:
         choices.add_parser(
             kind.name,
             help=kind.help + (f" ({kind.year})" if kind.year != Kind.year else ""),
-            description=kind.description,
-            epilog=f"examples:\n{kind.examples}\n",
             declare=declare,
         )
 
 
 def add_kind(parser: ArgumentParser, kind: Kind) -> None:
     """Declare what a training of this kind takes: a folder, and its settings."""
+    parser.description, parser.epilog = kind.description, f"examples:\n{kind.examples}\n"
     folder = parser.add_argument_group("the folder")
     folder.add_argument("--out", required=True, metavar="DIR", help="the folder of the run")
     existing = folder.add_mutually_exclusive_group()
@@ -43,20 +46,28 @@ def add_kind(parser: ArgumentParser, kind: Kind) -> None:
         existing.add_argument(
             "--resume",
             action="store_true",
-            help="continue the run in DIR with its stored settings, bit for bit; some may change, "
-            "such as its length and the learning rate",
+            help="continue the run in DIR; its length, say, may change",
         )
     existing.add_argument("--overwrite", action="store_true", help="replace the run in DIR")
     add_settings(parser, kind.settings)
     several = "files" in types_of(kind.settings)
     defaults: dict[str, Any] = {"several_files": True} if several else {}
-    parser.set_defaults(kind=kind, resume=False, over_ranks=True, **defaults)
+    parser.set_defaults(
+        kind=kind, resume=False, over_ranks=True, command=parser.prog, **defaults
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Train, and show a sample of what the model does."""
-    given = given_settings(args, args.kind.settings)
-    if not start.train(args.kind, args.out, given, args.resume, args.overwrite):
+    trained = start.train(
+        args.kind,
+        args.out,
+        given_settings(args, args.kind.settings),
+        resume=args.resume,
+        overwrite=args.overwrite,
+        resume_command=f"{args.command} --out {args.out} --resume",
+    )
+    if not trained:
         return 130
     if ranks().rank == 0:
         for piece in args.kind.sample(load(args.out)):
