@@ -6,15 +6,18 @@ from minillm.testing import check_gradients, check_projections
 from minillm.training import Adam
 
 
-def check_model(model, batch):
-    """The gradient of every parameter, with dropout and the like."""
+def check_model(model, batch, **options):
+    """The gradient of every parameter, with dropout and the like.
+
+    The options are those of the model's loss.
+    """
     rng = np.random.default_rng(1)
     for name, parameter in model.params.items():
         if parameter.ndim == 1:  # biases that are zero hide mistakes
             model.params[name] = 0.5 * rng.standard_normal(parameter.shape)
 
     def loss():
-        return model.loss(batch, np.random.default_rng(2))
+        return model.loss(batch, np.random.default_rng(2), **options)
 
     gradients = loss()[1]()
     assert gradients.keys() == model.params.keys()

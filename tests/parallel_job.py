@@ -132,8 +132,8 @@ def captioner():
 def classifier():
     sizes = {"embedding": 4, "hidden": 5, "dropout": 0.0}
     model = new(Classifier, ClassifierConfig, V, 3, **sizes)
-    model.class_weights = np.array([0.5, 1.0, 2.5])
-    return ClassificationTask(model, *minibatches(texts(1), labels(2, 3)))
+    weights = np.array([0.5, 1.0, 2.5])
+    return ClassificationTask(model, *minibatches(texts(1), labels(2, 3)), class_weights=weights)
 
 
 def fine_tuned():

@@ -1,7 +1,7 @@
 """From an encoder-decoder's logits to whole outputs: beam search and sampling, in batches.
 
 The model decodes K hypotheses of each of B sources at a time, which share the memory of their
-source.  Its state is a dictionary of arrays: see :func:`minillm.models.base.select`.
+source.  Its state is a dictionary of arrays: see :func:`minillm.models.target.select`.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from minillm._kernels import twinned
 from minillm.decoding.sampling import next_probabilities, require_finite, sample
-from minillm.models.base import select
+from minillm.models.target import select
 
 _BLOCK = 64
 
@@ -255,4 +255,4 @@ def sample_outputs(
 def _require_positive(**options: int) -> None:
     for name, value in options.items():
         if value < 1:
-            raise ValueError(f"{name} must be at least 1, found {value}")
+            raise ValueError(f"{name}: expected 1 or more, found {value}")

@@ -22,23 +22,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
-from minillm.layers.feed_forward import uniform
+from minillm.layers.fresh import Fresh, uniform
 
 KINDS = ("none", "dot", "general", "additive")
 
 
-def new_layer(
-    prefix: str, kind: str, H: int, M: int, rng: np.random.Generator, dtype: type = np.float32
-) -> dict[str, NDArray]:
+def new_layer(prefix: str, kind: str, H: int, M: int) -> dict[str, Fresh]:
     """Fresh weights: ``W`` ("general"); ``W_q``, ``W_k``, ``b_k`` and ``v`` ("additive")."""
     if kind == "general":
-        return {f"{prefix}.W": uniform((H, M), rng, dtype)}
+        return {f"{prefix}.W": Fresh((H, M), uniform(H**-0.5))}
     if kind == "additive":
         return {
-            f"{prefix}.W_q": uniform((H, H), rng, dtype),
-            f"{prefix}.W_k": uniform((M, H), rng, dtype),
-            f"{prefix}.b_k": np.zeros(H, dtype),
-            f"{prefix}.v": uniform((H,), rng, dtype),
+            f"{prefix}.W_q": Fresh((H, H), uniform(H**-0.5)),
+            f"{prefix}.W_k": Fresh((M, H), uniform(M**-0.5)),
+            f"{prefix}.b_k": Fresh((H,)),
+            f"{prefix}.v": Fresh((H,), uniform(H**-0.5)),
         }
     return {}
 

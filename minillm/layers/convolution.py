@@ -14,20 +14,21 @@ from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.layers.dropout import dropout as drop
+from minillm.layers.fresh import Fresh, uniform
 
 WIDTHS = (1, 2, 3)
 
 Params = dict[str, NDArray]
 
 
-def new_layer(prefix: str, I: int, H: int, rng: np.random.Generator, dtype: type) -> Params:
+def new_layer(prefix: str, I: int, H: int) -> dict[str, Fresh]:
     """Fresh weights: ``prefix.1.W`` (1, I, H), ``prefix.1.b`` and so on; the weights have
     variance 1 / fan-in, the biases are zero."""
-    params: Params = {}
+    params = {}
     for width in WIDTHS:
-        bound = np.sqrt(3 / (width * I))
-        params[f"{prefix}.{width}.W"] = rng.uniform(-bound, bound, (width, I, H)).astype(dtype)
-        params[f"{prefix}.{width}.b"] = np.zeros(H, dtype)
+        draw = uniform(np.sqrt(3 / (width * I)))
+        params[f"{prefix}.{width}.W"] = Fresh((width, I, H), draw)
+        params[f"{prefix}.{width}.b"] = Fresh((H,))
     return params
 
 

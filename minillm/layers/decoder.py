@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from minillm import ops
 from minillm._kernels import twinned
 from minillm.layers import encoder
-from minillm.layers.encoder import Draw, residual
-from minillm.layers.linear import linear
+from minillm.layers.dense import layer as dense
+from minillm.layers.encoder import residual
+from minillm.layers.fresh import Draw, Fresh, side_by_side
 from minillm.layers.transformer import (
     EPSILON,
     Op,
@@ -37,15 +38,11 @@ from minillm.layers.transformer import (
 from minillm.ops import _validate
 
 
-def new_block(prefix: str, D: int, F: int, draw: Draw) -> Params:
-    """Fresh weights of a block; ``draw(I, O)`` makes a matrix from I inputs to O outputs."""
-    W_kv = np.concatenate([draw(D, D), draw(D, D)], axis=1)
-    cross = encoder.with_biases(f"{prefix}.cross", q=draw(D, D), kv=W_kv, o=draw(D, D))
-    return (
-        encoder.new_block(prefix, D, F, draw)
-        | cross
-        | new_norm(f"{prefix}.norm_3", D, W_kv.dtype.type)
-    )
+def new_block(prefix: str, D: int, F: int, draw: Draw) -> dict[str, Fresh]:
+    """Fresh weights of a block; ``draw`` makes a matrix from I inputs to O outputs."""
+    kv, q, o = Fresh((D, 2 * D), side_by_side(2, draw)), Fresh((D, D), draw), Fresh((D, D), draw)
+    cross = encoder.with_biases(f"{prefix}.cross", kv=kv, q=q, o=o)
+    return cross | encoder.new_block(prefix, D, F, draw) | new_norm(f"{prefix}.norm_3", D)
 
 
 def decoder_block(
@@ -83,10 +80,10 @@ def decoder_block(
     x, cross_backward = add(f"{prefix}.norm_2", x, cross)
     y, feed_forward_backward = add(f"{prefix}.norm_3", x, forward)
 
-    def backward(dy):
-        dx, gradients = feed_forward_backward(dy)
-        dx, dmemory, of_cross = cross_backward(dx)
-        dx, of_attention = attention_backward(dx)
+    def backward(dy, trained=None):
+        dx, gradients = feed_forward_backward(dy, trained)
+        dx, dmemory, of_cross = cross_backward(dx, trained)
+        dx, of_attention = attention_backward(dx, trained)
         return dx, dmemory, gradients | of_cross | of_attention
 
     return y, backward
@@ -111,9 +108,9 @@ def cross_attention(
     (k, v), kv_backward = keys_and_values(params, prefix, memory, N)
     y, attend_backward = attend(params, prefix, x, k, v, lengths)
 
-    def backward(dy):
-        dx, dk, dv, gradients = attend_backward(dy)
-        dmemory, of_kv = kv_backward(dk, dv)
+    def backward(dy, trained=None):
+        dx, dk, dv, gradients = attend_backward(dy, trained)
+        dmemory, of_kv = kv_backward(dk, dv, trained)
         return dx, dmemory, gradients | of_kv
 
     return y, backward
@@ -127,12 +124,12 @@ def keys_and_values(
     memory (B, S, D) -> k, v (B, N, S, D/N).
     ``backward(dk, dv)`` -> dmemory, gradients.
     """
-    kv, linear_backward = linear(params, f"{prefix}.W_kv", f"{prefix}.b_kv", memory)  # (B, S, 2D)
+    kv, linear_backward = dense(params, prefix, memory, suffix="_kv")  # (B, S, 2D)
     k, v = (split_heads(part, N) for part in np.split(kv, 2, axis=-1))
 
-    def backward(dk, dv):
+    def backward(dk, dv, trained=None):
         dkv = np.concatenate([join_heads(dk), join_heads(dv)], axis=-1)
-        return linear_backward(dkv)
+        return linear_backward(dkv, trained)
 
     return (k, v), backward
 
@@ -150,16 +147,16 @@ def attend(
     ``backward(dy)`` -> dx, dk, dv, gradients.
     """
     N = k.shape[1]
-    q, q_backward = linear(params, f"{prefix}.W_q", f"{prefix}.b_q", x)  # (B, T, D)
+    q, q_backward = dense(params, prefix, x, suffix="_q")  # (B, T, D)
     context, attention_backward = ops.scaled_dot_product_attention(
         split_heads(q, N), k, v, lengths=lengths
     )
-    y, output_backward = linear(params, f"{prefix}.W_o", f"{prefix}.b_o", join_heads(context))
+    y, output_backward = dense(params, prefix, join_heads(context), suffix="_o")
 
-    def backward(dy):
-        dcontext, of_output = output_backward(dy)
+    def backward(dy, trained=None):
+        dcontext, of_output = output_backward(dy, trained)
         dq, dk, dv = attention_backward(split_heads(dcontext, N))
-        dx, of_q = q_backward(join_heads(dq))
+        dx, of_q = q_backward(join_heads(dq), trained)
         return dx, dk, dv, of_q | of_output
 
     return y, backward

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.layers.dropout import dropout
+from minillm.layers.fresh import Draw, Fresh, side_by_side
 from minillm.layers.transformer import (
     EPSILON,
     Op,
@@ -36,34 +37,25 @@ from minillm.layers.transformer import (
     self_attention,
 )
 
-Draw = Callable[[int, int], NDArray]
+
+def new_block(
+    prefix: str, D: int, F: int, draw: Draw, draw_qkv: Draw | None = None
+) -> dict[str, Fresh]:
+    """Fresh weights of a block; ``draw`` makes a matrix from I inputs to O outputs."""
+    qkv = draw_qkv or side_by_side(3, draw)
+    params = with_biases(f"{prefix}.attention", qkv=Fresh((D, 3 * D), qkv), o=Fresh((D, D), draw))
+    params |= with_biases(
+        f"{prefix}.feed_forward", **{"1": Fresh((D, F), draw), "2": Fresh((F, D), draw)}
+    )
+    return params | new_norm(f"{prefix}.norm_1", D) | new_norm(f"{prefix}.norm_2", D)
 
 
-def new_block(prefix: str, D: int, F: int, draw: Draw) -> Params:
-    """Fresh weights of a block; ``draw(I, O)`` makes a matrix from I inputs to O outputs."""
-    params = new_attention(f"{prefix}.attention", D, draw)
-    params |= new_feed_forward(f"{prefix}.feed_forward", D, F, draw)
-    dtype = params[f"{prefix}.feed_forward.W_1"].dtype.type
-    return params | new_norm(f"{prefix}.norm_1", D, dtype) | new_norm(f"{prefix}.norm_2", D, dtype)
-
-
-def new_attention(prefix: str, D: int, draw: Draw) -> Params:
-    """Fresh ``W_qkv`` (D, 3D), three matrices side by side, and ``W_o`` (D, D); zero biases."""
-    W_qkv = np.concatenate([draw(D, D) for _ in range(3)], axis=1)
-    return with_biases(prefix, qkv=W_qkv, o=draw(D, D))
-
-
-def new_feed_forward(prefix: str, D: int, F: int, draw: Draw) -> Params:
-    """Fresh ``W_1`` (D, F) and ``W_2`` (F, D), with biases that are zero."""
-    return with_biases(prefix, **{"1": draw(D, F), "2": draw(F, D)})
-
-
-def with_biases(prefix: str, **weights: NDArray) -> Params:
+def with_biases(prefix: str, **weights: Fresh) -> dict[str, Fresh]:
     """For each matrix (I, O), ``prefix.W_name`` and a bias ``prefix.b_name`` (O,) of zeros."""
     params = {}
     for name, W in weights.items():
         params[f"{prefix}.W_{name}"] = W
-        params[f"{prefix}.b_{name}"] = np.zeros(W.shape[1], W.dtype)
+        params[f"{prefix}.b_{name}"] = Fresh(W.shape[1:])
     return params
 
 
@@ -96,9 +88,9 @@ def encoder_block(
     x, attention_backward = add(f"{prefix}.norm_1", x, attention)
     y, feed_forward_backward = add(f"{prefix}.norm_2", x, forward)
 
-    def backward(dy):
-        dx, gradients = feed_forward_backward(dy)
-        dx, of_attention = attention_backward(dx)
+    def backward(dy, trained=None):
+        dx, gradients = feed_forward_backward(dy, trained)
+        dx, of_attention = attention_backward(dx, trained)
         return dx, gradients | of_attention
 
     return y, backward
@@ -126,10 +118,10 @@ def residual(
         h, dropout_backward = dropout(h, rate, rng)
         (_, y), norm_backward = add_norm(params, norm, x, h, epsilon)
 
-        def post_backward(dy):
+        def post_backward(dy, trained=None):
             # y = norm(x + dropout(f(x)))
             dtotal, of_norm = norm_backward(None, dy)
-            dx, *others, gradients = branch_backward(dropout_backward(dtotal))
+            dx, *others, gradients = branch_backward(dropout_backward(dtotal), trained)
             return dtotal + dx, *others, gradients | of_norm
 
         return y, post_backward
@@ -138,9 +130,9 @@ def residual(
     h, branch_backward = branch(normed)
     h, dropout_backward = dropout(h, rate, rng)
 
-    def pre_backward(dy):
+    def pre_backward(dy, trained=None):
         # y = x + dropout(f(norm(x)))
-        dnormed, *others, gradients = branch_backward(dropout_backward(dy))
+        dnormed, *others, gradients = branch_backward(dropout_backward(dy), trained)
         dx, of_norm = norm_backward(dy, dnormed)  # dy + the gradient through the norm
         return dx, *others, gradients | of_norm
 

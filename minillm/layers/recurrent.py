@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.layers.dropout import dropout as drop
+from minillm.layers.fresh import Fresh, Shape, side_by_side, uniform, zeros
 
 Params = dict[str, NDArray]
 State = dict[str, NDArray]
@@ -44,10 +45,8 @@ def new_layer(
     cell: str,
     I: int,
     H: int,
-    rng: np.random.Generator,
-    dtype: type = np.float32,
     bidirectional: bool = False,
-) -> Params:
+) -> dict[str, Fresh]:
     """Fresh weights of a layer from I inputs to H hidden units, in each of its directions.
 
     Input weights are uniform with variance 1 / I.  The recurrent weights of each gate are
@@ -57,18 +56,24 @@ def new_layer(
     Sutskever 2015).
     """
     if bidirectional:
-        forward = new_layer(f"{prefix}.forward", cell, I, H, rng, dtype)
-        return forward | new_layer(f"{prefix}.reverse", cell, I, H, rng, dtype)
-    gates, names = CELLS[cell].gates, CELLS[cell].weights
-    bound = np.sqrt(3 / I)
-    orthogonal = [np.linalg.qr(rng.standard_normal((H, H)))[0] for _ in range(gates)]
-    weights = {
-        "W_x": rng.uniform(-bound, bound, (I, gates * H)),
-        "W_h": np.concatenate(orthogonal, axis=1),
-    } | {name: np.zeros(gates * H) for name in names[2:]}
-    if cell == "lstm":
-        weights["b"][H : 2 * H] = 1
-    return {f"{prefix}.{name}": weights[name].astype(dtype) for name in names}
+        forward = new_layer(f"{prefix}.forward", cell, I, H)
+        return forward | new_layer(f"{prefix}.reverse", cell, I, H)
+    gates, (_, _, *biases) = CELLS[cell].gates, CELLS[cell].weights
+    bias = remembering if cell == "lstm" else zeros
+    return {
+        f"{prefix}.W_h": Fresh((H, gates * H), side_by_side(gates, orthogonal)),
+        f"{prefix}.W_x": Fresh((I, gates * H), uniform(np.sqrt(3 / I))),
+    } | {f"{prefix}.{name}": Fresh((gates * H,), bias) for name in biases}
+
+
+def orthogonal(shape: Shape, rng: np.random.Generator, dtype: type) -> NDArray:
+    """A random orthogonal matrix."""
+    return np.linalg.qr(rng.standard_normal(shape))[0].astype(dtype)
+
+
+def remembering(shape: Shape, rng: np.random.Generator, dtype: type) -> NDArray:
+    """The bias of an lstm: 1 for the forget gate, which is the second of four, and else 0."""
+    return np.repeat(np.array([0, 1, 0, 0], dtype), shape[0] // 4)
 
 
 def zero_state(params: Params, prefix: str, cell: str, layers: int, B: int) -> State:

@@ -31,8 +31,9 @@ from numpy.typing import NDArray
 from minillm import ops
 from minillm.layers import cache as cache_layer
 from minillm.layers.cache import Cache
+from minillm.layers.dense import layer as dense
 from minillm.layers.dropout import dropout
-from minillm.layers.linear import linear
+from minillm.layers.fresh import Fresh, normal, ones
 from minillm.ops.gelu import gelu_forward
 from minillm.ops.layer_norm import layer_norm_forward
 
@@ -44,36 +45,30 @@ EPSILON = 1e-5  # of the norms
 DEVIATION = 0.02  # of fresh weights (Radford et al. 2018, section 4.1)
 
 
-def new_block(
-    prefix: str, D: int, layers: int, rng: np.random.Generator, dtype: type = np.float32
-) -> Params:
+def new_block(prefix: str, D: int, layers: int) -> dict[str, Fresh]:
     """Fresh weights of one of ``layers`` blocks.
 
     Normal with deviation 0.02; those that write into the sum, ``attention.W_o`` and
     ``feed_forward.W_2``, are smaller by sqrt(2 layers), for that many of them add up.
     """
-
-    def normal(I: int, O: int, deviation: float = DEVIATION) -> NDArray:
-        return (deviation * rng.standard_normal((I, O))).astype(dtype)
-
-    summed = DEVIATION / np.sqrt(2 * layers)
+    first, summed = normal(DEVIATION), normal(DEVIATION / np.sqrt(2 * layers))
     params = {
-        "attention.W_qkv": normal(D, 3 * D),
-        "attention.b_qkv": np.zeros(3 * D, dtype),
-        "attention.W_o": normal(D, D, summed),
-        "attention.b_o": np.zeros(D, dtype),
-        "feed_forward.W_1": normal(D, 4 * D),
-        "feed_forward.b_1": np.zeros(4 * D, dtype),
-        "feed_forward.W_2": normal(4 * D, D, summed),
-        "feed_forward.b_2": np.zeros(D, dtype),
+        "attention.W_qkv": Fresh((D, 3 * D), first),
+        "attention.b_qkv": Fresh((3 * D,)),
+        "attention.W_o": Fresh((D, D), summed),
+        "attention.b_o": Fresh((D,)),
+        "feed_forward.W_1": Fresh((D, 4 * D), first),
+        "feed_forward.b_1": Fresh((4 * D,)),
+        "feed_forward.W_2": Fresh((4 * D, D), summed),
+        "feed_forward.b_2": Fresh((D,)),
     }
-    params |= new_norm("norm_1", D, dtype) | new_norm("norm_2", D, dtype)
+    params |= new_norm("norm_1", D) | new_norm("norm_2", D)
     return {f"{prefix}.{name}": array for name, array in params.items()}
 
 
-def new_norm(prefix: str, D: int, dtype: type = np.float32) -> Params:
+def new_norm(prefix: str, D: int) -> dict[str, Fresh]:
     """A layer norm that changes nothing yet: gain 1, bias 0."""
-    return {f"{prefix}.gain": np.ones(D, dtype), f"{prefix}.bias": np.zeros(D, dtype)}
+    return {f"{prefix}.gain": Fresh((D,), ones), f"{prefix}.bias": Fresh((D,))}
 
 
 def block(
@@ -99,12 +94,12 @@ def block(
     h, dropout_2_backward = dropout(h, rate, rng)
     y = middle + h
 
-    def backward(dy):
+    def backward(dy, trained=None):
         # y = middle + dropout(feed_forward(norm_2(middle)))
-        dh, gradients = feed_forward_backward(dropout_2_backward(dy))
+        dh, gradients = feed_forward_backward(dropout_2_backward(dy), trained)
         dmiddle, norm_2 = norm_2_backward(dy, dh)  # dy + the gradient through the norm
         # middle = x + dropout(attention(norm_1(x)))
-        dh, attention = attention_backward(dropout_1_backward(dmiddle))
+        dh, attention = attention_backward(dropout_1_backward(dmiddle), trained)
         dx, norm_1 = norm_1_backward(dmiddle, dh)
         return dx, gradients | norm_2 | attention | norm_1
 
@@ -139,7 +134,7 @@ def norm(
     gain, bias = f"{prefix}.gain", f"{prefix}.bias"
     y, op_backward = ops.layer_norm(x, params[gain], params[bias], epsilon)
 
-    def backward(dy):
+    def backward(dy, trained=None):
         dx, dgain, dbias = op_backward(dy)
         return dx, {gain: dgain, bias: dbias}
 
@@ -166,19 +161,19 @@ def self_attention(
     ``backward(dy)`` -> dx, gradients.
     """
     T = x.shape[1]
-    qkv, qkv_backward = linear(params, f"{prefix}.W_qkv", f"{prefix}.b_qkv", x)  # (B, T, 3D)
+    qkv, qkv_backward = dense(params, prefix, x, suffix="_qkv")  # (B, T, 3D)
     q, k, v = (split_heads(part, N) for part in np.split(qkv, 3, axis=-1))  # (B, N, T, D/N)
     if cache is not None and start is not None:
         k, v = cache_layer.append(cache, prefix, start, k, v)  # (B, N, S, D/N)
     context, attention_backward = ops.scaled_dot_product_attention(q, k, v, causal, lengths, start)
-    y, output_backward = linear(params, f"{prefix}.W_o", f"{prefix}.b_o", join_heads(context))
+    y, output_backward = dense(params, prefix, join_heads(context), suffix="_o")
 
-    def backward(dy):
-        dcontext, of_output = output_backward(dy)
+    def backward(dy, trained=None):
+        dcontext, of_output = output_backward(dy, trained)
         dq, dk, dv = attention_backward(split_heads(dcontext, N))
         if start is not None:
             dk, dv = (_rows_at(array, start, T) for array in (dk, dv))
-        dx, of_qkv = qkv_backward(_side_by_side(dq, dk, dv))
+        dx, of_qkv = qkv_backward(_side_by_side(dq, dk, dv), trained)
         return dx, of_qkv | of_output
 
     return y, backward
@@ -236,13 +231,13 @@ def feed_forward(
 
     x (..., D) -> y (..., D).  ``backward(dy)`` -> dx, gradients.
     """
-    h, first_backward = linear(params, f"{prefix}.W_1", f"{prefix}.b_1", x)  # (..., F)
+    h, first_backward = dense(params, prefix, x, suffix="_1")  # (..., F)
     a, activation_backward = activation(h)
-    y, second_backward = linear(params, f"{prefix}.W_2", f"{prefix}.b_2", a)
+    y, second_backward = dense(params, prefix, a, suffix="_2")
 
-    def backward(dy):
-        da, of_second = second_backward(dy)
-        dx, of_first = first_backward(activation_backward(da))
+    def backward(dy, trained=None):
+        da, of_second = second_backward(dy, trained)
+        dx, of_first = first_backward(activation_backward(da), trained)
         return dx, of_first | of_second
 
     return y, backward

@@ -36,10 +36,12 @@ from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.data.masking import MaskedBatch
-from minillm.layers import encoder, feed_forward, transformer
+from minillm.layers import dense, encoder, transformer
 from minillm.layers.dropout import dropout
+from minillm.layers.fresh import Fresh, Shape, normal, side_by_side
+from minillm.layers.gradients import any_trained, merge_gradients
 from minillm.layers.positions import sinusoids
-from minillm.models import base
+from minillm.models import base, sizes
 from minillm.models.base import Gradients
 
 EPSILON = 1e-12  # of the norms
@@ -64,13 +66,12 @@ class BERTConfig:
     next_sentence: bool = False  # it tells whether the second part follows; needs the pooler
 
     def __post_init__(self) -> None:
-        base.check_at_least(self, 1, "vocabulary", "layers", "heads", "width", "segments")
-        base.check_at_least(self, 2, "context")
-        base.check_below_one(self, "dropout")
+        sizes.check_at_least(self, 1, "vocabulary", "layers", "heads", "width", "segments")
+        sizes.check_at_least(self, 2, "context")
+        sizes.check_below_one(self, "dropout")
         if self.inner is not None:
-            base.check_at_least(self, 1, "inner")
-        if self.width % self.heads:
-            raise ValueError(f"heads must divide width, found {self.heads} and {self.width}")
+            sizes.check_at_least(self, 1, "inner")
+        sizes.check_divides(self, "heads", "width")
         if self.next_sentence and not self.pooler:
             raise ValueError("next_sentence needs the pooler")
 
@@ -85,7 +86,8 @@ class BERT(base.Model[BERTConfig]):
     ``pooler.b`` (D,); ``next.W`` (D, 2), ``next.b`` (2,).
     """
 
-    def new_parameters(self, rng: np.random.Generator, dtype: type) -> dict[str, NDArray]:
+    @staticmethod
+    def new_parameters(config: BERTConfig) -> dict[str, Fresh]:
         """Fresh parameters: matrices are normal, biases zero.
 
         The deviation is 0.02, as published, at the width that was published, 768: a narrower model
@@ -97,31 +99,44 @@ class BERT(base.Model[BERTConfig]):
         to the left" is then the same linear map everywhere, and is learned once, not for each
         place.  And queries and keys are twice as large, so that attention is not almost uniform.
         """
-        c, D = self.config, self.config.width
+        c, D = config, config.width
         deviation = 0.02 * (768 / D) ** 0.5
+        draw = normal(deviation)
 
-        def normal(I: int, O: int, deviation: float = deviation) -> NDArray:
-            return (deviation * rng.standard_normal((I, O))).astype(dtype)
+        def waves(shape: Shape, rng: np.random.Generator, dtype: type) -> NDArray:
+            P = normal(0.02)(shape, rng, dtype)
+            P += 3 * deviation * sinusoids(np.arange(shape[0]), D + D % 2)[:, :D]
+            return P
+
+        def large_queries_and_keys(shape: Shape, rng: np.random.Generator, dtype: type) -> NDArray:
+            W_qkv = side_by_side(3, draw)(shape, rng, dtype)
+            W_qkv[:, : 2 * D] *= 2
+            return W_qkv
 
         params = {
-            "embedding.E": normal(c.vocabulary, D),
-            "positions.E": normal(c.context, D, 0.02),
-            "segments.E": normal(c.segments, D),
+            "embedding.E": Fresh((c.vocabulary, D), draw),
+            "positions.E": Fresh((c.context, D), waves),
+            "segments.E": Fresh((c.segments, D), draw),
         }
-        params["positions.E"] += 3 * deviation * sinusoids(np.arange(c.context), D + D % 2)[:, :D]
-        params |= transformer.new_norm("embedding.norm", D, dtype)
+        params |= transformer.new_norm("embedding.norm", D)
         for layer in range(c.layers):
-            params |= encoder.new_block(f"blocks.{layer}", D, c.inner or 4 * D, normal)
-            params[f"blocks.{layer}.attention.W_qkv"][:, : 2 * D] *= 2  # queries and keys
+            sizes = D, c.inner or 4 * D
+            params |= encoder.new_block(f"blocks.{layer}", *sizes, draw, large_queries_and_keys)
         if c.masked_words:
-            params |= {"mask.W": normal(D, D), "mask.b": np.zeros(D, dtype)}
-            params |= transformer.new_norm("mask.norm", D, dtype)
-            params["mask.output_b"] = np.zeros(c.vocabulary, dtype)
+            params |= {"mask.W": Fresh((D, D), draw), "mask.b": Fresh((D,))}
+            params |= transformer.new_norm("mask.norm", D)
+            params["mask.output_b"] = Fresh((c.vocabulary,))
         if c.pooler:
-            params |= {"pooler.W": normal(D, D), "pooler.b": np.zeros(D, dtype)}
+            params |= {"pooler.W": Fresh((D, D), draw), "pooler.b": Fresh((D,))}
         if c.next_sentence:
-            params |= {"next.W": normal(D, 2), "next.b": np.zeros(2, dtype)}
+            params |= {"next.W": Fresh((D, 2), draw), "next.b": Fresh((2,))}
         return params
+
+    @property
+    def unused(self) -> list[str]:
+        """The names of the weights that the loss does not use: a pooler that predicts nothing."""
+        pooler = ("pooler.W", "pooler.b")
+        return [name for name in pooler if name in self.params and not self.config.next_sentence]
 
     # --- the equations ----------------------------------------------------------
 
@@ -144,15 +159,20 @@ class BERT(base.Model[BERTConfig]):
         block_backwards = []
         for layer in range(self.config.layers):
             x, block_backward = self._block(layer, x, lengths, rng)
-            if layer + 1 >= self.frozen:
-                block_backwards.append(block_backward)
+            block_backwards.append(block_backward)
 
-        def backward(dx):
+        def backward(dx, trained=None):
             gradients = {}
-            for block_backward in reversed(block_backwards):
-                dx, of_block = block_backward(dx)
-                gradients |= self.keep(of_block)
-            return gradients if self.frozen else gradients | self.keep(embed_backward(dx))
+            tables = ("embedding.", "positions.", "segments.")
+            for layer in reversed(range(self.config.layers)):
+                below = (f"blocks.{n}." for n in range(layer + 1))
+                if not any_trained(trained, *tables, *below):
+                    return gradients
+                dx, of_block = block_backwards[layer](dx, trained)
+                gradients = merge_gradients(gradients, of_block)
+            if not any_trained(trained, *tables):
+                return gradients
+            return merge_gradients(gradients, embed_backward(dx))
 
         return x, backward
 
@@ -217,7 +237,7 @@ class BERT(base.Model[BERTConfig]):
         ``backward(dlogits)`` -> dx, gradients.
         """
         p = self.params
-        h, dense_backward = feed_forward.layer(p, "mask", x, exact_gelu)
+        h, dense_backward = dense.layer(p, "mask", x, exact_gelu)
         h, norm_backward = transformer.norm(p, "mask.norm", h, EPSILON)
         logits, output_backward = ops.linear(h, p["embedding.E"].T, p["mask.output_b"])
 
@@ -235,7 +255,7 @@ class BERT(base.Model[BERTConfig]):
 
         ``backward(dpooled)`` -> dx, gradients.
         """
-        pooled, dense_backward = feed_forward.layer(self.params, "pooler", x[:, 0], ops.tanh)
+        pooled, dense_backward = dense.layer(self.params, "pooler", x[:, 0], ops.tanh)
 
         def backward(dpooled):
             dfirst, gradients = dense_backward(dpooled)
@@ -286,21 +306,14 @@ class BERT(base.Model[BERTConfig]):
             next_loss, next_backward = self._next_sentence_loss(x, unrelated)
             loss = loss + share * next_loss
 
-        def backward():
-            drows, gradients = words_backward(loss_backward())
-            dx = np.zeros_like(x)
+        def backward(trained=None):
+            drows, of_words = words_backward(loss_backward())
+            dx, of_next = np.zeros_like(x), {}
             dx[places] = drows
             if next_backward is not None:
                 dx_next, of_next = next_backward(share)
-                dx, gradients = dx + dx_next, gradients | of_next
-            tied = {"embedding.E": gradients.pop("embedding.E")}
-            gradients = self.keep(gradients) | hidden_backward(dx)
-            base.accumulate(gradients, self.keep(tied))  # one weight, two uses
-            if next_backward is None:  # a pooler that nothing is asked of
-                heads = [name for name in self.params if name.startswith(("pooler.", "next."))]
-                zeros = {name: np.zeros_like(self.params[name]) for name in heads}
-                gradients |= self.keep(zeros)
-            return gradients
+                dx = dx + dx_next
+            return merge_gradients(of_words, of_next, hidden_backward(dx, trained))
 
         return loss, backward
 
@@ -309,7 +322,7 @@ class BERT(base.Model[BERTConfig]):
     ) -> tuple[np.floating, Callable[[float], tuple[NDArray, Gradients]]]:
         """Are the parts unrelated?  ``backward(dloss)`` -> dx, gradients."""
         pooled, pool_backward = self.pool(x)
-        logits, dense_backward = feed_forward.layer(self.params, "next", pooled)  # (B, 2)
+        logits, dense_backward = dense.layer(self.params, "next", pooled)  # (B, 2)
         loss, loss_backward = ops.cross_entropy(logits, unrelated)
 
         def backward(dloss):

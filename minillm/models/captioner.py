@@ -17,9 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
-from minillm.layers import feed_forward, recurrent
+from minillm.layers import dense, recurrent
 from minillm.layers.dropout import dropout
-from minillm.models import base
+from minillm.layers.fresh import Fresh, normal
+from minillm.layers.gradients import merge_gradients
+from minillm.models import base, sizes, target
 from minillm.models.base import Gradients, State
 
 Batch = tuple[NDArray, NDArray, NDArray]
@@ -37,9 +39,9 @@ class CaptionerConfig:
     dropout: float = 0.2
 
     def __post_init__(self) -> None:
-        base.check_at_least(self, 1, "pixels", "vocabulary", "embedding", "hidden")
-        base.check_one_of(self, "cell", tuple(recurrent.CELLS))
-        base.check_below_one(self, "dropout")
+        sizes.check_at_least(self, 1, "pixels", "vocabulary", "embedding", "hidden")
+        sizes.check_one_of(self, "cell", tuple(recurrent.CELLS))
+        sizes.check_below_one(self, "dropout")
 
     @property
     def bos(self) -> int:
@@ -61,21 +63,22 @@ class Captioner(base.Model[CaptionerConfig]):
     left out.
     """
 
-    def new_parameters(self, rng: np.random.Generator, dtype: type) -> dict[str, NDArray]:
+    @staticmethod
+    def new_parameters(config: CaptionerConfig) -> dict[str, Fresh]:
         """Fresh parameters."""
-        c = self.config
+        c = config
         D, H, V = c.embedding, c.hidden, c.vocabulary + 1
         params = {
-            "image.W": feed_forward.normal((c.pixels, H), 2.0, rng, dtype),
-            "image.b": np.zeros(H, dtype),
-            "first.W": feed_forward.normal((H, H), 1.0, rng, dtype),
-            "first.b": np.zeros(H, dtype),
-            "embedding.E": rng.standard_normal((V, D)).astype(dtype),
+            "image.W": Fresh((c.pixels, H), normal((2 / c.pixels) ** 0.5)),
+            "image.b": Fresh((H,)),
+            "first.W": Fresh((H, H), normal(H**-0.5)),
+            "first.b": Fresh((H,)),
+            "embedding.E": Fresh((V, D), normal()),
         }
-        params |= recurrent.new_layer("decoder", c.cell, D, H, rng, dtype)
+        params |= recurrent.new_layer("decoder", c.cell, D, H)
         return params | {
-            "output.W": feed_forward.normal((H, V), 1.0, rng, dtype),
-            "output.b": np.zeros(V, dtype),
+            "output.W": Fresh((H, V), normal(H**-0.5)),
+            "output.b": Fresh((V,)),
         }
 
     def loss(
@@ -88,17 +91,17 @@ class Captioner(base.Model[CaptionerConfig]):
         """
         c, p = self.config, self.params
         images, captions, lengths = batch
-        inputs = base.teacher_forcing(captions, c.bos)
+        inputs = target.teacher_forcing(captions, c.bos)
         state, first_backward = self._first_state(images, rng)
         x, embedding_backward = ops.embedding(inputs, p["embedding.E"])  # (B, T, D)
         (hs, _), decoder_backward = recurrent.layer(p, "decoder", x, state, c.cell)
-        loss, loss_backward = base.target_loss(p, hs, captions, lengths)
+        loss, loss_backward = target.target_loss(p, hs, captions, lengths)
 
-        def backward():
+        def backward(trained=None):
             dhs, output_gradients = loss_backward()
             dx, dstate, gradients = decoder_backward(dhs)
             gradients["embedding.E"] = embedding_backward(dx)
-            return output_gradients | gradients | first_backward(dstate)
+            return merge_gradients(output_gradients, gradients, first_backward(dstate))
 
         return loss, backward
 
@@ -110,16 +113,16 @@ class Captioner(base.Model[CaptionerConfig]):
         ``backward(dstate)`` -> gradients.
         """
         c, p = self.config, self.params
-        features, image_backward = feed_forward.layer(p, "image", images, ops.relu)  # (B, H)
+        features, image_backward = dense.layer(p, "image", images, ops.relu)  # (B, H)
         features, dropout_backward = dropout(features, c.dropout, rng)
-        h, first_backward = feed_forward.layer(p, "first", features, ops.tanh)
+        h, first_backward = dense.layer(p, "first", features, ops.tanh)
         state = {f"decoder.{name}": np.zeros_like(h) for name in recurrent.CELLS[c.cell].state}
         state["decoder.h"] = h
 
         def backward(dstate):
             dfeatures, gradients = first_backward(dstate["decoder.h"])
             _dimages, image_gradients = image_backward(dropout_backward(dfeatures))
-            return gradients | image_gradients
+            return merge_gradients(gradients, image_gradients)
 
         return state, backward
 
@@ -128,12 +131,12 @@ class Captioner(base.Model[CaptionerConfig]):
     def start(self, images: NDArray, lengths: NDArray | None = None) -> State:
         """Reads images (B, pixels), which have no lengths: a state of one hypothesis each."""
         state, _ = self._first_state(images)
-        return base.one_hypothesis(state)
+        return target.one_hypothesis(state)
 
     def step(self, ids: NDArray, state: State) -> tuple[NDArray, None, State]:
         """ids (B, K) -> logits (B, K, V + 1), no attention weights, the new state."""
         p = self.params
         x, _ = ops.embedding(ids, p["embedding.E"])  # (B, K, D)
         state = recurrent.layer_step(p, "decoder", x, state, self.config.cell)
-        logits, _ = feed_forward.layer(p, "output", state["decoder.h"])
+        logits, _ = dense.layer(p, "output", state["decoder.h"])
         return logits, None, state

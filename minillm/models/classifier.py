@@ -44,9 +44,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
-from minillm.layers import convolution, feed_forward, recurrent
+from minillm.layers import convolution, dense, recurrent
 from minillm.layers.dropout import dropout
-from minillm.models import base
+from minillm.layers.fresh import Fresh, Shape, normal, uniform
+from minillm.layers.gradients import merge_gradients
+from minillm.models import base, sizes
 from minillm.models.base import Gradients
 
 POOLINGS = ("last", "mean", "max", "attention")
@@ -78,12 +80,12 @@ class ClassifierConfig:
     label_smoothing: float = 0.0  # in training
 
     def __post_init__(self) -> None:
-        base.check_at_least(self, 1, "vocabulary", "classes", "embedding", "hidden", "layers")
-        base.check_at_least(self, 1, "members")
-        base.check_one_of(self, "cell", CELLS)
-        base.check_one_of(self, "pooling", POOLINGS)
-        base.check_below_one(self, "dropout", "word_dropout", "label_smoothing")
-        base.check_at_least(self, 0, "mixup", "ngrams")
+        sizes.check_at_least(self, 1, "vocabulary", "classes", "embedding", "hidden", "layers")
+        sizes.check_at_least(self, 1, "members")
+        sizes.check_one_of(self, "cell", CELLS)
+        sizes.check_one_of(self, "pooling", POOLINGS)
+        sizes.check_below_one(self, "dropout", "word_dropout", "label_smoothing")
+        sizes.check_at_least(self, 0, "mixup", "ngrams")
         if self.ngrams % 2:
             raise ValueError(f"ngrams must be even, found {self.ngrams}")
         if self.cell == "cnn" and self.pooling == "last":
@@ -106,26 +108,25 @@ class Classifier(base.Model[ClassifierConfig]):
     ``attention.b`` and ``attention.u``; ``output.W`` and ``output.b``.
     """
 
-    def new_parameters(self, rng: np.random.Generator, dtype: type) -> dict[str, NDArray]:
-        """Fresh parameters."""
-        c = self.config
+    @staticmethod
+    def new_parameters(config: ClassifierConfig) -> dict[str, Fresh]:
+        """Fresh parameters; large vectors would make the outputs of a cnn's filters large."""
+        c = config
         V, D, H, M = c.vocabulary, c.embedding, c.hidden, c.width
-        params: dict[str, NDArray] = {"embedding.E": rng.standard_normal((V, D)).astype(dtype)}
+        params = {"embedding.E": Fresh((V, D), small if c.cell == "cnn" else normal())}
         for layer in range(c.layers):
             name, I = f"layers.{layer}", M if layer > 0 else D
             if c.cell == "cnn":
-                params |= convolution.new_layer(name, I, H, rng, dtype)
+                params |= convolution.new_layer(name, I, H)
             else:
-                params |= recurrent.new_layer(name, c.cell, I, H, rng, dtype, c.bidirectional)
-        if c.cell == "cnn":  # nothing bounds what a filter of large vectors gives
-            params["embedding.E"] *= dtype(SMALL)
+                params |= recurrent.new_layer(name, c.cell, I, H, c.bidirectional)
         if c.ngrams:
-            params["ngrams.N"] = (SMALL * rng.standard_normal((c.ngrams, BAG))).astype(dtype)
+            params["ngrams.N"] = Fresh((c.ngrams, BAG), normal(SMALL))
         if c.pooling == "attention":
-            params |= feed_forward.new_layer("attention", M, M, rng, dtype)
-            params["attention.u"] = feed_forward.uniform((M,), rng, dtype)
+            params |= dense.new_layer("attention", M, M)
+            params["attention.u"] = Fresh((M,), uniform(M**-0.5))
         width = M + BAG if c.ngrams else M
-        return params | feed_forward.new_layer("output", width, c.classes, rng, dtype)
+        return params | dense.new_layer("output", width, c.classes)
 
     def forward(
         self,
@@ -148,50 +149,55 @@ class Classifier(base.Model[ClassifierConfig]):
         bag, bag_backward = self._bag(grams, rng, mixture)  # (B, BAG)
         y = np.concatenate([pooled, bag], axis=1) if c.ngrams else pooled
         y, dropout_backward = dropout(y, c.dropout, rng)
-        logits, output_backward = feed_forward.layer(p, "output", y)
+        logits, output_backward = dense.layer(p, "output", y)
 
         def backward(dlogits):
             dy, output_gradients = output_backward(dlogits)
             dpooled, dbag = np.split(dropout_backward(dy), [c.width], axis=1)
             dhs, dlast, pool_gradients = pool_backward(dpooled)
-            gradients = read_backward(dhs, dlast) | bag_backward(dbag)
-            return self.keep(gradients | pool_gradients | output_gradients)
+            of_read, of_bag = read_backward(dhs, dlast), bag_backward(dbag)
+            return merge_gradients(of_read, of_bag, pool_gradients, output_gradients)
 
         return logits, backward
 
     def loss(
-        self, batch: Batch, rng: np.random.Generator | None = None
-    ) -> tuple[np.floating, Callable[[], Gradients]]:
+        self,
+        batch: Batch,
+        rng: np.random.Generator | None = None,
+        class_weights: NDArray | None = None,
+    ) -> tuple[np.floating, Callable[..., Gradients]]:
         """The mean cross-entropy of (ids (B, T), lengths (B,), labels (B,)), in nats per text.
 
         With rng, there is dropout, label smoothing, and the mixtures of ``mixup``.
         """
         if rng is not None and self.config.mixup > 0:
-            return self._mixed_loss(batch, rng)
+            return self._mixed_loss(batch, rng, class_weights)
         ids, lengths, labels = batch
         logits, logits_backward = self.forward(ids, lengths, rng)
         smoothing = 0.0 if rng is None else self.config.label_smoothing
-        loss, loss_backward = self.label_loss(logits, labels, smoothing)
+        loss, loss_backward = base.label_loss(logits, labels, smoothing, class_weights)
 
-        def backward():
+        def backward(trained=None):
             return logits_backward(loss_backward())
 
         return loss, backward
 
     def _mixed_loss(
-        self, batch: Batch, rng: np.random.Generator
-    ) -> tuple[np.floating, Callable[[], Gradients]]:
+        self, batch: Batch, rng: np.random.Generator, class_weights: NDArray | None
+    ) -> tuple[np.floating, Callable[..., Gradients]]:
         """The loss of mixtures: that of both labels, in the shares of their texts."""
         ids, lengths, labels = batch
         a = rng.beta(self.config.mixup, self.config.mixup)
         partners = rng.permutation(len(ids))
         logits, logits_backward = self.forward(ids, lengths, rng, (partners, a))
         smoothing = self.config.label_smoothing
-        own_loss, own_backward = self.label_loss(logits, labels, smoothing)
-        other_loss, other_backward = self.label_loss(logits, labels[partners], smoothing)
+        own_loss, own_backward = base.label_loss(logits, labels, smoothing, class_weights)
+        other_loss, other_backward = base.label_loss(
+            logits, labels[partners], smoothing, class_weights
+        )
         loss = a * own_loss + (1 - a) * other_loss
 
-        def backward():
+        def backward(trained=None):
             return logits_backward(own_backward(a) + other_backward(1 - a))
 
         return loss, backward
@@ -234,7 +240,7 @@ class Classifier(base.Model[ClassifierConfig]):
         dropped = rng is not None and c.word_dropout > 0
         if c.cell != "cnn" and mixture is None and not dropped:  # which may need no embeddings
             zero = recurrent.zero_state(p, "layers", c.cell, c.layers, len(words))
-            options = c.cell, c.layers, lengths, c.dropout, rng, self.frozen
+            options = c.cell, c.layers, lengths, c.dropout, rng
             (hs, state), over_ids_backward = recurrent.stack_over_ids(
                 p, "layers", "embedding.E", words, zero, *options
             )
@@ -253,8 +259,7 @@ class Classifier(base.Model[ClassifierConfig]):
 
         def backward(dhs, dlast):
             dx, gradients = layers_backward(dhs, dlast)
-            if self.frozen == 0:
-                gradients["embedding.E"] = embedding_backward(kept * mix_backward(dx))
+            gradients["embedding.E"] = embedding_backward(kept * mix_backward(dx))
             return gradients
 
         return outputs, steps, backward
@@ -267,8 +272,7 @@ class Classifier(base.Model[ClassifierConfig]):
         ``backward(dhs, dlast)`` -> dx, gradients.
         """
         c, p = self.config, self.params
-        frozen = max(0, self.frozen - 1)  # of the layers; the embedding comes first
-        options = c.layers, lengths, c.dropout, rng, frozen
+        options = c.layers, lengths, c.dropout, rng
         if c.cell == "cnn":
             hs, stack_backward = convolution.stack(p, "layers", x, *options)
             return (hs, hs[:, -1]), lambda dhs, dlast: stack_backward(dhs)
@@ -279,7 +283,7 @@ class Classifier(base.Model[ClassifierConfig]):
 
         def backward(dhs, dlast):
             dx, _dzero, gradients = recurrence_backward(dhs, {top: dlast})
-            return None if self.frozen else dropout_backward(dx), gradients
+            return dropout_backward(dx), gradients
 
         return (hs, state[top]), backward
 
@@ -301,8 +305,6 @@ class Classifier(base.Model[ClassifierConfig]):
         y, mix_backward = mix(weights @ vectors, mixture)  # (B, 1, BAG)
 
         def backward(dy):
-            if self.frozen:
-                return {}
             dvectors = weights.swapaxes(1, 2) * mix_backward(dy[:, None])
             return {"ngrams.N": embedding_backward(dvectors)}
 
@@ -331,7 +333,7 @@ class Classifier(base.Model[ClassifierConfig]):
     def _attention_pool(self, hs: NDArray, lengths: NDArray) -> tuple[NDArray, Callable]:
         """The mean of hs with the weights softmax over t of u . tanh(h_t W + b)."""
         p = self.params
-        keys, keys_backward = feed_forward.layer(p, "attention", hs, ops.tanh)  # (B, T, M)
+        keys, keys_backward = dense.layer(p, "attention", hs, ops.tanh)  # (B, T, M)
         query = np.tile(p["attention.u"], (len(hs), 1, 1))  # (B, 1, M): the same for all
         (context, _), attention_backward = ops.multiplicative_attention(
             query, keys, hs, lengths=lengths
@@ -344,6 +346,11 @@ class Classifier(base.Model[ClassifierConfig]):
             return dhs + dvalues, None, gradients
 
         return context[:, 0], backward
+
+
+def small(shape: Shape, rng: np.random.Generator, dtype: type) -> NDArray:
+    """The first vectors of the words of a cnn: nothing bounds what a filter of large ones gives."""
+    return normal()(shape, rng, dtype) * dtype(SMALL)
 
 
 def mix(

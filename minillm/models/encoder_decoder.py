@@ -36,9 +36,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
-from minillm.layers import attention, feed_forward, recurrent
+from minillm.layers import attention, dense, recurrent
 from minillm.layers.dropout import dropout
-from minillm.models import base
+from minillm.layers.fresh import Fresh, normal
+from minillm.layers.gradients import merge_gradients
+from minillm.models import base, sizes, target
 from minillm.models.base import Gradients, State
 
 Batch = tuple[NDArray, NDArray, NDArray, NDArray]
@@ -62,12 +64,12 @@ class EncoderDecoderConfig:
     scheduled_sampling: float = 0.0
 
     def __post_init__(self) -> None:
-        base.check_at_least(
+        sizes.check_at_least(
             self, 1, "source_vocabulary", "target_vocabulary", "embedding", "hidden", "layers"
         )
-        base.check_one_of(self, "cell", tuple(recurrent.CELLS))
-        base.check_one_of(self, "attention", attention.KINDS)
-        base.check_below_one(self, "dropout", "label_smoothing")
+        sizes.check_one_of(self, "cell", tuple(recurrent.CELLS))
+        sizes.check_one_of(self, "attention", attention.KINDS)
+        sizes.check_below_one(self, "dropout", "label_smoothing")
         if not 0 <= self.scheduled_sampling <= 1:
             raise ValueError(
                 f"scheduled_sampling must lie in [0, 1], found {self.scheduled_sampling}"
@@ -103,25 +105,26 @@ class EncoderDecoder(base.Model[EncoderDecoderConfig]):
     :mod:`minillm.layers.attention`.  In training K is left out: (B, H).
     """
 
-    def new_parameters(self, rng: np.random.Generator, dtype: type) -> dict[str, NDArray]:
+    @staticmethod
+    def new_parameters(config: EncoderDecoderConfig) -> dict[str, Fresh]:
         """Fresh parameters, from which the predictions are nearly uniform."""
-        c = self.config
+        c = config
         D, H, M, V = c.embedding, c.hidden, c.memory, c.target_vocabulary + 1
-        params: dict[str, NDArray] = {
-            "source.E": rng.standard_normal((c.source_vocabulary, D)).astype(dtype),
-            "target.E": rng.standard_normal((V, D)).astype(dtype),
+        params = {
+            "source.E": Fresh((c.source_vocabulary, D), normal()),
+            "target.E": Fresh((V, D), normal()),
         }
         for layer in range(c.layers):
             params |= recurrent.new_layer(
-                f"encoder.{layer}", c.cell, M if layer > 0 else D, H, rng, dtype, c.bidirectional
+                f"encoder.{layer}", c.cell, M if layer > 0 else D, H, c.bidirectional
             )
             for name in recurrent.CELLS[c.cell].state:
-                params |= feed_forward.new_layer(f"bridge.{layer}.{name}", M, H, rng, dtype)
+                params |= dense.new_layer(f"bridge.{layer}.{name}", M, H)
             inputs = H if layer > 0 else D + H if c.input_feeding else D
-            params |= recurrent.new_layer(f"decoder.{layer}", c.cell, inputs, H, rng, dtype)
-        params |= attention.new_layer("attention", c.attention, H, M, rng, dtype)
-        params |= feed_forward.new_layer("combine", M + H, H, rng, dtype)
-        return params | feed_forward.new_layer("output", H, V, rng, dtype)
+            params |= recurrent.new_layer(f"decoder.{layer}", c.cell, inputs, H)
+        params |= attention.new_layer("attention", c.attention, H, M)
+        params |= dense.new_layer("combine", M + H, H)
+        return params | dense.new_layer("output", H, V)
 
     # --- training -------------------------------------------------------------
 
@@ -136,24 +139,25 @@ class EncoderDecoder(base.Model[EncoderDecoderConfig]):
         and scheduled sampling.  Without, it is in nats per target token.
         ``backward()`` -> gradients keyed as ``params``.
         """
-        source, source_lengths, target, target_lengths = batch
+        source, source_lengths, targets, target_lengths = batch
         state, encode_backward = self._encode(source, source_lengths, rng)
-        inputs = self._decoder_inputs(target, state, rng)
+        inputs = self._decoder_inputs(targets, state, rng)
         attentional, decode_backward = self._decode(inputs, state, rng)  # (B, T, H)
         smoothing = 0.0 if rng is None else self.config.label_smoothing
-        loss, loss_backward = base.target_loss(
-            self.params, attentional, target, target_lengths, smoothing
+        loss, loss_backward = target.target_loss(
+            self.params, attentional, targets, target_lengths, smoothing
         )
 
-        def backward():
+        def backward(trained=None):
             dattentional, output_gradients = loss_backward()
             dstate, decoder_gradients = decode_backward(dattentional)
-            return self.keep(output_gradients | decoder_gradients | encode_backward(dstate))
+            of_encoder = encode_backward(dstate)
+            return merge_gradients(output_gradients, decoder_gradients, of_encoder)
 
         return loss, backward
 
     def _decoder_inputs(
-        self, target: NDArray, state: State, rng: np.random.Generator | None
+        self, targets: NDArray, state: State, rng: np.random.Generator | None
     ) -> NDArray:
         """What the decoder reads: BOS, then the target without its last token.
 
@@ -166,12 +170,12 @@ class EncoderDecoder(base.Model[EncoderDecoderConfig]):
         sequence prediction with recurrent neural networks".
         """
         c = self.config
-        inputs = base.teacher_forcing(target, c.bos)
+        inputs = target.teacher_forcing(targets, c.bos)
         if rng is None or c.scheduled_sampling == 0:
             return inputs
         sampled = rng.random(inputs.shape) < c.scheduled_sampling  # (B, T)
-        state = base.one_hypothesis(state)
-        for t in range(target.shape[1] - 1):
+        state = target.one_hypothesis(state)
+        for t in range(targets.shape[1] - 1):
             logits, _, state = self.step(inputs[:, t, None], state)
             predicted = logits[:, 0].argmax(axis=-1)
             inputs[:, t + 1] = np.where(sampled[:, t], predicted, inputs[:, t + 1])
@@ -189,8 +193,7 @@ class EncoderDecoder(base.Model[EncoderDecoderConfig]):
         c, p = self.config, self.params
         zero = recurrent.zero_state(p, "encoder", c.cell, c.layers, len(source))
         (hs, last), encoder_backward = recurrent.stack_over_ids(
-            *(p, "encoder", "source.E", source, zero, c.cell, c.layers, lengths, c.dropout, rng),
-            frozen=self.frozen,
+            *(p, "encoder", "source.E", source, zero, c.cell, c.layers, lengths, c.dropout, rng)
         )  # (B, S, M)
         top = f"encoder.{c.layers - 1}.h"
         memory, memory_backward = attention.prepare(
@@ -222,7 +225,7 @@ class EncoderDecoder(base.Model[EncoderDecoderConfig]):
             for name in recurrent.CELLS[c.cell].state:
                 entry = f"{layer}.{name}"
                 activation = ops.tanh if name == "h" else None
-                state[f"decoder.{entry}"], backwards[entry] = feed_forward.layer(
+                state[f"decoder.{entry}"], backwards[entry] = dense.layer(
                     self.params, f"bridge.{entry}", last[f"encoder.{entry}"], activation
                 )
 
@@ -290,8 +293,8 @@ class EncoderDecoder(base.Model[EncoderDecoderConfig]):
                 dx, dstate, decoder_gradients_t = decoder_backward(dh, dstate)
                 # x_t = [y_t, a_{t-1}]
                 dy[:, t : t + 1], da = dx[..., : c.embedding], dx[..., c.embedding :]
-                base.accumulate(dmemory, dmemory_t)
-                base.accumulate(gradients, gradients_t | decoder_gradients_t)
+                dmemory = merge_gradients(dmemory, dmemory_t)
+                gradients = merge_gradients(gradients, gradients_t, decoder_gradients_t)
             gradients["target.E"] = embedding_backward(dropout_backward(dy))
             return dstate | dmemory, gradients
 
@@ -310,7 +313,7 @@ class EncoderDecoder(base.Model[EncoderDecoderConfig]):
             p, "attention", c.attention, hs, state
         )  # (B, T, M)
         both = np.concatenate([context, hs], axis=-1)
-        a, combine_backward = feed_forward.layer(p, "combine", both, ops.tanh)
+        a, combine_backward = dense.layer(p, "combine", both, ops.tanh)
         a, dropout_backward = dropout(a, c.dropout, rng)
 
         def backward(da):
@@ -325,7 +328,7 @@ class EncoderDecoder(base.Model[EncoderDecoderConfig]):
     def start(self, source: NDArray, lengths: NDArray) -> State:
         """Reads sources (B, S): the state before the first step, of one hypothesis each."""
         state, _ = self._encode(source, lengths)
-        return base.one_hypothesis(state)
+        return target.one_hypothesis(state)
 
     def step(self, ids: NDArray, state: State) -> tuple[NDArray, NDArray | None, State]:
         """One step of K hypotheses of each source, which share its memory.
@@ -340,5 +343,5 @@ class EncoderDecoder(base.Model[EncoderDecoderConfig]):
         (a, weights), _ = self._attentional_state(h, state)
         if c.input_feeding:
             last["attentional"] = a
-        logits, _ = feed_forward.layer(p, "output", a)
+        logits, _ = dense.layer(p, "output", a)
         return logits, weights, state | last

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
+from minillm.layers.fresh import Fresh
 from minillm.models import base
 from minillm.models.base import Gradients
 from minillm.models.classifier import Batch, Classifier, ClassifierConfig
@@ -29,26 +30,22 @@ class Ensemble(base.Model[ClassifierConfig]):
     ``members.0.embedding.E`` and so on.
     """
 
-    def new_parameters(self, rng: np.random.Generator, dtype: type) -> dict[str, NDArray]:
+    @staticmethod
+    def new_parameters(config: ClassifierConfig) -> dict[str, Fresh]:
         """Fresh parameters, others for each member."""
-        alone = replace(self.config, members=1)
-        params: dict[str, NDArray] = {}
-        for number in range(self.config.members):
-            member = Classifier(alone, rng, dtype=dtype)
-            params |= {f"members.{number}.{name}": p for name, p in member.params.items()}
-        return params
+        of_one = Classifier.new_parameters(replace(config, members=1))
+        return {
+            f"members.{number}.{name}": fresh
+            for number in range(config.members)
+            for name, fresh in of_one.items()
+        }
 
     def members(self) -> list[tuple[str, Classifier]]:
         """Each member, which shares its weights with the whole, and the prefix of their names."""
         alone, found = replace(self.config, members=1), []
         for number in range(self.config.members):
             prefix = f"members.{number}."
-            own = {
-                n.removeprefix(prefix): p for n, p in self.params.items() if n.startswith(prefix)
-            }
-            member = Classifier(alone, params=own)
-            member.frozen, member.class_weights = self.frozen, self.class_weights
-            found.append((prefix, member))
+            found.append((prefix, self.part(Classifier, alone, prefix)))
         return found
 
     def forward(
@@ -73,22 +70,27 @@ class Ensemble(base.Model[ClassifierConfig]):
             for prefix, softmax_backward, member_backward in parts:
                 own = member_backward(softmax_backward(dp))
                 gradients |= {f"{prefix}{name}": g for name, g in own.items()}
-            return self.keep(gradients)
+            return gradients
 
         return np.log(mean), backward
 
     def loss(
-        self, batch: Batch, rng: np.random.Generator | None = None
-    ) -> tuple[np.floating, Callable[[], Gradients]]:
+        self,
+        batch: Batch,
+        rng: np.random.Generator | None = None,
+        class_weights: NDArray | None = None,
+    ) -> tuple[np.floating, Callable[..., Gradients]]:
         """The mean of the members' losses on (ids (B, T), lengths (B,), labels (B,)), in nats."""
-        losses = [(prefix, *member.loss(batch, rng)) for prefix, member in self.members()]
+        losses = [
+            (prefix, *member.loss(batch, rng, class_weights)) for prefix, member in self.members()
+        ]
         share = self.dtype.type(1 / len(losses))
 
-        def backward():
+        def backward(trained=None):
             gradients = {}
             for prefix, _, member_backward in losses:
                 own = member_backward()
                 gradients |= {f"{prefix}{name}": share * g for name, g in own.items()}
-            return self.keep(gradients)
+            return gradients
 
         return share * sum(loss for _, loss, _ in losses), backward

@@ -39,9 +39,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
-from minillm.layers import feed_forward
+from minillm.layers import dense
 from minillm.layers.dropout import dropout
-from minillm.models import base
+from minillm.layers.fresh import Fresh
+from minillm.layers.gradients import merge_gradients, prefixed, trained_within
+from minillm.models import base, sizes
 from minillm.models.base import Gradients
 from minillm.models.bert import BERT, BERTConfig
 from minillm.models.classifier import Batch
@@ -51,7 +53,7 @@ from minillm.models.language_model import LanguageModel, LanguageModelConfig
 EncoderConfig = BERTConfig | GPTConfig | LanguageModelConfig
 
 # By the kind of model: the class, the class of its config, and how its outputs become one vector.
-ENCODERS: dict[str, tuple[type, type, str]] = {
+ENCODERS: dict[str, tuple[type[base.Model], type, str]] = {
     "lm": (LanguageModel, LanguageModelConfig, "max"),
     "gpt": (GPT, GPTConfig, "last"),
     "bert": (BERT, BERTConfig, "mean"),
@@ -73,11 +75,11 @@ class FineTunedConfig:
     label_smoothing: float = 0.0  # in training
 
     def __post_init__(self) -> None:
-        base.check_at_least(self, 1, "classes")
-        base.check_at_least(self, 0, "helper_loss")
-        base.check_one_of(self, "kind", tuple(ENCODERS))
-        base.check_one_of(self, "pooling", POOLINGS)
-        base.check_below_one(self, "dropout", "label_smoothing")
+        sizes.check_at_least(self, 1, "classes")
+        sizes.check_at_least(self, 0, "helper_loss")
+        sizes.check_one_of(self, "kind", tuple(ENCODERS))
+        sizes.check_one_of(self, "pooling", POOLINGS)
+        sizes.check_below_one(self, "dropout", "label_smoothing")
         if self.helper_loss and self.kind == "bert":
             raise ValueError("helper_loss needs an encoder that predicts the next token, not bert")
 
@@ -96,30 +98,10 @@ class FineTunedConfig:
 # --- the encoder, for any head ----------------------------------------------------
 
 
-def new_encoder(config: Any, rng: np.random.Generator, dtype: type) -> dict[str, NDArray]:
-    """Fresh parameters of ``config.encoder``, under the names that they have in a whole model."""
-    Model, _, _ = ENCODERS[config.kind]
-    encoder = Model(config.encoder, rng, dtype=dtype)
-    return {f"{PREFIX}{name}": array for name, array in encoder.params.items()}
-
-
 def encoder_of(model: base.Model[Any]) -> Any:
-    """The part of a model that reads: a BERT, a GPT or a LanguageModel with the same arrays.
-
-    Its gradients have the names of the whole model's.
-    """
+    """The part of a model that reads: a BERT, a GPT or a LanguageModel with the same arrays."""
     Model, _, _ = ENCODERS[model.config.kind]
-    params = {
-        name.removeprefix(PREFIX): array
-        for name, array in model.params.items()
-        if name.startswith(PREFIX)
-    }
-    encoder = Model(model.config.encoder, params=params)
-    encoder.frozen = model.frozen
-    encoder.keep = lambda gradients: model.keep(
-        {f"{PREFIX}{name}": gradient for name, gradient in gradients.items()}
-    )
-    return encoder
+    return model.part(Model, model.config.encoder, PREFIX)
 
 
 # --- the classifier ---------------------------------------------------------------
@@ -132,11 +114,12 @@ class FineTuned(base.Model[FineTunedConfig]):
     and ``output.b``.
     """
 
-    def new_parameters(self, rng: np.random.Generator, dtype: type) -> dict[str, NDArray]:
+    @staticmethod
+    def new_parameters(config: FineTunedConfig) -> dict[str, Fresh]:
         """Fresh parameters, of the encoder too: those of a trained one take their place."""
-        D, classes = self.config.encoder.width, self.config.classes
-        params = new_encoder(self.config, rng, dtype)
-        return params | feed_forward.new_layer("output", D, classes, rng, dtype)
+        Model, _, _ = ENCODERS[config.kind]
+        params = {f"{PREFIX}{n}": f for n, f in Model.new_parameters(config.encoder).items()}
+        return params | dense.new_layer("output", config.encoder.width, config.classes)
 
     def forward(
         self, ids: NDArray, lengths: NDArray, rng: np.random.Generator | None = None
@@ -148,15 +131,19 @@ class FineTuned(base.Model[FineTunedConfig]):
         hs, encoder_backward = encoder_of(self).hidden(ids, lengths, rng=rng)  # (B, T, D)
         logits, head_backward = self._head(hs, lengths, rng)
 
-        def backward(dlogits):
-            dhs, gradients = head_backward(dlogits)
-            return gradients | encoder_backward(dhs)
+        def backward(dlogits, trained=None):
+            dhs, of_head = head_backward(dlogits)
+            of_encoder = encoder_backward(dhs, trained_within(trained, PREFIX))
+            return merge_gradients(of_head, prefixed(PREFIX, of_encoder))
 
         return logits, backward
 
     def loss(
-        self, batch: Batch, rng: np.random.Generator | None = None
-    ) -> tuple[np.floating, Callable[[], Gradients]]:
+        self,
+        batch: Batch,
+        rng: np.random.Generator | None = None,
+        class_weights: NDArray | None = None,
+    ) -> tuple[np.floating, Callable[..., Gradients]]:
         """The mean cross-entropy of (ids (B, T), lengths (B,), labels (B,)), in nats per text.
 
         With rng it is the loss to train on: with dropout, label smoothing and the helper loss.
@@ -169,20 +156,21 @@ class FineTuned(base.Model[FineTunedConfig]):
         hs, encoder_backward = encoder.hidden(ids, lengths, rng=rng)  # (B, T, D)
         logits, head_backward = self._head(hs, lengths, rng)
         smoothing = 0.0 if rng is None else self.config.label_smoothing
-        loss, loss_backward = self.label_loss(logits, labels, smoothing)
+        loss, loss_backward = base.label_loss(logits, labels, smoothing, class_weights)
         helper_backward, weight = None, share * self.config.helper_loss
         if weight and rng is not None and lengths.max() > 1:
             helper_loss, helper_backward = _next_tokens(encoder, hs, ids, lengths)
             loss = loss + weight * helper_loss
 
-        def backward():
-            dhs, gradients = head_backward(loss_backward())
+        def backward(trained=None):
+            dhs, of_head = head_backward(loss_backward())
+            of_output = {}
             if helper_backward is not None:
                 dhs_helper, of_output = helper_backward(weight)
                 dhs = dhs + dhs_helper
-                base.accumulate(gradients, of_output)
-            base.accumulate(gradients, encoder_backward(dhs))
-            return gradients
+            of_encoder = encoder_backward(dhs, trained_within(trained, PREFIX))
+            of_encoder = merge_gradients(of_output, of_encoder)
+            return merge_gradients(of_head, prefixed(PREFIX, of_encoder))
 
         return loss, backward
 
@@ -192,11 +180,11 @@ class FineTuned(base.Model[FineTunedConfig]):
         """hs (B, T, D) -> logits (B, classes).  ``backward(dlogits)`` -> dhs, gradients."""
         y, pool_backward = pool(hs, lengths, self.config.pooling)  # (B, D)
         y, dropout_backward = dropout(y, self.config.dropout, rng)
-        logits, output_backward = feed_forward.layer(self.params, "output", y)
+        logits, output_backward = dense.layer(self.params, "output", y)
 
         def backward(dlogits):
             dy, gradients = output_backward(dlogits)
-            return pool_backward(dropout_backward(dy)), self.keep(gradients)
+            return pool_backward(dropout_backward(dy)), gradients
 
         return logits, backward
 

@@ -40,7 +40,9 @@ from minillm.layers import cache as cache_layer
 from minillm.layers import transformer
 from minillm.layers.cache import Cache
 from minillm.layers.dropout import dropout
-from minillm.models import base
+from minillm.layers.fresh import Fresh, normal
+from minillm.layers.gradients import any_trained, merge_gradients
+from minillm.models import base, sizes
 from minillm.models.base import Gradients, State
 from minillm.ops import _validate
 from minillm.ops.layer_norm import layer_norm_forward
@@ -58,11 +60,10 @@ class GPTConfig:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        base.check_at_least(self, 1, "vocabulary", "layers", "heads", "width")
-        base.check_at_least(self, 2, "context")
-        base.check_below_one(self, "dropout")
-        if self.width % self.heads:
-            raise ValueError(f"heads must divide width, found {self.heads} and {self.width}")
+        sizes.check_at_least(self, 1, "vocabulary", "layers", "heads", "width")
+        sizes.check_at_least(self, 2, "context")
+        sizes.check_below_one(self, "dropout")
+        sizes.check_divides(self, "heads", "width")
 
 
 class GPT(base.NextTokenModel[GPTConfig]):
@@ -74,16 +75,17 @@ class GPT(base.NextTokenModel[GPTConfig]):
 
     _step_weights: "StepWeights | None" = None  # of the last step
 
-    def new_parameters(self, rng: np.random.Generator, dtype: type) -> dict[str, NDArray]:
+    @staticmethod
+    def new_parameters(config: GPTConfig) -> dict[str, Fresh]:
         """Fresh parameters, from which the predictions are nearly uniform."""
-        c = self.config
-        params: dict[str, NDArray] = {}
-        for name, rows in (("embedding.E", c.vocabulary), ("positions.E", c.context)):
-            table = transformer.DEVIATION * rng.standard_normal((rows, c.width))
-            params[name] = table.astype(dtype)
+        c, draw = config, normal(transformer.DEVIATION)
+        params = {
+            "embedding.E": Fresh((c.vocabulary, c.width), draw),
+            "positions.E": Fresh((c.context, c.width), draw),
+        }
         for layer in range(c.layers):
-            params |= transformer.new_block(f"blocks.{layer}", c.width, c.layers, rng, dtype)
-        return params | transformer.new_norm("norm", c.width, dtype)
+            params |= transformer.new_block(f"blocks.{layer}", c.width, c.layers)
+        return params | transformer.new_norm("norm", c.width)
 
     # --- the equations ----------------------------------------------------------
 
@@ -124,11 +126,9 @@ class GPT(base.NextTokenModel[GPTConfig]):
         y, hidden_backward = self._hidden(ids, rng, cache, start)
         logits, output_backward = self.predict(y)
 
-        def backward(dlogits):
+        def backward(dlogits, trained=None):
             dy, tied = output_backward(dlogits)
-            gradients = hidden_backward(dy)
-            base.accumulate(gradients, tied)  # one weight, two uses
-            return gradients
+            return merge_gradients(hidden_backward(dy, trained), tied)  # E has two uses
 
         return logits, backward
 
@@ -171,21 +171,23 @@ class GPT(base.NextTokenModel[GPTConfig]):
             x, block_backward = transformer.block(
                 p, f"blocks.{layer}", x, c.heads, c.dropout, rng, cache, start
             )
-            if layer + 1 >= self.frozen:
-                block_backwards.append(block_backward)
+            block_backwards.append(block_backward)
         y, norm_backward = transformer.norm(p, "norm", x)
 
-        def backward(dy):
-            dx, of_norm = norm_backward(dy)
-            gradients = self.keep(of_norm)
-            for block_backward in reversed(block_backwards):
-                dx, of_block = block_backward(dx)
-                gradients |= self.keep(of_block)
-            if self.frozen:
+        def backward(dy, trained=None):
+            dx, gradients = norm_backward(dy)
+            tables = ("embedding.", "positions.")
+            for layer in reversed(range(c.layers)):
+                below = (f"blocks.{n}." for n in range(layer + 1))
+                if not any_trained(trained, *tables, *below):
+                    return gradients
+                dx, of_block = block_backwards[layer](dx, trained)
+                gradients = merge_gradients(gradients, of_block)
+            if not any_trained(trained, *tables):
                 return gradients
             dx = dropout_backward(dx)
-            tables = {"positions.E": place_backward(dx), "embedding.E": token_backward(dx)}
-            return gradients | self.keep(tables)
+            of_tables = {"positions.E": place_backward(dx), "embedding.E": token_backward(dx)}
+            return merge_gradients(gradients, of_tables)
 
         return y, backward
 
@@ -198,7 +200,7 @@ class GPT(base.NextTokenModel[GPTConfig]):
 
         def backward(dlogits):
             dy, dE_transposed = linear_backward(dlogits)
-            return dy, self.keep({"embedding.E": dE_transposed.T})
+            return dy, {"embedding.E": dE_transposed.T}
 
         return logits, backward
 
@@ -236,8 +238,8 @@ class GPT(base.NextTokenModel[GPTConfig]):
         logits, logits_backward = self._predict(inputs, rng)
         loss, loss_backward = ops.cross_entropy(logits, targets, mask)
 
-        def backward():
-            return logits_backward(loss_backward())
+        def backward(trained=None):
+            return logits_backward(loss_backward(), trained)
 
         return (loss, state), backward
 

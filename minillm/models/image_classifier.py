@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
-from minillm.layers import feed_forward
+from minillm.layers import dense
 from minillm.layers.dropout import dropout
-from minillm.models import base
+from minillm.layers.fresh import Fresh, normal
+from minillm.models import base, sizes
 from minillm.models.base import Gradients
 
 
@@ -30,21 +31,22 @@ class ImageClassifierConfig:
     dropout: float = 0.3
 
     def __post_init__(self) -> None:
-        base.check_at_least(self, 1, "pixels", "classes", "hidden")
-        base.check_below_one(self, "dropout")
+        sizes.check_at_least(self, 1, "pixels", "classes", "hidden")
+        sizes.check_below_one(self, "dropout")
 
 
 class ImageClassifier(base.Model[ImageClassifierConfig]):
     """Two layers.  ``params``: ``hidden.W``, ``hidden.b``, ``output.W``, ``output.b``."""
 
-    def new_parameters(self, rng: np.random.Generator, dtype: type) -> dict[str, NDArray]:
+    @staticmethod
+    def new_parameters(config: ImageClassifierConfig) -> dict[str, Fresh]:
         """Fresh parameters."""
-        c = self.config
+        c = config
         return {
-            "hidden.W": feed_forward.normal((c.pixels, c.hidden), 2.0, rng, dtype),
-            "hidden.b": np.zeros(c.hidden, dtype),
-            "output.W": feed_forward.normal((c.hidden, c.classes), 1.0, rng, dtype),
-            "output.b": np.zeros(c.classes, dtype),
+            "hidden.W": Fresh((c.pixels, c.hidden), normal((2 / c.pixels) ** 0.5)),
+            "hidden.b": Fresh((c.hidden,)),
+            "output.W": Fresh((c.hidden, c.classes), normal(c.hidden**-0.5)),
+            "output.b": Fresh((c.classes,)),
         }
 
     def forward(
@@ -54,9 +56,9 @@ class ImageClassifier(base.Model[ImageClassifierConfig]):
 
         ``backward(dlogits)`` -> gradients keyed as ``params``.
         """
-        h, hidden_backward = feed_forward.layer(self.params, "hidden", images, ops.relu)
+        h, hidden_backward = dense.layer(self.params, "hidden", images, ops.relu)
         h, dropout_backward = dropout(h, self.config.dropout, rng)
-        logits, output_backward = feed_forward.layer(self.params, "output", h)
+        logits, output_backward = dense.layer(self.params, "output", h)
 
         def backward(dlogits):
             dh, output_gradients = output_backward(dlogits)
@@ -66,14 +68,17 @@ class ImageClassifier(base.Model[ImageClassifierConfig]):
         return logits, backward
 
     def loss(
-        self, batch: tuple[NDArray, NDArray], rng: np.random.Generator | None = None
-    ) -> tuple[np.floating, Callable[[], Gradients]]:
+        self,
+        batch: tuple[NDArray, NDArray],
+        rng: np.random.Generator | None = None,
+        class_weights: NDArray | None = None,
+    ) -> tuple[np.floating, Callable[..., Gradients]]:
         """The mean cross-entropy of (images (B, pixels), classes (B,)), in nats per image."""
         images, classes = batch
         logits, logits_backward = self.forward(images, rng)
-        loss, loss_backward = self.label_loss(logits, classes)
+        loss, loss_backward = base.label_loss(logits, classes, class_weights=class_weights)
 
-        def backward():
+        def backward(trained=None):
             return logits_backward(loss_backward())
 
         return loss, backward

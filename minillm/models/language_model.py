@@ -24,9 +24,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
-from minillm.layers import feed_forward, recurrent
+from minillm.layers import dense, recurrent
 from minillm.layers.dropout import dropout
-from minillm.models import base
+from minillm.layers.fresh import Fresh, normal
+from minillm.layers.gradients import merge_gradients
+from minillm.models import base, sizes
 from minillm.models.base import State
 
 
@@ -44,10 +46,10 @@ class LanguageModelConfig:
     headless: bool = False  # it has no output layer: what another model reads with
 
     def __post_init__(self) -> None:
-        base.check_at_least(self, 1, "vocabulary", "hidden", "layers")
-        base.check_at_least(self, 0, "embedding")
-        base.check_one_of(self, "cell", tuple(recurrent.CELLS))
-        base.check_below_one(self, "dropout")
+        sizes.check_at_least(self, 1, "vocabulary", "hidden", "layers")
+        sizes.check_at_least(self, 0, "embedding")
+        sizes.check_one_of(self, "cell", tuple(recurrent.CELLS))
+        sizes.check_below_one(self, "dropout")
         if self.tied and self.embedding != self.hidden:
             raise ValueError(
                 f"tied weights need embedding = hidden, found {self.embedding} and {self.hidden}"
@@ -68,23 +70,24 @@ class LanguageModel(base.NextTokenModel[LanguageModelConfig]):
     A state has, of each layer, ``layers.0.h`` (B, H) and, of an lstm, ``layers.0.c``.
     """
 
-    def new_parameters(self, rng: np.random.Generator, dtype: type) -> dict[str, NDArray]:
+    @staticmethod
+    def new_parameters(config: LanguageModelConfig) -> dict[str, Fresh]:
         """Fresh parameters, from which the predictions are nearly uniform."""
-        c = self.config
+        c = config
         V, D, H = c.vocabulary, c.embedding, c.hidden
-        params: dict[str, NDArray] = {}
+        params: dict[str, Fresh] = {}
         if D:
             # Where it is tied, E is the output layer too, and logits should start near zero.
             scale = H**-0.5 if c.tied else 1.0
-            params["embedding.E"] = (scale * rng.standard_normal((V, D))).astype(dtype)
+            params["embedding.E"] = Fresh((V, D), normal(scale))
         for layer in range(c.layers):
             inputs = H if layer > 0 else D or V
-            params |= recurrent.new_layer(f"layers.{layer}", c.cell, inputs, H, rng, dtype)
+            params |= recurrent.new_layer(f"layers.{layer}", c.cell, inputs, H)
         if c.headless:
             return params
         if c.tied:
-            return params | {"output.b": np.zeros(V, dtype)}
-        return params | feed_forward.new_layer("output", H, V, rng, dtype)
+            return params | {"output.b": Fresh((V,))}
+        return params | dense.new_layer("output", H, V)
 
     def zero_state(self, B: int) -> State:
         """The state before a text begins, for B texts at a time."""
@@ -104,12 +107,10 @@ class LanguageModel(base.NextTokenModel[LanguageModelConfig]):
         y, dropout_backward = dropout(hs, self.config.dropout, rng)
         logits, output_backward = self.predict(y)  # (B, T, V)
 
-        def backward(dlogits):
+        def backward(dlogits, trained=None):
             dy, of_output = output_backward(dlogits)
-            _dstate, gradients = recurrence_backward(dropout_backward(dy))
-            gradients = self.keep(gradients)
-            base.accumulate(gradients, of_output)  # tied, E has two uses
-            return gradients
+            _dstate, of_recurrence = recurrence_backward(dropout_backward(dy))
+            return merge_gradients(of_recurrence, of_output)  # tied, E has two uses
 
         return (logits, last), backward
 
@@ -123,7 +124,7 @@ class LanguageModel(base.NextTokenModel[LanguageModelConfig]):
         def backward(dlogits):
             dy, dW, db = output_backward(dlogits)
             of_W = {"embedding.E": dW.T} if self.config.tied else {"output.W": dW}
-            return dy, self.keep(of_W | {"output.b": db})
+            return dy, of_W | {"output.b": db}
 
         return logits, backward
 
@@ -141,8 +142,8 @@ class LanguageModel(base.NextTokenModel[LanguageModelConfig]):
         state = self.zero_state(len(ids))
         (hs, _), recurrence_backward = self._recurrence(ids, state, rng, lengths)
 
-        def backward(dhs):
-            return self.keep(recurrence_backward(dhs)[1])
+        def backward(dhs, trained=None):
+            return recurrence_backward(dhs)[1]
 
         return hs, backward
 
@@ -188,7 +189,6 @@ class LanguageModel(base.NextTokenModel[LanguageModelConfig]):
         E = "embedding.E" if c.embedding else None
         return recurrent.stack_over_ids(
             *(self.params, "layers", E, ids, state, c.cell, c.layers, lengths, c.dropout, rng),
-            frozen=self.frozen,
         )
 
     def _output(self) -> tuple[NDArray, NDArray]:

@@ -20,9 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
-from minillm.layers import feed_forward
+from minillm.layers import dense
 from minillm.layers.dropout import dropout
-from minillm.models import base
+from minillm.layers.fresh import Fresh, normal
+from minillm.models import base, sizes
 from minillm.models.base import State
 
 
@@ -38,9 +39,9 @@ class NeuralNGramConfig:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        base.check_at_least(self, 1, "vocabulary", "embedding", "hidden")
-        base.check_at_least(self, 2, "order")
-        base.check_below_one(self, "dropout")
+        sizes.check_at_least(self, 1, "vocabulary", "embedding", "hidden")
+        sizes.check_at_least(self, 2, "order")
+        sizes.check_below_one(self, "dropout")
 
 
 class NeuralNGram(base.NextTokenModel[NeuralNGramConfig]):
@@ -51,17 +52,16 @@ class NeuralNGram(base.NextTokenModel[NeuralNGramConfig]):
     A state has the ids that a window needs from before it: ``context`` (B, n - 2).
     """
 
-    def new_parameters(self, rng: np.random.Generator, dtype: type) -> dict[str, NDArray]:
+    @staticmethod
+    def new_parameters(config: NeuralNGramConfig) -> dict[str, Fresh]:
         """Fresh parameters."""
-        c = self.config
+        c = config
         width = (c.order - 1) * c.embedding
-        params: dict[str, NDArray] = {
-            "embedding.E": rng.standard_normal((c.vocabulary, c.embedding)).astype(dtype)
-        }
-        params |= feed_forward.new_layer("hidden", width, c.hidden, rng, dtype)
-        params |= feed_forward.new_layer("output", c.hidden, c.vocabulary, rng, dtype)
+        params = {"embedding.E": Fresh((c.vocabulary, c.embedding), normal())}
+        params |= dense.new_layer("hidden", width, c.hidden)
+        params |= dense.new_layer("output", c.hidden, c.vocabulary)
         if c.direct:
-            params["direct.W"] = np.zeros((width, c.vocabulary), dtype)
+            params["direct.W"] = Fresh((width, c.vocabulary))
         return params
 
     def zero_state(self, B: int) -> State:
@@ -102,15 +102,15 @@ class NeuralNGram(base.NextTokenModel[NeuralNGramConfig]):
         embedded, embedding_backward = ops.embedding(contexts, p["embedding.E"])  # (..., n - 1, D)
         x = embedded.reshape(*contexts.shape[:-1], -1)  # (..., (n - 1) D)
         x, x_dropout_backward = dropout(x, c.dropout, rng)
-        h, hidden_backward = feed_forward.layer(p, "hidden", x, ops.tanh)  # (..., H)
+        h, hidden_backward = dense.layer(p, "hidden", x, ops.tanh)  # (..., H)
         h, h_dropout_backward = dropout(h, c.dropout, rng)
-        logits, output_backward = feed_forward.layer(p, "output", h)  # (..., V)
+        logits, output_backward = dense.layer(p, "output", h)  # (..., V)
         direct_backward = None
         if c.direct:
-            direct, direct_backward = feed_forward.layer(p, "direct", x)
+            direct, direct_backward = dense.layer(p, "direct", x)
             logits = logits + direct
 
-        def backward(dlogits):
+        def backward(dlogits, trained=None):
             # logits = h W + b + x W_direct
             dh, output_gradients = output_backward(dlogits)
             dx, gradients = hidden_backward(h_dropout_backward(dh))

@@ -47,9 +47,11 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from minillm import ops
-from minillm.layers import feed_forward, recurrent
+from minillm.layers import dense, recurrent
 from minillm.layers.dropout import dropout
-from minillm.models import base
+from minillm.layers.fresh import Fresh, normal, uniform
+from minillm.layers.gradients import merge_gradients
+from minillm.models import base, sizes
 from minillm.models.base import Gradients
 from minillm.models.bert import BERT, BERTConfig
 
@@ -73,11 +75,11 @@ class ReaderConfig:
     dropout: float = 0.2
 
     def __post_init__(self) -> None:
-        base.check_at_least(self, 1, "vocabulary", "layers", "heads")
-        base.check_at_least(self, 2, "width")
-        base.check_at_least(self, 8, "context")
-        base.check_one_of(self, "encoder", ENCODERS)
-        base.check_below_one(self, "dropout")
+        sizes.check_at_least(self, 1, "vocabulary", "layers", "heads")
+        sizes.check_at_least(self, 2, "width")
+        sizes.check_at_least(self, 8, "context")
+        sizes.check_one_of(self, "encoder", ENCODERS)
+        sizes.check_below_one(self, "dropout")
         if self.encoder == "bert":
             self.bert()
         elif self.width % 2:
@@ -106,28 +108,28 @@ class Reader(base.Model[ReaderConfig]):
     (D, 1).  Of one with a BERT: BERT's, and ``span.W`` (D, 2).
     """
 
-    def new_parameters(self, rng: np.random.Generator, dtype: type) -> dict[str, NDArray]:
+    @staticmethod
+    def new_parameters(config: ReaderConfig) -> dict[str, Fresh]:
         """Fresh parameters."""
-        c, D = self.config, self.config.width
+        c, D = config, config.width
         if c.encoder == "bert":
-            params = BERT(c.bert(), rng, dtype=dtype).params
-            return params | {"span.W": feed_forward.uniform((D, 2), rng, dtype)}
+            return BERT.new_parameters(c.bert()) | {"span.W": Fresh((D, 2), uniform(D**-0.5))}
 
-        def recurrence(prefix: str, I: int) -> dict[str, NDArray]:
-            return recurrent.new_layer(prefix, "gru", I, D // 2, rng, dtype, bidirectional=True)
+        def recurrence(prefix: str, I: int) -> dict[str, Fresh]:
+            return recurrent.new_layer(prefix, "gru", I, D // 2, bidirectional=True)
 
         params = {
-            "embedding.E": rng.standard_normal((c.vocabulary, D)).astype(dtype),
-            "match.E": rng.standard_normal((2, D)).astype(dtype),
+            "embedding.E": Fresh((c.vocabulary, D), normal()),
+            "match.E": Fresh((2, D), normal()),
         }
         params |= recurrence("encoder.0", D)
         for name in ("w_h", "w_u", "w_hu"):
-            params[f"flow.{name}"] = feed_forward.uniform((D,), rng, dtype)
+            params[f"flow.{name}"] = Fresh((D,), uniform(D**-0.5))
         for layer in range(c.layers):
             params |= recurrence(f"reading.{layer}", 4 * D if layer == 0 else D)
         params |= recurrence("ending.0", D)
-        for name, shape in (("span", (4 * D, 2)), ("start", (D, 1)), ("end", (D, 1))):
-            params[f"{name}.W"] = feed_forward.uniform(shape, rng, dtype)
+        for name, (I, O) in (("span", (4 * D, 2)), ("start", (D, 1)), ("end", (D, 1))):
+            params[f"{name}.W"] = Fresh((I, O), uniform(I**-0.5))
         return params
 
     def forward(
@@ -148,8 +150,8 @@ class Reader(base.Model[ReaderConfig]):
         logits, read_backward = read(question, question_lengths, context, lengths, rng)
         allowed = (np.arange(context.shape[1]) < lengths[:, None] - 1)[:, None]  # (B, 1, T)
 
-        def backward(dlogits):
-            return read_backward(np.where(allowed, dlogits, 0).transpose(0, 2, 1))
+        def backward(dlogits, trained=None):
+            return read_backward(np.where(allowed, dlogits, 0).transpose(0, 2, 1), trained)
 
         return np.where(allowed, logits.transpose(0, 2, 1), -np.inf), backward
 
@@ -161,8 +163,8 @@ class Reader(base.Model[ReaderConfig]):
         logits, logits_backward = self.forward(question, question_lengths, context, lengths, rng)
         loss, loss_backward = ops.cross_entropy(logits, np.stack([first, last], axis=1))
 
-        def backward():
-            return logits_backward(loss_backward())
+        def backward(trained=None):
+            return logits_backward(loss_backward(), trained)
 
         return loss, backward
 
@@ -184,13 +186,13 @@ class Reader(base.Model[ReaderConfig]):
         m, m_backward = self._recur("reading", c.layers, g, lengths, rng)
         n, n_backward = self._recur("ending", 1, m, lengths, rng)
 
-        both, both_backward = feed_forward.layer(p, "span", g)  # (B, T, 2)
-        first, first_backward = feed_forward.layer(p, "start", m)  # (B, T, 1)
-        last, last_backward = feed_forward.layer(p, "end", n)
+        both, both_backward = dense.layer(p, "span", g)  # (B, T, 2)
+        first, first_backward = dense.layer(p, "start", m)  # (B, T, 1)
+        last, last_backward = dense.layer(p, "end", n)
 
-        def backward(dlogits):
+        def backward(dlogits, trained=None):
             # logits = g W + [m . v_1, n . v_2]
-            dg, gradients = both_backward(dlogits)
+            dg, of_both = both_backward(dlogits)
             dm, of_first = first_backward(dlogits[..., :1])
             dn, of_last = last_backward(dlogits[..., 1:])
             dm_by_n, of_ending = n_backward(dn)
@@ -198,12 +200,12 @@ class Reader(base.Model[ReaderConfig]):
             dh, du, *dweights = flow_backward(dg + dg_by_m)
             dx, of_encoder = h_backward(dh)
             dasked, of_question = u_backward(du)
-            base.accumulate(of_encoder, of_question)  # the same weights
-            gradients |= of_first | of_last | of_ending | of_reading | of_encoder
-            gradients |= dict(zip(names, dweights, strict=True))
-            gradients["match.E"] = known_backward(dx)
-            gradients["embedding.E"] = token_backward(dx) + asked_backward(dasked)
-            return self.keep(gradients)
+            of_tables = {"match.E": known_backward(dx), "embedding.E": token_backward(dx)}
+            return merge_gradients(
+                *(of_both, of_first, of_last, of_ending, of_reading, of_encoder, of_question),
+                *(dict(zip(names, dweights, strict=True)), of_tables),
+                {"embedding.E": asked_backward(dasked)},
+            )
 
         return both + np.concatenate([first, last], axis=-1), backward
 
@@ -230,17 +232,16 @@ class Reader(base.Model[ReaderConfig]):
     def _read_with_bert(self, question, question_lengths, context, lengths, rng):
         """-> logits (B, T, 2).  ``backward(dlogits)`` -> gradients."""
         ids, row_lengths, segments, places = rows_of(question, question_lengths, context, lengths)
-        bert = BERT(self.config.bert(), params=self.params)
-        bert.frozen, bert.keep = self.frozen, self.keep
+        bert = self.part(BERT, self.config.bert())
         x, bert_backward = bert.hidden(ids, row_lengths, segments, rng)  # (B, J + T, D)
         rows, real = np.arange(len(ids))[:, None], places >= 0
-        tokens, span_backward = feed_forward.layer(self.params, "span", x)  # (B, J + T, 2)
+        tokens, span_backward = dense.layer(self.params, "span", x)  # (B, J + T, 2)
 
-        def backward(dlogits):
+        def backward(dlogits, trained=None):
             dtokens = np.zeros_like(tokens)
             dtokens[np.broadcast_to(rows, real.shape)[real], places[real]] = dlogits[real]
             dx, gradients = span_backward(dtokens)
-            return self.keep(gradients) | bert_backward(dx)
+            return merge_gradients(gradients, bert_backward(dx, trained))
 
         return tokens[rows, places], backward
 

@@ -34,12 +34,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
-from minillm.layers import decoder, encoder, feed_forward, transformer
+from minillm.layers import decoder, dense, encoder, transformer
 from minillm.layers.dropout import dropout
+from minillm.layers.fresh import Fresh, glorot, normal
+from minillm.layers.gradients import any_trained, merge_gradients
 from minillm.layers.positions import sinusoids
-from minillm.models import base
+from minillm.models import base, sizes
 from minillm.models.base import Gradients, State
 from minillm.models.encoder_decoder import Batch
+from minillm.models.target import target_loss, teacher_forcing
 
 GROWTH = 2  # of the pool of keys and values, where it is full
 
@@ -61,11 +64,10 @@ class TransformerConfig:
     label_smoothing: float = 0.1
 
     def __post_init__(self) -> None:
-        sizes = ("layers", "heads", "width", "feed_forward")
-        base.check_at_least(self, 1, "source_vocabulary", "target_vocabulary", *sizes)
-        base.check_below_one(self, "dropout", "label_smoothing")
-        if self.width % self.heads:
-            raise ValueError(f"heads must divide width, found {self.heads} and {self.width}")
+        sizes.check_at_least(self, 1, "source_vocabulary", "target_vocabulary")
+        sizes.check_at_least(self, 1, "layers", "heads", "width", "feed_forward")
+        sizes.check_below_one(self, "dropout", "label_smoothing")
+        sizes.check_divides(self, "heads", "width")
         if self.width % 2:
             raise ValueError(f"width must be even, for sines and cosines, found {self.width}")
         if self.shared and self.source_vocabulary != self.target_vocabulary:
@@ -97,26 +99,23 @@ class Transformer(base.Model[TransformerConfig]):
     A decoder's state is explained at :meth:`start`.
     """
 
-    def new_parameters(self, rng: np.random.Generator, dtype: type) -> dict[str, NDArray]:
+    @staticmethod
+    def new_parameters(config: TransformerConfig) -> dict[str, Fresh]:
         """Fresh parameters: matrices as Glorot and Bengio (2010, equation 16) draw them.
 
         Embeddings have the deviation 1 / sqrt(D), and so are of size one where they are read.
         """
-        c = self.config
+        c = config
         D, F, V = c.width, c.feed_forward, c.target_vocabulary + 1
-
-        def draw(I: int, O: int) -> NDArray:
-            return feed_forward.normal((I, O), 2 * I / (I + O), rng, dtype)
-
         rows = {"embedding.E": V} if c.shared else {"source.E": c.source_vocabulary, "target.E": V}
-        params = {name: feed_forward.normal((n, D), n / D, rng, dtype) for name, n in rows.items()}
+        params = {name: Fresh((n, D), normal(D**-0.5)) for name, n in rows.items()}
         for side, blocks in (("encoder", encoder), ("decoder", decoder)):
             for layer in range(c.layers):
-                params |= blocks.new_block(f"{side}.{layer}", D, F, draw)
+                params |= blocks.new_block(f"{side}.{layer}", D, F, glorot)
             if not c.post_norm:
-                params |= transformer.new_norm(f"{side}.norm", D, dtype)
-        if not self._tied:
-            params |= feed_forward.new_layer("output", D, V, rng, dtype)
+                params |= transformer.new_norm(f"{side}.norm", D)
+        if not (c.tied or c.shared):
+            params |= dense.new_layer("output", D, V)
         return params
 
     @property
@@ -145,19 +144,18 @@ class Transformer(base.Model[TransformerConfig]):
         """
         source, source_lengths, target, target_lengths = batch
         memory, encode_backward = self._encode(source, source_lengths, rng)
-        inputs = base.teacher_forcing(target, self.config.bos)
+        inputs = teacher_forcing(target, self.config.bos)
         y, decode_backward = self._decode(inputs, memory, source_lengths, rng)
         smoothing = 0.0 if rng is None else self.config.label_smoothing
-        loss, loss_backward = base.target_loss(self._output(), y, target, target_lengths, smoothing)
+        loss, loss_backward = target_loss(self._output(), y, target, target_lengths, smoothing)
 
-        def backward():
+        def backward(trained=None):
             dy, of_output = loss_backward()
-            dmemory, gradients = decode_backward(dy)
+            dmemory, of_decoder = decode_backward(dy, trained)
             if self._tied:
                 of_output = {self._target_E: of_output["output.W"].T}
-            base.accumulate(gradients, of_output)  # of one matrix with two uses, or three
-            base.accumulate(gradients, encode_backward(dmemory))
-            return self.keep(gradients)
+            # one matrix may have two uses, or three
+            return merge_gradients(of_decoder, of_output, encode_backward(dmemory, trained))
 
         return loss, backward
 
@@ -172,16 +170,18 @@ class Transformer(base.Model[TransformerConfig]):
             x, block_backward = encoder.encoder_block(
                 self.params, f"encoder.{layer}", x, c.heads, lengths, **self._options(rng)
             )
-            if layer + 1 >= self.frozen:
-                backwards.append(block_backward)
+            backwards.append(block_backward)
         memory, norm_backward = self._last_norm("encoder.norm", x)
 
-        def backward(dmemory):
+        def backward(dmemory, trained=None):
             dx, gradients = norm_backward(dmemory)
-            for block_backward in reversed(backwards):
-                dx, of_block = block_backward(dx)
-                gradients |= of_block
-            return gradients if self.frozen else gradients | embed_backward(dx)
+            for layer in reversed(range(c.layers)):
+                below = (f"encoder.{n}." for n in range(layer + 1))
+                if not any_trained(trained, self._source_E, *below):
+                    return gradients
+                dx, of_block = backwards[layer](dx, trained)
+                gradients = merge_gradients(gradients, of_block)
+            return merge_gradients(gradients, embed_backward(dx))
 
         return memory, backward
 
@@ -206,14 +206,14 @@ class Transformer(base.Model[TransformerConfig]):
             backwards.append(block_backward)
         y, norm_backward = self._last_norm("decoder.norm", x)
 
-        def backward(dy):
+        def backward(dy, trained=None):
             dx, gradients = norm_backward(dy)
             dmemory = np.zeros_like(memory)
             for block_backward in reversed(backwards):
-                dx, dmemory_here, of_block = block_backward(dx)
+                dx, dmemory_here, of_block = block_backward(dx, trained)
                 dmemory += dmemory_here  # every layer looks at it
-                gradients |= of_block
-            return dmemory, gradients | embed_backward(dx)
+                gradients = merge_gradients(gradients, of_block)
+            return dmemory, merge_gradients(gradients, embed_backward(dx))
 
         return y, backward
 
@@ -292,7 +292,7 @@ class Transformer(base.Model[TransformerConfig]):
         """How much each head of a layer attends to each source token, before it writes each of
         the target tokens: source (B, S), lengths (B,), target (B, T) -> (B, N, T, S)."""
         state, weights = self.start(source, lengths), []
-        inputs = base.teacher_forcing(target, self.config.bos)
+        inputs = teacher_forcing(target, self.config.bos)
         for t in range(target.shape[1]):
             _, at_t, state = self._step(inputs[:, t : t + 1], state, layer)
             weights.append(at_t)
@@ -318,7 +318,7 @@ class Transformer(base.Model[TransformerConfig]):
                 cross = f"{prefix}.cross"
                 weights = decoder.cross_weights(self.params, cross, asked, memory[0], lengths)
         y, _ = self._last_norm("decoder.norm", x)
-        logits, _ = feed_forward.layer(self._output(), "output", y)
+        logits, _ = dense.layer(self._output(), "output", y)
         return logits, weights, state
 
 

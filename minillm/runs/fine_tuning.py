@@ -11,21 +11,23 @@ from typing import Any
 import numpy as np
 
 from minillm.errors import InputError
-from minillm.runs.additions import check_baseline, scale_of
+from minillm.runs.additions import check_baseline, has_additions, scale_of
 from minillm.runs.initial import take_weights
 from minillm.runs.kind import Job, Kind, Parts
 from minillm.training.fine_tuning import depths
 from minillm.training.lora import LoRA, Merging, new_additions
 from minillm.training.optimisers import Arrays, Optimiser
+from minillm.training.trained import Trained
 
 ENCODER = ("encoder.", "source.")  # begin the names of weights of a larger model's encoder
 
 
 @dataclass(frozen=True)
 class TrainedPart:
-    """The arrays that are trained and stored, and the optimiser that changes them."""
+    """The weights that are trained, the arrays that are stored, and the optimiser."""
 
-    params: Arrays
+    trained: Trained
+    stored: Arrays
     optimiser: Optimiser
 
 
@@ -40,8 +42,30 @@ def trained_part(
 
     The notes of ``parts`` get lines on both.
     """
-    params = parts.model.params
-    return TrainedPart(params, new_optimiser(params))
+    settings, params = job.settings, parts.model.params
+    if job.initial is None:
+        return TrainedPart(Trained(params), params, new_optimiser(params))
+    new: set[str] = set()
+    if has_additions(settings):
+        check_baseline(job.data)
+    if job.stored is None or has_additions(settings):
+        new = take_weights(kind, job.initial, parts, job.data)
+    freeze = getattr(settings, "freeze", None)
+    chosen = {name: params[name] for name in unfrozen(params, freeze)}
+    whole = sum(array.size for array in params.values())
+    if not has_additions(settings):
+        part = TrainedPart(Trained(chosen), params, new_optimiser(chosen))
+    else:
+        targets = lora_targets(chosen, settings, new)
+        additions = new_additions(params, targets, settings.lora_rank, rng)
+        lora = LoRA(params, additions, scale_of(settings))
+        arrays = additions | {name: params[name] for name in sorted(new)}
+        params.update(lora.beside)
+        part = TrainedPart(Trained(arrays, lora), arrays, Merging(new_optimiser(arrays), lora))
+    count = sum(array.size for array in part.trained.params.values())
+    if count != whole:
+        parts.notes.append(f"trained are {count:,} of {whole:,} weights, {count / whole:.2%}")
+    return part
 
 
 def unfrozen(names: Collection[str], freeze: str | None) -> list[str]:

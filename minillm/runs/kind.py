@@ -206,7 +206,11 @@ class Kind:
     def build(self, config: Any, vocabularies: Mapping[str, Any], weights: Weights) -> Any:
         """Return a model with these weights.  ValueError where they do not fit the config."""
         Model, _ = self.types_of(vars(config))
-        return Model(config, params=dict(weights))
+        model = Model(config, params=dict(weights))
+        dtypes = {str(array.dtype) for array in weights.values()}
+        if len(dtypes) > 1 or not dtypes <= {"float32", "float64"}:
+            raise ValueError(f"expected weights of one dtype, a float, found {sorted(dtypes)}")
+        return model
 
     # --- abilities of every kind ---
 

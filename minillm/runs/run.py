@@ -240,7 +240,12 @@ class Run:
         The options are fields of :class:`minillm.runs.kind.Evaluation`: ``part`` of a built-in set,
         and the ``beam`` and ``length_exponent`` of outputs that are searched for.
         """
-        data: dict[str, Any] = {"text": text, "sentences": sentences, "texts": texts, "labels": labels}
+        data: dict[str, Any] = {
+            "text": text,
+            "sentences": sentences,
+            "texts": texts,
+            "labels": labels,
+        }
         data |= {"pairs": pairs}
         given.check_takes(self.kind, {**data, "files": files or None})
         names = tuple(map(str, [files] if isinstance(files, str | Path) else files))

@@ -91,7 +91,8 @@ def option(default: Any, help: str, metavar: str | None = None, **details: Any) 
 def size(config: type, name: str, help: str, metavar: str | None = None, **details: Any) -> Any:
     """Declare a setting that is a field of the model's config, which has its default."""
     default = config.__dataclass_fields__[name].default  # type: ignore[attr-defined]
-    details.setdefault("least", 1)
+    if type(default) is int:
+        details.setdefault("least", 1)
     return option(default, help, metavar, of_model=True, **details)
 
 
@@ -131,7 +132,7 @@ def types_of(settings: type) -> dict[str, tuple[type, bool, bool]]:
 
     A tuple of any length holds several.
     """
-    return _types_of(settings)  # type: ignore[arg-type]  # no class is Hashable
+    return _types_of(settings)
 
 
 @cache

@@ -154,13 +154,13 @@ def train_once(kind: Kind, job: Job) -> bool:
     rng = np.random.default_rng(settings.seed)
     job = replace(job, initial=open_initial(job.data))
     parts = kind.prepare(job, rng)
-    trained = trained_part(kind, job, parts, lambda params: _optimiser(settings, params), rng)
+    part = trained_part(kind, job, parts, lambda params: _optimiser(settings, params), rng)
     job = replace(job, initial=None)  # its memory is free
     options = _options(settings).of(parts.task)
-    state = (trained.params, trained.optimiser, parts.task, rng)
+    task: Any = parts.task
     begin = Summary()
     if job.stored:
-        begin = restore_checkpoint(folder, *state)
+        begin = restore_checkpoint(folder, part.stored, part.optimiser, task, rng)
         _check_unfinished(folder, options, begin)
     ranks().wait()  # all have read the folder, which rank 0 writes from here on
     for note in parts.notes:
@@ -170,12 +170,12 @@ def train_once(kind: Kind, job: Job) -> bool:
     else:
         folder.begin()
         save_vocabularies(folder, kind, parts.vocabularies)
-        save_checkpoint(folder, *state, begin)
+        save_checkpoint(folder, part.stored, part.optimiser, task, rng, begin)
     save_config(folder, Stored(kind, parts.model.config, settings, job.data, parts.unit))
-    task: Any = parts.task
     summary = training.train(
-        params=trained.params,
-        optimiser=trained.optimiser,
+        params=part.stored,
+        optimiser=part.optimiser,
+        trained=part.trained,
         task=task,
         options=options,
         rng=rng,

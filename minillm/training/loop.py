@@ -44,8 +44,9 @@ from minillm.training.optimisers import Optimiser, clip_global_norm
 from minillm.training.parallel import clock_of_rank_0, mean_over_ranks, on_any_rank
 from minillm.training.progress import ProgressDisplay
 from minillm.training.schedules import inverse_square_root, warmup_cosine
+from minillm.training.trained import Trained
 
-Backward = Callable[[], dict[str, np.ndarray]]
+Backward = Callable[..., Mapping[str, np.ndarray]]
 
 
 class Task(Protocol):
@@ -166,7 +167,7 @@ def train(
     quiet: bool = False,
     unit: str = "token",
     items: Callable[[], int] | None = None,
-    before_step: Callable[[float], None] | None = None,
+    trained: Trained | None = None,
 ) -> Summary:
     """Trains ``params`` on ``task`` and returns how far it came.
 
@@ -174,7 +175,7 @@ def train(
     ``start`` is where to go on from: what :func:`restore_checkpoint` returned.  Ctrl-C or SIGTERM
     ends the run after the current step and saves it, a second one at once.  ``quiet`` shows no
     progress, which is counted in ``unit``: ``items()`` is how many there were, by default the
-    tokens of the losses.  ``before_step`` is called with the progress before each step.
+    tokens of the losses.  ``trained`` says which weights have gradients; None: all.
 
     All ranks of a job call this alike: see :mod:`minillm.training.parallel`.
 
@@ -190,9 +191,7 @@ def train(
         recorder.items = items or recorder.items
         while done < 1 and not options.gives_up(summary) and not on_any_rank(interrupted.is_set()):
             learning_rate = options.rate(done)
-            if before_step is not None:
-                before_step(done)
-            loss, grads, tokens = _gradient(task, rng, options.accumulate)
+            loss, grads, tokens = _gradient(task, rng, options.accumulate, trained)
             loss, grads, tokens = mean_over_ranks(loss, grads, tokens)
             norm = clip_global_norm(grads, options.clip)
             if not (math.isfinite(loss) and math.isfinite(norm)):
@@ -313,16 +312,20 @@ class _Recorder:
 
 
 def _gradient(
-    task: Task, rng: np.random.Generator, accumulate: int
+    task: Task, rng: np.random.Generator, accumulate: int, trained: Trained | None = None
 ) -> tuple[float, dict[str, np.ndarray], int]:
     """The loss and gradient of ``accumulate`` batches as if they were one, and their tokens.
 
     The loss of a batch is the mean over its tokens, and so is weighted by their number.
     """
+
+    def gradients(backward: Backward) -> dict[str, np.ndarray]:
+        return dict(backward()) if trained is None else trained.gradients(backward)
+
     # The loop reports a loss that overflows; NumPy need not warn of it.
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         loss, backward, tokens = task.training_loss(rng)
-        grads = dict(backward())
+        grads = gradients(backward)
         if accumulate == 1:
             return float(loss), grads, tokens
         loss = float(loss) * tokens
@@ -333,7 +336,7 @@ def _gradient(
             next_loss, backward, next_tokens = task.training_loss(rng)
             loss += float(next_loss) * next_tokens
             tokens += next_tokens
-            for name, g in backward().items():
+            for name, g in gradients(backward).items():
                 grads[name] += next_tokens * g
         for g in grads.values():
             g /= max(1, tokens)  # a rank without rows has none

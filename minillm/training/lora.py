@@ -10,7 +10,7 @@ on A and B through W' alone.  With dW', which any model's backward has:
 
 So it works for any weight of any model, an embedding or a recurrent one too, and the model knows
 nothing of it.  Cheaper is not to make dW' = x^T dy, a third of a step's work.  The layers of
-Transformers do so, if they find A and B beside W (:mod:`minillm.layers.linear`):
+Transformers do so, if they find A and B beside W (:mod:`minillm.layers.dense`):
 
     dA = s x^T (dy B^T)   dB = s (x A)^T dy
 
@@ -20,10 +20,10 @@ read W' in place of W, so that nothing is slower than without.
 
     lora = LoRA(model.params, new_additions(model.params, names, 8, rng), scale=2.0)
     model.params |= lora.beside        # for the cheaper gradients
-    model.keep = lora.gradients
-    optimiser = Merging(AdamW(lora.params), lora)
+    trained = Trained(lora.params, lora)
+    optimiser = Merging(AdamW(trained.params), lora)
     loss, backward = model.loss(batch, rng)
-    optimiser.step(backward(), 1e-3)
+    optimiser.step(trained.gradients(backward), 1e-3)
 
 Source: Hu, Shen, Wallis, Allen-Zhu, Li, Wang, Wang and Chen (2021), "LoRA: low-rank adaptation of
 large language models", section 4.1.

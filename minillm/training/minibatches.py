@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from minillm import ops
 from minillm.data import Minibatches, Sequences
 from minillm.data.sequences import Column
+from minillm.models.base import label_loss
 from minillm.training.loop import Backward
 from minillm.training.parallel import own_generator, own_rows
 
@@ -51,8 +52,14 @@ class MinibatchTask:
         self.rows += len(batch[0])
         rows, counts = own_rows(len(batch[0]))
         own = self.part(batch, rows)
-        loss, backward = self.model.loss(own, own_generator(rng))
+        loss, backward = self.loss(own, own_generator(rng))
         return loss, backward, counts * self.count(own)
+
+    def loss(
+        self, batch: tuple[Any, ...], rng: np.random.Generator | None
+    ) -> tuple[np.floating, Backward]:
+        """The loss of a batch."""
+        return self.model.loss(batch, rng)
 
     def part(self, batch: tuple[NDArray, ...], rows: slice) -> tuple[Any, ...]:
         """Some rows of a batch."""
@@ -75,7 +82,8 @@ class ClassificationTask(MinibatchTask):
     """A classifier and its minibatches, the last entry of which are the classes (B,).
 
     ``measures`` has the accuracy of the last validation.  An epoch is ``texts`` rows, where others
-    are changed copies of these: with copies, too, a model is then validated as often.
+    are changed copies of these: with copies, too, a model is then validated as often.  With
+    ``class_weights`` (classes,), the loss of a text is multiplied by the weight of its class.
     """
 
     def __init__(
@@ -84,9 +92,10 @@ class ClassificationTask(MinibatchTask):
         training: Minibatches,
         validation: Minibatches,
         texts: int | None = None,
+        class_weights: NDArray | None = None,
     ):
         super().__init__(model, training, validation, count=lambda batch: len(batch[0]))
-        self.texts = texts
+        self.texts, self.class_weights = texts, class_weights
         self.measures: dict[str, float] = {}
 
     @property
@@ -110,12 +119,19 @@ class ClassificationTask(MinibatchTask):
         share = tokens[rows].sum() / max(1, tokens.sum()) * len(tokens) / len(tokens[rows])
         return (*own, float(share))
 
+    def loss(
+        self, batch: tuple[Any, ...], rng: np.random.Generator | None
+    ) -> tuple[np.floating, Backward]:
+        """The loss of a batch, each text weighted by its class."""
+        model: Any = self.model
+        return model.loss(batch, rng, self.class_weights)
+
     def validation_loss(self) -> float:
         """The mean loss over all of the held-out rows, and the accuracy."""
         total, right, items = 0.0, 0, 0
         for *inputs, classes in self.validation.once():
             logits, _ = self.model.forward(*inputs)  # type: ignore[attr-defined]
-            loss, _ = self.model.label_loss(logits, classes)  # type: ignore[attr-defined]
+            loss, _ = label_loss(logits, classes, class_weights=self.class_weights)
             total += float(loss) * len(classes)
             right += int((logits.argmax(axis=1) == classes).sum())
             items += len(classes)

@@ -217,7 +217,7 @@ def test_wrong_input(finished, text_file, tmp_path, fails):
     with pytest.raises(InputError, match="pooling: expected one of mean, first, max; found 'last'"):
         minillm.load(finished).embed(["x"], "last")
     train = ["train", "bert", text_file, "--out", tmp_path / "run"]
-    assert "heads must divide width" in fails(*train, "--width", "10", "--heads", "4")
+    assert "heads: expected a divisor of width" in fails(*train, "--width", "10", "--heads", "4")
     assert "--context: expected less than the" in fails(*train, *TINY, "--context", "5000")
     assert not (tmp_path / "run").exists()
 

@@ -500,7 +500,7 @@ def test_wrong_input(bases, files, tmp_path, fails):
     assert "helper_loss needs an encoder that predicts the next token, not bert" in fails(
         *train, *bert, "--helper-loss", "1"
     )
-    assert "pooling must be one of" in fails(*train, *bert, "--pooling", "attention")
+    assert "pooling: expected one of" in fails(*train, *bert, "--pooling", "attention")
     words = tmp_path / "words"
     options = ["--dimension", "4", "--epochs", "1", "--minimum-count", "1", "--out", str(words)]
     assert main(["train", "word2vec", str(files / "text.txt"), *options]) == 0
@@ -534,7 +534,7 @@ def test_weights_that_do_not_fit(bases, pairs, files, tmp_path, fails):
         (lambda model: model.update(encoder=3), "encoder: expected an object, found 3"),
         (lambda model: model["encoder"].update(width=10**10), "encoder: width: expected at most"),
         (lambda model: model["encoder"].update(width=10**8), "ask for more than the"),
-        (lambda model: model["encoder"].update(heads=3), "heads must divide width"),
+        (lambda model: model["encoder"].update(heads=3), "heads: expected a divisor of width"),
         (lambda model: model["encoder"].update(layers=60), "ask for more than the"),
         (lambda model: model["encoder"].pop("vocabulary"), "'vocabulary' is missing"),
         (lambda model: model["encoder"].update(colour=1), "there is no size 'colour'"),

@@ -257,7 +257,7 @@ def test_a_model_ends_its_text_if_it_has_seen_where_texts_end(text_file, pairs, 
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (["--heads", "3"], "heads must divide width, found 3 and 8"),
+        (["--heads", "3"], "heads: expected a divisor of width, found 3 and 8"),
         (["--context", "2754"], "--context: expected less than the 2,754 tokens of the training"),
         (["--context", "1"], "--context: expected a whole number from 2"),
         (["--unit", "token"], "--unit"),

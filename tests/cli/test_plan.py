@@ -108,7 +108,7 @@ def test_ranks_measure_their_network():
     ("arguments", "expected"),
     [
         (["--width", "0"], "--width: expected a whole number from 1 to 65536, found 0"),
-        (["--heads", "3"], "heads must divide width, found 3 and 128"),
+        (["--heads", "3"], "heads: expected a divisor of width, found 3 and 128"),
         (["--tokens", "-1"], "--tokens: expected a number above 0 and at most 1e+18, found '-1'"),
         (["--tokens", "many"], "--tokens: expected a number above 0"),
         (["--network", "0"], "--network: expected a number above 0"),

@@ -259,7 +259,9 @@ def test_wrong_input(files, finished, tmp_path, fails):
     assert "found a built-in set of kind 'pairs'" in fails("train", "qa", "cmudict", *out)
     train = ["train", "qa", files / "v1.json", *out]
     assert "width must be even" in fails(*train, "--width", "7")
-    assert "heads must divide width" in fails(*train, "--encoder", "bert", "--heads", "3")
+    assert "heads: expected a divisor of width" in fails(
+        *train, "--encoder", "bert", "--heads", "3"
+    )
     assert "--context: expected a whole number from 8" in fails(*train, "--context", "2")
     init = [*train, "--init", files / "bert"]
     command = ["train", "lm", "--steps", "1", "--hidden", "2", "--out", str(tmp_path / "lm")]

@@ -190,9 +190,9 @@ def test_log_probabilities_of_bad_logits_are_nan(kernels, bad):
 def test_nonsense_is_refused():
     model, nothing = TinyDecoder(), (np.zeros((1, 1), int), np.ones(1, int))
     for options in ({"beam": 0}, {"limit": 0}):
-        with pytest.raises(ValueError, match="must be at least 1"):
+        with pytest.raises(ValueError, match="expected 1 or more"):
             beam_search(model, *nothing, **options)
-    with pytest.raises(ValueError, match="limit must be at least 1"):
+    with pytest.raises(ValueError, match="limit: expected 1 or more"):
         sample_outputs(model, *nothing, np.random.default_rng(0), limit=0)
 
 

@@ -374,7 +374,7 @@ def refusal(path):
         ({"is_decoder": True}, "is_decoder: expected False, found True"),
         ({"add_cross_attention": True}, "add_cross_attention: expected False, found True"),
         ({"hidden_size": "6"}, "hidden_size: expected a whole number from 1 up, found '6'"),
-        ({"num_attention_heads": 4}, "heads must divide width, found 4 and 6"),
+        ({"num_attention_heads": 4}, "heads: expected a divisor of width, found 4 and 6"),
         ({"hidden_size": 9}, "word_embeddings.weight: expected shape (12, 9), found (12, 6)"),
         ({"hidden_size": 3 * 10**9}, "word_embeddings.weight: expected shape (12, 3000000000), fo"),
         (
@@ -388,7 +388,7 @@ def refusal(path):
         ({"num_hidden_layers": 10**12}, "encoder.layer.2.attention.self.query.weight is missing"),
         ({"num_hidden_layers": 1}, "config.json describes no such tensor"),
         ({"max_position_embeddings": 20}, "expected shape (20, 6), found (16, 6)"),
-        ({"max_position_embeddings": 1}, "context must be at least 2, found 1"),
+        ({"max_position_embeddings": 1}, "context: expected 2 or more, found 1"),
         (
             {"type_vocab_size": 1},
             "token_type_embeddings.weight: expected shape (1, 6), found (2, 6)",

@@ -5,6 +5,7 @@ import pytest
 from model_checks import check_layer
 
 from minillm.layers import attention
+from minillm.layers.fresh import draw_all
 
 pytestmark = pytest.mark.usefixtures("both_twins")
 H, LENGTHS = 3, np.array([5, 2])
@@ -24,7 +25,7 @@ def both_steps(params, kind, hs, h_last, query, lengths=LENGTHS):
 
 
 def arrays(rng, kind, M, B=2, S=5, T=4):
-    params = attention.new_layer("a", kind, H, M, rng, np.float64)
+    params = draw_all(attention.new_layer("a", kind, H, M), rng, np.float64)
     hs, h_last = rng.standard_normal((B, S, M)), rng.standard_normal((B, M))
     return params, hs, h_last, rng.standard_normal((B, T, H))
 

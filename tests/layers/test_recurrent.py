@@ -7,6 +7,7 @@ from model_checks import check_layer
 
 from minillm import ops, use_kernels
 from minillm.layers import recurrent
+from minillm.layers.fresh import draw_all
 from minillm.testing import strategies
 
 CELLS = tuple(recurrent.CELLS)
@@ -21,9 +22,8 @@ def stack_params(cell, layers, I, H, rng, bidirectional=False):
     M, params = 2 * H if bidirectional else H, {}
     for number in range(layers):
         inputs = M if number else I
-        params |= recurrent.new_layer(
-            f"p.{number}", cell, inputs, H, rng, np.float64, bidirectional
-        )
+        fresh = recurrent.new_layer(f"p.{number}", cell, inputs, H, bidirectional)
+        params |= draw_all(fresh, rng, np.float64)
     return params
 
 
@@ -210,7 +210,7 @@ def test_no_gradient_means_zero_and_other_entries_are_ignored(bidirectional):
 @pytest.mark.parametrize("cell", CELLS)
 def test_fresh_recurrent_weights_preserve_norms(cell):
     rng = np.random.default_rng(0)
-    params = recurrent.new_layer("p", cell, 5, 8, rng)
+    params = draw_all(recurrent.new_layer("p", cell, 5, 8), rng)
     assert all(p.dtype == np.float32 for p in params.values())
     gates = np.split(params["p.W_h"], recurrent.CELLS[cell].gates, axis=1)
     for W in gates:

@@ -5,6 +5,7 @@ import pytest
 
 from minillm import ops
 from minillm.layers import decoder, encoder, transformer
+from minillm.layers.fresh import draw_all, glorot
 from minillm.testing import check_projections
 
 pytestmark = pytest.mark.usefixtures("both_twins")
@@ -15,7 +16,7 @@ ORDERS = pytest.mark.parametrize("post_norm", [True, False])
 def weights(new_block, seed=0):
     """Fresh weights of a block, no bias zero and no gain one."""
     rng = np.random.default_rng(seed)
-    params = new_block("b", D, F, lambda I, O: rng.standard_normal((I, O)) * I**-0.5)
+    params = draw_all(new_block("b", D, F, glorot), rng, np.float64)
     return {
         name: array + 0.3 * rng.standard_normal(array.shape) * (array.ndim == 1)
         for name, array in params.items()
@@ -78,7 +79,7 @@ def test_the_gradients_of_a_decoder_block(post_norm):
 @ORDERS
 def test_where_the_norm_stands(post_norm):
     x, _ = inputs()
-    params = transformer.new_norm("n", D, np.float64)
+    params = draw_all(transformer.new_norm("n", D), np.random.default_rng(0), np.float64)
     y, _ = encoder.residual(params, "n", x, lambda x: (2 * x, None), post_norm=post_norm)
     normed = transformer.norm(params, "n", 3 * x if post_norm else x)[0]
     np.testing.assert_allclose(y, normed if post_norm else x + 2 * normed, rtol=1e-12)

@@ -5,7 +5,9 @@ import pytest
 from model_checks import check_layer, check_model
 
 from minillm import ops
-from minillm.models import base
+from minillm.layers.fresh import Fresh, normal
+from minillm.layers.gradients import merge_gradients
+from minillm.models import base, sizes, target
 from minillm.models.captioner import Captioner, CaptionerConfig
 from minillm.models.classifier import Classifier, ClassifierConfig
 from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
@@ -82,15 +84,18 @@ def test_a_model_says_what_it_is_and_takes_given_parameters(kind, config, _):
 class Bigrams(base.NextTokenModel[int]):
     """The smallest language model: a row of logits for each token, and nothing to remember."""
 
-    def new_parameters(self, rng, dtype):
-        return {"W": rng.standard_normal((self.config, self.config)).astype(dtype)}
+    @staticmethod
+    def new_parameters(config):
+        return {"W": Fresh((config, config), normal())}
 
     def zero_state(self, B):
         return {"read": np.zeros(B)}
 
     def forward(self, ids, state, rng=None):
         logits, backward = ops.embedding(ids, self.params["W"])
-        return (logits, {"read": state["read"] + ids.shape[1]}), lambda d: {"W": backward(d)}
+        return (logits, {"read": state["read"] + ids.shape[1]}), lambda d, trained: {
+            "W": backward(d)
+        }
 
 
 @pytest.mark.usefixtures("both_twins")
@@ -111,28 +116,28 @@ def test_select_takes_memory_by_source_and_all_else_by_hypothesis():
         "decoder.0.h": rng.standard_normal((3, 2, 4)),
     }
     rows, parents = np.array([0, 2]), np.array([[1, 1, 0], [0, 1, 0]])
-    chosen = base.select(state, rows, parents)
+    chosen = target.select(state, rows, parents)
     np.testing.assert_array_equal(chosen["memory.keys"], state["memory.keys"][[0, 2]])
     np.testing.assert_array_equal(chosen["memory.lengths"], [5, 3])
     for b, row in enumerate(rows):
         for k, parent in enumerate(parents[b]):
             h = state["decoder.0.h"][row, parent]
             np.testing.assert_array_equal(chosen["decoder.0.h"][b, k], h)
-    turned = base.select(state, np.array([2, 1, 0]), np.zeros((3, 1), int))
+    turned = target.select(state, np.array([2, 1, 0]), np.zeros((3, 1), int))
     np.testing.assert_array_equal(turned["memory.lengths"], [3, 2, 5])
-    everything = base.select(state, np.arange(3), np.zeros((3, 1), int))
+    everything = target.select(state, np.arange(3), np.zeros((3, 1), int))
     assert everything["memory.keys"] is state["memory.keys"]  # not copied at every step
 
 
 def test_a_state_of_one_hypothesis_has_an_axis_for_it_but_the_memory_has_not():
     state = {"memory.keys": np.zeros((3, 5, 2)), "decoder.0.h": np.zeros((3, 4))}
-    shapes = {name: entry.shape for name, entry in base.one_hypothesis(state).items()}
+    shapes = {name: entry.shape for name, entry in target.one_hypothesis(state).items()}
     assert shapes == {"memory.keys": (3, 5, 2), "decoder.0.h": (3, 1, 4)}
 
 
 def test_a_decoder_reads_bos_and_then_all_targets_but_the_last():
     targets = np.array([[1, 2, 3], [4, 3, 0]])
-    assert base.teacher_forcing(targets, 9).tolist() == [[9, 1, 2], [9, 4, 3]]
+    assert target.teacher_forcing(targets, 9).tolist() == [[9, 1, 2], [9, 4, 3]]
 
 
 @pytest.mark.usefixtures("both_twins")
@@ -143,7 +148,7 @@ def test_the_loss_of_targets_leaves_padding_out():
     hs = rng.standard_normal((2, 4, 3))
 
     def layer(params, hs):
-        loss, backward = base.target_loss(params, hs, targets, lengths, 0.1)
+        loss, backward = target.target_loss(params, hs, targets, lengths, 0.1)
 
         def scaled(dloss):
             dhs, gradients = backward()
@@ -153,7 +158,7 @@ def test_the_loss_of_targets_leaves_padding_out():
 
     check_layer(layer, params, hs, rng)
     hs[1, 2:] = np.nan
-    loss, backward = base.target_loss(params, hs, targets, lengths)
+    loss, backward = target.target_loss(params, hs, targets, lengths)
     logits = np.concatenate([hs[0], hs[1, :2]]) @ params["output.W"] + params["output.b"]
     log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
     wanted = [*targets[0], *targets[1, :2]]
@@ -170,7 +175,39 @@ def test_a_repr_names_the_sizes():
         f"<LanguageModel lstm, 2 layers of 6, vocabulary 9, embedding 5: {count:,} parameters>"
     )
     config = ClassifierConfig(1009, 3, 4, 5, 1, bidirectional=True, pooling="last")
-    assert base.sizes_of(config) == (
+    assert sizes.sizes_of(config) == (
         "gru, last, 1 layer of 5, vocabulary 1,009, classes 3, embedding 4, ngrams 0, members 1, "
         "bidirectional"
     )
+
+
+@pytest.mark.parametrize(("kind", "config", "_"), FROZEN)
+def test_given_parameters_are_checked_by_name_and_shape(kind, config, _):
+    params = kind(config, np.random.default_rng(0)).params
+    assert kind.shapes(config) == {name: p.shape for name, p in params.items()}
+    name = sorted(params)[0]
+    wrong = params | {name: np.zeros((2, 3, 4, 5))}
+    with pytest.raises(ValueError, match=rf"^{name}: expected shape \(.*, found \(2, 3, 4, 5\)"):
+        kind(config, params=wrong)
+    missing = {other: p for other, p in params.items() if other != name}
+    with pytest.raises(ValueError, match=rf"^{name}: expected shape .*, found no such parameter"):
+        kind(config, params=missing)
+    with pytest.raises(ValueError, match=r"^more\.W: expected no parameter of this name"):
+        kind(config, params=params | {"more.W": np.zeros(3)})
+
+
+def test_an_absurd_size_takes_no_memory():
+    config = LanguageModelConfig(10**12, 10**6, 10**6, 2)
+    assert LanguageModel.shapes(config)["embedding.E"] == (10**12, 10**6)
+    with pytest.raises(ValueError, match=r"^embedding.E: expected shape \(1000000000000, "):
+        LanguageModel(config, params={"embedding.E": np.zeros((2, 3))})
+    with pytest.raises(ValueError, match="layers: expected 10,000 or less"):
+        LanguageModelConfig(9, layers=10**9)
+
+
+def test_gradients_that_meet_are_added():
+    first, second = {"W": np.ones(2), "b": np.ones(1)}, {"W": np.full(2, 3.0)}
+    merged = merge_gradients(first, second, {"E": np.zeros(3)})
+    assert {name: g.tolist() for name, g in merged.items()} == {"W": [4, 4], "b": [1], "E": [0] * 3}
+    assert first["W"].tolist() == [1, 1]
+    assert second["W"].tolist() == [3, 3]

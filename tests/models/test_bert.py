@@ -150,10 +150,10 @@ def test_too_long_a_row():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"heads": 4}, "heads must divide width, found 4 and 6"),
+        ({"heads": 4}, "heads: expected a divisor of width, found 4 and 6"),
         ({"next_sentence": True}, "next_sentence needs the pooler"),
-        ({"inner": 0}, "inner must be at least 1, found 0"),
-        ({"context": 1}, "context must be at least 2, found 1"),
+        ({"inner": 0}, "inner: expected 1 or more, found 0"),
+        ({"context": 1}, "context: expected 2 or more, found 1"),
     ],
 )
 def test_sizes(options, message):

@@ -5,8 +5,8 @@ import pytest
 from model_checks import check_model, fit
 
 from minillm.decoding import beam_search
-from minillm.models.base import select
 from minillm.models.captioner import Captioner, CaptionerConfig
+from minillm.models.target import select
 
 pytestmark = pytest.mark.usefixtures("both_twins")
 CELLS = ("rnn", "lstm", "gru")
@@ -60,9 +60,9 @@ def test_steps_equal_the_whole_caption_for_each_hypothesis(cell):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"cell": "elman"}, "cell must be one of"),
-        ({"pixels": 0}, "pixels must be at least 1"),
-        ({"dropout": 1.0}, "dropout must lie in"),
+        ({"cell": "elman"}, "cell: expected one of"),
+        ({"pixels": 0}, "pixels: expected 1 or more"),
+        ({"dropout": 1.0}, "dropout: expected 0 or more and below 1"),
     ],
 )
 def test_nonsense_sizes_are_refused(options, message):

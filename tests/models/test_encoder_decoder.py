@@ -5,8 +5,8 @@ import pytest
 from model_checks import check_model, fit
 
 from minillm.layers.attention import KINDS
-from minillm.models.base import one_hypothesis, select
 from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
+from minillm.models.target import one_hypothesis, select
 from minillm.training import Adam
 
 pytestmark = pytest.mark.usefixtures("both_twins")
@@ -213,9 +213,9 @@ def test_one_batch_is_learnt_by_heart(attention, input_feeding):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"attention": "dto"}, "attention must be one of"),
-        ({"cell": "lstn"}, "cell must be one of"),
-        ({"hidden": 0}, "hidden must be at least 1"),
+        ({"attention": "dto"}, "attention: expected one of"),
+        ({"cell": "lstn"}, "cell: expected one of"),
+        ({"hidden": 0}, "hidden: expected 1 or more"),
         ({"label_smoothing": 1.0}, r"label_smoothing must lie in \[0, 1\)"),
         ({"scheduled_sampling": 1.5}, r"scheduled_sampling must lie in \[0, 1\]"),
     ],

@@ -23,8 +23,8 @@ def texts(rng, B=4, T=5):
 @pytest.mark.parametrize("cell", ["cnn", "gru"])
 def test_gradient_of_an_ensemble(cell):
     model = ensemble(cell=cell, word_dropout=0.2)
-    model.class_weights = np.array([0.5, 2.0, 1.0])
-    check_model(model, texts(np.random.default_rng(1)))
+    weights = np.array([0.5, 2.0, 1.0])
+    check_model(model, texts(np.random.default_rng(1)), class_weights=weights)
 
 
 def test_gradient_of_the_probabilities_that_are_averaged():
@@ -63,13 +63,6 @@ def test_the_members_are_classifiers_with_the_weights_of_the_whole():
         assert isinstance(member, Classifier)
         for name, p in member.params.items():
             assert p is model.params[f"{prefix}{name}"]
-
-
-def test_frozen_members_have_no_gradients_of_what_is_frozen():
-    model = ensemble(ngrams=4)
-    model.frozen = 2
-    _, backward = model.loss(texts(np.random.default_rng(1)), np.random.default_rng(0))
-    assert {name.split(".", 2)[2] for name in backward()} == {"output.W", "output.b"}
 
 
 def test_it_learns():

@@ -219,8 +219,8 @@ def test_induction_what_followed_before_follows_again():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"heads": 3}, "heads must divide width, found 3 and 8"),
-        ({"context": 1}, "context must be at least 2"),
+        ({"heads": 3}, "heads: expected a divisor of width, found 3 and 8"),
+        ({"context": 1}, "context: expected 2 or more"),
         ({"dropout": 1.0}, "dropout must lie"),
     ],
 )

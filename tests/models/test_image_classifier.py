@@ -25,8 +25,8 @@ def test_an_image_classifier_learns_what_no_linear_one_can():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"classes": 0}, "classes must be at least 1"),
-        ({"dropout": -0.1}, "dropout must lie in"),
+        ({"classes": 0}, "classes: expected 1 or more"),
+        ({"dropout": -0.1}, "dropout: expected 0 or more and below 1"),
     ],
 )
 def test_nonsense_sizes_are_refused(options, message):

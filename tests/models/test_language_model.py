@@ -119,9 +119,9 @@ def test_fresh_parameters_predict_nearly_uniformly():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"cell": "lstn"}, "cell must be one of"),
-        ({"hidden": 0}, "hidden must be at least 1"),
-        ({"dropout": 1.0}, "dropout must lie in"),
+        ({"cell": "lstn"}, "cell: expected one of"),
+        ({"hidden": 0}, "hidden: expected 1 or more"),
+        ({"dropout": 1.0}, "dropout: expected 0 or more and below 1"),
         ({"tied": True}, "tied weights need embedding = hidden"),
     ],
 )

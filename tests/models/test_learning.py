@@ -5,6 +5,7 @@ import pytest
 
 from minillm import ops, use_kernels
 from minillm.layers import recurrent
+from minillm.layers.fresh import draw_all
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.training.optimisers import Adam, clip_global_norm
 
@@ -59,7 +60,7 @@ def test_the_adding_problem(kernels, cell):
     """
     rng = np.random.default_rng(2)
     T, H = 8, 24
-    params = recurrent.new_layer("layers.0", cell, 2, H, rng, np.float64)
+    params = draw_all(recurrent.new_layer("layers.0", cell, 2, H), rng, np.float64)
     params |= {"W": 0.1 * rng.standard_normal((H, 1)), "b": np.zeros(1)}
 
     def loss(B=32):

@@ -76,9 +76,9 @@ def test_it_learns_a_text_by_heart():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"order": 1}, "order must be at least 2"),
-        ({"hidden": 0}, "hidden must be at least 1"),
-        ({"dropout": 1.0}, "dropout must lie in"),
+        ({"order": 1}, "order: expected 2 or more"),
+        ({"hidden": 0}, "hidden: expected 1 or more"),
+        ({"dropout": 1.0}, "dropout: expected 0 or more and below 1"),
     ],
 )
 def test_refusals(change, message):

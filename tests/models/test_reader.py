@@ -153,11 +153,11 @@ def test_the_best_spans_are_those_of_all(rng, T, longest):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"encoder": "lstm"}, "encoder must be one of"),
+        ({"encoder": "lstm"}, "encoder: expected one of"),
         ({"width": 5}, "width must be even"),
-        ({"encoder": "bert", "width": 5}, "heads must divide width"),
-        ({"context": 3}, "context must be at least 8"),
-        ({"dropout": 1.0}, "dropout must lie in"),
+        ({"encoder": "bert", "width": 5}, "heads: expected a divisor of width"),
+        ({"context": 3}, "context: expected 8 or more"),
+        ({"dropout": 1.0}, "dropout: expected 0 or more and below 1"),
     ],
 )
 def test_nonsense_sizes_are_refused(options, message):

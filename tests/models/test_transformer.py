@@ -6,7 +6,7 @@ from model_checks import check_model
 
 from minillm.decoding.beam import beam_search
 from minillm.layers.positions import sinusoids
-from minillm.models.base import select
+from minillm.models.target import select
 from minillm.models.transformer import Transformer, TransformerConfig
 from minillm.training import Adam
 
@@ -210,10 +210,10 @@ def test_it_learns_to(task, post_norm):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"heads": 3}, "heads must divide width, found 3 and 4"),
+        ({"heads": 3}, "heads: expected a divisor of width, found 3 and 4"),
         ({"width": 3, "heads": 1}, "width must be even"),
         ({"shared": True}, "one vocabulary, found 6 source and 5 target"),
-        ({"layers": 0}, "layers must be at least 1"),
+        ({"layers": 0}, "layers: expected 1 or more"),
         ({"dropout": 1.0}, r"dropout must lie in \[0, 1\)"),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 from minillm.cli import main
 from minillm.errors import InputError
 from minillm.runs.lock import NAME, held
-from minillm.runs.run import load
+from minillm.runs.opening import load
 
 fcntl = pytest.importorskip("fcntl")
 

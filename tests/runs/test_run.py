@@ -254,7 +254,7 @@ WRONG = {
         ("model", {"hidden": 1.5}, "hidden: expected <class 'int'>, found 1.5"),
         ("model", {"hidden": 60_000}, r"expected shape \(.*60000.*\), found \("),
         ("model", {"layers": 10**9}, "layers: expected at most 64"),
-        ("model", {"layers": 64}, "layers.1.W_x: expected shape .*, found no such parameter"),
+        ("model", {"layers": 64}, "layers.1.W_h: expected shape .*, found no such parameter"),
         ("training", {"accumulate": 10**9}, "accumulate: expected a whole number from 1 to"),
         ("training", {"learning_rate": 10**400}, "learning_rate: expected a number above 0"),
         ("training", {"x" * 5000: 1}, "there is no such setting"),
@@ -279,7 +279,7 @@ WRONG = {
     "qa": [
         ("data", {"unanswered": 1}, "unanswered: expected true or false, found 1"),
         ("data", {"data": 3}, "data: data: expected a text"),
-        ("model", {"encoder": "x"}, "encoder must be one of"),
+        ("model", {"encoder": "x"}, "encoder: expected one of"),
         ("training", {"encoder": "lstm"}, "encoder: expected one of recurrent, bert"),
         ("model", {"width": 60_000}, "expected shape"),
     ],
@@ -335,6 +335,21 @@ def test_weights_that_are_not_finite_are_opened_on_demand(runs, tmp_path, capsys
     assert np.isnan(minillm.load(folder, allow_nan=True).model.params["output.b"][1])
     assert main(["eval", str(folder), "--allow-nan"]) == 0
     assert "nan" in capsys.readouterr().out
+
+
+def test_weights_that_do_not_fit_are_named(runs, tmp_path):
+    folder = shutil.copytree(runs("lm"), tmp_path / "run")
+    arrays = load_file(folder / "model.safetensors")
+    b = arrays["output.b"]
+    for wrong, complaint in (
+        ({n: array for n, array in arrays.items() if n != "output.b"}, "output.b: expected shape"),
+        (arrays | {"output.b": b[1:]}, r"output.b: expected shape .*, found \("),
+        (arrays | {"output.c": b}, "output.c: expected no parameter of this name"),
+        (arrays | {"output.b": b.astype(np.float64)}, "expected weights of one dtype"),
+        ({n: array.astype(np.int32) for n, array in arrays.items()}, "one dtype, a float"),
+    ):
+        RunFolder(folder).save_model(wrong, {})
+        assert re.search(f"model.safetensors do not fit, .*{complaint}", refusal(folder))
 
 
 def test_a_number_that_is_none_in_the_progress_is_named(runs, tmp_path, capsys):

@@ -1,6 +1,7 @@
 """Settings: one declaration, from which checks and options follow."""
 
-from dataclasses import fields
+import json
+from dataclasses import dataclass, fields
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,16 @@ from minillm.cli.arguments import ArgumentParser
 from minillm.cli.options import add_settings, given_settings
 from minillm.errors import InputError
 from minillm.runs.kind import kinds
-from minillm.runs.settings import make, option_of, types_of, values_of
+from minillm.runs.settings import (
+    config_from,
+    make,
+    names_of_sizes,
+    option,
+    option_of,
+    size,
+    stored_values,
+    types_of,
+)
 
 KINDS = sorted(name for name in kinds() if not name.startswith("toy"))
 
@@ -33,11 +43,42 @@ def test_the_defaults_are_within_their_own_ranges(settings):
 
 
 def test_what_json_kept_makes_the_same_settings(settings):
-    import json
-
     chosen = make(settings, {})
-    stored = json.loads(json.dumps(values_of(chosen, data=False)))
+    stored = json.loads(json.dumps(stored_values(chosen)))
     assert make(settings, stored) == chosen
+
+
+# Settings that are named as a field of the config, which they do not say alone: the most words or
+# tokens that a vocabulary may have.
+OTHER = {"vocabulary"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_default_exists_once(kind):
+    declared = kinds()[kind]
+    of_config = {entry.name: entry.default for entry in fields(declared.config)}
+    of_settings = {entry.name: entry.default for entry in fields(declared.settings)}
+    sizes = names_of_sizes(declared.settings)
+    assert set(sizes) == (of_config.keys() & of_settings.keys()) - OTHER
+    for name in sizes:
+        if of_settings[name] is not None:  # None: it depends on other settings, or on the data
+            assert of_settings[name] == of_config[name], name
+
+
+def test_a_default_is_that_of_the_config():
+    @dataclass(frozen=True)
+    class Config:
+        width: int = 7
+
+    @dataclass(frozen=True)
+    class Settings:
+        width: int = size(Config, "width", "width of a layer", "D")
+        other: int = option(3, "something else")
+
+    assert Settings().width == 7
+    assert option_of(Settings, "width").least == 1
+    assert config_from(Settings(width=9), Config, colour=1) == Config(9)
+    assert stored_values(Settings()) == {"other": 3}
 
 
 def test_every_option_has_help_and_only_what_is_given_is_told(settings):

@@ -11,7 +11,7 @@ import minillm
 from minillm import ops
 from minillm.cli import main
 from minillm.runs.kind import find_kind
-from minillm.runs.settings import TextSettings, TrainingSettings, option
+from minillm.runs.settings import TextSettings, TrainingSettings, option, size
 from minillm.runs.text import TextKind
 
 TEXT = "the cat sat on the mat and the dog sat on the log.\n" * 60
@@ -57,7 +57,7 @@ class Unigram:
 
 @dataclass(frozen=True)
 class Settings(TextSettings, TrainingSettings):
-    scale: float = option(1.0, "of the logits", "S", above=0, most=10)
+    scale: float = size(UnigramConfig, "scale", "of the logits", "S", above=0, most=10)
     window: int = option(8, "tokens of a row", "T", least=1, most=100)
 
 
@@ -66,13 +66,9 @@ class UnigramKind(TextKind):
     help = "how frequent each token is"
     description = "Learn how frequent each token is."
     examples = "  minillm train toy-unigram --out runs/toy"
+    model = Unigram
+    config = UnigramConfig
     settings = Settings
-
-    def types(self):
-        return Unigram, UnigramConfig
-
-    def new_model(self, settings, vocabulary, rng):
-        return Unigram(self.new_config(vocabulary=vocabulary, scale=settings.scale), rng)
 
 
 # --- what follows from it --------------------------------------------------------------------

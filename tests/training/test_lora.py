@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from minillm.layers.linear import linear
 from minillm.models.bert import BERTConfig
 from minillm.models.fine_tuned import FineTuned, FineTunedConfig
 from minillm.models.gpt import GPT, GPTConfig
@@ -11,6 +10,7 @@ from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.testing import check_projections
 from minillm.training import AdamW
 from minillm.training.lora import LoRA, Merging, new_additions
+from minillm.training.trained import Trained
 
 pytestmark = pytest.mark.usefixtures("both_twins")
 
@@ -49,13 +49,14 @@ def test_gradients_against_the_checker(name, beside):
     """From the gradients of whole weights, and in the layers that take A and B."""
     model, batch, additions = made(name)
     lora = LoRA(model.params, additions, scale=1.7)
-    model.keep = lora.gradients
+    trained = Trained(additions, lora)
     if beside:
         model.params |= lora.beside
 
     def loss():
         lora.merge()
-        return model.loss(batch, np.random.default_rng(2))
+        loss, backward = model.loss(batch, np.random.default_rng(2))
+        return loss, lambda: trained.gradients(backward)
 
     assert loss()[1]().keys() == additions.keys()
     check_projections(loss, additions, rng=np.random.default_rng(1), directions=3)
@@ -68,10 +69,9 @@ def test_gradients_against_those_of_the_whole_weight(name, beside):
     model, batch, additions = made(name)
     lora = LoRA(model.params, additions, scale=1.7)
     whole = model.loss(batch, np.random.default_rng(2))[1]()
-    model.keep = lora.gradients
     if beside:
         model.params |= lora.beside
-    part = model.loss(batch, np.random.default_rng(2))[1]()
+    part = Trained(additions, lora).gradients(model.loss(batch, np.random.default_rng(2))[1])
     rng = np.random.default_rng(3)
     for target in TARGETS[name]:
         A, B = additions[f"{target}.A"], additions[f"{target}.B"]
@@ -103,14 +103,14 @@ def test_training_changes_the_additions_alone(name):
     model, batch, additions = made(name, np.float32)
     before = {name: array.copy() for name, array in model.params.items()}
     lora = LoRA(model.params, additions, scale=0.5)
-    model.keep = lora.gradients
     model.params |= lora.beside
-    optimiser = Merging(AdamW(lora.params), lora)
+    trained = Trained(additions, lora)
+    optimiser = Merging(AdamW(trained.params), lora)
     losses = []
     for _ in range(60):
         loss, backward = model.loss(batch)
         losses.append(float(loss))
-        optimiser.step(backward(), 0.05)
+        optimiser.step(trained.gradients(backward), 0.05)
     assert losses[-1] < 0.9 * losses[0]
     for key in before:
         array = model.params[key]
@@ -136,62 +136,34 @@ def test_an_optimiser_that_is_restored_is_merged():
     )
 
 
-def test_layers_compute_no_gradient_of_a_whole_weight(monkeypatch):
-    """With A and B beside them; and none at all of a weight with an addition of rank 0."""
-    model, batch, additions = made("classifier")
+@pytest.mark.parametrize("name", ["gpt", "classifier"])
+def test_layers_compute_no_gradient_of_a_whole_matrix(name):
+    """Neither of one with an addition, nor of one that is not trained; others are as before."""
+    model, batch, additions = made(name)
+    whole = model.loss(batch)[1]()
     lora = LoRA(model.params, additions, scale=0.5)
-    seen = {}
-    model.keep = lambda gradients: seen.update(gradients) or lora.gradients(gradients)
-    model.loss(batch)[1]()
-    frozen = "encoder.blocks.0.attention.W_qkv"
-    assert {*TARGETS["classifier"], frozen} <= seen.keys()
-    seen.clear()
     model.params |= lora.beside
-    model.params[f"{frozen}.A"], model.params[f"{frozen}.B"] = np.empty((4, 0)), np.empty((0, 12))
-    found = model.loss(batch)[1]()
-    assert found.keys() == additions.keys()
-    assert not {*TARGETS["classifier"], frozen, f"{frozen}.A"} & seen.keys()
-    assert "encoder.blocks.0.attention.b_qkv" not in seen
+    heads = [weight for weight in whole if weight.startswith("output.")]
+    trained = Trained(additions | {weight: model.params[weight] for weight in heads}, lora)
+    computed = model.loss(batch)[1](trained)
+    assert trained.gradients(lambda names: computed).keys() == {*additions, *heads}
+    matrices = {weight for weight in computed if weight.rpartition(".")[2].startswith("W_")}
+    assert {weight for weight in matrices if model.params[weight].ndim > 1} == set()
 
 
 def test_memory_is_a_small_part_of_that_of_all_weights():
-    """Gradients and moments at once: the gradients of a block are handed on before the next."""
+    """Gradients and moments together."""
     config = GPTConfig(50, context=8, layers=12, heads=2, width=32)
     model = GPT(config, np.random.default_rng(0))
     ids = np.random.default_rng(0).integers(0, 50, (2, 9))
     targets = [name for name in model.params if name.endswith(("W_qkv", "W_o", "W_1", "W_2"))]
     lora = LoRA(model.params, new_additions(model.params, targets, 1, np.random.default_rng(0)), 1)
-    seen = []
-
-    def keep(gradients):
-        seen.append(sum(gradient.nbytes for gradient in gradients.values()))
-        return lora.gradients(gradients)
-
-    model.keep, model.frozen = keep, 1
-    _, backward = model.window_loss(ids[:, :-1], ids[:, 1:], {})
-    gradients = backward()
     everything = sum(array.nbytes for array in model.params.values())
-    own = sum(gradient.nbytes for gradient in gradients.values())
+    model.params |= lora.beside
+    _, backward = model.window_loss(ids[:, :-1], ids[:, 1:], {})
+    gradients = sum(array.nbytes for array in backward(Trained(lora.params, lora)).values())
     moments = sum(array.nbytes for array in AdamW(lora.params).state()[0].values())
-    assert max(seen) + own + moments < 0.1 * (everything + 2 * everything)
-
-
-@pytest.mark.parametrize("shape", [(3, 5), (1, 4), (200, 4)])
-def test_a_gradient_of_another_shape_is_refused(shape):
-    """It would be read past its end by a kernel."""
-    rng = np.random.default_rng(0)
-    params = {"W": rng.standard_normal((6, 4)), "W.A": rng.random((6, 2)), "W.B": np.ones((2, 4))}
-    _, backward = linear(params, "W", None, rng.standard_normal((3, 6)))
-    with pytest.raises(ValueError, match="dy"):
-        backward(rng.standard_normal(shape))
-
-
-@pytest.mark.parametrize(("name", "shape"), [("W.A", (7, 2)), ("W.B", (3, 4)), ("W.B", (2, 5))])
-def test_additions_that_do_not_fit_are_refused(name, shape):
-    params = {"W": np.ones((6, 4)), "W.A": np.ones((6, 2)), "W.B": np.ones((2, 4))}
-    params[name] = np.ones(shape)
-    with pytest.raises(ValueError, match=name):
-        linear(params, "W", None, np.ones((3, 6)))
+    assert gradients + moments < 0.1 * (everything + 2 * everything)
 
 
 def test_gradients_that_do_not_fit_are_refused():

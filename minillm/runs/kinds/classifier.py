@@ -385,7 +385,7 @@ then: minillm classify DIR, minillm eval DIR"""
         task = ClassificationTask(model, training, validation, texts_alone)
         baseline = frequency_loss(*(classes for _, classes in columns.values()))
         if settings.class_weights == "balanced":
-            model.class_weights = balanced_weights(
+            task.class_weights = balanced_weights(
                 columns["training"][1], len(data["labels"])
             ).astype(model.dtype)
             baseline = math.log(len(data["labels"]))

@@ -79,7 +79,7 @@ scikit-learn's bundled set (it needs the package scikit-learn)."""
         task = ClassificationTask(model, training, validation)
         baseline = frequency_loss(*(classes for _, classes in parts))
         if settings.class_weights == "balanced":
-            model.class_weights = balanced_weights(parts[0][1], len(data["labels"])).astype(
+            task.class_weights = balanced_weights(parts[0][1], len(data["labels"])).astype(
                 model.dtype
             )
             baseline = math.log(len(data["labels"]))

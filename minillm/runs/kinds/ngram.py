@@ -47,7 +47,7 @@ class Settings(FilesSettings, TokenizerSettings):
         choices=("kneser-ney", "absolute", "witten-bell", "add-k", "mle"),
     )
     k: float = size(
-        NGramConfig, "k", "add-k adds K to each count", "K", least=0, above=0, rare=True
+        NGramConfig, "k", "add-k adds K to each count", "K", above=0, rare=True
     )
     prune: tuple[int, ...] = size(
         NGramConfig,

@@ -1,0 +1,75 @@
+"""A dense layer: an affine map, and an activation function if there is one.
+
+    y = f(x W + b)
+
+With LoRA (:mod:`minillm.training.lora`) the parameters have ``W.A`` (I, r) and ``W.B`` (r, O)
+beside W = W_0 + A B.  Then W_0 and b stay as they are, and A and B are trained.  From
+dW = x^T dy would follow dA = dW B^T and dB = A^T dW.  Multiplied in another order, no matrix as
+large as W arises:
+
+    dA = x^T (dy B^T)        dB = (x A)^T dy
+
+That is 2 r (I + O) multiplications for a row of x in place of I O.
+
+Source: Hu et al. (2021), "LoRA: low-rank adaptation of large language models", section 4.1.
+"""
+
+from collections.abc import Callable
+
+from numpy.typing import NDArray
+
+from minillm import ops
+from minillm.layers.fresh import Fresh, uniform
+from minillm.ops import _validate
+from minillm.ops.linear import matmul, sum_of_rows
+
+Params = dict[str, NDArray]
+
+
+def new_layer(prefix: str, I: int, O: int) -> dict[str, Fresh]:
+    """Fresh weights from I inputs to O outputs: W of variance 1 / (3 I), and b = 0."""
+    return {f"{prefix}.W": Fresh((I, O), uniform(I**-0.5)), f"{prefix}.b": Fresh((O,))}
+
+
+def layer(
+    params: Params,
+    prefix: str,
+    x: NDArray,
+    activation: Callable[[NDArray], tuple[NDArray, Callable]] | None = None,
+    suffix: str = "",
+) -> tuple[NDArray, Callable]:
+    """y = f(x W + b), where f is an op such as ``ops.tanh``; None: y = x W + b.
+
+    x (..., I) -> y (..., O).  Weights: ``prefix.W`` (I, O) and ``prefix.b`` (O,); with a suffix
+    such as "_1" ``prefix.W_1`` and ``prefix.b_1``.  Without b in params there is no bias.
+    ``backward(dy, trained=None)`` -> dx, gradients: where the names of the trained weights are
+    given, those of no other matrix.  Keeps x, W and what the activation keeps.
+    """
+    W, b = f"{prefix}.W{suffix}", f"{prefix}.b{suffix}"
+    weight = params[W]
+    z, linear_backward = ops.linear(x, weight, params.get(b))
+    y, activation_backward = (z, None) if activation is None else activation(z)
+    upstream = _validate.upstream("dense", dy=z)
+    A, B = params.get(f"{W}.A"), params.get(f"{W}.B")
+    if A is not None and B is not None:
+        shapes = {W: (weight, "I O"), f"{W}.A": (A, "I R"), f"{W}.B": (B, "R O")}
+        _validate.floats("dense", **shapes)
+
+    def backward(dy, trained=None):
+        dz = dy if activation_backward is None else activation_backward(dy)
+        if A is None and (trained is None or W in trained):
+            dx, *gradients = linear_backward(dz)
+            return dx, dict(zip((W, b), gradients, strict=False))  # no db where there is no b
+        # z = x W + b
+        dz, gradients = upstream(dz), {}
+        dx, _ = ops.linear(dz, weight.T)
+        rows, drows = x.reshape(-1, weight.shape[0]), dz.reshape(-1, weight.shape[1])
+        if b in params and (trained is None or b in trained):
+            gradients[b] = sum_of_rows(drows)
+        if A is not None and (trained is None or W in trained):
+            # W = W_0 + A B
+            gradients[f"{W}.A"] = matmul(rows.T, matmul(drows, B.T))
+            gradients[f"{W}.B"] = matmul(matmul(rows, A).T, drows)
+        return dx, gradients
+
+    return y, backward

@@ -1,0 +1,76 @@
+"""Fresh weights, declared: the shape of each, and how it is drawn.
+
+A layer or a model returns its parameters as ``name -> Fresh(shape, draw)``.  So its shapes are
+known before memory is taken for any array, and :class:`minillm.models.base.Model` draws them in
+their order.  ``draw(shape, rng, dtype)`` returns the array.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Shape = tuple[int, ...]
+Draw = Callable[[Shape, np.random.Generator, type], NDArray]
+
+
+def zeros(shape: Shape, rng: np.random.Generator, dtype: type) -> NDArray:
+    """Zeros, for a bias."""
+    return np.zeros(shape, dtype)
+
+
+def ones(shape: Shape, rng: np.random.Generator, dtype: type) -> NDArray:
+    """Ones, for the gain of a norm."""
+    return np.ones(shape, dtype)
+
+
+def normal(deviation: float = 1.0) -> Draw:
+    """Normal numbers with mean 0.
+
+    sqrt(v / I) gives outputs v times the variance of I inputs.  Before a relu, which passes on
+    half of it, v should be 2 (He, Zhang, Ren and Sun 2015, "Delving deep into rectifiers").
+    """
+
+    def draw(shape: Shape, rng: np.random.Generator, dtype: type) -> NDArray:
+        return (deviation * rng.standard_normal(shape)).astype(dtype)
+
+    return draw
+
+
+def uniform(bound: float) -> Draw:
+    """Uniform numbers from -bound to bound; their variance is bound^2 / 3."""
+
+    def draw(shape: Shape, rng: np.random.Generator, dtype: type) -> NDArray:
+        return rng.uniform(-bound, bound, shape).astype(dtype)
+
+    return draw
+
+
+def glorot(shape: Shape, rng: np.random.Generator, dtype: type) -> NDArray:
+    """A normal matrix (I, O) of variance 2 / (I + O): Glorot and Bengio (2010), equation 12."""
+    return normal((2 / sum(shape)) ** 0.5)(shape, rng, dtype)
+
+
+def side_by_side(count: int, draw: Draw) -> Draw:
+    """Several matrices (I, O / count), each drawn by itself, as one matrix (I, O)."""
+
+    def draw_all(shape: Shape, rng: np.random.Generator, dtype: type) -> NDArray:
+        I, O = shape
+        return np.concatenate([draw((I, O // count), rng, dtype) for _ in range(count)], axis=1)
+
+    return draw_all
+
+
+class Fresh(NamedTuple):
+    """The declaration of a parameter."""
+
+    shape: Shape
+    draw: Draw = zeros
+
+
+def draw_all(
+    declared: Mapping[str, Fresh], rng: np.random.Generator, dtype: type = np.float32
+) -> dict[str, NDArray]:
+    """The arrays of declared parameters, drawn one after the other."""
+    return {name: fresh.draw(fresh.shape, rng, dtype) for name, fresh in declared.items()}

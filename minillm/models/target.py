@@ -1,0 +1,78 @@
+"""The parts that all models share which write a target, token by token, from a source.
+
+A decoder's state is a dictionary of arrays for B sources and K hypotheses of each.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm import ops
+from minillm.layers import dense
+from minillm.models.base import Gradients, State
+from minillm.ops._padding import valid
+
+
+def select(state: State, rows: NDArray[np.integer], parents: NDArray[np.integer]) -> State:
+    """Some sources of a decoder's state, and of each of these some hypotheses.
+
+    Entries whose names begin with ``memory.`` are per source, (B, ...), and shared by its
+    hypotheses; with ``shared.``, they belong to all at once; all others are per hypothesis,
+    (B, K, ...), and one of these comes first.  rows (b,) in 0..B-1, parents
+    (b, k) in 0..K-1 -> a state of b sources with k hypotheses each.
+    """
+    B = len(next(iter(state.values())))
+    all_rows = np.array_equal(rows, np.arange(B))  # then the memory need not be copied
+    selected = {}
+    for name, entry in state.items():
+        if name.startswith("shared."):
+            selected[name] = entry
+        elif not name.startswith("memory."):
+            selected[name] = entry[rows[:, None], parents]
+        else:
+            selected[name] = entry if all_rows else entry[rows]
+    return selected
+
+
+def one_hypothesis(state: State) -> State:
+    """A state of one row for each source, (B, ...), as that of one hypothesis each, (B, 1, ...)."""
+    return {
+        name: entry if name.startswith("memory.") else entry[:, None]
+        for name, entry in state.items()
+    }
+
+
+def teacher_forcing(targets: NDArray[np.integer], bos: int) -> NDArray[np.integer]:
+    """The inputs of a decoder in training: BOS, then each target but the last, (B, T)."""
+    inputs = np.empty_like(targets)
+    inputs[:, 0] = bos
+    inputs[:, 1:] = targets[:, :-1]
+    return inputs
+
+
+def target_loss(
+    params: dict[str, NDArray],
+    hs: NDArray,
+    targets: NDArray[np.integer],
+    lengths: NDArray[np.integer],
+    label_smoothing: float = 0.0,
+) -> tuple[np.floating, Callable[[], tuple[NDArray, Gradients]]]:
+    """The mean cross-entropy of the targets under softmax(hs W + b), without the padding.
+
+    hs (B, T, H), targets (B, T), lengths (B,) -> loss in nats per token.  The weights are
+    ``output.W`` and ``output.b``.  ``backward()`` -> dhs, gradients.
+
+    The output layer is wide, so that padding is left out before it.
+    """
+    real = valid(lengths.astype(np.int64), targets.shape[1])  # (B, T)
+    logits, output_backward = dense.layer(params, "output", hs[real])  # (tokens, V)
+    loss, loss_backward = ops.cross_entropy(logits, targets[real], label_smoothing=label_smoothing)
+
+    def backward():
+        drows, gradients = output_backward(loss_backward())
+        dhs = np.zeros_like(hs)
+        dhs[real] = drows
+        return dhs, gradients
+
+    return loss, backward
