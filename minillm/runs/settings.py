@@ -234,7 +234,7 @@ class TrainingSettings:
     )
     epochs: int | None = option(
         None,
-        "train until all of the training data have been read N times",
+        "train until the training data have been read N times",
         "N",
         least=1,
         most=10**6,
@@ -301,7 +301,7 @@ class TrainingSettings:
     )
     learning_rate: float = option(
         3e-3,
-        "learning rate at its peak: it warms up, then falls along a cosine to a hundredth",
+        "peak of the learning rate: it warms up, then falls to a hundredth",
         "R",
         above=0,
         group="gradient descent",
@@ -440,7 +440,7 @@ class TokenizerSettings:
 
     tokenizer: str | None = option(
         None,
-        "the vocabulary of a tokenizer's folder or file, or of another run, in place of --unit",
+        "use the vocabulary of another run, or of a tokenizer's folder or file",
         "DIR",
         group="the text",
         data=True,
@@ -463,7 +463,7 @@ class VocabularySettings(TokenizerSettings):
     )
     vocabulary: int = option(
         20000,
-        "keep the N most frequent words; of byte pairs or wordpieces, learn N tokens",
+        "keep the N most frequent words, or learn N byte pairs or wordpieces",
         "N",
         least=2,
         most=1_000_000,
@@ -477,7 +477,7 @@ class FilesSettings:
 
     files: tuple[str, ...] = option(
         (),
-        "UTF-8 text, any number of files, - for standard input; none: the built-in corpus",
+        "UTF-8 text, - for standard input (default: the built-in corpus)",
         "FILE",
         positional=True,
         data=True,

@@ -65,7 +65,7 @@ class Settings(TextSettings, TrainingSettings, AdaptationSettings):
     context: int = size(
         GPTConfig,
         "context",
-        "length of the rows that the model is trained on, and sees",
+        "how many tokens the model sees",
         "C",
         least=2,
         most=1 << 20,
