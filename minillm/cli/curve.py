@@ -60,7 +60,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="a line for each of these runs, which begins with its weights",
     )
     settings = find_kind("classifier").settings
-    add_settings(parser, settings, OWN)
+    add_settings(parser, settings, without=OWN, common=("vectors", "augment", "augment_share"))
     parser.set_defaults(settings=settings)
 
 

@@ -16,8 +16,16 @@ _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 # --- from settings -----------------------------------------------------------------------
 
 
-def add_settings(parser: ArgumentParser, settings: type, without: Collection[str] = ()) -> None:
-    """Declare an argument for each other field; the result has only those that are given."""
+def add_settings(
+    parser: ArgumentParser,
+    settings: type,
+    without: Collection[str] = (),
+    common: Collection[str] | None = None,
+) -> None:
+    """Declare an argument for each other field; the result has only those that are given.
+
+    ``common`` are the options that ``--help`` shows, by default those that are not rare.
+    """
     groups = {name: parser.add_argument_group(name) for name in GROUPS}
     exclusive: dict[frozenset[str], Any] = {}
     for entry in fields(settings):
@@ -30,7 +38,7 @@ def add_settings(parser: ArgumentParser, settings: type, without: Collection[str
             place = exclusive.setdefault(names, None) or place.add_mutually_exclusive_group()
             exclusive[names] = place
         action = _add_argument(place, settings, entry.name, entry.default, declared)
-        if declared.rare:
+        if declared.rare if common is None else entry.name not in common:
             parser.hide(action)
 
 

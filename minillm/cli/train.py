@@ -52,9 +52,7 @@ def add_kind(parser: ArgumentParser, kind: Kind) -> None:
     add_settings(parser, kind.settings)
     several = "files" in types_of(kind.settings)
     defaults: dict[str, Any] = {"several_files": True} if several else {}
-    parser.set_defaults(
-        kind=kind, resume=False, over_ranks=True, command=parser.prog, **defaults
-    )
+    parser.set_defaults(kind=kind, resume=False, over_ranks=True, command=parser.prog, **defaults)
 
 
 def run(args: argparse.Namespace) -> int:
