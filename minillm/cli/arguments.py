@@ -61,8 +61,11 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, **{"max_help_position": 28, **options})
 
     def _format_usage(self, usage: Any, actions: Any, groups: Any, prefix: Any) -> str:
-        """A usage of several lines leaves out the options, which are explained below it."""
-        full = super()._format_usage(usage, actions, groups, prefix)
+        """A usage of several lines leaves out the options, which are explained below it.
+
+        Groups that exclude each other are left out: argparse fails where it hides some of one.
+        """
+        full = super()._format_usage(usage, actions, [], prefix)
         if full.strip().count("\n") == 0:
             return full
         needed = [action for action in actions if action.required or not action.option_strings]
