@@ -21,10 +21,10 @@ BLOCKS = {"width": 8, "heads": 2, "layers": 1, "context": 8, "batch": 4, "quiet"
 
 def test_a_text_trains_a_run_that_keeps_it(tmp_path):
     run = minillm.train("lm", tmp_path / "run", text=TEXT, steps=5, **TINY)
-    assert (tmp_path / "run" / "text.txt").read_bytes().decode() == TEXT
+    assert (tmp_path / "run" / "given.txt").read_bytes().decode() == TEXT
     assert "".join(run.write("the ", length=5, seed=1)).startswith("the ")
     held_out = run.evaluate()
-    assert held_out["text"].endswith("text.txt")
+    assert held_out["text"].endswith("given.txt")
     assert run.evaluate(text=TEXT)["text"] == "the given data"
     assert run.evaluate(text=TEXT)["tokens"] > 3000
     moved = (tmp_path / "run").rename(tmp_path / "moved")
@@ -34,7 +34,7 @@ def test_a_text_trains_a_run_that_keeps_it(tmp_path):
 @pytest.mark.parametrize("text", ["a\r\nb\rc\x0b\x1c é \n" * 30, "\ufeffab\n" * 30])
 def test_a_given_text_is_kept_as_it_is(tmp_path, text):
     run = minillm.train("lm", tmp_path / "run", text=text, steps=1, **TINY)
-    assert (tmp_path / "run" / "text.txt").read_bytes().decode() == text
+    assert (tmp_path / "run" / "given.txt").read_bytes().decode() == text
     assert run.evaluate()["tokens"] > 0
 
 
@@ -44,7 +44,7 @@ def test_files_are_read_where_they_are(tmp_path):
     for files in (path, [path], str(path)):
         run = minillm.train("lm", files=files, steps=1, **TINY)
         assert run.data["files"] == [str(path)]
-        assert not (run.path / "text.txt").exists()
+        assert not (run.path / "given.txt").exists()
 
 
 def test_a_run_in_memory_lives_as_long_as_it_is_held(tmp_path):
@@ -68,6 +68,27 @@ def test_resuming_gives_the_bits_of_a_run_that_was_never_stopped(tmp_path):
     run = minillm.load(tmp_path / "run")
     for name, array in whole.model.params.items():
         assert np.array_equal(array, run.model.params[name])
+
+
+def test_the_best_of_several_seeds_keeps_the_data(tmp_path):
+    run = minillm.train("gpt", tmp_path / "run", text=TEXT, steps=2, seeds=3, **BLOCKS)
+    assert (run.path / "given.txt").read_bytes().decode() == TEXT
+    nats = run.evaluate()["nats_per_token"]
+    moved = run.path.rename(tmp_path / "moved")
+    assert minillm.load(moved).evaluate()["nats_per_token"] == nats
+    run = minillm.train("gpt", moved, resume=True, seeds=4, quiet=True)
+    assert run.evaluate()["nats_per_token"] <= nats
+    assert json.loads((moved / "config.json").read_text())["data"]["files"] == ["{run}/given.txt"]
+
+
+def test_another_run_is_begun_with(tmp_path):
+    base = minillm.train("gpt", tmp_path / "base", text=TEXT, steps=2, **BLOCKS)
+    given = {"init": base.path, "steps": 2, "batch": 4, "quiet": True}
+    run = minillm.train("gpt", text=TEXT.upper().lower(), **given, lora_rank=2)
+    assert run.settings.width == 8
+    names = run.folder.model_shapes()
+    assert all(name.endswith((".A", ".B")) for name in names)
+    assert run.evaluate()["tokens"] > 0
 
 
 def test_ctrl_c_returns_the_run_so_far_and_says_how_to_resume(tmp_path):
@@ -97,7 +118,7 @@ def test_sentences_train_word_vectors():
     [
         ({"kind": "lmm"}, "kind: expected one of .*; found 'lmm'"),
         ({"text": 3}, "text: expected a text, found 3"),
-        ({"text": "\ud800"}, "text: expected text, found half of a character"),
+        ({"text": "\ud800"}, "expected text, found half of a character"),
         ({"text": TEXT, "files": "x"}, "expected data of one sort, found text and files"),
         ({"texts": [TEXT]}, r"expected texts=\[...\] and labels=\[...\] together"),
         ({"pairs": [("a", "b")]}, "pairs: a run of lm takes its data as text or files"),

@@ -66,6 +66,7 @@ def train(
             if path is not None:
                 files = path
                 settings |= {"pretokenised": True} if sentences is not None else {}
+            settings = {n: str(v) if isinstance(v, Path) else v for n, v in settings.items()}
             if files is not None:
                 settings |= _files(found.settings, files)
             start.train(

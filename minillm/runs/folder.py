@@ -1,4 +1,4 @@
-"""The folder of a run: its files, written whole or not at all, and read back.
+"""The folder of a run: its files, written completely or not at all, and read back.
 
     config.json          format version, kind of model, sizes, settings, data
     vocabulary.json      token to id (two of them where a model reads one and writes another)
@@ -6,18 +6,19 @@
     resume.safetensors   all that resuming needs: weights, optimiser, carried state; and, as JSON
                          in its metadata, random numbers' state, step and data position
     metrics.jsonl        a line every few steps, and one for each validation
+    given.txt            data that were given as Python objects
     loss.png             the loss curve
 
-Each file is written under a temporary name, synced to the disk, then renamed: whenever the
-process is killed, the last good file is there.  Only metrics.jsonl grows in place; a line that
-a kill cut short is dropped when it is read.  No file is a pickle.
+Each file is written under a temporary name, synced to the disk, then renamed, so that a kill at any
+moment leaves the last good file.  Only metrics.jsonl grows in place.  A line that a kill cut short
+is dropped when the file is read.  No file is a pickle.
 
-A new run is made in the hidden folder ``.minillm-new``, and takes its place when it is whole: with
-its configuration or, if there is an old run to replace, with the first state of its training, too.
-That moment is one renaming, to ``.minillm-whole``.  Then the files are moved; if a kill stops
-that, whoever opens the run next moves the rest.
+A new run is made in the hidden folder ``.minillm-new``, and takes its place when it is complete: it
+has its configuration and, if it replaces an old run, its first weights.  That moment is a single
+renaming, to ``.minillm-whole``.  Then the files are moved.  If a kill stops that, the next process
+that opens the run moves the rest.
 
-Of several ranks of a job, rank 0 writes the run, and holds its folder.
+If a job has several ranks, rank 0 writes the run, and holds its folder.
 """
 
 import hashlib
@@ -50,8 +51,11 @@ from minillm.runs.lock import held
 
 FORMAT_VERSION = 1
 
-# The numbers of safetensors that NumPy has, too: there is no bfloat16, and no float8.
+# The types of safetensors that NumPy also has: bfloat16 and float8 are missing.
 DTYPES = ("F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL")
+
+# Data that were given as Python objects: see minillm/runs/given.py.
+DATA_FILES = ("given.txt", "given.jsonl")
 
 _FILES = (
     "vocabulary.json",
@@ -62,10 +66,7 @@ _FILES = (
     "metrics.jsonl",
     "seeds.jsonl",  # a line for each training of several: minillm/runs/repeated.py
     "loss.png",
-    "text.txt",  # data that were given as Python objects: minillm/runs/given.py
-    "sentences.txt",
-    "labelled.jsonl",
-    "pairs.jsonl",
+    *DATA_FILES,
     "tokenizer.json",  # of a tokenizer, for other programs
     "vocab.json",
     "merges.txt",
@@ -74,12 +75,12 @@ _FILES = (
     "config.json",  # written and moved last: a folder with it is complete
 )
 _NEW, _WHOLE = ".minillm-new", ".minillm-whole"
-_LIST = "files.json"  # what a whole run consists of
+_LIST = "files.json"  # names the files of a complete run
 _RUN = "{run}/"  # begins the path of a file in the run's own folder, which may be moved
 
 
 def _by_rank_0(method: Callable[..., None]) -> Callable[..., None]:
-    """On other ranks, a method that writes does nothing."""
+    """Make a method that writes do nothing on other ranks."""
 
     @wraps(method)
     def alone(*arguments: Any, **options: Any) -> None:
@@ -90,7 +91,7 @@ def _by_rank_0(method: Callable[..., None]) -> Callable[..., None]:
 
 
 class RunFolder:
-    """The files of one run.  Reading raises InputError, with the file's name, where one is bad."""
+    """The files of one run.  Reading a bad file raises InputError with its name."""
 
     def __init__(self, path: str | Path):
         if not str(path):
@@ -101,7 +102,7 @@ class RunFolder:
         self._place = self.path  # where the files are: elsewhere while a new run is not whole
 
     def holds_run(self) -> bool:
-        """Whether any file of a run is here."""
+        """Return whether any file of a run is here."""
         return any((self.path / name).exists() for name in _FILES)
 
     def check_free(self, overwrite: bool, resumable: bool = False) -> None:
@@ -116,9 +117,9 @@ class RunFolder:
 
     @contextmanager
     def held(self, wait: float = 0.0) -> Iterator[None]:
-        """Makes the folder and keeps other processes out; what a kill left behind is put right.
+        """Make the folder, keep other processes out, and put right what a kill left behind.
 
-        InputError if another process is in it, and still is after ``wait`` seconds.
+        InputError if another process holds it, and still does after ``wait`` seconds.
         """
         with held(self.path, wait):
             self._move_whole()
@@ -131,17 +132,17 @@ class RunFolder:
 
     @contextmanager
     def held_for_all(self) -> Iterator[None]:
-        """Rank 0 holds the folder until its block ends, and the block of none begins before.
+        """Let rank 0 hold the folder until its block ends; no rank's block begins before.
 
-        An InputError or OSError in this is one of all ranks.
+        All ranks raise an InputError or OSError of rank 0.
         """
         with ExitStack() as stack:
             error: Exception | None = None
             if ranks().rank == 0:
                 try:
                     stack.enter_context(self.held())
-                except (InputError, OSError) as found:
-                    error = found
+                except (InputError, OSError) as raised:
+                    error = raised
             error = ranks().broadcast(error)
             if error is not None:
                 raise error
@@ -149,7 +150,7 @@ class RunFolder:
 
     @_by_rank_0
     def begin(self) -> None:
-        """Begins a new run.  An old one stays until the new one is whole, any other file for good.
+        """Begin a new run.  An old one stays until the new one is complete; other files stay.
 
         InputError if a folder has the name of one of a run's files.
         """
@@ -164,17 +165,17 @@ class RunFolder:
             self._write(name, file.read_bytes())
 
     def replaces(self) -> bool:
-        """Whether an old run is still here, since the new one is not yet whole."""
+        """Return whether an old run is still here, because the new one is not yet complete."""
         return self._place != self.path and self.holds_run()
 
     def settle(self) -> None:
-        """Moves the rest of a whole new run, if a kill stopped that."""
+        """Move the rest of a complete new run, if a kill stopped that."""
         if (self.path / _WHOLE).is_dir():
             with self.held(wait=10):
                 pass
 
     def _replace(self) -> None:
-        """Puts the new run in its place, if it is whole."""
+        """Put the new run in its place, if it is complete."""
         if self._place == self.path:
             return
         new = [name for name in _FILES if (self._place / name).exists()]
@@ -188,7 +189,7 @@ class RunFolder:
 
     @_by_rank_0
     def take(self, other: "RunFolder", keep: Sequence[str] = ()) -> None:
-        """Puts another run, which is whole, in the place of this one, whose ``keep`` stay."""
+        """Put another run, which is complete, in the place of this one, whose ``keep`` stay."""
         files = [name for name in _FILES if (other.path / name).exists()]
         with naming(other.path):
             write_file(other.path / _LIST, json.dumps([*files, *keep]).encode())
@@ -196,7 +197,7 @@ class RunFolder:
         self._move_whole()
 
     def _move_whole(self) -> None:
-        """Moves a whole run's files into place; it may be stopped and called again."""
+        """Move a complete run's files into place.  It may be stopped and called again."""
         whole = self.path / _WHOLE
         if not whole.is_dir():
             return
@@ -215,14 +216,14 @@ class RunFolder:
 
     @_by_rank_0
     def save_json(self, name: str, values: dict) -> None:
-        """Writes ``values`` as the file ``name``, with the format's version."""
+        """Write ``values`` as the file ``name``, with the format's version."""
         values = {"format_version": FORMAT_VERSION, **values}
         text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
         self._write(name, text.encode("utf-8", "surrogatepass"))
         self._replace()
 
     def load_json(self, name: str) -> dict:
-        """What :meth:`save_json` wrote."""
+        """Return the values that :meth:`save_json` wrote."""
         path = self._place / name
         if not path.exists():
             if self.path.is_file():
@@ -236,7 +237,7 @@ class RunFolder:
 
     @_by_rank_0
     def save_file(self, name: str, data: bytes) -> None:
-        """Writes a file for other programs."""
+        """Write a file for other programs."""
         self._write(name, data)
 
     # Data of its own
@@ -262,11 +263,16 @@ class RunFolder:
             ),
         )
 
+    def data_files(self) -> dict[str, Path]:
+        """Return the files of data that the run has, or is to have, in its folder."""
+        kept = {name: self.path / name for name in DATA_FILES if (self.path / name).exists()}
+        return kept | self.attached
+
     def copy_to(self, other: "RunFolder") -> None:
         """Copy the run, which is whole, to a new folder."""
         other.begin()
-        for name in _FILES[:-1]:
-            if (self.path / name).exists():
+        for name in _FILES:
+            if (self.path / name).exists() and name != "config.json":
                 other.save_file(name, (self.path / name).read_bytes())
         other.save_json("config.json", self.load_json("config.json"))
 
@@ -274,12 +280,12 @@ class RunFolder:
 
     @_by_rank_0
     def save_model(self, params: Mapping[str, np.ndarray], values: dict) -> None:
-        """Writes the weights, and ``values`` beside them, as the best so far."""
+        """Write the weights, and ``values`` beside them, as the best so far."""
         self._write_tensors("model.safetensors", params, values)
 
     @property
     def model_path(self) -> Path:
-        """Where the weights are.  InputError if there are none yet."""
+        """The file of the weights.  InputError if there is none yet."""
         path = self._place / "model.safetensors"
         if not path.exists():
             raise InputError(f"{path}: it does not exist yet: the run's first validation writes it")
@@ -324,27 +330,27 @@ class RunFolder:
 
     @_by_rank_0
     def save_resume(self, arrays: Mapping[str, np.ndarray], values: dict) -> None:
-        """Writes the whole state of the training."""
+        """Write the whole state of the training."""
         self._write_tensors(self.resume_path.name, arrays, values)
         self._replace()
 
     def resume_shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shapes of the arrays of :meth:`load_resume`, by name, without reading them."""
+        """Return the shapes of the arrays of :meth:`load_resume`, by name, without reading them."""
         return _tensor_shapes(self.resume_path)
 
     def load_resume(self) -> tuple[dict[str, np.ndarray], dict]:
-        """What :meth:`save_resume` wrote."""
+        """Return the arrays and values that :meth:`save_resume` wrote."""
         return _load_tensors(self._place / self.resume_path.name)
 
     # Metrics
 
     def append_metrics(self, record: dict) -> None:
-        """Adds a line to ``metrics.jsonl``."""
+        """Add a line to ``metrics.jsonl``."""
         self.append_line("metrics.jsonl", record)
 
     @_by_rank_0
     def append_line(self, name: str, record: dict) -> None:
-        """Adds a line to a file of JSON lines."""
+        """Add a line to a file of JSON lines."""
         line = json.dumps(record) + "\n"
         with (
             naming(self.path / name),
@@ -353,7 +359,7 @@ class RunFolder:
             file.write(line)
 
     def read_metrics(self) -> list[dict]:
-        """The lines of ``metrics.jsonl``, without one that a kill cut short.
+        """Return the lines of ``metrics.jsonl``, without one that a kill cut short.
 
         Each is an object with a "step"; InputError, with the line's number, for any other.
         """
@@ -363,7 +369,7 @@ class RunFolder:
         return records
 
     def read_lines(self, name: str) -> list[dict]:
-        """The objects of a file of JSON lines, without one that a kill cut short."""
+        """Return the objects of a file of JSON lines, without one that a kill cut short."""
         path = self._place / name
         records: list[dict] = []
         if not path.exists():
@@ -376,13 +382,13 @@ class RunFolder:
 
     @_by_rank_0
     def trim_metrics(self, step: int) -> None:
-        """Drops the lines after ``step``, from which a run is resumed; makes the folder."""
+        """Drop the lines after ``step``, from which a run is resumed; make the folder."""
         self._place.mkdir(parents=True, exist_ok=True)
         kept = [json.dumps(r) + "\n" for r in self.read_metrics() if r["step"] <= step]
         self._write("metrics.jsonl", "".join(kept).encode())
 
     def save_picture(self, name: str, png: bytes) -> Path:
-        """Writes a picture and returns its path."""
+        """Write a picture and return its path."""
         self._write(name, png)
         return self.path / name
 
@@ -424,14 +430,14 @@ def _load_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict]:
 
 
 def _values(file: Any, path: Path) -> dict:
-    """What is stored beside the tensors."""
+    """Return the values that are stored beside the tensors."""
     values = json_object((file.metadata() or {}).get("minillm", "{}"), f"{path}: its metadata")
     _check_version(path, values.pop("format_version", None))
     return values
 
 
 def _tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """The shape of each tensor.  InputError for one of numbers that NumPy does not have."""
+    """Return the shape of each tensor.  InputError for a type that NumPy does not have."""
     shapes = {}
     with _opened(path) as file:
         for name in file.keys():  # noqa: SIM118  (it is no dictionary)
@@ -447,16 +453,16 @@ def _tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """A safetensors file; InputError where it is missing or damaged."""
+    """Open a safetensors file; InputError where it is missing or damaged."""
     if not path.exists():
         raise InputError(f"{path}: the file is missing from the run")
     try:
         with safe_open(path, framework="numpy") as file:
             yield file
     except (SafetensorError, OSError) as error:
-        found = " ".join(str(error).split())[:200]  # it quotes the file
+        reason = " ".join(str(error).split())[:200]  # it quotes the file
         raise InputError(
-            f"{path}: expected a safetensors file, but it is damaged: {found}"
+            f"{path}: expected a safetensors file, but it is damaged: {reason}"
         ) from None
 
 

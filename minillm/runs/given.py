@@ -1,9 +1,9 @@
-"""Data that are given as Python objects, written to files that every reader of data reads.
+"""Data that are given as Python objects, written to files that the readers of data read.
 
-    text                text.txt
-    sentences           sentences.txt: a line each, its words separated by spaces
-    texts with labels   labelled.jsonl
-    pairs               pairs.jsonl
+    text                given.txt
+    sentences           given.txt: a line each, its words separated by spaces
+    texts with labels   given.jsonl: {"text": ..., "label": ...}
+    pairs               given.jsonl: {"source": ..., "target": ...}
 
 A run keeps its file in its own folder.
 """
@@ -14,7 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from minillm.errors import InputError, short
+from minillm.runs.folder import DATA_FILES
 from minillm.runs.kind import Kind
+
+TEXT, LINES = DATA_FILES
 
 
 def check_takes(kind: Kind, given: dict[str, Any]) -> None:
@@ -41,15 +44,15 @@ def write(
 ) -> Path | None:
     """Write the data that are given, if any, to a file in the folder, and return its path."""
     if text is not None:
-        return _written(folder / "text.txt", [_text(text, "text")])
+        return _written(folder / TEXT, [_text(text, "text")])
     if sentences is not None:
-        return _written(folder / "sentences.txt", map(_sentence, _list(sentences, "sentences")))
+        return _written(folder / TEXT, map(_sentence, _list(sentences, "sentences")))
     if texts is not None and labels is not None:
         named = [{"text": t, "label": str(l)} for t, l in _zipped(texts, labels)]
-        return _written(folder / "labelled.jsonl", map(_json, named))
+        return _written(folder / LINES, map(_json, named))
     if pairs is not None:
         named = [{"source": s, "target": t} for s, t in map(_pair, _list(pairs, "pairs"))]
-        return _written(folder / "pairs.jsonl", map(_json, named))
+        return _written(folder / LINES, map(_json, named))
     return None
 
 
@@ -58,8 +61,7 @@ def _written(path: Path, pieces: Iterable[str]) -> Path:
         with open(path, "w", encoding="utf-8", newline="") as file:
             file.writelines(pieces)
     except UnicodeEncodeError as error:
-        name = path.stem
-        raise InputError(f"{name}: expected text, found half of a character: {error}") from None
+        raise InputError(f"expected text, found half of a character: {error}") from None
     return path
 
 

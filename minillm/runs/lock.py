@@ -1,8 +1,8 @@
-"""A run's folder is written by one process at a time.
+"""The lock of a run's folder, which one process at a time writes.
 
-The lock is the system's: it ends with the process that holds it, however that ends.  The file
-``.minillm-lock`` says who holds it, and goes with the lock.  Where there are no such locks, as on
-Windows, two processes in one folder are not told apart.
+It is a lock of the system, which ends with the process that holds it, however that ends.  The file
+``.minillm-lock`` names the process, and is deleted with the lock.  On a system without such locks,
+such as Windows, two processes in one folder are not told apart.
 """
 
 import os
@@ -21,10 +21,10 @@ NAME = ".minillm-lock"
 
 @contextmanager
 def held(folder: Path, wait: float = 0.0) -> Iterator[None]:
-    """Makes the folder, and holds it until the block ends.
+    """Make the folder, and hold it until the block ends.
 
-    A folder that was made here and is empty at the end goes again.  InputError, with the process
-    that holds it, where another one does, and still does after ``wait`` seconds.
+    A folder that was made here and is empty at the end is removed.  InputError, with the name of
+    the process, where another one holds it, and still does after ``wait`` seconds.
     """
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
@@ -43,7 +43,7 @@ def held(folder: Path, wait: float = 0.0) -> Iterator[None]:
 
 
 def _locked(folder: Path, until: float) -> IO:
-    """The lock's file, open and locked, with this process named in it."""
+    """Return the lock's file, open and locked, with this process named in it."""
     path = folder / NAME
     while True:
         folder.mkdir(parents=True, exist_ok=True)

@@ -25,9 +25,9 @@ from typing import Any
 
 from minillm.mpi import ranks
 from minillm.runs.folder import RunFolder
-from minillm.runs.kind import Complete, Evaluation, Job, Kind
-from minillm.runs.stored import read_config
+from minillm.runs.kind import Complete, Job, Kind
 from minillm.runs.settings import option_of, types_of
+from minillm.runs.stored import read_config
 
 SEEDS, METRICS = "seeds.jsonl", "metrics.jsonl"
 
@@ -115,6 +115,7 @@ def _train_one(
     train_once: TrainOnce,
 ) -> bool:
     """Trains one of several, from its own checkpoint if there is one."""
+    place.attached = job.folder.data_files()
     with place.held_for_all():
         stored = read_config(place, kind) if (place.path / "config.json").exists() else None
         if stored:

@@ -220,7 +220,7 @@ class Run:
         format = format or next(iter(formats))
         if binary and format != "word2vec":
             raise InputError("--binary: only word vectors have two formats")
-        file = file or self.path / formats[format]
+        file = self.path / formats[format] if file is None else file
         export(self, file, format, binary)
         return file
 

@@ -17,7 +17,7 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
-from functools import cache
+from functools import cache, partial
 from typing import Any, NewType, TypeVar, get_type_hints
 
 from minillm.errors import InputError, short
@@ -207,39 +207,33 @@ def _values(settings: object, wanted: typing.Callable[[Option], bool]) -> dict[s
 
 # --- settings that several kinds share ---------------------------------------------------------
 
+of_text = partial(option, group="the text")
+of_run = partial(option, group="the run", changeable=True)
+of_descent = partial(option, group="gradient descent")
+of_init = partial(option, group="fine-tuning", default_help="")
+
 
 @dataclass(frozen=True)
 class TrainingSettings:
     """Settings of every model that the training loop trains."""
 
-    minutes: float | None = option(
+    minutes: float | None = of_run(
         5.0,
         "train for M minutes; the learning rate follows the clock",
         "M",
         above=0,
         most=1e6,
-        group="the run",
-        changeable=True,
         excludes=("steps", "epochs"),
     )
-    steps: int | None = option(
-        None,
-        "train for N steps instead",
-        "N",
-        least=1,
-        most=10**12,
-        group="the run",
-        changeable=True,
-        excludes=("minutes", "epochs"),
+    steps: int | None = of_run(
+        None, "train for N steps", "N", least=1, most=10**12, excludes=("minutes", "epochs")
     )
-    epochs: int | None = option(
+    epochs: int | None = of_run(
         None,
         "train until the training data have been read N times",
         "N",
         least=1,
         most=10**6,
-        group="the run",
-        changeable=True,
         excludes=("minutes", "steps"),
     )
     seed: int = option(
@@ -250,116 +244,76 @@ class TrainingSettings:
         most=2**63,
         group="the run",
     )
-    seeds: int | None = option(
+    seeds: int | None = of_run(
         None,
-        "train N times, with N seeds, and keep the best run; seeds.jsonl has the figures of all",
+        "train with N seeds and keep the best run; seeds.jsonl has the figures of all",
         "N",
         least=1,
         most=10_000,
-        group="the run",
-        changeable=True,
-        default_help="",
         rare=True,
     )
-    validations: int | None = option(
+    validations: int | None = of_run(
         10,
         "measure the validation loss N times, evenly over the run; fewer times where that would "
         "take more than a twentieth of the --minutes",
         "N",
         least=1,
         most=10**6,
-        group="the run",
-        changeable=True,
         rare=True,
     )
-    patience: int = option(
+    patience: int = of_run(
         0,
         "stop after N validations in a row without a better loss; 0: never",
         "N",
         least=0,
         most=10**6,
-        group="the run",
-        changeable=True,
         rare=True,
     )
-    checkpoint_seconds: float = option(
-        30.0,
-        "save for --resume every S seconds",
-        "S",
-        least=0,
-        most=1e9,
-        group="the run",
-        changeable=True,
-        rare=True,
+    checkpoint_seconds: float = of_run(
+        30.0, "save for --resume every S seconds", "S", least=0, most=1e9, rare=True
     )
-    optimiser: str = option(
-        "adamw",
-        "the rule that turns gradients into steps",
-        choices=("sgd", "adam", "adamw"),
-        group="gradient descent",
-        rare=True,
+    optimiser: str = of_descent(
+        "adamw", "the rule that turns gradients into steps", choices=("sgd", "adam", "adamw")
     )
-    learning_rate: float = option(
+    learning_rate: float = of_descent(
         3e-3,
         "peak of the learning rate: it warms up, then falls to a hundredth",
         "R",
         above=0,
-        group="gradient descent",
         changeable=True,
     )
-    warmup: float = option(
-        0.02,
-        "fraction of the run in which the learning rate rises",
-        "F",
-        least=0,
-        below=1,
-        group="gradient descent",
-        rare=True,
+    warmup: float = of_descent(
+        0.02, "fraction of the run in which the rate rises", "F", least=0, below=1, rare=True
     )
-    weight_decay: float = option(
+    weight_decay: float = of_descent(
         0.01,
         "how fast weights shrink towards zero, relative to the learning rate; adamw only",
         "D",
         least=0,
-        group="gradient descent",
         rare=True,
     )
-    beta2: float = option(
+    beta2: float = of_descent(
         0.999,
         "decay rate of the mean of squared gradients; adam and adamw only",
         "B",
         least=0,
         below=1,
-        group="gradient descent",
         rare=True,
     )
-    momentum: float = option(
+    momentum: float = of_descent(
         0.9,
         "fraction of the last step that is added to the next; sgd only",
         "M",
         least=0,
         below=1,
-        group="gradient descent",
         rare=True,
     )
-    clip: float = option(
-        1.0,
-        "largest norm of the gradient",
-        "N",
-        above=0,
-        group="gradient descent",
-        changeable=True,
-        rare=True,
+    clip: float = of_descent(
+        1.0, "largest norm of the gradient", "N", above=0, changeable=True, rare=True
     )
-    batch: int = option(32, "rows in a batch", "B", least=1, most=65536, group="gradient descent")
-    accumulate: int = option(
-        1,
-        "add up the gradients of N batches for one step",
-        "N",
-        least=1,
-        most=10**6,
-        group="gradient descent",
-        rare=True,
+    batch: int = of_descent(32, "rows in a batch", "B", least=1, most=65536)
+    accumulate: int = of_descent(
+        1, "add up the gradients of N batches for one step", "N", least=1, most=10**6, rare=True
     )
 
 
@@ -367,13 +321,11 @@ class TrainingSettings:
 class InitSettings:
     """Settings of a model that may begin with the weights of another run."""
 
-    init: str | None = option(
+    init: str | None = of_init(
         None,
         "begin with the weights, the tokenizer and the sizes of the run in DIR",
         "DIR",
-        group="fine-tuning",
         data=True,
-        default_help="",
     )
 
 
@@ -381,39 +333,28 @@ class InitSettings:
 class LoRASettings(InitSettings):
     """Settings of a model that trains a part of the weights that it begins with."""
 
-    freeze: str | None = option(
+    freeze: str | None = of_init(
         None,
-        "do not train the lowest N layers, the embeddings being the first; or encoder: train "
-        "nothing of it",
+        "do not train the lowest N layers, of which the embeddings are the first; or encoder: "
+        "train nothing of it",
         "N",
-        group="fine-tuning",
-        default_help="",
         rare=True,
     )
-    lora_rank: int | None = option(
+    lora_rank: int | None = of_init(
         None,
         "LoRA: train only updates of rank R to the weights; only they are saved",
         "R",
         least=1,
         most=65536,
-        group="fine-tuning",
-        default_help="",
     )
-    lora_alpha: float | None = option(
-        None,
-        "multiply the updates by A / R",
-        "A",
-        above=0,
-        most=1e6,
-        group="fine-tuning",
-        default_help="2 R",
-        rare=True,
+    lora_alpha: float | None = of_init(
+        None, "multiply the updates by A / R", "A", above=0, most=1e6, default_help="2 R", rare=True
     )
-    lora_targets: str = option(
+    lora_targets: str = of_init(
         "all",
         "the matrices that are updated: all of the layers, or those of attention",
         choices=("all", "attention"),
-        group="fine-tuning",
+        default_help="all",
         rare=True,
     )
 
@@ -422,14 +363,13 @@ class LoRASettings(InitSettings):
 class AdaptationSettings(LoRASettings):
     """Settings of a language model that may be adapted to another domain."""
 
-    replay: float = option(
+    replay: float = of_init(
         0.0,
         "a fraction SHARE of the training text is that of the run of --init, so that less of it is "
         "forgotten",
         "SHARE",
         least=0,
         below=1,
-        group="fine-tuning",
         rare=True,
     )
 
@@ -438,11 +378,10 @@ class AdaptationSettings(LoRASettings):
 class TokenizerSettings:
     """Settings of a model that may take its vocabulary from elsewhere."""
 
-    tokenizer: str | None = option(
+    tokenizer: str | None = of_text(
         None,
         "use the vocabulary of another run, or of a tokenizer's folder or file",
         "DIR",
-        group="the text",
         data=True,
         default_help="",
     )
@@ -452,22 +391,15 @@ class TokenizerSettings:
 class VocabularySettings(TokenizerSettings):
     """Settings of a model that reads words, characters or byte pairs."""
 
-    minimum_count: int = option(
-        2,
-        "words seen less often become the unknown word",
-        "N",
-        least=1,
-        most=10**12,
-        group="the text",
-        rare=True,
+    minimum_count: int = of_text(
+        2, "words seen less often become the unknown word", "N", least=1, most=10**12, rare=True
     )
-    vocabulary: int = option(
+    vocabulary: int = of_text(
         20000,
         "keep the N most frequent words, or learn N byte pairs or wordpieces",
         "N",
         least=2,
         most=1_000_000,
-        group="the text",
     )
 
 
@@ -482,11 +414,8 @@ class FilesSettings:
         positional=True,
         data=True,
     )
-    pretokenised: bool = option(
-        False,
-        "words are separated by spaces already; do not split off punctuation",
-        group="the text",
-        rare=True,
+    pretokenised: bool = of_text(
+        False, "words are separated by spaces already; do not split off punctuation", rare=True
     )
 
     @property
@@ -500,11 +429,8 @@ class FilesSettings:
 class TextSettings(FilesSettings, VocabularySettings):
     """Settings of a language model that is trained on windows of a text."""
 
-    unit: str = option(
-        "character",
-        "the tokens that the model reads",
-        choices=("character", "word", "bpe"),
-        group="the text",
+    unit: str = of_text(
+        "character", "the tokens that the model reads", choices=("character", "word", "bpe")
     )
     vocabulary: int = with_default(VocabularySettings, "vocabulary", 10000)
 
@@ -519,16 +445,15 @@ class LabelledSettings(TrainingSettings):
         TrainingSettings, "validations", None, default_help="one after each epoch"
     )
     patience: int = with_default(TrainingSettings, "patience", 5)
-    class_weights: str = option(
+    class_weights: str = of_descent(
         "none",
         "balanced: a text of a rare class counts more, so that all classes count alike",
         choices=("none", "balanced"),
-        group="gradient descent",
         rare=True,
     )
 
 
-# --- facts: what a run stores about its data, beside where they are --------------------------------
+# --- facts about the data of a run --------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)

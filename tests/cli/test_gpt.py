@@ -12,7 +12,6 @@ import minillm
 from minillm.cli import main
 from minillm.data import Shards
 from minillm.errors import InputError
-from minillm.runs.kind import Evaluation
 from minillm.runs.kinds.gpt import SAMPLE
 
 TINY = tiny.GPT
@@ -64,7 +63,7 @@ def test_what_is_read_often_is_trained_with_dropout(tmp_path, capsys):
     text.write_text(TEXT[:256])
     train = ["train", "gpt", str(text), *TINY, "--accumulate", "2"]  # 96 of 230 tokens a step
     assert main([*train, "--out", str(out), "--steps", "61"]) == 0
-    assert "dropout 0.1, for the text will be read about 25 times" in capsys.readouterr().out
+    assert "dropout 0.1, because the text will be read about 25 times" in capsys.readouterr().out
     assert minillm.load(out).model.config.dropout == 0.1
     for options in (["--steps", "61", "--dropout", "0"], ["--steps", "58"]):
         assert main([*train, "--out", str(seldom), *options, "--overwrite"]) == 0
@@ -132,7 +131,7 @@ def test_a_picture_of_one_head(gpt, tmp_path, capsys):
     "options",
     [
         ["--unit", "word", "--dropout", "0.2", "--accumulate", "2"],
-        ["--order", "sequential", "--beta2", "0.95", "--warmup", "0.5"],
+        ["--beta2", "0.95", "--warmup", "0.5"],
         ["--optimiser", "sgd", "--validation-tokens", "9"],
     ],
 )
@@ -165,9 +164,7 @@ def test_training_from_shards_equals_training_from_the_text(shards, text_file, t
     other.pop("text")
     assert one == other
     # and what is measured on a whole folder is measured on its text
-    one, other = (
-        minillm.load(out).evaluate(Evaluation((str(data),))) for data in (shards, text_file)
-    )
+    one, other = (minillm.load(out).evaluate(files=data) for data in (shards, text_file))
     assert one | {"text": ""} == other | {"text": ""}
 
 
@@ -218,7 +215,7 @@ def test_byte_pairs_from_text_and_from_shards(text_file, pairs, tmp_path):
     assert shards[:].tolist() == expected * 2
     assert main(["train", "gpt", folder, "--out", out, "--steps", "2", *TINY]) == 0
     assert minillm.load(out).tokenizer.to_dict() == tokenizer.to_dict()
-    whole = minillm.load(out).evaluate(Evaluation((folder,)))
+    whole = minillm.load(out).evaluate(files=folder)
     nats = whole["nats_per_token"] * whole["tokens"]
     assert whole["tokens"] == 2 * len(expected) - 1
     first = len(tokenizer.decode(expected[:1]))

@@ -395,7 +395,7 @@ def test_damaged_checkpoints(run_folder, fails):
     config.write_text(text.replace('"format_version": 1', '"format_version": 9'))
     assert "expected format version 1, found 9" in fails("generate", run_folder)
     config.write_text(text.replace('"layers": 1', '"layers": 2'))
-    assert "its sizes ask for more than the" in fails("generate", run_folder)
+    assert "expected shape" in fails("generate", run_folder)
     config.write_text(text.replace('"cell": "lstm"', '"cell": "fish"'))
     assert "damaged" in fails("generate", run_folder)
 

@@ -221,7 +221,7 @@ def test_induction_what_followed_before_follows_again():
     [
         ({"heads": 3}, "heads: expected a divisor of width, found 3 and 8"),
         ({"context": 1}, "context: expected 2 or more"),
-        ({"dropout": 1.0}, "dropout must lie"),
+        ({"dropout": 1.0}, "dropout: expected 0 or more and below 1"),
     ],
 )
 def test_sizes_that_cannot_be(options, message):

@@ -46,9 +46,7 @@ class Settings(FilesSettings, TokenizerSettings):
         "how the probability of unseen n-grams is estimated; kneser-ney is modified Kneser-Ney",
         choices=("kneser-ney", "absolute", "witten-bell", "add-k", "mle"),
     )
-    k: float = size(
-        NGramConfig, "k", "add-k adds K to each count", "K", above=0, rare=True
-    )
+    k: float = size(NGramConfig, "k", "add-k adds K to each count", "K", above=0, rare=True)
     prune: tuple[int, ...] = size(
         NGramConfig,
         "prune",
