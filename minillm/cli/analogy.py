@@ -12,7 +12,7 @@ examples:
 import argparse
 
 from minillm.cli.arguments import ArgumentParser
-from minillm.cli.options import add_count, add_run, open_run
+from minillm.cli.options import add_option, add_run, integer, open_run
 from minillm.cli.similar import print_scored
 from minillm.data.word_sets import read_analogies
 from minillm.errors import InputError
@@ -23,8 +23,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Declare three words, or a file of questions."""
     add_run(parser, "a run of word2vec")
     parser.add_argument("words", nargs="*", metavar="WORD", help="three words: a b c")
-    parser.add_argument("--set", metavar="FILE", help="questions with answers")
-    add_count(parser, "--count", "N", 10, "print N words")
+    add_option(parser, "--set FILE", "questions with answers")
+    add_option(parser, "--count N", "print N words", integer(1), 10)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -20,7 +20,7 @@ from itertools import count
 
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.lines import chunks
-from minillm.cli.options import add_count, add_files, add_run, open_run
+from minillm.cli.options import add_files, add_option, add_run, integer, open_run
 from minillm.data import read_text
 from minillm.errors import InputError
 
@@ -29,13 +29,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Declare the questions and the text."""
     add_run(parser, "a run of qa")
     add_files(parser, "(default: the lines of standard input)", "QUESTION")
-    parser.add_argument(
-        "--context",
-        required=True,
-        metavar="FILE",
-        help="the text that has the answers, - for standard input",
-    )
-    add_count(parser, "--n-best", "N", None, "print the N best answers", most=1000)
+    help = "the text that has the answers, - for standard input"
+    add_option(parser, "--context FILE", help, required=True)
+    add_option(parser, "--n-best N", "print the N best answers", integer(1, 1000))
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
 
 

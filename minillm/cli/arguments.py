@@ -87,8 +87,8 @@ class ArgumentParser(argparse.ArgumentParser):
     def __init__(
         self, *args: Any, declare: "Callable[[ArgumentParser], None] | None" = None, **options: Any
     ):
-        options = {"formatter_class": HelpFormatter, "allow_abbrev": False, **options}
-        super().__init__(*args, add_help=False, **options)
+        ours = {"formatter_class": HelpFormatter, "allow_abbrev": False, "add_help": False}
+        super().__init__(*args, **{**ours, **options})
         self.declare = declare
         self.rare: dict[argparse.Action, str | None] = {}  # options that --help leaves out -> help
         self.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)

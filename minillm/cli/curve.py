@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from minillm.cli.arguments import ArgumentParser
-from minillm.cli.options import add_count, add_settings, given_settings
+from minillm.cli.options import add_option, add_settings, given_settings, integer
 from minillm.data.files import write_file
 from minillm.errors import InputError
 from minillm.plots import learning_curve
@@ -40,25 +40,13 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Declare the curve, and the settings of its classifiers."""
     parser.add_argument("data", metavar="DATA", help="a file of lines label<TAB>text, or a folder")
     place = parser.add_argument_group("the curve")
-    place.add_argument(
-        "--out", required=True, metavar="DIR", help="the folder of the results and the picture"
-    )
-    place.add_argument(
-        "--test",
-        metavar="DATA",
-        help="texts to measure on (default: every tenth of each label, which none is trained on)",
-    )
-    place.add_argument(
-        "--sizes", metavar="N,N,...", default=LABELS, help=f"how many labels (default {LABELS})"
-    )
-    add_count(place, "--seeds", "N", 5, "trainings for each point", most=1000)
-    place.add_argument(
-        "--init",
-        nargs="+",
-        default=[],
-        metavar="DIR",
-        help="a line for each of these runs, which begins with its weights",
-    )
+    add_option(place, "--out DIR", "the folder of the results and the picture", required=True)
+    help = "texts to measure on (default: every tenth of each label, which none is trained on)"
+    add_option(place, "--test DATA", help)
+    add_option(place, "--sizes N,N,...", "how many labels", default=LABELS)
+    add_option(place, "--seeds N", "trainings for each point", integer(1, 1000), 5)
+    help = "a line for each of these runs, which begins with its weights"
+    place.add_argument("--init", nargs="+", default=[], metavar="DIR", help=help)
     settings = find_kind("classifier").settings
     add_settings(parser, settings, without=OWN, common=("vectors", "augment", "augment_share"))
     parser.set_defaults(settings=settings)

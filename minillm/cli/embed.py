@@ -18,7 +18,7 @@ import numpy as np
 
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.lines import chunks
-from minillm.cli.options import add_files, add_run, open_run
+from minillm.cli.options import add_files, add_option, add_run, open_run
 from minillm.data.files import write_file
 from minillm.errors import InputError
 
@@ -27,7 +27,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Declare the lines, and what to do with them."""
     add_run(parser, "a run of bert")
     add_files(parser, "lines of UTF-8 text (default: standard input)")
-    parser.add_argument("--to", metavar="FILE", help="write a .npy file (default: standard output)")
+    add_option(parser, "--to FILE", "write a .npy file (default: standard output)")
     parser.add_argument(
         "--pooling",
         choices=("mean", "first", "max"),

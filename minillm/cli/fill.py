@@ -12,7 +12,7 @@ examples:
 import argparse
 
 from minillm.cli.arguments import ArgumentParser
-from minillm.cli.options import add_count, add_run, open_run
+from minillm.cli.options import add_option, add_run, integer, open_run
 from minillm.cli.similar import print_scored
 
 
@@ -20,7 +20,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Declare the text."""
     add_run(parser, "a run of bert")
     parser.add_argument("text", metavar="TEXT", help="a text with [MASK] where a word is missing")
-    add_count(parser, "--top", "K", 5, "print K tokens for each gap")
+    add_option(parser, "--top K", "print K tokens for each gap", integer(1), 5)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -14,37 +14,24 @@ import argparse
 import sys
 
 from minillm.cli.arguments import ArgumentParser
-from minillm.cli.options import add_count, add_run, add_seed, add_temperature, number, open_run
+from minillm.cli.options import add_option, add_run, add_seed, integer, number, open_run
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the prompt, the length, and how to sample."""
     add_run(parser, "the run of a language model")
-    parser.add_argument(
-        "--prompt",
-        default="",
-        metavar="TEXT",
-        help="the text to continue (default: a new line, or a new document)",
-    )
-    add_count(
-        parser, "--length", "N", 500, "write at most N characters, words or byte pairs", most=10**8
-    )
-    add_temperature(parser, "; 0: always the most probable token (default 0.8)", 0.8)
-    add_count(parser, "--top-k", "K", None, "sample from the K most probable tokens only")
-    parser.add_argument(
-        "--top-p",
-        type=number(above=0, most=1),
-        metavar="P",
-        help="sample from the fewest most probable tokens whose probabilities sum to P",
-    )
+    help = "the text to continue (default: a new line, or a new document)"
+    parser.add_argument("--prompt", default="", metavar="TEXT", help=help)
+    help = "write at most N characters, words or byte pairs"
+    add_option(parser, "--length N", help, integer(1, 10**8), 500)
+    help = "sample; below 1, probable tokens more often, above 1 less often; 0: the most probable"
+    add_option(parser, "--temperature T", help, number(least=0), 0.8)
+    add_option(parser, "--top-k K", "sample from the K most probable tokens only", integer(1))
+    help = "sample from the fewest most probable tokens whose probabilities sum to P"
+    add_option(parser, "--top-p P", help, number(above=0, most=1))
     add_seed(parser, "the same seed generates the same text")
-    parser.add_argument(
-        "--stop",
-        action="append",
-        default=[],
-        metavar="TEXT",
-        help="end before this character, word or byte pair; may be given several times",
-    )
+    help = "end before this character, word or byte pair; may be given several times"
+    parser.add_argument("--stop", action="append", default=[], metavar="TEXT", help=help)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -18,7 +18,7 @@ import numpy as np
 
 from minillm import kernels_info, use_kernels
 from minillm.cli.arguments import ArgumentParser
-from minillm.cli.options import add_count
+from minillm.cli.options import add_option, integer
 from minillm.errors import InputError
 from minillm.ops.gradient_cases import CASES
 from minillm.testing import GradientError, check_gradients
@@ -27,7 +27,7 @@ from minillm.testing import GradientError, check_gradients
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the ops, and how many cases."""
     parser.add_argument("ops", nargs="*", metavar="OP", help="ops to check (default: all)")
-    add_count(parser, "--seeds", "N", 5, "check N random cases of each op")
+    add_option(parser, "--seeds N", "check N random cases of each op", integer(1), 5)
 
 
 def run(args: argparse.Namespace) -> int:

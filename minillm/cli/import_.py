@@ -17,15 +17,15 @@ examples:
 import argparse
 
 from minillm.cli.arguments import ArgumentParser
-from minillm.cli.options import add_out
+from minillm.cli.options import add_option, add_out
 from minillm.runs.exchange import import_file
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the file and the run."""
     parser.add_argument("file", metavar="FILE", help="the file or folder to read")
-    add_out(parser, "the folder to make", "replace the run in DIR")
-    parser.add_argument("--init", metavar="DIR", help="the run that an adapter of PEFT updates")
+    add_out(parser, "the folder to make")
+    add_option(parser, "--init DIR", "the run that an adapter of PEFT updates")
 
 
 def run(args: argparse.Namespace) -> int:

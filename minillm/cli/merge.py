@@ -18,7 +18,7 @@ from minillm.runs.exchange import merge
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the two folders."""
     add_run(parser, "a run with --lora-rank")
-    add_out(parser, "the folder to make", "replace the run in the folder")
+    add_out(parser, "the folder to make")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -119,26 +119,25 @@ def number(**bounds: Any) -> Callable[[str], float]:
     return parser_of(Option("", **bounds), float)
 
 
-def add_count(
+def add_option(
     parser: Any,
-    flag: str,
-    metavar: str,
-    default: int | None,
+    declared: str,
     help: str,
-    least: int = 1,
-    most: int = 10**6,
-) -> None:
-    """A whole number, with its default if there is one."""
+    type: Callable[[str], Any] = str,
+    default: Any = None,
+    **details: Any,
+) -> argparse.Action:
+    """Declare an option such as "--length N", whose help ends with its default."""
+    flag, _, metavar = declared.partition(" ")
     shown = "" if default is None else f" (default {default})"
-    parser.add_argument(
-        flag, type=integer(least, most), default=default, metavar=metavar, help=help + shown
+    return parser.add_argument(
+        flag, metavar=metavar, help=help + shown, type=type, default=default, **details
     )
 
 
-def add_seed(parser: Any, help: str, default: int | None = None) -> None:
+def add_seed(parser: Any, help: str) -> None:
     """``--seed``, in the bounds of the seed of a training."""
-    type_ = parser_of(option_of(TrainingSettings, "seed"), int)
-    parser.add_argument("--seed", type=type_, default=default, metavar="N", help=help)
+    add_option(parser, "--seed N", help, parser_of(option_of(TrainingSettings, "seed"), int))
 
 
 def add_run(parser: ArgumentParser, help: str = "the folder of a run") -> None:
@@ -164,30 +163,14 @@ def add_files(parser: ArgumentParser, help: str, metavar: str = "FILE") -> None:
     parser.set_defaults(several_files=True)
 
 
-def add_out(parser: Any, help: str, overwrite: str, metavar: str = "DIR") -> None:
+def add_out(parser: Any, help: str, metavar: str = "DIR") -> None:
     """The folder that a verb makes."""
-    parser.add_argument("--out", required=True, metavar=metavar, help=help)
-    parser.add_argument("--overwrite", action="store_true", help=overwrite)
+    add_option(parser, f"--out {metavar}", help, required=True)
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier result in --out")
 
 
 def add_beam(parser: Any) -> None:
     """The options of beam search."""
-    add_count(parser, "--beam", "K", 5, "how many hypotheses are extended at each step", most=1000)
-    parser.add_argument(
-        "--length-exponent",
-        type=number(least=0, most=10),
-        default=1.0,
-        metavar="A",
-        help="rank outputs by log probability / length^A (default 1)",
-    )
-
-
-def add_temperature(parser: Any, help: str, default: float | None = None) -> None:
-    """The temperature of sampling."""
-    parser.add_argument(
-        "--temperature",
-        type=number(least=0),
-        default=default,
-        metavar="T",
-        help=f"below 1, sample probable tokens more often, above 1 less often{help}",
-    )
+    add_option(parser, "--beam K", "extend K hypotheses at each step", integer(1, 1000), 5)
+    help = "rank outputs by log probability / length^A"
+    add_option(parser, "--length-exponent A", help, number(least=0, most=10), 1.0)

@@ -34,7 +34,7 @@ from dataclasses import fields, replace
 
 from minillm import kernels_info
 from minillm.cli.arguments import ArgumentParser
-from minillm.cli.options import add_count, add_settings, given_settings, number
+from minillm.cli.options import add_option, add_settings, given_settings, integer, number
 from minillm.errors import InputError
 from minillm.models.base import sizes_of
 from minillm.models.gpt import GPTConfig
@@ -58,36 +58,24 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     others = [entry.name for entry in fields(Settings) if entry.name not in (*SIZES, "batch")]
     add_settings(parser, Settings, without=others)
-    add_count(
-        parser, "--vocabulary", "N", None, "size of the vocabulary (default 10000)",
-        least=2, most=10**7,
-    )  # fmt: skip
-    parser.add_argument(
-        "--tokens",
-        type=number(above=0, most=1e18),
-        metavar="N",
-        help="tokens to train on, such as 3e8 (default 20 for each weight)",
-    )
+    help = "size of the vocabulary (default 10000)"
+    add_option(parser, "--vocabulary N", help, integer(2, 10**7))
+    help = "tokens to train on, such as 3e8 (default 20 for each weight)"
+    add_option(parser, "--tokens N", help, number(above=0, most=1e18))
     budget = parser.add_argument_group("a budget")
     either = budget.add_mutually_exclusive_group()
-    either.add_argument(
-        "--hours",
-        type=number(above=0, most=1e7),
-        metavar="H",
-        help="hours, at the speed at which the planned model trains on --ranks ranks",
-    )
-    either.add_argument(
-        "--flops", type=number(least=1e9, most=1e30), metavar="F", help="operations, such as 1e18"
-    )
-    add_count(budget, "--ranks", "N", None, "ranks of the --hours (default 1)")
+    help = "hours, at the speed at which the planned model trains on --ranks ranks"
+    add_option(either, "--hours H", help, number(above=0, most=1e7))
+    add_option(either, "--flops F", "operations, such as 1e18", number(least=1e9, most=1e30))
+    add_option(budget, "--ranks N", "ranks of the --hours (default 1)", integer(1))
     machine = parser.add_argument_group("the machine, where it is another")
-    for name, unit, help in (
-        ("products", "GFLOP/S", "10^9 operations a second of a rank's matrix products"),
-        ("memory", "GB/S", "10^9 bytes a second that a rank reads and writes"),
-        ("network", "GB/S", "10^9 bytes a second that a rank sends (default 1.25: 10 Gbit/s)"),
-        ("latency", "US", "microseconds until a message arrives (default 50)"),
+    for declared, help in (
+        ("--products GFLOP/S", "10^9 operations a second of a rank's matrix products"),
+        ("--memory GB/S", "10^9 bytes a second that a rank reads and writes"),
+        ("--network GB/S", "10^9 bytes a second that a rank sends (default 1.25: 10 Gbit/s)"),
+        ("--latency US", "microseconds until a message arrives (default 50)"),
     ):
-        machine.add_argument(f"--{name}", type=number(above=0, most=1e9), metavar=unit, help=help)
+        add_option(machine, declared, help, number(above=0, most=1e9))
     parser.set_defaults(over_ranks=True)
 
 
@@ -228,20 +216,20 @@ def _best_model(config: GPTConfig, operations: float) -> Iterator[str]:
 
 def _count(number: float) -> str:
     """As 950,000, 1.23 million or 4.5 billion."""
-    for size, name in ((1e12, "trillion"), (1e9, "billion"), (1e6, "million")):
-        if number >= size:
-            return f"{number / size:,.3g} {name}" if number < 1e15 else f"{number:.3g}"
-    return f"{number:,.0f}"
+    if number < 1e6 or number >= 1e15:
+        return f"{number:,.0f}" if number < 1e6 else f"{number:.3g}"
+    return _scaled(number, {"trillion": 1e12, "billion": 1e9, "million": 1e6})
 
 
 def _bytes(size: float) -> str:
-    for unit, name in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB")):
-        if size >= unit:
-            return f"{size / unit:,.3g} {name}"
-    return f"{size / 1e3:,.3g} kB"
+    return _scaled(size, {"TB": 1e12, "GB": 1e9, "MB": 1e6, "kB": 1e3})
 
 
 def _seconds(seconds: float) -> str:
-    if seconds < 1e-3:
-        return f"{seconds * 1e6:.3g} us"
-    return f"{seconds * 1e3:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
+    return _scaled(seconds, {"s": 1, "ms": 1e-3, "us": 1e-6})
+
+
+def _scaled(number: float, units: dict[str, float]) -> str:
+    """A number in the largest unit that is not larger, or in the smallest."""
+    name = next((name for name in units if number >= units[name]), list(units)[-1])
+    return f"{number / units[name]:,.3g} {name}"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from minillm.cli.arguments import ArgumentParser, title_of
-from minillm.cli.options import add_beam, add_count, add_run, integer, open_run
+from minillm.cli.options import add_beam, add_option, add_run, integer, open_run
 from minillm.data.files import is_stream, write_file
 from minillm.errors import InputError
 from minillm.plots import attention_map, loss_curve, loss_curves, word_map
@@ -25,7 +25,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     def add(name: str, draw: Callable[..., None]) -> ArgumentParser:
         picture = pictures.add_parser(name, help=title_of(draw.__doc__ or ""))
         picture.set_page(draw)
-        picture.add_argument("--to", metavar="FILE", help=f"the file (default: DIR/{name}.png)")
+        add_option(picture, "--to FILE", f"the file (default: DIR/{name}.png)")
         picture.set_defaults(draw=draw, picture=f"{name}.png")
         return picture
 
@@ -34,17 +34,13 @@ def add_arguments(parser: ArgumentParser) -> None:
     words = add("words", draw_words)
     add_run(words, "a run of word2vec")
     words.add_argument("words", nargs="*", metavar="WORD", help="the words to draw")
-    add_count(words, "--count", "N", 150, "draw the N most frequent words", least=3)
+    add_option(words, "--count N", "draw the N most frequent words", integer(3), 150)
     attention = add("attention", draw_attention)
     add_run(attention, "a run of seq2seq, transformer or gpt")
     attention.add_argument("text", metavar="TEXT", help="the source text, or all of it")
     for name in ("layer", "head"):
-        attention.add_argument(
-            f"--{name}",
-            type=integer(0),
-            metavar="N",
-            help=f"the {name} of a GPT or a Transformer, from 0",
-        )
+        help = f"the {name} of a GPT or a Transformer, from 0"
+        add_option(attention, f"--{name} N", help, integer(0))
     add_beam(attention)
 
 

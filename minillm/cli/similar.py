@@ -17,7 +17,7 @@ examples:
 import argparse
 
 from minillm.cli.arguments import ArgumentParser
-from minillm.cli.options import add_count, add_run, open_run
+from minillm.cli.options import add_option, add_run, integer, open_run
 from minillm.data.lines import read_lines
 from minillm.data.word_sets import read_scored_pairs
 from minillm.errors import InputError
@@ -29,11 +29,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Declare what to compare."""
     add_run(parser, "a run of word2vec or bert")
     parser.add_argument("words", nargs="*", metavar="WORD", help="one word or two, or texts")
-    parser.add_argument("--set", metavar="FILE", help="pairs of words with scores")
-    parser.add_argument(
-        "--among", metavar="FILE", help="lines to compare one text with, - for standard input"
-    )
-    add_count(parser, "--count", "N", 10, "print N words or lines")
+    add_option(parser, "--set FILE", "pairs of words with scores")
+    add_option(parser, "--among FILE", "lines to compare one text with, - for standard input")
+    add_option(parser, "--count N", "print N words or lines", integer(1), 10)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -22,7 +22,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from minillm.cli.arguments import ArgumentParser
-from minillm.cli.options import add_count, add_files, add_out, integer
+from minillm.cli.options import add_files, add_option, add_out, integer
 from minillm.data import Shards, write_shards
 from minillm.mpi import ranks
 from minillm.runs.lock import held
@@ -36,29 +36,21 @@ def add_arguments(parser: ArgumentParser) -> None:
         "UTF-8 text, plain or compressed with gzip or zstandard; .jsonl: JSON lines, whose "
         '"text" is a document each; - for standard input; none: the built-in corpus',
     )
-    add_out(parser, "the folder to make", "replace the shards of another text", metavar="SHARDS")
-    parser.add_argument(
-        "--tokenizer",
-        required=True,
-        metavar="DIR",
-        help="a run whose vocabulary to use, or a tokenizer's folder or file",
-    )
+    add_out(parser, "the folder to make", metavar="SHARDS")
+    help = "a run whose vocabulary to use, or a tokenizer's folder or file"
+    add_option(parser, "--tokenizer DIR", help, required=True)
     parser.add_argument(
         "--documents",
         choices=("file", "line"),
         default="file",
         help="a document is a whole FILE (default), or each line",
     )
-    parser.add_argument(
-        "--deduplicate",
-        action="store_true",
-        help="drop documents that equal an earlier one (the text is read twice)",
-    )
+    help = "drop documents that equal an earlier one (the text is read twice)"
+    parser.add_argument("--deduplicate", action="store_true", help=help)
     parser.add_argument("--shuffle", action="store_true", help="put the documents in random order")
-    parser.add_argument(
-        "--seed", type=integer(0), default=0, metavar="N", help="seed of that order (default 0)"
-    )
-    add_count(parser, "--shard-tokens", "N", 1 << 26, "tokens in each file, at most", most=1 << 40)
+    add_option(parser, "--seed N", "seed of that order", integer(0), 0)
+    help = "tokens in each file, at most"
+    add_option(parser, "--shard-tokens N", help, integer(1, 1 << 40), 1 << 26)
     parser.set_defaults(over_ranks=True)
 
 

@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 from minillm.cli.arguments import ArgumentParser
-from minillm.cli.options import add_settings, given_settings
+from minillm.cli.options import add_option, add_settings, given_settings
 from minillm.mpi import ranks
 from minillm.runs import start
 from minillm.runs.kind import Kind, kinds
@@ -40,14 +40,11 @@ def add_kind(parser: ArgumentParser, kind: Kind) -> None:
     """Declare what a training of this kind takes: a folder, and its settings."""
     parser.description, parser.epilog = kind.description, f"examples:\n{kind.examples}\n"
     folder = parser.add_argument_group("the folder")
-    folder.add_argument("--out", required=True, metavar="DIR", help="the folder of the run")
+    add_option(folder, "--out DIR", "the folder of the run", required=True)
     existing = folder.add_mutually_exclusive_group()
     if kind.resumable:
-        existing.add_argument(
-            "--resume",
-            action="store_true",
-            help="continue the run in DIR; its length, say, may change",
-        )
+        help = "continue the run in DIR; some settings may change, such as its length"
+        existing.add_argument("--resume", action="store_true", help=help)
     existing.add_argument("--overwrite", action="store_true", help="replace the run in DIR")
     add_settings(parser, kind.settings)
     several = "files" in types_of(kind.settings)

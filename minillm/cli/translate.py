@@ -19,7 +19,7 @@ import numpy as np
 
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.lines import chunks
-from minillm.cli.options import add_beam, add_count, add_run, add_seed, add_temperature, open_run
+from minillm.cli.options import add_beam, add_option, add_run, add_seed, integer, number, open_run
 from minillm.errors import InputError
 
 
@@ -27,11 +27,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Declare how to search."""
     add_run(parser, "a run of seq2seq or transformer")
     add_beam(parser)
-    add_count(
-        parser, "--n-best", "N", None, "print the N best outputs of each line, with their scores",
-        most=1000,
-    )  # fmt: skip
-    add_temperature(parser, " (default: beam search)")
+    help = "print the N best outputs of each line, with their scores"
+    add_option(parser, "--n-best N", help, integer(1, 1000))
+    help = "sample; below 1, probable tokens more often, above 1 less often (default: beam search)"
+    add_option(parser, "--temperature T", help, number(least=0))
     add_seed(parser, "the same seed samples the same outputs")
 
 
