@@ -52,16 +52,19 @@ def _add_argument(
     place: Any, settings: type, name: str, default: Any, declared: Option
 ) -> argparse.Action:
     type_, several, _ = types_of(settings)[name]
-    details: dict[str, Any] = {"help": declared.help.replace("%", "%%")}
+    help, choices = declared.help.replace("%", "%%"), declared.choices
+    if choices and not all(choice in help for choice in choices):
+        help += f": {', '.join(choices[:-1])} or {choices[-1]}"
     shown = declared.default_help if declared.default_help is not None else _shown(default)
     if shown and not declared.positional:
-        details["help"] += f" (default {shown})"
+        help += f" (default {shown})"
+    details: dict[str, Any] = {"help": help}
     if type_ is bool:
         details["action"] = "store_true"
     else:
         details["metavar"] = declared.metavar
-        if declared.choices and not declared.positional:
-            details["choices"] = declared.choices
+        if choices and not declared.positional:
+            details["choices"], details["metavar"] = choices, declared.metavar or "NAME"
         else:
             details["type"] = parser_of(declared, type_)
     if declared.positional:

@@ -43,7 +43,7 @@ def add_kind(parser: ArgumentParser, kind: Kind) -> None:
     add_option(folder, "--out DIR", "the folder of the run", required=True)
     existing = folder.add_mutually_exclusive_group()
     if kind.resumable:
-        help = "continue the run in DIR; some settings may change, such as its length"
+        help = "continue the run in DIR, which has its settings"
         existing.add_argument("--resume", action="store_true", help=help)
     existing.add_argument("--overwrite", action="store_true", help="replace the run in DIR")
     add_settings(parser, kind.settings)

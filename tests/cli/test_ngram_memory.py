@@ -16,13 +16,15 @@ from minillm.training import ngram
 
 MEASURE = """
 import re, sys
-import minillm.formats.tensors, minillm.runs.start, minillm.training.ngram
+import minillm.cli.train
 from minillm.cli import main
+from minillm.runs.kind import kinds
 
 def resident(entry):
     with open("/proc/self/status") as file:
         return int(re.search(entry + r":\\s+(\\d+) kB", file.read())[1]) * 1024
 
+kinds()
 before = resident("VmRSS")
 status = main(sys.argv[1:])
 print(status, resident("VmHWM") - before)
