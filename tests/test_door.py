@@ -88,7 +88,11 @@ def test_another_run_is_begun_with(tmp_path):
     assert run.settings.width == 8
     names = run.folder.model_shapes()
     assert all(name.endswith((".A", ".B")) for name in names)
-    assert run.evaluate()["tokens"] > 0
+    nats = run.evaluate()["nats_per_token"]
+    run.save(tmp_path / "kept")
+    assert minillm.load(tmp_path / "kept").evaluate()["nats_per_token"] == nats
+    resumed = minillm.train("gpt", tmp_path / "kept", resume=True, steps=4, quiet=True)
+    assert resumed.settings.lora_rank == 2
 
 
 def test_ctrl_c_returns_the_run_so_far_and_says_how_to_resume(tmp_path):

@@ -12,6 +12,7 @@ Sources: McCloskey and Cohen (1989), "Catastrophic interference in connectionist
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from minillm.data import Shards
 from minillm.data.windows import Ids
 from minillm.errors import InputError
 from minillm.metrics import perplexity
-from minillm.runs.kind import Evaluation, Job
+from minillm.runs.kind import FINE_TUNING_RATE_FACTOR, Evaluation, Job
 from minillm.runs.opening import load
 from minillm.runs.run import Run
 from minillm.runs.text_data import evaluation_ids, training_ids
@@ -29,6 +30,14 @@ from minillm.training.context import stretches
 
 PIECE = 4096  # tokens of the domain between two pieces of general text
 MEASURED = 50_000  # tokens of each held-out part, at most
+
+
+def with_rate(settings: Any, job: Job, rate: float) -> Any:
+    """Return the settings, with a learning rate if none is given; with ``--init`` a lower one."""
+    if settings.learning_rate is not None:
+        return settings
+    gently = job.data.get("init") and not settings.lora_rank
+    return replace(settings, learning_rate=(FINE_TUNING_RATE_FACTOR if gently else 1) * rate)
 
 
 def with_replay(training: Ids, job: Job) -> Ids:

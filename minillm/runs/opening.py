@@ -42,17 +42,22 @@ def open_vocabularies(folder: RunFolder, stored: Stored) -> dict[str, Any]:
     """
     vocabularies = {}
     for name, (file, size) in stored.kind.vocabularies.items():
-        values = folder.load_json(file)
-        try:
-            vocabularies[name] = stored.kind.open_vocabulary(values)
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise InputError(f"{folder.path / file}: it is damaged: {error}") from None
+        vocabularies[name] = open_vocabulary(stored.kind, folder, file)
         expected, tokens = getattr(stored.config, size, None), len(vocabularies[name])
         if expected is not None and expected != tokens:
             raise InputError(
                 f"{folder.path}: the model knows {expected} tokens, but {file} has {tokens}"
             )
     return vocabularies
+
+
+def open_vocabulary(kind: Kind, folder: RunFolder, file: str) -> Any:
+    """Return a vocabulary of a run.  InputError, with its file, where it is damaged."""
+    values = folder.load_json(file)
+    try:
+        return kind.open_vocabulary(values)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"{folder.path / file}: it is damaged: {error}") from None
 
 
 def _build(
@@ -70,21 +75,24 @@ def _build(
         ) from None
 
 
-def check_resumable(folder: RunFolder, stored: Stored) -> None:
+def check_resumable(folder: RunFolder, stored: Stored, initial: Run | None) -> None:
     """InputError where the sizes of a run to resume are not those of its checkpoint.
 
     A damaged size takes no memory.
     """
     Model, _ = stored.kind.types_of(vars(stored.config))
-    if has_additions(stored.settings) or not hasattr(Model, "shapes"):
+    if not hasattr(Model, "shapes"):
         return
-    shapes = folder.resume_shapes()
-    for name, shape in Model.shapes(stored.config).items():
-        found = shapes.get(f"params/{name}")
-        if found != shape:
+    expected = Model.shapes(stored.config)
+    known = {n.removeprefix("params/"): shape for n, shape in folder.resume_shapes().items()}
+    if initial is not None and has_additions(stored.settings):
+        taken = weights_from(initial, stored.kind, stored.data, expected)
+        known |= {name: array.shape for name, array in taken.items()}
+    for name, shape in expected.items():
+        if known.get(name) != shape:
             raise InputError(
                 f"{folder.path}: config.json and {folder.resume_path.name} do not fit: {name}: "
-                f"expected shape {shape}, found {found or 'no tensor'}"
+                f"expected shape {shape}, found {known.get(name, 'no tensor')}"
             )
 
 

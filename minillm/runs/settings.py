@@ -426,6 +426,28 @@ class FilesSettings:
 
 
 @dataclass(frozen=True)
+class ShardSettings(FilesSettings):
+    """Settings of a model that also reads shards of a text that exceeds memory."""
+
+    files: tuple[str, ...] = with_default(
+        FilesSettings,
+        "files",
+        (),
+        help="UTF-8 text, any number of files, - for standard input; or one folder that `minillm "
+        "tokenize` made; none: the built-in corpus",
+    )
+    validation_tokens: int = option(
+        50_000,
+        "measure the validation loss on N of the tokens that are held out (eval: on all)",
+        "N",
+        least=1,
+        most=10**8,
+        group="the run",
+        rare=True,
+    )
+
+
+@dataclass(frozen=True)
 class TextSettings(FilesSettings, VocabularySettings):
     """Settings of a language model that is trained on windows of a text."""
 

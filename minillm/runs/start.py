@@ -149,10 +149,10 @@ def train_once(kind: Kind, job: Job) -> bool:
     if hasattr(kind, "train"):
         return kind.train(job)
     settings, folder = job.settings, job.folder
-    if job.stored:
-        check_resumable(folder, job.stored)
     rng = np.random.default_rng(settings.seed)
     job = replace(job, initial=open_initial(job.data))
+    if job.stored:
+        check_resumable(folder, job.stored, job.initial)
     parts = kind.prepare(job, rng)
     part = trained_part(kind, job, parts, lambda params: _optimiser(settings, params), rng)
     job = replace(job, initial=None)  # its memory is free

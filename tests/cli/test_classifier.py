@@ -128,11 +128,11 @@ def test_lengths_that_make_no_sense_are_refused(noise, tmp_path, fails, options,
 def test_python_is_refused_two_lengths_as_well(noise, tmp_path):
     from minillm.errors import InputError
     from minillm.runs.kind import find_kind
-    from minillm.runs.start import start
+    from minillm.runs.start import train
 
     given = {"data": noise, "steps": 3, "epochs": 2}
     with pytest.raises(InputError, match="expected one of minutes, steps, epochs, found steps and"):
-        start(find_kind("classifier"), tmp_path / "run", given)
+        train(find_kind("classifier"), tmp_path / "run", given)
 
 
 # --- beside TF-IDF -----------------------------------------------------------------------------

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from minillm.runs.kind import find_kind
-from minillm.runs.run import Run, build, load, open_vocabulary, stored_config
+from minillm.runs.opening import load, open_vocabularies, open_vocabulary
+from minillm.runs.run import Run
+from minillm.runs.stored import read_config
 
 from .samples import TEXT, task_of
 
@@ -77,15 +79,15 @@ def _resume(folder: Path) -> None:
     from minillm.training.word2vec import restore_progress
 
     opened = RunFolder(folder)
-    config = stored_config(opened)
-    kind = find_kind(config["kind"])
+    stored = read_config(opened)
+    kind = stored.kind
     if not kind.resumable:
         return
-    Model, Config = kind.types()
+    Model, Config = kind.model, kind.config
     rng = np.random.default_rng(0)
     if kind.name == "word2vec":
-        model, _ = build(kind, opened, config["model"], opened.resume_shapes)
-        restore_progress(opened, model)
+        words = open_vocabularies(opened, stored)["tokenizer"]
+        restore_progress(opened, Model(stored.config, words.counts))
         return
     from .samples import SIZES
 

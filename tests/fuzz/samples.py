@@ -2,7 +2,6 @@
 
 import gzip
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,8 @@ from minillm.models.bert import BERT, BERTConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.ngram import NGram, NGramConfig, count_ngrams, estimate
 from minillm.runs.folder import RunFolder
-from minillm.runs.kind import find_kind
-from minillm.runs.run import OF_THE_DATA
-from minillm.runs.settings import values_of
+from minillm.runs.kind import Stored, find_kind
+from minillm.runs.stored import save_config
 from minillm.text import Characters, build_vocabulary, tokenizer_files, wordpiece
 from minillm.text.bpe import train
 from minillm.training import AdamW, Summary, save_checkpoint
@@ -118,7 +116,7 @@ DATA: dict[str, dict[str, Any]] = {
 def _runs(root: Path) -> None:
     for name, sizes in SIZES.items():
         kind = find_kind(name)
-        Model, Config = kind.types()
+        Model, Config = kind.model, kind.config
         rng = np.random.default_rng(0)
         model = Model(Config(**sizes), rng)
         folder = RunFolder(root / name / "run")
@@ -139,10 +137,8 @@ def _metrics_and_config(folder: RunFolder, name: str, model: Any, data: dict[str
     for step in (1, 2):
         folder.append_metrics({"step": step, "seconds": 0.5, "loss": 2.5})
         folder.append_metrics({"step": step, "validation_loss": 2.5})
-    settings, sizes = values_of(find_kind(name).settings(), data=False), asdict(model.config)
-    settings |= {name: sizes[name] for name in settings.keys() & sizes.keys() - OF_THE_DATA}
-    values = {"kind": name, "model": sizes, "training": settings, "data": data}
-    folder.save_json("config.json", values)
+    kind = find_kind(name)
+    save_config(folder, Stored(kind, model.config, kind.settings(), data))
 
 
 def _ngram_run(root: Path) -> None:
@@ -156,7 +152,7 @@ def _ngram_run(root: Path) -> None:
 
 def _word2vec_run(root: Path) -> None:
     kind = find_kind("word2vec")
-    Model, Config = kind.types()
+    Model, Config = kind.model, kind.config
     words = WORDS.tokens[2:]
     for name, negative in (("run", 2), ("hierarchical", 0)):
         counts = WordCounts(words, np.arange(len(words), 0, -1), False)

@@ -222,7 +222,8 @@ class Stress:
         """Which run is there, whole: "old", "new" or None."""
         from minillm.errors import InputError
         from minillm.runs.folder import RunFolder
-        from minillm.runs.run import load, stored_config
+        from minillm.runs.opening import load
+        from minillm.runs.stored import read_config
 
         folder = RunFolder(out)
         folder.settle()
@@ -234,7 +235,7 @@ class Stress:
             for path in old.iterdir():
                 check((out / path.name).read_bytes() == path.read_bytes(), path.name, "is lost")
             return "old"
-        stored_config(folder)
+        read_config(folder)
         if (out / "resume.safetensors").exists():
             folder.load_resume()
         try:

@@ -1,7 +1,7 @@
 """``bert``: a Transformer that fills gaps."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,7 +17,7 @@ from minillm.errors import InputError, short
 from minillm.formats.bert import export_bert, import_bert
 from minillm.metrics import bits, frequency_loss, perplexity
 from minillm.models.bert import BERT, BERTConfig
-from minillm.runs.adaptation import gained_and_forgotten, with_replay
+from minillm.runs.adaptation import gained_and_forgotten, with_rate, with_replay
 from minillm.runs.embedding import (
     POOLINGS,
     embed,
@@ -29,7 +29,6 @@ from minillm.runs.embedding import (
 from minillm.runs.exchange import export_additions
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import (
-    FINE_TUNING_RATE_FACTOR,
     Evaluation,
     Job,
     Kind,
@@ -41,7 +40,7 @@ from minillm.runs.run import Run
 from minillm.runs.settings import (
     AdaptationSettings,
     Facts,
-    FilesSettings,
+    ShardSettings,
     TokenizerSettings,
     TrainingSettings,
     VocabularySettings,
@@ -66,20 +65,13 @@ RATE = 0.15  # the learning rate of a model of width 1
 
 
 @dataclass(frozen=True)
-class Settings(TokenizerSettings, TrainingSettings, AdaptationSettings):
+class Settings(ShardSettings, TokenizerSettings, TrainingSettings, AdaptationSettings):
     """The settings of a BERT."""
 
     unit: ClassVar[str] = "wordpiece"
     split_into: ClassVar[str] = "wordpiece"
     minimum_count: ClassVar[int] = 1
 
-    files: tuple[str, ...] = with_default(
-        FilesSettings,
-        "files",
-        (),
-        help="UTF-8 text, any number of files, - for standard input; or one folder that `minillm "
-        "tokenize` made; none: the built-in corpus",
-    )
     tokenizer: str | None = with_default(
         TokenizerSettings,
         "tokenizer",
@@ -115,15 +107,6 @@ class Settings(TokenizerSettings, TrainingSettings, AdaptationSettings):
         BERTConfig,
         "next_sentence",
         "half of the passages have two parts from different places: learn to tell, too",
-        rare=True,
-    )
-    validation_tokens: int = option(
-        50_000,
-        "measure the validation loss on N of the tokens that are held out (eval: on all)",
-        "N",
-        least=1,
-        most=10**8,
-        group="the run",
         rare=True,
     )
     learning_rate: float | None = with_default(  # type: ignore[assignment]
@@ -180,11 +163,7 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
 
     def complete(self, settings: Settings, given: Mapping[str, Any], job: Job) -> Settings:
         """Return the settings with a learning rate: the best falls with the width (Yang 2022)."""
-        if settings.learning_rate is not None:
-            return settings
-        gently = job.data.get("init") and not settings.lora_rank
-        factor = FINE_TUNING_RATE_FACTOR if gently else 1
-        return replace(settings, learning_rate=factor * RATE / settings.width)
+        return with_rate(settings, job, RATE / settings.width)
 
     def prepare(self, job: Job, rng: np.random.Generator) -> Parts:
         """Hold out the last tenth of the text; the pieces are those of the rest."""

@@ -16,13 +16,14 @@ from minillm.formats.gpt2 import export_gpt2, import_gpt2
 from minillm.metrics import frequency_loss
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.mpi import ranks
-from minillm.runs.adaptation import with_replay
+from minillm.runs.adaptation import with_rate, with_replay
 from minillm.runs.exchange import export_additions
 from minillm.runs.folder import RunFolder
-from minillm.runs.kind import FINE_TUNING_RATE_FACTOR, Job, Parts, Stored
+from minillm.runs.kind import Job, Parts, Stored
 from minillm.runs.run import Run
 from minillm.runs.settings import (
     AdaptationSettings,
+    ShardSettings,
     TextSettings,
     TrainingSettings,
     config_from,
@@ -49,16 +50,9 @@ SHARE = 0.5  # of the peak, roughly, is what training reaches
 
 
 @dataclass(frozen=True)
-class Settings(TextSettings, TrainingSettings, AdaptationSettings):
+class Settings(ShardSettings, TextSettings, TrainingSettings, AdaptationSettings):
     """The settings of a GPT."""
 
-    files: tuple[str, ...] = with_default(
-        TextSettings,
-        "files",
-        (),
-        help="UTF-8 text, any number of files, - for standard input; or one folder that `minillm "
-        "tokenize` made; none: the built-in corpus",
-    )
     layers: int = size(GPTConfig, "layers", "number of blocks", "L", most=1000)
     heads: int = size(GPTConfig, "heads", "heads of attention in each block", "N", most=65536)
     width: int = size(GPTConfig, "width", "width of a token's vector", "D", most=65536)
@@ -78,15 +72,6 @@ class Settings(TextSettings, TrainingSettings, AdaptationSettings):
         below=1,
         default_help="0; 0.1 where the text will be read more than 25 times",
         of_model=True,
-    )
-    validation_tokens: int = option(
-        50_000,
-        "measure the validation loss on N of the tokens that are held out (eval: on all)",
-        "N",
-        least=1,
-        most=10**8,
-        group="the run",
-        rare=True,
     )
     learning_rate: float | None = with_default(  # type: ignore[assignment]
         TrainingSettings, "learning_rate", None, default_help="0.4 / width; with --init 0.3 of it"
@@ -127,11 +112,7 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
 
     def complete(self, settings: Settings, given: Mapping[str, Any], job: Job) -> Settings:
         """Return the settings with a learning rate: the best falls with the width (Yang 2022)."""
-        if settings.learning_rate is not None:
-            return settings
-        gently = job.data.get("init") and not settings.lora_rank
-        factor = FINE_TUNING_RATE_FACTOR if gently else 1
-        return replace(settings, learning_rate=factor * RATE / settings.width)
+        return with_rate(settings, job, RATE / settings.width)
 
     def prepare(self, job: Job, rng: np.random.Generator) -> Parts:
         """Hold out the last tenth of the text; the vocabulary is that of the rest."""

@@ -21,7 +21,7 @@ from minillm.mpi import ranks
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Evaluation, Job, Kind, Results, Stored, Weights
 from minillm.runs.run import Run
-from minillm.runs.settings import FilesSettings, Size, TokenizerSettings, option, size
+from minillm.runs.settings import FilesSettings, Size, TokenizerSettings, of_text, size
 from minillm.runs.stored import save_run
 from minillm.runs.text import write_text
 from minillm.runs.text_data import (
@@ -57,38 +57,29 @@ class Settings(FilesSettings, TokenizerSettings):
         most=10**12,
         default_help="0: none",
     )
-    unit: str = option(
-        "word",
-        "the tokens that n-grams consist of",
-        choices=("character", "word", "bpe"),
-        group="the text",
+    unit: str = of_text(
+        "word", "the tokens that n-grams consist of", choices=("character", "word", "bpe")
     )
-    minimum_count: int = option(
-        2,
-        "words seen less often become the unknown word",
-        "N",
-        least=1,
-        most=10**12,
-        group="the text",
+    minimum_count: int = of_text(
+        2, "words seen less often become the unknown word", "N", least=1, most=10**12
     )
-    vocabulary: int | None = option(
+    vocabulary: int | None = of_text(
         None,
         "keep at most the N most frequent words; of byte pairs, learn N tokens",
         "N",
         least=2,
         most=100_000_000,
-        group="the text",
         default_help="all; of byte pairs, 8000",
     )
-    memory: Size = option(  # noqa: RUF009
-        Size(2 << 30),
-        "memory to use: of a text that needs more, the n-grams are sorted and smoothed in pieces, "
-        "which are kept on the disk, in the folder for temporary files (TMPDIR)",
+    memory: Size = of_text(  # noqa: RUF009
+        2 << 30,
+        "memory to use; the n-grams of a text that needs more are sorted and smoothed in pieces, "
+        "on the disk, in the folder for temporary files (TMPDIR)",
         "SIZE",
         least=1,
         most=1 << 60,
-        group="the text",
         default_help="2G",
+        rare=True,
     )
 
 

@@ -10,7 +10,7 @@ from minillm.data.streams import TextStream
 from minillm.errors import InputError
 from minillm.runs.kind import Evaluation, Job, Kind, Results, Stored, Weights
 from minillm.runs.run import Run
-from minillm.runs.settings import FilesSettings, VocabularySettings, option, with_default
+from minillm.runs.settings import FilesSettings, VocabularySettings, of_text, with_default
 from minillm.runs.stored import save_run
 from minillm.runs.text_data import evaluation_stream, size_of
 from minillm.runs.vocabulary import LEAST_WORD_PIECES, check_size
@@ -31,16 +31,13 @@ class Settings:
         help="learn N tokens; of byte pairs 256 are the bytes, and one is <|endoftext|>",
         least=LEAST_WORD_PIECES,
     )
-    unit: str = option(
+    unit: str = of_text(
         "bpe",
         "parts of words as GPT has them (byte pairs), or as BERT has them",
         choices=("bpe", "wordpiece"),
-        group="the text",
     )
-    cased: bool = option(
-        False,
-        "keep upper case and accents; wordpieces only: byte pairs always do",
-        group="the text",
+    cased: bool = of_text(
+        False, "keep upper case and accents; wordpieces only: byte pairs always do"
     )
 
 

@@ -22,7 +22,8 @@ from minillm.runs.settings import (
     Size,
     TrainingSettings,
     config_from,
-    option,
+    of_run,
+    of_text,
     size,
     with_default,
 )
@@ -81,51 +82,37 @@ class Settings(FilesSettings):
         below=1,
         group="the text",
     )
-    minimum_count: int = option(
-        5, "words seen less often are left out", "N", least=1, most=10**12, group="the text"
-    )
-    memory: Size = option(  # noqa: RUF009
-        Size(1 << 30),
+    minimum_count: int = of_text(5, "words seen less often are left out", "N", least=1, most=10**12)
+    memory: Size = of_text(  # noqa: RUF009
+        1 << 30,
         "memory for the ids of the text; what is beyond is read from the disk",
         "SIZE",
         least=1,
         most=1 << 60,
-        group="the text",
         default_help="1G",
+        rare=True,
     )
-    epochs: int = option(
-        20,
-        "how often the text is read",
-        "N",
-        least=1,
-        most=10**6,
-        group="the run",
-        changeable=True,
-    )
-    threads: int = option(
+    epochs: int = of_run(20, "how often the text is read", "N", least=1, most=10**6)
+    threads: int = of_run(
         1,
         "update the same weights without locks; with 2 or more, a seed does not fix the result",
         "N",
         least=1,
         most=1024,
-        group="the run",
-        changeable=True,
     )
     seed: int = with_default(
         TrainingSettings, "seed", 0, help="seed of the first vectors and of the samples"
     )
     checkpoint_seconds: float = with_default(TrainingSettings, "checkpoint_seconds", 30.0)
-    learning_rate: float | None = option(
+    learning_rate: float | None = of_run(
         None,
         "learning rate at the start; it falls linearly; n ranks start with n times that, at most 8",
         "R",
         above=0,
-        group="the run",
-        changeable=True,
         default_help="0.025, cbow 0.05",
     )
-    final_rate: float = option(
-        1e-4, "learning rate at the end", "R", above=0, group="the run", rare=True
+    final_rate: float = of_run(
+        1e-4, "learning rate at the end", "R", above=0, changeable=False, rare=True
     )
 
     average_every: ClassVar[int] = 50_000  # words of each rank between two averages
