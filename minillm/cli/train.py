@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     )
     if not trained:
         return 130
-    if ranks().rank == 0:
+    if ranks().rank == 0 and type(args.kind).sample is not Kind.sample:  # else it is not loaded
         for piece in args.kind.sample(load(args.out)):
             sys.stdout.write(piece)
             sys.stdout.flush()
