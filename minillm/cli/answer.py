@@ -28,7 +28,7 @@ from minillm.errors import InputError
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the questions and the text."""
     add_run(parser, "a run of qa")
-    add_files(parser, "(default: the lines of standard input)", "QUESTION")
+    add_files(parser, "questions (default: the lines of standard input)", "QUESTION")
     help = "the text that has the answers, - for standard input"
     add_option(parser, "--context FILE", help, required=True)
     add_option(parser, "--n-best N", "print the N best answers", integer(1, 1000))

@@ -97,12 +97,10 @@ class ArgumentParser(argparse.ArgumentParser):
     def set_page(self, documented: Any) -> None:
         """Take the help page from the docstring of a verb or of a function.
 
-        What follows the title is the description, up to the line "examples:".
+        The line "examples:" begins what is shown after the arguments.
         """
         docstring = inspect.getdoc(documented) or ""
-        rest = docstring.partition("\n")[2]
-        description, found, examples = rest.partition("\nexamples:\n")
-        self.description = description.strip() or title_of(docstring)
+        self.description, found, examples = docstring.partition("\n\nexamples:\n")
         self.epilog = f"examples:\n{examples}" if found else None
 
     def hide(self, action: argparse.Action) -> None:

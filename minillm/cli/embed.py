@@ -1,7 +1,7 @@
 """Write a vector for each line of text.
 
-The vectors of the lines of FILEs, or of standard input, are one array (lines, width) in NumPy's
-format.  Lines of similar length are read together.  A line longer than the model's context is cut.
+The lines of FILEs, or of standard input, become one array (lines, width) in NumPy's format.
+Lines of similar length are read together.  A line longer than the model's context is cut.
 An imported sentence encoder pools the vectors of the tokens as its files say.
 
 examples:

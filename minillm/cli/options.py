@@ -132,7 +132,7 @@ def add_option(
 ) -> argparse.Action:
     """Declare an option such as "--length N", whose help ends with its default."""
     flag, _, metavar = declared.partition(" ")
-    shown = "" if default is None else f" (default {default})"
+    shown = "" if default is None else f" (default {_shown(default)})"
     return parser.add_argument(
         flag, metavar=metavar, help=help + shown, type=type, default=default, **details
     )
@@ -169,7 +169,9 @@ def add_files(parser: ArgumentParser, help: str, metavar: str = "FILE") -> None:
 def add_out(parser: Any, help: str, metavar: str = "DIR") -> None:
     """The folder that a verb makes."""
     add_option(parser, f"--out {metavar}", help, required=True)
-    parser.add_argument("--overwrite", action="store_true", help="replace an earlier result in --out")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace an earlier result"
+    )
 
 
 def add_beam(parser: Any) -> None:

@@ -1,6 +1,6 @@
 """Draw a picture: loss curves, word maps, attention.
 
-Draw a picture as PNG.  This needs the package matplotlib.
+The picture is a PNG file.  This needs the package matplotlib.
 """
 
 import argparse

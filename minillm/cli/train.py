@@ -1,7 +1,6 @@
 """Train a model.
 
-Train a model of one of these kinds, which are in historical order.  Each has options of its own:
-minillm train KIND --help.
+The kinds of models are in historical order.  Each has its own options: minillm train KIND --help.
 """
 
 import argparse

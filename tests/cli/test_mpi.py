@@ -16,6 +16,7 @@ from mpiexec import ROOT, run, start
 
 import minillm
 from minillm import mpi
+from minillm.cli import main
 from minillm.runs.folder import RunFolder
 
 TINY = tiny.LM
@@ -69,9 +70,11 @@ def children(process):
     return [pid for pid, parent in sorted(parents.items()) if parent in proxies]
 
 
-def test_ranks_train_what_one_process_does_and_tell_it_once(tmp_path):
+def test_ranks_train_what_one_process_does_and_tell_it_once(tmp_path, capsys):
     options = (*TINY, "--steps", "12", "--dropout", "0")
-    one, stdout, _ = train(1, tmp_path, "one", *options)
+    command = ["train", "lm", str(tmp_path / "text.txt"), "--out", str(tmp_path / "one")]
+    assert main([*command, *options]) == 0
+    one, stdout = RunFolder(tmp_path / "one"), capsys.readouterr().out
     two, of_two, errors = train(2, tmp_path, "two", *options)
     (arrays, values), (others, other_values) = state(one), state(two)
     for name, array in arrays.items():

@@ -56,7 +56,9 @@ def test_it_is_listed_and_has_a_page(capsys):
     with pytest.raises(SystemExit, match="0"):
         main(["holler", "--help"])
     page = capsys.readouterr().out
-    assert page.startswith("usage: minillm holler TEXT\n\nPrint TEXT in capital letters.\n")
+    assert page.startswith(
+        "usage: minillm holler TEXT\n\nHoller a text.\n\nPrint TEXT in capital letters.\n"
+    )
     assert page.endswith(
         '\nexamples:\n  minillm holler "hello"\n\n'
         "more options, which are rarely needed: minillm holler --help-all\n"
