@@ -18,7 +18,8 @@ import numpy as np
 from minillm import kernels_info
 from minillm.data.streams import Spill, TextStream
 from minillm.metrics import analogy_accuracy
-from minillm.models.word2vec import Vectors, Word2Vec, Word2VecConfig
+from minillm.models.vectors import Vectors
+from minillm.models.word2vec import Word2Vec, Word2VecConfig
 from minillm.training.word2vec import (
     Corpus,
     Progress,

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from minillm.errors import InputError
-from minillm.models.word2vec import Vectors
+from minillm.models.vectors import Vectors
 
 # --- probabilities -------------------------------------------------------------------
 

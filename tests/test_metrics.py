@@ -20,7 +20,7 @@ from minillm.metrics import (
     ranks,
     similarity_correlation,
 )
-from minillm.models.word2vec import Vectors
+from minillm.models.vectors import Vectors
 
 
 @pytest.mark.parametrize("sides", [1, 2, 65])

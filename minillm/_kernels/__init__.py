@@ -71,8 +71,8 @@ def twinned(original: Function) -> Function:
     ORIGINALS[name] = original
 
     @functools.wraps(original)
-    def either(*arguments: Any) -> Any:
-        return getattr(_chosen.get() or _default(), name, original)(*arguments)
+    def either(*arguments: Any, **named: Any) -> Any:
+        return getattr(_chosen.get() or _default(), name, original)(*arguments, **named)
 
     return either  # type: ignore[return-value]
 

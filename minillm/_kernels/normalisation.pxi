@@ -11,13 +11,13 @@ cdef extern from "normalisation.h" nogil:
 
 
 cdef inline void layer_norm_row(
-    Py_ssize_t D, const floating *x, const floating *gain, const floating *bias, double eps,
+    Py_ssize_t D, const floating *x, const floating *gain, const floating *bias, double epsilon,
     floating *y, floating *mean, floating *inverse_std,
 ) noexcept nogil:
     if floating is float:
-        layer_norm_row_f32(D, x, gain, bias, <float>eps, y, mean, inverse_std)
+        layer_norm_row_f32(D, x, gain, bias, <float>epsilon, y, mean, inverse_std)
     else:
-        layer_norm_row_f64(D, x, gain, bias, eps, y, mean, inverse_std)
+        layer_norm_row_f64(D, x, gain, bias, epsilon, y, mean, inverse_std)
 
 
 cdef inline void layer_norm_row_backward(

@@ -21,7 +21,7 @@ cdef enum:
 
 
 def layer_norm_forward(
-    const floating[:, ::1] x, const floating[::1] gain, const floating[::1] bias, double eps
+    const floating[:, ::1] x, const floating[::1] gain, const floating[::1] bias, double epsilon
 ):
     cdef Py_ssize_t N = x.shape[0], D = x.shape[1], n
     dtype = dtype_of(<floating>0)
@@ -31,13 +31,13 @@ def layer_norm_forward(
     cdef int threads = 1 if N * D < SMALL else max_threads()
     for n in prange(N, nogil=True, num_threads=threads, schedule="static"):
         layer_norm_row(
-            D, &x[n, 0], &gain[0], &bias[0], eps, &y_[n, 0], &mean_[n], &inverse_std_[n])
+            D, &x[n, 0], &gain[0], &bias[0], epsilon, &y_[n, 0], &mean_[n], &inverse_std_[n])
     return y, mean, inverse_std
 
 
 def add_norm_forward(
     const floating[:, ::1] x, const floating[:, ::1] h, const floating[::1] gain,
-    const floating[::1] bias, double eps,
+    const floating[::1] bias, double epsilon,
 ):
     cdef Py_ssize_t N = x.shape[0], D = x.shape[1], n
     dtype = dtype_of(<floating>0)
@@ -49,7 +49,7 @@ def add_norm_forward(
     for n in prange(N, nogil=True, num_threads=threads, schedule="static"):
         add(D, &x[n, 0], &h[n, 0], &total_[n, 0])
         layer_norm_row(
-            D, &total_[n, 0], &gain[0], &bias[0], eps, &y_[n, 0], &mean_[n], &inverse_std_[n])
+            D, &total_[n, 0], &gain[0], &bias[0], epsilon, &y_[n, 0], &mean_[n], &inverse_std_[n])
     return total, y, mean, inverse_std
 
 

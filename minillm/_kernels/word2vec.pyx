@@ -70,7 +70,6 @@ def train_sentences(
     const uint64_t[::1] keep,
     int window,
     bint skip_gram,
-    bint mean,
     int negative,
     const uint64_t[::1] share,
     const int32_t[::1] alias,
@@ -109,7 +108,7 @@ def train_sentences(
     cdef double[::1] losses = np.zeros(S)
     cdef int64_t[::1] predictions = np.zeros(S, np.int64)
     for s in prange(S, nogil=True, num_threads=threads, schedule="dynamic", chunksize=8):
-        learn(&text, s, &outputs, window, skip_gram, mean, &W_in[0, 0], &W_out[0, 0], D,
+        learn(&text, s, &outputs, window, skip_gram, &W_in[0, 0], &W_out[0, 0], D,
               &scratch[threadid()], &losses[s], &predictions[s])
     return float(np.sum(losses)), int(np.sum(predictions))
 
@@ -129,7 +128,7 @@ cdef Scratch scratch_of(
 
 
 cdef void learn(
-    const Text* text, Py_ssize_t s, const Outputs* outputs, int window, bint skip_gram, bint mean,
+    const Text* text, Py_ssize_t s, const Outputs* outputs, int window, bint skip_gram,
     floating* W_in, floating* W_out, Py_ssize_t D, const Scratch* scratch,
     double* loss, int64_t* predictions,
 ) noexcept nogil:
@@ -163,10 +162,9 @@ cdef void learn(
             for c in range(low, high):
                 if c != t:
                     add_scaled(D, 1, W_in + kept[c] * D, h)
-            if mean:
-                scale = <floating> 1 / (high - low - 1)
-                for c in range(D):
-                    h[c] *= scale
+            scale = <floating> 1 / (high - low - 1)
+            for c in range(D):
+                h[c] *= scale
             predict(h, kept[t], rate, outputs, W_out, D, scratch, &random, &sums)
             for c in range(low, high):
                 if c != t:

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from minillm._kernels import twinned
 from minillm.decoding.sampling import next_probabilities, require_finite, sample
 from minillm.models.target import select
-
-_BLOCK = 64
+from minillm.ops.softmax import log_softmax
 
 State = dict[str, NDArray]
 
@@ -175,34 +174,19 @@ def _hypothesis(
 
 @twinned
 def most_probable(logits: NDArray, count: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Of each row of logits (N, V), the ``count`` most probable ids and their log probabilities.
+    """Return the ``count`` most probable ids of each row of logits (N, V), and their log p.
 
-        log p_v = z_v - log(sum of exp(z)),  z = logits - max(logits)
-
-    -> ids, log_p (N, count), or (N, V) if V is less.  The most probable stand first, of equal ones
-    the lower id.
-
-    They lie in the ``count`` blocks with the largest maxima.  To find those and to search them
-    alone is faster than to sort whole rows.
+    -> ids, log_p (N, count), or (N, V) if V is less.  The most probable come first; of equal
+    ones, the lower id.
     """
-    N, V = logits.shape
-    count, blocks = min(count, V), -(-V // _BLOCK)
-    padded = np.full((N, blocks * _BLOCK), -np.inf, logits.dtype)
-    padded[:, :V] = logits
-    maxima = padded.reshape(N, blocks, _BLOCK).max(axis=2)
-    chosen = np.argsort(-maxima, axis=1, kind="stable")[:, :count]
-    chosen.sort(axis=1)  # so that of equal entries the first comes first
-    places = (chosen[:, :, None] * _BLOCK + np.arange(_BLOCK)).reshape(N, -1)
-    order = np.argsort(-np.take_along_axis(padded, places, axis=1), axis=1, kind="stable")
-    ids = np.take_along_axis(places, order[:, :count], axis=1)  # of the padding none: it is last
-    return ids, np.take_along_axis(log_softmax(logits), ids, axis=1)
+    ids = np.argsort(-logits, axis=1, kind="stable")[:, :count]
+    return ids, np.take_along_axis(_log_probabilities(logits), ids, axis=1)
 
 
-def log_softmax(logits: NDArray) -> NDArray[np.float64]:
-    """log p of logits (..., V), in float64; NaN where the largest logit is not finite."""
+def _log_probabilities(logits: NDArray) -> NDArray[np.float64]:
+    """Return log p (..., V) in float64; NaN where the largest logit is not finite."""
     with np.errstate(invalid="ignore"):
-        shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+        return log_softmax(logits.astype(np.float64))
 
 
 # --- sampling ------------------------------------------------------------------------
@@ -232,7 +216,7 @@ def sample_outputs(
     for t in range(limit):
         logits, _, state = model.step(ids, state)
         drawn = sample(next_probabilities(logits[:, 0], temperature, top_k, top_p), rng)  # (B,)
-        log_p = log_softmax(logits)[np.arange(B), 0, drawn]
+        log_p = _log_probabilities(logits)[np.arange(B), 0, drawn]
         log_probability += np.where(ended, 0, log_p)
         T += ~ended
         ended |= drawn == model.config.eos

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.errors import InputError
+from minillm.ops.softmax import softmax_forward
 
 
 def next_probabilities(
@@ -38,9 +39,8 @@ def next_probabilities(
     if temperature == 0:
         best = np.arange(logits.shape[-1]) == logits.argmax(axis=-1, keepdims=True)
         return best.astype(np.float64)
-    with np.errstate(over="ignore"):  # of a tiny temperature: minus infinity, as it should be
-        p = np.exp((logits - logits.max(axis=-1, keepdims=True)) / temperature)
-    p /= p.sum(axis=-1, keepdims=True)
+    with np.errstate(over="ignore"):  # a tiny temperature makes minus infinity, as it should
+        p = softmax_forward((logits - logits.max(axis=-1, keepdims=True)) / temperature)
     if top_k is None and top_p is None:
         return p
 

@@ -1,16 +1,16 @@
-"""The attention of a decoder to what its encoder has read.
+"""The attention of a decoder to the outputs of its encoder.
 
-Four kinds, of which a model has one:
+A model has one kind of attention:
 
 - "none": every step gets the same context, the encoder's last state (Cho et al. 2014).
 - "dot", "general": multiplicative attention (Luong et al. 2015).
 - "additive": (Bahdanau et al. 2015).
 
-What depends on the source alone, above all the keys, is computed once: :func:`prepare`
-makes the decoder's *memory*, a dictionary with ``memory.keys``, ``memory.values`` and
-``memory.lengths``, or, without attention, with ``memory.last``.  It is part of the
-decoder's state.  :func:`attend` is then called with the queries of all steps at once, or
-of one step after another.
+A kind is a class in ``KINDS``.  The part that depends on the source alone, above all the
+keys, is computed once: ``prepare`` makes the decoder's *memory*, a dictionary with
+``memory.keys``, ``memory.values`` and ``memory.lengths``, or, without attention, with
+``memory.last``.  It is part of the decoder's state.  ``attend`` is then called with the
+queries of all steps at once, or with those of one step after another.
 
 Legend: B batch, S source steps, T queries (in beam search the hypotheses of one source),
 H the width of the decoder, M that of the encoder's outputs.
@@ -24,60 +24,154 @@ from numpy.typing import NDArray
 from minillm import ops
 from minillm.layers.fresh import Fresh, uniform
 
-KINDS = ("none", "dot", "general", "additive")
+Params = dict[str, NDArray]
+Memory = dict[str, NDArray]
 
 
-def new_layer(prefix: str, kind: str, H: int, M: int) -> dict[str, Fresh]:
-    """Fresh weights: ``W`` ("general"); ``W_q``, ``W_k``, ``b_k`` and ``v`` ("additive")."""
-    if kind == "general":
+class Attention:
+    """A kind of attention; a subclass has its weights, its keys and its op."""
+
+    weights: tuple[str, ...] = ()  # those that the op takes, in its order
+
+    def new_layer(self, prefix: str, H: int, M: int) -> dict[str, Fresh]:
+        """Declare the weights."""
+        return {}
+
+    def prepare(
+        self,
+        params: Params,
+        prefix: str,
+        hs: NDArray,
+        h_last: NDArray,
+        lengths: NDArray[np.integer],
+        H: int,
+    ) -> tuple[Memory, Callable]:
+        """Make the memory of a source: the encoder's outputs as values, and their keys.
+
+        hs (B, S, M), h_last (B, M), lengths (B,) -> memory.  H is the width of the queries.
+        ``backward(dmemory)`` -> dhs, dh_last, gradients; one of the first two is None: zero.
+        """
+        keys, keys_backward = self.keys(params, prefix, hs, H)
+
+        def backward(dmemory):
+            dhs, gradients = keys_backward(dmemory["memory.keys"])
+            return dmemory["memory.values"] + dhs, None, gradients
+
+        return {"memory.keys": keys, "memory.values": hs, "memory.lengths": lengths}, backward
+
+    def keys(self, params: Params, prefix: str, hs: NDArray, H: int) -> tuple[NDArray, Callable]:
+        """hs (B, S, M) -> keys, here hs itself.  ``backward(dkeys)`` -> dhs, gradients."""
+        return hs, lambda dkeys: (dkeys, {})
+
+    def attend(
+        self, params: Params, prefix: str, query: NDArray, memory: Memory
+    ) -> tuple[tuple[NDArray, NDArray | None], Callable]:
+        """Return the context of each query, and its weights.
+
+        query (B, T, H) -> context (B, T, M), weights (B, T, S), or None without attention.
+        ``backward(dcontext)`` -> dquery, dmemory, gradients.
+        """
+        names = [f"{prefix}.{name}" for name in self.weights]
+        weights = [params[name] for name in names]
+        keys, values, lengths = (memory[f"memory.{name}"] for name in ("keys", "values", "lengths"))
+        outputs, op_backward = self.op(query, keys, values, lengths, *weights)
+
+        def backward(dcontext):
+            dquery, dkeys, dvalues, *dweights = op_backward(dcontext)
+            dmemory = {"memory.keys": dkeys, "memory.values": dvalues}
+            return dquery, dmemory, dict(zip(names, dweights, strict=True))
+
+        return outputs, backward
+
+    def op(self, query, keys, values, lengths, *weights):
+        """Return (context, weights), backward, as the ops do."""
+        raise NotImplementedError
+
+
+KINDS: dict[str, Attention] = {}
+
+
+def kind(name: str) -> Callable[[type[Attention]], type[Attention]]:
+    """Return a decorator that enters a class into ``KINDS``."""
+
+    def enter(cls: type[Attention]) -> type[Attention]:
+        KINDS[name] = cls()
+        return cls
+
+    return enter
+
+
+@kind("none")
+class NoAttention(Attention):
+    """The encoder's last state as the context of every step."""
+
+    def prepare(self, params, prefix, hs, h_last, lengths, H):
+        """h_last (B, M) -> memory.  ``backward(dmemory)`` -> None, dh_last, gradients."""
+        return {"memory.last": h_last}, lambda dmemory: (None, dmemory["memory.last"], {})
+
+    def attend(self, params, prefix, query, memory):
+        """query (B, T, H) -> context (B, T, M), None."""
+        last = memory["memory.last"][:, None]  # (B, 1, M)
+        context = np.broadcast_to(last, (*query.shape[:2], last.shape[-1]))
+
+        def backward(dcontext):
+            return np.zeros_like(query), {"memory.last": dcontext.sum(axis=1)}, {}
+
+        return (context, None), backward
+
+
+@kind("dot")
+class Dot(Attention):
+    """score = q k^T, where k is hs.
+
+    The vectors of a dot product need one width: where M is 2H, the two directions are added.
+    """
+
+    def keys(self, params, prefix, hs, H):
+        """hs (B, S, M) -> keys (B, S, H)."""
+        if hs.shape[-1] == H:
+            return super().keys(params, prefix, hs, H)
+        # keys = forward + reverse
+        keys = hs[..., :H] + hs[..., H:]
+        return keys, lambda dkeys: (np.concatenate([dkeys, dkeys], axis=-1), {})
+
+    def op(self, query, keys, values, lengths):
+        """See :func:`minillm.ops.multiplicative_attention`."""
+        return ops.multiplicative_attention(query, keys, values, None, lengths)
+
+
+@kind("general")
+class General(Attention):
+    """score = q W k^T, where k is hs."""
+
+    weights = ("W",)
+
+    def new_layer(self, prefix, H, M):
+        """Declare ``W``."""
         return {f"{prefix}.W": Fresh((H, M), uniform(H**-0.5))}
-    if kind == "additive":
+
+    def op(self, query, keys, values, lengths, W):
+        """See :func:`minillm.ops.multiplicative_attention`."""
+        return ops.multiplicative_attention(query, keys, values, W, lengths)
+
+
+@kind("additive")
+class Additive(Attention):
+    """score = v . tanh(q W_q + k), where k is hs W_k + b_k."""
+
+    weights = ("W_q", "v")
+
+    def new_layer(self, prefix, H, M):
+        """Declare ``W_q``, ``W_k``, ``b_k`` and ``v``."""
         return {
             f"{prefix}.W_q": Fresh((H, H), uniform(H**-0.5)),
             f"{prefix}.W_k": Fresh((M, H), uniform(M**-0.5)),
             f"{prefix}.b_k": Fresh((H,)),
             f"{prefix}.v": Fresh((H,), uniform(H**-0.5)),
         }
-    return {}
 
-
-def prepare(
-    params: dict[str, NDArray],
-    prefix: str,
-    kind: str,
-    hs: NDArray,
-    h_last: NDArray,
-    lengths: NDArray[np.integer],
-    H: int,
-) -> tuple[dict[str, NDArray], Callable]:
-    """The memory of a source: the encoder's outputs as values, and their keys.
-
-    hs (B, S, M), h_last (B, M), lengths (B,) -> memory.  H is the width of the queries.
-
-    - "additive": keys = hs W_k + b_k
-    - "dot": keys = hs, of which both directions are added where M is 2H, as a dot
-      product needs vectors of one width
-    - "general": keys = hs
-
-    ``backward(dmemory)`` -> dhs, dh_last, gradients; one of the first two is None: zero.
-    """
-    if kind == "none":
-        return {"memory.last": h_last}, lambda dmemory: (None, dmemory["memory.last"], {})
-
-    keys, keys_backward = _keys(params, prefix, kind, hs, H)
-
-    def backward(dmemory):
-        dhs, gradients = keys_backward(dmemory["memory.keys"])
-        return dmemory["memory.values"] + dhs, None, gradients
-
-    return {"memory.keys": keys, "memory.values": hs, "memory.lengths": lengths}, backward
-
-
-def _keys(
-    params: dict[str, NDArray], prefix: str, kind: str, hs: NDArray, H: int
-) -> tuple[NDArray, Callable]:
-    """hs (B, S, M) -> keys (B, S, H or M).  ``backward(dkeys)`` -> dhs, gradients."""
-    if kind == "additive":
+    def keys(self, params, prefix, hs, H):
+        """hs (B, S, M) -> keys (B, S, H)."""
         W_k, b_k = f"{prefix}.W_k", f"{prefix}.b_k"
         keys, linear_backward = ops.linear(hs, params[W_k], params[b_k])
 
@@ -86,43 +180,7 @@ def _keys(
             return dhs, {W_k: dW_k, b_k: db_k}
 
         return keys, backward
-    if kind == "dot" and hs.shape[-1] == 2 * H:
-        # keys = forward + reverse
-        keys = hs[..., :H] + hs[..., H:]
-        return keys, lambda dkeys: (np.concatenate([dkeys, dkeys], axis=-1), {})
-    return hs, lambda dkeys: (dkeys, {})
 
-
-def attend(
-    params: dict[str, NDArray], prefix: str, kind: str, query: NDArray, memory: dict[str, NDArray]
-) -> tuple[tuple[NDArray, NDArray | None], Callable]:
-    """The context of each query, and its weights.
-
-    query (B, T, H) -> context (B, T, M), weights (B, T, S), or None without attention.
-    ``backward(dcontext)`` -> dquery, dmemory, gradients.
-    """
-    if kind == "none":
-        last = memory["memory.last"][:, None]  # (B, 1, M)
-        context = np.broadcast_to(last, (*query.shape[:2], last.shape[-1]))
-
-        def last_backward(dcontext):
-            return np.zeros_like(query), {"memory.last": dcontext.sum(axis=1)}, {}
-
-        return (context, None), last_backward
-
-    keys, values, lengths = (memory[f"memory.{name}"] for name in ("keys", "values", "lengths"))
-    if kind == "additive":
-        names = [f"{prefix}.W_q", f"{prefix}.v"]
-        W_q, v = (params[name] for name in names)
-        outputs, op_backward = ops.additive_attention(query, keys, values, W_q, None, v, lengths)
-    else:
-        names = [f"{prefix}.W"] if kind == "general" else []
-        W = params[names[0]] if names else None
-        outputs, op_backward = ops.multiplicative_attention(query, keys, values, W, lengths)
-
-    def backward(dcontext):
-        dquery, dkeys, dvalues, *dweights = op_backward(dcontext)
-        dmemory = {"memory.keys": dkeys, "memory.values": dvalues}
-        return dquery, dmemory, dict(zip(names, dweights, strict=True))
-
-    return outputs, backward
+    def op(self, query, keys, values, lengths, W_q, v):
+        """See :func:`minillm.ops.additive_attention`."""
+        return ops.additive_attention(query, keys, values, W_q, None, v, lengths)

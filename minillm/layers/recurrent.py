@@ -1,6 +1,6 @@
 """Recurrent layers of any cell, in one direction or in both, and stacks of them.
 
-The three cells differ in their weights and in their state: h, or h and c.  Here the
+The cells of ``CELLS`` differ in their weights and in their state: h, or h and c.  Here the
 weights are entries of a model's parameters (``prefix.W_x`` and so on) and the state is a
 dictionary (``prefix.h`` and, of an lstm, ``prefix.c``), so that a model is written once
 for all cells.
@@ -10,74 +10,50 @@ width of a layer's output: H, or 2H where it reads in both directions.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.layers.dropout import dropout as drop
-from minillm.layers.fresh import Fresh, Shape, side_by_side, uniform, zeros
+from minillm.layers.fresh import Fresh, Shape, side_by_side, uniform
+from minillm.layers.gradients import Trained, any_trained, merge_gradients
+from minillm.ops.recurrence import CELLS
 
 Params = dict[str, NDArray]
 State = dict[str, NDArray]
 
 
-class Cell(NamedTuple):
-    """What distinguishes one recurrence from another."""
-
-    run: Callable[..., Any]  # over a whole sequence
-    step: Callable[..., Any]  # one step, without history
-    state: tuple[str, ...]
-    weights: tuple[str, ...]
-    gates: int
-
-
-CELLS = {
-    "rnn": Cell(ops.rnn, ops.rnn_step, ("h",), ("W_x", "W_h", "b"), 1),
-    "lstm": Cell(ops.lstm, ops.lstm_step, ("h", "c"), ("W_x", "W_h", "b"), 4),
-    "gru": Cell(ops.gru, ops.gru_step, ("h",), ("W_x", "W_h", "b_x", "b_h"), 3),
-}
-
-
 def new_layer(
-    prefix: str,
-    cell: str,
-    I: int,
-    H: int,
-    bidirectional: bool = False,
+    prefix: str, cell: str, I: int, H: int, bidirectional: bool = False
 ) -> dict[str, Fresh]:
-    """Fresh weights of a layer from I inputs to H hidden units, in each of its directions.
+    """Declare the weights of a layer from I inputs to H hidden units, in each direction.
 
     Input weights are uniform with variance 1 / I.  The recurrent weights of each gate are
     a random orthogonal matrix, which preserves the norm of the state from step to step
-    (Saxe, McClelland and Ganguli 2014).  Biases are zero, except that of the lstm's forget
-    gate: with 1, the cell at first remembers (Gers et al. 2000; Jozefowicz, Zaremba and
-    Sutskever 2015).
+    (Saxe, McClelland and Ganguli 2014).  Biases are zero, but for a gate that begins open.
     """
     if bidirectional:
         forward = new_layer(f"{prefix}.forward", cell, I, H)
         return forward | new_layer(f"{prefix}.reverse", cell, I, H)
     gates, (_, _, *biases) = CELLS[cell].gates, CELLS[cell].weights
-    bias = remembering if cell == "lstm" else zeros
+
+    def draw_bias(shape: Shape, rng: np.random.Generator, dtype: type) -> NDArray:
+        return np.repeat(np.array([n == CELLS[cell].open_gate for n in range(gates)], dtype), H)
+
     return {
         f"{prefix}.W_h": Fresh((H, gates * H), side_by_side(gates, orthogonal)),
         f"{prefix}.W_x": Fresh((I, gates * H), uniform(np.sqrt(3 / I))),
-    } | {f"{prefix}.{name}": Fresh((gates * H,), bias) for name in biases}
+    } | {f"{prefix}.{name}": Fresh((gates * H,), draw_bias) for name in biases}
 
 
 def orthogonal(shape: Shape, rng: np.random.Generator, dtype: type) -> NDArray:
-    """A random orthogonal matrix."""
+    """Draw a random orthogonal matrix."""
     return np.linalg.qr(rng.standard_normal(shape))[0].astype(dtype)
 
 
-def remembering(shape: Shape, rng: np.random.Generator, dtype: type) -> NDArray:
-    """The bias of an lstm: 1 for the forget gate, which is the second of four, and else 0."""
-    return np.repeat(np.array([0, 1, 0, 0], dtype), shape[0] // 4)
-
-
 def zero_state(params: Params, prefix: str, cell: str, layers: int, B: int) -> State:
-    """The state of a stack before a sequence begins: ``prefix.0.h`` (B, M) and so on."""
+    """Return the state of a stack before a sequence begins: ``prefix.0.h`` (B, M) and so on."""
     forward = f"{prefix}.0.forward.W_h"
     W_h = params[forward if forward in params else f"{prefix}.0.W_h"]
     M = len(W_h) * (2 if forward in params else 1)
@@ -96,10 +72,10 @@ def layer(
     cell: str,
     lengths: NDArray[np.integer] | None = None,
 ) -> tuple[tuple[NDArray, State], Callable]:
-    """One layer over a whole sequence, in both directions if its weights are for both.
+    """Run one layer over a whole sequence, in both directions if it has weights for both.
 
-    x (B, T, I) or, in one direction, ids (B, T), which stand for one-hot vectors; state
-    (B, M) each; lengths (B,) or None -> hs (B, T, M), the state after the last step.
+    x (B, T, I) or, in one direction, ids (B, T) in place of one-hot vectors; state (B, M)
+    each; lengths (B,) or None -> hs (B, T, M), the state after the last step.
     ``backward(dhs, dstate=None)`` -> dx (None for ids), dstate, gradients.  A dhs that is
     None and entries that dstate lacks are zero.
     """
@@ -107,9 +83,8 @@ def layer(
         return _both_directions(params, prefix, x, state, cell, lengths)
     weights = [f"{prefix}.{name}" for name in CELLS[cell].weights]
     entries = [f"{prefix}.{name}" for name in CELLS[cell].state]
-    (hs, *last), op_backward = CELLS[cell].run(
-        x, *(state[name] for name in entries), *(params[name] for name in weights), lengths=lengths
-    )
+    first, own_weights = [state[name] for name in entries], [params[name] for name in weights]
+    (hs, *last), op_backward = CELLS[cell].run(x, *first, *own_weights, lengths=lengths)
 
     def backward(dhs, dstate=None):
         dlast = [(dstate or {}).get(name) for name in entries]
@@ -129,11 +104,11 @@ def _both_directions(
     cell: str,
     lengths: NDArray[np.integer] | None,
 ) -> tuple[tuple[NDArray, State], Callable]:
-    """Two layers side by side, the second of which reads from right to left.
+    """Run two layers side by side; the second reads from right to left.
 
-    x (B, T, I), state (B, 2H) each -> hs (B, T, 2H), the last state: of the second layer
-    the one after it has read back to the first step.  The first H columns belong to
-    ``prefix.forward``, the others to ``prefix.reverse``.
+    x (B, T, I), state (B, 2H) each -> hs (B, T, 2H), the last state, which the second layer
+    reaches at the first step.  The first H columns belong to ``prefix.forward``, the others
+    to ``prefix.reverse``.
     ``backward(dhs, dstate=None)`` -> dx, dstate, gradients.
 
     Source: Schuster and Paliwal (1997), "Bidirectional recurrent neural networks".
@@ -159,13 +134,13 @@ def _both_directions(
         )
         dx = dx_forward + x_backward(dx_reversed)
         dfirst = _join(dfirst_forward, dfirst_reverse, prefix, cell)
-        return dx, dfirst, gradients | reverse_gradients
+        return dx, dfirst, merge_gradients(gradients, reverse_gradients)
 
     return (hs, _join(last_forward, last_reverse, prefix, cell)), backward
 
 
 def _split(state: State, prefix: str, cell: str) -> tuple[State, State]:
-    """The states (B, H) of the two directions, from those of the layer (B, 2H)."""
+    """Return the states (B, H) of the two directions, from those of the layer (B, 2H)."""
     forward, reverse = {}, {}
     for name in CELLS[cell].state:
         if (both := state.get(f"{prefix}.{name}")) is not None:
@@ -175,7 +150,7 @@ def _split(state: State, prefix: str, cell: str) -> tuple[State, State]:
 
 
 def _join(forward: State, reverse: State, prefix: str, cell: str) -> State:
-    """The inverse of ``_split``."""
+    """Undo ``_split``."""
     return {
         f"{prefix}.{name}": np.concatenate(
             [forward[f"{prefix}.forward.{name}"], reverse[f"{prefix}.reverse.{name}"]], axis=1
@@ -194,37 +169,34 @@ def stack(
     lengths: NDArray[np.integer] | None = None,
     dropout: float = 0.0,
     rng: np.random.Generator | None = None,
-    frozen: int = 0,
 ) -> tuple[tuple[NDArray, State], Callable]:
-    """L layers, each over the outputs of the one before, with dropout between them.
+    """Run L layers, each over the outputs of the one before, with dropout between them.
 
     x (B, T, I) or, in one direction, ids (B, T); state (B, M) each -> hs (B, T, M) of the
     last layer, and the last state of all layers.  The weights of layer l are under
     ``prefix.l``.  Dropout is applied between layers, never between steps.
-    ``backward(dhs, dstate=None)`` -> dx (None for ids), dstate, gradients, which ends above the
-    lowest ``frozen`` layers.
+    ``backward(dhs, dstate=None, lowest=0)`` -> dx (None for ids), dstate, gradients.  It ends
+    with the layer ``lowest``.
 
     Source: Zaremba, Sutskever and Vinyals (2014), "Recurrent neural network
-    regularization", for where the dropout goes.
+    regularization", for the place of the dropout.
     """
     last: State = {}
     backwards = []
     for number in range(layers):
         x, dropout_backward = drop(x, dropout, rng if number > 0 else None)
-        (x, layer_last), layer_backward = layer(
-            params, f"{prefix}.{number}", x, state, cell, lengths
-        )
+        name = f"{prefix}.{number}"
+        (x, layer_last), layer_backward = layer(params, name, x, state, cell, lengths)
         last |= layer_last
-        if number >= frozen:
-            backwards.append((dropout_backward, layer_backward))
+        backwards.append((dropout_backward, layer_backward))
 
-    def backward(dhs, dstate=None):
+    def backward(dhs, dstate=None, lowest=0):
         dx, dfirst, gradients = dhs, {}, {}
-        for dropout_backward, layer_backward in reversed(backwards):
+        for dropout_backward, layer_backward in reversed(backwards[lowest:]):
             dx, layer_dfirst, layer_gradients = layer_backward(dx, dstate)
             dx = dropout_backward(dx)
             dfirst |= layer_dfirst
-            gradients |= layer_gradients
+            gradients = merge_gradients(gradients, layer_gradients)
         return dx, dfirst, gradients
 
     return (x, last), backward
@@ -241,67 +213,70 @@ def stack_over_ids(
     lengths: NDArray[np.integer] | None = None,
     dropout: float = 0.0,
     rng: np.random.Generator | None = None,
-    frozen: int = 0,
 ) -> tuple[tuple[NDArray, State], Callable]:
-    """An embedding, x_t = E[id_t], with dropout, and a stack over it.
+    """Run an embedding, x_t = E[id_t], with dropout, and a stack over it.
 
-    ids (B, T) -> as :func:`stack`.  ``embedding`` names E (V, I) among the parameters;
-    None: the input is one-hot, and ``prefix.0.W_x`` has a row for each id.
-    ``backward(dhs, dstate=None)`` -> dstate, gradients, which include dE; of the lowest
-    ``frozen`` parts, the embedding and then the layers, it computes none.
+    ids (B, T) -> outputs as those of :func:`stack`.  ``embedding`` names E (V, I) among the
+    parameters; None: the input is one-hot, and ``prefix.0.W_x`` has a row for each id.
+    ``backward(dhs, dstate=None, trained=None)`` -> dstate, gradients, dE among them.  It ends
+    with the lowest layer that is trained.
 
     The first layer multiplies every x_t by its W_x.  But E[id] W_x is a row of E W_x.
     In one direction, where E has fewer rows than there are steps and nothing is dropped
     from x, this table (V, gates H) is computed instead, and each step looks up its row.
     """
-    options = lengths, dropout, rng, max(0, frozen - 1)
-    if embedding is None:
-        outputs, one_hot_backward = stack(params, prefix, ids, state, cell, layers, *options)
-        return outputs, lambda dhs, dstate=None: one_hot_backward(dhs, dstate)[1:]
-
-    E, W_x = params[embedding], f"{prefix}.0.W_x"
+    E, W_x = None if embedding is None else params[embedding], f"{prefix}.0.W_x"
     drops = rng is not None and dropout > 0
-    if W_x in params and len(E) < ids.size and not drops:
+    x, table_backward, x_backward = ids, None, None
+    if E is not None and W_x in params and len(E) < ids.size and not drops:
         table, table_backward = ops.linear(E, params[W_x])
         params = params | {W_x: table}
-        outputs, lookup_backward = stack(params, prefix, ids, state, cell, layers, *options)
+    elif E is not None:
+        x, x_backward = _embedded(E, ids, dropout, rng)
+    outputs, stack_backward = stack(params, prefix, x, state, cell, layers, lengths, dropout, rng)
 
-        def backward_by_table(dhs, dstate=None):
-            _, dfirst, gradients = lookup_backward(dhs, dstate)
-            if W_x in gradients:
-                dE, gradients[W_x] = table_backward(gradients[W_x])
-                gradients |= {} if frozen else {embedding: dE}
-            return dfirst, gradients
-
-        return outputs, backward_by_table
-
-    x, embedding_backward = ops.embedding(ids, E)  # (B, T, I)
-    x, dropout_backward = drop(x, dropout, rng)
-    outputs, stack_backward = stack(params, prefix, x, state, cell, layers, *options)
-
-    def backward(dhs, dstate=None):
-        dx, dfirst, gradients = stack_backward(dhs, dstate)
-        if frozen == 0:
-            gradients[embedding] = embedding_backward(dropout_backward(dx))
+    def backward(dhs, dstate=None, trained=None):
+        lowest = _lowest_trained(trained, prefix, embedding, layers)
+        dx, dfirst, gradients = stack_backward(dhs, dstate, lowest)
+        if lowest == 0 and table_backward is not None:
+            # table = E W_x
+            gradients[embedding], gradients[W_x] = table_backward(gradients[W_x])
+        elif lowest == 0 and x_backward is not None:
+            gradients[embedding] = x_backward(dx)
         return dfirst, gradients
 
     return outputs, backward
 
 
-def layer_step(params: Params, prefix: str, x: NDArray, state: State, cell: str) -> State:
-    """One step of a layer without history, for generation: x (..., I) or ids (...) -> new state.
+def _embedded(
+    E: NDArray, ids: NDArray[np.integer], dropout: float, rng: np.random.Generator | None
+) -> tuple[NDArray, Callable]:
+    """ids (B, T), E (V, I) -> x (B, T, I).  ``backward(dx)`` -> dE."""
+    x, embedding_backward = ops.embedding(ids, E)
+    x, dropout_backward = drop(x, dropout, rng)
+    return x, lambda dx: embedding_backward(dropout_backward(dx))
 
-    The leading axes are those of the state: (B,), or (B, K) for K hypotheses of each row.
-    Its output is its h.
+
+def _lowest_trained(trained: Trained, prefix: str, embedding: str | None, layers: int) -> int:
+    """Return the number of the lowest layer whose gradient is needed; ``layers``: none is."""
+    if embedding is not None and any_trained(trained, embedding):
+        return 0
+    numbers = (n for n in range(layers) if any_trained(trained, f"{prefix}.{n}."))
+    return next(numbers, layers)
+
+
+def layer_step(params: Params, prefix: str, x: NDArray, state: State, cell: str) -> State:
+    """Run one step of a layer without a backward, for generation: -> the new state.
+
+    x (..., I) or ids (...), where the leading axes are those of the state: (B,), or (B, K)
+    for K hypotheses of each row.  The output of the step is its h.
     """
     entries = [f"{prefix}.{name}" for name in CELLS[cell].state]
     shape = state[entries[0]].shape
     rows = x.reshape(-1) if x.dtype.kind in "iu" else x.reshape(-1, x.shape[-1])
-    new = CELLS[cell].step(
-        rows,
-        *(state[name].reshape(-1, shape[-1]) for name in entries),
-        *(params[f"{prefix}.{name}"] for name in CELLS[cell].weights),
-    )
+    old = [state[name].reshape(-1, shape[-1]) for name in entries]
+    weights = [params[f"{prefix}.{name}"] for name in CELLS[cell].weights]
+    new = CELLS[cell].step(rows, *old, *weights)
     new = new if isinstance(new, tuple) else (new,)
     return {name: entry.reshape(shape) for name, entry in zip(entries, new, strict=True)}
 
@@ -309,7 +284,7 @@ def layer_step(params: Params, prefix: str, x: NDArray, state: State, cell: str)
 def stack_step(
     params: Params, prefix: str, x: NDArray, state: State, cell: str, layers: int
 ) -> tuple[NDArray, State]:
-    """One step of a stack, as :func:`layer_step` -> h of the last layer (..., H), new state."""
+    """Run one step of a stack, as :func:`layer_step`: -> h of the last layer, new state."""
     new: State = {}
     for number in range(layers):
         name = f"{prefix}.{number}"

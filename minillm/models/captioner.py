@@ -1,4 +1,4 @@
-"""One to many: from an image to its caption.
+"""The captioner, one to many: from an image to its caption.
 
     f = relu(x W + b)                                      features of the image
     h_0 = tanh(f W_h + b_h)                                the decoder's first state
@@ -36,7 +36,7 @@ class CaptionerConfig:
     embedding: int = 32  # D
     hidden: int = 128  # H
     cell: str = "gru"
-    dropout: float = 0.2
+    dropout: float = 0.5
 
     def __post_init__(self) -> None:
         sizes.check_at_least(self, 1, "pixels", "vocabulary", "embedding", "hidden")
@@ -59,13 +59,13 @@ class Captioner(base.Model[CaptionerConfig]):
 
     ``params``: ``image.W`` and ``image.b``; ``first.W`` and ``first.b``; ``embedding.E``;
     ``decoder.W_x`` and so on; ``output.W`` and ``output.b``.
-    A state has ``decoder.h`` (B, K, H) and, of an lstm, ``decoder.c``; in training K is
+    A state has ``decoder.h`` (B, K, H) and, for an lstm, ``decoder.c``; in training K is
     left out.
     """
 
     @staticmethod
     def new_parameters(config: CaptionerConfig) -> dict[str, Fresh]:
-        """Fresh parameters."""
+        """Declare the parameters."""
         c = config
         D, H, V = c.embedding, c.hidden, c.vocabulary + 1
         params = {
@@ -83,7 +83,7 @@ class Captioner(base.Model[CaptionerConfig]):
 
     def loss(
         self, batch: Batch, rng: np.random.Generator | None = None
-    ) -> tuple[np.floating, Callable[[], Gradients]]:
+    ) -> tuple[np.floating, Callable[..., Gradients]]:
         """The mean cross-entropy of captions, in nats per token.  With rng, there is dropout.
 
         batch is images (B, pixels), captions (B, T), lengths (B,); a caption ends with EOS,
@@ -98,17 +98,18 @@ class Captioner(base.Model[CaptionerConfig]):
         loss, loss_backward = target.target_loss(p, hs, captions, lengths)
 
         def backward(trained=None):
-            dhs, output_gradients = loss_backward()
-            dx, dstate, gradients = decoder_backward(dhs)
-            gradients["embedding.E"] = embedding_backward(dx)
-            return merge_gradients(output_gradients, gradients, first_backward(dstate))
+            dhs, of_output = loss_backward()
+            dx, dstate, of_decoder = decoder_backward(dhs)
+            of_embedding = {"embedding.E": embedding_backward(dx)}
+            of_image = first_backward(dstate)
+            return merge_gradients(of_output, of_decoder, of_embedding, of_image)
 
         return loss, backward
 
     def _first_state(
         self, images: NDArray, rng: np.random.Generator | None = None
     ) -> tuple[State, Callable[[State], Gradients]]:
-        """h_0 from the image, and zero for the cell of an lstm: (B, H) each.
+        """Return h_0 from the image, and zero for the cell of an lstm: (B, H) each.
 
         ``backward(dstate)`` -> gradients.
         """
@@ -120,16 +121,16 @@ class Captioner(base.Model[CaptionerConfig]):
         state["decoder.h"] = h
 
         def backward(dstate):
-            dfeatures, gradients = first_backward(dstate["decoder.h"])
-            _dimages, image_gradients = image_backward(dropout_backward(dfeatures))
-            return merge_gradients(gradients, image_gradients)
+            dfeatures, of_first = first_backward(dstate["decoder.h"])
+            _dimages, of_image = image_backward(dropout_backward(dfeatures))
+            return merge_gradients(of_first, of_image)
 
         return state, backward
 
-    # --- decoding: what beam search and sampling ask of a model -----------------
+    # --- decoding: the interface of beam search and sampling ----------------------
 
     def start(self, images: NDArray, lengths: NDArray | None = None) -> State:
-        """Reads images (B, pixels), which have no lengths: a state of one hypothesis each."""
+        """Read images (B, pixels), which have no lengths: -> a state of one hypothesis each."""
         state, _ = self._first_state(images)
         return target.one_hypothesis(state)
 

@@ -72,7 +72,7 @@ class FineTunedConfig:
     pooling: str = "mean"
     dropout: float = 0.1  # of the pooled vector; the encoder has its own
     helper_loss: float = 0.0  # weight of the loss of the next tokens
-    label_smoothing: float = 0.0  # in training
+    label_smoothing: float = 0.1  # in training
 
     def __post_init__(self) -> None:
         sizes.check_at_least(self, 1, "classes")

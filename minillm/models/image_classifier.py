@@ -1,4 +1,4 @@
-"""One to one: the class of an image, by a feed-forward network.
+"""The image classifier, one to one: the class of an image, by a feed-forward network.
 
     h = relu(x W_1 + b_1)
     P(class | x) = softmax(h W_2 + b_2)
@@ -17,6 +17,7 @@ from minillm import ops
 from minillm.layers import dense
 from minillm.layers.dropout import dropout
 from minillm.layers.fresh import Fresh, normal
+from minillm.layers.gradients import merge_gradients
 from minillm.models import base, sizes
 from minillm.models.base import Gradients
 
@@ -40,7 +41,7 @@ class ImageClassifier(base.Model[ImageClassifierConfig]):
 
     @staticmethod
     def new_parameters(config: ImageClassifierConfig) -> dict[str, Fresh]:
-        """Fresh parameters."""
+        """Declare the parameters."""
         c = config
         return {
             "hidden.W": Fresh((c.pixels, c.hidden), normal((2 / c.pixels) ** 0.5)),
@@ -63,7 +64,7 @@ class ImageClassifier(base.Model[ImageClassifierConfig]):
         def backward(dlogits):
             dh, output_gradients = output_backward(dlogits)
             _dimages, gradients = hidden_backward(dropout_backward(dh))
-            return gradients | output_gradients
+            return merge_gradients(gradients, output_gradients)
 
         return logits, backward
 

@@ -8,12 +8,12 @@
 An embedding of width 0 means one-hot input: x_t W_x is then a row of W_x.
 
 It is trained by truncated backpropagation through time: the text is read in windows of
-T steps; the state at the end of one window is the initial state of the next, but no
-gradient flows back from one window to the one before.
+T steps.  The state at the end of one window is the initial state of the next, but no
+gradient flows back from a window to the one before.
 
 Sources: Mikolov et al. (2010), "Recurrent neural network based language model";
 Williams and Peng (1990) for the truncation; Zaremba, Sutskever and Vinyals (2014),
-"Recurrent neural network regularization", for where the dropout goes; Press and Wolf
+"Recurrent neural network regularization", for the place of the dropout; Press and Wolf
 (2017), "Using the output embedding to improve language models", for the tied weights.
 """
 
@@ -29,7 +29,7 @@ from minillm.layers.dropout import dropout
 from minillm.layers.fresh import Fresh, normal
 from minillm.layers.gradients import merge_gradients
 from minillm.models import base, sizes
-from minillm.models.base import State
+from minillm.models.base import Gradients, State
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class LanguageModelConfig:
     cell: str = "lstm"
     dropout: float = 0.2
     tied: bool = False  # the output layer's weight is the embedding's: needs D = H
-    headless: bool = False  # it has no output layer: what another model reads with
+    headless: bool = False  # without the output layer, as another model's encoder
 
     def __post_init__(self) -> None:
         sizes.check_at_least(self, 1, "vocabulary", "hidden", "layers")
@@ -52,12 +52,13 @@ class LanguageModelConfig:
         sizes.check_below_one(self, "dropout")
         if self.tied and self.embedding != self.hidden:
             raise ValueError(
-                f"tied weights need embedding = hidden, found {self.embedding} and {self.hidden}"
+                f"embedding: expected {self.hidden}, as hidden, for tied weights, "
+                f"found {self.embedding}"
             )
 
     @property
     def width(self) -> int:
-        """Of what the model makes of each token: H."""
+        """The width of the last layer's outputs, H."""
         return self.hidden
 
 
@@ -65,19 +66,19 @@ class LanguageModel(base.NextTokenModel[LanguageModelConfig]):
     """Embedding, L recurrent layers, output layer.
 
     ``params``: ``embedding.E`` (V, D), absent where D is 0; ``layers.0.W_x`` and so on,
-    as the ops name them (of one-hot input, ``layers.0.W_x`` has V rows); ``output.W``
+    as the ops name them (with one-hot input, ``layers.0.W_x`` has V rows); ``output.W``
     (H, V), absent where it is tied to E; ``output.b`` (V,).
-    A state has, of each layer, ``layers.0.h`` (B, H) and, of an lstm, ``layers.0.c``.
+    A state has ``layers.0.h`` (B, H) and, for an lstm, ``layers.0.c``, for each layer.
     """
 
     @staticmethod
     def new_parameters(config: LanguageModelConfig) -> dict[str, Fresh]:
-        """Fresh parameters, from which the predictions are nearly uniform."""
+        """Declare the parameters; the first predictions are nearly uniform."""
         c = config
         V, D, H = c.vocabulary, c.embedding, c.hidden
         params: dict[str, Fresh] = {}
         if D:
-            # Where it is tied, E is the output layer too, and logits should start near zero.
+            # A tied E is the output layer too, and logits should start near zero.
             scale = H**-0.5 if c.tied else 1.0
             params["embedding.E"] = Fresh((V, D), normal(scale))
         for layer in range(c.layers):
@@ -90,32 +91,34 @@ class LanguageModel(base.NextTokenModel[LanguageModelConfig]):
         return params | dense.new_layer("output", H, V)
 
     def zero_state(self, B: int) -> State:
-        """The state before a text begins, for B texts at a time."""
+        """Return the state before a text begins, for B texts at a time."""
         c = self.config
         return recurrent.zero_state(self.params, "layers", c.cell, c.layers, B)
 
     def forward(
         self, ids: NDArray[np.integer], state: State, rng: np.random.Generator | None = None
     ) -> tuple[tuple[NDArray, State], Callable]:
-        """Logits of what follows each id, and the state after the last.
+        """Return the logits of the id after each one, and the state after the last.
 
         ids (B, T) -> logits (B, T, V), state.  With rng there is dropout before each layer
         (but not of one-hot input) and before the output, never between steps.
-        ``backward(dlogits)`` -> gradients keyed as ``params``.
+        ``backward(dlogits, trained=None)`` -> gradients keyed as ``params``.
         """
         (hs, last), recurrence_backward = self._recurrence(ids, state, rng)  # (B, T, H)
         y, dropout_backward = dropout(hs, self.config.dropout, rng)
         logits, output_backward = self.predict(y)  # (B, T, V)
 
         def backward(dlogits, trained=None):
+            # logits = y W + b
             dy, of_output = output_backward(dlogits)
-            _dstate, of_recurrence = recurrence_backward(dropout_backward(dy))
-            return merge_gradients(of_recurrence, of_output)  # tied, E has two uses
+            dhs = dropout_backward(dy)
+            _dstate, of_recurrence = recurrence_backward(dhs, None, trained)
+            return merge_gradients(of_recurrence, of_output)  # a tied E has two uses
 
         return (logits, last), backward
 
     def predict(self, y: NDArray) -> tuple[NDArray, Callable]:
-        """The logits of what follows: y (..., H) -> y W + b (..., V); tied, W = E^T.
+        """Return the logits: y (..., H) -> y W + b (..., V); tied, W = E^T.
 
         ``backward(dlogits)`` -> dy, gradients.
         """
@@ -133,22 +136,22 @@ class LanguageModel(base.NextTokenModel[LanguageModelConfig]):
         ids: NDArray[np.integer],
         lengths: NDArray[np.integer] | None = None,
         rng: np.random.Generator | None = None,
-    ) -> tuple[NDArray, Callable[[NDArray], State]]:
-        """What the model makes of each token, from which it predicts: ids (B, T) -> hs (B, T, H).
+    ) -> tuple[NDArray, Callable[..., Gradients]]:
+        """Return the last layer's outputs, for a model that is made of this one.
 
-        Of row b the first lengths[b] ids count (None: all), and hs is zero behind them.  With
-        rng there is dropout.  ``backward(dhs)`` -> gradients.
+        ids (B, T), lengths (B,) or None: all T -> hs (B, T, H), zero in the padding.  With rng
+        there is dropout.  ``backward(dhs, trained=None)`` -> gradients.
         """
         state = self.zero_state(len(ids))
         (hs, _), recurrence_backward = self._recurrence(ids, state, rng, lengths)
 
         def backward(dhs, trained=None):
-            return recurrence_backward(dhs)[1]
+            return recurrence_backward(dhs, None, trained)[1]
 
         return hs, backward
 
     def read(self, ids: NDArray[np.integer], state: State) -> tuple[NDArray, State]:
-        """Logits of what follows the last id, and the state after it, for generation.
+        """Return the logits of the id after the last, and the state after it, for generation.
 
         ids (B, T) -> logits (B, V), state.
         """
@@ -163,7 +166,7 @@ class LanguageModel(base.NextTokenModel[LanguageModelConfig]):
         return logits, last
 
     def one_hot(self) -> "LanguageModel":
-        """The same model with one-hot input, which is quicker to generate from: E W_x for W_x.
+        """Return the same model with one-hot input, E W_x in place of W_x, which generates faster.
 
         It takes V (gates H) numbers more memory, and later changes of ``params`` do not
         reach it.
@@ -188,10 +191,10 @@ class LanguageModel(base.NextTokenModel[LanguageModelConfig]):
         c = self.config
         E = "embedding.E" if c.embedding else None
         return recurrent.stack_over_ids(
-            *(self.params, "layers", E, ids, state, c.cell, c.layers, lengths, c.dropout, rng),
+            self.params, "layers", E, ids, state, c.cell, c.layers, lengths, c.dropout, rng
         )
 
     def _output(self) -> tuple[NDArray, NDArray]:
-        """W (H, V) and b (V,)."""
+        """Return W (H, V) and b (V,)."""
         p = self.params
         return p["embedding.E"].T if self.config.tied else p["output.W"], p["output.b"]

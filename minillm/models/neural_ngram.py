@@ -1,16 +1,16 @@
-"""The neural n-gram: the first language model in which similar words share what is learnt.
+"""The neural n-gram: the first language model in which similar words share their statistics.
 
     x = (E[w_1], ..., E[w_{n-1}])             the embeddings of the context, side by side
     h = tanh(x W_h + b_h)
-    P(w_n | w_1 .. w_{n-1}) = softmax(h W + b + x W_direct)
+    P(w_n | w_1 .. w_{n-1}) = softmax(h W + b)
 
-It sees as far as an n-gram model.  But a context that was never seen is close to others
-that were, because the embeddings of their words are.  The direct connections from x to
-the output are optional, as in the paper.
+It sees as many words as an n-gram model.  But a context that was never seen is close to
+others that were, because the embeddings of their words are.
 
 Source: Bengio, Ducharme, Vincent and Jauvin (2003), "A neural probabilistic language
-model", equation 1 and the lines after it (their C, H, U and W are E, W_h, W and W_direct
-here).  Dropout, of x and of h, is not in the paper.
+model", equation 1 and the lines after it (their C, H and U are E, W_h and W here), without
+the optional direct connections from x to the output.  Dropout, of x and of h, is not in the
+paper.
 """
 
 from collections.abc import Callable
@@ -23,6 +23,7 @@ from minillm import ops
 from minillm.layers import dense
 from minillm.layers.dropout import dropout
 from minillm.layers.fresh import Fresh, normal
+from minillm.layers.gradients import merge_gradients
 from minillm.models import base, sizes
 from minillm.models.base import State
 
@@ -32,10 +33,9 @@ class NeuralNGramConfig:
     """The sizes of a neural n-gram model: everything but its weights."""
 
     vocabulary: int  # V
-    order: int = 5  # n
-    embedding: int = 60  # D
-    hidden: int = 100  # H
-    direct: bool = False
+    order: int = 8  # n
+    embedding: int = 32  # D
+    hidden: int = 512  # H
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
@@ -48,33 +48,29 @@ class NeuralNGram(base.NextTokenModel[NeuralNGramConfig]):
     """Embedding, one hidden layer, output layer.
 
     ``params``: ``embedding.E`` (V, D); ``hidden.W`` ((n - 1) D, H), ``hidden.b``;
-    ``output.W`` (H, V), ``output.b``; ``direct.W`` ((n - 1) D, V), if it has one.
-    A state has the ids that a window needs from before it: ``context`` (B, n - 2).
+    ``output.W`` (H, V), ``output.b``.
+    A state has the ids before a window that its first contexts need: ``context`` (B, n - 2).
     """
 
     @staticmethod
     def new_parameters(config: NeuralNGramConfig) -> dict[str, Fresh]:
-        """Fresh parameters."""
+        """Declare the parameters."""
         c = config
-        width = (c.order - 1) * c.embedding
         params = {"embedding.E": Fresh((c.vocabulary, c.embedding), normal())}
-        params |= dense.new_layer("hidden", width, c.hidden)
-        params |= dense.new_layer("output", c.hidden, c.vocabulary)
-        if c.direct:
-            params["direct.W"] = Fresh((width, c.vocabulary))
-        return params
+        params |= dense.new_layer("hidden", (c.order - 1) * c.embedding, c.hidden)
+        return params | dense.new_layer("output", c.hidden, c.vocabulary)
 
     def zero_state(self, B: int) -> State:
-        """The state before a text begins, as if it followed a text of nothing but id 0."""
+        """Return the state before a text begins, as if it followed a text of id 0 alone."""
         return {"context": np.zeros((B, self.config.order - 2), np.int64)}
 
     def forward(
         self, ids: NDArray[np.integer], state: State, rng: np.random.Generator | None = None
     ) -> tuple[tuple[NDArray, State], Callable]:
-        """Logits of what follows each id, and the state after the last.
+        """Return the logits of the id after each one, and the state after the last.
 
         ids (B, T) -> logits (B, T, V), state.  With rng there is dropout.
-        ``backward(dlogits)`` -> gradients keyed as ``params``.
+        ``backward(dlogits, trained=None)`` -> gradients keyed as ``params``.
         """
         n = self.config.order
         text = np.concatenate([state["context"], ids], axis=1)  # (B, n - 2 + T)
@@ -83,7 +79,7 @@ class NeuralNGram(base.NextTokenModel[NeuralNGramConfig]):
         return (logits, self._state_after(text)), backward
 
     def read(self, ids: NDArray[np.integer], state: State) -> tuple[NDArray, State]:
-        """Logits of what follows the last id, and the state after it, for generation.
+        """Return the logits of the id after the last, and the state after it, for generation.
 
         ids (B, T) -> logits (B, V), state.
         """
@@ -94,9 +90,9 @@ class NeuralNGram(base.NextTokenModel[NeuralNGramConfig]):
     def _predict(
         self, contexts: NDArray[np.integer], rng: np.random.Generator | None = None
     ) -> tuple[NDArray, Callable]:
-        """Logits of what follows each context: contexts (..., n - 1) -> (..., V).
+        """Return the logits of the id after each context: contexts (..., n - 1) -> (..., V).
 
-        ``backward(dlogits)`` -> gradients keyed as ``params``.
+        ``backward(dlogits, trained=None)`` -> gradients keyed as ``params``.
         """
         c, p = self.config, self.params
         embedded, embedding_backward = ops.embedding(contexts, p["embedding.E"])  # (..., n - 1, D)
@@ -105,26 +101,18 @@ class NeuralNGram(base.NextTokenModel[NeuralNGramConfig]):
         h, hidden_backward = dense.layer(p, "hidden", x, ops.tanh)  # (..., H)
         h, h_dropout_backward = dropout(h, c.dropout, rng)
         logits, output_backward = dense.layer(p, "output", h)  # (..., V)
-        direct_backward = None
-        if c.direct:
-            direct, direct_backward = dense.layer(p, "direct", x)
-            logits = logits + direct
 
         def backward(dlogits, trained=None):
-            # logits = h W + b + x W_direct
-            dh, output_gradients = output_backward(dlogits)
-            dx, gradients = hidden_backward(h_dropout_backward(dh))
-            gradients |= output_gradients
-            if direct_backward is not None:
-                dx_direct, direct_gradients = direct_backward(dlogits)
-                dx = dx + dx_direct
-                gradients |= direct_gradients
-            dx = x_dropout_backward(dx)
-            gradients["embedding.E"] = embedding_backward(dx.reshape(embedded.shape))
-            return gradients
+            # logits = h W + b
+            dh, of_output = output_backward(dlogits)
+            # h = tanh(x W_h + b_h)
+            dx, of_hidden = hidden_backward(h_dropout_backward(dh))
+            dembedded = x_dropout_backward(dx).reshape(embedded.shape)
+            of_embedding = {"embedding.E": embedding_backward(dembedded)}
+            return merge_gradients(of_hidden, of_output, of_embedding)
 
         return logits, backward
 
     def _state_after(self, text: NDArray[np.integer]) -> State:
-        """The last n - 2 ids of a text."""
+        """Return the state that the last n - 2 ids of a text make."""
         return {"context": text[:, text.shape[1] - (self.config.order - 2) :].astype(np.int64)}

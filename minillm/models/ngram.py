@@ -2,26 +2,26 @@
 
 Counting.  An n-gram is a context (the n-gram without its last word) and a
 word.  `count_ngrams` numbers the n-grams of each length in sorted order, so
-that one integer stands for context and word together, exactly, whatever n is:
+that one integer names context and word together, exactly, for any n:
 
     key = number of the context * V + word
 
 Counting is then sorting integers.
 
-Smoothing.  Most n-grams that will occur have not been seen.  Every method here
-gives those that were a share of the probability, and leaves the rest to the
+Smoothing.  Most n-grams of a new text have not been seen.  Every method here
+gives the seen ones a share of the probability, and leaves the rest to the
 context without its first word:
 
     p(w | a b c) = share(a b c w) + leftover(a b c) p(w | b c)
 
 and so on down to the uniform distribution.  The methods differ in the shares
 alone.  Each is one function from the counts of one length to share and
-leftover.
+leftover, entered into ``SMOOTHINGS`` under its name.
 
 Scoring.  A model keeps p of every n-gram seen, and the leftover of every
 context as its *backoff*.  A word unseen after a b c has no share there, so that
 p(w | a b c) = backoff(a b c) p(w | b c); a context never seen leaves everything
-to the shorter one.  That is what an ARPA file holds, all as log10.
+to the shorter one.  An ARPA file holds the same numbers, all as log10.
 
 Legend: V words that can be predicted, M n-grams of one length, C contexts
 (n-grams one word shorter), T tokens of a text.
@@ -32,7 +32,7 @@ arrays with a context's number in the key: Pauls and Klein (2011), "Faster and
 smaller n-gram language models".
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -45,7 +45,6 @@ Ids = NDArray[np.int32]
 Floats = NDArray[np.floating]
 
 IMPOSSIBLE = -99.0  # log10 of zero, as ARPA files write it
-SMOOTHINGS = ("kneser-ney", "absolute", "witten-bell", "add-k", "mle")
 
 
 # --- counting ----------------------------------------------------------------
@@ -70,13 +69,13 @@ def count_ngrams(text: Ids, order: int, start: int) -> list[Counts]:
 
     The n-gram that ends at a place of the text is a context, which ends at the
     place before, and the word of the place; its suffix ends at the place itself.
-    `models/ngram_streams.py` counts texts that are larger than memory.
+    `models/ngram_streams.py` counts texts larger than memory.
     """
     V = start + 1
     word, zeros = np.arange(V, dtype=np.int32), np.zeros(V, np.int32)
     count = np.bincount(text, minlength=V)
     levels = [Counts(zeros, word, zeros, count, word == start)]
-    ending = text  # for each place, the number of the n-gram that ends there; -1: none does
+    ending = text  # for each place, the number of the n-gram that ends there, or -1
     for _ in range(2, order + 1):
         keys, place, count, suffix = count_longer(text, shifted(-1, ending), ending, V)
         ending = place_of(place, np.arange(len(keys), dtype=np.int32))
@@ -88,33 +87,33 @@ def count_ngrams(text: Ids, order: int, start: int) -> list[Counts]:
 def count_longer(
     text: Ids, before: Ids, ending: Ids, V: int
 ) -> tuple[NDArray[np.int64], Ids, NDArray[np.int64], Ids]:
-    """The n-grams one word longer: -> keys (M,), place (T,), count (M,), suffix (M,).
+    """Count the n-grams one word longer: -> keys (M,), place (T,), count (M,), suffix (M,).
 
     before and ending (T,) are the numbers of the shorter n-grams that end before and
-    at each place.  keys are distinct, in ascending order; place says which of them
-    ends at a place, -1: none.
+    at each place.  keys are distinct, in ascending order; place has the index of the
+    key that ends at a place, or -1.
     """
     exists = (before >= 0) & (text != V - 1)
-    keys, found, count = count_keys(before[exists].astype(np.int64) * V + text[exists])
+    keys, index, count = count_keys(before[exists].astype(np.int64) * V + text[exists])
     suffix = np.empty(len(keys), np.int32)
-    suffix[found] = ending[exists]
+    suffix[index] = ending[exists]
     place = np.full(len(text), -1, np.int32)
-    place[exists] = found
+    place[exists] = index
     return keys, place, count, suffix
 
 
 def shifted(before: int, ending: Ids) -> Ids:
-    """The number of the n-gram that ends before each place."""
+    """Return the number of the n-gram that ends before each place."""
     return np.append(np.int32(before), ending)[:-1]
 
 
 def place_of(place: Ids, numbers: Ids) -> Ids:
-    """numbers[place], and -1 where place is -1."""
+    """Return numbers[place], and -1 where place is -1."""
     return np.append(numbers, np.int32(-1))[place]
 
 
 def split_keys(keys: NDArray[np.int64], V: int) -> tuple[Ids, Ids]:
-    """The contexts and the last words of keys."""
+    """Return the contexts and the last words of keys."""
     context = keys // V
     return context.astype(np.int32), (keys - context * V).astype(np.int32)
 
@@ -134,7 +133,7 @@ def count_keys(
 
 @twinned
 def find_children(first: Ids, words: Ids, contexts: Ids, last: Ids) -> Ids:
-    """Look n-grams up: contexts (T,), last words (T,) -> numbers (T,), -1 where there is none.
+    """Look n-grams up: contexts (T,), last words (T,) -> numbers (T,), or -1.
 
     The n-grams whose context is number c are number first[c] to first[c + 1] - 1,
     in the order of their last words, words (M,).  Context -1 has none.
@@ -152,38 +151,63 @@ def find_children(first: Ids, words: Ids, contexts: Ids, last: Ids) -> Ids:
         below[searching] = words[middle[searching]] < last[searching]
         low = np.where(below, middle + 1, low)
         high = np.where(searching & ~below, middle, high)
-    found = low < end
-    found[found] = words[low[found]] == last[found]
-    return np.where(found, low, -1).astype(np.int32)
+    hit = low < end
+    hit[hit] = words[low[hit]] == last[hit]
+    return np.where(hit, low, -1).astype(np.int32)
 
 
 # --- smoothing ---------------------------------------------------------------
-#
-# Of one length: count (M,) of each n-gram, context (M,) of each in 0..C-1
-# -> share (M,), leftover (C,).  A context that was never followed by a word
-# leaves all of the probability to the shorter one: its leftover is 1.
 
 
-def maximum_likelihood(count: Floats, context: Ids, C: int) -> tuple[Floats, Floats]:
-    """Relative frequencies, without smoothing: share = c(a w) / c(a), leftover 0."""
-    total = np.bincount(context, count, C)
-    return count / total[context], np.where(total > 0, 0.0, 1.0)
+class Length(NamedTuple):
+    """The facts about all n-grams of one length that a smoothing may use."""
+
+    n: int
+    config: "NGramConfig"
+    counts_of_counts: NDArray[np.int64]  # (5,) how many n-grams have a count of 0, 1, 2, 3, 4
 
 
-def add_k(count: Floats, context: Ids, C: int, k: float, V: int) -> tuple[Floats, Floats]:
-    """Count every word k times more than it was seen (Lidstone 1920; Laplace: k = 1).
-
-        p(w | a) = (c(a w) + k) / (c(a) + k V)
-
-    which is a share of c(a w) / (c(a) + k V), and a leftover of k V / (c(a) + k V)
-    that is divided evenly: the shorter contexts must all be uniform.
-    """
-    total = np.bincount(context, count, C) + k * V
-    return count / total[context], k * V / total
+# Of n-grams of one length, count (M,) of each and context (M,) of each in 0..C-1
+# -> share (M,), leftover (C,).  A context that no word follows has the leftover 1: the
+# shorter context gets all of the probability.
+Shares = Callable[[Floats, Ids, int, Length], tuple[Floats, Floats]]
 
 
-def witten_bell(count: Floats, context: Ids, C: int) -> tuple[Floats, Floats]:
-    """A new word is as likely as new words were so far (Witten and Bell 1991, method C).
+class Smoothing(NamedTuple):
+    """A smoothing method."""
+
+    shares: Shares
+    adjusted: bool = False  # whether shorter n-grams have `adjusted_counts`
+
+
+SMOOTHINGS: dict[str, Smoothing] = {}
+
+
+def smoothing(name: str, adjusted: bool = False) -> Callable[[Shares], Shares]:
+    """Return a decorator that enters a function into ``SMOOTHINGS``."""
+
+    def enter(shares: Shares) -> Shares:
+        SMOOTHINGS[name] = Smoothing(shares, adjusted)
+        return shares
+
+    return enter
+
+
+@smoothing("kneser-ney", adjusted=True)
+def kneser_ney(count: Floats, context: Ids, C: int, length: Length) -> tuple[Floats, Floats]:
+    """Modified Kneser-Ney: three discounts, and `adjusted_counts` (Chen and Goodman 1999)."""
+    return discounted(count, context, C, kneser_ney_discounts(length.counts_of_counts))
+
+
+@smoothing("absolute")
+def absolute(count: Floats, context: Ids, C: int, length: Length) -> tuple[Floats, Floats]:
+    """Absolute discounting: one discount for all counts (Ney, Essen and Kneser 1994)."""
+    return discounted(count, context, C, absolute_discounts(length.counts_of_counts))
+
+
+@smoothing("witten-bell")
+def witten_bell(count: Floats, context: Ids, C: int, length: Length) -> tuple[Floats, Floats]:
+    """Give new words the probability of new words so far (Witten and Bell 1991, method C).
 
         share = c(a w) / (c(a) + t(a))        leftover = t(a) / (c(a) + t(a))
 
@@ -194,13 +218,37 @@ def witten_bell(count: Floats, context: Ids, C: int) -> tuple[Floats, Floats]:
     return count / (total + types)[context], leftover
 
 
+@smoothing("add-k")
+def add_k(count: Floats, context: Ids, C: int, length: Length) -> tuple[Floats, Floats]:
+    """Count every word k times more than it was seen (Lidstone 1920; Laplace: k = 1).
+
+        p(w | a) = (c(a w) + k) / (c(a) + k V)
+
+    which is a share of c(a w) / (c(a) + k V), and a leftover of k V / (c(a) + k V)
+    that is divided evenly: the shorter contexts are uniform.
+    """
+    if length.n < length.config.order:
+        return np.zeros(len(count)), np.ones(C)
+    k, V = length.config.k, length.config.vocabulary
+    total = np.bincount(context, count, C) + k * V
+    return count / total[context], k * V / total
+
+
+@smoothing("mle")
+def maximum_likelihood(
+    count: Floats, context: Ids, C: int, length: Length
+) -> tuple[Floats, Floats]:
+    """Relative frequencies, without smoothing: share = c(a w) / c(a), leftover 0."""
+    total = np.bincount(context, count, C)
+    return count / total[context], np.where(total > 0, 0.0, 1.0)
+
+
 def discounted(count: Floats, context: Ids, C: int, D: Floats) -> tuple[Floats, Floats]:
     """Subtract D[1] from counts of 1, D[2] from counts of 2, D[3] from larger ones.
 
-        share = max(c(a w) - D, 0) / c(a)        leftover = sum over w of what was taken / c(a)
+        share = max(c(a w) - D, 0) / c(a)        leftover = sum over w of min(D, c(a w)) / c(a)
 
-    In modified Kneser-Ney, the count of all but the longest n-grams is how many different
-    words stood before them: see `adjusted_counts`.
+    D is indexed by the count.
     """
     total = np.bincount(context, count, C)
     taken = np.minimum(D[np.minimum(count, 3).astype(int)], count)
@@ -209,26 +257,29 @@ def discounted(count: Floats, context: Ids, C: int, D: Floats) -> tuple[Floats, 
 
 
 def counts_of_counts(count: NDArray) -> NDArray[np.int64]:
-    """(5,): how many n-grams have a count of 0, 1, 2, 3, 4."""
+    """Return how many n-grams have a count of 0, 1, 2, 3, 4: (5,)."""
     return np.array([np.count_nonzero(count == r) for r in range(5)])
 
 
 def absolute_discounts(n: NDArray[np.int64]) -> Floats:
-    """One discount for all counts (Ney, Essen and Kneser 1994); D[0] is 0.
+    """Return one discount D for all counts; D[0] is 0.
 
-    D = n1 / (n1 + 2 n2)        where n1, n2 n-grams were seen once and twice
+        D = n1 / (n1 + 2 n2)
+
+    where n1, n2 n-grams were seen once and twice.
     """
     D = n[1] / (n[1] + 2 * n[2]) if n[1] and n[2] else 0.5
     return np.array([0, D, D, D])
 
 
 def kneser_ney_discounts(n: NDArray[np.int64]) -> Floats:
-    """Those of counts of 1, of 2 and of more (Chen and Goodman 1999, section 3); D[0] is 0.
+    """Return the discounts of counts of 1, of 2 and of more; D[0] is 0.
 
         Y = n1 / (n1 + 2 n2)        D_r = r - (r + 1) Y n_{r+1} / n_r        r = 1, 2, 3
 
-    where n_r n-grams have a count of r.  Where the counts are too few for these
-    estimates, or one of them is not above 0, D is 0.5, 1, 1.5.
+    where n_r n-grams have a count of r.  If the counts are too few for these estimates, or
+    if one of them is not above 0, D is 0.5, 1, 1.5.
+    Source: Chen and Goodman (1999), section 3.
     """
     D = [0, 0.5, 1, 1.5]
     if all(n[1:]):
@@ -240,11 +291,12 @@ def kneser_ney_discounts(n: NDArray[np.int64]) -> Floats:
 
 
 def adjusted_counts(level: Counts, longer: Counts | None) -> NDArray[np.int64]:
-    """What Kneser and Ney (1995) count below the longest n-grams: different words before each.
+    """Return how many different words stood before each n-gram (Kneser and Ney 1995).
 
     "Francisco" is frequent, but follows only "San".  The shorter n-grams are used
-    where the longer context is new, and there it is an unlikely word.  No word
-    stands before the start of a sentence, so that n-grams with it keep their count.
+    where the longer context is new, and there it is an unlikely word.  The longest
+    n-grams keep their counts; so do those with the start of a sentence, which no word
+    precedes.
     """
     if longer is None:
         return level.count
@@ -255,16 +307,14 @@ def adjusted_counts(level: Counts, longer: Counts | None) -> NDArray[np.int64]:
 # --- the model ---------------------------------------------------------------
 
 
-PIECE = 1 << 20  # contexts that are checked at once: params may be larger than memory
-
-
 @dataclass(frozen=True)
 class NGramConfig:
-    """What an n-gram model is; ``sizes`` is how many n-grams of each length it holds.
+    """The sizes of an n-gram model, and how it is smoothed.
 
-    vocabulary: the ids 0..vocabulary-1 are predicted; id ``vocabulary`` opens a
-    sentence.  line_end: the id that ends one, if lines are sentences.  k: for
-    add-k.  prune: of each length, the largest count that is left out.
+    vocabulary: the ids 0..vocabulary-1 are predicted; id ``vocabulary`` opens a sentence.
+    k: for add-k.  prune: for 2-grams, 3-grams and so on, the largest count that is left out;
+    the last is for all longer ones.  line_end: the id that ends a sentence, where lines are
+    sentences.  sizes: how many n-grams of each length the model holds.
     """
 
     vocabulary: int
@@ -284,16 +334,24 @@ class NGramConfig:
             id = getattr(self, name)
             if id is not None and not 0 <= id < self.vocabulary:
                 raise ValueError(f"{name}: expected an id in 0..{self.vocabulary - 1}, found {id}")
+        if self.smoothing not in SMOOTHINGS:
+            raise ValueError(
+                f"smoothing: expected one of {tuple(SMOOTHINGS)}, found {self.smoothing!r}"
+            )
+        if not self.k > 0:
+            raise ValueError(f"k: expected above 0, found {self.k}")
+        if sorted(self.prune) != list(self.prune):  # a kept n-gram could lose its context
+            raise ValueError(f"prune: expected counts that do not fall, found {self.prune}")
 
     @property
     def start(self) -> int:
         """The id that opens a sentence."""
         return self.vocabulary
 
-    def pruned(self, n: int) -> int:
-        """The largest count of an n-gram that is left out; the last of ``prune`` goes on."""
-        counts = (0, *self.prune) if n > 1 else (0,)
-        return counts[min(n, len(counts)) - 1]
+    def prune_threshold(self, n: int) -> int:
+        """Return the largest count of an n-gram of length n that is left out."""
+        thresholds = (0, *self.prune) if n > 1 else (0,)
+        return thresholds[min(n, len(thresholds)) - 1]
 
 
 class Score(NamedTuple):
@@ -309,67 +367,24 @@ class NGram:
     """An n-gram model in sorted arrays.
 
     params, for each length n: ``word.n`` (M,), the last words; ``log_p.n`` (M,),
-    log10 p(word | context); ``backoff.n`` (M,), log10 of what each leaves over as
-    a context (not of the longest); ``first.n`` (C + 1,): the n-grams of context c
-    are number first[c] to first[c + 1] - 1, in the order of their last words.  A
-    length may have no n-grams at all.
+    log10 p(word | context); ``backoff.n`` (M,), log10 of the leftover of each as a
+    context (not of the longest); ``first.n`` (C + 1,): the n-grams of context c are
+    number first[c] to first[c + 1] - 1, in the order of their last words.  A length
+    may have no n-grams at all.
 
-    Given params are checked: ValueError says what is wrong with them.
+    Raises ValueError, with the array's name, for params that `check_params` refuses.
     """
 
-    def __init__(self, config: NGramConfig, params: dict[str, NDArray] | None = None):
-        self.config = config
-        if params is None:  # to be mapped from a file: shapes, without memory
-            params, contexts = {}, 1
-            for n, size in enumerate(config.sizes, start=1):
-                params[f"first.{n}"] = np.broadcast_to(np.int32(0), contexts + 1)
-                params[f"word.{n}"] = np.broadcast_to(np.int32(0), size)
-                params[f"log_p.{n}"] = np.broadcast_to(np.float32(0), size)
-                if n < config.order:
-                    params[f"backoff.{n}"] = np.broadcast_to(np.float32(0), size)
-                contexts = size
-            self.params = params
-        else:
-            self.params = params
-            self.check()
-
-    def check(self) -> None:
-        """ValueError, with the array's name, unless params are as the class says.
-
-        Compiled look-ups index with their contents and check nothing: arrays that were read
-        from a file are checked once, before the first look-up.
-        """
-        ids, contexts = self.config.start + 1, 1
-        for n in range(1, self.config.order + 1):
-            first, word = self.params[f"first.{n}"], self.params[f"word.{n}"]
-            M = len(word)
-            floats = ["log_p", "backoff"] if n < self.config.order else ["log_p"]
-            expected: dict[str, tuple] = {f"{name}.{n}": ((M,), np.float32) for name in floats}
-            expected |= {f"first.{n}": ((contexts + 1,), np.int32), f"word.{n}": ((M,), np.int32)}
-            for name, (shape, dtype) in expected.items():
-                array = self.params[name]
-                if array.shape != shape or array.dtype != dtype:
-                    found = f"{array.dtype} {array.shape}"
-                    raise ValueError(f"{name}: expected {np.dtype(dtype)} {shape}, found {found}")
-            if first[0] != 0 or first[-1] != M or not all(map(_ascends, _pieces(first))):
-                raise ValueError(f"first.{n}: expected offsets that ascend from 0 to {M}")
-            for offsets in _pieces(first):
-                words = word[offsets[0] : offsets[-1]]
-                if len(words) and not 0 <= words.min() <= words.max() < ids:
-                    raise ValueError(f"word.{n}: expected ids from 0 to {ids - 1}")
-                ascends = words[1:] > words[:-1]
-                starts = offsets[1:-1] - offsets[0]
-                ascends[starts[(starts > 0) & (starts < len(words))] - 1] = True  # of a context
-                if not ascends.all() or (n == 1 and ids != M):
-                    raise ValueError(f"word.{n}: expected the words of each context, ascending")
-            contexts = M
+    def __init__(self, config: NGramConfig, params: dict[str, NDArray]):
+        self.config, self.params = config, params
+        check_params(config, params)
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{size:,} {n}-grams" for n, size in enumerate(self.config.sizes, 1))
         return f"<NGram {self.config.smoothing}: {sizes}>"
 
     def probabilities(self, ids: Ids) -> Floats:
-        """log10 p of each token given those before it: ids (T,) -> (T,) float64.
+        """Return log10 p of each token given those before it: ids (T,) -> (T,) float64.
 
         The starts of sentences in ids are given, not predicted: log10 p is 0 there.
         """
@@ -380,15 +395,15 @@ class NGram:
             # The context is the n-gram one shorter that ends at the token before.
             context = shifted(-1, number)
             number = find_children(params[f"first.{n}"], params[f"word.{n}"], context, ids)
-            seen, found = context >= 0, number >= 0
-            log_p[seen] += params[f"backoff.{n - 1}"][context[seen]]
-            log_p[found] = params[f"log_p.{n}"][number[found]]
+            known, seen = context >= 0, number >= 0
+            log_p[known] += params[f"backoff.{n - 1}"][context[known]]
+            log_p[seen] = params[f"log_p.{n}"][number[seen]]
         log_p[log_p <= IMPOSSIBLE] = -np.inf
         log_p[ids == self.config.start] = 0
         return log_p
 
     def score(self, chunks: Iterable[Ids]) -> Score:
-        """Score a text, cut into chunks at any places."""
+        """Return the score of a text, which may be cut into chunks anywhere."""
         log10, unknown_log10, tokens, unknown = 0.0, 0.0, 0, 0
         before = np.zeros(0, np.int32)
         for chunk in chunks:
@@ -403,7 +418,7 @@ class NGram:
         return Score(log10, tokens, unknown_log10, unknown)
 
     def distribution(self, context: Sequence[int]) -> Floats:
-        """log10 p of every word after the context: -> (V,) float64."""
+        """Return log10 p of every word after the context: (V,) float64."""
         params = self.params
         log_p = params["log_p.1"].astype(np.float64)
         context = context[max(0, len(context) - self.config.order + 1) :]
@@ -411,7 +426,7 @@ class NGram:
         for length in range(1, len(context) + 1):
             number = self._number(context[len(context) - length :])
             if number < 0:
-                break  # a longer one was not seen either
+                break  # nor was a longer one seen
             n = length + 1
             log_p += params[f"backoff.{length}"][number]
             children = slice(*params[f"first.{n}"][number : number + 2])
@@ -420,7 +435,7 @@ class NGram:
         return log_p[: self.config.vocabulary]
 
     def _number(self, ngram: Sequence[int]) -> int:
-        """The number of an n-gram among those of its length, or -1."""
+        """Return the number of an n-gram among those of its length, or -1."""
         number = ngram[0]
         for n, word in enumerate(ngram[1:], start=2):
             first, last = self.params[f"first.{n}"][number : number + 2]
@@ -430,10 +445,10 @@ class NGram:
                 return -1
         return number
 
-    # What generation asks of a model.
+    # --- writing: the interface of language models --------------------------------
 
     def zero_state(self, B: int) -> dict[str, Ids]:
-        """The state before a text begins, for B texts: the start of a sentence is all they have.
+        """Return the state before a text begins, for B texts: each has the start of a sentence.
 
         A state has ``context`` (B, order - 1): the last ids, after -1 where there are fewer.
         """
@@ -442,9 +457,9 @@ class NGram:
     def read(
         self, ids: NDArray[np.integer], state: dict[str, Ids]
     ) -> tuple[Floats, dict[str, Ids]]:
-        """Logits of what follows the last id, and the state after it.
+        """Return the logits of the next id, and the state after the last.
 
-        ids (B, T) -> logits (B, V), state.  The logit of what is impossible is very small,
+        ids (B, T) -> logits (B, V), state.  The logit of an impossible word is very small,
         but finite.
         """
         context = self._context_after(np.concatenate([state["context"], ids], axis=1))
@@ -452,7 +467,7 @@ class NGram:
         return np.maximum(log_p, IMPOSSIBLE) * np.log(10), {"context": context}
 
     def _context_after(self, text: NDArray[np.integer]) -> Ids:
-        """The last order - 1 ids of each text (B, T), from the start of its sentence on."""
+        """Return the last order - 1 ids of each text (B, T), from the start of its sentence on."""
         context = np.full((len(text), self.config.order - 1), -1, np.int32)
         for row, ids in zip(context, text, strict=True):
             if self.config.line_end is not None and self.config.line_end in ids:
@@ -463,22 +478,54 @@ class NGram:
         return context
 
 
-def _pieces(first: Ids) -> Iterator[Ids]:
-    """Offsets of PIECE contexts each; the last offset of a piece is the first of the next."""
-    return (first[at : at + PIECE + 1] for at in range(0, len(first) - 1, PIECE))
+def check_params(config: NGramConfig, params: dict[str, NDArray], piece: int = 1 << 20) -> None:
+    """Raise ValueError, with the array's name, unless params are as `NGram` describes.
+
+    Compiled look-ups index with these arrays and check nothing, so that arrays from a file
+    are checked once, before the first look-up.  They may be larger than memory: so many
+    contexts as ``piece`` are checked at once.
+    """
+    ids, contexts = config.start + 1, 1
+    for n in range(1, config.order + 1):
+        M = len(params[f"word.{n}"])
+        expected: dict[str, tuple] = {
+            f"first.{n}": ((contexts + 1,), np.int32),
+            f"word.{n}": ((M,), np.int32),
+            f"log_p.{n}": ((M,), np.float32),
+        }
+        if n < config.order:
+            expected[f"backoff.{n}"] = ((M,), np.float32)
+        for name, (shape, dtype) in expected.items():
+            array = params[name]
+            if array.shape != shape or array.dtype != dtype:
+                raise ValueError(
+                    f"{name}: expected {np.dtype(dtype)} {shape}, found {array.dtype} {array.shape}"
+                )
+        first, word = params[f"first.{n}"], params[f"word.{n}"]
+        pieces = [slice(at, at + piece + 1) for at in range(0, contexts, piece)]
+        falls = any((first[part][1:] < first[part][:-1]).any() for part in pieces)
+        if first[0] != 0 or first[-1] != M or falls:
+            raise ValueError(f"first.{n}: expected offsets that ascend from 0 to {M}")
+        for offsets in (first[part] for part in pieces):
+            words = word[offsets[0] : offsets[-1]]
+            if len(words) and not 0 <= words.min() <= words.max() < ids:
+                raise ValueError(f"word.{n}: expected ids from 0 to {ids - 1}")
+            ascends = words[1:] > words[:-1]
+            starts = offsets[1:-1] - offsets[0]
+            ascends[starts[(starts > 0) & (starts < len(words))] - 1] = True  # another context
+            if not ascends.all() or (n == 1 and ids != M):
+                raise ValueError(f"word.{n}: expected the words of each context, ascending")
+        contexts = M
 
 
-def _ascends(offsets: Ids) -> bool:
-    return not (offsets[1:] < offsets[:-1]).any()
+# --- estimation --------------------------------------------------------------
 
 
 def estimate(levels: list[Counts], config: NGramConfig) -> NGram:
-    """The model with config.smoothing from the counts of every length.
+    """Return the model with config.smoothing from the counts of every length.
 
-    ``levels`` is emptied step by step, to free its memory.  Raises ValueError as
-    `check_smoothing`.
+    ``levels`` is emptied step by step, to free its memory.
     """
-    check_smoothing(config)
     params: dict[str, NDArray] = {}
     sizes: list[int] = []
     p = np.array([1 / config.vocabulary])  # the uniform distribution
@@ -486,14 +533,14 @@ def estimate(levels: list[Counts], config: NGramConfig) -> NGram:
     for n in range(1, config.order + 1):
         level = levels.pop(0)
         count = level.count
-        if config.smoothing == "kneser-ney":
+        if SMOOTHINGS[config.smoothing].adjusted:
             count = adjusted_counts(level, levels[0] if levels else None)
         if n == 1:
             count = count * (level.word != config.start)  # never predicted
-        D = discounts(config, counts_of_counts(count))
+        length = Length(n, config, counts_of_counts(count))
         C = len(contexts_kept)
         p, leftover, kept = interpolate(
-            config, n, D, count, level.count, level.context, C, p[level.suffix]
+            length, count, level.count, level.context, C, p[level.suffix]
         )
         if n > 1:
             params[f"backoff.{n - 1}"] = log10_of(leftover[contexts_kept])
@@ -506,66 +553,37 @@ def estimate(levels: list[Counts], config: NGramConfig) -> NGram:
     return NGram(replace(config, sizes=tuple(sizes)), params)
 
 
-def check_smoothing(config: NGramConfig) -> None:
-    """ValueError for an unknown smoothing, k not above zero, or a prune that decreases with n.
-
-    An n-gram that is kept could then lose its context.
-    """
-    if config.smoothing not in SMOOTHINGS:
-        raise ValueError(f"smoothing: expected one of {SMOOTHINGS}, found {config.smoothing!r}")
-    if not config.k > 0:
-        raise ValueError(f"k: expected above 0, found {config.k}")
-    prune = [config.pruned(n) for n in range(1, config.order + 1)]
-    if sorted(prune) != prune:
-        raise ValueError(f"prune: expected counts that do not fall, found {config.prune}")
-
-
-def discounts(config: NGramConfig, n: NDArray[np.int64]) -> Floats:
-    """The discounts from the counts of counts, for the methods that have some."""
-    return (absolute_discounts if config.smoothing == "absolute" else kneser_ney_discounts)(n)
-
-
 def interpolate(
-    config: NGramConfig,
-    n: int,
-    D: Floats,
+    length: Length,
     count: NDArray[np.int64],
     seen: NDArray[np.int64],
     context: Ids,
     C: int,
     p_below: Floats,
 ) -> tuple[Floats, Floats, NDArray[np.bool_]]:
-    """Smooth n-grams of length n: -> p (M,), leftover (C,), kept (M,), those that are not pruned.
+    """Smooth n-grams of one length: -> p (M,), leftover (C,), kept (M,).
 
         p(w | a b c) = share(a b c w) + leftover(a b c) p(w | b c)
 
-    They are all that follow the contexts 0..C-1.  count (M,) is what is smoothed, seen
-    (M,) how often they occur, p_below (M,) the last factor.
+    They are all that follow the contexts 0..C-1.  count (M,) is smoothed, seen (M,) is how
+    often they occur, p_below (M,) the last factor.  kept is False for those that are pruned.
     """
-    share, leftover = _smooth(config, n, D, count.astype(float), context, C)
+    config = length.config
+    shares = SMOOTHINGS[config.smoothing].shares
+    share, leftover = shares(count.astype(float), context, C, length)
     # The share of an n-gram that is pruned goes to the shorter context.
-    kept = seen > config.pruned(n) if n > 1 else np.ones(len(seen), bool)
+    kept = np.ones(len(seen), bool)
+    if length.n > 1:
+        kept = seen > config.prune_threshold(length.n)
     leftover += np.bincount(context[~kept], share[~kept], C)
     p = share + leftover[context] * p_below
-    if n == 1:
+    if length.n == 1:
         p[config.start] = 0
     return p, leftover, kept
 
 
-def _smooth(config: NGramConfig, n: int, D: Floats, count: Floats, context: Ids, C: int):
-    match config.smoothing:
-        case "kneser-ney" | "absolute":
-            return discounted(count, context, C, D)
-        case "witten-bell":
-            return witten_bell(count, context, C)
-        case "mle":
-            return maximum_likelihood(count, context, C)
-    if n < config.order:  # add-k, below the longest: uniform
-        return np.zeros(len(count)), np.ones(C)
-    return add_k(count, context, C, config.k, config.vocabulary)
-
-
 def log10_of(p: Floats) -> NDArray[np.float32]:
+    """Return log10 p as an ARPA file has it: never above 0, and ``IMPOSSIBLE`` for p = 0."""
     logs = np.full(len(p), IMPOSSIBLE, np.float32)
     np.log10(p, out=logs, where=p > 0, casting="same_kind")
     return np.minimum(logs, 0, out=logs)  # a sum of shares may be rounded to just above 1

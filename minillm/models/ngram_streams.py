@@ -1,33 +1,33 @@
 """n-gram models larger than memory: the estimation of `models/ngram.py` in streams.
 
-`models/ngram.py` numbers the n-grams of each length in sorted order and keeps what
-belongs to them in arrays.  Here the same arrays are *columns* on the disk.  They are
-read and written from front to back, a block at a time, so that their length is
-bounded by the disk.  The result is the same, bit for bit.
+`models/ngram.py` numbers the n-grams of each length in sorted order and keeps their
+context, word, suffix and count in arrays.  Here the same arrays are *columns* on the
+disk.  They are read and written from front to back, a block at a time, so that their
+length is bounded by the disk.  The result is the same, bit for bit.
 
 Counting.  A chunk of the text is as large as memory allows.  Its n-grams are sorted
-and counted: a *run*, ascending keys with a count and a suffix each.  The runs are
-merged into the columns of the length, and each chunk is told the numbers of its
-n-grams, for these are the contexts of the n-grams that are one word longer.
+and counted into a *run*: ascending keys with a count and a suffix each.  The runs are
+merged into the columns of the length.  Each chunk then gets the numbers of its n-grams,
+because these are the contexts of the n-grams that are one word longer.
 
-Smoothing.  Three things have to be known of an n-gram a b c w besides its own count.
+Smoothing.  An n-gram a b c w needs three facts besides its own count.
 
 1. *Sums over its context*.  The n-grams of a context stand together.  Blocks that end
    where a context ends are smoothed each by itself.
 2. *Counts of counts*, for the discounts: a sum over all blocks, before.
-3. *Its suffix* b c w: p(w | b c) is to be read there, and the adjusted count of b c w
-   is how many n-grams have it as their suffix.  Suffixes are in no order:
+3. *Its suffix* b c w: p(w | b c) is read there, and the adjusted count of b c w is the
+   number of n-grams with this suffix.  Suffixes are in no order:
 
        gather:  out[i] = values[places[i]]        tally:  count[j] = |{i : places[i] = j}|
 
-   where values and count are longer than memory.  They are cut into tables that are
-   not.  One pass over places deals them to the tables, in files; each table in turn
-   answers what was asked of it, in the same order; a second pass over places takes
-   each answer from the file of its table.  All files are read from front to back.
+   where values and count are longer than memory.  They are cut into tables that fit.
+   One pass over places deals them to the tables, in files; each table in turn answers
+   the places in its file, in the same order; a second pass over places takes each
+   answer from the file of its table.  All files are read from front to back.
 
 Several processes.  Each rank has a part of the text, and the n-grams that begin with
-its part of the words.  Sorted n-grams that begin with the same words stand together at
-every length, and so do their contexts: only runs, suffixes and their answers go from
+its part of the words.  Sorted n-grams that begin with the same words are neighbours at
+every length, and so are their contexts: only runs, suffixes and their answers go from
 rank to rank.
 
 Source: Heafield, Pouzyrevsky, Clark and Koehn (2013), "Scalable modified Kneser-Ney
@@ -46,16 +46,16 @@ from minillm.data.streams import OnDisk, Spill, regroup
 from minillm.errors import InputError
 from minillm.models.ngram import (
     IMPOSSIBLE,
+    SMOOTHINGS,
     Floats,
     Ids,
+    Length,
     NGram,
     NGramConfig,
     Score,
-    check_smoothing,
     count_keys,
     count_longer,
     counts_of_counts,
-    discounts,
     find_children,
     interpolate,
     log10_of,
@@ -70,9 +70,9 @@ Run = tuple[OnDisk, OnDisk, OnDisk]  # ascending keys, their counts, their suffi
 
 @dataclass(frozen=True)
 class Streams:
-    """What the streams are made with: a folder, bytes of memory, the processes of the job.
+    """The resources of the streams: a folder, bytes of memory, the processes of the job.
 
-    progress is called with a line about what is being done, after each block.
+    progress is called with a line of text after each block.
     """
 
     spill: Spill
@@ -96,16 +96,16 @@ class Streams:
         return max(1, self.memory // 16)
 
     def rounds(self, length: int, size: int) -> int:
-        """How often all ranks must exchange ``size`` elements of a column; lengths differ."""
+        """Return how often all ranks exchange ``size`` elements of columns of unequal lengths."""
         return max(self.ranks.gather(-(-length // size)))
 
 
 @dataclass(frozen=True)
 class Level:
-    """The n-grams of one length, as in `Counts`: the columns of those that are this rank's.
+    """The n-grams of one length, as in `Counts`: the columns of this rank's.
 
-    Rank r has the numbers bounds[r] to bounds[r + 1] - 1.  Those from opening on begin with the
-    start of a sentence, which is the last of the words.
+    Rank r has the numbers bounds[r] to bounds[r + 1] - 1.  The numbers from opening on begin
+    with the start of a sentence, which is the last of the words.
     """
 
     bounds: NDArray[np.int64]
@@ -122,13 +122,13 @@ class Level:
 def count_in_streams(
     streams: Streams, chunks: Sequence[OnDisk], order: int, start: int
 ) -> list[Level]:
-    """Count the n-grams of a text, as `count_ngrams`; chunks are this rank's part of its ids."""
+    """Count the n-grams of a text, of which chunks are this rank's part, as `count_ngrams` does."""
     V, ranks, keep = start + 1, streams.ranks, streams.spill.keep
     count = np.zeros(V, np.int64)
     for chunk in chunks:
         count += np.bincount(chunk[:], minlength=V)
     ranks.sum(count)
-    # Equal shares of the text: of a frequent word there are many n-grams.
+    # Equal shares of the text: a frequent word has many n-grams.
     shares = count.sum() * np.arange(1, ranks.size) / ranks.size
     bounds = np.concatenate([[0], np.searchsorted(np.cumsum(count), shares), [V]])
     words = np.arange(bounds[ranks.rank], bounds[ranks.rank + 1], dtype=np.int32)
@@ -153,9 +153,10 @@ def _sorted_runs(
     V: int,
     what: str,
 ) -> tuple[list[list[Run]], list[OnDisk]]:
-    """The runs of each chunk, one from each rank, and the places of the n-grams in the chunks.
+    """Return the runs of each chunk, one from each rank, and the places of their n-grams.
 
-    In round k every rank sorts its k-th chunk, and sends each rank the n-grams that are its.
+    In round k every rank sorts its k-th chunk, and sends each rank the n-grams that belong
+    to it.
     """
     ranks, keep = streams.ranks, streams.spill.keep
     runs, places, nothing = [], [], np.zeros(0, np.int32)
@@ -180,7 +181,7 @@ def _sorted_runs(
 
 
 def _last_before(ranks: Ranks, ending: Sequence[OnDisk]) -> int:
-    """The number of the n-gram at the end of the text that lower ranks have; -1: none."""
+    """Return the number of the n-gram that ends the text of the lower ranks, or -1."""
     own = int(ending[-1][-1:][0]) if len(ending) else None
     before = [last for last in ranks.gather(own)[: ranks.rank] if last is not None]
     return before[-1] if before else -1
@@ -189,10 +190,10 @@ def _last_before(ranks: Ranks, ending: Sequence[OnDisk]) -> int:
 def _merged(
     streams: Streams, runs: list[list[Run]], below: Level, V: int, what: str
 ) -> tuple[Level, list[list[OnDisk]]]:
-    """The level that the runs make, and for each of them the numbers of its keys in this rank.
+    """Merge the runs: return the level, and for each run the numbers of its keys in this rank.
 
-    A block of each run is read at a time.  No further block holds a key below the last key of the
-    block before it, so that all keys up to the smallest of these last keys can be counted at once.
+    A block of each run is read at a time.  No later block holds a key below the last key of the
+    block before it, so that all keys up to the smallest of these last keys are counted at once.
     """
     new, ranks = streams.spill.new, streams.ranks
     context, word, suffix = new(np.int32), new(np.int32), new(np.int32)
@@ -242,7 +243,7 @@ def _merged(
 
 
 def _check_numbers(many: int, what: str) -> None:
-    """InputError where there are more n-grams than numbers for them."""
+    """Raise InputError where there are more n-grams than numbers."""
     if many >= 2**31:
         raise InputError(f"--order: there are {many:,} {what} or more, expected below 2**31")
 
@@ -250,21 +251,21 @@ def _check_numbers(many: int, what: str) -> None:
 def _numbered(
     streams: Streams, places: list[OnDisk], numbers: list[list[OnDisk]], level: Level
 ) -> list[OnDisk]:
-    """For each place of the text, the number of the n-gram that ends there; -1: none does."""
+    """Return, for each place of the text, the number of the n-gram that ends there, or -1."""
     ranks, ending = streams.ranks, []
     for k, columns in enumerate(numbers):
         first = int(level.bounds[ranks.rank])
-        found = np.concatenate(ranks.exchange([column[:] + first for column in columns]))
+        own = np.concatenate(ranks.exchange([column[:] + first for column in columns]))
         if k < len(places):
-            ending.append(streams.spill.keep(place_of(places[k][:], found.astype(np.int32))))
+            ending.append(streams.spill.keep(place_of(places[k][:], own.astype(np.int32))))
     return ending
 
 
-# --- what suffixes are asked for ----------------------------------------------
+# --- gather and tally ---------------------------------------------------------
 
 
 def _deal(places: NDArray, bounds: NDArray) -> tuple[NDArray[np.int64], list[NDArray]]:
-    """Sort places by the part they are in: -> their order, and those of each part.
+    """Sort places by their part: return the order, and the places of each part.
 
     Part r has bounds[r] to bounds[r + 1] - 1; there, a place counts from the part's beginning.
     """
@@ -274,60 +275,61 @@ def _deal(places: NDArray, bounds: NDArray) -> tuple[NDArray[np.int64], list[NDA
     return order, np.split((places - bounds[owner])[order].astype(np.int32), cuts)
 
 
-def _ask(streams: Streams, places: OnDisk, bounds: NDArray) -> tuple[OnDisk, list[list[int]]]:
-    """Send all places to the ranks they are in: what is asked here, and how much in each round."""
-    asked, sizes = streams.spill.new(np.int32), []
+def _send(streams: Streams, places: OnDisk, bounds: NDArray) -> tuple[OnDisk, list[list[int]]]:
+    """Send all places to their ranks: return the places received, and how many in each round."""
+    received, sizes = streams.spill.new(np.int32), []
     block = streams.block
     for k in range(streams.rounds(len(places), block)):
         _, parts = _deal(places[k * block : (k + 1) * block], bounds)
-        received = streams.ranks.exchange(parts)
-        asked.extend(np.concatenate(received))
-        sizes.append([len(part) for part in received])
-    return asked, sizes
+        parts = streams.ranks.exchange(parts)
+        received.extend(np.concatenate(parts))
+        sizes.append([len(part) for part in parts])
+    return received, sizes
 
 
 def gather(streams: Streams, values: OnDisk, places: OnDisk, bounds: NDArray) -> OnDisk:
-    """out[i] = values[places[i]]; of values, rank r has bounds[r] to bounds[r + 1] - 1."""
+    """Return values[places]; rank r has the values bounds[r] to bounds[r + 1] - 1."""
     if streams.ranks.size == 1:
         return _gather_here(streams, values, places)
-    asked, sizes = _ask(streams, places, bounds)
-    found = _gather_here(streams, values, asked)
+    received, sizes = _send(streams, places, bounds)
+    all_answers = _gather_here(streams, values, received)
     out, at, block = streams.spill.new(values.dtype), 0, streams.block
     for k, size in enumerate(sizes):
-        answers = found[at : at + sum(size)]
+        answers = all_answers[at : at + sum(size)]
         at += sum(size)
-        received = streams.ranks.exchange(np.split(answers, np.cumsum(size)[:-1]))
+        own = streams.ranks.exchange(np.split(answers, np.cumsum(size)[:-1]))
         order, _ = _deal(places[k * block : (k + 1) * block], bounds)
-        out.extend(_back(order, np.concatenate(received)))
+        out.extend(_back(order, np.concatenate(own)))
     return out
 
 
 def _back(order: NDArray[np.int64], answers: NDArray) -> NDArray:
-    """Undoes the sorting of `_deal`."""
+    """Undo the sorting of `_deal`."""
     out = np.empty_like(answers)
     out[order] = answers
     return out
 
 
 def _gather_here(streams: Streams, values: OnDisk, places: OnDisk) -> OnDisk:
-    """`gather` from one rank's values, table by table."""
+    """Gather from one rank's values, table by table."""
     new, block = streams.spill.new, streams.block
-    bounds, asked = _tables(streams, places, len(values), streams.table)
-    found = []
-    for k, column in enumerate(asked):
+    bounds, dealt = _tables(streams, places, len(values), streams.table)
+    answered = []
+    for k, column in enumerate(dealt):
         table = values[bounds[k] : bounds[k + 1]]
-        found.append(new(values.dtype))
+        answered.append(new(values.dtype))
         for part in column.blocks(block):
-            found[-1].extend(table[part])
-            streams.progress(f"suffixes: {sum(map(len, found)):,} of {len(places):,} read")
-    if len(found) == 1:
-        return found[0]
-    out, position = new(values.dtype), np.zeros(len(found), np.int64)
+            answered[-1].extend(table[part])
+            streams.progress(f"suffixes: {sum(map(len, answered)):,} of {len(places):,} read")
+    if len(answered) == 1:
+        return answered[0]
+    out, position = new(values.dtype), np.zeros(len(answered), np.int64)
     for part in places.blocks(block):
         order, parts = _deal(part, bounds)
         sizes = [len(each) for each in parts]
         answers = [
-            column[at : at + size] for column, at, size in zip(found, position, sizes, strict=True)
+            column[at : at + size]
+            for column, at, size in zip(answered, position, sizes, strict=True)
         ]
         position += sizes
         out.extend(_back(order, np.concatenate(answers)))
@@ -337,26 +339,26 @@ def _gather_here(streams: Streams, values: OnDisk, places: OnDisk) -> OnDisk:
 def _tables(
     streams: Streams, places: OnDisk, length: int, size: int
 ) -> tuple[NDArray, list[OnDisk]]:
-    """The bounds of the tables into which ``length`` elements are cut, and the places of each."""
+    """Cut ``length`` elements into tables: return their bounds, and the places in each."""
     bounds = np.append(np.arange(0, length, size), length)
     if len(bounds) <= 2:
         return np.array([0, length]), [places]
-    asked = [streams.spill.new(np.int32) for _ in bounds[1:]]
+    dealt = [streams.spill.new(np.int32) for _ in bounds[1:]]
     for part in places.blocks(streams.block):
-        for column, each in zip(asked, _deal(part, bounds)[1], strict=True):
+        for column, each in zip(dealt, _deal(part, bounds)[1], strict=True):
             column.extend(each)
-    return bounds, asked
+    return bounds, dealt
 
 
 def tally(streams: Streams, places: OnDisk, bounds: NDArray) -> OnDisk:
-    """How often each number of this rank, bounds[r] to bounds[r + 1] - 1, is in all places."""
+    """Return how often each number of this rank, bounds[r] to bounds[r + 1] - 1, is in places."""
     if streams.ranks.size > 1:
-        places, _ = _ask(streams, places, bounds)
+        places, _ = _send(streams, places, bounds)
     length = int(np.diff(bounds)[streams.ranks.rank])
     table = streams.table // 2 + 1
-    parts, asked = _tables(streams, places, length, table)
+    parts, dealt = _tables(streams, places, length, table)
     out = streams.spill.new(np.int64)
-    for size, column in zip(np.diff(parts), asked, strict=True):
+    for size, column in zip(np.diff(parts), dealt, strict=True):
         count = np.zeros(size, np.int64)
         for part in column.blocks(table // 2 + 1):
             count += np.bincount(part, minlength=size)
@@ -371,11 +373,10 @@ def tally(streams: Streams, places: OnDisk, bounds: NDArray) -> OnDisk:
 def estimate_in_streams(
     streams: Streams, levels: list[Level], config: NGramConfig
 ) -> tuple[NGramConfig, dict[str, OnDisk]]:
-    """The config, with the sizes, and the params that `estimate` makes of the same counts.
+    """Return the config, with the sizes, and the params, as `estimate` makes them.
 
     Rank 0 gets the params, the others none.  ``levels`` is emptied step by step, to free the disk.
     """
-    check_smoothing(config)
     p, contexts_kept, params = _unigrams(streams, levels, config)
     sizes = [config.start + 1]
     for n in range(2, config.order + 1):
@@ -393,15 +394,15 @@ def estimate_in_streams(
 def _unigrams(
     streams: Streams, levels: list[Level], config: NGramConfig
 ) -> tuple[OnDisk, OnDisk, dict[str, OnDisk]]:
-    """The words, which fit into memory: this rank's p and kept, and the params of length 1."""
+    """Smooth the words, which fit into memory: this rank's p and kept, and the params."""
     ranks, keep, level = streams.ranks, streams.spill.keep, levels[0]
     seen = np.concatenate(ranks.gather(level.count[:]))
     count = np.concatenate(ranks.gather(_smoothed_count(streams, levels, config)[:]))
     count[config.start] = 0  # never predicted
-    D = discounts(config, counts_of_counts(count))
+    length = Length(1, config, counts_of_counts(count))
     uniform = np.full(len(count), 1 / config.vocabulary)
     context = np.zeros(len(count), np.int32)
-    p, _, kept = interpolate(config, 1, D, count, seen, context, 1, uniform)
+    p, _, kept = interpolate(length, count, seen, context, 1, uniform)
     own = slice(*level.bounds[ranks.rank : ranks.rank + 2])
     if ranks.rank:
         return keep(p[own]), keep(kept[own]), {}
@@ -414,13 +415,13 @@ def _unigrams(
 
 
 def _smoothed_count(streams: Streams, levels: list[Level], config: NGramConfig) -> OnDisk:
-    """The counts of levels[0] that are smoothed: those seen or, for Kneser-Ney, adjusted ones."""
+    """Return the counts of levels[0] to smooth: those seen or, for Kneser-Ney, adjusted ones."""
     level = levels[0]
-    if config.smoothing != "kneser-ney" or len(levels) == 1:
+    if not SMOOTHINGS[config.smoothing].adjusted or len(levels) == 1:
         return level.count
     before = tally(streams, levels[1].suffix, level.bounds)
     adjusted, block = streams.spill.new(np.int64), streams.block
-    closed = level.opening - int(level.bounds[streams.ranks.rank])  # that do not open a sentence
+    closed = level.opening - int(level.bounds[streams.ranks.rank])  # these open no sentence
     for at in range(0, len(before), block):
         count, seen = before[at : at + block], level.count[at : at + block]
         opening = np.arange(at, at + len(count)) >= closed
@@ -445,7 +446,7 @@ def _longer(
     count = _smoothed_count(streams, levels, config)
     n_r = sum(map(counts_of_counts, count.blocks(streams.block)), np.zeros(5, np.int64))
     ranks.sum(n_r)
-    D = discounts(config, n_r)
+    length = Length(n, config, n_r)
     below = gather(streams, p_below, level.suffix, bounds)
 
     first, word, log_p = new(np.int32), new(np.int32), new(np.float32)
@@ -460,7 +461,7 @@ def _longer(
         context = level.context[ngrams] - np.int32(offset + contexts.start)
         C = contexts.stop - contexts.start
         p, leftover, kept = interpolate(
-            config, n, D, count[ngrams], level.count[ngrams], context, C, below[ngrams]
+            length, count[ngrams], level.count[ngrams], context, C, below[ngrams]
         )
         counted = contexts_kept[contexts]
         backoff.extend(log10_of(leftover[counted]))
@@ -486,9 +487,9 @@ def whole_contexts(
 ) -> Iterator[tuple[slice, slice]]:
     """Cut n-grams, sorted by their contexts, into blocks of whole contexts.
 
-    The contexts are offset..offset + C - 1; there may be some that no word follows.  Yields where
-    the n-grams are, and the contexts, counted from offset.  A block has at most ``block`` contexts
-    and, unless it is of a single context, n-grams.
+    The contexts are offset..offset + C - 1; some may have no n-grams.  Yields the place of the
+    n-grams, and the contexts, counted from offset.  A block has at most ``block`` contexts and,
+    unless it has a single context, at most ``block`` n-grams.
     """
     at = c = 0
     size = block
@@ -496,8 +497,8 @@ def whole_contexts(
         part = context[at : at + size] - offset
         end = min(c + block, C)
         if at + len(part) < len(context):
-            end = min(end, int(part[-1]))  # whose n-grams may go on beyond this block
-        if end == c:  # it has more words than a block
+            end = min(end, int(part[-1]))  # its n-grams may go on beyond this block
+        if end == c:  # a context with more words than a block
             size *= 2
             continue
         if size > block:
@@ -508,9 +509,9 @@ def whole_contexts(
 
 
 def _collected(streams: Streams, column: OnDisk, shift: int) -> OnDisk:
-    """The columns of all ranks, one after the other, on rank 0.
+    """Collect the columns of all ranks on rank 0, one after the other.
 
-    To each, the shifts of the ranks before are added.
+    The shifts of the ranks before are added to each.
     """
     ranks, block = streams.ranks, streams.block
     if ranks.size == 1:
@@ -530,7 +531,7 @@ def _collected(streams: Streams, column: OnDisk, shift: int) -> OnDisk:
 
 
 class NGramOnDisk(NGram):
-    """A model whose params are columns on the disk, to score large texts with.
+    """A model with its params in columns on the disk, to score large texts.
 
     They are read from front to back, once for each chunk of the text, a block at a time.
     """
@@ -540,11 +541,11 @@ class NGramOnDisk(NGram):
         self.params = params  # type: ignore[assignment]
 
     def score(self, chunks: Iterable[Ids]) -> Score:
-        """As `NGram.score`."""
+        """Return what `NGram.score` returns."""
         return super().score(regroup(chunks, self.streams.chunk))
 
     def probabilities(self, ids: Ids) -> Floats:
-        """As `NGram.probabilities`."""
+        """Return what `NGram.probabilities` returns."""
         columns = self.columns
         log_p = columns["log_p.1"][:][ids].astype(np.float64)
         number = ids
@@ -553,20 +554,22 @@ class NGramOnDisk(NGram):
             number = np.full(len(ids), -1, np.int32)
             for contexts, first in self._families(n):
                 here = np.flatnonzero((context >= contexts.start) & (context < contexts.stop))
-                asked, last = context[here] - np.int32(contexts.start), ids[here]
+                contexts_here, last = context[here] - np.int32(contexts.start), ids[here]
                 ngrams = slice(int(first[0]), int(first[-1]))
-                found = find_children(first - first[0], columns[f"word.{n}"][ngrams], asked, last)
-                log_p[here] += columns[f"backoff.{n - 1}"][contexts][asked]
-                there, found = here[found >= 0], found[found >= 0]
-                log_p[there] = columns[f"log_p.{n}"][ngrams][found]
-                number[there] = found + first[0]
+                words = columns[f"word.{n}"][ngrams]
+                child = find_children(first - first[0], words, contexts_here, last)
+                log_p[here] += columns[f"backoff.{n - 1}"][contexts][contexts_here]
+                seen = here[child >= 0]
+                child = child[child >= 0]
+                log_p[seen] = columns[f"log_p.{n}"][ngrams][child]
+                number[seen] = child + first[0]
                 self.streams.progress(f"measuring: {n}-grams, {ngrams.stop:,} read")
         log_p[log_p <= IMPOSSIBLE] = -np.inf
         log_p[ids == self.config.start] = 0
         return log_p
 
     def _families(self, n: int) -> Iterator[tuple[slice, Ids]]:
-        """The contexts and their n-grams, about a block of them at a time: contexts, first."""
+        """Yield contexts and ``first``, which says where their n-grams are, a block at a time."""
         column, block, at = self.columns[f"first.{n}"], 4 * self.streams.block, 0
         while at < len(column) - 1:
             first = column[at : at + block + 1]

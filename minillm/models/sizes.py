@@ -20,12 +20,12 @@ def sizes_of(config: Any) -> str:
 
 
 def check_at_least(config: Any, least: int, *names: str) -> None:
-    """ValueError for a field below ``least``, and for an absurd number of layers or members."""
+    """ValueError for a field below ``least``, and for an absurd number of layers."""
     for name in names:
         value = getattr(config, name)
         if value < least:
             raise ValueError(f"{name}: expected {least} or more, found {value}")
-        if name in ("layers", "members") and value > MOST_LAYERS:
+        if name == "layers" and value > MOST_LAYERS:
             raise ValueError(f"{name}: expected {MOST_LAYERS:,} or less, found {value}")
 
 

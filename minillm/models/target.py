@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from minillm import ops
 from minillm.layers import dense
 from minillm.models.base import Gradients, State
-from minillm.ops._padding import valid
+from minillm.ops._padding import length_mask
 
 
 def select(state: State, rows: NDArray[np.integer], parents: NDArray[np.integer]) -> State:
@@ -65,7 +65,7 @@ def target_loss(
 
     The output layer is wide, so that padding is left out before it.
     """
-    real = valid(lengths.astype(np.int64), targets.shape[1])  # (B, T)
+    real = length_mask(lengths, targets.shape[1])  # (B, T)
     logits, output_backward = dense.layer(params, "output", hs[real])  # (tokens, V)
     loss, loss_backward = ops.cross_entropy(logits, targets[real], label_smoothing=label_smoothing)
 

@@ -3,8 +3,8 @@
 Two models, and two ways to predict a word without a softmax over the vocabulary.
 
 Skip-gram: each word predicts every word in its window; h is its vector.
-CBOW: all words in the window together predict the word; h is the sum or the mean
-of their vectors.
+CBOW: all words in the window together predict the word; h is the mean of their
+vectors.
 
 A prediction has an input h, and for its target word a few output rows U with a
 label each, 1 for yes and 0 for no.  The model says yes to row u with probability
@@ -17,9 +17,9 @@ drawn at random with label 0.  Hierarchical softmax: the rows of the inner nodes
 the target's path in the Huffman tree, each with its turn as the label.
 
 Every prediction is one step of gradient descent, taken at once: the next one sees
-its effect.  So the loop over a text is inherently serial.  The Cython twin lets
-several threads work on the same weights without locks ("Hogwild!"): two of them
-seldom touch one row at one time.
+its effect.  The loop over a text is therefore serial.  The Cython twin lets several
+threads work on the same weights without locks ("Hogwild!"), because two of them seldom
+touch one row at the same time.
 
 Legend: V words, the most frequent first, D width of a vector.
 
@@ -31,17 +31,16 @@ Niu (2011), "Hogwild!: a lock-free approach to parallelizing stochastic gradient
 descent".
 """
 
-import difflib
 import heapq
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minillm._kernels import twinned
-from minillm.errors import InputError
+from minillm.ops import _validate
+from minillm.ops.activations import logistic
 
 Floats = NDArray[np.floating]
 Ids = NDArray[np.int32]
@@ -49,18 +48,17 @@ Ids = NDArray[np.int32]
 
 @dataclass(frozen=True)
 class Word2VecConfig:
-    """What a word2vec model is.
+    """The sizes of a word2vec model, and how it learns.
 
-    algorithm: "skip-gram" or "cbow"; mean: cbow averages its window, else sums it.
-    negative: how many negative samples, 0 for hierarchical softmax.
-    subsample: of words that are a larger fraction of the text, some are left out; 0: none.
-    power: negative samples are drawn in proportion to the words' counts to this power.
+    algorithm: "skip-gram" or "cbow".  negative: the number of negative samples; 0 for
+    hierarchical softmax.  subsample: words that are a larger fraction of the text are
+    sometimes left out; 0: never.  power: negative samples are drawn in proportion to the
+    words' counts to this power.
     """
 
     vocabulary: int
     dimension: int = 100
     algorithm: str = "skip-gram"
-    mean: bool = True
     window: int = 5
     negative: int = 5
     subsample: float = 1e-3
@@ -84,8 +82,8 @@ class Word2Vec:
     params: ``vectors`` (V, D), those of the words; ``outputs``, a row for each word
     (V, D) or, for hierarchical softmax, for each inner node of the tree (V - 1, D).
 
-    counts (V,) are the words' in the text.  Raises TypeError or ValueError where they do not
-    fit.
+    counts (V,) say how often each word occurs in the text.  Raises TypeError or ValueError
+    where they do not fit.
     """
 
     def __init__(
@@ -96,19 +94,17 @@ class Word2Vec:
         dtype: type = np.float32,
     ):
         V, D = config.vocabulary, config.dimension
-        counts = _integers("counts", counts).astype(np.int64)
-        if np.dtype(dtype) not in (np.float32, np.float64):
-            raise TypeError(f"dtype: expected float32 or float64, found {np.dtype(dtype)}")
-        if counts.shape != (V,) or counts.min() < 1:
-            raise ValueError(f"counts: expected {V} numbers from 1 up, found shape {counts.shape}")
+        counts = _validate.ids("word2vec", "counts", counts, 2**63, (V,))
+        if counts.min() < 1:
+            raise ValueError(f"word2vec: counts: expected 1 or more, found {counts.min()}")
         self.config = config
         rows = V if config.negative else V - 1
-        # Each row begins at a multiple of 64 bytes, so that a vector register loaded
-        # from it never crosses a cache line.  The padding stays zero.
+        # Each row begins at a multiple of 64 bytes, so that a vector register never crosses
+        # a cache line.  The padding stays zero.
         self._W_in, self._W_out = _aligned(V, D, dtype), _aligned(rows, D, dtype)
         self.params = {"vectors": self._W_in[:, :D], "outputs": self._W_out[:, :D]}
         if rng is not None:
-            # Twice as wide as in the authors' program: small texts are learnt faster.
+            # Twice as wide as in the authors' program: small texts are learned faster.
             self.params["vectors"][:] = rng.uniform(-1 / D, 1 / D, (V, D))
         self._keep = keep_table(counts, config.subsample)
         self._share, self._alias = alias_table((counts / counts.max()) ** config.power)
@@ -120,7 +116,7 @@ class Word2Vec:
 
     @property
     def matrices(self) -> tuple[Floats, Floats]:
-        """Both matrices as they lie in memory, their rows padded: what replicas exchange."""
+        """Both matrices with padded rows, as they lie in memory: replicas exchange these."""
         return self._W_in, self._W_out
 
     def learn(
@@ -140,74 +136,47 @@ class Word2Vec:
         A rate of 0 measures and changes nothing.
 
         -> the sum of the losses in nats, and the number of predictions.
-        Raises TypeError or ValueError for what does not fit.
+        Raises TypeError or ValueError where arguments do not fit.
         """
-        config = self.config
-        words, starts = _integers("words", words), _integers("starts", starts)
-        _whole("seed", seed, 0, 2**64 - 1)
-        _whole("sentence", sentence, 0, 2**63 - 1)
-        _whole("threads", threads, 1, 2**31 - 1)
-        if type(rates) not in _ARRAYS or rates.dtype.kind != "f":
-            raise TypeError(f"rates: expected a NumPy array of floats, found {_kind(rates)}")
-        rates = np.ascontiguousarray(rates, np.float64)
+        config, op = self.config, "word2vec"
+        _validate.require_array(op, "rates", rates)
+        if rates.dtype.kind != "f":
+            raise TypeError(f"{op}: rates: expected floats, found {rates.dtype}")
         if rates.ndim != 1 or not np.isfinite(rates).all():
-            raise ValueError("rates: expected one finite number for each sentence")
-        ends = len(starts) == len(rates) + 1 and starts[0] == 0 and starts[-1] == len(words)
-        if not ends or (starts[1:] < starts[:-1]).any():
-            raise ValueError(
-                "starts: expected where each sentence starts, ascending from 0, and the words' end"
-            )
-        if len(words) and not 0 <= words.min() <= words.max() < config.vocabulary:
-            raise ValueError(f"words: expected ids in 0..{config.vocabulary - 1}")
+            raise ValueError(f"{op}: rates: expected one finite number for each sentence")
+        ids = _validate.ids(op, "words", words, config.vocabulary, (np.size(words),))
+        starts = _validate.ids(op, "starts", starts, len(ids) + 1, (len(rates) + 1,))
+        if starts[0] != 0 or starts[-1] != len(ids) or (starts[1:] < starts[:-1]).any():
+            raise ValueError(f"{op}: starts: expected to ascend from 0 to {len(ids)}")
+        path_starts, path_nodes, path_labels = self._paths
         return train_sentences(
-            np.array(words, np.int32, order="C"),
-            np.array(starts, np.int64, order="C"),
-            rates,
-            self._W_in,
-            self._W_out,
-            self._keep,
-            config.window,
-            config.algorithm == "skip-gram",
-            config.mean,
-            config.negative,
-            self._share,
-            self._alias,
-            *self._paths,
-            seed,
-            sentence,
-            threads,
+            words=ids.astype(np.int32),
+            starts=starts,
+            rates=np.ascontiguousarray(rates, np.float64),
+            W_in=self._W_in,
+            W_out=self._W_out,
+            keep=self._keep,
+            window=config.window,
+            skip_gram=config.algorithm == "skip-gram",
+            negative=config.negative,
+            share=self._share,
+            alias=self._alias,
+            path_starts=path_starts,
+            path_nodes=path_nodes,
+            path_labels=path_labels,
+            seed=_validate.whole(op, "seed", seed, 0, 2**64 - 1),
+            sentence=_validate.whole(op, "sentence", sentence, 0, 2**63 - 1),
+            threads=_validate.whole(op, "threads", threads, 1, 2**31 - 1),
         )
 
 
 def _aligned(rows: int, D: int, dtype: type) -> Floats:
-    """Zeros (rows, D or a little more), in rows of whole cache lines."""
+    """Return zeros (rows, D or a little more), in rows of whole cache lines."""
     line = 64 // np.dtype(dtype).itemsize
     width = -(-D // line) * line
     buffer: NDArray = np.zeros(rows * width + line, dtype)
     skip = -(buffer.ctypes.data // buffer.itemsize) % line
     return buffer[skip : skip + rows * width].reshape(rows, width)
-
-
-_ARRAYS = (np.ndarray, np.memmap)  # not matrices or masked arrays
-
-
-def _integers(name: str, array: NDArray) -> NDArray:
-    if type(array) not in _ARRAYS or array.dtype.kind not in "iu":
-        raise TypeError(f"{name}: expected a NumPy array of integers, found {_kind(array)}")
-    if array.ndim != 1:
-        raise ValueError(f"{name}: expected one axis, found shape {array.shape}")
-    return array
-
-
-def _whole(name: str, value: int, least: int, most: int) -> None:
-    if not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name}: expected a whole number, found {type(value).__name__}")
-    if not least <= value <= most:
-        raise ValueError(f"{name}: expected {least} to {most}, found {value}")
-
-
-def _kind(found: Any) -> str:
-    return str(found.dtype) if type(found) in _ARRAYS else type(found).__name__
 
 
 # --- learning ------------------------------------------------------------------
@@ -223,7 +192,6 @@ def train_sentences(
     keep: NDArray[np.uint64],
     window: int,
     skip_gram: bool,
-    mean: bool,
     negative: int,
     share: NDArray[np.uint64],
     alias: Ids,
@@ -261,15 +229,13 @@ def train_sentences(
             else:
                 rows = np.array([target, *_negatives(target, negative, share, alias, random)])
                 labels = np.arange(len(rows)) == 0
-            h = W_in[inputs].sum(axis=0)
-            if mean:
-                h = h / W_in.dtype.type(len(inputs))
+            h = W_in[inputs].sum(axis=0) / W_in.dtype.type(len(inputs))
             loss, backward = _logistic_loss(h, W_out[rows], labels.astype(h.dtype))
             dh, dU = backward()
-            # A row that is drawn twice, or a word that stands twice in the window, takes two steps.
+            # A row that is drawn twice, or a word that is twice in the window, takes two steps.
             np.subtract.at(W_out, rows, W_out.dtype.type(rate) * dU)
-            # Of a mean, the gradient by each vector is dh / len(inputs).  All take the whole dh,
-            # as in the authors' program, so that their mean moves by it.
+            # The gradient of the mean by each vector is dh / len(inputs).  Each takes the whole dh,
+            # as in the authors' program, so that the mean moves by dh.
             np.subtract.at(W_in, inputs, W_in.dtype.type(rate) * dh)
             total += float(loss)
             predictions += 1
@@ -277,7 +243,7 @@ def train_sentences(
 
 
 def _logistic_loss(h: Floats, U: Floats, labels: Floats) -> tuple[np.floating, Callable]:
-    """The loss of one prediction: h (D,), U (M, D), labels (M,) of 0 and 1 -> a scalar.
+    """Return the loss of one prediction: h (D,), U (M, D), labels (M,) of 0 and 1 -> a scalar.
 
     ``backward()`` -> dh, dU.  With the score s = u . h, and t = s if label else -s,
 
@@ -287,7 +253,7 @@ def _logistic_loss(h: Floats, U: Floats, labels: Floats) -> tuple[np.floating, C
     loss = np.logaddexp(0, np.where(labels == 1, -scores, scores)).sum()
 
     def backward():
-        dscores = 0.5 * np.tanh(0.5 * scores) + 0.5 - labels  # sigma, without overflow
+        dscores = logistic(scores) - labels
         # scores = U h
         dh = dscores @ U
         dU = np.outer(dscores, h)
@@ -299,7 +265,7 @@ def _logistic_loss(h: Floats, U: Floats, labels: Floats) -> tuple[np.floating, C
 def _predictions(
     words: list[int], window: int, skip_gram: bool, random: "_Random"
 ) -> Iterator[tuple[list[int], int]]:
-    """The predictions in a sentence: the words whose vectors make h, and the target.
+    """Yield the predictions in a sentence: the words whose vectors make h, and the target.
 
     Each place draws its own reach, from 1 to the window: near words count more often.
     """
@@ -316,7 +282,7 @@ def _predictions(
 def _negatives(
     target: int, count: int, share: NDArray[np.uint64], alias: Ids, random: "_Random"
 ) -> Iterator[int]:
-    """So many words drawn by `alias_table`, without those that are the target itself."""
+    """Draw words by `alias_table`, and yield those that are not the target."""
     for _ in range(count):
         slot, rest = random.below(len(share))
         word = slot if rest < share[slot] else int(alias[slot])
@@ -325,10 +291,10 @@ def _negatives(
 
 
 class _Random:
-    """Random numbers that each sentence has to itself: splitmix64 (Steele, Lea and Flood 2014).
+    """The random numbers of one sentence: splitmix64 (Steele, Lea and Flood 2014).
 
-    They depend on the seed and the sentence's number alone, not on the thread
-    or the order in which sentences come.
+    They depend on the seed and the sentence's number alone, not on the thread or the order
+    of the sentences.
     """
 
     _MASK = (1 << 64) - 1
@@ -338,7 +304,7 @@ class _Random:
         self.state = (self.next() + sentence) & self._MASK
 
     def next(self) -> int:
-        """64 random bits."""
+        """Return 64 random bits."""
         self.state = (self.state + 0x9E3779B97F4A7C15) & self._MASK
         z = self.state
         z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & self._MASK
@@ -346,7 +312,7 @@ class _Random:
         return z ^ (z >> 31)
 
     def below(self, n: int) -> tuple[int, int]:
-        """A number in 0..n-1 from the upper 32 bits, and the lower 32."""
+        """Return a number in 0..n-1 from the upper 32 bits, and the lower 32."""
         bits = self.next()
         return ((bits >> 32) * n) >> 32, bits & 0xFFFFFFFF
 
@@ -355,7 +321,7 @@ class _Random:
 
 
 def keep_table(counts: NDArray[np.int64], subsample: float) -> NDArray[np.uint64]:
-    """The probability, times 2**32, that a word stays in its sentence: -> (V,).
+    """Return the probability, times 2**32, that a word stays in its sentence: (V,).
 
     With f the word's fraction of the text, min(1, (sqrt(f / subsample) + 1) subsample / f), as in
     the authors' program (their paper has sqrt(subsample / f)).
@@ -368,7 +334,7 @@ def keep_table(counts: NDArray[np.int64], subsample: float) -> NDArray[np.uint64
 
 
 def alias_table(weights: NDArray[np.float64]) -> tuple[NDArray[np.uint64], Ids]:
-    """A table to draw words by their weights in constant time: -> share (V,), alias (V,).
+    """Return a table to draw words by their weights in constant time: share (V,), alias (V,).
 
     There are V slots of equal size.  Of slot i the part share[i] / 2**32 belongs to
     word i, the rest to word alias[i]: draw a slot, then a point in it.
@@ -390,7 +356,7 @@ def alias_table(weights: NDArray[np.float64]) -> tuple[NDArray[np.uint64], Ids]:
 
 
 def huffman_paths(counts: NDArray[np.int64]) -> tuple[Ids, Ids, NDArray[np.uint8]]:
-    """Each word's path from the root of the Huffman tree: -> starts (V + 1,), nodes, labels.
+    """Return each word's path from the root of the Huffman tree: starts (V + 1,), nodes, labels.
 
     The path of word w is nodes[starts[w] : starts[w + 1]], inner nodes numbered from
     0; the label of each says whether the path goes on to its second child (1) or its
@@ -414,68 +380,3 @@ def huffman_paths(counts: NDArray[np.int64]) -> tuple[Ids, Ids, NDArray[np.uint8
         labels += [turn for _, turn in reversed(path)]
         starts.append(len(nodes))
     return np.array(starts, np.int32), np.array(nodes, np.int32), np.array(labels, np.uint8)
-
-
-# --- similarity and analogies ---------------------------------------------------
-
-
-class Vectors:
-    """Words and their vectors: nearest words, analogies, and a map of them.
-
-    Similarity is the cosine.  InputError for a word that has no vector, with similar spellings.
-    """
-
-    def __init__(self, words: Sequence[str], vectors: Floats):
-        self.words = list(words)
-        self.vectors = vectors
-        self.ids = {word: id for id, word in enumerate(self.words)}
-        length = np.linalg.norm(vectors, axis=1, keepdims=True)
-        self.directions = vectors / np.where(length > 0, length, 1)
-
-    def __repr__(self) -> str:
-        return f"<Vectors: {len(self.words):,} words, {self.vectors.shape[1]} numbers each>"
-
-    def id(self, word: str) -> int:
-        """The row of a word's vector."""
-        if word not in self.ids:
-            close = difflib.get_close_matches(word, self.words, 3, 0.6)
-            hint = f"; did you mean {', '.join(close)}?" if close else ""
-            raise InputError(
-                f"the word {word!r} is not among the {len(self.words):,} that the model knows{hint}"
-            )
-        return self.ids[word]
-
-    def similarity(self, a: str, b: str) -> float:
-        """The cosine of two words' vectors."""
-        return float(self.directions[self.id(a)] @ self.directions[self.id(b)])
-
-    def nearest(self, word: str, count: int = 10) -> list[tuple[str, float]]:
-        """The words most similar to a word, and how similar they are."""
-        return self._nearest(self.directions[self.id(word)], [word], count)
-
-    def analogy(self, a: str, b: str, c: str, count: int = 10) -> list[tuple[str, float]]:
-        """What is to c as b is to a: the words nearest to b - a + c, none of the three.
-
-        With unit vectors, these are the words most similar to b and c and least similar
-        to a, all three weighted equally (Mikolov, Yih and Zweig 2013; "3CosAdd").
-        """
-        x, y, z = (self.directions[self.id(word)] for word in (a, b, c))
-        wanted = y - x + z
-        length = np.linalg.norm(wanted)
-        return self._nearest(wanted / (length if length > 0 else 1), [a, b, c], count)
-
-    def _nearest(self, direction: Floats, without: list[str], count: int):
-        scores = self.directions @ direction
-        scores[[self.ids[word] for word in without]] = -np.inf
-        best = np.argsort(-scores, kind="stable")[: min(count, len(scores) - len(set(without)))]
-        return [(self.words[id], float(scores[id])) for id in best]
-
-    def map(self, words: Sequence[str]) -> Floats:
-        """Coordinates of words in the plane in which they vary most: -> (N, 2).
-
-        The two principal components (Pearson 1901) of their directions.
-        """
-        directions = self.directions[[self.id(word) for word in words]]
-        centred = directions - directions.mean(axis=0)
-        _, _, axes = np.linalg.svd(centred, full_matrices=False)
-        return centred @ axes[:2].T

@@ -1,56 +1,33 @@
 """The differentiable functions: each returns its output and its backward."""
 
-from minillm.ops.activations import relu, sigmoid, silu, tanh
-from minillm.ops.add_norm import add_norm
-from minillm.ops.additive_attention import additive_attention
-from minillm.ops.attention_flow import attention_flow
-from minillm.ops.convolution import convolution
-from minillm.ops.cross_entropy import cross_entropy
-from minillm.ops.dropout import dropout
-from minillm.ops.embedding import embedding
-from minillm.ops.gelu import gelu
-from minillm.ops.gru import gru, gru_step
-from minillm.ops.layer_norm import layer_norm
-from minillm.ops.linear import linear
-from minillm.ops.lstm import lstm, lstm_step
-from minillm.ops.mixup import mixup
-from minillm.ops.multiplicative_attention import multiplicative_attention
-from minillm.ops.pooling import max_pool, mean_pool
-from minillm.ops.recurrence import reverse
-from minillm.ops.rms_norm import rms_norm
-from minillm.ops.rnn import rnn, rnn_step
-from minillm.ops.rotary import rotary
-from minillm.ops.scaled_dot_product_attention import scaled_dot_product_attention
-from minillm.ops.softmax import softmax
-
-__all__ = [
-    "add_norm",
-    "additive_attention",
-    "attention_flow",
-    "convolution",
-    "cross_entropy",
-    "dropout",
-    "embedding",
-    "gelu",
-    "gru",
-    "gru_step",
-    "layer_norm",
-    "linear",
-    "lstm",
-    "lstm_step",
-    "max_pool",
-    "mean_pool",
-    "mixup",
-    "multiplicative_attention",
-    "relu",
-    "reverse",
-    "rms_norm",
-    "rnn",
-    "rnn_step",
-    "rotary",
-    "scaled_dot_product_attention",
-    "sigmoid",
-    "silu",
-    "softmax",
-    "tanh",
-]
+from minillm.ops.activations import relu as relu
+from minillm.ops.activations import sigmoid as sigmoid
+from minillm.ops.activations import silu as silu
+from minillm.ops.activations import tanh as tanh
+from minillm.ops.add_norm import add_norm as add_norm
+from minillm.ops.additive_attention import additive_attention as additive_attention
+from minillm.ops.attention_flow import attention_flow as attention_flow
+from minillm.ops.cross_entropy import cross_entropy as cross_entropy
+from minillm.ops.dropout import dropout as dropout
+from minillm.ops.embedding import embedding as embedding
+from minillm.ops.gelu import gelu as gelu
+from minillm.ops.gru import gru as gru
+from minillm.ops.gru import gru_step as gru_step
+from minillm.ops.layer_norm import layer_norm as layer_norm
+from minillm.ops.linear import linear as linear
+from minillm.ops.lstm import lstm as lstm
+from minillm.ops.lstm import lstm_step as lstm_step
+from minillm.ops.multiplicative_attention import (
+    multiplicative_attention as multiplicative_attention,
+)
+from minillm.ops.pooling import max_pool as max_pool
+from minillm.ops.pooling import mean_pool as mean_pool
+from minillm.ops.recurrence import reverse as reverse
+from minillm.ops.rms_norm import rms_norm as rms_norm
+from minillm.ops.rnn import rnn as rnn
+from minillm.ops.rnn import rnn_step as rnn_step
+from minillm.ops.rotary import rotary as rotary
+from minillm.ops.scaled_dot_product_attention import (
+    scaled_dot_product_attention as scaled_dot_product_attention,
+)
+from minillm.ops.softmax import softmax as softmax

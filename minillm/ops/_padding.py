@@ -1,4 +1,4 @@
-"""Sequences of unequal lengths in one array: row b is valid up to lengths[b], then padding."""
+"""Sequences of unequal lengths in one array: row b has lengths[b] steps, then padding."""
 
 from typing import Any
 
@@ -6,16 +6,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def valid(lengths: NDArray[np.int64], T: int) -> NDArray[np.bool_]:
-    """Which of T steps belong to each row: (B, T)."""
+def length_mask(lengths: NDArray[np.integer], T: int) -> NDArray[np.bool_]:
+    """Return a mask (B, T) that is True at the steps before each row's length."""
     return np.arange(T) < lengths[:, None]
 
 
-def cut(x: NDArray[Any], lengths: NDArray[np.int64]) -> NDArray[Any]:
-    """Zeros in the padding of x (B, ..., T, D), with any number of axes between.
+def zero_padding(x: NDArray[Any], lengths: NDArray[np.integer]) -> NDArray[Any]:
+    """Return x (B, ..., T, D) with zeros in the padding, with any number of axes between.
 
-    What stands there may be NaN or infinite, and zero times either is NaN.
+    The padding is replaced, not multiplied: it may be NaN or infinite, and zero times either
+    is NaN.
     """
     B, T = len(x), x.shape[-2]
     between = [1] * (x.ndim - 3)
-    return np.where(valid(lengths, T).reshape(B, *between, T, 1), x, 0)
+    return np.where(length_mask(lengths, T).reshape(B, *between, T, 1), x, 0)

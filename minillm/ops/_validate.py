@@ -1,8 +1,10 @@
-"""What every op checks before it computes: types, dtypes, shapes and ranges.
+"""Checks of arrays and numbers: types, dtypes, shapes and ranges.
 
-The kernels trust their arguments, so that a wrong one has to stop here, with a
-message that names it: the arguments of a forward, and the upstream gradients of
-a backward.
+The kernels trust their arguments.  The checks here run before them, on the arguments of
+a forward and on the upstream gradients of a backward.  Each message names the caller, the
+argument, what was expected and what was found:
+
+    lstm: W_h: expected shape (H = 5, 4H = 20), found (5, 19)
 """
 
 import functools
@@ -20,7 +22,7 @@ _ARRAYS = (np.ndarray, np.memmap)  # not matrices or masked arrays: their * and 
 
 
 def floats(op: str, **arguments: tuple[NDArray, str]) -> dict[str, int]:
-    """Check float arrays against the shapes that they should have.
+    """Check float arrays against their expected shapes.
 
     A shape is written as in the docstrings, ``"B T I"`` or ``"I 4H"``, with
     ``"..."`` in front for any leading axes.  The first use of a letter gives it
@@ -29,45 +31,48 @@ def floats(op: str, **arguments: tuple[NDArray, str]) -> dict[str, int]:
     >>> floats("linear", x=(np.ones((2, 3)), "... I"), W=(np.ones((3, 5)), "I O"))
     {'I': 3, 'O': 5}
 
-    Raises TypeError for what is not a float32 or float64 array or differs in
-    dtype from the first argument, ValueError for a shape that does not fit.
+    Raises TypeError for anything but float32 or float64 arrays of one dtype, ValueError
+    for a shape that does not fit.
     """
-    found = []
+    described = []
     for name, (array, axes) in arguments.items():
-        if type(array) not in _ARRAYS:
-            raise _no_array(op, name, array)
-        found.append((name, axes, array.dtype, array.shape))
-    return _sizes(op, *found).copy()
+        require_array(op, name, array)
+        described.append((name, axes, array.dtype, array.shape))
+    return _sizes(op, *described).copy()
 
 
-@functools.lru_cache(1024)  # of a training step they are the same each time
+@functools.lru_cache(1024)  # every training step asks for the same ones
 def _sizes(op: str, *arguments: tuple[str, str, np.dtype, tuple[int, ...]]) -> dict[str, int]:
-    """The sizes of the letters, of arguments of this name, these axes, this dtype and shape."""
+    """Return the size of each letter; an argument is its name, axes, dtype and shape."""
     sizes: dict[str, int] = {}
-    first = None
+    first_name, _, first_dtype, _ = arguments[0]
     for name, axes, dtype, shape in arguments:
         if dtype not in _FLOATS:
-            raise TypeError(f"{op}: {name} must be float32 or float64, found {dtype}")
-        first = first or (name, dtype)
-        if dtype != first[1]:
-            raise TypeError(f"{op}: {name} is {dtype} but {first[0]} is {first[1]}; use one dtype")
+            raise TypeError(f"{op}: {name}: expected float32 or float64, found {dtype}")
+        if dtype != first_dtype:
+            raise TypeError(
+                f"{op}: {name}: expected {first_dtype}, the dtype of {first_name}, found {dtype}"
+            )
         _fit(op, name, shape, axes, sizes)
     return sizes
 
 
-def _no_array(op: str, name: str, found: Any) -> TypeError:
-    return TypeError(f"{op}: {name} must be a NumPy array, found {type(found).__name__}")
+def require_array(op: str, name: str, value: Any) -> None:
+    """Raise TypeError unless the value is a plain NumPy array."""
+    if type(value) not in _ARRAYS:
+        raise TypeError(f"{op}: {name}: expected a NumPy array, found {type(value).__name__}")
 
 
 @functools.cache  # an op's axes never change, and a step of generation takes only microseconds
 def _letters(axes: str) -> tuple[bool, tuple[tuple[str, int], ...]]:
-    """Whether there are leading axes; the letter and the factor of each other axis."""
+    """Return whether there are leading axes, and the letter and factor of each other axis."""
     letters = axes.split()
     leading = letters[0] == "..."
     return leading, tuple((a[-1], int(a[:-1] or 1)) for a in letters[leading:])  # "4H": H, 4
 
 
 def _fit(op: str, name: str, shape: tuple[int, ...], axes: str, sizes: dict[str, int]) -> None:
+    """Check one shape, and note the sizes of letters that are new."""
     leading, letters = _letters(axes)
     tail = shape[len(shape) - len(letters) :] if leading else shape
     fits = len(tail) == len(letters)
@@ -81,39 +86,41 @@ def _fit(op: str, name: str, shape: tuple[int, ...], axes: str, sizes: dict[str,
             for written, (letter, count) in zip(axes.split()[leading:], letters, strict=True)
         )
         dots = "..., " if leading else ""
-        raise ValueError(f"{op}: {name} has shape {shape}, expected ({dots}{expected})")
+        raise ValueError(f"{op}: {name}: expected shape ({dots}{expected}), found {shape}")
 
 
 def ids(
     op: str, name: str, array: NDArray, below: int, shape: tuple[int, ...] | None = None
 ) -> NDArray[np.int64]:
-    """Integers in 0..below-1, of the given shape if there is one: a copy of them as int64.
+    """Return an int64 copy of integers in 0..below-1, of the given shape if there is one.
 
-    A copy, because a backward indexes with what its forward has checked: what the
-    caller writes into the array in between must not matter.
+    It is a copy because a backward indexes with what its forward has checked: later writes
+    into the caller's array must not reach it.
     """
-    if type(array) not in _ARRAYS:
-        raise _no_array(op, name, array)
+    require_array(op, name, array)
     if array.dtype.kind not in "iu":
-        raise TypeError(f"{op}: {name} must be an integer NumPy array, found {array.dtype}")
-    if shape is not None and array.shape != shape:
-        raise ValueError(f"{op}: {name} has shape {array.shape}, expected {shape}")
+        raise TypeError(f"{op}: {name}: expected integers, found {array.dtype}")
+    _check_shape(op, name, array, shape)
     checked = np.array(array, np.int64, order="C", copy=True, subok=False)
     # An unsigned integer that is too large for int64 has become a negative one.
     if checked.size and (checked.min() < 0 or checked.max() >= below):
         raise ValueError(
-            f"{op}: {name} must lie in 0..{below - 1}, found {array.min()}..{array.max()}"
+            f"{op}: {name}: expected 0..{below - 1}, found {array.min()}..{array.max()}"
         )
     return checked
+
+
+def _check_shape(op: str, name: str, array: NDArray, shape: tuple[int, ...] | None) -> None:
+    if shape is not None and array.shape != shape:
+        raise ValueError(f"{op}: {name}: expected shape {shape}, found {array.shape}")
 
 
 def floats_or_ids(
     op: str, x: NDArray, axes: str, **arguments: tuple[NDArray, str]
 ) -> tuple[NDArray, dict[str, int]]:
-    """x with the given axes, or ids in place of its last axis; and all sizes.
+    """Check x, which may be ids in place of its last axis; return it with all sizes.
 
-    The other arguments are checked as by :func:`floats`.  Ids come back as by
-    :func:`ids`, floats as they are.
+    :func:`floats` checks the other arguments, :func:`ids` copies ids.
     """
     if not isinstance(x, np.ndarray) or x.dtype.kind not in "iu":
         return x, floats(op, x=(x, axes), **arguments)
@@ -126,68 +133,90 @@ def floats_or_ids(
             letter if size is None else f"{letter} = {size}"
             for letter, size in zip(letters, expected, strict=True)
         )
-        raise ValueError(f"{op}: x has shape {x.shape}, expected ({shape})")
+        raise ValueError(f"{op}: x: expected shape ({shape}), found {x.shape}")
     return ids(op, "x", x, sizes[width]), dict(zip(letters, x.shape, strict=True)) | sizes
 
 
 def mask(op: str, name: str, array: NDArray, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Booleans of the given shape: a copy of them."""
-    if type(array) not in _ARRAYS:
-        raise _no_array(op, name, array)
+    """Return a copy of booleans of the given shape."""
+    require_array(op, name, array)
     if array.dtype != bool:
-        raise TypeError(f"{op}: {name} must be a bool NumPy array, found {array.dtype}")
-    if array.shape != shape:
-        raise ValueError(f"{op}: {name} has shape {array.shape}, expected {shape}")
+        raise TypeError(f"{op}: {name}: expected booleans, found {array.dtype}")
+    _check_shape(op, name, array, shape)
     return np.array(array, order="C", copy=True, subok=False)
 
 
 def sequence_lengths(op: str, lengths: NDArray | None, B: int, T: int) -> NDArray[np.int64]:
-    """Lengths (B,) as int64, all T where None is given."""
+    """Return lengths (B,) as int64; where they are None, every length is T."""
     if lengths is None:
         return np.full(B, T, np.int64)
     return ids(op, "lengths", lengths, T + 1, (B,))
 
 
 def number(op: str, name: str, value: Any) -> float:
-    """A real number as a float, for a NumPy scalar would change the dtype of what it meets."""
+    """Return a real number as a float: a NumPy scalar would change the dtype of a product."""
     if not isinstance(value, numbers.Real):
-        raise TypeError(f"{op}: {name} must be a number, found {type(value).__name__}")
+        raise TypeError(f"{op}: {name}: expected a number, found {type(value).__name__}")
     return float(value)
 
 
+def positive(op: str, name: str, value: Any) -> float:
+    """Return a number above 0 as a float."""
+    checked = number(op, name, value)
+    if not checked > 0:
+        raise ValueError(f"{op}: {name}: expected above 0, found {value}")
+    return checked
+
+
+def below_one(op: str, name: str, value: Any) -> float:
+    """Return a number in [0, 1) as a float."""
+    checked = number(op, name, value)
+    if not 0 <= checked < 1:
+        raise ValueError(f"{op}: {name}: expected at least 0 and below 1, found {value}")
+    return checked
+
+
+def whole(op: str, name: str, value: Any, least: int, most: int) -> int:
+    """Return a whole number in least..most."""
+    if not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{op}: {name}: expected a whole number, found {type(value).__name__}")
+    if not least <= value <= most:
+        raise ValueError(f"{op}: {name}: expected {least}..{most}, found {value}")
+    return int(value)
+
+
 def flag(op: str, name: str, value: Any) -> bool:
-    """True or False, NumPy's too, and not whatever else has a truth value."""
+    """Return True or False; other values that have a truth value are refused."""
     if not isinstance(value, bool) and (
         not isinstance(value, (np.ndarray, np.bool_)) or value.shape != () or value.dtype != bool
     ):
-        raise TypeError(f"{op}: {name} must be True or False, found {type(value).__name__}")
+        raise TypeError(f"{op}: {name}: expected True or False, found {type(value).__name__}")
     return bool(value)
 
 
 def contiguous(*arrays: NDArray) -> tuple[NDArray, ...]:
-    """The arrays in C order, copied only where they are not.
+    """Return the arrays in C order, each as an array object of its own.
 
-    Each is an array object of its own: if the caller sets the ``shape`` of an argument
-    afterwards, these keep theirs.
+    Only arrays in another order are copied.  If the caller sets the ``shape`` of an argument
+    afterwards, the arrays returned keep theirs.
     """
     return tuple([a.view() if a.flags.c_contiguous else a.copy("C") for a in arrays])
 
 
 def upstream(op: str, order: Order = "C", /, **outputs: NDArray) -> Callable[..., Any]:
-    """The check of the upstream gradients that a backward starts with.
+    """Return the check of upstream gradients that a backward starts with.
 
-    Called in the forward with the outputs, each under the name of its gradient and in
-    the order of the backward's arguments:
+    A forward calls it with its outputs, each under the name of its gradient and in the order
+    of the backward's arguments:
 
         upstream = _validate.upstream("lstm", dhs=hs, dh_last=h_last, dc_last=c_last)
 
-    The function returned takes those gradients and returns them in C order (or "K": as they
-    lie in memory): a tuple of them, or the one if there is one output.  It remembers
-    shapes and dtypes, and so keeps no output alive.  Where there are several outputs, None
-    means a gradient of zero.
+    The function returned takes those gradients and returns them in C order ("K": in their
+    own order): a tuple, or a single array where there is one output.  It keeps shapes and
+    dtypes, but no output.  Where there are several outputs, None means a gradient of zero.
 
-    It raises TypeError for what is not an array of the output's dtype (a Python number
-    will do for a scalar), ValueError for an array of another shape.
+    It raises TypeError for anything but an array of the output's dtype (a Python number will
+    do for a scalar), ValueError for an array of another shape.
     """
     expected = [(op, name, order, y.shape, y.dtype) for name, y in outputs.items()]
     if len(expected) == 1:
@@ -205,14 +234,12 @@ def upstream(op: str, order: Order = "C", /, **outputs: NDArray) -> Callable[...
 def _gradient(
     op: str, name: str, order: Order, shape: tuple[int, ...], dtype: np.dtype, gradient: NDArray
 ) -> NDArray:
-    """One upstream gradient, if it has the shape and the dtype of its output."""
+    """Return an upstream gradient that has the shape and the dtype of its output."""
     if shape == () and type(gradient) in (int, float):
         return np.asarray(gradient, dtype)
-    # Of arrays without axes, NumPy makes scalars.
-    if type(gradient) not in _ARRAYS and not isinstance(gradient, np.generic):
-        raise _no_array(op, name, gradient)
+    if not isinstance(gradient, np.generic):  # NumPy's scalars are what arrays without axes become
+        require_array(op, name, gradient)
     if gradient.dtype != dtype:
-        raise TypeError(f"{op}: {name} is {gradient.dtype}, expected {dtype}")
-    if gradient.shape != shape:
-        raise ValueError(f"{op}: {name} has shape {gradient.shape}, expected {shape}")
+        raise TypeError(f"{op}: {name}: expected {dtype}, found {gradient.dtype}")
+    _check_shape(op, name, gradient, shape)
     return np.asarray(gradient, order=order)

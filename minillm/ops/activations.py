@@ -9,7 +9,7 @@ from minillm.ops import _validate
 
 
 def logistic(x: NDArray) -> NDArray:
-    """1 / (1 + exp(-x)), computed as (1 + tanh(x / 2)) / 2: the same, and exp never overflows."""
+    """Return 1 / (1 + exp(-x)), computed as (1 + tanh(x / 2)) / 2, so that exp never overflows."""
     return 0.5 * np.tanh(0.5 * x) + 0.5
 
 

@@ -32,17 +32,16 @@ def add_norm(
     added = {} if h is None else {"h": (h, "... D")}
     _validate.floats("add_norm", x=(x, "... D"), **added, gain=(gain, "D"), bias=(bias, "D"))
     if h is not None and h.shape != x.shape:
-        raise ValueError(f"add_norm: h has shape {h.shape}, expected {x.shape}, that of x")
-    if not _validate.number("add_norm", "eps", eps) > 0:
-        raise ValueError(f"add_norm: eps must be positive, found {eps}")
+        raise ValueError(f"add_norm: h: expected shape {x.shape}, that of x, found {h.shape}")
+    epsilon = _validate.positive("add_norm", "eps", eps)
     shape, D = x.shape, x.shape[-1]
     x_, gain_, bias_ = _validate.contiguous(x, gain, bias)
     rows = x_.reshape(-1, D)
     if h is None:
-        total, (y, *kept) = rows, layer_norm_forward(rows, gain_, bias_, float(eps))
+        total, (y, *kept) = rows, layer_norm_forward(rows, gain_, bias_, epsilon)
     else:
         added_rows = np.ascontiguousarray(h).reshape(-1, D)
-        total, y, *kept = add_norm_forward(rows, added_rows, gain_, bias_, float(eps))
+        total, y, *kept = add_norm_forward(rows, added_rows, gain_, bias_, epsilon)
     outputs = total.reshape(shape), y.reshape(shape)
     upstream = _validate.upstream("add_norm", dtotal=outputs[0], dy=outputs[1])
     alone = h is None  # the backward keeps no h
@@ -58,11 +57,11 @@ def add_norm(
 
 @twinned
 def add_norm_forward(
-    x: NDArray, h: NDArray, gain: NDArray, bias: NDArray, eps: float
+    x: NDArray, h: NDArray, gain: NDArray, bias: NDArray, epsilon: float
 ) -> tuple[NDArray, NDArray, NDArray, NDArray]:
     """x, h (N, D), gain, bias (D,) -> total, y (N, D), mean, inverse_std (N,)."""
     total = x + h
-    y, mean, inverse_std = layer_norm_forward(total, gain, bias, eps)
+    y, mean, inverse_std = layer_norm_forward(total, gain, bias, epsilon)
     return total, y, mean, inverse_std
 
 

@@ -1,4 +1,4 @@
-"""Additive attention: a small network scores each pair of query and key."""
+"""Additive attention: a small network scores each pair of a query and a key."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from minillm._kernels import twinned
 from minillm.ops import _validate
-from minillm.ops._padding import cut, valid
+from minillm.ops._padding import length_mask, zero_padding
 from minillm.ops.attention import (
     Array,
     Lengths,
@@ -34,11 +34,11 @@ def additive_attention(
     query (B, T, D), keys (B, S, C), values (B, S, E), W_q (D, A), W_k (C, A),
     v (A,), lengths (B,) or None -> context (B, T, E), weights (B, T, S).
     ``backward(dcontext, dweights=None)`` -> dquery, dkeys, dvalues, dW_q, dW_k, dv.
-    Keeps the arguments, the two projections and the weights; not tanh, (B, T, S, A),
-    which is computed again.
+    Keeps the arguments, the two projections and the weights; tanh, (B, T, S, A), is
+    computed again.
 
-    Where W_k is None, the keys are k W_k already, (B, S, A): a decoder that runs
-    step by step projects them once.  There is no dW_k then.
+    Where W_k is None, the keys are projected already, (B, S, A), and there is no dW_k: a
+    decoder that runs step by step projects them once.
 
         dhidden = dscore v (1 - tanh^2)        dv = sum over b, t, s of dscore tanh
         d(q W_q) = sum over s of dhidden       d(k W_k) = sum over t of dhidden
@@ -54,16 +54,23 @@ def additive_attention(
     steps = _validate.sequence_lengths("additive_attention", lengths, sizes["B"], sizes["S"])
 
     q, q_backward = linear(query, W_q)
-    present = keys if lengths is None else cut(keys, steps)  # dW_k is a product with all of them
+    present = keys if lengths is None else zero_padding(keys, steps)  # dW_k multiplies all of them
     k, k_backward = (keys, None) if W_k is None else linear(present, W_k)
-    inputs = _validate.contiguous(q, k, values, v, steps)
-    context, weights = additive_attention_forward(*inputs)
-    kept = _validate.contiguous(weights)
+    q, k, values, v = _validate.contiguous(q, k, values, v)
+    context, weights = additive_attention_forward(q, k, values, v, steps)
     upstream = _validate.upstream("additive_attention", dcontext=context, dweights=weights)
 
     def backward(dcontext, dweights=None):
+        dcontext, dweights = upstream(dcontext, dweights)
         dq, dk, dvalues, dv = additive_attention_backward(
-            *upstream(dcontext, dweights), *inputs, *kept
+            dcontext=dcontext,
+            dweights=dweights,
+            query=q,
+            keys=k,
+            values=values,
+            v=v,
+            lengths=steps,
+            weights=weights,
         )
         dquery, dW_q = q_backward(dq)
         if k_backward is None:
@@ -71,19 +78,19 @@ def additive_attention(
         dkeys, dW_k = k_backward(dk)
         return dquery, dkeys, dvalues, dW_q, dW_k, dv
 
-    return (context, weights), backward
+    return (context, weights.view()), backward
 
 
 @twinned
 def additive_attention_forward(
     query: Array, keys: Array, values: Array, v: Array, lengths: Lengths
 ) -> tuple[Array, Array]:
-    """query (B, T, A), keys (B, S, A), both projected; values (B, S, E), v (A,)
+    """projected query (B, T, A) and keys (B, S, A), values (B, S, E), v (A,)
     -> context (B, T, E), weights (B, T, S)."""
-    keys, values = cut(keys, lengths), cut(values, lengths)
+    keys, values = zero_padding(keys, lengths), zero_padding(values, lengths)
     hidden = np.tanh(query[:, :, None] + keys[:, None])  # (B, T, S, A)
     scores = hidden @ v  # (B, T, S)
-    return attend(scores, values, valid(lengths, keys.shape[1])[:, None])
+    return attend(scores, values, length_mask(lengths, keys.shape[1])[:, None])
 
 
 @twinned
@@ -98,8 +105,8 @@ def additive_attention_backward(
     weights: Array,
 ) -> tuple[Array, Array, Array, Array]:
     """-> dquery (B, T, A), dkeys (B, S, A), dvalues (B, S, E), dv (A,)."""
-    keys, values = cut(keys, lengths), cut(values, lengths)
-    allowed = valid(lengths, keys.shape[1])[:, None]  # (B, 1, S)
+    keys, values = zero_padding(keys, lengths), zero_padding(values, lengths)
+    allowed = length_mask(lengths, keys.shape[1])[:, None]  # (B, 1, S)
     dscores, dvalues = attend_backward(dcontext, dweights, values, weights, allowed)
     present = (allowed & attending(weights))[..., None]  # (B, T, S, 1)
     # scores = hidden v
@@ -107,4 +114,4 @@ def additive_attention_backward(
     dv = np.tensordot(dscores, hidden, axes=3)
     # hidden = tanh(query + key)
     da = np.where(present, dscores[..., None] * v * (1 - hidden**2), 0)
-    return da.sum(axis=2), da.sum(axis=1), cut(dvalues, lengths), dv
+    return da.sum(axis=2), da.sum(axis=1), zero_padding(dvalues, lengths), dv

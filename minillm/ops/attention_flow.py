@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.ops import _validate
-from minillm.ops._padding import cut, valid
-from minillm.ops.attention import softmax_of_allowed, transposed
+from minillm.ops._padding import length_mask, zero_padding
+from minillm.ops.attention import transposed
+from minillm.ops.softmax import masked_softmax
 
 
 def attention_flow(
@@ -52,28 +53,28 @@ def attention_flow(
     steps = _validate.sequence_lengths(op, lengths, B, T)
     asked = np.full(B, J) if question_lengths is None else question_lengths
     asked = _validate.ids(op, "question_lengths", asked, J + 1, (B,))
-    h, u = cut(h, steps), cut(u, asked)
+    h, u = zero_padding(h, steps), zero_padding(u, asked)
     w_h, w_u, w_hu = (np.array(w) for w in (w_h, w_u, w_hu))
-    there = valid(asked, J)[:, None]  # (B, 1, J)
+    there = length_mask(asked, J)[:, None]  # (B, 1, J)
 
     # s_tj - w_h . h_t, which is the same for all j: (h_t * w_hu + w_u) . u_j
     q = h * w_hu + w_u  # (B, T, D)
     scores = q @ transposed(u)  # (B, T, J)
-    a, _ = softmax_of_allowed(scores, there)
+    a, _ = masked_softmax(scores, there)
     v = a @ u  # (B, T, D)
 
     scores = np.where(there, scores, -np.inf)
     closest = scores.argmax(axis=2)[..., None]  # (B, T, 1)
     best = np.take_along_axis(scores, closest, axis=2)[..., 0] + h @ w_h  # (B, T)
-    b = softmax_of_allowed(best, valid(steps, T))[0][:, None]  # (B, 1, T)
+    b = masked_softmax(best, length_mask(steps, T))[0][:, None]  # (B, 1, T)
     c = b @ h  # (B, 1, D)
 
-    g = cut(np.concatenate([h, v, h * v, h * c], axis=2), steps)
+    g = zero_padding(np.concatenate([h, v, h * v, h * c], axis=2), steps)
     upstream = _validate.upstream(op, dg=g)
 
     def backward(dg):
         # g = [h, v, h v, h c]
-        dh, dv, dhv, dhc = np.split(cut(upstream(dg), steps), 4, axis=2)
+        dh, dv, dhv, dhc = np.split(zero_padding(upstream(dg), steps), 4, axis=2)
         dh = dh + dhv * v + dhc * c
         dv = dv + dhv * h
         dc = (dhc * h).sum(axis=1, keepdims=True)  # (B, 1, D)
@@ -96,6 +97,6 @@ def attention_flow(
         # q = h w_hu + w_u
         dh = dh + dq * w_hu
         dw_u, dw_hu = dq.sum(axis=(0, 1)), (dq * h).sum(axis=(0, 1))
-        return cut(dh, steps), cut(du, asked), dw_h, dw_u, dw_hu
+        return zero_padding(dh, steps), zero_padding(du, asked), dw_h, dw_u, dw_hu
 
     return g, backward

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from minillm._kernels import twinned
 from minillm.ops import _validate
+from minillm.ops.softmax import exponentials
 
 
 def cross_entropy(
@@ -25,13 +26,13 @@ def cross_entropy(
 
         q = (1 - e) one_hot(target) + e / V        loss = mean of -sum over v of q_v log p_v
 
-    With class weights w, the loss of each place counts w[target] times, so that a rare class
-    may count as much as a frequent one:
+    With class weights w, the loss of each place is multiplied by w[target], so that a rare
+    class may count as much as a frequent one:
 
         loss = mean of w[target] times the above
 
-    logits (..., V), targets (...) in 0..V-1, mask (...) True where a place counts (None:
-    everywhere), class_weights (V,) or None: all 1 -> loss, a scalar of the logits' dtype.
+    logits (..., V), targets (...) in 0..V-1, mask (...) True at the places that count (None:
+    all), class_weights (V,) or None: all 1 -> loss, a scalar of the logits' dtype.
     ``backward(dloss=1.0)`` -> dlogits (..., V), and dclass_weights (V,) if there are any.  Keeps
     p and the nats of the unmasked places.
 
@@ -40,49 +41,44 @@ def cross_entropy(
         dlogits = w[target] (p - q) / count where the mask is True, else 0
         dw[v] = sum of nats / count over the places with target v
 
-    A masked place is never looked at, whatever its logits are.
+    The logits of a masked place change nothing, even where they are NaN.
 
     Raises TypeError or ValueError where dtypes or shapes do not fit, a target is
-    out of range, the mask leaves nothing to average over, or e is outside [0, 1).
+    out of range, the mask is False everywhere, or e is outside [0, 1).
     Source: Szegedy et al. (2016), "Rethinking the Inception architecture for
     computer vision", section 7, for the smoothing.
     """
-    smoothing = _validate.number("cross_entropy", "label_smoothing", label_smoothing)
-    if not 0 <= smoothing < 1:
-        raise ValueError(f"cross_entropy: label_smoothing must lie in [0, 1), found {smoothing}")
+    smoothing = _validate.below_one("cross_entropy", "label_smoothing", label_smoothing)
     weights = {} if class_weights is None else {"class_weights": (class_weights, "V")}
     V = _validate.floats("cross_entropy", logits=(logits, "... V"), **weights)["V"]
     shape, dtype = logits.shape, logits.dtype
-    ids = _validate.ids("cross_entropy", "targets", targets, V, shape[:-1]).ravel()  # (N,)
-    if mask is None:
-        counts = np.ones(ids.shape, bool)  # (N,)
-    else:
-        counts = _validate.mask("cross_entropy", "mask", mask, shape[:-1]).ravel()
-    count = np.count_nonzero(counts)
+    kept_targets = _validate.ids("cross_entropy", "targets", targets, V, shape[:-1]).ravel()
+    rows = _validate.contiguous(logits)[0].reshape(-1, V)  # (N, V)
+    keep = None
+    if mask is not None:
+        keep = _validate.mask("cross_entropy", "mask", mask, shape[:-1]).ravel()  # (N,)
+        rows, kept_targets = rows[keep], kept_targets[keep]
+    count = len(rows)
     if count == 0:
-        raise ValueError("cross_entropy: the mask is False everywhere: nothing to average over")
+        raise ValueError("cross_entropy: mask: expected a True, found False everywhere")
 
-    rows = _validate.contiguous(logits)[0].reshape(-1, V)
-    everywhere = count == len(counts)
-    wanted = ids if everywhere else ids[counts]  # (count,)
-    nats, p = cross_entropy_forward(rows if everywhere else rows[counts], wanted, smoothing)
+    nats, p = cross_entropy_forward(rows, kept_targets, smoothing)  # (count,), (count, V)
     factors = np.ones(V, dtype) if class_weights is None else class_weights.copy()
-    loss = (factors[wanted] * nats).sum() / dtype.type(count)
+    loss = (factors[kept_targets] * nats).sum() / dtype.type(count)
     upstream = _validate.upstream("cross_entropy", dloss=loss)
 
     def backward(dloss=1.0):
         share = dtype.type(upstream(dloss) / count)
-        drows = cross_entropy_backward(p, wanted, share * factors[wanted], smoothing)  # (count, V)
-        dlogits = drows
-        if not everywhere:
-            dlogits = np.zeros((len(counts), V), dtype)
-            dlogits[counts] = drows
-        dlogits = dlogits.reshape(shape)
+        drows = cross_entropy_backward(p, kept_targets, share * factors[kept_targets], smoothing)
+        if keep is not None:
+            dkept, drows = drows, np.zeros((len(keep), V), dtype)
+            drows[keep] = dkept
+        dlogits = drows.reshape(shape)
         if class_weights is None:
             return dlogits
         dclass_weights = np.zeros(V, dtype)
-        # loss = sum of w[target] nats / count, where a class may be many a place's target
-        np.add.at(dclass_weights, wanted, share * nats)
+        # loss = sum of w[target] nats / count, where many places may have one target
+        np.add.at(dclass_weights, kept_targets, share * nats)
         return dlogits, dclass_weights
 
     return loss, backward
@@ -92,19 +88,13 @@ def cross_entropy(
 def cross_entropy_forward(
     logits: NDArray, targets: NDArray[np.int64], smoothing: float
 ) -> tuple[NDArray, NDArray]:
-    """logits (N, V), targets (N,) -> nats (N,), p (N, V).
-
-    log p_v = z_v - log(sum of exp(z)) with z = logits - max(logits): subtracting the
-    largest logit changes nothing and keeps exp from overflowing.
-    """
-    z = logits - logits.max(axis=1, keepdims=True)
-    exp_z = np.exp(z)
-    total = exp_z.sum(axis=1)
+    """logits (N, V), targets (N,) -> nats (N,), p (N, V)."""
+    z, exp_z, total = exponentials(logits)
     # - sum over v of q_v log p_v = log(total) - sum over v of q_v z_v, since q sums to 1
     expected = z[np.arange(len(z)), targets]
     if smoothing > 0:  # else 0 times minus infinity would be NaN
         expected = (1 - smoothing) * expected + smoothing * z.mean(axis=1)
-    return np.log(total) - expected, exp_z / total[:, None]
+    return np.log(total[:, 0]) - expected, exp_z / total
 
 
 @twinned

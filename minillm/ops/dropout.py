@@ -15,18 +15,17 @@ def dropout(x: NDArray, rate: float, rng: np.random.Generator) -> tuple[NDArray,
 
     x of any shape.  ``backward(dy)`` -> dx = dy m / (1 - rate).  Keeps m.
 
-    The same rng state draws the same mask.  At evaluation, leave it out: the
-    scaling is done here ("inverted" dropout).
+    The same rng state draws the same mask.  Evaluation does without this op, because the
+    scaling is done in training ("inverted" dropout).
 
     Raises TypeError where rng is no generator, ValueError for a rate outside [0, 1).
     Source: Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov (2014),
     "Dropout: a simple way to prevent neural networks from overfitting".
     """
     _validate.floats("dropout", x=(x, "..."))
-    if not 0 <= _validate.number("dropout", "rate", rate) < 1:
-        raise ValueError(f"dropout: rate must lie in [0, 1), found {rate}")
+    rate = _validate.below_one("dropout", "rate", rate)
     if not isinstance(rng, np.random.Generator):
-        raise TypeError(f"dropout: rng must be a NumPy Generator, found {type(rng).__name__}")
+        raise TypeError(f"dropout: rng: expected a NumPy Generator, found {type(rng).__name__}")
     mask = rng.random(x.shape, dtype=x.dtype.type) >= rate
     scale = x.dtype.type(1 / (1 - rate))
     y = x * mask * scale

@@ -1,4 +1,4 @@
-"""Looking up rows of a table, and the gradient of the table."""
+"""The rows of a table, looked up by their numbers, and the gradient of the table."""
 
 from collections.abc import Callable
 
@@ -10,15 +10,15 @@ from minillm.ops import _validate
 
 
 def embedding(ids: NDArray[np.integer], E: NDArray) -> tuple[NDArray, Callable]:
-    """The row of E of each id: y = E[ids].
+    """Look up the row of E of each id: y = E[ids].
 
     ids (...) in 0..V-1, E (V, D) -> y (..., D).
     ``backward(dy)`` -> dE.  Keeps a copy of ids.
 
-    It is a linear map of one-hot vectors, so that dE gathers, in each row v,
-    the gradients of all places where v stood: dE[v] = sum of dy over ids == v.
+    It is a linear map of one-hot vectors, so that row v of dE is the sum of the gradients
+    of all places with id v: dE[v] = sum of dy over ids == v.
 
-    Raises TypeError or ValueError for ids that are no integers in 0..V-1.
+    Raises TypeError or ValueError where ids are not integers in 0..V-1.
     Source: Bengio, Ducharme, Vincent and Jauvin (2003), "A neural probabilistic
     language model", the matrix C of section 2.
     """
@@ -45,6 +45,6 @@ def embedding_forward(E: NDArray, ids: NDArray[np.int64]) -> NDArray:
 def embedding_backward(dy: NDArray, ids: NDArray[np.int64], V: int) -> NDArray:
     """dy (N, D), ids (N,) -> dE (V, D)."""
     dE = np.zeros((V, dy.shape[1]), dy.dtype)
-    # y = E[ids], where a row may be taken many times: its gradients add up
+    # y = E[ids], where a row may be used many times: its gradients add up
     np.add.at(dE, ids, dy)
     return dE

@@ -18,12 +18,11 @@ def gelu(x: NDArray, approximate: bool = True) -> tuple[NDArray, Callable]:
 
         y = x Phi(x)        Phi(x) = (1 + erf(x / sqrt(2))) / 2
 
-    or, approximately, in the tanh form, which lies within 0.0005 of it and is quicker:
+    or in the tanh form, an approximation within 0.0005 that is faster:
 
         y = x (1 + tanh(u)) / 2        u = sqrt(2 / pi) (x + 0.044715 x^3)
 
-    BERT and the sentence encoders made of it are published with the exact form, GPT-2 with the
-    other.
+    BERT and its sentence encoders are published with the exact form, GPT-2 with the tanh form.
 
     x of any shape.  ``backward(dy)`` -> dx.  Keeps x.
 
@@ -70,9 +69,9 @@ _erfc = np.vectorize(math.erfc, otypes=[float])  # NumPy has none of its own
 
 
 def normal_cdf(x: NDArray) -> NDArray:
-    """Phi(x), the probability that a standard normal variable is below x; of any shape.
+    """Return Phi(x), the probability that a standard normal variable is below x; of any shape.
 
-    1 + erf(x / sqrt(2)) = erfc(-x / sqrt(2)), which keeps its digits where it is almost zero.
+    1 + erf(x / sqrt(2)) = erfc(-x / sqrt(2)), which keeps its digits close to zero.
     """
     return (_erfc(-x.astype(float) / math.sqrt(2)) / 2).astype(x.dtype)
 

@@ -1,4 +1,4 @@
-"""The gated recurrent unit.  ``recurrence`` has the legend and what is shared."""
+"""The gated recurrent unit.  See ``recurrence`` for the legend and the shared parts."""
 
 from collections.abc import Callable
 
@@ -7,10 +7,12 @@ from numpy.typing import NDArray
 
 from minillm._kernels import twinned
 from minillm.ops import _validate
-from minillm.ops._padding import cut
+from minillm.ops._padding import zero_padding
 from minillm.ops.activations import logistic
 from minillm.ops.recurrence import (
+    CELLS,
     Array,
+    Cell,
     Inputs,
     Lengths,
     input_term,
@@ -61,16 +63,27 @@ def gru(
     biases = {"b_x": (b_x, "3H"), "b_h": (b_h, "3H")}
     x, sizes = _validate.floats_or_ids("gru", x, "B T I", **states_and_weights, **biases)
     steps = _validate.sequence_lengths("gru", lengths, sizes["B"], sizes["T"])
-    inputs = _validate.contiguous(x, h0, W_x, W_h)
-    hs, h_last, gates, h_n = gru_forward(*inputs, *_validate.contiguous(b_x, b_h, steps))
-    kept = _validate.contiguous(hs, gates, h_n)
+    x, h0, W_x, W_h, b_x, b_h = _validate.contiguous(x, h0, W_x, W_h, b_x, b_h)
+    hs, h_last, gates, h_n = gru_forward(x, h0, W_x, W_h, b_x, b_h, steps)
     upstream = _validate.upstream("gru", dhs=hs, dh_last=h_last)
 
     def backward(dhs, dh_last=None):
-        gradients = upstream(dhs, dh_last)
-        return without_ids(*gru_backward(*gradients, *inputs, steps, *kept))
+        dhs, dh_last = upstream(dhs, dh_last)
+        gradients = gru_backward(
+            dhs=dhs,
+            dh_last=dh_last,
+            x=x,
+            h0=h0,
+            W_x=W_x,
+            W_h=W_h,
+            lengths=steps,
+            hs=hs,
+            gates=gates,
+            h_n=h_n,
+        )
+        return without_ids(*gradients)
 
-    return (hs, h_last), backward
+    return (hs.view(), h_last), backward
 
 
 @twinned
@@ -116,7 +129,7 @@ def gru_backward(
     h_n: Array,
 ) -> tuple[Array | None, Array, Array, Array, Array, Array]:
     """-> dx (None by ids), dh0, dW_x, dW_h, db_x, db_h."""
-    dhs = cut(dhs, lengths)
+    dhs = zero_padding(dhs, lengths)
     da_x, da_h = np.zeros_like(gates), np.zeros_like(gates)  # (B, T, 3H)
     dh = dh_last  # (B, H)
     for t in reversed(range(x.shape[1])):
@@ -134,9 +147,9 @@ def gru_backward(
         da_x_t = np.concatenate([da_r, da_z, da_n], axis=1)
         da_h_t = np.concatenate([da_r, da_z, dh_n], axis=1)
         # past its end, a row's state stood still
-        valid = (t < lengths)[:, None]  # (B, 1)
-        da_x[:, t], da_h[:, t] = np.where(valid, da_x_t, 0), np.where(valid, da_h_t, 0)
-        dh = np.where(valid, dh_prev + da_h_t @ W_h.T, dh)
+        running = (t < lengths)[:, None]  # (B, 1)
+        da_x[:, t], da_h[:, t] = np.where(running, da_x_t, 0), np.where(running, da_h_t, 0)
+        dh = np.where(running, dh_prev + da_h_t @ W_h.T, dh)
     dx, dW_x, db_x = input_term_backward(da_x, x, W_x, lengths)
     dW_h, db_h = state_term_backward(da_h, h0, hs, lengths), rows(da_h).sum(axis=0)
     return dx, dh, dW_x, dW_h, db_x, db_h
@@ -156,4 +169,8 @@ def gru_step(
     states_and_weights = {"h": (h, "B H"), "W_x": (W_x, "I 3H"), "W_h": (W_h, "H 3H")}
     biases = {"b_x": (b_x, "3H"), "b_h": (b_h, "3H")}
     x, _ = _validate.floats_or_ids("gru_step", x, "B I", **states_and_weights, **biases)
-    return _gru_step(*map(np.ascontiguousarray, (x, h, W_x, W_h, b_x, b_h)))
+    x, h, W_x, W_h, b_x, b_h = _validate.contiguous(x, h, W_x, W_h, b_x, b_h)
+    return _gru_step(x, h, W_x, W_h, b_x, b_h)
+
+
+CELLS["gru"] = Cell(gru, gru_step, state=("h",), weights=("W_x", "W_h", "b_x", "b_h"), gates=3)

@@ -12,7 +12,7 @@ from minillm.ops import _validate
 def layer_norm(
     x: NDArray, gain: NDArray, bias: NDArray, eps: float = 1e-5
 ) -> tuple[NDArray, Callable]:
-    """Each row to mean 0 and variance 1, then a learned gain and bias.
+    """Normalise each row to mean 0 and variance 1, then apply a learned gain and bias.
 
         x_hat = (x - mean) / sqrt(variance + eps)        y = gain x_hat + bias
 
@@ -21,9 +21,9 @@ def layer_norm(
     ``backward(dy)`` -> dx, dgain, dbias.  Keeps x, gain, and of each row its mean
     and 1 / sqrt(variance + eps); x_hat is computed again.
 
-    Each x changes the mean and the variance of its row as well.  Adding a constant
-    to the row leaves x_hat as it is, and so (but for eps) does a step along x_hat
-    itself: these two parts of dx_hat = gain dy are subtracted.
+    Each x also changes the mean and the variance of its row.  Adding a constant to the
+    row leaves x_hat as it is, and so (but for eps) does a step along x_hat itself: these
+    two parts of dx_hat = gain dy are subtracted.
 
         dx = (dx_hat - mean(dx_hat) - x_hat mean(dx_hat x_hat)) / sqrt(variance + eps)
 
@@ -32,12 +32,11 @@ def layer_norm(
     Source: Ba, Kiros and Hinton (2016), "Layer normalization", equation 4.
     """
     _validate.floats("layer_norm", x=(x, "... D"), gain=(gain, "D"), bias=(bias, "D"))
-    if not _validate.number("layer_norm", "eps", eps) > 0:
-        raise ValueError(f"layer_norm: eps must be positive, found {eps}")
+    epsilon = _validate.positive("layer_norm", "eps", eps)
     shape, D = x.shape, x.shape[-1]
     x_, gain_, bias_ = _validate.contiguous(x, gain, bias)
     rows = x_.reshape(-1, D)
-    y, mean, inverse_std = layer_norm_forward(rows, gain_, bias_, float(eps))
+    y, mean, inverse_std = layer_norm_forward(rows, gain_, bias_, epsilon)
     upstream = _validate.upstream("layer_norm", dy=y.reshape(shape))
 
     def backward(dy):
@@ -50,11 +49,11 @@ def layer_norm(
 
 @twinned
 def layer_norm_forward(
-    x: NDArray, gain: NDArray, bias: NDArray, eps: float
+    x: NDArray, gain: NDArray, bias: NDArray, epsilon: float
 ) -> tuple[NDArray, NDArray, NDArray]:
     """x (N, D), gain (D,), bias (D,) -> y (N, D), mean (N,), inverse_std (N,)."""
     mean = x.mean(axis=1)
-    inverse_std = 1 / np.sqrt(x.var(axis=1) + eps)
+    inverse_std = 1 / np.sqrt(x.var(axis=1) + epsilon)
     x_hat = (x - mean[:, None]) * inverse_std[:, None]
     return gain * x_hat + bias, mean, inverse_std
 

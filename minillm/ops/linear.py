@@ -1,4 +1,4 @@
-"""The affine map, and the matrix product that it is made of."""
+"""The affine map, and its matrix product."""
 
 from collections.abc import Callable
 
@@ -45,10 +45,9 @@ def linear(x: NDArray, W: NDArray, b: NDArray | None = None) -> tuple[NDArray, C
 
 @twinned
 def matmul(a: NDArray, b: NDArray, bias: NDArray | None = None) -> NDArray:
-    """The product of two matrices: (M, K) by (K, N) -> (M, N), in C order; plus a bias (N,).
+    """Multiply two matrices: (M, K) by (K, N) -> (M, N), in C order; plus a bias (N,).
 
-    Any strides will do, so that a transpose is passed as the view that it is:
-    ``matmul(x.T, dy)``.
+    Any strides will do, so that a transpose is passed as a view: ``matmul(x.T, dy)``.
     """
     return a @ b if bias is None else a @ b + bias
 

@@ -1,4 +1,4 @@
-"""Long short-term memory.  ``recurrence`` has the legend and what is shared."""
+"""Long short-term memory.  See ``recurrence`` for the legend and the shared parts."""
 
 from collections.abc import Callable
 
@@ -7,10 +7,12 @@ from numpy.typing import NDArray
 
 from minillm._kernels import twinned
 from minillm.ops import _validate
-from minillm.ops._padding import cut
+from minillm.ops._padding import zero_padding
 from minillm.ops.activations import logistic
 from minillm.ops.recurrence import (
+    CELLS,
     Array,
+    Cell,
     Inputs,
     Lengths,
     input_term,
@@ -30,7 +32,7 @@ def lstm(
     b: NDArray,
     lengths: NDArray[np.integer] | None = None,
 ) -> tuple[tuple[NDArray, NDArray, NDArray], Callable]:
-    """Long short-term memory: a cell c, and gates that say what is written, kept and read.
+    """Long short-term memory: a cell c, and gates that control its writing, keeping and reading.
 
         i, f, g, o = x_t W_x + h_{t-1} W_h + b,   then sigmoid of i, f, o; tanh of g
         c_t = f c_{t-1} + i g
@@ -57,16 +59,29 @@ def lstm(
     weights = {"W_x": (W_x, "I 4H"), "W_h": (W_h, "H 4H"), "b": (b, "4H")}
     x, sizes = _validate.floats_or_ids("lstm", x, "B T I", **states, **weights)
     steps = _validate.sequence_lengths("lstm", lengths, sizes["B"], sizes["T"])
-    inputs = _validate.contiguous(x, h0, c0, W_x, W_h)
-    hs, h_last, c_last, gates, cs = lstm_forward(*inputs, *_validate.contiguous(b, steps))
-    kept = _validate.contiguous(hs, gates, cs)
+    x, h0, c0, W_x, W_h, b = _validate.contiguous(x, h0, c0, W_x, W_h, b)
+    hs, h_last, c_last, gates, cs = lstm_forward(x, h0, c0, W_x, W_h, b, steps)
     upstream = _validate.upstream("lstm", dhs=hs, dh_last=h_last, dc_last=c_last)
 
     def backward(dhs, dh_last=None, dc_last=None):
-        gradients = upstream(dhs, dh_last, dc_last)
-        return without_ids(*lstm_backward(*gradients, *inputs, steps, *kept))
+        dhs, dh_last, dc_last = upstream(dhs, dh_last, dc_last)
+        gradients = lstm_backward(
+            dhs=dhs,
+            dh_last=dh_last,
+            dc_last=dc_last,
+            x=x,
+            h0=h0,
+            c0=c0,
+            W_x=W_x,
+            W_h=W_h,
+            lengths=steps,
+            hs=hs,
+            gates=gates,
+            cs=cs,
+        )
+        return without_ids(*gradients)
 
-    return (hs, h_last, c_last), backward
+    return (hs.view(), h_last, c_last), backward
 
 
 @twinned
@@ -83,8 +98,8 @@ def lstm_forward(
         hs.append(h_t)
         cs.append(c_t)
         gates.append(gates_t)
-        valid = (t < lengths)[:, None]  # (B, 1)
-        h, c = np.where(valid, h_t, h), np.where(valid, c_t, c)
+        running = (t < lengths)[:, None]  # (B, 1)
+        h, c = np.where(running, h_t, h), np.where(running, c_t, c)
     return sequence(hs, lengths), h, c, sequence(gates, lengths), sequence(cs, lengths)
 
 
@@ -113,7 +128,7 @@ def lstm_backward(
     cs: Array,
 ) -> tuple[Array | None, Array, Array, Array, Array, Array]:
     """-> dx (None by ids), dh0, dc0, dW_x, dW_h, db."""
-    dhs = cut(dhs, lengths)
+    dhs = zero_padding(dhs, lengths)
     da = np.zeros_like(gates)  # (B, T, 4H)
     dh, dc = dh_last, dc_last  # (B, H)
     for t in reversed(range(x.shape[1])):
@@ -132,9 +147,9 @@ def lstm_backward(
             [di * i * (1 - i), df * f * (1 - f), dg * (1 - g**2), do * o * (1 - o)], axis=1
         )
         # a = x W_x + b + h_prev W_h; past its end, a row's state stood still
-        valid = (t < lengths)[:, None]  # (B, 1)
-        da[:, t] = np.where(valid, da_t, 0)
-        dh, dc = np.where(valid, da_t @ W_h.T, dh), np.where(valid, dc_prev, dc)
+        running = (t < lengths)[:, None]  # (B, 1)
+        da[:, t] = np.where(running, da_t, 0)
+        dh, dc = np.where(running, da_t @ W_h.T, dh), np.where(running, dc_prev, dc)
     dx, dW_x, db = input_term_backward(da, x, W_x, lengths)
     dW_h = state_term_backward(da, h0, hs, lengths)
     return dx, dh, dc, dW_x, dW_h, db
@@ -156,4 +171,12 @@ def lstm_step(
     states = {"h": (h, "B H"), "c": (c, "B H")}
     weights = {"W_x": (W_x, "I 4H"), "W_h": (W_h, "H 4H"), "b": (b, "4H")}
     x, _ = _validate.floats_or_ids("lstm_step", x, "B I", **states, **weights)
-    return _lstm_step(*map(np.ascontiguousarray, (x, h, c, W_x, W_h, b)))
+    x, h, c, W_x, W_h, b = _validate.contiguous(x, h, c, W_x, W_h, b)
+    return _lstm_step(x, h, c, W_x, W_h, b)
+
+
+# With an open forget gate, an untrained cell remembers (Gers et al. 2000; Jozefowicz, Zaremba
+# and Sutskever 2015).
+CELLS["lstm"] = Cell(
+    lstm, lstm_step, state=("h", "c"), weights=("W_x", "W_h", "b"), gates=4, open_gate=1
+)

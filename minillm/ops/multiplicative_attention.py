@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from minillm._kernels import twinned
 from minillm.ops import _validate
-from minillm.ops._padding import cut, valid
+from minillm.ops._padding import length_mask, zero_padding
 from minillm.ops.attention import (
     Array,
     Lengths,
@@ -26,7 +26,7 @@ def multiplicative_attention(
     W: NDArray | None = None,
     lengths: NDArray[np.integer] | None = None,
 ) -> tuple[tuple[NDArray, NDArray], Callable]:
-    """Attention that scores with a product: "general" with a matrix, "dot" without.
+    """Attention that scores with a product: "general" with a matrix W, "dot" without.
 
         score(q, k) = q W k^T        or, where W is None,        q k^T
 
@@ -48,32 +48,38 @@ def multiplicative_attention(
     steps = _validate.sequence_lengths("multiplicative_attention", lengths, sizes["B"], sizes["S"])
 
     q, q_backward = (query, None) if W is None else linear(query, W)
-    inputs = _validate.contiguous(q, keys, values, steps)
-    context, weights = multiplicative_attention_forward(*inputs)
-    kept = _validate.contiguous(weights)
+    q, keys, values = _validate.contiguous(q, keys, values)
+    context, weights = multiplicative_attention_forward(q, keys, values, steps)
     upstream = _validate.upstream("multiplicative_attention", dcontext=context, dweights=weights)
 
     def backward(dcontext, dweights=None):
+        dcontext, dweights = upstream(dcontext, dweights)
         dq, dkeys, dvalues = multiplicative_attention_backward(
-            *upstream(dcontext, dweights), *inputs, *kept
+            dcontext=dcontext,
+            dweights=dweights,
+            query=q,
+            keys=keys,
+            values=values,
+            lengths=steps,
+            weights=weights,
         )
         if q_backward is None:
             return dq, dkeys, dvalues
         dquery, dW = q_backward(dq)
         return dquery, dkeys, dvalues, dW
 
-    return (context, weights), backward
+    return (context, weights.view()), backward
 
 
 @twinned
 def multiplicative_attention_forward(
     query: Array, keys: Array, values: Array, lengths: Lengths
 ) -> tuple[Array, Array]:
-    """query (B, T, D), projected if there is a matrix; keys (B, S, D), values (B, S, E)
+    """query (B, T, D), projected where there is a W; keys (B, S, D), values (B, S, E)
     -> context (B, T, E), weights (B, T, S)."""
-    keys, values = cut(keys, lengths), cut(values, lengths)
+    keys, values = zero_padding(keys, lengths), zero_padding(values, lengths)
     scores = query @ transposed(keys)  # (B, T, S)
-    return attend(scores, values, valid(lengths, keys.shape[1])[:, None])
+    return attend(scores, values, length_mask(lengths, keys.shape[1])[:, None])
 
 
 @twinned
@@ -87,10 +93,10 @@ def multiplicative_attention_backward(
     weights: Array,
 ) -> tuple[Array, Array, Array]:
     """-> dquery (B, T, D), dkeys (B, S, D), dvalues (B, S, E)."""
-    keys, values = cut(keys, lengths), cut(values, lengths)
-    allowed, attends = valid(lengths, keys.shape[1])[:, None], attending(weights)
+    keys, values = zero_padding(keys, lengths), zero_padding(values, lengths)
+    allowed, attends = length_mask(lengths, keys.shape[1])[:, None], attending(weights)
     dscores, dvalues = attend_backward(dcontext, dweights, values, weights, allowed)
     # scores = query keys^T
     dquery = np.where(attends, dscores @ keys, 0)
     dkeys = transposed(dscores) @ np.where(attends, query, 0)
-    return dquery, cut(dkeys, lengths), cut(dvalues, lengths)
+    return dquery, zero_padding(dkeys, lengths), zero_padding(dvalues, lengths)

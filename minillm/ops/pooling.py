@@ -1,6 +1,6 @@
-"""From a sequence to one vector, whatever its length.
+"""Pooling: one vector for a sequence of any length.
 
-x (B, T, D), lengths (B,) or None -> y (B, D); steps past a row's length do not count, and
+x (B, T, D), lengths (B,) or None -> y (B, D).  Steps past a row's length do not count, and
 the pool of a row without steps is zero.
 """
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.ops import _validate
-from minillm.ops._padding import cut, valid
+from minillm.ops._padding import length_mask, zero_padding
 
 
 def mean_pool(x: NDArray, lengths: NDArray[np.integer] | None = None) -> tuple[NDArray, Callable]:
@@ -21,20 +21,20 @@ def mean_pool(x: NDArray, lengths: NDArray[np.integer] | None = None) -> tuple[N
     B, T, D = _validate.floats("mean_pool", x=(x, "B T D")).values()
     steps = _validate.sequence_lengths("mean_pool", lengths, B, T)
     count = np.maximum(steps, 1)[:, None].astype(x.dtype)  # (B, 1)
-    y = cut(x, steps).sum(axis=1) / count
+    y = zero_padding(x, steps).sum(axis=1) / count
     upstream = _validate.upstream("mean_pool", dy=y)
 
     def backward(dy):
         share = (upstream(dy) / count)[:, None]  # (B, 1, D)
-        return cut(np.broadcast_to(share, (B, T, D)), steps)
+        return zero_padding(np.broadcast_to(share, (B, T, D)), steps)
 
     return y, backward
 
 
 def max_pool(x: NDArray, lengths: NDArray[np.integer] | None = None) -> tuple[NDArray, Callable]:
-    """The largest value over time, of each feature by itself: y_d = max over t of x_td.
+    """The largest value of each feature over time: y_d = max over t of x_td.
 
-    ``backward(dy)`` -> dx: dy where the largest stood (the first of equals), else 0.
+    ``backward(dy)`` -> dx: dy at the place of the largest (the first of equals), else 0.
     Keeps that place.
     Source: Collobert and Weston (2008), "A unified architecture for natural language
     processing", section 3.3.
@@ -42,7 +42,7 @@ def max_pool(x: NDArray, lengths: NDArray[np.integer] | None = None) -> tuple[ND
     B, T, D = _validate.floats("max_pool", x=(x, "B T D")).values()
     steps = _validate.sequence_lengths("max_pool", lengths, B, T)
     dtype = x.dtype
-    among = np.where(valid(steps, T)[..., None], x, -np.inf)
+    among = np.where(length_mask(steps, T)[..., None], x, -np.inf)
     place = among.argmax(axis=1)[:, None]  # (B, 1, D)
     empty = (steps == 0)[:, None]
     y = np.where(empty, 0, np.take_along_axis(x, place, axis=1)[:, 0])
@@ -54,3 +54,6 @@ def max_pool(x: NDArray, lengths: NDArray[np.integer] | None = None) -> tuple[ND
         return dx
 
     return y, backward
+
+
+POOLINGS = {"mean": mean_pool, "max": max_pool}

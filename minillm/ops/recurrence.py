@@ -1,4 +1,4 @@
-"""What the recurrent networks share: their inputs, lengths, and the gradients of their weights.
+"""The shared parts of the recurrent networks: inputs, lengths, and the gradients of weights.
 
 Legend: B batch, T time, I input width, H hidden width, G H the gates side by side
 along the last axis, in PyTorch's order.  Every recurrence here has pre-activations
@@ -9,53 +9,70 @@ and its own way from a_t to h_t, in both directions: see ``rnn``, ``lstm`` and `
 
 The term x_t W_x + b depends on no earlier step, so that it is one matrix product
 before the loop over time.  The backward's loop runs from the last step to the first
-and finds da_t.  With those in hand, the gradients of the weights are one product
-each after the loop, over all steps of all rows:
+and computes da_t.  From da, the gradients of the weights are one product each after
+the loop, over all steps of all rows:
 
     dx_t = da_t W_x^T        dW_x = sum over t of x_t^T da_t        db = sum of da_t
     dh_{t-1} += da_t W_h^T   dW_h = sum over t of h_{t-1}^T da_t
 
-x may be ids (B, T), which stand for one-hot vectors of width I: x_t W_x is then row
-x_t of W_x, and there is no dx.
+x may be ids (B, T) in place of one-hot vectors of width I: x_t W_x is then row x_t of
+W_x, and there is no dx.
 
 ``lengths`` (B,): row b ends after lengths[b] steps.  Its later outputs are zero, its
-state stays what it was at the last valid step (the initial state at length 0), and
+last state is the one at the last valid step (the initial state at length 0), and
 nothing beyond the length changes any result or gradient.
+
+A new recurrence is a page with its op, its step and its entry in ``CELLS``: layers and
+models find it there by its name.
 
 Source of the backwards: Werbos (1990), "Backpropagation through time: what it does
 and how to do it".
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minillm.ops import _validate
-from minillm.ops._padding import cut
+from minillm.ops._padding import zero_padding
 
 Array = NDArray[np.floating]
 Inputs = NDArray[Any]  # floats (B, T, I), or ids (B, T) as int64
 Lengths = NDArray[np.int64]
 
 
+class Cell(NamedTuple):
+    """A recurrence, as layers need to know it."""
+
+    run: Callable[..., Any]  # over a whole sequence: (x, *state, *weights, lengths=)
+    step: Callable[..., Any]  # one step without a backward: (x, *state, *weights)
+    state: tuple[str, ...]  # the entries of the state; the first, h, is the output
+    weights: tuple[str, ...]  # W_x, W_h, then the biases
+    gates: int
+    open_gate: int | None = None  # the gate whose bias begins at 1, not at 0
+
+
+CELLS: dict[str, Cell] = {}
+
+
 def sequence(steps: list[Array], lengths: Lengths) -> Array:
-    """One array (B, D) for each step -> (B, T, D), with zeros past each row's length."""
-    return cut(np.stack(steps, axis=1), lengths)
+    """Return one array (B, T, D) of the arrays (B, D) of each step, with zero padding."""
+    return zero_padding(np.stack(steps, axis=1), lengths)
 
 
 def rows(x: Array) -> Array:
-    """All steps of all rows below each other: (B, T, D) -> (B T, D)."""
+    """Return all steps of all rows below each other: (B, T, D) -> (B T, D)."""
     return x.reshape(-1, x.shape[-1])
 
 
 def input_term(x: Inputs, W_x: Array, b: Array, lengths: Lengths | None = None) -> Array:
-    """x W_x + b: (B, T, G H) of all steps, x (B, T, I) or ids (B, T) and their lengths;
-    (B, G H) of one, x (B, I) or ids (B,)."""
+    """Return x W_x + b: of all steps, (B, T, G H) from x (B, T, I) or ids (B, T) and lengths;
+    of one step, (B, G H) from x (B, I) or ids (B,)."""
     if x.dtype.kind == "i":
         return W_x[x] + b
-    x = x if lengths is None else cut(x, lengths)
+    x = x if lengths is None else zero_padding(x, lengths)
     return (rows(x) @ W_x).reshape(*x.shape[:-1], -1) + b
 
 
@@ -69,32 +86,32 @@ def input_term_backward(
         dW_x = np.zeros_like(W_x)
         np.add.at(dW_x, x, da)
         return None, dW_x, db
-    dx = cut((rows(da) @ W_x.T).reshape(x.shape), lengths)
-    dW_x = rows(cut(x, lengths)).T @ rows(da)
+    dx = zero_padding((rows(da) @ W_x.T).reshape(x.shape), lengths)
+    dW_x = rows(zero_padding(x, lengths)).T @ rows(da)
     return dx, dW_x, db
 
 
 def state_term_backward(da: Array, h0: Array, hs: Array, lengths: Lengths) -> Array:
-    """da (B, T, G H), h0 (B, H), hs (B, T, H) -> dW_h.  The loop has found dh already."""
+    """da (B, T, G H), h0 (B, H), hs (B, T, H) -> dW_h.  The loop has computed dh already."""
     # a = h_prev W_h + ...
     h_prev = np.concatenate([h0[:, None], hs[:, :-1]], axis=1)  # (B, T, H)
-    return rows(cut(h_prev, lengths)).T @ rows(da)
+    return rows(zero_padding(h_prev, lengths)).T @ rows(da)
 
 
 def without_ids(dx: Array | None, *gradients: Array) -> tuple[Array, ...]:
-    """The gradients that an op returns: none by ids."""
+    """Return the gradients of an op's float arguments: without dx where x is ids."""
     return gradients if dx is None else (dx, *gradients)
 
 
 def reverse(x: NDArray, lengths: NDArray[np.integer] | None = None) -> tuple[NDArray, Callable]:
-    """Each row's valid steps in reverse order; the padding stays where it is, as zeros.
+    """Reverse the order of each row's valid steps; the padding stays in place, as zeros.
 
     x (B, T, D), lengths (B,) or None -> y (B, T, D), y[b, t] = x[b, lengths[b] - 1 - t].
     ``backward(dy)`` -> dx.  Keeps the order.
 
-    A recurrence over ``reverse(x)``, reversed again, reads from right to left: with it,
-    a bidirectional network needs no gradient of its own.  Reversing is its own inverse
-    and its own transpose, so that forward and backward are the same function.
+    A recurrence over ``reverse(x)``, reversed again, reads from right to left, so that a
+    bidirectional network needs no gradient of its own.  Reversing is its own inverse and
+    its own transpose: forward and backward are the same function.
 
     Raises TypeError or ValueError where the dtype, the shape or lengths do not fit.
     Source: Schuster and Paliwal (1997), "Bidirectional recurrent neural networks".

@@ -9,16 +9,15 @@ from minillm.ops import _validate
 
 
 def rms_norm(x: NDArray, gain: NDArray, eps: float = 1e-5) -> tuple[NDArray, Callable]:
-    """Each row to a mean square of 1, then a learned gain.
+    """Normalise each row to a mean square of 1, then apply a learned gain.
 
         x_hat = x / sqrt(mean(x^2) + eps)        y = gain x_hat
 
     x (..., D), gain (D,) -> y (..., D), with the mean over the last axis.
     ``backward(dy)`` -> dx, dgain.  Keeps gain, x_hat and 1 / sqrt(mean(x^2) + eps).
 
-    It is layer_norm without subtracting the mean, and without a bias.  A step along
-    x_hat itself (but for eps) leaves x_hat as it is: this part of dx_hat = gain dy is
-    subtracted.
+    It is layer_norm without the mean and the bias.  A step along x_hat itself (but for
+    eps) leaves x_hat as it is: this part of dx_hat = gain dy is subtracted.
 
         dx = (dx_hat - x_hat mean(dx_hat x_hat)) / sqrt(mean(x^2) + eps)
 
@@ -28,10 +27,9 @@ def rms_norm(x: NDArray, gain: NDArray, eps: float = 1e-5) -> tuple[NDArray, Cal
     equation 4; eps is added as in Llama.
     """
     _validate.floats("rms_norm", x=(x, "... D"), gain=(gain, "D"))
-    if not _validate.number("rms_norm", "eps", eps) > 0:
-        raise ValueError(f"rms_norm: eps must be positive, found {eps}")
+    epsilon = _validate.positive("rms_norm", "eps", eps)
     D = x.shape[-1]
-    inverse_rms = 1 / np.sqrt((x**2).mean(axis=-1, keepdims=True) + float(eps))  # (..., 1)
+    inverse_rms = 1 / np.sqrt((x**2).mean(axis=-1, keepdims=True) + epsilon)  # (..., 1)
     x_hat = x * inverse_rms
     y = gain * x_hat
     upstream = _validate.upstream("rms_norm", dy=y)

@@ -1,4 +1,4 @@
-"""The simple recurrent network.  ``recurrence`` has the legend and what is shared."""
+"""The simple recurrent network.  See ``recurrence`` for the legend and the shared parts."""
 
 from collections.abc import Callable
 
@@ -7,9 +7,11 @@ from numpy.typing import NDArray
 
 from minillm._kernels import twinned
 from minillm.ops import _validate
-from minillm.ops._padding import cut
+from minillm.ops._padding import zero_padding
 from minillm.ops.recurrence import (
+    CELLS,
     Array,
+    Cell,
     Inputs,
     Lengths,
     input_term,
@@ -48,15 +50,18 @@ def rnn(
     states_and_weights = {"h0": (h0, "B H"), "W_x": (W_x, "I H"), "W_h": (W_h, "H H")}
     x, sizes = _validate.floats_or_ids("rnn", x, "B T I", **states_and_weights, b=(b, "H"))
     steps = _validate.sequence_lengths("rnn", lengths, sizes["B"], sizes["T"])
-    inputs = _validate.contiguous(x, h0, W_x, W_h)
-    hs, h_last = rnn_forward(*inputs, *_validate.contiguous(b, steps))
-    kept = _validate.contiguous(hs)
+    x, h0, W_x, W_h, b = _validate.contiguous(x, h0, W_x, W_h, b)
+    hs, h_last = rnn_forward(x, h0, W_x, W_h, b, steps)
     upstream = _validate.upstream("rnn", dhs=hs, dh_last=h_last)
 
     def backward(dhs, dh_last=None):
-        return without_ids(*rnn_backward(*upstream(dhs, dh_last), *inputs, steps, *kept))
+        dhs, dh_last = upstream(dhs, dh_last)
+        gradients = rnn_backward(
+            dhs=dhs, dh_last=dh_last, x=x, h0=h0, W_x=W_x, W_h=W_h, lengths=steps, hs=hs
+        )
+        return without_ids(*gradients)
 
-    return (hs, h_last), backward
+    return (hs.view(), h_last), backward
 
 
 @twinned
@@ -85,16 +90,16 @@ def rnn_backward(
     hs: Array,
 ) -> tuple[Array | None, Array, Array, Array, Array]:
     """-> dx (None by ids), dh0, dW_x, dW_h, db."""
-    dhs = cut(dhs, lengths)
+    dhs = zero_padding(dhs, lengths)
     da = np.zeros_like(hs)
     dh = dh_last
     for t in reversed(range(x.shape[1])):
-        valid = (t < lengths)[:, None]  # (B, 1)
+        running = (t < lengths)[:, None]  # (B, 1)
         # h = tanh(a)
         da_t = (dh + dhs[:, t]) * (1 - hs[:, t] ** 2)
-        da[:, t] = np.where(valid, da_t, 0)
+        da[:, t] = np.where(running, da_t, 0)
         # a = x W_x + b + h_prev W_h; past its end, a row's state stood still
-        dh = np.where(valid, da_t @ W_h.T, dh)
+        dh = np.where(running, da_t @ W_h.T, dh)
     dx, dW_x, db = input_term_backward(da, x, W_x, lengths)
     dW_h = state_term_backward(da, h0, hs, lengths)
     return dx, dh, dW_x, dW_h, db
@@ -110,4 +115,8 @@ def rnn_step(x: NDArray, h: NDArray, W_x: NDArray, W_h: NDArray, b: NDArray) -> 
     """One step of ``rnn`` without a backward: x (B, I) or ids (B,), h (B, H) -> h (B, H)."""
     states_and_weights = {"h": (h, "B H"), "W_x": (W_x, "I H"), "W_h": (W_h, "H H")}
     x, _ = _validate.floats_or_ids("rnn_step", x, "B I", **states_and_weights, b=(b, "H"))
-    return _rnn_step(*map(np.ascontiguousarray, (x, h, W_x, W_h, b)))
+    x, h, W_x, W_h, b = _validate.contiguous(x, h, W_x, W_h, b)
+    return _rnn_step(x, h, W_x, W_h, b)
+
+
+CELLS["rnn"] = Cell(rnn, rnn_step, state=("h",), weights=("W_x", "W_h", "b"), gates=1)

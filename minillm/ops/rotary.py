@@ -20,8 +20,8 @@ def rotary(
     x (B, N, T, D) with an even D, positions (B, T) from 0 up -> y (B, N, T, D).
     ``backward(dy)`` -> dx.  Keeps the cosines and sines, (B, 1, T, D/2).
 
-    The product of a rotated query and a rotated key depends on the distance of their
-    positions alone.  The backward of a rotation is the rotation by the opposite angle.
+    The product of a rotated query and a rotated key depends on their positions by the
+    distance alone.  The backward of a rotation is the rotation by the opposite angle.
 
     Raises TypeError or ValueError where dtypes or shapes do not fit, D is odd, a
     position is negative or base is not positive.
@@ -31,11 +31,10 @@ def rotary(
     """
     B, _, T, D = _validate.floats("rotary", x=(x, "B N T D")).values()
     if D % 2 == 1:
-        raise ValueError(f"rotary: x has shape {x.shape}, expected an even D")
-    if not _validate.number("rotary", "base", base) > 0:
-        raise ValueError(f"rotary: base must be positive, found {base}")
+        raise ValueError(f"rotary: x: expected an even D, found shape {x.shape}")
+    base = _validate.positive("rotary", "base", base)
     places = _validate.ids("rotary", "positions", positions, 2**53, (B, T))
-    angles = places[:, None, :, None] * float(base) ** (-2 * np.arange(D // 2) / D)
+    angles = places[:, None, :, None] * base ** (-2 * np.arange(D // 2) / D)
     cos, sin = np.cos(angles).astype(x.dtype), np.sin(angles).astype(x.dtype)  # (B, 1, T, D/2)
     first, second = np.split(x, 2, axis=-1)  # (B, N, T, D/2)
     y = np.concatenate([first * cos - second * sin, first * sin + second * cos], axis=-1)

@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 
 from minillm._kernels import twinned
 from minillm.ops import _validate
-from minillm.ops._padding import cut, valid
+from minillm.ops._padding import length_mask, zero_padding
 from minillm.ops.attention import (
     Array,
     Lengths,
     attend_backward,
     attending,
-    softmax_of_allowed,
     transposed,
 )
+from minillm.ops.softmax import masked_softmax
 
 
 def scaled_dot_product_attention(
@@ -65,7 +65,7 @@ def scaled_dot_product_attention(
     if type(causal) is not bool:
         causal = _validate.flag(op, "causal", causal)
     if N % M:
-        raise ValueError(f"{op}: k has {M} heads, which do not divide the {N} of q")
+        raise ValueError(f"{op}: k: expected heads that divide the {N} of q, found {M}")
     steps = _validate.sequence_lengths(op, lengths, B, S)
     first = (
         np.full(B, S - T, np.int64)
@@ -97,7 +97,7 @@ def _for_each_key(dx: Array, M: int) -> Array:
 
 def _allowed(lengths: Lengths, causal: bool, start: Lengths, T: int, S: int) -> NDArray[np.bool_]:
     """Which keys a query may attend to: (B, 1, T, S), or (B, 1, 1, S) where T does not matter."""
-    allowed = valid(lengths, S)[:, None, None]  # (B, 1, 1, S)
+    allowed = length_mask(lengths, S)[:, None, None]  # (B, 1, 1, S)
     if causal:
         position = start[:, None] + np.arange(T)  # (B, T)
         allowed = allowed & (np.arange(S) <= position[:, None, :, None])
@@ -111,9 +111,9 @@ def scaled_attention_forward(
     """query (B, N, T, D), keys (B, M, S, D), values (B, M, S, E), start (B,)
     -> context (B, N, T, E), log_sums (B, N, T)."""
     (_, N, T, D), S = query.shape, keys.shape[2]
-    keys, values = (_for_each_query(cut(x, lengths), N) for x in (keys, values))
+    keys, values = (_for_each_query(zero_padding(x, lengths), N) for x in (keys, values))
     scores = query @ transposed(keys) * D**-0.5  # (B, N, T, S)
-    weights, log_sums = softmax_of_allowed(scores, _allowed(lengths, causal, start, T, S))
+    weights, log_sums = masked_softmax(scores, _allowed(lengths, causal, start, T, S))
     context = np.where(attending(weights), weights @ values, 0)
     return context, log_sums[..., 0]
 
@@ -131,7 +131,7 @@ def scaled_attention_backward(
 ) -> tuple[Array, Array, Array]:
     """-> dquery (B, N, T, D), dkeys (B, M, S, D), dvalues (B, M, S, E)."""
     (_, N, T, D), (_, M, S, _) = query.shape, keys.shape
-    keys, values = (_for_each_query(cut(x, lengths), N) for x in (keys, values))
+    keys, values = (_for_each_query(zero_padding(x, lengths), N) for x in (keys, values))
     allowed = _allowed(lengths, causal, start, T, S)
     scores = query @ transposed(keys) * D**-0.5
     weights = np.exp(np.where(allowed, scores - log_sums[..., None], -np.inf))  # (B, N, T, S)
@@ -140,7 +140,7 @@ def scaled_attention_backward(
     attends = attending(weights)
     dquery = np.where(attends, dscores @ keys, 0) * D**-0.5
     dkeys = transposed(dscores) @ np.where(attends, query, 0) * D**-0.5
-    return dquery, *(cut(_for_each_key(dx, M), lengths) for dx in (dkeys, dvalues))
+    return dquery, *(zero_padding(_for_each_key(dx, M), lengths) for dx in (dkeys, dvalues))
 
 
 def _strided(x: NDArray) -> NDArray:

@@ -1,4 +1,8 @@
-"""Softmax over the last axis."""
+"""Softmax over the last axis, and the two forms of it that other pages use.
+
+``softmax_forward`` and ``softmax_backward`` are the equations without the checks,
+``log_softmax`` is the logarithm, ``masked_softmax`` leaves entries out.
+"""
 
 from collections.abc import Callable
 
@@ -25,12 +29,49 @@ def softmax(x: NDArray) -> tuple[NDArray, Callable]:
     classification network outputs".
     """
     _validate.floats("softmax", x=(x, "... D"))
-    exponentials = np.exp(x - x.max(axis=-1, keepdims=True))
-    y = exponentials / exponentials.sum(axis=-1, keepdims=True)
+    y = softmax_forward(x)
     upstream = _validate.upstream("softmax", dy=y)
 
     def backward(dy):
-        dy = upstream(dy)
-        return y * (dy - (dy * y).sum(axis=-1, keepdims=True))
+        return softmax_backward(upstream(dy), y)
 
     return y, backward
+
+
+def exponentials(x: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+    """x (..., D) -> z = x - max(x), exp(z), and their sum (..., 1)."""
+    z = x - x.max(axis=-1, keepdims=True)
+    exp_z = np.exp(z)
+    return z, exp_z, exp_z.sum(axis=-1, keepdims=True)
+
+
+def softmax_forward(x: NDArray) -> NDArray:
+    """x (..., D) -> softmax(x) (..., D)."""
+    _, exp_z, total = exponentials(x)
+    return exp_z / total
+
+
+def softmax_backward(dy: NDArray, y: NDArray) -> NDArray:
+    """dy, y (..., D) -> dx (..., D)."""
+    return y * (dy - (dy * y).sum(axis=-1, keepdims=True))
+
+
+def log_softmax(x: NDArray) -> NDArray:
+    """x (..., D) -> log(softmax(x)) (..., D), without the rounding of small probabilities to 0."""
+    z, _, total = exponentials(x)
+    return z - np.log(total)
+
+
+def masked_softmax(x: NDArray, allowed: NDArray[np.bool_]) -> tuple[NDArray, NDArray]:
+    """x (..., D), allowed (..., D) -> softmax over the allowed, and log(sum of exp(x)) (..., 1).
+
+    The other weights are zero, whatever x is there.  Where no allowed x is above minus
+    infinity, all weights are zero, and so is the logarithm.
+    """
+    x = np.where(allowed, x, -np.inf)
+    largest = x.max(axis=-1, keepdims=True)
+    largest = np.where(largest == -np.inf, 0, largest)
+    exp_z = np.exp(x - largest)
+    total = exp_z.sum(axis=-1, keepdims=True)
+    total = np.where(total == 0, 1, total)
+    return np.where(allowed, exp_z / total, 0), largest + np.log(total)

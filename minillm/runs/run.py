@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from minillm.decoding import Translation
 from minillm.errors import InputError
-from minillm.models.word2vec import Vectors
+from minillm.models.vectors import Vectors
 from minillm.runs import given
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Data, Evaluation, Kind, Results, kinds

@@ -121,7 +121,7 @@ def test_a_batch_equals_its_rows_and_the_weights_are_those_of_the_output(seed, b
 
 
 def test_a_real_model_scores_as_its_loss_does():
-    config = EncoderDecoderConfig(6, 4, embedding=5, hidden=6, input_feeding=True)
+    config = EncoderDecoderConfig(6, 4, embedding=5, hidden=6)
     model = EncoderDecoder(config, np.random.default_rng(0), dtype=np.float64)
     model.params["output.W"] *= 4  # fresh weights predict nearly uniformly
     source, lengths = sources(np.random.default_rng(1))

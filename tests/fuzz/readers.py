@@ -43,7 +43,7 @@ def _use(run: Run) -> None:
 
                 captions_of(run, np.zeros((1, run.model.config.pixels), np.float32))
             case "word2vec":
-                run.vectors.nearest(run.vectors.words[0], 2)
+                run.vectors.most_similar(run.vectors.words[0], 2)
 
 
 def _score(run: Run) -> None:

@@ -12,9 +12,10 @@ H, LENGTHS = 3, np.array([5, 2])
 
 
 def both_steps(params, kind, hs, h_last, query, lengths=LENGTHS):
-    """prepare, then attend."""
-    memory, prepare_backward = attention.prepare(params, "a", kind, hs, h_last, lengths, H)
-    (context, weights), attend_backward = attention.attend(params, "a", kind, query, memory)
+    """Prepare the memory, then attend to it."""
+    layer = attention.KINDS[kind]
+    memory, prepare_backward = layer.prepare(params, "a", hs, h_last, lengths, H)
+    (context, weights), attend_backward = layer.attend(params, "a", query, memory)
 
     def backward(dcontext):
         dquery, dmemory, gradients = attend_backward(dcontext)
@@ -25,7 +26,7 @@ def both_steps(params, kind, hs, h_last, query, lengths=LENGTHS):
 
 
 def arrays(rng, kind, M, B=2, S=5, T=4):
-    params = draw_all(attention.new_layer("a", kind, H, M), rng, np.float64)
+    params = draw_all(attention.KINDS[kind].new_layer("a", H, M), rng, np.float64)
     hs, h_last = rng.standard_normal((B, S, M)), rng.standard_normal((B, M))
     return params, hs, h_last, rng.standard_normal((B, T, H))
 

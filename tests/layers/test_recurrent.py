@@ -3,11 +3,21 @@
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from model_checks import check_layer
+from model_checks import check_layer, check_model
 
 from minillm import ops, use_kernels
 from minillm.layers import recurrent
 from minillm.layers.fresh import draw_all
+from minillm.models.language_model import LanguageModel, LanguageModelConfig
+from minillm.ops._padding import zero_padding
+from minillm.ops.recurrence import (
+    Cell,
+    input_term,
+    input_term_backward,
+    sequence,
+    state_term_backward,
+    without_ids,
+)
 from minillm.testing import strategies
 
 CELLS = tuple(recurrent.CELLS)
@@ -217,3 +227,67 @@ def test_fresh_recurrent_weights_preserve_norms(cell):
         np.testing.assert_allclose(W @ W.T, np.eye(8), atol=1e-6)
     if cell == "lstm":
         assert params["p.b"].tolist() == [0] * 8 + [1] * 8 + [0] * 16
+
+
+# --- a cell that only this file knows ---------------------------------------------------------
+
+
+def leaky(x, h0, W_x, W_h, b, lengths=None):
+    """h_t = h_{t-1} / 2 + tanh(x_t W_x + h_{t-1} W_h + b)."""
+    T = x.shape[1]
+    lengths = np.full(len(x), T) if lengths is None else lengths
+    a_x, h, hs = input_term(x, W_x, b, lengths), h0, []
+    for t in range(T):
+        h = np.where((t < lengths)[:, None], h / 2 + np.tanh(a_x[:, t] + h @ W_h), h)
+        hs.append(h)
+    hs = sequence(hs, lengths)
+
+    def backward(dhs, dh_last=None):
+        dhs = zero_padding(np.zeros_like(hs) if dhs is None else dhs, lengths)
+        dh, da = np.zeros_like(h0) if dh_last is None else dh_last, np.zeros_like(hs)
+        for t in reversed(range(T)):
+            running, before = (t < lengths)[:, None], hs[:, t - 1] if t else h0
+            dh_t = dh + dhs[:, t]
+            # h = h_prev / 2 + tanh(a)
+            da[:, t] = np.where(running, dh_t * (1 - (hs[:, t] - before / 2) ** 2), 0)
+            dh = np.where(running, dh_t / 2 + da[:, t] @ W_h.T, dh)
+        dx, dW_x, db = input_term_backward(da, x, W_x, lengths)
+        return without_ids(dx, dh, dW_x, state_term_backward(da, h0, hs, lengths), db)
+
+    return (hs, h), backward
+
+
+def leaky_step(x, h, W_x, W_h, b):
+    """One step of ``leaky``."""
+    return h / 2 + np.tanh(input_term(x, W_x, b) + h @ W_h)
+
+
+def test_a_new_cell_is_one_page(monkeypatch):
+    """It goes by its name through layers, stacks, steps and models, as those of the package do."""
+    entry = Cell(leaky, leaky_step, state=("h",), weights=("W_x", "W_h", "b"), gates=1)
+    monkeypatch.setitem(recurrent.CELLS, "leaky", entry)
+    test_gradients_of_a_stack_with_dropout("leaky", bidirectional=True)
+    test_gradients_of_a_stack_over_ids("leaky", "E", 3, {"lengths": np.array([4, 3])})
+    test_padding_and_the_other_rows_change_nothing("leaky", bidirectional=True)
+    test_steps_equal_the_whole_sequence_for_hypotheses_too("leaky")
+    config = LanguageModelConfig(5, 3, 4, 2, cell="leaky")
+    model = LanguageModel(config, np.random.default_rng(0), dtype=np.float64)
+    check_model(model, tuple(np.random.default_rng(1).integers(0, 5, (2, 3, 4))))
+
+
+def test_what_is_not_trained_is_not_computed():
+    """The backward ends with the lowest layer that is trained, and the rest is as before."""
+    rng = np.random.default_rng(0)
+    config = LanguageModelConfig(5, 3, 4, 3, cell="gru", dropout=0.0)
+    model = LanguageModel(config, rng, dtype=np.float64)
+    _, backward = model.loss(tuple(rng.integers(0, 5, (2, 3, 4))))
+    everything = backward()
+    for trained, parts in (
+        ({"embedding.E"}, ("embedding.", "layers.0.", "layers.1.", "layers.2.")),
+        ({"layers.1.W_h"}, ("layers.1.", "layers.2.")),
+        ({"output.W"}, ()),
+    ):
+        some = backward(trained)
+        assert some.keys() == {n for n in everything if n.startswith(("output.", *parts))}
+        for name, gradient in some.items():
+            np.testing.assert_array_equal(gradient, everything[name])

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from model_checks import check_model, fit
 
-from minillm.layers.attention import KINDS
+from minillm import ops
+from minillm.layers.attention import KINDS, Attention, kind
+from minillm.layers.fresh import Fresh, uniform
 from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
-from minillm.models.target import one_hypothesis, select
+from minillm.models.target import select
 from minillm.training import Adam
 
 pytestmark = pytest.mark.usefixtures("both_twins")
@@ -44,19 +46,16 @@ def check(model):
 
 
 @pytest.mark.parametrize("attention", KINDS)
-@pytest.mark.parametrize("input_feeding", [False, True])
 @pytest.mark.parametrize("cell", CELLS)
-def test_gradient_of_every_parameter(attention, input_feeding, cell):
-    check(small(attention=attention, input_feeding=input_feeding, cell=cell))
+def test_gradient_of_every_parameter(attention, cell):
+    check(small(attention=attention, cell=cell))
 
 
 @pytest.mark.parametrize("attention", KINDS)
-@pytest.mark.parametrize("input_feeding", [False, True])
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_gradient_with_layers_dropout_and_smoothing(attention, input_feeding, bidirectional):
+def test_gradient_with_layers_dropout_and_smoothing(attention, bidirectional):
     model = small(
         attention=attention,
-        input_feeding=input_feeding,
         bidirectional=bidirectional,
         layers=2,
         dropout=0.3,
@@ -65,16 +64,10 @@ def test_gradient_with_layers_dropout_and_smoothing(attention, input_feeding, bi
     check(model)
 
 
-@pytest.mark.parametrize("input_feeding", [False, True])
-def test_gradient_with_scheduled_sampling(input_feeding):
-    check(small(scheduled_sampling=0.7, input_feeding=input_feeding))
-
-
 @pytest.mark.parametrize("attention", KINDS)
-@pytest.mark.parametrize("input_feeding", [False, True])
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_padding_and_batch_mates_change_nothing(attention, input_feeding, bidirectional):
-    model = small(attention=attention, input_feeding=input_feeding, bidirectional=bidirectional)
+def test_padding_and_batch_mates_change_nothing(attention, bidirectional):
+    model = small(attention=attention, bidirectional=bidirectional)
     rng = np.random.default_rng(3)
     source, source_lengths, target, target_lengths = random_batch(model, rng)
     wider = rng.integers(0, 6, (3, 9)), source_lengths, rng.integers(0, 5, (3, 7)), target_lengths
@@ -98,24 +91,21 @@ def test_padding_and_batch_mates_change_nothing(attention, input_feeding, bidire
 
 
 def test_later_target_tokens_never_change_earlier_losses():
-    for input_feeding in (False, True):
-        model = small(input_feeding=input_feeding)
-        rng = np.random.default_rng(4)
-        source, source_lengths, target, _ = random_batch(model, rng)
-        changed = target.copy()
-        changed[:, 2:] = (changed[:, 2:] + 1) % 5
-        first_two = np.full(3, 2)
-        one, _ = model.loss((source, source_lengths, target, first_two))
-        other, _ = model.loss((source, source_lengths, changed, first_two))
-        assert one == other
+    model = small()
+    source, source_lengths, target, _ = random_batch(model, np.random.default_rng(4))
+    changed = target.copy()
+    changed[:, 2:] = (changed[:, 2:] + 1) % 5
+    first_two = np.full(3, 2)
+    one, _ = model.loss((source, source_lengths, target, first_two))
+    other, _ = model.loss((source, source_lengths, changed, first_two))
+    assert one == other
 
 
 @pytest.mark.parametrize("attention", KINDS)
-@pytest.mark.parametrize("input_feeding", [False, True])
 @pytest.mark.parametrize("cell", CELLS)
-def test_steps_equal_the_whole_sequence(attention, input_feeding, cell):
+def test_steps_equal_the_whole_sequence(attention, cell):
     """And hypotheses of one source that share its memory equal sources of their own."""
-    model = small(attention=attention, input_feeding=input_feeding, cell=cell, layers=2)
+    model = small(attention=attention, cell=cell, layers=2)
     rng = np.random.default_rng(5)
     source, source_lengths, target, _ = random_batch(model, rng)
     state = model.start(source, source_lengths)
@@ -138,22 +128,6 @@ def test_steps_equal_the_whole_sequence(attention, input_feeding, cell):
         np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-12)
         for b, length in enumerate(source_lengths):
             assert not weights[b, ..., length:].any()
-
-
-def test_scheduled_sampling_reads_its_own_words():
-    """With probability 1 it reads the outputs of greedy decoding; with 0, the target."""
-    rng = np.random.default_rng(6)
-    model = small(scheduled_sampling=1.0)
-    source, source_lengths, target, _ = random_batch(model, rng)
-    first, _ = model._encode(source, source_lengths)
-    inputs = model._decoder_inputs(target, first, rng)
-    state = one_hypothesis(first)
-    ids = np.full((3, 1), model.config.bos)
-    for t in range(4):
-        np.testing.assert_array_equal(inputs[:, t], ids[:, 0])
-        logits, _, state = model.step(ids, state)
-        ids = logits.argmax(axis=-1)
-    np.testing.assert_array_equal(model._decoder_inputs(target, first, None)[:, 1:], target[:, :-1])
 
 
 def test_select_keeps_the_chosen_rows_and_hypotheses():
@@ -203,11 +177,48 @@ def test_attention_says_again_what_one_vector_cannot_hold():
 
 
 @pytest.mark.parametrize("attention", KINDS)
-@pytest.mark.parametrize("input_feeding", [False, True])
-def test_one_batch_is_learnt_by_heart(attention, input_feeding):
+def test_one_batch_is_learned_by_heart(attention):
     rng = np.random.default_rng(9)
-    model = small(np.float32, hidden=16, attention=attention, input_feeding=input_feeding)
+    model = small(np.float32, hidden=16, attention=attention)
     assert fit(model, random_batch(model, rng, B=4), steps=150) < 0.05
+
+
+class Location(Attention):
+    """score = v . q, at one position of the source more than at another by position alone.
+
+    A toy after Luong et al. (2015), equation 8: the weights of S positions, from the query.
+    """
+
+    weights = ("W",)
+
+    def new_layer(self, prefix, H, M):
+        """Declare ``W``, the keys of up to 9 positions."""
+        return {f"{prefix}.W": Fresh((9, H), uniform(H**-0.5))}
+
+    def op(self, query, keys, values, lengths, W):
+        """Return (context, weights), backward."""
+        S = values.shape[1]
+        of_positions = np.tile(W[:S], (len(values), 1, 1))  # (B, S, H)
+        outputs, op_backward = ops.multiplicative_attention(
+            query, of_positions, values, None, lengths
+        )
+
+        def backward(dcontext):
+            dquery, dpositions, dvalues = op_backward(dcontext)
+            dW = np.zeros_like(W)
+            dW[:S] = dpositions.sum(axis=0)
+            return dquery, np.zeros_like(keys), dvalues, dW
+
+        return outputs, backward
+
+
+def test_a_new_attention_is_one_class(monkeypatch):
+    """It goes by its name through the config, the gradients, the loss and the steps."""
+    monkeypatch.setitem(KINDS, "location", None)  # is taken out again afterwards
+    kind("location")(Location)
+    check(small(attention="location", layers=2, dropout=0.3))
+    test_steps_equal_the_whole_sequence("location", "gru")
+    test_padding_and_batch_mates_change_nothing("location", bidirectional=True)
 
 
 @pytest.mark.parametrize(
@@ -216,8 +227,7 @@ def test_one_batch_is_learnt_by_heart(attention, input_feeding):
         ({"attention": "dto"}, "attention: expected one of"),
         ({"cell": "lstn"}, "cell: expected one of"),
         ({"hidden": 0}, "hidden: expected 1 or more"),
-        ({"label_smoothing": 1.0}, r"label_smoothing must lie in \[0, 1\)"),
-        ({"scheduled_sampling": 1.5}, r"scheduled_sampling must lie in \[0, 1\]"),
+        ({"label_smoothing": 1.0}, "label_smoothing: expected 0 or more and below 1"),
     ],
 )
 def test_nonsense_sizes_are_refused(options, message):

@@ -122,7 +122,7 @@ def test_fresh_parameters_predict_nearly_uniformly():
         ({"cell": "lstn"}, "cell: expected one of"),
         ({"hidden": 0}, "hidden: expected 1 or more"),
         ({"dropout": 1.0}, "dropout: expected 0 or more and below 1"),
-        ({"tied": True}, "tied weights need embedding = hidden"),
+        ({"tied": True}, "embedding: expected 512, as hidden, for tied weights"),
     ],
 )
 def test_nonsense_sizes_are_refused(options, message):

@@ -14,8 +14,8 @@ from minillm.training import Adam
 pytestmark = pytest.mark.usefixtures("both_twins")
 
 
-def tiny(order=4, direct=False, dropout=0.0, dtype=np.float64):
-    config = NeuralNGramConfig(6, order, 3, 5, direct, dropout)
+def tiny(order=4, dropout=0.0, dtype=np.float64):
+    config = NeuralNGramConfig(6, order, 3, 5, dropout)
     model = NeuralNGram(config, np.random.default_rng(0), dtype=dtype)
     rng = np.random.default_rng(1)
     for array in model.params.values():  # no bias and no connection is zero
@@ -24,7 +24,7 @@ def tiny(order=4, direct=False, dropout=0.0, dtype=np.float64):
 
 
 @pytest.mark.parametrize("order", [2, 4])
-@pytest.mark.parametrize("options", [{}, {"direct": True}, {"direct": True, "dropout": 0.4}])
+@pytest.mark.parametrize("options", [{}, {"dropout": 0.4}])
 def test_gradient(order, options):
     rng = np.random.default_rng(3)
     check_model(tiny(order, **options), tuple(rng.integers(0, 6, (2, 2, 5))))
@@ -32,12 +32,12 @@ def test_gradient(order, options):
 
 def test_the_equation_of_the_paper():
     rng = np.random.default_rng(2)
-    model, ids = tiny(order=3, direct=True), rng.integers(0, 6, (2, 5))
+    model, ids = tiny(order=3), rng.integers(0, 6, (2, 5))
     p = model.params
     (logits, _), _ = model.forward(ids, model.zero_state(2))
     x = np.concatenate([p["embedding.E"][ids[:, 1:3]][:, 0], p["embedding.E"][ids[:, 2]]], axis=1)
     h = np.tanh(x @ p["hidden.W"] + p["hidden.b"])
-    expected = h @ p["output.W"] + p["output.b"] + x @ p["direct.W"]
+    expected = h @ p["output.W"] + p["output.b"]
     np.testing.assert_allclose(logits[:, 2], expected, rtol=1e-12)
 
 

@@ -45,8 +45,8 @@ DIFFERENTIABLE = {
     "gru, tied": lambda: recurrent("gru", tied=True),
     "lstm, one-hot": lambda: recurrent("lstm", embedding=0),
     "neural 2-gram": lambda: neural(2),
-    "neural 4-gram": lambda: neural(4, direct=True),
-    "neural 4-gram with dropout": lambda: neural(4, direct=True, dropout=0.4),
+    "neural 4-gram": lambda: neural(4),
+    "neural 4-gram with dropout": lambda: neural(4, dropout=0.4),
 }
 MODELS = DIFFERENTIABLE | {
     "1-gram": lambda: counted(1, None),

@@ -14,10 +14,12 @@ from minillm.decoding import Writer
 from minillm.models.ngram import (
     IMPOSSIBLE,
     SMOOTHINGS,
+    Length,
     NGram,
     NGramConfig,
     absolute_discounts,
     add_k,
+    check_params,
     count_ngrams,
     counts_of_counts,
     discounted,
@@ -25,6 +27,7 @@ from minillm.models.ngram import (
     kneser_ney_discounts,
     log10_of,
     maximum_likelihood,
+    smoothing,
     witten_bell,
 )
 from minillm.testing.strategies import generators
@@ -111,18 +114,19 @@ def test_the_discounts_of_kneser_ney_by_hand():
 
 def test_the_other_shares_by_hand():
     count, context = np.array([2, 1, 3]), np.array([0, 0, 2])  # nothing follows context 1
+    length = Length(2, NGramConfig(4, 2, k=0.5), counts_of_counts(count))
     for function, share, leftover in [
         (maximum_likelihood, [2 / 3, 1 / 3, 1], [0, 1, 0]),
         (witten_bell, [2 / 5, 1 / 5, 3 / 4], [2 / 5, 1, 1 / 4]),
     ]:
-        found = function(count, context, 3)
+        found = function(count, context, 3, length)
         assert found[0] == pytest.approx(share)
         assert found[1] == pytest.approx(leftover)
     D = absolute_discounts(counts_of_counts(count))  # n1 = 1, n2 = 1: D = 1 / 3
     share, leftover = discounted(count, context, 3, D)
     assert share == pytest.approx([5 / 9, 2 / 9, 8 / 9])
     assert leftover == pytest.approx([2 / 9, 1, 1 / 9])
-    share, leftover = add_k(count, context, 3, k=0.5, V=4)
+    share, leftover = add_k(count, context, 3, length)
     assert share == pytest.approx([2 / 5, 1 / 5, 3 / 5])
     assert leftover == pytest.approx([2 / 5, 1, 2 / 5])
 
@@ -145,7 +149,7 @@ def test_a_pruned_ngram_leaves_its_share_to_the_shorter_context():
 @given(
     generators(),
     st.integers(1, 6),
-    st.sampled_from(SMOOTHINGS),
+    st.sampled_from(list(SMOOTHINGS)),
     st.sampled_from([(), (1,), (0, 1), (0, 1, 2)]),
 )
 def test_probabilities_sum_to_one(kernels, rng, order, smoothing, prune):
@@ -160,7 +164,7 @@ def test_probabilities_sum_to_one(kernels, rng, order, smoothing, prune):
                 assert p.sum() == pytest.approx(1, abs=1e-6)
 
 
-@given(generators(), st.integers(1, 5), st.sampled_from(SMOOTHINGS))
+@given(generators(), st.integers(1, 5), st.sampled_from(list(SMOOTHINGS)))
 def test_a_score_is_the_sum_over_distributions(kernels, rng, order, smoothing):
     some = model(random_text(rng), NGramConfig(5, order, smoothing, k=0.1, unknown=4))
     text = random_text(rng, T=30)
@@ -177,7 +181,7 @@ def test_a_score_is_the_sum_over_distributions(kernels, rng, order, smoothing):
     assert score.unknown_log10 == pytest.approx(expected[is_unknown].sum(), rel=1e-9)
 
 
-@given(generators(), st.sampled_from(SMOOTHINGS))
+@given(generators(), st.sampled_from(list(SMOOTHINGS)))
 def test_an_unseen_word_has_the_backoff_times_the_shorter_probability(rng, smoothing):
     text = random_text(rng)
     some = model(text, NGramConfig(5, 3, smoothing, k=0.1))
@@ -266,14 +270,13 @@ def small_model(order=3):
     ],
 )
 @pytest.mark.parametrize("piece", [1 << 20, 1, 2])
-def test_arrays_that_look_ups_would_leave_are_refused(
-    monkeypatch, piece, name, at, value, complaint
-):
-    monkeypatch.setattr("minillm.models.ngram.PIECE", piece)
+def test_arrays_that_look_ups_would_leave_are_refused(piece, name, at, value, complaint):
     model = small_model()
     params = {key: array.copy() for key, array in model.params.items()}
-    NGram(model.config, params).check()
+    check_params(model.config, params, piece)
     params[name][at] = value
+    with pytest.raises(ValueError, match=complaint):
+        check_params(model.config, params, piece)
     with pytest.raises(ValueError, match=complaint):
         NGram(model.config, params)
 
@@ -312,7 +315,6 @@ def test_a_length_may_have_no_ngrams(smoothing, prune):
     config = NGramConfig(2, 6, smoothing, k=0.1, prune=prune, line_end=1)
     model = estimate(count_ngrams(ids, 6, 2), config)
     assert model.config.sizes[-1] == 0
-    model.check()
     assert np.isfinite(model.probabilities(ids)).all()
     for context in ([], [2], [2, 0], [0, 1], [2, 0, 1, 1]):
         assert (10 ** model.distribution(context)).sum() == pytest.approx(1)
@@ -324,5 +326,25 @@ def test_a_sum_of_shares_that_is_rounded_to_above_one_is_one():
 
 
 def test_a_repr_names_the_sizes():
-    model = NGram(NGramConfig(9, 2, sizes=(10, 1234)))
-    assert repr(model) == "<NGram kneser-ney: 10 1-grams, 1,234 2-grams>"
+    assert repr(small_model(2)) == "<NGram kneser-ney: 5 1-grams, 5 2-grams>"
+
+
+# --- a smoothing that only this file knows -----------------------------------------
+
+
+def test_a_new_smoothing_is_one_function(monkeypatch):
+    """It goes by its name through the config, estimation in memory, and scoring."""
+    monkeypatch.setitem(SMOOTHINGS, "halves", None)  # is taken out again afterwards
+
+    @smoothing("halves")
+    def halves(count, context, C, length):
+        """Give half of the relative frequency, and leave half."""
+        total = np.bincount(context, count, C)
+        return count / total[context] / 2, np.where(total > 0, 0.5, 1.0)
+
+    toy = model(TOY, replace(TOY_CONFIG, smoothing="halves"))
+    unigrams = 0.5 * np.array([3, 2, 1, 3, 0]) / 9 + 0.5 / 5
+    after_a = 0.5 * np.array([0, 2, 1, 0, 0]) / 3 + 0.5 * unigrams
+    assert 10 ** toy.distribution([]) == pytest.approx(unigrams, rel=1e-6)
+    assert 10 ** toy.distribution([A]) == pytest.approx(after_a, rel=1e-6)
+    assert toy.score([TOY]).tokens == 9

@@ -1,7 +1,6 @@
 """n-gram models in streams: the same bits as in memory, whatever the memory and the ranks."""
 
 import threading
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -26,7 +25,7 @@ from minillm.testing.strategies import generators
 
 V, START = 6, 5  # 4 is an unknown word, which never occurs
 
-orders, smoothings = st.integers(1, 6), st.sampled_from(SMOOTHINGS)
+orders, smoothings = st.integers(1, 6), st.sampled_from(list(SMOOTHINGS))
 prunings = st.sampled_from([(), (1,), (0, 1), (0, 1, 2)])
 memories = st.integers(
     400, 6000
@@ -201,13 +200,6 @@ def test_too_many_ngrams_are_told():
         streams = Streams(spill, 1000, Many())
         with pytest.raises(InputError, match=r"2,147,483,648 2-grams or more, expected below"):
             count_in_streams(streams, [spill.keep(text)], 2, START)
-
-
-@pytest.mark.parametrize("change", [{"smoothing": "none"}, {"k": 0.0}, {"prune": (2, 1)}])
-def test_refusals(change):
-    config = replace(NGramConfig(START, 3), **change)
-    with pytest.raises(ValueError, match=f"{next(iter(change))}: expected"):
-        estimate_in_streams(Streams(Spill(), 1000, Ranks()), [], config)
 
 
 def test_progress_is_told_of_each_step():

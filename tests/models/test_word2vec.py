@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from minillm import kernels_info, use_kernels
 from minillm.errors import InputError
+from minillm.models.vectors import Vectors
 from minillm.models.word2vec import (
-    Vectors,
     Word2Vec,
     Word2VecConfig,
     _logistic_loss,
@@ -84,16 +84,21 @@ def steps_and_slopes(model, words, starts):
 @pytest.mark.parametrize("options", FOUR)
 def test_a_step_goes_down_the_gradient(kernels, options):
     rng = np.random.default_rng(3)
-    model = made(rng, subsample=0, mean=False, **options)
+    model = made(rng, subsample=0, **options)
     with use_kernels(kernels):
         steps, slopes = steps_and_slopes(model, *sentences(rng))
+    if options["algorithm"] == "cbow":  # the words of a mean: see below
+        del steps["vectors"]
     for name in steps:
         assert steps[name] == pytest.approx(-slopes[name], rel=1e-4, abs=1e-5)
 
 
 @pytest.mark.parametrize("negative", [3, 0])
 def test_the_words_of_a_mean_take_its_whole_step(kernels, negative):
-    """Of 0 1 0, word 1 is predicted from two, the others from one: by twice the gradient."""
+    """In 0 1 0, word 1 is predicted from two words, the others from one.
+
+    The two take twice their gradient each, because theirs is half that of the mean.
+    """
     model = made(
         np.random.default_rng(3), subsample=0, window=1, algorithm="cbow", negative=negative
     )
@@ -108,17 +113,16 @@ def test_the_words_of_a_mean_take_its_whole_step(kernels, negative):
 @pytest.mark.parametrize("options", FOUR)
 @given(
     rng=generators(),
-    mean=st.booleans(),
     D=st.sampled_from([1, 7, 16, 20, 70]),
     dtype=st.sampled_from([np.float32, np.float64]),
     padded=st.booleans(),
 )
-def test_twins_take_the_same_steps(options, rng, mean, D, dtype, padded):
+def test_twins_take_the_same_steps(options, rng, D, dtype, padded):
     if kernels_info()["available"] == ["numpy"]:
         pytest.skip("the compiled kernels are not built")
     words, starts = sentences(rng, S=4)
     rates = rng.uniform(0, 0.2, 4)
-    start = made(rng, dimension=D, mean=mean, dtype=dtype, **options)
+    start = made(rng, dimension=D, dtype=dtype, **options)
     if not padded:
         start._W_in, start._W_out = copies(start).values()
         start.params = {"vectors": start._W_in, "outputs": start._W_out}
@@ -284,13 +288,17 @@ TOY = Vectors(
 
 
 def test_nearest_and_analogy():
-    assert TOY.nearest("king", 2)[0][0] == "queen"
-    assert TOY.nearest("king", 2)[0][1] == pytest.approx(7 / 9)
-    assert len(TOY.nearest("king", 100)) == 4
+    assert TOY.most_similar("king", 2)[0][0] == "queen"
+    assert TOY.most_similar("king", 2)[0][1] == pytest.approx(7 / 9)
+    assert len(TOY.most_similar("king", 100)) == 4
     assert TOY.analogy("man", "king", "woman", 1)[0][0] == "queen"
     assert TOY.similarity("king", "king") == pytest.approx(1)
+    assert TOY["king"].tolist() == [1, 2, 2]
+    assert "king" in TOY
+    assert "aple" not in TOY
+    assert len(TOY) == 5
     unknown = r"^the word 'aple' is not among the 5 that the model knows; did you mean apple\?$"
-    for ask in (TOY.nearest, lambda w: TOY.similarity("man", w), lambda w: TOY.map([w])):
+    for ask in (TOY.most_similar, TOY.__getitem__, lambda w: TOY.map([w])):
         with pytest.raises(InputError, match=unknown):
             ask("aple")
 
@@ -322,19 +330,25 @@ def test_refusals(options, message):
 @pytest.mark.parametrize(
     ("words", "starts", "rates", "error", "message"),
     [
-        ([9], [0, 1], [1.0], ValueError, r"words: expected ids in 0\.\.8"),
-        ([2**32], [0, 1], [1.0], ValueError, r"words: expected ids in 0\.\.8"),
-        ([-1], [0, 1], [1.0], ValueError, r"words: expected ids in 0\.\.8"),
-        ([[1]], [0, 1], [1.0], ValueError, r"words: expected one axis, found shape \(1, 1\)"),
-        ([1], [0, 2], [1.0], ValueError, "starts: expected where each sentence starts"),
-        ([1, 2, 3], [0, 10**9, 3], [1.0, 1.0], ValueError, "starts: expected .* ascending"),
-        ([1, 2, 3], [0, -(10**9), 3], [1.0, 1.0], ValueError, "starts: expected .* ascending"),
-        ([1, 2, 3], [0, 2, 1, 3], [1.0, 1.0, 1.0], ValueError, "starts: expected .* ascending"),
+        ([9], [0, 1], [1.0], ValueError, r"words: expected 0\.\.8"),
+        ([2**32], [0, 1], [1.0], ValueError, r"words: expected 0\.\.8"),
+        ([-1], [0, 1], [1.0], ValueError, r"words: expected 0\.\.8"),
+        ([[1]], [0, 1], [1.0], ValueError, r"words: expected shape \(1,\), found \(1, 1\)"),
+        ([1], [0, 2], [1.0], ValueError, r"starts: expected 0\.\.1, found 0\.\.2"),
+        ([1, 2, 3], [0, 10**9, 3], [1.0, 1.0], ValueError, r"starts: expected 0\.\.3"),
+        ([1, 2, 3], [0, -(10**9), 3], [1.0, 1.0], ValueError, r"starts: expected 0\.\.3"),
+        (
+            [1, 2, 3],
+            [0, 2, 1, 3],
+            [1.0, 1.0, 1.0],
+            ValueError,
+            "starts: expected to ascend from 0 to 3",
+        ),
         ([1, 2], [0, 2], [1.0, 1.0], ValueError, "starts: expected"),
         ([1, 2], [0, 2], [[1.0]], ValueError, "rates: expected one finite number"),
         ([1, 2], [0, 2], [np.nan], ValueError, "rates: expected one finite number"),
-        ([1.0, 2.0], [0, 2], [1.0], TypeError, "words: expected .* integers, found float64"),
-        ([1, 2], [0.0, 2.0], [1.0], TypeError, "starts: expected .* integers, found float64"),
+        ([1.0, 2.0], [0, 2], [1.0], TypeError, "words: expected integers, found float64"),
+        ([1, 2], [0.0, 2.0], [1.0], TypeError, "starts: expected integers, found float64"),
     ],
 )
 def test_a_text_that_does_not_fit_is_refused(kernels, words, starts, rates, error, message):
@@ -358,6 +372,7 @@ def test_words_and_starts_of_any_integer_type(kernels, dtype):
     assert all(np.array_equal(one.params[name], other.params[name]) for name in one.params)
 
 
+NO_ARRAYS = ("list", "NoneType", "MaskedArray")
 TEXT = {"words": np.array([1, 2]), "starts": np.array([0, 2]), "rates": np.ones(1)}
 
 
@@ -377,9 +392,10 @@ TEXT = {"words": np.array([1, 2]), "starts": np.array([0, 2]), "rates": np.ones(
 def test_what_is_no_plain_array_is_refused(kernels, name, wrong, found):
     model = made(np.random.default_rng(0))
     kind = "floats" if name == "rates" else "integers"
+    expected = "a NumPy array" if found in NO_ARRAYS else kind
     with (
         use_kernels(kernels),
-        pytest.raises(TypeError, match=f"^{name}: expected a NumPy array of {kind}, found {found}"),
+        pytest.raises(TypeError, match=f"^word2vec: {name}: expected {expected}, found {found}"),
     ):
         model.learn(**TEXT | {name: wrong(TEXT[name])})
 
@@ -387,11 +403,11 @@ def test_what_is_no_plain_array_is_refused(kernels, name, wrong, found):
 @pytest.mark.parametrize(
     ("name", "value", "error", "message"),
     [
-        ("seed", -1, ValueError, "seed: expected 0 to 18446744073709551615, found -1"),
-        ("seed", 2**64, ValueError, "seed: expected 0 to"),
-        ("sentence", 2**63, ValueError, "sentence: expected 0 to"),
-        ("threads", 0, ValueError, "threads: expected 1 to"),
-        ("threads", 2**31, ValueError, "threads: expected 1 to"),
+        ("seed", -1, ValueError, "seed: expected 0..18446744073709551615, found -1"),
+        ("seed", 2**64, ValueError, "seed: expected 0.."),
+        ("sentence", 2**63, ValueError, "sentence: expected 0.."),
+        ("threads", 0, ValueError, "threads: expected 1.."),
+        ("threads", 2**31, ValueError, "threads: expected 1.."),
         ("seed", 1.5, TypeError, "seed: expected a whole number, found float"),
         ("threads", None, TypeError, "threads: expected a whole number, found NoneType"),
     ],
@@ -405,10 +421,10 @@ def test_numbers_that_do_not_fit_are_refused(kernels, name, value, error, messag
 def test_counts_of_another_kind_are_refused():
     config = Word2VecConfig(3)
     for counts in ([3, 2, 1], np.array([3.0, 2.0, 1.0]), None, np.ma.array([3, 2, 1])):
-        with pytest.raises(TypeError, match="counts: expected a NumPy array of integers, found"):
+        with pytest.raises(TypeError, match=r"counts: expected (a NumPy array|integers), found"):
             Word2Vec(config, counts)
-    with pytest.raises(TypeError, match="dtype: expected float32 or float64, found int64"):
-        Word2Vec(config, np.array([3, 2, 1]), dtype=int)
+    with pytest.raises(ValueError, match="counts: expected 1 or more, found 0"):
+        Word2Vec(config, np.array([3, 2, 0]))
 
 
 def test_a_repr_names_the_sizes():

@@ -349,10 +349,14 @@ def test_the_values_by_hand(kernels):
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"query": np.ones((2, 3))}, ValueError, "query has shape"),
-        ({"keys": np.ones((2, 4, 5))}, ValueError, "keys has shape|W has shape"),
-        ({"values": np.ones((2, 4, 2), np.float32)}, TypeError, "use one dtype"),
-        ({"lengths": np.array([1, 5])}, ValueError, "lengths must lie in"),
+        ({"query": np.ones((2, 3))}, ValueError, "query: expected shape"),
+        ({"keys": np.ones((2, 4, 5))}, ValueError, r"(keys|W): expected shape"),
+        (
+            {"values": np.ones((2, 4, 2), np.float32)},
+            TypeError,
+            "values: expected float64, the dtype of query",
+        ),
+        ({"lengths": np.array([1, 5])}, ValueError, "lengths: expected"),
     ],
 )
 def test_wrong_arguments_are_named(change, error, message):

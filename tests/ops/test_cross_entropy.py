@@ -19,7 +19,7 @@ def test_label_smoothing_is_the_cross_entropy_of_the_smoothed_truth(kernels):
 
 @pytest.mark.parametrize("smoothing", [-0.1, 1.0, float("nan")])
 def test_nonsense_smoothing_is_refused(smoothing):
-    with pytest.raises(ValueError, match=r"label_smoothing must lie in \[0, 1\)"):
+    with pytest.raises(ValueError, match=r"label_smoothing: expected at least 0"):
         ops.cross_entropy(np.zeros((1, 2)), np.array([0]), label_smoothing=smoothing)
 
 
@@ -65,5 +65,5 @@ def test_a_class_weight_counts_a_place_as_often(kernels):
 
 
 def test_class_weights_are_as_many_as_classes():
-    with pytest.raises(ValueError, match="class_weights has shape"):
+    with pytest.raises(ValueError, match="class_weights: expected shape"):
         ops.cross_entropy(np.zeros((1, 2)), np.array([0]), class_weights=np.ones(3))

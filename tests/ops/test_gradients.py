@@ -25,8 +25,8 @@ def bounds(case):
 
 
 def test_every_op_has_a_case():
-    differentiable = {name for name in ops.__all__ if not name.endswith("_step")}
-    assert differentiable == set(CASES)
+    functions = {name for name, value in vars(ops).items() if inspect.isfunction(value)}
+    assert {name for name in functions if not name.endswith("_step")} == set(CASES)
 
 
 @pytest.mark.parametrize("name", CASES)

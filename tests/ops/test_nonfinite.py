@@ -142,8 +142,6 @@ PADDED = {  # by the case, its arguments of which only `lengths` steps count
     "mean_pool": ["x"],
     "max_pool": ["x"],
     "reverse": ["x"],
-    "mixup": ["x"],
-    "convolution": ["x"],
 }
 
 

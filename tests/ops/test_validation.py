@@ -22,113 +22,113 @@ ids = np.array([[0, 1], [2, 3]])
         (
             lambda: ops.linear(x, np.ones((3, 5), np.float32), np.ones(5, np.float32)),
             ValueError,
-            r"linear: W has shape \(3, 5\), expected \(I = 4, O = 5\)",
+            r"linear: W: expected shape \(I = 4, O = 5\), found \(3, 5\)",
         ),
         (
             lambda: ops.linear(x, np.ones((4, 5)), np.ones(5, np.float32)),
             TypeError,
-            "linear: W is float64 but x is float32; use one dtype",
+            "linear: W: expected float32, the dtype of x, found float64",
         ),
         (
             lambda: ops.lstm(x, h0, h0, W_x, W_h[:, :19], b),
             ValueError,
-            r"lstm: W_h has shape \(5, 19\), expected \(H = 5, 4H = 20\)",
+            r"lstm: W_h: expected shape \(H = 5, 4H = 20\), found \(5, 19\)",
         ),
         (
             lambda: ops.lstm(x, h0, h0[:1], W_x, W_h, b),
             ValueError,
-            r"lstm: c0 has shape \(1, 5\), expected \(B = 2, H = 5\)",
+            r"lstm: c0: expected shape \(B = 2, H = 5\), found \(1, 5\)",
         ),
-        (lambda: ops.tanh([1.0, 2.0]), TypeError, "tanh: x must be a NumPy array, found list"),
+        (lambda: ops.tanh([1.0, 2.0]), TypeError, "tanh: x: expected a NumPy array, found list"),
         (
             lambda: ops.gelu(np.ones(2), "none"),
             TypeError,
-            "gelu: approximate must be True or False, found str",
+            "gelu: approximate: expected True or False, found str",
         ),
         (
             lambda: ops.relu(np.arange(3)),
             TypeError,
-            "relu: x must be float32 or float64, found int64",
+            "relu: x: expected float32 or float64, found int64",
         ),
         (
             lambda: ops.lstm(x, h0, h0, W_x, W_h, b, lengths=np.array([1, 4])),
             ValueError,
-            r"lstm: lengths must lie in 0\.\.3, found 1\.\.4",
+            r"lstm: lengths: expected 0\.\.3, found 1\.\.4",
         ),
         (
             lambda: ops.lstm(x, h0, h0, W_x, W_h, b, lengths=np.array([1, 2, 3])),
             ValueError,
-            r"lstm: lengths has shape \(3,\), expected \(2,\)",
+            r"lstm: lengths: expected shape \(2,\), found \(3,\)",
         ),
         (
             lambda: ops.lstm(x, h0, h0, W_x, W_h, b, lengths=np.array([1.0, 2.0])),
             TypeError,
-            "lstm: lengths must be an integer NumPy array, found float64",
+            "lstm: lengths: expected integers, found float64",
         ),
         (
             lambda: ops.embedding(ids, np.ones((3, 4))),
             ValueError,
-            r"embedding: ids must lie in 0\.\.2, found 0\.\.3",
+            r"embedding: ids: expected 0\.\.2, found 0\.\.3",
         ),
         (
             lambda: ops.embedding(ids - 1, np.ones((3, 4))),
             ValueError,
-            r"embedding: ids must lie in 0\.\.2, found -1\.\.2",
+            r"embedding: ids: expected 0\.\.2, found -1\.\.2",
         ),
         (
             lambda: ops.cross_entropy(np.ones((2, 2, 3)), ids),
             ValueError,
-            r"cross_entropy: targets must lie in 0\.\.2, found 0\.\.3",
+            r"cross_entropy: targets: expected 0\.\.2, found 0\.\.3",
         ),
         (
             lambda: ops.cross_entropy(np.ones((2, 5)), ids),
             ValueError,
-            r"cross_entropy: targets has shape \(2, 2\), expected \(2,\)",
+            r"cross_entropy: targets: expected shape \(2,\), found \(2, 2\)",
         ),
         (
             lambda: ops.cross_entropy(np.ones((2, 2, 4)), ids, np.zeros((2, 2), bool)),
             ValueError,
-            "mask is False everywhere",
+            "mask: expected a True, found False everywhere",
         ),
         (
             lambda: ops.cross_entropy(np.ones((2, 2, 4)), ids, np.ones((2, 2))),
             TypeError,
-            "mask must be a bool NumPy array, found float64",
+            "mask: expected booleans, found float64",
         ),
         (
             lambda: ops.dropout(x, 1.0, np.random.default_rng(0)),
             ValueError,
-            r"dropout: rate must lie in \[0, 1\), found 1.0",
+            r"dropout: rate: expected at least 0 and below 1, found 1.0",
         ),
         (
             lambda: ops.layer_norm(x, np.ones(4, np.float32), np.ones(4, np.float32), eps=0),
             ValueError,
-            "eps must be positive",
+            "eps: expected above 0",
         ),
         (
             lambda: ops.add_norm(x, None, np.ones(4, np.float32), np.ones(4, np.float32), eps=0),
             ValueError,
-            "add_norm: eps must be positive",
+            "add_norm: eps: expected above 0",
         ),
         (
             lambda: ops.add_norm(x, x[:1], np.ones(4, np.float32), np.ones(4, np.float32)),
             ValueError,
-            r"add_norm: h has shape \(1, 3, 4\), expected \(2, 3, 4\), that of x",
+            r"add_norm: h: expected shape \(2, 3, 4\), that of x, found \(1, 3, 4\)",
         ),
         (
             lambda: ops.rnn(x[:, :0], h0, W_x[:, :5], W_h[:, :5], b[:5]),
             ValueError,
-            r"rnn: x has shape \(2, 0, 4\)",
+            r"rnn: x: expected shape .*, found \(2, 0, 4\)",
         ),
         (
             lambda: ops.lstm_step(x[:, 0], h0, h0, W_x, W_h, b[:5]),
             ValueError,
-            r"lstm_step: b has shape \(5,\), expected \(4H = 20\)",
+            r"lstm_step: b: expected shape \(4H = 20\), found \(5,\)",
         ),
         (
             lambda: ops.gru(x, h0, W_x[:, :15], W_h[:, :15], b[:15], b[:15])[1](x),
             ValueError,
-            r"gru: dhs has shape \(2, 3, 4\), expected \(2, 3, 5\)",
+            r"gru: dhs: expected shape \(2, 3, 5\), found \(2, 3, 4\)",
         ),
     ],
 )
@@ -161,7 +161,7 @@ def test_what_is_no_plain_float_array_is_refused(name, kernels):
             for wrong in found:
                 if (name, names[k]) in IDS and isinstance(wrong, np.ndarray) and wrong.dtype == int:
                     continue
-                with pytest.raises(TypeError, match=f"^{name}: {names[k]} (must be|is) "):
+                with pytest.raises(TypeError, match=f"^{name}: {names[k]}: expected "):
                     op(*args[:k], wrong, *args[k + 1 :])
 
 
@@ -175,7 +175,7 @@ def test_what_is_no_plain_float_array_is_refused_in_a_step(name, kernels):
             for wrong in (*wrong_arrays(a), None):
                 if k == 0 and isinstance(wrong, np.ndarray) and wrong.dtype == int:
                     continue  # ids
-                with pytest.raises(TypeError, match=f"^{name}_step: {names[k]} (must be|is) "):
+                with pytest.raises(TypeError, match=f"^{name}_step: {names[k]}: expected "):
                     op(*args[:k], wrong, *args[k + 1 :])
 
 
@@ -229,8 +229,6 @@ INTEGERS = {  # by the case, the arguments that are integers
     "reverse": ["lengths"],
     "mean_pool": ["lengths"],
     "max_pool": ["lengths"],
-    "mixup": ["partners", "lengths"],
-    "convolution": ["lengths"],
 }
 
 
@@ -298,7 +296,7 @@ def test_integers_out_of_range_are_refused(name, kernels, wrong):
         integers.flat[-1] = wrong
         with (
             use_kernels(kernels),
-            pytest.raises(ValueError, match=rf"{name}: {key} must lie in .*(-1\.\.|\.\.{wrong}$)"),
+            pytest.raises(ValueError, match=rf"{name}: {key}: expected .*(-1\.\.|\.\.{wrong}$)"),
         ):
             op(**arguments | {key: integers})
 
@@ -314,34 +312,33 @@ def test_what_is_no_integer_array_is_refused(name, kernels):
         if key != "x":  # which may be floats
             wrongs.append(a.astype(float))
         for wrong in wrongs:
-            with use_kernels(kernels), pytest.raises(TypeError, match=f"{name}: {key} must be"):
+            with use_kernels(kernels), pytest.raises(TypeError, match=f"{name}: {key}: expected"):
                 op(**arguments | {key: wrong})
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: ops.dropout(x, None, None), "dropout: rate must be a number, found NoneType"),
-        (lambda: ops.dropout(x, 0.1, 7), "dropout: rng must be a NumPy Generator, found int"),
-        (lambda: ops.layer_norm(x, x[0, 0], x[0, 0], None), "layer_norm: eps must be a number"),
-        (lambda: ops.mixup(x, np.arange(2), "0.5"), "mixup: share must be a number, found str"),
-        (lambda: ops.rms_norm(x, x[0, 0], "1"), "rms_norm: eps must be a number, found str"),
-        (lambda: ops.rotary(x[None], ids[:1, [0, 0, 0]], None), "rotary: base must be a number"),
+        (lambda: ops.dropout(x, None, None), "dropout: rate: expected a number, found NoneType"),
+        (lambda: ops.dropout(x, 0.1, 7), "dropout: rng: expected a NumPy Generator, found int"),
+        (lambda: ops.layer_norm(x, x[0, 0], x[0, 0], None), "layer_norm: eps: expected a number"),
+        (lambda: ops.rms_norm(x, x[0, 0], "1"), "rms_norm: eps: expected a number, found str"),
+        (lambda: ops.rotary(x[None], ids[:1, [0, 0, 0]], None), "rotary: base: expected a number"),
         (
             lambda: ops.cross_entropy(x, ids[:, [0, 0, 0]], [True]),
-            "cross_entropy: mask must be a NumPy array, found list",
+            "cross_entropy: mask: expected a NumPy array, found list",
         ),
         (
             lambda: ops.cross_entropy(x, ids[:, [0, 0, 0]], np.ma.array(x[..., 0] > 0)),
-            "cross_entropy: mask must be a NumPy array, found MaskedArray",
+            "cross_entropy: mask: expected a NumPy array, found MaskedArray",
         ),
         (
             lambda: ops.scaled_dot_product_attention(x[None], x[None], x[None], "no"),
-            "scaled_dot_product_attention: causal must be True or False, found str",
+            "scaled_dot_product_attention: causal: expected True or False, found str",
         ),
         (
             lambda: ops.cross_entropy(x, ids[:, [0, 0, 0]], label_smoothing=None),
-            "cross_entropy: label_smoothing must be a number, found NoneType",
+            "cross_entropy: label_smoothing: expected a number, found NoneType",
         ),
     ],
 )
@@ -355,18 +352,17 @@ def test_other_arguments_of_a_wrong_type(call, message):
     [
         (
             lambda: ops.rotary(x[None, ..., :3], ids[:1, [0, 0, 0]]),
-            r"rotary: x has shape \(1, 2, 3, 3\), expected an even D",
+            r"rotary: x: expected an even D, found shape \(1, 2, 3, 3\)",
         ),
-        (lambda: ops.rotary(x[None], ids[:1, [0, 0, 0]], 0), "rotary: base must be positive"),
-        (lambda: ops.mixup(x, np.arange(2), 1.5), r"mixup: share must lie in \[0, 1\], found 1.5"),
-        (lambda: ops.rms_norm(x, x[0, 0], 0.0), "rms_norm: eps must be positive"),
+        (lambda: ops.rotary(x[None], ids[:1, [0, 0, 0]], 0), "rotary: base: expected above 0"),
+        (lambda: ops.rms_norm(x, x[0, 0], 0.0), "rms_norm: eps: expected above 0"),
         (
             lambda: ops.scaled_dot_product_attention(x[None, [0, 0, 1]], x[None], x[None]),
-            "scaled_dot_product_attention: k has 2 heads, which do not divide the 3 of q",
+            "scaled_dot_product_attention: k: expected heads that divide the 3 of q, found 2",
         ),
         (
             lambda: ops.cross_entropy(x, ids[:, [0, 0, 0]], np.ones((2, 4), bool)),
-            r"cross_entropy: mask has shape \(2, 4\), expected \(2, 3\)",
+            r"cross_entropy: mask: expected shape \(2, 3\), found \(2, 4\)",
         ),
     ],
 )

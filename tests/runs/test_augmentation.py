@@ -15,7 +15,7 @@ from minillm.cli import main
 from minillm.data.augmentation import Gap
 from minillm.errors import InputError
 from minillm.formats.word2vec import write_vectors
-from minillm.models.word2vec import Vectors
+from minillm.models.vectors import Vectors
 from minillm.runs import augmentation, repeated
 from minillm.runs.augmentation import neighbours_in, parse
 from minillm.runs.kind import find_kind

@@ -170,8 +170,8 @@ def test_gradients_that_do_not_fit_are_refused():
     params = {"W": np.ones((6, 4))}
     lora = LoRA(params, new_additions(params, ["W"], 2, np.random.default_rng(0)), 1.0)
     for shape in ((6, 5), (600, 4)):
-        with pytest.raises(ValueError, match="has shape"):
+        with pytest.raises(ValueError, match="expected shape"):
             lora.gradients({"W": np.ones(shape)})
     lora.params["W.B"] = np.ones((3, 4))
-    with pytest.raises(ValueError, match="has shape"):
+    with pytest.raises(ValueError, match="expected shape"):
         lora.merge()

@@ -11,7 +11,8 @@ from minillm.data.registry import absolute
 from minillm.data.streams import Spill, TextStream
 from minillm.errors import InputError
 from minillm.formats.word2vec import read_vectors, write_vectors
-from minillm.models.word2vec import Vectors, Word2Vec, Word2VecConfig
+from minillm.models.vectors import Vectors
+from minillm.models.word2vec import Word2Vec, Word2VecConfig
 from minillm.mpi import ranks
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Evaluation, Job, Kind, Results, Stored, Weights

@@ -1,0 +1,84 @@
+"""Word vectors: similar words, analogies, and a map."""
+
+import difflib
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm.errors import InputError
+
+Floats = NDArray[np.floating]
+
+
+class Vectors:
+    """Words and their vectors, with the method names of gensim's KeyedVectors.
+
+    Similarity is the cosine.  Raises InputError for a word without a vector, with similar
+    spellings.
+    """
+
+    def __init__(self, words: Sequence[str], vectors: Floats):
+        self.words = list(words)
+        self.vectors = vectors
+        self.ids = {word: id for id, word in enumerate(self.words)}
+        length = np.linalg.norm(vectors, axis=1, keepdims=True)
+        self.directions = vectors / np.where(length > 0, length, 1)
+
+    def __repr__(self) -> str:
+        return f"<Vectors: {len(self.words):,} words, {self.vectors.shape[1]} numbers each>"
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def __contains__(self, word: object) -> bool:
+        return word in self.ids
+
+    def __getitem__(self, word: str) -> Floats:
+        """Return the vector of a word: (D,)."""
+        return self.vectors[self.id(word)]
+
+    def id(self, word: str) -> int:
+        """Return the row of a word's vector."""
+        if word not in self.ids:
+            close = difflib.get_close_matches(word, self.words, 3, 0.6)
+            hint = f"; did you mean {', '.join(close)}?" if close else ""
+            raise InputError(
+                f"the word {word!r} is not among the {len(self.words):,} that the model knows{hint}"
+            )
+        return self.ids[word]
+
+    def similarity(self, a: str, b: str) -> float:
+        """Return the cosine of two words' vectors."""
+        return float(self.directions[self.id(a)] @ self.directions[self.id(b)])
+
+    def most_similar(self, word: str, topn: int = 10) -> list[tuple[str, float]]:
+        """Return the words most similar to a word, and their similarities."""
+        return self._nearest(self.directions[self.id(word)], [word], topn)
+
+    def analogy(self, a: str, b: str, c: str, topn: int = 10) -> list[tuple[str, float]]:
+        """Return words that are to c as b is to a: those nearest to b - a + c, without the three.
+
+        With unit vectors, these are the words most similar to b and c and least similar
+        to a, all three weighted equally (Mikolov, Yih and Zweig 2013; "3CosAdd").
+        """
+        x, y, z = (self.directions[self.id(word)] for word in (a, b, c))
+        target = y - x + z
+        length = np.linalg.norm(target)
+        return self._nearest(target / (length if length > 0 else 1), [a, b, c], topn)
+
+    def _nearest(self, direction: Floats, without: list[str], topn: int) -> list[tuple[str, float]]:
+        scores = self.directions @ direction
+        scores[[self.ids[word] for word in without]] = -np.inf
+        best = np.argsort(-scores, kind="stable")[: min(topn, len(scores) - len(set(without)))]
+        return [(self.words[id], float(scores[id])) for id in best]
+
+    def map(self, words: Sequence[str]) -> Floats:
+        """Return coordinates of words in the plane in which they vary most: (N, 2).
+
+        They are the two principal components (Pearson 1901) of their directions.
+        """
+        directions = self.directions[[self.id(word) for word in words]]
+        centred = directions - directions.mean(axis=0)
+        _, _, axes = np.linalg.svd(centred, full_matrices=False)
+        return centred @ axes[:2].T
