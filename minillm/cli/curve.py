@@ -2,10 +2,11 @@
 
 Train classifiers with ever more of the labelled texts in DATA, measure each on texts that none of
 them sees, and draw their accuracies beside those of TF-IDF with logistic regression (if
-scikit-learn is installed).  One line is a classifier of n-grams, others begin with --vectors or
-are fine-tuned from the runs of --init; with --augment, each has a second line.  All are trained
-with several seeds, each of which also draws its own texts.  Every result is a line of
-DIR/results.jsonl: the same command, or one with more sizes, seeds or lines, trains what is missing.
+scikit-learn is installed).  One line is that of train classifier; --vectors adds one of train
+recurrent-classifier, and --init one of finetune for each run; with --augment, each has a second
+line.  All are trained with several seeds, each of which also draws its own texts.  Every result is
+a line of DIR/results.jsonl: the same command, or one with more sizes, seeds or lines, trains what
+is missing.
 
 examples:
   minillm curve questions.tsv --test questions.test.tsv --out curves/questions

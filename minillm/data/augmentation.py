@@ -166,10 +166,10 @@ def usual_copies(texts: int) -> int:
 
 
 def new_words(labelled: Sequence[Labelled], copies: Sequence[Labelled]) -> Iterator[str]:
-    """Return for each text the words that its copies have and it has not, once each, as one text.
+    """Return for each text, as one text, the words that its copies have and it has not, once each.
 
-    A vocabulary counts these: in the copies themselves, a word that stands in one text would look as
-    frequent as one that stands in many.
+    A vocabulary counts these.  In the copies themselves, a word of one text would look as frequent
+    as one of many.
     """
     for number, (_, text) in enumerate(labelled):
         own = set(text.split())
@@ -210,7 +210,7 @@ def like(word: str, new: str) -> str:
 
 
 def similar_words(word: str, neighbours: Neighbours) -> Sequence[str]:
-    """Return the neighbours of a word without its marks; if there are none, of its lower-case form."""
+    """Return the neighbours of a word without its marks, or else of its lower-case form."""
     _, core, _ = core_of(word)
     return neighbours(core) or neighbours(core.lower())
 

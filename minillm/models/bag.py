@@ -37,12 +37,10 @@ class BagConfig:
 
     classes: int  # C
     buckets: int = 1 << 18  # V, of the hashed n-grams
-    label_smoothing: float = 0.0  # in training
 
     def __post_init__(self) -> None:
         sizes.check_at_least(self, 1, "classes")
         sizes.check_at_least(self, GROUPS, "buckets")
-        sizes.check_below_one(self, "label_smoothing")
         if self.buckets % GROUPS:
             raise ValueError(f"buckets: expected a multiple of {GROUPS}, found {self.buckets}")
 
@@ -91,14 +89,10 @@ class Bag(base.Model[BagConfig]):
         rng: np.random.Generator | None = None,
         class_weights: NDArray | None = None,
     ) -> tuple[np.floating, Callable[..., Gradients]]:
-        """The mean cross-entropy of (ids (B, G), lengths (B,), labels (B,)), in nats per text.
-
-        With rng, there is label smoothing.
-        """
+        """The mean cross-entropy of (ids (B, G), lengths (B,), labels (B,)), in nats per text."""
         ids, lengths, labels = batch
         logits, logits_backward = self.forward(ids, lengths, rng)
-        smoothing = 0.0 if rng is None else self.config.label_smoothing
-        loss, loss_backward = base.label_loss(logits, labels, smoothing, class_weights)
+        loss, loss_backward = base.label_loss(logits, labels, class_weights=class_weights)
 
         def backward(trained=None):
             return logits_backward(loss_backward(), trained)

@@ -79,9 +79,7 @@ def parse(methods: str, vectors: str | None = None) -> dict[str, list[str]]:
         if needs == "=VECTORS" and not given and vectors is not None:
             given = [vectors]
         if len(given) != needs.count("=") + needs.count("+") or not all(given):
-            raise InputError(
-                f"--augment {name}: expected {name}{needs}, found {part.strip()!r}"
-            )
+            raise InputError(f"--augment {name}: expected {name}{needs}, found {part.strip()!r}")
         named[name] = [str(Path(path).resolve()) for path in given]
     return named
 

@@ -17,10 +17,9 @@ def batch_of(texts, buckets):
     )
 
 
-@pytest.mark.parametrize("smoothing", [0.0, 0.2])
-def test_gradient_of_a_bag(smoothing):
+def test_gradient_of_a_bag():
     rng = np.random.default_rng(0)
-    model = Bag(BagConfig(3, buckets=40, label_smoothing=smoothing), rng, dtype=np.float64)
+    model = Bag(BagConfig(3, buckets=40), rng, dtype=np.float64)
     for name, array in model.params.items():
         model.params[name] = rng.standard_normal(array.shape)
     ids, lengths = batch_of(["not bad", "a good day it was", "", "bad"], 40)
@@ -65,7 +64,6 @@ def test_a_bag_learns_an_order_of_words():
         ({"classes": 0}, "classes: expected 1 or more"),
         ({"buckets": 0}, "buckets: expected 4 or more"),
         ({"buckets": 10}, "buckets: expected a multiple of 4"),
-        ({"label_smoothing": 1.0}, "label_smoothing: expected 0 or more and below 1"),
     ],
 )
 def test_nonsense_sizes_are_refused(options, message):

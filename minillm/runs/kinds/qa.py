@@ -231,9 +231,7 @@ then: minillm answer DIR --context FILE "What is ... for?", minillm eval DIR [FI
         tokenizer: Vocabulary = vocabulary_for(
             job,
             "wordpiece",
-            lambda: build_vocabulary(
-                texts_of(questions), "wordpiece", 1, job.settings.vocabulary
-            ),
+            lambda: build_vocabulary(texts_of(questions), "wordpiece", 1, job.settings.vocabulary),
         )
         if not frames(tokenizer):
             raise InputError(

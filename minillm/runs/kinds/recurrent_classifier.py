@@ -38,9 +38,7 @@ class Settings(VocabularySettings, TextClassifierSettings):
         "FILE",
         default_help="",
     )
-    cell: str = size(
-        ClassifierConfig, "cell", "kind of recurrence", choices=tuple(CELLS)
-    )
+    cell: str = size(ClassifierConfig, "cell", "kind of recurrence", choices=tuple(CELLS))
     layers: int = size(ClassifierConfig, "layers", "number of layers", "L", most=64)
     hidden: int = size(
         ClassifierConfig, "hidden", "width of a layer, in each direction", "H", most=65536

@@ -6,7 +6,7 @@ from typing import Any
 
 from minillm.data.pairs import PairData
 from minillm.errors import InputError
-from minillm.layers.attention import ATTENTIONS
+from minillm.layers import attention
 from minillm.layers.recurrent import CELLS
 from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from minillm.runs.kind import Data, Job, sizes_of
@@ -24,11 +24,9 @@ class Settings(PairSettings):
         EncoderDecoderConfig,
         "attention",
         "how the decoder attends to the source",
-        choices=("none", *ATTENTIONS),
+        choices=tuple(attention.KINDS),
     )
-    cell: str = size(
-        EncoderDecoderConfig, "cell", "kind of recurrence", choices=tuple(CELLS)
-    )
+    cell: str = size(EncoderDecoderConfig, "cell", "kind of recurrence", choices=tuple(CELLS))
     layers: int = size(
         EncoderDecoderConfig, "layers", "layers of the encoder, and of the decoder", "L", most=64
     )
