@@ -273,11 +273,11 @@ class TrainingSettings:
         30.0, "save for --resume every S seconds", "S", least=0, most=1e9, rare=True
     )
     optimiser: str = of_descent(
-        "adamw", "the rule that turns gradients into steps", choices=("sgd", "adam", "adamw")
+        "adamw", "update rule", choices=("sgd", "adam", "adamw")
     )
     learning_rate: float = of_descent(
         3e-3,
-        "peak of the learning rate: it warms up, then falls to a hundredth",
+        "peak learning rate, which falls to a hundredth",
         "R",
         above=0,
         changeable=True,
@@ -396,7 +396,7 @@ class VocabularySettings(TokenizerSettings):
     )
     vocabulary: int = of_text(
         20000,
-        "keep the N most frequent words, or learn N byte pairs or wordpieces",
+        "number of words, byte pairs or wordpieces",
         "N",
         least=2,
         most=1_000_000,
