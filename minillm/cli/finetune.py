@@ -1,16 +1,15 @@
-"""``minillm finetune RUN DATA``: a classifier of texts that begins with another model."""
+"""Fine-tune a trained model to label texts."""
 
 import argparse
-from typing import Any
 
 from minillm.cli import train
+from minillm.cli.arguments import ArgumentParser
+from minillm.runs.kind import find_kind
 
 
-def add_parser(verbs: Any) -> None:
-    """Declares the verb."""
-    from minillm.runs.kind import find_kind
-
-    train._add_kind(verbs, find_kind("finetuned"), "finetune")
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the settings of the kind, two of which are the run and the data."""
+    train.add_kind(parser, find_kind(train.FINETUNED))
 
 
 def run(args: argparse.Namespace) -> int:

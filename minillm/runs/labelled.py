@@ -61,8 +61,7 @@ class TextClassifierSettings(LabelledSettings):
         LabelledSettings,
         "epochs",
         10,
-        default_help="10; of few texts as many as make 400 steps, and then --patience is a sixth "
-        "of them",
+        default_help="10; for few texts, enough for 400 steps",
     )
     warmup: float = with_default(LabelledSettings, "warmup", 0.05)
 

@@ -62,8 +62,7 @@ class PairSettings(VocabularySettings, TrainingSettings, LoRASettings):
     )
     unit: str | None = option(
         None,
-        "what both sides are split into; tokens are words that spaces separate already, wordpieces "
-        "parts of lower-case words",
+        "the tokens of both sides: character, word, token (between spaces), bpe or wordpiece",
         choices=UNITS,
         group="the text",
         default_help="word, or what suits a built-in set",

@@ -87,8 +87,7 @@ class Settings(TextClassifierSettings, LoRASettings):
         TextClassifierSettings,
         "epochs",
         4,
-        default_help="4; of few texts as many as make 400 steps, and then --patience is a sixth "
-        "of them",
+        default_help="4; for few texts, enough for 400 steps",
     )
     warmup: float = with_default(TextClassifierSettings, "warmup", 0.1)
 

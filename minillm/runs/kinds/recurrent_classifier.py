@@ -26,8 +26,7 @@ class Settings(VocabularySettings, TextClassifierSettings):
 
     unit: str = option(
         "word",
-        "what a text is split into; tokens are words that spaces separate already, wordpieces "
-        "parts of lower-case words",
+        "the tokens of a text: character, word, token (between spaces), bpe or wordpiece",
         choices=("character", "word", "token", "bpe", "wordpiece"),
         group="the text",
     )
