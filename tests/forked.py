@@ -15,23 +15,16 @@ import traceback
 from pathlib import Path
 
 SIGNALS = {signal.SIGINT, signal.SIGTERM}
-MODULES = [
-    *("numpy", "tqdm", "safetensors.numpy", "matplotlib.figure", "sklearn.datasets"),
-    *("matplotlib.backends.backend_agg", "minillm.cli.train", "minillm.decoding", "minillm.plots"),
-    *("minillm.metrics", "minillm.training.word2vec", "minillm.training.ngram"),
-    *("minillm.formats.arpa", "minillm.formats.word2vec", "minillm.ops.gradient_cases"),
-    *("minillm.data", "minillm.runs.start", "minillm.testing"),
-]
+MODULES = ["matplotlib.backends.backend_agg", "matplotlib.figure", "sklearn.datasets"]
 
 
 def import_everything():
     """To be called once, before the first fork."""
-    for name in MODULES:
+    from minillm.cli.arguments import verbs
+
+    for name in MODULES + [f"minillm.cli.{verb}" for verb, _ in verbs()]:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
-    from minillm.cli import _parser
-
-    _parser()
 
 
 def fork(argv, streams, missing=()):

@@ -1,39 +1,35 @@
 """The command line: ``minillm VERB``, one verb a module.
 
-A module of a verb has ``add_parser(verbs)``, which declares its arguments, and ``run(args)``,
-which does the work and returns the exit status.  NumPy and the models are imported inside ``run``.
+Each module of this package that defines ``run`` is a verb, and nothing else lists it.  Its
+docstring is the help page: a title, a description, and examples.  ``add_arguments(parser)``
+declares its arguments, and ``run(args)`` does the work and returns the exit status.
 """
 
 import errno
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from minillm import mpi
 from minillm.cli import process
+from minillm.errors import DivergedError, InputError
 
-if TYPE_CHECKING:
-    from minillm.cli.arguments import ArgumentParser
-
-OVER_RANKS = ("train", "tokenize", "plan")  # verbs of which a job may run several processes
 _TOGETHER = 3.0  # seconds within which an error that all ranks have reaches each of them
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line and returns its exit status.
+    """Run the command line and return its exit status.
 
-    2 for bad input, 1 for divergence, 130 where Ctrl-C or SIGTERM stopped it, 141 where the reader
-    of its output has gone.  Without a verb it shows the help and returns 1, as git does.
+    2 for bad input, 1 for divergence, 130 after Ctrl-C or SIGTERM, 141 where the reader of the
+    output has gone.  Without a verb it shows the help and returns 1, as git does.
 
-    Without ``argv``, the arguments, signals and standard streams are those of this process, whose
-    signals end it at once until the work begins, and after it.
+    Without ``argv``, the arguments, signals and standard streams are those of this process.  A
+    signal ends it at once until the work begins, and after the work.
     """
     if argv is not None:
         return _run(argv)
     process.begin()
     process.open_streams()
-    from minillm import mpi
-
     mpi.share_cores()
     try:
         return _run(None)
@@ -42,28 +38,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    """Runs the command line; an error is told in one line."""
-    from minillm import mpi
-    from minillm.errors import DivergedError, InputError
+    """Run the command line; an error is reported in one line."""
+    # argparse and the rest take 20 ms, in which signals are to be handled already
+    from minillm.cli.arguments import command_line
 
     try:
         try:
-            parser = _parser()
-            args = parser.parse_args(argv)
+            parser = command_line()
+            args = parser.parse_args(argv)  # imports the verb and all that it needs
             if "run" not in args:
                 parser.print_help()
                 return 1
             size = mpi.ranks().size
-            if size > 1 and args.verb not in OVER_RANKS:
+            if size > 1 and "over_ranks" not in args:
                 raise InputError(
                     f"{args.verb}: expected one process, found {size}, started by mpiexec"
                 )
             if argv is None:
-                _import_what_takes_longest()
                 process.begin_work()
             return args.run(args)
         finally:
-            _flush()
+            if sys.stdout is not None:  # while an error can be reported
+                sys.stdout.flush()
     except InputError as error:
         return _fail(str(error))
     except BrokenPipeError:  # the reader of our output has gone, as in `minillm generate | head`
@@ -74,7 +70,7 @@ def _run(argv: Sequence[str] | None) -> int:
         return _fail(str(error), 1)
     except OSError as error:
         process.drop_output()
-        return _fail(_told(error))
+        return _fail(_message(error))
     except MemoryError as error:
         return _fail(f"out of memory: {error}")
     except KeyboardInterrupt:
@@ -82,73 +78,11 @@ def _run(argv: Sequence[str] | None) -> int:
     except Exception:
         if mpi.ranks().size == 1:
             raise
-        return _tell(traceback.format_exc(), 1)
+        return _report(traceback.format_exc(), 1)
 
 
-def _parser() -> "ArgumentParser":
-    """The parser of every verb."""
-    import minillm
-    from minillm.cli import (
-        analogy,
-        answer,
-        classify,
-        curve,
-        embed,
-        eval,
-        export,
-        fill,
-        generate,
-        gradcheck,
-        import_,
-        info,
-        merge,
-        plan,
-        plot,
-        similar,
-        tokenize,
-        train,
-        translate,
-    )
-    from minillm.cli.arguments import ArgumentParser
-
-    parser = ArgumentParser(
-        prog="minillm",
-        description="The history of language models, to train and to run on a plain CPU.",
-        epilog="""\
-a first session:
-  minillm train lm --out runs/first --minutes 2    train on the text that Python brings along
-  minillm generate runs/first                      read what the model writes
-  minillm eval runs/first                          measure it on the text that was held out
-
-minillm VERB --help explains a verb, with examples.
-""",
-    )
-    version = f"minillm {minillm.__version__}"
-    parser.add_argument("--version", action="version", version=version, help="show the version")
-    verbs = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb")
-    texts = (train, curve, tokenize, generate, translate, fill, classify, answer, embed, eval)
-    for verb in (*texts, similar, analogy, merge, export, import_, plot, plan, gradcheck, info):
-        verb.add_parser(verbs)
-    return parser
-
-
-def _import_what_takes_longest() -> None:
-    """What nearly every verb needs."""
-    import numpy.random  # noqa: F401
-
-    import minillm
-
-    minillm.kernels_info()
-
-
-def _flush() -> None:
-    """Writes the output that is still in memory, while an error can be told."""
-    if sys.stdout is not None:
-        sys.stdout.flush()
-
-
-def _told(error: OSError) -> str:
-    """What failed, with the file; a full disk is no loss."""
+def _message(error: OSError) -> str:
+    """The file and what failed; a full disk loses nothing."""
     place = f"{error.filename}: " if error.filename else ""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     kept = "; what was saved before is kept" if full and place != "standard output: " else ""
@@ -156,18 +90,15 @@ def _told(error: OSError) -> str:
 
 
 def _fail(message: str, status: int = 2) -> int:
-    return _tell(" ".join(message.splitlines()), status)
+    return _report(" ".join(message.splitlines()), status)
 
 
-def _tell(text: str, status: int) -> int:
-    """Tells an error and returns the status.
+def _report(text: str, status: int) -> int:
+    """Report an error and return the status.
 
-    Of one that all ranks of a job have, rank 0 tells.  One that some do not have ends them, too:
-    they would wait for this rank.
+    Rank 0 reports an error that all ranks of a job have.  A rank that has an error of its own
+    reports it and ends the others, which would wait for it.
     """
-    from minillm import mpi
-    from minillm.errors import InputError
-
     try:
         ranks = mpi.ranks()
     except InputError:  # this is the error

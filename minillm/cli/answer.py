@@ -1,25 +1,9 @@
-"""``minillm answer``: the answers to questions, as they stand in a text."""
+"""Answer questions from a text.
 
-import argparse
-import json
-import sys
-from itertools import count
-from typing import Any
+Answer QUESTIONs, or the lines of standard input, with pieces of the text of --context, by a run of
+qa.  Each line of output is the answer, its probability among the best candidates, and its place,
+separated by tabs.  A run that was trained on unanswerable questions, too, may give no answer.
 
-from minillm.cli.arguments import add_run_folder
-from minillm.cli.options import integer
-
-
-def add_parser(verbs: Any) -> None:
-    """Declares the verb."""
-    parser = verbs.add_parser(
-        "answer",
-        help="answer questions from a text",
-        description="""\
-Answer QUESTIONs, or the lines of standard input, with pieces of the text that --context names, by a
-run of `train qa`.  Printed are the answer, its probability among the best candidates, and where it
-stands, separated by tabs.  A run that was trained on questions without an answer may find none.""",
-        epilog="""\
 examples:
   minillm answer runs/qa --context page.txt "What is the default of limit?"
   minillm answer runs/qa --context page.txt < questions.txt
@@ -28,61 +12,54 @@ examples:
   minillm answer runs/qa --context page.txt --json < questions.txt
         one object a line: {"question": ..., "answer": ..., "probability": ..., "start": ...,
         "end": ...}; the characters from start to end, counted from 0
-""",
-    )
-    add_run_folder(parser, "the folder of a run of `train qa`")
-    parser.add_argument(  # as files are for other verbs, which may stand behind an option, too
-        "files", nargs="*", metavar="QUESTION", help="(default: the lines of standard input)"
-    )
-    parser.add_argument(
-        "--context",
-        required=True,
-        metavar="FILE",
-        help="the text that has the answers, - for standard input",
-    )
-    parser.add_argument(
-        "--n-best", type=integer(1, 1000), metavar="N", help="print the N best answers"
-    )
+"""
+
+import argparse
+import json
+from itertools import count
+
+from minillm.cli.arguments import ArgumentParser
+from minillm.cli.lines import chunks
+from minillm.cli.options import add_files, add_option, add_run, integer, open_run
+from minillm.data import read_text
+from minillm.errors import InputError
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the questions and the text."""
+    add_run(parser, "a run of qa")
+    add_files(parser, "questions (default: the lines of standard input)", "QUESTION")
+    help = "the text that has the answers, - for standard input"
+    add_option(parser, "--context FILE", help, required=True)
+    add_option(parser, "--n-best N", "print the N best answers", integer(1, 1000))
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
-    parser.set_defaults(run=run, several_files=True)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Reads, answers and prints, some questions at a time."""
-    from minillm.cli.lines import chunks
-    from minillm.data import read_text
-    from minillm.errors import InputError
-    from minillm.runs.opening import load
-
-    given = getattr(args, "files", [])
-    if args.context == "-" and not given:
+    """Read, answer and print, some questions at a time."""
+    if args.context == "-" and not args.files:
         raise InputError("--context: expected a file, as standard input has the questions")
-    opened = load(args.run_folder, args.allow_nan)
-    opened.answers([], "")  # whether this run can answer, before anything is read
+    run = open_run(args)
+    run.answers([], "")  # an error of the run comes before reading
     context = read_text([args.context])
     numbers = count(1)
-    for questions in [given] if given else (texts for texts, _ in chunks()):
-        found = opened.answers(questions, context, args.n_best or 1)
-        for question, answers in zip(questions, found, strict=True):
+    for questions in [args.files] if args.files else (texts for texts, _ in chunks()):
+        results = run.answers(questions, context, args.n_best or 1)
+        for question, answers in zip(questions, results, strict=True):
             number = next(numbers)
-            for answer in answers:
+            for text, probability, start, end in answers:
                 if args.json:
-                    print(json.dumps({"question": question} | asdict(answer), ensure_ascii=False))
+                    values = {"question": question, "answer": text, "probability": probability}
+                    values |= {"start": start, "end": end}
+                    print(json.dumps(values, ensure_ascii=False))
                     continue
-                text, probability = " ".join(answer.text.split()), f"{answer.probability:.4f}"
-                shown = [f"{number}", probability, text] if args.n_best else [text, probability]
-                print(*shown, place_of(answer.start, context), sep="\t")
-        sys.stdout.flush()
+                shown = [f"{probability:.4f}", " ".join(text.split())]
+                shown = [f"{number}", *shown] if args.n_best else shown[::-1]
+                print(*shown, _place(start, context), sep="\t")
     return 0
 
 
-def asdict(answer: Any) -> dict[str, Any]:
-    """An answer as JSON has it."""
-    text, probability, start, end = answer
-    return {"answer": text, "probability": probability, "start": start, "end": end}
-
-
-def place_of(start: int | None, context: str) -> str:
+def _place(start: int | None, context: str) -> str:
     """The line and the column of a character, as editors count them."""
     if start is None:
         return "no answer"

@@ -1,12 +1,57 @@
-"""argparse with help that is easy to read, and errors of one line with a hint."""
+"""The verbs, found, and argparse with help that is easy to read and errors of one line."""
 
 import argparse
 import difflib
-from collections.abc import Sequence
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any, NoReturn
 
+import minillm
+from minillm import cli
 from minillm.errors import short
 from minillm.mpi import launched_as
+
+# Options of nanoGPT, Hugging Face, gensim and others -> those that may be meant here.
+ELSEWHERE = {
+    "--batch-size": ["--batch"],
+    "--beam-size": ["--beam"],
+    "--block-size": ["--context", "--window"],
+    "--d-model": ["--width", "--hidden"],
+    "--eval-interval": ["--validations"],
+    "--eval-steps": ["--validations"],
+    "--grad-clip": ["--clip"],
+    "--gradient-accumulation-steps": ["--accumulate"],
+    "--hidden-size": ["--hidden", "--width"],
+    "--lora-r": ["--lora-rank"],
+    "--lr": ["--learning-rate"],
+    "--max-grad-norm": ["--clip"],
+    "--max-iters": ["--steps"],
+    "--max-length": ["--length", "--context"],
+    "--max-new-tokens": ["--length"],
+    "--max-steps": ["--steps"],
+    "--min-count": ["--minimum-count"],
+    "--n-embd": ["--width", "--hidden", "--embedding"],
+    "--n-head": ["--heads"],
+    "--n-layer": ["--layers"],
+    "--num-attention-heads": ["--heads"],
+    "--num-beams": ["--beam"],
+    "--num-hidden-layers": ["--layers"],
+    "--num-layers": ["--layers"],
+    "--num-train-epochs": ["--epochs"],
+    "--optim": ["--optimiser"],
+    "--optimizer": ["--optimiser"],
+    "--out-dir": ["--out"],
+    "--output-dir": ["--out"],
+    "--per-device-train-batch-size": ["--batch"],
+    "--vector-size": ["--dimension"],
+    "--vocab-size": ["--vocabulary"],
+    "--warmup-iters": ["--warmup"],
+    "--warmup-ratio": ["--warmup"],
+    "--warmup-steps": ["--warmup"],
+}
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
@@ -16,41 +61,73 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, **{"max_help_position": 28, **options})
 
     def _format_usage(self, usage: Any, actions: Any, groups: Any, prefix: Any) -> str:
-        """Where that takes several lines, options are not listed: they are explained below."""
-        full = super()._format_usage(usage, actions, groups, prefix)
+        """A usage of several lines leaves out the options, which are explained below it.
+
+        Groups that exclude each other are left out: argparse fails where it hides some of one.
+        """
+        full = super()._format_usage(usage, actions, [], prefix)
         if full.strip().count("\n") == 0:
             return full
         needed = [action for action in actions if action.required or not action.option_strings]
         return super()._format_usage(usage, needed, [], prefix).rstrip() + " [options]\n\n"
 
     def _format_action(self, action: argparse.Action) -> str:
-        """Of subcommands only the list, without a line that says VERB."""
+        """Subcommands are a list, without a line that says VERB."""
         if isinstance(action, argparse._SubParsersAction):
             return self._join_parts([self._format_action(a) for a in action._get_subactions()])
         return super()._format_action(action)
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """argparse's parser, but examples keep their lines and an error is one line with a hint."""
+    """argparse's parser, with examples that keep their lines and errors of one line with a hint.
 
-    def __init__(self, *args: Any, **options: Any):
-        options.setdefault("formatter_class", HelpFormatter)
-        options.setdefault("allow_abbrev", False)
-        super().__init__(*args, **options)
+    ``declare(parser)`` is called when the parser is first used: one for each verb takes no time.
+    """
+
+    def __init__(
+        self, *args: Any, declare: "Callable[[ArgumentParser], None] | None" = None, **options: Any
+    ):
+        ours = {"formatter_class": HelpFormatter, "allow_abbrev": False, "add_help": False}
+        super().__init__(*args, **{**ours, **options})
+        self.declare = declare
+        self.rare: dict[argparse.Action, str | None] = {}  # options that --help leaves out -> help
+        self.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)
+        self.add_argument("--help-all", action=_HelpAll, help=argparse.SUPPRESS)
+
+    def set_page(self, documented: Any) -> None:
+        """Take the help page from the docstring of a verb or of a function.
+
+        The line "examples:" begins what is shown after the arguments.
+        """
+        docstring = inspect.getdoc(documented) or ""
+        self.description, found, examples = docstring.partition("\n\nexamples:\n")
+        self.epilog = f"examples:\n{examples}" if found else None
+
+    def hide(self, action: argparse.Action) -> None:
+        """Leave a rare option out of ``--help``; ``--help-all`` shows it."""
+        self.rare[action], action.help = action.help, argparse.SUPPRESS
+
+    def format_help(self) -> str:
+        """The help page, which ends by telling of the options that it leaves out."""
+        hidden = any(action.help is argparse.SUPPRESS for action in self.rare)
+        more = f"\nmore options, which are rarely needed: {self.prog} --help-all\n"
+        return super().format_help() + more * hidden
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse's, but FILEs may also stand behind an option: ``eval DIR --json FILE``.
+        """Parse as argparse does, but FILEs may also stand behind an option.
 
-        What this parser does not know is its error, not one of the parser above it: that one
-        does not know what it could be.
+        An argument that this parser does not know is refused here: the parser above it could
+        not tell what was meant.
         """
+        if self.declare:
+            self.declare(self)
+            self.declare = None
         namespace, extras = super().parse_known_args(args, namespace)
         if "several_files" in namespace:
             files = [word for word in extras if word == "-" or not word.startswith("-")]
-            namespace.files = [*getattr(namespace, "files", []), *files]
-            if not namespace.files:
-                del namespace.files
             extras = [word for word in extras if word not in files]
+            if files:
+                namespace.files = [*getattr(namespace, "files", []), *files]
         if extras:
             self._refuse(extras[0])
         return namespace, extras
@@ -59,11 +136,15 @@ class ArgumentParser(argparse.ArgumentParser):
         if not word.startswith("-"):
             self.error(f"expected no further argument, found {short(word)}")
         name = word.partition("=")[0]
-        options = [option for option in self._option_string_actions if option.startswith("--")]
-        self.error(f"there is no option {short(name)}{did_you_mean(name, options)}")
+        known = [option for option in self._option_string_actions if option.startswith("--")]
+        spelled = name.replace("_", "-").lower()
+        for option in (spelled, *ELSEWHERE.get(spelled, ())):
+            if option in known:
+                self.error(f"there is no option {name}: here it is {option}")
+        self.error(f"there is no option {short(name)}{did_you_mean(name, known)}")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
-        """Argparse's check of a choice, with the nearest spellings."""
+        """Check a choice as argparse does; the message has the nearest spellings."""
         if action.choices is not None and value not in action.choices:
             choices = [str(choice) for choice in action.choices]
             raise argparse.ArgumentError(
@@ -73,12 +154,12 @@ class ArgumentParser(argparse.ArgumentParser):
             )
 
     def _print_message(self, message: str, file: Any = None) -> None:
-        """Argparse's messages; of several ranks, which all have the same, rank 0 shows them."""
+        """Print a message; all ranks have the same, and rank 0 shows it."""
         if launched_as() in (None, 0):
             super()._print_message(message, file)
 
     def error(self, message: str) -> NoReturn:
-        """Exit status 2 and one line that also says where help is."""
+        """Exit with status 2 and one line that also says where help is."""
         message = " ".join(message.removeprefix("argument ").splitlines())
         missing = message.removeprefix("the following arguments are required: ")
         if missing != message:
@@ -86,17 +167,65 @@ class ArgumentParser(argparse.ArgumentParser):
         self.exit(2, f"minillm: {message} (see {self.prog} --help)\n")
 
 
-def add_run_folder(parser: argparse.ArgumentParser, help: str) -> None:
-    """The folder of a run that is opened, and whether its weights may be other than finite."""
-    parser.add_argument("run_folder", metavar="DIR", help=help)
-    parser.add_argument(
-        "--allow-nan",
-        action="store_true",
-        help="open weights that are not finite, too, to look at what has become of them",
-    )
+class _HelpAll(argparse.Action):
+    """Show the help page with all options."""
+
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, **{**options, "nargs": 0, "default": argparse.SUPPRESS})
+
+    def __call__(self, parser: Any, *unused: Any) -> None:
+        for action, text in parser.rare.items():
+            action.help = text
+        parser.print_help()
+        parser.exit()
 
 
-def did_you_mean(word: str, known: Sequence[str]) -> str:
+def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A hint at the nearest spellings among ``known``, or nothing."""
-    close = difflib.get_close_matches(word, known, 3, 0.6)
+    close = difflib.get_close_matches(word, list(known), 3, 0.6)
     return f"; did you mean {', '.join(close)}?" if close else ""
+
+
+# --- the verbs --------------------------------------------------------------------------
+
+
+def command_line() -> ArgumentParser:
+    """The parser of all verbs; a verb's module is imported when the verb is used."""
+    parser = ArgumentParser(
+        prog="minillm",
+        description="The history of language models, to train and to run on a plain CPU.",
+        epilog="""\
+a first session:
+  minillm train lm --out runs/first --minutes 2    train on the text that Python brings along
+  minillm generate runs/first                      read what the model writes
+  minillm eval runs/first                          measure it on the text that was held out
+
+minillm VERB --help explains a verb, with examples.
+""",
+    )
+    version = f"minillm {minillm.__version__}"
+    parser.add_argument("--version", action="version", version=version, help="show the version")
+    choices = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb")
+    for module, title in verbs():
+
+        def declare(verb_parser: ArgumentParser, module: str = module) -> None:
+            verb = importlib.import_module(f"{cli.__name__}.{module}")
+            verb_parser.set_page(verb)
+            verb.add_arguments(verb_parser)
+            verb_parser.set_defaults(run=verb.run)
+
+        choices.add_parser(module.rstrip("_"), help=title, declare=declare)
+    return parser
+
+
+def verbs() -> Iterator[tuple[str, str]]:
+    """The module and the title of each verb, which are read without importing anything."""
+    for finder, name, _ in pkgutil.iter_modules(cli.__path__):
+        source = Path(finder.path, f"{name}.py").read_text("utf-8")  # type: ignore[union-attr]
+        if "\ndef run(" in source:
+            yield name, title_of(source.removeprefix('"""'))
+
+
+def title_of(docstring: str) -> str:
+    """The first line, without its full stop."""
+    return docstring.partition("\n")[0].rstrip('."')

@@ -1,61 +1,47 @@
-"""``minillm classify``: the label of each line."""
+"""Label texts, line by line.
 
-import argparse
-import json
-import sys
-from typing import Any
+Label the lines of FILEs, or of standard input, with a trained classifier.  Each line of output is
+the label, its probability and the text, separated by tabs.  An empty line is a text, too.  With a
+run of image-classifier, a line is an image: its pixels, 0 to 1, separated by spaces.
 
-from minillm.cli.arguments import add_run_folder
-
-
-def add_parser(verbs: Any) -> None:
-    """Declares the verb."""
-    parser = verbs.add_parser(
-        "classify",
-        help="label texts, line by line",
-        description="""\
-Label the lines of FILEs or of standard input with a run of `train classifier`. Printed are the
-label, its probability and the text, separated by tabs. An empty line is a text, too: it gets the
-label that the model gives when it has read nothing. With a run of `train image-classifier`, a
-line is an image: its pixels, 0 to 1, separated by spaces.""",
-        epilog="""\
 examples:
   echo "a fine film" | minillm classify runs/reviews
   minillm classify runs/reviews --all < texts.txt
   minillm classify runs/reviews texts.txt --json > labels.jsonl
         one object a line: {"label": ..., "probabilities": {...}, "text": ...}
-""",
+"""
+
+import argparse
+import json
+
+from minillm.cli.arguments import ArgumentParser
+from minillm.cli.lines import chunks
+from minillm.cli.options import add_files, add_run, open_run
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the lines, and the form of the output."""
+    add_run(parser, "a run of a classifier")
+    add_files(parser, "lines of UTF-8 text (default: standard input)")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument(
+        "--all", action="store_true", help="print the probabilities of all labels, largest first"
     )
-    add_run_folder(parser, "the folder of a run")
-    parser.add_argument(
-        "files", nargs="*", metavar="FILE", help="lines of UTF-8 text (default: standard input)"
-    )
-    shown = parser.add_mutually_exclusive_group()
-    shown.add_argument(
-        "--all",
-        action="store_true",
-        help="print the probabilities of all labels, the largest first",
-    )
-    shown.add_argument("--json", action="store_true", help="print one JSON object a line")
-    parser.set_defaults(run=run, several_files=True)
+    form.add_argument("--json", action="store_true", help="print one JSON object a line")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Reads, classifies and prints, some lines at a time."""
-    from minillm.cli.lines import chunks
-    from minillm.runs.opening import load
-
-    opened = load(args.run_folder, args.allow_nan)
-    opened.classify([])  # whether this run can classify, before anything is read
-    for texts, places in chunks(getattr(args, "files", None) or ["-"]):
-        for text, found in zip(texts, opened.classify(texts, places), strict=True):
+    """Read, classify and print, some lines at a time."""
+    run = open_run(args)
+    run.classify([])  # an error of the run comes before reading
+    for texts, places in chunks(args.files):
+        for text, answer in zip(texts, run.classify(texts, places), strict=True):
             if args.json:
-                values = {"label": found.label, "probabilities": found.probabilities}
+                values = {"label": answer.label, "probabilities": answer.probabilities}
                 print(json.dumps(values | {"text": text}, ensure_ascii=False))
             elif args.all:
-                entries = found.probabilities.items()
+                entries = answer.probabilities.items()
                 print("\t".join(f"{label} {probability:.4f}" for label, probability in entries))
             else:
-                print(f"{found.label}\t{found.probability:.4f}\t{text}")
-        sys.stdout.flush()
+                print(f"{answer.label}\t{answer.probability:.4f}\t{text}")
     return 0

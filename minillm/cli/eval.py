@@ -1,53 +1,44 @@
-"""``minillm eval``: how well a model does on data that it was not trained on."""
+"""Measure a model on held-out data.
 
-import argparse
-import json
-from typing import Any
+The data are those that were held out when the model was trained, or all of the FILEs.
+A language model: nats and bits per token, perplexity.  An encoder-decoder: also exact outputs,
+token errors, BLEU, chrF and ROUGE.  A classifier: accuracy, macro-F1 and the confusion matrix; one
+of texts, also the accuracy of TF-IDF with logistic regression, trained on the same texts (it needs
+the package scikit-learn).  A reader of questions: exact match and F1 in percent, beside what
+counting shared words reaches.
 
-from minillm.cli.arguments import add_run_folder
-from minillm.cli.translate import add_beam_options
-
-
-def add_parser(verbs: Any) -> None:
-    """Declares the verb."""
-    parser = verbs.add_parser(
-        "eval",
-        help="measure a model on held-out data",
-        description="""\
-Measure a model on the data that were held out when it was trained, or on all of the FILEs.
-A language model: nats and bits per token, perplexity. An encoder-decoder: also exact outputs,
-token errors, BLEU, chrF and ROUGE. A classifier: accuracy, macro-F1 and the confusion matrix; one
-of texts, also the accuracy of TF-IDF with logistic regression, trained on the same texts (it
-needs the package scikit-learn). A reader: exact match and F1 in percent, beside what counting
-shared words reaches.""",
-        epilog="""\
 examples:
   minillm eval runs/first
   minillm eval runs/first other.txt --json
   cat *.txt | minillm eval runs/first -
   minillm eval runs/cmudict --part test --beam 5
   minillm eval runs/multi30k val.tsv
-""",
-    )
-    add_run_folder(parser, "the folder of a run")
-    parser.add_argument("files", nargs="*", metavar="FILE", help="UTF-8 text, - for standard input")
+"""
+
+import argparse
+import json
+
+from minillm.cli.arguments import ArgumentParser
+from minillm.cli.options import add_beam, add_files, add_run, open_run
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the data, and how to decode."""
+    add_run(parser)
+    add_files(parser, "UTF-8 text, - for standard input")
     parser.add_argument(
         "--part",
         choices=("validation", "test"),
-        help="of a built-in set: what to measure on (default validation)",
+        help="the part of a built-in set to measure on (default validation)",
     )
-    add_beam_options(parser)
+    add_beam(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.set_defaults(run=run, several_files=True)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints the figures."""
-    from minillm.runs.opening import load
-
-    files = tuple(getattr(args, "files", ()))
-    results = load(args.run_folder, args.allow_nan).evaluate(
-        files=files,
+    """Print the figures."""
+    results = open_run(args).evaluate(
+        files=tuple(args.files),
         part=args.part,
         beam=args.beam,
         length_exponent=args.length_exponent,

@@ -1,43 +1,32 @@
-"""``minillm fill``: what a model fills into the gaps of a text."""
+"""Fill in the gaps of a text.
 
-import argparse
-from typing import Any
+Print the tokens that a run of bert finds most probable where [MASK] stands, with their
+probabilities.  Several gaps are filled in independently: a paragraph of tokens for each gap.  A
+token that begins with ## continues a word.
 
-from minillm.cli.arguments import add_run_folder
-from minillm.cli.options import integer
-
-
-def add_parser(verbs: Any) -> None:
-    """Declares the verb."""
-    parser = verbs.add_parser(
-        "fill",
-        help="fill in the gaps of a text",
-        description="""\
-Print the tokens that a run of `train bert` finds the most probable where [MASK] stands, each with
-its probability.  If there are several gaps, each is filled in by itself: their tokens stand in
-paragraphs, one after the other.  A token that begins with ## goes on with a word.""",
-        epilog="""\
 examples:
   minillm fill runs/bert "the [MASK] statement"
   minillm fill runs/bert "import [MASK], [MASK]" --top 3
-""",
-    )
-    add_run_folder(parser, "the folder of a run of `train bert`")
+"""
+
+import argparse
+
+from minillm.cli.arguments import ArgumentParser
+from minillm.cli.options import add_option, add_run, integer, open_run
+from minillm.cli.similar import print_scored
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the text."""
+    add_run(parser, "a run of bert")
     parser.add_argument("text", metavar="TEXT", help="a text with [MASK] where a word is missing")
-    parser.add_argument(
-        "--top", type=integer(1), default=5, metavar="K", help="how many tokens (default 5)"
-    )
-    parser.set_defaults(run=run)
+    add_option(parser, "--top K", "print K tokens for each gap", integer(1), 5)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints the tokens of each gap."""
-    from minillm.runs.opening import load
-
-    gaps = load(args.run_folder, args.allow_nan).fill(args.text, args.top)
-    for number, gap in enumerate(gaps):
+    """Print the tokens of each gap."""
+    for number, gap in enumerate(open_run(args).fill(args.text, args.top)):
         if number:
             print()
-        for token, probability in gap:
-            print(f"{probability:7.4f}  {token}")
+        print_scored(gap)
     return 0

@@ -1,79 +1,49 @@
-"""``minillm generate``: what a language model writes."""
+"""Generate text with a language model.
 
-import argparse
-import sys
-from typing import Any
+The text is written a character, word or byte pair at a time.  A model that was trained on
+documents (shards, or a GPT-2) ends its text by itself.
 
-from minillm.cli.arguments import add_run_folder
-from minillm.cli.options import integer, number, seed
-
-
-def add_parser(verbs: Any) -> None:
-    """Declares the verb."""
-    parser = verbs.add_parser(
-        "generate",
-        help="generate text with a language model",
-        description="""\
-Generate text with a trained language model, a character, word or byte pair at a time. A model that
-was trained on documents (shards, or a GPT-2) ends its text by itself.""",
-        epilog="""\
 examples:
   minillm generate runs/first
   minillm generate runs/first --prompt "The while statement" --length 1000
   minillm generate runs/first --temperature 0             always the most probable: it will repeat
   minillm generate runs/first --temperature 1 --top-p 0.9 --seed 7
-""",
-    )
-    add_run_folder(parser, "the folder of a language model's run")
-    parser.add_argument(
-        "--prompt",
-        default="",
-        metavar="TEXT",
-        help="what to continue (default: a new line, or a new document)",
-    )
-    parser.add_argument(
-        "--length",
-        type=integer(1, 10**8),
-        default=500,
-        metavar="N",
-        help="how many characters, words or byte pairs to write at most (default 500)",
-    )
-    parser.add_argument(
-        "--temperature",
-        type=number(least=0),
-        default=0.8,
-        metavar="T",
-        help="below 1, probable tokens are drawn more often, above 1 less often; 0: always the "
-        "most probable one (default 0.8)",
-    )
-    parser.add_argument(
-        "--top-k", type=integer(1), metavar="K", help="draw from the K most probable only"
-    )
-    parser.add_argument(
-        "--top-p",
-        type=number(above=0, most=1),
-        metavar="P",
-        help="draw from the fewest most probable whose probabilities sum to P",
-    )
-    parser.add_argument(
-        "--seed", type=seed(), metavar="N", help="the same seed generates the same text"
-    )
-    parser.add_argument(
-        "--stop",
-        action="append",
-        default=[],
-        metavar="TEXT",
-        help="end before this character, word or byte pair; may be given several times",
-    )
-    parser.set_defaults(run=run)
+"""
+
+import argparse
+import sys
+
+from minillm.cli.arguments import ArgumentParser
+from minillm.cli.options import add_option, add_run, add_seed, integer, number, open_run
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the prompt, the length, and how to sample."""
+    add_run(parser, "the run of a language model")
+    help = "the text to continue (default: a new line, or a new document)"
+    parser.add_argument("--prompt", default="", metavar="TEXT", help=help)
+    help = "write at most N characters, words or byte pairs"
+    add_option(parser, "--length N", help, integer(1, 10**8), 500)
+    help = "sample; below 1, probable tokens more often, above 1 less often; 0: the most probable"
+    add_option(parser, "--temperature T", help, number(least=0), 0.8)
+    add_option(parser, "--top-k K", "sample from the K most probable tokens only", integer(1))
+    help = "sample from the fewest most probable tokens whose probabilities sum to P"
+    add_option(parser, "--top-p P", help, number(above=0, most=1))
+    add_seed(parser, "the same seed generates the same text")
+    help = "end before this character, word or byte pair; may be given several times"
+    parser.add_argument("--stop", action="append", default=[], metavar="TEXT", help=help)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Streams the text to standard output."""
-    from minillm.runs.opening import load
-
-    pieces = load(args.run_folder, args.allow_nan).write(
-        args.prompt, args.length, args.temperature, args.top_k, args.top_p, args.seed, args.stop
+    """Stream the text to standard output."""
+    pieces = open_run(args).write(
+        prompt=args.prompt,
+        length=args.length,
+        temperature=args.temperature,
+        top_k=args.top_k,
+        top_p=args.top_p,
+        seed=args.seed,
+        stop=args.stop,
     )
     for piece in pieces:
         sys.stdout.write(piece)

@@ -1,30 +1,24 @@
-"""``minillm info``: what runs here, and why."""
+"""Show which kernels run, on how many threads, and why.
+
+examples:
+  minillm info
+  MINILLM_KERNELS=numpy minillm info     the same with the NumPy kernels
+"""
 
 import argparse
-from typing import Any
+import platform
+
+import numpy as np
+
+import minillm
 
 
-def add_parser(verbs: Any) -> None:
-    """Declares the verb."""
-    parser = verbs.add_parser(
-        "info",
-        help="show which kernels run, on how many threads, and why",
-        description="Show which kernels run, on how many threads, and why.",
-        epilog="""\
-MINILLM_KERNELS=numpy minillm info     the same with the NumPy kernels
-""",
-    )
-    parser.set_defaults(run=run)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """There are none."""
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints versions and kernels, a line each."""
-    import platform
-
-    import numpy as np
-
-    import minillm
-
+    """Print versions and kernels, a line each."""
     info = minillm.kernels_info()
     rows = {
         "minillm": minillm.__version__,

@@ -1,35 +1,28 @@
-"""``minillm merge``: a run of additions, as a run with weights of its own."""
+"""Merge LoRA's updates into the weights that they update.
+
+Make a run whose weights are those of a base model with the updates of a run of finetune
+--lora-rank.  It needs neither of the two any more.  Every other verb merges them in memory.
+
+examples:
+  minillm finetune runs/sentences questions.tsv --lora-rank 8 --out runs/small
+  minillm merge runs/small --out runs/whole
+"""
 
 import argparse
-from typing import Any
 
-from minillm.cli.arguments import add_run_folder
+from minillm.cli.arguments import ArgumentParser
+from minillm.cli.options import add_out, add_run
+from minillm.runs.exchange import merge
 
 
-def add_parser(verbs: Any) -> None:
-    """Declares the verb."""
-    parser = verbs.add_parser(
-        "merge",
-        help="make a run of LoRA's additions and their baseline",
-        description="""\
-Make a run whose weights are those of a baseline with the additions of a run of `train ...
---lora-rank`: it needs neither of the two any more.  Every other verb merges them in memory.""",
-        epilog="""\
-examples:
-  minillm train classifier questions.tsv --init runs/sentences --lora-rank 8 --out runs/small
-  minillm merge runs/small --out runs/whole
-""",
-    )
-    add_run_folder(parser, "the folder of a run with --lora-rank")
-    parser.add_argument("--out", required=True, metavar="DIR", help="the folder to be made")
-    parser.add_argument("--overwrite", action="store_true", help="replace the run in the folder")
-    parser.set_defaults(run=run)
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the two folders."""
+    add_run(parser, "a run with --lora-rank")
+    add_out(parser, "the folder to make")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Merges, and says where."""
-    from minillm.runs.exchange import merge
-
+    """Merge, and report where."""
     print(merge(args.run_folder, args.out, args.overwrite, args.allow_nan))
     print(f"saved in {args.out}")
     return 0

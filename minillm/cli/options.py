@@ -1,19 +1,31 @@
-"""From the settings of a kind to the options of its command."""
+"""Options: those of a kind's settings, and those that several verbs share."""
 
 import argparse
 from collections.abc import Callable, Collection
 from dataclasses import fields
 from typing import Any
 
+from minillm.cli.arguments import ArgumentParser
+from minillm.runs.opening import load
+from minillm.runs.run import Run
 from minillm.runs.settings import GROUPS, Option, Size, TrainingSettings, option_of, types_of
 
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
+# --- from settings -----------------------------------------------------------------------
+
+
 def add_settings(
-    parser: argparse.ArgumentParser, settings: type, without: Collection[str] = ()
+    parser: ArgumentParser,
+    settings: type,
+    without: Collection[str] = (),
+    common: Collection[str] | None = None,
 ) -> None:
-    """Declares an argument for each other field; the result has only those that are given."""
+    """Declare an argument for each other field; the result has only those that are given.
+
+    ``common`` are the options that ``--help`` shows, by default those that are not rare.
+    """
     groups = {name: parser.add_argument_group(name) for name in GROUPS}
     exclusive: dict[frozenset[str], Any] = {}
     for entry in fields(settings):
@@ -25,7 +37,9 @@ def add_settings(
             names = frozenset((entry.name, *declared.excludes))
             place = exclusive.setdefault(names, None) or place.add_mutually_exclusive_group()
             exclusive[names] = place
-        _add_argument(place, settings, entry.name, entry.default, declared)
+        action = _add_argument(place, settings, entry.name, entry.default, declared)
+        if declared.rare if common is None else entry.name not in common:
+            parser.hide(action)
 
 
 def given_settings(args: argparse.Namespace, settings: type) -> dict[str, Any]:
@@ -34,28 +48,32 @@ def given_settings(args: argparse.Namespace, settings: type) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _add_argument(place: Any, settings: type, name: str, default: Any, declared: Option) -> None:
+def _add_argument(
+    place: Any, settings: type, name: str, default: Any, declared: Option
+) -> argparse.Action:
     type_, several, _ = types_of(settings)[name]
-    details: dict[str, Any] = {"help": declared.help.replace("%", "%%")}
+    help, choices = declared.help.replace("%", "%%"), declared.choices
+    if choices and not all(choice in help for choice in choices):
+        help += f": {', '.join(choices[:-1])} or {choices[-1]}"
     shown = declared.default_help if declared.default_help is not None else _shown(default)
     if shown and not declared.positional:
-        details["help"] += f" (default {shown})"
+        help += f" (default {shown})"
+    details: dict[str, Any] = {"help": help}
     if type_ is bool:
         details["action"] = "store_true"
     else:
         details["metavar"] = declared.metavar
-        if declared.choices and not declared.positional:
-            details["choices"] = declared.choices
+        if choices and not declared.positional:
+            details["choices"], details["metavar"] = choices, declared.metavar or "NAME"
         else:
             details["type"] = parser_of(declared, type_)
     if declared.positional:
         details["nargs"] = "*" if several else "?"
-        place.add_argument(name, default=argparse.SUPPRESS if several else None, **details)
-        return
+        return place.add_argument(name, default=argparse.SUPPRESS if several else None, **details)
     if several:
         details["nargs"] = "+"
     flag = f"--{name.replace('_', '-')}"
-    place.add_argument(flag, dest=name, default=argparse.SUPPRESS, **details)
+    return place.add_argument(flag, dest=name, default=argparse.SUPPRESS, **details)
 
 
 def _shown(default: Any) -> str:
@@ -83,24 +101,81 @@ def parser_of(declared: Option, type_: type) -> Callable[[str], Any]:
     return parse
 
 
-def integer(least: int, most: int = 10**6) -> Callable[[str], int]:
-    """A whole number from ``least`` to ``most``, for the options of a verb."""
-    return parser_of(Option("", least=least, most=most), int)
-
-
-def seed() -> Callable[[str], int]:
-    """A seed, in the bounds of those of a training."""
-    return parser_of(option_of(TrainingSettings, "seed"), int)
-
-
-def number(**bounds: Any) -> Callable[[str], float]:
-    """A finite number within the bounds, for the options of a verb."""
-    return parser_of(Option("", **bounds), float)
-
-
 def _size(text: str) -> int:
     """A number of bytes, such as 500M or 2G."""
     digits, unit = (text[:-1], text[-1].upper()) if text[-1:].isalpha() else (text, "")
     if not digits.isdecimal() or (unit and unit not in _UNITS):
         raise ValueError(text)
     return int(digits) * _UNITS.get(unit, 1)
+
+
+# --- of several verbs -----------------------------------------------------------------------
+
+
+def integer(least: int, most: int = 10**6) -> Callable[[str], int]:
+    """A whole number from ``least`` to ``most``."""
+    return parser_of(Option("", least=least, most=most), int)
+
+
+def number(**bounds: Any) -> Callable[[str], float]:
+    """A finite number within the bounds."""
+    return parser_of(Option("", **bounds), float)
+
+
+def add_option(
+    parser: Any,
+    declared: str,
+    help: str,
+    type: Callable[[str], Any] = str,
+    default: Any = None,
+    **details: Any,
+) -> argparse.Action:
+    """Declare an option such as "--length N", whose help ends with its default."""
+    flag, _, metavar = declared.partition(" ")
+    shown = "" if default is None else f" (default {_shown(default)})"
+    return parser.add_argument(
+        flag, metavar=metavar, help=help + shown, type=type, default=default, **details
+    )
+
+
+def add_seed(parser: Any, help: str) -> None:
+    """``--seed``, in the bounds of the seed of a training."""
+    add_option(parser, "--seed N", help, parser_of(option_of(TrainingSettings, "seed"), int))
+
+
+def add_run(parser: ArgumentParser, help: str = "the folder of a run") -> None:
+    """The run that :func:`open_run` opens, and whether its weights may be other than finite."""
+    parser.add_argument("run_folder", metavar="DIR", help=help)
+    parser.hide(
+        parser.add_argument(
+            "--allow-nan",
+            action="store_true",
+            help="open a run whose weights are not all finite, to examine it",
+        )
+    )
+
+
+def open_run(args: argparse.Namespace) -> Run:
+    """The run of :func:`add_run`."""
+    return load(args.run_folder, args.allow_nan)
+
+
+def add_files(parser: ArgumentParser, help: str, metavar: str = "FILE") -> None:
+    """Any number of FILEs, which may also stand behind options."""
+    parser.add_argument("files", nargs="*", default=[], metavar=metavar, help=help)
+    parser.set_defaults(several_files=True)
+
+
+def add_out(parser: Any, help: str, metavar: str = "DIR") -> None:
+    """The folder that a verb makes."""
+    add_option(parser, f"--out {metavar}", help, required=True)
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace an earlier result"
+    )
+
+
+def add_beam(parser: Any) -> None:
+    """The options of beam search."""
+    add_option(parser, "--beam K", "extend K hypotheses at each step", integer(1, 1000), 5)
+    help = "rank outputs by log probability / length^A"
+    add_option(parser, "--length-exponent A", help, number(least=0, most=10), 1.0)

@@ -1,185 +1,143 @@
-"""``minillm plot``: pictures of runs."""
+"""Draw a picture: loss curves, word maps, attention.
+
+The picture is a PNG file.  This needs the package matplotlib.
+"""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from minillm.cli.arguments import add_run_folder
-from minillm.cli.options import integer
-from minillm.cli.translate import add_beam_options
+from minillm.cli.arguments import ArgumentParser, title_of
+from minillm.cli.options import add_beam, add_option, add_run, integer, open_run
+from minillm.data.files import is_stream, write_file
 from minillm.errors import InputError
+from minillm.plots import attention_map, loss_curve, loss_curves, word_map
+from minillm.runs.folder import RunFolder
+from minillm.runs.start import extra_of
+from minillm.runs.stored import read_config
 
 
-def add_parser(verbs: Any) -> None:
-    """Declares the verb and its pictures."""
-    parser = verbs.add_parser(
-        "plot",
-        help="draw a picture: loss curves, word maps, attention",
-        description="Draw a picture as PNG. Needs the package matplotlib.",
-    )
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the pictures: the docstring of each function that draws one is its help page."""
     pictures = parser.add_subparsers(title="pictures", metavar="PICTURE", required=True)
 
-    _add_loss(pictures)
-    _add_words(pictures)
-    _add_attention(pictures)
+    def add(name: str, draw: Callable[..., None]) -> ArgumentParser:
+        picture = pictures.add_parser(name, help=title_of(draw.__doc__ or ""))
+        picture.set_page(draw)
+        add_option(picture, "--to FILE", f"the file (default: DIR/{name}.png)")
+        picture.set_defaults(draw=draw, picture=f"{name}.png")
+        return picture
 
-
-def _add_loss(pictures: Any) -> None:
-    loss = pictures.add_parser(
-        "loss",
-        help="the loss curves of one run or more",
-        description="""\
-Draw the training and the validation loss of a run, by step; of several runs, their validation
-losses, by minutes of training.""",
-        epilog="""\
-examples:
-  minillm plot loss runs/cmudict
-  minillm plot loss runs/cmudict runs/vector --to compared.png
-""",
-    )
+    loss = add("loss", draw_loss)
     loss.add_argument("run_folders", nargs="+", metavar="DIR", help="the folder of a run")
-    loss.add_argument(
-        "--to",
-        metavar="FILE",
-        help="where to write it (default: DIR/loss.png; required for several runs)",
-    )
-    loss.set_defaults(run=run_loss)
-
-
-def _add_words(pictures: Any) -> None:
-    words = pictures.add_parser(
-        "words",
-        help="a map of word vectors",
-        description="""\
-Draw words on a plane by their vectors' two principal components: the most frequent words, or
-those that are given.""",
-        epilog="""\
-examples:
-  minillm plot words runs/vectors
-  minillm plot words runs/vectors --count 300 --to map.png
-  minillm plot words runs/vectors class function method module package
-""",
-    )
-    add_run_folder(words, "the folder of a run of word2vec")
-    words.add_argument("words", nargs="*", metavar="WORD", help="what to draw")
-    words.add_argument(
-        "--count", type=integer(3), default=150, metavar="N", help="how many words (default 150)"
-    )
-    words.add_argument("--to", metavar="FILE", help="where to write it (default: DIR/words.png)")
-    words.set_defaults(run=run_words)
-
-
-def _add_attention(pictures: Any) -> None:
-    attention = pictures.add_parser(
-        "attention",
-        help="the attention weights of an encoder-decoder or a GPT",
-        description="""\
-Draw the attention weights as a heat map. Of an encoder-decoder: a column for each source token, a
-row for each target token; of a Transformer's, the mean of the heads of the last layer but one,
-where no other is asked for. Of a GPT: a row for each token, with a column for each that it sees,
-in one head of one layer.""",
-        epilog="""\
-examples:
-  minillm plot attention runs/cmudict uncharacteristically
-  minillm plot attention runs/numbers "forty-two thousand and seven" --to numbers.png
-  minillm plot attention runs/multi30k "a man in an orange hat ." --layer 2 --head 1
-  minillm plot attention runs/gpt "the while statement" --layer 2 --head 1
-""",
-    )
-    add_run_folder(attention, "the folder of a run")
+    words = add("words", draw_words)
+    add_run(words, "a run of word2vec")
+    words.add_argument("words", nargs="*", metavar="WORD", help="the words to draw")
+    add_option(words, "--count N", "draw the N most frequent words", integer(3), 150)
+    attention = add("attention", draw_attention)
+    add_run(attention, "a run of seq2seq, transformer or gpt")
     attention.add_argument("text", metavar="TEXT", help="the source text, or all of it")
-    attention.add_argument(
-        "--to", metavar="FILE", help="where to write it (default: DIR/attention.png)"
-    )
     for name in ("layer", "head"):
-        attention.add_argument(
-            f"--{name}",
-            type=integer(0),
-            metavar="N",
-            help=f"of a GPT or a Transformer: which {name}, from 0",
-        )
-    add_beam_options(attention)
-    attention.set_defaults(run=run_attention)
+        help = f"the {name} of a GPT or a Transformer, from 0"
+        add_option(attention, f"--{name} N", help, integer(0))
+    add_beam(attention)
 
 
-def run_loss(args: argparse.Namespace) -> int:
-    """Draws the curves and prints the picture's path."""
-    from minillm.plots import loss_curve, loss_curves
-    from minillm.runs.folder import RunFolder
-    from minillm.runs.stored import read_config
-    from minillm.runs.start import extra_of
-
-    runs = {}
-    for path in args.run_folders:
-        folder = RunFolder(path)
-        config = read_config(folder)
-        runs[path] = folder.read_metrics()
-        if not runs[path]:
-            raise InputError(f"{path}: there is nothing to draw yet")
-    first = next(iter(runs))
-    if len(runs) > 1 and args.to is None:
-        raise InputError("--to: expected a file for the picture of several runs")
-    unit, extra = config.unit or "token", extra_of(config.settings, config.config)
-    _write(
-        Path(first) / "loss.png" if args.to is None else args.to,
-        lambda: loss_curve(runs[first], unit, extra) if len(runs) == 1 else loss_curves(runs),
-    )
+def run(args: argparse.Namespace) -> int:
+    """Draw the picture and print its path."""
+    args.draw(args)
     return 0
 
 
-def run_attention(args: argparse.Namespace) -> int:
-    """Translates, draws and prints the picture's path."""
-    from minillm.plots import attention_map
-    from minillm.runs.opening import load
+def draw_loss(args: argparse.Namespace) -> None:
+    """The loss curves of one run or more.
 
-    run = load(args.run_folder, args.allow_nan)
+    Draw the training and the validation loss of a run, by step; the validation losses of several
+    runs, by minutes of training.
+
+    examples:
+      minillm plot loss runs/cmudict
+      minillm plot loss runs/cmudict runs/vector --to compared.png
+    """
+    runs = {}
+    for path in args.run_folders:
+        folder = RunFolder(path)
+        stored = read_config(folder)
+        runs[path] = folder.read_metrics()
+        if not runs[path]:
+            raise InputError(f"{path}: there is nothing to draw yet")
+    first, *others = runs
+    if others and args.to is None:
+        raise InputError("--to: expected a file for the picture of several runs")
+    if others:
+        picture = loss_curves(runs)
+    else:
+        extra = extra_of(stored.settings, stored.config)
+        picture = loss_curve(runs[first], stored.unit or "token", extra)
+    _write(args, first, picture)
+
+
+def draw_words(args: argparse.Namespace) -> None:
+    """A map of word vectors.
+
+    Draw words on a plane by the two principal components of their vectors: the most frequent words,
+    or those that are given.
+
+    examples:
+      minillm plot words runs/vectors
+      minillm plot words runs/vectors --count 300 --to map.png
+      minillm plot words runs/vectors class function method module package
+    """
+    vectors = open_run(args).vectors
+    words = args.words or vectors.words[: args.count]
+    if len(words) < 3:
+        raise InputError(f"plot words: expected 3 words or more, found {len(words)}")
+    _write(args, args.run_folder, word_map(words, vectors.map(words)))
+
+
+def draw_attention(args: argparse.Namespace) -> None:
+    """The attention weights of an encoder-decoder or a GPT.
+
+    Draw attention weights as a heat map.  An encoder-decoder has a column for each source token and
+    a row for each token of its translation; for a Transformer, the mean over the heads of the last
+    layer but one, unless --layer or --head is given.  A GPT has a row for each token and a column
+    for each token that it sees, in one head of one layer.
+
+    examples:
+      minillm plot attention runs/cmudict uncharacteristically
+      minillm plot attention runs/numbers "forty-two thousand and seven" --to numbers.png
+      minillm plot attention runs/multi30k "a man in an orange hat ." --layer 2 --head 1
+      minillm plot attention runs/gpt "the while statement" --layer 2 --head 1
+    """
+    run = open_run(args)
     chosen = args.layer is not None or args.head is not None
     if hasattr(run.kind, "attention") or (chosen and not hasattr(run.kind, "cross_attention")):
-        own, tokens = run.attention(args.text, args.layer or 0, args.head or 0)
-        path = args.to or Path(args.run_folder) / "attention.png"
-        _write(path, lambda: attention_map(own, tokens, tokens))
-        return 0
-    found = run.hypotheses(
+        weights, tokens = run.attention(args.text, args.layer or 0, args.head or 0)
+        _write(args, args.run_folder, attention_map(weights, tokens, tokens))
+        return
+    ((best, *_),) = run.hypotheses(
         [args.text],
         beam=args.beam,
         length_exponent=args.length_exponent,
         places=["TEXT"],
         keep_weights=True,
     )
-    best = found[0][0]
-    weights = best.hypothesis.weights
+    ids, ended = best.hypothesis.ids, best.hypothesis.ended
+    cross = best.hypothesis.weights
     if chosen:
-        ids = [*best.hypothesis.ids, *[run.model.config.eos] * best.hypothesis.ended]
-        weights = run.cross_attention(args.text, ids, args.layer, args.head)
-    if weights is None:
+        eos = [run.model.config.eos] * ended
+        cross = run.cross_attention(args.text, [*ids, *eos], args.layer, args.head)
+    if cross is None:
         raise InputError(f"{args.run_folder}: this model has no attention (--attention none)")
-    source = run.source.split(args.text)
-    target = [run.target.show(id) for id in best.hypothesis.ids]
-    target += ["(end)"] * best.hypothesis.ended
-    path = Path(args.run_folder) / "attention.png" if args.to is None else args.to
-    _write(path, lambda: attention_map(weights, source, target))
+    target = [run.target.show(id) for id in ids] + ["(end)"] * ended
+    _write(args, args.run_folder, attention_map(cross, run.source.split(args.text), target))
     print(best.text)
-    return 0
 
 
-def run_words(args: argparse.Namespace) -> int:
-    """Draws and prints the picture's path."""
-    from minillm.plots import word_map
-    from minillm.runs.opening import load
-
-    vectors = load(args.run_folder, args.allow_nan).vectors
-    words = args.words or vectors.words[: args.count]
-    if len(words) < 3:
-        raise InputError(f"plot words: expected 3 words or more, found {len(words)}")
-    places = vectors.map(words)
-    path = Path(args.run_folder) / "words.png" if args.to is None else args.to
-    _write(path, lambda: word_map(words, places))
-    return 0
-
-
-def _write(path: Any, draw: Any) -> None:
-    from minillm.data.files import is_stream, write_file
-
-    write_file(path, draw())
+def _write(args: argparse.Namespace, folder: str, picture: bytes) -> None:
+    """Write the picture, and print its path unless it is a stream."""
+    path: Any = Path(folder) / args.picture if args.to is None else args.to
+    write_file(path, picture)
     if not is_stream(path):
         print(path)

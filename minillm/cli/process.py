@@ -16,15 +16,15 @@ STOPPED = 130
 
 
 def begin() -> None:
-    """Until the work begins, when there is nothing to save, a signal ends the process at once.
+    """Let a signal end the process at once until the work begins: there is nothing to save.
 
-    An exception would be caught by whoever expects another one while modules are imported.
+    An exception could be caught by a module that expects another one while it is imported.
     """
     _handle(_end)
 
 
 def begin_work() -> None:
-    """From here on a signal raises KeyboardInterrupt, so that nothing is left half done."""
+    """Let a signal raise KeyboardInterrupt from here on, so that nothing is left half done."""
     if hasattr(signal, "setitimer"):
         signal.signal(signal.SIGALRM, _interrupt)
     sys.unraisablehook = _unraisable
@@ -32,28 +32,28 @@ def begin_work() -> None:
 
 
 def end_work() -> None:
-    """As before the work."""
+    """Let a signal end the process at once again."""
     _handle(_end)
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _handle(handler: Any) -> None:
-    """Ctrl-C and SIGTERM call ``handler``, unless whoever started us has them ignored."""
+    """Have Ctrl-C and SIGTERM call ``handler``, unless the parent process ignores them."""
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, handler)
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    if not mpi.launched_as():  # of several ranks, the first tells it
+    if not mpi.launched_as():  # rank 0 reports for all
         with suppress(OSError):
             os.write(2, b"minillm: stopped\n")
     os._exit(STOPPED)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Raises KeyboardInterrupt, and again a tenth of a second later if that was lost.
+    """Raise KeyboardInterrupt, and again a tenth of a second later if it was lost.
 
     Destructors lose exceptions, and so do compiled modules while they are imported.
     """
@@ -64,16 +64,15 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _unraisable(lost: Any) -> None:
-    """For ``sys.unraisablehook``: what a destructor raised, but no interrupt."""
+    """``sys.unraisablehook``: report what a destructor raised, except for an interrupt."""
     if not issubclass(lost.exc_type, KeyboardInterrupt):
         sys.__unraisablehook__(lost)
 
 
 class _Stream(io.RawIOBase):
-    """A standard stream that is to be written.
+    """A standard stream to write to.
 
-    Where it is closed or cannot be written, an OSError names it or, with ``lossy``, nothing
-    happens.
+    If it is closed or cannot be written, an OSError names it or, with ``lossy``, nothing happens.
     """
 
     def __init__(self, stream: Any, name: str, lossy: bool):
@@ -100,9 +99,9 @@ class _Stream(io.RawIOBase):
 
 
 def open_streams() -> None:
-    """Standard output fails with its name; standard error never fails.
+    """Replace the standard streams: output fails with its name, error output never fails.
 
-    The numbers of closed streams are taken, or the next files that are opened would have them.
+    The numbers of closed streams are taken: otherwise the next open files would have them.
     """
     for number in range(3):
         try:
@@ -114,9 +113,9 @@ def open_streams() -> None:
 
 
 def _text(before: Any, name: str, lossy: bool) -> io.TextIOWrapper:
-    """A text stream as Python opened it; a character that a terminal lacks is escaped.
+    """Return a text stream as Python opened it; a character that a terminal lacks is escaped.
 
-    One that was unbuffered (PYTHONUNBUFFERED) is written line by line: there is a buffer below.
+    An unbuffered one (PYTHONUNBUFFERED) is written line by line, because there is a buffer below.
     """
     if before is None:
         return io.TextIOWrapper(io.BufferedWriter(_Stream(None, name, lossy)), "utf-8")
@@ -130,7 +129,7 @@ def _text(before: Any, name: str, lossy: bool) -> io.TextIOWrapper:
 
 
 def drop_output() -> None:
-    """What is still to be written to standard output cannot be: Python need not try it again."""
+    """Drop the output that cannot be written, so that Python does not try it again."""
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     if isinstance(raw, _Stream):
         raw.lossy = True

@@ -1,92 +1,65 @@
-"""``minillm tokenize``: a text as shards of ids on the disk."""
+"""Turn a text into shards of token ids, for texts beyond memory.
 
-import argparse
-import time
-from contextlib import nullcontext
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+Encode texts, a block at a time, into a folder of shards: files of ids that train gpt reads from the
+disk as it needs them.  If it is stopped, the same command continues where it was.  Under mpiexec
+the ranks share the work; the shards are the same.
 
-from minillm.cli.options import integer
-
-if TYPE_CHECKING:
-    from minillm.data import Shards
-
-
-def add_parser(verbs: Any) -> None:
-    """Declares the verb."""
-    parser = verbs.add_parser(
-        "tokenize",
-        help="turn a text into shards of token ids, to train on more than memory holds",
-        description="""\
-Encode texts, a block at a time, into a folder of shards: files of ids that `minillm train gpt`
-reads from the disk as it needs them. If it is stopped, the same command goes on where it was.
-Under mpiexec the work is dealt to the ranks; the shards are the same.""",
-        epilog="""\
 examples:
   minillm tokenize *.txt --out corpus --tokenizer runs/tokenizer
   minillm tokenize python-source --out corpus --tokenizer runs/gpt
         with the vocabulary of another run
   mpiexec -n 4 minillm tokenize pages.jsonl.zst *.txt.gz --out corpus --tokenizer runs/tokenizer \\
       --deduplicate --shuffle
-        on four ranks: documents that are there twice are dropped, the others shuffled
+        on four ranks, without duplicate documents, in random order
   minillm train gpt corpus --out runs/big
-""",
-    )
-    parser.add_argument(
-        "files",
-        nargs="*",
-        metavar="FILE",
-        help="UTF-8 text, plain or compressed with gzip or zstandard; .jsonl: JSON lines, whose "
+"""
+
+import argparse
+import time
+from contextlib import nullcontext
+from pathlib import Path
+
+from tqdm import tqdm
+
+from minillm.cli.arguments import ArgumentParser
+from minillm.cli.options import add_files, add_option, add_out, integer
+from minillm.data import Shards, write_shards
+from minillm.mpi import ranks
+from minillm.runs.lock import held
+from minillm.text import load_tokenizer
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the text, the tokenizer, and the shards."""
+    add_files(
+        parser,
+        "UTF-8 text, plain or compressed with gzip or zstandard; .jsonl: JSON lines, whose "
         '"text" is a document each; - for standard input; none: the built-in corpus',
     )
-    parser.add_argument("--out", required=True, metavar="SHARDS", help="the folder to be made")
-    parser.add_argument(
-        "--tokenizer",
-        required=True,
-        metavar="DIR",
-        help="a run whose vocabulary to use, or a tokenizer's folder or file",
-    )
+    add_out(parser, "the folder to make", metavar="SHARDS")
+    help = "a run whose vocabulary to use, or a tokenizer's folder or file"
+    add_option(parser, "--tokenizer DIR", help, required=True)
     parser.add_argument(
         "--documents",
         choices=("file", "line"),
         default="file",
-        help="what a document is in a FILE of text: all of it (default), or each line",
+        help="a document is a whole FILE (default), or each line",
     )
-    parser.add_argument(
-        "--deduplicate",
-        action="store_true",
-        help="drop documents that are equal to an earlier one (the text is read twice)",
-    )
+    help = "drop documents that equal an earlier one (the text is read twice)"
+    parser.add_argument("--deduplicate", action="store_true", help=help)
     parser.add_argument("--shuffle", action="store_true", help="put the documents in random order")
-    parser.add_argument(
-        "--seed", type=integer(0), default=0, metavar="N", help="of that order (default 0)"
-    )
-    parser.add_argument(
-        "--shard-tokens",
-        type=integer(1, 1 << 40),
-        default=1 << 26,
-        metavar="N",
-        help="tokens in each file, at most (default 67108864)",
-    )
-    parser.add_argument(
-        "--overwrite", action="store_true", help="replace the shards of another text in SHARDS"
-    )
-    parser.set_defaults(run=run, several_files=True)
+    add_option(parser, "--seed N", "seed of that order", integer(0), 0)
+    help = "tokens in each file, at most"
+    add_option(parser, "--shard-tokens N", help, integer(1, 1 << 40), 1 << 26)
+    parser.set_defaults(over_ranks=True)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Encodes, and says what there is now."""
-    from tqdm import tqdm
-
-    from minillm.data import write_shards
-    from minillm.mpi import ranks
-    from minillm.runs.lock import held
-    from minillm.text import load_tokenizer
-
-    tokenizer, files = load_tokenizer(args.tokenizer), getattr(args, "files", [])
-    job, made, began = ranks(), 0, time.perf_counter()
-    quiet = True if job.rank else None  # None: where there is no terminal
+    """Encode, and report what there is now."""
+    tokenizer, job, started = load_tokenizer(args.tokenizer), ranks(), time.perf_counter()
     holds = job.rank == 0 and args.out and not Path(args.out).is_file()
+    quiet = True if job.rank else None  # None: where there is no terminal
+    made = 0
     with (
         held(Path(args.out)) if holds else nullcontext(),
         tqdm(unit="B", unit_scale=True, leave=False, disable=quiet) as bar,
@@ -99,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
 
         shards = write_shards(
             args.out,
-            files,
+            args.files,
             tokenizer,
             args.shard_tokens,
             args.overwrite,
@@ -112,14 +85,14 @@ def run(args: argparse.Namespace) -> int:
     if job.rank == 0:
         print(_report(args, shards))
         if made:
-            seconds = time.perf_counter() - began
+            seconds = time.perf_counter() - started
             on = f" on {job.size} ranks" if job.size > 1 else ""
             print(f"{made:,} tokens in {seconds:.1f} s: {made / seconds:,.0f} per second{on}")
     return 0
 
 
-def _report(args: argparse.Namespace, shards: "Shards") -> str:
-    """What the shards hold, and of how much text they were made."""
+def _report(args: argparse.Namespace, shards: Shards) -> str:
+    """Two lines: the shards, and the text that they were made from."""
     source = shards.source
     characters, documents, duplicates = (
         source[name] for name in ("characters", "documents", "duplicates")

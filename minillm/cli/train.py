@@ -1,67 +1,69 @@
-"""``minillm train KIND``: its options are the settings of the kind."""
+"""Train a model.
+
+The kinds of models are in historical order.  Each has its own options: minillm train KIND --help.
+"""
 
 import argparse
 import sys
 from typing import Any
 
-from minillm.cli.options import add_settings, given_settings
-from minillm.runs.kind import Kind
+from minillm.cli.arguments import ArgumentParser
+from minillm.cli.options import add_option, add_settings, given_settings
+from minillm.mpi import ranks
+from minillm.runs import start
+from minillm.runs.kind import Kind, kinds
+from minillm.runs.opening import load
 from minillm.runs.settings import types_of
 
+FINETUNED = "finetuned"  # the kind that `minillm finetune` trains
 
-def add_parser(verbs: Any) -> None:
-    """Declares the verb, and a parser for each kind."""
-    from minillm.runs.kind import kinds
 
-    parser = verbs.add_parser(
-        "train",
-        help="train a model",
-        description="""\
-Train a model of one of these kinds, which stand in historical order. Each has options of its
-own: minillm train KIND --help.""",
-    )
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare a parser for each kind."""
     choices = parser.add_subparsers(title="kinds", metavar="KIND", required=True)
     for kind in kinds().values():
-        _add_kind(choices, kind)
+        if kind.name == FINETUNED:
+            continue
+
+        def declare(kind_parser: ArgumentParser, kind: Kind = kind) -> None:
+            add_kind(kind_parser, kind)
+
+        choices.add_parser(
+            kind.name,
+            help=kind.help + (f" ({kind.year})" if kind.year != Kind.year else ""),
+            declare=declare,
+        )
 
 
-def _add_kind(choices: Any, kind: Any) -> None:
-    parser = choices.add_parser(
-        kind.name,
-        help=kind.help + (f" ({kind.year})" if kind.year != Kind.year else ""),
-        description=kind.description,
-        epilog=f"examples:\n{kind.examples}\n",
-    )
+def add_kind(parser: ArgumentParser, kind: Kind) -> None:
+    """Declare what a training of this kind takes: a folder, and its settings."""
+    parser.description, parser.epilog = kind.description, f"examples:\n{kind.examples}\n"
     folder = parser.add_argument_group("the folder")
-    folder.add_argument("--out", required=True, metavar="DIR", help="the folder of the run")
+    add_option(folder, "--out DIR", "the folder of the run", required=True)
     existing = folder.add_mutually_exclusive_group()
     if kind.resumable:
-        existing.add_argument(
-            "--resume",
-            action="store_true",
-            help="go on with the run in DIR, whose settings are stored there; some may change, "
-            "such as the length and the learning rate. To the same number of steps or epochs, the "
-            "run goes on bit for bit as if it had never stopped; to a larger one, from the same "
-            "state with the learning rate of the longer run; counted in --minutes, from the same "
-            "state with a learning rate that follows the clock",
-        )
+        help = "continue the run in DIR, which has its settings"
+        existing.add_argument("--resume", action="store_true", help=help)
     existing.add_argument("--overwrite", action="store_true", help="replace the run in DIR")
     add_settings(parser, kind.settings)
-    if "files" in types_of(kind.settings):
-        parser.set_defaults(several_files=True)
-    parser.set_defaults(run=run, kind=kind, resume=False)
+    several = "files" in types_of(kind.settings)
+    defaults: dict[str, Any] = {"several_files": True} if several else {}
+    parser.set_defaults(kind=kind, resume=False, over_ranks=True, command=parser.prog, **defaults)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Trains, and shows a sample of what the model does."""
-    from minillm.mpi import ranks
-    from minillm.runs import start
-    from minillm.runs.opening import load
-
-    given = given_settings(args, args.kind.settings)
-    if not start.train(args.kind, args.out, given, args.resume, args.overwrite):
+    """Train, and show a sample of what the model does."""
+    trained = start.train(
+        args.kind,
+        args.out,
+        given_settings(args, args.kind.settings),
+        resume=args.resume,
+        overwrite=args.overwrite,
+        resume_command=f"{args.command} --out {args.out} --resume",
+    )
+    if not trained:
         return 130
-    if ranks().rank == 0:
+    if ranks().rank == 0 and type(args.kind).sample is not Kind.sample:  # else it is not loaded
         for piece in args.kind.sample(load(args.out)):
             sys.stdout.write(piece)
             sys.stdout.flush()

@@ -10,29 +10,28 @@ Four methods change the words of a text, as "easy data augmentation" (EDA) has t
     swap         pairs of words change places
     deletion     some words are left out
 
-Two methods ask a model:
+One method asks models:
 
-    fill               some words are left out, and a language model fills the gaps
     back_translation   the text is translated to another language and back
 
 >>> rng = np.random.default_rng(0)
 >>> deletion("it was a fine day".split(), 0.4, rng)
 ['it', 'was', 'fine']
 
-Words are what white space separates.  What has no letter and no digit, such as a question mark
-that stands alone, is no word here, and stays.  ``share`` is the share of the words that change: of
-n words, max(1, share n), rounded, but never all of them in a deletion.  All randomness comes from
-``rng``.  What the methods need of other rooms is handed to them as a function: similar words
-(:data:`Neighbours`), the word for a gap (:data:`Predict`), a translation (:data:`Translate`).
+White space separates words.  A piece without a letter or a digit, such as a question mark that
+stands alone, is no word here, and stays.  ``share`` is the share of the words that change: of n
+words, max(1, share n), rounded, but never all of them in a deletion.  All randomness comes from
+``rng``.  Methods that need similar words (:data:`Neighbours`) or a translation (:data:`Translate`)
+are handed a function.
 
 A fixed number of copies is made before the training, not new ones in each epoch, because
 
 - the vocabulary has to hold the new words, and so they must be known before the model is made;
-- a model that fills gaps or translates is slow: it is asked once, not once an epoch;
-- what is trained on can be looked at, and a resumed training has nothing to remember.
+- a model that translates is slow: it is asked once, not once an epoch;
+- the copies can be looked at, and a resumed training has nothing to remember.
 
-What it costs is variety: after some epochs the copies have been seen, too.  So the fewer the
-texts, the more copies (:func:`usual_copies`).
+The price is variety: after some epochs the copies have been seen, too.  So the fewer the texts, the
+more copies (:func:`usual_copies`).
 
 Source: Wei and Zou (2019), "EDA: easy data augmentation techniques for boosting performance on
 text classification tasks".  There, synonyms are those of WordNet, and a deletion leaves out each
@@ -50,10 +49,10 @@ from minillm.data.labelled import Labelled
 Item = TypeVar("Item")
 Generator = np.random.Generator
 Neighbours = Callable[[str], Sequence[str]]  # a word -> words of similar meaning, or none
-Gap = tuple[str, str]  # the text before a word that is left out, and the text after it
-Predict = Callable[[Sequence[Gap], Generator], list[str]]  # a word for each gap; "": none fits
 Translate = Callable[[Sequence[str], Generator], list[str]]  # a text for each text; "": none
 Method = Callable[[Sequence[str], Generator], list[str]]  # a changed text for each text
+
+SHARE = 0.1  # of the words of a text: the best in most of Wei and Zou's figure 2
 
 _MARKS = re.compile(r"\A\W+")
 
@@ -64,7 +63,7 @@ _MARKS = re.compile(r"\A\W+")
 def synonyms(
     words: Sequence[str], share: float, rng: Generator, neighbours: Neighbours
 ) -> list[str]:
-    """Some of the words become one of their neighbours each, drawn at random.
+    """Replace some of the words by one of their neighbours each, drawn at random.
 
     A word without neighbours stays, and another one takes its turn.  Capital letters at the
     beginning and punctuation marks around a word are kept.
@@ -84,7 +83,7 @@ def synonyms(
 def insertion(
     words: Sequence[str], share: float, rng: Generator, neighbours: Neighbours
 ) -> list[str]:
-    """A neighbour of one of the words, both drawn at random, is put before any word; repeatedly.
+    """Put a neighbour of one of the words, both drawn at random, before any word; repeatedly.
 
     A text none of whose words has a neighbour stays as it is.
     """
@@ -97,7 +96,7 @@ def insertion(
 
 
 def swap(words: Sequence[str], share: float, rng: Generator) -> list[str]:
-    """Two words drawn at random change places; repeatedly, once for each word of the share."""
+    """Swap two words drawn at random; repeatedly, once for each word of the share."""
     changed, places = list(words), places_of_words(words)
     for _ in range(how_many(share, len(places)) if len(places) > 1 else 0):
         a, b = rng.choice(places, 2, replace=False)
@@ -106,51 +105,22 @@ def swap(words: Sequence[str], share: float, rng: Generator) -> list[str]:
 
 
 def deletion(words: Sequence[str], share: float, rng: Generator) -> list[str]:
-    """Some words are left out; one of them stays at least."""
+    """Leave out some words, but not all of them."""
     places = places_of_words(words)
     count = min(how_many(share, len(places)), len(places) - 1)
     gone = set(rng.permutation(places)[: max(0, count)].tolist())
     return [word for place, word in enumerate(words) if place not in gone]
 
 
-# --- texts, with the help of a model ---------------------------------------------------------
-
-
-def fill(texts: Sequence[str], share: float, rng: Generator, predict: Predict) -> list[str]:
-    """Some words of each text are left out, and others predicted from what stands around them.
-
-    Each gap is filled by itself, while all other words stand as they were.  All gaps of all texts
-    are predicted together.  Where no word is found, the old one stays.
-
-    Sources: Kobayashi (2018), "Contextual augmentation: data augmentation by words with
-    paradigmatic relations"; Wu, Lv, Zang, Han and Hu (2019), "Conditional BERT contextual
-    augmentation", for BERT.
-    """
-    rows = [text.split() for text in texts]
-    gaps, at = [], []
-    for row, words in enumerate(rows):
-        places = places_of_words(words)
-        for place in sorted(rng.permutation(places)[: how_many(share, len(places))].tolist()):
-            before, _, after = core_of(words[place])
-            gaps.append(
-                (
-                    " ".join([*words[:place], before]).rstrip(),
-                    " ".join([after, *words[place + 1 :]]).lstrip(),
-                )
-            )
-            at.append((row, place))
-    for (row, place), new in zip(at, predict(gaps, rng), strict=True):
-        if new:
-            rows[row][place] = like(rows[row][place], new)
-    return [" ".join(words) for words in rows]
+# --- texts, with the help of models ------------------------------------------------------------
 
 
 def back_translation(
     texts: Sequence[str], rng: Generator, there: Translate, back: Translate
 ) -> list[str]:
-    """Each text is translated by ``there``, and the result by ``back``.
+    """Translate each text by ``there``, and the result by ``back``.
 
-    Where either finds nothing, the text stays as it is.
+    Where either returns "", the text stays as it is.
 
     Source: Sennrich, Haddow and Birch (2016), "Improving neural machine translation models with
     monolingual data"; Edunov, Ott, Auli and Grangier (2018), "Understanding back-translation at
@@ -163,11 +133,11 @@ def back_translation(
 # --- copies ----------------------------------------------------------------------------------
 
 
-def each(change: Callable[..., list[str]], share: float, *arguments: Neighbours) -> Method:
-    """The method that changes the words of each text by itself."""
+def each(change: Callable[..., list[str]], *arguments: Neighbours) -> Method:
+    """Return the method that changes a tenth of the words of each text by itself."""
 
     def method(texts: Sequence[str], rng: Generator) -> list[str]:
-        return [" ".join(change(text.split(), share, rng, *arguments)) for text in texts]
+        return [" ".join(change(text.split(), SHARE, rng, *arguments)) for text in texts]
 
     return method
 
@@ -175,7 +145,7 @@ def each(change: Callable[..., list[str]], share: float, *arguments: Neighbours)
 def augment(
     labelled: Sequence[Labelled], methods: Sequence[Method], copies: int, rng: Generator
 ) -> Iterator[Labelled]:
-    """(label, changed text): the first copy of each text, then the second of each, and so on.
+    """Return (label, changed text): the first copy of each text, then the second, and so on.
 
     Each copy has one method's changes; the methods take turns.
 
@@ -191,15 +161,15 @@ def augment(
 
 
 def usual_copies(texts: int) -> int:
-    """How many copies of so many texts Wei and Zou recommend (section 3.4)."""
+    """Return how many copies of so many texts Wei and Zou recommend (section 3.4)."""
     return 16 if texts <= 500 else 8 if texts <= 2000 else 4
 
 
 def new_words(labelled: Sequence[Labelled], copies: Sequence[Labelled]) -> Iterator[str]:
-    """For each text, the words that its copies have and it has not, once each, as one text.
+    """Return for each text, as one text, the words that its copies have and it has not, once each.
 
-    For counting words: in the copies themselves, a word that stands in one text would look as
-    frequent as one that stands in many.
+    A vocabulary counts these.  In the copies themselves, a word of one text would look as frequent
+    as one of many.
     """
     for number, (_, text) in enumerate(labelled):
         own = set(text.split())
@@ -211,19 +181,19 @@ def new_words(labelled: Sequence[Labelled], copies: Sequence[Labelled]) -> Itera
 
 
 def how_many(share: float, words: int) -> int:
-    """How many of so many words change: one at least, if there is one."""
+    """Return how many of so many words change: one at least, if there is one."""
     if not 0 < share <= 1:
         raise ValueError(f"share: expected above 0 and at most 1, found {share}")
     return min(words, max(1, round(share * words)))
 
 
 def places_of_words(words: Sequence[str]) -> list[int]:
-    """Where there are words, not mere punctuation marks."""
+    """Return the places of words, not of mere punctuation marks."""
     return [place for place, word in enumerate(words) if core_of(word)[1]]
 
 
 def core_of(word: str) -> tuple[str, str, str]:
-    """The marks before a word, the word, and the marks behind it.
+    """Return the marks before a word, the word, and the marks behind it.
 
     >>> core_of('"don\\'t,"')
     ('"', "don't", ',"')
@@ -234,17 +204,17 @@ def core_of(word: str) -> tuple[str, str, str]:
 
 
 def like(word: str, new: str) -> str:
-    """Another word with the marks and the capital letter of this one."""
+    """Return another word with the marks and the capital letter of this one."""
     before, core, after = core_of(word)
     return before + (new[:1].upper() + new[1:] if core[:1].isupper() else new) + after
 
 
 def similar_words(word: str, neighbours: Neighbours) -> Sequence[str]:
-    """The neighbours of a word without its marks; if there are none, of its lower-case form."""
+    """Return the neighbours of a word without its marks, or else of its lower-case form."""
     _, core, _ = core_of(word)
     return neighbours(core) or neighbours(core.lower())
 
 
 def draw(items: Sequence[Item], rng: Generator) -> Item:
-    """One of the items, all with the same probability."""
+    """Draw one of the items, all with the same probability."""
     return items[int(rng.integers(len(items)))]

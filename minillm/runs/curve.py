@@ -1,29 +1,40 @@
 """The learning curve: how accurate classifiers are that have learnt from ever more labels.
 
-For each seed the labelled texts are put in order, and the first n of them are all that a training
-of n labels is given: one of each label at least, in the shares that they have in the whole, and
-those of a smaller n among those of a larger.  A fifth of the n are held out of it, to tell when to
-stop.  Then it is measured on test texts that no training sees.  TF-IDF with logistic regression
-learns from all n, for it needs nothing to stop it.
+For each seed the labelled texts are put in order, and a training of n labels is given the first n
+of them.  These have at least one text of each label, in the shares of the whole, and contain those
+of a smaller n.  A fifth of the n is held out, to tell when to stop.  The accuracy is measured on
+test texts that no training sees.  TF-IDF with logistic regression learns from all n, because it
+needs nothing to stop it.
 
 Each training is a line of ``results.jsonl``, with all that it follows from: its settings, its seed
 and a digest of the data.  So each is done once: after an interruption, or with more sizes, seeds
-or ways to begin, only what is missing is trained.
+or lines, only what is missing is trained.
 """
 
 import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+
+from minillm.data.files import bounded_lines, json_object, reading, temporary_folder, write_file
+from minillm.data.labelled import Labelled, read_labelled
+from minillm.data.registry import absolute
+from minillm.data.subsets import hold_out, nested_order
 from minillm.errors import InputError
+from minillm.runs import start
+from minillm.runs.augmentation import absolute_methods, open_vectors
+from minillm.runs.initial import with_init_defaults
+from minillm.runs.kind import find_kind
+from minillm.runs.labelled import TextClassifierSettings
 from minillm.runs.lock import held
+from minillm.runs.opening import load, open_initial
+from minillm.runs.settings import LoRASettings, make, option, types_of
 from minillm.runs.tfidf import by_tfidf, has_sklearn
-
-if TYPE_CHECKING:
-    from minillm.data.labelled import Labelled
 
 VALIDATION = 5  # every fifth text of a label is held out of a training
 TEST = 10  # every tenth is the test, where there is no other
@@ -35,6 +46,45 @@ Settings = dict[str, Any]
 Report = Callable[[str], None]
 
 
+@dataclass(frozen=True)
+class CurveSettings(TextClassifierSettings, LoRASettings):
+    """Settings of the classifiers of a curve: each has its own defaults."""
+
+    vectors: str | None = option(
+        None,
+        "a line for recurrent classifiers that begin with these word vectors",
+        "FILE",
+        default_help="",
+    )
+
+
+def lines_of(given: Mapping[str, Any], runs: Sequence[str]) -> dict[str, Settings]:
+    """Return the lines of a curve by name: the kind, and the settings that differ from its own.
+
+    There is one of n-grams, one with ``vectors``, one for each of the runs to fine-tune; and with
+    ``augment`` a second one of each.
+    """
+    of_tuning = types_of(LoRASettings)
+    common = {n: v for n, v in given.items() if n not in ("vectors", "augment", *of_tuning)}
+    lines = {"n-grams": common | {"kind": "classifier"}}
+    vectors = absolute(given["vectors"]) if given.get("vectors") else None
+    if vectors:
+        lines["word vectors"] = common | {"kind": "recurrent-classifier", "vectors": vectors}
+    tuning = {n: v for n, v in given.items() if n in of_tuning}
+    for path in runs:
+        name = f"from {Path(path).resolve().name}"
+        if name in lines:
+            raise InputError(f"--init: expected folders of different names, found {name[5:]} again")
+        lines[name] = common | tuning | {"kind": "finetuned", "init": absolute(path)}
+    if not given.get("augment"):
+        return lines
+    augment = absolute_methods(given["augment"], vectors)
+    both: dict[str, Settings] = {}
+    for name, settings in lines.items():
+        both |= {name: settings, f"{name}, augmented": settings | {"augment": augment}}
+    return both
+
+
 def measure(
     out: str | Path,
     data: str,
@@ -44,19 +94,18 @@ def measure(
     lines: Mapping[str, Settings],
     report: Report = print,
 ) -> bool:
-    """Trains and measures all that is missing in the folder ``out``; False if interrupted.
+    """Train and measure all that is missing in the folder ``out``; return False if interrupted.
 
-    ``lines`` are the names of the curve's lines, and the settings of ``train classifier`` that
-    each has.  InputError, before anything is trained, for sizes that the data cannot have, and for
-    runs or vectors that cannot be opened.
+    ``lines`` are the settings of each line, with their ``kind``.  InputError, before anything is
+    trained, for sizes that the data cannot have, and for runs or vectors that cannot be opened.
     """
     labelled, held_out = split(data, test)
     check_sizes(sizes, labelled, data)
     for settings in lines.values():
         check_line(settings)
     digest = digest_of(labelled, held_out)
-    wanted = {TFIDF: {"model": TFIDF}, **lines} if has_sklearn() else dict(lines)
-    if TFIDF not in wanted:
+    trainings = {TFIDF: {"kind": TFIDF}, **lines} if has_sklearn() else dict(lines)
+    if TFIDF not in trainings:
         report("TF-IDF is left out: it needs the package scikit-learn")
     folder = Path(out)
     with held(folder):
@@ -64,32 +113,30 @@ def measure(
         for seed in range(seeds):
             for size in sizes:
                 part = subset(labelled, size, seed)
-                for name, settings in wanted.items():
+                for name, settings in trainings.items():
                     key = {"labels": size, "seed": seed, "settings": settings, "data": digest}
                     if any(key.items() <= record.items() for record in done):  # they have all of it
                         continue
-                    start = time.perf_counter()
-                    if name == TFIDF:
-                        found: Any = by_tfidf(part, held_out)
-                    else:
-                        found = by_training(folder, part, held_out, {**settings, "seed": seed})
-                    if found is None:
+                    begin = time.perf_counter()
+                    results = (
+                        by_tfidf(part, held_out)
+                        if name == TFIDF
+                        else by_training(folder, part, held_out, {**settings, "seed": seed})
+                    )
+                    if results is None:
                         return False
-                    seconds = round(time.perf_counter() - start, 2)
-                    done.append({"line": name, **found, "seconds": seconds, **key})
+                    seconds = round(time.perf_counter() - begin, 2)
+                    done.append({"line": name, **results, "seconds": seconds, **key})
                     save_results(folder, done)
-                    report(f"{size:,} labels, seed {seed}, {name}: {found['accuracy']:.1%}")
+                    report(f"{size:,} labels, seed {seed}, {name}: {results['accuracy']:.1%}")
     return True
 
 
 # --- data ------------------------------------------------------------------------------------
 
 
-def split(data: str, test: str | None) -> "tuple[list[Labelled], list[Labelled]]":
-    """The texts to learn from and those to measure on.  InputError for a label of these alone."""
-    from minillm.data.labelled import read_labelled
-    from minillm.data.subsets import hold_out
-
+def split(data: str, test: str | None) -> tuple[list[Labelled], list[Labelled]]:
+    """Return the texts to learn from, and to measure on.  InputError for a label of these alone."""
     labelled = list(read_labelled(data))
     if test is None:
         return hold_out(labelled, TEST)
@@ -103,10 +150,8 @@ def split(data: str, test: str | None) -> "tuple[list[Labelled], list[Labelled]]
     return labelled, held_out
 
 
-def check_sizes(sizes: Sequence[int], labelled: "Sequence[Labelled]", data: str) -> None:
+def check_sizes(sizes: Sequence[int], labelled: Sequence[Labelled], data: str) -> None:
     """InputError for a size at which a label is missing or nothing is held out, or beyond all."""
-    from minillm.data.subsets import hold_out
-
     for size in sizes:
         if size > len(labelled):
             raise InputError(
@@ -121,34 +166,22 @@ def check_sizes(sizes: Sequence[int], labelled: "Sequence[Labelled]", data: str)
 
 
 def check_line(settings: Settings) -> None:
-    """InputError where what a line's trainings need cannot be opened."""
-    from minillm.runs.augmentation import open_methods
-    from minillm.runs.initial import begun, forgotten
-    from minillm.runs.kind import find_kind
-    from minillm.runs.kinds.classifier import read_vectors
-    from minillm.runs.settings import make
-
-    kind = find_kind("classifier")
-    with forgotten():
-        chosen: Any = make(kind.settings, begun(kind, settings))
-    if chosen.vectors:
-        read_vectors(chosen.vectors)
-    if chosen.augment:
-        open_methods(chosen)
+    """InputError where the settings of a line are wrong, or what they need cannot be opened."""
+    kind = find_kind(settings["kind"])
+    given = {name: value for name, value in settings.items() if name != "kind"}
+    make(kind.settings, with_init_defaults(kind, open_initial(given), given))
+    if given.get("vectors"):
+        open_vectors(given["vectors"])
 
 
-def subset(labelled: "Sequence[Labelled]", size: int, seed: int) -> "list[Labelled]":
-    """The first texts of the seed's order."""
-    import numpy as np
-
-    from minillm.data.subsets import nested_order
-
+def subset(labelled: Sequence[Labelled], size: int, seed: int) -> list[Labelled]:
+    """Return the first texts of the seed's order."""
     rng = np.random.default_rng([seed, STREAM])
     return [labelled[row] for row in nested_order([label for label, _ in labelled], rng)[:size]]
 
 
-def digest_of(*parts: "Sequence[Labelled]") -> str:
-    """A digest of labelled texts."""
+def digest_of(*parts: Sequence[Labelled]) -> str:
+    """Return a digest of labelled texts."""
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
@@ -156,15 +189,9 @@ def digest_of(*parts: "Sequence[Labelled]") -> str:
 
 
 def by_training(
-    folder: Path, part: "Sequence[Labelled]", held_out: "Sequence[Labelled]", settings: Settings
+    folder: Path, part: Sequence[Labelled], held_out: Sequence[Labelled], settings: Settings
 ) -> dict[str, float] | None:
-    """The measures of a classifier that has learnt from ``part``; None if it was interrupted."""
-    from minillm.data.files import temporary_folder, write_file
-    from minillm.data.subsets import hold_out
-    from minillm.runs.kind import Evaluation, find_kind
-    from minillm.runs.run import load
-    from minillm.runs.start import start
-
+    """Return the measures of a classifier that learns from ``part``; None if interrupted."""
     training, validation = hold_out(part, VALIDATION)
     with temporary_folder(folder, ".training.") as place:
         files = {"data": training, "validation": validation, "test": held_out}
@@ -172,21 +199,18 @@ def by_training(
             lines = "".join(f"{label}\t{text}\n" for label, text in texts)
             write_file(place / f"{name}.tsv", lines.encode())
         given = settings | {n: str(place / f"{n}.tsv") for n in ("data", "validation")}
-        kind = find_kind("classifier")
-        if not start(kind, place / "run", given, report=lambda line: None, quiet=True):
+        kind = find_kind(given.pop("kind"))
+        if not start.train(kind, place / "run", given, report=lambda line: None, quiet=True):
             return None
-        run = load(place / "run")
-        found = run.evaluate(Evaluation(files=(str(place / "test.tsv"),)))
-    return {name: found[name] for name in ("accuracy", "macro_f1", "nats_per_item")}
+        results = load(place / "run").evaluate(files=[place / "test.tsv"])
+    return {name: results[name] for name in ("accuracy", "macro_f1", "nats_per_item")}
 
 
 # --- results -----------------------------------------------------------------------------------
 
 
 def read_results(folder: Path) -> list[dict[str, Any]]:
-    """The lines of results.jsonl.  InputError, with the line's number, for one that is damaged."""
-    from minillm.data.files import bounded_lines, json_object, reading
-
+    """Return the lines of results.jsonl.  InputError names one that is damaged."""
     path = folder / RESULTS
     if not path.exists():
         return []
@@ -203,9 +227,7 @@ def read_results(folder: Path) -> list[dict[str, Any]]:
 
 
 def save_results(folder: Path, records: Sequence[dict[str, Any]]) -> None:
-    """Writes all lines anew, for they are few: whatever happens, the file is whole."""
-    from minillm.data.files import write_file
-
+    """Write all lines anew, because they are few: whatever happens, the file is whole."""
     write_file(folder / RESULTS, "".join(json.dumps(r) + "\n" for r in records).encode())
 
 
@@ -217,10 +239,10 @@ def points(
     seeds: int,
     lines: Mapping[str, Settings],
 ) -> dict[str, dict[int, list[float]]]:
-    """For each line, and each of the sizes, the accuracies of the seeds that are done, in order."""
+    """Return for each line and size the accuracies of the seeds that are done, in order."""
     digest, records = digest_of(*split(data, test)), read_results(Path(folder))
-    found: dict[str, dict[int, list[float]]] = {}
-    for name, settings in {TFIDF: {"model": TFIDF}, **lines}.items():
+    results: dict[str, dict[int, list[float]]] = {}
+    for name, settings in {TFIDF: {"kind": TFIDF}, **lines}.items():
         for size in sizes:
             accuracies = [
                 record["accuracy"]
@@ -229,17 +251,15 @@ def points(
                 if record["labels"] == size and record["seed"] < seeds
             ]
             if accuracies:
-                found.setdefault(name, {})[size] = accuracies
-    return found
+                results.setdefault(name, {})[size] = accuracies
+    return results
 
 
-def table(found: Mapping[str, Mapping[int, Sequence[float]]]) -> str:
-    """Mean and standard deviation of the accuracies, in percent, as a table in Markdown."""
-    import numpy as np
-
-    sizes = sorted({size for line in found.values() for size in line})
+def table(results: Mapping[str, Mapping[int, Sequence[float]]]) -> str:
+    """Return mean and standard deviation of the accuracies, in percent, as a table in Markdown."""
+    sizes = sorted({size for line in results.values() for size in line})
     rows = [["labels", *(f"{size:,}" for size in sizes)], ["---"] + ["---:"] * len(sizes)]
-    for name, line in found.items():
+    for name, line in results.items():
         cells = []
         for size in sizes:
             values = 100 * np.array(line.get(size, []))

@@ -237,7 +237,7 @@ def sizes_of(run: "Run", settings: type) -> dict[str, Any]:
 def kinds() -> dict[str, Kind]:
     """Return all kinds by name, in historical order: those in ``runs/kinds`` and any others."""
     _import_kinds()
-    return dict(sorted(_kinds.items(), key=lambda entry: entry[1].year))
+    return dict(sorted(_kinds.items(), key=lambda entry: (entry[1].year, entry[0])))
 
 
 def find_kind(name: str) -> Kind:

@@ -254,7 +254,7 @@ class TrainingSettings:
     )
     epochs: int | None = of_run(
         None,
-        "train until all of the training data have been read N times",
+        "train until the training data have been read N times",
         "N",
         least=1,
         most=10**6,
@@ -297,11 +297,11 @@ class TrainingSettings:
         30.0, "save for --resume every S seconds", "S", least=0, most=1e9, rare=True
     )
     optimiser: str = of_descent(
-        "adamw", "the rule that turns gradients into steps", choices=("sgd", "adam", "adamw")
+        "adamw", "update rule", choices=("sgd", "adam", "adamw")
     )
     learning_rate: float = of_descent(
         3e-3,
-        "learning rate at its peak: it warms up, then falls along a cosine to a hundredth",
+        "peak learning rate, which falls to a hundredth",
         "R",
         above=0,
         changeable=True,
@@ -404,7 +404,7 @@ class TokenizerSettings:
 
     tokenizer: str | None = of_text(
         None,
-        "the vocabulary of a tokenizer's folder or file, or of another run, in place of --unit",
+        "use the vocabulary of another run, or of a tokenizer's folder or file",
         "DIR",
         data=True,
         default_help="",
@@ -420,7 +420,7 @@ class VocabularySettings(TokenizerSettings):
     )
     vocabulary: int = of_text(
         20000,
-        "keep the N most frequent words; of byte pairs or wordpieces, learn N tokens",
+        "number of words, byte pairs or wordpieces",
         "N",
         least=2,
         most=1_000_000,
@@ -433,7 +433,7 @@ class FilesSettings:
 
     files: tuple[str, ...] = option(
         (),
-        "UTF-8 text, any number of files, - for standard input; none: the built-in corpus",
+        "UTF-8 text, - for standard input (default: the built-in corpus)",
         "FILE",
         positional=True,
         data=True,

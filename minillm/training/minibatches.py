@@ -1,4 +1,4 @@
-"""Models trained on random minibatches: encoder-decoders, classifiers, captioners."""
+"""The tasks of models that are trained on random minibatches: encoder-decoders, classifiers."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ from minillm.training.task import Backward
 
 
 class Model(Protocol):
-    """A model that is trained here: with rng, its loss has dropout and the like."""
+    """A model to train: with rng, ``loss`` has dropout and all else that training draws."""
 
     def loss(
         self, batch: Any, rng: np.random.Generator | None = None
@@ -43,11 +43,11 @@ class MinibatchTask:
 
     @property
     def batches_per_epoch(self) -> int:
-        """As the loop asks for it."""
+        """The number of batches in which each row is read once."""
         return self.training.batches_per_epoch
 
     def training_loss(self, rng: np.random.Generator) -> tuple[np.floating, Backward, int]:
-        """The loss of the next batch."""
+        """Return the loss of the next batch."""
         batch = self.training.next()
         self.rows += len(batch[0])
         rows, counts = own_rows(len(batch[0]))
@@ -58,28 +58,29 @@ class MinibatchTask:
     def loss(
         self, batch: tuple[Any, ...], rng: np.random.Generator | None
     ) -> tuple[np.floating, Backward]:
-        """The loss of a batch."""
+        """Return the loss of a batch."""
         return self.model.loss(batch, rng)
 
     def validation_loss(self) -> float:
-        """The mean loss over all of the held-out rows."""
+        """Return the mean loss over all of the held-out rows."""
         return mean_loss(self.model, self.validation, self.count)
 
     def state(self) -> tuple[dict[str, NDArray], dict]:
-        """The epoch, and the position in it."""
+        """Return the epoch, and the position in it."""
         return {}, self.training.state()
 
     def restore(self, arrays: Mapping[str, NDArray], values: dict) -> None:
-        """Restores what :meth:`state` returned."""
+        """Restore what :meth:`state` returned."""
         self.training.restore(values)
 
 
 class ClassificationTask(MinibatchTask):
     """A classifier and its minibatches, the last entry of which are the classes (B,).
 
-    ``measures`` has the accuracy of the last validation.  An epoch is ``texts`` rows, where others
-    are changed copies of these: with copies, too, a model is then validated as often.  With
-    ``class_weights`` (classes,), the loss of a text is multiplied by the weight of its class.
+    ``measures`` has the accuracy of the last validation.  Where the rows are ``texts`` and changed
+    copies of them, an epoch has as many rows as there are texts, so that the model is validated as
+    often as without copies.  With ``class_weights`` (classes,), the loss of a text is multiplied by
+    the weight of its class.
     """
 
     def __init__(
@@ -96,7 +97,7 @@ class ClassificationTask(MinibatchTask):
 
     @property
     def batches_per_epoch(self) -> int:
-        """As the loop asks for it."""
+        """The number of batches that have as many rows as there are texts."""
         if self.texts is None:
             return self.training.batches_per_epoch
         return -(-self.texts // self.training.batch)
@@ -104,12 +105,12 @@ class ClassificationTask(MinibatchTask):
     def loss(
         self, batch: tuple[Any, ...], rng: np.random.Generator | None
     ) -> tuple[np.floating, Backward]:
-        """The loss of a batch, each text weighted by its class."""
+        """Return the loss of a batch, each text weighted by its class."""
         model: Any = self.model
         return model.loss(batch, rng, self.class_weights)
 
     def validation_loss(self) -> float:
-        """The mean loss over all of the held-out rows, and the accuracy."""
+        """Return the mean loss over all of the held-out rows, and the accuracy."""
         total, right, items = 0.0, 0, 0
         for *inputs, classes in self.validation.once():
             logits, _ = self.model.forward(*inputs)  # type: ignore[attr-defined]
@@ -122,11 +123,9 @@ class ClassificationTask(MinibatchTask):
 
 
 class SpanTask(MinibatchTask):
-    """A reader and its minibatches: questions, contexts, and the first and the last place (B,) of
-    the answer.
+    """A reader and its minibatches: questions, contexts, first and last places (B,) of the answers.
 
-    ``measures`` has the share of the windows of the last validation in which both places are
-    right.
+    ``measures`` has the share of the windows of the last validation in which both places are right.
     """
 
     def __init__(self, model: Any, training: Minibatches, validation: Minibatches):
@@ -134,7 +133,7 @@ class SpanTask(MinibatchTask):
         self.measures: dict[str, float] = {}
 
     def validation_loss(self) -> float:
-        """The mean loss over all of the held-out rows, and how many places are right."""
+        """Return the mean loss over all of the held-out rows, and how many places are right."""
         total, right, rows = 0.0, 0, 0
         for *texts, first, last in self.validation.once():
             places = np.stack([first, last], axis=1)  # (B, 2)
@@ -148,7 +147,7 @@ class SpanTask(MinibatchTask):
 
 
 def balanced_weights(classes: NDArray[np.integer], count: int) -> NDArray[np.float64]:
-    """Of each class, how often its items must count for all classes to count alike: (count,).
+    """Return the weights (count,) of the items of each class with which all classes count alike.
 
         w_c = N / (C n_c), the mean of which over the N items is 1; 0 for a class without any
 
@@ -165,7 +164,7 @@ def balanced_weights(classes: NDArray[np.integer], count: int) -> NDArray[np.flo
 def mean_loss(
     model: Model, batches: Minibatches, count: Callable[[tuple[NDArray, ...]], int]
 ) -> float:
-    """The mean loss over all rows, each read once and each item weighted equally."""
+    """Return the mean loss over all rows, each read once and each item weighted equally."""
     total, items = 0.0, 0
     for batch in batches.once():
         loss, _ = model.loss(batch)
@@ -175,7 +174,7 @@ def mean_loss(
 
 
 def fingerprint(columns: tuple[Column, ...]) -> str:
-    """A digest of the data: a resumed run checks that they are still the same."""
+    """Return a digest of the data: a resumed run checks that they are still the same."""
     digest = hashlib.sha256()
     for column in columns:
         if isinstance(column, Sequences):

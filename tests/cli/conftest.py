@@ -1,13 +1,25 @@
-"""What the tests of several verbs share."""
+"""Fixtures of several verbs: runs that are trained once, and commands that must fail."""
+
+import json
 
 import pytest
+import tiny
 
+from minillm import plots
 from minillm.cli import main
+
+
+@pytest.fixture(autouse=True, scope="session")
+def pictures():
+    """Pictures of no contents, which take no time: real ones are tested in tests/test_plots.py."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plots, "_png", lambda figure: b"\x89PNG" + bytes(200))
+        yield
 
 
 @pytest.fixture
 def fails(capsys):
-    """Runs a command that must fail with one line, and returns the line."""
+    """Run a command that must fail with one line, and return the line."""
 
     def run(*command):
         capsys.readouterr()
@@ -23,3 +35,71 @@ def fails(capsys):
         return output.err
 
     return run
+
+
+@pytest.fixture
+def evaluated(capsys):
+    """The figures of ``eval --json``."""
+
+    def run(*arguments):
+        capsys.readouterr()
+        assert main(["eval", *map(str, arguments), "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    return run
+
+
+# --- to be read, not to be changed ------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def text_file(tmp_path_factory):
+    """The text of :mod:`tiny`."""
+    path = tmp_path_factory.mktemp("text") / "text.txt"
+    path.write_text(tiny.TEXT)
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory, text_file):
+    """Trains a run on the text once, and returns its folder."""
+    folders = {}
+
+    def run(kind, *options):
+        command = ("train", kind, text_file, *options)
+        if command not in folders:
+            folders[command] = tmp_path_factory.mktemp(kind) / "run"
+            assert main([*command, "--out", str(folders[command])]) == 0
+        return folders[command]
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def lm(made):
+    """A language model of 40 steps."""
+    return made("lm", "--steps", "40", *tiny.LM)
+
+
+@pytest.fixture(scope="session")
+def gpt(made):
+    """A GPT of 20 steps."""
+    return made("gpt", "--steps", "20", *tiny.GPT)
+
+
+@pytest.fixture(scope="session")
+def bert(made):
+    """A BERT of 20 steps."""
+    return made("bert", "--steps", "20", *tiny.BERT)
+
+
+@pytest.fixture(scope="session")
+def ngram(made):
+    """A model of trigrams."""
+    return made("ngram", "--order", "3")
+
+
+@pytest.fixture(scope="session")
+def word2vec(made):
+    """Word vectors of one epoch."""
+    return made("word2vec", *tiny.WORD2VEC)

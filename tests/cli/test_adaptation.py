@@ -67,10 +67,9 @@ def test_what_is_gained_and_forgotten_is_what_eval_says(kind, adapted, bases, tm
     assert before == pytest.approx(np.exp(base.evaluate()[name]), rel=1e-3)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_with_replay_less_is_forgotten(kind, adapted):
-    without = adapted(kind, "--learning-rate", "0.02")
-    replayed = adapted(kind, "--learning-rate", "0.02", "--replay", "0.5", name="replayed")
+def test_with_replay_less_is_forgotten(adapted):
+    without = adapted("gpt", "--learning-rate", "0.02")
+    replayed = adapted("gpt", "--learning-rate", "0.02", "--replay", "0.5", name="replayed")
     kept = replayed.get("forgotten") or replayed["not forgotten"]
     assert kept[2] < without["forgotten"][2]
 

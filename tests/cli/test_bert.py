@@ -8,6 +8,8 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import tiny
+from tiny import metrics
 
 import minillm
 from minillm.cli import main
@@ -15,8 +17,7 @@ from minillm.errors import InputError
 from minillm.runs.embedding import PADDING, TOKENS, batches
 
 TEXT = "the cat sat on the mat and the dog sat on the log.\nan unbelievable mouse ran.\n" * 50
-TINY = [*("--width", "8", "--heads", "2", "--layers", "2", "--context", "12", "--batch", "4")]
-TINY += ["--vocabulary", "60"]
+TINY = tiny.BERT
 
 
 @pytest.fixture(scope="module")
@@ -32,12 +33,6 @@ def finished(tmp_path_factory, text_file):
     folder = tmp_path_factory.mktemp("run") / "run"
     assert main(["train", "bert", text_file, "--out", str(folder), "--steps", "20", *TINY]) == 0
     return folder
-
-
-def metrics(folder):
-    """The lines of a run's metrics, without the times."""
-    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in record.items() if k != "seconds"} for record in records]
 
 
 # --- what works -------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""``train classifier``: a run that ends by itself, and what it tells."""
+"""``train classifier`` and ``recurrent-classifier``: runs that end by themselves, and reports."""
 
 import json
 import os
@@ -10,11 +10,13 @@ import pytest
 
 import minillm
 from minillm.cli import main
+from minillm.errors import InputError
 from minillm.formats.word2vec import write_vectors
-from minillm.runs.kind import find_kind
+from minillm.runs.kind import Job, find_kind
 from minillm.training.minibatches import ClassificationTask
 
-TINY = ["--hidden", "6", "--embedding", "6", "--batch", "8", "--learning-rate", "0.05"]
+TINY = ["--buckets", "400", "--batch", "8", "--learning-rate", "0.05"]
+RECURRENT = ["--hidden", "6", "--embedding", "6", "--batch", "8", "--learning-rate", "0.05"]
 
 
 @pytest.fixture
@@ -72,8 +74,11 @@ def test_a_run_that_stopped_early_says_so_and_goes_on_with_more_patience(
     assert metrics(out) == metrics(whole)
 
 
-def test_resumed_equals_uninterrupted(noise, tmp_path, monkeypatch, capsys):
-    train = ["train", "classifier", noise, *TINY, "--out"]
+@pytest.mark.parametrize(
+    ("kind", "options"), [("classifier", TINY), ("recurrent-classifier", RECURRENT)]
+)
+def test_resumed_equals_uninterrupted(kind, options, noise, tmp_path, monkeypatch, capsys):
+    train = ["train", kind, noise, *options, "--out"]
     assert main([*train, str(tmp_path / "whole")]) == 0
     own, steps = ClassificationTask.training_loss, []
 
@@ -87,7 +92,7 @@ def test_resumed_equals_uninterrupted(noise, tmp_path, monkeypatch, capsys):
     command = [*train, str(tmp_path / "parts")]
     status, sessions = main(command), 1
     while status == 130:
-        command = ["train", "classifier", "--resume", "--out", str(tmp_path / "parts")]
+        command = ["train", kind, "--resume", "--out", str(tmp_path / "parts")]
         status, sessions = main(command), sessions + 1
     assert status == 0
     assert sessions > 5
@@ -95,20 +100,6 @@ def test_resumed_equals_uninterrupted(noise, tmp_path, monkeypatch, capsys):
         whole, parts = (tmp_path / folder / name for folder in ("whole", "parts"))
         assert whole.read_bytes() == parts.read_bytes()
     assert metrics(tmp_path / "whole") == metrics(tmp_path / "parts")
-
-
-def test_a_run_of_an_older_version_is_counted_as_it_was(noise, tmp_path, capsys):
-    out = tmp_path / "run"
-    assert main(["train", "classifier", noise, "--out", str(out), "--steps", "3", *TINY]) == 0
-    path = out / "config.json"
-    config = json.loads(path.read_text())
-    for name in ("epochs", "patience"):  # which did not exist
-        del config["training"][name]
-    path.write_text(json.dumps(config))
-    run = minillm.load(out)
-    assert (run.settings.steps, run.settings.epochs) == (3, None)
-    assert main(["train", "classifier", "--out", str(out), "--resume", "--steps", "5"]) == 0
-    assert minillm.load(out).settings.steps == 5
 
 
 @pytest.mark.parametrize(
@@ -126,7 +117,6 @@ def test_lengths_that_make_no_sense_are_refused(noise, tmp_path, fails, options,
 
 
 def test_python_is_refused_two_lengths_as_well(noise, tmp_path):
-    from minillm.errors import InputError
     from minillm.runs.kind import find_kind
     from minillm.runs.start import train
 
@@ -166,7 +156,7 @@ def test_a_classifier_is_set_beside_tfidf(weather, tmp_path, capsys):
 
 
 def test_without_scikit_learn_a_line_says_what_is_missing(weather, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("minillm.runs.tfidf.has_sklearn", lambda: False)
+    monkeypatch.setattr("minillm.runs.labelled.has_sklearn", lambda: False)
     training, test = weather
     out = str(tmp_path / "run")
     assert main(["train", "classifier", training, "--out", out, *TINY, "--epochs", "1"]) == 0
@@ -186,26 +176,11 @@ def test_balanced_classes_count_alike(tmp_path, capsys):
     found = {}
     for weights in ("none", "balanced"):
         out = str(tmp_path / weights)
-        options = [*TINY, "--ngrams", "0", "--class-weights", weights]
+        options = [*TINY, "--class-weights", weights]
         assert main(["train", "classifier", str(path), "--out", out, *options]) == 0
         found[weights] = minillm.load(out).classify(["the same"])[0].probabilities["rare"]
     assert found["none"] < 0.2
     assert 0.35 < found["balanced"] < 0.65
-
-
-def test_a_classifier_of_an_older_version_goes_on_as_it_was(noise, tmp_path, capsys):
-    """It had no n-grams, and its words were all read."""
-    out = tmp_path / "run"
-    old = ["--ngrams", "0", "--word-dropout", "0", "--cell", "gru"]
-    train = ["train", "classifier", noise, "--out", str(out), *TINY, *old, "--steps", "2"]
-    assert main(train) == 0
-    path = out / "config.json"
-    config = json.loads(path.read_text())
-    for name in ("ngrams", "word_dropout"):
-        del config["training"][name], config["model"][name]
-    path.write_text(json.dumps(config))
-    assert minillm.load(out).settings.ngrams == 0
-    assert main(["train", "classifier", "--out", str(out), "--resume", "--steps", "4"]) == 0
 
 
 @pytest.mark.parametrize(
@@ -222,7 +197,8 @@ def test_few_texts_are_read_more_often(noise, options, expected):
     """The length that is not given depends on the number of texts; one that is given is kept."""
     kind = find_kind("classifier")
     given = {"batch": 64} | options
-    settings = kind.with_length(kind.settings(**given), given, {"data": noise})
+    job = Job(None, None, {"data": noise}, None, print)
+    settings = kind.complete(kind.settings(**given), given, job)
     assert (settings.epochs, settings.patience) == expected
 
 
@@ -240,15 +216,34 @@ def test_a_hundred_texts_are_enough_to_learn_what_one_word_tells(tmp_path, capsy
     assert minillm.load(out).evaluate()["accuracy"] == 1
 
 
-@pytest.mark.parametrize("cell", ["cnn", "gru"])
-def test_word_vectors_become_as_large_as_the_other_words(noise, tmp_path, capsys, cell):
+def test_a_recurrent_classifier_learns_an_order_of_characters(tmp_path, capsys):
+    """The same characters in another order are another label."""
+    draw = random.Random(2)
+    lines = []
+    for _ in range(60):
+        letters = draw.choices("cdefgh", k=6)
+        at, other = sorted(draw.sample(range(6), 2))
+        for label, pair in (("first", "ab"), ("last", "ba")):
+            letters[at], letters[other] = pair
+            lines.append(f"{label}\t{''.join(letters)}\n")
+    (tmp_path / "order.tsv").write_text("".join(lines))
+    out = tmp_path / "run"
+    options = ["--unit", "character", "--hidden", "16", "--embedding", "16", "--epochs", "60"]
+    options += ["--learning-rate", "0.02", "--dropout", "0", "--patience", "60"]
+    command = ["train", "recurrent-classifier", str(tmp_path / "order.tsv"), "--out", str(out)]
+    assert main([*command, *options]) == 0
+    assert minillm.load(out).evaluate()["accuracy"] > 0.9
+
+
+def test_word_vectors_become_as_large_as_the_other_words(noise, tmp_path, capsys, fails):
     draw = np.random.default_rng(0)
     vectors = 7 * draw.standard_normal((4, 50)).astype(np.float32)
     write_vectors(tmp_path / "vectors.txt", list("abcd"), vectors)
     out = tmp_path / "run"
-    command = ["train", "classifier", noise, "--vectors", str(tmp_path / "vectors.txt")]
-    given = ["--cell", cell, "--hidden", "4", "--members", "1", "--steps", "1", "--ngrams", "0"]
-    assert main([*command, *given, "--learning-rate", "1e-9", "--out", str(out)]) == 0
+    command = ["train", "recurrent-classifier", noise, "--vectors", str(tmp_path / "vectors.txt")]
+    command += ["--hidden", "4", "--steps", "1", "--learning-rate", "1e-9", "--out", str(out)]
+    assert "have 50 numbers each, found 6" in fails(*command, "--embedding", "6")
+    assert main(command) == 0
     assert "4 of 9 words have a vector" in capsys.readouterr().out
     run = minillm.load(out)
     E = run.model.params["embedding.E"]
@@ -256,3 +251,6 @@ def test_word_vectors_become_as_large_as_the_other_words(noise, tmp_path, capsys
     others = np.delete(E, known, axis=0)
     assert np.std(E[known]) == pytest.approx(np.std(others), rel=0.15)
     np.testing.assert_allclose(E[known] / np.std(E[known]), vectors / np.std(vectors), rtol=0.05)
+    assert (
+        main(["train", "recurrent-classifier", "--out", str(out), "--resume", "--steps", "2"]) == 0
+    )

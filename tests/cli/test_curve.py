@@ -12,7 +12,8 @@ from minillm.formats.word2vec import write_vectors
 from minillm.runs import curve
 from minillm.training.minibatches import MinibatchTask
 
-TINY = ["--steps", "5", "--batch", "4", "--hidden", "4", "--minimum-count", "1"]
+TINY = ["--steps", "5", "--batch", "4"]
+LM = ["--steps", "5", "--batch", "4", "--hidden", "4"]
 TEXTS = {"good": "what a fine day", "bad": "rain and wind again"}
 
 
@@ -57,7 +58,7 @@ def test_a_curve(data, capsys, monkeypatch):
     found = trained(monkeypatch)
     assert main(command(data)) == 0
     output = capsys.readouterr().out
-    assert "10 labels, seed 1, from scratch: " in output
+    assert "10 labels, seed 1, n-grams: " in output
     assert "| labels | 10 | 20 |\n| --- | ---: | ---: |\n| TF-IDF | 100.0 ± 0.0 |" in output
     assert (data / "curve" / "curve.png").read_bytes().startswith(b"\x89PNG")
     assert {path.name for path in (data / "curve").iterdir()} == {"curve.png", "results.jsonl"}
@@ -66,7 +67,7 @@ def test_a_curve(data, capsys, monkeypatch):
         (seed, size, line)
         for seed in (0, 1)
         for size in (10, 20)
-        for line in ("TF-IDF", "from scratch")
+        for line in ("TF-IDF", "n-grams")
     ]
     for record in records:
         assert 0 <= record["accuracy"] <= 1
@@ -88,14 +89,14 @@ def test_each_training_is_done_once_and_more_are_added(data, capsys, monkeypatch
     assert main(command(data)) == 0
     assert len(found) == count
     assert results(data) == first
-    assert main(command(data, "--seeds", "3", "--augment", "swap", "--copies", "2")) == 0
+    assert main(command(data, "--seeds", "3", "--augment", "swap")) == 0
     assert results(data)[: len(first)] == first
-    # one more seed from scratch, three with copies, at two sizes each
+    # one more seed n-grams, three with copies, at two sizes each
     assert len(found) - count == 2 * (1 + 3)
     assert [settings.get("augment") for _, _, settings in found[count:]].count("swap") == 6
     table = capsys.readouterr().out.rpartition("accuracy in percent")[2]
     assert "3 seeds" in table
-    assert "| from scratch, augmented |" in table
+    assert "| n-grams, augmented |" in table
 
 
 def test_an_interrupted_curve_goes_on_with_the_same_results(data, capsys, monkeypatch):
@@ -116,7 +117,7 @@ def test_an_interrupted_curve_goes_on_with_the_same_results(data, capsys, monkey
         assert main(command(data)) == 130
     assert "to go on: the same command again" in capsys.readouterr().out
     kept = results(data)
-    assert [r["line"] for r in kept].count("from scratch") == 1
+    assert [r["line"] for r in kept].count("n-grams") == 1
     assert {path.name for path in (data / "curve").iterdir()} == {"curve.png", "results.jsonl"}
     assert main(command(data)) == 0
     assert [{k: v for k, v in r.items() if k != "seconds"} for r in results(data)] == whole
@@ -126,49 +127,50 @@ def test_other_data_or_settings_are_other_trainings(data, monkeypatch):
     found = trained(monkeypatch)
     assert main(command(data)) == 0
     count = len(found)
-    assert main(command(data, "--hidden", "5")) == 0
+    assert main(command(data, "--batch", "5")) == 0
     assert len(found) == 2 * count
     (data / "test.tsv").write_text(lines(4))
     assert main(command(data)) == 0
     assert len(found) == 3 * count
 
 
-def test_word_vectors_and_mixtures_are_lines_of_their_own(data, monkeypatch):
+def test_word_vectors_are_a_line_of_their_own(data, monkeypatch):
     words = ["what", "a", "fine", "day", "rain", "and", "wind", "again"]
     vectors = np.random.default_rng(0).standard_normal((8, 6)).astype(np.float32)
     write_vectors(data / "vectors.txt", words, vectors)
     found = trained(monkeypatch)
     monkeypatch.chdir(data)
-    options = ["--vectors", "vectors.txt", "--augment", "synonyms", "--mixup", "0.4"]
+    options = ["--vectors", "vectors.txt", "--augment", "synonyms"]
     assert main(command(data, "--sizes", "10", "--seeds", "1", *options)) == 0
     path = str(data / "vectors.txt")
-    twin = {"augment": f"synonyms={path}", "mixup": 0.4}
-    common = {"steps": 5, "batch": 4, "hidden": 4, "minimum_count": 1, "seed": 0}
+    twin = {"augment": f"synonyms={path}"}
+    ngrams = {"steps": 5, "batch": 4, "seed": 0, "kind": "classifier"}
+    recurrent = ngrams | {"kind": "recurrent-classifier", "vectors": path}
     assert [settings for _, _, settings in found] == [
-        common,
-        common | twin,
-        common | {"vectors": path},
-        common | {"vectors": path} | twin,
+        ngrams,
+        ngrams | twin,
+        recurrent,
+        recurrent | twin,
     ]
     assert [r["line"] for r in results(data) if r["line"] != "TF-IDF"] == [
-        "from scratch",
-        "from scratch, augmented",
+        "n-grams",
+        "n-grams, augmented",
         "word vectors",
         "word vectors, augmented",
     ]
 
 
 def test_each_run_to_begin_with_is_a_line(data, monkeypatch):
-    """It has the options of fine-tuning, and none of the sizes of models from scratch."""
+    """It has the options of fine-tuning, and none of the sizes of models n-grams."""
     (data / "text.txt").write_text("what a fine day 0123\nrain and wind again 456789\n" * 40)
     for name in ("one", "two"):
         out = str(data / name)
-        assert main(["train", "lm", str(data / "text.txt"), "--out", out, *TINY]) == 0
+        assert main(["train", "lm", str(data / "text.txt"), "--out", out, *LM]) == 0
     found = trained(monkeypatch)
     runs = [str(data / "one"), str(data / "two")]
     options = ["--sizes", "10", "--seeds", "1", "--freeze", "1", "--init", *runs]
-    assert main(command(data, *options, "--mixup", "0.2", "--augment", "swap")) == 0
-    tuned = {"steps": 5, "batch": 4, "freeze": "1", "seed": 0}
+    assert main(command(data, *options, "--augment", "swap")) == 0
+    tuned = {"steps": 5, "batch": 4, "freeze": "1", "seed": 0, "kind": "finetuned"}
     assert [settings for _, _, settings in found][2:] == [
         settings
         for run in runs
@@ -193,8 +195,8 @@ def test_without_scikit_learn_there_is_no_tfidf(data, monkeypatch, capsys):
     assert main(command(data, "--sizes", "10", "--seeds", "1")) == 0
     output = capsys.readouterr().out
     assert "TF-IDF is left out: it needs the package scikit-learn" in output
-    assert [r["line"] for r in results(data)] == ["from scratch"]
-    assert "| from scratch | " in output
+    assert [r["line"] for r in results(data)] == ["n-grams"]
+    assert "| n-grams | " in output
 
 
 @pytest.mark.parametrize(
@@ -206,12 +208,12 @@ def test_without_scikit_learn_there_is_no_tfidf(data, monkeypatch, capsys):
         (["--sizes", "1"], "at least one text of each of the 2 labels, and 5 of some label"),
         (["--sizes", "4"], "at least one text of each of the 2 labels, and 5 of some label"),
         (["--augment", "swop"], "--augment: expected some of synonyms"),
-        (["--augment", "fill=nowhere"], "nowhere: there is no run in it"),
+        (["--augment", "back-translation=nowhere+x"], "nowhere: there is no run in it"),
         (["--vectors", "none.txt"], "none.txt: there is no such file"),
-        (["--augment", "synonyms"], "--augment synonyms: expected --vectors FILE"),
+        (["--augment", "synonyms"], "--augment synonyms: expected synonyms=VECTORS, found"),
         (["--init", "a/x", "b/x"], "--init: expected folders of different names, found x again"),
         (["--init", "nowhere"], "nowhere: there is no run in it"),
-        (["--pooling", "sum"], "--pooling: expected one of"),
+        (["--class-weights", "odd"], "--class-weights: expected one of"),
         (["--steps", "9", "--minutes", "1"], "minutes"),
     ],
 )

@@ -1,6 +1,7 @@
-"""``--init``, and all that fine-tunes a run, called as a user calls it."""
+"""``finetune``, ``--init`` and LoRA, called as a user calls them."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -48,11 +49,11 @@ def bases(tmp_path_factory, files):
 
 @pytest.fixture
 def train(files, tmp_path):
-    """Trains a classifier in a new folder; returns the folder."""
+    """Fine-tunes a run in a new folder; returns the folder."""
 
-    def run(*options, name="run"):
+    def run(base, *options, name="run"):
         out = tmp_path / name
-        command = ["train", "classifier", files / "labelled.tsv", "--out", out, *QUICK, *options]
+        command = ["finetune", base, files / "labelled.tsv", "--out", out, *QUICK, *options]
         assert main([str(part) for part in command]) == 0
         return out
 
@@ -64,7 +65,7 @@ def train(files, tmp_path):
 
 @pytest.mark.parametrize("name", KINDS)
 def test_a_classifier_from(name, bases, train, files, capsys):
-    out = train("--init", bases / name)
+    out = train(bases / name)
     printed = capsys.readouterr().out
     assert f"from {bases / name} ({kind_of(name)}): " in printed
     assert " weights taken; new: output.W, output.b" in printed
@@ -84,61 +85,46 @@ def test_a_classifier_from(name, bases, train, files, capsys):
 @pytest.mark.parametrize(
     ("name", "left"),
     [
-        ("bert", "left: mask.W, mask.b, mask.norm.gain, mask.norm.bias, mask.output_b\n"),
-        ("gpt", "output.b\n"),
-        ("lm", "left: output.W, output.b\n"),
-        ("tied", "left: output.b\n"),
+        ("bert", ["mask.W", "mask.b", "mask.norm.gain", "mask.norm.bias", "mask.output_b"]),
+        ("gpt", []),
+        ("lm", ["output.W", "output.b"]),
+        ("tied", ["output.b"]),
     ],
 )
 def test_it_says_what_was_left(name, left, bases, train, capsys):
-    train("--init", bases / name)
-    assert left in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("name", ["gpt", "lm", "tied"])
-def test_the_helper_loss_keeps_what_predicts(name, bases, train, capsys):
-    out = train("--init", bases / name, "--helper-loss", "0.5")
-    assert "left" not in capsys.readouterr().out
-    assert minillm.load(out).model.config.helper_loss == 0.5
+    train(bases / name)
+    [line] = [line for line in capsys.readouterr().out.splitlines() if " weights taken; " in line]
+    names = line.partition("; left: ")[2]
+    assert sorted(names.split(", ") if names else []) == sorted(left)
 
 
 def test_a_classifier_of_a_classifier(bases, train, capsys, files, tmp_path):
     """With the same labels it goes on; with others, the last layer is new."""
-    first = train("--init", bases / "bert")
+    first = train(bases / "bert")
     capsys.readouterr()
-    train("--init", first, name="second")
+    train(first, name="second")
     assert "new:" not in capsys.readouterr().out
     other = tmp_path / "other.tsv"
     other.write_text(LABELLED.replace("low", "a").replace("high", "b"))
-    command = ["train", "classifier", str(other), "--out", str(tmp_path / "third"), *QUICK]
-    assert main([*command, "--init", str(first)]) == 0
+    command = ["finetune", str(first), str(other), "--out", str(tmp_path / "third"), *QUICK]
+    assert main(command) == 0
     assert "; new: output.W, output.b; left: output.W, output.b\n" in capsys.readouterr().out
 
 
-def test_a_classifier_of_one_that_was_trained_from_nothing(train, capsys):
-    first = train("--hidden", "6", "--embedding", "4", "--pooling", "attention", "--layers", "2")
-    capsys.readouterr()
-    second = train("--init", first, name="second")
-    printed = capsys.readouterr().out
-    assert " (classifier): " in printed
-    assert "new:" not in printed
-    config = minillm.load(second).model.config
-    assert (config.hidden, config.layers, config.pooling) == (6, 2, "attention")
-
-
 def test_a_bert_reads_the_frame_and_no_more_than_its_context(bases, train):
-    run = minillm.load(train("--init", bases / "bert", "--max-length", "300"))
+    run = minillm.load(train(bases / "bert", "--max-length", "300"))
     long = run.classify(["the cat " * 100])[0]
     assert long == run.classify(["the cat " * 7])[0]  # 14 tokens, beside [CLS] and [SEP]
     assert long != run.classify(["the cat " * 6])[0]
 
 
 def test_resumed_equals_uninterrupted(bases, train, files, tmp_path):
-    options = ["--init", bases / "bert", "--steps", "9", "--batch", "4"]
-    whole = minillm.load(train(*options))
+    options = ["--steps", "9", "--batch", "4"]
+    whole = minillm.load(train(bases / "bert", *options))
     stopped = tmp_path / "stopped"
-    stop_after(4, ["train", "classifier", files / "labelled.tsv", "--out", stopped, *options])
-    assert main(["train", "classifier", "--out", str(stopped), "--resume"]) == 0
+    command = ["finetune", bases / "bert", files / "labelled.tsv", "--out", stopped]
+    stop_after(4, [*command, *options])
+    assert main(["finetune", "--out", str(stopped), "--resume"]) == 0
     assert_same(whole, minillm.load(stopped))
 
 
@@ -280,7 +266,7 @@ def moments(folder):
 def test_frozen_weights_keep_their_bits_and_cost_no_moments(name, freeze, bases, train):
     from minillm.training.fine_tuning import depths
 
-    out = train("--init", bases / name, "--freeze", freeze)
+    out = train(bases / name, "--freeze", freeze)
     base, run = minillm.load(bases / name), minillm.load(out)
     for weight, depth in depths(run.model.params).items():
         theirs = base.model.params.get(weight.removeprefix("encoder."))
@@ -302,34 +288,19 @@ def test_frozen_weights_of_every_kind(name, again, tmp_path):
     assert moments(tmp_path / "again") == {n for n, d in depth.items() if d >= 2}
 
 
-def test_unfreezing_resumed_equals_uninterrupted(bases, train, files, tmp_path):
-    options = ["--init", bases / "bert", "--steps", "9", "--batch", "4"]
-    options += ["--unfreeze", "0.9", "--layer-decay", "0.5", "--freeze", "1"]
-    whole = minillm.load(train(*options))
-    stopped = tmp_path / "stopped"
-    stop_after(4, ["train", "classifier", files / "labelled.tsv", "--out", stopped, *options])
-    base = minillm.load(bases / "bert").model.params
-    for name, array in minillm.load(stopped).model.params.items():  # of four steps, the top alone
-        if name.startswith("encoder.blocks.0."):
-            np.testing.assert_array_equal(array, base[name.removeprefix("encoder.")])
-    assert main(["train", "classifier", "--out", str(stopped), "--resume"]) == 0
-    assert_same(whole, minillm.load(stopped))
-
-
 # --- LoRA ---------------------------------------------------------------------------------
 
 LORA = ["--lora-rank", "2", "--lora-alpha", "3"]
 
 
 def test_additions_are_all_that_is_stored(bases, train):
-    out = train("--init", bases / "bert", *LORA, "--learning-rate", "0.01")
+    out = train(bases / "bert", *LORA, "--learning-rate", "0.01")
     base, run = minillm.load(bases / "bert"), minillm.load(out)
     shapes = run.folder.model_shapes()
     matrices = [n for n, p in run.model.params.items() if p.ndim == 2 and ".blocks." in n]
     assert set(shapes) == {"output.W", "output.b", *(f"{n}.{s}" for n in matrices for s in "AB")}
     assert moments(out) == set(shapes)
-    stored = {name: np.empty(shape, np.float32) for name, shape in shapes.items()}
-    run.folder.load_model(stored)
+    stored = run.folder.load_model()
     for name, array in run.model.params.items():
         if not name.startswith("encoder."):
             continue
@@ -343,18 +314,19 @@ def test_additions_are_all_that_is_stored(bases, train):
 
 
 def test_lora_resumed_equals_uninterrupted(bases, train, files, tmp_path):
-    options = ["--init", bases / "bert", "--steps", "9", "--batch", "4", *LORA]
-    whole = minillm.load(train(*options))
+    options = ["--steps", "9", "--batch", "4", *LORA]
+    whole = minillm.load(train(bases / "bert", *options))
     stopped = tmp_path / "stopped"
-    stop_after(4, ["train", "classifier", files / "labelled.tsv", "--out", stopped, *options])
-    assert main(["train", "classifier", "--out", str(stopped), "--resume"]) == 0
+    command = ["finetune", bases / "bert", files / "labelled.tsv", "--out", stopped]
+    stop_after(4, [*command, *options])
+    assert main(["finetune", "--out", str(stopped), "--resume"]) == 0
     assert_same(whole, minillm.load(stopped))
 
 
 def test_several_additions_beside_one_baseline_and_merged(bases, train, tmp_path, capsys):
     """Each has its own outputs; merged, the outputs are the same without the baseline."""
-    one = train("--init", bases / "gpt", *LORA, "--learning-rate", "0.05", name="one")
-    two = train("--init", bases / "gpt", *LORA, "--seed", "5", name="two")
+    one = train(bases / "gpt", *LORA, "--learning-rate", "0.05", name="one")
+    two = train(bases / "gpt", *LORA, "--seed", "5", name="two")
     texts = ["the cat sat on the mat", "the dog"]
     found = [minillm.load(folder).classify(texts) for folder in (one, two)]
     assert found[0] != found[1]
@@ -364,7 +336,7 @@ def test_several_additions_beside_one_baseline_and_merged(bases, train, tmp_path
     merged = minillm.load(whole)
     assert merged.classify(texts) == found[0]
     assert merged.folder.model_shapes().keys() == merged.model.params.keys()
-    third = train("--init", one, *LORA, name="three")  # on top of another one's
+    third = train(one, *LORA, name="three")  # on top of another one's
     assert minillm.load(third).classify(texts) != found[0]
 
 
@@ -375,23 +347,18 @@ def test_lora_of_every_kind(name, again):
     assert all(".norm" not in n and "E" not in n for n in changed(base, run))
 
 
-def test_targets(again, train, bases):
-    _, run = again("gpt", *LORA, "--lora-targets", "W_qkv", "blocks.1.feed_forward.*", to="x")
-    assert {n[:-2] for n in run.folder.model_shapes()} == {
-        *("blocks.0.attention.W_qkv", "blocks.1.attention.W_qkv"),
-        *("blocks.1.feed_forward.W_1", "blocks.1.feed_forward.W_2"),
-    }
-    _, run = again("lm", *LORA, "--lora-targets", "W_h", "embedding.E", to="y")
-    assert {n[:-2] for n in run.folder.model_shapes()} == {
-        *("layers.0.W_h", "layers.1.W_h", "embedding.E"),
-    }
+@pytest.mark.parametrize("name", ["gpt", "bert"])
+def test_additions_to_attention_alone(name, again):
+    _, run = again(name, *LORA, "--lora-targets", "attention")
+    targets = {n[:-2] for n in run.folder.model_shapes()}
+    assert targets == {n for n, p in run.model.params.items() if "attention" in n and p.ndim == 2}
 
 
 def test_a_baseline_that_has_changed(bases, train, tmp_path, fails):
     import shutil
 
     base = shutil.copytree(bases / "bert", tmp_path / "base")
-    out = train("--init", base, *LORA)
+    out = train(base, *LORA)
     moved = base.rename(tmp_path / "moved")
     line = fails("classify", out, out / "config.json")
     assert f"{out}: its weights are additions to others: {base}" in line
@@ -401,7 +368,7 @@ def test_a_baseline_that_has_changed(bases, train, tmp_path, fails):
     other.folder.save_model(other.model.params, {})
     line = fails("classify", out, out / "config.json")
     assert f"{base}: its weights are not those that the additions were trained for" in line
-    assert "additions were trained for" in fails("train", "classifier", "--out", out, "--resume")
+    assert "additions were trained for" in fails("finetune", "--out", out, "--resume")
     shutil.rmtree(base)
     moved.rename(base)
     minillm.load(out)
@@ -430,7 +397,7 @@ def test_additions_for_other_programs(again, bases, tmp_path, capsys):
 
 
 def test_additions_to_the_encoder_of_a_classifier(bases, train, tmp_path):
-    out = train("--init", bases / "bert", *LORA, "--learning-rate", "0.05")
+    out = train(bases / "bert", *LORA, "--learning-rate", "0.05")
     adapter, back = tmp_path / "adapter", tmp_path / "back"
     assert main(["export", str(out), str(adapter)]) == 0
     command = ["import", str(adapter), "--init", str(bases / "bert"), "--out", str(back)]
@@ -444,18 +411,18 @@ def test_additions_to_the_encoder_of_a_classifier(bases, train, tmp_path):
 
 
 def test_what_is_no_adapter(bases, files, train, tmp_path, fails):
-    whole = train("--init", bases / "bert")
+    whole = train(bases / "bert")
     assert f"{whole}: expected a run with --lora-rank, found one with all weights" in fails(
         "export", whole, tmp_path / "x"
     )
-    assert "--format: a run of classifier is exported as peft, found 'huggingface'" in fails(
+    assert "--format: a run of finetuned is exported as peft, found 'huggingface'" in fails(
         "export", whole, tmp_path / "x", "--format", "huggingface"
     )
-    assert "expected a run with --lora-rank, found one with all its weights" in fails(
+    assert "expected a run with --lora-rank, found one with all weights" in fails(
         "merge", whole, "--out", tmp_path / "x"
     )
     adapter = tmp_path / "adapter"
-    assert main(["export", str(train("--init", bases / "gpt", *LORA, name="y")), str(adapter)]) == 0
+    assert main(["export", str(train(bases / "gpt", *LORA, name="y")), str(adapter)]) == 0
     out = ["--out", tmp_path / "x"]
     assert "expected --init DIR, the run that its additions are for" in fails(
         "import", adapter, *out
@@ -476,45 +443,48 @@ def test_what_is_no_adapter(bases, files, train, tmp_path, fails):
 
 
 def test_wrong_input(bases, files, tmp_path, fails):
-    train = ["train", "classifier", files / "labelled.tsv", "--out", tmp_path / "run", *QUICK]
-    bert = ["--init", bases / "bert"]
-    assert "none: there is no run in it" in fails(*train, "--init", tmp_path / "none")
-    assert "--hidden: the encoder is that of --init, found 7" in fails(
-        *train, *bert, "--hidden", "7"
+    out = [files / "labelled.tsv", "--out", tmp_path / "run", *QUICK]
+    bert = ["finetune", bases / "bert", *out]
+    assert "none: there is no run in it" in fails("finetune", tmp_path / "none", *out)
+    assert "RUN: expected the folder of a run to begin with, found none" in fails(
+        "finetune", "--out", tmp_path / "run"
     )
-    comes = f"with --init {bases / 'bert'} its tokenizer comes along (60 tokens, wordpiece); found"
-    assert f"--unit: {comes} word" in fails(*train, *bert, "--unit", "word")
-    assert f"--tokenizer: {comes} another (" in fails(*train, *bert, "--tokenizer", bases / "lm")
+    assert "DATA: expected a file or a folder (see --help), found none" in fails(
+        "finetune", bases / "bert", "--out", tmp_path / "run"
+    )
     for freeze in ("4", "-1", "all"):
-        line = fails(*train, *bert, "--freeze", freeze)
+        line = fails(*bert, "--freeze", freeze)
         assert f"--freeze: expected a number from 0 to 3, or encoder; found '{freeze}'" in line
-    assert "--freeze: it goes with --init DIR" in fails(*train, "--freeze", "1")
-    assert "--lora-rank: it goes with --init DIR" in fails(*train, "--lora-rank", "1")
-    assert "--lora-alpha: it goes with --lora-rank R" in fails(*train, *bert, "--lora-alpha", "1")
+    assert "--lora-alpha: it goes with --lora-rank R" in fails(*bert, "--lora-alpha", "1")
     assert "--lora-rank: expected at most 8, the smaller side of encoder.blocks.0." in fails(
-        *train, *bert, "--lora-rank", "9"
+        *bert, "--lora-rank", "9"
     )
-    assert "--lora-targets: expected the end of a matrix's name, such as W_2; found 'b_qkv'" in (
-        fails(*train, *bert, *LORA, "--lora-targets", "W_qkv", "b_qkv")
+    assert "--lora-targets: expected all: this model has no attention" in fails(
+        "finetune", bases / "lm", *out, *LORA, "--lora-targets", "attention"
     )
-    assert "helper_loss needs an encoder that predicts the next token, not bert" in fails(
-        *train, *bert, "--helper-loss", "1"
+    assert "--lora-targets: expected one of all, attention; found 'W_qkv'" in fails(
+        *bert, *LORA, "--lora-targets", "W_qkv"
     )
-    assert "pooling: expected one of" in fails(*train, *bert, "--pooling", "attention")
+    assert "pooling: expected one of" in fails(*bert, "--pooling", "attention")
     words = tmp_path / "words"
     options = ["--dimension", "4", "--epochs", "1", "--minimum-count", "1", "--out", str(words)]
     assert main(["train", "word2vec", str(files / "text.txt"), *options]) == 0
-    line = fails(*train, "--init", words)
-    assert "--init: expected a run of lm, gpt, bert or classifier, found one of word2vec" in line
+    line = fails("finetune", words, *out)
+    assert "RUN: expected a run of lm, gpt, bert or finetuned, found one of word2vec" in line
     assert not (tmp_path / "run" / "config.json").exists()
+    gpt = ["train", "gpt", files / "text.txt", "--out", tmp_path / "run", *QUICK]
+    assert "--freeze: it goes with --init DIR" in fails(*gpt, "--freeze", "1")
+    assert "--lora-rank: it goes with --init DIR" in fails(*gpt, "--lora-rank", "1")
+    comes = f"with --init {bases / 'gpt'} its tokenizer is taken (280 tokens, bpe); found"
+    init = ["--init", bases / "gpt"]
+    assert f"--unit: {comes} word" in fails(*gpt, *init, "--unit", "word")
+    assert f"--tokenizer: {comes} another (" in fails(*gpt, *init, "--tokenizer", bases / "lm")
 
 
 def test_weights_that_do_not_fit(bases, pairs, files, tmp_path, fails):
     out = ["--out", tmp_path / "run", *QUICK]
     gpt = ["train", "gpt", files / "text.txt", *out, "--init", bases / "gpt"]
-    assert "gpt: blocks.0.attention.W_qkv: expected shape (4, 12), found (8, 24)" in fails(
-        *gpt, "--width", "4"
-    ) or "embedding.E: expected shape (280, 4), found (280, 8)" in fails(*gpt, "--width", "4")
+    assert re.search(r"gpt: [\w.]+: expected shape \(.*4.*\), found", fails(*gpt, "--width", "4"))
     assert "positions.E: expected shape (40, 8), found (16, 8)" in fails(*gpt, "--context", "40")
     assert "--init: expected a run of gpt, found one of bert in" in fails(*gpt[:-1], bases / "bert")
     assert "--freeze: expected a number: this model has no encoder" in fails(
@@ -522,7 +492,7 @@ def test_weights_that_do_not_fit(bases, pairs, files, tmp_path, fails):
     )
     seq2seq = ["train", "seq2seq", pairs / "pairs.tsv", *out, "--init", pairs / "seq2seq"]
     assert "--source-unit: with --init" in fails(*seq2seq, "--source-unit", "character")
-    assert "its tokenizers come along; found word" in fails(*seq2seq, "--unit", "word")
+    assert "its tokenizers are taken; found word" in fails(*seq2seq, "--unit", "word")
     assert not (tmp_path / "run" / "config.json").exists()
 
 
@@ -532,21 +502,22 @@ def test_weights_that_do_not_fit(bases, pairs, files, tmp_path, fails):
         (lambda model: model.update(kind=["bert"]), "kind: expected"),
         (lambda model: model.update(kind="elman"), "encoder"),
         (lambda model: model.update(encoder=3), "encoder: expected an object, found 3"),
-        (lambda model: model["encoder"].update(width=10**10), "encoder: width: expected at most"),
-        (lambda model: model["encoder"].update(width=10**8), "ask for more than the"),
+        (lambda model: model["encoder"].update(width=10**10), "width: expected a whole number"),
+        (lambda model: model["encoder"].update(width=10**8), "expected shape"),
         (lambda model: model["encoder"].update(heads=3), "heads: expected a divisor of width"),
-        (lambda model: model["encoder"].update(layers=60), "ask for more than the"),
+        (lambda model: model["encoder"].update(layers=60), "expected shape"),
         (lambda model: model["encoder"].pop("vocabulary"), "'vocabulary' is missing"),
-        (lambda model: model["encoder"].update(colour=1), "there is no size 'colour'"),
-        (lambda model: model.update(helper_loss=1.0), "helper_loss needs"),
+        (lambda model: model["encoder"].update(colour=1), "colour: there is no such setting"),
+        (lambda model: model.update(pooling="attention"), "pooling: expected one of"),
     ],
 )
 def test_a_damaged_configuration(damage, message, bases, train, fails):
-    out = train("--init", bases / "bert")
+    out = train(bases / "bert")
     path = out / "config.json"
     config = json.loads(path.read_text())
     damage(config["model"])
     path.write_text(json.dumps(config))
     line = fails("classify", out, path)
-    assert "config.json: its configuration is damaged: " in line
+    assert "config.json" in line
+    assert "damaged" in line
     assert message in line

@@ -5,45 +5,37 @@ import shutil
 
 import numpy as np
 import pytest
+import tiny
+from tiny import TEXT, metrics
 
 import minillm
 from minillm.cli import main
 from minillm.data import Shards
 from minillm.errors import InputError
-from minillm.runs.kinds import gpt
+from minillm.runs.kinds.gpt import SAMPLE
 
-TEXT = "the cat sat on the mat and the dog sat on the log.\n" * 60
-TINY = ["--width", "8", "--heads", "2", "--layers", "2", "--context", "12", "--batch", "4"]
-
-
-@pytest.fixture(scope="module")
-def text_file(tmp_path_factory):
-    path = tmp_path_factory.mktemp("text") / "text.txt"
-    path.write_text(TEXT)
-    return str(path)
+TINY = tiny.GPT
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, text_file):
-    """A finished run of 20 steps: not to be changed."""
-    folder = tmp_path_factory.mktemp("run") / "run"
-    assert main(["train", "gpt", text_file, "--out", str(folder), "--steps", "20", *TINY]) == 0
-    return folder
-
-
-@pytest.fixture(scope="module")
-def shards(tmp_path_factory, text_file, finished):
+def shards(tmp_path_factory, text_file, gpt):
     """The text in shards of 500 tokens, with the vocabulary of the finished run."""
     folder = tmp_path_factory.mktemp("shards") / "shards"
-    command = ["tokenize", text_file, "--out", str(folder), "--tokenizer", str(finished)]
+    command = ["tokenize", text_file, "--out", str(folder), "--tokenizer", str(gpt)]
     assert main([*command, "--shard-tokens", "500"]) == 0
     return folder
 
 
-def metrics(folder):
-    """The lines of a run's metrics, without the times."""
-    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in record.items() if k != "seconds"} for record in records]
+@pytest.fixture(scope="module")
+def pairs(made):
+    """A GPT of byte pairs."""
+    return made("gpt", "--steps", "1", *TINY, "--unit", "bpe", "--vocabulary", "270")
+
+
+@pytest.fixture(scope="module")
+def words(made):
+    """A GPT of words."""
+    return made("gpt", "--steps", "1", *TINY, "--unit", "word")
 
 
 # --- what works -------------------------------------------------------------------------
@@ -61,41 +53,40 @@ def test_the_end_of_training_tells_what_came_of_it(text_file, tmp_path, capsys):
     lines = output.err.splitlines()
     assert lines[0].startswith("step 1: training ")
     assert lines[1].startswith("  ")
-    assert 10 < len(lines[1].replace(" ", "")) <= gpt.SAMPLE
+    assert 10 < len(lines[1].replace(" ", "")) <= SAMPLE
     logged = [record for record in metrics(out) if "gradient_norm" in record]
     assert all(record["gradient_norm"] > 0 for record in logged)
 
 
-def test_what_is_read_often_is_trained_with_dropout(text_file, tmp_path, capsys):
-    out, seldom = tmp_path / "often", tmp_path / "seldom"
-    train = ["train", "gpt", text_file, *TINY, "--accumulate", "2"]  # 96 of 2,754 tokens a step
-    assert main([*train, "--out", str(out), "--steps", "720"]) == 0
+def test_what_is_read_often_is_trained_with_dropout(tmp_path, capsys):
+    text, out, seldom = tmp_path / "text.txt", tmp_path / "often", tmp_path / "seldom"
+    text.write_text(TEXT[:256])
+    train = ["train", "gpt", str(text), *TINY, "--accumulate", "2"]  # 96 of 230 tokens a step
+    assert main([*train, "--out", str(out), "--steps", "61"]) == 0
     assert "dropout 0.1, because the text will be read about 25 times" in capsys.readouterr().out
     assert minillm.load(out).model.config.dropout == 0.1
-    for options in (["--steps", "720", "--dropout", "0"], ["--steps", "710"]):
+    for options in (["--steps", "61", "--dropout", "0"], ["--steps", "58"]):
         assert main([*train, "--out", str(seldom), *options, "--overwrite"]) == 0
         assert "dropout" not in capsys.readouterr().out
         assert minillm.load(seldom).model.config.dropout == 0
-    for run, rate in ((out, 0.1), (seldom, 0)):  # a run keeps what it began with
-        assert main([*train[:2], "--out", str(run), "--resume", "--steps", "730"]) == 0
-        assert minillm.load(run).model.config.dropout == rate
+    for run, dropout in ((out, 0.1), (seldom, 0)):  # a run keeps what it began with
+        assert main([*train[:2], "--out", str(run), "--resume", "--steps", "62"]) == 0
+        assert minillm.load(run).model.config.dropout == dropout
 
 
-def test_it_writes_past_its_context(finished, capsys):
-    run = minillm.load(finished)
+def test_it_writes_past_its_context(gpt, capsys):
+    run = minillm.load(gpt)
     texts = ["".join(run.write("the ", length=100, seed=seed)) for seed in (1, 1, 2)]
     assert texts[0] == texts[1] != texts[2]
     assert len(texts[0]) == 104
     capsys.readouterr()
-    assert (
-        main(["generate", str(finished), "--prompt", "the ", "--length", "100", "--seed", "1"]) == 0
-    )
+    assert main(["generate", str(gpt), "--prompt", "the ", "--length", "100", "--seed", "1"]) == 0
     assert capsys.readouterr().out == texts[0] + "\n"
     assert "".join(run.write(TEXT[:40], length=1, seed=1)).startswith(TEXT[:40])
 
 
-def test_evaluation_is_of_the_whole_held_out_text(finished, text_file, capsys):
-    run, cut = minillm.load(finished), len(TEXT) * 9 // 10
+def test_evaluation_is_of_the_whole_held_out_text(gpt, text_file, capsys):
+    run, cut = minillm.load(gpt), len(TEXT) * 9 // 10
     ids = run.tokenizer.encode(TEXT[cut:])
     expected = -run.model.log_probabilities(ids).mean()
     results = run.evaluate()
@@ -104,7 +95,7 @@ def test_evaluation_is_of_the_whole_held_out_text(finished, text_file, capsys):
         assert results[f"nats_per_{name}"] == pytest.approx(expected, rel=1e-5)
         assert results[f"bits_per_{name}"] == pytest.approx(expected / np.log(2), rel=1e-5)
     capsys.readouterr()
-    assert main(["eval", str(finished), text_file, "--json"]) == 0
+    assert main(["eval", str(gpt), text_file, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["tokens"] == len(TEXT) - 1
 
 
@@ -122,18 +113,18 @@ def test_measures_per_byte_and_character_do_not_depend_on_the_vocabulary(tmp_pat
         assert nats / results["nats_per_byte"] == pytest.approx(characters * 9 / 6, abs=4)
 
 
-def test_a_picture_of_one_head(finished, tmp_path, capsys):
+def test_a_picture_of_one_head(gpt, tmp_path, capsys):
     pytest.importorskip("matplotlib")
     capsys.readouterr()
-    plot = ["plot", "attention", str(finished), "the cat"]
+    plot = ["plot", "attention", str(gpt), "the cat"]
     assert main([*plot, "--layer", "1", "--head", "1", "--to", str(tmp_path / "a.png")]) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'a.png'}\n"
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
-    weights, tokens = minillm.load(finished).attention("the cat", 1, 1)
+    weights, tokens = minillm.load(gpt).attention("the cat", 1, 1)
     assert tokens == list("the␣cat")
     assert weights.shape == (7, 7)
     np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-5)
-    assert main(["plot", "loss", str(finished), "--to", str(tmp_path / "b.png")]) == 0
+    assert main(["plot", "loss", str(gpt), "--to", str(tmp_path / "b.png")]) == 0
 
 
 @pytest.mark.parametrize(
@@ -161,21 +152,19 @@ def test_the_learning_rate_follows_the_width(text_file, tmp_path, width):
 # --- shards -----------------------------------------------------------------------------
 
 
-def test_training_from_shards_equals_training_from_the_text(shards, text_file, tmp_path, finished):
+def test_training_from_shards_equals_training_from_the_text(shards, text_file, tmp_path, gpt):
     options = ["--steps", "20", *TINY]
     out = tmp_path / "run"
     assert main(["train", "gpt", str(shards), "--out", str(out), *options]) == 0
     for name in ("model.safetensors", "vocabulary.json"):
-        assert (out / name).read_bytes() == (finished / name).read_bytes()
-    assert metrics(out) == metrics(finished)
-    one, other = (minillm.load(folder).evaluate() for folder in (out, finished))
+        assert (out / name).read_bytes() == (gpt / name).read_bytes()
+    assert metrics(out) == metrics(gpt)
+    one, other = (minillm.load(folder).evaluate() for folder in (out, gpt))
     assert one.pop("text") == f"the held-out end of {shards}"
     other.pop("text")
     assert one == other
     # and what is measured on a whole folder is measured on its text
-    one, other = (
-        minillm.load(out).evaluate(files=data) for data in (shards, text_file)
-    )
+    one, other = (minillm.load(out).evaluate(files=data) for data in (shards, text_file))
     assert one | {"text": ""} == other | {"text": ""}
 
 
@@ -206,12 +195,9 @@ def test_a_run_from_shards_is_resumed_bit_for_bit(shards, tmp_path, monkeypatch)
     assert metrics(out) == metrics(whole)
 
 
-def test_shards_of_words(text_file, tmp_path):
-    words = str(tmp_path / "words")
-    options = ["--unit", "word", "--steps", "2", *TINY]
-    assert main(["train", "gpt", text_file, "--out", words, *options]) == 0
+def test_shards_of_words(text_file, words, tmp_path):
     folder = str(tmp_path / "shards")
-    assert main(["tokenize", text_file, "--out", folder, "--tokenizer", words]) == 0
+    assert main(["tokenize", text_file, "--out", folder, "--tokenizer", str(words)]) == 0
     out = str(tmp_path / "run")
     assert main(["train", "gpt", folder, "--out", out, "--steps", "2", *TINY]) == 0
     results = minillm.load(out).evaluate()
@@ -220,18 +206,16 @@ def test_shards_of_words(text_file, tmp_path):
     assert "nats_per_byte" not in results  # how a word is spelled is not predicted
 
 
-def test_byte_pairs_from_text_and_from_shards(text_file, tmp_path):
-    options = ["--steps", "2", *TINY]
-    one, other, folder = (str(tmp_path / name) for name in ("one", "other", "shards"))
-    pairs = ["--unit", "bpe", "--vocabulary", "270"]
-    assert main(["train", "gpt", text_file, "--out", one, *options, *pairs]) == 0
-    assert main(["tokenize", text_file, text_file, "--out", folder, "--tokenizer", one]) == 0
-    shards, tokenizer = Shards(folder), minillm.load(one).tokenizer
+def test_byte_pairs_from_text_and_from_shards(text_file, pairs, tmp_path):
+    out, folder = (str(tmp_path / name) for name in ("run", "shards"))
+    command = ["tokenize", text_file, text_file, "--out", folder, "--tokenizer", str(pairs)]
+    assert main(command) == 0
+    shards, tokenizer = Shards(folder), minillm.load(pairs).tokenizer
     expected = [*tokenizer.encode(TEXT), tokenizer.eos]
     assert shards[:].tolist() == expected * 2
-    assert main(["train", "gpt", folder, "--out", other, *options]) == 0
-    assert minillm.load(other).tokenizer.to_dict() == tokenizer.to_dict()
-    whole = minillm.load(other).evaluate(files=folder)
+    assert main(["train", "gpt", folder, "--out", out, "--steps", "2", *TINY]) == 0
+    assert minillm.load(out).tokenizer.to_dict() == tokenizer.to_dict()
+    whole = minillm.load(out).evaluate(files=folder)
     nats = whole["nats_per_token"] * whole["tokens"]
     assert whole["tokens"] == 2 * len(expected) - 1
     first = len(tokenizer.decode(expected[:1]))
@@ -247,19 +231,16 @@ def likes(run, id):
     return run
 
 
-def test_a_model_ends_its_text_if_it_has_seen_where_texts_end(text_file, tmp_path):
+def test_a_model_ends_its_text_if_it_has_seen_where_texts_end(text_file, pairs, tmp_path):
     options = ["--steps", "1", *TINY]
-    text, spelled, folder, documents = (str(tmp_path / name) for name in "abcd")
-    pairs = ["--unit", "bpe", "--vocabulary", "270"]
-    assert main(["train", "gpt", text_file, "--out", text, *options, *pairs]) == 0
-    assert main(["tokenize", text_file, "--out", folder, "--tokenizer", text]) == 0
+    spelled, folder, documents = (str(tmp_path / name) for name in "abc")
+    assert main(["tokenize", text_file, "--out", folder, "--tokenizer", str(pairs)]) == 0
     assert main(["train", "gpt", folder, "--out", documents, *options]) == 0
-    with open(tmp_path / "file", "w") as file:
-        file.write("one.<|endoftext|>two.<|endoftext|>" * 60)
-    train = ["train", "gpt", str(tmp_path / "file"), "--out", spelled, "--tokenizer", text]
+    (tmp_path / "file").write_text("one.<|endoftext|>two.<|endoftext|>" * 60)
+    train = ["train", "gpt", str(tmp_path / "file"), "--out", spelled, "--tokenizer", str(pairs)]
     assert main([*train, *options]) == 0
-    eos = minillm.load(text).tokenizer.eos
-    for name, stops in ((text, False), (spelled, True), (documents, True)):
+    eos = minillm.load(pairs).tokenizer.eos
+    for name, stops in ((pairs, False), (spelled, True), (documents, True)):
         run = likes(minillm.load(name), eos)
         assert run.data["documents"] is stops
         written = "".join(run.write("the", length=9, seed=1))
@@ -287,11 +268,8 @@ def test_nonsense_options(text_file, tmp_path, fails, options, complaint):
     assert not (tmp_path / "out").exists()
 
 
-def test_bad_prompts(finished, text_file, tmp_path, fails):
-    assert "character 'C'" in fails("generate", finished, "--prompt", "the Cat")
-    words = tmp_path / "run"
-    options = ["--unit", "word", "--steps", "1", *TINY]
-    assert main(["train", "gpt", text_file, "--out", str(words), *options]) == 0
+def test_bad_prompts(gpt, words, fails):
+    assert "character 'C'" in fails("generate", gpt, "--prompt", "the Cat")
     line = fails("generate", words, "--prompt", "  ")
     assert "--prompt: expected one token or more, found none in '  '" in line
 
@@ -306,25 +284,25 @@ def test_bad_prompts(finished, text_file, tmp_path, fails):
         ("the Cat", [], "TEXT, line 1, column 5: the character 'C'"),
     ],
 )
-def test_pictures_that_cannot_be(finished, fails, text, options, complaint):
-    assert complaint in fails("plot", "attention", finished, text, *options)
+def test_pictures_that_cannot_be(gpt, fails, text, options, complaint):
+    assert complaint in fails("plot", "attention", gpt, text, *options)
 
 
-def test_bad_shards_are_named(shards, finished, text_file, tmp_path, fails):
+def test_bad_shards_are_named(shards, gpt, text_file, tmp_path, fails):
     out = ["--out", tmp_path / "out", "--steps", "5", *TINY]
     assert "expected a folder of shards alone" in fails("train", "gpt", shards, text_file, *out)
     assert "there are no shards in it" in fails("train", "gpt", tmp_path, *out)
     bad = shutil.copytree(shards, tmp_path / "bad")
     ids = np.fromfile(bad / "00000-00001.bin", np.uint16)
     (ids + 100).tofile(bad / "00000-00001.bin")
-    line = fails("eval", finished, bad)
+    line = fails("eval", gpt, bad)
     assert "00000-00001.bin, token 0: expected an id below" in line
     (bad / "00000-00001.bin").write_bytes(b"123")
     assert "00000-00001.bin: expected 500 ids of 2 bytes" in fails("train", "gpt", bad, *out)
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("place", [0, 1, -1])
+@pytest.mark.parametrize("place", [0, -1])
 def test_nothing_is_trained_on_shards_of_which_a_bit_has_flipped(shards, tmp_path, fails, place):
     """The id is one of the vocabulary, all the same; and a run is not gone on with."""
     bad, out = shutil.copytree(shards, tmp_path / "bad"), tmp_path / "out"
@@ -372,16 +350,16 @@ def test_shards_that_are_cut_short_during_the_training_end_it_with_a_line(
     assert ".bin: it has been cut short since it was opened" in line
 
 
-def test_shards_of_another_vocabulary(finished, shards, tmp_path, fails):
+def test_shards_of_another_vocabulary(gpt, shards, tmp_path, fails):
     (tmp_path / "other").write_text("some other characters\n" * 200)
     train = ["train", "gpt", str(tmp_path / "other"), "--steps", "2", *TINY]
     other, folder = tmp_path / "run", tmp_path / "shards"
     assert main([*train, "--out", str(other)]) == 0
     command = ["tokenize", str(tmp_path / "other"), "--out", str(folder)]
     assert main([*command, "--tokenizer", str(other)]) == 0
-    line = fails("eval", finished, folder)
-    assert f"{folder}: expected shards of the vocabulary of {finished} (" in line
-    resumed = shutil.copytree(finished, tmp_path / "copy")
+    line = fails("eval", gpt, folder)
+    assert f"{folder}: expected shards of the vocabulary of {gpt} (" in line
+    resumed = shutil.copytree(gpt, tmp_path / "copy")
     line = fails("train", "gpt", folder, "--out", resumed, "--resume", "--steps", "30")
     assert f"{folder}: the text has changed since the run was started" in line
     new = ["--out", tmp_path / "new", "--steps", "1", *TINY]
@@ -389,16 +367,16 @@ def test_shards_of_another_vocabulary(finished, shards, tmp_path, fails):
     assert "expected shards of the vocabulary of --tokenizer" in line
 
 
-def test_shards_that_have_changed(shards, tmp_path, text_file, finished, fails):
+def test_shards_that_have_changed(shards, tmp_path, text_file, gpt, fails):
     folder, out = shutil.copytree(shards, tmp_path / "shards"), tmp_path / "run"
     assert main(["train", "gpt", str(folder), "--out", str(out), "--steps", "2", *TINY]) == 0
-    again = ["tokenize", text_file, "--out", str(folder), "--tokenizer", str(finished)]
+    again = ["tokenize", text_file, "--out", str(folder), "--tokenizer", str(gpt)]
     assert main([*again, "--shard-tokens", "600", "--overwrite"]) == 0
     assert "has changed since the run was started" in fails("eval", out)
     resume = ["train", "gpt", "--out", out, "--resume", "--steps", "4"]
     assert "has changed since the run was started" in fails(*resume)
 
 
-def test_what_only_a_gpt_has(finished, tmp_path):
+def test_what_only_a_gpt_has(gpt, tmp_path):
     with pytest.raises(InputError, match="expected a run of seq2seq or transformer, found 'gpt'"):
-        minillm.load(finished).translate(["x"])
+        minillm.load(gpt).translate(["x"])

@@ -52,29 +52,21 @@ def test_there_and_back(tmp_path, gpt2, capsys):
             assert (copy / name).read_bytes() == (gpt2 / name).read_bytes()
 
 
-def fails(capsys, *arguments):
-    assert main(list(map(str, arguments))) == 2
-    message = capsys.readouterr().err
-    assert message.startswith("minillm: ")
-    assert message.count("\n") == 1
-    return message
-
-
-def test_bad_input(tmp_path, gpt2, capsys):
+def test_bad_input(tmp_path, gpt2, fails):
     run = tmp_path / "run"
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert "config.json: there is no such file" in fails(capsys, "import", empty, "--out", run)
+    assert "config.json: there is no such file" in fails("import", empty, "--out", run)
     whole = (gpt2 / "model.safetensors").read_bytes()
     (gpt2 / "model.safetensors").write_bytes(whole[:-1])
-    assert "damaged" in fails(capsys, "import", gpt2, "--out", run)
+    assert "damaged" in fails("import", gpt2, "--out", run)
     assert not run.exists()
     (gpt2 / "model.safetensors").write_bytes(whole)
     assert main(["import", str(gpt2), "--out", str(run)]) == 0
-    assert "already holds a run" in fails(capsys, "import", gpt2, "--out", run)
-    assert "it exists already" in fails(capsys, "export", run, gpt2)
-    assert "--binary: only word vectors" in fails(capsys, "export", run, "--binary")
-    assert "--format: a run of gpt" in fails(capsys, "export", run, "--format", "arpa")
+    assert "already holds a run" in fails("import", gpt2, "--out", run)
+    assert "it exists already" in fails("export", run, gpt2)
+    assert "--binary: only word vectors" in fails("export", run, "--binary")
+    assert "--format: a run of gpt" in fails("export", run, "--format", "arpa")
     assert (gpt2 / "model.safetensors").read_bytes() == whole
 
 
@@ -145,43 +137,43 @@ def test_a_sentence_encoder_there_and_back(tmp_path, capsys, monkeypatch):
         assert (again / name).read_bytes() == (folder / name).read_bytes()
 
 
-def test_bad_input_of_bert(tmp_path, capsys):
+def test_bad_input_of_bert(tmp_path, fails):
     folder, run = bert(tmp_path / "bert", masked_words=False), tmp_path / "run"
     config = folder / "config.json"
     values = json.loads(config.read_text())
     config.write_text(json.dumps(values | {"model_type": "roberta"}))
-    message = fails(capsys, "import", folder, "--out", run)
+    message = fails("import", folder, "--out", run)
     assert "config.json: model_type: expected 'bert' or 'gpt2', found 'roberta'" in message
     config.write_text(json.dumps(values | {"model_type": ["bert"]}))
-    assert "found ['bert']" in fails(capsys, "import", folder, "--out", run)
+    assert "found ['bert']" in fails("import", folder, "--out", run)
     config.write_text(json.dumps(values | {"hidden_act": "relu"}))
-    assert "hidden_act: expected 'gelu'" in fails(capsys, "import", folder, "--out", run)
+    assert "hidden_act: expected 'gelu'" in fails("import", folder, "--out", run)
     assert not run.exists()
     config.write_text(json.dumps(values))
     assert main(["import", str(folder), "--out", str(run)]) == 0
-    assert "without its head for masked words" in fails(capsys, "fill", run, "she [MASK]")
-    assert "without its head for masked words" in fails(capsys, "eval", run, config)
-    assert "--binary: only word vectors" in fails(capsys, "export", run, "--binary")
-    assert "--format: a run of bert" in fails(capsys, "export", run, "--format", "arpa")
-    assert "it exists already" in fails(capsys, "export", run, folder)
+    assert "without its head for masked words" in fails("fill", run, "she [MASK]")
+    assert "without its head for masked words" in fails("eval", run, config)
+    assert "--binary: only word vectors" in fails("export", run, "--binary")
+    assert "--format: a run of bert" in fails("export", run, "--format", "arpa")
+    assert "it exists already" in fails("export", run, folder)
 
 
 @pytest.mark.parametrize(
     ("entry", "value"), [("pooling", "last"), ("normalised", 2), ("longest", 2), ("longest", "9")]
 )
-def test_a_damaged_run_of_a_sentence_encoder(tmp_path, capsys, entry, value):
+def test_a_damaged_run_of_a_sentence_encoder(tmp_path, entry, value, fails):
     folder = bert(tmp_path / "encoder", Sentences("mean"), masked_words=False)
     run = tmp_path / "run"
     assert main(["import", str(folder), "--out", str(run)]) == 0
     config = json.loads((run / "config.json").read_text())
     config["data"][entry] = value
     (run / "config.json").write_text(json.dumps(config))
-    assert f"data: {entry}: expected" in fails(capsys, "similar", run, "a", "b")
+    assert f"data: {entry}: expected" in fails("similar", run, "a", "b")
 
 
-def test_a_context_that_no_run_may_have(tmp_path, capsys):
+def test_a_context_that_no_run_may_have(tmp_path, fails):
     model = BERT(BERTConfig(len(PIECES), 4, 1, 1, 2), np.random.default_rng(0))
     export_bert(model, PIECES, tmp_path / "bert")
-    message = fails(capsys, "import", tmp_path / "bert", "--out", tmp_path / "run")
+    message = fails("import", tmp_path / "bert", "--out", tmp_path / "run")
     assert "context: expected a whole number from 8" in message
     assert not (tmp_path / "run").exists()

@@ -16,13 +16,15 @@ from minillm.training import ngram
 
 MEASURE = """
 import re, sys
-import minillm.formats.tensors, minillm.runs.start, minillm.training.ngram
+import minillm.cli.train
 from minillm.cli import main
+from minillm.runs.kind import kinds
 
 def resident(entry):
     with open("/proc/self/status") as file:
         return int(re.search(entry + r":\\s+(\\d+) kB", file.read())[1]) * 1024
 
+kinds()
 before = resident("VmRSS")
 status = main(sys.argv[1:])
 print(status, resident("VmHWM") - before)
@@ -101,8 +103,7 @@ def test_memory_is_as_large_as_was_said(tmp_path):
     assert models[0] == models[1]
 
 
-@pytest.mark.parametrize("size", [2, 3])
-@pytest.mark.parametrize("unit", ["word", "character"])
+@pytest.mark.parametrize(("size", "unit"), [(2, "word"), (3, "character")])
 def test_several_processes_make_the_same_model(tmp_path, text, size, unit):
     options = ["train", "ngram", text, "--unit", unit, "--order", "3", "--out"]
     status, out, error = mpiexec.run(size, "-m", "minillm", *options, tmp_path / "all")

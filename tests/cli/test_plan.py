@@ -7,7 +7,7 @@ from mpiexec import run as run_ranks
 
 from minillm.cli import main
 from minillm.runs.kind import find_kind
-from minillm.runs.start import train
+from minillm.training import speed
 
 # No figure is measured: 100 GFLOP/s, 10 GB/s of memory, 1 GB/s and 10 microseconds of network.
 MACHINE = ["--products", "100", "--memory", "10", "--network", "1", "--latency", "10"]
@@ -60,17 +60,13 @@ def test_the_defaults_are_those_of_the_training(capsys):
     assert "tokens (20 for each weight)" in out
 
 
-def test_a_run_is_planned_as_it_is(tmp_path, capsys):
+def test_a_run_is_planned_as_it_is(gpt, capsys):
     """With other sizes where they are given."""
-    path = tmp_path / "text.txt"
-    path.write_text("to be or not to be\n" * 100)
-    given = {"files": (str(path),), "steps": 1, "layers": 1, "heads": 1, "width": 8, "context": 8}
-    train(find_kind("gpt"), tmp_path / "run", given | {"batch": 3}, report=str, quiet=True)
-    out = planned(capsys, str(tmp_path / "run"), *MACHINE)
-    assert "a GPT of 1 layer of 8, vocabulary 8, context 8, heads 1: " in out
-    assert "memory of a rank with 3 rows" in out
-    out = planned(capsys, str(tmp_path / "run"), *MACHINE, "--width", "16", "--batch", "5")
-    assert "a GPT of 1 layer of 16, vocabulary 8, context 8, heads 1: " in out
+    out = planned(capsys, str(gpt), *MACHINE)
+    assert "a GPT of 2 layers of 8, vocabulary 15, context 12, heads 2: " in out
+    assert "memory of a rank with 4 rows" in out
+    out = planned(capsys, str(gpt), *MACHINE, "--width", "16", "--batch", "5")
+    assert "a GPT of 2 layers of 16, vocabulary 15, context 12, heads 2: " in out
     assert "memory of a rank with 5 rows" in out
 
 
@@ -87,8 +83,6 @@ def test_budgets(capsys):
 
 
 def test_this_machine_is_measured(capsys, monkeypatch):
-    from minillm.training import speed
-
     monkeypatch.setattr(speed, "matmul_peak", lambda: 7e9)
     monkeypatch.setattr(speed, "memory_bandwidth", lambda: 3e9)
     out = planned(capsys, *TINY)
@@ -122,8 +116,5 @@ def test_bad_input(fails, arguments, expected):
     assert expected in fails("plan", *MACHINE, *arguments)
 
 
-def test_a_run_of_another_kind(tmp_path, fails):
-    path = tmp_path / "text.txt"
-    path.write_text("to be or not to be\n" * 10)
-    train(find_kind("ngram"), tmp_path / "run", {"files": (str(path),)}, report=str, quiet=True)
-    assert "expected a run of gpt, found 'ngram'" in fails("plan", tmp_path / "run", *MACHINE)
+def test_a_run_of_another_kind(ngram, fails):
+    assert "expected a run of gpt, found 'ngram'" in fails("plan", ngram, *MACHINE)

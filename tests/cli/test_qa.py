@@ -270,7 +270,7 @@ def test_wrong_input(files, finished, tmp_path, fails):
     assert "--init: expected a run of bert or qa, found one of lm in" in line
     assert "bert has 24, found 48" in fails(*init, "--context", "48")
     assert "bert has bert, found recurrent" in fails(*init, "--encoder", "recurrent")
-    assert "its tokenizer comes along" in fails(*init, "--tokenizer", finished)
+    assert "its tokenizer is taken" in fails(*init, "--tokenizer", finished)
     assert not (tmp_path / "run").exists()
 
     answer = ["answer", finished, "--context"]

@@ -1,25 +1,23 @@
-"""``--seeds`` and ``--folds``: several trainings, what they tell, and how they go on."""
+"""``--seeds``: several trainings, what they tell, and how they are resumed."""
 
 import json
 import os
 import signal
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import minillm
 from minillm.cli import main
-from minillm.runs import repeated
 from minillm.training.minibatches import ClassificationTask
 
-TINY = ["--hidden", "4", "--embedding", "4", "--ngrams", "40", "--batch", "8", "--epochs", "2"]
+TINY = ["--buckets", "40", "--batch", "8", "--epochs", "2"]
 
 
 @pytest.fixture(autouse=True)
 def without_sklearn(monkeypatch):
     """Which is slow to start, and has tests of its own."""
-    monkeypatch.setattr("minillm.runs.tfidf.has_sklearn", lambda: False)
+    monkeypatch.setattr("minillm.runs.labelled.has_sklearn", lambda: False)
 
 
 @pytest.fixture
@@ -83,16 +81,15 @@ def test_seeds_keep_the_best_run_and_tell_of_all(labelled, tmp_path, capsys):
     assert minillm.load(out).evaluate()["nats_per_item"] == pytest.approx(min(losses), abs=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("option", "name"), [(["--seeds", "3"], "seeds.jsonl"), (["--folds", "3"], "folds.jsonl")]
-)
-def test_resumed_equals_uninterrupted(labelled, tmp_path, interrupting, capsys, option, name):
-    train = ["train", "classifier", labelled, *TINY, *option, "--out"]
+@pytest.mark.parametrize("kind", ["classifier", "recurrent-classifier"])
+def test_resumed_equals_uninterrupted(labelled, tmp_path, interrupting, capsys, kind):
+    sizes = TINY if kind == "classifier" else ["--hidden", "4", *TINY[2:]]
+    train = ["train", kind, labelled, *sizes, "--seeds", "3", "--out"]
     assert main([*train, str(tmp_path / "whole")]) == 0
     parts = str(tmp_path / "parts")
-    resume = ["train", "classifier", "--resume", "--out", parts]
+    resume = ["train", kind, "--resume", "--out", parts]
     assert interrupting(5, [*train, parts], resume) > 4
-    for file in ("model.safetensors", "config.json", name):
+    for file in ("model.safetensors", "config.json", "seeds.jsonl"):
         whole = (tmp_path / "whole" / file).read_bytes()
         assert (tmp_path / "parts" / file).read_bytes() == whole
     assert files_of(tmp_path / "whole") == files_of(tmp_path / "parts")
@@ -101,50 +98,15 @@ def test_resumed_equals_uninterrupted(labelled, tmp_path, interrupting, capsys, 
     assert "the run is complete after " in capsys.readouterr().err
 
 
-def test_folds_measure_each_text_once_by_a_training_without_it(
-    labelled, tmp_path, monkeypatch, capsys
-):
-    out, seen = tmp_path / "run", []
-    measure = repeated._measure_fold
-
-    def watched(kind, job, place, training, test):
-        seen.append((list(training), list(test)))
-        return measure(kind, job, place, training, test)
-
-    monkeypatch.setattr(repeated, "_measure_fold", watched)
-    train = ["train", "classifier", labelled, *TINY, "--out", str(out)]
-    assert main([*train, "--folds", "4"]) == 0
-    texts = [tuple(line.split("\t")) for line in Path(labelled).read_text().splitlines()]
-    assert sorted(text for _, test in seen for text in test) == sorted(texts)
-    for training, test in seen:
-        assert sorted([*training, *test]) == sorted(texts)
-        good = sum(label == "good" for label, _ in test)
-        assert (good, len(test) - good) in [(8, 4), (8, 3), (7, 4), (7, 3)]
-    records = lines_of(out, "folds.jsonl")
-    assert [(record["fold"], record["folds"]) for record in records] == [
-        (k, 4) for k in (1, 2, 3, 4)
-    ]
-    assert sum(record["items"] for record in records) == len(texts)
-    accuracies = [record["accuracy"] for record in records]
-    assert (
-        f"accuracy {np.mean(accuracies):.4f} ± {np.std(accuracies, ddof=1):.4f}"
-        in (capsys.readouterr().out.splitlines()[-1])
-    )
-    assert minillm.load(out).data["data"] == labelled  # the run that remains is that of all texts
-    assert not list(out.glob("fold-*"))
-
-
-def test_a_complete_run_is_measured_afterwards(labelled, tmp_path, capsys):
+def test_a_complete_run_is_repeated_afterwards(labelled, tmp_path, capsys):
     out = str(tmp_path / "run")
     assert main(["train", "classifier", labelled, *TINY, "--out", out]) == 0
-    model = (tmp_path / "run" / "model.safetensors").read_bytes()
-    assert main(["train", "classifier", "--out", out, "--resume", "--folds", "2"]) == 0
-    assert "2 folds: " in capsys.readouterr().out
-    assert (tmp_path / "run" / "model.safetensors").read_bytes() == model
-    assert minillm.load(out).settings.folds == 2
+    assert main(["train", "classifier", "--out", out, "--resume", "--seeds", "2"]) == 0
+    assert "2 seeds: " in capsys.readouterr().out
+    assert minillm.load(out).settings.seeds == 2
     again = ["train", "classifier", labelled, *TINY, "--out", out, "--overwrite"]
     assert main(again) == 0
-    assert not (tmp_path / "run" / "folds.jsonl").exists()
+    assert not (tmp_path / "run" / "seeds.jsonl").exists()
 
 
 def test_any_kind_has_seeds(tmp_path, capsys):
@@ -154,15 +116,3 @@ def test_any_kind_has_seeds(tmp_path, capsys):
     assert main(["train", "lm", str(text), *tiny, "--out", str(tmp_path / "run")]) == 0
     assert len(lines_of(tmp_path / "run", "seeds.jsonl")) == 2
     assert "2 seeds: validation loss " in capsys.readouterr().out
-
-
-def test_folds_that_make_no_sense_are_refused(labelled, tmp_path, fails):
-    train = ["train", "classifier", labelled, *TINY, "--out", tmp_path / "run"]
-    assert "--folds: expected at most 45, the texts of " in fails(*train, "--folds", "46")
-    assert "not allowed with" in fails(*train, "--folds", "3", "--seeds", "2")
-    assert "--folds: expected a whole number from 2 to" in fails(*train, "--folds", "1")
-    with open(labelled, "a") as file:
-        file.write("odd\tonce alone\n")
-    line = fails(*train, "--folds", "3")
-    assert "--folds: expected two texts or more of each label, one of 'odd'" in line
-    assert not (tmp_path / "run").exists()

@@ -9,22 +9,15 @@ import time
 from pathlib import Path
 
 import pytest
+import tiny
 
 import minillm
 from minillm.cli import main
 from minillm.runs.folder import RunFolder
 
 ROOT = Path(__file__).parents[2]
-TEXT = "the cat sat on the mat and the dog sat on the log.\n" * 60
-TINY = ["--hidden", "12", "--embedding", "6", "--batch", "4", "--window", "8"]
-WORDS = ["--dimension", "8", "--minimum-count", "1", "--epochs"]
-
-
-@pytest.fixture
-def text_file(tmp_path):
-    path = tmp_path / "text.txt"
-    path.write_text(TEXT)
-    return str(path)
+TINY = tiny.LM
+WORDS = [*tiny.WORD2VEC, "--epochs"]
 
 
 def start(*command, **options):
@@ -45,12 +38,11 @@ def progress(out):
         return []
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize(
-    ("kind", "options", "longer"),
+    ("kind", "options", "longer", "number"),
     [
-        ("lm", [*TINY, "--steps", "1000000"], "--steps"),
-        ("word2vec", [*WORDS, "1000000"], None),
+        ("lm", [*TINY, "--steps", "1000000"], "--steps", signal.SIGTERM),
+        ("word2vec", [*WORDS, "1000000"], None, signal.SIGINT),
     ],
 )
 def test_it_saves_and_says_how_to_resume(text_file, tmp_path, kind, options, longer, number):
@@ -104,7 +96,7 @@ from minillm.cli import main
 sys.exit(main())
 """
     moment = random.Random(0)
-    for _ in range(4):
+    for _ in range(2):
         process = subprocess.Popen(
             [sys.executable, "-c", code],
             stdout=subprocess.PIPE,
@@ -192,7 +184,7 @@ print("interrupted")
 
 
 def test_random_kills_lose_nothing():
-    command = ["--count", "10", "--seed", "3", "--kinds", "lm", "ngram", "word2vec"]
+    command = ["--count", "4", "--seed", "3", "--kinds", "lm", "ngram", "word2vec"]
     done = subprocess.run(
         [sys.executable, "-m", "tests.stress.signals", *command],
         cwd=ROOT,
@@ -201,5 +193,5 @@ def test_random_kills_lose_nothing():
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert "10 tries in " in done.stdout
+    assert "4 tries in " in done.stdout
     assert done.stdout.endswith("; 0 failed\n")

@@ -9,22 +9,19 @@ from contextlib import suppress
 
 import pytest
 from forked import Commands
+from tiny import LM, TEXT, WORD2VEC
 
 import minillm
 from minillm.cli import main
 from minillm.training.progress import ProgressDisplay
 
-TEXT = "the cat sat on the mat and the dog sat on the log.\n" * 30
 PAIRS = "one two\ttwo one\nsix two\ttwo six\none six\tsix one\n" * 4
 LABELLED = "good\twhat a fine day\nbad\train and wind again\n" * 20
-TINY = ["--steps", "2", "--batch", "4", "--hidden", "8", "--embedding", "6"]
-TRAIN = {
+SMALL = ["--steps", "2", "--batch", "4"]
+TRAIN = {  # the three ways in which runs are made: by the loop, by counting, and by streaming
+    "lm": [*LM, "--steps", "2"],
     "ngram": [],
-    "neural-ngram": [*TINY, "--order", "3", "--window", "8"],
-    "lm": [*TINY, "--window", "8"],
-    "word2vec": ["--dimension", "4", "--epochs", "1", "--minimum-count", "1"],
-    "seq2seq": [*TINY, "--minimum-count", "1"],
-    "classifier": TINY,
+    "word2vec": WORD2VEC,
 }
 OUTPUT = ["--help", "info", "gradcheck", "generate", "eval", "similar", "translate", "classify"]
 
@@ -37,41 +34,43 @@ def run():
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A folder with data and a run of each kind."""
-    folder = tmp_path_factory.mktemp("made")
-    for kind, options in TRAIN.items():
-        text = {"seq2seq": PAIRS, "classifier": LABELLED}.get(kind, TEXT)
-        (folder / f"{kind}.txt").write_text(text)
-        command = ["train", kind, str(folder / f"{kind}.txt"), "--out", str(folder / kind)]
-        assert main([*command, *options]) == 0
+def ready(tmp_path_factory, lm, ngram, word2vec):
+    """A folder with data and runs."""
+    folder = tmp_path_factory.mktemp("ready")
+    (folder / "text.txt").write_text(TEXT)
     (folder / "input.txt").write_text("one two\n")
+    for name, run in (("lm", lm), ("ngram", ngram), ("word2vec", word2vec)):
+        (folder / name).symlink_to(run)
+    for kind, data in (("seq2seq", PAIRS), ("classifier", LABELLED)):
+        (folder / f"{kind}.txt").write_text(data)
+        command = ["train", kind, str(folder / f"{kind}.txt"), "--out", str(folder / kind)]
+        assert main([*command, *SMALL]) == 0
     return folder
 
 
 @pytest.fixture
-def command(made, tmp_path):
+def command(ready, tmp_path):
     """A command with its arguments, by the name of its verb or of the kind to train."""
     out = tmp_path / "out"
 
     def command(verb):
         if verb in TRAIN:
-            return ["train", verb, made / f"{verb}.txt", "--out", out, *TRAIN[verb]]
+            return ["train", verb, ready / "text.txt", "--out", out, *TRAIN[verb]]
         return {
             "--help": ["--help"],
             "info": ["info"],
             "gradcheck": ["gradcheck", "tanh", "--seeds", "1"],
-            "generate": ["generate", made / "lm", "--length", "20"],
-            "eval": ["eval", made / "lm"],
-            "similar": ["similar", made / "word2vec", "cat"],
-            "translate": ["translate", made / "seq2seq"],
-            "classify": ["classify", made / "classifier"],
-            "plot": ["plot", "loss", made / "lm", "--to", out],
-            "export": ["export", made / "ngram", out],
+            "generate": ["generate", ready / "lm", "--length", "20"],
+            "eval": ["eval", ready / "lm"],
+            "similar": ["similar", ready / "word2vec", "cat"],
+            "translate": ["translate", ready / "seq2seq"],
+            "classify": ["classify", ready / "classifier"],
+            "plot": ["plot", "loss", ready / "lm", "--to", out],
+            "export": ["export", ready / "ngram", out],
             "import": ["import", tmp_path / "model.arpa", "--out", out],
         }[verb]
 
-    main(["export", str(made / "ngram"), str(tmp_path / "model.arpa")])
+    main(["export", str(ready / "ngram"), str(tmp_path / "model.arpa")])
     return command
 
 
@@ -86,10 +85,10 @@ def whole(verb, out):
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_standard_output_that_cannot_be_written(run, made, command, tmp_path, verb):
+def test_standard_output_that_cannot_be_written(run, ready, command, tmp_path, verb):
     if verb == "plot":
         pytest.importorskip("matplotlib")
-    stdin = made / "input.txt"
+    stdin = ready / "input.txt"
     for stdout, why in ((None, "it is closed"), ("/dev/full", "No space left on device")):
         shutil.rmtree(tmp_path / "out", ignore_errors=True)
         status, _, error = run(tmp_path, *command(verb), stdin=str(stdin), stdout=stdout)
@@ -105,10 +104,10 @@ def test_standard_output_that_cannot_be_written(run, made, command, tmp_path, ve
 
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("stderr", [None, "/dev/full"])
-def test_standard_error_that_cannot_be_written(run, made, command, tmp_path, verb, stderr):
+def test_standard_error_that_cannot_be_written(run, ready, command, tmp_path, verb, stderr):
     if verb == "plot":
         pytest.importorskip("matplotlib")
-    stdin = made / "input.txt"
+    stdin = ready / "input.txt"
     status, out, _ = run(tmp_path, *command(verb), stdin=str(stdin), stderr=stderr)
     assert status == 0
     assert out.strip()
@@ -146,12 +145,12 @@ def test_all_streams_closed(run, command, tmp_path):
     assert {path.name for path in (tmp_path / "out").iterdir()} >= {"config.json", "loss.png"}
 
 
-def test_an_export_to_standard_output_is_the_file_alone(run, made, tmp_path):
-    run(tmp_path, "export", made / "ngram", tmp_path / "model.arpa")
-    status, out, error = run(tmp_path, "export", made / "ngram", "/dev/stdout")
+def test_an_export_to_standard_output_is_the_file_alone(run, ready, tmp_path):
+    run(tmp_path, "export", ready / "ngram", tmp_path / "model.arpa")
+    status, out, error = run(tmp_path, "export", ready / "ngram", "/dev/stdout")
     assert (status, error) == (0, "")
     assert out == (tmp_path / "model.arpa").read_text()
-    status, _, error = run(tmp_path, "export", made / "ngram", "/dev/full")
+    status, _, error = run(tmp_path, "export", ready / "ngram", "/dev/full")
     assert status == 2
     assert error.startswith("minillm: /dev/full: No space left on device")
     assert error.count("\n") == 1
@@ -172,16 +171,15 @@ def test_a_display_never_fails(monkeypatch, stderr):
             file.close()
 
 
-@pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_progress_is_seen_while_it_is_made(made, tmp_path, unbuffered):
+def test_progress_is_seen_while_it_is_made(ready, tmp_path):
     steps = ["--steps", "100000", "--validations", "10000", "--checkpoint-seconds", "1000"]
-    command = ["train", "lm", made / "lm.txt", "--out", tmp_path / "out", *TRAIN["lm"][2:], *steps]
+    command = ["train", "lm", ready / "text.txt", "--out", tmp_path / "out", *LM, *steps]
     process = subprocess.Popen(
         [sys.executable, "-m", "minillm", *map(str, command)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
     )
     try:
         assert process.stderr.readline().startswith("step 10: ")

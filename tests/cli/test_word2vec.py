@@ -40,15 +40,6 @@ def run_folder(tmp_path_factory, text_file):
     return folder
 
 
-def fails(capsys, *args):
-    capsys.readouterr()
-    assert main([*map(str, args)]) == 2
-    message = capsys.readouterr().err
-    assert message.startswith("minillm: ")
-    assert message.count("\n") == 1
-    return message
-
-
 def test_similar_analogy_eval_plot(run_folder, capsys):
     assert main(["similar", str(run_folder), "red", "--count", "3"]) == 0
     words = {line.split()[1] for line in capsys.readouterr().out.splitlines()}
@@ -67,7 +58,7 @@ def test_similar_analogy_eval_plot(run_folder, capsys):
         assert (run_folder / "words.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_sets(tmp_path, run_folder, capsys):
+def test_sets(tmp_path, run_folder, capsys, fails):
     pairs = tmp_path / "pairs.tsv"
     pairs.write_text(
         "# a remark\nword1\tword2\tscore\nred\tblue\t9\none,two,8\nred one 1\nred\tpink\t9\n"
@@ -82,14 +73,19 @@ def test_sets(tmp_path, run_folder, capsys):
     assert "of 1 (0 with unknown words)" in lines[0]
     assert "0 of 0 (1 with unknown words)" in lines[1]
     questions.write_text(": colours\nred green red\n")
-    message = fails(capsys, "analogy", run_folder, "--set", questions)
+    message = fails("analogy", run_folder, "--set", questions)
     assert "line 2: expected four words" in message
     pairs.write_text("red blue 1\nred x\n")
-    assert "line 2: expected two words" in fails(capsys, "similar", run_folder, "--set", pairs)
+    assert "line 2: expected two words" in fails("similar", run_folder, "--set", pairs)
 
 
-@pytest.mark.parametrize("options", [["--negative", "0"], ["--negative", "3"]])
-@pytest.mark.parametrize("algorithm", [["--algorithm", "skip-gram"], ["--algorithm", "cbow"]])
+@pytest.mark.parametrize(
+    ("options", "algorithm"),
+    [
+        (["--negative", "0"], ["--algorithm", "skip-gram"]),
+        (["--negative", "3"], ["--algorithm", "cbow"]),
+    ],
+)
 def test_one_seed_gives_the_same_bits(tmp_path, text_file, options, algorithm):
     files = []
     for name in ("a", "b"):
@@ -154,45 +150,47 @@ def test_export_and_import(tmp_path, run_folder, binary):
     assert main(["similar", folder, "red"]) == 0
 
 
-def test_export_by_default_into_the_folder(run_folder, capsys):
+def test_export_by_default_into_the_folder(run_folder, capsys, fails):
     assert main(["export", str(run_folder), "--format", "word2vec"]) == 0
     assert capsys.readouterr().out.strip() == str(run_folder / "vectors.txt")
     assert (run_folder / "vectors.txt").read_text().startswith("8 ")
-    message = fails(capsys, "export", run_folder, "--format", "arpa")
+    message = fails("export", run_folder, "--format", "arpa")
     assert "--format: a run of word2vec is exported as word2vec, found 'arpa'" in message
 
 
-def test_bad_input(tmp_path, run_folder, text_file, capsys):
-    message = fails(capsys, "similar", run_folder, "grean")
+def test_bad_input(tmp_path, run_folder, text_file, fails):
+    message = fails("similar", run_folder, "grean")
     assert "'grean' is not among the 8 that the model knows; did you mean green" in message
-    assert "expected one word or two" in fails(capsys, "similar", run_folder)
-    assert "expected three words" in fails(capsys, "analogy", run_folder, "red")
+    assert "expected one word or two" in fails("similar", run_folder)
+    assert "expected three words" in fails("analogy", run_folder, "red")
     out = tmp_path / "out"
     vectors = tmp_path / "vectors.bin"
     assert main(["export", str(run_folder), str(vectors), "--binary"]) == 0
     vectors.write_bytes(vectors.read_bytes()[:-9])
-    assert "ends within word 8 of 8" in fails(capsys, "import", vectors, "--out", out)
-    message = fails(capsys, "train", "word2vec", text_file, "--out", out, "--minimum-count", 10**6)
+    assert "ends within word 8 of 8" in fails("import", vectors, "--out", out)
+    message = fails("train", "word2vec", text_file, "--out", out, "--minimum-count", 10**6)
     assert "expected at least 2 words that occur 1000000 times" in message
     assert not out.exists()
-    assert "already holds a run" in fails(capsys, "train", "word2vec", "--out", run_folder)
+    assert "already holds a run" in fails("train", "word2vec", "--out", run_folder)
     other = tmp_path / "other"
     other.write_text("a b a b a b a b a b a b\n")
     copy = tmp_path / "copy"
     shutil.copytree(run_folder, copy)
     arguments = ("train", "word2vec", other, "--out", copy, "--resume")
-    assert "the text has changed" in fails(capsys, *arguments)
+    assert "the text has changed" in fails(*arguments)
     (copy / "vocabulary.json").write_text('{"format_version": 1, "words": ["a"]}')
-    assert "vocabulary.json: it is damaged" in fails(capsys, "similar", copy, "red")
+    assert "vocabulary.json: it is damaged" in fails("similar", copy, "red")
 
 
-def test_a_complete_run_is_said_to_be_so_and_goes_on_with_more_epochs(tmp_path, run_folder, capsys):
+def test_a_complete_run_is_said_to_be_so_and_goes_on_with_more_epochs(
+    tmp_path, run_folder, capsys, fails
+):
     """Resumed at once, or stopped halfway and resumed: the same bits."""
     folders = [shutil.copytree(run_folder, tmp_path / name) for name in ("a", "b")]
     before = (folders[0] / "model.safetensors").read_bytes()
     command = ("train", "word2vec", "--out", folders[0], "--resume")
     for epochs in ([], ["--epochs", "3"], ["--epochs", "1"]):
-        message = fails(capsys, *command, *epochs)
+        message = fails(*command, *epochs)
         assert "the run is complete after 9,600 words, 0:0" in message
         assert message.endswith(": raise --epochs to go on\n")
     assert (folders[0] / "model.safetensors").read_bytes() == before

@@ -87,7 +87,7 @@ class Settings(ShardSettings, TokenizerSettings, TrainingSettings, AdaptationSet
     context: int = size(
         BERTConfig,
         "context",
-        "how many tokens the model sees, and is trained on at once, [CLS] and [SEP] among them",
+        "how many tokens the model sees, with [CLS] and [SEP]",
         "C",
         least=8,
         most=1 << 20,
@@ -133,10 +133,9 @@ class BERTKind(Kind):
     year = 2018
     help = "a Transformer that fills gaps, from both sides: BERT"
     description = """\
-Train a BERT: in each passage of a text some tokens are hidden, and it learns to tell from all
-others what they were.  What it makes of a text is then useful for other things: to compare
-sentences, to classify them.  Tokens are pieces of words.  The last tenth of the text is held out,
-to measure the model on text that it has not seen."""
+Train a BERT: some tokens of each passage are hidden, and it learns to predict them from all others.
+Its vectors of texts are then useful to compare or to classify them.  Tokens are pieces of words.
+The last tenth of the text is held out, to measure the model on text that it has not seen."""
     examples = """\
   minillm train bert --out runs/bert --minutes 5
         on the Python language reference, which ships with every CPython

@@ -2,43 +2,57 @@
 
 from collections.abc import Iterator
 from dataclasses import MISSING, dataclass
-from typing import TYPE_CHECKING, Any
 
-from minillm.runs.kind import Evaluation, Kind, Parts, Results
-from minillm.runs.settings import Facts, RecurrenceSettings, TrainingSettings, option, with_default
+import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from minillm.runs.folder import RunFolder
-    from minillm.runs.run import Run
+from minillm import metrics
+from minillm.data import Minibatches, Sequences, registry
+from minillm.data.digits import caption
+from minillm.decoding import beam_search
+from minillm.layers.recurrent import CELLS
+from minillm.metrics import frequency_loss
+from minillm.models.captioner import Captioner, CaptionerConfig
+from minillm.runs.images import ImageSettings, held_out_images
+from minillm.runs.kind import Evaluation, Job, Kind, Parts, Results
+from minillm.runs.run import Run
+from minillm.runs.settings import (
+    Facts,
+    TrainingSettings,
+    config_from,
+    option,
+    size,
+    with_default,
+)
+from minillm.text import build_vocabulary
+from minillm.training.minibatches import MinibatchTask
 
 EXAMPLES = 5  # shown after a training
 
 
 @dataclass(frozen=True)
-class Settings(TrainingSettings):
+class Settings(ImageSettings, TrainingSettings):
     """The settings of a captioner."""
 
-    data: str = option(
-        "digits", "the built-in set", "DATA", choices=("digits",), positional=True, data=True
+    cell: str = size(CaptionerConfig, "cell", "kind of recurrence", choices=tuple(CELLS))
+    hidden: int = size(CaptionerConfig, "hidden", "width of the recurrence", "H", most=65536)
+    embedding: int = size(
+        CaptionerConfig, "embedding", "width of a character's embedding", "D", most=65536
     )
-    cell: str = with_default(RecurrenceSettings, "cell", "gru")
-    hidden: int = with_default(RecurrenceSettings, "hidden", 128, help="width of the recurrence")
-    embedding: int = option(32, "width of a character's embedding", "D", least=1, most=65536)
-    dropout: float = with_default(
-        RecurrenceSettings,
+    dropout: float = size(
+        CaptionerConfig,
         "dropout",
-        0.5,
-        help="fraction of the image's features zeroed in training",
+        "fraction of the image's features zeroed in training",
+        "RATE",
+        least=0,
+        below=1,
     )
     minutes: float | None = with_default(TrainingSettings, "minutes", 0.3)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionFacts(Facts):
-    """What is stored about the captions."""
+    """Facts about the captions."""
 
     longest: int = option(MISSING, "tokens of the longest caption, with EOS", least=1, most=10_000)
 
@@ -56,86 +70,62 @@ set (it needs the package scikit-learn)."""
     examples = """\
   minillm train captioner digits --out runs/captions
   minillm eval runs/captions --part test"""
+    model = Captioner
+    config = CaptionerConfig
     settings = Settings
     facts = CaptionFacts
 
-    def types(self) -> tuple[type, type]:
-        """The model and its config."""
-        from minillm.models.captioner import Captioner, CaptionerConfig
-
-        return Captioner, CaptionerConfig
-
-    def prepare(
-        self, settings: Settings, data: dict[str, Any], rng: "np.random.Generator"
-    ) -> Parts:
-        """The images for training and validation with their captions, in minibatches."""
-        from minillm.data import Minibatches, Sequences, registry
-        from minillm.metrics import frequency_loss
-        from minillm.text import build_vocabulary
-        from minillm.training.minibatches import MinibatchTask
-
-        digits = registry.open_images(data["data"])
+    def prepare(self, job: Job, rng: np.random.Generator) -> Parts:
+        """Return the images for training and validation with their captions, in minibatches."""
+        settings = job.settings
+        digits = registry.open_images(job.data["data"])
         tokenizer = build_vocabulary(digits.captions, "character")
-        data["longest"] = max(map(len, digits.captions)) + 1  # with EOS
-        Model, _ = self.types()
-        config = self.new_config(
-            pixels=digits.images.shape[1],
-            vocabulary=len(tokenizer),
-            embedding=settings.embedding,
-            hidden=settings.hidden,
-            cell=settings.cell,
-            dropout=settings.dropout,
+        job.data["longest"] = max(map(len, digits.captions)) + 1  # with EOS
+        config = config_from(
+            settings, CaptionerConfig, pixels=digits.images.shape[1], vocabulary=len(tokenizer)
         )
         batches: list[Minibatches] = []
+        captions: list[Sequences] = []
         for part in ("training", "validation"):
             images, classes = digits.part(part)
-            ids = Sequences([*tokenizer.encode(digits.captions[c]), config.eos] for c in classes)
-            batches.append(Minibatches((images, ids), settings.batch, settings.seed))
-        model = Model(config, rng)
-        training, validation = batches
-        task = MinibatchTask(model, training, validation, count=lambda batch: int(batch[2].sum()))
-        known, held_out = (batches.columns[1].ids for batches in (training, validation))  # type: ignore[union-attr]
-        baseline = frequency_loss(known, held_out)
-        return Parts(model, task, "character", {"tokenizer": tokenizer}, baseline=baseline)
+            captions.append(
+                Sequences([*tokenizer.encode(digits.captions[c]), config.eos] for c in classes)
+            )
+            batches.append(Minibatches((images, captions[-1]), settings.batch, settings.seed))
+        model = Captioner(config, rng)
+        return Parts(
+            model=model,
+            task=MinibatchTask(model, batches[0], batches[1], lambda batch: int(batch[2].sum())),
+            unit="character",
+            vocabularies={"tokenizer": tokenizer},
+            baseline=frequency_loss(captions[0].ids, captions[1].ids),
+        )
 
-    def sample(self, folder: "RunFolder") -> Iterator[str]:
-        """The captions of some held-out images."""
-        from minillm.data import registry
-        from minillm.runs.run import load
-
-        run = load(folder.path)
+    def sample(self, run: Run) -> Iterator[str]:
+        """Return the captions of some held-out images."""
         images, classes = registry.open_images(run.data["data"]).part("validation")
         yield "held-out examples:\n"
         for digit, text in zip(classes, captions_of(run, images[:EXAMPLES]), strict=False):
             yield f"  {digit}: {text}\n"
 
-    def evaluate(self, run: "Run", asked: Evaluation) -> Results:
-        """Exact captions, and character errors."""
-        from minillm import metrics
-        from minillm.data.digits import caption
-        from minillm.runs.kinds.image_classifier import held_out_images
-
-        name, (images, classes) = held_out_images(run, asked)
-        outputs = captions_of(run, images, asked.beam, asked.length_exponent)
+    def evaluate(self, run: Run, evaluation: Evaluation) -> Results:
+        """Return how many captions are exact, and character errors."""
+        name, (images, classes) = held_out_images(run, evaluation)
+        outputs = captions_of(run, images, evaluation.beam, evaluation.length_exponent)
         known = [[caption(digit)] for digit in classes]
         return {
             "data": name,
             "images": len(images),
-            "beam": asked.beam,
+            "beam": evaluation.beam,
             "exact_match": metrics.exact_match(outputs, known),
             "character_error_rate": metrics.token_error_rate(outputs, known),
         }
 
 
 def captions_of(
-    run: "Run", images: "NDArray", beam: int = 1, length_exponent: float = 1.0
+    run: Run, images: NDArray, beam: int = 1, length_exponent: float = 1.0
 ) -> list[str]:
-    """The best caption for each image (N, pixels)."""
-    import numpy as np
-
-    from minillm.decoding import beam_search
-
+    """Return the best caption for each image (N, pixels)."""
     lengths = np.ones(len(images), np.int64)
-    limit = run.data["longest"]
-    found = beam_search(run.model, images, lengths, beam, limit, length_exponent)
-    return [run.tokenizer.decode(hypotheses[0].ids) for hypotheses in found]
+    results = beam_search(run.model, images, lengths, beam, run.data["longest"], length_exponent)
+    return [run.tokenizer.decode(hypotheses[0].ids) for hypotheses in results]

@@ -59,7 +59,7 @@ class Settings(ShardSettings, TextSettings, TrainingSettings, AdaptationSettings
     context: int = size(
         GPTConfig,
         "context",
-        "how many tokens the model sees, and is trained on at once",
+        "how many tokens the model sees",
         "C",
         least=2,
         most=1 << 20,

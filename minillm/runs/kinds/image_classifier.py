@@ -1,35 +1,37 @@
-"""``image-classifier``: what digit an image shows."""
+"""``image-classifier``: the digit that an image shows."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
+import numpy as np
+
+from minillm import ops
+from minillm.data import registry
 from minillm.errors import InputError
-from minillm.runs.kind import Evaluation, Kind, Parts, Results
-from minillm.runs.settings import (
-    LabelFacts,
-    LabelledSettings,
-    RecurrenceSettings,
-    option,
-    with_default,
-)
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from minillm.runs.run import Classified, Run
+from minillm.models.image_classifier import ImageClassifier, ImageClassifierConfig
+from minillm.runs.images import ImageSettings, held_out_images
+from minillm.runs.kind import Evaluation, Job, Kind, Parts, Results
+from minillm.runs.labelled import class_results, classification_parts, classified
+from minillm.runs.run import Classified, Run
+from minillm.runs.settings import LabelFacts, LabelledSettings, config_from, size
 
 
 @dataclass(frozen=True)
-class Settings(LabelledSettings):
+class Settings(ImageSettings, LabelledSettings):
     """The settings of an image classifier."""
 
-    data: str = option(
-        "digits", "the built-in set", "DATA", choices=("digits",), positional=True, data=True
+    hidden: int = size(
+        ImageClassifierConfig, "hidden", "width of the hidden layer", "H", most=65536
     )
-    hidden: int = option(256, "width of the hidden layer", "H", least=1, most=65536)
-    dropout: float = with_default(RecurrenceSettings, "dropout", 0.3)
+    dropout: float = size(
+        ImageClassifierConfig,
+        "dropout",
+        "fraction of activations zeroed in training",
+        "RATE",
+        least=0,
+        below=1,
+    )
 
 
 class ImageClassifierKind(Kind):
@@ -44,87 +46,48 @@ scikit-learn's bundled set (it needs the package scikit-learn)."""
     examples = """\
   minillm train image-classifier digits --out runs/digits
   minillm eval runs/digits --part test"""
+    model = ImageClassifier
+    config = ImageClassifierConfig
     settings = Settings
     facts = LabelFacts
-    vocabularies = {}  # noqa: RUF012
+    vocabularies: ClassVar[dict[str, tuple[str, str]]] = {}
 
-    def types(self) -> tuple[type, type]:
-        """The model and its config."""
-        from minillm.models.image_classifier import ImageClassifier, ImageClassifierConfig
-
-        return ImageClassifier, ImageClassifierConfig
-
-    def prepare(
-        self, settings: Settings, data: dict[str, Any], rng: "np.random.Generator"
-    ) -> Parts:
-        """The images for training and validation, in minibatches."""
-        from minillm.data import Minibatches, registry
-        from minillm.metrics import frequency_loss
-        from minillm.training.minibatches import ClassificationTask, balanced_weights
-
-        digits = registry.open_images(data["data"])
-        parts = [digits.part(part) for part in ("training", "validation")]
-        training, validation = (
-            Minibatches(columns, settings.batch, settings.seed) for columns in parts
-        )
-        data["labels"] = digits.labels
-        Model, _ = self.types()
-        config = self.new_config(
+    def prepare(self, job: Job, rng: np.random.Generator) -> Parts:
+        """Return the images for training and validation, in minibatches."""
+        digits = registry.open_images(job.data["data"])
+        job.data["labels"] = digits.labels
+        config = config_from(
+            job.settings,
+            ImageClassifierConfig,
             pixels=digits.images.shape[1],
             classes=len(digits.labels),
-            hidden=settings.hidden,
-            dropout=settings.dropout,
         )
-        model = Model(config, rng)
-        task = ClassificationTask(model, training, validation)
-        baseline = frequency_loss(*(classes for _, classes in parts))
-        if settings.class_weights == "balanced":
-            task.class_weights = balanced_weights(parts[0][1], len(data["labels"])).astype(
-                model.dtype
-            )
-            baseline = math.log(len(data["labels"]))
-        return Parts(model, task, "image", baseline=baseline)
+        columns = {part: digits.part(part) for part in ("training", "validation")}
+        return classification_parts(ImageClassifier(config, rng), columns, job.settings, "image")
 
     def classify(
-        self, run: "Run", items: Sequence[Any], places: Sequence[str] | None
-    ) -> "list[Classified]":
+        self, run: Run, items: Sequence[Any], places: Sequence[str] | None
+    ) -> list[Classified]:
         """See :meth:`minillm.runs.run.Run.classify`: an image is its pixels, or a line of them."""
-        import numpy as np
-
-        from minillm import ops
-        from minillm.runs.kinds.classifier import classified
-
-        images = np.empty((len(items), run.model.config.pixels), np.float32)
-        for row, item in enumerate(items):
-            images[row] = read_image(
-                item, places[row] if places else f"image {row + 1}", images.shape[1]
-            )
-        logits, _ = run.model.forward(images)
+        pixels = run.model.config.pixels
+        names = places or [f"image {number}" for number in range(1, len(items) + 1)]
+        images = [read_image(item, place, pixels) for item, place in zip(items, names, strict=True)]
+        logits, _ = run.model.forward(np.array(images, run.model.dtype))
         probabilities, _ = ops.softmax(logits)
         return classified(probabilities, run.data["labels"])
 
-    def evaluate(self, run: "Run", asked: Evaluation) -> Results:
-        """Accuracy, macro-F1 and the confusion matrix."""
-        from minillm import ops
-        from minillm.runs.kinds.classifier import class_results
-
-        name, (images, classes) = held_out_images(run, asked)
+    def evaluate(self, run: Run, evaluation: Evaluation) -> Results:
+        """Return accuracy, macro-F1 and the confusion matrix."""
+        name, (images, classes) = held_out_images(run, evaluation)
         probabilities, _ = ops.softmax(run.model.forward(images)[0])
         return class_results(name, probabilities, classes, run.data["labels"])
 
 
-def held_out_images(run: "Run", asked: Evaluation) -> tuple[str, Any]:
-    """What to measure on: its name, and images and classes."""
-    from minillm.data import registry
-
-    if asked.files:
-        raise InputError("FILE: images are measured on the built-in set only (--part)")
-    part, name = asked.part or "validation", run.data["data"]
-    return f"{name}, {part}", registry.open_images(name).part(part)
-
-
 def read_image(item: Any, place: str, pixels: int) -> list[float]:
-    """The pixels of an image: numbers, or a line of them.  InputError, with its place, if not."""
+    """Return the pixels of an image: numbers, or a line of them.
+
+    InputError, with its place, for anything else.
+    """
     try:
         image = [float(number) for number in (item.split() if isinstance(item, str) else item)]
     except (TypeError, ValueError):

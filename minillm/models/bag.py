@@ -1,0 +1,100 @@
+"""The bag of n-grams: a linear text classifier.
+
+    x_g = 1 / sqrt(n of g's group)               for each n-gram g that the text has, each once
+    logits = sum over g of x_g W[g] + b
+    P(label | text) = softmax(logits)
+
+The groups are the words, the pairs and the triples of words, and the n-grams of characters within
+words (see :mod:`minillm.text.ngrams`).  Each group has a length of 1, however many n-grams a text
+has.  So a few triples count beside hundreds of n-grams of characters, and a short text counts as
+much as a long one.  There is no hidden layer: a word that stood in few texts of one label counts
+for this label at once.
+
+Legend: B batch, G n-grams of a text, V buckets, C classes.
+
+Source: Joulin, Grave, Bojanowski and Mikolov (2016), "Bag of tricks for efficient text
+classification", without their hidden layer, which averages the n-grams of all groups alike; Wang
+and Manning (2012), "Baselines and bigrams: simple, good sentiment and topic classification", for
+n-grams that count once.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm import ops
+from minillm.layers.fresh import Fresh
+from minillm.layers.types import Gradients
+from minillm.models import base, sizes
+from minillm.text.ngrams import GROUPS
+
+
+@dataclass(frozen=True)
+class BagConfig:
+    """The sizes of a bag of n-grams: everything but its weights."""
+
+    classes: int  # C
+    buckets: int = 1 << 18  # V, of the hashed n-grams
+
+    def __post_init__(self) -> None:
+        sizes.check_at_least(self, 1, "classes")
+        sizes.check_at_least(self, GROUPS, "buckets")
+        if self.buckets % GROUPS:
+            raise ValueError(f"buckets: expected a multiple of {GROUPS}, found {self.buckets}")
+
+
+class Bag(base.Model[BagConfig]):
+    """A row of weights for each n-gram.  ``params``: ``ngrams.W`` (V, C) and ``ngrams.b`` (C,)."""
+
+    @staticmethod
+    def new_parameters(config: BagConfig) -> dict[str, Fresh]:
+        """Zeros: the loss is convex, so that it does not matter where training begins."""
+        c = config
+        return {"ngrams.W": Fresh((c.buckets, c.classes)), "ngrams.b": Fresh((c.classes,))}
+
+    def forward(
+        self, ids: NDArray, lengths: NDArray, rng: np.random.Generator | None = None
+    ) -> tuple[NDArray, Callable]:
+        """ids (B, G), lengths (B,) -> logits (B, C).
+
+        ``backward(dlogits, trained=None)`` -> gradients keyed as ``params``.
+        """
+        x = self.counts(ids, lengths)  # (B, G)
+        rows, embedding_backward = ops.embedding(ids, self.params["ngrams.W"])  # (B, G, C)
+        logits = np.einsum("bg,bgc->bc", x, rows) + self.params["ngrams.b"]
+
+        def backward(dlogits, trained=None):
+            # logits = sum over g of x_g W[g] + b:
+            dW = embedding_backward(x[:, :, None] * dlogits[:, None, :])
+            return {"ngrams.W": dW, "ngrams.b": dlogits.sum(axis=0)}
+
+        return logits, backward
+
+    def counts(self, ids: NDArray, lengths: NDArray) -> NDArray:
+        """x (B, G): 1 / sqrt(n of the group), and 0 where there is no n-gram."""
+        real = np.arange(ids.shape[1]) < lengths[:, None]
+        groups = ids // (self.config.buckets // GROUPS)
+        x = np.zeros(ids.shape, self.dtype)
+        for group in range(GROUPS):
+            own = real & (groups == group)
+            n = own.sum(axis=1, keepdims=True)
+            x += own / np.sqrt(np.maximum(n, 1)).astype(self.dtype)
+        return x
+
+    def loss(
+        self,
+        batch: tuple[NDArray, NDArray, NDArray],
+        rng: np.random.Generator | None = None,
+        class_weights: NDArray | None = None,
+    ) -> tuple[np.floating, Callable[..., Gradients]]:
+        """The mean cross-entropy of (ids (B, G), lengths (B,), labels (B,)), in nats per text."""
+        ids, lengths, labels = batch
+        logits, logits_backward = self.forward(ids, lengths, rng)
+        loss, loss_backward = base.label_loss(logits, labels, class_weights=class_weights)
+
+        def backward(trained=None):
+            return logits_backward(loss_backward(), trained)
+
+        return loss, backward

@@ -1,0 +1,31 @@
+"""The images that image-classifier and captioner share."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm.data import registry
+from minillm.errors import InputError
+from minillm.runs.kind import Evaluation
+from minillm.runs.run import Run
+from minillm.runs.settings import option
+
+
+@dataclass(frozen=True)
+class ImageSettings:
+    """The setting of every model of images."""
+
+    data: str = option(
+        "digits", "the built-in set", "DATA", choices=("digits",), positional=True, data=True
+    )
+
+
+def held_out_images(
+    run: Run, evaluation: Evaluation
+) -> tuple[str, tuple[NDArray, NDArray[np.integer]]]:
+    """Return the name, the images and the classes to measure on."""
+    if evaluation.files:
+        raise InputError("FILE: images are measured on the built-in set only (--part)")
+    part, name = evaluation.part or "validation", run.data["data"]
+    return f"{name}, {part}", registry.open_images(name).part(part)

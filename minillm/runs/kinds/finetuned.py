@@ -1,0 +1,215 @@
+"""``finetuned``: a label for each text, by a model that has read many texts."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from minillm.data.labelled import Labelled, LabelledData
+from minillm.errors import InputError
+from minillm.models.fine_tuned import (
+    ENCODERS,
+    POOLINGS,
+    PREFIX,
+    FineTuned,
+    FineTunedConfig,
+    encoder_of,
+)
+from minillm.runs.exchange import export_additions
+from minillm.runs.kind import Data, Job
+from minillm.runs.labelled import Read, TextClassifierKind, TextClassifierSettings
+from minillm.runs.run import Run
+from minillm.runs.settings import InitSettings, LoRASettings, option, size, with_default
+from minillm.runs.vocabulary import kept
+
+# Learning rates: large models need smaller ones, and LoRA, which trains few weights, larger ones.
+RATE, LORA_FACTOR = 0.04, 10  # of a Transformer of width 1: divided by its width
+RECURRENT_RATE, RECURRENT_LORA_FACTOR = 0.005, 2
+
+# Heads of the encoder that predict its own task, and are left out.
+HEADS: dict[str, dict[str, bool]] = {
+    "bert": {"masked_words": False, "pooler": False, "next_sentence": False},
+    "gpt": {},
+    "lm": {"headless": True},
+}
+
+
+@dataclass(frozen=True)
+class Settings(TextClassifierSettings, LoRASettings):
+    """The settings of fine-tuning."""
+
+    init: str | None = with_default(
+        InitSettings,
+        "init",
+        None,
+        help=f"the run to begin with: of {', '.join(ENCODERS)} or finetuned",
+        metavar="RUN",
+        positional=True,
+    )
+    max_length: int | None = with_default(  # type: ignore[assignment]
+        TextClassifierSettings, "max_length", None, default_help="400, or what RUN can read"
+    )
+    pooling: str | None = option(
+        None,
+        "how the outputs of all tokens become one vector",
+        choices=tuple(POOLINGS),
+        default_help="last of a gpt, max of an lm, mean of a bert",
+    )
+    dropout: float = size(
+        FineTunedConfig,
+        "dropout",
+        "fraction of activations zeroed in training",
+        "RATE",
+        least=0,
+        below=1,
+    )
+    label_smoothing: float = size(
+        FineTunedConfig,
+        "label_smoothing",
+        "probability that is spread over all labels in training",
+        "E",
+        least=0,
+        below=1,
+        rare=True,
+    )
+    batch: int | None = with_default(  # type: ignore[assignment]
+        TextClassifierSettings, "batch", None, default_help="16, of a recurrent RUN 32"
+    )
+    learning_rate: float | None = with_default(  # type: ignore[assignment]
+        TextClassifierSettings,
+        "learning_rate",
+        None,
+        default_help="0.04 / width, with LoRA 0.4 / width; of a recurrent RUN 0.005 and 0.01",
+    )
+    epochs: int | None = with_default(
+        TextClassifierSettings,
+        "epochs",
+        4,
+        default_help="4; for few texts, enough for 400 steps",
+    )
+    warmup: float = with_default(TextClassifierSettings, "warmup", 0.1)
+
+
+class FineTunedKind(TextClassifierKind):
+    """An encoder that was trained without labels, and a new output layer."""
+
+    name = "finetuned"
+    year = 2018
+    help = "a text classifier that begins with a model of many texts"
+    description = """\
+Fine-tune a model to label texts. RUN is a bert, a gpt or an lm, which has read many texts without
+labels, or a classifier made of one. DATA is a file of lines label<TAB>text, or a folder that has a
+folder of text files for each label; every tenth text of each label is held out. All weights are
+trained, or those above --freeze, or with --lora-rank small updates to the matrices: only these are
+saved."""
+    examples = """\
+  minillm finetune runs/bert reviews.tsv --out runs/reviews
+  minillm finetune runs/gpt reviews.tsv --out runs/reviews2 --lora-rank 8
+  minillm finetune runs/lm few.tsv --out runs/few --freeze encoder
+
+then: minillm classify DIR, minillm eval DIR, minillm merge DIR --out DIR2 (of LoRA)"""
+    model = FineTuned
+    config = FineTunedConfig
+    settings = Settings
+    exports: ClassVar[dict[str, str]] = {"peft": "peft"}
+
+    def init_defaults(self, initial: Run, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the settings that depend on the model to begin with.
+
+        InputError for a run that is no encoder and has none.
+        """
+        if initial.kind.name not in (*ENCODERS, self.name):
+            raise InputError(
+                f"RUN: expected a run of {', '.join(ENCODERS)} or {self.name}, found one of "
+                f"{initial.kind.name} in {initial.path}"
+            )
+        name, encoder = _encoder_of(initial)
+        lora = given.get("lora_rank") is not None
+        defaults: dict[str, Any]
+        if name == "lm":
+            rate = RECURRENT_RATE * (RECURRENT_LORA_FACTOR if lora else 1)
+            defaults = {"learning_rate": rate, "batch": 32}
+        else:
+            rate = RATE * (LORA_FACTOR if lora else 1) / encoder.width
+            defaults = {"learning_rate": rate, "batch": 16}
+        if initial.kind is self:
+            defaults["pooling"] = initial.model.config.pooling
+            return defaults | {"max_length": initial.settings.max_length}
+        defaults["pooling"] = initial.data.get("pooling") or ENCODERS[name][2]
+        read = [initial.data.get("longest"), getattr(encoder, "context", None), 400]
+        return defaults | {"max_length": min(length for length in read if length is not None)}
+
+    def complete(self, settings: Settings, given: Mapping[str, Any], job: Job) -> Settings:
+        """Return the settings with a length that fits the data.  InputError without a run."""
+        if not job.data.get("init"):
+            raise InputError("RUN: expected the folder of a run to begin with, found none")
+        return super().complete(settings, given, job)
+
+    def tokenizer_options(self, initial: Run) -> tuple[str, ...]:
+        """Return no option: the tokenizer is that of the run."""
+        return ()
+
+    def names_from(self, initial: Run, data: Data) -> dict[str, str]:
+        """Return the encoder's weights; of a classifier with the same labels the last layer too."""
+        if initial.kind is not self:
+            return {name: f"{PREFIX}{name}" for name in initial.model.params}
+        same = list(initial.data["labels"]) == list(data["labels"])
+        return {n: n for n in initial.model.params if same or n.startswith(PREFIX)}
+
+    def new_model(
+        self, job: Job, texts: LabelledData, copies: Sequence[Labelled], rng: np.random.Generator
+    ) -> tuple[FineTuned, dict[str, Any]]:
+        """Return a model of the encoder's sizes; its weights are taken afterwards."""
+        settings, initial = job.settings, job.initial
+        assert initial is not None
+        name, encoder = _encoder_of(initial)
+        encoder = replace(encoder, dropout=settings.dropout, **HEADS[name])
+        try:
+            config = FineTunedConfig(
+                kind=name,
+                encoder=encoder,
+                classes=len(texts.labels),
+                pooling=settings.pooling,
+                dropout=settings.dropout,
+                label_smoothing=settings.label_smoothing,
+            )
+        except ValueError as error:
+            raise InputError(f"{initial.path}: {error}") from None
+        tokenizer = kept(job.data, initial.tokenizer, job.data["init"])
+        return FineTuned(config, rng), {"tokenizer": tokenizer}
+
+    def reader(
+        self, config: FineTunedConfig, settings: Settings, vocabularies: Mapping[str, Any]
+    ) -> Read:
+        """Return the function from a text to the ids of its first tokens.
+
+        A BERT has [CLS] in front and [SEP] behind; a GPT whose texts end with EOS has EOS behind.
+        """
+        tokenizer = vocabularies["tokenizer"]
+        front: list[int] = []
+        behind: list[int] = []
+        if config.kind == "bert":
+            front, behind = [tokenizer.cls], [tokenizer.sep]
+        elif config.kind == "gpt" and tokenizer.eos is not None:
+            behind = [tokenizer.eos]
+        longest = settings.max_length or 400
+        most = min(longest, getattr(config.encoder, "context", longest)) - len(front) - len(behind)
+
+        def read(text: str, place: str) -> list[int]:
+            return [*front, *tokenizer.encode(text, place)[:most].tolist(), *behind]
+
+        return read
+
+    def export(self, run: Run, file: str | Path, format: str, binary: bool) -> None:
+        """See :meth:`minillm.runs.run.Run.export`: the updates of LoRA to the encoder."""
+        export_additions(run, file, PREFIX, encoder_of(run.model))
+
+
+def _encoder_of(run: Run) -> tuple[str, Any]:
+    """Return the kind and the config of the encoder that a run is or has."""
+    config = run.model.config
+    if isinstance(config, FineTunedConfig):
+        return config.kind, config.encoder
+    return run.kind.name, config

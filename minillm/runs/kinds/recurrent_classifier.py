@@ -1,0 +1,157 @@
+"""``recurrent-classifier``: a label for each text, by a recurrence over its words."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from minillm.data.augmentation import new_words
+from minillm.data.labelled import Labelled, LabelledData
+from minillm.errors import InputError
+from minillm.layers.recurrent import CELLS
+from minillm.models.classifier import POOLINGS, Classifier, ClassifierConfig
+from minillm.runs.augmentation import open_vectors
+from minillm.runs.kind import Job
+from minillm.runs.labelled import Read, TextClassifierKind, TextClassifierSettings
+from minillm.runs.settings import VocabularySettings, config_from, option, size, with_default
+from minillm.runs.vocabulary import vocabulary_for
+from minillm.text import Vocabulary, build_vocabulary
+
+
+@dataclass(frozen=True)
+class Settings(VocabularySettings, TextClassifierSettings):
+    """The settings of a recurrent classifier."""
+
+    unit: str = option(
+        "word",
+        "the tokens of a text: character, word, token (between spaces), bpe or wordpiece",
+        choices=("character", "word", "token", "bpe", "wordpiece"),
+        group="the text",
+    )
+    vectors: str | None = option(
+        None,
+        "start the embedding from word vectors in word2vec's format, or of a run of word2vec; its "
+        "width is theirs",
+        "FILE",
+        default_help="",
+    )
+    cell: str = size(ClassifierConfig, "cell", "kind of recurrence", choices=tuple(CELLS))
+    layers: int = size(ClassifierConfig, "layers", "number of layers", "L", most=64)
+    hidden: int = size(
+        ClassifierConfig, "hidden", "width of a layer, in each direction", "H", most=65536
+    )
+    embedding: int = size(
+        ClassifierConfig,
+        "embedding",
+        "width of the embedding",
+        "D",
+        most=65536,
+        default_help="128, or that of the --vectors",
+    )
+    forward_only: bool = option(False, "read in one direction, not in both", rare=True)
+    pooling: str = size(
+        ClassifierConfig,
+        "pooling",
+        "how the outputs of all steps become one vector",
+        choices=POOLINGS,
+    )
+    dropout: float = size(
+        ClassifierConfig,
+        "dropout",
+        "fraction of activations zeroed in training",
+        "RATE",
+        least=0,
+        below=1,
+    )
+    learning_rate: float = with_default(TextClassifierSettings, "learning_rate", 2e-3)
+
+
+class RecurrentClassifierKind(TextClassifierKind):
+    """A recurrence over words, whose outputs are pooled."""
+
+    name = "recurrent-classifier"
+    year = 2014
+    help = "a text classifier that reads a text word by word"
+    description = """\
+Train a recurrent network to label texts: a file of lines label<TAB>text, or a folder that has a
+folder of text files for each label. Every tenth text of each label is held out. Where the order of
+many words or characters decides, it may know more than minillm train classifier."""
+    examples = """\
+  minillm train recurrent-classifier names.tsv --out runs/names --unit character --hidden 64
+  minillm train recurrent-classifier reviews.tsv --out runs/reviews --vectors vectors.bin
+  minillm train recurrent-classifier topics/ --out runs/topics --pooling attention --patience 10
+
+then: minillm classify DIR, minillm eval DIR"""
+    model = Classifier
+    config = ClassifierConfig
+    settings = Settings
+
+    def complete(self, settings: Settings, given: Mapping[str, Any], job: Job) -> Settings:
+        """Return the settings with an embedding as wide as the word vectors.
+
+        InputError where another width is given.
+        """
+        settings = super().complete(settings, given, job)
+        if not settings.vectors:
+            return settings
+        width = open_vectors(settings.vectors).vectors.shape[1]
+        if given.get("embedding") not in (None, width):
+            raise InputError(
+                f"--embedding: the vectors of {settings.vectors} have {width} numbers each, "
+                f"found {settings.embedding}"
+            )
+        return replace(settings, embedding=width)
+
+    def new_model(
+        self, job: Job, texts: LabelledData, copies: Sequence[Labelled], rng: np.random.Generator
+    ) -> tuple[Classifier, dict[str, Any]]:
+        """Return a model of the words of the texts; a run to resume has had the word vectors."""
+        settings: Settings = job.settings
+        new = new_words(list(texts.texts("training")), copies) if copies else ()
+        tokenizer = vocabulary_for(
+            job,
+            settings.unit,
+            lambda: build_vocabulary(
+                chain((text for _, text in texts.texts("training")), new),
+                settings.unit,
+                settings.minimum_count,
+                settings.vocabulary,
+                held_out=(text for _, text in texts.texts("validation")),
+            ),
+        )
+        sizes = {"vocabulary": len(tokenizer), "classes": len(texts.labels)}
+        config = config_from(
+            settings, ClassifierConfig, bidirectional=not settings.forward_only, **sizes
+        )
+        model = Classifier(config, rng)
+        if settings.vectors and job.stored is None:
+            job.report(start_from_vectors(model, tokenizer, settings.vectors))
+        return model, {"tokenizer": tokenizer}
+
+    def reader(
+        self, config: ClassifierConfig, settings: Settings, vocabularies: Mapping[str, Any]
+    ) -> Read:
+        """Return the function from a text to the ids of its first tokens."""
+        encode = vocabularies["tokenizer"].encode
+        return lambda text, place: encode(text, place)[: settings.max_length].tolist()
+
+
+def start_from_vectors(model: Classifier, tokenizer: Vocabulary, path: str) -> str:
+    """Put the vectors of known words into a fresh model's embedding; return a line on how many.
+
+    All are scaled by one factor, so that their entries have the variance of those of the words
+    without a vector.
+    """
+    vectors, E = open_vectors(path), model.params["embedding.E"]
+    size = max(np.sqrt(np.mean(np.square(vectors.vectors))), np.finfo(vectors.vectors.dtype).tiny)
+    known = {
+        id: vectors.ids[word]
+        for id in range(len(tokenizer))
+        if (word := tokenizer.show(id)) in vectors.ids
+    }
+    scale = E.std() / size
+    for id, row in known.items():
+        E[id] = scale * vectors.vectors[row]
+    return f"{len(known):,} of {len(tokenizer):,} words have a vector in {path}"

@@ -1,0 +1,294 @@
+"""The pages that classifiers share: labelled texts, and the measures of their labels."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm import metrics, ops
+from minillm.data import Minibatches, Sequences, registry
+from minillm.data.labelled import Labelled, LabelledData, read_labelled, without_text
+from minillm.errors import InputError
+from minillm.metrics import frequency_loss
+from minillm.runs.augmentation import absolute_methods, augmented
+from minillm.runs.kind import Data, Evaluation, Job, Kind, Parts, Results
+from minillm.runs.opening import load
+from minillm.runs.run import Classified, Run
+from minillm.runs.settings import LENGTHS, LabelFacts, LabelledSettings, option, with_default
+from minillm.runs.stored import check_fingerprint
+from minillm.runs.tfidf import MISSING, MOST, by_tfidf, has_sklearn
+from minillm.training import Summary
+from minillm.training.minibatches import ClassificationTask, balanced_weights, fingerprint
+
+BATCH = 64  # texts that are classified together
+TOKENS = 2048  # of these, at most
+LEAST_STEPS = 400  # of a training whose length is not given
+
+Read = Callable[[str, str], list[int]]  # a text, and its place in messages -> its ids
+
+
+@dataclass(frozen=True)
+class TextClassifierSettings(LabelledSettings):
+    """Settings of every classifier of texts."""
+
+    data: str | None = option(
+        None, "lines label<TAB>text, or a folder for each label", "DATA", positional=True, data=True
+    )
+    validation: str | None = option(
+        None,
+        "texts to measure on (default: every tenth of each label)",
+        "DATA",
+        group="the text",
+        data=True,
+        default_help="",
+    )
+    max_length: int = option(
+        400, "read the first N tokens of a text", "N", least=1, most=100_000, group="the text"
+    )
+    augment: str | None = option(
+        None,
+        "train on changed copies of the texts, too, made by synonyms=VECTORS, insertion=VECTORS, "
+        "swap, deletion or back-translation=DIR+DIR (two runs that translate, there and back)",
+        "NAME[,NAME...]",
+        group="the text",
+        default_help="",
+    )
+    epochs: int | None = with_default(
+        LabelledSettings,
+        "epochs",
+        10,
+        default_help="10; for few texts, enough for 400 steps",
+    )
+    warmup: float = with_default(LabelledSettings, "warmup", 0.05)
+
+
+class TextClassifierKind(Kind):
+    """A classifier of texts.  A subclass makes its model, and tells what this reads of a text."""
+
+    takes: ClassVar[tuple[str, ...]] = ("labels",)
+    facts = LabelFacts
+
+    def new_model(
+        self, job: Job, texts: LabelledData, copies: Sequence[Labelled], rng: np.random.Generator
+    ) -> tuple[Any, dict[str, Any]]:
+        """Return a model with fresh parameters, and its vocabularies by attribute.
+
+        ``copies`` are changed copies of the training texts, in the order of these.
+        """
+        raise NotImplementedError
+
+    def reader(self, config: Any, settings: Any, vocabularies: Mapping[str, Any]) -> Read:
+        """Return the function from a text to the ids that the model reads."""
+        raise NotImplementedError
+
+    def complete(self, settings: Any, given: Mapping[str, Any], job: Job) -> Any:
+        """Return the settings with paths that hold anywhere, and a length that fits the data.
+
+        Of few texts there are as many epochs as make enough steps.
+        """
+        if settings.augment:
+            vectors = getattr(settings, "vectors", None)
+            settings = replace(settings, augment=absolute_methods(settings.augment, vectors))
+        if any(given.get(name) is not None for name in LENGTHS):
+            return settings
+        texts = sum(1 for _ in open_data(job.data).texts("training"))
+        steps = math.ceil(texts / (settings.batch * settings.accumulate))
+        epochs = max(settings.epochs, math.ceil(LEAST_STEPS / steps))
+        patience = settings.patience
+        if given.get("patience") is None:
+            patience = max(patience, epochs // 6)
+        return replace(settings, epochs=epochs, patience=patience)
+
+    def prepare(self, job: Job, rng: np.random.Generator) -> Parts:
+        """Read the texts, in minibatches for training and validation."""
+        settings, data = job.settings, job.data
+        texts = open_data(data)
+        notes = texts.notes()
+        labelled: list[Labelled] = []
+        copies: list[Labelled] = []
+        if settings.augment:
+            labelled = list(texts.texts("training"))
+            copies, note = augmented(labelled, settings.augment, settings.seed)
+            notes.append(note)
+        model, vocabularies = self.new_model(job, texts, copies, rng)
+        read = self.reader(model.config, settings, vocabularies)
+        columns = {}
+        for part, more in (("training", readable(copies, read)), ("validation", iter(()))):
+            columns[part] = encode_texts(chain(texts.texts(part), more), read, texts.labels)
+            notes.append(f"{len(columns[part][1]):,} {part} texts")
+        sha256 = fingerprint(columns["training"])
+        made = ", or what --augment makes of them," if copies else ""
+        check_fingerprint(data, sha256, data["data"], f"the data{made} have")
+        data["labels"] = texts.labels
+        parts = classification_parts(model, columns, settings, "text", len(labelled) or None)
+        return replace(parts, vocabularies=vocabularies, notes=notes)
+
+    def closing(self, job: Job, parts: Parts, summary: Summary) -> Iterator[str]:
+        """Return the accuracy, beside that of TF-IDF with logistic regression."""
+        if summary.interrupted:
+            return
+        results = load(job.folder.path).evaluate(beside=True)
+        tfidf = results["tfidf_accuracy"]
+        yield f"accuracy {results['accuracy']:.1%} of {results['items']:,} validation texts"
+        yield "accuracy of TF-IDF with logistic regression: " + (
+            tfidf if isinstance(tfidf, str) else f"{tfidf:.1%}"
+        )
+
+    def classify(
+        self, run: Run, items: Sequence[str], places: Sequence[str] | None
+    ) -> list[Classified]:
+        """See :meth:`minillm.runs.run.Run.classify`."""
+        read = self._reader_of(run)
+        names = places or [f"text {number}" for number in range(1, len(items) + 1)]
+        ids = Sequences(read(text, place) for text, place in zip(items, names, strict=True))
+        return classified(class_probabilities(run.model, ids), run.data["labels"])
+
+    def evaluate(self, run: Run, evaluation: Evaluation) -> Results:
+        """Return accuracy, macro-F1 and the confusion matrix."""
+        if evaluation.files:
+            name = evaluation.title
+            texts = [text for file in evaluation.files for text in read_labelled(file)]
+        elif evaluation.part == "test":
+            raise InputError("--part: the data have no test part: give the FILE to measure on")
+        else:
+            name = f"{run.data['data']}, validation"
+            texts = list(open_data(run.data).texts("validation"))
+        labels = run.data["labels"]
+        ids, classes = encode_texts(texts, self._reader_of(run), labels)
+        results = class_results(name, class_probabilities(run.model, ids), classes, labels)
+        if left_out := sum(map(without_text, evaluation.files)):
+            results["left_out_without_text"] = left_out
+        if evaluation.beside:
+            results["tfidf_accuracy"] = tfidf_accuracy(run, texts)
+        return results
+
+    def _reader_of(self, run: Run) -> Read:
+        vocabularies = {name: getattr(run, name) for name in self.vocabularies}
+        return self.reader(run.model.config, run.settings, vocabularies)
+
+
+# --- data ------------------------------------------------------------------------------------
+
+
+def open_data(data: Data) -> LabelledData:
+    """Return the labelled texts of a file or a folder."""
+    if not data.get("data"):
+        raise InputError("DATA: expected a file or a folder (see --help), found none")
+    return registry.open_labelled(data["data"], data.get("validation"))
+
+
+def readable(copies: Iterable[Labelled], read: Read) -> Iterator[Labelled]:
+    """Return the copies that can be read: a translation may have a character that cannot."""
+    for label, text in copies:
+        try:
+            if len(read(text, "")) > len(read("", "")):
+                yield label, text
+        except InputError:
+            pass
+
+
+def encode_texts(
+    texts: Iterable[Labelled], read: Read, labels: Sequence[str]
+) -> tuple[Sequences, NDArray[np.int64]]:
+    """Return the ids of each text, and the number of its label.
+
+    InputError for a label that is not among ``labels``, or a text without tokens.
+    """
+    numbers = {label: number for number, label in enumerate(labels)}
+    ids, classes = Sequences(), []
+    frame = len(read("", ""))
+    for count, (label, text) in enumerate(texts, start=1):
+        if label not in numbers:
+            known = ", ".join(labels[:10]) + (", ..." if len(labels) > 10 else "")
+            raise InputError(f"text {count}: expected a label among {known}; found {label!r}")
+        encoded = read(text, f"text {count}")
+        if len(encoded) == frame:
+            raise InputError(f"text {count}: expected at least one token, found none")
+        ids.append(encoded)
+        classes.append(numbers[label])
+    return ids, np.array(classes, np.int64)
+
+
+def classification_parts(
+    model: Any,
+    columns: Mapping[str, tuple[Any, NDArray]],
+    settings: LabelledSettings,
+    unit: str,
+    epoch: int | None = None,
+) -> Parts:
+    """Return the parts of a classifier's training, from inputs and classes of each part.
+
+    ``epoch`` is how many items make an epoch, if not all that there are.
+    """
+    training, validation = (
+        Minibatches(columns[part], settings.batch, settings.seed)
+        for part in ("training", "validation")
+    )
+    classes, held_out = columns["training"][1], columns["validation"][1]
+    weights, baseline = None, frequency_loss(classes, held_out)
+    if settings.class_weights == "balanced":
+        weights = balanced_weights(classes, model.config.classes).astype(model.dtype)
+        baseline = math.log(model.config.classes)
+    task = ClassificationTask(model, training, validation, epoch, weights)
+    return Parts(model, task, unit, baseline=baseline)
+
+
+# --- measures --------------------------------------------------------------------------------
+
+
+def class_probabilities(model: Any, ids: Sequences) -> NDArray:
+    """Return P(label | text) of each text, (N, classes); texts of about one length go together."""
+    probabilities = np.empty((len(ids), model.config.classes))
+    order = np.argsort(-ids.lengths, kind="stable")
+    while len(order):
+        together = max(1, min(BATCH, TOKENS // max(1, ids.lengths[order[0]])))
+        rows, order = order[:together], order[together:]
+        logits, _ = model.forward(*ids.padded(rows))
+        probabilities[rows], _ = ops.softmax(logits)
+    return probabilities
+
+
+def classified(probabilities: NDArray, labels: Sequence[str]) -> list[Classified]:
+    """Return the labels for rows of probabilities (N, classes)."""
+    results = []
+    for row in probabilities.tolist():
+        ranked = sorted(zip(row, labels, strict=True), key=lambda entry: -entry[0])
+        probability, label = ranked[0]
+        results.append(Classified(label, probability, {name: p for p, name in ranked}))
+    return results
+
+
+def class_results(
+    name: str, probabilities: NDArray, classes: NDArray, labels: Sequence[str]
+) -> Results:
+    """Return the measures of every classifier.
+
+    In the confusion matrix, each row is a label, each column what was predicted.
+    """
+    matrix = metrics.confusion_matrix(probabilities.argmax(axis=1), classes, len(labels))
+    of_actual = probabilities[np.arange(len(classes)), classes]
+    return {
+        "data": name,
+        "items": len(classes),
+        "nats_per_item": float(-np.log(np.maximum(of_actual, 1e-300)).mean()),
+        **metrics.measure_classes(matrix),
+        "labels": list(labels),
+        "confusion": matrix.tolist(),
+    }
+
+
+def tfidf_accuracy(run: Run, texts: Sequence[Labelled]) -> float | str:
+    """Return the accuracy of TF-IDF, learnt from the run's training texts, or why there is none."""
+    if not has_sklearn():
+        return MISSING
+    try:
+        training = list(open_data(run.data).texts("training"))
+    except InputError as error:
+        return f"not measured: {error}"
+    if len(training) > MOST:
+        return f"not measured: it is for {MOST:,} training texts at most"
+    return by_tfidf(training, texts)["accuracy"]

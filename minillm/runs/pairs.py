@@ -1,0 +1,304 @@
+"""The pages that encoder-decoders share: pairs of texts, translations, and their measures."""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import MISSING, dataclass, replace
+from itertools import islice
+from textwrap import shorten
+from typing import Any, ClassVar
+
+import numpy as np
+
+from minillm import metrics
+from minillm.data import Minibatches, Sequences, registry
+from minillm.data.pairs import Pair, PairData, read_pairs
+from minillm.decoding import Translation, Translator
+from minillm.errors import InputError
+from minillm.metrics import frequency_loss
+from minillm.runs.kind import Data, Evaluation, Job, Kind, Parts, Results
+from minillm.runs.run import Run
+from minillm.runs.settings import (
+    Facts,
+    LoRASettings,
+    TrainingSettings,
+    VocabularySettings,
+    config_from,
+    option,
+    with_default,
+)
+from minillm.runs.stored import check_fingerprint
+from minillm.runs.vocabulary import vocabulary_for
+from minillm.text import Vocabulary, build_vocabulary
+from minillm.training.minibatches import MinibatchTask, fingerprint, mean_loss
+
+UNITS = ("character", "word", "token", "bpe", "wordpiece")
+EXAMPLES = 3  # shown after a training
+BATCH = 256  # pairs that are measured together
+BUILT_IN = """\
+  cmudict        English words to phonemes (cmudict-stress: with the vowels' stress)
+  numbers-en-fr  numbers in words, English to French; and between other languages
+  docstrings     the body of a docstring to its summary line"""
+
+
+@dataclass(frozen=True)
+class PairSettings(VocabularySettings, TrainingSettings, LoRASettings):
+    """Settings of every model of pairs of texts."""
+
+    data: str | None = option(
+        None,
+        "a file of pairs, or one of cmudict, cmudict-stress, numbers-en-fr (or any two "
+        "languages), docstrings",
+        "DATA",
+        positional=True,
+        data=True,
+    )
+    validation: str | None = option(
+        None,
+        "pairs to measure on (default: DATA's last tenth)",
+        "FILE",
+        group="the text",
+        data=True,
+        default_help="",
+    )
+    unit: str | None = option(
+        None,
+        "the tokens of both sides: character, word, token (between spaces), bpe or wordpiece",
+        choices=UNITS,
+        group="the text",
+        default_help="word, or what suits a built-in set",
+    )
+    source_unit: str | None = option(
+        None,
+        "what the source is split into",
+        choices=UNITS,
+        group="the text",
+        default_help="--tokenizer or --unit",
+        rare=True,
+    )
+    target_unit: str | None = option(
+        None,
+        "what the target is split into",
+        choices=UNITS,
+        group="the text",
+        default_help="--tokenizer or --unit",
+        rare=True,
+    )
+    max_length: int = option(
+        100,
+        "leave out pairs in which a side has more tokens",
+        "N",
+        least=1,
+        most=10_000,
+        group="the text",
+    )
+    pretokenised: bool = option(
+        False,
+        "spaces separate the words of the texts already: BLEU counts them as they stand",
+        group="the text",
+        rare=True,
+    )
+    batch: int = with_default(TrainingSettings, "batch", 128)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairFacts(Facts):
+    """Facts about the pairs."""
+
+    longest_target: int = option(
+        MISSING, "tokens of the longest target, with EOS", least=1, most=10_001
+    )
+
+
+class PairKind(Kind):
+    """An encoder-decoder on pairs of texts."""
+
+    takes: ClassVar[tuple[str, ...]] = ("pairs",)
+    facts = PairFacts
+    vocabularies: ClassVar[dict[str, tuple[str, str]]] = {
+        "source": ("vocabulary.source.json", "source_vocabulary"),
+        "target": ("vocabulary.target.json", "target_vocabulary"),
+    }
+
+    def sizes(self, settings: Any) -> dict[str, Any]:
+        """Return fields of the model's config that settings of other names say."""
+        return {}
+
+    def prepare(self, job: Job, rng: np.random.Generator) -> Parts:
+        """Return vocabularies, and minibatches for training and validation."""
+        settings, data, own = job.settings, job.data, self.sizes(job.settings)
+        one = {"source_vocabulary": 1, "target_vocabulary": 1}
+        config_from(settings, self.config, **one, **own)  # before the data are read
+        pairs = open_data(data)
+        source, target = self.new_vocabularies(pairs, job)
+        notes: list[str] = []
+        training, validation = (
+            _encode_part(pairs, part, source, target, settings.max_length, data["data"], notes)
+            for part in ("training", "validation")
+        )
+        check_fingerprint(data, fingerprint(training), data["data"], "the data have")
+        data["longest_target"] = int(training[1].lengths.max())
+        both = {"source_vocabulary": len(source), "target_vocabulary": len(target)}
+        model = self.model(config_from(settings, self.config, **both, **own), rng)
+        task = MinibatchTask(
+            model,
+            Minibatches(training, settings.batch, settings.seed),
+            Minibatches(validation, settings.batch, settings.seed),
+            count_tokens,
+        )
+        return Parts(
+            model=model,
+            task=task,
+            unit="token",
+            vocabularies={"source": source, "target": target},
+            notes=notes,
+            item="pair",
+            baseline=frequency_loss(training[1].ids, validation[1].ids),
+        )
+
+    def new_vocabularies(self, pairs: PairData, job: Job) -> tuple[Vocabulary, Vocabulary]:
+        """Return the vocabularies of source and target, or those of ``--init``."""
+        if job.initial:
+            return job.initial.source, job.initial.target
+        return vocabulary_of(pairs, job, 0), vocabulary_of(pairs, job, 1)
+
+    def tokenizer_options(self, initial: Run) -> tuple[str, ...]:
+        """Return the options for the tokenizers of both sides."""
+        return (*super().tokenizer_options(initial), "source_unit", "target_unit")
+
+    def hypotheses(self, run: Run, texts: Sequence[str], **options: Any) -> list[list[Translation]]:
+        """See :meth:`minillm.runs.run.Run.hypotheses`."""
+        longest, limit = run.settings.max_length, run.data["longest_target"]
+        translator = Translator(run.model, run.source, run.target, longest, limit)
+        return translator.translate(texts, **options)
+
+    def sample(self, run: Run) -> Iterator[str]:
+        """Return outputs for a few held-out sources."""
+        held_out = dict(islice(open_data(run.data).pairs("validation"), EXAMPLES))
+        longest = run.settings.max_length
+        sources = [text for text in held_out if len(run.source.encode(text)) <= longest]
+        yield "held-out examples: the source, what the model writes, what is right\n"
+        for source, output in zip(sources, run.translate(sources), strict=True):
+            texts = (shorten(text, 100) for text in (source, output, held_out[source]))
+            yield "  {}\n    -> {}\n    == {}\n".format(*texts)
+
+    def evaluate(self, run: Run, evaluation: Evaluation) -> Results:
+        """Return the loss, exact outputs, and the measures that are usual for the task."""
+        longest = run.settings.max_length
+        if evaluation.files:
+            name = evaluation.title
+            pairs = [pair for file in evaluation.files for pair in read_pairs(file)]
+        else:
+            part = evaluation.part or "validation"
+            name, pairs = f"{run.data['data']}, {part}", list(open_data(run.data).pairs(part))
+        columns, left_out = encode_pairs(pairs, run.source, run.target, longest)
+        if left_out and evaluation.files:
+            raise InputError(
+                f"{name}: expected at most {longest} tokens on a side, as the model was trained, "
+                f"found {left_out} pairs with more"
+            )
+        nats = mean_loss(run.model, Minibatches(columns, BATCH, 0), count_tokens)
+        references: dict[str, list[str]] = {}
+        for source, target in pairs:
+            references.setdefault(source, []).append(target)
+        # As in training, what is too long is left out.
+        sources = [text for text in references if len(run.source.encode(text)) <= longest]
+        start = time.perf_counter()
+        outputs = run.translate(sources, evaluation.beam, evaluation.length_exponent)
+        seconds = time.perf_counter() - start
+        return {
+            "data": name,
+            "sources": len(sources),
+            "pairs_left_out": left_out,
+            "beam": evaluation.beam,
+            "sources_per_second": len(sources) / seconds,
+            "nats_per_token": nats,
+            "perplexity": metrics.perplexity(nats),
+            **output_results(run, outputs, [references[source] for source in sources]),
+        }
+
+
+def output_results(
+    run: Run, outputs: Sequence[str], references: Sequence[Sequence[str]]
+) -> Results:
+    """Return the measures that are usual for the task, of outputs against their references."""
+    split = run.target.split
+    if registry.task_of(run.data["data"]) == "pronunciation":
+        return {
+            "word_error_rate": 1 - metrics.exact_match(outputs, references),
+            "phoneme_error_rate": metrics.token_error_rate(outputs, references, split),
+        }
+    tokenised = run.target.pretokenised or run.settings.pretokenised
+    return metrics.measure_texts(outputs, references, split=split, tokenised=tokenised)
+
+
+# --- data ------------------------------------------------------------------------------------
+
+
+def open_data(data: Data) -> PairData:
+    """Return the pairs of a file or of a built-in set."""
+    if not data.get("data"):
+        raise InputError("DATA: expected a file or a built-in set (see --help), found none")
+    return registry.open_pairs(data["data"], data.get("validation"))
+
+
+def vocabulary_of(pairs: PairData, job: Job, *sides: int) -> Vocabulary:
+    """Return the vocabulary of the sources (side 0), of the targets (side 1), or of both."""
+    settings, data = job.settings, job.data
+    own = getattr(settings, ("source_unit", "target_unit")[sides[0]])
+    unit = own or settings.unit or registry.default_units(data["data"])[sides[0]]
+    training, held_out = (
+        (pair[side] for pair in pairs.pairs(part) for side in sides)
+        for part in ("training", "validation")
+    )
+    return vocabulary_for(
+        # a unit of its own counts more than --tokenizer
+        replace(job, initial=None, data={} if own else data),
+        unit,
+        lambda: build_vocabulary(
+            training, unit, settings.minimum_count, settings.vocabulary, held_out=held_out
+        ),
+    )
+
+
+def _encode_part(
+    pairs: PairData,
+    part: str,
+    source: Vocabulary,
+    target: Vocabulary,
+    longest: int,
+    name: str,
+    notes: list[str],
+) -> tuple[Sequences, Sequences]:
+    """Return the ids of the pairs of a part; ``notes`` gets a line on how many there are."""
+    columns, left_out = encode_pairs(pairs.pairs(part), source, target, longest)
+    count = len(columns[0])
+    if left_out:
+        notes.append(f"{left_out:,} {part} pairs are longer than {longest} tokens")
+    if count == 0:
+        raise InputError(f"{name}: no {part} pair is short enough for --max-length")
+    notes.append(f"{count:,} {part} pairs")
+    return columns
+
+
+def encode_pairs(
+    pairs: Iterable[Pair], source: Vocabulary, target: Vocabulary, longest: int
+) -> tuple[tuple[Sequences, Sequences], int]:
+    """Return the pairs as ids, each target with EOS after it, and how many were left out.
+
+    Pairs with a side of more than ``longest`` tokens are left out.
+    """
+    sources, targets, left_out = Sequences(), Sequences(), 0
+    for number, (source_text, target_text) in enumerate(pairs, start=1):
+        ids = source.encode(source_text, f"source {number}")
+        target_ids = target.encode(target_text, f"target {number}")
+        if max(len(ids), len(target_ids)) > longest:
+            left_out += 1
+            continue
+        sources.append(ids)
+        targets.append([*target_ids, len(target)])
+    return (sources, targets), left_out
+
+
+def count_tokens(batch: tuple[Any, ...]) -> int:
+    """Return the target tokens of a batch, EOS included: the loss is the mean over them."""
+    return int(batch[3].sum())

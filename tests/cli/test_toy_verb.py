@@ -1,0 +1,84 @@
+"""A verb that is declared in one file is known to the command line."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import minillm
+from minillm import cli
+from minillm.cli import main
+
+VERB = '''"""Holler a text.
+
+Print TEXT in capital letters.
+
+examples:
+  minillm holler "hello"
+"""
+
+import tqdm  # what the command line itself does not need
+
+
+def add_arguments(parser):
+    parser.add_argument("text", metavar="TEXT")
+    parser.hide(parser.add_argument("--twice", action="store_true", help="print it twice"))
+
+
+def run(args):
+    print(args.text.upper() * (1 + args.twice))
+    return 0
+'''
+
+
+@pytest.fixture(autouse=True)
+def holler(tmp_path, monkeypatch):
+    (tmp_path / "holler.py").write_text(VERB)
+    (tmp_path / "shared.py").write_text('"""No verb: it defines no function of that name."""\n')
+    monkeypatch.setattr(cli, "__path__", [*cli.__path__, str(tmp_path)])
+    yield
+    sys.modules.pop("minillm.cli.holler", None)
+
+
+def test_it_runs(capsys):
+    assert main(["holler", "hello"]) == 0
+    assert capsys.readouterr().out == "HELLO\n"
+    assert main(["holler", "hello", "--twice"]) == 0
+    assert capsys.readouterr().out == "HELLOHELLO\n"
+
+
+def test_it_is_listed_and_has_a_page(capsys):
+    assert main([]) == 1
+    page = capsys.readouterr().out
+    assert "\n  holler     Holler a text\n" in page
+    assert "  shared" not in page
+    with pytest.raises(SystemExit, match="0"):
+        main(["holler", "--help"])
+    page = capsys.readouterr().out
+    assert page.startswith(
+        "usage: minillm holler TEXT\n\nHoller a text.\n\nPrint TEXT in capital letters.\n"
+    )
+    assert page.endswith(
+        '\nexamples:\n  minillm holler "hello"\n\n'
+        "more options, which are rarely needed: minillm holler --help-all\n"
+    )
+    with pytest.raises(SystemExit, match="0"):
+        main(["holler", "--help-all"])
+    assert "  --twice  print it twice\n" in capsys.readouterr().out
+
+
+def test_others_do_not_import_it(tmp_path):
+    code = f"""
+import sys
+from minillm import cli
+cli.__path__.append({str(tmp_path)!r})
+cli.main(["info"])
+sys.exit("tqdm" in sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_nothing_of_the_package_names_it():
+    for path in Path(minillm.__path__[0]).rglob("*.py"):
+        assert "holler" not in path.read_text("utf-8"), path
