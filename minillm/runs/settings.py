@@ -296,9 +296,7 @@ class TrainingSettings:
     checkpoint_seconds: float = of_run(
         30.0, "save for --resume every S seconds", "S", least=0, most=1e9, rare=True
     )
-    optimiser: str = of_descent(
-        "adamw", "update rule", choices=("sgd", "adam", "adamw")
-    )
+    optimiser: str = of_descent("adamw", "update rule", choices=("sgd", "adam", "adamw"))
     learning_rate: float = of_descent(
         3e-3,
         "peak learning rate, which falls to a hundredth",
@@ -493,7 +491,7 @@ class LabelledSettings(TrainingSettings):
     patience: int = with_default(TrainingSettings, "patience", 5)
     class_weights: str = of_descent(
         "none",
-        "balanced: a text of a rare class counts more, so that all classes count alike",
+        "balanced: all classes count alike; none: all texts do",
         choices=("none", "balanced"),
         rare=True,
     )
