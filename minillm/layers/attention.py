@@ -2,15 +2,15 @@
 
 A model has one kind of attention:
 
-- "none": every step gets the same context, the encoder's last state (Cho et al. 2014).
+- "none": the context of every step is the encoder's last state (Cho et al. 2014).
 - "dot", "general": multiplicative attention (Luong et al. 2015).
 - "additive": (Bahdanau et al. 2015).
 
-A kind is a class in ``KINDS``.  The part that depends on the source alone, above all the
-keys, is computed once: ``prepare`` makes the decoder's *memory*, a dictionary with
-``memory.keys``, ``memory.values`` and ``memory.lengths``, or, without attention, with
-``memory.last``.  It is part of the decoder's state.  ``attend`` is then called with the
-queries of all steps at once, or with those of one step after another.
+Each kind is a class in ``KINDS``.  The part that depends only on the source, above all the
+keys, is computed once: ``prepare`` makes the decoder's *memory*.  It is a dictionary of
+``memory.keys``, ``memory.values`` and ``memory.lengths``, or, without attention, of
+``memory.last``, and part of the decoder's state.  Then ``attend`` is called with the queries of
+all steps at once, or step by step.
 
 Legend: B batch, S source steps, T queries (in beam search the hypotheses of one source),
 H the width of the decoder, M that of the encoder's outputs.
@@ -29,9 +29,9 @@ Memory = dict[str, NDArray]
 
 
 class Attention:
-    """A kind of attention; a subclass has its weights, its keys and its op."""
+    """A kind of attention; a subclass defines its weights, its keys and its op."""
 
-    weights: tuple[str, ...] = ()  # those that the op takes, in its order
+    weights: tuple[str, ...] = ()  # of the op, in the order of its arguments
 
     def new_layer(self, prefix: str, H: int, M: int) -> dict[str, Fresh]:
         """Declare the weights."""
@@ -49,7 +49,8 @@ class Attention:
         """Make the memory of a source: the encoder's outputs as values, and their keys.
 
         hs (B, S, M), h_last (B, M), lengths (B,) -> memory.  H is the width of the queries.
-        ``backward(dmemory)`` -> dhs, dh_last, gradients; one of the first two is None: zero.
+        ``backward(dmemory)`` -> dhs, dh_last, gradients.  One of the first two is None, which
+        means zero.
         """
         keys, keys_backward = self.keys(params, prefix, hs, H)
 
@@ -60,7 +61,7 @@ class Attention:
         return {"memory.keys": keys, "memory.values": hs, "memory.lengths": lengths}, backward
 
     def keys(self, params: Params, prefix: str, hs: NDArray, H: int) -> tuple[NDArray, Callable]:
-        """hs (B, S, M) -> keys, here hs itself.  ``backward(dkeys)`` -> dhs, gradients."""
+        """hs (B, S, M) -> keys; by default, hs itself.  ``backward(dkeys)`` -> dhs, gradients."""
         return hs, lambda dkeys: (dkeys, {})
 
     def attend(
@@ -124,7 +125,7 @@ class NoAttention(Attention):
 class Dot(Attention):
     """score = q k^T, where k is hs.
 
-    The vectors of a dot product need one width: where M is 2H, the two directions are added.
+    A dot product needs vectors of one width: if M is 2H, the two directions are added.
     """
 
     def keys(self, params, prefix, hs, H):

@@ -1,10 +1,11 @@
-"""The Transformer's block: branches whose results are added to x, one after the other.
+"""The Transformer's block: branches, each of which adds its result to x.
 
     x = x + attention(norm_1(x))            each token gathers from others
     x = x + feed_forward(norm_2(x))         each token by itself
 
-Each branch is *added* to x, so that the path from the first x to the last is a sum, along which
-the gradient flows back undiminished (He et al. 2016); dropout acts on what is added.
+Each branch is *added* to x.  The path from the first x to the last is therefore a sum, and the
+gradient flows back along it undiminished (He et al. 2016).  Dropout is applied to each result
+before it is added.
 
 This is the order of GPT-2, "pre-norm".  Vaswani et al. (2017), BERT and the first GPT normalise
 the sum instead, "post-norm":
@@ -14,8 +15,8 @@ the sum instead, "post-norm":
 
 There every gradient passes through all the norms above it.  The deeper the stack, the more the
 gradients of its upper and lower layers differ, and the learning rate has to rise slowly from zero.
-With the norm inside the branch the sum itself is never rescaled, and deep stacks train from the
-start (Xiong et al. 2020).  The price is one more norm after the last block.
+With the norm inside the branch, the sum itself is never rescaled, and deep stacks train well from
+the start (Xiong et al. 2020).  The price is one more norm after the last block.
 
 A decoder has a third branch between the two: cross-attention to the encoder's memory.
 
@@ -58,10 +59,11 @@ def new_block(
     summed: Draw | None = None,
     cross: bool = False,
 ) -> dict[str, Fresh]:
-    """Fresh weights of a block, with cross-attention or without.
+    """Declare the weights of a block, with cross-attention or without.
 
-    Matrices are drawn by ``draw``; W_qkv by ``qkv``, or as three of them; those that write into
-    the sum, ``attention.W_o`` and ``feed_forward.W_2``, by ``summed``.
+    Matrices are drawn by ``draw``, except W_qkv, ``attention.W_o`` and ``feed_forward.W_2``.
+    W_qkv is drawn by ``qkv`` (None: as three matrices).  The other two, which write into the sum,
+    are drawn by ``summed`` (None: like the rest).
     """
     qkv, summed = qkv or side_by_side(3, draw), summed or draw
     params = new_cross_attention(f"{prefix}.cross", D, draw) if cross else {}
@@ -74,7 +76,7 @@ def new_block(
 
 
 def new_norm(prefix: str, D: int) -> dict[str, Fresh]:
-    """A layer norm that changes nothing yet: gain 1, bias 0."""
+    """Declare the weights of a layer norm: gain 1, bias 0."""
     return {f"{prefix}.gain": Fresh((D,), ones), f"{prefix}.bias": Fresh((D,))}
 
 
@@ -94,9 +96,9 @@ def block(
 ) -> tuple[NDArray, Callable]:
     """Self-attention, cross-attention if there is a memory, and a feed-forward layer.
 
-    x (B, T, D) -> y (B, T, D).  ``causal``, ``lengths`` and ``cache`` are those of
-    :func:`minillm.layers.heads.self_attention`.  memory (B, S, D) is what the encoder made of the
-    source, masked past memory_lengths (B,).  The other options are those of :func:`residual`.
+    x (B, T, D) -> y (B, T, D).  ``causal``, ``lengths`` and ``cache`` are passed to
+    :func:`minillm.layers.heads.self_attention`.  memory (B, S, D) is the output of the encoder,
+    masked past memory_lengths (B,).  All other options are passed to :func:`residual`.
     ``backward(dy, trained=None)`` -> dx, dmemory if there is a memory, gradients.
     """
 
@@ -127,9 +129,9 @@ def residual(
 ) -> tuple[NDArray, Callable]:
     """x + f(norm(x)) for each branch f in turn; or, post-norm, norm(x + f(x)).
 
-    ``branches`` has each f by the prefix of its norm's weights.  x (..., D) -> y (..., D).  With
-    rng there is dropout.  The backward of a branch returns dx, the gradients of its other inputs,
-    if it has any, and those of its weights; and so does ``backward(dy, trained=None)``.
+    ``branches`` maps the prefix of a norm's weights to its f.  x (..., D) -> y (..., D).  With rng
+    there is dropout.  The backward of a branch returns dx, the gradients of its other inputs, if it
+    has any, and those of its weights.  ``backward(dy, trained=None)`` returns the same for all.
     """
     h, backwards = None, []
     for norm, branch in branches.items():
@@ -149,14 +151,14 @@ def residual(
             if post_norm:
                 # y = norm(x + dropout(f(x)))
                 dtotal, of_norm = norm_backward(None, dx)
-                dx, *more, own = branch_backward(dropout_backward(dtotal), trained)
+                dx, *more, of_branch = branch_backward(dropout_backward(dtotal), trained)
                 dx = dtotal + dx
             else:
                 # y = x + dropout(f(norm(x)))
-                dnormed, *more, own = branch_backward(dropout_backward(dx), trained)
+                dnormed, *more, of_branch = branch_backward(dropout_backward(dx), trained)
                 dx, of_norm = norm_backward(dx, dnormed)  # dx + the gradient through the norm
             others += more
-            parts += [own, of_norm]
+            parts += [of_branch, of_norm]
         return dx, *others, merge_gradients(*parts)
 
     return x if post_norm else x + h, backward
@@ -165,10 +167,11 @@ def residual(
 def backward_through(
     backwards: Mapping[str, Callable], dy: NDArray, trained: Trained, *below: str
 ) -> tuple[NDArray | None, Gradients]:
-    """The backwards of blocks, by the prefixes of their weights, from the last to the first.
+    """Run the backwards of blocks, from the last to the first.
 
-    It ends where no weight further down is trained, neither of a block nor of what is ``below``
-    them all, whose weights have these prefixes.  -> dx, or None if it is not needed; gradients.
+    ``backwards`` maps the prefix of a block's weights to its backward.  ``below`` has the prefixes
+    of the weights below all blocks.  The run ends where no weight further down is trained.
+    -> dx, or None if it is not needed; gradients.
     """
     prefixes, dx = list(backwards), dy
     parts: list[Gradients] = []
@@ -180,13 +183,13 @@ def backward_through(
     return dx if any_trained(trained, *below) else None, merge_gradients(*parts)
 
 
-# --- what a block is made of --------------------------------------------------------
+# --- the parts of a block -----------------------------------------------------------
 
 
 def feed_forward(
     params: Params, prefix: str, x: NDArray, activation: Op = ops.gelu
 ) -> tuple[NDArray, Callable]:
-    """y = activation(x W_1 + b_1) W_2 + b_2, of width F inside: usually F = 4 D.
+    """y = activation(x W_1 + b_1) W_2 + b_2, with a hidden width of F, usually 4 D.
 
     x (..., D) -> y (..., D).  ``backward(dy, trained=None)`` -> dx, gradients.
     """
@@ -206,7 +209,8 @@ def add_norm(
 ) -> tuple[tuple[NDArray, NDArray], Callable]:
     """x + h (None: x alone) and its layer norm, with ``prefix.gain`` and ``prefix.bias``.
 
-    ``backward(dtotal, dy)``, by the sum and by the norm -> dx, which is dh too, gradients.
+    ``backward(dtotal, dy)``, the gradients by the sum and the norm -> dx, which equals dh, and
+    gradients.
     """
     gain, bias = f"{prefix}.gain", f"{prefix}.bias"
     outputs, op_backward = ops.add_norm(x, h, params[gain], params[bias], epsilon)

@@ -1,17 +1,18 @@
-"""The keys and values of the tokens that were read, kept so that none is read twice.
+"""The cache: the keys and values of past tokens, kept so that no token is read twice.
 
-A token attends to all tokens before it, but the keys and values of these do not depend on it: they
-are computed once, and kept.  A cache is a dictionary with, for each attention layer,
-``prefix.keys`` and ``prefix.values`` (B, M, S, w), where S is the room that there is, and besides
+A token attends to all tokens before it.  Their keys and values do not depend on later tokens, so
+they are computed once and kept.  A cache is a dictionary.  For each attention layer it has
+``prefix.keys`` and ``prefix.values`` (B, M, S, w), with room for S positions, and for all layers
 
-    lengths (B,)   how many positions each row has read: those after them are free
-    start (B,)     how many it had read before the last tokens: where these begin
-    written (B,)   how many are written in these arrays, by any cache that shares them
+    lengths (B,)   the number of positions that each row has read; the rest are free
+    start (B,)     the number that it had read before the last tokens, which begin there
+    written (B,)   the number written in these arrays, by any cache that shares them
     room           S
 
-The arrays are written in place, because to copy them at every step would cost as much as the step.
-A cache that was extended twice, in two directions, must not see the other's tokens.  So caches
-share ``written`` with the arrays, and copy both if ``written`` exceeds ``lengths``.
+The arrays are written in place, because copying them at every step would cost as much as the step.
+If a cache is extended twice, with different tokens, neither result may see the tokens of the
+other.  So caches share ``written`` with the arrays, and copy both if ``written`` exceeds
+``lengths``.
 
 Legend: B batch, T new tokens, S room, M heads of keys, w their width.
 """
@@ -25,7 +26,7 @@ BLOCK = 64  # positions by which the room grows
 
 
 def empty(B: int) -> Cache:
-    """The cache of B rows that have read nothing."""
+    """The cache of B rows before their first token."""
     counts = {name: np.zeros(B, np.int64) for name in ("lengths", "start", "written")}
     return counts | {"room": np.array(0)}
 
@@ -33,8 +34,8 @@ def empty(B: int) -> Cache:
 def extended(cache: Cache, counts: NDArray[np.int64], T: int) -> Cache:
     """A cache with room for T more positions in each row, of which ``counts`` (B,) are kept.
 
-    The layers write the new keys and values with :func:`append`.  ``cache`` itself stays as it
-    is; the arrays are shared where that is safe.
+    The layers write the new keys and values with :func:`append`.  ``cache`` itself is not
+    changed; the arrays are shared where that is safe.
     """
     start = cache["lengths"]
     new, needed = cache | {"lengths": start + counts, "start": start}, max(start.tolist()) + T
@@ -49,7 +50,7 @@ def extended(cache: Cache, counts: NDArray[np.int64], T: int) -> Cache:
 def append(cache: Cache, prefix: str, keys: NDArray, values: NDArray) -> tuple[NDArray, NDArray]:
     """Write the keys and values (B, M, T, w) of the positions from start[b] on.
 
-    Returns all up to the last of them: (B, M, S, w) each, views of the cache.
+    Returns all keys and values up to the last position, (B, M, S, w) each, as views of the cache.
     """
     start, T = cache["start"], keys.shape[2]
     S = int(start.max()) + T
@@ -69,7 +70,7 @@ def append(cache: Cache, prefix: str, keys: NDArray, values: NDArray) -> tuple[N
 
 
 def _copy(array: NDArray, room: int) -> NDArray:
-    """A copy with room for that many positions."""
+    """A copy with room for ``room`` positions."""
     B, M, S, width = array.shape
     new = np.zeros((B, M, room, width), array.dtype)
     new[:, :, :S] = array

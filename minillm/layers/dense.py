@@ -3,13 +3,13 @@
     y = f(x W + b)
 
 With LoRA (:mod:`minillm.training.lora`) the parameters have ``W.A`` (I, r) and ``W.B`` (r, O)
-beside W = W_0 + A B.  Then W_0 and b stay as they are, and A and B are trained.  From
-dW = x^T dy would follow dA = dW B^T and dB = A^T dW.  Multiplied in another order, no matrix as
-large as W arises:
+beside W = W_0 + A B.  Then A and B are trained, and W_0 and b are not.  The gradients are
+dA = dW B^T and dB = A^T dW, where dW = x^T dy.  In another order, the products need no matrix as
+large as W:
 
     dA = x^T (dy B^T)        dB = (x A)^T dy
 
-That is 2 r (I + O) multiplications for a row of x in place of I O.
+That is 2 r (I + O) multiplications for each row of x instead of I O.
 
 Source: Hu et al. (2021), "LoRA: low-rank adaptation of large language models", section 4.1.
 """
@@ -26,12 +26,12 @@ from minillm.ops.linear import matmul, sum_of_rows
 
 
 def new_layer(prefix: str, I: int, O: int) -> dict[str, Fresh]:
-    """Fresh weights from I inputs to O outputs: W of variance 1 / (3 I), and b = 0."""
+    """Declare the weights from I inputs to O outputs: W of variance 1 / (3 I), and b = 0."""
     return new_matrix(prefix, "", I, O, uniform(I**-0.5))
 
 
 def new_matrix(prefix: str, suffix: str, I: int, O: int, draw: Draw) -> dict[str, Fresh]:
-    """A fresh matrix ``prefix.W_suffix``, drawn so, and its bias of zeros."""
+    """Declare a matrix, ``prefix.W`` with the suffix, and its bias of zeros."""
     return {f"{prefix}.W{suffix}": Fresh((I, O), draw), f"{prefix}.b{suffix}": Fresh((O,))}
 
 
@@ -45,9 +45,9 @@ def layer(
     """y = f(x W + b), where f is an op such as ``ops.tanh``; None: y = x W + b.
 
     x (..., I) -> y (..., O).  Weights: ``prefix.W`` (I, O) and ``prefix.b`` (O,); with a suffix
-    such as "_1" ``prefix.W_1`` and ``prefix.b_1``.  Without b in params there is no bias.
-    ``backward(dy, trained=None)`` -> dx, gradients: where the names of the trained weights are
-    given, those of no other matrix.  Keeps x, W and what the activation keeps.
+    such as "_1", ``prefix.W_1`` and ``prefix.b_1``.  If params has no b, there is no bias.
+    ``backward(dy, trained=None)`` -> dx, gradients.  With ``trained``, the names of the trained
+    weights, no other matrix gets one.  Keeps x, W and whatever the activation keeps.
     """
     W, b = f"{prefix}.W{suffix}", f"{prefix}.b{suffix}"
     weight = params[W]

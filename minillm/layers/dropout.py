@@ -1,4 +1,4 @@
-"""Dropout in training, and none at evaluation."""
+"""Dropout in training only."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ from minillm import ops
 def dropout(
     x: NDArray, rate: float, rng: np.random.Generator | None = None
 ) -> tuple[NDArray, Callable[[NDArray], NDArray]]:
-    """``ops.dropout`` where there is an rng, which is in training; else x itself."""
+    """``ops.dropout`` if there is an rng (in training), else x itself."""
     if rng is None or rate == 0:
         return x, lambda dy: dy
     return ops.dropout(x, rate, rng)

@@ -1,4 +1,4 @@
-"""Tables of vectors: the sum of several at the input, and one of them again at the output."""
+"""Tables of vectors: a sum of their rows as the input, and a tied output layer."""
 
 from collections.abc import Callable, Mapping
 from functools import reduce
@@ -13,7 +13,7 @@ from minillm.layers.types import Backward, Ids, Params
 def layer(params: Params, tables: Mapping[str, Ids]) -> tuple[NDArray, Backward]:
     """The sum of a row of each table: x = E[ids] + P[positions] and so on.
 
-    ``tables`` has ids (B, T) by the name of the table (V, D) -> x (B, T, D).
+    ``tables`` maps the name of a table (V, D) to its ids (B, T) -> x (B, T, D).
     ``backward(dx)`` -> gradients.
     """
     rows, backwards = [], {}
@@ -28,7 +28,7 @@ def layer(params: Params, tables: Mapping[str, Ids]) -> tuple[NDArray, Backward]
 
 
 def output(params: Params, E: str, y: NDArray, b: str | None = None) -> tuple[NDArray, Callable]:
-    """Logits by the vectors of a table, "tied": y (..., D) -> y E^T + b (..., V).
+    """Logits from a table of embeddings ("tied"): y (..., D) -> y E^T + b (..., V).
 
     ``backward(dlogits)`` -> dy, gradients.
     Source: Press and Wolf (2017), "Using the output embedding to improve language models".

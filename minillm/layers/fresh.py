@@ -1,8 +1,8 @@
-"""Fresh weights, declared: the shape of each, and how it is drawn.
+"""Declarations of fresh parameters: shapes, and the distributions they are drawn from.
 
-A layer or a model returns its parameters as ``name -> Fresh(shape, draw)``.  So its shapes are
-known before memory is taken for any array, and :class:`minillm.models.base.Model` draws them in
-their order.  ``draw(shape, rng, dtype)`` returns the array.
+A layer or a model declares its parameters as ``name -> Fresh(shape, draw)``.  Shapes are thus known
+before any array is allocated.  :class:`minillm.models.base.Model` draws the arrays in the order of
+their declarations: ``draw(shape, rng, dtype)`` returns one.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,8 +28,9 @@ def ones(shape: Shape, rng: np.random.Generator, dtype: type) -> NDArray:
 def normal(deviation: float = 1.0) -> Draw:
     """Normal numbers with mean 0.
 
-    sqrt(v / I) gives outputs v times the variance of I inputs.  Before a relu, which passes on
-    half of it, v should be 2 (He, Zhang, Ren and Sun 2015, "Delving deep into rectifiers").
+    With a deviation of sqrt(v / I), the outputs have v times the variance of the I inputs.  Before
+    a relu, which halves it, v should be 2 (He, Zhang, Ren and Sun 2015, "Delving deep into
+    rectifiers").
     """
 
     def draw(shape: Shape, rng: np.random.Generator, dtype: type) -> NDArray:
@@ -53,7 +54,7 @@ def glorot(shape: Shape, rng: np.random.Generator, dtype: type) -> NDArray:
 
 
 def side_by_side(count: int, draw: Draw) -> Draw:
-    """Several matrices (I, O / count), each drawn by itself, as one matrix (I, O)."""
+    """Several matrices (I, O / count), drawn separately and joined to one matrix (I, O)."""
 
     def draw_all(shape: Shape, rng: np.random.Generator, dtype: type) -> NDArray:
         I, O = shape
@@ -72,5 +73,5 @@ class Fresh(NamedTuple):
 def draw_all(
     declared: Mapping[str, Fresh], rng: np.random.Generator, dtype: type = np.float32
 ) -> dict[str, NDArray]:
-    """The arrays of declared parameters, drawn one after the other."""
+    """Draw the arrays of declared parameters, in their order."""
     return {name: fresh.draw(fresh.shape, rng, dtype) for name, fresh in declared.items()}

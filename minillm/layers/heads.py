@@ -1,14 +1,14 @@
 """Attention in heads: of a sequence to itself, to its cached past, and to another sequence.
 
-Each of N heads looks at the sequence with queries, keys and values of its own, D / N wide:
+Each of N heads has its own queries, keys and values, of width D / N:
 
-    [q, k, v] = x W_qkv + b_qkv                         of a sequence to itself
-    q = x W_q + b_q,  [k, v] = memory W_kv + b_kv       to another one: cross-attention
+    [q, k, v] = x W_qkv + b_qkv                         self-attention
+    q = x W_q + b_q,  [k, v] = memory W_kv + b_kv       cross-attention
     y = softmax(q k^T / sqrt(D / N)) v W_o + b_o        the heads' results side by side
 
-There may be fewer heads of keys and values than of queries, which then share them.
+Several heads of queries may share a head of keys and values.
 
-Legend: B batch, T time, S positions that are looked at, D width, N heads, M heads of keys.
+Legend: B batch, T time, S positions of keys, D width, N heads, M heads of keys.
 
 Source: Vaswani et al. (2017), "Attention is all you need", section 3.2.
 """
@@ -30,12 +30,12 @@ from minillm.ops.softmax import masked_softmax
 
 
 def new_self_attention(prefix: str, D: int, qkv: Draw, o: Draw) -> dict[str, Fresh]:
-    """Fresh ``W_qkv`` (D, 3D) and ``W_o`` (D, D), with biases of zeros."""
+    """Declare ``W_qkv`` (D, 3D) and ``W_o`` (D, D), with biases of zeros."""
     return dense.new_matrix(prefix, "_qkv", D, 3 * D, qkv) | dense.new_matrix(prefix, "_o", D, D, o)
 
 
 def new_cross_attention(prefix: str, D: int, draw: Draw) -> dict[str, Fresh]:
-    """Fresh ``W_kv`` (D, 2D), ``W_q`` and ``W_o`` (D, D), with biases of zeros."""
+    """Declare ``W_kv`` (D, 2D), ``W_q`` and ``W_o`` (D, D), with biases of zeros."""
     params = dense.new_matrix(prefix, "_kv", D, 2 * D, side_by_side(2, draw))
     params |= dense.new_matrix(prefix, "_q", D, D, draw)
     return params | dense.new_matrix(prefix, "_o", D, D, draw)
@@ -52,11 +52,11 @@ def self_attention(
     lengths: Ids | None = None,
     cache: Cache | None = None,
 ) -> tuple[NDArray, Callable]:
-    """Attention of a sequence to itself: causal, or of each token to the whole.
+    """Attention of a sequence to itself: causal, or of each token to all tokens.
 
     x (B, T, D) -> y (B, T, D).  Keys past lengths[b] are masked.  With a cache, the keys and
-    values of x are written into it, and those before them are read; to the backward these are
-    constant.  ``backward(dy, trained=None)`` -> dx, gradients.
+    values of x are written into it, and x attends to all keys in it.  The backward treats the
+    earlier ones as constant.  ``backward(dy, trained=None)`` -> dx, gradients.
     """
     T, M = x.shape[1], key_heads or heads
     qkv, qkv_backward = dense.layer(params, prefix, x, suffix="_qkv")
@@ -148,7 +148,7 @@ def attend(
     return y, backward
 
 
-# --- weights, for pictures ----------------------------------------------------------
+# --- attention weights, for plots ---------------------------------------------------
 
 
 def self_attention_weights(params: Params, prefix: str, x: NDArray, heads: int) -> NDArray:
@@ -174,7 +174,7 @@ def _weights(q: NDArray, k: NDArray, allowed: NDArray[np.bool_]) -> NDArray:
     return masked_softmax(scores, allowed)[0]
 
 
-# --- heads side by side, and one by one ---------------------------------------------
+# --- splitting and joining heads ----------------------------------------------------
 
 
 def split_heads(x: NDArray, heads: int) -> NDArray:
@@ -197,8 +197,8 @@ def split_qkv(qkv: NDArray, N: int, M: int) -> tuple[NDArray, NDArray, NDArray]:
 
 
 def join_qkv(*parts: NDArray) -> NDArray:
-    """The inverse of :func:`split_qkv`: without a copy where the parts lie side by side already,
-    as those of the twin do."""
+    """The inverse of :func:`split_qkv`; nothing is copied if the parts are slices of one array, as
+    the twin returns them."""
     B, N, T, width = parts[0].shape
     whole = parts[0].base
     of_one = all(part.base is whole for part in parts)

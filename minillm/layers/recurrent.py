@@ -1,12 +1,11 @@
 """Recurrent layers of any cell, in one direction or in both, and stacks of them.
 
 The cells of ``CELLS`` differ in their weights and in their state: h, or h and c.  Here the
-weights are entries of a model's parameters (``prefix.W_x`` and so on) and the state is a
-dictionary (``prefix.h`` and, of an lstm, ``prefix.c``), so that a model is written once
-for all cells.
+weights are entries of a model's parameters (``prefix.W_x`` and so on), and the state is a
+dictionary (``prefix.h`` and, for an lstm, ``prefix.c``).  One model thus works with all cells.
 
 Legend: B batch, T time, I input width, H hidden width, L layers, V vocabulary; M the
-width of a layer's output: H, or 2H where it reads in both directions.
+width of a layer's output: H, or 2H in both directions.
 """
 
 from collections.abc import Callable
@@ -31,7 +30,7 @@ def new_layer(
 
     Input weights are uniform with variance 1 / I.  The recurrent weights of each gate are
     a random orthogonal matrix, which preserves the norm of the state from step to step
-    (Saxe, McClelland and Ganguli 2014).  Biases are zero, but for a gate that begins open.
+    (Saxe, McClelland and Ganguli 2014).  Biases are zero, except for a gate that begins open.
     """
     if bidirectional:
         forward = new_layer(f"{prefix}.forward", cell, I, H)
@@ -76,8 +75,8 @@ def layer(
 
     x (B, T, I) or, in one direction, ids (B, T) in place of one-hot vectors; state (B, M)
     each; lengths (B,) or None -> hs (B, T, M), the state after the last step.
-    ``backward(dhs, dstate=None)`` -> dx (None for ids), dstate, gradients.  A dhs that is
-    None and entries that dstate lacks are zero.
+    ``backward(dhs, dstate=None)`` -> dx (None for ids), dstate, gradients.  None for dhs, and
+    an entry missing from dstate, mean zero.
     """
     if f"{prefix}.forward.W_x" in params:
         return _both_directions(params, prefix, x, state, cell, lengths)
@@ -106,9 +105,9 @@ def _both_directions(
 ) -> tuple[tuple[NDArray, State], Callable]:
     """Run two layers side by side; the second reads from right to left.
 
-    x (B, T, I), state (B, 2H) each -> hs (B, T, 2H), the last state, which the second layer
-    reaches at the first step.  The first H columns belong to ``prefix.forward``, the others
-    to ``prefix.reverse``.
+    x (B, T, I), state (B, 2H) each -> hs (B, T, 2H), the last state.  The second layer reaches
+    its last state at the first step.  The first H columns belong to ``prefix.forward``, the
+    others to ``prefix.reverse``.
     ``backward(dhs, dstate=None)`` -> dx, dstate, gradients.
 
     Source: Schuster and Paliwal (1997), "Bidirectional recurrent neural networks".
@@ -140,7 +139,7 @@ def _both_directions(
 
 
 def _split(state: State, prefix: str, cell: str) -> tuple[State, State]:
-    """Return the states (B, H) of the two directions, from those of the layer (B, 2H)."""
+    """Split the states of a layer (B, 2H) into those of the two directions (B, H)."""
     forward, reverse = {}, {}
     for name in CELLS[cell].state:
         if (both := state.get(f"{prefix}.{name}")) is not None:
@@ -170,13 +169,13 @@ def stack(
     dropout: float = 0.0,
     rng: np.random.Generator | None = None,
 ) -> tuple[tuple[NDArray, State], Callable]:
-    """Run L layers, each over the outputs of the one before, with dropout between them.
+    """Run L layers, each over the outputs of the previous one, with dropout between them.
 
     x (B, T, I) or, in one direction, ids (B, T); state (B, M) each -> hs (B, T, M) of the
     last layer, and the last state of all layers.  The weights of layer l are under
     ``prefix.l``.  Dropout is applied between layers, never between steps.
-    ``backward(dhs, dstate=None, lowest=0)`` -> dx (None for ids), dstate, gradients.  It ends
-    with the layer ``lowest``.
+    ``backward(dhs, dstate=None, lowest=0)`` -> dx (None for ids), dstate, gradients.  It stops
+    after the layer ``lowest``.
 
     Source: Zaremba, Sutskever and Vinyals (2014), "Recurrent neural network
     regularization", for the place of the dropout.
@@ -216,14 +215,14 @@ def stack_over_ids(
 ) -> tuple[tuple[NDArray, State], Callable]:
     """Run an embedding, x_t = E[id_t], with dropout, and a stack over it.
 
-    ids (B, T) -> outputs as those of :func:`stack`.  ``embedding`` names E (V, I) among the
+    ids (B, T) -> outputs as of :func:`stack`.  ``embedding`` is the name of E (V, I) among the
     parameters; None: the input is one-hot, and ``prefix.0.W_x`` has a row for each id.
-    ``backward(dhs, dstate=None, trained=None)`` -> dstate, gradients, dE among them.  It ends
-    with the lowest layer that is trained.
+    ``backward(dhs, dstate=None, trained=None)`` -> dstate, gradients, including dE.  It stops
+    after the lowest layer that is trained.
 
-    The first layer multiplies every x_t by its W_x.  But E[id] W_x is a row of E W_x.
-    In one direction, where E has fewer rows than there are steps and nothing is dropped
-    from x, this table (V, gates H) is computed instead, and each step looks up its row.
+    The first layer multiplies every x_t by its W_x, but E[id] W_x is a row of E W_x.  In one
+    direction, without dropout of x, and with fewer rows in E than steps, the table E W_x
+    (V, gates H) is computed instead, and each step looks up its row.
     """
     E, W_x = None if embedding is None else params[embedding], f"{prefix}.0.W_x"
     drops = rng is not None and dropout > 0
@@ -258,7 +257,7 @@ def _embedded(
 
 
 def _lowest_trained(trained: Trained, prefix: str, embedding: str | None, layers: int) -> int:
-    """Return the number of the lowest layer whose gradient is needed; ``layers``: none is."""
+    """Return the number of the lowest layer to be trained; ``layers`` if none is."""
     if embedding is not None and any_trained(trained, embedding):
         return 0
     numbers = (n for n in range(layers) if any_trained(trained, f"{prefix}.{n}."))
@@ -268,7 +267,7 @@ def _lowest_trained(trained: Trained, prefix: str, embedding: str | None, layers
 def layer_step(params: Params, prefix: str, x: NDArray, state: State, cell: str) -> State:
     """Run one step of a layer without a backward, for generation: -> the new state.
 
-    x (..., I) or ids (...), where the leading axes are those of the state: (B,), or (B, K)
+    x (..., I) or ids (...).  The leading axes are those of the state: (B,), or (B, K)
     for K hypotheses of each row.  The output of the step is its h.
     """
     entries = [f"{prefix}.{name}" for name in CELLS[cell].state]
@@ -284,7 +283,7 @@ def layer_step(params: Params, prefix: str, x: NDArray, state: State, cell: str)
 def stack_step(
     params: Params, prefix: str, x: NDArray, state: State, cell: str, layers: int
 ) -> tuple[NDArray, State]:
-    """Run one step of a stack, as :func:`layer_step`: -> h of the last layer, new state."""
+    """Run one step of a stack, like :func:`layer_step`: -> h of the last layer, new state."""
     new: State = {}
     for number in range(layers):
         name = f"{prefix}.{number}"

@@ -31,7 +31,7 @@ def floats(op: str, **arguments: tuple[NDArray, str]) -> dict[str, int]:
     >>> floats("linear", x=(np.ones((2, 3)), "... I"), W=(np.ones((3, 5)), "I O"))
     {'I': 3, 'O': 5}
 
-    Raises TypeError for anything but float32 or float64 arrays of one dtype, ValueError
+    Raises TypeError for anything but float32 or float64 arrays of one dtype, and ValueError
     for a shape that does not fit.
     """
     described = []
@@ -41,7 +41,7 @@ def floats(op: str, **arguments: tuple[NDArray, str]) -> dict[str, int]:
     return _sizes(op, *described).copy()
 
 
-@functools.lru_cache(1024)  # every training step asks for the same ones
+@functools.lru_cache(1024)  # every training step checks the same shapes
 def _sizes(op: str, *arguments: tuple[str, str, np.dtype, tuple[int, ...]]) -> dict[str, int]:
     """Return the size of each letter; an argument is its name, axes, dtype and shape."""
     sizes: dict[str, int] = {}
@@ -80,7 +80,7 @@ def _fit(op: str, name: str, shape: tuple[int, ...], axes: str, sizes: dict[str,
         known = sizes.setdefault(letter, size // count)
         fits = fits and size == count * known and size > 0
     if not fits:
-        # Letters that this very argument introduced have no size to name yet.
+        # A letter that first occurs in this argument has no size yet.
         expected = ", ".join(
             f"{written} = {count * sizes[letter]}" if letter in sizes else written
             for written, (letter, count) in zip(axes.split()[leading:], letters, strict=True)
@@ -186,7 +186,7 @@ def whole(op: str, name: str, value: Any, least: int, most: int) -> int:
 
 
 def flag(op: str, name: str, value: Any) -> bool:
-    """Return True or False; other values that have a truth value are refused."""
+    """Return True or False; anything else is an error, even if it has a truth value."""
     if not isinstance(value, bool) and (
         not isinstance(value, (np.ndarray, np.bool_)) or value.shape != () or value.dtype != bool
     ):
@@ -195,10 +195,10 @@ def flag(op: str, name: str, value: Any) -> bool:
 
 
 def contiguous(*arrays: NDArray) -> tuple[NDArray, ...]:
-    """Return the arrays in C order, each as an array object of its own.
+    """Return the arrays in C order, each as a new array object.
 
-    Only arrays in another order are copied.  If the caller sets the ``shape`` of an argument
-    afterwards, the arrays returned keep theirs.
+    Only arrays in another order are copied.  The others are views, so that a later change of an
+    argument's ``shape`` does not reach them.
     """
     return tuple([a.view() if a.flags.c_contiguous else a.copy("C") for a in arrays])
 
@@ -211,12 +211,12 @@ def upstream(op: str, order: Order = "C", /, **outputs: NDArray) -> Callable[...
 
         upstream = _validate.upstream("lstm", dhs=hs, dh_last=h_last, dc_last=c_last)
 
-    The function returned takes those gradients and returns them in C order ("K": in their
-    own order): a tuple, or a single array where there is one output.  It keeps shapes and
-    dtypes, but no output.  Where there are several outputs, None means a gradient of zero.
+    The check takes those gradients and returns them in C order ("K": in the order they have): a
+    tuple, or a single array if there is one output.  It keeps shapes and dtypes, but no output.
+    With several outputs, None means a gradient of zero.
 
-    It raises TypeError for anything but an array of the output's dtype (a Python number will
-    do for a scalar), ValueError for an array of another shape.
+    The check raises TypeError for anything but an array of the output's dtype (a scalar may be a
+    Python number), and ValueError for an array of another shape.
     """
     expected = [(op, name, order, y.shape, y.dtype) for name, y in outputs.items()]
     if len(expected) == 1:

@@ -77,7 +77,7 @@ def silu(x: NDArray) -> tuple[NDArray, Callable]:
     upstream = _validate.upstream("silu", dy=y)
 
     def backward(dy):
-        # y = x s, and the sigmoid has the slope s (1 - s)
+        # y = x s, where ds/dx = s (1 - s)
         return upstream(dy) * s * (1 + x * (1 - s))
 
     return y, backward

@@ -1,4 +1,4 @@
-"""Addition and layer normalisation in one, as each branch of a residual stream begins."""
+"""Addition and layer normalisation in one: the start of each branch of a residual stream."""
 
 from collections.abc import Callable
 
@@ -13,21 +13,21 @@ from minillm.ops.layer_norm import layer_norm_backward, layer_norm_forward
 def add_norm(
     x: NDArray, h: NDArray | None, gain: NDArray, bias: NDArray, eps: float = 1e-5
 ) -> tuple[tuple[NDArray, NDArray], Callable]:
-    """Return a sum, which goes on, and its layer norm, with which a branch begins.
+    """Return a sum, the residual stream, and its layer norm, the input of a branch.
 
         total = x + h        y = layer_norm(total)
 
     x and h (..., D), gain (D,), bias (D,) -> total, y (..., D).  Where h is None, total is x.
     ``backward(dtotal, dy)`` -> dx, dh if there is an h, dgain, dbias.  Keeps total, gain, and
-    of each row its mean and 1 / sqrt(variance + eps).
+    the mean and 1 / sqrt(variance + eps) of each row.
 
-    The total has two uses, and so its gradient two parts, which x and h both get:
+    The total has two uses, so its gradient is a sum of two parts.  It is that of x and of h:
 
         dx = dh = dtotal + layer_norm's backward of dy
 
     Raises TypeError or ValueError where dtypes or shapes do not fit, or eps is not positive.
     Source: He, Zhang, Ren and Sun (2016), "Identity mappings in deep residual networks",
-    section 2, for the sum that goes on past every branch.
+    section 2, for the sum that bypasses every branch.
     """
     added = {} if h is None else {"h": (h, "... D")}
     _validate.floats("add_norm", x=(x, "... D"), **added, gain=(gain, "D"), bias=(bias, "D"))

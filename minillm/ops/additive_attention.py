@@ -37,8 +37,8 @@ def additive_attention(
     Keeps the arguments, the two projections and the weights; tanh, (B, T, S, A), is
     computed again.
 
-    Where W_k is None, the keys are projected already, (B, S, A), and there is no dW_k: a
-    decoder that runs step by step projects them once.
+    If W_k is None, the keys are projected already, (B, S, A), and there is no dW_k.  A decoder
+    that runs step by step projects them once.
 
         dhidden = dscore v (1 - tanh^2)        dv = sum over b, t, s of dscore tanh
         d(q W_q) = sum over s of dhidden       d(k W_k) = sum over t of dhidden

@@ -1,4 +1,4 @@
-"""The shared parts of all attentions: which keys exist, and the softmax over them.
+"""The shared parts of all attentions: the softmax over the keys, and its backward.
 
 Legend: B batch, N heads, T queries (the decoder's steps), S keys (the encoder's),
 D, E and A widths.  Each attention is
@@ -6,21 +6,19 @@ D, E and A widths.  Each attention is
     weights = softmax over s of score(query_t, key_s)
     context_t = sum over s of weight_s value_s
 
-and they differ in the score alone.  With the derivative of the softmax, weight_s
+They differ only in the score.  With the derivative of the softmax, weight_s
 ([s = r] - weight_r), every backward begins
 
     dweight_s += dcontext . value_s        dvalue_s = sum over t of weight_s dcontext_t
     dscore_s = weight_s (dweight_s - sum over r of weight_r dweight_r)
 
-Read on in ``additive_attention``, ``multiplicative_attention`` and
-``scaled_dot_product_attention``.  A teacher-forced sequence passes all its queries at
-once; one step of a decoder has T = 1.  In beam search the T queries are the hypotheses
-of one source, which share its keys.
+See ``additive_attention``, ``multiplicative_attention`` and ``scaled_dot_product_attention``.
+With teacher forcing, all T queries of a sequence are passed at once; a single step of a decoder
+has T = 1.  In beam search the T queries are the hypotheses of one source, which share its keys.
 
-``lengths`` (B,): the keys of row b past lengths[b] are masked.  Their score is minus
-infinity, not a large negative number, so that the padding changes no result and no
-gradient.  A query without any key, or with minus infinity for all scores, has a context
-of zero, weights of zero, and no gradient.
+``lengths`` (B,): the keys of row b past lengths[b] are masked.  Their score is minus infinity,
+not a large negative number, so the padding changes no result and no gradient.  A query without
+keys, or whose scores are all minus infinity, has zero context, zero weights, and no gradient.
 """
 
 import numpy as np
@@ -38,10 +36,10 @@ def transposed(x: Array) -> Array:
 
 
 def attending(weights: Array) -> NDArray[np.bool_]:
-    """Return which queries attend to any key: weights (..., T, S) -> (..., T, 1).
+    """Return a mask of the queries that attend to any key: weights (..., T, S) -> (..., T, 1).
 
-    The other queries are left out of every product: their weights are zero, but zero times
-    an infinite key or value would be NaN.
+    The other queries are left out of every product.  Their weights are zero, but zero times an
+    infinite key or value would be NaN.
     """
     return (weights != 0).any(axis=-1, keepdims=True)
 
@@ -62,7 +60,7 @@ def attend_backward(
     """dcontext (..., T, E), dweights (..., T, S) -> dscores (..., T, S), dvalues (..., S, E)."""
     attends = attending(weights)
     dcontext = np.where(attends, dcontext, 0)
-    # context = weights values, and the weights are an output themselves
+    # context = weights values; the weights are an output, too
     dvalues = transposed(weights) @ dcontext
     dweights = np.where(allowed & attends, dweights + dcontext @ transposed(values), 0)
     # weights = softmax(scores)

@@ -1,4 +1,4 @@
-"""Attention flow: a text and a question about it look at each other, word by word."""
+"""Attention flow: attention between a text and a question about it, in both directions."""
 
 from collections.abc import Callable
 
@@ -20,21 +20,21 @@ def attention_flow(
     lengths: NDArray[np.integer] | None = None,
     question_lengths: NDArray[np.integer] | None = None,
 ) -> tuple[NDArray, Callable]:
-    """Each word of a text beside a question, and the words that the question is about.
+    """Describe each word of a text by its relation to a question about the text.
 
     Every word t of the text is compared with every word j of the question (* by components):
 
         s_tj = w_h . h_t + w_u . u_j + (h_t * w_hu) . u_j
 
-    From the text to the question, the words of the question that each word of the text is close to:
+    From the text to the question: a mean of the question's words for each word of the text:
 
         a_t = softmax over j of s_tj        v_t = sum over j of a_tj u_j
 
-    From the question to the text, the words that some word of the question is close to:
+    From the question to the text: a mean of the text's words that are close to the question:
 
         b = softmax over t of (max over j of s_tj)        c = sum over t of b_t h_t
 
-    Nothing is summed up into one vector for the whole text: all of it flows on, side by side:
+    The text is not reduced to one vector: each word keeps its own, joined with the two means:
 
         g_t = [h_t, v_t, h_t * v_t, h_t * c]
 

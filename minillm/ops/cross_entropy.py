@@ -17,7 +17,7 @@ def cross_entropy(
     label_smoothing: float = 0.0,
     class_weights: NDArray | None = None,
 ) -> tuple[np.floating, Callable]:
-    """The mean of -log p[target], in nats, where p is the softmax of the logits.
+    """The mean of -log p[target] in nats, where p is the softmax of the logits.
 
         p = softmax(logits)        loss = mean over unmasked places of -log p[target]
 
@@ -26,8 +26,8 @@ def cross_entropy(
 
         q = (1 - e) one_hot(target) + e / V        loss = mean of -sum over v of q_v log p_v
 
-    With class weights w, the loss of each place is multiplied by w[target], so that a rare
-    class may count as much as a frequent one:
+    With class weights w, the loss of each place is multiplied by w[target].  A rare class can
+    then count as much as a frequent one:
 
         loss = mean of w[target] times the above
 
@@ -36,7 +36,7 @@ def cross_entropy(
     ``backward(dloss=1.0)`` -> dlogits (..., V), and dclass_weights (V,) if there are any.  Keeps
     p and the nats of the unmasked places.
 
-    log softmax and softmax together have a gradient without a quotient:
+    The gradient of the two together has no quotient:
 
         dlogits = w[target] (p - q) / count where the mask is True, else 0
         dw[v] = sum of nats / count over the places with target v
@@ -77,7 +77,7 @@ def cross_entropy(
         if class_weights is None:
             return dlogits
         dclass_weights = np.zeros(V, dtype)
-        # loss = sum of w[target] nats / count, where many places may have one target
+        # loss = sum of w[target] nats / count; several places may have the same target
         np.add.at(dclass_weights, kept_targets, share * nats)
         return dlogits, dclass_weights
 

@@ -15,8 +15,8 @@ def dropout(x: NDArray, rate: float, rng: np.random.Generator) -> tuple[NDArray,
 
     x of any shape.  ``backward(dy)`` -> dx = dy m / (1 - rate).  Keeps m.
 
-    The same rng state draws the same mask.  Evaluation does without this op, because the
-    scaling is done in training ("inverted" dropout).
+    The same rng state draws the same mask.  Evaluation skips this op, because the scaling is
+    done in training ("inverted" dropout).
 
     Raises TypeError where rng is no generator, ValueError for a rate outside [0, 1).
     Source: Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov (2014),

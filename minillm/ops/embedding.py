@@ -1,4 +1,4 @@
-"""The rows of a table, looked up by their numbers, and the gradient of the table."""
+"""Rows of a table, looked up by id."""
 
 from collections.abc import Callable
 
@@ -15,8 +15,8 @@ def embedding(ids: NDArray[np.integer], E: NDArray) -> tuple[NDArray, Callable]:
     ids (...) in 0..V-1, E (V, D) -> y (..., D).
     ``backward(dy)`` -> dE.  Keeps a copy of ids.
 
-    It is a linear map of one-hot vectors, so that row v of dE is the sum of the gradients
-    of all places with id v: dE[v] = sum of dy over ids == v.
+    It is a linear map of one-hot vectors.  Row v of dE is therefore the sum of the gradients of
+    all places with id v: dE[v] = sum of dy over ids == v.
 
     Raises TypeError or ValueError where ids are not integers in 0..V-1.
     Source: Bengio, Ducharme, Vincent and Jauvin (2003), "A neural probabilistic
@@ -45,6 +45,6 @@ def embedding_forward(E: NDArray, ids: NDArray[np.int64]) -> NDArray:
 def embedding_backward(dy: NDArray, ids: NDArray[np.int64], V: int) -> NDArray:
     """dy (N, D), ids (N,) -> dE (V, D)."""
     dE = np.zeros((V, dy.shape[1]), dy.dtype)
-    # y = E[ids], where a row may be used many times: its gradients add up
+    # y = E[ids]; the gradients of a row that is used several times add up
     np.add.at(dE, ids, dy)
     return dE

@@ -14,11 +14,11 @@ _DENSITY_AT_ZERO = float(np.sqrt(1 / (2 * np.pi)))  # of the standard normal dis
 
 
 def gelu(x: NDArray, approximate: bool = True) -> tuple[NDArray, Callable]:
-    """The Gaussian error linear unit: x times the probability that a normal variable is below x.
+    """The Gaussian error linear unit: x times the probability that a standard normal is below x.
 
         y = x Phi(x)        Phi(x) = (1 + erf(x / sqrt(2))) / 2
 
-    or in the tanh form, an approximation within 0.0005 that is faster:
+    or in the tanh form, a faster approximation that is within 0.0005:
 
         y = x (1 + tanh(u)) / 2        u = sqrt(2 / pi) (x + 0.044715 x^3)
 
@@ -65,7 +65,7 @@ def gelu_backward(dy: NDArray, x: NDArray) -> NDArray:
     return dy * ((1 + t) / 2 + x * (1 - t**2) * du / 2)
 
 
-_erfc = np.vectorize(math.erfc, otypes=[float])  # NumPy has none of its own
+_erfc = np.vectorize(math.erfc, otypes=[float])  # NumPy has no erfc
 
 
 def normal_cdf(x: NDArray) -> NDArray:
@@ -85,6 +85,6 @@ def exact_gelu_forward(x: NDArray) -> NDArray:
 @twinned
 def exact_gelu_backward(dy: NDArray, x: NDArray) -> NDArray:
     """dy, x (N,) -> dx (N,)."""
-    # y = x Phi(x), and the slope of Phi is the density
+    # y = x Phi(x), where the derivative of Phi is the density
     density = _DENSITY_AT_ZERO * np.exp(-(x**2) / 2)
     return dy * (normal_cdf(x) + x * density)

@@ -202,7 +202,7 @@ def multiplicative_attention(
 @case
 def attention_flow(rng: Generator, B: int = 3, T: int = 4, J: int = 3, D: int = 3) -> Case:
     lengths, question_lengths = _lengths(rng, B, T), _lengths(rng, B, J)
-    # Among words of one question alone, w_u would change nothing but by rounding.
+    # In a question of one word, w_u would change the result only by rounding.
     lengths[0], question_lengths[0] = T, J
     return ops.attention_flow, (
         rng.standard_normal((B, T, D)),
@@ -242,5 +242,5 @@ def mean_pool(rng: Generator, B: int = 3, T: int = 4, D: int = 3) -> Case:
 @case
 def max_pool(rng: Generator, B: int = 3, T: int = 4, D: int = 3) -> Case:
     ranks = rng.permuted(np.tile(np.arange(T, dtype=float), (B, D, 1)), axis=2)
-    x = ranks.swapaxes(1, 2) + 0.5 * rng.random((B, T, D))  # no two near each other
+    x = ranks.swapaxes(1, 2) + 0.5 * rng.random((B, T, D))  # no two are close
     return ops.max_pool, (x, _lengths(rng, B, T))

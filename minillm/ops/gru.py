@@ -146,7 +146,7 @@ def gru_backward(
         # a_x = [x_r, x_z, x_n] = x W_x + b_x; a_h = [h_r, h_z, h_n] = h_prev W_h + b_h
         da_x_t = np.concatenate([da_r, da_z, da_n], axis=1)
         da_h_t = np.concatenate([da_r, da_z, dh_n], axis=1)
-        # past its end, a row's state stood still
+        # past its end, a row's state does not change
         running = (t < lengths)[:, None]  # (B, 1)
         da_x[:, t], da_h[:, t] = np.where(running, da_x_t, 0), np.where(running, da_h_t, 0)
         dh = np.where(running, dh_prev + da_h_t @ W_h.T, dh)

@@ -18,12 +18,12 @@ def layer_norm(
 
     x (..., D), gain (D,), bias (D,) -> y (..., D), with mean and (biased)
     variance over the last axis.
-    ``backward(dy)`` -> dx, dgain, dbias.  Keeps x, gain, and of each row its mean
-    and 1 / sqrt(variance + eps); x_hat is computed again.
+    ``backward(dy)`` -> dx, dgain, dbias.  Keeps x, gain, and the mean and
+    1 / sqrt(variance + eps) of each row.  x_hat is computed again.
 
-    Each x also changes the mean and the variance of its row.  Adding a constant to the
-    row leaves x_hat as it is, and so (but for eps) does a step along x_hat itself: these
-    two parts of dx_hat = gain dy are subtracted.
+    Each x also changes the mean and the variance of its row.  Adding a constant to the row
+    does not change x_hat.  Neither does a step along x_hat itself (apart from eps).  Both
+    components of dx_hat = gain dy are therefore subtracted.
 
         dx = (dx_hat - mean(dx_hat) - x_hat mean(dx_hat x_hat)) / sqrt(variance + eps)
 

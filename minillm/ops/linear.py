@@ -10,7 +10,7 @@ from minillm.ops import _validate
 
 
 def linear(x: NDArray, W: NDArray, b: NDArray | None = None) -> tuple[NDArray, Callable]:
-    """An affine map: y = x W + b, or, where b is None, the linear map y = x W.
+    """An affine map, y = x W + b; without b, the linear map y = x W.
 
     x (..., I), W (I, O), b (O,) or None -> y (..., O).
     ``backward(dy)`` -> dx, dW, and db if there is a b.  Keeps x and W.
@@ -47,7 +47,7 @@ def linear(x: NDArray, W: NDArray, b: NDArray | None = None) -> tuple[NDArray, C
 def matmul(a: NDArray, b: NDArray, bias: NDArray | None = None) -> NDArray:
     """Multiply two matrices: (M, K) by (K, N) -> (M, N), in C order; plus a bias (N,).
 
-    Any strides will do, so that a transpose is passed as a view: ``matmul(x.T, dy)``.
+    Any strides will do, so a transpose is passed as a view: ``matmul(x.T, dy)``.
     """
     return a @ b if bias is None else a @ b + bias
 

@@ -32,7 +32,7 @@ def lstm(
     b: NDArray,
     lengths: NDArray[np.integer] | None = None,
 ) -> tuple[tuple[NDArray, NDArray, NDArray], Callable]:
-    """Long short-term memory: a cell c, and gates that control its writing, keeping and reading.
+    """Long short-term memory: a cell c, and gates that control how it is written, kept and read.
 
         i, f, g, o = x_t W_x + h_{t-1} W_h + b,   then sigmoid of i, f, o; tanh of g
         c_t = f c_{t-1} + i g
@@ -146,7 +146,7 @@ def lstm_backward(
         da_t = np.concatenate(
             [di * i * (1 - i), df * f * (1 - f), dg * (1 - g**2), do * o * (1 - o)], axis=1
         )
-        # a = x W_x + b + h_prev W_h; past its end, a row's state stood still
+        # a = x W_x + b + h_prev W_h; past its end, a row's state does not change
         running = (t < lengths)[:, None]  # (B, 1)
         da[:, t] = np.where(running, da_t, 0)
         dh, dc = np.where(running, da_t @ W_h.T, dh), np.where(running, dc_prev, dc)

@@ -28,7 +28,7 @@ def multiplicative_attention(
 ) -> tuple[tuple[NDArray, NDArray], Callable]:
     """Attention that scores with a product: "general" with a matrix W, "dot" without.
 
-        score(q, k) = q W k^T        or, where W is None,        q k^T
+        score(q, k) = q W k^T        or, without W,        q k^T
 
     query (B, T, D), keys (B, S, C), values (B, S, E), W (D, C) or None (then C is
     D), lengths (B,) or None -> context (B, T, E), weights (B, T, S).

@@ -1,7 +1,7 @@
 """Pooling: one vector for a sequence of any length.
 
-x (B, T, D), lengths (B,) or None -> y (B, D).  Steps past a row's length do not count, and
-the pool of a row without steps is zero.
+x (B, T, D), lengths (B,) or None -> y (B, D).  Steps past a row's length do not count.  A row
+without steps is pooled to zero.
 """
 
 from collections.abc import Callable
@@ -34,8 +34,8 @@ def mean_pool(x: NDArray, lengths: NDArray[np.integer] | None = None) -> tuple[N
 def max_pool(x: NDArray, lengths: NDArray[np.integer] | None = None) -> tuple[NDArray, Callable]:
     """The largest value of each feature over time: y_d = max over t of x_td.
 
-    ``backward(dy)`` -> dx: dy at the place of the largest (the first of equals), else 0.
-    Keeps that place.
+    ``backward(dy)`` -> dx: dy at the place of the largest value (the first, if several are
+    equal), else 0.  Keeps that place.
     Source: Collobert and Weston (2008), "A unified architecture for natural language
     processing", section 3.3.
     """

@@ -5,25 +5,25 @@ along the last axis, in PyTorch's order.  Every recurrence here has pre-activati
 
     a_t = x_t W_x + b + h_{t-1} W_h        (B, G H)
 
-and its own way from a_t to h_t, in both directions: see ``rnn``, ``lstm`` and ``gru``.
+They differ in how h_t follows from a_t: see ``rnn``, ``lstm`` and ``gru``.
 
-The term x_t W_x + b depends on no earlier step, so that it is one matrix product
-before the loop over time.  The backward's loop runs from the last step to the first
-and computes da_t.  From da, the gradients of the weights are one product each after
-the loop, over all steps of all rows:
+The term x_t W_x + b depends on no earlier step.  It is computed for all steps by one matrix
+product, before the loop over time.  The loop of the backward runs from the last step to the
+first and computes da_t.  After the loop, the gradient of each weight is one product over all
+steps of all rows:
 
     dx_t = da_t W_x^T        dW_x = sum over t of x_t^T da_t        db = sum of da_t
     dh_{t-1} += da_t W_h^T   dW_h = sum over t of h_{t-1}^T da_t
 
-x may be ids (B, T) in place of one-hot vectors of width I: x_t W_x is then row x_t of
+x may be ids (B, T) instead of one-hot vectors of width I.  Then x_t W_x is row x_t of
 W_x, and there is no dx.
 
-``lengths`` (B,): row b ends after lengths[b] steps.  Its later outputs are zero, its
-last state is the one at the last valid step (the initial state at length 0), and
-nothing beyond the length changes any result or gradient.
+``lengths`` (B,): row b ends after lengths[b] steps.  Its later outputs are zero.  Its
+last state is the one at the last valid step (the initial state at length 0).  The
+padding changes no result and no gradient.
 
-A new recurrence is a page with its op, its step and its entry in ``CELLS``: layers and
-models find it there by its name.
+A new recurrence is a page with an op, a step and an entry in ``CELLS``, where layers and
+models look it up by name.
 
 Source of the backwards: Werbos (1990), "Backpropagation through time: what it does
 and how to do it".
@@ -44,7 +44,7 @@ Lengths = NDArray[np.int64]
 
 
 class Cell(NamedTuple):
-    """A recurrence, as layers need to know it."""
+    """A recurrence: its functions, and the names of its states and weights."""
 
     run: Callable[..., Any]  # over a whole sequence: (x, *state, *weights, lengths=)
     step: Callable[..., Any]  # one step without a backward: (x, *state, *weights)
@@ -58,18 +58,18 @@ CELLS: dict[str, Cell] = {}
 
 
 def sequence(steps: list[Array], lengths: Lengths) -> Array:
-    """Return one array (B, T, D) of the arrays (B, D) of each step, with zero padding."""
+    """Stack the arrays (B, D) of all steps into one array (B, T, D), with zero padding."""
     return zero_padding(np.stack(steps, axis=1), lengths)
 
 
 def rows(x: Array) -> Array:
-    """Return all steps of all rows below each other: (B, T, D) -> (B T, D)."""
+    """Return all steps of all rows as one matrix: (B, T, D) -> (B T, D)."""
     return x.reshape(-1, x.shape[-1])
 
 
 def input_term(x: Inputs, W_x: Array, b: Array, lengths: Lengths | None = None) -> Array:
-    """Return x W_x + b: of all steps, (B, T, G H) from x (B, T, I) or ids (B, T) and lengths;
-    of one step, (B, G H) from x (B, I) or ids (B,)."""
+    """Return x W_x + b for all steps, x (B, T, I) or ids (B, T) -> (B, T, G H), or for one
+    step, x (B, I) or ids (B,) -> (B, G H)."""
     if x.dtype.kind == "i":
         return W_x[x] + b
     x = x if lengths is None else zero_padding(x, lengths)
@@ -92,14 +92,14 @@ def input_term_backward(
 
 
 def state_term_backward(da: Array, h0: Array, hs: Array, lengths: Lengths) -> Array:
-    """da (B, T, G H), h0 (B, H), hs (B, T, H) -> dW_h.  The loop has computed dh already."""
+    """da (B, T, G H), h0 (B, H), hs (B, T, H) -> dW_h."""
     # a = h_prev W_h + ...
     h_prev = np.concatenate([h0[:, None], hs[:, :-1]], axis=1)  # (B, T, H)
     return rows(zero_padding(h_prev, lengths)).T @ rows(da)
 
 
 def without_ids(dx: Array | None, *gradients: Array) -> tuple[Array, ...]:
-    """Return the gradients of an op's float arguments: without dx where x is ids."""
+    """Return the gradients of an op's float arguments, without dx if x is ids."""
     return gradients if dx is None else (dx, *gradients)
 
 
@@ -109,9 +109,9 @@ def reverse(x: NDArray, lengths: NDArray[np.integer] | None = None) -> tuple[NDA
     x (B, T, D), lengths (B,) or None -> y (B, T, D), y[b, t] = x[b, lengths[b] - 1 - t].
     ``backward(dy)`` -> dx.  Keeps the order.
 
-    A recurrence over ``reverse(x)``, reversed again, reads from right to left, so that a
-    bidirectional network needs no gradient of its own.  Reversing is its own inverse and
-    its own transpose: forward and backward are the same function.
+    A recurrence over ``reverse(x)``, reversed again, reads from right to left.  With it, a
+    bidirectional network needs no new gradient.  Reversing is its own inverse and its own
+    transpose, so forward and backward are the same function.
 
     Raises TypeError or ValueError where the dtype, the shape or lengths do not fit.
     Source: Schuster and Paliwal (1997), "Bidirectional recurrent neural networks".

@@ -16,8 +16,8 @@ def rms_norm(x: NDArray, gain: NDArray, eps: float = 1e-5) -> tuple[NDArray, Cal
     x (..., D), gain (D,) -> y (..., D), with the mean over the last axis.
     ``backward(dy)`` -> dx, dgain.  Keeps gain, x_hat and 1 / sqrt(mean(x^2) + eps).
 
-    It is layer_norm without the mean and the bias.  A step along x_hat itself (but for
-    eps) leaves x_hat as it is: this part of dx_hat = gain dy is subtracted.
+    It is layer_norm without the mean and the bias.  A step along x_hat itself does not change
+    x_hat (apart from eps).  This component of dx_hat = gain dy is therefore subtracted.
 
         dx = (dx_hat - x_hat mean(dx_hat x_hat)) / sqrt(mean(x^2) + eps)
 

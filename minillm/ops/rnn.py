@@ -98,7 +98,7 @@ def rnn_backward(
         # h = tanh(a)
         da_t = (dh + dhs[:, t]) * (1 - hs[:, t] ** 2)
         da[:, t] = np.where(running, da_t, 0)
-        # a = x W_x + b + h_prev W_h; past its end, a row's state stood still
+        # a = x W_x + b + h_prev W_h; past its end, a row's state does not change
         dh = np.where(running, da_t @ W_h.T, dh)
     dx, dW_x, db = input_term_backward(da, x, W_x, lengths)
     dW_h = state_term_backward(da, h0, hs, lengths)

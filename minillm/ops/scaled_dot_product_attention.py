@@ -1,8 +1,8 @@
 """The attention of the Transformer, all heads at once.
 
 The weights of all heads, (B, N, T, S), would be the largest array of a Transformer.
-They are not kept: the backward computes them again from the scores and one number
-for each query, weight = exp(score - log of the sum of exp(scores)).
+They are not kept.  The backward computes them again from the scores and one number
+for each query: weight = exp(score - log of the sum of exp(scores)).
 """
 
 from collections.abc import Callable
@@ -39,20 +39,19 @@ def scaled_dot_product_attention(
     -> y (B, N, T, E).  ``backward(dy)`` -> dq, dk, dv.
     Keeps the arguments and, for each query, the logarithm of its softmax's sum.
 
-    M divides N: each N / M heads of queries share one of keys and values ("grouped
+    M divides N: each head of keys and values is shared by N / M heads of queries ("grouped
     queries"; with M = 1, "multi-query").
 
-    ``causal``: no query sees a later key.  ``start`` (B,) is the position of each
-    row's first query among the keys, so that query t of row b sees the keys up to
-    start[b] + t.  None means S - T: the queries are the last T of the S positions.
-    A masked key has the weight zero, but zero times NaN or infinity is NaN: it is not defined
-    which of the earlier queries a later NaN reaches.
+    ``causal``: later keys are masked.  ``start`` (B,) is the position of each row's first query
+    among the keys: query t of row b attends to the keys up to start[b] + t.  None means S - T:
+    the queries are the last T of the S positions.  A masked key has the weight zero, but zero
+    times NaN or infinity is NaN.  Which earlier queries a later NaN reaches is not defined.
 
-    All may be slices of larger arrays, as k and v of a cache: they are not copied as long as
-    their last axis is contiguous.
+    q, k and v may be slices of larger arrays, such as a cache.  They are not copied if their
+    last axis is contiguous.
 
-    Without the scale, scores would grow like sqrt(D), and the weights would come
-    close to 0 and 1, where the softmax has hardly any gradient.
+    Without the scale, scores would grow like sqrt(D).  The weights would come close to 0 and 1,
+    where the softmax has hardly any gradient.
 
     Raises TypeError or ValueError where dtypes, shapes, lengths or start do not fit.
     Source: Vaswani et al. (2017), "Attention is all you need", equation 1; without
@@ -72,7 +71,7 @@ def scaled_dot_product_attention(
         if start is None
         else _validate.ids(op, "start", start, S + 1, (B,))
     )
-    if causal:  # keys after the last query, the rest of a cache, are masked for all
+    if causal:  # keys after the last query (the free part of a cache) are masked for all queries
         steps = np.clip(first + T, 0, steps)
     inputs = _strided(q), _strided(k), _strided(v), steps, causal, first
     y, log_sums = scaled_attention_forward(*inputs)
@@ -85,18 +84,18 @@ def scaled_dot_product_attention(
 
 
 def _for_each_query(x: Array, N: int) -> Array:
-    """The head of keys or values that each query head reads: (B, M, S, D) -> (B, N, S, D)."""
+    """Repeat the keys or values for each head of queries: (B, M, S, D) -> (B, N, S, D)."""
     return np.repeat(x, N // x.shape[1], axis=1)
 
 
 def _for_each_key(dx: Array, M: int) -> Array:
-    """The gradients of the query heads that read one head of keys, summed: N heads to M."""
+    """Sum the gradients of the query heads that share a head of keys: N heads to M."""
     B, N, S, D = dx.shape
     return dx.reshape(B, M, N // M, S, D).sum(axis=2)
 
 
 def _allowed(lengths: Lengths, causal: bool, start: Lengths, T: int, S: int) -> NDArray[np.bool_]:
-    """Which keys a query may attend to: (B, 1, T, S), or (B, 1, 1, S) where T does not matter."""
+    """Mask the keys of each query: (B, 1, T, S), or (B, 1, 1, S) if it is the same for all."""
     allowed = length_mask(lengths, S)[:, None, None]  # (B, 1, 1, S)
     if causal:
         position = start[:, None] + np.arange(T)  # (B, T)
@@ -144,6 +143,6 @@ def scaled_attention_backward(
 
 
 def _strided(x: NDArray) -> NDArray:
-    """x as it lies in memory, copied only if its last axis is not contiguous."""
+    """Return x with its strides; it is copied only if its last axis is not contiguous."""
     contiguous = x.strides[-1] == x.itemsize or x.shape[-1] == 1
     return x.view(np.ndarray) if contiguous else np.ascontiguousarray(x)

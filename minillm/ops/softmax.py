@@ -1,7 +1,7 @@
-"""Softmax over the last axis, and the two forms of it that other pages use.
+"""Softmax over the last axis, and the forms of it that other pages use.
 
-``softmax_forward`` and ``softmax_backward`` are the equations without the checks,
-``log_softmax`` is the logarithm, ``masked_softmax`` leaves entries out.
+``softmax_forward`` and ``softmax_backward`` are the equations without the checks.
+``log_softmax`` is the logarithm, and ``masked_softmax`` leaves entries out.
 """
 
 from collections.abc import Callable
@@ -22,8 +22,8 @@ def softmax(x: NDArray) -> tuple[NDArray, Callable]:
         dx_j = y_j (dy_j - sum_i dy_i y_i)
 
     The largest x is subtracted first: it cancels, and exp cannot overflow.
-    An entry of minus infinity gets weight zero and gradient zero; at least one
-    in each row must be finite.
+    An entry of minus infinity gets weight zero and gradient zero.  Each row needs
+    at least one finite entry.
 
     Source: Bridle (1990), "Probabilistic interpretation of feedforward
     classification network outputs".
@@ -65,8 +65,8 @@ def log_softmax(x: NDArray) -> NDArray:
 def masked_softmax(x: NDArray, allowed: NDArray[np.bool_]) -> tuple[NDArray, NDArray]:
     """x (..., D), allowed (..., D) -> softmax over the allowed, and log(sum of exp(x)) (..., 1).
 
-    The other weights are zero, whatever x is there.  Where no allowed x is above minus
-    infinity, all weights are zero, and so is the logarithm.
+    All other weights are zero, whatever x is.  If no allowed x is above minus infinity, all
+    weights are zero, and so is the logarithm.
     """
     x = np.where(allowed, x, -np.inf)
     largest = x.max(axis=-1, keepdims=True)
