@@ -1,1 +1,1 @@
-"""The models, one file a milestone."""
+"""The models, one file for each milestone."""

@@ -1,21 +1,21 @@
 """The bag of n-grams: a linear text classifier.
 
-    x_g = 1 / sqrt(n of g's group)               for each n-gram g that the text has, each once
+    x_g = 1 / sqrt(n of g's group)               for each different n-gram g of the text
     logits = sum over g of x_g W[g] + b
     P(label | text) = softmax(logits)
 
 The groups are the words, the pairs and the triples of words, and the n-grams of characters within
-words (see :mod:`minillm.text.ngrams`).  Each group has a length of 1, however many n-grams a text
-has.  So a few triples count beside hundreds of n-grams of characters, and a short text counts as
-much as a long one.  There is no hidden layer: a word that stood in few texts of one label counts
-for this label at once.
+words (see :mod:`minillm.text.ngrams`).  The vector x of each group has the length 1, however many
+n-grams it has.  So a few triples count beside hundreds of n-grams of characters, and a short text
+counts as much as a long one.  There is no hidden layer: a word that occurs in a few texts of one
+label counts for this label at once.
 
 Legend: B batch, G n-grams of a text, V buckets, C classes.
 
 Source: Joulin, Grave, Bojanowski and Mikolov (2016), "Bag of tricks for efficient text
-classification", without their hidden layer, which averages the n-grams of all groups alike; Wang
-and Manning (2012), "Baselines and bigrams: simple, good sentiment and topic classification", for
-n-grams that count once.
+classification", without their hidden layer, which averages all n-grams equally; Wang and Manning
+(2012), "Baselines and bigrams: simple, good sentiment and topic classification", for counting each
+n-gram once.
 """
 
 from collections.abc import Callable
@@ -33,7 +33,7 @@ from minillm.text.ngrams import GROUPS
 
 @dataclass(frozen=True)
 class BagConfig:
-    """The sizes of a bag of n-grams: everything but its weights."""
+    """The sizes of a bag of n-grams."""
 
     classes: int  # C
     buckets: int = 1 << 18  # V, of the hashed n-grams
@@ -50,7 +50,7 @@ class Bag(base.Model[BagConfig]):
 
     @staticmethod
     def new_parameters(config: BagConfig) -> dict[str, Fresh]:
-        """Zeros: the loss is convex, so that it does not matter where training begins."""
+        """Declare zeros: the loss is convex, so any starting point will do."""
         c = config
         return {"ngrams.W": Fresh((c.buckets, c.classes)), "ngrams.b": Fresh((c.classes,))}
 
@@ -73,14 +73,14 @@ class Bag(base.Model[BagConfig]):
         return logits, backward
 
     def counts(self, ids: NDArray, lengths: NDArray) -> NDArray:
-        """x (B, G): 1 / sqrt(n of the group), and 0 where there is no n-gram."""
+        """x (B, G): 1 / sqrt(n of the group), and 0 in the padding."""
         real = np.arange(ids.shape[1]) < lengths[:, None]
         groups = ids // (self.config.buckets // GROUPS)
         x = np.zeros(ids.shape, self.dtype)
         for group in range(GROUPS):
-            own = real & (groups == group)
-            n = own.sum(axis=1, keepdims=True)
-            x += own / np.sqrt(np.maximum(n, 1)).astype(self.dtype)
+            members = real & (groups == group)
+            n = members.sum(axis=1, keepdims=True)
+            x += members / np.sqrt(np.maximum(n, 1)).astype(self.dtype)
         return x
 
     def loss(

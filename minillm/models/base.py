@@ -20,8 +20,8 @@ class Model(Generic[Config]):
 
     A model defines ``new_parameters`` and a loss.  ``model.loss(batch, rng)`` returns the loss
     and its backward; with rng there is dropout.  ``backward()`` returns gradients keyed as
-    ``params``.  ``backward(trained)`` is given the names of the weights that are trained, and may
-    leave out the others' gradients; a model that can save nothing ignores it.
+    ``params``.  ``backward(trained)`` gets the names of the trained weights and may leave out all
+    other gradients; a model that would save no work ignores the names.
     """
 
     def __init__(
@@ -32,9 +32,9 @@ class Model(Generic[Config]):
         params: dict[str, NDArray] | None = None,
         dtype: type = np.float32,
     ) -> None:
-        """Fresh parameters drawn from rng, or those given.
+        """Draw fresh parameters from rng, or use ``params``.
 
-        ValueError for given ones that lack a name, have another one, or another shape.
+        ValueError if a name in ``params`` is missing or unknown, or has another shape.
         """
         self.config = config
         fresh = self.new_parameters(config)
@@ -48,7 +48,7 @@ class Model(Generic[Config]):
 
     @staticmethod
     def new_parameters(config: Any) -> dict[str, Fresh]:
-        """The parameters of a model of these sizes, in the order in which they are drawn."""
+        """Declare the parameters, in the order in which they are drawn."""
         raise NotImplementedError
 
     @classmethod
@@ -57,7 +57,7 @@ class Model(Generic[Config]):
         return {name: fresh.shape for name, fresh in cls.new_parameters(config).items()}
 
     def part(self, Part: type["Model"], config: Any, prefix: str = "") -> Any:
-        """A model within this one, with the same arrays: those whose names have the prefix."""
+        """An inner model that shares the arrays whose names begin with the prefix."""
         part = Part.__new__(Part)
         part.config, start = config, len(prefix)
         part.params = {n[start:]: p for n, p in self.params.items() if n.startswith(prefix)}
@@ -74,7 +74,7 @@ class Model(Generic[Config]):
 
 
 def check_shapes(params: Mapping[str, NDArray], expected: Mapping[str, Shape]) -> None:
-    """ValueError, with the name, for a parameter that is missing, unknown, or of another shape."""
+    """ValueError with the name of a parameter that is missing, unknown, or of another shape."""
     for name, shape in expected.items():
         if name not in params:
             raise ValueError(f"{name}: expected shape {shape}, found no such parameter")
@@ -87,13 +87,13 @@ def check_shapes(params: Mapping[str, NDArray], expected: Mapping[str, Shape]) -
 class NextTokenModel(Model[Config]):
     """A language model: it predicts each token of a text from those before it.
 
-    A model of this kind defines
+    A subclass defines
 
     - ``zero_state(B)``: the state before a text begins, for B texts;
     - ``forward(ids, state, rng)``: ids (B, T) -> (logits (B, T, V), state), backward;
-    - ``read(ids, state)``: ids (B, T) -> logits (B, V) of what follows the last id, state.
+    - ``read(ids, state)``: ids (B, T) -> logits (B, V) of the token after the last id, state.
 
-    A text can be cut anywhere: reading goes on from the state that is given.
+    A text may be cut anywhere: reading continues from the state.
     """
 
     def zero_state(self, B: int) -> State:
@@ -103,11 +103,11 @@ class NextTokenModel(Model[Config]):
     def forward(
         self, ids: Ids, state: State, rng: Rng = None
     ) -> tuple[tuple[NDArray, State], Callable]:
-        """The logits of what follows each id, and the state after the last: see the class."""
+        """The logits of the token after each id, and the state after the last: see the class."""
         raise NotImplementedError
 
     def read(self, ids: Ids, state: State) -> tuple[NDArray, State]:
-        """The logits of what follows the last id, and the state after it: see the class."""
+        """The logits of the token after the last id, and the state after it: see the class."""
         raise NotImplementedError
 
     def window_loss(

@@ -1,30 +1,30 @@
-"""BERT: Transformer blocks that see a whole text at once, and fill its gaps.
+"""BERT: Transformer blocks that see a whole text at once, and fill in masked tokens.
 
-    x_t = norm(E[id_t] + P[t] + S[segment_t])   what a token is, where it stands, in which part
+    x_t = norm(E[id_t] + P[t] + S[segment_t])   the token, its position, its part of the text
     x = block(x)                                L times: attention to all tokens, feed-forward
-    h = norm(gelu(x_t W + b))                   at the places t that are to be filled in
+    h = norm(gelu(x_t W + b))                   at the masked places t
     P(token at t) = softmax(h E^T + c)
 
-A model that predicts the next token may look to the left alone, because the answer stands to the
-right.  Here the answers are hidden (see :mod:`minillm.data.masking`), so that each token is
-predicted from both sides.  The vectors of a text, x, can then be used for something else.  The
-price: only one token in seven is predicted, and a BERT writes no text.
+A model that predicts the next token may look only to the left, because the answer is on the right.
+Here the answers are masked (see :mod:`minillm.data.masking`), so each is predicted from both
+sides.  Afterwards the vectors x of a text can be used for other tasks.  The price is that only one
+token in seven is predicted, and that a BERT cannot write text.
 
 The blocks normalise the sum (post-norm), as Vaswani et al. (2017) do, with an epsilon of 1e-12,
-and have the exact gelu.  E is used twice, for reading and for predicting.  As an option, [CLS],
-the first token, becomes a vector for the whole text, which tells whether the second part of the
-text follows the first:
+and use the exact gelu.  E is used twice, for reading and for predicting.  Optionally, the first
+token, [CLS], becomes a vector of the whole text, from which BERT predicts whether the second part
+of the text follows the first:
 
     pooled = tanh(x_0 W + b)        P(the parts are unrelated) = softmax(pooled W + b)
 
-Two deviations: the original drops out attention weights as well; and the first weights are chosen
-for short trainings, see ``new_parameters``.
+There are two deviations.  The original applies dropout to attention weights as well.  And the
+initial weights are chosen for short trainings: see ``new_parameters``.
 
-Legend: B batch, T time, C context, M places to fill in, V vocabulary, D width, N heads, L layers.
+Legend: B batch, T time, C context, M masked places, V vocabulary, D width, N heads, L layers.
 
 Source: Devlin, Chang, Lee and Toutanova (2018), "BERT: pre-training of deep bidirectional
 transformers for language understanding", figures 1 and 2, section 3, appendix A; the code
-published with it, for the head, the epsilon and the first weights.
+published with it, for the head, the epsilon and the initial weights.
 """
 
 from collections.abc import Callable
@@ -54,7 +54,7 @@ BLOCK: dict[str, Any] = {"activation": exact_gelu, "post_norm": True, "epsilon":
 
 @dataclass(frozen=True)
 class BERTConfig:
-    """The sizes of a BERT, and which of its heads it has."""
+    """The sizes of a BERT, and its heads."""
 
     vocabulary: int  # V
     context: int = 64  # C
@@ -64,9 +64,9 @@ class BERTConfig:
     inner: int | None = None  # width inside the feed-forward layers; None: 4 D
     segments: int = 2
     dropout: float = 0.0
-    masked_words: bool = True  # it predicts the masked words
-    pooler: bool = False  # it makes a vector of [CLS]
-    next_sentence: bool = False  # it tells whether the second part follows; needs the pooler
+    masked_words: bool = True  # a head that predicts masked words
+    pooler: bool = False  # a head that makes a vector of [CLS]
+    next_sentence: bool = False  # a head that predicts whether the second part follows the first
 
     def __post_init__(self) -> None:
         sizes.check_at_least(self, 1, "vocabulary", "layers", "heads", "width", "segments")
@@ -91,16 +91,16 @@ class BERT(base.Model[BERTConfig]):
 
     @staticmethod
     def new_parameters(config: BERTConfig) -> dict[str, Fresh]:
-        """Fresh parameters: matrices are normal, biases zero.
+        """Declare the parameters: matrices are normal, biases zero.
 
-        The deviation is 0.02, as published, at the width that was published, 768: a narrower model
-        has larger weights, so that its sums over the width are as large.
+        The deviation is the published 0.02 at the published width, 768.  Narrower models have
+        larger weights, so that their sums over the width are as large.
 
-        A model that is trained for minutes must first find out that neighbours matter.  With the
-        published weights it knows for long the frequencies of tokens, and little else.  So the
-        vectors of places, of the published size, have sinusoids added: "three to the left" is then
-        the same linear map everywhere, and is learned once, not for each place.  And queries and
-        keys are twice as large, so that attention is not almost uniform.
+        A model that is trained for minutes must first discover that neighbours matter.  With the
+        published weights, it learns little but the frequencies of tokens for a long time.  So
+        sinusoids are added to the position vectors: "three to the left" is then the same linear
+        map everywhere, and is learned once, not for each position.  And queries and keys are twice
+        as large, so that attention is not almost uniform.
         """
         c, D = config, config.width
         deviation = 0.02 * (768 / D) ** 0.5
@@ -136,7 +136,7 @@ class BERT(base.Model[BERTConfig]):
 
     @property
     def unused(self) -> list[str]:
-        """The names of the weights that the loss does not use: a pooler that predicts nothing."""
+        """The names of the weights that the loss does not use: those of a pooler without a head."""
         pooler = ("pooler.W", "pooler.b")
         return [name for name in pooler if name in self.params and not self.config.next_sentence]
 
@@ -147,8 +147,8 @@ class BERT(base.Model[BERTConfig]):
     ) -> tuple[NDArray, Backward]:
         """The vector of each token: ids (B, T) -> x (B, T, D).
 
-        Of row b the first lengths[b] ids count (None: all), and the others are masked.
-        segments (B, T), from 0 (None: all 0).  With rng there is dropout.
+        Ids past lengths[b] are masked (None: no padding).  segments (B, T), from 0 (None: all 0).
+        With rng there is dropout.
         ``backward(dx, trained=None)`` -> gradients of the parameters that were used.
 
         Raises ValueError for rows longer than the context.
@@ -166,7 +166,7 @@ class BERT(base.Model[BERTConfig]):
         return x, backward
 
     def read(self, ids: Ids, lengths: Ids | None = None, segments: Ids | None = None) -> NDArray:
-        """As :meth:`hidden`, without a backward: what a block keeps for it is freed at once."""
+        """Like :meth:`hidden`, without a backward; the memory of each block is freed at once."""
         x, _ = self.embed(ids, segments)
         for layer in range(self.config.layers):
             x, _ = self.block(layer, x, lengths)
@@ -201,7 +201,7 @@ class BERT(base.Model[BERTConfig]):
         return block(p, b, x, N, lengths=lengths, dropout=dropout, rng=rng, **BLOCK)
 
     def masked_words(self, x: NDArray) -> tuple[NDArray, Callable]:
-        """The logits of the tokens that stood at M places: x (M, D) -> (M, V).
+        """The logits of the original tokens at M masked places: x (M, D) -> (M, V).
 
         ``backward(dlogits)`` -> dx, gradients.
         """
@@ -240,7 +240,7 @@ class BERT(base.Model[BERTConfig]):
         return self.pool(self.read(ids, lengths, segments))[0]
 
     def fill(self, batch: MaskedBatch) -> NDArray:
-        """The logits of the tokens that stood at the places of a batch, (M, V).
+        """The logits of the original tokens at the masked places of a batch, (M, V).
 
         ValueError for a model without the head for masked words.
         """
@@ -252,11 +252,11 @@ class BERT(base.Model[BERTConfig]):
     # --- training ---------------------------------------------------------------
 
     def loss(self, batch: MaskedBatch, rng: Rng = None) -> tuple[np.floating, Backward]:
-        """The mean cross-entropy of the masked words in nats, plus that of what follows.
+        """The mean cross-entropy of the masked words in nats, plus that of the next sentence.
 
         With rng there is dropout.  ``backward()`` -> gradients keyed as ``params``.  Only the
-        places that are to be filled in go through the wide output layer.  The loss of what follows
-        is multiplied by the batch's share, which is 1 unless it is a part of another batch.
+        masked places go through the wide output layer.  The next-sentence loss is multiplied by
+        the batch's share, which is 1 unless the batch is a part of another one.
         """
         ids, lengths, segments, places, targets, unrelated, share = batch
         x, hidden_backward = self.hidden(ids, lengths, segments, rng)
@@ -281,7 +281,7 @@ class BERT(base.Model[BERTConfig]):
     def _next_sentence_loss(
         self, x: NDArray, unrelated: Ids
     ) -> tuple[np.floating, Callable[[float], tuple[NDArray, Gradients]]]:
-        """The cross-entropy of whether the parts are unrelated, (B,).
+        """The cross-entropy of the labels (B,) that say whether the parts are unrelated.
 
         ``backward(dloss)`` -> dx, gradients.
         """

@@ -2,7 +2,7 @@
 
     f = relu(x W + b)                                      features of the image
     h_0 = tanh(f W_h + b_h)                                the decoder's first state
-    h_t = recurrence(E[y_{t-1}], h_{t-1})                  then a language model
+    h_t = recurrence(E[y_{t-1}], h_{t-1})                  a language model from there
     P(y_t | y_1 .. y_{t-1}, x) = softmax(h_t W_out + b_out)
 
 Source: Vinyals, Toshev, Bengio and Erhan (2015), "Show and tell: a neural image caption
@@ -30,7 +30,7 @@ Batch = tuple[NDArray, NDArray, NDArray]
 
 @dataclass(frozen=True)
 class CaptionerConfig:
-    """The sizes of a captioner: everything but its weights."""
+    """The sizes of a captioner."""
 
     pixels: int  # of an image
     vocabulary: int  # V, without BOS and EOS
@@ -46,12 +46,12 @@ class CaptionerConfig:
 
     @property
     def bos(self) -> int:
-        """The id that stands before the first token of a caption."""
+        """The id before the first token of a caption."""
         return self.vocabulary
 
     @property
     def eos(self) -> int:
-        """The id that stands after the last token of a caption; the same one."""
+        """The id after the last token of a caption; the same as ``bos``."""
         return self.vocabulary
 
 
@@ -60,8 +60,8 @@ class Captioner(base.Model[CaptionerConfig]):
 
     ``params``: ``image.W`` and ``image.b``; ``first.W`` and ``first.b``; ``embedding.E``;
     ``decoder.W_x`` and so on; ``output.W`` and ``output.b``.
-    A state has ``decoder.h`` (B, K, H) and, for an lstm, ``decoder.c``; in training K is
-    left out.
+    A state has ``decoder.h`` (B, K, H) and, for an lstm, ``decoder.c``; in training there is no
+    axis K.
     """
 
     @staticmethod
@@ -87,8 +87,8 @@ class Captioner(base.Model[CaptionerConfig]):
     ) -> tuple[np.floating, Callable[..., Gradients]]:
         """The mean cross-entropy of captions, in nats per token.  With rng, there is dropout.
 
-        batch is images (B, pixels), captions (B, T), lengths (B,); a caption ends with EOS,
-        which its length counts.  ``backward()`` -> gradients keyed as ``params``.
+        batch is images (B, pixels), captions (B, T), lengths (B,).  A caption ends with EOS,
+        and its length includes it.  ``backward()`` -> gradients keyed as ``params``.
         """
         c, p = self.config, self.params
         images, captions, lengths = batch
@@ -110,7 +110,7 @@ class Captioner(base.Model[CaptionerConfig]):
     def _first_state(
         self, images: NDArray, rng: np.random.Generator | None = None
     ) -> tuple[State, Callable[[State], Gradients]]:
-        """Return h_0 from the image, and zero for the cell of an lstm: (B, H) each.
+        """Return h_0 from the image; the cell of an lstm is zero: (B, H) each.
 
         ``backward(dstate)`` -> gradients.
         """
@@ -131,7 +131,7 @@ class Captioner(base.Model[CaptionerConfig]):
     # --- decoding: the interface of beam search and sampling ----------------------
 
     def start(self, images: NDArray, lengths: NDArray | None = None) -> State:
-        """Read images (B, pixels), which have no lengths: -> a state of one hypothesis each."""
+        """Read images (B, pixels) -> a state of one hypothesis each; ``lengths`` is not used."""
         state, _ = self._first_state(images)
         return target.one_hypothesis(state)
 

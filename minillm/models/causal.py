@@ -1,17 +1,17 @@
-"""Writing, for every Transformer that predicts the next token: cache, window, log probabilities.
+"""Writing with any Transformer that predicts the next token: cache, window, log probabilities.
 
-A model of this kind defines its equations (:mod:`minillm.models.gpt`):
+A subclass such as :class:`minillm.models.gpt.GPT` defines its equations:
 
 - ``embed(ids, start)`` -> x, backward; ``block(layer, x, rng, cache)`` -> x, backward;
 - ``hidden(ids, lengths, rng, cache)`` -> y, backward: embedding, blocks, last norm;
-- ``predict(y)`` -> logits, backward; ``logits(ids, rng, cache)`` -> both of them together;
+- ``predict(y)`` -> logits, backward; ``logits(ids, rng, cache)`` does both, ``hidden`` first;
 - ``loss((inputs, targets), rng, mask)`` -> loss, backward;
 - ``step(ids, cache)`` -> logits after one token of each row.
 
-It sees a *context* of C tokens.  A text may be longer: the window slides.  When C tokens have been
-read, the last C / 2 of them are read again from position 0, and reading goes on from there.  So
-the tokens that a prediction is made from depend on its place in the text alone, not on how the
-text was cut into prompts and steps.
+It sees a *context* of C tokens.  For a longer text, the window slides: after C tokens, the last
+C / 2 of them are read again from position 0, and reading continues from there.  The tokens behind a
+prediction thus depend only on its place in the text, not on how the text was cut into prompts and
+steps.
 
 Legend: B batch, T time, C context, V vocabulary, D width, N heads.
 """
@@ -52,21 +52,21 @@ class CausalTransformer(NextTokenModel[Config]):
     def zero_state(self, B: int) -> State:
         """The cache before a text begins, for B texts at a time.
 
-        Besides keys and values it has ``ids`` (B, C), the tokens of the window.
+        In addition to keys and values, it has ``ids`` (B, C), the tokens of the window.
         """
         return cache_layer.empty(B) | {"ids": np.zeros((B, self.config.context), np.int64)}
 
     def forward(
         self, ids: Ids, cache: Cache | None = None, rng: Rng = None, lengths: Ids | None = None
     ) -> tuple[tuple[NDArray, Cache], Backward]:
-        """The logits of what follows each id, and the cache after the last.
+        """The logits of the token after each id, and the cache after the last.
 
-        ids (B, T) -> logits (B, T, V), cache.  They go on from what ``cache`` has read; None: a
-        text begins.  Of row b the first lengths[b] ids count, and the others are padding.
-        With rng there is dropout.  ``backward(dlogits, trained=None)`` -> gradients keyed as
-        ``params``, in which what the cache held before is constant.
+        ids (B, T) -> logits (B, T, V), cache.  The ids continue the text in ``cache``; None: a text
+        begins.  Ids past lengths[b] are padding.  With rng there is dropout.
+        ``backward(dlogits, trained=None)`` -> gradients keyed as ``params``; the earlier contents
+        of the cache are constant.
 
-        Raises ValueError where a row would exceed the context: :meth:`read` lets it slide.
+        Raises ValueError if a row would exceed the context: :meth:`read` slides the window.
         """
         before = self.zero_state(len(ids)) if cache is None else cache
         counts = _counts(ids, lengths)
@@ -76,10 +76,10 @@ class CausalTransformer(NextTokenModel[Config]):
         return (logits, after), backward
 
     def read(self, ids: Ids, state: State, lengths: Ids | None = None) -> tuple[NDArray, State]:
-        """The logits of what follows the last id, and the cache after it, for generation.
+        """The logits of the token after the last id, and the cache after it, for generation.
 
-        ids (B, T), of which lengths[b] (at least 1; None: all) count -> logits (B, V), cache.
-        Any number may be read: where a row's context is full, its window slides.
+        ids (B, T) -> logits (B, V), cache.  Ids past lengths[b] (at least 1; None: T) are padding.
+        T may be any number: when a row's context is full, its window slides.
         """
         counts = _counts(ids, lengths)
         if max((state["lengths"] + counts).tolist()) > self.config.context:
@@ -94,9 +94,9 @@ class CausalTransformer(NextTokenModel[Config]):
     def _window(
         self, ids: NDArray, state: State, counts: NDArray[np.int64]
     ) -> tuple[NDArray, NDArray[np.int64]]:
-        """The window of each row after it has slid: ids (B, T), lengths (B,).
+        """Slide the window of each row: -> its ids (B, T), lengths (B,).
 
-        Each time that a row has read C tokens and goes on, all but the last C / 2 are dropped.
+        Whenever a row continues after C tokens, all but the last C / 2 are dropped.
         """
         C = self.config.context
         dropped_at_once = C - C // 2
@@ -111,7 +111,7 @@ class CausalTransformer(NextTokenModel[Config]):
             row[: len(text)] = text
         return padded, lengths
 
-    # --- a text, or a window of it, as a whole ----------------------------------
+    # --- whole texts and windows ------------------------------------------------
 
     def window_loss(
         self,
@@ -121,15 +121,15 @@ class CausalTransformer(NextTokenModel[Config]):
         rng: Rng = None,
         mask: NDArray[np.bool_] | None = None,
     ) -> tuple[tuple[np.floating, State], Backward]:
-        """The loss of a window of a text, which begins from nothing: the state stays as it is."""
+        """The loss of a window of a text, read from position 0; the state is not used."""
         loss, backward = self.loss((inputs, targets), rng, mask)
         return (loss, state), backward
 
     def log_probabilities(self, ids: Ids) -> NDArray:
         """log P(id_{t+1} | id_1 .. id_t) in nats for each token but the first: (T,) -> (T - 1,).
 
-        A text longer than the context is read through windows that overlap by C / 2, so that
-        from the second on each token is predicted from C / 2 others or more.
+        A text longer than the context is read in windows that overlap by C / 2.  After the first
+        window, each token is therefore predicted from at least C / 2 others.
         """
         C, parts = self.config.context, []
         for begin in range(0, max(1, len(ids) - 1 - C // 2), C - C // 2):
@@ -140,7 +140,7 @@ class CausalTransformer(NextTokenModel[Config]):
         return np.concatenate(parts)
 
     def attention_weights(self, ids: Ids, layer: int) -> NDArray:
-        """The weights of each head of a layer, for pictures: ids (B, T) -> (B, N, T, T)."""
+        """The attention weights of each head of a layer, for plots: ids (B, T) -> (B, N, T, T)."""
         x, _ = self.embed(ids)
         for below in range(layer):
             x, _ = self.block(below, x)
@@ -149,13 +149,13 @@ class CausalTransformer(NextTokenModel[Config]):
         return heads.self_attention_weights(self.params, prefix, h, self.config.heads)
 
     def check_fits(self, tokens: int) -> None:
-        """ValueError for more tokens than the context has."""
+        """ValueError for more tokens than fit the context."""
         if tokens > self.config.context:
             raise ValueError(f"expected at most {self.config.context} tokens, found {tokens}")
 
 
 def _counts(ids: NDArray, lengths: NDArray | None) -> NDArray[np.int64]:
-    """The number of ids of each row that count, (B,)."""
+    """The number of ids of each row without the padding, (B,)."""
     B, T = ids.shape
     if T == 0:
         raise ValueError("ids: expected one token or more in each row, found none")

@@ -6,7 +6,7 @@
 
 ``pooling`` is one of
 
-- "last": the last state; the layer that reads backwards has it at the first step.
+- "last": the last state; that of a layer that reads backwards is at the first step.
 - "mean", "max": over all steps, each feature by itself.
 - "attention": a weighted mean.  The weights compare each step's output with a learned
   vector u: weights = softmax over t of u . tanh(h_t W + b).
@@ -37,7 +37,7 @@ Batch = tuple[NDArray, NDArray, NDArray]
 
 @dataclass(frozen=True)
 class ClassifierConfig:
-    """The sizes of a text classifier: everything but its weights."""
+    """The sizes of a text classifier."""
 
     vocabulary: int  # V
     classes: int
@@ -131,7 +131,7 @@ class Classifier(base.Model[ClassifierConfig]):
     def _pool(self, hs: NDArray, last: NDArray, lengths: NDArray) -> tuple[NDArray, Callable]:
         """hs (B, T, M), last (B, M) -> y (B, M).
 
-        ``backward(dy)`` -> dhs, dlast, gradients; one of the first two is None: zero.
+        ``backward(dy)`` -> dhs, dlast, gradients; one of the first two is None, which means zero.
         """
         pooling = self.config.pooling
         if pooling == "last":

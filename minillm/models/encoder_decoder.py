@@ -2,15 +2,15 @@
 
     memory_1 .. memory_S = encoder(source)                  an output for each source token
     h_t = decoder(E[y_{t-1}], h_{t-1})                      h_0 from the encoder's last state
-    context_t = attention(h_t, memory)                      the part of the source that matters now
+    context_t = attention(h_t, memory)                      the relevant part of the source
     a_t = tanh([context_t, h_t] W + b)                      the attentional state
     P(y_t | y_1 .. y_{t-1}, source) = softmax(a_t W_out + b_out)
 
-``attention`` is one of ``layers.attention.KINDS``.  With "none", context_t is the same for
-all t, the encoder's last state: everything that the decoder knows of the source has to fit
-into that one vector (Sutskever et al. 2014; every step gets it, as in Cho et al. 2014).
+``attention`` is one of ``layers.attention.KINDS``.  With "none", context_t is the encoder's
+last state for all t: everything that the decoder knows about the source has to fit into this
+one vector (Sutskever et al. 2014; every step gets it, as in Cho et al. 2014).
 
-Attention comes after the recurrence, as in Luong et al.  A whole target sequence is then
+Attention comes after the recurrence, as in Luong et al.  A whole target sequence is therefore
 decoded by one recurrence over all steps and one attention over all steps.
 
 Legend: B batch, S source steps, T target steps, D embedding, H hidden, M memory width
@@ -43,7 +43,7 @@ Batch = tuple[NDArray, NDArray, NDArray, NDArray]
 
 @dataclass(frozen=True)
 class EncoderDecoderConfig:
-    """The sizes of an encoder-decoder, and its variants: everything but its weights."""
+    """The sizes of an encoder-decoder, and its variants."""
 
     source_vocabulary: int
     target_vocabulary: int  # V, without BOS and EOS
@@ -66,12 +66,12 @@ class EncoderDecoderConfig:
 
     @property
     def bos(self) -> int:
-        """The id that stands before the first token of a target."""
+        """The id before the first token of a target."""
         return self.target_vocabulary
 
     @property
     def eos(self) -> int:
-        """The id that stands after the last token of a target; the same one."""
+        """The id after the last token of a target; the same as ``bos``."""
         return self.target_vocabulary
 
     @property
@@ -83,14 +83,14 @@ class EncoderDecoderConfig:
 class EncoderDecoder(base.Model[EncoderDecoderConfig]):
     """A recurrent encoder, a recurrent decoder, and the attention between them.
 
-    ``params``: ``source.E`` and ``target.E``; ``encoder.0.W_x`` and so on (of a
-    bidirectional one ``encoder.0.forward.W_x`` and ``encoder.0.reverse.W_x``);
+    ``params``: ``source.E`` and ``target.E``; ``encoder.0.W_x`` and so on (bidirectional:
+    ``encoder.0.forward.W_x`` and ``encoder.0.reverse.W_x``);
     ``bridge.0.h.W`` and so on, from the encoder's last states to the decoder's first;
     ``decoder.0.W_x`` and so on; ``attention.W`` ("general") or ``attention.W_q``, ``W_k``,
     ``b_k`` and ``v`` ("additive"); ``combine.W`` and ``combine.b``; ``output.W``, ``output.b``.
 
     A decoder's state has ``decoder.0.h`` and so on, (B, K, H), and the memory of
-    :mod:`minillm.layers.attention`.  In training K is left out: (B, H).
+    :mod:`minillm.layers.attention`.  In training there is no axis K: (B, H).
     """
 
     @staticmethod
@@ -120,9 +120,9 @@ class EncoderDecoder(base.Model[EncoderDecoderConfig]):
     ) -> tuple[np.floating, Callable[..., Gradients]]:
         """The mean cross-entropy of the targets, each token given those before it.
 
-        batch is source (B, S), source lengths (B,), target (B, T), target lengths (B,);
-        a target ends with EOS, which its length counts: target[b, lengths[b] - 1] is
-        ``config.eos``.  With rng it is the loss to train on, with dropout and label smoothing.
+        batch is source (B, S), source lengths (B,), target (B, T), target lengths (B,).
+        A target ends with EOS, and its length includes it: target[b, lengths[b] - 1] is
+        ``config.eos``.  With rng, it is the training loss, with dropout and label smoothing.
         Without, it is in nats per target token.
         ``backward(trained=None)`` -> gradients keyed as ``params``.
         """
@@ -148,7 +148,7 @@ class EncoderDecoder(base.Model[EncoderDecoderConfig]):
     def _encode(
         self, source: NDArray, lengths: NDArray, rng: np.random.Generator | None = None
     ) -> tuple[State, Callable[..., Gradients]]:
-        """source (B, S), lengths (B,) -> the decoder's first state, with the memory.
+        """source (B, S), lengths (B,) -> the decoder's first state, including the memory.
 
         ``backward(dstate, trained=None)`` -> gradients of encoder, bridge and keys.
         """
@@ -176,7 +176,7 @@ class EncoderDecoder(base.Model[EncoderDecoderConfig]):
     def _bridge(self, last: State) -> tuple[State, Callable]:
         """Map the last states of the encoder (B, M) to the first of the decoder (B, H).
 
-        It is an affine map, with a tanh for h, because the decoder's h has values in [-1, 1].
+        The map is affine, with a tanh for h, because the decoder's h has values in [-1, 1].
         ``backward(dstate)`` -> dlast, gradients.
         """
         c = self.config
@@ -248,12 +248,12 @@ class EncoderDecoder(base.Model[EncoderDecoderConfig]):
     # --- decoding: the interface of beam search and sampling ----------------------
 
     def start(self, source: NDArray, lengths: NDArray) -> State:
-        """Read sources (B, S): -> the state before the first step, of one hypothesis each."""
+        """Read sources (B, S) -> the state before the first step, of one hypothesis each."""
         state, _ = self._encode(source, lengths)
         return target.one_hypothesis(state)
 
     def step(self, ids: NDArray, state: State) -> tuple[NDArray, NDArray | None, State]:
-        """Run one step of K hypotheses of each source, which share its memory.
+        """Run one step of K hypotheses of each source, which share the source's memory.
 
         ids (B, K) -> logits (B, K, V + 1), attention weights (B, K, S) or None, new state.
         """

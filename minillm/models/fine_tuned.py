@@ -1,23 +1,23 @@
 """From a pre-trained model to a classifier: the same network with a new last layer.
 
     hs = encoder(ids)                            a vector for each token
-    y = dropout(pool of hs)                      one vector, however long the text
+    y = dropout(pool of hs)                      one vector for a text of any length
     P(label | text) = softmax(y W + b)
 
-The encoder has learnt on much text what words mean beside each other: to predict the next one
-(:mod:`minillm.models.language_model`, :mod:`minillm.models.gpt`) or those that were hidden
-(:mod:`minillm.models.bert`).  That needs no labels.  Its weights are where training begins, and
-only W and b are new, so that a few hundred labels may do.  Then all weights are trained a little
-further, at a small learning rate, because what it knows should not be lost.
+The encoder has learned from much text how words relate, by predicting the next word
+(:mod:`minillm.models.language_model`, :mod:`minillm.models.gpt`) or masked words
+(:mod:`minillm.models.bert`).  That needs no labels.  Training begins with its weights, and only W
+and b are new, so a few hundred labels may suffice.  Then all weights are trained a little further,
+at a small learning rate, which preserves most of what the encoder has learned.
 
 ``pooling`` is one of
 
 - "first": for BERT, whose first token, [CLS], attends to the whole text.
-- "last": for a model that reads from left to right: only there has it seen the whole text.
-- "mean", "max": over all tokens, of each feature by itself.
+- "last": for a model that reads from left to right: only its last token has seen the whole text.
+- "mean", "max": over all tokens, separately for each feature.
 
-A fine-tuned model soon knows its training labels by heart, and is then sure of its mistakes as
-well.  Label smoothing keeps it from becoming quite sure (:mod:`minillm.ops.cross_entropy`).
+A fine-tuned model soon memorises its training labels, and then becomes overconfident.  Label
+smoothing prevents that (:mod:`minillm.ops.cross_entropy`).
 
 Legend: B batch, T time, D width of the encoder.
 
@@ -67,7 +67,7 @@ def last_token(hs: NDArray, lengths: NDArray) -> tuple[NDArray, Callable]:
 
 
 def _token_at(places: NDArray, hs: NDArray, lengths: NDArray) -> tuple[NDArray, Callable]:
-    """The vector of one token of each text, and zero for a text without any."""
+    """The vector of one token of each text; zero for a text without tokens."""
     rows = np.arange(len(hs))
     not_empty = (lengths > 0)[:, None].astype(hs.dtype)
     y = hs[rows, places] * not_empty
@@ -85,7 +85,7 @@ POOLINGS: dict[str, Callable] = {"first": first_token, "last": last_token} | poo
 
 @dataclass(frozen=True)
 class FineTunedConfig:
-    """The sizes of a fine-tuned classifier: everything but its weights."""
+    """The sizes of a fine-tuned classifier."""
 
     kind: str  # of the encoder
     encoder: EncoderConfig
@@ -102,13 +102,13 @@ class FineTunedConfig:
 
     @classmethod
     def nested(cls, values: Mapping[str, Any]) -> dict[str, type]:
-        """The fields that are configurations, too, and the class of each."""
+        """The fields that are themselves configurations, and the class of each."""
         kind = values.get("kind")
         return {"encoder": ENCODERS[kind][1]} if isinstance(kind, str) and kind in ENCODERS else {}
 
     @property
     def vocabulary(self) -> int:
-        """The number of tokens that the encoder knows."""
+        """The size of the encoder's vocabulary."""
         return self.encoder.vocabulary
 
 
@@ -121,7 +121,7 @@ class FineTuned(base.Model[FineTunedConfig]):
 
     @staticmethod
     def new_parameters(config: FineTunedConfig) -> dict[str, Fresh]:
-        """Fresh parameters, of the encoder too: those of a trained one take their place."""
+        """Declare the parameters, the encoder's included, which a trained one replaces."""
         Model, _, _ = ENCODERS[config.kind]
         params = {f"{PREFIX}{n}": f for n, f in Model.new_parameters(config.encoder).items()}
         return params | dense.new_layer("output", config.encoder.width, config.classes)
@@ -149,7 +149,7 @@ class FineTuned(base.Model[FineTunedConfig]):
     ) -> tuple[np.floating, Backward]:
         """The mean cross-entropy of (ids (B, T), lengths (B,), labels (B,)), in nats per text.
 
-        With rng it is the loss to train on: with dropout and label smoothing.
+        With rng, it is the training loss, with dropout and label smoothing.
         """
         ids, lengths, labels = batch
         logits, logits_backward = self.forward(ids, lengths, rng)
@@ -163,6 +163,6 @@ class FineTuned(base.Model[FineTunedConfig]):
 
 
 def encoder_of(model: base.Model[Any]) -> Any:
-    """The part of a model that reads: a BERT, a GPT or a LanguageModel with the same arrays."""
+    """The encoder of a model: a BERT, a GPT or a LanguageModel that shares its arrays."""
     Model, _, _ = ENCODERS[model.config.kind]
     return model.part(Model, model.config.encoder, PREFIX)

@@ -1,19 +1,19 @@
 """GPT: a stack of Transformer blocks that predicts the next token.
 
-    x_t = E[id_t] + P[t]                        what the token is, and where it stands
+    x_t = E[id_t] + P[t]                        the token and its position
     x = x + attention(norm_1(x))                L times: each token gathers from those before it,
-    x = x + feed_forward(norm_2(x))                      and is transformed by itself
+    x = x + feed_forward(norm_2(x))                      then each is transformed separately
     y = norm(x)
     P(id_{t+1} | id_1 .. id_t) = softmax(y_t E^T)
 
-A recurrent model squeezes all that it has read into one state.  Here each token attends to every
-token before it.  A recurrent model takes step after step.  Here a whole text is one product of
-matrices, because nothing at step t waits for a result of step t - 1.  The price is a *context*:
-there are C vectors P, and no token sees further back than C.
+A recurrent model squeezes everything it has read into one state.  Here each token attends to every
+token before it.  A recurrent model runs step by step.  Here a whole text is processed by matrix
+products, because no step waits for the result of the step before.  The price is a *context*: there
+are C position vectors P, and no token sees further back than C.
 
-The block is GPT-2's (see :mod:`minillm.layers.block` for why its norms stand where they do).  E is
-used twice, for reading and for predicting.  How a GPT writes is told in
-:mod:`minillm.models.causal`.  One deviation: the original drops out attention weights as well.
+The block is GPT-2's; :mod:`minillm.layers.block` explains the place of its norms.  E is used
+twice, for reading and for predicting.  :mod:`minillm.models.causal` is about writing with a GPT.
+There is one deviation: the original applies dropout to attention weights as well.
 
 Legend: B batch, T time, C context, V vocabulary, D width, N heads, L layers.
 
@@ -44,7 +44,7 @@ DEVIATION = 0.02  # of fresh weights (Radford et al. 2018, section 4.1)
 
 @dataclass(frozen=True)
 class GPTConfig:
-    """The sizes of a GPT: everything but its weights."""
+    """The sizes of a GPT."""
 
     vocabulary: int  # V
     context: int = 128  # C
@@ -69,9 +69,9 @@ class GPT(OneTokenSteps[GPTConfig]):
 
     @staticmethod
     def new_parameters(config: GPTConfig) -> dict[str, Fresh]:
-        """Fresh parameters, from which the predictions are nearly uniform.
+        """Declare the parameters; the first predictions are nearly uniform.
 
-        Matrices that write into the sum are smaller by sqrt(2 L), because 2 L of them add up.
+        Matrices that write into the sum are smaller by sqrt(2 L), because 2 L results add up.
         """
         D, L, first = config.width, config.layers, normal(DEVIATION)
         params = {
@@ -86,10 +86,10 @@ class GPT(OneTokenSteps[GPTConfig]):
     def loss(
         self, batch: tuple[Ids, Ids], rng: Rng = None, mask: NDArray[np.bool_] | None = None
     ) -> tuple[np.floating, Backward]:
-        """The mean cross-entropy of the targets in nats, each given the inputs up to its own.
+        """The mean cross-entropy of each target, given the inputs up to its position, in nats.
 
-        inputs and targets (B, T), T at most C; where mask (B, T) is False a target does not
-        count.  With rng there is dropout.  ``backward(trained=None)`` -> gradients.
+        inputs and targets (B, T), T at most C.  A target does not count where mask (B, T) is False.
+        With rng there is dropout.  ``backward(trained=None)`` -> gradients.
         """
         inputs, targets = batch
         logits, logits_backward = self.logits(inputs, rng)
@@ -116,9 +116,9 @@ class GPT(OneTokenSteps[GPTConfig]):
     def hidden(
         self, ids: Ids, lengths: Ids | None = None, rng: Rng = None, cache: Cache | None = None
     ) -> tuple[NDArray, Backward]:
-        """The vector of each token, from which the next is predicted: ids (B, T) -> y (B, T, D).
+        """The vector of each token, which predicts the next one: ids (B, T) -> y (B, T, D).
 
-        Padding needs no lengths, because it stands behind the tokens, which do not see it.
+        Padding follows the tokens, so they never attend to it, and ``lengths`` is not needed.
         ``backward(dy, trained=None)`` -> gradients.
         """
         x, embed_backward = self.embed(ids, None if cache is None else cache["start"])
@@ -137,7 +137,7 @@ class GPT(OneTokenSteps[GPTConfig]):
         return y, backward
 
     def embed(self, ids: Ids, start: Ids | None = None) -> tuple[NDArray, Backward]:
-        """x_t = E[id_t] + P[t]: ids (B, T) from the positions start (B,) on -> x (B, T, D).
+        """x_t = E[id_t] + P[t]: ids (B, T), at the positions from start (B,) on -> x (B, T, D).
 
         ``backward(dx)`` -> gradients.  Raises ValueError for rows longer than the context.
         """
@@ -155,7 +155,7 @@ class GPT(OneTokenSteps[GPTConfig]):
         return block(p, b, x, N, causal=True, cache=cache, dropout=dropout, rng=rng)
 
     def predict(self, y: NDArray) -> tuple[NDArray, Callable]:
-        """The logits of what follows: y (..., D) -> y E^T (..., V).
+        """The logits of the next token: y (..., D) -> y E^T (..., V).
 
         ``backward(dlogits)`` -> dy, gradients.
         """

@@ -1,8 +1,8 @@
 """One token at a time: a GPT's equations for a single token of each row, in one call.
 
-When a model writes, each weight is used once a token.  The calls from Python of
-:mod:`minillm.models.gpt` would take longer than the arithmetic of a small model, so that the twin
-of :func:`gpt_step` does all blocks, and finds the addresses of the weights once for many tokens.
+When a model writes, each weight is used once per token.  For a small model, the Python calls of
+:mod:`minillm.models.gpt` would take longer than the arithmetic.  So the twin of :func:`gpt_step`
+runs all blocks in one call, and looks up the addresses of the weights once for many tokens.
 
 Legend: B batch, S room of the cache, V vocabulary, D width, N heads.
 """
@@ -32,7 +32,7 @@ BLOCK_WEIGHTS = (
 
 
 class OneTokenSteps(CausalTransformer[Config]):
-    """A GPT that reads single tokens by :func:`gpt_step`."""
+    """A GPT that reads single tokens with :func:`gpt_step`."""
 
     _step_weights: "StepWeights | None" = None  # of the last step
 
@@ -56,10 +56,10 @@ class StepWeights:
             past += [f"blocks.{layer}.attention.{name}" for name in ("keys", "values")]
         self.weights_of, self.past_of = itemgetter(*names), itemgetter(*past)
         self.arrays: tuple[NDArray, ...] = ()
-        self.addresses: Any = None  # the kernel's own note of where the arrays lie
+        self.addresses: Any = None  # of the arrays; the kernel fills them in
 
     def update(self, params: dict[str, NDArray]) -> None:
-        """Look the weights up again, if one has been replaced."""
+        """Look the weights up again if one has been replaced."""
         arrays = self.weights_of(params)
         if len(self.arrays) == 0 or not all(map(is_, arrays, self.arrays)):
             self.arrays = tuple([a if a.flags.c_contiguous else a.copy("C") for a in arrays])
@@ -73,9 +73,9 @@ def gpt_step(
     start: NDArray[np.int64],
     past: list[NDArray],
 ) -> NDArray:
-    """ids (B,) at the positions start (B,) -> the logits (B, V) of what follows them.
+    """ids (B,) at the positions start (B,) -> the logits (B, V) of the next tokens.
 
-    ``past`` has the keys and the values of each layer, which it writes to.
+    ``past`` has the keys and values of each layer; those of the ids are written into it.
     """
     E, P, gain, bias, *of_blocks = weights.arrays
     n = len(BLOCK_WEIGHTS)
@@ -92,7 +92,8 @@ def _block(
 ) -> NDArray:
     """One block: x (B, D) -> (B, D).
 
-    Keys and values (B, N, S, D/N) have room for the position start[b] of row b, and get its own.
+    The keys and values of row b are written at position start[b] of ``keys`` and ``values``,
+    (B, N, S, D/N).
     """
     _, N, _, width = keys.shape
     h, _, _ = layer_norm_forward(x, w["norm_1.gain"], w["norm_1.bias"], EPSILON)

@@ -1,8 +1,8 @@
-"""Writing, for a Transformer with encoder and decoder: one token of many hypotheses at a time.
+"""Writing with an encoder-decoder Transformer: one token of many hypotheses at a time.
 
-Beam search drops some hypotheses after each token and continues others twice.  To copy the keys
-and values of a hypothesis each time would cost more than the token.  So they stay where they were
-written, in rows of a pool that all hypotheses share, and a hypothesis is a list of rows.
+Beam search drops some hypotheses after each token, and continues others twice.  Copying the keys
+and values of a hypothesis each time would cost more than computing the token.  So they stay where
+they were written, in a pool of rows that all hypotheses share.  A hypothesis is a list of rows.
 
 Legend: B sources, K hypotheses of each, S source steps, T target steps so far, D width, N heads,
 V target vocabulary, R rows of the pool.
@@ -22,7 +22,7 @@ from minillm.models.base import Config, Model, State
 from minillm.models.target import teacher_forcing
 from minillm.ops import _validate
 
-GROWTH = 2  # of the pool, where it is full
+GROWTH = 2  # factor by which a full pool grows
 
 
 class HypothesisWriter(Model[Config]):
@@ -32,12 +32,12 @@ class HypothesisWriter(Model[Config]):
 
     - ``memory.0.keys`` (B, N, S, D/N) and so on, the keys and values of the sources, and
       ``memory.lengths`` (B,);
-    - ``shared.0.keys`` (R, D) and so on, those of all target tokens that were ever read, in the
-      order in which they were read, ``shared.count`` (1,) of them;
-    - ``past`` (B, K, T), the rows that belong to each hypothesis: nothing else has to be copied
-      when hypotheses are selected.
+    - ``shared.0.keys`` (R, D) and so on, those of all target tokens read so far, in the order of
+      reading, and their number, ``shared.count`` (1,);
+    - ``past`` (B, K, T), the rows of each hypothesis: nothing else has to be copied when
+      hypotheses are selected.
 
-    A model of this kind defines ``encode``, ``embed_target``, ``last_norm`` and ``output``: see
+    A subclass defines ``encode``, ``embed_target``, ``last_norm`` and ``output``: see
     :mod:`minillm.models.transformer`.
     """
 
@@ -48,7 +48,7 @@ class HypothesisWriter(Model[Config]):
     output: Callable[..., Any]
 
     def start(self, source: NDArray, lengths: NDArray) -> State:
-        """Read sources (B, S): the state before the first step, of one hypothesis each."""
+        """Read sources (B, S) -> the state before the first step, of one hypothesis each."""
         memory, _ = self.encode(source, lengths)
         state = {
             "past": np.zeros((len(source), 1, 0), np.int64),
@@ -64,11 +64,11 @@ class HypothesisWriter(Model[Config]):
         return state
 
     def step(self, ids: NDArray, state: State) -> tuple[NDArray, NDArray, State]:
-        """One step of K hypotheses of each source, which share its memory.
+        """One step of K hypotheses of each source, which share the source's memory.
 
         ids (B, K) -> logits (B, K, V + 1), attention weights (B, K, S), new state.  The weights
-        are the mean over the heads of the last layer but one: of all layers' they come closest
-        to which source word a target word translates.
+        are the mean over the heads of the last layer but one, because these align target words
+        with source words best.
         """
         layer = max(self.config.layers - 2, 0)
         logits, weights, state = self._step(ids, state, layer)
@@ -77,8 +77,8 @@ class HypothesisWriter(Model[Config]):
     def attention_weights(
         self, source: NDArray, lengths: NDArray, target: NDArray, layer: int
     ) -> NDArray:
-        """The weights of each head of a layer for each source token, before it writes each of
-        the target tokens: source (B, S), lengths (B,), target (B, T) -> (B, N, T, S)."""
+        """The attention weights of a layer's heads, from each target token to the source tokens:
+        source (B, S), lengths (B,), target (B, T) -> (B, N, T, S)."""
         state, weights = self.start(source, lengths), []
         inputs = teacher_forcing(target, self.config.bos)
         for t in range(target.shape[1]):
@@ -87,7 +87,7 @@ class HypothesisWriter(Model[Config]):
         return np.concatenate(weights, axis=2)
 
     def _step(self, ids: NDArray, state: State, shown: int) -> tuple[NDArray, NDArray, State]:
-        """As :meth:`step`, with the weights of all heads of the layer ``shown``: (B, N, K, S)."""
+        """Like :meth:`step`, with the weights of all heads of the layer ``shown``: (B, N, K, S)."""
         p, N, lengths = self.params, self.config.heads, state["memory.lengths"]
         options = {"post_norm": self.config.post_norm}
         B, K, T = state["past"].shape
@@ -115,9 +115,9 @@ class HypothesisWriter(Model[Config]):
 
 
 def _with_room(state: State, count: int) -> State:
-    """The state with a new row of the pool for each hypothesis, the last of its ``past``.
+    """The state with a new row of the pool for each hypothesis, added to its ``past``.
 
-    No row is written twice, because other states may have it in their past.
+    A row is never overwritten, because it may be in the past of other states.
     """
     B, K, _ = state["past"].shape
     first = int(state["shared.count"][0])
@@ -145,8 +145,8 @@ def attend_to_past(
 ) -> tuple[NDArray, None]:
     """``self_attention`` of the last tokens x (B, K, D) of hypotheses, without a backward.
 
-    keys and values (R, D) are the pool, of which hypothesis k of source b has the rows past[b, k]
-    (T,); the last of them is written here.
+    keys and values (R, D) are the pool.  Hypothesis k of source b has the rows past[b, k] (T,), the
+    last of which is written here.
     """
     (B, K, D), R = x.shape, len(keys)
     rows = _validate.ids("attend_to_past", "past", past, R)
@@ -162,10 +162,10 @@ def attend_to_past(
 def attend_to_rows(
     query: NDArray, keys: NDArray, values: NDArray, rows: NDArray[np.int64]
 ) -> NDArray:
-    """Attention of single queries, each to rows of its own out of a pool of keys and values.
+    """Attention of single queries, each to its own rows of a pool of keys and values.
 
     query (Q, N, D), keys and values (R, N, D), rows (Q, T) in 0..R-1 -> context (Q, N, D).
     """
-    own_keys, own_values = (pool[rows].swapaxes(1, 2) for pool in (keys, values))  # (Q, N, T, D)
-    context, _ = ops.scaled_dot_product_attention(query[:, :, None], own_keys, own_values)
+    row_keys, row_values = (pool[rows].swapaxes(1, 2) for pool in (keys, values))  # (Q, N, T, D)
+    context, _ = ops.scaled_dot_product_attention(query[:, :, None], row_keys, row_values)
     return context[:, :, 0]

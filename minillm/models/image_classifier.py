@@ -1,4 +1,4 @@
-"""The image classifier, one to one: the class of an image, by a feed-forward network.
+"""The image classifier, one to one: a feed-forward network from an image to its class.
 
     h = relu(x W_1 + b_1)
     P(class | x) = softmax(h W_2 + b_2)
@@ -24,7 +24,7 @@ from minillm.models import base, sizes
 
 @dataclass(frozen=True)
 class ImageClassifierConfig:
-    """The sizes of an image classifier: everything but its weights."""
+    """The sizes of an image classifier."""
 
     pixels: int  # of an image
     classes: int

@@ -1,4 +1,4 @@
-"""The recurrent language model: the next token, given all tokens before it.
+"""The recurrent language model: it predicts the next token from all tokens before it.
 
     x_t = E[id_t]                             embedding
     h_t = recurrence(x_t, h_{t-1})            one to L layers of rnn, lstm or gru
@@ -7,8 +7,8 @@
 
 An embedding of width 0 means one-hot input: x_t W_x is then a row of W_x.
 
-It is trained by truncated backpropagation through time: the text is read in windows of
-T steps.  The state at the end of one window is the initial state of the next, but no
+The model is trained by truncated backpropagation through time.  The text is read in windows
+of T steps.  The state at the end of one window is the initial state of the next, but no
 gradient flows back from a window to the one before.
 
 Sources: Mikolov et al. (2010), "Recurrent neural network based language model";
@@ -35,7 +35,7 @@ from minillm.models.base import State
 
 @dataclass(frozen=True)
 class LanguageModelConfig:
-    """The sizes of a language model: everything but its weights."""
+    """The sizes of a language model."""
 
     vocabulary: int  # V
     embedding: int = 128  # D; 0 for one-hot input
@@ -44,7 +44,7 @@ class LanguageModelConfig:
     cell: str = "lstm"
     dropout: float = 0.2
     tied: bool = False  # the output layer's weight is the embedding's: needs D = H
-    headless: bool = False  # without the output layer, as another model's encoder
+    headless: bool = False  # without an output layer, as the encoder of another model
 
     def __post_init__(self) -> None:
         sizes.check_at_least(self, 1, "vocabulary", "hidden", "layers")
@@ -99,7 +99,7 @@ class LanguageModel(base.NextTokenModel[LanguageModelConfig]):
     def forward(
         self, ids: NDArray[np.integer], state: State, rng: np.random.Generator | None = None
     ) -> tuple[tuple[NDArray, State], Callable]:
-        """Return the logits of the id after each one, and the state after the last.
+        """Return the logits of the token after each id, and the state after the last.
 
         ids (B, T) -> logits (B, T, V), state.  With rng there is dropout before each layer
         (but not of one-hot input) and before the output, never between steps.
@@ -138,7 +138,7 @@ class LanguageModel(base.NextTokenModel[LanguageModelConfig]):
         lengths: NDArray[np.integer] | None = None,
         rng: np.random.Generator | None = None,
     ) -> tuple[NDArray, Callable[..., Gradients]]:
-        """Return the last layer's outputs, for a model that is made of this one.
+        """Return the outputs of the last layer, for models that use this one as an encoder.
 
         ids (B, T), lengths (B,) or None: all T -> hs (B, T, H), zero in the padding.  With rng
         there is dropout.  ``backward(dhs, trained=None)`` -> gradients.
@@ -152,7 +152,7 @@ class LanguageModel(base.NextTokenModel[LanguageModelConfig]):
         return hs, backward
 
     def read(self, ids: NDArray[np.integer], state: State) -> tuple[NDArray, State]:
-        """Return the logits of the id after the last, and the state after it, for generation.
+        """Return the logits of the token after the last id, and the state, for generation.
 
         ids (B, T) -> logits (B, V), state.
         """
@@ -167,10 +167,10 @@ class LanguageModel(base.NextTokenModel[LanguageModelConfig]):
         return logits, last
 
     def one_hot(self) -> "LanguageModel":
-        """Return the same model with one-hot input, E W_x in place of W_x, which generates faster.
+        """Return the same model with one-hot input: E W_x replaces W_x.  It generates faster.
 
-        It takes V (gates H) numbers more memory, and later changes of ``params`` do not
-        reach it.
+        The new model takes memory for V (gates H) more numbers.  Later changes of ``params`` do
+        not reach it.
         """
         c, p = self.config, self.params
         if c.embedding == 0:

@@ -5,7 +5,7 @@
     P(w_n | w_1 .. w_{n-1}) = softmax(h W + b)
 
 It sees as many words as an n-gram model.  But a context that was never seen is close to
-others that were, because the embeddings of their words are.
+contexts that were, because the embeddings of their words are similar.
 
 Source: Bengio, Ducharme, Vincent and Jauvin (2003), "A neural probabilistic language
 model", equation 1 and the lines after it (their C, H and U are E, W_h and W here), without
@@ -30,7 +30,7 @@ from minillm.models.base import State
 
 @dataclass(frozen=True)
 class NeuralNGramConfig:
-    """The sizes of a neural n-gram model: everything but its weights."""
+    """The sizes of a neural n-gram model."""
 
     vocabulary: int  # V
     order: int = 8  # n
@@ -49,7 +49,7 @@ class NeuralNGram(base.NextTokenModel[NeuralNGramConfig]):
 
     ``params``: ``embedding.E`` (V, D); ``hidden.W`` ((n - 1) D, H), ``hidden.b``;
     ``output.W`` (H, V), ``output.b``.
-    A state has the ids before a window that its first contexts need: ``context`` (B, n - 2).
+    A state has ``context`` (B, n - 2): the last ids before a window, which its first contexts need.
     """
 
     @staticmethod
@@ -61,13 +61,13 @@ class NeuralNGram(base.NextTokenModel[NeuralNGramConfig]):
         return params | dense.new_layer("output", c.hidden, c.vocabulary)
 
     def zero_state(self, B: int) -> State:
-        """Return the state before a text begins, as if it followed a text of id 0 alone."""
+        """Return the state before a text begins: the context is all id 0."""
         return {"context": np.zeros((B, self.config.order - 2), np.int64)}
 
     def forward(
         self, ids: NDArray[np.integer], state: State, rng: np.random.Generator | None = None
     ) -> tuple[tuple[NDArray, State], Callable]:
-        """Return the logits of the id after each one, and the state after the last.
+        """Return the logits of the token after each id, and the state after the last.
 
         ids (B, T) -> logits (B, T, V), state.  With rng there is dropout.
         ``backward(dlogits, trained=None)`` -> gradients keyed as ``params``.
@@ -79,7 +79,7 @@ class NeuralNGram(base.NextTokenModel[NeuralNGramConfig]):
         return (logits, self._state_after(text)), backward
 
     def read(self, ids: NDArray[np.integer], state: State) -> tuple[NDArray, State]:
-        """Return the logits of the id after the last, and the state after it, for generation.
+        """Return the logits of the token after the last id, and the state, for generation.
 
         ids (B, T) -> logits (B, V), state.
         """
@@ -90,7 +90,7 @@ class NeuralNGram(base.NextTokenModel[NeuralNGramConfig]):
     def _predict(
         self, contexts: NDArray[np.integer], rng: np.random.Generator | None = None
     ) -> tuple[NDArray, Callable]:
-        """Return the logits of the id after each context: contexts (..., n - 1) -> (..., V).
+        """Return the logits of the token after each context: contexts (..., n - 1) -> (..., V).
 
         ``backward(dlogits, trained=None)`` -> gradients keyed as ``params``.
         """
@@ -114,5 +114,5 @@ class NeuralNGram(base.NextTokenModel[NeuralNGramConfig]):
         return logits, backward
 
     def _state_after(self, text: NDArray[np.integer]) -> State:
-        """Return the state that the last n - 2 ids of a text make."""
+        """Return the state after a text: its last n - 2 ids."""
         return {"context": text[:, text.shape[1] - (self.config.order - 2) :].astype(np.int64)}

@@ -1,8 +1,8 @@
-"""n-gram language models: the next word, from the n - 1 words before it.
+"""n-gram language models: they predict the next word from the n - 1 words before it.
 
 Counting.  An n-gram is a context (the n-gram without its last word) and a
-word.  `count_ngrams` numbers the n-grams of each length in sorted order, so
-that one integer names context and word together, exactly, for any n:
+word.  `count_ngrams` numbers the n-grams of each length in sorted order.  One
+integer then identifies context and word together, for any n:
 
     key = number of the context * V + word
 
@@ -14,14 +14,15 @@ context without its first word:
 
     p(w | a b c) = share(a b c w) + leftover(a b c) p(w | b c)
 
-and so on down to the uniform distribution.  The methods differ in the shares
-alone.  Each is one function from the counts of one length to share and
+and so on down to the uniform distribution.  The methods differ only in the
+shares.  Each is one function from the counts of one length to share and
 leftover, entered into ``SMOOTHINGS`` under its name.
 
 Scoring.  A model keeps p of every n-gram seen, and the leftover of every
-context as its *backoff*.  A word unseen after a b c has no share there, so that
-p(w | a b c) = backoff(a b c) p(w | b c); a context never seen leaves everything
-to the shorter one.  An ARPA file holds the same numbers, all as log10.
+context as its *backoff*.  A word that was not seen after a b c has no share
+there: p(w | a b c) = backoff(a b c) p(w | b c).  A context that was never seen
+leaves everything to the shorter one.  An ARPA file holds the same numbers as
+log10.
 
 Legend: V words that can be predicted, M n-grams of one length, C contexts
 (n-grams one word shorter), T tokens of a text.
@@ -64,11 +65,11 @@ class Counts:
 def count_ngrams(text: Ids, order: int, start: int) -> list[Counts]:
     """Count the n-grams of length 1 to order of a text (T,); the list begins with length 1.
 
-    The ids are in 0..start.  start, the largest, opens a sentence: it is in no
-    n-gram except as the first word.
+    The ids are in 0..start.  start, the largest, opens a sentence: it occurs only
+    as the first word of an n-gram.
 
-    The n-gram that ends at a place of the text is a context, which ends at the
-    place before, and the word of the place; its suffix ends at the place itself.
+    The n-gram that ends at a place of the text consists of a context, which ends at
+    the place before, and the word at the place.  Its suffix ends at the place, too.
     `models/ngram_streams.py` counts texts larger than memory.
     """
     V = start + 1
@@ -90,8 +91,8 @@ def count_longer(
     """Count the n-grams one word longer: -> keys (M,), place (T,), count (M,), suffix (M,).
 
     before and ending (T,) are the numbers of the shorter n-grams that end before and
-    at each place.  keys are distinct, in ascending order; place has the index of the
-    key that ends at a place, or -1.
+    at each place.  keys are distinct, in ascending order; place is the index of the
+    key that ends at each place, or -1.
     """
     exists = (before >= 0) & (text != V - 1)
     keys, index, count = count_keys(before[exists].astype(np.int64) * V + text[exists])
@@ -124,8 +125,8 @@ def count_keys(
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
     """Count equal keys: keys (T,), none negative -> distinct, places, counts.
 
-    distinct (M,) holds each key once, in ascending order, counts (M,) how often it
-    occurs, places (T,) where in distinct each of the T keys is.
+    distinct (M,) has each key once, in ascending order; counts (M,) says how often each
+    occurs; places (T,) has the index of each of the T keys in distinct.
     """
     distinct, places, counts = np.unique(keys, return_inverse=True, return_counts=True)
     return distinct, places.astype(np.int32), counts
@@ -135,8 +136,8 @@ def count_keys(
 def find_children(first: Ids, words: Ids, contexts: Ids, last: Ids) -> Ids:
     """Look n-grams up: contexts (T,), last words (T,) -> numbers (T,), or -1.
 
-    The n-grams whose context is number c are number first[c] to first[c + 1] - 1,
-    in the order of their last words, words (M,).  Context -1 has none.
+    The n-grams of context c have the numbers first[c] to first[c + 1] - 1, in the order
+    of their last words, words (M,).  Context -1 has none.
     """
     exists = contexts >= 0
     low = np.where(exists, first[contexts], 0)
@@ -160,16 +161,16 @@ def find_children(first: Ids, words: Ids, contexts: Ids, last: Ids) -> Ids:
 
 
 class Length(NamedTuple):
-    """The facts about all n-grams of one length that a smoothing may use."""
+    """Statistics of all n-grams of one length, for the smoothing."""
 
     n: int
     config: "NGramConfig"
     counts_of_counts: NDArray[np.int64]  # (5,) how many n-grams have a count of 0, 1, 2, 3, 4
 
 
-# Of n-grams of one length, count (M,) of each and context (M,) of each in 0..C-1
-# -> share (M,), leftover (C,).  A context that no word follows has the leftover 1: the
-# shorter context gets all of the probability.
+# count (M,) and context (M,), in 0..C-1, of the n-grams of one length -> share (M,),
+# leftover (C,).  A context without following words has the leftover 1: the shorter
+# context gets all of the probability.
 Shares = Callable[[Floats, Ids, int, Length], tuple[Floats, Floats]]
 
 
@@ -207,11 +208,11 @@ def absolute(count: Floats, context: Ids, C: int, length: Length) -> tuple[Float
 
 @smoothing("witten-bell")
 def witten_bell(count: Floats, context: Ids, C: int, length: Length) -> tuple[Floats, Floats]:
-    """Give new words the probability of new words so far (Witten and Bell 1991, method C).
+    """Estimate the probability of a new word from past new words (Witten and Bell 1991, method C).
 
         share = c(a w) / (c(a) + t(a))        leftover = t(a) / (c(a) + t(a))
 
-    where t(a) is the number of different words that followed a: each of them was new once.
+    where t(a) is the number of different words seen after a: each of them was new once.
     """
     total, types = np.bincount(context, count, C), np.bincount(context, count > 0, C)
     leftover = np.divide(types, total + types, out=np.ones(C), where=total > 0)
@@ -224,8 +225,8 @@ def add_k(count: Floats, context: Ids, C: int, length: Length) -> tuple[Floats, 
 
         p(w | a) = (c(a w) + k) / (c(a) + k V)
 
-    which is a share of c(a w) / (c(a) + k V), and a leftover of k V / (c(a) + k V)
-    that is divided evenly: the shorter contexts are uniform.
+    The share is c(a w) / (c(a) + k V).  The leftover, k V / (c(a) + k V), is divided
+    evenly among all words: the shorter contexts are uniform.
     """
     if length.n < length.config.order:
         return np.zeros(len(count)), np.ones(C)
@@ -238,7 +239,7 @@ def add_k(count: Floats, context: Ids, C: int, length: Length) -> tuple[Floats, 
 def maximum_likelihood(
     count: Floats, context: Ids, C: int, length: Length
 ) -> tuple[Floats, Floats]:
-    """Relative frequencies, without smoothing: share = c(a w) / c(a), leftover 0."""
+    """Relative frequencies, without smoothing: share = c(a w) / c(a), leftover = 0."""
     total = np.bincount(context, count, C)
     return count / total[context], np.where(total > 0, 0.0, 1.0)
 
@@ -266,7 +267,7 @@ def absolute_discounts(n: NDArray[np.int64]) -> Floats:
 
         D = n1 / (n1 + 2 n2)
 
-    where n1, n2 n-grams were seen once and twice.
+    where n1 n-grams were seen once, and n2 twice.
     """
     D = n[1] / (n[1] + 2 * n[2]) if n[1] and n[2] else 0.5
     return np.array([0, D, D, D])
@@ -277,8 +278,8 @@ def kneser_ney_discounts(n: NDArray[np.int64]) -> Floats:
 
         Y = n1 / (n1 + 2 n2)        D_r = r - (r + 1) Y n_{r+1} / n_r        r = 1, 2, 3
 
-    where n_r n-grams have a count of r.  If the counts are too few for these estimates, or
-    if one of them is not above 0, D is 0.5, 1, 1.5.
+    where n_r n-grams have a count of r.  If there are too few counts for these estimates, or
+    if an estimate is not above 0, the discounts are 0.5, 1 and 1.5.
     Source: Chen and Goodman (1999), section 3.
     """
     D = [0, 0.5, 1, 1.5]
@@ -293,10 +294,9 @@ def kneser_ney_discounts(n: NDArray[np.int64]) -> Floats:
 def adjusted_counts(level: Counts, longer: Counts | None) -> NDArray[np.int64]:
     """Return how many different words stood before each n-gram (Kneser and Ney 1995).
 
-    "Francisco" is frequent, but follows only "San".  The shorter n-grams are used
-    where the longer context is new, and there it is an unlikely word.  The longest
-    n-grams keep their counts; so do those with the start of a sentence, which no word
-    precedes.
+    "Francisco" is frequent, but follows only "San".  Shorter n-grams matter after a new
+    context, and there "Francisco" is unlikely.  The longest n-grams keep their counts.  So
+    do those that begin with the start of a sentence, because no word precedes it.
     """
     if longer is None:
         return level.count
@@ -309,12 +309,12 @@ def adjusted_counts(level: Counts, longer: Counts | None) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class NGramConfig:
-    """The sizes of an n-gram model, and how it is smoothed.
+    """The sizes of an n-gram model, and its smoothing.
 
     vocabulary: the ids 0..vocabulary-1 are predicted; id ``vocabulary`` opens a sentence.
-    k: for add-k.  prune: for 2-grams, 3-grams and so on, the largest count that is left out;
-    the last is for all longer ones.  line_end: the id that ends a sentence, where lines are
-    sentences.  sizes: how many n-grams of each length the model holds.
+    k: for add-k.  prune: the largest count that is left out, for 2-grams, 3-grams and so on;
+    the last one is for all longer n-grams.  line_end: the id that ends a sentence, if lines are
+    sentences.  sizes: the number of n-grams of each length.
     """
 
     vocabulary: int
@@ -340,7 +340,7 @@ class NGramConfig:
             )
         if not self.k > 0:
             raise ValueError(f"k: expected above 0, found {self.k}")
-        if sorted(self.prune) != list(self.prune):  # a kept n-gram could lose its context
+        if sorted(self.prune) != list(self.prune):  # else an n-gram might lose its context
             raise ValueError(f"prune: expected counts that do not fall, found {self.prune}")
 
     @property
@@ -366,13 +366,13 @@ class Score(NamedTuple):
 class NGram:
     """An n-gram model in sorted arrays.
 
-    params, for each length n: ``word.n`` (M,), the last words; ``log_p.n`` (M,),
-    log10 p(word | context); ``backoff.n`` (M,), log10 of the leftover of each as a
-    context (not of the longest); ``first.n`` (C + 1,): the n-grams of context c are
-    number first[c] to first[c + 1] - 1, in the order of their last words.  A length
-    may have no n-grams at all.
+    params has for each length n: ``word.n`` (M,), the last words; ``log_p.n`` (M,), log10
+    p(word | context); ``backoff.n`` (M,), log10 of the leftover of each n-gram as a context
+    (not for the longest); ``first.n`` (C + 1,): the n-grams of context c have the numbers
+    first[c] to first[c + 1] - 1, in the order of their last words.  A length may have no
+    n-grams at all.
 
-    Raises ValueError, with the array's name, for params that `check_params` refuses.
+    Raises ValueError, with the array's name, for params that do not pass `check_params`.
     """
 
     def __init__(self, config: NGramConfig, params: dict[str, NDArray]):
@@ -426,7 +426,7 @@ class NGram:
         for length in range(1, len(context) + 1):
             number = self._number(context[len(context) - length :])
             if number < 0:
-                break  # nor was a longer one seen
+                break  # a longer one was not seen, either
             n = length + 1
             log_p += params[f"backoff.{length}"][number]
             children = slice(*params[f"first.{n}"][number : number + 2])
@@ -448,16 +448,16 @@ class NGram:
     # --- writing: the interface of language models --------------------------------
 
     def zero_state(self, B: int) -> dict[str, Ids]:
-        """Return the state before a text begins, for B texts: each has the start of a sentence.
+        """Return the state before a text begins, for B texts: the start of a sentence.
 
-        A state has ``context`` (B, order - 1): the last ids, after -1 where there are fewer.
+        A state has ``context`` (B, order - 1): the last ids, padded in front with -1.
         """
         return {"context": self._context_after(np.full((B, 1), self.config.start, np.int32))}
 
     def read(
         self, ids: NDArray[np.integer], state: dict[str, Ids]
     ) -> tuple[Floats, dict[str, Ids]]:
-        """Return the logits of the next id, and the state after the last.
+        """Return the logits of the next token, and the state after the last id.
 
         ids (B, T) -> logits (B, V), state.  The logit of an impossible word is very small,
         but finite.
@@ -467,7 +467,7 @@ class NGram:
         return np.maximum(log_p, IMPOSSIBLE) * np.log(10), {"context": context}
 
     def _context_after(self, text: NDArray[np.integer]) -> Ids:
-        """Return the last order - 1 ids of each text (B, T), from the start of its sentence on."""
+        """Return the last order - 1 ids of each text (B, T) within its last sentence."""
         context = np.full((len(text), self.config.order - 1), -1, np.int32)
         for row, ids in zip(context, text, strict=True):
             if self.config.line_end is not None and self.config.line_end in ids:
@@ -481,9 +481,9 @@ class NGram:
 def check_params(config: NGramConfig, params: dict[str, NDArray], piece: int = 1 << 20) -> None:
     """Raise ValueError, with the array's name, unless params are as `NGram` describes.
 
-    Compiled look-ups index with these arrays and check nothing, so that arrays from a file
-    are checked once, before the first look-up.  They may be larger than memory: so many
-    contexts as ``piece`` are checked at once.
+    Compiled look-ups index with these arrays without checks.  So arrays from a file are
+    checked once, before the first look-up.  They may be larger than memory: ``piece``
+    contexts are checked at a time.
     """
     ids, contexts = config.start + 1, 1
     for n in range(1, config.order + 1):
@@ -522,7 +522,7 @@ def check_params(config: NGramConfig, params: dict[str, NDArray], piece: int = 1
 
 
 def estimate(levels: list[Counts], config: NGramConfig) -> NGram:
-    """Return the model with config.smoothing from the counts of every length.
+    """Estimate a model, with config.smoothing, from the counts of every length.
 
     ``levels`` is emptied step by step, to free its memory.
     """
@@ -561,17 +561,17 @@ def interpolate(
     C: int,
     p_below: Floats,
 ) -> tuple[Floats, Floats, NDArray[np.bool_]]:
-    """Smooth n-grams of one length: -> p (M,), leftover (C,), kept (M,).
+    """Smooth the n-grams of one length: -> p (M,), leftover (C,), kept (M,).
 
         p(w | a b c) = share(a b c w) + leftover(a b c) p(w | b c)
 
-    They are all that follow the contexts 0..C-1.  count (M,) is smoothed, seen (M,) is how
-    often they occur, p_below (M,) the last factor.  kept is False for those that are pruned.
+    These are all n-grams of the contexts 0..C-1.  count (M,) are the counts to smooth, seen (M,)
+    the original ones, p_below (M,) the last factor.  kept is False for n-grams that are pruned.
     """
     config = length.config
     shares = SMOOTHINGS[config.smoothing].shares
     share, leftover = shares(count.astype(float), context, C, length)
-    # The share of an n-gram that is pruned goes to the shorter context.
+    # The share of a pruned n-gram goes to the shorter context.
     kept = np.ones(len(seen), bool)
     if length.n > 1:
         kept = seen > config.prune_threshold(length.n)
@@ -583,7 +583,7 @@ def interpolate(
 
 
 def log10_of(p: Floats) -> NDArray[np.float32]:
-    """Return log10 p as an ARPA file has it: never above 0, and ``IMPOSSIBLE`` for p = 0."""
+    """Return log10 p as in an ARPA file: never above 0, and ``IMPOSSIBLE`` for p = 0."""
     logs = np.full(len(p), IMPOSSIBLE, np.float32)
     np.log10(p, out=logs, where=p > 0, casting="same_kind")
     return np.minimum(logs, 0, out=logs)  # a sum of shares may be rounded to just above 1

@@ -1,39 +1,39 @@
 """n-gram models larger than memory: the estimation of `models/ngram.py` in streams.
 
 `models/ngram.py` numbers the n-grams of each length in sorted order and keeps their
-context, word, suffix and count in arrays.  Here the same arrays are *columns* on the
-disk.  They are read and written from front to back, a block at a time, so that their
-length is bounded by the disk.  The result is the same, bit for bit.
+context, word, suffix and count in arrays.  Here the same arrays are *columns* on
+disk, read and written from front to back, a block at a time.  Only the disk limits
+their length.  The result is the same, bit for bit.
 
 Counting.  A chunk of the text is as large as memory allows.  Its n-grams are sorted
 and counted into a *run*: ascending keys with a count and a suffix each.  The runs are
 merged into the columns of the length.  Each chunk then gets the numbers of its n-grams,
 because these are the contexts of the n-grams that are one word longer.
 
-Smoothing.  An n-gram a b c w needs three facts besides its own count.
+Smoothing.  To smooth an n-gram a b c w takes its count and three more things.
 
-1. *Sums over its context*.  The n-grams of a context stand together.  Blocks that end
-   where a context ends are smoothed each by itself.
-2. *Counts of counts*, for the discounts: a sum over all blocks, before.
+1. *Sums over its context*.  The n-grams of a context are neighbours.  If a block ends
+   where a context ends, it can be smoothed separately.
+2. *Counts of counts*, for the discounts.  They are summed over all blocks in advance.
 3. *Its suffix* b c w: p(w | b c) is read there, and the adjusted count of b c w is the
    number of n-grams with this suffix.  Suffixes are in no order:
 
        gather:  out[i] = values[places[i]]        tally:  count[j] = |{i : places[i] = j}|
 
-   where values and count are longer than memory.  They are cut into tables that fit.
-   One pass over places deals them to the tables, in files; each table in turn answers
-   the places in its file, in the same order; a second pass over places takes each
+   Here values and count are longer than memory.  They are cut into tables that fit.
+   One pass over places deals them to the tables, in files.  Each table in turn answers
+   the places in its file, in the same order.  A second pass over places takes each
    answer from the file of its table.  All files are read from front to back.
 
 Several processes.  Each rank has a part of the text, and the n-grams that begin with
 its part of the words.  Sorted n-grams that begin with the same words are neighbours at
-every length, and so are their contexts: only runs, suffixes and their answers go from
-rank to rank.
+every length, and so are their contexts.  So only runs, suffixes and answers go from rank
+to rank.
 
 Source: Heafield, Pouzyrevsky, Clark and Koehn (2013), "Scalable modified Kneser-Ney
-language model estimation", which streams in the same steps.  It sorts the n-grams anew
-for each step, by their words from the last or from the first.  Here the numbers of
-context and suffix, known from counting, lead from one order to the other.
+language model estimation", which streams in the same steps.  It sorts the n-grams again
+for each step, by their last or by their first words.  Here the numbers of context and
+suffix, known from counting, lead from one order to the other.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -102,9 +102,9 @@ class Streams:
 
 @dataclass(frozen=True)
 class Level:
-    """The n-grams of one length, as in `Counts`: the columns of this rank's.
+    """This rank's n-grams of one length, in columns with the names of `Counts`.
 
-    Rank r has the numbers bounds[r] to bounds[r + 1] - 1.  The numbers from opening on begin
+    Rank r has the numbers bounds[r] to bounds[r + 1] - 1.  The n-grams from ``opening`` on begin
     with the start of a sentence, which is the last of the words.
     """
 
@@ -122,7 +122,7 @@ class Level:
 def count_in_streams(
     streams: Streams, chunks: Sequence[OnDisk], order: int, start: int
 ) -> list[Level]:
-    """Count the n-grams of a text, of which chunks are this rank's part, as `count_ngrams` does."""
+    """Count the n-grams of a text, like `count_ngrams`; ``chunks`` are this rank's part."""
     V, ranks, keep = start + 1, streams.ranks, streams.spill.keep
     count = np.zeros(V, np.int64)
     for chunk in chunks:
@@ -155,8 +155,7 @@ def _sorted_runs(
 ) -> tuple[list[list[Run]], list[OnDisk]]:
     """Return the runs of each chunk, one from each rank, and the places of their n-grams.
 
-    In round k every rank sorts its k-th chunk, and sends each rank the n-grams that belong
-    to it.
+    In round k, every rank sorts its k-th chunk, and sends each rank its n-grams.
     """
     ranks, keep = streams.ranks, streams.spill.keep
     runs, places, nothing = [], [], np.zeros(0, np.int32)
@@ -182,8 +181,8 @@ def _sorted_runs(
 
 def _last_before(ranks: Ranks, ending: Sequence[OnDisk]) -> int:
     """Return the number of the n-gram that ends the text of the lower ranks, or -1."""
-    own = int(ending[-1][-1:][0]) if len(ending) else None
-    before = [last for last in ranks.gather(own)[: ranks.rank] if last is not None]
+    last_here = int(ending[-1][-1:][0]) if len(ending) else None
+    before = [last for last in ranks.gather(last_here)[: ranks.rank] if last is not None]
     return before[-1] if before else -1
 
 
@@ -192,8 +191,8 @@ def _merged(
 ) -> tuple[Level, list[list[OnDisk]]]:
     """Merge the runs: return the level, and for each run the numbers of its keys in this rank.
 
-    A block of each run is read at a time.  No later block holds a key below the last key of the
-    block before it, so that all keys up to the smallest of these last keys are counted at once.
+    A block of each run is read at a time.  The keys of a run ascend.  So all keys up to the
+    smallest of the blocks' last keys have been read, and are counted.
     """
     new, ranks = streams.spill.new, streams.ranks
     context, word, suffix = new(np.int32), new(np.int32), new(np.int32)
@@ -243,7 +242,7 @@ def _merged(
 
 
 def _check_numbers(many: int, what: str) -> None:
-    """Raise InputError where there are more n-grams than numbers."""
+    """Raise InputError if there are more n-grams than numbers."""
     if many >= 2**31:
         raise InputError(f"--order: there are {many:,} {what} or more, expected below 2**31")
 
@@ -255,9 +254,10 @@ def _numbered(
     ranks, ending = streams.ranks, []
     for k, columns in enumerate(numbers):
         first = int(level.bounds[ranks.rank])
-        own = np.concatenate(ranks.exchange([column[:] + first for column in columns]))
+        numbers_here = np.concatenate(ranks.exchange([column[:] + first for column in columns]))
         if k < len(places):
-            ending.append(streams.spill.keep(place_of(places[k][:], own.astype(np.int32))))
+            number = place_of(places[k][:], numbers_here.astype(np.int32))
+            ending.append(streams.spill.keep(number))
     return ending
 
 
@@ -267,7 +267,7 @@ def _numbered(
 def _deal(places: NDArray, bounds: NDArray) -> tuple[NDArray[np.int64], list[NDArray]]:
     """Sort places by their part: return the order, and the places of each part.
 
-    Part r has bounds[r] to bounds[r + 1] - 1; there, a place counts from the part's beginning.
+    Part r has bounds[r] to bounds[r + 1] - 1; its places are counted from its beginning.
     """
     owner = (np.searchsorted(bounds, places, "right") - 1).astype(np.int16)
     order = np.argsort(owner, kind="stable")
@@ -276,7 +276,7 @@ def _deal(places: NDArray, bounds: NDArray) -> tuple[NDArray[np.int64], list[NDA
 
 
 def _send(streams: Streams, places: OnDisk, bounds: NDArray) -> tuple[OnDisk, list[list[int]]]:
-    """Send all places to their ranks: return the places received, and how many in each round."""
+    """Send all places to their ranks: return those received, and their number in each round."""
     received, sizes = streams.spill.new(np.int32), []
     block = streams.block
     for k in range(streams.rounds(len(places), block)):
@@ -297,9 +297,9 @@ def gather(streams: Streams, values: OnDisk, places: OnDisk, bounds: NDArray) ->
     for k, size in enumerate(sizes):
         answers = all_answers[at : at + sum(size)]
         at += sum(size)
-        own = streams.ranks.exchange(np.split(answers, np.cumsum(size)[:-1]))
+        returned = streams.ranks.exchange(np.split(answers, np.cumsum(size)[:-1]))
         order, _ = _deal(places[k * block : (k + 1) * block], bounds)
-        out.extend(_back(order, np.concatenate(own)))
+        out.extend(_back(order, np.concatenate(returned)))
     return out
 
 
@@ -373,9 +373,9 @@ def tally(streams: Streams, places: OnDisk, bounds: NDArray) -> OnDisk:
 def estimate_in_streams(
     streams: Streams, levels: list[Level], config: NGramConfig
 ) -> tuple[NGramConfig, dict[str, OnDisk]]:
-    """Return the config, with the sizes, and the params, as `estimate` makes them.
+    """Estimate a model, like `estimate`: return its config, with the sizes, and its params.
 
-    Rank 0 gets the params, the others none.  ``levels`` is emptied step by step, to free the disk.
+    Only rank 0 gets the params.  ``levels`` is emptied step by step, to free the disk.
     """
     p, contexts_kept, params = _unigrams(streams, levels, config)
     sizes = [config.start + 1]
@@ -403,19 +403,19 @@ def _unigrams(
     uniform = np.full(len(count), 1 / config.vocabulary)
     context = np.zeros(len(count), np.int32)
     p, _, kept = interpolate(length, count, seen, context, 1, uniform)
-    own = slice(*level.bounds[ranks.rank : ranks.rank + 2])
+    here = slice(*level.bounds[ranks.rank : ranks.rank + 2])
     if ranks.rank:
-        return keep(p[own]), keep(kept[own]), {}
+        return keep(p[here]), keep(kept[here]), {}
     params = {
         "first.1": keep(np.array([0, len(p)], np.int32)),
         "word.1": keep(np.arange(len(p), dtype=np.int32)),
         "log_p.1": keep(log10_of(p)),
     }
-    return keep(p[own]), keep(kept[own]), params
+    return keep(p[here]), keep(kept[here]), params
 
 
 def _smoothed_count(streams: Streams, levels: list[Level], config: NGramConfig) -> OnDisk:
-    """Return the counts of levels[0] to smooth: those seen or, for Kneser-Ney, adjusted ones."""
+    """Return the counts of levels[0] to smooth: the original or, for Kneser-Ney, adjusted ones."""
     level = levels[0]
     if not SMOOTHINGS[config.smoothing].adjusted or len(levels) == 1:
         return level.count
@@ -440,7 +440,7 @@ def _longer(
 ) -> tuple[OnDisk, OnDisk, dict[str, OnDisk]]:
     """Smooth levels[0], the n-grams of length n: this rank's p, kept and params.
 
-    bounds, p_below and contexts_kept are those of the n-grams one word shorter.
+    bounds, p_below and contexts_kept belong to the n-grams one word shorter.
     """
     level, ranks, new = levels[0], streams.ranks, streams.spill.new
     count = _smoothed_count(streams, levels, config)
@@ -487,9 +487,9 @@ def whole_contexts(
 ) -> Iterator[tuple[slice, slice]]:
     """Cut n-grams, sorted by their contexts, into blocks of whole contexts.
 
-    The contexts are offset..offset + C - 1; some may have no n-grams.  Yields the place of the
-    n-grams, and the contexts, counted from offset.  A block has at most ``block`` contexts and,
-    unless it has a single context, at most ``block`` n-grams.
+    The contexts are offset..offset + C - 1; some may have no n-grams.  Yields the n-grams of a
+    block as a slice, and its contexts, counted from offset.  A block has at most ``block`` contexts
+    and, unless it has a single context, at most ``block`` n-grams.
     """
     at = c = 0
     size = block
@@ -497,7 +497,7 @@ def whole_contexts(
         part = context[at : at + size] - offset
         end = min(c + block, C)
         if at + len(part) < len(context):
-            end = min(end, int(part[-1]))  # its n-grams may go on beyond this block
+            end = min(end, int(part[-1]))  # its n-grams may continue after this block
         if end == c:  # a context with more words than a block
             size *= 2
             continue
@@ -509,9 +509,9 @@ def whole_contexts(
 
 
 def _collected(streams: Streams, column: OnDisk, shift: int) -> OnDisk:
-    """Collect the columns of all ranks on rank 0, one after the other.
+    """Join the columns of all ranks on rank 0.
 
-    The shifts of the ranks before are added to each.
+    The sum of the shifts of lower ranks is added to each column.
     """
     ranks, block = streams.ranks, streams.block
     if ranks.size == 1:
@@ -531,9 +531,9 @@ def _collected(streams: Streams, column: OnDisk, shift: int) -> OnDisk:
 
 
 class NGramOnDisk(NGram):
-    """A model with its params in columns on the disk, to score large texts.
+    """A model with its params in columns on disk, to score large texts.
 
-    They are read from front to back, once for each chunk of the text, a block at a time.
+    For each chunk of the text, the columns are read once from front to back, a block at a time.
     """
 
     def __init__(self, config: NGramConfig, params: dict[str, OnDisk], streams: Streams):
@@ -541,11 +541,11 @@ class NGramOnDisk(NGram):
         self.params = params  # type: ignore[assignment]
 
     def score(self, chunks: Iterable[Ids]) -> Score:
-        """Return what `NGram.score` returns."""
+        """Return the score of a text: see `NGram.score`."""
         return super().score(regroup(chunks, self.streams.chunk))
 
     def probabilities(self, ids: Ids) -> Floats:
-        """Return what `NGram.probabilities` returns."""
+        """Return log10 p of each token: see `NGram.probabilities`."""
         columns = self.columns
         log_p = columns["log_p.1"][:][ids].astype(np.float64)
         number = ids
@@ -569,7 +569,7 @@ class NGramOnDisk(NGram):
         return log_p
 
     def _families(self, n: int) -> Iterator[tuple[slice, Ids]]:
-        """Yield contexts and ``first``, which says where their n-grams are, a block at a time."""
+        """Yield contexts and ``first``, the places of their n-grams, a block at a time."""
         column, block, at = self.columns[f"first.{n}"], 4 * self.streams.block, 0
         while at < len(column) - 1:
             first = column[at : at + block + 1]

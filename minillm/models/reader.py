@@ -1,42 +1,42 @@
-"""A reader: it predicts where in a text the answer to a question begins, and where it ends.
+"""A reader: it predicts where the answer to a question begins and ends in a text.
 
-Both are places among the tokens of the text, the context.  Two logits of each place t say how well
-the answer may begin and end there:
+Both are places among the tokens of the text, the context.  Each place t has two logits, s_t for the
+beginning of the answer and e_t for its end:
 
     P(begin at t) = softmax over t of s_t        P(end at t) = softmax over t of e_t
     loss = the mean of -log P(begin at its place) and -log P(end at its place)
 
-The best of all spans i..j, where j is not before i and not too far behind it, has the largest
-s_i + e_j.  The place 0 is that of [CLS], which stands in front of the context.  A question whose
-answer is not in the text points there, and s_0 + e_0 is the score of there being none.
+The best span i..j has the largest s_i + e_j, where j is not before i and not too far behind it.
+[CLS], which precedes the context, has the place 0.  The targets of a question without an answer in
+the text are there, so s_0 + e_0 is the score of "no answer".
 
-**The recurrent reader** reads the question and the context by themselves, lets them look at each
+**The recurrent reader** reads the question and the context separately, attends from each to the
 other (:func:`minillm.ops.attention_flow`), and reads the result again:
 
-    x_t = E[id_t] + F[whether the token stands in the question, too]
+    x_t = E[id_t] + F[whether the token occurs in the question]
     h = recurrence(x of the context)        u = recurrence(x of the question)       the same weights
-    g = attention_flow(h, u)                each token, and what in the question is close to it
+    g = attention_flow(h, u)                each token, with the question's words close to it
     m = recurrence(g)                       L layers
     n = recurrence(m)
     s_t = g_t . w_1 + m_t . v_1             e_t = g_t . w_2 + n_t . v_2
 
 All recurrences are GRUs in both directions.  The end is read from n, which depends on m.
 
-**The BERT reader** reads both at once, [CLS] question [SEP] context [SEP], two segments:
+**The BERT reader** reads both as one row of two segments, [CLS] question [SEP] context [SEP]:
 
     x = BERT(row)                           s_t = x_t . w_1               e_t = x_t . w_2
 
-It adds next to nothing to BERT, because it is for a BERT that has been trained before.  (A bias
-would add the same to all places, and cancels in the softmax over them.)
+It adds almost nothing to a pre-trained BERT.  (A bias would add the same number to all places, and
+cancel in the softmax over them.)
 
-Legend: B batch, J tokens of the question with the [SEP] behind it, T of the context with [CLS] and
-[SEP] around it, D width.
+Legend: B batch, J tokens of the question and its [SEP], T tokens of the context with its [CLS] and
+[SEP], D width.
 
 Sources: Seo, Kembhavi, Farhadi and Hajishirzi (2017), "Bidirectional attention flow for machine
-comprehension", with GRUs for LSTMs, tokens that are parts of words for words and characters, and,
-of Chen, Fisch, Weston and Bordes (2017), "Reading Wikipedia to answer open-domain questions",
-section 3.2, that each token tells whether it stands in the question.  Devlin, Chang, Lee and
-Toutanova (2018), "BERT", section 4.2, and section 4.3 for questions without an answer.
+comprehension", with GRUs instead of LSTMs, and parts of words instead of words and characters;
+Chen, Fisch, Weston and Bordes (2017), "Reading Wikipedia to answer open-domain questions", section
+3.2, for F; Devlin, Chang, Lee and Toutanova (2018), "BERT", section 4.2, and section 4.3 for
+questions without an answer.
 """
 
 from dataclasses import dataclass
@@ -63,13 +63,13 @@ Batch = tuple[NDArray, NDArray, NDArray, NDArray, NDArray, NDArray]
 
 @dataclass(frozen=True)
 class ReaderConfig:
-    """The sizes of a reader: everything but its weights."""
+    """The sizes of a reader."""
 
     vocabulary: int  # V
     encoder: str = "recurrent"
     context: int = 384  # most tokens in [CLS] question [SEP] context [SEP]
-    width: int = 128  # D of a token; a recurrence has half of it in each direction
-    layers: int = 1  # L: recurrences over what has flowed together, or BERT's blocks
+    width: int = 128  # D of a token; half of it for each direction of a recurrence
+    layers: int = 1  # L: recurrences over g, or BERT's blocks
     heads: int = 4  # of BERT
     inner: int | None = None  # of BERT: width inside the feed-forward layers; None: 4 D
     dropout: float = 0.2
@@ -102,15 +102,15 @@ class ReaderConfig:
 class Reader(base.Model[ReaderConfig]):
     """Embeddings, an encoder, two logits for each place.
 
-    ``params`` of a recurrent one: ``embedding.E`` (V, D), ``match.E`` (2, D);
+    ``params`` of the recurrent reader: ``embedding.E`` (V, D), ``match.E`` (2, D);
     ``encoder.0.forward.W_x`` and so on, ``reading.0...``, ``ending.0...``; ``flow.w_h``,
     ``flow.w_u`` and ``flow.w_hu`` (D,); ``span.W`` (4D, 2), ``start.W`` and ``end.W``
-    (D, 1).  Of one with a BERT: BERT's, and ``span.W`` (D, 2).
+    (D, 1).  Those of the BERT reader: BERT's, and ``span.W`` (D, 2).
     """
 
     @staticmethod
     def new_parameters(config: ReaderConfig) -> dict[str, Fresh]:
-        """Fresh parameters."""
+        """Declare the parameters."""
         c, D = config, config.width
         if c.encoder == "bert":
             return BERT.new_parameters(c.bert()) | {"span.W": Fresh((D, 2), uniform(D**-0.5))}
@@ -140,10 +140,10 @@ class Reader(base.Model[ReaderConfig]):
         lengths: NDArray,
         rng: Rng = None,
     ) -> tuple[NDArray, Backward]:
-        """The logits of where the answer begins and ends, (B, 2, T).
+        """The logits of the beginning and the end of the answer, (B, 2, T).
 
-        question (B, J), each with [SEP] behind it; context (B, T), each between [CLS] and [SEP].
-        A place where no answer can be, in the padding or at [SEP], has the logit minus infinity.
+        question (B, J), each followed by [SEP]; context (B, T), each between [CLS] and [SEP].
+        In the padding and at [SEP], where no answer can be, the logits are minus infinity.
         With rng, there is dropout.  ``backward(dlogits)`` -> gradients keyed as ``params``.
         """
         read = self._read_with_bert if self.config.encoder == "bert" else self._read
@@ -156,7 +156,7 @@ class Reader(base.Model[ReaderConfig]):
         return np.where(allowed, logits.transpose(0, 2, 1), -np.inf), backward
 
     def loss(self, batch: Batch, rng: Rng = None) -> tuple[np.floating, Backward]:
-        """The mean cross-entropy, in nats, of where the answers begin and where they end."""
+        """The mean cross-entropy of the beginnings and ends of the answers, in nats."""
         question, question_lengths, context, lengths, first, last = batch
         logits, logits_backward = self.forward(question, question_lengths, context, lengths, rng)
         loss, loss_backward = ops.cross_entropy(logits, np.stack([first, last], axis=1))
@@ -166,7 +166,7 @@ class Reader(base.Model[ReaderConfig]):
 
         return loss, backward
 
-    # --- recurrent --------------------------------------------------------------
+    # --- the recurrent reader ---------------------------------------------------
 
     def _read(self, question, question_lengths, context, lengths, rng):
         """-> logits (B, T, 2).  ``backward(dlogits)`` -> gradients."""
@@ -225,7 +225,7 @@ class Reader(base.Model[ReaderConfig]):
 
         return y, backward
 
-    # --- with a BERT ------------------------------------------------------------
+    # --- the BERT reader --------------------------------------------------------
 
     def _read_with_bert(self, question, question_lengths, context, lengths, rng):
         """-> logits (B, T, 2).  ``backward(dlogits)`` -> gradients."""
@@ -245,7 +245,7 @@ class Reader(base.Model[ReaderConfig]):
 
 
 def stands_in(context: Ids, question: Ids, question_lengths: Ids) -> NDArray[np.bool_]:
-    """A mask (B, T) of the context's tokens that stand in the question (B, J), without its [SEP].
+    """A mask (B, T) of the context's tokens that occur in the question (B, J), without its [SEP].
 
     >>> stands_in(np.array([[1, 5, 6, 2]]), np.array([[6, 7, 2, 0]]), np.array([3])).tolist()
     [[False, False, True, False]]
@@ -284,7 +284,7 @@ def best_spans(logits: NDArray, longest: int, number: int = 1) -> list[tuple[int
     """The spans with the largest s_i + e_j - (s_0 + e_0), best first: (i, j, that score).
 
     logits (2, T): s and e, minus infinity at places that are not allowed.  A span has 1 to
-    ``longest`` tokens, and [CLS] is in none.  A score above 0: rather this answer than none.
+    ``longest`` tokens, never [CLS].  If the score is above 0, the span is better than no answer.
 
     >>> best_spans(np.array([[0.0, 1, 3, 2], [0, 4, 2, 1]]), longest=2, number=2)
     [(1, 1, 5.0), (2, 2, 5.0)]

@@ -3,11 +3,11 @@
 from dataclasses import fields
 from typing import Any
 
-MOST_LAYERS = 10_000  # so that a damaged configuration declares no more
+MOST_LAYERS = 10_000  # a limit for damaged configurations
 
 
 def sizes_of(config: Any) -> str:
-    """The sizes that make a model: "lstm, 2 layers of 256, vocabulary 65".  Rates are left out."""
+    """The sizes of a model in words, such as "lstm, 2 layers of 256, vocabulary 65"."""
     values = {entry.name: getattr(config, entry.name) for entry in fields(config)}
     shown = [value for value in values.values() if isinstance(value, str)]
     layers = values.pop("layers", None)
@@ -20,7 +20,7 @@ def sizes_of(config: Any) -> str:
 
 
 def check_at_least(config: Any, least: int, *names: str) -> None:
-    """ValueError for a field below ``least``, and for an absurd number of layers."""
+    """ValueError for a field below ``least``, or for an absurd number of layers."""
     for name in names:
         value = getattr(config, name)
         if value < least:
@@ -29,11 +29,11 @@ def check_at_least(config: Any, least: int, *names: str) -> None:
             raise ValueError(f"{name}: expected {MOST_LAYERS:,} or less, found {value}")
 
 
-def check_one_of(config: Any, name: str, known: tuple[str, ...]) -> None:
-    """ValueError for a field that is not among ``known``."""
+def check_one_of(config: Any, name: str, choices: tuple[str, ...]) -> None:
+    """ValueError for a field that is not one of ``choices``."""
     value = getattr(config, name)
-    if value not in known:
-        raise ValueError(f"{name}: expected one of {', '.join(known)}; found {value!r}")
+    if value not in choices:
+        raise ValueError(f"{name}: expected one of {', '.join(choices)}; found {value!r}")
 
 
 def check_below_one(config: Any, *names: str) -> None:
@@ -46,7 +46,7 @@ def check_below_one(config: Any, *names: str) -> None:
 
 
 def check_divides(config: Any, part: str, whole: str) -> None:
-    """ValueError where a field does not divide another."""
+    """ValueError if a field does not divide another."""
     if getattr(config, whole) % getattr(config, part):
         raise ValueError(
             f"{part}: expected a divisor of {whole}, found {getattr(config, part)} and "

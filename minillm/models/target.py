@@ -1,4 +1,4 @@
-"""The parts that all models share which write a target, token by token, from a source.
+"""The shared parts of all models that write a target, token by token, from a source.
 
 A decoder's state is a dictionary of arrays for B sources and K hypotheses of each.
 """
@@ -16,12 +16,12 @@ from minillm.ops._padding import length_mask
 
 
 def select(state: State, rows: Ids, parents: Ids) -> State:
-    """Some sources of a decoder's state, and of each of these some hypotheses.
+    """Select sources of a decoder's state, and hypotheses of each of them.
 
-    Entries whose names begin with ``memory.`` are per source, (B, ...), and shared by its
-    hypotheses; with ``shared.``, they belong to all at once; all others are per hypothesis,
-    (B, K, ...), and one of these comes first.  rows (b,) in 0..B-1, parents
-    (b, k) in 0..K-1 -> a state of b sources with k hypotheses each.
+    rows (b,) in 0..B-1, parents (b, k) in 0..K-1 -> a state of b sources with k hypotheses each.
+    The name of an entry tells its shape.  ``memory...`` is (B, ...): the hypotheses of a source
+    share it.  ``shared...`` belongs to all sources together.  All other entries are (B, K, ...),
+    and the first entry of a state is one of them.
     """
     B = len(next(iter(state.values())))
     all_rows = np.array_equal(rows, np.arange(B))  # then the memory need not be copied
@@ -37,7 +37,7 @@ def select(state: State, rows: Ids, parents: Ids) -> State:
 
 
 def one_hypothesis(state: State) -> State:
-    """A state of one row for each source, (B, ...), as that of one hypothesis each, (B, 1, ...)."""
+    """Turn a state without hypotheses, (B, ...), into one of one hypothesis each, (B, 1, ...)."""
     return {
         name: entry if name.startswith("memory.") else entry[:, None]
         for name, entry in state.items()
@@ -64,7 +64,7 @@ def target_loss(
     hs (B, T, H), targets (B, T), lengths (B,) -> loss in nats per token.  The weights are
     ``output.W`` and ``output.b``.  ``backward()`` -> dhs, gradients.
 
-    The output layer is wide, so that padding is left out before it.
+    The padding is left out before the output layer, because that layer is wide.
     """
     real = length_mask(lengths, targets.shape[1])  # (B, T)
     logits, output_backward = dense.layer(params, "output", hs[real])  # (tokens, V)

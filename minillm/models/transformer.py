@@ -1,22 +1,22 @@
 """The Transformer: from one sequence to another by attention alone.
 
-    x = sqrt(D) E[source] + P                   what a token is, and where it stands
+    x = sqrt(D) E[source] + P                   the token and its position
     x = block(x)                                L times: self-attention, feed-forward
     memory = x                                  an output for each source token
     y = sqrt(D) E[BOS, target without its last token] + P
     y = block(y, memory)                        L times: self-, cross-attention, feed-forward
     P(target_t | target_1 .. target_{t-1}, source) = softmax(y_t W_out)
 
-It is figure 1 of the paper.  In training, no step waits for the one before it, as it would in the
+This is figure 1 of the paper.  In training, no step waits for the one before it, unlike in a
 recurrent encoder-decoder.  Every token is one attention away from every other.  The decoder attends
 to the source in each layer, with N heads that may look at different places.  It writes token by
-token, as any model, and keeps the keys and values of the tokens before
+token, like any model, and keeps the keys and values of past tokens
 (:mod:`minillm.models.hypotheses`).
 
 The order is the paper's, "post-norm", or that of later models, "pre-norm", which needs a norm
-after each stack (see :mod:`minillm.layers.block`).  The paper has one matrix for the embeddings of
-source and target and for the output layer (``shared``), which needs one vocabulary for both sides.
-``tied`` alone shares it between target and output.
+after each stack (see :mod:`minillm.layers.block`).  The paper uses one matrix for the embeddings of
+source and target and for the output layer (``shared``).  That needs one vocabulary for both sides.
+``tied`` shares it only between target and output.
 
 Legend: B batch, S source steps, T target steps, D width, F hidden width of the feed-forward
 layers, N heads, L layers, V target vocabulary.
@@ -50,7 +50,7 @@ from minillm.models.target import target_loss, teacher_forcing
 
 @dataclass(frozen=True)
 class TransformerConfig:
-    """The sizes of a Transformer, and its variants: everything but its weights."""
+    """The sizes of a Transformer, and its variants."""
 
     source_vocabulary: int
     target_vocabulary: int  # V, without BOS and EOS
@@ -79,30 +79,29 @@ class TransformerConfig:
 
     @property
     def bos(self) -> int:
-        """The id that stands before the first token of a target."""
+        """The id before the first token of a target."""
         return self.target_vocabulary
 
     @property
     def eos(self) -> int:
-        """The id that stands after the last token of a target; the same one."""
+        """The id after the last token of a target; the same as ``bos``."""
         return self.target_vocabulary
 
 
 class Transformer(HypothesisWriter[TransformerConfig]):
     """An encoder and a decoder of L blocks each.
 
-    ``params``: ``source.E`` (tokens, D) and ``target.E`` (V + 1, D), or, shared, one
+    ``params``: ``source.E`` (tokens, D) and ``target.E`` (V + 1, D), or, if shared, one
     ``embedding.E`` (V + 1, D); ``encoder.0.attention.W_qkv`` and ``decoder.0.cross.W_q`` and so
     on, as :mod:`minillm.layers.block` names them; with pre-norm ``encoder.norm.gain|bias`` and
-    ``decoder.norm.gain|bias``; ``output.W`` and ``output.b`` where the output layer has a matrix
-    of its own.
+    ``decoder.norm.gain|bias``; ``output.W`` and ``output.b`` unless the output layer is tied.
     """
 
     @staticmethod
     def new_parameters(config: TransformerConfig) -> dict[str, Fresh]:
-        """Fresh parameters: matrices as Glorot and Bengio (2010, equation 12) draw them.
+        """Declare the parameters: matrices are those of Glorot and Bengio (2010, equation 12).
 
-        Embeddings have the deviation 1 / sqrt(D), and so are of size one where they are read.
+        Embeddings have the deviation 1 / sqrt(D); the factor sqrt(D) scales them to one.
         """
         c = config
         D, F, V = c.width, c.feed_forward, c.target_vocabulary + 1
@@ -121,9 +120,9 @@ class Transformer(HypothesisWriter[TransformerConfig]):
     def loss(self, batch: Batch, rng: Rng = None) -> tuple[np.floating, Backward]:
         """The mean cross-entropy of the targets, each token given those before it.
 
-        batch is source (B, S), source lengths (B,), target (B, T), target lengths (B,);
-        a target ends with EOS, which its length counts: target[b, lengths[b] - 1] is
-        ``config.eos``.  With rng it is the loss to train on: with dropout and label smoothing.
+        batch is source (B, S), source lengths (B,), target (B, T), target lengths (B,).
+        A target ends with EOS, and its length includes it: target[b, lengths[b] - 1] is
+        ``config.eos``.  With rng, it is the training loss, with dropout and label smoothing.
         Without, it is in nats per target token.  ``backward(trained=None)`` -> gradients.
         """
         source, source_lengths, target, target_lengths = batch
@@ -187,7 +186,7 @@ class Transformer(HypothesisWriter[TransformerConfig]):
             dmemory, of_blocks = np.zeros_like(memory), []
             for block_backward in reversed(backwards):
                 dx, dmemory_here, of_block = block_backward(dx, trained)
-                dmemory += dmemory_here  # every layer looks at it
+                dmemory += dmemory_here  # every layer attends to the memory
                 of_blocks.append(of_block)
             return dmemory, merge_gradients(of_norm, *of_blocks, embed_backward(dx))
 
@@ -202,7 +201,7 @@ class Transformer(HypothesisWriter[TransformerConfig]):
     def _embed(
         self, E: str, ids: NDArray, rng: Rng = None, start: int = 0
     ) -> tuple[NDArray, Backward]:
-        """sqrt(D) E[ids] + P, dropped out: ids (B, T), at the positions from ``start`` on
+        """sqrt(D) E[ids] + P, with dropout: ids (B, T), at the positions from ``start`` on
         -> x (B, T, D).  ``backward(dx)`` -> gradients."""
         c, scale = self.config, self.dtype.type(self.config.width**0.5)
         rows, embedding_backward = ops.embedding(ids, self.params[E])  # (B, T, D)
@@ -215,7 +214,7 @@ class Transformer(HypothesisWriter[TransformerConfig]):
         return x, backward
 
     def _block(self, prefix: str, x: NDArray, rng: Rng, **options: Any) -> tuple[NDArray, Callable]:
-        """A block of either side, with relu: see :func:`minillm.layers.block.block`."""
+        """A block of the encoder or decoder, with relu: see :func:`minillm.layers.block.block`."""
         p, c = self.params, self.config
         options |= {"activation": ops.relu, "post_norm": c.post_norm, "dropout": c.dropout}
         return block(p, prefix, x, c.heads, rng=rng, **options)
@@ -227,7 +226,7 @@ class Transformer(HypothesisWriter[TransformerConfig]):
         return norm(self.params, prefix, x)
 
     def output(self) -> dict[str, NDArray]:
-        """The weights of the output layer; tied, they are the transposed embeddings."""
+        """The weights of the output layer; if tied, the transposed embeddings."""
         return {"output.W": self.params[self._target_E].T} if self._tied else self.params
 
     @property

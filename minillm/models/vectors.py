@@ -14,8 +14,8 @@ Floats = NDArray[np.floating]
 class Vectors:
     """Words and their vectors, with the method names of gensim's KeyedVectors.
 
-    Similarity is the cosine.  Raises InputError for a word without a vector, with similar
-    spellings.
+    Similarity is the cosine.  Raises InputError for a word without a vector; the message
+    suggests similar spellings.
     """
 
     def __init__(self, words: Sequence[str], vectors: Floats):
@@ -53,14 +53,14 @@ class Vectors:
         return float(self.directions[self.id(a)] @ self.directions[self.id(b)])
 
     def most_similar(self, word: str, topn: int = 10) -> list[tuple[str, float]]:
-        """Return the words most similar to a word, and their similarities."""
+        """Return the words most similar to a word, with their similarities."""
         return self._nearest(self.directions[self.id(word)], [word], topn)
 
     def analogy(self, a: str, b: str, c: str, topn: int = 10) -> list[tuple[str, float]]:
-        """Return words that are to c as b is to a: those nearest to b - a + c, without the three.
+        """Return words that are to c as b is to a: those nearest to b - a + c, except the three.
 
-        With unit vectors, these are the words most similar to b and c and least similar
-        to a, all three weighted equally (Mikolov, Yih and Zweig 2013; "3CosAdd").
+        With unit vectors, these words are most similar to b and c and least similar to a, with
+        equal weights (Mikolov, Yih and Zweig 2013; "3CosAdd").
         """
         x, y, z = (self.directions[self.id(word)] for word in (a, b, c))
         target = y - x + z
@@ -74,9 +74,9 @@ class Vectors:
         return [(self.words[id], float(scores[id])) for id in best]
 
     def map(self, words: Sequence[str]) -> Floats:
-        """Return coordinates of words in the plane in which they vary most: (N, 2).
+        """Return the coordinates of words in the plane of their largest variance: (N, 2).
 
-        They are the two principal components (Pearson 1901) of their directions.
+        They are the first two principal components (Pearson 1901) of the words' directions.
         """
         directions = self.directions[[self.id(word) for word in words]]
         centred = directions - directions.mean(axis=0)

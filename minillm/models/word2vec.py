@@ -6,20 +6,21 @@ Skip-gram: each word predicts every word in its window; h is its vector.
 CBOW: all words in the window together predict the word; h is the mean of their
 vectors.
 
-A prediction has an input h, and for its target word a few output rows U with a
-label each, 1 for yes and 0 for no.  The model says yes to row u with probability
-sigma(u . h), so that each prediction is a handful of logistic regressions:
+A prediction has an input h and a few output rows U, each with a label, 1 for yes
+and 0 for no.  The model says yes to row u with probability sigma(u . h).  Each
+prediction is thus a handful of logistic regressions:
 
     loss = - sum over the rows of log sigma(u . h) if label else log sigma(-u . h)
 
-Negative sampling: the target's own row with label 1, and `negative` rows of words
-drawn at random with label 0.  Hierarchical softmax: the rows of the inner nodes on
-the target's path in the Huffman tree, each with its turn as the label.
+Negative sampling: the rows are the target's, with label 1, and those of `negative`
+random words, with label 0.  Hierarchical softmax: the rows are those of the inner
+nodes on the target's path in the Huffman tree; the label says which way the path
+turns.
 
-Every prediction is one step of gradient descent, taken at once: the next one sees
-its effect.  The loop over a text is therefore serial.  The Cython twin lets several
-threads work on the same weights without locks ("Hogwild!"), because two of them seldom
-touch one row at the same time.
+Every prediction is one step of gradient descent, taken before the next prediction.
+The loop over a text is therefore serial.  In the Cython twin, several threads work on
+the same weights without locks ("Hogwild!"), because two of them seldom touch the same
+row at the same time.
 
 Legend: V words, the most frequent first, D width of a vector.
 
@@ -48,12 +49,12 @@ Ids = NDArray[np.int32]
 
 @dataclass(frozen=True)
 class Word2VecConfig:
-    """The sizes of a word2vec model, and how it learns.
+    """The sizes of a word2vec model, and its algorithm.
 
     algorithm: "skip-gram" or "cbow".  negative: the number of negative samples; 0 for
     hierarchical softmax.  subsample: words that are a larger fraction of the text are
-    sometimes left out; 0: never.  power: negative samples are drawn in proportion to the
-    words' counts to this power.
+    sometimes left out (0: never).  power: negative samples are drawn in proportion to
+    count^power.
     """
 
     vocabulary: int
@@ -79,10 +80,10 @@ class Word2VecConfig:
 class Word2Vec:
     """A word2vec model.
 
-    params: ``vectors`` (V, D), those of the words; ``outputs``, a row for each word
-    (V, D) or, for hierarchical softmax, for each inner node of the tree (V - 1, D).
+    params: ``vectors`` (V, D), one for each word; ``outputs``, a row for each word (V, D)
+    or, for hierarchical softmax, for each inner node of the tree (V - 1, D).
 
-    counts (V,) say how often each word occurs in the text.  Raises TypeError or ValueError
+    counts (V,) says how often each word occurs in the text.  Raises TypeError or ValueError
     where they do not fit.
     """
 
@@ -116,7 +117,7 @@ class Word2Vec:
 
     @property
     def matrices(self) -> tuple[Floats, Floats]:
-        """Both matrices with padded rows, as they lie in memory: replicas exchange these."""
+        """Both matrices as they are in memory, with padded rows; replicas exchange these."""
         return self._W_in, self._W_out
 
     def learn(
@@ -130,10 +131,10 @@ class Word2Vec:
     ) -> tuple[float, int]:
         """Take a step of gradient descent for each prediction in the sentences.
 
-        words (N,): the sentences in a row; sentence s is words[starts[s]:starts[s + 1]]
-        and has the learning rate rates[s].  Sentences are numbered from ``sentence``:
-        with the same seed and numbers, and one thread, every run gives the same bits.
-        A rate of 0 measures and changes nothing.
+        words (N,) are the joined sentences; sentence s is words[starts[s]:starts[s + 1]]
+        and has the learning rate rates[s].  Sentences are numbered from ``sentence``: with
+        the same seed and numbers, and one thread, every run gives the same bits.  A rate of
+        0 only measures the loss.
 
         -> the sum of the losses in nats, and the number of predictions.
         Raises TypeError or ValueError where arguments do not fit.
@@ -204,13 +205,13 @@ def train_sentences(
 ) -> tuple[float, int]:
     """Learn from sentences; change W_in (V, D) and W_out in place.
 
-    words (N,): the sentences in a row; sentence s is words[starts[s]:starts[s + 1]],
-    and has the learning rate rates[s]; it is number ``sentence`` + s of the text.
+    words (N,) are the joined sentences; sentence s is words[starts[s]:starts[s + 1]],
+    has the learning rate rates[s], and is number ``sentence`` + s of the text.
     keep (V,): word w stays in a sentence with probability keep[w] / 2**32.
-    negative: how many negative samples, with share and alias (V,), the table of
-    Walker (1977); 0 for hierarchical softmax: the path of w is path_nodes and
-    path_labels [path_starts[w] : path_starts[w + 1]].
-    threads is for the Cython twin: here it changes nothing.
+    negative: the number of negative samples; share and alias (V,) are the table of
+    Walker (1977) from which they are drawn.  0: hierarchical softmax; the path of w is
+    path_nodes and path_labels [path_starts[w] : path_starts[w + 1]].
+    threads is for the Cython twin, and not used here.
 
     -> the sum of all losses in nats, and the number of predictions.
     """
@@ -232,10 +233,10 @@ def train_sentences(
             h = W_in[inputs].sum(axis=0) / W_in.dtype.type(len(inputs))
             loss, backward = _logistic_loss(h, W_out[rows], labels.astype(h.dtype))
             dh, dU = backward()
-            # A row that is drawn twice, or a word that is twice in the window, takes two steps.
+            # A row that is drawn twice, or a word that occurs twice in the window, takes two steps.
             np.subtract.at(W_out, rows, W_out.dtype.type(rate) * dU)
-            # The gradient of the mean by each vector is dh / len(inputs).  Each takes the whole dh,
-            # as in the authors' program, so that the mean moves by dh.
+            # The gradient by each vector of a mean is dh / len(inputs).  Here each takes the whole
+            # dh, as in the authors' program: the mean then moves by dh.
             np.subtract.at(W_in, inputs, W_in.dtype.type(rate) * dh)
             total += float(loss)
             predictions += 1
@@ -265,9 +266,9 @@ def _logistic_loss(h: Floats, U: Floats, labels: Floats) -> tuple[np.floating, C
 def _predictions(
     words: list[int], window: int, skip_gram: bool, random: "_Random"
 ) -> Iterator[tuple[list[int], int]]:
-    """Yield the predictions in a sentence: the words whose vectors make h, and the target.
+    """Yield the predictions in a sentence: the input words, whose vectors make h, and the target.
 
-    Each place draws its own reach, from 1 to the window: near words count more often.
+    Each place draws the size of its window, from 1 to ``window``: near words count more often.
     """
     for t, word in enumerate(words):
         reach = 1 + random.below(window)[0]
@@ -323,8 +324,8 @@ class _Random:
 def keep_table(counts: NDArray[np.int64], subsample: float) -> NDArray[np.uint64]:
     """Return the probability, times 2**32, that a word stays in its sentence: (V,).
 
-    With f the word's fraction of the text, min(1, (sqrt(f / subsample) + 1) subsample / f), as in
-    the authors' program (their paper has sqrt(subsample / f)).
+    It is min(1, (sqrt(f / subsample) + 1) subsample / f), where f is the word's fraction of the
+    text, as in the authors' program (their paper has sqrt(subsample / f)).
     """
     chance = np.ones(len(counts))
     if subsample > 0:
@@ -336,8 +337,8 @@ def keep_table(counts: NDArray[np.int64], subsample: float) -> NDArray[np.uint64
 def alias_table(weights: NDArray[np.float64]) -> tuple[NDArray[np.uint64], Ids]:
     """Return a table to draw words by their weights in constant time: share (V,), alias (V,).
 
-    There are V slots of equal size.  Of slot i the part share[i] / 2**32 belongs to
-    word i, the rest to word alias[i]: draw a slot, then a point in it.
+    There are V slots of equal size.  The part share[i] / 2**32 of slot i belongs to word i,
+    the rest to word alias[i].  To draw a word, draw a slot, then a point in it.
     Source: Walker (1977); filled in one pass as by Vose (1991).
     """
     V = len(weights)
@@ -359,8 +360,8 @@ def huffman_paths(counts: NDArray[np.int64]) -> tuple[Ids, Ids, NDArray[np.uint8
     """Return each word's path from the root of the Huffman tree: starts (V + 1,), nodes, labels.
 
     The path of word w is nodes[starts[w] : starts[w + 1]], inner nodes numbered from
-    0; the label of each says whether the path goes on to its second child (1) or its
-    first (0).  Frequent words have short paths (Huffman 1952).
+    0.  Each has a label: 1 if the path continues to its second child, 0 if to its
+    first.  Frequent words have short paths (Huffman 1952).
     """
     V = len(counts)
     heap = [(int(count), word) for word, count in enumerate(counts)]
