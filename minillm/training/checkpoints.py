@@ -1,4 +1,4 @@
-"""Checkpoints: all that resuming needs, as arrays and values; a store decides where they are saved.
+"""Checkpoints: everything needed to resume a training; a store decides where they are saved.
 
 The arrays are named ``params/...``, ``optimiser/...`` and ``task/...``;
 the values, which JSON can hold, are those of the optimiser and the task, the state of the random
@@ -61,7 +61,7 @@ def save_checkpoint(
     rng: np.random.Generator,
     summary: Summary,
 ) -> None:
-    """Store all that resuming needs.
+    """Store everything needed to resume.
 
     DivergedError if the ranks of a job no longer have the same weights.
     """
@@ -91,7 +91,7 @@ def restore_checkpoint(
 ) -> Summary:
     """Restore the result of :func:`save_checkpoint` in place, and return the progress.
 
-    InputError names what is missing or does not fit.
+    InputError names an entry that is missing or does not fit.
     """
     name = str(store.resume_path)
     arrays, values = store.load_resume()
@@ -110,24 +110,24 @@ def restore_checkpoint(
     except InputError:
         raise
     except KeyError as error:
-        raise InputError(f"{name}: something is missing from it: {error}") from None
+        raise InputError(f"{name}: an entry is missing: {error}") from None
     except (TypeError, ValueError, OverflowError, AttributeError) as error:
         raise InputError(f"{name}: it is damaged: {error}") from None
 
 
 def numbers_from(cls: type[T], values: Any) -> T:
-    """Return a dataclass of numbers from its JSON form; a missing number has its default.
+    """Return a dataclass of numbers from its JSON form; a missing number gets its default.
 
-    ValueError unless counts and numbers lie in 0..2**63; only one that is infinite by default may
-    be infinite.
+    ValueError unless all numbers lie in 0..2**63.  A number that is infinite by default may be
+    infinite.
     """
-    known = {entry.name: entry for entry in fields(cls)}  # type: ignore[arg-type]
-    if not isinstance(values, dict) or not values.keys() <= known.keys():
-        raise ValueError(f"expected the numbers {', '.join(known)}")
+    entries = {entry.name: entry for entry in fields(cls)}  # type: ignore[arg-type]
+    if not isinstance(values, dict) or not values.keys() <= entries.keys():
+        raise ValueError(f"expected the numbers {', '.join(entries)}")
     for name, value in values.items():
-        whole = known[name].type in (int, "int")
+        whole = entries[name].type in (int, "int")
         fits = type(value) is int or (type(value) is float and not whole)
-        most = known[name].default if known[name].default == math.inf else 2**63
+        most = entries[name].default if entries[name].default == math.inf else 2**63
         if not fits or not 0 <= value <= most:
             kind = "a whole number" if whole else "a number"
             raise ValueError(f"{name}: expected {kind} from 0 up, found {short(value)}")
@@ -135,7 +135,7 @@ def numbers_from(cls: type[T], values: Any) -> T:
 
 
 def copy_arrays(arrays: Arrays, into: Arrays, name: str, allow_nan: bool = False) -> None:
-    """Copy ``arrays`` into the arrays of ``into``, each of which needs one of its name and shape.
+    """Copy ``arrays`` into the arrays of ``into``, by name.
 
     InputError names a tensor that is missing, does not fit, or has a NaN or an infinite number.
     """

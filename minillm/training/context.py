@@ -1,4 +1,4 @@
-"""The task of causal Transformers: windows of a text, each without a context before it."""
+"""The task of causal Transformers: windows of a text, each read on its own."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -30,11 +30,11 @@ class ContextModel(Protocol):
 
 
 class ContextTask:
-    """A model that reads one window at a time, and the windows that it is trained on.
+    """A model that reads one window at a time, and its training windows.
 
     Validation always reads the same ``validation_tokens`` of the held-out text: ten stretches
     spread evenly over it, because one part of a text may be easier than the whole.
-    ``sample()``, if it is given, is a text that is shown after each validation.
+    The optional ``sample()`` returns a text to show after each validation.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class ContextTask:
 
 
 def stretches(ids: Ids, tokens: int, count: int = 10) -> np.ndarray:
-    """Return ``tokens`` tokens of a text: ``count`` stretches spread evenly over it, joined.
+    """Return ``tokens`` tokens of a text: ``count`` joined stretches, spread evenly over it.
 
     >>> stretches(np.arange(100), 6, count=3).tolist()
     [0, 1, 49, 50, 98, 99]
@@ -91,9 +91,9 @@ def stretches(ids: Ids, tokens: int, count: int = 10) -> np.ndarray:
 def evaluate_in_context(model: ContextModel, ids: Ids, batch: int) -> tuple[float, int]:
     """Return the mean loss over a text in nats per token, and the number of these tokens.
 
-    The text is read ``batch`` windows or fewer at a time.  They overlap by half, so that from the
-    second window on each token is predicted from half a context or more, as
-    :meth:`minillm.models.gpt.GPT.log_probabilities` does.
+    The text is read at most ``batch`` windows at a time.  They overlap by half.  After the first
+    window, each token is therefore predicted from half a context or more, as in
+    :meth:`minillm.models.gpt.GPT.log_probabilities`.
     """
     context, vocabulary = model.config.context, model.config.vocabulary
     rows = max(1, min(batch, LOGITS_AT_ONCE // (context * vocabulary)))

@@ -1,8 +1,8 @@
-"""The depth of a weight in its model, by which the lower layers are frozen in fine-tuning.
+"""The depth of a weight in its model, which decides whether fine-tuning freezes it.
 
-The lower layers have learnt what holds for any text, the upper ones what their task needed.  So
-it is the lower ones that may stay as they are.  Frozen layers need no gradients and no moments,
-and those below everything that is trained need no backward: see :mod:`minillm.training.trained`.
+The lower layers have learned features of any text, the upper ones those of their task.  So the
+lower layers may stay as they are.  Frozen layers need no gradients and no moments.  Those below
+all trained weights need no backward, either: see :mod:`minillm.training.trained`.
 
 Source: Howard and Ruder (2018), "Universal language model fine-tuning for text classification",
 section 3.3.
@@ -17,7 +17,7 @@ _LAYER = re.compile(_WHOSE + r"(?:blocks|layers|encoder)\.(\d+)\.")
 
 
 def depths(names: Iterable[str]) -> dict[str, int]:
-    """The depth of each weight: 0 for an embedding, 1 + l in layer l, above them the others.
+    """The depth of each weight: 0 for an embedding, 1 + l in layer l, and one more for all others.
 
     >>> depths(["embedding.E", "blocks.0.norm.gain", "blocks.1.norm.gain", "norm.gain"])
     {'embedding.E': 0, 'blocks.0.norm.gain': 1, 'blocks.1.norm.gain': 2, 'norm.gain': 3}
@@ -26,5 +26,5 @@ def depths(names: Iterable[str]) -> dict[str, int]:
     for name in names:
         layer = _LAYER.match(name)
         depth[name] = 1 + int(layer[1]) if layer else 0 if _EMBEDDING.match(name) else None
-    top = 1 + max((known for known in depth.values() if known is not None), default=0)
-    return {name: top if known is None else known for name, known in depth.items()}
+    top = 1 + max((number for number in depth.values() if number is not None), default=0)
+    return {name: top if number is None else number for name, number in depth.items()}

@@ -1,4 +1,4 @@
-"""The task of recurrent language models: windows of a text, each from the state after the last."""
+"""The task of recurrent language models: windows of a text, each with the state of the previous."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol

@@ -1,7 +1,7 @@
 """The training loop: one for every model.
 
-The loop knows dictionaries of arrays and a :class:`minillm.training.task.Task`, no model and no
-data:
+The loop knows only dictionaries of arrays and a :class:`minillm.training.task.Task`, not the model
+or the data:
 
     model = MyModel(config, rng)
     task = MyTask(model, data, ...)
@@ -44,14 +44,14 @@ def train(
 ) -> Summary:
     """Train ``params`` on ``task`` and return a summary.
 
-    With a ``store``, the run is logged and saved there as it goes, the best weights included.
-    ``start`` is the summary to resume from, which :func:`restore_checkpoint` returned.  Ctrl-C or
-    SIGTERM ends the run after the current step and saves it; a second one ends it at once.
-    ``quiet`` shows no progress.  Its speed is counted in ``unit``: ``items()`` is their number so
-    far, by default that of the tokens of the losses.  ``trained`` is the part of the model that is
-    trained; None: all of it.
+    With a ``store``, the run is logged and saved there, including its best weights.  ``start`` is
+    the summary to resume from, as :func:`restore_checkpoint` returns it.  Ctrl-C or SIGTERM ends
+    the run after the current step and saves it; a second one ends it at once.  ``quiet`` hides the
+    progress.  The speed that it shows is counted in ``unit``: ``items()`` is their number so far
+    (None: the tokens of the losses).  ``trained`` is the part of the model that is trained; None:
+    all of it.
 
-    All ranks of a job call this alike: see :mod:`minillm.training.parallel`.
+    All ranks of a job call this with the same arguments: see :mod:`minillm.training.parallel`.
 
     DivergedError if the loss or the gradient is not finite.
     """
@@ -86,7 +86,7 @@ def _gradient(
 ) -> tuple[float, dict[str, np.ndarray], int]:
     """Return the loss and gradient of ``accumulate`` batches as if they were one, and their tokens.
 
-    The loss of a batch is the mean over its tokens, and so is weighted by their number.
+    The loss of a batch is a mean over its tokens, so it is weighted by their number.
     """
 
     def gradients(backward: Backward) -> dict[str, np.ndarray]:
@@ -118,7 +118,7 @@ def interrupts() -> Iterator[threading.Event]:
     """Yield an event that the first Ctrl-C or SIGTERM sets; a second one acts as usual."""
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield event  # only the main thread can receive signals
+        yield event  # signals only reach the main thread
         return
 
     def handle(number: int, frame: FrameType | None) -> None:

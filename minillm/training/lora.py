@@ -2,21 +2,21 @@
 
     W' = W + s A B        W (I, O) frozen, A (I, r), B (r, O), s = alpha / r
 
-To use a pre-trained model takes far fewer directions than a weight has numbers, so that a small
-rank r will do.  A is random and B zero at the start: the model begins as it was.  The loss depends
-on A and B through W' alone.  With dW', which any model's backward has:
+Adapting a pre-trained model takes far fewer directions than a weight has numbers, so a small rank r
+will do.  At the start A is random and B is zero: the model is unchanged.  The loss depends on A and
+B only through W'.  Their gradients follow from dW', which any model's backward returns:
 
     dA = s dW' B^T        dB = s A^T dW'
 
-So it works for any weight of any model, an embedding or a recurrent one too.  It is cheaper not to
-make dW' = x^T dy, a third of a step's work.  Dense layers do so, if they find A and B beside W
+This works for any weight of any model, such as an embedding or a recurrent weight.  Computing
+dW' = x^T dy is a third of a step's work.  Dense layers avoid it if they find A and B beside W
 (:mod:`minillm.layers.dense`):
 
     dA = s x^T (dy B^T)   dB = s (x A)^T dy
 
-Memory is saved, for gradients and an optimiser's moments, and files: A and B alone are kept, a
-hundredth of the model, and many of them beside one model.  Both forward and backward read W' in
-place of W, so that nothing is slower than without.
+LoRA saves memory for gradients and for an optimiser's moments.  It also saves disk space: only A
+and B are stored, a hundredth of the model, and one model can have many such additions.  Forward and
+backward read W' instead of W, so no pass is slower than without LoRA.
 
     lora = LoRA(model.params, new_additions(model.params, names, 8, rng), scale=2.0)
     model.params |= lora.beside        # for the cheaper gradients
@@ -40,7 +40,7 @@ from minillm.training.optimisers import Arrays, Optimiser
 def new_additions(
     params: Arrays, names: Iterable[str], rank: int, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
-    """Fresh A and B of the weights named: A uniform with variance 1 / (3 I), B zero."""
+    """Draw A and B for the named weights: A uniform with variance 1 / (3 I), B zero."""
     additions = {}
     for name in names:
         W = params[name]
@@ -51,7 +51,7 @@ def new_additions(
 
 
 def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """a b, by the kernels in force: NumPy's threads would wait for theirs.  Shapes are checked."""
+    """a b, by the kernels in force, because NumPy's threads would wait for theirs."""
     return ops.linear(a, b)[0]
 
 
@@ -59,8 +59,8 @@ class LoRA:
     """Additions to some weights of a model, merged into them.
 
     ``params`` has A and B, as ``attention.W.A`` and ``attention.W.B``.  The arrays of the model
-    are changed in place, and hold W' from now on; ``frozen`` has W itself.  ``beside`` has s A and
-    B, for the layers that take them.
+    are changed in place: from now on, they hold W'.  ``frozen`` has W.  ``beside`` has s A and B,
+    for the layers that use them.
     """
 
     def __init__(self, model_params: Arrays, additions: dict[str, np.ndarray], scale: float):
@@ -85,28 +85,28 @@ class LoRA:
 
     def gradients(self, gradients: Arrays) -> dict[str, np.ndarray]:
         """The gradients of A and B, from those of W', or of s A and B."""
-        own = {}
+        additions = {}
         for name in self.frozen:
             A, B = f"{name}.A", f"{name}.B"
             s = self.params[A].dtype.type(self.scale)
             if name in gradients:
                 # W' = W + (s A) B
                 dW = gradients[name]
-                own[A] = s * product(dW, self.params[B].T)
-                own[B] = product(self.beside[A].T, dW)
+                additions[A] = s * product(dW, self.params[B].T)
+                additions[B] = product(self.beside[A].T, dW)
             elif A in gradients:
-                own[A], own[B] = s * gradients[A], gradients[B]
-        return own
+                additions[A], additions[B] = s * gradients[A], gradients[B]
+        return additions
 
 
 class Merging:
-    """An optimiser whose steps reach the model: W' follows A and B."""
+    """An optimiser that updates W' after each step of A and B."""
 
     def __init__(self, optimiser: Optimiser, lora: LoRA):
         self.optimiser, self.lora = optimiser, lora
 
     def step(self, grads: Arrays, learning_rate: float) -> None:
-        """Take one step, after which the model has the new weights."""
+        """Take one step, and update the weights of the model."""
         self.optimiser.step(grads, learning_rate)
         self.lora.merge()
 
@@ -115,6 +115,6 @@ class Merging:
         return self.optimiser.state()
 
     def restore(self, arrays: Mapping[str, np.ndarray], values: dict) -> None:
-        """Restore what :meth:`state` returned, after A and B have been restored."""
+        """Restore a result of :meth:`state`, after A and B have been restored."""
         self.optimiser.restore(arrays, values)
         self.lora.merge()

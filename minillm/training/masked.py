@@ -1,4 +1,4 @@
-"""The task of models that fill gaps: passages of a text, in which tokens are hidden."""
+"""The task of models that predict masked tokens: passages of a text with some tokens hidden."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -30,9 +30,9 @@ class FillingModel(Protocol):
 
 
 class MaskedTask:
-    """A model and the passages whose hidden tokens it learns to predict.
+    """A model, and passages with hidden tokens that it learns to predict.
 
-    The hidden tokens are drawn anew for each batch, from a generator of their own; those of
+    The hidden tokens are drawn again for each batch, from a separate generator; those of
     ``validation`` stay the same.  ``measures`` has the accuracy of the last validation.
     """
 
@@ -55,14 +55,14 @@ class MaskedTask:
         hiding = np.random.default_rng((self.passages.seed, self.passages.position, HIDING))
         batch = self.masking.hide(self.passages.next(), hiding)
         if not len(batch.targets):
-            raise InputError("the passages have no token that could be hidden: special ones alone")
+            raise InputError("the passages have no token that could be hidden, only special ones")
         self.rows += int(batch.lengths.sum())
         rows, counts = own_rows(len(batch.ids))
-        own = batch.part(rows)
-        if not len(own.targets):
-            own, counts = batch, 0
-        loss, backward = self.model.loss(own, own_generator(rng))
-        return loss, backward, counts * len(own.targets)
+        part = batch.part(rows)
+        if not len(part.targets):
+            part, counts = batch, 0
+        loss, backward = self.model.loss(part, own_generator(rng))
+        return loss, backward, counts * len(part.targets)
 
     def validation_loss(self) -> float:
         """Return the mean loss over the hidden tokens of the held-out passages."""
@@ -103,7 +103,7 @@ def ngram_filling(
 ) -> tuple[float, float]:
     """Return the loss in nats and the accuracy of an n-gram model on the same places: a baseline.
 
-    It reads only the last ``order - 1`` tokens to the left, but none of these is hidden.
+    It reads only the last ``order - 1`` tokens to the left, but sees all of them.
     """
     config = NGramConfig(vocabulary=vocabulary, order=order)
     counted = np.concatenate([[config.start], training[:]]).astype(np.int32)

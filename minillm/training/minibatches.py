@@ -16,7 +16,7 @@ from minillm.training.task import Backward
 
 
 class Model(Protocol):
-    """A model to train: with rng, ``loss`` has dropout and all else that training draws."""
+    """A model to train; with rng, ``loss`` includes dropout and other randomness of training."""
 
     def loss(
         self, batch: Any, rng: np.random.Generator | None = None
@@ -26,7 +26,7 @@ class Model(Protocol):
 class MinibatchTask:
     """A model and its minibatches, as the training loop sees them.
 
-    ``count(batch)`` is the number of items that the loss of a batch is the mean over.
+    ``count(batch)`` is the number of items of a batch; its loss is the mean over them.
     """
 
     def __init__(
@@ -51,9 +51,9 @@ class MinibatchTask:
         batch = self.training.next()
         self.rows += len(batch[0])
         rows, counts = own_rows(len(batch[0]))
-        own = tuple(column[rows] for column in batch)
-        loss, backward = self.loss(own, own_generator(rng))
-        return loss, backward, counts * self.count(own)
+        part = tuple(column[rows] for column in batch)
+        loss, backward = self.loss(part, own_generator(rng))
+        return loss, backward, counts * self.count(part)
 
     def loss(
         self, batch: tuple[Any, ...], rng: np.random.Generator | None
@@ -70,15 +70,15 @@ class MinibatchTask:
         return {}, self.training.state()
 
     def restore(self, arrays: Mapping[str, NDArray], values: dict) -> None:
-        """Restore what :meth:`state` returned."""
+        """Restore a result of :meth:`state`."""
         self.training.restore(values)
 
 
 class ClassificationTask(MinibatchTask):
-    """A classifier and its minibatches, the last entry of which are the classes (B,).
+    """A classifier and its minibatches; the last entry of a batch is the classes (B,).
 
-    ``measures`` has the accuracy of the last validation.  Where the rows are ``texts`` and changed
-    copies of them, an epoch has as many rows as there are texts, so that the model is validated as
+    ``measures`` has the accuracy of the last validation.  If the rows are ``texts`` and changed
+    copies of them, an epoch has as many rows as there are texts.  The model is then validated as
     often as without copies.  With ``class_weights`` (classes,), the loss of a text is multiplied by
     the weight of its class.
     """
@@ -97,7 +97,7 @@ class ClassificationTask(MinibatchTask):
 
     @property
     def batches_per_epoch(self) -> int:
-        """The number of batches that have as many rows as there are texts."""
+        """The number of batches with as many rows as there are texts."""
         if self.texts is None:
             return self.training.batches_per_epoch
         return -(-self.texts // self.training.batch)
@@ -125,7 +125,7 @@ class ClassificationTask(MinibatchTask):
 class SpanTask(MinibatchTask):
     """A reader and its minibatches: questions, contexts, first and last places (B,) of the answers.
 
-    ``measures`` has the share of the windows of the last validation in which both places are right.
+    ``measures`` has the share of windows in the last validation with both places correct.
     """
 
     def __init__(self, model: Any, training: Minibatches, validation: Minibatches):
@@ -133,7 +133,7 @@ class SpanTask(MinibatchTask):
         self.measures: dict[str, float] = {}
 
     def validation_loss(self) -> float:
-        """Return the mean loss over all of the held-out rows, and how many places are right."""
+        """Return the mean loss over all of the held-out rows, and measure the share correct."""
         total, right, rows = 0.0, 0, 0
         for *texts, first, last in self.validation.once():
             places = np.stack([first, last], axis=1)  # (B, 2)
@@ -147,9 +147,11 @@ class SpanTask(MinibatchTask):
 
 
 def balanced_weights(classes: NDArray[np.integer], count: int) -> NDArray[np.float64]:
-    """Return the weights (count,) of the items of each class with which all classes count alike.
+    """Return weights (count,) of the classes, with which all classes count equally.
 
-        w_c = N / (C n_c), the mean of which over the N items is 1; 0 for a class without any
+        w_c = N / (C n_c)
+
+    The mean over the N items is 1.  A class without items has the weight 0.
 
     >>> balanced_weights(np.array([0, 0, 0, 1]), 2).round(3).tolist()
     [0.667, 2.0]
@@ -174,7 +176,7 @@ def mean_loss(
 
 
 def fingerprint(columns: tuple[Column, ...]) -> str:
-    """Return a digest of the data: a resumed run checks that they are still the same."""
+    """Return a digest of the data, with which a resumed run checks that they have not changed."""
     digest = hashlib.sha256()
     for column in columns:
         if isinstance(column, Sequences):

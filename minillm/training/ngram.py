@@ -20,10 +20,10 @@ from minillm.mpi import Ranks, ranks
 from minillm.text import Vocabulary, Words, WordsSeen, build_vocabulary, unit_name
 
 REPORT_SECONDS = 4.0
-LEAST_MEMORY = 1 << 24  # bytes that the streams may always use
+LEAST_MEMORY = 1 << 24  # bytes, the minimum for the streams
 READING = 24 << 20  # bytes for a block of text and its words
 BYTES_PER_WORD = 200  # of the vocabulary
-BYTES_PER_TOKEN = 256  # that estimating without streams needs
+BYTES_PER_TOKEN = 256  # of estimation without streams
 
 
 class TrainedNGram(NamedTuple):
@@ -47,9 +47,9 @@ def train_ngram(
 ) -> TrainedNGram:
     """Count and smooth all of the text but its last ``held_out`` characters.
 
-    The ranks of a job all call this, and divide the text among them.  ``spill`` holds the counts
-    and models that do not fit into memory.  ``report`` gets a line on the progress every few
-    seconds.  Without a ``vocabulary``, that of the text is made.
+    All ranks of a job call this, and divide the text among them.  ``spill`` holds the counts and
+    models that do not fit into memory.  ``report`` gets a line on the progress every few seconds.
+    Without a ``vocabulary``, one is made from the text.
 
     settings has split_into, order, smoothing, k, prune; minimum_count and vocabulary (its largest
     size, or None), for words; memory, the bytes that may be used.
@@ -93,7 +93,7 @@ def train_ngram(
 
 
 class Progress:
-    """A report that passes on a line if the last one was some seconds ago."""
+    """A report that passes on at most one line every few seconds."""
 
     def __init__(self, report: Callable[[str], None]):
         self.report, self.last = report, time.monotonic()

@@ -1,8 +1,8 @@
 """Gradient descent on dictionaries of arrays: SGD with momentum, Adam, AdamW, clipping.
 
-An optimiser changes the parameters in place.  It keeps a reference to the dictionary that
-it was made with, not copies of the arrays.  Decorated with ``@optimiser``, it can be chosen in the
-settings of a run by its name in lower case.
+An optimiser changes the parameters in place.  It keeps a reference to their dictionary, not copies
+of the arrays.  With the decorator ``@optimiser``, it can be chosen in the settings of a run by its
+name in lower case.
 """
 
 import inspect
@@ -41,10 +41,10 @@ def optimiser(made: Made) -> Made:
 
 
 def new_optimiser(name: str, params: Arrays, settings: Any) -> Optimiser:
-    """Return an optimiser by name; its options are the attributes of ``settings`` of that name."""
+    """Return an optimiser by name; its options are attributes of ``settings``."""
     _, *options = inspect.signature(OPTIMISERS[name]).parameters
-    given = {option: getattr(settings, option) for option in options if hasattr(settings, option)}
-    return OPTIMISERS[name](params, **given)
+    values = {option: getattr(settings, option) for option in options if hasattr(settings, option)}
+    return OPTIMISERS[name](params, **values)
 
 
 @optimiser
@@ -235,7 +235,7 @@ def scale(gs: list[np.ndarray], factor: float) -> None:
 def _check(argument: str, arrays: Arrays, like: Arrays) -> None:
     """Check the names, types, shapes and dtypes of ``arrays``, and the layout of parameters.
 
-    Each step does so, because the caller may have replaced any of the arrays.
+    Each step checks them, because the caller may have replaced any of the arrays.
     """
     if arrays.keys() != like.keys():
         odd = sorted(arrays.keys() ^ like.keys())
@@ -246,8 +246,8 @@ def _check(argument: str, arrays: Arrays, like: Arrays) -> None:
         where = f"{argument}[{name!r}]: expected"
         plain = type(array) in (np.ndarray, np.memmap)  # not matrices or masked arrays
         if not plain or array.dtype not in _FLOATS:
-            found = array.dtype if plain else type(array).__name__
-            raise TypeError(f"{where} a NumPy array of float32 or float64, found {found}")
+            actual = array.dtype if plain else type(array).__name__
+            raise TypeError(f"{where} a NumPy array of float32 or float64, found {actual}")
         if array.shape != like[name].shape:
             raise ValueError(f"{where} shape {like[name].shape}, found {array.shape}")
         if array.dtype != like[name].dtype:

@@ -1,4 +1,4 @@
-"""How long and how fast to train."""
+"""The length of a training, its learning rate, and the actions between its steps."""
 
 from dataclasses import dataclass, replace
 
@@ -10,11 +10,11 @@ from minillm.training.task import Task
 
 @dataclass(frozen=True)
 class Options:
-    """The length of a run, its learning rate, and what happens between its steps.
+    """The length of a run, its learning rate, and the actions between its steps.
 
-    The run ends after ``steps`` steps, ``minutes`` minutes or ``epochs`` epochs: give one.  Its
-    progress, which the learning rate follows, is counted in the same unit.  With ``patience``, it
-    stops early after that many validations in a row without a new lowest loss.
+    Exactly one of ``steps``, ``minutes`` and ``epochs`` is set.  The run ends after that many.  The
+    schedule of the learning rate counts in the same unit.  With ``patience``, the run stops early
+    after that many validations in a row without a new lowest loss.
 
     Source: Goodfellow, Bengio and Courville (2016), "Deep learning", algorithm 7.1, for the
     patience.
@@ -28,11 +28,11 @@ class Options:
     final: float = 0.01  # of the learning rate, at the end of the run
     schedule: str = "cosine"  # one of SCHEDULES
     clip: float | None = 1.0  # largest norm of the gradient
-    accumulate: int = 1  # batches to one step
+    accumulate: int = 1  # batches per step
     validations: int | None = 10  # evenly over the run; None: one after each epoch
     patience: int = 0  # validations; 0: the run never stops early
     checkpoint_seconds: float = 30.0
-    log_every: int = 10  # steps to one line of metrics
+    log_every: int = 10  # steps per line of metrics
     steps_per_epoch: float = 0.0  # of the task: see :meth:`of`
 
     def __post_init__(self) -> None:
@@ -42,7 +42,7 @@ class Options:
     def of(self, task: Task) -> "Options":
         """Return these options with the length of the task's epochs.
 
-        InputError if they are needed, and the task has none.
+        InputError if the options need epochs and the task has none.
         """
         batches = getattr(task, "batches_per_epoch", None)
         if batches is not None:
@@ -54,7 +54,7 @@ class Options:
         return self
 
     def progress(self, step: int, seconds: float) -> float:
-        """Return the fraction of the run that is done, from 0; 1 or more is its end."""
+        """Return the fraction of the run that is done, from 0; the run ends at 1."""
         if self.steps is not None:
             return step / self.steps
         if self.epochs is not None:
@@ -72,7 +72,7 @@ class Options:
         return self.epochs is not None or self.validations is None
 
     def gives_up(self, summary: Summary) -> bool:
-        """Return whether the patience is at an end."""
+        """Return whether the patience is exhausted."""
         return 0 < self.patience <= summary.waited
 
     def rate(self, progress: float) -> float:
@@ -80,10 +80,10 @@ class Options:
         return self.learning_rate * SCHEDULES[self.schedule](progress, self.warmup, self.final)
 
     def validates(self, before: float, done: float, summary: Summary) -> bool:
-        """Return whether a step that took the progress from ``before`` to ``done`` is validated.
+        """Return whether to validate after a step from the progress ``before`` to ``done``.
 
-        The end of a run always does.  A run on the clock skips a validation if they have taken
-        more than a twentieth of its time so far; other runs never skip, so that they are
+        The end of a run is always validated.  A run with a time limit skips a validation if past
+        ones took more than a twentieth of its time.  Other runs never skip one, and so are
         repeatable.
         """
         if done >= 1:

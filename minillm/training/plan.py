@@ -1,13 +1,13 @@
-"""Plan a training before it is started: operations, memory, communication, time.
+"""Plan a training in advance: operations, memory, communication, time.
 
 Everything follows from the sizes of the model and a few figures of the machine.
 
-Legend: L layers, D width, C context, V vocabulary; n ranks.  The papers on scaling call the weights
-N and the tokens that are read D; here they are written out.  A number is a float32, of 4 bytes.
+Legend: L layers, D width, C context, V vocabulary; n ranks.  The papers on scaling call the number
+of weights N and the number of tokens D; here they are written out.  A number is a float32, 4 bytes.
 
-**Operations.**  A token meets each weight of a matrix once in the forward pass: a multiplication
-and an addition.  The backward pass has two products for each one of the forward pass, for the
-gradients of the weights and of the input.  That is 6 operations for each weight and token, the
+**Operations.**  In the forward pass, each token takes a multiplication and an addition with each
+weight of a matrix.  The backward pass has two products for each product of the forward pass, for
+the gradients of the weights and of the input.  That is 6 operations for each weight and token, the
 well-known
 
     6 weights tokens                                 of a whole training
@@ -26,8 +26,8 @@ sums, softmaxes and the optimiser, waits for memory.  Nothing overlaps:
     seconds = operations / rate of products + bytes moved / bandwidth of memory + communication
 
 **Communication.**  Each rank has the whole model and some rows of the batch; each step sums the
-gradients of all ranks (Allreduce).  In a ring, every rank sends n - 1 times one n-th of the sum
-that is being made, and n - 1 times one n-th of the sum that is made; no way sends less:
+gradients of all ranks (Allreduce).  In a ring, every rank first sends n - 1 times one n-th of a
+partial sum, and then n - 1 times one n-th of the complete sum.  No algorithm sends less:
 
     bytes sent by a rank = 2 (n - 1) / n 4 weights
     seconds = 2 ceil(log2 n) latency + bytes sent / bandwidth of the network
@@ -39,8 +39,8 @@ bytes in 2 log2 n messages.
 that Allreduce sums.  The activations that the forward pass keeps grow with the tokens of the
 rank's rows: see :func:`of_gpt`.
 
-**Size of the model.**  For a given number of operations, a model can be too large, and read too
-little, or too small, and learn too little from what it reads: see :func:`optimum`.
+**Size of the model.**  For a given number of operations, a model can be too large, so that it
+reads too little, or too small, so that it learns too little: see :func:`optimum`.
 
 Sources: Kaplan et al. (2020), "Scaling laws for neural language models", section 2.1, for the
 operations; Patarasuk and Yuan (2009), "Bandwidth optimal all-reduce algorithms for clusters of
@@ -66,17 +66,17 @@ LAW = (1.8172, 482.01, 2085.43, 0.3478, 0.3658)
 
 @dataclass(frozen=True)
 class Machine:
-    """One rank; all ranks are alike."""
+    """The figures of one rank; all ranks are the same."""
 
     products: float  # operations a second in large products of float32 matrices
     memory: float  # bytes a second, read and written
     network: float  # bytes a second that a rank sends while it receives as many
-    latency: float  # seconds until a message arrives, however short
+    latency: float  # seconds until even the shortest message arrives
 
 
 @dataclass(frozen=True)
 class Demand:
-    """What a model asks of a machine."""
+    """The demands of a model on a machine."""
 
     weights: int
     context: int  # tokens in a row of the batch
@@ -119,7 +119,7 @@ def of_gpt(config: GPTConfig) -> Demand:
     kept, in widths D: of each layer its input, the norm of it, q, k and v (3), the heads' results,
     the sum after the attention, the norm of it, and both sides of the activation (8): 16 D.  2 D
     for the last layer's output and its norm; V for the probabilities and V for their gradient; and
-    11 D while a layer is walked backwards.  Dropout keeps more.
+    11 D during the backward of a layer.  Dropout keeps more.
     """
     L, D, C, V = config.layers, config.width, config.context, config.vocabulary
     return Demand(
@@ -135,7 +135,7 @@ def of_gpt(config: GPTConfig) -> Demand:
 
 
 def memory(demand: Demand, rows: int, ranks: int = 1) -> dict[str, float]:
-    """The bytes of a rank that has so many rows, by purpose."""
+    """The memory of a rank with ``rows`` rows, in bytes by purpose."""
     weights = BYTES * demand.weights
     parts = {"weights": weights, "gradients": weights, "moments": 2 * weights}
     if ranks > 1:
@@ -155,7 +155,7 @@ def communication(demand: Demand, machine: Machine, ranks: int) -> float:
 
 
 def compute(demand: Demand, machine: Machine, rows: int, ranks: int = 1) -> float:
-    """The seconds in which a rank computes the gradient of its rows and takes the step."""
+    """The seconds that a rank takes for the gradient of its rows and the step."""
     tokens = rows * demand.context
     per_weight = OPTIMISER + (BUFFER if ranks > 1 else 0)
     moved = BYTES * (tokens * demand.moved + per_weight * demand.weights)
@@ -163,14 +163,14 @@ def compute(demand: Demand, machine: Machine, rows: int, ranks: int = 1) -> floa
 
 
 def weak(demand: Demand, machine: Machine, rows: int, ranks: int) -> Step:
-    """A step with so many rows on *each* rank: the batch grows with the ranks."""
+    """A step with ``rows`` rows on *each* rank: the batch grows with the ranks."""
     return _step(demand, machine, ranks, total=rows * ranks, most=rows)
 
 
 def strong(demand: Demand, machine: Machine, rows: int, ranks: int) -> Step | None:
-    """A step with so many rows on all ranks *together*: the same batch for any number of ranks.
+    """A step with ``rows`` rows on all ranks *together*: the same batch for any number of ranks.
 
-    The rank with the most rows decides.  None where there are more ranks than rows.
+    The rank with the most rows determines the time.  None if there are more ranks than rows.
     """
     if ranks > rows:
         return None
@@ -178,7 +178,7 @@ def strong(demand: Demand, machine: Machine, rows: int, ranks: int) -> Step | No
 
 
 def _step(demand: Demand, machine: Machine, ranks: int, total: int, most: int) -> Step:
-    """A step of ``total`` rows, of which a rank has ``most`` at most."""
+    """A step of ``total`` rows, with at most ``most`` on a rank."""
     return Step(
         ranks=ranks,
         rows=total,
@@ -189,7 +189,7 @@ def _step(demand: Demand, machine: Machine, ranks: int, total: int, most: int) -
 
 
 def efficiency(step: Step, alone: Step) -> float:
-    """The tokens a second of a rank, as a share of those of a rank that is alone: at most 1."""
+    """The tokens per second of a rank, relative to a single rank: at most 1."""
     return step.rate / (step.ranks * alone.rate)
 
 
@@ -197,7 +197,7 @@ def efficiency(step: Step, alone: Step) -> float:
 
 
 def optimum(operations: float) -> tuple[float, float]:
-    """The weights and the tokens of the best model that so many operations can train.
+    """The weights and the tokens of the best model for a number of operations.
 
         6 weights tokens = operations      tokens = 20 weights
         so that  weights = sqrt(operations / 120)
@@ -212,14 +212,13 @@ def optimum(operations: float) -> tuple[float, float]:
 
 
 def expected_loss(weights: float, tokens: float) -> float:
-    """The expected loss of a model of so many weights after so many tokens, in nats per token.
+    """The expected loss of a model with ``weights`` weights after ``tokens`` tokens, in nats.
 
         loss = E + A / weights^alpha + B / tokens^beta
 
     E is the entropy of the text; the other terms are the cost of too few weights and of too few
     tokens.  The law was fitted to models of 70 million weights or more, over a vocabulary of 32,000
-    tokens of web text and books: for small models and other texts, it tells the direction and not
-    the value.
+    tokens of web text and books.  For small models and other texts, only its direction is reliable.
 
     Source: Hoffmann et al. (2022), equation 2; the constants of Besiroglu, Erdil, Barnett and You
     (2024), "Chinchilla scaling: a replication attempt": see :func:`optimum`.
@@ -229,7 +228,7 @@ def expected_loss(weights: float, tokens: float) -> float:
 
 
 def shape_of(weights: float, vocabulary: int, context: int) -> GPTConfig:
-    """The GPT of about so many weights that is 64 times as wide as it is deep, with heads of 64.
+    """A GPT of about ``weights`` weights, 64 times as wide as it is deep, with heads of width 64.
 
     Over a wide range, the loss hardly depends on the shape (Kaplan et al. 2020, section 3.1).
     """

@@ -12,7 +12,7 @@ _REFRESH_SECONDS = 0.1
 
 
 class _Lossy:
-    """A stream, or None, whose writing never fails, so that a display never stops a training."""
+    """A stream, or None, to which writing never fails: a display must not stop a training."""
 
     def __init__(self, stream: TextIO | None):
         self.stream = None if stream is None or stream.closed else stream
@@ -39,7 +39,7 @@ class ProgressDisplay:
 
     ``unit`` names the items: "character", "image", "pair".  ``position`` is the format of the
     position in the training.  The bar is shown on terminals and in notebooks, elsewhere only the
-    lines; if standard error is closed or full, nothing is.
+    lines.  If standard error is closed or full, nothing is shown.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class ProgressDisplay:
 
 
 def minutes_and_seconds(seconds: float) -> str:
-    """Format a time as 3:07, or as 1:02:07 from an hour on."""
+    """Format a time as 3:07, or as 1:02:07 if it is an hour or more."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

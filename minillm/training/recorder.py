@@ -1,4 +1,4 @@
-"""Between the steps of a training: counting, metrics, validation, checkpoints."""
+"""The actions between the steps of a training: counting, metrics, validation, checkpoints."""
 
 import math
 import time
@@ -28,7 +28,7 @@ class Recorder:
     store: Store | None
     summary: Summary
     display: ProgressDisplay
-    items: Callable[[], int]  # the count whose speed is shown
+    items: Callable[[], int]  # their number so far, for the speed that is shown
 
     def __post_init__(self) -> None:
         self.started_at = time.monotonic() - self.summary.seconds
@@ -39,7 +39,7 @@ class Recorder:
     def after_step(
         self, before: float, loss: float, tokens: int, learning_rate: float, norm: float
     ) -> float:
-        """Count a step, do what is due after it, and return the progress."""
+        """Count a step, log, validate and save if due, and return the progress."""
         summary = self.summary
         summary.step += 1
         summary.tokens += tokens
@@ -66,7 +66,7 @@ class Recorder:
         return clock_of_rank_0(time.monotonic() - self.started_at)
 
     def _position(self) -> float:
-        """Return the position that is shown: in epochs or in steps."""
+        """Return the position to show, in epochs or in steps."""
         step = self.summary.step
         return self.options.epoch(step) if self.options.in_epochs else step
 

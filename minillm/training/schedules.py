@@ -1,8 +1,8 @@
 """Learning-rate schedules: the rate over a run, as a fraction of its peak.
 
-A schedule is a function of the progress of the run, from 0 to 1 in steps or in minutes, of the
-fraction of the run that is warm-up, and of the rate at its end.  Decorated with its name, it can be
-chosen in the settings of a run.
+A schedule is a function of three numbers: the progress of the run, from 0 to 1, the fraction of the
+run that is warm-up, and the rate at its end.  A schedule is registered under a name, by which the
+settings of a run choose it.
 """
 
 import math
@@ -25,7 +25,7 @@ def schedule(name: str) -> Callable[[Schedule], Schedule]:
 
 @schedule("cosine")
 def warmup_cosine(progress: float, warmup: float = 0.02, final: float = 0.01) -> float:
-    """A line from ``final`` up to 1 until ``warmup``, then half a cosine down to ``final``.
+    """A linear rise from ``final`` to 1 at ``warmup``, then half a cosine down to ``final``.
 
     Source: Loshchilov and Hutter (2017), equation 5, without restarts; the warm-up is that of
     Goyal et al. (2017), section 2.2.
@@ -38,7 +38,7 @@ def warmup_cosine(progress: float, warmup: float = 0.02, final: float = 0.01) ->
 
 @schedule("inverse-sqrt")
 def inverse_square_root(progress: float, warmup: float = 0.02, final: float = 0.0) -> float:
-    """A line from 0 up to 1 until ``warmup``, then 1 / sqrt(t); ``final`` is not used.
+    """A linear rise from 0 to 1 at ``warmup``, then 1 / sqrt(t); ``final`` is not used.
 
     Source: Vaswani et al. (2017), "Attention is all you need", equation 3, where the peak and the
     warm-up follow from the width and a number of steps.

@@ -15,9 +15,9 @@ SIZES = tuple(1 << power for power in (12, 16, 20, 24, 26))  # bytes of an Allre
 
 
 def matmul_peak(seconds: float = 0.2, size: int = 1024) -> float:
-    """Measure the floating-point operations per second of large float32 products: the best of some.
+    """Measure the floating-point operations per second of large float32 products.
 
-    The kernels in force compute them, on all of their threads.
+    It is the best of several runs, by the kernels in force, on all of their threads.
     """
     rng = np.random.default_rng(0)
     a, b = rng.standard_normal((2, size, size), np.float32)
@@ -34,7 +34,7 @@ def memory_bandwidth(seconds: float = 0.2, size: int = 1 << 25) -> float:
 
 
 def _best_time(run: Callable[[], Any], seconds: float) -> float:
-    """Return the time of the fastest run of those that fit into ``seconds``, after a warm-up."""
+    """Return the time of the fastest of the runs within ``seconds``, after a warm-up."""
     run()
     best, started_at = float("inf"), time.perf_counter()
     while time.perf_counter() - started_at < seconds:
@@ -45,9 +45,9 @@ def _best_time(run: Callable[[], Any], seconds: float) -> float:
 
 
 def allreduce_seconds(ranks: Ranks, size: int, times: int = 9) -> float:
-    """Measure the time in which the ranks sum an array of ``size`` bytes: the median of some.
+    """Measure the time in which the ranks sum an array of ``size`` bytes: a median.
 
-    All ranks call this alike, and get the time of the slowest.
+    All ranks call this, and get the time of the slowest.
     """
     array = np.zeros(size // 4, np.float32)
     measured = []

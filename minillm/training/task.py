@@ -1,26 +1,26 @@
 """A task: a model and its data, as the training loop sees them.
 
-To train something new, write the four methods of :class:`Task`:
-:class:`minillm.training.language_model.LanguageModelTask` is one to copy from.
+To train something new, write the four methods of :class:`Task`.
+:class:`minillm.training.language_model.LanguageModelTask` is a good example.
 
-- ``training_loss(rng)`` takes the next batch from wherever the task keeps its data, runs the
-  model forward, and returns the loss, its backward, and the number of tokens whose mean it is.
-  Random numbers (dropout, shuffling) come from ``rng`` only.  In a job of several ranks, the loss
-  is that of this rank's rows: see :mod:`minillm.training.parallel`.  A task that ignores ranks
-  computes the whole batch on each of them, which is right, but no faster.
+- ``training_loss(rng)`` takes the next batch, runs the model forward, and returns the loss, its
+  backward, and the number of tokens.  The loss is the mean over these.  Random numbers (dropout,
+  shuffling) come only from ``rng``.  In a job of several ranks, the loss is that of this rank's
+  rows: see :mod:`minillm.training.parallel`.  A task may ignore ranks: each then computes the whole
+  batch, which is correct, but no faster.
 - ``validation_loss()`` is the mean loss over the held-out data, without dropout.
-- ``state()`` and ``restore(...)`` save and restore all that the task itself changes from step to
-  step: the position in the data, a hidden state.  With these, a run of a number of steps that is
-  resumed gives the same bits as one that was never stopped.
+- ``state()`` and ``restore(...)`` save and restore everything that the task changes from step to
+  step, such as the position in the data or a hidden state.  With these, a resumed run of a number
+  of steps gives the same bits as an uninterrupted one.
 
 Three more attributes are optional:
 
-- ``batches_per_epoch`` is the number of batches in all of the training data.  Without it, a run
-  has no epochs.
+- ``batches_per_epoch`` is the number of batches in the training data.  Without it, a run has no
+  epochs.
 - ``measures``, a dictionary that ``validation_loss`` fills, is shown and logged beside the loss.
 - ``sample()`` is a line of text to show after each validation.
 
-A task should keep no backward, so that the arrays of one batch are freed before the next.
+A task must not keep a backward, so that the arrays of one batch are freed before the next.
 """
 
 from collections.abc import Callable, Mapping
@@ -48,7 +48,7 @@ class Task(Protocol):
 
 
 def position_from(values: Mapping[str, Any], below: int = 2**63) -> int:
-    """Return ``values["position"]``, checked: a position in the data that a task has stored."""
+    """Return ``values["position"]``, a stored position in the data, after a check."""
     position = values["position"]
     if type(position) is not int or not 0 <= position < below:
         raise ValueError(f"position: expected 0 to {below - 1}, found {short(position)}")

@@ -1,10 +1,10 @@
 """The part of a model that is trained: all of it, its upper layers, or additions to its weights.
 
     trained = Trained(params)            the arrays that an optimiser changes, by name
-    grads = trained.gradients(backward)  of these alone
+    grads = trained.gradients(backward)  the gradients of these arrays only
 
-The backward of a model's loss is handed the names, so that it need not compute what nobody wants:
-see :class:`minillm.models.base.Model`.
+The backward of a model's loss gets the names, and can skip all other gradients: see
+:class:`minillm.models.base.Model`.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -18,10 +18,10 @@ Backward = Callable[..., Mapping[str, np.ndarray]]
 
 
 class Trained(Collection[str]):
-    """The names of the weights whose gradients are needed, and the arrays that are trained.
+    """The names of the weights that need gradients, and the arrays that are trained.
 
-    With LoRA the arrays are A and B, ``params`` has them beside any whole weights, and the
-    gradients needed are those of the weights that they are added to.
+    With LoRA, ``params`` has A and B, beside any weights that are trained as a whole.  The weights
+    that A and B are added to need gradients.
     """
 
     def __init__(self, params: Arrays, lora: LoRA | None = None):
@@ -38,7 +38,7 @@ class Trained(Collection[str]):
         return len(self._names)
 
     def gradients(self, backward: Backward) -> dict[str, np.ndarray]:
-        """The gradients of the trained arrays, and of nothing else, from the backward of a loss."""
+        """Run the backward of a loss, and return the gradients of the trained arrays only."""
         gradients = dict(backward(self))
         if self.lora is not None:
             gradients |= self.lora.gradients(gradients)

@@ -1,9 +1,9 @@
-"""word2vec in training: sentences from a stream, epochs, checkpoints; on one rank or on several.
+"""The training of word2vec: sentences from a stream, epochs, checkpoints, one rank or several.
 
     mpiexec -n 4 minillm train word2vec FILE --out runs/w
 
-Each of several ranks has a replica of the vectors, and learns from its share of the sentences.  Now
-and then they meet, and every replica W_r becomes the mean of all n:
+Each of several ranks has a replica of the vectors, and learns from its share of the sentences.  At
+intervals they meet, and every replica W_r becomes the mean of all n:
 
     W = 1/n sum over r of W_r        (McDonald, Hall and Mann 2010, "iterative parameter mixing")
 
@@ -19,9 +19,9 @@ diverges.  So the rate is raised up to a limit, and falls more steeply:
 
     rate = min(n, 8) learning_rate        at the start; at the end it is the same for any n
 
-**Repeatable.**  The place of a sentence in the text decides which rank learns from it, and its
-random numbers are the same on any rank.  The ranks meet after the same words in every run, and save
-or stop only there.  So a run that is resumed on as many ranks goes on bit for bit.
+**Repeatable.**  The place of a sentence in the text decides which rank learns from it.  Its random
+numbers are the same on any rank.  The ranks meet after the same words in every run, and save or
+stop only there.  So a run that is resumed on the same number of ranks gives the same bits.
 
 Sources: McDonald, Hall and Mann (2010), "Distributed training strategies for the structured
 perceptron", for the mixing; Ji, Satish, Li and Dubey (2016), "Parallelizing word2vec in shared and
@@ -51,7 +51,7 @@ from minillm.training.loop import interrupts
 from minillm.training.parallel import check_replicas
 from minillm.training.progress import ProgressDisplay
 
-LONGEST = 1000  # words in a sentence; a longer line is several
+LONGEST = 1000  # words in a sentence; a longer line becomes several sentences
 STRETCH = 100_000  # words between two checks of the clock
 AVERAGE_EVERY = 50_000  # words that each of several ranks learns from between two meetings
 MOST_TIMES = 8  # the largest factor by which several ranks raise the learning rate
@@ -136,7 +136,7 @@ def encode_sentences(
         known = encoded >= 0
         ends = np.cumsum(known)[encoded == -1]
         total = int(known.sum())
-        # A sentence ends with its line or its block and, in a long line, after LONGEST words.
+        # A sentence ends with its line or its block, or after LONGEST words.
         bounds = np.unique(np.concatenate([[0], ends, [total]]))
         lengths = np.diff(bounds)
         if (lengths > LONGEST).any():
@@ -161,8 +161,8 @@ class Stretch:
 class Corpus:
     """The sentences of a text as ids: the first ``memory`` bytes in memory, the rest on disk.
 
-    Each of ``size`` ranks has its share of every stretch: consecutive sentences, with about as many
-    words as the others have.  ``words`` and ``sentences`` are those of the whole text.
+    Each of ``size`` ranks has a share of every stretch: consecutive sentences, with about the same
+    number of words for all ranks.  ``words`` and ``sentences`` are those of the whole text.
     """
 
     def __init__(
@@ -183,13 +183,13 @@ class Corpus:
                 bounds = begin + (end - begin) * np.arange(size + 1) // size
                 shares = first + np.searchsorted(starts[first:last], bounds)
                 a, b = shares[rank], shares[rank + 1]
-                own, own_starts = ids[starts[a] : starts[b]], starts[a : b + 1] - starts[a]
-                used += own.nbytes + own_starts.nbytes
+                part, part_starts = ids[starts[a] : starts[b]], starts[a : b + 1] - starts[a]
+                used += part.nbytes + part_starts.nbytes
                 keep = spill.keep if used > memory else np.array
                 self._stretches.append(
                     Stretch(
-                        ids=keep(own),
-                        starts=keep(own_starts),
+                        ids=keep(part),
+                        starts=keep(part_starts),
                         words=int(end - begin),
                         sentences=last - first,
                         words_before=int(starts[a] - begin),
@@ -200,7 +200,7 @@ class Corpus:
             self.sentences += len(starts) - 1
 
     def stretches(self, skip: int = 0, epochs: int = 1) -> Iterator[Stretch]:
-        """Yield the stretches of ``epochs`` epochs, but for the first ``skip`` sentences."""
+        """Yield the stretches of ``epochs`` epochs, except the first ``skip`` sentences."""
         for stretch in epochs * self._stretches:
             if skip >= stretch.sentences:
                 skip -= stretch.sentences
@@ -233,7 +233,7 @@ def learning_rates(
 
 
 def starting_rate(learning_rate: float) -> float:
-    """Return the learning rate with which the ranks begin: see the top of this page."""
+    """Return the initial learning rate of all ranks: see the top of this page."""
     return learning_rate * min(ranks().size, MOST_TIMES)
 
 
@@ -245,10 +245,10 @@ def train_word2vec(
     progress: Progress,
     quiet: bool = False,
 ) -> bool:
-    """Train to the end, and return True; or False if Ctrl-C or SIGTERM stopped it before.
+    """Train to the end and return True; or False if Ctrl-C or SIGTERM stopped it.
 
-    The store gets metrics and checkpoints.  All ranks of a job call this alike, each with its share
-    of the corpus and an equal model, which is equal again at the end.
+    The store gets metrics and checkpoints.  All ranks of a job call this, each with its share of
+    the corpus.  Their models are equal before and after.
 
     settings has epochs, learning_rate and final_rate, seed, threads, checkpoint_seconds.
     DivergedError if the loss is not finite.
@@ -308,7 +308,8 @@ def train_word2vec(
 def _meet(model: Word2Vec, sums: NDArray, seconds: float, stop: bool) -> tuple[float, bool]:
     """Replace all replicas by their mean, and ``sums`` by the sum over the ranks.
 
-    Returns the seconds on rank 0, so that all decide alike, and whether any rank is to stop.
+    Returns the seconds on rank 0, on which all ranks base their decisions, and whether any rank is
+    to stop.
     """
     job = ranks()
     if job.size == 1:
@@ -333,7 +334,7 @@ def _show(
 
 
 def mean_loss(model: Word2Vec, words: WordCounts, text: TextStream) -> tuple[float, int, int]:
-    """Return the mean loss of a prediction in nats; the number of predictions, of known words."""
+    """Return the mean loss of a prediction in nats, and the numbers of predictions and known words."""
     total, predictions, known, sentences = 0.0, 0, 0, 0
     for ids, starts in encode_sentences(text.blocks(), words):
         loss, n = model.learn(ids, starts, np.zeros(len(starts) - 1), 0, sentences)
@@ -348,7 +349,7 @@ def mean_loss(model: Word2Vec, words: WordCounts, text: TextStream) -> tuple[flo
 
 
 def save_all(store: Store, model: Word2Vec, progress: Progress) -> None:
-    """Store the vectors, then all that resuming needs.
+    """Store the vectors, then everything needed to resume.
 
     DivergedError unless the replicas of several ranks are the same.
     """
@@ -358,7 +359,7 @@ def save_all(store: Store, model: Word2Vec, progress: Progress) -> None:
 
 
 def save_progress(store: Store, model: Word2Vec, progress: Progress) -> None:
-    """Store all that resuming needs."""
+    """Store everything needed to resume."""
     store.save_resume(model.params, {"progress": asdict(progress)})
 
 
@@ -370,6 +371,6 @@ def restore_progress(store: Store, model: Word2Vec) -> Progress:
     try:
         return numbers_from(Progress, values["progress"])
     except KeyError as error:
-        raise InputError(f"{name}: something is missing from it: {error}") from None
+        raise InputError(f"{name}: an entry is missing: {error}") from None
     except ValueError as error:
         raise InputError(f"{name}: it is damaged: {error}") from None
