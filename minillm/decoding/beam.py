@@ -1,7 +1,7 @@
 """From an encoder-decoder's logits to whole outputs: beam search and sampling, in batches.
 
-The model decodes K hypotheses of each of B sources at a time, which share the memory of their
-source.  Its state is a dictionary of arrays: see :func:`minillm.models.target.select`.
+The model decodes K hypotheses of each of B sources at a time.  The hypotheses of a source share its
+memory.  The state is a dictionary of arrays: see :func:`minillm.models.target.select`.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ class Decoder(Protocol):
     config: Any  # has ``bos`` and ``eos``: the ids before the first token and after the last
 
     def start(self, source: NDArray, lengths: NDArray) -> State:
-        """The state after the sources (B, S) were read: of one empty hypothesis each."""
+        """Read sources (B, S) -> the state of one empty hypothesis each."""
 
     def step(self, ids: NDArray[np.integer], state: State) -> tuple[NDArray, NDArray | None, State]:
         """ids (B, K) -> logits (B, K, V), attention weights (B, K, S) or None, the new state."""
@@ -37,7 +37,7 @@ class Hypothesis:
 
     ids: list[int]
     log_probability: float  # in nats, of all ids and of the EOS after them
-    score: float  # by which hypotheses are ranked
+    score: float  # for the ranking of hypotheses
     weights: NDArray | None  # (T, S) the attention for each id, and for EOS if it ended
     ended: bool  # by EOS, not by the limit
 
@@ -47,11 +47,11 @@ class _Step(NamedTuple):
 
     ids: NDArray[np.integer]  # (B, K)
     parents: NDArray[np.integer]  # (B, K) the hypotheses of the step before that they continue
-    totals: NDArray[np.float64]  # (B, K) log P of each hypothesis; minus infinity: there is none
+    totals: NDArray[np.float64]  # (B, K) log P of each hypothesis; minus infinity if absent
     weights: NDArray | None  # (B, K, S) the attention for each id
 
     def at(self, index: Any) -> "_Step":
-        """Some of them: field[index] of every field."""
+        """Select with an index: field[index] of every field."""
         weights = None if self.weights is None else self.weights[index]
         return _Step(self.ids[index], self.parents[index], self.totals[index], weights)
 
@@ -70,17 +70,17 @@ def beam_search(
 ) -> list[list[Hypothesis]]:
     """Return the best outputs for each source (B, S), best first, at most ``beam`` of each.
 
-    At every step each hypothesis is extended by every token.  Extensions that end with EOS are
-    finished if they are among the ``beam`` most probable; of the others, the ``beam`` most
+    At every step, each hypothesis is extended by every token.  Extensions that end with EOS are
+    finished if they are among the ``beam`` most probable.  Of all others, the ``beam`` most
     probable are kept for the next step.  Finished outputs are ranked by
 
         score = log P(output | source) / T^length_exponent
 
-    where T counts EOS.  Without the division short outputs win, since every further token
-    lowers the probability.  A source is done when ``beam`` hypotheses are finished and the best
-    of them has no lower score than the best unfinished one has now, or after ``limit`` tokens.
-    (To stop as soon as ``beam`` are finished would be too early: every step also finishes
-    improbable hypotheses, even where the model is sure that the output continues.)
+    where T includes EOS.  Without the division, short outputs would win, because every further
+    token lowers the probability.  A source is done when ``beam`` hypotheses are finished and no
+    unfinished one has a higher score now than the best of them, or after ``limit`` tokens.
+    (Stopping as soon as ``beam`` are finished would be too early: every step also finishes
+    improbable hypotheses, even if the model is sure that the output continues.)
 
     With beam 1 this is the greedy choice.  InputError if the model's logits are NaN.
 
@@ -111,7 +111,7 @@ def beam_search(
             hypothesis = _hypothesis([*history, extensions], row, k, length_exponent, ended=True)
             finished[sources[row]].append(hypothesis)
         history.append(_best(extensions, ~ended, beam))
-    else:  # the limit cuts off what is unfinished
+    else:  # the limit cuts off unfinished hypotheses
         for row, k in zip(*np.nonzero(np.isfinite(history[-1].totals)), strict=True):
             hypothesis = _hypothesis(history, row, k, length_exponent, ended=False)
             finished[sources[row]].append(hypothesis)
@@ -121,7 +121,7 @@ def beam_search(
 def _unfinished(
     history: Sequence[_Step], finished: Sequence[Sequence[Hypothesis]], beam: int, exponent: float
 ) -> NDArray[np.intp]:
-    """The rows whose unfinished outputs may still be better than the best finished one."""
+    """A mask of the rows with unfinished outputs that may still beat the best finished one."""
     bars = [max(h.score for h in of_row) if len(of_row) >= beam else -np.inf for of_row in finished]
     return np.flatnonzero(history[-1].totals.max(axis=1) / len(history) ** exponent > bars)
 
@@ -132,7 +132,7 @@ def _extend(totals: NDArray, logits: NDArray, weights: NDArray | None, count: in
     ids, log_p = most_probable(np.ascontiguousarray(logits).reshape(B * K, V), count)
     if not np.isfinite(log_p[:, 0]).all():
         require_finite(logits)
-    # The most probable ones of all are among the most probable ones of each hypothesis.
+    # The most probable extensions are among the most probable ones of each hypothesis.
     candidates = totals.repeat(log_p.shape[1], axis=1) + log_p.reshape(B, -1)
     chosen = np.argsort(-candidates, axis=1, kind="stable")[:, :count]  # (B, count)
     rows, parents = np.arange(B)[:, None], chosen // log_p.shape[1]
@@ -144,7 +144,7 @@ def _extend(totals: NDArray, logits: NDArray, weights: NDArray | None, count: in
 def _best(extensions: _Step, allowed: NDArray[np.bool_], beam: int) -> _Step:
     """The ``beam`` most probable extensions of each row among the allowed ones.
 
-    2 beam extensions, of which at most beam hypotheses can end, leave beam to continue.
+    Of 2 beam extensions at most beam can end, so at least beam are left to continue.
     """
     totals = np.where(allowed, extensions.totals, -np.inf)
     order = np.argsort(np.isneginf(totals), axis=1, kind="stable")[:, :beam]
@@ -155,7 +155,7 @@ def _best(extensions: _Step, allowed: NDArray[np.bool_], beam: int) -> _Step:
 def _hypothesis(
     history: Sequence[_Step], row: int, k: int, exponent: float, ended: bool
 ) -> Hypothesis:
-    """The hypothesis k of a row, followed back from the last step to the first."""
+    """Trace hypothesis k of a row back from the last step to the first."""
     total = float(history[-1].totals[row, k])
     ids, weights = [], []
     for step in reversed(history):
@@ -176,8 +176,8 @@ def _hypothesis(
 def most_probable(logits: NDArray, count: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return the ``count`` most probable ids of each row of logits (N, V), and their log p.
 
-    -> ids, log_p (N, count), or (N, V) if V is less.  The most probable come first; of equal
-    ones, the lower id.
+    -> ids, log_p (N, count), or (N, V) if V is less.  The most probable come first; among equal
+    ones, lower ids.
     """
     ids = np.argsort(-logits, axis=1, kind="stable")[:, :count]
     return ids, np.take_along_axis(_log_probabilities(logits), ids, axis=1)
@@ -200,10 +200,10 @@ def sample_outputs(
     limit: int = 100,
     temperature: float = 1.0,
 ) -> list[Hypothesis]:
-    """One output of each source (B, S), drawn token by token from the model's probabilities.
+    """One output for each source (B, S), drawn token by token from the model's probabilities.
 
-    The temperature is that of :func:`~minillm.decoding.sampling.next_probabilities`; but the log
-    probability is the model's own, at temperature 1.  InputError if the model's logits are NaN.
+    The temperature is that of :func:`~minillm.decoding.sampling.next_probabilities`, but the log
+    probability is that at temperature 1.  InputError if the model's logits are NaN.
     """
     _require_positive(limit=limit)
     B = len(source)

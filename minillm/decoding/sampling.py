@@ -1,7 +1,7 @@
 """From a model's logits to the next token: temperature, top-k, top-p and the draw.
 
-A rule is a function that says which tokens may be drawn.  It is registered by its name, under
-which :func:`next_probabilities` and :class:`minillm.decoding.Writer` take its value.
+A rule is a function that decides which tokens may be drawn.  It is registered by its name, which
+is also the name of its value in :func:`next_probabilities` and :class:`minillm.decoding.Writer`.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from minillm.errors import InputError
 from minillm.ops.softmax import softmax_forward
 
-# Probabilities (..., V), the most probable first, and the rule's value -> which are kept (..., V).
+# Probabilities (..., V), the most probable first, and the rule's value -> a mask of those kept.
 Rule = Callable[[NDArray[np.float64], float], NDArray[np.bool_]]
 
 RULES: dict[str, Rule] = {}
@@ -50,14 +50,14 @@ def top_p(ranked: NDArray[np.float64], p: float) -> NDArray[np.bool_]:
 def next_probabilities(
     logits: NDArray, temperature: float = 1.0, **values: float | None
 ) -> NDArray[np.float64]:
-    """The probabilities from which the next token is drawn: logits (..., V) -> (..., V).
+    """The probabilities of the next token after the rules: logits (..., V) -> (..., V).
 
         p = softmax(logits / temperature)
 
-    ``values`` has those of the rules, such as top_k=40; None: the rule is not applied.  A token
+    ``values`` has the values of rules, such as top_k=40; None: the rule is not applied.  A token
     that a rule does not keep gets probability zero, and the rest is normalised again.  Temperature
-    0 is the greedy choice: the most probable token has probability one.  Of equal logits, those of
-    lower ids are kept.
+    0 is the greedy choice: the most probable token has probability one.  Among equal logits, lower
+    ids are kept.
 
     InputError for logits that are NaN.
     """
@@ -98,9 +98,9 @@ def sample(probabilities: NDArray, rng: np.random.Generator) -> NDArray[np.int64
 
 
 def require_finite(logits: NDArray) -> None:
-    """InputError unless each row's largest logit is finite: else softmax is not defined.
+    """InputError unless each row's largest logit is finite, because softmax needs that.
 
-    Minus infinity is allowed, for a token that is impossible, but not for all tokens.
+    Some logits, but not all, may be minus infinity: these tokens are impossible.
     """
     largest = logits.max(axis=-1)  # NaN if one is
     if not np.isfinite(largest).all():

@@ -15,11 +15,11 @@ Span = tuple[int, int]
 def find_spans(
     model: Any, windows: Windows, longest: int, number: int
 ) -> list[list[tuple[Span, float]]]:
-    """For each question its ``number`` best spans and their scores, best first.
+    """The ``number`` best spans for each question, with their scores, best first.
 
-    A span is the first and the last token of the context.  Each window has its best spans, with
-    their scores against there being no answer in it.  Where several windows have a span, its
-    largest score counts.
+    A span is the first and the last token of an answer in the context.  The score of a span
+    compares it with "no answer" in its window.  If several windows have a span, its largest score
+    counts.
     """
     scores: list[dict[Span, float]] = [{} for _ in windows.offsets]
     order = np.argsort(windows.contexts.lengths, kind="stable")

@@ -23,7 +23,7 @@ class Translator:
     """An encoder-decoder with its vocabularies: from texts to texts.
 
     With attention, an unknown word in an output of beam search is replaced by the source word
-    that has the largest attention weight there: it is often a name or a number.
+    with the largest attention weight, which is often a name or a number.
 
     Source: Jean, Cho, Memisevic and Bengio (2015), "On using very large target vocabulary
     for neural machine translation", section 4.1.
@@ -41,12 +41,12 @@ class Translator:
         longest: int,
         limit: int | None = None,
     ):
-        """``longest``: the largest number of tokens in a source; ``limit``: in an output."""
+        """``longest`` is the largest number of tokens in a source, ``limit`` in an output."""
         self.model, self.source, self.target = model, source, target
         self.longest, self.limit = longest, limit or longest
 
     def encode(self, texts: Sequence[str], places: Sequence[str] | None = None) -> Sequences:
-        """The texts as ids.  InputError, with its place, for one that is empty or too long."""
+        """The texts as ids.  InputError, with its place, for a text that is empty or too long."""
         encoded = Sequences()
         for number, text in enumerate(texts):
             place = places[number] if places else f"text {number + 1}"

@@ -1,4 +1,4 @@
-"""Writing with a language model: it reads, writes, and continues from there."""
+"""Writing with a language model."""
 
 from collections.abc import Iterator, Sequence
 from typing import Protocol
@@ -18,11 +18,11 @@ class LanguageModel(Protocol):
         """The state before B texts begin."""
 
     def read(self, ids: NDArray[np.integer], state: State) -> tuple[NDArray, State]:
-        """ids (B, T) -> the logits (B, V) of what follows the last, and the state after it."""
+        """ids (B, T) -> the logits (B, V) of the token after the last, and the state after it."""
 
 
 class Writer:
-    """A language model, and its state after all that it has read and written.
+    """A language model, and its state after everything that it has read and written.
 
     >>> writer = Writer(model, rng, stop=[end_of_line])  # doctest: +SKIP
     >>> writer.read(prompt)  # many tokens at once  # doctest: +SKIP
@@ -48,8 +48,8 @@ class Writer:
         self.temperature, self.rules = temperature, rules
         self.banned, self.stop = list(banned), frozenset(stop)
         self._state = model.zero_state(1)
-        self._logits: NDArray | None = None  # (V,) after all that was read
-        self._drawn: list[int] = []  # the id that was drawn last, which the model has not read
+        self._logits: NDArray | None = None  # (V,) after the last id read
+        self._drawn: list[int] = []  # the last id drawn, which the model has not read yet
 
     def read(self, ids: Sequence[int] | NDArray[np.integer]) -> None:
         """Continue the text with ``ids``, all in one pass of the model."""
@@ -65,7 +65,7 @@ class Writer:
         ``write`` then continue after it.
         """
         if self._logits is None and not self._drawn:
-            raise ValueError("expected to have read at least one id before the first is written")
+            raise ValueError("expected at least one id to have been read before writing")
         for _ in range(length):
             self.read([])  # the id drawn last
             id = self._draw()

@@ -1,16 +1,16 @@
 """Checks that a hand-written backward is the derivative of its forward.
 
-With y = op(x) and a random dy, the backward claims dx = (dy/dx)^T dy.  So the
-scalar L(x) = sum of dy y(x) has the slope dx_i at every coordinate i.  The slope
-is measured by central differences with two steps, h and h / 2.  The error of
-each is a multiple of h^2, which cancels between them (Richardson 1911):
+With y = op(x) and a random dy, the backward claims dx = (dy/dx)^T dy.  If that is
+true, the scalar L(x) = sum of dy y(x) has the slope dx_i at every coordinate i.
+The slope is measured by central differences with two steps, h and h / 2.  Their
+errors are multiples of h^2, which cancel in a combination (Richardson 1911):
 
     D(h) = (L(x + h e_i) - L(x - h e_i)) / 2h        slope = (4 D(h / 2) - D(h)) / 3
 
-The remaining error is of order h^4 and, in float64, some 1e-13 of rounding.  A bound
-on the rounding is computed along with each slope, and only that much absolute error
-is allowed.  Everything else is relative: a gradient of 1e-7 that should be 2e-7 is
-an error, although an "absolute or relative" tolerance of 1e-6 would accept it.
+The remaining error is of order h^4, plus rounding of about 1e-13 in float64.  A bound
+on the rounding is computed for each slope, and no more absolute error is allowed.
+All other errors are relative: a gradient of 1e-7 that should be 2e-7 is an error,
+although an "absolute or relative" tolerance of 1e-6 would accept it.
 """
 
 import inspect
@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-STEPS = (2e-3, 2e-4, 2e-5)  # smaller ones only if a larger one disagrees: a kink may be near
+STEPS = (2e-3, 2e-4, 2e-5)  # a smaller one only if the larger disagrees: a kink may be near
 ROUNDING = 16 * np.finfo(np.float64).eps  # per value that goes into a slope
 
 
@@ -38,19 +38,19 @@ def check_gradients(
 
     ``op(*args)`` returns ``output, backward`` or ``(output, ...), backward``;
     ``backward(*upstream)`` returns one gradient for each float array among the
-    arguments, in their order, a single one bare.  All other arguments (ids,
-    lengths, masks, numbers) are passed as they are.  The op must be a function of
-    its arguments alone: if it draws random numbers, make a fresh generator inside it.
+    arguments, in their order; a single gradient is not in a tuple.  All other arguments
+    (ids, lengths, masks, numbers) are passed unchanged.  The op must depend only on
+    its arguments: if it draws random numbers, make a fresh generator inside it.
 
-    The upstream gradient is random (drawn from rng), never ones.  Also checked:
-    the gradients' number, shapes and dtypes; that a second call of the backward
-    gives the same bits; that nothing changes an argument, an output or an upstream
-    gradient; and, with several outputs, that None stands for zero.
+    The upstream gradient is random (drawn from rng), never ones.  The check also
+    covers the number, shapes and dtypes of the gradients.  A second call of the
+    backward must give the same bits.  Nothing may change an argument, an output or an
+    upstream gradient.  With several outputs, None must stand for zero.
 
-    Returns the worst relative error.  Raises GradientError with the worst
-    coordinate, its analytic and its numeric value, and whether the point lies on a
-    kink.  Raises TypeError for float arrays that are not float64, because float32
-    has too few digits to tell a wrong gradient from rounding.
+    Returns the worst relative error.  Raises GradientError, which names the worst
+    coordinate, its analytic and numeric values, and a kink if there is one.  Raises
+    TypeError for float arrays that are not float64, because float32 has too few digits
+    to tell a wrong gradient from rounding.
 
     >>> def square(x):
     ...     return x**2, lambda dy: 2 * x * dy
@@ -114,8 +114,8 @@ def check_projections(
 ) -> float:
     """Check a whole model's gradient along random directions, one array at a time.
 
-    ``loss()`` returns ``loss, backward``, computed from the arrays in ``params``,
-    which are moved in place and put back.  ``backward()`` returns a gradient for
+    ``loss()`` returns ``loss, backward``, computed from the arrays in ``params``.
+    These are changed in place and restored.  ``backward()`` returns a gradient for
     each, under the same keys.  The slope of the loss along a random direction u of
     an array must be the sum of u times its gradient.
 
@@ -156,7 +156,7 @@ def check_projections(
 
 
 class _Slope(NamedTuple):
-    """A measured slope, and how far the analytic one is from it."""
+    """A measured slope, and the relative error of the analytic one."""
 
     numeric: float
     error: float
@@ -217,7 +217,7 @@ def _difference(
         for dy, up, down in zip(upstream, above, below, strict=True):
             slope += float(np.sum(dy * (up - down))) / width
             # A small output may be a difference of terms as large as the largest
-            # output, so that the rounding of that size counts.
+            # output, so the rounding of the largest one counts.
             size = float(np.max(np.abs(up), initial=0))
             rounding += ROUNDING * size * float(np.sum(np.abs(dy) * (up != down))) / width
         slopes.append(slope)
@@ -251,7 +251,7 @@ def _kink(
 def _checked_backward(
     backward: Callable, upstream: tuple[NDArray, ...], arguments: list[tuple[str, NDArray]]
 ) -> tuple[NDArray, ...]:
-    """Return the gradients of the backward, after checking that it keeps to the convention."""
+    """Return the gradients of the backward, after checking the convention."""
     before = tuple(dy.copy() for dy in upstream)
     gradients = _tuple(backward(*upstream))
     if len(gradients) != len(arguments):

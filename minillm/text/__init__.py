@@ -1,4 +1,4 @@
-"""Text to ids and back: characters, words with an unknown word, byte pairs, pieces of words."""
+"""Text to ids and back, in units of characters, words, byte pairs or pieces of words."""
 
 from minillm.text.bpe import BytePairs
 from minillm.text.characters import Characters

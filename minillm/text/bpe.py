@@ -1,8 +1,8 @@
 r"""Byte-pair encoding: tokens between bytes and words, learned from a text.
 
 Begin with the bytes of each word.  Find the pair of neighbours that occurs most often in the
-text, and make it one token; then repeat, as often as one likes.  Frequent words end up whole,
-rare ones in pieces, and no text is unknown: in the worst case it is its bytes.
+text, and make it one token.  Repeat this any number of times.  Frequent words end up whole, rare
+ones in pieces.  No text is unknown: in the worst case it is split into bytes.
 
 By hand, on four words, with a dot between two tokens and ␣ for the space:
 
@@ -18,20 +18,19 @@ By hand, on four words, with a dot between two tokens and ␣ for the space:
 >>> merges
 [(b' ', b's'), (b' s', b'e'), (b'h', b'e'), (b'l', b'l'), (b'll', b's')]
 
-To encode a word, replay the merges in the order in which they were learned, which is their rank:
+To encode a word, replay the merges in the order of learning, which is their rank:
 
 >>> BytePairs(merges).split(" seashells")
 ['␣se', 'a', 's', 'he', 'lls']
 
 GPT-2's pattern defines a word: a run of letters, of digits or of anything else, with the space
-before it.  No merge crosses words, so that "dog." and "dog!" do not become tokens.
+before it.  No merge crosses words, so "dog." and "dog!" do not become tokens.
 
 Sources: Sennrich, Haddow and Birch (2016), "Neural machine translation of rare words with subword
 units"; on bytes, and with the pattern: Radford et al.  (2019), "Language models are unsupervised
-multitask learners" (GPT-2).  They leave two things open.  Here, the first of equally frequent pairs
-is the one whose left token comes first in the order of bytes, then whose right one does.  And a
-pair whose bytes are a token already is not merged ("a bc" after "ab c"), so that each merge makes
-one new token.
+multitask learners" (GPT-2).  They leave two details open.  Here, equally frequent pairs are ordered
+by the bytes of their left tokens, then of their right ones.  And a pair is not merged if its bytes
+are a token already ("a bc" after "ab c"), so each merge makes one new token.
 """
 
 import codecs
@@ -107,7 +106,7 @@ def split_words(text: str) -> list[bytes]:
 
 
 def learn_merges_naively(words: Mapping[bytes, int], number: int) -> list[Pair]:
-    """The definition of :func:`learn_merges`, which counts all pairs again for each merge."""
+    """The plain version of :func:`learn_merges`: it counts all pairs again for each merge."""
     pieces = {word: [bytes([value]) for value in word] for word in words}
     tokens, merges = set(BYTES), list[Pair]()
     while len(merges) < number:
@@ -147,12 +146,12 @@ def _may_merge(pair: Pair, tokens: set[bytes]) -> bool:
 
 @twinned
 def learn_merges(words: Mapping[bytes, int], number: int) -> list[Pair]:
-    """The first ``number`` merges of words with their counts; fewer, if no pair occurs twice.
+    """The first ``number`` merges of words with their counts; fewer if no pair occurs twice.
 
-    The result is that of :func:`learn_merges_naively`, but a merge changes only a few words: an
-    index lists the words of each pair, and the counts are corrected there.  A heap has the most
-    frequent pair on top.  A count in it may be out of date, but only too large: it is compared
-    with the current one when it comes up.
+    The result is that of :func:`learn_merges_naively`, but each merge updates only a few words: an
+    index lists the words of each pair.  A heap has the most frequent pair on top.  A count in it
+    may be out of date, but only too large.  It is compared with the current count when it reaches
+    the top.
     """
     pieces = [[BYTES[value] for value in word] for word in words]
     weights = list(words.values())
@@ -192,9 +191,9 @@ def learn_merges(words: Mapping[bytes, int], number: int) -> list[Pair]:
 def train(texts: Iterable[str], size: int, specials: Sequence[str] = (END_OF_TEXT,)) -> "BytePairs":
     """Learn a tokenizer of ``size`` tokens from texts, which are read once.
 
-    Its tokens are the 256 bytes, then the merged pairs, then the specials, whose text is not
-    learned from.  Fewer tokens, if no pair occurs twice any more.  ValueError for a size below that
-    of bytes and specials, InputError for a lone surrogate.
+    Its tokens are the 256 bytes, then the merged pairs, then the specials, which are ignored in the
+    texts.  There are fewer tokens if no pair occurs twice any more.  ValueError if the size is
+    below the number of bytes and specials, InputError for a lone surrogate.
     """
     least = len(BYTES) + len(specials)
     if size < least:
@@ -215,9 +214,9 @@ def train(texts: Iterable[str], size: int, specials: Sequence[str] = (END_OF_TEX
 class MergeTable:
     """Merges as numbers of tokens: (left, right, result) each.
 
-    ``ranks`` maps a pair to its rank and its result.  The twin has the same in arrays, sorted: the
-    pairs whose left token is n are those from first[n] to first[n + 1]; right (M,) and rank (M,)
-    are in their order, result (M,) is in the order of ranks.
+    ``ranks`` maps a pair to its rank and its result.  The twin uses sorted arrays: the pairs with
+    left token n are first[n] to first[n + 1]; right (M,) and rank (M,) are in this order, result
+    (M,) is in the order of ranks.
     """
 
     def __init__(self, merges: Sequence[tuple[int, int, int]], tokens: int):
@@ -229,10 +228,10 @@ class MergeTable:
 
 
 def merge(word: bytes, table: MergeTable) -> list[int]:
-    """The numbers of a word's tokens: the pair of the lowest rank in it is merged next.
+    """The numbers of a word's tokens: the pair of the lowest rank is always merged next.
 
-    It takes n log n steps: a heap has the places where a pair can be merged, and each place knows
-    its neighbours.  An entry of the heap that a merge has made invalid is skipped.
+    It takes n log n steps.  A heap has the places where a pair can be merged, and each place knows
+    its neighbours.  Heap entries that a merge has made invalid are skipped.
     """
     numbers: list[int | None] = list(word)
     before, after = list(range(-1, len(word) - 1)), list(range(1, len(word) + 1))
@@ -271,13 +270,13 @@ def encode_words(data: bytes, ends: NDArray[np.int64], table: MergeTable) -> NDA
 
     Each different word is merged once.
     """
-    known: dict[bytes, list[int]] = {}
+    merged: dict[bytes, list[int]] = {}
     numbers: list[int] = []
     for start, end in pairwise([0, *ends.tolist()]):
         word = data[start:end]
-        if word not in known:
-            known[word] = merge(word, table)
-        numbers += known[word]
+        if word not in merged:
+            merged[word] = merge(word, table)
+        numbers += merged[word]
     return np.array(numbers, np.int32)
 
 
@@ -291,7 +290,7 @@ class BytePairs(Vocabulary):
     >>> tokenizer.decode(ids)
     'she shells<|endoftext|>'
 
-    ``tokens`` are bytes, by id.  The text of a special token stands for it wherever it occurs.
+    ``tokens`` are bytes, by id.  The text of a special token always becomes that token.
     ``<|endoftext|>``, if it is among them, opens and closes texts.
     """
 

@@ -1,4 +1,4 @@
-"""Characters: the smallest vocabulary, in which nothing needs to be unknown."""
+"""Characters: the smallest vocabulary, without an unknown token."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any

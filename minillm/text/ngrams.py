@@ -3,10 +3,10 @@
     "not bad"  ->  not, bad; ^ not, not bad, bad $; ^ not bad, not bad $;
                    <n no ot t> <no not ot> ... of <not>, and of <bad>
 
-No vocabulary of them is kept: each goes into the bucket of its hash, which a few may share.  There
-are four groups, and each has a quarter of the buckets: words, pairs and triples of words, and
-n-grams of 2 to 5 characters within words.  Pairs and triples know where the text begins and ends.
-A word that was never seen still has characters that were.
+There is no vocabulary of n-grams: each goes into the bucket of its hash, which a few may share.
+There are four groups with a quarter of the buckets each: words, pairs of words, triples of words,
+and n-grams of 2 to 5 characters within words.  Pairs and triples mark the beginning and the end of
+the text.  A word that was never seen still has n-grams of characters that were.
 
 Sources: Weinberger, Dasgupta, Langford, Smola and Attenberg (2009), "Feature hashing for large
 scale multitask learning"; Joulin, Grave, Bojanowski and Mikolov (2016), "Bag of tricks for
@@ -17,15 +17,15 @@ efficient text classification", for the words; Bojanowski, Grave, Joulin and Mik
 import zlib
 from collections.abc import Iterator, Sequence
 
-WORDS = (1, 2, 3)  # how long the n-grams of words are: a group for each
-CHARACTERS = (2, 3, 4, 5)  # how long those of characters are: one group
+WORDS = (1, 2, 3)  # lengths of the n-grams of words, a group for each
+CHARACTERS = (2, 3, 4, 5)  # lengths of the n-grams of characters, one group
 GROUPS = len(WORDS) + 1
 
 
 def hashed_ngrams(words: Sequence[str], buckets: int) -> list[int]:
     """The buckets, in 0..buckets - 1, of the n-grams of a text, each once.
 
-    Upper and lower case are alike.  ``buckets`` is a multiple of ``GROUPS``; group k has those from
+    Case is ignored.  ``buckets`` is a multiple of ``GROUPS``; group k has the buckets from
     k buckets / GROUPS on.
 
     >>> hashed_ngrams(["Bad"], 1000) == hashed_ngrams(["bad"], 1000)
@@ -51,5 +51,5 @@ def _groups(words: Sequence[str]) -> Iterator[Iterator[str]]:
 
 
 def _hash(text: str) -> int:
-    """The same on every machine, which Python's own hash is not."""
+    """A hash that is the same on every machine, unlike Python's."""
     return zlib.crc32(text.encode("utf-8", "surrogatepass"))

@@ -4,7 +4,7 @@
                                 BERT
     vocab.json and merges.txt   GPT-2's: token to id, and a merge a line in the order of their ranks
     vocab.txt                   BERT's: a piece a line
-    tokenizer_config.json       beside the files of a BERT: whether its pieces are in lower case
+    tokenizer_config.json       BERT's, beside the others: whether its pieces are in lower case
                                 (without this file, the pieces of a vocab.txt are)
     vocabulary.json             of one of our runs
 
@@ -72,7 +72,7 @@ def load_tokenizer(path: str | Path) -> Vocabulary:
     >>> ids = load_tokenizer("gpt2/").encode("text")  # int32 (T,)  # doctest: +SKIP
 
     InputError, one line with the file, if a file is missing or damaged, or describes a tokenizer
-    that is none of ours: another kind of model, or other words than GPT-2's or BERT's.
+    that is not supported: another kind of model, or other words than GPT-2's or BERT's.
     """
     path = Path(path)
     names = ("tokenizer.json", "vocab.json", "vocab.txt", "vocabulary.json")
@@ -106,7 +106,7 @@ def _checked(path: Path, make: Callable[[], Any]) -> Any:
 
 
 def _check(values: Mapping[str, Any], expected: Mapping[str, tuple[Any, ...]]) -> None:
-    """ValueError for an entry, named "a.b" for b in a, that has none of the values expected."""
+    """ValueError for an entry, named "a.b" for b in a, without one of the expected values."""
     for path, allowed in expected.items():
         value: Any = values
         for name in path.split("."):
@@ -195,10 +195,10 @@ def _pair(tokens: object) -> Pair:
 
 
 def _assemble(ids: dict[str, int], pairs: list[Pair], added: dict[str, int]) -> BytePairs:
-    """The tokenizer in which each token has the id that the files give to it.
+    """Make a tokenizer with the ids of the files.
 
-    A token that neither is a byte nor is merged has to be a special one: ``added``, or written
-    as <...> or [...].
+    A token that is neither a byte nor merged has to be special: ``added``, or written as <...> or
+    [...].
     """
     learned = list(dict.fromkeys([*BYTES, *(left + right for left, right in pairs)]))
     spelled = list(map(spell, learned))

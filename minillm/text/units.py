@@ -1,6 +1,6 @@
 """The registry of the units of text: characters, words, byte pairs, pieces of words.
 
-A new unit is a vocabulary in a page of its own, and an entry of UNITS.
+A new unit is a page with its vocabulary, and an entry in UNITS.
 """
 
 from collections import Counter
@@ -75,11 +75,12 @@ def build_vocabulary(
 ) -> Vocabulary:
     """Learn a vocabulary from texts, which are read once.
 
-    unit is one of UNITS.  A "token" is a word that white space separates; "bpe" are byte pairs,
-    "wordpiece" pieces of words in lower case, and ``maximum_size`` is their number, ``SIZE`` by
-    default.  Words seen less than ``minimum_count`` times, and those beyond the ``maximum_size``
-    most frequent, become the unknown word; the words of ``always`` have an id in any case.
-    Characters have no unknown one: all of them count, those of the ``held_out`` texts too.
+    unit is one of UNITS.  "token": words separated by white space.  "bpe": byte pairs.
+    "wordpiece": pieces of words in lower case.  The number of byte pairs or pieces is
+    ``maximum_size``, by default ``SIZE``.  Words seen less than ``minimum_count`` times, and those
+    beyond the ``maximum_size`` most frequent, become the unknown word.  The words of ``always``
+    have an id in any case.  There is no unknown character: those of the ``held_out`` texts have
+    ids, too.
     """
     if unit not in UNITS:
         raise ValueError(f"unit: expected one of {', '.join(UNITS)}, found {short(unit)}")
@@ -90,8 +91,8 @@ def vocabulary_from_dict(values: object) -> Vocabulary:
     """The vocabulary that ``to_dict`` described; ValueError if it is damaged."""
     if not isinstance(values, dict):
         raise ValueError(f"expected an object, found {type(values).__name__}")
-    known = {unit.vocabulary.unit: unit.vocabulary for unit in UNITS.values()}
+    vocabularies = {unit.vocabulary.unit: unit.vocabulary for unit in UNITS.values()}
     unit = values.get("unit")
-    if not isinstance(unit, str) or unit not in known:
-        raise ValueError(f'expected "unit": one of {", ".join(known)}, found {short(unit)}')
-    return known[unit].from_dict(values)
+    if not isinstance(unit, str) or unit not in vocabularies:
+        raise ValueError(f'expected "unit": one of {", ".join(vocabularies)}, found {short(unit)}')
+    return vocabularies[unit].from_dict(values)

@@ -1,4 +1,4 @@
-"""The abilities of every vocabulary: texts to ids, and back."""
+"""The interface of every vocabulary: texts to ids, and back."""
 
 import re
 from abc import ABC, abstractmethod
@@ -27,7 +27,7 @@ class Vocabulary(ABC):
     unknown: int | None = None  # stands for all tokens that the vocabulary lacks
     padding: int | None = None
     line_end: int | None = None  # the token "\n"
-    sentence_end: int | None = None  # the token that ends a sentence, if a text is a row of them
+    sentence_end: int | None = None  # the token that ends a sentence, if a text has sentences
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -44,17 +44,17 @@ class Vocabulary(ABC):
         """
 
     def encode_each(self, texts: Sequence[str], names: Sequence[str]) -> list[NDArray[np.int32]]:
-        """The ids of each of several texts; names: those of the texts, for errors."""
+        """The ids of each of several texts; ``names`` are for error messages."""
         return [self.encode(text, name) for text, name in zip(texts, names, strict=True)]
 
     def encode_known(self, text: str, name: str = "text") -> NDArray[np.int32]:
-        """As ``encode``, but InputError for any token that the vocabulary lacks."""
+        """Like ``encode``, but InputError for any token that the vocabulary lacks."""
         return self.encode(text, name)
 
     def decode(self, ids: Iterable[int], unknown_words: Iterable[str] = ()) -> str:
         """The text of ``ids``.
 
-        Each unknown token is the next of ``unknown_words``, while there are any.
+        Each unknown token is replaced by the next of ``unknown_words``, if there is one.
         """
         return "".join(self.stream(ids, unknown_words))
 
@@ -81,7 +81,7 @@ class Vocabulary(ABC):
 
 
 class SpecialTokens:
-    """Special tokens and their ids: the text of each stands for it wherever it occurs.
+    """Special tokens and their ids; the text of a special token always becomes that token.
 
     >>> SpecialTokens({"<a>": 0, "<a><b>": 1}).cut("one<a>two<a><b>")
     ['one', '<a>', 'two', '<a><b>']
@@ -100,13 +100,13 @@ class SpecialTokens:
 
 
 def unit_name(vocabulary: Vocabulary) -> str:
-    """The name of one token, in a word that has a plural."""
+    """The name of one token, as a noun with a regular plural."""
     return "token" if vocabulary.unit in ("bpe", "wordpiece") else vocabulary.unit
 
 
 def opening_id(vocabulary: Vocabulary, documents: bool = False) -> int:
-    """The id after which a text begins: BOS if a model was trained on whole ``documents``; else a
-    line's end, else 0.
+    """The id before the first token of a text: BOS if a model was trained on whole ``documents``,
+    else a line's end, else 0.
     """
     candidates = (vocabulary.bos if documents else None, vocabulary.line_end, 0)
     return next(id for id in candidates if id is not None)
@@ -115,8 +115,8 @@ def opening_id(vocabulary: Vocabulary, documents: bool = False) -> int:
 def banned_ids(vocabulary: Vocabulary, documents: bool = False) -> list[int]:
     """The ids that a model should never write: BOS, padding and the unknown token.
 
-    EOS is one of them unless the model has learned from ``documents`` where a text ends.  GPT-2 has
-    one token for BOS and EOS: it may then be written.
+    EOS is one of them unless the model was trained on whole ``documents``, from which it has
+    learned where a text ends.  If BOS is the same token, as in GPT-2, it may then be written.
     """
     specials = {vocabulary.bos, vocabulary.eos, vocabulary.padding, vocabulary.unknown}
     if documents:

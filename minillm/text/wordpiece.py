@@ -1,29 +1,29 @@
 """WordPiece: words in the pieces that a vocabulary holds, the longest first.
 
-A text is first cut into words, much as a dictionary would have them:
+A text is first cut into words, much like those of a dictionary:
 
 >>> basic_tokens("Élodie's 2 cafés!")
 ['elodie', "'", 's', '2', 'cafes', '!']
 
-Then each word is cut into pieces: the longest piece of the vocabulary with which it begins, then
-the longest one at the rest, and so on.  A piece that continues a word is written with ##:
+Then each word is cut into pieces: the longest piece of the vocabulary that it begins with, then
+the longest one that the rest begins with, and so on.  A piece that continues a word begins with ##:
 
 >>> pieces = WordPieces([*SPECIALS, "un", "##a", "##aff", "##able", "aff", "sea"])
 >>> pieces.split("Unaffable sea ?")
 ['un', '##aff', '##able', 'sea', '?']
 
-Unlike in byte pairs, no merges are replayed: the vocabulary is all there is.  If no piece fits at
-some place, the whole word is the unknown token, [UNK].
+Unlike with byte pairs, no merges are replayed: only the vocabulary is needed.  If no piece fits at
+some place, the whole word becomes the unknown token, [UNK].
 
 **The words** are those of BERT's basic tokenizer.  Control characters, and those for private use,
 are removed; all other white space separates; each CJK ideograph and each punctuation mark is a word
-of its own.  A vocabulary in lower case has no accents either: a character is decomposed (Unicode's
-NFD), and its nonspacing marks are dropped, so that é is e.
+of its own.  A vocabulary in lower case has no accents, either: a character is decomposed (Unicode's
+NFD) and loses its nonspacing marks, so é becomes e.
 
-**Training** begins with the characters, and makes one piece of two neighbours, again and again, as
-byte pairs do.  But the next pair is not the most frequent one: it is the pair that raises the
-likelihood of the text the most.  If each piece occurs with its own probability, count / N, whatever
-is beside it, then a place where a and b are neighbours has the probability
+**Training** begins with the characters, and repeatedly joins two neighbours to one piece, as for
+byte pairs.  But the next pair is not the most frequent one.  It is the pair that raises the
+likelihood of the text the most.  If each piece occurs with the probability count / N, whatever its
+neighbours, then a place where a and b are neighbours has the probability
 
     p(a) p(b) = count(a) count(b) / N^2    as two pieces, and
     p(ab)     = count(ab) / N              as one,
@@ -47,8 +47,8 @@ By hand, on five words with their counts, N = 113 characters:
 Widely used trainers only approximate this.  Some take the most frequent pair, as for byte pairs,
 and so merge pairs that are frequent only because their characters are.  Others take the largest
 fraction count(ab) / (count(a) count(b)), which is the gain of a single place: above, ##g ##s would
-come first.  Then rare pairs come before all others, unless a minimum count is found by trial.  The
-gain needs no such bound.  (benchmarks/wordpiece.md compares the three.)
+come first.  Then rare pairs come before all others, unless a minimum count is tuned.  The gain
+needs no such bound.  (benchmarks/wordpiece.md compares the three.)
 
 Sources: Schuster and Nakajima (2012), "Japanese and Korean voice search", section 3; Devlin et al.
 (2018), "BERT", and its tokenizer.  The paper takes the pair that increases the likelihood the most,
@@ -73,8 +73,8 @@ from minillm.text.words import blocks
 PAD, UNKNOWN, CLS, SEP, MASK = SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 PREFIX = "##"  # of a piece that is not the first of its word
 LONGEST = 100  # characters of a word; a longer one is unknown
-LEAST = 2  # occurrences of a pair that is made one piece
-RAREST = 1e-6  # share of a text's characters, below which a character has no piece
+LEAST = 2  # occurrences of a pair that may become one piece
+RAREST = 1e-6  # a character with a smaller share of a text has no piece
 LEAST_SIZE = len(SPECIALS) + 2
 REMEMBERED = 1 << 16  # words whose pieces are remembered
 
@@ -99,7 +99,7 @@ def is_ideograph(character: str) -> bool:
 
 
 def is_punctuation(character: str) -> bool:
-    """Whether it is punctuation by Unicode, or a symbol of ASCII: $ and ` are, € is not."""
+    """Whether it is punctuation in Unicode, or an ASCII symbol: $ and ` are, € is not."""
     if character.isascii():
         return character.isprintable() and not character.isalnum() and character != " "
     return unicodedata.category(character).startswith("P")
@@ -137,7 +137,7 @@ class CharacterTable(dict[int, str]):
 
 
 def basic_tokens(text: str, table: CharacterTable | None = None) -> list[str]:
-    """The words of a text, as BERT's basic tokenizer has them; without a table, in lower case.
+    """The words of a text, as in BERT's basic tokenizer; without a table, in lower case.
 
     >>> basic_tokens("naïve 東京 $5", CharacterTable(False, False, True))
     ['naïve', '東', '京', '$', '5']
@@ -179,13 +179,13 @@ def gain(pair: Any, left: Any, right: Any, total: Any) -> Any:
 def learn_pieces(words: Mapping[str, int], number: int) -> list[str]:
     """Learn the first ``number`` pieces from words with their counts, beside their characters.
 
-    Fewer, if no pair that occurs ``LEAST`` times gains anything.  Of equal gains, the first pair is
-    the one whose left piece comes first in order, then whose right one does.  A pair whose piece
-    exists already is not merged.
+    There are fewer if no pair that occurs ``LEAST`` times gains anything.  Pairs of equal gain are
+    ordered by their left pieces, then by their right ones.  A pair whose piece exists already is
+    not merged.
 
-    A merge changes only a few words: an index lists the words of each pair, and the counts are
-    corrected there.  Unlike the count of a pair, its gain may rise when other pairs are merged:
-    all gains are computed again, as arrays.
+    Each merge updates only a few words: an index lists the words of each pair.  Unlike the count of
+    a pair, its gain may rise when other pairs are merged.  So all gains are computed again, as
+    arrays.
     """
     table = PairTable(words)
     learned: list[str] = []
@@ -275,8 +275,8 @@ class PairTable:
 def alphabet(words: Mapping[str, int], most: int) -> list[str]:
     """The characters of words as pieces, in their order: at most ``most``, the most frequent.
 
-    A character of a longer word has two pieces: at the beginning and within the word.  One that is
-    rarer than ``RAREST`` has none: a large text has thousands of those, and each would be an id.
+    A character has two pieces: one for the beginning of a word and one for the rest.  Characters
+    rarer than ``RAREST`` have none: a large text has thousands of them, and each would need an id.
 
     >>> alphabet({"ab": 3, "!": 2, "c": 1}, 5)
     ['!', '##a', '##b', 'a', 'b']
@@ -309,9 +309,9 @@ def count_words(texts: Iterable[str], tokenizer: "WordPieces") -> Counter[str]:
 def train(texts: Iterable[str], size: int, lower_case: bool = True) -> "WordPieces":
     """Learn a tokenizer of ``size`` tokens from texts, which are read once.
 
-    Its tokens are the special ones, the characters, and the pieces in the order of learning.
-    Fewer, if no other pair gains anything.  ValueError for a size below ``LEAST_SIZE``, InputError
-    for a lone surrogate.
+    Its tokens are the special ones, the characters, and the pieces in the order of learning.  There
+    are fewer if no other pair gains anything.  ValueError for a size below ``LEAST_SIZE``,
+    InputError for a lone surrogate.
     """
     if size < LEAST_SIZE:
         raise ValueError(f"size: expected at least {LEAST_SIZE}, found {size}")
@@ -357,9 +357,9 @@ class WordPieces(Vocabulary):
     >>> ids.tolist(), offsets.tolist()
     ([5, 7, 4], [[1, 4], [4, 5], [6, 12]])
 
-    ``tokens`` are strings, by id.  The text of a special token stands for it wherever it occurs,
-    in exactly that case.  [CLS] opens texts and [SEP] closes them for a model that expects them:
-    ``encode`` adds neither.  White space is not kept, so that there is no token for a line's end.
+    ``tokens`` are strings, by id.  The text of a special token, in exactly that case, always
+    becomes that token.  [CLS] opens texts and [SEP] closes them for a model that expects them:
+    ``encode`` adds neither.  White space is not kept, so there is no token for a line's end.
     """
 
     unit = "wordpiece"
@@ -376,8 +376,8 @@ class WordPieces(Vocabulary):
         """``tokens`` by id; [UNK] is among them.
 
         strip_accents: None means the value of lower_case, as in most of BERT's files.
-        specials: tokens for which only their own text stands; those that ``tokens`` lack are left
-        out.  ValueError for tokens that are no vocabulary.
+        specials: tokens that are written only as their exact text; those not in ``tokens`` are
+        ignored.  ValueError for tokens that are no vocabulary.
         """
         self.tokens = list(tokens)
         self.lower_case, self.split_ideographs = lower_case, split_ideographs
@@ -483,7 +483,7 @@ class WordPieces(Vocabulary):
         return matches if start == len(word) else [(self.unknown, len(word))]
 
     def encode_known(self, text: str, name: str = "text") -> NDArray[np.int32]:
-        """As :meth:`encode`, but InputError, with ``name``, for a word that becomes [UNK]."""
+        """Like :meth:`encode`, but InputError, with ``name``, for a word that becomes [UNK]."""
         ids = self.encode(text, name)
         if self.unknown in ids:
             for id, (start, end) in zip(*self.encode_with_offsets(text, name), strict=True):
@@ -497,7 +497,7 @@ class WordPieces(Vocabulary):
     def stream(self, ids: Iterable[int], unknown_words: Iterable[str] = ()) -> Iterator[str]:
         """The text of ``ids``, a piece at a time, with single spaces.
 
-        Each unknown token is the next of ``unknown_words``, while there are any.
+        Each unknown token is replaced by the next of ``unknown_words``, if there is one.
         """
         names = iter(unknown_words)
         before = ""

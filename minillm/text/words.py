@@ -16,8 +16,8 @@ UNKNOWN = "<unk>"
 _UNKNOWN_ID = 0
 
 # A word may have apostrophes, hyphens and full stops inside (don't, built-in, 3.14).  Every other
-# punctuation mark, and a line's end, is a word of its own.  <unk> stays whole, so that decoded
-# text encodes to the same ids.
+# punctuation mark, and a line's end, is a separate word.  <unk> stays whole, so that decoded text
+# encodes to the same ids.
 _WORD = re.compile(r"\n|<unk>|\w+(?:['\u2019.-]\w+)*|[^\w\s]")
 _TOKEN = re.compile(r"\n|[^\s]+")
 _SPACE = re.compile(r"\s")
@@ -39,7 +39,7 @@ def split_words(text: str, pretokenised: bool = False) -> list[str]:
 
 
 def blocks(text: str, space: re.Pattern[str] = _SPACE) -> Iterator[str]:
-    """The text in blocks of about a megabyte, cut at white space: a list of all words is large."""
+    """The text in blocks of about a megabyte, cut at white space, to save memory."""
     start = 0
     while start < len(text):
         cut = space.search(text, start + _BLOCK)
@@ -79,7 +79,7 @@ class WordsSeen:
         return _numbers(text, self.pretokenised, self.numbers.__getitem__)
 
     def ids(self, vocabulary: "Words") -> NDArray[np.int32]:
-        """For each number, the id of its word in ``vocabulary``."""
+        """The id in ``vocabulary`` of each number's word."""
         return np.array([vocabulary.id_of(word) for word in self.numbers], np.int32)
 
 
@@ -93,7 +93,7 @@ def _numbers(text: str, pretokenised: bool, number_of: Any) -> NDArray[np.int32]
 
 
 class _Ids(dict[str, int]):
-    """Ids of words; every other word has that of the unknown word."""
+    """Ids of words; every other word has the id of the unknown word."""
 
     def __missing__(self, word: str) -> int:
         return _UNKNOWN_ID
@@ -165,7 +165,7 @@ class Words(Vocabulary):
         return f"<Words: {len(self):,} tokens{', pretokenised' * self.pretokenised}>"
 
     def id_of(self, word: str) -> int:
-        """The id of a word; that of the unknown word, if the vocabulary lacks it."""
+        """The id of a word, or of the unknown word if the vocabulary lacks it."""
         return self._ids[word]
 
     def encode(self, text: str, name: str = "text") -> NDArray[np.int32]:
@@ -173,7 +173,7 @@ class Words(Vocabulary):
         return _numbers(text, self.pretokenised, self._ids.__getitem__)
 
     def encode_known(self, text: str, name: str = "text") -> NDArray[np.int32]:
-        """As :meth:`encode`, but InputError, with ``name``, for a word that it lacks."""
+        """Like :meth:`encode`, but InputError, with ``name``, for a word that it lacks."""
         for word in split_words(text, self.pretokenised):
             if word not in self._ids:
                 raise InputError(
@@ -184,7 +184,7 @@ class Words(Vocabulary):
     def stream(self, ids: Iterable[int], unknown_words: Iterable[str] = ()) -> Iterator[str]:
         """The text of ``ids``, a word at a time, with spaces as in written English.
 
-        Each unknown word is the next of ``unknown_words``, while there are any.
+        Each unknown word is replaced by the next of ``unknown_words``, if there is one.
 
         >>> Words(["<unk>", "is", "here"]).decode([0, 1, 2], ["Ada"])
         'Ada is here'
@@ -203,7 +203,7 @@ class Words(Vocabulary):
             attached = after
 
     def split(self, text: str) -> list[str]:
-        """The words of ``text`` as they stand in it, known or not."""
+        """The words of ``text`` in their original form, known or not."""
         return split_words(text, self.pretokenised)
 
     def to_dict(self) -> dict:

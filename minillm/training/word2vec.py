@@ -334,7 +334,7 @@ def _show(
 
 
 def mean_loss(model: Word2Vec, words: WordCounts, text: TextStream) -> tuple[float, int, int]:
-    """Return the mean loss of a prediction in nats, and the numbers of predictions and known words."""
+    """Return the mean loss of a prediction in nats, and the numbers of predictions and words."""
     total, predictions, known, sentences = 0.0, 0, 0, 0
     for ids, starts in encode_sentences(text.blocks(), words):
         loss, n = model.learn(ids, starts, np.zeros(len(starts) - 1), 0, sentences)

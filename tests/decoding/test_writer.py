@@ -133,11 +133,11 @@ def test_banned_ids_are_never_drawn():
 
 
 def test_nothing_was_read():
-    with pytest.raises(ValueError, match="expected to have read at least one id"):
+    with pytest.raises(ValueError, match="expected at least one id to have been read"):
         next(writer().write(1))
     some = writer()
     some.read(np.array([], np.int64))
-    with pytest.raises(ValueError, match="expected to have read at least one id"):
+    with pytest.raises(ValueError, match="expected at least one id to have been read"):
         next(some.write(1))
 
 
