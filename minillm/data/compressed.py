@@ -1,4 +1,4 @@
-"""Compressed files, read as if they were not: gzip and zstandard, known by their first bytes."""
+"""Compressed files, read like others: gzip and zstandard, recognised by their first bytes."""
 
 import gzip
 import io
@@ -15,7 +15,7 @@ _INPUT = 1 << 12  # bytes that are decompressed at a time: they become at most 1
 
 @contextmanager
 def decompressed(file: BinaryIO, name: str) -> Iterator[BinaryIO]:
-    """The contents of a compressed file, to be read in the block; other files as they are.
+    """The contents of a compressed file; any other file itself.
 
     InputError names a file that is cut short or damaged, and a package that is missing.
     """
@@ -37,7 +37,7 @@ def decompressed(file: BinaryIO, name: str) -> Iterator[BinaryIO]:
 
 
 def is_compressed(path: str) -> bool:
-    """Whether a file begins as a compressed one."""
+    """Whether a file begins like a compressed one."""
     with open(path, "rb") as file:
         start = file.read(4)
     return start.startswith(GZIP) or start == ZSTANDARD

@@ -13,7 +13,7 @@ BLOCK = 1 << 20  # bytes that are read at a time
 
 
 def read_text(names: Sequence[str]) -> str:
-    """The texts of all ``names``, one after the other, each ending with a line's end.
+    """The joined texts of all ``names``, each ending with a line's end.
 
     A name is a path, ``-`` for standard input, or a built-in text; no names: python-docs.  A file
     may be compressed with gzip or zstandard.  Line ends become ``\\n`` and a byte order mark is

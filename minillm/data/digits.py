@@ -12,9 +12,9 @@ NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight",
 class Digits:
     """1,797 images of 8 by 8 pixels, each 0 to 1, and the digits that they show.
 
-    From the package scikit-learn (Alpaydin and Kaynak 1998, the test part).  180 are for
-    validation and 360 for test, by a hash of the position in the set.  ``labels`` and
-    ``captions`` are, for each digit, the correct output of a classifier and of a captioner.
+    From the package scikit-learn (Alpaydin and Kaynak 1998, the test part).  A hash of the
+    position in the set assigns 180 images to validation and 360 to test.  ``labels`` and
+    ``captions`` are, for each digit, the correct outputs of a classifier and of a captioner.
     """
 
     def __init__(self) -> None:

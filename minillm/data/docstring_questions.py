@@ -1,6 +1,6 @@
 """Questions about functions, answered by their docstrings: a set that needs no download.
 
-A page is that of a function of the standard library or of NumPy: its signature and its docstring.
+A page is about a function of the standard library or of NumPy: its signature and its docstring.
 Pages are read from the source; nothing is imported.
 
     open_json(path, limit=100)
@@ -14,19 +14,19 @@ Pages are read from the source; nothing is imported.
     limit : int, optional
         How many bytes to read at most.
 
-**The questions are templates**, filled in with names; nobody asked them.  The shape of the page
-tells where the answer is, so that it is a piece of the page:
+**The questions are templates**, filled in with names.  The structure of the page tells where the
+answer is, which is always a part of the page:
 
     default     What is the default of limit in open_json?      100
     type        What type does path have?                       str or Path
     purpose     What is limit for?                              How many bytes to read at most
     returns     What does size return?                          (what follows "Return")
 
-A set like this shows that a reader finds what is asked for in a page that it has never seen.  It
-does not show that it understands questions as people ask them.
+A set like this shows whether a reader locates answers in pages that it has never seen.  It does not
+show whether it understands questions as people ask them.
 
-The set differs from one version of Python or NumPy to the next.  It is split by module: no page,
-and no other page of its module, stands on two sides.
+The set differs from one version of Python or NumPy to the next.  It is split by module: all pages
+of a module are in the same part.
 """
 
 import ast
@@ -61,7 +61,7 @@ _RETURN = re.compile(r"^ *Returns? (?P<returns>[^.:\n][^.:]*)", re.MULTILINE)
 
 
 class Span(NamedTuple):
-    """A piece of a page that a question asks for."""
+    """A piece of a page that answers a question."""
 
     kind: str
     parameter: str
@@ -70,7 +70,7 @@ class Span(NamedTuple):
 
 
 class Page(NamedTuple):
-    """A function: its signature and its docstring, and where the default values stand."""
+    """A function: its signature and docstring, and the places of the default values."""
 
     name: str
     text: str
@@ -92,8 +92,8 @@ class DocstringQuestions:
         names = [name for name, questions in modules.items() if questions]
         tenth = len(names) // SHARE
         self.parts = {
-            part: [question for name in sorted(own) for question in modules[name]]
-            for part, own in split_by_hash(names, tenth, tenth).items()
+            part: [question for name in sorted(members) for question in modules[name]]
+            for part, members in split_by_hash(names, tenth, tenth).items()
         }
 
     def questions(self, part: str) -> list[Question]:
@@ -102,7 +102,7 @@ class DocstringQuestions:
 
 
 def pages_of(tree: ast.Module) -> Iterator[Page]:
-    """Return the public functions and methods of a module, those with enough to read."""
+    """Yield the pages of a module's public functions and methods with long enough docstrings."""
     for node in ast.walk(tree):
         if not isinstance(node, ast.FunctionDef) or node.name.startswith("_"):
             continue
@@ -115,7 +115,7 @@ def pages_of(tree: ast.Module) -> Iterator[Page]:
 
 
 def _signature(name: str, arguments: ast.arguments) -> tuple[str, list[Span]]:
-    """Return the signature up to the last parameter, and where the default values stand."""
+    """Return the signature up to the last parameter, and the places of the default values."""
     positional = [*arguments.posonlyargs, *arguments.args]
     missing = [None] * (len(positional) - len(arguments.defaults))
     parameters = [*positional, *arguments.kwonlyargs]
@@ -130,7 +130,7 @@ def _signature(name: str, arguments: ast.arguments) -> tuple[str, list[Span]]:
 
 
 def spans_of(page: Page) -> Iterator[Span]:
-    """Return all that may be asked of a page."""
+    """Yield all possible answers of a page."""
     yield from page.defaults
     for item in _ITEM.finditer(page.text):
         for kind in ("type", "purpose"):
@@ -140,7 +140,7 @@ def spans_of(page: Page) -> Iterator[Span]:
 
 
 def questions_about(page: Page, module: str) -> list[Question]:
-    """Return at most ``MOST_QUESTIONS`` of those that may be asked, chosen by their hashes."""
+    """Return at most ``MOST_QUESTIONS`` questions about a page, chosen by their hashes."""
     questions: dict[str, tuple[int, Question]] = {}
     for kind, parameter, start, end in spans_of(page):
         text = page.text[start:end].rstrip()
@@ -149,7 +149,7 @@ def questions_about(page: Page, module: str) -> list[Question]:
             continue
         number = int.from_bytes(hashlib.sha256(id.encode()).digest()[:8])
         wording = TEMPLATES[kind][number % len(TEMPLATES[kind])]
-        asked = wording.format(page=page.name, parameter=parameter)
-        questions[id] = number, Question(id, asked, page.text, (Answer(text, start),))
+        question = wording.format(page=page.name, parameter=parameter)
+        questions[id] = number, Question(id, question, page.text, (Answer(text, start),))
     chosen = sorted(questions.values(), key=lambda entry: entry[0])[:MOST_QUESTIONS]
     return [question for _, question in chosen]

@@ -17,11 +17,11 @@ _SKIPPED = {"test", "tests", "idle_test", "site-packages", "lib2to3", "__pycache
 class Docstrings:
     """The body of a docstring to its summary line, both in lower case.
 
-    From the source of the standard library and of NumPy, without their tests; nothing is
-    imported.  The summary is the first paragraph, of 3 to 20 words; the body is the rest, of 8
-    words or more, cut after 50 words.  Of equal bodies only the first is kept.  A tenth is for
-    validation and a tenth for test, by a hash of the body.  The set differs from one version of
-    Python or NumPy to the next.
+    From the source of the standard library and of NumPy, without their tests; nothing is imported.
+    The summary is the first paragraph, of 3 to 20 words.  The body is the rest, of at least 8
+    words, cut after 50.  Only the first of equal bodies is kept.  A hash of the body assigns a
+    tenth to validation and a tenth to test.  The set differs from one version of Python or NumPy to
+    the next.
     """
 
     def __init__(self) -> None:

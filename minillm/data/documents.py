@@ -1,11 +1,11 @@
-"""The documents of a corpus, and the parts in which it is worked on.
+"""The documents of a corpus, and the parts that ranks work on.
 
 A document is a whole file, or a line of it; in a file named ``.jsonl`` it is the ``text`` of a
 line's JSON object.  The text of a document always ends with a line's end.
 
-A *part* has some 32 MB: several files, or a stretch of a large one.  The division into parts
-depends on the files alone, not on the number of ranks, and so does everything that is made of the
-parts.
+A *part* has about 32 MB: several files, or a stretch of a large one.  The division into parts
+depends only on the files, not on the number of ranks.  So all results are the same for any number
+of ranks.
 """
 
 import io
@@ -36,7 +36,7 @@ PART = 1 << 25  # bytes
 BLOCK = 1 << 21  # bytes of text that are encoded at a time
 
 _SPACES = frozenset(" \t\n\r\f\v")  # white space by every definition
-_LONGEST = 1 << 24  # characters without any space, after which a text is cut all the same
+_LONGEST = 1 << 24  # characters without any space, after which a text is cut anyway
 
 # A line's end between two characters that no definition counts as white space (in UTF-8): no token
 # of any of our vocabularies reaches across it, and none depends on the text on the other side.
@@ -76,7 +76,7 @@ class Stretch:
 
 @dataclass
 class Part:
-    """Stretches that follow each other; their size on the disk; whether they are read only once."""
+    """Consecutive stretches, their size on disk, and whether they can be read only once."""
 
     stretches: list[Stretch]
     bytes: int = 0
@@ -88,8 +88,8 @@ def parts_of(
 ) -> list[Part]:
     """The parts of a corpus: each but the last has at least ``size`` bytes.
 
-    A file is cut after that many bytes, unless it is compressed, or is one document that has to
-    stay ``whole``.
+    A file is cut after that many bytes, unless it is compressed, or a document that has to stay
+    ``whole``.
     """
     size = size or PART
     parts: list[Part] = []
@@ -107,8 +107,8 @@ def parts_of(
 def dealt(parts: Sequence[Part], ranks: int) -> list[list[int]]:
     """The numbers of the parts that each rank works on, in order.
 
-    The largest part is dealt first, and each goes to the rank that has the fewest bytes.  Standard
-    input goes to rank 0, which alone has it.
+    The largest part is dealt first, and each goes to the rank with the fewest bytes.  Standard
+    input goes to rank 0, the only rank that has it.
     """
     loads = [0] * ranks
     hands: list[list[int]] = [[] for _ in range(ranks)]
@@ -161,7 +161,7 @@ def pieces_of(part: Part, documents: str) -> Iterator[Piece]:
 
 
 def begins_inside(part: Part, documents: str) -> bool:
-    """Whether the first document of a part has begun in the part before."""
+    """Whether the first document of a part begins in the part before."""
     first = part.stretches[0]
     return first.start > 0 and documents == "file" and not first.is_json_lines
 
@@ -238,8 +238,8 @@ def _bytes(file: BinaryIO, left: int) -> Iterator[bytes]:
 def cut_at_spaces(blocks: Iterable[str], longest: int = _LONGEST) -> Iterator[str]:
     """The same text, cut only before white space that follows something else.
 
-    In all of our vocabularies no token reaches across such a cut, and none depends on the text on
-    the other side: the pieces have the tokens of the whole.
+    In all of our vocabularies, no token reaches across such a cut, and none depends on the text on
+    the other side.  So the pieces have the same tokens as the whole text.
     """
     rest = ""
     for block in blocks:

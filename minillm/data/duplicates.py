@@ -1,8 +1,8 @@
-"""Documents that a corpus has more than once: equal documents have equal digests.
+"""Documents that occur more than once in a corpus: equal documents have equal digests.
 
-The digests are kept on the disk, 16 bytes and a place for each document.  They are compared in
-several passes, each over those that begin alike; in a pass, each rank compares a range of them.
-The memory depends neither on the number of documents, nor on the rank that has read them.
+The digests are kept on disk, 16 bytes and a place for each document.  They are compared in several
+passes, each over digests with the same first bits.  In a pass, each rank compares a range of them.
+The memory does not depend on the number of documents.
 """
 
 import sys
@@ -34,7 +34,7 @@ class Digests:
         self._file.close()
 
     def add(self, digest: bytes, place: int) -> None:
-        """Add 16 bytes of ``digest``, and the ``place``: of equal documents the first stays."""
+        """Add 16 bytes of ``digest``, and the ``place``; the first of equal documents is kept."""
         self._file.write(digest[:16] + place.to_bytes(8, sys.byteorder))
         self.count += 1
 

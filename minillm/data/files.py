@@ -1,6 +1,4 @@
-"""Files: opened with errors of one line, read within limits, written whole or not at all.
-
-All files are written atomically by this page, and it sets the limits of what is read.
+"""Files: opened with one-line errors, read within limits, written whole or not at all.
 """
 
 import errno
@@ -29,7 +27,7 @@ STANDARD_INPUT = "-"
 TEMPORARY = ".minillm-part"  # the suffix of temporary names
 LARGEST_JSON = 1 << 28  # bytes
 MOST_IN_MEMORY = 1 << 30  # bytes of one text or file that are kept in memory
-LONGEST_LINE = 1 << 24  # bytes of a line that is read whole
+LONGEST_LINE = 1 << 24  # bytes
 
 
 def shown(path: str | Path) -> str:
@@ -98,14 +96,14 @@ def bounded_lines(file: BinaryIO, name: str, start: int = 1) -> Iterator[bytes]:
 def read_json(path: str | Path, unique: bool = False) -> dict[str, Any]:
     """The object in a JSON file of at most LARGEST_JSON bytes; InputError for anything else.
 
-    unique: InputError for two entries of one name, too.
+    unique: InputError also for two entries with the same name.
     """
     with reading(path) as file:
         return json_object(read_all(file, str(path), LARGEST_JSON), str(path), unique)
 
 
 def read_json_list(path: str | Path) -> list[Any]:
-    """The list in a JSON file, as :func:`read_json`."""
+    """The list in a JSON file: see :func:`read_json`."""
     with reading(path) as file:
         values = _json(read_all(file, str(path), LARGEST_JSON), str(path))
     if not isinstance(values, list):
@@ -142,12 +140,12 @@ def _json(text: bytes | str, place: str, make_object: Any = None) -> Any:
 
 
 def seekable(file: BinaryIO, name: str) -> BinaryIO:
-    """The file, or its bytes in memory if it cannot be read twice, as a pipe cannot."""
+    """The file, or its bytes in memory if it cannot be read twice, like a pipe."""
     return file if file.seekable() else io.BytesIO(read_all(file, name))
 
 
 def write_file(path: str | Path, data: bytes) -> None:
-    """Write ``data``; whatever happens, ``path`` has all of it or its former content."""
+    """Write ``data``; whatever happens, ``path`` has all of it or its previous content."""
     with replacing(path) as file:
         file.write(data)
 
@@ -156,11 +154,11 @@ def write_file(path: str | Path, data: bytes) -> None:
 def replacing(path: str | Path) -> Iterator[BinaryIO]:
     """A file to write, which replaces ``path`` when the block ends without an exception.
 
-    It is written under a temporary name in the same folder, synced to the disk, then
-    renamed.  A symbolic link stays one: its target is replaced.  A device, a pipe or an open
-    stream (``/dev/stdout``) is written into directly.
+    It is written under a temporary name in the same folder, synced to disk, then renamed.  If
+    ``path`` is a symbolic link, its target is replaced.  A device, a pipe or an open stream
+    (``/dev/stdout``) is written directly.
 
-    InputError for an empty name or that of a folder.  An OSError names ``path``.
+    InputError for an empty name or a folder.  An OSError names ``path``.
     """
     if not str(path):
         raise InputError("expected the name of a file to write, found an empty name")
@@ -222,7 +220,7 @@ def _replacement(path: str | Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def new_folder(path: str | Path) -> Iterator[Path]:
-    """An empty folder to fill, which gets the name ``path`` when the block ends without exception.
+    """An empty folder to fill, renamed to ``path`` when the block ends without an exception.
 
     Whatever happens, ``path`` has all of its files or does not exist.  InputError if ``path``
     exists already, unless it is an empty folder.  An OSError names ``path``.
@@ -243,8 +241,8 @@ def new_folder(path: str | Path) -> Iterator[Path]:
 def temporary_folder(parent: Path, start: str, mode: int = 0o777) -> Iterator[Path]:
     """An empty folder in ``parent``, which is removed when the block ends.
 
-    A locked file beside it marks it as in use.  Folders with the same start of the name whose
-    processes were killed are removed first.
+    A locked file beside it marks it as in use.  First, folders whose names have the same start are
+    removed if they are not in use: their processes were killed.
     """
     remove_temporaries(parent, start)
     path, locked = create_temporary(parent, start)
@@ -259,7 +257,7 @@ def temporary_folder(parent: Path, start: str, mode: int = 0o777) -> Iterator[Pa
 
 
 def create_temporary(folder: Path, start: str) -> tuple[Path, BinaryIO]:
-    """A new file with a random name, locked as long as it is open."""
+    """A new file with a random name, locked while it is open."""
     while True:
         path = folder / f"{start}{os.urandom(4).hex()}{TEMPORARY}"
         file = open(path, "xb")  # noqa: SIM115
@@ -272,7 +270,7 @@ def create_temporary(folder: Path, start: str) -> tuple[Path, BinaryIO]:
 def remove_temporaries(folder: Path, start: str = "") -> None:
     """Remove the temporary files that no process has locked: their writers were killed.
 
-    The folder that has a file's name without the suffix is removed, too.
+    A folder with the name of such a file, without the suffix, is removed, too.
     """
     for path in folder.glob(f"{glob.escape(start)}*{TEMPORARY}"):
         with suppress(OSError), open(path, "rb") as file:
@@ -282,7 +280,7 @@ def remove_temporaries(folder: Path, start: str = "") -> None:
 
 
 def lock(file: IO) -> bool | None:
-    """Lock an open file until it is closed or its process ends; False if another process has it.
+    """Lock an open file until it is closed or its process ends; False if it is already locked.
 
     None if the system, or the file's file system, has no such locks.
     """

@@ -15,9 +15,8 @@ def read_labelled(path: str | Path) -> Iterator[Labelled]:
 
     A file named ``.jsonl`` has lines ``{"text": "...", "label": "..."}``, any other file lines
     ``label<TAB>text``.  In a folder, each subfolder is a label, and each file in it one text.
-    White space becomes single spaces.  Labels with an empty text, of which large sets have a few,
-    are left out.  InputError names the line in which a label or a text is missing, or the file that
-    has none.
+    White space becomes single spaces.  Labels with an empty text, a few of which are in most large
+    sets, are left out.  InputError names a line without a label or text, or a file without any.
     """
     empty = True
     for label, text in labelled_lines(path):
@@ -29,7 +28,7 @@ def read_labelled(path: str | Path) -> Iterator[Labelled]:
 
 
 def labelled_lines(path: str | Path) -> Iterator[Labelled]:
-    """As :func:`read_labelled`, with the labels that have an empty text, too."""
+    """Like :func:`read_labelled`, including the labels with an empty text."""
     if Path(path).is_dir():
         yield from _read_folder(Path(path))
         return
@@ -40,7 +39,7 @@ def labelled_lines(path: str | Path) -> Iterator[Labelled]:
 
 
 def _entries(path: str | Path) -> Iterator[tuple[str, str, str]]:
-    """Each label and text as they stand in a file, and their place."""
+    """Each label and text of a file, unchanged, and their place."""
     if is_json_lines(path):
         for values, place in read_objects(path):
             yield string_entry(values, "label", place), string_entry(values, "text", place), place
@@ -81,7 +80,7 @@ def with_held_out(labelled: Iterable[Labelled], every: int) -> Iterator[tuple[bo
 
 
 class LabelledData:
-    """Labelled texts; for validation those of another path, or every tenth of each label."""
+    """Labelled texts; the validation texts are those of another path, or a tenth of each label."""
 
     def __init__(self, path: str | Path, validation_path: str | Path | None = None):
         self.path, self.validation_path = path, validation_path

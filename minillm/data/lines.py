@@ -1,4 +1,4 @@
-"""Files of lines and of JSON lines, read one line at a time: none is kept in memory."""
+"""Files of lines and of JSON lines, read one line at a time."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +9,7 @@ from minillm.errors import InputError, short
 
 
 def read_lines(path: str | Path) -> Iterator[tuple[str, str]]:
-    """Each line of a UTF-8 file, without its end, and its place as an error names it.
+    """Each line of a UTF-8 file, without its end, and its place for error messages.
 
     ``-`` is standard input.  InputError for a file that is missing, empty or binary, or a
     line that is not UTF-8 or longer than LONGEST_LINE.

@@ -1,14 +1,14 @@
 """Masking some tokens of a text, for a model that learns to predict them.
 
 15 % of the tokens of each row are predicted.  If all of them became [MASK], the model would learn
-only about texts that contain [MASK], and real texts do not.  So of these
+only about texts that contain [MASK], unlike real texts.  So of these
 
     80 % become [MASK],
-    10 % become a random token: the model must not trust a token that it reads,
-    10 % stay as they are: but it must not distrust all of them.
+    10 % become a random token, so that the model does not trust every token that it reads,
+    10 % do not change, so that it does not distrust every token, either.
 
 Special tokens are neither masked nor drawn.  With whole words, either all pieces of a word are
-predicted or none: the other pieces of a word give too much away.
+predicted or none, because the other pieces of a word reveal too much.
 
 Sources: Devlin, Chang, Lee and Toutanova (2018), "BERT: pre-training of deep bidirectional
 transformers for language understanding", section 3.1 and appendix A.1; the code published with it
@@ -26,13 +26,13 @@ HIDDEN, REPLACED = 0.8, 0.1  # shares of these that become [MASK], or a random t
 
 
 class MaskedBatch(NamedTuple):
-    """Texts with places to fill in: B rows of T tokens, M places.
+    """Texts with tokens to predict: B rows of T tokens, M places.
 
     ids (B, T): the tokens that the model reads; lengths (B,) of the rows; segments (B, T): the
-    number of the part of the text that a token belongs to, 0 or 1; places (B, T): True at the
-    tokens to predict; targets (M,): the original tokens there, row after row; unrelated (B,): 1 if
-    the second part does not follow the first in the text, None if this is not predicted; share: the
-    weight of the loss of that prediction, see :meth:`part`.
+    part of the text that a token belongs to, 0 or 1; places (B, T): True at the tokens to predict;
+    targets (M,): the original tokens there, row by row; unrelated (B,): 1 if the second part does
+    not follow the first in the text, None if this is not predicted; share: the weight of the loss
+    of that prediction, see :meth:`part`.
     """
 
     ids: NDArray[np.int64]
@@ -44,23 +44,23 @@ class MaskedBatch(NamedTuple):
     share: float = 1.0
 
     def part(self, rows: slice) -> "MaskedBatch":
-        """Some of its rows, for a mean over parts that is weighted by their targets.
+        """Select rows, for a mean over parts that is weighted by their targets.
 
-        The prediction for whole rows has to be weighted by rows instead: for b of the B rows, with
-        m of the M targets, its loss counts (b / B) / (m / M) times.
+        The loss of the prediction for whole rows has to be weighted by rows instead.  For b of the
+        B rows, with m of the M targets, it is multiplied by (b / B) / (m / M).
         """
         ids, lengths, segments, places, targets, unrelated, share = self
         taken = np.zeros(len(ids), bool)
         taken[rows] = True
-        own = targets[taken[np.nonzero(places)[0]]]
-        if len(own):
-            share *= float(taken.mean()) * len(targets) / len(own)
+        kept_targets = targets[taken[np.nonzero(places)[0]]]
+        if len(kept_targets):
+            share *= float(taken.mean()) * len(targets) / len(kept_targets)
         return MaskedBatch(
             ids[rows],
             lengths[rows],
             segments[rows],
             places[rows],
-            targets=own,
+            targets=kept_targets,
             unrelated=None if unrelated is None else unrelated[rows],
             share=share,
         )
@@ -110,7 +110,7 @@ class Masking:
 
 
 def how_many(may: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """The number of places in each row (B,): 15 % of those that may be chosen, at least one."""
+    """The number of places to choose in each row (B,): 15 % of the possible ones, at least one."""
     among = may.sum(axis=1)
     return np.minimum(among, np.maximum(1, np.rint(CHOSEN * among).astype(np.int64)))
 
@@ -125,10 +125,10 @@ def choose_tokens(may: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[n
 def choose_words(
     may: NDArray[np.bool_], continues: NDArray[np.bool_], rng: np.random.Generator
 ) -> NDArray[np.bool_]:
-    """Some of the words in each row, in random order; a word is chosen if all of it has room.
+    """Choose words of each row, in random order, as long as all pieces of a word have room.
 
     may (B, T); continues (B, T): True for a token that continues the word before it.  If no word
-    has room, the first one is chosen alone.
+    has room, only the first one is chosen.
     """
     places = np.zeros_like(may)
     for row, room in enumerate(how_many(may)):

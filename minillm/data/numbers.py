@@ -12,8 +12,8 @@ class Numbers:
     """``forty-two`` to ``quarante-deux``, from the package ``num2words``.
 
     22,000 numbers below a million.  All lengths from one digit to six are about equally frequent,
-    if there are enough numbers of a length.  1,000 of them are for validation and 1,000 for test,
-    by a hash of the number.
+    if there are enough numbers of a length.  A hash of the number assigns 1,000 to validation and
+    1,000 to test.
     """
 
     def __init__(self, source: str = "en", target: str = "fr", count: int = 22_000):
@@ -32,7 +32,7 @@ class Numbers:
         self.written: dict[str, list[Pair]] = {}
 
     def pairs(self, part: str) -> list[Pair]:
-        """(in the source language, in the target language); written once, which takes seconds."""
+        """(number in the source language, in the target language); the first call takes seconds."""
         if part not in self.written:
             source, target = self.in_words
             self.written[part] = [(source(n), target(n)) for n in self.numbers[part]]

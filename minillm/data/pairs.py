@@ -21,7 +21,7 @@ def read_pairs(path: str | Path) -> Iterator[Pair]:
     """The pairs of a UTF-8 file, one at a time.
 
     A file named ``.jsonl`` has lines ``{"source": "...", "target": "..."}``, any other file lines
-    ``source<TAB>target``.  InputError names the line in which a side is missing or empty.
+    ``source<TAB>target``.  InputError names a line with a missing or empty side.
     """
     for sides, place in _sides(path):
         source, target = (side.strip() for side in sides)
@@ -32,7 +32,7 @@ def read_pairs(path: str | Path) -> Iterator[Pair]:
 
 
 def _sides(path: str | Path) -> Iterator[tuple[Pair, str]]:
-    """Each pair as it stands in the file, and its place."""
+    """Each pair of the file, unchanged, and its place."""
     if is_json_lines(path):
         for values, place in read_objects(path):
             source, target = (string_entry(values, name, place) for name in ("source", "target"))
@@ -47,7 +47,7 @@ def _sides(path: str | Path) -> Iterator[tuple[Pair, str]]:
 
 
 class PairFile:
-    """Pairs from a file; for validation those of another file, or the last tenth of the first."""
+    """Pairs from a file; the validation pairs are those of another file, or the last tenth."""
 
     def __init__(self, path: str | Path, validation_path: str | Path | None = None):
         self.path, self.validation_path = path, validation_path

@@ -1,9 +1,9 @@
-"""Passages of a long text, framed as BERT reads them: [CLS] tokens [SEP].
+"""Passages of a long text in BERT's format: [CLS] tokens [SEP].
 
-If the model also predicts whether a second part follows the first: [CLS] A [SEP] B [SEP].
+If the model also predicts whether a second part follows the first, it is [CLS] A [SEP] B [SEP].
 
 Source: Devlin et al. (2018), appendix A.2.  As in the code published with it, one passage in ten is
-shorter, so that the model learns from short texts as well.
+shorter, so that the model also learns from short texts.
 """
 
 from collections.abc import Iterable, Iterator
@@ -18,11 +18,11 @@ SHORT = 0.1  # share of the passages
 
 
 class Passages:
-    """An endless series of batches of passages that begin anywhere, all places equally likely.
+    """An endless series of batches of passages from random places.
 
-    Batch k is drawn from a generator of its own, seeded by ``seed`` and k, so that the state is
-    ``position``, the number of batches that were drawn.  With ``pairs``, a passage has two parts;
-    in half of the rows the second part comes from another place.
+    Batch k is drawn from a new generator, seeded by ``seed`` and k.  So the state is ``position``,
+    the number of batches drawn.  With ``pairs``, a passage has two parts; in half of the rows the
+    second part comes from another place.
     """
 
     def __init__(
@@ -36,14 +36,14 @@ class Passages:
         pairs: bool = False,
         position: int = 0,
     ):
-        self.room = context - (3 if pairs else 2)  # of the text's own tokens
+        self.room = context - (3 if pairs else 2)  # without special tokens
         check_longer_than_a_window(ids, self.room)
         self.ids, self.batch, self.cls, self.sep = ids, batch, cls, sep
         self.seed, self.pairs, self.position = seed, pairs, position
 
     @property
     def batches_per_epoch(self) -> int:
-        """The number of batches that have as many tokens as the text, if no passage is short."""
+        """The number of batches with as many tokens as the text, if no passage is short."""
         return windows_per_epoch(self.ids, self.batch, self.room)
 
     def next(self) -> Texts:
@@ -68,7 +68,7 @@ class Passages:
 
 
 def passages_once(ids: Ids, batch: int, context: int, cls: int, sep: int) -> Iterator[Texts]:
-    """The whole text, in passages one after the other; the last one may be shorter."""
+    """The whole text in consecutive passages; the last one may be shorter."""
     room = context - 2
     starts = range(0, len(ids), room)
     for begin in range(0, len(starts), batch):

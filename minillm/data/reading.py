@@ -1,9 +1,9 @@
 """Questions and contexts for a reader: pieces of words, and windows of long contexts.
 
 A reader has a limited number of tokens for [CLS] question [SEP] context [SEP].  A longer context is
-read in windows that begin ``stride`` tokens after each other.  The windows overlap, so that an
-answer that is cut by one is whole in another.  The target of a window without the answer is at
-[CLS], and so is that of a question without an answer.
+read in windows, one every ``stride`` tokens.  The windows overlap, so that an answer that is cut by
+one is whole in another.  If a window does not have the answer, or a question has none, the target
+is [CLS].
 
 Source: Devlin, Chang, Lee and Toutanova (2018), "BERT", section 4.2; the windows are those of the
 code published with it.
@@ -29,8 +29,8 @@ class Windows(NamedTuple):
     """N windows of the contexts of some questions.
 
     questions and contexts: the ids for :class:`minillm.models.reader.Reader`; question (N,): the
-    number of the question that a window belongs to; begin (N,): the first token of the context in
-    it; offsets: for each question the places of its context's tokens in the text, (T, 2).
+    number of a window's question; begin (N,): the number of a window's first token in the context;
+    offsets: for each question the places of its context's tokens in the text, (T, 2).
     """
 
     questions: Sequences
@@ -52,11 +52,11 @@ def windows_of(
     owners: list[int] = []
     begins: list[int] = []
     offsets = []
-    known: dict[str, tuple[NDArray, NDArray]] = {}
+    encoded: dict[str, tuple[NDArray, NDArray]] = {}
     for number, (place, question, text) in enumerate(questions):
-        if text not in known:
-            known[text] = tokenizer.encode_with_offsets(text, f"{place}: context")
-        ids, where = known[text]
+        if text not in encoded:
+            encoded[text] = tokenizer.encode_with_offsets(text, f"{place}: context")
+        ids, where = encoded[text]
         question_ids = tokenizer.encode(question, f"{place}: question")
         for name, tokens in (("question", question_ids), ("context", ids)):
             if len(tokens) == 0:
@@ -72,7 +72,7 @@ def windows_of(
 
 
 def windows(tokens: int, room: int, stride: int) -> list[tuple[int, int]]:
-    """The beginning and end of windows of ``room`` tokens, every ``stride`` tokens to the last one.
+    """The beginnings and ends of windows of ``room`` tokens, one every ``stride`` tokens.
 
     >>> windows(10, 6, 3), windows(10, 3, 5), windows(2, 6, 3)
     ([(0, 6), (3, 9), (6, 10)], [(0, 3), (3, 6), (6, 9), (9, 10)], [(0, 2)])
@@ -84,10 +84,10 @@ def windows(tokens: int, room: int, stride: int) -> list[tuple[int, int]]:
 def targets_of(
     windows: Windows, questions: list[Question]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The first and the last place of the answer in each window, (N,) each; 0 if it has none.
+    """The first and the last place of the answer in each window, (N,) each; 0 if it is not there.
 
     The first of several answers counts.  InputError, with the question's id, for an answer without
-    a token.
+    tokens.
     """
     spans = []
     for question, offsets in zip(questions, windows.offsets, strict=True):
@@ -110,7 +110,7 @@ def targets_of(
 
 
 def tokens_of(offsets: NDArray[np.integer], start: int, end: int) -> tuple[int, int] | None:
-    """The first and the last token with a character in ``text[start:end]``; None: there is none.
+    """The first and the last token with a character in ``text[start:end]``; None if there is none.
 
     >>> tokens_of(np.array([[0, 2], [2, 5], [6, 9]]), 3, 7)
     (1, 2)
@@ -123,8 +123,8 @@ def tokens_of(offsets: NDArray[np.integer], start: int, end: int) -> tuple[int, 
 def text_span(text: str, offsets: NDArray[np.integer], first: int, last: int) -> tuple[int, int]:
     """The beginning and end of the tokens ``first`` to ``last`` in the text.
 
-    The span includes marks on its last character, such as an accent that is a character of its own
-    and that a vocabulary without accents has dropped.
+    The span includes marks on its last character, such as an accent that is a separate character,
+    which a vocabulary without accents drops.
 
     >>> text_span("cafe\\u0301 bar", np.array([[0, 4], [6, 9]]), 0, 0)
     (0, 5)

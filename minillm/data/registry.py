@@ -34,12 +34,12 @@ from minillm.errors import InputError
 class BuiltIn:
     """A data set with a name, or a family of them."""
 
-    name: str  # as help texts show it
+    name: str  # for help texts
     kind: str  # "text", "pairs", "labelled", "questions" or "images"
     help: str
-    open: Callable[..., Any]  # takes the groups of the pattern's match
+    open: Callable[..., Any]  # its arguments are the groups of the pattern's match
     pattern: str = ""  # of a family: a regular expression that matches its names
-    units: tuple[str, str] = ("word", "word")  # the tokens that suit the two sides of pairs
+    units: tuple[str, str] = ("word", "word")  # suitable for the two sides of pairs
     task: str = "translation"  # of pairs: "pronunciation", "translation" or "summary"
 
     def match(self, name: str) -> re.Match[str] | None:
@@ -98,12 +98,12 @@ DEFAULT_QUESTIONS = "docstring-questions"
 
 
 def built_in(name: str) -> BuiltIn | None:
-    """The built-in set of this name, or None: then it is a path."""
+    """The built-in set of this name, or None if there is none."""
     return next((entry for entry in BUILT_IN if entry.match(name)), None)
 
 
 def absolute(name: str) -> str:
-    """The path from the root, which holds in any folder; the name of a built-in set stays."""
+    """The absolute path; the name of a built-in set does not change."""
     return name if name == STANDARD_INPUT or built_in(name) else os.path.realpath(name)
 
 
@@ -120,13 +120,13 @@ def help_of(kind: str) -> str:
 
 
 def default_units(name: str) -> tuple[str, str]:
-    """The tokens, source and target, that suit a set of pairs; words for those of a file."""
+    """The suitable units of source and target for a set of pairs; words for a file."""
     entry = built_in(name)
     return entry.units if entry else BuiltIn.units
 
 
 def task_of(name: str) -> str:
-    """The task of a set of pairs, which decides on the measures; translation for a file."""
+    """The task of a set of pairs, which determines the measures; translation for a file."""
     entry = built_in(name)
     return entry.task if entry else BuiltIn.task
 
@@ -160,7 +160,7 @@ def open_images(name: str) -> Digits:
 
 
 def _open(name: str, kind: str, validation: str | None, file: Callable[..., Any] | None) -> Any:
-    """The built-in set of this name, or what ``file`` makes of the paths."""
+    """The built-in set of this name, or the result of ``file`` for the paths."""
     entry = built_in(name)
     if entry is None:
         if file is None:
