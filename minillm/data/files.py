@@ -1,5 +1,4 @@
-"""Files: opened with one-line errors, read within limits, written whole or not at all.
-"""
+"""Files: opened with one-line errors, read within limits, written whole or not at all."""
 
 import errno
 import glob

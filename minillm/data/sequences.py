@@ -1,4 +1,4 @@
-"""Sequences of unequal length: stored end to end, batched by length, padded batch by batch."""
+"""Sequences of unequal length: stored end to end, batched by length, padded in batches."""
 
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from minillm.errors import short
 
-_POOL = 100  # batches: the longer the pool that is sorted, the less padding
+_POOL = 100  # batches that are sorted together: the more, the less padding
 
 
 class Sequences:
@@ -64,15 +64,15 @@ Column = Sequences | NDArray
 
 
 class Minibatches:
-    """An endless series of random batches, each of rows of similar length.
+    """An endless series of random batches of rows of similar length.
 
-    A column of Sequences gives a batch two entries (padded ids, lengths), an array gives one (its
-    rows).  So columns (source, target) give batches of source, source lengths, target, target
-    lengths; columns (text, label) give ids, lengths, labels.
+    A column of Sequences makes two entries of a batch (padded ids, lengths), an array one (its
+    rows).  So columns (source, target) make batches of source, source lengths, target, target
+    lengths; columns (text, label) make ids, lengths, labels.
 
-    The order of an epoch depends only on the seed and the epoch's number: the rows are
-    shuffled; each pool of 100 batches is sorted by length, by the last column first, and cut
-    into batches; the batches are shuffled.  The state is the epoch and the position in it.
+    The order of an epoch depends only on the seed and the epoch's number.  The rows are shuffled.
+    Each pool of 100 batches is sorted by length, by the last column first, and cut into batches.
+    The batches are shuffled.  The state is the epoch and the position in it.
     """
 
     def __init__(self, columns: tuple[Column, ...], batch: int, seed: int):
@@ -97,7 +97,7 @@ class Minibatches:
         return self._rows(rows)
 
     def once(self) -> Iterator[tuple[NDArray, ...]]:
-        """Every row once, sorted by length, for evaluation; the position stays as it is."""
+        """Every row once, sorted by length, for evaluation; the position does not change."""
         for rows in _cut(self._by_length(np.arange(len(self.columns[0]))), self.batch):
             yield self._rows(rows)
 
@@ -106,7 +106,7 @@ class Minibatches:
         return {"epoch": self.epoch, "position": self.position}
 
     def restore(self, values: Mapping[str, Any]) -> None:
-        """Return to the values that :meth:`state` gave.  ValueError if they are beyond the data."""
+        """Restore a result of :meth:`state`.  ValueError if it is beyond the data."""
         epoch, position = values["epoch"], values["position"]
         if type(epoch) is not int or not 0 <= epoch < 2**63:
             raise ValueError(f"epoch: expected a whole number from 0 up, found {short(epoch)}")

@@ -1,9 +1,9 @@
-"""Token shards: a corpus as ids on the disk, which may be larger than memory.
+"""Token shards: a corpus as ids on disk, which may be larger than memory.
 
 A folder of raw integers, a vocabulary and an index:
 
     00000-00000.bin, ...        the ids, little-endian, without any header
-    vocabulary.json             the vocabulary that made them, in the form of a run's
+    vocabulary.json             the vocabulary, in the format of a run
     index.json                  a description of the shards:
 
     {"format_version": 2,
@@ -14,9 +14,9 @@ A folder of raw integers, a vocabulary and an index:
      "shards": [{"file": "00000-00000.bin", "tokens": ..., "sha256": "..."}, ...],
      "complete": true}                    false: it is being written
 
-:class:`Shards` reads such a folder, with a plain read for each stretch of ids that is asked for.
-Through a memory map the same bytes would count as memory of the process, page after page, and a
-file that is cut short while it is mapped ends the process.
+:class:`Shards` reads such a folder, with a plain read for each stretch of ids.  With a memory map,
+the same bytes would count as memory of the process, and truncating a mapped file would end the
+process.
 
 :mod:`minillm.data.tokenizing` writes such folders.
 """
@@ -38,13 +38,13 @@ from minillm.data.files import read_json, replacing, write_file
 from minillm.errors import InputError
 
 FORMAT_VERSION = 2
-HELD_OUT = 10_000_000  # tokens that are held out at most
+HELD_OUT = 10_000_000  # the most tokens that are held out
 
 _CHECKED = 1 << 22  # bytes that are read at a time to check them
 
 
 class Shards:
-    """The ids of a folder of shards as one long array, which is read on demand.
+    """The ids of a folder of shards as one long array, read on demand.
 
     >>> shards = Shards("corpus")  # doctest: +SKIP
     >>> len(shards), shards[10:20], shards[np.array([[0, 1], [7, 8]])]  # doctest: +SKIP
@@ -52,8 +52,8 @@ class Shards:
     ``path``; ``dtype`` of the ids; ``vocabulary``, its size; ``tokenizer``, its JSON form;
     ``eos``; ``sha256``, a fingerprint of ids and vocabulary; ``source``, a description of the text.
 
-    Opening checks the index and the sizes of the shards; reading checks that each id is below the
-    size of the vocabulary; :meth:`verify` reads everything.  InputError names the file, and the
+    Opening checks the index and the sizes of the shards.  Reading checks that each id is below the
+    size of the vocabulary.  :meth:`verify` reads everything.  InputError names the file, and the
     place of an id past the vocabulary.
     """
 
@@ -70,8 +70,8 @@ class Shards:
             index[name] for name in ("vocabulary", "eos", "source")
         )
         self._digests = [shard["sha256"] for shard in index["shards"]]
-        known = json.dumps([index["tokenizer_sha256"], self._digests])
-        self.sha256 = hashlib.sha256(known.encode()).hexdigest()
+        digests = json.dumps([index["tokenizer_sha256"], self._digests])
+        self.sha256 = hashlib.sha256(digests.encode()).hexdigest()
         self.tokenizer = read_json(self.path / "vocabulary.json")
         if digest_of(self.tokenizer) != index["tokenizer_sha256"]:
             raise InputError(
@@ -91,20 +91,20 @@ class Shards:
         return f"<Shards {self.path}: {len(self):,} of {self._ends[-1]:,} tokens>"
 
     def part(self, start: int, stop: int) -> "Shards":
-        """The tokens from ``start`` to ``stop``, as shards of their own; nothing is copied."""
+        """The tokens from ``start`` to ``stop`` as Shards; nothing is copied."""
         part = copy.copy(self)
         part._start, part._stop = self._start + start, self._start + min(stop, len(self))
         return part
 
     def split(self) -> "tuple[Shards, Shards]":
-        """The tokens to train on; and the last tenth, at most HELD_OUT tokens, to measure on."""
+        """The training tokens, and the last tenth, at most HELD_OUT tokens, for validation."""
         cut = len(self) - min(len(self) - len(self) * 9 // 10, HELD_OUT)
         return self.part(0, cut), self.part(cut, len(self))
 
     def __getitem__(self, places: slice | NDArray[np.integer]) -> NDArray:
         """The ids of a slice, or the ids at an array of places, of any shape.
 
-        Consecutive places, as those of a window, are read at once.
+        Consecutive places, such as those of a window, are read at once.
         """
         if isinstance(places, slice):
             start, stop, step = places.indices(len(self))
@@ -122,7 +122,7 @@ class Shards:
         return ids.reshape(np.shape(places))
 
     def _read(self, start: int, stop: int) -> NDArray:
-        """The ids from one place to another, from as many shards as they span."""
+        """The ids from one place to another, which may span several shards."""
         ids = np.empty(stop - start, self.dtype)
         done, at = 0, start + self._start
         while done < len(ids):
@@ -201,7 +201,7 @@ def check_size(path: Path, dtype: np.dtype, tokens: int) -> None:
 
 
 def changed(path: Path) -> InputError:
-    """The error for a shard whose bytes are not those that were written."""
+    """The error for a shard that has changed since it was written."""
     return InputError(f"{path}: expected what was written, found other bytes: it is damaged")
 
 
@@ -209,12 +209,12 @@ def changed(path: Path) -> InputError:
 
 
 def is_shards(path: str | Path) -> bool:
-    """Whether ``path`` has shards: they are in a folder, texts are in files."""
+    """Whether ``path`` has shards, which are in a folder, while texts are in files."""
     return Path(path).is_dir()
 
 
 def read_index(folder: Path) -> dict[str, Any]:
-    """The index, whose entries are checked."""
+    """Read and check the index."""
     path = folder / "index.json"
     if not path.exists():
         raise InputError(
@@ -275,9 +275,9 @@ def digest_of(values: Mapping[str, Any]) -> str:
 def write_part(
     folder: Path, part: int, pieces: Iterable[NDArray], shard_tokens: int, dtype: np.dtype
 ) -> list[dict[str, Any]]:
-    """Write ids that come in pieces as shards of at most ``shard_tokens``: their index entries.
+    """Write pieces of ids as shards of at most ``shard_tokens``; return the index entries.
 
-    The pieces are written as they come: memory holds one of them.
+    Memory holds one piece at a time.
     """
     return [
         write_shard(folder / f"{part:05}-{number:05}.bin", (ids for _, ids in numbered), dtype)
@@ -286,7 +286,7 @@ def write_part(
 
 
 def _numbered(pieces: Iterable[NDArray], size: int) -> Iterator[tuple[int, NDArray]]:
-    """The pieces, each with the number of its shard; they are cut where a shard is full."""
+    """The pieces, cut where a shard is full, each with the number of its shard."""
     done = 0
     for ids in pieces:
         while len(ids):

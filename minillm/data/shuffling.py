@@ -1,17 +1,16 @@
-"""Documents in random order, if they do not fit into memory.
+"""Shuffling documents that do not fit into memory.
 
 Each of two passes reads and writes only long stretches:
 
-1. Each document goes to a bucket that is drawn for it: a file on the disk.
-2. Each bucket fits into memory.  It is read, its documents are put in random order and written.
+1. Each document goes to a random bucket, which is a file on disk.
+2. Each bucket fits into memory.  It is read, its documents are shuffled, and it is written.
 
-All orders are equally likely, because this is the same as giving each document a random number
-between 0 and 1, and sorting: the bucket is the number's first digit, and the order within a bucket
-is that of the digits after.
+All orders are equally likely.  The result is the same as if each document got a random number
+between 0 and 1 and all were sorted: the bucket is the number's first digit, and the order within a
+bucket is that of the other digits.
 
-The draws depend only on the seed and on the places in the corpus, so that the result is the same
-whatever the number of ranks.  Each rank scatters a range of the corpus, and orders some of the
-buckets.
+The draws depend only on the seed and on the places in the corpus.  So the result is the same for
+any number of ranks.  Each rank scatters a range of the corpus, and shuffles some of the buckets.
 
 Source: C. R. Rao (1961), "Generation of random permutation of given number of elements using
 random sampling numbers"; Sanders (1998), "Random permutations on distributed, external and
@@ -39,10 +38,10 @@ LONGEST = 1 << 25  # tokens of a document
 def shuffled(
     shards: Shards, folder: Path, scratch: Path, seed: int, shard_tokens: int, job: Ranks
 ) -> list[dict[str, Any]]:
-    """Write the documents of shards in random order: -> the entries of the index.
+    """Write the documents of shards in random order -> the entries of the index.
 
-    ``folder`` gets the files of at most ``shard_tokens``; the buckets are made in ``scratch``.  A
-    document ends with EOS.  InputError if one is longer than LONGEST.
+    ``folder`` gets files of at most ``shard_tokens``; ``scratch`` gets the buckets.  A document
+    ends with EOS.  InputError if one is longer than LONGEST.
     """
     count = -(-len(shards) // BUCKET)
     if job.rank == 0:
@@ -67,7 +66,7 @@ def _name(bucket: int, rank: int) -> str:
 
 
 def _scatter(shards: Shards, scratch: Path, count: int, seed: int, job: Ranks) -> None:
-    """Append each document to its bucket; this rank has those that end in a range of blocks."""
+    """Append each document to its bucket; this rank's documents end in a range of blocks."""
     blocks = -(-len(shards) // BLOCK)
     first, last = (blocks * rank // job.size for rank in (job.rank, job.rank + 1))
     start = _end_before(shards, first * BLOCK)
@@ -108,7 +107,7 @@ def _in_random_order(ids: NDArray, eos: int | None, seed: int, bucket: int) -> I
 
 
 def _arranged(ids: NDArray, ends: NDArray, order: NDArray, some: int = 4096) -> Iterator[NDArray]:
-    """The documents that end at ``ends``, in the given order, some at a time."""
+    """The documents that end at ``ends``, in the order ``order``, some at a time."""
     starts = np.concatenate([[0], ends[:-1]])
     for first in range(0, len(order), some):
         chosen = order[first : first + some]

@@ -1,4 +1,4 @@
-"""Questions that a text answers: SQuAD's JSON files, versions 1.1 and 2.0.
+"""Questions about texts: SQuAD's JSON files, versions 1.1 and 2.0.
 
     {"data": [{"title": ..., "paragraphs": [
         {"context": "Ada wrote it in 1843.", "qas": [
@@ -6,9 +6,9 @@
              "answers": [{"text": "1843", "answer_start": 16}]},
             {"id": "2", "question": "Who printed it?", "is_impossible": true, "answers": []}]}]}]}
 
-``answer_start`` is the number of characters, that is of Unicode's code points, before the answer.
-Several answers come from several people.  In version 2.0, the text may not answer a question, which
-is then marked as impossible.
+``answer_start`` is the number of characters (Unicode code points) before the answer.  Several
+answers come from several people.  In version 2.0, questions that the text does not answer are
+marked as impossible.
 
 Sources: Rajpurkar, Zhang, Lopyrev and Liang (2016), "SQuAD: 100,000+ questions for machine
 comprehension of text"; Rajpurkar, Jia and Liang (2018), "Know what you don't know: unanswerable
@@ -48,7 +48,7 @@ class QuestionData(Protocol):
 
 
 class SquadFile:
-    """Questions of a file; for validation those of another file, or of every tenth context."""
+    """Questions of a file; the validation questions are those of another, or of a tenth of it."""
 
     def __init__(self, path: str | Path, validation_path: str | Path | None = None):
         self.path = path
@@ -77,9 +77,12 @@ class SquadFile:
 def read_squad(path: str | Path) -> list[Question]:
     """The questions of a file.
 
-    InputError, with the file and the place in it or the question's id, for an entry that is
-    missing or of another type, for two questions with one id, for an impossible question with an
-    answer, for a possible one without, and for an answer that is not at its offset.
+    InputError, with the file and the place in it or the question's id, for
+
+    - an entry that is missing or of another type,
+    - two questions with the same id,
+    - an impossible question with an answer, or a possible one without,
+    - an answer that is not at its offset.
     """
     questions: list[Question] = []
     for a, article in enumerate(_list(read_json(path), "data", f"{path}"), start=1):
@@ -105,18 +108,20 @@ def _questions(paragraph: Any, place: str, path: str) -> list[Question]:
     context = _text(paragraph, "context", place)
     for q, values in enumerate(_list(paragraph, "qas", place), start=1):
         id = _text(values, "id", f"{place}, question {q}")
-        own = f"{path}, question {short(id)}"
-        text = _text(values, "question", own)
+        here = f"{path}, question {short(id)}"
+        text = _text(values, "question", here)
         impossible = values.get("is_impossible", False)
         if not isinstance(impossible, bool):
             raise InputError(
-                f"{own}: is_impossible: expected true or false, found {short(impossible)}"
+                f"{here}: is_impossible: expected true or false, found {short(impossible)}"
             )
-        answers = tuple(_answer(entry, context, own) for entry in _list(values, "answers", own))
+        answers = tuple(_answer(entry, context, here) for entry in _list(values, "answers", here))
         if impossible and answers:
-            raise InputError(f"{own}: expected no answer, as it is marked as impossible, found one")
+            raise InputError(
+                f"{here}: expected no answer, as it is marked as impossible, found one"
+            )
         if not impossible and not answers:
-            raise InputError(f"{own}: expected an answer, or is_impossible, found neither")
+            raise InputError(f"{here}: expected an answer, or is_impossible, found neither")
         questions.append(Question(id, text, context, answers))
     return questions
 

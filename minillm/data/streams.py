@@ -1,4 +1,4 @@
-"""Texts larger than memory: they are read a block at a time, and their ids are kept on the disk."""
+"""Texts larger than memory: they are read a block at a time, and their ids are kept on disk."""
 
 import hashlib
 import re
@@ -21,10 +21,10 @@ _BETWEEN_LINES = re.compile(r"(?<=\S)\n(?=\S)")
 class TextStream:
     """The text that `read_text` would return, in blocks of whole lines, any number of times.
 
-    Standard input, a pipe and a device are read once, and kept in memory: at most MOST_IN_MEMORY
+    Standard input, a pipe and a device are read once, and kept in memory, at most MOST_IN_MEMORY
     bytes of each.  A line longer than a block is cut between words.  The whole text is read once
-    for its number of ``characters`` and its ``sha256``; InputError, as from `read_text`, for bytes
-    that are not UTF-8.  progress is called with a line after each block.
+    for its number of ``characters`` and its ``sha256``.  InputError, as from `read_text`, for bytes
+    that are not UTF-8.  progress is called with a line of text after each block.
     """
 
     def __init__(
@@ -55,8 +55,8 @@ class TextStream:
     def line_after(self, at: int, stop: int) -> int:
         """The first character after ``at`` that begins a line; else ``stop``.
 
-        No white space precedes the line's end or follows it, so that the text may be cut there
-        without a change of its tokens.
+        There is no other white space around the line's end, so cutting the text there does not
+        change its tokens.
         """
         for block in self.blocks(at, stop):
             if match := _BETWEEN_LINES.search(block):
@@ -72,7 +72,7 @@ class TextStream:
 class Spill:
     """A temporary folder for arrays that do not fit into memory: ``with Spill() as spill``.
 
-    TMPDIR says where it is; by default it is in the system's folder for such files.
+    It is in the folder TMPDIR; by default, in the system's folder for temporary files.
     """
 
     def __enter__(self) -> "Spill":
@@ -90,7 +90,7 @@ class Spill:
         return OnDisk(self._folder / str(self._number), dtype)
 
     def keep(self, array: NDArray) -> "OnDisk":
-        """The array, moved to the disk."""
+        """The array, moved to disk."""
         return self.new(array.dtype).extend(array)
 
 
@@ -144,7 +144,7 @@ class OnDisk:
 
 
 def regroup(pieces: Iterable[NDArray], size: int) -> Iterator[NDArray]:
-    """The same numbers in arrays of ``size`` each; the last one may be shorter."""
+    """The same numbers in arrays of ``size``; the last one may be shorter."""
     waiting: list[NDArray] = []
     total = 0
     for piece in pieces:
@@ -163,7 +163,7 @@ def sentence_starts(
 ) -> Iterator[NDArray[np.int32]]:
     """The ids of a text in pieces, with ``start`` before the first and after each line's end.
 
-    opening: False if the text is the rest of another, so that its first id starts no sentence.
+    opening: False if the text continues another one, so that its first id starts no sentence.
     """
     for ids in pieces:
         if len(ids):

@@ -8,11 +8,11 @@ from minillm.data.labelled import Labelled, with_held_out
 
 
 def nested_order(labels: Sequence[str], rng: np.random.Generator) -> list[int]:
-    """An order of the rows such that the first n, for any n, have the labels in their proportions.
+    """An order of the rows in which the first n, for any n, have the same proportions of labels.
 
-    The rows of each label are shuffled and spread evenly over the order; rows that have the same
-    place are in random order.  One row of each label comes first, so that no label is missing if n
-    is at least the number of labels.  The first n rows are among the first n + 1.
+    The rows of each label are shuffled and spread evenly over the order; rows at the same place are
+    in random order.  One row of each label comes first: no label is missing if n is at least the
+    number of labels.
 
     >>> order = nested_order(list("aabaabaab"), np.random.default_rng(0))
     >>> "".join("aabaabaab"[row] for row in order[:6])
@@ -28,7 +28,7 @@ def nested_order(labels: Sequence[str], rng: np.random.Generator) -> list[int]:
 
 
 def hold_out(labelled: Sequence[Labelled], every: int) -> tuple[list[Labelled], list[Labelled]]:
-    """Texts to train on, and to validate on: every second, third, ... text of each label."""
+    """Split off validation texts: every second, third, ... text of each label."""
     rows = list(with_held_out(labelled, every))
     training = [row for held_out, row in rows if not held_out]
     return training, [row for held_out, row in rows if held_out]

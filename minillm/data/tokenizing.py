@@ -1,16 +1,16 @@
 """Encoding a corpus into shards, by one process or by all ranks of a job.
 
 The corpus is cut into parts (:mod:`minillm.data.documents`), which are dealt to the ranks.  Each
-rank encodes its parts one after the other, in blocks, so that its memory is flat:
+rank encodes its parts one after the other, in blocks, so its memory stays constant:
 
     00003-00000.bin, 00003-00001.bin, ...   the shards of part 3
     00003.json                              the list of them, written when the part is complete
 
 When all parts are done, rank 0 writes the index, in the order of the parts, and removes the lists.
-So the shards are byte for byte the same whatever the number of ranks.
+So the shards are byte for byte the same for any number of ranks.
 
-After a kill the same call continues: it keeps the parts that are complete.  It reads their text
-again, without encoding it, and compares its fingerprint, so that no other text is added to them.
+After a kill, the same call continues: it keeps the parts that are complete.  It reads their text
+again, without encoding it, and compares its fingerprint, to make sure that the text is the same.
 """
 
 import ctypes
@@ -55,7 +55,7 @@ Progress = Callable[[int, int | None, int], None]
 
 
 class Tokenizer(Protocol):
-    """The attributes of a :class:`minillm.text.Vocabulary` that writing needs."""
+    """The attributes of a :class:`minillm.text.Vocabulary` that are used here."""
 
     eos: int | None
 
@@ -80,17 +80,17 @@ def write_shards(
 ) -> Shards:
     """Encode texts into the folder ``out``, a block at a time, and open the shards.
 
-    ``files`` are paths, built-in texts and ``-``; each is a document, or each line of them
-    (``documents="line"``).  EOS follows each document if the vocabulary has it.  With
-    ``deduplicate`` only the first of equal documents stays.  ``shuffle`` is the seed of a random
-    order of the documents.  A shard has at most ``shard_tokens``.
+    ``files`` are paths, built-in texts and ``-``.  Each is a document or, with
+    ``documents="line"``, each of its lines is.  EOS follows each document if the vocabulary has it.
+    With ``deduplicate``, only the first of equal documents is kept.  ``shuffle`` is the seed of a
+    random order of the documents.  A shard has at most ``shard_tokens``.
 
-    ``progress`` is called with the bytes of text that this rank has read, the bytes that it is
-    going to read, if known, and the tokens it has made.
+    ``progress`` is called with the bytes of text that this rank has read, the bytes that it has to
+    read, if known, and the tokens that it has made.
 
-    All ranks of a job call it.  Called again after a kill, it keeps the parts that are complete and
-    continues: the files are byte for byte those of a call that was not interrupted.  InputError
-    if the folder holds anything else, unless ``overwrite`` replaces its shards.
+    All ranks of a job call this.  Called again after a kill, it keeps the parts that are complete
+    and continues; the files are byte for byte the same as without the interruption.  InputError if
+    the folder has anything else in it, unless ``overwrite`` replaces its shards.
     """
     if not str(out):
         raise InputError("--out: expected a folder, found an empty name")
@@ -336,14 +336,14 @@ class _Text:
         digests: Digests | None,
         dropped: NDArray[np.bool_] | None,
     ):
-        """number: of the part, which may begin inside a document; dropped: for each document."""
+        """``number`` of the part, which may begin ``inside`` a document; ``dropped`` documents."""
         self.bytes = self.characters = self.documents = self.dropped = 0
         self._pieces, self._count_bytes, self._number = pieces, count_bytes, number
         self._inside, self._digests, self._is_dropped = inside, digests, dropped
         self._whole, self._document = hashlib.sha256(), hashlib.sha256()
 
     def pieces(self) -> Iterator[Piece]:
-        """The pieces of the documents that stay."""
+        """The pieces of the documents that are kept."""
         for place, piece in self._pieces:
             dropped = self._is_dropped is not None and self._is_dropped[self.documents]
             if piece is None:
@@ -382,7 +382,7 @@ class _Text:
 
 
 def _grouped(pieces: Iterator[Piece]) -> Iterator[list[Piece]]:
-    """Pieces in groups of BLOCK characters, which are encoded together: documents are short."""
+    """Group pieces to BLOCK characters, because encoding short documents one by one is slow."""
     group: list[Piece] = []
     characters = 0
     for place, piece in pieces:
@@ -396,7 +396,7 @@ def _grouped(pieces: Iterator[Piece]) -> Iterator[list[Piece]]:
 
 
 def _read_record(path: Path, dtype: np.dtype) -> dict[str, Any]:
-    """The list of a part's shards.  InputError if they are not as they were written."""
+    """The list of a part's shards.  InputError if they have changed."""
     record = read_json(path)
     shards = record.get("shards")
     if not isinstance(shards, list) or not all(map(is_shard, shards)) or "sha256" not in record:
@@ -413,8 +413,8 @@ def _read_record(path: Path, dtype: np.dtype) -> dict[str, Any]:
 def _return_memory() -> None:
     """Give free memory back to the system, because glibc keeps it.
 
-    Blocks of text differ a little in length, so that the next one often does not fit where one was
-    before.  While 2 GB of text were read, the heap grew to 700 MB, nearly all of it free.
+    Blocks of text differ a little in length, so the next one often does not fit into the memory of
+    the last.  While 2 GB of text were read, the heap grew to 700 MB, nearly all of it free.
     """
     with suppress(AttributeError, OSError, TypeError):  # not glibc
         ctypes.CDLL(None).malloc_trim(0)

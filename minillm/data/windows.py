@@ -1,4 +1,4 @@
-"""Windows of a long text: one after the other, at random, or overlapping."""
+"""Windows of a long text: consecutive, random, or overlapping."""
 
 from collections.abc import Iterator
 from typing import Any, Protocol
@@ -9,7 +9,7 @@ from minillm.errors import InputError
 
 
 class Ids(Protocol):
-    """A long row of ids: an array, or :class:`~minillm.data.shards.Shards`."""
+    """A long sequence of ids: an array, or :class:`~minillm.data.shards.Shards`."""
 
     def __len__(self) -> int: ...
 
@@ -17,7 +17,7 @@ class Ids(Protocol):
 
 
 def check_longer_than_a_window(ids: Ids, window: int) -> None:
-    """InputError if a training text has no window with the token after it."""
+    """InputError if a training text is not longer than a window."""
     if len(ids) <= window:
         raise InputError(
             f"the training text has {len(ids):,} tokens: "
@@ -26,16 +26,16 @@ def check_longer_than_a_window(ids: Ids, window: int) -> None:
 
 
 def windows_per_epoch(ids: Ids, batch: int, window: int) -> int:
-    """The number of batches that have as many tokens as the text, rounded up."""
+    """The number of batches with as many tokens as the text, rounded up."""
     return -(-len(ids) // (batch * window))
 
 
 class Windows:
     """An endless series of windows: a text read as B parallel streams, T tokens at a time.
 
-    Stream b starts at b/B of the text, and each window continues where the one before ended, so
-    that a recurrent state can be carried from window to window.  At its end a stream continues with
-    the text of the next one: the text is a ring.  Targets are the tokens after the inputs.
+    Stream b starts at b/B of the text.  Each window continues where the previous one ended, so that
+    a recurrent state can be carried over.  At its end, a stream continues with the text of the next
+    one: the text is a ring.  Targets are the tokens after the inputs.
 
     >>> windows = Windows(np.arange(10), batch=2, window=3)
     >>> windows.next()[0].tolist(), windows.next()[0].tolist()
@@ -67,9 +67,9 @@ class Windows:
 def windows_once(ids: Ids, batch: int, window: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """All windows of a text once, as B parallel streams: ``inputs``, ``targets`` (B, <= T).
 
-    For evaluation.  A stream is at least 16 windows long, so that its start from the zero state
-    costs little: a short text is read as fewer streams, down to one.  Fewer than B tokens at
-    the end are not read.
+    For evaluation.  A stream is at least 16 windows long, so that starting from the zero state
+    costs little.  A short text is read as fewer streams, down to one.  Up to B - 1 tokens at the
+    end are not read.
     """
     _check_two_tokens(ids)
     batch = max(1, min(batch, len(ids) // (16 * window)))
@@ -87,10 +87,10 @@ def _check_two_tokens(ids: Ids) -> None:
 
 
 class RandomWindows:
-    """An endless series of windows that begin anywhere in a text, all places equally likely.
+    """An endless series of windows from random places of a text.
 
-    Batch k is drawn from a generator of its own, seeded by ``seed`` and k, so that the state is
-    ``position``, the number of batches that were drawn.
+    Batch k is drawn from a new generator, seeded by ``seed`` and k.  So the state is ``position``,
+    the number of batches drawn.
     """
 
     def __init__(self, ids: Ids, batch: int, window: int, seed: int = 0, position: int = 0):
@@ -100,7 +100,7 @@ class RandomWindows:
 
     @property
     def batches_per_epoch(self) -> int:
-        """The number of batches that have as many tokens as the text."""
+        """The number of batches with as many tokens as the text."""
         return windows_per_epoch(self.ids, self.batch, self.window)
 
     def next(self) -> tuple[np.ndarray, np.ndarray]:
@@ -118,8 +118,8 @@ def overlapping_windows(
     """A text once, in windows that overlap by half: ``inputs``, ``targets``, ``mask`` (B, T).
 
     For evaluating a model that sees nothing before its window.  The mask is True at the targets
-    that count.  Each token but the first counts once; from the second window on, it counts in the
-    window in which half a window or more precedes it.
+    that count.  Each token but the first counts once, in the window in which more tokens precede
+    it.  After the first window, that is at least half a window.
     """
     _check_two_tokens(ids)
     last, overlap = len(ids) - 1, window // 2

@@ -1,4 +1,4 @@
-"""Data sets that evaluate word vectors: pairs of words that people have scored, and analogies."""
+"""Data sets for evaluating word vectors: pairs of words with people's scores, and analogies."""
 
 from collections.abc import Iterator
 
@@ -55,7 +55,7 @@ def read_analogies(path: str) -> dict[str, list[Analogy]]:
 
 
 def _lines(path: str) -> Iterator[tuple[str, str]]:
-    """The lines of a text file that are not blank, each after its place for an error."""
+    """The lines of a text file that are not blank: place for error messages, line."""
     for line, place in read_lines(path):
         if line.strip():
             yield place, line.strip()
