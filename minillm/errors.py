@@ -1,4 +1,4 @@
-"""The exceptions whose messages are for users."""
+"""Exceptions with messages for users."""
 
 
 class InputError(ValueError):
@@ -12,8 +12,8 @@ class InputError(ValueError):
 class DivergedError(RuntimeError):
     """The loss or the gradient of a training is no longer a finite number.
 
-    The input is not bad: with a lower learning rate, the same model may well train on the same
-    data.  The command line prints the message, one line, and exits with status 1.
+    The input may be correct: a lower learning rate often helps.  The command line prints the
+    message, one line, and exits with status 1.
     """
 
 

@@ -3,8 +3,8 @@
     model = TextClassifier().fit(texts, labels)
     model.predict(["a fine film"]), model.predict_proba(["a fine film"])
 
-It goes where scikit-learn's own classifiers go: ``cross_val_score(TextClassifier(), texts,
-labels)``, ``GridSearchCV``, the end of a ``Pipeline``.  It needs the package scikit-learn.
+It works like scikit-learn's own classifiers: in ``cross_val_score(TextClassifier(), texts,
+labels)``, in ``GridSearchCV``, or at the end of a ``Pipeline``.  It needs the package scikit-learn.
 """
 
 from collections.abc import Sequence
@@ -28,11 +28,11 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
     """A model that gives each text a label, as ``minillm train classifier`` trains it.
 
     ``kind`` is "classifier", a bag of n-grams, or "recurrent-classifier".  ``settings`` are other
-    options of ``minillm train KIND --help`` by name, such as ``{"hidden": 64}``; the parameters
-    that are None have the defaults of the kind.
+    options of ``minillm train KIND --help`` by name, such as ``{"hidden": 64}``.  A parameter that
+    is None has the default of the kind.
 
-    After ``fit``, ``classes_`` has the labels in order, and ``run_`` the run: ``run_.save(folder)``
-    keeps it for the command line.
+    After ``fit``, ``classes_`` has the sorted labels, and ``run_`` the run.  ``run_.save(folder)``
+    saves it for the command line.
     """
 
     def __init__(
@@ -56,18 +56,18 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         self.seed = seed
 
     def fit(self, X: Sequence[str], y: ArrayLike) -> "TextClassifier":
-        """Train on texts and their labels, of any type; every tenth text tells when to stop."""
+        """Train on texts and their labels, of any type; every tenth text is for validation."""
         labels = np.asarray(y)
         check_classification_targets(labels)
         self.classes_, numbers = np.unique(labels, return_inverse=True)
         names = ("learning_rate", "batch", "epochs", "augment", "class_weights", "seed")
-        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        settings = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         self.run_ = train(
             self.kind,
             texts=_texts(X),
             labels=[str(number) for number in numbers],
             quiet=True,
-            **given,
+            **settings,
             **(self.settings or {}),
         )
         return self

@@ -23,7 +23,7 @@ from minillm.models.vectors import Vectors
 
 
 def frequency_loss(training: NDArray, held_out: NDArray) -> float:
-    """Return the cross-entropy in nats of guessing each held-out id by its frequency in training.
+    """Return the cross-entropy in nats of predicting held-out ids by their training frequencies.
 
     Ids (N,) and (M,).  One is added to each count, so that no id is impossible.
     """
@@ -83,7 +83,7 @@ def measure_texts(outputs: Texts, references: References, **options: Any) -> dic
 @text_metric
 def exact_match(outputs: Texts, references: References) -> float:
     """Return the proportion of outputs that equal one of their references."""
-    equal = [output in known for output, known in zip(outputs, references, strict=True)]
+    equal = [output in texts for output, texts in zip(outputs, references, strict=True)]
     return sum(equal) / len(equal)
 
 
@@ -93,7 +93,7 @@ def token_error_rate(
 ) -> float:
     """Return the insertions, deletions and substitutions per reference token.
 
-        sum of the edit distances to the nearest reference / sum of these references' lengths
+        sum of the edit distances to the nearest references / sum of the lengths of these references
 
     Tokens are characters, unless ``split`` splits the texts in another way.  For words this is the
     word error rate of speech recognition, for phonemes the phoneme error rate.  The first of
@@ -166,7 +166,7 @@ def _imported(name: str) -> Any:
 # --- answers to questions ------------------------------------------------------------
 #
 # These are defined by SQuAD's evaluation.  A question may have several references.  Without any, it
-# has no answer: its reference is the empty one.
+# has no answer, and its reference is empty.
 #
 # Sources: Rajpurkar, Zhang, Lopyrev and Liang (2016), "SQuAD", section 6.1; Rajpurkar, Jia and
 # Liang (2018), "Know what you don't know", for questions without an answer.
@@ -204,7 +204,7 @@ def answer_f1(answer: str, references: Sequence[str]) -> float:
 
 
 def _references(references: Sequence[str]) -> list[list[str]]:
-    """Return the words of the references that have any, or else those of the empty reference."""
+    """Return the words of the references that have any; else, one empty reference."""
     return [words for words in map(normalised_answer, references) if words] or [[]]
 
 
@@ -220,8 +220,8 @@ def answer_of_shared_words(question: str, context: str) -> str:
     """Answer a question by counting words: a baseline.
 
     The context is cut into clauses, at punctuation marks and line ends.  Each word has the weight
-    log(1 + 1 / count), so that rare ones weigh more.  The answer is the clause behind the one in
-    which the words of the question have the largest sum of weights.
+    log(1 + 1 / count), so rare words weigh more.  The answer is the clause after the one in which
+    the words of the question have the largest sum of weights.
 
     >>> answer_of_shared_words("What is the default of b?", "f(a=1, b=22)  Adds a and b.")
     '22'
@@ -300,7 +300,7 @@ def cosines(vector: NDArray, vectors: NDArray) -> NDArray:
 def similarity_correlation(
     vectors: Vectors, pairs: Sequence[tuple[str, str, float]]
 ) -> tuple[float, int]:
-    """Return the rank correlation of cosines and people's scores, and the number of pairs used.
+    """Return the rank correlation of cosines and human scores, and the number of pairs used.
 
     Pairs with an unknown word are left out.  InputError if fewer than two remain.
     """
@@ -312,9 +312,9 @@ def similarity_correlation(
 
 
 def rank_correlation(x: ArrayLike, y: ArrayLike) -> float:
-    """Return Spearman's rank correlation (1904): that of the ranks of x and y, both (N,).
+    """Return Spearman's rank correlation (1904) of x and y, both (N,).
 
-    InputError if all values of one of them are equal, because then it is not defined.
+    InputError if all values of x or of y are equal, because then it is not defined.
     """
     x, y = ranks(np.asarray(x)), ranks(np.asarray(y))
     if np.ptp(x) == 0 or np.ptp(y) == 0:
@@ -336,7 +336,7 @@ def ranks(values: NDArray) -> NDArray[np.float64]:
 def analogy_accuracy(
     vectors: Vectors, sections: Mapping[str, Sequence[tuple[str, str, str, str]]]
 ) -> dict[str, tuple[int, int, int]]:
-    """Count, for each section of analogies, the solved ones, those of known words, and all.
+    """Count the analogies of each section: those solved, those of known words, and all.
 
     "a is to b as c is to d" is solved if d is the word nearest to b - a + c, except a, b and c.
     """
@@ -349,8 +349,8 @@ def analogy_accuracy(
             a, b, c, d = np.array(known[begin : begin + 256]).T
             scores = (directions[b] - directions[a] + directions[c]) @ directions.T
             rows = np.arange(len(d))
-            for given in (a, b, c):
-                scores[rows, given] = -np.inf
+            for word in (a, b, c):
+                scores[rows, word] = -np.inf
             solved += int(np.sum(scores.argmax(axis=1) == d))
         results[name] = (solved, len(known), len(analogies))
     return results

@@ -3,8 +3,8 @@
     mpiexec -n 4 minillm train lm --out runs/lm
 
 runs the same program four times.  Each process is a *rank*, with a number from 0.  All ranks call
-the same operations in the same order, which pass data between them.  A program that was not started
-in this way is a single rank, and imports nothing of MPI.
+the same operations, which pass data between them, in the same order.  A program that was not
+started in this way is a single rank, and does not import MPI.
 
 Source: Message Passing Interface Forum (1994), "MPI: a message-passing interface standard".
 """
@@ -28,13 +28,13 @@ _SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 _RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK", "PMIX_RANK")
 _LOCAL_SIZES = ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE", "MV2_COMM_WORLD_LOCAL_SIZE")
 _PATIENCE, _NAP = 0.001, 0.0001  # seconds
-_ON_ITS_WAY = 0.5  # seconds in which mpiexec passes on the output, which an end may overtake
+_ON_ITS_WAY = 0.5  # seconds for mpiexec to pass on the output before all ranks end
 
 
 class Ranks:
     """The ranks of a job, seen from one of them: ``rank`` of ``size``.
 
-    All ranks call each method, which returns when this rank's part is done.
+    All ranks call each method.  It returns when this rank's part is done.
     """
 
     def __init__(self, communicator: Any = None):
@@ -55,7 +55,7 @@ class Ranks:
             _finish(self.communicator.Iallreduce(MPI.IN_PLACE, array), patience=math.inf)
 
     def broadcast(self, value: Any) -> Any:
-        """Return rank 0's value on every rank; the values of the others are not used.
+        """Return rank 0's value on every rank; the other values are not used.
 
         mpi4py pickles it on the job's own rank 0; :meth:`gather` does so on every rank.
         """
@@ -87,14 +87,14 @@ class Ranks:
         return np.split(incoming, np.cumsum(received)[:-1] // dtype.itemsize)
 
     def wait(self) -> None:
-        """Return when every rank has called it."""
+        """Wait until every rank has called this."""
         if self.size > 1:
             _finish(self.communicator.Ibarrier())
 
     def all_fail(self, seconds: float) -> bool:
-        """Return whether every rank calls this within ``seconds``: then all have the error.
+        """Return whether every rank calls this within ``seconds``, which means that all failed.
 
-        It does not interfere with the operations in which the other ranks may be waiting.
+        It does not interfere with operations in which other ranks may be waiting.
         """
         return self.size == 1 or _finish(self._of_errors.Ibarrier(), seconds)
 
@@ -109,9 +109,9 @@ class Ranks:
 def _finish(request: Any, seconds: float = math.inf, patience: float = _PATIENCE) -> bool:
     """Wait for a request, and return whether it is complete within ``seconds``.
 
-    MPI itself would poll, and keep a core busy.  If there are more ranks than cores, a rank that is
-    waited for may need that core.  So this function yields its core between two polls, and after
-    ``patience`` seconds it sleeps.
+    MPI itself would poll, and keep a core busy.  With more ranks than cores, the rank that this one
+    waits for may need that core.  So this function yields its core between two polls, and sleeps
+    after ``patience`` seconds.
     """
     began = time.monotonic()
     while not request.Test():
@@ -126,15 +126,15 @@ def _finish(request: Any, seconds: float = math.inf, patience: float = _PATIENCE
 
 
 def launched_as() -> int | None:
-    """Return this process's rank as set by mpiexec, without MPI; None if it was not started so."""
+    """Return this process's rank as set by mpiexec, without using MPI; None without mpiexec."""
     return next((int(os.environ[name]) for name in _RANKS if name in os.environ), None)
 
 
 def share_cores() -> None:
     """Divide the cores of a machine among its ranks, unless OMP_NUM_THREADS is set.
 
-    Call this before NumPy is imported, because NumPy and the kernels then count their threads.
-    More threads than cores would take turns on them, and wait for each other.
+    Call this before importing NumPy, because NumPy and the kernels then set their number of
+    threads.  If there were more threads than cores, they would wait for each other.
     """
     local = next((int(os.environ[name]) for name in _LOCAL_SIZES if name in os.environ), 1)
     if local > 1:
@@ -147,7 +147,7 @@ def share_cores() -> None:
 def ranks() -> Ranks:
     """Return the ranks of this job.
 
-    InputError if it was started by mpiexec and mpi4py is not installed, or belongs to another MPI.
+    InputError if the job was started by mpiexec and mpi4py is missing, or belongs to another MPI.
     """
     if launched_as() is None:
         return Ranks()

@@ -1,4 +1,4 @@
-"""Pictures as PNG: loss curves, learning curves, attention weights, word vectors.
+"""Plots as PNG: loss curves, learning curves, attention weights, word vectors.
 
 All need matplotlib: InputError without it.
 """
@@ -23,8 +23,8 @@ DPI = 120
 def loss_curve(records: Sequence[dict], unit: str = "token", extra: str = "") -> bytes:
     """Plot the training and validation losses of ``metrics.jsonl``, by step.
 
-    ``unit`` names the items whose mean a loss is: "character", "word".  ``extra`` names the parts
-    of the training loss that the validation loss lacks: "dropout and label smoothing".
+    A loss is a mean over items, which ``unit`` names: "character", "word".  ``extra`` names the
+    parts of the training loss that the validation loss lacks: "dropout and label smoothing".
     """
     figure = _figure(7, 4.2)
     axes = figure.add_subplot()
@@ -49,7 +49,7 @@ def loss_curve(records: Sequence[dict], unit: str = "token", extra: str = "") ->
 def loss_curves(runs: Mapping[str, Sequence[dict]]) -> bytes:
     """Plot the validation losses of several runs by minutes of training.
 
-    A run without any, such as one of word2vec, has its training loss instead, dashed.
+    A run without validation, such as one of word2vec, has its training loss instead, dashed.
     """
     figure = _figure(7, 4.2)
     axes = figure.add_subplot()
@@ -85,8 +85,8 @@ def _curve(axes: "Axes", points: Sequence[tuple[float, float]], **style: Any) ->
 def learning_curve(lines: Mapping[str, Mapping[int, Sequence[float]]]) -> bytes:
     """Plot accuracies by the number of labels: the mean and the standard deviation of each line.
 
-    ``lines`` has the accuracies (0 to 1) of several trainings for each line and each number of
-    labels.  A line named "X, augmented" has the colour of line X, and is dashed.
+    ``lines`` has the accuracies (0 to 1) of several trainings for each line and number of labels.
+    A line named "X, augmented" is dashed, and has the colour of line X.
     """
     figure = _figure(7, 4.6)
     axes = figure.add_subplot()
@@ -117,10 +117,10 @@ def learning_curve(lines: Mapping[str, Mapping[int, Sequence[float]]]) -> bytes:
 def attention_map(
     weights: NDArray, source: Sequence[str], target: Sequence[str], title: str = ""
 ) -> bytes:
-    """Draw a heat map of attention weights (T, S): a row for each target token, darker is larger.
+    """Draw a heat map of attention weights (T, S); darker is larger.
 
-    The columns are labelled with the source tokens, the rows with the target tokens.  The more
-    cells there are, the smaller they are, so that a long sentence fits a page.
+    The columns are labelled with the source tokens, the rows with the target tokens.  The cells are
+    smaller for a long sentence, so that it fits a page.
     """
     T, S = len(target), len(source)
     cell = min(0.36, max(0.16, 20 / max(T, S)))  # all lengths in inches
@@ -159,8 +159,8 @@ def attention_map(
 def word_map(words: Sequence[str], coordinates: NDArray) -> bytes:
     """Draw words in the plane, at coordinates (N, 2).
 
-    Each word, in their order, is placed as near to its point as it can be without covering another.
-    Words without a place are left out, and the picture gives their number.
+    Each word, in order, is placed as near to its point as possible without covering another.
+    Words without a place are left out, and the plot shows their number.
     """
     figure = _figure(11, 8.5)
     axes = figure.add_subplot()
@@ -177,7 +177,7 @@ def word_map(words: Sequence[str], coordinates: NDArray) -> bytes:
 
 
 def _label_points(axes: "Axes", words: Sequence[str], coordinates: NDArray) -> int:
-    """Write each word at the first free place about its point; return the number without one."""
+    """Write each word at the first free place near its point; return the number without one."""
     style: dict[str, Any] = {"fontsize": 8, "va": "center", "parse_math": False}
     line = {"arrowstyle": "-", "color": "0.6", "lw": 0.5, "shrinkA": 0}
     left_out = 0
@@ -223,8 +223,8 @@ def _free_place(
     return None
 
 
-# The places of a word about its point, in pixels, the nearest first: to the right, to the left,
-# above, below and between these; then in wider rings, with a line to the point.
+# The places of a word near its point, in pixels, nearest first: to the right, to the left, above,
+# below and between these; then in wider rings, with a line to the point.
 _NEAR = 14
 _AROUND = [(1, 0), (-1, 0), (0, 1), (0, -1), (0.7, 0.7), (-0.7, 0.7), (0.7, -0.7), (-0.7, -0.7)]
 _OFFSETS = [(5, 0), (-5, 0), (0, 12), (0, -12), (5, 9), (-5, 9), (5, -9), (-5, -9)] + [
@@ -233,7 +233,7 @@ _OFFSETS = [(5, 0), (-5, 0), (0, 12), (0, -12), (5, 9), (-5, 9), (5, -9), (-5, -
 
 
 def _figure(width: float, height: float) -> "Figure":
-    """Make an empty picture; sizes are in inches."""
+    """Make an empty figure; sizes are in inches."""
     try:
         from matplotlib.figure import Figure
     except ImportError:

@@ -1,7 +1,7 @@
 """The choice of kernels: the NumPy originals or one of their Cython twins.
 
 Every hot loop is written twice.  The NumPy original is on the page of its idea,
-next to the op that calls it, and is marked
+next to the op that calls it.  It is marked
 
     @twinned
     def gelu_forward(x): ...
@@ -9,9 +9,8 @@ next to the op that calls it, and is marked
 Its Cython twin has the same name and the same parameters.  It is in a
 `<topic>.pyx` of this folder, which is compiled once for each instruction set as
 `_<topic>_<instruction set>`.  A call of ``gelu_forward`` runs the twin if
-Cython kernels are in force at that moment, else the original.  Both return the
-same arrays in the same layout, so that the backward of one may follow the
-forward of the other.
+Cython kernels are in force, else the original.  Both return the same arrays in
+the same layout, so the backward of one may follow the forward of the other.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ TOPICS = (
     "word2vec",
     "bpe",
 )
-INSTRUCTION_SETS = ("avx512", "avx2", "baseline")  # the best first
+INSTRUCTION_SETS = ("avx512", "avx2", "baseline")  # best first
 CHOICES = ("auto", "numpy", "cython", *INSTRUCTION_SETS)
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -58,9 +57,9 @@ class KernelsUnavailable(InputError, ImportError):
 def twinned(original: Function) -> Function:
     """Mark a NumPy original: its Cython twin runs instead where it is in force.
 
-    The twin has the original's name.  If the public op of the page has that name
-    itself, the original gets an underscore: ``_lstm_step`` is that of ``lstm_step``.
-    The original is available as ``__wrapped__``.
+    The twin has the original's name.  If the public op has that name, the original
+    gets an underscore: ``_lstm_step`` is the original of ``lstm_step``.  It is
+    available as ``__wrapped__``.
 
     Raises ImportError if another module has an original of this name.
     """
@@ -115,9 +114,9 @@ def kernels_info() -> dict[str, Any]:
 
 
 def select_kernels(name: str) -> SimpleNamespace:
-    """Return the kernels of a name of use_kernels: their own name and the compiled functions.
+    """Return the kernels for a name of :func:`use_kernels`, with their compiled functions.
 
-    "numpy" has no compiled functions, so that the originals run.
+    "numpy" has no compiled functions, so the originals run.
     """
     if name not in CHOICES:
         raise InputError(f"kernels: expected one of {', '.join(CHOICES)}; found {name!r}")
@@ -174,11 +173,11 @@ def _load(name: str) -> SimpleNamespace:
 def _exported(module: ModuleType, translated: str) -> Iterator[tuple[str, Callable]]:
     """Yield the public functions of a compiled module, by name.
 
-    They carry the name of the C module that was compiled for each instruction set.
+    Their ``__module__`` is the C module that was compiled for each instruction set.
     """
     for key, value in vars(module).items():
-        own = getattr(value, "__module__", None) == translated
-        if own and callable(value) and not isinstance(value, type) and not key.startswith("_"):
+        compiled = getattr(value, "__module__", None) == translated
+        if compiled and callable(value) and not isinstance(value, type) and not key.startswith("_"):
             yield key, value
 
 

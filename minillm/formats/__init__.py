@@ -1,1 +1,1 @@
-"""Files of other programs: ARPA n-gram models, word2vec's vectors, Hugging Face's folders."""
+"""File formats of other programs: ARPA, word2vec, Hugging Face."""

@@ -14,9 +14,9 @@ A line has log10 p(word | context), the n-gram and, unless the n-gram is one of
 the longest, log10 of its backoff weight.  ``<s>`` and ``</s>`` are the start and
 the end of a sentence, ``<unk>`` is the unknown word.
 
-White space separates the fields, so that no token can be written as white space.
-A line's end is written as ``</s>``, all other white space by its code point: a
-space is ``<U+0020>``.
+White space separates the fields, so it cannot be written as a token.  A line's end
+is written as ``</s>``, all other white space by its code point: a space is
+``<U+0020>``.
 """
 
 import gzip
@@ -41,8 +41,8 @@ IMPOSSIBLE = -99.0
 LONGEST = 20  # words in an n-gram
 LARGEST_BACKOFF = 1e30  # of a float32, with room for sums
 MOST_BLANK = 100_000  # lines in a row
-FREE_UNPACKED = 1 << 22  # bytes of text, to which a compressed file of any size may expand
-MOST_UNPACKED = 200  # times the size of a compressed file; text becomes some 5 times smaller
+FREE_UNPACKED = 1 << 22  # bytes that a compressed file of any size may expand to
+MOST_UNPACKED = 200  # times the size of a compressed file; text compresses to about a fifth
 
 _BLOCK = 1 << 16
 _SIZE = re.compile(rb"ngram\s+(\d{1,9})\s*=\s*(\d{1,20})")
@@ -53,8 +53,8 @@ def write_arpa(path: str | Path, vocabulary: Vocabulary, params: dict[str, NDArr
     """Write an n-gram model, compressed if the file's name ends with .gz.
 
     params are those of `models.ngram.NGram`; the id after the last one of the
-    vocabulary opens a sentence.  Numbers have 9 digits, so that they are read
-    back as the same float32.
+    vocabulary opens a sentence.  Numbers have 9 digits, enough to read back the
+    same float32.
     """
     names = [_name(vocabulary.decode([id])) for id in range(len(vocabulary))] + [START]
     if len(set(names)) < len(names):
@@ -80,7 +80,7 @@ def write_arpa(path: str | Path, vocabulary: Vocabulary, params: dict[str, NDArr
 def _sections(names: list[str], params: dict[str, NDArray], n: int, order: int) -> Iterator[str]:
     """The lines of the n-grams, a block of lines at a time."""
     words = np.array(names, object)
-    number = _Numbers()  # few backoffs are different
+    number = _Numbers()  # there are few different backoffs
     line = "%.9g\t" + " ".join(["%s"] * n) + ("\t%s\n" if n < order else "\n")
     for begin in range(0, len(params[f"word.{n}"]), _BLOCK):
         # The dtype of first.n, because searchsorted would convert that array otherwise.
@@ -100,7 +100,7 @@ def _sections(names: list[str], params: dict[str, NDArray], n: int, order: int) 
 
 
 class _Numbers(dict[float, str]):
-    """The text of each number, which is made once while there are few."""
+    """The text of each number, made once while there are few."""
 
     def __missing__(self, number: float) -> str:
         if len(self) >= _BLOCK:
@@ -118,7 +118,7 @@ def _name(token: str) -> str:
 def _compressed(path: str | Path, raw: BinaryIO) -> AbstractContextManager:
     if not str(path).endswith(".gz"):
         return nullcontext(raw)
-    # The header has no name and time, so that equal models make equal files.
+    # No name and no time in the header, so that equal models make equal files.
     return gzip.GzipFile("", "wb", 6, raw, mtime=0)
 
 
@@ -126,11 +126,10 @@ def _compressed(path: str | Path, raw: BinaryIO) -> AbstractContextManager:
 
 
 def read_arpa(path: str | Path) -> tuple[Vocabulary, dict[str, NDArray]]:
-    """Read an n-gram model, compressed or not: -> vocabulary, params, as `write_arpa` takes them.
+    """Read an n-gram model, compressed or not: -> vocabulary, params, as for `write_arpa`.
 
-    A file in which white space is written by its code point is a model of
-    characters; any other is one of words.  InputError, with the line's number,
-    if the file is not in the format.
+    A file with white space written as a code point is a model of characters, any other
+    one of words.  InputError, with the line's number, if the file is not in the format.
     """
     lines = _Lines(path)
     sizes = _header(lines)
@@ -155,7 +154,7 @@ def _vocabulary(path: str | Path, tokens: list[str]) -> Vocabulary:
 
 
 class _Lines:
-    """The lines of a file that are not blank, numbered, without white space around them."""
+    """The lines of a file that are not blank, numbered, without surrounding white space."""
 
     def __init__(self, path: str | Path):
         self.path, self.number, self.line = path, 0, b""
@@ -221,7 +220,7 @@ def _entries(lines: _Lines, n: int, sizes: list[int]):
     if lines.line != f"\\{n}-grams:".encode():
         raise lines.wrong(f"\\{n}-grams:")
     words: list[list[bytes]] = []
-    # They grow with the lines, so that a damaged size takes no memory.
+    # The arrays grow with the lines, so a damaged size takes no memory.
     log_p, backoff, numbers = array("d"), array("d"), array("q")
     longest = n == len(sizes)
     for _ in range(sizes[n - 1]):
@@ -269,7 +268,7 @@ def _unigrams(lines: _Lines, sizes: list[int]):
     params = {
         "first.1": np.array([0, len(names)], np.int32),
         "word.1": np.arange(len(names), dtype=np.int32),
-        # A file may lack <unk> or <s>, which are then impossible.
+        # If a file lacks <unk> or <s>, they are impossible.
         "log_p.1": np.where(row >= 0, log_p[row], IMPOSSIBLE).astype(np.float32),
     }
     if len(sizes) > 1:

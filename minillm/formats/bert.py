@@ -8,9 +8,9 @@
 The tokenizer is vocab.txt or tokenizer.json, with tokenizer_config.json.  A folder of a sentence
 encoder has more files: see :mod:`minillm.formats.sentences`.
 
-Its linear layers have weights (out, in): ours transposed.  Query, key and value are three matrices,
-which lie side by side in one of ours.  The output for masked words is tied to the embedding of the
-tokens, as ours: it has a bias of its own, but no weight.
+Its linear layers have weights (out, in), the transpose of ours.  Query, key and value are three
+matrices; ours is one, with the three side by side.  As in ours, the output for masked words is tied
+to the token embedding: it has a bias, but no weight.
 """
 
 import json
@@ -65,7 +65,7 @@ _NEXT_SENTENCE = (
     ("next.W", "cls.seq_relationship.weight", "D 2"),
     ("next.b", "cls.seq_relationship.bias", "2"),
 )
-PREFIX, HEADS = "bert.", "cls."  # tensors outside of heads have the prefix, except in a BertModel
+PREFIX, HEADS = "bert.", "cls."  # only tensors outside heads have the prefix; in BertModel, none
 _OUTPUT, _OUTPUT_BIAS = "cls.predictions.decoder.weight", "cls.predictions.decoder.bias"
 _TIED = {  # a second name of a tensor, the first one, ours
     _OUTPUT: ("embeddings.word_embeddings.weight", "embedding.E"),
@@ -91,7 +91,7 @@ _ARCHITECTURES = {
     (True, True): "BertForPreTraining",
 }
 
-# Entries that may vary in a BERT of theirs, but not in models/bert.py; the default comes first.
+# Entries that may vary in Hugging Face's BERT, but not in models/bert.py; the default comes first.
 _FIXED: dict[str, tuple[Any, ...]] = {
     "hidden_act": ("gelu",),
     "layer_norm_eps": (EPSILON,),
@@ -132,10 +132,10 @@ def weights(config: BERTConfig) -> Iterator[Weight]:
 
 
 def import_bert(folder: str | Path) -> tuple[BERT, WordPieces, Sentences]:
-    """The BERT in a folder, in float32, its tokenizer, and the way it makes a vector of a text.
+    """The BERT in a folder, in float32, its tokenizer, and its settings for vectors of texts.
 
-    InputError names the file, and the entry or the tensor, that is missing, damaged or of
-    another kind than :mod:`minillm.models.bert`.
+    InputError names the file, and the entry or tensor that is missing, damaged or not supported by
+    :mod:`minillm.models.bert`.
     """
     modules = read_modules(Path(folder))
     place = modules["Transformer"]
@@ -156,13 +156,13 @@ def import_bert(folder: str | Path) -> tuple[BERT, WordPieces, Sentences]:
 
 
 def _plain(name: str) -> str:
-    """The current name of a tensor, without the prefix: gain and bias had other names once."""
+    """The current name of a tensor, without the prefix; gain and bias once had other names."""
     name = name.removeprefix(PREFIX)
     return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("Norm.beta", "Norm.bias")
 
 
 def _read_config(path: Path, values: dict[str, Any], tensors: Mapping[str, Tensor]) -> BERTConfig:
-    """The sizes, and the heads: those of the architecture, and those that have weights."""
+    """The sizes, and the heads: those of the architecture, and those with weights."""
     names = values.get("architectures") or []
     masked_words, next_sentence = (
         any(_ARCHITECTURES[heads] in names for heads in _ARCHITECTURES if heads[head])
@@ -199,7 +199,7 @@ def _read_tokenizer(folder: Path) -> WordPieces:
 
 
 def has_heads(config: BERTConfig) -> bool:
-    """Whether a model has heads, so that it is more than a BertModel."""
+    """Whether a model has heads, unlike a BertModel."""
     return config.masked_words or config.next_sentence
 
 

@@ -2,8 +2,8 @@
 
 The tokenizer is one of byte pairs: tokenizer.json, or vocab.json and merges.txt.
 
-Its linear layers ("Conv1D") have weights (in, out), as ours: nothing is transposed.  The output is
-tied to the embedding of the tokens, as ours, and has no weight of its own.
+Its linear layers ("Conv1D") have weights (in, out), as ours do: nothing is transposed.  As in ours,
+the output is tied to the token embedding, and has no weight.
 """
 
 import re
@@ -52,7 +52,7 @@ _SIZES = {
     "width": "n_embd",
 }
 
-# Entries that may vary in a GPT-2 of theirs, but not in models/gpt.py; the default comes first.
+# Entries that may vary in Hugging Face's GPT-2, but not in models/gpt.py; the default comes first.
 _FIXED: dict[str, tuple[Any, ...]] = {
     "activation_function": ("gelu_new", "gelu_pytorch_tanh"),  # two names of one function
     "layer_norm_epsilon": (1e-5,),
@@ -84,9 +84,9 @@ def weights(config: GPTConfig) -> Iterator[Weight]:
 def import_gpt2(folder: str | Path) -> tuple[GPT, Vocabulary]:
     """The GPT-2 in a folder, in float32, and its tokenizer.
 
-    Each weight is read from the file into its place, so that memory holds the model once.
-    InputError names the file, and the entry or the tensor, that is missing, damaged or of
-    another kind than :mod:`minillm.models.gpt`.
+    Each weight is read from the file into its place, so memory holds only one copy of the model.
+    InputError names the file, and the entry or tensor that is missing, damaged or not supported by
+    :mod:`minillm.models.gpt`.
     """
     folder = Path(folder)
     config, tied = _read_config(folder / "config.json")
@@ -100,7 +100,7 @@ def import_gpt2(folder: str | Path) -> tuple[GPT, Vocabulary]:
 
 
 def _read_config(path: Path) -> tuple[GPTConfig, bool]:
-    """The sizes, and whether the output is tied unless the weights have one."""
+    """The sizes, and whether the output is tied if the weights have none."""
     values = read_json(path)
     huggingface.check_known(path, values, "gpt2", _ARCHITECTURES, _FIXED)
     values.setdefault("n_positions", values.get("n_ctx"))  # its older name
@@ -116,7 +116,7 @@ def _read_config(path: Path) -> tuple[GPTConfig, bool]:
 
 
 def _read_tokenizer(folder: Path) -> Vocabulary:
-    """Byte pairs; or characters, as :func:`export_gpt2` writes them."""
+    """A tokenizer of byte pairs, or of characters, as :func:`export_gpt2` writes it."""
     path = folder / "tokenizer.json"
     if path.exists():
         values = read_json(path)

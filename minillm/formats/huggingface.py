@@ -2,11 +2,11 @@
 
     config.json           the kind of model ("model_type"), and its sizes
     model.safetensors     the weights; or model.safetensors.index.json, which lists the file of
-                          each of them
+                          each weight
     tokenizer.json        or other files of a tokenizer: see minillm/text/tokenizer_files.py
 
-This page has what all models share; :mod:`minillm.formats.gpt2` and :mod:`minillm.formats.bert`
-list the names of their sizes and weights.
+This page is shared by all models; :mod:`minillm.formats.gpt2` and :mod:`minillm.formats.bert` list
+the names of their sizes and weights.
 """
 
 import json
@@ -45,7 +45,10 @@ def size(path: Path, values: Mapping[str, Any], name: str) -> int:
 def read_sizes(
     path: Path, values: Mapping[str, Any], sizes: Mapping[str, str], dropout: str
 ) -> dict[str, Any]:
-    """The arguments of our config: its sizes, by our names and theirs, and its dropout, or 0.1."""
+    """The arguments of our config: its sizes, and its dropout, by default 0.1.
+
+    ``sizes`` maps our names to Hugging Face's.
+    """
     value = values.get(dropout, 0.1)
     if type(value) not in (int, float) or not 0 <= value < 1:
         raise wrong(path, values, dropout, "a number from 0 to below 1")
@@ -64,14 +67,14 @@ def check_known(
 ) -> None:
     """InputError for a model that ours cannot represent.
 
-    One of the architectures has to be named, or none at all.  fixed: see :func:`check_fixed`.
+    The file has to name one of the architectures, or none.  fixed: see :func:`check_fixed`.
     """
     if values.get("model_type") != model_type:
         raise wrong(path, values, "model_type", repr(model_type))
-    known = list(architectures)
-    names = values.get("architectures") or known
-    if not isinstance(names, list) or not any(name in known for name in names):
-        raise wrong(path, values, "architectures", " or ".join(known))
+    supported = list(architectures)
+    names = values.get("architectures") or supported
+    if not isinstance(names, list) or not any(name in supported for name in names):
+        raise wrong(path, values, "architectures", " or ".join(supported))
     check_fixed(path, values, fixed)
 
 
@@ -103,10 +106,10 @@ def is_name(text: str) -> bool:
 
 @dataclass(frozen=True)
 class Weight:
-    """A parameter of ours, and the tensors of theirs that it consists of.
+    """One of our parameters, and the tensors of Hugging Face that it consists of.
 
-    Several tensors lie side by side in ours, along the last axis.  transposed: each of theirs is
-    transposed in ours.
+    Several tensors are side by side in ours, along the last axis.  transposed: ours has the
+    transpose of each tensor.
     """
 
     name: str
@@ -116,12 +119,12 @@ class Weight:
 
     @property
     def their_shape(self) -> tuple[int, ...]:
-        """The shape of each tensor of theirs."""
+        """The shape of each tensor."""
         shape = (*self.shape[:-1], self.shape[-1] // len(self.tensors))
         return shape[::-1] if self.transposed else shape
 
     def views(self, array: NDArray) -> dict[str, NDArray]:
-        """The tensors of theirs as views of our parameter."""
+        """The tensors as views of our parameter."""
         parts = np.split(array, len(self.tensors), axis=-1)
         return {
             name: part.T if self.transposed else part
@@ -132,7 +135,7 @@ class Weight:
 def open_weights(folder: Path, plain: Callable[[str], str]) -> dict[str, Tensor]:
     """The tensors of one file, or of the files in an index.
 
-    ``plain`` makes one name of the several that a tensor may have.
+    ``plain`` maps the several names that a tensor may have to one.
     """
     single, index = folder / WEIGHTS, folder / f"{WEIGHTS}.index.json"
     if single.exists():
@@ -174,25 +177,25 @@ def read_weights(
     tied: Mapping[str, tuple[str, str]],
     ignored: Callable[[str], object],
 ) -> dict[str, NDArray]:
-    """All parameters, in float32; every tensor is checked before memory is taken for any.
+    """All parameters, in float32; every tensor is checked before any array is allocated.
 
-    tied: second names of tensors: the first name, and our parameter, whose numbers they must have.
-    ignored: true for the names of buffers.
+    tied maps the second name of a tensor to its first name, and to our parameter, whose numbers
+    the tensor must have.  ignored: true for the names of buffers.
     """
     tensors = dict(tensors)
     for second, (first, _) in tied.items():
         if second in tensors:
             tensors.setdefault(first, tensors[second])
     described: dict[str, Weight] = {}
-    known: set[str] = set()
-    for weight in weights:  # one by one: a damaged config may describe a thousand million
+    tensor_names: set[str] = set()
+    for weight in weights:  # one by one, because a damaged config may describe billions
         described[weight.name] = weight
-        known.update(weight.tensors)
+        tensor_names.update(weight.tensors)
         for name in weight.tensors:
             checked(folder, name, tensors.get(name), weight.their_shape)
-    known |= {second for second, (_, ours) in tied.items() if ours in described}
+    tensor_names |= {second for second, (_, ours) in tied.items() if ours in described}
     for name, tensor in tensors.items():
-        if name not in known and not ignored(name):
+        if name not in tensor_names and not ignored(name):
             raise InputError(f"{tensor.path}: {short(name)}: config.json describes no such tensor")
     params = {}
     for weight in described.values():

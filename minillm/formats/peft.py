@@ -1,17 +1,17 @@
-"""LoRA's additions as Hugging Face's library PEFT stores them, for a GPT-2 or a BERT of theirs.
+"""LoRA's additions as Hugging Face's library PEFT stores them, for its GPT-2 or BERT.
 
     adapter_config.json         the rank r, lora_alpha, and the modules that have an addition
     adapter_model.safetensors   base_model.model. + a module's name + .lora_A.weight (r, I) and
-                                .lora_B.weight (O, r): ours transposed
+                                .lora_B.weight (O, r): the transposes of ours
 
-Their weight gets (lora_alpha / r) B A, ours s A B with s = alpha / r.  GPT-2's module has query,
-key and value in one, as ours; in a BERT they are three modules with additions of their own.  Side
-by side these are one addition to our weight, too, with columns of A and rows of B for each:
+Their weight gets (lora_alpha / r) B A added, ours s A B with s = alpha / r.  In GPT-2, query, key
+and value are one module, as in ours.  In BERT they are three modules with separate additions.
+These are one addition to our weight, with columns of A and rows of B for each:
 
     [q, k, v] = x (W + s [A_q, A_k, A_v] [[B_q, 0, 0], [0, B_k, 0], [0, 0, B_v]])
 
-When they are written, each module gets all of A and its own columns of B, without the ranks in
-which these are zero.  If modules have unequal ranks, zeros make them equal.
+When written, each module gets all of A and its own columns of B, without the ranks in which these
+are zero.  If modules have unequal ranks, zeros make them equal.
 
 Source: PEFT's documentation, "PEFT checkpoint format".
 """
@@ -34,7 +34,7 @@ CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _PREFIX = "base_model.model."
 _SIDES = {"A": ".lora_A.weight", "B": ".lora_B.weight"}
 
-# Entries of an adapter that would be more than W + s A B; the default comes first.
+# Entries of an adapter that could mean more than W + s A B; the default comes first.
 _FIXED: dict[str, tuple[Any, ...]] = {
     "bias": ("none",),
     "use_dora": (False, None),
@@ -53,7 +53,7 @@ def is_adapter(folder: str | Path) -> bool:
 
 
 def _modules(model: GPT | BERT) -> dict[str, tuple[str, slice]]:
-    """For each of their linear layers, the weight of ours that contains it, and its columns."""
+    """For each module, the weight of ours that contains it, and its columns."""
     modules = {}
     weights = gpt2.weights(model.config) if isinstance(model, GPT) else bert.weights(model.config)
     for weight in weights:
@@ -71,8 +71,8 @@ def _modules(model: GPT | BERT) -> dict[str, tuple[str, slice]]:
 def read_adapter(folder: str | Path, model: GPT | BERT) -> tuple[dict[str, NDArray], int, float]:
     """The additions to a model's weights, named as in minillm/training/lora.py; r and alpha.
 
-    InputError names the file, and the entry or the tensor, that is missing, damaged, or asks for
-    more than W + s A B.
+    InputError names the file, and the entry or tensor that is missing, damaged, or means more than
+    W + s A B.
     """
     path, weights = Path(folder) / CONFIG, Path(folder) / WEIGHTS
     values = read_json(path)
@@ -149,21 +149,21 @@ def write_adapter(
     """Write a new folder that PEFT loads; whole or not at all.
 
     ``baseline`` is the name of the model that the additions belong to.  ``whole``: it is loaded
-    with its heads; else as a GPT2Model or BertModel.  InputError for an addition to a weight that
-    cannot have one in PEFT.
+    with its heads; else as a GPT2Model or BertModel.  InputError for an addition that PEFT does not
+    support.
     """
     parts: dict[str, tuple[NDArray, NDArray]] = {}
     modules = _modules(model)
     for module, (ours, columns) in modules.items():
         if f"{ours}.A" in additions:
             A, B = additions[f"{ours}.A"], additions[f"{ours}.B"]
-            own = B[:, columns]
-            used = own.any(axis=1) if B.any() else np.ones(len(B), bool)
+            part = B[:, columns]
+            used = part.any(axis=1) if B.any() else np.ones(len(B), bool)
             if used.any():
-                parts[module] = (A[:, used], own[used])
-    known = {ours for ours, _ in modules.values()}
+                parts[module] = (A[:, used], part[used])
+    supported = {ours for ours, _ in modules.values()}
     for name in additions:
-        if name.rpartition(".")[0] not in known:
+        if name.rpartition(".")[0] not in supported:
             raise InputError(f"{name}: only a linear layer of a gpt or a bert can be exported")
     rank = max(A.shape[1] for A, _ in parts.values())
     prefix = gpt2.PREFIX if isinstance(model, GPT) else bert.PREFIX

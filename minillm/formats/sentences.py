@@ -1,11 +1,11 @@
 """The files of a sentence encoder, as the library sentence-transformers stores it:
 
     modules.json                the steps from a text to its vector, and the folder of each
-    sentence_bert_config.json   the number of tokens that are read of a text
-    1_Pooling/config.json       the way to make one vector of those of the tokens
-    2_Normalize                 a step without files: the vector gets the length 1
+    sentence_bert_config.json   the largest number of tokens to read from a text
+    1_Pooling/config.json       the pooling of the tokens' vectors to one
+    2_Normalize                 a step without files, which scales the vector to the length 1
 
-The first step is a model of transformers, beside modules.json or, in older folders, in
+The first step is a model of transformers.  It is beside modules.json or, in older folders, in
 0_Transformer.
 
 Source: Reimers and Gurevych (2019), "Sentence-BERT: sentence embeddings using siamese
@@ -21,7 +21,7 @@ from minillm.errors import InputError, short
 from minillm.formats.huggingface import is_name, json_file, wrong
 
 POOLINGS = {"mean": "mean", "first": "cls", "max": "max"}  # our names, theirs
-_FLAGS = {  # entries of older files, in place of a name
+_FLAGS = {  # entries of older files, instead of a name
     "cls": "pooling_mode_cls_token",
     "mean": "pooling_mode_mean_tokens",
     "max": "pooling_mode_max_tokens",
@@ -35,17 +35,17 @@ LEAST_TOKENS = 3  # [CLS], one of the text, [SEP]
 
 @dataclass(frozen=True)
 class Sentences:
-    """The way to make a vector of a text."""
+    """The settings for making a vector of a text."""
 
     pooling: str | None = None  # one of POOLINGS; None: not a sentence encoder
-    normalised: bool = False  # its vectors have the length 1
-    longest: int | None = None  # tokens that are read, [CLS] and [SEP] too; None: the context
+    normalised: bool = False  # vectors have the length 1
+    longest: int | None = None  # tokens to read, including [CLS] and [SEP]; None: the context
 
 
 def read_modules(folder: Path) -> dict[str, Path]:
     """The folder of each step; a folder without modules.json has only its model.
 
-    InputError for steps that cannot be done here, and for a prompt before each text.
+    InputError for steps that are not supported, or for a prompt before each text.
     """
     path = folder / "modules.json"
     if not path.exists():
@@ -68,7 +68,7 @@ def read_modules(folder: Path) -> dict[str, Path]:
 
 
 def read_sentences(modules: Mapping[str, Path], width: int, context: int) -> Sentences:
-    """The settings in the files; InputError for a pooling that cannot be done here."""
+    """The settings in the files; InputError for a pooling that is not supported."""
     longest = _read_longest(modules["Transformer"], context)
     if "Pooling" not in modules:
         return Sentences(longest=longest)
@@ -90,7 +90,7 @@ def read_sentences(modules: Mapping[str, Path], width: int, context: int) -> Sen
 
 
 def _read_longest(folder: Path, context: int) -> int | None:
-    """The number of tokens that are read of a text; None: the context of the model."""
+    """The largest number of tokens to read from a text; None: the context of the model."""
     for file, name in (
         ("sentence_bert_config.json", "max_seq_length"),
         ("tokenizer_config.json", "model_max_length"),
@@ -113,7 +113,7 @@ def _check_prompt(path: Path) -> None:
 
 
 def sentence_files(sentences: Sentences, width: int, context: int) -> dict[str, bytes]:
-    """The files beside those of the model, by name; none if it is no sentence encoder."""
+    """The additional files of a sentence encoder, by name; none for other models."""
     if sentences.pooling is None:
         return {}
     pooling = {flag: theirs == POOLINGS[sentences.pooling] for theirs, flag in _FLAGS.items()}

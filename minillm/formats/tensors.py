@@ -1,12 +1,12 @@
 """Safetensors files, read and written one tensor at a time.
 
-    8 bytes    n, the length of the header, the low byte first
+    8 bytes    n, the length of the header, little-endian
     n bytes    the header, as JSON: {"name": {"dtype": "F32", "shape": [2, 3],
                "data_offsets": [0, 24]}, ...}, and perhaps texts in "__metadata__"
     the rest   the tensors, each from its first offset to its second
 
-The library safetensors makes a second copy of all that it reads or writes.  Here only one piece of
-a tensor is in memory twice, so that a model may be as large as the memory.
+The library safetensors makes a second copy of everything it reads or writes.  Here only one piece
+of a tensor is in memory twice, so a model may be as large as the memory.
 """
 
 import json
@@ -34,7 +34,7 @@ _NAMES = {dtype: name for name, dtype in _DTYPES.items() if name != "BF16"}
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor in a file, which is not read yet."""
+    """A tensor in a file, not read yet."""
 
     path: Path
     dtype: str  # as safetensors names it: "F32", "BF16"
@@ -42,9 +42,9 @@ class Tensor:
     begin: int  # of its bytes in the file
 
     def pieces(self) -> Iterator[tuple[slice, NDArray]]:
-        """The elements in their order, a million at a time, each piece with its place.
+        """The elements in order, a million at a time, each piece with its place.
 
-        bfloat16, which NumPy lacks, becomes float32: its bits are the upper half of one.
+        bfloat16, which NumPy lacks, becomes float32, because its bits are the upper half of one.
         """
         size = int(np.prod(self.shape, dtype=object))
         with reading(self.path) as file:
@@ -57,7 +57,7 @@ class Tensor:
                 yield slice(begin, end), piece
 
     def mapped(self) -> NDArray:
-        """The tensor as a part of the file, which is read when it is used."""
+        """The tensor as a memory map of the file."""
         if 0 in self.shape:  # no part of a file is empty
             return np.zeros(self.shape, _DTYPES[self.dtype])
         array = np.memmap(self.path, _DTYPES[self.dtype], "r", self.begin, self.shape)

@@ -1,8 +1,8 @@
 """word2vec's files: word vectors, as text or binary.
 
 Both formats begin with a line "V D".  In the text format each word has a line: the
-word, a space, D numbers.  In the binary format a space and D float32 numbers, the
-low byte first, follow each word; a line's end before the next word is optional.
+word, a space, D numbers.  In the binary format, each word is followed by a space and
+D little-endian float32 numbers; a line's end before the next word is optional.
 """
 
 from array import array
@@ -26,7 +26,7 @@ def write_vectors(
 ) -> None:
     """Write vectors (V, D).  InputError for a word with white space, which would end it.
 
-    Numbers have 9 digits as text: in both formats the same float32 are read back.
+    As text, numbers have 9 digits, so both formats read back the same float32.
     """
     for word in words:
         if not word or len(word.split()) != 1 or word != word.strip():
@@ -45,8 +45,8 @@ def write_vectors(
 def read_vectors(path: str | Path) -> tuple[list[str], NDArray[np.float32]]:
     """Read either format, recognised by the second line: -> words, vectors (V, D).
 
-    InputError, with the line or the word, if the file is not in the format.  The memory depends on
-    the content of the file, not on its first line, which may be damaged.
+    InputError, with the line or the word, if the file is not in the format.  The memory used does
+    not depend on the first line, which may be damaged.
     """
     with reading(path) as opened:
         file = seekable(opened, str(path))
