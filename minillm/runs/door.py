@@ -75,7 +75,7 @@ def train(
                 settings,
                 resume=resume,
                 overwrite=overwrite,
-                report=report or (_unseen if quiet else print),
+                report=report or (start.unseen if quiet else print),
                 quiet=quiet,
                 resume_command=f'minillm.train("{kind}", "{folder}", resume=True)',
                 attached={path.name: path} if path is not None else {},
@@ -88,10 +88,6 @@ def train(
     if out is None:
         weakref.finalize(run, shutil.rmtree, folder, ignore_errors=True)
     return run
-
-
-def _unseen(line: str) -> None:
-    pass
 
 
 def _files(settings: type, files: str | Path | Sequence[str | Path]) -> dict[str, Any]:

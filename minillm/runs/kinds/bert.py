@@ -45,6 +45,7 @@ from minillm.runs.settings import (
     TrainingSettings,
     VocabularySettings,
     config_from,
+    dropout,
     make,
     option,
     size,
@@ -92,14 +93,7 @@ class Settings(ShardSettings, TokenizerSettings, TrainingSettings, AdaptationSet
         least=8,
         most=1 << 20,
     )
-    dropout: float = size(
-        BERTConfig,
-        "dropout",
-        "fraction of activations zeroed in training",
-        "RATE",
-        least=0,
-        below=1,
-    )
+    dropout: float = dropout(BERTConfig)
     whole_words: bool = option(
         False, "hide all pieces of a word or none: harder, because no piece gives another away"
     )

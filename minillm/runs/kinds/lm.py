@@ -11,6 +11,7 @@ from minillm.runs.settings import (
     AdaptationSettings,
     TextSettings,
     TrainingSettings,
+    dropout,
     option,
     size,
     with_default,
@@ -28,14 +29,7 @@ class Settings(TextSettings, TrainingSettings, AdaptationSettings):
     )
     layers: int = size(LanguageModelConfig, "layers", "number of layers", "L", most=64)
     hidden: int = size(LanguageModelConfig, "hidden", "width of a layer", "H", most=65536)
-    dropout: float = size(
-        LanguageModelConfig,
-        "dropout",
-        "fraction of activations zeroed in training",
-        "RATE",
-        least=0,
-        below=1,
-    )
+    dropout: float = dropout(LanguageModelConfig)
     embedding: int = size(
         LanguageModelConfig,
         "embedding",
