@@ -100,12 +100,6 @@ def size(config: type, name: str, help: str, metavar: str | None = None, **detai
     return option(default, help, metavar, of_model=True, **details)
 
 
-def dropout(config: type) -> Any:
-    """Declare the dropout of a model."""
-    help = "fraction of activations zeroed in training"
-    return size(config, "dropout", help, "RATE", least=0, below=1)
-
-
 def with_default(base: type, name: str, default: Any, **changes: Any) -> Any:
     """Declare the setting ``name`` of ``base`` with another default, and with other changes."""
     inherited = dataclasses.replace(option_of(base, name), **changes)

@@ -45,7 +45,6 @@ from minillm.runs.settings import (
     TrainingSettings,
     VocabularySettings,
     config_from,
-    dropout,
     make,
     option,
     size,
@@ -93,7 +92,14 @@ class Settings(ShardSettings, TokenizerSettings, TrainingSettings, AdaptationSet
         least=8,
         most=1 << 20,
     )
-    dropout: float = dropout(BERTConfig)
+    dropout: float = size(
+        BERTConfig,
+        "dropout",
+        "fraction of activations zeroed in training",
+        "RATE",
+        least=0,
+        below=1,
+    )
     whole_words: bool = option(
         False, "hide all pieces of a word or none: harder, because no piece gives another away"
     )

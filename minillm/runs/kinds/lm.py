@@ -11,7 +11,6 @@ from minillm.runs.settings import (
     AdaptationSettings,
     TextSettings,
     TrainingSettings,
-    dropout,
     option,
     size,
     with_default,
@@ -29,7 +28,14 @@ class Settings(TextSettings, TrainingSettings, AdaptationSettings):
     )
     layers: int = size(LanguageModelConfig, "layers", "number of layers", "L", most=64)
     hidden: int = size(LanguageModelConfig, "hidden", "width of a layer", "H", most=65536)
-    dropout: float = dropout(LanguageModelConfig)
+    dropout: float = size(
+        LanguageModelConfig,
+        "dropout",
+        "fraction of activations zeroed in training",
+        "RATE",
+        least=0,
+        below=1,
+    )
     embedding: int = size(
         LanguageModelConfig,
         "embedding",
