@@ -129,5 +129,7 @@ def save(
 
 
 def _units(settings: type, tokenizer: Vocabulary) -> dict[str, Any]:
-    known = {"unit": tokenizer.unit, "pretokenised": tokenizer.pretokenised}
-    return {name: value for name, value in known.items() if name in types_of(settings)}
+    """Return the settings that say what the tokens are."""
+    known = {name: getattr(tokenizer, name, None) for name in ("unit", "pretokenised")}
+    names = types_of(settings)
+    return {name: value for name, value in known.items() if name in names and value is not None}
