@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from minillm.errors import InputError
+from minillm.mpi import ranks
 from minillm.runs import given as given_data
 from minillm.runs import start
 from minillm.runs.folder import RunFolder
@@ -53,12 +54,14 @@ def train(
 
     InputError for settings or data that are wrong.
     """
-    found = find_kind(kind)
+    declared = find_kind(kind)
     data: dict[str, Any] = {"text": text, "sentences": sentences, "pairs": pairs}
     data |= {"texts": texts, "labels": labels}
-    given_data.check_takes(found, {**data, "files": files})
+    given_data.check_takes(declared, {**data, "files": files})
     if resume and out is None:
         raise InputError("resume: expected out, the folder of the run to resume")
+    if out is None and ranks().size > 1:
+        raise InputError("out: expected a folder, which all ranks share")
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="minillm-"))
     try:
         with tempfile.TemporaryDirectory() as place:
@@ -68,9 +71,9 @@ def train(
                 settings |= {"pretokenised": True} if sentences is not None else {}
             settings = {n: str(v) if isinstance(v, Path) else v for n, v in settings.items()}
             if files is not None:
-                settings |= _files(found.settings, files)
+                settings |= _files(declared.settings, files)
             start.train(
-                found,
+                declared,
                 folder,
                 settings,
                 resume=resume,
