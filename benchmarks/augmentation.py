@@ -23,7 +23,7 @@ import numpy as np
 from minillm.cli.curve import sizes_of
 from minillm.data.files import write_file
 from minillm.runs.curve import measure, points
-from minillm.runs.opening import load
+from minillm.runs.run import load
 
 PLAIN, EDA = "without", "these four (EDA)"
 

@@ -27,8 +27,8 @@ from minillm.cli import main as minillm
 from minillm.data.cmudict import CMUDict
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Complete, find_kind
-from minillm.runs.opening import load
-from minillm.runs.start import train
+from minillm.runs.run import load
+from minillm.runs.start import start
 
 LENGTHS = ((1, 4), (5, 6), (7, 8), (9, 10), (11, 12), (13, 99))
 BEAMS = (1, 5)
@@ -38,7 +38,7 @@ def trained(folder: Path, kind: str, options: list[str]) -> None:
     """Trains a model to the end, unless that is done; a run that was stopped goes on."""
     if RunFolder(folder).holds_run():
         with suppress(Complete):
-            if not train(find_kind(kind), folder, {}, resume=True):
+            if not start(find_kind(kind), folder, {}, resume=True):
                 raise SystemExit(130)
     elif status := minillm(["train", kind, *options, "--out", str(folder)]):
         raise SystemExit(status)

@@ -16,7 +16,8 @@ import numpy as np
 from minillm import kernels_info
 from minillm.cli import main as minillm
 from minillm.runs.folder import RunFolder
-from minillm.runs.opening import load
+from minillm.runs.kind import Evaluation
+from minillm.runs.run import load
 
 from . import report
 
@@ -63,7 +64,7 @@ def measured(train: Path, options: list[str], out: Path) -> dict:
         raise SystemExit(status)
     run = load(out)
     test = str(train).replace(".train.", ".test.")
-    found = run.evaluate(files=test)
+    found = run.evaluate(Evaluation((test,)))
     metrics = run.folder.read_metrics()
     return {
         "accuracy": found["accuracy"],

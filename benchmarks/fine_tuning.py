@@ -26,6 +26,7 @@ from minillm.models.fine_tuned import FineTuned, FineTunedConfig
 from minillm.training import AdamW, clip_global_norm
 from minillm.training.fine_tuning import depths
 from minillm.training.lora import LoRA, Merging, new_additions
+from minillm.training.trained import Trained
 
 from . import report
 from .gpt import in_turns, show
@@ -93,37 +94,32 @@ class Ours:
             if f"encoder.{name}" in params:
                 params[f"encoder.{name}"][...] = array
         params["output.W"][...] = head(encoder.config.width)
-        self.trained = params
+        self.trained = Trained(params)
         if part == "LoRA":
             names = [name for name in params if name.endswith(ENDS)]
             additions = new_additions(params, names, RANK, rng)
             lora = LoRA(params, additions, scale=2.0)
-            self.trained = additions | {n: params[n] for n in ("output.W", "output.b")}
+            heads = {name: params[name] for name in ("output.W", "output.b")}
+            self.trained = Trained(additions | heads, lora)
             params.update(lora.beside)
-            self.model.keep = lambda g: self.own(g | lora.gradients(g))
-            self.model.frozen = 1
-            self.optimiser = Merging(AdamW(self.trained), lora)
+            self.optimiser = Merging(AdamW(self.trained.params), lora)
             return
         if part == "all but the embeddings":
             depth = depths(params)
-            self.trained = {name: array for name, array in params.items() if depth[name] > 0}
-            self.model.keep, self.model.frozen = self.own, 1
-        self.optimiser = AdamW(self.trained)
-
-    def own(self, gradients):
-        return {name: g for name, g in gradients.items() if name in self.trained}
+            self.trained = Trained({name: p for name, p in params.items() if depth[name] > 0})
+        self.optimiser = AdamW(self.trained.params)
 
     def step(self, batch) -> None:
         _, backward = self.model.loss(batch, self.rng)
-        gradients = backward()
+        gradients = self.trained.gradients(backward)
         clip_global_norm(gradients, 1.0)
         self.optimiser.step(gradients, RATE)
 
     def measured(self, batch) -> tuple[float, float]:
         """Loss, and the norm of the gradient by the last layer's weights."""
         loss, backward = self.model.loss(batch)
-        gradients = backward()
-        assert gradients.keys() == self.trained.keys()
+        gradients = self.trained.gradients(backward)
+        assert gradients.keys() == self.trained.params.keys()
         return float(loss), float(np.linalg.norm(gradients["output.W"]))
 
 

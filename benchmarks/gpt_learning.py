@@ -21,7 +21,7 @@ import numpy as np
 import minillm
 from minillm.cli import main as command
 from minillm.runs.kind import Evaluation
-from minillm.runs.text_data import evaluation_ids
+from minillm.runs.text import evaluation_ids
 from minillm.training.context import evaluate_in_context
 
 from . import report

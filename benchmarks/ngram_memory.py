@@ -25,7 +25,7 @@ from benchmarks.ngram_kenlm import varied_copies
 from minillm import kernels_info
 from minillm.data.streams import TextStream
 from minillm.runs.folder import RunFolder
-from minillm.runs.stored import read_config
+from minillm.runs.run import stored_config
 
 IDLE = "import minillm.formats.arpa, minillm.runs.start, minillm.training.ngram"
 
@@ -140,7 +140,7 @@ def main() -> None:
             command += ["--discount_fallback", "--text", str(counted)]
             found = measure([*command, "--arpa", str(folder / "theirs.arpa")], temporary)
             lines.append(row("lmplz, to its ARPA file", args.tokens, found, 0, memory))
-        sizes = read_config(RunFolder(run)).config.sizes
+        sizes = stored_config(RunFolder(run))["model"].sizes
         model = (run / "model.safetensors").stat().st_size
         several = ", ".join(f"{size:,} {n}-grams" for n, size in enumerate(sizes, 1))
         print(f"{args.tokens:,} tokens, {text.stat().st_size / 2**20:,.0f} MB of text, of which")

@@ -22,7 +22,7 @@ import tempfile
 import numpy as np
 
 from minillm import kernels_info
-from minillm.runs.embedding import rows_of, vectors_of
+from minillm.runs.kinds.bert import rows_of, vectors_of
 
 from . import report
 from .gpt import in_turns, show
@@ -95,7 +95,7 @@ def lengths_of(run, texts) -> str:
 def our_encoder(folder: str, runs: str):
     """The run that import makes of the folder."""
     import minillm
-    from minillm.runs.exchange import import_file
+    from minillm.runs.start import import_file
 
     import_file(folder, f"{runs}/run")
     return minillm.load(f"{runs}/run")

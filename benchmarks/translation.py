@@ -24,7 +24,7 @@ from minillm.data.lines import read_lines
 from minillm.data.pairs import read_pairs
 from minillm.errors import InputError
 from minillm.runs.folder import RunFolder
-from minillm.runs.opening import load
+from minillm.runs.run import load
 
 from . import report
 from .cmudict import trained

@@ -117,6 +117,43 @@ def test_sentences_train_word_vectors():
     assert run.evaluate(sentences=sentences)["known_words"] == 300
 
 
+TEXTS = [f"{text} {k}" for k in range(20) for text in ("a fine day", "rain and wind\tagain\n")]
+LABELS = ["good", "bad"] * 20
+
+
+def test_texts_with_labels_train_a_classifier(tmp_path):
+    run = minillm.train("classifier", tmp_path / "run", texts=TEXTS, labels=LABELS, quiet=True)
+    assert run.classify("a fine day").label == "good"
+    assert [answer.label for answer in run.classify(["a fine day", "rain"])] == ["good", "bad"]
+    assert run.evaluate(texts=TEXTS, labels=LABELS)["accuracy"] == 1
+    assert run.evaluate()["items"] == 4
+    kept = [json.loads(line) for line in (run.path / "given.jsonl").read_text().splitlines()]
+    assert kept == [
+        {"text": text, "label": label} for text, label in zip(TEXTS, LABELS, strict=True)
+    ]
+    moved = run.path.rename(tmp_path / "moved")
+    assert minillm.load(moved).evaluate()["items"] == 4
+
+
+def test_pairs_train_a_transformer():
+    words = ("one", "two", "three", "four")
+    pairs = [(f"{a} {b}", f"{b} {a}") for a in words for b in words]
+    sizes = {"width": 8, "layers": 1, "feed_forward": 8, "minimum_count": 1}
+    run = minillm.train("transformer", pairs=pairs, steps=3, batch=4, quiet=True, **sizes)
+    assert isinstance(run.translate("one two"), str)
+    assert run.translate(["one two"]) == [run.translate("one two")]
+    assert run.evaluate(pairs=pairs, beam=1)["sources"] == 16
+
+
+def test_one_text_gets_one_answer_and_a_list_a_list(tmp_path):
+    run = minillm.train("bert", text=TEXT, steps=2, **{**BLOCKS, "context": 12})
+    assert run.embed("the cat").shape == (8,)
+    assert run.embed(["the cat", "a dog"]).shape == (2, 8)
+    [gap] = run.fill("the [MASK]", top=3)
+    assert len(gap) == 3
+    assert run.fill(["the [MASK]"], top=3) == [[gap]]
+
+
 @pytest.mark.parametrize(
     ("given", "complaint"),
     [

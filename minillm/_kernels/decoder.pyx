@@ -35,7 +35,7 @@ cdef extern from "meeting.h" nogil:
 
 cdef enum:
     OF_MODEL = 4    # weights: E, P, and the two of the last norm
-    OF_BLOCK = 12   # in the order of transformer.OF_A_BLOCK
+    OF_BLOCK = 12   # in the order of gpt_step.BLOCK_WEIGHTS
     WORTH_THREADS = 400000   # multiply-adds a token, below which threads would wait for each other
 
 cdef struct Sizes:

@@ -20,7 +20,7 @@ State = dict[str, NDArray]
 
 
 class Decoder(Protocol):
-    """What decoding needs of a model."""
+    """A model that can be decoded."""
 
     config: Any  # has ``bos`` and ``eos``: the ids before the first token and after the last
 
@@ -37,7 +37,7 @@ class Hypothesis:
 
     ids: list[int]
     log_probability: float  # in nats, of all ids and of the EOS after them
-    score: float  # what hypotheses are ranked by
+    score: float  # by which hypotheses are ranked
     weights: NDArray | None  # (T, S) the attention for each id, and for EOS if it ended
     ended: bool  # by EOS, not by the limit
 
@@ -68,7 +68,7 @@ def beam_search(
     length_exponent: float = 1.0,
     keep_weights: bool = False,
 ) -> list[list[Hypothesis]]:
-    """The best outputs found for each source (B, S), best first, at most ``beam`` of each.
+    """Return the best outputs for each source (B, S), best first, at most ``beam`` of each.
 
     At every step each hypothesis is extended by every token.  Extensions that end with EOS are
     finished if they are among the ``beam`` most probable; of the others, the ``beam`` most
@@ -115,13 +115,13 @@ def beam_search(
         for row, k in zip(*np.nonzero(np.isfinite(history[-1].totals)), strict=True):
             hypothesis = _hypothesis(history, row, k, length_exponent, ended=False)
             finished[sources[row]].append(hypothesis)
-    return [sorted(found, key=lambda h: -h.score)[:beam] for found in finished]
+    return [sorted(of_one, key=lambda h: -h.score)[:beam] for of_one in finished]
 
 
 def _unfinished(
     history: Sequence[_Step], finished: Sequence[Sequence[Hypothesis]], beam: int, exponent: float
 ) -> NDArray[np.intp]:
-    """The rows that may still find a better output than the best finished one."""
+    """The rows whose unfinished outputs may still be better than the best finished one."""
     bars = [max(h.score for h in of_row) if len(of_row) >= beam else -np.inf for of_row in finished]
     return np.flatnonzero(history[-1].totals.max(axis=1) / len(history) ** exponent > bars)
 
@@ -199,12 +199,10 @@ def sample_outputs(
     rng: np.random.Generator,
     limit: int = 100,
     temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
 ) -> list[Hypothesis]:
     """One output of each source (B, S), drawn token by token from the model's probabilities.
 
-    The options are those of :func:`~minillm.decoding.sampling.next_probabilities`; but the log
+    The temperature is that of :func:`~minillm.decoding.sampling.next_probabilities`; but the log
     probability is the model's own, at temperature 1.  InputError if the model's logits are NaN.
     """
     _require_positive(limit=limit)
@@ -215,7 +213,7 @@ def sample_outputs(
     log_probability, ended, T = np.zeros(B), np.zeros(B, bool), np.zeros(B, np.int64)
     for t in range(limit):
         logits, _, state = model.step(ids, state)
-        drawn = sample(next_probabilities(logits[:, 0], temperature, top_k, top_p), rng)  # (B,)
+        drawn = sample(next_probabilities(logits[:, 0], temperature), rng)  # (B,)
         log_p = _log_probabilities(logits)[np.arange(B), 0, drawn]
         log_probability += np.where(ended, 0, log_p)
         T += ~ended

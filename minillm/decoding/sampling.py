@@ -1,8 +1,10 @@
-"""From a model's logits to the next token: greedy choice, temperature, top-k and top-p.
+"""From a model's logits to the next token: temperature, top-k, top-p and the draw.
 
-Sources: top-k, Fan, Lewis and Dauphin (2018), section 5.2; top-p ("nucleus"), Holtzman et al.
-(2020), section 3.1.
+A rule is a function that says which tokens may be drawn.  It is registered by its name, under
+which :func:`next_probabilities` and :class:`minillm.decoding.Writer` take its value.
 """
+
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,48 +12,75 @@ from numpy.typing import NDArray
 from minillm.errors import InputError
 from minillm.ops.softmax import softmax_forward
 
+# Probabilities (..., V), the most probable first, and the rule's value -> which are kept (..., V).
+Rule = Callable[[NDArray[np.float64], float], NDArray[np.bool_]]
+
+RULES: dict[str, Rule] = {}
+
+
+def rule(function: Rule) -> Rule:
+    """Register a rule; the rules act in the order in which they are registered."""
+    RULES[function.__name__] = function
+    return function
+
+
+@rule
+def top_k(ranked: NDArray[np.float64], k: float) -> NDArray[np.bool_]:
+    """Keep the k most probable tokens.
+
+    Source: Fan, Lewis and Dauphin (2018), "Hierarchical neural story generation", section 5.2.
+    """
+    if not k >= 1:
+        raise ValueError(f"top_k: expected 1 or more, found {k}")
+    return np.broadcast_to(np.arange(ranked.shape[-1]) < k, ranked.shape)
+
+
+@rule
+def top_p(ranked: NDArray[np.float64], p: float) -> NDArray[np.bool_]:
+    """Keep the smallest number of the most probable tokens whose probabilities sum to at least p.
+
+    Source: Holtzman et al. (2020), "The curious case of neural text degeneration", section 3.1.
+    """
+    if not 0 < p <= 1:
+        raise ValueError(f"top_p: expected above 0 and at most 1, found {p}")
+    before = np.cumsum(ranked, axis=-1) - ranked  # the sum over the tokens ranked before each
+    return (before < p) | (p == 1)
+
 
 def next_probabilities(
-    logits: NDArray,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
+    logits: NDArray, temperature: float = 1.0, **values: float | None
 ) -> NDArray[np.float64]:
     """The probabilities from which the next token is drawn: logits (..., V) -> (..., V).
 
         p = softmax(logits / temperature)
 
-    ``top_k`` keeps the k most probable tokens; then ``top_p`` keeps the smallest number of the
-    most probable tokens whose probabilities sum to at least p, always at least one.  All others
-    get probability zero, and the rest is normalised again.  Temperature 0 is the greedy choice:
-    the most probable token has probability one.  Of equal logits, those of lower ids are kept.
+    ``values`` has those of the rules, such as top_k=40; None: the rule is not applied.  A token
+    that a rule does not keep gets probability zero, and the rest is normalised again.  Temperature
+    0 is the greedy choice: the most probable token has probability one.  Of equal logits, those of
+    lower ids are kept.
 
     InputError for logits that are NaN.
     """
     if not temperature >= 0:
         raise ValueError(f"temperature: expected 0 or more, found {temperature}")
-    if top_k is not None and top_k < 1:
-        raise ValueError(f"top_k: expected 1 or more, found {top_k}")
-    if top_p is not None and not 0 < top_p <= 1:
-        raise ValueError(f"top_p: expected above 0 and at most 1, found {top_p}")
+    if unknown := values.keys() - RULES.keys():
+        raise TypeError(f"{min(unknown)}: expected one of {', '.join(RULES)}")
     logits = np.asarray(logits, np.float64)
     require_finite(logits)
     if temperature == 0:
         best = np.arange(logits.shape[-1]) == logits.argmax(axis=-1, keepdims=True)
-        return best.astype(np.float64)
-    with np.errstate(over="ignore"):  # a tiny temperature makes minus infinity, as it should
-        p = softmax_forward((logits - logits.max(axis=-1, keepdims=True)) / temperature)
-    if top_k is None and top_p is None:
+        p = best.astype(np.float64)
+    else:
+        with np.errstate(over="ignore"):  # a tiny temperature makes minus infinity, as it should
+            p = softmax_forward((logits - logits.max(axis=-1, keepdims=True)) / temperature)
+    rules = {name: value for name, value in values.items() if value is not None}
+    if not rules:
         return p
 
     order = np.argsort(-logits, axis=-1, kind="stable")  # the most probable first
     ranked = np.take_along_axis(p, order, axis=-1)
-    if top_k is not None:
-        ranked[..., top_k:] = 0
-    ranked /= ranked.sum(axis=-1, keepdims=True)
-    if top_p is not None and top_p < 1:
-        before = np.cumsum(ranked, axis=-1) - ranked  # of the tokens ranked before each
-        ranked[before >= top_p] = 0
+    for name in (name for name in RULES if name in rules):
+        ranked = np.where(RULES[name](ranked, rules[name]), ranked, 0)
         ranked /= ranked.sum(axis=-1, keepdims=True)
     np.put_along_axis(p, order, ranked, axis=-1)
     return p
@@ -75,8 +104,8 @@ def require_finite(logits: NDArray) -> None:
     """
     largest = logits.max(axis=-1)  # NaN if one is
     if not np.isfinite(largest).all():
-        found = largest[~np.isfinite(largest)].flat[0]
+        worst = largest[~np.isfinite(largest)].flat[0]
         raise InputError(
-            f"the model's logits are {'NaN' if np.isnan(found) else found}: its weights are "
+            f"the model's logits are {'NaN' if np.isnan(worst) else worst}: its weights are "
             "damaged, or its training diverged"
         )

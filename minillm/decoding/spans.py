@@ -1,4 +1,4 @@
-"""The best spans of a context, whatever number of windows it is read in."""
+"""The best spans of a context that is read in one or more windows."""
 
 from typing import Any
 
@@ -18,19 +18,19 @@ def find_spans(
     """For each question its ``number`` best spans and their scores, best first.
 
     A span is the first and the last token of the context.  Each window has its best spans, with
-    their scores against there being no answer in it; of a span that several windows have, the
+    their scores against there being no answer in it.  Where several windows have a span, its
     largest score counts.
     """
-    found: list[dict[Span, float]] = [{} for _ in windows.offsets]
+    scores: list[dict[Span, float]] = [{} for _ in windows.offsets]
     order = np.argsort(windows.contexts.lengths, kind="stable")
     for start in range(0, len(order), BATCH):
         rows = order[start : start + BATCH]
         texts = *windows.questions.padded(rows), *windows.contexts.padded(rows)
         logits, _ = model.forward(*texts)  # (B, 2, T)
         for row, of_row in zip(rows, logits, strict=True):
-            spans = found[windows.question[row]]
+            spans = scores[windows.question[row]]
             before = int(windows.begin[row]) - 1  # [CLS] is the place 0
             for first, last, score in best_spans(of_row, longest, number):
                 span = before + first, before + last
                 spans[span] = max(score, spans.get(span, -np.inf))
-    return [sorted(spans.items(), key=lambda entry: -entry[1])[:number] for spans in found]
+    return [sorted(spans.items(), key=lambda entry: -entry[1])[:number] for spans in scores]

@@ -82,14 +82,14 @@ class Translator:
             rows = order[start : start + batch]
             source, lengths = encoded.padded(rows)
             if temperature is None:
-                found = beam_search(
+                results = beam_search(
                     self.model, source, lengths, beam, self.limit, length_exponent, keep_weights
                 )
             else:
                 rng = rng or np.random.default_rng()
                 drawn = sample_outputs(self.model, source, lengths, rng, self.limit, temperature)
-                found = [[hypothesis] for hypothesis in drawn]
-            for row, hypotheses in zip(rows, found, strict=True):
+                results = [[hypothesis] for hypothesis in drawn]
+            for row, hypotheses in zip(rows, results, strict=True):
                 outputs[row] = [Translation(self._text(texts[row], h), h) for h in hypotheses]
         return outputs
 

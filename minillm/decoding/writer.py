@@ -1,4 +1,4 @@
-"""A language model at work: it reads, writes, and continues from there."""
+"""Writing with a language model: it reads, writes, and continues from there."""
 
 from collections.abc import Iterator, Sequence
 from typing import Protocol
@@ -12,7 +12,7 @@ State = dict[str, NDArray]
 
 
 class LanguageModel(Protocol):
-    """What writing needs of a model."""
+    """A model that can write."""
 
     def zero_state(self, B: int) -> State:
         """The state before B texts begin."""
@@ -22,14 +22,14 @@ class LanguageModel(Protocol):
 
 
 class Writer:
-    """A language model, and the state it is in after all that it has read and written.
+    """A language model, and its state after all that it has read and written.
 
     >>> writer = Writer(model, rng, stop=[end_of_line])  # doctest: +SKIP
     >>> writer.read(prompt)  # many tokens at once  # doctest: +SKIP
     >>> line = list(writer.write(100))  # doctest: +SKIP
     >>> next_line = list(writer.write(100))  # doctest: +SKIP
 
-    ``temperature``, ``top_k`` and ``top_p`` are those of
+    ``temperature`` and the rules, such as ``top_k``, are those of
     :func:`~minillm.decoding.sampling.next_probabilities`.  ``banned`` ids, such as the unknown
     word, are never drawn.  A ``stop`` id ends a text.
     """
@@ -39,13 +39,13 @@ class Writer:
         model: LanguageModel,
         rng: np.random.Generator,
         temperature: float = 1.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
+        *,
         banned: Sequence[int] = (),
         stop: Sequence[int] = (),
+        **rules: float | None,
     ):
         self.model, self.rng = model, rng
-        self.temperature, self.top_k, self.top_p = temperature, top_k, top_p
+        self.temperature, self.rules = temperature, rules
         self.banned, self.stop = list(banned), frozenset(stop)
         self._state = model.zero_state(1)
         self._logits: NDArray | None = None  # (V,) after all that was read
@@ -78,5 +78,5 @@ class Writer:
         logits = np.array(self._logits, np.float64)
         if self.banned:
             logits[self.banned] = -np.inf
-        p = next_probabilities(logits, self.temperature, self.top_k, self.top_p)
+        p = next_probabilities(logits, self.temperature, **self.rules)
         return int(sample(p, self.rng))

@@ -1,6 +1,6 @@
-"""Layers: what models are made of.
+"""Layers: the parts that models are made of.
 
-A layer is one op or a few whose weights are entries of a model's parameters, found by
+A layer is one op or a few whose weights are entries of a model's parameters, under
 a prefix: ``layer(params, "output", x)`` reads ``output.W`` and ``output.b``.  It returns
 its output and its backward, which returns the gradient by x and a dictionary of the
 weights' gradients, keyed as the parameters are.

@@ -19,16 +19,20 @@ from collections.abc import Callable
 from numpy.typing import NDArray
 
 from minillm import ops
-from minillm.layers.fresh import Fresh, uniform
+from minillm.layers.fresh import Draw, Fresh, uniform
+from minillm.layers.types import Params
 from minillm.ops import _validate
 from minillm.ops.linear import matmul, sum_of_rows
-
-Params = dict[str, NDArray]
 
 
 def new_layer(prefix: str, I: int, O: int) -> dict[str, Fresh]:
     """Fresh weights from I inputs to O outputs: W of variance 1 / (3 I), and b = 0."""
-    return {f"{prefix}.W": Fresh((I, O), uniform(I**-0.5)), f"{prefix}.b": Fresh((O,))}
+    return new_matrix(prefix, "", I, O, uniform(I**-0.5))
+
+
+def new_matrix(prefix: str, suffix: str, I: int, O: int, draw: Draw) -> dict[str, Fresh]:
+    """A fresh matrix ``prefix.W_suffix``, drawn so, and its bias of zeros."""
+    return {f"{prefix}.W{suffix}": Fresh((I, O), draw), f"{prefix}.b{suffix}": Fresh((O,))}
 
 
 def layer(

@@ -1,13 +1,13 @@
-"""Where a token stands, as a vector: sines and cosines of many wavelengths.
+"""Positions as vectors: sines and cosines of many wavelengths.
 
     P[t, 2i]     = sin(t / 10000^(2i / D))
     P[t, 2i + 1] = cos(t / 10000^(2i / D))
 
-Attention does not know the order of what it looks at: to it, a sentence is a set.  So each
-token's embedding gets a vector for its place added.  The pairs of columns are clock hands, from
-one that turns in 6 steps to one that needs 63,000; a shift by k turns each hand by an angle that
-depends on k alone, so that P[t + k] is a linear map of P[t], the same for all t.  There is nothing
-to learn, and no longest sentence.
+Attention does not depend on the order of the keys: to it, a sentence is a set.  So a vector for
+its place is added to each token's embedding.  The pairs of columns are clock hands, from one that
+turns in 6 steps to one that needs 63,000.  A shift by k turns each hand by an angle that depends on
+k alone, so that P[t + k] is a linear map of P[t], the same for all t.  There is nothing to learn,
+and no longest sentence.
 
 Source: Vaswani et al. (2017), "Attention is all you need", section 3.5.
 """

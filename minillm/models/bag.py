@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.layers.fresh import Fresh
+from minillm.layers.types import Gradients
 from minillm.models import base, sizes
-from minillm.models.base import Gradients
 from minillm.text.ngrams import GROUPS
 
 

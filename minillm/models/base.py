@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.layers.fresh import Fresh, Shape, draw_all
+from minillm.layers.types import Backward, Ids, Rng
 from minillm.models.sizes import sizes_of
 
 Config = TypeVar("Config")
 State = dict[str, NDArray]
-Gradients = dict[str, NDArray]
 
 
 class Model(Generic[Config]):
@@ -27,7 +27,7 @@ class Model(Generic[Config]):
     def __init__(
         self,
         config: Config,
-        rng: np.random.Generator | None = None,
+        rng: Rng = None,
         *,
         params: dict[str, NDArray] | None = None,
         dtype: type = np.float32,
@@ -101,22 +101,18 @@ class NextTokenModel(Model[Config]):
         raise NotImplementedError
 
     def forward(
-        self, ids: NDArray[np.integer], state: State, rng: np.random.Generator | None = None
+        self, ids: Ids, state: State, rng: Rng = None
     ) -> tuple[tuple[NDArray, State], Callable]:
         """The logits of what follows each id, and the state after the last: see the class."""
         raise NotImplementedError
 
-    def read(self, ids: NDArray[np.integer], state: State) -> tuple[NDArray, State]:
+    def read(self, ids: Ids, state: State) -> tuple[NDArray, State]:
         """The logits of what follows the last id, and the state after it: see the class."""
         raise NotImplementedError
 
     def window_loss(
-        self,
-        inputs: NDArray[np.integer],
-        targets: NDArray[np.integer],
-        state: State,
-        rng: np.random.Generator | None = None,
-    ) -> tuple[tuple[np.floating, State], Callable[..., Gradients]]:
+        self, inputs: Ids, targets: Ids, state: State, rng: Rng = None
+    ) -> tuple[tuple[np.floating, State], Backward]:
         """The loss over one window of a text, and the state after it.
 
         inputs and targets (B, T) -> (mean cross-entropy in nats per token, state).  With
@@ -130,11 +126,7 @@ class NextTokenModel(Model[Config]):
 
         return (loss, new_state), backward
 
-    def loss(
-        self,
-        batch: tuple[NDArray[np.integer], NDArray[np.integer]],
-        rng: np.random.Generator | None = None,
-    ) -> tuple[np.floating, Callable[..., Gradients]]:
+    def loss(self, batch: tuple[Ids, Ids], rng: Rng = None) -> tuple[np.floating, Backward]:
         """The loss of (inputs, targets), both (B, T), from the zero state."""
         inputs, targets = batch
         (loss, _), backward = self.window_loss(inputs, targets, self.zero_state(len(inputs)), rng)
@@ -143,7 +135,7 @@ class NextTokenModel(Model[Config]):
 
 def label_loss(
     logits: NDArray,
-    labels: NDArray[np.integer],
+    labels: Ids,
     smoothing: float = 0.0,
     class_weights: NDArray | None = None,
 ) -> tuple[np.floating, Callable[..., NDArray]]:

@@ -5,10 +5,10 @@
     h = norm(gelu(x_t W + b))                   at the places t that are to be filled in
     P(token at t) = softmax(h E^T + c)
 
-A model that predicts the next token may look to the left alone, for to the right stands the
-answer.  Here the answers are hidden (see :mod:`minillm.data.masking`), so that each token can be
-told from both sides; and what the model has made of a text, x, can then be used for something
-else.  The price: only one token in seven is predicted, and it writes no text.
+A model that predicts the next token may look to the left alone, because the answer stands to the
+right.  Here the answers are hidden (see :mod:`minillm.data.masking`), so that each token is
+predicted from both sides.  The vectors of a text, x, can then be used for something else.  The
+price: only one token in seven is predicted, and a BERT writes no text.
 
 The blocks normalise the sum (post-norm), as Vaswani et al. (2017) do, with an epsilon of 1e-12,
 and have the exact gelu.  E is used twice, for reading and for predicting.  As an option, [CLS],
@@ -30,23 +30,26 @@ published with it, for the head, the epsilon and the first weights.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.data.masking import MaskedBatch
-from minillm.layers import dense, encoder, transformer
+from minillm.layers import dense, embedding
+from minillm.layers.block import backward_through, block, new_block, new_norm, norm
 from minillm.layers.dropout import dropout
 from minillm.layers.fresh import Fresh, Shape, normal, side_by_side
-from minillm.layers.gradients import any_trained, merge_gradients
+from minillm.layers.gradients import merge_gradients
 from minillm.layers.positions import sinusoids
+from minillm.layers.types import Backward, Gradients, Ids, Rng
 from minillm.models import base, sizes
-from minillm.models.base import Gradients
 
 EPSILON = 1e-12  # of the norms
 
 exact_gelu = partial(ops.gelu, approximate=False)
+BLOCK: dict[str, Any] = {"activation": exact_gelu, "post_norm": True, "epsilon": EPSILON}
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class BERTConfig:
             sizes.check_at_least(self, 1, "inner")
         sizes.check_divides(self, "heads", "width")
         if self.next_sentence and not self.pooler:
-            raise ValueError("next_sentence needs the pooler")
+            raise ValueError("next_sentence: expected a pooler with it, found none")
 
 
 class BERT(base.Model[BERTConfig]):
@@ -81,7 +84,7 @@ class BERT(base.Model[BERTConfig]):
 
     ``params``: ``embedding.E`` (V, D), ``positions.E`` (C, D), ``segments.E`` (2, D),
     ``embedding.norm.gain`` and ``.bias`` (D,); ``blocks.0.norm_1.gain`` and so on, as
-    :mod:`minillm.layers.transformer` names them; ``mask.W`` (D, D), ``mask.b``,
+    :mod:`minillm.layers.block` names them; ``mask.W`` (D, D), ``mask.b``,
     ``mask.norm.gain``, ``mask.norm.bias`` (D,), ``mask.output_b`` (V,); ``pooler.W`` (D, D),
     ``pooler.b`` (D,); ``next.W`` (D, 2), ``next.b`` (2,).
     """
@@ -94,10 +97,10 @@ class BERT(base.Model[BERTConfig]):
         has larger weights, so that its sums over the width are as large.
 
         A model that is trained for minutes must first find out that neighbours matter.  With the
-        published weights alone it stays for long where it knows the frequencies of tokens and
-        little else.  So the vectors of places, of the published size, have sinusoids added: "three
-        to the left" is then the same linear map everywhere, and is learned once, not for each
-        place.  And queries and keys are twice as large, so that attention is not almost uniform.
+        published weights it knows for long the frequencies of tokens, and little else.  So the
+        vectors of places, of the published size, have sinusoids added: "three to the left" is then
+        the same linear map everywhere, and is learned once, not for each place.  And queries and
+        keys are twice as large, so that attention is not almost uniform.
         """
         c, D = config, config.width
         deviation = 0.02 * (768 / D) ** 0.5
@@ -118,18 +121,17 @@ class BERT(base.Model[BERTConfig]):
             "positions.E": Fresh((c.context, D), waves),
             "segments.E": Fresh((c.segments, D), draw),
         }
-        params |= transformer.new_norm("embedding.norm", D)
+        params |= new_norm("embedding.norm", D)
         for layer in range(c.layers):
-            sizes = D, c.inner or 4 * D
-            params |= encoder.new_block(f"blocks.{layer}", *sizes, draw, large_queries_and_keys)
+            F = c.inner or 4 * D
+            params |= new_block(f"blocks.{layer}", D, F, draw, qkv=large_queries_and_keys)
         if c.masked_words:
-            params |= {"mask.W": Fresh((D, D), draw), "mask.b": Fresh((D,))}
-            params |= transformer.new_norm("mask.norm", D)
+            params |= dense.new_matrix("mask", "", D, D, draw) | new_norm("mask.norm", D)
             params["mask.output_b"] = Fresh((c.vocabulary,))
         if c.pooler:
-            params |= {"pooler.W": Fresh((D, D), draw), "pooler.b": Fresh((D,))}
+            params |= dense.new_matrix("pooler", "", D, D, draw)
         if c.next_sentence:
-            params |= {"next.W": Fresh((D, 2), draw), "next.b": Fresh((2,))}
+            params |= dense.new_matrix("next", "", D, 2, draw)
         return params
 
     @property
@@ -141,112 +143,78 @@ class BERT(base.Model[BERTConfig]):
     # --- the equations ----------------------------------------------------------
 
     def hidden(
-        self,
-        ids: NDArray[np.integer],
-        lengths: NDArray[np.integer] | None = None,
-        segments: NDArray[np.integer] | None = None,
-        rng: np.random.Generator | None = None,
-    ) -> tuple[NDArray, Callable[[NDArray], Gradients]]:
-        """What the model makes of each token: ids (B, T) -> x (B, T, D).
+        self, ids: Ids, lengths: Ids | None = None, segments: Ids | None = None, rng: Rng = None
+    ) -> tuple[NDArray, Backward]:
+        """The vector of each token: ids (B, T) -> x (B, T, D).
 
-        Of row b the first lengths[b] ids count (None: all), and what stands behind them changes
-        nothing.  segments (B, T), from 0 (None: all 0).  With rng there is dropout.
-        ``backward(dx)`` -> gradients of the parameters that were used.
+        Of row b the first lengths[b] ids count (None: all), and the others are masked.
+        segments (B, T), from 0 (None: all 0).  With rng there is dropout.
+        ``backward(dx, trained=None)`` -> gradients of the parameters that were used.
 
         Raises ValueError for rows longer than the context.
         """
-        x, embed_backward = self._embed(ids, segments, rng)
-        block_backwards = []
+        x, embed_backward = self.embed(ids, segments, rng)
+        backwards = {}
         for layer in range(self.config.layers):
-            x, block_backward = self._block(layer, x, lengths, rng)
-            block_backwards.append(block_backward)
+            x, backwards[f"blocks.{layer}."] = self.block(layer, x, lengths, rng)
 
         def backward(dx, trained=None):
-            gradients = {}
             tables = ("embedding.", "positions.", "segments.")
-            for layer in reversed(range(self.config.layers)):
-                below = (f"blocks.{n}." for n in range(layer + 1))
-                if not any_trained(trained, *tables, *below):
-                    return gradients
-                dx, of_block = block_backwards[layer](dx, trained)
-                gradients = merge_gradients(gradients, of_block)
-            if not any_trained(trained, *tables):
-                return gradients
-            return merge_gradients(gradients, embed_backward(dx))
+            dx, of_blocks = backward_through(backwards, dx, trained, *tables)
+            return of_blocks if dx is None else merge_gradients(of_blocks, embed_backward(dx))
 
         return x, backward
 
-    def read(
-        self,
-        ids: NDArray[np.integer],
-        lengths: NDArray[np.integer] | None = None,
-        segments: NDArray[np.integer] | None = None,
-    ) -> NDArray:
+    def read(self, ids: Ids, lengths: Ids | None = None, segments: Ids | None = None) -> NDArray:
         """As :meth:`hidden`, without a backward: what a block keeps for it is freed at once."""
-        x = self._embed(ids, segments)[0]
+        x, _ = self.embed(ids, segments)
         for layer in range(self.config.layers):
-            x = self._block(layer, x, lengths)[0]
+            x, _ = self.block(layer, x, lengths)
         return x
 
-    def _embed(
-        self,
-        ids: NDArray[np.integer],
-        segments: NDArray[np.integer] | None,
-        rng: np.random.Generator | None = None,
-    ) -> tuple[NDArray, Callable[[NDArray], Gradients]]:
-        """ids (B, T) -> x (B, T, D), before the blocks.  ``backward(dx)`` -> gradients."""
+    def embed(self, ids: Ids, segments: Ids | None, rng: Rng = None) -> tuple[NDArray, Backward]:
+        """norm(E[id] + P[t] + S[segment]): ids (B, T) -> x (B, T, D).
+
+        ``backward(dx)`` -> gradients.
+        """
         c, p = self.config, self.params
         if ids.shape[1] > c.context:
             raise ValueError(f"ids: expected at most {c.context} in a row, found {ids.shape[1]}")
         positions = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)  # (B, T)
         segments = np.zeros_like(ids) if segments is None else segments
-        token, token_backward = ops.embedding(ids, p["embedding.E"])  # (B, T, D)
-        place, place_backward = ops.embedding(positions, p["positions.E"])
-        part, part_backward = ops.embedding(segments, p["segments.E"])
-        x, norm_backward = transformer.norm(p, "embedding.norm", token + place + part, EPSILON)
+        tables = {"embedding.E": ids, "positions.E": positions, "segments.E": segments}
+        x, tables_backward = embedding.layer(p, tables)  # (B, T, D)
+        x, norm_backward = norm(p, "embedding.norm", x, EPSILON)
         x, dropout_backward = dropout(x, c.dropout, rng)
 
         def backward(dx):
-            dx, gradients = norm_backward(dropout_backward(dx))
-            gradients["segments.E"] = part_backward(dx)
-            gradients["positions.E"] = place_backward(dx)
-            gradients["embedding.E"] = token_backward(dx)
-            return gradients
+            dx, of_norm = norm_backward(dropout_backward(dx))
+            return merge_gradients(of_norm, tables_backward(dx))
 
         return x, backward
 
-    def _block(
-        self,
-        layer: int,
-        x: NDArray,
-        lengths: NDArray[np.integer] | None,
-        rng: np.random.Generator | None = None,
+    def block(
+        self, layer: int, x: NDArray, lengths: Ids | None = None, rng: Rng = None
     ) -> tuple[NDArray, Callable]:
-        """x (B, T, D) -> (B, T, D).  ``backward(dy)`` -> dx, gradients."""
-        return encoder.encoder_block(
-            *(self.params, f"blocks.{layer}", x, self.config.heads, lengths),
-            activation=exact_gelu,
-            epsilon=EPSILON,
-            rate=self.config.dropout,
-            rng=rng,
-        )
+        """norm(x + attention(x)), then norm(x + feed_forward(x)): x (B, T, D) -> (B, T, D)."""
+        p, b, N, dropout = self.params, f"blocks.{layer}", self.config.heads, self.config.dropout
+        return block(p, b, x, N, lengths=lengths, dropout=dropout, rng=rng, **BLOCK)
 
     def masked_words(self, x: NDArray) -> tuple[NDArray, Callable]:
-        """Of the tokens at M places, the logits of what stood there: x (M, D) -> (M, V).
+        """The logits of the tokens that stood at M places: x (M, D) -> (M, V).
 
         ``backward(dlogits)`` -> dx, gradients.
         """
         p = self.params
         h, dense_backward = dense.layer(p, "mask", x, exact_gelu)
-        h, norm_backward = transformer.norm(p, "mask.norm", h, EPSILON)
-        logits, output_backward = ops.linear(h, p["embedding.E"].T, p["mask.output_b"])
+        h, norm_backward = norm(p, "mask.norm", h, EPSILON)
+        logits, output_backward = embedding.output(p, "embedding.E", h, "mask.output_b")
 
         def backward(dlogits):
-            dh, dE_transposed, db = output_backward(dlogits)
-            gradients = {"embedding.E": dE_transposed.T, "mask.output_b": db}
+            dh, of_output = output_backward(dlogits)
             dh, of_norm = norm_backward(dh)
             dx, of_dense = dense_backward(dh)
-            return dx, gradients | of_norm | of_dense
+            return dx, merge_gradients(of_output, of_norm, of_dense)
 
         return logits, backward
 
@@ -265,32 +233,25 @@ class BERT(base.Model[BERTConfig]):
 
         return pooled, backward
 
-    def pooled(
-        self,
-        ids: NDArray[np.integer],
-        lengths: NDArray[np.integer] | None = None,
-        segments: NDArray[np.integer] | None = None,
-    ) -> NDArray:
+    def pooled(self, ids: Ids, lengths: Ids | None = None, segments: Ids | None = None) -> NDArray:
         """The pooler's vector of each text, (B, D).  ValueError for a model without one."""
         if not self.config.pooler:
-            raise ValueError("this model has no pooler")
+            raise ValueError("expected a model with a pooler, found one without")
         return self.pool(self.read(ids, lengths, segments))[0]
 
     def fill(self, batch: MaskedBatch) -> NDArray:
-        """The logits of what stood at the places of a batch, (M, V); its targets are not looked at.
+        """The logits of the tokens that stood at the places of a batch, (M, V).
 
         ValueError for a model without the head for masked words.
         """
         if not self.config.masked_words:
-            raise ValueError("this model has no head for masked words")
+            raise ValueError("expected a model with a head for masked words, found one without")
         x = self.read(batch.ids, batch.lengths, batch.segments)
         return self.masked_words(x[batch.places])[0]
 
     # --- training ---------------------------------------------------------------
 
-    def loss(
-        self, batch: MaskedBatch, rng: np.random.Generator | None = None
-    ) -> tuple[np.floating, Callable[[], Gradients]]:
+    def loss(self, batch: MaskedBatch, rng: Rng = None) -> tuple[np.floating, Backward]:
         """The mean cross-entropy of the masked words in nats, plus that of what follows.
 
         With rng there is dropout.  ``backward()`` -> gradients keyed as ``params``.  Only the
@@ -318,9 +279,12 @@ class BERT(base.Model[BERTConfig]):
         return loss, backward
 
     def _next_sentence_loss(
-        self, x: NDArray, unrelated: NDArray[np.integer]
+        self, x: NDArray, unrelated: Ids
     ) -> tuple[np.floating, Callable[[float], tuple[NDArray, Gradients]]]:
-        """Are the parts unrelated?  ``backward(dloss)`` -> dx, gradients."""
+        """The cross-entropy of whether the parts are unrelated, (B,).
+
+        ``backward(dloss)`` -> dx, gradients.
+        """
         pooled, pool_backward = self.pool(x)
         logits, dense_backward = dense.layer(self.params, "next", pooled)  # (B, 2)
         loss, loss_backward = ops.cross_entropy(logits, unrelated)
@@ -328,6 +292,6 @@ class BERT(base.Model[BERTConfig]):
         def backward(dloss):
             dpooled, gradients = dense_backward(loss_backward(dloss))
             dx, of_pooler = pool_backward(dpooled)
-            return dx, gradients | of_pooler
+            return dx, merge_gradients(gradients, of_pooler)
 
         return loss, backward

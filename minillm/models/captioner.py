@@ -21,8 +21,9 @@ from minillm.layers import dense, recurrent
 from minillm.layers.dropout import dropout
 from minillm.layers.fresh import Fresh, normal
 from minillm.layers.gradients import merge_gradients
+from minillm.layers.types import Gradients
 from minillm.models import base, sizes, target
-from minillm.models.base import Gradients, State
+from minillm.models.base import State
 
 Batch = tuple[NDArray, NDArray, NDArray]
 

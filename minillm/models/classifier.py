@@ -26,8 +26,8 @@ from minillm.layers import dense, recurrent
 from minillm.layers.dropout import dropout
 from minillm.layers.fresh import Fresh, normal, uniform
 from minillm.layers.gradients import merge_gradients
+from minillm.layers.types import Gradients
 from minillm.models import base, sizes
-from minillm.models.base import Gradients
 from minillm.ops.pooling import POOLINGS as OPS
 
 POOLINGS = ("last", *OPS, "attention")
@@ -48,13 +48,12 @@ class ClassifierConfig:
     bidirectional: bool = True
     pooling: str = "max"
     dropout: float = 0.3
-    label_smoothing: float = 0.0  # in training
 
     def __post_init__(self) -> None:
         sizes.check_at_least(self, 1, "vocabulary", "classes", "embedding", "hidden", "layers")
         sizes.check_one_of(self, "cell", tuple(recurrent.CELLS))
         sizes.check_one_of(self, "pooling", POOLINGS)
-        sizes.check_below_one(self, "dropout", "label_smoothing")
+        sizes.check_below_one(self, "dropout")
 
     @property
     def width(self) -> int:
@@ -118,12 +117,11 @@ class Classifier(base.Model[ClassifierConfig]):
     ) -> tuple[np.floating, Callable[..., Gradients]]:
         """The mean cross-entropy of (ids (B, T), lengths (B,), labels (B,)), in nats per text.
 
-        With rng, there are dropout and label smoothing.
+        With rng, there is dropout.
         """
         ids, lengths, labels = batch
         logits, logits_backward = self.forward(ids, lengths, rng)
-        smoothing = 0.0 if rng is None else self.config.label_smoothing
-        loss, loss_backward = base.label_loss(logits, labels, smoothing, class_weights)
+        loss, loss_backward = base.label_loss(logits, labels, class_weights=class_weights)
 
         def backward(trained=None):
             return logits_backward(loss_backward(), trained)

@@ -18,8 +18,8 @@ from minillm.layers import dense
 from minillm.layers.dropout import dropout
 from minillm.layers.fresh import Fresh, normal
 from minillm.layers.gradients import merge_gradients
+from minillm.layers.types import Gradients
 from minillm.models import base, sizes
-from minillm.models.base import Gradients
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,14 @@
-"""A reader: where in a text does the answer to a question begin, and where does it end?
+"""A reader: it predicts where in a text the answer to a question begins, and where it ends.
 
-It predicts two places among the tokens of the text, the context.  Two logits of each place t say
-how well the answer may begin and end there:
+Both are places among the tokens of the text, the context.  Two logits of each place t say how well
+the answer may begin and end there:
 
     P(begin at t) = softmax over t of s_t        P(end at t) = softmax over t of e_t
     loss = the mean of -log P(begin at its place) and -log P(end at its place)
 
-and of all spans i..j, as long as j is not before i and not too far behind it, the best one has the
-largest s_i + e_j.  The place 0 is that of [CLS], which stands in front of the context: a question
-whose answer is not in the text points there, and s_0 + e_0 is the score of there being none.
+The best of all spans i..j, where j is not before i and not too far behind it, has the largest
+s_i + e_j.  The place 0 is that of [CLS], which stands in front of the context.  A question whose
+answer is not in the text points there, and s_0 + e_0 is the score of there being none.
 
 **The recurrent reader** reads the question and the context by themselves, lets them look at each
 other (:func:`minillm.ops.attention_flow`), and reads the result again:
@@ -20,14 +20,14 @@ other (:func:`minillm.ops.attention_flow`), and reads the result again:
     n = recurrence(m)
     s_t = g_t . w_1 + m_t . v_1             e_t = g_t . w_2 + n_t . v_2
 
-All recurrences are GRUs in both directions.  The end is read from n, which knows of the beginning.
+All recurrences are GRUs in both directions.  The end is read from n, which depends on m.
 
 **The BERT reader** reads both at once, [CLS] question [SEP] context [SEP], two segments:
 
     x = BERT(row)                           s_t = x_t . w_1               e_t = x_t . w_2
 
-It has next to nothing that BERT has not: it is for a BERT that has been trained before.  (A bias
-would add the same to all places, and no softmax over them would see it.)
+It adds next to nothing to BERT, because it is for a BERT that has been trained before.  (A bias
+would add the same to all places, and cancels in the softmax over them.)
 
 Legend: B batch, J tokens of the question with the [SEP] behind it, T of the context with [CLS] and
 [SEP] around it, D width.
@@ -39,7 +39,6 @@ section 3.2, that each token tells whether it stands in the question.  Devlin, C
 Toutanova (2018), "BERT", section 4.2, and section 4.3 for questions without an answer.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,13 +46,14 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from minillm import ops
-from minillm.layers import dense, recurrent
+from minillm.layers import dense, embedding, recurrent
 from minillm.layers.dropout import dropout
 from minillm.layers.fresh import Fresh, normal, uniform
 from minillm.layers.gradients import merge_gradients
+from minillm.layers.types import Backward, Ids, Rng
 from minillm.models import base, sizes
-from minillm.models.base import Gradients
 from minillm.models.bert import BERT, BERTConfig
+from minillm.ops._padding import length_mask
 
 ENCODERS = ("recurrent", "bert")
 
@@ -83,10 +83,10 @@ class ReaderConfig:
         if self.encoder == "bert":
             self.bert()
         elif self.width % 2:
-            raise ValueError(f"width must be even, found {self.width}")
+            raise ValueError(f"width: expected an even number, found {self.width}")
 
     def bert(self) -> BERTConfig:
-        """Those of its BERT, without the heads for other tasks."""
+        """The sizes of its BERT, without the heads for other tasks."""
         return BERTConfig(
             vocabulary=self.vocabulary,
             context=self.context,
@@ -138,8 +138,8 @@ class Reader(base.Model[ReaderConfig]):
         question_lengths: NDArray,
         context: NDArray,
         lengths: NDArray,
-        rng: np.random.Generator | None = None,
-    ) -> tuple[NDArray, Callable[[NDArray], Gradients]]:
+        rng: Rng = None,
+    ) -> tuple[NDArray, Backward]:
         """The logits of where the answer begins and ends, (B, 2, T).
 
         question (B, J), each with [SEP] behind it; context (B, T), each between [CLS] and [SEP].
@@ -148,16 +148,14 @@ class Reader(base.Model[ReaderConfig]):
         """
         read = self._read_with_bert if self.config.encoder == "bert" else self._read
         logits, read_backward = read(question, question_lengths, context, lengths, rng)
-        allowed = (np.arange(context.shape[1]) < lengths[:, None] - 1)[:, None]  # (B, 1, T)
+        allowed = length_mask(lengths - 1, context.shape[1])[:, None]  # (B, 1, T)
 
         def backward(dlogits, trained=None):
             return read_backward(np.where(allowed, dlogits, 0).transpose(0, 2, 1), trained)
 
         return np.where(allowed, logits.transpose(0, 2, 1), -np.inf), backward
 
-    def loss(
-        self, batch: Batch, rng: np.random.Generator | None = None
-    ) -> tuple[np.floating, Callable[[], Gradients]]:
+    def loss(self, batch: Batch, rng: Rng = None) -> tuple[np.floating, Backward]:
         """The mean cross-entropy, in nats, of where the answers begin and where they end."""
         question, question_lengths, context, lengths, first, last = batch
         logits, logits_backward = self.forward(question, question_lengths, context, lengths, rng)
@@ -174,15 +172,15 @@ class Reader(base.Model[ReaderConfig]):
         """-> logits (B, T, 2).  ``backward(dlogits)`` -> gradients."""
         c, p = self.config, self.params
         match = stands_in(context, question, question_lengths).astype(np.int64)  # (B, T)
-        known, known_backward = ops.embedding(match, p["match.E"])  # (B, T, D)
-        token, token_backward = ops.embedding(context, p["embedding.E"])
-        asked, asked_backward = ops.embedding(question, p["embedding.E"])  # (B, J, D)
-        h, h_backward = self._recur("encoder", 1, token + known, lengths, rng)
-        u, u_backward = self._recur("encoder", 1, asked, question_lengths, rng)
+        tables = {"embedding.E": context, "match.E": match}
+        x, context_backward = embedding.layer(p, tables)  # (B, T, D)
+        words, words_backward = ops.embedding(question, p["embedding.E"])  # (B, J, D)
+        h, h_backward = self._recur("encoder", 1, x, lengths, rng)
+        u, u_backward = self._recur("encoder", 1, words, question_lengths, rng)
 
         names = [f"flow.{name}" for name in ("w_h", "w_u", "w_hu")]
-        weights = (p[name] for name in names)
-        g, flow_backward = ops.attention_flow(h, u, *weights, lengths, question_lengths)
+        w_h, w_u, w_hu = (p[name] for name in names)
+        g, flow_backward = ops.attention_flow(h, u, w_h, w_u, w_hu, lengths, question_lengths)
         m, m_backward = self._recur("reading", c.layers, g, lengths, rng)
         n, n_backward = self._recur("ending", 1, m, lengths, rng)
 
@@ -199,12 +197,12 @@ class Reader(base.Model[ReaderConfig]):
             dg_by_m, of_reading = m_backward(dm + dm_by_n)
             dh, du, *dweights = flow_backward(dg + dg_by_m)
             dx, of_encoder = h_backward(dh)
-            dasked, of_question = u_backward(du)
-            of_tables = {"match.E": known_backward(dx), "embedding.E": token_backward(dx)}
-            return merge_gradients(
-                *(of_both, of_first, of_last, of_ending, of_reading, of_encoder, of_question),
-                *(dict(zip(names, dweights, strict=True)), of_tables),
-                {"embedding.E": asked_backward(dasked)},
+            dwords, of_question = u_backward(du)
+            of_flow = dict(zip(names, dweights, strict=True))
+            of_words = {"embedding.E": words_backward(dwords)}
+            return merge_gradients(  # the encoder reads twice
+                *(of_both, of_first, of_last, of_ending, of_reading, of_flow),
+                *(of_encoder, context_backward(dx), of_question, of_words),
             )
 
         return both + np.concatenate([first, last], axis=-1), backward
@@ -246,28 +244,21 @@ class Reader(base.Model[ReaderConfig]):
         return tokens[rows, places], backward
 
 
-def stands_in(
-    context: NDArray[np.integer],
-    question: NDArray[np.integer],
-    question_lengths: NDArray[np.integer],
-) -> NDArray[np.bool_]:
-    """Which tokens of the context (B, T) stand in the question (B, J), its [SEP] left out.
+def stands_in(context: Ids, question: Ids, question_lengths: Ids) -> NDArray[np.bool_]:
+    """A mask (B, T) of the context's tokens that stand in the question (B, J), without its [SEP].
 
     >>> stands_in(np.array([[1, 5, 6, 2]]), np.array([[6, 7, 2, 0]]), np.array([3])).tolist()
     [[False, False, True, False]]
     """
-    asked = np.arange(question.shape[1]) < question_lengths[:, None] - 1  # (B, J)
-    return ((context[:, :, None] == question[:, None]) & asked[:, None]).any(axis=2)
+    question_mask = length_mask(question_lengths - 1, question.shape[1])  # (B, J)
+    return ((context[:, :, None] == question[:, None]) & question_mask[:, None]).any(axis=2)
 
 
 def rows_of(
-    question: NDArray[np.integer],
-    question_lengths: NDArray[np.integer],
-    context: NDArray[np.integer],
-    lengths: NDArray[np.integer],
+    question: Ids, question_lengths: Ids, context: Ids, lengths: Ids
 ) -> tuple[NDArray, NDArray, NDArray, NDArray]:
-    """[CLS] question [SEP] context [SEP]: ids, lengths, segments, and where the context's places
-    are in each row, (B, T), -1 in the padding.
+    """[CLS] question [SEP] context [SEP]: ids, lengths, segments, and the places of the context's
+    tokens in each row, (B, T), -1 in the padding.
 
     >>> ids, lengths, segments, places = rows_of(
     ...     np.array([[7, 2]]), np.array([2]), np.array([[1, 8, 9, 2]]), np.array([4])
@@ -275,16 +266,16 @@ def rows_of(
     >>> ids.tolist(), segments.tolist(), places.tolist()
     ([[1, 7, 2, 8, 9, 2]], [[0, 0, 0, 1, 1, 1]], [[0, 3, 4, 5]])
     """
-    steps, asked = np.arange(context.shape[1]), np.arange(question.shape[1])
+    steps = np.arange(context.shape[1])
     places = np.where(steps > 0, steps + question_lengths[:, None], 0)  # [CLS] comes first
-    places = np.where(steps < lengths[:, None], places, -1)
+    places = np.where(length_mask(lengths, len(steps)), places, -1)
     row_lengths = question_lengths + lengths
     ids = np.zeros((len(context), row_lengths.max()), np.int64)
     segments = np.zeros_like(ids)
     rows, t = np.nonzero(places >= 0)
     ids[rows, places[rows, t]] = context[rows, t]
     segments[rows, places[rows, t]] = t > 0
-    rows, j = np.nonzero(asked < question_lengths[:, None])
+    rows, j = np.nonzero(length_mask(question_lengths, question.shape[1]))
     ids[rows, 1 + j] = question[rows, j]
     return ids, row_lengths, segments, places
 

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.layers import dense
-from minillm.models.base import Gradients, State
+from minillm.layers.types import Gradients, Ids
+from minillm.models.base import State
 from minillm.ops._padding import length_mask
 
 
-def select(state: State, rows: NDArray[np.integer], parents: NDArray[np.integer]) -> State:
+def select(state: State, rows: Ids, parents: Ids) -> State:
     """Some sources of a decoder's state, and of each of these some hypotheses.
 
     Entries whose names begin with ``memory.`` are per source, (B, ...), and shared by its
@@ -43,7 +44,7 @@ def one_hypothesis(state: State) -> State:
     }
 
 
-def teacher_forcing(targets: NDArray[np.integer], bos: int) -> NDArray[np.integer]:
+def teacher_forcing(targets: Ids, bos: int) -> Ids:
     """The inputs of a decoder in training: BOS, then each target but the last, (B, T)."""
     inputs = np.empty_like(targets)
     inputs[:, 0] = bos
@@ -54,8 +55,8 @@ def teacher_forcing(targets: NDArray[np.integer], bos: int) -> NDArray[np.intege
 def target_loss(
     params: dict[str, NDArray],
     hs: NDArray,
-    targets: NDArray[np.integer],
-    lengths: NDArray[np.integer],
+    targets: Ids,
+    lengths: Ids,
     label_smoothing: float = 0.0,
 ) -> tuple[np.floating, Callable[[], tuple[NDArray, Gradients]]]:
     """The mean cross-entropy of the targets under softmax(hs W + b), without the padding.

@@ -1,4 +1,4 @@
-"""Addition and layer normalisation in one: what a residual stream does at each branch."""
+"""Addition and layer normalisation in one, as each branch of a residual stream begins."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ from minillm.ops.layer_norm import layer_norm_backward, layer_norm_forward
 def add_norm(
     x: NDArray, h: NDArray | None, gain: NDArray, bias: NDArray, eps: float = 1e-5
 ) -> tuple[tuple[NDArray, NDArray], Callable]:
-    """A sum that goes on, and its layer norm, which a branch begins with.
+    """Return a sum, which goes on, and its layer norm, with which a branch begins.
 
         total = x + h        y = layer_norm(total)
 

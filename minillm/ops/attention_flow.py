@@ -20,13 +20,13 @@ def attention_flow(
     lengths: NDArray[np.integer] | None = None,
     question_lengths: NDArray[np.integer] | None = None,
 ) -> tuple[NDArray, Callable]:
-    """What each word of a text is beside a question, and which words the question is about.
+    """Each word of a text beside a question, and the words that the question is about.
 
     Every word t of the text is compared with every word j of the question (* by components):
 
         s_tj = w_h . h_t + w_u . u_j + (h_t * w_hu) . u_j
 
-    From the text to the question, what in the question each word of the text is close to:
+    From the text to the question, the words of the question that each word of the text is close to:
 
         a_t = softmax over j of s_tj        v_t = sum over j of a_tj u_j
 
@@ -51,19 +51,19 @@ def attention_flow(
     sizes = _validate.floats(op, **shapes, w_h=(w_h, "D"), w_u=(w_u, "D"), w_hu=(w_hu, "D"))
     B, T, J = (sizes[letter] for letter in "BTJ")
     steps = _validate.sequence_lengths(op, lengths, B, T)
-    asked = np.full(B, J) if question_lengths is None else question_lengths
-    asked = _validate.ids(op, "question_lengths", asked, J + 1, (B,))
-    h, u = zero_padding(h, steps), zero_padding(u, asked)
+    question_steps = np.full(B, J) if question_lengths is None else question_lengths
+    question_steps = _validate.ids(op, "question_lengths", question_steps, J + 1, (B,))
+    h, u = zero_padding(h, steps), zero_padding(u, question_steps)
     w_h, w_u, w_hu = (np.array(w) for w in (w_h, w_u, w_hu))
-    there = length_mask(asked, J)[:, None]  # (B, 1, J)
+    question_mask = length_mask(question_steps, J)[:, None]  # (B, 1, J)
 
     # s_tj - w_h . h_t, which is the same for all j: (h_t * w_hu + w_u) . u_j
     q = h * w_hu + w_u  # (B, T, D)
     scores = q @ transposed(u)  # (B, T, J)
-    a, _ = masked_softmax(scores, there)
+    a, _ = masked_softmax(scores, question_mask)
     v = a @ u  # (B, T, D)
 
-    scores = np.where(there, scores, -np.inf)
+    scores = np.where(question_mask, scores, -np.inf)
     closest = scores.argmax(axis=2)[..., None]  # (B, T, 1)
     best = np.take_along_axis(scores, closest, axis=2)[..., 0] + h @ w_h  # (B, T)
     b = masked_softmax(best, length_mask(steps, T))[0][:, None]  # (B, 1, T)
@@ -97,6 +97,6 @@ def attention_flow(
         # q = h w_hu + w_u
         dh = dh + dq * w_hu
         dw_u, dw_hu = dq.sum(axis=(0, 1)), (dq * h).sum(axis=(0, 1))
-        return zero_padding(dh, steps), zero_padding(du, asked), dw_h, dw_u, dw_hu
+        return zero_padding(dh, steps), zero_padding(du, question_steps), dw_h, dw_u, dw_hu
 
     return g, backward

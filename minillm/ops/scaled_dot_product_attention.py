@@ -45,8 +45,8 @@ def scaled_dot_product_attention(
     ``causal``: no query sees a later key.  ``start`` (B,) is the position of each
     row's first query among the keys, so that query t of row b sees the keys up to
     start[b] + t.  None means S - T: the queries are the last T of the S positions.
-    What is hidden has the weight zero, and zero times NaN or infinity is NaN: which of the
-    queries that do not see it a later NaN reaches all the same is not defined.
+    A masked key has the weight zero, but zero times NaN or infinity is NaN: it is not defined
+    which of the earlier queries a later NaN reaches.
 
     All may be slices of larger arrays, as k and v of a cache: they are not copied as long as
     their last axis is contiguous.
@@ -72,7 +72,7 @@ def scaled_dot_product_attention(
         if start is None
         else _validate.ids(op, "start", start, S + 1, (B,))
     )
-    if causal:  # nobody sees what comes after the last query: the rest of a cache
+    if causal:  # keys after the last query, the rest of a cache, are masked for all
         steps = np.clip(first + T, 0, steps)
     inputs = _strided(q), _strided(k), _strided(v), steps, causal, first
     y, log_sums = scaled_attention_forward(*inputs)

@@ -24,9 +24,9 @@ ENCODER = ("encoder.", "source.")  # begin the names of weights of a larger mode
 
 @dataclass(frozen=True)
 class TrainedPart:
-    """The weights that are trained, the arrays that are stored, and the optimiser."""
+    """The weights that are trained (None: all), the arrays that are stored, and the optimiser."""
 
-    trained: Trained
+    trained: Trained | None
     stored: Arrays
     optimiser: Optimiser
 
@@ -44,7 +44,7 @@ def trained_part(
     """
     settings, params = job.settings, parts.model.params
     if job.initial is None:
-        return TrainedPart(Trained(params), params, new_optimiser(params))
+        return TrainedPart(None, params, new_optimiser(params))
     new: set[str] = set()
     if has_additions(settings):
         check_baseline(job.data)
@@ -56,15 +56,17 @@ def trained_part(
         chosen.pop(name, None)
     whole = sum(array.size for array in params.values())
     if not has_additions(settings):
-        part = TrainedPart(Trained(chosen), params, new_optimiser(chosen))
+        trained = Trained(chosen)
+        part = TrainedPart(trained, params, new_optimiser(chosen))
     else:
         targets = lora_targets(chosen, settings, new)
         additions = new_additions(params, targets, settings.lora_rank, rng)
         lora = LoRA(params, additions, scale_of(settings))
         arrays = additions | {name: params[name] for name in sorted(new)}
         params.update(lora.beside)
-        part = TrainedPart(Trained(arrays, lora), arrays, Merging(new_optimiser(arrays), lora))
-    count = sum(array.size for array in part.trained.params.values())
+        trained = Trained(arrays, lora)
+        part = TrainedPart(trained, arrays, Merging(new_optimiser(arrays), lora))
+    count = sum(array.size for array in trained.params.values())
     if count != whole:
         parts.notes.append(f"trained are {count:,} of {whole:,} weights, {count / whole:.2%}")
     return part

@@ -18,7 +18,7 @@ import typing
 from collections.abc import Collection, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache, partial
-from typing import Any, NewType, TypeVar, get_type_hints
+from typing import Any, NamedTuple, NewType, TypeVar, get_type_hints
 
 from minillm.errors import InputError, short
 
@@ -120,8 +120,7 @@ def names_of_sizes(settings: type) -> list[str]:
 def config_from(settings: object, config: type[S], **values: Any) -> S:
     """Return the model's config, made of the sizes among the settings and of other values.
 
-    A value of None is the config's default.
-    InputError where the config does not accept them.
+    A value of None leaves the config's default.  InputError where the config does not accept them.
     """
     known = {entry.name for entry in fields(config)}  # type: ignore[arg-type]
     sizes = {name: getattr(settings, name) for name in names_of_sizes(type(settings))}
@@ -132,16 +131,21 @@ def config_from(settings: object, config: type[S], **values: Any) -> S:
         raise InputError(str(error)) from None
 
 
-def types_of(settings: type) -> dict[str, tuple[type, bool, bool]]:
-    """Return for each field its plain type, whether it holds several, and whether None is allowed.
+class FieldType(NamedTuple):
+    """The type of a field: ``tuple[str, ...]`` holds several texts, ``str | None`` is optional."""
 
-    A tuple of any length holds several.
-    """
+    plain: type
+    several: bool
+    optional: bool
+
+
+def types_of(settings: type) -> dict[str, FieldType]:
+    """Return the type of each field of a dataclass."""
     return _types_of(settings)
 
 
 @cache
-def _types_of(settings: type) -> dict[str, tuple[type, bool, bool]]:
+def _types_of(settings: type) -> dict[str, FieldType]:
     plain_types = {}
     hints = get_type_hints(settings)
     for entry in fields(settings):
@@ -151,7 +155,7 @@ def _types_of(settings: type) -> dict[str, tuple[type, bool, bool]]:
             hint = next(kind for kind in hint.__args__ if kind is not type(None))
         if typing.get_origin(hint) is tuple:
             several, hint = True, hint.__args__[0]
-        plain_types[entry.name] = (hint, several, optional)
+        plain_types[entry.name] = FieldType(hint, several, optional)
     return plain_types
 
 
@@ -189,13 +193,11 @@ def checked(
     return result
 
 
-def _checked(
-    declared: Option, hint: tuple[type, bool, bool], name: str, value: object, place: str
-) -> object:
-    type_, several, optional = hint
-    if value is None and (optional or type_ is bool):
-        return None if optional else False
-    if several and isinstance(value, list | tuple):
+def _checked(declared: Option, hint: FieldType, name: str, value: object, place: str) -> object:
+    type_ = hint.plain
+    if value is None and (hint.optional or type_ is bool):
+        return None if hint.optional else False
+    if hint.several and isinstance(value, list | tuple):
         return tuple(_checked_one(declared, type_, name, entry, place) for entry in value)
     return _checked_one(declared, type_, name, value, place)
 

@@ -116,7 +116,7 @@ def _check_data(kind: Kind, data: Data, config: Any, place: str) -> None:
     known = types_of(kind.settings)
     declared = {name for name in known if option_of(kind.settings, name).data}
     for name in sorted(declared - data.keys()):
-        if not known[name][2]:  # what may be None may be absent
+        if not known[name].optional:
             raise InputError(f"{place}data: {name!r} is missing")
     place = f"{place}data: "
     make(kind.settings, {name: data[name] for name in declared & data.keys()}, place)
@@ -132,11 +132,11 @@ def config_of(Config: type, values: Mapping[str, Any], settings: type, place: st
     InputError for other names or types, and for sizes out of the ranges of the settings; the config
     checks the rest itself.
     """
-    inner = {}
-    for name, Inner in (Config.nested(values) if hasattr(Config, "nested") else {}).items():
-        if not isinstance(values.get(name), dict):
-            raise InputError(f"{place}{name}: expected an object, found {short(values.get(name))}")
-        inner[name] = config_of(Inner, values[name], settings, f"{place}{name}: ")
+    inner, nested = {}, Config.nested(values) if hasattr(Config, "nested") else {}
+    for name in nested.keys() & values.keys():
+        if not isinstance(values[name], dict):
+            raise InputError(f"{place}{name}: expected an object, found {short(values[name])}")
+        inner[name] = config_of(nested[name], values[name], settings, f"{place}{name}: ")
     plain = {name: value for name, value in values.items() if name not in inner}
     try:
         return Config(**checked(Config, plain, place, settings, given=inner), **inner)

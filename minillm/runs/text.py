@@ -49,7 +49,7 @@ def write_text(
     if tokenizer.eos is not None:
         ends.append(tokenizer.eos)
     rng, banned = np.random.default_rng(seed), banned_ids(tokenizer, documents)
-    writer = Writer(model, rng, temperature, top_k, top_p, banned, ends)
+    writer = Writer(model, rng, temperature, banned=banned, stop=ends, top_k=top_k, top_p=top_p)
     writer.read(ids if len(ids) else np.array([opening_id(tokenizer, documents)]))
     return tokenizer.stream(chain(ids, writer.write(length)))
 

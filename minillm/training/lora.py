@@ -2,21 +2,21 @@
 
     W' = W + s A B        W (I, O) frozen, A (I, r), B (r, O), s = alpha / r
 
-A use of a pre-trained model needs far fewer directions than a weight has numbers, so that a small
+To use a pre-trained model takes far fewer directions than a weight has numbers, so that a small
 rank r will do.  A is random and B zero at the start: the model begins as it was.  The loss depends
 on A and B through W' alone.  With dW', which any model's backward has:
 
     dA = s dW' B^T        dB = s A^T dW'
 
-So it works for any weight of any model, an embedding or a recurrent one too, and the model knows
-nothing of it.  Cheaper is not to make dW' = x^T dy, a third of a step's work.  The layers of
-Transformers do so, if they find A and B beside W (:mod:`minillm.layers.dense`):
+So it works for any weight of any model, an embedding or a recurrent one too.  It is cheaper not to
+make dW' = x^T dy, a third of a step's work.  Dense layers do so, if they find A and B beside W
+(:mod:`minillm.layers.dense`):
 
     dA = s x^T (dy B^T)   dB = s (x A)^T dy
 
-What is saved is memory, for gradients and an optimiser's moments, and files: a use is kept as A and
-B alone, a hundredth of the model, and many of them beside one model.  Both forward and backward
-read W' in place of W, so that nothing is slower than without.
+Memory is saved, for gradients and an optimiser's moments, and files: A and B alone are kept, a
+hundredth of the model, and many of them beside one model.  Both forward and backward read W' in
+place of W, so that nothing is slower than without.
 
     lora = LoRA(model.params, new_additions(model.params, names, 8, rng), scale=2.0)
     model.params |= lora.beside        # for the cheaper gradients
@@ -56,11 +56,11 @@ def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 class LoRA:
-    """The additions to some weights of a model, which they are merged into.
+    """Additions to some weights of a model, merged into them.
 
     ``params`` has A and B, as ``attention.W.A`` and ``attention.W.B``.  The arrays of the model
-    are changed in place, and hold W' from now on; W itself is kept.  ``beside`` has s A and B, for
-    the layers that take them.
+    are changed in place, and hold W' from now on; ``frozen`` has W itself.  ``beside`` has s A and
+    B, for the layers that take them.
     """
 
     def __init__(self, model_params: Arrays, additions: dict[str, np.ndarray], scale: float):
@@ -84,19 +84,19 @@ class LoRA:
             np.add(W, product(A, B), out=self.merged[name])
 
     def gradients(self, gradients: Arrays) -> dict[str, np.ndarray]:
-        """Those of A and B, from what a backward has: of W', or of s A and B.  Others have none."""
-        found = {}
+        """The gradients of A and B, from those of W', or of s A and B."""
+        own = {}
         for name in self.frozen:
             A, B = f"{name}.A", f"{name}.B"
             s = self.params[A].dtype.type(self.scale)
             if name in gradients:
                 # W' = W + (s A) B
                 dW = gradients[name]
-                found[A] = s * product(dW, self.params[B].T)
-                found[B] = product(self.beside[A].T, dW)
+                own[A] = s * product(dW, self.params[B].T)
+                own[B] = product(self.beside[A].T, dW)
             elif A in gradients:
-                found[A], found[B] = s * gradients[A], gradients[B]
-        return found
+                own[A], own[B] = s * gradients[A], gradients[B]
+        return own
 
 
 class Merging:
@@ -106,15 +106,15 @@ class Merging:
         self.optimiser, self.lora = optimiser, lora
 
     def step(self, grads: Arrays, learning_rate: float) -> None:
-        """One step, after which the model has the new weights."""
+        """Take one step, after which the model has the new weights."""
         self.optimiser.step(grads, learning_rate)
         self.lora.merge()
 
     def state(self) -> tuple[dict[str, np.ndarray], dict]:
-        """That of the optimiser."""
+        """The state of the optimiser."""
         return self.optimiser.state()
 
     def restore(self, arrays: Mapping[str, np.ndarray], values: dict) -> None:
-        """Restores what :meth:`state` returned, after A and B have been."""
+        """Restore what :meth:`state` returned, after A and B have been restored."""
         self.optimiser.restore(arrays, values)
         self.lora.merge()

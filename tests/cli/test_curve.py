@@ -64,7 +64,10 @@ def test_a_curve(data, capsys, monkeypatch):
     assert {path.name for path in (data / "curve").iterdir()} == {"curve.png", "results.jsonl"}
     records = results(data)
     assert [(r["seed"], r["labels"], r["line"]) for r in records] == [
-        (seed, size, line) for seed in (0, 1) for size in (10, 20) for line in ("TF-IDF", "n-grams")
+        (seed, size, line)
+        for seed in (0, 1)
+        for size in (10, 20)
+        for line in ("TF-IDF", "n-grams")
     ]
     for record in records:
         assert 0 <= record["accuracy"] <= 1
@@ -207,10 +210,7 @@ def test_without_scikit_learn_there_is_no_tfidf(data, monkeypatch, capsys):
         (["--augment", "swop"], "--augment: expected some of synonyms"),
         (["--augment", "back-translation=nowhere+x"], "nowhere: there is no run in it"),
         (["--vectors", "none.txt"], "none.txt: there is no such file"),
-        (
-            ["--augment", "synonyms"],
-            "--augment synonyms: expected synonyms=VECTORS, found 'synonyms'",
-        ),
+        (["--augment", "synonyms"], "--augment synonyms: expected synonyms=VECTORS, found"),
         (["--init", "a/x", "b/x"], "--init: expected folders of different names, found x again"),
         (["--init", "nowhere"], "nowhere: there is no run in it"),
         (["--class-weights", "odd"], "--class-weights: expected one of"),

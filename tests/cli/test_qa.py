@@ -258,7 +258,7 @@ def test_wrong_input(files, finished, tmp_path, fails):
     assert "standard input: expected a file" in fails("train", "qa", "-", *out)
     assert "found a built-in set of kind 'pairs'" in fails("train", "qa", "cmudict", *out)
     train = ["train", "qa", files / "v1.json", *out]
-    assert "width must be even" in fails(*train, "--width", "7")
+    assert "width: expected an even number" in fails(*train, "--width", "7")
     assert "heads: expected a divisor of width" in fails(
         *train, "--encoder", "bert", "--heads", "3"
     )

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minillm.decoding import next_probabilities, sample
+from minillm.decoding import Writer, next_probabilities, sample, sampling
 from minillm.errors import InputError
 
 LOGITS = np.array([1.0, 3.0, 2.0, -1.0, 2.5], np.float32)
@@ -52,7 +52,7 @@ def test_top_p_stops_as_soon_as_p_is_reached():
 def test_rows_are_treated_apart():
     batch = np.stack([LOGITS, LOGITS[::-1]])
     p = next_probabilities(batch, 0.7, top_k=3, top_p=0.8)
-    assert np.allclose(p[0], next_probabilities(LOGITS, 0.7, 3, 0.8))
+    assert np.allclose(p[0], next_probabilities(LOGITS, 0.7, top_p=0.8, top_k=3))
     assert np.allclose(p[0], p[1][::-1])
 
 
@@ -81,6 +81,35 @@ def test_of_equals_the_first_is_chosen(options):
 def test_nonsense_is_refused(options, name):
     with pytest.raises(ValueError, match=f"^{name}: expected"):
         next_probabilities(LOGITS, **options)
+
+
+def test_a_new_rule_is_one_function(monkeypatch):
+    """Min-p: it keeps the tokens with at least a share of the largest probability."""
+    monkeypatch.setattr(sampling, "RULES", sampling.RULES.copy())
+
+    @sampling.rule
+    def min_p(ranked, share):
+        return ranked >= share * ranked[..., :1]
+
+    p = next_probabilities(LOGITS, min_p=np.exp(-1.5))  # logits of 1.5 or more
+    expected = softmax(np.where(LOGITS >= 1.5, LOGITS, -np.inf))
+    np.testing.assert_allclose(p, expected, rtol=1e-6)
+    writer = Writer(TinyModel(), np.random.default_rng(0), min_p=1.0)
+    writer.read([0])
+    assert list(writer.write(3)) == [1, 1, 1]
+
+
+class TinyModel:
+    def zero_state(self, B):
+        return {}
+
+    def read(self, ids, state):
+        return LOGITS[None], state
+
+
+def test_a_rule_that_is_not_known_is_refused():
+    with pytest.raises(TypeError, match="top_q: expected one of top_k, top_p"):
+        next_probabilities(LOGITS, top_q=3)
 
 
 def test_samples_are_distributed_as_told():

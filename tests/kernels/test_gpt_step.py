@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
 from minillm import kernels_info, use_kernels
-from minillm.models.gpt import GPT, GPTConfig, StepWeights
+from minillm.models.gpt import GPT, GPTConfig
+from minillm.models.gpt_step import StepWeights
 
 
 def new(dtype=np.float64, **sizes):

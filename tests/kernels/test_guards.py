@@ -64,7 +64,7 @@ def run_ops():
 
 def run_the_other_kernels():
     from minillm.decoding.beam import most_probable
-    from minillm.layers.decoder import attend_to_rows
+    from minillm.models.hypotheses import attend_to_rows
     from minillm.models.ngram import count_keys, find_children
     from minillm.models.word2vec import Word2Vec, Word2VecConfig
     from minillm.training import AdamW, clip_global_norm

@@ -143,7 +143,7 @@ def test_segments_count():
 def test_too_long_a_row():
     with pytest.raises(ValueError, match=r"ids: expected at most 12 in a row, found 13"):
         new().hidden(np.zeros((1, 13), int))
-    with pytest.raises(ValueError, match=r"this model has no pooler"):
+    with pytest.raises(ValueError, match=r"expected a model with a pooler"):
         new().pooled(np.zeros((1, 3), int))
 
 
@@ -151,7 +151,7 @@ def test_too_long_a_row():
     ("options", "message"),
     [
         ({"heads": 4}, "heads: expected a divisor of width, found 4 and 6"),
-        ({"next_sentence": True}, "next_sentence needs the pooler"),
+        ({"next_sentence": True}, "next_sentence: expected a pooler"),
         ({"inner": 0}, "inner: expected 1 or more, found 0"),
         ({"context": 1}, "context: expected 2 or more, found 1"),
     ],

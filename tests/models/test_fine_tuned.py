@@ -6,7 +6,7 @@ from model_checks import check_model, fit
 
 from minillm import ops
 from minillm.models.bert import BERTConfig
-from minillm.models.fine_tuned import ENCODERS, POOLINGS, FineTuned, FineTunedConfig, encoder_of
+from minillm.models.fine_tuned import ENCODERS, POOLINGS, FineTuned, FineTunedConfig
 from minillm.models.gpt import GPTConfig
 from minillm.models.language_model import LanguageModelConfig
 from minillm.training.fine_tuning import depths
@@ -19,7 +19,6 @@ CONFIGS = {
     "gpt": GPTConfig(7, **SIZES),
     "lm": LanguageModelConfig(7, embedding=3, hidden=4, layers=2, headless=True),
 }
-PREDICTING = {"gpt": CONFIGS["gpt"], "lm": LanguageModelConfig(7, 3, 4, 2)}
 
 
 def fine_tuned(kind, dtype=np.float64, encoder=None, **options):
@@ -50,30 +49,6 @@ def test_the_backward_of_the_logits_is_that_of_the_loss(kind):
         np.testing.assert_allclose(gradients[name], gradient, rtol=1e-12, atol=1e-15)
 
 
-@pytest.mark.parametrize("pooling", POOLINGS)
-@pytest.mark.parametrize("kind", PREDICTING)
-def test_gradients_with_the_helper_loss(kind, pooling):
-    model = fine_tuned(kind, pooling=pooling, encoder=PREDICTING[kind], helper_loss=0.7)
-    check_model(model, texts(np.random.default_rng(3)))
-
-
-def test_gradients_with_the_helper_loss_of_tied_weights():
-    encoder = LanguageModelConfig(7, embedding=4, hidden=4, tied=True)
-    check_model(fine_tuned("lm", encoder=encoder, helper_loss=0.7), texts(np.random.default_rng(3)))
-
-
-@pytest.mark.parametrize("kind", PREDICTING)
-def test_the_helper_loss_is_that_of_the_language_model(kind):
-    """With weight w: the loss of the labels plus w times what the language model itself says."""
-    ids, _, labels = texts(np.random.default_rng(3))
-    batch = (ids, np.full(len(ids), 5), labels)
-    model = fine_tuned(kind, encoder=PREDICTING[kind], helper_loss=0.5, dropout=0.0)
-    plain, _ = model.loss(batch)  # not to train on: of the labels alone
-    both, _ = model.loss(batch, np.random.default_rng(0))
-    of_text, _ = encoder_of(model).loss((ids[:, :-1], ids[:, 1:]))
-    np.testing.assert_allclose(both, plain + 0.5 * of_text, rtol=1e-12)
-
-
 def test_label_smoothing_is_in_training_alone():
     batch = texts(np.random.default_rng(3))
     plain, smoothed = (fine_tuned("bert", label_smoothing=e, dropout=0.0) for e in (0.0, 0.3))
@@ -85,19 +60,6 @@ def test_label_smoothing_is_in_training_alone():
     loss, _ = smoothed.loss(batch, np.random.default_rng(0))
     np.testing.assert_allclose(loss, -(q * log_p).sum(axis=1).mean(), rtol=1e-12)
     check_model(smoothed, batch)
-
-
-@pytest.mark.parametrize("kind", PREDICTING)
-def test_the_helper_loss_of_texts_of_one_token_is_none(kind):
-    ids, _, labels = texts(np.random.default_rng(3), T=1)
-    batch = (ids, np.ones(len(ids), int), labels)
-    model = fine_tuned(kind, helper_loss=0.5, dropout=0.0)
-    loss, backward = model.loss(batch, np.random.default_rng(0))
-    assert loss == model.loss(batch)[0]
-    assert backward().keys() == model.params.keys()
-    # A rank whose rows have no such token counts it zero times: see ClassificationTask.part.
-    _, backward = model.loss((*batch, 0.0), np.random.default_rng(0))
-    assert backward().keys() == model.params.keys()
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
@@ -145,7 +107,6 @@ def test_it_fits_a_batch(kind):
         ({"kind": "elman"}, "kind: expected one of"),
         ({"classes": 0}, "classes: expected 1 or more"),
         ({"dropout": 1.0}, "dropout: expected 0 or more and below 1"),
-        ({"helper_loss": 0.5}, "helper_loss needs an encoder that predicts the next token"),
     ],
 )
 def test_nonsense_sizes_are_refused(options, message):

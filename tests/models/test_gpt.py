@@ -152,10 +152,10 @@ def test_rows_slide_each_at_its_own_time():
 
 def test_forward_beyond_the_context_is_refused():
     model = new()
-    with pytest.raises(ValueError, match="13 tokens exceed the context of 12"):
+    with pytest.raises(ValueError, match="expected at most 12 tokens, found 13"):
         model.forward(texts(1, C + 1))
     (_, cache), _ = model.forward(texts(1, C))
-    with pytest.raises(ValueError, match="13 tokens"):
+    with pytest.raises(ValueError, match="at most 12 tokens, found 13"):
         model.forward(texts(1, 1), cache)
 
 
@@ -169,7 +169,7 @@ def test_log_probabilities_are_those_of_the_logits():
 
 def test_a_window_longer_than_the_context_is_refused():
     ids = texts(2, 13)
-    with pytest.raises(ValueError, match="13 tokens exceed the context of 12"):
+    with pytest.raises(ValueError, match="expected at most 12 tokens, found 13"):
         new().loss((ids, ids))
 
 

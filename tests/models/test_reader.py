@@ -154,7 +154,7 @@ def test_the_best_spans_are_those_of_all(rng, T, longest):
     ("options", "message"),
     [
         ({"encoder": "lstm"}, "encoder: expected one of"),
-        ({"width": 5}, "width must be even"),
+        ({"width": 5}, "width: expected an even number"),
         ({"encoder": "bert", "width": 5}, "heads: expected a divisor of width"),
         ({"context": 3}, "context: expected 8 or more"),
         ({"dropout": 1.0}, "dropout: expected 0 or more and below 1"),

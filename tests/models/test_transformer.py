@@ -100,9 +100,9 @@ def test_later_target_tokens_never_change_earlier_losses(post_norm):
 
 def whole(model, source, lengths, inputs):
     """The logits after each input, without a cache: (B, T, V)."""
-    memory, _ = model._encode(source, lengths)
-    y, _ = model._decode(inputs, memory, lengths)
-    weights = model._output()
+    memory, _ = model.encode(source, lengths)
+    y, _ = model.decode(inputs, memory, lengths)
+    weights = model.output()
     return y @ weights["output.W"] + weights.get("output.b", 0)
 
 
@@ -211,10 +211,10 @@ def test_it_learns_to(task, post_norm):
     ("options", "message"),
     [
         ({"heads": 3}, "heads: expected a divisor of width, found 3 and 4"),
-        ({"width": 3, "heads": 1}, "width must be even"),
+        ({"width": 3, "heads": 1}, "width: expected an even number"),
         ({"shared": True}, "one vocabulary, found 6 source and 5 target"),
         ({"layers": 0}, "layers: expected 1 or more"),
-        ({"dropout": 1.0}, r"dropout must lie in \[0, 1\)"),
+        ({"dropout": 1.0}, "dropout: expected 0 or more and below 1"),
     ],
 )
 def test_sizes_that_cannot_be(options, message):

@@ -13,7 +13,7 @@ from .mutant import Mutant
 
 # Functions that have a part in a gradient or a step, and whose name does not say so.
 ALSO = {
-    "minillm/models/base.py": {"accumulate"},
+    "minillm/layers/block.py": {"backward_through"},
     "minillm/models/word2vec.py": {"train_sentences"},
     "minillm/ops/recurrence.py": {"reversed_rows"},
     "minillm/ops/scaled_dot_product_attention.py": {"_for_each_key"},
@@ -74,6 +74,10 @@ def changes(node: ast.AST, source: str) -> Iterator[tuple[ast.AST, str, str]]:
             yield node, f"(-({piece(node)}))", "negated"
         elif isinstance(node.op, ast.BitOr):
             yield node, f"({left})", "right side dropped"
+    elif isinstance(node, ast.Call) and piece(node.func) == "merge_gradients":
+        if len(node.args) > 1:
+            left = ", ".join(piece(part) for part in node.args[:-1])
+            yield node, f"merge_gradients({left})", "last part dropped"
     elif isinstance(node, ast.AugAssign):
         other = {ast.Add: "-=", ast.Sub: "+=", ast.Mult: "/=", ast.Div: "*="}.get(type(node.op))
         if other:

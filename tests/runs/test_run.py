@@ -16,8 +16,9 @@ from minillm.runs.kind import kinds
 from minillm.runs.run import Classified
 
 TEXT = "the cat sat on the mat and the dog sat on the log.\n" * 60
-SMALL = ["--steps", "6", "--batch", "4"]
-TINY = [*SMALL, "--hidden", "8", "--embedding", "6"]
+SMALL = {"steps": 6, "batch": 4}
+TINY = {**SMALL, "hidden": 8, "embedding": 6}
+BLOCKS = {**SMALL, "width": 8, "heads": 2, "layers": 2}
 PAIRS = "".join(
     f"{a} {b}\t{b} {a}\n" for a in ("one", "two", "three", "four") for b in ("six", "ten", "two")
 )
@@ -36,23 +37,22 @@ def paragraph(name):
 
 
 QUESTIONS = json.dumps({"data": [{"paragraphs": [paragraph(name) for name in "abcdefghijkl"]}]})
-COMMANDS = {
-    "ngram": (TEXT, ["--order", "3"]),
-    "neural-ngram": (TEXT, [*TINY, "--order", "3", "--window", "8"]),
-    "lm": (TEXT, [*TINY, "--window", "8"]),
-    "word2vec": (TEXT, ["--dimension", "8", "--epochs", "1"]),
-    "gpt": (TEXT, [*SMALL, "--width", "8", "--heads", "2", "--layers", "2", "--context", "8"]),
-    "bert": (
-        TEXT,
-        [*SMALL, "--width", "8", "--heads", "2", "--layers", "2", "--context", "12"],
-    ),
-    "tokenizer": (TEXT, ["--vocabulary", "300"]),
-    "seq2seq": (PAIRS, [*TINY, "--minimum-count", "1"]),
-    "transformer": (PAIRS, [*SMALL, "--width", "8", "--layers", "2", "--feed-forward", "8"]),
-    "classifier": (LABELLED, TINY),
-    "qa": (QUESTIONS, [*SMALL, "--width", "8", "--context", "16"]),
+GIVEN = {  # the data, and the settings of a tiny run
+    "ngram": (TEXT, {"order": 3}),
+    "neural-ngram": (TEXT, {**TINY, "order": 3, "window": 8}),
+    "lm": (TEXT, {**TINY, "window": 8}),
+    "word2vec": (TEXT, {"dimension": 8, "epochs": 1}),
+    "gpt": (TEXT, {**BLOCKS, "context": 8}),
+    "bert": (TEXT, {**BLOCKS, "context": 12}),
+    "tokenizer": (TEXT, {"vocabulary": 300}),
+    "seq2seq": (PAIRS, {**TINY, "minimum_count": 1}),
+    "transformer": (PAIRS, {**SMALL, "width": 8, "layers": 2, "feed_forward": 8}),
+    "classifier": (LABELLED, {**SMALL, "buckets": 32}),
+    "recurrent-classifier": (LABELLED, TINY),
+    "finetuned": (LABELLED, {"steps": 6}),  # of the tiny bert
+    "qa": (QUESTIONS, {**SMALL, "width": 8, "context": 16}),
     "captioner": (None, TINY),
-    "image-classifier": (None, [*SMALL, "--hidden", "8"]),
+    "image-classifier": (None, {**SMALL, "hidden": 8}),
 }
 
 
@@ -64,22 +64,22 @@ def runs(tmp_path_factory):
     def run_of(kind):
         if kind not in made:
             folder = tmp_path_factory.mktemp(kind)
-            text, options = COMMANDS[kind]
+            text, settings = GIVEN[kind]
             if text is None:
                 pytest.importorskip("sklearn")
-                data = ["digits"]
             else:
                 (folder / "data").write_text(text)
-                data = [str(folder / "data")]
-            out = folder / "run"
-            assert main(["train", kind, *data, "--out", str(out), *options]) == 0
-            made[kind] = out
+            if kind == "finetuned":
+                settings = {**settings, "init": run_of("bert")}
+            files = "digits" if text is None else folder / "data"
+            made[kind] = folder / "run"
+            minillm.train(kind, made[kind], files=files, quiet=True, **settings)
         return made[kind]
 
     return run_of
 
 
-@pytest.fixture(params=sorted(COMMANDS))
+@pytest.fixture(params=sorted(GIVEN))
 def kind(request):
     return request.param
 
@@ -91,7 +91,7 @@ def folder(kind, runs, tmp_path):
 
 
 def test_every_kind_is_here():
-    assert {name for name in kinds() if not name.startswith("toy")} == set(COMMANDS)
+    assert {name for name in kinds() if not name.startswith("toy")} == set(GIVEN)
 
 
 def test_it_says_what_it_is_and_is_measured(kind, runs):
@@ -216,7 +216,7 @@ def refusal(folder):
 def test_other_names_and_missing_ones_are_named(kind, folder):
     path = folder / "config.json"
     config = json.loads(path.read_text())
-    name = next(iter(config["model"]))
+    name = next(name for name in config["model"] if name != "kind")
     for model, complaint in (
         (config["model"] | {"colour": 1}, "colour: there is no such setting"),
         ({n: v for n, v in config["model"].items() if n != name}, f"'{name}' is missing"),
@@ -280,7 +280,6 @@ WRONG = {
         ("data", {"unanswered": 1}, "unanswered: expected true or false, found 1"),
         ("data", {"data": 3}, "data: data: expected a text"),
         ("model", {"encoder": "x"}, "encoder: expected one of"),
-        ("training", {"encoder": "lstm"}, "encoder: expected one of recurrent, bert"),
         ("model", {"width": 60_000}, "expected shape"),
     ],
     "seq2seq": [

@@ -58,9 +58,9 @@ def test_a_default_exists_once(kind):
     declared = kinds()[kind]
     of_config = {entry.name: entry.default for entry in fields(declared.config)}
     of_settings = {entry.name: entry.default for entry in fields(declared.settings)}
-    sizes = names_of_sizes(declared.settings)
-    assert set(sizes) == (of_config.keys() & of_settings.keys()) - OTHER
-    for name in sizes:
+    both = (of_config.keys() & of_settings.keys()) - OTHER
+    assert both == set(names_of_sizes(declared.settings))
+    for name in both:
         if of_settings[name] is not None:  # None: it depends on other settings, or on the data
             assert of_settings[name] == of_config[name], name
 

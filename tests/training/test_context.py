@@ -5,7 +5,7 @@ import pytest
 
 from minillm.data import RandomWindows, Windows
 from minillm.errors import InputError
-from minillm.layers import transformer
+from minillm.layers import block, heads
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.training import AdamW, Options, context, train
 from minillm.training.context import ContextTask, evaluate_in_context
@@ -106,9 +106,9 @@ def test_attention_weights_are_those_that_the_model_uses():
         assert weights.shape == (2, 2, C, C)
         assert not np.triu(weights, 1).any()
         np.testing.assert_allclose(weights.sum(axis=-1), 1)
-        h, _ = transformer.norm(p, f"blocks.{layer}.norm_1", x)
+        h, _ = block.norm(p, f"blocks.{layer}.norm_1", x)
         v = np.split(h @ p[f"{prefix}.W_qkv"] + p[f"{prefix}.b_qkv"], 3, axis=-1)[2]
-        mixed = transformer.join_heads(weights @ transformer.split_heads(v, 2))
-        expected, _ = transformer.self_attention(p, prefix, h, 2)
+        mixed = heads.join_heads(weights @ heads.split_heads(v, 2))
+        expected, _ = heads.self_attention(p, prefix, h, 2, causal=True)
         np.testing.assert_allclose(mixed @ p[f"{prefix}.W_o"] + p[f"{prefix}.b_o"], expected)
-        x, _ = transformer.block(p, f"blocks.{layer}", x, 2)
+        x, _ = block.block(p, f"blocks.{layer}", x, 2, causal=True)

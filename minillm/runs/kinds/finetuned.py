@@ -54,7 +54,7 @@ class Settings(TextClassifierSettings, LoRASettings):
     pooling: str | None = option(
         None,
         "how the outputs of all tokens become one vector",
-        choices=POOLINGS,
+        choices=tuple(POOLINGS),
         default_help="last of a gpt, max of an lm, mean of a bert",
     )
     dropout: float = size(

@@ -1,0 +1,232 @@
+"""The Transformer's block: branches whose results are added to x, one after the other.
+
+    x = x + attention(norm_1(x))            each token gathers from others
+    x = x + feed_forward(norm_2(x))         each token by itself
+
+Each branch is *added* to x, so that the path from the first x to the last is a sum, along which
+the gradient flows back undiminished (He et al. 2016); dropout acts on what is added.
+
+This is the order of GPT-2, "pre-norm".  Vaswani et al. (2017), BERT and the first GPT normalise
+the sum instead, "post-norm":
+
+    x = norm_1(x + attention(x))
+    x = norm_2(x + feed_forward(x))
+
+There every gradient passes through all the norms above it.  The deeper the stack, the more the
+gradients of its upper and lower layers differ, and the learning rate has to rise slowly from zero.
+With the norm inside the branch the sum itself is never rescaled, and deep stacks train from the
+start (Xiong et al. 2020).  The price is one more norm after the last block.
+
+A decoder has a third branch between the two: cross-attention to the encoder's memory.
+
+Legend: B batch, T time, S source steps, D width, F width inside the feed-forward layer, N heads.
+
+Sources: Vaswani et al. (2017), "Attention is all you need", section 3.1; Radford et al. (2019),
+"Language models are unsupervised multitask learners", section 2.3, for the order; Xiong et al.
+(2020), "On layer normalization in the Transformer architecture", figure 1.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from numpy.typing import NDArray
+
+from minillm import ops
+from minillm.layers import dense
+from minillm.layers.cache import Cache
+from minillm.layers.dropout import dropout as drop
+from minillm.layers.fresh import Draw, Fresh, ones, side_by_side
+from minillm.layers.gradients import Trained, any_trained, merge_gradients
+from minillm.layers.heads import (
+    cross_attention,
+    new_cross_attention,
+    new_self_attention,
+    self_attention,
+)
+from minillm.layers.types import Gradients, Ids, Op, Params, Rng
+
+EPSILON = 1e-5  # of the norms
+
+
+def new_block(
+    prefix: str,
+    D: int,
+    F: int,
+    draw: Draw,
+    *,
+    qkv: Draw | None = None,
+    summed: Draw | None = None,
+    cross: bool = False,
+) -> dict[str, Fresh]:
+    """Fresh weights of a block, with cross-attention or without.
+
+    Matrices are drawn by ``draw``; W_qkv by ``qkv``, or as three of them; those that write into
+    the sum, ``attention.W_o`` and ``feed_forward.W_2``, by ``summed``.
+    """
+    qkv, summed = qkv or side_by_side(3, draw), summed or draw
+    params = new_cross_attention(f"{prefix}.cross", D, draw) if cross else {}
+    params |= new_self_attention(f"{prefix}.attention", D, qkv, summed)
+    params |= dense.new_matrix(f"{prefix}.feed_forward", "_1", D, F, draw)
+    params |= dense.new_matrix(f"{prefix}.feed_forward", "_2", F, D, summed)
+    for number in (1, 2, 3) if cross else (1, 2):
+        params |= new_norm(f"{prefix}.norm_{number}", D)
+    return params
+
+
+def new_norm(prefix: str, D: int) -> dict[str, Fresh]:
+    """A layer norm that changes nothing yet: gain 1, bias 0."""
+    return {f"{prefix}.gain": Fresh((D,), ones), f"{prefix}.bias": Fresh((D,))}
+
+
+def block(
+    params: Params,
+    prefix: str,
+    x: NDArray,
+    heads: int,
+    *,
+    causal: bool = False,
+    lengths: Ids | None = None,
+    cache: Cache | None = None,
+    memory: NDArray | None = None,
+    memory_lengths: Ids | None = None,
+    activation: Op = ops.gelu,
+    **options: Any,
+) -> tuple[NDArray, Callable]:
+    """Self-attention, cross-attention if there is a memory, and a feed-forward layer.
+
+    x (B, T, D) -> y (B, T, D).  ``causal``, ``lengths`` and ``cache`` are those of
+    :func:`minillm.layers.heads.self_attention`.  memory (B, S, D) is what the encoder made of the
+    source, masked past memory_lengths (B,).  The other options are those of :func:`residual`.
+    ``backward(dy, trained=None)`` -> dx, dmemory if there is a memory, gradients.
+    """
+
+    def attention(x):
+        name, past = f"{prefix}.attention", {"lengths": lengths, "cache": cache}
+        return self_attention(params, name, x, heads, causal=causal, **past)
+
+    def cross(x):
+        return cross_attention(params, f"{prefix}.cross", x, memory, memory_lengths, heads)
+
+    def forward(x):
+        return feed_forward(params, f"{prefix}.feed_forward", x, activation)
+
+    branches = [attention, forward] if memory is None else [attention, cross, forward]
+    norms = {f"{prefix}.norm_{number}": branch for number, branch in enumerate(branches, 1)}
+    return residual(params, norms, x, **options)
+
+
+def residual(
+    params: Params,
+    branches: Mapping[str, Callable],
+    x: NDArray,
+    *,
+    post_norm: bool = False,
+    epsilon: float = EPSILON,
+    dropout: float = 0.0,
+    rng: Rng = None,
+) -> tuple[NDArray, Callable]:
+    """x + f(norm(x)) for each branch f in turn; or, post-norm, norm(x + f(x)).
+
+    ``branches`` has each f by the prefix of its norm's weights.  x (..., D) -> y (..., D).  With
+    rng there is dropout.  The backward of a branch returns dx, the gradients of its other inputs,
+    if it has any, and those of its weights; and so does ``backward(dy, trained=None)``.
+    """
+    h, backwards = None, []
+    for norm, branch in branches.items():
+        if post_norm:
+            h, branch_backward = branch(x)
+            h, dropout_backward = drop(h, dropout, rng)
+            (_, x), norm_backward = add_norm(params, norm, x, h, epsilon)  # norm(x + f(x))
+        else:
+            (x, y), norm_backward = add_norm(params, norm, x, h, epsilon)  # x + the last f, normed
+            h, branch_backward = branch(y)
+            h, dropout_backward = drop(h, dropout, rng)
+        backwards.append((norm_backward, branch_backward, dropout_backward))
+
+    def backward(dy, trained=None):
+        dx, others, parts = dy, [], []
+        for norm_backward, branch_backward, dropout_backward in reversed(backwards):
+            if post_norm:
+                # y = norm(x + dropout(f(x)))
+                dtotal, of_norm = norm_backward(None, dx)
+                dx, *more, own = branch_backward(dropout_backward(dtotal), trained)
+                dx = dtotal + dx
+            else:
+                # y = x + dropout(f(norm(x)))
+                dnormed, *more, own = branch_backward(dropout_backward(dx), trained)
+                dx, of_norm = norm_backward(dx, dnormed)  # dx + the gradient through the norm
+            others += more
+            parts += [own, of_norm]
+        return dx, *others, merge_gradients(*parts)
+
+    return x if post_norm else x + h, backward
+
+
+def backward_through(
+    backwards: Mapping[str, Callable], dy: NDArray, trained: Trained, *below: str
+) -> tuple[NDArray | None, Gradients]:
+    """The backwards of blocks, by the prefixes of their weights, from the last to the first.
+
+    It ends where no weight further down is trained, neither of a block nor of what is ``below``
+    them all, whose weights have these prefixes.  -> dx, or None if it is not needed; gradients.
+    """
+    prefixes, dx = list(backwards), dy
+    parts: list[Gradients] = []
+    for number in reversed(range(len(prefixes))):
+        if not any_trained(trained, *below, *prefixes[: number + 1]):
+            return None, merge_gradients(*parts)
+        dx, gradients = backwards[prefixes[number]](dx, trained)
+        parts.append(gradients)
+    return dx if any_trained(trained, *below) else None, merge_gradients(*parts)
+
+
+# --- what a block is made of --------------------------------------------------------
+
+
+def feed_forward(
+    params: Params, prefix: str, x: NDArray, activation: Op = ops.gelu
+) -> tuple[NDArray, Callable]:
+    """y = activation(x W_1 + b_1) W_2 + b_2, of width F inside: usually F = 4 D.
+
+    x (..., D) -> y (..., D).  ``backward(dy, trained=None)`` -> dx, gradients.
+    """
+    h, first_backward = dense.layer(params, prefix, x, activation, suffix="_1")  # (..., F)
+    y, second_backward = dense.layer(params, prefix, h, suffix="_2")
+
+    def backward(dy, trained=None):
+        dh, of_second = second_backward(dy, trained)
+        dx, of_first = first_backward(dh, trained)
+        return dx, merge_gradients(of_first, of_second)
+
+    return y, backward
+
+
+def add_norm(
+    params: Params, prefix: str, x: NDArray, h: NDArray | None, epsilon: float = EPSILON
+) -> tuple[tuple[NDArray, NDArray], Callable]:
+    """x + h (None: x alone) and its layer norm, with ``prefix.gain`` and ``prefix.bias``.
+
+    ``backward(dtotal, dy)``, by the sum and by the norm -> dx, which is dh too, gradients.
+    """
+    gain, bias = f"{prefix}.gain", f"{prefix}.bias"
+    outputs, op_backward = ops.add_norm(x, h, params[gain], params[bias], epsilon)
+
+    def backward(dtotal, dy):
+        dx, *_, dgain, dbias = op_backward(dtotal, dy)
+        return dx, {gain: dgain, bias: dbias}
+
+    return outputs, backward
+
+
+def norm(
+    params: Params, prefix: str, x: NDArray, epsilon: float = EPSILON
+) -> tuple[NDArray, Callable]:
+    """Layer norm, with ``prefix.gain`` and ``prefix.bias``.  ``backward(dy)`` -> dx, gradients."""
+    gain, bias = f"{prefix}.gain", f"{prefix}.bias"
+    y, op_backward = ops.layer_norm(x, params[gain], params[bias], epsilon)
+
+    def backward(dy):
+        dx, dgain, dbias = op_backward(dy)
+        return dx, {gain: dgain, bias: dbias}
+
+    return y, backward

@@ -1,0 +1,212 @@
+"""Attention in heads: of a sequence to itself, to its cached past, and to another sequence.
+
+Each of N heads looks at the sequence with queries, keys and values of its own, D / N wide:
+
+    [q, k, v] = x W_qkv + b_qkv                         of a sequence to itself
+    q = x W_q + b_q,  [k, v] = memory W_kv + b_kv       to another one: cross-attention
+    y = softmax(q k^T / sqrt(D / N)) v W_o + b_o        the heads' results side by side
+
+There may be fewer heads of keys and values than of queries, which then share them.
+
+Legend: B batch, T time, S positions that are looked at, D width, N heads, M heads of keys.
+
+Source: Vaswani et al. (2017), "Attention is all you need", section 3.2.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm import ops
+from minillm.layers import cache as cache_layer
+from minillm.layers import dense
+from minillm.layers.cache import Cache
+from minillm.layers.fresh import Draw, Fresh, side_by_side
+from minillm.layers.gradients import merge_gradients
+from minillm.layers.types import Ids, Params
+from minillm.ops._padding import length_mask
+from minillm.ops.softmax import masked_softmax
+
+
+def new_self_attention(prefix: str, D: int, qkv: Draw, o: Draw) -> dict[str, Fresh]:
+    """Fresh ``W_qkv`` (D, 3D) and ``W_o`` (D, D), with biases of zeros."""
+    return dense.new_matrix(prefix, "_qkv", D, 3 * D, qkv) | dense.new_matrix(prefix, "_o", D, D, o)
+
+
+def new_cross_attention(prefix: str, D: int, draw: Draw) -> dict[str, Fresh]:
+    """Fresh ``W_kv`` (D, 2D), ``W_q`` and ``W_o`` (D, D), with biases of zeros."""
+    params = dense.new_matrix(prefix, "_kv", D, 2 * D, side_by_side(2, draw))
+    params |= dense.new_matrix(prefix, "_q", D, D, draw)
+    return params | dense.new_matrix(prefix, "_o", D, D, draw)
+
+
+def self_attention(
+    params: Params,
+    prefix: str,
+    x: NDArray,
+    heads: int,
+    key_heads: int | None = None,
+    *,
+    causal: bool,
+    lengths: Ids | None = None,
+    cache: Cache | None = None,
+) -> tuple[NDArray, Callable]:
+    """Attention of a sequence to itself: causal, or of each token to the whole.
+
+    x (B, T, D) -> y (B, T, D).  Keys past lengths[b] are masked.  With a cache, the keys and
+    values of x are written into it, and those before them are read; to the backward these are
+    constant.  ``backward(dy, trained=None)`` -> dx, gradients.
+    """
+    T, M = x.shape[1], key_heads or heads
+    qkv, qkv_backward = dense.layer(params, prefix, x, suffix="_qkv")
+    q, k, v = split_qkv(qkv, heads, M)  # (B, N, T, D/N), (B, M, T, D/N) twice
+    start = None
+    if cache is not None:
+        start = cache["start"]
+        k, v = cache_layer.append(cache, prefix, k, v)  # (B, M, S, D/N)
+    context, attention_backward = ops.scaled_dot_product_attention(q, k, v, causal, lengths, start)
+    y, o_backward = dense.layer(params, prefix, join_heads(context), suffix="_o")
+
+    def backward(dy, trained=None):
+        dcontext, of_o = o_backward(dy, trained)
+        dq, dk, dv = attention_backward(split_heads(dcontext, heads))
+        if start is not None:
+            dk, dv = (_rows_at(d, start, T) for d in (dk, dv))
+        dx, of_qkv = qkv_backward(join_qkv(dq, dk, dv), trained)
+        return dx, merge_gradients(of_qkv, of_o)
+
+    return y, backward
+
+
+def cross_attention(
+    params: Params,
+    prefix: str,
+    x: NDArray,
+    memory: NDArray,
+    lengths: Ids | None,
+    heads: int,
+) -> tuple[NDArray, Callable]:
+    """Attention of a target to a source.
+
+    x (B, T, D), memory (B, S, D) -> y (B, T, D).  Keys past lengths[b] are masked.
+    ``backward(dy, trained=None)`` -> dx, dmemory, gradients.
+    """
+    (k, v), kv_backward = keys_and_values(params, prefix, memory, heads)
+    y, attend_backward = attend(params, prefix, x, k, v, lengths)
+
+    def backward(dy, trained=None):
+        dx, dk, dv, of_attention = attend_backward(dy, trained)
+        dmemory, of_kv = kv_backward(dk, dv, trained)
+        return dx, dmemory, merge_gradients(of_attention, of_kv)
+
+    return y, backward
+
+
+def keys_and_values(
+    params: Params, prefix: str, memory: NDArray, heads: int
+) -> tuple[tuple[NDArray, NDArray], Callable]:
+    """The part of :func:`cross_attention` that does not depend on the target.
+
+    memory (B, S, D) -> k, v (B, N, S, D/N).
+    ``backward(dk, dv, trained=None)`` -> dmemory, gradients.
+    """
+    kv, kv_backward = dense.layer(params, prefix, memory, suffix="_kv")  # (B, S, 2D)
+    k, v = (split_heads(part, heads) for part in np.split(kv, 2, axis=-1))
+
+    def backward(dk, dv, trained=None):
+        return kv_backward(np.concatenate([join_heads(dk), join_heads(dv)], axis=-1), trained)
+
+    return (k, v), backward
+
+
+def attend(
+    params: Params,
+    prefix: str,
+    x: NDArray,
+    k: NDArray,
+    v: NDArray,
+    lengths: Ids | None,
+) -> tuple[NDArray, Callable]:
+    """:func:`cross_attention` to keys and values (B, N, S, D/N): x (B, T, D) -> y (B, T, D).
+
+    ``backward(dy, trained=None)`` -> dx, dk, dv, gradients.
+    """
+    heads = k.shape[1]
+    q, q_backward = dense.layer(params, prefix, x, suffix="_q")  # (B, T, D)
+    context, attention_backward = ops.scaled_dot_product_attention(
+        split_heads(q, heads), k, v, lengths=lengths
+    )
+    y, o_backward = dense.layer(params, prefix, join_heads(context), suffix="_o")
+
+    def backward(dy, trained=None):
+        dcontext, of_o = o_backward(dy, trained)
+        dq, dk, dv = attention_backward(split_heads(dcontext, heads))
+        dx, of_q = q_backward(join_heads(dq), trained)
+        return dx, dk, dv, merge_gradients(of_q, of_o)
+
+    return y, backward
+
+
+# --- weights, for pictures ----------------------------------------------------------
+
+
+def self_attention_weights(params: Params, prefix: str, x: NDArray, heads: int) -> NDArray:
+    """The softmax of a causal :func:`self_attention`: x (B, T, D) -> (B, N, T, T)."""
+    qkv, _ = dense.layer(params, prefix, x, suffix="_qkv")
+    q, k, _ = split_qkv(qkv, heads, heads)
+    T = x.shape[1]
+    return _weights(q, k, np.tril(np.ones((T, T), bool)))
+
+
+def cross_attention_weights(
+    params: Params, prefix: str, x: NDArray, k: NDArray, lengths: Ids
+) -> NDArray:
+    """The softmax of :func:`attend`: x (B, T, D), k (B, N, S, D/N) -> (B, N, T, S)."""
+    q, _ = dense.layer(params, prefix, x, suffix="_q")
+    allowed = length_mask(lengths, k.shape[2])[:, None, None]  # (B, 1, 1, S)
+    return _weights(split_heads(q, k.shape[1]), k, allowed)
+
+
+def _weights(q: NDArray, k: NDArray, allowed: NDArray[np.bool_]) -> NDArray:
+    """softmax(q k^T / sqrt(D / N)) over the allowed keys: (B, N, T, S)."""
+    scores = q @ np.swapaxes(k, -1, -2) / np.sqrt(q.shape[-1], dtype=q.dtype)
+    return masked_softmax(scores, allowed)[0]
+
+
+# --- heads side by side, and one by one ---------------------------------------------
+
+
+def split_heads(x: NDArray, heads: int) -> NDArray:
+    """(B, T, D) -> (B, N, T, D/N): head n has the columns from n D/N on."""
+    B, T, D = x.shape
+    return x.reshape(B, T, heads, D // heads).transpose(0, 2, 1, 3)
+
+
+def join_heads(x: NDArray) -> NDArray:
+    """(B, N, T, D/N) -> (B, T, D)."""
+    B, N, T, width = x.shape
+    return x.transpose(0, 2, 1, 3).reshape(B, T, N * width)
+
+
+def split_qkv(qkv: NDArray, N: int, M: int) -> tuple[NDArray, NDArray, NDArray]:
+    """Queries of N heads, keys and values of M: (B, T, (N + 2M) w) -> (B, N or M, T, w) each."""
+    width = qkv.shape[-1] // (N + 2 * M)
+    q, k, v = np.split(qkv, [N * width, (N + M) * width], axis=-1)
+    return split_heads(q, N), split_heads(k, M), split_heads(v, M)
+
+
+def join_qkv(*parts: NDArray) -> NDArray:
+    """The inverse of :func:`split_qkv`: without a copy where the parts lie side by side already,
+    as those of the twin do."""
+    B, N, T, width = parts[0].shape
+    whole = parts[0].base
+    of_one = all(part.base is whole for part in parts)
+    if whole is not None and of_one and whole.shape == (B, T, len(parts), N, width):
+        return whole.reshape(B, T, -1)
+    return np.concatenate([join_heads(part) for part in parts], axis=-1)
+
+
+def _rows_at(x: NDArray, start: NDArray[np.int64], T: int) -> NDArray:
+    """The T positions from start[b] on: (B, N, S, D/N) -> (B, N, T, D/N)."""
+    return np.stack([x[b, :, first : first + T] for b, first in enumerate(start)])

@@ -1,0 +1,13 @@
+"""The types that layers and models share."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Params = dict[str, NDArray]  # weights by name
+Gradients = dict[str, NDArray]
+Ids = NDArray[np.integer]  # ids, positions and lengths
+Rng = np.random.Generator | None  # None: there is no dropout
+Op = Callable[[NDArray], tuple[NDArray, Callable]]
+Backward = Callable[..., Gradients]

@@ -1,0 +1,110 @@
+"""One token at a time: a GPT's equations for a single token of each row, in one call.
+
+When a model writes, each weight is used once a token.  The calls from Python of
+:mod:`minillm.models.gpt` would take longer than the arithmetic of a small model, so that the twin
+of :func:`gpt_step` does all blocks, and finds the addresses of the weights once for many tokens.
+
+Legend: B batch, S room of the cache, V vocabulary, D width, N heads.
+"""
+
+from operator import is_, itemgetter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm import ops
+from minillm._kernels import twinned
+from minillm.layers.block import EPSILON
+from minillm.layers.cache import Cache
+from minillm.layers.types import Ids
+from minillm.models.causal import CausalTransformer, Config
+from minillm.ops import _validate
+from minillm.ops.gelu import gelu_forward
+from minillm.ops.layer_norm import layer_norm_forward
+
+MODEL_WEIGHTS = ("embedding.E", "positions.E", "norm.gain", "norm.bias")
+BLOCK_WEIGHTS = (
+    *("norm_1.gain", "norm_1.bias", "attention.W_qkv", "attention.b_qkv", "attention.W_o"),
+    *("attention.b_o", "norm_2.gain", "norm_2.bias", "feed_forward.W_1", "feed_forward.b_1"),
+    *("feed_forward.W_2", "feed_forward.b_2"),
+)
+
+
+class OneTokenSteps(CausalTransformer[Config]):
+    """A GPT that reads single tokens by :func:`gpt_step`."""
+
+    _step_weights: "StepWeights | None" = None  # of the last step
+
+    def step(self, ids: Ids, cache: Cache) -> NDArray:
+        """The logits (B, V) after one token of each row, ids (B,)."""
+        checked = _validate.ids("read", "ids", ids, self.config.vocabulary)
+        if self._step_weights is None:
+            self._step_weights = StepWeights(self.config.layers)
+        weights = self._step_weights
+        weights.update(self.params)
+        return gpt_step(weights, checked, cache["start"], list(weights.past_of(cache)))
+
+
+class StepWeights:
+    """The weights of a GPT as :func:`gpt_step` takes them, looked up once for many steps."""
+
+    def __init__(self, layers: int) -> None:
+        names, past = list(MODEL_WEIGHTS), []
+        for layer in range(layers):
+            names += [f"blocks.{layer}.{name}" for name in BLOCK_WEIGHTS]
+            past += [f"blocks.{layer}.attention.{name}" for name in ("keys", "values")]
+        self.weights_of, self.past_of = itemgetter(*names), itemgetter(*past)
+        self.arrays: tuple[NDArray, ...] = ()
+        self.addresses: Any = None  # the kernel's own note of where the arrays lie
+
+    def update(self, params: dict[str, NDArray]) -> None:
+        """Look the weights up again, if one has been replaced."""
+        arrays = self.weights_of(params)
+        if len(self.arrays) == 0 or not all(map(is_, arrays, self.arrays)):
+            self.arrays = tuple([a if a.flags.c_contiguous else a.copy("C") for a in arrays])
+            self.addresses = None
+
+
+@twinned
+def gpt_step(
+    weights: StepWeights,
+    ids: NDArray[np.int64],
+    start: NDArray[np.int64],
+    past: list[NDArray],
+) -> NDArray:
+    """ids (B,) at the positions start (B,) -> the logits (B, V) of what follows them.
+
+    ``past`` has the keys and the values of each layer, which it writes to.
+    """
+    E, P, gain, bias, *of_blocks = weights.arrays
+    n = len(BLOCK_WEIGHTS)
+    x = E[ids] + P[start]
+    for layer in range(len(of_blocks) // n):
+        w = dict(zip(BLOCK_WEIGHTS, of_blocks[n * layer : n * (layer + 1)], strict=True))
+        x = _block(x, w, keys=past[2 * layer], values=past[2 * layer + 1], start=start)
+    y, _, _ = layer_norm_forward(x, gain, bias, EPSILON)
+    return y @ E.T
+
+
+def _block(
+    x: NDArray, w: dict[str, NDArray], keys: NDArray, values: NDArray, start: NDArray[np.int64]
+) -> NDArray:
+    """One block: x (B, D) -> (B, D).
+
+    Keys and values (B, N, S, D/N) have room for the position start[b] of row b, and get its own.
+    """
+    _, N, _, width = keys.shape
+    h, _, _ = layer_norm_forward(x, w["norm_1.gain"], w["norm_1.bias"], EPSILON)
+    q, k, v = np.split(h @ w["attention.W_qkv"] + w["attention.b_qkv"], 3, axis=1)  # (B, D) each
+    context = np.empty_like(x)
+    for b, t in enumerate(start):
+        keys[b, :, t], values[b, :, t] = k[b].reshape(N, width), v[b].reshape(N, width)
+        scores = keys[b, :, : t + 1] @ q[b].reshape(N, width, 1) * width**-0.5  # (N, t + 1, 1)
+        weights, _ = ops.softmax(scores[..., 0])
+        context[b] = (weights[:, None] @ values[b, :, : t + 1]).ravel()
+    x = x + context @ w["attention.W_o"] + w["attention.b_o"]
+    h, _, _ = layer_norm_forward(x, w["norm_2.gain"], w["norm_2.bias"], EPSILON)
+    h = h @ w["feed_forward.W_1"] + w["feed_forward.b_1"]
+    h = gelu_forward(h.ravel()).reshape(h.shape)
+    return x + h @ w["feed_forward.W_2"] + w["feed_forward.b_2"]

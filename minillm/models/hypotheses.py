@@ -1,0 +1,171 @@
+"""Writing, for a Transformer with encoder and decoder: one token of many hypotheses at a time.
+
+Beam search drops some hypotheses after each token and continues others twice.  To copy the keys
+and values of a hypothesis each time would cost more than the token.  So they stay where they were
+written, in rows of a pool that all hypotheses share, and a hypothesis is a list of rows.
+
+Legend: B sources, K hypotheses of each, S source steps, T target steps so far, D width, N heads,
+V target vocabulary, R rows of the pool.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm import ops
+from minillm._kernels import twinned
+from minillm.layers import block, dense, heads
+from minillm.models.base import Config, Model, State
+from minillm.models.target import teacher_forcing
+from minillm.ops import _validate
+
+GROWTH = 2  # of the pool, where it is full
+
+
+class HypothesisWriter(Model[Config]):
+    """The decoding of a Transformer, for beam search and sampling.
+
+    A state has
+
+    - ``memory.0.keys`` (B, N, S, D/N) and so on, the keys and values of the sources, and
+      ``memory.lengths`` (B,);
+    - ``shared.0.keys`` (R, D) and so on, those of all target tokens that were ever read, in the
+      order in which they were read, ``shared.count`` (1,) of them;
+    - ``past`` (B, K, T), the rows that belong to each hypothesis: nothing else has to be copied
+      when hypotheses are selected.
+
+    A model of this kind defines ``encode``, ``embed_target``, ``last_norm`` and ``output``: see
+    :mod:`minillm.models.transformer`.
+    """
+
+    config: Any
+    encode: Callable[..., Any]
+    embed_target: Callable[..., Any]
+    last_norm: Callable[..., Any]
+    output: Callable[..., Any]
+
+    def start(self, source: NDArray, lengths: NDArray) -> State:
+        """Read sources (B, S): the state before the first step, of one hypothesis each."""
+        memory, _ = self.encode(source, lengths)
+        state = {
+            "past": np.zeros((len(source), 1, 0), np.int64),
+            "memory.lengths": lengths,
+            "shared.count": np.zeros(1, np.int64),
+        }
+        for layer in range(self.config.layers):
+            prefix = f"decoder.{layer}.cross"
+            (k, v), _ = heads.keys_and_values(self.params, prefix, memory, self.config.heads)
+            state |= {f"memory.{layer}.keys": k, f"memory.{layer}.values": v}
+            for name in ("keys", "values"):
+                state[f"shared.{layer}.{name}"] = np.empty((0, self.config.width), self.dtype)
+        return state
+
+    def step(self, ids: NDArray, state: State) -> tuple[NDArray, NDArray, State]:
+        """One step of K hypotheses of each source, which share its memory.
+
+        ids (B, K) -> logits (B, K, V + 1), attention weights (B, K, S), new state.  The weights
+        are the mean over the heads of the last layer but one: of all layers' they come closest
+        to which source word a target word translates.
+        """
+        layer = max(self.config.layers - 2, 0)
+        logits, weights, state = self._step(ids, state, layer)
+        return logits, weights.mean(axis=1), state
+
+    def attention_weights(
+        self, source: NDArray, lengths: NDArray, target: NDArray, layer: int
+    ) -> NDArray:
+        """The weights of each head of a layer for each source token, before it writes each of
+        the target tokens: source (B, S), lengths (B,), target (B, T) -> (B, N, T, S)."""
+        state, weights = self.start(source, lengths), []
+        inputs = teacher_forcing(target, self.config.bos)
+        for t in range(target.shape[1]):
+            _, at_t, state = self._step(inputs[:, t : t + 1], state, layer)
+            weights.append(at_t)
+        return np.concatenate(weights, axis=2)
+
+    def _step(self, ids: NDArray, state: State, shown: int) -> tuple[NDArray, NDArray, State]:
+        """As :meth:`step`, with the weights of all heads of the layer ``shown``: (B, N, K, S)."""
+        p, N, lengths = self.params, self.config.heads, state["memory.lengths"]
+        options = {"post_norm": self.config.post_norm}
+        B, K, T = state["past"].shape
+        x, _ = self.embed_target(ids.reshape(B * K, 1), start=T)
+        x = x.reshape(B, K, self.config.width)
+        state = _with_room(state, B * K)
+        for layer in range(self.config.layers):
+            b, past = f"decoder.{layer}", state["past"]
+            keys, values = state[f"shared.{layer}.keys"], state[f"shared.{layer}.values"]
+            k, v = state[f"memory.{layer}.keys"], state[f"memory.{layer}.values"]
+
+            attention = partial(
+                attend_to_past, p, f"{b}.attention", N=N, keys=keys, values=values, past=past
+            )
+            cross = partial(heads.attend, p, f"{b}.cross", k=k, v=v, lengths=lengths)
+            forward = partial(block.feed_forward, p, f"{b}.feed_forward", activation=ops.relu)
+            x, _ = block.residual(p, {f"{b}.norm_1": attention}, x, **options)
+            if layer == shown:
+                query = x if self.config.post_norm else block.norm(p, f"{b}.norm_2", x)[0]
+                weights = heads.cross_attention_weights(p, f"{b}.cross", query, k, lengths)
+            x, _ = block.residual(p, {f"{b}.norm_2": cross, f"{b}.norm_3": forward}, x, **options)
+        y, _ = self.last_norm("decoder.norm", x)
+        logits, _ = dense.layer(self.output(), "output", y)
+        return logits, weights, state
+
+
+def _with_room(state: State, count: int) -> State:
+    """The state with a new row of the pool for each hypothesis, the last of its ``past``.
+
+    No row is written twice, because other states may have it in their past.
+    """
+    B, K, _ = state["past"].shape
+    first = int(state["shared.count"][0])
+    rows = first + np.arange(count).reshape(B, K, 1)
+    state = state | {"past": np.concatenate([state["past"], rows], axis=2)}
+    if first + count > len(state["shared.0.keys"]):
+        state["shared.count"] = state["shared.count"].copy()
+        for name, pool in state.items():
+            if name.startswith("shared.") and pool.ndim == 2:
+                larger = np.empty((GROWTH * (first + count), pool.shape[1]), pool.dtype)
+                larger[:first] = pool[:first]
+                state[name] = larger
+    state["shared.count"] += count
+    return state
+
+
+def attend_to_past(
+    params: dict[str, NDArray],
+    prefix: str,
+    x: NDArray,
+    N: int,
+    keys: NDArray,
+    values: NDArray,
+    past: NDArray[np.int64],
+) -> tuple[NDArray, None]:
+    """``self_attention`` of the last tokens x (B, K, D) of hypotheses, without a backward.
+
+    keys and values (R, D) are the pool, of which hypothesis k of source b has the rows past[b, k]
+    (T,); the last of them is written here.
+    """
+    (B, K, D), R = x.shape, len(keys)
+    rows = _validate.ids("attend_to_past", "past", past, R)
+    qkv, _ = dense.layer(params, prefix, x, suffix="_qkv")
+    q, keys[rows[..., -1]], values[rows[..., -1]] = np.split(qkv, 3, axis=-1)
+    query, k, v = (x.reshape(-1, N, D // N) for x in (np.ascontiguousarray(q), keys, values))
+    context = attend_to_rows(query, k, v, rows.reshape(B * K, -1))
+    y, _ = dense.layer(params, prefix, context.reshape(B, K, D), suffix="_o")
+    return y, None
+
+
+@twinned
+def attend_to_rows(
+    query: NDArray, keys: NDArray, values: NDArray, rows: NDArray[np.int64]
+) -> NDArray:
+    """Attention of single queries, each to rows of its own out of a pool of keys and values.
+
+    query (Q, N, D), keys and values (R, N, D), rows (Q, T) in 0..R-1 -> context (Q, N, D).
+    """
+    own_keys, own_values = (pool[rows].swapaxes(1, 2) for pool in (keys, values))  # (Q, N, T, D)
+    context, _ = ops.scaled_dot_product_attention(query[:, :, None], own_keys, own_values)
+    return context[:, :, 0]

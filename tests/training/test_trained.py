@@ -1,0 +1,50 @@
+"""The part of a model that is trained: its gradients are those of the whole, and no others."""
+
+import numpy as np
+import pytest
+
+from minillm.models.bert import BERT, BERTConfig
+from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
+from minillm.models.gpt import GPT, GPTConfig
+from minillm.models.language_model import LanguageModel, LanguageModelConfig
+from minillm.models.reader import Reader, ReaderConfig
+from minillm.models.transformer import Transformer, TransformerConfig
+from minillm.training.trained import Trained
+
+SIZES = {"layers": 3, "heads": 2, "width": 4}
+IDS = np.random.default_rng(0).integers(3, 9, (3, 6))
+LENGTHS = np.array([6, 4, 5])
+PAIRS = (IDS, LENGTHS, np.where(np.arange(6) == LENGTHS[:, None] - 1, 9, IDS), LENGTHS)
+SPANS = (IDS[:, :3], np.array([3, 2, 3]), IDS, LENGTHS, np.array([1, 0, 2]), np.array([2, 0, 3]))
+
+MODELS = {
+    "gpt": (GPT, GPTConfig(9, context=6, **SIZES), (IDS, IDS)),
+    "lm": (LanguageModel, LanguageModelConfig(9, 4, 4, 3), (IDS, IDS)),
+    "transformer": (Transformer, TransformerConfig(9, 9, **SIZES, feed_forward=6), PAIRS),
+    "shared": (Transformer, TransformerConfig(9, 9, **SIZES, feed_forward=6, shared=True), PAIRS),
+    "encoder-decoder": (EncoderDecoder, EncoderDecoderConfig(9, 9, 4, 4, 2), PAIRS),
+    "reader": (Reader, ReaderConfig(9, "bert", context=12, **SIZES), SPANS),
+}
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("name", MODELS)
+def test_any_part_has_the_gradients_that_it_has_in_the_whole(name, seed):
+    kind, config, batch = MODELS[name]
+    model = kind(config, np.random.default_rng(0), dtype=np.float64)
+    whole = model.loss(batch, np.random.default_rng(1))[1]()
+    rng = np.random.default_rng(seed)
+    chosen = [n for n in model.params if rng.random() < (0.1, 0.5, 0.9, 0.02)[seed]]
+    trained = Trained({n: model.params[n] for n in chosen})
+    assert sorted(trained) == sorted(chosen)
+    assert len(trained) == len(chosen)
+    gradients = trained.gradients(model.loss(batch, np.random.default_rng(1))[1])
+    assert gradients.keys() == set(chosen)
+    for n, gradient in gradients.items():
+        np.testing.assert_allclose(gradient, whole[n], rtol=1e-12, atol=1e-15)
+
+
+def test_a_pooler_that_the_loss_does_not_use_is_not_trained():
+    config = BERTConfig(9, context=6, **SIZES, pooler=True)
+    model = BERT(config, np.random.default_rng(0))
+    assert model.unused == ["pooler.W", "pooler.b"]
