@@ -55,6 +55,7 @@ class Settings(TextClassifierSettings, LoRASettings):
         None,
         "how the outputs of all tokens become one vector",
         choices=tuple(POOLINGS),
+        of_model=True,
         default_help="last of a gpt, max of an lm, mean of a bert",
     )
     dropout: float = size(
