@@ -518,15 +518,3 @@ class LabelFacts(Facts):
     """Facts about the data of a classifier."""
 
     labels: tuple[str, ...] = option(MISSING, "a name for each class")
-
-
-@dataclass(frozen=True)
-class RecurrenceSettings:
-    """Settings of recurrent layers: to go when seq2seq and classifier take them from configs."""
-
-    cell: str = option("lstm", "kind of recurrence", choices=("rnn", "lstm", "gru"))
-    layers: int = option(1, "number of layers", "L", least=1, most=64)
-    hidden: int = option(256, "width of a layer", "H", least=1, most=65536)
-    dropout: float = option(
-        0.2, "fraction of activations zeroed in training", "RATE", least=0, below=1
-    )

@@ -16,8 +16,8 @@ from .samples import TEXT, task_of
 
 Reader = Callable[[Path, random.Random], None]
 KINDS = (
-    "ngram", "lm", "neural-ngram", "gpt", "seq2seq", "classifier", "image-classifier", "captioner",
-    "word2vec", "bert", "qa",
+    "ngram", "lm", "neural-ngram", "gpt", "seq2seq", "recurrent-classifier", "image-classifier",
+    "captioner", "word2vec", "bert", "qa",
 )  # fmt: skip
 
 
@@ -34,7 +34,7 @@ def _use(run: Run) -> None:
                 run.embed(["the cat", "a dog"])
             case "qa":
                 run.answers(["what sat?", "where?"], TEXT, 2)
-            case "classifier":
+            case "recurrent-classifier":
                 run.classify(["the cat", "a dog"])
             case "image-classifier":
                 run.classify([[0.5] * run.model.config.pixels])
@@ -47,7 +47,7 @@ def _use(run: Run) -> None:
 
 
 def _score(run: Run) -> None:
-    from minillm.runs.text import check_kept, name_of
+    from minillm.runs.text_data import check_kept, name_of
     from minillm.training.ngram import score_text
 
     if "files" in run.data:

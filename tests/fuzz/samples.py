@@ -75,7 +75,7 @@ def task_of(kind: str, model: Any) -> Any:
         return MaskedTask(model, Passages(PIECES.encode(TEXT), 2, 8, 2, 3), masking, [])
     ids = Sequences([[1, 2], [2], [3, 1, 1], [0, 1]])
     labels = np.array([0, 1, 1, 0])
-    columns = {"classifier": (ids, labels), "seq2seq": (ids, Sequences([[1, 9]] * 4))}
+    columns = {"recurrent-classifier": (ids, labels), "seq2seq": (ids, Sequences([[1, 9]] * 4))}
     pixels = np.zeros((4, 6), np.float32)
     columns |= {"image-classifier": (pixels, labels), "captioner": (pixels, ids)}
     framed = Sequences([[2, 5, 3], [2, 6, 7, 3]] * 2)
@@ -89,7 +89,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "neural-ngram": {"vocabulary": len(CHARACTERS), "order": 3, "embedding": 3, "hidden": 4},
     "gpt": {"vocabulary": len(CHARACTERS), "context": 4, "layers": 2, "heads": 2, "width": 4},
     "bert": {"vocabulary": len(PIECES), "context": 8, "layers": 1, "heads": 2, "width": 4},
-    "classifier": {
+    "recurrent-classifier": {
         "vocabulary": len(WORDS), "classes": 2, "embedding": 3, "hidden": 4, "pooling": "attention",
     },
     "qa": {"vocabulary": len(PIECES), "context": 24, "width": 4},
@@ -105,7 +105,7 @@ DATA: dict[str, dict[str, Any]] = {
     "neural-ngram": {"files": ["text.txt"], "sha256": "0"},
     "gpt": {"files": ["text.txt"], "tokenizer": None, "sha256": "0", "vocabulary_sha256": "0"},
     "bert": {"files": ["text.txt"], "tokenizer": None, "sha256": "0", "vocabulary_sha256": "0"},
-    "classifier": {"data": "data.tsv", "validation": None, "sha256": "0", "labels": ["a", "b"]},
+    "recurrent-classifier": {"data": "data.tsv", "sha256": "0", "labels": ["a", "b"]},
     "qa": {"data": "data.json", "validation": None, "sha256": "0", "unanswered": True},
     "image-classifier": {"data": "digits", "labels": ["a", "b"]},
     "captioner": {"data": "digits", "longest": 8},
@@ -122,7 +122,8 @@ def _runs(root: Path) -> None:
         folder = RunFolder(root / name / "run")
         folder.path.mkdir(parents=True)
         for file, _ in kind.vocabularies.values():
-            vocabulary = {"classifier": WORDS, "seq2seq": WORDS, "bert": PIECES, "qa": PIECES}
+            vocabulary = {"recurrent-classifier": WORDS, "seq2seq": WORDS}
+            vocabulary |= {"bert": PIECES, "qa": PIECES}
             folder.save_json(file, vocabulary.get(name, CHARACTERS).to_dict())
         folder.save_model(model.params, {"step": 4})
         optimiser = AdamW(model.params)
