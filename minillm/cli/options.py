@@ -169,9 +169,7 @@ def add_files(parser: ArgumentParser, help: str, metavar: str = "FILE") -> None:
 def add_out(parser: Any, help: str, metavar: str = "DIR") -> None:
     """The folder that a verb makes."""
     add_option(parser, f"--out {metavar}", help, required=True)
-    parser.add_argument(
-        "--overwrite", action="store_true", help="replace an earlier result"
-    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier result")
 
 
 def add_beam(parser: Any) -> None:

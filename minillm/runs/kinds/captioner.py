@@ -34,11 +34,9 @@ EXAMPLES = 5  # shown after a training
 class Settings(ImageSettings, TrainingSettings):
     """The settings of a captioner."""
 
-    cell: str = size(CaptionerConfig, "cell", "kind of recurrence", choices=tuple(CELLS))
-    hidden: int = size(CaptionerConfig, "hidden", "width of the recurrence", "H", most=65536)
-    embedding: int = size(
-        CaptionerConfig, "embedding", "width of a character's embedding", "D", most=65536
-    )
+    cell: str = size(CaptionerConfig, "cell", choices=tuple(CELLS))
+    hidden: int = size(CaptionerConfig, "hidden")
+    embedding: int = size(CaptionerConfig, "embedding")
     dropout: float = size(
         CaptionerConfig,
         "dropout",

@@ -58,23 +58,8 @@ class Settings(TextClassifierSettings, LoRASettings):
         of_model=True,
         default_help="last of a gpt, max of an lm, mean of a bert",
     )
-    dropout: float = size(
-        FineTunedConfig,
-        "dropout",
-        "fraction of activations zeroed in training",
-        "RATE",
-        least=0,
-        below=1,
-    )
-    label_smoothing: float = size(
-        FineTunedConfig,
-        "label_smoothing",
-        "probability that is spread over all labels in training",
-        "E",
-        least=0,
-        below=1,
-        rare=True,
-    )
+    dropout: float = size(FineTunedConfig, "dropout")
+    label_smoothing: float = size(FineTunedConfig, "label_smoothing")
     batch: int | None = with_default(  # type: ignore[assignment]
         TextClassifierSettings, "batch", None, default_help="16, of a recurrent RUN 32"
     )
