@@ -37,14 +37,7 @@ class Settings(ImageSettings, TrainingSettings):
     cell: str = size(CaptionerConfig, "cell", choices=tuple(CELLS))
     hidden: int = size(CaptionerConfig, "hidden")
     embedding: int = size(CaptionerConfig, "embedding")
-    dropout: float = size(
-        CaptionerConfig,
-        "dropout",
-        "fraction of the image's features zeroed in training",
-        "RATE",
-        least=0,
-        below=1,
-    )
+    dropout: float = size(CaptionerConfig, "dropout")
     minutes: float | None = with_default(TrainingSettings, "minutes", 0.3)
 
 
