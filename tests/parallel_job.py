@@ -137,7 +137,7 @@ def classifier():
 
 
 def fine_tuned():
-    encoder = LanguageModelConfig(V, embedding=4, hidden=5)
+    encoder = LanguageModelConfig(V, embedding=4, hidden=5, dropout=0.0, headless=True)
     model = new(FineTuned, FineTunedConfig, "lm", encoder, 3, dropout=0.0)
     return ClassificationTask(model, *minibatches(texts(1, least=2), labels(2, 3)))
 

@@ -253,8 +253,8 @@ def stored_values(settings: object) -> dict[str, Any]:
     return _values(settings, lambda declared: not declared.data and not declared.of_model)
 
 
-def _values(settings: object, wanted: typing.Callable[[Option], bool]) -> dict[str, Any]:
-    names = [name for name in types_of(type(settings)) if wanted(option_of(type(settings), name))]
+def _values(settings: object, chosen: typing.Callable[[Option], bool]) -> dict[str, Any]:
+    names = [name for name in types_of(type(settings)) if chosen(option_of(type(settings), name))]
     return {name: getattr(settings, name) for name in names}
 
 
