@@ -30,7 +30,7 @@ def write_vectors(
     """
     for word in words:
         if not word or len(word.split()) != 1 or word != word.strip():
-            raise InputError(f"{path}: a word must have no white space in it, found {word!r}")
+            raise InputError(f"{path}: expected words without white space, found {word!r}")
     vectors = np.ascontiguousarray(vectors, "<f4")
     with replacing(path) as file:
         file.write(f"{len(words)} {vectors.shape[1]}\n".encode())

@@ -520,7 +520,7 @@ class LabelledSettings(TrainingSettings):
     patience: int = with_default(TrainingSettings, "patience", 5)
     class_weights: str = of_descent(
         "none",
-        "balanced: a text of a rare class counts more, so that all classes count alike",
+        "balanced: all classes count alike; none: all texts do",
         choices=("none", "balanced"),
         rare=True,
     )

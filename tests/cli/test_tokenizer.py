@@ -176,7 +176,16 @@ def test_a_classifier(tmp_path, folder, evaluated):
     path, out = tmp_path / "texts.tsv", str(tmp_path / "run")
     path.write_text("".join(f"{n % 2}\tthe {'odd' if n % 2 else 'even'} {n}\n" for n in range(60)))
     for options in (["--unit", "bpe", "--vocabulary", "280"], ["--tokenizer", folder]):
-        command = ["train", "classifier", str(path), "--out", out, *SMALL, *options, "--overwrite"]
+        command = [
+            "train",
+            "recurrent-classifier",
+            str(path),
+            "--out",
+            out,
+            *SMALL,
+            *options,
+            "--overwrite",
+        ]
         assert main(command) == 0
         assert minillm.load(out).tokenizer.unit == "bpe"
         assert evaluated(out)["items"] > 0
@@ -237,7 +246,7 @@ def test_models_of_wordpieces(tmp_path, pieces, options, evaluated):
     assert main(["plot", "attention", out, "the Number 7"]) == 0
     path, out = tmp_path / "texts.tsv", str(tmp_path / "texts")
     path.write_text("".join(f"{n % 2}\tThe {'Odd' if n % 2 else 'even'} {n}\n" for n in range(60)))
-    assert main(["train", "classifier", str(path), "--out", out, *options]) == 0
+    assert main(["train", "recurrent-classifier", str(path), "--out", out, *options]) == 0
     assert minillm.load(out).tokenizer.unit == "wordpiece"
     assert evaluated(out)["items"] > 0
 
@@ -286,7 +295,15 @@ def test_bad_options(tmp_path, text_file, fails):
     assert "there is no such file" in fails(*base, "--tokenizer", str(tmp_path / "none"))
     assert "expected one of tokenizer.json" in fails(*base, "--tokenizer", str(tmp_path))
     (tmp_path / "texts").write_text("a\tb\nb\tc\n" * 20)
-    texts = ["train", "classifier", str(tmp_path / "texts"), "--out", out, "--vocabulary", "6"]
+    texts = [
+        "train",
+        "recurrent-classifier",
+        str(tmp_path / "texts"),
+        "--out",
+        out,
+        "--vocabulary",
+        "6",
+    ]
     message = fails(*texts, "--unit", "wordpiece")
     assert "--vocabulary: expected at least 7 wordpieces, found 6" in message
     learn = ["train", "tokenizer", text_file, "--out", out]

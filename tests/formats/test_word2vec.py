@@ -74,7 +74,7 @@ def test_damaged_text(tmp_path, text, message):
 
 
 def test_a_word_with_white_space(tmp_path):
-    with pytest.raises(InputError, match="no white space in it, found 'a b'"):
+    with pytest.raises(InputError, match="words without white space, found 'a b'"):
         write_vectors(tmp_path / "v", ["a b"], VECTORS[:1])
     assert not list(tmp_path.iterdir())
 
