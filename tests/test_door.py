@@ -9,6 +9,7 @@ import pytest
 
 import minillm
 from minillm.errors import InputError
+from minillm.models.bag import Bag, BagConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.text import build_vocabulary
@@ -232,3 +233,10 @@ def test_a_notebook_trains_writes_and_measures(tmp_path):
     assert "trained after 5 steps" in printed
     assert text.outputs[0]["data"]["text/plain"].startswith("'the ")
     assert "perplexity" in names.outputs[0]["data"]["text/plain"]
+
+
+def test_a_model_without_a_vocabulary_is_saved(tmp_path):
+    model = Bag(BagConfig(2, buckets=40), np.random.default_rng(0))
+    model.params["ngrams.b"][1] = 1
+    run = minillm.save(model, (), tmp_path / "run", labels=["a", "b"])
+    assert run.classify("any text").label == "b"

@@ -112,8 +112,9 @@ def save(
 ) -> Run:
     """Save a model that was trained elsewhere, in a loop of your own, as a run; return the run.
 
-    An encoder-decoder has two vocabularies, of source and target.  ``facts`` are what a kind stores
-    about its data: the ``labels`` of a classifier.  InputError for a model of no kind.
+    An encoder-decoder has two vocabularies, of source and target; a bag of n-grams has none, ().
+    ``facts`` are what a kind stores about its data: the ``labels`` of a classifier.  InputError for
+    a model of no kind.
     """
     kind = next((kind for kind in kinds().values() if type(model) is kind.model), None)
     if kind is None:
@@ -124,7 +125,7 @@ def save(
     data = {"imported": "a training in Python", **facts}
     if "files" in types_of(kind.settings):
         data["files"] = []
-    settings = make(kind.settings, _units(kind.settings, several[0]))
+    settings = make(kind.settings, _units(kind.settings, several[0]) if several else {})
     with folder.held():
         folder.check_free(overwrite)
         save_run(folder, Stored(kind, model.config, settings, data), model.params, vocabularies)
