@@ -8,7 +8,7 @@ from minillm.data.labelled import Labelled
 
 
 def nested_order(labels: Sequence[str], rng: np.random.Generator) -> list[int]:
-    """An order of the rows whose first n, for any n, have the labels in their shares of the whole.
+    """Return an order of the rows whose first n have the labels in their shares of the whole.
 
     The rows of each label are shuffled and spread evenly over the order; rows that have the same
     place are in random order.  The first row of each label comes before all that, so that no
@@ -28,7 +28,7 @@ def nested_order(labels: Sequence[str], rng: np.random.Generator) -> list[int]:
 
 
 def hold_out(labelled: Sequence[Labelled], every: int) -> tuple[list[Labelled], list[Labelled]]:
-    """Texts to train on, and to validate on: of each label every second, third, ... in turn."""
+    """Return texts to train on, and to validate on: of each label every second, third, ... in turn."""
     counts: dict[str, int] = {}
     training: list[Labelled] = []
     validation: list[Labelled] = []
