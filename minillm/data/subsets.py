@@ -28,7 +28,7 @@ def nested_order(labels: Sequence[str], rng: np.random.Generator) -> list[int]:
 
 
 def hold_out(labelled: Sequence[Labelled], every: int) -> tuple[list[Labelled], list[Labelled]]:
-    """Return texts to train on, and to validate on: of each label every second, third, ... in turn."""
+    """Return texts to train on, and to validate on: of each label one in ``every``."""
     counts: dict[str, int] = {}
     training: list[Labelled] = []
     validation: list[Labelled] = []
