@@ -33,7 +33,7 @@ def main() -> None:
     from minillm.data import Minibatches
     from minillm.data.cmudict import CMUDict
     from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
-    from minillm.runs.kinds.seq2seq import encode_pairs
+    from minillm.runs.pairs import encode_pairs
     from minillm.text import build_vocabulary
     from minillm.training import AdamW, clip_global_norm
 
