@@ -76,7 +76,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Demand:
-    """What a model asks of a machine."""
+    """The demand of a model on a machine."""
 
     weights: int
     context: int  # tokens in a row of the batch

@@ -23,19 +23,10 @@ class Settings(TextSettings, TrainingSettings, AdaptationSettings):
     """The settings of a recurrent language model."""
 
     learning_rate: float = with_default(TrainingSettings, "learning_rate", 6e-3)
-    cell: str = size(
-        LanguageModelConfig, "cell", "kind of recurrence", choices=("rnn", "lstm", "gru")
-    )
+    cell: str = size(LanguageModelConfig, "cell", choices=("rnn", "lstm", "gru"))
     layers: int = size(LanguageModelConfig, "layers", "number of layers", "L", most=64)
-    hidden: int = size(LanguageModelConfig, "hidden", "width of a layer", "H", most=65536)
-    dropout: float = size(
-        LanguageModelConfig,
-        "dropout",
-        "fraction of activations zeroed in training",
-        "RATE",
-        least=0,
-        below=1,
-    )
+    hidden: int = size(LanguageModelConfig, "hidden")
+    dropout: float = size(LanguageModelConfig, "dropout")
     embedding: int = size(
         LanguageModelConfig,
         "embedding",
