@@ -8,7 +8,7 @@ from minillm.data.labelled import Labelled, with_held_out
 
 
 def nested_order(labels: Sequence[str], rng: np.random.Generator) -> list[int]:
-    """An order of the rows such that the first n, for any n, have the labels in their proportions.
+    """Return an order of the rows whose first n have the labels in their shares of the whole.
 
     The rows of each label are shuffled and spread evenly over the order; rows that have the same
     place are in random order.  One row of each label comes first, so that no label is missing if n

@@ -21,6 +21,7 @@ from functools import cache, partial
 from typing import Any, NamedTuple, NewType, TypeVar, get_type_hints
 
 from minillm.errors import InputError, short
+from minillm.training.optimisers import OPTIMISERS
 
 Size = NewType("Size", int)  # a number of bytes, typed as 500M or 2G
 
@@ -325,7 +326,7 @@ class TrainingSettings:
     checkpoint_seconds: float = of_run(
         30.0, "save for --resume every S seconds", "S", least=0, most=1e9, rare=True
     )
-    optimiser: str = of_descent("adamw", "update rule", choices=("sgd", "adam", "adamw"))
+    optimiser: str = of_descent("adamw", "update rule", choices=tuple(OPTIMISERS))
     learning_rate: float = of_descent(
         3e-3,
         "peak learning rate, which falls to a hundredth",

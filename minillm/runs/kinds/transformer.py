@@ -15,6 +15,7 @@ from minillm.runs.pairs import BUILT_IN, PairKind, PairSettings, vocabulary_of
 from minillm.runs.run import Run
 from minillm.runs.settings import TrainingSettings, option, size, with_default
 from minillm.text import Vocabulary
+from minillm.training.schedules import SCHEDULES
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Settings(PairSettings):
     schedule: str = option(
         "cosine",
         "how the learning rate falls; as published, as 1 / sqrt(t), which does not reach zero",
-        choices=("cosine", "inverse-sqrt"),
+        choices=tuple(SCHEDULES),
         group="gradient descent",
         rare=True,
     )
