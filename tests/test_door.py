@@ -9,6 +9,7 @@ import pytest
 
 import minillm
 from minillm.errors import InputError
+from minillm.models.bag import Bag, BagConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.text import build_vocabulary
@@ -198,6 +199,23 @@ def test_a_model_of_a_loop_of_ones_own_is_saved_as_a_run(tmp_path):
         minillm.save(object(), tokenizer, tmp_path / "other")
 
 
+@pytest.mark.parametrize("kind", ["ngram", "neural-ngram", "word2vec", "bert", "transformer"])
+def test_a_model_of_any_kind_is_saved_as_a_run(tmp_path, kind):
+    sizes = {"bert": {**BLOCKS, "context": 12}, "neural-ngram": TINY, "word2vec": {"epochs": 1}}
+    sizes["transformer"] = {"width": 8, "layers": 1, "feed_forward": 8, "minimum_count": 1}
+    steps = {} if kind in ("ngram", "word2vec") else {"steps": 1}
+    pairs = [(f"{a} {b}", f"{b} {a}") for a in "abcd" for b in "abcd"]
+    data = {"pairs": pairs} if kind == "transformer" else {"text": TEXT}
+    run = minillm.train(kind, **data, **{**sizes.get(kind, {}), **steps, "quiet": True})
+    facts = {"longest_target": 3, "data": "pairs.tsv"} if kind == "transformer" else {}
+    several = tuple(getattr(run, name) for name in run.kind.vocabularies)
+    tokenizer = several if len(several) > 1 else several[0]
+    saved = minillm.save(run.model, tokenizer, tmp_path / "saved", **facts)
+    assert saved.kind is run.kind
+    for name, array in run.model.params.items():
+        assert np.array_equal(array, saved.model.params[name])
+
+
 def test_a_notebook_trains_writes_and_measures(tmp_path):
     nbformat = pytest.importorskip("nbformat")
     nbclient = pytest.importorskip("nbclient")
@@ -215,3 +233,10 @@ def test_a_notebook_trains_writes_and_measures(tmp_path):
     assert "trained after 5 steps" in printed
     assert text.outputs[0]["data"]["text/plain"].startswith("'the ")
     assert "perplexity" in names.outputs[0]["data"]["text/plain"]
+
+
+def test_a_model_without_a_vocabulary_is_saved(tmp_path):
+    model = Bag(BagConfig(2, buckets=40), np.random.default_rng(0))
+    model.params["ngrams.b"][1] = 1
+    run = minillm.save(model, (), tmp_path / "run", labels=["a", "b"])
+    assert run.classify("any text").label == "b"

@@ -53,7 +53,7 @@ def _add_argument(
 ) -> argparse.Action:
     type_, several, _ = types_of(settings)[name]
     help, choices = declared.help.replace("%", "%%"), declared.choices
-    if choices and not all(choice in help for choice in choices):
+    if len(choices) > 1 and not all(choice in help for choice in choices):
         help += f": {', '.join(choices[:-1])} or {choices[-1]}"
     shown = declared.default_help if declared.default_help is not None else _shown(default)
     if shown and not declared.positional:

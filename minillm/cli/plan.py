@@ -150,7 +150,7 @@ def _network(args: argparse.Namespace, job: Ranks) -> tuple[float, float, list[s
 def _of_model(
     config: GPTConfig, demand: Demand, rows: int, tokens: float, by_default: bool
 ) -> Iterator[str]:
-    """What a training takes wherever it runs."""
+    """The demand of a training, wherever it runs."""
     yield f"a GPT of {sizes_of(config)}: {demand.weights:,} weights"
     yield (
         f"operations: {demand.operations:.3g} a token, {demand.operations * tokens:.3g} for "

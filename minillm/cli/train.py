@@ -36,7 +36,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def add_kind(parser: ArgumentParser, kind: Kind) -> None:
-    """Declare what a training of this kind takes: a folder, and its settings."""
+    """Declare the arguments of a training of this kind: a folder, and its settings."""
     parser.description, parser.epilog = kind.description, f"examples:\n{kind.examples}\n"
     folder = parser.add_argument_group("the folder")
     add_option(folder, "--out DIR", "the folder of the run", required=True)

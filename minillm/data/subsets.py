@@ -8,7 +8,7 @@ from minillm.data.labelled import Labelled, with_held_out
 
 
 def nested_order(labels: Sequence[str], rng: np.random.Generator) -> list[int]:
-    """An order of the rows in which the first n, for any n, have the same proportions of labels.
+    """Return an order of the rows in which the first n, for any n, have the same shares of labels.
 
     The rows of each label are shuffled and spread evenly over the order; rows at the same place are
     in random order.  One row of each label comes first: no label is missing if n is at least the

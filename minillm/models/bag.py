@@ -54,25 +54,23 @@ class Bag(base.Model[BagConfig]):
         c = config
         return {"ngrams.W": Fresh((c.buckets, c.classes)), "ngrams.b": Fresh((c.classes,))}
 
-    def forward(
-        self, ids: NDArray, lengths: NDArray, rng: np.random.Generator | None = None
-    ) -> tuple[NDArray, Callable]:
+    def forward(self, ids: NDArray, lengths: NDArray) -> tuple[NDArray, Callable]:
         """ids (B, G), lengths (B,) -> logits (B, C).
 
-        ``backward(dlogits, trained=None)`` -> gradients keyed as ``params``.
+        ``backward(dlogits)`` -> gradients keyed as ``params``.
         """
-        x = self.counts(ids, lengths)  # (B, G)
+        x = self.weights(ids, lengths)  # (B, G)
         rows, embedding_backward = ops.embedding(ids, self.params["ngrams.W"])  # (B, G, C)
         logits = np.einsum("bg,bgc->bc", x, rows) + self.params["ngrams.b"]
 
-        def backward(dlogits, trained=None):
+        def backward(dlogits):
             # logits = sum over g of x_g W[g] + b:
             dW = embedding_backward(x[:, :, None] * dlogits[:, None, :])
             return {"ngrams.W": dW, "ngrams.b": dlogits.sum(axis=0)}
 
         return logits, backward
 
-    def counts(self, ids: NDArray, lengths: NDArray) -> NDArray:
+    def weights(self, ids: NDArray, lengths: NDArray) -> NDArray:
         """x (B, G): 1 / sqrt(n of the group), and 0 in the padding."""
         real = np.arange(ids.shape[1]) < lengths[:, None]
         groups = ids // (self.config.buckets // GROUPS)
@@ -89,12 +87,15 @@ class Bag(base.Model[BagConfig]):
         rng: np.random.Generator | None = None,
         class_weights: NDArray | None = None,
     ) -> tuple[np.floating, Callable[..., Gradients]]:
-        """The mean cross-entropy of (ids (B, G), lengths (B,), labels (B,)), in nats per text."""
+        """The mean cross-entropy of (ids (B, G), lengths (B,), labels (B,)), in nats per text.
+
+        There is no dropout, and nothing to draw from rng.
+        """
         ids, lengths, labels = batch
-        logits, logits_backward = self.forward(ids, lengths, rng)
+        logits, logits_backward = self.forward(ids, lengths)
         loss, loss_backward = base.label_loss(logits, labels, class_weights=class_weights)
 
         def backward(trained=None):
-            return logits_backward(loss_backward(), trained)
+            return logits_backward(loss_backward())
 
         return loss, backward

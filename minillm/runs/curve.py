@@ -96,8 +96,9 @@ def measure(
 ) -> bool:
     """Train and measure all that is missing in the folder ``out``; return False if interrupted.
 
-    ``lines`` are the settings of each line, with their ``kind``.  InputError, before anything is
-    trained, for sizes that the data cannot have, and for runs or vectors that cannot be opened.
+    ``lines`` are the settings of each line, with their ``kind``, by default "classifier".
+    InputError, before anything is trained, for sizes that the data cannot have, and for runs or
+    vectors that cannot be opened.
     """
     labelled, held_out = split(data, test)
     check_sizes(sizes, labelled, data)
@@ -167,7 +168,7 @@ def check_sizes(sizes: Sequence[int], labelled: Sequence[Labelled], data: str) -
 
 def check_line(settings: Settings) -> None:
     """InputError where the settings of a line are wrong, or what they need cannot be opened."""
-    kind = find_kind(settings["kind"])
+    kind = find_kind(settings.get("kind", "classifier"))
     given = {name: value for name, value in settings.items() if name != "kind"}
     make(kind.settings, with_init_defaults(kind, open_initial(given), given))
     if given.get("vectors"):
@@ -199,7 +200,7 @@ def by_training(
             lines = "".join(f"{label}\t{text}\n" for label, text in texts)
             write_file(place / f"{name}.tsv", lines.encode())
         given = settings | {n: str(place / f"{n}.tsv") for n in ("data", "validation")}
-        kind = find_kind(given.pop("kind"))
+        kind = find_kind(given.pop("kind", "classifier"))
         if not start.train(kind, place / "run", given, report=lambda line: None, quiet=True):
             return None
         results = load(place / "run").evaluate(files=[place / "test.tsv"])

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from minillm.errors import InputError
+from minillm.mpi import ranks
 from minillm.runs import given as given_data
 from minillm.runs import start
 from minillm.runs.folder import RunFolder
@@ -53,12 +54,14 @@ def train(
 
     InputError for settings or data that are wrong.
     """
-    found = find_kind(kind)
+    declared = find_kind(kind)
     data: dict[str, Any] = {"text": text, "sentences": sentences, "pairs": pairs}
     data |= {"texts": texts, "labels": labels}
-    given_data.check_takes(found, {**data, "files": files})
+    given_data.check_takes(declared, {**data, "files": files})
     if resume and out is None:
         raise InputError("resume: expected out, the folder of the run to resume")
+    if out is None and ranks().size > 1:
+        raise InputError("out: expected a folder, which all ranks share")
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="minillm-"))
     try:
         with tempfile.TemporaryDirectory() as place:
@@ -68,14 +71,14 @@ def train(
                 settings |= {"pretokenised": True} if sentences is not None else {}
             settings = {n: str(v) if isinstance(v, Path) else v for n, v in settings.items()}
             if files is not None:
-                settings |= _files(found.settings, files)
+                settings |= _files(declared.settings, files)
             start.train(
-                found,
+                declared,
                 folder,
                 settings,
                 resume=resume,
                 overwrite=overwrite,
-                report=report or (_unseen if quiet else print),
+                report=report or (start.unseen if quiet else print),
                 quiet=quiet,
                 resume_command=f'minillm.train("{kind}", "{folder}", resume=True)',
                 attached={path.name: path} if path is not None else {},
@@ -88,10 +91,6 @@ def train(
     if out is None:
         weakref.finalize(run, shutil.rmtree, folder, ignore_errors=True)
     return run
-
-
-def _unseen(line: str) -> None:
-    pass
 
 
 def _files(settings: type, files: str | Path | Sequence[str | Path]) -> dict[str, Any]:
@@ -113,8 +112,9 @@ def save(
 ) -> Run:
     """Save a model that was trained elsewhere, in a loop of your own, as a run; return the run.
 
-    An encoder-decoder has two vocabularies, of source and target.  ``facts`` are what a kind stores
-    about its data: the ``labels`` of a classifier.  InputError for a model of no kind.
+    An encoder-decoder has two vocabularies, of source and target; a bag of n-grams has none, ().
+    ``facts`` are what a kind stores about its data: the ``labels`` of a classifier.  InputError for
+    a model of no kind.
     """
     kind = next((kind for kind in kinds().values() if type(model) is kind.model), None)
     if kind is None:
@@ -125,7 +125,7 @@ def save(
     data = {"imported": "a training in Python", **facts}
     if "files" in types_of(kind.settings):
         data["files"] = []
-    settings = make(kind.settings, _units(kind.settings, several[0]))
+    settings = make(kind.settings, _units(kind.settings, several[0]) if several else {})
     with folder.held():
         folder.check_free(overwrite)
         save_run(folder, Stored(kind, model.config, settings, data), model.params, vocabularies)
@@ -133,5 +133,7 @@ def save(
 
 
 def _units(settings: type, tokenizer: Vocabulary) -> dict[str, Any]:
-    known = {"unit": tokenizer.unit, "pretokenised": tokenizer.pretokenised}
-    return {name: value for name, value in known.items() if name in types_of(settings)}
+    """Return the settings that say what the tokens are."""
+    known = {name: getattr(tokenizer, name, None) for name in ("unit", "pretokenised")}
+    names = types_of(settings)
+    return {name: value for name, value in known.items() if name in names and value is not None}

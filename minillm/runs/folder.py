@@ -33,7 +33,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 
 from minillm.data.files import (
     bounded_lines,
@@ -45,14 +44,11 @@ from minillm.data.files import (
     write_file,
 )
 from minillm.errors import InputError, short
-from minillm.formats.tensors import open_tensors, write_tensors
+from minillm.formats.tensors import Tensor, open_tensors, write_tensors
 from minillm.mpi import ranks
 from minillm.runs.lock import held
 
 FORMAT_VERSION = 1
-
-# The types of safetensors that NumPy also has: bfloat16 and float8 are missing.
-DTYPES = ("F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL")
 
 # Data that were given as Python objects: see minillm/runs/given.py.
 DATA_FILES = ("given.txt", "given.jsonl")
@@ -293,17 +289,14 @@ class RunFolder:
 
     def model_shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shapes of the best weights, by name, without reading them."""
-        return _tensor_shapes(self.model_path)
+        return {name: tensor.shape for name, tensor in open_tensors(self.model_path)[0].items()}
 
     def load_model(self, allow_nan: bool = False) -> dict[str, NDArray]:
         """Return the best weights.  The size of their file bounds the memory that they take.
 
         InputError for a number that is not finite, unless ``allow_nan``.
         """
-        path = self.model_path
-        weights, _ = _load_tensors(path)
-        check_finite(weights, path, allow_nan)
-        return weights
+        return {name: np.array(array) for name, array in self.map_model(allow_nan).items()}
 
     def map_model(self, allow_nan: bool = False) -> dict[str, NDArray]:
         """Return the weights as parts of the file, to be read only.
@@ -311,10 +304,10 @@ class RunFolder:
         The system reads what is used, and drops it again where memory is short.
         """
         path = self.model_path
-        with _opened(path) as file:
-            _values(file, path)
-        weights = {name: tensor.mapped() for name, tensor in open_tensors(path)[0].items()}
-        check_finite(weights, path, allow_nan)
+        tensors, _ = _open_tensors(path)
+        weights = {name: tensor.mapped() for name, tensor in tensors.items()}
+        if not allow_nan:
+            check_finite(weights, path)
         return weights
 
     def fingerprint(self) -> str:
@@ -336,11 +329,13 @@ class RunFolder:
 
     def resume_shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shapes of the arrays of :meth:`load_resume`, by name, without reading them."""
-        return _tensor_shapes(self.resume_path)
+        tensors, _ = _open_tensors(self.resume_path)
+        return {name: tensor.shape for name, tensor in tensors.items()}
 
     def load_resume(self) -> tuple[dict[str, np.ndarray], dict]:
         """Return the arrays and values that :meth:`save_resume` wrote."""
-        return _load_tensors(self._place / self.resume_path.name)
+        tensors, values = _open_tensors(self._place / self.resume_path.name)
+        return {name: np.array(tensor.mapped()) for name, tensor in tensors.items()}, values
 
     # Metrics
 
@@ -402,10 +397,10 @@ class RunFolder:
             write_tensors(self._place / name, arrays, {"minillm": json.dumps(values)})
 
 
-def check_finite(weights: Mapping[str, NDArray], path: Path, allow_nan: bool = False) -> None:
-    """InputError for a number that is not finite, unless ``allow_nan``."""
+def check_finite(weights: Mapping[str, NDArray], path: Path) -> None:
+    """InputError for a number that is not finite."""
     for name, array in weights.items():
-        if not allow_nan and array.dtype.kind == "f" and not np.isfinite(array).all():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise InputError(
                 f"{path}: the tensor {short(name)}: expected finite numbers, found a NaN or an "
                 "infinite one: the training had diverged, or the file is damaged"
@@ -423,47 +418,14 @@ def _each_text(data: Mapping[str, Any], change: Callable[[str], str]) -> dict[st
     return {name: changed(value) for name, value in data.items()}
 
 
-def _load_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict]:
-    with _opened(path) as file:
-        values, shapes = _values(file, path), _tensor_shapes(path)
-        return {name: file.get_tensor(name) for name in shapes}, values
-
-
-def _values(file: Any, path: Path) -> dict:
-    """Return the values that are stored beside the tensors."""
-    values = json_object((file.metadata() or {}).get("minillm", "{}"), f"{path}: its metadata")
-    _check_version(path, values.pop("format_version", None))
-    return values
-
-
-def _tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Return the shape of each tensor.  InputError for a type that NumPy does not have."""
-    shapes = {}
-    with _opened(path) as file:
-        for name in file.keys():  # noqa: SIM118  (it is no dictionary)
-            tensor = file.get_slice(name)
-            if tensor.get_dtype() not in DTYPES:
-                raise InputError(
-                    f"{path}: the tensor {short(name)}: expected one of {', '.join(DTYPES)}, "
-                    f"found {tensor.get_dtype()}"
-                )
-            shapes[name] = tuple(tensor.get_shape())
-    return shapes
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """Open a safetensors file; InputError where it is missing or damaged."""
+def _open_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
+    """Return the tensors of a file of the run, not read yet, and the values beside them."""
     if not path.exists():
         raise InputError(f"{path}: the file is missing from the run")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            yield file
-    except (SafetensorError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]  # it quotes the file
-        raise InputError(
-            f"{path}: expected a safetensors file, but it is damaged: {reason}"
-        ) from None
+    tensors, metadata = open_tensors(path)
+    values = json_object(metadata.get("minillm", "{}"), f"{path}: its metadata")
+    _check_version(path, values.pop("format_version", None))
+    return tensors, values
 
 
 def _check_record(record: dict, place: str) -> None:

@@ -21,6 +21,7 @@ from functools import cache, partial
 from typing import Any, NamedTuple, NewType, TypeVar, get_type_hints
 
 from minillm.errors import InputError, short
+from minillm.training.optimisers import OPTIMISERS
 
 Size = NewType("Size", int)  # a number of bytes, typed as 500M or 2G
 
@@ -92,12 +93,41 @@ def option(default: Any, help: str, metavar: str | None = None, **details: Any) 
     return field(default=default, metadata={"option": Option(help, metavar, **details)})
 
 
-def size(config: type, name: str, help: str, metavar: str | None = None, **details: Any) -> Any:
-    """Declare a setting that is a field of the model's config, which has its default."""
+# The description of sizes that several kinds of model have.
+SIZES: dict[str, dict[str, Any]] = {
+    "hidden": {"help": "width of a layer", "metavar": "H", "most": 65536},
+    "embedding": {"help": "width of the embedding", "metavar": "D", "most": 65536},
+    "heads": {"help": "heads of attention in each block", "metavar": "N", "most": 65536},
+    "cell": {"help": "kind of recurrence"},
+    "dropout": {
+        "help": "fraction of activations zeroed in training",
+        "metavar": "RATE",
+        "least": 0,
+        "below": 1,
+    },
+    "label_smoothing": {
+        "help": "probability that is spread over all labels or tokens in training",
+        "metavar": "E",
+        "least": 0,
+        "below": 1,
+        "rare": True,
+    },
+}
+
+
+def size(
+    config: type, name: str, help: str | None = None, metavar: str | None = None, **details: Any
+) -> Any:
+    """Declare a setting that is a field of the model's config, which has its default.
+
+    A help and a range that are not given are those of ``SIZES``.
+    """
     default = config.__dataclass_fields__[name].default  # type: ignore[attr-defined]
+    given = {"help": help, "metavar": metavar}
+    details = SIZES.get(name, {}) | {n: v for n, v in given.items() if v is not None} | details
     if type(default) is int:
         details.setdefault("least", 1)
-    return option(default, help, metavar, of_model=True, **details)
+    return option(default, of_model=True, **details)
 
 
 def with_default(base: type, name: str, default: Any, **changes: Any) -> Any:
@@ -224,8 +254,8 @@ def stored_values(settings: object) -> dict[str, Any]:
     return _values(settings, lambda declared: not declared.data and not declared.of_model)
 
 
-def _values(settings: object, wanted: typing.Callable[[Option], bool]) -> dict[str, Any]:
-    names = [name for name in types_of(type(settings)) if wanted(option_of(type(settings), name))]
+def _values(settings: object, chosen: typing.Callable[[Option], bool]) -> dict[str, Any]:
+    names = [name for name in types_of(type(settings)) if chosen(option_of(type(settings), name))]
     return {name: getattr(settings, name) for name in names}
 
 
@@ -296,7 +326,7 @@ class TrainingSettings:
     checkpoint_seconds: float = of_run(
         30.0, "save for --resume every S seconds", "S", least=0, most=1e9, rare=True
     )
-    optimiser: str = of_descent("adamw", "update rule", choices=("sgd", "adam", "adamw"))
+    optimiser: str = of_descent("adamw", "update rule", choices=tuple(OPTIMISERS))
     learning_rate: float = of_descent(
         3e-3,
         "peak learning rate, which falls to a hundredth",
@@ -516,15 +546,3 @@ class LabelFacts(Facts):
     """Facts about the data of a classifier."""
 
     labels: tuple[str, ...] = option(MISSING, "a name for each class")
-
-
-@dataclass(frozen=True)
-class RecurrenceSettings:
-    """Settings of recurrent layers: to go when seq2seq and classifier take them from configs."""
-
-    cell: str = option("lstm", "kind of recurrence", choices=("rnn", "lstm", "gru"))
-    layers: int = option(1, "number of layers", "L", least=1, most=64)
-    hidden: int = option(256, "width of a layer", "H", least=1, most=65536)
-    dropout: float = option(
-        0.2, "fraction of activations zeroed in training", "RATE", least=0, below=1
-    )

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from minillm.data import Shards
 from minillm.data.shards import is_shards

@@ -51,7 +51,7 @@ def train(
     All ranks of a job call this alike; rank 0 alone writes and reports.
     """
     if ranks().rank > 0:
-        report, quiet = _unseen, True
+        report, quiet = unseen, True
     folder = RunFolder(out)
     folder.attached = dict(attached or {})
     if resume:
@@ -77,8 +77,8 @@ def train(
         return repeated.train(kind, job, train_once)
 
 
-def _unseen(line: str) -> None:
-    pass
+def unseen(line: str) -> None:
+    """Show nothing of a line."""
 
 
 @contextmanager

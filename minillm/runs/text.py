@@ -1,4 +1,4 @@
-"""The part that all kinds have in common that model running text: training, writing, measuring."""
+"""Kinds of models of running text: what they share in training, writing and measuring."""
 
 from collections.abc import Iterator, Sequence
 from itertools import chain

@@ -11,9 +11,8 @@ section 3.3.
 import re
 from collections.abc import Iterable
 
-_WHOSE = r"(?:members\.\d+\.)?(?:encoder\.)?"
-_EMBEDDING = re.compile(_WHOSE + r"(?:embedding|ngrams|positions|segments|source)\.")
-_LAYER = re.compile(_WHOSE + r"(?:blocks|layers|encoder)\.(\d+)\.")
+_EMBEDDING = re.compile(r"(?:encoder\.)?(?:embedding|positions|segments|source)\.")
+_LAYER = re.compile(r"(?:encoder\.)?(?:blocks|layers|encoder)\.(\d+)\.")
 
 
 def depths(names: Iterable[str]) -> dict[str, int]:

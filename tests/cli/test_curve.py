@@ -64,10 +64,7 @@ def test_a_curve(data, capsys, monkeypatch):
     assert {path.name for path in (data / "curve").iterdir()} == {"curve.png", "results.jsonl"}
     records = results(data)
     assert [(r["seed"], r["labels"], r["line"]) for r in records] == [
-        (seed, size, line)
-        for seed in (0, 1)
-        for size in (10, 20)
-        for line in ("TF-IDF", "n-grams")
+        (seed, size, line) for seed in (0, 1) for size in (10, 20) for line in ("TF-IDF", "n-grams")
     ]
     for record in records:
         assert 0 <= record["accuracy"] <= 1

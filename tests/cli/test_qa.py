@@ -179,7 +179,8 @@ def test_answers(finished, files, capsys):
     run = minillm.load(finished)
     text = (files / "page.txt").read_text()
     [[best], [other]] = run.answers(["What did Ada find?", "Who?"], text)
-    assert run.answer("What did Ada find?", text) == best
+    alone = run.answer("What did Ada find?", text)
+    assert alone == best._replace(probability=pytest.approx(best.probability))
     assert run.answers([], text) == []
     for answer in (best, other):
         assert 0 < answer.probability <= 1

@@ -186,7 +186,7 @@ def refusal(path):
         ({"n_layer": True}, "n_layer: expected a whole number from 1 up, found True"),
         ({"n_layer": 0}, "n_layer: expected a whole number from 1 up, found 0"),
         ({"n_layer": 3}, "the tensor h.2.ln_1.weight is missing"),
-        ({"n_layer": 10**12}, "the tensor h.2.ln_1.weight is missing"),
+        ({"n_layer": 10**12}, "layers: expected 10,000 or less"),
         ({"n_layer": 1}, "config.json describes no such tensor"),
         ({"n_head": None}, "n_head: expected a whole number from 1 up, found None"),
         ({"n_positions": 16}, "wpe.weight: expected shape (16, 6), found (8, 6)"),

@@ -16,8 +16,8 @@ from .samples import TEXT, task_of
 
 Reader = Callable[[Path, random.Random], None]
 KINDS = (
-    "ngram", "lm", "neural-ngram", "gpt", "seq2seq", "recurrent-classifier", "image-classifier", "captioner",
-    "word2vec", "bert", "qa",
+    "ngram", "lm", "neural-ngram", "gpt", "seq2seq", "recurrent-classifier", "image-classifier",
+    "captioner", "word2vec", "bert", "qa",
 )  # fmt: skip
 
 
@@ -47,7 +47,7 @@ def _use(run: Run) -> None:
 
 
 def _score(run: Run) -> None:
-    from minillm.runs.text import check_kept, name_of
+    from minillm.runs.text_data import check_kept, name_of
     from minillm.training.ngram import score_text
 
     if "files" in run.data:

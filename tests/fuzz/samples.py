@@ -111,7 +111,7 @@ DATA: dict[str, dict[str, Any]] = {
     "neural-ngram": {"files": ["text.txt"], "sha256": "0"},
     "gpt": {"files": ["text.txt"], "tokenizer": None, "sha256": "0", "vocabulary_sha256": "0"},
     "bert": {"files": ["text.txt"], "tokenizer": None, "sha256": "0", "vocabulary_sha256": "0"},
-    "recurrent-classifier": {"data": "data.tsv", "validation": None, "sha256": "0", "labels": ["a", "b"]},
+    "recurrent-classifier": {"data": "data.tsv", "sha256": "0", "labels": ["a", "b"]},
     "qa": {"data": "data.json", "validation": None, "sha256": "0", "unanswered": True},
     "image-classifier": {"data": "digits", "labels": ["a", "b"]},
     "captioner": {"data": "digits", "longest": 8},
@@ -128,7 +128,8 @@ def _runs(root: Path) -> None:
         folder = RunFolder(root / name / "run")
         folder.path.mkdir(parents=True)
         for file, _ in kind.vocabularies.values():
-            vocabulary = {"recurrent-classifier": WORDS, "seq2seq": WORDS, "bert": PIECES, "qa": PIECES}
+            vocabulary = {"recurrent-classifier": WORDS, "seq2seq": WORDS}
+            vocabulary |= {"bert": PIECES, "qa": PIECES}
             folder.save_json(file, vocabulary.get(name, CHARACTERS).to_dict())
         folder.save_model(model.params, {"step": 4})
         optimiser = AdamW(model.params)

@@ -32,7 +32,7 @@ def test_gradient_of_a_bag():
 def test_each_group_has_the_length_one():
     model = Bag(BagConfig(2, buckets=1000), np.random.default_rng(0), dtype=np.float64)
     ids, lengths = batch_of(["a long text of seven words , .", "one"], 1000)
-    squares = model.counts(ids, lengths) ** 2
+    squares = model.weights(ids, lengths) ** 2
     for group in range(GROUPS):
         own = ids // (1000 // GROUPS) == group
         real = np.arange(ids.shape[1]) < lengths[:, None]

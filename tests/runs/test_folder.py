@@ -305,13 +305,13 @@ def test_metadata_that_are_no_object(folder, metadata):
         folder.load_model()
 
 
-@pytest.mark.parametrize(("dtype", "size"), [("BF16", 2), ("F8_E4M3", 1), ("F8_E5M2", 1)])
+@pytest.mark.parametrize(("dtype", "size"), [("F8_E4M3", 1), ("F8_E5M2", 1)])
 def test_numbers_that_numpy_does_not_have(folder, dtype, size):
     header = {"a.W": {"dtype": dtype, "shape": [2, 3], "data_offsets": [0, 6 * size]}}
     text = json.dumps(header).encode()
     content = len(text).to_bytes(8, "little") + text + bytes(6 * size)
     (folder.path / "model.safetensors").write_bytes(content)
-    with pytest.raises(InputError, match=f"the tensor 'a.W': expected one of .*, found {dtype}"):
+    with pytest.raises(InputError, match=f"'a.W': .*{dtype}"):
         folder.model_shapes()
 
 

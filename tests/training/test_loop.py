@@ -106,8 +106,7 @@ def test_validations_are_evenly_spread_and_the_best_is_kept(run_bigram, bigram):
     assert (summary.best_loss, summary.best_step) == (3.0, 11)
     steps = [r["step"] for r in folder.read_metrics() if "validation_loss" in r]
     assert steps == [6, 11, 17, 22]
-    kept = {name: np.zeros_like(p) for name, p in task.params.items()}
-    assert folder.load_model(kept) == {"step": 11, "validation_loss": 3.0}
+    kept = folder.load_model()
     assert np.array_equal(kept["table"], task.best["table"])
     assert not np.array_equal(kept["table"], task.params["table"])
 
@@ -206,8 +205,7 @@ def test_a_model_can_be_read_after_a_stop_before_the_first_validation(run_bigram
 
     summary, task, folder = run_bigram("run", task=Stopping(), steps=10, validations=1)
     assert (summary.step, summary.best_step) == (1, 0)
-    kept = {"table": np.zeros_like(task.params["table"])}
-    assert folder.load_model(kept) == {"step": 1}
+    kept = folder.load_model()
     assert np.array_equal(kept["table"], task.params["table"])
 
 

@@ -82,7 +82,7 @@ class Settings(ShardSettings, TokenizerSettings, TrainingSettings, AdaptationSet
         VocabularySettings, "vocabulary", 4000, help="learn N tokens, pieces of words", least=16
     )
     layers: int = size(BERTConfig, "layers", "number of blocks", "L", most=1000)
-    heads: int = size(BERTConfig, "heads", "heads of attention in each block", "N", most=65536)
+    heads: int = size(BERTConfig, "heads")
     width: int = size(BERTConfig, "width", "width of a token's vector", "D", most=65536)
     context: int = size(
         BERTConfig,
@@ -92,14 +92,7 @@ class Settings(ShardSettings, TokenizerSettings, TrainingSettings, AdaptationSet
         least=8,
         most=1 << 20,
     )
-    dropout: float = size(
-        BERTConfig,
-        "dropout",
-        "fraction of activations zeroed in training",
-        "RATE",
-        least=0,
-        below=1,
-    )
+    dropout: float = size(BERTConfig, "dropout")
     whole_words: bool = option(
         False, "hide all pieces of a word or none: harder, because no piece gives another away"
     )

@@ -34,19 +34,10 @@ EXAMPLES = 5  # shown after a training
 class Settings(ImageSettings, TrainingSettings):
     """The settings of a captioner."""
 
-    cell: str = size(CaptionerConfig, "cell", "kind of recurrence", choices=tuple(CELLS))
-    hidden: int = size(CaptionerConfig, "hidden", "width of the recurrence", "H", most=65536)
-    embedding: int = size(
-        CaptionerConfig, "embedding", "width of a character's embedding", "D", most=65536
-    )
-    dropout: float = size(
-        CaptionerConfig,
-        "dropout",
-        "fraction of the image's features zeroed in training",
-        "RATE",
-        least=0,
-        below=1,
-    )
+    cell: str = size(CaptionerConfig, "cell", choices=tuple(CELLS))
+    hidden: int = size(CaptionerConfig, "hidden")
+    embedding: int = size(CaptionerConfig, "embedding")
+    dropout: float = size(CaptionerConfig, "dropout")
     minutes: float | None = with_default(TrainingSettings, "minutes", 0.3)
 
 

@@ -27,6 +27,7 @@ from minillm.runs.vocabulary import kept
 # Learning rates: large models need smaller ones, and LoRA, which trains few weights, larger ones.
 RATE, LORA_FACTOR = 0.04, 10  # of a Transformer of width 1: divided by its width
 RECURRENT_RATE, RECURRENT_LORA_FACTOR = 0.005, 2
+LONGEST = 400  # tokens of a text, where the model to begin with sets no limit
 
 # Heads of the encoder that predict its own task, and are left out.
 HEADS: dict[str, dict[str, bool]] = {
@@ -55,25 +56,11 @@ class Settings(TextClassifierSettings, LoRASettings):
         None,
         "how the outputs of all tokens become one vector",
         choices=tuple(POOLINGS),
+        of_model=True,
         default_help="last of a gpt, max of an lm, mean of a bert",
     )
-    dropout: float = size(
-        FineTunedConfig,
-        "dropout",
-        "fraction of activations zeroed in training",
-        "RATE",
-        least=0,
-        below=1,
-    )
-    label_smoothing: float = size(
-        FineTunedConfig,
-        "label_smoothing",
-        "probability that is spread over all labels in training",
-        "E",
-        least=0,
-        below=1,
-        rare=True,
-    )
+    dropout: float = size(FineTunedConfig, "dropout")
+    label_smoothing: float = size(FineTunedConfig, "label_smoothing")
     batch: int | None = with_default(  # type: ignore[assignment]
         TextClassifierSettings, "batch", None, default_help="16, of a recurrent RUN 32"
     )
@@ -138,7 +125,7 @@ then: minillm classify DIR, minillm eval DIR, minillm merge DIR --out DIR2 (of L
             defaults["pooling"] = initial.model.config.pooling
             return defaults | {"max_length": initial.settings.max_length}
         defaults["pooling"] = initial.data.get("pooling") or ENCODERS[name][2]
-        read = [initial.data.get("longest"), getattr(encoder, "context", None), 400]
+        read = [initial.data.get("longest"), getattr(encoder, "context", None), LONGEST]
         return defaults | {"max_length": min(length for length in read if length is not None)}
 
     def complete(self, settings: Settings, given: Mapping[str, Any], job: Job) -> Settings:
@@ -194,7 +181,7 @@ then: minillm classify DIR, minillm eval DIR, minillm merge DIR --out DIR2 (of L
             front, behind = [tokenizer.cls], [tokenizer.sep]
         elif config.kind == "gpt" and tokenizer.eos is not None:
             behind = [tokenizer.eos]
-        longest = settings.max_length or 400
+        longest = settings.max_length or LONGEST
         most = min(longest, getattr(config.encoder, "context", longest)) - len(front) - len(behind)
 
         def read(text: str, place: str) -> list[int]:

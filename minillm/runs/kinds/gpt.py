@@ -54,7 +54,7 @@ class Settings(ShardSettings, TextSettings, TrainingSettings, AdaptationSettings
     """The settings of a GPT."""
 
     layers: int = size(GPTConfig, "layers", "number of blocks", "L", most=1000)
-    heads: int = size(GPTConfig, "heads", "heads of attention in each block", "N", most=65536)
+    heads: int = size(GPTConfig, "heads")
     width: int = size(GPTConfig, "width", "width of a token's vector", "D", most=65536)
     context: int = size(
         GPTConfig,

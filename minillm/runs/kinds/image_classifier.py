@@ -21,17 +21,8 @@ from minillm.runs.settings import LabelFacts, LabelledSettings, config_from, siz
 class Settings(ImageSettings, LabelledSettings):
     """The settings of an image classifier."""
 
-    hidden: int = size(
-        ImageClassifierConfig, "hidden", "width of the hidden layer", "H", most=65536
-    )
-    dropout: float = size(
-        ImageClassifierConfig,
-        "dropout",
-        "fraction of activations zeroed in training",
-        "RATE",
-        least=0,
-        below=1,
-    )
+    hidden: int = size(ImageClassifierConfig, "hidden")
+    dropout: float = size(ImageClassifierConfig, "dropout")
 
 
 class ImageClassifierKind(Kind):

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from minillm.layers.recurrent import CELLS
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.runs.kind import Job
 from minillm.runs.run import Run
@@ -23,19 +24,10 @@ class Settings(TextSettings, TrainingSettings, AdaptationSettings):
     """The settings of a recurrent language model."""
 
     learning_rate: float = with_default(TrainingSettings, "learning_rate", 6e-3)
-    cell: str = size(
-        LanguageModelConfig, "cell", "kind of recurrence", choices=("rnn", "lstm", "gru")
-    )
+    cell: str = size(LanguageModelConfig, "cell", choices=tuple(CELLS))
     layers: int = size(LanguageModelConfig, "layers", "number of layers", "L", most=64)
-    hidden: int = size(LanguageModelConfig, "hidden", "width of a layer", "H", most=65536)
-    dropout: float = size(
-        LanguageModelConfig,
-        "dropout",
-        "fraction of activations zeroed in training",
-        "RATE",
-        least=0,
-        below=1,
-    )
+    hidden: int = size(LanguageModelConfig, "hidden")
+    dropout: float = size(LanguageModelConfig, "dropout")
     embedding: int = size(
         LanguageModelConfig,
         "embedding",

@@ -16,7 +16,7 @@ from minillm.data.streams import Spill, TextStream
 from minillm.errors import InputError
 from minillm.formats.arpa import read_arpa, write_arpa
 from minillm.metrics import perplexity
-from minillm.models.ngram import NGram, NGramConfig
+from minillm.models.ngram import SMOOTHINGS, NGram, NGramConfig
 from minillm.mpi import ranks
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Evaluation, Job, Kind, Results, Stored, Weights
@@ -44,7 +44,7 @@ class Settings(FilesSettings, TokenizerSettings):
         NGramConfig,
         "smoothing",
         "how the probability of unseen n-grams is estimated; kneser-ney is modified Kneser-Ney",
-        choices=("kneser-ney", "absolute", "witten-bell", "add-k", "mle"),
+        choices=tuple(SMOOTHINGS),
     )
     k: float = size(NGramConfig, "k", "add-k adds K to each count", "K", above=0, rare=True)
     prune: tuple[int, ...] = size(

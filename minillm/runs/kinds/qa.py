@@ -115,15 +115,7 @@ class Settings(TokenizerSettings, TrainingSettings, LoRASettings):
         least=8,
         most=1 << 20,
     )
-    dropout: float = size(
-        ReaderConfig,
-        "dropout",
-        "fraction of activations zeroed in training",
-        "RATE",
-        least=0,
-        below=1,
-        default_help="0.2, with --init 0.1",
-    )
+    dropout: float = size(ReaderConfig, "dropout", default_help="0.2, with --init 0.1")
     learning_rate: float | None = with_default(  # type: ignore[assignment]
         TrainingSettings,
         "learning_rate",

@@ -37,18 +37,13 @@ class Settings(VocabularySettings, TextClassifierSettings):
         "FILE",
         default_help="",
     )
-    cell: str = size(ClassifierConfig, "cell", "kind of recurrence", choices=tuple(CELLS))
+    cell: str = size(ClassifierConfig, "cell", choices=tuple(CELLS))
     layers: int = size(ClassifierConfig, "layers", "number of layers", "L", most=64)
     hidden: int = size(
         ClassifierConfig, "hidden", "width of a layer, in each direction", "H", most=65536
     )
     embedding: int = size(
-        ClassifierConfig,
-        "embedding",
-        "width of the embedding",
-        "D",
-        most=65536,
-        default_help="128, or that of the --vectors",
+        ClassifierConfig, "embedding", default_help="128, or that of the --vectors"
     )
     forward_only: bool = option(False, "read in one direction, not in both", rare=True)
     pooling: str = size(
@@ -57,14 +52,7 @@ class Settings(VocabularySettings, TextClassifierSettings):
         "how the outputs of all steps become one vector",
         choices=POOLINGS,
     )
-    dropout: float = size(
-        ClassifierConfig,
-        "dropout",
-        "fraction of activations zeroed in training",
-        "RATE",
-        least=0,
-        below=1,
-    )
+    dropout: float = size(ClassifierConfig, "dropout")
     learning_rate: float = with_default(TextClassifierSettings, "learning_rate", 2e-3)
 
 

@@ -26,7 +26,7 @@ class Settings(PairSettings):
         "how the decoder attends to the source",
         choices=tuple(attention.KINDS),
     )
-    cell: str = size(EncoderDecoderConfig, "cell", "kind of recurrence", choices=tuple(CELLS))
+    cell: str = size(EncoderDecoderConfig, "cell", choices=tuple(CELLS))
     layers: int = size(
         EncoderDecoderConfig, "layers", "layers of the encoder, and of the decoder", "L", most=64
     )
@@ -37,29 +37,12 @@ class Settings(PairSettings):
         "H",
         most=65536,
     )
-    embedding: int = size(
-        EncoderDecoderConfig, "embedding", "width of a token's embedding", "D", most=65536
-    )
+    embedding: int = size(EncoderDecoderConfig, "embedding")
     forward_only: bool = option(
         False, "an encoder that reads in one direction, not in both", rare=True
     )
-    dropout: float = size(
-        EncoderDecoderConfig,
-        "dropout",
-        "fraction of activations zeroed in training",
-        "RATE",
-        least=0,
-        below=1,
-    )
-    label_smoothing: float = size(
-        EncoderDecoderConfig,
-        "label_smoothing",
-        "probability that is spread over all tokens in the targets of training",
-        "E",
-        least=0,
-        below=1,
-        rare=True,
-    )
+    dropout: float = size(EncoderDecoderConfig, "dropout")
+    label_smoothing: float = size(EncoderDecoderConfig, "label_smoothing")
     learning_rate: float = with_default(TrainingSettings, "learning_rate", 2e-3)
 
 

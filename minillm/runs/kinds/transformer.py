@@ -15,6 +15,7 @@ from minillm.runs.pairs import BUILT_IN, PairKind, PairSettings, vocabulary_of
 from minillm.runs.run import Run
 from minillm.runs.settings import TrainingSettings, option, size, with_default
 from minillm.text import Vocabulary
+from minillm.training.schedules import SCHEDULES
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,7 @@ class Settings(PairSettings):
     layers: int = size(
         TransformerConfig, "layers", "blocks of the encoder, and of the decoder", "L", most=256
     )
-    heads: int = size(
-        TransformerConfig, "heads", "heads of attention in each block", "N", most=65536
-    )
+    heads: int = size(TransformerConfig, "heads")
     width: int = size(
         TransformerConfig,
         "width",
@@ -50,27 +49,12 @@ class Settings(PairSettings):
         "norms after the sums, as published, not inside the branches",
         rare=True,
     )
-    dropout: float = size(
-        TransformerConfig,
-        "dropout",
-        "fraction of activations zeroed in training",
-        "RATE",
-        least=0,
-        below=1,
-    )
-    label_smoothing: float = size(
-        TransformerConfig,
-        "label_smoothing",
-        "probability that is spread over all tokens in the targets of training",
-        "E",
-        least=0,
-        below=1,
-        rare=True,
-    )
+    dropout: float = size(TransformerConfig, "dropout")
+    label_smoothing: float = size(TransformerConfig, "label_smoothing")
     schedule: str = option(
         "cosine",
         "how the learning rate falls; as published, as 1 / sqrt(t), which does not reach zero",
-        choices=("cosine", "inverse-sqrt"),
+        choices=tuple(SCHEDULES),
         group="gradient descent",
         rare=True,
     )

@@ -116,8 +116,6 @@ class Settings(FilesSettings):
         1e-4, "learning rate at the end", "R", above=0, changeable=False, rare=True
     )
 
-    average_every: ClassVar[int] = 50_000  # words of each rank between two averages
-
 
 class Word2VecKind(Kind):
     """A vector for each word, from the words around it."""
