@@ -1,5 +1,5 @@
 """Runs: a model with its data, its settings, its figures, and the folder that holds them.
 
-See :mod:`minillm.runs.kind` for how a kind of model is declared, and :mod:`minillm.runs.run` for
-a run that is opened.
+:mod:`minillm.runs.kind` is about declaring a kind of model, :mod:`minillm.runs.run` about using a
+run.
 """

@@ -1,11 +1,11 @@
-"""Adapting a language model to another domain: the gain there, and what is forgotten.
+"""Adapting a language model to another domain, and measuring how much it forgets.
 
-A model that was trained on general text and then on that of a domain, with ``--init``, predicts
-the domain better, and the general text worse, because nothing keeps what is no longer trained.
+After training on general text and then, with ``--init``, on the text of a domain, a model predicts
+the domain better and the general text worse.
 
 - The report has the perplexity on the held-out parts of both texts, before and after.
-- ``--replay SHARE`` mixes general text, of the run of ``--init``, into the training text.  A piece
-  of the domain's text is followed by a piece of the general one, in turns.
+- ``--replay SHARE`` mixes the general text, that of the run of ``--init``, into the training text.
+  Pieces of the two texts alternate.
 
 Sources: McCloskey and Cohen (1989), "Catastrophic interference in connectionist networks"; Robins
 (1995), "Catastrophic forgetting, rehearsal and pseudorehearsal", for the remedy.
@@ -29,11 +29,11 @@ from minillm.runs.text_data import evaluation_ids, training_ids
 from minillm.training.context import stretches
 
 PIECE = 4096  # tokens of the domain between two pieces of general text
-MEASURED = 50_000  # tokens of each held-out part, at most
+MEASURED = 50_000  # the most tokens of each held-out part
 
 
 def with_rate(settings: Any, job: Job, rate: float) -> Any:
-    """Return the settings, with a learning rate if none is given; with ``--init`` a lower one."""
+    """Return the settings with a default learning rate, lower with ``--init``, if they have none."""
     if settings.learning_rate is not None:
         return settings
     gently = job.data.get("init") and not settings.lora_rank
@@ -41,9 +41,9 @@ def with_rate(settings: Any, job: Job, rate: float) -> Any:
 
 
 def with_replay(training: Ids, job: Job) -> Ids:
-    """Return the text to train on, mixed with that of the run of ``--init`` for ``--replay``.
+    """Return the training text; with ``--replay``, mixed with that of the run of ``--init``.
 
-    InputError if that text cannot be read again, or the new one does not fit in memory.
+    InputError if the old text cannot be read again, or the new one does not fit in memory.
     """
     share = getattr(job.settings, "replay", 0.0)
     if not share or job.initial is None:
@@ -54,10 +54,9 @@ def with_replay(training: Ids, job: Job) -> Ids:
 
 
 def in_turns(new: NDArray, old: Ids, share: float) -> NDArray:
-    """Return pieces of ``new``, all of it, each followed by one of ``old``, a share of the whole.
+    """Return all of ``new`` in pieces, each followed by a piece of ``old``, a share of the result.
 
-    The pieces of ``old`` are spread evenly over it.  They overlap if it is too short, and none is
-    longer than it.
+    The pieces of ``old`` are spread evenly over it.  They overlap if it is too short.
 
     >>> in_turns(np.arange(6), np.arange(10, 20), 0.25).tolist()
     [0, 1, 2, 3, 4, 5, 10, 11]
@@ -72,7 +71,7 @@ def in_turns(new: NDArray, old: Ids, share: float) -> NDArray:
 
 
 def gained_and_forgotten(job: Job) -> Iterator[str]:
-    """Return a line for each of the two texts: the perplexity before and after."""
+    """Yield a line for each of the two texts: the perplexity before and after."""
     before, after = load(job.data["init"]), load(job.folder.path)
     for word, owner in (("gained", after), ("forgotten", before)):
         try:
@@ -87,6 +86,6 @@ def gained_and_forgotten(job: Job) -> Iterator[str]:
 
 
 def perplexity_on(run: Run, ids: Ids) -> float:
-    """Return the perplexity of a run's model on tokens that are spread over a text."""
+    """Return the perplexity of a run's model on tokens spread over a text."""
     kind: Any = run.kind
     return perplexity(kind.nats_on(run, stretches(ids, MEASURED))[0])

@@ -1,10 +1,10 @@
-"""A run whose stored weights are LoRA's updates to those of another run, its baseline.
+"""Runs that store only LoRA's updates to the weights of another run, the baseline.
 
     W' = W + s A B        W of the baseline, A and B stored as ``W.A`` and ``W.B``
 
-Beside the updates stand the weights that the model has and the baseline has not.  The configuration
-has the folder of the baseline and the fingerprint of its weights.  When the run is opened, the
-updates are merged into the weights; several such runs share one baseline.
+The run also stores any weights that the baseline lacks.  Its configuration has the folder of the
+baseline and the fingerprint of its weights.  When the run is opened, the updates are merged into
+the weights.  Several such runs can share one baseline.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ Arrays = Mapping[str, NDArray]
 
 
 def has_additions(settings: object) -> bool:
-    """Return whether a run with these settings stores updates in place of weights."""
+    """Return whether a run with these settings stores updates instead of weights."""
     return getattr(settings, "lora_rank", None) is not None
 
 
@@ -41,9 +41,9 @@ def check_baseline(data: Data) -> None:
 
 
 def split(stored: Arrays, weights: Arrays, path: Path) -> tuple[dict[str, NDArray], Arrays]:
-    """Return the updates to ``weights`` among stored arrays, and all other stored arrays.
+    """Split stored arrays into updates to ``weights``, and all others.
 
-    InputError for an update that fits no weight.
+    InputError for an update that does not fit a weight.
     """
     updates = {}
     for name, array in stored.items():
@@ -64,7 +64,7 @@ def split(stored: Arrays, weights: Arrays, path: Path) -> tuple[dict[str, NDArra
 
 
 def merged(weights: Arrays, stored: Arrays, scale: float, path: Path) -> dict[str, NDArray]:
-    """Return the baseline's weights with the updates among ``stored``, and all others of these."""
+    """Return the baseline's weights with the updates in ``stored``, and its other weights."""
     updates, others = split(stored, weights, path)
     whole = {**weights, **others}
     for name, A in updates.items():

@@ -16,7 +16,7 @@ from minillm.models.vectors import Vectors
 from minillm.runs.opening import load
 from minillm.runs.run import Run
 
-# The methods, and what is written behind each.
+# The methods, and their arguments.
 METHODS = {
     "synonyms": "=VECTORS",
     "insertion": "=VECTORS",
@@ -24,16 +24,16 @@ METHODS = {
     "deletion": "",
     "back-translation": "=DIR+DIR",
 }
-STREAM = 1  # the copies have random numbers of their own: the model's stay as they are without
-NEAREST = 5  # words from which a similar one is drawn
-COMMON = 100  # the most frequent words, most of which are function words: they are not replaced
-TEMPERATURE = 0.7  # of sampled translations: varied, but most of them still right
+STREAM = 1  # of random numbers, separate from the model's, which augmentation does not change
+NEAREST = 5  # candidates for a similar word
+COMMON = 100  # the most frequent words, mostly function words, are not replaced
+TEMPERATURE = 0.7  # of sampled translations: varied, but mostly correct
 
 
 def augmented(labelled: Sequence[Labelled], methods: str, seed: int) -> tuple[list[Labelled], str]:
     """Return changed copies of the labelled texts, and a line about them.
 
-    The same methods and seed give the same copies.  InputError where a method's run or word vectors
+    The same methods and seed give the same copies.  InputError if a method's run or word vectors
     cannot be opened.
     """
     named = parse(methods)
@@ -51,9 +51,9 @@ def augmented(labelled: Sequence[Labelled], methods: str, seed: int) -> tuple[li
 
 
 def absolute_methods(methods: str, vectors: str | None = None) -> str:
-    """Return the methods with absolute paths, and with ``vectors`` where none are named.
+    """Return the methods with absolute paths, and with ``vectors`` if they name none.
 
-    InputError where they are wrong, or what they need cannot be opened.
+    InputError if they are wrong, or their runs or vectors cannot be opened.
     """
     named = parse(methods, vectors)
     for name, paths in named.items():
@@ -62,9 +62,9 @@ def absolute_methods(methods: str, vectors: str | None = None) -> str:
 
 
 def parse(methods: str, vectors: str | None = None) -> dict[str, list[str]]:
-    """Return the methods by name, and the absolute paths of what each needs.
+    """Return the methods by name, each with the absolute paths of its files or runs.
 
-    ``vectors`` is the file for those that are named without one.  InputError for anything else.
+    ``vectors`` is the default file of word vectors.  InputError for anything else.
     """
     named: dict[str, list[str]] = {}
     for part in methods.split(","):
@@ -85,7 +85,7 @@ def parse(methods: str, vectors: str | None = None) -> dict[str, list[str]]:
 
 
 def open_method(name: str, paths: Sequence[str]) -> Method:
-    """Return the method of that name, with what it needs from the given paths."""
+    """Return the method of that name, with its runs or word vectors opened."""
     if name in ("synonyms", "insertion"):
         similar = neighbours_in(open_vectors(paths[0]))
         return augmentation.each(getattr(augmentation, name), similar)
@@ -102,10 +102,10 @@ def open_vectors(path: str) -> Vectors:
 
 
 def neighbours_in(vectors: Vectors) -> Neighbours:
-    """Return the function from a word to the nearest words, by the cosines of their vectors.
+    """Return a function from a word to the nearest words, by the cosines of their vectors.
 
-    Files of word vectors begin with the most frequent words.  These are left out, as words to
-    replace and as replacements: a question that begins with "who" means another thing with "when".
+    Files of word vectors begin with the most frequent words.  These are neither replaced nor used
+    as replacements, because a question changes its meaning when "who" becomes "when".
     """
     common = set(vectors.words[: min(COMMON, len(vectors.words) // 50)])
 
@@ -121,11 +121,11 @@ def neighbours_in(vectors: Vectors) -> Neighbours:
 
 
 def translate_with(run: Run) -> Translate:
-    """Return the function from texts to sampled translations; "" for one that cannot be read.
+    """Return a function from texts to sampled translations; "" for a text that cannot be read.
 
     InputError for a run that does not translate.
     """
-    run.hypotheses([])  # whether it can
+    run.hypotheses([])  # InputError if it cannot translate
 
     def can_read(text: str) -> bool:
         try:

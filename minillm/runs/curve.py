@@ -1,14 +1,13 @@
-"""The learning curve: how accurate classifiers are that have learnt from ever more labels.
+"""The learning curve: the accuracy of classifiers that are trained with more and more labels.
 
-For each seed the labelled texts are put in order, and a training of n labels is given the first n
-of them.  These have at least one text of each label, in the shares of the whole, and contain those
-of a smaller n.  A fifth of the n is held out, to tell when to stop.  The accuracy is measured on
-test texts that no training sees.  TF-IDF with logistic regression learns from all n, because it
-needs nothing to stop it.
+For each seed, the labelled texts are put in order, and a training with n labels gets the first n of
+them.  These have the same shares of labels as the whole, and at least one text of each.  A fifth of
+the n is held out, to decide when to stop.  The accuracy is measured on test texts that no training
+sees.  TF-IDF with logistic regression learns from all n, because it does not need early stopping.
 
-Each training is a line of ``results.jsonl``, with all that it follows from: its settings, its seed
-and a digest of the data.  So each is done once: after an interruption, or with more sizes, seeds
-or lines, only what is missing is trained.
+Each training is a line of ``results.jsonl``, with everything that determines it: its settings, its
+seed and a digest of the data.  So each is done only once: after an interruption, or with more
+sizes, seeds or lines, only missing results are trained.
 """
 
 import hashlib
@@ -37,8 +36,8 @@ from minillm.runs.settings import LoRASettings, make, option, types_of
 from minillm.runs.tfidf import by_tfidf, has_sklearn
 
 VALIDATION = 5  # every fifth text of a label is held out of a training
-TEST = 10  # every tenth is the test, where there is no other
-STREAM = 2  # the order of the texts has random numbers of its own
+TEST = 10  # every tenth text of a label is for the test, if there is no test set
+STREAM = 2  # of random numbers, for the order of the texts
 TFIDF = "TF-IDF"
 RESULTS, PICTURE = "results.jsonl", "curve.png"
 
@@ -59,10 +58,10 @@ class CurveSettings(TextClassifierSettings, LoRASettings):
 
 
 def lines_of(given: Mapping[str, Any], runs: Sequence[str]) -> dict[str, Settings]:
-    """Return the lines of a curve by name: the kind, and the settings that differ from its own.
+    """Return the lines of a curve by name: the kind, and the settings that differ from defaults.
 
-    There is one of n-grams, one with ``vectors``, one for each of the runs to fine-tune; and with
-    ``augment`` a second one of each.
+    There is one line for n-grams, one for ``vectors``, and one for each run to fine-tune.  With
+    ``augment``, there is a second one for each of these.
     """
     of_tuning = types_of(LoRASettings)
     common = {n: v for n, v in given.items() if n not in ("vectors", "augment", *of_tuning)}
@@ -94,7 +93,7 @@ def measure(
     lines: Mapping[str, Settings],
     report: Report = print,
 ) -> bool:
-    """Train and measure all that is missing in the folder ``out``; return False if interrupted.
+    """Train and measure everything missing in the folder ``out``; return False if interrupted.
 
     ``lines`` are the settings of each line, with their ``kind``, by default "classifier".
     InputError, before anything is trained, for sizes that the data cannot have, and for runs or
@@ -137,7 +136,7 @@ def measure(
 
 
 def split(data: str, test: str | None) -> tuple[list[Labelled], list[Labelled]]:
-    """Return the texts to learn from, and to measure on.  InputError for a label of these alone."""
+    """Return training and test texts.  InputError for a label that only test texts have."""
     labelled = list(read_labelled(data))
     if test is None:
         return hold_out(labelled, TEST)
@@ -152,7 +151,7 @@ def split(data: str, test: str | None) -> tuple[list[Labelled], list[Labelled]]:
 
 
 def check_sizes(sizes: Sequence[int], labelled: Sequence[Labelled], data: str) -> None:
-    """InputError for a size at which a label is missing or nothing is held out, or beyond all."""
+    """InputError for a size that is too large, lacks a label, or leaves nothing to hold out."""
     for size in sizes:
         if size > len(labelled):
             raise InputError(
@@ -167,7 +166,7 @@ def check_sizes(sizes: Sequence[int], labelled: Sequence[Labelled], data: str) -
 
 
 def check_line(settings: Settings) -> None:
-    """InputError where the settings of a line are wrong, or what they need cannot be opened."""
+    """InputError if the settings of a line are wrong, or their runs or vectors cannot be opened."""
     kind = find_kind(settings.get("kind", "classifier"))
     given = {name: value for name, value in settings.items() if name != "kind"}
     make(kind.settings, with_init_defaults(kind, open_initial(given), given))
@@ -176,7 +175,7 @@ def check_line(settings: Settings) -> None:
 
 
 def subset(labelled: Sequence[Labelled], size: int, seed: int) -> list[Labelled]:
-    """Return the first texts of the seed's order."""
+    """Return the first ``size`` texts in the order of the seed."""
     rng = np.random.default_rng([seed, STREAM])
     return [labelled[row] for row in nested_order([label for label, _ in labelled], rng)[:size]]
 
@@ -192,7 +191,7 @@ def digest_of(*parts: Sequence[Labelled]) -> str:
 def by_training(
     folder: Path, part: Sequence[Labelled], held_out: Sequence[Labelled], settings: Settings
 ) -> dict[str, float] | None:
-    """Return the measures of a classifier that learns from ``part``; None if interrupted."""
+    """Return the measures of a classifier trained on ``part``; None if interrupted."""
     training, validation = hold_out(part, VALIDATION)
     with temporary_folder(folder, ".training.") as place:
         files = {"data": training, "validation": validation, "test": held_out}
@@ -228,7 +227,7 @@ def read_results(folder: Path) -> list[dict[str, Any]]:
 
 
 def save_results(folder: Path, records: Sequence[dict[str, Any]]) -> None:
-    """Write all lines anew, because they are few: whatever happens, the file is whole."""
+    """Write all lines again: whatever happens, the file is complete."""
     write_file(folder / RESULTS, "".join(json.dumps(r) + "\n" for r in records).encode())
 
 
@@ -240,7 +239,7 @@ def points(
     seeds: int,
     lines: Mapping[str, Settings],
 ) -> dict[str, dict[int, list[float]]]:
-    """Return for each line and size the accuracies of the seeds that are done, in order."""
+    """Return for each line and size the accuracies of the completed seeds, in order."""
     digest, records = digest_of(*split(data, test)), read_results(Path(folder))
     results: dict[str, dict[int, list[float]]] = {}
     for name, settings in {TFIDF: {"kind": TFIDF}, **lines}.items():

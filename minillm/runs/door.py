@@ -1,4 +1,4 @@
-"""The door for Python: a trained run from data as Python has them, or from a model.
+"""The interface for Python: train a run on Python objects, or save a model as a run.
 
 run = minillm.train("lm", "runs/x", text="...", steps=500)
 run = minillm.train("classifier", texts=["...", ...], labels=["good", ...])
@@ -94,7 +94,7 @@ def train(
 
 
 def _files(settings: type, files: str | Path | Sequence[str | Path]) -> dict[str, Any]:
-    """Return the setting that names the files: of some kinds one, of others several."""
+    """Return the setting for the files: some kinds take one, others several."""
     names = tuple(map(str, [files] if isinstance(files, str | Path) else files))
     if "files" in types_of(settings):
         return {"files": names}
@@ -110,11 +110,11 @@ def save(
     overwrite: bool = False,
     **facts: Any,
 ) -> Run:
-    """Save a model that was trained elsewhere, in a loop of your own, as a run; return the run.
+    """Save a model that was trained elsewhere, such as in your own loop, as a run; return the run.
 
     An encoder-decoder has two vocabularies, of source and target; a bag of n-grams has none, ().
-    ``facts`` are what a kind stores about its data: the ``labels`` of a classifier.  InputError for
-    a model of no kind.
+    ``facts`` are those that a kind stores about its data, such as the ``labels`` of a classifier.
+    InputError for a model that belongs to no kind.
     """
     kind = next((kind for kind in kinds().values() if type(model) is kind.model), None)
     if kind is None:
@@ -133,7 +133,7 @@ def save(
 
 
 def _units(settings: type, tokenizer: Vocabulary) -> dict[str, Any]:
-    """Return the settings that say what the tokens are."""
+    """Return the settings that describe the tokens."""
     known = {name: getattr(tokenizer, name, None) for name in ("unit", "pretokenised")}
     names = types_of(settings)
     return {name: value for name, value in known.items() if name in names and value is not None}

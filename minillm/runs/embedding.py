@@ -1,4 +1,4 @@
-"""The vectors that a BERT makes of texts, and the special tokens that frame them."""
+"""Vectors of texts by a BERT, and the special tokens around a text."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
@@ -15,9 +15,9 @@ from minillm.runs.run import Run
 from minillm.text import vocabulary_from_dict
 
 POOLINGS = ("mean", "first", "max")
-TOKENS = 1024  # of texts that are read together: so many stay in the cache
-PADDING = 40  # tokens that take as long as to begin a batch
-TINY = 1e-12  # a shorter vector does not get the length 1
+TOKENS = 1024  # in a batch: few enough to stay in the processor's cache
+PADDING = 40  # tokens that take as long as starting a batch
+TINY = 1e-12  # shorter vectors are not normalised
 
 
 def framing_vocabulary(values: dict[str, Any]) -> Any:
@@ -39,7 +39,7 @@ def frame_of(tokenizer: Any) -> tuple[int, int]:
 
 
 def sentences_of(run: Run) -> Sentences:
-    """Return how the run makes a vector of a text, as far as its data say."""
+    """Return the settings for vectors of texts that the run's data have."""
     names = [entry.name for entry in fields(Sentences) if entry.name in run.data]
     return Sentences(**{name: run.data[name] for name in names})
 
@@ -52,7 +52,7 @@ def embed(run: Run, texts: Sequence[str], pooling: str | None = None) -> NDArray
 
 
 def rows_of(run: Run, texts: Sequence[str]) -> list[NDArray[np.int32]]:
-    """Return the ids of each text, as many as are read, without [CLS] and [SEP]."""
+    """Return the ids of each text up to the limit, without [CLS] and [SEP]."""
     context = run.model.config.context
     most = min(context, sentences_of(run).longest or context) - 2
     encode = run.tokenizer.encode
@@ -80,10 +80,9 @@ def vectors_of(
 
 
 def batches(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Return the numbers of the rows that are read together, of similar length, longest first.
+    """Yield batches of row numbers, of similar length, longest first.
 
-    A batch ends where it has enough tokens, or where its padding would cost more than to begin
-    another.
+    A batch ends when it has enough tokens, or when its padding would cost more than another batch.
 
     >>> list(batches([3, 100, 4, 95]))
     [[1, 3], [2, 0]]

@@ -1,4 +1,4 @@
-"""Models of other programs, made into runs, and LoRA's updates as files and as whole runs."""
+"""Importing models of other programs, and exporting and merging LoRA's updates."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -26,7 +26,7 @@ from minillm.runs.stored import read_config, save_run
 def merge(
     path: str | Path, out: str | Path, overwrite: bool = False, allow_nan: bool = False
 ) -> str:
-    """Make a run of the updates in ``path`` and their baseline; return a line about it."""
+    """Merge the updates in ``path`` and their baseline to a new run; return a line about it."""
     run, folder = load(path, allow_nan), RunFolder(out)
     _check_additions(run)
     stored = read_config(run.folder)
@@ -57,9 +57,9 @@ def _vocabularies(run: Run) -> dict[str, Any]:
 
 
 def export_additions(run: Run, file: str | Path, prefix: str = "", model: Any = None) -> None:
-    """Write the updates as PEFT does: those of ``model``, whose names begin with a prefix here.
+    """Write the updates in PEFT's format.
 
-    ``model`` is by default that of the run, and else its encoder.
+    ``model`` is the part of the run's model, by default all of it, whose weights have the prefix.
     """
     _check_additions(run)
     updates, _ = split(run.folder.load_model(), run.model.params, run.folder.model_path)
@@ -72,7 +72,7 @@ def export_additions(run: Run, file: str | Path, prefix: str = "", model: Any = 
 
 
 def _import_additions(file: str, baseline: str, folder: RunFolder) -> str:
-    """Make a run of updates in PEFT's format to a run; return a line about it."""
+    """Make a run from updates in PEFT's format; return a line about it."""
     base = load(baseline)
     if base.kind.name not in ("gpt", "bert"):
         raise InputError(f"--init: expected a run of gpt or bert, found one of {base.kind.name}")
@@ -93,9 +93,9 @@ def _import_additions(file: str, baseline: str, folder: RunFolder) -> str:
 def import_file(
     file: str, out: str | Path, overwrite: bool = False, init: str | None = None
 ) -> str:
-    """Make a run of what another program wrote, a file or a folder; return a line about it.
+    """Make a run from a file or folder of another program; return a line about it.
 
-    ``init`` is the folder of the run that it has updates to.
+    ``init`` is the folder of the run that an adapter updates.
     """
     folder = RunFolder(out)
     if is_adapter(file) != (init is not None):
@@ -110,7 +110,7 @@ def import_file(
 
 
 def _kind_of(file: str) -> Any:
-    """Return the kind that reads a file or folder of another program."""
+    """Return the kind that imports a file or folder of another program."""
     if file == STANDARD_INPUT:
         raise InputError("standard input: expected the name of a file: it is read twice")
     if Path(file).is_dir():
@@ -128,7 +128,7 @@ def _kind_of(file: str) -> Any:
 
 
 def _kind_of_folder(folder: Path) -> Any:
-    """Return the kind whose models the folder's config.json describes."""
+    """Return the kind of the model that the folder's config.json describes."""
     path = read_modules(folder)["Transformer"] / "config.json"
     values = read_json(path)
     known = {kind.model_type: kind for kind in kinds().values() if kind.model_type}

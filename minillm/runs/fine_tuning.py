@@ -1,7 +1,7 @@
 """The part of a model that a run trains and stores: all weights, the upper layers, or LoRA's.
 
-A run with LoRA stores only the updates, and weights that its model has and the run of ``--init``
-has not: see :mod:`minillm.runs.additions`.
+A run with LoRA stores only the updates, and any weights that the run of ``--init`` lacks: see
+:mod:`minillm.runs.additions`.
 """
 
 from collections.abc import Callable, Collection, Iterable
@@ -19,7 +19,7 @@ from minillm.training.lora import LoRA, Merging, new_additions
 from minillm.training.optimisers import Arrays, Optimiser
 from minillm.training.trained import Trained
 
-ENCODER = ("encoder.", "source.")  # begin the names of weights of a larger model's encoder
+ENCODER = ("encoder.", "source.")  # prefixes of the weights of an encoder
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ def trained_part(
     new_optimiser: Callable[[Arrays], Optimiser],
     rng: np.random.Generator,
 ) -> TrainedPart:
-    """Take the weights of ``--init``, and choose which of the model's are trained.
+    """Take the weights of ``--init``, and select the weights to train.
 
-    The notes of ``parts`` get lines on both.
+    Lines about both are added to the notes of ``parts``.
     """
     settings, params = job.settings, parts.model.params
     if job.initial is None:
@@ -73,9 +73,9 @@ def trained_part(
 
 
 def unfrozen(names: Collection[str], freeze: str | None) -> list[str]:
-    """Return the weights that ``--freeze`` leaves.
+    """Return the weights that ``--freeze`` leaves to be trained.
 
-    InputError where it is no number of layers, or leaves none.
+    InputError if it is not a number of layers, or leaves none.
     """
     if freeze is None:
         return list(names)
@@ -94,9 +94,9 @@ def unfrozen(names: Collection[str], freeze: str | None) -> list[str]:
 
 
 def lora_targets(weights: Arrays, settings: Any, new: Iterable[str]) -> list[str]:
-    """Return the names of the matrices that get an update: those of the layers, or of attention.
+    """Return the names of the matrices to update: those of all layers, or of attention.
 
-    InputError where there are none, or the rank is larger than a side of one.
+    InputError if there are none, or if the rank is larger than a side of one.
     """
     depth = depths(weights)
     top = max(depth.values())

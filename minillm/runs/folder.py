@@ -1,24 +1,24 @@
-"""The folder of a run: its files, written completely or not at all, and read back.
+"""The folder of a run: its files, written completely or not at all.
 
     config.json          format version, kind of model, sizes, settings, data
-    vocabulary.json      token to id (two of them where a model reads one and writes another)
+    vocabulary.json      token to id (two such files if the model reads one and writes another)
     model.safetensors    the best weights so far
-    resume.safetensors   all that resuming needs: weights, optimiser, carried state; and, as JSON
-                         in its metadata, random numbers' state, step and data position
+    resume.safetensors   the checkpoint: weights, optimiser, carried state; and, as JSON in its
+                         metadata, the state of the random numbers, the step and the data position
     metrics.jsonl        a line every few steps, and one for each validation
-    given.txt            data that were given as Python objects
+    given.txt            data that were passed as Python objects
     loss.png             the loss curve
 
-Each file is written under a temporary name, synced to the disk, then renamed, so that a kill at any
-moment leaves the last good file.  Only metrics.jsonl grows in place.  A line that a kill cut short
-is dropped when the file is read.  No file is a pickle.
+Each file is written under a temporary name, synced to disk, then renamed.  A kill at any moment
+leaves the last good file.  Only metrics.jsonl grows in place.  A line that a kill cut short is
+dropped when the file is read.  No file is a pickle.
 
-A new run is made in the hidden folder ``.minillm-new``, and takes its place when it is complete: it
-has its configuration and, if it replaces an old run, its first weights.  That moment is a single
-renaming, to ``.minillm-whole``.  Then the files are moved.  If a kill stops that, the next process
-that opens the run moves the rest.
+A new run is made in the hidden folder ``.minillm-new``.  It is complete when it has its
+configuration and, if it replaces an old run, its first weights.  Then it is renamed, in a single
+step, to ``.minillm-whole``, and its files are moved.  If a kill stops that, the next process that
+opens the run moves the rest.
 
-If a job has several ranks, rank 0 writes the run, and holds its folder.
+If a job has several ranks, only rank 0 writes the run and locks its folder.
 """
 
 import hashlib
@@ -102,7 +102,7 @@ class RunFolder:
         return any((self.path / name).exists() for name in _FILES)
 
     def check_free(self, overwrite: bool, resumable: bool = False) -> None:
-        """InputError if the folder of a new run holds one already, unless it may be replaced."""
+        """InputError if the folder already has a run, unless it may be replaced."""
         if self.holds_run() and not overwrite:
             resume = "--resume to go on with it, or " if resumable else ""
             raise InputError(
@@ -113,9 +113,9 @@ class RunFolder:
 
     @contextmanager
     def held(self, wait: float = 0.0) -> Iterator[None]:
-        """Make the folder, keep other processes out, and put right what a kill left behind.
+        """Make and lock the folder, and finish what a killed process left undone.
 
-        InputError if another process holds it, and still does after ``wait`` seconds.
+        InputError if another process holds the lock for more than ``wait`` seconds.
         """
         with held(self.path, wait):
             self._move_whole()
@@ -128,9 +128,9 @@ class RunFolder:
 
     @contextmanager
     def held_for_all(self) -> Iterator[None]:
-        """Let rank 0 hold the folder until its block ends; no rank's block begins before.
+        """Let rank 0 lock the folder for the block; all other ranks wait for that.
 
-        All ranks raise an InputError or OSError of rank 0.
+        An InputError or OSError of rank 0 is raised on all ranks.
         """
         with ExitStack() as stack:
             error: Exception | None = None
@@ -146,7 +146,7 @@ class RunFolder:
 
     @_by_rank_0
     def begin(self) -> None:
-        """Begin a new run.  An old one stays until the new one is complete; other files stay.
+        """Begin a new run.  An old one remains until the new one is complete; other files remain.
 
         InputError if a folder has the name of one of a run's files.
         """
@@ -185,7 +185,7 @@ class RunFolder:
 
     @_by_rank_0
     def take(self, other: "RunFolder", keep: Sequence[str] = ()) -> None:
-        """Put another run, which is complete, in the place of this one, whose ``keep`` stay."""
+        """Replace this run by another complete one, except the files ``keep``."""
         files = [name for name in _FILES if (other.path / name).exists()]
         with naming(other.path):
             write_file(other.path / _LIST, json.dumps([*files, *keep]).encode())
@@ -193,7 +193,7 @@ class RunFolder:
         self._move_whole()
 
     def _move_whole(self) -> None:
-        """Move a complete run's files into place.  It may be stopped and called again."""
+        """Move a complete run's files into place; may be interrupted and called again."""
         whole = self.path / _WHOLE
         if not whole.is_dir():
             return
@@ -205,7 +205,7 @@ class RunFolder:
                         os.replace(whole / name, self.path / name)
                     elif name not in new:
                         (self.path / name).unlink(missing_ok=True)
-            (whole / _LIST).unlink()  # last: without it, all is done
+            (whole / _LIST).unlink()  # last: its absence means that all files are moved
         shutil.rmtree(whole)
 
     # JSON
@@ -219,7 +219,7 @@ class RunFolder:
         self._replace()
 
     def load_json(self, name: str) -> dict:
-        """Return the values that :meth:`save_json` wrote."""
+        """Return the values written by :meth:`save_json`."""
         path = self._place / name
         if not path.exists():
             if self.path.is_file():
@@ -236,21 +236,21 @@ class RunFolder:
         """Write a file for other programs."""
         self._write(name, data)
 
-    # Data of its own
+    # Data stored in the folder
 
     def portable(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Return data for config.json: a path in this folder holds wherever the folder is."""
-        own = {str(path): f"{_RUN}{name}" for name, path in self.attached.items()}
+        """Return data for config.json; paths in this folder become relative to it."""
+        attached = {str(path): f"{_RUN}{name}" for name, path in self.attached.items()}
         inside = f"{os.path.abspath(self.path)}{os.sep}"
 
         def changed(path: str) -> str:
             within = path.startswith(inside)
-            return own.get(path) or (_RUN + path.removeprefix(inside) if within else path)
+            return attached.get(path) or (_RUN + path.removeprefix(inside) if within else path)
 
         return _each_text(data, changed)
 
     def located(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Return data from config.json, with the paths where the folder is now."""
+        """Return data from config.json, with absolute paths for files in this folder."""
         inside = os.path.abspath(self.path)
         return _each_text(
             data,
@@ -260,12 +260,12 @@ class RunFolder:
         )
 
     def data_files(self) -> dict[str, Path]:
-        """Return the files of data that the run has, or is to have, in its folder."""
+        """Return the data files that the run has, or will have, in its folder."""
         kept = {name: self.path / name for name in DATA_FILES if (self.path / name).exists()}
         return kept | self.attached
 
     def copy_to(self, other: "RunFolder") -> None:
-        """Copy the run, which is whole, to a new folder."""
+        """Copy the complete run to a new folder."""
         other.begin()
         for name in _FILES:
             if (self.path / name).exists() and name != "config.json":
@@ -292,16 +292,16 @@ class RunFolder:
         return {name: tensor.shape for name, tensor in open_tensors(self.model_path)[0].items()}
 
     def load_model(self, allow_nan: bool = False) -> dict[str, NDArray]:
-        """Return the best weights.  The size of their file bounds the memory that they take.
+        """Return the best weights.  They need no more memory than the size of their file.
 
         InputError for a number that is not finite, unless ``allow_nan``.
         """
         return {name: np.array(array) for name, array in self.map_model(allow_nan).items()}
 
     def map_model(self, allow_nan: bool = False) -> dict[str, NDArray]:
-        """Return the weights as parts of the file, to be read only.
+        """Return the weights as read-only memory maps of the file.
 
-        The system reads what is used, and drops it again where memory is short.
+        The system loads pages when they are used, and may drop them again.
         """
         path = self.model_path
         tensors, _ = _open_tensors(path)
@@ -311,7 +311,7 @@ class RunFolder:
         return weights
 
     def fingerprint(self) -> str:
-        """Return a digest of the best weights, as they are stored."""
+        """Return a digest of the stored best weights."""
         self.settle()
         digest = hashlib.sha256()
         with reading(self.model_path) as file:
@@ -319,7 +319,7 @@ class RunFolder:
                 digest.update(block)
         return digest.hexdigest()
 
-    # All that resuming needs
+    # The checkpoint
 
     @_by_rank_0
     def save_resume(self, arrays: Mapping[str, np.ndarray], values: dict) -> None:
@@ -333,7 +333,7 @@ class RunFolder:
         return {name: tensor.shape for name, tensor in tensors.items()}
 
     def load_resume(self) -> tuple[dict[str, np.ndarray], dict]:
-        """Return the arrays and values that :meth:`save_resume` wrote."""
+        """Return the arrays and values written by :meth:`save_resume`."""
         tensors, values = _open_tensors(self._place / self.resume_path.name)
         return {name: np.array(tensor.mapped()) for name, tensor in tensors.items()}, values
 
@@ -377,7 +377,7 @@ class RunFolder:
 
     @_by_rank_0
     def trim_metrics(self, step: int) -> None:
-        """Drop the lines after ``step``, from which a run is resumed; make the folder."""
+        """Drop the lines after ``step``, at which a run is resumed; make the folder."""
         self._place.mkdir(parents=True, exist_ok=True)
         kept = [json.dumps(r) + "\n" for r in self.read_metrics() if r["step"] <= step]
         self._write("metrics.jsonl", "".join(kept).encode())
@@ -429,7 +429,7 @@ def _open_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
 
 
 def _check_record(record: dict, place: str) -> None:
-    """InputError for a line of metrics that has no step, or a text where a number belongs."""
+    """InputError for a line of metrics without a step, or with a value that is not a number."""
     step = record.get("step")
     if type(step) is not int or not 0 <= step < 2**63:
         raise InputError(f"{place}: expected a JSON object with a whole number as 'step'")

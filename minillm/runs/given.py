@@ -1,11 +1,11 @@
-"""Data that are given as Python objects, written to files that the readers of data read.
+"""Data passed as Python objects, written to files for the readers of data.
 
     text                given.txt
-    sentences           given.txt: a line each, its words separated by spaces
+    sentences           given.txt: one per line, with spaces between words
     texts with labels   given.jsonl: {"text": ..., "label": ...}
     pairs               given.jsonl: {"source": ..., "target": ...}
 
-A run keeps its file in its own folder.
+A run has this file in its folder.
 """
 
 import json
@@ -21,7 +21,7 @@ TEXT, LINES = DATA_FILES
 
 
 def check_takes(kind: Kind, given: dict[str, Any]) -> None:
-    """InputError unless the kind takes such data, and one sort of them is given."""
+    """InputError unless the kind takes these data, and they are of one sort."""
     names = [name for name, value in given.items() if value is not None and name != "texts"]
     if (given.get("texts") is None) != (given.get("labels") is None):
         raise InputError("expected texts=[...] and labels=[...] together, found one of them")
@@ -42,7 +42,7 @@ def write(
     labels: Iterable[str] | None = None,
     pairs: Iterable[tuple[str, str]] | None = None,
 ) -> Path | None:
-    """Write the data that are given, if any, to a file in the folder, and return its path."""
+    """Write the data, if there are any, to a file in the folder, and return its path."""
     if text is not None:
         return _written(folder / TEXT, [_text(text, "text")])
     if sentences is not None:

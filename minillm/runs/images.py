@@ -1,4 +1,4 @@
-"""The images that image-classifier and captioner share."""
+"""Images, for the kinds image-classifier and captioner."""
 
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ class ImageSettings:
 def held_out_images(
     run: Run, evaluation: Evaluation
 ) -> tuple[str, tuple[NDArray, NDArray[np.integer]]]:
-    """Return the name, the images and the classes to measure on."""
+    """Return the name, images and classes of the data to measure on."""
     if evaluation.files:
         raise InputError("FILE: images are measured on the built-in set only (--part)")
     part, name = evaluation.part or "validation", run.data["data"]

@@ -1,7 +1,7 @@
 """``--init``: a run that begins with the weights of another one.
 
 It takes the tokenizer of that run, because the embeddings belong to its ids, and its sizes.  Three
-methods of :class:`minillm.runs.kind.Kind` say what a kind takes from runs of which kinds:
+methods of :class:`minillm.runs.kind.Kind` define what a kind takes from other runs:
 ``init_defaults``, ``tokenizer_options`` and ``names_from``.
 """
 
@@ -20,9 +20,9 @@ ONLY_WITH_LORA = ("lora_alpha", "lora_targets")
 
 
 def with_init_defaults(kind: Kind, initial: Run | None, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the given settings, and the defaults of a run that begins with another one.
+    """Return the settings, with the defaults of a run that begins with another one.
 
-    InputError for a run that this kind cannot begin with, or where another tokenizer is asked for.
+    InputError for a run that this kind cannot begin with, or for options of another tokenizer.
     """
     if initial is None:
         _check_without(given, ONLY_WITH_INIT, "--init DIR")
@@ -43,7 +43,7 @@ def _check_without(given: Mapping[str, Any], names: Iterable[str], needed: str) 
 
 
 def _check_tokenizer(kind: Kind, initial: Run, given: Mapping[str, Any]) -> None:
-    """InputError for options that ask for another tokenizer than the run's."""
+    """InputError for options of another tokenizer than the run's."""
     options = kind.tokenizer_options(initial)
     own = {name: getattr(initial.settings, name, None) for name in options}
     tokenizer = getattr(initial, "tokenizer", None)
@@ -64,10 +64,10 @@ def _check_tokenizer(kind: Kind, initial: Run, given: Mapping[str, Any]) -> None
 
 
 def take_weights(kind: Kind, initial: Run, parts: Parts, data: Data) -> set[str]:
-    """Copy the weights of ``--init`` into a new model, and return the names of those that are new.
+    """Copy the weights of ``--init`` into a new model, and return the names of all other weights.
 
-    The notes of ``parts`` get a line on which were taken, are new, were left.  InputError names a
-    weight that does not fit.
+    A line about the weights taken, new and left out is added to the notes of ``parts``.  InputError
+    names a weight that does not fit.
     """
     params = parts.model.params
     taken = weights_from(initial, kind, data, {name: p.shape for name, p in params.items()})
@@ -85,6 +85,6 @@ def take_weights(kind: Kind, initial: Run, parts: Parts, data: Data) -> set[str]
 
 
 def _listed(names: list[str], most: int = 6) -> str:
-    """Return names in a row, of many the first ones."""
+    """Return names separated by commas, at most ``most`` of them."""
     rest = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + rest

@@ -1,9 +1,9 @@
 """A kind of model is one declaration: a subclass of :class:`Kind`, one file in ``runs/kinds/``.
 
-It tells a command all that it needs to know of a model: the kind's name and help, its settings, how
-its data are opened and its task is made, what ``eval`` measures, and what its runs are able to do.
-The command line, :mod:`minillm.runs.opening` and :class:`minillm.runs.run.Run` follow from it, so
-that a new kind is ``models/x.py``, ``runs/kinds/x.py`` and their tests.
+It has everything that a command needs to know about a model: the kind's name and help, its
+settings, the opening of its data, its training task, the measures of ``eval``, and the abilities of
+its runs.  The command line, :mod:`minillm.runs.opening` and :class:`minillm.runs.run.Run` follow
+from it.  So a new kind is ``models/x.py``, ``runs/kinds/x.py`` and their tests.
 """
 
 import importlib
@@ -26,11 +26,11 @@ from minillm.training import Summary, Task
 if TYPE_CHECKING:
     from minillm.runs.run import Run
 
-Data = dict[str, Any]  # where the data of a run are, and facts about them; JSON can hold it
+Data = dict[str, Any]  # the paths of the data, and facts about them, as JSON
 Results = dict[str, Any]  # figures by name
 Weights = Mapping[str, NDArray]
 
-FINE_TUNING_RATE_FACTOR = 0.3  # of the default learning rate, with the weights of another run
+FINE_TUNING_RATE_FACTOR = 0.3  # of the default learning rate, when weights are not fresh
 
 _kinds: dict[str, "Kind"] = {}
 
@@ -41,7 +41,7 @@ class Complete(InputError):
 
 @dataclass(frozen=True)
 class Stored:
-    """The configuration of a run, as its config.json has it, checked."""
+    """The checked configuration of a run, from its config.json."""
 
     kind: "Kind"
     config: Any  # the model's
@@ -52,40 +52,40 @@ class Stored:
 
 @dataclass(frozen=True)
 class Job:
-    """A training to be started, or to be resumed where there is a stored configuration."""
+    """A training to start, or to resume if there is a stored configuration."""
 
     folder: RunFolder
     settings: Any
     data: Data  # the kind adds facts about them
     stored: Stored | None  # of the run to resume
-    report: Callable[[str], None]  # called with each line to be shown
+    report: Callable[[str], None]  # called with each line of output
     quiet: bool = False  # show no progress, and draw no loss curve
-    resume_command: str = ""  # shown where the training is interrupted
+    resume_command: str = ""  # shown if the training is interrupted
     initial: "Run | None" = None  # the run of --init, while it is needed
 
 
 @dataclass
 class Parts:
-    """The parts of a training that a kind makes of settings and data."""
+    """The parts of a training that a kind makes from settings and data."""
 
     model: Any  # has ``config`` and ``params``
     task: Task
     unit: str  # the loss is the mean over these: "character", "text", "image"
     vocabularies: dict[str, Vocabulary] = field(default_factory=dict)  # by the run's attribute
     notes: list[str] = field(default_factory=list)  # lines to report before the training
-    item: str = ""  # counted by the progress display instead, the rows of ``task``: "pair"
-    baseline: float = math.inf  # the validation loss of guessing by frequency alone
+    item: str = ""  # for the progress display, if it counts rows of ``task``: "pair"
+    baseline: float = math.inf  # the validation loss of predicting by frequency
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The data that ``eval`` measures on, and how it searches for outputs."""
+    """The data that ``eval`` measures on, and the options of its search."""
 
-    files: tuple[str, ...] = ()  # none: the data that were held out in training
+    files: tuple[str, ...] = ()  # none: the data held out in training
     part: str | None = None  # "validation" or "test", of a built-in set
     beam: int = 5
     length_exponent: float = 1.0
-    beside: bool = False  # set a classifier of texts beside TF-IDF with logistic regression
+    beside: bool = False  # compare a classifier of texts with TF-IDF and logistic regression
     name: str | None = None  # of the data, in the results
 
     @property
@@ -95,18 +95,18 @@ class Evaluation:
 
 
 class Kind:
-    """One kind of model.  A subclass with a ``name`` is known to every command.
+    """One kind of model.  Every command knows all subclasses with a ``name``.
 
-    Besides the methods below, a kind defines those of its abilities: ``write``, ``hypotheses``,
-    ``attention``, ``cross_attention``, ``classify``, ``answers``, ``vectors``, ``fill``, ``embed``,
-    ``export``.  Each takes the run first, then the arguments of the method of that name of
-    :class:`minillm.runs.run.Run`.  A kind that the training loop does not train defines
-    ``train(job)``, which returns False if it was interrupted; one that reads the files of other
+    In addition to the methods below, a kind defines those of its abilities: ``write``,
+    ``hypotheses``, ``attention``, ``cross_attention``, ``classify``, ``answers``, ``vectors``,
+    ``fill``, ``embed``, ``export``.  Each takes the run, then the arguments of the method of the
+    same name of :class:`minillm.runs.run.Run`.  A kind that does not use the training loop defines
+    ``train(job)``, which returns False if it was interrupted.  A kind that reads files of other
     programs defines ``import_file(file, folder)``.
     """
 
     name: ClassVar[str]
-    year: ClassVar[int] = 9999  # of the source: kinds are listed in historical order
+    year: ClassVar[int] = 9999  # of the source, because kinds are listed in historical order
     help: ClassVar[str]  # a few words
     description: ClassVar[str]
     examples: ClassVar[str]
@@ -114,7 +114,7 @@ class Kind:
     model: ClassVar[type[Any]]
     config: ClassVar[type[Any]]  # of the model: a dataclass
     settings: ClassVar[type[Any]]  # a dataclass: see minillm.runs.settings
-    facts: ClassVar[type[Any]] = Facts  # a dataclass: what is stored about the data
+    facts: ClassVar[type[Any]] = Facts  # a dataclass: the stored facts about the data
     resumable: ClassVar[bool] = True
 
     # The arguments of minillm.train and Run.evaluate that it takes data from, besides files:
@@ -139,13 +139,13 @@ class Kind:
             _kinds[cls.name] = cls()
 
     def types_of(self, sizes: Mapping[str, Any]) -> tuple[type[Any], type[Any]]:
-        """Return the classes of model and config for stored sizes: a kind may have several."""
+        """Return the classes of model and config for stored sizes, if a kind has several."""
         return self.model, self.config
 
     # --- settings ---
 
     def init_defaults(self, initial: "Run", given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the settings in place of the defaults where a run begins with another one.
+        """Return the settings that replace the defaults when a run begins with another one.
 
         InputError for a run that this kind cannot begin with.
         """
@@ -161,17 +161,17 @@ class Kind:
         return defaults
 
     def tokenizer_options(self, initial: "Run") -> tuple[str, ...]:
-        """Return the options that ask for another tokenizer than that of the run of --init."""
+        """Return the options that would mean another tokenizer than that of the run of --init."""
         return ("tokenizer", "unit", "vocabulary", "minimum_count", "pretokenised")
 
     def names_from(self, initial: "Run", data: Data) -> dict[str, str]:
-        """Return, for each weight that is taken from another run, its name in one of this kind."""
+        """Map the name of each weight to take from another run to its name in this kind."""
         return {name: name for name in initial.model.params}
 
     def complete(self, settings: Any, given: Mapping[str, Any], job: Job) -> Any:
-        """Return a new run's settings with those filled in that depend on others or on the data.
+        """Fill in the settings of a new run that depend on other settings or on the data.
 
-        ``given`` are those that were asked for.
+        ``given`` are the settings that the user has set.
         """
         return settings
 
@@ -180,23 +180,23 @@ class Kind:
     def prepare(self, job: Job, rng: np.random.Generator) -> Parts:
         """Open the data, and make model and task.
 
-        ``job.data`` says where the data are; facts that a later command needs to know about them
-        (a fingerprint, labels) are added to it.  InputError for wrong data.
+        ``job.data`` has the paths of the data.  Facts that later commands need, such as a
+        fingerprint or labels, are added to it.  InputError for wrong data.
         """
         raise NotImplementedError
 
     def closing(self, job: Job, parts: Parts, summary: Summary) -> Iterable[str]:
-        """Return lines to report when the training has ended."""
+        """Return lines to report at the end of the training."""
         return ()
 
     def sample(self, run: "Run") -> Iterable[str]:
-        """Return a sample of what the model does, to be shown when its training has ended."""
+        """Return a sample of the model's output, to show at the end of its training."""
         return ()
 
     # --- opening ---
 
     def open_vocabulary(self, values: dict[str, Any]) -> Any:
-        """Return a vocabulary from its JSON form; ValueError where it is wrong."""
+        """Return a vocabulary from its JSON form; ValueError if it is damaged."""
         return vocabulary_from_dict(values)
 
     def read_weights(self, folder: RunFolder, allow_nan: bool) -> dict[str, NDArray]:
@@ -204,7 +204,7 @@ class Kind:
         return folder.load_model(allow_nan)
 
     def build(self, config: Any, vocabularies: Mapping[str, Any], weights: Weights) -> Any:
-        """Return a model with these weights.  ValueError where they do not fit the config."""
+        """Return a model with these weights.  ValueError if they do not fit the config."""
         Model, _ = self.types_of(vars(config))
         model = Model(config, params=dict(weights))
         dtypes = {str(array.dtype) for array in weights.values()}
@@ -215,12 +215,12 @@ class Kind:
     # --- abilities of every kind ---
 
     def evaluate(self, run: "Run", evaluation: Evaluation) -> Results:
-        """Return the figures that ``eval`` prints, by name."""
+        """Return the figures of ``eval``, by name."""
         raise InputError(f"{run.path}: a run of {self.name} has no measures")
 
 
 def sizes_of(run: "Run", settings: type) -> dict[str, Any]:
-    """Return the settings that are sizes of a run's model, not rates, and the unit of its text."""
+    """Return the settings that are sizes of a run's model, and the unit of its text."""
     config, known = run.model.config, types_of(settings)
     names = {entry.name for entry in fields(config)} & set(names_of_sizes(settings))
     sizes = {name: getattr(config, name) for name in names}
@@ -235,13 +235,13 @@ def sizes_of(run: "Run", settings: type) -> dict[str, Any]:
 
 
 def kinds() -> dict[str, Kind]:
-    """Return all kinds by name, in historical order: those in ``runs/kinds`` and any others."""
+    """Return all kinds by name, in historical order: those in ``runs/kinds``, and any others."""
     _import_kinds()
     return dict(sorted(_kinds.items(), key=lambda entry: (entry[1].year, entry[0])))
 
 
 def find_kind(name: str) -> Kind:
-    """Return the kind of that name, of whose modules only its own is imported.
+    """Return the kind of that name; only its module is imported.
 
     InputError if there is none.
     """
