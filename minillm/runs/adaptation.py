@@ -33,7 +33,7 @@ MEASURED = 50_000  # the most tokens of each held-out part
 
 
 def with_rate(settings: Any, job: Job, rate: float) -> Any:
-    """Return the settings with a default learning rate, lower with ``--init``, if they have none."""
+    """Return the settings with a learning rate, by default ``rate``, or less with ``--init``."""
     if settings.learning_rate is not None:
         return settings
     gently = job.data.get("init") and not settings.lora_rank

@@ -44,15 +44,15 @@ def train(
 ) -> Run:
     """Train a model of a kind, such as "lm", and return the finished run.
 
-    The run is in the folder ``out``; None: in memory, until ``run.save(folder)`` keeps it.  Its
-    data are a text, texts with labels, pairs of source and target, sentences as lists of words, or
-    files; a run keeps data that are not in files.  The settings are the options of
-    ``minillm train KIND --help``, with their names in Python: ``learning_rate=1e-3``.
+    The run is in the folder ``out``; None: in memory, until ``run.save(folder)``.  The data are a
+    text, texts with labels, pairs of source and target, sentences as lists of words, or files.  A
+    run stores data that are not in files.  The settings are the options of
+    ``minillm train KIND --help``, as keyword arguments: ``learning_rate=1e-3``.
 
-    Ctrl-C ends the training, which ``resume=True`` takes up again: the run so far is returned.
-    ``report`` is called with each line to be shown, by default ``print``.  ``quiet`` shows nothing.
+    Ctrl-C ends the training, and the run so far is returned; ``resume=True`` continues it.
+    ``report``, by default ``print``, is called with each line of output.  ``quiet`` shows nothing.
 
-    InputError for settings or data that are wrong.
+    InputError for wrong settings or data.
     """
     declared = find_kind(kind)
     data: dict[str, Any] = {"text": text, "sentences": sentences, "pairs": pairs}

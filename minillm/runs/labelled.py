@@ -1,4 +1,4 @@
-"""The pages that classifiers share: labelled texts, and the measures of their labels."""
+"""The shared parts of classifiers: labelled texts, and the measures of their labels."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ from minillm.training import Summary
 from minillm.training.minibatches import ClassificationTask, balanced_weights, fingerprint
 
 BATCH = 64  # texts that are classified together
-TOKENS = 2048  # of these, at most
+TOKENS = 2048  # the most tokens of these
 LEAST_STEPS = 400  # of a training whose length is not given
 
 Read = Callable[[str, str], list[int]]  # a text, and its place in messages -> its ids
@@ -67,7 +67,7 @@ class TextClassifierSettings(LabelledSettings):
 
 
 class TextClassifierKind(Kind):
-    """A classifier of texts.  A subclass makes its model, and tells what this reads of a text."""
+    """A classifier of texts.  A subclass defines its model, and a function from a text to ids."""
 
     takes: ClassVar[tuple[str, ...]] = ("labels",)
     facts = LabelFacts
@@ -77,18 +77,18 @@ class TextClassifierKind(Kind):
     ) -> tuple[Any, dict[str, Any]]:
         """Return a model with fresh parameters, and its vocabularies by attribute.
 
-        ``copies`` are changed copies of the training texts, in the order of these.
+        ``copies`` are changed copies of the training texts, in the same order.
         """
         raise NotImplementedError
 
     def reader(self, config: Any, settings: Any, vocabularies: Mapping[str, Any]) -> Read:
-        """Return the function from a text to the ids that the model reads."""
+        """Return a function from a text to the ids that the model reads."""
         raise NotImplementedError
 
     def complete(self, settings: Any, given: Mapping[str, Any], job: Job) -> Any:
-        """Return the settings with paths that hold anywhere, and a length that fits the data.
+        """Return the settings with absolute paths, and a length that fits the data.
 
-        Of few texts there are as many epochs as make enough steps.
+        For few texts, there are enough epochs for ``LEAST_STEPS`` steps.
         """
         if settings.augment:
             vectors = getattr(settings, "vectors", None)
@@ -128,7 +128,7 @@ class TextClassifierKind(Kind):
         return replace(parts, vocabularies=vocabularies, notes=notes)
 
     def closing(self, job: Job, parts: Parts, summary: Summary) -> Iterator[str]:
-        """Return the accuracy, beside that of TF-IDF with logistic regression."""
+        """Yield the accuracy, and that of TF-IDF with logistic regression."""
         if summary.interrupted:
             return
         results = load(job.folder.path).evaluate(beside=True)
@@ -182,7 +182,7 @@ def open_data(data: Data) -> LabelledData:
 
 
 def readable(copies: Iterable[Labelled], read: Read) -> Iterator[Labelled]:
-    """Return the copies that can be read: a translation may have a character that cannot."""
+    """Yield the copies without unknown characters, which a translation may have."""
     for label, text in copies:
         try:
             if len(read(text, "")) > len(read("", "")):
@@ -220,9 +220,9 @@ def classification_parts(
     unit: str,
     epoch: int | None = None,
 ) -> Parts:
-    """Return the parts of a classifier's training, from inputs and classes of each part.
+    """Return the parts of a classifier's training, from the inputs and classes of each part.
 
-    ``epoch`` is how many items make an epoch, if not all that there are.
+    ``epoch`` is the number of items in an epoch, by default all.
     """
     training, validation = (
         Minibatches(columns[part], settings.batch, settings.seed)
@@ -241,7 +241,7 @@ def classification_parts(
 
 
 def class_probabilities(model: Any, ids: Sequences) -> NDArray:
-    """Return P(label | text) of each text, (N, classes); texts of about one length go together."""
+    """Return P(label | text) of each text, (N, classes), in batches of similar length."""
     probabilities = np.empty((len(ids), model.config.classes))
     order = np.argsort(-ids.lengths, kind="stable")
     while len(order):
@@ -267,7 +267,7 @@ def class_results(
 ) -> Results:
     """Return the measures of every classifier.
 
-    In the confusion matrix, each row is a label, each column what was predicted.
+    In the confusion matrix, each row is a label, each column a prediction.
     """
     matrix = metrics.confusion_matrix(probabilities.argmax(axis=1), classes, len(labels))
     of_actual = probabilities[np.arange(len(classes)), classes]
@@ -282,7 +282,7 @@ def class_results(
 
 
 def tfidf_accuracy(run: Run, texts: Sequence[Labelled]) -> float | str:
-    """Return the accuracy of TF-IDF, learnt from the run's training texts, or why there is none."""
+    """Return the accuracy of TF-IDF, fitted to the run's training texts; or why there is none."""
     if not has_sklearn():
         return MISSING
     try:

@@ -1,8 +1,8 @@
-"""The lock of a run's folder, which one process at a time writes.
+"""The lock of a run's folder, so that only one process writes it at a time.
 
-It is a lock of the system, which ends with the process that holds it, however that ends.  The file
+It is a lock of the operating system, which always ends with its process.  The file
 ``.minillm-lock`` names the process, and is deleted with the lock.  On a system without such locks,
-such as Windows, two processes in one folder are not told apart.
+such as Windows, a second process is not noticed.
 """
 
 import os
@@ -21,10 +21,10 @@ NAME = ".minillm-lock"
 
 @contextmanager
 def held(folder: Path, wait: float = 0.0) -> Iterator[None]:
-    """Make the folder, and hold it until the block ends.
+    """Make the folder, and lock it until the block ends.
 
     A folder that was made here and is empty at the end is removed.  InputError, with the name of
-    the process, where another one holds it, and still does after ``wait`` seconds.
+    the process, if another one holds the lock for more than ``wait`` seconds.
     """
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
@@ -43,14 +43,14 @@ def held(folder: Path, wait: float = 0.0) -> Iterator[None]:
 
 
 def _locked(folder: Path, until: float) -> IO:
-    """Return the lock's file, open and locked, with this process named in it."""
+    """Return the lock file, open and locked, with the name of this process in it."""
     path = folder / NAME
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         try:
             file = open(path, "a+", encoding="utf-8")  # noqa: SIM115
         except FileNotFoundError:
-            continue  # its last holder made the folder, and has just removed it
+            continue  # its last holder has just removed the folder
         if lock(file) is False:
             if time.monotonic() >= until:
                 with file:
@@ -59,7 +59,7 @@ def _locked(folder: Path, until: float) -> IO:
         elif _is_at(file, path):
             break
         file.close()  # locked, but deleted by its last holder
-    with suppress(OSError):  # on a full disk it holds without a name
+    with suppress(OSError):  # on a full disk, the lock works without a name
         file.truncate(0)
         since = time.strftime("%Y-%m-%d %H:%M:%S")
         file.write(f"process {os.getpid()} on {socket.gethostname()} since {since}")

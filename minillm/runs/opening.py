@@ -1,4 +1,4 @@
-"""Opening a run, whatever its kind: its configuration says what it is."""
+"""Opening a run of any kind, which its configuration names."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,13 +17,13 @@ Shape = tuple[int, ...]
 
 
 def load(path: str | Path, allow_nan: bool = False) -> Run:
-    """Open the run in a folder, of any kind: the folder says what it is.
+    """Open the run in a folder, of any kind.
 
     >>> run = minillm.load("runs/first")  # doctest: +SKIP
     >>> "".join(run.write("The ", length=200, temperature=0.8, seed=1))  # doctest: +SKIP
 
-    InputError names the file in which something is missing or damaged.  Weights that are not
-    finite are opened with ``allow_nan`` only.
+    InputError names a file that is missing, incomplete or damaged.  Weights that are not finite
+    are opened only with ``allow_nan``.
     """
     folder = RunFolder(path)
     stored = read_config(folder)
@@ -38,7 +38,7 @@ def load(path: str | Path, allow_nan: bool = False) -> Run:
 def open_vocabularies(folder: RunFolder, stored: Stored) -> dict[str, Any]:
     """Return the vocabularies of a run by attribute.
 
-    InputError where one is damaged, or of another size than the model.
+    InputError if one is damaged, or has another size than the model.
     """
     vocabularies = {}
     for name, (file, size) in stored.kind.vocabularies.items():
@@ -52,7 +52,7 @@ def open_vocabularies(folder: RunFolder, stored: Stored) -> dict[str, Any]:
 
 
 def open_vocabulary(kind: Kind, folder: RunFolder, file: str) -> Any:
-    """Return a vocabulary of a run.  InputError, with its file, where it is damaged."""
+    """Return a vocabulary of a run.  InputError, with its file, if it is damaged."""
     values = folder.load_json(file)
     try:
         return kind.open_vocabulary(values)
@@ -66,7 +66,7 @@ def _build(
     vocabularies: Mapping[str, Any],
     weights: Mapping[str, NDArray],
 ) -> Any:
-    """Return the model.  InputError where config and weights do not agree, or are damaged."""
+    """Return the model.  InputError if config and weights do not agree, or are damaged."""
     try:
         return stored.kind.build(stored.config, vocabularies, weights)
     except (KeyError, TypeError, ValueError, ArithmeticError, MemoryError) as error:
@@ -76,9 +76,9 @@ def _build(
 
 
 def check_resumable(folder: RunFolder, stored: Stored, initial: Run | None) -> None:
-    """InputError where the sizes of a run to resume are not those of its checkpoint.
+    """InputError if the sizes of a run to resume are not those of its checkpoint.
 
-    A damaged size takes no memory.
+    The check allocates no arrays, because a damaged size may be huge.
     """
     Model, _ = stored.kind.types_of(vars(stored.config))
     if not hasattr(Model, "shapes"):
@@ -107,10 +107,10 @@ def open_initial(data: Data) -> Run | None:
 def weights_from(
     initial: Run, kind: Kind, data: Data, shapes: Mapping[str, Shape]
 ) -> dict[str, NDArray]:
-    """Return the weights that a run of this kind takes from another one, by their names here.
+    """Return the weights that a run of this kind takes from another one, by their new names.
 
-    ``shapes`` are those of all its weights: it may lack some, and of a shorter context it takes
-    the first positions.  InputError names a weight that does not fit.
+    ``shapes`` are those of all weights of the new run.  Some may not be taken; for a shorter
+    context, only the first positions are.  InputError names a weight that does not fit.
     """
     taken = {}
     for theirs, ours in kind.names_from(initial, data).items():

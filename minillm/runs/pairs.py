@@ -1,4 +1,4 @@
-"""The pages that encoder-decoders share: pairs of texts, translations, and their measures."""
+"""The shared parts of encoder-decoders: pairs of texts, translations, and their measures."""
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -120,7 +120,7 @@ class PairKind(Kind):
     }
 
     def sizes(self, settings: Any) -> dict[str, Any]:
-        """Return fields of the model's config that settings of other names say."""
+        """Return fields of the model's config that follow from settings with other names."""
         return {}
 
     def prepare(self, job: Job, rng: np.random.Generator) -> Parts:
@@ -172,7 +172,7 @@ class PairKind(Kind):
         return translator.translate(texts, **options)
 
     def sample(self, run: Run) -> Iterator[str]:
-        """Return outputs for a few held-out sources."""
+        """Yield outputs for a few held-out sources."""
         held_out = dict(islice(open_data(run.data).pairs("validation"), EXAMPLES))
         longest = run.settings.max_length
         sources = [text for text in held_out if len(run.source.encode(text)) <= longest]
@@ -182,7 +182,7 @@ class PairKind(Kind):
             yield "  {}\n    -> {}\n    == {}\n".format(*texts)
 
     def evaluate(self, run: Run, evaluation: Evaluation) -> Results:
-        """Return the loss, exact outputs, and the measures that are usual for the task."""
+        """Return the loss, the share of exact outputs, and the usual measures of the task."""
         longest = run.settings.max_length
         if evaluation.files:
             name = evaluation.title
@@ -200,7 +200,7 @@ class PairKind(Kind):
         references: dict[str, list[str]] = {}
         for source, target in pairs:
             references.setdefault(source, []).append(target)
-        # As in training, what is too long is left out.
+        # As in training, pairs that are too long are left out.
         sources = [text for text in references if len(run.source.encode(text)) <= longest]
         start = time.perf_counter()
         outputs = run.translate(sources, evaluation.beam, evaluation.length_exponent)
@@ -220,7 +220,7 @@ class PairKind(Kind):
 def output_results(
     run: Run, outputs: Sequence[str], references: Sequence[Sequence[str]]
 ) -> Results:
-    """Return the measures that are usual for the task, of outputs against their references."""
+    """Return the usual measures of the task, for outputs against their references."""
     split = run.target.split
     if registry.task_of(run.data["data"]) == "pronunciation":
         return {
@@ -251,7 +251,7 @@ def vocabulary_of(pairs: PairData, job: Job, *sides: int) -> Vocabulary:
         for part in ("training", "validation")
     )
     return vocabulary_for(
-        # a unit of its own counts more than --tokenizer
+        # the unit of a side overrides --tokenizer
         replace(job, initial=None, data={} if own else data),
         unit,
         lambda: build_vocabulary(
@@ -269,7 +269,7 @@ def _encode_part(
     name: str,
     notes: list[str],
 ) -> tuple[Sequences, Sequences]:
-    """Return the ids of the pairs of a part; ``notes`` gets a line on how many there are."""
+    """Return the ids of the pairs of a part; a line on their number is added to ``notes``."""
     columns, left_out = encode_pairs(pairs.pairs(part), source, target, longest)
     count = len(columns[0])
     if left_out:
@@ -283,9 +283,9 @@ def _encode_part(
 def encode_pairs(
     pairs: Iterable[Pair], source: Vocabulary, target: Vocabulary, longest: int
 ) -> tuple[tuple[Sequences, Sequences], int]:
-    """Return the pairs as ids, each target with EOS after it, and how many were left out.
+    """Return the pairs as ids, with EOS after each target, and the number of pairs left out.
 
-    Pairs with a side of more than ``longest`` tokens are left out.
+    These have a side of more than ``longest`` tokens.
     """
     sources, targets, left_out = Sequences(), Sequences(), 0
     for number, (source_text, target_text) in enumerate(pairs, start=1):
@@ -300,5 +300,5 @@ def encode_pairs(
 
 
 def count_tokens(batch: tuple[Any, ...]) -> int:
-    """Return the target tokens of a batch, EOS included: the loss is the mean over them."""
+    """Return the number of target tokens of a batch, including EOS: the loss is their mean."""
     return int(batch[3].sum())

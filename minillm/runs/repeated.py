@@ -1,8 +1,8 @@
-"""Several trainings for one run, with other seeds: how much of a figure is luck.
+"""Several trainings for one run, with different seeds, which show how much of a figure is luck.
 
-The run itself is trained first, then the others, one after the other, each in a folder of its own
-inside the run's.  When one has ended, its figures become a line of ``seeds.jsonl``; the run with
-the best validation loss remains, and the other folder goes.  So each is trained once, and an
+The run itself is trained first, then the others, one after the other, each in a folder inside the
+run's.  At the end of each, its figures become a line of ``seeds.jsonl``.  The run with the best
+validation loss is kept, and the other folder is deleted.  So each is trained once, and an
 interrupted one is resumed from its own checkpoint, bit for bit.
 """
 
@@ -26,7 +26,7 @@ TrainOnce = Callable[[Kind, Job], bool]  # trains one run; False if it was inter
 
 
 def train(kind: Kind, job: Job, train_once: TrainOnce) -> bool:
-    """Train the run, then those with other seeds; return False if interrupted."""
+    """Train the run, then with other seeds; return False if interrupted."""
     seeds = getattr(job.settings, "seeds", None) or 1
     try:
         if not train_once(kind, job):
@@ -34,7 +34,7 @@ def train(kind: Kind, job: Job, train_once: TrainOnce) -> bool:
     except Complete:
         if len(_lines(job.folder, SEEDS)) >= seeds or seeds == 1:
             raise
-        stored = read_config(job.folder, kind)  # of a complete run, only the seeds may change
+        stored = read_config(job.folder, kind)  # only the seeds of a complete run may change
         save_config(job.folder, replace(stored, settings=replace(stored.settings, seeds=seeds)))
     return _over_seeds(kind, job, seeds, train_once) if seeds > 1 else True
 
@@ -61,7 +61,7 @@ def _over_seeds(kind: Kind, job: Job, count: int, train_once: TrainOnce) -> bool
 
 
 def _lines(folder: RunFolder, name: str) -> list[Record]:
-    """Return the lines of a file as rank 0, which writes it, reads them."""
+    """Return the lines of a file, which only rank 0 reads and writes, on all ranks."""
     return ranks().broadcast(folder.read_lines(name))
 
 
@@ -73,7 +73,7 @@ def _best(folder: RunFolder) -> Record:
 
 
 def _keep_the_best(folder: RunFolder, records: Sequence[Record], seed: int) -> None:
-    """Put a seed's run, if it is there, in the place of the run, or delete it."""
+    """Replace the run by that of the seed, if that is better; else delete that of the seed."""
     place = RunFolder(folder.path / f"seed-{seed}")
     if ranks().rank > 0 or not place.path.is_dir():
         return
@@ -83,20 +83,20 @@ def _keep_the_best(folder: RunFolder, records: Sequence[Record], seed: int) -> N
 
 
 def _train_one(kind: Kind, job: Job, place: RunFolder, seed: int, train_once: TrainOnce) -> bool:
-    """Train one of several, from its own checkpoint if there is one."""
+    """Train with one seed, from its checkpoint if there is one."""
     place.attached = job.folder.data_files()
     with place.held_for_all():
         stored = read_config(place, kind) if (place.path / "config.json").exists() else None
         if stored:
             data = stored.data
-        else:  # where the data are, without the facts about them
+        else:  # the paths of the data, without the facts about them
             own = {n for n in types_of(kind.settings) if option_of(kind.settings, n).data}
             data = {name: value for name, value in job.data.items() if name in own}
         settings = replace(job.settings, seed=seed)
         one = Job(place, settings, data, stored, lambda line: None, quiet=True)
         try:
             finished = train_once(kind, one)
-        except Complete:  # a kill came between its end and the line about it
+        except Complete:  # a kill came after its end, before the line about it
             finished = True
     if not finished:
         job.report(f"to go on: {job.resume_command}")
@@ -104,7 +104,7 @@ def _train_one(kind: Kind, job: Job, place: RunFolder, seed: int, train_once: Tr
 
 
 def _means(records: Sequence[Record]) -> str:
-    """Return the means of the figures and, of several, their spread: the standard deviation."""
+    """Return the means of the figures and, for several, their standard deviations."""
     shown = []
     for name in records[0]:
         values = [record[name] for record in records if name in record]

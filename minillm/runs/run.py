@@ -1,4 +1,4 @@
-"""A run: a trained model and all that belongs to it.  ``minillm.load(folder)`` opens any."""
+"""A run: a trained model and everything that belongs to it; ``minillm.load(folder)`` opens one."""
 
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ from minillm.text import Vocabulary
 
 
 class Classified(NamedTuple):
-    """The label that a classifier gives to one text or image."""
+    """The predicted label of one text or image."""
 
     label: str
     probability: float
@@ -25,9 +25,9 @@ class Classified(NamedTuple):
 
 
 class Answered(NamedTuple):
-    """An answer that stands in a context: ``context[start:end]`` is ``text``.
+    """An answer that is a part of a context: ``context[start:end]`` is ``text``.
 
-    Where the context has no answer, ``text`` is empty, and start and end are None.
+    If the context has no answer, ``text`` is empty, and start and end are None.
     """
 
     text: str
@@ -40,10 +40,10 @@ class Run:
     """A model, its vocabularies and its settings.
 
     ``model``; ``tokenizer``, or ``source`` and ``target`` of an encoder-decoder; ``settings``;
-    ``data``: where the data are, and facts about them; ``kind``, ``folder``.
+    ``data``: the paths of the data, and facts about them; ``kind``, ``folder``.
 
-    The abilities of a run depend on its kind.  For any other ability, InputError names the kinds
-    that have it.  One text gets one answer, a list of texts a list of answers.
+    The abilities of a run depend on its kind.  For an ability that it lacks, InputError names the
+    kinds that have it.  One text gets one answer, a list of texts a list of answers.
     """
 
     tokenizer: Vocabulary
@@ -75,7 +75,7 @@ class Run:
     def save(self, path: str | Path, overwrite: bool = False) -> None:
         """Copy the run to another folder.
 
-        InputError if that holds a run already, unless ``overwrite``.
+        InputError if that already has a run, unless ``overwrite``.
         """
         folder = RunFolder(path)
         with folder.held():
@@ -94,8 +94,8 @@ class Run:
     ) -> Iterator[str]:
         """Return the prompt and its continuation, piece by piece as it is drawn.
 
-        ``length`` counts tokens.  ``stop``: tokens before which it ends.  A model that was trained
-        on documents ends by itself, too.  The other arguments are those of
+        ``length`` counts tokens.  The text ends before a token in ``stop``.  A model that was
+        trained on documents may also end it.  The other arguments are those of
         :func:`minillm.decoding.next_probabilities`.
 
         >>> run = minillm.load("runs/first")  # doctest: +SKIP
@@ -106,7 +106,7 @@ class Run:
     def translate(
         self, texts: str | Sequence[str], beam: int = 5, length_exponent: float = 1.0
     ) -> Any:
-        """Return the best output for each text: a text for one, a list for a list."""
+        """Return the best output for one text, or a list of outputs for a list of texts."""
         if isinstance(texts, str):
             return self.translate([texts], beam, length_exponent)[0]
         results = self.hypotheses(texts, beam=beam, length_exponent=length_exponent)
@@ -115,8 +115,8 @@ class Run:
     def hypotheses(self, texts: str | Sequence[str], **options: Any) -> Any:
         """Return the outputs for each text, best first, with scores and attention weights.
 
-        One text gets a list of :class:`minillm.decoding.Translation`, a list a list of lists.  The
-        options are those of :meth:`minillm.decoding.Translator.translate`.
+        For one text, it is a list of :class:`minillm.decoding.Translation`; for a list of texts, a
+        list of lists.  The options are those of :meth:`minillm.decoding.Translator.translate`.
         """
         if isinstance(texts, str):
             return self.hypotheses([texts], **options)[0]
@@ -127,15 +127,15 @@ class Run:
     def cross_attention(
         self, text: str, ids: Sequence[int], layer: int | None, head: int | None
     ) -> NDArray:
-        """Return the weights (T, S) with which the tokens of an output attend to the source's.
+        """Return the attention weights (T, S) from the tokens of an output to those of its source.
 
-        ``ids`` are the output's, with EOS.  Layers and heads are counted from 0; no layer: the
-        last but one, no head: the mean of all.
+        ``ids`` are those of the output, with EOS.  Layers and heads are counted from 0.  The
+        default is the last layer but one, and the mean over all heads.
         """
         return self._ability("cross_attention")(self, text, ids, layer, head)
 
     def attention(self, text: str, layer: int, head: int) -> tuple[NDArray, list[str]]:
-        """Return the weights (T, T) with which the tokens of a text attend, and the tokens.
+        """Return the attention weights (T, T) between the tokens of a text, and the tokens.
 
         Layers and heads are counted from 0.
         """
@@ -153,7 +153,7 @@ class Run:
         return results
 
     def answer(self, questions: str | Sequence[str], context: str) -> Any:
-        """Return the answer to each question, as it stands in a context of any length.
+        """Return the answer to each question, as a part of a context of any length.
 
         >>> run = minillm.load("runs/qa")  # doctest: +SKIP
         >>> run.answer("What is the default of end?", "say(end='.')")  # doctest: +SKIP
@@ -171,7 +171,7 @@ class Run:
 
     @property
     def vectors(self) -> Vectors:
-        """The words and their vectors: the most similar words, analogies, a map.
+        """The words and their vectors, with similar words, analogies and a map.
 
         >>> run = minillm.load("runs/w")  # doctest: +SKIP
         >>> run.vectors["class"], run.vectors.most_similar("class", topn=3)  # doctest: +SKIP
@@ -181,7 +181,7 @@ class Run:
     def fill(self, texts: str | Sequence[str], top: int = 5) -> Any:
         """Return for each [MASK] in a text the ``top`` most probable tokens and probabilities.
 
-        Each [MASK] is filled in by itself.
+        Each [MASK] is filled in independently.
 
         >>> minillm.load("runs/bert").fill("the [MASK] statement")  # doctest: +SKIP
         """
@@ -193,9 +193,10 @@ class Run:
     def embed(self, texts: str | Sequence[str], pooling: str | None = None) -> NDArray:
         """Return the vector of one text, (D,), or of each of a list, (n, D).
 
-        pooling: the "mean" of the tokens' vectors, the "first", that of [CLS], or the "max" of each
-        feature; None: as the files of a sentence encoder say, and else the mean.  Of a text that is
-        longer than the model's context, or than those files say, the beginning is read.
+        pooling: the "mean" of the tokens' vectors, the "first" one, that of [CLS], or the "max" of
+        each feature; None: the setting of a sentence encoder's files, else the mean.  Only the
+        beginning of a text is read if it is longer than the model's context, or than the limit in
+        those files.
         """
         ability = self._ability("embed")
         if isinstance(texts, str):
@@ -205,10 +206,10 @@ class Run:
     def export(
         self, file: str | Path | None = None, format: str | None = None, binary: bool = False
     ) -> str | Path:
-        """Write the model in a format that other programs read, and return where.
+        """Write the model in a format that other programs read, and return the path.
 
-        ``format`` is one of ``kind.exports``, by default the first of them.  ``file`` is by default
-        the one named there, in the run's folder.
+        ``format`` is one of ``kind.exports``, by default the first.  ``file`` is by default the one
+        named there, in the run's folder.
         """
         formats = self.kind.exports
         export = self._ability("export")
@@ -236,10 +237,10 @@ class Run:
         files: Sequence[str | Path] = (),
         **options: Any,
     ) -> Results:
-        """Return figures by name, measured on these data, by default on held-out ones.
+        """Return figures by name, measured on these data, by default on held-out data.
 
-        The options are fields of :class:`minillm.runs.kind.Evaluation`: ``part`` of a built-in set,
-        and the ``beam`` and ``length_exponent`` of outputs that are searched for.
+        The options are fields of :class:`minillm.runs.kind.Evaluation`: the ``part`` of a built-in
+        set, and ``beam`` and ``length_exponent`` for beam search.
         """
         data: dict[str, Any] = {
             "text": text,

@@ -34,13 +34,12 @@ S = TypeVar("S")
 
 @dataclass(frozen=True)
 class Option:
-    """The description of a setting, beside its name, type and default.
+    """The description of a setting, in addition to its name, type and default.
 
-    least and most are inclusive bounds, above and below are exclusive ones.  positional: an
-    argument without a name.  data: the setting says where the data are, and is stored with them.
-    changeable: it may differ when a run is resumed.  excludes: options that cannot be given
-    together with it.  rare: ``--help`` leaves it out, and ``--help-all`` shows it.  of_model: a
-    field of the model's config has the same name, and stores it.
+    least and most are inclusive bounds, above and below are exclusive.  positional: an argument
+    without a name.  data: a path of data, which is stored with the data.  changeable: it may differ
+    when a run is resumed.  excludes: options that cannot be combined with it.  rare: only
+    ``--help-all`` shows it.  of_model: a field of the model's config with the same name stores it.
     """
 
     help: str
@@ -51,7 +50,7 @@ class Option:
     below: float = math.inf
     choices: tuple[str, ...] = ()
     group: str = "the model"
-    default_help: str | None = None  # shown in place of the default
+    default_help: str | None = None  # shown instead of the default
     positional: bool = False
     data: bool = False
     changeable: bool = False
@@ -93,7 +92,7 @@ def option(default: Any, help: str, metavar: str | None = None, **details: Any) 
     return field(default=default, metadata={"option": Option(help, metavar, **details)})
 
 
-# The description of sizes that several kinds of model have.
+# The descriptions of sizes that several kinds of models have.
 SIZES: dict[str, dict[str, Any]] = {
     "hidden": {"help": "width of a layer", "metavar": "H", "most": 65536},
     "embedding": {"help": "width of the embedding", "metavar": "D", "most": 65536},
@@ -118,9 +117,9 @@ SIZES: dict[str, dict[str, Any]] = {
 def size(
     config: type, name: str, help: str | None = None, metavar: str | None = None, **details: Any
 ) -> Any:
-    """Declare a setting that is a field of the model's config, which has its default.
+    """Declare a setting that is a field of the model's config, with the default there.
 
-    A help and a range that are not given are those of ``SIZES``.
+    By default, help and range come from ``SIZES``.
     """
     default = config.__dataclass_fields__[name].default  # type: ignore[attr-defined]
     given = {"help": help, "metavar": metavar}
@@ -131,13 +130,13 @@ def size(
 
 
 def with_default(base: type, name: str, default: Any, **changes: Any) -> Any:
-    """Declare the setting ``name`` of ``base`` with another default, and with other changes."""
+    """Declare the setting ``name`` of ``base`` with another default and other changes."""
     inherited = dataclasses.replace(option_of(base, name), **changes)
     return field(default=default, metadata={"option": inherited})
 
 
 def option_of(settings: type, name: str) -> Option:
-    """Return the option that the field ``name`` declares; one of a config declares none."""
+    """Return the option of the field ``name``; the fields of a config have none."""
     metadata = settings.__dataclass_fields__[name].metadata  # type: ignore[attr-defined]
     return metadata.get("option", UNDECLARED)
 
@@ -148,9 +147,9 @@ def names_of_sizes(settings: type) -> list[str]:
 
 
 def config_from(settings: object, config: type[S], **values: Any) -> S:
-    """Return the model's config, made of the sizes among the settings and of other values.
+    """Return the model's config, from the sizes among the settings and other values.
 
-    A value of None leaves the config's default.  InputError where the config does not accept them.
+    None means the config's default.  InputError if the config does not accept the values.
     """
     known = {entry.name for entry in fields(config)}  # type: ignore[arg-type]
     sizes = {name: getattr(settings, name) for name in names_of_sizes(type(settings))}
@@ -162,7 +161,7 @@ def config_from(settings: object, config: type[S], **values: Any) -> S:
 
 
 class FieldType(NamedTuple):
-    """The type of a field: ``tuple[str, ...]`` holds several texts, ``str | None`` is optional."""
+    """The type of a field: ``tuple[str, ...]`` is several texts, ``str | None`` is optional."""
 
     plain: type
     several: bool
@@ -190,10 +189,10 @@ def _types_of(settings: type) -> dict[str, FieldType]:
 
 
 def make(settings: type[S], values: Mapping[str, object], place: str = "") -> S:
-    """Return settings with these values, all checked, and with defaults for the others.
+    """Return settings with these values, after a check, and defaults for the others.
 
-    InputError for an unknown name, a missing one without a default, or a value of another type or
-    out of its range; its message begins with ``place``.
+    InputError for an unknown name, a missing value without a default, or a value with the wrong
+    type or out of range; its message begins with ``place``.
     """
     return settings(**checked(settings, values, place))
 
@@ -205,10 +204,10 @@ def checked(
     bounds: type | None = None,
     given: Collection[str] = (),
 ) -> dict[str, object]:
-    """Return the values of a dataclass's fields, checked, as :func:`make` describes.
+    """Check the values of a dataclass's fields like :func:`make`, and return them.
 
-    ``bounds`` are settings whose options hold for the fields that are sizes among them.  ``given``
-    are the names of fields that come from elsewhere.
+    ``bounds`` are settings with the bounds of fields that are sizes.  ``given`` are the names of
+    fields that come from elsewhere.
     """
     known, sizes = types_of(cls), names_of_sizes(bounds) if bounds else []
     result = {}
@@ -245,12 +244,12 @@ def _checked_one(declared: Option, type_: type, name: str, value: object, place:
 
 
 def data_of(settings: object) -> dict[str, Any]:
-    """Return the settings that say where the data are."""
+    """Return the settings that are paths of data."""
     return _values(settings, lambda declared: declared.data)
 
 
 def stored_values(settings: object) -> dict[str, Any]:
-    """Return the settings that are stored with neither the data nor the model."""
+    """Return the settings that are stored neither with the data nor with the model."""
     return _values(settings, lambda declared: not declared.data and not declared.of_model)
 
 
@@ -269,7 +268,7 @@ of_init = partial(option, group="fine-tuning", default_help="")
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """Settings of every model that the training loop trains."""
+    """Settings of every model that uses the training loop."""
 
     minutes: float | None = of_run(
         5.0,
@@ -308,8 +307,8 @@ class TrainingSettings:
     )
     validations: int | None = of_run(
         10,
-        "measure the validation loss N times, evenly over the run; fewer times where that would "
-        "take more than a twentieth of the --minutes",
+        "measure the validation loss N times, evenly over the run; fewer times if that would take "
+        "more than a twentieth of the --minutes",
         "N",
         least=1,
         most=10**6,
@@ -383,12 +382,12 @@ class InitSettings:
 
 @dataclass(frozen=True)
 class LoRASettings(InitSettings):
-    """Settings of a model that trains a part of the weights that it begins with."""
+    """Settings of a model that may train only a part of its initial weights."""
 
     freeze: str | None = of_init(
         None,
-        "do not train the lowest N layers, of which the embeddings are the first; or encoder: "
-        "train nothing of it",
+        "do not train the lowest N layers, counting the embeddings as the first; or encoder: "
+        "do not train the encoder",
         "N",
         rare=True,
     )
@@ -417,8 +416,8 @@ class AdaptationSettings(LoRASettings):
 
     replay: float = of_init(
         0.0,
-        "a fraction SHARE of the training text is that of the run of --init, so that less of it is "
-        "forgotten",
+        "mix in a fraction SHARE of the training text of the run of --init, so that the model "
+        "forgets less of it",
         "SHARE",
         least=0,
         below=1,
@@ -428,7 +427,7 @@ class AdaptationSettings(LoRASettings):
 
 @dataclass(frozen=True)
 class TokenizerSettings:
-    """Settings of a model that may take its vocabulary from elsewhere."""
+    """Settings of a model that may use an existing vocabulary."""
 
     tokenizer: str | None = of_text(
         None,
@@ -490,7 +489,7 @@ class ShardSettings(FilesSettings):
     )
     validation_tokens: int = option(
         50_000,
-        "measure the validation loss on N of the tokens that are held out (eval: on all)",
+        "measure the validation loss on N of the held-out tokens (eval: on all)",
         "N",
         least=1,
         most=10**8,
@@ -511,7 +510,7 @@ class TextSettings(FilesSettings, VocabularySettings):
 
 @dataclass(frozen=True)
 class LabelledSettings(TrainingSettings):
-    """Settings of every classifier: labelled data are few, and are soon learnt by heart."""
+    """Settings of every classifier: small labelled sets are soon memorised."""
 
     minutes: float | None = with_default(TrainingSettings, "minutes", None)
     epochs: int | None = with_default(TrainingSettings, "epochs", 30)
@@ -521,7 +520,7 @@ class LabelledSettings(TrainingSettings):
     patience: int = with_default(TrainingSettings, "patience", 5)
     class_weights: str = of_descent(
         "none",
-        "balanced: all classes count alike; none: all texts do",
+        "balanced: all classes count equally; none: all texts do",
         choices=("none", "balanced"),
         rare=True,
     )
@@ -538,7 +537,7 @@ class Facts:
     vocabulary_sha256: str | None = option(None, "the fingerprint of the vocabulary of --tokenizer")
     documents: bool = option(False, "the text consists of documents, each closed by EOS")
     init_sha256: str | None = option(None, "the fingerprint of the weights of --init, with LoRA")
-    imported: str | None = option(None, "where a run comes from that was not trained here")
+    imported: str | None = option(None, "the origin of a run that was not trained here")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Shards of a text that exceeds memory, in place of its files."""
+"""Shards of a text larger than memory, instead of its files."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from minillm.text import Vocabulary, load_tokenizer
 
 
 def open_shards(files: Sequence[str]) -> Shards | None:
-    """Return the shards, if ``files`` is the name of one folder of them; None: texts."""
+    """Return the shards if ``files`` is one folder of shards; None for texts."""
     folders = [name for name in files if is_shards(name)]
     if not folders:
         return None
@@ -22,7 +22,7 @@ def open_shards(files: Sequence[str]) -> Shards | None:
 
 
 def verify(shards: Shards) -> None:
-    """Read the shards, of several ranks each its share; InputError where they are damaged."""
+    """Read the shards, shared among the ranks; InputError if they are damaged."""
     job = ranks()
     quiet = True if job.rank else None  # None: where there is no terminal
     with tqdm(desc="checking", unit="B", unit_scale=True, leave=False, disable=quiet) as bar:
@@ -35,7 +35,7 @@ def verify(shards: Shards) -> None:
 
 
 def tokenizer_of(shards: Shards) -> Vocabulary:
-    """Return the vocabulary that the shards were made with."""
+    """Return the vocabulary of the shards."""
     tokenizer = load_tokenizer(shards.path / "vocabulary.json")
     if len(tokenizer) != shards.vocabulary:
         raise InputError(
@@ -46,7 +46,7 @@ def tokenizer_of(shards: Shards) -> Vocabulary:
 
 
 def check_same_vocabulary(shards: Shards, tokenizer: Vocabulary, whose: str) -> None:
-    """InputError if the ids of the shards are those of another vocabulary."""
+    """InputError if the shards have another vocabulary."""
     own = tokenizer_of(shards)
     if own.to_dict() != tokenizer.to_dict():
         raise InputError(

@@ -26,7 +26,7 @@ from minillm.runs.stored import read_config, save_config, save_vocabularies
 from minillm.training import Options, Summary, restore_checkpoint, save_checkpoint
 from minillm.training.progress import minutes_and_seconds
 
-BASELINE_FRACTION = 0.9  # a model whose loss exceeds this share of the baseline has hardly learnt
+BASELINE_FRACTION = 0.9  # of the baseline's loss, above which a model has hardly learned
 
 
 def train(
@@ -42,13 +42,13 @@ def train(
 ) -> bool:
     """Train a run in the folder ``out``, and return False if it was interrupted.
 
-    ``given`` are the settings that differ from the defaults or, of a run to resume, from the stored
-    ones.  Nothing is written before all input has been checked.  ``report`` is called with each
-    line to be shown.  ``quiet`` shows no progress, and draws no loss curve.  ``resume_command`` is
-    told where the training is interrupted.  ``attached`` are files of data, by name, that the run
-    is to have in its folder.
+    ``given`` are the settings that differ from the defaults or, for a run to resume, from the
+    stored ones.  Nothing is written before all input has been checked.  ``report`` is called with
+    each line of output.  ``quiet`` hides the progress, and draws no loss curve.  ``resume_command``
+    is shown if the training is interrupted.  ``attached`` are data files by name, which the run
+    gets in its folder.
 
-    All ranks of a job call this alike; rank 0 alone writes and reports.
+    All ranks of a job call this; only rank 0 writes and reports.
     """
     if ranks().rank > 0:
         report, quiet = unseen, True
@@ -78,12 +78,12 @@ def train(
 
 
 def unseen(line: str) -> None:
-    """Show nothing of a line."""
+    """Do not show a line."""
 
 
 @contextmanager
 def held(folder: RunFolder) -> Iterator[None]:
-    """Keep other processes out of the folder; a divergence says what the folder has."""
+    """Lock the folder; the message of a DivergedError says which run it keeps."""
     if folder.path.exists() and not folder.path.is_dir():
         raise InputError(f"{folder.path}: expected a folder, found a file")
     with folder.held_for_all():
@@ -104,14 +104,14 @@ def _new_settings(kind: Kind, given: Mapping[str, Any]) -> Any:
 
 
 def _absolute(value: Any) -> Any:
-    """Return paths so that they hold in any folder; names of built-in sets stay."""
+    """Make paths absolute; names of built-in sets do not change."""
     if isinstance(value, tuple):
         return [absolute(name) for name in value]
     return absolute(value) if isinstance(value, str) else value
 
 
 def _with_one_length(settings: type, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is given; a length replaces those by default.  InputError for several."""
+    """Let a given length replace the default one.  InputError for several lengths."""
     lengths = [name for name in LENGTHS if given.get(name) is not None]
     if not issubclass(settings, TrainingSettings) or not lengths:
         return dict(given)
@@ -121,9 +121,9 @@ def _with_one_length(settings: type, given: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _changed(folder: RunFolder, stored: Any, given: Mapping[str, Any]) -> Any:
-    """Return the stored settings of a run to resume, with the given ones in their place.
+    """Return the stored settings of a run to resume, replaced by the given ones.
 
-    InputError for one that cannot change.
+    InputError for a setting that cannot change.
     """
     given = _with_one_length(type(stored), given)
     new = make(type(stored), given)
@@ -144,7 +144,7 @@ def _changed(folder: RunFolder, stored: Any, given: Mapping[str, Any]) -> Any:
 def train_once(kind: Kind, job: Job) -> bool:
     """Train the job's run, and return False if it was interrupted.
 
-    A kind that defines ``train`` does it by itself, any other is trained by gradient descent.
+    A kind with ``train`` trains itself; any other is trained by gradient descent.
     """
     if hasattr(kind, "train"):
         return kind.train(job)
@@ -162,7 +162,7 @@ def train_once(kind: Kind, job: Job) -> bool:
     if job.stored:
         begin = restore_checkpoint(folder, part.stored, part.optimiser, task, rng)
         _check_unfinished(folder, options, begin)
-    ranks().wait()  # all have read the folder, which rank 0 writes from here on
+    ranks().wait()  # all have read the folder; from here on, rank 0 writes it
     for note in parts.notes:
         job.report(note)
     if job.stored:
@@ -201,7 +201,7 @@ def _optimiser(settings: Any, params: Any) -> training.Optimiser:
 
 
 def _check_unfinished(folder: RunFolder, options: Options, begin: Summary) -> None:
-    """Complete if there is nothing left to do."""
+    """Raise Complete if there is nothing left to do."""
     how_far = f"after {begin.step:,} steps, {minutes_and_seconds(begin.seconds)}"
     if options.progress(begin.step, begin.seconds) >= 1:
         raise Complete(
@@ -219,7 +219,7 @@ def _check_unfinished(folder: RunFolder, options: Options, begin: Summary) -> No
 
 
 def _report_the_schedule(job: Job, options: Options, parts: Parts, begin: Summary) -> None:
-    """Say so where the learning rate goes back up: a longer run has a longer schedule."""
+    """Report if the learning rate goes back up, because a longer run has a longer schedule."""
     assert job.stored is not None
     before, now = (
         o.rate(min(1.0, o.progress(begin.step, begin.seconds)))
@@ -262,7 +262,7 @@ def _report(kind: Kind, job: Job, summary: Summary, parts: Parts, options: Optio
 
 
 def _draw_loss_curve(job: Job, unit: str, config: Any) -> str:
-    """Return the path of the picture, or why there is none."""
+    """Return the path of the plot, or the reason why there is none."""
     try:
         png = loss_curve(job.folder.read_metrics(), unit, extra_of(job.settings, config))
     except InputError as error:
@@ -271,7 +271,7 @@ def _draw_loss_curve(job: Job, unit: str, config: Any) -> str:
 
 
 def extra_of(settings: Any, config: Any) -> str:
-    """Return what the training loss has and the validation loss has not, for a plot's legend."""
+    """Return the parts of the training loss that the validation loss lacks, for a plot's legend."""
     names = ("dropout", "label_smoothing")
     used = [
         name.replace("_", " ")

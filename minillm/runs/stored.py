@@ -3,8 +3,8 @@
 kind        the kind of model
 model       the config of the model: its sizes
 training    the other settings
-data        where the data are, and facts about them
-unit        the loss is the mean over these
+data        the paths of the data, and facts about them
+unit        of the loss, which is a mean over these
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ from minillm.runs.settings import (
 
 
 def save_config(folder: RunFolder, stored: Stored) -> None:
-    """Write config.json, which comes last in a new run: a folder with it is complete."""
+    """Write config.json, the last file of a new run: a folder with it is complete."""
     values = {
         "kind": stored.kind.name,
         "model": asdict(stored.config),
@@ -44,9 +44,9 @@ def save_run(
     vocabularies: Mapping[str, Any],
     files: Mapping[str, bytes] | None = None,
 ) -> None:
-    """Write a whole run that no training loop makes: one that was counted, or imported.
+    """Write a complete run that was not made by the training loop, but counted or imported.
 
-    ``files`` are those for other programs, by name.
+    ``files`` are files for other programs, by name.
     """
     folder.begin()
     for name, content in (files or {}).items():
@@ -63,9 +63,9 @@ def save_vocabularies(folder: RunFolder, kind: Kind, vocabularies: Mapping[str, 
 
 
 def read_config(folder: RunFolder, kind: Kind | None = None) -> Stored:
-    """Return the configuration of a run, of this kind if there is one.
+    """Return the configuration of a run; with ``kind``, InputError for a run of another kind.
 
-    InputError names the file in which something is missing or damaged.
+    InputError also names a file that is missing, incomplete or damaged.
     """
     folder.settle()
     values = folder.load_json("config.json")
@@ -97,7 +97,7 @@ def _kind_of(values: Mapping[str, Any], path: Any, expected: Kind | None) -> Kin
 
 
 def _settings_of(kind: Kind, training: Mapping[str, Any], config: Any, place: str) -> Any:
-    """Return the stored settings, those of the model from its config."""
+    """Return the stored settings; those of the model come from its config."""
     sizes = names_of_sizes(kind.settings)
     if twice := set(sizes) & training.keys():
         raise InputError(f"{place}training: {min(twice)!r} is a size of the model")
@@ -112,7 +112,7 @@ def _settings_of(kind: Kind, training: Mapping[str, Any], config: Any, place: st
 
 
 def _check_data(kind: Kind, data: Data, config: Any, place: str) -> None:
-    """InputError where what is stored about the data is not as the kind declares it."""
+    """InputError if the stored facts about the data do not match the kind's declaration."""
     known = types_of(kind.settings)
     declared = {name for name in known if option_of(kind.settings, name).data}
     for name in sorted(declared - data.keys()):
@@ -129,8 +129,8 @@ def _check_data(kind: Kind, data: Data, config: Any, place: str) -> None:
 def config_of(Config: type, values: Mapping[str, Any], settings: type, place: str) -> Any:
     """Return a model's config from its JSON form.
 
-    InputError for other names or types, and for sizes out of the ranges of the settings; the config
-    checks the rest itself.
+    InputError for wrong names or types, and for sizes out of the ranges of the settings.  The
+    config itself checks the rest.
     """
     inner, nested = {}, Config.nested(values) if hasattr(Config, "nested") else {}
     for name in nested.keys() & values.keys():

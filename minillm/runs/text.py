@@ -1,4 +1,4 @@
-"""Kinds of models of running text: what they share in training, writing and measuring."""
+"""The shared parts of models of running text: training, writing and measuring."""
 
 from collections.abc import Iterator, Sequence
 from itertools import chain
@@ -19,7 +19,7 @@ from minillm.text import Vocabulary, banned_ids, opening_id, unit_name
 from minillm.training import Summary
 from minillm.training.language_model import LanguageModelTask, evaluate
 
-LENGTH = 500  # tokens that are written where no length is given
+LENGTH = 500  # tokens to write by default
 SHOWN = {"character": 240, "word": 60, "bpe": 100, "wordpiece": 100}  # tokens of a sample
 
 
@@ -38,8 +38,8 @@ def write_text(
 ) -> Iterator[str]:
     """Return the prompt and its continuation: see :meth:`minillm.runs.run.Run.write`.
 
-    Without a prompt the model starts a new line, where its vocabulary has one.  A model that was
-    trained on ``documents`` starts one, and ends it by itself, at EOS.  The unknown word is never
+    Without a prompt, the model starts a new line, if its vocabulary has line ends.  A model that
+    was trained on ``documents`` starts a document, and ends it with EOS.  The unknown word is never
     written.
     """
     ids = tokenizer.encode_known(prompt, "--prompt")
@@ -88,7 +88,7 @@ class TextKind(Kind):
         )
 
     def closing(self, job: Job, parts: Parts, summary: Summary) -> Iterator[str]:
-        """Return what was gained and forgotten, where the model was adapted."""
+        """Return the gain and loss in perplexity, if the model was adapted."""
         if job.data.get("init"):
             yield from gained_and_forgotten(job)
 
@@ -103,7 +103,7 @@ class TextKind(Kind):
         return write_text(model, run.tokenizer, prompt, length, *options, documents=documents)
 
     def writing_model(self, run: Run, length: int) -> Any:
-        """Return the model in the form in which it writes that many tokens the fastest."""
+        """Return the model in the form that writes ``length`` tokens fastest."""
         return run.model
 
     def evaluate(self, run: Run, evaluation: Evaluation) -> Results:
@@ -113,5 +113,5 @@ class TextKind(Kind):
         return results_on(name, run.tokenizer, ids, nats, tokens)
 
     def nats_on(self, run: Run, ids: Ids) -> tuple[float, int]:
-        """Return the mean loss on a text, in nats per token, and the number of these."""
+        """Return the mean loss on a text, in nats per token, and the number of tokens."""
         return evaluate(run.model, ids[:], run.settings.batch, run.settings.window)

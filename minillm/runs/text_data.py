@@ -1,4 +1,4 @@
-"""The text of a run, or the shards of one: to train on, and to measure on."""
+"""The text of a run, or its shards: training data and evaluation data."""
 
 import hashlib
 
@@ -14,7 +14,7 @@ from minillm.runs.stored import check_fingerprint
 from minillm.runs.vocabulary import vocabulary_for
 from minillm.text import Vocabulary, build_vocabulary
 
-BLOCK = 1 << 16  # tokens that are turned back into text at once
+BLOCK = 1 << 16  # tokens that are decoded at a time
 
 
 def read_training_text(data: Data) -> str:
@@ -22,7 +22,7 @@ def read_training_text(data: Data) -> str:
 
     InputError if ``data`` had another fingerprint: the text has changed.
     """
-    text = read_text(data["files"])  # of no file: the built-in corpus
+    text = read_text(data["files"])  # without files: the built-in corpus
     sha256 = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
     check_fingerprint(data, sha256, name_of(data))
     return text
@@ -34,11 +34,11 @@ def name_of(data: Data) -> str:
 
 
 def open_text(job: Job) -> tuple[Vocabulary, Ids, Ids]:
-    """Return a vocabulary, and the ids to train on, and those of the held-out last tenth.
+    """Return a vocabulary, the training ids, and the ids of the held-out last tenth.
 
-    Of files, the vocabulary is that of the text to train on, unless there is ``--tokenizer`` or
-    ``--init``.  The job's data are told whether the text consists of documents: EOS may stand in
-    it, spelled out.  Shards have a vocabulary; all of them are read once, to find damage early.
+    For files, the vocabulary is that of the training text, unless there is ``--tokenizer`` or
+    ``--init``.  The job's data store whether the text consists of documents, which it does if EOS
+    occurs in it.  Shards have a vocabulary; all are read once, to detect damage early.
     """
     settings, data = job.settings, job.data
     shards = open_shards(data["files"])
@@ -83,7 +83,7 @@ def training_ids(run: Run) -> Ids:
 
 
 def evaluation_ids(run: Run, evaluation: Evaluation) -> tuple[str, Ids]:
-    """Return the name and the ids of the text to measure on: of shards the held-out end."""
+    """Return the name and the ids of the text to measure on; for shards, their held-out end."""
     if evaluation.part == "test":
         raise InputError("--part: the text of a language model has no test part")
     shards = open_shards(evaluation.files or run.data.get("files", ()))
@@ -103,7 +103,7 @@ def evaluation_ids(run: Run, evaluation: Evaluation) -> tuple[str, Ids]:
 def evaluation_stream(
     run: Run, evaluation: Evaluation, held_out: bool
 ) -> tuple[str, TextStream, int]:
-    """Return the text to measure on, of any size: its name, itself, and where it begins."""
+    """Return the name of the text to measure on, the text as a stream, and where it begins."""
     if evaluation.part == "test":
         raise InputError("--part: a text has no test part")
     if evaluation.files:

@@ -1,4 +1,4 @@
-"""``bert``: a Transformer that fills gaps."""
+"""``bert``: a Transformer that predicts masked words."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -58,8 +58,8 @@ from minillm.training.context import stretches
 from minillm.training.masked import MaskedTask, evaluate_filling, ngram_filling
 
 COUNTED = 10_000_000  # tokens of the training text whose frequencies are a baseline
-ROWS = 32  # passages that are read together where nothing is trained
-MASKS = 0  # seed of what is hidden in validation
+ROWS = 32  # passages in a batch, without training
+MASKS = 0  # seed of the hidden tokens in validation
 SHOWN = 48  # tokens of a sample
 RATE = 0.15  # the learning rate of a model of width 1
 
@@ -76,7 +76,7 @@ class Settings(ShardSettings, TokenizerSettings, TrainingSettings, AdaptationSet
         TokenizerSettings,
         "tokenizer",
         None,
-        help="the pieces of a tokenizer's folder or file, or of another run: they are not learned",
+        help="use the wordpieces of a tokenizer's folder or file, or of another run",
     )
     vocabulary: int = with_default(
         VocabularySettings, "vocabulary", 4000, help="learn N tokens, pieces of words", least=16
@@ -87,19 +87,19 @@ class Settings(ShardSettings, TokenizerSettings, TrainingSettings, AdaptationSet
     context: int = size(
         BERTConfig,
         "context",
-        "how many tokens the model sees, with [CLS] and [SEP]",
+        "number of tokens that the model sees, including [CLS] and [SEP]",
         "C",
         least=8,
         most=1 << 20,
     )
     dropout: float = size(BERTConfig, "dropout")
     whole_words: bool = option(
-        False, "hide all pieces of a word or none: harder, because no piece gives another away"
+        False, "hide all pieces of a word or none: harder, because no piece reveals another"
     )
     next_sentence: bool = size(
         BERTConfig,
         "next_sentence",
-        "half of the passages have two parts from different places: learn to tell, too",
+        "also learn whether the two parts of a passage follow each other; half of them do not",
         rare=True,
     )
     learning_rate: float | None = with_default(  # type: ignore[assignment]
@@ -112,11 +112,11 @@ class Settings(ShardSettings, TokenizerSettings, TrainingSettings, AdaptationSet
 
 @dataclass(frozen=True, kw_only=True)
 class SentenceFacts(Facts):
-    """Facts about an imported model: how it makes a vector of a text."""
+    """Facts about an imported model: its settings for vectors of texts."""
 
     pooling: str | None = option(None, "of a sentence encoder", choices=POOLINGS)
     normalised: bool = option(False, "its vectors have the length 1")
-    longest: int | None = option(None, "how many tokens are read, [CLS] and [SEP] too", least=3)
+    longest: int | None = option(None, "tokens to read, including [CLS] and [SEP]", least=3)
 
 
 class BERTKind(Kind):
@@ -124,11 +124,11 @@ class BERTKind(Kind):
 
     name = "bert"
     year = 2018
-    help = "a Transformer that fills gaps, from both sides: BERT"
+    help = "a Transformer that predicts masked words from both sides: BERT"
     description = """\
 Train a BERT: some tokens of each passage are hidden, and it learns to predict them from all others.
-Its vectors of texts are then useful to compare or to classify them.  Tokens are pieces of words.
-The last tenth of the text is held out, to measure the model on text that it has not seen."""
+Its vectors can then be used to compare or classify texts.  Tokens are pieces of words.  The last
+tenth of the text is held out, to measure the model on text that it has not seen."""
     examples = """\
   minillm train bert --out runs/bert --minutes 5
         on the Python language reference, which ships with every CPython
@@ -150,7 +150,7 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
     model_type = "bert"
 
     def open_vocabulary(self, values: dict[str, Any]) -> Any:
-        """Return the pieces, with the special tokens that frame a text and hide its words."""
+        """Return a vocabulary of pieces with [CLS], [SEP] and [MASK]."""
         return framing_vocabulary(values)
 
     def complete(self, settings: Settings, given: Mapping[str, Any], job: Job) -> Settings:
@@ -197,7 +197,7 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
         )
 
     def closing(self, job: Job, parts: Parts, summary: Summary) -> Iterator[str]:
-        """Return how many of the hidden tokens the model finds."""
+        """Yield the share of hidden tokens that the model predicts correctly."""
         task: Any = parts.task
         if task.measures:
             yield f"masked accuracy {task.measures['masked_accuracy']:.1%}"
@@ -205,7 +205,7 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
             yield from gained_and_forgotten(job)
 
     def sample(self, run: Run) -> Iterator[str]:
-        """Return what the model with the best weights fills in."""
+        """Yield a passage with the predictions of the best weights."""
         masking = masking_of(run.tokenizer, run.settings.whole_words, str(run.path))
         _, ids = evaluation_ids(run, Evaluation())
         context = run.settings.context
@@ -214,7 +214,7 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
         yield shown_filled(run.model, run.tokenizer, first, most=context) + "\n"
 
     def evaluate(self, run: Run, evaluation: Evaluation) -> Results:
-        """Return accuracy and nats of the hidden tokens, beside what counting the text reaches."""
+        """Return accuracy and nats of the hidden tokens, and those of two baselines that count."""
         check_head(run)
         masking = masking_of(run.tokenizer, run.settings.whole_words, str(run.path))
         name, ids = evaluation_ids(run, evaluation)
@@ -233,7 +233,7 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
         }
 
     def nats_on(self, run: Run, ids: Ids) -> tuple[float, int]:
-        """Return the mean loss on a text, in nats per hidden token, and the number of these."""
+        """Return the mean loss on a text, in nats per hidden token, and the number of them."""
         masking = masking_of(run.tokenizer, run.settings.whole_words, str(run.path))
         context = run.model.config.context
         batches = hidden_passages(ids, context, run.tokenizer, masking)
@@ -268,7 +268,7 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
     def export(self, run: Run, file: str | Path, format: str, binary: bool) -> None:
         """Write a folder that transformers loads, and sentence-transformers if it encodes texts.
 
-        In the format of PEFT, write the updates of LoRA alone.
+        In PEFT's format, write only the updates of LoRA.
         """
         if format == "peft":
             export_additions(run, file)
@@ -289,12 +289,12 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
 
 
 def special_ids(tokenizer: Any) -> list[int]:
-    """Return the ids that stand for no text."""
+    """Return the ids of special tokens."""
     return [tokenizer.tokens.index(token) for token in tokenizer.specials]
 
 
 def masking_of(tokenizer: Any, whole_words: bool, source: str) -> Masking:
-    """Return which tokens may be hidden: all but the special ones.
+    """Return the tokens that may be hidden: all but the special ones.
 
     InputError, with ``source``, for a vocabulary without [CLS], [SEP] or [MASK].
     """
@@ -316,22 +316,22 @@ def masking_of(tokenizer: Any, whole_words: bool, source: str) -> Masking:
 def hidden_passages(
     ids: Ids, context: int, tokenizer: Any, masking: Masking
 ) -> Iterator[MaskedBatch]:
-    """Return a text in passages, one after the other; the hidden tokens are always the same."""
+    """Return a text in consecutive passages; the hidden tokens are always the same."""
     rng = np.random.default_rng(MASKS)
     for texts in passages_once(ids, ROWS, context, *frame_of(tokenizer)):
         yield masking.hide(texts, rng)
 
 
 def check_head(run: Run) -> None:
-    """InputError for a model that cannot fill in words: one that was imported without the head."""
+    """InputError for a model that was imported without its head for masked words."""
     if not run.model.config.masked_words:
         raise InputError(f"{run.path}: this model was imported without its head for masked words")
 
 
 def by_counting(run: Run, batches: Sequence[MaskedBatch]) -> Results:
-    """Return what counting the training text reaches: the most frequent token, and a 5-gram model.
+    """Return the results of two baselines: the most frequent token, and a 5-gram model.
 
-    Nothing if that text cannot be read any more.
+    There are none if the training text can no longer be read.
     """
     try:
         training = training_ids(run)
@@ -353,7 +353,7 @@ def by_counting(run: Run, batches: Sequence[MaskedBatch]) -> Results:
 def shown_filled(
     model: Any, tokenizer: Vocabulary, batches: Sequence[MaskedBatch], most: int = SHOWN
 ) -> str:
-    """Return the beginning of the first passage, what the model fills in, what stood there."""
+    """Return the beginning of the first passage, with the predictions and the original tokens."""
     batch = batches[0]
     first = batch._replace(
         **{name: getattr(batch, name)[:1] for name in ("ids", "lengths", "segments", "places")}

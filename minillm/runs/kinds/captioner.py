@@ -1,4 +1,4 @@
-"""``captioner``: what an image shows, in words."""
+"""``captioner``: a caption for an image."""
 
 from collections.abc import Iterator
 from dataclasses import MISSING, dataclass
@@ -53,11 +53,11 @@ class CaptionerKind(Kind):
 
     name = "captioner"
     year = 2015
-    help = "what an image shows, in words"
+    help = "captions for images"
     description = """\
-Train a captioner: it reads a handwritten digit of 8 by 8 pixels and writes, character by
-character, what it shows, as "a seven, which is odd". The digits are scikit-learn's bundled
-set (it needs the package scikit-learn)."""
+Train a captioner: it reads a handwritten digit of 8 by 8 pixels and writes a caption, character by
+character, such as "a seven, which is odd". The digits are scikit-learn's bundled set (it needs the
+package scikit-learn)."""
     examples = """\
   minillm train captioner digits --out runs/captions
   minillm eval runs/captions --part test"""
@@ -100,7 +100,7 @@ set (it needs the package scikit-learn)."""
             yield f"  {digit}: {text}\n"
 
     def evaluate(self, run: Run, evaluation: Evaluation) -> Results:
-        """Return how many captions are exact, and character errors."""
+        """Return the share of exact captions, and the character error rate."""
         name, (images, classes) = held_out_images(run, evaluation)
         outputs = captions_of(run, images, evaluation.beam, evaluation.length_exponent)
         known = [[caption(digit)] for digit in classes]

@@ -1,4 +1,4 @@
-"""``classifier``: a label for each text, by its n-grams."""
+"""``classifier``: a label for each text, from its n-grams."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -41,11 +41,10 @@ class ClassifierKind(TextClassifierKind):
     year = 2016
     help = "a text classifier: sentiment, topic, language"
     description = """\
-Train a classifier to label texts: a file of lines label<TAB>text, or a folder that has a folder of
-text files for each label. Every tenth text of each label is held out. It knows a text by its
-n-grams of words and of characters, learns in seconds, and is hard to beat: to begin with a model
-that has read many texts, see minillm finetune; for a recurrent network, minillm train
-recurrent-classifier."""
+Train a classifier to label texts: a file of lines label<TAB>text, or a folder with a subfolder of
+text files for each label. Every tenth text of each label is held out. The classifier reads n-grams
+of words and of characters, trains in seconds, and is hard to beat. To begin with a pre-trained
+model, see minillm finetune; for a recurrent network, minillm train recurrent-classifier."""
     examples = """\
   minillm train classifier reviews.tsv --out runs/reviews
   minillm train classifier topics/ --out runs/topics --class-weights balanced
@@ -66,7 +65,7 @@ then: minillm classify DIR, minillm eval DIR"""
     def reader(
         self, config: BagConfig, settings: Settings, vocabularies: Mapping[str, Any]
     ) -> Read:
-        """Return the function from a text to the buckets of its n-grams."""
+        """Return a function from a text to the buckets of its n-grams."""
         return lambda text, place: hashed_ngrams(
             split_words(text)[: settings.max_length], config.buckets
         )

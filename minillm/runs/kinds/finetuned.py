@@ -1,4 +1,4 @@
-"""``finetuned``: a label for each text, by a model that has read many texts."""
+"""``finetuned``: a label for each text, by a pre-trained model."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -54,7 +54,7 @@ class Settings(TextClassifierSettings, LoRASettings):
     )
     pooling: str | None = option(
         None,
-        "how the outputs of all tokens become one vector",
+        "the pooling of all tokens' outputs to one vector",
         choices=tuple(POOLINGS),
         of_model=True,
         default_help="last of a gpt, max of an lm, mean of a bert",
@@ -84,13 +84,13 @@ class FineTunedKind(TextClassifierKind):
 
     name = "finetuned"
     year = 2018
-    help = "a text classifier that begins with a model of many texts"
+    help = "a text classifier that begins with a pre-trained model"
     description = """\
-Fine-tune a model to label texts. RUN is a bert, a gpt or an lm, which has read many texts without
-labels, or a classifier made of one. DATA is a file of lines label<TAB>text, or a folder that has a
-folder of text files for each label; every tenth text of each label is held out. All weights are
-trained, or those above --freeze, or with --lora-rank small updates to the matrices: only these are
-saved."""
+Fine-tune a model to label texts. RUN is a bert, a gpt or an lm, which was trained on texts without
+labels, or a classifier made from one. DATA is a file of lines label<TAB>text, or a folder with a
+subfolder of text files for each label; every tenth text of each label is held out. All weights are
+trained, or with --freeze only the upper layers, or with --lora-rank only small updates to the
+matrices, which are then all that is saved."""
     examples = """\
   minillm finetune runs/bert reviews.tsv --out runs/reviews
   minillm finetune runs/gpt reviews.tsv --out runs/reviews2 --lora-rank 8
@@ -103,9 +103,9 @@ then: minillm classify DIR, minillm eval DIR, minillm merge DIR --out DIR2 (of L
     exports: ClassVar[dict[str, str]] = {"peft": "peft"}
 
     def init_defaults(self, initial: Run, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the settings that depend on the model to begin with.
+        """Return the settings that depend on the pre-trained model.
 
-        InputError for a run that is no encoder and has none.
+        InputError for a run that neither is an encoder nor has one.
         """
         if initial.kind.name not in (*ENCODERS, self.name):
             raise InputError(
@@ -139,7 +139,7 @@ then: minillm classify DIR, minillm eval DIR, minillm merge DIR --out DIR2 (of L
         return ()
 
     def names_from(self, initial: Run, data: Data) -> dict[str, str]:
-        """Return the encoder's weights; of a classifier with the same labels the last layer too."""
+        """Return the encoder's weights; with the same labels, the last layer, too."""
         if initial.kind is not self:
             return {name: f"{PREFIX}{name}" for name in initial.model.params}
         same = list(initial.data["labels"]) == list(data["labels"])
@@ -148,7 +148,7 @@ then: minillm classify DIR, minillm eval DIR, minillm merge DIR --out DIR2 (of L
     def new_model(
         self, job: Job, texts: LabelledData, copies: Sequence[Labelled], rng: np.random.Generator
     ) -> tuple[FineTuned, dict[str, Any]]:
-        """Return a model of the encoder's sizes; its weights are taken afterwards."""
+        """Return a model with the encoder's sizes; its weights are taken later."""
         settings, initial = job.settings, job.initial
         assert initial is not None
         name, encoder = _encoder_of(initial)
@@ -170,9 +170,9 @@ then: minillm classify DIR, minillm eval DIR, minillm merge DIR --out DIR2 (of L
     def reader(
         self, config: FineTunedConfig, settings: Settings, vocabularies: Mapping[str, Any]
     ) -> Read:
-        """Return the function from a text to the ids of its first tokens.
+        """Return a function from a text to the ids of its first tokens.
 
-        A BERT has [CLS] in front and [SEP] behind; a GPT whose texts end with EOS has EOS behind.
+        For a BERT, they are between [CLS] and [SEP]; for a GPT trained on documents, EOS follows.
         """
         tokenizer = vocabularies["tokenizer"]
         front: list[int] = []
@@ -195,7 +195,7 @@ then: minillm classify DIR, minillm eval DIR, minillm merge DIR --out DIR2 (of L
 
 
 def _encoder_of(run: Run) -> tuple[str, Any]:
-    """Return the kind and the config of the encoder that a run is or has."""
+    """Return the kind and the config of a run's encoder, which may be the whole run."""
     config = run.model.config
     if isinstance(config, FineTunedConfig):
         return config.kind, config.encoder

@@ -45,8 +45,8 @@ SAMPLE = 60  # tokens shown after each validation
 MOST_DRAWN = 200  # tokens of a picture of attention weights
 
 RATE = 0.4  # the learning rate of a model of width 1
-OFTEN = 25  # times that a text is read, above which a model learns it by heart
-SHARE = 0.5  # of the peak, roughly, is what training reaches
+OFTEN = 25  # a model memorises a text that is read more times
+SHARE = 0.5  # rough speed of training, relative to the peak
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Settings(ShardSettings, TextSettings, TrainingSettings, AdaptationSettings
     context: int = size(
         GPTConfig,
         "context",
-        "how many tokens the model sees",
+        "number of tokens that the model sees",
         "C",
         least=2,
         most=1 << 20,
@@ -70,7 +70,7 @@ class Settings(ShardSettings, TextSettings, TrainingSettings, AdaptationSettings
         "RATE",
         least=0,
         below=1,
-        default_help="0; 0.1 where the text will be read more than 25 times",
+        default_help="0; 0.1 if the text will be read more than 25 times",
         of_model=True,
     )
     learning_rate: float | None = with_default(  # type: ignore[assignment]
@@ -147,7 +147,7 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
         )
 
     def closing(self, job: Job, parts: Parts, summary: Summary) -> Iterator[str]:
-        """Return how fast the training was."""
+        """Yield the speed of the training."""
         rate = summary.tokens / max(1e-9, summary.seconds - summary.validation_seconds)
         peak = matmul_peak() * ranks().size
         share = rate * of_gpt(parts.model.config).operations / peak
@@ -158,7 +158,7 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
         yield from super().closing(job, parts, summary)
 
     def nats_on(self, run: Run, ids: Ids) -> tuple[float, int]:
-        """Return the mean loss on a text, in nats per token, and the number of these."""
+        """Return the mean loss on a text, in nats per token, and the number of tokens."""
         return evaluate_in_context(run.model, ids, run.settings.batch)
 
     def attention(self, run: Run, text: str, layer: int, head: int) -> tuple[NDArray, list[str]]:
@@ -175,7 +175,7 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
         return weights[0, head], [run.tokenizer.show(int(id)) for id in ids]
 
     def export(self, run: Run, file: str | Path, format: str, binary: bool) -> None:
-        """Write a folder that transformers loads, with the same logits, or the updates of LoRA."""
+        """Write a folder that transformers loads, with the same logits; or LoRA's updates."""
         if format == "peft":
             export_additions(run, file)
         else:
@@ -193,7 +193,7 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
 
 
 def times_read(settings: Settings, model: GPT, training: Ids) -> float:
-    """Return how often the training text will be read; with --minutes, at this machine's speed."""
+    """Return how often the training text will be read; with --minutes, estimate the speed."""
     if settings.epochs is not None:
         return settings.epochs
     if settings.steps is not None:

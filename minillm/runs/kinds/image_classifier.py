@@ -1,4 +1,4 @@
-"""``image-classifier``: the digit that an image shows."""
+"""``image-classifier``: the class of an image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class ImageClassifierKind(Kind):
 
     name = "image-classifier"
     year = 1986
-    help = "what digit an image shows"
+    help = "a classifier of images of digits"
     description = """\
 Train a feed-forward network to recognise handwritten digits of 8 by 8 pixels, from
 scikit-learn's bundled set (it needs the package scikit-learn)."""

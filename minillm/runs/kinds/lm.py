@@ -35,7 +35,7 @@ class Settings(TextSettings, TrainingSettings, AdaptationSettings):
         "D",
         least=0,
         most=65536,
-        default_help="128, or with --tied as --hidden",
+        default_help="128; with --tied, that of --hidden",
     )
     tied: bool = size(LanguageModelConfig, "tied", "the output layer's weights are the embedding's")
     window: int = option(
@@ -74,5 +74,5 @@ Ctrl-C saves and stops; --resume goes on from there."""
         return settings
 
     def writing_model(self, run: Run, length: int) -> LanguageModel:
-        """E W_x is worth computing where it has fewer rows than there are steps to come."""
+        """Return the model with E W_x computed, if that has fewer rows than there are steps."""
         return run.model.one_hot() if len(run.tokenizer) < length else run.model

@@ -14,7 +14,7 @@ class Settings(TextSettings, TrainingSettings):
     order: int = size(
         NeuralNGramConfig,
         "order",
-        "how many tokens an n-gram has: the model sees N - 1",
+        "number of tokens in an n-gram: the model sees N - 1",
         "N",
         least=2,
         most=1000,
@@ -27,14 +27,14 @@ class Settings(TextSettings, TrainingSettings):
 
 
 class NeuralNGramKind(TextKind):
-    """The embeddings of the last tokens and one hidden layer, to predict the next token."""
+    """The embeddings of the last tokens, and one hidden layer that predicts the next token."""
 
     name = "neural-ngram"
     year = 2003
     help = "a feed-forward language model over the last few tokens"
     description = """\
-Train the neural n-gram model of Bengio et al. (2003): it sees as far as an n-gram model, but
-learns what tokens have in common. The last tenth of the text is held out."""
+Train the neural n-gram model of Bengio et al. (2003): it sees as many tokens as an n-gram model,
+but learns their similarities. The last tenth of the text is held out."""
     examples = """\
   minillm train neural-ngram --out runs/bengio --minutes 2
         on the Python language reference, which ships with every CPython

@@ -1,4 +1,4 @@
-"""``ngram``: an n-gram model, which is counted rather than trained."""
+"""``ngram``: an n-gram model, counted rather than trained."""
 
 import math
 import sys
@@ -43,15 +43,15 @@ class Settings(FilesSettings, TokenizerSettings):
     smoothing: str = size(
         NGramConfig,
         "smoothing",
-        "how the probability of unseen n-grams is estimated; kneser-ney is modified Kneser-Ney",
+        "the estimation of unseen n-grams; kneser-ney is modified Kneser-Ney",
         choices=tuple(SMOOTHINGS),
     )
     k: float = size(NGramConfig, "k", "add-k adds K to each count", "K", above=0, rare=True)
     prune: tuple[int, ...] = size(
         NGramConfig,
         "prune",
-        "leave out n-grams seen at most C times: one number for the 2-grams, one for the 3-grams "
-        "and so on; the last is for all longer ones, too",
+        "leave out n-grams seen at most C times: a number for 2-grams, one for 3-grams and so on; "
+        "the last is for all longer ones, too",
         "C",
         least=0,
         most=10**12,
@@ -65,16 +65,16 @@ class Settings(FilesSettings, TokenizerSettings):
     )
     vocabulary: int | None = of_text(
         None,
-        "keep at most the N most frequent words; of byte pairs, learn N tokens",
+        "keep at most the N most frequent words; or learn N byte pairs",
         "N",
         least=2,
         most=100_000_000,
-        default_help="all; of byte pairs, 8000",
+        default_help="all words; 8000 byte pairs",
     )
     memory: Size = of_text(  # noqa: RUF009
         2 << 30,
-        "memory to use; the n-grams of a text that needs more are sorted and smoothed in pieces, "
-        "on the disk, in the folder for temporary files (TMPDIR)",
+        "memory to use; if a text needs more, its n-grams are sorted and smoothed in pieces on "
+        "disk, in the folder for temporary files (TMPDIR)",
         "SIZE",
         least=1,
         most=1 << 60,
@@ -90,16 +90,16 @@ class NGramKind(Kind):
     year = 1980
     help = "an n-gram model: counted, not trained"
     description = """\
-Count the n-grams of a text and smooth the counts into probabilities: the language model of
-the years before recurrent networks.  The last tenth of the text is held out, to measure the
-model on text that it has not seen.  In a model of words, each line is a sentence."""
+Count the n-grams of a text, and smooth the counts into probabilities.  This was the usual language
+model before recurrent networks.  The last tenth of the text is held out, to measure the model on
+text that it has not seen.  In a model of words, each line is a sentence."""
     examples = """\
   minillm train ngram --out runs/words
         5-grams of words, on the Python language reference that ships with every CPython
   minillm train ngram shakespeare.txt --unit character --order 7 --out runs/characters
   minillm train ngram shakespeare.txt --order 3 --smoothing witten-bell --out runs/wb
   minillm train ngram large.txt --prune 0 0 1 --memory 4G --out runs/large
-        from the 3-grams on, those seen once are left out
+        without the 3-grams, 4-grams and 5-grams seen only once
 
 then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa"""
     model = NGram
@@ -120,7 +120,7 @@ then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa"""
         report = partial(print, file=sys.stderr) if rank == 0 and not job.quiet else lambda _: None
         text = TextStream(job.data["files"], progress=Progress(report))
         cut = text.characters * 9 // 10
-        # The words of the text are its vocabulary, unless another is given.
+        # By default, the vocabulary is that of the text.
         vocabulary = vocabulary_for(job, settings.unit, lambda: None)
         with Spill() as spill:
             model, tokenizer, tokens = train_ngram(
@@ -149,7 +149,7 @@ then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa"""
     def build(
         self, config: NGramConfig, vocabularies: Mapping[str, Any], weights: Weights
     ) -> NGram:
-        """Return the model.  ValueError, with the array's name, for one that cannot be right."""
+        """Return the model.  ValueError, with the array's name, for a damaged one."""
         names = [f"word.{n}" for n in range(1, config.order + 1)]
         if tuple(weights[name].size for name in names) != config.sizes:
             raise ValueError("its sizes do not agree with the tensors stored")
@@ -169,7 +169,7 @@ then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa"""
         write_arpa(file, run.tokenizer, run.model.params)
 
     def imports(self, file: str, head: bytes) -> bool:
-        """Return whether a file is one to import as this kind: an ARPA file, gzip too."""
+        """Return whether to import a file as this kind: an ARPA file, compressed or not."""
         return head.startswith((b"\\data\\", b"\x1f\x8b")) or ".arpa" in Path(file).name
 
     def import_file(self, file: str, folder: RunFolder) -> str:

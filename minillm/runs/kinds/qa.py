@@ -1,4 +1,4 @@
-"""``qa``: answers to questions, found in a text."""
+"""``qa``: answers to questions about a text."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -33,10 +33,10 @@ from minillm.text import Vocabulary, build_vocabulary
 from minillm.training import Summary
 from minillm.training.minibatches import SpanTask, fingerprint
 
-CANDIDATES = 20  # spans that share the probability
+CANDIDATES = 20  # spans among which the probability is divided
 SHOWN = 5  # questions of a sample
 
-# Learning rates; those of a BERT, which is trained from scratch or was before, for a width of 1.
+# Learning rates; for a BERT, fresh or pre-trained, they are divided by the width.
 RATE, BERT_RATE, FINE_TUNING_RATE = 0.002, 0.15, 0.04
 SIZES = ("width", "layers", "heads", "context")
 
@@ -65,14 +65,14 @@ class Settings(TokenizerSettings, TrainingSettings, LoRASettings):
         TokenizerSettings,
         "tokenizer",
         None,
-        help="the pieces of a tokenizer's folder or file, or of another run: they are not learned",
+        help="use the wordpieces of a tokenizer's folder or file, or of another run",
     )
     vocabulary: int = with_default(
         VocabularySettings, "vocabulary", 4000, help="learn N tokens, pieces of words", least=7
     )
     stride: int = option(
         128,
-        "of a context that is longer than the model's, read a window every N tokens",
+        "read a window every N tokens of a long context",
         "N",
         least=1,
         most=1 << 20,
@@ -100,7 +100,7 @@ class Settings(TokenizerSettings, TrainingSettings, LoRASettings):
     layers: int = size(
         ReaderConfig,
         "layers",
-        "recurrences over what has flowed together, or blocks of a Transformer",
+        "number of recurrences after the attention flow, or of blocks of a Transformer",
         "L",
         most=1000,
     )
@@ -110,7 +110,7 @@ class Settings(TokenizerSettings, TrainingSettings, LoRASettings):
     context: int = size(
         ReaderConfig,
         "context",
-        "how many tokens the model reads at once: the question, the context and three more",
+        "number of tokens that the model sees: question, context and three special tokens",
         "C",
         least=8,
         most=1 << 20,
@@ -137,13 +137,12 @@ class QuestionAnsweringKind(Kind):
 
     name = "qa"
     year = 2017
-    help = "answers to questions, found in a text"
+    help = "answers to questions about a text"
     description = """\
-Train a reader: it predicts where in a text the answer to a question begins, and where it ends.  It
-learns from questions in the format of SQuAD, whose answers are pieces of their texts or, if the
-file says so, are not in them.  Without a FILE it learns from questions about functions of Python
-and NumPy, which are made of templates, and whose answers are pieces of docstrings.  With --init,
-a bert that was trained without questions is fine-tuned."""
+Train a reader: it predicts where the answer to a question begins and ends in a text.  It learns
+from questions in the format of SQuAD.  Each answer is a part of the text, or marked as missing.
+Without a FILE, it learns from questions about functions of Python and NumPy, which are made from
+templates and answered by docstrings.  With --init, a pre-trained bert is fine-tuned."""
     examples = """\
   minillm train qa --out runs/qa
   minillm train qa train-v2.0.json --validation dev-v2.0.json --out runs/squad --minutes 120
@@ -156,13 +155,13 @@ then: minillm answer DIR --context FILE "What is ... for?", minillm eval DIR [FI
     facts = QuestionFacts
 
     def open_vocabulary(self, values: dict[str, Any]) -> Any:
-        """Return the pieces, with the special tokens that frame question and context."""
+        """Return a vocabulary of pieces with [CLS], [SEP] and [MASK]."""
         return framing_vocabulary(values)
 
     def init_defaults(self, initial: Run, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the sizes of a BERT, or of another reader, and the rates of fine-tuning.
 
-        InputError for a run of another kind, or where other sizes are given.
+        InputError for a run of another kind, or for settings with other sizes.
         """
         if initial.kind.name not in ("bert", self.name):
             raise InputError(
@@ -233,14 +232,14 @@ then: minillm answer DIR --context FILE "What is ... for?", minillm eval DIR [FI
         return tokenizer
 
     def closing(self, job: Job, parts: Parts, summary: Summary) -> Iterator[str]:
-        """Return how many of the answers are found exactly."""
+        """Yield the share of answers with the correct first and last token."""
         task: Any = parts.task
         if task.measures:
             share = task.measures["exact_spans"]
             yield f"answers whose first and last token are right: {share:.1%}"
 
     def sample(self, run: Run) -> Iterator[str]:
-        """Return what the model answers."""
+        """Yield questions with the model's answers."""
         questions = open_data(run.data).questions("validation")
         yield "sample:\n\n"
         for question in questions[:: max(1, len(questions) // SHOWN)][:SHOWN]:
@@ -255,7 +254,7 @@ then: minillm answer DIR --context FILE "What is ... for?", minillm eval DIR [FI
         return answers_to(run, [Question(f"{n}", text, context, ()) for n, text in named], number)
 
     def evaluate(self, run: Run, evaluation: Evaluation) -> Results:
-        """Return exact match and F1 in percent, beside what counting shared words reaches."""
+        """Return exact match and F1 in percent, and those of counting shared words."""
         if evaluation.files:
             name = evaluation.title
             questions = [question for file in evaluation.files for question in read_squad(file)]
@@ -301,7 +300,7 @@ def texts_of(questions: Sequence[Question]) -> Iterator[str]:
 
 
 def placed(questions: Sequence[Question]) -> Iterator[tuple[str, str, str]]:
-    """Return the questions as :func:`minillm.data.reading.windows_of` takes them."""
+    """Yield the questions for :func:`minillm.data.reading.windows_of`."""
     for question in questions:
         yield f"question {question.id}", question.question, question.context
 
@@ -309,8 +308,8 @@ def placed(questions: Sequence[Question]) -> Iterator[tuple[str, str, str]]:
 def answers_to(run: Run, questions: Sequence[Question], number: int) -> list[list[Answered]]:
     """Return the best ``number`` answers to each question, the best first.
 
-    The probabilities are a softmax over the scores of the best spans and, if the model has
-    learned that there may be no answer, of none: its score is 0.
+    The probabilities are a softmax over the scores of the best spans and, if the model was trained
+    with unanswerable questions, of "no answer", whose score is 0.
     """
     settings, context = run.settings, run.model.config.context
     windows = windows_of(placed(questions), run.tokenizer, context, settings.stride)

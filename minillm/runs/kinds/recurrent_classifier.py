@@ -32,8 +32,8 @@ class Settings(VocabularySettings, TextClassifierSettings):
     )
     vectors: str | None = option(
         None,
-        "start the embedding from word vectors in word2vec's format, or of a run of word2vec; its "
-        "width is theirs",
+        "initialise the embedding with word vectors: a file in word2vec's format, or a run of "
+        "word2vec",
         "FILE",
         default_help="",
     )
@@ -49,7 +49,7 @@ class Settings(VocabularySettings, TextClassifierSettings):
     pooling: str = size(
         ClassifierConfig,
         "pooling",
-        "how the outputs of all steps become one vector",
+        "the pooling of all steps' outputs to one vector",
         choices=POOLINGS,
     )
     dropout: float = size(ClassifierConfig, "dropout")
@@ -63,9 +63,9 @@ class RecurrentClassifierKind(TextClassifierKind):
     year = 2014
     help = "a text classifier that reads a text word by word"
     description = """\
-Train a recurrent network to label texts: a file of lines label<TAB>text, or a folder that has a
-folder of text files for each label. Every tenth text of each label is held out. Where the order of
-many words or characters decides, it may know more than minillm train classifier."""
+Train a recurrent network to label texts: a file of lines label<TAB>text, or a folder with a
+subfolder of text files for each label. Every tenth text of each label is held out. If the order of
+many words or characters matters, it may be better than minillm train classifier."""
     examples = """\
   minillm train recurrent-classifier names.tsv --out runs/names --unit character --hidden 64
   minillm train recurrent-classifier reviews.tsv --out runs/reviews --vectors vectors.bin
@@ -79,7 +79,7 @@ then: minillm classify DIR, minillm eval DIR"""
     def complete(self, settings: Settings, given: Mapping[str, Any], job: Job) -> Settings:
         """Return the settings with an embedding as wide as the word vectors.
 
-        InputError where another width is given.
+        InputError for another width.
         """
         settings = super().complete(settings, given, job)
         if not settings.vectors:
@@ -121,16 +121,15 @@ then: minillm classify DIR, minillm eval DIR"""
     def reader(
         self, config: ClassifierConfig, settings: Settings, vocabularies: Mapping[str, Any]
     ) -> Read:
-        """Return the function from a text to the ids of its first tokens."""
+        """Return a function from a text to the ids of its first tokens."""
         encode = vocabularies["tokenizer"].encode
         return lambda text, place: encode(text, place)[: settings.max_length].tolist()
 
 
 def start_from_vectors(model: Classifier, tokenizer: Vocabulary, path: str) -> str:
-    """Put the vectors of known words into a fresh model's embedding; return a line on how many.
+    """Put the vectors of known words into a fresh model's embedding; return a line about them.
 
-    All are scaled by one factor, so that their entries have the variance of those of the words
-    without a vector.
+    All are scaled by one factor, so that they have the variance of the fresh embeddings.
     """
     vectors, E = open_vectors(path), model.params["embedding.E"]
     size = max(np.sqrt(np.mean(np.square(vectors.vectors))), np.finfo(vectors.vectors.dtype).tiny)

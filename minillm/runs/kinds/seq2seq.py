@@ -53,8 +53,8 @@ class Seq2SeqKind(PairKind):
     year = 2014
     help = "an encoder-decoder: translation, pronunciation, summaries"
     description = f"""\
-Train an encoder-decoder, which reads one sequence and writes another, on pairs of texts:
-a file of lines source<TAB>target, of which the last tenth is held out; or a built-in set:
+Train an encoder-decoder, which reads one sequence and writes another, on pairs of texts: a file of
+lines source<TAB>target, the last tenth of which is held out; or a built-in set:
 {BUILT_IN}
 With --attention none, the decoder sees the source as one vector, as in 2014; with the other
 kinds of attention it sees all positions of the source at each step, as since 2015."""
@@ -62,7 +62,7 @@ kinds of attention it sees all positions of the source at each step, as since 20
   minillm train seq2seq numbers-en-fr --out runs/numbers --minutes 3
   minillm train seq2seq cmudict --out runs/vector --minutes 20 --attention none
   minillm train seq2seq train.tsv --validation val.tsv --unit token --out runs/multi30k
-        words and punctuation that spaces separate already
+        for texts with spaces around punctuation already
 
 then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a source text\""""
     model = EncoderDecoder

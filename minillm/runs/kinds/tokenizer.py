@@ -1,4 +1,4 @@
-"""``tokenizer``: byte pairs or wordpieces, learned from a text for other models to read it with."""
+"""``tokenizer``: byte pairs or wordpieces, learned from a text for use in other runs."""
 
 import sys
 import time
@@ -33,7 +33,7 @@ class Settings:
     )
     unit: str = of_text(
         "bpe",
-        "parts of words as GPT has them (byte pairs), or as BERT has them",
+        "byte pairs, as in GPT, or wordpieces, as in BERT",
         choices=("bpe", "wordpiece"),
     )
     cased: bool = of_text(
@@ -49,7 +49,7 @@ class TokenizerConfig:
 
 
 class NoModel:
-    """The model of a run that is a vocabulary alone: it has no weights."""
+    """The model of a run that is only a vocabulary: it has no weights."""
 
     def __init__(self, config: TokenizerConfig, params: Weights | None = None):
         self.config, self.params = config, dict(params or {})
@@ -63,11 +63,11 @@ class TokenizerKind(Kind):
     help = "byte pairs and wordpieces: tokens between characters and words"
     description = """\
 Learn byte pairs from a text: beginning with the 256 bytes, the most frequent pair of neighbours
-becomes a token, again and again.  Or wordpieces, as BERT reads them: beginning with the characters,
-the pair that makes the text likeliest becomes one.  Files of any size are read as streams; the last
-tenth is held out, to measure how many bytes a token has on text that was not seen.  The folder also
-has the files that other programs read: tokenizer.json, and vocab.json with merges.txt, or vocab.txt
-with tokenizer_config.json."""
+repeatedly becomes a token.  Or learn BERT's wordpieces: beginning with the characters, the pair
+that makes the text most likely becomes a token.  Files of any size are read as streams.  The last
+tenth is held out, to measure the bytes per token on unseen text.  The folder also has files for
+other programs: tokenizer.json, and vocab.json with merges.txt, or vocab.txt with
+tokenizer_config.json."""
     examples = """\
   minillm train tokenizer --out runs/pairs
         on the Python language reference, which ships with every CPython
@@ -82,7 +82,7 @@ then: minillm train lm FILE --tokenizer runs/pairs --out DIR, minillm eval runs/
     resumable = False
 
     def train(self, job: Job) -> bool:
-        """Learn, measure on the held-out text, and save; before that, nothing is written."""
+        """Learn, measure on the held-out text, and save; nothing is written earlier."""
         settings: Settings = job.settings
         check_size(settings.unit, settings.vocabulary)
         if settings.cased and settings.unit != "wordpiece":
@@ -119,14 +119,14 @@ WORTH = {
 
 
 def learned(blocks: Iterable[str], settings: Settings) -> BytePairs | WordPieces:
-    """Return the tokenizer that a text teaches."""
+    """Learn a tokenizer from a text."""
     if settings.unit == "bpe":
         return bpe.train(blocks, settings.vocabulary)
     return wordpiece.train(blocks, settings.vocabulary, lower_case=not settings.cased)
 
 
 def reported(blocks: Iterable[str], total: int, quiet: bool) -> Iterator[str]:
-    """Return the blocks; a line every few seconds says how far the reading is."""
+    """Yield the blocks, and print the progress every few seconds."""
     if quiet:
         yield from blocks
         return
@@ -141,7 +141,7 @@ def reported(blocks: Iterable[str], total: int, quiet: bool) -> Iterator[str]:
 
 
 def measured(tokenizer: Vocabulary, blocks: Iterable[str], name: str) -> Results:
-    """Return how long tokens are in a text."""
+    """Return the bytes and characters per token of a text."""
     tokens, unknown, bytes, characters = 0, 0, 0, 0
     for block in blocks:
         sizes = size_of(block)

@@ -1,4 +1,4 @@
-"""``transformer``: an encoder-decoder of attention alone, from one text to another."""
+"""``transformer``: an encoder-decoder with attention only, from one text to another."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Settings(PairSettings):
 
     joint: bool = option(
         False,
-        "one vocabulary for source and target, and one embedding, which is the output layer too",
+        "one vocabulary for source and target, and one matrix for both embeddings and the output",
         group="the text",
     )
     vocabulary: int = with_default(PairSettings, "vocabulary", 8000)
@@ -46,14 +46,14 @@ class Settings(PairSettings):
     post_norm: bool = size(
         TransformerConfig,
         "post_norm",
-        "norms after the sums, as published, not inside the branches",
+        "norm after each sum, as published, not inside the branch",
         rare=True,
     )
     dropout: float = size(TransformerConfig, "dropout")
     label_smoothing: float = size(TransformerConfig, "label_smoothing")
     schedule: str = option(
         "cosine",
-        "how the learning rate falls; as published, as 1 / sqrt(t), which does not reach zero",
+        "shape of the learning rate over the run; inverse-square-root as published",
         choices=tuple(SCHEDULES),
         group="gradient descent",
         rare=True,
@@ -69,13 +69,13 @@ class TransformerKind(PairKind):
 
     name = "transformer"
     year = 2017
-    help = "an encoder-decoder of attention alone: translation, pronunciation"
+    help = "an encoder-decoder with attention only: translation, pronunciation"
     description = f"""\
 Train a Transformer, which reads one sequence and writes another, on pairs of texts: a file of
-lines source<TAB>target, of which the last tenth is held out; or a built-in set:
+lines source<TAB>target, the last tenth of which is held out; or a built-in set:
 {BUILT_IN}
-It is the model of "Attention is all you need" (2017), in the place of the recurrent one of
-minillm train seq2seq."""
+It is the model of "Attention is all you need" (2017); minillm train seq2seq trains a recurrent
+one."""
     examples = """\
   minillm train transformer numbers-en-fr --out runs/numbers --minutes 3
   minillm train transformer train.tsv --validation val.tsv --unit bpe --joint --pretokenised \\
@@ -97,14 +97,14 @@ then: minillm translate DIR, minillm eval DIR,
         return super().init_defaults(initial, given) | {"joint": joint}
 
     def prepare(self, job: Job, rng: np.random.Generator) -> Parts:
-        """Return the parts.  InputError where one vocabulary is to have two units."""
+        """Return the parts.  InputError for --joint with two units."""
         settings = job.settings
         if settings.joint and settings.source_unit != settings.target_unit:
             raise InputError("--joint: expected the same --source-unit and --target-unit")
         return super().prepare(job, rng)
 
     def new_vocabularies(self, pairs: PairData, job: Job) -> tuple[Vocabulary, Vocabulary]:
-        """Return the vocabularies of source and target; or twice one of both."""
+        """Return the vocabularies of source and target, which may be the same."""
         if not job.settings.joint or job.initial:
             return super().new_vocabularies(pairs, job)
         both = vocabulary_of(pairs, job, 0, 1)

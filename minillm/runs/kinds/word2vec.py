@@ -44,7 +44,7 @@ from minillm.training.word2vec import (
     train_word2vec,
 )
 
-RATES = {"skip-gram": 0.025, "cbow": 0.05}  # the learning rate at the start, of each algorithm
+RATES = {"skip-gram": 0.025, "cbow": 0.05}  # initial learning rates
 
 
 @dataclass(frozen=True)
@@ -61,15 +61,15 @@ class Settings(FilesSettings):
     window: int = size(
         Word2VecConfig,
         "window",
-        "neighbours are at most N words away; for each word, the distance is drawn from 1 to N",
+        "neighbours are at most N words away; the distance is drawn from 1 to N for each word",
         "N",
         most=1000,
     )
     negative: int = size(
         Word2VecConfig,
         "negative",
-        "random words for each true neighbour, which the model learns to tell apart; 0: predict "
-        "along the paths of a Huffman tree instead (hierarchical softmax)",
+        "negative samples: random words for each true neighbour; 0: hierarchical softmax, along "
+        "the paths of a Huffman tree",
         "N",
         least=0,
         most=1000,
@@ -86,7 +86,7 @@ class Settings(FilesSettings):
     minimum_count: int = of_text(5, "words seen less often are left out", "N", least=1, most=10**12)
     memory: Size = of_text(  # noqa: RUF009
         1 << 30,
-        "memory for the ids of the text; what is beyond is read from the disk",
+        "memory for the ids of the text; the rest is read from disk",
         "SIZE",
         least=1,
         most=1 << 60,
@@ -96,7 +96,7 @@ class Settings(FilesSettings):
     epochs: int = of_run(20, "how often the text is read", "N", least=1, most=10**6)
     threads: int = of_run(
         1,
-        "update the same weights without locks; with 2 or more, a seed does not fix the result",
+        "threads that update the same weights without locks; with 2 or more, results vary",
         "N",
         least=1,
         most=1024,
@@ -107,13 +107,13 @@ class Settings(FilesSettings):
     checkpoint_seconds: float = with_default(TrainingSettings, "checkpoint_seconds", 30.0)
     learning_rate: float | None = of_run(
         None,
-        "learning rate at the start; it falls linearly; n ranks start with n times that, at most 8",
+        "initial learning rate, which falls linearly; n ranks multiply it by n, at most by 8",
         "R",
         above=0,
         default_help="0.025, cbow 0.05",
     )
     final_rate: float = of_run(
-        1e-4, "learning rate at the end", "R", above=0, changeable=False, rare=True
+        1e-4, "final learning rate", "R", above=0, changeable=False, rare=True
     )
 
 
@@ -124,8 +124,8 @@ class Word2VecKind(Kind):
     year = 2013
     help = "word vectors: skip-gram or CBOW"
     description = """\
-Learn a vector for each word from the words around it: words that are used alike get similar
-vectors.  Each line of the text is a sentence.  Files of any size are read as streams."""
+Learn a vector for each word from the words around it: words with similar uses get similar vectors.
+Each line of the text is a sentence.  Files of any size are read as streams."""
     examples = """\
   minillm train word2vec --out runs/vectors
         on the Python language reference, which ships with every CPython
@@ -134,10 +134,10 @@ vectors.  Each line of the text is a sentence.  Files of any size are read as st
   mpiexec -n 4 minillm train word2vec big.txt --out runs/big
         four processes, on one machine or on several, each with a quarter of the sentences
   minillm train word2vec --out runs/bard --resume
-        go on after Ctrl-C; with one thread, bit for bit as if it had not stopped
+        continue after Ctrl-C; with one thread, with the same bits as without the interruption
   minillm train word2vec --out runs/bard --resume --epochs 60
-        go on, to 60 epochs in all: the learning rate goes back up to where it would be by then,
-        so that the vectors are not those of a run that had 60 epochs from the start
+        continue to 60 epochs in all: the learning rate goes back up to where it would be by then,
+        so the vectors differ from those of a run of 60 epochs from the start
 
 then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DIR,
       minillm export DIR vectors.txt"""
@@ -154,13 +154,13 @@ then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DI
         return replace(settings, learning_rate=RATES[settings.algorithm])
 
     def open_vocabulary(self, values: dict[str, Any]) -> WordCounts:
-        """Return the words and how often each was seen."""
+        """Return the words and their counts."""
         return WordCounts.from_dict(values)
 
     def build(
         self, config: Word2VecConfig, vocabularies: Mapping[str, Any], weights: Weights
     ) -> Word2Vec:
-        """Return a model with the tables of the words' counts, and with these vectors."""
+        """Return a model with these vectors, and tables from the words' counts."""
         _check_shapes(config, {name: array.shape for name, array in weights.items()})
         model = Word2Vec(config, vocabularies["tokenizer"].counts)
         for name, array in model.params.items():
@@ -236,7 +236,7 @@ then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DI
         write_vectors(file, vectors.words, vectors.vectors, binary)
 
     def imports(self, file: str, head: bytes) -> bool:
-        """Return whether a file is one to import as this kind: two numbers are its first line."""
+        """Return whether to import a file as this kind: its first line is two numbers."""
         fields = head.split(b"\n")[0].split()
         return len(fields) == 2 and all(field.isdigit() for field in fields)
 
@@ -256,7 +256,7 @@ then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DI
 
 
 def _check_shapes(config: Word2VecConfig, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """ValueError unless stored vectors have the shapes that the config says."""
+    """ValueError unless the stored vectors have the shapes of the config."""
     rows = {"vectors": config.vocabulary, "outputs": config.vocabulary - (config.negative == 0)}
     for name, count in rows.items():
         if shapes.get(name) != (count, config.dimension):
@@ -266,7 +266,7 @@ def _check_shapes(config: Word2VecConfig, shapes: Mapping[str, tuple[int, ...]])
 
 
 def _check_resumed(job: Job, settings: Any, corpus: Corpus, progress: Progress) -> None:
-    """InputError if there is nothing left to do; say so where the schedule is another."""
+    """InputError if there is nothing left to do; report a changed schedule."""
     if progress.words >= settings.epochs * corpus.words:
         raise InputError(
             f"{job.folder.path}: the run is complete after {progress.words:,} words, "
