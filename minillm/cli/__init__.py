@@ -14,14 +14,14 @@ from minillm import mpi
 from minillm.cli import process
 from minillm.errors import DivergedError, InputError
 
-_TOGETHER = 3.0  # seconds within which an error that all ranks have reaches each of them
+_TOGETHER = 3.0  # seconds in which an error of all ranks reaches each of them
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status.
 
-    2 for bad input, 1 for divergence, 130 after Ctrl-C or SIGTERM, 141 where the reader of the
-    output has gone.  Without a verb it shows the help and returns 1, as git does.
+    It is 2 for bad input, 1 for divergence, 130 after Ctrl-C or SIGTERM, 141 if the reader of the
+    output has gone.  Without a verb, it shows the help and returns 1, like git.
 
     Without ``argv``, the arguments, signals and standard streams are those of this process.  A
     signal ends it at once until the work begins, and after the work.
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> int:
     """Run the command line; an error is reported in one line."""
-    # argparse and the rest take 20 ms, in which signals are to be handled already
+    # argparse and the rest take 20 ms; signals are handled before
     from minillm.cli.arguments import command_line
 
     try:
@@ -58,7 +58,7 @@ def _run(argv: Sequence[str] | None) -> int:
                 process.begin_work()
             return args.run(args)
         finally:
-            if sys.stdout is not None:  # while an error can be reported
+            if sys.stdout is not None:  # here, an error can still be reported
                 sys.stdout.flush()
     except InputError as error:
         return _fail(str(error))
@@ -82,7 +82,7 @@ def _run(argv: Sequence[str] | None) -> int:
 
 
 def _message(error: OSError) -> str:
-    """The file and what failed; a full disk loses nothing."""
+    """The file and the error; after a full disk, a note on what is kept."""
     place = f"{error.filename}: " if error.filename else ""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     kept = "; what was saved before is kept" if full and place != "standard output: " else ""
@@ -96,8 +96,8 @@ def _fail(message: str, status: int = 2) -> int:
 def _report(text: str, status: int) -> int:
     """Report an error and return the status.
 
-    Rank 0 reports an error that all ranks of a job have.  A rank that has an error of its own
-    reports it and ends the others, which would wait for it.
+    Rank 0 reports an error that all ranks of a job have.  If only one rank has an error, it reports
+    it and ends the others, which would wait for it.
     """
     try:
         ranks = mpi.ranks()

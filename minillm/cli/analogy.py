@@ -1,7 +1,7 @@
 """Answer "a is to b as c is to what?" with word vectors.
 
-Print the words closest to b - a + c.  With --set, count how often the closest word is the right
-one, over a file of questions, section by section.
+Print the words closest to b - a + c.  With --set, measure the accuracy of the closest word on a
+file of questions, section by section.
 
 examples:
   minillm analogy runs/vectors man king woman
@@ -37,10 +37,10 @@ def run(args: argparse.Namespace) -> int:
         print_scored(vectors.analogy(a, b, c, args.count))
         return 0
     results = analogy_accuracy(vectors, read_analogies(args.set))
-    right, asked, total = (sum(column) for column in zip(*results.values(), strict=True))
-    results["all"] = right, asked, total
+    right, known, total = (sum(column) for column in zip(*results.values(), strict=True))
+    results["all"] = right, known, total
     width = max(map(len, results))
-    for name, (right, asked, total) in results.items():
-        percent = f"{100 * right / asked:6.2f} %" if asked else "       - "
-        print(f"{name:{width}}{percent}  {right} of {asked} ({total - asked} with unknown words)")
+    for name, (right, known, total) in results.items():
+        percent = f"{100 * right / known:6.2f} %" if known else "       - "
+        print(f"{name:{width}}{percent}  {right} of {known} ({total - known} with unknown words)")
     return 0

@@ -1,8 +1,8 @@
 """Answer questions from a text.
 
-Answer QUESTIONs, or the lines of standard input, with pieces of the text of --context, by a run of
+Answer QUESTIONs, or the lines of standard input, with parts of the text of --context, by a run of
 qa.  Each line of output is the answer, its probability among the best candidates, and its place,
-separated by tabs.  A run that was trained on unanswerable questions, too, may give no answer.
+separated by tabs.  A run that was also trained on unanswerable questions may give no answer.
 
 examples:
   minillm answer runs/qa --context page.txt "What is the default of limit?"
@@ -10,8 +10,8 @@ examples:
   minillm answer runs/qa --context page.txt "What does it return?" --n-best 3
         number of the question, probability, answer and place, best first
   minillm answer runs/qa --context page.txt --json < questions.txt
-        one object a line: {"question": ..., "answer": ..., "probability": ..., "start": ...,
-        "end": ...}; the characters from start to end, counted from 0
+        one object per line: {"question": ..., "answer": ..., "probability": ..., "start": ...,
+        "end": ...}; start and end count characters from 0
 """
 
 import argparse
@@ -29,10 +29,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Declare the questions and the text."""
     add_run(parser, "a run of qa")
     add_files(parser, "questions (default: the lines of standard input)", "QUESTION")
-    help = "the text that has the answers, - for standard input"
+    help = "the text with the answers, - for standard input"
     add_option(parser, "--context FILE", help, required=True)
     add_option(parser, "--n-best N", "print the N best answers", integer(1, 1000))
-    parser.add_argument("--json", action="store_true", help="print one JSON object a line")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
 
 
 def run(args: argparse.Namespace) -> int:

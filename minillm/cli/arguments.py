@@ -1,4 +1,4 @@
-"""The verbs, found, and argparse with help that is easy to read and errors of one line."""
+"""The list of verbs, and argparse with readable help and one-line errors."""
 
 import argparse
 import difflib
@@ -14,7 +14,7 @@ from minillm import cli
 from minillm.errors import short
 from minillm.mpi import launched_as
 
-# Options of nanoGPT, Hugging Face, gensim and others -> those that may be meant here.
+# Options of nanoGPT, Hugging Face, gensim and others -> the options here.
 ELSEWHERE = {
     "--batch-size": ["--batch"],
     "--beam-size": ["--beam"],
@@ -55,7 +55,7 @@ ELSEWHERE = {
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """Examples keep their lines, the usage is one line, and verbs stand in one column."""
+    """Examples keep their lines, the usage is one line, and verbs are in one column."""
 
     def __init__(self, prog: str, **options: Any):
         super().__init__(prog, **{"max_help_position": 28, **options})
@@ -63,7 +63,7 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
     def _format_usage(self, usage: Any, actions: Any, groups: Any, prefix: Any) -> str:
         """A usage of several lines leaves out the options, which are explained below it.
 
-        Groups that exclude each other are left out: argparse fails where it hides some of one.
+        Exclusive groups are left out, because argparse fails if some of their options are hidden.
         """
         full = super()._format_usage(usage, actions, [], prefix)
         if full.strip().count("\n") == 0:
@@ -72,16 +72,16 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
         return super()._format_usage(usage, needed, [], prefix).rstrip() + " [options]\n\n"
 
     def _format_action(self, action: argparse.Action) -> str:
-        """Subcommands are a list, without a line that says VERB."""
+        """Subcommands are a list without a line "VERB"."""
         if isinstance(action, argparse._SubParsersAction):
             return self._join_parts([self._format_action(a) for a in action._get_subactions()])
         return super()._format_action(action)
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """argparse's parser, with examples that keep their lines and errors of one line with a hint.
+    """argparse's parser, with examples that keep their lines, and one-line errors with hints.
 
-    ``declare(parser)`` is called when the parser is first used: one for each verb takes no time.
+    ``declare(parser)`` is called when the parser is first used, because only one verb is.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class ArgumentParser(argparse.ArgumentParser):
     def set_page(self, documented: Any) -> None:
         """Take the help page from the docstring of a verb or of a function.
 
-        The line "examples:" begins what is shown after the arguments.
+        The part from the line "examples:" on is shown after the arguments.
         """
         docstring = inspect.getdoc(documented) or ""
         self.description, found, examples = docstring.partition("\n\nexamples:\n")
@@ -108,16 +108,15 @@ class ArgumentParser(argparse.ArgumentParser):
         self.rare[action], action.help = action.help, argparse.SUPPRESS
 
     def format_help(self) -> str:
-        """The help page, which ends by telling of the options that it leaves out."""
+        """The help page; its end mentions ``--help-all`` if it leaves out options."""
         hidden = any(action.help is argparse.SUPPRESS for action in self.rare)
         more = f"\nmore options, which are rarely needed: {self.prog} --help-all\n"
         return super().format_help() + more * hidden
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse as argparse does, but FILEs may also stand behind an option.
+        """Parse like argparse, but allow FILEs after an option.
 
-        An argument that this parser does not know is refused here: the parser above it could
-        not tell what was meant.
+        An unknown argument is refused here, because the parser above could not give a hint.
         """
         if self.declare:
             self.declare(self)
@@ -144,7 +143,7 @@ class ArgumentParser(argparse.ArgumentParser):
         self.error(f"there is no option {short(name)}{did_you_mean(name, known)}")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
-        """Check a choice as argparse does; the message has the nearest spellings."""
+        """Check a choice like argparse; the message has the nearest spellings."""
         if action.choices is not None and value not in action.choices:
             choices = [str(choice) for choice in action.choices]
             raise argparse.ArgumentError(
@@ -154,12 +153,12 @@ class ArgumentParser(argparse.ArgumentParser):
             )
 
     def _print_message(self, message: str, file: Any = None) -> None:
-        """Print a message; all ranks have the same, and rank 0 shows it."""
+        """Print a message, which is the same on all ranks, on rank 0 only."""
         if launched_as() in (None, 0):
             super()._print_message(message, file)
 
     def error(self, message: str) -> NoReturn:
-        """Exit with status 2 and one line that also says where help is."""
+        """Exit with status 2 and one line, which also names the help."""
         message = " ".join(message.removeprefix("argument ").splitlines())
         missing = message.removeprefix("the following arguments are required: ")
         if missing != message:
@@ -219,7 +218,7 @@ minillm VERB --help explains a verb, with examples.
 
 
 def verbs() -> Iterator[tuple[str, str]]:
-    """The module and the title of each verb, which are read without importing anything."""
+    """The module and the title of each verb, read without importing anything."""
     for finder, name, _ in pkgutil.iter_modules(cli.__path__):
         source = Path(finder.path, f"{name}.py").read_text("utf-8")  # type: ignore[union-attr]
         if "\ndef run(" in source:

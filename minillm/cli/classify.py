@@ -1,14 +1,14 @@
 """Label texts, line by line.
 
 Label the lines of FILEs, or of standard input, with a trained classifier.  Each line of output is
-the label, its probability and the text, separated by tabs.  An empty line is a text, too.  With a
+the label, its probability and the text, separated by tabs.  An empty line is also a text.  With a
 run of image-classifier, a line is an image: its pixels, 0 to 1, separated by spaces.
 
 examples:
   echo "a fine film" | minillm classify runs/reviews
   minillm classify runs/reviews --all < texts.txt
   minillm classify runs/reviews texts.txt --json > labels.jsonl
-        one object a line: {"label": ..., "probabilities": {...}, "text": ...}
+        one object per line: {"label": ..., "probabilities": {...}, "text": ...}
 """
 
 import argparse
@@ -27,7 +27,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     form.add_argument(
         "--all", action="store_true", help="print the probabilities of all labels, largest first"
     )
-    form.add_argument("--json", action="store_true", help="print one JSON object a line")
+    form.add_argument("--json", action="store_true", help="print one JSON object per line")
 
 
 def run(args: argparse.Namespace) -> int:

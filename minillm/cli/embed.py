@@ -1,8 +1,8 @@
 """Write a vector for each line of text.
 
 The lines of FILEs, or of standard input, become one array (lines, width) in NumPy's format.
-Lines of similar length are read together.  A line longer than the model's context is cut.
-An imported sentence encoder pools the vectors of the tokens as its files say.
+A line longer than the model's context is cut.  An imported sentence encoder pools the vectors of
+the tokens with the setting in its files.
 
 examples:
   minillm embed runs/bert < lines.txt > vectors.npy
@@ -24,7 +24,7 @@ from minillm.errors import InputError
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Declare the lines, and what to do with them."""
+    """Declare the lines, the output and the pooling."""
     add_run(parser, "a run of bert")
     add_files(parser, "lines of UTF-8 text (default: standard input)")
     add_option(parser, "--to FILE", "write a .npy file (default: standard output)")
@@ -32,7 +32,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--pooling",
         choices=("mean", "first", "max"),
         help="the mean of all tokens' vectors, the first token's, or the largest of each feature "
-        "(default: as a sentence encoder's files say, else the mean)",
+        "(default: the setting of a sentence encoder, else the mean)",
     )
 
 

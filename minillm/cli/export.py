@@ -34,7 +34,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--format",
         choices=("arpa", "word2vec", "huggingface", "peft"),
-        help="the format, where a kind of model has several: peft has LoRA's updates alone, "
+        help="the format, if a kind of model has several: peft has only LoRA's updates, "
         "huggingface the model with them",
     )
     parser.add_argument(

@@ -1,8 +1,8 @@
 """Fill in the gaps of a text.
 
-Print the tokens that a run of bert finds most probable where [MASK] stands, with their
-probabilities.  Several gaps are filled in independently: a paragraph of tokens for each gap.  A
-token that begins with ## continues a word.
+Print the most probable tokens for each [MASK], with their probabilities, by a run of bert.
+Several gaps are filled in independently, with a paragraph of tokens for each.  A token that begins
+with ## continues a word.
 
 examples:
   minillm fill runs/bert "the [MASK] statement"

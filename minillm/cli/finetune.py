@@ -8,10 +8,10 @@ from minillm.runs.kind import find_kind
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Declare the settings of the kind, two of which are the run and the data."""
+    """Declare the settings of the kind, including the run and the data."""
     train.add_kind(parser, find_kind(train.FINETUNED))
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train as ``minillm train`` does."""
+    """Train like ``minillm train``."""
     return train.run(args)

@@ -6,7 +6,7 @@ documents (shards, or a GPT-2) ends its text by itself.
 examples:
   minillm generate runs/first
   minillm generate runs/first --prompt "The while statement" --length 1000
-  minillm generate runs/first --temperature 0             always the most probable: it will repeat
+  minillm generate runs/first --temperature 0             the most probable tokens: it will repeat
   minillm generate runs/first --temperature 1 --top-p 0.9 --seed 7
 """
 
@@ -27,7 +27,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     help = "sample; below 1, probable tokens more often, above 1 less often; 0: the most probable"
     add_option(parser, "--temperature T", help, number(least=0), 0.8)
     add_option(parser, "--top-k K", "sample from the K most probable tokens only", integer(1))
-    help = "sample from the fewest most probable tokens whose probabilities sum to P"
+    help = "sample from the smallest set of most probable tokens whose probabilities sum to P"
     add_option(parser, "--top-p P", help, number(above=0, most=1))
     add_seed(parser, "the same seed generates the same text")
     help = "end before this character, word or byte pair; may be given several times"

@@ -25,7 +25,7 @@ from minillm.testing import GradientError, check_gradients
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Declare the ops, and how many cases."""
+    """Declare the ops, and the number of cases."""
     parser.add_argument("ops", nargs="*", metavar="OP", help="ops to check (default: all)")
     add_option(parser, "--seeds N", "check N random cases of each op", integer(1), 5)
 

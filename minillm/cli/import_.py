@@ -2,8 +2,8 @@
 
 Make a run from an ARPA file (gzip too), from word vectors in one of word2vec's formats, or from a
 folder with a GPT-2 or a BERT as Hugging Face's transformers stores it (config.json,
-model.safetensors or several files with an index, and a tokenizer).  A folder of
-sentence-transformers says how embed and similar pool.
+model.safetensors or several files with an index, and a tokenizer).  For a folder of
+sentence-transformers, embed and similar use its pooling.
 
 examples:
   minillm import model.arpa.gz --out runs/words

@@ -14,7 +14,7 @@ import minillm
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """There are none."""
+    """Declare no arguments."""
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""Standard input or files, some lines at a time."""
+"""Lines of standard input or files, in chunks."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -6,13 +6,13 @@ from itertools import chain, islice
 
 from minillm.data.lines import read_lines
 
-CHUNK = 1024  # lines that are read together, so that lines of similar length can be batched
+CHUNK = 1024  # lines, so that lines of similar length can be batched
 
 
 def chunks(files: Sequence[str] = ()) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
     """Lines of files, or of standard input, and their places; one at a time from a terminal.
 
-    What was printed for a chunk is flushed before the next one is read.
+    The output for a chunk is flushed before the next one is read.
     """
     files = files or ["-"]
     lines = chain.from_iterable(map(read_lines, files))

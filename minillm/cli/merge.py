@@ -1,7 +1,7 @@
 """Merge LoRA's updates into the weights that they update.
 
-Make a run whose weights are those of a base model with the updates of a run of finetune
---lora-rank.  It needs neither of the two any more.  Every other verb merges them in memory.
+Make a run with the weights of a base model plus the updates of a run of finetune --lora-rank.  It
+needs neither of these two runs.  Every other verb merges the updates in memory.
 
 examples:
   minillm finetune runs/sentences questions.tsv --lora-rank 8 --out runs/small

@@ -1,4 +1,4 @@
-"""Options: those of a kind's settings, and those that several verbs share."""
+"""Options: those of a kind's settings, and those shared by several verbs."""
 
 import argparse
 from collections.abc import Callable, Collection
@@ -22,7 +22,7 @@ def add_settings(
     without: Collection[str] = (),
     common: Collection[str] | None = None,
 ) -> None:
-    """Declare an argument for each other field; the result has only those that are given.
+    """Declare an argument for each other field; the result has only those that were given.
 
     ``common`` are the options that ``--help`` shows, by default those that are not rare.
     """
@@ -83,7 +83,7 @@ def _shown(default: Any) -> str:
 
 
 def parser_of(declared: Option, type_: type) -> Callable[[str], Any]:
-    """The function that turns an argument into a value, and checks its bounds."""
+    """A function that turns an argument into a value, and checks its bounds."""
     convert: Callable[[str], Any] = _size if type_ is Size else type_
 
     def parse(text: str) -> Any:
@@ -130,7 +130,7 @@ def add_option(
     default: Any = None,
     **details: Any,
 ) -> argparse.Action:
-    """Declare an option such as "--length N", whose help ends with its default."""
+    """Declare an option such as "--length N"; its help ends with its default."""
     flag, _, metavar = declared.partition(" ")
     shown = "" if default is None else f" (default {_shown(default)})"
     return parser.add_argument(
@@ -139,12 +139,12 @@ def add_option(
 
 
 def add_seed(parser: Any, help: str) -> None:
-    """``--seed``, in the bounds of the seed of a training."""
+    """``--seed``, with the bounds of a training's seed."""
     add_option(parser, "--seed N", help, parser_of(option_of(TrainingSettings, "seed"), int))
 
 
 def add_run(parser: ArgumentParser, help: str = "the folder of a run") -> None:
-    """The run that :func:`open_run` opens, and whether its weights may be other than finite."""
+    """The run that :func:`open_run` opens, and ``--allow-nan``."""
     parser.add_argument("run_folder", metavar="DIR", help=help)
     parser.hide(
         parser.add_argument(
@@ -161,7 +161,7 @@ def open_run(args: argparse.Namespace) -> Run:
 
 
 def add_files(parser: ArgumentParser, help: str, metavar: str = "FILE") -> None:
-    """Any number of FILEs, which may also stand behind options."""
+    """Any number of FILEs, which may also follow options."""
     parser.add_argument("files", nargs="*", default=[], metavar=metavar, help=help)
     parser.set_defaults(several_files=True)
 

@@ -15,7 +15,7 @@ Given a budget, --hours and --ranks or --flops, it also reports the best model f
 
 examples:
   minillm plan
-        the model that `minillm train gpt` makes by default, with a network of 10 Gbit/s
+        the default model of `minillm train gpt`, with a network of 10 Gbit/s
   minillm plan runs/gpt --tokens 1e9
         the model of a run, over a billion tokens
   mpiexec -n 4 minillm plan --layers 12 --heads 12 --width 768 --context 1024
@@ -23,7 +23,7 @@ examples:
   minillm plan --hours 24 --ranks 64 --network 12.5 --latency 2
         the best model for a day on 64 ranks, at 100 Gbit/s
   minillm plan --flops 1e20
-        the best model for so many operations
+        the best model for 1e20 operations
 
 The equations are in minillm/training/plan.py; docs/cluster.md explains them.
 """
@@ -54,7 +54,7 @@ RANKS = [1 << power for power in range(11)]  # of the table: 1 to 1,024
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the model, the budget and the machine."""
     parser.add_argument(
-        "folder", nargs="?", metavar="DIR", help="a run of gpt, whose sizes and batch are taken"
+        "folder", nargs="?", metavar="DIR", help="use the sizes and the batch of this run of gpt"
     )
     others = [entry.name for entry in fields(Settings) if entry.name not in (*SIZES, "batch")]
     add_settings(parser, Settings, without=others)
@@ -64,11 +64,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_option(parser, "--tokens N", help, number(above=0, most=1e18))
     budget = parser.add_argument_group("a budget")
     either = budget.add_mutually_exclusive_group()
-    help = "hours, at the speed at which the planned model trains on --ranks ranks"
+    help = "hours, at the training speed of the planned model on --ranks ranks"
     add_option(either, "--hours H", help, number(above=0, most=1e7))
     add_option(either, "--flops F", "operations, such as 1e18", number(least=1e9, most=1e30))
     add_option(budget, "--ranks N", "ranks of the --hours (default 1)", integer(1))
-    machine = parser.add_argument_group("the machine, where it is another")
+    machine = parser.add_argument_group("the machine, if it is another one")
     for declared, help in (
         ("--products GFLOP/S", "10^9 operations a second of a rank's matrix products"),
         ("--memory GB/S", "10^9 bytes a second that a rank reads and writes"),

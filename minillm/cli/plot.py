@@ -1,6 +1,6 @@
-"""Draw a picture: loss curves, word maps, attention.
+"""Plot loss curves, word maps or attention.
 
-The picture is a PNG file.  This needs the package matplotlib.
+The plot is a PNG file.  This needs the package matplotlib.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from minillm.runs.stored import read_config
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Declare the pictures: the docstring of each function that draws one is its help page."""
+    """Declare the plots: the docstring of each function that draws one is its help page."""
     pictures = parser.add_subparsers(title="pictures", metavar="PICTURE", required=True)
 
     def add(name: str, draw: Callable[..., None]) -> ArgumentParser:
@@ -45,7 +45,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Draw the picture and print its path."""
+    """Draw the plot and print its path."""
     args.draw(args)
     return 0
 
@@ -53,8 +53,8 @@ def run(args: argparse.Namespace) -> int:
 def draw_loss(args: argparse.Namespace) -> None:
     """The loss curves of one run or more.
 
-    Draw the training and the validation loss of a run, by step; the validation losses of several
-    runs, by minutes of training.
+    Plot the training and the validation loss of a run by step, or the validation losses of several
+    runs by minutes of training.
 
     examples:
       minillm plot loss runs/cmudict
@@ -82,7 +82,7 @@ def draw_words(args: argparse.Namespace) -> None:
     """A map of word vectors.
 
     Draw words on a plane by the two principal components of their vectors: the most frequent words,
-    or those that are given.
+    or the WORDs.
 
     examples:
       minillm plot words runs/vectors
@@ -102,7 +102,7 @@ def draw_attention(args: argparse.Namespace) -> None:
     Draw attention weights as a heat map.  An encoder-decoder has a column for each source token and
     a row for each token of its translation; for a Transformer, the mean over the heads of the last
     layer but one, unless --layer or --head is given.  A GPT has a row for each token and a column
-    for each token that it sees, in one head of one layer.
+    for each token that it attends to, in one head of one layer.
 
     examples:
       minillm plot attention runs/cmudict uncharacteristically
@@ -136,7 +136,7 @@ def draw_attention(args: argparse.Namespace) -> None:
 
 
 def _write(args: argparse.Namespace, folder: str, picture: bytes) -> None:
-    """Write the picture, and print its path unless it is a stream."""
+    """Write the plot, and print its path unless it is a stream."""
     path: Any = Path(folder) / args.picture if args.to is None else args.to
     write_file(path, picture)
     if not is_stream(path):

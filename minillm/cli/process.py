@@ -18,7 +18,7 @@ STOPPED = 130
 def begin() -> None:
     """Let a signal end the process at once until the work begins: there is nothing to save.
 
-    An exception could be caught by a module that expects another one while it is imported.
+    An exception might be caught by the import of a module that expects another one.
     """
     _handle(_end)
 
@@ -55,7 +55,7 @@ def _end(number: int, frame: FrameType | None) -> None:
 def _interrupt(number: int, frame: FrameType | None) -> None:
     """Raise KeyboardInterrupt, and again a tenth of a second later if it was lost.
 
-    Destructors lose exceptions, and so do compiled modules while they are imported.
+    Destructors lose exceptions, and so does the import of compiled modules.
     """
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_REAL, 0.1)
@@ -99,9 +99,9 @@ class _Stream(io.RawIOBase):
 
 
 def open_streams() -> None:
-    """Replace the standard streams: output fails with its name, error output never fails.
+    """Replace the standard streams: errors of output name it, error output never fails.
 
-    The numbers of closed streams are taken: otherwise the next open files would have them.
+    The numbers of closed streams are taken, because the next open files would get them.
     """
     for number in range(3):
         try:
@@ -113,9 +113,10 @@ def open_streams() -> None:
 
 
 def _text(before: Any, name: str, lossy: bool) -> io.TextIOWrapper:
-    """Return a text stream as Python opened it; a character that a terminal lacks is escaped.
+    """Return a text stream like Python's; a character that a terminal lacks is escaped.
 
-    An unbuffered one (PYTHONUNBUFFERED) is written line by line, because there is a buffer below.
+    An unbuffered one (PYTHONUNBUFFERED) is flushed after each line, because there is a buffer
+    below.
     """
     if before is None:
         return io.TextIOWrapper(io.BufferedWriter(_Stream(None, name, lossy)), "utf-8")
@@ -129,7 +130,7 @@ def _text(before: Any, name: str, lossy: bool) -> io.TextIOWrapper:
 
 
 def drop_output() -> None:
-    """Drop the output that cannot be written, so that Python does not try it again."""
+    """Drop the output that cannot be written, so that Python does not try again."""
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     if isinstance(raw, _Stream):
         raw.lossy = True

@@ -1,15 +1,15 @@
-"""Find the words most similar to a word, or texts to a text.
+"""Find the words most similar to a word, or the texts most similar to a text.
 
-With word vectors: print the words whose vectors are closest to a word's, with their cosines, or
-the cosine of two words.  With --set, compare the cosines with human judgements of pairs of words:
-their rank correlation (Spearman).  With a run of bert: the cosine of two texts, or the lines of a
-file that are closest to one text.
+With word vectors: print the words closest to a word, with their cosines, or the cosine of two
+words.  With --set, print the rank correlation (Spearman) of the cosines and human judgements of
+pairs of words.  With a run of bert: print the cosine of two texts, or the lines of a file that are
+closest to one text.
 
 examples:
   minillm similar runs/vectors class
   minillm similar runs/vectors class function
   minillm similar runs/vectors --set wordsim353.tsv
-        one pair a line: word, word and score, separated by tabs, commas or spaces
+        one pair per line: word, word and score, separated by tabs, commas or spaces
   minillm similar runs/bert "how a loop ends" --among sentences.txt
   minillm similar runs/bert "how a loop ends" "the break statement"
 """

@@ -1,8 +1,8 @@
-"""Turn a text into shards of token ids, for texts beyond memory.
+"""Turn a text into shards of token ids, for texts larger than memory.
 
-Encode texts, a block at a time, into a folder of shards: files of ids that train gpt reads from the
-disk as it needs them.  If it is stopped, the same command continues where it was.  Under mpiexec
-the ranks share the work; the shards are the same.
+Encode texts, a block at a time, into a folder of shards: files of ids that train gpt reads from
+disk as needed.  After an interruption, the same command continues.  Under mpiexec the ranks share
+the work; the shards are the same.
 
 examples:
   minillm tokenize *.txt --out corpus --tokenizer runs/tokenizer
@@ -34,10 +34,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_files(
         parser,
         "UTF-8 text, plain or compressed with gzip or zstandard; .jsonl: JSON lines, whose "
-        '"text" is a document each; - for standard input; none: the built-in corpus',
+        '"text" is a document; - for standard input; none: the built-in corpus',
     )
     add_out(parser, "the folder to make", metavar="SHARDS")
-    help = "a run whose vocabulary to use, or a tokenizer's folder or file"
+    help = "use the vocabulary of this run, or of a tokenizer's folder or file"
     add_option(parser, "--tokenizer DIR", help, required=True)
     parser.add_argument(
         "--documents",
@@ -49,13 +49,13 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--deduplicate", action="store_true", help=help)
     parser.add_argument("--shuffle", action="store_true", help="put the documents in random order")
     add_option(parser, "--seed N", "seed of that order", integer(0), 0)
-    help = "tokens in each file, at most"
+    help = "the most tokens in a file"
     add_option(parser, "--shard-tokens N", help, integer(1, 1 << 40), 1 << 26)
     parser.set_defaults(over_ranks=True)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Encode, and report what there is now."""
+    """Encode, and report the shards."""
     tokenizer, job, started = load_tokenizer(args.tokenizer), ranks(), time.perf_counter()
     holds = job.rank == 0 and args.out and not Path(args.out).is_file()
     quiet = True if job.rank else None  # None: where there is no terminal

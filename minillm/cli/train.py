@@ -52,7 +52,7 @@ def add_kind(parser: ArgumentParser, kind: Kind) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, and show a sample of what the model does."""
+    """Train, and show a sample of the model's output."""
     trained = start.train(
         args.kind,
         args.out,
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     )
     if not trained:
         return 130
-    if ranks().rank == 0 and type(args.kind).sample is not Kind.sample:  # else it is not loaded
+    if ranks().rank == 0 and type(args.kind).sample is not Kind.sample:  # else there is no sample
         for piece in args.kind.sample(load(args.out)):
             sys.stdout.write(piece)
             sys.stdout.flush()

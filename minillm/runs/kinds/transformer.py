@@ -53,7 +53,7 @@ class Settings(PairSettings):
     label_smoothing: float = size(TransformerConfig, "label_smoothing")
     schedule: str = option(
         "cosine",
-        "shape of the learning rate over the run; inverse-square-root as published",
+        "shape of the learning rate over the run; inverse-sqrt as published",
         choices=tuple(SCHEDULES),
         group="gradient descent",
         rare=True,
