@@ -110,7 +110,7 @@ class ArgumentParser(argparse.ArgumentParser):
     def format_help(self) -> str:
         """The help page; its end mentions ``--help-all`` if it leaves out options."""
         hidden = any(action.help is argparse.SUPPRESS for action in self.rare)
-        more = f"\nmore options, which are rarely needed: {self.prog} --help-all\n"
+        more = f"\nmore options, rarely needed: {self.prog} --help-all\n"
         return super().format_help() + more * hidden
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:

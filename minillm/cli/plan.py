@@ -1,17 +1,17 @@
 """Plan the training of a GPT: memory, and hours on 1 to 1,024 ranks.
 
-Report what a training would take, before it is started.  The speed of this machine's matrix
+Report the memory and the time of a training in advance.  The speed of this machine's matrix
 products and of its memory is measured, which takes a second; under mpiexec, so is the network
-between the ranks.  Each rank is taken to be like this process: as many threads on such a machine.
+between the ranks.  Each rank is assumed to be like this process, with as many threads.
 
-More ranks can be used in two ways, which stand side by side in the table.
-  weak scaling    each rank has as many rows as one had alone, and the batch grows with the
-                  ranks: fewer steps, and a larger batch needs another learning rate
-  strong scaling  the batch stays the same and is shared between the ranks, as `minillm train`
-                  does it: the same steps, each sooner, until more is sent than computed
-The efficiency is the tokens per second of a rank, as a share of those of one rank alone.
+There are two ways to use more ranks, which are side by side in the table.
+  weak scaling    each rank has as many rows as a single rank, and the batch grows with the
+                  ranks: fewer steps, but a larger batch needs another learning rate
+  strong scaling  the batch is the same, and divided among the ranks, as in `minillm train`:
+                  the same number of shorter steps, until communication takes longer
+The efficiency is the tokens per second of a rank, relative to a single rank.
 
-Given a budget, --hours and --ranks or --flops, it also reports the best model for it.
+Given a budget, --hours and --ranks or --flops, the best model for it is reported, too.
 
 examples:
   minillm plan

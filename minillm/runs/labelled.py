@@ -51,8 +51,8 @@ class TextClassifierSettings(LabelledSettings):
     )
     augment: str | None = option(
         None,
-        "train on changed copies of the texts, too, made by synonyms=VECTORS, insertion=VECTORS, "
-        "swap, deletion or back-translation=DIR+DIR (two runs that translate, there and back)",
+        "also train on changed copies of the texts, by synonyms=VECTORS, insertion=VECTORS, swap, "
+        "deletion or back-translation=DIR+DIR (two runs that translate, there and back)",
         "NAME[,NAME...]",
         group="the text",
         default_help="",

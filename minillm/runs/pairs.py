@@ -69,7 +69,7 @@ class PairSettings(VocabularySettings, TrainingSettings, LoRASettings):
     )
     source_unit: str | None = option(
         None,
-        "what the source is split into",
+        "the tokens of the source",
         choices=UNITS,
         group="the text",
         default_help="--tokenizer or --unit",
@@ -77,7 +77,7 @@ class PairSettings(VocabularySettings, TrainingSettings, LoRASettings):
     )
     target_unit: str | None = option(
         None,
-        "what the target is split into",
+        "the tokens of the target",
         choices=UNITS,
         group="the text",
         default_help="--tokenizer or --unit",
@@ -85,7 +85,7 @@ class PairSettings(VocabularySettings, TrainingSettings, LoRASettings):
     )
     max_length: int = option(
         100,
-        "leave out pairs in which a side has more tokens",
+        "leave out pairs with more than N tokens on a side",
         "N",
         least=1,
         most=10_000,
@@ -93,7 +93,7 @@ class PairSettings(VocabularySettings, TrainingSettings, LoRASettings):
     )
     pretokenised: bool = option(
         False,
-        "spaces separate the words of the texts already: BLEU counts them as they stand",
+        "words are separated by spaces already, also for BLEU",
         group="the text",
         rare=True,
     )

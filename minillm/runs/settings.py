@@ -338,7 +338,7 @@ class TrainingSettings:
     )
     weight_decay: float = of_descent(
         0.01,
-        "how fast weights shrink towards zero, relative to the learning rate; adamw only",
+        "decay of the weights towards zero, relative to the learning rate; adamw only",
         "D",
         least=0,
         rare=True,
@@ -403,7 +403,7 @@ class LoRASettings(InitSettings):
     )
     lora_targets: str = of_init(
         "all",
-        "the matrices that are updated: all of the layers, or those of attention",
+        "the matrices to update: all of the layers, or those of attention",
         choices=("all", "attention"),
         default_help="all",
         rare=True,
@@ -484,8 +484,8 @@ class ShardSettings(FilesSettings):
         FilesSettings,
         "files",
         (),
-        help="UTF-8 text, any number of files, - for standard input; or one folder that `minillm "
-        "tokenize` made; none: the built-in corpus",
+        help="UTF-8 text, any number of files, - for standard input; or a folder made by `minillm "
+        "tokenize`; none: the built-in corpus",
     )
     validation_tokens: int = option(
         50_000,

@@ -61,7 +61,7 @@ def test_it_is_listed_and_has_a_page(capsys):
     )
     assert page.endswith(
         '\nexamples:\n  minillm holler "hello"\n\n'
-        "more options, which are rarely needed: minillm holler --help-all\n"
+        "more options, rarely needed: minillm holler --help-all\n"
     )
     with pytest.raises(SystemExit, match="0"):
         main(["holler", "--help-all"])

@@ -90,7 +90,7 @@ Fine-tune a model to label texts. RUN is a bert, a gpt or an lm, which was train
 labels, or a classifier made from one. DATA is a file of lines label<TAB>text, or a folder with a
 subfolder of text files for each label; every tenth text of each label is held out. All weights are
 trained, or with --freeze only the upper layers, or with --lora-rank only small updates to the
-matrices, which are then all that is saved."""
+matrices; then only these are saved."""
     examples = """\
   minillm finetune runs/bert reviews.tsv --out runs/reviews
   minillm finetune runs/gpt reviews.tsv --out runs/reviews2 --lora-rank 8

@@ -43,7 +43,7 @@ class Settings(FilesSettings, TokenizerSettings):
     smoothing: str = size(
         NGramConfig,
         "smoothing",
-        "the estimation of unseen n-grams; kneser-ney is modified Kneser-Ney",
+        "estimation of unseen n-grams; kneser-ney is the modified form",
         choices=tuple(SMOOTHINGS),
     )
     k: float = size(NGramConfig, "k", "add-k adds K to each count", "K", above=0, rare=True)
@@ -57,9 +57,7 @@ class Settings(FilesSettings, TokenizerSettings):
         most=10**12,
         default_help="0: none",
     )
-    unit: str = of_text(
-        "word", "the tokens that n-grams consist of", choices=("character", "word", "bpe")
-    )
+    unit: str = of_text("word", "the tokens of the n-grams", choices=("character", "word", "bpe"))
     minimum_count: int = of_text(
         2, "words seen less often become the unknown word", "N", least=1, most=10**12
     )

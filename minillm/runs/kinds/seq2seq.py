@@ -23,7 +23,7 @@ class Settings(PairSettings):
     attention: str = size(
         EncoderDecoderConfig,
         "attention",
-        "how the decoder attends to the source",
+        "attention of the decoder to the source",
         choices=tuple(attention.KINDS),
     )
     cell: str = size(EncoderDecoderConfig, "cell", choices=tuple(CELLS))

@@ -93,7 +93,7 @@ class Settings(FilesSettings):
         default_help="1G",
         rare=True,
     )
-    epochs: int = of_run(20, "how often the text is read", "N", least=1, most=10**6)
+    epochs: int = of_run(20, "number of times to read the text", "N", least=1, most=10**6)
     threads: int = of_run(
         1,
         "threads that update the same weights without locks; with 2 or more, results vary",
