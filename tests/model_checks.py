@@ -1,4 +1,4 @@
-"""What the tests of layers and models do: check gradients, fit one batch."""
+"""Checks for the tests of layers and models: gradients, fitting one batch."""
 
 import numpy as np
 
@@ -54,8 +54,8 @@ def check_layer(layer, params, x, rng, state=None):
             assert gradients.keys() == params.keys()
             assert floats or dx is None
             dx = [dx] if floats else []
-            found = *dx, *(dstate[n] for n in state), *(gradients[n] for n in params)
-            return found if len(found) > 1 else found[0]
+            results = *dx, *(dstate[n] for n in state), *(gradients[n] for n in params)
+            return results if len(results) > 1 else results[0]
 
         return (y, *last.values()) if state else y, backward
 

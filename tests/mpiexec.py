@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def mpiexec():
-    """Where mpiexec is: beside Python, or on the PATH."""
+    """The path of mpiexec, which is beside Python or on the PATH."""
     pytest.importorskip("mpi4py")
     beside = Path(sys.executable).with_name("mpiexec")
     found = str(beside) if beside.exists() else shutil.which("mpiexec")

@@ -39,7 +39,7 @@ class ThreadRanks(Ranks):
 
 
 def on_ranks(size, work):
-    """What ``work(ranks)`` returns on each of so many ranks; the first error that one raises."""
+    """Run ``work(ranks)`` on several ranks; return the results, or raise the first error."""
     job, results, errors = _Job(size), [None] * size, []
 
     def run(rank):

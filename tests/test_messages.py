@@ -1,4 +1,4 @@
-"""What messages and documents say, wherever they stand."""
+"""Rules for all messages and documents."""
 
 import re
 from pathlib import Path

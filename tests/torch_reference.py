@@ -110,7 +110,7 @@ def recurrent(name, x, state, W_x, W_h, biases, lengths, upstream):
 
 
 def gpt(params, layers, heads, inputs, targets):
-    """Of a GPT with our parameters: [logits, loss], and the gradients of the loss by name."""
+    """Compute a GPT with our parameters: [logits, loss], and the gradients of the loss by name."""
 
     def forward(*values):
         p = dict(zip(params, values, strict=True))
@@ -137,7 +137,7 @@ def gpt(params, layers, heads, inputs, targets):
 
 
 def transformer(params, config, batch):
-    """Of torch.nn.Transformer with our parameters: [logits, loss], the gradients of the loss by
+    """Run torch.nn.Transformer with our parameters: [logits, loss], the gradients of the loss by
     name.  Neither the embeddings nor the output layer are part of it, and embeddings are shared."""
     source, source_lengths, target, target_lengths = map(torch.tensor, batch)
     dtype = torch.tensor(params["embedding.E"]).dtype

@@ -1,4 +1,4 @@
-"""What transformers computes with the weights of our BERT, as NumPy arrays in float64."""
+"""Results of transformers with the weights of our BERT, as NumPy arrays in float64."""
 
 import numpy as np
 import torch

@@ -236,8 +236,8 @@ def test_a_new_word_counts_once_for_a_text_however_many_copies_have_it():
 
 
 def test_the_fewer_the_texts_the_more_copies():
-    found = [usual_copies(texts) for texts in (1, 500, 501, 2000, 2001, 10**6)]
-    assert found == [16, 16, 8, 8, 4, 4]
+    results = [usual_copies(texts) for texts in (1, 500, 501, 2000, 2001, 10**6)]
+    assert results == [16, 16, 8, 8, 4, 4]
 
 
 def test_the_module_is_among_the_data():

@@ -24,15 +24,15 @@ _TOKENS = re.compile(r"'[sdmt]| ?[^\W\d_]+| ?\d+| ?[^\s\w]+|\s+(?!\S)|\s+")
 
 def texts_of(parts, kind="file"):
     """The documents of parts."""
-    found, held = [], ""
+    results, held = [], ""
     for part in parts:
         for _, piece in pieces_of(part, kind):
             held += piece or ""
             if piece is None:
-                found.append(held)
+                results.append(held)
                 held = ""
     assert not held
-    return found
+    return results
 
 
 @given(st.lists(LINES, min_size=1, max_size=3), st.integers(1, 60), st.sampled_from(UNITS))

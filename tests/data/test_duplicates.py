@@ -32,8 +32,8 @@ def test_all_but_the_first_of_equal_documents_are_found(documents, size, at_once
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(duplicates, "PASS", at_once)
         patched.setattr(duplicates, "_BLOCK", block)
-        found = on_ranks(size, work)
-    assert {k: flag for ks, flags in found for k, flag in zip(ks, flags, strict=True)} == dict(
+        results = on_ranks(size, work)
+    assert {k: flag for ks, flags in results for k, flag in zip(ks, flags, strict=True)} == dict(
         enumerate(later)
     )
 
@@ -43,5 +43,5 @@ def test_digests_that_differ_in_one_bit_are_different():
         for bit in range(128):
             digests.add((1 << bit).to_bytes(16), bit)
         digests.add((1 << 64).to_bytes(16), 1000)
-        (found,) = on_ranks(1, lambda ranks: repeated(digests, ranks))
-    assert np.flatnonzero(found).tolist() == [128]
+        (results,) = on_ranks(1, lambda ranks: repeated(digests, ranks))
+    assert np.flatnonzero(results).tolist() == [128]

@@ -28,16 +28,16 @@ PIECES = WordPieces(
 
 @given(tokens=st.integers(1, 60), room=st.integers(1, 20), stride=st.integers(1, 30))
 def test_windows_overlap_and_cover_everything(tokens, room, stride):
-    found = windows(tokens, room, stride)
-    assert found[0][0] == 0
-    assert found[-1][1] == tokens
-    for begin, end in found:
+    results = windows(tokens, room, stride)
+    assert results[0][0] == 0
+    assert results[-1][1] == tokens
+    for begin, end in results:
         assert 0 < end - begin <= room
-    for (begin, end), (after, _) in pairwise(found):
+    for (begin, end), (after, _) in pairwise(results):
         assert after - begin == min(stride, room)
         assert end - begin == room
         assert after <= end < tokens  # one less would not do
-    assert len(found) == 1 or tokens > room
+    assert len(results) == 1 or tokens > room
 
 
 def windows_for(question, context=12, stride=4):
@@ -48,20 +48,20 @@ def windows_for(question, context=12, stride=4):
 def test_a_context_longer_than_the_model():
     text = " ".join(LETTERS)
     question = Question("1", "a b", text, (Answer("k l", text.index("k l")),))
-    found = windows_for(question)  # room for 7 letters
-    assert found.begin.tolist() == [0, 4, 8, 12, 16, 20]
-    assert found.question.tolist() == [0] * 6
-    first, last = targets_of(found, [question])
+    results = windows_for(question)  # room for 7 letters
+    assert results.begin.tolist() == [0, 4, 8, 12, 16, 20]
+    assert results.question.tolist() == [0] * 6
+    first, last = targets_of(results, [question])
     # k and l are the tokens 10 and 11: in the windows from 8 and, with l cut off, from 4
     assert list(zip(first.tolist(), last.tolist(), strict=True)) == [
         (0, 0), (0, 0), (3, 4), (0, 0), (0, 0), (0, 0),
     ]  # fmt: skip
-    ids, _ = found.contexts.padded(np.array([2]))
+    ids, _ = results.contexts.padded(np.array([2]))
     shown = [PIECES.tokens[id] for id in ids[0]]
     assert shown == ["[CLS]", *"ijklmno", "[SEP]"]
-    ids, _ = found.questions.padded(np.array([2]))
+    ids, _ = results.questions.padded(np.array([2]))
     assert [PIECES.tokens[id] for id in ids[0]] == ["a", "b", "[SEP]"]
-    for length in found.questions.lengths + found.contexts.lengths:
+    for length in results.questions.lengths + results.contexts.lengths:
         assert length <= 12
 
 
@@ -74,9 +74,9 @@ def test_a_question_that_is_not_answered_points_to_cls():
 def test_of_a_long_question_the_beginning_is_read():
     question = Question("1", "a " * 500, "b c d", ())
     assert windows_for(question, 384).questions.lengths.tolist() == [LONGEST_QUESTION + 1]
-    found = windows_for(question, 8)
-    assert found.questions.lengths.tolist() == [5, 5, 5]
-    assert found.contexts.lengths.tolist() == [3, 3, 3]
+    results = windows_for(question, 8)
+    assert results.questions.lengths.tolist() == [5, 5, 5]
+    assert results.contexts.lengths.tolist() == [3, 3, 3]
 
 
 @given(data=st.data())
@@ -121,9 +121,9 @@ def test_texts_without_a_token_are_named():
         with pytest.raises(InputError, match=message):
             windows_for(Question("1", question, text, ()))
     question = Question("7", "a", "b \u200d c", (Answer("\u200d", 2),))
-    found = windows_for(question)
+    results = windows_for(question)
     with pytest.raises(InputError, match="question '7': expected an answer of a token or more"):
-        targets_of(found, [question])
+        targets_of(results, [question])
 
 
 def test_tokens_that_touch_an_answer_are_not_in_it():

@@ -336,9 +336,9 @@ def test_wrong_entries_of_an_index_are_named(folder, value):
         if value == "absent":
             del changed[name]
         (folder / "index.json").write_text(json.dumps(changed))
-        message, found = opening(folder)
+        message, result = opening(folder)
         if message is None:
-            np.testing.assert_array_equal(found, ids)
+            np.testing.assert_array_equal(result, ids)
         else:
             assert str(folder) in message
             assert "\n" not in message

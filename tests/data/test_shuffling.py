@@ -68,8 +68,8 @@ def test_it_is_a_permutation_whatever_the_number_of_ranks(
             assert all(entry["tokens"] <= shard_tokens for entry in entries[0])
             results.append((entries[0], read(out, entries[0]).tolist()))
     assert results[0] == results[1] == results[2]
-    found = documents_of(np.array(results[0][1]))
-    assert Counter(found) == Counter(documents_of(shards[:]))
+    result = documents_of(np.array(results[0][1]))
+    assert Counter(result) == Counter(documents_of(shards[:]))
 
 
 def test_all_orders_are_equally_likely(tmp_path, monkeypatch):

@@ -29,7 +29,7 @@ def write(path, values):
 
 @pytest.mark.parametrize("ascii", [True, False])
 def test_offsets_count_code_points(tmp_path, ascii):
-    """Whether JSON writes them as pairs of surrogates or as they are."""
+    """JSON may write them directly or as pairs of surrogates."""
     file = tmp_path / "squad.json"
     file.write_text(json.dumps(squad(HARD), ensure_ascii=ascii), encoding="utf-8", newline="")
     [question] = read_squad(file)

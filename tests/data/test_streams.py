@@ -142,9 +142,9 @@ def test_sentence_starts(pieces, line_end):
             expected.append(9)
         expected.append(id)
     arrays = [np.array(piece, np.int32) for piece in pieces]
-    found = list(sentence_starts(arrays, 9, line_end))
-    assert [id for piece in found for id in piece.tolist()] == expected
-    assert all(piece.dtype == np.int32 for piece in found)
+    results = list(sentence_starts(arrays, 9, line_end))
+    assert [id for piece in results for id in piece.tolist()] == expected
+    assert all(piece.dtype == np.int32 for piece in results)
     rest = sentence_starts(arrays, 9, line_end, opening=False)  # of a text that has begun
     assert [id for piece in rest for id in piece.tolist()] == expected[1:]
 

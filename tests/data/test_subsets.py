@@ -26,11 +26,11 @@ def test_the_first_rows_of_any_number_have_the_labels_in_their_shares(labels, se
     assert order == nested_order(labels, np.random.default_rng(seed))
     whole = Counter(labels)
     for n in range(len(whole), len(labels) + 1):
-        found = Counter(labels[row] for row in order[:n])
-        assert found.keys() == whole.keys()
+        results = Counter(labels[row] for row in order[:n])
+        assert results.keys() == whole.keys()
         for label, count in whole.items():
             # each label's first row is out of turn: as many of the others come later
-            assert abs(found[label] - n * count / len(labels)) <= len(whole)
+            assert abs(results[label] - n * count / len(labels)) <= len(whole)
 
 
 def test_seeds_differ_and_each_row_may_be_the_first():

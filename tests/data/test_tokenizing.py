@@ -124,10 +124,10 @@ def test_any_number_of_ranks_makes_the_same_shards(tmp_path, small, options):
     if options.get("deduplicate"):
         wanted = Counter(dict.fromkeys(wanted, 1))
     assert documents_of(one) == wanted
-    found = one.source
-    assert found["documents"] == len(texts)
-    assert found["characters"] == found["bytes"] == sum(map(len, texts))
-    assert found["duplicates"] == len(texts) - len(set(texts))
+    results = one.source
+    assert results["documents"] == len(texts)
+    assert results["characters"] == results["bytes"] == sum(map(len, texts))
+    assert results["duplicates"] == len(texts) - len(set(texts))
     for size in (2, 3, 20):
         together(size, tmp_path / str(size), files, VOCABULARY, 50, **options)
         assert files_of(tmp_path / str(size)) == files_of(tmp_path / "1")

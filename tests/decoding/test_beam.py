@@ -39,7 +39,7 @@ def greedy(model, source, lengths, limit):
 
 
 def log_probability(model, source, ids, ended=True):
-    """Of one output, step by step -> log P, attention weights."""
+    """Decode one output step by step -> log P, attention weights."""
     ids = [*ids, model.config.eos] if ended else ids
     state = model.start(source[None], np.array([len(source)]))
     total, all_weights, before = 0.0, [], model.config.bos
@@ -55,17 +55,17 @@ def log_probability(model, source, ids, ended=True):
 def test_beam_of_one_is_greedy(seed, attention, exponent, limit):
     model = TinyDecoder(seed=seed, attention=attention)
     source, lengths = sources(np.random.default_rng(seed))
-    found = beam_search(model, source, lengths, 1, limit, exponent)
+    results = beam_search(model, source, lengths, 1, limit, exponent)
     expected = greedy(model, source, lengths, limit)
-    assert [[h.ids for h in hypotheses] for hypotheses in found] == [[ids] for ids in expected]
+    assert [[h.ids for h in hypotheses] for hypotheses in results] == [[ids] for ids in expected]
 
 
 @given(SEEDS, st.integers(1, 6), st.booleans())
 def test_scores_are_the_models_own(seed, beam, attention):
     model = TinyDecoder(seed=seed, attention=attention)
     source, lengths = sources(np.random.default_rng(seed))
-    found = beam_search(model, source, lengths, beam, limit=7, length_exponent=0.6)
-    for b, hypotheses in enumerate(found):
+    results = beam_search(model, source, lengths, beam, limit=7, length_exponent=0.6)
+    for b, hypotheses in enumerate(results):
         assert 1 <= len(hypotheses) <= beam
         assert hypotheses == sorted(hypotheses, key=lambda h: -h.score)
         assert len({(*h.ids, h.ended) for h in hypotheses}) == len(hypotheses)
@@ -79,8 +79,8 @@ def test_scores_are_the_models_own(seed, beam, attention):
 
 def test_outputs_end_by_eos_or_by_the_limit():
     model = TinyDecoder()
-    found = beam_search(model, *sources(np.random.default_rng(1)), beam=4, limit=7)
-    assert {h.ended for hypotheses in found for h in hypotheses} == {True, False}
+    results = beam_search(model, *sources(np.random.default_rng(1)), beam=4, limit=7)
+    assert {h.ended for hypotheses in results for h in hypotheses} == {True, False}
 
 
 @pytest.mark.parametrize("exponent", [0.0, 1.0])
@@ -94,7 +94,7 @@ def test_a_beam_as_wide_as_all_outputs_finds_the_best_of_all(exponent):
             for T in range(limit + 1)
             for ids in itertools.product(range(V), repeat=T)
         ]
-        found = beam_search(model, source, lengths, len(everything), limit, exponent)
+        results = beam_search(model, source, lengths, len(everything), limit, exponent)
         for b in range(2):
             scores = {
                 (ids, ended): log_probability(model, source[b, : lengths[b]], ids, ended)[0]
@@ -102,19 +102,19 @@ def test_a_beam_as_wide_as_all_outputs_finds_the_best_of_all(exponent):
                 for ids, ended in everything
             }
             best = sorted(scores, key=lambda key: -scores[key])
-            assert [(tuple(h.ids), h.ended) for h in found[b]] == best
+            assert [(tuple(h.ids), h.ended) for h in results[b]] == best
 
 
 @given(SEEDS, st.integers(1, 5))
 def test_a_batch_equals_its_rows_and_the_weights_are_those_of_the_output(seed, beam):
     model = TinyDecoder(seed=seed)
     source, lengths = sources(np.random.default_rng(seed))
-    found = beam_search(model, source, lengths, beam, limit=8, keep_weights=True)
+    results = beam_search(model, source, lengths, beam, limit=8, keep_weights=True)
     for b in range(5):
         row = source[b : b + 1, : lengths[b]], lengths[b : b + 1]
         alone = beam_search(model, *row, beam, limit=8)[0]
-        assert [h.ids for h in alone] == [h.ids for h in found[b]]
-        for h in found[b]:
+        assert [h.ids for h in alone] == [h.ids for h in results[b]]
+        for h in results[b]:
             _, expected = log_probability(model, row[0][0], h.ids, h.ended)
             np.testing.assert_allclose(h.weights[:, : lengths[b]], expected, rtol=1e-8)
             assert not h.weights[:, lengths[b] :].any()
@@ -239,5 +239,5 @@ def test_impossible_tokens_are_no_error():
 
     model.step = never_zero
     source, lengths = sources(np.random.default_rng(0))
-    found = beam_search(model, source, lengths, beam=4)
-    assert all(hypotheses and 0 not in h.ids for hypotheses in found for h in hypotheses)
+    results = beam_search(model, source, lengths, beam=4)
+    assert all(hypotheses and 0 not in h.ids for hypotheses in results for h in hypotheses)

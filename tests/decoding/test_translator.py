@@ -73,15 +73,15 @@ def test_any_vocabulary_on_either_side(source, target):
     translator = Translator(TinyDecoder(len(target), sources=7), source, target, 20, limit=9)
     texts = ["a", "é b", "a b c", "b"]
     outputs = translator.translate(texts, beam=3, batch=2, keep_weights=True)
-    assert [len(found) for found in outputs] == [3] * 4
-    for text, found in zip(texts, outputs, strict=True):
-        for output in found:
+    assert [len(results) for results in outputs] == [3] * 4
+    for text, results in zip(texts, outputs, strict=True):
+        for output in results:
             h = output.hypothesis
             assert len(h.weights) == len(h.ids) + h.ended
             if target.unknown is None:
                 assert output.text == target.decode(h.ids)
             best = translator.translate([text], beam=3)[0]
-            assert [other.text for other in best] == [other.text for other in found]
+            assert [other.text for other in best] == [other.text for other in results]
 
 
 def test_sampling_is_seeded():
@@ -91,7 +91,7 @@ def test_sampling_is_seeded():
         translator.translate(["a b"] * 20, temperature=1.0, rng=np.random.default_rng(seed))
         for seed in (1, 1, 2)
     ]
-    texts = [[found[0].text for found in outputs] for outputs in drawn]
+    texts = [[results[0].text for results in outputs] for outputs in drawn]
     assert texts[0] == texts[1] != texts[2]
 
 

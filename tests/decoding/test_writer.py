@@ -110,9 +110,9 @@ def test_writing_that_is_given_up_can_go_on():
         one.read([1])
     expected = list(whole.write(6))
     ids = abandoned.write(100)
-    found = [next(ids), next(ids)]
+    results = [next(ids), next(ids)]
     ids.close()
-    assert found + list(abandoned.write(4)) == expected
+    assert results + list(abandoned.write(4)) == expected
 
 
 def test_one_seed_writes_one_text():

@@ -280,9 +280,9 @@ def test_the_number_of_tokens(tmp_path):
     file = path / "tokenizer_config.json"
     values = json.loads(file.read_text())
     assert import_bert(path)[2].longest is None
-    for longest, found in ((7, 7), (C, None), (int(1e30), None)):
+    for longest, result in ((7, 7), (C, None), (int(1e30), None)):
         file.write_text(json.dumps(values | {"model_max_length": longest}))
-        assert import_bert(path)[2].longest == found
+        assert import_bert(path)[2].longest == result
     (path / "modules.json").unlink()
     file.write_text(json.dumps(values | {"model_max_length": 7}))
     assert import_bert(path)[2] == Sentences(None, False, 7)

@@ -63,8 +63,8 @@ def save_tokenizer(path):
         (path / name).write_bytes(content)
 
 
-def assert_close(found, expected, tolerance):
-    np.testing.assert_allclose(found, expected, atol=tolerance * np.abs(expected).max(), rtol=0)
+def assert_close(results, expected, tolerance):
+    np.testing.assert_allclose(results, expected, atol=tolerance * np.abs(expected).max(), rtol=0)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), PRECISION)
@@ -114,14 +114,14 @@ def outputs_of(model):
     real = np.arange(C) < lengths[:, None]
     batch = {"input_ids": ids, "token_type_ids": segments, "attention_mask": real.astype(int)}
     with torch.no_grad():
-        found = model(**{n: torch.tensor(a) for n, a in batch.items()}, output_hidden_states=True)
-    hidden = found.hidden_states[-1].numpy()[real]
-    logits = getattr(found, "prediction_logits", None)
+        results = model(**{n: torch.tensor(a) for n, a in batch.items()}, output_hidden_states=True)
+    hidden = results.hidden_states[-1].numpy()[real]
+    logits = getattr(results, "prediction_logits", None)
     if type(model).__name__ == "BertForMaskedLM":
-        logits = found.logits
-    follows = getattr(found, "seq_relationship_logits", None)
+        logits = results.logits
+    follows = getattr(results, "seq_relationship_logits", None)
     if type(model).__name__ == "BertForNextSentencePrediction":
-        follows = found.logits
+        follows = results.logits
     return (
         hidden,
         None if logits is None else logits.numpy()[real],
@@ -140,8 +140,8 @@ def own_outputs(model):
     return x[real], logits, follows
 
 
-def check_same(found, expected, tolerance):
-    for ours, theirs in zip(found, expected, strict=True):
+def check_same(results, expected, tolerance):
+    for ours, theirs in zip(results, expected, strict=True):
         assert (ours is None) == (theirs is None)
         if ours is not None:
             assert_close(ours, theirs, tolerance)

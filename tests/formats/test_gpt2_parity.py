@@ -40,9 +40,9 @@ def save_tokenizer(path):
     (path / "model.safetensors").unlink()
 
 
-def assert_close(found, expected, tolerance, name="logits"):
+def assert_close(result, expected, tolerance, name="logits"):
     atol = tolerance * np.abs(expected).max()
-    np.testing.assert_allclose(found, expected, atol=atol, rtol=0, err_msg=name)
+    np.testing.assert_allclose(result, expected, atol=atol, rtol=0, err_msg=name)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), PRECISION)

@@ -50,9 +50,9 @@ def test_there_and_back(name, ends, tmp_path):
     model = small(name)
     additions = added_to(model, ends)
     write_adapter(tmp_path / "made", model, additions, 1.5, "base")
-    found, r, alpha = read_adapter(tmp_path / "made", model)
+    result, r, alpha = read_adapter(tmp_path / "made", model)
     assert (r, alpha) == (2, 3.0)
-    assert_close(merged(model, additions, 1.5), merged(model, found, alpha / r))
+    assert_close(merged(model, additions, 1.5), merged(model, result, alpha / r))
 
 
 def theirs_with(model, names, r, scale):
@@ -112,8 +112,8 @@ def test_additions_to_modules_of_theirs(name, prefix, tmp_path):
         assert {name: tensor.shape for name, tensor in again.items()} == {
             name: array.shape for name, array in tensors.items()
         }
-    found, r, alpha = read_adapter(tmp_path / "ours", model)
-    assert_close(merged(model, found, alpha / r), expected)
+    result, r, alpha = read_adapter(tmp_path / "ours", model)
+    assert_close(merged(model, result, alpha / r), expected)
 
 
 @pytest.mark.parametrize(
@@ -201,5 +201,5 @@ def test_peft_loads_and_saves_them(name, tmp_path):
         ours = model.masked_words(x.reshape(-1, 4))[0].reshape(2, 6, 9)
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
     loaded.save_pretrained(tmp_path / "saved")
-    found, r, alpha = read_adapter(tmp_path / "saved", model)
-    assert_close(merged(model, found, alpha / r), merged(model, additions, 1.5))
+    result, r, alpha = read_adapter(tmp_path / "saved", model)
+    assert_close(merged(model, result, alpha / r), merged(model, additions, 1.5))

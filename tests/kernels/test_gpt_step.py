@@ -24,7 +24,7 @@ def new(dtype=np.float64, **sizes):
 
 
 def arguments(model, B, S, seed=2):
-    """Of gpt_step, for any past."""
+    """The arguments of gpt_step, for any past."""
     c, rng = model.config, np.random.default_rng(seed)
     weights = StepWeights(c.layers)
     weights.update(model.params)
@@ -47,24 +47,24 @@ def test_the_twin_is_the_original(twin, original, sizes, precision):
     model = new(dtype, context=30, vocabulary=sizes["V"], **options)
     weights, ids, start, past = arguments(model, sizes["B"], sizes["S"])
     other = [array.copy() for array in past]
-    found = twin.gpt_step(weights, ids, start, past)
+    results = twin.gpt_step(weights, ids, start, past)
     expected = original.gpt_step(weights, ids, start, other)
-    assert found.shape == expected.shape
-    assert found.dtype == expected.dtype == dtype
-    for ours, theirs in [(found, expected), *zip(past, other, strict=True)]:
+    assert results.shape == expected.shape
+    assert results.dtype == expected.dtype == dtype
+    for ours, theirs in [(results, expected), *zip(past, other, strict=True)]:
         np.testing.assert_allclose(ours, theirs, atol=tolerance * max(1, np.abs(theirs).max()))
 
 
 @pytest.mark.parametrize("B", [1, 2, 9])
 def test_the_bits_do_not_depend_on_the_threads(twin, B):
     model = new(np.float32, vocabulary=999, context=40, layers=5, heads=3, width=192)
-    found = []
+    results = []
     for threads in (1, 2, 3, 5):
         with threadpool_limits(threads):
             weights, ids, start, past = arguments(model, B, 40)
-            found.append([twin.gpt_step(weights, ids, start, past), *past])
-    for other in found[1:]:
-        for one, another in zip(found[0], other, strict=True):
+            results.append([twin.gpt_step(weights, ids, start, past), *past])
+    for other in results[1:]:
+        for one, another in zip(results[0], other, strict=True):
             np.testing.assert_array_equal(one, another)
 
 
@@ -104,12 +104,12 @@ def test_a_model_that_has_written_can_be_copied(copied):
 
 
 def test_one_model_under_kernels_that_change():
-    model, found = new(), []
+    model, results = new(), []
     for name in kernels_info()["available"]:
         with use_kernels(name):
-            found.append(stepped(model, TEXT))
-    for other in found[1:]:
-        np.testing.assert_allclose(other, found[0], atol=1e-12)
+            results.append(stepped(model, TEXT))
+    for other in results[1:]:
+        np.testing.assert_allclose(other, results[0], atol=1e-12)
 
 
 @pytest.mark.usefixtures("both_twins")
@@ -127,7 +127,7 @@ def test_an_old_state_stays_as_it_is_where_the_window_slides():
 
 
 def spoilt():
-    """What a caller may do to the arguments, each by name."""
+    """Possible mistakes of a caller, by name."""
 
     def past(change):
         return lambda w, i, s, p: (w, i, s, [change(p[0]), *p[1:]])

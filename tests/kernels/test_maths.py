@@ -99,5 +99,5 @@ def test_erf(twin, original, dtype):
     x = np.linspace(-9, 9, 2000).astype(dtype)  # none is zero
     expected = [math.erf(value / math.sqrt(2)) for value in x.tolist()]
     for kernels in (twin, original):
-        found = 2 * kernels.exact_gelu_forward(x) / x - 1
-        np.testing.assert_allclose(found, expected, rtol=0, atol=4 * np.finfo(dtype).eps)
+        result = 2 * kernels.exact_gelu_forward(x) / x - 1
+        np.testing.assert_allclose(result, expected, rtol=0, atol=4 * np.finfo(dtype).eps)

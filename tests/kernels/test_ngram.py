@@ -27,13 +27,13 @@ def test_find_children(kernels, rng, M, contexts, T):
     asked = rng.integers(-1, contexts, T).astype(np.int32)
     last = rng.integers(0, 20, T).astype(np.int32)
     with use_kernels(kernels):
-        found = find_children(
+        results = find_children(
             np.array(first, np.int32), np.array([w for _, w in pairs], np.int32), asked, last
         )
     number = {pair: k for k, pair in enumerate(pairs)}
     questions = zip(asked.tolist(), last.tolist(), strict=True)
-    assert found.tolist() == [number.get(question, -1) for question in questions]
-    assert found.dtype == np.int32
+    assert results.tolist() == [number.get(question, -1) for question in questions]
+    assert results.dtype == np.int32
 
 
 def test_find_children_on_several_threads(kernels):
@@ -42,8 +42,8 @@ def test_find_children_on_several_threads(kernels):
     last = rng.integers(0, 10**6, 30_000).astype(np.int32)
     last[::3] = rng.choice(words, 10_000)
     with use_kernels(kernels):
-        found = find_children(
+        results = find_children(
             np.array([0, 5000], np.int32), words, np.zeros(30_000, np.int32), last
         )
-    assert np.array_equal(found >= 0, np.isin(last, words))
-    assert np.array_equal(words[found[found >= 0]], last[found >= 0])
+    assert np.array_equal(results >= 0, np.isin(last, words))
+    assert np.array_equal(words[results[results >= 0]], last[results >= 0])

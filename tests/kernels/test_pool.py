@@ -84,7 +84,7 @@ print(resident() - before)
 @pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="it has its own malloc")
 @pytest.mark.parametrize(("limit", "least", "most"), [(256, 95, 101), (20, 0, 22), (0, 0, 5)])
 def test_malloc_keeps_as_much_for_numpy(limit, least, most):
-    """Of 100 MB that NumPy frees.  Left alone, glibc keeps less than 1 MB."""
+    """NumPy frees 100 MB.  By default, glibc would keep less than 1 MB."""
     program = """
 def resident():
     with open("/proc/self/statm") as statm:

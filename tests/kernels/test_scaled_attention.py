@@ -133,9 +133,9 @@ def test_a_cache_is_read_where_it_lies(kernels, causal, T):
         for b, first in enumerate(start):
             for x in strided:
                 x[b, :, first + T :] = np.nan
-    found = both(kernels, dcontext, query, *strided, lengths, causal, start)
+    results = both(kernels, dcontext, query, *strided, lengths, causal, start)
     for name, one, other in zip(
-        ("context", "log_sums", "dquery", "dkeys", "dvalues"), found, expected, strict=True
+        ("context", "log_sums", "dquery", "dkeys", "dvalues"), results, expected, strict=True
     ):
         if name in ("dkeys", "dvalues"):
             assert not one[:, :, 80:].any()
@@ -212,11 +212,11 @@ def test_scores_of_minus_infinity_alone_are_as_no_key(kernels, T, dtype, key):
     lengths = np.full(2, 40)
     query[1, :, 0], keys[1] = -key if np.isfinite(key) else 1, key
     with np.errstate(over="ignore", invalid="ignore"):
-        found = both(kernels, dcontext, query, keys, values, lengths, False, start)
-    for x in found[:3]:
+        results = both(kernels, dcontext, query, keys, values, lengths, False, start)
+    for x in results[:3]:
         assert not x[1, :, 0].any()
     alone = [x[:1] for x in (dcontext, query, keys, values, lengths)]
-    assert_close([x[:1] for x in found], reference(*alone, False, start[:1]), dtype)
+    assert_close([x[:1] for x in results], reference(*alone, False, start[:1]), dtype)
 
 
 def test_all_queries_without_a_finite_score(kernels):
@@ -257,10 +257,10 @@ def test_a_nan_among_scores_of_minus_infinity_stays(kernels):
     query, keys = np.ones((1, 1, 1, 2), np.float32), np.full((1, 1, 40, 2), -np.inf, np.float32)
     keys[0, 0, 7] = np.nan
     values = np.ones((1, 1, 40, 3), np.float32)
-    found = kernels.scaled_attention_forward(
+    results = kernels.scaled_attention_forward(
         query, keys, values, np.array([40]), False, np.array([0])
     )
-    for x in found:
+    for x in results:
         assert np.isnan(x).all()
 
 

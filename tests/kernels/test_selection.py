@@ -1,4 +1,4 @@
-"""Which kernels run, and what is said where they cannot."""
+"""The choice of kernels, and the messages if they cannot run."""
 
 import os
 import subprocess
@@ -97,9 +97,9 @@ for name in {hidden}:
 import minillm
 print(minillm.kernels_info())
 """
-    found = run(program, MINILLM_KERNELS="auto").stdout
-    assert "'kernels': 'numpy'" in found
-    assert "not built" in found
+    results = run(program, MINILLM_KERNELS="auto").stdout
+    assert "'kernels': 'numpy'" in results
+    assert "not built" in results
     assert "cannot run here" in run(program, MINILLM_KERNELS="cython").stderr
 
 

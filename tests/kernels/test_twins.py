@@ -477,9 +477,9 @@ def test_several_threads_at_once(twin):
         thread.start()
     for thread in threads:
         thread.join()
-    for expected, found in zip(alone, answers, strict=True):
-        assert len(found) == 20
-        for outputs in found:
+    for expected, actual in zip(alone, answers, strict=True):
+        assert len(actual) == 20
+        for outputs in actual:
             for ours, theirs in zip(outputs, expected, strict=True):
                 np.testing.assert_array_equal(ours, theirs)
 

@@ -1,4 +1,4 @@
-"""The attention of a decoder: gradients, padding, and memory that is prepared once."""
+"""The attention of a decoder: gradients, padding, and its memory."""
 
 import numpy as np
 import pytest

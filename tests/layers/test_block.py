@@ -1,4 +1,4 @@
-"""Transformer blocks: gradients, padding, and which tokens see which."""
+"""Transformer blocks: gradients, padding, and masks."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ ORDERS = pytest.mark.parametrize("post_norm", [True, False])
 
 
 def weights(cross=False, seed=0):
-    """Fresh weights of a block, no bias zero and no gain one."""
+    """Random weights of a block, including biases and gains."""
     rng = np.random.default_rng(seed)
     params = draw_all(new_block("b", D, F, glorot, cross=cross), rng, np.float64)
     return {
@@ -155,7 +155,7 @@ def test_cross_attention_is_what_its_docstring_says():
 
 @pytest.mark.parametrize("parts_of_one", [False, True])
 def test_queries_keys_and_values_side_by_side(parts_of_one):
-    """The same numbers either way, and no copy of what lies side by side already."""
+    """The numbers are the same in both cases, and slices of one array are not copied."""
     whole = np.random.default_rng(0).normal(size=(2, 5, 3, 4, 6))  # (B, T, 3, N, D/N)
     parts = [whole[:, :, part].transpose(0, 2, 1, 3) for part in range(3)]
     if not parts_of_one:
@@ -168,7 +168,7 @@ def test_queries_keys_and_values_side_by_side(parts_of_one):
 
 @pytest.mark.parametrize("causal", [False, True])
 def test_heads_may_share_keys_and_values(causal):
-    """Four heads of queries and two of keys are as four of each, where keys are repeated."""
+    """Four heads of queries and two of keys equal four of each with repeated keys."""
     rng, width = np.random.default_rng(0), 3
     x = rng.standard_normal((2, 5, D))
     q, k, v = (rng.standard_normal((D, n * width)) for n in (4, 2, 2))
@@ -197,7 +197,7 @@ def test_heads_may_share_keys_and_values(causal):
 
 @pytest.mark.parametrize("trained", range(-1, 3))
 def test_a_backward_stops_below_the_lowest_trained_block(trained):
-    """Block n - 1 is the lowest trained one of three; -1 is what stands below the blocks."""
+    """Block n - 1 is the lowest trained one of three; -1 means the weights below the blocks."""
     reached = []
 
     def backward_of(number):

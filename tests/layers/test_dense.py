@@ -1,4 +1,4 @@
-"""Dense layers: gradients, of low-rank additions too, and of the weights that are trained alone."""
+"""Dense layers: gradients, also of low-rank additions, and of trained weights only."""
 
 import numpy as np
 import pytest

@@ -263,7 +263,7 @@ def leaky_step(x, h, W_x, W_h, b):
 
 
 def test_a_new_cell_is_one_page(monkeypatch):
-    """It goes by its name through layers, stacks, steps and models, as those of the package do."""
+    """Layers, stacks, steps and models accept it by its name."""
     entry = Cell(leaky, leaky_step, state=("h",), weights=("W_x", "W_h", "b"), gates=1)
     monkeypatch.setitem(recurrent.CELLS, "leaky", entry)
     test_gradients_of_a_stack_with_dropout("leaky", bidirectional=True)
@@ -276,7 +276,7 @@ def test_a_new_cell_is_one_page(monkeypatch):
 
 
 def test_what_is_not_trained_is_not_computed():
-    """The backward ends with the lowest layer that is trained, and the rest is as before."""
+    """The backward ends with the lowest trained layer; the other gradients do not change."""
     rng = np.random.default_rng(0)
     config = LanguageModelConfig(5, 3, 4, 3, cell="gru", dropout=0.0)
     model = LanguageModel(config, rng, dtype=np.float64)

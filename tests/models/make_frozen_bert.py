@@ -1,4 +1,4 @@
-"""Freeze what transformers computes with a random BERT, for the tests where it is not installed.
+"""Store results of transformers with a random BERT for the tests, which run without it.
 
 Run from the root, with transformers and PyTorch installed:
 
@@ -20,7 +20,7 @@ SIZES = {"vocabulary": 30, "context": 12, "layers": 2, "heads": 2, "width": 8, "
 
 
 def case(seed=0):
-    """A model whose biases are not zero, and a batch of unequal rows of two parts."""
+    """A model with nonzero biases, and a batch of unequal rows of two parts."""
     config = BERTConfig(**SIZES, pooler=True, next_sentence=True)
     rng = np.random.default_rng(seed)
     model = BERT(config, rng, dtype=np.float64)

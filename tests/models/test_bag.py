@@ -1,4 +1,4 @@
-"""The bag of n-grams: its gradient, its weights of n-grams, and what it learns."""
+"""The bag of n-grams: its gradient, its weights of n-grams, and a task."""
 
 import numpy as np
 import pytest
@@ -51,7 +51,7 @@ def test_padding_changes_nothing():
 
 
 def test_a_bag_learns_an_order_of_words():
-    """The same words in another order are another label, as pairs of words tell."""
+    """The order of the same words decides the label: only pairs of words can tell."""
     texts = ["dog bites man", "man bites dog", "dog dog man", "man dog dog"]
     model = Bag(BagConfig(2), np.random.default_rng(2))
     loss = fit(model, (*batch_of(texts, 1 << 18), np.array([0, 1, 0, 1])), 30, learning_rate=0.1)

@@ -1,4 +1,4 @@
-"""What all models share: fresh parameters, states, targets, checks."""
+"""The shared parts of all models: fresh parameters, states, targets, checks."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""BERT: its gradient, what padding and neighbours change, what it can see, and a task."""
+"""BERT: its gradient, padding and neighbours, hidden tokens, and a task."""
 
 import numpy as np
 import pytest
@@ -97,13 +97,13 @@ def test_what_stands_in_the_padding_changes_nothing():
     )
     (loss, backward), (other_loss, other_backward) = model.loss(batch), model.loss(other)
     assert loss == other_loss
-    found = other_backward()
+    results = other_backward()
     for name, gradient in backward().items():
-        np.testing.assert_array_equal(gradient, found[name])
+        np.testing.assert_array_equal(gradient, results[name])
 
 
 def test_it_cannot_see_what_it_must_fill():
-    """The rest of E's gradient is that of predicting: none is by what stood at a hidden place."""
+    """The original tokens at hidden places have no gradient but that of the output layer."""
     ids = np.array([[CLS, 3, MASK, 4, SEP]])
     places = ids == MASK
     model = new()
@@ -162,7 +162,7 @@ def test_sizes(options, message):
 
 
 def repeated(rng, B):
-    """Rows that repeat two tokens of their own, one place of which is hidden."""
+    """Rows that repeat two tokens each, with one place hidden."""
     texts = framed([[np.tile(rng.integers(3, V, 2), 3)] for _ in range(B)], CLS, SEP)
     places = np.zeros(texts.ids.shape, bool)
     places[np.arange(B), rng.integers(3, 5, B)] = True
@@ -171,7 +171,7 @@ def repeated(rng, B):
 
 
 def test_it_learns_to_fill_a_repeated_pattern():
-    """What is hidden stands two places further, too: rows that it has never seen are filled."""
+    """A hidden token also occurs two places further, so unseen rows can be filled in, too."""
     rng = np.random.default_rng(0)
     model = BERT(BERTConfig(vocabulary=V, context=C, layers=1, heads=2, width=16, inner=16), rng)
     optimiser = Adam(model.params)
@@ -183,7 +183,7 @@ def test_it_learns_to_fill_a_repeated_pattern():
 
 
 def test_fresh_places_are_sinusoids_and_attention_is_not_uniform():
-    """What gets it off its plateau: see ``new_parameters``."""
+    """These initial weights shorten the plateau of the loss: see ``new_parameters``."""
     D, N = 128, 4
     config = BERTConfig(vocabulary=50, context=64, width=D, heads=N, layers=1)
     p = BERT(config, np.random.default_rng(0)).params

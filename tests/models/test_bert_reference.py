@@ -1,5 +1,5 @@
-"""BERT against transformers: what it computed once (make_frozen_bert.py), and where it is
-installed, random models."""
+"""BERT against transformers: stored results (make_frozen_bert.py) and, where it is installed,
+random models."""
 
 from pathlib import Path
 
@@ -35,12 +35,12 @@ def check(model, batch, expected, tolerance):
         np.testing.assert_allclose(ours, other, atol=tolerance * np.abs(other).max(), rtol=0)
     own_loss, backward = model.loss(batch)
     assert own_loss == pytest.approx(float(loss), rel=tolerance)
-    found = backward()
-    assert found.keys() == gradients.keys()
+    results = backward()
+    assert results.keys() == gradients.keys()
     scale = max(np.abs(array).max() for array in gradients.values())
     for name, array in gradients.items():
         bound = max(tolerance, 1e-7 if array.dtype == np.float32 else 0) * scale
-        np.testing.assert_allclose(found[name], array, atol=bound, rtol=0, err_msg=name)
+        np.testing.assert_allclose(results[name], array, atol=bound, rtol=0, err_msg=name)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-11), (np.float32, 1e-5)])

@@ -1,4 +1,4 @@
-"""One to many: gradients, padding, and whether it learns."""
+"""One to many: gradients, padding, and a task."""
 
 import numpy as np
 import pytest
@@ -35,8 +35,8 @@ def test_a_captioner_learns_its_captions_by_heart(cell):
     model = Captioner(CaptionerConfig(6, 3, 8, 24, cell), rng)
     assert fit(model, (images, target, lengths), steps=300) < 0.03
     for beam in (1, 3):
-        found = beam_search(model, images, lengths, beam, limit=9, length_exponent=0)
-        assert [hypotheses[0].ids for hypotheses in found] == captions
+        results = beam_search(model, images, lengths, beam, limit=9, length_exponent=0)
+        assert [hypotheses[0].ids for hypotheses in results] == captions
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -1,4 +1,4 @@
-"""Many to one: gradients, padding, and whether it learns."""
+"""Many to one: gradients, padding, and a task."""
 
 import numpy as np
 import pytest
@@ -50,7 +50,7 @@ def test_padding_and_batch_mates_change_no_logits(pooling, bidirectional):
 
 @pytest.mark.parametrize("pooling", POOLINGS)
 def test_a_classifier_finds_the_one_word_that_matters(pooling):
-    """The label is which of three words occurs, somewhere among others."""
+    """One of three words occurs somewhere in the text, and decides the label."""
     rng = np.random.default_rng(5)
     ids, labels = rng.integers(3, 20, (64, 12)), rng.integers(0, 3, 64)
     ids[np.arange(64), rng.integers(0, 12, 64)] = labels

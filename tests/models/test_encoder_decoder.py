@@ -1,4 +1,4 @@
-"""The encoder-decoder: every variant's gradient, padding, steps, and what attention gains."""
+"""The encoder-decoder: gradients of all variants, padding, steps, and the gain by attention."""
 
 import numpy as np
 import pytest
@@ -104,7 +104,7 @@ def test_later_target_tokens_never_change_earlier_losses():
 @pytest.mark.parametrize("attention", KINDS)
 @pytest.mark.parametrize("cell", CELLS)
 def test_steps_equal_the_whole_sequence(attention, cell):
-    """And hypotheses of one source that share its memory equal sources of their own."""
+    """Hypotheses that share the memory of a source equal hypotheses with a source each."""
     model = small(attention=attention, cell=cell, layers=2)
     rng = np.random.default_rng(5)
     source, source_lengths, target, _ = random_batch(model, rng)
@@ -214,7 +214,7 @@ class Location(Attention):
 
 
 def test_a_new_attention_is_one_class(monkeypatch):
-    """It goes by its name through the config, the gradients, the loss and the steps."""
+    """Config, gradients, loss and steps accept it by its name."""
     monkeypatch.setitem(KINDS, "location", None)  # is taken out again afterwards
     kind("location")(Location)
     check(small(attention="location", layers=2, dropout=0.3))

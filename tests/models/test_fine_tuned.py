@@ -1,4 +1,4 @@
-"""Pre-trained models with a new head: gradients, padding, and what is frozen."""
+"""Pre-trained models with a new head: gradients, padding, and frozen layers."""
 
 import numpy as np
 import pytest

@@ -30,11 +30,11 @@ def texts(B, T, seed=0):
 
 def in_pieces(model, ids, cuts, cache=None):
     """The logits of every id, read in pieces."""
-    found = []
+    results = []
     for begin, end in zip([0, *cuts], [*cuts, ids.shape[1]], strict=True):
         (logits, cache), _ = model.forward(ids[:, begin:end], cache)
-        found.append(logits)
-    return np.concatenate(found, axis=1), cache
+        results.append(logits)
+    return np.concatenate(results, axis=1), cache
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
@@ -176,13 +176,13 @@ def test_a_window_longer_than_the_context_is_refused():
 @pytest.mark.parametrize("length", [2, 13, 14, 30, 41])
 def test_log_probabilities_of_a_long_text_see_half_a_context_or_more(length):
     model, text = new(), texts(1, length)[0]
-    found = model.log_probabilities(text)
-    assert found.shape == (length - 1,)
+    results = model.log_probabilities(text)
+    assert results.shape == (length - 1,)
     for t in range(1, length):
         begin = 0 if t <= C else -(-(t - C) // (C // 2)) * (C // 2)
         logits = model.forward(text[None, begin:t])[0][0][0, -1]
         expected = logits[text[t]] - np.log(np.exp(logits).sum())
-        assert found[t - 1] == pytest.approx(expected, abs=1e-10)
+        assert results[t - 1] == pytest.approx(expected, abs=1e-10)
 
 
 def test_fresh_predictions_are_nearly_uniform():
@@ -194,7 +194,7 @@ def test_fresh_predictions_are_nearly_uniform():
 
 
 def test_induction_what_followed_before_follows_again():
-    """A random text of which the second half repeats the first: only attention can tell."""
+    """The second half of a random text repeats the first: only attention can predict it."""
     rng = np.random.default_rng(0)
     config = GPTConfig(vocabulary=12, context=12, layers=2, heads=2, width=32)
     model = GPT(config, rng)

@@ -27,12 +27,14 @@ def test_torch(dtype, tolerance, B, T, layers, heads, width):
     ours, backward = model.loss((inputs, targets))
     assert ours == pytest.approx(float(loss), rel=tolerance)
     _close(model.forward(inputs)[0][0], logits, tolerance)
-    found = backward()
-    assert found.keys() == gradients.keys()
+    results = backward()
+    assert results.keys() == gradients.keys()
     scale = max(np.abs(array).max() for array in gradients.values())
     for name, array in gradients.items():
-        np.testing.assert_allclose(found[name], array, atol=tolerance * scale, rtol=0, err_msg=name)
+        np.testing.assert_allclose(
+            results[name], array, atol=tolerance * scale, rtol=0, err_msg=name
+        )
 
 
-def _close(found, expected, tolerance):
-    np.testing.assert_allclose(found, expected, atol=tolerance * np.abs(expected).max(), rtol=0)
+def _close(results, expected, tolerance):
+    np.testing.assert_allclose(results, expected, atol=tolerance * np.abs(expected).max(), rtol=0)

@@ -1,4 +1,4 @@
-"""One to one: the gradient, and whether it learns."""
+"""One to one: the gradient, and a task."""
 
 import numpy as np
 import pytest

@@ -91,7 +91,7 @@ def test_a_batch_equals_its_rows_and_the_past_ignores_the_future(cell):
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_with_tied_weights_one_matrix_has_both_gradients(cell):
-    """The sum of those that it would have as two."""
+    """The gradient is the sum of those of two separate matrices."""
     rng = np.random.default_rng(6)
     tied = small(cell, tied=True)
     E = tied.params["embedding.E"]

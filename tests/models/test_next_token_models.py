@@ -1,4 +1,4 @@
-"""What every language model does alike: it reads a text in pieces, with a state between them."""
+"""The shared interface of language models: reading a text in pieces, with a state between them."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def neural(order, **options):
 
 
 def counted(order, line_end):
-    """Of a random text, whose lines end with token 2 where that ends a line."""
+    """Make a model for a random text; token 2 ends its lines, if it has any."""
     text = np.random.default_rng(2).integers(0, V, 300).astype(np.int32)
     if line_end is not None:  # the start of a sentence, V, after each
         text = np.concatenate([[V], np.insert(text, np.flatnonzero(text == line_end) + 1, V)])

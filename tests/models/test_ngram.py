@@ -75,8 +75,8 @@ def test_counts_are_those_of_a_dictionary(kernels, rng, order):
         grams = ngrams_of(levels, n)
         counts = levels[n - 1].count.tolist()
         assert grams == sorted(grams)
-        found = zip(grams, counts, strict=True)
-        assert {gram: count for gram, count in found if count} == dict(expected)
+        results = zip(grams, counts, strict=True)
+        assert {gram: count for gram, count in results if count} == dict(expected)
         assert levels[n - 1].opening.tolist() == [gram[0] == 5 for gram in grams]
         if n > 1:
             shorter = ngrams_of(levels, n - 1)
@@ -89,8 +89,8 @@ def test_counts_are_those_of_a_dictionary(kernels, rng, order):
 
 def test_kneser_ney_by_hand():
     # Too few n-grams for discounts of their own: 0.5, 1, 1.5.
-    # Words before each word: a 1 (<s>), b 1, c 1, the end 2 (b, c); of 5, 2.5 are taken,
-    # so that half is spread over 5 words: 0.1 each.
+    # Words before each word: a 1 (<s>), b 1, c 1, the end 2 (b, c).  2.5 of 5 are taken, so half
+    # is spread over 5 words: 0.1 each.
     toy = model(TOY, TOY_CONFIG)
     unigrams = [0.5 / 5 + 0.1, 0.5 / 5 + 0.1, 0.5 / 5 + 0.1, 1 / 5 + 0.1, 0.1]
     assert 10 ** toy.distribution([]) == pytest.approx(unigrams, rel=1e-6)
@@ -119,9 +119,9 @@ def test_the_other_shares_by_hand():
         (maximum_likelihood, [2 / 3, 1 / 3, 1], [0, 1, 0]),
         (witten_bell, [2 / 5, 1 / 5, 3 / 4], [2 / 5, 1, 1 / 4]),
     ]:
-        found = function(count, context, 3, length)
-        assert found[0] == pytest.approx(share)
-        assert found[1] == pytest.approx(leftover)
+        results = function(count, context, 3, length)
+        assert results[0] == pytest.approx(share)
+        assert results[1] == pytest.approx(leftover)
     D = absolute_discounts(counts_of_counts(count))  # n1 = 1, n2 = 1: D = 1 / 3
     share, leftover = discounted(count, context, 3, D)
     assert share == pytest.approx([5 / 9, 2 / 9, 8 / 9])
@@ -333,7 +333,7 @@ def test_a_repr_names_the_sizes():
 
 
 def test_a_new_smoothing_is_one_function(monkeypatch):
-    """It goes by its name through the config, estimation in memory, and scoring."""
+    """Config, estimation in memory and scoring accept it by its name."""
     monkeypatch.setitem(SMOOTHINGS, "halves", None)  # is taken out again afterwards
 
     @smoothing("halves")

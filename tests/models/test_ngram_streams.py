@@ -1,4 +1,4 @@
-"""n-gram models in streams: the same bits as in memory, whatever the memory and the ranks."""
+"""n-gram models in streams: the same bits as in memory, with any memory and any ranks."""
 
 import threading
 
@@ -54,7 +54,7 @@ class Threads(Ranks):
 
 
 def on_ranks(size, work):
-    """What ``work`` returns on each of so many ranks."""
+    """Run ``work`` on several ranks, and return the result of each."""
     meeting, table, results = threading.Barrier(size), [None] * size, [None] * size
 
     def run(rank):
@@ -108,12 +108,12 @@ def test_it_is_the_model_that_is_estimated_in_memory(kernels, rng, order, smooth
         expected = estimate(count_ngrams(text, order, START), config)
         streams = Streams(spill, memory, Ranks())
         levels = count_in_streams(streams, chunks_of(streams, text), order, START)
-        found, params = estimate_in_streams(streams, levels, config)
-        assert_equal(found, params, expected)
+        outputs, params = estimate_in_streams(streams, levels, config)
+        assert_equal(outputs, params, expected)
         # As it is used to measure on a text.
         other = rng.choice(text, 40)
         other[rng.random(40) < 0.1] = 4
-        ours = NGramOnDisk(found, params, streams).score(np.split(other, [7, 7, 30]))
+        ours = NGramOnDisk(outputs, params, streams).score(np.split(other, [7, 7, 30]))
         theirs = expected.score([other])
         assert ours[1::2] == theirs[1::2]
         assert ours[::2] == pytest.approx(theirs[::2], rel=1e-12)
@@ -162,11 +162,11 @@ def test_gathering_and_tallying(rng, size, memory):
             streams = Streams(spill, memory, ranks)
             own = keep(values[slice(*bounds[ranks.rank : ranks.rank + 2])])
             asked = keep(places[ranks.rank].astype(np.int32))
-            found = gather(streams, own, asked, bounds)[:]
-            return found, tally(streams, asked, bounds)[:]
+            outputs = gather(streams, own, asked, bounds)[:]
+            return outputs, tally(streams, asked, bounds)[:]
 
-        found, counts = zip(*on_ranks(size, work), strict=True)
-    for asked, answers in zip(places, found, strict=True):
+        outputs, counts = zip(*on_ranks(size, work), strict=True)
+    for asked, answers in zip(places, outputs, strict=True):
         assert np.array_equal(values[asked], answers)
     expected = np.bincount(np.concatenate(places), minlength=len(values))
     assert np.array_equal(np.concatenate(counts), expected)
@@ -174,7 +174,7 @@ def test_gathering_and_tallying(rng, size, memory):
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=12), st.integers(1, 9))
 def test_blocks_of_whole_contexts(children, block):
-    """children: how many n-grams each context has."""
+    """children: the number of n-grams of each context."""
     context = np.repeat(np.arange(len(children), dtype=np.int32), children) + np.int32(3)
     with Spill() as spill:
         blocks = list(whole_contexts(spill.keep(context), 3, len(children), block))

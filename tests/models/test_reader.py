@@ -1,4 +1,4 @@
-"""Readers: where an answer begins and ends."""
+"""Readers: gradients, padding, spans, and tasks."""
 
 import numpy as np
 import pytest
@@ -94,7 +94,7 @@ def test_padding_and_neighbours_change_nothing(encoder, rng, more):
 
 
 def lookup(rng, B, T=8):
-    """The answer is what stands behind the one token that the question names, and the next."""
+    """The answer is the two tokens after the token that the question names."""
     context = np.stack([rng.permutation(np.arange(3, 3 + T)) for _ in range(B)])
     place = rng.integers(1, T - 2, B)
     question = np.stack([context[np.arange(B), place], np.full(B, SEP)], axis=1)
@@ -104,7 +104,7 @@ def lookup(rng, B, T=8):
 
 
 def test_a_recurrent_reader_learns_to_look_up():
-    """In contexts that it has not seen."""
+    """It answers in contexts that it has not seen."""
     rng = np.random.default_rng(3)
     model = reader("recurrent", np.float32, vocabulary=11, width=16, layers=1, dropout=0.0)
     optimiser = Adam(model.params)
@@ -145,9 +145,9 @@ def test_the_best_spans_are_those_of_all(rng, T, longest):
     ]
     everything.sort(key=lambda span: -span[2])
     for number in (1, 3, 100):
-        found = best_spans(logits, longest, number)
-        assert [span[:2] for span in found] == [span[:2] for span in everything[:number]]
-        np.testing.assert_allclose([s[2] for s in found], [s[2] for s in everything[:number]])
+        results = best_spans(logits, longest, number)
+        assert [span[:2] for span in results] == [span[:2] for span in everything[:number]]
+        np.testing.assert_allclose([s[2] for s in results], [s[2] for s in everything[:number]])
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The Transformer: gradients, padding, causality, steps, and what it learns."""
+"""The Transformer: gradients, padding, causality, steps, and tasks."""
 
 import numpy as np
 import pytest
@@ -149,7 +149,7 @@ def test_a_state_may_be_continued_twice():
 def test_a_beam_of_one_is_the_greedy_choice():
     model = small(layers=3, width=8, seed=2)
     source, lengths, *_ = random_batch(model, np.random.default_rng(7), B=6)
-    found = beam_search(model, source, lengths, beam=1, limit=6)
+    results = beam_search(model, source, lengths, beam=1, limit=6)
     for b in range(6):
         ids = [model.config.bos]
         for _ in range(6):
@@ -157,7 +157,7 @@ def test_a_beam_of_one_is_the_greedy_choice():
             ids.append(int(logits[0, -1].argmax()))
             if ids[-1] == model.config.eos:
                 break
-        assert found[b][0].ids == [id for id in ids[1:] if id != model.config.eos]
+        assert results[b][0].ids == [id for id in ids[1:] if id != model.config.eos]
 
 
 def test_attention_weights_of_a_layer():
@@ -180,7 +180,7 @@ def test_attention_weights_of_a_layer():
     "task", ["reverse", *(pytest.param(task, marks=pytest.mark.deep) for task in ("copy", "sort"))]
 )
 def test_it_learns_to(task, post_norm):
-    """Sequences of 1 to 6 of 8 letters; half of them would be right by chance once in 10,000."""
+    """Sequences of 1 to 6 of 8 letters; guessing would get half of them right once in 10,000."""
     sizes = {"source_vocabulary": 8, "target_vocabulary": 8, "width": 32, "feed_forward": 64}
     model = small(np.float32, post_norm=post_norm, layers=1, **sizes)
     rng, optimiser = np.random.default_rng(9), Adam(model.params)
@@ -203,8 +203,8 @@ def test_it_learns_to(task, post_norm):
     source, lengths, target, target_lengths = batch(64)
     outputs = beam_search(model, source, lengths, beam=2, limit=10)
     right = [
-        found[0].ids == target[b, : target_lengths[b] - 1].tolist()
-        for b, found in enumerate(outputs)
+        results[0].ids == target[b, : target_lengths[b] - 1].tolist()
+        for b, results in enumerate(outputs)
     ]
     assert np.mean(right) > 0.9
 

@@ -33,11 +33,13 @@ def test_torch(post_norm, dtype, tolerance, B, S, T, layers, heads, width):
 
     ours, backward = model.loss(batch)
     assert ours == pytest.approx(float(loss), rel=tolerance)
-    found = backward()
-    assert found.keys() == gradients.keys()
+    results = backward()
+    assert results.keys() == gradients.keys()
     scale = max(np.abs(array).max() for array in gradients.values())
     for name, array in gradients.items():
-        np.testing.assert_allclose(found[name], array, atol=tolerance * scale, rtol=0, err_msg=name)
+        np.testing.assert_allclose(
+            results[name], array, atol=tolerance * scale, rtol=0, err_msg=name
+        )
 
     state, inputs = model.start(source, source_lengths), [np.full(B, config.bos), *target.T]
     for t in range(T):  # and token by token

@@ -62,7 +62,7 @@ def test_the_gradient_of_the_loss(rng, M, D):
 
 
 def steps_and_slopes(model, words, starts):
-    """What learning at a tiny rate changes, over the rate; and the slope of the loss it reports."""
+    """The change by a step at a tiny rate, over the rate, is minus the slope of the loss."""
     still, rate = np.zeros(len(starts) - 1), 1e-7
     before = copies(model)
     model.learn(words, starts, still + rate, seed=5)
@@ -142,7 +142,7 @@ def test_twins_take_the_same_steps(options, rng, D, dtype, padded):
 
 
 def test_rows_drawn_twice_and_large_scores(kernels):
-    """Two words: a negative sample often comes twice; and scores where exp overflows."""
+    """With two words, a negative sample often comes twice; large scores make exp overflow."""
     rng = np.random.default_rng(0)
     model = made(rng, V=2, negative=8, subsample=0)
     words, starts = np.array([0, 1, 1, 0], np.int32), np.array([0, 4])

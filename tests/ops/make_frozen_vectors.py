@@ -1,4 +1,4 @@
-"""Freeze what PyTorch computes, for the tests where it is not installed.
+"""Store results of PyTorch for the tests, which run without it.
 
 Run from the root, with PyTorch installed:
 

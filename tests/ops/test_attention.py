@@ -1,4 +1,4 @@
-"""Attention beyond its gradient: what is masked has no effect, and values by hand."""
+"""Attention apart from its gradient: masked keys have no effect, and values by hand."""
 
 import sys
 
@@ -74,8 +74,8 @@ def test_what_stands_past_the_length_changes_nothing(kind, kernels, rng, lengths
     seed = rng.integers(2**32)
     with use_kernels(kernels):
         one = outputs_and_gradients(op, (query, keys, values), lengths, np.random.default_rng(seed))
-        # An infinity shows true exclusion; where a key is projected first, the product
-        # with the matrix comes before the mask, so that there it is a large number.
+        # An infinity proves true exclusion.  A key that is projected before the mask gets a
+        # large number instead, because the product would turn an infinity into NaN.
         junk = np.float32(1e30 if kind == "additive" else np.inf)
         keys, values = keys.copy(), values.copy()
         keys[padding] = junk if kind != "additive" else 1e6
@@ -119,7 +119,7 @@ def test_a_gradient_by_weights_past_the_length_changes_nothing(kind, poison, ker
 
 @pytest.mark.parametrize("kind", ["dot", "general", "scaled", "causal"])
 def test_scores_that_are_all_minus_infinity_are_as_no_key_at_all(kind, kernels):
-    """As a product of large numbers overflows: weights, context and gradients are zero."""
+    """Products of large numbers may overflow: weights, context and gradients are then zero."""
     rng = np.random.default_rng(0)
     op, (query, keys, values) = attend(kind, rng, dtype=np.float32)
     keys = -1e20 * np.sign(np.abs(keys) + 1)
@@ -144,7 +144,7 @@ def test_scores_that_are_all_minus_infinity_are_as_no_key_at_all(kind, kernels):
 
 @pytest.mark.parametrize("kind", ["projected", "dot", "scaled", "causal"])
 def test_a_query_that_looks_at_nothing_is_left_out_where_keys_are_infinite(kind, kernels):
-    """Zero times infinity reaches no result: everything about its row is zero, and finite."""
+    """Zero times infinity reaches no result: all results of its row are zero and finite."""
     rng = np.random.default_rng(0)
     op, arrays = attend(kind, rng)
     query, keys, values = (np.abs(x) for x in arrays)
@@ -266,7 +266,7 @@ def test_grouped_heads_are_repeated_heads(kernels, rng, sizes, causal, lengths):
 
 @given(rng=strategies.generators(), T=st.integers(1, 4))
 def test_a_cache_with_a_position_for_each_row(kernels, rng, T):
-    """Keys and values in the middle of a larger array, unused places NaN: nothing is different."""
+    """Keys and values inside a larger array, with NaN in unused places, give the same results."""
     B, M, S, D = 3, 2, 6, 4
     start = rng.integers(0, S - T + 1, B)
     q, dy = rng.standard_normal((2, B, 2 * M, T, D))
@@ -291,7 +291,7 @@ def test_a_cache_with_a_position_for_each_row(kernels, rng, T):
 
 
 def test_a_cache_is_not_copied(monkeypatch):
-    """Keys and values reach the kernel where they lie, if their last axis is contiguous."""
+    """Keys and values reach the kernel without a copy if their last axis is contiguous."""
     forward, seen = scaled_attention_forward.__wrapped__, []
 
     def spy(query, keys, values, *rest):

@@ -1,4 +1,4 @@
-"""Attention flow beyond its gradient: values by hand, and what is not there."""
+"""Attention flow apart from its gradient: values by hand, padding, and empty questions."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from minillm.testing import strategies
 
 
 def test_values_by_hand():
-    """Word by word, as the equations stand in the docstring."""
+    """Word by word, by the equations in the docstring."""
     rng = np.random.default_rng(0)
     h, u = rng.standard_normal((1, 3, 2)), rng.standard_normal((1, 2, 2))
     w_h, w_u, w_hu = rng.standard_normal((3, 2))
@@ -32,11 +32,11 @@ def test_what_stands_behind_a_question_changes_nothing(rng):
     for row, length in zip(dirty, question_lengths, strict=True):
         row[length:] = rng.choice([np.nan, np.inf])
     dg = rng.standard_normal((*h.shape[:2], 4 * h.shape[2]))
-    found = []
+    results = []
     for question in (u, dirty):
         g, backward = op(h, question, *weights, lengths, question_lengths)
-        found.append([g, *backward(dg)])
-    for one, other in zip(*found, strict=True):
+        results.append([g, *backward(dg)])
+    for one, other in zip(*results, strict=True):
         np.testing.assert_array_equal(one, other)
 
 

@@ -1,4 +1,4 @@
-"""Label smoothing, against its definition; masked places, whatever they hold."""
+"""Label smoothing, masked places and class weights, against their definitions."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Every op's backward, at every coordinate, over both twins."""
+"""The backward of every op, at every coordinate, on both twins."""
 
 import inspect
 

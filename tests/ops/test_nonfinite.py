@@ -79,10 +79,12 @@ def check(name, rng, dtype, direction, sizes):
     original = results("numpy", op, args, upstream)
     for twin in kernels_info()["available"][1:]:
         for ours, theirs in zip(results(twin, op, args, upstream), original, strict=True):
-            found, expected = kinds(ours), kinds(theirs)
+            actual, expected = kinds(ours), kinds(theirs)
             if name == "scaled_dot_product_attention" and args[3]:
-                found = np.where(expected == 1, 1, found)  # a product over all keys, or over fewer
-            np.testing.assert_array_equal(found, expected)
+                actual = np.where(
+                    expected == 1, 1, actual
+                )  # a product over all keys, or over fewer
+            np.testing.assert_array_equal(actual, expected)
 
 
 DIRECTIONS = st.sampled_from(["forward", "backward", "both"])
@@ -109,19 +111,19 @@ def test_nan_and_infinity_spread_alike_beyond_a_block(name, dtype, direction):
 def test_nan_and_infinity_spread_alike_in_a_step(name, dtype, rng):
     _, (x, *rest, _), _ = poisoned_case(name, rng, dtype, "forward", {})
     step, args = getattr(ops, f"{name}_step"), (x[:, 0], *rest)
-    found = []
+    actual = []
     for twin in ("numpy", *kernels_info()["available"][1:]):
         with use_kernels(twin):
-            found.append([kinds(y) for y in tuple_of(step(*args))])
-    for other in found[1:]:
-        for ours, theirs in zip(other, found[0], strict=True):
+            actual.append([kinds(y) for y in tuple_of(step(*args))])
+    for other in actual[1:]:
+        for ours, theirs in zip(other, actual[0], strict=True):
             np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.mark.parametrize("T", [5, 70])
 @given(rng=strategies.generators())
 def test_what_a_query_attends_to_reaches_it(T, rng):
-    """Under a causal mask too: what makes a query that is alone NaN does so on each twin."""
+    """Under a causal mask, too: a single query becomes NaN on both twins alike."""
     sizes = {"B": 1, "M": 1, "G": 1, "T": T, "S": T + 3, "D": 3, "E": 2}
     op, (q, k, v, _, lengths, _), _ = poisoned_case(
         "scaled_dot_product_attention", rng, np.float32, "forward", sizes

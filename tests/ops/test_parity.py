@@ -136,7 +136,7 @@ def test_cross_entropy(kernels, sizes, smoothing, rng):
     data=st.data(),
 )
 def test_scaled_dot_product_attention(kernels, sizes, rng, data):
-    """Of grouped heads, causal from each row's own position."""
+    """Grouped heads, causal from each row's own position."""
     B, M, G, T, S, D = sizes.values()
     q, dy = rng.standard_normal((2, B, M * G, T, D))
     k, v = rng.standard_normal((2, B, M, S, D))

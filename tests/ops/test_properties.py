@@ -1,4 +1,4 @@
-"""What must hold of every op, whatever its values."""
+"""Properties of all ops, for any values."""
 
 import numpy as np
 import pytest
@@ -57,7 +57,7 @@ def upstream_of(outputs, rng):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @given(rng=strategies.generators())
 def test_dtype_in_is_dtype_out_and_nothing_is_changed(name, kernels, dtype, rng):
-    """Read-only arguments and upstream gradients will do, and a second backward says the same."""
+    """Arguments may be read-only, and a second backward gives the same gradients."""
     op, args = case_of(name, rng, dtype)
     for a in args:
         if isinstance(a, np.ndarray):
@@ -101,7 +101,7 @@ def test_the_backward_of_one_twin_follows_the_forward_of_the_other(name, dtype):
 
 @pytest.mark.parametrize("name", CASES)
 def test_arrays_of_any_strides_and_upstreams_too(name, kernels):
-    """As they come from a transpose, a slice or a broadcast."""
+    """A transpose, a slice or a broadcast is a valid argument."""
     rng = np.random.default_rng(0)
     op, args = case_of(name, rng)
     strided = [every_other(a) if isinstance(a, np.ndarray) else a for a in args]

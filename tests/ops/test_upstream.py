@@ -62,7 +62,7 @@ def test_a_wrong_upstream_gradient_is_refused(name, kernels, dtype):
 
 @pytest.mark.filterwarnings("ignore:Setting the shape:DeprecationWarning")
 def test_a_shape_that_the_caller_sets_changes_nothing_here(kernels):
-    """An array's shape can be set in place; the op has arrays of its own over the same memory."""
+    """An array's shape can be set in place; the op keeps its own views of the memory."""
     rng = np.random.default_rng(0)
     for name in ("linear", "lstm", "layer_norm", "additive_attention"):
         op, args = case_of(name, rng)

@@ -157,8 +157,8 @@ def test_what_is_no_plain_float_array_is_refused(name, kernels):
         for k, a in enumerate(args):
             if not is_float(a):
                 continue
-            found = [*wrong_arrays(a), *([] if (name, names[k]) in optional else [None])]
-            for wrong in found:
+            results = [*wrong_arrays(a), *([] if (name, names[k]) in optional else [None])]
+            for wrong in results:
                 if (name, names[k]) in IDS and isinstance(wrong, np.ndarray) and wrong.dtype == int:
                     continue
                 with pytest.raises(TypeError, match=f"^{name}: {names[k]}: expected "):
@@ -208,9 +208,9 @@ def test_arrays_without_axes_or_numbers_are_computed_or_refused_on_both_twins_al
         if isinstance(a, np.ndarray):
             for other in other_shapes(a):
                 given = (*args[:k], other, *args[k + 1 :])
-                found = outcome("numpy", *given)
-                assert outcome("cython", *given) == found
-                assert not isinstance(found, str) or found.startswith(f"{name}: ")
+                results = outcome("numpy", *given)
+                assert outcome("cython", *given) == results
+                assert not isinstance(results, str) or results.startswith(f"{name}: ")
 
 
 IDS = {("rnn", "x"), ("lstm", "x"), ("gru", "x")}  # floats or ids
@@ -266,8 +266,8 @@ def test_integers_of_any_type_byte_order_and_strides(name, kernels):
                 changed[key] = np.repeat(arguments[key], 2, axis=-1)[..., ::2].astype(dtype)
                 changed[key] = np.asarray(changed[key], order="F")[::-1][::-1]
             others, other_backward = op(**changed)
-            found = (*tuple_of(others), *tuple_of(other_backward(*upstream)))
-            for one, other in zip(found, expected, strict=True):
+            results = (*tuple_of(others), *tuple_of(other_backward(*upstream)))
+            for one, other in zip(results, expected, strict=True):
                 np.testing.assert_array_equal(one, other)
 
 

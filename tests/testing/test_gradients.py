@@ -1,4 +1,4 @@
-"""The checker itself: it must pass what is right, and catch every way of being wrong."""
+"""The checker itself: it must accept correct gradients, and catch every kind of mistake."""
 
 import numpy as np
 import pytest

@@ -231,10 +231,10 @@ def test_several_texts_have_the_tokens_of_each(tokenizer, texts):
     """Whatever stands beside them, and whatever the ids are."""
     ids = np.random.default_rng(0).permutation(len(tokenizer)).tolist()
     for one in (tokenizer, BytePairs(tokenizer.merges, tokenizer.specials, ids)):
-        found = one.encode_each(texts, texts)
-        assert [each.tolist() for each in found] == [one.encode(text).tolist() for text in texts]
-        assert all(each.dtype == np.int32 for each in found)
-        assert [one.decode(each) for each in found] == texts
+        results = one.encode_each(texts, texts)
+        assert [each.tolist() for each in results] == [one.encode(text).tolist() for text in texts]
+        assert all(each.dtype == np.int32 for each in results)
+        assert [one.decode(each) for each in results] == texts
 
 
 def test_of_several_texts_the_one_with_a_lone_surrogate_is_named(tokenizer):

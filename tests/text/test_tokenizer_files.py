@@ -294,13 +294,17 @@ def test_pieces_that_are_written_are_read(pieces, tmp_path, name, options):
 def test_pieces_as_berts_own_files_have_them(pieces, tmp_path):
     """Without a configuration, as released in 2018; and with what later programs say there."""
     files = tokenizer_files(pieces)
-    found = load_tokenizer(bert(tmp_path, files))
-    assert (found.lower_case, found.strip_accents, found.split_ideographs) == (True, True, True)
-    assert found.specials == ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    result = load_tokenizer(bert(tmp_path, files))
+    assert (result.lower_case, result.strip_accents, result.split_ideographs) == (True, True, True)
+    assert result.specials == ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     config = {"do_lower_case": False, "tokenizer_class": "BertTokenizerFast", "strip_accents": None}
     config |= {"mask_token": {"content": "[MASK]", "lstrip": False}, "model_max_length": 512}
-    found = load_tokenizer(bert(tmp_path, files, config))
-    assert (found.lower_case, found.strip_accents, found.split_ideographs) == (False, False, True)
+    result = load_tokenizer(bert(tmp_path, files, config))
+    assert (result.lower_case, result.strip_accents, result.split_ideographs) == (
+        False,
+        False,
+        True,
+    )
     windows = files["vocab.txt"].replace(b"\n", b"\r\n").removesuffix(b"\r\n")
     assert load_tokenizer(bert(tmp_path, {"vocab.txt": windows})).tokens == pieces.tokens
 

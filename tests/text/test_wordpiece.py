@@ -373,9 +373,9 @@ def test_frozen(case):
     texts = options.pop("texts")
     tokenizer = WordPieces(**options)
     for text, ids, offsets, decoded in texts:
-        found = tokenizer.encode_with_offsets(text)
-        assert found[0].tolist() == tokenizer.encode(text).tolist() == ids, text
-        assert found[1].tolist() == offsets, text
+        results = tokenizer.encode_with_offsets(text)
+        assert results[0].tolist() == tokenizer.encode(text).tolist() == ids, text
+        assert results[1].tolist() == offsets, text
         assert tokenizer.decode(ids) == decoded
 
 

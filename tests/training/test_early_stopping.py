@@ -70,14 +70,14 @@ def test_an_epoch_counts_batches_where_some_are_one_step(run_bigram, epochs_of):
 def test_a_run_of_epochs_validates_once_in_each(batches, accumulate, epochs):
     task = type("Task", (), {"batches_per_epoch": batches})
     options = Options(epochs=epochs, accumulate=accumulate, validations=None).of(task)
-    step, found = 0, []
+    step, results = 0, []
     while (before := options.progress(step, 0.0)) < 1:
         step += 1
         if options.validates(before, options.progress(step, 0.0), Summary(step=step)):
-            found.append(step)
+            results.append(step)
     assert step == -(-epochs * batches // accumulate)
     each = [-(-(k + 1) * batches // accumulate) for k in range(epochs)]
-    assert found == sorted(set(each))
+    assert results == sorted(set(each))
 
 
 def test_a_task_without_epochs_says_so(run_bigram):

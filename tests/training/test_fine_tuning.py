@@ -11,10 +11,10 @@ from minillm.training.fine_tuning import depths
 
 
 def by_depth(model):
-    found = {}
+    results = {}
     for name, depth in depths(model.params).items():
-        found.setdefault(depth, set()).add(name)
-    return found
+        results.setdefault(depth, set()).add(name)
+    return results
 
 
 def test_depths_of_the_models():

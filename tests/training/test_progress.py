@@ -1,4 +1,4 @@
-"""What training shows on standard error, and what it counts."""
+"""The progress of a training on standard error, and its units."""
 
 import io
 import sys

@@ -30,21 +30,21 @@ def test_each_sentence_is_in_one_share(sentences, size, stretch):
         corpora = [corpus_of(Lines(sentences), rank, size) for rank in range(size)]
     known = [len(sentences), sum(map(len, sentences))]
     assert all([corpus.sentences, corpus.words] == known for corpus in corpora)
-    found, words = {}, {}
+    results, words = {}, {}
     first = np.zeros(2, int)  # sentences and words before the stretch
     for shares in zip(*(corpus.stretches() for corpus in corpora), strict=True):
         for share in shares:
             number, before = first[0] + share.sentences_before, first[1] + share.words_before
             for k, (a, b) in enumerate(pairwise(share.starts.tolist())):
-                assert number + k not in found
-                found[number + k] = share.ids[a:b].tolist()
+                assert number + k not in results
+                results[number + k] = share.ids[a:b].tolist()
                 words[number + k] = before + a
             assert share.words == sum(len(other.ids) for other in shares)
             assert share.sentences == sum(len(other.starts) - 1 for other in shares)
             longest = max(map(len, sentences))
             assert abs(len(share.ids) - share.words / size) <= longest
         first += (shares[0].sentences, shares[0].words)
-    assert [found[k] for k in range(len(sentences))] == sentences
+    assert [results[k] for k in range(len(sentences))] == sentences
     ends = np.cumsum([0, *map(len, sentences)]).tolist()
     assert [words[k] for k in range(len(sentences))] == ends[:-1]
 
@@ -65,9 +65,9 @@ def test_a_share_is_kept_on_the_disk(monkeypatch):
     with Spill() as spill:
         on_disk = Corpus(WORDS, text(), spill, 100, 1, 2)
         pairs = zip(on_disk.stretches(), corpus_of(text(), 1, 2).stretches(), strict=True)
-        for found, expected in pairs:
-            np.testing.assert_array_equal(found.ids, expected.ids)
-            np.testing.assert_array_equal(found.starts, expected.starts)
+        for results, expected in pairs:
+            np.testing.assert_array_equal(results.ids, expected.ids)
+            np.testing.assert_array_equal(results.starts, expected.starts)
 
 
 # --- one rank ----------------------------------------------------------------------------
@@ -134,8 +134,8 @@ def test_ranks_learn_together(tmp_path, monkeypatch, size):
     assert status == 0, errors
     monkeypatch.setattr(word2vec, "STRETCH", 50)
     monkeypatch.setattr(word2vec, "AVERAGE_EVERY", 100)
-    expected, found = together(text(), size, SETTINGS), np.load(tmp_path / "params.npz")
+    expected, results = together(text(), size, SETTINGS), np.load(tmp_path / "params.npz")
     for name, array in expected.items():
         if size == 2 and name != "losses":  # of three, MPI may sum in another order
-            np.testing.assert_array_equal(found[name], array)
-        np.testing.assert_allclose(found[name], array, rtol=1e-4, atol=1e-6)
+            np.testing.assert_array_equal(results[name], array)
+        np.testing.assert_allclose(results[name], array, rtol=1e-4, atol=1e-6)
