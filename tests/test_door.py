@@ -103,7 +103,7 @@ def test_ctrl_c_returns_the_run_so_far_and_says_how_to_resume(tmp_path):
     given = {**TINY, "quiet": False}
     run = minillm.train("lm", out, text=TEXT, minutes=5, report=lines.append, **given)
     assert lines[0].startswith("stopped after")
-    assert lines[-1] == f'to go on: minillm.train("lm", "{out}", resume=True)'
+    assert lines[-1] == f'to continue: minillm.train("lm", "{out}", resume=True)'
     assert "".join(run.write(length=3))
     steps = json.loads((out / "config.json").read_text())["training"]["minutes"]
     assert steps == 5

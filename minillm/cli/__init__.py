@@ -45,7 +45,7 @@ def _run(argv: Sequence[str] | None) -> int:
     try:
         try:
             parser = command_line()
-            args = parser.parse_args(argv)  # imports the verb and all that it needs
+            args = parser.parse_args(argv)  # imports the verb and its modules
             if "run" not in args:
                 parser.print_help()
                 return 1

@@ -45,13 +45,13 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train what is missing, print the table, and draw the picture."""
+    """Train missing results, print the table, and draw the plot."""
     sizes, given = sizes_of(args.sizes), given_settings(args, CurveSettings)
     given = {name: value for name, value in given.items() if name not in OWN}
     make(CurveSettings, given)  # an error comes before anything is trained
     curve = (args.out, args.data, args.test, sizes, args.seeds, lines_of(given, args.init))
     if not measure(*curve):
-        print("to go on: the same command again")
+        print("to continue: the same command again")
         return 130
     results = points(*curve)
     print(f"accuracy in percent, mean and standard deviation of {args.seeds} seeds:\n")

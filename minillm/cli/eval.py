@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
 def confusion(labels: list[str], matrix: list[list[int]]) -> str:
     """The confusion matrix as a table."""
     width = max(len(str(max(map(max, matrix)))), *map(len, labels)) + 1
-    lines = ["confusion: each row is a label, each column what it was classified as"]
+    lines = ["confusion: each row is a label, each column a prediction"]
     lines.append("".join(f"{label:>{width}}" for label in ["", *labels]))
     for label, row in zip(labels, matrix, strict=True):
         lines.append("".join(f"{entry:>{width}}" for entry in [label, *row]))

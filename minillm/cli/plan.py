@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _model(args: argparse.Namespace) -> tuple[GPTConfig, int]:
-    """The model to plan, and the rows of its batch: a run's or the defaults, and what is given."""
+    """The model to plan, and the rows of its batch, from a run, the defaults and options."""
     given = given_settings(args, Settings)
     rows = given.pop("batch", None)
     if args.folder is None:
@@ -200,7 +200,7 @@ def _budget(
 
 
 def _best_model(config: GPTConfig, operations: float) -> Iterator[str]:
-    """The best model for so many operations."""
+    """The best model for a number of operations."""
     weights, tokens = plan.optimum(operations)
     best = plan.shape_of(weights, config.vocabulary, config.context)
     yield (

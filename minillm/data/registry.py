@@ -57,7 +57,7 @@ BUILT_IN = (
     BuiltIn(
         "python-source",
         "text",
-        "the source of Python's standard library, without tests: some 10 MB",
+        "the source of Python's standard library, without tests: about 10 MB",
         standard_library,
     ),
     BuiltIn(

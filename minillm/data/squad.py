@@ -135,7 +135,7 @@ def _answer(values: Any, context: str, place: str) -> Answer:
         )
     if not context.startswith(text, start):
         elsewhere = context.find(text)
-        where = f"; it stands at {elsewhere}" if elsewhere >= 0 else ""
+        where = f"; it is at {elsewhere}" if elsewhere >= 0 else ""
         raise InputError(
             f"{place}: expected the answer {short(text)} at {start} of its context, found "
             f"{short(context[start : start + len(text)])}{where}"

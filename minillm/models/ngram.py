@@ -165,7 +165,7 @@ class Length(NamedTuple):
 
     n: int
     config: "NGramConfig"
-    counts_of_counts: NDArray[np.int64]  # (5,) how many n-grams have a count of 0, 1, 2, 3, 4
+    counts_of_counts: NDArray[np.int64]  # (5,) numbers of n-grams with a count of 0, 1, 2, 3, 4
 
 
 # count (M,) and context (M,), in 0..C-1, of the n-grams of one length -> share (M,),
@@ -258,7 +258,7 @@ def discounted(count: Floats, context: Ids, C: int, D: Floats) -> tuple[Floats, 
 
 
 def counts_of_counts(count: NDArray) -> NDArray[np.int64]:
-    """Return how many n-grams have a count of 0, 1, 2, 3, 4: (5,)."""
+    """Return the numbers of n-grams with a count of 0, 1, 2, 3, 4: (5,)."""
     return np.array([np.count_nonzero(count == r) for r in range(5)])
 
 
@@ -292,7 +292,7 @@ def kneser_ney_discounts(n: NDArray[np.int64]) -> Floats:
 
 
 def adjusted_counts(level: Counts, longer: Counts | None) -> NDArray[np.int64]:
-    """Return how many different words stood before each n-gram (Kneser and Ney 1995).
+    """Return the number of different words seen before each n-gram (Kneser and Ney 1995).
 
     "Francisco" is frequent, but follows only "San".  Shorter n-grams matter after a new
     context, and there "Francisco" is unlikely.  The longest n-grams keep their counts.  So

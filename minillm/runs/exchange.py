@@ -100,7 +100,7 @@ def import_file(
     folder = RunFolder(out)
     if is_adapter(file) != (init is not None):
         if init:
-            raise InputError(f"{file}: --init goes with a folder that has adapter_config.json")
+            raise InputError(f"{file}: --init: expected a folder with adapter_config.json")
         raise InputError(f"{file}: expected --init DIR, the run that its additions are for")
     with folder.held():
         folder.check_free(overwrite)

@@ -104,7 +104,7 @@ class RunFolder:
     def check_free(self, overwrite: bool, resumable: bool = False) -> None:
         """InputError if the folder already has a run, unless it may be replaced."""
         if self.holds_run() and not overwrite:
-            resume = "--resume to go on with it, or " if resumable else ""
+            resume = "--resume to continue it, or " if resumable else ""
             raise InputError(
                 f"{self.path}: it already holds a run: give {resume}--overwrite to replace it"
             )

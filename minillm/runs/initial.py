@@ -39,7 +39,7 @@ def with_init_defaults(kind: Kind, initial: Run | None, given: Mapping[str, Any]
 def _check_without(given: Mapping[str, Any], names: Iterable[str], needed: str) -> None:
     for name in names:
         if given.get(name):
-            raise InputError(f"--{name.replace('_', '-')}: it goes with {needed}")
+            raise InputError(f"--{name.replace('_', '-')}: expected {needed} with it, found none")
 
 
 def _check_tokenizer(kind: Kind, initial: Run, given: Mapping[str, Any]) -> None:

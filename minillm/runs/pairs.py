@@ -176,7 +176,7 @@ class PairKind(Kind):
         held_out = dict(islice(open_data(run.data).pairs("validation"), EXAMPLES))
         longest = run.settings.max_length
         sources = [text for text in held_out if len(run.source.encode(text)) <= longest]
-        yield "held-out examples: the source, what the model writes, what is right\n"
+        yield "held-out examples: the source, the output, the target\n"
         for source, output in zip(sources, run.translate(sources), strict=True):
             texts = (shorten(text, 100) for text in (source, output, held_out[source]))
             yield "  {}\n    -> {}\n    == {}\n".format(*texts)

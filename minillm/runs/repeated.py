@@ -99,7 +99,7 @@ def _train_one(kind: Kind, job: Job, place: RunFolder, seed: int, train_once: Tr
         except Complete:  # a kill came after its end, before the line about it
             finished = True
     if not finished:
-        job.report(f"to go on: {job.resume_command}")
+        job.report(f"to continue: {job.resume_command}")
     return finished
 
 

@@ -206,12 +206,12 @@ def _check_unfinished(folder: RunFolder, options: Options, begin: Summary) -> No
     if options.progress(begin.step, begin.seconds) >= 1:
         raise Complete(
             f"{folder.path}: the run is complete {how_far}: "
-            "raise --epochs, --steps or --minutes to go on"
+            "raise --epochs, --steps or --minutes to continue"
         )
     if options.gives_up(begin):
         raise Complete(
             f"{folder.path}: the run stopped early {how_far}: {_no_better(begin)}: "
-            "raise --patience to go on"
+            "raise --patience to continue"
         )
 
 
@@ -251,14 +251,14 @@ def _report(kind: Kind, job: Job, summary: Summary, parts: Parts, options: Optio
         job.report(f"validation loss {summary.best_loss:.4f} nats per {unit} ({best})")
         if summary.best_loss > BASELINE_FRACTION * parts.baseline:
             job.report(
-                f"the model has hardly learnt yet: guessing by frequency alone has a loss of "
+                f"the model has hardly learned yet: predicting by frequency has a loss of "
                 f"{parts.baseline:.4f}; train it longer"
             )
     for line in kind.closing(job, parts, summary):
         job.report(line)
     job.report(f"loss curve: {_draw_loss_curve(job, unit, parts.model.config)}")
     if summary.interrupted:
-        job.report(f"to go on: {job.resume_command}")
+        job.report(f"to continue: {job.resume_command}")
 
 
 def _draw_loss_curve(job: Job, unit: str, config: Any) -> str:

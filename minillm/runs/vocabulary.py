@@ -1,4 +1,4 @@
-"""The vocabulary of a new run: its own, or one that it takes from elsewhere."""
+"""The vocabulary of a new run: a new one, or that of another run or tokenizer."""
 
 import hashlib
 import json
@@ -16,9 +16,10 @@ LEAST_WORD_PIECES = 7  # the special tokens, and a character
 
 
 def vocabulary_for(job: Job, unit: str, make: Callable[[], Made]) -> Vocabulary | Made:
-    """Return the vocabulary of ``--init`` or ``--tokenizer``, else what ``make`` returns.
+    """Return the vocabulary of ``--init`` or ``--tokenizer``, or else make a new one.
 
-    The job's data get the fingerprint of the former.  InputError if they had another one before.
+    The fingerprint of an existing vocabulary is stored in the job's data.  InputError if they have
+    another one.
     """
     if job.initial is not None:
         return kept(job.data, job.initial.tokenizer, job.data["init"])
@@ -31,7 +32,7 @@ def vocabulary_for(job: Job, unit: str, make: Callable[[], Made]) -> Vocabulary 
 def kept(data: Data, tokenizer: Vocabulary, path: str) -> Vocabulary:
     """Store the vocabulary's fingerprint in ``data``, and return the vocabulary.
 
-    InputError if ``data`` had another fingerprint: the tokenizer has changed since then.
+    InputError if ``data`` has another fingerprint, because the tokenizer has changed.
     """
     values = json.dumps(tokenizer.to_dict(), sort_keys=True)
     fingerprint = hashlib.sha256(values.encode()).hexdigest()
@@ -44,7 +45,7 @@ def kept(data: Data, tokenizer: Vocabulary, path: str) -> Vocabulary:
 
 
 def check_size(unit: str, size: int | None) -> None:
-    """InputError unless a vocabulary of that unit may have so many tokens."""
+    """InputError for a size that is too small for the unit."""
     least, name = {
         "bpe": (LEAST_BYTE_PAIRS, "byte pairs"),
         "wordpiece": (LEAST_WORD_PIECES, "wordpieces"),

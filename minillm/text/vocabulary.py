@@ -64,7 +64,7 @@ class Vocabulary(ABC):
 
     @abstractmethod
     def split(self, text: str) -> list[str]:
-        """The tokens of ``text`` as they stand in it, even those that the vocabulary lacks."""
+        """The tokens of ``text`` in their original form, even those that the vocabulary lacks."""
 
     def show(self, id: int) -> str:
         """A token as a label of a plot: on one line, and visible."""

@@ -514,7 +514,7 @@ class WordPieces(Vocabulary):
             before = token
 
     def split(self, text: str) -> list[str]:
-        """The pieces of ``text``; a word that they do not make, as it stands in the text."""
+        """The pieces of ``text``; a word that they do not make stays whole."""
         ids, offsets = self.encode_with_offsets(text)
         return [
             text[start:end] if id == self.unknown else self.tokens[id]

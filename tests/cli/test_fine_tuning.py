@@ -433,7 +433,7 @@ def test_what_is_no_adapter(bases, files, train, tmp_path, fails):
     assert "expected lora_A or lora_B of a linear layer of the baseline" in fails(
         "import", adapter, *out, "--init", bases / "bert"
     )
-    assert "--init goes with a folder that has adapter_config.json" in fails(
+    assert "--init: expected a folder with adapter_config.json" in fails(
         "import", bases / "bert", *out, "--init", bases / "bert"
     )
     assert not (tmp_path / "x" / "config.json").exists()
@@ -455,7 +455,9 @@ def test_wrong_input(bases, files, tmp_path, fails):
     for freeze in ("4", "-1", "all"):
         line = fails(*bert, "--freeze", freeze)
         assert f"--freeze: expected a number from 0 to 3, or encoder; found '{freeze}'" in line
-    assert "--lora-alpha: it goes with --lora-rank R" in fails(*bert, "--lora-alpha", "1")
+    assert "--lora-alpha: expected --lora-rank R with it, found none" in fails(
+        *bert, "--lora-alpha", "1"
+    )
     assert "--lora-rank: expected at most 8, the smaller side of encoder.blocks.0." in fails(
         *bert, "--lora-rank", "9"
     )
@@ -473,8 +475,8 @@ def test_wrong_input(bases, files, tmp_path, fails):
     assert "RUN: expected a run of lm, gpt, bert or finetuned, found one of word2vec" in line
     assert not (tmp_path / "run" / "config.json").exists()
     gpt = ["train", "gpt", files / "text.txt", "--out", tmp_path / "run", *QUICK]
-    assert "--freeze: it goes with --init DIR" in fails(*gpt, "--freeze", "1")
-    assert "--lora-rank: it goes with --init DIR" in fails(*gpt, "--lora-rank", "1")
+    assert "--freeze: expected --init DIR with it, found none" in fails(*gpt, "--freeze", "1")
+    assert "--lora-rank: expected --init DIR with it, found none" in fails(*gpt, "--lora-rank", "1")
     comes = f"with --init {bases / 'gpt'} its tokenizer is taken (280 tokens, bpe); found"
     init = ["--init", bases / "gpt"]
     assert f"--unit: {comes} word" in fails(*gpt, *init, "--unit", "word")

@@ -228,7 +228,7 @@ def test_ctrl_c_saves_and_says_how_to_resume(text_file, tmp_path, lm):
     assert process.returncode == 130
     assert "Traceback" not in stderr
     assert "stopped after " in stdout
-    assert stdout.endswith(f"to go on: minillm train lm --out {out} --resume\n")
+    assert stdout.endswith(f"to continue: minillm train lm --out {out} --resume\n")
     assert main(["generate", str(out), "--length", "5"]) == 0
     step = metrics(out)[-1]["step"]
     longer = ["--steps", str(step + 20), "--resume"]

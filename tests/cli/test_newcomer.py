@@ -220,7 +220,7 @@ def data(tmp_path):
     ],
 )
 def test_a_model_that_has_hardly_learnt_is_said_to_be_so(kind, enough, data, capsys):
-    hardly = "the model has hardly learnt yet: guessing by frequency alone has a loss of "
+    hardly = "the model has hardly learned yet: predicting by frequency has a loss of "
     command = ["train", kind, str(data / kind), *SMALL, "--out"]
     assert main([*command, str(data / "a"), "--steps", "1", "--learning-rate", "1e-6"]) == 0
     printed = capsys.readouterr().out
@@ -234,7 +234,7 @@ def test_a_captioner_that_has_hardly_learnt(tmp_path, capsys):
     pytest.importorskip("sklearn")
     command = ["train", "captioner", "--out", str(tmp_path / "run"), "--hidden", "8"]
     assert main([*command, "--steps", "1"]) == 0
-    assert "the model has hardly learnt yet" in capsys.readouterr().out
+    assert "the model has hardly learned yet" in capsys.readouterr().out
 
 
 def test_samples_are_short(data, capsys):

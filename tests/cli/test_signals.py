@@ -58,7 +58,7 @@ def test_it_saves_and_says_how_to_resume(text_file, tmp_path, kind, options, lon
     assert process.returncode == 130
     assert "Traceback" not in stderr
     assert "stopped after " in stdout
-    assert stdout.endswith(f"to go on: minillm train {kind} --out {out} --resume\n")
+    assert stdout.endswith(f"to continue: minillm train {kind} --out {out} --resume\n")
     assert not list(out.glob(".*"))
     assert minillm.load(out).kind.name == kind
     if longer:

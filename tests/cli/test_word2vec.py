@@ -192,7 +192,7 @@ def test_a_complete_run_is_said_to_be_so_and_goes_on_with_more_epochs(
     for epochs in ([], ["--epochs", "3"], ["--epochs", "1"]):
         message = fails(*command, *epochs)
         assert "the run is complete after 9,600 words, 0:0" in message
-        assert message.endswith(": raise --epochs to go on\n")
+        assert message.endswith(": raise --epochs to continue\n")
     assert (folders[0] / "model.safetensors").read_bytes() == before
     for folder in folders:
         assert main([*map(str, command[:3]), str(folder), "--resume", "--epochs", "6"]) == 0

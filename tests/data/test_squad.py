@@ -98,7 +98,7 @@ ANSWER = (*QUESTION, "answers", 0)
         ((*ANSWER, "answer_start"), "3", ", question 'q0': answer_start: expected a whole"),
         ((*ANSWER, "answer_start"), -5, ", question 'q0': answer_start: expected a whole"),
         ((*ANSWER, "answer_start"), 11, ", question 'q0': expected the answer '1843.' at 11"),
-        ((*ANSWER, "answer_start"), 900, "at 900 of its context, found ''; it stands at 10"),
+        ((*ANSWER, "answer_start"), 900, "at 900 of its context, found ''; it is at 10"),
         ((*ANSWER, "text"), "1844.", "expected the answer '1844.' at 10 of its context, found"),
         ((*ANSWER, "text"), "", ", question 'q0': text: expected a text, found ''"),
     ],

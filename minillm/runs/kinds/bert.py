@@ -210,7 +210,7 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
         _, ids = evaluation_ids(run, Evaluation())
         context = run.settings.context
         first = list(hidden_passages(ids[:context], context, run.tokenizer, masking))
-        yield "sample, in brackets what the model fills in and what stood there:\n\n"
+        yield "sample, with the prediction and the original token in brackets:\n\n"
         yield shown_filled(run.model, run.tokenizer, first, most=context) + "\n"
 
     def evaluate(self, run: Run, evaluation: Evaluation) -> Results:

@@ -60,9 +60,9 @@ The last tenth of the text is held out, to measure the model on text that it has
   minillm train lm a.txt b.txt --out runs/words --unit word --hidden 256 --dropout 0.3
         words instead of characters, those seen only once as one unknown word
   minillm train lm --out runs/shakespeare --resume --minutes 10
-        go on, to 10 minutes in all
+        continue to 10 minutes in all
 
-Ctrl-C saves and stops; --resume goes on from there."""
+Ctrl-C saves and stops; --resume continues."""
     model = LanguageModel
     config = LanguageModelConfig
     settings = Settings

@@ -191,7 +191,7 @@ then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DI
             f"{minutes_and_seconds(seconds)}, {progress.words / seconds:,.0f} words/s"
         )
         if not finished:
-            job.report(f"to go on: {job.resume_command}")
+            job.report(f"to continue: {job.resume_command}")
             return False
         loss = folder.read_metrics()[-1]["loss"]
         job.report(f"{len(words):,} vectors; loss {loss:.4f} nats per prediction")
@@ -270,7 +270,7 @@ def _check_resumed(job: Job, settings: Any, corpus: Corpus, progress: Progress) 
     if progress.words >= settings.epochs * corpus.words:
         raise InputError(
             f"{job.folder.path}: the run is complete after {progress.words:,} words, "
-            f"{minutes_and_seconds(progress.seconds)}: raise --epochs to go on"
+            f"{minutes_and_seconds(progress.seconds)}: raise --epochs to continue"
         )
     assert job.stored is not None
     here = np.zeros(2, np.int64)
