@@ -40,7 +40,7 @@ def test_offsets_count_code_points(tmp_path, ascii):
     values = squad(HARD)
     values["data"][0]["paragraphs"][0]["qas"][0]["answers"][0]["answer_start"] += 4
     message = (
-        "question 'q0': expected the answer '1843.' at 35 of its context, found '.'; it stands"
+        "question 'q0': expected the answer '1843.' at 35 of its context, found '.'; it is"
     )
     with pytest.raises(InputError, match=message):
         read_squad(write(file, values))
