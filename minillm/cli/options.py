@@ -93,9 +93,9 @@ def parser_of(declared: Option, type_: type) -> Callable[[str], Any]:
         except ValueError:
             right = False
         if not right:
-            found = text if type_ is int and text.lstrip("-").isdecimal() else repr(text)
-            found = found if len(found) <= 60 else found[:57] + "..."
-            raise argparse.ArgumentTypeError(f"expected {declared.expected(type_)}, found {found}")
+            shown = text if type_ is int and text.lstrip("-").isdecimal() else repr(text)
+            shown = shown if len(shown) <= 60 else shown[:57] + "..."
+            raise argparse.ArgumentTypeError(f"expected {declared.expected(type_)}, found {shown}")
         return value
 
     return parse

@@ -41,7 +41,7 @@ def results(folder):
 
 
 def trained(monkeypatch):
-    """What each training is given, from now on."""
+    """Record the settings of each training from now on."""
     found = []
     original = curve.by_training
 

@@ -1,4 +1,4 @@
-"""What a newcomer meets: help, hints, limits, and short answers."""
+"""A newcomer's first steps: help, hints, limits, and short answers."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What is there already is not lost, whatever happens to what takes its place."""
+"""An existing run is not lost, whatever happens to the run that replaces it."""
 
 import os
 import shutil

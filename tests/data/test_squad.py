@@ -39,9 +39,7 @@ def test_offsets_count_code_points(tmp_path, ascii):
     # the offset of a program that counts UTF-16 code units, four more
     values = squad(HARD)
     values["data"][0]["paragraphs"][0]["qas"][0]["answers"][0]["answer_start"] += 4
-    message = (
-        "question 'q0': expected the answer '1843.' at 35 of its context, found '.'; it is"
-    )
+    message = "question 'q0': expected the answer '1843.' at 35 of its context, found '.'; it is"
     with pytest.raises(InputError, match=message):
         read_squad(write(file, values))
 

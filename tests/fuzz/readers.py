@@ -22,7 +22,7 @@ KINDS = (
 
 
 def _use(run: Run) -> None:
-    """What a command does with a run, in short."""
+    """Use a run as a command would, in short."""
     with np.errstate(all="ignore"):  # weights may be as large as a float32 can be
         match run.kind.name:
             case "ngram" | "lm" | "neural-ngram" | "gpt":

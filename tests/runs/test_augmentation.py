@@ -85,7 +85,7 @@ METHODS = {
 
 @pytest.mark.parametrize("method", METHODS)
 def test_each_method_adds_copies_to_the_training_texts_alone(method, files):
-    """Of up to 500 texts there are 16 copies each."""
+    """For up to 500 texts, there are 16 copies of each."""
     augment = METHODS[method].format(files)
     plain = parts_of(files, minimum_count=1)
     parts = parts_of(files, augment=augment, minimum_count=1)

@@ -78,7 +78,7 @@ TIMES = ("seconds", "validation_seconds")
 
 
 class Failed(Exception):
-    """What was lost."""
+    """A check that failed."""
 
 
 def check(condition, *what):
@@ -297,7 +297,7 @@ class Stress:
 
 
 def short_samples():
-    """Of 20 tokens, not 500: a training is over before its sample is."""
+    """Samples of 20 tokens, not 500, so that they end soon after the training."""
     from minillm.runs.run import Run
 
     prompt, _, *others = Run.write.__defaults__
