@@ -15,9 +15,8 @@ from minillm.data.registry import absolute
 from minillm.errors import DivergedError, InputError
 from minillm.mpi import ranks
 from minillm.plots import loss_curve
-from minillm.runs.fine_tuning import trained_part
 from minillm.runs.folder import RunFolder
-from minillm.runs.initial import with_init_defaults
+from minillm.runs.initial import trained_part, with_init_defaults
 from minillm.runs.kind import Job, Kind, Parts, Stored
 from minillm.runs.opening import check_resumable, open_initial
 from minillm.runs.settings import LENGTHS, TrainingSettings, data_of, make, option_of
