@@ -19,7 +19,6 @@ from minillm.runs.kind import Data, Job, Kind, Parts
 from minillm.runs.opening import check_baseline, has_additions, scale_of, weights_from
 from minillm.runs.run import Run
 from minillm.runs.settings import LENGTHS
-from minillm.text import load_tokenizer
 from minillm.training.fine_tuning import depths
 from minillm.training.lora import LoRA, Merging, new_additions
 from minillm.training.optimisers import Arrays, Optimiser
@@ -54,21 +53,15 @@ def _check_without(given: Mapping[str, Any], names: Iterable[str], needed: str) 
 
 def _check_tokenizer(kind: Kind, initial: Run, given: Mapping[str, Any]) -> None:
     """InputError for options that ask for another tokenizer than the run's."""
-    options = kind.tokenizer_options(initial)
-    own = {name: getattr(initial.settings, name, None) for name in options}
     tokenizer = getattr(initial, "tokenizer", None)
     comes = "its tokenizers are taken"
     if tokenizer is not None:
         comes = f"its tokenizer is taken ({len(tokenizer):,} tokens, {tokenizer.unit})"
-        own["unit"] = tokenizer.unit
-    for name in options:
-        value = given.get(name)
-        if name == "tokenizer" and value and tokenizer is not None:
-            other = load_tokenizer(value)
-            if other.to_dict() == tokenizer.to_dict():
-                continue
-            value = f"another ({len(other):,} tokens, {other.unit})"
-        if value not in (None, False, own[name]):
+    for name in kind.tokenizer_options(initial):
+        value, own = given.get(name), getattr(initial.settings, name, None)
+        if name == "unit" and tokenizer is not None:
+            own = tokenizer.unit
+        if value not in (None, False, own):
             option = f"--{name.replace('_', '-')}"
             raise InputError(f"{option}: with --init {initial.path} {comes}; found {value}")
 

@@ -81,6 +81,7 @@ class Evaluation:
     part: str | None = None  # "validation" or "test", of a built-in set
     beam: int = 5
     length_exponent: float = 1.0
+    beside: bool = False  # set a classifier of texts beside TF-IDF with logistic regression
     name: str | None = None  # of the data, in the results
 
     @property

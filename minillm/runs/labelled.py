@@ -132,17 +132,12 @@ class TextClassifierKind(Kind):
         """Return the accuracy, beside that of TF-IDF with logistic regression."""
         if summary.interrupted:
             return
-        results = load(job.folder.path).evaluate()
+        results = load(job.folder.path).evaluate(beside=True)
+        tfidf = results["tfidf_accuracy"]
         yield f"accuracy {results['accuracy']:.1%} of {results['items']:,} validation texts"
-        texts = open_data(job.data)
-        training, held_out = list(texts.texts("training")), list(texts.texts("validation"))
-        if not has_sklearn():
-            tfidf = "not measured: it needs the package scikit-learn"
-        elif len(training) > MOST:
-            tfidf = f"not measured: it is for {MOST:,} training texts at most"
-        else:
-            tfidf = f"{by_tfidf(training, held_out)['accuracy']:.1%}"
-        yield f"accuracy of TF-IDF with logistic regression: {tfidf}"
+        yield "accuracy of TF-IDF with logistic regression: " + (
+            tfidf if isinstance(tfidf, str) else f"{tfidf:.1%}"
+        )
 
     def classify(
         self, run: Run, items: Sequence[str], places: Sequence[str] | None
@@ -168,6 +163,8 @@ class TextClassifierKind(Kind):
         results = class_results(name, class_probabilities(run.model, ids), classes, labels)
         if left_out := sum(map(without_text, evaluation.files)):
             results["left_out_without_text"] = left_out
+        if evaluation.beside:
+            results["tfidf_accuracy"] = tfidf_accuracy(run, texts)
         return results
 
     def _reader_of(self, run: Run) -> Read:
@@ -283,6 +280,19 @@ def class_results(
         "labels": list(labels),
         "confusion": matrix.tolist(),
     }
+
+
+def tfidf_accuracy(run: Run, texts: Sequence[Labelled]) -> float | str:
+    """Return the accuracy of TF-IDF, learnt from the run's training texts, or why there is none."""
+    if not has_sklearn():
+        return "not measured: it needs the package scikit-learn"
+    try:
+        training = list(open_data(run.data).texts("training"))
+    except InputError as error:
+        return f"not measured: {error}"
+    if len(training) > MOST:
+        return f"not measured: it is for {MOST:,} training texts at most"
+    return by_tfidf(training, texts)["accuracy"]
 
 
 def has_sklearn() -> bool:

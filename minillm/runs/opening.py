@@ -77,7 +77,7 @@ def _build(
         ) from None
 
 
-def check_resumable(folder: RunFolder, stored: Stored, initial: Run | None) -> None:
+def check_resumable(folder: RunFolder, stored: Stored) -> None:
     """InputError where the sizes of a run to resume are not those of its checkpoint.
 
     A damaged size takes no memory.
@@ -85,16 +85,13 @@ def check_resumable(folder: RunFolder, stored: Stored, initial: Run | None) -> N
     Model, _ = stored.kind.types_of(vars(stored.config))
     if not hasattr(Model, "shapes"):
         return
-    expected = Model.shapes(stored.config)
-    known = {n.removeprefix("params/"): shape for n, shape in folder.resume_shapes().items()}
-    if initial is not None and has_additions(stored.settings):
-        taken = weights_from(initial, stored.kind, stored.data, expected)
-        known |= {name: array.shape for name, array in taken.items()}
-    for name, shape in expected.items():
-        if known.get(name) != shape:
+    shapes = folder.resume_shapes()
+    for name, expected in Model.shapes(stored.config).items():
+        found = shapes.get(f"params/{name}")
+        if found != expected and not (found is None and has_additions(stored.settings)):
             raise InputError(
                 f"{folder.path}: config.json and {folder.resume_path.name} do not fit: {name}: "
-                f"expected shape {shape}, found {known.get(name, 'no tensor')}"
+                f"expected shape {expected}, found {found or 'no tensor'}"
             )
 
 
@@ -129,7 +126,7 @@ def weights_from(
     return taken
 
 
-# --- a run whose stored weights are LoRA's updates to those of another run, its baseline -----------
+# --- a run whose stored weights are LoRA's updates to those of another run, its baseline ----------
 #
 #     W' = W + s A B        W of the baseline, A and B stored as W.A and W.B
 #
