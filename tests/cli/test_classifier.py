@@ -107,11 +107,11 @@ def test_resumed_equals_uninterrupted(kind, options, noise, tmp_path, monkeypatc
     [
         (
             ["--epochs", "2", "--minutes", "1"],
-            "expected one of minutes, steps, epochs, found minutes and epochs",
+            "expected one of minutes, steps, epochs, found minutes",
         ),
         (
             ["--epochs", "2", "--steps", "1"],
-            "expected one of minutes, steps, epochs, found steps and epochs",
+            "expected one of minutes, steps, epochs, found steps",
         ),
         (["--epochs", "0"], "--epochs: expected a whole number from 1 to"),
         (["--patience", "-1"], "--patience: expected a whole number from 0 to"),
