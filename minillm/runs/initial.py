@@ -18,7 +18,7 @@ from minillm.errors import InputError
 from minillm.runs.kind import Data, Job, Kind, Parts
 from minillm.runs.opening import check_baseline, has_additions, scale_of, weights_from
 from minillm.runs.run import Run
-from minillm.runs.settings import LENGTHS
+from minillm.runs.settings import LENGTHS, TrainingSettings
 from minillm.training.fine_tuning import depths
 from minillm.training.lora import LoRA, Merging, new_additions
 from minillm.training.optimisers import Arrays, Optimiser
@@ -31,18 +31,28 @@ ONLY_WITH_LORA = ("lora_alpha", "lora_targets")
 def with_init_defaults(kind: Kind, initial: Run | None, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the given settings, and the defaults of a run that begins with another one.
 
-    InputError for a run that this kind cannot begin with, or where another tokenizer is asked for.
+    InputError for a run that this kind cannot begin with, where another tokenizer is asked for, or
+    for several lengths.
     """
+    given = with_one_length(kind.settings, given)
     if initial is None:
         _check_without(given, ONLY_WITH_INIT, "--init DIR")
-        return dict(given)
+        return given
     if not given.get("lora_rank"):
         _check_without(given, ONLY_WITH_LORA, "--lora-rank R")
     defaults = kind.init_defaults(initial, given)
     _check_tokenizer(kind, initial, given)
-    if any(given.get(name) is not None for name in LENGTHS):
-        defaults = {name: value for name, value in defaults.items() if name not in LENGTHS}
     return {**defaults, **given}
+
+
+def with_one_length(settings: type, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is given; a length replaces those by default.  InputError for several."""
+    lengths = [name for name in LENGTHS if given.get(name) is not None]
+    if not issubclass(settings, TrainingSettings) or not lengths:
+        return dict(given)
+    if len(lengths) > 1:
+        raise InputError(f"expected one of {', '.join(LENGTHS)}, found {' and '.join(lengths)}")
+    return {**given, **dict.fromkeys(LENGTHS, None), lengths[0]: given[lengths[0]]}
 
 
 def _check_without(given: Mapping[str, Any], names: Iterable[str], needed: str) -> None:

@@ -16,10 +16,10 @@ from minillm.errors import DivergedError, InputError
 from minillm.mpi import ranks
 from minillm.plots import loss_curve
 from minillm.runs.folder import RunFolder
-from minillm.runs.initial import trained_part, with_init_defaults
+from minillm.runs.initial import trained_part, with_init_defaults, with_one_length
 from minillm.runs.kind import Job, Kind, Parts, Stored
 from minillm.runs.opening import check_resumable, open_initial
-from minillm.runs.settings import LENGTHS, TrainingSettings, make, names_of_data, option_of
+from minillm.runs.settings import make, names_of_data, option_of
 from minillm.runs.stored import read_config, save_config, save_vocabularies
 from minillm.training import Options, Summary, new_optimiser, restore_checkpoint, save_checkpoint
 from minillm.training.progress import minutes_and_seconds
@@ -89,8 +89,7 @@ def held(folder: RunFolder) -> Iterator[None]:
 
 def _new_settings(kind: Kind, given: Mapping[str, Any]) -> Any:
     initial = open_initial({"init": _absolute(given.get("init"))})
-    given = with_init_defaults(kind, initial, given)
-    return make(kind.settings, _with_one_length(kind.settings, given))
+    return make(kind.settings, with_init_defaults(kind, initial, given))
 
 
 def _absolute(value: Any) -> Any:
@@ -100,22 +99,12 @@ def _absolute(value: Any) -> Any:
     return absolute(value) if isinstance(value, str) else value
 
 
-def _with_one_length(settings: type, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is given; a length replaces those by default.  InputError for several."""
-    lengths = [name for name in LENGTHS if given.get(name) is not None]
-    if not issubclass(settings, TrainingSettings) or not lengths:
-        return dict(given)
-    if len(lengths) > 1:
-        raise InputError(f"expected one of {', '.join(LENGTHS)}, found {' and '.join(lengths)}")
-    return {**given, **dict.fromkeys(LENGTHS, None), lengths[0]: given[lengths[0]]}
-
-
 def _changed(folder: RunFolder, stored: Any, given: Mapping[str, Any]) -> Any:
     """Return the stored settings of a run to resume, with the given ones in their place.
 
     InputError for one that cannot change.
     """
-    given = _with_one_length(type(stored), given)
+    given = with_one_length(type(stored), given)
     new = make(type(stored), given)
     for name in given:
         declared = option_of(type(stored), name)
