@@ -25,7 +25,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import wraps
 from pathlib import Path
@@ -60,7 +60,6 @@ _FILES = (
     "model.safetensors",
     "resume.safetensors",
     "metrics.jsonl",
-    "seeds.jsonl",  # a line for each training of several: minillm/runs/repeated.py
     "loss.png",
     *DATA_FILES,
     "tokenizer.json",  # of a tokenizer, for other programs
@@ -183,15 +182,6 @@ class RunFolder:
             self._place = self.path
             self._move_whole()
 
-    @_by_rank_0
-    def take(self, other: "RunFolder", keep: Sequence[str] = ()) -> None:
-        """Replace this run by another complete one, except the files ``keep``."""
-        files = [name for name in _FILES if (other.path / name).exists()]
-        with naming(other.path):
-            write_file(other.path / _LIST, json.dumps([*files, *keep]).encode())
-            os.rename(other.path, self.path / _WHOLE)
-        self._move_whole()
-
     def _move_whole(self) -> None:
         """Move a complete run's files into place; may be interrupted and called again."""
         whole = self.path / _WHOLE
@@ -239,30 +229,15 @@ class RunFolder:
     # Data stored in the folder
 
     def portable(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Return data for config.json; paths in this folder become relative to it."""
-        attached = {str(path): f"{_RUN}{name}" for name, path in self.attached.items()}
-        inside = f"{os.path.abspath(self.path)}{os.sep}"
-
-        def changed(path: str) -> str:
-            within = path.startswith(inside)
-            return attached.get(path) or (_RUN + path.removeprefix(inside) if within else path)
-
-        return _each_text(data, changed)
+        """Return data for config.json: those in this folder are found wherever the folder is."""
+        own = {os.path.abspath(self.path / name): name for name in DATA_FILES}
+        own |= {str(path): name for name, path in self.attached.items()}
+        return _each_text(data, lambda text: f"{_RUN}{own[text]}" if text in own else text)
 
     def located(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Return data from config.json, with absolute paths for files in this folder."""
-        inside = os.path.abspath(self.path)
-        return _each_text(
-            data,
-            lambda path: (
-                os.path.join(inside, path.removeprefix(_RUN)) if path.startswith(_RUN) else path
-            ),
-        )
-
-    def data_files(self) -> dict[str, Path]:
-        """Return the data files that the run has, or will have, in its folder."""
-        kept = {name: self.path / name for name in DATA_FILES if (self.path / name).exists()}
-        return kept | self.attached
+        """Return data from config.json, with the paths where the folder is now."""
+        inside = f"{os.path.abspath(self.path)}{os.sep}"
+        return _each_text(data, lambda text: text.replace(_RUN, inside))
 
     def copy_to(self, other: "RunFolder") -> None:
         """Copy the complete run to a new folder."""
@@ -287,10 +262,6 @@ class RunFolder:
             raise InputError(f"{path}: it does not exist yet: the run's first validation writes it")
         return path
 
-    def model_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Return the shapes of the best weights, by name, without reading them."""
-        return {name: tensor.shape for name, tensor in open_tensors(self.model_path)[0].items()}
-
     def load_model(self, allow_nan: bool = False) -> dict[str, NDArray]:
         """Return the best weights.  They need no more memory than the size of their file.
 
@@ -306,8 +277,12 @@ class RunFolder:
         path = self.model_path
         tensors, _ = _open_tensors(path)
         weights = {name: tensor.mapped() for name, tensor in tensors.items()}
-        if not allow_nan:
-            check_finite(weights, path)
+        for name, array in weights.items():
+            if not (allow_nan or array.dtype.kind != "f" or np.isfinite(array).all()):
+                raise InputError(
+                    f"{path}: the tensor {short(name)}: expected finite numbers, found a NaN or an "
+                    "infinite one: the training had diverged, or the file is damaged"
+                )
         return weights
 
     def fingerprint(self) -> str:
@@ -339,40 +314,28 @@ class RunFolder:
 
     # Metrics
 
+    @_by_rank_0
     def append_metrics(self, record: dict) -> None:
         """Add a line to ``metrics.jsonl``."""
-        self.append_line("metrics.jsonl", record)
-
-    @_by_rank_0
-    def append_line(self, name: str, record: dict) -> None:
-        """Add a line to a file of JSON lines."""
-        line = json.dumps(record) + "\n"
-        with (
-            naming(self.path / name),
-            open(self._place / name, "a", encoding="utf-8") as file,
-        ):
-            file.write(line)
+        path = self._place / "metrics.jsonl"
+        with naming(path), open(path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
 
     def read_metrics(self) -> list[dict]:
         """Return the lines of ``metrics.jsonl``, without one that a kill cut short.
 
         Each is an object with a "step"; InputError, with the line's number, for any other.
         """
-        records = self.read_lines("metrics.jsonl")
-        for number, record in enumerate(records, start=1):
-            _check_record(record, f"{self._place / 'metrics.jsonl'}, line {number}")
-        return records
-
-    def read_lines(self, name: str) -> list[dict]:
-        """Return the objects of a file of JSON lines, without one that a kill cut short."""
-        path = self._place / name
+        path = self._place / "metrics.jsonl"
         records: list[dict] = []
         if not path.exists():
             return records
         with reading(path) as file:
             for number, line in enumerate(bounded_lines(file, str(path)), start=1):
                 if line.endswith(b"\n"):
-                    records.append(json_object(line, f"{path}, line {number}"))
+                    place = f"{path}, line {number}"
+                    records.append(json_object(line, place))
+                    _check_record(records[-1], place)
         return records
 
     @_by_rank_0
@@ -382,11 +345,6 @@ class RunFolder:
         kept = [json.dumps(r) + "\n" for r in self.read_metrics() if r["step"] <= step]
         self._write("metrics.jsonl", "".join(kept).encode())
 
-    def save_picture(self, name: str, png: bytes) -> Path:
-        """Write a picture and return its path."""
-        self._write(name, png)
-        return self.path / name
-
     def _write(self, name: str, data: bytes) -> None:
         with naming(self.path / name):
             write_file(self._place / name, data)
@@ -395,16 +353,6 @@ class RunFolder:
         values = {"format_version": FORMAT_VERSION, **values}
         with naming(self.path / name):
             write_tensors(self._place / name, arrays, {"minillm": json.dumps(values)})
-
-
-def check_finite(weights: Mapping[str, NDArray], path: Path) -> None:
-    """InputError for a number that is not finite."""
-    for name, array in weights.items():
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise InputError(
-                f"{path}: the tensor {short(name)}: expected finite numbers, found a NaN or an "
-                "infinite one: the training had diverged, or the file is damaged"
-            )
 
 
 def _each_text(data: Mapping[str, Any], change: Callable[[str], str]) -> dict[str, Any]:

@@ -35,10 +35,6 @@ FINE_TUNING_RATE_FACTOR = 0.3  # of the default learning rate, when weights are 
 _kinds: dict[str, "Kind"] = {}
 
 
-class Complete(InputError):
-    """The run that was to be resumed has nothing left to do."""
-
-
 @dataclass(frozen=True)
 class Stored:
     """The checked configuration of a run, from its config.json."""
@@ -85,13 +81,8 @@ class Evaluation:
     part: str | None = None  # "validation" or "test", of a built-in set
     beam: int = 5
     length_exponent: float = 1.0
-    beside: bool = False  # compare a classifier of texts with TF-IDF and logistic regression
-    name: str | None = None  # of the data, in the results
-
-    @property
-    def title(self) -> str:
-        """The name of the files in the results."""
-        return self.name or ", ".join(self.files)
+    beside: bool = False  # set a classifier of texts beside TF-IDF with logistic regression
+    title: str = ""  # of the files, in the results
 
 
 class Kind:
@@ -137,10 +128,6 @@ class Kind:
         super().__init_subclass__(**options)
         if "name" in vars(cls):
             _kinds[cls.name] = cls()
-
-    def types_of(self, sizes: Mapping[str, Any]) -> tuple[type[Any], type[Any]]:
-        """Return the classes of model and config for stored sizes, if a kind has several."""
-        return self.model, self.config
 
     # --- settings ---
 
@@ -204,9 +191,8 @@ class Kind:
         return folder.load_model(allow_nan)
 
     def build(self, config: Any, vocabularies: Mapping[str, Any], weights: Weights) -> Any:
-        """Return a model with these weights.  ValueError if they do not fit the config."""
-        Model, _ = self.types_of(vars(config))
-        model = Model(config, params=dict(weights))
+        """Return a model with these weights.  ValueError where they do not fit the config."""
+        model = self.model(config, params=dict(weights))
         dtypes = {str(array.dtype) for array in weights.values()}
         if len(dtypes) > 1 or not dtypes <= {"float32", "float64"}:
             raise ValueError(f"expected weights of one dtype, a float, found {sorted(dtypes)}")

@@ -26,6 +26,8 @@ def held(folder: Path, wait: float = 0.0) -> Iterator[None]:
     A folder that was made here and is empty at the end is removed.  InputError, with the name of
     the process, if another one holds the lock for more than ``wait`` seconds.
     """
+    if folder.is_file():
+        raise InputError(f"{folder}: expected a folder, found a file")
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         with naming(folder):

@@ -67,22 +67,6 @@ class PairSettings(VocabularySettings, TrainingSettings, LoRASettings):
         group="the text",
         default_help="word, or what suits a built-in set",
     )
-    source_unit: str | None = option(
-        None,
-        "the tokens of the source",
-        choices=UNITS,
-        group="the text",
-        default_help="--tokenizer or --unit",
-        rare=True,
-    )
-    target_unit: str | None = option(
-        None,
-        "the tokens of the target",
-        choices=UNITS,
-        group="the text",
-        default_help="--tokenizer or --unit",
-        rare=True,
-    )
     max_length: int = option(
         100,
         "leave out pairs with more than N tokens on a side",
@@ -130,11 +114,17 @@ class PairKind(Kind):
         config_from(settings, self.config, **one, **own)  # before the data are read
         pairs = open_data(data)
         source, target = self.new_vocabularies(pairs, job)
-        notes: list[str] = []
-        training, validation = (
-            _encode_part(pairs, part, source, target, settings.max_length, data["data"], notes)
-            for part in ("training", "validation")
-        )
+        columns, notes = [], []
+        for part in ("training", "validation"):
+            encoded, left_out = encode_pairs(pairs.pairs(part), source, target, settings.max_length)
+            if left_out:
+                length = settings.max_length
+                notes.append(f"{left_out:,} {part} pairs are longer than {length} tokens")
+            if not len(encoded[0]):
+                raise InputError(f"{data['data']}: no {part} pair is short enough for --max-length")
+            notes.append(f"{len(encoded[0]):,} {part} pairs")
+            columns.append(encoded)
+        training, validation = columns
         check_fingerprint(data, fingerprint(training), data["data"], "the data have")
         data["longest_target"] = int(training[1].lengths.max())
         both = {"source_vocabulary": len(source), "target_vocabulary": len(target)}
@@ -160,10 +150,6 @@ class PairKind(Kind):
         if job.initial:
             return job.initial.source, job.initial.target
         return vocabulary_of(pairs, job, 0), vocabulary_of(pairs, job, 1)
-
-    def tokenizer_options(self, initial: Run) -> tuple[str, ...]:
-        """Return the options for the tokenizers of both sides."""
-        return (*super().tokenizer_options(initial), "source_unit", "target_unit")
 
     def hypotheses(self, run: Run, texts: Sequence[str], **options: Any) -> list[list[Translation]]:
         """See :meth:`minillm.runs.run.Run.hypotheses`."""
@@ -243,41 +229,19 @@ def open_data(data: Data) -> PairData:
 
 def vocabulary_of(pairs: PairData, job: Job, *sides: int) -> Vocabulary:
     """Return the vocabulary of the sources (side 0), of the targets (side 1), or of both."""
-    settings, data = job.settings, job.data
-    own = getattr(settings, ("source_unit", "target_unit")[sides[0]])
-    unit = own or settings.unit or registry.default_units(data["data"])[sides[0]]
+    settings = job.settings
+    unit = settings.unit or registry.default_units(job.data["data"])[sides[0]]
     training, held_out = (
         (pair[side] for pair in pairs.pairs(part) for side in sides)
         for part in ("training", "validation")
     )
     return vocabulary_for(
-        # the unit of a side overrides --tokenizer
-        replace(job, initial=None, data={} if own else data),
+        replace(job, initial=None),
         unit,
         lambda: build_vocabulary(
             training, unit, settings.minimum_count, settings.vocabulary, held_out=held_out
         ),
     )
-
-
-def _encode_part(
-    pairs: PairData,
-    part: str,
-    source: Vocabulary,
-    target: Vocabulary,
-    longest: int,
-    name: str,
-    notes: list[str],
-) -> tuple[Sequences, Sequences]:
-    """Return the ids of the pairs of a part; a line on their number is added to ``notes``."""
-    columns, left_out = encode_pairs(pairs.pairs(part), source, target, longest)
-    count = len(columns[0])
-    if left_out:
-        notes.append(f"{left_out:,} {part} pairs are longer than {longest} tokens")
-    if count == 0:
-        raise InputError(f"{name}: no {part} pair is short enough for --max-length")
-    notes.append(f"{count:,} {part} pairs")
-    return columns
 
 
 def encode_pairs(

@@ -36,10 +36,11 @@ S = TypeVar("S")
 class Option:
     """The description of a setting, in addition to its name, type and default.
 
-    least and most are inclusive bounds, above and below are exclusive.  positional: an argument
-    without a name.  data: a path of data, which is stored with the data.  changeable: it may differ
-    when a run is resumed.  excludes: options that cannot be combined with it.  rare: only
-    ``--help-all`` shows it.  of_model: a field of the model's config with the same name stores it.
+    least and most are inclusive bounds, above and below are exclusive ones.  positional: an
+    argument without a name.  data: the setting says where the data are, and is stored with them.
+    changeable: it may differ when a run is resumed.  rare: ``--help`` leaves it out, and
+    ``--help-all`` shows it.  of_model: a field of the model's config has the same name, and stores
+    it.
     """
 
     help: str
@@ -54,7 +55,6 @@ class Option:
     positional: bool = False
     data: bool = False
     changeable: bool = False
-    excludes: tuple[str, ...] = ()
     rare: bool = False
     of_model: bool = False
 
@@ -170,7 +170,7 @@ class FieldType(NamedTuple):
 
 def types_of(settings: type) -> dict[str, FieldType]:
     """Return the type of each field of a dataclass."""
-    return _types_of(settings)
+    return _types_of(settings)  # once: it takes a millisecond
 
 
 @cache
@@ -243,19 +243,15 @@ def _checked_one(declared: Option, type_: type, name: str, value: object, place:
     return value
 
 
-def data_of(settings: object) -> dict[str, Any]:
-    """Return the settings that are paths of data."""
-    return _values(settings, lambda declared: declared.data)
+def names_of_data(settings: type) -> list[str]:
+    """Return the names of the settings that say where the data are."""
+    return [name for name in types_of(settings) if option_of(settings, name).data]
 
 
-def stored_values(settings: object) -> dict[str, Any]:
-    """Return the settings that are stored neither with the data nor with the model."""
-    return _values(settings, lambda declared: not declared.data and not declared.of_model)
-
-
-def _values(settings: object, chosen: typing.Callable[[Option], bool]) -> dict[str, Any]:
-    names = [name for name in types_of(type(settings)) if chosen(option_of(type(settings), name))]
-    return {name: getattr(settings, name) for name in names}
+def stored_values(settings: Any) -> dict[str, Any]:
+    """Return the settings that are stored with neither the data nor the model."""
+    elsewhere = {*names_of_data(type(settings)), *names_of_sizes(type(settings))}
+    return {n: value for n, value in vars(settings).items() if n not in elsewhere}
 
 
 # --- settings that several kinds share ---------------------------------------------------------
@@ -276,18 +272,14 @@ class TrainingSettings:
         "M",
         above=0,
         most=1e6,
-        excludes=("steps", "epochs"),
     )
-    steps: int | None = of_run(
-        None, "train for N steps", "N", least=1, most=10**12, excludes=("minutes", "epochs")
-    )
+    steps: int | None = of_run(None, "train for N steps", "N", least=1, most=10**12)
     epochs: int | None = of_run(
         None,
         "train until the training data have been read N times",
         "N",
         least=1,
         most=10**6,
-        excludes=("minutes", "steps"),
     )
     seed: int = option(
         0,
@@ -296,14 +288,6 @@ class TrainingSettings:
         least=0,
         most=2**63,
         group="the run",
-    )
-    seeds: int | None = of_run(
-        None,
-        "train with N seeds and keep the best run; seeds.jsonl has the figures of all",
-        "N",
-        least=1,
-        most=10_000,
-        rare=True,
     )
     validations: int | None = of_run(
         10,
@@ -369,8 +353,8 @@ class TrainingSettings:
 
 
 @dataclass(frozen=True)
-class InitSettings:
-    """Settings of a model that may begin with the weights of another run."""
+class LoRASettings:
+    """Settings of a model that may begin with another run's weights, and train some of them."""
 
     init: str | None = of_init(
         None,
@@ -378,12 +362,6 @@ class InitSettings:
         "DIR",
         data=True,
     )
-
-
-@dataclass(frozen=True)
-class LoRASettings(InitSettings):
-    """Settings of a model that may train only a part of its initial weights."""
-
     freeze: str | None = of_init(
         None,
         "do not train the lowest N layers, counting the embeddings as the first; or encoder: "

@@ -15,15 +15,13 @@ from minillm.data.registry import absolute
 from minillm.errors import DivergedError, InputError
 from minillm.mpi import ranks
 from minillm.plots import loss_curve
-from minillm.runs import repeated
-from minillm.runs.fine_tuning import trained_part
 from minillm.runs.folder import RunFolder
-from minillm.runs.initial import with_init_defaults
-from minillm.runs.kind import Complete, Job, Kind, Parts, Stored
+from minillm.runs.initial import trained_part, with_init_defaults, with_one_length
+from minillm.runs.kind import Job, Kind, Parts, Stored
 from minillm.runs.opening import check_resumable, open_initial
-from minillm.runs.settings import LENGTHS, TrainingSettings, data_of, make, option_of
+from minillm.runs.settings import make, names_of_data, option_of
 from minillm.runs.stored import read_config, save_config, save_vocabularies
-from minillm.training import Options, Summary, restore_checkpoint, save_checkpoint
+from minillm.training import Options, Summary, new_optimiser, restore_checkpoint, save_checkpoint
 from minillm.training.progress import minutes_and_seconds
 
 BASELINE_FRACTION = 0.9  # of the baseline's loss, above which a model has hardly learned
@@ -51,11 +49,9 @@ def train(
     All ranks of a job call this; only rank 0 writes and reports.
     """
     if ranks().rank > 0:
-        report, quiet = unseen, True
+        report, quiet = lambda line: None, True
     folder = RunFolder(out)
     folder.attached = dict(attached or {})
-    if resume:
-        read_config(folder, kind)  # before anything is made
     with held(folder):
         stored = None
         if resume:
@@ -65,27 +61,21 @@ def train(
             folder.check_free(overwrite, kind.resumable)
             settings = _new_settings(kind, given)
         data = dict(stored.data) if stored else {}
-        for name, value in data_of(settings).items():
+        for name in names_of_data(kind.settings):
             if name in given or name not in data:
-                data[name] = _absolute(value)
+                data[name] = _absolute(getattr(settings, name))
         if ranks().size > 1 and STANDARD_INPUT in (*data.get("files", ()), data.get("data")):
             raise InputError("standard input: expected files, which every rank can read")
         command = resume_command or f"minillm train {kind.name} --out {folder.path} --resume"
         job = Job(folder, settings, data, stored, report, quiet, command)
         if not stored:
             job = replace(job, settings=kind.complete(settings, given, job))
-        return repeated.train(kind, job, train_once)
-
-
-def unseen(line: str) -> None:
-    """Do not show a line."""
+        return _train(kind, job)
 
 
 @contextmanager
 def held(folder: RunFolder) -> Iterator[None]:
-    """Lock the folder; the message of a DivergedError says which run it keeps."""
-    if folder.path.exists() and not folder.path.is_dir():
-        raise InputError(f"{folder.path}: expected a folder, found a file")
+    """Keep other processes out of the folder; a divergence says what the folder has."""
     with folder.held_for_all():
         try:
             yield
@@ -99,8 +89,7 @@ def held(folder: RunFolder) -> Iterator[None]:
 
 def _new_settings(kind: Kind, given: Mapping[str, Any]) -> Any:
     initial = open_initial({"init": _absolute(given.get("init"))})
-    given = with_init_defaults(kind, initial, given)
-    return make(kind.settings, _with_one_length(kind.settings, given))
+    return make(kind.settings, with_init_defaults(kind, initial, given))
 
 
 def _absolute(value: Any) -> Any:
@@ -110,22 +99,12 @@ def _absolute(value: Any) -> Any:
     return absolute(value) if isinstance(value, str) else value
 
 
-def _with_one_length(settings: type, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Let a given length replace the default one.  InputError for several lengths."""
-    lengths = [name for name in LENGTHS if given.get(name) is not None]
-    if not issubclass(settings, TrainingSettings) or not lengths:
-        return dict(given)
-    if len(lengths) > 1:
-        raise InputError(f"expected one of {', '.join(LENGTHS)}, found {' and '.join(lengths)}")
-    return {**given, **dict.fromkeys(LENGTHS, None), lengths[0]: given[lengths[0]]}
-
-
 def _changed(folder: RunFolder, stored: Any, given: Mapping[str, Any]) -> Any:
     """Return the stored settings of a run to resume, replaced by the given ones.
 
     InputError for a setting that cannot change.
     """
-    given = _with_one_length(type(stored), given)
+    given = with_one_length(type(stored), given)
     new = make(type(stored), given)
     for name in given:
         declared = option_of(type(stored), name)
@@ -141,7 +120,7 @@ def _changed(folder: RunFolder, stored: Any, given: Mapping[str, Any]) -> Any:
 # --- training --------------------------------------------------------------------------------
 
 
-def train_once(kind: Kind, job: Job) -> bool:
+def _train(kind: Kind, job: Job) -> bool:
     """Train the job's run, and return False if it was interrupted.
 
     A kind with ``train`` trains itself; any other is trained by gradient descent.
@@ -152,9 +131,11 @@ def train_once(kind: Kind, job: Job) -> bool:
     rng = np.random.default_rng(settings.seed)
     job = replace(job, initial=open_initial(job.data))
     if job.stored:
-        check_resumable(folder, job.stored, job.initial)
+        check_resumable(folder, job.stored)
     parts = kind.prepare(job, rng)
-    part = trained_part(kind, job, parts, lambda params: _optimiser(settings, params), rng)
+    part = trained_part(
+        kind, job, parts, lambda params: new_optimiser(settings.optimiser, params, settings), rng
+    )
     job = replace(job, initial=None)  # its memory is free
     options = _options(settings).of(parts.task)
     task: Any = parts.task
@@ -196,20 +177,16 @@ def _options(settings: Any) -> Options:
     return Options(**{name: getattr(settings, name) for name in names})
 
 
-def _optimiser(settings: Any, params: Any) -> training.Optimiser:
-    return training.new_optimiser(settings.optimiser, params, settings)
-
-
 def _check_unfinished(folder: RunFolder, options: Options, begin: Summary) -> None:
-    """Raise Complete if there is nothing left to do."""
+    """InputError if there is nothing left to do."""
     how_far = f"after {begin.step:,} steps, {minutes_and_seconds(begin.seconds)}"
     if options.progress(begin.step, begin.seconds) >= 1:
-        raise Complete(
+        raise InputError(
             f"{folder.path}: the run is complete {how_far}: "
             "raise --epochs, --steps or --minutes to continue"
         )
     if options.gives_up(begin):
-        raise Complete(
+        raise InputError(
             f"{folder.path}: the run stopped early {how_far}: {_no_better(begin)}: "
             "raise --patience to continue"
         )
@@ -256,18 +233,14 @@ def _report(kind: Kind, job: Job, summary: Summary, parts: Parts, options: Optio
             )
     for line in kind.closing(job, parts, summary):
         job.report(line)
-    job.report(f"loss curve: {_draw_loss_curve(job, unit, parts.model.config)}")
+    try:
+        extra = extra_of(job.settings, parts.model.config)
+        job.folder.save_file("loss.png", loss_curve(job.folder.read_metrics(), unit, extra))
+        job.report(f"loss curve: {job.folder.path / 'loss.png'}")
+    except InputError as error:
+        job.report(f"loss curve: not drawn: {error}")
     if summary.interrupted:
         job.report(f"to continue: {job.resume_command}")
-
-
-def _draw_loss_curve(job: Job, unit: str, config: Any) -> str:
-    """Return the path of the plot, or the reason why there is none."""
-    try:
-        png = loss_curve(job.folder.read_metrics(), unit, extra_of(job.settings, config))
-    except InputError as error:
-        return f"not drawn: {error}"
-    return str(job.folder.save_picture("loss.png", png))
 
 
 def extra_of(settings: Any, config: Any) -> str:

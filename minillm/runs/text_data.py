@@ -1,18 +1,22 @@
 """The text of a run, or its shards: training data and evaluation data."""
 
 import hashlib
+from collections.abc import Sequence
+
+from tqdm import tqdm
 
 from minillm.data import Shards, read_text, split_text
+from minillm.data.shards import is_shards
 from minillm.data.streams import TextStream
 from minillm.data.windows import Ids
 from minillm.errors import InputError
 from minillm.metrics import bits, perplexity
+from minillm.mpi import ranks
 from minillm.runs.kind import Data, Evaluation, Job, Results
 from minillm.runs.run import Run
-from minillm.runs.shards import check_same_vocabulary, open_shards, tokenizer_of, verify
 from minillm.runs.stored import check_fingerprint
 from minillm.runs.vocabulary import vocabulary_for
-from minillm.text import Vocabulary, build_vocabulary
+from minillm.text import Vocabulary, build_vocabulary, load_tokenizer
 
 BLOCK = 1 << 16  # tokens that are decoded at a time
 
@@ -73,31 +77,34 @@ def _of_shards(shards: Shards, tokenizer: Vocabulary, data: Data) -> tuple[Ids, 
 
 def training_ids(run: Run) -> Ids:
     """Return the ids that a run was trained on.  InputError if they cannot be read again."""
+    return _ids_of(run, 0)
+
+
+def _ids_of(run: Run, part: int) -> Ids:
+    """Return the ids of a run's own text: to train on (part 0), or those held out (part 1)."""
     check_kept(run)
-    shards = open_shards(run.data["files"])
+    name, shards = name_of(run.data), open_shards(run.data["files"])
     if shards is None:
-        training, _ = split_text(read_training_text(run.data))
-        return run.tokenizer.encode(training, name_of(run.data))
-    check_fingerprint(run.data, shards.sha256, name_of(run.data))
-    return shards.split()[0]
+        text = split_text(read_training_text(run.data))[part]
+        return run.tokenizer.encode(text, name)
+    check_same_vocabulary(shards, run.tokenizer, str(run.path))
+    check_fingerprint(run.data, shards.sha256, name)
+    return shards.split()[part]
 
 
 def evaluation_ids(run: Run, evaluation: Evaluation) -> tuple[str, Ids]:
     """Return the name and the ids of the text to measure on; for shards, their held-out end."""
     if evaluation.part == "test":
         raise InputError("--part: the text of a language model has no test part")
-    shards = open_shards(evaluation.files or run.data.get("files", ()))
-    if shards is not None:
-        check_same_vocabulary(shards, run.tokenizer, str(run.path))
-    if evaluation.files:
-        name = evaluation.title
-        return name, shards or run.tokenizer.encode(read_text(evaluation.files), name)
-    check_kept(run)
-    if shards is not None:
-        check_fingerprint(run.data, shards.sha256, name_of(run.data))
-        return f"the held-out end of {shards.path}", shards.split()[1]
-    name = f"the held-out last tenth of {name_of(run.data)}"
-    return name, run.tokenizer.encode(split_text(read_training_text(run.data))[1], name)
+    if not evaluation.files:
+        ids = _ids_of(run, 1)
+        part = "end" if open_shards(run.data["files"]) else "last tenth"
+        return f"the held-out {part} of {name_of(run.data)}", ids
+    name, shards = evaluation.title, open_shards(evaluation.files)
+    if shards is None:
+        return name, run.tokenizer.encode(read_text(evaluation.files), name)
+    check_same_vocabulary(shards, run.tokenizer, str(run.path))
+    return name, shards
 
 
 def evaluation_stream(
@@ -131,6 +138,54 @@ def check_kept(run: Run) -> None:
         source = run.data.get("imported", "standard input, which is not stored")
         raise InputError(
             f"{run.path}: it comes from {source}: give the text to measure it on as FILE"
+        )
+
+
+# --- shards of a text that exceeds memory ---------------------------------------------------------
+
+
+def open_shards(files: Sequence[str]) -> Shards | None:
+    """Return the shards, if ``files`` is the name of one folder of them; None: texts."""
+    folders = [name for name in files if is_shards(name)]
+    if not folders:
+        return None
+    if len(files) > 1:
+        raise InputError(f"{folders[0]}: expected a folder of shards alone, or FILEs of text")
+    return Shards(folders[0])
+
+
+def verify(shards: Shards) -> None:
+    """Read the shards, of several ranks each its share; InputError where they are damaged."""
+    job = ranks()
+    quiet = True if job.rank else None  # None: where there is no terminal
+    with tqdm(desc="checking", unit="B", unit_scale=True, leave=False, disable=quiet) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        shards.verify(progress, job.rank, job.size)
+
+
+def tokenizer_of(shards: Shards) -> Vocabulary:
+    """Return the vocabulary that the shards were made with."""
+    tokenizer = load_tokenizer(shards.path / "vocabulary.json")
+    if len(tokenizer) != shards.vocabulary:
+        raise InputError(
+            f"{shards.path / 'index.json'}: vocabulary: expected {len(tokenizer)}, the size of "
+            f"vocabulary.json, found {shards.vocabulary}"
+        )
+    return tokenizer
+
+
+def check_same_vocabulary(shards: Shards, tokenizer: Vocabulary, whose: str) -> None:
+    """InputError if the ids of the shards are those of another vocabulary."""
+    own = tokenizer_of(shards)
+    if own.to_dict() != tokenizer.to_dict():
+        raise InputError(
+            f"{shards.path}: expected shards of the vocabulary of {whose} ({len(tokenizer)} "
+            f"tokens, unit {tokenizer.unit}), found those of another ({len(own)} tokens, "
+            f"unit {own.unit})"
         )
 
 

@@ -105,8 +105,14 @@ def test_resumed_equals_uninterrupted(kind, options, noise, tmp_path, monkeypatc
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (["--epochs", "2", "--minutes", "1"], "--minutes: not allowed with argument --epochs"),
-        (["--epochs", "2", "--steps", "1"], "--steps: not allowed with argument --epochs"),
+        (
+            ["--epochs", "2", "--minutes", "1"],
+            "expected one of minutes, steps, epochs, found minutes",
+        ),
+        (
+            ["--epochs", "2", "--steps", "1"],
+            "expected one of minutes, steps, epochs, found steps",
+        ),
         (["--epochs", "0"], "--epochs: expected a whole number from 1 to"),
         (["--patience", "-1"], "--patience: expected a whole number from 0 to"),
     ],

@@ -295,7 +295,7 @@ def test_bad_texts_write_nothing(tmp_path, fails, content, complaint):
         (["--hidden", "many"], "--hidden"),
         (["--steps", "0"], "--steps"),
         (["--minutes", "0"], "--minutes"),
-        (["--minutes", "1", "--steps", "1"], "not allowed with"),
+        (["--minutes", "1", "--steps", "1"], "found minutes and steps"),
         (["--resume", "--overwrite"], "not allowed with"),
         (["--cell", "transformer"], "--cell"),
         (["--seed", "-1"], "--seed"),

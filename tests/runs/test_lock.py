@@ -63,10 +63,11 @@ def test_it_ends_with_its_process(tmp_path, other, kill):
 
 
 def test_it_waits(tmp_path, other):
-    threading.Timer(0.1, other.communicate).start()  # which lets it end
+    timer = threading.Timer(0.1, other.communicate)  # which lets it end
+    timer.start()
     with held(tmp_path / "run", wait=20):
         pass
-    other.wait()
+    timer.join()
 
 
 def test_of_two_in_one_process_the_second_is_refused(tmp_path):
