@@ -195,7 +195,7 @@ def test_rare_options_are_on_the_page_of_all(name, capsys, monkeypatch):
 
 def test_kinds_are_listed_with_their_years(capsys):
     page = helped(capsys, "train", "--help")
-    assert re.search(r"\n  word2vec +word vectors: skip-gram or CBOW \(2013\)\n", page)
+    assert re.search(r"\n  word2vec +Word vectors: skip-gram or CBOW \(2013\)\n", page)
 
 
 # --- after a training ------------------------------------------------------------------------

@@ -81,12 +81,11 @@ def test_the_end_of_training_tells_what_came_of_it(files, tmp_path, capsys):
     assert minillm.load(out).data["unanswered"] is False
 
 
-@pytest.mark.parametrize("encoder", ["recurrent", "bert", "init"])
+@pytest.mark.parametrize("encoder", ["recurrent", "init"])
 def test_resumed_equals_uninterrupted(files, tmp_path, encoder):
     """To the same number of steps, from a stop in between: bit for bit."""
     options = {
         "recurrent": TINY,
-        "bert": [*TINY, "--encoder", "bert", "--heads", "2", "--layers", "1"],
         "init": ["--init", str(files / "bert"), "--batch", "4", "--stride", "8"],
     }[encoder]
     train = ["train", "qa", str(files / "v2.json"), *options, "--steps", "12"]
@@ -260,9 +259,6 @@ def test_wrong_input(files, finished, tmp_path, fails):
     assert "found a built-in set of kind 'pairs'" in fails("train", "qa", "cmudict", *out)
     train = ["train", "qa", files / "v1.json", *out]
     assert "width: expected an even number" in fails(*train, "--width", "7")
-    assert "heads: expected a divisor of width" in fails(
-        *train, "--encoder", "bert", "--heads", "3"
-    )
     assert "--context: expected a whole number from 8" in fails(*train, "--context", "2")
     init = [*train, "--init", files / "bert"]
     command = ["train", "lm", "--steps", "1", "--hidden", "2", "--out", str(tmp_path / "lm")]
@@ -270,7 +266,6 @@ def test_wrong_input(files, finished, tmp_path, fails):
     line = fails(*train, "--init", tmp_path / "lm")
     assert "--init: expected a run of bert or qa, found one of lm in" in line
     assert "bert has 24, found 48" in fails(*init, "--context", "48")
-    assert "bert has bert, found recurrent" in fails(*init, "--encoder", "recurrent")
     assert "its tokenizer is taken" in fails(*init, "--tokenizer", finished)
     assert not (tmp_path / "run").exists()
 

@@ -1,4 +1,4 @@
-"""``bert``: a Transformer that fills gaps."""
+"""A Transformer that fills gaps, from both sides: BERT (2018)."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -123,8 +123,6 @@ class BERTKind(Kind):
     """A stack of Transformer blocks over pieces of words, which sees the whole text."""
 
     name = "bert"
-    year = 2018
-    help = "a Transformer that fills gaps, from both sides: BERT"
     description = """\
 Train a BERT: some tokens of each passage are hidden, and it learns to predict them from all others.
 Its vectors of texts are then useful to compare or to classify them.  Tokens are pieces of words.

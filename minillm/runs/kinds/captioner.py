@@ -1,4 +1,4 @@
-"""``captioner``: what an image shows, in words."""
+"""What an image shows, in words (2015)."""
 
 from collections.abc import Iterator
 from dataclasses import MISSING, dataclass
@@ -52,8 +52,6 @@ class CaptionerKind(Kind):
     """A recurrent language model that begins with an image."""
 
     name = "captioner"
-    year = 2015
-    help = "what an image shows, in words"
     description = """\
 Train a captioner: it reads a handwritten digit of 8 by 8 pixels and writes, character by
 character, what it shows, as "a seven, which is odd". The digits are scikit-learn's bundled

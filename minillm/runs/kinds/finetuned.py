@@ -1,4 +1,4 @@
-"""``finetuned``: a label for each text, by a model that has read many texts."""
+"""A text classifier that begins with a model of many texts (2018)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -83,8 +83,6 @@ class FineTunedKind(TextClassifierKind):
     """An encoder that was trained without labels, and a new output layer."""
 
     name = "finetuned"
-    year = 2018
-    help = "a text classifier that begins with a model of many texts"
     description = """\
 Fine-tune a model to label texts. RUN is a bert, a gpt or an lm, which has read many texts without
 labels, or a classifier made of one. DATA is a file of lines label<TAB>text, or a folder that has a

@@ -1,4 +1,4 @@
-"""``gpt``: a Transformer that predicts the next token."""
+"""A Transformer that predicts the next token: GPT (2018)."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -85,8 +85,6 @@ class GPTKind(TextKind):
     """A stack of Transformer blocks over characters, words or byte pairs."""
 
     name = "gpt"
-    year = 2018
-    help = "a Transformer that predicts the next token: GPT"
     description = """\
 Train a GPT: it reads a text, attends to all tokens before each, and learns to predict the next.
 The last tenth of the text is held out, to measure the model on text that it has not seen."""

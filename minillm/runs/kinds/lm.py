@@ -1,4 +1,4 @@
-"""``lm``: a recurrent language model of characters or words."""
+"""A recurrent language model of characters or words (2010)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -47,8 +47,6 @@ class LanguageModelKind(TextKind):
     """A recurrence over characters, words or byte pairs that predicts the next one."""
 
     name = "lm"
-    year = 2010
-    help = "a recurrent language model of characters or words"
     description = """\
 Train a recurrent language model: it reads a text and learns to predict what comes next.
 The last tenth of the text is held out, to measure the model on text that it has not seen."""

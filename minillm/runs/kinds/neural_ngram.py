@@ -1,4 +1,4 @@
-"""``neural-ngram``: the feed-forward language model of Bengio et al. (2003)."""
+"""A feed-forward language model over the last few tokens (2003)."""
 
 from dataclasses import dataclass
 
@@ -30,8 +30,6 @@ class NeuralNGramKind(TextKind):
     """The embeddings of the last tokens and one hidden layer, to predict the next token."""
 
     name = "neural-ngram"
-    year = 2003
-    help = "a feed-forward language model over the last few tokens"
     description = """\
 Train the neural n-gram model of Bengio et al. (2003): it sees as far as an n-gram model, but
 learns what tokens have in common. The last tenth of the text is held out."""

@@ -1,4 +1,4 @@
-"""``ngram``: an n-gram model, which is counted rather than trained."""
+"""An n-gram model: counted, not trained (1980)."""
 
 import math
 import sys
@@ -87,8 +87,6 @@ class NGramKind(Kind):
     """Counts of n-grams, smoothed into probabilities."""
 
     name = "ngram"
-    year = 1980
-    help = "an n-gram model: counted, not trained"
     description = """\
 Count the n-grams of a text and smooth the counts into probabilities: the language model of
 the years before recurrent networks.  The last tenth of the text is held out, to measure the

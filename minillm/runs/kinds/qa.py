@@ -1,7 +1,7 @@
-"""``qa``: answers to questions, found in a text."""
+"""Answers to questions, found in a text (2017)."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from minillm.data.reading import targets_of, text_span, windows_of
 from minillm.data.squad import Question, QuestionData, read_squad
 from minillm.decoding.spans import find_spans
 from minillm.errors import InputError
-from minillm.models.reader import ENCODERS, Reader, ReaderConfig
+from minillm.models.reader import Reader, ReaderConfig
 from minillm.runs.embedding import frames, framing_vocabulary
 from minillm.runs.kind import Data, Evaluation, Job, Kind, Parts, Results
 from minillm.runs.run import Answered, Run
@@ -36,9 +36,8 @@ from minillm.training.minibatches import SpanTask, fingerprint
 CANDIDATES = 20  # spans that share the probability
 SHOWN = 5  # questions of a sample
 
-# Learning rates; those of a BERT, which is trained from scratch or was before, for a width of 1.
-RATE, BERT_RATE, FINE_TUNING_RATE = 0.002, 0.15, 0.04
-SIZES = ("width", "layers", "heads", "context")
+# Learning rates: of the reader with attention flow; of a BERT of width 1, and of the updates of LoRA to it.
+RATE, BERT_RATE, LORA_RATE = 0.002, 0.04, 0.15
 
 
 @dataclass(frozen=True)
@@ -82,13 +81,6 @@ class Settings(TokenizerSettings, TrainingSettings, LoRASettings):
     longest_answer: int = option(
         64, "an answer has at most N tokens", "N", least=1, most=10_000, group="the text", rare=True
     )
-    encoder: str = size(
-        ReaderConfig,
-        "encoder",
-        "the network that reads: recurrences with attention flow, or a Transformer",
-        choices=ENCODERS,
-        default_help="recurrent, with --init bert",
-    )
     width: int = size(
         ReaderConfig,
         "width",
@@ -100,12 +92,9 @@ class Settings(TokenizerSettings, TrainingSettings, LoRASettings):
     layers: int = size(
         ReaderConfig,
         "layers",
-        "recurrences over what has flowed together, or blocks of a Transformer",
+        "recurrences over what has flowed together",
         "L",
         most=1000,
-    )
-    heads: int = size(
-        ReaderConfig, "heads", "heads of attention in each block of a Transformer", "N", most=65536
     )
     context: int = size(
         ReaderConfig,
@@ -116,11 +105,11 @@ class Settings(TokenizerSettings, TrainingSettings, LoRASettings):
         most=1 << 20,
     )
     dropout: float = size(ReaderConfig, "dropout", default_help="0.2, with --init 0.1")
-    learning_rate: float | None = with_default(  # type: ignore[assignment]
+    learning_rate: float = with_default(
         TrainingSettings,
         "learning_rate",
-        None,
-        default_help="0.002; of a Transformer 0.15 / width, with --init 0.04 / width",
+        RATE,
+        default_help="0.002; with --init BERT 0.04 / width",
     )
     warmup: float = with_default(TrainingSettings, "warmup", 0.1)
 
@@ -136,8 +125,6 @@ class QuestionAnsweringKind(Kind):
     """A reader that finds the answer to a question in a text."""
 
     name = "qa"
-    year = 2017
-    help = "answers to questions, found in a text"
     description = """\
 Train a reader: it predicts where in a text the answer to a question begins, and where it ends.  It
 learns from questions in the format of SQuAD, whose answers are pieces of their texts or, if the
@@ -170,32 +157,26 @@ then: minillm answer DIR --context FILE "What is ... for?", minillm eval DIR [FI
                 f"in {initial.path}"
             )
         config = initial.model.config
-        sizes = {name: getattr(config, name) for name in SIZES}
-        sizes["encoder"] = getattr(config, "encoder", "bert")
+        sizes = {name: getattr(config, name) for name in ("width", "layers", "context")}
         for name, value in sizes.items():
             if given.get(name) not in (None, value):
                 raise InputError(f"--{name}: {initial.path} has {value}, found {given[name]}")
         if getattr(config, "segments", 2) != 2:
             raise InputError(f"{initial.path}: expected 2 segments, found {config.segments}")
-        return sizes | ({"dropout": 0.1} if sizes["encoder"] == "bert" else {})
-
-    def complete(self, settings: Settings, given: Mapping[str, Any], job: Job) -> Settings:
-        """Return the settings with the learning rate that suits the encoder and its width."""
-        if settings.learning_rate is not None:
-            return settings
-        gently = job.data.get("init") and not settings.lora_rank
-        rate = (FINE_TUNING_RATE if gently else BERT_RATE) / settings.width
-        return replace(settings, learning_rate=rate if settings.encoder == "bert" else RATE)
+        if _encoder_of(config)["encoder"] == "recurrent":
+            return sizes
+        rate = LORA_RATE if given.get("lora_rank") else BERT_RATE
+        return sizes | {"dropout": 0.1, "learning_rate": rate / config.width}
 
     def prepare(self, job: Job, rng: np.random.Generator) -> Parts:
         """Return the pieces of the questions, and windows for training and validation."""
         settings, data = job.settings, job.data
-        inner = job.initial.model.config.inner if job.initial else None
-        config_from(settings, ReaderConfig, vocabulary=2, inner=inner)  # before the data are read
+        encoder = _encoder_of(job.initial.model.config) if job.initial else {}
+        config_from(settings, ReaderConfig, vocabulary=2, **encoder)  # before the data are read
         opened = open_data(data)
         parts = {part: list(opened.questions(part)) for part in ("training", "validation")}
         tokenizer = self._vocabulary(job, parts["training"])
-        config = config_from(settings, ReaderConfig, vocabulary=len(tokenizer), inner=inner)
+        config = config_from(settings, ReaderConfig, vocabulary=len(tokenizer), **encoder)
         columns, notes = {}, []
         for part, questions in parts.items():
             windows = windows_of(placed(questions), tokenizer, config.context, settings.stride)
@@ -281,6 +262,12 @@ then: minillm answer DIR --context FILE "What is ... for?", minillm eval DIR [FI
                 results[f"{prefix}f1_answered"] = float(f1[answered].mean())
                 results[f"{prefix}f1_unanswered"] = float(f1[~answered].mean())
         return results
+
+
+def _encoder_of(config: Any) -> dict[str, Any]:
+    """Return the sizes that only the encoder of a reader, or of a BERT, has."""
+    encoder = getattr(config, "encoder", "bert")
+    return {"encoder": encoder, "heads": config.heads, "inner": config.inner}
 
 
 def name_of(data: Data) -> str:

@@ -1,4 +1,4 @@
-"""``recurrent-classifier``: a label for each text, by a recurrence over its words."""
+"""A text classifier that reads a text word by word (2014)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -60,8 +60,6 @@ class RecurrentClassifierKind(TextClassifierKind):
     """A recurrence over words, whose outputs are pooled."""
 
     name = "recurrent-classifier"
-    year = 2014
-    help = "a text classifier that reads a text word by word"
     description = """\
 Train a recurrent network to label texts: a file of lines label<TAB>text, or a folder that has a
 folder of text files for each label. Every tenth text of each label is held out. Where the order of

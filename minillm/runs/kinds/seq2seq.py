@@ -1,4 +1,4 @@
-"""``seq2seq``: an encoder-decoder, from one text to another."""
+"""An encoder-decoder: translation, pronunciation, summaries (2014)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -50,8 +50,6 @@ class Seq2SeqKind(PairKind):
     """A recurrent encoder-decoder on pairs of texts."""
 
     name = "seq2seq"
-    year = 2014
-    help = "an encoder-decoder: translation, pronunciation, summaries"
     description = f"""\
 Train an encoder-decoder, which reads one sequence and writes another, on pairs of texts:
 a file of lines source<TAB>target, of which the last tenth is held out; or a built-in set:

@@ -1,4 +1,4 @@
-"""``tokenizer``: byte pairs or wordpieces, learned from a text for other models to read it with."""
+"""Byte pairs and wordpieces: tokens between characters and words (2016)."""
 
 import sys
 import time
@@ -59,8 +59,6 @@ class TokenizerKind(Kind):
     """Byte-pair encoding, and WordPiece."""
 
     name = "tokenizer"
-    year = 2016
-    help = "byte pairs and wordpieces: tokens between characters and words"
     description = """\
 Learn byte pairs from a text: beginning with the 256 bytes, the most frequent pair of neighbours
 becomes a token, again and again.  Or wordpieces, as BERT reads them: beginning with the characters,

@@ -1,4 +1,4 @@
-"""``transformer``: an encoder-decoder of attention alone, from one text to another."""
+"""An encoder-decoder of attention alone: translation, pronunciation (2017)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -68,8 +68,6 @@ class TransformerKind(PairKind):
     """A Transformer on pairs of texts."""
 
     name = "transformer"
-    year = 2017
-    help = "an encoder-decoder of attention alone: translation, pronunciation"
     description = f"""\
 Train a Transformer, which reads one sequence and writes another, on pairs of texts: a file of
 lines source<TAB>target, of which the last tenth is held out; or a built-in set:

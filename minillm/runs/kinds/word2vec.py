@@ -1,4 +1,4 @@
-"""``word2vec``: a vector for each word."""
+"""Word vectors: skip-gram or CBOW (2013)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -121,8 +121,6 @@ class Word2VecKind(Kind):
     """A vector for each word, from the words around it."""
 
     name = "word2vec"
-    year = 2013
-    help = "word vectors: skip-gram or CBOW"
     description = """\
 Learn a vector for each word from the words around it: words that are used alike get similar
 vectors.  Each line of the text is a sentence.  Files of any size are read as streams."""
