@@ -71,13 +71,13 @@ def test_resuming_gives_the_bits_of_a_run_that_was_never_stopped(tmp_path):
         assert np.array_equal(array, run.model.params[name])
 
 
-def test_the_best_of_several_seeds_keeps_the_data(tmp_path):
-    run = minillm.train("gpt", tmp_path / "run", text=TEXT, steps=2, seeds=3, **BLOCKS)
+def test_a_run_that_moves_keeps_its_data(tmp_path):
+    run = minillm.train("gpt", tmp_path / "run", text=TEXT, steps=2, **BLOCKS)
     assert (run.path / "given.txt").read_bytes().decode() == TEXT
     nats = run.evaluate()["nats_per_token"]
     moved = run.path.rename(tmp_path / "moved")
     assert minillm.load(moved).evaluate()["nats_per_token"] == nats
-    run = minillm.train("gpt", moved, resume=True, seeds=4, quiet=True)
+    run = minillm.train("gpt", moved, resume=True, steps=4, quiet=True)
     assert run.evaluate()["nats_per_token"] <= nats
     assert json.loads((moved / "config.json").read_text())["data"]["files"] == ["{run}/given.txt"]
 

@@ -25,7 +25,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import wraps
 from pathlib import Path
@@ -60,7 +60,6 @@ _FILES = (
     "model.safetensors",
     "resume.safetensors",
     "metrics.jsonl",
-    "seeds.jsonl",  # a line for each training of several: minillm/runs/repeated.py
     "loss.png",
     *DATA_FILES,
     "tokenizer.json",  # of a tokenizer, for other programs
@@ -183,15 +182,6 @@ class RunFolder:
             self._place = self.path
             self._move_whole()
 
-    @_by_rank_0
-    def take(self, other: "RunFolder", keep: Sequence[str] = ()) -> None:
-        """Put another run, which is complete, in the place of this one, whose ``keep`` stay."""
-        files = [name for name in _FILES if (other.path / name).exists()]
-        with naming(other.path):
-            write_file(other.path / _LIST, json.dumps([*files, *keep]).encode())
-            os.rename(other.path, self.path / _WHOLE)
-        self._move_whole()
-
     def _move_whole(self) -> None:
         """Move a complete run's files into place.  It may be stopped and called again."""
         whole = self.path / _WHOLE
@@ -258,11 +248,6 @@ class RunFolder:
                 os.path.join(inside, path.removeprefix(_RUN)) if path.startswith(_RUN) else path
             ),
         )
-
-    def data_files(self) -> dict[str, Path]:
-        """Return the files of data that the run has, or is to have, in its folder."""
-        kept = {name: self.path / name for name in DATA_FILES if (self.path / name).exists()}
-        return kept | self.attached
 
     def copy_to(self, other: "RunFolder") -> None:
         """Copy the run, which is whole, to a new folder."""
@@ -339,40 +324,28 @@ class RunFolder:
 
     # Metrics
 
+    @_by_rank_0
     def append_metrics(self, record: dict) -> None:
         """Add a line to ``metrics.jsonl``."""
-        self.append_line("metrics.jsonl", record)
-
-    @_by_rank_0
-    def append_line(self, name: str, record: dict) -> None:
-        """Add a line to a file of JSON lines."""
-        line = json.dumps(record) + "\n"
-        with (
-            naming(self.path / name),
-            open(self._place / name, "a", encoding="utf-8") as file,
-        ):
-            file.write(line)
+        path = self._place / "metrics.jsonl"
+        with naming(path), open(path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
 
     def read_metrics(self) -> list[dict]:
         """Return the lines of ``metrics.jsonl``, without one that a kill cut short.
 
         Each is an object with a "step"; InputError, with the line's number, for any other.
         """
-        records = self.read_lines("metrics.jsonl")
-        for number, record in enumerate(records, start=1):
-            _check_record(record, f"{self._place / 'metrics.jsonl'}, line {number}")
-        return records
-
-    def read_lines(self, name: str) -> list[dict]:
-        """Return the objects of a file of JSON lines, without one that a kill cut short."""
-        path = self._place / name
+        path = self._place / "metrics.jsonl"
         records: list[dict] = []
         if not path.exists():
             return records
         with reading(path) as file:
             for number, line in enumerate(bounded_lines(file, str(path)), start=1):
                 if line.endswith(b"\n"):
-                    records.append(json_object(line, f"{path}, line {number}"))
+                    place = f"{path}, line {number}"
+                    records.append(json_object(line, place))
+                    _check_record(records[-1], place)
         return records
 
     @_by_rank_0

@@ -37,10 +37,6 @@ FINE_TUNING_RATE_FACTOR = 0.3  # of the default learning rate, with the weights 
 _kinds: dict[str, "Kind"] = {}
 
 
-class Complete(InputError):
-    """The run that was to be resumed has nothing left to do."""
-
-
 @dataclass(frozen=True)
 class Stored:
     """The configuration of a run, as its config.json has it, checked."""

@@ -67,22 +67,6 @@ class PairSettings(VocabularySettings, TrainingSettings, LoRASettings):
         group="the text",
         default_help="word, or what suits a built-in set",
     )
-    source_unit: str | None = option(
-        None,
-        "what the source is split into",
-        choices=UNITS,
-        group="the text",
-        default_help="--tokenizer or --unit",
-        rare=True,
-    )
-    target_unit: str | None = option(
-        None,
-        "what the target is split into",
-        choices=UNITS,
-        group="the text",
-        default_help="--tokenizer or --unit",
-        rare=True,
-    )
     max_length: int = option(
         100,
         "leave out pairs in which a side has more tokens",
@@ -160,10 +144,6 @@ class PairKind(Kind):
         if job.initial:
             return job.initial.source, job.initial.target
         return vocabulary_of(pairs, job, 0), vocabulary_of(pairs, job, 1)
-
-    def tokenizer_options(self, initial: Run) -> tuple[str, ...]:
-        """Return the options for the tokenizers of both sides."""
-        return (*super().tokenizer_options(initial), "source_unit", "target_unit")
 
     def hypotheses(self, run: Run, texts: Sequence[str], **options: Any) -> list[list[Translation]]:
         """See :meth:`minillm.runs.run.Run.hypotheses`."""
@@ -243,16 +223,14 @@ def open_data(data: Data) -> PairData:
 
 def vocabulary_of(pairs: PairData, job: Job, *sides: int) -> Vocabulary:
     """Return the vocabulary of the sources (side 0), of the targets (side 1), or of both."""
-    settings, data = job.settings, job.data
-    own = getattr(settings, ("source_unit", "target_unit")[sides[0]])
-    unit = own or settings.unit or registry.default_units(data["data"])[sides[0]]
+    settings = job.settings
+    unit = settings.unit or registry.default_units(job.data["data"])[sides[0]]
     training, held_out = (
         (pair[side] for pair in pairs.pairs(part) for side in sides)
         for part in ("training", "validation")
     )
     return vocabulary_for(
-        # a unit of its own counts more than --tokenizer
-        replace(job, initial=None, data={} if own else data),
+        replace(job, initial=None),
         unit,
         lambda: build_vocabulary(
             training, unit, settings.minimum_count, settings.vocabulary, held_out=held_out

@@ -298,14 +298,6 @@ class TrainingSettings:
         most=2**63,
         group="the run",
     )
-    seeds: int | None = of_run(
-        None,
-        "train with N seeds and keep the best run; seeds.jsonl has the figures of all",
-        "N",
-        least=1,
-        most=10_000,
-        rare=True,
-    )
     validations: int | None = of_run(
         10,
         "measure the validation loss N times, evenly over the run; fewer times where that would "

@@ -15,11 +15,10 @@ from minillm.data.registry import absolute
 from minillm.errors import DivergedError, InputError
 from minillm.mpi import ranks
 from minillm.plots import loss_curve
-from minillm.runs import repeated
 from minillm.runs.fine_tuning import trained_part
 from minillm.runs.folder import RunFolder
 from minillm.runs.initial import with_init_defaults
-from minillm.runs.kind import Complete, Job, Kind, Parts, Stored
+from minillm.runs.kind import Job, Kind, Parts, Stored
 from minillm.runs.opening import check_resumable, open_initial
 from minillm.runs.settings import LENGTHS, TrainingSettings, data_of, make, option_of
 from minillm.runs.stored import read_config, save_config, save_vocabularies
@@ -74,7 +73,7 @@ def train(
         job = Job(folder, settings, data, stored, report, quiet, command)
         if not stored:
             job = replace(job, settings=kind.complete(settings, given, job))
-        return repeated.train(kind, job, train_once)
+        return _train(kind, job)
 
 
 def unseen(line: str) -> None:
@@ -141,7 +140,7 @@ def _changed(folder: RunFolder, stored: Any, given: Mapping[str, Any]) -> Any:
 # --- training --------------------------------------------------------------------------------
 
 
-def train_once(kind: Kind, job: Job) -> bool:
+def _train(kind: Kind, job: Job) -> bool:
     """Train the job's run, and return False if it was interrupted.
 
     A kind that defines ``train`` does it by itself, any other is trained by gradient descent.
@@ -201,15 +200,15 @@ def _optimiser(settings: Any, params: Any) -> training.Optimiser:
 
 
 def _check_unfinished(folder: RunFolder, options: Options, begin: Summary) -> None:
-    """Complete if there is nothing left to do."""
+    """InputError if there is nothing left to do."""
     how_far = f"after {begin.step:,} steps, {minutes_and_seconds(begin.seconds)}"
     if options.progress(begin.step, begin.seconds) >= 1:
-        raise Complete(
+        raise InputError(
             f"{folder.path}: the run is complete {how_far}: "
             "raise --epochs, --steps or --minutes to go on"
         )
     if options.gives_up(begin):
-        raise Complete(
+        raise InputError(
             f"{folder.path}: the run stopped early {how_far}: {_no_better(begin)}: "
             "raise --patience to go on"
         )

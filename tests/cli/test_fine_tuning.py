@@ -229,7 +229,7 @@ def test_a_language_model_becomes_an_encoder(bases, pairs, tmp_path, capsys):
     text.write_text("abcdefghijkl \n" * 30)
     lm = ["train", "lm", str(text), "--hidden", "6", "--embedding", "4", "--out"]
     assert main([*lm, str(tmp_path / "lm"), *QUICK]) == 0
-    options = ["--init", str(tmp_path / "lm"), "--target-unit", "character", "--freeze", "encoder"]
+    options = ["--init", str(tmp_path / "lm"), "--unit", "character", "--freeze", "encoder"]
     assert main([*command, *options]) == 0
     printed = capsys.readouterr().out
     assert "; left: output.W, output.b\n" in printed
@@ -491,7 +491,6 @@ def test_weights_that_do_not_fit(bases, pairs, files, tmp_path, fails):
         *gpt, "--freeze", "encoder"
     )
     seq2seq = ["train", "seq2seq", pairs / "pairs.tsv", *out, "--init", pairs / "seq2seq"]
-    assert "--source-unit: with --init" in fails(*seq2seq, "--source-unit", "character")
     assert "its tokenizers are taken; found word" in fails(*seq2seq, "--unit", "word")
     assert not (tmp_path / "run" / "config.json").exists()
 

@@ -185,13 +185,6 @@ def test_an_error_of_one_rank_ends_all(tmp_path, text_file, error, status, told)
         assert told in stderr
 
 
-def test_several_seeds_are_trained_by_all_ranks(tmp_path):
-    folder, stdout, _ = train(2, tmp_path, "run", *TINY, "--steps", "4", "--seeds", "2")
-    assert [record["seed"] for record in folder.read_lines("seeds.jsonl")] == [0, 1]
-    assert stdout.count("2 seeds: ") == 1
-    assert not list(folder.path.glob("seed-*"))
-
-
 @pytest.mark.parametrize("error", ["ImportError('none')", "RuntimeError('no\\nlibrary')"])
 def test_without_mpi_rank_0_says_what_is_missing(tmp_path, error):
     (tmp_path / "mpi4py.py").write_text(f"raise {error}")

@@ -150,13 +150,7 @@ def test_measures_per_byte_of_other_units(tmp_path, text_file, evaluated):
     ("options", "units"),
     [
         (["--unit", "bpe", "--vocabulary", "300"], ("bpe", "bpe")),
-        (["--target-unit", "bpe", "--vocabulary", "300"], ("word", "bpe")),
-        (
-            ["--source-unit", "bpe", "--unit", "character", "--vocabulary", "300"],
-            ("bpe", "character"),
-        ),
         (["--tokenizer", "FOLDER"], ("bpe", "bpe")),
-        (["--tokenizer", "FOLDER", "--source-unit", "character"], ("character", "bpe")),
     ],
 )
 def test_both_sides_of_an_encoder_decoder(tmp_path, folder, options, units, evaluated):

@@ -79,7 +79,6 @@ def test_one_vocabulary_for_both_sides(tmp_path, pair_file):
     [
         (["--heads", "3"], r"heads: expected a divisor of width, found 3 and 8"),
         (["--width", "9", "--heads", "3"], r"width: expected an even number"),
-        (["--joint", "--source-unit", "bpe"], r"--joint: expected the same --source-unit"),
         (["--schedule", "line"], r"--schedule: expected one of cosine, inverse-sqrt"),
         (["--dropout", "1"], r"--dropout: expected a number"),
     ],

@@ -244,12 +244,12 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(files, tmp_path, mon
         np.testing.assert_array_equal(other[name], array)
 
 
-def test_further_seeds_find_the_vectors_from_any_folder(files, tmp_path, monkeypatch):
+def test_a_resumed_run_finds_the_vectors_from_any_folder(files, tmp_path, monkeypatch):
     monkeypatch.chdir(files)
     command = ["train", "classifier", "labelled.tsv", "--out", str(tmp_path / "run"), *SMALL]
     assert main([*command, "--augment", "synonyms=vectors.txt"]) == 0
     monkeypatch.chdir(tmp_path)
-    assert main(["train", "classifier", "--out", "run", "--resume", "--seeds", "2"]) == 0
+    assert main(["train", "classifier", "--out", "run", "--resume", "--steps", "9"]) == 0
 
 
 def test_the_methods_of_a_run_do_not_change(files, tmp_path, capsys):

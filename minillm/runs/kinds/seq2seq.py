@@ -85,10 +85,8 @@ then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a sou
         return {name: sizes[name] for name in names} | {"forward_only": True}
 
     def tokenizer_options(self, initial: Run) -> tuple[str, ...]:
-        """Return those of both sides; of an lm, that of the source."""
-        if initial.kind is not self:
-            return ("source_unit",)
-        return super().tokenizer_options(initial)
+        """Return those of both sides; with an lm, --unit is that of the target alone."""
+        return super().tokenizer_options(initial) if initial.kind is self else ()
 
     def names_from(self, initial: Run, data: Data) -> dict[str, str]:
         """Return the same names; of an lm those of the embedding and of the layers."""

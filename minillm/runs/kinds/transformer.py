@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from minillm.data.pairs import PairData
 from minillm.errors import InputError
 from minillm.models.transformer import Transformer, TransformerConfig
-from minillm.runs.kind import Job, Parts
+from minillm.runs.kind import Job
 from minillm.runs.pairs import BUILT_IN, PairKind, PairSettings, vocabulary_of
 from minillm.runs.run import Run
 from minillm.runs.settings import TrainingSettings, option, size, with_default
@@ -93,13 +93,6 @@ then: minillm translate DIR, minillm eval DIR,
         """Return the sizes of a run of transformer."""
         joint = getattr(initial.model.config, "shared", False)
         return super().init_defaults(initial, given) | {"joint": joint}
-
-    def prepare(self, job: Job, rng: np.random.Generator) -> Parts:
-        """Return the parts.  InputError where one vocabulary is to have two units."""
-        settings = job.settings
-        if settings.joint and settings.source_unit != settings.target_unit:
-            raise InputError("--joint: expected the same --source-unit and --target-unit")
-        return super().prepare(job, rng)
 
     def new_vocabularies(self, pairs: PairData, job: Job) -> tuple[Vocabulary, Vocabulary]:
         """Return the vocabularies of source and target; or twice one of both."""
