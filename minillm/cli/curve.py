@@ -26,7 +26,7 @@ from minillm.plots import learning_curve
 from minillm.runs.curve import PICTURE, CurveSettings, lines_of, measure, points, table
 from minillm.runs.settings import make
 
-OWN = ("data", "validation", "seed", "seeds", "init")  # the curve sets these itself
+OWN = ("data", "validation", "seed", "init")  # the curve sets these itself
 LABELS = "50,100,300,1000"
 
 
