@@ -116,10 +116,6 @@ def test_evaluation_hides_always_the_same(finished, text_file, capsys):
     assert one == two
     # 15 % of a passage, to the nearest whole: of ten tokens, beside the two special ones, two
     assert one["masked_tokens"] == pytest.approx(2 * one["tokens"] / 10, abs=2)
-    assert one["unigram_accuracy"] <= 1
-    assert 0 < one["unigram_nats"] < np.log(60)
-    assert one["5_gram_accuracy"] > 0.6  # the text repeats two lines
-    assert 0 < one["5_gram_nats"] < 1
     capsys.readouterr()
     assert main(["eval", str(finished), text_file, "--json"]) == 0
     results = json.loads(capsys.readouterr().out)

@@ -106,10 +106,7 @@ def test_the_version(capsys):
         (["generate"], "expected DIR, found none"),
         (["similar"], "expected DIR and WORD, found none"),
         (["eval", "x", "--jsom"], "no option '--jsom'; did you mean --json\\?.* minillm eval --he"),
-        (
-            ["train", "lm", "--out", "x", "--steps=3", "--hiden=4"],
-            "'--hiden'; .* --hidden.* lm",
-        ),
+        (["train", "lm", "--out", "x", "--steps=3", "--hiden=4"], "'--hiden'; .* --hidden.* lm"),
         (["generate", "x", "y"], "expected no further argument, found 'y' \\(see minillm gen"),
         (["train", "lm", "--out", "x", "--cell", "lstn"], "--cell: expected one .* mean lstm\\?"),
         (["x" * 1000], "VERB: expected one of .* found 'x"),

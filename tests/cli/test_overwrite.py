@@ -49,10 +49,7 @@ def test_a_folder_in_the_way_leaves_the_old_run(out, text_file, capsys, name):
 
 @pytest.mark.parametrize(
     ("kind", "limit"),
-    [
-        *(("lm", 100), ("lm", 9000)),
-        *(("ngram", 100), ("ngram", 1000), ("word2vec", 3000)),
-    ],
+    [*(("lm", 100), ("lm", 9000)), *(("ngram", 100), ("ngram", 1000), ("word2vec", 3000))],
 )
 def test_a_full_disk_leaves_the_old_run(out, text_file, kind, limit):
     before = contents(out)

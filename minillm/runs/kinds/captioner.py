@@ -16,14 +16,7 @@ from minillm.models.captioner import Captioner, CaptionerConfig
 from minillm.runs.images import ImageSettings, held_out_images
 from minillm.runs.kind import Evaluation, Job, Kind, Parts, Results
 from minillm.runs.run import Run
-from minillm.runs.settings import (
-    Facts,
-    TrainingSettings,
-    config_from,
-    option,
-    size,
-    with_default,
-)
+from minillm.runs.settings import Facts, TrainingSettings, config_from, option, size, with_default
 from minillm.text import build_vocabulary
 from minillm.training.minibatches import MinibatchTask
 

@@ -71,10 +71,7 @@ class Settings(TextClassifierSettings, LoRASettings):
         default_help="0.04 / width, with LoRA 0.4 / width; of a recurrent RUN 0.005 and 0.01",
     )
     epochs: int | None = with_default(
-        TextClassifierSettings,
-        "epochs",
-        4,
-        default_help="4; for few texts, enough for 400 steps",
+        TextClassifierSettings, "epochs", 4, default_help="4; for few texts, enough for 400 steps"
     )
     warmup: float = with_default(TextClassifierSettings, "warmup", 0.1)
 

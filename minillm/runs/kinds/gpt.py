@@ -57,12 +57,7 @@ class Settings(ShardSettings, TextSettings, TrainingSettings, AdaptationSettings
     heads: int = size(GPTConfig, "heads")
     width: int = size(GPTConfig, "width", "width of a token's vector", "D", most=65536)
     context: int = size(
-        GPTConfig,
-        "context",
-        "how many tokens the model sees",
-        "C",
-        least=2,
-        most=1 << 20,
+        GPTConfig, "context", "how many tokens the model sees", "C", least=2, most=1 << 20
     )
     dropout: float | None = option(
         None,

@@ -13,7 +13,7 @@ from minillm.data.squad import Question, QuestionData, read_squad
 from minillm.decoding.spans import find_spans
 from minillm.errors import InputError
 from minillm.models.reader import Reader, ReaderConfig
-from minillm.runs.embedding import frames, framing_vocabulary
+from minillm.runs.embedding import check_frames, framing_vocabulary
 from minillm.runs.kind import Data, Evaluation, Job, Kind, Parts, Results
 from minillm.runs.run import Answered, Run
 from minillm.runs.settings import (
@@ -36,7 +36,7 @@ from minillm.training.minibatches import SpanTask, fingerprint
 CANDIDATES = 20  # spans that share the probability
 SHOWN = 5  # questions of a sample
 
-# Learning rates: of the reader with attention flow; of a BERT of width 1, and of the updates of LoRA to it.
+# Learning rates: with attention flow; of a BERT of width 1, and of the updates of LoRA to it.
 RATE, BERT_RATE, LORA_RATE = 0.002, 0.04, 0.15
 
 
@@ -90,11 +90,7 @@ class Settings(TokenizerSettings, TrainingSettings, LoRASettings):
         most=65536,
     )
     layers: int = size(
-        ReaderConfig,
-        "layers",
-        "recurrences over what has flowed together",
-        "L",
-        most=1000,
+        ReaderConfig, "layers", "recurrences over what has flowed together", "L", most=1000
     )
     context: int = size(
         ReaderConfig,
@@ -106,10 +102,7 @@ class Settings(TokenizerSettings, TrainingSettings, LoRASettings):
     )
     dropout: float = size(ReaderConfig, "dropout", default_help="0.2, with --init 0.1")
     learning_rate: float = with_default(
-        TrainingSettings,
-        "learning_rate",
-        RATE,
-        default_help="0.002; with --init BERT 0.04 / width",
+        TrainingSettings, "learning_rate", RATE, default_help="0.002; with --init BERT 0.04 / width"
     )
     warmup: float = with_default(TrainingSettings, "warmup", 0.1)
 
@@ -206,11 +199,7 @@ then: minillm answer DIR --context FILE "What is ... for?", minillm eval DIR [FI
             "wordpiece",
             lambda: build_vocabulary(texts_of(questions), "wordpiece", 1, job.settings.vocabulary),
         )
-        if not frames(tokenizer):
-            raise InputError(
-                f"{job.data.get('init') or job.data.get('tokenizer')}: expected a vocabulary of "
-                f"unit wordpiece, with [CLS], [SEP] and [MASK], found one of unit {tokenizer.unit}"
-            )
+        check_frames(tokenizer, job.data.get("init") or job.data.get("tokenizer") or "its text")
         return tokenizer
 
     def closing(self, job: Job, parts: Parts, summary: Summary) -> Iterator[str]:
