@@ -238,7 +238,7 @@ def kinds() -> dict[str, Kind]:
 
 def titles() -> dict[str, str]:
     """Return the titles of all kinds, in historical order; none is imported for it."""
-    docstrings = {name: inspect.getmodule(type(kind)).__doc__ for name, kind in _kinds.items()}
+    docstrings = {n: inspect.getmodule(type(kind)).__doc__ or "" for n, kind in _kinds.items()}
     for name, path in _modules().items():
         docstrings[name] = path.read_text("utf-8").removeprefix('"""')
     titles = {name: docstring.split("\n")[0].rstrip('."') for name, docstring in docstrings.items()}

@@ -227,13 +227,6 @@ def test_a_model_that_has_hardly_learnt_is_said_to_be_so(kind, enough, data, cap
     assert hardly not in capsys.readouterr().out
 
 
-def test_a_captioner_that_has_hardly_learnt(tmp_path, capsys):
-    pytest.importorskip("sklearn")
-    command = ["train", "captioner", "--out", str(tmp_path / "run"), "--hidden", "8"]
-    assert main([*command, "--steps", "1"]) == 0
-    assert "the model has hardly learnt yet" in capsys.readouterr().out
-
-
 def test_samples_are_short(data, capsys):
     for kind, lines in (("lm", 12), ("seq2seq", 10)):
         command = ["train", kind, str(data / kind), *SMALL, "--out", str(data / "run")]

@@ -2,16 +2,16 @@
 
 import io
 import json
-import os
-import signal
 import sys
 
 import numpy as np
 import pytest
+from tiny import stopped_after
 
 import minillm
 from minillm.cli import main
 from minillm.runs.run import Answered
+from minillm.training.minibatches import MinibatchTask
 
 NAMES = ["ada", "bob", "cleo", "dan", "eve", "finn", "gus", "hal", "ida", "jon", "kim", "leo"]
 TINY = ["--width", "8", "--vocabulary", "70", "--batch", "4", "--context", "32", "--stride", "8"]
@@ -91,30 +91,12 @@ def test_resumed_equals_uninterrupted(files, tmp_path, encoder):
     train = ["train", "qa", str(files / "v2.json"), *options, "--steps", "12"]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert main([*train, "--out", str(whole)]) == 0
-    stopped_after(7, [*train, "--out", str(parts)])
+    stopped_after(7, [*train, "--out", str(parts)], MinibatchTask)
     assert main(["train", "qa", "--out", str(parts), "--resume"]) == 0
     assert metrics(parts) == metrics(whole)
     first, second = (minillm.load(folder).model.params for folder in (whole, parts))
     for name, array in first.items():
         np.testing.assert_array_equal(array, second[name])
-
-
-def stopped_after(steps, command):
-    """Runs a training that is interrupted, as by Ctrl-C, after some steps."""
-    from minillm.training.minibatches import MinibatchTask
-
-    original, count = MinibatchTask.training_loss, 0
-
-    def counted(self, rng):
-        nonlocal count
-        count += 1
-        if count == steps:
-            os.kill(os.getpid(), signal.SIGINT)
-        return original(self, rng)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(MinibatchTask, "training_loss", counted)
-        assert main(command) == 130
 
 
 def test_a_run_begins_with_a_bert(files, tmp_path, capsys):
@@ -280,15 +262,6 @@ def test_wrong_input(files, finished, tmp_path, fails):
         "answer", files / "bert", "--context", page, "Who?"
     )
     assert "it has no test part" in fails("eval", finished, "--part", "test")
-
-
-def test_another_vocabulary(files, tmp_path, fails):
-    pairs = tmp_path / "pairs"
-    text = str(files / "text.txt")
-    assert main(["train", "tokenizer", text, "--vocabulary", "300", "--out", str(pairs)]) == 0
-    command = ["train", "qa", files / "v1.json", "--tokenizer", pairs, "--out", tmp_path / "run"]
-    line = fails(*command, *TINY)
-    assert "expected a vocabulary of unit wordpiece, with [CLS], [SEP] and [MASK]" in line
 
 
 def test_data_that_have_changed(files, tmp_path, fails):
