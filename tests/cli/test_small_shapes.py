@@ -51,11 +51,6 @@ def test_a_classifier_labels_lines(classifier, monkeypatch, capsys):
         ("good", "a fine day"),
         ("bad", "wind and rain"),
     ]
-    typed(monkeypatch, "a fine day\n")
-    assert main(["classify", classifier, "--all"]) == 0
-    shares = [entry.split() for entry in capsys.readouterr().out.strip().split("\t")]
-    assert [label for label, _ in shares] == ["good", "bad"]
-    assert sum(float(share) for _, share in shares) == pytest.approx(1, abs=2e-4)
 
 
 def test_a_classifier_is_measured(classifier, capsys, tmp_path):

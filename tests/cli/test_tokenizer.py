@@ -184,7 +184,7 @@ def test_few_wordpieces(tmp_path, capsys):
     text.write_text("abab abab\n" * 20)
     out = str(tmp_path / "out")
     assert main(["train", "tokenizer", str(text), "--unit", "wordpiece", "--out", out]) == 0
-    assert "no other pair stands twice in the text and makes it likelier" in capsys.readouterr().out
+    assert "no other pair of the text is worth a token" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("unit", ["bpe", "wordpiece"])

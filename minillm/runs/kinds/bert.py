@@ -74,16 +74,11 @@ class Settings(ShardSettings, TokenizerSettings, TrainingSettings, AdaptationSet
     vocabulary: int = with_default(
         VocabularySettings, "vocabulary", 4000, help="learn N tokens, pieces of words", least=16
     )
-    layers: int = size(BERTConfig, "layers", "number of blocks", "L", most=1000)
+    layers: int = size(BERTConfig, "layers", "number of blocks")
     heads: int = size(BERTConfig, "heads")
-    width: int = size(BERTConfig, "width", "width of a token's vector", "D", most=65536)
+    width: int = size(BERTConfig, "width")
     context: int = size(
-        BERTConfig,
-        "context",
-        "how many tokens the model sees, with [CLS] and [SEP]",
-        "C",
-        least=8,
-        most=1 << 20,
+        BERTConfig, "context", "how many tokens the model sees, with [CLS] and [SEP]", least=8
     )
     dropout: float = size(BERTConfig, "dropout")
     whole_words: bool = option(

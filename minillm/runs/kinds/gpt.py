@@ -53,12 +53,10 @@ SHARE = 0.5  # of the peak, roughly, is what training reaches
 class Settings(ShardSettings, TextSettings, TrainingSettings, AdaptationSettings):
     """The settings of a GPT."""
 
-    layers: int = size(GPTConfig, "layers", "number of blocks", "L", most=1000)
+    layers: int = size(GPTConfig, "layers", "number of blocks")
     heads: int = size(GPTConfig, "heads")
-    width: int = size(GPTConfig, "width", "width of a token's vector", "D", most=65536)
-    context: int = size(
-        GPTConfig, "context", "how many tokens the model sees", "C", least=2, most=1 << 20
-    )
+    width: int = size(GPTConfig, "width")
+    context: int = size(GPTConfig, "context")
     dropout: float | None = option(
         None,
         "fraction of activations zeroed in training",

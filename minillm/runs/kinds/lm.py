@@ -25,16 +25,14 @@ class Settings(TextSettings, TrainingSettings, AdaptationSettings):
 
     learning_rate: float = with_default(TrainingSettings, "learning_rate", 6e-3)
     cell: str = size(LanguageModelConfig, "cell", choices=tuple(CELLS))
-    layers: int = size(LanguageModelConfig, "layers", "number of layers", "L", most=64)
+    layers: int = size(LanguageModelConfig, "layers", most=64)
     hidden: int = size(LanguageModelConfig, "hidden")
     dropout: float = size(LanguageModelConfig, "dropout")
     embedding: int = size(
         LanguageModelConfig,
         "embedding",
         "width of the embedding; 0: one-hot input, the fastest with few characters",
-        "D",
         least=0,
-        most=65536,
         default_help="128, or with --tied as --hidden",
     )
     tied: bool = size(LanguageModelConfig, "tied", "the output layer's weights are the embedding's")

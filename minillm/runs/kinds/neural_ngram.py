@@ -19,10 +19,8 @@ class Settings(TextSettings, TrainingSettings):
         least=2,
         most=1000,
     )
-    embedding: int = size(
-        NeuralNGramConfig, "embedding", "width of a token's embedding", "D", most=65536
-    )
-    hidden: int = size(NeuralNGramConfig, "hidden", "width of the hidden layer", "H", most=65536)
+    embedding: int = size(NeuralNGramConfig, "embedding", "width of a token's embedding")
+    hidden: int = size(NeuralNGramConfig, "hidden", "width of the hidden layer")
     window: int = option(64, "tokens of each row of a batch", "T", least=1, most=65536)
 
 

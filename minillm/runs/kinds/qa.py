@@ -85,20 +85,14 @@ class Settings(TokenizerSettings, TrainingSettings, LoRASettings):
         ReaderConfig,
         "width",
         "width of a token's vector; a recurrence has half of it in each direction",
-        "D",
         least=2,
-        most=65536,
     )
-    layers: int = size(
-        ReaderConfig, "layers", "recurrences over what has flowed together", "L", most=1000
-    )
+    layers: int = size(ReaderConfig, "layers", "recurrences over what has flowed together")
     context: int = size(
         ReaderConfig,
         "context",
         "how many tokens the model reads at once: the question, the context and three more",
-        "C",
         least=8,
-        most=1 << 20,
     )
     dropout: float = size(ReaderConfig, "dropout", default_help="0.2, with --init 0.1")
     learning_rate: float = with_default(

@@ -38,10 +38,8 @@ class Settings(VocabularySettings, TextClassifierSettings):
         default_help="",
     )
     cell: str = size(ClassifierConfig, "cell", choices=tuple(CELLS))
-    layers: int = size(ClassifierConfig, "layers", "number of layers", "L", most=64)
-    hidden: int = size(
-        ClassifierConfig, "hidden", "width of a layer, in each direction", "H", most=65536
-    )
+    layers: int = size(ClassifierConfig, "layers", most=64)
+    hidden: int = size(ClassifierConfig, "hidden", "width of a layer, in each direction")
     embedding: int = size(
         ClassifierConfig, "embedding", default_help="128, or that of the --vectors"
     )

@@ -28,14 +28,10 @@ class Settings(PairSettings):
     )
     cell: str = size(EncoderDecoderConfig, "cell", choices=tuple(CELLS))
     layers: int = size(
-        EncoderDecoderConfig, "layers", "layers of the encoder, and of the decoder", "L", most=64
+        EncoderDecoderConfig, "layers", "layers of the encoder, and of the decoder", most=64
     )
     hidden: int = size(
-        EncoderDecoderConfig,
-        "hidden",
-        "width of the decoder, and of each direction of the encoder",
-        "H",
-        most=65536,
+        EncoderDecoderConfig, "hidden", "width of the decoder, and of each direction of the encoder"
     )
     embedding: int = size(EncoderDecoderConfig, "embedding")
     forward_only: bool = option(

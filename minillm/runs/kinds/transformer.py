@@ -29,16 +29,11 @@ class Settings(PairSettings):
     )
     vocabulary: int = with_default(PairSettings, "vocabulary", 8000)
     layers: int = size(
-        TransformerConfig, "layers", "blocks of the encoder, and of the decoder", "L", most=256
+        TransformerConfig, "layers", "blocks of the encoder, and of the decoder", most=256
     )
     heads: int = size(TransformerConfig, "heads")
     width: int = size(
-        TransformerConfig,
-        "width",
-        "width of a block: even, a multiple of the heads",
-        "D",
-        least=2,
-        most=65536,
+        TransformerConfig, "width", "width of a block: even, a multiple of the heads", least=2
     )
     feed_forward: int = size(
         TransformerConfig, "feed_forward", "width of the feed-forward layers", "F", most=2**20
