@@ -1,6 +1,5 @@
 """What a newcomer meets: help, hints, limits, and short answers."""
 
-import json
 import re
 
 import pytest
@@ -72,12 +71,6 @@ def test_absurd_numbers_are_refused_in_one_line(command, options, capsys):
             message = refused(capsys, *command.split(), option, text)
             assert f"{option}: expected a whole number from " in message
             assert re.search(r"\(see minillm .* --help\)", message)
-
-
-@pytest.mark.parametrize("exponent", ["1000", "inf", "nan", "-1"])
-def test_a_length_exponent_has_limits(exponent, capsys):
-    message = refused(capsys, "translate", "x", "--length-exponent", exponent)
-    assert "expected a number at least 0 and at most 10, found" in message
 
 
 # --- help and hints ------------------------------------------------------------------------
@@ -245,22 +238,3 @@ def test_long_examples_are_cut(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert max(map(len, printed.splitlines())) < 200
     assert "mot [...]" in printed
-
-
-def test_runs_of_a_few_steps_can_be_compared(data, capsys):
-    pytest.importorskip("matplotlib")
-    for name in ("a", "b"):
-        command = ["train", "lm", str(data / "lm"), *SMALL, "--out", str(data / name)]
-        assert main([*command, "--steps", "2", "--validations", "1"]) == 0
-    config = json.loads((data / "a" / "config.json").read_text())
-    assert config["unit"] == "character"
-    (validation,) = [
-        record
-        for line in (data / "a" / "metrics.jsonl").read_text().splitlines()
-        if "validation_loss" in (record := json.loads(line))
-    ]
-    assert validation["seconds"] >= 0
-    capsys.readouterr()
-    picture = str(data / "both.png")
-    assert main(["plot", "loss", str(data / "a"), str(data / "b"), "--to", picture]) == 0
-    assert capsys.readouterr().out == f"{picture}\n"
