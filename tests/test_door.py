@@ -87,7 +87,7 @@ def test_another_run_is_begun_with(tmp_path):
     given = {"init": base.path, "steps": 2, "batch": 4, "quiet": True}
     run = minillm.train("gpt", text=TEXT.upper().lower(), **given, lora_rank=2)
     assert run.settings.width == 8
-    names = run.folder.model_shapes()
+    names = run.folder.load_model()
     assert all(name.endswith((".A", ".B")) for name in names)
     nats = run.evaluate()["nats_per_token"]
     run.save(tmp_path / "kept")

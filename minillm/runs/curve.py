@@ -30,11 +30,10 @@ from minillm.runs import start
 from minillm.runs.augmentation import absolute_methods, open_vectors
 from minillm.runs.initial import with_init_defaults
 from minillm.runs.kind import find_kind
-from minillm.runs.labelled import TextClassifierSettings
+from minillm.runs.labelled import TextClassifierSettings, by_tfidf, has_sklearn
 from minillm.runs.lock import held
 from minillm.runs.opening import load, open_initial
 from minillm.runs.settings import LoRASettings, make, option, types_of
-from minillm.runs.tfidf import by_tfidf, has_sklearn
 
 VALIDATION = 5  # every fifth text of a label is held out of a training
 TEST = 10  # every tenth is the test, where there is no other

@@ -15,10 +15,9 @@ from minillm.formats.peft import is_adapter, read_adapter, write_adapter
 from minillm.formats.sentences import read_modules
 from minillm.models.bert import BERT
 from minillm.models.gpt import GPT
-from minillm.runs.additions import has_additions, scale_of, split
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Stored, kinds
-from minillm.runs.opening import load
+from minillm.runs.opening import has_additions, load, scale_of, split
 from minillm.runs.run import Run
 from minillm.runs.stored import read_config, save_run
 

@@ -272,10 +272,6 @@ class RunFolder:
             raise InputError(f"{path}: it does not exist yet: the run's first validation writes it")
         return path
 
-    def model_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Return the shapes of the best weights, by name, without reading them."""
-        return {name: tensor.shape for name, tensor in open_tensors(self.model_path)[0].items()}
-
     def load_model(self, allow_nan: bool = False) -> dict[str, NDArray]:
         """Return the best weights.  The size of their file bounds the memory that they take.
 
@@ -354,11 +350,6 @@ class RunFolder:
         self._place.mkdir(parents=True, exist_ok=True)
         kept = [json.dumps(r) + "\n" for r in self.read_metrics() if r["step"] <= step]
         self._write("metrics.jsonl", "".join(kept).encode())
-
-    def save_picture(self, name: str, png: bytes) -> Path:
-        """Write a picture and return its path."""
-        self._write(name, png)
-        return self.path / name
 
     def _write(self, name: str, data: bytes) -> None:
         with naming(self.path / name):

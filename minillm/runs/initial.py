@@ -3,17 +3,26 @@
 It takes the tokenizer of that run, because the embeddings belong to its ids, and its sizes.  Three
 methods of :class:`minillm.runs.kind.Kind` say what a kind takes from runs of which kinds:
 ``init_defaults``, ``tokenizer_options`` and ``names_from``.
+
+All weights are trained, or the upper layers, or LoRA's updates.  A run with LoRA stores only the
+updates, and weights that its model has and the run of ``--init`` has not.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from minillm.errors import InputError
-from minillm.runs.kind import Data, Kind, Parts
-from minillm.runs.opening import weights_from
+from minillm.runs.kind import Data, Job, Kind, Parts
+from minillm.runs.opening import check_baseline, has_additions, scale_of, weights_from
 from minillm.runs.run import Run
 from minillm.runs.settings import LENGTHS
-from minillm.text import load_tokenizer
+from minillm.training.fine_tuning import depths
+from minillm.training.lora import LoRA, Merging, new_additions
+from minillm.training.optimisers import Arrays, Optimiser
+from minillm.training.trained import Trained
 
 ONLY_WITH_INIT = ("freeze", "lora_rank", "lora_alpha", "lora_targets", "replay")
 ONLY_WITH_LORA = ("lora_alpha", "lora_targets")
@@ -44,21 +53,15 @@ def _check_without(given: Mapping[str, Any], names: Iterable[str], needed: str) 
 
 def _check_tokenizer(kind: Kind, initial: Run, given: Mapping[str, Any]) -> None:
     """InputError for options that ask for another tokenizer than the run's."""
-    options = kind.tokenizer_options(initial)
-    own = {name: getattr(initial.settings, name, None) for name in options}
     tokenizer = getattr(initial, "tokenizer", None)
     comes = "its tokenizers are taken"
     if tokenizer is not None:
         comes = f"its tokenizer is taken ({len(tokenizer):,} tokens, {tokenizer.unit})"
-        own["unit"] = tokenizer.unit
-    for name in options:
-        value = given.get(name)
-        if name == "tokenizer" and value and tokenizer is not None:
-            other = load_tokenizer(value)
-            if other.to_dict() == tokenizer.to_dict():
-                continue
-            value = f"another ({len(other):,} tokens, {other.unit})"
-        if value not in (None, False, own[name]):
+    for name in kind.tokenizer_options(initial):
+        value, own = given.get(name), getattr(initial.settings, name, None)
+        if name == "unit" and tokenizer is not None:
+            own = tokenizer.unit
+        if value not in (None, False, own):
             option = f"--{name.replace('_', '-')}"
             raise InputError(f"{option}: with --init {initial.path} {comes}; found {value}")
 
@@ -88,3 +91,104 @@ def _listed(names: list[str], most: int = 6) -> str:
     """Return names in a row, of many the first ones."""
     rest = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + rest
+
+
+# --- the part that is trained ---------------------------------------------------------------------
+
+ENCODER = ("encoder.", "source.")  # begin the names of weights of a larger model's encoder
+
+
+@dataclass(frozen=True)
+class TrainedPart:
+    """The weights that are trained (None: all), the arrays that are stored, and the optimiser."""
+
+    trained: Trained | None
+    stored: Arrays
+    optimiser: Optimiser
+
+
+def trained_part(
+    kind: Kind,
+    job: Job,
+    parts: Parts,
+    new_optimiser: Callable[[Arrays], Optimiser],
+    rng: np.random.Generator,
+) -> TrainedPart:
+    """Take the weights of ``--init``, and choose which of the model's are trained.
+
+    The notes of ``parts`` get lines on both.
+    """
+    settings, params = job.settings, parts.model.params
+    if job.initial is None:
+        return TrainedPart(None, params, new_optimiser(params))
+    new: set[str] = set()
+    if has_additions(settings):
+        check_baseline(job.data)
+    if job.stored is None or has_additions(settings):
+        new = take_weights(kind, job.initial, parts, job.data)
+    freeze = getattr(settings, "freeze", None)
+    chosen = {name: params[name] for name in unfrozen(params, freeze)}
+    for name in getattr(parts.model, "unused", ()):  # no loss depends on them
+        chosen.pop(name, None)
+    whole = sum(array.size for array in params.values())
+    if not has_additions(settings):
+        trained = Trained(chosen)
+        part = TrainedPart(trained, params, new_optimiser(chosen))
+    else:
+        targets = lora_targets(chosen, settings, new)
+        additions = new_additions(params, targets, settings.lora_rank, rng)
+        lora = LoRA(params, additions, scale_of(settings))
+        arrays = additions | {name: params[name] for name in sorted(new)}
+        params.update(lora.beside)
+        trained = Trained(arrays, lora)
+        part = TrainedPart(trained, arrays, Merging(new_optimiser(arrays), lora))
+    count = sum(array.size for array in trained.params.values())
+    if count != whole:
+        parts.notes.append(f"trained are {count:,} of {whole:,} weights, {count / whole:.2%}")
+    return part
+
+
+def unfrozen(names: Collection[str], freeze: str | None) -> list[str]:
+    """Return the weights that ``--freeze`` leaves.
+
+    InputError where it is no number of layers, or leaves none.
+    """
+    if freeze is None:
+        return list(names)
+    depth = depths(names)
+    top = max(depth.values())
+    if freeze == "encoder":
+        left = [name for name in names if not name.startswith(ENCODER)]
+        if len(left) == len(names):
+            raise InputError("--freeze: expected a number: this model has no encoder")
+        return left
+    if not freeze.isdecimal() or not int(freeze) <= top:
+        raise InputError(
+            f"--freeze: expected a number from 0 to {top}, or encoder; found {freeze[:60]!r}"
+        )
+    return [name for name in names if depth[name] >= int(freeze)]
+
+
+def lora_targets(weights: Arrays, settings: Any, new: Iterable[str]) -> list[str]:
+    """Return the names of the matrices that get an update: those of the layers, or of attention.
+
+    InputError where there are none, or the rank is larger than a side of one.
+    """
+    depth = depths(weights)
+    top = max(depth.values())
+    targets = [
+        name
+        for name, W in weights.items()
+        if W.ndim == 2 and name not in set(new) and 0 < depth[name] < top
+    ]
+    if settings.lora_targets == "attention":
+        targets = [name for name in targets if "attention" in name]
+        if not targets:
+            raise InputError("--lora-targets: expected all: this model has no attention")
+    for name in targets:
+        if settings.lora_rank > min(weights[name].shape):
+            raise InputError(
+                f"--lora-rank: expected at most {min(weights[name].shape)}, the smaller side of "
+                f"{name}, found {settings.lora_rank}"
+            )
+    return targets

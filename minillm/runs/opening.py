@@ -4,15 +4,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
-from minillm.errors import InputError
-from minillm.runs.additions import check_baseline, has_additions, merged, scale_of
+from minillm.errors import InputError, short
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Data, Kind, Stored
 from minillm.runs.run import Run
 from minillm.runs.stored import read_config
+from minillm.training.lora import product
 
+Arrays = Mapping[str, NDArray]
 Shape = tuple[int, ...]
 
 
@@ -75,7 +77,7 @@ def _build(
         ) from None
 
 
-def check_resumable(folder: RunFolder, stored: Stored, initial: Run | None) -> None:
+def check_resumable(folder: RunFolder, stored: Stored) -> None:
     """InputError where the sizes of a run to resume are not those of its checkpoint.
 
     A damaged size takes no memory.
@@ -83,16 +85,13 @@ def check_resumable(folder: RunFolder, stored: Stored, initial: Run | None) -> N
     Model, _ = stored.kind.types_of(vars(stored.config))
     if not hasattr(Model, "shapes"):
         return
-    expected = Model.shapes(stored.config)
-    known = {n.removeprefix("params/"): shape for n, shape in folder.resume_shapes().items()}
-    if initial is not None and has_additions(stored.settings):
-        taken = weights_from(initial, stored.kind, stored.data, expected)
-        known |= {name: array.shape for name, array in taken.items()}
-    for name, shape in expected.items():
-        if known.get(name) != shape:
+    shapes = folder.resume_shapes()
+    for name, expected in Model.shapes(stored.config).items():
+        found = shapes.get(f"params/{name}")
+        if found != expected and not (found is None and has_additions(stored.settings)):
             raise InputError(
                 f"{folder.path}: config.json and {folder.resume_path.name} do not fit: {name}: "
-                f"expected shape {shape}, found {known.get(name, 'no tensor')}"
+                f"expected shape {expected}, found {found or 'no tensor'}"
             )
 
 
@@ -125,6 +124,67 @@ def weights_from(
             )
         taken[ours] = array
     return taken
+
+
+# --- a run whose stored weights are LoRA's updates to those of another run, its baseline ----------
+#
+#     W' = W + s A B        W of the baseline, A and B stored as W.A and W.B
+#
+# Beside the updates stand the weights that the model has and the baseline has not.  The
+# configuration has the folder of the baseline and the fingerprint of its weights.  When the run is
+# opened, the updates are merged into the weights; several such runs share one baseline.
+
+
+def has_additions(settings: object) -> bool:
+    """Return whether a run with these settings stores updates in place of weights."""
+    return getattr(settings, "lora_rank", None) is not None
+
+
+def scale_of(settings: Any) -> float:
+    """Return s, alpha / rank."""
+    return (settings.lora_alpha or 2 * settings.lora_rank) / settings.lora_rank
+
+
+def check_baseline(data: Data) -> None:
+    """Store the baseline's fingerprint in ``data``; InputError if it had another one before."""
+    path = data["init"]
+    fingerprint = RunFolder(path).fingerprint()
+    if data.setdefault("init_sha256", fingerprint) != fingerprint:
+        raise InputError(f"{path}: its weights are not those that the additions were trained for")
+
+
+def split(stored: Arrays, weights: Arrays, path: Path) -> tuple[dict[str, NDArray], Arrays]:
+    """Return the updates to ``weights`` among stored arrays, and all other stored arrays.
+
+    InputError for an update that fits no weight.
+    """
+    updates = {}
+    for name, array in stored.items():
+        weight, _, side = name.rpartition(".")
+        W = weights.get(weight)
+        if W is None or side not in ("A", "B"):
+            continue
+        rank = stored[f"{weight}.A"].shape[-1] if f"{weight}.A" in stored else 0
+        expected = (W.shape[0], rank) if side == "A" else (rank, W.shape[-1])
+        other = f"{weight}.{'B' if side == 'A' else 'A'}"
+        if W.ndim != 2 or array.shape != expected or other not in stored or array.dtype != W.dtype:
+            raise InputError(
+                f"{path}: {short(name)}: expected additions A (I, r) and B (r, O) to a weight "
+                f"(I, O) of the model, found shape {array.shape}"
+            )
+        updates[name] = array
+    return updates, {name: array for name, array in stored.items() if name not in updates}
+
+
+def merged(weights: Arrays, stored: Arrays, scale: float, path: Path) -> dict[str, NDArray]:
+    """Return the baseline's weights with the updates among ``stored``, and all others of these."""
+    updates, others = split(stored, weights, path)
+    whole = {**weights, **others}
+    for name, A in updates.items():
+        if name.endswith(".A"):
+            W = name.removesuffix(".A")
+            whole[W] = weights[W] + product(A * A.dtype.type(scale), updates[f"{W}.B"])
+    return {name: np.ascontiguousarray(array) for name, array in whole.items()}
 
 
 def _with_baseline(

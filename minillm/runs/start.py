@@ -15,14 +15,13 @@ from minillm.data.registry import absolute
 from minillm.errors import DivergedError, InputError
 from minillm.mpi import ranks
 from minillm.plots import loss_curve
-from minillm.runs.fine_tuning import trained_part
 from minillm.runs.folder import RunFolder
-from minillm.runs.initial import with_init_defaults
+from minillm.runs.initial import trained_part, with_init_defaults
 from minillm.runs.kind import Job, Kind, Parts, Stored
 from minillm.runs.opening import check_resumable, open_initial
 from minillm.runs.settings import LENGTHS, TrainingSettings, data_of, make, option_of
 from minillm.runs.stored import read_config, save_config, save_vocabularies
-from minillm.training import Options, Summary, restore_checkpoint, save_checkpoint
+from minillm.training import Options, Summary, new_optimiser, restore_checkpoint, save_checkpoint
 from minillm.training.progress import minutes_and_seconds
 
 BASELINE_FRACTION = 0.9  # a model whose loss exceeds this share of the baseline has hardly learnt
@@ -53,8 +52,6 @@ def train(
         report, quiet = unseen, True
     folder = RunFolder(out)
     folder.attached = dict(attached or {})
-    if resume:
-        read_config(folder, kind)  # before anything is made
     with held(folder):
         stored = None
         if resume:
@@ -151,9 +148,11 @@ def _train(kind: Kind, job: Job) -> bool:
     rng = np.random.default_rng(settings.seed)
     job = replace(job, initial=open_initial(job.data))
     if job.stored:
-        check_resumable(folder, job.stored, job.initial)
+        check_resumable(folder, job.stored)
     parts = kind.prepare(job, rng)
-    part = trained_part(kind, job, parts, lambda params: _optimiser(settings, params), rng)
+    part = trained_part(
+        kind, job, parts, lambda params: new_optimiser(settings.optimiser, params, settings), rng
+    )
     job = replace(job, initial=None)  # its memory is free
     options = _options(settings).of(parts.task)
     task: Any = parts.task
@@ -193,10 +192,6 @@ def _train(kind: Kind, job: Job) -> bool:
 def _options(settings: Any) -> Options:
     names = [entry.name for entry in fields(Options) if hasattr(settings, entry.name)]
     return Options(**{name: getattr(settings, name) for name in names})
-
-
-def _optimiser(settings: Any, params: Any) -> training.Optimiser:
-    return training.new_optimiser(settings.optimiser, params, settings)
 
 
 def _check_unfinished(folder: RunFolder, options: Options, begin: Summary) -> None:
@@ -255,18 +250,14 @@ def _report(kind: Kind, job: Job, summary: Summary, parts: Parts, options: Optio
             )
     for line in kind.closing(job, parts, summary):
         job.report(line)
-    job.report(f"loss curve: {_draw_loss_curve(job, unit, parts.model.config)}")
+    try:
+        extra = extra_of(job.settings, parts.model.config)
+        job.folder.save_file("loss.png", loss_curve(job.folder.read_metrics(), unit, extra))
+        job.report(f"loss curve: {job.folder.path / 'loss.png'}")
+    except InputError as error:
+        job.report(f"loss curve: not drawn: {error}")
     if summary.interrupted:
         job.report(f"to go on: {job.resume_command}")
-
-
-def _draw_loss_curve(job: Job, unit: str, config: Any) -> str:
-    """Return the path of the picture, or why there is none."""
-    try:
-        png = loss_curve(job.folder.read_metrics(), unit, extra_of(job.settings, config))
-    except InputError as error:
-        return f"not drawn: {error}"
-    return str(job.folder.save_picture("loss.png", png))
 
 
 def extra_of(settings: Any, config: Any) -> str:

@@ -241,7 +241,7 @@ def read_images(folder: Path, rng: random.Random) -> None:
 
 def read_shards(folder: Path, rng: random.Random) -> None:
     from minillm.data import RandomWindows, Shards
-    from minillm.runs.shards import tokenizer_of
+    from minillm.runs.text_data import tokenizer_of
 
     shards = Shards(folder / "corpus")
     shards.verify()

@@ -312,7 +312,7 @@ def test_numbers_that_numpy_does_not_have(folder, dtype, size):
     content = len(text).to_bytes(8, "little") + text + bytes(6 * size)
     (folder.path / "model.safetensors").write_bytes(content)
     with pytest.raises(InputError, match=f"'a.W': .*{dtype}"):
-        folder.model_shapes()
+        folder.load_model()
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
