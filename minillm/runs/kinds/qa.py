@@ -136,7 +136,7 @@ then: minillm answer DIR --context FILE "What is ... for?", minillm eval DIR [FI
     def init_defaults(self, initial: Run, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the sizes of a BERT, or of another reader, and the rates of fine-tuning.
 
-        InputError for a run of another kind, or where other sizes are given.
+        InputError for a run of another kind.
         """
         if initial.kind.name not in ("bert", self.name):
             raise InputError(
@@ -145,9 +145,6 @@ then: minillm answer DIR --context FILE "What is ... for?", minillm eval DIR [FI
             )
         config = initial.model.config
         sizes = {name: getattr(config, name) for name in ("width", "layers", "context")}
-        for name, value in sizes.items():
-            if given.get(name) not in (None, value):
-                raise InputError(f"--{name}: {initial.path} has {value}, found {given[name]}")
         if getattr(config, "segments", 2) != 2:
             raise InputError(f"{initial.path}: expected 2 segments, found {config.segments}")
         if _encoder_of(config)["encoder"] == "recurrent":
