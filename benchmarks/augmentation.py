@@ -21,7 +21,7 @@ import numpy as np
 
 from minillm.cli.curve import sizes_of
 from minillm.data.files import write_file
-from minillm.runs.curve import measure, points
+from minillm.runs.curve import measure
 
 PLAIN, EDA = "without", "these four (EDA)"
 
@@ -41,10 +41,9 @@ def main() -> int:
     parser.add_argument("--out", default="benchmarks/results/augmentation")
     args = parser.parse_args()
     sizes = sizes_of(args.labels)
-    curve = (args.work, args.train, args.test, sizes, args.seeds, lines_of(args))
-    if not measure(*curve):
+    results = measure(args.work, args.train, args.test, sizes, args.seeds, lines_of(args))
+    if results is None:
         return 130
-    results = points(*curve)
     text = "\n\n".join(f"{size:,} labels\n\n{table(results, size)}" for size in sizes)
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,7 @@ from minillm.cli.options import add_option, add_settings, given_settings, intege
 from minillm.data.files import write_file
 from minillm.errors import InputError
 from minillm.plots import learning_curve
-from minillm.runs.curve import PICTURE, CurveSettings, lines_of, measure, points, table
+from minillm.runs.curve import PICTURE, CurveSettings, lines_of, measure, table
 from minillm.runs.settings import make
 
 OWN = ("data", "validation", "seed", "init")  # the curve sets these itself
@@ -49,11 +49,11 @@ def run(args: argparse.Namespace) -> int:
     sizes, given = sizes_of(args.sizes), given_settings(args, CurveSettings)
     given = {name: value for name, value in given.items() if name not in OWN}
     make(CurveSettings, given)  # an error comes before anything is trained
-    curve = (args.out, args.data, args.test, sizes, args.seeds, lines_of(given, args.init))
-    if not measure(*curve):
+    lines = lines_of(given, args.init)
+    results = measure(args.out, args.data, args.test, sizes, args.seeds, lines)
+    if results is None:
         print("to go on: the same command again")
         return 130
-    results = points(*curve)
     print(f"accuracy in percent, mean and standard deviation of {args.seeds} seeds:\n")
     print(table(results))
     path = Path(args.out) / PICTURE

@@ -27,16 +27,11 @@ def add_settings(
     ``common`` are the options that ``--help`` shows, by default those that are not rare.
     """
     groups = {name: parser.add_argument_group(name) for name in GROUPS}
-    exclusive: dict[frozenset[str], Any] = {}
     for entry in fields(settings):
         if entry.name in without:
             continue
         declared = option_of(settings, entry.name)
         place: Any = parser if declared.positional else groups[declared.group]
-        if declared.excludes:
-            names = frozenset((entry.name, *declared.excludes))
-            place = exclusive.setdefault(names, None) or place.add_mutually_exclusive_group()
-            exclusive[names] = place
         action = _add_argument(place, settings, entry.name, entry.default, declared)
         if declared.rare if common is None else entry.name not in common:
             parser.hide(action)

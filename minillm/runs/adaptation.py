@@ -24,7 +24,6 @@ from minillm.errors import InputError
 from minillm.metrics import perplexity
 from minillm.runs.kind import FINE_TUNING_RATE_FACTOR, Evaluation, Job
 from minillm.runs.opening import load
-from minillm.runs.run import Run
 from minillm.runs.text_data import evaluation_ids, training_ids
 from minillm.training.context import stretches
 
@@ -74,19 +73,15 @@ def in_turns(new: NDArray, old: Ids, share: float) -> NDArray:
 def gained_and_forgotten(job: Job) -> Iterator[str]:
     """Return a line for each of the two texts: the perplexity before and after."""
     before, after = load(job.data["init"]), load(job.folder.path)
+    kind: Any = after.kind
     for word, owner in (("gained", after), ("forgotten", before)):
         try:
             name, ids = evaluation_ids(owner, Evaluation())
         except InputError as error:
             yield f"{word}: not measured: {error}"
             continue
-        was, now = (perplexity_on(run, ids) for run in (before, after))
+        some = stretches(ids, MEASURED)
+        was, now = (perplexity(kind.nats_on(run, some)[0]) for run in (before, after))
         if word == "forgotten" and now < was:
             word = "not forgotten"
         yield f"{word}: perplexity on {name}: {was:.4g} before, {now:.4g} after"
-
-
-def perplexity_on(run: Run, ids: Ids) -> float:
-    """Return the perplexity of a run's model on tokens that are spread over a text."""
-    kind: Any = run.kind
-    return perplexity(kind.nats_on(run, stretches(ids, MEASURED))[0])

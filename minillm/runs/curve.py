@@ -42,6 +42,7 @@ TFIDF = "TF-IDF"
 RESULTS, PICTURE = "results.jsonl", "curve.png"
 
 Settings = dict[str, Any]
+Accuracies = dict[str, dict[int, list[float]]]  # of each line, by the number of labels
 Report = Callable[[str], None]
 
 
@@ -92,10 +93,11 @@ def measure(
     seeds: int,
     lines: Mapping[str, Settings],
     report: Report = print,
-) -> bool:
-    """Train and measure all that is missing in the folder ``out``; return False if interrupted.
+) -> Accuracies | None:
+    """Train all that is missing in the folder ``out``; return the accuracies by line and size.
 
-    ``lines`` are the settings of each line, with their ``kind``, by default "classifier".
+    None if interrupted.  ``lines`` are the settings of each line, with their ``kind``, by default
+    "classifier".
     InputError, before anything is trained, for sizes that the data cannot have, and for runs or
     vectors that cannot be opened.
     """
@@ -107,29 +109,32 @@ def measure(
     trainings = {TFIDF: {"kind": TFIDF}, **lines} if has_sklearn() else dict(lines)
     if TFIDF not in trainings:
         report("TF-IDF is left out: it needs the package scikit-learn")
-    folder = Path(out)
+    folder, accuracies = Path(out), Accuracies()
     with held(folder):
-        done = read_results(folder)
+        records = read_results(folder)
         for seed in range(seeds):
             for size in sizes:
                 part = subset(labelled, size, seed)
                 for name, settings in trainings.items():
                     key = {"labels": size, "seed": seed, "settings": settings, "data": digest}
-                    if any(key.items() <= record.items() for record in done):  # they have all of it
-                        continue
-                    begin = time.perf_counter()
-                    results = (
-                        by_tfidf(part, held_out)
-                        if name == TFIDF
-                        else by_training(folder, part, held_out, {**settings, "seed": seed})
-                    )
-                    if results is None:
-                        return False
-                    seconds = round(time.perf_counter() - begin, 2)
-                    done.append({"line": name, **results, "seconds": seconds, **key})
-                    save_results(folder, done)
-                    report(f"{size:,} labels, seed {seed}, {name}: {results['accuracy']:.1%}")
-    return True
+                    done = [record for record in records if key.items() <= record.items()]
+                    if not done:
+                        begin = time.perf_counter()
+                        results = (
+                            by_tfidf(part, held_out)
+                            if name == TFIDF
+                            else by_training(folder, part, held_out, {**settings, "seed": seed})
+                        )
+                        if results is None:
+                            return None
+                        seconds = round(time.perf_counter() - begin, 2)
+                        done = [{"line": name, **results, "seconds": seconds, **key}]
+                        records += done
+                        save_results(folder, records)
+                        report(f"{size:,} labels, seed {seed}, {name}: {results['accuracy']:.1%}")
+                    of_line = accuracies.setdefault(name, {})
+                    of_line.setdefault(size, []).append(done[0]["accuracy"])
+    return accuracies
 
 
 # --- data ------------------------------------------------------------------------------------
@@ -229,30 +234,6 @@ def read_results(folder: Path) -> list[dict[str, Any]]:
 def save_results(folder: Path, records: Sequence[dict[str, Any]]) -> None:
     """Write all lines anew, because they are few: whatever happens, the file is whole."""
     write_file(folder / RESULTS, "".join(json.dumps(r) + "\n" for r in records).encode())
-
-
-def points(
-    folder: str | Path,
-    data: str,
-    test: str | None,
-    sizes: Sequence[int],
-    seeds: int,
-    lines: Mapping[str, Settings],
-) -> dict[str, dict[int, list[float]]]:
-    """Return for each line and size the accuracies of the seeds that are done, in order."""
-    digest, records = digest_of(*split(data, test)), read_results(Path(folder))
-    results: dict[str, dict[int, list[float]]] = {}
-    for name, settings in {TFIDF: {"kind": TFIDF}, **lines}.items():
-        for size in sizes:
-            accuracies = [
-                record["accuracy"]
-                for record in sorted(records, key=lambda record: record["seed"])
-                if record.get("data") == digest and record.get("settings") == settings
-                if record["labels"] == size and record["seed"] < seeds
-            ]
-            if accuracies:
-                results.setdefault(name, {})[size] = accuracies
-    return results
 
 
 def table(results: Mapping[str, Mapping[int, Sequence[float]]]) -> str:

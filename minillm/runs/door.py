@@ -15,8 +15,7 @@ from typing import Any
 
 from minillm.errors import InputError
 from minillm.mpi import ranks
-from minillm.runs import given as given_data
-from minillm.runs import start
+from minillm.runs import given, start
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Stored, find_kind, kinds
 from minillm.runs.opening import load
@@ -55,9 +54,6 @@ def train(
     InputError for settings or data that are wrong.
     """
     declared = find_kind(kind)
-    data: dict[str, Any] = {"text": text, "sentences": sentences, "pairs": pairs}
-    data |= {"texts": texts, "labels": labels}
-    given_data.check_takes(declared, {**data, "files": files})
     if resume and out is None:
         raise InputError("resume: expected out, the folder of the run to resume")
     if out is None and ranks().size > 1:
@@ -65,7 +61,16 @@ def train(
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="minillm-"))
     try:
         with tempfile.TemporaryDirectory() as place:
-            path = given_data.write(Path(place), **data)
+            path = given.write(
+                declared,
+                Path(place),
+                files=files,
+                text=text,
+                sentences=sentences,
+                texts=texts,
+                labels=labels,
+                pairs=pairs,
+            )
             if path is not None:
                 files = path
                 settings |= {"pretokenised": True} if sentences is not None else {}

@@ -57,23 +57,11 @@ def embed(run: Run, texts: Sequence[str], pooling: str | None = None) -> NDArray
     """See :meth:`minillm.runs.run.Run.embed`."""
     if pooling not in (None, *POOLINGS):
         raise InputError(f"pooling: expected one of {', '.join(POOLINGS)}; found {pooling!r}")
-    return vectors_of(run, rows_of(run, texts), pooling)
-
-
-def rows_of(run: Run, texts: Sequence[str]) -> list[NDArray[np.int32]]:
-    """Return the ids of each text, as many as are read, without [CLS] and [SEP]."""
-    context = run.model.config.context
-    most = min(context, sentences_of(run).longest or context) - 2
-    encode = run.tokenizer.encode
-    return [encode(text, f"text {number}")[:most] for number, text in enumerate(texts, start=1)]
-
-
-def vectors_of(
-    run: Run, rows: Sequence[NDArray[np.integer]], pooling: str | None = None
-) -> NDArray:
-    """Return the vector of each row of ids, (n, D)."""
     model, said = run.model, sentences_of(run)
     pooling = pooling or said.pooling or "mean"
+    most = min(model.config.context, said.longest or model.config.context) - 2
+    encode = run.tokenizer.encode
+    rows = [encode(text, f"text {number}")[:most] for number, text in enumerate(texts, start=1)]
     vectors = np.zeros((len(rows), model.config.width), model.dtype)
     for together in batches([len(row) + 2 for row in rows]):
         batch = framed([[rows[row]] for row in together], *frame_of(run.tokenizer))

@@ -33,12 +33,8 @@ def merge(
     data = {name: value for name, value in stored.data.items() if name != "init_sha256"}
     with folder.held():
         folder.check_free(overwrite)
-        save_run(
-            folder,
-            replace(stored, settings=settings, data=data),
-            run.model.params,
-            _vocabularies(run),
-        )
+        stored = replace(stored, settings=settings, data=data)
+        save_run(folder, stored, run.model.params, run.vocabularies)
     weights = sum(array.size for array in run.model.params.values())
     return f"{weights:,} weights, those of {run.data['init']} with the additions of {path}"
 
@@ -46,10 +42,6 @@ def merge(
 def _check_additions(run: Run) -> None:
     if not has_additions(run.settings):
         raise InputError(f"{run.path}: expected a run with --lora-rank, found one with all weights")
-
-
-def _vocabularies(run: Run) -> dict[str, Any]:
-    return {name: getattr(run, name) for name in run.kind.vocabularies}
 
 
 # --- files of PEFT ---------------------------------------------------------------------------
@@ -81,7 +73,7 @@ def _import_additions(file: str, baseline: str, folder: RunFolder) -> str:
     data = {**base.data, "init": absolute(baseline), "imported": absolute(file)}
     data["init_sha256"] = base.folder.fingerprint()
     stored = Stored(base.kind, base.model.config, settings, data)
-    save_run(folder, stored, updates, _vocabularies(base))
+    save_run(folder, stored, updates, base.vocabularies)
     weights = sum(array.size for array in updates.values())
     return f"{weights:,} weights of additions to those of {baseline}"
 

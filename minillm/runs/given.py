@@ -20,11 +20,24 @@ from minillm.runs.kind import Kind
 TEXT, LINES = DATA_FILES
 
 
-def check_takes(kind: Kind, given: dict[str, Any]) -> None:
-    """InputError unless the kind takes such data, and one sort of them is given."""
-    names = [name for name, value in given.items() if value is not None and name != "texts"]
-    if (given.get("texts") is None) != (given.get("labels") is None):
+def write(
+    kind: Kind,
+    folder: Path,
+    files: Any = None,
+    text: str | None = None,
+    sentences: Iterable[Sequence[str]] | None = None,
+    texts: Iterable[str] | None = None,
+    labels: Iterable[str] | None = None,
+    pairs: Iterable[tuple[str, str]] | None = None,
+) -> Path | None:
+    """Write the data that are given, if not in files, to a file in the folder, and return its path.
+
+    InputError unless the kind takes such data, and one sort of them is given.
+    """
+    if (texts is None) != (labels is None):
         raise InputError("expected texts=[...] and labels=[...] together, found one of them")
+    sorts = {"files": files, "text": text, "sentences": sentences, "labels": labels, "pairs": pairs}
+    names = [name for name, value in sorts.items() if value is not None]
     if len(names) > 1:
         raise InputError(f"expected data of one sort, found {' and '.join(names)}")
     if names and names[0] not in (*kind.takes, "files"):
@@ -32,17 +45,6 @@ def check_takes(kind: Kind, given: dict[str, Any]) -> None:
         raise InputError(
             f"{names[0]}: a run of {kind.name} takes its data as {' or '.join((*known, 'files'))}"
         )
-
-
-def write(
-    folder: Path,
-    text: str | None = None,
-    sentences: Iterable[Sequence[str]] | None = None,
-    texts: Iterable[str] | None = None,
-    labels: Iterable[str] | None = None,
-    pairs: Iterable[tuple[str, str]] | None = None,
-) -> Path | None:
-    """Write the data that are given, if any, to a file in the folder, and return its path."""
     if text is not None:
         return _written(folder / TEXT, [_text(text, "text")])
     if sentences is not None:

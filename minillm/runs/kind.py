@@ -134,10 +134,6 @@ class Kind:
         if "name" in vars(cls):
             _kinds[cls.name] = cls()
 
-    def types_of(self, sizes: Mapping[str, Any]) -> tuple[type[Any], type[Any]]:
-        """Return the classes of model and config for stored sizes: a kind may have several."""
-        return self.model, self.config
-
     # --- settings ---
 
     def init_defaults(self, initial: "Run", given: Mapping[str, Any]) -> dict[str, Any]:
@@ -201,8 +197,7 @@ class Kind:
 
     def build(self, config: Any, vocabularies: Mapping[str, Any], weights: Weights) -> Any:
         """Return a model with these weights.  ValueError where they do not fit the config."""
-        Model, _ = self.types_of(vars(config))
-        model = Model(config, params=dict(weights))
+        model = self.model(config, params=dict(weights))
         dtypes = {str(array.dtype) for array in weights.values()}
         if len(dtypes) > 1 or not dtypes <= {"float32", "float64"}:
             raise ValueError(f"expected weights of one dtype, a float, found {sorted(dtypes)}")

@@ -143,7 +143,7 @@ class TextClassifierKind(Kind):
         self, run: Run, items: Sequence[str], places: Sequence[str] | None
     ) -> list[Classified]:
         """See :meth:`minillm.runs.run.Run.classify`."""
-        read = self._reader_of(run)
+        read = self.reader(run.model.config, run.settings, run.vocabularies)
         names = places or [f"text {number}" for number in range(1, len(items) + 1)]
         ids = Sequences(read(text, place) for text, place in zip(items, names, strict=True))
         return classified(class_probabilities(run.model, ids), run.data["labels"])
@@ -159,17 +159,14 @@ class TextClassifierKind(Kind):
             name = f"{run.data['data']}, validation"
             texts = list(open_data(run.data).texts("validation"))
         labels = run.data["labels"]
-        ids, classes = encode_texts(texts, self._reader_of(run), labels)
+        read = self.reader(run.model.config, run.settings, run.vocabularies)
+        ids, classes = encode_texts(texts, read, labels)
         results = class_results(name, class_probabilities(run.model, ids), classes, labels)
         if left_out := sum(map(without_text, evaluation.files)):
             results["left_out_without_text"] = left_out
         if evaluation.beside:
             results["tfidf_accuracy"] = tfidf_accuracy(run, texts)
         return results
-
-    def _reader_of(self, run: Run) -> Read:
-        vocabularies = {name: getattr(run, name) for name in self.vocabularies}
-        return self.reader(run.model.config, run.settings, vocabularies)
 
 
 # --- data ------------------------------------------------------------------------------------

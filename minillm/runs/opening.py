@@ -11,7 +11,7 @@ from minillm.errors import InputError, short
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Data, Kind, Stored
 from minillm.runs.run import Run
-from minillm.runs.stored import read_config
+from minillm.runs.stored import check_fingerprint, read_config
 from minillm.training.lora import product
 
 Arrays = Mapping[str, NDArray]
@@ -82,11 +82,11 @@ def check_resumable(folder: RunFolder, stored: Stored) -> None:
 
     A damaged size takes no memory.
     """
-    Model, _ = stored.kind.types_of(vars(stored.config))
-    if not hasattr(Model, "shapes"):
+    model = stored.kind.model
+    if not hasattr(model, "shapes"):
         return
     shapes = folder.resume_shapes()
-    for name, expected in Model.shapes(stored.config).items():
+    for name, expected in model.shapes(stored.config).items():
         found = shapes.get(f"params/{name}")
         if found != expected and not (found is None and has_additions(stored.settings)):
             raise InputError(
@@ -147,10 +147,8 @@ def scale_of(settings: Any) -> float:
 
 def check_baseline(data: Data) -> None:
     """Store the baseline's fingerprint in ``data``; InputError if it had another one before."""
-    path = data["init"]
-    fingerprint = RunFolder(path).fingerprint()
-    if data.setdefault("init_sha256", fingerprint) != fingerprint:
-        raise InputError(f"{path}: its weights are not those that the additions were trained for")
+    sha256 = RunFolder(data["init"]).fingerprint()
+    check_fingerprint(data, sha256, data["init"], "its weights have", key="init_sha256")
 
 
 def split(stored: Arrays, weights: Arrays, path: Path) -> tuple[dict[str, NDArray], Arrays]:
@@ -199,6 +197,6 @@ def _with_baseline(
         base = load(stored.data["init"])
     except InputError as error:
         raise InputError(f"{folder.path}: its weights are additions to others: {error}") from None
-    Model, _ = stored.kind.types_of(vars(stored.config))
-    taken = weights_from(base, stored.kind, stored.data, Model.shapes(stored.config))
+    shapes = stored.kind.model.shapes(stored.config)
+    taken = weights_from(base, stored.kind, stored.data, shapes)
     return merged(taken, weights, scale_of(stored.settings), folder.model_path)

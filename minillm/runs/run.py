@@ -61,6 +61,7 @@ class Run:
     ):
         self.kind, self.folder, self.model = kind, folder, model
         self.settings, self.data = settings, data
+        self.vocabularies = vocabularies
         for name, vocabulary in vocabularies.items():
             setattr(self, name, vocabulary)
 
@@ -241,17 +242,18 @@ class Run:
         The options are fields of :class:`minillm.runs.kind.Evaluation`: ``part`` of a built-in set,
         and the ``beam`` and ``length_exponent`` of outputs that are searched for.
         """
-        data: dict[str, Any] = {
-            "text": text,
-            "sentences": sentences,
-            "texts": texts,
-            "labels": labels,
-        }
-        data |= {"pairs": pairs}
-        given.check_takes(self.kind, {**data, "files": files or None})
         names = tuple(map(str, [files] if isinstance(files, str | Path) else files))
         with tempfile.TemporaryDirectory() as folder:
-            path = given.write(Path(folder), **data)
+            path = given.write(
+                self.kind,
+                Path(folder),
+                files=names or None,
+                text=text,
+                sentences=sentences,
+                texts=texts,
+                labels=labels,
+                pairs=pairs,
+            )
             if path is not None:
                 names, options["name"] = (str(path),), "the given data"
             return self.kind.evaluate(self, Evaluation(names, **options))

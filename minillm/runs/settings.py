@@ -38,8 +38,7 @@ class Option:
 
     least and most are inclusive bounds, above and below are exclusive ones.  positional: an
     argument without a name.  data: the setting says where the data are, and is stored with them.
-    changeable: it may differ when a run is resumed.  excludes: options that cannot be given
-    together with it.  rare: ``--help`` leaves it out, and ``--help-all`` shows it.  of_model: a
+    changeable: it may differ when a run is resumed.  rare: ``--help`` leaves it out, and ``--help-all`` shows it.  of_model: a
     field of the model's config has the same name, and stores it.
     """
 
@@ -55,7 +54,6 @@ class Option:
     positional: bool = False
     data: bool = False
     changeable: bool = False
-    excludes: tuple[str, ...] = ()
     rare: bool = False
     of_model: bool = False
 
@@ -179,7 +177,7 @@ class FieldType(NamedTuple):
 
 def types_of(settings: type) -> dict[str, FieldType]:
     """Return the type of each field of a dataclass."""
-    return _types_of(settings)
+    return _types_of(settings)  # once: it takes a millisecond
 
 
 @cache
@@ -252,19 +250,15 @@ def _checked_one(declared: Option, type_: type, name: str, value: object, place:
     return value
 
 
-def data_of(settings: object) -> dict[str, Any]:
-    """Return the settings that say where the data are."""
-    return _values(settings, lambda declared: declared.data)
+def names_of_data(settings: type) -> list[str]:
+    """Return the names of the settings that say where the data are."""
+    return [name for name in types_of(settings) if option_of(settings, name).data]
 
 
-def stored_values(settings: object) -> dict[str, Any]:
+def stored_values(settings: Any) -> dict[str, Any]:
     """Return the settings that are stored with neither the data nor the model."""
-    return _values(settings, lambda declared: not declared.data and not declared.of_model)
-
-
-def _values(settings: object, chosen: typing.Callable[[Option], bool]) -> dict[str, Any]:
-    names = [name for name in types_of(type(settings)) if chosen(option_of(type(settings), name))]
-    return {name: getattr(settings, name) for name in names}
+    elsewhere = {*names_of_data(type(settings)), *names_of_sizes(type(settings))}
+    return {n: value for n, value in vars(settings).items() if n not in elsewhere}
 
 
 # --- settings that several kinds share ---------------------------------------------------------
@@ -285,18 +279,14 @@ class TrainingSettings:
         "M",
         above=0,
         most=1e6,
-        excludes=("steps", "epochs"),
     )
-    steps: int | None = of_run(
-        None, "train for N steps", "N", least=1, most=10**12, excludes=("minutes", "epochs")
-    )
+    steps: int | None = of_run(None, "train for N steps", "N", least=1, most=10**12)
     epochs: int | None = of_run(
         None,
         "train until the training data have been read N times",
         "N",
         least=1,
         most=10**6,
-        excludes=("minutes", "steps"),
     )
     seed: int = option(
         0,
@@ -370,8 +360,8 @@ class TrainingSettings:
 
 
 @dataclass(frozen=True)
-class InitSettings:
-    """Settings of a model that may begin with the weights of another run."""
+class LoRASettings:
+    """Settings of a model that may begin with another run's weights, and train some of them."""
 
     init: str | None = of_init(
         None,
@@ -379,12 +369,6 @@ class InitSettings:
         "DIR",
         data=True,
     )
-
-
-@dataclass(frozen=True)
-class LoRASettings(InitSettings):
-    """Settings of a model that trains a part of the weights that it begins with."""
-
     freeze: str | None = of_init(
         None,
         "do not train the lowest N layers, of which the embeddings are the first; or encoder: "

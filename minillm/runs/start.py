@@ -19,7 +19,7 @@ from minillm.runs.folder import RunFolder
 from minillm.runs.initial import trained_part, with_init_defaults
 from minillm.runs.kind import Job, Kind, Parts, Stored
 from minillm.runs.opening import check_resumable, open_initial
-from minillm.runs.settings import LENGTHS, TrainingSettings, data_of, make, option_of
+from minillm.runs.settings import LENGTHS, TrainingSettings, make, names_of_data, option_of
 from minillm.runs.stored import read_config, save_config, save_vocabularies
 from minillm.training import Options, Summary, new_optimiser, restore_checkpoint, save_checkpoint
 from minillm.training.progress import minutes_and_seconds
@@ -61,9 +61,9 @@ def train(
             folder.check_free(overwrite, kind.resumable)
             settings = _new_settings(kind, given)
         data = dict(stored.data) if stored else {}
-        for name, value in data_of(settings).items():
+        for name in names_of_data(kind.settings):
             if name in given or name not in data:
-                data[name] = _absolute(value)
+                data[name] = _absolute(getattr(settings, name))
         if ranks().size > 1 and STANDARD_INPUT in (*data.get("files", ()), data.get("data")):
             raise InputError("standard input: expected files, which every rank can read")
         command = resume_command or f"minillm train {kind.name} --out {folder.path} --resume"

@@ -19,8 +19,8 @@ from minillm.runs.settings import (
     TrainingSettings,
     checked,
     make,
+    names_of_data,
     names_of_sizes,
-    option_of,
     stored_values,
     types_of,
 )
@@ -77,8 +77,7 @@ def read_config(folder: RunFolder, kind: Kind | None = None) -> Stored:
     if not isinstance(values.get("unit", ""), str):
         raise InputError(f"{path}: unit: expected a text, found {short(values['unit'])}")
     place = f"{path}: its configuration is damaged: "
-    _, Config = kind.types_of(values["model"])
-    config = config_of(Config, values["model"], kind.settings, place)
+    config = config_of(kind.config, values["model"], kind.settings, place)
     settings = _settings_of(kind, values["training"], config, place)
     data = folder.located(values["data"])
     _check_data(kind, data, config, place)
@@ -101,22 +100,21 @@ def _settings_of(kind: Kind, training: Mapping[str, Any], config: Any, place: st
     sizes = names_of_sizes(kind.settings)
     if twice := set(sizes) & training.keys():
         raise InputError(f"{place}training: {min(twice)!r} is a size of the model")
-    settings = make(kind.settings, training, place)
+    known = {entry.name for entry in fields(config)}
+    own = {name: getattr(config, name) for name in sizes if name in known}
+    settings = make(kind.settings, {**training, **own}, place)
     if isinstance(settings, TrainingSettings):
         lengths = [getattr(settings, name) for name in LENGTHS]
         if lengths.count(None) != len(LENGTHS) - 1:
             raise InputError(f"{place}expected one of {', '.join(LENGTHS)}, found {lengths}")
-    known = {entry.name for entry in fields(config)}
-    own = {name: getattr(config, name) for name in sizes if name in known}
-    return make(kind.settings, {**training, **own}, place)
+    return settings
 
 
 def _check_data(kind: Kind, data: Data, config: Any, place: str) -> None:
     """InputError where what is stored about the data is not as the kind declares it."""
-    known = types_of(kind.settings)
-    declared = {name for name in known if option_of(kind.settings, name).data}
+    declared = set(names_of_data(kind.settings))
     for name in sorted(declared - data.keys()):
-        if not known[name].optional:
+        if not types_of(kind.settings)[name].optional:
             raise InputError(f"{place}data: {name!r} is missing")
     place = f"{place}data: "
     make(kind.settings, {name: data[name] for name in declared & data.keys()}, place)
@@ -145,7 +143,9 @@ def config_of(Config: type, values: Mapping[str, Any], settings: type, place: st
         raise InputError(reason) from None
 
 
-def check_fingerprint(data: Data, sha256: str, name: str, what: str = "the text has") -> None:
-    """Store the fingerprint in ``data``; InputError if they had another one before."""
-    if data.setdefault("sha256", sha256) != sha256:
+def check_fingerprint(
+    data: Data, sha256: str, name: str, what: str = "the text has", key: str = "sha256"
+) -> None:
+    """Store a fingerprint in ``data``; InputError if there was another one before."""
+    if data.setdefault(key, sha256) != sha256:
         raise InputError(f"{name}: {what} changed since the run was started")

@@ -77,31 +77,34 @@ def _of_shards(shards: Shards, tokenizer: Vocabulary, data: Data) -> tuple[Ids, 
 
 def training_ids(run: Run) -> Ids:
     """Return the ids that a run was trained on.  InputError if they cannot be read again."""
+    return _ids_of(run, 0)
+
+
+def _ids_of(run: Run, part: int) -> Ids:
+    """Return the ids of a run's own text: to train on (part 0), or those held out (part 1)."""
     check_kept(run)
-    shards = open_shards(run.data["files"])
+    name, shards = name_of(run.data), open_shards(run.data["files"])
     if shards is None:
-        training, _ = split_text(read_training_text(run.data))
-        return run.tokenizer.encode(training, name_of(run.data))
-    check_fingerprint(run.data, shards.sha256, name_of(run.data))
-    return shards.split()[0]
+        text = split_text(read_training_text(run.data))[part]
+        return run.tokenizer.encode(text, name)
+    check_same_vocabulary(shards, run.tokenizer, str(run.path))
+    check_fingerprint(run.data, shards.sha256, name)
+    return shards.split()[part]
 
 
 def evaluation_ids(run: Run, evaluation: Evaluation) -> tuple[str, Ids]:
     """Return the name and the ids of the text to measure on: of shards the held-out end."""
     if evaluation.part == "test":
         raise InputError("--part: the text of a language model has no test part")
-    shards = open_shards(evaluation.files or run.data.get("files", ()))
-    if shards is not None:
-        check_same_vocabulary(shards, run.tokenizer, str(run.path))
-    if evaluation.files:
-        name = evaluation.title
-        return name, shards or run.tokenizer.encode(read_text(evaluation.files), name)
-    check_kept(run)
-    if shards is not None:
-        check_fingerprint(run.data, shards.sha256, name_of(run.data))
-        return f"the held-out end of {shards.path}", shards.split()[1]
-    name = f"the held-out last tenth of {name_of(run.data)}"
-    return name, run.tokenizer.encode(split_text(read_training_text(run.data))[1], name)
+    if not evaluation.files:
+        ids = _ids_of(run, 1)
+        part = "end" if open_shards(run.data["files"]) else "last tenth"
+        return f"the held-out {part} of {name_of(run.data)}", ids
+    name, shards = evaluation.title, open_shards(evaluation.files)
+    if shards is None:
+        return name, run.tokenizer.encode(read_text(evaluation.files), name)
+    check_same_vocabulary(shards, run.tokenizer, str(run.path))
+    return name, shards
 
 
 def evaluation_stream(

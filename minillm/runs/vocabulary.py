@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from minillm.errors import InputError
 from minillm.runs.kind import Data, Job
+from minillm.runs.stored import check_fingerprint
 from minillm.text import Vocabulary, load_tokenizer
 
 Made = TypeVar("Made")
@@ -34,12 +35,8 @@ def kept(data: Data, tokenizer: Vocabulary, path: str) -> Vocabulary:
     InputError if ``data`` had another fingerprint: the tokenizer has changed since then.
     """
     values = json.dumps(tokenizer.to_dict(), sort_keys=True)
-    fingerprint = hashlib.sha256(values.encode()).hexdigest()
-    if data.setdefault("vocabulary_sha256", fingerprint) != fingerprint:
-        raise InputError(
-            f"{path}: expected the vocabulary that the run was started with, found another, of "
-            f"{len(tokenizer)} tokens"
-        )
+    sha256 = hashlib.sha256(values.encode()).hexdigest()
+    check_fingerprint(data, sha256, path, "the vocabulary has", key="vocabulary_sha256")
     return tokenizer
 
 

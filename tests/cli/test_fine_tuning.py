@@ -339,7 +339,7 @@ def test_a_baseline_that_has_changed(bases, train, tmp_path, fails):
     other.model.params["embedding.E"][0] += 1
     other.folder.save_model(other.model.params, {})
     line = fails("classify", out, out / "config.json")
-    assert f"{base}: its weights are not those that the additions were trained for" in line
+    assert f"{base}: its weights have changed since the run was started" in line
     assert "additions were trained for" in fails("finetune", "--out", out, "--resume")
     shutil.rmtree(base)
     moved.rename(base)

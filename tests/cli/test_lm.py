@@ -272,7 +272,7 @@ def test_bad_texts_write_nothing(tmp_path, fails, content, complaint):
         (["--learning-rate", "-1"], "--learning-rate: expected a number above 0, found '-1'"),
         (["--dropout", "1"], "--dropout: expected a number at least 0 and below 1, found '1'"),
         (["--hidden", "0"], "--hidden: expected a whole number from 1 to 65536, found 0"),
-        (["--minutes", "1", "--steps", "1"], "not allowed with"),
+        (["--minutes", "1", "--steps", "1"], "found minutes and steps"),
         (["--resume", "--overwrite"], "not allowed with"),
         (["--tied", "--embedding", "5"], "embedding"),
     ],

@@ -21,7 +21,7 @@ from minillm.runs.exchange import export_additions
 from minillm.runs.kind import Data, Job
 from minillm.runs.labelled import Read, TextClassifierKind, TextClassifierSettings
 from minillm.runs.run import Run
-from minillm.runs.settings import InitSettings, LoRASettings, option, size, with_default
+from minillm.runs.settings import LoRASettings, option, size, with_default
 from minillm.runs.vocabulary import kept
 
 # Learning rates: large models need smaller ones, and LoRA, which trains few weights, larger ones.
@@ -42,7 +42,7 @@ class Settings(TextClassifierSettings, LoRASettings):
     """The settings of fine-tuning."""
 
     init: str | None = with_default(
-        InitSettings,
+        LoRASettings,
         "init",
         None,
         help=f"the run to begin with: of {', '.join(ENCODERS)} or finetuned",
