@@ -83,7 +83,7 @@ def train(
                 settings,
                 resume=resume,
                 overwrite=overwrite,
-                report=report or (start.unseen if quiet else print),
+                report=report or (lambda line: None if quiet else print(line)),
                 quiet=quiet,
                 resume_command=f'minillm.train("{kind}", "{folder}", resume=True)',
                 attached={path.name: path} if path is not None else {},

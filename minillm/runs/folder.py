@@ -229,25 +229,15 @@ class RunFolder:
     # Data of its own
 
     def portable(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Return data for config.json: a path in this folder holds wherever the folder is."""
-        own = {str(path): f"{_RUN}{name}" for name, path in self.attached.items()}
-        inside = f"{os.path.abspath(self.path)}{os.sep}"
-
-        def changed(path: str) -> str:
-            within = path.startswith(inside)
-            return own.get(path) or (_RUN + path.removeprefix(inside) if within else path)
-
-        return _each_text(data, changed)
+        """Return data for config.json: those in this folder are found wherever the folder is."""
+        own = {os.path.abspath(self.path / name): name for name in DATA_FILES}
+        own |= {str(path): name for name, path in self.attached.items()}
+        return _each_text(data, lambda text: f"{_RUN}{own[text]}" if text in own else text)
 
     def located(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Return data from config.json, with the paths where the folder is now."""
-        inside = os.path.abspath(self.path)
-        return _each_text(
-            data,
-            lambda path: (
-                os.path.join(inside, path.removeprefix(_RUN)) if path.startswith(_RUN) else path
-            ),
-        )
+        inside = f"{os.path.abspath(self.path)}{os.sep}"
+        return _each_text(data, lambda text: text.replace(_RUN, inside))
 
     def copy_to(self, other: "RunFolder") -> None:
         """Copy the run, which is whole, to a new folder."""
@@ -287,8 +277,12 @@ class RunFolder:
         path = self.model_path
         tensors, _ = _open_tensors(path)
         weights = {name: tensor.mapped() for name, tensor in tensors.items()}
-        if not allow_nan:
-            check_finite(weights, path)
+        for name, array in weights.items():
+            if not (allow_nan or array.dtype.kind != "f" or np.isfinite(array).all()):
+                raise InputError(
+                    f"{path}: the tensor {short(name)}: expected finite numbers, found a NaN or an "
+                    "infinite one: the training had diverged, or the file is damaged"
+                )
         return weights
 
     def fingerprint(self) -> str:
@@ -359,16 +353,6 @@ class RunFolder:
         values = {"format_version": FORMAT_VERSION, **values}
         with naming(self.path / name):
             write_tensors(self._place / name, arrays, {"minillm": json.dumps(values)})
-
-
-def check_finite(weights: Mapping[str, NDArray], path: Path) -> None:
-    """InputError for a number that is not finite."""
-    for name, array in weights.items():
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise InputError(
-                f"{path}: the tensor {short(name)}: expected finite numbers, found a NaN or an "
-                "infinite one: the training had diverged, or the file is damaged"
-            )
 
 
 def _each_text(data: Mapping[str, Any], change: Callable[[str], str]) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def write(
     """
     if (texts is None) != (labels is None):
         raise InputError("expected texts=[...] and labels=[...] together, found one of them")
-    sorts = {"files": files, "text": text, "sentences": sentences, "labels": labels, "pairs": pairs}
+    sorts = {"text": text, "sentences": sentences, "labels": labels, "pairs": pairs, "files": files}
     names = [name for name, value in sorts.items() if value is not None]
     if len(names) > 1:
         raise InputError(f"expected data of one sort, found {' and '.join(names)}")

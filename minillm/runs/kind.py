@@ -84,12 +84,7 @@ class Evaluation:
     beam: int = 5
     length_exponent: float = 1.0
     beside: bool = False  # set a classifier of texts beside TF-IDF with logistic regression
-    name: str | None = None  # of the data, in the results
-
-    @property
-    def title(self) -> str:
-        """The name of the files in the results."""
-        return self.name or ", ".join(self.files)
+    title: str = ""  # of the files, in the results
 
 
 class Kind:

@@ -40,26 +40,21 @@ def load(path: str | Path, allow_nan: bool = False) -> Run:
 def open_vocabularies(folder: RunFolder, stored: Stored) -> dict[str, Any]:
     """Return the vocabularies of a run by attribute.
 
-    InputError where one is damaged, or of another size than the model.
+    InputError, with the file, where one is damaged, or of another size than the model.
     """
     vocabularies = {}
     for name, (file, size) in stored.kind.vocabularies.items():
-        vocabularies[name] = open_vocabulary(stored.kind, folder, file)
+        values = folder.load_json(file)
+        try:
+            vocabularies[name] = stored.kind.open_vocabulary(values)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise InputError(f"{folder.path / file}: it is damaged: {error}") from None
         expected, tokens = getattr(stored.config, size, None), len(vocabularies[name])
         if expected is not None and expected != tokens:
             raise InputError(
                 f"{folder.path}: the model knows {expected} tokens, but {file} has {tokens}"
             )
     return vocabularies
-
-
-def open_vocabulary(kind: Kind, folder: RunFolder, file: str) -> Any:
-    """Return a vocabulary of a run.  InputError, with its file, where it is damaged."""
-    values = folder.load_json(file)
-    try:
-        return kind.open_vocabulary(values)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{folder.path / file}: it is damaged: {error}") from None
 
 
 def _build(

@@ -114,11 +114,17 @@ class PairKind(Kind):
         config_from(settings, self.config, **one, **own)  # before the data are read
         pairs = open_data(data)
         source, target = self.new_vocabularies(pairs, job)
-        notes: list[str] = []
-        training, validation = (
-            _encode_part(pairs, part, source, target, settings.max_length, data["data"], notes)
-            for part in ("training", "validation")
-        )
+        columns, notes = [], []
+        for part in ("training", "validation"):
+            encoded, left_out = encode_pairs(pairs.pairs(part), source, target, settings.max_length)
+            if left_out:
+                length = settings.max_length
+                notes.append(f"{left_out:,} {part} pairs are longer than {length} tokens")
+            if not len(encoded[0]):
+                raise InputError(f"{data['data']}: no {part} pair is short enough for --max-length")
+            notes.append(f"{len(encoded[0]):,} {part} pairs")
+            columns.append(encoded)
+        training, validation = columns
         check_fingerprint(data, fingerprint(training), data["data"], "the data have")
         data["longest_target"] = int(training[1].lengths.max())
         both = {"source_vocabulary": len(source), "target_vocabulary": len(target)}
@@ -236,26 +242,6 @@ def vocabulary_of(pairs: PairData, job: Job, *sides: int) -> Vocabulary:
             training, unit, settings.minimum_count, settings.vocabulary, held_out=held_out
         ),
     )
-
-
-def _encode_part(
-    pairs: PairData,
-    part: str,
-    source: Vocabulary,
-    target: Vocabulary,
-    longest: int,
-    name: str,
-    notes: list[str],
-) -> tuple[Sequences, Sequences]:
-    """Return the ids of the pairs of a part; ``notes`` gets a line on how many there are."""
-    columns, left_out = encode_pairs(pairs.pairs(part), source, target, longest)
-    count = len(columns[0])
-    if left_out:
-        notes.append(f"{left_out:,} {part} pairs are longer than {longest} tokens")
-    if count == 0:
-        raise InputError(f"{name}: no {part} pair is short enough for --max-length")
-    notes.append(f"{count:,} {part} pairs")
-    return columns
 
 
 def encode_pairs(

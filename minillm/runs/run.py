@@ -243,6 +243,7 @@ class Run:
         and the ``beam`` and ``length_exponent`` of outputs that are searched for.
         """
         names = tuple(map(str, [files] if isinstance(files, str | Path) else files))
+        title = ", ".join(names)
         with tempfile.TemporaryDirectory() as folder:
             path = given.write(
                 self.kind,
@@ -255,8 +256,8 @@ class Run:
                 pairs=pairs,
             )
             if path is not None:
-                names, options["name"] = (str(path),), "the given data"
-            return self.kind.evaluate(self, Evaluation(names, **options))
+                names, title = (str(path),), "the given data"
+            return self.kind.evaluate(self, Evaluation(names, title=title, **options))
 
     def _ability(self, name: str) -> Any:
         ability = getattr(self.kind, name, None)

@@ -38,8 +38,9 @@ class Option:
 
     least and most are inclusive bounds, above and below are exclusive ones.  positional: an
     argument without a name.  data: the setting says where the data are, and is stored with them.
-    changeable: it may differ when a run is resumed.  rare: ``--help`` leaves it out, and ``--help-all`` shows it.  of_model: a
-    field of the model's config has the same name, and stores it.
+    changeable: it may differ when a run is resumed.  rare: ``--help`` leaves it out, and
+    ``--help-all`` shows it.  of_model: a field of the model's config has the same name, and stores
+    it.
     """
 
     help: str

@@ -49,7 +49,7 @@ def train(
     All ranks of a job call this alike; rank 0 alone writes and reports.
     """
     if ranks().rank > 0:
-        report, quiet = unseen, True
+        report, quiet = lambda line: None, True
     folder = RunFolder(out)
     folder.attached = dict(attached or {})
     with held(folder):
@@ -73,15 +73,9 @@ def train(
         return _train(kind, job)
 
 
-def unseen(line: str) -> None:
-    """Show nothing of a line."""
-
-
 @contextmanager
 def held(folder: RunFolder) -> Iterator[None]:
     """Keep other processes out of the folder; a divergence says what the folder has."""
-    if folder.path.exists() and not folder.path.is_dir():
-        raise InputError(f"{folder.path}: expected a folder, found a file")
     with folder.held_for_all():
         try:
             yield

@@ -340,7 +340,7 @@ def test_a_baseline_that_has_changed(bases, train, tmp_path, fails):
     other.folder.save_model(other.model.params, {})
     line = fails("classify", out, out / "config.json")
     assert f"{base}: its weights have changed since the run was started" in line
-    assert "additions were trained for" in fails("finetune", "--out", out, "--resume")
+    assert "its weights have changed" in fails("finetune", "--out", out, "--resume")
     shutil.rmtree(base)
     moved.rename(base)
     minillm.load(out)

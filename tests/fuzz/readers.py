@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from minillm.runs.kind import find_kind
-from minillm.runs.opening import load, open_vocabularies, open_vocabulary
+from minillm.runs.kind import Stored, find_kind
+from minillm.runs.opening import load, open_vocabularies
 from minillm.runs.run import Run
 from minillm.runs.stored import read_config
 
@@ -184,7 +184,8 @@ def read_analogies(folder: Path, rng: random.Random) -> None:
 def read_vocabulary(folder: Path, rng: random.Random) -> None:
     from minillm.runs.folder import RunFolder
 
-    found = open_vocabulary(find_kind("lm"), RunFolder(folder), "vocabulary.json")
+    stored = Stored(find_kind("lm"), None, None, {})
+    found = open_vocabularies(RunFolder(folder), stored)["tokenizer"]
     found.decode(list(islice(range(len(found)), 50)))
     found.to_dict()
 

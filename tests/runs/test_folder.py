@@ -354,9 +354,9 @@ def test_weights_are_mapped(tmp_path):
 def test_a_path_in_the_folder_holds_when_it_has_been_moved(tmp_path):
     folder = RunFolder(tmp_path / "run")
     folder.attached = {"given.txt": tmp_path / "a.txt"}
-    inside, outside = str(tmp_path / "run" / "own.txt"), str(tmp_path / "runs.txt")
+    inside, outside = str(tmp_path / "run" / "given.jsonl"), str(tmp_path / "runs.txt")
     files = [str(tmp_path / "a.txt"), inside, outside, "built-in"]
     stored = json.loads(json.dumps(folder.portable({"files": files, "documents": True, "n": None})))
     moved = RunFolder(tmp_path / "moved").located(stored)
-    own = [str(tmp_path / "moved" / name) for name in ("given.txt", "own.txt")]
+    own = [str(tmp_path / "moved" / name) for name in ("given.txt", "given.jsonl")]
     assert moved == {"files": [*own, outside, "built-in"], "documents": True, "n": None}
