@@ -117,7 +117,7 @@ def test_several_processes_make_the_same_model(tmp_path, text, size, unit):
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_an_interrupt_leaves_nothing(tmp_path):
-    (tmp_path / "text.txt").write_text(many_words(200_000))
+    (tmp_path / "text.txt").write_text(many_words(500_000))
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     options = ["--out", tmp_path / "out", "--memory", "1M", "--pretokenised"]
