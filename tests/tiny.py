@@ -1,6 +1,11 @@
 """Texts and options that make runs of a fraction of a second."""
 
 import json
+import signal
+
+import pytest
+
+from minillm.cli import main
 
 TEXT = "the cat sat on the mat and the dog sat on the log.\n" * 60
 LM = ["--hidden", "12", "--embedding", "6", "--batch", "4", "--window", "8"]
@@ -19,3 +24,19 @@ def metrics(folder):
 def contents(folder):
     """The bytes of each file in a folder."""
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def stopped_after(steps, command, Task):
+    """Run a training of this task, which Ctrl-C stops after so many steps."""
+    original, count = Task.training_loss, 0
+
+    def counted(self, rng):
+        nonlocal count
+        count += 1
+        if count == steps:
+            signal.raise_signal(signal.SIGINT)
+        return original(self, rng)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Task, "training_loss", counted)
+        assert main([str(part) for part in command]) == 130

@@ -6,7 +6,7 @@ run of image-classifier, a line is an image: its pixels, 0 to 1, separated by sp
 
 examples:
   echo "a fine film" | minillm classify runs/reviews
-  minillm classify runs/reviews --all < texts.txt
+  minillm classify runs/reviews < texts.txt
   minillm classify runs/reviews texts.txt --json > labels.jsonl
         one object per line: {"label": ..., "probabilities": {...}, "text": ...}
 """
@@ -23,11 +23,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Declare the lines, and the form of the output."""
     add_run(parser, "a run of a classifier")
     add_files(parser, "lines of UTF-8 text (default: standard input)")
-    form = parser.add_mutually_exclusive_group()
-    form.add_argument(
-        "--all", action="store_true", help="print the probabilities of all labels, largest first"
-    )
-    form.add_argument("--json", action="store_true", help="print one JSON object per line")
+    help = "print one JSON object a line, with the probabilities of all labels"
+    parser.add_argument("--json", action="store_true", help=help)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -39,9 +36,6 @@ def run(args: argparse.Namespace) -> int:
             if args.json:
                 values = {"label": answer.label, "probabilities": answer.probabilities}
                 print(json.dumps(values | {"text": text}, ensure_ascii=False))
-            elif args.all:
-                entries = answer.probabilities.items()
-                print("\t".join(f"{label} {probability:.4f}" for label, probability in entries))
             else:
                 print(f"{answer.label}\t{answer.probability:.4f}\t{text}")
     return 0

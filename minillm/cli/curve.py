@@ -24,9 +24,8 @@ from minillm.data.files import write_file
 from minillm.errors import InputError
 from minillm.plots import learning_curve
 from minillm.runs.curve import PICTURE, CurveSettings, lines_of, measure, table
-from minillm.runs.settings import make
 
-OWN = ("data", "validation", "seed", "seeds", "init")  # the curve sets these itself
+OWN = ("data", "validation", "seed", "init")  # the curve sets these itself
 LABELS = "50,100,300,1000"
 
 
@@ -48,7 +47,6 @@ def run(args: argparse.Namespace) -> int:
     """Train missing results, print the table, and draw the plot."""
     sizes, given = sizes_of(args.sizes), given_settings(args, CurveSettings)
     given = {name: value for name, value in given.items() if name not in OWN}
-    make(CurveSettings, given)  # an error comes before anything is trained
     lines = lines_of(given, args.init)
     results = measure(args.out, args.data, args.test, sizes, args.seeds, lines)
     if results is None:

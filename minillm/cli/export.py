@@ -1,8 +1,8 @@
 """Write a model in the format of another program.
 
 An n-gram model becomes an ARPA file, which SRILM and KenLM read; word vectors one of the formats of
-word2vec, which gensim reads; a GPT of characters or byte pairs, or a BERT, a folder that Hugging
-Face's transformers loads.
+word2vec, which gensim reads; a GPT of byte pairs, or a BERT, a folder that Hugging Face's
+transformers loads.
 
 examples:
   minillm export runs/words model.arpa

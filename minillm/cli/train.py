@@ -11,7 +11,7 @@ from minillm.cli.arguments import ArgumentParser
 from minillm.cli.options import add_option, add_settings, given_settings
 from minillm.mpi import ranks
 from minillm.runs import start
-from minillm.runs.kind import Kind, kinds
+from minillm.runs.kind import Kind, find_kind, titles
 from minillm.runs.opening import load
 from minillm.runs.settings import types_of
 
@@ -21,18 +21,14 @@ FINETUNED = "finetuned"  # the kind that `minillm finetune` trains
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare a parser for each kind."""
     choices = parser.add_subparsers(title="kinds", metavar="KIND", required=True)
-    for kind in kinds().values():
-        if kind.name == FINETUNED:
+    for name, title in titles().items():
+        if name == FINETUNED:
             continue
 
-        def declare(kind_parser: ArgumentParser, kind: Kind = kind) -> None:
-            add_kind(kind_parser, kind)
+        def declare(kind_parser: ArgumentParser, name: str = name) -> None:
+            add_kind(kind_parser, find_kind(name))
 
-        choices.add_parser(
-            kind.name,
-            help=kind.help + (f" ({kind.year})" if kind.year != Kind.year else ""),
-            declare=declare,
-        )
+        choices.add_parser(name, help=title, declare=declare)
 
 
 def add_kind(parser: ArgumentParser, kind: Kind) -> None:

@@ -27,12 +27,11 @@ from minillm.data.subsets import hold_out, nested_order
 from minillm.errors import InputError
 from minillm.runs import start
 from minillm.runs.augmentation import absolute_methods, open_vectors
-from minillm.runs.initial import with_init_defaults
 from minillm.runs.kind import find_kind
 from minillm.runs.labelled import TextClassifierSettings, by_tfidf, has_sklearn
 from minillm.runs.lock import held
-from minillm.runs.opening import load, open_initial
-from minillm.runs.settings import LoRASettings, make, option, types_of
+from minillm.runs.opening import load
+from minillm.runs.settings import LoRASettings, option, types_of
 
 VALIDATION = 5  # every fifth text of a label is held out of a training
 TEST = 10  # every tenth text of a label is for the test, if there is no test set
@@ -173,7 +172,7 @@ def check_line(settings: Settings) -> None:
     """InputError if the settings of a line are wrong, or their runs or vectors cannot be opened."""
     kind = find_kind(settings.get("kind", "classifier"))
     given = {name: value for name, value in settings.items() if name != "kind"}
-    make(kind.settings, with_init_defaults(kind, open_initial(given), given))
+    start.new_settings(kind, given)
     if given.get("vectors"):
         open_vectors(given["vectors"])
 

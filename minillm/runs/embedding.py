@@ -33,6 +33,15 @@ def frames(tokenizer: Any) -> bool:
     return None not in [getattr(tokenizer, name, None) for name in ("cls", "sep", "mask")]
 
 
+def check_frames(tokenizer: Any, source: str) -> None:
+    """InputError, with ``source``, for a vocabulary without the special tokens."""
+    if not frames(tokenizer):
+        raise InputError(
+            f"{source}: expected a vocabulary of unit wordpiece, with [CLS], [SEP] and [MASK], "
+            f"found one of unit {tokenizer.unit}"
+        )
+
+
 def frame_of(tokenizer: Any) -> tuple[int, int]:
     """Return the ids of [CLS] and [SEP]."""
     return tokenizer.cls, tokenizer.sep

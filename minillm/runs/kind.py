@@ -1,17 +1,19 @@
 """A kind of model is one declaration: a subclass of :class:`Kind`, one file in ``runs/kinds/``.
 
-It has everything that a command needs to know about a model: the kind's name and help, its
-settings, the opening of its data, its training task, the measures of ``eval``, and the abilities of
-its runs.  The command line, :mod:`minillm.runs.opening` and :class:`minillm.runs.run.Run` follow
-from it.  So a new kind is ``models/x.py``, ``runs/kinds/x.py`` and their tests.
+It tells a command all that it needs to know of a model: the kind's name and help, its settings, how
+its data are opened and its task is made, what ``eval`` measures, and what its runs are able to do.
+The first line of the file's docstring is its title, which ends with the year of the source.
+The command line, :mod:`minillm.runs.opening` and :class:`minillm.runs.run.Run` follow from it, so
+that a new kind is ``models/x.py``, ``runs/kinds/x.py`` and their tests.
 """
 
 import importlib
+import inspect
 import math
-import pkgutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -97,8 +99,6 @@ class Kind:
     """
 
     name: ClassVar[str]
-    year: ClassVar[int] = 9999  # of the source, because kinds are listed in historical order
-    help: ClassVar[str]  # a few words
     description: ClassVar[str]
     examples: ClassVar[str]
 
@@ -221,9 +221,18 @@ def sizes_of(run: "Run", settings: type) -> dict[str, Any]:
 
 
 def kinds() -> dict[str, Kind]:
-    """Return all kinds by name, in historical order: those in ``runs/kinds``, and any others."""
+    """Return all kinds by name, in order: those in ``runs/kinds`` and any others."""
     _import_kinds()
-    return dict(sorted(_kinds.items(), key=lambda entry: (entry[1].year, entry[0])))
+    return dict(sorted(_kinds.items()))
+
+
+def titles() -> dict[str, str]:
+    """Return the titles of all kinds, in historical order; none is imported for it."""
+    docstrings = {n: inspect.getmodule(type(kind)).__doc__ or "" for n, kind in _kinds.items()}
+    for name, path in _modules().items():
+        docstrings[name] = path.read_text("utf-8").removeprefix('"""')
+    titles = {name: docstring.split("\n")[0].rstrip('."') for name, docstring in docstrings.items()}
+    return dict(sorted(titles.items(), key=lambda entry: (entry[1][-5:], entry[0])))
 
 
 def find_kind(name: str) -> Kind:
@@ -231,20 +240,21 @@ def find_kind(name: str) -> Kind:
 
     InputError if there is none.
     """
-    if name not in _kinds and name.replace("-", "_") in _module_names():
-        importlib.import_module(f"minillm.runs.kinds.{name.replace('-', '_')}")
-    if name not in _kinds and name not in kinds():
+    if name not in _kinds and name in _modules():
+        importlib.import_module(f"minillm.runs.kinds.{_modules()[name].stem}")
+    if name not in _kinds:
         raise InputError(f"kind: expected one of {', '.join(kinds())}; found {name!r}")
     return _kinds[name]
 
 
 @cache
-def _module_names() -> list[str]:
-    package = importlib.import_module("minillm.runs.kinds")
-    return [module.name for module in pkgutil.iter_modules(package.__path__)]
+def _modules() -> dict[str, Path]:
+    """Return the files in ``runs/kinds`` by the names of their kinds."""
+    paths = sorted(Path(__file__).with_name("kinds").glob("[!_]*.py"))
+    return {path.stem.replace("_", "-"): path for path in paths}
 
 
 @cache
 def _import_kinds() -> None:
-    for name in _module_names():
-        importlib.import_module(f"minillm.runs.kinds.{name}")
+    for name in _modules():
+        find_kind(name)

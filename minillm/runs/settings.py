@@ -94,6 +94,14 @@ def option(default: Any, help: str, metavar: str | None = None, **details: Any) 
 
 # The descriptions of sizes that several kinds of models have.
 SIZES: dict[str, dict[str, Any]] = {
+    "layers": {"help": "number of layers", "metavar": "L", "most": 1000},
+    "width": {"help": "width of a token's vector", "metavar": "D", "most": 65536},
+    "context": {
+        "help": "how many tokens the model sees",
+        "metavar": "C",
+        "least": 2,
+        "most": 1 << 20,
+    },
     "hidden": {"help": "width of a layer", "metavar": "H", "most": 65536},
     "embedding": {"help": "width of the embedding", "metavar": "D", "most": 65536},
     "heads": {"help": "heads of attention in each block", "metavar": "N", "most": 65536},

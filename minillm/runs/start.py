@@ -59,7 +59,7 @@ def train(
             settings = _changed(folder, stored.settings, given)
         else:
             folder.check_free(overwrite, kind.resumable)
-            settings = _new_settings(kind, given)
+            settings = new_settings(kind, given)
         data = dict(stored.data) if stored else {}
         for name in names_of_data(kind.settings):
             if name in given or name not in data:
@@ -87,7 +87,8 @@ def held(folder: RunFolder) -> Iterator[None]:
 # --- settings --------------------------------------------------------------------------------
 
 
-def _new_settings(kind: Kind, given: Mapping[str, Any]) -> Any:
+def new_settings(kind: Kind, given: Mapping[str, Any]) -> Any:
+    """Return the settings of a new run, checked, with the defaults for what is not given."""
     initial = open_initial({"init": _absolute(given.get("init"))})
     return make(kind.settings, with_init_defaults(kind, initial, given))
 

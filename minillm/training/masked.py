@@ -1,6 +1,5 @@
 """The task of models that predict masked tokens: passages of a text with some tokens hidden."""
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -10,9 +9,7 @@ from numpy.typing import NDArray
 from minillm import ops
 from minillm.data.masking import MaskedBatch, Masking
 from minillm.data.passages import Passages
-from minillm.data.windows import Ids
 from minillm.errors import InputError
-from minillm.models.ngram import NGramConfig, count_ngrams, estimate
 from minillm.training.parallel import own_generator, own_rows
 from minillm.training.task import Backward, position_from
 
@@ -96,26 +93,3 @@ def evaluate_filling(
     if not hidden:
         raise InputError("the text to measure on has no token that could be hidden")
     return total / hidden, right / hidden, hidden
-
-
-def ngram_filling(
-    training: Ids, batches: Iterable[MaskedBatch], vocabulary: int, order: int = 5
-) -> tuple[float, float]:
-    """Return the loss in nats and the accuracy of an n-gram model on the same places: a baseline.
-
-    It reads only the last ``order - 1`` tokens to the left, but sees all of them.
-    """
-    config = NGramConfig(vocabulary=vocabulary, order=order)
-    counted = np.concatenate([[config.start], training[:]]).astype(np.int32)
-    model = estimate(count_ngrams(counted, order, config.start), config)
-    nats, right, hidden = 0.0, 0, 0
-    for batch in batches:
-        ids = batch.ids.copy()
-        ids[batch.places] = batch.targets
-        for row, place in np.argwhere(batch.places).tolist():
-            before = ids[row, max(1, place - order + 1) : place]  # not [CLS]
-            log_p = model.distribution(before.tolist())
-            nats -= float(log_p[ids[row, place]]) * math.log(10)
-            right += int(log_p.argmax() == ids[row, place])
-            hidden += 1
-    return nats / hidden, right / hidden

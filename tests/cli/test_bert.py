@@ -9,12 +9,13 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import tiny
-from tiny import metrics
+from tiny import metrics, stopped_after
 
 import minillm
 from minillm.cli import main
 from minillm.errors import InputError
 from minillm.runs.embedding import PADDING, TOKENS, batches
+from minillm.training.masked import MaskedTask
 
 TEXT = "the cat sat on the mat and the dog sat on the log.\nan unbelievable mouse ran.\n" * 50
 TINY = tiny.BERT
@@ -72,33 +73,12 @@ def test_resumed_equals_uninterrupted(text_file, tmp_path, options):
     train = ["train", "bert", text_file, *TINY, *options, "--steps", "12"]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert main([*train, "--out", str(whole)]) == 0
-    stopped_after(7, [*train, "--out", str(parts)])
+    stopped_after(7, [*train, "--out", str(parts)], MaskedTask)
     assert main(["train", "bert", "--out", str(parts), "--resume"]) == 0
     assert metrics(parts) == metrics(whole)
     first, second = (minillm.load(folder).model.params for folder in (whole, parts))
     for name, array in first.items():
         np.testing.assert_array_equal(array, second[name])
-
-
-def stopped_after(steps, command):
-    """Runs a training that is interrupted, as by Ctrl-C, after some steps."""
-    from minillm.training.masked import MaskedTask
-
-    original, count = MaskedTask.training_loss, 0
-
-    def counted(self, rng):
-        nonlocal count
-        count += 1
-        if count == steps:
-            import os
-            import signal
-
-            os.kill(os.getpid(), signal.SIGINT)
-        return original(self, rng)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(MaskedTask, "training_loss", counted)
-        assert main(command) == 130
 
 
 def test_shards_train_as_the_text_does(finished, text_file, tmp_path):
@@ -116,10 +96,6 @@ def test_evaluation_hides_always_the_same(finished, text_file, capsys):
     assert one == two
     # 15 % of a passage, to the nearest whole: of ten tokens, beside the two special ones, two
     assert one["masked_tokens"] == pytest.approx(2 * one["tokens"] / 10, abs=2)
-    assert one["unigram_accuracy"] <= 1
-    assert 0 < one["unigram_nats"] < np.log(60)
-    assert one["5_gram_accuracy"] > 0.6  # the text repeats two lines
-    assert 0 < one["5_gram_nats"] < 1
     capsys.readouterr()
     assert main(["eval", str(finished), text_file, "--json"]) == 0
     results = json.loads(capsys.readouterr().out)

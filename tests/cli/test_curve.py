@@ -1,11 +1,10 @@
 """minillm curve: what each training is given, what is trained once, and bad input."""
 
 import json
-import os
-import signal
 
 import numpy as np
 import pytest
+from tiny import stopped_after
 
 from minillm.cli import main
 from minillm.formats.word2vec import write_vectors
@@ -96,23 +95,13 @@ def test_each_training_is_done_once_and_more_are_added(data, capsys, monkeypatch
     assert "| n-grams, augmented |" in table
 
 
-def test_an_interrupted_curve_goes_on_with_the_same_results(data, capsys, monkeypatch):
+def test_an_interrupted_curve_goes_on_with_the_same_results(data, capsys):
     assert main(command(data)) == 0
     whole = [{k: v for k, v in r.items() if k != "seconds"} for r in results(data)]
     (data / "curve" / "results.jsonl").unlink()
-    original, calls = MinibatchTask.training_loss, []
-
-    def interrupted(self, rng):
-        calls.append(1)
-        if len(calls) == 8:  # within the second training
-            os.kill(os.getpid(), signal.SIGINT)
-        return original(self, rng)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(MinibatchTask, "training_loss", interrupted)
-        capsys.readouterr()
-        assert main(command(data)) == 130
-    assert "to continue: the same command again" in capsys.readouterr().out
+    capsys.readouterr()
+    stopped_after(8, command(data), MinibatchTask)  # within the second training
+    assert "to go on: the same command again" in capsys.readouterr().out
     kept = results(data)
     assert [r["line"] for r in kept].count("n-grams") == 1
     assert {path.name for path in (data / "curve").iterdir()} == {"curve.png", "results.jsonl"}

@@ -3,7 +3,6 @@
 import io
 import json
 import random
-import resource
 import shutil
 import signal
 import subprocess
@@ -217,24 +216,6 @@ def test_resumed_equals_uninterrupted_after_a_kill_at_any_moment(text_file, tmp_
     assert {path.name for path in out.iterdir()} == {path.name for path in whole.iterdir()}
 
 
-def test_ctrl_c_saves_and_says_how_to_resume(text_file, tmp_path, lm):
-    out = tmp_path / "run"
-    process = start("train", "lm", text_file, "--out", out, "--steps", "1000000", *TINY)
-    while not (out / "metrics.jsonl").exists() or not metrics(out):
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=20)
-    assert process.returncode == 130
-    assert "Traceback" not in stderr
-    assert "stopped after " in stdout
-    assert stdout.endswith(f"to continue: minillm train lm --out {out} --resume\n")
-    assert main(["generate", str(out), "--length", "5"]) == 0
-    step = metrics(out)[-1]["step"]
-    longer = ["--steps", str(step + 20), "--resume"]
-    assert main(["train", "lm", "--out", str(out), *longer]) == 0
-
-
 def test_a_run_can_be_made_longer(run_folder, capsys, fails):
     resume = ["train", "lm", "--out", str(run_folder), "--resume"]
     config = (run_folder / "config.json").read_text()
@@ -289,19 +270,11 @@ def test_bad_texts_write_nothing(tmp_path, fails, content, complaint):
     ("options", "complaint"),
     [
         (["--learning-rate", "-1"], "--learning-rate: expected a number above 0, found '-1'"),
-        (["--learning-rate", "nan"], "--learning-rate"),
         (["--dropout", "1"], "--dropout: expected a number at least 0 and below 1, found '1'"),
         (["--hidden", "0"], "--hidden: expected a whole number from 1 to 65536, found 0"),
-        (["--hidden", "many"], "--hidden"),
-        (["--steps", "0"], "--steps"),
-        (["--minutes", "0"], "--minutes"),
         (["--minutes", "1", "--steps", "1"], "found minutes and steps"),
         (["--resume", "--overwrite"], "not allowed with"),
-        (["--cell", "transformer"], "--cell"),
-        (["--seed", "-1"], "--seed"),
-        (["--warmup", "1"], "--warmup"),
         (["--tied", "--embedding", "5"], "embedding"),
-        (["--hiden", "5"], "--hiden"),
     ],
 )
 def test_nonsense_options(text_file, tmp_path, fails, options, complaint):
@@ -326,8 +299,6 @@ def test_nonsense_to_generate(lm, fails, options, complaint):
 
 
 def test_commands_that_lack_something(fails, tmp_path, text_file):
-    assert "VERB: expected one of analogy" in fails("fly")
-    assert "KIND" in fails("train")
     assert "--out" in fails("train", "lm")
     assert "no run in it" in fails("generate", tmp_path)
     assert "no run in it" in fails("eval", tmp_path / "nowhere")
@@ -371,60 +342,3 @@ def test_a_resumed_run_stays_the_same_run(run_folder, fails):
     line = fails(*resume, "--hidden", "13")
     assert "--hidden: the run in" in line
     assert "has 12, found 13" in line
-
-
-@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "vocabulary.json"])
-def test_a_truncated_checkpoint(run_folder, fails, name):
-    path = run_folder / name
-    path.write_bytes(path.read_bytes()[:-20])
-    for verb in ("generate", "eval"):
-        assert str(path) in fails(verb, run_folder)
-
-
-def test_damaged_checkpoints(run_folder, fails):
-    resume = ["train", "lm", "--out", run_folder, "--resume", "--steps", "50"]
-    path = run_folder / "resume.safetensors"
-    path.write_bytes(path.read_bytes()[:1000])
-    assert str(path) in fails(*resume)
-    config = run_folder / "config.json"
-    text = config.read_text()
-    config.write_text(text.replace('"kind": "lm"', '"kind": "poem"'))
-    line = fails("generate", run_folder)
-    assert "config.json: expected a run of " in line
-    assert "found 'poem'" in line
-    config.write_text(text.replace('"format_version": 1', '"format_version": 9'))
-    assert "expected format version 1, found 9" in fails("generate", run_folder)
-    config.write_text(text.replace('"layers": 1', '"layers": 2'))
-    assert "expected shape" in fails("generate", run_folder)
-    config.write_text(text.replace('"cell": "lstm"', '"cell": "fish"'))
-    assert "damaged" in fails("generate", run_folder)
-
-
-def test_divergence(text_file, tmp_path, capsys):
-    out = tmp_path / "run"
-    steps = ["--steps", "50", "--checkpoint-seconds", "0"]
-    assert main(["train", "lm", text_file, "--out", str(out), *steps, *TINY, *tiny.WILD]) == 1
-    last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith("minillm: the training diverged at step ")
-    assert "learning rate 9.9" in last
-    assert "gradient norm" in last
-    assert (out / "resume.safetensors").exists()
-
-
-def test_a_full_disk_leaves_the_last_good_files(text_file, tmp_path):
-    def limit():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))
-
-    out = tmp_path / "run"
-    options = ["--steps", "2000", "--checkpoint-seconds", "0", "--validations", "1000"]
-    small = ["--hidden", "4", "--embedding", "2", "--batch", "2", "--window", "4"]
-    process = start("train", "lm", text_file, "--out", out, *options, *small, preexec_fn=limit)
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 2
-    last = stderr.splitlines()[-1]
-    assert last.startswith(f"minillm: {out}")
-    assert last.endswith("File too large; what was saved before is kept")
-    assert "Traceback" not in stderr
-    assert not list(out.glob(".*"))
-    step = RunFolder(out).load_resume()[1]["progress"]["step"]
-    assert main(["train", "lm", "--out", str(out), "--resume", "--steps", f"{step + 1}"]) == 0

@@ -34,18 +34,6 @@ def test_every_smoothing_of_characters(tmp_path, text_file, evaluated, smoothing
     assert evaluated(folder)["bits_per_token"] < 1
 
 
-def test_counting_on_the_disk_is_counting_in_memory(tmp_path):
-    text = tmp_path / "text"
-    text.write_text(builtin_corpus()[:60_000])
-    models = []
-    for memory in ("2G", "1K"):
-        folder = tmp_path / memory
-        arguments = ["--unit", "character", "--order", "4", "--memory", memory]
-        assert main(["train", "ngram", str(text), "--out", str(folder), *arguments]) == 0
-        models.append((folder / "model.safetensors").read_bytes())
-    assert models[0] == models[1]
-
-
 def test_export_and_import(tmp_path, ngram, text_file, capsys, evaluated, fails):
     arpa, again = str(tmp_path / "model.arpa.gz"), str(tmp_path / "again.arpa.gz")
     folder = str(tmp_path / "imported")

@@ -117,7 +117,7 @@ def test_several_processes_make_the_same_model(tmp_path, text, size, unit):
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_an_interrupt_leaves_nothing(tmp_path):
-    (tmp_path / "text.txt").write_text(many_words(200_000))
+    (tmp_path / "text.txt").write_text(many_words(500_000))
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     options = ["--out", tmp_path / "out", "--memory", "1M", "--pretokenised"]
@@ -134,21 +134,3 @@ def test_an_interrupt_leaves_nothing(tmp_path):
     assert (process.returncode, error.splitlines()[-1]) == (130, "minillm: stopped"), error
     assert not list(temporary.iterdir())
     assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.skipif(os.name == "nt", reason="limits of a process")
-def test_a_full_disk_is_told_in_one_line(tmp_path, text):
-    code = "import resource, sys; from minillm.cli import main; import minillm.training.ngram; \
-        resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000)); sys.exit(main(sys.argv[1:]))"
-    out = tmp_path / "out"
-    found = subprocess.run(
-        [sys.executable, "-c", code, "train", "ngram", text, "--out", out],
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"TMPDIR": str(tmp_path)},
-    )
-    assert found.returncode == 2
-    assert found.stderr.splitlines()[-1].startswith(f"minillm: {tmp_path}/minillm-spill-")
-    assert found.stderr.splitlines()[-1].endswith("File too large; what was saved before is kept")
-    assert "Traceback" not in found.stderr
-    assert not list(tmp_path.iterdir())

@@ -26,6 +26,8 @@ def test_a_divergence_leaves_the_old_run(out, text_file, capsys):
     assert main([*command, *LM, *WILD]) == 1
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("minillm: the training diverged at step ")
+    assert "learning rate 9.9" in last
+    assert "gradient norm" in last
     assert last.endswith(f"; {out} keeps the run that was to be replaced")
     assert contents(out) == before
     assert main([*command, "--checkpoint-seconds", "0", *LM, *WILD]) == 1
@@ -49,10 +51,7 @@ def test_a_folder_in_the_way_leaves_the_old_run(out, text_file, capsys, name):
 
 @pytest.mark.parametrize(
     ("kind", "limit"),
-    [
-        *(("lm", 100), ("lm", 9000)),
-        *(("ngram", 100), ("ngram", 1000), ("word2vec", 3000)),
-    ],
+    [*(("lm", 100), ("lm", 9000)), *(("ngram", 100), ("ngram", 1000), ("word2vec", 3000))],
 )
 def test_a_full_disk_leaves_the_old_run(out, text_file, kind, limit):
     before = contents(out)

@@ -2,14 +2,13 @@
 
 import io
 import json
-import os
 import re
-import signal
 import sys
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from tiny import stopped_after
 
 from minillm.cli import main
 from minillm.training.minibatches import MinibatchTask
@@ -83,21 +82,12 @@ def test_train_translate_eval_plot(run_folder, monkeypatch, capsys, tmp_path):
 
 
 @pytest.mark.parametrize("options", [["--attention", "none"], ["--attention", "dot"]])
-def test_resumed_equals_uninterrupted(tmp_path, pair_file, monkeypatch, options):
+def test_resumed_equals_uninterrupted(tmp_path, pair_file, options):
     command = ["train", "seq2seq", pair_file, *TINY, *options, "--dropout", "0.3"]
     command += ["--validations", "1"]
     whole, halves = str(tmp_path / "whole"), str(tmp_path / "halves")
     assert main([*command, "--out", whole, "--steps", "20"]) == 0
-    original, calls = MinibatchTask.training_loss, []
-
-    def interrupted(self, rng):
-        calls.append(1)
-        if len(calls) == 11:
-            os.kill(os.getpid(), signal.SIGINT)
-        return original(self, rng)
-
-    monkeypatch.setattr(MinibatchTask, "training_loss", interrupted)
-    assert main([*command, "--out", halves, "--steps", "20"]) == 130
+    stopped_after(11, [*command, "--out", halves, "--steps", "20"], MinibatchTask)
     assert main(["train", "seq2seq", "--out", halves, "--resume"]) == 0
     one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "halves"))
     for name, array in one.items():
@@ -111,12 +101,6 @@ def test_resumed_equals_uninterrupted(tmp_path, pair_file, monkeypatch, options)
         ("a\tb\nc\t\n", [], r"line 2: .* found an empty target"),
         ("a\tb\n", [], r"expected 10 pairs or more"),
         (reversed_pairs(), ["--max-length", "2"], r"no training pair is short enough"),
-        (reversed_pairs(), ["--dropout", "1"], r"--dropout: expected a number"),
-        (
-            reversed_pairs(),
-            ["--attention", "self"],
-            r"--attention: expected one of none, .*; found 'self'",
-        ),
         (reversed_pairs(), ["--validation", "none.tsv"], r"none.tsv: there is no such file"),
     ],
 )
@@ -174,17 +158,13 @@ def test_bad_input_to_translation(run_folder, monkeypatch, capsys, text, message
     assert message in error
 
 
-def test_other_bad_input(run_folder, tmp_path, monkeypatch, capsys, pair_file):
-    assert main(["translate", str(tmp_path)]) == 2
-    assert "there is no run in it" in capsys.readouterr().err
+def test_other_bad_input(run_folder, tmp_path, capsys):
     assert main(["translate", str(run_folder), "--beam", "2", "--n-best", "3"]) == 2
     assert "--n-best: expected at most --beam 2" in capsys.readouterr().err
     assert main(["eval", str(run_folder), "--part", "test"]) == 2
     assert "no test part" in capsys.readouterr().err
     assert main(["generate", str(run_folder)]) == 2
     assert "found 'seq2seq'" in capsys.readouterr().err
-    assert main(["train", "seq2seq", pair_file, "--out", str(run_folder)]) == 2
-    assert "already holds a run" in capsys.readouterr().err
     changed = tmp_path / "changed.tsv"
     changed.write_text(reversed_pairs(70))
     command = ["train", "seq2seq", str(changed), "--out", str(run_folder), "--resume"]

@@ -4,9 +4,7 @@ import io
 import json
 import sys
 
-import numpy as np
 import pytest
-from safetensors.numpy import load_file
 
 import minillm
 from minillm.cli import main
@@ -53,11 +51,6 @@ def test_a_classifier_labels_lines(classifier, monkeypatch, capsys):
         ("good", "a fine day"),
         ("bad", "wind and rain"),
     ]
-    typed(monkeypatch, "a fine day\n")
-    assert main(["classify", classifier, "--all"]) == 0
-    shares = [entry.split() for entry in capsys.readouterr().out.strip().split("\t")]
-    assert [label for label, _ in shares] == ["good", "bad"]
-    assert sum(float(share) for _, share in shares) == pytest.approx(1, abs=2e-4)
 
 
 def test_a_classifier_is_measured(classifier, capsys, tmp_path):
@@ -124,28 +117,6 @@ def test_bad_texts_to_train_on(tmp_path, capsys):
     assert main(["train", "classifier", "--out", out]) == 2
     assert "expected a file or a folder" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
-
-
-def test_a_resumed_classifier_keeps_its_data(classifier, capsys):
-    assert main(["train", "classifier", "--out", classifier, "--resume", "--steps", "22"]) == 0
-    assert ", 22 steps, " in capsys.readouterr().out
-
-
-def test_a_classifier_starts_from_word_vectors(labelled, tmp_path, capsys):
-    vectors = tmp_path / "vectors.txt"
-    vectors.write_text("3 4\nfine 1 -1 1 -1\nrain 1 1 1 1\nelephant 2 0 0 0\n")
-    out = tmp_path / "run"
-    command = ["train", "recurrent-classifier", labelled, "--vectors", str(vectors)]
-    options = ["--out", str(out), "--hidden", "8", "--steps", "2", "--learning-rate", "1e-9"]
-    assert main([*command, *options]) == 0
-    vocabulary = json.loads((out / "vocabulary.json").read_text())["tokens"]
-    assert f"2 of {len(vocabulary)} words have a vector" in capsys.readouterr().out
-    E = load_file(out / "model.safetensors")["embedding.E"]
-    assert E.shape == (len(vocabulary), 4)
-    fine, rain = (E[vocabulary.index(word)] for word in ("fine", "rain"))
-    np.testing.assert_allclose(fine, rain * [1, -1, 1, -1], rtol=1e-4)  # one factor for all
-    assert main([*command, *options, "--overwrite", "--embedding", "5"]) == 2
-    assert "have 4 numbers each, found 5" in capsys.readouterr().err
 
 
 def test_images_are_classified_and_measured(images, monkeypatch, capsys):

@@ -28,6 +28,11 @@ sys.exit(f"imported: {{forbidden}}" if forbidden else 0)
             "minillm.cli.main(['fill', '--help'])",
             "'minillm.cli.train', 'matplotlib'",
         ),
+        (
+            "minillm.cli",
+            "minillm.cli.main(['train', 'gpt', '--help'])",
+            "'minillm.runs.kinds.bert', 'minillm.runs.kinds.lm', 'matplotlib'",
+        ),
     ],
 )
 def test_nothing_is_imported_before_it_is_used(imports, statement, forbidden):

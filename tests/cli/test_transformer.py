@@ -74,28 +74,6 @@ def test_one_vocabulary_for_both_sides(tmp_path, pair_file):
     assert not {"source.E", "target.E", "output.W", "encoder.norm.gain"} & names
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--heads", "3"], r"heads: expected a divisor of width, found 3 and 8"),
-        (["--width", "9", "--heads", "3"], r"width: expected an even number"),
-        (["--schedule", "line"], r"--schedule: expected one of cosine, inverse-sqrt"),
-        (["--dropout", "1"], r"--dropout: expected a number"),
-    ],
-)
-def test_bad_input_to_training(tmp_path, capsys, pair_file, options, message):
-    out = tmp_path / "run"
-    try:
-        status = train(pair_file, out, "--steps", "2", *options)
-    except SystemExit as exit:
-        status = exit.code
-    error = capsys.readouterr().err
-    assert status == 2
-    assert len(error.splitlines()) == 1
-    assert re.search(message, error)
-    assert not out.exists()
-
-
 @pytest.mark.parametrize("option", [["--layer", "2"], ["--head", "2"]])
 def test_bad_input_to_the_picture(run_folder, capsys, option):
     assert main(["plot", "attention", run_folder, "one", *option]) == 2

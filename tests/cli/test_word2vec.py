@@ -171,7 +171,6 @@ def test_bad_input(tmp_path, run_folder, text_file, fails):
     message = fails("train", "word2vec", text_file, "--out", out, "--minimum-count", 10**6)
     assert "expected at least 2 words that occur 1000000 times" in message
     assert not out.exists()
-    assert "already holds a run" in fails("train", "word2vec", "--out", run_folder)
     other = tmp_path / "other"
     other.write_text("a b a b a b a b a b a b\n")
     copy = tmp_path / "copy"
@@ -197,7 +196,6 @@ def test_a_complete_run_is_said_to_be_so_and_goes_on_with_more_epochs(
     for folder in folders:
         assert main([*map(str, command[:3]), str(folder), "--resume", "--epochs", "6"]) == 0
         printed = capsys.readouterr().out
-        assert "the schedule has changed: the learning rate goes from 0.0001 up to 0.05" in printed
         assert "trained after 19,200 words" in printed
     models = [(folder / "model.safetensors").read_bytes() for folder in folders]
     assert models[0] == models[1] != before

@@ -1,4 +1,4 @@
-"""``bert``: a Transformer that predicts masked words."""
+"""A Transformer that fills gaps, from both sides: BERT (2018)."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -20,22 +20,15 @@ from minillm.models.bert import BERT, BERTConfig
 from minillm.runs.adaptation import gained_and_forgotten, with_rate, with_replay
 from minillm.runs.embedding import (
     POOLINGS,
+    check_frames,
     embed,
     frame_of,
-    frames,
     framing_vocabulary,
     sentences_of,
 )
 from minillm.runs.exchange import export_additions
 from minillm.runs.folder import RunFolder
-from minillm.runs.kind import (
-    Evaluation,
-    Job,
-    Kind,
-    Parts,
-    Results,
-    Stored,
-)
+from minillm.runs.kind import Evaluation, Job, Kind, Parts, Results, Stored
 from minillm.runs.run import Run
 from minillm.runs.settings import (
     AdaptationSettings,
@@ -51,11 +44,11 @@ from minillm.runs.settings import (
     with_default,
 )
 from minillm.runs.stored import save_run
-from minillm.runs.text_data import check_longer, evaluation_ids, open_text, training_ids
+from minillm.runs.text_data import check_longer, evaluation_ids, open_text
 from minillm.text import Vocabulary
 from minillm.training import Summary
 from minillm.training.context import stretches
-from minillm.training.masked import MaskedTask, evaluate_filling, ngram_filling
+from minillm.training.masked import MaskedTask, evaluate_filling
 
 COUNTED = 10_000_000  # tokens of the training text whose frequencies are a baseline
 ROWS = 32  # passages in a batch, without training
@@ -81,16 +74,11 @@ class Settings(ShardSettings, TokenizerSettings, TrainingSettings, AdaptationSet
     vocabulary: int = with_default(
         VocabularySettings, "vocabulary", 4000, help="learn N tokens, pieces of words", least=16
     )
-    layers: int = size(BERTConfig, "layers", "number of blocks", "L", most=1000)
+    layers: int = size(BERTConfig, "layers", "number of blocks")
     heads: int = size(BERTConfig, "heads")
-    width: int = size(BERTConfig, "width", "width of a token's vector", "D", most=65536)
+    width: int = size(BERTConfig, "width")
     context: int = size(
-        BERTConfig,
-        "context",
-        "number of tokens that the model sees, including [CLS] and [SEP]",
-        "C",
-        least=8,
-        most=1 << 20,
+        BERTConfig, "context", "how many tokens the model sees, with [CLS] and [SEP]", least=8
     )
     dropout: float = size(BERTConfig, "dropout")
     whole_words: bool = option(
@@ -123,8 +111,6 @@ class BERTKind(Kind):
     """A stack of Transformer blocks over pieces of words, which sees the whole text."""
 
     name = "bert"
-    year = 2018
-    help = "a Transformer that predicts masked words from both sides: BERT"
     description = """\
 Train a BERT: some tokens of each passage are hidden, and it learns to predict them from all others.
 Its vectors can then be used to compare or classify texts.  Tokens are pieces of words.  The last
@@ -168,9 +154,7 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
         config_from(settings, BERTConfig, vocabulary=2, **more)  # before the data
         tokenizer, training, validation = open_text(job)
         training = with_replay(training, job)
-        masking = masking_of(
-            tokenizer, settings.whole_words, job.data.get("tokenizer") or "its text"
-        )
+        check_frames(tokenizer, job.data.get("tokenizer") or "its text")
         check_longer(training, settings.context)
         config = config_from(settings, BERTConfig, vocabulary=len(tokenizer), **more)
         model = BERT(config, rng)
@@ -183,6 +167,7 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
             pairs=settings.next_sentence,
         )
         held_out = stretches(validation, settings.validation_tokens)
+        masking = masking_of(tokenizer, settings.whole_words)
         fixed = list(hidden_passages(held_out, settings.context, tokenizer, masking))
         targets = np.concatenate([batch.targets for batch in fixed])
         return Parts(
@@ -205,21 +190,18 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
             yield from gained_and_forgotten(job)
 
     def sample(self, run: Run) -> Iterator[str]:
-        """Yield a passage with the predictions of the best weights."""
-        masking = masking_of(run.tokenizer, run.settings.whole_words, str(run.path))
+        """Return what the model with the best weights fills in."""
         _, ids = evaluation_ids(run, Evaluation())
         context = run.settings.context
-        first = list(hidden_passages(ids[:context], context, run.tokenizer, masking))
-        yield "sample, with the prediction and the original token in brackets:\n\n"
+        first = list(hidden_in(run, ids[:context]))
+        yield "sample, in brackets what the model fills in and what stood there:\n\n"
         yield shown_filled(run.model, run.tokenizer, first, most=context) + "\n"
 
     def evaluate(self, run: Run, evaluation: Evaluation) -> Results:
-        """Return accuracy and nats of the hidden tokens, and those of two baselines that count."""
+        """Return the accuracy and the nats of the hidden tokens."""
         check_head(run)
-        masking = masking_of(run.tokenizer, run.settings.whole_words, str(run.path))
         name, ids = evaluation_ids(run, evaluation)
-        batches = list(hidden_passages(ids, run.model.config.context, run.tokenizer, masking))
-        nats, accuracy, hidden = evaluate_filling(run.model, batches)
+        nats, accuracy, hidden = evaluate_filling(run.model, hidden_in(run, ids))
         return {
             "text": name,
             "unit": run.tokenizer.unit,
@@ -229,15 +211,11 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
             "nats_per_masked_token": nats,
             "bits_per_masked_token": bits(nats),
             "perplexity": perplexity(nats),
-            **by_counting(run, batches),
         }
 
     def nats_on(self, run: Run, ids: Ids) -> tuple[float, int]:
-        """Return the mean loss on a text, in nats per hidden token, and the number of them."""
-        masking = masking_of(run.tokenizer, run.settings.whole_words, str(run.path))
-        context = run.model.config.context
-        batches = hidden_passages(ids, context, run.tokenizer, masking)
-        nats, _, hidden = evaluate_filling(run.model, batches)
+        """Return the mean loss on a text, in nats per hidden token, and the number of these."""
+        nats, _, hidden = evaluate_filling(run.model, hidden_in(run, ids))
         return nats, hidden
 
     def fill(self, run: Run, text: str, top: int) -> list[list[tuple[str, float]]]:
@@ -293,20 +271,10 @@ def special_ids(tokenizer: Any) -> list[int]:
     return [tokenizer.tokens.index(token) for token in tokenizer.specials]
 
 
-def masking_of(tokenizer: Any, whole_words: bool, source: str) -> Masking:
-    """Return the tokens that may be hidden: all but the special ones.
-
-    InputError, with ``source``, for a vocabulary without [CLS], [SEP] or [MASK].
-    """
-    if not frames(tokenizer):
-        raise InputError(
-            f"{source}: expected a vocabulary of unit wordpiece, with [CLS], [SEP] and [MASK], "
-            f"found one of unit {tokenizer.unit}"
-        )
+def masking_of(tokenizer: Any, whole_words: bool) -> Masking:
+    """Return which tokens may be hidden: all but the special ones."""
     ordinary = np.ones(len(tokenizer), bool)
     ordinary[special_ids(tokenizer)] = False
-    if not ordinary.any():
-        raise InputError(f"{source}: expected a vocabulary with other than special tokens")
     continues = None
     if whole_words:
         continues = np.array([token.startswith("##") for token in tokenizer.tokens])
@@ -322,32 +290,16 @@ def hidden_passages(
         yield masking.hide(texts, rng)
 
 
+def hidden_in(run: Run, ids: Ids) -> Iterator[MaskedBatch]:
+    """Return a text in the passages of a run, some of whose tokens are hidden."""
+    masking = masking_of(run.tokenizer, run.settings.whole_words)
+    return hidden_passages(ids, run.model.config.context, run.tokenizer, masking)
+
+
 def check_head(run: Run) -> None:
     """InputError for a model that was imported without its head for masked words."""
     if not run.model.config.masked_words:
         raise InputError(f"{run.path}: this model was imported without its head for masked words")
-
-
-def by_counting(run: Run, batches: Sequence[MaskedBatch]) -> Results:
-    """Return the results of two baselines: the most frequent token, and a 5-gram model.
-
-    There are none if the training text can no longer be read.
-    """
-    try:
-        training = training_ids(run)
-    except InputError:
-        return {}
-    counted = training[:COUNTED]
-    targets = np.concatenate([batch.targets for batch in batches])
-    frequent = np.bincount(counted, minlength=len(run.tokenizer))
-    frequent[special_ids(run.tokenizer)] = 0
-    nats, accuracy = ngram_filling(counted, batches, len(run.tokenizer))
-    return {
-        "unigram_accuracy": float((targets == frequent.argmax()).mean()),
-        "unigram_nats": frequency_loss(counted, targets),
-        "5_gram_accuracy": accuracy,
-        "5_gram_nats": nats,
-    }
 
 
 def shown_filled(

@@ -1,4 +1,4 @@
-"""``captioner``: a caption for an image."""
+"""What an image shows, in words (2015)."""
 
 from collections.abc import Iterator
 from dataclasses import MISSING, dataclass
@@ -16,14 +16,7 @@ from minillm.models.captioner import Captioner, CaptionerConfig
 from minillm.runs.images import ImageSettings, held_out_images
 from minillm.runs.kind import Evaluation, Job, Kind, Parts, Results
 from minillm.runs.run import Run
-from minillm.runs.settings import (
-    Facts,
-    TrainingSettings,
-    config_from,
-    option,
-    size,
-    with_default,
-)
+from minillm.runs.settings import Facts, TrainingSettings, config_from, option, size, with_default
 from minillm.text import build_vocabulary
 from minillm.training.minibatches import MinibatchTask
 
@@ -52,8 +45,6 @@ class CaptionerKind(Kind):
     """A recurrent language model that begins with an image."""
 
     name = "captioner"
-    year = 2015
-    help = "captions for images"
     description = """\
 Train a captioner: it reads a handwritten digit of 8 by 8 pixels and writes a caption, character by
 character, such as "a seven, which is odd". The digits are scikit-learn's bundled set (it needs the

@@ -1,4 +1,4 @@
-"""``classifier``: a label for each text, from its n-grams."""
+"""A text classifier: sentiment, topic, language (2016)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -38,8 +38,6 @@ class ClassifierKind(TextClassifierKind):
     """A linear classifier of words, pairs and triples of words, and parts of words."""
 
     name = "classifier"
-    year = 2016
-    help = "a text classifier: sentiment, topic, language"
     description = """\
 Train a classifier to label texts: a file of lines label<TAB>text, or a folder with a subfolder of
 text files for each label. Every tenth text of each label is held out. The classifier reads n-grams

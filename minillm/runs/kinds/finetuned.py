@@ -1,4 +1,4 @@
-"""``finetuned``: a label for each text, by a pre-trained model."""
+"""A text classifier that begins with a model of many texts (2018)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -71,10 +71,7 @@ class Settings(TextClassifierSettings, LoRASettings):
         default_help="0.04 / width, with LoRA 0.4 / width; of a recurrent RUN 0.005 and 0.01",
     )
     epochs: int | None = with_default(
-        TextClassifierSettings,
-        "epochs",
-        4,
-        default_help="4; for few texts, enough for 400 steps",
+        TextClassifierSettings, "epochs", 4, default_help="4; for few texts, enough for 400 steps"
     )
     warmup: float = with_default(TextClassifierSettings, "warmup", 0.1)
 
@@ -83,8 +80,6 @@ class FineTunedKind(TextClassifierKind):
     """An encoder that was trained without labels, and a new output layer."""
 
     name = "finetuned"
-    year = 2018
-    help = "a text classifier that begins with a pre-trained model"
     description = """\
 Fine-tune a model to label texts. RUN is a bert, a gpt or an lm, which was trained on texts without
 labels, or a classifier made from one. DATA is a file of lines label<TAB>text, or a folder with a

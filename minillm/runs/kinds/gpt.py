@@ -1,4 +1,4 @@
-"""``gpt``: a Transformer that predicts the next token."""
+"""A Transformer that predicts the next token: GPT (2018)."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -53,17 +53,10 @@ SHARE = 0.5  # rough speed of training, relative to the peak
 class Settings(ShardSettings, TextSettings, TrainingSettings, AdaptationSettings):
     """The settings of a GPT."""
 
-    layers: int = size(GPTConfig, "layers", "number of blocks", "L", most=1000)
+    layers: int = size(GPTConfig, "layers", "number of blocks")
     heads: int = size(GPTConfig, "heads")
-    width: int = size(GPTConfig, "width", "width of a token's vector", "D", most=65536)
-    context: int = size(
-        GPTConfig,
-        "context",
-        "number of tokens that the model sees",
-        "C",
-        least=2,
-        most=1 << 20,
-    )
+    width: int = size(GPTConfig, "width")
+    context: int = size(GPTConfig, "context")
     dropout: float | None = option(
         None,
         "fraction of activations zeroed in training",
@@ -85,8 +78,6 @@ class GPTKind(TextKind):
     """A stack of Transformer blocks over characters, words or byte pairs."""
 
     name = "gpt"
-    year = 2018
-    help = "a Transformer that predicts the next token: GPT"
     description = """\
 Train a GPT: it reads a text, attends to all tokens before each, and learns to predict the next.
 The last tenth of the text is held out, to measure the model on text that it has not seen."""

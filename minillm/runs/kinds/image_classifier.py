@@ -1,4 +1,4 @@
-"""``image-classifier``: the class of an image."""
+"""What digit an image shows (1986)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,8 +29,6 @@ class ImageClassifierKind(Kind):
     """A feed-forward network over the pixels of an image."""
 
     name = "image-classifier"
-    year = 1986
-    help = "a classifier of images of digits"
     description = """\
 Train a feed-forward network to recognise handwritten digits of 8 by 8 pixels, from
 scikit-learn's bundled set (it needs the package scikit-learn)."""

@@ -1,4 +1,4 @@
-"""``lm``: a recurrent language model of characters or words."""
+"""A recurrent language model of characters or words (2010)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -25,17 +25,15 @@ class Settings(TextSettings, TrainingSettings, AdaptationSettings):
 
     learning_rate: float = with_default(TrainingSettings, "learning_rate", 6e-3)
     cell: str = size(LanguageModelConfig, "cell", choices=tuple(CELLS))
-    layers: int = size(LanguageModelConfig, "layers", "number of layers", "L", most=64)
+    layers: int = size(LanguageModelConfig, "layers", most=64)
     hidden: int = size(LanguageModelConfig, "hidden")
     dropout: float = size(LanguageModelConfig, "dropout")
     embedding: int = size(
         LanguageModelConfig,
         "embedding",
         "width of the embedding; 0: one-hot input, the fastest with few characters",
-        "D",
         least=0,
-        most=65536,
-        default_help="128; with --tied, that of --hidden",
+        default_help="128, or with --tied as --hidden",
     )
     tied: bool = size(LanguageModelConfig, "tied", "the output layer's weights are the embedding's")
     window: int = option(
@@ -47,8 +45,6 @@ class LanguageModelKind(TextKind):
     """A recurrence over characters, words or byte pairs that predicts the next one."""
 
     name = "lm"
-    year = 2010
-    help = "a recurrent language model of characters or words"
     description = """\
 Train a recurrent language model: it reads a text and learns to predict what comes next.
 The last tenth of the text is held out, to measure the model on text that it has not seen."""

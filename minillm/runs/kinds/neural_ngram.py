@@ -1,4 +1,4 @@
-"""``neural-ngram``: the feed-forward language model of Bengio et al. (2003)."""
+"""A feed-forward language model over the last few tokens (2003)."""
 
 from dataclasses import dataclass
 
@@ -19,10 +19,8 @@ class Settings(TextSettings, TrainingSettings):
         least=2,
         most=1000,
     )
-    embedding: int = size(
-        NeuralNGramConfig, "embedding", "width of a token's embedding", "D", most=65536
-    )
-    hidden: int = size(NeuralNGramConfig, "hidden", "width of the hidden layer", "H", most=65536)
+    embedding: int = size(NeuralNGramConfig, "embedding", "width of a token's embedding")
+    hidden: int = size(NeuralNGramConfig, "hidden", "width of the hidden layer")
     window: int = option(64, "tokens of each row of a batch", "T", least=1, most=65536)
 
 
@@ -30,8 +28,6 @@ class NeuralNGramKind(TextKind):
     """The embeddings of the last tokens, and one hidden layer that predicts the next token."""
 
     name = "neural-ngram"
-    year = 2003
-    help = "a feed-forward language model over the last few tokens"
     description = """\
 Train the neural n-gram model of Bengio et al. (2003): it sees as many tokens as an n-gram model,
 but learns their similarities. The last tenth of the text is held out."""

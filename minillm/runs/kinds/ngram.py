@@ -1,4 +1,4 @@
-"""``ngram``: an n-gram model, counted rather than trained."""
+"""An n-gram model: counted, not trained (1980)."""
 
 import math
 import sys
@@ -85,8 +85,6 @@ class NGramKind(Kind):
     """Counts of n-grams, smoothed into probabilities."""
 
     name = "ngram"
-    year = 1980
-    help = "an n-gram model: counted, not trained"
     description = """\
 Count the n-grams of a text, and smooth the counts into probabilities.  This was the usual language
 model before recurrent networks.  The last tenth of the text is held out, to measure the model on

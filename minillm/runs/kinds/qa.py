@@ -1,7 +1,7 @@
-"""``qa``: answers to questions about a text."""
+"""Answers to questions, found in a text (2017)."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,8 @@ from minillm.data.reading import targets_of, text_span, windows_of
 from minillm.data.squad import Question, QuestionData, read_squad
 from minillm.decoding.spans import find_spans
 from minillm.errors import InputError
-from minillm.models.reader import ENCODERS, Reader, ReaderConfig
-from minillm.runs.embedding import frames, framing_vocabulary
+from minillm.models.reader import Reader, ReaderConfig
+from minillm.runs.embedding import check_frames, framing_vocabulary
 from minillm.runs.kind import Data, Evaluation, Job, Kind, Parts, Results
 from minillm.runs.run import Answered, Run
 from minillm.runs.settings import (
@@ -36,9 +36,8 @@ from minillm.training.minibatches import SpanTask, fingerprint
 CANDIDATES = 20  # spans among which the probability is divided
 SHOWN = 5  # questions of a sample
 
-# Learning rates; for a BERT, fresh or pre-trained, they are divided by the width.
-RATE, BERT_RATE, FINE_TUNING_RATE = 0.002, 0.15, 0.04
-SIZES = ("width", "layers", "heads", "context")
+# Learning rates: with attention flow; of a BERT of width 1, and of the updates of LoRA to it.
+RATE, BERT_RATE, LORA_RATE = 0.002, 0.04, 0.15
 
 
 @dataclass(frozen=True)
@@ -82,45 +81,22 @@ class Settings(TokenizerSettings, TrainingSettings, LoRASettings):
     longest_answer: int = option(
         64, "an answer has at most N tokens", "N", least=1, most=10_000, group="the text", rare=True
     )
-    encoder: str = size(
-        ReaderConfig,
-        "encoder",
-        "the network that reads: recurrences with attention flow, or a Transformer",
-        choices=ENCODERS,
-        default_help="recurrent, with --init bert",
-    )
     width: int = size(
         ReaderConfig,
         "width",
         "width of a token's vector; a recurrence has half of it in each direction",
-        "D",
         least=2,
-        most=65536,
     )
-    layers: int = size(
-        ReaderConfig,
-        "layers",
-        "number of recurrences after the attention flow, or of blocks of a Transformer",
-        "L",
-        most=1000,
-    )
-    heads: int = size(
-        ReaderConfig, "heads", "heads of attention in each block of a Transformer", "N", most=65536
-    )
+    layers: int = size(ReaderConfig, "layers", "recurrences over what has flowed together")
     context: int = size(
         ReaderConfig,
         "context",
-        "number of tokens that the model sees: question, context and three special tokens",
-        "C",
+        "how many tokens the model reads at once: the question, the context and three more",
         least=8,
-        most=1 << 20,
     )
     dropout: float = size(ReaderConfig, "dropout", default_help="0.2, with --init 0.1")
-    learning_rate: float | None = with_default(  # type: ignore[assignment]
-        TrainingSettings,
-        "learning_rate",
-        None,
-        default_help="0.002; of a Transformer 0.15 / width, with --init 0.04 / width",
+    learning_rate: float = with_default(
+        TrainingSettings, "learning_rate", RATE, default_help="0.002; with --init BERT 0.04 / width"
     )
     warmup: float = with_default(TrainingSettings, "warmup", 0.1)
 
@@ -136,8 +112,6 @@ class QuestionAnsweringKind(Kind):
     """A reader that finds the answer to a question in a text."""
 
     name = "qa"
-    year = 2017
-    help = "answers to questions about a text"
     description = """\
 Train a reader: it predicts where the answer to a question begins and ends in a text.  It learns
 from questions in the format of SQuAD.  Each answer is a part of the text, or marked as missing.
@@ -161,7 +135,7 @@ then: minillm answer DIR --context FILE "What is ... for?", minillm eval DIR [FI
     def init_defaults(self, initial: Run, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the sizes of a BERT, or of another reader, and the rates of fine-tuning.
 
-        InputError for a run of another kind, or for settings with other sizes.
+        InputError for a run of another kind.
         """
         if initial.kind.name not in ("bert", self.name):
             raise InputError(
@@ -169,32 +143,23 @@ then: minillm answer DIR --context FILE "What is ... for?", minillm eval DIR [FI
                 f"in {initial.path}"
             )
         config = initial.model.config
-        sizes = {name: getattr(config, name) for name in SIZES}
-        sizes["encoder"] = getattr(config, "encoder", "bert")
-        for name, value in sizes.items():
-            if given.get(name) not in (None, value):
-                raise InputError(f"--{name}: {initial.path} has {value}, found {given[name]}")
+        sizes = {name: getattr(config, name) for name in ("width", "layers", "context")}
         if getattr(config, "segments", 2) != 2:
             raise InputError(f"{initial.path}: expected 2 segments, found {config.segments}")
-        return sizes | ({"dropout": 0.1} if sizes["encoder"] == "bert" else {})
-
-    def complete(self, settings: Settings, given: Mapping[str, Any], job: Job) -> Settings:
-        """Return the settings with the learning rate that suits the encoder and its width."""
-        if settings.learning_rate is not None:
-            return settings
-        gently = job.data.get("init") and not settings.lora_rank
-        rate = (FINE_TUNING_RATE if gently else BERT_RATE) / settings.width
-        return replace(settings, learning_rate=rate if settings.encoder == "bert" else RATE)
+        if _encoder_of(config)["encoder"] == "recurrent":
+            return sizes
+        rate = LORA_RATE if given.get("lora_rank") else BERT_RATE
+        return sizes | {"dropout": 0.1, "learning_rate": rate / config.width}
 
     def prepare(self, job: Job, rng: np.random.Generator) -> Parts:
         """Return the pieces of the questions, and windows for training and validation."""
         settings, data = job.settings, job.data
-        inner = job.initial.model.config.inner if job.initial else None
-        config_from(settings, ReaderConfig, vocabulary=2, inner=inner)  # before the data are read
+        encoder = _encoder_of(job.initial.model.config) if job.initial else {}
+        config_from(settings, ReaderConfig, vocabulary=2, **encoder)  # before the data are read
         opened = open_data(data)
         parts = {part: list(opened.questions(part)) for part in ("training", "validation")}
         tokenizer = self._vocabulary(job, parts["training"])
-        config = config_from(settings, ReaderConfig, vocabulary=len(tokenizer), inner=inner)
+        config = config_from(settings, ReaderConfig, vocabulary=len(tokenizer), **encoder)
         columns, notes = {}, []
         for part, questions in parts.items():
             windows = windows_of(placed(questions), tokenizer, config.context, settings.stride)
@@ -224,11 +189,7 @@ then: minillm answer DIR --context FILE "What is ... for?", minillm eval DIR [FI
             "wordpiece",
             lambda: build_vocabulary(texts_of(questions), "wordpiece", 1, job.settings.vocabulary),
         )
-        if not frames(tokenizer):
-            raise InputError(
-                f"{job.data.get('init') or job.data.get('tokenizer')}: expected a vocabulary of "
-                f"unit wordpiece, with [CLS], [SEP] and [MASK], found one of unit {tokenizer.unit}"
-            )
+        check_frames(tokenizer, job.data.get("init") or job.data.get("tokenizer") or "its text")
         return tokenizer
 
     def closing(self, job: Job, parts: Parts, summary: Summary) -> Iterator[str]:
@@ -280,6 +241,12 @@ then: minillm answer DIR --context FILE "What is ... for?", minillm eval DIR [FI
                 results[f"{prefix}f1_answered"] = float(f1[answered].mean())
                 results[f"{prefix}f1_unanswered"] = float(f1[~answered].mean())
         return results
+
+
+def _encoder_of(config: Any) -> dict[str, Any]:
+    """Return the sizes that only the encoder of a reader, or of a BERT, has."""
+    encoder = getattr(config, "encoder", "bert")
+    return {"encoder": encoder, "heads": config.heads, "inner": config.inner}
 
 
 def name_of(data: Data) -> str:

@@ -1,4 +1,4 @@
-"""``recurrent-classifier``: a label for each text, by a recurrence over its words."""
+"""A text classifier that reads a text word by word (2014)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -38,10 +38,8 @@ class Settings(VocabularySettings, TextClassifierSettings):
         default_help="",
     )
     cell: str = size(ClassifierConfig, "cell", choices=tuple(CELLS))
-    layers: int = size(ClassifierConfig, "layers", "number of layers", "L", most=64)
-    hidden: int = size(
-        ClassifierConfig, "hidden", "width of a layer, in each direction", "H", most=65536
-    )
+    layers: int = size(ClassifierConfig, "layers", most=64)
+    hidden: int = size(ClassifierConfig, "hidden", "width of a layer, in each direction")
     embedding: int = size(
         ClassifierConfig, "embedding", default_help="128, or that of the --vectors"
     )
@@ -60,8 +58,6 @@ class RecurrentClassifierKind(TextClassifierKind):
     """A recurrence over words, whose outputs are pooled."""
 
     name = "recurrent-classifier"
-    year = 2014
-    help = "a text classifier that reads a text word by word"
     description = """\
 Train a recurrent network to label texts: a file of lines label<TAB>text, or a folder with a
 subfolder of text files for each label. Every tenth text of each label is held out. If the order of

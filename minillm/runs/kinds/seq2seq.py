@@ -1,4 +1,4 @@
-"""``seq2seq``: an encoder-decoder, from one text to another."""
+"""An encoder-decoder: translation, pronunciation, summaries (2014)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,14 +28,10 @@ class Settings(PairSettings):
     )
     cell: str = size(EncoderDecoderConfig, "cell", choices=tuple(CELLS))
     layers: int = size(
-        EncoderDecoderConfig, "layers", "layers of the encoder, and of the decoder", "L", most=64
+        EncoderDecoderConfig, "layers", "layers of the encoder, and of the decoder", most=64
     )
     hidden: int = size(
-        EncoderDecoderConfig,
-        "hidden",
-        "width of the decoder, and of each direction of the encoder",
-        "H",
-        most=65536,
+        EncoderDecoderConfig, "hidden", "width of the decoder, and of each direction of the encoder"
     )
     embedding: int = size(EncoderDecoderConfig, "embedding")
     forward_only: bool = option(
@@ -50,8 +46,6 @@ class Seq2SeqKind(PairKind):
     """A recurrent encoder-decoder on pairs of texts."""
 
     name = "seq2seq"
-    year = 2014
-    help = "an encoder-decoder: translation, pronunciation, summaries"
     description = f"""\
 Train an encoder-decoder, which reads one sequence and writes another, on pairs of texts: a file of
 lines source<TAB>target, the last tenth of which is held out; or a built-in set:

@@ -1,4 +1,4 @@
-"""``tokenizer``: byte pairs or wordpieces, learned from a text for use in other runs."""
+"""Byte pairs and wordpieces: tokens between characters and words (2016)."""
 
 import sys
 import time
@@ -59,8 +59,6 @@ class TokenizerKind(Kind):
     """Byte-pair encoding, and WordPiece."""
 
     name = "tokenizer"
-    year = 2016
-    help = "byte pairs and wordpieces: tokens between characters and words"
     description = """\
 Learn byte pairs from a text: beginning with the 256 bytes, the most frequent pair of neighbours
 repeatedly becomes a token.  Or learn BERT's wordpieces: beginning with the characters, the pair
@@ -101,7 +99,7 @@ then: minillm train lm FILE --tokenizer runs/pairs --out DIR, minillm eval runs/
         seconds = time.perf_counter() - start
         job.report(f"{len(tokenizer):,} tokens from {cut:,} characters in {seconds:.1f} s")
         if len(tokenizer) < settings.vocabulary:
-            job.report(f"fewer than asked for: no other pair {WORTH[settings.unit]}")
+            job.report("fewer than asked for: no other pair of the text is worth a token")
         job.report(f"held-out bytes per token: {results['bytes_per_token']:.3f}")
         job.report(f"saved in {job.folder.path}")
         return True
@@ -110,12 +108,6 @@ then: minillm train lm FILE --tokenizer runs/pairs --out DIR, minillm eval runs/
         """Return bytes and characters per token."""
         name, text, start = evaluation_stream(run, evaluation, held_out=True)
         return {"text": name, **measured(run.tokenizer, text.blocks(start), name)}
-
-
-WORTH = {
-    "bpe": "stands twice in the text",
-    "wordpiece": "stands twice in the text and makes it likelier",
-}
 
 
 def learned(blocks: Iterable[str], settings: Settings) -> BytePairs | WordPieces:

@@ -1,4 +1,4 @@
-"""``transformer``: an encoder-decoder with attention only, from one text to another."""
+"""An encoder-decoder of attention alone: translation, pronunciation (2017)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,16 +29,11 @@ class Settings(PairSettings):
     )
     vocabulary: int = with_default(PairSettings, "vocabulary", 8000)
     layers: int = size(
-        TransformerConfig, "layers", "blocks of the encoder, and of the decoder", "L", most=256
+        TransformerConfig, "layers", "blocks of the encoder, and of the decoder", most=256
     )
     heads: int = size(TransformerConfig, "heads")
     width: int = size(
-        TransformerConfig,
-        "width",
-        "width of a block: even, a multiple of the heads",
-        "D",
-        least=2,
-        most=65536,
+        TransformerConfig, "width", "width of a block: even, a multiple of the heads", least=2
     )
     feed_forward: int = size(
         TransformerConfig, "feed_forward", "width of the feed-forward layers", "F", most=2**20
@@ -68,8 +63,6 @@ class TransformerKind(PairKind):
     """A Transformer on pairs of texts."""
 
     name = "transformer"
-    year = 2017
-    help = "an encoder-decoder with attention only: translation, pronunciation"
     description = f"""\
 Train a Transformer, which reads one sequence and writes another, on pairs of texts: a file of
 lines source<TAB>target, the last tenth of which is held out; or a built-in set:

@@ -1,4 +1,4 @@
-"""``word2vec``: a vector for each word."""
+"""Word vectors: skip-gram or CBOW (2013)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -36,11 +36,9 @@ from minillm.training.word2vec import (
     Progress,
     WordCounts,
     count_words,
-    learning_rates,
     mean_loss,
     restore_progress,
     save_progress,
-    starting_rate,
     train_word2vec,
 )
 
@@ -121,8 +119,6 @@ class Word2VecKind(Kind):
     """A vector for each word, from the words around it."""
 
     name = "word2vec"
-    year = 2013
-    help = "word vectors: skip-gram or CBOW"
     description = """\
 Learn a vector for each word from the words around it: words with similar uses get similar vectors.
 Each line of the text is a sentence.  Files of any size are read as streams."""
@@ -175,8 +171,11 @@ then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DI
         model, words, progress = self._begin(job, settings, text)
         with Spill() as spill:
             corpus = Corpus(words, text, spill, settings.memory, me.rank, me.size)
-            if job.stored:
-                _check_resumed(job, settings, corpus, progress)
+            if progress.words >= settings.epochs * corpus.words:
+                raise InputError(
+                    f"{folder.path}: the run is complete after {progress.words:,} words, "
+                    f"{minutes_and_seconds(progress.seconds)}: raise --epochs to go on"
+                )
             me.wait()  # all have read the folder, which rank 0 writes from here on
             if not job.stored:
                 folder.begin()
@@ -256,35 +255,10 @@ then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DI
 
 
 def _check_shapes(config: Word2VecConfig, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """ValueError unless the stored vectors have the shapes of the config."""
+    """InputError unless stored vectors have the shapes that the config says."""
     rows = {"vectors": config.vocabulary, "outputs": config.vocabulary - (config.negative == 0)}
     for name, count in rows.items():
         if shapes.get(name) != (count, config.dimension):
             raise InputError(
                 f"{name}: expected shape {(count, config.dimension)}, found {shapes.get(name)}"
             )
-
-
-def _check_resumed(job: Job, settings: Any, corpus: Corpus, progress: Progress) -> None:
-    """InputError if there is nothing left to do; report a changed schedule."""
-    if progress.words >= settings.epochs * corpus.words:
-        raise InputError(
-            f"{job.folder.path}: the run is complete after {progress.words:,} words, "
-            f"{minutes_and_seconds(progress.seconds)}: raise --epochs to continue"
-        )
-    assert job.stored is not None
-    here = np.zeros(2, np.int64)
-    before, now = (
-        learning_rates(
-            progress.words,
-            here,
-            run.epochs * corpus.words,
-            starting_rate(run.learning_rate),
-            run.final_rate,
-        )[0]
-        for run in (job.stored.settings, settings)
-    )
-    if now > 1.01 * before:
-        job.report(
-            f"the schedule has changed: the learning rate goes from {before:.2g} up to {now:.2g}"
-        )
