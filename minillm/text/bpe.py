@@ -39,7 +39,7 @@ import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from itertools import compress, pairwise
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -52,7 +52,6 @@ from minillm.text.vocabulary import (
     Vocabulary,
     check_encodable,
     check_texts,
-    lone_surrogate,
     visible,
 )
 
@@ -62,6 +61,8 @@ END_OF_TEXT = "<|endoftext|>"
 LONGEST = 1024  # bytes of a token
 
 BYTES = [bytes([value]) for value in range(256)]
+
+_NONE = np.zeros(0, np.int32)
 
 
 # --- words ---------------------------------------------------------------------------------------
@@ -106,25 +107,6 @@ def split_words(text: str) -> list[bytes]:
 # --- training ------------------------------------------------------------------------------------
 
 
-def learn_merges_naively(words: Mapping[bytes, int], number: int) -> list[Pair]:
-    """The definition of :func:`learn_merges`, which counts all pairs again for each merge."""
-    pieces = {word: [bytes([value]) for value in word] for word in words}
-    tokens, merges = set(BYTES), list[Pair]()
-    while len(merges) < number:
-        counts: Counter[Pair] = Counter()
-        for word, parts in pieces.items():
-            for pair in pairwise(parts):
-                counts[pair] += words[word]
-        allowed = [pair for pair in counts if counts[pair] >= 2 and _may_merge(pair, tokens)]
-        if not allowed:
-            break
-        best = min(allowed, key=lambda pair: (-counts[pair], pair))
-        merges.append(best)
-        tokens.add(best[0] + best[1])
-        pieces = {word: join(parts, best, best[0] + best[1]) for word, parts in pieces.items()}
-    return merges
-
-
 def join(parts: Sequence[Any], pair: tuple[Any, Any], new: Any) -> list[Any]:
     """The parts of a word after one merge: ``new`` replaces each ``pair``, from left to right.
 
@@ -149,10 +131,9 @@ def _may_merge(pair: Pair, tokens: set[bytes]) -> bool:
 def learn_merges(words: Mapping[bytes, int], number: int) -> list[Pair]:
     """The first ``number`` merges of words with their counts; fewer, if no pair occurs twice.
 
-    The result is that of :func:`learn_merges_naively`, but a merge changes only a few words: an
-    index lists the words of each pair, and the counts are corrected there.  A heap has the most
-    frequent pair on top.  A count in it may be out of date, but only too large: it is compared
-    with the current one when it comes up.
+    A merge changes only a few words: an index lists the words of each pair, and the counts are
+    corrected there.  A heap has the most frequent pair on top.  A count in it may be out of date,
+    but only too large: it is compared with the current one when it comes up.
     """
     pieces = [[BYTES[value] for value in word] for word in words]
     weights = list(words.values())
@@ -335,34 +316,28 @@ class BytePairs(Vocabulary):
 
         InputError, with ``name``, line and column, for a lone surrogate, which UTF-8 cannot hold.
         """
-        special = self._special.ids
-        try:
-            ids = [
-                np.array([special[part]], np.int32) if part in special else self._encode(part)
-                for part in self._special.cut(text)
-            ]
-        except UnicodeEncodeError:
-            raise lone_surrogate(text, name) from None
-        return ids[0] if len(ids) == 1 else np.concatenate([np.zeros(0, np.int32), *ids])
-
-    def _encode(self, text: str) -> NDArray[np.int32]:
-        """The ids of a text without special tokens."""
-        numbers = encode_words(text.encode(), word_ends(text), self._table)
-        return numbers if self._ids is None else self._ids[numbers]
+        return self.encode_each([text], [name])[0]
 
     def encode_each(self, texts: Sequence[str], names: Sequence[str]) -> list[NDArray[np.int32]]:
         """The ids of each of several texts; a word that occurs in several is merged once."""
-        plain = [len(self._special.cut(text)) == 1 and text not in self.specials for text in texts]
+        special, cut = self._special.ids, [self._special.cut(text) for text in texts]
+        ordinary = [part for parts in cut for part in parts if part not in special]
         try:
-            together = iter(self._encode_together(list(compress(texts, plain))))
+            encoded = iter(self._encode(ordinary))
         except UnicodeEncodeError:
-            return super().encode_each(texts, names)  # which names the text
-        return [
-            next(together) if is_plain else self.encode(text, name)
-            for text, name, is_plain in zip(texts, names, plain, strict=True)
-        ]
+            for text, name in zip(texts, names, strict=True):
+                check_encodable(text, name)
+            raise
+        ids = []
+        for parts in cut:
+            pieces = [
+                np.array([special[part]], np.int32) if part in special else next(encoded)
+                for part in parts
+            ]
+            ids.append(pieces[0] if len(pieces) == 1 else np.concatenate([_NONE, *pieces]))
+        return ids
 
-    def _encode_together(self, texts: list[str]) -> list[NDArray[np.int32]]:
+    def _encode(self, texts: list[str]) -> list[NDArray[np.int32]]:
         """The ids of each of several texts without special tokens."""
         data = list(map(str.encode, texts))
         starts = np.cumsum([0, *map(len, data)])

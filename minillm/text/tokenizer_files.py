@@ -85,7 +85,7 @@ def load_tokenizer(path: str | Path) -> Vocabulary:
         return read_bert(path, path.with_name("tokenizer_config.json"))
     if path.suffix == ".txt":  # merges.txt, beside which are the ids
         return read_gpt2(path.with_name("vocab.json"), path)
-    values = read_json(path, unique=True)
+    values = read_json(path)
     if isinstance(values.get("model"), dict):
         if values["model"].get("type") == "WordPiece":
             return _read_wordpieces(path, values, path.with_name("tokenizer_config.json"))
@@ -166,7 +166,7 @@ def _from_run(values: dict[str, Any]) -> Vocabulary:
 
 def read_gpt2(vocabulary: Path, merges: Path) -> BytePairs:
     """The tokenizer in GPT-2's two files."""
-    values = read_json(vocabulary, unique=True)
+    values = read_json(vocabulary)
     ids = _checked(vocabulary, lambda: _ids_of(values, "an id to each token"))
     pairs = _read_merges(merges)
     return _checked(merges, lambda: _assemble(ids, pairs, {}))
@@ -264,7 +264,7 @@ _CLASSES = (None, "BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer")
 
 def read_bert(vocabulary: Path, config: Path) -> WordPieces:
     """The tokenizer in vocab.txt, and in tokenizer_config.json if there is such a file."""
-    values = read_json(config, unique=True) if config.exists() else {}
+    values = read_json(config) if config.exists() else {}
     options = _checked(config, lambda: _options_of(values))
     tokens = _read_pieces(vocabulary)
     specials = _checked(config, lambda: _specials_of(values, tokens))
@@ -326,7 +326,7 @@ def _specials_of(values: dict[str, Any], tokens: list[str]) -> list[str]:
 
 def _read_wordpieces(path: Path, values: dict[str, Any], config: Path) -> WordPieces:
     """The tokenizer in tokenizer.json; a BERT's tokenizer_config.json overrides its normalizer."""
-    beside = read_json(config, unique=True) if config.exists() else {}
+    beside = read_json(config) if config.exists() else {}
     if _class_of(beside) in _CLASSES:
         normalizer = values.get("normalizer")
         named = {theirs: beside[name] for name, theirs in _NORMALIZER.items() if name in beside}
@@ -371,23 +371,16 @@ def _check_template(template: Any) -> None:
     match template:
         case None:
             return
-        case {"type": "BertProcessing", "sep": [str(sep), int()], "cls": [str(cls), int()]}:
-            parts = [cls, "A", sep]
-        case {"type": "TemplateProcessing", "single": [*single]}:
-            parts = [_part_of_template(part) for part in single]
-        case _:
-            parts = [short(template)]
-    if parts not in ([CLS, "A", SEP], ["A"]):
-        raise ValueError(f"post_processor: expected {CLS} A {SEP}, found {' '.join(parts)[:80]}")
-
-
-def _part_of_template(part: Any) -> str:
-    match part:
-        case {"SpecialToken": {"id": str(token)}}:
-            return token
-        case {"Sequence": {"id": "A"}}:
-            return "A"
-    return short(part)
+        case {
+            "type": "TemplateProcessing",
+            "single": [
+                {"SpecialToken": {"id": "[CLS]"}},
+                {"Sequence": {"id": "A"}},
+                {"SpecialToken": {"id": "[SEP]"}},
+            ],
+        }:
+            return
+    raise ValueError(f"post_processor: expected {CLS} A {SEP}, found {short(template)}")
 
 
 # --- writing -------------------------------------------------------------------------------------

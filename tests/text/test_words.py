@@ -93,13 +93,6 @@ def test_a_vocabulary_tells_how_its_text_was_split(tokens, expected):
 
 
 @pytest.mark.parametrize("pretokenised", [False, True])
-def test_a_repr_is_short(pretokenised):
-    vocabulary = Words.from_text(TEXT * 9, pretokenised=pretokenised)
-    assert repr(vocabulary).startswith(f"<Words: {len(vocabulary)} tokens")
-    assert ("pretokenised" in repr(vocabulary)) == pretokenised
-
-
-@pytest.mark.parametrize("pretokenised", [False, True])
 def test_numbers_of_words_become_ids(pretokenised):
     text = "to be, or not\nto be <unk> ,\n" * 3
     seen = WordsSeen(pretokenised)
