@@ -160,12 +160,6 @@ def pieces_of(part: Part, documents: str) -> Iterator[Piece]:
             yield from _of_whole(stretch)
 
 
-def begins_inside(part: Part, documents: str) -> bool:
-    """Whether the first document of a part has begun in the part before."""
-    first = part.stretches[0]
-    return first.start > 0 and documents == "file" and not first.is_json_lines
-
-
 def _of_whole(stretch: Stretch) -> Iterator[Piece]:
     lines = 0
     for text in cut_at_spaces(_blocks(stretch)):

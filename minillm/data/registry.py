@@ -34,9 +34,8 @@ from minillm.errors import InputError
 class BuiltIn:
     """A data set with a name, or a family of them."""
 
-    name: str  # as help texts show it
+    name: str  # as messages show it
     kind: str  # "text", "pairs", "labelled", "questions" or "images"
-    help: str
     open: Callable[..., Any]  # takes the groups of the pattern's match
     pattern: str = ""  # of a family: a regular expression that matches its names
     units: tuple[str, str] = ("word", "word")  # the tokens that suit the two sides of pairs
@@ -48,48 +47,20 @@ class BuiltIn:
 
 
 BUILT_IN = (
-    BuiltIn(
-        "python-docs",
-        "text",
-        "the Python language reference, which every CPython has: 0.5 MB of English",
-        builtin_corpus,
-    ),
-    BuiltIn(
-        "python-source",
-        "text",
-        "the source of Python's standard library, without tests: some 10 MB",
-        standard_library,
-    ),
+    BuiltIn("python-docs", "text", builtin_corpus),
+    BuiltIn("python-source", "text", standard_library),
     BuiltIn(
         "cmudict",
         "pairs",
-        "English words to their phonemes; cmudict-stress marks the stressed vowels",
         lambda stress: CMUDict(stress=stress is not None),
         pattern="cmudict(-stress)?",
         units=("character", "token"),
         task="pronunciation",
     ),
-    BuiltIn(
-        "numbers-XX-YY",
-        "pairs",
-        "numbers in words, from language XX to YY, as numbers-en-fr",
-        Numbers,
-        pattern=r"numbers-(\w+)-(\w+)",
-    ),
-    BuiltIn(
-        "docstrings",
-        "pairs",
-        "the body of a docstring to its summary line",
-        Docstrings,
-        task="summary",
-    ),
-    BuiltIn(
-        "docstring-questions",
-        "questions",
-        "about functions of Python and NumPy, answered by their docstrings",
-        cache(DocstringQuestions),  # reading all the source takes seconds
-    ),
-    BuiltIn("digits", "images", "handwritten digits of 8 by 8 pixels, with captions", Digits),
+    BuiltIn("numbers-XX-YY", "pairs", Numbers, pattern=r"numbers-(\w+)-(\w+)"),
+    BuiltIn("docstrings", "pairs", Docstrings, task="summary"),
+    BuiltIn("docstring-questions", "questions", cache(DocstringQuestions)),  # it takes seconds
+    BuiltIn("digits", "images", Digits),
 )
 DEFAULT_QUESTIONS = "docstring-questions"
 
@@ -110,13 +81,6 @@ def absolute(name: str) -> str:
 def names_of(kind: str) -> str:
     """The names of the built-in sets of a kind, with commas between them."""
     return ", ".join(entry.name for entry in BUILT_IN if entry.kind == kind)
-
-
-def help_of(kind: str) -> str:
-    """A line for each built-in set of a kind: its name and its description."""
-    entries = [entry for entry in BUILT_IN if entry.kind == kind]
-    width = max((len(entry.name) for entry in entries), default=0)
-    return "\n".join(f"  {entry.name:{width}}  {entry.help}" for entry in entries)
 
 
 def default_units(name: str) -> tuple[str, str]:

@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import tracemalloc
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -154,25 +153,6 @@ class StopsAfter:
         if self.left < 0:
             raise Stopped
         return self.vocabulary.encode_each(texts, names)
-
-
-@pytest.mark.parametrize("shard_tokens", [80, 333, 1000])
-def test_after_a_stop_anywhere_it_ends_with_the_same_bytes(
-    tmp_path, text_file, monkeypatch, shard_tokens
-):
-    monkeypatch.setattr(documents, "BLOCK", 128)
-    vocabulary, files = WithEos.from_text(TEXT), [text_file, text_file]
-    write_shards(tmp_path / "whole", files, vocabulary, shard_tokens)
-    out, kept = tmp_path / "out", [0]
-    for pieces in range(0, 60, 4):
-        with suppress(Stopped):
-            write_shards(out, files, StopsAfter(vocabulary, pieces), shard_tokens)
-        kept.append(len(list(out.glob("*.bin"))))
-    assert kept == sorted(kept)
-    assert len(set(kept)) > 2
-    assert files_of(out) == files_of(tmp_path / "whole")
-    again = StopsAfter(vocabulary, 0)  # complete: nothing is encoded again
-    write_shards(out, files, again, shard_tokens)
 
 
 def test_an_unfinished_folder_is_not_read(tmp_path, text_file, monkeypatch):
