@@ -1,8 +1,9 @@
 """Files of lines and of JSON lines, read one line at a time: none is kept in memory."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from minillm.data.files import bounded_lines, json_object, reading, shown
 from minillm.errors import InputError, short
@@ -14,26 +15,31 @@ def read_lines(path: str | Path) -> Iterator[tuple[str, str]]:
     ``-`` is standard input.  InputError for a file that is missing, empty or binary, or a
     line that is not UTF-8 or longer than LONGEST_LINE.
     """
-    name, number = shown(path), 0
     with reading(path) as file:
-        for number, data in enumerate(bounded_lines(file, name), start=1):
-            place = f"{name}, line {number}"
-            if b"\0" in data:
-                raise InputError(f"{place}: expected UTF-8 text, found a zero byte: a binary file")
-            try:
-                line = data.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                raise InputError(
-                    f"{place}: expected UTF-8 text, found the byte 0x{data[error.start]:02x}"
-                ) from None
-            yield line.rstrip("\r\n"), place
+        yield from lines_of(file, shown(path))
+
+
+def lines_of(file: BinaryIO, name: str) -> Iterator[tuple[str, str]]:
+    """Each line of an open file, as :func:`read_lines`."""
+    number = 0
+    for number, data in enumerate(bounded_lines(file, name), start=1):
+        place = f"{name}, line {number}"
+        if b"\0" in data:
+            raise InputError(f"{place}: expected UTF-8 text, found a zero byte: a binary file")
+        try:
+            line = data.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"{place}: expected UTF-8 text, found the byte 0x{data[error.start]:02x}"
+            ) from None
+        yield line.rstrip("\r\n"), place
     if number == 0:
         raise InputError(f"{name}: expected lines of text, found an empty file")
 
 
 def is_json_lines(path: str | Path) -> bool:
-    """Whether a file has JSON lines, by its name: ``x.jsonl``."""
-    return Path(path).suffix == ".jsonl"
+    """Whether a file has JSON lines, by its name: ``x.jsonl``, which may be compressed."""
+    return re.search(r"\.jsonl(\.gz|\.zst)?$", str(path)) is not None
 
 
 def read_objects(path: str | Path) -> Iterator[tuple[dict[str, Any], str]]:

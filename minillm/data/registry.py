@@ -2,7 +2,6 @@
 
 A built-in set is opened by its name, other data by their path:
 
-    open_text([])                              the text that comes with Python
     open_pairs("numbers-en-fr")
     open_pairs("training.tsv", "validation.tsv")
 
@@ -11,7 +10,7 @@ A new set is a line in BUILT_IN.
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -26,7 +25,6 @@ from minillm.data.numbers import Numbers
 from minillm.data.pairs import PairData, PairFile
 from minillm.data.python_texts import builtin_corpus, standard_library
 from minillm.data.squad import QuestionData, SquadFile
-from minillm.data.streams import TextStream
 from minillm.errors import InputError
 
 
@@ -96,11 +94,6 @@ def task_of(name: str) -> str:
 
 
 # --- opening -------------------------------------------------------------------------
-
-
-def open_text(names: Sequence[str]) -> TextStream:
-    """A text from files, built-in texts and standard input; python-docs if there are no names."""
-    return TextStream(names)
 
 
 def open_pairs(name: str, validation: str | None = None) -> PairData:

@@ -16,7 +16,6 @@ from minillm.errors import InputError
 from minillm.text import (
     WordPieces,
     banned_ids,
-    build_vocabulary,
     load_tokenizer,
     tokenizer_files,
     vocabulary_from_dict,
@@ -352,10 +351,6 @@ def test_damaged_json_is_refused(change, complaint):
 def test_lone_surrogates_are_refused(tokenizer):
     with pytest.raises(InputError, match=r"FILE, line 2, column 2: .*lone surrogate"):
         tokenizer.encode("a\nb\ud800", "FILE")
-
-
-def test_units():
-    assert build_vocabulary([SEA], "wordpiece", maximum_size=60).unit == "wordpiece"
 
 
 # --- against the reference library
