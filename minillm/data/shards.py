@@ -87,9 +87,6 @@ class Shards:
     def __len__(self) -> int:
         return self._stop - self._start
 
-    def __repr__(self) -> str:
-        return f"<Shards {self.path}: {len(self):,} of {self._ends[-1]:,} tokens>"
-
     def part(self, start: int, stop: int) -> "Shards":
         """The tokens from ``start`` to ``stop``, as shards of their own; nothing is copied."""
         part = copy.copy(self)
@@ -206,11 +203,6 @@ def changed(path: Path) -> InputError:
 
 
 # --- the index --------------------------------------------------------------------------
-
-
-def is_shards(path: str | Path) -> bool:
-    """Whether ``path`` has shards: they are in a folder, texts are in files."""
-    return Path(path).is_dir()
 
 
 def read_index(folder: Path) -> dict[str, Any]:

@@ -1,11 +1,11 @@
 """Shards of a text that exceeds memory, in place of its files."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from tqdm import tqdm
 
 from minillm.data import Shards
-from minillm.data.shards import is_shards
 from minillm.errors import InputError
 from minillm.mpi import ranks
 from minillm.text import Vocabulary, load_tokenizer
@@ -13,7 +13,7 @@ from minillm.text import Vocabulary, load_tokenizer
 
 def open_shards(files: Sequence[str]) -> Shards | None:
     """Return the shards, if ``files`` is the name of one folder of them; None: texts."""
-    folders = [name for name in files if is_shards(name)]
+    folders = [name for name in files if Path(name).is_dir()]  # texts are files
     if not folders:
         return None
     if len(files) > 1:

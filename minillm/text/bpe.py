@@ -298,18 +298,17 @@ class BytePairs(Vocabulary):
             numbers[special.encode()] = len(numbers)
         self._numbers = numbers
         self._lengths = np.array(list(map(len, numbers)))
-        self._ids = None if ids is None else np.array(_checked_ids(ids, len(numbers)), np.int32)
-        self.tokens = list(numbers)
-        if self._ids is not None:
-            self.tokens = [self.tokens[number] for number in np.argsort(self._ids)]
+        in_order = list(range(len(numbers)))
+        self._ids = np.array(in_order if ids is None else _checked_ids(ids, in_order), np.int32)
+        tokens = list(numbers)
+        self.tokens = [tokens[number] for number in np.argsort(self._ids)]
         self._special = SpecialTokens({text: self.id_of(text.encode()) for text in self.specials})
         self.bos = self.eos = self._special.ids.get(END_OF_TEXT)
         self.line_end = self.id_of(b"\n")
 
     def id_of(self, token: bytes) -> int:
         """The id of a token; KeyError if there is no such token."""
-        number = self._numbers[token]
-        return number if self._ids is None else int(self._ids[number])
+        return int(self._ids[self._numbers[token]])
 
     def encode(self, text: str, name: str = "text") -> NDArray[np.int32]:
         """The ids of the tokens of ``text``, (T,).
@@ -344,9 +343,8 @@ class BytePairs(Vocabulary):
         ends = [word_ends(text) + start for text, start in zip(texts, starts, strict=False)]
         joined = np.concatenate([np.zeros(0, np.int64), *ends])
         numbers = encode_words(b"".join(data), joined, self._table)
-        ids = numbers if self._ids is None else self._ids[numbers]
         reached = np.cumsum(self._lengths[numbers])  # bytes: no token reaches across a text's end
-        return np.split(ids, np.searchsorted(reached, starts[1:-1], side="right"))
+        return np.split(self._ids[numbers], np.searchsorted(reached, starts[1:-1], side="right"))
 
     def decode(self, ids: Iterable[int], unknown_words: Iterable[str] = ()) -> str:
         """The text of ``ids``; bytes that are not UTF-8 become U+FFFD."""
@@ -373,7 +371,8 @@ class BytePairs(Vocabulary):
         """The JSON form: the merges as numbers of tokens, the 256 bytes first."""
         merges = [[self._numbers[a], self._numbers[b]] for a, b in self.merges]
         values = {"unit": self.unit, "merges": merges, "specials": self.specials}
-        return values if self._ids is None else {**values, "ids": self._ids.tolist()}
+        in_order = (self._ids == np.arange(len(self))).all()
+        return values if in_order else {**values, "ids": self._ids.tolist()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "BytePairs":
@@ -423,9 +422,9 @@ def _numbered(merges: Sequence[Pair], numbers: dict[bytes, int]) -> list[tuple[i
     return list(numbered.values())
 
 
-def _checked_ids(ids: object, count: int) -> list[int]:
+def _checked_ids(ids: object, in_order: list[int]) -> list[int]:
     if not isinstance(ids, list) or any(type(id) is not int for id in ids):
         raise ValueError('expected "ids": a list of numbers')
-    if sorted(ids) != list(range(count)):
-        raise ValueError(f'expected "ids": each number from 0 to {count - 1} once')
+    if sorted(ids) != in_order:
+        raise ValueError(f'expected "ids": each number from 0 to {in_order[-1]} once')
     return ids
