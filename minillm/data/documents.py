@@ -20,7 +20,7 @@ from typing import BinaryIO
 from minillm.data.compressed import decompressed, is_compressed, joined
 from minillm.data.corpora import decoded
 from minillm.data.files import json_object, naming, read_once, reading, shown
-from minillm.data.lines import is_json_lines, lines_of, string_entry
+from minillm.data.lines import entry, is_json_lines, lines_of
 from minillm.data.python_texts import TEXTS
 
 PART = 1 << 25  # bytes
@@ -161,7 +161,7 @@ def _of_lines(stretch: Stretch) -> Iterator[Piece]:
         for line, place in lines_of(file, stretch.name):
             text = line
             if stretch.is_json_lines and line.strip():
-                text = string_entry(json_object(line, place), "text", place)
+                text = entry(json_object(line, place), "text", str, place)
             if text.strip():
                 yield place, text if text.endswith("\n") else text + "\n"
                 yield place, None

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from minillm.data.lines import is_json_lines, read_lines, read_objects, string_entry
+from minillm.data.lines import entry, is_json_lines, read_lines, read_objects
 from minillm.errors import InputError
 
 Labelled = tuple[str, str]  # label, text
@@ -43,7 +43,8 @@ def _entries(path: str | Path) -> Iterator[tuple[str, str, str]]:
     """Each label and text as they stand in a file, and their place."""
     if is_json_lines(path):
         for values, place in read_objects(path):
-            yield string_entry(values, "label", place), string_entry(values, "text", place), place
+            label, text = (entry(values, name, str, place) for name in ("label", "text"))
+            yield label, text, place
         return
     for line, place in read_lines(path):
         label, tab, text = line.partition("\t")

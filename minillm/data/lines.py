@@ -49,23 +49,26 @@ def read_objects(path: str | Path) -> Iterator[tuple[dict[str, Any], str]]:
             yield json_object(line, place), place
 
 
-def string_entry(values: dict[str, Any], name: str, place: str) -> str:
-    """The string ``name`` of a JSON object.  InputError if there is none that UTF-8 can hold."""
-    text = values.get(name)
-    if not isinstance(text, str):
-        value = short(text) if name in values else "none"
-        raise InputError(f'{place}: expected an object with "{name}": a string, found {value}')
-    return checked_string(text, f"{place}: {name}")
+_KINDS = {str: "a string", list: "a list", int: "a whole number", bool: "true or false"}
 
 
-def checked_string(text: str, place: str) -> str:
-    """The same text.  InputError for half of a surrogate pair, which JSON can spell."""
-    if not text.isascii():
+def entry(values: Any, name: str, kind: type, place: str) -> Any:
+    """The entry ``name`` of a JSON object.  InputError if there is none of this kind.
+
+    kind: str, list, int or bool.  A string is one that UTF-8 can hold.
+    """
+    value: Any = values.get(name) if isinstance(values, dict) else values
+    if type(value) is not kind:
+        wrong = "none" if value is None else short(value)
+        raise InputError(
+            f'{place}: expected an object with "{name}": {_KINDS[kind]}, found {wrong}'
+        )
+    if kind is str:
         try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            half = short(text[error.start])
+            value.encode()
+        except UnicodeEncodeError as error:  # half of a surrogate pair, which JSON can spell
+            half = short(value[error.start])
             raise InputError(
-                f"{place}: expected a text, found half of a character: {half}"
+                f"{place}: {name}: expected a text, found half of a character: {half}"
             ) from None
-    return text
+    return value

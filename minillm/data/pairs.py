@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
-from minillm.data.lines import is_json_lines, read_lines, read_objects, string_entry
+from minillm.data.lines import entry, is_json_lines, read_lines, read_objects
 from minillm.errors import InputError
 
 Pair = tuple[str, str]
@@ -35,7 +35,7 @@ def _sides(path: str | Path) -> Iterator[tuple[Pair, str]]:
     """Each pair as it stands in the file, and its place."""
     if is_json_lines(path):
         for values, place in read_objects(path):
-            source, target = (string_entry(values, name, place) for name in ("source", "target"))
+            source, target = (entry(values, name, str, place) for name in ("source", "target"))
             yield (source, target), place
         return
     for line, place in read_lines(path):

@@ -176,10 +176,7 @@ def _read_merges(path: Path) -> list[Pair]:
     """The pairs of merges.txt."""
     pairs = []
     for number, (line, place) in enumerate(read_lines(path)):
-        if number == 0 and line.startswith("#version"):
-            if line != _VERSION_LINE:
-                raise InputError(f"{place}: expected {_VERSION_LINE!r}, found {short(line)}")
-        elif line:
+        if line and not (number == 0 and line.startswith("#version")):
             try:
                 pairs.append(_pair(line.split(" ")))
             except ValueError as error:
@@ -267,8 +264,9 @@ def read_bert(vocabulary: Path, config: Path) -> WordPieces:
     values = read_json(config) if config.exists() else {}
     options = _checked(config, lambda: _options_of(values))
     tokens = _read_pieces(vocabulary)
-    specials = _checked(config, lambda: _specials_of(values, tokens))
-    return _checked(vocabulary, lambda: WordPieces(tokens, specials=specials, **options))
+    if values.get("added_tokens_decoder") is not None:
+        _checked(config, lambda: _check_specials(values))
+    return _checked(vocabulary, lambda: WordPieces(tokens, **options))
 
 
 def _read_pieces(path: Path) -> list[str]:
@@ -306,22 +304,14 @@ def _class_of(values: dict[str, Any]) -> Any:
     return name.removesuffix("Fast") if isinstance(name, str) else name
 
 
-def _specials_of(values: dict[str, Any], tokens: list[str]) -> list[str]:
-    """The special tokens that tokenizer_config.json names; BERT's, if it names none."""
-    if values.get("added_tokens_decoder") is None:
-        return list(SPECIALS)
-    entries = [
-        {**entry, "id": int(id) if id.isdecimal() else None} if isinstance(entry, dict) else entry
-        for id, entry in _object(values, "added_tokens_decoder").items()
-    ]
-    added = _added(entries, "normalized")
-    for token, id in added.items():
-        if id >= len(tokens) or tokens[id] != token:
+def _check_specials(values: dict[str, Any]) -> None:
+    """ValueError for other special tokens than BERT's: tokenizer.json can have them."""
+    for added in _object(values, "added_tokens_decoder").values():
+        token = added.get("content") if isinstance(added, dict) else added
+        if token not in SPECIALS:
             raise ValueError(
-                f"added_tokens_decoder: expected tokens of the vocabulary with their ids, found "
-                f"{short(token)} with {short(id)}"
+                f"added_tokens_decoder: expected {', '.join(SPECIALS)}, found {short(token)}"
             )
-    return list(added)
 
 
 def _read_wordpieces(path: Path, values: dict[str, Any], config: Path) -> WordPieces:

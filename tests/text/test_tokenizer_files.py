@@ -210,7 +210,6 @@ def test_an_unsupported_tokenizer_json_is_refused(tokenizer, tmp_path, change, c
 @pytest.mark.parametrize(
     ("name", "data", "complaint"),
     [
-        ("merges.txt", b"#version: 9\n", "line 1: expected '#version: 0.2', found '#version: 9'"),
         ("merges.txt", "#version: 0.2\nĠ s\nĠ\n".encode(), "line 3: expected two tokens"),
         ("merges.txt", b"#version: 0.2\n\xff\n", "merges.txt, line 2: expected UTF-8"),
         ("merges.txt", "Ġ 漢\n".encode(), "line 1: expected characters that stand for bytes"),
@@ -267,7 +266,8 @@ def bert(folder, files, config=None):
 @pytest.mark.parametrize("name", ["tokenizer.json", "vocab.txt", "vocabulary.json"])
 @pytest.mark.parametrize("options", [(True, None, True), (False, True, False), (True, False, True)])
 def test_pieces_that_are_written_are_read(pieces, tmp_path, name, options):
-    tokenizer = WordPieces(pieces.tokens, *options, specials=[*pieces.specials, "the"])
+    more = [] if name == "vocab.txt" else ["the"]  # beside which BERT's are the special tokens
+    tokenizer = WordPieces(pieces.tokens, *options, specials=[*pieces.specials, *more])
     files = tokenizer_files(tokenizer)
     files["vocabulary.json"] = json.dumps({"format_version": 1, **tokenizer.to_dict()}).encode()
     names = (name, "tokenizer_config.json") if name == "vocab.txt" else (name,)
@@ -339,14 +339,8 @@ def test_damaged_vocab_txt(tmp_path, data, complaint):
         ({"unk_token": "<unk>"}, "unk_token: expected '[UNK]', found '<unk>'"),
         ({"mask_token": {"content": "<mask>"}}, "mask_token: expected '[MASK]', found '<mask>'"),
         ({"added_tokens_decoder": 3}, "added_tokens_decoder: expected an object, found int"),
-        ({"added_tokens_decoder": {"0": 3}}, "expected distinct tokens with ids, found 3"),
-        ({"added_tokens_decoder": {"x": {"content": "[PAD]"}}}, "expected distinct tokens with"),
-        ({"added_tokens_decoder": {"1": {"content": "[PAD]"}}}, "found '[PAD]' with 1"),
-        ({"added_tokens_decoder": {"999": {"content": "x"}}}, "found 'x' with 999"),
-        (
-            {"added_tokens_decoder": {"0": {"content": "[PAD]", "lstrip": True}}},
-            "lstrip of '[PAD]' cannot be done here",
-        ),
+        ({"added_tokens_decoder": {"0": 3}}, "[SEP], [MASK], found 3"),
+        ({"added_tokens_decoder": {"9": {"content": "x"}}}, "[SEP], [MASK], found 'x'"),
     ],
 )
 def test_damaged_tokenizer_config(pieces, tmp_path, config, complaint):
