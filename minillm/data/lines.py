@@ -63,7 +63,7 @@ def entry(values: Any, name: str, kind: type, place: str) -> Any:
         raise InputError(
             f'{place}: expected an object with "{name}": {_KINDS[kind]}, found {wrong}'
         )
-    if kind is str:
+    if isinstance(value, str):
         try:
             value.encode()
         except UnicodeEncodeError as error:  # half of a surrogate pair, which JSON can spell
