@@ -218,6 +218,20 @@ def test_continuing_with_another_text_is_refused(tmp_path, small):
         together(2, out, files[1:], VOCABULARY, 20)
 
 
+def test_a_damaged_shard_is_refused(tmp_path, small):
+    """Whether the folder is complete or not."""
+    files, _ = corpus(tmp_path)
+    with pytest.raises(Killed):
+        together(1, tmp_path / "begun", files, Dying(9), 20)
+    together(1, tmp_path / "complete", files, VOCABULARY, 20)
+    for name in ("begun", "complete"):
+        shard = tmp_path / name / "00000-00001.bin"
+        ids = shard.read_bytes()
+        shard.write_bytes(bytes([ids[0] ^ 1]) + ids[1:])
+        with pytest.raises(InputError, match=r"00000-00001\.bin: expected what was written"):
+            together(1, tmp_path / name, files, VOCABULARY, 20)
+
+
 @pytest.mark.parametrize(
     "damage", ["{", "[]", '{"shards": 3}', '{"shards": [{"file": "../x"}], "sha256": ""}']
 )
