@@ -122,11 +122,6 @@ def join(parts: Sequence[Any], pair: tuple[Any, Any], new: Any) -> list[Any]:
     return joined
 
 
-def _may_merge(pair: Pair, tokens: set[bytes]) -> bool:
-    token = pair[0] + pair[1]
-    return len(token) <= LONGEST and token not in tokens
-
-
 @twinned
 def learn_merges(words: Mapping[bytes, int], number: int) -> list[Pair]:
     """The first ``number`` merges of words with their counts; fewer, if no pair occurs twice.
@@ -152,12 +147,13 @@ def learn_merges(words: Mapping[bytes, int], number: int) -> list[Pair]:
     tokens, merges = set(BYTES), list[Pair]()
     while heap and len(merges) < number:
         negative, best = heapq.heappop(heap)
+        token = best[0] + best[1]
         if -negative != counts[best]:
             heapq.heappush(heap, (-counts[best], best))
         elif counts[best] < 2:
             break
-        elif _may_merge(best, tokens):
-            token, new = best[0] + best[1], set()
+        elif len(token) <= LONGEST and token not in tokens:
+            new = set()
             for at in where.pop(best):
                 count(at, -1)
                 pieces[at] = join(pieces[at], best, token)

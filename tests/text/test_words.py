@@ -46,15 +46,6 @@ def test_an_unknown_word_in_a_prompt_is_named():
     assert vocabulary.encode_known("to <unk>").tolist() == vocabulary.encode("to sleep").tolist()
 
 
-@pytest.mark.parametrize("pretokenised", [False, True])
-def test_json_keeps_it(pretokenised):
-    vocabulary = Words.from_text(TEXT, pretokenised=pretokenised)
-    again = vocabulary_from_dict(vocabulary.to_dict())
-    assert isinstance(again, Words)
-    assert again.tokens == vocabulary.tokens
-    assert again.pretokenised == pretokenised
-
-
 @pytest.mark.parametrize(
     ("values", "complaint"),
     [
