@@ -334,13 +334,18 @@ class BytePairs(Vocabulary):
 
     def _encode(self, texts: list[str]) -> list[NDArray[np.int32]]:
         """The ids of each of several texts without special tokens."""
+        if len(texts) == 1:  # there are no places to find
+            return [self._ids[encode_words(texts[0].encode(), word_ends(texts[0]), self._table)]]
         data = list(map(str.encode, texts))
         starts = np.cumsum([0, *map(len, data)])
         ends = [word_ends(text) + start for text, start in zip(texts, starts, strict=False)]
         joined = np.concatenate([np.zeros(0, np.int64), *ends])
         numbers = encode_words(b"".join(data), joined, self._table)
-        reached = np.cumsum(self._lengths[numbers])  # bytes: no token reaches across a text's end
-        return np.split(self._ids[numbers], np.searchsorted(reached, starts[1:-1], side="right"))
+        ids, reached = self._ids[numbers], np.cumsum(self._lengths[numbers])  # in bytes
+        cuts = np.searchsorted(
+            reached, starts, side="right"
+        )  # no token reaches across a text's end
+        return [ids[start:end] for start, end in pairwise(cuts.tolist())]
 
     def decode(self, ids: Iterable[int], unknown_words: Iterable[str] = ()) -> str:
         """The text of ``ids``; bytes that are not UTF-8 become U+FFFD."""
