@@ -42,11 +42,23 @@ def is_json_lines(path: str | Path) -> bool:
     return re.search(r"\.jsonl(\.gz|\.zst)?$", str(path)) is not None
 
 
-def read_objects(path: str | Path) -> Iterator[tuple[dict[str, Any], str]]:
-    """The JSON object in each line that is not blank, and its place."""
+def read_rows(path: str | Path, names: tuple[str, str]) -> Iterator[tuple[str, str, str]]:
+    """The two texts in each line of a file, and its place.
+
+    Of JSON lines they are the entries ``names``, of any other file the texts before and after a
+    tab.  InputError names the line in which one of them is missing.
+    """
+    objects = is_json_lines(path)
     for line, place in read_lines(path):
-        if line and not line.isspace():
-            yield json_object(line, place), place
+        if not objects:
+            first, tab, second = line.partition("\t")
+            if not tab:
+                raise InputError(f"{place}: expected {'<TAB>'.join(names)}, found no tab")
+            yield first, second, place
+        elif line.strip():
+            values = json_object(line, place)
+            first, second = (entry(values, name, str, place) for name in names)
+            yield first, second, place
 
 
 _KINDS = {str: "a string", list: "a list", int: "a whole number", bool: "true or false"}
