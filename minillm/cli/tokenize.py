@@ -94,14 +94,14 @@ def run(args: argparse.Namespace) -> int:
 def _report(args: argparse.Namespace, shards: Shards) -> str:
     """Two lines: the shards, and the text that they were made from."""
     source = shards.source
-    characters, documents, duplicates = (
-        source[name] for name in ("characters", "documents", "duplicates")
-    )
-    equal = f"{duplicates:,} ({duplicates / max(1, documents):.1%}) equal to an earlier one"
-    if args.deduplicate and duplicates:
-        equal += ", which were dropped"
+    characters, documents = source["characters"], source["documents"]
+    dropped = ""
+    if args.deduplicate:
+        equal = source["duplicates"]
+        share = f"{equal / max(1, documents):.1%}"
+        dropped = f", {equal:,} ({share}) equal to an earlier one, which were dropped"
     return (
         f"{args.out}: {len(shards):,} tokens of {characters:,} characters "
         f"({characters / len(shards):.2f} each), {shards.dtype.itemsize} bytes each\n"
-        f"the text: {source['bytes']:,} bytes; documents: {documents:,}, {equal}"
+        f"the text: {source['bytes']:,} bytes; documents: {documents:,}{dropped}"
     )

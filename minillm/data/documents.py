@@ -18,19 +18,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from minillm.data.compressed import decompressed, is_compressed, joined
-from minillm.data.corpora import decoded, text_blocks
-from minillm.data.files import (
-    LONGEST_LINE,
-    bounded_lines,
-    json_object,
-    naming,
-    read_once,
-    reading,
-    shown,
-)
-from minillm.data.lines import string_entry
+from minillm.data.corpora import decoded
+from minillm.data.files import json_object, naming, read_once, reading, shown
+from minillm.data.lines import entry, is_json_lines, lines_of
 from minillm.data.python_texts import TEXTS
-from minillm.errors import InputError
 
 PART = 1 << 25  # bytes
 BLOCK = 1 << 21  # bytes of text that are encoded at a time
@@ -44,8 +35,6 @@ _END_OF_LINE = re.compile(
     rb"(?:[!-~]|[\xc3-\xdf][\x80-\xbf]|\xe3(?!\x80\x80)[\x80-\xbf]{2}|[\xe4-\xee][\x80-\xbf]{2}"
     rb"|[\xf0-\xf4][\x80-\xbf]{3})\r?\n(?=[!-~\xc3-\xdf\xe4-\xee\xf0-\xf4])"
 )
-
-_JSON_LINES = re.compile(r"\.jsonl(\.gz|\.zst)?$")
 
 Piece = tuple[str, str | None]  # its place for messages, and its text; None: a document ends
 
@@ -71,7 +60,7 @@ class Stretch:
     @property
     def is_json_lines(self) -> bool:
         """Whether its documents are JSON objects."""
-        return bool(_JSON_LINES.search(self.file))
+        return is_json_lines(self.file)
 
 
 @dataclass
@@ -152,73 +141,38 @@ def _line_after(file: BinaryIO, start: int, block: int = 1 << 16) -> int | None:
 def pieces_of(part: Part, documents: str) -> Iterator[Piece]:
     """The texts of a part in pieces; None where a document ends.  documents: "file" or "line"."""
     for stretch in part.stretches:
-        if stretch.is_json_lines:
-            yield from _of_objects(stretch)
-        elif documents == "line":
-            yield from _of_lines(stretch)
-        else:
-            yield from _of_whole(stretch)
-
-
-def begins_inside(part: Part, documents: str) -> bool:
-    """Whether the first document of a part begins in the part before."""
-    first = part.stretches[0]
-    return first.start > 0 and documents == "file" and not first.is_json_lines
+        by_line = documents == "line" or stretch.is_json_lines
+        yield from _of_lines(stretch) if by_line else _of_whole(stretch)
 
 
 def _of_whole(stretch: Stretch) -> Iterator[Piece]:
     lines = 0
-    for text in cut_at_spaces(_blocks(stretch)):
-        yield (f"{stretch.name}, after line {lines}" if lines else stretch.name), text
-        lines += text.count("\n")
+    with _opened(stretch) as file:
+        for text in cut_at_spaces(decoded(file, stretch.name, BLOCK)):
+            yield (f"{stretch.name}, after line {lines}" if lines else stretch.name), text
+            lines += text.count("\n")
     if stretch.stop is None:
         yield stretch.name, None
 
 
 def _of_lines(stretch: Stretch) -> Iterator[Piece]:
-    number, rest = 0, ""
-    for block in _blocks(stretch):
-        *lines, rest = (rest + block).split("\n")
-        for line in lines:
-            number += 1
-            yield from _document(line, f"{stretch.name}, document of line {number}")
-        if len(rest) > LONGEST_LINE:
-            raise InputError(
-                f"{stretch.name}, line {number + 1}: expected a document of at most "
-                f"{LONGEST_LINE:,} characters, found a longer one"
-            )
-
-
-def _of_objects(stretch: Stretch) -> Iterator[Piece]:
-    empty = True
+    """A document of each line that is not blank."""
     with _opened(stretch) as file:
-        for number, line in enumerate(bounded_lines(file, stretch.name), 1):
-            if not line.isspace():
-                empty = False
-                place = f"{stretch.name}, line {number}"
-                yield from _document(string_entry(json_object(line, place), "text", place), place)
-    if empty:
-        raise InputError(f"{stretch.name}: expected JSON lines, found an empty file")
-
-
-def _document(text: str, place: str) -> Iterator[Piece]:
-    """A document and its end; nothing if it is blank."""
-    if text and not text.isspace():
-        yield place, text if text.endswith("\n") else text + "\n"
-        yield place, None
-
-
-def _blocks(stretch: Stretch) -> Iterator[str]:
-    if stretch.is_whole:
-        yield from text_blocks(stretch.file, BLOCK)
-    else:
-        with _opened(stretch) as file:
-            yield from decoded(file, stretch.name, BLOCK)
+        for line, place in lines_of(file, stretch.name):
+            text = line
+            if stretch.is_json_lines and line.strip():
+                text = entry(json_object(line, place), "text", str, place)
+            if text.strip():
+                yield place, text if text.endswith("\n") else text + "\n"
+                yield place, None
 
 
 @contextmanager
 def _opened(stretch: Stretch) -> Iterator[BinaryIO]:
     """The bytes of a stretch."""
+    if stretch.file in TEXTS:
+        yield io.BytesIO(TEXTS[stretch.file]().encode())
+        return
     with reading(stretch.file) as file:
         if stretch.is_whole:
             with decompressed(file, stretch.name) as contents:

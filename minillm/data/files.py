@@ -15,7 +15,7 @@ from itertools import count
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
-from minillm.errors import InputError, short
+from minillm.errors import InputError
 
 try:
     import fcntl
@@ -92,13 +92,10 @@ def bounded_lines(file: BinaryIO, name: str, start: int = 1) -> Iterator[bytes]:
         yield line
 
 
-def read_json(path: str | Path, unique: bool = False) -> dict[str, Any]:
-    """The object in a JSON file of at most LARGEST_JSON bytes; InputError for anything else.
-
-    unique: InputError also for two entries with the same name.
-    """
+def read_json(path: str | Path) -> dict[str, Any]:
+    """The object in a JSON file of at most LARGEST_JSON bytes; InputError for anything else."""
     with reading(path) as file:
-        return json_object(read_all(file, str(path), LARGEST_JSON), str(path), unique)
+        return json_object(read_all(file, str(path), LARGEST_JSON), str(path))
 
 
 def read_json_list(path: str | Path) -> list[Any]:
@@ -110,28 +107,19 @@ def read_json_list(path: str | Path) -> list[Any]:
     return values
 
 
-def json_object(text: bytes | str, place: str, unique: bool = False) -> dict[str, Any]:
+def json_object(text: bytes | str, place: str) -> dict[str, Any]:
     """A JSON object; InputError, with its place, for anything else."""
-    values = _json(text, place, _unique if unique else None)
+    values = _json(text, place)
     if not isinstance(values, dict):
         raise InputError(f"{place}: expected a JSON object, found {type(values).__name__}")
     return values
 
 
-def _unique(entries: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(entries)
-    if len(values) < len(entries):
-        names = [name for name, _ in entries]
-        repeated = next(name for name in values if names.count(name) > 1)
-        raise ValueError(f"expected distinct names, found {short(repeated)} twice")
-    return values
-
-
-def _json(text: bytes | str, place: str, make_object: Any = None) -> Any:
+def _json(text: bytes | str, place: str) -> Any:
     try:
         if isinstance(text, bytes):
             text = text.decode("utf-8", "surrogatepass")
-        return json.loads(text, object_pairs_hook=make_object)
+        return json.loads(text)
     except RecursionError:
         raise InputError(f"{place}: expected JSON, but it is damaged: nested too deep") from None
     except ValueError as error:

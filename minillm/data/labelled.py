@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from minillm.data.lines import is_json_lines, read_lines, read_objects, string_entry
+from minillm.data.lines import read_lines, read_rows
 from minillm.errors import InputError
 
 Labelled = tuple[str, str]  # label, text
@@ -32,23 +32,10 @@ def labelled_lines(path: str | Path) -> Iterator[Labelled]:
     if Path(path).is_dir():
         yield from _read_folder(Path(path))
         return
-    for label, text, place in _entries(path):
+    for label, text, place in read_rows(path, ("label", "text")):
         if not label.strip():
             raise InputError(f"{place}: expected a label and a text, found an empty label")
         yield label.strip(), " ".join(text.split())
-
-
-def _entries(path: str | Path) -> Iterator[tuple[str, str, str]]:
-    """Each label and text of a file, unchanged, and their place."""
-    if is_json_lines(path):
-        for values, place in read_objects(path):
-            yield string_entry(values, "label", place), string_entry(values, "text", place), place
-        return
-    for line, place in read_lines(path):
-        label, tab, text = line.partition("\t")
-        if not tab:
-            raise InputError(f"{place}: expected label<TAB>text, found no tab")
-        yield label, text, place
 
 
 def without_text(path: str | Path) -> int:

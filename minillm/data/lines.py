@@ -1,8 +1,9 @@
 """Files of lines and of JSON lines, read one line at a time."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from minillm.data.files import bounded_lines, json_object, reading, shown
 from minillm.errors import InputError, short
@@ -14,52 +15,72 @@ def read_lines(path: str | Path) -> Iterator[tuple[str, str]]:
     ``-`` is standard input.  InputError for a file that is missing, empty or binary, or a
     line that is not UTF-8 or longer than LONGEST_LINE.
     """
-    name, number = shown(path), 0
     with reading(path) as file:
-        for number, data in enumerate(bounded_lines(file, name), start=1):
-            place = f"{name}, line {number}"
-            if b"\0" in data:
-                raise InputError(f"{place}: expected UTF-8 text, found a zero byte: a binary file")
-            try:
-                line = data.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                raise InputError(
-                    f"{place}: expected UTF-8 text, found the byte 0x{data[error.start]:02x}"
-                ) from None
-            yield line.rstrip("\r\n"), place
+        yield from lines_of(file, shown(path))
+
+
+def lines_of(file: BinaryIO, name: str) -> Iterator[tuple[str, str]]:
+    """Each line of an open file, as :func:`read_lines`."""
+    number = 0
+    for number, data in enumerate(bounded_lines(file, name), start=1):
+        place = f"{name}, line {number}"
+        if b"\0" in data:
+            raise InputError(f"{place}: expected UTF-8 text, found a zero byte: a binary file")
+        try:
+            line = data.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"{place}: expected UTF-8 text, found the byte 0x{data[error.start]:02x}"
+            ) from None
+        yield line.rstrip("\r\n"), place
     if number == 0:
         raise InputError(f"{name}: expected lines of text, found an empty file")
 
 
 def is_json_lines(path: str | Path) -> bool:
-    """Whether a file has JSON lines, by its name: ``x.jsonl``."""
-    return Path(path).suffix == ".jsonl"
+    """Whether a file has JSON lines, by its name: ``x.jsonl``, which may be compressed."""
+    return re.search(r"\.jsonl(\.gz|\.zst)?$", str(path)) is not None
 
 
-def read_objects(path: str | Path) -> Iterator[tuple[dict[str, Any], str]]:
-    """The JSON object in each line that is not blank, and its place."""
+def read_rows(path: str | Path, names: tuple[str, str]) -> Iterator[tuple[str, str, str]]:
+    """The two texts in each line of a file, and its place.
+
+    Of JSON lines they are the entries ``names``, of any other file the texts before and after a
+    tab.  InputError names the line in which one of them is missing.
+    """
+    objects = is_json_lines(path)
     for line, place in read_lines(path):
-        if line and not line.isspace():
-            yield json_object(line, place), place
+        if not objects:
+            first, tab, second = line.partition("\t")
+            if not tab:
+                raise InputError(f"{place}: expected {'<TAB>'.join(names)}, found no tab")
+            yield first, second, place
+        elif line.strip():
+            values = json_object(line, place)
+            first, second = (entry(values, name, str, place) for name in names)
+            yield first, second, place
 
 
-def string_entry(values: dict[str, Any], name: str, place: str) -> str:
-    """The string ``name`` of a JSON object.  InputError if there is none that UTF-8 can hold."""
-    text = values.get(name)
-    if not isinstance(text, str):
-        value = short(text) if name in values else "none"
-        raise InputError(f'{place}: expected an object with "{name}": a string, found {value}')
-    return checked_string(text, f"{place}: {name}")
+_KINDS = {str: "a string", list: "a list", int: "a whole number", bool: "true or false"}
 
 
-def checked_string(text: str, place: str) -> str:
-    """The same text.  InputError for half of a surrogate pair, which JSON can spell."""
-    if not text.isascii():
+def entry(values: Any, name: str, kind: type, place: str) -> Any:
+    """The entry ``name`` of a JSON object.  InputError if there is none of this kind.
+
+    kind: str, list, int or bool.  A string is one that UTF-8 can hold.
+    """
+    value: Any = values.get(name) if isinstance(values, dict) else values
+    if type(value) is not kind:
+        wrong = "none" if value is None else short(value)
+        raise InputError(
+            f'{place}: expected an object with "{name}": {_KINDS[kind]}, found {wrong}'
+        )
+    if isinstance(value, str):
         try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            half = short(text[error.start])
+            value.encode()
+        except UnicodeEncodeError as error:  # half of a surrogate pair, which JSON can spell
+            half = short(value[error.start])
             raise InputError(
-                f"{place}: expected a text, found half of a character: {half}"
+                f"{place}: {name}: expected a text, found half of a character: {half}"
             ) from None
-    return text
+    return value

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
-from minillm.data.lines import is_json_lines, read_lines, read_objects, string_entry
+from minillm.data.lines import is_json_lines, read_rows
 from minillm.errors import InputError
 
 Pair = tuple[str, str]
@@ -23,27 +23,14 @@ def read_pairs(path: str | Path) -> Iterator[Pair]:
     A file named ``.jsonl`` has lines ``{"source": "...", "target": "..."}``, any other file lines
     ``source<TAB>target``.  InputError names a line with a missing or empty side.
     """
-    for sides, place in _sides(path):
-        source, target = (side.strip() for side in sides)
-        if not source or not target:
-            side = "target" if source else "source"
+    for source, target, place in read_rows(path, ("source", "target")):
+        if "\t" in target and not is_json_lines(path):
+            tabs = 1 + target.count("\t")
+            raise InputError(f"{place}: expected source<TAB>target, found {tabs} tabs")
+        if not source.strip() or not target.strip():
+            side = "target" if source.strip() else "source"
             raise InputError(f"{place}: expected source and target, found an empty {side}")
-        yield source, target
-
-
-def _sides(path: str | Path) -> Iterator[tuple[Pair, str]]:
-    """Each pair of the file, unchanged, and its place."""
-    if is_json_lines(path):
-        for values, place in read_objects(path):
-            source, target = (string_entry(values, name, place) for name in ("source", "target"))
-            yield (source, target), place
-        return
-    for line, place in read_lines(path):
-        source, *others = line.split("\t")
-        if len(others) != 1:
-            tabs = f"{len(others)} tabs" if others else "no tab"
-            raise InputError(f"{place}: expected source<TAB>target, found {tabs}")
-        yield (source, others[0]), place
+        yield source.strip(), target.strip()
 
 
 class PairFile:

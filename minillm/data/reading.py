@@ -25,7 +25,7 @@ FRAME = 3  # [CLS] and two [SEP]
 JOINED = ("Mn", "Mc", "Me", "Cf")  # Unicode's categories of marks on the character before
 
 
-class Windows(NamedTuple):
+class ContextWindows(NamedTuple):
     """N windows of the contexts of some questions.
 
     questions and contexts: the ids for :class:`minillm.models.reader.Reader`; question (N,): the
@@ -42,7 +42,7 @@ class Windows(NamedTuple):
 
 def windows_of(
     questions: Iterable[tuple[str, str, str]], tokenizer: Any, context: int, stride: int
-) -> Windows:
+) -> ContextWindows:
     """The windows of (place, question, context); the place is for error messages.
 
     context: the largest number of tokens in a row.  InputError for a question or a context without
@@ -68,7 +68,9 @@ def windows_of(
             contexts.append([tokenizer.cls, *ids[begin:end], tokenizer.sep])
             owners.append(number)
             begins.append(begin)
-    return Windows(rows, contexts, np.array(owners, np.int64), np.array(begins, np.int64), offsets)
+    return ContextWindows(
+        rows, contexts, np.array(owners, np.int64), np.array(begins, np.int64), offsets
+    )
 
 
 def windows(tokens: int, room: int, stride: int) -> list[tuple[int, int]]:
@@ -82,7 +84,7 @@ def windows(tokens: int, room: int, stride: int) -> list[tuple[int, int]]:
 
 
 def targets_of(
-    windows: Windows, questions: list[Question]
+    windows: ContextWindows, questions: list[Question]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The first and the last place of the answer in each window, (N,) each; 0 if it is not there.
 

@@ -2,7 +2,6 @@
 
 A built-in set is opened by its name, other data by their path:
 
-    open_text([])                              the text that comes with Python
     open_pairs("numbers-en-fr")
     open_pairs("training.tsv", "validation.tsv")
 
@@ -11,7 +10,7 @@ A new set is a line in BUILT_IN.
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -26,7 +25,6 @@ from minillm.data.numbers import Numbers
 from minillm.data.pairs import PairData, PairFile
 from minillm.data.python_texts import builtin_corpus, standard_library
 from minillm.data.squad import QuestionData, SquadFile
-from minillm.data.streams import TextStream
 from minillm.errors import InputError
 
 
@@ -34,10 +32,9 @@ from minillm.errors import InputError
 class BuiltIn:
     """A data set with a name, or a family of them."""
 
-    name: str  # for help texts
+    name: str  # as messages show it
     kind: str  # "text", "pairs", "labelled", "questions" or "images"
-    help: str
-    open: Callable[..., Any]  # its arguments are the groups of the pattern's match
+    open: Callable[..., Any]  # takes the groups of the pattern's match
     pattern: str = ""  # of a family: a regular expression that matches its names
     units: tuple[str, str] = ("word", "word")  # suitable for the two sides of pairs
     task: str = "translation"  # of pairs: "pronunciation", "translation" or "summary"
@@ -48,48 +45,20 @@ class BuiltIn:
 
 
 BUILT_IN = (
-    BuiltIn(
-        "python-docs",
-        "text",
-        "the Python language reference, which every CPython has: 0.5 MB of English",
-        builtin_corpus,
-    ),
-    BuiltIn(
-        "python-source",
-        "text",
-        "the source of Python's standard library, without tests: about 10 MB",
-        standard_library,
-    ),
+    BuiltIn("python-docs", "text", builtin_corpus),
+    BuiltIn("python-source", "text", standard_library),
     BuiltIn(
         "cmudict",
         "pairs",
-        "English words to their phonemes; cmudict-stress marks the stressed vowels",
         lambda stress: CMUDict(stress=stress is not None),
         pattern="cmudict(-stress)?",
         units=("character", "token"),
         task="pronunciation",
     ),
-    BuiltIn(
-        "numbers-XX-YY",
-        "pairs",
-        "numbers in words, from language XX to YY, as numbers-en-fr",
-        Numbers,
-        pattern=r"numbers-(\w+)-(\w+)",
-    ),
-    BuiltIn(
-        "docstrings",
-        "pairs",
-        "the body of a docstring to its summary line",
-        Docstrings,
-        task="summary",
-    ),
-    BuiltIn(
-        "docstring-questions",
-        "questions",
-        "about functions of Python and NumPy, answered by their docstrings",
-        cache(DocstringQuestions),  # reading all the source takes seconds
-    ),
-    BuiltIn("digits", "images", "handwritten digits of 8 by 8 pixels, with captions", Digits),
+    BuiltIn("numbers-XX-YY", "pairs", Numbers, pattern=r"numbers-(\w+)-(\w+)"),
+    BuiltIn("docstrings", "pairs", Docstrings, task="summary"),
+    BuiltIn("docstring-questions", "questions", cache(DocstringQuestions)),  # it takes seconds
+    BuiltIn("digits", "images", Digits),
 )
 DEFAULT_QUESTIONS = "docstring-questions"
 
@@ -112,13 +81,6 @@ def names_of(kind: str) -> str:
     return ", ".join(entry.name for entry in BUILT_IN if entry.kind == kind)
 
 
-def help_of(kind: str) -> str:
-    """A line for each built-in set of a kind: its name and its description."""
-    entries = [entry for entry in BUILT_IN if entry.kind == kind]
-    width = max((len(entry.name) for entry in entries), default=0)
-    return "\n".join(f"  {entry.name:{width}}  {entry.help}" for entry in entries)
-
-
 def default_units(name: str) -> tuple[str, str]:
     """The suitable units of source and target for a set of pairs; words for a file."""
     entry = built_in(name)
@@ -132,11 +94,6 @@ def task_of(name: str) -> str:
 
 
 # --- opening -------------------------------------------------------------------------
-
-
-def open_text(names: Sequence[str]) -> TextStream:
-    """A text from files, built-in texts and standard input; python-docs if there are no names."""
-    return TextStream(names)
 
 
 def open_pairs(name: str, validation: str | None = None) -> PairData:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from minillm.data.files import read_json
-from minillm.data.lines import checked_string
+from minillm.data.lines import entry
 from minillm.errors import InputError, short
 
 
@@ -85,9 +85,9 @@ def read_squad(path: str | Path) -> list[Question]:
     - an answer that is not at its offset.
     """
     questions: list[Question] = []
-    for a, article in enumerate(_list(read_json(path), "data", f"{path}"), start=1):
+    for a, article in enumerate(entry(read_json(path), "data", list, f"{path}"), start=1):
         place = f"{path}, article {a}"
-        for p, paragraph in enumerate(_list(article, "paragraphs", place), start=1):
+        for p, paragraph in enumerate(entry(article, "paragraphs", list, place), start=1):
             questions += _questions(paragraph, f"{place}, paragraph {p}", str(path))
     if not questions:
         raise InputError(f"{path}: expected questions, found none")
@@ -106,16 +106,12 @@ def _questions(paragraph: Any, place: str, path: str) -> list[Question]:
     """The questions about one context."""
     questions = []
     context = _text(paragraph, "context", place)
-    for q, values in enumerate(_list(paragraph, "qas", place), start=1):
+    for q, values in enumerate(entry(paragraph, "qas", list, place), start=1):
         id = _text(values, "id", f"{place}, question {q}")
-        here = f"{path}, question {short(id)}"
-        text = _text(values, "question", here)
-        impossible = values.get("is_impossible", False)
-        if not isinstance(impossible, bool):
-            raise InputError(
-                f"{here}: is_impossible: expected true or false, found {short(impossible)}"
-            )
-        answers = tuple(_answer(entry, context, here) for entry in _list(values, "answers", here))
+        own = f"{path}, question {short(id)}"
+        text = _text(values, "question", own)
+        impossible = "is_impossible" in values and entry(values, "is_impossible", bool, own)
+        answers = tuple(_answer(each, context, own) for each in entry(values, "answers", list, own))
         if impossible and answers:
             raise InputError(
                 f"{here}: expected no answer, as it is marked as impossible, found one"
@@ -128,12 +124,8 @@ def _questions(paragraph: Any, place: str, path: str) -> list[Question]:
 
 def _answer(values: Any, context: str, place: str) -> Answer:
     text = _text(values, "text", place)
-    start = _entry(values, "answer_start", place)
-    if type(start) is not int or start < 0:
-        raise InputError(
-            f"{place}: answer_start: expected a whole number from 0 up, found {short(start)}"
-        )
-    if not context.startswith(text, start):
+    start = entry(values, "answer_start", int, place)
+    if start < 0 or not context.startswith(text, start):
         elsewhere = context.find(text)
         where = f"; it is at {elsewhere}" if elsewhere >= 0 else ""
         raise InputError(
@@ -143,25 +135,9 @@ def _answer(values: Any, context: str, place: str) -> Answer:
     return Answer(text, start)
 
 
-def _list(values: Any, name: str, place: str) -> list[Any]:
-    """The list of that name in an object."""
-    value = _entry(values, name, place)
-    if not isinstance(value, list):
-        raise InputError(f"{place}: {name}: expected a list, found {short(value)}")
-    return value
-
-
 def _text(values: Any, name: str, place: str) -> str:
-    """The text of that name in an object; InputError if it is blank or has lone surrogates."""
-    value = _entry(values, name, place)
-    if not isinstance(value, str) or not value.strip():
-        raise InputError(f"{place}: {name}: expected a text, found {short(value)}")
-    return checked_string(value, f"{place}: {name}")
-
-
-def _entry(values: Any, name: str, place: str) -> Any:
-    if not isinstance(values, dict):
-        raise InputError(f"{place}: expected an object with {name!r}, found {short(values)}")
-    if name not in values:
-        raise InputError(f"{place}: expected an object with {name!r}, found none of that name")
-    return values[name]
+    """The text of that name in an object; InputError if it is blank."""
+    text = entry(values, name, str, place)
+    if not text.strip():
+        raise InputError(f"{place}: {name}: expected a text, found {short(text)}")
+    return text

@@ -248,15 +248,12 @@ class _Encoder:
         """Write the shards that are missing: -> the shards of all ranks, and the counts."""
         folder.mkdir(parents=True, exist_ok=True)
         counts, shards, prints = np.zeros(4, np.int64), [], []
-        with Digests() as digests:
-            for number in self.mine:
-                text = self._text(number, digests)
-                shards.append((number, self._encode_part(folder, number, text)))
-                counts += (text.bytes, text.characters, text.documents, text.dropped)
-                prints.append((number, text.sha256()))
-            self._count_bytes(0)  # reports the last tokens
-            if not self.index["deduplicate"]:
-                counts[3] = np.count_nonzero(repeated(digests, self.job))
+        for number in self.mine:
+            text = self._text(number)
+            shards.append((number, self._encode_part(folder, number, text)))
+            counts += (text.bytes, text.characters, text.documents, text.dropped)
+            prints.append((number, text.sha256()))
+        self._count_bytes(0)  # reports the last tokens
         ordered = sorted(chain(*self.job.gather(shards)))
         total = sum(self.job.gather(counts)).tolist()
         names = ("bytes", "characters", "documents", "duplicates")
@@ -284,8 +281,10 @@ class _Encoder:
                         "--deduplicate: it reads a text twice: expected files, found standard "
                         "input or a pipe"
                     )
-                text = self._text(number, digests)
-                text.read_all()
+                text = self._text(number)
+                for _, piece in text.pieces():
+                    if piece is None:
+                        digests.add(text.digest, number << 40 | text.documents)
                 counts.append(text.documents)
             later = repeated(digests, self.job)
         arrays = np.split(later, np.cumsum(counts)[:-1]) if counts else []
@@ -295,10 +294,8 @@ class _Encoder:
         begun = self._begun.pop(number, None)
         return begun or corpus.pieces_of(self.parts[number], self.index["documents"])
 
-    def _text(self, number: int, digests: Digests | None = None) -> "_Text":
-        inside = corpus.begins_inside(self.parts[number], self.index["documents"])
-        dropped = self._dropped.get(number)
-        return _Text(self._pieces(number), self._count_bytes, number, inside, digests, dropped)
+    def _text(self, number: int) -> "_Text":
+        return _Text(self._pieces(number), self._count_bytes, self._dropped.get(number))
 
     def _count_bytes(self, size: int) -> None:
         if self._bytes // _RETURNED < (self._bytes + size) // _RETURNED:
@@ -331,15 +328,12 @@ class _Text:
         self,
         pieces: Iterator[Piece],
         count_bytes: Callable[[int], None],
-        number: int,
-        inside: bool,
-        digests: Digests | None,
-        dropped: NDArray[np.bool_] | None,
+        is_dropped: NDArray[np.bool_] | None,
     ):
-        """``number`` of the part, which may begin ``inside`` a document; ``dropped`` documents."""
+        """is_dropped: for each document, whether it equals an earlier one; None: all stay."""
         self.bytes = self.characters = self.documents = self.dropped = 0
-        self._pieces, self._count_bytes, self._number = pieces, count_bytes, number
-        self._inside, self._digests, self._is_dropped = inside, digests, dropped
+        self.digest = b""  # of the document that has just ended
+        self._pieces, self._count_bytes, self._is_dropped = pieces, count_bytes, is_dropped
         self._whole, self._document = hashlib.sha256(), hashlib.sha256()
 
     def pieces(self) -> Iterator[Piece]:
@@ -347,7 +341,10 @@ class _Text:
         for place, piece in self._pieces:
             dropped = self._is_dropped is not None and self._is_dropped[self.documents]
             if piece is None:
-                self._end_document()
+                self.digest = self._document.digest()
+                self._whole.update(self.digest)
+                self._document = hashlib.sha256()
+                self.documents += 1
                 self.dropped += dropped
             else:
                 data = piece.encode("utf-8", "surrogatepass")
@@ -357,16 +354,6 @@ class _Text:
                 self._count_bytes(len(data))
             if not dropped:
                 yield place, piece
-
-    def _end_document(self) -> None:
-        digest, place = self._document.digest(), self._number << 40 | self.documents
-        self._whole.update(digest)
-        if self._digests is not None:
-            if self._inside and not self.documents:  # its beginning is unknown: equal to no other
-                digest = hashlib.sha256(digest + place.to_bytes(8)).digest()
-            self._digests.add(digest, place)
-        self.documents += 1
-        self._document = hashlib.sha256()
 
     def read_all(self) -> str:
         """Read and count all of the text; return its fingerprint."""

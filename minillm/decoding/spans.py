@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from minillm.data.reading import Windows
+from minillm.data.reading import ContextWindows
 from minillm.models.reader import best_spans
 
 BATCH = 32  # windows that are read together
@@ -13,7 +13,7 @@ Span = tuple[int, int]
 
 
 def find_spans(
-    model: Any, windows: Windows, longest: int, number: int
+    model: Any, windows: ContextWindows, longest: int, number: int
 ) -> list[list[tuple[Span, float]]]:
     """The ``number`` best spans for each question, with their scores, best first.
 

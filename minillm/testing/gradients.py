@@ -55,7 +55,7 @@ def check_gradients(
     >>> def square(x):
     ...     return x**2, lambda dy: 2 * x * dy
     >>> worst = check_gradients(square, np.array([1.0, -2.0]), rng=np.random.default_rng(0))
-    >>> worst < 1e-9
+    >>> bool(worst < 1e-9)
     True
     """
     names = _argument_names(op, len(args))

@@ -38,7 +38,7 @@ import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from itertools import compress, pairwise
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -51,7 +51,6 @@ from minillm.text.vocabulary import (
     Vocabulary,
     check_encodable,
     check_texts,
-    lone_surrogate,
     visible,
 )
 
@@ -61,6 +60,8 @@ END_OF_TEXT = "<|endoftext|>"
 LONGEST = 1024  # bytes of a token
 
 BYTES = [bytes([value]) for value in range(256)]
+
+_NONE = np.zeros(0, np.int32)
 
 
 # --- words ---------------------------------------------------------------------------------------
@@ -105,25 +106,6 @@ def split_words(text: str) -> list[bytes]:
 # --- training ------------------------------------------------------------------------------------
 
 
-def learn_merges_naively(words: Mapping[bytes, int], number: int) -> list[Pair]:
-    """The plain version of :func:`learn_merges`: it counts all pairs again for each merge."""
-    pieces = {word: [bytes([value]) for value in word] for word in words}
-    tokens, merges = set(BYTES), list[Pair]()
-    while len(merges) < number:
-        counts: Counter[Pair] = Counter()
-        for word, parts in pieces.items():
-            for pair in pairwise(parts):
-                counts[pair] += words[word]
-        allowed = [pair for pair in counts if counts[pair] >= 2 and _may_merge(pair, tokens)]
-        if not allowed:
-            break
-        best = min(allowed, key=lambda pair: (-counts[pair], pair))
-        merges.append(best)
-        tokens.add(best[0] + best[1])
-        pieces = {word: join(parts, best, best[0] + best[1]) for word, parts in pieces.items()}
-    return merges
-
-
 def join(parts: Sequence[Any], pair: tuple[Any, Any], new: Any) -> list[Any]:
     """The parts of a word after one merge: ``new`` replaces each ``pair``, from left to right.
 
@@ -139,19 +121,13 @@ def join(parts: Sequence[Any], pair: tuple[Any, Any], new: Any) -> list[Any]:
     return joined
 
 
-def _may_merge(pair: Pair, tokens: set[bytes]) -> bool:
-    token = pair[0] + pair[1]
-    return len(token) <= LONGEST and token not in tokens
-
-
 @twinned
 def learn_merges(words: Mapping[bytes, int], number: int) -> list[Pair]:
     """The first ``number`` merges of words with their counts; fewer if no pair occurs twice.
 
-    The result is that of :func:`learn_merges_naively`, but each merge updates only a few words: an
-    index lists the words of each pair.  A heap has the most frequent pair on top.  A count in it
-    may be out of date, but only too large.  It is compared with the current count when it reaches
-    the top.
+    A merge changes only a few words: an index lists the words of each pair, and the counts are
+    corrected there.  A heap has the most frequent pair on top.  A count in it may be out of date,
+    but only too large: it is compared with the current one when it comes up.
     """
     pieces = [[BYTES[value] for value in word] for word in words]
     weights = list(words.values())
@@ -170,12 +146,13 @@ def learn_merges(words: Mapping[bytes, int], number: int) -> list[Pair]:
     tokens, merges = set(BYTES), list[Pair]()
     while heap and len(merges) < number:
         negative, best = heapq.heappop(heap)
+        token = best[0] + best[1]
         if -negative != counts[best]:
             heapq.heappush(heap, (-counts[best], best))
         elif counts[best] < 2:
             break
-        elif _may_merge(best, tokens):
-            token, new = best[0] + best[1], set()
+        elif len(token) <= LONGEST and token not in tokens:
+            new = set()
             for at in where.pop(best):
                 count(at, -1)
                 pieces[at] = join(pieces[at], best, token)
@@ -316,61 +293,58 @@ class BytePairs(Vocabulary):
             numbers[special.encode()] = len(numbers)
         self._numbers = numbers
         self._lengths = np.array(list(map(len, numbers)))
-        self._ids = None if ids is None else np.array(_checked_ids(ids, len(numbers)), np.int32)
-        self.tokens = list(numbers)
-        if self._ids is not None:
-            self.tokens = [self.tokens[number] for number in np.argsort(self._ids)]
+        in_order = list(range(len(numbers)))
+        self._ids = np.array(in_order if ids is None else _checked_ids(ids, in_order), np.int32)
+        tokens = list(numbers)
+        self.tokens = [tokens[number] for number in np.argsort(self._ids)]
         self._special = SpecialTokens({text: self.id_of(text.encode()) for text in self.specials})
         self.bos = self.eos = self._special.ids.get(END_OF_TEXT)
         self.line_end = self.id_of(b"\n")
 
     def id_of(self, token: bytes) -> int:
         """The id of a token; KeyError if there is no such token."""
-        number = self._numbers[token]
-        return number if self._ids is None else int(self._ids[number])
+        return int(self._ids[self._numbers[token]])
 
     def encode(self, text: str, name: str = "text") -> NDArray[np.int32]:
         """The ids of the tokens of ``text``, (T,).
 
         InputError, with ``name``, line and column, for a lone surrogate, which UTF-8 cannot hold.
         """
-        special = self._special.ids
-        try:
-            ids = [
-                np.array([special[part]], np.int32) if part in special else self._encode(part)
-                for part in self._special.cut(text)
-            ]
-        except UnicodeEncodeError:
-            raise lone_surrogate(text, name) from None
-        return ids[0] if len(ids) == 1 else np.concatenate([np.zeros(0, np.int32), *ids])
-
-    def _encode(self, text: str) -> NDArray[np.int32]:
-        """The ids of a text without special tokens."""
-        numbers = encode_words(text.encode(), word_ends(text), self._table)
-        return numbers if self._ids is None else self._ids[numbers]
+        return self.encode_each([text], [name])[0]
 
     def encode_each(self, texts: Sequence[str], names: Sequence[str]) -> list[NDArray[np.int32]]:
         """The ids of each of several texts; a word that occurs in several is merged once."""
-        plain = [len(self._special.cut(text)) == 1 and text not in self.specials for text in texts]
+        special, cut = self._special.ids, [self._special.cut(text) for text in texts]
+        ordinary = [part for parts in cut for part in parts if part not in special]
         try:
-            together = iter(self._encode_together(list(compress(texts, plain))))
+            encoded = iter(self._encode(ordinary))
         except UnicodeEncodeError:
-            return super().encode_each(texts, names)  # which names the text
-        return [
-            next(together) if is_plain else self.encode(text, name)
-            for text, name, is_plain in zip(texts, names, plain, strict=True)
-        ]
+            for text, name in zip(texts, names, strict=True):
+                check_encodable(text, name)
+            raise
+        ids = []
+        for parts in cut:
+            pieces = [
+                np.array([special[part]], np.int32) if part in special else next(encoded)
+                for part in parts
+            ]
+            ids.append(pieces[0] if len(pieces) == 1 else np.concatenate([_NONE, *pieces]))
+        return ids
 
-    def _encode_together(self, texts: list[str]) -> list[NDArray[np.int32]]:
+    def _encode(self, texts: list[str]) -> list[NDArray[np.int32]]:
         """The ids of each of several texts without special tokens."""
+        if len(texts) == 1:  # there are no places to find
+            return [self._ids[encode_words(texts[0].encode(), word_ends(texts[0]), self._table)]]
         data = list(map(str.encode, texts))
         starts = np.cumsum([0, *map(len, data)])
         ends = [word_ends(text) + start for text, start in zip(texts, starts, strict=False)]
         joined = np.concatenate([np.zeros(0, np.int64), *ends])
         numbers = encode_words(b"".join(data), joined, self._table)
-        ids = numbers if self._ids is None else self._ids[numbers]
-        reached = np.cumsum(self._lengths[numbers])  # bytes: no token reaches across a text's end
-        return np.split(ids, np.searchsorted(reached, starts[1:-1], side="right"))
+        ids, reached = self._ids[numbers], np.cumsum(self._lengths[numbers])  # in bytes
+        cuts = np.searchsorted(
+            reached, starts, side="right"
+        )  # no token reaches across a text's end
+        return [ids[start:end] for start, end in pairwise(cuts.tolist())]
 
     def decode(self, ids: Iterable[int], unknown_words: Iterable[str] = ()) -> str:
         """The text of ``ids``; bytes that are not UTF-8 become U+FFFD."""
@@ -397,7 +371,8 @@ class BytePairs(Vocabulary):
         """The JSON form: the merges as numbers of tokens, the 256 bytes first."""
         merges = [[self._numbers[a], self._numbers[b]] for a, b in self.merges]
         values = {"unit": self.unit, "merges": merges, "specials": self.specials}
-        return values if self._ids is None else {**values, "ids": self._ids.tolist()}
+        in_order = (self._ids == np.arange(len(self))).all()
+        return values if in_order else {**values, "ids": self._ids.tolist()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "BytePairs":
@@ -447,9 +422,9 @@ def _numbered(merges: Sequence[Pair], numbers: dict[bytes, int]) -> list[tuple[i
     return list(numbered.values())
 
 
-def _checked_ids(ids: object, count: int) -> list[int]:
+def _checked_ids(ids: object, in_order: list[int]) -> list[int]:
     if not isinstance(ids, list) or any(type(id) is not int for id in ids):
         raise ValueError('expected "ids": a list of numbers')
-    if sorted(ids) != list(range(count)):
-        raise ValueError(f'expected "ids": each number from 0 to {count - 1} once')
+    if sorted(ids) != in_order:
+        raise ValueError(f'expected "ids": each number from 0 to {in_order[-1]} once')
     return ids

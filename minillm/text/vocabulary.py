@@ -159,15 +159,9 @@ def check_encodable(text: str, name: str) -> None:
     """InputError, with ``name``, line and column, for a lone surrogate, which UTF-8 cannot hold."""
     try:
         text.encode()
-    except UnicodeEncodeError:
-        raise lone_surrogate(text, name) from None
-
-
-def lone_surrogate(text: str, name: str) -> InputError:
-    """The error for the first lone surrogate of a text."""
-    at = next(at for at, character in enumerate(text) if "\ud800" <= character <= "\udfff")
-    place, code = place_of(text, at, name), f"U+{ord(text[at]):04X}"
-    return InputError(f"{place}: expected text, found a lone surrogate ({code})")
+    except UnicodeEncodeError as error:
+        place, code = place_of(text, error.start, name), f"U+{ord(text[error.start]):04X}"
+        raise InputError(f"{place}: expected text, found a lone surrogate ({code})") from None
 
 
 def place_of(text: str, at: int, name: str) -> str:

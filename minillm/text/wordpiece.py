@@ -302,7 +302,8 @@ def count_words(texts: Iterable[str], tokenizer: "WordPieces") -> Counter[str]:
         for part in tokenizer.cut(text):
             if part not in tokenizer.specials:
                 for block in blocks(part, _WHITE_SPACE):
-                    words.update(word for word in tokenizer.words(block) if len(word) <= LONGEST)
+                    every = basic_tokens(block, tokenizer.table)
+                    words.update(word for word in every if len(word) <= LONGEST)
     return words
 
 
@@ -394,7 +395,7 @@ class WordPieces(Vocabulary):
         self._special = SpecialTokens({token: self._ids[token] for token in self.specials})
         self._pieces = {t: id for t, id in self._ids.items() if t not in self._special.ids}
         self._longest = max(map(len, self._pieces), default=0)
-        self._table = CharacterTable(lower_case, self.strip_accents, split_ideographs)
+        self.table = CharacterTable(lower_case, self.strip_accents, split_ideographs)
         self._encoded, self._spans = _Memory(self._encode_run), _Memory(self._spans_of_run)
         self.unknown = self._ids[UNKNOWN]
         self.pad = self.padding = self._ids.get(PAD)
@@ -402,17 +403,10 @@ class WordPieces(Vocabulary):
         self.sep = self.eos = self._ids.get(SEP)
         self.mask = self._ids.get(MASK)
 
-    def __repr__(self) -> str:
-        return f"<WordPieces: {len(self):,} tokens{', lower case' * self.lower_case}>"
-
     def cut(self, text: str, name: str = "text") -> list[str]:
         """The text, cut before and after each special token."""
         check_encodable(text, name)
         return self._special.cut(text)
-
-    def words(self, text: str) -> list[str]:
-        """The words of a text without special tokens, as they are looked up."""
-        return text.translate(self._table).split()
 
     def encode(self, text: str, name: str = "text") -> NDArray[np.int32]:
         """The ids of the pieces of ``text``, (T,); a word that they do not make is [UNK].
@@ -451,11 +445,11 @@ class WordPieces(Vocabulary):
         return rows[:, 0].astype(np.int32), offsets
 
     def _encode_run(self, run: str) -> bytes:
-        return _bytes([id for word in self.words(run) for id, _ in self._match(word)])
+        return _bytes([id for word in basic_tokens(run, self.table) for id, _ in self._match(word)])
 
     def _spans_of_run(self, run: str) -> NDArray[np.int64]:
         """The id of each piece of a run, and its beginning and end in the run, (T, 3)."""
-        changed = [self._table[ord(character)] for character in run]
+        changed = [self.table[ord(character)] for character in run]
         origin = [at for at, characters in enumerate(changed) for _ in characters]
         spans = []
         for word in _WORD.finditer("".join(changed)):

@@ -161,9 +161,6 @@ class Words(Vocabulary):
             frequent = frequent[: max(0, maximum_size - 1 - len(first))]
         return cls([UNKNOWN, *first, *frequent], pretokenised)
 
-    def __repr__(self) -> str:
-        return f"<Words: {len(self):,} tokens{', pretokenised' * self.pretokenised}>"
-
     def id_of(self, word: str) -> int:
         """The id of a word, or of the unknown word if the vocabulary lacks it."""
         return self._ids[word]

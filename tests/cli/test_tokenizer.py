@@ -8,7 +8,7 @@ import minillm
 from minillm.cli import main
 from minillm.data import Shards, builtin_corpus
 from minillm.text import load_tokenizer, wordpiece
-from minillm.text.bpe import learn_merges_naively, train
+from minillm.text.bpe import learn_merges, train
 
 SMALL = ["--hidden", "16", "--steps", "3", "--batch", "4"]
 
@@ -88,7 +88,7 @@ def test_a_text_that_has_few_pairs(tmp_path, capsys):
     assert "fewer than asked for" in capsys.readouterr().out
     words = {b"abab": 9, b" abab": 18, b"\n": 17}
     merges = minillm.load(tmp_path / "out").tokenizer.merges
-    assert set(merges) == set(learn_merges_naively(words, 99))
+    assert set(merges) == set(learn_merges(words, 99))
 
 
 # --- models that read byte pairs

@@ -22,9 +22,6 @@ def test_standard_input(monkeypatch):
     ("content", "complaint"),
     [
         (None, "no such file"),
-        (b"", "empty"),
-        (b" \n\n", "empty"),
-        (b"ab\0c", r"binary file \(a zero at byte 2\)"),
         (b"fine\nna\xefve\n", r", line 2: expected UTF-8 text, found the byte 0xef \(at byte 7\)"),
     ],
 )

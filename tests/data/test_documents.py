@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from minillm.data import documents, read_text
+from minillm.data import files, read_text
 from minillm.data.documents import Part, cut_at_spaces, dealt, parts_of, pieces_of
 from minillm.errors import InputError
 from minillm.text import build_vocabulary
@@ -97,7 +97,7 @@ def test_a_text_of_json_lines_may_have_lines(tmp_path):
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        ("", r"a\.jsonl: expected JSON lines, found an empty file"),
+        ("", r"a\.jsonl: expected lines of text, found an empty file"),
         ('{"text": "a"}\nx\n', r"a\.jsonl, line 2: expected JSON, but it is damaged"),
         ('{"text": "a"}\n[1]\n', r"a\.jsonl, line 2: expected a JSON object, found list"),
         ('{"txt": "a"}\n', r'a\.jsonl, line 1: expected an object with "text": .*, found none'),
@@ -117,10 +117,9 @@ def test_a_bad_byte_in_a_part_is_named_with_its_place(tmp_path):
 
 
 def test_a_line_that_is_too_long_for_a_document_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(documents, "LONGEST_LINE", 50)
-    monkeypatch.setattr(documents, "BLOCK", 20)
+    monkeypatch.setattr(files, "LONGEST_LINE", 50)
     (tmp_path / "text").write_text("a\n" + 40 * "b" + "\nc\n" + 100 * "d")
-    with pytest.raises(InputError, match="text, line 4: expected a document of at most 50 char"):
+    with pytest.raises(InputError, match="text, line 4: expected a line of at most 50 bytes"):
         texts_of(parts_of([str(tmp_path / "text")]), "line")
 
 

@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import tracemalloc
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -133,57 +132,6 @@ def test_a_large_vocabulary_takes_four_bytes(tmp_path, text_file):
 # --- writing ----------------------------------------------------------------------------
 
 
-class Stopped(Exception):
-    """A kill, for a test."""
-
-
-class StopsAfter:
-    """A vocabulary that encodes so many pieces, and then raises."""
-
-    def __init__(self, vocabulary, pieces):
-        self.vocabulary, self.left, self.eos = vocabulary, pieces, vocabulary.eos
-
-    def __len__(self):
-        return len(self.vocabulary)
-
-    def to_dict(self):
-        return self.vocabulary.to_dict()
-
-    def encode_each(self, texts, names):
-        self.left -= len(texts)
-        if self.left < 0:
-            raise Stopped
-        return self.vocabulary.encode_each(texts, names)
-
-
-@pytest.mark.parametrize("shard_tokens", [80, 333, 1000])
-def test_after_a_stop_anywhere_it_ends_with_the_same_bytes(
-    tmp_path, text_file, monkeypatch, shard_tokens
-):
-    monkeypatch.setattr(documents, "BLOCK", 128)
-    vocabulary, files = WithEos.from_text(TEXT), [text_file, text_file]
-    write_shards(tmp_path / "whole", files, vocabulary, shard_tokens)
-    out, kept = tmp_path / "out", [0]
-    for pieces in range(0, 60, 4):
-        with suppress(Stopped):
-            write_shards(out, files, StopsAfter(vocabulary, pieces), shard_tokens)
-        kept.append(len(list(out.glob("*.bin"))))
-    assert kept == sorted(kept)
-    assert len(set(kept)) > 2
-    assert files_of(out) == files_of(tmp_path / "whole")
-    again = StopsAfter(vocabulary, 0)  # complete: nothing is encoded again
-    write_shards(out, files, again, shard_tokens)
-
-
-def test_an_unfinished_folder_is_not_read(tmp_path, text_file, monkeypatch):
-    monkeypatch.setattr(documents, "BLOCK", 128)
-    out = tmp_path / "out"
-    with pytest.raises(Stopped):
-        write_shards(out, [text_file], StopsAfter(Characters.from_text(TEXT), 4), 100)
-    with pytest.raises(InputError, match="not complete: run the same `minillm tokenize` again"):
-        Shards(out)
-
-
 def test_a_folder_with_other_files_is_not_overwritten(tmp_path, text_file, folder):
     characters, before = Characters.from_text(TEXT), files_of(folder)
     (tmp_path / "other").write_text("text\n")
@@ -283,28 +231,6 @@ def test_damaged_shards_are_named(folder):
     shard.write_bytes(whole[:14] + b"\0\0" + whole[16:])
     with pytest.raises(InputError, match=r"00002\.bin: expected what was written, found other"):
         Shards(folder).verify()
-
-
-def test_a_damaged_shard_is_refused(tmp_path, text_file, folder, monkeypatch):
-    vocabulary, out = Characters.from_text(TEXT), tmp_path / "out"
-    with monkeypatch.context() as patched:
-        patched.setattr(documents, "BLOCK", 128)
-        patched.setattr(documents, "PART", 128)
-        with pytest.raises(Stopped):
-            write_shards(out, [text_file, text_file], StopsAfter(vocabulary, 25), 100)
-        assert (out / "00000.json").exists()
-        damage(out / "00000-00001.bin")
-        with pytest.raises(InputError, match=r"00000-00001\.bin: expected what was written"):
-            write_shards(out, [text_file, text_file], vocabulary, 100)
-    damage(folder / "00000-00001.bin")  # the folder is complete
-    with pytest.raises(InputError, match=r"00000-00001\.bin: expected what was written"):
-        write_shards(folder, [text_file], vocabulary, 500)
-
-
-def damage(path):
-    """Puts one id in the place of another."""
-    ids = path.read_bytes()
-    path.write_bytes(ids[-2:] + ids[2:])
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,7 @@ def test_built_in_corpus_and_standard_input(monkeypatch):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
+        (b"", "expected text, found an empty file"),
         (b" \n\n", "expected text, found an empty file"),
         (b"a\nb\0c", r"binary file \(a zero at byte 3\)"),
         (b"a\nb\xff\n", "line 2: expected UTF-8 text, found the byte 0xff"),
@@ -60,13 +61,6 @@ def test_bad_files(tmp_path, data, message, block):
     (tmp_path / "text").write_bytes(data)
     with pytest.raises(InputError, match=message):
         TextStream([str(tmp_path / "text")], block)
-
-
-def test_missing_files(tmp_path):
-    with pytest.raises(InputError, match="there is no such file"):
-        TextStream([str(tmp_path / "nothing")])
-    with pytest.raises(InputError, match="cannot be read"):
-        TextStream([str(tmp_path)])
 
 
 def test_arrays_on_the_disk():

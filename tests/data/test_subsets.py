@@ -1,6 +1,5 @@
 """Subsets of labelled texts: every label, in its share, nested, and the same by seed."""
 
-import doctest
 from collections import Counter
 
 import numpy as np
@@ -8,15 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minillm.data import subsets
 from minillm.data.subsets import hold_out, nested_order
 
 LABELS = st.lists(st.sampled_from("abcd"), min_size=1, max_size=60)
 SEED = st.integers(0, 1000)
-
-
-def test_the_example_of_the_docstring():
-    assert doctest.testmod(subsets).failed == 0
 
 
 @given(labels=LABELS, seed=SEED)

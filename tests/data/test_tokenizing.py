@@ -124,10 +124,11 @@ def test_any_number_of_ranks_makes_the_same_shards(tmp_path, small, options):
     if options.get("deduplicate"):
         wanted = Counter(dict.fromkeys(wanted, 1))
     assert documents_of(one) == wanted
-    results = one.source
-    assert results["documents"] == len(texts)
-    assert results["characters"] == results["bytes"] == sum(map(len, texts))
-    assert results["duplicates"] == len(texts) - len(set(texts))
+    found = one.source
+    assert found["documents"] == len(texts)
+    assert found["characters"] == found["bytes"] == sum(map(len, texts))
+    equal = len(texts) - len(set(texts)) if options.get("deduplicate") else 0
+    assert found["duplicates"] == equal
     for size in (2, 3, 20):
         together(size, tmp_path / str(size), files, VOCABULARY, 50, **options)
         assert files_of(tmp_path / str(size)) == files_of(tmp_path / "1")
@@ -144,13 +145,11 @@ def test_duplicates_keep_the_order_of_the_first_ones(tmp_path):
 
 
 def test_a_file_in_several_parts_is_one_document(tmp_path, small):
-    """Its last part alone says nothing of what it is equal to."""
     for name, start in (("x", "a b c\n"), ("y", "b b c\n"), ("z", "a b c\n")):
         (tmp_path / name).write_text(start + "d e f g\n" * 20)
     files = [str(tmp_path / name) for name in "xyz"]
     shards = together(2, tmp_path / "out", files)
     assert (shards[:] == 1).sum() == shards.source["documents"] == 3
-    assert shards.source["duplicates"] == 0
     shards = together(2, tmp_path / "dropped", files, deduplicate=True)  # these are not cut
     assert (shards.source["documents"], shards.source["duplicates"]) == (3, 1)
 
@@ -194,6 +193,7 @@ def test_after_kills_any_number_of_ranks_ends_with_the_same_bytes(tmp_path, smal
         assert kept == sorted(kept)
     together(3, out, files, VOCABULARY, 20, **options)
     assert files_of(out) == files_of(whole.path)
+    together(3, out, files, Dying(0), 20, **options)  # complete: nothing is encoded again
 
 
 def test_continuing_with_another_text_is_refused(tmp_path, small):
@@ -216,6 +216,20 @@ def test_continuing_with_another_text_is_refused(tmp_path, small):
     together(1, out, files, VOCABULARY, 20)
     with pytest.raises(InputError, match="shards of another text"):  # complete, too
         together(2, out, files[1:], VOCABULARY, 20)
+
+
+def test_a_damaged_shard_is_refused(tmp_path, small):
+    """Whether the folder is complete or not."""
+    files, _ = corpus(tmp_path)
+    with pytest.raises(Killed):
+        together(1, tmp_path / "begun", files, Dying(9), 20)
+    together(1, tmp_path / "complete", files, VOCABULARY, 20)
+    for name in ("begun", "complete"):
+        shard = tmp_path / name / "00000-00001.bin"
+        ids = shard.read_bytes()
+        shard.write_bytes(bytes([ids[0] ^ 1]) + ids[1:])
+        with pytest.raises(InputError, match=r"00000-00001\.bin: expected what was written"):
+            together(1, tmp_path / name, files, VOCABULARY, 20)
 
 
 @pytest.mark.parametrize(

@@ -52,9 +52,7 @@ def main(folder: str, ranks: str) -> None:
     ]
     texts = [[text, reference.encode_ordinary(text)] for text in TEXTS]
     with open(Path(__file__).with_name("gpt2_vectors.json"), "w") as file:
-        file.write('{"merges": [\n')
-        file.write(",\n".join(json.dumps(merge) for merge in merges))
-        file.write('\n], "texts": [\n')
+        file.write('{"merges": ' + json.dumps(merges) + ', "texts": [\n')
         file.write(",\n".join(json.dumps(text) for text in texts))
         file.write("\n]}\n")
 

@@ -15,12 +15,12 @@ from minillm import use_kernels
 from minillm.errors import InputError
 from minillm.text import BytePairs, banned_ids, opening_id, vocabulary_from_dict
 from minillm.text.bpe import (
+    BYTES,
     LONGEST,
     PATTERN,
     encode_words,
     join,
     learn_merges,
-    learn_merges_naively,
     merge,
     split_words,
     train,
@@ -43,6 +43,29 @@ pytestmark = pytest.mark.usefixtures("both_twins")
 @pytest.fixture(scope="module")
 def tokenizer():
     return train([SEA * 3, "é😀 é😀"], 300)
+
+
+def learn_merges_naively(words, number):
+    """The definition of learn_merges, which counts all pairs again for each merge."""
+    pieces = {word: [bytes([value]) for value in word] for word in words}
+    tokens, merges = set(BYTES), []
+    while len(merges) < number:
+        counts = Counter()
+        for word, parts in pieces.items():
+            for pair in pairwise(parts):
+                counts[pair] += words[word]
+        allowed = [
+            pair
+            for pair, count in counts.items()
+            if count >= 2 and pair[0] + pair[1] not in tokens and len(pair[0] + pair[1]) <= LONGEST
+        ]
+        if not allowed:
+            break
+        best = min(allowed, key=lambda pair: (-counts[pair], pair))
+        merges.append(best)
+        tokens.add(best[0] + best[1])
+        pieces = {word: join(parts, best, best[0] + best[1]) for word, parts in pieces.items()}
+    return merges
 
 
 def merge_naively(word, table):

@@ -4,11 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minillm.errors import InputError
-from minillm.text import Characters, vocabulary_from_dict
-
-
-def test_a_repr_is_short():
-    assert repr(Characters.from_text("banana")) == "<Characters: 3 tokens>"
+from minillm.text import Characters
 
 
 @given(st.text(min_size=1))
@@ -35,13 +31,6 @@ def test_a_character_that_it_lacks_is_named_with_its_place(character):
         vocabulary.encode("abc\nab" + character + "x", "--prompt")
     assert repr(character) in str(error.value)
     assert f"U+{ord(character):04X}" in str(error.value)
-
-
-def test_json_keeps_it():
-    vocabulary = Characters.from_text("hello\n")
-    again = vocabulary_from_dict(vocabulary.to_dict())
-    assert isinstance(again, Characters)
-    assert again.tokens == vocabulary.tokens
 
 
 @pytest.mark.parametrize("tokens", [[], ["ab"], ["b", "a"], ["a", "a"]])

@@ -15,7 +15,6 @@ from minillm.text import (
     opening_id,
     vocabulary_from_dict,
 )
-from minillm.text.words import split_words
 
 UNITS = ["character", "word", "token"]
 TEXTS = st.text(st.sampled_from("abc 3.,'\u2019“”()-$%\n_é€😀<unk>"), min_size=1, max_size=60)
@@ -141,15 +140,3 @@ def test_units():
         ValueError, match="unit: expected one of character, word, token, bpe, wordpiece"
     ):
         build_vocabulary([text], "syllable")
-
-
-def test_vocabularies_of_old_runs_are_read():
-    """The JSON that version 0.1.0 wrote."""
-    old = vocabulary_from_dict({"unit": "character", "tokens": ["\n", "a"]})
-    assert old.decode([1, 0]) == "a\n"
-    old = vocabulary_from_dict({"unit": "word", "tokens": ["<unk>", "n't"], "pretokenised": True})
-    assert old.encode("n't did").tolist() == [1, 0]
-
-
-def test_words_split_as_the_function_does():
-    assert Words(["<unk>"]).split("a (b)") == split_words("a (b)")

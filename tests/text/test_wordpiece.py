@@ -16,7 +16,6 @@ from minillm.errors import InputError
 from minillm.text import (
     WordPieces,
     banned_ids,
-    build_vocabulary,
     load_tokenizer,
     tokenizer_files,
     vocabulary_from_dict,
@@ -320,7 +319,6 @@ def test_unknown_words():
 def test_pieces_are_shown_on_one_line(tokenizer):
     for id in range(len(tokenizer)):
         assert tokenizer.show(id).isprintable()
-    assert repr(tokenizer) == f"<WordPieces: {len(tokenizer)} tokens, lower case>"
 
 
 def test_other_special_tokens():
@@ -353,10 +351,6 @@ def test_damaged_json_is_refused(change, complaint):
 def test_lone_surrogates_are_refused(tokenizer):
     with pytest.raises(InputError, match=r"FILE, line 2, column 2: .*lone surrogate"):
         tokenizer.encode("a\nb\ud800", "FILE")
-
-
-def test_units():
-    assert build_vocabulary([SEA], "wordpiece", maximum_size=60).unit == "wordpiece"
 
 
 # --- against the reference library

@@ -46,15 +46,6 @@ def test_an_unknown_word_in_a_prompt_is_named():
     assert vocabulary.encode_known("to <unk>").tolist() == vocabulary.encode("to sleep").tolist()
 
 
-@pytest.mark.parametrize("pretokenised", [False, True])
-def test_json_keeps_it(pretokenised):
-    vocabulary = Words.from_text(TEXT, pretokenised=pretokenised)
-    again = vocabulary_from_dict(vocabulary.to_dict())
-    assert isinstance(again, Words)
-    assert again.tokens == vocabulary.tokens
-    assert again.pretokenised == pretokenised
-
-
 @pytest.mark.parametrize(
     ("values", "complaint"),
     [
@@ -90,13 +81,6 @@ def test_straight_quotation_marks_open_and_close():
 )
 def test_a_vocabulary_tells_how_its_text_was_split(tokens, expected):
     assert split_off_punctuation(tokens) is expected
-
-
-@pytest.mark.parametrize("pretokenised", [False, True])
-def test_a_repr_is_short(pretokenised):
-    vocabulary = Words.from_text(TEXT * 9, pretokenised=pretokenised)
-    assert repr(vocabulary).startswith(f"<Words: {len(vocabulary)} tokens")
-    assert ("pretokenised" in repr(vocabulary)) == pretokenised
 
 
 @pytest.mark.parametrize("pretokenised", [False, True])
