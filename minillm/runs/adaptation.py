@@ -26,7 +26,7 @@ from minillm.runs.kind import FINE_TUNING_RATE_FACTOR, Evaluation, Job
 from minillm.runs.opening import load
 from minillm.runs.run import Run
 from minillm.runs.text_data import evaluation_ids, training_ids
-from minillm.training.context import stretches
+from minillm.training.language_model import stretches
 
 PIECE = 4096  # tokens of the domain between two pieces of general text
 MEASURED = 50_000  # tokens of each held-out part, at most

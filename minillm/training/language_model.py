@@ -1,31 +1,24 @@
-"""The task of recurrent language models: windows of a text, each from the state after the last."""
+"""The tasks of language models: windows of a text, with the state before them or without.
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+A recurrent model (:class:`LanguageModelTask`) reads on from where its last window ended.  A causal
+Transformer (:class:`ContextTask`) reads each window from nothing.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
-from minillm.data import Windows, windows_once
+from minillm.data import overlapping_windows, windows_once
+from minillm.data.windows import Ids, RandomWindows, Windows
 from minillm.errors import InputError
+from minillm.models.base import NextTokenModel, State
+from minillm.models.causal import CausalTransformer
 from minillm.training.checkpoints import copy_arrays
 from minillm.training.parallel import all_rows, own_generator, own_rows
 from minillm.training.task import Backward, position_from
 
-
-class WindowModel(Protocol):
-    """A model of this task: any :class:`minillm.models.base.NextTokenModel`."""
-
-    config: Any  # has ``vocabulary``
-
-    def zero_state(self, B: int) -> dict[str, np.ndarray]: ...
-
-    def window_loss(
-        self,
-        inputs: np.ndarray,
-        targets: np.ndarray,
-        state: dict[str, np.ndarray],
-        rng: np.random.Generator | None = None,
-    ) -> tuple[tuple[np.floating, dict[str, np.ndarray]], Backward]: ...
+LOGITS_AT_ONCE = 1 << 25  # the most numbers in a batch of validation
 
 
 class LanguageModelTask:
@@ -35,28 +28,39 @@ class LanguageModelTask:
     between them.  Source: Mikolov et al. (2010); Williams and Peng (1990).
     """
 
+    model: NextTokenModel[Any]
+
     def __init__(
         self,
-        model: WindowModel,
-        training_ids: np.ndarray,
+        model: NextTokenModel[Any],
+        training_ids: Ids,
         validation_ids: np.ndarray,
         batch: int,
         window: int,
     ):
-        self.model = model
-        self.windows = Windows(training_ids, batch, window)
-        self.batches_per_epoch = self.windows.batches_per_epoch
+        windows = Windows(training_ids, batch, window)
+        self._begin(model, windows, validation_ids, batch, model.zero_state(batch))
+
+    def _begin(
+        self,
+        model: NextTokenModel[Any],
+        windows: Windows | RandomWindows,
+        validation_ids: Ids,
+        batch: int,
+        state: State,
+    ) -> None:
         if len(validation_ids) < 2:
             raise InputError(
                 f"the validation text has {len(validation_ids)} tokens: expected 2 or more"
             )
-        self.validation_ids = validation_ids
-        self.batch = batch
+        self.model, self.windows, self.batch = model, windows, batch
+        self.batches_per_epoch = windows.batches_per_epoch
+        self.validation_ids = validation_ids[:]
         self.own_rows, self.counts = own_rows(batch)
-        self.carried_state = self._own(model.zero_state(batch))  # of this rank's rows
+        self.carried_state = self._own(state)  # of this rank's rows
 
     def training_loss(self, rng: np.random.Generator) -> tuple[np.floating, Backward, int]:
-        """Return the loss of the next window in nats per token, its backward, and the tokens."""
+        """Return the loss of the next windows in nats per token, its backward, and the tokens."""
         inputs, targets = (ids[self.own_rows] for ids in self.windows.next())
         (loss, self.carried_state), backward = self.model.window_loss(
             inputs, targets, self.carried_state, own_generator(rng)
@@ -64,7 +68,7 @@ class LanguageModelTask:
         return loss, backward, self.counts * targets.size
 
     def validation_loss(self) -> float:
-        """Return the mean loss over the whole held-out text, in nats per token."""
+        """Return the mean loss over the held-out text, in nats per token."""
         return evaluate(self.model, self.validation_ids, self.batch, self.windows.window)[0]
 
     def state(self) -> tuple[dict[str, np.ndarray], dict]:
@@ -81,14 +85,59 @@ class LanguageModelTask:
                 raise ValueError(
                     f"{name}: expected ids from 0 to {V - 1}, found {array.min()} to {array.max()}"
                 )
-        self.windows.position = position_from(values, below=len(self.windows.ids))
+        self.windows.position = position_from(values)
         self.carried_state = self._own(state)
 
-    def _own(self, state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def _own(self, state: State) -> State:
         return {name: np.ascontiguousarray(rows[self.own_rows]) for name, rows in state.items()}
 
 
-def evaluate(model: WindowModel, ids: np.ndarray, batch: int, window: int) -> tuple[float, int]:
+class ContextTask(LanguageModelTask):
+    """A causal Transformer, and the windows that it is trained on: it carries no state.
+
+    Validation always reads the same ``validation_tokens`` of the held-out text: ten stretches
+    spread evenly over it, because one part of a text may be easier than the whole.
+    ``sample()``, if it is given, is a text that is shown after each validation.
+    """
+
+    def __init__(
+        self,
+        model: CausalTransformer,
+        windows: RandomWindows | Windows,
+        validation_ids: Ids,
+        batch: int,
+        validation_tokens: int,
+        sample: Callable[[], str] = str,
+    ):
+        spread = stretches(validation_ids, validation_tokens + 1)
+        self._begin(model, windows, spread, batch, {})
+        self.sample = sample
+
+    def validation_loss(self) -> float:
+        """Return the mean loss over the stretches of the held-out text, in nats per token."""
+        return evaluate_in_context(self.model, self.validation_ids, self.batch)[0]
+
+    def restore(self, arrays: Mapping[str, np.ndarray], values: dict) -> None:
+        """Restore a result of :meth:`state`."""
+        self.windows.position = position_from(values)
+
+
+def stretches(ids: Ids, tokens: int, count: int = 10) -> np.ndarray:
+    """Return ``tokens`` tokens of a text: ``count`` stretches spread evenly over it, joined.
+
+    >>> stretches(np.arange(100), 6, count=3).tolist()
+    [0, 1, 49, 50, 98, 99]
+    """
+    length = -(-tokens // count)
+    if len(ids) <= tokens or length < 2:
+        return np.asarray(ids[:tokens])
+    starts = np.linspace(0, len(ids) - length, count).astype(int)
+    return np.concatenate([ids[start : start + length] for start in starts])[:tokens]
+
+
+def evaluate(
+    model: NextTokenModel[Any], ids: np.ndarray, batch: int, window: int
+) -> tuple[float, int]:
     """Return the mean loss over a text in nats per token, and the number of these tokens."""
     total, tokens, state = 0.0, 0, None
     for inputs, targets in windows_once(ids, batch, window):
@@ -97,4 +146,22 @@ def evaluate(model: WindowModel, ids: np.ndarray, batch: int, window: int) -> tu
         (loss, state), _ = model.window_loss(inputs, targets, state)
         total += float(loss) * targets.size
         tokens += targets.size
+    return total / tokens, tokens
+
+
+def evaluate_in_context(model: Any, ids: Ids, batch: int) -> tuple[float, int]:
+    """Return the mean loss over a text in nats per token, and the number of these tokens.
+
+    The text is read ``batch`` windows or fewer at a time.  They overlap by half, so that from the
+    second window on each token is predicted from half a context or more, as
+    :meth:`minillm.models.gpt.GPT.log_probabilities` does.
+    """
+    context, vocabulary = model.config.context, model.config.vocabulary
+    rows = max(1, min(batch, LOGITS_AT_ONCE // (context * vocabulary)))
+    total, tokens = 0.0, 0
+    for inputs, targets, mask in overlapping_windows(ids, rows, context):
+        (loss, _), _ = model.window_loss(inputs, targets, {}, mask=mask)
+        counted = int(mask.sum())
+        total += float(loss) * counted
+        tokens += counted
     return total / tokens, tokens

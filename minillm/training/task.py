@@ -47,9 +47,9 @@ class Task(Protocol):
     def restore(self, arrays: Mapping[str, np.ndarray], values: dict) -> None: ...
 
 
-def position_from(values: Mapping[str, Any], below: int = 2**63) -> int:
+def position_from(values: Mapping[str, Any]) -> int:
     """Return ``values["position"]``, checked: a position in the data that a task has stored."""
     position = values["position"]
-    if type(position) is not int or not 0 <= position < below:
-        raise ValueError(f"position: expected 0 to {below - 1}, found {short(position)}")
+    if type(position) is not int or not 0 <= position < 2**63:
+        raise ValueError(f"position: expected a number from 0 up, found {short(position)}")
     return position

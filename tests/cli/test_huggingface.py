@@ -14,17 +14,16 @@ from minillm.formats.gpt2 import export_gpt2
 from minillm.formats.sentences import Sentences
 from minillm.models.bert import BERT, BERTConfig
 from minillm.models.gpt import GPT, GPTConfig
-from minillm.text import Characters, wordpiece
+from minillm.text import wordpiece
 from minillm.text.bpe import train
 
 TEXT = "she sells sea shells on the sea shore\n"
-TOKENIZERS = {"character": Characters.from_text(TEXT), "bpe": train([TEXT], 262)}
 
 
-@pytest.fixture(params=TOKENIZERS)
-def gpt2(request, tmp_path):
+@pytest.fixture
+def gpt2(tmp_path):
     """A folder as transformers has it."""
-    tokenizer = TOKENIZERS[request.param]
+    tokenizer = train([TEXT], 262)
     config = GPTConfig(len(tokenizer), context=8, layers=2, heads=3, width=6, dropout=0.1)
     export_gpt2(GPT(config, np.random.default_rng(0)), tokenizer, tmp_path / "gpt2")
     return tmp_path / "gpt2"

@@ -54,7 +54,7 @@ from minillm.runs.stored import save_run
 from minillm.runs.text_data import check_longer, evaluation_ids, open_text, training_ids
 from minillm.text import Vocabulary
 from minillm.training import Summary
-from minillm.training.context import stretches
+from minillm.training.language_model import stretches
 from minillm.training.masked import MaskedTask, evaluate_filling, ngram_filling
 
 COUNTED = 10_000_000  # tokens of the training text whose frequencies are a baseline
