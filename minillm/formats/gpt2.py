@@ -18,27 +18,24 @@ from minillm.formats.huggingface import Weight
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.text import BytePairs, Vocabulary, load_tokenizer, tokenizer_files
 
-# Their names, ours, and the shape: V the vocabulary, C the context, D the width.
-_OUTSIDE = (
-    ("wte.weight", "embedding.E", "V D"),
-    ("wpe.weight", "positions.E", "C D"),
-    ("ln_f.weight", "norm.gain", "D"),
-    ("ln_f.bias", "norm.bias", "D"),
-)
-_BLOCK = (
-    ("ln_1.weight", "norm_1.gain", "D"),
-    ("ln_1.bias", "norm_1.bias", "D"),
-    ("attn.c_attn.weight", "attention.W_qkv", "D 3D"),
-    ("attn.c_attn.bias", "attention.b_qkv", "3D"),
-    ("attn.c_proj.weight", "attention.W_o", "D D"),
-    ("attn.c_proj.bias", "attention.b_o", "D"),
-    ("ln_2.weight", "norm_2.gain", "D"),
-    ("ln_2.bias", "norm_2.bias", "D"),
-    ("mlp.c_fc.weight", "feed_forward.W_1", "D 4D"),
-    ("mlp.c_fc.bias", "feed_forward.b_1", "4D"),
-    ("mlp.c_proj.weight", "feed_forward.W_2", "4D D"),
-    ("mlp.c_proj.bias", "feed_forward.b_2", "D"),
-)
+_NAMES = {  # ours, theirs
+    "embedding.E": "wte.weight",
+    "positions.E": "wpe.weight",
+    "blocks.*.norm_1.gain": "h.*.ln_1.weight",
+    "blocks.*.norm_1.bias": "h.*.ln_1.bias",
+    "blocks.*.attention.W_qkv": "h.*.attn.c_attn.weight",
+    "blocks.*.attention.b_qkv": "h.*.attn.c_attn.bias",
+    "blocks.*.attention.W_o": "h.*.attn.c_proj.weight",
+    "blocks.*.attention.b_o": "h.*.attn.c_proj.bias",
+    "blocks.*.norm_2.gain": "h.*.ln_2.weight",
+    "blocks.*.norm_2.bias": "h.*.ln_2.bias",
+    "blocks.*.feed_forward.W_1": "h.*.mlp.c_fc.weight",
+    "blocks.*.feed_forward.b_1": "h.*.mlp.c_fc.bias",
+    "blocks.*.feed_forward.W_2": "h.*.mlp.c_proj.weight",
+    "blocks.*.feed_forward.b_2": "h.*.mlp.c_proj.bias",
+    "norm.gain": "ln_f.weight",
+    "norm.bias": "ln_f.bias",
+}
 PREFIX = "transformer."  # absent if the model was saved without its output layer
 _OUTPUT = "lm_head.weight"
 _TIED = {_OUTPUT: ("wte.weight", "embedding.E")}
@@ -65,17 +62,7 @@ _ARCHITECTURES = ("GPT2LMHeadModel", "GPT2Model")
 
 def weights(config: GPTConfig) -> Iterator[Weight]:
     """The parameters of a model, and their tensors."""
-    D = config.width
-    sizes = {"V": config.vocabulary, "C": config.context, "D": D, "3D": 3 * D, "4D": 4 * D}
-
-    def weight(theirs: str, ours: str, letters: str) -> Weight:
-        return Weight(ours, (theirs,), tuple(sizes[letter] for letter in letters.split()))
-
-    for theirs, ours, letters in _OUTSIDE:
-        yield weight(theirs, ours, letters)
-    for layer in range(config.layers):
-        for theirs, ours, letters in _BLOCK:
-            yield weight(f"h.{layer}.{theirs}", f"blocks.{layer}.{ours}", letters)
+    return huggingface.weights_of(GPT.shapes(config), _NAMES, transposed=False)
 
 
 # --- reading -----------------------------------------------------------------

@@ -10,7 +10,8 @@ list the names of their sizes and weights.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from minillm.formats.tensors import Tensor, open_tensors, write_tensors
 
 WEIGHTS = "model.safetensors"
 LONGEST_NAME = 255  # characters of a file's name
+_LAYER = re.compile(r"\.(\d+)\.")
 _FLOATS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
@@ -129,6 +131,22 @@ class Weight:
         }
 
 
+def weights_of(
+    shapes: Mapping[str, tuple[int, ...]], names: Mapping[str, str], transposed: bool
+) -> Iterator[Weight]:
+    """Yield the parameters of a model with the tensors that ``names`` gives them.
+
+    In the names, * stands for the number of a layer; where theirs has {}, there are three tensors,
+    of query, key and value.  With ``transposed``, all matrices but tables are.
+    """
+    for name, shape in shapes.items():
+        match = _LAYER.search(name)
+        theirs = names[_LAYER.sub(".*.", name)].replace("*", match[1] if match else "")
+        parts = ("query", "key", "value") if "{}" in theirs else ("",)
+        tensors = tuple(theirs.format(part) for part in parts)
+        yield Weight(name, tensors, shape, transposed and not name.endswith(".E"))
+
+
 def open_weights(folder: Path, plain: Callable[[str], str]) -> dict[str, Tensor]:
     """The tensors of one file, or of the files in an index.
 
@@ -185,7 +203,7 @@ def read_weights(
             tensors.setdefault(first, tensors[second])
     described: dict[str, Weight] = {}
     known: set[str] = set()
-    for weight in weights:  # one by one: a damaged config may describe a thousand million
+    for weight in weights:
         described[weight.name] = weight
         known.update(weight.tensors)
         for name in weight.tensors:

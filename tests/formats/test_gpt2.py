@@ -185,7 +185,7 @@ def refusal(path):
         ({"n_embd": 9}, "wte.weight: expected shape (262, 9), found (262, 6)"),
         ({"n_layer": True}, "n_layer: expected a whole number from 1 up, found True"),
         ({"n_layer": 0}, "n_layer: expected a whole number from 1 up, found 0"),
-        ({"n_layer": 3}, "the tensor h.2.ln_1.weight is missing"),
+        ({"n_layer": 3}, "the tensor h.2.attn.c_attn.weight is missing"),
         ({"n_layer": 10**12}, "layers: expected 10,000 or less"),
         ({"n_layer": 1}, "config.json describes no such tensor"),
         ({"n_head": None}, "n_head: expected a whole number from 1 up, found None"),
