@@ -21,34 +21,16 @@ from minillm.training.task import Backward, position_from
 LOGITS_AT_ONCE = 1 << 25  # the most numbers in a batch of validation
 
 
-class LanguageModelTask:
-    """Truncated backpropagation through time over B parallel streams of a text.
-
-    The state at the end of each window is the initial state of the next; no gradient flows
-    between them.  Source: Mikolov et al. (2010); Williams and Peng (1990).
-    """
-
-    model: NextTokenModel[Any]
+class WindowTask:
+    """A model, the windows that it is trained on, and the state that it carries between them."""
 
     def __init__(
-        self,
-        model: NextTokenModel[Any],
-        training_ids: Ids,
-        validation_ids: np.ndarray,
-        batch: int,
-        window: int,
-    ):
-        windows = Windows(training_ids, batch, window)
-        self._begin(model, windows, validation_ids, batch, model.zero_state(batch))
-
-    def _begin(
         self,
         model: NextTokenModel[Any],
         windows: Windows | RandomWindows,
         validation_ids: Ids,
         batch: int,
-        state: State,
-    ) -> None:
+    ):
         if len(validation_ids) < 2:
             raise InputError(
                 f"the validation text has {len(validation_ids)} tokens: expected 2 or more"
@@ -57,7 +39,7 @@ class LanguageModelTask:
         self.batches_per_epoch = windows.batches_per_epoch
         self.validation_ids = validation_ids[:]
         self.own_rows, self.counts = own_rows(batch)
-        self.carried_state = self._own(state)  # of this rank's rows
+        self.carried_state: State = {}  # of this rank's rows
 
     def training_loss(self, rng: np.random.Generator) -> tuple[np.floating, Backward, int]:
         """Return the loss of the next windows in nats per token, its backward, and the tokens."""
@@ -67,16 +49,40 @@ class LanguageModelTask:
         )
         return loss, backward, self.counts * targets.size
 
-    def validation_loss(self) -> float:
-        """Return the mean loss over the held-out text, in nats per token."""
-        return evaluate(self.model, self.validation_ids, self.batch, self.windows.window)[0]
-
     def state(self) -> tuple[dict[str, np.ndarray], dict]:
         """Return the carried state, and the position in the text."""
         return all_rows(self.carried_state, self.batch), {"position": self.windows.position}
 
     def restore(self, arrays: Mapping[str, np.ndarray], values: dict) -> None:
         """Restore a result of :meth:`state`."""
+        self.windows.position = position_from(values)
+
+
+class LanguageModelTask(WindowTask):
+    """Truncated backpropagation through time over B parallel streams of a text.
+
+    The state at the end of each window is the initial state of the next; no gradient flows
+    between them.  Source: Mikolov et al. (2010); Williams and Peng (1990).
+    """
+
+    def __init__(
+        self,
+        model: NextTokenModel[Any],
+        training_ids: Ids,
+        validation_ids: Ids,
+        batch: int,
+        window: int,
+    ):
+        super().__init__(model, Windows(training_ids, batch, window), validation_ids, batch)
+        self.carried_state = self._own(model.zero_state(batch))
+
+    def validation_loss(self) -> float:
+        """Return the mean loss over the whole held-out text, in nats per token."""
+        return evaluate(self.model, self.validation_ids, self.batch, self.windows.window)[0]
+
+    def restore(self, arrays: Mapping[str, np.ndarray], values: dict) -> None:
+        """Restore a result of :meth:`state`."""
+        super().restore(arrays, values)
         state = self.model.zero_state(self.batch)
         copy_arrays(arrays, state, "the carried state")
         for name, array in state.items():
@@ -85,15 +91,14 @@ class LanguageModelTask:
                 raise ValueError(
                     f"{name}: expected ids from 0 to {V - 1}, found {array.min()} to {array.max()}"
                 )
-        self.windows.position = position_from(values)
         self.carried_state = self._own(state)
 
     def _own(self, state: State) -> State:
         return {name: np.ascontiguousarray(rows[self.own_rows]) for name, rows in state.items()}
 
 
-class ContextTask(LanguageModelTask):
-    """A causal Transformer, and the windows that it is trained on: it carries no state.
+class ContextTask(WindowTask):
+    """A causal Transformer, and the windows that it is trained on, which it reads from nothing.
 
     Validation always reads the same ``validation_tokens`` of the held-out text: ten stretches
     spread evenly over it, because one part of a text may be easier than the whole.
@@ -109,17 +114,12 @@ class ContextTask(LanguageModelTask):
         validation_tokens: int,
         sample: Callable[[], str] = str,
     ):
-        spread = stretches(validation_ids, validation_tokens + 1)
-        self._begin(model, windows, spread, batch, {})
+        super().__init__(model, windows, stretches(validation_ids, validation_tokens + 1), batch)
         self.sample = sample
 
     def validation_loss(self) -> float:
         """Return the mean loss over the stretches of the held-out text, in nats per token."""
         return evaluate_in_context(self.model, self.validation_ids, self.batch)[0]
-
-    def restore(self, arrays: Mapping[str, np.ndarray], values: dict) -> None:
-        """Restore a result of :meth:`state`."""
-        self.windows.position = position_from(values)
 
 
 def stretches(ids: Ids, tokens: int, count: int = 10) -> np.ndarray:

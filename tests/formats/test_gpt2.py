@@ -273,23 +273,6 @@ def test_damaged_safetensors(tmp_path):
     assert "expected model.safetensors or model.safetensors.index.json, found n" in refusal(path)
 
 
-def test_any_changed_byte_of_the_header(tmp_path):
-    path = make(tmp_path / "gpt2")
-    file = path / "model.safetensors"
-    whole = bytearray(file.read_bytes())
-    rng = np.random.default_rng(0)
-    refused = 0
-    for at in rng.integers(0, struct.unpack("<Q", whole[:8])[0], 150):
-        changed = whole.copy()
-        changed[at] = rng.integers(256)
-        file.write_bytes(changed)
-        try:
-            import_gpt2(path)
-        except InputError:
-            refused += 1
-    assert refused > 100
-
-
 def test_damaged_indices(tmp_path):
     path = make(tmp_path / "gpt2")
     index = shard(path, weights())
