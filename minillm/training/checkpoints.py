@@ -6,7 +6,7 @@ generator, and the progress of the training.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Protocol, TypeVar
@@ -14,11 +14,10 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from minillm.errors import InputError, short
-from minillm.training.optimisers import Optimiser
+from minillm.training.optimisers import Arrays, Optimiser
 from minillm.training.parallel import check_replicas
 from minillm.training.task import Task
 
-Arrays = Mapping[str, np.ndarray]
 T = TypeVar("T")
 
 

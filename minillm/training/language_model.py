@@ -12,11 +12,12 @@ import numpy as np
 from minillm.data import overlapping_windows, windows_once
 from minillm.data.windows import Ids, RandomWindows, Windows
 from minillm.errors import InputError
+from minillm.layers.types import Backward
 from minillm.models.base import NextTokenModel, State
 from minillm.models.causal import CausalTransformer
 from minillm.training.checkpoints import copy_arrays
 from minillm.training.parallel import all_rows, own_generator, own_rows
-from minillm.training.task import Backward, position_from
+from minillm.training.task import position_from
 
 LOGITS_AT_ONCE = 1 << 25  # the most numbers in a batch of validation
 

@@ -11,10 +11,11 @@ from minillm.data.masking import MaskedBatch, Masking
 from minillm.data.passages import Passages
 from minillm.data.windows import Ids
 from minillm.errors import InputError
+from minillm.layers.types import Backward
 from minillm.models.bert import BERT
 from minillm.models.ngram import NGramConfig, count_ngrams, estimate
 from minillm.training.parallel import own_generator, own_rows
-from minillm.training.task import Backward, position_from
+from minillm.training.task import position_from
 
 HIDING = 1  # separates its random numbers from those of the passages
 

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from minillm import ops
 from minillm.data import Minibatches, Sequences
 from minillm.data.sequences import Column
+from minillm.layers.types import Backward
 from minillm.models.base import label_loss
 from minillm.training.parallel import own_generator, own_rows
-from minillm.training.task import Backward
 
 
 class MinibatchTask:

@@ -23,14 +23,13 @@ Three more attributes are optional:
 A task should keep no backward, so that the arrays of one batch are freed before the next.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
 
 from minillm.errors import short
-
-Backward = Callable[..., dict[str, np.ndarray]]
+from minillm.layers.types import Backward
 
 
 class Task(Protocol):
