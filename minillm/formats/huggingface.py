@@ -220,7 +220,11 @@ def read_weights(
     for second, (first, ours) in tied.items():
         if second in tensors:
             tensor = checked(folder, second, tensors[second], described[ours].shape)
-            _check_tied(tensor, second, params[ours], first)
+            if not np.array_equal(params[ours], tensor.mapped()):
+                raise InputError(
+                    f"{tensor.path}: {second}: expected the weights of {first}, found others: "
+                    "an output that is not tied to the embedding cannot be run"
+                )
     return params
 
 
@@ -238,24 +242,9 @@ def checked(folder: Path, name: str, tensor: Tensor | None, shape: tuple[int, ..
 
 def read_finite(tensor: Tensor, name: str, array: NDArray) -> None:
     """Read a tensor into an array, or a view of one.  InputError for NaN and infinities."""
-    direct = array.flags.c_contiguous
-    whole = array if direct else np.empty(array.shape, array.dtype)
-    tensor.read_into(whole)
-    if not np.isfinite(whole).all():
+    array[...] = tensor.mapped()
+    if not np.isfinite(array).all():
         raise InputError(f"{tensor.path}: expected finite weights, found others in {name}")
-    if not direct:
-        array[...] = whole
-
-
-def _check_tied(tensor: Tensor, name: str, array: NDArray, first: str) -> None:
-    """InputError for a tensor that has other numbers than ``array``."""
-    flat = array.reshape(-1)
-    for place, piece in tensor.pieces():
-        if not np.array_equal(flat[place], piece.astype(array.dtype)):
-            raise InputError(
-                f"{tensor.path}: {name}: expected the weights of {first}, found others: "
-                "an output that is not tied to the embedding cannot be run"
-            )
 
 
 # --- writing ---------------------------------------------------------------------

@@ -7,7 +7,6 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from minillm.errors import InputError
-from minillm.formats import tensors as tensors_module
 from minillm.formats.bert import export_bert, import_bert
 from minillm.formats.sentences import Sentences
 from minillm.models.bert import BERT, BERTConfig
@@ -87,11 +86,6 @@ ARCHITECTURES = {
     "BertForPreTraining": ALL,
 }
 E_NAME, DECODER = "embeddings.word_embeddings.weight", "cls.predictions.decoder"
-
-
-@pytest.fixture(autouse=True)
-def small_pieces(monkeypatch):
-    monkeypatch.setattr(tensors_module, "PIECE", 7)
 
 
 def values_of(theirs):

@@ -57,11 +57,6 @@ NAMES = OUTSIDE | {
 }
 
 
-@pytest.fixture(autouse=True)
-def small_pieces(monkeypatch):
-    monkeypatch.setattr(tensors_module, "PIECE", 7)
-
-
 def weights(prefix="transformer."):
     """Numbers of seven bits, for bfloat16 has eight: the same in every dtype."""
     rng = np.random.default_rng(0)
