@@ -39,7 +39,6 @@ class Summary:
 class Store(Protocol):
     """A place for the results of a training, such as a folder of :mod:`minillm.runs`."""
 
-    path: Any  # of the run, for messages
     resume_path: Any  # of its checkpoint, for messages
 
     def append_metrics(self, record: dict) -> None: ...
