@@ -1,4 +1,4 @@
-"""Checkpoints: all that resuming needs, as arrays and values; a store decides where they are saved.
+"""Checkpoints: everything needed to resume a training; a store decides where they are saved.
 
 The arrays are named ``params/...``, ``optimiser/...`` and ``task/...``;
 the values, which JSON can hold, are those of the optimiser and the task, the state of the random
@@ -60,7 +60,7 @@ def save_checkpoint(
     rng: np.random.Generator,
     summary: Summary,
 ) -> None:
-    """Store all that resuming needs.
+    """Store everything needed to resume.
 
     DivergedError if the ranks of a job no longer have the same weights.
     """
@@ -116,7 +116,7 @@ def reading_checkpoint(name: str) -> Iterator[None]:
     except InputError:
         raise
     except KeyError as error:
-        raise InputError(f"{name}: something is missing from it: {error}") from None
+        raise InputError(f"{name}: an entry is missing: {error}") from None
     except (TypeError, ValueError, OverflowError, AttributeError) as error:
         raise InputError(f"{name}: it is damaged: {error}") from None
 
@@ -141,7 +141,7 @@ def numbers_from(cls: type[T], values: Any) -> T:
 
 
 def copy_arrays(arrays: Arrays, into: Arrays, name: str) -> None:
-    """Copy ``arrays`` into the arrays of ``into``, each of which needs one of its name and shape.
+    """Copy ``arrays`` into the arrays of ``into``, by name.
 
     InputError names a tensor that is missing, does not fit, or has a NaN or an infinite number.
     """

@@ -103,7 +103,7 @@ class ContextTask(WindowTask):
 
     Validation always reads the same ``validation_tokens`` of the held-out text: ten stretches
     spread evenly over it, because one part of a text may be easier than the whole.
-    ``sample()``, if it is given, is a text that is shown after each validation.
+    The optional ``sample()`` returns a text to show after each validation.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class ContextTask(WindowTask):
 
 
 def stretches(ids: Ids, tokens: int, count: int = 10) -> np.ndarray:
-    """Return ``tokens`` tokens of a text: ``count`` stretches spread evenly over it, joined.
+    """Return ``tokens`` tokens of a text: ``count`` joined stretches, spread evenly over it.
 
     >>> stretches(np.arange(100), 6, count=3).tolist()
     [0, 1, 49, 50, 98, 99]
@@ -153,9 +153,9 @@ def evaluate(
 def evaluate_in_context(model: Any, ids: Ids, batch: int) -> tuple[float, int]:
     """Return the mean loss over a text in nats per token, and the number of these tokens.
 
-    The text is read ``batch`` windows or fewer at a time.  They overlap by half, so that from the
-    second window on each token is predicted from half a context or more, as
-    :meth:`minillm.models.gpt.GPT.log_probabilities` does.
+    The text is read at most ``batch`` windows at a time.  They overlap by half.  After the first
+    window, each token is therefore predicted from half a context or more, as in
+    :meth:`minillm.models.gpt.GPT.log_probabilities`.
     """
     context, vocabulary = model.config.context, model.config.vocabulary
     rows = max(1, min(batch, LOGITS_AT_ONCE // (context * vocabulary)))

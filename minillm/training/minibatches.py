@@ -18,7 +18,7 @@ from minillm.training.parallel import own_generator, own_rows
 class MinibatchTask:
     """A model and its minibatches, as the training loop sees them.
 
-    ``count(batch)`` is the number of items that the loss of a batch is the mean over.
+    ``count(batch)`` is the number of items of a batch; its loss is the mean over them.
     """
 
     def __init__(
@@ -39,9 +39,9 @@ class MinibatchTask:
         batch = self.training.next()
         self.rows += len(batch[0])
         rows, counts = own_rows(len(batch[0]))
-        own = tuple(column[rows] for column in batch)
-        loss, backward = self.loss(own, own_generator(rng))
-        return loss, backward, counts * self.count(own)
+        part = tuple(column[rows] for column in batch)
+        loss, backward = self.loss(part, own_generator(rng))
+        return loss, backward, counts * self.count(part)
 
     def loss(
         self, batch: tuple[Any, ...], rng: np.random.Generator | None
@@ -91,10 +91,10 @@ class MeasuredTask(MinibatchTask):
 
 
 class ClassificationTask(MeasuredTask):
-    """A classifier and its minibatches, the last entry of which are the classes (B,).
+    """A classifier and its minibatches; the last entry of a batch is the classes (B,).
 
-    Where the rows are ``texts`` and changed copies of them, an epoch has as many rows as there are
-    texts, so that the model is validated as often as without copies.  With ``class_weights``
+    If the rows are ``texts`` and changed copies of them, an epoch has as many rows as there are
+    texts.  The model is then validated as often as without copies.  With ``class_weights``
     (classes,), the loss of a text is multiplied by the weight of its class.
     """
 
@@ -145,9 +145,11 @@ class SpanTask(MeasuredTask):
 
 
 def balanced_weights(classes: NDArray[np.integer], count: int) -> NDArray[np.float64]:
-    """Return the weights (count,) of the items of each class with which all classes count alike.
+    """Return weights (count,) of the classes, with which all classes count equally.
 
-        w_c = N / (C n_c), the mean of which over the N items is 1; 0 for a class without any
+        w_c = N / (C n_c)
+
+    The mean over the N items is 1.  A class without items has the weight 0.
 
     >>> balanced_weights(np.array([0, 0, 0, 1]), 2).round(3).tolist()
     [0.667, 2.0]
@@ -172,7 +174,7 @@ def mean_loss(
 
 
 def fingerprint(columns: tuple[Column, ...]) -> str:
-    """Return a digest of the data: a resumed run checks that they are still the same."""
+    """Return a digest of the data, with which a resumed run checks that they have not changed."""
     digest = hashlib.sha256()
     for column in columns:
         if isinstance(column, Sequences):

@@ -193,7 +193,7 @@ def mean_loss(model: Word2Vec, words: WordCounts, text: TextStream) -> tuple[flo
 
 
 def save_all(store: Store, model: Word2Vec, progress: Progress) -> None:
-    """Store the vectors, then all that resuming needs.
+    """Store the vectors, then everything needed to resume.
 
     DivergedError unless the replicas of several ranks are the same.
     """
@@ -203,7 +203,7 @@ def save_all(store: Store, model: Word2Vec, progress: Progress) -> None:
 
 
 def save_progress(store: Store, model: Word2Vec, progress: Progress) -> None:
-    """Store all that resuming needs."""
+    """Store everything needed to resume."""
     store.save_resume(model.params, {"progress": asdict(progress)})
 
 

@@ -18,7 +18,7 @@ from minillm.errors import InputError, short
 from minillm.text import check_texts
 from minillm.text.words import split_words
 
-LONGEST = 1000  # words in a sentence; a longer line is several
+LONGEST = 1000  # words in a sentence; a longer line becomes several sentences
 STRETCH = 100_000  # words between two checks of the clock
 
 
@@ -83,7 +83,7 @@ def encode_sentences(
         known = encoded >= 0
         ends = np.cumsum(known)[encoded == -1]
         total = int(known.sum())
-        # A sentence ends with its line or its block and, in a long line, after LONGEST words.
+        # A sentence ends with its line or its block, or after LONGEST words.
         bounds = np.unique(np.concatenate([[0], ends, [total]]))
         lengths = np.diff(bounds)
         if (lengths > LONGEST).any():
@@ -108,8 +108,8 @@ class Stretch:
 class Corpus:
     """The sentences of a text as ids: the first ``memory`` bytes in memory, the rest on disk.
 
-    Each of ``size`` ranks has its share of every stretch: consecutive sentences, with about as many
-    words as the others have.  ``words`` and ``sentences`` are those of the whole text.
+    Each of ``size`` ranks has a share of every stretch: consecutive sentences, with about the same
+    number of words for all ranks.  ``words`` and ``sentences`` are those of the whole text.
     """
 
     def __init__(
@@ -130,13 +130,13 @@ class Corpus:
                 bounds = begin + (end - begin) * np.arange(size + 1) // size
                 shares = first + np.searchsorted(starts[first:last], bounds)
                 a, b = shares[rank], shares[rank + 1]
-                own, own_starts = ids[starts[a] : starts[b]], starts[a : b + 1] - starts[a]
-                used += own.nbytes + own_starts.nbytes
+                part, part_starts = ids[starts[a] : starts[b]], starts[a : b + 1] - starts[a]
+                used += part.nbytes + part_starts.nbytes
                 keep = spill.keep if used > memory else np.array
                 self._stretches.append(
                     Stretch(
-                        ids=keep(own),
-                        starts=keep(own_starts),
+                        ids=keep(part),
+                        starts=keep(part_starts),
                         words=int(end - begin),
                         sentences=last - first,
                         words_before=int(starts[a] - begin),
@@ -147,7 +147,7 @@ class Corpus:
             self.sentences += len(starts) - 1
 
     def stretches(self, skip: int = 0, epochs: int = 1) -> Iterator[Stretch]:
-        """Yield the stretches of ``epochs`` epochs, but for the first ``skip`` sentences."""
+        """Yield the stretches of ``epochs`` epochs, except the first ``skip`` sentences."""
         for stretch in epochs * self._stretches:
             if skip >= stretch.sentences:
                 skip -= stretch.sentences

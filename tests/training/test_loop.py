@@ -272,7 +272,7 @@ def test_an_incomplete_checkpoint_is_named(run_bigram, part):
     _, _, folder = run_bigram("run", steps=4)
     arrays, values = folder.load_resume()
     folder.save_resume(arrays, {key: value for key, value in values.items() if key != part})
-    with pytest.raises(InputError, match=r"resume.safetensors: something is missing"):
+    with pytest.raises(InputError, match=r"resume.safetensors: an entry is missing"):
         run_bigram("run", steps=8, resume=True)
     fewer = {key: array for key, array in arrays.items() if not key.startswith(f"{part}/")}
     if len(fewer) < len(arrays):
