@@ -25,7 +25,7 @@ from minillm.data import RandomWindows
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.mpi import ranks
 from minillm.training import AdamW, Options, plan, train
-from minillm.training.context import ContextTask
+from minillm.training.language_model import ContextTask
 from minillm.training.plan import Machine
 from minillm.training.speed import matmul_peak, measured_network, memory_bandwidth
 

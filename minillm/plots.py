@@ -114,10 +114,8 @@ def learning_curve(lines: Mapping[str, Mapping[int, Sequence[float]]]) -> bytes:
 # --- attention ---------------------------------------------------------------------------
 
 
-def attention_map(
-    weights: NDArray, source: Sequence[str], target: Sequence[str], title: str = ""
-) -> bytes:
-    """Draw a heat map of attention weights (T, S); darker is larger.
+def attention_map(weights: NDArray, source: Sequence[str], target: Sequence[str]) -> bytes:
+    """Draw a heat map of attention weights (T, S): a row for each target token, darker is larger.
 
     The columns are labelled with the source tokens, the rows with the target tokens.  The cells are
     smaller for a long sentence, so that it fits a page.
@@ -137,14 +135,12 @@ def attention_map(
     axes.tick_params(length=0)
     for label in [*axes.get_xticklabels(), *axes.get_yticklabels()]:
         label.set_parse_math(False)  # a token may be a dollar sign
-    if title:
-        axes.set_xlabel(title)
 
     figure.draw_without_rendering()  # now the labels have their sizes
     top = max(t.get_window_extent().height for t in axes.get_xticklabels()) / DPI + 0.2
     left = max(t.get_window_extent().width for t in axes.get_yticklabels()) / DPI + 0.2
     bar_height = min(max(T * cell, 1.3), 4)
-    body = max(T * cell + 0.4 * bool(title), bar_height)
+    body = max(T * cell, bar_height)
     width, height = left + S * cell + 1.1, top + body + 0.15
     figure.set_size_inches(width, height)
     sides = ((axes, left, S * cell, T * cell), (bar, left + S * cell + 0.2, 0.15, bar_height))

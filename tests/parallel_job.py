@@ -33,8 +33,7 @@ from minillm.models.transformer import Transformer, TransformerConfig
 from minillm.mpi import ranks
 from minillm.runs.folder import RunFolder
 from minillm.training import SGD, Adam, AdamW, Options, restore_checkpoint, train
-from minillm.training.context import ContextTask
-from minillm.training.language_model import LanguageModelTask
+from minillm.training.language_model import ContextTask, LanguageModelTask
 from minillm.training.masked import MaskedTask
 from minillm.training.minibatches import ClassificationTask, MinibatchTask, SpanTask
 from minillm.training.parallel import own_generator

@@ -51,7 +51,7 @@ def test_attention_grows_with_its_tokens():
     pytest.importorskip("matplotlib")
     weights = np.full((2, 3), 1 / 3)
     small = shape(attention_map(weights, ["a", "$", "$x^$"], [r"\n", "␣"]))
-    wide = shape(attention_map(np.full((2, 9), 1 / 9), ["words"] * 9, ["b", "c"], "a title"))
+    wide = shape(attention_map(np.full((2, 9), 1 / 9), ["words"] * 9, ["b", "c"]))
     assert wide[1] > small[1]
 
 

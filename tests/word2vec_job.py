@@ -15,8 +15,9 @@ import numpy as np
 from minillm.data.streams import Spill
 from minillm.models.word2vec import Word2Vec, Word2VecConfig
 from minillm.mpi import ranks
-from minillm.training import word2vec
-from minillm.training.word2vec import Corpus, Progress, WordCounts, train_word2vec
+from minillm.training import word2vec, word2vec_corpus
+from minillm.training.word2vec import Progress, train_word2vec
+from minillm.training.word2vec_corpus import Corpus, WordCounts
 
 V, SEED = 20, 3
 SETTINGS = SimpleNamespace(
@@ -77,7 +78,7 @@ class Memory:
 
 
 def main(path):
-    word2vec.STRETCH, word2vec.AVERAGE_EVERY = 50, 100
+    word2vec_corpus.STRETCH, word2vec.AVERAGE_EVERY = 50, 100
     job, meetings, meet, learn = ranks(), [], word2vec._meet, Word2Vec.learn
 
     def checked_meet(model, *arguments):

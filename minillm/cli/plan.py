@@ -209,8 +209,7 @@ def _best_model(config: GPTConfig, operations: float) -> Iterator[str]:
     )
     yield (
         f"such as --layers {best.layers} --heads {best.heads} --width {best.width}: "
-        f"{plan.of_gpt(best).weights:,} weights; their law predicts a loss of "
-        f"{plan.expected_loss(weights, tokens):.2f} nats a token for their texts"
+        f"{plan.of_gpt(best).weights:,} weights"
     )
 
 

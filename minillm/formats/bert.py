@@ -27,45 +27,35 @@ from minillm.formats.tensors import Tensor
 from minillm.models.bert import BERT, EPSILON, BERTConfig
 from minillm.text import WordPieces, load_tokenizer, tokenizer_files
 
-# Our names, theirs, and our shape: V the vocabulary, C the context, S segments, D the width, F the
-# width inside the feed-forward layers.  * stands for query, key and value.
-_EMBEDDINGS = (
-    ("embedding.E", "embeddings.word_embeddings.weight", "V D"),
-    ("positions.E", "embeddings.position_embeddings.weight", "C D"),
-    ("segments.E", "embeddings.token_type_embeddings.weight", "S D"),
-    ("embedding.norm.gain", "embeddings.LayerNorm.weight", "D"),
-    ("embedding.norm.bias", "embeddings.LayerNorm.bias", "D"),
-)
-_BLOCK = (
-    ("attention.W_qkv", "attention.self.*.weight", "D 3D"),
-    ("attention.b_qkv", "attention.self.*.bias", "3D"),
-    ("attention.W_o", "attention.output.dense.weight", "D D"),
-    ("attention.b_o", "attention.output.dense.bias", "D"),
-    ("norm_1.gain", "attention.output.LayerNorm.weight", "D"),
-    ("norm_1.bias", "attention.output.LayerNorm.bias", "D"),
-    ("feed_forward.W_1", "intermediate.dense.weight", "D F"),
-    ("feed_forward.b_1", "intermediate.dense.bias", "F"),
-    ("feed_forward.W_2", "output.dense.weight", "F D"),
-    ("feed_forward.b_2", "output.dense.bias", "D"),
-    ("norm_2.gain", "output.LayerNorm.weight", "D"),
-    ("norm_2.bias", "output.LayerNorm.bias", "D"),
-)
-_POOLER = (
-    ("pooler.W", "pooler.dense.weight", "D D"),
-    ("pooler.b", "pooler.dense.bias", "D"),
-)
-_MASKED_WORDS = (
-    ("mask.W", "cls.predictions.transform.dense.weight", "D D"),
-    ("mask.b", "cls.predictions.transform.dense.bias", "D"),
-    ("mask.norm.gain", "cls.predictions.transform.LayerNorm.weight", "D"),
-    ("mask.norm.bias", "cls.predictions.transform.LayerNorm.bias", "D"),
-    ("mask.output_b", "cls.predictions.bias", "V"),
-)
-_NEXT_SENTENCE = (
-    ("next.W", "cls.seq_relationship.weight", "D 2"),
-    ("next.b", "cls.seq_relationship.bias", "2"),
-)
-PREFIX, HEADS = "bert.", "cls."  # only tensors outside heads have the prefix; in BertModel, none
+_NAMES = {  # ours, theirs
+    "embedding.E": "embeddings.word_embeddings.weight",
+    "positions.E": "embeddings.position_embeddings.weight",
+    "segments.E": "embeddings.token_type_embeddings.weight",
+    "embedding.norm.gain": "embeddings.LayerNorm.weight",
+    "embedding.norm.bias": "embeddings.LayerNorm.bias",
+    "blocks.*.attention.W_qkv": "encoder.layer.*.attention.self.{}.weight",
+    "blocks.*.attention.b_qkv": "encoder.layer.*.attention.self.{}.bias",
+    "blocks.*.attention.W_o": "encoder.layer.*.attention.output.dense.weight",
+    "blocks.*.attention.b_o": "encoder.layer.*.attention.output.dense.bias",
+    "blocks.*.norm_1.gain": "encoder.layer.*.attention.output.LayerNorm.weight",
+    "blocks.*.norm_1.bias": "encoder.layer.*.attention.output.LayerNorm.bias",
+    "blocks.*.feed_forward.W_1": "encoder.layer.*.intermediate.dense.weight",
+    "blocks.*.feed_forward.b_1": "encoder.layer.*.intermediate.dense.bias",
+    "blocks.*.feed_forward.W_2": "encoder.layer.*.output.dense.weight",
+    "blocks.*.feed_forward.b_2": "encoder.layer.*.output.dense.bias",
+    "blocks.*.norm_2.gain": "encoder.layer.*.output.LayerNorm.weight",
+    "blocks.*.norm_2.bias": "encoder.layer.*.output.LayerNorm.bias",
+    "pooler.W": "pooler.dense.weight",
+    "pooler.b": "pooler.dense.bias",
+    "mask.W": "cls.predictions.transform.dense.weight",
+    "mask.b": "cls.predictions.transform.dense.bias",
+    "mask.norm.gain": "cls.predictions.transform.LayerNorm.weight",
+    "mask.norm.bias": "cls.predictions.transform.LayerNorm.bias",
+    "mask.output_b": "cls.predictions.bias",
+    "next.W": "cls.seq_relationship.weight",
+    "next.b": "cls.seq_relationship.bias",
+}
+PREFIX, HEADS = "bert.", "cls."  # tensors outside of heads have the prefix, except in a BertModel
 _OUTPUT, _OUTPUT_BIAS = "cls.predictions.decoder.weight", "cls.predictions.decoder.bias"
 _TIED = {  # a second name of a tensor, the first one, ours
     _OUTPUT: ("embeddings.word_embeddings.weight", "embedding.E"),
@@ -103,29 +93,7 @@ _FIXED: dict[str, tuple[Any, ...]] = {
 
 def weights(config: BERTConfig) -> Iterator[Weight]:
     """The parameters of a model, and their tensors."""
-    c, D = config, config.width
-    sizes = {"V": c.vocabulary, "C": c.context, "S": c.segments, "D": D, "3D": 3 * D, "2": 2}
-    sizes["F"] = c.inner or 4 * D
-
-    def weight(ours: str, theirs: str, letters: str) -> Weight:
-        parts = ("query", "key", "value") if "*" in theirs else ("",)
-        tensors = tuple(theirs.replace("*", part) for part in parts)
-        shape = tuple(sizes[letter] for letter in letters.split())
-        return Weight(ours, tensors, shape, transposed=not ours.endswith(".E"))
-
-    for ours, theirs, letters in _EMBEDDINGS:
-        yield weight(ours, theirs, letters)
-    for layer in range(c.layers):
-        for ours, theirs, letters in _BLOCK:
-            yield weight(f"blocks.{layer}.{ours}", f"encoder.layer.{layer}.{theirs}", letters)
-    heads = (
-        (c.pooler, _POOLER),
-        (c.masked_words, _MASKED_WORDS),
-        (c.next_sentence, _NEXT_SENTENCE),
-    )
-    for has_head, names in heads:
-        for ours, theirs, letters in names if has_head else ():
-            yield weight(ours, theirs, letters)
+    return huggingface.weights_of(BERT.shapes(config), _NAMES, transposed=True)
 
 
 # --- reading -----------------------------------------------------------------

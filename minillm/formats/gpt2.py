@@ -16,29 +16,26 @@ from minillm.errors import InputError
 from minillm.formats import huggingface
 from minillm.formats.huggingface import Weight
 from minillm.models.gpt import GPT, GPTConfig
-from minillm.text import BytePairs, Characters, Vocabulary, load_tokenizer, tokenizer_files
+from minillm.text import BytePairs, Vocabulary, load_tokenizer, tokenizer_files
 
-# Their names, ours, and the shape: V the vocabulary, C the context, D the width.
-_OUTSIDE = (
-    ("wte.weight", "embedding.E", "V D"),
-    ("wpe.weight", "positions.E", "C D"),
-    ("ln_f.weight", "norm.gain", "D"),
-    ("ln_f.bias", "norm.bias", "D"),
-)
-_BLOCK = (
-    ("ln_1.weight", "norm_1.gain", "D"),
-    ("ln_1.bias", "norm_1.bias", "D"),
-    ("attn.c_attn.weight", "attention.W_qkv", "D 3D"),
-    ("attn.c_attn.bias", "attention.b_qkv", "3D"),
-    ("attn.c_proj.weight", "attention.W_o", "D D"),
-    ("attn.c_proj.bias", "attention.b_o", "D"),
-    ("ln_2.weight", "norm_2.gain", "D"),
-    ("ln_2.bias", "norm_2.bias", "D"),
-    ("mlp.c_fc.weight", "feed_forward.W_1", "D 4D"),
-    ("mlp.c_fc.bias", "feed_forward.b_1", "4D"),
-    ("mlp.c_proj.weight", "feed_forward.W_2", "4D D"),
-    ("mlp.c_proj.bias", "feed_forward.b_2", "D"),
-)
+_NAMES = {  # ours, theirs
+    "embedding.E": "wte.weight",
+    "positions.E": "wpe.weight",
+    "blocks.*.norm_1.gain": "h.*.ln_1.weight",
+    "blocks.*.norm_1.bias": "h.*.ln_1.bias",
+    "blocks.*.attention.W_qkv": "h.*.attn.c_attn.weight",
+    "blocks.*.attention.b_qkv": "h.*.attn.c_attn.bias",
+    "blocks.*.attention.W_o": "h.*.attn.c_proj.weight",
+    "blocks.*.attention.b_o": "h.*.attn.c_proj.bias",
+    "blocks.*.norm_2.gain": "h.*.ln_2.weight",
+    "blocks.*.norm_2.bias": "h.*.ln_2.bias",
+    "blocks.*.feed_forward.W_1": "h.*.mlp.c_fc.weight",
+    "blocks.*.feed_forward.b_1": "h.*.mlp.c_fc.bias",
+    "blocks.*.feed_forward.W_2": "h.*.mlp.c_proj.weight",
+    "blocks.*.feed_forward.b_2": "h.*.mlp.c_proj.bias",
+    "norm.gain": "ln_f.weight",
+    "norm.bias": "ln_f.bias",
+}
 PREFIX = "transformer."  # absent if the model was saved without its output layer
 _OUTPUT = "lm_head.weight"
 _TIED = {_OUTPUT: ("wte.weight", "embedding.E")}
@@ -65,17 +62,7 @@ _ARCHITECTURES = ("GPT2LMHeadModel", "GPT2Model")
 
 def weights(config: GPTConfig) -> Iterator[Weight]:
     """The parameters of a model, and their tensors."""
-    D = config.width
-    sizes = {"V": config.vocabulary, "C": config.context, "D": D, "3D": 3 * D, "4D": 4 * D}
-
-    def weight(theirs: str, ours: str, letters: str) -> Weight:
-        return Weight(ours, (theirs,), tuple(sizes[letter] for letter in letters.split()))
-
-    for theirs, ours, letters in _OUTSIDE:
-        yield weight(theirs, ours, letters)
-    for layer in range(config.layers):
-        for theirs, ours, letters in _BLOCK:
-            yield weight(f"h.{layer}.{theirs}", f"blocks.{layer}.{ours}", letters)
+    return huggingface.weights_of(GPT.shapes(config), _NAMES, transposed=False)
 
 
 # --- reading -----------------------------------------------------------------
@@ -90,7 +77,7 @@ def import_gpt2(folder: str | Path) -> tuple[GPT, Vocabulary]:
     """
     folder = Path(folder)
     config, tied = _read_config(folder / "config.json")
-    tokenizer = _read_tokenizer(folder)
+    tokenizer = load_tokenizer(folder)
     huggingface.check_vocabulary(folder, config.vocabulary, len(tokenizer))
     tensors = huggingface.open_weights(folder, lambda name: name.removeprefix(PREFIX))
     if _OUTPUT not in tensors and not tied:
@@ -115,45 +102,25 @@ def _read_config(path: Path) -> tuple[GPTConfig, bool]:
     return config, values.get("tie_word_embeddings", True) is not False
 
 
-def _read_tokenizer(folder: Path) -> Vocabulary:
-    """A tokenizer of byte pairs, or of characters, as :func:`export_gpt2` writes it."""
-    path = folder / "tokenizer.json"
-    if path.exists():
-        values = read_json(path)
-        model = values.get("model")
-        if isinstance(model, dict) and model.get("type") == "WordLevel":
-            return _read_characters(path, values)
-    return load_tokenizer(folder)
-
-
-def _read_characters(path: Path, values: dict[str, Any]) -> Characters:
-    vocabulary = values["model"].get("vocab")
-    if isinstance(vocabulary, dict):
-        try:
-            tokenizer = Characters(list(vocabulary))
-        except ValueError:
-            pass
-        else:
-            if values == _characters(tokenizer):
-                return tokenizer
-    raise InputError(f"{path}: expected a tokenizer of byte pairs or of characters, found words")
-
-
 # --- writing -----------------------------------------------------------------
 
 
 def export_gpt2(model: GPT, tokenizer: Vocabulary, folder: str | Path) -> None:
     """Write a new folder that transformers loads, with the same logits; whole or not at all.
 
-    InputError for a tokenizer that is neither one of byte pairs nor of characters.
+    InputError for a tokenizer that is not one of byte pairs.
     """
+    if not isinstance(tokenizer, BytePairs):
+        raise InputError(
+            f"transformers has no tokenizer that splits a text into {tokenizer.unit}s as we do"
+        )
     files = _tokenizer_files(tokenizer, model.config.context)
     files["config.json"] = huggingface.json_file(_config_values(model.config, tokenizer))
     tensors = {PREFIX + w.tensors[0]: model.params[w.name] for w in weights(model.config)}
     huggingface.write_folder(folder, files, tensors)
 
 
-def _config_values(config: GPTConfig, tokenizer: Vocabulary) -> dict[str, Any]:
+def _config_values(config: GPTConfig, tokenizer: BytePairs) -> dict[str, Any]:
     return {
         "model_type": "gpt2",
         "architectures": list(_ARCHITECTURES[:1]),
@@ -170,47 +137,15 @@ def _config_values(config: GPTConfig, tokenizer: Vocabulary) -> dict[str, Any]:
     }
 
 
-def _tokenizer_files(tokenizer: Vocabulary, context: int) -> dict[str, bytes]:
+def _tokenizer_files(tokenizer: BytePairs, context: int) -> dict[str, bytes]:
     """The files that describe a tokenizer, by name."""
-    settings: dict[str, Any] = {"model_max_length": context, "clean_up_tokenization_spaces": False}
-    if isinstance(tokenizer, BytePairs):
-        files = tokenizer_files(tokenizer)
-        settings |= {"tokenizer_class": "GPT2Tokenizer", "add_prefix_space": False}
-        if tokenizer.eos is not None:
-            names = ("bos_token", "eos_token", "unk_token")
-            settings |= dict.fromkeys(names, tokenizer.tokens[tokenizer.eos].decode())
-    elif isinstance(tokenizer, Characters):
-        files = {"tokenizer.json": huggingface.json_file(_characters(tokenizer))}
-        settings |= {"tokenizer_class": "PreTrainedTokenizerFast"}
-    else:
-        raise InputError(
-            f"transformers has no tokenizer that splits a text into {tokenizer.unit}s as we do"
-        )
-    return {**files, "tokenizer_config.json": huggingface.json_file(settings)}
-
-
-def _characters(tokenizer: Characters) -> dict[str, Any]:
-    """The tokenizer.json in which each character is a word, and words are joined without spaces."""
-    surrogates = [token for token in tokenizer.tokens if "\ud800" <= token <= "\udfff"]
-    if surrogates:
-        raise InputError(f"the character U+{ord(surrogates[0]):04X} cannot be written as UTF-8")
-    return {
-        "version": "1.0",
-        "truncation": None,
-        "padding": None,
-        "added_tokens": [],
-        "normalizer": None,
-        "pre_tokenizer": {
-            "type": "Split",
-            "pattern": {"Regex": r"[\s\S]"},
-            "behavior": "Isolated",
-            "invert": False,
-        },
-        "post_processor": None,
-        "decoder": {"type": "Fuse"},
-        "model": {
-            "type": "WordLevel",
-            "vocab": {token: id for id, token in enumerate(tokenizer.tokens)},
-            "unk_token": "<unk>",  # it has no id: text with other characters is an error
-        },
+    settings: dict[str, Any] = {
+        "model_max_length": context,
+        "clean_up_tokenization_spaces": False,
+        "tokenizer_class": "GPT2Tokenizer",
+        "add_prefix_space": False,
     }
+    if tokenizer.eos is not None:
+        names = ("bos_token", "eos_token", "unk_token")
+        settings |= dict.fromkeys(names, tokenizer.tokens[tokenizer.eos].decode())
+    return tokenizer_files(tokenizer) | {"tokenizer_config.json": huggingface.json_file(settings)}

@@ -10,7 +10,8 @@ the names of their sizes and weights.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from minillm.formats.tensors import Tensor, open_tensors, write_tensors
 
 WEIGHTS = "model.safetensors"
 LONGEST_NAME = 255  # characters of a file's name
+_LAYER = re.compile(r"\.(\d+)\.")
 _FLOATS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
@@ -132,6 +134,22 @@ class Weight:
         }
 
 
+def weights_of(
+    shapes: Mapping[str, tuple[int, ...]], names: Mapping[str, str], transposed: bool
+) -> Iterator[Weight]:
+    """Yield the parameters of a model with the tensors that ``names`` gives them.
+
+    In the names, * stands for the number of a layer; where theirs has {}, there are three tensors,
+    of query, key and value.  With ``transposed``, all matrices but tables are.
+    """
+    for name, shape in shapes.items():
+        match = _LAYER.search(name)
+        theirs = names[_LAYER.sub(".*.", name)].replace("*", match[1] if match else "")
+        parts = ("query", "key", "value") if "{}" in theirs else ("",)
+        tensors = tuple(theirs.format(part) for part in parts)
+        yield Weight(name, tensors, shape, transposed and not name.endswith(".E"))
+
+
 def open_weights(folder: Path, plain: Callable[[str], str]) -> dict[str, Tensor]:
     """The tensors of one file, or of the files in an index.
 
@@ -187,8 +205,8 @@ def read_weights(
         if second in tensors:
             tensors.setdefault(first, tensors[second])
     described: dict[str, Weight] = {}
-    tensor_names: set[str] = set()
-    for weight in weights:  # one by one, because a damaged config may describe billions
+    known: set[str] = set()
+    for weight in weights:
         described[weight.name] = weight
         tensor_names.update(weight.tensors)
         for name in weight.tensors:
@@ -205,7 +223,11 @@ def read_weights(
     for second, (first, ours) in tied.items():
         if second in tensors:
             tensor = checked(folder, second, tensors[second], described[ours].shape)
-            _check_tied(tensor, second, params[ours], first)
+            if not np.array_equal(params[ours], tensor.mapped()):
+                raise InputError(
+                    f"{tensor.path}: {second}: expected the weights of {first}, found others: "
+                    "an output that is not tied to the embedding cannot be run"
+                )
     return params
 
 
@@ -223,24 +245,9 @@ def checked(folder: Path, name: str, tensor: Tensor | None, shape: tuple[int, ..
 
 def read_finite(tensor: Tensor, name: str, array: NDArray) -> None:
     """Read a tensor into an array, or a view of one.  InputError for NaN and infinities."""
-    direct = array.flags.c_contiguous
-    whole = array if direct else np.empty(array.shape, array.dtype)
-    tensor.read_into(whole)
-    if not np.isfinite(whole).all():
+    array[...] = tensor.mapped()
+    if not np.isfinite(array).all():
         raise InputError(f"{tensor.path}: expected finite weights, found others in {name}")
-    if not direct:
-        array[...] = whole
-
-
-def _check_tied(tensor: Tensor, name: str, array: NDArray, first: str) -> None:
-    """InputError for a tensor that has other numbers than ``array``."""
-    flat = array.reshape(-1)
-    for place, piece in tensor.pieces():
-        if not np.array_equal(flat[place], piece.astype(array.dtype)):
-            raise InputError(
-                f"{tensor.path}: {name}: expected the weights of {first}, found others: "
-                "an output that is not tied to the embedding cannot be run"
-            )
 
 
 # --- writing ---------------------------------------------------------------------

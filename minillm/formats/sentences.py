@@ -21,13 +21,10 @@ from minillm.errors import InputError, short
 from minillm.formats.huggingface import is_name, json_file, wrong
 
 POOLINGS = {"mean": "mean", "first": "cls", "max": "max"}  # our names, theirs
-_FLAGS = {  # entries of older files, instead of a name
-    "cls": "pooling_mode_cls_token",
+_FLAGS = {  # their names, and the entries that most files have in place of a name
     "mean": "pooling_mode_mean_tokens",
+    "cls": "pooling_mode_cls_token",
     "max": "pooling_mode_max_tokens",
-    "mean_sqrt_len_tokens": "pooling_mode_mean_sqrt_len_tokens",
-    "weightedmean": "pooling_mode_weightedmean_tokens",
-    "lasttoken": "pooling_mode_lasttoken",
 }
 _STEPS = ("Transformer", "Pooling", "Normalize")
 LEAST_TOKENS = 3  # [CLS], one of the text, [SEP]
@@ -79,7 +76,9 @@ def read_sentences(modules: Mapping[str, Path], width: int, context: int) -> Sen
             raise wrong(path, values, name, f"{width}, the width of the model")
     pooling = values.get("pooling_mode")
     if pooling is None:
-        pooling = [theirs for theirs, flag in _FLAGS.items() if values.get(flag)] or "mean"
+        names = {flag: name for name, flag in _FLAGS.items()}
+        set_flags = [key for key, on in values.items() if key.startswith("pooling_mode_") and on]
+        pooling = [names.get(flag, flag) for flag in set_flags] or "mean"
     if isinstance(pooling, list) and len(pooling) == 1:
         pooling = pooling[0]
     for ours, theirs in POOLINGS.items():

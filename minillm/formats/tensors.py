@@ -5,12 +5,12 @@
                "data_offsets": [0, 24]}, ...}, and perhaps texts in "__metadata__"
     the rest   the tensors, each from its first offset to its second
 
-The library safetensors makes a second copy of everything it reads or writes.  Here only one piece
-of a tensor is in memory twice, so a model may be as large as the memory.
+The library safetensors makes a second copy of all that it reads or writes.  Here a tensor is a part
+of the file until it is copied to its place, so that a model may be as large as the memory.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from minillm.data.files import reading, replacing
 from minillm.data.streams import OnDisk
 from minillm.errors import InputError, short
 
-PIECE = 1 << 20  # elements
+PIECE = 1 << 20  # elements of an array on the disk that are copied at once
 
 _DTYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "BOOL": "|b1",
@@ -41,33 +41,17 @@ class Tensor:
     shape: tuple[int, ...]
     begin: int  # of its bytes in the file
 
-    def pieces(self) -> Iterator[tuple[slice, NDArray]]:
-        """The elements in order, a million at a time, each piece with its place.
+    def mapped(self) -> NDArray:
+        """The tensor as a part of the file, which is read when it is used.
 
         bfloat16, which NumPy lacks, becomes float32, because its bits are the upper half of one.
         """
-        size = int(np.prod(self.shape, dtype=object))
-        with reading(self.path) as file:
-            file.seek(self.begin)
-            for begin in range(0, size, PIECE):
-                end = min(begin + PIECE, size)
-                piece = np.fromfile(file, _DTYPES[self.dtype], end - begin)
-                if self.dtype == "BF16":
-                    piece = (piece.astype(np.uint32) << 16).view(np.float32)
-                yield slice(begin, end), piece
-
-    def mapped(self) -> NDArray:
-        """The tensor as a memory map of the file."""
         if 0 in self.shape:  # no part of a file is empty
-            return np.zeros(self.shape, _DTYPES[self.dtype])
+            return np.zeros(self.shape, np.float32 if self.dtype == "BF16" else _DTYPES[self.dtype])
         array = np.memmap(self.path, _DTYPES[self.dtype], "r", self.begin, self.shape)
+        if self.dtype == "BF16":
+            return (array.astype(np.uint32) << 16).view(np.float32)
         return array.view(np.ndarray)
-
-    def read_into(self, array: NDArray) -> None:
-        """Copy the tensor into a contiguous array of its shape, in the array's dtype."""
-        flat = array.reshape(-1)
-        for place, piece in self.pieces():
-            flat[place] = piece
 
 
 def open_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:

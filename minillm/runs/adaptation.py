@@ -25,7 +25,7 @@ from minillm.metrics import perplexity
 from minillm.runs.kind import FINE_TUNING_RATE_FACTOR, Evaluation, Job
 from minillm.runs.opening import load
 from minillm.runs.text_data import evaluation_ids, training_ids
-from minillm.training.context import stretches
+from minillm.training.language_model import stretches
 
 PIECE = 4096  # tokens of the domain between two pieces of general text
 MEASURED = 50_000  # the most tokens of each held-out part

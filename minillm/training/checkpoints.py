@@ -6,18 +6,18 @@ generator, and the progress of the training.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from minillm.errors import InputError, short
-from minillm.training.optimisers import Optimiser
+from minillm.training.optimisers import Arrays, Optimiser
 from minillm.training.parallel import check_replicas
 from minillm.training.task import Task
 
-Arrays = Mapping[str, np.ndarray]
 T = TypeVar("T")
 
 
@@ -39,7 +39,6 @@ class Summary:
 class Store(Protocol):
     """A place for the results of a training, such as a folder of :mod:`minillm.runs`."""
 
-    path: Any  # of the run, for messages
     resume_path: Any  # of its checkpoint, for messages
 
     def append_metrics(self, record: dict) -> None: ...
@@ -102,11 +101,18 @@ def restore_checkpoint(
     copy_arrays(groups["params"], params, name)
     copied, _ = optimiser.state()
     copy_arrays(groups["optimiser"], copied, name)
-    try:
+    with reading_checkpoint(name):
         optimiser.restore(groups["optimiser"], values["optimiser"])
         task.restore(groups["task"], values["task"])
         rng.bit_generator.state = values["rng"]
         return numbers_from(Summary, values["progress"])
+
+
+@contextmanager
+def reading_checkpoint(name: str) -> Iterator[None]:
+    """Turn the errors that damaged values cause into an InputError with the name of their file."""
+    try:
+        yield
     except InputError:
         raise
     except KeyError as error:
@@ -134,30 +140,23 @@ def numbers_from(cls: type[T], values: Any) -> T:
     return cls(**values)
 
 
-def copy_arrays(arrays: Arrays, into: Arrays, name: str, allow_nan: bool = False) -> None:
+def copy_arrays(arrays: Arrays, into: Arrays, name: str) -> None:
     """Copy ``arrays`` into the arrays of ``into``, by name.
 
     InputError names a tensor that is missing, does not fit, or has a NaN or an infinite number.
     """
     for key, target in into.items():
-        target[...] = checked_array(arrays, key, target, name, allow_nan)
-
-
-def checked_array(
-    arrays: Arrays, key: str, expected: np.ndarray, name: str, allow_nan: bool = False
-) -> np.ndarray:
-    """Return ``arrays[key]``; InputError unless shape and dtype fit, and it is finite."""
-    if key not in arrays:
-        raise InputError(f"{name}: the tensor {key!r} is missing")
-    array = arrays[key]
-    if array.shape != expected.shape or array.dtype != expected.dtype:
-        raise InputError(
-            f"{name}: the tensor {key!r}: expected {expected.dtype} {expected.shape}, "
-            f"found {array.dtype} {array.shape}"
-        )
-    if not allow_nan and array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise InputError(
-            f"{name}: the tensor {key!r}: expected finite numbers, found a NaN or an infinite "
-            "one: the training had diverged, or the file is damaged"
-        )
-    return array
+        if key not in arrays:
+            raise InputError(f"{name}: the tensor {key!r} is missing")
+        array = arrays[key]
+        if array.shape != target.shape or array.dtype != target.dtype:
+            raise InputError(
+                f"{name}: the tensor {key!r}: expected {target.dtype} {target.shape}, "
+                f"found {array.dtype} {array.shape}"
+            )
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise InputError(
+                f"{name}: the tensor {key!r}: expected finite numbers, found a NaN or an infinite "
+                "one: the training had diverged, or the file is damaged"
+            )
+        target[...] = array

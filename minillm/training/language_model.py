@@ -1,34 +1,65 @@
-"""The task of recurrent language models: windows of a text, each with the state of the previous."""
+"""The tasks of language models: windows of a text, with the state before them or without.
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+A recurrent model (:class:`LanguageModelTask`) reads on from where its last window ended.  A causal
+Transformer (:class:`ContextTask`) reads each window from nothing.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
-from minillm.data import Windows, windows_once
+from minillm.data import overlapping_windows, windows_once
+from minillm.data.windows import Ids, RandomWindows, Windows
 from minillm.errors import InputError
+from minillm.layers.types import Backward
+from minillm.models.base import NextTokenModel, State
+from minillm.models.causal import CausalTransformer
 from minillm.training.checkpoints import copy_arrays
 from minillm.training.parallel import all_rows, own_generator, own_rows
-from minillm.training.task import Backward, position_from
+from minillm.training.task import position_from
+
+LOGITS_AT_ONCE = 1 << 25  # the most numbers in a batch of validation
 
 
-class WindowModel(Protocol):
-    """A model of this task: any :class:`minillm.models.base.NextTokenModel`."""
+class WindowTask:
+    """A model, the windows that it is trained on, and the state that it carries between them."""
 
-    config: Any  # has ``vocabulary``
-
-    def zero_state(self, B: int) -> dict[str, np.ndarray]: ...
-
-    def window_loss(
+    def __init__(
         self,
-        inputs: np.ndarray,
-        targets: np.ndarray,
-        state: dict[str, np.ndarray],
-        rng: np.random.Generator | None = None,
-    ) -> tuple[tuple[np.floating, dict[str, np.ndarray]], Backward]: ...
+        model: NextTokenModel[Any],
+        windows: Windows | RandomWindows,
+        validation_ids: Ids,
+        batch: int,
+    ):
+        if len(validation_ids) < 2:
+            raise InputError(
+                f"the validation text has {len(validation_ids)} tokens: expected 2 or more"
+            )
+        self.model, self.windows, self.batch = model, windows, batch
+        self.batches_per_epoch = windows.batches_per_epoch
+        self.validation_ids = validation_ids[:]
+        self.own_rows, self.counts = own_rows(batch)
+        self.carried_state: State = {}  # of this rank's rows
+
+    def training_loss(self, rng: np.random.Generator) -> tuple[np.floating, Backward, int]:
+        """Return the loss of the next windows in nats per token, its backward, and the tokens."""
+        inputs, targets = (ids[self.own_rows] for ids in self.windows.next())
+        (loss, self.carried_state), backward = self.model.window_loss(
+            inputs, targets, self.carried_state, own_generator(rng)
+        )
+        return loss, backward, self.counts * targets.size
+
+    def state(self) -> tuple[dict[str, np.ndarray], dict]:
+        """Return the carried state, and the position in the text."""
+        return all_rows(self.carried_state, self.batch), {"position": self.windows.position}
+
+    def restore(self, arrays: Mapping[str, np.ndarray], values: dict) -> None:
+        """Restore a result of :meth:`state`."""
+        self.windows.position = position_from(values)
 
 
-class LanguageModelTask:
+class LanguageModelTask(WindowTask):
     """Truncated backpropagation through time over B parallel streams of a text.
 
     The state at the end of each window is the initial state of the next; no gradient flows
@@ -37,42 +68,22 @@ class LanguageModelTask:
 
     def __init__(
         self,
-        model: WindowModel,
-        training_ids: np.ndarray,
-        validation_ids: np.ndarray,
+        model: NextTokenModel[Any],
+        training_ids: Ids,
+        validation_ids: Ids,
         batch: int,
         window: int,
     ):
-        self.model = model
-        self.windows = Windows(training_ids, batch, window)
-        self.batches_per_epoch = self.windows.batches_per_epoch
-        if len(validation_ids) < 2:
-            raise InputError(
-                f"the validation text has {len(validation_ids)} tokens: expected 2 or more"
-            )
-        self.validation_ids = validation_ids
-        self.batch = batch
-        self.own_rows, self.counts = own_rows(batch)
-        self.carried_state = self._own(model.zero_state(batch))  # of this rank's rows
-
-    def training_loss(self, rng: np.random.Generator) -> tuple[np.floating, Backward, int]:
-        """Return the loss of the next window in nats per token, its backward, and the tokens."""
-        inputs, targets = (ids[self.own_rows] for ids in self.windows.next())
-        (loss, self.carried_state), backward = self.model.window_loss(
-            inputs, targets, self.carried_state, own_generator(rng)
-        )
-        return loss, backward, self.counts * targets.size
+        super().__init__(model, Windows(training_ids, batch, window), validation_ids, batch)
+        self.carried_state = self._own(model.zero_state(batch))
 
     def validation_loss(self) -> float:
         """Return the mean loss over the whole held-out text, in nats per token."""
         return evaluate(self.model, self.validation_ids, self.batch, self.windows.window)[0]
 
-    def state(self) -> tuple[dict[str, np.ndarray], dict]:
-        """Return the carried state, and the position in the text."""
-        return all_rows(self.carried_state, self.batch), {"position": self.windows.position}
-
     def restore(self, arrays: Mapping[str, np.ndarray], values: dict) -> None:
         """Restore a result of :meth:`state`."""
+        super().restore(arrays, values)
         state = self.model.zero_state(self.batch)
         copy_arrays(arrays, state, "the carried state")
         for name, array in state.items():
@@ -81,14 +92,53 @@ class LanguageModelTask:
                 raise ValueError(
                     f"{name}: expected ids from 0 to {V - 1}, found {array.min()} to {array.max()}"
                 )
-        self.windows.position = position_from(values, below=len(self.windows.ids))
         self.carried_state = self._own(state)
 
-    def _own(self, state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def _own(self, state: State) -> State:
         return {name: np.ascontiguousarray(rows[self.own_rows]) for name, rows in state.items()}
 
 
-def evaluate(model: WindowModel, ids: np.ndarray, batch: int, window: int) -> tuple[float, int]:
+class ContextTask(WindowTask):
+    """A causal Transformer, and the windows that it is trained on, which it reads from nothing.
+
+    Validation always reads the same ``validation_tokens`` of the held-out text: ten stretches
+    spread evenly over it, because one part of a text may be easier than the whole.
+    The optional ``sample()`` returns a text to show after each validation.
+    """
+
+    def __init__(
+        self,
+        model: CausalTransformer,
+        windows: RandomWindows | Windows,
+        validation_ids: Ids,
+        batch: int,
+        validation_tokens: int,
+        sample: Callable[[], str] = str,
+    ):
+        super().__init__(model, windows, stretches(validation_ids, validation_tokens + 1), batch)
+        self.sample = sample
+
+    def validation_loss(self) -> float:
+        """Return the mean loss over the stretches of the held-out text, in nats per token."""
+        return evaluate_in_context(self.model, self.validation_ids, self.batch)[0]
+
+
+def stretches(ids: Ids, tokens: int, count: int = 10) -> np.ndarray:
+    """Return ``tokens`` tokens of a text: ``count`` joined stretches, spread evenly over it.
+
+    >>> stretches(np.arange(100), 6, count=3).tolist()
+    [0, 1, 49, 50, 98, 99]
+    """
+    length = -(-tokens // count)
+    if len(ids) <= tokens or length < 2:
+        return np.asarray(ids[:tokens])
+    starts = np.linspace(0, len(ids) - length, count).astype(int)
+    return np.concatenate([ids[start : start + length] for start in starts])[:tokens]
+
+
+def evaluate(
+    model: NextTokenModel[Any], ids: np.ndarray, batch: int, window: int
+) -> tuple[float, int]:
     """Return the mean loss over a text in nats per token, and the number of these tokens."""
     total, tokens, state = 0.0, 0, None
     for inputs, targets in windows_once(ids, batch, window):
@@ -97,4 +147,22 @@ def evaluate(model: WindowModel, ids: np.ndarray, batch: int, window: int) -> tu
         (loss, state), _ = model.window_loss(inputs, targets, state)
         total += float(loss) * targets.size
         tokens += targets.size
+    return total / tokens, tokens
+
+
+def evaluate_in_context(model: Any, ids: Ids, batch: int) -> tuple[float, int]:
+    """Return the mean loss over a text in nats per token, and the number of these tokens.
+
+    The text is read at most ``batch`` windows at a time.  They overlap by half.  After the first
+    window, each token is therefore predicted from half a context or more, as in
+    :meth:`minillm.models.gpt.GPT.log_probabilities`.
+    """
+    context, vocabulary = model.config.context, model.config.vocabulary
+    rows = max(1, min(batch, LOGITS_AT_ONCE // (context * vocabulary)))
+    total, tokens = 0.0, 0
+    for inputs, targets, mask in overlapping_windows(ids, rows, context):
+        (loss, _), _ = model.window_loss(inputs, targets, {}, mask=mask)
+        counted = int(mask.sum())
+        total += float(loss) * counted
+        tokens += counted
     return total / tokens, tokens

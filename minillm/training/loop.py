@@ -18,14 +18,15 @@ from types import FrameType
 import numpy as np
 
 from minillm.errors import DivergedError
+from minillm.layers.types import Backward
 from minillm.mpi import ranks
 from minillm.training.checkpoints import Store, Summary
 from minillm.training.optimisers import Optimiser, clip_global_norm
 from minillm.training.options import Options
-from minillm.training.parallel import mean_over_ranks, on_any_rank
+from minillm.training.parallel import mean_over_ranks
 from minillm.training.progress import ProgressDisplay
 from minillm.training.recorder import Recorder
-from minillm.training.task import Backward, Task
+from minillm.training.task import Task
 from minillm.training.trained import Trained
 
 
@@ -63,7 +64,9 @@ def train(
     items = items or (lambda: summary.tokens)
     with interrupts() as interrupted, ProgressDisplay(done, quiet, unit, position) as display:
         recorder = Recorder(params, optimiser, task, options, rng, store, summary, display, items)
-        while done < 1 and not options.gives_up(summary) and not on_any_rank(interrupted.is_set()):
+        while done < 1 and not options.gives_up(summary):
+            if any(ranks().gather(interrupted.is_set())):
+                break  # a signal to one rank ends the training of all
             learning_rate = options.rate(done)
             loss, grads, tokens = _gradient(task, rng, options.accumulate, trained)
             loss, grads, tokens = mean_over_ranks(loss, grads, tokens)

@@ -72,10 +72,6 @@ class LoRA:
         self.beside |= {f"{name}.B": additions[f"{name}.B"] for name in names}
         self.merge()
 
-    def __repr__(self) -> str:
-        size = sum(array.size for array in self.params.values())
-        return f"<LoRA scale {self.scale:g}: {size:,} parameters beside {len(self.frozen)} weights>"
-
     def merge(self) -> None:
         """W' = W + s A B, in the arrays of the model."""
         for name, W in self.frozen.items():

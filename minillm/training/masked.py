@@ -1,29 +1,21 @@
 """The task of models that predict masked tokens: passages of a text with some tokens hidden."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.data.masking import MaskedBatch, Masking
 from minillm.data.passages import Passages
 from minillm.errors import InputError
+from minillm.layers.types import Backward
+from minillm.models.bert import BERT
+from minillm.models.ngram import NGramConfig, count_ngrams, estimate
 from minillm.training.parallel import own_generator, own_rows
-from minillm.training.task import Backward, position_from
+from minillm.training.task import position_from
 
 HIDING = 1  # separates its random numbers from those of the passages
-
-
-class FillingModel(Protocol):
-    """A model of this task: :class:`minillm.models.bert.BERT`, or one like it."""
-
-    def loss(
-        self, batch: MaskedBatch, rng: np.random.Generator | None = None
-    ) -> tuple[np.floating, Backward]: ...
-
-    def fill(self, batch: MaskedBatch) -> NDArray: ...
 
 
 class MaskedTask:
@@ -35,7 +27,7 @@ class MaskedTask:
 
     def __init__(
         self,
-        model: FillingModel,
+        model: BERT,
         passages: Passages,
         masking: Masking,
         validation: Sequence[MaskedBatch],
@@ -76,9 +68,7 @@ class MaskedTask:
         self.passages.position = position_from(values)
 
 
-def evaluate_filling(
-    model: FillingModel, batches: Iterable[MaskedBatch]
-) -> tuple[float, float, int]:
+def evaluate_filling(model: BERT, batches: Iterable[MaskedBatch]) -> tuple[float, float, int]:
     """Return the mean loss in nats per hidden token, the accuracy of the model's first choices,
     and the number of hidden tokens."""
     total, right, hidden = 0.0, 0, 0

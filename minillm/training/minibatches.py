@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,17 +10,9 @@ from numpy.typing import NDArray
 from minillm import ops
 from minillm.data import Minibatches, Sequences
 from minillm.data.sequences import Column
+from minillm.layers.types import Backward
 from minillm.models.base import label_loss
 from minillm.training.parallel import own_generator, own_rows
-from minillm.training.task import Backward
-
-
-class Model(Protocol):
-    """A model to train; with rng, ``loss`` includes dropout and other randomness of training."""
-
-    def loss(
-        self, batch: Any, rng: np.random.Generator | None = None
-    ) -> tuple[np.floating, Backward]: ...
 
 
 class MinibatchTask:
@@ -31,7 +23,7 @@ class MinibatchTask:
 
     def __init__(
         self,
-        model: Model,
+        model: Any,
         training: Minibatches,
         validation: Minibatches,
         count: Callable[[tuple[NDArray, ...]], int],
@@ -39,15 +31,11 @@ class MinibatchTask:
         self.model = model
         self.training, self.validation = training, validation
         self.count = count
+        self.batches_per_epoch = training.batches_per_epoch
         self.rows = 0  # read in training so far, in this session
 
-    @property
-    def batches_per_epoch(self) -> int:
-        """The number of batches in which each row is read once."""
-        return self.training.batches_per_epoch
-
     def training_loss(self, rng: np.random.Generator) -> tuple[np.floating, Backward, int]:
-        """Return the loss of the next batch."""
+        """Return the loss of the next batch, its backward, and the items."""
         batch = self.training.next()
         self.rows += len(batch[0])
         rows, counts = own_rows(len(batch[0]))
@@ -74,14 +62,43 @@ class MinibatchTask:
         self.training.restore(values)
 
 
-class ClassificationTask(MinibatchTask):
+class MeasuredTask(MinibatchTask):
+    """A task whose validation also measures the share of rows that the model predicts right.
+
+    ``measures`` has it, under the name ``measure``, after each validation.
+    """
+
+    measure = ""
+
+    def __init__(self, model: Any, training: Minibatches, validation: Minibatches):
+        super().__init__(model, training, validation, count=lambda batch: len(batch[0]))
+        self.measures: dict[str, float] = {}
+
+    def loss_and_right(self, batch: tuple[Any, ...]) -> tuple[np.floating, NDArray[np.bool_]]:
+        """Return the loss of a batch, and whether each row (B,) is predicted right."""
+        raise NotImplementedError
+
+    def validation_loss(self) -> float:
+        """Return the mean loss over all of the held-out rows, and keep the share that is right."""
+        total, correct, rows = 0.0, 0, 0
+        for batch in self.validation.once():
+            loss, right = self.loss_and_right(batch)
+            total += float(loss) * len(right)
+            correct += int(right.sum())
+            rows += len(right)
+        self.measures = {self.measure: correct / rows}
+        return total / rows
+
+
+class ClassificationTask(MeasuredTask):
     """A classifier and its minibatches; the last entry of a batch is the classes (B,).
 
-    ``measures`` has the accuracy of the last validation.  If the rows are ``texts`` and changed
-    copies of them, an epoch has as many rows as there are texts.  The model is then validated as
-    often as without copies.  With ``class_weights`` (classes,), the loss of a text is multiplied by
-    the weight of its class.
+    If the rows are ``texts`` and changed copies of them, an epoch has as many rows as there are
+    texts.  The model is then validated as often as without copies.  With ``class_weights``
+    (classes,), the loss of a text is multiplied by the weight of its class.
     """
+
+    measure = "accuracy"
 
     def __init__(
         self,
@@ -91,59 +108,40 @@ class ClassificationTask(MinibatchTask):
         texts: int | None = None,
         class_weights: NDArray | None = None,
     ):
-        super().__init__(model, training, validation, count=lambda batch: len(batch[0]))
-        self.texts, self.class_weights = texts, class_weights
-        self.measures: dict[str, float] = {}
-
-    @property
-    def batches_per_epoch(self) -> int:
-        """The number of batches with as many rows as there are texts."""
-        if self.texts is None:
-            return self.training.batches_per_epoch
-        return -(-self.texts // self.training.batch)
+        super().__init__(model, training, validation)
+        self.class_weights = class_weights
+        if texts is not None:
+            self.batches_per_epoch = -(-texts // training.batch)
 
     def loss(
         self, batch: tuple[Any, ...], rng: np.random.Generator | None
     ) -> tuple[np.floating, Backward]:
         """Return the loss of a batch, each text weighted by its class."""
-        model: Any = self.model
-        return model.loss(batch, rng, self.class_weights)
+        return self.model.loss(batch, rng, self.class_weights)
 
-    def validation_loss(self) -> float:
-        """Return the mean loss over all of the held-out rows, and the accuracy."""
-        total, right, items = 0.0, 0, 0
-        for *inputs, classes in self.validation.once():
-            logits, _ = self.model.forward(*inputs)  # type: ignore[attr-defined]
-            loss, _ = label_loss(logits, classes, class_weights=self.class_weights)
-            total += float(loss) * len(classes)
-            right += int((logits.argmax(axis=1) == classes).sum())
-            items += len(classes)
-        self.measures = {"accuracy": right / items}
-        return total / items
+    def loss_and_right(self, batch: tuple[Any, ...]) -> tuple[np.floating, NDArray[np.bool_]]:
+        """Return the loss of a batch, and whether each class is the most probable one."""
+        *inputs, classes = batch
+        logits, _ = self.model.forward(*inputs)
+        loss, _ = label_loss(logits, classes, class_weights=self.class_weights)
+        return loss, logits.argmax(axis=1) == classes
 
 
-class SpanTask(MinibatchTask):
+class SpanTask(MeasuredTask):
     """A reader and its minibatches: questions, contexts, first and last places (B,) of the answers.
 
-    ``measures`` has the share of windows in the last validation with both places correct.
+    A row is right if both places are.
     """
 
-    def __init__(self, model: Any, training: Minibatches, validation: Minibatches):
-        super().__init__(model, training, validation, count=lambda batch: len(batch[0]))
-        self.measures: dict[str, float] = {}
+    measure = "exact_spans"
 
-    def validation_loss(self) -> float:
-        """Return the mean loss over all of the held-out rows, and measure the share correct."""
-        total, right, rows = 0.0, 0, 0
-        for *texts, first, last in self.validation.once():
-            places = np.stack([first, last], axis=1)  # (B, 2)
-            logits, _ = self.model.forward(*texts)  # type: ignore[attr-defined]
-            loss, _ = ops.cross_entropy(logits, places)
-            total += float(loss) * len(places)
-            right += int((logits.argmax(axis=2) == places).all(axis=1).sum())
-            rows += len(places)
-        self.measures = {"exact_spans": right / rows}
-        return total / rows
+    def loss_and_right(self, batch: tuple[Any, ...]) -> tuple[np.floating, NDArray[np.bool_]]:
+        """Return the loss of a batch, and whether both places of each row are the most probable."""
+        *texts, first, last = batch
+        places = np.stack([first, last], axis=1)  # (B, 2)
+        logits, _ = self.model.forward(*texts)
+        loss, _ = ops.cross_entropy(logits, places)
+        return loss, (logits.argmax(axis=2) == places).all(axis=1)
 
 
 def balanced_weights(classes: NDArray[np.integer], count: int) -> NDArray[np.float64]:
@@ -164,7 +162,7 @@ def balanced_weights(classes: NDArray[np.integer], count: int) -> NDArray[np.flo
 
 
 def mean_loss(
-    model: Model, batches: Minibatches, count: Callable[[tuple[NDArray, ...]], int]
+    model: Any, batches: Minibatches, count: Callable[[tuple[NDArray, ...]], int]
 ) -> float:
     """Return the mean loss over all rows, each read once and each item weighted equally."""
     total, items = 0.0, 0

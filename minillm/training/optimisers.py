@@ -66,9 +66,6 @@ class SGD:
         self.momentum = momentum
         self.v = _zeros(params)
 
-    def __repr__(self) -> str:
-        return f"<SGD momentum {self.momentum:g}: {_size(self.params)}>"
-
     def step(self, grads: Arrays, learning_rate: float) -> None:
         """Take a step down ``grads``, which has the keys and shapes of the parameters."""
         _check("params", self.params, like=self.v)
@@ -119,11 +116,6 @@ class Adam:
         self.t = 0
         self.m, self.v = _zeros(params), _zeros(params)
 
-    def __repr__(self) -> str:
-        decay = f", weight decay {self.weight_decay:g}" if self.weight_decay else ""
-        betas = f"beta1 {self.beta1:g}, beta2 {self.beta2:g}"
-        return f"<{type(self).__name__} {betas}{decay}: {_size(self.params)}>"
-
     def step(self, grads: Arrays, learning_rate: float) -> None:
         """Take a step down ``grads``, which has the keys and shapes of the parameters."""
         _check("params", self.params, like=self.v)
@@ -136,11 +128,11 @@ class Adam:
             [self.m[name] for name in self.params],
             [self.v[name] for name in self.params],
             [decay if p.ndim > 1 else 1.0 for p in self.params.values()],
-            self.beta1,
-            self.beta2,
-            learning_rate / (1 - self.beta1**self.t),
-            1 / math.sqrt(1 - self.beta2**self.t),
-            self.epsilon,
+            beta1=self.beta1,
+            beta2=self.beta2,
+            step_size=learning_rate / (1 - self.beta1**self.t),
+            root_correction=1 / math.sqrt(1 - self.beta2**self.t),
+            epsilon=self.epsilon,
         )
 
     def state(self) -> tuple[dict[str, np.ndarray], dict]:
@@ -255,10 +247,6 @@ def _check(argument: str, arrays: Arrays, like: Arrays) -> None:
         if argument == "params" and not (array.flags.c_contiguous and array.flags.writeable):
             # A kernel would train a copy of it.
             raise ValueError(f"{where} a C-contiguous array that can be changed")
-
-
-def _size(params: Arrays) -> str:
-    return f"{sum(p.size for p in params.values()):,} parameters in {len(params)} arrays"
 
 
 def _zeros(params: Arrays) -> dict[str, np.ndarray]:

@@ -89,20 +89,6 @@ def mean_over_ranks(loss: float, grads: Arrays, tokens: int) -> tuple[float, Arr
     return total / N, views, N
 
 
-def on_any_rank(happened: bool) -> bool:
-    """Return whether ``happened`` is true on any rank; all get the same answer."""
-    count = np.array([float(happened)])
-    ranks().sum(count)
-    return bool(count[0])
-
-
-def clock_of_rank_0(seconds: float) -> float:
-    """Return rank 0's ``seconds`` on all ranks."""
-    time = np.array([seconds if ranks().rank == 0 else 0.0])
-    ranks().sum(time)
-    return float(time[0])
-
-
 def check_replicas(params: Mapping[str, NDArray]) -> None:
     """Raise DivergedError unless the weights have the same bits on all ranks.
 

@@ -60,9 +60,6 @@ TOKENS_PER_WEIGHT = 20  # of a compute-optimal training (Hoffmann et al. 2022, t
 # gradient, which is read for its norm, too.  Several ranks copy it into a buffer and divide there.
 OPTIMISER, BUFFER = 8, 4
 
-# The law of :func:`expected_loss`: E, A, B, alpha, beta.
-LAW = (1.8172, 482.01, 2085.43, 0.3478, 0.3658)
-
 
 @dataclass(frozen=True)
 class Machine:
@@ -209,22 +206,6 @@ def optimum(operations: float) -> tuple[float, float]:
     """
     weights = math.sqrt(operations / (6 * TOKENS_PER_WEIGHT))
     return weights, TOKENS_PER_WEIGHT * weights
-
-
-def expected_loss(weights: float, tokens: float) -> float:
-    """The expected loss of a model with ``weights`` weights after ``tokens`` tokens, in nats.
-
-        loss = E + A / weights^alpha + B / tokens^beta
-
-    E is the entropy of the text; the other terms are the cost of too few weights and of too few
-    tokens.  The law was fitted to models of 70 million weights or more, over a vocabulary of 32,000
-    tokens of web text and books.  For small models and other texts, only its direction is reliable.
-
-    Source: Hoffmann et al. (2022), equation 2; the constants of Besiroglu, Erdil, Barnett and You
-    (2024), "Chinchilla scaling: a replication attempt": see :func:`optimum`.
-    """
-    E, A, B, alpha, beta = LAW
-    return E + A / weights**alpha + B / tokens**beta
 
 
 def shape_of(weights: float, vocabulary: int, context: int) -> GPTConfig:

@@ -4,34 +4,10 @@ import sys
 import time
 import warnings
 from collections.abc import Mapping
-from contextlib import suppress
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any
 
 _REFRESH_SECONDS = 0.1
-
-
-class _Lossy:
-    """A stream, or None, to which writing never fails: a display must not stop a training."""
-
-    def __init__(self, stream: TextIO | None):
-        self.stream = None if stream is None or stream.closed else stream
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.stream, name)
-
-    def isatty(self) -> bool:
-        return self.stream is not None and self.stream.isatty()
-
-    def write(self, text: str) -> None:
-        if self.stream is not None:
-            with suppress(OSError, ValueError):  # ValueError: it is closed
-                self.stream.write(text)
-
-    def flush(self) -> None:
-        if self.stream is not None:
-            with suppress(OSError, ValueError):
-                self.stream.flush()
 
 
 class ProgressDisplay:
@@ -39,13 +15,13 @@ class ProgressDisplay:
 
     ``unit`` names the items: "character", "image", "pair".  ``position`` is the format of the
     position in the training.  The bar is shown on terminals and in notebooks, elsewhere only the
-    lines.  If standard error is closed or full, nothing is shown.
+    lines; if standard error is closed, nothing is.
     """
 
     def __init__(
         self, done: float, quiet: bool, unit: str = "token", position: str = "step {:,}"
     ) -> None:
-        self.quiet = quiet
+        self.quiet = quiet or sys.stderr is None or sys.stderr.closed
         self.done = done
         self.unit, self.position = unit, position
         self.loss: float | None = None
@@ -58,13 +34,12 @@ class ProgressDisplay:
             warnings.simplefilter("ignore")
             from tqdm.auto import tqdm  # 80 ms
 
-        self.stream = _Lossy(sys.stderr)
         self.bar = tqdm(
             total=1.0,
             initial=min(self.done, 1.0),
             disable=True if self.quiet else None,  # None: off where there is no terminal
             bar_format="{percentage:3.0f}%|{bar}| {desc}",
-            file=self.stream,
+            file=sys.stderr,
             leave=False,
         )
         return self
@@ -107,13 +82,13 @@ class ProgressDisplay:
             return
         parts = [f"{name} {value:.3f}" for name, value in values.items()]
         parts += [f"{self.rate:,.0f} {self.unit}s/s"] if self.rate else []
-        self.bar.write(f"{self.position.format(at)}: {', '.join(parts)}", file=self.stream)
+        self.bar.write(f"{self.position.format(at)}: {', '.join(parts)}", file=sys.stderr)
 
     def sampled(self, task: Any) -> None:
         """Write the sample of the task, if it has one."""
         text = "" if self.quiet or not hasattr(task, "sample") else task.sample()
         if text:
-            self.bar.write(f"  {text}", file=self.stream)
+            self.bar.write(f"  {text}", file=sys.stderr)
 
 
 def minutes_and_seconds(seconds: float) -> str:

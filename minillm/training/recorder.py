@@ -11,7 +11,6 @@ from minillm.mpi import ranks
 from minillm.training.checkpoints import Store, Summary, save_checkpoint
 from minillm.training.optimisers import Optimiser
 from minillm.training.options import Options
-from minillm.training.parallel import clock_of_rank_0
 from minillm.training.progress import ProgressDisplay
 from minillm.training.task import Task
 
@@ -63,7 +62,7 @@ class Recorder:
 
     def _now(self) -> float:
         """Return the seconds of the run so far, on rank 0's clock."""
-        return clock_of_rank_0(time.monotonic() - self.started_at)
+        return ranks().broadcast(time.monotonic() - self.started_at)
 
     def _position(self) -> float:
         """Return the position to show, in epochs or in steps."""

@@ -23,14 +23,13 @@ Three more attributes are optional:
 A task must not keep a backward, so that the arrays of one batch are freed before the next.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
 
 from minillm.errors import short
-
-Backward = Callable[..., dict[str, np.ndarray]]
+from minillm.layers.types import Backward
 
 
 class Task(Protocol):
@@ -47,9 +46,9 @@ class Task(Protocol):
     def restore(self, arrays: Mapping[str, np.ndarray], values: dict) -> None: ...
 
 
-def position_from(values: Mapping[str, Any], below: int = 2**63) -> int:
-    """Return ``values["position"]``, a stored position in the data, after a check."""
+def position_from(values: Mapping[str, Any]) -> int:
+    """Return ``values["position"]``, checked: a position in the data that a task has stored."""
     position = values["position"]
-    if type(position) is not int or not 0 <= position < below:
-        raise ValueError(f"position: expected 0 to {below - 1}, found {short(position)}")
+    if type(position) is not int or not 0 <= position < 2**63:
+        raise ValueError(f"position: expected a number from 0 up, found {short(position)}")
     return position

@@ -7,14 +7,13 @@ The backward of a model's loss gets the names, and can skip all other gradients:
 :class:`minillm.models.base.Model`.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 
 import numpy as np
 
+from minillm.layers.types import Backward
 from minillm.training.lora import LoRA
 from minillm.training.optimisers import Arrays
-
-Backward = Callable[..., Mapping[str, np.ndarray]]
 
 
 class Trained(Collection[str]):

@@ -161,7 +161,7 @@ def test_a_run_from_shards_is_resumed_bit_for_bit(shards, tmp_path, monkeypatch)
     class Killed(Exception):
         pass
 
-    from minillm.training.context import ContextTask
+    from minillm.training.language_model import ContextTask
 
     loss, steps = ContextTask.training_loss, []
 

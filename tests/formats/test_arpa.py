@@ -228,19 +228,8 @@ def test_the_end_of_a_sentence_stays_in_a_vocabulary_of_characters(tmp_path):
     assert read_arpa(tmp_path / "a")[0].tokens == ["\n", " ", "a", "b"]
 
 
-def test_gzip_files_that_become_too_large(tmp_path, monkeypatch):
+def test_a_line_of_a_gzip_file_that_becomes_too_long(tmp_path):
     head = b"\\data\\\nngram 1=1\n\n\\1-grams:\n"
-    path = tmp_path / "a.gz"
-    for body, message in (
-        (b"-1 " + b"a" * (20 << 20), "line 5: expected a line of at most 16,777,216 bytes"),
-        (b"\n" * 200_000, "expected a line that is not blank, found 100,000 blank ones"),
-        (b"-1 a\n" * (2 << 20), "line 6: "),
-    ):
-        path.write_bytes(gzip.compress(head + body, 1))
-        with pytest.raises(InputError, match=message):
-            read_arpa(path)
-    monkeypatch.setattr("minillm.formats.arpa.MOST_UNPACKED", 2)
-    monkeypatch.setattr("minillm.formats.arpa.FREE_UNPACKED", 100)
-    path.write_bytes(gzip.compress(TOY.replace("\\end", "\n" * 5000 + "\\end").encode()))
-    with pytest.raises(InputError, match="a compressed file that becomes at most 2 times as large"):
-        read_arpa(path)
+    (tmp_path / "a.gz").write_bytes(gzip.compress(head + b"-1 " + b"a" * (20 << 20), 1))
+    with pytest.raises(InputError, match="line 5: expected a line of at most 16,777,216 bytes"):
+        read_arpa(tmp_path / "a.gz")

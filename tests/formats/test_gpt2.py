@@ -11,11 +11,11 @@ from minillm.errors import InputError
 from minillm.formats import tensors as tensors_module
 from minillm.formats.gpt2 import export_gpt2, import_gpt2
 from minillm.models.gpt import GPT, GPTConfig
-from minillm.text import Characters, Words
+from minillm.text import Characters
 from minillm.text.bpe import train
 
-V, C, D, LAYERS = 11, 8, 6, 2
-CHARACTERS = Characters(sorted('\n abcdé日😀\\"'))
+TOKENIZER = train(["she sells sea shells by the sea shore\n"], 262)
+V, C, D, LAYERS = 262, 8, 6, 2
 CONFIG = {
     "model_type": "gpt2",
     "architectures": ["GPT2LMHeadModel"],
@@ -57,11 +57,6 @@ NAMES = OUTSIDE | {
 }
 
 
-@pytest.fixture(autouse=True)
-def small_pieces(monkeypatch):
-    monkeypatch.setattr(tensors_module, "PIECE", 7)
-
-
 def weights(prefix="transformer."):
     """Numbers of seven bits, for bfloat16 has eight: the same in every dtype."""
     rng = np.random.default_rng(0)
@@ -72,8 +67,8 @@ def weights(prefix="transformer."):
 
 
 def make(path, tensors=None, config=CONFIG, **changes):
-    """A folder as transformers writes it, with a tokenizer of characters."""
-    export_gpt2(GPT(GPTConfig(V, C, 1, 1, 2), np.random.default_rng(0)), CHARACTERS, path)
+    """A folder as transformers writes it, with a tokenizer of byte pairs."""
+    export_gpt2(GPT(GPTConfig(V, C, 1, 1, 2), np.random.default_rng(0)), TOKENIZER, path)
     (path / "config.json").write_text(json.dumps(config | changes))
     save_file(weights() if tensors is None else tensors, path / "model.safetensors")
     return path
@@ -108,7 +103,7 @@ def check(path):
     """That each weight is in its place."""
     model, tokenizer = import_gpt2(path)
     assert model.config == GPTConfig(V, C, LAYERS, 3, D, dropout=0.25)
-    assert tokenizer.tokens == CHARACTERS.tokens
+    assert tokenizer.tokens == TOKENIZER.tokens
     expected = weights("")
     assert model.params.keys() == {ours for ours, _ in NAMES.values()}
     for theirs, (ours, _) in NAMES.items():
@@ -182,16 +177,16 @@ def refusal(path):
         ({"n_inner": 7}, "n_inner: expected 24, four times n_embd, found 7"),
         ({"n_embd": "6"}, "n_embd: expected a whole number from 1 up, found '6'"),
         ({"n_embd": 8}, "heads: expected a divisor of width, found 3 and 8"),
-        ({"n_embd": 9}, "wte.weight: expected shape (11, 9), found (11, 6)"),
+        ({"n_embd": 9}, "wte.weight: expected shape (262, 9), found (262, 6)"),
         ({"n_layer": True}, "n_layer: expected a whole number from 1 up, found True"),
         ({"n_layer": 0}, "n_layer: expected a whole number from 1 up, found 0"),
-        ({"n_layer": 3}, "the tensor h.2.ln_1.weight is missing"),
+        ({"n_layer": 3}, "the tensor h.2.attn.c_attn.weight is missing"),
         ({"n_layer": 10**12}, "layers: expected 10,000 or less"),
         ({"n_layer": 1}, "config.json describes no such tensor"),
         ({"n_head": None}, "n_head: expected a whole number from 1 up, found None"),
         ({"n_positions": 16}, "wpe.weight: expected shape (16, 6), found (8, 6)"),
         ({"n_positions": 1}, "context: expected 2 or more, found 1"),
-        ({"vocab_size": 12}, "config.json says vocab_size 12, but the tokenizer has 11 tokens"),
+        ({"vocab_size": 9}, "config.json says vocab_size 9, but the tokenizer has 262 tokens"),
         ({"resid_pdrop": 1.0}, "resid_pdrop: expected a number from 0 to below 1, found 1.0"),
         ({"resid_pdrop": "0"}, "resid_pdrop: expected a number from 0 to below 1, found '0'"),
         ({"tie_word_embeddings": False}, "the tensor lm_head.weight is missing"),
@@ -252,7 +247,7 @@ def test_an_output_of_its_own(tmp_path):
         make(tmp_path / "gpt2", tensors)
     )
     tensors["lm_head.weight"] = tensors["lm_head.weight"].T.copy()
-    assert "lm_head.weight: expected shape (11, 6)" in refusal(make(tmp_path / "other", tensors))
+    assert "lm_head.weight: expected shape (262, 6)" in refusal(make(tmp_path / "other", tensors))
 
 
 def test_a_tensor_with_and_without_prefix(tmp_path):
@@ -271,23 +266,6 @@ def test_damaged_safetensors(tmp_path):
     assert "expected a safetensors file, but it is damaged" in refusal(path)
     file.unlink()
     assert "expected model.safetensors or model.safetensors.index.json, found n" in refusal(path)
-
-
-def test_any_changed_byte_of_the_header(tmp_path):
-    path = make(tmp_path / "gpt2")
-    file = path / "model.safetensors"
-    whole = bytearray(file.read_bytes())
-    rng = np.random.default_rng(0)
-    refused = 0
-    for at in rng.integers(0, struct.unpack("<Q", whole[:8])[0], 150):
-        changed = whole.copy()
-        changed[at] = rng.integers(256)
-        file.write_bytes(changed)
-        try:
-            import_gpt2(path)
-        except InputError:
-            refused += 1
-    assert refused > 100
 
 
 def test_damaged_indices(tmp_path):
@@ -317,17 +295,9 @@ def test_damaged_indices(tmp_path):
     assert "model.safetensors.index.json: expected JSON" in refusal(path)
 
 
-def test_tokenizers_of_others(tmp_path):
+def test_a_damaged_tokenizer(tmp_path):
     path = make(tmp_path / "gpt2")
-    file = path / "tokenizer.json"
-    values = json.loads(file.read_text())
-    values["pre_tokenizer"] = {"type": "Whitespace"}
-    file.write_text(json.dumps(values))
-    assert "expected a tokenizer of byte pairs or of characters, found words" in refusal(path)
-    values["model"]["vocab"] = {"two": 0}
-    file.write_text(json.dumps(values))
-    assert "expected a tokenizer of byte pairs or of characters, found words" in refusal(path)
-    file.write_text("{")
+    (path / "tokenizer.json").write_text("{")
     assert "tokenizer.json: expected JSON" in refusal(path)
 
 
@@ -344,15 +314,16 @@ def new(**sizes):
 def test_written_and_read_back(tmp_path):
     model, path = new(), tmp_path / "out"
     path.mkdir()  # an empty folder may be there
-    export_gpt2(model, CHARACTERS, path)
+    export_gpt2(model, TOKENIZER, path)
     again, tokenizer = import_gpt2(path)
     assert again.config == model.config
-    assert tokenizer.to_dict() == CHARACTERS.to_dict()
+    assert tokenizer.tokens == TOKENIZER.tokens
     assert again.params.keys() == model.params.keys()
     for name, array in model.params.items():
         np.testing.assert_array_equal(again.params[name], array)
     # The folder has nothing else, and nothing is beside it.
-    names = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+    tokenizer_files = {"tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt"}
+    names = {"config.json", "model.safetensors", *tokenizer_files}
     assert {file.name for file in path.iterdir()} == names
     assert [file.name for file in tmp_path.iterdir()] == ["out"]
 
@@ -360,14 +331,12 @@ def test_written_and_read_back(tmp_path):
 @pytest.mark.parametrize("name", ["tokenizer.json", "vocab.json"])
 def test_byte_pairs(tmp_path, name):
     """Written with their tokenizer in both forms, each of which is enough to read it back."""
-    text = "she sells sea shells by the sea shore\n"
-    tokenizer = train([text], 262)
-    model = GPT(GPTConfig(262, C, 1, 2, D), np.random.default_rng(0))
+    model = GPT(GPTConfig(V, C, 1, 2, D), np.random.default_rng(0))
     path = tmp_path / "out"
-    export_gpt2(model, tokenizer, path)
+    export_gpt2(model, TOKENIZER, path)
     (path / {"tokenizer.json": "vocab.json", "vocab.json": "tokenizer.json"}[name]).unlink()
     again, read = import_gpt2(path)
-    assert (read.tokens, read.merges, read.bos) == (tokenizer.tokens, tokenizer.merges, 261)
+    assert (read.tokens, read.merges, read.bos) == (TOKENIZER.tokens, TOKENIZER.merges, 261)
     assert again.config == model.config
     config = json.loads((path / "config.json").read_text())
     assert config["bos_token_id"] == config["eos_token_id"] == 261
@@ -379,15 +348,13 @@ def test_byte_pairs(tmp_path, name):
 
 def test_a_template_that_adds_nothing_or_a_token(tmp_path):
     """The first is what transformers 5 writes for a GPT-2."""
-    tokenizer = train(["she sells sea shells\n"], 260)
-    model = GPT(GPTConfig(len(tokenizer), C, 1, 2, D), np.random.default_rng(0))
-    export_gpt2(model, tokenizer, tmp_path / "out")
+    export_gpt2(new(), TOKENIZER, tmp_path / "out")
     file = tmp_path / "out" / "tokenizer.json"
     values = json.loads(file.read_text())
     single = [{"Sequence": {"id": "A", "type_id": 0}}]
     template = {"type": "TemplateProcessing", "single": single, "special_tokens": {}}
     file.write_text(json.dumps(values | {"post_processor": template}))
-    assert import_gpt2(tmp_path / "out")[1].tokens == tokenizer.tokens
+    assert import_gpt2(tmp_path / "out")[1].tokens == TOKENIZER.tokens
     for specials in ({"[CLS]": {"id": "[CLS]", "ids": [1], "tokens": ["[CLS]"]}}, None):
         template["special_tokens"] = specials
         file.write_text(json.dumps(values | {"post_processor": template}))
@@ -397,11 +364,12 @@ def test_a_template_that_adds_nothing_or_a_token(tmp_path):
 def test_a_tokenizer_is_missing(tmp_path):
     path = make(tmp_path / "gpt2")
     (path / "tokenizer.json").unlink()
+    (path / "vocab.json").unlink()
     assert "expected one of tokenizer.json, vocab.json" in refusal(path)
 
 
 def test_the_config_that_is_written(tmp_path):
-    export_gpt2(new(), CHARACTERS, tmp_path / "out")
+    export_gpt2(new(), TOKENIZER, tmp_path / "out")
     assert json.loads((tmp_path / "out" / "config.json").read_text()) == {
         "model_type": "gpt2",
         "architectures": ["GPT2LMHeadModel"],
@@ -421,14 +389,14 @@ def test_the_config_that_is_written(tmp_path):
         "resid_pdrop": 0.1,
         "embd_pdrop": 0.1,
         "attn_pdrop": 0.0,
-        "bos_token_id": None,
-        "eos_token_id": None,
+        "bos_token_id": 261,
+        "eos_token_id": 261,
     }
 
 
 def test_the_library_reads_written_weights(tmp_path):
     model = new()
-    export_gpt2(model, CHARACTERS, tmp_path / "out")
+    export_gpt2(model, TOKENIZER, tmp_path / "out")
     tensors = load_file(tmp_path / "out" / "model.safetensors")
     assert len(tensors) == len(model.params)
     np.testing.assert_array_equal(tensors["transformer.wte.weight"], model.params["embedding.E"])
@@ -445,7 +413,7 @@ def test_whole_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / "out"
     monkeypatch.setattr("minillm.formats.huggingface.write_tensors", full)
     with pytest.raises(OSError, match="No space") as caught:
-        export_gpt2(new(), CHARACTERS, path)
+        export_gpt2(new(), TOKENIZER, path)
     assert caught.value.filename == str(path)
     assert list(tmp_path.iterdir()) == []
 
@@ -453,18 +421,15 @@ def test_whole_or_not_at_all(tmp_path, monkeypatch):
 def test_nothing_is_replaced(tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(InputError, match="expected the name of a new folder, but it exists"):
-        export_gpt2(new(), CHARACTERS, tmp_path)
+        export_gpt2(new(), TOKENIZER, tmp_path)
     with pytest.raises(InputError, match="expected the name of a new folder, but it exists"):
-        export_gpt2(new(), CHARACTERS, tmp_path / "file")
+        export_gpt2(new(), TOKENIZER, tmp_path / "file")
     with pytest.raises(InputError, match="expected the name of a folder, found an empty one"):
-        export_gpt2(new(), CHARACTERS, "")
+        export_gpt2(new(), TOKENIZER, "")
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_vocabularies_that_transformers_lacks(tmp_path):
-    words = Words(["<unk>", "a", "\n"], pretokenised=True)
-    with pytest.raises(InputError, match="transformers has no tokenizer that splits a text into w"):
-        export_gpt2(new(), words, tmp_path / "out")
-    with pytest.raises(InputError, match=r"the character U\+D800 cannot be written as UTF-8"):
-        export_gpt2(new(), Characters(["a", "\ud800"]), tmp_path / "out")
+def test_a_vocabulary_that_transformers_lacks(tmp_path):
+    with pytest.raises(InputError, match="transformers has no tokenizer that splits a text into c"):
+        export_gpt2(new(), Characters(["a", "b"]), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []

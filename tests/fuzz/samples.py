@@ -25,11 +25,11 @@ from minillm.runs.stored import save_config
 from minillm.text import Characters, build_vocabulary, tokenizer_files, wordpiece
 from minillm.text.bpe import train
 from minillm.training import AdamW, Summary, save_checkpoint
-from minillm.training.context import ContextTask
-from minillm.training.language_model import LanguageModelTask
+from minillm.training.language_model import ContextTask, LanguageModelTask
 from minillm.training.masked import MaskedTask
 from minillm.training.minibatches import MinibatchTask
-from minillm.training.word2vec import Progress, WordCounts, save_progress
+from minillm.training.word2vec import Progress, save_progress
+from minillm.training.word2vec_corpus import WordCounts
 
 TEXT = "the cat sat on the mat .\na dog sat on the log .\nthe cat and the dog sat .\n" * 2
 CHARACTERS = Characters.from_text(TEXT)
@@ -253,9 +253,8 @@ def _texts(root: Path) -> None:
     model = GPT(GPTConfig(len(PAIRS_OF_BYTES), 8, 2, 2, 4), np.random.default_rng(0))
     (root / "hugging-face").mkdir()
     export_gpt2(model, PAIRS_OF_BYTES, root / "hugging-face" / "pairs")
-    model = GPT(GPTConfig(len(CHARACTERS), 8, 1, 2, 4), np.random.default_rng(0))
-    export_gpt2(model, CHARACTERS, root / "hugging-face" / "characters")
-    _in_two_files(root / "hugging-face" / "characters")
+    export_gpt2(model, PAIRS_OF_BYTES, root / "hugging-face" / "in-two-files")
+    _in_two_files(root / "hugging-face" / "in-two-files")
     sizes = {"vocabulary": len(PIECES), "context": 8, "layers": 1, "heads": 2, "width": 4}
     bert = root / "hugging-face-bert"
     bert.mkdir()

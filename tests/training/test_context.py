@@ -7,8 +7,8 @@ from minillm.data import RandomWindows, Windows
 from minillm.errors import InputError
 from minillm.layers import block, heads
 from minillm.models.gpt import GPT, GPTConfig
-from minillm.training import AdamW, Options, context, train
-from minillm.training.context import ContextTask, evaluate_in_context
+from minillm.training import AdamW, Options, language_model, train
+from minillm.training.language_model import ContextTask, evaluate_in_context
 
 V, C = 7, 10
 
@@ -40,7 +40,7 @@ def test_evaluation_is_the_mean_of_the_log_probabilities(length, batch):
 def test_few_windows_at_a_time_where_logits_are_many(monkeypatch):
     model, ids = make_model(), np.random.default_rng(2).integers(0, V, 90)
     expected, rows = evaluate_in_context(model, ids, 100), []
-    monkeypatch.setattr(context, "LOGITS_AT_ONCE", 2 * C * V + 1)
+    monkeypatch.setattr(language_model, "LOGITS_AT_ONCE", 2 * C * V + 1)
     loss = model.window_loss
     model.window_loss = lambda x, *rest, **named: rows.append(len(x)) or loss(x, *rest, **named)
     assert evaluate_in_context(model, ids, 100) == pytest.approx(expected, rel=1e-12)
@@ -49,12 +49,12 @@ def test_few_windows_at_a_time_where_logits_are_many(monkeypatch):
 
 def test_validation_reads_stretches_of_all_that_was_held_out():
     text = np.arange(1000)
-    spread = context.stretches(text, 60)
+    spread = language_model.stretches(text, 60)
     assert len(spread) == 60
     assert spread[0] == 0
     assert spread[-1] == 999
     assert (np.diff(spread) == 1).sum() == 50  # ten stretches, whose places are far apart
-    assert context.stretches(text[:50], 60).tolist() == text[:50].tolist()
+    assert language_model.stretches(text[:50], 60).tolist() == text[:50].tolist()
 
 
 def test_validation_is_always_of_the_same_tokens():
@@ -78,7 +78,7 @@ def test_a_restored_task_goes_on_with_the_same_bits(kind):
 
 @pytest.mark.parametrize("position", [-1, 1.0, True, "1", 2**63])
 def test_a_damaged_position_is_told(position):
-    with pytest.raises(ValueError, match="position: expected 0 to"):
+    with pytest.raises(ValueError, match="position: expected a number from 0 up"):
         make_task().restore({}, {"position": position})
 
 

@@ -174,12 +174,3 @@ def test_a_run_on_the_clock_stops_as_well(run_bigram, epochs_of):
     summary, *_ = run_bigram("run", task=task, minutes=1.0, validations=None, patience=2)
     assert summary.waited == 2
     assert summary.seconds < 30
-
-
-def test_a_checkpoint_of_an_older_version_has_not_waited(run_bigram):
-    _, _, folder = run_bigram("run", steps=4)
-    arrays, values = folder.load_resume()
-    del values["progress"]["waited"]
-    folder.save_resume(arrays, values)
-    summary, *_ = run_bigram("run", steps=8, resume=True)
-    assert summary.step == 8

@@ -178,15 +178,6 @@ def test_a_parameter_added_or_taken_away_is_refused(case):
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("dtype", [np.int64, np.float16, object])
-def test_parameters_that_cannot_be_trained_are_refused(case, dtype):
-    with pytest.raises(TypeError, match=r"params\['n'\]: expected a NumPy array of float32 or"):
-        CASES[case][0]({"n": np.zeros(3, dtype)})
-    with pytest.raises(TypeError, match=r"grads\['n'\]: expected a NumPy array of float32 or"):
-        clip_global_norm({"n": np.zeros(3, dtype)}, 1.0)
-
-
-@pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize(
     ("wrong", "found"),
     [
@@ -197,6 +188,9 @@ def test_parameters_that_cannot_be_trained_are_refused(case, dtype):
         (lambda a: a.astype(">f4"), ">f4"),
         (lambda a: a.astype(">f8"), ">f8"),
         (lambda a: a.astype(complex), "complex128"),
+        (lambda a: a.astype(int), "int64"),
+        (lambda a: a.astype(np.float16), "float16"),
+        (lambda a: a.astype(object), "object"),
     ],
 )
 def test_what_is_no_plain_array_is_refused(case, kernels, wrong, found):
@@ -248,22 +242,13 @@ def test_a_gradient_that_overflows_has_an_infinite_norm_and_stays(kernels):
         assert np.isnan(clip_global_norm({"W": np.array([np.nan])}, 1.0))
 
 
-def test_a_repr_names_the_rule_and_the_sizes():
-    params = {"W": np.zeros((30, 40)), "b": np.zeros(40)}
-    assert repr(SGD(params)) == "<SGD momentum 0.9: 1,240 parameters in 2 arrays>"
-    assert repr(Adam(params)) == "<Adam beta1 0.9, beta2 0.999: 1,240 parameters in 2 arrays>"
-    assert repr(AdamW(params)) == (
-        "<AdamW beta1 0.9, beta2 0.999, weight decay 0.01: 1,240 parameters in 2 arrays>"
-    )
-
-
 def test_an_optimiser_is_made_by_its_name_with_the_settings_that_it_names():
     settings = SimpleNamespace(momentum=0.5, beta2=0.99, weight_decay=0.1, steps=3)
     params = parameters()
     assert list(OPTIMISERS) == ["sgd", "adam", "adamw"]
-    assert repr(new_optimiser("sgd", params, settings)).startswith("<SGD momentum 0.5:")
-    assert repr(new_optimiser("adam", params, settings)).startswith("<Adam beta1 0.9, beta2 0.99:")
-    assert "beta2 0.99, weight decay 0.1:" in repr(new_optimiser("adamw", params, settings))
+    assert new_optimiser("sgd", params, settings).momentum == 0.5
+    adamw = new_optimiser("adamw", params, settings)
+    assert (adamw.beta1, adamw.beta2, adamw.weight_decay) == (0.9, 0.99, 0.1)
 
 
 def test_an_optimiser_is_declared_in_one_place(monkeypatch, run_bigram, bigram):

@@ -11,8 +11,9 @@ from mpiexec import ROOT, run
 from word2vec_job import SEED, SETTINGS, WORDS, Lines, Memory, V, corpus_of, new_model, text
 
 from minillm.data.streams import Spill
-from minillm.training import word2vec
-from minillm.training.word2vec import Corpus, Progress, learning_rates
+from minillm.training import word2vec, word2vec_corpus
+from minillm.training.word2vec import Progress, learning_rates
+from minillm.training.word2vec_corpus import Corpus
 
 # --- shares -------------------------------------------------------------------------------
 
@@ -26,7 +27,7 @@ def test_each_sentence_is_in_one_share(sentences, size, stretch):
     """In every epoch, whatever the number of ranks, and under its own number."""
     sentences = [sentence for sentence in sentences if sentence] or [[0, 1]]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(word2vec, "STRETCH", stretch)
+        patch.setattr(word2vec_corpus, "STRETCH", stretch)
         corpora = [corpus_of(Lines(sentences), rank, size) for rank in range(size)]
     known = [len(sentences), sum(map(len, sentences))]
     assert all([corpus.sentences, corpus.words] == known for corpus in corpora)
@@ -50,7 +51,7 @@ def test_each_sentence_is_in_one_share(sentences, size, stretch):
 
 
 def test_the_first_stretches_can_be_left_out(monkeypatch):
-    monkeypatch.setattr(word2vec, "STRETCH", 50)
+    monkeypatch.setattr(word2vec_corpus, "STRETCH", 50)
     corpus = corpus_of(text(), 1, 3)
     whole = [stretch.ids.tolist() for stretch in corpus.stretches()]
     skip = 0
@@ -61,7 +62,7 @@ def test_the_first_stretches_can_be_left_out(monkeypatch):
 
 
 def test_a_share_is_kept_on_the_disk(monkeypatch):
-    monkeypatch.setattr(word2vec, "STRETCH", 50)
+    monkeypatch.setattr(word2vec_corpus, "STRETCH", 50)
     with Spill() as spill:
         on_disk = Corpus(WORDS, text(), spill, 100, 1, 2)
         pairs = zip(on_disk.stretches(), corpus_of(text(), 1, 2).stretches(), strict=True)
@@ -78,7 +79,7 @@ def test_one_rank_learns_from_all_sentences_in_a_row():
     lines, store = text(), Memory()
     model, expected = new_model(), new_model()
     assert word2vec.train_word2vec(model, corpus_of(lines), SETTINGS, store, Progress(), quiet=True)
-    blocks = list(word2vec.encode_sentences(lines.blocks(), WORDS))
+    blocks = list(word2vec_corpus.encode_sentences(lines.blocks(), WORDS))
     total = SETTINGS.epochs * sum(len(ids) for ids, _ in blocks)
     words = sentences = 0
     for _ in range(SETTINGS.epochs):
@@ -132,7 +133,7 @@ def test_ranks_learn_together(tmp_path, monkeypatch, size):
     """As in one process; all replicas are equal when they have met; resumed is uninterrupted."""
     status, _, errors = run(size, ROOT / "tests" / "word2vec_job.py", tmp_path / "params.npz")
     assert status == 0, errors
-    monkeypatch.setattr(word2vec, "STRETCH", 50)
+    monkeypatch.setattr(word2vec_corpus, "STRETCH", 50)
     monkeypatch.setattr(word2vec, "AVERAGE_EVERY", 100)
     expected, results = together(text(), size, SETTINGS), np.load(tmp_path / "params.npz")
     for name, array in expected.items():

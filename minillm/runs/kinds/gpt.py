@@ -36,7 +36,7 @@ from minillm.runs.text import TextKind, write_text
 from minillm.runs.text_data import check_longer, open_text
 from minillm.text import unit_name
 from minillm.training import Summary
-from minillm.training.context import ContextTask, evaluate_in_context
+from minillm.training.language_model import ContextTask, evaluate_in_context
 from minillm.training.plan import of_gpt
 from minillm.training.speed import matmul_peak
 

@@ -32,15 +32,14 @@ from minillm.runs.stored import check_fingerprint, save_config, save_run, save_v
 from minillm.runs.text_data import evaluation_stream, name_of
 from minillm.training.progress import minutes_and_seconds
 from minillm.training.word2vec import (
-    Corpus,
     Progress,
-    WordCounts,
-    count_words,
+    learning_rates,
     mean_loss,
     restore_progress,
     save_progress,
     train_word2vec,
 )
+from minillm.training.word2vec_corpus import Corpus, WordCounts, count_words
 
 RATES = {"skip-gram": 0.025, "cbow": 0.05}  # initial learning rates
 

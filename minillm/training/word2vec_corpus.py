@@ -1,0 +1,165 @@
+"""The corpus of word2vec: the words that have a vector, and the sentences of a text as their ids.
+
+A text of any size is read as a stream.  Its ids stay in memory as far as they fit, the rest is on
+the disk.  Each of several ranks has its share of the sentences.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm.data.streams import Spill, TextStream
+from minillm.errors import InputError, short
+from minillm.text import check_texts
+from minillm.text.words import split_words
+
+LONGEST = 1000  # words in a sentence; a longer line becomes several sentences
+STRETCH = 100_000  # words between two checks of the clock
+
+
+@dataclass(frozen=True)
+class WordCounts:
+    """The words that have a vector, the most frequent first, and their counts."""
+
+    words: list[str]
+    counts: NDArray[np.int64]
+    pretokenised: bool
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        counts = self.counts.tolist()
+        return {"words": self.words, "counts": counts, "pretokenised": self.pretokenised}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "WordCounts":
+        """Read a result of :meth:`to_dict`; KeyError or ValueError if it is damaged."""
+        words, counts, pretokenised = (values[name] for name in ("words", "counts", "pretokenised"))
+        check_texts(words, "words")
+        if not isinstance(counts, list) or len(counts) != len(words):
+            raise ValueError(f"there are {len(words)} words: expected as many counts")
+        if not all(type(count) is int and count > 0 for count in counts) or sum(counts) > 2**62:
+            raise ValueError("counts: expected whole numbers from 1 up")
+        if len(set(words)) < len(words):
+            raise ValueError("words: expected each once")
+        if not isinstance(pretokenised, bool):
+            raise ValueError(f"pretokenised: expected true or false, found {short(pretokenised)}")
+        return cls(words, np.array(counts, np.int64), pretokenised)
+
+
+def count_words(text: TextStream, minimum_count: int, pretokenised: bool) -> WordCounts:
+    """Count the words that occur at least minimum_count times."""
+    counter: Counter[str] = Counter()
+    for block in text.blocks():
+        counter.update(split_words(block, pretokenised))
+    del counter["\n"]
+    frequent = [word for word, count in counter.items() if count >= minimum_count]
+    frequent.sort(key=lambda word: (-counter[word], word))
+    if len(frequent) < 2:
+        raise InputError(
+            f"{', '.join(text.files) or 'the text'}: expected at least 2 words that occur "
+            f"{minimum_count} times or more, found {len(frequent)}"
+        )
+    counts = np.array([counter[word] for word in frequent], np.int64)
+    return WordCounts(frequent, counts, pretokenised)
+
+
+def encode_sentences(
+    blocks: Iterable[str], words: WordCounts
+) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int64]]]:
+    """Yield the ids of the known words and the starts of the sentences, block by block."""
+    ids = {word: id for id, word in enumerate(words.words)}
+    ids["\n"] = -1
+    for block in blocks:
+        tokens = split_words(block, words.pretokenised)
+        encoded = np.fromiter((ids.get(token, -2) for token in tokens), np.int32, len(tokens))
+        known = encoded >= 0
+        ends = np.cumsum(known)[encoded == -1]
+        total = int(known.sum())
+        # A sentence ends with its line or its block, or after LONGEST words.
+        bounds = np.unique(np.concatenate([[0], ends, [total]]))
+        lengths = np.diff(bounds)
+        if (lengths > LONGEST).any():
+            cuts = [np.arange(a, b, LONGEST) for a, b in pairwise(bounds)]
+            bounds = np.concatenate([*cuts, [total]])
+        if total:
+            yield encoded[known], bounds.astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Some sentences of the text, and a rank's share of them: ids and starts."""
+
+    ids: Any  # (N,) of the share
+    starts: Any  # (S + 1,) of the share's sentences among them
+    words: int  # of all ranks
+    sentences: int
+    words_before: int  # of the stretch, before the share
+    sentences_before: int
+
+
+class Corpus:
+    """The sentences of a text as ids: the first ``memory`` bytes in memory, the rest on disk.
+
+    Each of ``size`` ranks has a share of every stretch: consecutive sentences, with about the same
+    number of words for all ranks.  ``words`` and ``sentences`` are those of the whole text.
+    """
+
+    def __init__(
+        self,
+        words: WordCounts,
+        text: TextStream,
+        spill: Spill,
+        memory: int,
+        rank: int = 0,
+        size: int = 1,
+    ):
+        self._stretches: list[Stretch] = []
+        self.words, self.sentences, used = 0, 0, 0
+        for ids, starts in encode_sentences(text.blocks(), words):
+            for first, last in pairwise(_cuts(starts)):
+                begin, end = starts[first], starts[last]
+                # The sentences that begin in the rank's part of the words.
+                bounds = begin + (end - begin) * np.arange(size + 1) // size
+                shares = first + np.searchsorted(starts[first:last], bounds)
+                a, b = shares[rank], shares[rank + 1]
+                part, part_starts = ids[starts[a] : starts[b]], starts[a : b + 1] - starts[a]
+                used += part.nbytes + part_starts.nbytes
+                keep = spill.keep if used > memory else np.array
+                self._stretches.append(
+                    Stretch(
+                        ids=keep(part),
+                        starts=keep(part_starts),
+                        words=int(end - begin),
+                        sentences=last - first,
+                        words_before=int(starts[a] - begin),
+                        sentences_before=int(a - first),
+                    )
+                )
+            self.words += len(ids)
+            self.sentences += len(starts) - 1
+
+    def stretches(self, skip: int = 0, epochs: int = 1) -> Iterator[Stretch]:
+        """Yield the stretches of ``epochs`` epochs, except the first ``skip`` sentences."""
+        for stretch in epochs * self._stretches:
+            if skip >= stretch.sentences:
+                skip -= stretch.sentences
+            else:
+                skip = 0
+                yield replace(stretch, ids=stretch.ids[:], starts=stretch.starts[:])
+
+
+def _cuts(starts: NDArray[np.int64]) -> list[int]:
+    """Return the sentences at which stretches of about STRETCH words begin, and their number."""
+    cuts, count = [0], len(starts) - 1
+    while cuts[-1] < count:
+        last = int(np.searchsorted(starts, starts[cuts[-1]] + STRETCH, "right")) - 1
+        cuts.append(min(max(last, cuts[-1] + 1), count))
+    return cuts
