@@ -133,6 +133,34 @@ class NextTokenModel(Model[Config]):
         return loss, backward
 
 
+class LabelModel(Model[Config]):
+    """A classifier.
+
+    A model of this kind defines ``forward(*inputs, rng)`` -> logits (B, classes), backward;
+    ``backward(dlogits, trained)`` -> gradients keyed as ``params``.
+    """
+
+    forward: Callable[..., Any]
+
+    def loss(
+        self, batch: tuple[NDArray, ...], rng: Rng = None, class_weights: NDArray | None = None
+    ) -> tuple[np.floating, Backward]:
+        """The mean cross-entropy of (inputs and labels (B,)) in nats, each weighted by its class.
+
+        With rng it is the loss to train on, with dropout and, if the config has it, label
+        smoothing.
+        """
+        *inputs, labels = batch
+        logits, logits_backward = self.forward(*inputs, rng=rng)
+        smoothing = 0.0 if rng is None else getattr(self.config, "label_smoothing", 0.0)
+        loss, loss_backward = label_loss(logits, labels, smoothing, class_weights)
+
+        def backward(trained=None):
+            return logits_backward(loss_backward(), trained)
+
+        return loss, backward
+
+
 def label_loss(
     logits: NDArray,
     labels: Ids,

@@ -21,7 +21,7 @@ from minillm.layers import dense, recurrent
 from minillm.layers.dropout import dropout
 from minillm.layers.fresh import Fresh, normal
 from minillm.layers.gradients import merge_gradients
-from minillm.layers.types import Gradients
+from minillm.layers.types import Backward, Gradients, Rng
 from minillm.models import base, sizes, target
 from minillm.models.base import State
 
@@ -82,9 +82,7 @@ class Captioner(base.Model[CaptionerConfig]):
             "output.b": Fresh((V,)),
         }
 
-    def loss(
-        self, batch: Batch, rng: np.random.Generator | None = None
-    ) -> tuple[np.floating, Callable[..., Gradients]]:
+    def loss(self, batch: Batch, rng: Rng = None) -> tuple[np.floating, Backward]:
         """The mean cross-entropy of captions, in nats per token.  With rng, there is dropout.
 
         batch is images (B, pixels), captions (B, T), lengths (B,); a caption ends with EOS,
@@ -108,7 +106,7 @@ class Captioner(base.Model[CaptionerConfig]):
         return loss, backward
 
     def _first_state(
-        self, images: NDArray, rng: np.random.Generator | None = None
+        self, images: NDArray, rng: Rng = None
     ) -> tuple[State, Callable[[State], Gradients]]:
         """Return h_0 from the image, and zero for the cell of an lstm: (B, H) each.
 

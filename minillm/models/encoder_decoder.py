@@ -34,7 +34,7 @@ from minillm.layers import attention, dense, recurrent
 from minillm.layers.dropout import dropout
 from minillm.layers.fresh import Fresh, normal
 from minillm.layers.gradients import merge_gradients
-from minillm.layers.types import Gradients
+from minillm.layers.types import Backward, Rng
 from minillm.models import base, sizes, target
 from minillm.models.base import State
 
@@ -115,9 +115,7 @@ class EncoderDecoder(base.Model[EncoderDecoderConfig]):
 
     # --- training -------------------------------------------------------------
 
-    def loss(
-        self, batch: Batch, rng: np.random.Generator | None = None
-    ) -> tuple[np.floating, Callable[..., Gradients]]:
+    def loss(self, batch: Batch, rng: Rng = None) -> tuple[np.floating, Backward]:
         """The mean cross-entropy of the targets, each token given those before it.
 
         batch is source (B, S), source lengths (B,), target (B, T), target lengths (B,);
@@ -145,9 +143,7 @@ class EncoderDecoder(base.Model[EncoderDecoderConfig]):
 
     # --- the encoder ----------------------------------------------------------
 
-    def _encode(
-        self, source: NDArray, lengths: NDArray, rng: np.random.Generator | None = None
-    ) -> tuple[State, Callable[..., Gradients]]:
+    def _encode(self, source: NDArray, lengths: NDArray, rng: Rng = None) -> tuple[State, Backward]:
         """source (B, S), lengths (B,) -> the decoder's first state, with the memory.
 
         ``backward(dstate, trained=None)`` -> gradients of encoder, bridge and keys.
@@ -202,9 +198,7 @@ class EncoderDecoder(base.Model[EncoderDecoderConfig]):
 
     # --- the decoder ----------------------------------------------------------
 
-    def _decode(
-        self, inputs: NDArray, state: State, rng: np.random.Generator | None
-    ) -> tuple[NDArray, Callable]:
+    def _decode(self, inputs: NDArray, state: State, rng: Rng) -> tuple[NDArray, Callable]:
         """inputs (B, T) -> attentional states (B, T, H).
 
         ``backward(dattentional)`` -> dstate, gradients.
@@ -223,7 +217,7 @@ class EncoderDecoder(base.Model[EncoderDecoderConfig]):
         return attentional, backward
 
     def _attentional_state(
-        self, hs: NDArray, state: State, rng: np.random.Generator | None = None
+        self, hs: NDArray, state: State, rng: Rng = None
     ) -> tuple[tuple[NDArray, NDArray | None], Callable]:
         """a = tanh([context, h] W + b), with the context of the query h.
 
