@@ -39,6 +39,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm._kernels import twinned
+from minillm.models import sizes
 from minillm.ops import _validate
 from minillm.ops.activations import logistic
 
@@ -65,13 +66,10 @@ class Word2VecConfig:
     power: float = 0.75
 
     def __post_init__(self) -> None:
-        if self.vocabulary < 2:
-            raise ValueError(f"vocabulary: expected 2 words or more, found {self.vocabulary}")
-        if self.algorithm not in ("skip-gram", "cbow"):
-            raise ValueError(f'algorithm: expected "skip-gram" or "cbow", found {self.algorithm!r}')
-        for name, least in (("dimension", 1), ("window", 1), ("negative", 0), ("subsample", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}: expected {least} or more, found {getattr(self, name)}")
+        sizes.check_at_least(self, 2, "vocabulary")
+        sizes.check_one_of(self, "algorithm", ("skip-gram", "cbow"))
+        sizes.check_at_least(self, 1, "dimension", "window")
+        sizes.check_at_least(self, 0, "negative", "subsample")
         if not -10 <= self.power <= 10:
             raise ValueError(f"power: expected -10 to 10, found {self.power}")
 
@@ -109,10 +107,6 @@ class Word2Vec:
         self._keep = keep_table(counts, config.subsample)
         self._share, self._alias = alias_table((counts / counts.max()) ** config.power)
         self._paths = huffman_paths(counts if config.negative == 0 else counts[:0])
-
-    def __repr__(self) -> str:
-        c = self.config
-        return f"<Word2Vec {c.algorithm}: {c.vocabulary:,} vectors of {c.dimension} numbers>"
 
     @property
     def matrices(self) -> tuple[Floats, Floats]:

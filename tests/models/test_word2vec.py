@@ -319,7 +319,7 @@ def test_the_map_keeps_the_distances_of_a_plane():
     [
         ({"algorithm": "glove"}, "algorithm: expected"),
         ({"window": 0}, "window: expected 1 or more, found 0"),
-        ({"V": 1}, "vocabulary: expected 2 words or more, found 1"),
+        ({"V": 1}, "vocabulary: expected 2 or more, found 1"),
     ],
 )
 def test_refusals(options, message):
@@ -425,12 +425,6 @@ def test_counts_of_another_kind_are_refused():
             Word2Vec(config, counts)
     with pytest.raises(ValueError, match="counts: expected 1 or more, found 0"):
         Word2Vec(config, np.array([3, 2, 0]))
-
-
-def test_a_repr_names_the_sizes():
-    assert repr(TOY) == "<Vectors: 5 words, 3 numbers each>"
-    model = Word2Vec(Word2VecConfig(5, 3), np.arange(5, 0, -1))
-    assert repr(model) == "<Word2Vec skip-gram: 5 vectors of 3 numbers>"
 
 
 @pytest.mark.parametrize("power", [750.0, -11.0, float("nan"), float("inf")])
