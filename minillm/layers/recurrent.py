@@ -18,9 +18,9 @@ from minillm import ops
 from minillm.layers.dropout import dropout as drop
 from minillm.layers.fresh import Fresh, Shape, side_by_side, uniform
 from minillm.layers.gradients import Trained, any_trained, merge_gradients
+from minillm.layers.types import Ids, Params, Rng
 from minillm.ops.recurrence import CELLS
 
-Params = dict[str, NDArray]
 State = dict[str, NDArray]
 
 
@@ -65,12 +65,7 @@ def zero_state(params: Params, prefix: str, cell: str, layers: int, B: int) -> S
 
 
 def layer(
-    params: Params,
-    prefix: str,
-    x: NDArray,
-    state: State,
-    cell: str,
-    lengths: NDArray[np.integer] | None = None,
+    params: Params, prefix: str, x: NDArray, state: State, cell: str, lengths: Ids | None = None
 ) -> tuple[tuple[NDArray, State], Callable]:
     """Run one layer over a whole sequence, in both directions if it has weights for both.
 
@@ -97,12 +92,7 @@ def layer(
 
 
 def _both_directions(
-    params: Params,
-    prefix: str,
-    x: NDArray,
-    state: State,
-    cell: str,
-    lengths: NDArray[np.integer] | None,
+    params: Params, prefix: str, x: NDArray, state: State, cell: str, lengths: Ids | None
 ) -> tuple[tuple[NDArray, State], Callable]:
     """Run two layers side by side; the second reads from right to left.
 
@@ -166,9 +156,9 @@ def stack(
     state: State,
     cell: str,
     layers: int,
-    lengths: NDArray[np.integer] | None = None,
+    lengths: Ids | None = None,
     dropout: float = 0.0,
-    rng: np.random.Generator | None = None,
+    rng: Rng = None,
 ) -> tuple[tuple[NDArray, State], Callable]:
     """Run L layers, each over the outputs of the one before, with dropout between them.
 
@@ -206,13 +196,13 @@ def stack_over_ids(
     params: Params,
     prefix: str,
     embedding: str | None,
-    ids: NDArray[np.integer],
+    ids: Ids,
     state: State,
     cell: str,
     layers: int,
-    lengths: NDArray[np.integer] | None = None,
+    lengths: Ids | None = None,
     dropout: float = 0.0,
-    rng: np.random.Generator | None = None,
+    rng: Rng = None,
 ) -> tuple[tuple[NDArray, State], Callable]:
     """Run an embedding, x_t = E[id_t], with dropout, and a stack over it.
 
@@ -248,9 +238,7 @@ def stack_over_ids(
     return outputs, backward
 
 
-def _embedded(
-    E: NDArray, ids: NDArray[np.integer], dropout: float, rng: np.random.Generator | None
-) -> tuple[NDArray, Callable]:
+def _embedded(E: NDArray, ids: Ids, dropout: float, rng: Rng) -> tuple[NDArray, Callable]:
     """ids (B, T), E (V, I) -> x (B, T, I).  ``backward(dx)`` -> dE."""
     x, embedding_backward = ops.embedding(ids, E)
     x, dropout_backward = drop(x, dropout, rng)

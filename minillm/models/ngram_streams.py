@@ -550,9 +550,8 @@ class NGramOnDisk(NGram):
             here = np.flatnonzero((context >= contexts.start) & (context < contexts.stop))
             contexts_here, last = context[here] - np.int32(contexts.start), ids[here]
             ngrams = slice(int(first[0]), int(first[-1]))
-            child = find_children(
-                first - first[0], params[f"word.{n}"][ngrams], contexts_here, last
-            )
+            words = params[f"word.{n}"][ngrams]
+            child = find_children(first - first[0], words, contexts_here, last)
             log_p[here] += params[f"backoff.{n - 1}"][contexts][contexts_here]
             seen = here[child >= 0]
             child = child[child >= 0]
