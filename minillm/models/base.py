@@ -96,19 +96,9 @@ class NextTokenModel(Model[Config]):
     A text can be cut anywhere: reading goes on from the state that is given.
     """
 
-    def zero_state(self, B: int) -> State:
-        """The state before a text begins, for B texts at a time."""
-        raise NotImplementedError
-
-    def forward(
-        self, ids: Ids, state: State, rng: Rng = None
-    ) -> tuple[tuple[NDArray, State], Callable]:
-        """The logits of what follows each id, and the state after the last: see the class."""
-        raise NotImplementedError
-
-    def read(self, ids: Ids, state: State) -> tuple[NDArray, State]:
-        """The logits of what follows the last id, and the state after it: see the class."""
-        raise NotImplementedError
+    zero_state: Callable[..., State]
+    forward: Callable[..., Any]
+    read: Callable[..., Any]
 
     def window_loss(
         self, inputs: Ids, targets: Ids, state: State, rng: Rng = None
@@ -153,26 +143,12 @@ class LabelModel(Model[Config]):
         *inputs, labels = batch
         logits, logits_backward = self.forward(*inputs, rng=rng)
         smoothing = 0.0 if rng is None else getattr(self.config, "label_smoothing", 0.0)
-        loss, loss_backward = label_loss(logits, labels, smoothing, class_weights)
+        loss, loss_backward = ops.cross_entropy(logits, labels, None, smoothing, class_weights)
 
         def backward(trained=None):
-            return logits_backward(loss_backward(), trained)
+            dlogits = loss_backward()
+            if class_weights is not None:
+                dlogits, _dclass_weights = dlogits
+            return logits_backward(dlogits, trained)
 
         return loss, backward
-
-
-def label_loss(
-    logits: NDArray,
-    labels: Ids,
-    smoothing: float = 0.0,
-    class_weights: NDArray | None = None,
-) -> tuple[np.floating, Callable[..., NDArray]]:
-    """The mean cross-entropy of the labels (B,), in nats, each weighted by its class.
-
-    logits (B, classes), class_weights (classes,) or None: all 1 -> loss.
-    ``backward(dloss=1.0)`` -> dlogits.
-    """
-    if class_weights is None:
-        return ops.cross_entropy(logits, labels, None, smoothing)
-    loss, backward = ops.cross_entropy(logits, labels, None, smoothing, class_weights)
-    return loss, lambda dloss=1.0: backward(dloss)[0]

@@ -46,13 +46,10 @@ class CaptionerConfig:
 
     @property
     def bos(self) -> int:
-        """The id that stands before the first token of a caption."""
+        """The id that stands before the first token of a caption, and after the last."""
         return self.vocabulary
 
-    @property
-    def eos(self) -> int:
-        """The id that stands after the last token of a caption; the same one."""
-        return self.vocabulary
+    eos = bos
 
 
 class Captioner(base.Model[CaptionerConfig]):

@@ -79,13 +79,10 @@ class TransformerConfig:
 
     @property
     def bos(self) -> int:
-        """The id that stands before the first token of a target."""
+        """The id that stands before the first token of a target, and after the last."""
         return self.target_vocabulary
 
-    @property
-    def eos(self) -> int:
-        """The id that stands after the last token of a target; the same one."""
-        return self.target_vocabulary
+    eos = bos
 
 
 class Transformer(HypothesisWriter[TransformerConfig]):

@@ -130,14 +130,9 @@ class Word2Vec:
         A rate of 0 measures and changes nothing.
 
         -> the sum of the losses in nats, and the number of predictions.
-        Raises TypeError or ValueError where arguments do not fit.
+        Raises TypeError or ValueError where words or starts do not fit.
         """
         config, op = self.config, "word2vec"
-        _validate.require_array(op, "rates", rates)
-        if rates.dtype.kind != "f":
-            raise TypeError(f"{op}: rates: expected floats, found {rates.dtype}")
-        if rates.ndim != 1 or not np.isfinite(rates).all():
-            raise ValueError(f"{op}: rates: expected one finite number for each sentence")
         ids = _validate.ids(op, "words", words, config.vocabulary, (np.size(words),))
         starts = _validate.ids(op, "starts", starts, len(ids) + 1, (len(rates) + 1,))
         if starts[0] != 0 or starts[-1] != len(ids) or (starts[1:] < starts[:-1]).any():
@@ -158,9 +153,9 @@ class Word2Vec:
             path_starts=path_starts,
             path_nodes=path_nodes,
             path_labels=path_labels,
-            seed=_validate.whole(op, "seed", seed, 0, 2**64 - 1),
-            sentence=_validate.whole(op, "sentence", sentence, 0, 2**63 - 1),
-            threads=_validate.whole(op, "threads", threads, 1, 2**31 - 1),
+            seed=seed,
+            sentence=sentence,
+            threads=threads,
         )
 
 

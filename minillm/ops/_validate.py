@@ -169,15 +169,6 @@ def below_one(op: str, name: str, value: Any) -> float:
     return checked
 
 
-def whole(op: str, name: str, value: Any, least: int, most: int) -> int:
-    """Return a whole number in least..most."""
-    if not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{op}: {name}: expected a whole number, found {type(value).__name__}")
-    if not least <= value <= most:
-        raise ValueError(f"{op}: {name}: expected {least}..{most}, found {value}")
-    return int(value)
-
-
 def flag(op: str, name: str, value: Any) -> bool:
     """Return True or False; other values that have a truth value are refused."""
     if not isinstance(value, bool) and (

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from minillm import ops
 from minillm.data import Minibatches, Sequences
 from minillm.data.sequences import Column
-from minillm.models.base import label_loss
 from minillm.training.parallel import own_generator, own_rows
 from minillm.training.task import Backward
 
@@ -114,7 +113,7 @@ class ClassificationTask(MinibatchTask):
         total, right, items = 0.0, 0, 0
         for *inputs, classes in self.validation.once():
             logits, _ = self.model.forward(*inputs)  # type: ignore[attr-defined]
-            loss, _ = label_loss(logits, classes, class_weights=self.class_weights)
+            loss, _ = ops.cross_entropy(logits, classes, class_weights=self.class_weights)
             total += float(loss) * len(classes)
             right += int((logits.argmax(axis=1) == classes).sum())
             items += len(classes)
