@@ -74,10 +74,7 @@ class Captioner(base.Model[CaptionerConfig]):
             "embedding.E": Fresh((V, D), normal()),
         }
         params |= recurrent.new_layer("decoder", c.cell, D, H)
-        return params | {
-            "output.W": Fresh((H, V), normal(H**-0.5)),
-            "output.b": Fresh((V,)),
-        }
+        return params | {"output.W": Fresh((H, V), normal(H**-0.5)), "output.b": Fresh((V,))}
 
     def loss(self, batch: Batch, rng: Rng = None) -> tuple[np.floating, Backward]:
         """The mean cross-entropy of captions, in nats per token.  With rng, there is dropout.

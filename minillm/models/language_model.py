@@ -128,10 +128,7 @@ class LanguageModel(base.NextTokenModel[LanguageModelConfig]):
         return dense.layer(self.params, "output", y)
 
     def hidden(
-        self,
-        ids: Ids,
-        lengths: Ids | None = None,
-        rng: Rng = None,
+        self, ids: Ids, lengths: Ids | None = None, rng: Rng = None
     ) -> tuple[NDArray, Backward]:
         """Return the last layer's outputs, for a model that is made of this one.
 
@@ -177,11 +174,7 @@ class LanguageModel(base.NextTokenModel[LanguageModelConfig]):
         return LanguageModel(replace(c, embedding=0, tied=False), params=params)
 
     def _recurrence(
-        self,
-        ids: Ids,
-        state: State,
-        rng: Rng = None,
-        lengths: Ids | None = None,
+        self, ids: Ids, state: State, rng: Rng = None, lengths: Ids | None = None
     ) -> tuple[tuple[NDArray, State], Callable]:
         """x_t = E[id_t], h_t = recurrence(x_t, h_{t-1}): see ``recurrent.stack_over_ids``."""
         c = self.config
