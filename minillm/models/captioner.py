@@ -66,15 +66,11 @@ class Captioner(base.Model[CaptionerConfig]):
         """Declare the parameters."""
         c = config
         D, H, V = c.embedding, c.hidden, c.vocabulary + 1
-        params = {
-            "image.W": Fresh((c.pixels, H), normal((2 / c.pixels) ** 0.5)),
-            "image.b": Fresh((H,)),
-            "first.W": Fresh((H, H), normal(H**-0.5)),
-            "first.b": Fresh((H,)),
-            "embedding.E": Fresh((V, D), normal()),
-        }
+        params = dense.new_matrix("image", "", c.pixels, H, normal((2 / c.pixels) ** 0.5))
+        params |= dense.new_matrix("first", "", H, H, normal(H**-0.5))
+        params |= {"embedding.E": Fresh((V, D), normal())}
         params |= recurrent.new_layer("decoder", c.cell, D, H)
-        return params | {"output.W": Fresh((H, V), normal(H**-0.5)), "output.b": Fresh((V,))}
+        return params | dense.new_matrix("output", "", H, V, normal(H**-0.5))
 
     def loss(self, batch: Batch, rng: Rng = None) -> tuple[np.floating, Backward]:
         """The mean cross-entropy of captions, in nats per token.  With rng, there is dropout.

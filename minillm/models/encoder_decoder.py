@@ -183,13 +183,11 @@ class EncoderDecoder(base.Model[EncoderDecoderConfig]):
                 )
 
         def backward(dstate):
-            dlast, gradients = {}, {}
+            dlast, parts = {}, []
             for entry, entry_backward in backwards.items():
-                dlast[f"encoder.{entry}"], entry_gradients = entry_backward(
-                    dstate[f"decoder.{entry}"]
-                )
-                gradients = merge_gradients(gradients, entry_gradients)
-            return dlast, gradients
+                dlast[f"encoder.{entry}"], of_entry = entry_backward(dstate[f"decoder.{entry}"])
+                parts.append(of_entry)
+            return dlast, merge_gradients(*parts)
 
         return state, backward
 

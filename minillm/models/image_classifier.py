@@ -41,12 +41,8 @@ class ImageClassifier(base.LabelModel[ImageClassifierConfig]):
     def new_parameters(config: ImageClassifierConfig) -> dict[str, Fresh]:
         """Declare the parameters."""
         c = config
-        return {
-            "hidden.W": Fresh((c.pixels, c.hidden), normal((2 / c.pixels) ** 0.5)),
-            "hidden.b": Fresh((c.hidden,)),
-            "output.W": Fresh((c.hidden, c.classes), normal(c.hidden**-0.5)),
-            "output.b": Fresh((c.classes,)),
-        }
+        hidden = dense.new_matrix("hidden", "", c.pixels, c.hidden, normal((2 / c.pixels) ** 0.5))
+        return hidden | dense.new_matrix("output", "", c.hidden, c.classes, normal(c.hidden**-0.5))
 
     def forward(self, images: NDArray, rng: Rng = None) -> tuple[NDArray, Backward]:
         """images (B, pixels) -> logits (B, classes).  With rng, there is dropout.
