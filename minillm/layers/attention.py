@@ -24,9 +24,7 @@ from numpy.typing import NDArray
 from minillm import ops
 from minillm.layers import dense
 from minillm.layers.fresh import Fresh, uniform
-from minillm.layers.types import Ids, Params
-
-Memory = dict[str, NDArray]
+from minillm.layers.types import Ids, Params, State
 
 
 class Attention:
@@ -40,7 +38,7 @@ class Attention:
 
     def prepare(
         self, params: Params, prefix: str, hs: NDArray, h_last: NDArray, lengths: Ids, H: int
-    ) -> tuple[Memory, Callable]:
+    ) -> tuple[State, Callable]:
         """Make the memory of a source: the encoder's outputs as values, and their keys.
 
         hs (B, S, M), h_last (B, M), lengths (B,) -> memory.  H is the width of the queries.
@@ -59,7 +57,7 @@ class Attention:
         return hs, lambda dkeys: (dkeys, {})
 
     def attend(
-        self, params: Params, prefix: str, query: NDArray, memory: Memory
+        self, params: Params, prefix: str, query: NDArray, memory: State
     ) -> tuple[tuple[NDArray, NDArray | None], Callable]:
         """Return the context of each query, and its weights.
 

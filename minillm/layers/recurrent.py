@@ -18,10 +18,8 @@ from minillm import ops
 from minillm.layers.dropout import dropout as drop
 from minillm.layers.fresh import Fresh, Shape, side_by_side, uniform
 from minillm.layers.gradients import Trained, any_trained, merge_gradients
-from minillm.layers.types import Ids, Params, Rng
+from minillm.layers.types import Ids, Params, Rng, State
 from minillm.ops.recurrence import CELLS
-
-State = dict[str, NDArray]
 
 
 def new_layer(

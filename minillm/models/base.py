@@ -8,11 +8,10 @@ from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.layers.fresh import Fresh, Shape, draw_all
-from minillm.layers.types import Backward, Ids, Rng
+from minillm.layers.types import Backward, Ids, Rng, State
 from minillm.models.sizes import sizes_of
 
 Config = TypeVar("Config")
-State = dict[str, NDArray]
 
 
 class Model(Generic[Config]):

@@ -21,9 +21,8 @@ from minillm.layers import dense, recurrent
 from minillm.layers.dropout import dropout
 from minillm.layers.fresh import Fresh, normal
 from minillm.layers.gradients import merge_gradients
-from minillm.layers.types import Backward, Gradients, Rng
+from minillm.layers.types import Backward, Gradients, Rng, State
 from minillm.models import base, sizes, target
-from minillm.models.base import State
 
 Batch = tuple[NDArray, NDArray, NDArray]
 

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from minillm import ops
 from minillm._kernels import twinned
 from minillm.layers import block, dense, heads
-from minillm.models.base import Config, Model, State
+from minillm.layers.types import State
+from minillm.models.base import Config, Model
 from minillm.models.target import teacher_forcing
 from minillm.ops import _validate
 

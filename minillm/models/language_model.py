@@ -28,9 +28,8 @@ from minillm.layers import dense, embedding, recurrent
 from minillm.layers.dropout import dropout
 from minillm.layers.fresh import Fresh, normal
 from minillm.layers.gradients import merge_gradients
-from minillm.layers.types import Backward, Ids, Rng
+from minillm.layers.types import Backward, Ids, Rng, State
 from minillm.models import base, sizes
-from minillm.models.base import State
 
 
 @dataclass(frozen=True)

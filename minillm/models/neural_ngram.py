@@ -24,9 +24,8 @@ from minillm.layers import dense
 from minillm.layers.dropout import dropout
 from minillm.layers.fresh import Fresh, normal
 from minillm.layers.gradients import merge_gradients
-from minillm.layers.types import Ids, Rng
+from minillm.layers.types import Ids, Rng, State
 from minillm.models import base, sizes
-from minillm.models.base import State
 
 
 @dataclass(frozen=True)
