@@ -92,7 +92,8 @@ def evaluate_in_context(model: ContextModel, ids: Ids, batch: int) -> tuple[floa
     """Return the mean loss over a text in nats per token, and the number of these tokens.
 
     The text is read ``batch`` windows or fewer at a time.  They overlap by half, so that from the
-    second window on each token is predicted from half a context or more.
+    second window on each token is predicted from half a context or more, as
+    :meth:`minillm.models.gpt.GPT.log_probabilities` does.
     """
     context, vocabulary = model.config.context, model.config.vocabulary
     rows = max(1, min(batch, LOGITS_AT_ONCE // (context * vocabulary)))
