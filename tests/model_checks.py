@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from minillm.ops.softmax import log_softmax
 from minillm.testing import check_gradients, check_projections
 from minillm.training import Adam
 
@@ -70,17 +69,3 @@ def fit(model, batch, steps, learning_rate=0.01):
         _, backward = model.loss(batch)
         optimiser.step(backward(), learning_rate)
     return float(model.loss(batch)[0])
-
-
-def log_probabilities(model, ids):
-    """log P of each token (T,) but the first, from the window of the text that ends before it.
-
-    From the second window on, a token is predicted from half a context or more.
-    """
-    C, log_p = model.config.context, []
-    step = C - C // 2
-    for t in range(1, len(ids)):
-        begin = max(0, -(-(t - C) // step)) * step
-        (logits, _), _ = model.forward(ids[None, begin:t])
-        log_p.append(log_softmax(logits[0, -1])[ids[t]])
-    return np.array(log_p)

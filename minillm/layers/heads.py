@@ -72,7 +72,7 @@ def self_attention(
         dcontext, of_o = o_backward(dy, trained)
         dq, dk, dv = attention_backward(split_heads(dcontext, heads))
         if start is not None:
-            dk, dv = dk[:, :, -T:], dv[:, :, -T:]  # what was read before is constant
+            dk, dv = (_rows_at(d, start, T) for d in (dk, dv))
         dx, of_qkv = qkv_backward(join_qkv(dq, dk, dv), trained)
         return dx, merge_gradients(of_qkv, of_o)
 
@@ -195,3 +195,8 @@ def join_qkv(*parts: NDArray) -> NDArray:
     if whole is not None and of_one and whole.shape == (B, T, len(parts), N, width):
         return whole.reshape(B, T, -1)
     return np.concatenate([join_heads(part) for part in parts], axis=-1)
+
+
+def _rows_at(x: NDArray, start: NDArray[np.int64], T: int) -> NDArray:
+    """The T positions from start[b] on: (B, N, S, D/N) -> (B, N, T, D/N)."""
+    return np.stack([x[b, :, first : first + T] for b, first in enumerate(start)])

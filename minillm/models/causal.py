@@ -1,4 +1,4 @@
-"""Writing, for every Transformer that predicts the next token: cache and window.
+"""Writing, for every Transformer that predicts the next token: cache, window, log probabilities.
 
 A model of this kind defines its equations (:mod:`minillm.models.gpt`):
 
@@ -28,6 +28,7 @@ from minillm.layers import heads
 from minillm.layers.cache import Cache
 from minillm.layers.types import Backward, Ids, Rng, State
 from minillm.models.base import Config, NextTokenModel
+from minillm.ops.softmax import log_softmax
 
 
 class CausalTransformer(NextTokenModel[Config]):
@@ -56,47 +57,59 @@ class CausalTransformer(NextTokenModel[Config]):
         return cache_layer.empty(B) | {"ids": np.zeros((B, self.config.context), np.int64)}
 
     def forward(
-        self, ids: Ids, cache: Cache | None = None, rng: Rng = None
+        self, ids: Ids, cache: Cache | None = None, rng: Rng = None, lengths: Ids | None = None
     ) -> tuple[tuple[NDArray, Cache], Backward]:
         """The logits of what follows each id, and the cache after the last.
 
         ids (B, T) -> logits (B, T, V), cache.  They go on from what ``cache`` has read; None: a
-        text begins.  With rng there is dropout.  ``backward(dlogits, trained=None)`` -> gradients
-        keyed as ``params``, in which what the cache held before is constant.
+        text begins.  Of row b the first lengths[b] ids count, and the others are padding.
+        With rng there is dropout.  ``backward(dlogits, trained=None)`` -> gradients keyed as
+        ``params``, in which what the cache held before is constant.
 
-        Raises ValueError where the context would be exceeded: :meth:`read` lets it slide.
+        Raises ValueError where a row would exceed the context: :meth:`read` lets it slide.
         """
         before = self.zero_state(len(ids)) if cache is None else cache
-        self.check_fits(int(before["length"]) + ids.shape[1])
-        after = _extended(before, ids)
+        counts = _counts(ids, lengths)
+        self.check_fits(int((before["lengths"] + counts).max()))
+        after = _extended(before, ids, counts)
         logits, backward = self.logits(ids, rng, after)
         return (logits, after), backward
 
-    def read(self, ids: Ids, state: State) -> tuple[NDArray, State]:
+    def read(self, ids: Ids, state: State, lengths: Ids | None = None) -> tuple[NDArray, State]:
         """The logits of what follows the last id, and the cache after it, for generation.
 
-        ids (B, T) -> logits (B, V), cache.  Any number may be read: where the context is full,
-        the window slides.
+        ids (B, T), of which lengths[b] (at least 1; None: all) count -> logits (B, V), cache.
+        Any number may be read: where a row's context is full, its window slides.
         """
-        if int(state["length"]) + ids.shape[1] > self.config.context:
-            ids = self._window(ids, state)
+        counts = _counts(ids, lengths)
+        if max((state["lengths"] + counts).tolist()) > self.config.context:
+            ids, counts = self._window(ids, state, counts)
             state = self.zero_state(len(ids))
-        after = _extended(state, ids)
+        after = _extended(state, ids, counts)
         if ids.shape[1] == 1 and state["room"] > 0:  # there are keys and values already
             return self.step(ids[:, 0], after), after
         y, _ = self.hidden(ids, cache=after)
-        return self.predict(y[:, -1])[0], after
+        return self.predict(y[np.arange(len(ids)), counts - 1])[0], after
 
-    def _window(self, ids: NDArray, state: State) -> NDArray:
-        """The window after it has slid, (B, T).
+    def _window(
+        self, ids: NDArray, state: State, counts: NDArray[np.int64]
+    ) -> tuple[NDArray, NDArray[np.int64]]:
+        """The window of each row after it has slid: ids (B, T), lengths (B,).
 
-        Each time that C tokens have been read and more follow, all but the last C / 2 are dropped.
+        Each time that a row has read C tokens and goes on, all but the last C / 2 are dropped.
         """
         C = self.config.context
         dropped_at_once = C - C // 2
-        text = np.concatenate([state["ids"][:, : int(state["length"])], ids], axis=1)
-        slides = -(-(text.shape[1] - C) // dropped_at_once)
-        return text[:, slides * dropped_at_once :]
+        rows = []
+        for row, length in enumerate(state["lengths"]):
+            text = np.concatenate([state["ids"][row, :length], ids[row, : counts[row]]])
+            slides = -(-max(0, len(text) - C) // dropped_at_once)
+            rows.append(text[slides * dropped_at_once :])
+        lengths = np.array([len(text) for text in rows])
+        padded = np.zeros((len(rows), lengths.max()), np.int64)
+        for row, text in zip(padded, rows, strict=True):
+            row[: len(text)] = text
+        return padded, lengths
 
     # --- a text, or a window of it, as a whole ----------------------------------
 
@@ -111,6 +124,20 @@ class CausalTransformer(NextTokenModel[Config]):
         """The loss of a window of a text, which begins from nothing: the state stays as it is."""
         loss, backward = self.loss((inputs, targets), rng, mask)
         return (loss, state), backward
+
+    def log_probabilities(self, ids: Ids) -> NDArray:
+        """log P(id_{t+1} | id_1 .. id_t) in nats for each token but the first: (T,) -> (T - 1,).
+
+        A text longer than the context is read through windows that overlap by C / 2, so that
+        from the second on each token is predicted from C / 2 others or more.
+        """
+        C, parts = self.config.context, []
+        for begin in range(0, max(1, len(ids) - 1 - C // 2), C - C // 2):
+            window = ids[begin : begin + C + 1]
+            logits = self.logits(window[None, :-1])[0][0]  # (T, V)
+            log_p = log_softmax(logits)[np.arange(len(logits)), window[1:]]
+            parts.append(log_p if begin == 0 else log_p[C // 2 :])
+        return np.concatenate(parts)
 
     def attention_weights(self, ids: Ids, layer: int) -> NDArray:
         """The weights of each head of a layer, for pictures: ids (B, T) -> (B, N, T, T)."""
@@ -127,12 +154,25 @@ class CausalTransformer(NextTokenModel[Config]):
             raise ValueError(f"expected at most {self.config.context} tokens, found {tokens}")
 
 
-def _extended(cache: State, ids: NDArray) -> State:
-    """The cache with room for the keys and values of ids, and with the ids."""
-    if ids.shape[1] == 0:
+def _counts(ids: NDArray, lengths: NDArray | None) -> NDArray[np.int64]:
+    """The number of ids of each row that count, (B,)."""
+    B, T = ids.shape
+    if T == 0:
         raise ValueError("ids: expected one token or more in each row, found none")
-    after = cache_layer.extended(cache, ids.shape[1])
+    if lengths is None:
+        return np.full(B, T)
+    counts = np.asarray(lengths, np.int64)
+    if counts.shape != (B,) or counts.min() < 1 or counts.max() > T:
+        raise ValueError(f"lengths: expected {B} numbers from 1 to {T}, found {lengths}")
+    return counts
+
+
+def _extended(cache: State, ids: NDArray, counts: NDArray[np.int64]) -> State:
+    """The cache with room for the keys and values of ids, and with the ids."""
+    after = cache_layer.extended(cache, counts, ids.shape[1])
     if after["written"] is not cache["written"]:
         after["ids"] = cache["ids"].copy()
-    after["ids"][:, int(cache["length"]) : int(after["length"])] = ids
+    places = zip(after["start"].tolist(), after["lengths"].tolist(), strict=True)
+    for row, (first, last) in enumerate(places):
+        after["ids"][row, first:last] = ids[row, : last - first]
     return after

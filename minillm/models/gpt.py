@@ -144,7 +144,7 @@ class GPT(OneTokenSteps[GPTConfig]):
         self.check_fits(ids.shape[1])
         positions = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)  # (B, T)
         if start is not None:
-            positions = start[:, None] + positions
+            positions = np.minimum(start[:, None] + positions, self.config.context - 1)  # padding
         return embedding.layer(self.params, {"embedding.E": ids, "positions.E": positions})
 
     def block(

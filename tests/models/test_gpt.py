@@ -101,6 +101,21 @@ def test_a_cache_may_be_continued_twice():
     np.testing.assert_allclose(second, branch[:, 5:], atol=1e-12)
 
 
+@given(st.lists(st.integers(1, 5), min_size=2, max_size=4), st.integers(0, 4))
+def test_a_batch_of_unequal_prompts_equals_its_rows(lengths, steps):
+    model = new()
+    lengths = np.array(lengths)
+    ids = texts(len(lengths), int(lengths.max()))
+    logits, cache = model.read(ids, model.zero_state(len(ids)), lengths)
+    rows = [model.read(ids[b : b + 1, :n], model.zero_state(1)) for b, n in enumerate(lengths)]
+    for step in range(steps + 1):
+        expected = np.concatenate([row for row, _ in rows])
+        np.testing.assert_allclose(logits, expected, atol=1e-12)
+        new_ids = texts(len(ids), 1, seed=step)
+        logits, cache = model.read(new_ids, cache)
+        rows = [model.read(new_ids[b : b + 1], state) for b, (_, state) in enumerate(rows)]
+
+
 def windowed(model, text):
     """The logits after a text, by the definition of the sliding window."""
     context = model.config.context
@@ -122,13 +137,17 @@ def test_past_the_context_the_window_slides(prompt, pieces, context):
         np.testing.assert_allclose(logits[0], windowed(model, text[0, :at]), atol=1e-12)
 
 
-def test_a_batch_equals_its_rows_where_the_window_slides():
-    model, text = new(context=6), texts(3, 13)
-    logits, state = model.read(text[:, :5], model.zero_state(3))
-    for t in range(5, 13):
-        for row, of_row in zip(text, logits, strict=True):
-            np.testing.assert_allclose(of_row, windowed(model, row[:t]), atol=1e-12)
-        logits, state = model.read(text[:, t : t + 1], state)
+def test_rows_slide_each_at_its_own_time():
+    model, lengths = new(context=6), np.array([6, 2, 5])
+    ids = texts(3, 6)
+    logits, state = model.read(ids, model.zero_state(3), lengths)
+    rows = [list(ids[b, :n]) for b, n in enumerate(lengths)]
+    for step in range(8):
+        new_ids = texts(3, 1, seed=step)
+        logits, state = model.read(new_ids, state)
+        for b, row in enumerate(rows):
+            row.append(new_ids[b, 0])
+            np.testing.assert_allclose(logits[b], windowed(model, np.array(row)), atol=1e-12)
 
 
 def test_forward_beyond_the_context_is_refused():
@@ -140,10 +159,30 @@ def test_forward_beyond_the_context_is_refused():
         model.forward(texts(1, 1), cache)
 
 
+def test_log_probabilities_are_those_of_the_logits():
+    model, text = new(), texts(1, C + 1)[0]
+    (logits, _), _ = model.forward(text[None, :-1])
+    p = np.exp(logits[0]) / np.exp(logits[0]).sum(-1, keepdims=True)
+    expected = np.log(p[np.arange(C), text[1:]])
+    np.testing.assert_allclose(model.log_probabilities(text), expected, atol=1e-12)
+
+
 def test_a_window_longer_than_the_context_is_refused():
     ids = texts(2, 13)
     with pytest.raises(ValueError, match="expected at most 12 tokens, found 13"):
         new().loss((ids, ids))
+
+
+@pytest.mark.parametrize("length", [2, 13, 14, 30, 41])
+def test_log_probabilities_of_a_long_text_see_half_a_context_or_more(length):
+    model, text = new(), texts(1, length)[0]
+    found = model.log_probabilities(text)
+    assert found.shape == (length - 1,)
+    for t in range(1, length):
+        begin = 0 if t <= C else -(-(t - C) // (C // 2)) * (C // 2)
+        logits = model.forward(text[None, begin:t])[0][0][0, -1]
+        expected = logits[text[t]] - np.log(np.exp(logits).sum())
+        assert found[t - 1] == pytest.approx(expected, abs=1e-10)
 
 
 def test_fresh_predictions_are_nearly_uniform():

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from model_checks import log_probabilities
 
 from minillm.data import RandomWindows, Windows
 from minillm.errors import InputError
@@ -35,7 +34,7 @@ def test_evaluation_is_the_mean_of_the_log_probabilities(length, batch):
     model, ids = make_model(), np.random.default_rng(2).integers(0, V, length)
     nats, tokens = evaluate_in_context(model, ids, batch)
     assert tokens == length - 1
-    assert nats == pytest.approx(-log_probabilities(model, ids).mean(), rel=1e-12)
+    assert nats == pytest.approx(-model.log_probabilities(ids).mean(), rel=1e-12)
 
 
 def test_few_windows_at_a_time_where_logits_are_many(monkeypatch):
