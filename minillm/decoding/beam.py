@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from minillm._kernels import twinned
 from minillm.decoding.sampling import next_probabilities, require_finite, sample
+from minillm.layers.types import State
 from minillm.models.target import select
 from minillm.ops.softmax import log_softmax
-
-State = dict[str, NDArray]
 
 
 class Decoder(Protocol):

@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.decoding.sampling import next_probabilities, sample
-
-State = dict[str, NDArray]
+from minillm.layers.types import State
 
 
 class LanguageModel(Protocol):

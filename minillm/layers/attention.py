@@ -22,10 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
+from minillm.layers import dense
 from minillm.layers.fresh import Fresh, uniform
-
-Params = dict[str, NDArray]
-Memory = dict[str, NDArray]
+from minillm.layers.types import Ids, Params, State
 
 
 class Attention:
@@ -38,14 +37,8 @@ class Attention:
         return {}
 
     def prepare(
-        self,
-        params: Params,
-        prefix: str,
-        hs: NDArray,
-        h_last: NDArray,
-        lengths: NDArray[np.integer],
-        H: int,
-    ) -> tuple[Memory, Callable]:
+        self, params: Params, prefix: str, hs: NDArray, h_last: NDArray, lengths: Ids, H: int
+    ) -> tuple[State, Callable]:
         """Make the memory of a source: the encoder's outputs as values, and their keys.
 
         hs (B, S, M), h_last (B, M), lengths (B,) -> memory.  H is the width of the queries.
@@ -65,7 +58,7 @@ class Attention:
         return hs, lambda dkeys: (dkeys, {})
 
     def attend(
-        self, params: Params, prefix: str, query: NDArray, memory: Memory
+        self, params: Params, prefix: str, query: NDArray, memory: State
     ) -> tuple[tuple[NDArray, NDArray | None], Callable]:
         """Return the context of each query, and its weights.
 
@@ -164,23 +157,13 @@ class Additive(Attention):
 
     def new_layer(self, prefix, H, M):
         """Declare ``W_q``, ``W_k``, ``b_k`` and ``v``."""
-        return {
-            f"{prefix}.W_q": Fresh((H, H), uniform(H**-0.5)),
-            f"{prefix}.W_k": Fresh((M, H), uniform(M**-0.5)),
-            f"{prefix}.b_k": Fresh((H,)),
-            f"{prefix}.v": Fresh((H,), uniform(H**-0.5)),
-        }
+        params = {f"{prefix}.W_q": Fresh((H, H), uniform(H**-0.5))}
+        params |= dense.new_matrix(prefix, "_k", M, H, uniform(M**-0.5))
+        return params | {f"{prefix}.v": Fresh((H,), uniform(H**-0.5))}
 
     def keys(self, params, prefix, hs, H):
         """hs (B, S, M) -> keys (B, S, H)."""
-        W_k, b_k = f"{prefix}.W_k", f"{prefix}.b_k"
-        keys, linear_backward = ops.linear(hs, params[W_k], params[b_k])
-
-        def backward(dkeys):
-            dhs, dW_k, db_k = linear_backward(dkeys)
-            return dhs, {W_k: dW_k, b_k: db_k}
-
-        return keys, backward
+        return dense.layer(params, prefix, hs, suffix="_k")
 
     def op(self, query, keys, values, lengths, W_q, v):
         """See :func:`minillm.ops.additive_attention`."""

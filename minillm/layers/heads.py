@@ -80,12 +80,7 @@ def self_attention(
 
 
 def cross_attention(
-    params: Params,
-    prefix: str,
-    x: NDArray,
-    memory: NDArray,
-    lengths: Ids | None,
-    heads: int,
+    params: Params, prefix: str, x: NDArray, memory: NDArray, lengths: Ids | None, heads: int
 ) -> tuple[NDArray, Callable]:
     """Attention of a target to a source.
 
@@ -121,12 +116,7 @@ def keys_and_values(
 
 
 def attend(
-    params: Params,
-    prefix: str,
-    x: NDArray,
-    k: NDArray,
-    v: NDArray,
-    lengths: Ids | None,
+    params: Params, prefix: str, x: NDArray, k: NDArray, v: NDArray, lengths: Ids | None
 ) -> tuple[NDArray, Callable]:
     """:func:`cross_attention` to keys and values (B, N, S, D/N): x (B, T, D) -> y (B, T, D).
 

@@ -17,10 +17,8 @@ from minillm import ops
 from minillm.layers.dropout import dropout as drop
 from minillm.layers.fresh import Fresh, Shape, side_by_side, uniform
 from minillm.layers.gradients import Trained, any_trained, merge_gradients
+from minillm.layers.types import Ids, Params, Rng, State
 from minillm.ops.recurrence import CELLS
-
-Params = dict[str, NDArray]
-State = dict[str, NDArray]
 
 
 def new_layer(
@@ -64,12 +62,7 @@ def zero_state(params: Params, prefix: str, cell: str, layers: int, B: int) -> S
 
 
 def layer(
-    params: Params,
-    prefix: str,
-    x: NDArray,
-    state: State,
-    cell: str,
-    lengths: NDArray[np.integer] | None = None,
+    params: Params, prefix: str, x: NDArray, state: State, cell: str, lengths: Ids | None = None
 ) -> tuple[tuple[NDArray, State], Callable]:
     """Run one layer over a whole sequence, in both directions if it has weights for both.
 
@@ -96,12 +89,7 @@ def layer(
 
 
 def _both_directions(
-    params: Params,
-    prefix: str,
-    x: NDArray,
-    state: State,
-    cell: str,
-    lengths: NDArray[np.integer] | None,
+    params: Params, prefix: str, x: NDArray, state: State, cell: str, lengths: Ids | None
 ) -> tuple[tuple[NDArray, State], Callable]:
     """Run two layers side by side; the second reads from right to left.
 
@@ -165,9 +153,9 @@ def stack(
     state: State,
     cell: str,
     layers: int,
-    lengths: NDArray[np.integer] | None = None,
+    lengths: Ids | None = None,
     dropout: float = 0.0,
-    rng: np.random.Generator | None = None,
+    rng: Rng = None,
 ) -> tuple[tuple[NDArray, State], Callable]:
     """Run L layers, each over the outputs of the previous one, with dropout between them.
 
@@ -205,55 +193,61 @@ def stack_over_ids(
     params: Params,
     prefix: str,
     embedding: str | None,
-    ids: NDArray[np.integer],
+    ids: Ids,
     state: State,
     cell: str,
     layers: int,
-    lengths: NDArray[np.integer] | None = None,
+    lengths: Ids | None = None,
     dropout: float = 0.0,
-    rng: np.random.Generator | None = None,
+    rng: Rng = None,
 ) -> tuple[tuple[NDArray, State], Callable]:
     """Run an embedding, x_t = E[id_t], with dropout, and a stack over it.
 
     ids (B, T) -> outputs as of :func:`stack`.  ``embedding`` is the name of E (V, I) among the
     parameters; None: the input is one-hot, and ``prefix.0.W_x`` has a row for each id.
-    ``backward(dhs, dstate=None, trained=None)`` -> dstate, gradients, including dE.  It stops
-    after the lowest layer that is trained.
-
-    The first layer multiplies every x_t by its W_x, but E[id] W_x is a row of E W_x.  In one
-    direction, without dropout of x, and with fewer rows in E than steps, the table E W_x
-    (V, gates H) is computed instead, and each step looks up its row.
+    ``backward(dhs, dstate=None, trained=None)`` -> dstate, gradients, dE among them.  It ends
+    with the lowest layer that is trained.
     """
-    E, W_x = None if embedding is None else params[embedding], f"{prefix}.0.W_x"
-    drops = rng is not None and dropout > 0
-    x, table_backward, x_backward = ids, None, None
-    if E is not None and W_x in params and len(E) < ids.size and not drops:
-        table, table_backward = ops.linear(E, params[W_x])
-        params = params | {W_x: table}
-    elif E is not None:
-        x, x_backward = _embedded(E, ids, dropout, rng)
-    outputs, stack_backward = stack(params, prefix, x, state, cell, layers, lengths, dropout, rng)
+    x, own_params, input_backward = _input(params, f"{prefix}.0.W_x", embedding, ids, dropout, rng)
+    outputs, stack_backward = stack(
+        own_params, prefix, x, state, cell, layers, lengths, dropout, rng
+    )
 
     def backward(dhs, dstate=None, trained=None):
         lowest = _lowest_trained(trained, prefix, embedding, layers)
         dx, dfirst, gradients = stack_backward(dhs, dstate, lowest)
-        if lowest == 0 and table_backward is not None:
-            # table = E W_x
-            gradients[embedding], gradients[W_x] = table_backward(gradients[W_x])
-        elif lowest == 0 and x_backward is not None:
-            gradients[embedding] = x_backward(dx)
+        if lowest == 0:
+            gradients |= input_backward(dx, gradients)
         return dfirst, gradients
 
     return outputs, backward
 
 
-def _embedded(
-    E: NDArray, ids: NDArray[np.integer], dropout: float, rng: np.random.Generator | None
-) -> tuple[NDArray, Callable]:
-    """ids (B, T), E (V, I) -> x (B, T, I).  ``backward(dx)`` -> dE."""
+def _input(
+    params: Params, W_x: str, embedding: str | None, ids: Ids, dropout: float, rng: Rng
+) -> tuple[NDArray, Params, Callable]:
+    """ids (B, T) -> the input of the first layer, and the parameters that it takes.
+
+    The first layer multiplies every x_t by its W_x.  But E[id] W_x is a row of E W_x.
+    In one direction, where E has fewer rows than there are steps and nothing is dropped
+    from x, this table (V, gates H) is computed instead, and each step looks up its row.
+    ``backward(dx, gradients)``, those of the stack -> the gradients that it adds or replaces.
+    """
+    if embedding is None:
+        return ids, params, lambda dx, gradients: {}
+    E, drops = params[embedding], rng is not None and dropout > 0
+    if W_x in params and len(E) < ids.size and not drops:
+        table, table_backward = ops.linear(E, params[W_x])
+
+        def backward(dx, gradients):
+            # table = E W_x
+            dE, dW_x = table_backward(gradients[W_x])
+            return {embedding: dE, W_x: dW_x}
+
+        return ids, params | {W_x: table}, backward
     x, embedding_backward = ops.embedding(ids, E)
     x, dropout_backward = drop(x, dropout, rng)
-    return x, lambda dx: embedding_backward(dropout_backward(dx))
+    return x, params, lambda dx, gradients: {embedding: embedding_backward(dropout_backward(dx))}
 
 
 def _lowest_trained(trained: Trained, prefix: str, embedding: str | None, layers: int) -> int:

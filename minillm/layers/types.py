@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Params = dict[str, NDArray]  # weights by name
+State = dict[str, NDArray]  # all that a model keeps of what it has read
 Gradients = dict[str, NDArray]
 Ids = NDArray[np.integer]  # ids, positions and lengths
 Rng = np.random.Generator | None  # None: there is no dropout

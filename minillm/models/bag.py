@@ -18,7 +18,6 @@ classification", without their hidden layer, which averages all n-grams equally;
 n-gram once.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,8 +25,9 @@ from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.layers.fresh import Fresh
-from minillm.layers.types import Gradients
+from minillm.layers.types import Backward, Rng
 from minillm.models import base, sizes
+from minillm.ops._padding import length_mask
 from minillm.text.ngrams import GROUPS
 
 
@@ -45,7 +45,7 @@ class BagConfig:
             raise ValueError(f"buckets: expected a multiple of {GROUPS}, found {self.buckets}")
 
 
-class Bag(base.Model[BagConfig]):
+class Bag(base.LabelModel[BagConfig]):
     """A row of weights for each n-gram.  ``params``: ``ngrams.W`` (V, C) and ``ngrams.b`` (C,)."""
 
     @staticmethod
@@ -54,16 +54,16 @@ class Bag(base.Model[BagConfig]):
         c = config
         return {"ngrams.W": Fresh((c.buckets, c.classes)), "ngrams.b": Fresh((c.classes,))}
 
-    def forward(self, ids: NDArray, lengths: NDArray) -> tuple[NDArray, Callable]:
-        """ids (B, G), lengths (B,) -> logits (B, C).
+    def forward(self, ids: NDArray, lengths: NDArray, rng: Rng = None) -> tuple[NDArray, Backward]:
+        """ids (B, G), lengths (B,) -> logits (B, C).  There is no dropout, and nothing to draw.
 
-        ``backward(dlogits)`` -> gradients keyed as ``params``.
+        ``backward(dlogits, trained=None)`` -> gradients keyed as ``params``.
         """
         x = self.weights(ids, lengths)  # (B, G)
         rows, embedding_backward = ops.embedding(ids, self.params["ngrams.W"])  # (B, G, C)
         logits = np.einsum("bg,bgc->bc", x, rows) + self.params["ngrams.b"]
 
-        def backward(dlogits):
+        def backward(dlogits, trained=None):
             # logits = sum over g of x_g W[g] + b:
             dW = embedding_backward(x[:, :, None] * dlogits[:, None, :])
             return {"ngrams.W": dW, "ngrams.b": dlogits.sum(axis=0)}
@@ -71,8 +71,8 @@ class Bag(base.Model[BagConfig]):
         return logits, backward
 
     def weights(self, ids: NDArray, lengths: NDArray) -> NDArray:
-        """x (B, G): 1 / sqrt(n of the group), and 0 in the padding."""
-        real = np.arange(ids.shape[1]) < lengths[:, None]
+        """x (B, G): 1 / sqrt(n of the group), and 0 where there is no n-gram."""
+        real = length_mask(lengths, ids.shape[1])
         groups = ids // (self.config.buckets // GROUPS)
         x = np.zeros(ids.shape, self.dtype)
         for group in range(GROUPS):
@@ -80,22 +80,3 @@ class Bag(base.Model[BagConfig]):
             n = members.sum(axis=1, keepdims=True)
             x += members / np.sqrt(np.maximum(n, 1)).astype(self.dtype)
         return x
-
-    def loss(
-        self,
-        batch: tuple[NDArray, NDArray, NDArray],
-        rng: np.random.Generator | None = None,
-        class_weights: NDArray | None = None,
-    ) -> tuple[np.floating, Callable[..., Gradients]]:
-        """The mean cross-entropy of (ids (B, G), lengths (B,), labels (B,)), in nats per text.
-
-        There is no dropout, and nothing to draw from rng.
-        """
-        ids, lengths, labels = batch
-        logits, logits_backward = self.forward(ids, lengths)
-        loss, loss_backward = base.label_loss(logits, labels, class_weights=class_weights)
-
-        def backward(trained=None):
-            return logits_backward(loss_backward())
-
-        return loss, backward

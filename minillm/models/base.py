@@ -8,11 +8,10 @@ from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.layers.fresh import Fresh, Shape, draw_all
-from minillm.layers.types import Backward, Ids, Rng
+from minillm.layers.types import Backward, Ids, Rng, State
 from minillm.models.sizes import sizes_of
 
 Config = TypeVar("Config")
-State = dict[str, NDArray]
 
 
 class Model(Generic[Config]):
@@ -96,19 +95,9 @@ class NextTokenModel(Model[Config]):
     A text may be cut anywhere: reading continues from the state.
     """
 
-    def zero_state(self, B: int) -> State:
-        """The state before a text begins, for B texts at a time."""
-        raise NotImplementedError
-
-    def forward(
-        self, ids: Ids, state: State, rng: Rng = None
-    ) -> tuple[tuple[NDArray, State], Callable]:
-        """The logits of the token after each id, and the state after the last: see the class."""
-        raise NotImplementedError
-
-    def read(self, ids: Ids, state: State) -> tuple[NDArray, State]:
-        """The logits of the token after the last id, and the state after it: see the class."""
-        raise NotImplementedError
+    zero_state: Callable[..., State]
+    forward: Callable[..., Any]
+    read: Callable[..., Any]
 
     def window_loss(
         self, inputs: Ids, targets: Ids, state: State, rng: Rng = None
@@ -133,18 +122,32 @@ class NextTokenModel(Model[Config]):
         return loss, backward
 
 
-def label_loss(
-    logits: NDArray,
-    labels: Ids,
-    smoothing: float = 0.0,
-    class_weights: NDArray | None = None,
-) -> tuple[np.floating, Callable[..., NDArray]]:
-    """The mean cross-entropy of the labels (B,), in nats, each weighted by its class.
+class LabelModel(Model[Config]):
+    """A classifier.
 
-    logits (B, classes), class_weights (classes,) or None: all 1 -> loss.
-    ``backward(dloss=1.0)`` -> dlogits.
+    A model of this kind defines ``forward(*inputs, rng)`` -> logits (B, classes), backward;
+    ``backward(dlogits, trained)`` -> gradients keyed as ``params``.
     """
-    if class_weights is None:
-        return ops.cross_entropy(logits, labels, None, smoothing)
-    loss, backward = ops.cross_entropy(logits, labels, None, smoothing, class_weights)
-    return loss, lambda dloss=1.0: backward(dloss)[0]
+
+    forward: Callable[..., Any]
+
+    def loss(
+        self, batch: tuple[NDArray, ...], rng: Rng = None, class_weights: NDArray | None = None
+    ) -> tuple[np.floating, Backward]:
+        """The mean cross-entropy of (inputs and labels (B,)) in nats, each weighted by its class.
+
+        With rng it is the loss to train on, with dropout and, if the config has it, label
+        smoothing.
+        """
+        *inputs, labels = batch
+        logits, logits_backward = self.forward(*inputs, rng=rng)
+        smoothing = 0.0 if rng is None else getattr(self.config, "label_smoothing", 0.0)
+        loss, loss_backward = ops.cross_entropy(logits, labels, None, smoothing, class_weights)
+
+        def backward(trained=None):
+            dlogits = loss_backward()
+            if class_weights is not None:
+                dlogits, _dclass_weights = dlogits
+            return logits_backward(dlogits, trained)
+
+        return loss, backward

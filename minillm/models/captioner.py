@@ -21,9 +21,8 @@ from minillm.layers import dense, recurrent
 from minillm.layers.dropout import dropout
 from minillm.layers.fresh import Fresh, normal
 from minillm.layers.gradients import merge_gradients
-from minillm.layers.types import Gradients
+from minillm.layers.types import Backward, Gradients, Rng, State
 from minillm.models import base, sizes, target
-from minillm.models.base import State
 
 Batch = tuple[NDArray, NDArray, NDArray]
 
@@ -46,13 +45,10 @@ class CaptionerConfig:
 
     @property
     def bos(self) -> int:
-        """The id before the first token of a caption."""
+        """The id that stands before the first token of a caption, and after the last."""
         return self.vocabulary
 
-    @property
-    def eos(self) -> int:
-        """The id after the last token of a caption; the same as ``bos``."""
-        return self.vocabulary
+    eos = bos
 
 
 class Captioner(base.Model[CaptionerConfig]):
@@ -69,22 +65,13 @@ class Captioner(base.Model[CaptionerConfig]):
         """Declare the parameters."""
         c = config
         D, H, V = c.embedding, c.hidden, c.vocabulary + 1
-        params = {
-            "image.W": Fresh((c.pixels, H), normal((2 / c.pixels) ** 0.5)),
-            "image.b": Fresh((H,)),
-            "first.W": Fresh((H, H), normal(H**-0.5)),
-            "first.b": Fresh((H,)),
-            "embedding.E": Fresh((V, D), normal()),
-        }
+        params = dense.new_matrix("image", "", c.pixels, H, normal((2 / c.pixels) ** 0.5))
+        params |= dense.new_matrix("first", "", H, H, normal(H**-0.5))
+        params |= {"embedding.E": Fresh((V, D), normal())}
         params |= recurrent.new_layer("decoder", c.cell, D, H)
-        return params | {
-            "output.W": Fresh((H, V), normal(H**-0.5)),
-            "output.b": Fresh((V,)),
-        }
+        return params | dense.new_matrix("output", "", H, V, normal(H**-0.5))
 
-    def loss(
-        self, batch: Batch, rng: np.random.Generator | None = None
-    ) -> tuple[np.floating, Callable[..., Gradients]]:
+    def loss(self, batch: Batch, rng: Rng = None) -> tuple[np.floating, Backward]:
         """The mean cross-entropy of captions, in nats per token.  With rng, there is dropout.
 
         batch is images (B, pixels), captions (B, T), lengths (B,).  A caption ends with EOS,
@@ -108,7 +95,7 @@ class Captioner(base.Model[CaptionerConfig]):
         return loss, backward
 
     def _first_state(
-        self, images: NDArray, rng: np.random.Generator | None = None
+        self, images: NDArray, rng: Rng = None
     ) -> tuple[State, Callable[[State], Gradients]]:
         """Return h_0 from the image; the cell of an lstm is zero: (B, H) each.
 

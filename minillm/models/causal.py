@@ -26,8 +26,8 @@ from minillm.layers import block as block_layer
 from minillm.layers import cache as cache_layer
 from minillm.layers import heads
 from minillm.layers.cache import Cache
-from minillm.layers.types import Backward, Ids, Rng
-from minillm.models.base import Config, NextTokenModel, State
+from minillm.layers.types import Backward, Ids, Rng, State
+from minillm.models.base import Config, NextTokenModel
 from minillm.ops.softmax import log_softmax
 
 

@@ -26,13 +26,11 @@ from minillm.layers import dense, recurrent
 from minillm.layers.dropout import dropout
 from minillm.layers.fresh import Fresh, normal, uniform
 from minillm.layers.gradients import merge_gradients
-from minillm.layers.types import Gradients
+from minillm.layers.types import Rng
 from minillm.models import base, sizes
 from minillm.ops.pooling import POOLINGS as OPS
 
 POOLINGS = ("last", *OPS, "attention")
-
-Batch = tuple[NDArray, NDArray, NDArray]
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ class ClassifierConfig:
         return 2 * self.hidden if self.bidirectional else self.hidden
 
 
-class Classifier(base.Model[ClassifierConfig]):
+class Classifier(base.LabelModel[ClassifierConfig]):
     """Embedding, L recurrent layers, a pool, an output layer.
 
     ``params``: ``embedding.E``; ``layers.0.W_x`` and so on (bidirectional:
@@ -83,9 +81,7 @@ class Classifier(base.Model[ClassifierConfig]):
             params["attention.u"] = Fresh((M,), uniform(M**-0.5))
         return params | dense.new_layer("output", M, c.classes)
 
-    def forward(
-        self, ids: NDArray, lengths: NDArray, rng: np.random.Generator | None = None
-    ) -> tuple[NDArray, Callable]:
+    def forward(self, ids: NDArray, lengths: NDArray, rng: Rng = None) -> tuple[NDArray, Callable]:
         """ids (B, T), lengths (B,) -> logits (B, classes).  With rng, there is dropout.
 
         ``backward(dlogits, trained=None)`` -> gradients keyed as ``params``.
@@ -108,25 +104,6 @@ class Classifier(base.Model[ClassifierConfig]):
             return merge_gradients(of_layers, of_pool, of_output)
 
         return logits, backward
-
-    def loss(
-        self,
-        batch: Batch,
-        rng: np.random.Generator | None = None,
-        class_weights: NDArray | None = None,
-    ) -> tuple[np.floating, Callable[..., Gradients]]:
-        """The mean cross-entropy of (ids (B, T), lengths (B,), labels (B,)), in nats per text.
-
-        With rng, there is dropout.
-        """
-        ids, lengths, labels = batch
-        logits, logits_backward = self.forward(ids, lengths, rng)
-        loss, loss_backward = base.label_loss(logits, labels, class_weights=class_weights)
-
-        def backward(trained=None):
-            return logits_backward(loss_backward(), trained)
-
-        return loss, backward
 
     def _pool(self, hs: NDArray, last: NDArray, lengths: NDArray) -> tuple[NDArray, Callable]:
         """hs (B, T, M), last (B, M) -> y (B, M).

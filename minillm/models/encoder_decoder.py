@@ -34,9 +34,8 @@ from minillm.layers import attention, dense, recurrent
 from minillm.layers.dropout import dropout
 from minillm.layers.fresh import Fresh, normal
 from minillm.layers.gradients import merge_gradients
-from minillm.layers.types import Gradients
+from minillm.layers.types import Backward, Rng, State
 from minillm.models import base, sizes, target
-from minillm.models.base import State
 
 Batch = tuple[NDArray, NDArray, NDArray, NDArray]
 
@@ -66,13 +65,10 @@ class EncoderDecoderConfig:
 
     @property
     def bos(self) -> int:
-        """The id before the first token of a target."""
+        """The id that stands before the first token of a target, and after the last."""
         return self.target_vocabulary
 
-    @property
-    def eos(self) -> int:
-        """The id after the last token of a target; the same as ``bos``."""
-        return self.target_vocabulary
+    eos = bos
 
     @property
     def memory(self) -> int:
@@ -115,9 +111,7 @@ class EncoderDecoder(base.Model[EncoderDecoderConfig]):
 
     # --- training -------------------------------------------------------------
 
-    def loss(
-        self, batch: Batch, rng: np.random.Generator | None = None
-    ) -> tuple[np.floating, Callable[..., Gradients]]:
+    def loss(self, batch: Batch, rng: Rng = None) -> tuple[np.floating, Backward]:
         """The mean cross-entropy of the targets, each token given those before it.
 
         batch is source (B, S), source lengths (B,), target (B, T), target lengths (B,).
@@ -145,10 +139,8 @@ class EncoderDecoder(base.Model[EncoderDecoderConfig]):
 
     # --- the encoder ----------------------------------------------------------
 
-    def _encode(
-        self, source: NDArray, lengths: NDArray, rng: np.random.Generator | None = None
-    ) -> tuple[State, Callable[..., Gradients]]:
-        """source (B, S), lengths (B,) -> the decoder's first state, including the memory.
+    def _encode(self, source: NDArray, lengths: NDArray, rng: Rng = None) -> tuple[State, Backward]:
+        """source (B, S), lengths (B,) -> the decoder's first state, with the memory.
 
         ``backward(dstate, trained=None)`` -> gradients of encoder, bridge and keys.
         """
@@ -190,21 +182,17 @@ class EncoderDecoder(base.Model[EncoderDecoderConfig]):
                 )
 
         def backward(dstate):
-            dlast, gradients = {}, {}
+            dlast, parts = {}, []
             for entry, entry_backward in backwards.items():
-                dlast[f"encoder.{entry}"], entry_gradients = entry_backward(
-                    dstate[f"decoder.{entry}"]
-                )
-                gradients = merge_gradients(gradients, entry_gradients)
-            return dlast, gradients
+                dlast[f"encoder.{entry}"], of_entry = entry_backward(dstate[f"decoder.{entry}"])
+                parts.append(of_entry)
+            return dlast, merge_gradients(*parts)
 
         return state, backward
 
     # --- the decoder ----------------------------------------------------------
 
-    def _decode(
-        self, inputs: NDArray, state: State, rng: np.random.Generator | None
-    ) -> tuple[NDArray, Callable]:
+    def _decode(self, inputs: NDArray, state: State, rng: Rng) -> tuple[NDArray, Callable]:
         """inputs (B, T) -> attentional states (B, T, H).
 
         ``backward(dattentional)`` -> dstate, gradients.
@@ -223,7 +211,7 @@ class EncoderDecoder(base.Model[EncoderDecoderConfig]):
         return attentional, backward
 
     def _attentional_state(
-        self, hs: NDArray, state: State, rng: np.random.Generator | None = None
+        self, hs: NDArray, state: State, rng: Rng = None
     ) -> tuple[tuple[NDArray, NDArray | None], Callable]:
         """a = tanh([context, h] W + b), with the context of the query h.
 

@@ -40,7 +40,6 @@ from minillm.layers.gradients import merge_gradients, prefixed, trained_within
 from minillm.layers.types import Backward, Rng
 from minillm.models import base, sizes
 from minillm.models.bert import BERT, BERTConfig
-from minillm.models.classifier import Batch
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.ops import pooling
@@ -112,7 +111,7 @@ class FineTunedConfig:
         return self.encoder.vocabulary
 
 
-class FineTuned(base.Model[FineTunedConfig]):
+class FineTuned(base.LabelModel[FineTunedConfig]):
     """An encoder, a pool, an output layer.
 
     ``params``: those of the encoder, such as ``encoder.embedding.E``; ``output.W`` (D, classes)
@@ -143,23 +142,6 @@ class FineTuned(base.Model[FineTunedConfig]):
             return merge_gradients(of_output, prefixed(PREFIX, of_encoder))
 
         return logits, backward
-
-    def loss(
-        self, batch: Batch, rng: Rng = None, class_weights: NDArray | None = None
-    ) -> tuple[np.floating, Backward]:
-        """The mean cross-entropy of (ids (B, T), lengths (B,), labels (B,)), in nats per text.
-
-        With rng, it is the training loss, with dropout and label smoothing.
-        """
-        ids, lengths, labels = batch
-        logits, logits_backward = self.forward(ids, lengths, rng)
-        smoothing = 0.0 if rng is None else self.config.label_smoothing
-        loss, loss_backward = base.label_loss(logits, labels, smoothing, class_weights)
-
-        def backward(trained=None):
-            return logits_backward(loss_backward(), trained)
-
-        return loss, backward
 
 
 def encoder_of(model: base.Model[Any]) -> Any:

@@ -68,10 +68,7 @@ class StepWeights:
 
 @twinned
 def gpt_step(
-    weights: StepWeights,
-    ids: NDArray[np.int64],
-    start: NDArray[np.int64],
-    past: list[NDArray],
+    weights: StepWeights, ids: NDArray[np.int64], start: NDArray[np.int64], past: list[NDArray]
 ) -> NDArray:
     """ids (B,) at the positions start (B,) -> the logits (B, V) of the next tokens.
 

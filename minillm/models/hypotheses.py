@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from minillm import ops
 from minillm._kernels import twinned
 from minillm.layers import block, dense, heads
-from minillm.models.base import Config, Model, State
+from minillm.layers.types import State
+from minillm.models.base import Config, Model
 from minillm.models.target import teacher_forcing
 from minillm.ops import _validate
 
@@ -37,13 +38,14 @@ class HypothesisWriter(Model[Config]):
     - ``past`` (B, K, T), the rows of each hypothesis: nothing else has to be copied when
       hypotheses are selected.
 
-    A subclass defines ``encode``, ``embed_target``, ``last_norm`` and ``output``: see
-    :mod:`minillm.models.transformer`.
+    A model of this kind defines ``encode``, ``embed``, ``target_E``, ``last_norm`` and ``output``:
+    see :mod:`minillm.models.transformer`.
     """
 
     config: Any
     encode: Callable[..., Any]
-    embed_target: Callable[..., Any]
+    embed: Callable[..., Any]
+    target_E: Any
     last_norm: Callable[..., Any]
     output: Callable[..., Any]
 
@@ -91,7 +93,7 @@ class HypothesisWriter(Model[Config]):
         p, N, lengths = self.params, self.config.heads, state["memory.lengths"]
         options = {"post_norm": self.config.post_norm}
         B, K, T = state["past"].shape
-        x, _ = self.embed_target(ids.reshape(B * K, 1), start=T)
+        x, _ = self.embed(self.target_E, ids.reshape(B * K, 1), start=T)
         x = x.reshape(B, K, self.config.width)
         state = _with_room(state, B * K)
         for layer in range(self.config.layers):

@@ -7,10 +7,8 @@ Source: Rumelhart, Hinton and Williams (1986), "Learning representations by
 back-propagating errors", with relu (Nair and Hinton 2010) in place of the sigmoid.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
@@ -18,7 +16,7 @@ from minillm.layers import dense
 from minillm.layers.dropout import dropout
 from minillm.layers.fresh import Fresh, normal
 from minillm.layers.gradients import merge_gradients
-from minillm.layers.types import Gradients
+from minillm.layers.types import Backward, Rng
 from minillm.models import base, sizes
 
 
@@ -36,50 +34,28 @@ class ImageClassifierConfig:
         sizes.check_below_one(self, "dropout")
 
 
-class ImageClassifier(base.Model[ImageClassifierConfig]):
+class ImageClassifier(base.LabelModel[ImageClassifierConfig]):
     """Two layers.  ``params``: ``hidden.W``, ``hidden.b``, ``output.W``, ``output.b``."""
 
     @staticmethod
     def new_parameters(config: ImageClassifierConfig) -> dict[str, Fresh]:
         """Declare the parameters."""
         c = config
-        return {
-            "hidden.W": Fresh((c.pixels, c.hidden), normal((2 / c.pixels) ** 0.5)),
-            "hidden.b": Fresh((c.hidden,)),
-            "output.W": Fresh((c.hidden, c.classes), normal(c.hidden**-0.5)),
-            "output.b": Fresh((c.classes,)),
-        }
+        hidden = dense.new_matrix("hidden", "", c.pixels, c.hidden, normal((2 / c.pixels) ** 0.5))
+        return hidden | dense.new_matrix("output", "", c.hidden, c.classes, normal(c.hidden**-0.5))
 
-    def forward(
-        self, images: NDArray, rng: np.random.Generator | None = None
-    ) -> tuple[NDArray, Callable]:
+    def forward(self, images: NDArray, rng: Rng = None) -> tuple[NDArray, Backward]:
         """images (B, pixels) -> logits (B, classes).  With rng, there is dropout.
 
-        ``backward(dlogits)`` -> gradients keyed as ``params``.
+        ``backward(dlogits, trained=None)`` -> gradients keyed as ``params``.
         """
         h, hidden_backward = dense.layer(self.params, "hidden", images, ops.relu)
         h, dropout_backward = dropout(h, self.config.dropout, rng)
         logits, output_backward = dense.layer(self.params, "output", h)
 
-        def backward(dlogits):
-            dh, output_gradients = output_backward(dlogits)
-            _dimages, gradients = hidden_backward(dropout_backward(dh))
-            return merge_gradients(gradients, output_gradients)
+        def backward(dlogits, trained=None):
+            dh, of_output = output_backward(dlogits)
+            _dimages, of_hidden = hidden_backward(dropout_backward(dh))
+            return merge_gradients(of_hidden, of_output)
 
         return logits, backward
-
-    def loss(
-        self,
-        batch: tuple[NDArray, NDArray],
-        rng: np.random.Generator | None = None,
-        class_weights: NDArray | None = None,
-    ) -> tuple[np.floating, Callable[..., Gradients]]:
-        """The mean cross-entropy of (images (B, pixels), classes (B,)), in nats per image."""
-        images, classes = batch
-        logits, logits_backward = self.forward(images, rng)
-        loss, loss_backward = base.label_loss(logits, classes, class_weights=class_weights)
-
-        def backward(trained=None):
-            return logits_backward(loss_backward())
-
-        return loss, backward

@@ -24,13 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
-from minillm.layers import dense, recurrent
+from minillm.layers import dense, embedding, recurrent
 from minillm.layers.dropout import dropout
 from minillm.layers.fresh import Fresh, normal
 from minillm.layers.gradients import merge_gradients
-from minillm.layers.types import Gradients
+from minillm.layers.types import Backward, Ids, Rng, State
 from minillm.models import base, sizes
-from minillm.models.base import State
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,7 @@ class LanguageModel(base.NextTokenModel[LanguageModelConfig]):
         return recurrent.zero_state(self.params, "layers", c.cell, c.layers, B)
 
     def forward(
-        self, ids: NDArray[np.integer], state: State, rng: np.random.Generator | None = None
+        self, ids: Ids, state: State, rng: Rng = None
     ) -> tuple[tuple[NDArray, State], Callable]:
         """Return the logits of the token after each id, and the state after the last.
 
@@ -123,22 +122,14 @@ class LanguageModel(base.NextTokenModel[LanguageModelConfig]):
 
         ``backward(dlogits)`` -> dy, gradients.
         """
-        logits, output_backward = ops.linear(y, *self._output())
-
-        def backward(dlogits):
-            dy, dW, db = output_backward(dlogits)
-            of_W = {"embedding.E": dW.T} if self.config.tied else {"output.W": dW}
-            return dy, of_W | {"output.b": db}
-
-        return logits, backward
+        if self.config.tied:
+            return embedding.output(self.params, "embedding.E", y, "output.b")
+        return dense.layer(self.params, "output", y)
 
     def hidden(
-        self,
-        ids: NDArray[np.integer],
-        lengths: NDArray[np.integer] | None = None,
-        rng: np.random.Generator | None = None,
-    ) -> tuple[NDArray, Callable[..., Gradients]]:
-        """Return the outputs of the last layer, for models that use this one as an encoder.
+        self, ids: Ids, lengths: Ids | None = None, rng: Rng = None
+    ) -> tuple[NDArray, Backward]:
+        """Return the last layer's outputs, for a model that is made of this one.
 
         ids (B, T), lengths (B,) or None: all T -> hs (B, T, H), zero in the padding.  With rng
         there is dropout.  ``backward(dhs, trained=None)`` -> gradients.
@@ -151,8 +142,8 @@ class LanguageModel(base.NextTokenModel[LanguageModelConfig]):
 
         return hs, backward
 
-    def read(self, ids: NDArray[np.integer], state: State) -> tuple[NDArray, State]:
-        """Return the logits of the token after the last id, and the state, for generation.
+    def read(self, ids: Ids, state: State) -> tuple[NDArray, State]:
+        """Return the logits of the id after the last, and the state after it, for generation.
 
         ids (B, T) -> logits (B, V), state.
         """
@@ -163,7 +154,7 @@ class LanguageModel(base.NextTokenModel[LanguageModelConfig]):
         else:
             (_, last), _ = self._recurrence(ids, state)
             h = last[f"layers.{c.layers - 1}.h"]
-        logits, _ = ops.linear(h, *self._output())
+        logits, _ = self.predict(h)
         return logits, last
 
     def one_hot(self) -> "LanguageModel":
@@ -182,11 +173,7 @@ class LanguageModel(base.NextTokenModel[LanguageModelConfig]):
         return LanguageModel(replace(c, embedding=0, tied=False), params=params)
 
     def _recurrence(
-        self,
-        ids: NDArray[np.integer],
-        state: State,
-        rng: np.random.Generator | None = None,
-        lengths: NDArray[np.integer] | None = None,
+        self, ids: Ids, state: State, rng: Rng = None, lengths: Ids | None = None
     ) -> tuple[tuple[NDArray, State], Callable]:
         """x_t = E[id_t], h_t = recurrence(x_t, h_{t-1}): see ``recurrent.stack_over_ids``."""
         c = self.config
@@ -194,8 +181,3 @@ class LanguageModel(base.NextTokenModel[LanguageModelConfig]):
         return recurrent.stack_over_ids(
             self.params, "layers", E, ids, state, c.cell, c.layers, lengths, c.dropout, rng
         )
-
-    def _output(self) -> tuple[NDArray, NDArray]:
-        """Return W (H, V) and b (V,)."""
-        p = self.params
-        return p["embedding.E"].T if self.config.tied else p["output.W"], p["output.b"]

@@ -24,8 +24,8 @@ from minillm.layers import dense
 from minillm.layers.dropout import dropout
 from minillm.layers.fresh import Fresh, normal
 from minillm.layers.gradients import merge_gradients
+from minillm.layers.types import Ids, Rng, State
 from minillm.models import base, sizes
-from minillm.models.base import State
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class NeuralNGram(base.NextTokenModel[NeuralNGramConfig]):
         return {"context": np.zeros((B, self.config.order - 2), np.int64)}
 
     def forward(
-        self, ids: NDArray[np.integer], state: State, rng: np.random.Generator | None = None
+        self, ids: Ids, state: State, rng: Rng = None
     ) -> tuple[tuple[NDArray, State], Callable]:
         """Return the logits of the token after each id, and the state after the last.
 
@@ -78,8 +78,8 @@ class NeuralNGram(base.NextTokenModel[NeuralNGramConfig]):
         logits, backward = self._predict(contexts, rng)
         return (logits, self._state_after(text)), backward
 
-    def read(self, ids: NDArray[np.integer], state: State) -> tuple[NDArray, State]:
-        """Return the logits of the token after the last id, and the state, for generation.
+    def read(self, ids: Ids, state: State) -> tuple[NDArray, State]:
+        """Return the logits of the id after the last, and the state after it, for generation.
 
         ids (B, T) -> logits (B, V), state.
         """
@@ -87,10 +87,8 @@ class NeuralNGram(base.NextTokenModel[NeuralNGramConfig]):
         logits, _ = self._predict(text[:, 1 - self.config.order :])
         return logits, self._state_after(text)
 
-    def _predict(
-        self, contexts: NDArray[np.integer], rng: np.random.Generator | None = None
-    ) -> tuple[NDArray, Callable]:
-        """Return the logits of the token after each context: contexts (..., n - 1) -> (..., V).
+    def _predict(self, contexts: Ids, rng: Rng = None) -> tuple[NDArray, Callable]:
+        """Return the logits of the id after each context: contexts (..., n - 1) -> (..., V).
 
         ``backward(dlogits, trained=None)`` -> gradients keyed as ``params``.
         """
@@ -113,6 +111,6 @@ class NeuralNGram(base.NextTokenModel[NeuralNGramConfig]):
 
         return logits, backward
 
-    def _state_after(self, text: NDArray[np.integer]) -> State:
-        """Return the state after a text: its last n - 2 ids."""
+    def _state_after(self, text: Ids) -> State:
+        """Return the state that the last n - 2 ids of a text make."""
         return {"context": text[:, text.shape[1] - (self.config.order - 2) :].astype(np.int64)}

@@ -41,6 +41,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm._kernels import twinned
+from minillm.models import sizes as checks
 
 Ids = NDArray[np.int32]
 Floats = NDArray[np.floating]
@@ -327,17 +328,12 @@ class NGramConfig:
     sizes: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("vocabulary", "order"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected 1 or more, found {getattr(self, name)}")
+        checks.check_at_least(self, 1, "vocabulary", "order")
         for name in ("line_end", "unknown"):
             id = getattr(self, name)
             if id is not None and not 0 <= id < self.vocabulary:
                 raise ValueError(f"{name}: expected an id in 0..{self.vocabulary - 1}, found {id}")
-        if self.smoothing not in SMOOTHINGS:
-            raise ValueError(
-                f"smoothing: expected one of {tuple(SMOOTHINGS)}, found {self.smoothing!r}"
-            )
+        checks.check_one_of(self, "smoothing", tuple(SMOOTHINGS))
         if not self.k > 0:
             raise ValueError(f"k: expected above 0, found {self.k}")
         if sorted(self.prune) != list(self.prune):  # else an n-gram might lose its context
@@ -379,28 +375,28 @@ class NGram:
         self.config, self.params = config, params
         check_params(config, params)
 
-    def __repr__(self) -> str:
-        sizes = ", ".join(f"{size:,} {n}-grams" for n, size in enumerate(self.config.sizes, 1))
-        return f"<NGram {self.config.smoothing}: {sizes}>"
-
     def probabilities(self, ids: Ids) -> Floats:
         """Return log10 p of each token given those before it: ids (T,) -> (T,) float64.
 
         The starts of sentences in ids are given, not predicted: log10 p is 0 there.
         """
-        params = self.params
-        log_p = params["log_p.1"][ids].astype(np.float64)
+        log_p = self.params["log_p.1"][:][ids].astype(np.float64)
         number = ids
         for n in range(2, self.config.order + 1):
             # The context is the n-gram one shorter that ends at the token before.
-            context = shifted(-1, number)
-            number = find_children(params[f"first.{n}"], params[f"word.{n}"], context, ids)
-            known, seen = context >= 0, number >= 0
-            log_p[known] += params[f"backoff.{n - 1}"][context[known]]
-            log_p[seen] = params[f"log_p.{n}"][number[seen]]
+            number = self._look_up(n, shifted(-1, number), ids, log_p)
         log_p[log_p <= IMPOSSIBLE] = -np.inf
         log_p[ids == self.config.start] = 0
         return log_p
+
+    def _look_up(self, n: int, context: Ids, ids: Ids, log_p: Floats) -> Ids:
+        """Return the numbers of the n-grams of length n; change log_p to what they say."""
+        params = self.params
+        number = find_children(params[f"first.{n}"], params[f"word.{n}"], context, ids)
+        known, seen = context >= 0, number >= 0
+        log_p[known] += params[f"backoff.{n - 1}"][context[known]]
+        log_p[seen] = params[f"log_p.{n}"][number[seen]]
+        return number
 
     def score(self, chunks: Iterable[Ids]) -> Score:
         """Return the score of a text, which may be cut into chunks anywhere."""

@@ -45,7 +45,6 @@ from numpy.typing import NDArray
 from minillm.data.streams import OnDisk, Spill, regroup
 from minillm.errors import InputError
 from minillm.models.ngram import (
-    IMPOSSIBLE,
     SMOOTHINGS,
     Floats,
     Ids,
@@ -537,40 +536,33 @@ class NGramOnDisk(NGram):
     """
 
     def __init__(self, config: NGramConfig, params: dict[str, OnDisk], streams: Streams):
-        self.config, self.columns, self.streams = config, params, streams
+        self.config, self.streams = config, streams
         self.params = params  # type: ignore[assignment]
 
     def score(self, chunks: Iterable[Ids]) -> Score:
         """Return the score of a text: see `NGram.score`."""
         return super().score(regroup(chunks, self.streams.chunk))
 
-    def probabilities(self, ids: Ids) -> Floats:
-        """Return log10 p of each token: see `NGram.probabilities`."""
-        columns = self.columns
-        log_p = columns["log_p.1"][:][ids].astype(np.float64)
-        number = ids
-        for n in range(2, self.config.order + 1):
-            context = shifted(-1, number)
-            number = np.full(len(ids), -1, np.int32)
-            for contexts, first in self._families(n):
-                here = np.flatnonzero((context >= contexts.start) & (context < contexts.stop))
-                contexts_here, last = context[here] - np.int32(contexts.start), ids[here]
-                ngrams = slice(int(first[0]), int(first[-1]))
-                words = columns[f"word.{n}"][ngrams]
-                child = find_children(first - first[0], words, contexts_here, last)
-                log_p[here] += columns[f"backoff.{n - 1}"][contexts][contexts_here]
-                seen = here[child >= 0]
-                child = child[child >= 0]
-                log_p[seen] = columns[f"log_p.{n}"][ngrams][child]
-                number[seen] = child + first[0]
-                self.streams.progress(f"measuring: {n}-grams, {ngrams.stop:,} read")
-        log_p[log_p <= IMPOSSIBLE] = -np.inf
-        log_p[ids == self.config.start] = 0
-        return log_p
+    def _look_up(self, n: int, context: Ids, ids: Ids, log_p: Floats) -> Ids:
+        params = self.params
+        number = np.full(len(ids), -1, np.int32)
+        for contexts, first in self._families(n):
+            here = np.flatnonzero((context >= contexts.start) & (context < contexts.stop))
+            contexts_here, last = context[here] - np.int32(contexts.start), ids[here]
+            ngrams = slice(int(first[0]), int(first[-1]))
+            words = params[f"word.{n}"][ngrams]
+            child = find_children(first - first[0], words, contexts_here, last)
+            log_p[here] += params[f"backoff.{n - 1}"][contexts][contexts_here]
+            seen = here[child >= 0]
+            child = child[child >= 0]
+            log_p[seen] = params[f"log_p.{n}"][ngrams][child]
+            number[seen] = child + first[0]
+            self.streams.progress(f"measuring: {n}-grams, {ngrams.stop:,} read")
+        return number
 
     def _families(self, n: int) -> Iterator[tuple[slice, Ids]]:
-        """Yield contexts and ``first``, the places of their n-grams, a block at a time."""
-        column, block, at = self.columns[f"first.{n}"], 4 * self.streams.block, 0
+        """Yield contexts and ``first``, which says where their n-grams are, a block at a time."""
+        column, block, at = self.params[f"first.{n}"], 4 * self.streams.block, 0
         while at < len(column) - 1:
             first = column[at : at + block + 1]
             many = int(np.searchsorted(first, first[0] + block, "right")) - 1

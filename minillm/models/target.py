@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.layers import dense
-from minillm.layers.types import Gradients, Ids
-from minillm.models.base import State
+from minillm.layers.types import Gradients, Ids, State
 from minillm.ops._padding import length_mask
 
 

@@ -79,13 +79,10 @@ class TransformerConfig:
 
     @property
     def bos(self) -> int:
-        """The id before the first token of a target."""
+        """The id that stands before the first token of a target, and after the last."""
         return self.target_vocabulary
 
-    @property
-    def eos(self) -> int:
-        """The id after the last token of a target; the same as ``bos``."""
-        return self.target_vocabulary
+    eos = bos
 
 
 class Transformer(HypothesisWriter[TransformerConfig]):
@@ -137,7 +134,7 @@ class Transformer(HypothesisWriter[TransformerConfig]):
             dmemory, of_decoder = decode_backward(dy, trained)
             of_encoder = encode_backward(dmemory, trained)
             if self._tied:
-                of_output = {self._target_E: of_output["output.W"].T}
+                of_output = {self.target_E: of_output["output.W"].T}
             return merge_gradients(of_decoder, of_output, of_encoder)  # E has up to three uses
 
         return loss, backward
@@ -151,7 +148,7 @@ class Transformer(HypothesisWriter[TransformerConfig]):
 
         ``backward(dmemory, trained=None)`` -> gradients.
         """
-        x, embed_backward = self._embed(self._source_E, source, rng)
+        x, embed_backward = self.embed(self.source_E, source, rng)
         backwards = {}
         for layer in range(self.config.layers):
             b = f"encoder.{layer}"
@@ -160,7 +157,7 @@ class Transformer(HypothesisWriter[TransformerConfig]):
 
         def backward(dmemory, trained=None):
             dx, of_norm = norm_backward(dmemory)
-            dx, of_blocks = backward_through(backwards, dx, trained, self._source_E)
+            dx, of_blocks = backward_through(backwards, dx, trained, self.source_E)
             of_embedding = {} if dx is None else embed_backward(dx)
             return merge_gradients(of_norm, of_blocks, of_embedding)
 
@@ -173,7 +170,7 @@ class Transformer(HypothesisWriter[TransformerConfig]):
 
         ``backward(dy, trained=None)`` -> dmemory, gradients.
         """
-        x, embed_backward = self.embed_target(inputs, rng)
+        x, embed_backward = self.embed(self.target_E, inputs, rng)
         backwards = []
         for layer in range(self.config.layers):
             past = {"causal": True, "memory": memory, "memory_lengths": lengths}
@@ -192,13 +189,7 @@ class Transformer(HypothesisWriter[TransformerConfig]):
 
         return y, backward
 
-    def embed_target(
-        self, ids: NDArray, rng: Rng = None, start: int = 0
-    ) -> tuple[NDArray, Backward]:
-        """sqrt(D) E[ids] + P of target tokens: see :meth:`_embed`."""
-        return self._embed(self._target_E, ids, rng, start)
-
-    def _embed(
+    def embed(
         self, E: str, ids: NDArray, rng: Rng = None, start: int = 0
     ) -> tuple[NDArray, Backward]:
         """sqrt(D) E[ids] + P, with dropout: ids (B, T), at the positions from ``start`` on
@@ -226,15 +217,17 @@ class Transformer(HypothesisWriter[TransformerConfig]):
         return norm(self.params, prefix, x)
 
     def output(self) -> dict[str, NDArray]:
-        """The weights of the output layer; if tied, the transposed embeddings."""
-        return {"output.W": self.params[self._target_E].T} if self._tied else self.params
+        """The weights of the output layer; tied, they are the transposed embeddings."""
+        return {"output.W": self.params[self.target_E].T} if self._tied else self.params
 
     @property
-    def _source_E(self) -> str:
+    def source_E(self) -> str:
+        """The name of the source's embeddings."""
         return "embedding.E" if self.config.shared else "source.E"
 
     @property
-    def _target_E(self) -> str:
+    def target_E(self) -> str:
+        """The name of the target's embeddings."""
         return "embedding.E" if self.config.shared else "target.E"
 
     @property

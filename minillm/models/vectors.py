@@ -25,9 +25,6 @@ class Vectors:
         length = np.linalg.norm(vectors, axis=1, keepdims=True)
         self.directions = vectors / np.where(length > 0, length, 1)
 
-    def __repr__(self) -> str:
-        return f"<Vectors: {len(self.words):,} words, {self.vectors.shape[1]} numbers each>"
-
     def __len__(self) -> int:
         return len(self.words)
 

@@ -40,6 +40,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm._kernels import twinned
+from minillm.models import sizes
 from minillm.ops import _validate
 from minillm.ops.activations import logistic
 
@@ -66,13 +67,10 @@ class Word2VecConfig:
     power: float = 0.75
 
     def __post_init__(self) -> None:
-        if self.vocabulary < 2:
-            raise ValueError(f"vocabulary: expected 2 words or more, found {self.vocabulary}")
-        if self.algorithm not in ("skip-gram", "cbow"):
-            raise ValueError(f'algorithm: expected "skip-gram" or "cbow", found {self.algorithm!r}')
-        for name, least in (("dimension", 1), ("window", 1), ("negative", 0), ("subsample", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}: expected {least} or more, found {getattr(self, name)}")
+        sizes.check_at_least(self, 2, "vocabulary")
+        sizes.check_one_of(self, "algorithm", ("skip-gram", "cbow"))
+        sizes.check_at_least(self, 1, "dimension", "window")
+        sizes.check_at_least(self, 0, "negative", "subsample")
         if not -10 <= self.power <= 10:
             raise ValueError(f"power: expected -10 to 10, found {self.power}")
 
@@ -111,10 +109,6 @@ class Word2Vec:
         self._share, self._alias = alias_table((counts / counts.max()) ** config.power)
         self._paths = huffman_paths(counts if config.negative == 0 else counts[:0])
 
-    def __repr__(self) -> str:
-        c = self.config
-        return f"<Word2Vec {c.algorithm}: {c.vocabulary:,} vectors of {c.dimension} numbers>"
-
     @property
     def matrices(self) -> tuple[Floats, Floats]:
         """Both matrices as they are in memory, with padded rows; replicas exchange these."""
@@ -137,14 +131,9 @@ class Word2Vec:
         0 only measures the loss.
 
         -> the sum of the losses in nats, and the number of predictions.
-        Raises TypeError or ValueError where arguments do not fit.
+        Raises TypeError or ValueError where words or starts do not fit.
         """
         config, op = self.config, "word2vec"
-        _validate.require_array(op, "rates", rates)
-        if rates.dtype.kind != "f":
-            raise TypeError(f"{op}: rates: expected floats, found {rates.dtype}")
-        if rates.ndim != 1 or not np.isfinite(rates).all():
-            raise ValueError(f"{op}: rates: expected one finite number for each sentence")
         ids = _validate.ids(op, "words", words, config.vocabulary, (np.size(words),))
         starts = _validate.ids(op, "starts", starts, len(ids) + 1, (len(rates) + 1,))
         if starts[0] != 0 or starts[-1] != len(ids) or (starts[1:] < starts[:-1]).any():
@@ -165,9 +154,9 @@ class Word2Vec:
             path_starts=path_starts,
             path_nodes=path_nodes,
             path_labels=path_labels,
-            seed=_validate.whole(op, "seed", seed, 0, 2**64 - 1),
-            sentence=_validate.whole(op, "sentence", sentence, 0, 2**63 - 1),
-            threads=_validate.whole(op, "threads", threads, 1, 2**31 - 1),
+            seed=seed,
+            sentence=sentence,
+            threads=threads,
         )
 
 

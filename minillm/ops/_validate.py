@@ -125,16 +125,9 @@ def floats_or_ids(
     if not isinstance(x, np.ndarray) or x.dtype.kind not in "iu":
         return x, floats(op, x=(x, axes), **arguments)
     sizes = floats(op, **arguments)
-    *letters, width = axes.split()
-    expected = [sizes.get(letter) for letter in letters]
-    fits = x.ndim == len(letters) and x.size > 0
-    if not fits or any(n not in (None, size) for n, size in zip(expected, x.shape, strict=True)):
-        shape = ", ".join(
-            letter if size is None else f"{letter} = {size}"
-            for letter, size in zip(letters, expected, strict=True)
-        )
-        raise ValueError(f"{op}: x: expected shape ({shape}), found {x.shape}")
-    return ids(op, "x", x, sizes[width]), dict(zip(letters, x.shape, strict=True)) | sizes
+    leading, width = axes.rsplit(maxsplit=1)
+    _fit(op, "x", x.shape, leading, sizes)
+    return ids(op, "x", x, sizes[width]), sizes
 
 
 def mask(op: str, name: str, array: NDArray, shape: tuple[int, ...]) -> NDArray[np.bool_]:
@@ -174,15 +167,6 @@ def below_one(op: str, name: str, value: Any) -> float:
     if not 0 <= checked < 1:
         raise ValueError(f"{op}: {name}: expected at least 0 and below 1, found {value}")
     return checked
-
-
-def whole(op: str, name: str, value: Any, least: int, most: int) -> int:
-    """Return a whole number in least..most."""
-    if not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{op}: {name}: expected a whole number, found {type(value).__name__}")
-    if not least <= value <= most:
-        raise ValueError(f"{op}: {name}: expected {least}..{most}, found {value}")
-    return int(value)
 
 
 def flag(op: str, name: str, value: Any) -> bool:

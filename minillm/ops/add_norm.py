@@ -67,12 +67,7 @@ def add_norm_forward(
 
 @twinned
 def add_norm_backward(
-    dtotal: NDArray,
-    dy: NDArray,
-    total: NDArray,
-    gain: NDArray,
-    mean: NDArray,
-    inverse_std: NDArray,
+    dtotal: NDArray, dy: NDArray, total: NDArray, gain: NDArray, mean: NDArray, inverse_std: NDArray
 ) -> tuple[NDArray, NDArray, NDArray]:
     """dtotal, dy, total (N, D), gain (D,), mean, inverse_std (N,) -> dx (N, D), dgain, dbias."""
     # y = layer_norm(total)

@@ -8,15 +8,17 @@ backward hide elsewhere.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from minillm import ops
+from minillm.ops.recurrence import CELLS, Cell
 
 Case = tuple[Callable, tuple[Any, ...]]
 Generator = np.random.Generator
-
+Shape = int | tuple[int, ...]
 
 CASES: dict[str, Callable[..., Case]] = {}
 
@@ -27,33 +29,32 @@ def case(draw: Callable[..., Case]) -> Callable[..., Case]:
     return draw
 
 
+def _normal(rng: Generator, *shapes: Shape) -> tuple[np.ndarray, ...]:
+    return tuple(rng.standard_normal(shape) for shape in shapes)
+
+
 def _lengths(rng: Generator, B: int, T: int) -> np.ndarray:
     return rng.integers(0, T + 1, B)
 
 
 @case
 def linear(rng: Generator, B: int = 3, T: int = 4, I: int = 4, O: int = 5) -> Case:
-    return ops.linear, (
-        rng.standard_normal((B, T, I)),
-        rng.standard_normal((I, O)),
-        rng.standard_normal(O),
-    )
+    return ops.linear, _normal(rng, (B, T, I), (I, O), O)
 
 
 @case
 def embedding(rng: Generator, B: int = 3, T: int = 5, V: int = 6, D: int = 3) -> Case:
     ids = rng.integers(0, V, (B, T))  # repeats are likely: their gradients must add up
-    return lambda E: ops.embedding(ids, E), (rng.standard_normal((V, D)),)
+    return lambda E: ops.embedding(ids, E), _normal(rng, (V, D))
 
 
-@case
-def tanh(rng: Generator, B: int = 4, D: int = 5) -> Case:
-    return ops.tanh, (rng.standard_normal((B, D)),)
+def _smooth(op: Callable, rng: Generator, B: int = 4, D: int = 5) -> Case:
+    """A smooth op of one array of any shape."""
+    return op, (2 * rng.standard_normal((B, D)),)
 
 
-@case
-def sigmoid(rng: Generator, B: int = 4, D: int = 5) -> Case:
-    return ops.sigmoid, (rng.standard_normal((B, D)),)
+for op in (ops.tanh, ops.sigmoid, ops.silu):
+    CASES[op.__name__] = partial(_smooth, op)
 
 
 @case
@@ -63,14 +64,9 @@ def relu(rng: Generator, B: int = 4, D: int = 5) -> Case:
 
 
 @case
-def silu(rng: Generator, B: int = 4, D: int = 5) -> Case:
-    return ops.silu, (2 * rng.standard_normal((B, D)),)
-
-
-@case
 def gelu(rng: Generator, B: int = 4, D: int = 5) -> Case:
     approximate = bool(rng.integers(2))
-    return lambda x: ops.gelu(x, approximate), (2 * rng.standard_normal((B, D)),)
+    return _smooth(lambda x: ops.gelu(x, approximate), rng, B, D)
 
 
 @case
@@ -80,17 +76,12 @@ def softmax(rng: Generator, B: int = 3, T: int = 4, D: int = 5) -> Case:
 
 @case
 def layer_norm(rng: Generator, B: int = 3, T: int = 4, D: int = 5) -> Case:
-    return ops.layer_norm, (
-        rng.standard_normal((B, T, D)),
-        rng.standard_normal(D),
-        rng.standard_normal(D),
-    )
+    return ops.layer_norm, _normal(rng, (B, T, D), D, D)
 
 
 @case
 def add_norm(rng: Generator, B: int = 3, T: int = 4, D: int = 5) -> Case:
-    x, h = rng.standard_normal((2, B, T, D))
-    gain, bias = rng.standard_normal((2, D))
+    x, h, gain, bias = _normal(rng, (B, T, D), (B, T, D), D, D)
     if rng.integers(2):
         return ops.add_norm, (x, h, gain, bias)
     return lambda x, gain, bias: ops.add_norm(x, None, gain, bias), (x, gain, bias)
@@ -98,7 +89,7 @@ def add_norm(rng: Generator, B: int = 3, T: int = 4, D: int = 5) -> Case:
 
 @case
 def rms_norm(rng: Generator, B: int = 3, T: int = 4, D: int = 5) -> Case:
-    return ops.rms_norm, (rng.standard_normal((B, T, D)), rng.standard_normal(D))
+    return ops.rms_norm, _normal(rng, (B, T, D), D)
 
 
 @case
@@ -109,9 +100,7 @@ def rotary(rng: Generator, B: int = 2, N: int = 2, T: int = 4, D: int = 3) -> Ca
 @case
 def dropout(rng: Generator, B: int = 4, D: int = 5) -> Case:
     seed, rate = rng.integers(2**32), rng.uniform(0, 0.9)
-    return lambda x: ops.dropout(x, rate, np.random.default_rng(seed)), (
-        rng.standard_normal((B, D)),
-    )
+    return lambda x: ops.dropout(x, rate, np.random.default_rng(seed)), _normal(rng, (B, D))
 
 
 @case
@@ -133,70 +122,33 @@ def reverse(rng: Generator, B: int = 3, T: int = 4, D: int = 3) -> Case:
     return ops.reverse, (rng.standard_normal((B, T, D)), _lengths(rng, B, T))
 
 
-@case
-def rnn(rng: Generator, B: int = 3, T: int = 5, I: int = 4, H: int = 3) -> Case:
-    return ops.rnn, (
-        rng.standard_normal((B, T, I)),
-        rng.standard_normal((B, H)),
-        rng.standard_normal((I, H)) / np.sqrt(I),
-        rng.standard_normal((H, H)) / np.sqrt(H),
-        rng.standard_normal(H),
-        _lengths(rng, B, T),
-    )
+def _recurrence(cell: Cell, rng: Generator, B: int = 3, T: int = 5, I: int = 4, H: int = 3) -> Case:
+    """A recurrence of any cell."""
+    G = cell.gates * H
+    x, *states = _normal(rng, (B, T, I), *[(B, H)] * len(cell.state))
+    W_x, W_h, *biases = _normal(rng, (I, G), (H, G), *[G] * (len(cell.weights) - 2))
+    weights = W_x / np.sqrt(I), W_h / np.sqrt(H), *biases
+    return cell.run, (x, *states, *weights, _lengths(rng, B, T))
 
 
-@case
-def lstm(rng: Generator, B: int = 3, T: int = 5, I: int = 4, H: int = 3) -> Case:
-    return ops.lstm, (
-        rng.standard_normal((B, T, I)),
-        rng.standard_normal((B, H)),
-        rng.standard_normal((B, H)),
-        rng.standard_normal((I, 4 * H)) / np.sqrt(I),
-        rng.standard_normal((H, 4 * H)) / np.sqrt(H),
-        rng.standard_normal(4 * H),
-        _lengths(rng, B, T),
-    )
-
-
-@case
-def gru(rng: Generator, B: int = 3, T: int = 5, I: int = 4, H: int = 3) -> Case:
-    return ops.gru, (
-        rng.standard_normal((B, T, I)),
-        rng.standard_normal((B, H)),
-        rng.standard_normal((I, 3 * H)) / np.sqrt(I),
-        rng.standard_normal((H, 3 * H)) / np.sqrt(H),
-        rng.standard_normal(3 * H),
-        rng.standard_normal(3 * H),
-        _lengths(rng, B, T),
-    )
+for name, cell in CELLS.items():
+    CASES[name] = partial(_recurrence, cell)
 
 
 @case
 def additive_attention(
     rng: Generator, B: int = 3, T: int = 3, S: int = 4, D: int = 3, E: int = 2, A: int = 4
 ) -> Case:
-    return ops.additive_attention, (
-        rng.standard_normal((B, T, D)),
-        rng.standard_normal((B, S, E)),
-        rng.standard_normal((B, S, D)),
-        rng.standard_normal((D, A)),
-        rng.standard_normal((E, A)),
-        rng.standard_normal(A),
-        _lengths(rng, B, S),
-    )
+    shapes = (B, T, D), (B, S, E), (B, S, D), (D, A), (E, A), A
+    return ops.additive_attention, (*_normal(rng, *shapes), _lengths(rng, B, S))
 
 
 @case
 def multiplicative_attention(
     rng: Generator, B: int = 3, T: int = 3, S: int = 4, D: int = 3, E: int = 2
 ) -> Case:
-    return ops.multiplicative_attention, (
-        rng.standard_normal((B, T, D)),
-        rng.standard_normal((B, S, E)),
-        rng.standard_normal((B, S, D)),
-        rng.standard_normal((D, E)),
-        _lengths(rng, B, S),
-    )
+    shapes = (B, T, D), (B, S, E), (B, S, D), (D, E)
+    return ops.multiplicative_attention, (*_normal(rng, *shapes), _lengths(rng, B, S))
 
 
 @case
@@ -204,13 +156,8 @@ def attention_flow(rng: Generator, B: int = 3, T: int = 4, J: int = 3, D: int = 
     lengths, question_lengths = _lengths(rng, B, T), _lengths(rng, B, J)
     # In a question of one word, w_u would change the result only by rounding.
     lengths[0], question_lengths[0] = T, J
-    return ops.attention_flow, (
-        rng.standard_normal((B, T, D)),
-        rng.standard_normal((B, J, D)),
-        *rng.standard_normal((3, D)),
-        lengths,
-        question_lengths,
-    )
+    arrays = _normal(rng, (B, T, D), (B, J, D), D, D, D)
+    return ops.attention_flow, (*arrays, lengths, question_lengths)
 
 
 @case
@@ -224,14 +171,11 @@ def scaled_dot_product_attention(
     D: int = 3,
     E: int = 2,
 ) -> Case:
-    return ops.scaled_dot_product_attention, (
-        2 * rng.standard_normal((B, M * G, T, D)),  # G heads of queries for each head of keys
-        2 * rng.standard_normal((B, M, S, D)),
-        rng.standard_normal((B, M, S, E)),
-        bool(rng.integers(2)),
-        _lengths(rng, B, S),
-        rng.integers(0, S + 1, B) if rng.integers(2) else None,
-    )
+    # G heads of queries for each head of keys
+    q, k, v = _normal(rng, (B, M * G, T, D), (B, M, S, D), (B, M, S, E))
+    causal, lengths = bool(rng.integers(2)), _lengths(rng, B, S)
+    start = rng.integers(0, S + 1, B) if rng.integers(2) else None
+    return ops.scaled_dot_product_attention, (2 * q, 2 * k, v, causal, lengths, start)
 
 
 @case

@@ -8,14 +8,7 @@ from numpy.typing import NDArray
 from minillm._kernels import twinned
 from minillm.ops import _validate
 from minillm.ops._padding import length_mask, zero_padding
-from minillm.ops.attention import (
-    Array,
-    Lengths,
-    attend,
-    attend_backward,
-    attending,
-    transposed,
-)
+from minillm.ops.attention import Array, Lengths, attend, attend_backward, attending, transposed
 from minillm.ops.linear import linear
 
 

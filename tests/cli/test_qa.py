@@ -161,7 +161,9 @@ def test_answers(finished, files, capsys):
     text = (files / "page.txt").read_text()
     [[best], [other]] = run.answers(["What did Ada find?", "Who?"], text)
     alone = run.answer("What did Ada find?", text)
-    assert alone == best._replace(probability=pytest.approx(best.probability))
+    if minillm.kernels_info()["kernels"] == "numpy":  # BLAS rounds by the size of the batch
+        alone = alone._replace(probability=pytest.approx(alone.probability))
+    assert alone == best
     assert run.answers([], text) == []
     for answer in (best, other):
         assert 0 < answer.probability <= 1

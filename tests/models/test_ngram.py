@@ -325,10 +325,6 @@ def test_a_sum_of_shares_that_is_rounded_to_above_one_is_one():
     assert log10_of(np.array([1 + 2**-52, 1, 0])).tolist() == [0, 0, IMPOSSIBLE]
 
 
-def test_a_repr_names_the_sizes():
-    assert repr(small_model(2)) == "<NGram kneser-ney: 5 1-grams, 5 2-grams>"
-
-
 # --- a smoothing that only this file knows -----------------------------------------
 
 
