@@ -29,3 +29,17 @@ def twin(request):
 def original():
     """The NumPy originals, under the names of their twins."""
     return SimpleNamespace(name="numpy", **ORIGINALS)
+
+
+@pytest.fixture
+def with_threads():
+    """A function that runs another on a given number of threads."""
+    cpu = pytest.importorskip("minillm._kernels._cpu", reason="the kernels are not built")
+    before = cpu.thread_count()
+
+    def run(count, function, *arguments):
+        cpu.set_threads(count)
+        return function(*arguments)
+
+    yield run
+    cpu.set_threads(before)

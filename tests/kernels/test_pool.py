@@ -82,9 +82,12 @@ print(resident() - before)
 
 @pytest.mark.skipif("glibc" not in platform.libc_ver(), reason="only glibc's malloc is set")
 @pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="it has its own malloc")
-@pytest.mark.parametrize(("limit", "least", "most"), [(256, 95, 101), (20, 0, 22), (0, 0, 5)])
+@pytest.mark.parametrize(("limit", "least", "most"), [(256, 95, 101), (20, -1, 22), (0, -1, 5)])
 def test_malloc_keeps_as_much_for_numpy(limit, least, most):
-    """Of 100 MB that NumPy frees.  Left alone, glibc keeps less than 1 MB."""
+    """Of 100 MB that NumPy frees.  Left alone, glibc keeps less than 1 MB.
+
+    The system's count of pages is a little late, so that nothing kept may look like less.
+    """
     program = """
 def resident():
     with open("/proc/self/statm") as statm:

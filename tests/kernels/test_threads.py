@@ -20,19 +20,6 @@ from .test_twins import (
 cpu = pytest.importorskip("minillm._kernels._cpu", reason="the compiled kernels are not built")
 
 
-@pytest.fixture
-def with_threads():
-    """A function that runs another on a given number of threads."""
-    before = cpu.thread_count()
-
-    def run(count, function, *arguments):
-        cpu.set_threads(count)
-        return function(*arguments)
-
-    yield run
-    cpu.set_threads(before)
-
-
 def assert_same_bits(one, many):
     for ours, theirs in zip(one, many, strict=True):
         np.testing.assert_array_equal(ours, theirs)
