@@ -130,24 +130,6 @@ def test_steps_equal_the_whole_sequence(attention, cell):
             assert not weights[b, ..., length:].any()
 
 
-def test_select_keeps_the_chosen_rows_and_hypotheses():
-    model = small(layers=2)
-    rng = np.random.default_rng(7)
-    source, source_lengths, _, _ = random_batch(model, rng)
-    state = select(model.start(source, source_lengths), np.arange(3), np.zeros((3, 2), int))
-    ids = rng.integers(0, 5, (3, 2))
-    _, _, state = model.step(ids, state)
-    chosen = select(state, np.array([0, 2]), np.array([[1, 1], [1, 0]]))
-    again = rng.integers(0, 5, (2, 2))
-    logits, _, _ = model.step(again, chosen)
-    for row, b in enumerate((0, 2)):
-        for k, parent in enumerate(((1, 1), (1, 0))[row]):
-            alone = model.start(source[b : b + 1], source_lengths[b : b + 1])
-            _, _, alone = model.step(ids[b : b + 1, parent : parent + 1], alone)
-            expected, _, _ = model.step(again[row : row + 1, k : k + 1], alone)
-            np.testing.assert_allclose(logits[row, k], expected[0, 0], rtol=1e-10, atol=1e-12)
-
-
 def loss_on_fresh_sequences(attention, order, steps=300, length=20, V=8):
     """The loss of copying 20 tokens, in their order or reversed, after a few hundred steps."""
     rng = np.random.default_rng(8)

@@ -74,22 +74,6 @@ def test_one_hot_input_is_the_same_model(cell, tied):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_batch_equals_its_rows_and_the_past_ignores_the_future(cell):
-    rng = np.random.default_rng(5)
-    model = small(cell)
-    inputs = rng.integers(0, 7, (3, 6))
-    (logits, _), _ = model.forward(inputs, model.zero_state(3))
-    for row in range(3):
-        (alone, _), _ = model.forward(inputs[row : row + 1], model.zero_state(1))
-        np.testing.assert_allclose(alone[0], logits[row], rtol=1e-12, atol=1e-12)
-    changed = inputs.copy()
-    changed[:, 4:] = (changed[:, 4:] + 1) % 7
-    (other, _), _ = model.forward(changed, model.zero_state(3))
-    np.testing.assert_array_equal(other[:, :4], logits[:, :4])
-    assert not np.array_equal(other[:, 4:], logits[:, 4:])
-
-
-@pytest.mark.parametrize("cell", CELLS)
 def test_with_tied_weights_one_matrix_has_both_gradients(cell):
     """The sum of those that it would have as two."""
     rng = np.random.default_rng(6)

@@ -32,10 +32,9 @@ def batch_of(rng, B=3, J=4, T=6, V=9):
     return question, question_lengths, context, lengths, first, last
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.3])
 @pytest.mark.parametrize("encoder", ENCODERS)
-def test_gradients_of_the_logits(encoder, dropout):
-    model = reader(encoder, dropout=dropout)
+def test_gradients_of_the_logits(encoder):
+    model = reader(encoder, dropout=0.3)
     *texts, _, _ = batch_of(np.random.default_rng(0))
     dlogits = np.random.default_rng(1).standard_normal((3, 2, 6))
 
@@ -48,10 +47,6 @@ def test_gradients_of_the_logits(encoder, dropout):
             return total, lambda: backward(dlogits)
 
     check_model(OfLogits(), texts)
-
-
-def test_gradients_of_the_loss():
-    check_model(reader("recurrent"), batch_of(np.random.default_rng(0)))
 
 
 def test_the_loss_is_the_mean_of_two_cross_entropies():
