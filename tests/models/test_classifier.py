@@ -58,17 +58,3 @@ def test_a_classifier_finds_the_one_word_that_matters(pooling):
         np.float32, vocabulary=20, embedding=16, hidden=16, layers=1, pooling=pooling
     )
     assert fit(model, (ids, np.full(64, 12), labels), steps=60) < 0.05
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"pooling": "sum"}, "pooling: expected one of"),
-        ({"cell": "elman"}, "cell: expected one of"),
-        ({"vocabulary": 0}, "vocabulary: expected 1 or more"),
-        ({"dropout": 1.0}, "dropout: expected 0 or more and below 1"),
-    ],
-)
-def test_nonsense_sizes_are_refused(options, message):
-    with pytest.raises(ValueError, match=message):
-        ClassifierConfig(**({"vocabulary": 5, "classes": 2} | options))

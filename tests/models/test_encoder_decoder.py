@@ -161,17 +161,3 @@ def test_a_new_attention_is_one_class(monkeypatch):
     check(small(attention="location", layers=2, dropout=0.3))
     test_steps_equal_the_whole_sequence("location", "gru")
     test_padding_and_batch_mates_change_nothing("location", bidirectional=True)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"attention": "dto"}, "attention: expected one of"),
-        ({"cell": "lstn"}, "cell: expected one of"),
-        ({"hidden": 0}, "hidden: expected 1 or more"),
-        ({"label_smoothing": 1.0}, "label_smoothing: expected 0 or more and below 1"),
-    ],
-)
-def test_nonsense_sizes_are_refused(options, message):
-    with pytest.raises(ValueError, match=message):
-        small(**options)

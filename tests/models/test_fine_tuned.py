@@ -98,17 +98,3 @@ def test_it_fits_a_batch(kind):
     rng = np.random.default_rng(5)
     ids, labels = rng.integers(0, 7, (6, 6)), rng.integers(0, 3, 6)
     assert fit(fine_tuned(kind, np.float32), (ids, np.full(6, 6), labels), 150) < 0.05
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"pooling": "sum"}, "pooling: expected one of"),
-        ({"kind": "elman"}, "kind: expected one of"),
-        ({"classes": 0}, "classes: expected 1 or more"),
-        ({"dropout": 1.0}, "dropout: expected 0 or more and below 1"),
-    ],
-)
-def test_nonsense_sizes_are_refused(options, message):
-    with pytest.raises(ValueError, match=message):
-        FineTunedConfig(**({"kind": "bert", "encoder": CONFIGS["bert"], "classes": 2} | options))

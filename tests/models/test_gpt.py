@@ -200,16 +200,3 @@ def test_induction_what_followed_before_follows_again():
     inputs, targets, mask = batch(64)
     (loss, _), _ = model.window_loss(inputs, targets, {}, mask=mask)
     assert loss < 0.1  # log 12 is 2.5
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"heads": 3}, "heads: expected a divisor of width, found 3 and 8"),
-        ({"context": 1}, "context: expected 2 or more"),
-        ({"dropout": 1.0}, "dropout: expected 0 or more and below 1"),
-    ],
-)
-def test_sizes_that_cannot_be(options, message):
-    with pytest.raises(ValueError, match=message):
-        new(**options)

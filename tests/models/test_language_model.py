@@ -98,17 +98,3 @@ def test_fresh_parameters_predict_nearly_uniformly():
         ids = np.random.default_rng(1).integers(0, 50, (4, 20))
         loss, _ = model.loss((ids, ids))
         assert abs(loss - np.log(50)) < 0.3
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"cell": "lstn"}, "cell: expected one of"),
-        ({"hidden": 0}, "hidden: expected 1 or more"),
-        ({"dropout": 1.0}, "dropout: expected 0 or more and below 1"),
-        ({"tied": True}, "embedding: expected 512, as hidden, for tied weights"),
-    ],
-)
-def test_nonsense_sizes_are_refused(options, message):
-    with pytest.raises(ValueError, match=message):
-        LanguageModelConfig(vocabulary=5, **options)

@@ -143,18 +143,3 @@ def test_the_best_spans_are_those_of_all(rng, T, longest):
         found = best_spans(logits, longest, number)
         assert [span[:2] for span in found] == [span[:2] for span in everything[:number]]
         np.testing.assert_allclose([s[2] for s in found], [s[2] for s in everything[:number]])
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"encoder": "lstm"}, "encoder: expected one of"),
-        ({"width": 5}, "width: expected an even number"),
-        ({"encoder": "bert", "width": 5}, "heads: expected a divisor of width"),
-        ({"context": 3}, "context: expected 8 or more"),
-        ({"dropout": 1.0}, "dropout: expected 0 or more and below 1"),
-    ],
-)
-def test_nonsense_sizes_are_refused(options, message):
-    with pytest.raises(ValueError, match=message):
-        ReaderConfig(**({"vocabulary": 5} | options))

@@ -152,18 +152,3 @@ def test_it_learns_to(task, post_norm):
         for b, found in enumerate(outputs)
     ]
     assert np.mean(right) > 0.9
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"heads": 3}, "heads: expected a divisor of width, found 3 and 4"),
-        ({"width": 3, "heads": 1}, "width: expected an even number"),
-        ({"shared": True}, "one vocabulary, found 6 source and 5 target"),
-        ({"layers": 0}, "layers: expected 1 or more"),
-        ({"dropout": 1.0}, "dropout: expected 0 or more and below 1"),
-    ],
-)
-def test_sizes_that_cannot_be(options, message):
-    with pytest.raises(ValueError, match=message):
-        small(**options)
