@@ -72,6 +72,25 @@ def fit(model, batch, steps, learning_rate=0.01):
     return float(model.loss(batch)[0])
 
 
+# --- classifiers of texts -------------------------------------------------------------------
+
+
+def labelled_texts(rng, B=4, T=5, V=6):
+    """Texts of unequal lengths, of three classes."""
+    lengths = rng.integers(1, T + 1, B)
+    lengths[0] = T
+    return rng.integers(0, V, (B, T)), lengths, rng.integers(0, 3, B)
+
+
+def check_rows(model):
+    """Padding and batch mates change no logits."""
+    ids, lengths, _ = labelled_texts(np.random.default_rng(4))
+    logits, _ = model.forward(ids, lengths)
+    for row, n in enumerate(lengths):
+        alone, _ = model.forward(ids[row : row + 1, :n], lengths[row : row + 1])
+        np.testing.assert_allclose(alone[0], logits[row], rtol=1e-10, atol=1e-12)
+
+
 # --- models of pairs: sources and targets ---------------------------------------------------
 
 
