@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minillm import ops, use_kernels
@@ -49,6 +49,7 @@ def outputs_and_gradients(op, arrays, lengths, upstream_rng):
     return [*outputs, *backward(*upstream)]
 
 
+@settings(max_examples=max(12, settings.default.max_examples // 2))
 @given(rng=strategies.generators(), lengths=strategies.lengths(3, 4))
 def test_gradients_of_dot_attention(kernels, rng, lengths):
     op, arrays = attend("dot", rng)
@@ -56,6 +57,7 @@ def test_gradients_of_dot_attention(kernels, rng, lengths):
         check_gradients(op, *arrays, lengths, rng=rng)
 
 
+@settings(max_examples=max(12, settings.default.max_examples // 2))
 @given(rng=strategies.generators(), lengths=strategies.lengths(3, 4))
 def test_gradients_of_additive_attention_on_projected_keys(kernels, rng, lengths):
     _, arrays = attend("projected", rng)
