@@ -2,9 +2,9 @@
 
 import os
 import platform
-import subprocess
 import sys
 
+import programs
 import pytest
 
 from minillm.errors import InputError
@@ -38,18 +38,8 @@ def limit_of():
 
 
 def run(program, **environment):
-    return subprocess.run(
-        [sys.executable, "-c", program],
-        env={
-            **os.environ,
-            "MINILLM_KERNELS": "cython",
-            "MINILLM_POOL_BYTES": "256M",
-            "MINILLM_GUARD": "0",
-            **environment,
-        },
-        capture_output=True,
-        text=True,
-    )
+    usual = {"MINILLM_KERNELS": "cython", "MINILLM_POOL_BYTES": "256M", "MINILLM_GUARD": "0"}
+    return programs.run(program, **usual | environment)
 
 
 def printed(program, **environment):

@@ -4,10 +4,10 @@ The numbers are the same either way: see test_recurrences in test_twins.py.
 """
 
 import os
-import subprocess
 import sys
 
 import pytest
+from programs import run
 
 pytest.importorskip("minillm._kernels._cpu", reason="the compiled kernels are not built")
 
@@ -34,11 +34,6 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 @pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="it keeps what is freed")
 def test_one_step_builds_no_table():
     """It would be 51 MB."""
-    done = subprocess.run(
-        [sys.executable, "-c", MEMORY],
-        env={**os.environ, "MINILLM_KERNELS": "cython"},
-        capture_output=True,
-        text=True,
-    )
+    done = run(MEMORY, MINILLM_KERNELS="cython")
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 5_000
