@@ -2,6 +2,7 @@ import importlib
 import pkgutil
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 import minillm
@@ -43,3 +44,19 @@ def with_threads():
 
     yield run
     cpu.set_threads(before)
+
+
+@pytest.fixture
+def same_bits(with_threads):
+    """A function that returns what another does, after it has on any number of threads."""
+
+    def run(function, *arguments, counts=(2, 3)):
+        one = with_threads(1, function, *arguments)
+        for count in counts:
+            many = with_threads(count, function, *arguments)
+            pairs = (one, many) if isinstance(one, (tuple, list)) else ([one], [many])
+            for ours, theirs in zip(*pairs, strict=True):
+                np.testing.assert_array_equal(ours, theirs)
+        return one
+
+    return run
