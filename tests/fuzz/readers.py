@@ -35,8 +35,8 @@ from .samples import SIZES, TEXT, task_of
 
 Reader = Callable[[Path, random.Random], None]
 KINDS = (
-    "ngram", "lm", "neural-ngram", "gpt", "seq2seq", "recurrent-classifier", "image-classifier",
-    "captioner", "word2vec", "bert", "qa",
+    "ngram", "lm", "neural-ngram", "gpt", "seq2seq", "classifier", "recurrent-classifier",
+    "image-classifier", "captioner", "word2vec", "bert", "qa",
 )  # fmt: skip
 
 
@@ -53,7 +53,7 @@ def _use(run: Run) -> None:
                 run.embed(["the cat", "a dog"])
             case "qa":
                 run.answers(["what sat?", "where?"], TEXT, 2)
-            case "recurrent-classifier":
+            case "classifier" | "recurrent-classifier":
                 run.classify(["the cat", "a dog"])
             case "image-classifier":
                 run.classify([[0.5] * run.model.config.pixels])
