@@ -36,6 +36,8 @@ from minillm.runs.kinds.ngram import Settings, text_results
 from minillm.text.words import split_words
 from minillm.training.ngram import token_ids, train_ngram
 
+from . import report
+
 IDLE = "import minillm.formats.arpa, minillm.runs.start, minillm.training.ngram"
 
 
@@ -167,13 +169,6 @@ def _size(folder: Path) -> int:
     return total
 
 
-def minillm(*arguments: str, ranks: int = 1) -> list[str]:
-    """Return the command; several ranks need mpiexec."""
-    own = Path(sys.executable).parent / "mpiexec"
-    start = [str(own) if own.exists() else "mpiexec", "-n", str(ranks)] if ranks > 1 else []
-    return [*start, sys.executable, "-m", "minillm", *arguments]
-
-
 def row(name: str, tokens: int, cost: Cost, idle: int, memory: int) -> str:
     """Format a line of the table."""
     above = cost.resident - idle
@@ -197,13 +192,14 @@ def large(corpus: TextStream, args: argparse.Namespace) -> None:
         lines = []
         for ranks in args.ranks:
             run = folder / f"run{ranks}"
-            command = minillm("train", "ngram", str(text), "--out", str(run), *options, ranks=ranks)
-            cost = measure(command, temporary)
+            command = ["-m", "minillm", "train", "ngram", str(text), "--out", str(run), *options]
+            cost = measure(report.python(*command, ranks=ranks), temporary)
             title = "train" if ranks == 1 else f"train, {ranks} ranks"
             lines.append(row(title, args.tokens, cost, idle, memory))
         if not args.no_export:
             arpa = folder / "model.arpa"
-            cost = measure(minillm("export", str(run), str(arpa)), temporary)
+            command = ["-m", "minillm", "export", str(run), str(arpa)]
+            cost = measure(report.python(*command), temporary)
             lines.append(row("export", args.tokens, cost, idle, memory))
             arpa.unlink()
         if estimator := shutil.which("lmplz"):

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import platform
+import sys
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
@@ -32,6 +33,13 @@ def machine() -> dict[str, Any]:
         "kernels": kernels_info()["kernels"],
         "load": os.getloadavg() if hasattr(os, "getloadavg") else None,
     }
+
+
+def python(*arguments: str, ranks: int = 1) -> list[str]:
+    """Return the command that runs Python; several ranks need mpiexec."""
+    beside = Path(sys.executable).with_name("mpiexec")
+    start = [str(beside) if beside.exists() else "mpiexec", "-n", str(ranks)] if ranks > 1 else []
+    return [*start, sys.executable, *arguments]
 
 
 def row(case, times: dict[str, list[float]], peak: float) -> dict[str, Any]:
