@@ -47,7 +47,7 @@ def main() -> int:
         tables.append(report.table(rows, count, peak))
         print("\n" + tables[-1], flush=True)
     report.save(options.out, results, tables)
-    print(f"\nWritten to {options.out}: results.json, results.md and plots.")
+    print(f"\nWritten to {options.out}: results.json and results.md.")
     return 0
 
 

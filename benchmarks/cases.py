@@ -281,6 +281,28 @@ def operations(full: bool) -> Iterator[Case]:
     )
 
 
+def steps_of(
+    Model: Any, config: Any, start: dict[str, np.ndarray], batch: Any, rate: float
+) -> dict[str, Callable[[], Any]]:
+    """Return a whole training step for each twin, which begins with the weights ``start``."""
+
+    def step_of(name: str) -> Callable[[], float]:
+        model = Model(config, params={key: array.copy() for key, array in start.items()})
+        optimiser = AdamW(model.params)
+
+        def step() -> float:
+            with use_kernels(name):
+                loss, backward = model.loss(batch)
+                gradients = backward()
+                clip_global_norm(gradients, 1.0)
+                optimiser.step(gradients, rate)
+            return float(loss)
+
+        return step
+
+    return {"NumPy": step_of("numpy"), "Cython": step_of("cython")}
+
+
 def translation_step() -> Case:
     """Time a step of the encoder-decoder on words of CMUdict's lengths, without dropout."""
     rng = np.random.default_rng(0)
@@ -292,21 +314,7 @@ def translation_step() -> Case:
     batch = source, lengths[0], target, lengths[1]
     start = EncoderDecoder(config, rng).params
 
-    def ours(name: str) -> Callable[[], Any]:
-        model = EncoderDecoder(config, params={key: p.copy() for key, p in start.items()})
-        optimiser = AdamW(model.params)
-
-        def step() -> float:
-            with use_kernels(name):
-                loss, backward = model.loss(batch)
-                gradients = backward()
-                clip_global_norm(gradients, 1.0)
-                optimiser.step(gradients, 1e-4)
-            return float(loss)
-
-        return step
-
-    contestants = {"NumPy": ours("numpy"), "Cython": ours("cython")}
+    contestants = steps_of(EncoderDecoder, config, start, batch, 1e-4)
     if torch:
         from .encoder_decoder import pytorch_model
 
@@ -334,25 +342,9 @@ def training_step(full: bool) -> Case:
     rng = np.random.default_rng(0)
     ids = rng.integers(0, V, (B, T + 1))
     inputs, targets = ids[:, :-1].copy(), ids[:, 1:].copy()
-    start = LanguageModel(LanguageModelConfig(V, D, H), rng).params
-
-    def ours(name: str) -> Callable[[], Any]:
-        model = LanguageModel(
-            LanguageModelConfig(V, D, H), params={key: value.copy() for key, value in start.items()}
-        )
-        optimiser, state = AdamW(model.params), model.zero_state(B)
-
-        def step() -> float:
-            with use_kernels(name):
-                (loss, _), backward = model.window_loss(inputs, targets, state)
-                gradients = backward()
-                clip_global_norm(gradients, 1.0)
-                optimiser.step(gradients, 1e-3)
-            return float(loss)
-
-        return step
-
-    contestants = {"NumPy": ours("numpy"), "Cython": ours("cython")}
+    config = LanguageModelConfig(V, D, H)
+    start = LanguageModel(config, rng).params
+    contestants = steps_of(LanguageModel, config, start, (inputs, targets), 1e-3)
     if torch:
         embedding, layer, output = (
             torch.nn.Embedding(V, D),

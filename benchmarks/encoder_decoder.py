@@ -1,70 +1,10 @@
-"""A training step of the attention encoder-decoder, here and in PyTorch.
-
-    python -m benchmarks.encoder_decoder [--threads 1 2] [--batch 128]
-
-The same weights, the same batches of CMUdict words, the same optimiser (AdamW, clipping at 1),
-dropout and label smoothing.  Both losses must agree before anything is timed; then the two are
-timed in turn, so that other work of the machine affects both.
-"""
-
-import itertools
+"""The attention encoder-decoder in PyTorch, for the training step in cases.py."""
 
 import numpy as np
 
-from minillm.data import Minibatches, Sequences
-from minillm.data.cmudict import CMUDict
-from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
-from minillm.text import build_vocabulary
-
-from .pytorch import in_turns, on_threads, our_step, parser, show
-
-SIZES = {"embedding": 256, "hidden": 256}
-STEPS = 10  # in a turn
-
-
-def main() -> None:
-    import torch
-
-    options = parser(__doc__, rounds=7)
-    options.add_argument("--batch", type=int, default=128)
-    args = options.parse_args()
-    pairs = list(CMUDict().pairs("training"))[:20_000]
-    source = build_vocabulary((word for word, _ in pairs), "character")
-    target = build_vocabulary((spoken for _, spoken in pairs), "token")
-    columns = (
-        Sequences(source.encode(word) for word, _ in pairs),
-        Sequences([*target.encode(spoken), len(target)] for _, spoken in pairs),  # EOS
-    )
-    batches = Minibatches(columns, args.batch, seed=0)
-    some = [batches.next() for _ in range(STEPS)]
-    config = EncoderDecoderConfig(len(source), len(target), attention="general", **SIZES)
-    for count in on_threads(args.threads):
-        model = EncoderDecoder(config, np.random.default_rng(0))
-        other = pytorch_model(config, model.params)
-        optimiser = torch.optim.AdamW(other.parameters(), lr=1e-4, weight_decay=0.1, fused=True)
-        other.eval()
-        losses = float(model.loss(some[0])[0]), other.loss(some[0], smoothing=0.0).item()
-        assert abs(losses[0] - losses[1]) < 1e-4, losses
-        other.train()
-        step, following = our_step(model, some), itertools.cycle(some)
-
-        def ours(step=step):
-            for _ in range(STEPS):
-                step()
-
-        def theirs(other=other, optimiser=optimiser, following=following):
-            for _ in range(STEPS):
-                optimiser.zero_grad()
-                other.loss(next(following), config.label_smoothing).backward()
-                torch.nn.utils.clip_grad_norm_(other.parameters(), 1.0)
-                optimiser.step()
-
-        print(f"{config.cell} {config.hidden}, {config.attention} attention, batch {args.batch}")
-        show(in_turns({"minillm": ours, "PyTorch eager": theirs}, args.rounds, count), each=STEPS)
-
 
 def pytorch_model(config, params):
-    """Make the same model of modules of torch.nn, with the same weights."""
+    """Make the model of a configuration of modules of torch.nn, with our weights."""
     import torch
     from torch import nn
     from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
@@ -132,7 +72,3 @@ def pytorch_model(config, params):
         for name, parameter in model.named_parameters():
             parameter.copy_(torch.from_numpy(np.ascontiguousarray(ours[name])))
     return model
-
-
-if __name__ == "__main__":
-    main()

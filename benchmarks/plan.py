@@ -12,12 +12,9 @@ and both efficiencies.
 import argparse
 import json
 import os
-import shutil
 import subprocess
-import sys
 import time
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 
@@ -99,21 +96,19 @@ def table(models: dict, args: argparse.Namespace) -> None:
     for key, value in report.machine().items():
         print(f"{key}: {value}")
     print()
-    beside = Path(sys.executable).with_name("mpiexec")
-    mpiexec = str(beside) if beside.exists() else shutil.which("mpiexec") or "mpiexec"
-    command = [sys.executable, "-m", "benchmarks.plan", "--job", "--steps", str(args.steps)]
+    command = ["-m", "benchmarks.plan", "--job", "--steps", str(args.steps)]
     command += ["--tiny"] if args.tiny else []
-    found = {}
+    measures = {}
     for n in args.ranks:
         done = subprocess.run(
-            [*([mpiexec, "-n", str(n)] if n > 1 else []), *command],
+            report.python(*command, ranks=n),
             env=os.environ | {"OMP_NUM_THREADS": str(args.threads)},
             capture_output=True,
             text=True,
             check=True,
         )
-        found[n] = json.loads(done.stdout)
-        machine = found[n]["machine"] = Machine(**found[n]["machine"])
+        measures[n] = json.loads(done.stdout)
+        machine = measures[n]["machine"] = Machine(**measures[n]["machine"])
         print(
             f"{n} ranks at once, of each: {machine.products / 1e9:.0f} GFLOP/s, "
             f"{machine.memory / 1e9:.1f} GB/s of memory"
@@ -134,10 +129,10 @@ def table(models: dict, args: argparse.Namespace) -> None:
         alone: tuple = ()
         for way, step in (("weak", plan.weak), ("strong", plan.strong)):
             for n in args.ranks:
-                planned = step(demand, found[n]["machine"], rows, n)
+                planned = step(demand, measures[n]["machine"], rows, n)
                 if planned is None:
                     continue
-                seconds = found[n][name][way]
+                seconds = measures[n][name][way]
                 rates = planned.rate, planned.tokens / seconds
                 alone = rates if n == args.ranks[0] else alone
                 shares = [

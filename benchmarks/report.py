@@ -1,9 +1,10 @@
-"""The results: a Markdown table, JSON, and plots."""
+"""The results: a Markdown table and JSON."""
 
 import json
 import math
 import os
 import platform
+import sys
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
@@ -32,6 +33,13 @@ def machine() -> dict[str, Any]:
         "kernels": kernels_info()["kernels"],
         "load": os.getloadavg() if hasattr(os, "getloadavg") else None,
     }
+
+
+def python(*arguments: str, ranks: int = 1) -> list[str]:
+    """Return the command that runs Python; several ranks need mpiexec."""
+    beside = Path(sys.executable).with_name("mpiexec")
+    start = [str(beside) if beside.exists() else "mpiexec", "-n", str(ranks)] if ranks > 1 else []
+    return [*start, sys.executable, *arguments]
 
 
 def row(case, times: dict[str, list[float]], peak: float) -> dict[str, Any]:
@@ -89,46 +97,3 @@ def save(folder: Path, results: dict[str, Any], tables: list[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     (folder / "results.md").write_text("\n\n".join(tables) + "\n")
-    plot(folder, results)
-
-
-def plot(folder: Path, results: dict[str, Any]) -> None:
-    """Plot operations per second by case (speed-N.png) and by work per case (work-N.png)."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    for run in results["runs"]:
-        rows, peak = run["rows"], run["peak"] * 1e-9
-        names = list(rows[0]["milliseconds"])
-        figure, axes = plt.subplots(figsize=(9, 0.32 * len(rows) + 1.5))
-        for offset, name in enumerate(names):
-            speeds = [speed(r, name) for r in rows]
-            places = [i + 0.26 * (offset - 1) for i in range(len(rows))]
-            axes.barh(places, speeds, height=0.26, label=name)
-        axes.set_yticks(range(len(rows)), [f"{r['kind']} ({r['sizes']})" for r in rows])
-        axes.axvline(peak, color="black", linestyle=":", label="measured peak")
-        axes.invert_yaxis()
-        axes.set_xlabel("GFLOP/s")
-        axes.legend()
-        figure.tight_layout()
-        figure.savefig(folder / f"speed-{run['threads']}.png", dpi=110)
-        plt.close(figure)
-
-        figure, axes = plt.subplots(figsize=(7, 4.5))
-        for name in names:
-            work = [r["gflops"] * r["milliseconds"]["Cython"] * 1e-3 for r in rows]
-            axes.loglog(work, [speed(r, name) for r in rows], "o", label=name)
-        axes.axhline(peak, color="black", linestyle=":", label="measured peak")
-        axes.set_xlabel("work of the case (GFLOP)")
-        axes.set_ylabel("GFLOP/s")
-        axes.legend()
-        figure.tight_layout()
-        figure.savefig(folder / f"work-{run['threads']}.png", dpi=110)
-        plt.close(figure)
-
-
-def speed(figures: dict[str, Any], name: str) -> float:
-    ms = figures["milliseconds"]
-    return figures["gflops"] * ms["Cython"] / ms[name]

@@ -78,8 +78,8 @@ def learning(texts: list[str], megabytes: int, vocabulary: int) -> BytePairs:
     return tokenizer
 
 
-def tiktoken_reference(tokenizer: BytePairs) -> Any:
-    """Return tiktoken with the same tokens, or None if it is not installed."""
+def tiktoken_encoder(tokenizer: BytePairs) -> Callable[[str], list[int]] | None:
+    """Return the encoder of tiktoken with the same tokens, or None if it is not installed."""
     try:
         import tiktoken
     except ImportError:
@@ -89,61 +89,44 @@ def tiktoken_reference(tokenizer: BytePairs) -> Any:
     ranks = {token: id for id, token in enumerate(tokenizer.tokens) if id not in special.values()}
     return tiktoken.Encoding(
         "the same", pat_str=PATTERN, mergeable_ranks=ranks, special_tokens=special
-    )
+    ).encode_ordinary
 
 
-def encoding(tokenizer: BytePairs, text: str) -> None:
-    """Print the speed of encoding on one thread, tiktoken's, and whether the ids agree."""
-    other = tiktoken_reference(tokenizer)
-    short = [text[at : at + SHORT] for at in range(0, len(text) // 4, SHORT)]
-    for name, texts in (("one text", [text]), (f"texts of {SHORT} characters", short)):
-        size = sum(len(text.encode()) for text in texts) / 1e6
-        ours, seconds = timed(lambda: [tokenizer.encode(text) for text in texts], 3)
-        print(f"encoding, {name}: {size / seconds:.1f} MB/s", end="")
-        if other:
-            theirs, seconds_theirs = timed(
-                lambda: [other.encode_ordinary(text) for text in texts], 3
-            )
-            same = all(a.tolist() == b for a, b in zip(ours, theirs, strict=True))
-            print(f"; tiktoken {size / seconds_theirs:.1f} MB/s: ", end="")
-            print(f"{seconds_theirs / seconds:.1f} times, ids {'equal' if same else 'DIFFERENT'}")
-        else:
-            print()
-    ids = tokenizer.encode(text)
-    _, seconds = timed(lambda: tokenizer.decode(ids.tolist()), 3)
-    print(f"decoding: {len(text.encode()) / 1e6 / seconds:.1f} MB/s")
-
-
-def tokenizers_reference(tokenizer: WordPieces) -> Any:
-    """Return the library tokenizers with the same pieces, or None if it is not installed."""
+def tokenizers_encoder(tokenizer: WordPieces) -> Callable[[str], list[int]] | None:
+    """Return the encoder of tokenizers with the same pieces, or None if it is not installed."""
     try:
         from tokenizers import Tokenizer
     except ImportError:
         print("tokenizers is not installed: no comparison")
         return None
-    return Tokenizer.from_str(tokenizer_files(tokenizer)["tokenizer.json"].decode())
+    other = Tokenizer.from_str(tokenizer_files(tokenizer)["tokenizer.json"].decode())
+    return lambda text: other.encode(text, add_special_tokens=False).ids
 
 
-def encoding_pieces(tokenizer: WordPieces, text: str) -> None:
-    """Print the speed of encoding on one thread, that of tokenizers, and whether the ids agree."""
-    other = tokenizers_reference(tokenizer)
+def encoding(
+    tokenizer: BytePairs | WordPieces, text: str, other: Callable[[str], list[int]] | None
+) -> None:
+    """Print the speed of encoding on one thread, the other's, and whether the ids agree."""
     short = [text[at : at + SHORT] for at in range(0, len(text) // 4, SHORT)]
     for name, texts in (("one text", [text]), (f"texts of {SHORT} characters", short)):
         size = sum(len(text.encode()) for text in texts) / 1e6
-        fresh = WordPieces(tokenizer.tokens)
-        _, first = timed(lambda: [fresh.encode(text) for text in texts])
-        ours, again = timed(lambda: [fresh.encode(text) for text in texts], 3)
-        _, offsets = timed(lambda: [fresh.encode_with_offsets(text) for text in texts], 3)
-        print(f"{name}: {size / first:.1f} MB/s at first, {size / again:.1f} then, ", end="")
-        print(f"{size / offsets:.1f} with offsets", end="")
+        ours, seconds = timed(lambda: [tokenizer.encode(text) for text in texts], 3)
+        print(f"encoding, {name}: {size / seconds:.1f} MB/s", end="")
+        if isinstance(tokenizer, WordPieces):
+            _, offsets = timed(lambda: [tokenizer.encode_with_offsets(text) for text in texts], 3)
+            print(f", {size / offsets:.1f} with offsets", end="")
         if other:
-            theirs, seconds = timed(
-                lambda: [other.encode(text, add_special_tokens=False).ids for text in texts]
-            )
+            theirs, their_seconds = timed(lambda: [other(text) for text in texts], 3)
             same = all(a.tolist() == b for a, b in zip(ours, theirs, strict=True))
-            print(f"; tokenizers {size / seconds:.1f} MB/s, ", end="")
-            print(f"ids {'equal' if same else 'DIFFERENT'}", end="")
+            print(f"; the other library {size / their_seconds:.1f} MB/s: ", end="")
+            print(
+                f"{their_seconds / seconds:.1f} times, ids {'equal' if same else 'DIFFERENT'}",
+                end="",
+            )
         print()
+    ids = tokenizer.encode(text).tolist()
+    _, seconds = timed(lambda: tokenizer.decode(ids), 3)
+    print(f"decoding: {len(text.encode()) / 1e6 / seconds:.1f} MB/s")
 
 
 def main() -> None:
@@ -160,11 +143,11 @@ def main() -> None:
     if not isinstance(tokenizer, BytePairs):
         sys.exit(f"{args.tokenizer}: expected byte pairs, found a vocabulary of {tokenizer.unit}s")
     text = "".join(texts)[:ENCODED]
-    encoding(tokenizer, text)
+    encoding(tokenizer, text, tiktoken_encoder(tokenizer))
     print("\nWordPiece")
     pieces, seconds = timed(lambda: wordpiece.train([text[: ENCODED // 2]], args.vocabulary))
     print(f"{len(pieces):,} pieces from {ENCODED // 2 / 1e6:.0f} MB in {seconds:.1f} s of CPU")
-    encoding_pieces(pieces, text[: ENCODED // 2])
+    encoding(pieces, text[: ENCODED // 2], tokenizers_encoder(pieces))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Checks for the tests of layers and models: gradients, fitting one batch."""
 
 import numpy as np
+import pytest
 
 from minillm.testing import check_gradients, check_projections
 from minillm.training import Adam
@@ -69,3 +70,63 @@ def fit(model, batch, steps, learning_rate=0.01):
         _, backward = model.loss(batch)
         optimiser.step(backward(), learning_rate)
     return float(model.loss(batch)[0])
+
+
+# --- classifiers of texts -------------------------------------------------------------------
+
+
+def labelled_texts(rng, B=4, T=5, V=6):
+    """Texts of unequal lengths, of three classes."""
+    lengths = rng.integers(1, T + 1, B)
+    lengths[0] = T
+    return rng.integers(0, V, (B, T)), lengths, rng.integers(0, 3, B)
+
+
+def check_rows(model):
+    """Padding and batch mates change no logits."""
+    ids, lengths, _ = labelled_texts(np.random.default_rng(4))
+    logits, _ = model.forward(ids, lengths)
+    for row, n in enumerate(lengths):
+        alone, _ = model.forward(ids[row : row + 1, :n], lengths[row : row + 1])
+        np.testing.assert_allclose(alone[0], logits[row], rtol=1e-10, atol=1e-12)
+
+
+# --- models of pairs: sources and targets ---------------------------------------------------
+
+
+def random_pairs(model, rng, B=3, S=5, T=4):
+    """Sources and targets of unequal lengths; targets end with EOS."""
+    c = model.config
+    source_lengths, target_lengths = rng.integers(1, S + 1, B), rng.integers(1, T + 1, B)
+    source_lengths[0], target_lengths[0] = S, T
+    source = rng.integers(0, c.source_vocabulary, (B, S))
+    target = rng.integers(0, c.target_vocabulary, (B, T))
+    target[np.arange(B), target_lengths - 1] = c.eos
+    return source, source_lengths, target, target_lengths
+
+
+def check_padding(model):
+    """More padding changes neither loss nor gradients; the loss is the mean of each pair's own.
+
+    So a target sees no later one either: the padding stands behind it.
+    """
+    rng = np.random.default_rng(3)
+    source, source_lengths, target, target_lengths = random_pairs(model, rng)
+    wider = rng.integers(0, 6, (3, 9)), source_lengths, rng.integers(0, 5, (3, 7)), target_lengths
+    for row in range(3):
+        wider[0][row, : source_lengths[row]] = source[row, : source_lengths[row]]
+        wider[2][row, : target_lengths[row]] = target[row, : target_lengths[row]]
+    loss, backward = model.loss((source, source_lengths, target, target_lengths))
+    other, other_backward = model.loss(wider)
+    total = 0.0
+    for row, (S, T) in enumerate(zip(source_lengths, target_lengths, strict=True)):
+        one = slice(row, row + 1)
+        alone, _ = model.loss(
+            (source[one, :S], source_lengths[one], target[one, :T], target_lengths[one])
+        )
+        total += T * alone
+    assert other == pytest.approx(loss, rel=1e-12)
+    assert total / target_lengths.sum() == pytest.approx(loss, rel=1e-12)
+    others = other_backward()
+    for name, gradient in backward().items():
+        np.testing.assert_allclose(others[name], gradient, rtol=1e-10, atol=1e-12)

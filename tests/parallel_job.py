@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from memory_store import Memory
 
 from minillm.data import Minibatches, RandomWindows, Sequences
 from minillm.data.masking import Masking
@@ -41,27 +42,6 @@ from minillm.training.trained import Trained
 
 V = 11
 STEPS, STOP = 12, 6
-
-
-class Memory:
-    """A store that keeps the lines of metrics, and the last checkpoint."""
-
-    path = resume_path = "memory"
-
-    def __init__(self):
-        self.metrics, self.checkpoint = [], None
-
-    def append_metrics(self, record):
-        self.metrics.append(record)
-
-    def trim_metrics(self, step):
-        pass
-
-    def save_model(self, params, values):
-        pass
-
-    def save_resume(self, arrays, values):
-        self.checkpoint = {name: array.copy() for name, array in arrays.items()}, values
 
 
 def ids(seed, count=300):
@@ -179,7 +159,7 @@ def trained(task, make=AdamW, begun=None, **options):
     found = {"digest": digest, "tokens": summary.tokens, "best_loss": summary.best_loss}
     for name in ("loss", "gradient_norm"):
         found[name] = [record[name] for record in store.metrics if name in record]
-    arrays, values = store.checkpoint
+    arrays, values = store.state
     found["carried"] = [a.tolist() for name, a in arrays.items() if name.startswith("task/")]
     return found | {"rng": str(values["rng"])}
 

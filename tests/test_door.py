@@ -123,7 +123,9 @@ LABELS = ["good", "bad"] * 20
 
 
 def test_texts_with_labels_train_a_classifier(tmp_path):
-    run = minillm.train("classifier", tmp_path / "run", texts=TEXTS, labels=LABELS, quiet=True)
+    run = minillm.train(
+        "classifier", tmp_path / "run", texts=TEXTS, labels=LABELS, steps=60, quiet=True
+    )
     assert run.classify("a fine day").label == "good"
     assert [answer.label for answer in run.classify(["a fine day", "rain"])] == ["good", "bad"]
     assert run.evaluate(texts=TEXTS, labels=LABELS)["accuracy"] == 1

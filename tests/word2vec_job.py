@@ -11,6 +11,7 @@ import sys
 from types import SimpleNamespace
 
 import numpy as np
+from memory_store import Memory
 
 from minillm.data.streams import Spill
 from minillm.models.word2vec import Word2Vec, Word2VecConfig
@@ -56,25 +57,6 @@ def corpus_of(lines, rank=0, size=1):
 
 def new_model():
     return Word2Vec(Word2VecConfig(V, 6), WORDS.counts, np.random.default_rng(SEED))
-
-
-class Memory:
-    """A store that keeps the last checkpoint and all metrics."""
-
-    def __init__(self):
-        self.metrics, self.state = [], None
-
-    def trim_metrics(self, step):
-        self.metrics = [record for record in self.metrics if record["step"] <= step]
-
-    def append_metrics(self, record):
-        self.metrics.append(record)
-
-    def save_model(self, params, values):
-        self.best = {name: array.copy() for name, array in params.items()}
-
-    def save_resume(self, arrays, values):
-        self.state = ({name: array.copy() for name, array in arrays.items()}, values)
 
 
 def main(path):

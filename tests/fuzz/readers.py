@@ -7,17 +7,36 @@ from pathlib import Path
 
 import numpy as np
 
-from minillm.runs.kind import Stored, find_kind
-from minillm.runs.opening import load, open_vocabularies
+from minillm.data import RandomWindows, Shards, read_text, word_sets
+from minillm.data.labelled import LabelledData
+from minillm.data.lines import read_lines
+from minillm.data.pairs import PairFile
+from minillm.data.squad import read_squad
+from minillm.data.streams import TextStream
+from minillm.formats import arpa, word2vec
+from minillm.formats.bert import export_bert, import_bert
+from minillm.formats.gpt2 import import_gpt2
+from minillm.models.ngram import NGram, NGramConfig
+from minillm.runs.folder import RunFolder
+from minillm.runs.kind import find_kind
+from minillm.runs.kinds.captioner import captions_of
+from minillm.runs.kinds.image_classifier import read_image
+from minillm.runs.opening import load, open_vocabularies, open_vocabulary
 from minillm.runs.run import Run
+from minillm.runs.shards import tokenizer_of
 from minillm.runs.stored import read_config
+from minillm.runs.text_data import check_kept, name_of
+from minillm.text import build_vocabulary, load_tokenizer, tokenizer_files
+from minillm.training import AdamW, restore_checkpoint
+from minillm.training.ngram import score_text
+from minillm.training.word2vec import restore_progress
 
-from .samples import TEXT, task_of
+from .samples import SIZES, TEXT, task_of
 
 Reader = Callable[[Path, random.Random], None]
 KINDS = (
-    "ngram", "lm", "neural-ngram", "gpt", "seq2seq", "recurrent-classifier", "image-classifier",
-    "captioner", "word2vec", "bert", "qa",
+    "ngram", "lm", "neural-ngram", "gpt", "seq2seq", "classifier", "recurrent-classifier",
+    "image-classifier", "captioner", "word2vec", "bert", "qa",
 )  # fmt: skip
 
 
@@ -34,22 +53,17 @@ def _use(run: Run) -> None:
                 run.embed(["the cat", "a dog"])
             case "qa":
                 run.answers(["what sat?", "where?"], TEXT, 2)
-            case "recurrent-classifier":
+            case "classifier" | "recurrent-classifier":
                 run.classify(["the cat", "a dog"])
             case "image-classifier":
                 run.classify([[0.5] * run.model.config.pixels])
             case "captioner":
-                from minillm.runs.kinds.captioner import captions_of
-
                 captions_of(run, np.zeros((1, run.model.config.pixels), np.float32))
             case "word2vec":
                 run.vectors.most_similar(run.vectors.words[0], 2)
 
 
 def _score(run: Run) -> None:
-    from minillm.runs.text_data import check_kept, name_of
-    from minillm.training.ngram import score_text
-
     if "files" in run.data:
         name_of(run.data)
         if "imported" not in run.data and "-" not in run.data["files"]:
@@ -64,8 +78,6 @@ def read_run(folder: Path, rng: random.Random) -> None:
         _resume(folder)
         return
     if rng.random() < 0.1:
-        from minillm.runs.folder import RunFolder
-
         RunFolder(folder).read_metrics()
         return
     run = load(folder)
@@ -74,10 +86,6 @@ def read_run(folder: Path, rng: random.Random) -> None:
 
 
 def _resume(folder: Path) -> None:
-    from minillm.runs.folder import RunFolder
-    from minillm.training import AdamW, restore_checkpoint
-    from minillm.training.word2vec import restore_progress
-
     opened = RunFolder(folder)
     stored = read_config(opened)
     kind = stored.kind
@@ -89,8 +97,6 @@ def _resume(folder: Path) -> None:
         words = open_vocabularies(opened, stored)["tokenizer"]
         restore_progress(opened, Model(stored.config, words.counts))
         return
-    from .samples import SIZES
-
     model = Model(Config(**SIZES[kind.name]), rng)
     task = task_of(kind.name, model)
     restore_checkpoint(opened, model.params, AdamW(model.params), task, rng)
@@ -101,10 +107,6 @@ def _resume(folder: Path) -> None:
 
 
 def read_arpa(folder: Path, rng: random.Random) -> None:
-    from minillm.formats import arpa
-    from minillm.models.ngram import NGram, NGramConfig
-    from minillm.training.ngram import score_text
-
     [file] = folder.iterdir()
     tokenizer, params = arpa.read_arpa(file)
     order = sum(name.startswith("word.") for name in params)
@@ -118,18 +120,12 @@ def read_arpa(folder: Path, rng: random.Random) -> None:
 
 
 def read_vectors(folder: Path, rng: random.Random) -> None:
-    from minillm.formats import word2vec
-
     [file] = folder.iterdir()
     words, vectors = word2vec.read_vectors(file)
     assert vectors.shape[0] == len(words)
 
 
 def read_texts(folder: Path, rng: random.Random) -> None:
-    from minillm.data import read_text
-    from minillm.data.streams import TextStream
-    from minillm.text import build_vocabulary
-
     name = str(folder / "text.txt")
     text = read_text([name])
     assert "".join(TextStream([name], rng.choice([3, 50, 5000])).blocks()) == text
@@ -139,8 +135,6 @@ def read_texts(folder: Path, rng: random.Random) -> None:
 
 
 def read_pairs(folder: Path, rng: random.Random) -> None:
-    from minillm.data.pairs import PairFile
-
     [file] = folder.iterdir()
     pairs = PairFile(file)
     assert list(pairs.pairs("training"))
@@ -148,51 +142,36 @@ def read_pairs(folder: Path, rng: random.Random) -> None:
 
 
 def read_labelled(folder: Path, rng: random.Random) -> None:
-    from minillm.data.labelled import LabelledData
-
     [file] = folder.iterdir()
     data = LabelledData(file)
     assert list(data.texts("training"))
 
 
 def read_labelled_folder(folder: Path, rng: random.Random) -> None:
-    from minillm.data.labelled import LabelledData
-
     list(LabelledData(folder, folder).texts("training"))
 
 
 def read_questions(folder: Path, rng: random.Random) -> None:
-    from minillm.data.squad import read_squad
-
     for question in read_squad(folder / "squad.json"):
         for answer in question.answers:
             assert question.context.startswith(answer.text, answer.start)
 
 
 def read_scored_pairs(folder: Path, rng: random.Random) -> None:
-    from minillm.data import word_sets
-
     word_sets.read_scored_pairs(str(folder / "pairs.txt"))
 
 
 def read_analogies(folder: Path, rng: random.Random) -> None:
-    from minillm.data import word_sets
-
     word_sets.read_analogies(str(folder / "questions.txt"))
 
 
 def read_vocabulary(folder: Path, rng: random.Random) -> None:
-    from minillm.runs.folder import RunFolder
-
-    stored = Stored(find_kind("lm"), None, None, {})
-    found = open_vocabularies(RunFolder(folder), stored)["tokenizer"]
+    found = open_vocabulary(find_kind("lm"), RunFolder(folder), "vocabulary.json")
     found.decode(list(islice(range(len(found)), 50)))
     found.to_dict()
 
 
 def read_tokenizer(folder: Path, rng: random.Random) -> None:
-    from minillm.text import load_tokenizer, tokenizer_files
-
     tokenizer = load_tokenizer(folder)
     text = TEXT + "<|endoftext|>"
     assert tokenizer.decode(tokenizer.encode(text)) == text
@@ -200,8 +179,6 @@ def read_tokenizer(folder: Path, rng: random.Random) -> None:
 
 
 def read_wordpieces(folder: Path, rng: random.Random) -> None:
-    from minillm.text import load_tokenizer, tokenizer_files
-
     tokenizer = load_tokenizer(folder)
     text = TEXT + "[MASK] Été ?"
     ids, offsets = tokenizer.encode_with_offsets(text)
@@ -212,8 +189,6 @@ def read_wordpieces(folder: Path, rng: random.Random) -> None:
 
 
 def read_hugging_face(folder: Path, rng: random.Random) -> None:
-    from minillm.formats.gpt2 import import_gpt2
-
     model, tokenizer = import_gpt2(folder)
     ids = tokenizer.encode(TEXT)[:20]
     with np.errstate(all="ignore"):
@@ -222,8 +197,6 @@ def read_hugging_face(folder: Path, rng: random.Random) -> None:
 
 
 def read_bert(folder: Path, rng: random.Random) -> None:
-    from minillm.formats.bert import export_bert, import_bert
-
     model, tokenizer, sentences = import_bert(folder)
     ids = tokenizer.encode(TEXT)[: model.config.context]
     with np.errstate(all="ignore"):
@@ -233,17 +206,11 @@ def read_bert(folder: Path, rng: random.Random) -> None:
 
 
 def read_images(folder: Path, rng: random.Random) -> None:
-    from minillm.data.lines import read_lines
-    from minillm.runs.kinds.image_classifier import read_image
-
     for line, place in read_lines(folder / "images.txt"):
         read_image(line, place, 6)
 
 
 def read_shards(folder: Path, rng: random.Random) -> None:
-    from minillm.data import RandomWindows, Shards
-    from minillm.runs.text_data import tokenizer_of
-
     shards = Shards(folder / "corpus")
     shards.verify()
     RandomWindows(shards, 2, 3).next()

@@ -81,7 +81,8 @@ def task_of(kind: str, model: Any) -> Any:
         return MaskedTask(model, Passages(PIECES.encode(TEXT), 2, 8, 2, 3), masking, [])
     ids = Sequences([[1, 2], [2], [3, 1, 1], [0, 1]])
     labels = np.array([0, 1, 1, 0])
-    columns = {"recurrent-classifier": (ids, labels), "seq2seq": (ids, Sequences([[1, 9]] * 4))}
+    columns = {"seq2seq": (ids, Sequences([[1, 9]] * 4))}
+    columns |= dict.fromkeys(("classifier", "recurrent-classifier"), (ids, labels))
     pixels = np.zeros((4, 6), np.float32)
     columns |= {"image-classifier": (pixels, labels), "captioner": (pixels, ids)}
     framed = Sequences([[2, 5, 3], [2, 6, 7, 3]] * 2)
@@ -95,6 +96,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "neural-ngram": {"vocabulary": len(CHARACTERS), "order": 3, "embedding": 3, "hidden": 4},
     "gpt": {"vocabulary": len(CHARACTERS), "context": 4, "layers": 2, "heads": 2, "width": 4},
     "bert": {"vocabulary": len(PIECES), "context": 8, "layers": 1, "heads": 2, "width": 4},
+    "classifier": {"classes": 2, "buckets": 40},
     "recurrent-classifier": {
         "vocabulary": len(WORDS), "classes": 2, "embedding": 3, "hidden": 4, "pooling": "attention",
     },
@@ -111,6 +113,7 @@ DATA: dict[str, dict[str, Any]] = {
     "neural-ngram": {"files": ["text.txt"], "sha256": "0"},
     "gpt": {"files": ["text.txt"], "tokenizer": None, "sha256": "0", "vocabulary_sha256": "0"},
     "bert": {"files": ["text.txt"], "tokenizer": None, "sha256": "0", "vocabulary_sha256": "0"},
+    "classifier": {"data": "data.tsv", "sha256": "0", "labels": ["a", "b"]},
     "recurrent-classifier": {"data": "data.tsv", "sha256": "0", "labels": ["a", "b"]},
     "qa": {"data": "data.json", "validation": None, "sha256": "0", "unanswered": True},
     "image-classifier": {"data": "digits", "labels": ["a", "b"]},

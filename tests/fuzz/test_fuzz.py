@@ -1,11 +1,10 @@
 """A short run of the fuzzers: always the same inputs.  `python -m tests.fuzz` has more."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from programs import run
 
 from fuzz.driver import Bench, right
 from fuzz.readers import READERS, read_samples
@@ -53,15 +52,7 @@ fuzz.SECONDS = 0.2
 sys.argv = ["fuzz", "--inputs", "6", "--readers", "pairs", "images", "analogies"]
 sys.exit(fuzz.main())
 """
-    root = str(Path(__file__).parents[2])
-    environment = os.environ | {"PYTHONPATH": root}
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
+    done = run(program, cwd=tmp_path, PYTHONPATH=str(Path(__file__).parents[2]))
     rows = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines() if line}
     assert done.returncode == 1, done.stderr
     assert rows["pairs"] == ["0", "0", "0", "2", "0"]

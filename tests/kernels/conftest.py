@@ -2,6 +2,7 @@ import importlib
 import pkgutil
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 import minillm
@@ -29,3 +30,33 @@ def twin(request):
 def original():
     """The NumPy originals, under the names of their twins."""
     return SimpleNamespace(name="numpy", **ORIGINALS)
+
+
+@pytest.fixture
+def with_threads():
+    """A function that runs another on a given number of threads."""
+    cpu = pytest.importorskip("minillm._kernels._cpu", reason="the kernels are not built")
+    before = cpu.thread_count()
+
+    def run(count, function, *arguments):
+        cpu.set_threads(count)
+        return function(*arguments)
+
+    yield run
+    cpu.set_threads(before)
+
+
+@pytest.fixture
+def same_bits(with_threads):
+    """A function that returns what another does, after it has on any number of threads."""
+
+    def run(function, *arguments, counts=(2, 3)):
+        one = with_threads(1, function, *arguments)
+        for count in counts:
+            many = with_threads(count, function, *arguments)
+            pairs = (one, many) if isinstance(one, (tuple, list)) else ([one], [many])
+            for ours, theirs in zip(*pairs, strict=True):
+                np.testing.assert_array_equal(ours, theirs)
+        return one
+
+    return run

@@ -1,38 +1,13 @@
 """Scaled attention of every compiled set, against a loop over its queries: grouped heads,
 a start in each row, strided caches, queries that see nothing, and what must never be read."""
 
-import importlib
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minillm._kernels import INSTRUCTION_SETS, kernels_info
-
 TOLERANCE = {np.float32: 1e-5, np.float64: 1e-12}
 DTYPES = st.sampled_from([np.float32, np.float64])
-
-
-@pytest.fixture(params=INSTRUCTION_SETS, scope="module")
-def kernels(request):
-    """The compiled module of each instruction set."""
-    if reason := kernels_info()["missing"].get(request.param):
-        pytest.skip(f"{request.param}: {reason}")
-    return importlib.import_module(f"minillm._kernels._attention_{request.param}")
-
-
-@pytest.fixture
-def with_threads():
-    cpu = importlib.import_module("minillm._kernels._cpu")
-    before = cpu.thread_count()
-
-    def run(count, function, *arguments):
-        cpu.set_threads(count)
-        return function(*arguments)
-
-    yield run
-    cpu.set_threads(before)
 
 
 def reference(dcontext, query, keys, values, lengths, causal, start):
@@ -63,12 +38,12 @@ def reference(dcontext, query, keys, values, lengths, causal, start):
     return [x.astype(dtype) for x in (context, log_sums, *gradients)]
 
 
-def both(kernels, dcontext, *arguments):
-    context, log_sums = kernels.scaled_attention_forward(*arguments)
+def both(twin, dcontext, *arguments):
+    context, log_sums = twin.scaled_attention_forward(*arguments)
     return [
         context,
         log_sums,
-        *kernels.scaled_attention_backward(dcontext, *arguments, log_sums),
+        *twin.scaled_attention_backward(dcontext, *arguments, log_sums),
     ]
 
 
@@ -104,9 +79,9 @@ def assert_close(ours, theirs, dtype):
     st.booleans(),
     st.integers(0, 99),
 )
-def test_against_a_loop(kernels, B, M, group, T, S, D, E, dtype, causal, seed):
+def test_against_a_loop(twin, B, M, group, T, S, D, E, dtype, causal, seed):
     arguments = case(np.random.default_rng(seed), B, M, group, T, S, D, E, dtype, causal)
-    assert_close(both(kernels, *arguments), reference(*arguments), dtype)
+    assert_close(both(twin, *arguments), reference(*arguments), dtype)
 
 
 def in_a_cache(x, room, filling):
@@ -120,20 +95,20 @@ def in_a_cache(x, room, filling):
 
 @pytest.mark.parametrize("T", [1, 5, 70])
 @pytest.mark.parametrize("causal", [False, True])
-def test_a_cache_is_read_where_it_lies(kernels, causal, T):
+def test_a_cache_is_read_where_it_lies(twin, causal, T):
     """Nothing beyond the lengths or behind the last query is read: there the cache is NaN."""
     dcontext, query, keys, values, lengths, _, start = case(
         np.random.default_rng(0), 3, 2, 2, T, 80, 9, 5, np.float32
     )
     if causal:
         lengths[:], start[:] = 100, [10, 0, 80 - T]
-    expected = both(kernels, dcontext, query, keys, values, lengths.clip(max=80), causal, start)
+    expected = both(twin, dcontext, query, keys, values, lengths.clip(max=80), causal, start)
     strided = [in_a_cache(x, 20, np.nan) for x in (keys, values)]
     if causal:
         for b, first in enumerate(start):
             for x in strided:
                 x[b, :, first + T :] = np.nan
-    results = both(kernels, dcontext, query, *strided, lengths, causal, start)
+    found = both(twin, dcontext, query, *strided, lengths, causal, start)
     for name, one, other in zip(
         ("context", "log_sums", "dquery", "dkeys", "dvalues"), results, expected, strict=True
     ):
@@ -145,20 +120,20 @@ def test_a_cache_is_read_where_it_lies(kernels, causal, T):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("T", [7, 8, 16, 31, 64, 65, 97, 129])
-def test_every_shape_of_block(kernels, T, dtype):
+def test_every_shape_of_block(twin, T, dtype):
     """Causal, of a sequence to itself: whole blocks and vectors, and what is left over."""
     arguments = case(np.random.default_rng(T), 1, 2, 1, T, T, 32, 32, dtype)
     arguments[4][:], arguments[6][:] = T, 0
-    assert_close(both(kernels, *arguments), reference(*arguments), dtype)
+    assert_close(both(twin, *arguments), reference(*arguments), dtype)
 
 
 @pytest.mark.parametrize("T", [5, 70])
-def test_a_query_that_is_nan_stays_alone(kernels, T):
+def test_a_query_that_is_nan_stays_alone(twin, T):
     """It reaches no other query, and no value that it does not see."""
     arguments = case(np.random.default_rng(0), 1, 1, 1, T, T, 8, 8, np.float32)
     arguments[4][:], arguments[6][:] = T, 0
     arguments[1][0, 0, 2] = np.nan
-    context, _, dquery, _, dvalues = (x[0, 0] for x in both(kernels, *arguments))
+    context, _, dquery, _, dvalues = (x[0, 0] for x in both(twin, *arguments))
     for by_query in (context, dquery):
         assert np.isnan(by_query[2]).all()
         assert np.isfinite(np.delete(by_query, 2, axis=0)).all()
@@ -166,10 +141,10 @@ def test_a_query_that_is_nan_stays_alone(kernels, T):
     assert np.isfinite(dvalues[3:]).all()
 
 
-def test_the_gradients_of_a_sequence_to_itself_are_parts_of_one_array(kernels):
+def test_the_gradients_of_a_sequence_to_itself_are_parts_of_one_array(twin):
     """(B, T, 3, N, D), as q, k and v are parts of an activation."""
     arguments = case(np.random.default_rng(0), 2, 3, 1, 9, 9, 4, 4, np.float32)
-    gradients = both(kernels, *arguments)[2:]
+    gradients = both(twin, *arguments)[2:]
     whole = gradients[0].base
     assert whole.shape == (2, 9, 3, 3, 4)
     for part, gradient in enumerate(gradients):
@@ -178,33 +153,30 @@ def test_the_gradients_of_a_sequence_to_itself_are_parts_of_one_array(kernels):
 
 
 @pytest.mark.parametrize("T", [1, 7])
-def test_prefill_and_steps_agree(kernels, T):
+def test_prefill_and_steps_agree(twin, T):
     """Queries one block after the other, each with its start, see what all see at once."""
     _, query, keys, values, _, _, _ = case(
         np.random.default_rng(0), 2, 2, 3, 21, 30, 8, 8, np.float64
     )
     lengths, start = np.full(2, 30), np.array([4, 9])
-    whole = kernels.scaled_attention_forward(query, keys, values, lengths, True, start)[0]
+    whole = twin.scaled_attention_forward(query, keys, values, lengths, True, start)[0]
     for t in range(0, 21, T):
         part = np.ascontiguousarray(query[:, :, t : t + T])
-        context = kernels.scaled_attention_forward(part, keys, values, lengths, True, start + t)[0]
+        context = twin.scaled_attention_forward(part, keys, values, lengths, True, start + t)[0]
         np.testing.assert_allclose(context, whole[:, :, t : t + T], rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize(("M", "group"), [(4, 1), (2, 3), (1, 5)])
-def test_the_same_bits_whatever_the_number_of_threads(kernels, with_threads, M, group):
+def test_the_same_bits_whatever_the_number_of_threads(twin, same_bits, M, group):
     arguments = case(np.random.default_rng(0), 3, M, group, 70, 90, 20, 30, np.float32)
-    one = with_threads(1, both, kernels, *arguments)
-    for count in (2, 3):
-        for ours, theirs in zip(with_threads(count, both, kernels, *arguments), one, strict=True):
-            np.testing.assert_array_equal(ours, theirs)
+    same_bits(both, twin, *arguments)
 
 
 @pytest.mark.parametrize("T", [2, 66])
 @pytest.mark.parametrize(
     ("dtype", "key"), [(np.float32, -1e30), (np.float64, -1e300), (np.float32, -np.inf)]
 )
-def test_scores_of_minus_infinity_alone_are_as_no_key(kernels, T, dtype, key):
+def test_scores_of_minus_infinity_alone_are_as_no_key(twin, T, dtype, key):
     """By overflow, and by infinite keys: zeros, and the other rows are as they are alone."""
     dcontext, query, keys, values, _, _, start = case(
         np.random.default_rng(0), 2, 1, 2, T, 40, 4, 6, dtype
@@ -212,70 +184,27 @@ def test_scores_of_minus_infinity_alone_are_as_no_key(kernels, T, dtype, key):
     lengths = np.full(2, 40)
     query[1, :, 0], keys[1] = -key if np.isfinite(key) else 1, key
     with np.errstate(over="ignore", invalid="ignore"):
-        results = both(kernels, dcontext, query, keys, values, lengths, False, start)
-    for x in results[:3]:
+        found = both(twin, dcontext, query, keys, values, lengths, False, start)
+    for x in found[:3]:
         assert not x[1, :, 0].any()
     alone = [x[:1] for x in (dcontext, query, keys, values, lengths)]
     assert_close([x[:1] for x in results], reference(*alone, False, start[:1]), dtype)
 
 
-def test_all_queries_without_a_finite_score(kernels):
+def test_all_queries_without_a_finite_score(twin):
     """Every gradient is zero, and finite, even where the keys are infinite."""
     dcontext, query, keys, values, _, _, start = case(
         np.random.default_rng(0), 1, 1, 1, 70, 9, 4, 6, np.float32
     )
     keys[:], query[:] = -np.inf, np.abs(query) + 0.1
-    for x in both(kernels, dcontext, query, keys, values, np.array([9]), False, start):
+    for x in both(twin, dcontext, query, keys, values, np.array([9]), False, start):
         np.testing.assert_array_equal(x, 0)
 
 
-@pytest.mark.parametrize("name", ["additive", "multiplicative"])
-@pytest.mark.parametrize("T", [1, 9])
-def test_the_other_attentions_without_a_finite_score(kernels, name, T):
-    """As on NumPy: weights and context zero, and no gradient; the other row is as it is alone."""
-    rng = np.random.default_rng(0)
-    query, keys, values = (rng.normal(size=(2, length, 6)) for length in (T, 5, 5))
-    extra = ()
-    if name == "additive":
-        extra = (np.full(6, np.finfo(float).max),)
-        query[1] = keys[1] = -20  # tanh is -1: six such products overflow
-        query[0] = keys[0] = 20
-    else:
-        query[1], keys[1] = 1e200, -1e200
-    dcontext, dweights = rng.normal(size=(2, T, 6)), rng.normal(size=(2, T, 5))
-    lengths = np.array([0, 5])
-    forward, backward = (
-        getattr(kernels, f"{name}_attention_{way}") for way in ("forward", "backward")
-    )
-    inputs = query, keys, values, *extra, lengths
-    context, weights = forward(*inputs)
-    for x in (context, weights, *backward(dcontext, dweights, *inputs, weights)):
-        np.testing.assert_array_equal(x, 0)
-
-
-def test_a_nan_among_scores_of_minus_infinity_stays(kernels):
+def test_a_nan_among_scores_of_minus_infinity_stays(twin):
     query, keys = np.ones((1, 1, 1, 2), np.float32), np.full((1, 1, 40, 2), -np.inf, np.float32)
     keys[0, 0, 7] = np.nan
     values = np.ones((1, 1, 40, 3), np.float32)
-    results = kernels.scaled_attention_forward(
-        query, keys, values, np.array([40]), False, np.array([0])
-    )
-    for x in results:
+    found = twin.scaled_attention_forward(query, keys, values, np.array([40]), False, np.array([0]))
+    for x in found:
         assert np.isnan(x).all()
-
-
-def test_dweights_beyond_a_row_have_no_effect(kernels):
-    rng = np.random.default_rng(0)
-    query, keys, values = (rng.normal(size=(2, 7, 5)) for _ in range(3))
-    lengths = np.array([3, 7])
-    for name, extra in (("additive", (rng.normal(size=5),)), ("multiplicative", ())):
-        forward, backward = (
-            getattr(kernels, f"{name}_attention_{way}") for way in ("forward", "backward")
-        )
-        inputs = query, keys, values, *extra, lengths
-        context, weights = forward(*inputs)
-        dweights = rng.normal(size=weights.shape)
-        clean = backward(context, dweights, *inputs, weights)
-        dweights[0, :, 3:] = np.nan
-        for ours, theirs in zip(backward(context, dweights, *inputs, weights), clean, strict=True):
-            np.testing.assert_array_equal(ours, theirs)

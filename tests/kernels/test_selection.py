@@ -1,12 +1,11 @@
 """The choice of kernels, and the messages if they cannot run."""
 
-import os
-import subprocess
 import sys
 import threading
 from types import ModuleType, SimpleNamespace
 
 import pytest
+from programs import run
 
 import minillm
 from minillm._kernels import (
@@ -21,15 +20,6 @@ from minillm._kernels import (
 from minillm.errors import InputError
 
 COMPILED = kernels_info()["available"] != ["numpy"]
-
-
-def run(program, **environment):
-    return subprocess.run(
-        [sys.executable, "-c", program],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-    )
 
 
 def active():

@@ -20,29 +20,11 @@ from .test_twins import (
 cpu = pytest.importorskip("minillm._kernels._cpu", reason="the compiled kernels are not built")
 
 
-@pytest.fixture
-def with_threads():
-    """A function that runs another on a given number of threads."""
-    before = cpu.thread_count()
-
-    def run(count, function, *arguments):
-        cpu.set_threads(count)
-        return function(*arguments)
-
-    yield run
-    cpu.set_threads(before)
-
-
-def assert_same_bits(one, many):
-    for ours, theirs in zip(one, many, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-
-
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
     ("M", "K", "N"), [(3, 400, 500), (200, 300, 170), (2000, 40, 30), (65, 900, 65)]
 )
-def test_matmul(twin, with_threads, M, K, N, dtype):
+def test_matmul(twin, same_bits, M, K, N, dtype):
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(M, K)).astype(dtype), rng.normal(size=(K, N)).astype(dtype)
     bias = rng.normal(size=N).astype(dtype)
@@ -52,61 +34,43 @@ def test_matmul(twin, with_threads, M, K, N, dtype):
         (np.asfortranarray(a), b),
         (a, np.asfortranarray(b), bias),
     ):
-        one = with_threads(1, twin.matmul, *arguments)
-        for count in (2, 3, 4):  # 4 cut some of these along both axes
-            assert_same_bits([one], [with_threads(count, twin.matmul, *arguments)])
+        same_bits(twin.matmul, *arguments, counts=(2, 3, 4))  # 4 cut some along both axes
 
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("ids", [False, True])
-def test_recurrences(twin, with_threads, cell, ids):
+def test_recurrences(twin, same_bits, cell, ids):
     rng = np.random.default_rng(0)
     forward, backward = getattr(twin, f"{cell}_forward"), getattr(twin, f"{cell}_backward")
     arguments = sequence_case(cell, rng, 11, 24, 40, 70, np.float32, ids=ids)
-    outputs = with_threads(1, forward, *arguments)
-    upstream = backward_case(cell, rng, arguments, outputs)
-    gradients = with_threads(1, backward, *upstream)
-    for count in (2, 3):
-        assert_same_bits(outputs, with_threads(count, forward, *arguments))
-        assert_same_bits(gradients, with_threads(count, backward, *upstream))
+    outputs = same_bits(forward, *arguments)
+    same_bits(backward, *backward_case(cell, rng, arguments, outputs))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("N", "D"), [(1000, 70), (129, 512), (1, 60_000), (60_000, 1)])
-def test_layer_norm(twin, with_threads, N, D, dtype):
+def test_layer_norm(twin, same_bits, N, D, dtype):
     x, gain, bias = layer_norm_case(np.random.default_rng(0), N, D, dtype)
-    outputs = with_threads(1, twin.layer_norm_forward, x, gain, bias, 1e-5)
-    upstream = x[::-1].copy(), x, gain, *outputs[1:]
-    gradients = with_threads(1, twin.layer_norm_backward, *upstream)
-    for count in (2, 3):
-        assert_same_bits(outputs, with_threads(count, twin.layer_norm_forward, x, gain, bias, 1e-5))
-        assert_same_bits(gradients, with_threads(count, twin.layer_norm_backward, *upstream))
+    outputs = same_bits(twin.layer_norm_forward, x, gain, bias, 1e-5)
+    same_bits(twin.layer_norm_backward, x[::-1].copy(), x, gain, *outputs[1:])
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_add_norm(twin, with_threads, dtype):
+def test_add_norm(twin, same_bits, dtype):
     x, gain, bias = layer_norm_case(np.random.default_rng(0), 1000, 70, dtype)
     h = x[::-1].copy()
-    outputs = with_threads(1, twin.add_norm_forward, x, h, gain, bias, 1e-5)
-    upstream = x, h, outputs[0], gain, *outputs[2:]
-    gradients = with_threads(1, twin.add_norm_backward, *upstream)
-    for count in (2, 3):
-        many = with_threads(count, twin.add_norm_forward, x, h, gain, bias, 1e-5)
-        assert_same_bits(outputs, many)
-        assert_same_bits(gradients, with_threads(count, twin.add_norm_backward, *upstream))
+    outputs = same_bits(twin.add_norm_forward, x, h, gain, bias, 1e-5)
+    same_bits(twin.add_norm_backward, x, h, outputs[0], gain, *outputs[2:])
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("M", "N"), [(1000, 70), (300, 513), (60_000, 1)])
-def test_sum_of_rows(twin, with_threads, M, N, dtype):
-    x = np.random.default_rng(0).normal(size=(M, N)).astype(dtype)
-    one = with_threads(1, twin.sum_of_rows, x)
-    for count in (2, 3):
-        assert_same_bits([one], [with_threads(count, twin.sum_of_rows, x)])
+def test_sum_of_rows(twin, same_bits, M, N, dtype):
+    same_bits(twin.sum_of_rows, np.random.default_rng(0).normal(size=(M, N)).astype(dtype))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_the_optimiser(twin, with_threads, dtype):
+def test_the_optimiser(twin, same_bits, dtype):
     rng = np.random.default_rng(0)
     starts = [rng.random(size).astype(dtype) for size in (100_000, 3, 40_000)]
 
@@ -117,54 +81,36 @@ def test_the_optimiser(twin, with_threads, dtype):
         twin.adam_update(ps, gs, ms, vs, [0.9, 1.0, 0.9], 0.8, 0.95, 1e-2, 1.3, 1e-8)
         return [*ps, *gs, *ms, *vs, total]
 
-    one = with_threads(1, updated)
-    for count in (2, 3):
-        assert_same_bits(one, with_threads(count, updated))
+    same_bits(updated)
 
 
 @pytest.mark.parametrize("form", ["gelu", "exact_gelu"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_gelu(twin, with_threads, form, dtype):
-    forward, backward = (getattr(twin, f"{form}_{way}") for way in ("forward", "backward"))
+def test_gelu(twin, same_bits, form, dtype):
     x = np.random.default_rng(0).normal(size=50_001).astype(dtype)
-    one = (
-        with_threads(1, forward, x),
-        with_threads(1, backward, x[::-1].copy(), x),
-    )
-    for count in (2, 3):
-        many = (
-            with_threads(count, forward, x),
-            with_threads(count, backward, x[::-1].copy(), x),
-        )
-        assert_same_bits(one, many)
+    same_bits(getattr(twin, f"{form}_forward"), x)
+    same_bits(getattr(twin, f"{form}_backward"), x[::-1].copy(), x)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
     ("N", "V", "D"), [(900, 1000, 70), (5000, 2, 33), (10, 60_000, 2), (0, 7, 20_000)]
 )
-def test_embedding(twin, original, with_threads, N, V, D, dtype):
+def test_embedding(twin, original, same_bits, N, V, D, dtype):
     rng = np.random.default_rng(0)
     E, dy = rng.normal(size=(V, D)).astype(dtype), rng.normal(size=(N, D)).astype(dtype)
     ids = rng.integers(0, V, N)
-    one = with_threads(1, twin.embedding_backward, dy, ids, V)
-    assert_same(one, original.embedding_backward(dy, ids, V), dtype)
-    for count in (2, 3, 5):
-        np.testing.assert_array_equal(with_threads(count, twin.embedding_forward, E, ids), E[ids])
-        assert_same_bits([one], [with_threads(count, twin.embedding_backward, dy, ids, V)])
+    dE = same_bits(twin.embedding_backward, dy, ids, V, counts=(2, 3, 5))
+    assert_same(dE, original.embedding_backward(dy, ids, V), dtype)
+    np.testing.assert_array_equal(same_bits(twin.embedding_forward, E, ids), E[ids])
 
 
 @pytest.mark.parametrize("kind", ATTENTIONS)
-def test_attention(twin, with_threads, kind):
+def test_attention(twin, same_bits, kind):
     rng = np.random.default_rng(0)
     name, arguments, backward_arguments = attention_case(kind, rng, 5, 70, 90, 20, 30, np.float32)
-    forward, backward = getattr(twin, f"{name}_forward"), getattr(twin, f"{name}_backward")
-    outputs = with_threads(1, forward, *arguments)
-    upstream = backward_arguments(outputs)
-    gradients = with_threads(1, backward, *upstream)
-    for count in (2, 3):
-        assert_same_bits(outputs, with_threads(count, forward, *arguments))
-        assert_same_bits(gradients, with_threads(count, backward, *upstream))
+    outputs = same_bits(getattr(twin, f"{name}_forward"), *arguments)
+    same_bits(getattr(twin, f"{name}_backward"), *backward_arguments(outputs))
 
 
 def test_threads_are_a_limit(with_threads):
@@ -195,18 +141,9 @@ def test_info_tells_the_threads(twin, with_threads):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_what_a_step_of_translating_needs(twin, with_threads, dtype):
+def test_what_a_step_of_translating_needs(twin, same_bits, dtype):
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(80, 1001)).astype(dtype)
     query, keys, values = rng.normal(size=(3, 80, 4, 16)).astype(dtype)
-    cases = (
-        (
-            lambda *arguments: [twin.attend_to_rows(*arguments)],
-            (query, keys, values, rng.integers(0, 80, (80, 60))),
-        ),
-        (twin.most_probable, (logits, 10)),
-    )
-    for function, arguments in cases:
-        one = with_threads(1, function, *arguments)
-        for count in (2, 3):
-            assert_same_bits(one, with_threads(count, function, *arguments))
+    same_bits(twin.attend_to_rows, query, keys, values, rng.integers(0, 80, (80, 60)))
+    same_bits(twin.most_probable, logits, 10)

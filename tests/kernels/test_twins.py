@@ -241,23 +241,6 @@ def test_add_norm(twin, original, N, D, dtype, seed):
     assert_same(twin.add_norm_backward(*arguments), original.add_norm_backward(*arguments), dtype)
 
 
-@pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
-def test_layer_norm_of_nan_and_infinity(twin, original, poison):
-    """They fill the row that they are in, and no other; dgain sees all rows."""
-    x, gain, bias = layer_norm_case(np.random.default_rng(0), 3, 40, np.float32)
-    x[1, 2] = poison
-    dy = np.ones_like(x)
-    for kernels in (twin, original):
-        with np.errstate(invalid="ignore"):
-            y, *kept = kernels.layer_norm_forward(x, gain, bias, 1e-5)
-            dx, dgain, dbias = kernels.layer_norm_backward(dy, x, gain, *kept)
-        for rows in (y, dx):
-            np.testing.assert_array_equal(np.isnan(rows).all(axis=1), [False, True, False])
-            assert np.isfinite(rows[[0, 2]]).all()
-        assert np.isnan(dgain).all()
-        assert (dbias == 3).all()
-
-
 ATTENTIONS = ["additive", "multiplicative", "scaled", "causal"]
 
 
@@ -298,7 +281,8 @@ def test_attention_never_reads_beyond_a_row(twin, kind, T):
     rng = np.random.default_rng(0)
     name, clean, backward_arguments = attention_case(kind, rng, 3, T, 80, 9, 5, np.float64)
     dirty = [a.copy() if isinstance(a, np.ndarray) else a for a in clean]
-    for b, length in enumerate(clean[4 if kind == "additive" else 3]):
+    lengths = clean[4 if kind == "additive" else 3]
+    for b, length in enumerate(lengths):
         for x in dirty[1:3]:  # keys and values
             x[b, ..., length:, :] = np.nan
     forward, backward = getattr(twin, f"{name}_forward"), getattr(twin, f"{name}_backward")
@@ -306,8 +290,11 @@ def test_attention_never_reads_beyond_a_row(twin, kind, T):
     for ours, theirs in zip(forward(*dirty), outputs, strict=True):
         np.testing.assert_array_equal(ours, theirs)
     arguments = backward_arguments(outputs)
-    upstream = len(arguments) - 1 - len(clean)
-    soiled = [*arguments[:upstream], *dirty, arguments[-1]]
+    upstream = [dy.copy() for dy in arguments[: len(arguments) - 1 - len(clean)]]
+    for dweights in upstream[1:]:
+        for b, length in enumerate(lengths):
+            dweights[b, :, length:] = np.nan
+    soiled = [*upstream, *dirty, arguments[-1]]
     for ours, theirs in zip(backward(*soiled), backward(*arguments), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
@@ -394,18 +381,6 @@ def test_single_steps(twin, original, cell, B, I, H, dtype, ids, seed):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_read_only_arguments_are_left_alone(twin, cell):
-    rng = np.random.default_rng(0)
-    arguments = sequence_case(cell, rng, 3, 4, 5, 6, np.float32)
-    for array in arguments:
-        array.flags.writeable = False
-    outputs = getattr(twin, f"{cell}_forward")(*arguments)
-    for array in (arguments := backward_case(cell, rng, arguments, outputs)):
-        array.flags.writeable = False
-    getattr(twin, f"{cell}_backward")(*arguments)
-
-
-@pytest.mark.parametrize("cell", CELLS)
 def test_a_row_has_the_bits_that_it_has_alone(twin, cell):
     rng = np.random.default_rng(0)
     arguments = sequence_case(cell, rng, 9, 5, 7, 33, np.float32)
@@ -414,50 +389,6 @@ def test_a_row_has_the_bits_that_it_has_alone(twin, cell):
     alone = [a[row] if len(a) == 9 else a for a in arguments]
     for ours, theirs in zip(getattr(twin, f"{cell}_forward")(*alone), outputs, strict=True):
         np.testing.assert_array_equal(ours, theirs[row])
-
-
-@pytest.mark.parametrize("cell", CELLS)
-def test_what_lies_beyond_a_row_is_never_read(twin, cell):
-    rng = np.random.default_rng(0)
-    arguments = sequence_case(cell, rng, 4, 5, 6, 7, np.float64, [5, 0, 3, 1])
-    outputs = getattr(twin, f"{cell}_forward")(*arguments)
-    dirty = [arguments[0].copy(), *arguments[1:]]
-    for b, length in enumerate(arguments[-1]):
-        dirty[0][b, length:] = np.nan
-    for ours, theirs in zip(getattr(twin, f"{cell}_forward")(*dirty), outputs, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-
-    clean = backward_case(cell, np.random.default_rng(1), arguments, outputs)
-    soiled = backward_case(cell, np.random.default_rng(1), dirty, outputs)
-    for b, length in enumerate(arguments[-1]):
-        soiled[0][b, length:] = np.nan
-    backward = getattr(twin, f"{cell}_backward")
-    for ours, theirs in zip(backward(*soiled), backward(*clean), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-
-
-@pytest.mark.parametrize("cell", CELLS)
-def test_nan_and_infinity_spread_as_in_the_original(twin, original, cell):
-    """To the row that they are in, and no other."""
-    for poison in (np.nan, np.inf, -np.inf):
-        arguments = sequence_case(cell, np.random.default_rng(0), 3, 4, 5, 6, np.float32, [4, 4, 2])
-        arguments[0][1, 2, 3] = poison
-        with np.errstate(invalid="ignore"):
-            theirs = getattr(original, f"{cell}_forward")(*arguments)
-        for ours, expected in zip(
-            getattr(twin, f"{cell}_forward")(*arguments), theirs, strict=True
-        ):
-            np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-5)
-
-
-def test_nan_and_infinity_in_a_product(twin):
-    a, b = np.ones((70, 40), np.float32), np.ones((40, 90), np.float32)
-    a[3, 5], a[4, 6], b[7, 8] = np.nan, np.inf, -np.inf
-    c = twin.matmul(a, b)
-    expected = np.full((70, 90), 40, np.float32)
-    expected[4], expected[:, 8] = np.inf, -np.inf
-    expected[3], expected[4, 8] = np.nan, np.nan
-    np.testing.assert_array_equal(c, expected)
 
 
 def test_several_threads_at_once(twin):

@@ -147,20 +147,6 @@ def test_too_long_a_row():
         new().pooled(np.zeros((1, 3), int))
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"heads": 4}, "heads: expected a divisor of width, found 4 and 6"),
-        ({"next_sentence": True}, "next_sentence: expected a pooler"),
-        ({"inner": 0}, "inner: expected 1 or more, found 0"),
-        ({"context": 1}, "context: expected 2 or more, found 1"),
-    ],
-)
-def test_sizes(options, message):
-    with pytest.raises(ValueError, match=message):
-        BERTConfig(**{"vocabulary": V, "layers": 1, "heads": 2, "width": 6} | options)
-
-
 def repeated(rng, B):
     """Rows that repeat two tokens each, with one place hidden."""
     texts = framed([[np.tile(rng.integers(3, V, 2), 3)] for _ in range(B)], CLS, SEP)

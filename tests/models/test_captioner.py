@@ -55,16 +55,3 @@ def test_steps_equal_the_whole_caption_for_each_hypothesis(cell):
         nats -= log_p[np.arange(3), captions[:, t]].sum()
         ids = np.repeat(captions[:, t, None], 2, axis=1)
     assert nats / 12 == pytest.approx(loss, rel=1e-10)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"cell": "elman"}, "cell: expected one of"),
-        ({"pixels": 0}, "pixels: expected 1 or more"),
-        ({"dropout": 1.0}, "dropout: expected 0 or more and below 1"),
-    ],
-)
-def test_nonsense_sizes_are_refused(options, message):
-    with pytest.raises(ValueError, match=message):
-        CaptionerConfig(**({"pixels": 5, "vocabulary": 2} | options))

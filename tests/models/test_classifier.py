@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from model_checks import check_model, fit
+from model_checks import check_model, check_rows, fit, labelled_texts
 
 from minillm.models.classifier import POOLINGS, Classifier, ClassifierConfig
 
@@ -17,35 +17,24 @@ def classifier(dtype=np.float64, **options):
     return Classifier(config, np.random.default_rng(0), dtype=dtype)
 
 
-def texts(rng, B=4, T=5, V=6):
-    lengths = rng.integers(1, T + 1, B)
-    lengths[0] = T
-    return rng.integers(0, V, (B, T)), lengths, rng.integers(0, 3, B)
-
-
 @pytest.mark.parametrize("pooling", POOLINGS)
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("cell", CELLS)
 def test_gradient_of_a_classifier(pooling, bidirectional, cell):
     model = classifier(pooling=pooling, bidirectional=bidirectional, cell=cell)
-    check_model(model, texts(np.random.default_rng(3)))
+    check_model(model, labelled_texts(np.random.default_rng(3)))
 
 
 def test_gradient_with_class_weights():
     model = classifier()
     weights = np.array([0.5, 3.0, 1.0])
-    check_model(model, texts(np.random.default_rng(3)), class_weights=weights)
+    check_model(model, labelled_texts(np.random.default_rng(3)), class_weights=weights)
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_padding_and_batch_mates_change_no_logits(pooling, bidirectional):
-    model = classifier(pooling=pooling, bidirectional=bidirectional)
-    ids, lengths, _ = texts(np.random.default_rng(4))
-    logits, _ = model.forward(ids, lengths)
-    for row, n in enumerate(lengths):
-        alone, _ = model.forward(ids[row : row + 1, :n], lengths[row : row + 1])
-        np.testing.assert_allclose(alone[0], logits[row], rtol=1e-10, atol=1e-12)
+    check_rows(classifier(pooling=pooling, bidirectional=bidirectional))
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
@@ -58,17 +47,3 @@ def test_a_classifier_finds_the_one_word_that_matters(pooling):
         np.float32, vocabulary=20, embedding=16, hidden=16, layers=1, pooling=pooling
     )
     assert fit(model, (ids, np.full(64, 12), labels), steps=60) < 0.05
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"pooling": "sum"}, "pooling: expected one of"),
-        ({"cell": "elman"}, "cell: expected one of"),
-        ({"vocabulary": 0}, "vocabulary: expected 1 or more"),
-        ({"dropout": 1.0}, "dropout: expected 0 or more and below 1"),
-    ],
-)
-def test_nonsense_sizes_are_refused(options, message):
-    with pytest.raises(ValueError, match=message):
-        ClassifierConfig(**({"vocabulary": 5, "classes": 2} | options))

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from model_checks import check_model, fit
+from model_checks import check_model, check_padding, fit, random_pairs
 
 from minillm import ops
 from minillm.layers.attention import KINDS, Attention, kind
@@ -31,18 +31,8 @@ def small(dtype=np.float64, seed=0, **options):
     return EncoderDecoder(config, np.random.default_rng(seed), dtype=dtype)
 
 
-def random_batch(model, rng, B=3, S=5, T=4):
-    c = model.config
-    source_lengths, target_lengths = rng.integers(1, S + 1, B), rng.integers(1, T + 1, B)
-    source_lengths[0], target_lengths[0] = S, T
-    source = rng.integers(0, c.source_vocabulary, (B, S))
-    target = rng.integers(0, c.target_vocabulary, (B, T))
-    target[np.arange(B), target_lengths - 1] = c.eos
-    return source, source_lengths, target, target_lengths
-
-
 def check(model):
-    check_model(model, random_batch(model, np.random.default_rng(1)))
+    check_model(model, random_pairs(model, np.random.default_rng(1)))
 
 
 @pytest.mark.parametrize("attention", KINDS)
@@ -67,38 +57,7 @@ def test_gradient_with_layers_dropout_and_smoothing(attention, bidirectional):
 @pytest.mark.parametrize("attention", KINDS)
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_padding_and_batch_mates_change_nothing(attention, bidirectional):
-    model = small(attention=attention, bidirectional=bidirectional)
-    rng = np.random.default_rng(3)
-    source, source_lengths, target, target_lengths = random_batch(model, rng)
-    wider = rng.integers(0, 6, (3, 9)), source_lengths, rng.integers(0, 5, (3, 7)), target_lengths
-    for row in range(3):
-        wider[0][row, : source_lengths[row]] = source[row, : source_lengths[row]]
-        wider[2][row, : target_lengths[row]] = target[row, : target_lengths[row]]
-    loss, backward = model.loss((source, source_lengths, target, target_lengths))
-    other, other_backward = model.loss(wider)
-    total = 0.0
-    for row, (S, T) in enumerate(zip(source_lengths, target_lengths, strict=True)):
-        one = slice(row, row + 1)
-        alone, _ = model.loss(
-            (source[one, :S], source_lengths[one], target[one, :T], target_lengths[one])
-        )
-        total += T * alone
-    gradients, others = backward(), other_backward()
-    assert other == pytest.approx(loss, rel=1e-12)
-    assert total / target_lengths.sum() == pytest.approx(loss, rel=1e-12)
-    for name, gradient in gradients.items():
-        np.testing.assert_allclose(others[name], gradient, rtol=1e-10, atol=1e-12)
-
-
-def test_later_target_tokens_never_change_earlier_losses():
-    model = small()
-    source, source_lengths, target, _ = random_batch(model, np.random.default_rng(4))
-    changed = target.copy()
-    changed[:, 2:] = (changed[:, 2:] + 1) % 5
-    first_two = np.full(3, 2)
-    one, _ = model.loss((source, source_lengths, target, first_two))
-    other, _ = model.loss((source, source_lengths, changed, first_two))
-    assert one == other
+    check_padding(small(attention=attention, bidirectional=bidirectional))
 
 
 @pytest.mark.parametrize("attention", KINDS)
@@ -107,7 +66,7 @@ def test_steps_equal_the_whole_sequence(attention, cell):
     """Hypotheses that share the memory of a source equal hypotheses with a source each."""
     model = small(attention=attention, cell=cell, layers=2)
     rng = np.random.default_rng(5)
-    source, source_lengths, target, _ = random_batch(model, rng)
+    source, source_lengths, target, _ = random_pairs(model, rng)
     state = model.start(source, source_lengths)
     state = select(state, np.arange(3), np.zeros((3, 2), int))  # two of each
     ids = np.full((3, 2), model.config.bos)
@@ -128,24 +87,6 @@ def test_steps_equal_the_whole_sequence(attention, cell):
         np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-12)
         for b, length in enumerate(source_lengths):
             assert not weights[b, ..., length:].any()
-
-
-def test_select_keeps_the_chosen_rows_and_hypotheses():
-    model = small(layers=2)
-    rng = np.random.default_rng(7)
-    source, source_lengths, _, _ = random_batch(model, rng)
-    state = select(model.start(source, source_lengths), np.arange(3), np.zeros((3, 2), int))
-    ids = rng.integers(0, 5, (3, 2))
-    _, _, state = model.step(ids, state)
-    chosen = select(state, np.array([0, 2]), np.array([[1, 1], [1, 0]]))
-    again = rng.integers(0, 5, (2, 2))
-    logits, _, _ = model.step(again, chosen)
-    for row, b in enumerate((0, 2)):
-        for k, parent in enumerate(((1, 1), (1, 0))[row]):
-            alone = model.start(source[b : b + 1], source_lengths[b : b + 1])
-            _, _, alone = model.step(ids[b : b + 1, parent : parent + 1], alone)
-            expected, _, _ = model.step(again[row : row + 1, k : k + 1], alone)
-            np.testing.assert_allclose(logits[row, k], expected[0, 0], rtol=1e-10, atol=1e-12)
 
 
 def loss_on_fresh_sequences(attention, order, steps=300, length=20, V=8):
@@ -181,7 +122,7 @@ def test_attention_says_again_what_one_vector_cannot_hold():
 def test_one_batch_is_learned_by_heart(attention):
     rng = np.random.default_rng(9)
     model = small(np.float32, hidden=16, attention=attention)
-    assert fit(model, random_batch(model, rng, B=4), steps=150) < 0.05
+    assert fit(model, random_pairs(model, rng, B=4), steps=150) < 0.05
 
 
 class Location(Attention):
@@ -220,17 +161,3 @@ def test_a_new_attention_is_one_class(monkeypatch):
     check(small(attention="location", layers=2, dropout=0.3))
     test_steps_equal_the_whole_sequence("location", "gru")
     test_padding_and_batch_mates_change_nothing("location", bidirectional=True)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"attention": "dto"}, "attention: expected one of"),
-        ({"cell": "lstn"}, "cell: expected one of"),
-        ({"hidden": 0}, "hidden: expected 1 or more"),
-        ({"label_smoothing": 1.0}, "label_smoothing: expected 0 or more and below 1"),
-    ],
-)
-def test_nonsense_sizes_are_refused(options, message):
-    with pytest.raises(ValueError, match=message):
-        small(**options)

@@ -159,20 +159,6 @@ def test_forward_beyond_the_context_is_refused():
         model.forward(texts(1, 1), cache)
 
 
-def test_log_probabilities_are_those_of_the_logits():
-    model, text = new(), texts(1, C + 1)[0]
-    (logits, _), _ = model.forward(text[None, :-1])
-    p = np.exp(logits[0]) / np.exp(logits[0]).sum(-1, keepdims=True)
-    expected = np.log(p[np.arange(C), text[1:]])
-    np.testing.assert_allclose(model.log_probabilities(text), expected, atol=1e-12)
-
-
-def test_a_window_longer_than_the_context_is_refused():
-    ids = texts(2, 13)
-    with pytest.raises(ValueError, match="expected at most 12 tokens, found 13"):
-        new().loss((ids, ids))
-
-
 @pytest.mark.parametrize("length", [2, 13, 14, 30, 41])
 def test_log_probabilities_of_a_long_text_see_half_a_context_or_more(length):
     model, text = new(), texts(1, length)[0]
@@ -214,16 +200,3 @@ def test_induction_what_followed_before_follows_again():
     inputs, targets, mask = batch(64)
     (loss, _), _ = model.window_loss(inputs, targets, {}, mask=mask)
     assert loss < 0.1  # log 12 is 2.5
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"heads": 3}, "heads: expected a divisor of width, found 3 and 8"),
-        ({"context": 1}, "context: expected 2 or more"),
-        ({"dropout": 1.0}, "dropout: expected 0 or more and below 1"),
-    ],
-)
-def test_sizes_that_cannot_be(options, message):
-    with pytest.raises(ValueError, match=message):
-        new(**options)

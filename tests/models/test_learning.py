@@ -1,9 +1,9 @@
-"""Tasks that a recurrence could not learn if its gradient were wrong."""
+"""Tasks that a recurrence could not learn if its gradient were wrong, on the usual kernels."""
 
 import numpy as np
 import pytest
 
-from minillm import ops, use_kernels
+from minillm import ops
 from minillm.layers import recurrent
 from minillm.layers.fresh import draw_all
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
@@ -21,19 +21,18 @@ def train(params, loss_of_next_batch, steps, learning_rate):
 
 
 @pytest.mark.parametrize("cell", recurrent.CELLS)
-def test_one_window_is_learnt_by_heart(kernels, cell):
+def test_one_window_is_learnt_by_heart(cell):
     rng = np.random.default_rng(0)
     config = LanguageModelConfig(vocabulary=8, embedding=16, hidden=32, layers=2, cell=cell)
     model = LanguageModel(config, rng)
     inputs, targets = rng.integers(0, 8, (2, 4, 12))  # noise: there is no rule to find
     inputs[:, 0] = range(4)  # but rows can be told apart from the start
-    with use_kernels(kernels):
-        loss = train(model.params, lambda: model.loss((inputs, targets)), 200, 1e-2)
+    loss = train(model.params, lambda: model.loss((inputs, targets)), 200, 1e-2)
     assert loss < 0.01
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
-def test_copying_what_was_read(kernels, cell):
+def test_copying_what_was_read(cell):
     """Read three random symbols, then a separator, then output the three symbols again."""
     rng = np.random.default_rng(1)
     model = LanguageModel(
@@ -45,15 +44,14 @@ def test_copying_what_was_read(kernels, cell):
         text = np.concatenate([symbols, np.zeros((B, 1), int), symbols], axis=1)
         return text[:, :-1], text[:, 1:]
 
-    with use_kernels(kernels):
-        train(model.params, lambda: model.loss(batch()), 600, 1e-2)
-        inputs, targets = batch(200)
-        (logits, _), _ = model.forward(inputs, model.zero_state(200))
+    train(model.params, lambda: model.loss(batch()), 600, 1e-2)
+    inputs, targets = batch(200)
+    (logits, _), _ = model.forward(inputs, model.zero_state(200))
     assert np.mean(logits[:, 3:].argmax(-1) == targets[:, 3:]) > 0.98  # chance: 0.25
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
-def test_the_adding_problem(kernels, cell):
+def test_the_adding_problem(cell):
     """The sum of the two marked numbers of a sequence (Hochreiter and Schmidhuber 1997).
 
     Always predicting 1 has a mean squared error of 1/6; a lower one needs memory.
@@ -80,6 +78,5 @@ def test_the_adding_problem(kernels, cell):
 
         return np.mean((y - target) ** 2), backward
 
-    with use_kernels(kernels):
-        train(params, loss, 600, 1e-2)
-        assert loss(500)[0] < 0.01
+    train(params, loss, 600, 1e-2)
+    assert loss(500)[0] < 0.01

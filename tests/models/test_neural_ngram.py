@@ -71,16 +71,3 @@ def test_it_learns_a_text_by_heart():
     writer = Writer(model, np.random.default_rng(0), temperature=0)
     writer.read([4, 5])
     assert list(writer.write(9)) == [0, 1, 0, 2, 0, 3, 0, 4, 5]
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"order": 1}, "order: expected 2 or more"),
-        ({"hidden": 0}, "hidden: expected 1 or more"),
-        ({"dropout": 1.0}, "dropout: expected 0 or more and below 1"),
-    ],
-)
-def test_refusals(change, message):
-    with pytest.raises(ValueError, match=message):
-        NeuralNGramConfig(5, **change)

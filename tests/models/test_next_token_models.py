@@ -7,7 +7,6 @@ from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.models.neural_ngram import NeuralNGram, NeuralNGramConfig
 from minillm.models.ngram import NGramConfig, count_ngrams, estimate
 from minillm.runs.folder import RunFolder
-from minillm.testing import check_projections
 from minillm.training import AdamW, Options, restore_checkpoint, save_checkpoint, train
 from minillm.training.language_model import LanguageModelTask, evaluate
 from minillm.training.loop import Summary
@@ -128,22 +127,6 @@ def test_windows_in_a_row_are_one_text(name):
         (loss, state), _ = model.window_loss(window, targets, state)
         total += loss * targets.size
     assert total / text[:, 1:].size == pytest.approx(whole)
-
-
-@differentiable
-@pytest.mark.parametrize("T", [2, 5])  # fewer steps than words, and more
-def test_gradient_of_a_window(name, T):
-    rng = np.random.default_rng(8)
-    model, (inputs, targets) = MODELS[name](), rng.integers(0, V, (2, 2, T))
-    state = model.zero_state(2)
-    for entry in state.values():
-        entry[...] = rng.integers(0, V, entry.shape)
-
-    def loss():
-        (value, _), backward = model.window_loss(inputs, targets, state, np.random.default_rng(9))
-        return value, backward
-
-    check_projections(loss, model.params, rng=rng)
 
 
 @pytest.mark.parametrize("name", ["gru, tied", "neural 2-gram", "neural 4-gram with dropout"])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ranks_in_threads import on_ranks
 
 from minillm import use_kernels
 from minillm.data.streams import Spill
@@ -30,49 +31,6 @@ prunings = st.sampled_from([(), (1,), (0, 1), (0, 1, 2)])
 memories = st.integers(
     400, 6000
 )  # chunks of 5 to 78 tokens, blocks of 1 to 23, tables of 12 to 187
-
-
-class Threads(Ranks):
-    """Ranks that are threads of this process."""
-
-    def __init__(self, rank, size, meeting, table):
-        self.rank, self.size, self.meeting, self.table = rank, size, meeting, table
-
-    def gather(self, value):
-        self.table[self.rank] = value
-        self.meeting.wait(60)
-        values = list(self.table)
-        self.meeting.wait(60)
-        return values
-
-    def sum(self, array):
-        array[...] = sum(self.gather(array.copy()))
-
-    def exchange(self, parts):
-        assert len(parts) == self.size
-        return [sent[self.rank].copy() for sent in self.gather([*parts])]
-
-
-def on_ranks(size, work):
-    """Run ``work`` on several ranks, and return the result of each."""
-    meeting, table, results = threading.Barrier(size), [None] * size, [None] * size
-
-    def run(rank):
-        try:
-            results[rank] = work(Threads(rank, size, meeting, table))
-        except BaseException as error:
-            results[rank] = error
-            meeting.abort()
-
-    threads = [threading.Thread(target=run, args=[rank]) for rank in range(size)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return results
 
 
 def random_text(rng):

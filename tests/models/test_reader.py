@@ -32,10 +32,9 @@ def batch_of(rng, B=3, J=4, T=6, V=9):
     return question, question_lengths, context, lengths, first, last
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.3])
 @pytest.mark.parametrize("encoder", ENCODERS)
-def test_gradients_of_the_logits(encoder, dropout):
-    model = reader(encoder, dropout=dropout)
+def test_gradients_of_the_logits(encoder):
+    model = reader(encoder, dropout=0.3)
     *texts, _, _ = batch_of(np.random.default_rng(0))
     dlogits = np.random.default_rng(1).standard_normal((3, 2, 6))
 
@@ -48,10 +47,6 @@ def test_gradients_of_the_logits(encoder, dropout):
             return total, lambda: backward(dlogits)
 
     check_model(OfLogits(), texts)
-
-
-def test_gradients_of_the_loss():
-    check_model(reader("recurrent"), batch_of(np.random.default_rng(0)))
 
 
 def test_the_loss_is_the_mean_of_two_cross_entropies():
@@ -145,21 +140,6 @@ def test_the_best_spans_are_those_of_all(rng, T, longest):
     ]
     everything.sort(key=lambda span: -span[2])
     for number in (1, 3, 100):
-        results = best_spans(logits, longest, number)
-        assert [span[:2] for span in results] == [span[:2] for span in everything[:number]]
-        np.testing.assert_allclose([s[2] for s in results], [s[2] for s in everything[:number]])
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"encoder": "lstm"}, "encoder: expected one of"),
-        ({"width": 5}, "width: expected an even number"),
-        ({"encoder": "bert", "width": 5}, "heads: expected a divisor of width"),
-        ({"context": 3}, "context: expected 8 or more"),
-        ({"dropout": 1.0}, "dropout: expected 0 or more and below 1"),
-    ],
-)
-def test_nonsense_sizes_are_refused(options, message):
-    with pytest.raises(ValueError, match=message):
-        ReaderConfig(**({"vocabulary": 5} | options))
+        found = best_spans(logits, longest, number)
+        assert [span[:2] for span in found] == [span[:2] for span in everything[:number]]
+        np.testing.assert_allclose([s[2] for s in found], [s[2] for s in everything[:number]])

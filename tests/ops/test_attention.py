@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minillm import ops, use_kernels
@@ -49,6 +49,7 @@ def outputs_and_gradients(op, arrays, lengths, upstream_rng):
     return [*outputs, *backward(*upstream)]
 
 
+@settings(max_examples=max(12, settings.default.max_examples // 2))
 @given(rng=strategies.generators(), lengths=strategies.lengths(3, 4))
 def test_gradients_of_dot_attention(kernels, rng, lengths):
     op, arrays = attend("dot", rng)
@@ -56,6 +57,7 @@ def test_gradients_of_dot_attention(kernels, rng, lengths):
         check_gradients(op, *arrays, lengths, rng=rng)
 
 
+@settings(max_examples=max(12, settings.default.max_examples // 2))
 @given(rng=strategies.generators(), lengths=strategies.lengths(3, 4))
 def test_gradients_of_additive_attention_on_projected_keys(kernels, rng, lengths):
     _, arrays = attend("projected", rng)
@@ -68,25 +70,19 @@ def test_gradients_of_additive_attention_on_projected_keys(kernels, rng, lengths
 @given(rng=strategies.generators(), lengths=strategies.lengths(3, 4))
 def test_what_stands_past_the_length_changes_nothing(kind, kernels, rng, lengths):
     op, (query, keys, values) = attend(kind, rng, dtype=np.float32)
-    padding = np.broadcast_to(
-        (np.arange(4) >= lengths[:, None]).reshape(3, *[1] * (keys.ndim - 3), 4, 1), keys.shape
-    )
+    junk = rng.choice([np.nan, np.inf, -np.inf])
+    dirty = [x.copy() for x in (keys, values)]
+    for b, length in enumerate(lengths):
+        for x in dirty:
+            x[b, ..., length:, :] = junk
     seed = rng.integers(2**32)
     with use_kernels(kernels):
-        one = outputs_and_gradients(op, (query, keys, values), lengths, np.random.default_rng(seed))
-        # An infinity proves true exclusion.  A key that is projected before the mask gets a
-        # large number instead, because the product would turn an infinity into NaN.
-        junk = np.float32(1e30 if kind == "additive" else np.inf)
-        keys, values = keys.copy(), values.copy()
-        keys[padding] = junk if kind != "additive" else 1e6
-        values[padding[..., : values.shape[-1]]] = junk
-        other = outputs_and_gradients(
-            op, (query, keys, values), lengths, np.random.default_rng(seed)
+        clean, soiled = (
+            outputs_and_gradients(op, arrays, lengths, np.random.default_rng(seed))
+            for arrays in ((query, keys, values), (query, *dirty))
         )
-    for k, (a, b) in enumerate(zip(one, other, strict=True)):
-        if kind == "additive" and k == len(one) - 2:
-            continue  # dW_k = keys^T d(keys W_k): junk times exact zeros, summed in another order
-        np.testing.assert_array_equal(a, b)
+    for one, other in zip(clean, soiled, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("kind", ATTENTIONS)
@@ -344,26 +340,3 @@ def test_the_values_by_hand(kernels):
             np.array([np.log(3.0)]),
         )
         np.testing.assert_allclose(context, [[[7.0]]], rtol=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("change", "error", "message"),
-    [
-        ({"query": np.ones((2, 3))}, ValueError, "query: expected shape"),
-        ({"keys": np.ones((2, 4, 5))}, ValueError, r"(keys|W): expected shape"),
-        (
-            {"values": np.ones((2, 4, 2), np.float32)},
-            TypeError,
-            "values: expected float64, the dtype of query",
-        ),
-        ({"lengths": np.array([1, 5])}, ValueError, "lengths: expected"),
-    ],
-)
-def test_wrong_arguments_are_named(change, error, message):
-    arguments = {
-        "query": np.ones((2, 3, 4)),
-        "keys": np.ones((2, 4, 4)),
-        "values": np.ones((2, 4, 2)),
-    } | change
-    with pytest.raises(error, match=message):
-        ops.multiplicative_attention(**arguments)

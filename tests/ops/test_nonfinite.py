@@ -136,14 +136,11 @@ def test_what_a_query_attends_to_reaches_it(T, rng):
                 assert np.isnan(y[:, :, t][np.isnan(alone[:, :, 0])]).all()
 
 
-PADDED = {  # by the case, its arguments of which only `lengths` steps count
-    "additive_attention": ["keys", "values"],
-    "multiplicative_attention": ["keys", "values"],
-    "scaled_dot_product_attention": ["k", "v"],
-    "attention_flow": ["h"],
-    "mean_pool": ["x"],
-    "max_pool": ["x"],
-    "reverse": ["x"],
+PADDED = {  # by the case, its arguments with padding and their lengths; see also test_attention.py
+    "attention_flow": {"h": "lengths", "u": "question_lengths"},
+    "mean_pool": {"x": "lengths"},
+    "max_pool": {"x": "lengths"},
+    "reverse": {"x": "lengths"},
 }
 
 
@@ -155,10 +152,10 @@ def test_what_stands_in_the_padding_changes_nothing(name, kernels, rng):
     with use_kernels("numpy"):
         upstream = upstream_of(op(**arguments)[0], rng)
     dirty = dict(arguments)
-    for key in PADDED[name]:
+    for key, lengths in PADDED[name].items():
         dirty[key] = arguments[key].copy()
-        for row, length in zip(dirty[key], arguments["lengths"], strict=True):
-            row[..., length:, :] = rng.choice(POISONS)
+        for row, length in zip(dirty[key], arguments[lengths], strict=True):
+            row[length:] = rng.choice(POISONS)
     clean = results(kernels, op, arguments.values(), upstream)
     for ours, theirs in zip(results(kernels, op, dirty.values(), upstream), clean, strict=True):
         np.testing.assert_array_equal(ours, theirs)

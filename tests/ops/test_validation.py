@@ -153,12 +153,13 @@ def test_what_is_no_plain_float_array_is_refused(name, kernels):
     names = list(inspect.signature(op).parameters)
     optional = {("linear", "b"), ("multiplicative_attention", "W"), ("additive_attention", "W_k")}
     optional.add(("cross_entropy", "class_weights"))
+    first = next(k for k, a in enumerate(args) if is_float(a))  # all others have its dtype
     with use_kernels(kernels):
         for k, a in enumerate(args):
             if not is_float(a):
                 continue
-            results = [*wrong_arrays(a), *([] if (name, names[k]) in optional else [None])]
-            for wrong in results:
+            wrongs = [*wrong_arrays(a), *([] if k == first else [a.astype(np.float32)])]
+            for wrong in [*wrongs, *([] if (name, names[k]) in optional else [None])]:
                 if (name, names[k]) in IDS and isinstance(wrong, np.ndarray) and wrong.dtype == int:
                     continue
                 with pytest.raises(TypeError, match=f"^{name}: {names[k]}: expected "):

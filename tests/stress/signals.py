@@ -37,40 +37,21 @@ TEXT = "".join(
 )
 PAIRS = "".join(f"{a} {b}\t{b} {a}\n" for a in ("one", "two", "three") for b in ("six", "ten")) * 9
 LABELLED = "good\twhat a fine day\nbad\train and wind again\n" * 30
-SMALL = ["--batch", "4", "--validations", "5"]
-TINY = [*SMALL, "--hidden", "8", "--embedding", "6"]
+SMALL = "--batch 4 --validations 5"
+TINY = f"{SMALL} --hidden 8 --embedding 6"
+BLOCKS = f"{SMALL} --width 8 --heads 2 --layers 1 --context 8 --steps 40"
 COMMANDS = {
-    "ngram": ("text", ["--order", "3"]),
-    "neural-ngram": ("text", [*TINY, "--order", "3", "--window", "8", "--steps", "40"]),
-    "lm": ("text", [*TINY, "--dropout", "0.1", "--window", "8", "--steps", "40"]),
-    "gpt": (
-        "text",
-        [
-            *SMALL,
-            "--width",
-            "8",
-            "--heads",
-            "2",
-            "--layers",
-            "1",
-            "--context",
-            "8",
-            "--steps",
-            "40",
-        ],
-    ),
-    "bert": (
-        "text",
-        [
-            *(*SMALL, "--width", "8", "--heads", "2", "--layers", "1", "--context", "8"),
-            *("--vocabulary", "40", "--steps", "40"),
-        ],
-    ),
-    "word2vec": ("text", ["--dimension", "8", "--epochs", "6", "--minimum-count", "1"]),
-    "seq2seq": ("pairs", [*TINY, "--dropout", "0.1", "--minimum-count", "1", "--steps", "30"]),
-    "classifier": ("labelled", [*TINY, "--steps", "40"]),
-    "captioner": ("digits", [*TINY, "--steps", "20"]),
-    "image-classifier": ("digits", [*SMALL, "--hidden", "8", "--steps", "40"]),
+    "ngram": ("text", "--order 3"),
+    "neural-ngram": ("text", f"{TINY} --order 3 --window 8 --steps 40"),
+    "lm": ("text", f"{TINY} --dropout 0.1 --window 8 --steps 40"),
+    "gpt": ("text", BLOCKS),
+    "bert": ("text", f"{BLOCKS} --vocabulary 40"),
+    "word2vec": ("text", "--dimension 8 --epochs 6 --minimum-count 1"),
+    "seq2seq": ("pairs", f"{TINY} --dropout 0.1 --minimum-count 1 --steps 30"),
+    "classifier": ("labelled", f"{SMALL} --steps 40"),
+    "recurrent-classifier": ("labelled", f"{TINY} --steps 40"),
+    "captioner": ("digits", f"{TINY} --steps 20"),
+    "image-classifier": ("digits", f"{SMALL} --hidden 8 --steps 40"),
 }
 ACTIONS = ("train", "overwrite", "resume", "import", "export")
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
@@ -111,11 +92,9 @@ class Stress:
     def train(self, kind, out, seed, *more):
         data, options = COMMANDS[kind]
         data = data if data == "digits" else self.folder / data
-        if kind == "ngram":  # which has no seed
-            options = [*options, "--k", f"0.{seed}", "--smoothing", "add-k"]
-        else:
-            options = [*options, "--seed", seed]
-        return ["train", kind, data, "--out", out, *options, *more]
+        # An n-gram model has no seed.
+        other = f"--k 0.{seed} --smoothing add-k" if kind == "ngram" else f"--seed {seed}"
+        return ["train", kind, data, "--out", out, *options.split(), *other.split(), *more]
 
     def reference(self, name, command):
         began = time.monotonic()

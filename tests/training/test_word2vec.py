@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from memory_store import Memory
 from mpiexec import ROOT, run
-from word2vec_job import SEED, SETTINGS, WORDS, Lines, Memory, V, corpus_of, new_model, text
+from word2vec_job import SEED, SETTINGS, WORDS, Lines, V, corpus_of, new_model, text
 
 from minillm.data.streams import Spill
 from minillm.training import word2vec, word2vec_corpus
