@@ -113,11 +113,9 @@ def _questions(paragraph: Any, place: str, path: str) -> list[Question]:
         impossible = "is_impossible" in values and entry(values, "is_impossible", bool, own)
         answers = tuple(_answer(each, context, own) for each in entry(values, "answers", list, own))
         if impossible and answers:
-            raise InputError(
-                f"{here}: expected no answer, as it is marked as impossible, found one"
-            )
+            raise InputError(f"{own}: expected no answer, as it is marked as impossible, found one")
         if not impossible and not answers:
-            raise InputError(f"{here}: expected an answer, or is_impossible, found neither")
+            raise InputError(f"{own}: expected an answer, or is_impossible, found neither")
         questions.append(Question(id, text, context, answers))
     return questions
 

@@ -205,7 +205,7 @@ def read_weights(
         if second in tensors:
             tensors.setdefault(first, tensors[second])
     described: dict[str, Weight] = {}
-    known: set[str] = set()
+    tensor_names: set[str] = set()
     for weight in weights:
         described[weight.name] = weight
         tensor_names.update(weight.tensors)

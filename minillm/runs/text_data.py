@@ -2,11 +2,11 @@
 
 import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 
 from tqdm import tqdm
 
 from minillm.data import Shards, read_text, split_text
-from minillm.data.shards import is_shards
 from minillm.data.streams import TextStream
 from minillm.data.windows import Ids
 from minillm.errors import InputError
@@ -146,7 +146,7 @@ def check_kept(run: Run) -> None:
 
 def open_shards(files: Sequence[str]) -> Shards | None:
     """Return the shards, if ``files`` is the name of one folder of them; None: texts."""
-    folders = [name for name in files if is_shards(name)]
+    folders = [name for name in files if Path(name).is_dir()]  # texts are files
     if not folders:
         return None
     if len(files) > 1:

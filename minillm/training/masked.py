@@ -11,7 +11,6 @@ from minillm.data.passages import Passages
 from minillm.errors import InputError
 from minillm.layers.types import Backward
 from minillm.models.bert import BERT
-from minillm.models.ngram import NGramConfig, count_ngrams, estimate
 from minillm.training.parallel import own_generator, own_rows
 from minillm.training.task import position_from
 

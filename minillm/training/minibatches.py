@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from minillm import ops
 from minillm.data import Minibatches, Sequences
 from minillm.data.sequences import Column
+from minillm.layers.types import Backward
 from minillm.training.parallel import own_generator, own_rows
 
 
@@ -117,17 +118,12 @@ class ClassificationTask(MeasuredTask):
         """Return the loss of a batch, each text weighted by its class."""
         return self.model.loss(batch, rng, self.class_weights)
 
-    def validation_loss(self) -> float:
-        """Return the mean loss over all of the held-out rows, and the accuracy."""
-        total, right, items = 0.0, 0, 0
-        for *inputs, classes in self.validation.once():
-            logits, _ = self.model.forward(*inputs)  # type: ignore[attr-defined]
-            loss, _ = ops.cross_entropy(logits, classes, class_weights=self.class_weights)
-            total += float(loss) * len(classes)
-            right += int((logits.argmax(axis=1) == classes).sum())
-            items += len(classes)
-        self.measures = {"accuracy": right / items}
-        return total / items
+    def loss_and_right(self, batch: tuple[Any, ...]) -> tuple[np.floating, NDArray[np.bool_]]:
+        """Return the loss of a batch, and whether each class is the most probable one."""
+        *inputs, classes = batch
+        logits, _ = self.model.forward(*inputs)
+        loss, _ = ops.cross_entropy(logits, classes, class_weights=self.class_weights)
+        return loss, logits.argmax(axis=1) == classes
 
 
 class SpanTask(MeasuredTask):

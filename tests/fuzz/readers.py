@@ -6,6 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from minillm.runs.shards import tokenizer_of
 
 from minillm.data import RandomWindows, Shards, read_text, word_sets
 from minillm.data.labelled import LabelledData
@@ -23,7 +24,6 @@ from minillm.runs.kinds.captioner import captions_of
 from minillm.runs.kinds.image_classifier import read_image
 from minillm.runs.opening import load, open_vocabularies, open_vocabulary
 from minillm.runs.run import Run
-from minillm.runs.shards import tokenizer_of
 from minillm.runs.stored import read_config
 from minillm.runs.text_data import check_kept, name_of
 from minillm.text import build_vocabulary, load_tokenizer, tokenizer_files

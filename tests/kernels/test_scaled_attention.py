@@ -108,7 +108,7 @@ def test_a_cache_is_read_where_it_lies(twin, causal, T):
         for b, first in enumerate(start):
             for x in strided:
                 x[b, :, first + T :] = np.nan
-    found = both(twin, dcontext, query, *strided, lengths, causal, start)
+    results = both(twin, dcontext, query, *strided, lengths, causal, start)
     for name, one, other in zip(
         ("context", "log_sums", "dquery", "dkeys", "dvalues"), results, expected, strict=True
     ):
@@ -184,8 +184,8 @@ def test_scores_of_minus_infinity_alone_are_as_no_key(twin, T, dtype, key):
     lengths = np.full(2, 40)
     query[1, :, 0], keys[1] = -key if np.isfinite(key) else 1, key
     with np.errstate(over="ignore", invalid="ignore"):
-        found = both(twin, dcontext, query, keys, values, lengths, False, start)
-    for x in found[:3]:
+        results = both(twin, dcontext, query, keys, values, lengths, False, start)
+    for x in results[:3]:
         assert not x[1, :, 0].any()
     alone = [x[:1] for x in (dcontext, query, keys, values, lengths)]
     assert_close([x[:1] for x in results], reference(*alone, False, start[:1]), dtype)

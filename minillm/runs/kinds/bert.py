@@ -48,7 +48,7 @@ from minillm.runs.text_data import check_longer, evaluation_ids, open_text
 from minillm.text import Vocabulary
 from minillm.training import Summary
 from minillm.training.language_model import stretches
-from minillm.training.masked import MaskedTask, evaluate_filling, ngram_filling
+from minillm.training.masked import MaskedTask, evaluate_filling
 
 COUNTED = 10_000_000  # tokens of the training text whose frequencies are a baseline
 ROWS = 32  # passages in a batch, without training

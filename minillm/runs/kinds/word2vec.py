@@ -33,7 +33,6 @@ from minillm.runs.text_data import evaluation_stream, name_of
 from minillm.training.progress import minutes_and_seconds
 from minillm.training.word2vec import (
     Progress,
-    learning_rates,
     mean_loss,
     restore_progress,
     save_progress,
