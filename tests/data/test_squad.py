@@ -94,7 +94,7 @@ ANSWER = (*QUESTION, "answers", 0)
         ((*QUESTION, "is_impossible"), 1, 'an object with "is_impossible": true or false, found 1'),
         ((*ANSWER, "answer_start"), "3", 'an object with "answer_start": a whole number, found'),
         ((*ANSWER, "answer_start"), -5, "'1843.' at -5 of its context"),
-        ((*ANSWER, "answer_start"), 900, "at 900 of its context, found ''; it stands at 10"),
+        ((*ANSWER, "answer_start"), 900, "at 900 of its context, found ''; it is at 10"),
         ((*ANSWER, "text"), "1844.", "expected the answer '1844.' at 10 of its context, found"),
     ],
 )  # fmt: skip

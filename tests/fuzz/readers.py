@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from minillm.runs.shards import tokenizer_of
+from minillm.runs.text_data import tokenizer_of
 
 from minillm.data import RandomWindows, Shards, read_text, word_sets
 from minillm.data.labelled import LabelledData

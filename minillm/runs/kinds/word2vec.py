@@ -172,7 +172,7 @@ then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DI
             if progress.words >= settings.epochs * corpus.words:
                 raise InputError(
                     f"{folder.path}: the run is complete after {progress.words:,} words, "
-                    f"{minutes_and_seconds(progress.seconds)}: raise --epochs to go on"
+                    f"{minutes_and_seconds(progress.seconds)}: raise --epochs to continue"
                 )
             me.wait()  # all have read the folder, which rank 0 writes from here on
             if not job.stored:
