@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     lines = lines_of(given, args.init)
     results = measure(args.out, args.data, args.test, sizes, args.seeds, lines)
     if results is None:
-        print("to go on: the same command again")
+        print("to continue: the same command again")
         return 130
     print(f"accuracy in percent, mean and standard deviation of {args.seeds} seeds:\n")
     print(table(results))

@@ -6,7 +6,6 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from minillm.runs.text_data import tokenizer_of
 
 from minillm.data import RandomWindows, Shards, read_text, word_sets
 from minillm.data.labelled import LabelledData
@@ -19,13 +18,13 @@ from minillm.formats.bert import export_bert, import_bert
 from minillm.formats.gpt2 import import_gpt2
 from minillm.models.ngram import NGram, NGramConfig
 from minillm.runs.folder import RunFolder
-from minillm.runs.kind import find_kind
+from minillm.runs.kind import Stored, find_kind
 from minillm.runs.kinds.captioner import captions_of
 from minillm.runs.kinds.image_classifier import read_image
-from minillm.runs.opening import load, open_vocabularies, open_vocabulary
+from minillm.runs.opening import load, open_vocabularies
 from minillm.runs.run import Run
 from minillm.runs.stored import read_config
-from minillm.runs.text_data import check_kept, name_of
+from minillm.runs.text_data import check_kept, name_of, tokenizer_of
 from minillm.text import build_vocabulary, load_tokenizer, tokenizer_files
 from minillm.training import AdamW, restore_checkpoint
 from minillm.training.ngram import score_text
@@ -166,7 +165,8 @@ def read_analogies(folder: Path, rng: random.Random) -> None:
 
 
 def read_vocabulary(folder: Path, rng: random.Random) -> None:
-    found = open_vocabulary(find_kind("lm"), RunFolder(folder), "vocabulary.json")
+    stored = Stored(find_kind("lm"), None, None, {})
+    found = open_vocabularies(RunFolder(folder), stored)["tokenizer"]
     found.decode(list(islice(range(len(found)), 50)))
     found.to_dict()
 
