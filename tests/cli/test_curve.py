@@ -101,7 +101,7 @@ def test_an_interrupted_curve_goes_on_with_the_same_results(data, capsys):
     (data / "curve" / "results.jsonl").unlink()
     capsys.readouterr()
     stopped_after(8, command(data), MinibatchTask)  # within the second training
-    assert "to go on: the same command again" in capsys.readouterr().out
+    assert "to continue: the same command again" in capsys.readouterr().out
     kept = results(data)
     assert [r["line"] for r in kept].count("n-grams") == 1
     assert {path.name for path in (data / "curve").iterdir()} == {"curve.png", "results.jsonl"}
