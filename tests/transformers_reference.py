@@ -69,7 +69,7 @@ def bert(config, params, batch):
     missing = model.load_state_dict(tensors, strict=False)
     assert not missing.unexpected_keys
     assert all(name.startswith("cls.predictions.decoder") for name in missing.missing_keys)
-    ids, lengths, segments, places, targets, unrelated = batch
+    ids, lengths, segments, places, targets, unrelated = batch[:6]
     real = torch.tensor(np.arange(ids.shape[1]) < lengths[:, None]).long()
     labels = np.full(ids.shape, -100)
     labels[places] = targets
