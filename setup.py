@@ -37,14 +37,14 @@ except metadata.PackageNotFoundError:  # every translation will fail, and say so
 # The modules that one version of Cython translates cannot use what another one made.
 MEMORYVIEWS = "_memoryviews_" + re.sub(r"\W", "_", CYTHON)
 
-# MINILLM_BOUNDS (`make sanitize`) checks every index into an array.  Such kernels should be
-# quick to compile, not quick.
+# MINILLM_BOUNDS (`make sanitize`) checks every index into an array.  Such kernels are compiled
+# with little optimisation, because they run only once.
 BOUNDS = bool(os.environ.get("MINILLM_BOUNDS"))
 
-# No -march=native: that would be this machine.  No -ffast-math: it lets the
-# compiler assume that no NaN exists.  What we do take of it changes no result:
-# no errno from sqrt, and no floating-point traps, which lets a choice between
-# two values become a blend.
+# No -march=native: it compiles for the building machine alone.  No -ffast-math: it
+# lets the compiler assume that no NaN exists.  The two parts of it that are used here
+# change no result: sqrt sets no errno, and floating-point operations raise no traps,
+# so that a choice between two values can become a blend.
 GCC = ["-O1" if BOUNDS else "-O3", "-g0", "-Wno-unused-function"]
 GCC += ["-fno-math-errno", "-fno-trapping-math"]
 GCC_SETS = {

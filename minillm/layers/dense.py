@@ -47,7 +47,7 @@ def layer(
     x (..., I) -> y (..., O).  Weights: ``prefix.W`` (I, O) and ``prefix.b`` (O,); with a suffix
     such as "_1", ``prefix.W_1`` and ``prefix.b_1``.  If params has no b, there is no bias.
     ``backward(dy, trained=None)`` -> dx, gradients.  With ``trained``, the names of the trained
-    weights, no other matrix gets one.  Keeps x, W and whatever the activation keeps.
+    weights, the other weights get no gradient.  Keeps x, W and whatever the activation keeps.
     """
     W, b = f"{prefix}.W{suffix}", f"{prefix}.b{suffix}"
     weight = params[W]

@@ -43,7 +43,7 @@ class Settings(FilesSettings, TokenizerSettings):
     smoothing: str = size(
         NGramConfig,
         "smoothing",
-        "estimation of unseen n-grams; kneser-ney is the modified form",
+        "how unseen n-grams get a probability (kneser-ney is modified Kneser-Ney)",
         choices=tuple(SMOOTHINGS),
     )
     k: float = size(NGramConfig, "k", "add-k adds K to each count", "K", above=0, rare=True)

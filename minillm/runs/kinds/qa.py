@@ -87,7 +87,7 @@ class Settings(TokenizerSettings, TrainingSettings, LoRASettings):
         "width of a token's vector; a recurrence has half of it in each direction",
         least=2,
     )
-    layers: int = size(ReaderConfig, "layers", "recurrences over what has flowed together")
+    layers: int = size(ReaderConfig, "layers", "recurrent layers after the attention flow")
     context: int = size(
         ReaderConfig,
         "context",
