@@ -1,0 +1,50 @@
+"""The configuration of Sphinx for the book: see CONTRIBUTING.md, "The book"."""
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+BUILD = HERE.parent / "build" / "book"
+sys.path.insert(0, str(HERE / "machinery"))
+
+import notebooks  # noqa: E402
+
+project = "minillm"
+author = "the authors of minillm"
+extensions = [
+    "myst_nb",
+    "sphinx_design",
+    "sphinx_exercise",
+    "sphinxcontrib.bibtex",
+    "formulas",
+    "pictures",
+]
+exclude_patterns = ["_build", "machinery", "outputs", "pictures"]
+nitpicky = True
+
+# Code cells run at each change, in a folder of their own; outputs are kept between builds.
+nb_execution_mode = "cache"
+nb_execution_cache_path = str(BUILD / "cells")
+nb_execution_in_temp = True
+nb_execution_raise_on_error = True
+nb_execution_timeout = 120
+nb_execution_show_tb = True
+nb_merge_streams = True
+nb_ipywidgets_js = {}  # nothing is fetched from another host
+
+myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+bibtex_bibfiles = ["references.bib"]
+
+formulas_folder = str(BUILD / "static")
+
+html_theme = "furo"
+html_title = "minillm, the book"
+(BUILD / "static").mkdir(parents=True, exist_ok=True)
+html_static_path = ["_static", str(BUILD / "static")]
+html_css_files = ["book.css"]
+html_extra_path = [str(BUILD / "extra")]
+html_show_sphinx = False
+html_copy_source = False
+
+notebooks.write_all(HERE / "chapters", BUILD / "extra" / "notebooks")

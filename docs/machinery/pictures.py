@@ -1,0 +1,52 @@
+"""The directive ``picture``: an SVG of docs/pictures inside the page, in the page's colours.
+
+An image in an ``img`` element does not see the theme of its page.  An SVG in the page does: its
+lines and its text are drawn in ``currentColor``.
+"""
+
+import html
+import re
+from pathlib import Path
+
+from docutils import nodes
+from docutils.parsers.rst import Directive, directives
+
+PICTURES = Path(__file__).resolve().parents[1] / "pictures"
+
+
+def inline_svg(path: Path, alt: str) -> str:
+    """Return the SVG's text for use in a page, where its ids must be unique."""
+    svg = path.read_text()
+    svg = svg[svg.index("<svg") :]
+    prefix = path.stem + "-"
+    svg = re.sub(r'\bid="', f'id="{prefix}', svg)
+    svg = re.sub(r'(url\(|href=")#', rf"\1#{prefix}", svg)
+    return svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(alt)}"', 1)
+
+
+class Picture(Directive):
+    """``{picture} NAME`` with the option ``alt`` and a caption."""
+
+    required_arguments = 1
+    has_content = True
+    option_spec = {"alt": directives.unchanged_required}  # noqa: RUF012
+
+    def run(self) -> list[nodes.Node]:
+        path = PICTURES / f"{self.arguments[0]}.svg"
+        if not path.exists():
+            raise self.error(f"expected a picture, found no {path.name} in docs/pictures")
+        if "alt" not in self.options:
+            raise self.error(f"{path.name}: expected the option alt, for those who cannot see it")
+        self.state.document.settings.record_dependencies.add(str(path))
+        picture = nodes.raw("", inline_svg(path, self.options["alt"]), format="html")
+        figure = nodes.figure("", picture, classes=["picture"])
+        caption = nodes.Element()
+        self.state.nested_parse(self.content, self.content_offset, caption)
+        for paragraph in caption.children:
+            figure += nodes.caption("", "", *paragraph.children)
+        return [figure]
+
+
+def setup(app):
+    app.add_directive("picture", Picture)
+    return {"parallel_read_safe": True}

@@ -1,0 +1,90 @@
+"""Draw the diagrams of the book as SVG: boxes, circles, arrows and text on a canvas.
+
+Each script beside this one writes the SVG of its name.  Colours are variables of the page's
+style sheet (``first`` to ``fourth``), with a fallback for a picture that is opened alone; all else
+takes the colour of the text, so that a picture fits the light and the dark theme.
+
+    python docs/pictures/NAME.py
+"""
+
+import sys
+from html import escape
+from pathlib import Path
+
+COLOURS = {
+    "first": "var(--first, #1f6fb4)",
+    "second": "var(--second, #b3541e)",
+    "third": "var(--third, #2c7a3f)",
+    "fourth": "var(--fourth, #7b4fa3)",
+    "plain": "currentColor",
+}
+
+
+class Drawing:
+    """A canvas of ``width`` by ``height``; x grows to the right, y grows downwards."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self.width, self.height, self.parts = width, height, []
+
+    def text(self, x, y, words, *, size=15, colour="plain", anchor="middle", italic=False):
+        """Write one line, centred on (x, y)."""
+        style = ' font-style="italic"' if italic else ""
+        fill = "" if colour == "plain" else f' style="fill:{COLOURS[colour]}"'
+        self.parts.append(
+            f'<text x="{x}" y="{y + size * 0.35:.1f}" font-size="{size}" text-anchor="{anchor}"'
+            f"{style}{fill}>{escape(words)}</text>"
+        )
+
+    def box(self, x, y, width, height, words="", *, colour="plain", size=15, dashed=False):
+        """Draw a rounded box whose centre is (x, y), with a word in it."""
+        dash = ' stroke-dasharray="5 4"' if dashed else ""
+        self.parts.append(
+            f'<rect x="{x - width / 2}" y="{y - height / 2}" width="{width}" height="{height}" rx="7" '
+            f'fill="{COLOURS[colour]}" fill-opacity="0.1" stroke="{COLOURS[colour]}" '
+            f'stroke-width="1.5"{dash}/>'
+        )
+        if words:
+            self.text(x, y, words, size=size)
+
+    def circle(self, x, y, radius, words="", *, colour="plain", size=15):
+        self.parts.append(
+            f'<circle cx="{x}" cy="{y}" r="{radius}" fill="{COLOURS[colour]}" fill-opacity="0.1" '
+            f'stroke="{COLOURS[colour]}" stroke-width="1.5"/>'
+        )
+        if words:
+            self.text(x, y, words, size=size)
+
+    def line(self, points, *, colour="plain", dashed=False, arrow=True, width=1.5):
+        """Draw a line through the points, with an arrowhead at its end."""
+        dash = ' stroke-dasharray="5 4"' if dashed else ""
+        path = " ".join(f"{x},{y}" for x, y in points)
+        self.parts.append(
+            f'<polyline points="{path}" fill="none" stroke="{COLOURS[colour]}" '
+            f'stroke-width="{width}"{dash}/>'
+        )
+        if arrow:
+            self._head(points[-2], points[-1], colour)
+
+    def _head(self, start, end, colour):
+        (x0, y0), (x1, y1) = start, end
+        length = ((x1 - x0) ** 2 + (y1 - y0) ** 2) ** 0.5
+        dx, dy = (x1 - x0) / length, (y1 - y0) / length
+        corners = [
+            (x1, y1),
+            (x1 - 9 * dx + 4 * dy, y1 - 9 * dy - 4 * dx),
+            (x1 - 9 * dx - 4 * dy, y1 - 9 * dy + 4 * dx),
+        ]
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in corners)
+        self.parts.append(f'<polygon points="{path}" fill="{COLOURS[colour]}"/>')
+
+    def save(self, script: str) -> None:
+        """Write the SVG beside the script, or into the folder that the command names."""
+        path = Path(script).with_suffix(".svg")
+        if len(sys.argv) > 1:
+            path = Path(sys.argv[1]) / path.name
+        path.write_text(
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width} {self.height}" '
+            f'width="{self.width}" font-family="system-ui, sans-serif">\n'
+            + "\n".join(self.parts)
+            + "\n</svg>\n"
+        )
