@@ -5,7 +5,7 @@ BIN = .venv/bin
 # A process on each core, each with one thread (tests/conftest.py).
 PYTEST = $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal
 
-.PHONY: demo test test-deep mutants lint bench kernels bounds sanitize address undefined clean
+.PHONY: demo test test-deep mutants lint book bench kernels bounds sanitize address undefined clean
 
 demo: .venv/plot
 	$(BIN)/minillm train lm --out runs/demo --minutes 1.5 --overwrite
@@ -31,6 +31,11 @@ lint: .venv/lint
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The book as static pages: build/book/html/index.html.  Outputs of cells are kept between builds.
+book: .venv/book
+	$(BIN)/sphinx-build -W -n --keep-going -q -b html docs build/book/html
+	@echo "open build/book/html/index.html"
 
 bench: .venv/bench
 	$(BIN)/python -m benchmarks

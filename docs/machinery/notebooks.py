@@ -19,7 +19,8 @@ from pybtex.database import parse_file
 
 DOCS = Path(__file__).resolve().parents[1]
 FENCE = re.compile(
-    r"^(?P<fence>`{3,}|:{3,})\{(?P<name>[\w:-]+)\} *(?P<argument>[^\n]*)\n(?P<body>.*?)^(?P=fence) *$",
+    r"^(?P<fence>`{3,}|:{3,})\{(?P<name>[\w:-]+)\} *(?P<argument>[^\n]*)\n"
+    r"(?P<body>.*?)^(?P=fence) *$",
     re.MULTILINE | re.DOTALL,
 )
 ROLE = re.compile(r"\{(?P<name>[\w:-]+)\}`(?P<content>[^`]+)`")
@@ -44,7 +45,11 @@ def cells(text: str) -> list[tuple[str, str]]:
 def notebook(path: Path) -> nbformat.NotebookNode:
     """Return the notebook of the chapter at ``path``."""
     book = nbformat.v4.new_notebook()
-    book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    book.metadata["kernelspec"] = {
+        "name": "python3",
+        "display_name": "Python 3",
+        "language": "python",
+    }
     text = path.read_text()
     citations = re.findall(r"\{footcite:?\w*\}`([^`]+)`", text)
     cited = sorted({key.strip() for keys in citations for key in keys.split(",")})
@@ -91,7 +96,11 @@ def _directive(match: re.Match, folder: Path, cited: list[str]) -> str:
     if name == "footbibliography":
         return "\n".join(f"- {_full(key)}" for key in cited)
     content = _markdown(content, folder, cited)
-    title = f"**{argument or name.capitalize()}.** " if name != "exercise" else f"**Exercise: {argument}.** "
+    title = (
+        f"**{argument or name.capitalize()}.** "
+        if name != "exercise"
+        else f"**Exercise: {argument}.** "
+    )
     return "\n".join("> " + line for line in (title + content).splitlines())
 
 

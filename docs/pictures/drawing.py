@@ -39,8 +39,8 @@ class Drawing:
         """Draw a rounded box whose centre is (x, y), with a word in it."""
         dash = ' stroke-dasharray="5 4"' if dashed else ""
         self.parts.append(
-            f'<rect x="{x - width / 2}" y="{y - height / 2}" width="{width}" height="{height}" rx="7" '
-            f'fill="{COLOURS[colour]}" fill-opacity="0.1" stroke="{COLOURS[colour]}" '
+            f'<rect x="{x - width / 2}" y="{y - height / 2}" width="{width}" height="{height}" '
+            f'rx="7" fill="{COLOURS[colour]}" fill-opacity="0.1" stroke="{COLOURS[colour]}" '
             f'stroke-width="1.5"{dash}/>'
         )
         if words:

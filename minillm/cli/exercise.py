@@ -1,0 +1,71 @@
+"""Do an exercise of the book, and have it checked.
+
+Without a name, list the exercises and what you have solved.  With a name, write a file with a
+function that has a hole.  Fill it with any editor; --check compares it with the package on random
+cases and says which output or gradient is wrong, at which coordinate, and gives a hint.  A second
+hint comes with the second failure in the same place.
+
+examples:
+  minillm exercise                      the list
+  minillm exercise linear               writes exercises/linear.py
+  minillm exercise linear --check       right or wrong, and why
+  minillm exercise linear --solution    the place in the package
+"""
+
+import argparse
+import difflib
+from pathlib import Path
+
+from minillm.cli.arguments import ArgumentParser
+from minillm.errors import InputError
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the name, and what to do with it."""
+    parser.add_argument("name", nargs="?", metavar="NAME", help="the exercise (default: list all)")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--check", action="store_true", help="check your answer")
+    what.add_argument("--solution", action="store_true", help="show where the package does it")
+    parser.add_argument(
+        "--dir", type=Path, default=Path("exercises"), metavar="DIR", help="your files (exercises)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """List, write, check or show; exit status 1 if an answer is wrong."""
+    from minillm.exercises import desk, exercises  # imports all ops and models: 100 ms
+
+    known = exercises()
+    if args.name is None:
+        if args.check or args.solution:
+            raise InputError("exercise: expected a name with --check or --solution, found none")
+        _list(known, desk.read_progress(args.dir))
+        return 0
+    if args.name not in known:
+        near = difflib.get_close_matches(args.name, known, n=1)
+        guess = f"; did you mean {near[0]}?" if near else ""
+        raise InputError(f"exercise: expected one of the list, found {args.name!r}{guess}")
+    exercise = known[args.name]
+    if args.solution:
+        print(exercise.solution)
+        return 0
+    if not args.check:
+        print(f"{desk.write(exercise, args.dir)}: fill the hole, then")
+        print(f"minillm exercise {exercise.name} --check")
+        return 0
+    right, report = desk.check(exercise, args.dir)
+    print(report)
+    return 0 if right else 1
+
+
+def _list(known: dict, progress: dict) -> None:
+    """Print the exercises by chapter."""
+    chapter = None
+    for name, exercise in known.items():
+        if exercise.chapter != chapter:
+            chapter = exercise.chapter
+            print(f"chapter {chapter}")
+        mark = "x" if progress.get(name, {}).get("solved") else " "
+        print(f"  [{mark}] {name:20} {exercise.title}")
+    solved = sum(bool(progress.get(name, {}).get("solved")) for name in known)
+    print(f"{solved} of {len(known)} solved")

@@ -1,0 +1,127 @@
+"""Exercises of chapter 0: derivatives."""
+
+import numpy as np
+
+from minillm import ops
+from minillm.exercises.declaration import exercise
+
+
+def _squares(rng):
+    yield "", (rng.standard_normal((3, 4)),)
+
+
+def _square(x):
+    def backward(dy):
+        return 2 * x * dy
+
+    return x**2, backward
+
+
+@exercise(
+    "the backward of a square",
+    reference=_square,
+    solution="docs/chapters/00-derivatives.md, Elementwise functions multiply",
+    cases=_squares,
+    gradients=("dx",),
+    hints={
+        "dx": (
+            "An elementwise function multiplies the upstream gradient by its slope.",
+            "The slope of x**2 is 2 x.  Do not forget the factor dy.",
+        ),
+    },
+)
+def square(x):
+    """Square each number.  x of any shape -> y.  ``backward(dy)`` -> dx."""
+    y = x**2
+
+    def backward(dy):
+        dx = ...
+        return dx
+
+    return y, backward
+
+
+def _rows(rng):
+    for N, I, O in ((4, 3, 2), (1, 3, 3), (5, 1, 4)):
+        yield (
+            "",
+            (
+                rng.standard_normal((N, I)),
+                rng.standard_normal((I, O)),
+                rng.standard_normal(O),
+            ),
+        )
+
+
+@exercise(
+    "the three gradients of a linear layer",
+    reference=ops.linear,
+    solution="minillm/ops/linear.py: linear",
+    cases=_rows,
+    gradients=("dx", "dW", "db"),
+    hints={
+        "dx": (
+            "Each x[n, i] reaches all outputs of its row, with the slopes W[i, :].",
+            "dx must be (N, I): multiply dy (N, O) by W transposed.",
+        ),
+        "dW": (
+            "W[i, o] is used once in each row n, where x[n, i] is its slope.  Uses add up.",
+            "dW must be (I, O): multiply x transposed (I, N) by dy (N, O).",
+        ),
+        "db": (
+            "The bias is added in every row, and uses add up.  A mean is not a sum.",
+            "Sum dy over the rows, axis 0.",
+        ),
+    },
+)
+def linear(x, W, b):
+    """Compute y = x W + b.
+
+    x (N, I), W (I, O), b (O,) -> y (N, O).  ``backward(dy)`` -> dx, dW, db.
+    """
+    y = x @ W + b
+
+    def backward(dy):
+        dx = ...
+        dW = ...
+        db = ...
+        return dx, dW, db
+
+    return y, backward
+
+
+def _mean(x):
+    def backward(dy):
+        return np.repeat(dy[..., None], x.shape[-1], axis=-1) / x.shape[-1]
+
+    return x.mean(axis=-1), backward
+
+
+def _matrices(rng):
+    yield "", (rng.standard_normal((3, 5)),)
+    yield "", (rng.standard_normal((2, 3, 4)),)
+
+
+@exercise(
+    "the backward of a mean over the last axis",
+    reference=_mean,
+    solution="docs/chapters/00-derivatives.md, The chain rule",
+    cases=_matrices,
+    gradients=("dx",),
+    hints={
+        "dx": (
+            "Each x[..., i] reaches one y only.  With which slope?",
+            "The slope is 1 / n for each of the n numbers of a row: dy[..., None] / n, "
+            "in the shape of x.",
+        ),
+    },
+)
+def mean(x):
+    """Compute the mean over the last axis.  x (..., n) -> y (...).  ``backward(dy)`` -> dx."""
+    y = x.mean(axis=-1)
+
+    def backward(dy):
+        dx = ...
+        return dx
+
+    return y, backward

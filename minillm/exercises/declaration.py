@@ -1,0 +1,76 @@
+"""An exercise: a function with a hole, a reference to compare with, cases, and hints."""
+
+import inspect
+import textwrap
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+# Draws cases: pairs of a label and the arguments.  A label is a key of the hints.
+Cases = Callable[[np.random.Generator], Iterator[tuple[str, tuple]]]
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One exercise.
+
+    ``reference`` takes the arguments of the hole's function.  If ``gradients`` has names, both
+    return ``output(s), backward``, and ``backward(*upstream)`` returns one gradient for each name.
+    ``outputs`` names the outputs, ``gates`` the equal parts of the last axis of a gradient whose
+    name is in ``gated``; ``time`` says which axis of an output or a gradient counts time steps.
+    ``hints`` has two lines for a key: a first hint, and a second that says more.  A key is
+
+    - the name of an output, or of a gradient: "dW";
+    - a gradient and one of its gates: "dW_x:f";
+    - a gradient that is right at the last time step only: "dx:earlier";
+    - the label of a case, for what is wrong in this case only: "lengths".
+    """
+
+    name: str
+    chapter: int
+    title: str
+    reference: Callable
+    solution: str  # the place in the package: "minillm/ops/linear.py: linear"
+    cases: Cases
+    source: str  # the function with its hole
+    imports: str = ""
+    outputs: tuple[str, ...] = ("y",)
+    gradients: tuple[str, ...] = ()
+    gates: str = ""
+    gated: tuple[str, ...] = ()
+    time: dict[str, int] = field(default_factory=dict)
+    hints: dict[str, tuple[str, str]] = field(default_factory=dict)
+    tolerance: float = 1e-6
+    function: str = ""  # the name of the hole's function
+
+
+EXERCISES: dict[str, Exercise] = {}
+
+
+def exercise(title: str, **options: Any) -> Callable[[Callable], Callable]:
+    """Register the decorated function as the hole of an exercise.
+
+    Its source, without the decorator, is what the reader gets.  The name is that of the function,
+    with hyphens, unless it is given; the chapter is the number in the module's name.
+    """
+
+    def register(hole: Callable) -> Callable:
+        source = textwrap.dedent(inspect.getsource(hole))
+        source = source[source.index(f"def {hole.__name__}(") :]
+        name = options.pop("name", hole.__name__.replace("_", "-"))
+        chapter = int(hole.__module__[-2:])
+        if name in EXERCISES:
+            raise ValueError(f"exercise {name}: expected one function of this name, found two")
+        EXERCISES[name] = Exercise(
+            name=name,
+            chapter=chapter,
+            title=title,
+            source=source,
+            function=hole.__name__,
+            **options,
+        )
+        return hole
+
+    return register
