@@ -10,9 +10,9 @@ axes.plot(intensity, np.minimum(PEAK, intensity * BANDWIDTH), linewidth=2)
 for name, x, colour, (dx, dy) in (
     ("Adam", 0.4, 1, (0, -18)),
     ("h W, 1 row", 0.5, 2, (8, -4)),
-    ("8 rows", 3.7, 3, (6, -16)),
-    ("64 rows", 25.9, 3, (-10, -20)),
-    ("1,024 rows", 157.5, 3, (-45, 10)),
+    ("8 rows", 3.9, 3, (6, -16)),
+    ("64 rows", 27.7, 3, (-10, -20)),
+    ("1,024 rows", 170.7, 3, (-45, 10)),
 ):
     y = min(PEAK, x * BANDWIDTH)
     axes.plot([x], [y], "o", color=COLOURS[colour])
