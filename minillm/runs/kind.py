@@ -10,6 +10,7 @@ that a new kind is ``models/x.py``, ``runs/kinds/x.py`` and their tests.
 import importlib
 import inspect
 import math
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
@@ -85,6 +86,7 @@ class Evaluation:
     length_exponent: float = 1.0
     beside: bool = False  # set a classifier of texts beside TF-IDF with logistic regression
     title: str = ""  # of the files, in the results
+    report: Callable[[str], None] = warnings.warn  # called with what cannot be measured here
 
 
 class Kind:
