@@ -49,6 +49,15 @@ class HypothesisWriter(Model[Config]):
     last_norm: Callable[..., Any]
     output: Callable[..., Any]
 
+    @property
+    def aligning_layer(self) -> int:
+        """The last layer but one, which aligns target words with source words best.
+
+        Source: Garg et al. (2019), "Jointly learning to align and translate with Transformer
+        models".
+        """
+        return max(self.config.layers - 2, 0)
+
     def start(self, source: NDArray, lengths: NDArray) -> State:
         """Read sources (B, S) -> the state before the first step, of one hypothesis each."""
         memory, _ = self.encode(source, lengths)
@@ -69,11 +78,9 @@ class HypothesisWriter(Model[Config]):
         """One step of K hypotheses of each source, which share the source's memory.
 
         ids (B, K) -> logits (B, K, V + 1), attention weights (B, K, S), new state.  The weights
-        are the mean over the heads of the last layer but one, because these align target words
-        with source words best.
+        are the mean over the heads of the aligning layer.
         """
-        layer = max(self.config.layers - 2, 0)
-        logits, weights, state = self._step(ids, state, layer)
+        logits, weights, state = self._step(ids, state, self.aligning_layer)
         return logits, weights.mean(axis=1), state
 
     def attention_weights(
