@@ -26,7 +26,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, TypeVar
 
-from minillm.errors import InputError
+from minillm.errors import InputError, short
 
 TOPICS = (
     "matmul",
@@ -119,7 +119,7 @@ def select_kernels(name: str) -> SimpleNamespace:
     "numpy" has no compiled functions, so the originals run.
     """
     if name not in CHOICES:
-        raise InputError(f"kernels: expected one of {', '.join(CHOICES)}; found {name!r}")
+        raise InputError(f"kernels: expected one of {', '.join(CHOICES)}; found {short(name)}")
     if name == "numpy":
         return _load("numpy")
     missing = _missing()
@@ -148,7 +148,9 @@ def _active() -> SimpleNamespace:
 def _from_environment() -> str:
     name = os.environ.get("MINILLM_KERNELS") or "auto"
     if name not in CHOICES:
-        raise InputError(f"MINILLM_KERNELS: expected one of {', '.join(CHOICES)}; found {name!r}")
+        raise InputError(
+            f"MINILLM_KERNELS: expected one of {', '.join(CHOICES)}; found {short(name)}"
+        )
     return name
 
 
@@ -226,5 +228,8 @@ def _not_built(name: str) -> str:
 def _thread_limit() -> None:
     """Refuse an invalid MINILLM_NUM_THREADS; the kernels read it when they are loaded."""
     limit = os.environ.get("MINILLM_NUM_THREADS") or "1"
-    if not limit.isdecimal() or int(limit) < 1:
-        raise InputError(f"MINILLM_NUM_THREADS: expected a whole number from 1; found {limit!r}")
+    most = 1_000_000
+    if not (limit.isdecimal() and len(limit) <= len(str(most)) and 1 <= int(limit) <= most):
+        raise InputError(
+            f"MINILLM_NUM_THREADS: expected a whole number from 1 to {most}; found {short(limit)}"
+        )

@@ -37,7 +37,7 @@ from libc.stdint cimport uintptr_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memmove, memset
 
-from minillm.errors import InputError
+from minillm.errors import InputError, short
 
 cdef extern from *:
     """
@@ -113,9 +113,10 @@ def limit_of(text: str) -> int:
     if not (digits.isascii() and digits.isdecimal()):
         raise InputError(
             "MINILLM_POOL_BYTES: expected a number of bytes, such as 0, 1000000, 64M or 1G; "
-            f"found {text!r}"
+            f"found {short(text)}"
         )
-    return min(int(digits) << shift, sys.maxsize)
+    digits = digits.lstrip("0") or "0"
+    return sys.maxsize if len(digits) > 20 else min(int(digits) << shift, sys.maxsize)
 
 
 cdef Py_ssize_t limit = limit_of(os.environ.get("MINILLM_POOL_BYTES") or "512M")

@@ -25,6 +25,7 @@ except ImportError:  # Windows
 STANDARD_INPUT = "-"
 TEMPORARY = ".minillm-part"  # the suffix of temporary names
 LARGEST_JSON = 1 << 28  # bytes
+LONGEST_NUMBER = 100  # digits of a whole number in JSON
 MOST_IN_MEMORY = 1 << 30  # bytes of one text or file that are kept in memory
 LONGEST_LINE = 1 << 24  # bytes
 
@@ -115,11 +116,28 @@ def json_object(text: bytes | str, place: str) -> dict[str, Any]:
     return values
 
 
+def _whole_number(digits: str) -> int:
+    """A whole number of a JSON text.
+
+    ValueError for one that no count, size or random state has, and that would not fit a message:
+    Python does not write the numbers that follow from one of thousands of digits.
+    """
+    count = len(digits.removeprefix("-"))
+    if count > LONGEST_NUMBER:
+        raise ValueError(
+            f"expected numbers of at most {LONGEST_NUMBER} digits, found one of {count:,}"
+        )
+    return int(digits)
+
+
+_DECODER = json.JSONDecoder(parse_int=_whole_number)
+
+
 def _json(text: bytes | str, place: str) -> Any:
     try:
         if isinstance(text, bytes):
             text = text.decode("utf-8", "surrogatepass")
-        return json.loads(text)
+        return _DECODER.decode(text)
     except RecursionError:
         raise InputError(f"{place}: expected JSON, but it is damaged: nested too deep") from None
     except ValueError as error:
@@ -172,7 +190,7 @@ def is_stream(path: str | Path) -> bool:
 
 def _descriptor(path: str | Path) -> int | None:
     """The file descriptor of the open stream that ``path`` names, or None."""
-    match = re.fullmatch(r"/dev/(stdout|stderr|fd/(\d+))", str(path))
+    match = re.fullmatch(r"/dev/(stdout|stderr|fd/(\d{1,9}))", str(path))
     if match is None:
         return None
     return {"stdout": 1, "stderr": 2}.get(match[1]) or int(match[2])
