@@ -98,7 +98,10 @@ def split_words(text: str) -> list[bytes]:
 
     >>> split_words("Don't  say été!")[:4]
     [b'Don', b"'t", b' ', b' say']
+
+    InputError for a lone surrogate.
     """
+    check_encodable(text, "text")
     data, ends = text.encode(), word_ends(text)
     return [data[start:end] for start, end in pairwise([0, *ends.tolist()])]
 
@@ -284,7 +287,7 @@ class BytePairs(Vocabulary):
         ids: of the 256 bytes, the merged pairs and the specials, in this order; None: 0, 1, 2 and
         so on.  Two merges may make the same token.  ValueError if these do not fit together.
         """
-        self.merges, self.specials = list(merges), list(specials)
+        self.merges, self.specials = list(merges), check_texts(list(specials), "specials")
         numbers = {token: number for number, token in enumerate(BYTES)}
         self._table = MergeTable(_numbered(self.merges, numbers), len(numbers))
         for special in self.specials:

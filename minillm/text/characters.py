@@ -27,7 +27,7 @@ class Characters(Vocabulary):
     unit = "character"
 
     def __init__(self, tokens: Sequence[str]):
-        self.tokens = list(tokens)
+        self.tokens = check_texts(list(tokens), "tokens")
         if not self.tokens or any(len(token) != 1 for token in self.tokens):
             raise ValueError("tokens: expected at least one, each a single character")
         self._codes = _code_points("".join(self.tokens))

@@ -136,12 +136,15 @@ def visible(token: str) -> str:
 
 
 def check_texts(values: Any, name: str) -> list[str]:
-    """``values``, from JSON; ValueError unless they are a list of texts that UTF-8 can hold."""
+    """``values``; ValueError unless they are a list of texts that UTF-8, and so a file, can hold."""
     if not isinstance(values, list) or not all(isinstance(text, str) for text in values):
         raise ValueError(f'expected "{name}": a list of strings')
     for text in values:
-        if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
-            raise ValueError(f'"{name}": expected text, found half of a character: {short(text)}')
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            found = f"half of a character: {short(text)}"
+            raise ValueError(f'"{name}": expected text, found {found}') from None
     return values
 
 

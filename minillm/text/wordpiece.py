@@ -380,7 +380,7 @@ class WordPieces(Vocabulary):
         specials: tokens that are written only as their exact text; those not in ``tokens`` are
         ignored.  ValueError for tokens that are no vocabulary.
         """
-        self.tokens = list(tokens)
+        self.tokens = check_texts(list(tokens), "tokens")
         self.lower_case, self.split_ideographs = lower_case, split_ideographs
         self.strip_accents = lower_case if strip_accents is None else strip_accents
         self._ids = {token: id for id, token in enumerate(self.tokens)}

@@ -114,7 +114,7 @@ class Words(Vocabulary):
 
     def __init__(self, tokens: Sequence[str], pretokenised: bool = False):
         """``pretokenised``: white space separates the words, and punctuation marks too."""
-        self.tokens = list(tokens)
+        self.tokens = check_texts(list(tokens), "tokens")
         self.pretokenised = pretokenised
         self._ids = _Ids({token: id for id, token in enumerate(self.tokens)})
         if not self.tokens or self.tokens[_UNKNOWN_ID] != UNKNOWN:
