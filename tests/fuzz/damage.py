@@ -12,7 +12,12 @@ import numpy as np
 from safetensors.numpy import load, save
 
 # Written into JSON texts in place of these strings: Python itself refuses to write them.
-RAW = {'"@deep@"': "[" * 100_000, '"@digits@"': "9" * 5000, '"@many@"': "9" * 4300, '"@half@"': '"\\ud800"'}
+RAW = {
+    '"@deep@"': "[" * 100_000,
+    '"@digits@"': "9" * 5000,
+    '"@many@"': "9" * 4300,  # which Python reads
+    '"@half@"': '"\\ud800"',
+}
 VALUES: list[Any] = [
     None, True, False, 0, 1, -1, 2, 3, 7, 1.5, -0.5, 0.0, 1e308, -1e308, float("nan"),
     float("inf"), 2**31 - 1, 2**31, -(2**31), 2**63 - 1, 2**63, 10**9, 10**30, 10**400,

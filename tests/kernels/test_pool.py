@@ -148,8 +148,16 @@ print(kept())
 
 @pytest.mark.parametrize(
     ("text", "limit"),
-    [("0", 0), ("1000", 1000), ("3k", 3 << 10), ("64M", 64 << 20), ("9" * 30 + "G", sys.maxsize)]
-    + [("9" * 5000, sys.maxsize), ("0" * 5000, 0), ("0" * 5000 + "7K", 7 << 10)],
+    [
+        ("0", 0),
+        ("1000", 1000),
+        ("3k", 3 << 10),
+        ("64M", 64 << 20),
+        ("9" * 30 + "G", sys.maxsize),
+        ("9" * 5000, sys.maxsize),
+        ("0" * 5000, 0),
+        ("0" * 5000 + "7K", 7 << 10),
+    ],
 )
 def test_the_limit_is_a_number_of_bytes(limit_of, text, limit):
     assert limit_of(text) == limit

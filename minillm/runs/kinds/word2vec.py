@@ -193,8 +193,10 @@ then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DI
         loss = folder.read_metrics()[-1]["loss"]
         result = f"loss {loss:.4f} nats per prediction"
         if loss == 0:  # a prediction always has a loss
-            result = "nothing was predicted: --minimum-count and --subsample left no two words of a "
-            result += "line; lower values leave more"
+            result = (
+                "nothing was predicted, because --minimum-count and --subsample left no two words "
+                "of a line"
+            )
         job.report(f"{len(words):,} vectors; {result}")
         job.report(f"saved in {folder.path}")
         return True
