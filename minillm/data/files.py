@@ -11,6 +11,7 @@ import stat
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from io import FileIO
 from itertools import count
 from pathlib import Path
 from typing import IO, Any, BinaryIO
@@ -43,7 +44,7 @@ def read_once(name: str) -> bool:
 
 
 @contextmanager
-def reading(path: str | Path, regular: bool = False, buffering: int = -1) -> Iterator[BinaryIO]:
+def reading(path: str | Path, regular: bool = False) -> Iterator[BinaryIO]:
     """A file to read; ``-`` is standard input.  InputError names a file that cannot be read.
 
     regular: InputError for a pipe or a device, too.
@@ -56,7 +57,7 @@ def reading(path: str | Path, regular: bool = False, buffering: int = -1) -> Ite
         if regular:
             check_regular(path)
         try:
-            opened = open(path, "rb", buffering)  # noqa: SIM115  (closed below)
+            opened = open(path, "rb")  # noqa: SIM115  (closed below)
         except FileNotFoundError:
             raise InputError(f"{path}: there is no such file") from None
         except OSError as error:
@@ -81,7 +82,7 @@ def read_all(file: BinaryIO, name: str, most: int = MOST_IN_MEMORY) -> bytes:
     return b"".join(pieces)
 
 
-def fill(array: NDArray, file: BinaryIO, name: str, start: int) -> None:
+def fill(array: NDArray, file: BinaryIO | FileIO, name: str, start: int) -> None:
     """Fill an array with the bytes of an open file from ``start`` on.
 
     It is not a memory map: if a mapped file is cut short, reading it ends the process.  Here,
@@ -90,7 +91,7 @@ def fill(array: NDArray, file: BinaryIO, name: str, start: int) -> None:
     file.seek(start)
     left = array.reshape(-1).view(np.uint8).data
     while left:
-        size = file.readinto(left)  # type: ignore[attr-defined]
+        size = file.readinto(left)  # type: ignore[union-attr]
         if not size:
             raise InputError(f"{name}: it has been cut short since it was opened")
         left = left[size:]

@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.data.files import fill, read_json, reading, replacing, write_file
+from minillm.data.files import fill, read_json, replacing, write_file
 from minillm.errors import InputError, short
 
 FORMAT_VERSION = 2
@@ -170,8 +170,11 @@ class Shards:
 
 def _read_into(ids: NDArray, path: Path, first: int) -> None:
     """Fill an array with the ids of a file from ``first`` on."""
-    with reading(path, regular=True, buffering=0) as file:
-        fill(ids, file, str(path), first * ids.itemsize)
+    try:
+        with open(path, "rb", buffering=0) as file:
+            fill(ids, file, str(path), first * ids.itemsize)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def check_size(path: Path, dtype: np.dtype, tokens: int) -> None:

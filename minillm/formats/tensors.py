@@ -59,7 +59,7 @@ class Tensor:
         length, shape = (self.shape[0], self.shape[1:]) if self.shape else (1, ())
         step = max(1, PIECE // max(1, prod(shape)))
         at = self.begin
-        with reading(self.path, regular=True, buffering=0) as file:
+        with reading(self.path, regular=True) as file:
             for row in range(0, length, step):
                 piece = np.empty((min(step, length - row), *shape), _DTYPES[self.dtype])
                 fill(piece, file, str(self.path), at)

@@ -10,11 +10,11 @@ as Windows, a second process is not noticed.
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from minillm.data.files import lock, naming
+from minillm.data.files import check_regular, lock, naming
 from minillm.errors import InputError
 
 NAME = ".minillm-lock"
@@ -33,16 +33,22 @@ def held(folder: Path, wait: float = 0.0) -> Iterator[None]:
     try:
         with naming(folder):
             locked = _locked(folder, time.monotonic() + wait)
-        with locked:
-            try:
-                yield
-            finally:
-                with suppress(OSError):  # Windows deletes no open file
-                    (folder / NAME).unlink()
-    finally:
-        with suppress(OSError):  # it is not empty
-            for path in made:
-                path.rmdir()
+    except OSError:
+        _remove_empty(made)
+        raise
+    with locked:
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # Windows deletes no open file
+                (folder / NAME).unlink()
+            _remove_empty(made)  # before the lock ends: another process may wait for it
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    with suppress(OSError):  # it is not empty
+        for folder in folders:
+            folder.rmdir()
 
 
 def _locked(folder: Path, until: float) -> ExitStack:
@@ -50,6 +56,7 @@ def _locked(folder: Path, until: float) -> ExitStack:
     path = folder / NAME
     while True:
         folder.mkdir(parents=True, exist_ok=True)
+        check_regular(path)
         with ExitStack() as opened:
             try:
                 descriptors = {}

@@ -60,7 +60,7 @@ def test_a_shard_that_is_deleted_or_cut_short_after_opening_is_named(folder, rea
     with pytest.raises(InputError, match=r"00000-00001.bin: it has been cut short since it was"):
         read(opened)
     shard.unlink()
-    with pytest.raises(InputError, match=r"00000-00001.bin: there is no such file"):
+    with pytest.raises(InputError, match=r"00000-00001.bin: cannot be read: No such file"):
         read(opened)
 
 

@@ -2,14 +2,13 @@ import errno
 import io
 import json
 import os
-import signal
 import subprocess
 import sys
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
+from waiting import deadline
 
 from minillm.data.files import write_file
 from minillm.data.streams import Spill
@@ -28,22 +27,6 @@ def folder(tmp_path):
     folder.save_model(PARAMS, {"step": 3})
     folder.save_resume({"x": PARAMS["a.W"].T}, {"big": 2**100, "pi": 0.1 + 0.2})
     return folder
-
-
-@contextmanager
-def deadline():
-    """The block fails after two seconds."""
-
-    def late(*_):
-        raise AssertionError("it waits")
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, 2)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def empty():
@@ -427,6 +410,9 @@ def test_pipes_beside_a_run_are_not_waited_for(folder):
         os.mkfifo(folder.path / name)
     with deadline():
         with folder.held():
+            pass
+        os.mkfifo(folder.path / ".minillm-lock")
+        with pytest.raises(InputError, match=r"lock: expected a regular file"), folder.held():
             pass
         with pytest.raises(InputError, match=r"metrics.jsonl: expected a regular file, found a"):
             folder.read_metrics()

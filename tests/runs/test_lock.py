@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 import threading
+import time
+from contextlib import suppress
 
 import pytest
 
@@ -154,3 +156,32 @@ def test_where_folders_cannot_be_locked_the_file_is(tmp_path, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", of_files)
     with held(tmp_path), pytest.raises(InputError, match="in use"), held(tmp_path):
         pass
+
+
+@pytest.mark.deep
+def test_of_many_writers_one_writes_while_lock_files_are_deleted(tmp_path):
+    run, end = tmp_path / "a" / "run", time.monotonic() + 5
+    inside, held_at_all, together = [], [], []
+
+    def write():
+        while time.monotonic() < end:
+            with suppress(InputError), held(run, wait=0.02):
+                inside.append(1)
+                together.append(len(inside))
+                time.sleep(0.001)
+                held_at_all.append(run.is_dir())
+                inside.pop()
+
+    def delete():
+        while time.monotonic() < end:
+            with suppress(OSError):
+                (run / NAME).unlink()
+
+    threads = [threading.Thread(target=work) for work in (write, write, write, write, delete)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(together) > 50
+    assert set(together) == {1}
+    assert all(held_at_all)
