@@ -52,6 +52,7 @@ from minillm.models.ngram import (
     NGram,
     NGramConfig,
     Score,
+    checked_ids,
     count_keys,
     count_longer,
     counts_of_counts,
@@ -125,7 +126,8 @@ def count_in_streams(
     V, ranks, keep = start + 1, streams.ranks, streams.spill.keep
     count = np.zeros(V, np.int64)
     for chunk in chunks:
-        count += np.bincount(chunk[:], minlength=V)
+        ids = checked_ids("count_in_streams", "chunks", chunk[:], start)
+        count += np.bincount(ids, minlength=V)
     ranks.sum(count)
     # Equal shares of the text: a frequent word has many n-grams.
     shares = count.sum() * np.arange(1, ranks.size) / ranks.size

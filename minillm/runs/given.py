@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from minillm.data.files import naming
 from minillm.errors import InputError, short
 from minillm.runs.folder import DATA_FILES
 from minillm.runs.kind import Kind
@@ -60,7 +61,7 @@ def write(
 
 
 def _written(path: Path, pieces: Iterable[str]) -> Path:
-    with open(path, "w", encoding="utf-8", newline="") as file:
+    with naming(path), open(path, "w", encoding="utf-8", newline="") as file:
         file.writelines(pieces)
     return path
 

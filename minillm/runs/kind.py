@@ -188,10 +188,6 @@ class Kind:
         """Return a vocabulary from its JSON form; ValueError if it is damaged."""
         return vocabulary_from_dict(values)
 
-    def read_weights(self, folder: RunFolder, allow_nan: bool) -> dict[str, NDArray]:
-        """Return the stored weights."""
-        return folder.load_model(allow_nan)
-
     def build(self, config: Any, vocabularies: Mapping[str, Any], weights: Weights) -> Any:
         """Return a model with these weights.  ValueError where they do not fit the config."""
         model = self.model(config, params=dict(weights))
