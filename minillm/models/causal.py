@@ -161,10 +161,15 @@ def _counts(ids: NDArray, lengths: NDArray | None) -> NDArray[np.int64]:
         raise ValueError("ids: expected one token or more in each row, found none")
     if lengths is None:
         return np.full(B, T)
-    counts = np.asarray(lengths, np.int64)
-    if counts.shape != (B,) or counts.min() < 1 or counts.max() > T:
-        raise ValueError(f"lengths: expected {B} numbers from 1 to {T}, found {lengths}")
-    return counts
+    counts = np.array(lengths)
+    if (
+        counts.dtype.kind not in "iu"
+        or counts.shape != (B,)
+        or counts.min() < 1
+        or counts.max() > T
+    ):
+        raise ValueError(f"lengths: expected {B} whole numbers from 1 to {T}, found {lengths}")
+    return counts.astype(np.int64)
 
 
 def _extended(cache: State, ids: NDArray, counts: NDArray[np.int64]) -> State:

@@ -341,8 +341,8 @@ class NGramConfig:
             if id is not None and not 0 <= id < self.vocabulary:
                 raise ValueError(f"{name}: expected an id in 0..{self.vocabulary - 1}, found {id}")
         checks.check_one_of(self, "smoothing", tuple(SMOOTHINGS))
-        if not self.k > 0:
-            raise ValueError(f"k: expected above 0, found {self.k}")
+        if not 0 < self.k < np.inf:
+            raise ValueError(f"k: expected above 0 and finite, found {self.k}")
         if sorted(self.prune) != list(self.prune):  # else an n-gram might lose its context
             raise ValueError(f"prune: expected counts that do not fall, found {self.prune}")
 

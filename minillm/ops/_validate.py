@@ -8,6 +8,7 @@ argument, what was expected and what was found:
 """
 
 import functools
+import math
 import numbers
 from collections.abc import Callable
 from typing import Any, Literal
@@ -156,8 +157,8 @@ def number(op: str, name: str, value: Any) -> float:
 def positive(op: str, name: str, value: Any) -> float:
     """Return a number above 0 as a float."""
     checked = number(op, name, value)
-    if not checked > 0:
-        raise ValueError(f"{op}: {name}: expected above 0, found {value}")
+    if not 0 < checked < math.inf:
+        raise ValueError(f"{op}: {name}: expected above 0 and finite, found {value}")
     return checked
 
 

@@ -189,11 +189,32 @@ def test_log_probabilities_of_bad_logits_are_nan(kernels, bad):
 
 def test_nonsense_is_refused():
     model, nothing = TinyDecoder(), (np.zeros((1, 1), int), np.ones(1, int))
-    for options in ({"beam": 0}, {"limit": 0}):
-        with pytest.raises(ValueError, match="expected 1 or more"):
-            beam_search(model, *nothing, **options)
-    with pytest.raises(ValueError, match="limit: expected 1 or more"):
-        sample_outputs(model, *nothing, np.random.default_rng(0), limit=0)
+    for beam in (0, 1001, 2**62, 2**70, 2.0, True, np.nan):
+        with pytest.raises(
+            ValueError, match=r"^beam: expected a whole number from 1 to 1000, foun"
+        ):
+            beam_search(model, *nothing, beam)
+    for exponent in (np.nan, np.inf, -1e308, 11):
+        with pytest.raises(ValueError, match=r"^length_exponent: expected 0 to 10, found"):
+            beam_search(model, *nothing, length_exponent=exponent)
+    for limit in (0, 2.5, np.nan):
+        with pytest.raises(ValueError, match=r"^limit: expected a whole number from 1 up, found"):
+            beam_search(model, *nothing, limit=limit)
+        with pytest.raises(ValueError, match=r"^limit: expected a whole number from 1 up, found"):
+            sample_outputs(model, *nothing, np.random.default_rng(0), limit=limit)
+    with pytest.raises(ValueError, match=r"^temperature: expected a finite number from 0, found"):
+        sample_outputs(model, *nothing, np.random.default_rng(0), temperature=np.inf)
+
+
+def test_a_limit_that_no_memory_could_hold_is_not_reserved():
+    model = TinyDecoder()
+    source, lengths = sources(np.random.default_rng(0), B=2)
+    (one, other), (same, too) = (
+        sample_outputs(model, source, lengths, np.random.default_rng(0), limit)
+        for limit in (200, 2**62)
+    )
+    assert one.ended
+    assert (one.ids, other.ids) == (same.ids, too.ids)
 
 
 class FailsLater(TinyDecoder):
