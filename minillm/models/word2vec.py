@@ -139,7 +139,7 @@ class Word2Vec:
         if starts[0] != 0 or starts[-1] != len(ids) or (starts[1:] < starts[:-1]).any():
             raise ValueError(f"{op}: starts: expected to ascend from 0 to {len(ids)}")
         path_starts, path_nodes, path_labels = self._paths
-        return train_sentences(
+        return _train_sentences(
             words=ids.astype(np.int32),
             starts=starts,
             rates=np.ascontiguousarray(rates, np.float64),
@@ -173,7 +173,7 @@ def _aligned(rows: int, D: int, dtype: type) -> Floats:
 
 
 @twinned
-def train_sentences(
+def _train_sentences(
     words: Ids,
     starts: NDArray[np.int64],
     rates: NDArray[np.float64],
