@@ -77,11 +77,12 @@ def layer(
     entries = [f"{prefix}.{name}" for name in CELLS[cell].state]
     first, own_weights = [state[name] for name in entries], [params[name] for name in weights]
     (hs, *last), op_backward = CELLS[cell].run(x, *first, *own_weights, lengths=lengths)
+    by_ids = x.ndim == 2
 
     def backward(dhs, dstate=None):
         dlast = [(dstate or {}).get(name) for name in entries]
         gradients = op_backward(dhs, *dlast)
-        dx, *gradients = gradients if x.ndim == 3 else (None, *gradients)
+        dx, *gradients = (None, *gradients) if by_ids else gradients
         dfirst = dict(zip(entries, gradients, strict=False))
         return dx, dfirst, dict(zip(weights, gradients[len(entries) :], strict=True))
 
