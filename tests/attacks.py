@@ -53,6 +53,14 @@ def attempted(*names):
     print(*names, flush=True)
 
 
+def sizes_and_shapes(kernels):
+    """The attacks that take a fraction of a second each."""
+    huge_views(kernels)
+    reshaped_arrays(kernels)
+    reshaped_weights_of_layers(kernels)
+    replaced_weights(kernels)
+
+
 # --- sizes -------------------------------------------------------------------------------
 
 
@@ -60,9 +68,9 @@ def huge_views(kernels):
     """Views that repeat a number 2**58 times along an axis of one argument, or of all."""
     for name in CASES:
         op, arguments = CASES[name](np.random.default_rng(0))
-        floats = [i for i, a in enumerate(arguments) if is_float(a)]
+        arrays = [i for i, a in enumerate(arguments) if isinstance(a, np.ndarray)]
         for axis in range(3):
-            for chosen in [floats, *([i] for i in floats)]:
+            for chosen in [arrays, *([i] for i in arrays)]:
                 if axis < max(arguments[i].ndim for i in chosen):
                     attempted(kernels, name, "arguments", chosen, "axis", axis)
                     changed = list(arguments)
@@ -70,6 +78,14 @@ def huge_views(kernels):
                         changed[i] = repeated(arguments[i], axis, 2**58)
                     refused(op, *changed)
     row, column = np.ones((1, 1), np.float32), np.ones((1, 1), np.float32)
+    ids, many = np.zeros((1, 1), np.int8), np.zeros((1, 1, 1), np.float32)
+    for axis in range(2):
+        attempted(kernels, "ids, axis", axis)
+        refused(ops.embedding, repeated(ids, axis, 2**58), row)
+        refused(ops.rnn, repeated(ids, axis, 2**58), row, row, row, row[0])
+        logits = repeated(many, axis, 2**58)
+        refused(ops.cross_entropy, logits, repeated(ids, axis, 2**58))
+        refused(ops.cross_entropy, many, ids, repeated(ids > 0, axis, 2**58))
     attempted(kernels, "a product of 2**66 bytes")
     refused(ops.linear, repeated(row, 0, 2**32), repeated(column, 1, 2**32))
 

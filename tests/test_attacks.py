@@ -14,11 +14,8 @@ TWINS = pytest.mark.parametrize("twin", kernels_info()["available"])
 deep = pytest.mark.deep
 
 
-@pytest.mark.parametrize(
-    "attack", ["huge_views", "reshaped_arrays", "reshaped_weights_of_layers", "replaced_weights"]
-)
-def test_sizes_and_shapes(kernels, attack):
-    survives(attack, kernels)
+def test_sizes_and_shapes(kernels):
+    survives("sizes_and_shapes", kernels)
 
 
 @deep
