@@ -27,7 +27,7 @@ def test_layouts(twin):
 @deep
 @TWINS
 def test_mixed_states(twin):
-    survives("mixed_states", twin, 200)
+    survives("mixed_states", twin, 120)
 
 
 @deep
