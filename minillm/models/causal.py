@@ -80,7 +80,8 @@ class CausalTransformer(NextTokenModel[Config]):
         """The logits of the token after the last id, and the cache after it, for generation.
 
         ids (B, T) -> logits (B, V), cache.  Ids past lengths[b] (at least 1; None: T) are padding.
-        T may be any number: when a row's context is full, its window slides.
+        T may be any number: when a row's context is full, its window slides.  The state is not
+        changed, and several threads may go on from it.
         """
         self._require_own(state, len(ids))
         counts = _counts(ids, lengths)
@@ -101,8 +102,8 @@ class CausalTransformer(NextTokenModel[Config]):
         if ids.shape != (B, c.context) or found != [(shape, self.dtype)] * count:
             raise ValueError(
                 f"state: expected a cache with ids {B, c.context} and {count} {self.dtype} arrays "
-                f"{shape}, found ids {ids.shape} and {len(found)} arrays, "
-                + ", ".join(sorted({f"{dtype} {shape}" for shape, dtype in found}))
+                f"{shape}, found ids {ids.shape} and {len(found)} arrays "
+                + " and ".join(sorted({f"{dtype} {shape}" for shape, dtype in found}))
             )
 
     def _window(

@@ -49,8 +49,8 @@ class OneTokenSteps(CausalTransformer[Config]):
 class StepWeights:
     """The weights of a GPT as :func:`_gpt_step` takes them, looked up once for many steps.
 
-    They are never exchanged, because another thread may be using them: a model of which a weight
-    has been replaced gets new ones.
+    The arrays of one object never change, because another thread may be using them.  When a weight
+    of the model has been replaced, the model gets a new object.
     """
 
     def __init__(self, layers: int, params: dict[str, NDArray]) -> None:
