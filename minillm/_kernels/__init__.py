@@ -164,7 +164,10 @@ def _load(name: str) -> SimpleNamespace:
     functions: dict[str, Callable] = {}
     for topic in TOPICS if name != "numpy" else ():
         module = importlib.import_module(f"{__name__}._{topic}_{name}")
-        for key, function in _exported(module, f"{__name__}._{topic}"):
+        exported = list(_exported(module, f"{__name__}._{topic}"))
+        if not exported:  # else the originals would run, under the name of the twins
+            raise ImportError(f"{module.__name__} has no kernels: it is of another version")
+        for key, function in exported:
             if key in functions:
                 raise ImportError(f"two topics export {key}, one of them is {topic}")
             functions[key] = function
