@@ -4,13 +4,15 @@ Every hot loop is written twice.  The NumPy original is on the page of its idea,
 next to the op that calls it.  It is marked
 
     @twinned
-    def gelu_forward(x): ...
+    def _gelu_forward(x): ...
 
-Its Cython twin has the same name and the same parameters.  It is in a
+Its Cython twin ``gelu_forward`` has the same parameters.  It is in a
 `<topic>.pyx` of this folder, which is compiled once for each instruction set as
-`_<topic>_<instruction set>`.  A call of ``gelu_forward`` runs the twin if
+`_<topic>_<instruction set>`.  A call of ``_gelu_forward`` runs the twin if
 Cython kernels are in force, else the original.  Both return the same arrays in
 the same layout, so the backward of one may follow the forward of the other.
+A twin trusts its arguments: with sizes that do not fit, it may end the process.
+So the name is private, and its callers check the arguments.
 """
 
 from __future__ import annotations
@@ -57,9 +59,8 @@ class KernelsUnavailable(InputError, ImportError):
 def twinned(original: Function) -> Function:
     """Mark a NumPy original: its Cython twin runs instead where it is in force.
 
-    The twin has the original's name.  If the public op has that name, the original
-    gets an underscore: ``_lstm_step`` is the original of ``lstm_step``.  It is
-    available as ``__wrapped__``.
+    The twin has the original's name without the underscore: ``lstm_step`` is the twin of
+    ``_lstm_step``.  The original itself is available as ``__wrapped__``.
 
     Raises ImportError if another module has an original of this name.
     """
@@ -165,7 +166,10 @@ def _load(name: str) -> SimpleNamespace:
     functions: dict[str, Callable] = {}
     for topic in TOPICS if name != "numpy" else ():
         module = importlib.import_module(f"{__name__}._{topic}_{name}")
-        for key, function in _exported(module, f"{__name__}._{topic}"):
+        exported = list(_exported(module, f"{__name__}._{topic}"))
+        if not exported:  # else the originals would run, under the name of the twins
+            raise ImportError(f"{module.__name__} has no kernels: it is of another version")
+        for key, function in exported:
             if key in functions:
                 raise ImportError(f"two topics export {key}, one of them is {topic}")
             functions[key] = function
@@ -207,13 +211,9 @@ def _compiled_cpu() -> Any:
     """Return the compiled module that queries the CPU; None if nothing was compiled."""
     _thread_limit()
     try:
-        cpu = importlib.import_module(f"{__name__}._cpu")
+        return importlib.import_module(f"{__name__}._cpu")
     except ImportError:
         return None
-    if hasattr(os, "register_at_fork"):
-        # A fork copies OpenMP's memory but not its threads: the child would wait for them forever.
-        os.register_at_fork(after_in_child=lambda: cpu.set_threads(1))
-    return cpu
 
 
 def _not_built(name: str) -> str:

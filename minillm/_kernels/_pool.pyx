@@ -87,6 +87,7 @@ cdef extern from *:
     void ASAN_UNPOISON_MEMORY_REGION(char *begin, size_t size)
 
 cdef extern from "Python.h":
+    const Py_ssize_t PY_SSIZE_T_MAX
     int PyBuffer_FillInfo(Py_buffer *, object, void *, Py_ssize_t, int, int) except -1
     void Py_FatalError(const char *message)
 
@@ -284,9 +285,11 @@ cdef bint are_guards(const char *begin, const char *end) noexcept:
 
 cdef empty(shape, dtype):
     """As np.empty, in memory that is used again when the array is gone."""
-    cdef Py_ssize_t size = dtype.itemsize
+    cdef Py_ssize_t size = dtype.itemsize, length
     cdef Workspace memory
     for length in shape:
+        if length > 0 and size > PY_SSIZE_T_MAX // length:  # the product would wrap
+            raise MemoryError(f"no memory for an array of shape {tuple(shape)}")
         size *= length
     if size < WORTH_POOLING:
         return np.empty(shape, dtype)

@@ -137,7 +137,7 @@ def _unfinished(
 def _extend(totals: NDArray, logits: NDArray, weights: NDArray | None, count: int) -> _Step:
     """The ``count`` most probable one-token extensions of each row's hypotheses."""
     B, K, V = logits.shape
-    ids, log_p = most_probable(np.ascontiguousarray(logits).reshape(B * K, V), count)
+    ids, log_p = _most_probable(np.ascontiguousarray(logits).reshape(B * K, V), count)
     if not np.isfinite(log_p[:, 0]).all():
         require_finite(logits)
     # The most probable extensions are among the most probable ones of each hypothesis.
@@ -181,7 +181,7 @@ def _hypothesis(
 
 
 @twinned
-def most_probable(logits: NDArray, count: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def _most_probable(logits: NDArray, count: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return the ``count`` most probable ids of each row of logits (N, V), and their log p.
 
     -> ids, log_p (N, count), or (N, V) if V is less.  The most probable come first; among equal

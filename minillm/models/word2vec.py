@@ -153,7 +153,7 @@ class Word2Vec:
         if not ((rates >= 0) & (rates < np.inf)).all():
             raise ValueError(f"{op}: rates: expected finite numbers from 0, found others")
         path_starts, path_nodes, path_labels = self._paths
-        return train_sentences(
+        return _train_sentences(
             words=ids.astype(np.int32),
             starts=starts,
             rates=rates,
@@ -187,7 +187,7 @@ def _aligned(rows: int, D: int, dtype: type) -> Floats:
 
 
 @twinned
-def train_sentences(
+def _train_sentences(
     words: Ids,
     starts: NDArray[np.int64],
     rates: NDArray[np.float64],

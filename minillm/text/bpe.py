@@ -245,7 +245,7 @@ def merge(word: bytes, table: MergeTable) -> list[int]:
 
 
 @twinned
-def encode_words(data: bytes, ends: NDArray[np.int64], table: MergeTable) -> NDArray[np.int32]:
+def _encode_words(data: bytes, ends: NDArray[np.int64], table: MergeTable) -> NDArray[np.int32]:
     """The numbers of the tokens of words, (T,): word w is data[ends[w - 1] : ends[w]].
 
     Each different word is merged once.
@@ -337,12 +337,12 @@ class BytePairs(Vocabulary):
     def _encode(self, texts: list[str]) -> list[NDArray[np.int32]]:
         """The ids of each of several texts without special tokens."""
         if len(texts) == 1:  # there are no places to find
-            return [self._ids[encode_words(texts[0].encode(), word_ends(texts[0]), self._table)]]
+            return [self._ids[_encode_words(texts[0].encode(), word_ends(texts[0]), self._table)]]
         data = list(map(str.encode, texts))
         starts = np.cumsum([0, *map(len, data)])
         ends = [word_ends(text) + start for text, start in zip(texts, starts, strict=False)]
         joined = np.concatenate([np.zeros(0, np.int64), *ends])
-        numbers = encode_words(b"".join(data), joined, self._table)
+        numbers = _encode_words(b"".join(data), joined, self._table)
         ids, reached = self._ids[numbers], np.cumsum(self._lengths[numbers])  # in bytes
         cuts = np.searchsorted(
             reached, starts, side="right"

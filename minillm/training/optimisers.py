@@ -122,7 +122,7 @@ class Adam:
         _check_step(self._kinds, grads, learning_rate, params=self.params, m=self.m, v=self.v)
         self.t += 1
         decay = 1 - learning_rate * self.weight_decay
-        adam_update(
+        _adam_update(
             list(self.params.values()),
             [np.ascontiguousarray(grads[name]) for name in self.params],
             [self.m[name] for name in self.params],
@@ -150,7 +150,7 @@ class Adam:
 
 
 @twinned
-def adam_update(
+def _adam_update(
     ps: list[np.ndarray],
     gs: list[np.ndarray],
     ms: list[np.ndarray],
@@ -213,20 +213,20 @@ def clip_global_norm(grads: Arrays, maximum: float | None) -> float:
             if not g.flags.writeable:
                 raise ValueError(f"grads[{name!r}]: expected an array that can be changed")
     with np.errstate(over="ignore"):  # the norm is infinite then
-        norm = math.sqrt(sum_of_squares([np.ascontiguousarray(g) for g in grads.values()]))
+        norm = math.sqrt(_sum_of_squares([np.ascontiguousarray(g) for g in grads.values()]))
     if maximum is not None and maximum < norm < math.inf:
-        scale(list(grads.values()), maximum / norm)
+        _scale(list(grads.values()), maximum / norm)
     return norm
 
 
 @twinned
-def sum_of_squares(gs: list[np.ndarray]) -> float:
+def _sum_of_squares(gs: list[np.ndarray]) -> float:
     """Sum g^2 over all elements of all arrays."""
     return float(sum((g**2).sum() for g in gs))
 
 
 @twinned
-def scale(gs: list[np.ndarray], factor: float) -> None:
+def _scale(gs: list[np.ndarray], factor: float) -> None:
     """Multiply each array by factor, in place."""
     for g in gs:
         g *= factor

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from minillm import use_kernels
 from minillm.decoding import beam_search, sample_outputs
-from minillm.decoding.beam import most_probable
+from minillm.decoding.beam import _most_probable
 from minillm.errors import InputError
 from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 
@@ -163,7 +163,7 @@ def test_the_most_probable_are_those_of_a_full_sort(kernels, V, dtype):
     logits[3, V // 2 :] = -np.inf if V > 1 else 0
     logits[4] = 300
     with use_kernels(kernels):
-        ids, log_p = most_probable(logits, 10)
+        ids, log_p = _most_probable(logits, 10)
     order = np.argsort(-logits, axis=1, kind="stable")[:, :10]
     np.testing.assert_array_equal(ids, order)
     expected = logits - np.log(np.exp(logits, dtype=np.float64).sum(axis=1, keepdims=True))
@@ -180,7 +180,7 @@ def test_log_probabilities_of_bad_logits_are_nan(kernels, bad):
     if np.isnan(bad):  # beside the largest ones, too
         logits[1, 65:96], logits[1, 97:128] = bad, 100
     with use_kernels(kernels):
-        ids, log_p = most_probable(logits, 3)
+        ids, log_p = _most_probable(logits, 3)
     assert np.isnan(log_p[1]).all()
     assert np.isfinite(log_p[[0, 2]]).all()
     assert ids.min() >= 0

@@ -26,8 +26,7 @@ def new(dtype=np.float64, **sizes):
 def arguments(model, B, S, seed=2):
     """The arguments of gpt_step, for any past."""
     c, rng = model.config, np.random.default_rng(seed)
-    weights = StepWeights(c.layers)
-    weights.update(model.params)
+    weights = StepWeights(c.layers, model.params)
     ids = rng.integers(0, c.vocabulary, B)
     start = rng.integers(0, min(S, c.context), B)
     shape = (B, c.heads, S, c.width // c.heads)

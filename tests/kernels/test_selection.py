@@ -160,3 +160,12 @@ def test_two_topics_cannot_export_one_name(monkeypatch):
     monkeypatch.setattr("minillm._kernels.TOPICS", ("matmul", "adam"))
     with pytest.raises(ImportError, match="two topics export product, one of them is adam"):
         minillm._kernels._load("toy")
+
+
+def test_a_module_of_another_version_is_no_twin(monkeypatch):
+    """Its functions are not found, and the originals would run under the name of the twins."""
+    stale = ModuleType("minillm._kernels._adam_toy")
+    monkeypatch.setitem(sys.modules, "minillm._kernels._adam_toy", stale)
+    monkeypatch.setattr("minillm._kernels.TOPICS", ("adam",))
+    with pytest.raises(ImportError, match="_adam_toy has no kernels: it is of another version"):
+        minillm._kernels._load("toy")

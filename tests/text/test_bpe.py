@@ -18,7 +18,7 @@ from minillm.text.bpe import (
     BYTES,
     LONGEST,
     PATTERN,
-    encode_words,
+    _encode_words,
     join,
     learn_merges,
     merge,
@@ -180,7 +180,7 @@ def test_words_are_merged_as_defined(texts, words):
     expected = [number for word in texts for number in merge_naively(word, table)]
     assert [number for word in texts for number in merge(word, table)] == expected
     ends = np.cumsum([len(word) for word in texts], dtype=np.int64)
-    numbers = encode_words(b"".join(texts), ends, table)
+    numbers = _encode_words(b"".join(texts), ends, table)
     assert numbers.tolist() == expected
     assert numbers.dtype == np.int32
 
