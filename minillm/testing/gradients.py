@@ -38,7 +38,7 @@ STEPS = tuple(2e-3 * 7.3**-k for k in range(7))
 EPSILON, TINY = float(np.finfo(np.float64).eps), float(np.finfo(np.float64).tiny)
 ROUNDING = 16 * EPSILON  # of an output that changed, relative to the largest one
 SHARE = 1e-3  # the most that rounding excuses, as a part of a slope
-VANISHING = 1e-12  # as a part of the outputs: a slope that no step can tell from zero
+VANISHING = 1e-13  # as a part of the outputs: a slope that no step can tell from zero
 
 
 class GradientError(AssertionError):
@@ -130,7 +130,7 @@ def check_gradients(
 
         return _Line(move, dy, sizes)
 
-    scales = [np.maximum(1, np.abs(args[k])) for k in checked]
+    scales = [np.where(np.isfinite(args[k]), np.maximum(1, np.abs(args[k])), 1) for k in checked]
     largest = [
         float(np.max(np.abs(gradient * scale), initial=0, where=np.isfinite(gradient * scale)))
         for gradient, scale in zip(gradients, scales, strict=True)
@@ -141,7 +141,8 @@ def check_gradients(
         array = args[k]
         if step is not None and np.any((array + step == array) & np.isfinite(array)):
             raise ValueError(f"step: expected one that moves {names[k]}, found {step}")
-        sizes = _sizes(array, scale, outputs_now)
+        widest = STEPS[0] * scale if step is None else step
+        sizes = _sizes(array, widest, outputs_now)
         mean = float(np.mean(np.abs(array), where=np.isfinite(array))) if array.size else 1.0
         slopes = {}
         for index in np.ndindex(array.shape):
@@ -297,14 +298,14 @@ class _Slope(NamedTuple):
 
 
 @np.errstate(all="ignore")
-def _sizes(array: NDArray, scale: NDArray, outputs_now: Callable[[], NDArray]) -> NDArray:
+def _sizes(array: NDArray, widest: NDArray | float, outputs_now: Callable[[], NDArray]) -> NDArray:
     """The sizes of the outputs that the array changes.  Of a constant, at most 1 counts.
 
     Nothing tells a constant from an output that changes by less than its last bit: a weight of
     1 in a softmax does, a logit masked by -1e15 does not.
     """
     here, centre = outputs_now(), array.copy()
-    array += STEPS[0] * scale * np.random.default_rng(0).standard_normal(array.shape)
+    array += widest * np.random.default_rng(0).uniform(-1, 1, array.shape)
     changed = outputs_now() != here
     array[...] = centre
     sizes = np.where(np.isfinite(here), np.abs(here), 0)
