@@ -150,8 +150,8 @@ def check_gradients(
                 line_through(array, index, sizes),
                 analytic=float(gradient[index]),
                 steps=_steps(array[index], mean) if step is None else [step],
-                limit=limit / scale[index],
-                floor=floor / scale[index],
+                limit=float(limit / scale[index]),
+                floor=float(floor / scale[index]),
                 tolerance=tolerance,
             )
         if not slopes:
@@ -324,7 +324,7 @@ def _limits(largest: Sequence[float], dy: NDArray, outputs: NDArray) -> tuple[li
     output = float(np.abs(dy) @ np.minimum(np.abs(outputs), 1))
     top = max(*largest, output)
     zero = max(4 * ROUNDING * top, VANISHING * output)
-    return [SHARE * (size if size > zero else top) for size in largest], VANISHING * output
+    return [SHARE * (size if size > zero else top) for size in largest], 10 * VANISHING * output
 
 
 def _steps(x: float, mean: float) -> list[float]:
