@@ -22,7 +22,8 @@ bytes at the end of its memory, in arrays of up to 32 MB.  That holds for the wh
 With MINILLM_GUARD=1, each piece of a workspace is a block of its own between two margins
 of guard bytes, as wide as the piece is, and nothing waits here.  A kernel that wrote into a
 margin, or took more than it had asked for, ends the process with a message; under the
-address sanitizer, touching a margin does.  A piece begins as 0xFF bytes, which are NaN:
+address sanitizer, touching a margin does.  As numbers the guard bytes are huge (3.4e38 in float32):
+a result shows that a kernel has read them.  A piece begins as 0xFF bytes, which are NaN:
 what was never written shows.
 
 The GIL guards everything here: kernels take their memory before they release it.
@@ -95,7 +96,7 @@ cdef enum:
     WORTH_POOLING = 65536     # bytes at least
     LINE = 64                 # bytes of a cache line
     WIDEST_MARGIN = 1 << 22   # bytes
-    GUARD_BYTE = 0xA5
+    GUARD_BYTE = 0x7F         # numbers made of it are huge, so that a result shows a margin in it
 
 cdef struct Block:
     char *memory

@@ -27,7 +27,7 @@ QUIET = 120  # seconds: a process without CPU time for so long waits for ever
 MEMORY = 8_000_000  # kilobytes of address space of one process
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
 # Fast to compile.  No symbols: they name the file, and equal code is to be equal bytes.
-FLAGS = ["-O1", "-g0", "-s", "-shared", "-fPIC", f"-I{sysconfig.get_paths()['include']}"]
+FLAGS = ["-Og", "-g0", "-s", "-shared", "-fPIC", f"-I{sysconfig.get_paths()['include']}"]
 
 
 @dataclass
