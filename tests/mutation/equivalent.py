@@ -6,14 +6,23 @@ AHEAD = "the distance by which the cache is filled ahead"
 PADDING = "zeros that no result uses: they keep subnormal numbers, which are slow, out of padding"
 TOO_FAR = "reads past the input terms, into padding: only the address sanitizer sees it"
 
+THREADS = "the least work for several threads: the bits are the same"
+
 # (file, part of the mutant's description, reason)
 EQUIVALENT = [
-    ("minillm/_kernels/gemm.pxi", "if k >>+ 4 < k1", AHEAD),
     (
-        "minillm/_kernels/gemm.pxi",
-        "K < SMALL",
-        "the least work for two threads: the bits are the same",
+        "minillm/_kernels/attention_heads.pxi",
+        "memset(w[i] + n, 0, (last - n)",
+        "nothing reads the weights of keys that a query does not see",
     ),
+    (
+        "minillm/_kernels/bpe.pyx",
+        "ending(data + at, N >>- at)",
+        "the data end with a zero byte, which is part of no ending",
+    ),
+    ("minillm/_kernels/decoder.pyx", "< WORTH_THREADS", THREADS),
+    ("minillm/_kernels/gemm.pxi", "if k >>+ 4 < k1", AHEAD),
+    ("minillm/_kernels/gemm.pxi", "K < SMALL", THREADS),
     ("minillm/_kernels/gemm.pxi", "memset(panels + (last - n0)", PADDING),
     ("minillm/_kernels/recurrent_backward.pxi", "memset(dh, 0, 2", PADDING),
     ("minillm/_kernels/recurrent_forward.pxi", "ahead = ", AHEAD),
