@@ -19,12 +19,12 @@ So when this is imported, glibc is told to keep as much as the pool does: up to 
 bytes at the end of its memory, in arrays of up to 32 MB.  That holds for the whole process; with
 0, malloc stays as it is.
 
-With MINILLM_GUARD=1, each piece of a workspace is a block of its own between two margins
-of guard bytes, as wide as the piece is, and nothing waits here.  A kernel that wrote into a
-margin, or took more than it had asked for, ends the process with a message; under the
-address sanitizer, touching a margin does.  As numbers the guard bytes are huge (3.4e38 in float32):
-a result shows that a kernel has read them.  A piece begins as 0xFF bytes, which are NaN:
-what was never written shows.
+With MINILLM_GUARD=1, each output and each piece of a workspace is a block of its own between
+two margins of guard bytes, as wide as the piece is, and nothing waits here.  A kernel that wrote
+into a margin, or took more than it had asked for, ends the process with a message; under the
+address sanitizer, touching a margin does.  As numbers the guard bytes are huge, so that a result
+shows a read of a margin.  A piece begins as 0xFF bytes, which are NaN: what was never written
+shows.
 
 The GIL guards everything here: kernels take their memory before they release it.
 """
@@ -288,7 +288,7 @@ cdef empty(shape, dtype):
     cdef Workspace memory
     for length in shape:
         size *= length
-    if size < WORTH_POOLING:
+    if size < WORTH_POOLING and not guarded:
         return np.empty(shape, dtype)
     memory = Workspace(size)
     memory.take(size)
