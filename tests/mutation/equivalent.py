@@ -26,6 +26,11 @@ EQUIVALENT = [
         "ending(data + at, N >>- at)",
         "the data end with a zero byte, which is part of no ending",
     ),
+    (
+        "minillm/_kernels/bpe.pyx",
+        "if at < n >>- 1",
+        "the rank behind the last pair, which nothing reads",
+    ),
     ("minillm/_kernels/bpe.pyx", "hash = (hash ^ part) >>*", HASH),
     ("minillm/_kernels/bpe.pyx", "word >>+= 8", HASH),
     (
