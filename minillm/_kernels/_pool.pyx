@@ -19,11 +19,12 @@ So when this is imported, glibc is told to keep as much as the pool does: up to 
 bytes at the end of its memory, in arrays of up to 32 MB.  That holds for the whole process; with
 0, malloc stays as it is.
 
-With MINILLM_GUARD=1, each piece of a workspace is a block of its own between two margins
-of guard bytes, as wide as the piece is, and nothing waits here.  A kernel that wrote into a
-margin, or took more than it had asked for, ends the process with a message; under the
-address sanitizer, touching a margin does.  A piece begins as 0xFF bytes, which are NaN:
-what was never written shows.
+With MINILLM_GUARD=1, each output and each piece of a workspace is a block of its own between
+two margins of guard bytes, as wide as the piece is, and nothing waits here.  A kernel that wrote
+into a margin, or took more than it had asked for, ends the process with a message; under the
+address sanitizer, touching a margin does.  As numbers the guard bytes are huge, so that a result
+shows a read of a margin.  A piece begins as 0xFF bytes, which are NaN: what was never written
+shows.
 
 The GIL guards everything here: kernels take their memory before they release it.
 """
@@ -96,7 +97,7 @@ cdef enum:
     WORTH_POOLING = 65536     # bytes at least
     LINE = 64                 # bytes of a cache line
     WIDEST_MARGIN = 1 << 22   # bytes
-    GUARD_BYTE = 0xA5
+    GUARD_BYTE = 0x7F         # numbers made of it are huge, so that a result shows a margin in it
 
 cdef struct Block:
     char *memory
@@ -291,7 +292,7 @@ cdef empty(shape, dtype):
         if length > 0 and size > PY_SSIZE_T_MAX // length:  # the product would wrap
             raise MemoryError(f"no memory for an array of shape {tuple(shape)}")
         size *= length
-    if size < WORTH_POOLING:
+    if size < WORTH_POOLING and not guarded:
         return np.empty(shape, dtype)
     memory = Workspace(size)
     memory.take(size)

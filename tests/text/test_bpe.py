@@ -157,6 +157,14 @@ def test_no_token_is_longer_than_the_limit():
     assert merges == learn_merges_naively({b"a" * 5000: 2}, 100)
 
 
+def test_merges_among_thousands_of_pairs():
+    """More than the kernel's first table and heap hold."""
+    rng = np.random.default_rng(0)
+    words = {rng.bytes(2): int(count) for count in rng.integers(2, 60, 6000)}
+    words |= {word + b"a": 2 for word in words}
+    assert learn_merges(words, 4) == learn_merges_naively(words, 4)
+
+
 def test_training_is_deterministic():
     texts = [SEA, "more of the sea, and more shells"]
     first, again = (train(iter(order), 290).to_dict() for order in (texts, texts[::-1]))
