@@ -351,13 +351,13 @@ class BytePairs(Vocabulary):
 
     def decode(self, ids: Iterable[int], unknown_words: Iterable[str] = ()) -> str:
         """The text of ``ids``; bytes that are not UTF-8 become U+FFFD."""
-        return b"".join([self.tokens[id] for id in ids]).decode("utf-8", "replace")
+        return b"".join([self.token(id) for id in ids]).decode("utf-8", "replace")
 
     def stream(self, ids: Iterable[int], unknown_words: Iterable[str] = ()) -> Iterator[str]:
         """The text of ``ids`` in pieces; a character is held back until it is complete."""
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         for id in ids:
-            if piece := decoder.decode(self.tokens[id]):
+            if piece := decoder.decode(self.token(id)):
                 yield piece
         if piece := decoder.decode(b"", final=True):
             yield piece
@@ -368,7 +368,7 @@ class BytePairs(Vocabulary):
 
     def show(self, id: int) -> str:
         """A token as a label of a plot; bytes of a part of a character as ``\\xe2``."""
-        return visible(self.tokens[id].decode("utf-8", "backslashreplace"))
+        return visible(self.token(id).decode("utf-8", "backslashreplace"))
 
     def to_dict(self) -> dict:
         """The JSON form: the merges as numbers of tokens, the 256 bytes first."""

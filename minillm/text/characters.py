@@ -70,7 +70,7 @@ class Characters(Vocabulary):
     def stream(self, ids: Iterable[int], unknown_words: Iterable[str] = ()) -> Iterator[str]:
         """The text of ``ids``, a character at a time; none is unknown."""
         for id in ids:
-            yield self.tokens[id]
+            yield self.token(id)
 
     def split(self, text: str) -> list[str]:
         """The characters of ``text``."""

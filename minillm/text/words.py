@@ -190,7 +190,7 @@ class Words(Vocabulary):
         attached = True  # no space before the next word
         quoting = False  # between a straight quotation mark and the next
         for id in ids:
-            word = self.tokens[id] if id != _UNKNOWN_ID else next(names, UNKNOWN)
+            word = self.token(id) if id != _UNKNOWN_ID else next(names, UNKNOWN)
             before = after = word == "\n"
             if not self.pretokenised:
                 before = before or word in _CLOSING or (word == '"' and quoting)

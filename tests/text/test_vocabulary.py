@@ -173,3 +173,11 @@ def test_units():
         ValueError, match="unit: expected one of character, word, token, bpe, wordpiece"
     ):
         build_vocabulary([text], "syllable")
+
+
+@pytest.mark.parametrize("id", [-1, 3, 1.7])
+def test_an_id_without_a_token_is_not_another_token(id):
+    """A negative id would be counted from the end."""
+    for vocabulary in (Characters(["a", "b", "c"]), BytePairs([])):
+        with pytest.raises((IndexError, TypeError)):
+            vocabulary.decode([id if id != 3 else len(vocabulary)])
