@@ -25,6 +25,7 @@ def loss_curve(records: Sequence[dict], unit: str = "token", extra: str = "") ->
 
     A loss is a mean over items, which ``unit`` names: "character", "word".  ``extra`` names the
     parts of the training loss that the validation loss lacks: "dropout and label smoothing".
+    The loss of the best n-gram, if it was measured, is a dotted line.
     """
     figure = _figure(7, 4.2)
     axes = figure.add_subplot()
@@ -38,6 +39,10 @@ def loss_curve(records: Sequence[dict], unit: str = "token", extra: str = "") ->
         without = f"without {'them' if ' and ' in extra else 'it'}; " if extra else ""
         label = f"validation ({without}best {best:.3f})"
         axes.plot(*zip(*validation, strict=True), "o-", color="tab:orange", label=label)
+    ngram = [r["ngram_loss"] for r in records if "ngram_loss" in r]
+    if ngram:
+        label = f"best n-gram ({ngram[-1]:.3f})"
+        axes.axhline(ngram[-1], color="0.5", linestyle=":", linewidth=1, label=label)
     axes.set_xlabel("step" if validation or unit != "prediction" else "words")
     axes.set_ylabel(f"loss (nats per {unit})")
     axes.grid(alpha=0.3)
