@@ -5,7 +5,7 @@ BIN = .venv/bin
 # A process on each core, each with one thread (tests/conftest.py).
 PYTEST = $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal
 
-.PHONY: demo test test-deep mutants lint book bench kernels bounds sanitize address undefined clean
+.PHONY: demo test test-deep mutants lint book book-check bench kernels bounds sanitize address undefined clean
 
 demo: .venv/plot
 	$(BIN)/minillm train lm --out runs/demo --minutes 1.5 --overwrite
@@ -36,6 +36,12 @@ lint: .venv/lint
 book: .venv/book
 	$(BIN)/sphinx-build -W -n --keep-going -q -b html docs build/book/html
 	@echo "open build/book/html/index.html"
+
+# Every page in a headless Chromium, narrow and wide, light and dark.
+book-check: book
+	mkdir -p build/browser && cd build/browser && echo '{"private": true}' > package.json && \
+	  ../../$(BIN)/npm install --silent --no-audit --no-fund puppeteer-core axe-core
+	cd build/browser && ../../$(BIN)/node ../../tests/book/browser.mjs ../book/html
 
 bench: .venv/bench
 	$(BIN)/python -m benchmarks

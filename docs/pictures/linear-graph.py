@@ -2,27 +2,33 @@
 
 from drawing import Drawing
 
-picture = Drawing(640, 210)
-for x, name, colour in ((60, "x", "first"), (60, "W", "third"), (60, "b", "third")):
-    y = {"x": 40, "W": 105, "b": 170}[name]
-    picture.circle(x, y, 22, name, colour=colour)
-picture.box(210, 72, 90, 44, "x W")
-picture.box(350, 105, 90, 44, "+ b")
-picture.circle(470, 105, 22, "y", colour="first")
-picture.box(580, 105, 70, 44, "L", colour="second")
-picture.line([(82, 40), (165, 64)])
-picture.line([(82, 105), (165, 82)])
-picture.line([(255, 76), (305, 98)])
-picture.line([(82, 170), (305, 116)])
-picture.line([(395, 105), (447, 105)])
-picture.line([(492, 105), (544, 105)])
-for points in ([(544, 120), (492, 120)], [(447, 120), (395, 120)], [(305, 112), (255, 90)]):
+picture = Drawing(440, 230)
+for y, name, colour in ((40, "x", "first"), (115, "W", "third"), (190, "b", "third")):
+    picture.circle(30, y, 22, name, colour=colour, size=18)
+picture.box(140, 77, 62, 40, "x W", size=18)
+picture.box(240, 115, 58, 40, "+ b", size=18)
+picture.circle(325, 115, 22, "y", colour="first", size=18)
+picture.box(407, 115, 44, 40, "L", colour="second", size=18)
+for points in (
+    [(52, 42), (109, 68)],
+    [(52, 113), (109, 86)],
+    [(171, 84), (211, 106)],
+    [(52, 187), (211, 124)],
+    [(269, 110), (303, 110)],
+    [(347, 110), (385, 110)],
+):
+    picture.line(points)
+for points in (
+    [(385, 124), (346, 124)],
+    [(304, 124), (269, 124)],
+    [(211, 118), (166, 97)],
+    [(118, 57), (52, 26)],
+    [(118, 97), (52, 131)],
+    [(218, 135), (52, 203)],
+):
     picture.line(points, colour="second", dashed=True)
-picture.text(518, 138, "dy", colour="second")
-picture.line([(165, 50), (84, 26)], colour="second", dashed=True)
-picture.line([(165, 94), (84, 120)], colour="second", dashed=True)
-picture.line([(310, 130), (84, 186)], colour="second", dashed=True)
-picture.text(125, 22, "dx", colour="second")
-picture.text(125, 124, "dW", colour="second")
-picture.text(215, 176, "db", colour="second")
+picture.text(366, 144, "dy", colour="second", size=18)
+picture.text(96, 28, "dx", colour="second", size=18)
+picture.text(98, 128, "dW", colour="second", size=18)
+picture.text(150, 184, "db", colour="second", size=18)
 picture.save(__file__)

@@ -1,0 +1,78 @@
+// Opens every page of the built book in a headless browser, at two widths and in both themes:
+// no console error, no request beyond files, every inner link live, and nothing serious for axe.
+//
+//   node browser.mjs FOLDER [PAGE ...]     (make book-check installs what it needs)
+import { readFileSync, readdirSync, existsSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join, relative, resolve } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
+
+const require = createRequire(resolve("package.json"));
+const puppeteer = require("puppeteer-core");
+const axe = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
+const folder = resolve(process.argv[2]);
+
+const pages = (directory) =>
+  readdirSync(directory, { withFileTypes: true }).flatMap((entry) =>
+    entry.isDirectory() ? (entry.name.startsWith("_") ? [] : pages(join(directory, entry.name)))
+      : entry.name.endsWith(".html") ? [join(directory, entry.name)] : []);
+const chosen = process.argv.length > 3 ? process.argv.slice(3).map((page) => resolve(page)) : pages(folder);
+
+const browser = await puppeteer.launch({
+  executablePath: process.env.CHROMIUM || "/usr/bin/chromium",
+  args: ["--no-sandbox", "--allow-file-access-from-files"],
+});
+let faults = 0;
+const tell = (page, what) => { faults += 1; console.log(`${relative(folder, page)}: ${what}`); };
+const ids = new Map();  // file -> the ids in it
+
+const idsOf = (file) => {
+  if (!ids.has(file)) {
+    const text = readFileSync(file, "utf8");
+    ids.set(file, new Set([...text.matchAll(/\s(?:id|name)="([^"]+)"/g)].map((match) => match[1])));
+  }
+  return ids.get(file);
+};
+
+for (const path of chosen) {
+  for (const width of [390, 1280]) {
+    for (const theme of ["light", "dark"]) {
+      const page = await browser.newPage();
+      const where = `${width} px, ${theme}`;
+      page.on("console", (m) => m.type() === "error" && tell(path, `${where}: console: ${m.text()}`));
+      page.on("pageerror", (error) => tell(path, `${where}: error: ${error.message}`));
+      page.on("request", (request) => {
+        if (!/^(file|data|blob|about):/.test(request.url())) tell(path, `${where}: asks for ${request.url()}`);
+      });
+      await page.setViewport({ width, height: 900 });
+      await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: theme }]);
+      await page.goto(pathToFileURL(path).href, { waitUntil: "load" });
+      const wide = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
+      if (wide > 1) tell(path, `${where}: ${wide} px wider than the window`);
+      await page.evaluate(axe);
+      const result = await page.evaluate(() => axe.run(document.querySelector("article") || document.body, {
+        resultTypes: ["violations"],
+      }));
+      for (const violation of result.violations) {
+        if (["serious", "critical"].includes(violation.impact)) {
+          tell(path, `${where}: axe: ${violation.id} (${violation.nodes.length}): ${violation.nodes[0].html.slice(0, 120)}`);
+        }
+      }
+      if (width === 1280 && theme === "light") {
+        const links = await page.evaluate(() => [...document.querySelectorAll("a[href]")].map((a) => a.href));
+        for (const link of new Set(links.filter((link) => link.startsWith("file:")))) {
+          const [file, anchor] = link.split("#");
+          const target = fileURLToPath(file);
+          if (!existsSync(target)) tell(path, `dead link ${relative(folder, target)}`);
+          else if (anchor && target.endsWith(".html") && !idsOf(target).has(decodeURIComponent(anchor)))
+            tell(path, `dead link ${relative(folder, target)}#${anchor}`);
+        }
+        if (await page.$(".katex-error")) tell(path, "a formula is not rendered");
+      }
+      await page.close();
+    }
+  }
+}
+await browser.close();
+console.log(`${chosen.length} pages, ${faults} faults`);
+process.exit(faults ? 1 : 0);
