@@ -1,10 +1,9 @@
 """The best n-gram model of the same text, to set beside a network.
 
-Counting takes a second.  A network is worth its training only if it predicts better than the counts
-of its own training text.  So the n-grams of that text are counted in the tokens of the network, with
-the default smoothing, and each order is measured on the text that the network is measured on.
-Orders are cheap to compare, as networks are compared by their validation losses: the best one is
-reported.
+Counting takes a second.  So a network is worth its training only if it predicts better than the
+counts of its own training text.  The n-grams of that text are counted in the tokens of the network,
+and smoothed by the default method.  Each order is measured on the text that the network is measured
+on, and the best one is reported.
 
 Like the network, the n-grams read on over the ends of lines.  (`minillm train ngram` begins each
 line of words anew.)

@@ -92,7 +92,9 @@ class TextKind(Kind):
         """Yield the loss of the best n-gram; if the model was adapted, its gain and loss."""
         if not summary.interrupted:
             task: Any = parts.task
-            best = best_ngram(task.windows.ids, task.validation_ids, parts.vocabularies["tokenizer"])
+            best = best_ngram(
+                task.windows.ids, task.validation_ids, parts.vocabularies["tokenizer"]
+            )
             job.folder.append_metrics(
                 {"step": summary.step, "ngram_loss": best.nats, "ngram_order": best.order}
             )
