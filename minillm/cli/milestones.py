@@ -26,7 +26,7 @@ from minillm.cli.options import add_files, add_option, add_seed, integer, number
 from minillm.data.files import write_file
 from minillm.errors import InputError
 from minillm.plots import milestones
-from minillm.runs.milestones import PICTURE, TABLE, measure, table, title, verdict
+from minillm.runs.milestones import PICTURE, TABLE, measure, page
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -47,13 +47,11 @@ def run(args: argparse.Namespace) -> int:
     if results is None:
         print("to continue: the same command again")
         return 130
-    models, folder = results["models"], Path(args.out)
-    lines = [title(results), table(models), verdict(models)]
-    text = "\n\n".join(lines) + "\n"
+    text, folder = page(results), Path(args.out)
     print(f"\n{text}")
     write_file(folder / TABLE, text.encode("utf-8", "surrogatepass"))
     try:
-        write_file(folder / PICTURE, milestones(models))
+        write_file(folder / PICTURE, milestones(results["models"]))
     except InputError as error:
         print(f"losses by time: not drawn: {error}")
     else:

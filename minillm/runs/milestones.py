@@ -214,12 +214,18 @@ def machine() -> str:
 # --- what is shown -----------------------------------------------------------------------------
 
 
+def page(results: Results) -> str:
+    """Return the table in Markdown, with the text and the machine above it and a verdict below."""
+    models = results["models"]
+    return "\n\n".join([title(results), table(models), verdict(models)]) + "\n"
+
+
 def title(results: Results) -> str:
     """Return a line that says what the table is of."""
     length = f"{results['minutes']:g} minutes" if "minutes" in results else ""
     length = length or f"{results['steps']:,} steps"
     return (
-        f"{results['text']}: bits per character on the last {results['held_out']:,} of its "
+        f"On {results['text']}: bits per character on the last {results['held_out']:,} of its "
         f"{results['characters']:,} characters; each network was trained for {length} "
         f"({results['machine']})"
     )
