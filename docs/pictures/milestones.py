@@ -1,7 +1,7 @@
 """The milestones: the picture, and a table for each kept run of `minillm milestones`.
 
-After a new run, copy its milestones.json to docs/outputs/milestones-TEXT-MINUTES.json, and start this
-script.
+After a new run, copy its milestones.json to docs/outputs/milestones-TEXT-MINUTES.json, and start
+this script.
 """
 
 import json

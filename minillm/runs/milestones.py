@@ -67,7 +67,7 @@ def measure(
     if STANDARD_INPUT in files:
         raise InputError("standard input: expected FILEs, because each model reads the text again")
     text = read_text(files)
-    task = {
+    task: Settings = {
         "text": ", ".join(Path(name).name for name in files) or "the built-in corpus",
         "sha256": hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest(),
         "characters": len(text),
@@ -89,7 +89,8 @@ def measure(
             begin = time.perf_counter()
             if not _train(kind, folder / name, settings):
                 return None
-            record = record_of(folder / name, time.perf_counter() - begin, seed)
+            seconds, characters = time.perf_counter() - begin, len(text) - task["held_out"]
+            record = record_of(folder / name, seconds, characters, seed)
             results["models"].append({"name": name, **record})
             _save(folder, results)
             report(f"{name}: {record['bits_per_character']:.4f} bits per character")
@@ -154,30 +155,31 @@ def _ended(summary: Summary, settings: Settings) -> bool:
 # --- one model ---------------------------------------------------------------------------------
 
 
-def record_of(folder: Path, seconds: float, seed: int) -> Results:
-    """Return the figures of a finished run; ``seconds`` are those of counting n-grams."""
+def record_of(folder: Path, seconds: float, characters: int, seed: int) -> Results:
+    """Return the figures of a finished run.
+
+    ``seconds`` and ``characters`` are those of counting; a network has stored its own.
+    """
     run = load(folder)
     results = run.evaluate()
     record: Results = {
         "bits_per_character": results["bits_per_character"],
         "weights": sum(a.size for a in run.model.params.values() if a.dtype.kind == "f"),
     }
+    validating = 0.0
     if run.kind.resumable:
         summary = summary_of(folder)
         seconds, characters = summary.seconds, summary.tokens
+        validating = summary.validation_seconds
         record["curve"] = [
             (round(entry["seconds"], 3), round(bits(entry["validation_loss"]), 4))
             for entry in run.folder.read_metrics()
             if "validation_loss" in entry
         ]
-        speed = characters / max(1e-9, seconds - summary.validation_seconds)
-    else:
-        text = read_text(run.data["files"])
-        speed = len(split_text(text)[0]) / seconds
     sample = " ".join("".join(run.write(length=SAMPLE, seed=seed)).split())
     return record | {
         "seconds": round(seconds, 2),
-        "characters_per_second": round(speed),
+        "characters_per_second": round(characters / max(1e-9, seconds - validating)),
         "sample": sample,
     }
 
