@@ -9,6 +9,7 @@ Like the network, the n-grams read on over the ends of lines.  (`minillm train n
 line of words anew.)
 """
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -60,7 +61,7 @@ def best_ngram(training: Ids, held_out: Ids, tokenizer: Vocabulary) -> BestNGram
     text = np.asarray(training[:COUNTED])
     levels = count_ngrams(np.concatenate(list(_blocks(text, V))), orders, V)
     some = stretches(held_out, COMPARED)
-    best, loss = None, np.inf
+    best, loss = None, math.inf
     for order in range(1, orders + 1):
         model = estimate(levels[:order], NGramConfig(vocabulary=V, order=order))
         nats = _nats(model, some)
@@ -89,7 +90,7 @@ def results_beside(run: Run, held_out: Ids) -> Results:
 
 def _nats(model: NGram, ids: Ids) -> float:
     score: Score = model.score(_blocks(ids, model.config.start))
-    return -score.log10 * np.log(10) / score.tokens
+    return -score.log10 * math.log(10) / score.tokens
 
 
 def _blocks(ids: Ids, start: int) -> Iterator[np.ndarray]:
