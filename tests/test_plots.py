@@ -32,6 +32,13 @@ def test_losses_whatever_the_run_has_come_to(records):
     assert shape(loss_curves({"a": records, "b": RECORDS})) > (300, 300)
 
 
+def test_the_best_n_gram_is_a_line_across(drawn):
+    figure = drawn(loss_curve, [*RECORDS, {"step": 40, "ngram_loss": 2.1, "ngram_order": 7}])
+    assert "best n-gram (2.100)" in legend(figure)
+    assert any(set(line.get_ydata()) == {2.1} for line in figure.axes[0].lines)
+    assert not any("n-gram" in name for name in legend(drawn(loss_curve, RECORDS)))
+
+
 def test_a_learning_curve_shows_means_and_deviations(monkeypatch):
     pytest.importorskip("matplotlib")
     often = {100: [0.5, 0.7], 50: [0.4, 0.5, 0.6], 1000: [0.9]}

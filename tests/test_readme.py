@@ -22,7 +22,7 @@ def test_example(example, tmp_path, monkeypatch):
 
 
 def test_the_files_that_are_downloaded_are_enough_to_import(tmp_path):
-    text = README.read_text(encoding="utf-8")
+    text = (README.parent / "docs/appendices/command-line.md").read_text(encoding="utf-8")
     (names,) = re.findall(r"^hf download gpt2 (.*) --local-dir gpt2$", text, re.MULTILINE)
     tokenizer = BytePairs([])
     config = GPTConfig(len(tokenizer), context=4, layers=1, heads=1, width=4)

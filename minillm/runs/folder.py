@@ -385,7 +385,7 @@ def _check_record(record: dict, place: str) -> None:
     step = record.get("step")
     if type(step) is not int or not 0 <= step < 2**63:
         raise InputError(f"{place}: expected a JSON object with a whole number as 'step'")
-    for name in ("loss", "validation_loss", "seconds"):
+    for name in ("loss", "validation_loss", "ngram_loss", "seconds"):
         value = record.get(name, 0)
         if isinstance(value, bool) or not isinstance(value, int | float) or value > 1e300:
             raise InputError(f"{place}: {name}: expected a number, found {short(value)}")
