@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from itertools import pairwise
 
 import matplotlib.pyplot as plt
 from plotting import FIRST, SECOND, save
@@ -11,7 +12,7 @@ from minillm.data.corpora import read_text
 halves = Counter(), Counter()
 for number, line in enumerate(read_text(["python-docs"]).splitlines()):
     words = re.findall(r"\w+|[^\w\s]", line)
-    halves[number % 2].update(zip(words, words[1:], strict=False))
+    halves[number % 2].update(pairwise(words))
 count, other = halves
 n = Counter(count.values())
 counts = range(1, 9)

@@ -27,7 +27,6 @@ for name, style, colour in (
             count_ngrams(train, order, V), NGramConfig(V, order, smoothing=name, k=0.1)
         )
         bits.append(-model.probabilities(held_out)[1:].mean() / np.log10(2))
-    print(name, np.round(bits, 3))
     label = "add-k, k = 0.1" if name == "add-k" else name
     axes.plot(range(1, 11), bits, style, color=colour, label=label)
 axes.set(xlabel="order n", ylabel="bits per character", ylim=(1.4, 4.8))

@@ -7,33 +7,32 @@ from plotting import FIRST, SECOND, THIRD, save
 CURVATURE = np.array([1.0, 30.0])  # L = (a^2 + 30 b^2) / 2
 
 
-def descend(steps):
+def descend(name, steps):
     p, path = np.array([-4.0, 1.0]), []
-    v, m, s = np.zeros(2), np.zeros(2), np.zeros(2)
-    for t in range(steps[1] + 1):
+    v, m, s = np.zeros((3, 2))
+    for t in range(1, steps + 2):
         path.append(p.copy())
         g = CURVATURE * p
-        if steps[0] == "descent":
-            p = p - 0.06 * g
-        elif steps[0] == "momentum":
+        if name == "gradient descent":
+            p -= 0.06 * g
+        elif name == "with momentum":
             v = 0.8 * v + g
-            p = p - 0.03 * v
+            p -= 0.03 * v
         else:
             m, s = 0.9 * m + 0.1 * g, 0.999 * s + 0.001 * g**2
-            p = p - 0.3 * (m / (1 - 0.9 ** (t + 1))) / np.sqrt(s / (1 - 0.999 ** (t + 1)))
+            p -= 0.3 * (m / (1 - 0.9**t)) / np.sqrt(s / (1 - 0.999**t))
     return np.array(path)
 
 
 figure, panels = plt.subplots(3, 1, figsize=(4.4, 5.2), sharex=True)
 a, b = np.meshgrid(np.linspace(-4.4, 1.6, 200), np.linspace(-1.4, 1.4, 100))
 loss = (CURVATURE[0] * a**2 + CURVATURE[1] * b**2) / 2
-for axes, name, colour in zip(panels, ("descent", "momentum", "adam"), (FIRST, SECOND, THIRD)):
-    path = descend((name, 25))
-    print(name, CURVATURE @ path[-1] ** 2 / 2, path[-1])
+names = ("gradient descent", "with momentum", "Adam")
+for axes, name, colour in zip(panels, names, (FIRST, SECOND, THIRD), strict=True):
+    path = descend(name, 25)
     axes.contour(a, b, loss, levels=[0.1, 0.5, 2, 5, 9, 15, 25], colors="#808080", linewidths=0.7)
     axes.plot(*path.T, "o-", color=colour, markersize=3)
     axes.plot(0, 0, "+", color="#000000", markersize=12)
     axes.set(yticks=[-1, 0, 1])
-    title = {"descent": "gradient descent", "momentum": "with momentum", "adam": "Adam"}[name]
-    axes.set_title(title, fontsize=12)
+    axes.set_title(name, fontsize=12)
 save(figure, __file__)

@@ -90,7 +90,10 @@ def _predictions(rng):
     },
 )
 def cross_entropy(logits, targets):
-    """Mean cross-entropy in nats: logits (N, V), targets (N,) -> loss.  ``backward()`` -> dlogits."""
+    """Mean cross-entropy in nats: logits (N, V), targets (N,) -> loss.
+
+    ``backward(dloss=1.0)`` -> dlogits.
+    """
     N, V = logits.shape
     rows = np.arange(N)
     z = logits - logits.max(axis=-1, keepdims=True)
@@ -157,7 +160,7 @@ def _steps(rng):
     outputs=("m", "v", "p"),
     hints={
         "m": (
-            "m is an average: what the old one loses, 1 - beta1, is the weight of the new gradient.",
+            "m is an average: what the old one loses, 1 - beta1, is the weight of the new one.",
             "beta1 * m + (1 - beta1) * g",
         ),
         "v": (

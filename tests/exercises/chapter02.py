@@ -53,7 +53,7 @@ ANSWERS = [
             "p - learning_rate * m / (1 - beta1**t) / (np.sqrt(v / (1 - beta2**t)) + epsilon)",
         ],
         wrong=[
-            (0, "beta1 * m + g", "the weight of the new gradient"),
+            (0, "beta1 * m + g", "the weight of the new one"),
             (1, "beta2 * v + (1 - beta1) * g**2", "the squares"),
             (2, "p - learning_rate * m / (np.sqrt(v) + epsilon)", "began at 0"),
             (
