@@ -4,8 +4,7 @@ import re
 from collections import Counter
 from itertools import pairwise
 
-import matplotlib.pyplot as plt
-from plotting import FIRST, SECOND, save
+from plotting import new_figure, save
 
 from minillm.data.corpora import read_text
 
@@ -19,9 +18,9 @@ counts = range(1, 9)
 lost = [r - sum(other[pair] for pair in count if count[pair] == r) / n[r] for r in counts]
 good_turing = [r - (r + 1) * n[r + 1] / n[r] for r in counts]
 
-figure, axes = plt.subplots(figsize=(4.4, 3.0))
-axes.plot(counts, lost, "o-", color=FIRST, label="measured on the other half")
-axes.plot(counts, good_turing, "s--", color=SECOND, label="estimated from one half")
+figure, axes = new_figure(height=3.6)
+axes.plot(counts, lost, "o-", label="measured on the other half")
+axes.plot(counts, good_turing, "s--", label="estimated from one half")
 axes.set(xlabel="count r of a pair of words", ylabel="lost on other text", ylim=(-0.5, 3))
 axes.set_xticks(counts)
 axes.legend(loc="upper left")

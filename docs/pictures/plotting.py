@@ -1,33 +1,44 @@
-"""Save a plot of matplotlib as an SVG in the style of the book's diagrams.
+"""Save a plot of matplotlib as an SVG that takes the colours of its page.
 
-    figure, axes = plt.subplots(figsize=(4.4, 3.2))
-    axes.plot(x, y, color=FIRST)
-    save(figure, __file__)
+Each script beside this one that plots writes the SVG of its name:
 
-Text stays text.  Black becomes the colour of the page's text, and FIRST to FOURTH the colours that
-the page's style sheet defines, so that a plot fits the light and the dark theme.  A width of 4.4
-inches is 440 pixels.
+    from plotting import COLOURS, new_figure, save
+
+Text stays text, the background is transparent, black is the colour of the page's text, and the
+four colours are variables of the style sheet.  The same data give the same file.
 """
 
+import io
 import re
 import sys
 from pathlib import Path
 
-import matplotlib
+import matplotlib as mpl
 
-matplotlib.use("svg")
-matplotlib.rcParams |= {
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "figure.constrained_layout.use": True,
-    "font.family": "sans-serif",
-    "font.size": 12,
-    "legend.frameon": False,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "minillm",
-}
+mpl.use("svg")
+import matplotlib.pyplot as plt
 
-FIRST, SECOND, THIRD, FOURTH = "#1f6fb4", "#b3541e", "#2c7a3f", "#7b4fa3"
+COLOURS = ("#1f6fb4", "#b3541e", "#2c7a3f", "#7b4fa3")  # first to fourth, as in drawing.py
+NAMES = ("first", "second", "third", "fourth")
+
+mpl.rcParams.update(
+    {
+        "svg.fonttype": "none",
+        "svg.hashsalt": "minillm",
+        "font.family": "DejaVu Sans",  # comes with matplotlib, and measures the text
+        "font.size": 13,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.prop_cycle": mpl.cycler(color=COLOURS),
+        "legend.frameon": False,
+        "savefig.transparent": True,
+    }
+)
+
+
+def new_figure(width: float = 5.2, height: float = 3.8, **options):
+    """Return a figure and its axes; a width of 5.2 is legible on a phone."""
+    return plt.subplots(figsize=(width, height), layout="constrained", **options)
 
 
 def save(figure, script: str) -> None:
@@ -35,20 +46,19 @@ def save(figure, script: str) -> None:
     path = Path(script).with_suffix(".svg")
     if len(sys.argv) > 1:
         path = Path(sys.argv[1]) / path.name
-    figure.savefig(path, transparent=True, metadata={"Date": None})
-    svg = path.read_text()
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    path.write_text(in_colours_of_the_page(buffer.getvalue()))
+
+
+def in_colours_of_the_page(svg: str) -> str:
+    """Replace black by the colour of the text, and the four colours by variables."""
     svg = svg[svg.index("<svg") :]
-    svg = re.sub(
-        r"<style.*?</style>\s*", "", svg, flags=re.DOTALL
-    )  # it would act on the whole page
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
-    # An inch has 72 units in matplotlib's drawings, and takes 100 pixels of the page.
-    svg = re.sub(r'width="([\d.]+)pt"', lambda m: f'width="{float(m[1]) / 0.72:.0f}"', svg, count=1)
-    svg = re.sub(r' height="[\d.]+pt"', "", svg, count=1)
-    svg = re.sub(r"font-family: [^;\"]+", "font-family: system-ui, sans-serif", svg)
     svg = svg.replace("#000000", "currentColor")
-    for name, colour in zip(
-        ("first", "second", "third", "fourth"), (FIRST, SECOND, THIRD, FOURTH), strict=True
-    ):
+    svg = re.sub(r"'?DejaVu Sans'?", "system-ui, sans-serif", svg)
+    svg = svg.replace("*{stroke-linejoin", ".picture path{stroke-linejoin")
+    for name, colour in zip(NAMES, COLOURS, strict=True):
         svg = svg.replace(colour, f"var(--{name}, {colour})")
-    path.write_text("\n".join(line.rstrip() for line in svg.splitlines()) + "\n")
+    svg = re.sub(r'(width|height)="([\d.]+)pt"', r'\1="\2"', svg, count=2)
+    return "\n".join(line.rstrip() for line in svg.splitlines()) + "\n"

@@ -1,8 +1,7 @@
 """Paths of gradient descent, momentum and Adam down a narrow valley."""
 
-import matplotlib.pyplot as plt
 import numpy as np
-from plotting import FIRST, SECOND, THIRD, save
+from plotting import COLOURS, new_figure, save
 
 CURVATURE = np.array([1.0, 30.0])  # L = (a^2 + 30 b^2) / 2
 
@@ -24,15 +23,15 @@ def descend(name, steps):
     return np.array(path)
 
 
-figure, panels = plt.subplots(3, 1, figsize=(4.4, 5.2), sharex=True)
+figure, panels = new_figure(height=6, nrows=3, sharex=True)
 a, b = np.meshgrid(np.linspace(-4.4, 1.6, 200), np.linspace(-1.4, 1.4, 100))
 loss = (CURVATURE[0] * a**2 + CURVATURE[1] * b**2) / 2
 names = ("gradient descent", "with momentum", "Adam")
-for axes, name, colour in zip(panels, names, (FIRST, SECOND, THIRD), strict=True):
+for axes, name, colour in zip(panels, names, COLOURS, strict=False):
     path = descend(name, 25)
     axes.contour(a, b, loss, levels=[0.1, 0.5, 2, 5, 9, 15, 25], colors="#808080", linewidths=0.7)
     axes.plot(*path.T, "o-", color=colour, markersize=3)
     axes.plot(0, 0, "+", color="#000000", markersize=12)
     axes.set(yticks=[-1, 0, 1])
-    axes.set_title(name, fontsize=12)
+    axes.set_title(name, fontsize=13)
 save(figure, __file__)
