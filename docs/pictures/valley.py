@@ -24,7 +24,7 @@ def descend(name, steps):
 
 
 figure, panels = new_figure(height=6, nrows=3, sharex=True)
-a, b = np.meshgrid(np.linspace(-4.4, 1.6, 200), np.linspace(-1.4, 1.4, 100))
+a, b = np.meshgrid(np.linspace(-4.4, 1.6, 70), np.linspace(-1.4, 1.4, 40))
 loss = (CURVATURE[0] * a**2 + CURVATURE[1] * b**2) / 2
 names = ("gradient descent", "with momentum", "Adam")
 for axes, name, colour in zip(panels, names, COLOURS, strict=False):
