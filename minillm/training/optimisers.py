@@ -93,6 +93,8 @@ class Adam:
         v = beta2 v + (1 - beta2) g^2
         p = p - learning_rate (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon)
 
+    m and v begin at 0.  The weights of t gradients in m sum to 1 - beta1^t, hence the divisions.
+
     Source: Kingma and Ba (2015), algorithm 1.
     """
 
