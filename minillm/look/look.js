@@ -35,7 +35,7 @@ const quoted = (token) => make("code", {}, `‘${token}’`);
 // --- the chosen token ----------------------------------------------------------------------------
 
 const chosen = { text: Math.max(0, data.predictions.findIndex((row) => row !== null)), source: 0 };
-if (!translator && text.length > 8) chosen.text = Math.floor(text.length * 0.75);
+if (text.length > 3) chosen.text = Math.floor(text.length * (translator ? 0.5 : 0.75));
 let pinned = null;
 const redraws = [];
 let waiting = false;
@@ -184,7 +184,7 @@ function predictions() {
         return { level: Math.abs(more) / 2, shade: more < 0 ? "cool" : "hot", note: `${digits(more)} nats` };
       }));
   }
-  const panel = make("div", { class: "columns", "aria-live": "polite" });
+  const panel = make("div", { class: "columns" });
   part.append(panel);
   redraws.push(() => {
     const at = chosen.text;
@@ -270,7 +270,7 @@ function view(of) {
       return button;
     })));
   }
-  const list = make("div", { "aria-live": "polite" });
+  const list = make("div");
   const row = () => here(of.queries);
   const levelOf = (at) => {
     const from = row();
@@ -374,7 +374,7 @@ function byDistance(matrix, row) {
     const ticks = [];
     for (let power = bottom; power <= top; power += Math.max(1, Math.ceil((top - bottom) / 5))) {
       ticks.push(make("svg:line", { class: "grid", x1: left, x2: width - 10, y1: y(10 ** power), y2: y(10 ** power) }),
-        make("svg:text", { x: left - 8, y: y(10 ** power) + 4, "text-anchor": "end" }, digits(10 ** power)));
+        make("svg:text", { x: left - 8, y: y(10 ** power) + 4, "text-anchor": "end" }, power < -3 ? `1e−${-power}` : digits(10 ** power)));
     }
     for (const distance of new Set([1, Math.round((far + 1) / 2), far])) {
       ticks.push(make("svg:text", { x: x(distance), y: low + 18, "text-anchor": distance === far ? "end" : "middle" }, `${distance}`));
@@ -419,7 +419,9 @@ function activity() {
     const key = `${layer} ${name} ${cell}`;
     if (drawn !== key) { draw(cell); drawn = key; }
     const marker = box.querySelector(".here");
-    marker.setAttribute("x", 50 + cell * here());
+    const x = 50 + cell * here();
+    marker.setAttribute("x", x);
+    if (x < box.scrollLeft + 50 || x + cell > box.scrollLeft + width) box.scrollLeft = x - width / 2;
   });
   function draw(cell) {
     const { values, shown, units } = data.activity[layer];
@@ -463,7 +465,7 @@ function activity() {
 
 // --- the page ------------------------------------------------------------------------------------
 
-predictions();
+if (data.predictions.some(Boolean)) predictions();
 if (data.contexts) contexts(data);
 if (data.beside && data.beside.contexts) contexts(data.beside);
 if (data.attention.length) attention();

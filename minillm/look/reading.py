@@ -122,15 +122,28 @@ def _activity(model: Any, ids: Ids, state: State) -> list[Activity]:
 
 
 def _gates_of_lstm(p: dict, prefix: str, x: NDArray, state: State) -> dict[str, NDArray]:
-    weights = [p[f"{prefix}.{name}"] for name in ("W_x", "W_h", "b")]
-    first = [state[f"{prefix}.{name}"] for name in ("h", "c")]
-    *_, gates, cs = lstm_forward(x, *first, *weights, np.full(1, x.shape[1]))
+    *_, gates, cs = lstm_forward(
+        x=x,
+        h0=state[f"{prefix}.h"],
+        c0=state[f"{prefix}.c"],
+        W_x=p[f"{prefix}.W_x"],
+        W_h=p[f"{prefix}.W_h"],
+        b=p[f"{prefix}.b"],
+        lengths=np.full(1, x.shape[1]),
+    )
     return dict(zip("ifgo", np.split(gates, 4, axis=-1), strict=True)) | {"c": cs}
 
 
 def _gates_of_gru(p: dict, prefix: str, x: NDArray, state: State) -> dict[str, NDArray]:
-    weights = [p[f"{prefix}.{name}"] for name in ("W_x", "W_h", "b_x", "b_h")]
-    _, _, gates, _ = gru_forward(x, state[f"{prefix}.h"], *weights, np.full(1, x.shape[1]))
+    _, _, gates, _ = gru_forward(
+        x=x,
+        h0=state[f"{prefix}.h"],
+        W_x=p[f"{prefix}.W_x"],
+        W_h=p[f"{prefix}.W_h"],
+        b_x=p[f"{prefix}.b_x"],
+        b_h=p[f"{prefix}.b_h"],
+        lengths=np.full(1, x.shape[1]),
+    )
     return dict(zip("rzn", np.split(gates, 3, axis=-1), strict=True))
 
 
@@ -178,10 +191,12 @@ def read_hidden(model: Any, ids: Ids, mask: int) -> tuple[Logits, Norms]:
     """Hide each token but the first and the last in turn: ids (T,) -> logits (T, V), norms (T, T).
 
     Row t of both belongs to token t while it is hidden.  Those of the first and the last are NaN
-    and 0.
+    and 0, as all are of a model without the head for masked words.
     """
     T, V = len(ids), model.config.vocabulary
     logits, norms = np.full((T, V), np.nan), np.zeros((T, T))
+    if not model.config.masked_words:
+        return logits, norms
     for start in range(1, T - 1, AT_ONCE):
         places = np.arange(start, min(start + AT_ONCE, T - 1))
         rows = np.arange(len(places))

@@ -187,6 +187,7 @@ class PairKind(Kind):
             run,
             run.target,
             np.zeros(0, np.int64),
+            unit="token",
             tokens=[label(id) for id in ids],
             ids=np.array(ids),
             label=label,

@@ -147,8 +147,8 @@ class Run:
         """Return a page that shows what the model does with a text: see :mod:`minillm.look`.
 
         A notebook shows it; ``save(file)`` writes it, and ``inside`` has its numbers.  ``beside``
-        is another run, whose predictions are set beside these.  ``target`` is the output of a
-        translator to look at; by default it is its own.
+        is another run, whose predictions of the same text, or of the same output, are set beside
+        these.  ``target`` is the output of a translator to look at; by default it is its own.
 
         >>> minillm.load("runs/first").look("The while statement")  # doctest: +SKIP
         """
@@ -161,6 +161,8 @@ class Run:
                     f"--target: expected a run of a translator with it, found {self.kind.name!r}"
                 )
             options["target"] = target
+        elif beside is not None and "target" in self.vocabularies:
+            options["target"] = self.translate(text)
         inside = self._ability("look")(self, text, **options)
         if beside is None:
             return Page(inside)

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -207,6 +208,17 @@ def test_a_gap_in_the_text_has_no_loss(runs):
     at = inside.tokens.index("[MASK]")
     assert np.isnan(inside.losses[at])
     assert inside.probabilities[at].sum() == pytest.approx(1)
+
+
+def test_a_bert_without_its_head_shows_its_attention(runs, monkeypatch):
+    run = runs("bert")
+    monkeypatch.setattr(run.model, "config", replace(run.model.config, masked_words=False))
+    page = run.look("the cat sat")
+    assert np.isnan(page.inside.losses).all()
+    assert page.inside.notes == ["the model has no head for masked words, so nothing is predicted"]
+    assert numbers(page)["mean"] is None
+    assert numbers(page)["gradient"] == {"source": None, "text": None}
+    assert len(numbers(page)["attention"]) == 1
 
 
 @pytest.mark.parametrize("name", TRANSLATORS)
@@ -423,6 +435,14 @@ def test_two_runs_beside_each_other(runs):
     assert values["losses"][1:] == pytest.approx(page.beside.losses[1:].tolist(), rel=1e-3)
     assert values["contexts"] == page.beside.contexts.tolist()
     assert len(values["predictions"]) == 8
+
+
+def test_two_translators_beside_each_other_read_the_same_output(runs):
+    page = runs("seq2seq").look("one two", beside=runs("dot"))
+    assert page.inside.tokens == page.beside.tokens
+    assert page.inside.tokens[-1] == "(end)"
+    page = runs("seq2seq").look("one two", beside=runs("dot"), target="two")
+    assert page.beside.tokens == ["two", "(end)"]
 
 
 def test_a_longer_text_beside_a_gpt_is_aligned_at_the_end(runs):

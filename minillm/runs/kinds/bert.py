@@ -245,13 +245,14 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
     def look(self, run: Run, text: str) -> Inside:
         """See :meth:`minillm.runs.run.Run.look`: each token is predicted while it is hidden."""
         tokenizer: Any = run.tokenizer
-        check_head(run)
         _, inner, notes = text_ids(tokenizer, text, min(run.model.config.context - 2, MOST))
         ids = framed([[inner]], *frame_of(tokenizer)).ids[0]
         logits, gradient = read_hidden(run.model, ids, tokenizer.mask)
         unknown = (ids == tokenizer.mask) | np.isnan(logits).any(axis=1)
         gradient[unknown] = 0
         np.fill_diagonal(gradient, 0)  # [MASK] is not of the text
+        if not run.model.config.masked_words:
+            notes.append("the model has no head for masked words, so nothing is predicted")
         return inside_of(
             run,
             tokenizer,
