@@ -46,9 +46,7 @@ function redraw() {
   requestAnimationFrame(() => { waiting = false; redraws.forEach((draw) => draw()); });
 }
 
-function choose(side, at) {
-  if (chosen[side] !== at) { chosen[side] = at; redraw(); }
-}
+const choose = (side, at) => { if (chosen[side] !== at) { chosen[side] = at; redraw(); } };
 
 function pin(side, at) {
   const same = pinned && pinned.side === side && pinned.at === at;
@@ -142,8 +140,8 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => them
 
 function summary(part) {
   if (part.mean === null) return "there is no loss to measure";
-  const unit = data.unit;
-  return `mean loss ${digits(part.mean)} nats = ${digits(part.mean / Math.LN2)} bits per ${unit}, perplexity ${digits(Math.exp(part.mean))}`;
+  const bits = `${digits(part.mean / Math.LN2)} bits per ${data.unit}`;
+  return `mean loss ${digits(part.mean)} nats = ${bits}, perplexity ${digits(Math.exp(part.mean))}`;
 }
 
 page.replaceChildren(
@@ -152,7 +150,8 @@ page.replaceChildren(
   make("p", {}, summary(data)),
   ...(data.beside ? [make("p", {}, "beside it ", make("code", {}, data.beside.model), `: ${summary(data.beside)}`)] : []),
   ...data.notes.map((note) => make("p", { class: "muted" }, `Note: ${note}.`)),
-  make("p", { class: "muted" }, `Point at a ${data.unit}, tap it, or use Tab and the arrow keys. A click keeps the choice; a second click or Escape lets it go.`),
+  make("p", { class: "muted" }, `Point at a ${data.unit}, tap it, or use Tab and the arrow keys. A click keeps the choice; `
+    + "a second click or Escape lets it go."),
 );
 
 // --- predictions ---------------------------------------------------------------------------------
@@ -161,9 +160,10 @@ function predictions() {
   const how = data.hidden ? `Each ${data.unit} was hidden in turn, and predicted from all others.`
     : translator ? `Each ${data.unit} of the target is predicted from the source and from the target before it.`
       : `Each ${data.unit} is predicted from those before it.`;
-  const part = section("What was predicted, and what came", `${how} The colour is the loss, −ln p of what came: the stronger, the less expected.`);
+  const part = section("What was predicted, and what came",
+    `${how} The colour is the loss, −ln p of what came: the stronger, the less expected.`);
   const guess = Math.log(data.vocabulary);
-  part.append(scale("0 nats: certain", `${digits(guess)} nats = ln ${data.vocabulary}: no better than any of the vocabulary`));
+  const left = make("div", {}, scale("0 nats: certain", `${digits(guess)} nats = ln ${data.vocabulary}: a blind guess`));
   const byLoss = (of) => (at) => {
     const loss = of.losses[at];
     if (at === text.length) return { note: "what comes next", none: true };
@@ -171,12 +171,15 @@ function predictions() {
       : { level: loss / guess, note: `loss ${digits(loss)} nats` };
   };
   const last = data.predictions[text.length] ? "…" : null;
-  if (translator) part.append(make("h3", {}, "source"), strip("source", "source", () => ({}), { still: true }), make("h3", {}, "target"));
-  if (data.beside) part.append(make("h3", {}, data.name));
-  part.append(strip("text", "text, by loss", byLoss(data), { extra: last }));
+  if (translator) {
+    left.append(make("h3", {}, "source"), strip("source", "source", () => ({}), { still: true }), make("h3", {}, "target"));
+  }
+  if (data.beside) left.append(make("h3", {}, data.name));
+  left.append(strip("text", "text, by loss", byLoss(data), { extra: last }));
   if (data.beside) {
-    part.append(make("h3", {}, data.beside.name), strip("text", `loss of ${data.beside.name}`, byLoss(data.beside), { extra: last }));
-    part.append(make("h3", {}, "difference"), scale(`${data.name} is better`, `${data.beside.name} is better`, true),
+    const other = data.beside.name;
+    left.append(make("h3", {}, other), strip("text", `loss of ${other}`, byLoss(data.beside), { extra: last }));
+    left.append(make("h3", {}, "difference"), scale(`${data.name} is better`, `${other} is better`, true),
       strip("text", "difference of the losses", (at) => {
         const [mine, other] = [data.losses[at], data.beside.losses[at]];
         if (mine == null || other == null) return { none: true, note: "not predicted by both" };
@@ -185,7 +188,7 @@ function predictions() {
       }));
   }
   const panel = make("div", { class: "columns" });
-  part.append(panel);
+  part.append(data.beside ? left : make("div", { class: "columns" }, left, panel), data.beside ? panel : "");
   redraws.push(() => {
     const at = chosen.text;
     panel.replaceChildren(...[data, data.beside].filter(Boolean).map((of) => distribution(of, at)));
@@ -209,7 +212,10 @@ function distribution(of, at) {
   if (row.at === -1) rows.push([text[at], row.p, `${percent(row.p)} came`, true]);
   box.append(bars(rows));
   const facts = [];
-  if (row.p !== undefined) facts.push(`loss −ln ${digits(row.p)} = ${digits(of.losses[at])} nats; ${row.rank === 1 ? "the first guess" : `guess number ${row.rank}`}.`);
+  if (row.p !== undefined) {
+    const guess = row.rank === 1 ? "the first guess" : `guess number ${row.rank}`;
+    facts.push(`loss −ln ${digits(row.p)} = ${digits(of.losses[at])} nats; ${guess}.`);
+  }
   if (of.contexts && of.contexts[at] !== null) facts.push(`The longest context known: ${contextOf(of, at)}.`);
   if (facts.length) box.append(make("p", { class: "muted" }, facts.join(" ")));
   return box;
@@ -226,7 +232,8 @@ function contextOf(of, at) {
 // --- the contexts of an n-gram model -------------------------------------------------------------
 
 function contexts(of) {
-  const part = section(`The contexts that ${of.name} knows`, `An n-gram model looks up the longest context that it has counted. The colour is its length; a frame marks the context of the chosen ${data.unit}.`);
+  const part = section(`Contexts found by ${of.name}`, "An n-gram model looks up the longest context that it has "
+    + `counted. The colour is its length; a frame marks the context of the chosen ${data.unit}.`);
   const most = Math.max(1, ...of.contexts);
   part.append(scale("none", `${most} ${data.unit}s`));
   part.append(strip("text", "length of the context", (at) => {
@@ -239,7 +246,9 @@ function contexts(of) {
 // --- attention -----------------------------------------------------------------------------------
 
 function attention() {
-  const part = section("Attention", "Each token gathers from others; the weights of one token sum to 1. One picture for each head of each layer: a row for each token that looks, a column for each that it looks at; the strongest colour is the largest weight of the row.");
+  const part = section("Attention", "Each token gathers from others; the weights of one token sum to 1. One picture for "
+    + "each head of each layer: a row for each token that looks, a column for each that it looks at; the strongest colour "
+    + "is the largest weight of the row.");
   let set = 0;
   const parts = data.attention.map((of) => view(of));
   if (parts.length > 1) part.append(choices("from where to where", data.attention.map((of) => of.name), 0, (at) => { set = at; }));
@@ -252,7 +261,8 @@ function view(of) {
   const layers = of.weights.map((layer) => layer.map(bytes));
   const heads = layers[0].length;
   if (heads > 1) {
-    layers.forEach((layer) => layer.push(Float32Array.from(layer[0], (_, at) => layer.slice(0, heads).reduce((sum, head) => sum + head[at], 0) / heads)));
+    layers.forEach((layer) => layer.push(
+      Float32Array.from(layer[0], (_, at) => layer.slice(0, heads).reduce((sum, head) => sum + head[at], 0) / heads)));
   }
   let layer = layers.length > 2 ? layers.length - 2 : layers.length - 1;
   let head = heads > 1 ? heads : 0;
@@ -263,9 +273,10 @@ function view(of) {
   if (layers.length * heads > 1) {
     grid.append(make("span", {}, "layer"), ...layers[0].map((_, h) => make("span", {}, h === heads ? "mean" : `${h + 1}`)));
     layers.forEach((ofLayer, l) => grid.append(make("span", {}, `${l + 1}`), ...ofLayer.map((values, h) => {
-      const largest = Array.from({ length: queries }, (_, row) => Math.max(1, ...values.subarray(row * keys, (row + 1) * keys)));
-      const button = make("button", { type: "button", class: "head row", "aria-label": called(l, h), onclick: () => { layer = l; head = h; redraw(); } },
-        picture(queries, keys, (row, column) => values[row * keys + column] / largest[row]));
+      const largest = Array.from({ length: queries }, (_, at) => Math.max(1, ...values.subarray(at * keys, (at + 1) * keys)));
+      const onclick = () => { layer = l; head = h; redraw(); };
+      const button = make("button", { type: "button", class: "head row", "aria-label": called(l, h), onclick },
+        picture(queries, keys, (at, column) => values[at * keys + column] / largest[at]));
       buttons.push([button, l, h]);
       return button;
     })));
@@ -281,7 +292,8 @@ function view(of) {
   const left = make("div");
   if (of.keys === "source" && of.queries === "text") left.append(sideBySide(row, weight, levelOf));
   else if (of.keys === "inputs") {
-    left.append(make("h3", {}, "while it writes"), strip("text", "target", () => ({})), make("h3", {}, "it looks at"), strip("inputs", "inputs", levelOf, { still: true }));
+    left.append(make("h3", {}, "while it writes"), strip("text", "target", () => ({})));
+    left.append(make("h3", {}, "it looks at"), strip("inputs", "inputs", levelOf, { still: true }));
   } else left.append(strip(of.keys, "what it looks at", levelOf));
   redraws.push(() => {
     const from = row();
@@ -291,10 +303,12 @@ function view(of) {
       button.style.setProperty("--row", from / queries);
       button.style.setProperty("--part", 1 / queries);
     });
-    const order = Array.from({ length: keys }, (_, key) => key).sort((a, b) => weight(from, b) - weight(from, a)).slice(0, 6);
+    const order = Array.from({ length: keys }, (_, key) => key).filter((key) => weight(from, key) > 0)
+      .sort((a, b) => weight(from, b) - weight(from, a)).slice(0, 6);
+    const rowOf = (key) => [data.tokens[of.keys][key], weight(from, key), `${percent(weight(from, key))}  at ${key + 1}`];
     list.replaceChildren(
       make("p", {}, quoted(data.tokens[of.queries][from]), ` looks at (${called(layer, head)}):`),
-      bars(order.filter((key) => weight(from, key) > 0).map((key) => [data.tokens[of.keys][key], weight(from, key), `${percent(weight(from, key))}  at ${key + 1}`, false])));
+      bars(order.map(rowOf)));
   });
   return make("div", { class: "columns" }, make("div", {}, left, list), buttons.length ? grid : "");
 }
@@ -302,9 +316,8 @@ function view(of) {
 // Source and target in two columns, with a line for each weight.
 function sideBySide(row, weight, levelOf) {
   const step = 32;
-  const lines = make("svg:svg", { viewBox: "0 0 100 100", preserveAspectRatio: "none", "aria-hidden": "true" });
   const height = step * Math.max(source.length, text.length);
-  lines.setAttribute("viewBox", `0 0 100 ${height}`);
+  const lines = make("svg:svg", { viewBox: `0 0 100 ${height}`, preserveAspectRatio: "none", "aria-hidden": "true" });
   lines.style.height = `${height}px`;
   redraws.push(() => {
     const drawn = [];
@@ -313,8 +326,10 @@ function sideBySide(row, weight, levelOf) {
         const w = weight(to, from);
         if (w < 0.04) continue;
         const strong = to === row();
-        drawn.push(make("svg:line", { x1: 2, x2: 98, y1: step * (from + 0.5), y2: step * (to + 0.5), "vector-effect": "non-scaling-stroke",
-          "stroke-width": 1 + 5 * w, "stroke-opacity": (strong ? 0.25 + 0.75 * w : 0.16 * w).toFixed(3) }));
+        drawn.push(make("svg:line", {
+          x1: 2, x2: 98, y1: step * (from + 0.5), y2: step * (to + 0.5), "vector-effect": "non-scaling-stroke",
+          "stroke-width": 1 + 5 * w, "stroke-opacity": (strong ? 0.25 + 0.75 * w : 0.16 * w).toFixed(3),
+        }));
       }
     }
     lines.replaceChildren(...drawn);
@@ -328,28 +343,38 @@ function sideBySide(row, weight, levelOf) {
 
 function gradient() {
   const { text: byText, source: bySource } = data.gradient;
-  const part = section("The gradient that reaches each token", "The backward of one loss, that of the chosen token: the norm of dL/dx for the input vector x of each token that it was predicted from. The strongest colour is the largest norm.");
+  const part = section("The gradient that reaches each token", "The backward of one loss, that of the chosen token: the "
+    + "norm of dL/dx for the input vector x of each token that it was predicted from. The strongest colour is the largest norm.");
   const row = () => here();
   const largest = () => Math.max(...(byText ? byText[row()] : [0]), ...(bySource ? bySource[row()] : [0])) || 1;
   const outside = (at) => (data.hidden ? at === row() : at >= row());
-  const look = (matrix, dim) => (at) => ({ level: matrix[row()][at] / largest(), none: dim(at), mark: false, note: `norm ${digits(matrix[row()][at])}` });
+  const look = (matrix, dim) => (at) => ({ level: matrix[row()][at] / largest(), none: dim(at), note: `norm ${digits(matrix[row()][at])}` });
   const words = make("p", { "aria-live": "polite" });
   const left = make("div", {}, words);
-  if (bySource) left.append(make("h3", {}, "source"), strip("source", "gradient by the source", look(bySource, () => false), { still: true }));
+  if (bySource) {
+    left.append(make("h3", {}, "source"), strip("source", "gradient by the source", look(bySource, () => false), { still: true }));
+  }
   if (byText) {
     if (bySource) left.append(make("h3", {}, "target"));
     left.append(strip("text", "gradient by the text", look(byText, outside)));
   } else left.append(strip("text", "target", () => ({})));
-  redraws.push(() => words.replaceChildren("The loss of ", quoted(text[row()]), data.losses[row()] === null ? " is not measured: nothing predicts it." : `: ${digits(data.losses[row()])} nats. Largest norm ${digits(largest())}.`));
+  redraws.push(() => words.replaceChildren("The loss of ", quoted(text[row()]), data.losses[row()] === null
+    ? " is not measured: nothing predicts it." : `: ${digits(data.losses[row()])} nats. Largest norm ${digits(largest())}.`));
   const right = make("div");
   part.append(make("div", { class: "columns" }, left, right));
   if (!byText || translator || text.length < 3) return;
   const all = Math.max(...byText.flat()) || 1;
   const level = (value) => (value > 0 ? Math.max(0, 1 + Math.log10(value / all) / 4) : 0);
-  const map = make("div", { class: "matrix row" }, picture(text.length, text.length, (r, c) => level(byText[r][c]), "the gradient of every loss by every token"));
-  redraws.push(() => { map.style.setProperty("--row", row() / text.length); map.style.setProperty("--part", 1 / text.length); });
-  left.append(make("h3", {}, "every loss at once"), make("p", { class: "muted" }, "A row for each loss, a column for each token that it reaches; the scale is logarithmic, over four powers of ten."), map);
-  right.append(make("h3", {}, "norm by distance"), make("p", { class: "muted" }, `Line: the mean over all losses. Dots: the loss of the chosen ${data.unit}. The scale is logarithmic: a straight descent is a gradient that vanishes.`));
+  const map = make("div", { class: "matrix row" },
+    picture(text.length, text.length, (r, c) => level(byText[r][c]), "the gradient of every loss by every token"));
+  redraws.push(() => {
+    map.style.setProperty("--row", row() / text.length);
+    map.style.setProperty("--part", 1 / text.length);
+  });
+  left.append(make("h3", {}, "every loss at once"), make("p", { class: "muted" }, "A row for each loss, a column for each "
+    + "token that it reaches; the scale is logarithmic, over four powers of ten."), map);
+  right.append(make("h3", {}, "norm by distance"), make("p", { class: "muted" }, "Line: the mean over all losses. Dots: the "
+    + `loss of the chosen ${data.unit}. The scale is logarithmic: a straight descent is a gradient that vanishes.`));
   right.append(byDistance(byText, row));
 }
 
@@ -392,20 +417,25 @@ function byDistance(matrix, row) {
 
 // --- gates and states ----------------------------------------------------------------------------
 
-const NAMES = { i: "i, input gate", f: "f, forget gate", g: "g, candidate", o: "o, output gate", c: "c, cell", h: "h, output", r: "r, reset gate", z: "z, update gate", n: "n, candidate" };
-
+const NAMES = {
+  i: "i, input gate", f: "f, forget gate", g: "g, candidate", o: "o, output gate", c: "tanh(c), cell", h: "h, output",
+  r: "r, reset gate", z: "z, update gate", n: "n, candidate",
+};
 const LINES = ["one", "two", "three"];
 
 function activity() {
   const names = Object.keys(data.activity[0].values);
   const gates = names.filter((name) => "ifo rz".includes(name));
-  const part = section(gates.length ? "Gates and states" : "States", `A column for each ${data.unit}. ${gates.length ? "The lines are means over all units: 1 is open, 0 is closed. " : ""}Below, single units: those whose output h changes most from one to the next.`);
+  const means = gates.length ? "The lines are means over all units: 1 is open, 0 is closed. " : "";
+  const part = section(gates.length ? "Gates and states" : "States", `A column for each ${data.unit}. ${means}Below, single `
+    + `units: those whose output h changes most from one ${data.unit} to the next.`);
   let layer = 0, name = names.includes("c") ? names.indexOf("c") : names.length - 1;
-  if (data.activity.length > 1) part.append(choices("layer", data.activity.map((_, at) => `${at + 1}`), 0, (at) => { layer = at; drawn = ""; }));
+  if (data.activity.length > 1) part.append(choices("layer", data.activity.map((_, at) => `${at + 1}`), 0, (at) => { layer = at; }));
   const box = make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "gates and states over the text" });
-  part.append(make("div", { class: "scale" }, ...gates.flatMap((gate, at) => [
-    make("svg:svg", { class: "chart", width: 30, height: 10, "aria-hidden": "true" }, make("svg:path", { class: LINES[at], d: "M0,5h30" })), NAMES[gate]])));
-  part.append(box, choices("units of", names.map((each) => NAMES[each] ?? each), name, (at) => { name = at; drawn = ""; }));
+  part.append(make("div", { class: "scale" }, ...gates.map((gate, at) => make("span", { class: "key" },
+    make("svg:svg", { class: "chart", width: 30, height: 10, "aria-hidden": "true" },
+      make("svg:path", { class: LINES[at], d: "M0,5h30" })), NAMES[gate]))));
+  part.append(box, choices("units of", names.map((each) => NAMES[each] ?? each), name, (at) => { name = at; }));
   const caption = make("p", { class: "muted" });
   const legend = make("div");
   part.append(legend, caption);
@@ -434,7 +464,8 @@ function activity() {
     if (gates.length) {
       const y = (value) => 8 + (lines - 16) * (1 - value);
       for (const value of [0, 0.5, 1]) {
-        parts.push(make("svg:line", { class: "grid", x1: left, x2: width, y1: y(value), y2: y(value) }), make("svg:text", { x: left - 6, y: y(value) + 4, "text-anchor": "end" }, `${value}`));
+        parts.push(make("svg:line", { class: "grid", x1: left, x2: width, y1: y(value), y2: y(value) }));
+        parts.push(make("svg:text", { x: left - 6, y: y(value) + 4, "text-anchor": "end" }, `${value}`));
       }
       gates.forEach((gate, at) => {
         const points = values[gate].mean.map((value, t) => `${x(t)},${y(value).toFixed(1)}`);
@@ -448,17 +479,19 @@ function activity() {
         : { class: "token-label", x: x(t), y: lines + 18, "text-anchor": "middle" }, label));
     });
     parts.push(make("svg:text", { x: left - 6, y: mapTop + 12, "text-anchor": "end" }, "units"));
-    const canvas = picture(rows.length, text.length, (row, column) => 2 * (rows[row][column] / 255) - 1, `${names[name]} of single units over the text`);
-    const holder = make("svg:foreignObject", { x: left, y: mapTop, width: cell * text.length, height: high * rows.length }, canvas);
-    parts.push(holder);
+    const canvas = picture(rows.length, text.length, (row, column) => 2 * (rows[row][column] / 255) - 1,
+      `${names[name]} of single units over the text`);
+    parts.push(make("svg:foreignObject", { x: left, y: mapTop, width: cell * text.length, height: high * rows.length }, canvas));
     parts.push(make("svg:rect", { class: "here", fill: "none", x: left, y: 2, width: cell, height: height - 4 }));
     const svg = make("svg:svg", { class: "chart", width, height }, ...parts);
     const at = (event) => Math.floor((event.clientX - svg.getBoundingClientRect().left - left) / cell);
-    svg.addEventListener("pointermove", (event) => { if (!pinned && event.pointerType === "mouse" && at(event) >= 0 && at(event) < text.length) choose("text", at(event)); });
-    svg.addEventListener("click", (event) => { if (at(event) >= 0 && at(event) < text.length) pin("text", at(event)); });
+    const within = (event) => at(event) >= 0 && at(event) < text.length;
+    svg.addEventListener("pointermove", (event) => {
+      if (!pinned && event.pointerType === "mouse" && within(event)) choose("text", at(event));
+    });
+    svg.addEventListener("click", (event) => { if (within(event)) pin("text", at(event)); });
     box.replaceChildren(svg);
-    const most = `${digits(of.scale, 2)}${of.scale > 1 ? " or more" : ""}`;
-    legend.replaceChildren(of.least >= 0 ? scale("0", most) : scale(`−${most}`, most, true));
+    legend.replaceChildren(of.signed ? scale("−1", "1", true) : scale("0", "1"));
     caption.textContent = `${rows.length} of ${units} units of ${NAMES[names[name]] ?? names[name]}; the first is number ${shown[0]}.`;
   }
 }

@@ -155,25 +155,19 @@ def _activity(layer: Activity) -> dict[str, Any]:
     h = values["h"]  # (T, H)
     changes = np.abs(np.diff(h, axis=0)).sum(axis=0)
     units = np.argsort(-changes, kind="stable")[:UNITS]
-    scales = {name: _scale(array[:, units]) for name, array in values.items()}
+    shown = values | {"c": np.tanh(values["c"])} if "c" in values else values  # from -1 to 1
     return {
         "units": h.shape[1],
         "shown": [int(unit) for unit in units],
         "values": {
             name: {
                 "mean": [_short(value) for value in array.mean(axis=1).tolist()],
-                "least": _short(float(array.min())),
-                "scale": _short(scales[name]),
-                "rows": [_bytes((row / scales[name] + 1) / 2) for row in array[:, units].T],
+                "signed": bool((array < 0).any()),
+                "rows": [_bytes((row + 1) / 2) for row in array[:, units].T],
             }
-            for name, array in values.items()
+            for name, array in shown.items()
         },
     }
-
-
-def _scale(values: NDArray) -> float:
-    """The value with the strongest colour: 1, or more for cells, without the rare extremes."""
-    return max(1.0, float(np.quantile(np.abs(values), 0.95)))
 
 
 def _matrix(values: NDArray | None) -> list[list[float | None]] | None:
