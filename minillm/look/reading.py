@@ -21,8 +21,7 @@ from minillm.layers.gradients import merge_gradients
 from minillm.layers.types import Ids, State
 from minillm.look.inside import Activity, Attention
 from minillm.models.target import teacher_forcing
-from minillm.ops.gru import gru_forward
-from minillm.ops.lstm import lstm_forward
+from minillm.ops.recurrence import input_term
 
 AT_ONCE = 16  # texts with a hidden token that a BERT reads together
 
@@ -114,44 +113,37 @@ def _activity(model: Any, ids: Ids, state: State) -> list[Activity]:
     for layer in range(c.layers):
         prefix = f"layers.{layer}"
         (hs, _), _ = recurrent.layer(p, prefix, x, state, c.cell)
-        gates = GATES.get(c.cell, lambda *arguments: {})(p, prefix, x, state)
+        h_prev = np.concatenate([state[f"{prefix}.h"][:, None], hs[:, :-1]], axis=1)  # (1, T, H)
+        gates = GATES[c.cell](p, prefix, x, h_prev, state) if c.cell in GATES else {}
         values = gates | {"h": hs}
         activity.append(Activity({name: array[0] for name, array in values.items()}))
         x = hs
     return activity
 
 
-def _gates_of_lstm(p: dict, prefix: str, x: NDArray, state: State) -> dict[str, NDArray]:
-    *_, gates, cs = lstm_forward(
-        x=x,
-        h0=state[f"{prefix}.h"],
-        c0=state[f"{prefix}.c"],
-        W_x=p[f"{prefix}.W_x"],
-        W_h=p[f"{prefix}.W_h"],
-        b=p[f"{prefix}.b"],
-        lengths=np.full(1, x.shape[1]),
-    )
-    return dict(zip("ifgo", np.split(gates, 4, axis=-1), strict=True)) | {"c": cs}
+def _gates_of_lstm(p: dict, prefix: str, x: NDArray, h_prev: NDArray, state: State) -> dict:
+    """See :mod:`minillm.ops.lstm`: the gates of all steps at once, then the cells one by one."""
+    W_x, W_h, b = (p[f"{prefix}.{name}"] for name in ("W_x", "W_h", "b"))
+    i, f, g, o = np.split(input_term(x, W_x, b) + h_prev @ W_h, 4, axis=-1)  # (1, T, H) each
+    (i, _), (f, _), (g, _), (o, _) = ops.sigmoid(i), ops.sigmoid(f), ops.tanh(g), ops.sigmoid(o)
+    c, cs = state[f"{prefix}.c"], []
+    for t in range(x.shape[1]):
+        c = f[:, t] * c + i[:, t] * g[:, t]
+        cs.append(c)
+    return {"i": i, "f": f, "g": g, "o": o, "c": np.stack(cs, axis=1)}
 
 
-def _gates_of_gru(p: dict, prefix: str, x: NDArray, state: State) -> dict[str, NDArray]:
-    _, _, gates, _ = gru_forward(
-        x=x,
-        h0=state[f"{prefix}.h"],
-        W_x=p[f"{prefix}.W_x"],
-        W_h=p[f"{prefix}.W_h"],
-        b_x=p[f"{prefix}.b_x"],
-        b_h=p[f"{prefix}.b_h"],
-        lengths=np.full(1, x.shape[1]),
-    )
-    return dict(zip("rzn", np.split(gates, 3, axis=-1), strict=True))
+def _gates_of_gru(p: dict, prefix: str, x: NDArray, h_prev: NDArray, state: State) -> dict:
+    """See :mod:`minillm.ops.gru`."""
+    W_x, W_h, b_x, b_h = (p[f"{prefix}.{name}"] for name in ("W_x", "W_h", "b_x", "b_h"))
+    x_r, x_z, x_n = np.split(input_term(x, W_x, b_x), 3, axis=-1)  # (1, T, H) each
+    h_r, h_z, h_n = np.split(h_prev @ W_h + b_h, 3, axis=-1)
+    (r, _), (z, _) = ops.sigmoid(x_r + h_r), ops.sigmoid(x_z + h_z)
+    return {"r": r, "z": z, "n": np.tanh(x_n + r * h_n)}
 
 
 # A cell -> its gates over a sequence, (1, T, H) each.
-GATES: dict[str, Callable[..., dict[str, NDArray]]] = {
-    "lstm": _gates_of_lstm,
-    "gru": _gates_of_gru,
-}
+GATES: dict[str, Callable[..., dict]] = {"lstm": _gates_of_lstm, "gru": _gates_of_gru}
 
 
 def read_windows(model: Any, ids: Ids, state: State) -> tuple[Logits, Norms]:
