@@ -18,7 +18,7 @@ slope = backward(np.ones_like(x))
 picture.line([place(-4.1, 0), place(4.1, 0)], width=1)
 picture.line([place(0, -0.6), place(0, 3.3)], width=1)
 for k in (-3, -2, -1, 1, 2, 3):
-    picture.text(place(k, 0)[0], 262, str(k).replace("-", "−"), size=15)
+    picture.text(place(k, 0)[0], 262, str(k), size=15)
 for k in (1, 2, 3):
     picture.text(208, place(0, k)[1], str(k), size=15, anchor="end")
 relu = [place(-4, 0), place(0, 0), place(3.3, 3.3)]

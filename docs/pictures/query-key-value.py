@@ -5,7 +5,11 @@ from drawing import Drawing
 picture = Drawing(440, 392)
 picture.text(220, 18, "x of “it” · W_q  =  query q", colour="second", size=18)
 picture.line([(120, 34), (120, 70)], colour="second")
-for x, words, colour in ((120, "keys k", "first"), (245, "weights", "second"), (370, "values v", "third")):
+for x, words, colour in (
+    (120, "keys k", "first"),
+    (245, "weights", "second"),
+    (370, "values v", "third"),
+):
     picture.text(x, 88, words, colour=colour, size=17)
 rows = (("the", 0.04), ("cat", 0.78), ("saw", 0.06), ("it", 0.12))
 for number, (token, weight) in enumerate(rows):
@@ -22,5 +26,5 @@ for number, (token, weight) in enumerate(rows):
 picture.line([(120, 296), (120, 322), (245, 322), (245, 300)], colour="second")
 picture.text(182, 342, "softmax of q · k", colour="second", size=17)
 picture.line([(370, 296), (370, 356)], colour="third")
-picture.text(430, 374, "y = sum of weight × value", colour="third", size=18, anchor="end")
+picture.text(430, 374, "y = sum of w · v", colour="third", size=18, anchor="end")
 picture.save(__file__)

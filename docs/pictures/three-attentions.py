@@ -13,7 +13,9 @@ for number, (title, queries, keys, allowed) in enumerate(KINDS):
     top = 56 + 214 * number
     picture.text(LEFT + 2.5 * SIZE, top - 40, title, size=18)
     picture.text(LEFT + 2.5 * SIZE, top - 14, f"keys: {keys}", size=16, colour="first")
-    picture.text(LEFT - 12, top + 2.5 * SIZE - 10, "queries:", size=16, colour="second", anchor="end")
+    picture.text(
+        LEFT - 12, top + 2.5 * SIZE - 10, "queries:", size=16, colour="second", anchor="end"
+    )
     picture.text(LEFT - 12, top + 2.5 * SIZE + 12, queries, size=16, colour="second", anchor="end")
     for t in range(5):
         for s in range(5):

@@ -5,11 +5,11 @@ from .answers import Answer
 ANSWERS = [
     Answer(
         "tied-embeddings",
-        right=["dy.T @ x", "dy @ E", "dE[id] + dx[t]"],
+        right=["dy.T @ x", "dy @ E", "dE[ids[t]] + dx[t]"],
         wrong=[
             (0, "np.zeros_like(E)", "it is the output layer"),
             (2, "dx[t]", "what the row of its id has already"),
-            (2, "dE[id]", "it is looked up"),
+            (2, "dE[ids[t]]", "it is looked up"),
         ],
     ),
     Answer(
