@@ -19,7 +19,7 @@ maps = {(l, h): run.attention(sentence, l, h)[0] for l in (0, 1) for h in range(
 layer, head = max(maps, key=lambda key: np.diagonal(maps[key], -1).mean())
 picture = Drawing(440, 410)
 picture.text(200, 16, f"layer {layer}, head {head}", size=17)
-shown = sentence.replace(" ", "␣")
+shown = sentence.replace(" ", "·")
 heat_map(picture, 36, 66, 13, maps[layer, head], shown, shown, font=13)
 colour_bar(picture, 384, 66, 13 * len(sentence))
 picture.save(__file__)

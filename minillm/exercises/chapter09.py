@@ -146,6 +146,7 @@ def top_p(p, limit):
     """
     order = np.argsort(-p)  # the ids, the most probable first
     ranked = p[order]
+    # a mask: True for those of the ranked that stay
     kept = ...
     filtered = np.zeros_like(p)
     filtered[order[kept]] = ...
