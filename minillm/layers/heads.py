@@ -1,6 +1,7 @@
 """Attention in heads: of a sequence to itself, to its cached past, and to another sequence.
 
-Each of N heads has its own queries, keys and values, of width D / N:
+A token's query says what it looks for, its key what it can be found by, and its value what it hands
+over.  Each of N heads has its own queries, keys and values, of width D / N:
 
     [q, k, v] = x W_qkv + b_qkv                         self-attention
     q = x W_q + b_q,  [k, v] = memory W_kv + b_kv       cross-attention
