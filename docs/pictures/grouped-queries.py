@@ -2,7 +2,7 @@
 
 from drawing import Drawing
 
-picture = Drawing(440, 340)
+picture = Drawing(440, 352)
 for y, name, groups in ((52, "each its own", 4), (172, "grouped", 2), (292, "one for all", 1)):
     picture.text(8, y, name, size=17, anchor="start")
     for q in range(4):

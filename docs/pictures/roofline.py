@@ -8,11 +8,11 @@ intensity = np.array([0.03, PEAK / BANDWIDTH, 700.0])
 figure, axes = new_figure(height=4.2)
 axes.plot(intensity, np.minimum(PEAK, intensity * BANDWIDTH), linewidth=2)
 for name, x, colour, (dx, dy) in (
-    ("Adam", 0.4, 1, (0, -18)),
-    ("h W, 1 row", 0.5, 2, (8, -4)),
-    ("8 rows", 3.9, 3, (6, -16)),
-    ("64 rows", 27.7, 3, (-10, -20)),
-    ("1,024 rows", 170.7, 3, (-45, 10)),
+    ("Adam", 0.4, 1, (6, -14)),
+    ("1 row", 0.5, 2, (9, -3)),
+    ("8 rows", 3.9, 3, (2, -18)),
+    ("64 rows", 27.7, 3, (-22, 8)),
+    ("1,024 rows", 170.7, 3, (-50, -18)),
 ):
     y = min(PEAK, x * BANDWIDTH)
     axes.plot([x], [y], "o", color=COLOURS[colour])

@@ -94,7 +94,7 @@ def accumulate(losses, gradients, counts):
     counts has the tokens of each part -> loss, gradient (D,).
     """
     loss, gradient, tokens = 0.0, np.zeros(gradients.shape[1]), 0
-    for r, count in enumerate(counts):
+    for _r, count in enumerate(counts):
         loss += ...
         gradient += ...
         tokens += count

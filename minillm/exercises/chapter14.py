@@ -66,7 +66,7 @@ def tiled_product(A, B, rows, columns):
     for i in range(0, A.shape[0], rows):
         for j in range(0, B.shape[1], columns):
             tile = np.zeros_like(C[i : i + rows, j : j + columns])
-            for k in range(A.shape[1]):
+            for _k in range(A.shape[1]):
                 tile = tile + ...
             C[i : i + rows, j : j + columns] = ...
     return C

@@ -77,7 +77,7 @@ def arguments_of(line: str) -> Iterator[list[str]]:
             continue
         place = call.index(PROGRAM)
         if all(BEFORE.match(word) for word in call[:place]):
-            yield [word for word in until_redirection(call[place + 1 :])]
+            yield list(until_redirection(call[place + 1 :]))
 
 
 def until_redirection(words: list[str]) -> Iterator[str]:

@@ -40,8 +40,8 @@ def test_each_script_has_a_picture():
 def test_the_script_draws_the_picture(svg, tmp_path):
     """A diagram has the same bytes everywhere.
 
-    What NumPy computes or matplotlib draws may differ with their versions: it has to be drawn, and to
-    be an SVG.
+    What NumPy computes or matplotlib draws may differ with their versions: it has to be drawn, and
+    to be an SVG.
     """
     command = [sys.executable, "-W", "error", "-c", DRIVER]
     command += [str(svg.with_suffix(".py")), str(tmp_path)]
