@@ -1,5 +1,7 @@
 """One step of a decoder with attention: scores, weights, the context, the prediction."""
 
+from itertools import pairwise
+
 from drawing import Drawing
 
 picture = Drawing(440, 520)
@@ -15,7 +17,7 @@ for x, word, number, weight in zip(places, "cat", "123", (0.1, 0.8, 0.1), strict
     end = 128 + (x - 128) * 0.3
     picture.line([(x, 251), (end, 194)], colour="fourth", width=9 * weight, arrow=False)
     picture.line([(x, 251), (end, 186)], colour="fourth")
-for x, end in zip(places, places[1:], strict=False):
+for x, end in pairwise(places):
     picture.line([(x + 25, 442), (end - 25, 442)])
 picture.text(262, 304, "softmax", size=17, anchor="start")
 picture.text(262, 270, "weights", size=17, anchor="start", colour="fourth")

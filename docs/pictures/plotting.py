@@ -38,12 +38,12 @@ def save(figure, script: str) -> None:
     figure.savefig(path, transparent=True, metadata={"Date": None})
     svg = path.read_text()
     svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<style.*?</style>\s*", "", svg, flags=re.DOTALL)  # it would act on the whole page
+    svg = re.sub(
+        r"<style.*?</style>\s*", "", svg, flags=re.DOTALL
+    )  # it would act on the whole page
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
     # An inch has 72 units in matplotlib's drawings, and takes 100 pixels of the page.
-    svg = re.sub(
-        r'width="([\d.]+)pt"', lambda m: f'width="{float(m[1]) / 0.72:.0f}"', svg, count=1
-    )
+    svg = re.sub(r'width="([\d.]+)pt"', lambda m: f'width="{float(m[1]) / 0.72:.0f}"', svg, count=1)
     svg = re.sub(r' height="[\d.]+pt"', "", svg, count=1)
     svg = re.sub(r"font-family: [^;\"]+", "font-family: system-ui, sans-serif", svg)
     svg = svg.replace("#000000", "currentColor")

@@ -127,7 +127,9 @@ def _attention_inputs(rng):
 
 
 _SOFTMAX_FIRST = "If dquery and dkeys are both wrong, look at dscores first: "
-_SCORES_FIRST = "If all but dvalues are wrong, look at dscores first: the softmax subtracts a mean.  "
+_SCORES_FIRST = (
+    "If all but dvalues are wrong, look at dscores first: the softmax subtracts a mean.  "
+)
 
 
 @exercise(
@@ -205,7 +207,7 @@ def _additive_inputs(rng):
             "dvalues must be (B, S, E): weights, transposed to (B, S, T), times dcontext.",
         ),
         "dv": (
-            "v is used in every pair of a query and a key, in each row.  Its slope there is hidden.",
+            "v is used in every pair of a query and a key, in each row, with the slope hidden.",
             "Sum dscores[..., None] * hidden over the axes 0, 1 and 2.",
         ),
         "dquery": (
