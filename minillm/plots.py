@@ -114,12 +114,35 @@ def learning_curve(lines: Mapping[str, Mapping[int, Sequence[float]]]) -> bytes:
 # --- attention ---------------------------------------------------------------------------
 
 
-def attention_map(weights: NDArray, source: Sequence[str], target: Sequence[str]) -> bytes:
+# How Moses, whose tokeniser many sets of translations come from, spells characters.
+_SPELLINGS = {
+    "&apos;": "'",
+    "&quot;": '"',
+    "&lt;": "<",
+    "&gt;": ">",
+    "&#91;": "[",
+    "&#93;": "]",
+    "&#124;": "|",
+    "&amp;": "&",  # last, because the others contain it
+}
+
+
+def _readable(token: str) -> str:
+    """Return a token with the characters that Moses spells: d' for d&apos;"""
+    for spelled, character in _SPELLINGS.items():
+        token = token.replace(spelled, character)
+    return token
+
+
+def attention_map(
+    weights: NDArray, source: Sequence[str], target: Sequence[str], caption: str = ""
+) -> bytes:
     """Draw a heat map of attention weights (T, S): a row for each target token, darker is larger.
 
     The columns are labelled with the source tokens, the rows with the target tokens.  The cells are
-    smaller for a long sentence, so that it fits a page.
+    smaller for a long sentence, so that it fits a page.  The caption is below.
     """
+    source, target = [*map(_readable, source)], [*map(_readable, target)]
     T, S = len(target), len(source)
     cell = min(0.36, max(0.16, 20 / max(T, S)))  # all lengths in inches
     font = min(10.0, 58 * cell)
@@ -133,6 +156,7 @@ def attention_map(weights: NDArray, source: Sequence[str], target: Sequence[str]
     axes.set_yticks(range(T), target, fontsize=font)
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
+    axes.set_xlabel(caption, fontsize=10, loc="left")
     for label in [*axes.get_xticklabels(), *axes.get_yticklabels()]:
         label.set_parse_math(False)  # a token may be a dollar sign
 
@@ -141,7 +165,9 @@ def attention_map(weights: NDArray, source: Sequence[str], target: Sequence[str]
     left = max(t.get_window_extent().width for t in axes.get_yticklabels()) / DPI + 0.2
     bar_height = min(max(T * cell, 1.3), 4)
     body = max(T * cell, bar_height)
-    width, height = left + S * cell + 1.1, top + body + 0.15
+    below = axes.xaxis.label.get_window_extent()
+    width = left + max(S * cell + 1.1, below.width / DPI + 0.1)
+    height = top + body + (0.35 if caption else 0.15)
     figure.set_size_inches(width, height)
     sides = ((axes, left, S * cell, T * cell), (bar, left + S * cell + 0.2, 0.15, bar_height))
     for place, x, w, h in sides:

@@ -138,6 +138,19 @@ def test_attention_has_a_scale_and_fits_its_page(T, S, drawn):
         assert box.y1 <= figure.bbox.y1
 
 
+def test_a_picture_of_attention_says_what_it_shows_in_readable_tokens(drawn):
+    source = ["d&apos;", "&quot;x", "&amp;lt;", "&"]
+    figure = drawn(attention_map, np.eye(1, 4), source, ["&#91;"], "layer 0, head 0 of it all")
+    axes = figure.axes[0]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["d'", '"x', "&lt;", "&"]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["["]
+    assert axes.get_xlabel() == "layer 0, head 0 of it all"
+    below = axes.xaxis.label.get_window_extent()
+    assert below.y1 < axes.get_window_extent().y0
+    assert below.y0 >= 0
+    assert below.x1 <= figure.bbox.x1
+
+
 def test_one_measurement_is_a_mark(drawn):
     records = [
         {"step": 10, "loss": 3.0, "seconds": 1.0},
