@@ -1,5 +1,5 @@
 """The attention of a translator over a sentence."""
 
-from attention_map import draw
+from kept_attention import draw
 
-draw(__file__, height=5.2, turned=True)
+draw(__file__, left=98, top=72, cell=18.8, turned=True)

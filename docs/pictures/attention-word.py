@@ -1,5 +1,5 @@
 """The attention of a pronunciation model over a word."""
 
-from attention_map import draw
+from kept_attention import draw
 
-draw(__file__, height=3.9, turned=False)
+draw(__file__, left=60, top=28, cell=15.9, turned=False)
