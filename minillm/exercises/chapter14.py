@@ -55,8 +55,8 @@ def _matrices(rng):
         "C": (
             "A tile is the sum over the depth of outer products: a piece of a column of A by a "
             "piece of a row of B.",
-            "tile + A[i : i + rows, k][:, None] * B[k, j : j + columns]; the loop over k is "
-            "the innermost, and the tile is stored once after it.",
+            "column[:, None] * row has an entry for each row and column of the tile; the tile is "
+            "stored once, after the loop over k.",
         ),
     },
 )
@@ -66,7 +66,8 @@ def tiled_product(A, B, rows, columns):
     for i in range(0, A.shape[0], rows):
         for j in range(0, B.shape[1], columns):
             tile = np.zeros_like(C[i : i + rows, j : j + columns])
-            for _k in range(A.shape[1]):
+            for k in range(A.shape[1]):
+                column, row = A[i : i + rows, k], B[k, j : j + columns]
                 tile = tile + ...
             C[i : i + rows, j : j + columns] = ...
     return C

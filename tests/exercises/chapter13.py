@@ -14,7 +14,12 @@ ANSWERS = [
     ),
     Answer(
         "accumulate",
-        right=["count * losses[r]", "count * gradients[r]", "loss / tokens", "gradient / tokens"],
+        right=[
+            "counts[r] * losses[r]",
+            "counts[r] * gradients[r]",
+            "loss / tokens",
+            "gradient / tokens",
+        ],
         wrong=[
             (0, "losses[r]", "not over its parts"),
             (1, "gradients[r]", "same weighted sum of the derivatives"),

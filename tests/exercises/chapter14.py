@@ -13,11 +13,11 @@ ANSWERS = [
     ),
     Answer(
         "tiled-product",
-        right=["A[i : i + rows, k][:, None] * B[k, j : j + columns]", "tile"],
+        right=["column[:, None] * row", "tile"],
         wrong=[
-            (0, "A[i : i + rows, k].sum() * B[k, j : j + columns]", "outer products"),
-            (0, "A[i : i + rows, k][:, None] * B[k, :columns]", "a piece of a row of B"),
-            (1, "tile * tile", "the tile is stored once"),
+            (0, "column.sum() * row", "outer products"),
+            (0, "column[:, None] * B[k, 0]", "a piece of a row of B"),
+            (1, "tile * tile", "after the loop over k"),
         ],
     ),
 ]
