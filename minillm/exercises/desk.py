@@ -1,6 +1,7 @@
 """The reader's desk: a folder with the files of exercises, and what was solved."""
 
 import json
+import re
 import runpy
 import traceback
 from collections.abc import Callable
@@ -101,5 +102,6 @@ def _place(error: Exception, path: Path) -> str:
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
     if not frames:
         return what
-    hole = "; the hole is not filled" if "llipsis" in str(error) else ""
+    empty = "llipsis" in str(error) or re.search(r"= \.\.\.$", path.read_text(), re.MULTILINE)
+    hole = "; the hole is not filled" if empty else ""
     return f"line {frames[-1].lineno}, {frames[-1].line}: {what}{hole}"
