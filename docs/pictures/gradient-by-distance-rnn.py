@@ -1,4 +1,4 @@
-"""How much of a gradient arrives k steps earlier in a simple recurrent network, by the scale of W_h.
+"""How much of a gradient arrives k steps earlier in a recurrent network, by the scale of W_h.
 
 The loss is a random direction of the last state.  W_h is a random orthogonal matrix times a factor.
 """
@@ -23,7 +23,7 @@ def norms(scale):
 
 
 figure, axes = new_figure()
-for scale, style, dy in ((1.2, "-", 0), (1.0, "--", 0), (0.8, "-.", 0), (0.5, ":", 0)):
+for scale, style in ((1.2, "-"), (1.0, "--"), (0.8, "-."), (0.5, ":")):
     norm = norms(scale)
     axes.semilogy(norm, style, linewidth=2.2)
     shown = norm[:26] if scale == 0.5 else norm

@@ -79,7 +79,11 @@ def draw():
         for name, colour, style in zip("ifo", COLOURS[1:], (":", "-", "--"), strict=True):
             gates.plot(unit[name], style, color=colour, linewidth=2, label=name)
         gates.set(ylim=(-0.05, 1.05), yticks=[0, 1])
-        gates.set_title(f"unit {unit['unit']} (correlation {abs(unit['correlation']):.2f})", fontsize=12, loc="left")
+        gates.set_title(
+            f"unit {unit['unit']} (correlation {abs(unit['correlation']):.2f})",
+            fontsize=12,
+            loc="left",
+        )
         cell.bar(range(len(unit["c"])), unit["c"], color=COLOURS[0], width=0.7)
         cell.axhline(0, color="black", linewidth=0.8)
         cell.set_ylabel("c")

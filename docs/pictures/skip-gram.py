@@ -9,9 +9,7 @@ for top, title, middle in ((30, "skip-gram", "first"), (195, "CBOW", "second")):
     picture.text(6, top, title, size=18, anchor="start")
     for x, word in zip(columns, words, strict=True):
         given = (word == "cat") == (middle == "first")
-        picture.box(
-            x, top + 110, 76, 36, word, colour="first" if given else "second", size=18
-        )
+        picture.box(x, top + 110, 76, 36, word, colour="first" if given else "second", size=18)
 for end in (40, 128, 308, 398):
     lift = 62 if abs(end - 218) > 100 else 78
     picture.line([(218, 121), (218, lift), (end, lift), (end, 121)])

@@ -193,7 +193,7 @@ LSTM_HINTS = {
         "dc = dc * f at the end of each step.  After the loop, dc is dc0.",
     ),
     "dW_x": (
-        "dW_x is made of x and da.  Is da complete, that is: has dc its part through h = o tanh(c)?",
+        "dW_x is made of x and da.  Is da complete: has dc its part through h = o tanh(c)?",
         "dc = dc + dh * o * (1 - tanh_c**2).  Uses add up: dW_x += x[:, t].T @ da at each step.",
     ),
     "dW_h": (

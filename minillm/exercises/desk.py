@@ -7,6 +7,8 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from minillm.errors import InputError
 from minillm.exercises.declaration import Exercise
 from minillm.exercises.grading import WrongAnswer, grade
@@ -99,9 +101,18 @@ def _place(error: Exception, path: Path) -> str:
     what = f"{type(error).__name__}: {error}"
     if isinstance(error, SyntaxError):
         return f"line {error.lineno}: {what}"
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
-    if not frames:
+    walked = zip(traceback.walk_tb(error.__traceback__), traceback.extract_tb(error.__traceback__))
+    own = [(frame, at) for (frame, _), at in walked if frame.f_code.co_filename == str(path)]
+    if not own:
         return what
+    frame, at = own[-1]
     empty = "llipsis" in str(error) or re.search(r"= \.\.\.$", path.read_text(), re.MULTILINE)
-    hole = "; the hole is not filled" if empty else ""
-    return f"line {frames[-1].lineno}, {frames[-1].line}: {what}{hole}"
+    if empty:
+        what += "; the hole is not filled"
+    elif isinstance(error, ValueError):  # mostly shapes that do not fit
+        names = dict.fromkeys(re.findall(r"\w+", at.line or ""))
+        values = {**frame.f_globals, **frame.f_locals}
+        arrays = [name for name in names if isinstance(values.get(name), np.ndarray)]
+        shapes = ", ".join(f"{name} {values[name].shape}" for name in arrays)
+        what += f"; the shapes are {shapes}" if shapes else ""
+    return f"line {at.lineno}, {at.line}: {what}"

@@ -13,8 +13,14 @@ ANSWERS = [
     ),
     Answer(
         "rnn-step-backward",
-        right=["dh * (1 - h**2)", "da.sum(axis=0)", "da @ W_x.T", "da @ W_h.T", "x.T @ da"]
-        + ["h_prev.T @ da"],
+        right=[
+            "dh * (1 - h**2)",
+            "da.sum(axis=0)",
+            "da @ W_x.T",
+            "da @ W_h.T",
+            "x.T @ da",
+            "h_prev.T @ da",
+        ],
         wrong=[
             (0, "dh * (1 - h)", "with a square"),
             (0, "dh", "slope of tanh"),
