@@ -101,7 +101,8 @@ def _place(error: Exception, path: Path) -> str:
     what = f"{type(error).__name__}: {error}"
     if isinstance(error, SyntaxError):
         return f"line {error.lineno}: {what}"
-    walked = zip(traceback.walk_tb(error.__traceback__), traceback.extract_tb(error.__traceback__))
+    trace = error.__traceback__
+    walked = zip(traceback.walk_tb(trace), traceback.extract_tb(trace), strict=True)
     own = [(frame, at) for (frame, _), at in walked if frame.f_code.co_filename == str(path)]
     if not own:
         return what

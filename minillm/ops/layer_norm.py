@@ -36,19 +36,19 @@ def layer_norm(
     shape, D = x.shape, x.shape[-1]
     x_, gain_, bias_ = _validate.contiguous(x, gain, bias)
     rows = x_.reshape(-1, D)
-    y, mean, inverse_std = layer_norm_forward(rows, gain_, bias_, epsilon)
+    y, mean, inverse_std = _layer_norm_forward(rows, gain_, bias_, epsilon)
     upstream = _validate.upstream("layer_norm", dy=y.reshape(shape))
 
     def backward(dy):
         drows = upstream(dy).reshape(-1, D)
-        dx, dgain, dbias = layer_norm_backward(drows, rows, gain_, mean, inverse_std)
+        dx, dgain, dbias = _layer_norm_backward(drows, rows, gain_, mean, inverse_std)
         return dx.reshape(shape), dgain, dbias
 
     return y.reshape(shape), backward
 
 
 @twinned
-def layer_norm_forward(
+def _layer_norm_forward(
     x: NDArray, gain: NDArray, bias: NDArray, epsilon: float
 ) -> tuple[NDArray, NDArray, NDArray]:
     """x (N, D), gain (D,), bias (D,) -> y (N, D), mean (N,), inverse_std (N,)."""
@@ -59,7 +59,7 @@ def layer_norm_forward(
 
 
 @twinned
-def layer_norm_backward(
+def _layer_norm_backward(
     dy: NDArray, x: NDArray, gain: NDArray, mean: NDArray, inverse_std: NDArray
 ) -> tuple[NDArray, NDArray, NDArray]:
     """dy, x (N, D), gain (D,), mean, inverse_std (N,) -> dx (N, D), dgain (D,), dbias (D,)."""

@@ -68,11 +68,11 @@ def scaled_dot_product_attention(
     if causal:  # keys after the last query (the free part of a cache) are masked for all queries
         steps = np.clip(first + T, 0, steps)
     inputs = _strided(q), _strided(k), _strided(v), steps, causal, first
-    y, log_sums = scaled_attention_forward(*inputs)
+    y, log_sums = _scaled_attention_forward(*inputs)
     upstream = _validate.upstream(op, "K", dy=y)
 
     def backward(dy):
-        return scaled_attention_backward(_strided(upstream(dy)), *inputs, log_sums)
+        return _scaled_attention_backward(_strided(upstream(dy)), *inputs, log_sums)
 
     return y, backward
 
@@ -98,7 +98,7 @@ def _allowed(lengths: Lengths, causal: bool, start: Lengths, T: int, S: int) -> 
 
 
 @twinned
-def scaled_attention_forward(
+def _scaled_attention_forward(
     query: Array, keys: Array, values: Array, lengths: Lengths, causal: bool, start: Lengths
 ) -> tuple[Array, Array]:
     """query (B, N, T, D), keys (B, M, S, D), values (B, M, S, E), start (B,)
@@ -112,7 +112,7 @@ def scaled_attention_forward(
 
 
 @twinned
-def scaled_attention_backward(
+def _scaled_attention_backward(
     dcontext: Array,
     query: Array,
     keys: Array,

@@ -182,6 +182,8 @@ class PairKind(Kind):
                 f"{name}: expected at most {longest} tokens on a side, as the model was trained, "
                 f"found {left_out} pairs with more"
             )
+        if missing := not_measured(run):
+            evaluation.report(missing)
         nats = mean_loss(run.model, Minibatches(columns, BATCH, 0), count_tokens)
         references: dict[str, list[str]] = {}
         for source, target in pairs:
@@ -203,12 +205,26 @@ class PairKind(Kind):
         }
 
 
+def is_pronunciation(run: Run) -> bool:
+    """Return whether outputs are phonemes, which have measures of their own."""
+    return registry.task_of(run.data["data"]) == "pronunciation"
+
+
+def not_measured(run: Run) -> str:
+    """Return a line about measures whose packages are not installed, or nothing."""
+    missing = {} if is_pronunciation(run) else metrics.missing_packages()
+    if not missing:
+        return ""
+    packages = " and ".join(dict.fromkeys(missing.values()))
+    return f'not measured: {", ".join(missing)}: install {packages}, or the extra "metrics"'
+
+
 def output_results(
     run: Run, outputs: Sequence[str], references: Sequence[Sequence[str]]
 ) -> Results:
     """Return the usual measures of the task, for outputs against their references."""
     split = run.target.split
-    if registry.task_of(run.data["data"]) == "pronunciation":
+    if is_pronunciation(run):
         return {
             "word_error_rate": 1 - metrics.exact_match(outputs, references),
             "phoneme_error_rate": metrics.token_error_rate(outputs, references, split),

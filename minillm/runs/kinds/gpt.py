@@ -138,7 +138,8 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
         )
 
     def closing(self, job: Job, parts: Parts, summary: Summary) -> Iterator[str]:
-        """Yield the speed of the training."""
+        """Yield what every language model reports, and the speed of the training."""
+        yield from super().closing(job, parts, summary)
         rate = summary.tokens / max(1e-9, summary.seconds - summary.validation_seconds)
         peak = matmul_peak() * ranks().size
         share = rate * of_gpt(parts.model.config).operations / peak
@@ -146,7 +147,6 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
             f"{rate:,.0f} tokens per second: {share:.0%} of what this machine's matrix products "
             f"reach ({peak / 1e9:,.0f} GFLOP/s)"
         )
-        yield from super().closing(job, parts, summary)
 
     def nats_on(self, run: Run, ids: Ids) -> tuple[float, int]:
         """Return the mean loss on a text, in nats per token, and the number of tokens."""

@@ -9,8 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from numpy.typing import NDArray
-
 from minillm.data.registry import absolute
 from minillm.data.streams import Spill, TextStream
 from minillm.errors import InputError
@@ -137,10 +135,6 @@ then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa"""
             job.report(f"held-out {key.replace('_', ' ')}: {results[key]:.4f}")
         job.report(f"saved in {job.folder.path}")
         return True
-
-    def read_weights(self, folder: RunFolder, allow_nan: bool) -> dict[str, NDArray]:
-        """Map the arrays, which may be larger than memory."""
-        return folder.map_model(allow_nan)
 
     def build(
         self, config: NGramConfig, vocabularies: Mapping[str, Any], weights: Weights

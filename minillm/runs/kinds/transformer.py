@@ -109,6 +109,6 @@ then: minillm translate DIR, minillm eval DIR,
             source[None],
             np.array([len(source)]),
             np.array([ids]),
-            max(config.layers - 2, 0) if layer is None else layer,
+            run.model.aligning_layer if layer is None else layer,
         )[0]  # (N, T, S)
         return weights.mean(axis=0) if head is None else weights[head]
