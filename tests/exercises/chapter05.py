@@ -63,7 +63,7 @@ ANSWERS = [
             (5, "(o * tanh_c).T @ da", "before the step"),
             (6, "da.mean(axis=0)", "in each row of each step"),
             (7, "np.zeros_like(h0)", "h_prev is used in a ="),
-            (7, "da @ W_h", "the shapes are da (2, 8), W_h (2, 8)"),
+            (7, "da @ W_h", "da (2, 8), W_h (2, 8)"),
             (8, "dc", "dc = dc * f"),
             (8, "np.zeros_like(c0)", "c_prev is used in c ="),
         ],
