@@ -442,6 +442,12 @@ class NGram:
         log_p[log_p <= IMPOSSIBLE] = -np.inf
         return log_p[: self.config.vocabulary]
 
+    def longest_context(self, context: Sequence[int]) -> int:
+        """Return how many of the last ids of the context make the longest one that was seen."""
+        most = min(len(context), self.config.order - 1)
+        lengths = range(1, most + 1)
+        return sum(self._number(context[len(context) - length :]) >= 0 for length in lengths)
+
     def _number(self, ngram: Sequence[int]) -> int:
         """Return the number of an n-gram among those of its length, or -1."""
         number = ngram[0]

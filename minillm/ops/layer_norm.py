@@ -21,9 +21,13 @@ def layer_norm(
     ``backward(dy)`` -> dx, dgain, dbias.  Keeps x, gain, and the mean and
     1 / sqrt(variance + eps) of each row.  x_hat is computed again.
 
-    Each x also changes the mean and the variance of its row.  Adding a constant to the row
-    does not change x_hat.  Neither does a step along x_hat itself (apart from eps).  Both
-    components of dx_hat = gain dy are therefore subtracted.
+    Each x also changes the mean and the variance of its row.  With r = 1 / sqrt(variance + eps),
+    the slope of the mean by x_i is 1 / D, that of r is -r^2 x_hat_i / D, and that of x_hat_j is
+
+        r ([i = j] - 1 / D - x_hat_j x_hat_i / D)
+
+    Adding a constant to the row does not change x_hat.  Neither does a step along x_hat itself
+    (apart from eps).  Both components of dx_hat = gain dy are therefore subtracted.
 
         dx = (dx_hat - mean(dx_hat) - x_hat mean(dx_hat x_hat)) / sqrt(variance + eps)
 

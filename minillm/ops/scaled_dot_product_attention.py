@@ -44,8 +44,9 @@ def scaled_dot_product_attention(
     q, k and v may be slices of larger arrays, such as a cache.  They are not copied if their
     last axis is contiguous.
 
-    Without the scale, scores would grow like sqrt(D).  The weights would come close to 0 and 1,
-    where the softmax has hardly any gradient.
+    A score is a sum of D products.  If they are independent and have variance 1, the score has
+    variance D.  Without the scale, the weights would come close to 0 and 1, where the softmax has
+    hardly any gradient.
 
     Raises TypeError or ValueError where dtypes, shapes, lengths or start do not fit.
     Source: Vaswani et al. (2017), "Attention is all you need", equation 1; without

@@ -94,10 +94,10 @@ class Kind:
 
     In addition to the methods below, a kind defines those of its abilities: ``write``,
     ``hypotheses``, ``attention``, ``cross_attention``, ``classify``, ``answers``, ``vectors``,
-    ``fill``, ``embed``, ``export``.  Each takes the run, then the arguments of the method of the
-    same name of :class:`minillm.runs.run.Run`.  A kind that does not use the training loop defines
-    ``train(job)``, which returns False if it was interrupted.  A kind that reads files of other
-    programs defines ``import_file(file, folder)``.
+    ``fill``, ``embed``, ``look``, ``export``.  Each takes the run, then the arguments of the method
+    of the same name of :class:`minillm.runs.run.Run`.  A kind that does not use the training loop
+    defines ``train(job)``, which returns False if it was interrupted.  A kind that reads files of
+    other programs defines ``import_file(file, folder)``.
     """
 
     name: ClassVar[str]

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from minillm.data.pairs import PairData
 from minillm.errors import InputError
+from minillm.look.reading import read_transformer
 from minillm.models.transformer import Transformer, TransformerConfig
 from minillm.runs.kind import Job
 from minillm.runs.pairs import BUILT_IN, PairKind, PairSettings, vocabulary_of
@@ -79,6 +80,7 @@ then: minillm translate DIR, minillm eval DIR,
     model = Transformer
     config = TransformerConfig
     settings = Settings
+    reading = staticmethod(read_transformer)
 
     def sizes(self, settings: Settings) -> dict[str, Any]:
         """Return whether the embeddings are shared."""
