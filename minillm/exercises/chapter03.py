@@ -8,8 +8,7 @@ from minillm.models import word2vec
 SIGMOID = """
 
 def sigmoid(s):
-    return 1 / (1 + np.exp(-s))
-"""
+    return 1 / (1 + np.exp(-s))"""
 
 
 def _prediction(h, U, labels):

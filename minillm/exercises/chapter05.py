@@ -9,8 +9,7 @@ from minillm.ops.activations import logistic as sigmoid
 SIGMOID = """
 
 def sigmoid(a):
-    return 1 / (1 + np.exp(-a))
-"""
+    return 1 / (1 + np.exp(-a))"""
 
 
 def _draw(rng, *shapes):
