@@ -21,6 +21,6 @@ for group, colour, mark in zip(GROUPS, COLOURS, "os^D", strict=True):
         axes.plot(*points[word], mark, color=colour)
         place = (5, -14 if word in BELOW else 4)
         axes.annotate(word, points[word], place, textcoords="offset points", color=colour)
-axes.set(xticks=[], yticks=[])
-axes.margins(x=0.25)
+axes.axis("off")
+axes.margins(x=0.25, y=0.1)
 save(figure, __file__)
