@@ -2,7 +2,7 @@
 
 import numpy as np
 from drawing import Drawing
-from token_map import colour_bar, token_map
+from heat_map import colour_bar, heat_map
 
 import minillm
 
@@ -20,6 +20,6 @@ layer, head = max(maps, key=lambda key: np.diagonal(maps[key], -1).mean())
 picture = Drawing(440, 410)
 picture.text(200, 16, f"layer {layer}, head {head}", size=17)
 shown = sentence.replace(" ", "·")
-token_map(picture, 36, 66, 13, maps[layer, head], shown, shown, font=13)
+heat_map(picture, 36, 66, 13, maps[layer, head], shown, shown, font=13)
 colour_bar(picture, 384, 66, 13 * len(sentence))
 picture.save(__file__)

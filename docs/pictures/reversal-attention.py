@@ -2,7 +2,7 @@
 
 import numpy as np
 from drawing import Drawing
-from token_map import colour_bar, token_map
+from heat_map import colour_bar, heat_map
 
 import minillm
 
@@ -28,7 +28,7 @@ ids = [*hypothesis.ids, run.model.config.eos]
 weights = run.cross_attention("badge", ids, layer=0, head=None)[:5, :5]
 picture = Drawing(440, 290)
 picture.text(205, 14, "source", size=17)
-token_map(picture, 95, 56, 44, weights, [run.target.show(id) for id in ids[:5]], "badge")
+heat_map(picture, 95, 56, 44, weights, [run.target.show(id) for id in ids[:5]], "badge")
 picture.text(58, 166, "output", size=17, anchor="end")
 colour_bar(picture, 360, 56, 220)
 picture.save(__file__)

@@ -72,6 +72,7 @@ def _compare_pair(
         # A mistake usually spoils several gradients: the one with the fewest wrong coordinates is
         # nearest to it.
         name, gradient, truth, array, wrong = min(failures, key=lambda entry: entry[-1].mean())
+        others = ", ".join(entry[0] for entry in failures if entry[0] != name)
         key, where = _part(exercise, name, wrong, np.abs(gradient - truth))
         if "all" in exercise.hints and len(failures) == len(names) and wrong.all():
             key, where = "all", ""
@@ -84,7 +85,7 @@ def _compare_pair(
         raise WrongAnswer(
             f"the gradient {name} is wrong at {wrong.sum()} of {wrong.size} coordinates{where}; "
             f"the worst is {_at(name, index)}: yours {gradient[index]:.6g}, numeric {numeric:.6g}"
-            f"{_in_case(label)}",
+            f"{_in_case(label)}{f'; also wrong: {others}' if others else ''}",
             key,
         )
     try:

@@ -3,7 +3,7 @@
 from drawing import COLOURS
 
 
-def token_map(picture, left, top, size, weights, rows, columns, font=17):
+def heat_map(picture, left, top, size, weights, rows, columns, font=17):
     """Draw a row of squares for each query and a column for each key, with their tokens."""
     for s, token in enumerate(columns):
         picture.text(left + size * (s + 0.5), top - 12, token, size=font)
