@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from minillm.models.gpt import GPT, GPTConfig
-from minillm.ops.linear import matmul
+from minillm.ops.linear import _matmul
 from minillm.training.plan import of_gpt
 
 from .pytorch import check, in_turns, on_threads, our_step, parser, show, tensors, their_step
@@ -187,7 +187,7 @@ def reading_bandwidth() -> float:
     """Return the bytes per second of the fastest reading of 400 MB: a product with one row."""
     W = np.ones((10_000, 10_000), np.float32)
     x, best = np.ones((1, 10_000), np.float32), 0.0
-    for run in (lambda: matmul(x, W), lambda: x @ W, lambda: W.sum()):
+    for run in (lambda: _matmul(x, W), lambda: x @ W, lambda: W.sum()):
         for _ in range(5):
             start = time.perf_counter()
             run()

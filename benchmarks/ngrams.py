@@ -10,8 +10,8 @@ The second one trains on a text of that many tokens: the corpus over and over, a
 words drawn anew with Zipf's frequencies, so that every copy has new n-grams.  KenLM's estimator
 lmplz runs beside it if it is on the PATH.  Memory is the largest resident set of a process (of
 several ranks, the largest), less that of an interpreter that has imported the same modules; for
-lmplz, all of it.  `export` maps the model: the parts that it has read count, although the system
-may drop them.  Disk is the largest size of the temporary files.
+lmplz, all of it.  `export` has the whole model in memory.  Disk is the largest size of the
+temporary files.
 """
 
 import argparse

@@ -12,19 +12,15 @@ from typing import Any
 import numpy as np
 
 from minillm import kernels_info
+from minillm.runs.milestones import processor
 
 from .cases import torch
 
 
 def machine() -> dict[str, Any]:
     """Return the machine, the versions and the load."""
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
-        model = names[0].partition(":")[2].strip() if names else model
     return {
-        "processor": model,
+        "processor": processor(),
         "cores": os.cpu_count(),
         "system": platform.platform(),
         "python": platform.python_version(),

@@ -17,7 +17,7 @@ from types import ModuleType
 import numpy as np
 
 from minillm._kernels import select_kernels
-from minillm.ops.lstm import _lstm_step, lstm_forward
+from minillm.ops.lstm import _lstm_forward, _lstm_step
 
 from .race import threads
 
@@ -101,7 +101,7 @@ def recurrence_steps(cores: int) -> None:
 
         return run
 
-    forward, original = (x, h, c, W_x, W_h, b, lengths), lstm_forward.__wrapped__
+    forward, original = (x, h, c, W_x, W_h, b, lengths), _lstm_forward.__wrapped__
     with threads(1):
         rows = [
             ("NumPy, a step at a time", best(step_by_step(_lstm_step.__wrapped__))),

@@ -1,11 +1,14 @@
 """The configuration of Sphinx for the book: see CONTRIBUTING.md, "The book"."""
 
+import os
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 BUILD = HERE.parent / "build" / "book"
 sys.path.insert(0, str(HERE / "machinery"))
+# Cells run the command minillm.
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 import notebooks  # noqa: E402
 

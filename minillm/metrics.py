@@ -11,6 +11,7 @@ import re
 import string
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any, TypeVar
 
 import numpy as np
@@ -57,37 +58,60 @@ References = Sequence[Sequence[str]]
 TextMetric = TypeVar("TextMetric", bound=Callable[..., float | dict[str, float]])
 
 TEXT_METRICS: dict[str, Callable[..., float | dict[str, float]]] = {}
+_PACKAGES: dict[str, str] = {}  # the measure -> the package that it needs
 
 
-def text_metric(metric: TextMetric) -> TextMetric:
+def text_metric(package: str = "") -> Callable[[TextMetric], TextMetric]:
     """Register a measure of outputs (N texts) against references (for each output, some texts).
 
     It returns a number, or several by name.  Its parameters may name options of
     :func:`measure_texts`: ``split``, which splits a text into tokens, and ``tokenised``, whether
-    words and punctuation marks are already separated by spaces.
+    words and punctuation marks are already separated by spaces.  ``package`` is one of the extra
+    "metrics" without which there is no such measure.
     """
-    TEXT_METRICS[metric.__name__] = metric
-    return metric
+
+    def register(metric: TextMetric) -> TextMetric:
+        TEXT_METRICS[metric.__name__] = metric
+        if package:
+            _PACKAGES[metric.__name__] = package
+        return metric
+
+    return register
+
+
+def missing_packages() -> dict[str, str]:
+    """Return the measures of outputs whose packages are not installed, with these packages."""
+    return {
+        name: package
+        for name, package in _PACKAGES.items()
+        if name in TEXT_METRICS and find_spec(package.replace("-", "_")) is None
+    }
 
 
 def measure_texts(outputs: Texts, references: References, **options: Any) -> dict[str, float]:
-    """Return all registered measures of outputs; each gets the options that it names."""
+    """Return the registered measures of outputs; each gets the options that it names.
+
+    Those of :func:`missing_packages` are left out.
+    """
     results: dict[str, float] = {}
+    missing = missing_packages()
     for name, metric in TEXT_METRICS.items():
+        if name in missing:
+            continue
         named = options.keys() & inspect.signature(metric).parameters.keys()
         value = metric(outputs, references, **{option: options[option] for option in named})
         results |= value if isinstance(value, dict) else {name: value}
     return results
 
 
-@text_metric
+@text_metric()
 def exact_match(outputs: Texts, references: References) -> float:
     """Return the proportion of outputs that equal one of their references."""
     equal = [output in texts for output, texts in zip(outputs, references, strict=True)]
     return sum(equal) / len(equal)
 
 
-@text_metric
+@text_metric()
 def token_error_rate(
     outputs: Texts, references: References, split: Callable[[str], Sequence[str]] = list
 ) -> float:
@@ -97,23 +121,19 @@ def token_error_rate(
 
     Tokens are characters, unless ``split`` splits the texts in another way.  For words this is the
     word error rate of speech recognition, for phonemes the phoneme error rate.  The first of
-    equally near references counts.  Needs rapidfuzz.
-
-    Source: Levenshtein (1966), "Binary codes capable of correcting deletions, insertions,
-    and reversals".
+    equally near references counts.
     """
-    distance = _imported("rapidfuzz.distance").Levenshtein.distance
     edits = tokens = 0
     for output, known in zip(outputs, references, strict=True):
         expected = [split(reference) for reference in known]
-        distances = [distance(split(output), reference) for reference in expected]
+        distances = [edit_distance(split(output), reference) for reference in expected]
         nearest = distances.index(min(distances))
         edits += distances[nearest]
         tokens += len(expected[nearest])
     return edits / tokens
 
 
-@text_metric
+@text_metric("sacrebleu")
 def bleu(outputs: Texts, references: References, tokenised: bool = False) -> float:
     """Return the BLEU of a corpus, 0 to 100.  Needs sacrebleu.
 
@@ -126,13 +146,13 @@ def bleu(outputs: Texts, references: References, tokenised: bool = False) -> flo
     return metric.corpus_score(list(outputs), _columns(references)).score
 
 
-@text_metric
+@text_metric("sacrebleu")
 def chrf(outputs: Texts, references: References) -> float:
     """Return the chrF2 of a corpus, 0 to 100.  Needs sacrebleu.  Source: Popovic (2015)."""
     return _imported("sacrebleu").CHRF().corpus_score(list(outputs), _columns(references)).score
 
 
-@text_metric
+@text_metric("rouge-score")
 def rouge(outputs: Texts, references: References) -> dict[str, float]:
     """Return ROUGE-1, ROUGE-2 and ROUGE-L: the mean F1 over outputs, 0 to 1.  Needs rouge-score.
 
@@ -149,6 +169,32 @@ def rouge(outputs: Texts, references: References) -> dict[str, float]:
     return {kind: total / len(outputs) for kind, total in totals.items()}
 
 
+def edit_distance(one: Sequence[str], other: Sequence[str]) -> int:
+    """Return the fewest insertions, deletions and substitutions that turn one sequence into other.
+
+        d[i, j] = min(d[i - 1, j] + 1, d[i, j - 1] + 1, d[i - 1, j - 1] + (one[i] != other[j]))
+
+    The middle term is resolved for a whole row: d[i, j] - j is the least so far from the left.
+
+    >>> edit_distance("kitten", "sitting")
+    3
+
+    Sources: Levenshtein (1966), "Binary codes capable of correcting deletions, insertions, and
+    reversals"; Wagner and Fischer (1974), "The string-to-string correction problem".
+    """
+    number: dict[str, int] = {}
+    ids = np.array([number.setdefault(token, len(number)) for token in other], np.int64)
+    places = np.arange(len(other) + 1)
+    row = places  # d[0]: insertions only
+    for i, token in enumerate(one, start=1):
+        without_insertion = row + 1
+        without_insertion[0] = i
+        substituted = row[:-1] + (ids != number.get(token, -1))
+        np.minimum(without_insertion[1:], substituted, out=without_insertion[1:])
+        row = np.minimum.accumulate(without_insertion - places) + places
+    return int(row[-1])
+
+
 def _columns(references: References) -> list[list[str | None]]:
     """Return all first references, all second ones, and so on; None if an output has fewer."""
     most = max(len(known) for known in references)
@@ -160,7 +206,9 @@ def _imported(name: str) -> Any:
         return importlib.import_module(name)
     except ImportError:
         package = name.partition(".")[0].replace("_", "-")
-        raise InputError(f"this measure needs the package {package}") from None
+        raise InputError(
+            f'this measure needs the package {package}, which the extra "metrics" has'
+        ) from None
 
 
 # --- answers to questions ------------------------------------------------------------

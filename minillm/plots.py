@@ -1,4 +1,6 @@
-"""Plots as PNG: loss curves, learning curves, attention weights, word vectors.
+"""Plots: loss curves, learning curves, milestones, attention weights, word vectors.
+
+They are PNG, and SVG for a page.
 
 All need matplotlib: InputError without it.
 """
@@ -25,6 +27,7 @@ def loss_curve(records: Sequence[dict], unit: str = "token", extra: str = "") ->
 
     A loss is a mean over items, which ``unit`` names: "character", "word".  ``extra`` names the
     parts of the training loss that the validation loss lacks: "dropout and label smoothing".
+    The loss of the best n-gram, if it was measured, is a dotted line.
     """
     figure = _figure(7, 4.2)
     axes = figure.add_subplot()
@@ -38,6 +41,10 @@ def loss_curve(records: Sequence[dict], unit: str = "token", extra: str = "") ->
         without = f"without {'them' if ' and ' in extra else 'it'}; " if extra else ""
         label = f"validation ({without}best {best:.3f})"
         axes.plot(*zip(*validation, strict=True), "o-", color="tab:orange", label=label)
+    ngram = [r["ngram_loss"] for r in records if "ngram_loss" in r]
+    if ngram:
+        label = f"best n-gram ({ngram[-1]:.3f})"
+        axes.axhline(ngram[-1], color="0.5", linestyle=":", linewidth=1, label=label)
     axes.set_xlabel("step" if validation or unit != "prediction" else "words")
     axes.set_ylabel(f"loss (nats per {unit})")
     axes.grid(alpha=0.3)
@@ -111,15 +118,131 @@ def learning_curve(lines: Mapping[str, Mapping[int, Sequence[float]]]) -> bytes:
     return _png(figure)
 
 
+# --- milestones --------------------------------------------------------------------------
+
+# The colours of a picture for a page are variables of its style sheet.  So a dark theme has others.
+_COLOURS = {"#1f6fb4": "first", "#b3541e": "second", "#2c7a3f": "third", "#7b4fa3": "fourth"}
+_ALONE = """<style>
+svg:root { color: #1f2328; }
+svg:root text { fill: currentColor; }
+@media (prefers-color-scheme: dark) { svg:root { color: #e6edf3;
+  --first: #6cb2ee; --second: #f0a05a; --third: #7fd08f; --fourth: #c9a4ee; } }
+</style>"""  # for a picture that is opened alone or as an image, where no other style sheet is
+_GREY = "#767676"
+_TICKS = [digit * 10**power for power in range(-3, 6) for digit in (1, 2, 5)]  # minutes
+
+
+def milestones(models: Sequence[Mapping[str, Any]]) -> bytes:
+    """Plot the bits per character of networks by time, and those of n-grams beside them, as SVG.
+
+    A model is a record of :mod:`minillm.runs.milestones`.  One with a ``curve`` of seconds and bits
+    is a line; any other is a mark at the left, and the best of these a dashed line.  What is worse
+    than all networks at their ends and than the 2-gram is left out.
+    """
+    figure = _figure(6, 5.2)
+    axes = figure.add_subplot()
+    lines = {r["name"]: np.maximum(r["curve"], 1e-3) / (60, 1) for r in models if r.get("curve")}
+    counted = {r["name"]: r["bits_per_character"] for r in models if "curve" not in r}
+    ends = [line[-1, 1] for line in lines.values()]
+    high = max([*ends, *(bits for name, bits in counted.items() if name != "1-gram")], default=1.0)
+    low = min([*(line[:, 1].min() for line in lines.values()), *counted.values()], default=0.0)
+    gap = 0.06 * max(0.1, high - low)  # the height of a name
+    axes.set_ylim(low - gap, high + gap)
+    begin = min((line[0, 0] for line in lines.values()), default=0.1)
+    end = max((line[-1, 0] for line in lines.values()), default=1.0)
+    span = max(2.0, end / begin)
+    axes.set(xscale="log", xlim=(begin / span**0.4, end * span**0.5))
+    axes.minorticks_off()
+    ticks = [tick for tick in _TICKS if begin <= tick <= end]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.tick_params(labelsize=12)
+
+    across = axes.get_yaxis_transform()  # x from 0, at the left, to 1
+    style: dict[str, Any] = {"va": "center", "fontsize": 12}
+    colours = [*_COLOURS, "#000000"]
+    for number, ((name, line), place) in enumerate(
+        zip(lines.items(), _apart(ends, gap), strict=True)
+    ):
+        colour = colours[number % len(colours)]
+        _curve(axes, line.tolist(), color=colour, linewidth=1.8)
+        arrow = {"arrowstyle": "-", "linewidth": 0.6, "color": colour, "shrinkA": 1, "shrinkB": 1}
+        names = style | {"textcoords": across, "color": colour, "arrowprops": arrow}
+        axes.annotate(name, line[-1], (0.77, place), **names)
+    named = -np.inf
+    for name, bits in sorted(counted.items(), key=lambda entry: entry[1]):
+        if bits == min(counted.values()):
+            axes.axhline(bits, 0.19, 0.75, color=_GREY, linestyle="--", linewidth=1.2)
+        axes.plot([0.16, 0.19], [bits, bits], color=_GREY, linewidth=2.2, transform=across)
+        if named + gap <= bits <= high:  # else there is no room for its name
+            axes.text(0.15, bits, name, ha="right", transform=across, **style)
+            named = bits
+    axes.set_xlabel("minutes of training", fontsize=12)
+    axes.set_ylabel("bits per character", fontsize=12)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    return _svg(figure)
+
+
+def _apart(values: Sequence[float], gap: float) -> list[float]:
+    """Return places near the values that are at least ``gap`` apart, in the order of the values.
+
+    >>> _apart([3.0, 1.0, 1.5], 1.0)
+    [3.0, 1.0, 2.0]
+    """
+    places = [0.0] * len(values)
+    last = -np.inf
+    for number in sorted(range(len(values)), key=lambda number: values[number]):
+        last = places[number] = max(values[number], last + gap)
+    return places
+
+
+def _svg(figure: "Figure") -> bytes:
+    """Return a picture for a page: its text is text, and its colours are those of the page."""
+    from matplotlib import rc_context
+
+    file = io.StringIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "minillm"}):
+        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
+    svg = file.getvalue()
+    svg = svg[svg.index("<svg") :].replace("#000000", "currentColor")
+    for colour, name in _COLOURS.items():
+        svg = svg.replace(colour, f"var(--{name}, {colour})")
+    svg = svg.replace("*{stroke-", "svg *{stroke-")  # no style of the page's other parts
+    return svg.replace(">", f">\n{_ALONE}", 1).encode()
+
+
 # --- attention ---------------------------------------------------------------------------
 
 
-def attention_map(weights: NDArray, source: Sequence[str], target: Sequence[str]) -> bytes:
+# How Moses, whose tokeniser many sets of translations come from, spells characters.
+_SPELLINGS = {
+    "&apos;": "'",
+    "&quot;": '"',
+    "&lt;": "<",
+    "&gt;": ">",
+    "&#91;": "[",
+    "&#93;": "]",
+    "&#124;": "|",
+    "&amp;": "&",  # last, because the others contain it
+}
+
+
+def _readable(token: str) -> str:
+    """Return a token with the characters that Moses spells: d' for d&apos;"""
+    for spelled, character in _SPELLINGS.items():
+        token = token.replace(spelled, character)
+    return token
+
+
+def attention_map(
+    weights: NDArray, source: Sequence[str], target: Sequence[str], caption: str = ""
+) -> bytes:
     """Draw a heat map of attention weights (T, S): a row for each target token, darker is larger.
 
     The columns are labelled with the source tokens, the rows with the target tokens.  The cells are
-    smaller for a long sentence, so that it fits a page.
+    smaller for a long sentence, so that it fits a page.  The caption is below.
     """
+    source, target = [*map(_readable, source)], [*map(_readable, target)]
     T, S = len(target), len(source)
     cell = min(0.36, max(0.16, 20 / max(T, S)))  # all lengths in inches
     font = min(10.0, 58 * cell)
@@ -133,6 +256,7 @@ def attention_map(weights: NDArray, source: Sequence[str], target: Sequence[str]
     axes.set_yticks(range(T), target, fontsize=font)
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
+    axes.set_xlabel(caption, fontsize=10, loc="left")
     for label in [*axes.get_xticklabels(), *axes.get_yticklabels()]:
         label.set_parse_math(False)  # a token may be a dollar sign
 
@@ -141,7 +265,9 @@ def attention_map(weights: NDArray, source: Sequence[str], target: Sequence[str]
     left = max(t.get_window_extent().width for t in axes.get_yticklabels()) / DPI + 0.2
     bar_height = min(max(T * cell, 1.3), 4)
     body = max(T * cell, bar_height)
-    width, height = left + S * cell + 1.1, top + body + 0.15
+    below = axes.xaxis.label.get_window_extent()
+    width = left + max(S * cell + 1.1, below.width / DPI + 0.1)
+    height = top + body + (0.35 if caption else 0.15)
     figure.set_size_inches(width, height)
     sides = ((axes, left, S * cell, T * cell), (bar, left + S * cell + 0.2, 0.15, bar_height))
     for place, x, w, h in sides:

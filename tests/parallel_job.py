@@ -52,35 +52,41 @@ def new(Model, Config, *sizes, **options):
     return Model(Config(*sizes, **options), np.random.default_rng(0), dtype=np.float64)
 
 
-def language_model(batch=5, dropout=0.0):
+# Each maker of a task takes the rows of a batch, and the most tokens in a row.
+
+
+def language_model(batch=5, longest=7, dropout=0.0):
     sizes = {"embedding": 5, "hidden": 6, "layers": 2, "dropout": dropout}
     model = new(LanguageModel, LanguageModelConfig, V, **sizes)
-    return LanguageModelTask(model, ids(1), ids(2, 60), batch, 7)
+    return LanguageModelTask(model, ids(1), ids(2, 60), batch, longest)
 
 
-def neural_ngram():
+def neural_ngram(batch=5, longest=7):
     model = new(NeuralNGram, NeuralNGramConfig, V, 4, embedding=4, hidden=6)
-    return LanguageModelTask(model, ids(1), ids(2, 60), 5, 7)
+    return LanguageModelTask(model, ids(1), ids(2, 60), batch, longest)
 
 
-def gpt(dropout=0.0):
-    model = new(GPT, GPTConfig, V, context=6, layers=1, heads=2, width=6, dropout=dropout)
-    return ContextTask(model, RandomWindows(ids(1), 5, 6, seed=3), ids(2, 60), 5, 40)
+def gpt(batch=5, longest=6, dropout=0.0):
+    sizes = {"context": max(2, longest), "layers": 1, "heads": 2, "width": 6}
+    model = new(GPT, GPTConfig, V, **sizes, dropout=dropout)
+    return ContextTask(model, RandomWindows(ids(1), batch, longest, seed=3), ids(2, 60), batch, 40)
 
 
-def bert():
+def bert(batch=5, longest=37):
     """Passages that are long enough for the short ones to have fewer hidden tokens."""
-    sizes = {"context": 40, "layers": 1, "heads": 2, "width": 6}
+    context = max(2, longest) + 3
+    sizes = {"context": context, "layers": 1, "heads": 2, "width": 6}
     model = new(BERT, BERTConfig, V, **sizes, pooler=True, next_sentence=True)
     masking = Masking(2, np.arange(V) > 2)
-    passages = Passages(ids(1), 5, 40, 0, 1, seed=3, pairs=True)
+    passages = Passages(ids(1), batch, context, 0, 1, seed=3, pairs=True)
     validation = [masking.hide(passages.next(), np.random.default_rng(0))]
     return MaskedTask(model, passages, masking, validation)
 
 
-def texts(seed, least=1, count=23):
+def texts(seed, least=1, longest=8, count=23):
     rng = np.random.default_rng(seed)
-    return Sequences(rng.integers(3, V, rng.integers(least, 9)) for _ in range(count))
+    lengths = (rng.integers(least, max(least, longest) + 1) for _ in range(count))
+    return Sequences(rng.integers(3, V, length) for length in lengths)
 
 
 def labels(seed, classes, count=23):
@@ -91,49 +97,57 @@ def minibatches(*columns, batch=5):
     return [Minibatches(columns, batch, 3)] * 2
 
 
-def encoder_decoder():
+def pairs(batch, longest):
+    return minibatches(texts(1, longest=longest), texts(2, longest=longest), batch=batch)
+
+
+def encoder_decoder(batch=5, longest=8):
     sizes = {"embedding": 4, "hidden": 5, "dropout": 0.0}
     model = new(EncoderDecoder, EncoderDecoderConfig, V, V, **sizes)
-    return MinibatchTask(model, *minibatches(texts(1), texts(2)), lambda b: int(b[3].sum()))
+    return MinibatchTask(model, *pairs(batch, longest), lambda b: int(b[3].sum()))
 
 
-def transformer():
+def transformer(batch=5, longest=8):
     sizes = {"layers": 1, "heads": 2, "width": 6, "feed_forward": 8, "dropout": 0.0}
     model = new(Transformer, TransformerConfig, V, V, **sizes)
-    return MinibatchTask(model, *minibatches(texts(1), texts(2)), lambda b: int(b[3].sum()))
+    return MinibatchTask(model, *pairs(batch, longest), lambda b: int(b[3].sum()))
 
 
-def captioner():
+def captioner(batch=5, longest=8):
     model = new(Captioner, CaptionerConfig, 6, V, embedding=4, hidden=5, dropout=0.0)
     images = np.random.default_rng(3).random((23, 6))
-    return MinibatchTask(model, *minibatches(images, texts(2)), lambda b: int(b[2].sum()))
+    columns = images, texts(2, longest=longest)
+    return MinibatchTask(model, *minibatches(*columns, batch=batch), lambda b: int(b[2].sum()))
 
 
-def classifier():
+def classifier(batch=5, longest=8):
     sizes = {"embedding": 4, "hidden": 5, "dropout": 0.0}
     model = new(Classifier, ClassifierConfig, V, 3, **sizes)
     weights = np.array([0.5, 1.0, 2.5])
-    return ClassificationTask(model, *minibatches(texts(1), labels(2, 3)), class_weights=weights)
+    columns = texts(1, longest=longest), labels(2, 3)
+    return ClassificationTask(model, *minibatches(*columns, batch=batch), class_weights=weights)
 
 
-def fine_tuned():
+def fine_tuned(batch=5, longest=8):
     encoder = LanguageModelConfig(V, embedding=4, hidden=5, dropout=0.0, headless=True)
     model = new(FineTuned, FineTunedConfig, "lm", encoder, 3, dropout=0.0)
-    return ClassificationTask(model, *minibatches(texts(1, least=2), labels(2, 3)))
+    columns = texts(1, longest=longest), labels(2, 3)
+    return ClassificationTask(model, *minibatches(*columns, batch=batch))
 
 
-def image_classifier():
+def image_classifier(batch=4, longest=None):
     """Four rows to a batch, and three in the last one."""
     model = new(ImageClassifier, ImageClassifierConfig, 6, 3, hidden=5, dropout=0.0)
     images = np.random.default_rng(3).random((23, 6))
-    return ClassificationTask(model, *minibatches(images, labels(2, 3), batch=4))
+    return ClassificationTask(model, *minibatches(images, labels(2, 3), batch=batch))
 
 
-def reader():
+def reader(batch=5, longest=8):
     model = new(Reader, ReaderConfig, V, context=24, width=4, dropout=0.0)
-    framed = Sequences([0, *text, 1] for text in map(list, texts(1, least=3)))
-    asked = Sequences([*text, 1] for text in map(list, texts(2)))
-    return SpanTask(model, *minibatches(asked, framed, labels(4, 2) + 1, labels(5, 2) + 1))
+    framed = Sequences([0, *text, 1] for text in map(list, texts(1, 3, longest)))
+    asked = Sequences([*text, 1] for text in map(list, texts(2, longest=longest)))
+    columns = asked, framed, labels(4, 2) + 1, labels(5, 2) + 1
+    return SpanTask(model, *minibatches(*columns, batch=batch))
 
 
 def one_row():
@@ -195,6 +209,7 @@ def drawn():
 def all_results(folder):
     results = {make.__name__: trained(make()) for make in TASKS}
     results["accumulated"] = trained(encoder_decoder(), accumulate=3)
+    results["accumulated_bert"] = trained(bert(), accumulate=3)
     # The steps of Adam do not depend on the gradient's length: SGD, always clipped.
     results["clipped"] = trained(language_model(), SGD, clip=0.01)
     results["float32"] = trained(float32())

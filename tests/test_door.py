@@ -162,7 +162,7 @@ def test_one_text_gets_one_answer_and_a_list_a_list(tmp_path):
     [
         ({"kind": "lmm"}, "kind: expected one of .*; found 'lmm'"),
         ({"text": 3}, "text: expected a text, found 3"),
-        ({"text": "\ud800"}, "expected text, found half of a character"),
+        ({"text": "a\n\ud800"}, r"text, line 2, column 1: expected text, found a lone surrogate"),
         ({"text": TEXT, "files": "x"}, "expected data of one sort, found text and files"),
         ({"texts": [TEXT]}, r"expected texts=\[...\] and labels=\[...\] together"),
         ({"pairs": [("a", "b")]}, "pairs: a run of lm takes its data as text or files"),

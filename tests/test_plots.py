@@ -32,6 +32,13 @@ def test_losses_whatever_the_run_has_come_to(records):
     assert shape(loss_curves({"a": records, "b": RECORDS})) > (300, 300)
 
 
+def test_the_best_n_gram_is_a_line_across(drawn):
+    figure = drawn(loss_curve, [*RECORDS, {"step": 40, "ngram_loss": 2.1, "ngram_order": 7}])
+    assert "best n-gram (2.100)" in legend(figure)
+    assert any(set(line.get_ydata()) == {2.1} for line in figure.axes[0].lines)
+    assert not any("n-gram" in name for name in legend(drawn(loss_curve, RECORDS)))
+
+
 def test_a_learning_curve_shows_means_and_deviations(monkeypatch):
     pytest.importorskip("matplotlib")
     often = {100: [0.5, 0.7], 50: [0.4, 0.5, 0.6], 1000: [0.9]}
@@ -136,6 +143,19 @@ def test_attention_has_a_scale_and_fits_its_page(T, S, drawn):
         assert min(box.x0, box.y0) >= 0
         assert box.x1 <= figure.bbox.x1
         assert box.y1 <= figure.bbox.y1
+
+
+def test_a_picture_of_attention_says_what_it_shows_in_readable_tokens(drawn):
+    source = ["d&apos;", "&quot;x", "&amp;lt;", "&"]
+    figure = drawn(attention_map, np.eye(1, 4), source, ["&#91;"], "layer 0, head 0 of it all")
+    axes = figure.axes[0]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["d'", '"x', "&lt;", "&"]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["["]
+    assert axes.get_xlabel() == "layer 0, head 0 of it all"
+    below = axes.xaxis.label.get_window_extent()
+    assert below.y1 < axes.get_window_extent().y0
+    assert below.y0 >= 0
+    assert below.x1 <= figure.bbox.x1
 
 
 def test_one_measurement_is_a_mark(drawn):

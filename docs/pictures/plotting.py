@@ -16,7 +16,7 @@ from pathlib import Path
 import matplotlib as mpl
 
 mpl.use("svg")
-import matplotlib.pyplot as plt  # noqa: E402
+import matplotlib.pyplot as plt
 
 COLOURS = ("#1f6fb4", "#b3541e", "#2c7a3f", "#7b4fa3")  # first to fourth, as in drawing.py
 NAMES = ("first", "second", "third", "fourth")

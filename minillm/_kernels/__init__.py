@@ -4,13 +4,15 @@ Every hot loop is written twice.  The NumPy original is on the page of its idea,
 next to the op that calls it.  It is marked
 
     @twinned
-    def gelu_forward(x): ...
+    def _gelu_forward(x): ...
 
-Its Cython twin has the same name and the same parameters.  It is in a
+Its Cython twin ``gelu_forward`` has the same parameters.  It is in a
 `<topic>.pyx` of this folder, which is compiled once for each instruction set as
-`_<topic>_<instruction set>`.  A call of ``gelu_forward`` runs the twin if
+`_<topic>_<instruction set>`.  A call of ``_gelu_forward`` runs the twin if
 Cython kernels are in force, else the original.  Both return the same arrays in
 the same layout, so the backward of one may follow the forward of the other.
+A twin trusts its arguments: with sizes that do not fit, it may end the process.
+So the name is private, and its callers check the arguments.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, TypeVar
 
-from minillm.errors import InputError
+from minillm.errors import InputError, short
 
 TOPICS = (
     "matmul",
@@ -57,9 +59,8 @@ class KernelsUnavailable(InputError, ImportError):
 def twinned(original: Function) -> Function:
     """Mark a NumPy original: its Cython twin runs instead where it is in force.
 
-    The twin has the original's name.  If the public op has that name, the original
-    gets an underscore: ``_lstm_step`` is the original of ``lstm_step``.  It is
-    available as ``__wrapped__``.
+    The twin has the original's name without the underscore: ``lstm_step`` is the twin of
+    ``_lstm_step``.  The original itself is available as ``__wrapped__``.
 
     Raises ImportError if another module has an original of this name.
     """
@@ -119,7 +120,7 @@ def select_kernels(name: str) -> SimpleNamespace:
     "numpy" has no compiled functions, so the originals run.
     """
     if name not in CHOICES:
-        raise InputError(f"kernels: expected one of {', '.join(CHOICES)}; found {name!r}")
+        raise InputError(f"kernels: expected one of {', '.join(CHOICES)}; found {short(name)}")
     if name == "numpy":
         return _load("numpy")
     missing = _missing()
@@ -148,7 +149,9 @@ def _active() -> SimpleNamespace:
 def _from_environment() -> str:
     name = os.environ.get("MINILLM_KERNELS") or "auto"
     if name not in CHOICES:
-        raise InputError(f"MINILLM_KERNELS: expected one of {', '.join(CHOICES)}; found {name!r}")
+        raise InputError(
+            f"MINILLM_KERNELS: expected one of {', '.join(CHOICES)}; found {short(name)}"
+        )
     return name
 
 
@@ -163,7 +166,10 @@ def _load(name: str) -> SimpleNamespace:
     functions: dict[str, Callable] = {}
     for topic in TOPICS if name != "numpy" else ():
         module = importlib.import_module(f"{__name__}._{topic}_{name}")
-        for key, function in _exported(module, f"{__name__}._{topic}"):
+        exported = list(_exported(module, f"{__name__}._{topic}"))
+        if not exported:  # else the originals would run, under the name of the twins
+            raise ImportError(f"{module.__name__} has no kernels: it is of another version")
+        for key, function in exported:
             if key in functions:
                 raise ImportError(f"two topics export {key}, one of them is {topic}")
             functions[key] = function
@@ -205,13 +211,9 @@ def _compiled_cpu() -> Any:
     """Return the compiled module that queries the CPU; None if nothing was compiled."""
     _thread_limit()
     try:
-        cpu = importlib.import_module(f"{__name__}._cpu")
+        return importlib.import_module(f"{__name__}._cpu")
     except ImportError:
         return None
-    if hasattr(os, "register_at_fork"):
-        # A fork copies OpenMP's memory but not its threads: the child would wait for them forever.
-        os.register_at_fork(after_in_child=lambda: cpu.set_threads(1))
-    return cpu
 
 
 def _not_built(name: str) -> str:
@@ -226,5 +228,8 @@ def _not_built(name: str) -> str:
 def _thread_limit() -> None:
     """Refuse an invalid MINILLM_NUM_THREADS; the kernels read it when they are loaded."""
     limit = os.environ.get("MINILLM_NUM_THREADS") or "1"
-    if not limit.isdecimal() or int(limit) < 1:
-        raise InputError(f"MINILLM_NUM_THREADS: expected a whole number from 1; found {limit!r}")
+    most = 1_000_000
+    if not (limit.isdecimal() and len(limit) <= len(str(most)) and 1 <= int(limit) <= most):
+        raise InputError(
+            f"MINILLM_NUM_THREADS: expected a whole number from 1 to {most}; found {short(limit)}"
+        )

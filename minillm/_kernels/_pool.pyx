@@ -19,11 +19,12 @@ So when this is imported, glibc is told to keep as much as the pool does: up to 
 bytes at the end of its memory, in arrays of up to 32 MB.  That holds for the whole process; with
 0, malloc stays as it is.
 
-With MINILLM_GUARD=1, each piece of a workspace is a block of its own between two margins
-of guard bytes, as wide as the piece is, and nothing waits here.  A kernel that wrote into a
-margin, or took more than it had asked for, ends the process with a message; under the
-address sanitizer, touching a margin does.  A piece begins as 0xFF bytes, which are NaN:
-what was never written shows.
+With MINILLM_GUARD=1, each output and each piece of a workspace is a block of its own between
+two margins of guard bytes, as wide as the piece is, and nothing waits here.  A kernel that wrote
+into a margin, or took more than it had asked for, ends the process with a message; under the
+address sanitizer, touching a margin does.  As numbers the guard bytes are huge, so that a result
+shows a read of a margin.  A piece begins as 0xFF bytes, which are NaN: what was never written
+shows.
 
 The GIL guards everything here: kernels take their memory before they release it.
 """
@@ -37,7 +38,7 @@ from libc.stdint cimport uintptr_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memmove, memset
 
-from minillm.errors import InputError
+from minillm.errors import InputError, short
 
 cdef extern from *:
     """
@@ -87,6 +88,7 @@ cdef extern from *:
     void ASAN_UNPOISON_MEMORY_REGION(char *begin, size_t size)
 
 cdef extern from "Python.h":
+    const Py_ssize_t PY_SSIZE_T_MAX
     int PyBuffer_FillInfo(Py_buffer *, object, void *, Py_ssize_t, int, int) except -1
     void Py_FatalError(const char *message)
 
@@ -95,7 +97,7 @@ cdef enum:
     WORTH_POOLING = 65536     # bytes at least
     LINE = 64                 # bytes of a cache line
     WIDEST_MARGIN = 1 << 22   # bytes
-    GUARD_BYTE = 0xA5
+    GUARD_BYTE = 0x7F         # numbers made of it are huge, so that a result shows a margin in it
 
 cdef struct Block:
     char *memory
@@ -113,9 +115,10 @@ def limit_of(text: str) -> int:
     if not (digits.isascii() and digits.isdecimal()):
         raise InputError(
             "MINILLM_POOL_BYTES: expected a number of bytes, such as 0, 1000000, 64M or 1G; "
-            f"found {text!r}"
+            f"found {short(text)}"
         )
-    return min(int(digits) << shift, sys.maxsize)
+    digits = digits.lstrip("0") or "0"
+    return sys.maxsize if len(digits) > 20 else min(int(digits) << shift, sys.maxsize)
 
 
 cdef Py_ssize_t limit = limit_of(os.environ.get("MINILLM_POOL_BYTES") or "512M")
@@ -283,11 +286,13 @@ cdef bint are_guards(const char *begin, const char *end) noexcept:
 
 cdef empty(shape, dtype):
     """As np.empty, in memory that is used again when the array is gone."""
-    cdef Py_ssize_t size = dtype.itemsize
+    cdef Py_ssize_t size = dtype.itemsize, length
     cdef Workspace memory
     for length in shape:
+        if length > 0 and size > PY_SSIZE_T_MAX // length:  # the product would wrap
+            raise MemoryError(f"no memory for an array of shape {tuple(shape)}")
         size *= length
-    if size < WORTH_POOLING:
+    if size < WORTH_POOLING and not guarded:
         return np.empty(shape, dtype)
     memory = Workspace(size)
     memory.take(size)

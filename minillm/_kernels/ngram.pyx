@@ -116,9 +116,11 @@ def find_children(const int32_t[::1] first, const int32_t[::1] words, const int3
 cdef int32_t find_child(const int32_t[::1] first, const int32_t[::1] words, int32_t context,
                         int32_t word) noexcept nogil:
     cdef int32_t low, high, end, middle
-    if context < 0:
+    if context < 0 or context + 1 >= first.shape[0]:
         return -1
-    low, end = first[context], first[context + 1]
+    # The bounds hold in every model.  They are here because a caller may change its arrays.
+    low = max(first[context], 0)
+    end = <int32_t>min(<Py_ssize_t>first[context + 1], words.shape[0])
     high = end
     while low < high:
         middle = low + (high - low) // 2

@@ -1,11 +1,12 @@
 """Measure a model on held-out data.
 
 The data are those held out in training, or all of the FILEs.
-A language model: nats and bits per token, perplexity.  An encoder-decoder: also exact outputs,
-token errors, BLEU, chrF and ROUGE.  A classifier: accuracy, macro-F1 and the confusion matrix; one
-of texts, also the accuracy of TF-IDF with logistic regression, trained on the same texts (it needs
-the package scikit-learn).  A reader of questions: exact match and F1 in percent, and those of
-counting shared words.
+A language model: nats and bits per token, perplexity; and the loss of the best n-gram of the same
+training text.  An encoder-decoder: also exact outputs and token errors; with the packages of the
+extra "metrics", also BLEU, chrF and ROUGE.  A classifier: accuracy, macro-F1 and the confusion
+matrix; one of texts, also the accuracy of TF-IDF with logistic regression, trained on the same
+texts (it needs the package scikit-learn).  A reader of questions: exact match and F1 in percent,
+and those of counting shared words.
 
 examples:
   minillm eval runs/first
@@ -17,6 +18,7 @@ examples:
 
 import argparse
 import json
+import sys
 
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.options import add_beam, add_files, add_run, open_run
@@ -43,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
         beam=args.beam,
         length_exponent=args.length_exponent,
         beside=True,
+        report=lambda line: print(f"minillm: {line}", file=sys.stderr),
     )
     if args.json:
         print(json.dumps(results))

@@ -8,7 +8,9 @@ sentence-transformers, embed and similar use its pooling.
 examples:
   minillm import model.arpa.gz --out runs/words
   minillm import vectors.bin --out runs/vectors
+  hf download gpt2 config.json model.safetensors tokenizer.json --local-dir gpt2
   minillm import gpt2 --out runs/gpt2
+        hf, of the package huggingface_hub, makes the folder gpt2
   minillm import all-MiniLM-L6-v2 --out runs/sentences
   minillm import adapter --init runs/gpt2 --out runs/adapted
         LoRA's updates of a GPT-2 or a BERT, as Hugging Face's PEFT stores them

@@ -15,7 +15,8 @@ Given a budget, --hours and --ranks or --flops, the best model for it is reporte
 
 examples:
   minillm plan
-        the default model of `minillm train gpt`, with a network of 10 Gbit/s
+        the default sizes of `minillm train gpt` and a vocabulary of 10,000 byte pairs, with a
+        network of 10 Gbit/s; --vocabulary 100 is about that of characters, its default unit
   minillm plan runs/gpt --tokens 1e9
         the model of a run, over a billion tokens
   mpiexec -n 4 minillm plan --layers 12 --heads 12 --width 768 --context 1024

@@ -38,9 +38,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     attention = add("attention", draw_attention)
     add_run(attention, "a run of seq2seq, transformer or gpt")
     attention.add_argument("text", metavar="TEXT", help="the source text, or all of it")
-    for name in ("layer", "head"):
-        help = f"the {name} of a GPT or a Transformer, from 0"
-        add_option(attention, f"--{name} N", help, integer(0))
+    help = "the layer, from 0 (default: 0 of a GPT, the last but one of a Transformer)"
+    add_option(attention, "--layer N", help, integer(0))
+    help = "the head, from 0 (default: 0 of a GPT, the mean over the heads of a Transformer)"
+    add_option(attention, "--head N", help, integer(0))
     add_beam(attention)
 
 
@@ -113,8 +114,12 @@ def draw_attention(args: argparse.Namespace) -> None:
     run = open_run(args)
     chosen = args.layer is not None or args.head is not None
     if hasattr(run.kind, "attention") or (chosen and not hasattr(run.kind, "cross_attention")):
-        weights, tokens = run.attention(args.text, args.layer or 0, args.head or 0)
-        _write(args, args.run_folder, attention_map(weights, tokens, tokens))
+        layer, head = args.layer or 0, args.head or 0
+        weights, tokens = run.attention(args.text, layer, head)
+        caption, config = f"layer {layer}, head {head}", run.model.config
+        picture = attention_map(weights, tokens, tokens, caption)
+        line = f"{caption} (of {config.layers} layers with {config.heads} heads)"
+        _write(args, args.run_folder, picture, line)
         return
     ((best, *_),) = run.hypotheses(
         [args.text],
@@ -123,6 +128,12 @@ def draw_attention(args: argparse.Namespace) -> None:
         places=["TEXT"],
         keep_weights=True,
     )
+    caption, lines = "", [best.text]
+    if hasattr(run.kind, "cross_attention"):
+        layer = run.model.aligning_layer if args.layer is None else args.layer
+        head = "mean over the heads" if args.head is None else f"head {args.head}"
+        caption = f"layer {layer}, {head}"
+        lines = [caption, best.text]
     ids, ended = best.hypothesis.ids, best.hypothesis.ended
     cross = best.hypothesis.weights
     if chosen:
@@ -131,13 +142,13 @@ def draw_attention(args: argparse.Namespace) -> None:
     if cross is None:
         raise InputError(f"{args.run_folder}: this model has no attention (--attention none)")
     target = [run.target.show(id) for id in ids] + ["(end)"] * ended
-    _write(args, args.run_folder, attention_map(cross, run.source.split(args.text), target))
-    print(best.text)
+    picture = attention_map(cross, run.source.split(args.text), target, caption)
+    _write(args, args.run_folder, picture, *lines)
 
 
-def _write(args: argparse.Namespace, folder: str, picture: bytes) -> None:
-    """Write the plot, and print its path unless it is a stream."""
+def _write(args: argparse.Namespace, folder: str, picture: bytes, *lines: str) -> None:
+    """Write the plot, and print its path and lines about it unless it is a stream."""
     path: Any = Path(folder) / args.picture if args.to is None else args.to
     write_file(path, picture)
     if not is_stream(path):
-        print(path)
+        print(path, *lines, sep="\n")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm.data.files import naming
 from minillm.mpi import Ranks
 
 PASS = 1 << 19  # digests that a rank compares at a time
@@ -26,21 +27,25 @@ class Digests:
     """
 
     def __enter__(self) -> "Digests":
+        self._folder = tempfile.gettempdir()  # the file itself has no name
         self._file = tempfile.TemporaryFile(prefix="minillm-")
         self.count = 0
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self._file.close()
+        with naming(self._folder):
+            self._file.close()
 
     def add(self, digest: bytes, place: int) -> None:
         """Add 16 bytes of ``digest``, and the ``place``; the first of equal documents is kept."""
-        self._file.write(digest[:16] + place.to_bytes(8, sys.byteorder))
+        with naming(self._folder):
+            self._file.write(digest[:16] + place.to_bytes(8, sys.byteorder))
         self.count += 1
 
     def blocks(self) -> Iterator[NDArray[np.uint64]]:
         """Arrays (n, 3)."""
-        self._file.seek(0)
+        with naming(self._folder):
+            self._file.seek(0)
         while data := self._file.read(24 * _BLOCK):
             yield np.frombuffer(data, np.uint64).reshape(-1, 3)
 

@@ -11,9 +11,13 @@ import stat
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from io import FileIO
 from itertools import count
 from pathlib import Path
 from typing import IO, Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
 
 from minillm.errors import InputError
 
@@ -25,6 +29,7 @@ except ImportError:  # Windows
 STANDARD_INPUT = "-"
 TEMPORARY = ".minillm-part"  # the suffix of temporary names
 LARGEST_JSON = 1 << 28  # bytes
+LONGEST_NUMBER = 100  # digits of a whole number in JSON
 MOST_IN_MEMORY = 1 << 30  # bytes of one text or file that are kept in memory
 LONGEST_LINE = 1 << 24  # bytes
 
@@ -40,13 +45,18 @@ def read_once(name: str) -> bool:
 
 
 @contextmanager
-def reading(path: str | Path) -> Iterator[BinaryIO]:
-    """A file to read; ``-`` is standard input.  InputError names a file that cannot be read."""
+def reading(path: str | Path, regular: bool = False) -> Iterator[BinaryIO]:
+    """A file to read; ``-`` is standard input.  InputError names a file that cannot be read.
+
+    regular: InputError for a pipe or a device, too.
+    """
     if str(path) == STANDARD_INPUT:
         if sys.stdin is None:
             raise InputError("standard input: cannot be read: it is closed")
         opened: AbstractContextManager[BinaryIO] = nullcontext(sys.stdin.buffer)
     else:
+        if regular:
+            check_regular(path)
         try:
             opened = open(path, "rb")  # noqa: SIM115  (closed below)
         except FileNotFoundError:
@@ -73,6 +83,21 @@ def read_all(file: BinaryIO, name: str, most: int = MOST_IN_MEMORY) -> bytes:
     return b"".join(pieces)
 
 
+def fill(array: NDArray, file: BinaryIO | FileIO, name: str, start: int) -> None:
+    """Fill an array with the bytes of an open file from ``start`` on.
+
+    It is not a memory map: if a mapped file is cut short, reading it ends the process.  Here,
+    InputError is raised.
+    """
+    file.seek(start)
+    left = array.reshape(-1).view(np.uint8).data
+    while left:
+        size = file.readinto(left)  # type: ignore[union-attr]
+        if not size:
+            raise InputError(f"{name}: it has been cut short since it was opened")
+        left = left[size:]
+
+
 def too_large(name: str, most: int) -> InputError:
     """The error for a file of more than ``most`` bytes."""
     return InputError(f"{name}: expected at most {most:,} bytes, found more")
@@ -92,15 +117,18 @@ def bounded_lines(file: BinaryIO, name: str, start: int = 1) -> Iterator[bytes]:
         yield line
 
 
-def read_json(path: str | Path) -> dict[str, Any]:
-    """The object in a JSON file of at most LARGEST_JSON bytes; InputError for anything else."""
-    with reading(path) as file:
+def read_json(path: str | Path, regular: bool = True) -> dict[str, Any]:
+    """The object in a JSON file of at most LARGEST_JSON bytes; InputError for anything else.
+
+    regular: see :func:`reading`.
+    """
+    with reading(path, regular) as file:
         return json_object(read_all(file, str(path), LARGEST_JSON), str(path))
 
 
 def read_json_list(path: str | Path) -> list[Any]:
     """The list in a JSON file: see :func:`read_json`."""
-    with reading(path) as file:
+    with reading(path, regular=True) as file:
         values = _json(read_all(file, str(path), LARGEST_JSON), str(path))
     if not isinstance(values, list):
         raise InputError(f"{path}: expected a JSON list, found {type(values).__name__}")
@@ -115,11 +143,28 @@ def json_object(text: bytes | str, place: str) -> dict[str, Any]:
     return values
 
 
+def _whole_number(digits: str) -> int:
+    """A whole number of a JSON text.
+
+    ValueError for one that no count, size or random state has, and that would not fit a message:
+    Python does not write the numbers that follow from one of thousands of digits.
+    """
+    count = len(digits.removeprefix("-"))
+    if count > LONGEST_NUMBER:
+        raise ValueError(
+            f"expected numbers of at most {LONGEST_NUMBER} digits, found one of {count:,}"
+        )
+    return int(digits)
+
+
+_DECODER = json.JSONDecoder(parse_int=_whole_number)
+
+
 def _json(text: bytes | str, place: str) -> Any:
     try:
         if isinstance(text, bytes):
-            text = text.decode("utf-8", "surrogatepass")
-        return json.loads(text)
+            text = text.decode("utf-8-sig", "surrogatepass")  # without a byte order mark
+        return _DECODER.decode(text)
     except RecursionError:
         raise InputError(f"{place}: expected JSON, but it is damaged: nested too deep") from None
     except ValueError as error:
@@ -166,13 +211,27 @@ def naming(path: str | Path) -> Iterator[None]:
 
 def is_stream(path: str | Path) -> bool:
     """Whether ``path`` cannot be replaced: it exists, but is no regular file and no folder."""
-    replaceable = os.path.isfile(path) or os.path.isdir(path) or not os.path.exists(path)
-    return _descriptor(path) is not None or not replaceable
+    return _descriptor(path) is not None or is_special(path)
+
+
+def check_regular(path: str | Path) -> None:
+    """InputError for a pipe or a device: opening a pipe waits, and a device may have no end."""
+    if is_special(path):
+        raise InputError(f"{path}: expected a regular file, found a pipe or a device")
+
+
+def is_special(path: str | Path) -> bool:
+    """Whether ``path`` exists, but is no regular file and no folder: a pipe, a device."""
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):  # it does not exist
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def _descriptor(path: str | Path) -> int | None:
     """The file descriptor of the open stream that ``path`` names, or None."""
-    match = re.fullmatch(r"/dev/(stdout|stderr|fd/(\d+))", str(path))
+    match = re.fullmatch(r"/dev/(stdout|stderr|fd/(\d{1,9}))", str(path))
     if match is None:
         return None
     return {"stdout": 1, "stderr": 2}.get(match[1]) or int(match[2])
@@ -260,14 +319,18 @@ def remove_temporaries(folder: Path, start: str = "") -> None:
     A folder with the name of such a file, without the suffix, is removed, too.
     """
     for path in folder.glob(f"{glob.escape(start)}*{TEMPORARY}"):
+        if is_special(path):
+            continue
         with suppress(OSError), open(path, "rb") as file:
             if lock(file):
                 shutil.rmtree(path.with_suffix(""), ignore_errors=True)
                 path.unlink()
 
 
-def lock(file: IO) -> bool | None:
+def lock(file: IO | int) -> bool | None:
     """Lock an open file until it is closed or its process ends; False if it is already locked.
+
+    A folder is locked by the number of its descriptor.
 
     None if the system, or the file's file system, has no such locks.
     """

@@ -9,13 +9,13 @@ from minillm.data.files import bounded_lines, json_object, reading, shown
 from minillm.errors import InputError, short
 
 
-def read_lines(path: str | Path) -> Iterator[tuple[str, str]]:
+def read_lines(path: str | Path, regular: bool = False) -> Iterator[tuple[str, str]]:
     """Each line of a UTF-8 file, without its end, and its place for error messages.
 
-    ``-`` is standard input.  InputError for a file that is missing, empty or binary, or a
-    line that is not UTF-8 or longer than LONGEST_LINE.
+    ``-`` is standard input; regular: see :func:`reading`.  InputError for a file that is missing,
+    empty or binary, or a line that is not UTF-8 or longer than LONGEST_LINE.
     """
-    with reading(path) as file:
+    with reading(path, regular) as file:
         yield from lines_of(file, shown(path))
 
 

@@ -15,6 +15,7 @@ transformers for language understanding", section 3.1 and appendix A.1; the code
 for the number of places in a row, and its version of 2019 for whole words.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -64,6 +65,12 @@ class MaskedBatch(NamedTuple):
             unrelated=None if unrelated is None else unrelated[rows],
             share=share,
         )
+
+
+def parts_of_one(batches: Sequence[MaskedBatch]) -> list[MaskedBatch]:
+    """Return the batches with their shares as parts of one large batch: see MaskedBatch.part."""
+    B, M = sum(len(batch.ids) for batch in batches), sum(len(batch.targets) for batch in batches)
+    return [b._replace(share=(len(b.ids) / B) / (len(b.targets) / M)) for b in batches]
 
 
 class Texts(NamedTuple):

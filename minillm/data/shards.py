@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.data.files import read_json, replacing, write_file
+from minillm.data.files import fill, read_json, replacing, write_file
 from minillm.errors import InputError, short
 
 FORMAT_VERSION = 2
@@ -141,7 +141,8 @@ class Shards:
         number of bytes that have been read, and their total.
         """
         mine = range(rank, len(self._files), ranks)
-        total = sum(self._files[number].stat().st_size for number in mine)
+        tokens = sum(int(self._ends[number]) - self._begin(number) for number in mine)
+        total = tokens * self.dtype.itemsize
         done = 0
         for number in mine:
             digest, end = hashlib.sha256(), int(self._ends[number])
@@ -169,14 +170,11 @@ class Shards:
 
 def _read_into(ids: NDArray, path: Path, first: int) -> None:
     """Fill an array with the ids of a file from ``first`` on."""
-    left = ids.data.cast("B")
-    with open(path, "rb", buffering=0) as file:
-        file.seek(first * ids.itemsize)
-        while left:
-            size = file.readinto(left)
-            if not size:
-                raise InputError(f"{path}: it has been cut short since it was opened")
-            left = left[size:]
+    try:
+        with open(path, "rb", buffering=0) as file:
+            fill(ids, file, str(path), first * ids.itemsize)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def check_size(path: Path, dtype: np.dtype, tokens: int) -> None:

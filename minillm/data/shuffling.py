@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm.data.files import naming
 from minillm.data.shards import Shards, write_part
 from minillm.errors import InputError
 from minillm.mpi import Ranks
@@ -80,7 +81,8 @@ def _scatter(shards: Shards, scratch: Path, count: int, seed: int, job: Ranks) -
         order = np.argsort(bucket_of, kind="stable")
         bounds = np.searchsorted(bucket_of[order], np.arange(count + 1))
         for bucket in np.unique(bucket_of).tolist():
-            with open(scratch / _name(bucket, job.rank), "ab") as file:
+            path = scratch / _name(bucket, job.rank)
+            with naming(path), open(path, "ab") as file:
                 for piece in _arranged(ids, ends, order[bounds[bucket] : bounds[bucket + 1]]):
                     file.write(piece.tobytes())
         start += int(ends[-1]) if len(ends) else 0

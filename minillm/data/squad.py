@@ -85,7 +85,9 @@ def read_squad(path: str | Path) -> list[Question]:
     - an answer that is not at its offset.
     """
     questions: list[Question] = []
-    for a, article in enumerate(entry(read_json(path), "data", list, f"{path}"), start=1):
+    for a, article in enumerate(
+        entry(read_json(path, regular=False), "data", list, f"{path}"), start=1
+    ):
         place = f"{path}, article {a}"
         for p, paragraph in enumerate(entry(article, "paragraphs", list, place), start=1):
             questions += _questions(paragraph, f"{place}, paragraph {p}", str(path))

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from minillm.data import documents as corpus
 from minillm.data.documents import Piece
 from minillm.data.duplicates import Digests, repeated
-from minillm.data.files import read_json
+from minillm.data.files import read_json, reading
 from minillm.data.python_texts import DEFAULT_TEXT
 from minillm.data.shards import (
     FORMAT_VERSION,
@@ -391,8 +391,9 @@ def _read_record(path: Path, dtype: np.dtype) -> dict[str, Any]:
     for shard in shards:
         file = path.parent / shard["file"]
         check_size(file, dtype, shard["tokens"])
-        with open(file, "rb") as opened:
-            if hashlib.file_digest(opened, "sha256").hexdigest() != shard["sha256"]:
+        with reading(file, regular=True) as opened:
+            digest = hashlib.file_digest(opened, "sha256")  # type: ignore[arg-type]
+            if digest.hexdigest() != shard["sha256"]:
                 raise changed(file)
     return record
 

@@ -4,8 +4,10 @@ The model decodes K hypotheses of each of B sources at a time.  The hypotheses o
 memory.  The state is a dictionary of arrays: see :func:`minillm.models.target.select`.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -13,9 +15,12 @@ from numpy.typing import NDArray
 
 from minillm._kernels import twinned
 from minillm.decoding.sampling import next_probabilities, require_finite, sample
+from minillm.errors import short
 from minillm.layers.types import State
 from minillm.models.target import select
 from minillm.ops.softmax import log_softmax
+
+WIDEST = 1000  # hypotheses of a source: every step sorts all of their extensions
 
 
 class Decoder(Protocol):
@@ -81,13 +86,17 @@ def beam_search(
     (Stopping as soon as ``beam`` are finished would be too early: every step also finishes
     improbable hypotheses, even if the model is sure that the output continues.)
 
-    With beam 1 this is the greedy choice.  InputError if the model's logits are NaN.
+    With beam 1 this is the greedy choice.  The widest beam is 1000.  InputError if the model's
+    logits are NaN.
 
     Source: Graves (2012), "Sequence transduction with recurrent neural networks",
     algorithm 1, in the form of Sutskever et al. (2014), section 3.2; the length
     normalisation is that of Bahdanau et al. (2015), section 5 (exponent 1).
     """
-    _require_positive(beam=beam, limit=limit)
+    _require_whole("beam", beam, WIDEST)
+    _require_whole("limit", limit)
+    if not 0 <= length_exponent <= 10:
+        raise ValueError(f"length_exponent: expected 0 to 10, found {short(length_exponent)}")
     finished: list[list[Hypothesis]] = [[] for _ in range(len(source))]
     sources = np.arange(len(source))  # which source each row of the arrays below is
     state = model.start(source, lengths)
@@ -128,7 +137,7 @@ def _unfinished(
 def _extend(totals: NDArray, logits: NDArray, weights: NDArray | None, count: int) -> _Step:
     """The ``count`` most probable one-token extensions of each row's hypotheses."""
     B, K, V = logits.shape
-    ids, log_p = most_probable(np.ascontiguousarray(logits).reshape(B * K, V), count)
+    ids, log_p = _most_probable(np.ascontiguousarray(logits).reshape(B * K, V), count)
     if not np.isfinite(log_p[:, 0]).all():
         require_finite(logits)
     # The most probable extensions are among the most probable ones of each hypothesis.
@@ -172,7 +181,7 @@ def _hypothesis(
 
 
 @twinned
-def most_probable(logits: NDArray, count: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def _most_probable(logits: NDArray, count: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return the ``count`` most probable ids of each row of logits (N, V), and their log p.
 
     -> ids, log_p (N, count), or (N, V) if V is less.  The most probable come first; among equal
@@ -204,26 +213,27 @@ def sample_outputs(
     The temperature is that of :func:`~minillm.decoding.sampling.next_probabilities`, but the log
     probability is that at temperature 1.  InputError if the model's logits are NaN.
     """
-    _require_positive(limit=limit)
+    _require_whole("limit", limit)
     B = len(source)
     state = model.start(source, lengths)
     ids = np.full((B, 1), model.config.bos)
-    written = np.empty((B, limit), np.int64)
+    written: list[NDArray[np.int64]] = []  # (B,) each
     log_probability, ended, T = np.zeros(B), np.zeros(B, bool), np.zeros(B, np.int64)
-    for t in range(limit):
+    for _ in range(limit):
         logits, _, state = model.step(ids, state)
         drawn = sample(next_probabilities(logits[:, 0], temperature), rng)  # (B,)
         log_p = _log_probabilities(logits)[np.arange(B), 0, drawn]
         log_probability += np.where(ended, 0, log_p)
         T += ~ended
         ended |= drawn == model.config.eos
-        written[:, t] = drawn
+        written.append(drawn)
         ids = drawn[:, None]
         if ended.all():
             break
+    outputs = np.stack(written, axis=1)
     return [
         Hypothesis(
-            written[b, : T[b] - ended[b]].tolist(),
+            outputs[b, : T[b] - ended[b]].tolist(),
             float(log_probability[b]),
             float(log_probability[b] / T[b]),
             None,
@@ -233,7 +243,7 @@ def sample_outputs(
     ]
 
 
-def _require_positive(**options: int) -> None:
-    for name, value in options.items():
-        if value < 1:
-            raise ValueError(f"{name}: expected 1 or more, found {value}")
+def _require_whole(name: str, value: int, most: float = math.inf) -> None:
+    if not isinstance(value, Integral) or isinstance(value, bool) or not 1 <= value <= most:
+        upper = "up" if most == math.inf else f"to {most}"
+        raise ValueError(f"{name}: expected a whole number from 1 {upper}, found {short(value)}")

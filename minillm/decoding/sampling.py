@@ -61,8 +61,8 @@ def next_probabilities(
 
     InputError for logits that are NaN.
     """
-    if not temperature >= 0:
-        raise ValueError(f"temperature: expected 0 or more, found {temperature}")
+    if not 0 <= temperature < np.inf:
+        raise ValueError(f"temperature: expected a finite number from 0, found {temperature}")
     if unknown := values.keys() - RULES.keys():
         raise TypeError(f"{min(unknown)}: expected one of {', '.join(RULES)}")
     logits = np.asarray(logits, np.float64)

@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 
 from minillm.decoding.sampling import next_probabilities, sample
 from minillm.layers.types import State
+from minillm.ops import _validate
+
+NO_IDS = np.zeros(0, np.int64)
 
 
 class LanguageModel(Protocol):
@@ -45,14 +48,15 @@ class Writer:
     ):
         self.model, self.rng = model, rng
         self.temperature, self.rules = temperature, rules
-        self.banned, self.stop = list(banned), frozenset(stop)
+        self.banned = _checked("banned", banned)
+        self.stop = frozenset(_checked("stop", stop).tolist())
         self._state = model.zero_state(1)
         self._logits: NDArray | None = None  # (V,) after the last id read
         self._drawn: list[int] = []  # the last id drawn, which the model has not read yet
 
     def read(self, ids: Sequence[int] | NDArray[np.integer]) -> None:
         """Continue the text with ``ids``, all in one pass of the model."""
-        text = np.array([*self._drawn, *ids], np.int64)
+        text = np.array([*self._drawn, *_checked("ids", ids)], np.int64)
         if len(text):
             logits, self._state = self.model.read(text[None], self._state)
             self._logits, self._drawn = logits[0], []
@@ -75,7 +79,14 @@ class Writer:
 
     def _draw(self) -> int:
         logits = np.array(self._logits, np.float64)
-        if self.banned:
+        if len(self.banned):
             logits[self.banned] = -np.inf
         p = next_probabilities(logits, self.temperature, **self.rules)
         return int(sample(p, self.rng))
+
+
+def _checked(name: str, ids: Sequence[int] | NDArray[np.integer]) -> NDArray[np.int64]:
+    """Return ids as an array; TypeError or ValueError unless all are whole numbers from 0 up."""
+    if len(ids) == 0:
+        return NO_IDS
+    return _validate.ids("Writer", name, np.asarray(ids), 2**63, (len(ids),))

@@ -1,10 +1,13 @@
 """The reader's desk: a folder with the files of exercises, and what was solved."""
 
 import json
+import re
 import runpy
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+
+import numpy as np
 
 from minillm.errors import InputError
 from minillm.exercises.declaration import Exercise
@@ -98,8 +101,19 @@ def _place(error: Exception, path: Path) -> str:
     what = f"{type(error).__name__}: {error}"
     if isinstance(error, SyntaxError):
         return f"line {error.lineno}: {what}"
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
-    if not frames:
+    trace = error.__traceback__
+    walked = zip(traceback.walk_tb(trace), traceback.extract_tb(trace), strict=True)
+    own = [(frame, at) for (frame, _), at in walked if frame.f_code.co_filename == str(path)]
+    if not own:
         return what
-    hole = "; the hole is not filled" if "llipsis" in str(error) else ""
-    return f"line {frames[-1].lineno}, {frames[-1].line}: {what}{hole}"
+    frame, at = own[-1]
+    empty = "llipsis" in str(error) or re.search(r"= \.\.\.$", path.read_text(), re.MULTILINE)
+    if empty:
+        what += "; the hole is not filled"
+    elif isinstance(error, ValueError):  # mostly shapes that do not fit
+        names = dict.fromkeys(re.findall(r"\w+", at.line or ""))
+        values = {**frame.f_globals, **frame.f_locals}
+        arrays = [name for name in names if isinstance(values.get(name), np.ndarray)]
+        shapes = ", ".join(f"{name} {values[name].shape}" for name in arrays)
+        what += f"; the shapes are {shapes}" if shapes else ""
+    return f"line {at.lineno}, {at.line}: {what}"

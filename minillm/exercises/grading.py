@@ -72,7 +72,10 @@ def _compare_pair(
         # A mistake usually spoils several gradients: the one with the fewest wrong coordinates is
         # nearest to it.
         name, gradient, truth, array, wrong = min(failures, key=lambda entry: entry[-1].mean())
+        others = ", ".join(entry[0] for entry in failures if entry[0] != name)
         key, where = _part(exercise, name, wrong, np.abs(gradient - truth))
+        if "all" in exercise.hints and len(failures) == len(names) and wrong.all():
+            key, where = "all", ""
         key = label if key not in exercise.hints and label in exercise.hints else key
         index = np.unravel_index(
             np.argmax(np.where(wrong, np.nan_to_num(np.abs(gradient - truth), nan=np.inf), -1)),
@@ -82,7 +85,7 @@ def _compare_pair(
         raise WrongAnswer(
             f"the gradient {name} is wrong at {wrong.sum()} of {wrong.size} coordinates{where}; "
             f"the worst is {_at(name, index)}: yours {gradient[index]:.6g}, numeric {numeric:.6g}"
-            f"{_in_case(label)}",
+            f"{_in_case(label)}{f'; also wrong: {others}' if others else ''}",
             key,
         )
     try:
@@ -98,9 +101,11 @@ def _part(exercise: Exercise, name: str, wrong: NDArray, error: NDArray) -> tupl
         if not np.take(wrong, -1, axis).any() and f"{name}:earlier" in exercise.hints:
             return f"{name}:earlier", ", none of them at the last time step"
     if name in exercise.gated:
-        parts = np.split(error, len(exercise.gates), axis=-1)
-        gate = exercise.gates[int(np.argmax([part.max() for part in parts]))]
-        if f"{name}:{gate}" in exercise.hints:
+        parts = np.split(np.where(wrong, error, 0), len(exercise.gates), axis=-1)
+        largest = [part.max() for part in parts]
+        gate = exercise.gates[int(np.argmax(largest))]
+        few = np.count_nonzero(largest) < 3  # else it is no gate's own fault
+        if few and f"{name}:{gate}" in exercise.hints:
             return f"{name}:{gate}", f", the worst in the part of {gate}"
     return name, ""
 

@@ -223,7 +223,8 @@ def read_weights(
     for second, (first, ours) in tied.items():
         if second in tensors:
             tensor = checked(folder, second, tensors[second], described[ours].shape)
-            if not np.array_equal(params[ours], tensor.mapped()):
+            expected = params[ours]
+            if not all(np.array_equal(expected[rows], piece) for rows, piece in tensor.pieces()):
                 raise InputError(
                     f"{tensor.path}: {second}: expected the weights of {first}, found others: "
                     "an output that is not tied to the embedding cannot be run"
@@ -245,7 +246,8 @@ def checked(folder: Path, name: str, tensor: Tensor | None, shape: tuple[int, ..
 
 def read_finite(tensor: Tensor, name: str, array: NDArray) -> None:
     """Read a tensor into an array, or a view of one.  InputError for NaN and infinities."""
-    array[...] = tensor.mapped()
+    for rows, piece in tensor.pieces():
+        array[rows] = piece
     if not np.isfinite(array).all():
         raise InputError(f"{tensor.path}: expected finite weights, found others in {name}")
 

@@ -6,23 +6,25 @@
     the rest   the tensors, each from its first offset to its second
 
 The library safetensors makes a second copy of all that it reads or writes.  Here a tensor is a part
-of the file until it is copied to its place, so that a model may be as large as the memory.
+of the file until it is read to its place, so that a model may be as large as the memory.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from minillm.data.files import reading, replacing
+from minillm.data.files import fill, reading, replacing
 from minillm.data.streams import OnDisk
 from minillm.errors import InputError, short
 
-PIECE = 1 << 20  # elements of an array on the disk that are copied at once
+PIECE = 1 << 16  # elements that are read at once
 
 _DTYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "BOOL": "|b1",
@@ -41,17 +43,30 @@ class Tensor:
     shape: tuple[int, ...]
     begin: int  # of its bytes in the file
 
-    def mapped(self) -> NDArray:
-        """The tensor as a part of the file, which is read when it is used.
+    def read(self) -> NDArray:
+        """The tensor, in memory."""
+        array = np.empty(self.shape, "<f4" if self.dtype == "BF16" else _DTYPES[self.dtype])
+        for rows, piece in self.pieces():
+            array[rows] = piece
+        return array
+
+    def pieces(self) -> Iterator[tuple[Any, NDArray]]:
+        """The tensor some rows at a time, which needs little memory: an index, and array[index].
 
         bfloat16, which NumPy lacks, becomes float32, because its bits are the upper half of one.
+        InputError if the file has been cut short since it was opened.
         """
-        if 0 in self.shape:  # no part of a file is empty
-            return np.zeros(self.shape, np.float32 if self.dtype == "BF16" else _DTYPES[self.dtype])
-        array = np.memmap(self.path, _DTYPES[self.dtype], "r", self.begin, self.shape)
-        if self.dtype == "BF16":
-            return (array.astype(np.uint32) << 16).view(np.float32)
-        return array.view(np.ndarray)
+        length, shape = (self.shape[0], self.shape[1:]) if self.shape else (1, ())
+        step = max(1, PIECE // max(1, prod(shape)))
+        at = self.begin
+        with reading(self.path, regular=True) as file:
+            for row in range(0, length, step):
+                piece = np.empty((min(step, length - row), *shape), _DTYPES[self.dtype])
+                fill(piece, file, str(self.path), at)
+                at += piece.nbytes
+                if self.dtype == "BF16":
+                    piece = (piece.astype(np.uint32) << 16).view(np.float32)
+                yield (slice(row, row + step), piece) if self.shape else (..., piece[0])
 
 
 def open_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -59,7 +74,7 @@ def open_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
     InputError if the file is missing, damaged or truncated, or has types that NumPy lacks.
     """
-    with reading(path) as file:
+    with reading(path, regular=True) as file:
         head = file.read(8)
         try:
             with safe_open(path, framework="numpy"):  # it checks the header and the file's length

@@ -51,7 +51,11 @@ class Attention:
             dhs, gradients = keys_backward(dmemory["memory.keys"])
             return dmemory["memory.values"] + dhs, None, gradients
 
-        return {"memory.keys": keys, "memory.values": hs, "memory.lengths": lengths}, backward
+        return {
+            "memory.keys": keys,
+            "memory.values": hs,
+            "memory.lengths": np.array(lengths),
+        }, backward
 
     def keys(self, params: Params, prefix: str, hs: NDArray, H: int) -> tuple[NDArray, Callable]:
         """hs (B, S, M) -> keys; by default, hs itself.  ``backward(dkeys)`` -> dhs, gradients."""

@@ -12,10 +12,14 @@ they are computed once and kept.  A cache is a dictionary.  For each attention l
 The arrays are written in place, because copying them at every step would cost as much as the step.
 If a cache is extended twice, with different tokens, neither result may see the tokens of the
 other.  So caches share ``written`` with the arrays, and copy both if ``written`` exceeds
-``lengths``.
+``lengths``.  Two threads may extend one cache at the same time: ``CLAIM`` lets one of them have the
+arrays.
 
 Legend: B batch, T new tokens, S room, M heads of keys, w their width.
 """
+
+import os
+import threading
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +27,12 @@ from numpy.typing import NDArray
 Cache = dict[str, NDArray]
 
 BLOCK = 64  # positions by which the room grows
+
+CLAIM = threading.Lock()  # held while a thread reads how much is written, and adds to it
+if hasattr(os, "register_at_fork"):  # no thread holds it in a child
+    os.register_at_fork(
+        before=CLAIM.acquire, after_in_parent=CLAIM.release, after_in_child=CLAIM.release
+    )
 
 
 def empty(B: int) -> Cache:
@@ -37,13 +47,17 @@ def extended(cache: Cache, counts: NDArray[np.int64], T: int) -> Cache:
     The layers write the new keys and values with :func:`append`.  ``cache`` itself is not
     changed; the arrays are shared where that is safe.
     """
-    start = cache["lengths"]
-    new, needed = cache | {"lengths": start + counts, "start": start}, max(start.tolist()) + T
-    if needed > cache["room"] or cache["written"].tolist() != start.tolist():
-        room = max(int(cache["room"]), -(-needed // BLOCK) * BLOCK)
-        new |= {"written": start.copy(), "room": np.array(room)}
-        new |= {name: _copy(array, room) for name, array in cache.items() if array.ndim == 4}
-    new["written"][:] = new["lengths"]
+    start = cache["lengths"].copy()
+    lengths, used = start + counts, max(start.tolist())
+    new = cache | {"lengths": lengths, "start": start}
+    with CLAIM:
+        free = used + T <= cache["room"] and cache["written"].tolist() == start.tolist()
+        if free:
+            cache["written"][:] = lengths
+    if not free:
+        room = max(int(cache["room"]), -(-(used + T) // BLOCK) * BLOCK)
+        new |= {"written": lengths.copy(), "room": np.array(room)}
+        new |= {name: _copy(array, used, room) for name, array in cache.items() if array.ndim == 4}
     return new
 
 
@@ -69,9 +83,9 @@ def append(cache: Cache, prefix: str, keys: NDArray, values: NDArray) -> tuple[N
     return whole[0], whole[1]
 
 
-def _copy(array: NDArray, room: int) -> NDArray:
-    """A copy with room for ``room`` positions."""
-    B, M, S, width = array.shape
+def _copy(array: NDArray, used: int, room: int) -> NDArray:
+    """A copy of the positions that are used, with room for ``room`` positions."""
+    B, M, _, width = array.shape
     new = np.zeros((B, M, room, width), array.dtype)
-    new[:, :, :S] = array
+    new[:, :, :used] = array[:, :, :used]
     return new

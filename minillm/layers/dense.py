@@ -22,7 +22,7 @@ from minillm import ops
 from minillm.layers.fresh import Draw, Fresh, uniform
 from minillm.layers.types import Params
 from minillm.ops import _validate
-from minillm.ops.linear import matmul, sum_of_rows
+from minillm.ops.linear import _matmul, _sum_of_rows
 
 
 def new_layer(prefix: str, I: int, O: int) -> dict[str, Fresh]:
@@ -50,30 +50,31 @@ def layer(
     weights, the other weights get no gradient.  Keeps x, W and whatever the activation keeps.
     """
     W, b = f"{prefix}.W{suffix}", f"{prefix}.b{suffix}"
-    weight = params[W]
-    z, linear_backward = ops.linear(x, weight, params.get(b))
+    z, linear_backward = ops.linear(x, params[W], params.get(b))
     y, activation_backward = (z, None) if activation is None else activation(z)
     upstream = _validate.upstream("dense", dy=z)
-    A, B = params.get(f"{W}.A"), params.get(f"{W}.B")
-    if A is not None and B is not None:
+    inputs, weight = x.view(), params[W].view()  # their shapes stay, whatever the caller does
+    has_lora = f"{W}.A" in params and f"{W}.B" in params
+    if has_lora:
+        A, B = params[f"{W}.A"].view(), params[f"{W}.B"].view()
         shapes = {W: (weight, "I O"), f"{W}.A": (A, "I R"), f"{W}.B": (B, "R O")}
         _validate.floats("dense", **shapes)
 
     def backward(dy, trained=None):
         dz = dy if activation_backward is None else activation_backward(dy)
-        if A is None and (trained is None or W in trained):
+        if not has_lora and (trained is None or W in trained):
             dx, *gradients = linear_backward(dz)
             return dx, dict(zip((W, b), gradients, strict=False))  # no db where there is no b
         # z = x W + b
         dz, gradients = upstream(dz), {}
         dx, _ = ops.linear(dz, weight.T)
-        rows, drows = x.reshape(-1, weight.shape[0]), dz.reshape(-1, weight.shape[1])
+        rows, drows = inputs.reshape(-1, weight.shape[0]), dz.reshape(-1, weight.shape[1])
         if b in params and (trained is None or b in trained):
-            gradients[b] = sum_of_rows(drows)
-        if A is not None and (trained is None or W in trained):
+            gradients[b] = _sum_of_rows(drows)
+        if has_lora and (trained is None or W in trained):
             # W = W_0 + A B
-            gradients[f"{W}.A"] = matmul(rows.T, matmul(drows, B.T))
-            gradients[f"{W}.B"] = matmul(matmul(rows, A).T, drows)
+            gradients[f"{W}.A"] = _matmul(rows.T, _matmul(drows, B.T))
+            gradients[f"{W}.B"] = _matmul(_matmul(rows, A).T, drows)
         return dx, gradients
 
     return y, backward

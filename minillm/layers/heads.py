@@ -1,6 +1,7 @@
 """Attention in heads: of a sequence to itself, to its cached past, and to another sequence.
 
-Each of N heads has its own queries, keys and values, of width D / N:
+A token's query says what it looks for, its key what it can be found by, and its value what it hands
+over.  Each of N heads has its own queries, keys and values, of width D / N:
 
     [q, k, v] = x W_qkv + b_qkv                         self-attention
     q = x W_q + b_q,  [k, v] = memory W_kv + b_kv       cross-attention
@@ -141,12 +142,14 @@ def attend(
 # --- attention weights, for plots ---------------------------------------------------
 
 
-def self_attention_weights(params: Params, prefix: str, x: NDArray, heads: int) -> NDArray:
-    """The softmax of a causal :func:`self_attention`: x (B, T, D) -> (B, N, T, T)."""
+def self_attention_weights(
+    params: Params, prefix: str, x: NDArray, heads: int, causal: bool = True
+) -> NDArray:
+    """The softmax of :func:`self_attention`: x (B, T, D) -> (B, N, T, T)."""
     qkv, _ = dense.layer(params, prefix, x, suffix="_qkv")
     q, k, _ = split_qkv(qkv, heads, heads)
-    T = x.shape[1]
-    return _weights(q, k, np.tril(np.ones((T, T), bool)))
+    every = np.ones((x.shape[1], x.shape[1]), bool)
+    return _weights(q, k, np.tril(every) if causal else every)
 
 
 def cross_attention_weights(

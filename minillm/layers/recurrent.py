@@ -77,11 +77,12 @@ def layer(
     entries = [f"{prefix}.{name}" for name in CELLS[cell].state]
     first, own_weights = [state[name] for name in entries], [params[name] for name in weights]
     (hs, *last), op_backward = CELLS[cell].run(x, *first, *own_weights, lengths=lengths)
+    by_ids = x.ndim == 2
 
     def backward(dhs, dstate=None):
         dlast = [(dstate or {}).get(name) for name in entries]
         gradients = op_backward(dhs, *dlast)
-        dx, *gradients = gradients if x.ndim == 3 else (None, *gradients)
+        dx, *gradients = (None, *gradients) if by_ids else gradients
         dfirst = dict(zip(entries, gradients, strict=False))
         return dx, dfirst, dict(zip(weights, gradients[len(entries) :], strict=True))
 
@@ -168,6 +169,7 @@ def stack(
     Source: Zaremba, Sutskever and Vinyals (2014), "Recurrent neural network
     regularization", for the place of the dropout.
     """
+    _require_own(state, prefix, cell, layers)
     last: State = {}
     backwards = []
     for number in range(layers):
@@ -258,6 +260,15 @@ def _lowest_trained(trained: Trained, prefix: str, embedding: str | None, layers
     return next(numbers, layers)
 
 
+def _require_own(state: State, prefix: str, cell: str, layers: int) -> None:
+    """ValueError for the state of another stack: of another cell, or with more layers or fewer."""
+    own = {f"{prefix}.{number}.{name}" for number in range(layers) for name in CELLS[cell].state}
+    start = f"{prefix}."
+    found = {name for name in state if name.startswith(start)}
+    if found != own:
+        raise ValueError(f"state: expected {sorted(own)}, found {sorted(found)}")
+
+
 def layer_step(params: Params, prefix: str, x: NDArray, state: State, cell: str) -> State:
     """Run one step of a layer without a backward, for generation: -> the new state.
 
@@ -278,6 +289,7 @@ def stack_step(
     params: Params, prefix: str, x: NDArray, state: State, cell: str, layers: int
 ) -> tuple[NDArray, State]:
     """Run one step of a stack, like :func:`layer_step`: -> h of the last layer, new state."""
+    _require_own(state, prefix, cell, layers)
     new: State = {}
     for number in range(layers):
         name = f"{prefix}.{number}"

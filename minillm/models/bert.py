@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.data.masking import MaskedBatch
-from minillm.layers import dense, embedding
+from minillm.layers import dense, embedding, heads
 from minillm.layers.block import backward_through, block, new_block, new_norm, norm
 from minillm.layers.dropout import dropout
 from minillm.layers.fresh import Fresh, Shape, normal, side_by_side
@@ -171,6 +171,14 @@ class BERT(base.Model[BERTConfig]):
         for layer in range(self.config.layers):
             x, _ = self.block(layer, x, lengths)
         return x
+
+    def attention_weights(self, ids: Ids, layer: int) -> NDArray:
+        """The attention weights of each head of a layer: ids (B, T) -> (B, N, T, T)."""
+        x, _ = self.embed(ids, None)
+        for below in range(layer):
+            x, _ = self.block(below, x)
+        prefix = f"blocks.{layer}.attention"
+        return heads.self_attention_weights(self.params, prefix, x, self.config.heads, causal=False)
 
     def embed(self, ids: Ids, segments: Ids | None, rng: Rng = None) -> tuple[NDArray, Backward]:
         """norm(E[id] + P[t] + S[segment]): ids (B, T) -> x (B, T, D).

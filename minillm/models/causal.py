@@ -34,7 +34,7 @@ from minillm.ops.softmax import log_softmax
 class CausalTransformer(NextTokenModel[Config]):
     """A Transformer that predicts each token from those before it: see the module."""
 
-    config: Any  # has ``context``, ``heads`` and ``vocabulary``
+    config: Any  # has ``context``, ``heads``, ``layers``, ``width`` and ``vocabulary``
     embed: Callable[..., Any]
     block: Callable[..., Any]
     hidden: Callable[..., Any]
@@ -69,6 +69,7 @@ class CausalTransformer(NextTokenModel[Config]):
         Raises ValueError if a row would exceed the context: :meth:`read` slides the window.
         """
         before = self.zero_state(len(ids)) if cache is None else cache
+        self._require_own(before, len(ids))
         counts = _counts(ids, lengths)
         self.check_fits(int((before["lengths"] + counts).max()))
         after = _extended(before, ids, counts)
@@ -79,8 +80,10 @@ class CausalTransformer(NextTokenModel[Config]):
         """The logits of the token after the last id, and the cache after it, for generation.
 
         ids (B, T) -> logits (B, V), cache.  Ids past lengths[b] (at least 1; None: T) are padding.
-        T may be any number: when a row's context is full, its window slides.
+        T may be any number: when a row's context is full, its window slides.  The state is not
+        changed, and several threads may go on from it.
         """
+        self._require_own(state, len(ids))
         counts = _counts(ids, lengths)
         if max((state["lengths"] + counts).tolist()) > self.config.context:
             ids, counts = self._window(ids, state, counts)
@@ -90,6 +93,18 @@ class CausalTransformer(NextTokenModel[Config]):
             return self.step(ids[:, 0], after), after
         y, _ = self.hidden(ids, cache=after)
         return self.predict(y[np.arange(len(ids)), counts - 1])[0], after
+
+    def _require_own(self, state: State, B: int) -> None:
+        """ValueError for the cache of a model of other sizes, or of other than B rows."""
+        c, ids, room = self.config, state["ids"], int(state["room"])
+        shape, count = (B, c.heads, room, c.width // c.heads), 2 * c.layers if room else 0
+        found = [(array.shape, array.dtype) for array in state.values() if array.ndim == 4]
+        if ids.shape != (B, c.context) or found != [(shape, self.dtype)] * count:
+            raise ValueError(
+                f"state: expected a cache with ids {B, c.context} and {count} {self.dtype} arrays "
+                f"{shape}, found ids {ids.shape} and {len(found)} arrays "
+                + " and ".join(sorted({f"{dtype} {shape}" for shape, dtype in found}))
+            )
 
     def _window(
         self, ids: NDArray, state: State, counts: NDArray[np.int64]
@@ -161,10 +176,15 @@ def _counts(ids: NDArray, lengths: NDArray | None) -> NDArray[np.int64]:
         raise ValueError("ids: expected one token or more in each row, found none")
     if lengths is None:
         return np.full(B, T)
-    counts = np.asarray(lengths, np.int64)
-    if counts.shape != (B,) or counts.min() < 1 or counts.max() > T:
-        raise ValueError(f"lengths: expected {B} numbers from 1 to {T}, found {lengths}")
-    return counts
+    counts = np.array(lengths)
+    if (
+        counts.dtype.kind not in "iu"
+        or counts.shape != (B,)
+        or counts.min() < 1
+        or counts.max() > T
+    ):
+        raise ValueError(f"lengths: expected {B} whole numbers from 1 to {T}, found {lengths}")
+    return counts.astype(np.int64)
 
 
 def _extended(cache: State, ids: NDArray, counts: NDArray[np.int64]) -> State:

@@ -137,6 +137,25 @@ class EncoderDecoder(base.Model[EncoderDecoderConfig]):
 
         return loss, backward
 
+    def forward(
+        self, source: NDArray, lengths: NDArray, inputs: NDArray
+    ) -> tuple[NDArray, Backward]:
+        """The logits of each target token, to look at each of them alone.
+
+        source (B, S), lengths (B,), inputs (B, T), BOS and the target without its last token ->
+        logits (B, T, V + 1).  ``backward(dlogits, trained=None)`` -> gradients.
+        """
+        state, encode_backward = self._encode(source, lengths)
+        attentional, decode_backward = self._decode(inputs, state, None)
+        logits, output_backward = dense.layer(self.params, "output", attentional)
+
+        def backward(dlogits, trained=None):
+            dattentional, of_output = output_backward(dlogits)
+            dstate, of_decoder = decode_backward(dattentional)
+            return merge_gradients(of_output, of_decoder, encode_backward(dstate, trained))
+
+        return logits, backward
+
     # --- the encoder ----------------------------------------------------------
 
     def _encode(self, source: NDArray, lengths: NDArray, rng: Rng = None) -> tuple[State, Backward]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from minillm import ops
 from minillm._kernels import twinned
 from minillm.layers import block, dense, heads
+from minillm.layers.cache import CLAIM
 from minillm.layers.types import State
 from minillm.models.base import Config, Model
 from minillm.models.target import teacher_forcing
@@ -49,12 +50,21 @@ class HypothesisWriter(Model[Config]):
     last_norm: Callable[..., Any]
     output: Callable[..., Any]
 
+    @property
+    def aligning_layer(self) -> int:
+        """The last layer but one, which aligns target words with source words best.
+
+        Source: Garg et al. (2019), "Jointly learning to align and translate with Transformer
+        models".
+        """
+        return max(self.config.layers - 2, 0)
+
     def start(self, source: NDArray, lengths: NDArray) -> State:
         """Read sources (B, S) -> the state before the first step, of one hypothesis each."""
         memory, _ = self.encode(source, lengths)
         state = {
             "past": np.zeros((len(source), 1, 0), np.int64),
-            "memory.lengths": lengths,
+            "memory.lengths": np.array(lengths),
             "shared.count": np.zeros(1, np.int64),
         }
         for layer in range(self.config.layers):
@@ -69,11 +79,9 @@ class HypothesisWriter(Model[Config]):
         """One step of K hypotheses of each source, which share the source's memory.
 
         ids (B, K) -> logits (B, K, V + 1), attention weights (B, K, S), new state.  The weights
-        are the mean over the heads of the last layer but one, because these align target words
-        with source words best.
+        are the mean over the heads of the aligning layer.
         """
-        layer = max(self.config.layers - 2, 0)
-        logits, weights, state = self._step(ids, state, layer)
+        logits, weights, state = self._step(ids, state, self.aligning_layer)
         return logits, weights.mean(axis=1), state
 
     def attention_weights(
@@ -92,6 +100,7 @@ class HypothesisWriter(Model[Config]):
         """Like :meth:`step`, with the weights of all heads of the layer ``shown``: (B, N, K, S)."""
         p, N, lengths = self.params, self.config.heads, state["memory.lengths"]
         options = {"post_norm": self.config.post_norm}
+        self._require_own(state)
         B, K, T = state["past"].shape
         x, _ = self.embed(self.target_E, ids.reshape(B * K, 1), start=T)
         x = x.reshape(B, K, self.config.width)
@@ -115,6 +124,24 @@ class HypothesisWriter(Model[Config]):
         logits, _ = dense.layer(self.output(), "output", y)
         return logits, weights, state
 
+    def _require_own(self, state: State) -> None:
+        """ValueError for the state of a model of other sizes, or one mixed from two."""
+        c, B = self.config, len(state["past"])
+        memory = (B, c.heads, state["memory.0.keys"].shape[2], c.width // c.heads)
+        pool = (len(state["shared.0.keys"]), c.width)
+        expected = {
+            f"{kind}.{layer}.{name}": shape
+            for layer in range(c.layers)
+            for kind, shape in (("memory", memory), ("shared", pool))
+            for name in ("keys", "values")
+        }
+        found = {name: a.shape for name, a in state.items() if a.dtype.kind == "f"}
+        for name in sorted(expected.keys() | found.keys()):
+            if found.get(name) != expected.get(name):
+                raise ValueError(
+                    f"state: {name}: expected {expected.get(name)}, found {found.get(name)}"
+                )
+
 
 def _with_room(state: State, count: int) -> State:
     """The state with a new row of the pool for each hypothesis, added to its ``past``.
@@ -122,17 +149,20 @@ def _with_room(state: State, count: int) -> State:
     A row is never overwritten, because it may be in the past of other states.
     """
     B, K, _ = state["past"].shape
-    first = int(state["shared.count"][0])
+    with CLAIM:  # other threads may add rows to the same pool
+        first = int(state["shared.count"][0])
+        free = first + count <= len(state["shared.0.keys"])
+        if free:
+            state["shared.count"] += count
     rows = first + np.arange(count).reshape(B, K, 1)
     state = state | {"past": np.concatenate([state["past"], rows], axis=2)}
-    if first + count > len(state["shared.0.keys"]):
-        state["shared.count"] = state["shared.count"].copy()
+    if not free:
+        state["shared.count"] = np.array([first + count])
         for name, pool in state.items():
             if name.startswith("shared.") and pool.ndim == 2:
                 larger = np.empty((GROWTH * (first + count), pool.shape[1]), pool.dtype)
                 larger[:first] = pool[:first]
                 state[name] = larger
-    state["shared.count"] += count
     return state
 
 
@@ -150,18 +180,22 @@ def attend_to_past(
     keys and values (R, D) are the pool.  Hypothesis k of source b has the rows past[b, k] (T,), the
     last of which is written here.
     """
-    (B, K, D), R = x.shape, len(keys)
-    rows = _validate.ids("attend_to_past", "past", past, R)
+    (B, K, D), keys, values = x.shape, keys.view(), values.view()
+    shapes = {"x": (x, "B K D"), "keys": (keys, "R D"), "values": (values, "R D")}
+    R = _validate.floats("attend_to_past", **shapes)["R"]
+    rows = _validate.ids("attend_to_past", "past", past, R, (B, K, past.shape[-1]))
+    if D % N:
+        raise ValueError(f"attend_to_past: N: expected a divisor of D = {D}, found {N}")
     qkv, _ = dense.layer(params, prefix, x, suffix="_qkv")
     q, keys[rows[..., -1]], values[rows[..., -1]] = np.split(qkv, 3, axis=-1)
-    query, k, v = (x.reshape(-1, N, D // N) for x in (np.ascontiguousarray(q), keys, values))
-    context = attend_to_rows(query, k, v, rows.reshape(B * K, -1))
+    query, k, v = (np.ascontiguousarray(part).reshape(-1, N, D // N) for part in (q, keys, values))
+    context = _attend_to_rows(query, k, v, rows.reshape(B * K, -1))
     y, _ = dense.layer(params, prefix, context.reshape(B, K, D), suffix="_o")
     return y, None
 
 
 @twinned
-def attend_to_rows(
+def _attend_to_rows(
     query: NDArray, keys: NDArray, values: NDArray, rows: NDArray[np.int64]
 ) -> NDArray:
     """Attention of single queries, each to its own rows of a pool of keys and values.

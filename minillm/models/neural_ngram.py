@@ -26,6 +26,7 @@ from minillm.layers.fresh import Fresh, normal
 from minillm.layers.gradients import merge_gradients
 from minillm.layers.types import Ids, Rng, State
 from minillm.models import base, sizes
+from minillm.ops import _validate
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,9 @@ class NeuralNGram(base.NextTokenModel[NeuralNGramConfig]):
 
         ids (B, T) -> logits (B, V), state.
         """
+        # Ids before the last n - 1 are not looked up, but are checked all the same.
+        shape = (len(state["context"]), *np.shape(ids)[-1:])
+        ids = _validate.ids("read", "ids", ids, self.config.vocabulary, shape)
         text = np.concatenate([state["context"], ids], axis=1)  # (B, n - 2 + T)
         logits, _ = self._predict(text[:, 1 - self.config.order :])
         return logits, self._state_after(text)

@@ -42,6 +42,7 @@ from numpy.typing import NDArray
 
 from minillm._kernels import twinned
 from minillm.models import sizes as checks
+from minillm.ops import _validate
 
 Ids = NDArray[np.int32]
 Floats = NDArray[np.floating]
@@ -66,13 +67,14 @@ class Counts:
 def count_ngrams(text: Ids, order: int, start: int) -> list[Counts]:
     """Count the n-grams of length 1 to order of a text (T,); the list begins with length 1.
 
-    The ids are in 0..start.  start, the largest, opens a sentence: it occurs only
-    as the first word of an n-gram.
+    The ids are in 0..start; ValueError for any other.  start, the largest, opens a
+    sentence: it occurs only as the first word of an n-gram.
 
     The n-gram that ends at a place of the text consists of a context, which ends at
     the place before, and the word at the place.  Its suffix ends at the place, too.
     `models/ngram_streams.py` counts texts larger than memory.
     """
+    text = checked_ids("count_ngrams", "text", text, start)
     V = start + 1
     word, zeros = np.arange(V, dtype=np.int32), np.zeros(V, np.int32)
     count = np.bincount(text, minlength=V)
@@ -86,6 +88,11 @@ def count_ngrams(text: Ids, order: int, start: int) -> list[Counts]:
     return levels
 
 
+def checked_ids(caller: str, name: str, ids: NDArray[np.integer], start: int) -> Ids:
+    """Return integers (T,) as int32.  ValueError unless they are in 0..start."""
+    return _validate.ids(caller, name, ids, start + 1, (np.size(ids),)).astype(np.int32)
+
+
 def count_longer(
     text: Ids, before: Ids, ending: Ids, V: int
 ) -> tuple[NDArray[np.int64], Ids, NDArray[np.int64], Ids]:
@@ -96,7 +103,7 @@ def count_longer(
     key that ends at each place, or -1.
     """
     exists = (before >= 0) & (text != V - 1)
-    keys, index, count = count_keys(before[exists].astype(np.int64) * V + text[exists])
+    keys, index, count = _count_keys(before[exists].astype(np.int64) * V + text[exists])
     suffix = np.empty(len(keys), np.int32)
     suffix[index] = ending[exists]
     place = np.full(len(text), -1, np.int32)
@@ -121,7 +128,7 @@ def split_keys(keys: NDArray[np.int64], V: int) -> tuple[Ids, Ids]:
 
 
 @twinned
-def count_keys(
+def _count_keys(
     keys: NDArray[np.int64],
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
     """Count equal keys: keys (T,), none negative -> distinct, places, counts.
@@ -134,7 +141,7 @@ def count_keys(
 
 
 @twinned
-def find_children(first: Ids, words: Ids, contexts: Ids, last: Ids) -> Ids:
+def _find_children(first: Ids, words: Ids, contexts: Ids, last: Ids) -> Ids:
     """Look n-grams up: contexts (T,), last words (T,) -> numbers (T,), or -1.
 
     The n-grams of context c have the numbers first[c] to first[c + 1] - 1, in the order
@@ -280,7 +287,8 @@ def kneser_ney_discounts(n: NDArray[np.int64]) -> Floats:
         Y = n1 / (n1 + 2 n2)        D_r = r - (r + 1) Y n_{r+1} / n_r        r = 1, 2, 3
 
     where n_r n-grams have a count of r.  If there are too few counts for these estimates, or
-    if an estimate is not above 0, the discounts are 0.5, 1 and 1.5.
+    if an estimate is not above 0, the discounts are 0.5, 1 and 1.5.  The estimates maximise the
+    likelihood of n-grams that are left out one by one, approximately (chapter 1 of the book).
     Source: Chen and Goodman (1999), section 3.
     """
     D = [0, 0.5, 1, 1.5]
@@ -334,8 +342,8 @@ class NGramConfig:
             if id is not None and not 0 <= id < self.vocabulary:
                 raise ValueError(f"{name}: expected an id in 0..{self.vocabulary - 1}, found {id}")
         checks.check_one_of(self, "smoothing", tuple(SMOOTHINGS))
-        if not self.k > 0:
-            raise ValueError(f"k: expected above 0, found {self.k}")
+        if not 0 < self.k < np.inf:
+            raise ValueError(f"k: expected above 0 and finite, found {self.k}")
         if sorted(self.prune) != list(self.prune):  # else an n-gram might lose its context
             raise ValueError(f"prune: expected counts that do not fall, found {self.prune}")
 
@@ -375,11 +383,12 @@ class NGram:
         self.config, self.params = config, params
         check_params(config, params)
 
-    def probabilities(self, ids: Ids) -> Floats:
+    def probabilities(self, ids: NDArray[np.integer]) -> Floats:
         """Return log10 p of each token given those before it: ids (T,) -> (T,) float64.
 
         The starts of sentences in ids are given, not predicted: log10 p is 0 there.
         """
+        ids = checked_ids("probabilities", "ids", ids, self.config.start)
         log_p = self.params["log_p.1"][:][ids].astype(np.float64)
         number = ids
         for n in range(2, self.config.order + 1):
@@ -392,7 +401,7 @@ class NGram:
     def _look_up(self, n: int, context: Ids, ids: Ids, log_p: Floats) -> Ids:
         """Return the numbers of the n-grams of length n; change log_p to what they say."""
         params = self.params
-        number = find_children(params[f"first.{n}"], params[f"word.{n}"], context, ids)
+        number = _find_children(params[f"first.{n}"], params[f"word.{n}"], context, ids)
         known, seen = context >= 0, number >= 0
         log_p[known] += params[f"backoff.{n - 1}"][context[known]]
         log_p[seen] = params[f"log_p.{n}"][number[seen]]
@@ -403,6 +412,7 @@ class NGram:
         log10, unknown_log10, tokens, unknown = 0.0, 0.0, 0, 0
         before = np.zeros(0, np.int32)
         for chunk in chunks:
+            chunk = checked_ids("score", "chunks", chunk, self.config.start)
             ids = np.concatenate([before, chunk])
             log_p = self.probabilities(ids)[len(before) :]
             is_unknown = chunk == (-1 if self.config.unknown is None else self.config.unknown)
@@ -416,6 +426,8 @@ class NGram:
     def distribution(self, context: Sequence[int]) -> Floats:
         """Return log10 p of every word after the context: (V,) float64."""
         params = self.params
+        ids = np.array(context) if len(context) else np.zeros(0, np.int32)
+        context = checked_ids("distribution", "context", ids, self.config.start).tolist()
         log_p = params["log_p.1"].astype(np.float64)
         context = context[max(0, len(context) - self.config.order + 1) :]
         # From the shortest context to the longest: (c), (b c), (a b c).
@@ -429,6 +441,12 @@ class NGram:
             log_p[params[f"word.{n}"][children]] = params[f"log_p.{n}"][children]
         log_p[log_p <= IMPOSSIBLE] = -np.inf
         return log_p[: self.config.vocabulary]
+
+    def longest_context(self, context: Sequence[int]) -> int:
+        """Return how many of the last ids of the context make the longest one that was seen."""
+        most = min(len(context), self.config.order - 1)
+        lengths = range(1, most + 1)
+        return sum(self._number(context[len(context) - length :]) >= 0 for length in lengths)
 
     def _number(self, ngram: Sequence[int]) -> int:
         """Return the number of an n-gram among those of its length, or -1."""
@@ -458,6 +476,8 @@ class NGram:
         ids (B, T) -> logits (B, V), state.  The logit of an impossible word is very small,
         but finite.
         """
+        shape = (len(state["context"]), *np.shape(ids)[-1:])
+        ids = _validate.ids("read", "ids", ids, self.config.start + 1, shape)
         context = self._context_after(np.concatenate([state["context"], ids], axis=1))
         log_p = np.stack([self.distribution(row[row >= 0].tolist()) for row in context])
         return np.maximum(log_p, IMPOSSIBLE) * np.log(10), {"context": context}

@@ -52,10 +52,11 @@ from minillm.models.ngram import (
     NGram,
     NGramConfig,
     Score,
-    count_keys,
+    _count_keys,
+    _find_children,
+    checked_ids,
     count_longer,
     counts_of_counts,
-    find_children,
     interpolate,
     log10_of,
     place_of,
@@ -125,7 +126,8 @@ def count_in_streams(
     V, ranks, keep = start + 1, streams.ranks, streams.spill.keep
     count = np.zeros(V, np.int64)
     for chunk in chunks:
-        count += np.bincount(chunk[:], minlength=V)
+        ids = checked_ids("count_in_streams", "chunks", chunk[:], start)
+        count += np.bincount(ids, minlength=V)
     ranks.sum(count)
     # Equal shares of the text: a frequent word has many n-grams.
     shares = count.sum() * np.arange(1, ranks.size) / ranks.size
@@ -208,7 +210,7 @@ def _merged(
             bound = min(keys[-1] for keys, rest in zip(parts, more, strict=True) if rest)
             parts = [keys[: np.searchsorted(keys, bound, "right")] for keys in parts]
         sizes = [len(keys) for keys in parts]
-        distinct, place, _ = count_keys(np.concatenate(parts))
+        distinct, place, _ = _count_keys(np.concatenate(parts))
         counts, suffixes = (
             np.concatenate(
                 [
@@ -551,7 +553,7 @@ class NGramOnDisk(NGram):
             contexts_here, last = context[here] - np.int32(contexts.start), ids[here]
             ngrams = slice(int(first[0]), int(first[-1]))
             words = params[f"word.{n}"][ngrams]
-            child = find_children(first - first[0], words, contexts_here, last)
+            child = _find_children(first - first[0], words, contexts_here, last)
             log_p[here] += params[f"backoff.{n - 1}"][contexts][contexts_here]
             seen = here[child >= 0]
             child = child[child >= 0]

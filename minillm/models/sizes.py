@@ -1,5 +1,6 @@
 """The checks of a model's configuration, and its sizes in words."""
 
+import math
 from dataclasses import fields
 from typing import Any
 
@@ -20,11 +21,12 @@ def sizes_of(config: Any) -> str:
 
 
 def check_at_least(config: Any, least: int, *names: str) -> None:
-    """ValueError for a field below ``least``, or for an absurd number of layers."""
+    """ValueError for a field below ``least``, infinite or NaN, or an absurd number of layers."""
     for name in names:
         value = getattr(config, name)
-        if value < least:
-            raise ValueError(f"{name}: expected {least} or more, found {value}")
+        if not least <= value < math.inf:
+            upper = ", but finite" if value == math.inf else ""
+            raise ValueError(f"{name}: expected {least} or more{upper}, found {value}")
         if name == "layers" and value > MOST_LAYERS:
             raise ValueError(f"{name}: expected {MOST_LAYERS:,} or less, found {value}")
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from minillm import ops
 from minillm.layers import dense
 from minillm.layers.types import Gradients, Ids, State
+from minillm.ops import _validate
 from minillm.ops._padding import length_mask
 
 
@@ -65,6 +66,7 @@ def target_loss(
 
     The padding is left out before the output layer, because that layer is wide.
     """
+    lengths = _validate.sequence_lengths("target_loss", lengths, *targets.shape)
     real = length_mask(lengths, targets.shape[1])  # (B, T)
     logits, output_backward = dense.layer(params, "output", hs[real])  # (tokens, V)
     loss, loss_backward = ops.cross_entropy(logits, targets[real], label_smoothing=label_smoothing)

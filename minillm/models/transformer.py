@@ -40,6 +40,7 @@ from minillm.layers.block import backward_through, block, new_block, new_norm, n
 from minillm.layers.dropout import dropout
 from minillm.layers.fresh import Fresh, glorot, normal
 from minillm.layers.gradients import merge_gradients
+from minillm.layers.heads import self_attention_weights
 from minillm.layers.positions import sinusoids
 from minillm.layers.types import Backward, Rng
 from minillm.models import sizes
@@ -209,6 +210,31 @@ class Transformer(HypothesisWriter[TransformerConfig]):
         p, c = self.params, self.config
         options |= {"activation": ops.relu, "post_norm": c.post_norm, "dropout": c.dropout}
         return block(p, prefix, x, c.heads, rng=rng, **options)
+
+    def self_attention_weights(self, source: NDArray, inputs: NDArray | None = None) -> NDArray:
+        """The attention weights of all layers of the encoder, (L, B, N, S, S).
+
+        With ``inputs`` (B, T), BOS and the target without its last token, those of the decoder,
+        (L, B, N, T, T).  source (B, S) has no padding.
+        """
+        c, p, all_weights = self.config, self.params, []
+        past: dict[str, Any] = {}
+        lengths = np.full(len(source), source.shape[1])
+        side, E, ids = "encoder", self.source_E, source
+        if inputs is not None:
+            memory, _ = self.encode(source, lengths)
+            side, E, ids = "decoder", self.target_E, inputs
+            past = {"causal": True, "memory": memory, "memory_lengths": lengths}
+        x, _ = self.embed(E, ids)
+        for layer in range(c.layers):
+            b = f"{side}.{layer}"
+            y = x if c.post_norm else norm(p, f"{b}.norm_1", x)[0]
+            weights = self_attention_weights(
+                p, f"{b}.attention", y, c.heads, causal=side == "decoder"
+            )
+            all_weights.append(weights)
+            x, _ = self._block(b, x, None, **past)
+        return np.stack(all_weights)
 
     def last_norm(self, prefix: str, x: NDArray) -> tuple[NDArray, Callable]:
         """The norm that pre-norm needs after a stack.  ``backward(dy)`` -> dx, gradients."""

@@ -33,8 +33,9 @@ descent".
 """
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,9 +79,6 @@ class Word2VecConfig:
 class Word2Vec:
     """A word2vec model.
 
-    params: ``vectors`` (V, D), one for each word; ``outputs``, a row for each word (V, D)
-    or, for hierarchical softmax, for each inner node of the tree (V - 1, D).
-
     counts (V,) says how often each word occurs in the text.  Raises TypeError or ValueError
     where they do not fit.
     """
@@ -101,13 +99,24 @@ class Word2Vec:
         # Each row begins at a multiple of 64 bytes, so that a vector register never crosses
         # a cache line.  The padding stays zero.
         self._W_in, self._W_out = _aligned(V, D, dtype), _aligned(rows, D, dtype)
-        self.params = {"vectors": self._W_in[:, :D], "outputs": self._W_out[:, :D]}
         if rng is not None:
             # Twice as wide as in the authors' program: small texts are learned faster.
             self.params["vectors"][:] = rng.uniform(-1 / D, 1 / D, (V, D))
         self._keep = keep_table(counts, config.subsample)
         self._share, self._alias = alias_table((counts / counts.max()) ** config.power)
         self._paths = huffman_paths(counts if config.negative == 0 else counts[:0])
+
+    @property
+    def params(self) -> Mapping[str, Floats]:
+        """The weights by name: they can be changed, not replaced.
+
+        ``vectors`` (V, D), one for each word; ``outputs``, a row for each word (V, D) or, for
+        hierarchical softmax, for each inner node of the tree (V - 1, D).
+
+        >>> model.params["vectors"][:] = new  # doctest: +SKIP
+        """
+        D = self.config.dimension
+        return MappingProxyType({"vectors": self._W_in[:, :D], "outputs": self._W_out[:, :D]})
 
     @property
     def matrices(self) -> tuple[Floats, Floats]:
@@ -138,11 +147,16 @@ class Word2Vec:
         starts = _validate.ids(op, "starts", starts, len(ids) + 1, (len(rates) + 1,))
         if starts[0] != 0 or starts[-1] != len(ids) or (starts[1:] < starts[:-1]).any():
             raise ValueError(f"{op}: starts: expected to ascend from 0 to {len(ids)}")
+        rates = np.ascontiguousarray(rates, np.float64)
+        if rates.ndim != 1:
+            raise ValueError(f"{op}: rates: expected shape ({len(rates)},), found {rates.shape}")
+        if not ((rates >= 0) & (rates < np.inf)).all():
+            raise ValueError(f"{op}: rates: expected finite numbers from 0, found others")
         path_starts, path_nodes, path_labels = self._paths
-        return train_sentences(
+        return _train_sentences(
             words=ids.astype(np.int32),
             starts=starts,
-            rates=np.ascontiguousarray(rates, np.float64),
+            rates=rates,
             W_in=self._W_in,
             W_out=self._W_out,
             keep=self._keep,
@@ -173,7 +187,7 @@ def _aligned(rows: int, D: int, dtype: type) -> Floats:
 
 
 @twinned
-def train_sentences(
+def _train_sentences(
     words: Ids,
     starts: NDArray[np.int64],
     rates: NDArray[np.float64],

@@ -8,6 +8,7 @@ argument, what was expected and what was found:
 """
 
 import functools
+import math
 import numbers
 from collections.abc import Callable
 from typing import Any, Literal
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 Order = Literal["C", "K"]
 
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))  # in this machine's byte order
+_MOST_BYTES = 2**40
 _ARRAYS = (np.ndarray, np.memmap)  # not matrices or masked arrays: their * and @ differ
 
 
@@ -31,8 +33,8 @@ def floats(op: str, **arguments: tuple[NDArray, str]) -> dict[str, int]:
     >>> floats("linear", x=(np.ones((2, 3)), "... I"), W=(np.ones((3, 5)), "I O"))
     {'I': 3, 'O': 5}
 
-    Raises TypeError for anything but float32 or float64 arrays of one dtype, and ValueError
-    for a shape that does not fit.
+    Raises TypeError for anything but float32 or float64 arrays of one dtype, ValueError
+    for a shape that does not fit, and MemoryError for an array of more than 1 TiB.
     """
     described = []
     for name, (array, axes) in arguments.items():
@@ -52,6 +54,12 @@ def _sizes(op: str, *arguments: tuple[str, str, np.dtype, tuple[int, ...]]) -> d
         if dtype != first_dtype:
             raise TypeError(
                 f"{op}: {name}: expected {first_dtype}, the dtype of {first_name}, found {dtype}"
+            )
+        # Only a view that repeats its numbers is larger: work on it would not end, and the sizes
+        # that a kernel computes could exceed 64 bits.
+        if (size := math.prod(shape) * dtype.itemsize) > _MOST_BYTES:
+            raise MemoryError(
+                f"{op}: {name}: expected at most {_MOST_BYTES} bytes, found {size}, shape {shape}"
             )
         _fit(op, name, shape, axes, sizes)
     return sizes
@@ -156,8 +164,8 @@ def number(op: str, name: str, value: Any) -> float:
 def positive(op: str, name: str, value: Any) -> float:
     """Return a number above 0 as a float."""
     checked = number(op, name, value)
-    if not checked > 0:
-        raise ValueError(f"{op}: {name}: expected above 0, found {value}")
+    if not 0 < checked < math.inf:
+        raise ValueError(f"{op}: {name}: expected above 0 and finite, found {value}")
     return checked
 
 

@@ -25,7 +25,7 @@ def tanh(x: NDArray) -> tuple[NDArray, Callable]:
     def backward(dy):
         return upstream(dy) * (1 - y**2)
 
-    return y, backward
+    return y.view(), backward
 
 
 def sigmoid(x: NDArray) -> tuple[NDArray, Callable]:
@@ -40,7 +40,7 @@ def sigmoid(x: NDArray) -> tuple[NDArray, Callable]:
     def backward(dy):
         return upstream(dy) * y * (1 - y)
 
-    return y, backward
+    return y.view(), backward
 
 
 def relu(x: NDArray) -> tuple[NDArray, Callable]:
@@ -53,6 +53,7 @@ def relu(x: NDArray) -> tuple[NDArray, Callable]:
     Boltzmann machines".
     """
     _validate.floats("relu", x=(x, "..."))
+    x = x.view()
     y = np.maximum(x, 0)
     upstream = _validate.upstream("relu", dy=y)
 
@@ -72,6 +73,7 @@ def silu(x: NDArray) -> tuple[NDArray, Callable]:
     it is the "swish" of Ramachandran, Zoph and Le (2017).
     """
     _validate.floats("silu", x=(x, "..."))
+    x = x.view()
     s = logistic(x)
     y = x * s
     upstream = _validate.upstream("silu", dy=y)

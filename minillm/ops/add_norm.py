@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from minillm._kernels import twinned
 from minillm.ops import _validate
-from minillm.ops.layer_norm import layer_norm_backward, layer_norm_forward
+from minillm.ops.layer_norm import _layer_norm_backward, _layer_norm_forward
 
 
 def add_norm(
@@ -38,17 +38,17 @@ def add_norm(
     x_, gain_, bias_ = _validate.contiguous(x, gain, bias)
     rows = x_.reshape(-1, D)
     if h is None:
-        total, (y, *kept) = rows, layer_norm_forward(rows, gain_, bias_, epsilon)
+        total, (y, *kept) = rows, _layer_norm_forward(rows, gain_, bias_, epsilon)
     else:
         added_rows = np.ascontiguousarray(h).reshape(-1, D)
-        total, y, *kept = add_norm_forward(rows, added_rows, gain_, bias_, epsilon)
+        total, y, *kept = _add_norm_forward(rows, added_rows, gain_, bias_, epsilon)
     outputs = total.reshape(shape), y.reshape(shape)
     upstream = _validate.upstream("add_norm", dtotal=outputs[0], dy=outputs[1])
     alone = h is None  # the backward keeps no h
 
     def backward(dtotal, dy):
         dtotal, dy = (d.reshape(-1, D) for d in upstream(dtotal, dy))
-        dx, dgain, dbias = add_norm_backward(dtotal, dy, total, gain_, *kept)
+        dx, dgain, dbias = _add_norm_backward(dtotal, dy, total, gain_, *kept)
         dx = dx.reshape(shape)
         return (dx, dgain, dbias) if alone else (dx, dx, dgain, dbias)
 
@@ -56,21 +56,21 @@ def add_norm(
 
 
 @twinned
-def add_norm_forward(
+def _add_norm_forward(
     x: NDArray, h: NDArray, gain: NDArray, bias: NDArray, epsilon: float
 ) -> tuple[NDArray, NDArray, NDArray, NDArray]:
     """x, h (N, D), gain, bias (D,) -> total, y (N, D), mean, inverse_std (N,)."""
     total = x + h
-    y, mean, inverse_std = layer_norm_forward(total, gain, bias, epsilon)
+    y, mean, inverse_std = _layer_norm_forward(total, gain, bias, epsilon)
     return total, y, mean, inverse_std
 
 
 @twinned
-def add_norm_backward(
+def _add_norm_backward(
     dtotal: NDArray, dy: NDArray, total: NDArray, gain: NDArray, mean: NDArray, inverse_std: NDArray
 ) -> tuple[NDArray, NDArray, NDArray]:
     """dtotal, dy, total (N, D), gain (D,), mean, inverse_std (N,) -> dx (N, D), dgain, dbias."""
     # y = layer_norm(total)
-    dx, dgain, dbias = layer_norm_backward(dy, total, gain, mean, inverse_std)
+    dx, dgain, dbias = _layer_norm_backward(dy, total, gain, mean, inverse_std)
     # total is an output as well
     return dtotal + dx, dgain, dbias

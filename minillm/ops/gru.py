@@ -64,12 +64,12 @@ def gru(
     x, sizes = _validate.floats_or_ids("gru", x, "B T I", **states_and_weights, **biases)
     steps = _validate.sequence_lengths("gru", lengths, sizes["B"], sizes["T"])
     x, h0, W_x, W_h, b_x, b_h = _validate.contiguous(x, h0, W_x, W_h, b_x, b_h)
-    hs, h_last, gates, h_n = gru_forward(x, h0, W_x, W_h, b_x, b_h, steps)
+    hs, h_last, gates, h_n = _gru_forward(x, h0, W_x, W_h, b_x, b_h, steps)
     upstream = _validate.upstream("gru", dhs=hs, dh_last=h_last)
 
     def backward(dhs, dh_last=None):
         dhs, dh_last = upstream(dhs, dh_last)
-        gradients = gru_backward(
+        gradients = _gru_backward(
             dhs=dhs,
             dh_last=dh_last,
             x=x,
@@ -87,7 +87,7 @@ def gru(
 
 
 @twinned
-def gru_forward(
+def _gru_forward(
     x: Inputs, h0: Array, W_x: Array, W_h: Array, b_x: Array, b_h: Array, lengths: Lengths
 ) -> tuple[Array, Array, Array, Array]:
     """x (B, T, I), h0 (B, H), W_x (I, 3H), W_h (H, 3H), b_x and b_h (3H,)
@@ -116,7 +116,7 @@ def _cell(a_x: Array, a_h: Array, h_prev: Array) -> tuple[Array, Array, Array]:
 
 
 @twinned
-def gru_backward(
+def _gru_backward(
     dhs: Array,
     dh_last: Array,
     x: Inputs,

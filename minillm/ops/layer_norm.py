@@ -21,9 +21,13 @@ def layer_norm(
     ``backward(dy)`` -> dx, dgain, dbias.  Keeps x, gain, and the mean and
     1 / sqrt(variance + eps) of each row.  x_hat is computed again.
 
-    Each x also changes the mean and the variance of its row.  Adding a constant to the row
-    does not change x_hat.  Neither does a step along x_hat itself (apart from eps).  Both
-    components of dx_hat = gain dy are therefore subtracted.
+    Each x also changes the mean and the variance of its row.  With r = 1 / sqrt(variance + eps),
+    the slope of the mean by x_i is 1 / D, that of r is -r^2 x_hat_i / D, and that of x_hat_j is
+
+        r ([i = j] - 1 / D - x_hat_j x_hat_i / D)
+
+    Adding a constant to the row does not change x_hat.  Neither does a step along x_hat itself
+    (apart from eps).  Both components of dx_hat = gain dy are therefore subtracted.
 
         dx = (dx_hat - mean(dx_hat) - x_hat mean(dx_hat x_hat)) / sqrt(variance + eps)
 
@@ -36,19 +40,19 @@ def layer_norm(
     shape, D = x.shape, x.shape[-1]
     x_, gain_, bias_ = _validate.contiguous(x, gain, bias)
     rows = x_.reshape(-1, D)
-    y, mean, inverse_std = layer_norm_forward(rows, gain_, bias_, epsilon)
+    y, mean, inverse_std = _layer_norm_forward(rows, gain_, bias_, epsilon)
     upstream = _validate.upstream("layer_norm", dy=y.reshape(shape))
 
     def backward(dy):
         drows = upstream(dy).reshape(-1, D)
-        dx, dgain, dbias = layer_norm_backward(drows, rows, gain_, mean, inverse_std)
+        dx, dgain, dbias = _layer_norm_backward(drows, rows, gain_, mean, inverse_std)
         return dx.reshape(shape), dgain, dbias
 
     return y.reshape(shape), backward
 
 
 @twinned
-def layer_norm_forward(
+def _layer_norm_forward(
     x: NDArray, gain: NDArray, bias: NDArray, epsilon: float
 ) -> tuple[NDArray, NDArray, NDArray]:
     """x (N, D), gain (D,), bias (D,) -> y (N, D), mean (N,), inverse_std (N,)."""
@@ -59,7 +63,7 @@ def layer_norm_forward(
 
 
 @twinned
-def layer_norm_backward(
+def _layer_norm_backward(
     dy: NDArray, x: NDArray, gain: NDArray, mean: NDArray, inverse_std: NDArray
 ) -> tuple[NDArray, NDArray, NDArray]:
     """dy, x (N, D), gain (D,), mean, inverse_std (N,) -> dx (N, D), dgain (D,), dbias (D,)."""

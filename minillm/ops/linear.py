@@ -27,32 +27,32 @@ def linear(x: NDArray, W: NDArray, b: NDArray | None = None) -> tuple[NDArray, C
     shape, weights = x.shape, W.view()
     rows = x.reshape(-1, W.shape[0])
     bias = None if b is None else np.ascontiguousarray(b)
-    y = matmul(rows, weights, bias).reshape(*shape[:-1], W.shape[1])
+    y = _matmul(rows, weights, bias).reshape(*shape[:-1], W.shape[1])
     upstream = _validate.upstream("linear", dy=y)
 
     def backward(dy):
         drows = upstream(dy).reshape(-1, weights.shape[1])
         # y = x W + b
-        dx = matmul(drows, weights.T).reshape(shape)
-        dW = matmul(rows.T, drows)
+        dx = _matmul(drows, weights.T).reshape(shape)
+        dW = _matmul(rows.T, drows)
         if bias is None:
             return dx, dW
-        db = sum_of_rows(drows)
+        db = _sum_of_rows(drows)
         return dx, dW, db
 
     return y, backward
 
 
 @twinned
-def matmul(a: NDArray, b: NDArray, bias: NDArray | None = None) -> NDArray:
+def _matmul(a: NDArray, b: NDArray, bias: NDArray | None = None) -> NDArray:
     """Multiply two matrices: (M, K) by (K, N) -> (M, N), in C order; plus a bias (N,).
 
-    Any strides will do, so a transpose is passed as a view: ``matmul(x.T, dy)``.
+    Any strides will do, so a transpose is passed as a view: ``_matmul(x.T, dy)``.
     """
     return a @ b if bias is None else a @ b + bias
 
 
 @twinned
-def sum_of_rows(x: NDArray) -> NDArray:
+def _sum_of_rows(x: NDArray) -> NDArray:
     """x (M, N) -> (N,)."""
     return x.sum(axis=0)

@@ -60,12 +60,12 @@ def lstm(
     x, sizes = _validate.floats_or_ids("lstm", x, "B T I", **states, **weights)
     steps = _validate.sequence_lengths("lstm", lengths, sizes["B"], sizes["T"])
     x, h0, c0, W_x, W_h, b = _validate.contiguous(x, h0, c0, W_x, W_h, b)
-    hs, h_last, c_last, gates, cs = lstm_forward(x, h0, c0, W_x, W_h, b, steps)
+    hs, h_last, c_last, gates, cs = _lstm_forward(x, h0, c0, W_x, W_h, b, steps)
     upstream = _validate.upstream("lstm", dhs=hs, dh_last=h_last, dc_last=c_last)
 
     def backward(dhs, dh_last=None, dc_last=None):
         dhs, dh_last, dc_last = upstream(dhs, dh_last, dc_last)
-        gradients = lstm_backward(
+        gradients = _lstm_backward(
             dhs=dhs,
             dh_last=dh_last,
             dc_last=dc_last,
@@ -85,7 +85,7 @@ def lstm(
 
 
 @twinned
-def lstm_forward(
+def _lstm_forward(
     x: Inputs, h0: Array, c0: Array, W_x: Array, W_h: Array, b: Array, lengths: Lengths
 ) -> tuple[Array, Array, Array, Array, Array]:
     """x (B, T, I), h0 and c0 (B, H), W_x (I, 4H), W_h (H, 4H), b (4H,)
@@ -113,7 +113,7 @@ def _cell(a: Array, c_prev: Array) -> tuple[Array, Array, Array]:
 
 
 @twinned
-def lstm_backward(
+def _lstm_backward(
     dhs: Array,
     dh_last: Array,
     dc_last: Array,

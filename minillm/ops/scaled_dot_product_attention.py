@@ -44,8 +44,9 @@ def scaled_dot_product_attention(
     q, k and v may be slices of larger arrays, such as a cache.  They are not copied if their
     last axis is contiguous.
 
-    Without the scale, scores would grow like sqrt(D).  The weights would come close to 0 and 1,
-    where the softmax has hardly any gradient.
+    A score is a sum of D products.  If they are independent and have variance 1, the score has
+    variance D.  Without the scale, the weights would come close to 0 and 1, where the softmax has
+    hardly any gradient.
 
     Raises TypeError or ValueError where dtypes, shapes, lengths or start do not fit.
     Source: Vaswani et al. (2017), "Attention is all you need", equation 1; without
@@ -68,11 +69,11 @@ def scaled_dot_product_attention(
     if causal:  # keys after the last query (the free part of a cache) are masked for all queries
         steps = np.clip(first + T, 0, steps)
     inputs = _strided(q), _strided(k), _strided(v), steps, causal, first
-    y, log_sums = scaled_attention_forward(*inputs)
+    y, log_sums = _scaled_attention_forward(*inputs)
     upstream = _validate.upstream(op, "K", dy=y)
 
     def backward(dy):
-        return scaled_attention_backward(_strided(upstream(dy)), *inputs, log_sums)
+        return _scaled_attention_backward(_strided(upstream(dy)), *inputs, log_sums)
 
     return y, backward
 
@@ -98,7 +99,7 @@ def _allowed(lengths: Lengths, causal: bool, start: Lengths, T: int, S: int) -> 
 
 
 @twinned
-def scaled_attention_forward(
+def _scaled_attention_forward(
     query: Array, keys: Array, values: Array, lengths: Lengths, causal: bool, start: Lengths
 ) -> tuple[Array, Array]:
     """query (B, N, T, D), keys (B, M, S, D), values (B, M, S, E), start (B,)
@@ -112,7 +113,7 @@ def scaled_attention_forward(
 
 
 @twinned
-def scaled_attention_backward(
+def _scaled_attention_backward(
     dcontext: Array,
     query: Array,
     keys: Array,

@@ -35,7 +35,7 @@ def softmax(x: NDArray) -> tuple[NDArray, Callable]:
     def backward(dy):
         return softmax_backward(upstream(dy), y)
 
-    return y, backward
+    return y.view(), backward
 
 
 def exponentials(x: NDArray) -> tuple[NDArray, NDArray, NDArray]:

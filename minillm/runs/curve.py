@@ -218,7 +218,7 @@ def read_results(folder: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     records = []
-    with reading(path) as file:
+    with reading(path, regular=True) as file:
         for number, line in enumerate(bounded_lines(file, str(path)), start=1):
             place = f"{path}, line {number}"
             record = json_object(line, place)

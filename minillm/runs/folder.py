@@ -36,9 +36,11 @@ from numpy.typing import NDArray
 
 from minillm.data.files import (
     bounded_lines,
+    check_regular,
     json_object,
     naming,
     read_json,
+    read_json_list,
     reading,
     remove_temporaries,
     write_file,
@@ -147,9 +149,10 @@ class RunFolder:
     def begin(self) -> None:
         """Begin a new run.  An old one remains until the new one is complete; other files remain.
 
-        InputError if a folder has the name of one of a run's files.
+        InputError if a folder or a pipe has the name of one of a run's files.
         """
         for name in _FILES:
+            check_regular(self.path / name)
             if (self.path / name).is_dir():
                 raise InputError(f"{self.path / name}: expected a file of a run, found a folder")
         self._place = self.path / _NEW
@@ -157,7 +160,7 @@ class RunFolder:
         with naming(self.path):
             self._place.mkdir(parents=True)
         for name, file in self.attached.items():
-            self._write(name, file.read_bytes())
+            self._write(name, _content(file))
 
     def replaces(self) -> bool:
         """Return whether an old run is still here, because the new one is not yet complete."""
@@ -188,7 +191,7 @@ class RunFolder:
         if not whole.is_dir():
             return
         if (whole / _LIST).exists():
-            new = json.loads((whole / _LIST).read_bytes())
+            new = read_json_list(whole / _LIST)
             for name in _FILES:
                 with naming(self.path / name):
                     if (whole / name).exists():
@@ -244,7 +247,7 @@ class RunFolder:
         other.begin()
         for name in _FILES:
             if (self.path / name).exists() and name != "config.json":
-                other.save_file(name, (self.path / name).read_bytes())
+                other.save_file(name, _content(self.path / name))
         other.save_json("config.json", self.load_json("config.json"))
 
     # Weights
@@ -267,16 +270,9 @@ class RunFolder:
 
         InputError for a number that is not finite, unless ``allow_nan``.
         """
-        return {name: np.array(array) for name, array in self.map_model(allow_nan).items()}
-
-    def map_model(self, allow_nan: bool = False) -> dict[str, NDArray]:
-        """Return the weights as read-only memory maps of the file.
-
-        The system loads pages when they are used, and may drop them again.
-        """
         path = self.model_path
         tensors, _ = _open_tensors(path)
-        weights = {name: tensor.mapped() for name, tensor in tensors.items()}
+        weights = {name: tensor.read() for name, tensor in tensors.items()}
         for name, array in weights.items():
             if not (allow_nan or array.dtype.kind != "f" or np.isfinite(array).all()):
                 raise InputError(
@@ -289,7 +285,7 @@ class RunFolder:
         """Return a digest of the stored best weights."""
         self.settle()
         digest = hashlib.sha256()
-        with reading(self.model_path) as file:
+        with reading(self.model_path, regular=True) as file:
             while block := file.read(1 << 20):
                 digest.update(block)
         return digest.hexdigest()
@@ -310,7 +306,7 @@ class RunFolder:
     def load_resume(self) -> tuple[dict[str, np.ndarray], dict]:
         """Return the arrays and values written by :meth:`save_resume`."""
         tensors, values = _open_tensors(self._place / self.resume_path.name)
-        return {name: np.array(tensor.mapped()) for name, tensor in tensors.items()}, values
+        return {name: tensor.read() for name, tensor in tensors.items()}, values
 
     # Metrics
 
@@ -318,6 +314,7 @@ class RunFolder:
     def append_metrics(self, record: dict) -> None:
         """Add a line to ``metrics.jsonl``."""
         path = self._place / "metrics.jsonl"
+        check_regular(path)
         with naming(path), open(path, "a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
@@ -330,7 +327,7 @@ class RunFolder:
         records: list[dict] = []
         if not path.exists():
             return records
-        with reading(path) as file:
+        with reading(path, regular=True) as file:
             for number, line in enumerate(bounded_lines(file, str(path)), start=1):
                 if line.endswith(b"\n"):
                     place = f"{path}, line {number}"
@@ -346,10 +343,12 @@ class RunFolder:
         self._write("metrics.jsonl", "".join(kept).encode())
 
     def _write(self, name: str, data: bytes) -> None:
+        check_regular(self._place / name)
         with naming(self.path / name):
             write_file(self._place / name, data)
 
     def _write_tensors(self, name: str, arrays: Mapping[str, np.ndarray], values: dict) -> None:
+        check_regular(self._place / name)
         values = {"format_version": FORMAT_VERSION, **values}
         with naming(self.path / name):
             write_tensors(self._place / name, arrays, {"minillm": json.dumps(values)})
@@ -376,12 +375,17 @@ def _open_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
     return tensors, values
 
 
+def _content(path: Path) -> bytes:
+    with reading(path, regular=True) as file:
+        return file.read()
+
+
 def _check_record(record: dict, place: str) -> None:
     """InputError for a line of metrics without a step, or with a value that is not a number."""
     step = record.get("step")
     if type(step) is not int or not 0 <= step < 2**63:
         raise InputError(f"{place}: expected a JSON object with a whole number as 'step'")
-    for name in ("loss", "validation_loss", "seconds"):
+    for name in ("loss", "validation_loss", "ngram_loss", "seconds"):
         value = record.get(name, 0)
         if isinstance(value, bool) or not isinstance(value, int | float) or value > 1e300:
             raise InputError(f"{place}: {name}: expected a number, found {short(value)}")

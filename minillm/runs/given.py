@@ -13,9 +13,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from minillm.data.files import naming
 from minillm.errors import InputError, short
 from minillm.runs.folder import DATA_FILES
 from minillm.runs.kind import Kind
+from minillm.text.vocabulary import check_encodable
 
 TEXT, LINES = DATA_FILES
 
@@ -59,11 +61,8 @@ def write(
 
 
 def _written(path: Path, pieces: Iterable[str]) -> Path:
-    try:
-        with open(path, "w", encoding="utf-8", newline="") as file:
-            file.writelines(pieces)
-    except UnicodeEncodeError as error:
-        raise InputError(f"expected text, found half of a character: {error}") from None
+    with naming(path), open(path, "w", encoding="utf-8", newline="") as file:
+        file.writelines(pieces)
     return path
 
 
@@ -76,6 +75,7 @@ def _json(values: dict[str, str]) -> str:
 def _text(value: object, name: str) -> str:
     if not isinstance(value, str):
         raise InputError(f"{name}: expected a text, found {short(value)}")
+    check_encodable(value, name)
     return value
 
 

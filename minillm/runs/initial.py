@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from minillm.errors import InputError
+from minillm.errors import InputError, short
 from minillm.runs.kind import Data, Job, Kind, Parts
 from minillm.runs.opening import check_baseline, has_additions, scale_of, weights_from
 from minillm.runs.run import Run
@@ -172,9 +172,9 @@ def unfrozen(names: Collection[str], freeze: str | None) -> list[str]:
         if len(left) == len(names):
             raise InputError("--freeze: expected a number: this model has no encoder")
         return left
-    if not freeze.isdecimal() or not int(freeze) <= top:
+    if not freeze.isdecimal() or len(freeze) > 9 or int(freeze) > top:
         raise InputError(
-            f"--freeze: expected a number from 0 to {top}, or encoder; found {freeze[:60]!r}"
+            f"--freeze: expected a number from 0 to {top}, or encoder; found {short(freeze)}"
         )
     return [name for name in names if depth[name] >= int(freeze)]
 

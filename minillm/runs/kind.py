@@ -10,6 +10,7 @@ that a new kind is ``models/x.py``, ``runs/kinds/x.py`` and their tests.
 import importlib
 import inspect
 import math
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
@@ -83,8 +84,9 @@ class Evaluation:
     part: str | None = None  # "validation" or "test", of a built-in set
     beam: int = 5
     length_exponent: float = 1.0
-    beside: bool = False  # set a classifier of texts beside TF-IDF with logistic regression
+    beside: bool = False  # set the model beside a simple one: TF-IDF, or the best n-gram
     title: str = ""  # of the files, in the results
+    report: Callable[[str], None] = warnings.warn  # called with what cannot be measured here
 
 
 class Kind:
@@ -92,10 +94,10 @@ class Kind:
 
     In addition to the methods below, a kind defines those of its abilities: ``write``,
     ``hypotheses``, ``attention``, ``cross_attention``, ``classify``, ``answers``, ``vectors``,
-    ``fill``, ``embed``, ``export``.  Each takes the run, then the arguments of the method of the
-    same name of :class:`minillm.runs.run.Run`.  A kind that does not use the training loop defines
-    ``train(job)``, which returns False if it was interrupted.  A kind that reads files of other
-    programs defines ``import_file(file, folder)``.
+    ``fill``, ``embed``, ``look``, ``export``.  Each takes the run, then the arguments of the method
+    of the same name of :class:`minillm.runs.run.Run`.  A kind that does not use the training loop
+    defines ``train(job)``, which returns False if it was interrupted.  A kind that reads files of
+    other programs defines ``import_file(file, folder)``.
     """
 
     name: ClassVar[str]
@@ -185,10 +187,6 @@ class Kind:
     def open_vocabulary(self, values: dict[str, Any]) -> Any:
         """Return a vocabulary from its JSON form; ValueError if it is damaged."""
         return vocabulary_from_dict(values)
-
-    def read_weights(self, folder: RunFolder, allow_nan: bool) -> dict[str, NDArray]:
-        """Return the stored weights."""
-        return folder.load_model(allow_nan)
 
     def build(self, config: Any, vocabularies: Mapping[str, Any], weights: Weights) -> Any:
         """Return a model with these weights.  ValueError where they do not fit the config."""

@@ -30,7 +30,7 @@ def load(path: str | Path, allow_nan: bool = False) -> Run:
     folder = RunFolder(path)
     stored = read_config(folder)
     vocabularies = open_vocabularies(folder, stored)
-    weights = stored.kind.read_weights(folder, allow_nan)
+    weights = folder.load_model(allow_nan)
     if has_additions(stored.settings):
         weights = _with_baseline(folder, stored, weights)
     model = _build(folder, stored, vocabularies, weights)

@@ -1,7 +1,7 @@
 """The shared parts of encoder-decoders: pairs of texts, translations, and their measures."""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import MISSING, dataclass, replace
 from itertools import islice
 from textwrap import shorten
@@ -14,8 +14,11 @@ from minillm.data import Minibatches, Sequences, registry
 from minillm.data.pairs import Pair, PairData, read_pairs
 from minillm.decoding import Translation, Translator
 from minillm.errors import InputError
+from minillm.look.inside import MOST, Inside
+from minillm.look.reading import Translated
 from minillm.metrics import frequency_loss
 from minillm.runs.kind import Data, Evaluation, Job, Kind, Parts, Results
+from minillm.runs.looking import inside_of
 from minillm.runs.run import Run
 from minillm.runs.settings import (
     Facts,
@@ -103,6 +106,9 @@ class PairKind(Kind):
         "target": ("vocabulary.target.json", "target_vocabulary"),
     }
 
+    # How the model reads a source and a target: see minillm.look.reading.
+    reading: ClassVar[Callable[..., Translated]]
+
     def sizes(self, settings: Any) -> dict[str, Any]:
         """Return fields of the model's config that follow from settings with other names."""
         return {}
@@ -157,6 +163,42 @@ class PairKind(Kind):
         translator = Translator(run.model, run.source, run.target, longest, limit)
         return translator.translate(texts, **options)
 
+    def look(self, run: Run, text: str, target: str | None = None) -> Inside:
+        """See :meth:`minillm.runs.run.Run.look`; without a target, it is the model's output."""
+        longest, eos = min(run.settings.max_length, MOST), len(run.target)
+        limit = min(run.data["longest_target"], MOST)
+        translator = Translator(run.model, run.source, run.target, longest, limit)
+        source, _ = translator.encode([text], ["TEXT"]).padded(np.zeros(1, int))
+        if target is None:
+            hypothesis = translator.translate([text])[0][0].hypothesis
+            ids = [*hypothesis.ids, *[eos] * hypothesis.ended]
+            notes = ["the target is the model's own output"]
+        else:
+            ids = [*run.target.encode(target, "--target"), eos]
+            notes = ["the target is the given one"]
+            if len(ids) > MOST:
+                raise InputError(f"--target: expected at most {MOST - 1} tokens, found {len(ids)}")
+        logits, by_source, by_target, attention = self.reading(run.model, source[0], np.array(ids))
+
+        def label(id: int) -> str:
+            return "(end)" if id == eos else run.target.show(id)
+
+        return inside_of(
+            run,
+            run.target,
+            np.zeros(0, np.int64),
+            unit="token",
+            tokens=[label(id) for id in ids],
+            ids=np.array(ids),
+            label=label,
+            source=[run.source.show(int(id)) for id in source[0]],
+            logits=np.concatenate([logits, np.full_like(logits[:1], np.nan)]).astype(np.float64),
+            gradient=by_target,
+            source_gradient=by_source,
+            attention=attention,
+            notes=notes,
+        )
+
     def sample(self, run: Run) -> Iterator[str]:
         """Yield outputs for a few held-out sources."""
         held_out = dict(islice(open_data(run.data).pairs("validation"), EXAMPLES))
@@ -182,6 +224,8 @@ class PairKind(Kind):
                 f"{name}: expected at most {longest} tokens on a side, as the model was trained, "
                 f"found {left_out} pairs with more"
             )
+        if missing := not_measured(run):
+            evaluation.report(missing)
         nats = mean_loss(run.model, Minibatches(columns, BATCH, 0), count_tokens)
         references: dict[str, list[str]] = {}
         for source, target in pairs:
@@ -203,12 +247,26 @@ class PairKind(Kind):
         }
 
 
+def is_pronunciation(run: Run) -> bool:
+    """Return whether outputs are phonemes, which have measures of their own."""
+    return registry.task_of(run.data["data"]) == "pronunciation"
+
+
+def not_measured(run: Run) -> str:
+    """Return a line about measures whose packages are not installed, or nothing."""
+    missing = {} if is_pronunciation(run) else metrics.missing_packages()
+    if not missing:
+        return ""
+    packages = " and ".join(dict.fromkeys(missing.values()))
+    return f'not measured: {", ".join(missing)}: install {packages}, or the extra "metrics"'
+
+
 def output_results(
     run: Run, outputs: Sequence[str], references: Sequence[Sequence[str]]
 ) -> Results:
     """Return the usual measures of the task, for outputs against their references."""
     split = run.target.split
-    if registry.task_of(run.data["data"]) == "pronunciation":
+    if is_pronunciation(run):
         return {
             "word_error_rate": 1 - metrics.exact_match(outputs, references),
             "phoneme_error_rate": metrics.token_error_rate(outputs, references, split),

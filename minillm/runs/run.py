@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from minillm.decoding import Translation
 from minillm.errors import InputError
+from minillm.look.page import Page
 from minillm.models.vectors import Vectors
 from minillm.runs import given
 from minillm.runs.folder import RunFolder
@@ -141,6 +142,32 @@ class Run:
         Layers and heads are counted from 0.
         """
         return self._ability("attention")(self, text, layer, head)
+
+    def look(self, text: Any, beside: "Run | None" = None, target: str | None = None) -> Any:
+        """Return a page that shows what the model does with a text: see :mod:`minillm.look`.
+
+        A notebook shows it; ``save(file)`` writes it, and ``inside`` has its numbers.  ``beside``
+        is another run, whose predictions of the same text, or of the same output, are set beside
+        these.  ``target`` is the output of a translator to look at; by default it is its own.
+
+        >>> minillm.load("runs/first").look("The while statement")  # doctest: +SKIP
+        """
+        if not isinstance(text, str):
+            return [self.look(one, beside, target) for one in text]
+        options = {}
+        if target is not None:
+            if "target" not in self.vocabularies:
+                raise InputError(
+                    f"--target: expected a run of a translator with it, found {self.kind.name!r}"
+                )
+            options["target"] = target
+        elif beside is not None and "target" in self.vocabularies:
+            options["target"] = self.translate(text)
+        inside = self._ability("look")(self, text, **options)
+        if beside is None:
+            return Page(inside)
+        options = options if "target" in beside.vocabularies else {}
+        return Page(inside, beside._ability("look")(beside, text, **options))
 
     def classify(self, items: Any, places: Sequence[str] | None = None) -> Any:
         """Return the label of each text, or of each image (its pixels, 0 to 1), as Classified.

@@ -11,6 +11,7 @@ from minillm.decoding import Writer
 from minillm.errors import InputError
 from minillm.metrics import frequency_loss
 from minillm.runs.adaptation import gained_and_forgotten, with_replay
+from minillm.runs.best_ngram import best_ngram, results_beside
 from minillm.runs.kind import Evaluation, Job, Kind, Parts, Results
 from minillm.runs.run import Run
 from minillm.runs.settings import config_from
@@ -88,7 +89,16 @@ class TextKind(Kind):
         )
 
     def closing(self, job: Job, parts: Parts, summary: Summary) -> Iterator[str]:
-        """Return the gain and loss in perplexity, if the model was adapted."""
+        """Yield the loss of the best n-gram; if the model was adapted, its gain and loss."""
+        if not summary.interrupted:
+            task: Any = parts.task
+            best = best_ngram(
+                task.windows.ids, task.validation_ids, parts.vocabularies["tokenizer"]
+            )
+            job.folder.append_metrics(
+                {"step": summary.step, "ngram_loss": best.nats, "ngram_order": best.order}
+            )
+            yield best.describe(parts.unit)
         if job.data.get("init"):
             yield from gained_and_forgotten(job)
 
@@ -110,7 +120,8 @@ class TextKind(Kind):
         """Return nats and bits per token, per byte and per character, and perplexity."""
         name, ids = evaluation_ids(run, evaluation)
         nats, tokens = self.nats_on(run, ids)
-        return results_on(name, run.tokenizer, ids, nats, tokens)
+        results = results_on(name, run.tokenizer, ids, nats, tokens)
+        return results | results_beside(run, ids) if evaluation.beside else results
 
     def nats_on(self, run: Run, ids: Ids) -> tuple[float, int]:
         """Return the mean loss on a text, in nats per token, and the number of tokens."""

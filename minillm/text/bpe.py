@@ -98,7 +98,10 @@ def split_words(text: str) -> list[bytes]:
 
     >>> split_words("Don't  say été!")[:4]
     [b'Don', b"'t", b' ', b' say']
+
+    InputError for a lone surrogate.
     """
+    check_encodable(text, "text")
     data, ends = text.encode(), word_ends(text)
     return [data[start:end] for start, end in pairwise([0, *ends.tolist()])]
 
@@ -242,7 +245,7 @@ def merge(word: bytes, table: MergeTable) -> list[int]:
 
 
 @twinned
-def encode_words(data: bytes, ends: NDArray[np.int64], table: MergeTable) -> NDArray[np.int32]:
+def _encode_words(data: bytes, ends: NDArray[np.int64], table: MergeTable) -> NDArray[np.int32]:
     """The numbers of the tokens of words, (T,): word w is data[ends[w - 1] : ends[w]].
 
     Each different word is merged once.
@@ -284,7 +287,7 @@ class BytePairs(Vocabulary):
         ids: of the 256 bytes, the merged pairs and the specials, in this order; None: 0, 1, 2 and
         so on.  Two merges may make the same token.  ValueError if these do not fit together.
         """
-        self.merges, self.specials = list(merges), list(specials)
+        self.merges, self.specials = list(merges), check_texts(list(specials), "specials")
         numbers = {token: number for number, token in enumerate(BYTES)}
         self._table = MergeTable(_numbered(self.merges, numbers), len(numbers))
         for special in self.specials:
@@ -334,12 +337,12 @@ class BytePairs(Vocabulary):
     def _encode(self, texts: list[str]) -> list[NDArray[np.int32]]:
         """The ids of each of several texts without special tokens."""
         if len(texts) == 1:  # there are no places to find
-            return [self._ids[encode_words(texts[0].encode(), word_ends(texts[0]), self._table)]]
+            return [self._ids[_encode_words(texts[0].encode(), word_ends(texts[0]), self._table)]]
         data = list(map(str.encode, texts))
         starts = np.cumsum([0, *map(len, data)])
         ends = [word_ends(text) + start for text, start in zip(texts, starts, strict=False)]
         joined = np.concatenate([np.zeros(0, np.int64), *ends])
-        numbers = encode_words(b"".join(data), joined, self._table)
+        numbers = _encode_words(b"".join(data), joined, self._table)
         ids, reached = self._ids[numbers], np.cumsum(self._lengths[numbers])  # in bytes
         cuts = np.searchsorted(
             reached, starts, side="right"
@@ -348,13 +351,13 @@ class BytePairs(Vocabulary):
 
     def decode(self, ids: Iterable[int], unknown_words: Iterable[str] = ()) -> str:
         """The text of ``ids``; bytes that are not UTF-8 become U+FFFD."""
-        return b"".join([self.tokens[id] for id in ids]).decode("utf-8", "replace")
+        return b"".join([self.token(id) for id in ids]).decode("utf-8", "replace")
 
     def stream(self, ids: Iterable[int], unknown_words: Iterable[str] = ()) -> Iterator[str]:
         """The text of ``ids`` in pieces; a character is held back until it is complete."""
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         for id in ids:
-            if piece := decoder.decode(self.tokens[id]):
+            if piece := decoder.decode(self.token(id)):
                 yield piece
         if piece := decoder.decode(b"", final=True):
             yield piece
@@ -365,7 +368,7 @@ class BytePairs(Vocabulary):
 
     def show(self, id: int) -> str:
         """A token as a label of a plot; bytes of a part of a character as ``\\xe2``."""
-        return visible(self.tokens[id].decode("utf-8", "backslashreplace"))
+        return visible(self.token(id).decode("utf-8", "backslashreplace"))
 
     def to_dict(self) -> dict:
         """The JSON form: the merges as numbers of tokens, the 256 bytes first."""

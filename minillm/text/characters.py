@@ -27,7 +27,7 @@ class Characters(Vocabulary):
     unit = "character"
 
     def __init__(self, tokens: Sequence[str]):
-        self.tokens = list(tokens)
+        self.tokens = check_texts(list(tokens), "tokens")
         if not self.tokens or any(len(token) != 1 for token in self.tokens):
             raise ValueError("tokens: expected at least one, each a single character")
         self._codes = _code_points("".join(self.tokens))
@@ -70,7 +70,7 @@ class Characters(Vocabulary):
     def stream(self, ids: Iterable[int], unknown_words: Iterable[str] = ()) -> Iterator[str]:
         """The text of ``ids``, a character at a time; none is unknown."""
         for id in ids:
-            yield self.tokens[id]
+            yield self.token(id)
 
     def split(self, text: str) -> list[str]:
         """The characters of ``text``."""

@@ -175,7 +175,7 @@ def read_gpt2(vocabulary: Path, merges: Path) -> BytePairs:
 def _read_merges(path: Path) -> list[Pair]:
     """The pairs of merges.txt."""
     pairs = []
-    for number, (line, place) in enumerate(read_lines(path)):
+    for number, (line, place) in enumerate(read_lines(path, regular=True)):
         if line and not (number == 0 and line.startswith("#version")):
             try:
                 pairs.append(_pair(line.split(" ")))
@@ -272,7 +272,7 @@ def read_bert(vocabulary: Path, config: Path) -> WordPieces:
 def _read_pieces(path: Path) -> list[str]:
     """The lines of vocab.txt."""
     places: dict[str, int] = {}
-    for number, (line, place) in enumerate(read_lines(path), start=1):
+    for number, (line, place) in enumerate(read_lines(path, regular=True), start=1):
         if not line:
             raise InputError(f"{place}: expected a token, found nothing")
         if places.setdefault(line, number) != number:

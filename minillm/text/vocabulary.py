@@ -1,5 +1,6 @@
 """The interface of every vocabulary: texts to ids, and back."""
 
+import operator
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -66,9 +67,15 @@ class Vocabulary(ABC):
     def split(self, text: str) -> list[str]:
         """The tokens of ``text`` in their original form, even those that the vocabulary lacks."""
 
+    def token(self, id: int) -> Any:
+        """The token of an id; IndexError if there is none, TypeError if it is no whole number."""
+        if operator.index(id) < 0 or id >= len(self.tokens):
+            raise IndexError(f"expected an id from 0 to {len(self.tokens) - 1}, found {id}")
+        return self.tokens[id]
+
     def show(self, id: int) -> str:
         """A token as a label of a plot: on one line, and visible."""
-        return visible(self.tokens[id])
+        return visible(self.token(id))
 
     @abstractmethod
     def to_dict(self) -> dict:
@@ -136,12 +143,15 @@ def visible(token: str) -> str:
 
 
 def check_texts(values: Any, name: str) -> list[str]:
-    """``values``, from JSON; ValueError unless they are a list of texts that UTF-8 can hold."""
+    """``values``; ValueError unless they are a list of texts that UTF-8 (so a file) can hold."""
     if not isinstance(values, list) or not all(isinstance(text, str) for text in values):
         raise ValueError(f'expected "{name}": a list of strings')
     for text in values:
-        if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
-            raise ValueError(f'"{name}": expected text, found half of a character: {short(text)}')
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            found = f"half of a character: {short(text)}"
+            raise ValueError(f'"{name}": expected text, found {found}') from None
     return values
 
 

@@ -380,7 +380,7 @@ class WordPieces(Vocabulary):
         specials: tokens that are written only as their exact text; those not in ``tokens`` are
         ignored.  ValueError for tokens that are no vocabulary.
         """
-        self.tokens = list(tokens)
+        self.tokens = check_texts(list(tokens), "tokens")
         self.lower_case, self.split_ideographs = lower_case, split_ideographs
         self.strip_accents = lower_case if strip_accents is None else strip_accents
         self._ids = {token: id for id, token in enumerate(self.tokens)}
@@ -496,7 +496,7 @@ class WordPieces(Vocabulary):
         names = iter(unknown_words)
         before = ""
         for id in ids:
-            token = self.tokens[id]
+            token = self.token(id)
             if id == self.unknown:
                 token = next(names, UNKNOWN)
             if before and token.startswith(PREFIX) and id != self.unknown:
@@ -511,7 +511,7 @@ class WordPieces(Vocabulary):
         """The pieces of ``text``; a word that they do not make stays whole."""
         ids, offsets = self.encode_with_offsets(text)
         return [
-            text[start:end] if id == self.unknown else self.tokens[id]
+            text[start:end] if id == self.unknown else self.token(id)
             for id, (start, end) in zip(ids.tolist(), offsets.tolist(), strict=True)
         ]
 

@@ -114,7 +114,7 @@ class Words(Vocabulary):
 
     def __init__(self, tokens: Sequence[str], pretokenised: bool = False):
         """``pretokenised``: white space separates the words, and punctuation marks too."""
-        self.tokens = list(tokens)
+        self.tokens = check_texts(list(tokens), "tokens")
         self.pretokenised = pretokenised
         self._ids = _Ids({token: id for id, token in enumerate(self.tokens)})
         if not self.tokens or self.tokens[_UNKNOWN_ID] != UNKNOWN:
@@ -190,7 +190,7 @@ class Words(Vocabulary):
         attached = True  # no space before the next word
         quoting = False  # between a straight quotation mark and the next
         for id in ids:
-            word = self.tokens[id] if id != _UNKNOWN_ID else next(names, UNKNOWN)
+            word = self.token(id) if id != _UNKNOWN_ID else next(names, UNKNOWN)
             before = after = word == "\n"
             if not self.pretokenised:
                 before = before or word in _CLOSING or (word == '"' and quoting)

@@ -8,7 +8,7 @@ name in lower case.
 import inspect
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -61,15 +61,15 @@ class SGD:
     def __init__(self, params: Arrays, momentum: float = 0.9):
         if not 0 <= momentum < 1:
             raise ValueError(f"momentum: expected at least 0 and below 1, found {momentum}")
-        _check("params", params, like=params)
+        self._kinds = _kinds("params", params)
+        _check("params", params, self._kinds)
         self.params = params
         self.momentum = momentum
         self.v = _zeros(params)
 
     def step(self, grads: Arrays, learning_rate: float) -> None:
         """Take a step down ``grads``, which has the keys and shapes of the parameters."""
-        _check("params", self.params, like=self.v)
-        _check("grads", grads, like=self.v)
+        _check_step(self._kinds, grads, learning_rate, params=self.params, v=self.v)
         for name, p in self.params.items():
             v = self.v[name]
             v *= self.momentum
@@ -82,7 +82,7 @@ class SGD:
 
     def restore(self, arrays: Arrays, values: dict) -> None:
         """Restore a result of :meth:`state`."""
-        _copy_into(self.v, "v.", arrays)
+        _restore(arrays, self._kinds, v=self.v)
 
 
 @optimiser
@@ -92,6 +92,8 @@ class Adam:
         m = beta1 m + (1 - beta1) g
         v = beta2 v + (1 - beta2) g^2
         p = p - learning_rate (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon)
+
+    m and v begin at 0.  The weights of t gradients in m sum to 1 - beta1^t, hence the divisions.
 
     Source: Kingma and Ba (2015), algorithm 1.
     """
@@ -108,9 +110,10 @@ class Adam:
         for name, beta in (("beta1", beta1), ("beta2", beta2)):
             if not 0 <= beta < 1:
                 raise ValueError(f"{name}: expected at least 0 and below 1, found {beta}")
-        if not epsilon > 0:
-            raise ValueError(f"epsilon: expected above 0, found {epsilon}")
-        _check("params", params, like=params)
+        if not 0 < epsilon < math.inf:
+            raise ValueError(f"epsilon: expected a finite number above 0, found {epsilon}")
+        self._kinds = _kinds("params", params)
+        _check("params", params, self._kinds)
         self.params = params
         self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
         self.t = 0
@@ -118,11 +121,10 @@ class Adam:
 
     def step(self, grads: Arrays, learning_rate: float) -> None:
         """Take a step down ``grads``, which has the keys and shapes of the parameters."""
-        _check("params", self.params, like=self.v)
-        _check("grads", grads, like=self.v)
+        _check_step(self._kinds, grads, learning_rate, params=self.params, m=self.m, v=self.v)
         self.t += 1
         decay = 1 - learning_rate * self.weight_decay
-        adam_update(
+        _adam_update(
             list(self.params.values()),
             [np.ascontiguousarray(grads[name]) for name in self.params],
             [self.m[name] for name in self.params],
@@ -143,15 +145,14 @@ class Adam:
 
     def restore(self, arrays: Arrays, values: dict) -> None:
         """Restore a result of :meth:`state`."""
-        _copy_into(self.m, "m.", arrays)
-        _copy_into(self.v, "v.", arrays)
         if type(values["t"]) is not int or not 0 <= values["t"] < 2**63:
             raise ValueError(f"t: expected a number of steps, found {short(values['t'])}")
+        _restore(arrays, self._kinds, m=self.m, v=self.v)
         self.t = values["t"]
 
 
 @twinned
-def adam_update(
+def _adam_update(
     ps: list[np.ndarray],
     gs: list[np.ndarray],
     ms: list[np.ndarray],
@@ -191,8 +192,8 @@ class AdamW(Adam):
         weight_decay: float = 0.01,
     ):
         super().__init__(params, beta1, beta2, epsilon)
-        if not weight_decay >= 0:
-            raise ValueError(f"weight_decay: expected 0 or more, found {weight_decay}")
+        if not 0 <= weight_decay < math.inf:
+            raise ValueError(f"weight_decay: expected a finite number from 0, found {weight_decay}")
         self.weight_decay = weight_decay
 
 
@@ -201,58 +202,135 @@ def clip_global_norm(grads: Arrays, maximum: float | None) -> float:
 
     Returns the norm before scaling.  Without a maximum, nothing is scaled.
 
+    Raises ValueError before anything is scaled if an array cannot be changed, or would be scaled
+    twice because it has two names.
+
     Source: Pascanu, Mikolov and Bengio (2013), algorithm 1.
     """
-    _check("grads", grads, like=grads)
+    if maximum is not None and not maximum > 0:
+        raise ValueError(f"maximum: expected above 0, found {maximum}")
+    _kinds("grads", grads)
+    if maximum is not None:
+        for name, g in grads.items():
+            if not g.flags.writeable:
+                raise ValueError(f"grads[{name!r}]: expected an array that can be changed")
     with np.errstate(over="ignore"):  # the norm is infinite then
-        norm = math.sqrt(sum_of_squares([np.ascontiguousarray(g) for g in grads.values()]))
+        norm = math.sqrt(_sum_of_squares([np.ascontiguousarray(g) for g in grads.values()]))
     if maximum is not None and maximum < norm < math.inf:
-        scale(list(grads.values()), maximum / norm)
+        _scale(list(grads.values()), maximum / norm)
     return norm
 
 
 @twinned
-def sum_of_squares(gs: list[np.ndarray]) -> float:
+def _sum_of_squares(gs: list[np.ndarray]) -> float:
     """Sum g^2 over all elements of all arrays."""
     return float(sum((g**2).sum() for g in gs))
 
 
 @twinned
-def scale(gs: list[np.ndarray], factor: float) -> None:
+def _scale(gs: list[np.ndarray], factor: float) -> None:
     """Multiply each array by factor, in place."""
     for g in gs:
         g *= factor
 
 
-def _check(argument: str, arrays: Arrays, like: Arrays) -> None:
-    """Check the names, types, shapes and dtypes of ``arrays``, and the layout of parameters.
+class _Kind(NamedTuple):
+    """The shape and dtype that an array must have."""
 
-    Each step checks them, because the caller may have replaced any of the arrays.
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+
+_Kinds = Mapping[str, _Kind]
+
+
+def _kinds(argument: str, arrays: Arrays) -> dict[str, _Kind]:
+    """Return the shape and dtype of each array.
+
+    TypeError for an array without floats; ValueError for one with two names.
     """
-    if arrays.keys() != like.keys():
-        odd = sorted(arrays.keys() ^ like.keys())
+    for name, array in arrays.items():
+        _require_floats(argument, name, array)
+    _require_distinct(**{argument: arrays})
+    return {name: _Kind(array.shape, array.dtype) for name, array in arrays.items()}
+
+
+def _check_step(kinds: _Kinds, grads: Arrays, learning_rate: float, **changed: Arrays) -> None:
+    """Check the arguments of a step and the arrays that it changes, before it changes any.
+
+    Each step checks all arrays, because the caller may have replaced any of them.
+    """
+    if not 0 <= learning_rate < math.inf:
+        raise ValueError(f"learning_rate: expected a finite number from 0, found {learning_rate}")
+    for argument, arrays in changed.items():
+        _check(argument, arrays, kinds)
+    _require_distinct(**changed)
+    _check("grads", grads, kinds, changed=False)
+
+
+def _check(argument: str, arrays: Arrays, kinds: _Kinds, changed: bool = True) -> None:
+    """Check the names, shapes and dtypes of ``arrays``, and the layout of those that are changed.
+
+    A kernel trusts all of these.  It would change a copy of an array in another layout.
+    """
+    if arrays.keys() != kinds.keys():
+        odd = sorted(arrays.keys() ^ kinds.keys())
         raise ValueError(
             f"{argument}: expected the keys of the parameters, found a difference in {odd}"
         )
     for name, array in arrays.items():
-        where = f"{argument}[{name!r}]: expected"
-        plain = type(array) in (np.ndarray, np.memmap)  # not matrices or masked arrays
-        if not plain or array.dtype not in _FLOATS:
-            actual = array.dtype if plain else type(array).__name__
-            raise TypeError(f"{where} a NumPy array of float32 or float64, found {actual}")
-        if array.shape != like[name].shape:
-            raise ValueError(f"{where} shape {like[name].shape}, found {array.shape}")
-        if array.dtype != like[name].dtype:
-            raise TypeError(f"{where} {like[name].dtype}, found {array.dtype}")
-        if argument == "params" and not (array.flags.c_contiguous and array.flags.writeable):
-            # A kernel would train a copy of it.
-            raise ValueError(f"{where} a C-contiguous array that can be changed")
+        shape, dtype = kinds[name]
+        if type(array) is not np.ndarray or array.dtype != dtype:
+            _require_floats(argument, name, array)
+        if array.shape != shape:
+            raise ValueError(f"{argument}[{name!r}]: expected shape {shape}, found {array.shape}")
+        if array.dtype != dtype:
+            raise TypeError(f"{argument}[{name!r}]: expected {dtype}, found {array.dtype}")
+        if changed and not ((flags := array.flags).c_contiguous and flags.writeable):
+            raise ValueError(
+                f"{argument}[{name!r}]: expected a C-contiguous array that can be changed"
+            )
+
+
+def _require_floats(argument: str, name: str, array: np.ndarray) -> None:
+    """TypeError for anything but a NumPy array of float32 or float64."""
+    plain = type(array) in (np.ndarray, np.memmap)  # not matrices or masked arrays
+    if not plain or array.dtype not in _FLOATS:
+        found = array.dtype if plain else type(array).__name__
+        raise TypeError(
+            f"{argument}[{name!r}]: expected a NumPy array of float32 or float64, found {found}"
+        )
+
+
+def _require_distinct(**groups: Arrays) -> None:
+    """ValueError if one array has two names: a step or a scaling would change it twice."""
+    owners = [
+        id(a if a.base is None else a.base) for of_one in groups.values() for a in of_one.values()
+    ]
+    if len(set(owners)) == len(owners):
+        return  # arrays can only overlap if the same object owns their memory
+    labels: dict[int, str] = {}  # by the address of the first number
+    for argument, arrays in groups.items():
+        for name, array in arrays.items():
+            if array.size == 0:
+                continue
+            label = f"{argument}[{name!r}]"
+            other = labels.setdefault(array.__array_interface__["data"][0], label)
+            if other != label:
+                raise ValueError(
+                    f"{other} and {label}: expected two arrays, found one: a tied weight has one "
+                    "name, and the sum of its gradients"
+                )
 
 
 def _zeros(params: Arrays) -> dict[str, np.ndarray]:
     return {name: np.zeros_like(p) for name, p in params.items()}
 
 
-def _copy_into(moments: Arrays, prefix: str, arrays: Arrays) -> None:
-    for name, moment in moments.items():
-        moment[...] = arrays[prefix + name]
+def _restore(arrays: Arrays, kinds: _Kinds, **moments: dict[str, np.ndarray]) -> None:
+    """Copy a saved state into the moments, after a check of all its arrays."""
+    saved = {prefix: {name: arrays[f"{prefix}.{name}"] for name in kinds} for prefix in moments}
+    for prefix, of_one in saved.items():
+        _check(prefix, of_one, kinds, changed=False)
+    for prefix, of_one in saved.items():
+        moments[prefix].update({name: array.copy() for name, array in of_one.items()})

@@ -1,11 +1,15 @@
 """The length of a training, its learning rate, and the actions between its steps."""
 
+import math
 from dataclasses import dataclass, replace
 
 from minillm.errors import InputError
 from minillm.training.checkpoints import Summary
 from minillm.training.schedules import SCHEDULES
 from minillm.training.task import Task
+
+LEAST = {"steps": 1, "epochs": 1, "accumulate": 1, "validations": 1, "log_every": 1}
+LEAST |= dict.fromkeys(("learning_rate", "warmup", "final", "patience", "checkpoint_seconds"), 0)
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,14 @@ class Options:
     def __post_init__(self) -> None:
         if (self.steps, self.minutes, self.epochs).count(None) != 2:
             raise ValueError("steps, minutes, epochs: expected exactly one of the three")
+        for name, least in LEAST.items():
+            value = getattr(self, name)
+            if value is not None and not least <= value < math.inf:
+                raise ValueError(f"{name}: expected a finite number from {least}, found {value}")
+        for name in ("minutes", "clip"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name}: expected above 0, found {value}")
 
     def of(self, task: Task) -> "Options":
         """Return these options with the length of the task's epochs.

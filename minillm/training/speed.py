@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from minillm.mpi import Ranks
-from minillm.ops.linear import matmul
-from minillm.training.optimisers import scale
+from minillm.ops.linear import _matmul
+from minillm.training.optimisers import _scale
 
 SIZES = tuple(1 << power for power in (12, 16, 20, 24, 26))  # bytes of an Allreduce: 4 kB to 64 MB
 
@@ -21,7 +21,7 @@ def matmul_peak(seconds: float = 0.2, size: int = 1024) -> float:
     """
     rng = np.random.default_rng(0)
     a, b = rng.standard_normal((2, size, size), np.float32)
-    return 2 * size**3 / _best_time(lambda: matmul(a, b), seconds)
+    return 2 * size**3 / _best_time(lambda: _matmul(a, b), seconds)
 
 
 def memory_bandwidth(seconds: float = 0.2, size: int = 1 << 25) -> float:
@@ -30,7 +30,7 @@ def memory_bandwidth(seconds: float = 0.2, size: int = 1 << 25) -> float:
     The array is larger than any cache.
     """
     array = np.ones(size, np.float32)
-    return 2 * array.nbytes / _best_time(lambda: scale([array], 1.0), seconds)
+    return 2 * array.nbytes / _best_time(lambda: _scale([array], 1.0), seconds)
 
 
 def _best_time(run: Callable[[], Any], seconds: float) -> float:

@@ -5,7 +5,7 @@ the disk.  Each of several ranks has its share of the sentences.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -54,8 +54,13 @@ class WordCounts:
         return cls(words, np.array(counts, np.int64), pretokenised)
 
 
-def count_words(text: TextStream, minimum_count: int, pretokenised: bool) -> WordCounts:
-    """Count the words that occur at least minimum_count times."""
+def count_words(
+    text: TextStream,
+    minimum_count: int,
+    pretokenised: bool,
+    report: Callable[[str], None] = lambda line: None,
+) -> WordCounts:
+    """Count the words that occur at least minimum_count times; report how many do not."""
     counter: Counter[str] = Counter()
     for block in text.blocks():
         counter.update(split_words(block, pretokenised))
@@ -68,6 +73,12 @@ def count_words(text: TextStream, minimum_count: int, pretokenised: bool) -> Wor
             f"{minimum_count} times or more, found {len(frequent)}"
         )
     counts = np.array([counter[word] for word in frequent], np.int64)
+    if len(frequent) < len(counter):
+        report(
+            f"{len(frequent):,} of {len(counter):,} different words occur {minimum_count} times or "
+            f"more, {counts.sum() / counter.total():.0%} of the text; the others have no vector "
+            "(--minimum-count)"
+        )
     return WordCounts(frequent, counts, pretokenised)
 
 

@@ -103,7 +103,10 @@ def test_a_picture_of_one_head(gpt, tmp_path, capsys):
     capsys.readouterr()
     plot = ["plot", "attention", str(gpt), "the cat"]
     assert main([*plot, "--layer", "1", "--head", "1", "--to", str(tmp_path / "a.png")]) == 0
-    assert capsys.readouterr().out == f"{tmp_path / 'a.png'}\n"
+    told = "layer 1, head 1 (of 2 layers with 2 heads)\n"
+    assert capsys.readouterr().out == f"{tmp_path / 'a.png'}\n{told}"
+    assert main([*plot, "--to", str(tmp_path / "a.png")]) == 0
+    assert "layer 0, head 0 (of 2" in capsys.readouterr().out
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     weights, tokens = minillm.load(gpt).attention("the cat", 1, 1)
     assert tokens == list("the␣cat")

@@ -1,6 +1,8 @@
 """A newcomer's first steps: help, hints, limits, and short answers."""
 
+import io
 import re
+import sys
 
 import pytest
 from tiny import TEXT
@@ -73,6 +75,15 @@ def test_absurd_numbers_are_refused_in_one_line(command, options, capsys):
             assert re.search(r"\(see minillm .* --help\)", message)
 
 
+# --- terminals ------------------------------------------------------------------------
+
+
+def test_vectors_are_not_written_to_a_terminal(bert, fails, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("a line\n"))
+    monkeypatch.setattr(type(sys.stdout), "isatty", lambda self: True, raising=False)
+    assert "--to: expected the name of a file: a terminal cannot" in fails("embed", bert)
+
+
 # --- help and hints ------------------------------------------------------------------------
 
 
@@ -136,6 +147,25 @@ def test_an_option_of_another_program_is_understood_but_not_accepted(
 ):
     message = refused(capsys, *command.split(), elsewhere, "1")
     assert f"there is no option {elsewhere.partition('=')[0]}: here it is {here} (see " in message
+
+
+@pytest.mark.parametrize(
+    ("command", "abilities"),
+    {
+        "translate": ["hypotheses"],
+        "answer": ["answers"],
+        "embed": ["embed"],
+        "fill": ["fill"],
+        "export": ["export"],
+        "similar": ["vectors", "embed"],
+        "plot attention": ["hypotheses", "cross_attention", "attention"],
+    }.items(),
+)
+def test_a_help_page_names_all_kinds_that_are_able(command, abilities, capsys):
+    page = " ".join(helped(capsys, *command.split(), "--help").partition("DIR  ")[2].split())
+    for name, kind in kinds().items():
+        if any(hasattr(kind, ability) for ability in abilities):
+            assert name.replace("finetuned", "fine-tuned") in page.partition(" -")[0], name
 
 
 def pages():

@@ -55,6 +55,11 @@ def test_the_plan_by_hand(capsys):
 def test_the_defaults_are_those_of_the_training(capsys):
     out = planned(capsys, *MACHINE)
     settings = find_kind("gpt").settings
+    with pytest.raises(SystemExit, match="0"):
+        main(["plan", "--help"])
+    assert "the default sizes of `minillm train gpt` and a vocabulary of 10,000" in (
+        capsys.readouterr().out
+    )
     assert f"a GPT of {settings.layers} layers of {settings.width}, vocabulary 10,000" in out
     assert f"memory of a rank with {settings.batch} rows" in out
     assert "tokens (20 for each weight)" in out

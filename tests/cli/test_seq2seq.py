@@ -10,7 +10,9 @@ import pytest
 from safetensors.numpy import load_file
 from tiny import stopped_after
 
+import minillm
 from minillm.cli import main
+from minillm.runs.run import Run
 from minillm.training.minibatches import MinibatchTask
 
 TINY = ["--hidden", "8", "--embedding", "6", "--batch", "8", "--minimum-count", "1"]
@@ -79,6 +81,28 @@ def test_train_translate_eval_plot(run_folder, monkeypatch, capsys, tmp_path):
     assert main(["plot", "loss", str(run_folder)]) == 0
     assert main(["plot", "loss", *[str(run_folder)] * 2, "--to", str(picture)]) == 0
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_eval_cannot_measure_is_told_before_the_work(run_folder, monkeypatch, capsys):
+    for name in ("sacrebleu", "rouge_score", "rapidfuzz"):
+        monkeypatch.setitem(sys.modules, name, None)
+    told = []
+    translate = Run.translate
+
+    def told_before(*arguments):
+        told.append(capsys.readouterr().err)
+        return translate(*arguments)
+
+    monkeypatch.setattr(Run, "translate", told_before)
+    assert main(["eval", str(run_folder), "--json"]) == 0
+    assert told == [
+        "minillm: not measured: bleu, chrf, rouge: install sacrebleu and rouge-score, "
+        'or the extra "metrics"\n'
+    ]
+    results = json.loads(capsys.readouterr().out)
+    assert {"exact_match", "token_error_rate", "nats_per_token"} <= results.keys()
+    with pytest.warns(UserWarning, match="not measured: bleu, chrf, rouge"):
+        minillm.load(run_folder).evaluate(beam=1)
 
 
 @pytest.mark.parametrize("options", [["--attention", "none"], ["--attention", "dot"]])

@@ -45,9 +45,16 @@ def test_train_translate_eval_plot(run_folder, monkeypatch, capsys, tmp_path):
     results = json.loads(capsys.readouterr().out)
     assert {"nats_per_token", "exact_match", "bleu"} <= results.keys()
     picture = tmp_path / "attention.png"
-    for options in ([], ["--layer", "1"], ["--head", "0"], ["--layer", "0", "--head", "1"]):
+    for options, told in (
+        ([], "layer 0, mean over the heads"),
+        (["--layer", "1"], "layer 1, mean over the heads"),
+        (["--head", "0"], "layer 0, head 0"),
+        (["--layer", "0", "--head", "1"], "layer 0, head 1"),
+    ):
         arguments = ["plot", "attention", run_folder, "one two three", "--to", str(picture)]
+        capsys.readouterr()
         assert main([*arguments, *options]) == 0
+        assert capsys.readouterr().out.startswith(f"{picture}\n{told}\n")
         assert picture.read_bytes().startswith(b"\x89PNG")
         picture.unlink()
 

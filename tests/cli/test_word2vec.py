@@ -58,6 +58,23 @@ def test_similar_analogy_eval_plot(run_folder, capsys):
         assert (run_folder / "words.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_toy_text_is_told_what_it_loses(tmp_path, capsys):
+    path, out = tmp_path / "text.txt", str(tmp_path / "run")
+    path.write_text("the cat the dog the\nthe on the a the\n" + "on\n" * 4)
+    command = ["train", "word2vec", str(path), "--out", out, "--epochs", "1"]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    assert (
+        "2 of 5 different words occur 5 times or more, 79% of the text; the others have no vector "
+        "(--minimum-count)\n"
+    ) in printed
+    assert "2 vectors; nothing was predicted, because --minimum-count and --subsample" in printed
+    assert main([*command, "--overwrite", "--minimum-count", "1", "--subsample", "0"]) == 0
+    printed = capsys.readouterr().out
+    assert "different words" not in printed
+    assert "5 vectors; loss " in printed
+
+
 def test_sets(tmp_path, run_folder, capsys, fails):
     pairs = tmp_path / "pairs.tsv"
     pairs.write_text(

@@ -1,17 +1,39 @@
 """Files are written whole or not at all."""
 
 import errno
+import json
 import os
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 from contextlib import suppress
+from pathlib import Path
 
+import numpy as np
 import pytest
 
-from minillm.data.files import TEMPORARY, new_folder, replacing, write_file
+from minillm.data import shuffling, write_shards
+from minillm.data.duplicates import Digests
+from minillm.data.files import (
+    LONGEST_NUMBER,
+    TEMPORARY,
+    is_stream,
+    json_object,
+    new_folder,
+    read_json,
+    read_json_list,
+    replacing,
+    write_file,
+)
+from minillm.data.lines import read_rows
+from minillm.data.streams import OnDisk
 from minillm.errors import InputError
+from minillm.mpi import ranks
+from minillm.runs import given
+from minillm.runs.kind import find_kind
+from minillm.text import Words
 
 
 def test_a_file_is_replaced(tmp_path):
@@ -20,6 +42,24 @@ def test_a_file_is_replaced(tmp_path):
     write_file(str(path), b"two")
     assert path.read_bytes() == b"two"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("digits", [LONGEST_NUMBER + 1, 4300, 4301])
+@pytest.mark.parametrize("sign", ["", "-"])
+def test_a_number_of_very_many_digits_is_refused(tmp_path, digits, sign):
+    """Python reads 4,300 digits, and fails to write the square of such a number."""
+    number = sign + "9" * digits
+    with pytest.raises(InputError, match=r"^PLACE: .* at most 100 digits, found one of [\d,]+$"):
+        json_object('{"a": [1, ' + number + "]}", "PLACE")
+    write_file(tmp_path / "list", f"[{number}]".encode())
+    with pytest.raises(InputError, match="at most 100 digits, found one of"):
+        read_json_list(tmp_path / "list")
+    most = sign + "9" * LONGEST_NUMBER
+    assert json_object('{"a": ' + most + "}", "PLACE") == {"a": int(most)}
+
+
+def test_a_descriptor_of_very_many_digits_is_a_path():
+    assert not is_stream("/dev/fd/" + "1" * 5000)
 
 
 def test_an_exception_in_the_middle_changes_nothing(tmp_path):
@@ -189,3 +229,57 @@ def test_two_new_folders_of_one_name_do_not_disturb_each_other(tmp_path):
         "new",
         "new/file",
     ]
+
+
+@pytest.mark.parametrize("entries", ['{"a": 1}', '["a"]'])
+def test_json_with_a_byte_order_mark_is_read(tmp_path, entries):
+    path = tmp_path / "x.json"
+    path.write_text(entries, encoding="utf-8-sig")
+    read = read_json if entries.startswith("{") else read_json_list
+    assert read(path) == json.loads(entries)
+
+
+@pytest.mark.parametrize("text", ["a\tb\nc\td\n", '{"x": "a", "y": "b"}\n{"x": "c", "y": "d"}\n'])
+def test_lines_with_a_byte_order_mark_are_read(tmp_path, text):
+    path = tmp_path / ("x.jsonl" if text.startswith("{") else "x.tsv")
+    path.write_text(text, encoding="utf-8-sig")
+    assert [row[:2] for row in read_rows(path, ("x", "y"))] == [("a", "b"), ("c", "d")]
+    if path.suffix == ".jsonl":  # as the lines of a run are read
+        assert json_object(path.read_bytes().splitlines()[0], "here") == {"x": "a", "y": "b"}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full disk")
+def test_what_is_written_to_a_full_disk_is_named(tmp_path, monkeypatch):
+    """Files that are written in place; tests/runs/test_folder.py has those that are replaced."""
+
+    def given_text():
+        (tmp_path / "given.txt").symlink_to("/dev/full")
+        given.write(find_kind("ngram"), tmp_path, text="a b c")
+
+    def digests():
+        monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: open("/dev/full", "w+b"))  # noqa: SIM115
+        with Digests() as opened:
+            opened.add(bytes(16), 0)
+
+    def bucket():
+        (tmp_path / "00000-00000").symlink_to("/dev/full")
+        vocabulary = Words(["<unk>", "<eos>", "a", "\n"])
+        vocabulary.eos = 1
+        (tmp_path / "text").write_text("a\n" * 9)
+        made = write_shards(tmp_path / "shards", [str(tmp_path / "text")], vocabulary)
+        shuffling._scatter(made, tmp_path, 1, 0, ranks())
+
+    def column():
+        (tmp_path / "column").symlink_to("/dev/full")
+        OnDisk(tmp_path / "column", np.int8).extend(np.zeros(1))
+
+    places = {
+        given_text: tmp_path / "given.txt",
+        digests: tempfile.gettempdir(),
+        bucket: tmp_path / "00000-00000",
+        column: tmp_path / "column",
+    }
+    for write, place in places.items():
+        with pytest.raises(OSError, match="No space left") as error:
+            write()
+        assert error.value.filename == str(place)

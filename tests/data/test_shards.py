@@ -53,6 +53,17 @@ def files_of(folder):
 # --- reading ----------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("read", [lambda opened: opened[500:1500], Shards.verify])
+def test_a_shard_that_is_deleted_or_cut_short_after_opening_is_named(folder, read):
+    opened, shard = Shards(folder), folder / "00000-00001.bin"
+    shard.write_bytes(shard.read_bytes()[:-2])
+    with pytest.raises(InputError, match=r"00000-00001.bin: it has been cut short since it was"):
+        read(opened)
+    shard.unlink()
+    with pytest.raises(InputError, match=r"00000-00001.bin: cannot be read: No such file"):
+        read(opened)
+
+
 def test_shards_are_the_array(folder):
     ids, opened = Characters.from_text(TEXT).encode(TEXT), Shards(folder)
     assert len(opened) == len(ids)

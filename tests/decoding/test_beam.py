@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from minillm import use_kernels
 from minillm.decoding import beam_search, sample_outputs
-from minillm.decoding.beam import most_probable
+from minillm.decoding.beam import _most_probable
 from minillm.errors import InputError
 from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 
@@ -163,7 +163,7 @@ def test_the_most_probable_are_those_of_a_full_sort(kernels, V, dtype):
     logits[3, V // 2 :] = -np.inf if V > 1 else 0
     logits[4] = 300
     with use_kernels(kernels):
-        ids, log_p = most_probable(logits, 10)
+        ids, log_p = _most_probable(logits, 10)
     order = np.argsort(-logits, axis=1, kind="stable")[:, :10]
     np.testing.assert_array_equal(ids, order)
     expected = logits - np.log(np.exp(logits, dtype=np.float64).sum(axis=1, keepdims=True))
@@ -180,7 +180,7 @@ def test_log_probabilities_of_bad_logits_are_nan(kernels, bad):
     if np.isnan(bad):  # beside the largest ones, too
         logits[1, 65:96], logits[1, 97:128] = bad, 100
     with use_kernels(kernels):
-        ids, log_p = most_probable(logits, 3)
+        ids, log_p = _most_probable(logits, 3)
     assert np.isnan(log_p[1]).all()
     assert np.isfinite(log_p[[0, 2]]).all()
     assert ids.min() >= 0
@@ -189,11 +189,32 @@ def test_log_probabilities_of_bad_logits_are_nan(kernels, bad):
 
 def test_nonsense_is_refused():
     model, nothing = TinyDecoder(), (np.zeros((1, 1), int), np.ones(1, int))
-    for options in ({"beam": 0}, {"limit": 0}):
-        with pytest.raises(ValueError, match="expected 1 or more"):
-            beam_search(model, *nothing, **options)
-    with pytest.raises(ValueError, match="limit: expected 1 or more"):
-        sample_outputs(model, *nothing, np.random.default_rng(0), limit=0)
+    for beam in (0, 1001, 2**62, 2**70, 2.0, True, np.nan):
+        with pytest.raises(
+            ValueError, match=r"^beam: expected a whole number from 1 to 1000, foun"
+        ):
+            beam_search(model, *nothing, beam)
+    for exponent in (np.nan, np.inf, -1e308, 11):
+        with pytest.raises(ValueError, match=r"^length_exponent: expected 0 to 10, found"):
+            beam_search(model, *nothing, length_exponent=exponent)
+    for limit in (0, 2.5, np.nan):
+        with pytest.raises(ValueError, match=r"^limit: expected a whole number from 1 up, found"):
+            beam_search(model, *nothing, limit=limit)
+        with pytest.raises(ValueError, match=r"^limit: expected a whole number from 1 up, found"):
+            sample_outputs(model, *nothing, np.random.default_rng(0), limit=limit)
+    with pytest.raises(ValueError, match=r"^temperature: expected a finite number from 0, found"):
+        sample_outputs(model, *nothing, np.random.default_rng(0), temperature=np.inf)
+
+
+def test_a_limit_that_no_memory_could_hold_is_not_reserved():
+    model = TinyDecoder()
+    source, lengths = sources(np.random.default_rng(0), B=2)
+    (one, other), (same, too) = (
+        sample_outputs(model, source, lengths, np.random.default_rng(0), limit)
+        for limit in (200, 2**62)
+    )
+    assert one.ended
+    assert (one.ids, other.ids) == (same.ids, too.ids)
 
 
 class FailsLater(TinyDecoder):

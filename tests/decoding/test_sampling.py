@@ -73,6 +73,9 @@ def test_of_equals_the_first_is_chosen(options):
     [
         ({"temperature": -1}, "temperature"),
         ({"temperature": float("nan")}, "temperature"),
+        ({"temperature": float("inf")}, "temperature"),
+        ({"top_k": float("nan")}, "top_k"),
+        ({"top_p": float("nan")}, "top_p"),
         ({"top_k": 0}, "top_k"),
         ({"top_p": 0}, "top_p"),
         ({"top_p": 3}, "top_p"),
@@ -151,3 +154,8 @@ def test_an_impossible_token_is_none(options):
     p = next_probabilities(scores, **options)
     assert p[1] == 0
     assert p.sum() == pytest.approx(1)
+
+
+def test_at_the_highest_temperature_all_possible_tokens_are_equally_probable():
+    p = next_probabilities(np.array([0, -np.inf, 1]), np.finfo(float).max)
+    assert p == pytest.approx([0.5, 0, 0.5])

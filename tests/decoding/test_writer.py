@@ -149,3 +149,28 @@ def test_logits_that_are_nan_are_an_error(options):
     some.read([1, 2])
     with pytest.raises(InputError, match="the model's logits are NaN"):
         next(some.write(1))
+
+
+WRONG_IDS = [
+    ([1.7], TypeError, "expected integers, found float64"),
+    (np.array([1.0]), TypeError, "expected integers, found float64"),
+    ([2, 1.7], TypeError, "expected integers, found float64"),
+    ([True], TypeError, "expected integers, found bool"),
+    (["1"], TypeError, "expected integers, found <U1"),
+    ([2**70], TypeError, "expected integers, found object"),
+    ([-1], ValueError, r"expected 0\.\.9223372036854775807, found -1"),
+    ([[1, 2]], ValueError, r"expected shape \(1,\), found \(1, 2\)"),
+]
+
+
+@pytest.mark.parametrize(("ids", "error", "message"), WRONG_IDS)
+def test_what_is_no_id_is_refused(ids, error, message):
+    some = writer(Counter())
+    some.read([0])
+    with pytest.raises(error, match=f"^Writer: ids: {message}"):
+        some.read(ids)
+    assert some.model.reads == [[[0]]]  # and it can go on
+    assert next(some.write(1)) in range(5)
+    for name in ("banned", "stop"):
+        with pytest.raises(error, match=f"^Writer: {name}: {message}"):
+            writer(Counter(), **{name: ids})

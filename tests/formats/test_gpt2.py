@@ -215,6 +215,19 @@ def test_a_damaged_config(tmp_path, content, message):
     assert message in refusal(path)
 
 
+@pytest.mark.parametrize("name", ["n_embd", "n_inner", "vocab_size", "n_layer", "n_head"])
+@pytest.mark.parametrize("digits", [100, 4300, 4301])
+def test_a_number_of_very_many_digits(tmp_path, name, digits):
+    path = make(tmp_path / "gpt2", **{"n_inner": 4 * D, name: "@"})
+    text = (path / "config.json").read_text().replace('"@"', "9" * digits)
+    (path / "config.json").write_text(text)
+    message = refusal(path)
+    assert len(message) < 400
+    if digits > 100:
+        assert "config.json: expected JSON" in message
+        assert f"found one of {digits:,}" in message
+
+
 @pytest.mark.parametrize(
     ("name", "array", "message"),
     [

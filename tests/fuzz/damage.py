@@ -12,12 +12,17 @@ import numpy as np
 from safetensors.numpy import load, save
 
 # Written into JSON texts in place of these strings: Python itself refuses to write them.
-RAW = {'"@deep@"': "[" * 100_000, '"@digits@"': "9" * 5000, '"@half@"': '"\\ud800"'}
+RAW = {
+    '"@deep@"': "[" * 100_000,
+    '"@digits@"': "9" * 5000,
+    '"@many@"': "9" * 4300,  # which Python reads
+    '"@half@"': '"\\ud800"',
+}
 VALUES: list[Any] = [
     None, True, False, 0, 1, -1, 2, 3, 7, 1.5, -0.5, 0.0, 1e308, -1e308, float("nan"),
     float("inf"), 2**31 - 1, 2**31, -(2**31), 2**63 - 1, 2**63, 10**9, 10**30, 10**400,
     "", "x", "-", "\n", "\0", "é😀", "gru", "lstm", "word", "character", "/dev/zero", "x" * 5000,
-    [], {}, [[]], [0], ["x"], {"x": 1}, [1.5, None], "@deep@", "@digits@", "@half@",
+    [], {}, [[]], [0], ["x"], {"x": 1}, [1.5, None], "@deep@", "@digits@", "@many@", "@half@",
 ]  # fmt: skip
 WORDS = [
     b"", b"0", b"-1", b"1", b"1.5", b"nan", b"inf", b"-inf", b"1e999", b"1e-999", b"1_0", b"0x10",

@@ -26,8 +26,7 @@ def new(dtype=np.float64, **sizes):
 def arguments(model, B, S, seed=2):
     """The arguments of gpt_step, for any past."""
     c, rng = model.config, np.random.default_rng(seed)
-    weights = StepWeights(c.layers)
-    weights.update(model.params)
+    weights = StepWeights(c.layers, model.params)
     ids = rng.integers(0, c.vocabulary, B)
     start = rng.integers(0, min(S, c.context), B)
     shape = (B, c.heads, S, c.width // c.heads)
@@ -139,9 +138,12 @@ def spoilt():
 
         return spoil
 
-    def fewer(w, i, s, p):
-        w.arrays = w.arrays[:-1]
-        return w, i, s, p
+    def weights(count):
+        def spoil(w, i, s, p):
+            w.arrays = w.arrays[:count]
+            return w, i, s, p
+
+        return spoil
 
     return {
         "id too large": lambda w, i, s, p: (w, i + 7, s, p),
@@ -164,7 +166,8 @@ def spoilt():
         "a gain too long": weight(2, lambda g: np.ones(9)),
         "E of one axis": weight(0, lambda E: E[0]),
         "a list for a weight": weight(5, lambda b: list(b)),
-        "a weight less": fewer,
+        "a weight less": weights(-1),
+        "no blocks": weights(4),
     }
 
 

@@ -63,9 +63,9 @@ def run_ops():
 
 
 def run_the_other_kernels():
-    from minillm.decoding.beam import most_probable
-    from minillm.models.hypotheses import attend_to_rows
-    from minillm.models.ngram import count_keys, find_children
+    from minillm.decoding.beam import _most_probable
+    from minillm.models.hypotheses import _attend_to_rows
+    from minillm.models.ngram import _count_keys, _find_children
     from minillm.models.word2vec import Word2Vec, Word2VecConfig
     from minillm.training import AdamW, clip_global_norm
 
@@ -81,16 +81,16 @@ def run_the_other_kernels():
     params, grads = ({"p": rng.random((300, 301))} for _ in range(2))
     AdamW(params).step(grads, 0.1)
     clip_global_norm(grads, 1.0)
-    count_keys(rng.integers(0, 2**40, 20_001))
+    _count_keys(rng.integers(0, 2**40, 20_001))
     words = np.sort(rng.choice(10**6, 5000, replace=False)).astype(np.int32)
     asked = rng.integers(0, 10**6, 20_001).astype(np.int32)
-    find_children(np.array([0, 5000], np.int32), words, np.zeros(20_001, np.int32), asked)
+    _find_children(np.array([0, 5000], np.int32), words, np.zeros(20_001, np.int32), asked)
     for dtype in (np.float32, np.float64):
         for V in (7, 64, 1001):
-            most_probable(at_an_end(rng.random((70, V)).astype(dtype)), 10)
+            _most_probable(at_an_end(rng.random((70, V)).astype(dtype)), 10)
         pool = rng.random((3, 90, 4, 13)).astype(dtype)
         query, keys, values = map(at_an_end, (pool[0, :70], *pool[1:]))
-        attend_to_rows(query, keys, values, at_an_end(rng.integers(0, 90, (70, 37))))
+        _attend_to_rows(query, keys, values, at_an_end(rng.integers(0, 90, (70, 37))))
 
 
 def kernels_of_several_sizes():

@@ -148,7 +148,16 @@ print(kept())
 
 @pytest.mark.parametrize(
     ("text", "limit"),
-    [("0", 0), ("1000", 1000), ("3k", 3 << 10), ("64M", 64 << 20), ("9" * 30 + "G", sys.maxsize)],
+    [
+        ("0", 0),
+        ("1000", 1000),
+        ("3k", 3 << 10),
+        ("64M", 64 << 20),
+        ("9" * 30 + "G", sys.maxsize),
+        ("9" * 5000, sys.maxsize),
+        ("0" * 5000, 0),
+        ("0" * 5000 + "7K", 7 << 10),
+    ],
 )
 def test_the_limit_is_a_number_of_bytes(limit_of, text, limit):
     assert limit_of(text) == limit
@@ -197,3 +206,15 @@ def test_a_write_within_a_piece_is_no_fault():
         for guard in "01":
             done = run(WRITE.format(place, size), MINILLM_GUARD=guard)
             assert done.returncode == 0, done.stderr
+
+
+def test_a_guard_surrounds_small_outputs_as_well():
+    program = """
+import numpy as np
+from minillm.ops.gelu import gelu_forward
+
+print(type(gelu_forward(np.ones(3)).base).__name__)
+"""
+    for guard, base in (("0", "NoneType"), ("1", "Workspace")):
+        done = run(program, MINILLM_GUARD=guard)
+        assert (done.stdout.strip(), done.stderr) == (base, "")

@@ -191,12 +191,13 @@ def test_scores_of_minus_infinity_alone_are_as_no_key(twin, T, dtype, key):
     assert_close([x[:1] for x in results], reference(*alone, False, start[:1]), dtype)
 
 
-def test_all_queries_without_a_finite_score(twin):
-    """Every gradient is zero, and finite, even where the keys are infinite."""
+@pytest.mark.parametrize("T", [5, 70])
+def test_all_queries_without_a_finite_score(twin, T):
+    """All outputs and gradients are zero, even where keys and values are infinite."""
     dcontext, query, keys, values, _, _, start = case(
-        np.random.default_rng(0), 1, 1, 1, 70, 9, 4, 6, np.float32
+        np.random.default_rng(0), 1, 1, 1, T, 9, 4, 6, np.float32
     )
-    keys[:], query[:] = -np.inf, np.abs(query) + 0.1
+    keys[:], values[:], query[:] = -np.inf, np.inf, np.abs(query) + 0.1
     for x in both(twin, dcontext, query, keys, values, np.array([9]), False, start):
         np.testing.assert_array_equal(x, 0)
 

@@ -64,6 +64,12 @@ def test_every_original_has_a_twin_and_every_twin_an_original(twin, original):
     assert functions(twin).keys() == functions(original).keys()
 
 
+def test_originals_are_private(original):
+    """A kernel trusts its arguments, so no public name leads to it unchecked."""
+    public = {name for name, f in functions(original).items() if not f.__name__.startswith("_")}
+    assert public == {"word_ends", "learn_merges"}  # they take strings
+
+
 def test_signatures_are_the_same(twin, original):
     for name, function in functions(original).items():
         ours = inspect.signature(functions(twin)[name]).parameters

@@ -42,6 +42,20 @@ def test_gradient_of_every_parameter(attention, cell):
 
 
 @pytest.mark.parametrize("attention", KINDS)
+def test_the_logits_have_the_loss_and_its_gradients(attention):
+    model = small(attention=attention, layers=2)
+    source, lengths, targets = np.array([[1, 2, 3]]), np.array([3]), np.array([[4, 0, 5]])
+    loss, backward = model.loss((source, lengths, targets, np.array([3])))
+    logits, logits_backward = model.forward(source, lengths, np.array([[5, 4, 0]]))  # 5 is BOS
+    again, loss_backward = ops.cross_entropy(logits, targets)
+    assert again == pytest.approx(loss)
+    expected, found = backward(), logits_backward(loss_backward())
+    assert found.keys() == expected.keys() == model.params.keys()
+    for name, gradient in expected.items():
+        np.testing.assert_allclose(found[name], gradient, atol=1e-12)
+
+
+@pytest.mark.parametrize("attention", KINDS)
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_gradient_with_layers_dropout_and_smoothing(attention, bidirectional):
     model = small(

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from model_checks import check_model
 
+from minillm.models import gpt_step
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.training import AdamW
 
@@ -200,3 +201,38 @@ def test_induction_what_followed_before_follows_again():
     inputs, targets, mask = batch(64)
     (loss, _), _ = model.window_loss(inputs, targets, {}, mask=mask)
     assert loss < 0.1  # log 12 is 2.5
+
+
+@pytest.mark.parametrize("T", [1, 2])
+@pytest.mark.parametrize("options", [{"heads": 4}, {"layers": 1}, {"layers": 3}, {"context": 20}])
+def test_the_cache_of_another_model_of_equal_width_is_refused(options, T):
+    ids = np.array([[1, 2, 3], [0, 1, 2]])
+    model, other = new(), new(**options)
+    _, state = other.read(ids, other.zero_state(2))
+    with pytest.raises(ValueError, match=r"state: expected a cache with ids \(2, "):
+        model.read(ids[:, :T], state)
+    with pytest.raises(ValueError, match=r"state: expected a cache with ids \(2, "):
+        model.forward(ids[:, :T], state)
+
+
+def test_a_cache_of_other_rows_is_refused():
+    model, ids = new(), np.array([[1, 2, 3], [0, 1, 2]])
+    _, state = model.read(ids[:1], model.zero_state(1))
+    with pytest.raises(ValueError, match=r"state: expected a cache with ids \(2, "):
+        model.read(ids[:, :1], state)
+
+
+def test_what_a_kernel_indexes_with_is_not_the_callers(monkeypatch):
+    """Another thread may write into the state after it has been checked."""
+    model, ids, original = new(), np.array([[1, 2], [0, 1]]), gpt_step._gpt_step
+    _, state = model.read(ids, model.zero_state(2))
+
+    def spy(weights, checked, start, past):
+        shared = [a for a in (ids, *state.values()) if np.shares_memory(a, start)]
+        assert not shared
+        assert not np.shares_memory(ids, checked)
+        return original(weights, checked, start, past)
+
+    monkeypatch.setattr(gpt_step, "_gpt_step", spy)
+    model.read(ids[:, :1], state)
+    model.step(ids[:, 0], state)

@@ -98,3 +98,14 @@ def test_fresh_parameters_predict_nearly_uniformly():
         ids = np.random.default_rng(1).integers(0, 50, (4, 20))
         loss, _ = model.loss((ids, ids))
         assert abs(loss - np.log(50)) < 0.3
+
+
+@pytest.mark.parametrize(
+    "options", [{"layers": 1}, {"layers": 3}, {"cell": "gru"}, {"cell": "rnn"}]
+)
+@pytest.mark.parametrize("T", [1, 2])
+def test_the_state_of_another_model_of_equal_width_is_refused(options, T):
+    ids = np.zeros((2, T), int)
+    _, state = small(**options).read(ids, small(**options).zero_state(2))
+    with pytest.raises(ValueError, match=r"state: expected \['layers.0.c', .*\], found \["):
+        small().read(ids, state)

@@ -98,6 +98,17 @@ def test_a_state_is_a_dictionary_of_arrays_with_a_row_for_each_text(name):
 
 
 @every_model
+@pytest.mark.parametrize("wrong", [-1, V + 1, 2**40])
+def test_an_id_that_a_model_has_not_is_named(name, wrong):
+    model = MODELS[name]()
+    for place in range(T):  # those that a short context leaves out, too
+        ids = np.random.default_rng(6).integers(0, V, (2, T))
+        ids[1, place] = wrong
+        with pytest.raises(ValueError, match=rf": expected 0..\d, found .*{wrong}"):
+            model.read(ids, model.zero_state(2))
+
+
+@every_model
 def test_reading_changes_neither_ids_nor_state(name):
     model, ids = MODELS[name](), np.random.default_rng(5).integers(0, V, (2, T))
     _, state = model.read(ids, model.zero_state(2))

@@ -1,6 +1,7 @@
 """n-gram models: counts, smoothing worked out by hand, sums to one, scoring, generation."""
 
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -238,7 +239,7 @@ def test_a_sentence_that_ends_is_forgotten():
     ("change", "message"),
     [
         ({"smoothing": "none"}, "smoothing: expected one of"),
-        ({"k": 0.0}, "k: expected above 0, found 0.0"),
+        ({"k": 0.0}, "k: expected above 0 and finite, found 0.0"),
         ({"prune": (2, 1), "order": 3}, "prune: expected counts that do not fall"),
     ],
 )
@@ -344,3 +345,75 @@ def test_a_new_smoothing_is_one_function(monkeypatch):
     assert 10 ** toy.distribution([]) == pytest.approx(unigrams, rel=1e-6)
     assert 10 ** toy.distribution([A]) == pytest.approx(after_a, rel=1e-6)
     assert toy.score([TOY]).tokens == 9
+
+
+IDS = {
+    "negative": np.array([A, -1, B]),
+    "above the start": np.array([A, START + 1, B]),
+    "above int32": np.array([A, 2**32 + B, B]),
+    "unsigned": np.array([A, 2**64 - 1, B], np.uint64),
+}
+
+
+@pytest.mark.usefixtures("both_twins")
+@pytest.mark.parametrize("ids", IDS.values(), ids=IDS)
+def test_ids_that_the_model_has_not_are_named(ids, tmp_path):
+    toy = model(TOY, TOY_CONFIG)
+    with pytest.raises(ValueError, match=r"^count_ngrams: text: expected 0..5, found"):
+        count_ngrams(ids, 2, START)
+    with pytest.raises(ValueError, match=r"^probabilities: ids: expected 0..5, found"):
+        toy.probabilities(ids)
+    with pytest.raises(ValueError, match=r"^score: chunks: expected 0..5, found"):
+        toy.score([TOY, ids])
+    with pytest.raises(ValueError, match=r"^distribution: context: expected 0..5, found"):
+        toy.distribution(ids)
+    with pytest.raises(ValueError, match=r"^read: ids: expected 0..5, found"):
+        toy.read(ids[None], toy.zero_state(1))
+
+
+@pytest.mark.usefixtures("both_twins")
+def test_ids_of_any_integer_dtype_are_read():
+    toy = model(TOY, TOY_CONFIG)
+    for dtype in (np.int64, np.uint8, np.uint64, ">i4"):
+        ids = TOY.astype(dtype)
+        assert toy.probabilities(ids).tolist() == toy.probabilities(TOY).tolist()
+        assert toy.score([ids]) == toy.score([TOY])
+        for name, array in model(ids, TOY_CONFIG).params.items():
+            assert np.array_equal(array, toy.params[name])
+        logits, _ = toy.read(ids[None], toy.zero_state(1))
+        assert np.array_equal(logits, toy.read(TOY[None], toy.zero_state(1))[0])
+    assert toy.distribution(np.array([START, A])).tolist() == toy.distribution([START, A]).tolist()
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        (lambda toy: toy.probabilities(TOY.astype(float)), "ids: expected integers, found float64"),
+        (lambda toy: toy.probabilities(TOY[None]), r"ids: expected shape \(12,\), found \(1, 12\)"),
+        (lambda toy: toy.probabilities([1, 2]), "ids: expected a NumPy array, found list"),
+        (lambda toy: toy.distribution([0.5]), "context: expected integers, found float64"),
+        (lambda toy: toy.read(TOY, toy.zero_state(1)), r"ids: expected shape \(1, 12\), found"),
+        (lambda toy: toy.read(TOY[None], toy.zero_state(2)), r"ids: expected shape \(2, 12\)"),
+        (lambda toy: toy.read(TOY[None] / 2, toy.zero_state(1)), "ids: expected integers, found"),
+    ],
+)
+def test_ids_that_are_no_ids_are_named(call, error):
+    with pytest.raises((TypeError, ValueError), match=error):
+        call(model(TOY, TOY_CONFIG))
+
+
+@pytest.mark.usefixtures("both_twins")
+@pytest.mark.parametrize("value", [-(2**31), -1, 7, 10**6, 2**31 - 1])
+@pytest.mark.parametrize("name", ["first.2", "word.2", "first.3"])
+def test_a_model_whose_arrays_are_changed_crashes_nothing(name, value):
+    """The answers are wrong; an array is read within its bounds."""
+    changed = model(TOY, NGramConfig(vocabulary=5, order=3, line_end=END))
+    for place in range(len(changed.params[name])):
+        before = changed.params[name][place]
+        changed.params[name][place] = value
+        with suppress(IndexError):  # of the NumPy twin
+            changed.probabilities(TOY)
+        changed.params[name][place] = before
+    changed.params[name] = changed.params[name][:1].copy()
+    with suppress(IndexError):
+        changed.probabilities(TOY)

@@ -21,7 +21,7 @@ from minillm.models.ngram_streams import (
     tally,
     whole_contexts,
 )
-from minillm.mpi import Ranks
+from minillm.mpi import Ranks, ranks
 from minillm.testing.strategies import generators
 
 V, START = 6, 5  # 4 is an unknown word, which never occurs
@@ -171,3 +171,12 @@ def test_progress_is_told_of_each_step():
     assert lines[0] == "2-grams: sorting chunk 1 of 7"
     assert "3-grams: 2 merged" in lines
     assert lines[-1] == "3-grams: 2 of 2 smoothed"
+
+
+@pytest.mark.parametrize("wrong", [-1, START + 1])
+def test_ids_that_the_model_has_not_are_named(wrong):
+    text = np.array([START, 0, wrong, 1], np.int32)
+    with Spill() as spill:
+        streams = Streams(spill, 1000, ranks())
+        with pytest.raises(ValueError, match=r"^count_in_streams: chunks: expected 0..\d, found"):
+            count_in_streams(streams, chunks_of(streams, text), 2, START)

@@ -1,6 +1,7 @@
 """The sizes that no model can have: each is refused in a line that names it."""
 
 import importlib
+import math
 import pkgutil
 from dataclasses import fields, is_dataclass, replace
 
@@ -41,15 +42,17 @@ def test_every_config_is_here():
     assert known == {type(config) for config in CONFIGS}
 
 
-WRONG = {int: -1, str: "nonsense"}  # neither a size nor a choice of any model
-RATES = {"dropout": 1.0, "label_smoothing": 1.0}
+# Neither a size, a rate nor a choice of any model.
+NO_NUMBERS = [math.nan, math.inf, -math.inf]
+WRONG = {int: [-1, *NO_NUMBERS], float: NO_NUMBERS, str: ["nonsense"]}
+RATES = {"dropout": [1.0], "label_smoothing": [1.0]}
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: type(config).__name__)
 def test_nonsense_is_refused(config):
     for entry in fields(config):
-        wrong = RATES.get(entry.name, WRONG.get(type(getattr(config, entry.name))))
-        if wrong is not None:
+        usual = WRONG.get(type(getattr(config, entry.name)), [])
+        for wrong in usual + RATES.get(entry.name, []):
             with pytest.raises(ValueError, match=f"^{entry.name}: expected .*found"):
                 replace(config, **{entry.name: wrong})
 

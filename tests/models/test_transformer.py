@@ -6,6 +6,7 @@ from model_checks import check_model, check_padding, random_pairs
 
 from minillm.decoding.beam import beam_search
 from minillm.layers.positions import sinusoids
+from minillm.models.hypotheses import attend_to_past
 from minillm.models.target import select
 from minillm.models.transformer import Transformer, TransformerConfig
 from minillm.training import Adam
@@ -152,3 +153,51 @@ def test_it_learns_to(task, post_norm):
         for b, results in enumerate(outputs)
     ]
     assert np.mean(right) > 0.9
+
+
+# --- states of others -----------------------------------------------------------------------
+
+
+def after(model, steps):
+    """The state after some steps of two hypotheses, one for each of two sources."""
+    state = model.start(np.array([[1, 2, 3], [4, 0, 0]]), np.array([3, 1]))
+    for _ in range(steps):
+        _, _, state = model.step(np.zeros((2, 1), int), state)
+    return state
+
+
+@pytest.mark.parametrize("entry", ["shared.0.keys", "shared.1.values", "memory.1.keys"])
+def test_a_state_mixed_from_two_is_refused(entry):
+    """Its keys and values have other lengths, and its rows may be in one only."""
+    model, source = small(), np.array([[1], [2]])
+    short, long = model.start(source, np.array([1, 1])), after(model, 20)
+    with pytest.raises(ValueError, match=r"state: \w+\.\d\.\w+: expected \(.*\), found \("):
+        model.step(np.zeros((2, 1), int), long | {entry: short[entry]})
+
+
+@pytest.mark.parametrize("options", [{"heads": 4}, {"layers": 1}, {"layers": 3}, {"width": 8}])
+def test_the_state_of_another_model_is_refused(options):
+    with pytest.raises(ValueError, match="state: "):
+        small().step(np.zeros((2, 1), int), after(small(**options), 2))
+
+
+POOL = np.zeros((40, 4))
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"values": np.zeros((2, 4))}, ValueError, r"values: expected shape \(R = 40, D = 4\)"),
+        ({"values": np.zeros((40, 2))}, ValueError, r"values: expected shape \(R = 40, D = 4\)"),
+        ({"values": POOL.astype("f")}, TypeError, "values: expected float64"),
+        ({"keys": POOL[:2], "values": POOL[:2]}, ValueError, r"past: expected 0\.\.1, found"),
+        ({"past": np.array([[[0]], [[1]]])}, ValueError, r"past: expected shape \(1, 2, 1\)"),
+        ({"N": 3}, ValueError, "N: expected a divisor of D = 4, found 3"),
+    ],
+)
+def test_attention_to_the_past_checks_what_the_kernel_takes(changes, error, message):
+    fitting = {"N": 2, "keys": POOL.copy(), "values": POOL.copy(), "past": np.array([[[3], [39]]])}
+    params, x = small().params, np.ones((1, 2, 4))
+    assert attend_to_past(params, "decoder.0.attention", x, **fitting)[0].shape == x.shape
+    with pytest.raises(error, match=f"attend_to_past: {message}"):
+        attend_to_past(params, "decoder.0.attention", x, **(fitting | changes))

@@ -125,7 +125,6 @@ def test_twins_take_the_same_steps(options, rng, D, dtype, padded):
     start = made(rng, dimension=D, dtype=dtype, **options)
     if not padded:
         start._W_in, start._W_out = copies(start).values()
-        start.params = {"vectors": start._W_in, "outputs": start._W_out}
     before, results = copies(start), []
     for kernels in kernels_info()["available"]:
         for name, array in start.params.items():
@@ -320,6 +319,9 @@ def test_the_map_keeps_the_distances_of_a_plane():
         ({"algorithm": "glove"}, "algorithm: expected"),
         ({"window": 0}, "window: expected 1 or more, found 0"),
         ({"V": 1}, "vocabulary: expected 2 or more, found 1"),
+        ({"subsample": np.nan}, "subsample: expected 0 or more, found nan"),
+        ({"subsample": np.inf}, "subsample: expected 0 or more, but finite, found inf"),
+        ({"power": np.nan}, "power: expected -10 to 10, found nan"),
     ],
 )
 def test_refusals(options, message):
@@ -347,6 +349,10 @@ def test_refusals(options, message):
         ([1, 2], [0, 2], [1.0, 1.0], ValueError, "starts: expected"),
         ([1.0, 2.0], [0, 2], [1.0], TypeError, "words: expected integers, found float64"),
         ([1, 2], [0.0, 2.0], [1.0], TypeError, "starts: expected integers, found float64"),
+        ([1, 2], [0, 2], [np.nan], ValueError, "rates: expected finite numbers from 0"),
+        ([1, 2], [0, 2], [np.inf], ValueError, "rates: expected finite numbers from 0"),
+        ([1, 2], [0, 2], [-0.1], ValueError, "rates: expected finite numbers from 0"),
+        ([1, 2], [0, 2], [[0.1]], ValueError, r"rates: expected shape \(1,\), found \(1, 1\)"),
     ],
 )
 def test_a_text_that_does_not_fit_is_refused(kernels, words, starts, rates, error, message):
@@ -395,6 +401,18 @@ def test_what_is_no_plain_array_is_refused(kernels, name, wrong, found):
         pytest.raises(TypeError, match=f"^word2vec: {name}: expected {expected}, found {found}"),
     ):
         model.learn(**TEXT | {name: wrong(TEXT[name])})
+
+
+def test_a_weight_is_changed_and_not_replaced():
+    """The steps would go on with the old ones: they are in memory with padded rows."""
+    model = made(np.random.default_rng(0))
+    new = np.ones_like(model.params["vectors"])
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        model.params["vectors"] = new
+    with pytest.raises(AttributeError, match="no setter"):
+        model.params = {"vectors": new, "outputs": model.params["outputs"]}
+    model.params["vectors"][:] = new
+    assert (model.matrices[0][:, : new.shape[1]] == 1).all()
 
 
 def test_counts_of_another_kind_are_refused():

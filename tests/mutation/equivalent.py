@@ -6,14 +6,41 @@ AHEAD = "the distance by which the cache is filled ahead"
 PADDING = "zeros that no result uses: they keep subnormal numbers, which are slow, out of padding"
 TOO_FAR = "reads past the input terms, into padding: only the address sanitizer sees it"
 
+HASH = "a poor hash: words are compared byte by byte, and it only costs time"
+THREADS = "the least work for several threads: the bits are the same"
+
 # (file, part of the mutant's description, reason)
 EQUIVALENT = [
-    ("minillm/_kernels/gemm.pxi", "if k >>+ 4 < k1", AHEAD),
     (
-        "minillm/_kernels/gemm.pxi",
-        "K < SMALL",
-        "the least work for two threads: the bits are the same",
+        "minillm/_kernels/attention_heads.pxi",
+        "heads.reach = max(heads.reach, visible(heads, b, heads.T >>- 1))",
+        "memory for two more keys, which nothing touches",
     ),
+    (
+        "minillm/_kernels/attention_heads.pxi",
+        "memset(w[i] + n, 0, (last - n)",
+        "nothing reads the weights of keys that a query does not see",
+    ),
+    (
+        "minillm/_kernels/bpe.pyx",
+        "ending(data + at, N >>- at)",
+        "the data end with a zero byte, which is part of no ending",
+    ),
+    (
+        "minillm/_kernels/bpe.pyx",
+        "if at < n >>- 1",
+        "the rank behind the last pair, which nothing reads",
+    ),
+    ("minillm/_kernels/bpe.pyx", "hash = (hash ^ part) >>*", HASH),
+    ("minillm/_kernels/bpe.pyx", "word >>+= 8", HASH),
+    (
+        "minillm/_kernels/bpe_training.pxi",
+        "slot = (slot >>+ 1)",
+        "a table may be searched downwards as well as upwards",
+    ),
+    ("minillm/_kernels/decoder.pyx", "< WORTH_THREADS", THREADS),
+    ("minillm/_kernels/gemm.pxi", "if k >>+ 4 < k1", AHEAD),
+    ("minillm/_kernels/gemm.pxi", "K < SMALL", THREADS),
     ("minillm/_kernels/gemm.pxi", "memset(panels + (last - n0)", PADDING),
     ("minillm/_kernels/recurrent_backward.pxi", "memset(dh, 0, 2", PADDING),
     ("minillm/_kernels/recurrent_forward.pxi", "ahead = ", AHEAD),
@@ -21,6 +48,7 @@ EQUIVALENT = [
     ("minillm/_kernels/recurrent_forward.pxi", "memset(h, 0, 3", PADDING),
     ("minillm/_kernels/recurrent_forward.pxi", "(columns - count) >>* sizeof(floating)", PADDING),
     ("minillm/_kernels/recurrent_step.pxi", "memset(cells, 0, 8", PADDING),
+    ("minillm/layers/attention.py", "np.zeros_like(query): returned", "zero is its own negative"),
 ]
 
 

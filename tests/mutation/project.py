@@ -20,14 +20,13 @@ from unittest import mock
 from .mutant import Mutant
 from .witnesses import KERNELS, SHARED, Witness, topics
 
-LEFT_OUT = shutil.ignore_patterns(
-    ".git", ".venv", "build", "dist", "runs", "docs", "benchmarks", "*.so", "__pycache__", ".*cache"
-)
+OF_ROOT = {".git", ".venv", "build", "dist", "runs", "docs", "benchmarks"}  # not minillm/runs
+ANYWHERE = shutil.ignore_patterns("*.so", "__pycache__", ".*cache")
 QUIET = 120  # seconds: a process without CPU time for so long waits for ever
 MEMORY = 8_000_000  # kilobytes of address space of one process
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
 # Fast to compile.  No symbols: they name the file, and equal code is to be equal bytes.
-FLAGS = ["-O1", "-g0", "-s", "-shared", "-fPIC", f"-I{sysconfig.get_paths()['include']}"]
+FLAGS = ["-Og", "-g0", "-s", "-shared", "-fPIC", f"-I{sysconfig.get_paths()['include']}"]
 
 
 @dataclass
@@ -48,9 +47,15 @@ class Project:
 
     def __init__(self, root: Path, folder: Path) -> None:
         self.root, self.folder = root, folder
-        shutil.copytree(root, folder, ignore=LEFT_OUT, dirs_exist_ok=True)
+        shutil.copytree(root, folder, ignore=self.left_out, dirs_exist_ok=True)
         self.instruction_set = ""
         self.built: dict[Path, bytes] = {}  # the unchanged C and modules of topics
+
+    def left_out(self, folder: str, names: list[str]) -> set[str]:
+        """Return the names in a folder of the project that the copy does without."""
+        return ANYWHERE(folder, names) | (
+            OF_ROOT & set(names) if Path(folder) == self.root else set()
+        )
 
     def run(self, *command: str, cpu: float = 600, **environment: str) -> Outcome:
         """Run one process, within limits of its CPU time and memory."""

@@ -14,11 +14,11 @@ from .mutant import Mutant
 # Functions that compute a gradient or a step under other names.
 ALSO = {
     "minillm/layers/block.py": {"backward_through"},
-    "minillm/models/word2vec.py": {"train_sentences"},
+    "minillm/models/word2vec.py": {"_train_sentences"},
     "minillm/ops/recurrence.py": {"reversed_rows"},
     "minillm/ops/scaled_dot_product_attention.py": {"_for_each_key"},
     "minillm/training/optimisers.py": {
-        *("step", "adam_update", "clip_global_norm", "sum_of_squares", "scale"),
+        *("step", "_adam_update", "clip_global_norm", "_sum_of_squares", "_scale"),
     },
 }
 

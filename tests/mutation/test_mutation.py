@@ -156,6 +156,16 @@ def judge(tmp_path, monkeypatch):
     return Judge(root, Results(tmp_path / "results.jsonl"), lambda line: None)
 
 
+def test_a_copy_leaves_out_what_is_made_here_and_no_package(tmp_path):
+    root = tmp_path / "project"
+    for name in ("build/x.c", "runs/first/log", "package/runs/run.py", "package/_x.so"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    copy = Project(root, tmp_path / "copy").folder
+    assert [path.name for path in copy.rglob("*.*")] == ["run.py"]
+    assert not (copy / "runs").exists()
+
+
 def test_a_survivor_is_reported_and_nothing_runs_twice(judge, monkeypatch):
     mutants = [m for m in python.mutants(Path("toy.py"), PAGE) if m.line == 8]
     judge.run(mutants, jobs=2)

@@ -26,10 +26,13 @@ TWINS = ("tests/kernels/test_twins.py", "tests/kernels/test_threads.py")
 NEAR_OF_TOPIC = {
     "activations": ((*TWINS, "tests/kernels/test_maths.py"), "gelu or erf"),
     "adam": (TWINS, "adam or squares or test_scale or optimiser"),
-    "attention": ((*TWINS, "tests/kernels/test_scaled_attention.py"), "attention or attend"),
+    "attention": (
+        (*TWINS, "tests/kernels/test_scaled_attention.py"),
+        "attention or attend or translating",
+    ),
     "bpe": (("tests/text/test_bpe.py",), ""),
-    "cross_entropy": (TWINS, "cross_entropy or most_probable"),
-    "decoder": (("tests/models/test_gpt.py",), "split or slides"),
+    "cross_entropy": ((*TWINS, "tests/decoding/test_beam.py"), "entropy or probab or translating"),
+    "decoder": (("tests/kernels/test_gpt_step.py",), ""),
     "embedding": (TWINS, "embedding"),
     "matmul": (TWINS, "matmul or product or sum_of_rows"),
     "ngram": (("tests/kernels/test_ngram.py",), ""),

@@ -357,6 +357,8 @@ def test_other_arguments_of_a_wrong_type(call, message):
         ),
         (lambda: ops.rotary(x[None], ids[:1, [0, 0, 0]], 0), "rotary: base: expected above 0"),
         (lambda: ops.rms_norm(x, x[0, 0], 0.0), "rms_norm: eps: expected above 0"),
+        (lambda: ops.rms_norm(x, x[0, 0], np.inf), "eps: expected above 0 and finite, found inf"),
+        (lambda: ops.layer_norm(x, x[0, 0], x[0, 0], np.nan), "eps: expected above 0 and finite"),
         (
             lambda: ops.scaled_dot_product_attention(x[None, [0, 0, 1]], x[None], x[None]),
             "scaled_dot_product_attention: k: expected heads that divide the 3 of q, found 2",

@@ -2,14 +2,18 @@ import errno
 import io
 import json
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
+from waiting import deadline
 
 from minillm.data.files import write_file
 from minillm.data.streams import Spill
 from minillm.errors import InputError
+from minillm.formats.tensors import PIECE, open_tensors
 from minillm.runs.folder import RunFolder
 
 PARAMS = {"a.W": np.arange(6, dtype=np.float32).reshape(2, 3), "a.b": np.ones(3)}
@@ -267,7 +271,8 @@ def test_metrics_drop_what_a_kill_cut_short_and_what_resuming_repeats(folder):
         ('{"step": -1}', "a whole number as 'step'"),
         ('{"step": 2, "loss": "1"}', "loss: expected a number, found '1'"),
         ('{"step": 2, "validation_loss": null}', "validation_loss: expected a number"),
-        ('{"step": 2, "seconds": 1' + "0" * 400 + "}", "seconds: expected a number"),
+        ('{"step": 2, "seconds": 1e301}', "seconds: expected a number"),
+        ('{"step": 2, "seconds": 1' + "0" * 400 + "}", "expected JSON"),
         ('{"step": 2, "loss": ' + "9" * 5000 + "}", "expected JSON"),
         ("[" * 100_000, "nested too deep"),
         ("\udcff", "expected JSON"),
@@ -332,23 +337,93 @@ def test_a_loop_of_links_is_no_file(folder):
         folder.load_json("vocabulary.json")
 
 
-def test_weights_are_mapped(tmp_path):
+def test_weights_are_read_in_pieces(tmp_path):
     folder = RunFolder(tmp_path)
-    arrays = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "empty": np.zeros(0, np.int32)}
+    expected = {
+        "a": np.arange(6, dtype=np.float32).reshape(2, 3),
+        "empty": np.zeros(0, np.int32),
+        "no rows": np.zeros((0, 4), np.float64),
+        "no columns": np.zeros((4, 0), np.int8),
+        "one": np.array(7, np.int64),
+        "wide": np.arange(3 * (PIECE + 1), dtype=np.uint8).reshape(3, -1),
+        "long": np.arange(2 * (3 * PIECE + 1), dtype=np.float32).reshape(-1, 2),
+    }
     with Spill() as spill:
-        large = np.arange(3_000_000, dtype=np.int32)  # in several pieces
-        folder.save_model(arrays | {"large": spill.keep(large)}, {})
-    expected = arrays | {"large": large}
-    mapped = folder.map_model()
-    for name, array in expected.items():
-        assert np.array_equal(mapped[name], array)
-        assert mapped[name].dtype == array.dtype
-    with pytest.raises(ValueError, match="read-only"):
-        mapped["a"][0, 0] = 1
-    folder.save_model({"a": np.full(3, np.nan, np.float32)}, {})
-    with pytest.raises(InputError, match="expected finite numbers"):
-        folder.map_model()
-    folder.map_model(allow_nan=True)
+        large = np.arange(4 * PIECE + 1, dtype=np.int32)
+        folder.save_model(expected | {"large": spill.keep(large)}, {})
+    read = folder.load_model()
+    for name, array in (expected | {"large": large}).items():
+        assert np.array_equal(read[name], array)
+        assert (read[name].dtype, read[name].shape) == (array.dtype, array.shape)
+
+
+def test_a_run_is_no_part_of_its_files(tmp_path):
+    """A part that was mapped would end the process, with SIGBUS, when the file is cut short."""
+    program = """
+import os, sys
+import minillm
+minillm.train("ngram", sys.argv[1], text="a b c d\\n" * 100, quiet=True)
+run = minillm.load(sys.argv[1])
+before = run.evaluate(text="a b c e\\n")
+os.truncate(run.folder.model_path, 0)
+print(run.evaluate(text="a b c e\\n") == before)
+"""
+    command = [sys.executable, "-c", program, tmp_path / "run"]
+    ended = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    assert (ended.returncode, ended.stdout) == (0, "True\n")
+
+
+def test_a_file_that_is_cut_short_while_it_is_read(folder):
+    path = folder.path / "model.safetensors"
+    tensors, _ = open_tensors(path)
+    os.truncate(path, path.stat().st_size - 1)
+    last = max(tensors.values(), key=lambda tensor: tensor.begin)
+    with pytest.raises(InputError, match=r"model.safetensors: it has been cut short since it was"):
+        last.read()
+    path.unlink()
+    with pytest.raises(InputError, match=r"model.safetensors: there is no such file"):
+        last.read()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
+@pytest.mark.parametrize(
+    ("name", "load"),
+    [
+        ("config.json", lambda folder: folder.load_json("config.json")),
+        ("model.safetensors", RunFolder.load_model),
+        ("model.safetensors", RunFolder.fingerprint),
+        ("resume.safetensors", RunFolder.load_resume),
+        ("resume.safetensors", RunFolder.resume_shapes),
+        ("vocab.txt", RunFolder.begin),
+    ],
+)
+def test_a_pipe_with_the_name_of_a_file_is_not_waited_for(folder, name, load):
+    (folder.path / name).unlink(missing_ok=True)
+    os.mkfifo(folder.path / name)
+    with deadline(), pytest.raises(InputError, match=f"{name}: expected a regular file, found a"):
+        load(folder)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
+def test_pipes_beside_a_run_are_not_waited_for(folder):
+    for name in ("metrics.jsonl", ".x.minillm-part", "loss.png"):
+        (folder.path / name).unlink(missing_ok=True)
+        os.mkfifo(folder.path / name)
+    with deadline():
+        with folder.held():
+            pass
+        os.mkfifo(folder.path / ".minillm-lock")
+        with pytest.raises(InputError, match=r"lock: expected a regular file"), folder.held():
+            pass
+        with pytest.raises(InputError, match=r"metrics.jsonl: expected a regular file, found a"):
+            folder.read_metrics()
+        with pytest.raises(InputError, match=r"metrics.jsonl: expected a regular file, found a"):
+            folder.append_metrics({"step": 1})
+        with pytest.raises(InputError, match=r"loss.png: expected a regular file, found a"):
+            folder.save_file("loss.png", b"")
+        (folder.path / "metrics.jsonl").unlink()
+        with pytest.raises(InputError, match=r"loss.png: expected a regular file, found a"):
+            folder.copy_to(RunFolder(folder.path / "copy"))
 
 
 def test_a_path_in_the_folder_holds_when_it_has_been_moved(tmp_path):

@@ -233,3 +233,144 @@ def test_projections_of_a_model():
         check_projections(model(dropped="b"), params, rng=rng)
     with pytest.raises(GradientError, match=r"keys differ from the parameters': \['c'\]"):
         check_projections(model(extra={"c": np.ones(1)}), params, rng=rng)
+
+
+def wrong_square(x):
+    return x**2, lambda dy: dy
+
+
+@pytest.mark.parametrize("tolerance", [0.0, -1e-6, 1.0, np.inf, np.nan])
+def test_a_tolerance_that_accepts_anything_is_refused(tolerance):
+    rng, params = np.random.default_rng(7), {"w": np.ones(2)}
+    with pytest.raises(ValueError, match="tolerance: expected a number above 0 and below 1, found"):
+        check_gradients(wrong_square, np.ones(2), rng=rng, tolerance=tolerance)
+    with pytest.raises(ValueError, match="tolerance: expected"):
+        check_projections(lambda: (0.0, dict), params, rng=rng, tolerance=tolerance)
+
+
+@pytest.mark.parametrize("directions", [0, -1])
+def test_no_directions_are_refused(directions):
+    with pytest.raises(ValueError, match="directions: expected at least 1, found"):
+        check_projections(
+            lambda: (0.0, dict), {}, rng=np.random.default_rng(8), directions=directions
+        )
+
+
+def test_nan_in_the_padding_of_an_argument():
+    def first_row(x):
+        def backward(dy, where=0):
+            dx = np.zeros_like(x)
+            dx[where] = 2 * x[0] * dy
+            return dx
+
+        return x[0] ** 2, backward
+
+    rng, x = np.random.default_rng(9), np.array([[1.0, 2.0], [np.nan, np.inf]])
+    check_gradients(first_row, x, rng=rng)
+    with pytest.raises(GradientError, match=r"by x is wrong at \[1, [01]\]"):
+        check_gradients(
+            lambda x: (x[0] ** 2, lambda dy: first_row(x)[1](dy, slice(None))), x, rng=rng
+        )
+    with pytest.raises(GradientError, match=r"output 0 is NaN at \[1, 0\]"):
+        check_gradients(lambda x: (x * 1, lambda dy: dy), x, rng=rng)
+
+
+def test_a_loss_that_is_not_finite_is_told():
+    with pytest.raises(GradientError, match="the loss is nan"):
+        check_projections(lambda: (np.nan, dict), {}, rng=np.random.default_rng(10))
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
+def test_an_interrupted_check_puts_the_parameters_back(error):
+    params = {"w": np.array([1.0, 2.0])}
+    calls = 0
+
+    def loss():
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise error
+        return float(np.sum(params["w"] ** 2)), lambda: {"w": 2 * params["w"]}
+
+    with pytest.raises(error):
+        check_projections(loss, params, rng=np.random.default_rng(11))
+    assert params["w"].tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("weights", [[np.ones(2)], {"W": np.ones(2)}, (1, {"W": [np.ones(2)]})])
+def test_float_arrays_inside_of_lists_are_refused(weights):
+    with pytest.raises(TypeError, match="weights: expected each float array as an argument of its"):
+        check_gradients(
+            lambda x, weights: (x * 1, lambda dy: dy),
+            np.ones(2),
+            weights,
+            rng=np.random.default_rng(12),
+        )
+    check_gradients(
+        lambda x, sizes, ids: (x * 1, lambda dy: dy),
+        np.ones(2),
+        [3, 0.5],
+        (np.arange(3),),
+        rng=np.random.default_rng(12),
+    )
+
+
+def test_complex_arrays_are_refused():
+    with pytest.raises(TypeError, match="z is complex128: gradients are checked in float64"):
+        check_gradients(
+            lambda x, z: (x * 1, lambda dy: dy),
+            np.ones(2),
+            np.ones(2, complex),
+            rng=np.random.default_rng(13),
+        )
+
+
+def test_the_step_of_the_caller():
+    def log(x):
+        if np.any(x <= 0):
+            raise ValueError("not positive")
+        return np.log(x), lambda dy: dy / x
+
+    rng, x = np.random.default_rng(14), 1e-5 * np.arange(1, 4)
+    with pytest.raises(ValueError, match="not positive"):
+        check_gradients(log, x, rng=rng)
+    check_gradients(log, x, rng=rng, step=1e-8)
+    with pytest.raises(GradientError, match="wrong"):
+        check_gradients(lambda x: (log(x)[0], lambda dy: 1.01 * dy / x), x, rng=rng, step=1e-8)
+    params = {"x": x}
+
+    def loss():
+        y, backward = log(params["x"])
+        return y.sum(), lambda: {"x": backward(np.ones(3))}
+
+    check_projections(loss, params, rng=rng, step=1e-8)
+    for step in (0.0, -1.0, np.inf, np.nan):
+        with pytest.raises(ValueError, match="step: expected a finite number above 0, found"):
+            check_gradients(log, x, rng=rng, step=step)
+    with pytest.raises(ValueError, match="step: expected one that moves x, found 1e-30"):
+        check_gradients(log, x, rng=rng, step=1e-30)
+
+
+@pytest.mark.parametrize("scale", [1e-5, 1.0, 1e4])
+def test_projections_at_any_scale(scale):
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        params = {"w": scale * (0.1 + rng.random(5)), "zero": np.zeros(3)}
+
+        def loss(params=params, factor=1.0):
+            y = np.log(params["w"]).sum() + np.sin(params["zero"]).sum()
+            return y, lambda: {"w": factor / params["w"], "zero": np.cos(params["zero"])}
+
+        check_projections(loss, params, rng=rng)
+        with pytest.raises(GradientError, match="by w is wrong"):
+            check_projections(lambda loss=loss: loss(factor=1.01), params, rng=rng)
+
+
+def test_a_loss_that_is_mostly_a_constant_cannot_be_decided():
+    params = {"w": np.arange(1.0, 4)}
+
+    def loss():
+        return np.tanh(params["w"]).sum() + 1e13, lambda: {"w": 1 - np.tanh(params["w"]) ** 2}
+
+    with pytest.raises(GradientError, match="by w cannot be decided along a random direction"):
+        check_projections(loss, params, rng=np.random.default_rng(15))

@@ -18,7 +18,7 @@ from minillm.text.bpe import (
     BYTES,
     LONGEST,
     PATTERN,
-    encode_words,
+    _encode_words,
     join,
     learn_merges,
     merge,
@@ -157,6 +157,14 @@ def test_no_token_is_longer_than_the_limit():
     assert merges == learn_merges_naively({b"a" * 5000: 2}, 100)
 
 
+def test_merges_among_thousands_of_pairs():
+    """More than the kernel's first table and heap hold."""
+    rng = np.random.default_rng(0)
+    words = {rng.bytes(2): int(count) for count in rng.integers(2, 60, 6000)}
+    words |= {word + b"a": 2 for word in words}
+    assert learn_merges(words, 4) == learn_merges_naively(words, 4)
+
+
 def test_training_is_deterministic():
     texts = [SEA, "more of the sea, and more shells"]
     first, again = (train(iter(order), 290).to_dict() for order in (texts, texts[::-1]))
@@ -180,7 +188,7 @@ def test_words_are_merged_as_defined(texts, words):
     expected = [number for word in texts for number in merge_naively(word, table)]
     assert [number for word in texts for number in merge(word, table)] == expected
     ends = np.cumsum([len(word) for word in texts], dtype=np.int64)
-    numbers = encode_words(b"".join(texts), ends, table)
+    numbers = _encode_words(b"".join(texts), ends, table)
     assert numbers.tolist() == expected
     assert numbers.dtype == np.int32
 

@@ -1,8 +1,10 @@
 """Files of tokenizers: read, written, and refused."""
 
 import json
+import os
 
 import pytest
+from waiting import deadline
 
 from minillm.errors import InputError
 from minillm.text import (
@@ -131,6 +133,25 @@ def test_missing_files_are_named(tmp_path):
     (tmp_path / "vocab.json").unlink()
     write(tmp_path, {"vocab.txt": b"[PAD]\n"})
     assert f"{tmp_path / 'vocab.txt'}: tokens: expected [UNK] among them" == fails(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["tokenizer.json"],
+        ["vocab.json", "merges.txt"],
+        ["merges.txt", "vocab.json"],
+        ["vocabulary.json"],
+        ["vocab.txt"],
+    ],
+)
+def test_a_pipe_with_the_name_of_a_file_is_not_waited_for(tokenizer, tmp_path, names):
+    pipe, *others = names
+    write(tmp_path, {name: tokenizer_files(tokenizer)[name] for name in others})
+    os.mkfifo(tmp_path / pipe)
+    with deadline():
+        assert f"{pipe}: expected a regular file, found a pipe" in fails(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["tokenizer.json", "vocab.json", "vocabulary.json"])

@@ -7,13 +7,17 @@ from hypothesis import strategies as st
 
 from minillm.errors import InputError
 from minillm.text import (
+    BytePairs,
     Characters,
     Vocabulary,
+    WordPieces,
     Words,
     banned_ids,
+    bpe,
     build_vocabulary,
     opening_id,
     vocabulary_from_dict,
+    wordpiece,
 )
 
 UNITS = ["character", "word", "token"]
@@ -22,6 +26,35 @@ TEXTS = st.text(st.sampled_from("abc 3.,'\u2019“”()-$%\n_é€😀<unk>"), m
 
 def built(unit, text):
     return build_vocabulary([text], unit)
+
+
+HALF = "\ud800"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Characters(["a", HALF]),
+        lambda: Characters.from_text(f"a{HALF}"),
+        lambda: Words(["<unk>", HALF]),
+        lambda: Words.from_text(f"a {HALF}"),
+        lambda: BytePairs([], [HALF]),
+        lambda: BytePairs([], ["<x>", f"<{HALF}>"]),
+        lambda: bpe.train(["a"], 300, [HALF]),
+        lambda: WordPieces([*wordpiece.SPECIALS, HALF]),
+        lambda: build_vocabulary(["a"], "word", always=[HALF]),
+        lambda: build_vocabulary(["a"], "character", held_out=[HALF]),
+    ],
+)
+def test_a_token_that_no_file_can_hold_is_refused(make):
+    """A run with it would be written, and could not be opened again."""
+    with pytest.raises(ValueError, match=r'^"(tokens|specials)": expected text, found half of a'):
+        make()
+
+
+def test_words_of_a_lone_surrogate_are_refused():
+    with pytest.raises(InputError, match=r"^text, line 1, column 2: .* found a lone surrogate"):
+        bpe.split_words(f"a{HALF}")
 
 
 @pytest.mark.parametrize("unit", UNITS)
@@ -140,3 +173,11 @@ def test_units():
         ValueError, match="unit: expected one of character, word, token, bpe, wordpiece"
     ):
         build_vocabulary([text], "syllable")
+
+
+@pytest.mark.parametrize("id", [-1, 3, 1.7])
+def test_an_id_without_a_token_is_not_another_token(id):
+    """A negative id would be counted from the end."""
+    for vocabulary in (Characters(["a", "b", "c"]), BytePairs([])):
+        with pytest.raises((IndexError, TypeError)):
+            vocabulary.decode([id if id != 3 else len(vocabulary)])

@@ -1,3 +1,4 @@
+import itertools
 import math
 import os
 import signal
@@ -123,6 +124,30 @@ def test_metrics_are_means_between_the_lines(run_bigram, bigram):
     assert [(r["step"], r["loss"], r["tokens"]) for r in lines] == [(3, 2, 24), (6, 5, 48)]
     assert lines[0]["learning_rate"] > lines[1]["learning_rate"] > 0
     assert all(r["gradient_norm"] > 0.01 for r in lines)  # before it was clipped
+
+
+@pytest.mark.parametrize(
+    ("option", "wrong"),
+    [
+        *itertools.product(("learning_rate", "warmup", "final", "checkpoint_seconds"), (-1.0,)),
+        *itertools.product(("accumulate", "validations", "log_every"), (0,)),
+        *itertools.product(
+            ("learning_rate", "warmup", "final", "clip", "accumulate", "validations", "patience"),
+            (math.nan,),
+        ),
+        ("learning_rate", math.inf),
+        ("clip", 0.0),
+    ],
+)
+def test_options_out_of_range_are_refused(option, wrong):
+    with pytest.raises(ValueError, match=f"^{option}: expected .*, found {wrong}$"):
+        Options(steps=3, **{option: wrong})
+
+
+@pytest.mark.parametrize("length", [{"minutes": math.nan}, {"epochs": 0}, {"steps": math.nan}, {}])
+def test_a_length_that_is_none_is_refused(length):
+    with pytest.raises(ValueError, match="expected"):
+        Options(**length)
 
 
 def test_accumulated_batches_are_one_large_batch(bigram):

@@ -113,6 +113,23 @@ def test_a_restored_optimiser_goes_on_with_the_same_bits(case):
     assert all(np.array_equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_a_state_that_does_not_fit_is_refused_before_any_of_it_is_restored(case):
+    optimiser = CASES[case][0](parameters())
+    optimiser.step(parameters(seed=1), 0.1)
+    arrays, values = optimiser.state()
+    before = {name: array.copy() for name, array in arrays.items()}
+    given = {name: array + 1 for name, array in arrays.items()}
+    with pytest.raises(ValueError, match=r"v\['W'\]: expected shape \(7, 5\), found \(5,\)"):
+        optimiser.restore(given | {"v.W": np.ones(5)}, values)
+    with pytest.raises(TypeError, match=r"v\['big'\]: expected float64, found float32"):
+        optimiser.restore(given | {"v.big": given["v.big"].astype(np.float32)}, values)
+    if values:
+        with pytest.raises(ValueError, match="t: expected a number of steps, found -1"):
+            optimiser.restore(given, {"t": -1})
+    assert all(np.array_equal(before[name], a) for name, a in optimiser.state()[0].items())
+
+
 def test_gradients_that_do_not_fit_are_refused():
     params = parameters()
     optimiser = AdamW(params)
@@ -149,6 +166,78 @@ def test_a_replaced_parameter_is_refused(case, kernels, name, replace, error, me
     with use_kernels(kernels), pytest.raises(error, match=message):
         optimiser.step(parameters(seed=1), 0.1)
     assert all(np.array_equal(before[key], params[key]) for key in params)
+
+
+@pytest.mark.parametrize(("case", "moment"), [("sgd", "v"), ("adam", "m"), ("adamw", "v")])
+@pytest.mark.parametrize(
+    ("replace", "error", "message"),
+    [
+        (lambda a: a[:2].copy(), ValueError, r"expected shape \(7, 5\), found \(2, 5\)"),
+        (lambda a: np.zeros((9, 7, 5)), ValueError, r"expected shape \(7, 5\), found"),
+        (lambda a: a.astype(np.float32), TypeError, "expected float64, found float32"),
+        (lambda a: a.astype(int), TypeError, "expected a NumPy array of float32 or float64"),
+        (lambda a: a.T.copy().T, ValueError, "expected a C-contiguous array that can be changed"),
+        (lambda a: np.frombuffer(bytes(a.nbytes)).reshape(a.shape), ValueError, "can be changed"),
+        (lambda a: np.broadcast_to(a[:1], a.shape), ValueError, "can be changed"),
+    ],
+)
+def test_a_replaced_moment_is_refused(case, moment, kernels, replace, error, message):
+    """A kernel would write beyond it, or into the bytes of an object that never changes."""
+    params = parameters()
+    optimiser = CASES[case][0](params)
+    moments = getattr(optimiser, moment)
+    moments["W"] = replace(moments["W"])
+    before = {key: p.copy() for key, p in params.items()}
+    with use_kernels(kernels), pytest.raises(error, match=rf"^{moment}\['W'\]: .*{message}"):
+        optimiser.step(parameters(seed=1), 0.1)
+    assert all(np.array_equal(before[key], params[key]) for key in params)
+
+
+def test_a_moment_on_a_read_only_map_is_refused(tmp_path, kernels):
+    np.zeros((7, 5)).tofile(tmp_path / "m")
+    optimiser = Adam(parameters())
+    optimiser.m["W"] = np.memmap(tmp_path / "m", float, "r", shape=(7, 5))
+    with use_kernels(kernels), pytest.raises(ValueError, match=r"m\['W'\]: .* can be changed"):
+        optimiser.step(parameters(seed=1), 0.1)
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("view", [lambda a: a, lambda a: a[:], lambda a: a.reshape(-1)])
+def test_one_array_under_two_names_is_refused(case, kernels, view):
+    W = np.ones((7, 5))
+    both = {"tied": W, "b": np.ones(5), "W": view(W)}
+    message = r"\['tied'\] and {0}\['W'\]: expected two arrays, found one: a tied weight has"
+    with use_kernels(kernels), pytest.raises(ValueError, match="params" + message.format("params")):
+        CASES[case][0](both)
+    params = {name: a.copy() for name, a in both.items()}
+    optimiser = CASES[case][0](params)
+    params["W"], before = view(params["tied"]).reshape(params["W"].shape), params["tied"].copy()
+    with use_kernels(kernels), pytest.raises(ValueError, match="params" + message.format("params")):
+        optimiser.step({name: p.copy() for name, p in params.items()}, 0.1)
+    assert np.array_equal(params["tied"], before)
+    with use_kernels(kernels), pytest.raises(ValueError, match="grads" + message.format("grads")):
+        clip_global_norm(both, 1.0)
+    assert (W == 1).all()
+
+
+def test_moments_that_are_one_array_are_refused():
+    optimiser = Adam(parameters())
+    optimiser.v = optimiser.m
+    with pytest.raises(ValueError, match=r"m\['W'\] and v\['W'\]: expected two arrays"):
+        optimiser.step(parameters(seed=1), 0.1)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_parts_of_one_buffer_are_trained(case, kernels):
+    """As a file that is read at once, or the gradients of several ranks, has them."""
+    buffer, textbook = np.linspace(1, 2, 41), CASES[case][1]
+    params = {"empty": buffer[:0], "W": buffer[:35].reshape(7, 5), "b": buffer[35:40]}
+    before = {name: p.copy() for name, p in params.items()}
+    grads = {name: p.copy() for name, p in params.items()}
+    with use_kernels(kernels):
+        CASES[case][0](params).step(grads, 0.1)
+    for name, p in params.items():
+        np.testing.assert_allclose(p, textbook(before[name], [grads[name]], [0.1]), rtol=1e-12)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -214,11 +303,38 @@ def test_what_is_no_plain_array_is_refused(case, kernels, wrong, found):
         (lambda p: Adam(p, beta2=-0.1), "beta2"),
         (lambda p: Adam(p, epsilon=0), "epsilon"),
         (lambda p: AdamW(p, weight_decay=-1), "weight_decay"),
+        (lambda p: SGD(p, np.nan), "momentum"),
+        (lambda p: Adam(p, epsilon=np.inf), "epsilon"),
+        (lambda p: AdamW(p, weight_decay=np.nan), "weight_decay"),
+        (lambda p: AdamW(p, weight_decay=np.inf), "weight_decay"),
     ],
 )
 def test_settings_out_of_range_are_refused(make, name):
     with pytest.raises(ValueError, match=f"^{name}: expected"):
         make(parameters())
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("rate", [np.nan, np.inf, -0.1])
+def test_a_learning_rate_that_would_damage_the_weights_is_refused(case, rate):
+    params = parameters()
+    with pytest.raises(ValueError, match="learning_rate: expected a finite number from 0, found"):
+        CASES[case][0](params).step(parameters(seed=1), rate)
+    assert all(np.array_equal(p, params[name]) for name, p in parameters().items())
+
+
+def test_clipping_that_fails_has_scaled_nothing(kernels):
+    grads = parameters()
+    grads["big"].flags.writeable = False
+    with use_kernels(kernels):
+        for maximum in (1e-3, 1e6):
+            with pytest.raises(ValueError, match=r"grads\['big'\]: expected .* can be changed"):
+                clip_global_norm(grads, maximum)
+        for maximum in (np.nan, 0, -1.0):
+            with pytest.raises(ValueError, match="maximum: expected above 0, found"):
+                clip_global_norm(parameters(), maximum)
+        assert clip_global_norm(grads, None) > 1
+    assert all(np.array_equal(g, grads[name]) for name, g in parameters().items())
 
 
 @pytest.mark.parametrize("maximum", [None, 1.0, 1e6])

@@ -42,7 +42,11 @@ def together(request, begun):
 
 
 @pytest.mark.parametrize(
-    "name", [*(make.__name__ for make in parallel_job.TASKS), "accumulated", "clipped"]
+    "name",
+    [
+        *(make.__name__ for make in parallel_job.TASKS),
+        *("accumulated", "accumulated_bert", "clipped"),
+    ],
 )
 def test_the_steps_are_those_of_one_process(alone, together, name):
     one = alone[name]

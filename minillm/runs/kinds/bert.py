@@ -15,6 +15,8 @@ from minillm.data.registry import absolute
 from minillm.data.windows import Ids
 from minillm.errors import InputError, short
 from minillm.formats.bert import export_bert, import_bert
+from minillm.look.inside import MOST, Inside
+from minillm.look.reading import attention_of_bert, read_hidden
 from minillm.metrics import bits, frequency_loss, perplexity
 from minillm.models.bert import BERT, BERTConfig
 from minillm.runs.adaptation import gained_and_forgotten, with_rate, with_replay
@@ -29,6 +31,7 @@ from minillm.runs.embedding import (
 from minillm.runs.exchange import export_additions
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Evaluation, Job, Kind, Parts, Results, Stored
+from minillm.runs.looking import inside_of, text_ids
 from minillm.runs.run import Run
 from minillm.runs.settings import (
     AdaptationSettings,
@@ -238,6 +241,29 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
             [(tokenizer.show(int(id)), float(row[id])) for id in ranked]
             for row, ranked in zip(probabilities, best, strict=True)
         ]
+
+    def look(self, run: Run, text: str) -> Inside:
+        """See :meth:`minillm.runs.run.Run.look`: each token is predicted while it is hidden."""
+        tokenizer: Any = run.tokenizer
+        _, inner, notes = text_ids(tokenizer, text, min(run.model.config.context - 2, MOST))
+        ids = framed([[inner]], *frame_of(tokenizer)).ids[0]
+        logits, gradient = read_hidden(run.model, ids, tokenizer.mask)
+        unknown = (ids == tokenizer.mask) | np.isnan(logits).any(axis=1)
+        gradient[unknown] = 0
+        np.fill_diagonal(gradient, 0)  # [MASK] is not of the text
+        if not run.model.config.masked_words:
+            notes.append("the model has no head for masked words, so nothing is predicted")
+        return inside_of(
+            run,
+            tokenizer,
+            ids,
+            ids=np.where(unknown, -1, ids),
+            logits=np.concatenate([logits, np.full_like(logits[:1], np.nan)]),
+            hidden=True,
+            gradient=gradient,
+            attention=attention_of_bert(run.model, ids),
+            notes=notes,
+        )
 
     def embed(self, run: Run, texts: Sequence[str], pooling: str | None) -> NDArray:
         """See :meth:`minillm.runs.run.Run.embed`."""

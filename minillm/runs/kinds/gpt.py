@@ -13,6 +13,8 @@ from minillm.data.registry import absolute
 from minillm.data.windows import Ids
 from minillm.errors import InputError
 from minillm.formats.gpt2 import export_gpt2, import_gpt2
+from minillm.look.inside import MOST, Inside
+from minillm.look.reading import read_gpt
 from minillm.metrics import frequency_loss
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.mpi import ranks
@@ -20,6 +22,7 @@ from minillm.runs.adaptation import with_rate, with_replay
 from minillm.runs.exchange import export_additions
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Job, Parts, Stored
+from minillm.runs.looking import inside_of, predicting_next, text_ids
 from minillm.runs.run import Run
 from minillm.runs.settings import (
     AdaptationSettings,
@@ -138,7 +141,8 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
         )
 
     def closing(self, job: Job, parts: Parts, summary: Summary) -> Iterator[str]:
-        """Yield the speed of the training."""
+        """Yield what every language model reports, and the speed of the training."""
+        yield from super().closing(job, parts, summary)
         rate = summary.tokens / max(1e-9, summary.seconds - summary.validation_seconds)
         peak = matmul_peak() * ranks().size
         share = rate * of_gpt(parts.model.config).operations / peak
@@ -146,7 +150,6 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
             f"{rate:,.0f} tokens per second: {share:.0%} of what this machine's matrix products "
             f"reach ({peak / 1e9:,.0f} GFLOP/s)"
         )
-        yield from super().closing(job, parts, summary)
 
     def nats_on(self, run: Run, ids: Ids) -> tuple[float, int]:
         """Return the mean loss on a text, in nats per token, and the number of tokens."""
@@ -164,6 +167,21 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
             raise InputError(f"TEXT: expected 1 to {most} tokens, found {len(ids)}")
         weights = run.model.attention_weights(ids[None], layer)
         return weights[0, head], [run.tokenizer.show(int(id)) for id in ids]
+
+    def look(self, run: Run, text: str) -> Inside:
+        """See :meth:`minillm.runs.run.Run.look`: with the attention of all heads."""
+        most = min(run.model.config.context, MOST)
+        _, ids, notes = text_ids(run.tokenizer, text, most)
+        logits, gradient, attention = read_gpt(run.model, ids)
+        return inside_of(
+            run,
+            run.tokenizer,
+            ids,
+            logits=predicting_next(logits),
+            gradient=gradient,
+            attention=attention,
+            notes=notes,
+        )
 
     def export(self, run: Run, file: str | Path, format: str, binary: bool) -> None:
         """Write a folder that transformers loads, with the same logits; or LoRA's updates."""

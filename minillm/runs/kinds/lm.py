@@ -5,8 +5,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from minillm.layers.recurrent import CELLS
+from minillm.look.inside import Inside
+from minillm.look.reading import read_recurrent
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.runs.kind import Job
+from minillm.runs.looking import inside_of, predicting_next, state_after, text_ids
 from minillm.runs.run import Run
 from minillm.runs.settings import (
     AdaptationSettings,
@@ -68,6 +71,21 @@ Ctrl-C saves and stops; --resume continues."""
         if settings.tied and given.get("embedding") is None:
             return replace(settings, embedding=settings.hidden)
         return settings
+
+    def look(self, run: Run, text: str) -> Inside:
+        """See :meth:`minillm.runs.run.Run.look`: with the gates and states of each layer."""
+        before, ids, notes = text_ids(run.tokenizer, text)
+        state = state_after(run.model, before)
+        logits, gradient, activity = read_recurrent(run.model, ids, state)
+        return inside_of(
+            run,
+            run.tokenizer,
+            ids,
+            logits=predicting_next(logits),
+            gradient=gradient,
+            activity=activity,
+            notes=notes,
+        )
 
     def writing_model(self, run: Run, length: int) -> LanguageModel:
         """Return the model with E W_x computed, if that has fewer rows than there are steps."""

@@ -2,7 +2,11 @@
 
 from dataclasses import dataclass
 
+from minillm.look.inside import Inside
+from minillm.look.reading import read_windows
 from minillm.models.neural_ngram import NeuralNGram, NeuralNGramConfig
+from minillm.runs.looking import inside_of, predicting_next, state_after, text_ids
+from minillm.runs.run import Run
 from minillm.runs.settings import TextSettings, TrainingSettings, option, size
 from minillm.runs.text import TextKind
 
@@ -40,3 +44,11 @@ then: minillm generate DIR, minillm eval DIR"""
     settings = Settings
     model = NeuralNGram
     config = NeuralNGramConfig
+
+    def look(self, run: Run, text: str) -> Inside:
+        """See :meth:`minillm.runs.run.Run.look`."""
+        before, ids, notes = text_ids(run.tokenizer, text)
+        state = state_after(run.model, before)
+        logits, gradient = read_windows(run.model, ids, state)
+        logits = predicting_next(logits)
+        return inside_of(run, run.tokenizer, ids, logits=logits, gradient=gradient, notes=notes)

@@ -9,17 +9,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from numpy.typing import NDArray
-
 from minillm.data.registry import absolute
 from minillm.data.streams import Spill, TextStream
 from minillm.errors import InputError
 from minillm.formats.arpa import read_arpa, write_arpa
+from minillm.look.inside import Inside
+from minillm.look.reading import read_counted
 from minillm.metrics import perplexity
 from minillm.models.ngram import SMOOTHINGS, NGram, NGramConfig
 from minillm.mpi import ranks
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Evaluation, Job, Kind, Results, Stored, Weights
+from minillm.runs.looking import inside_of, state_after, text_ids
 from minillm.runs.run import Run
 from minillm.runs.settings import FilesSettings, Size, TokenizerSettings, of_text, size
 from minillm.runs.stored import save_run
@@ -138,10 +139,6 @@ then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa"""
         job.report(f"saved in {job.folder.path}")
         return True
 
-    def read_weights(self, folder: RunFolder, allow_nan: bool) -> dict[str, NDArray]:
-        """Map the arrays, which may be larger than memory."""
-        return folder.map_model(allow_nan)
-
     def build(
         self, config: NGramConfig, vocabularies: Mapping[str, Any], weights: Weights
     ) -> NGram:
@@ -154,6 +151,13 @@ then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa"""
     def write(self, run: Run, *options: Any) -> Iterator[str]:
         """See :meth:`minillm.runs.run.Run.write`."""
         return write_text(run.model, run.tokenizer, *options)
+
+    def look(self, run: Run, text: str) -> Inside:
+        """See :meth:`minillm.runs.run.Run.look`: with the longest context that was found."""
+        before, ids, notes = text_ids(run.tokenizer, text)
+        state = state_after(run.model, before)
+        logits, contexts = read_counted(run.model, ids, state)
+        return inside_of(run, run.tokenizer, ids, logits=logits, contexts=contexts, notes=notes)
 
     def evaluate(self, run: Run, evaluation: Evaluation) -> Results:
         """Return nats and bits per token, and perplexity with and without the unknown words."""

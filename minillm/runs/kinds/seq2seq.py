@@ -8,6 +8,7 @@ from minillm.data.pairs import PairData
 from minillm.errors import InputError
 from minillm.layers import attention
 from minillm.layers.recurrent import CELLS
+from minillm.look.reading import read_encoder_decoder
 from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from minillm.runs.kind import Data, Job, sizes_of
 from minillm.runs.pairs import BUILT_IN, PairKind, PairSettings, vocabulary_of
@@ -62,6 +63,7 @@ then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a sou
     model = EncoderDecoder
     config = EncoderDecoderConfig
     settings = Settings
+    reading = staticmethod(read_encoder_decoder)
 
     def sizes(self, settings: Settings) -> dict[str, Any]:
         """Return the direction of the encoder."""

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from minillm.data.pairs import PairData
 from minillm.errors import InputError
+from minillm.look.reading import read_transformer
 from minillm.models.transformer import Transformer, TransformerConfig
 from minillm.runs.kind import Job
 from minillm.runs.pairs import BUILT_IN, PairKind, PairSettings, vocabulary_of
@@ -79,6 +80,7 @@ then: minillm translate DIR, minillm eval DIR,
     model = Transformer
     config = TransformerConfig
     settings = Settings
+    reading = staticmethod(read_transformer)
 
     def sizes(self, settings: Settings) -> dict[str, Any]:
         """Return whether the embeddings are shared."""
@@ -109,6 +111,6 @@ then: minillm translate DIR, minillm eval DIR,
             source[None],
             np.array([len(source)]),
             np.array([ids]),
-            max(config.layers - 2, 0) if layer is None else layer,
+            run.model.aligning_layer if layer is None else layer,
         )[0]  # (N, T, S)
         return weights.mean(axis=0) if head is None else weights[head]

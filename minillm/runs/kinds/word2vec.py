@@ -191,7 +191,13 @@ then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DI
             job.report(f"to continue: {job.resume_command}")
             return False
         loss = folder.read_metrics()[-1]["loss"]
-        job.report(f"{len(words):,} vectors; loss {loss:.4f} nats per prediction")
+        result = f"loss {loss:.4f} nats per prediction"
+        if loss == 0:  # a prediction always has a loss
+            result = (
+                "nothing was predicted, because --minimum-count and --subsample left no two words "
+                "of a line"
+            )
+        job.report(f"{len(words):,} vectors; {result}")
         job.report(f"saved in {folder.path}")
         return True
 
@@ -205,7 +211,7 @@ then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DI
             words = open_vocabularies(job.folder, job.stored)["tokenizer"]
             model = Word2Vec(config, words.counts)
             return model, words, restore_progress(job.folder, model)
-        words = count_words(text, settings.minimum_count, settings.pretokenised)
+        words = count_words(text, settings.minimum_count, settings.pretokenised, job.report)
         config = config_from(settings, Word2VecConfig, vocabulary=len(words))
         model = Word2Vec(config, words.counts, np.random.default_rng(settings.seed))
         return model, words, Progress()

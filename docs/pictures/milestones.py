@@ -1,0 +1,31 @@
+"""The milestones: the picture, and a table for each kept run of `minillm milestones`.
+
+After a new run, copy its milestones.json to docs/outputs/milestones-TEXT-MINUTES.json, and start
+this script.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from minillm.plots import milestones
+from minillm.runs.milestones import page
+
+HERE = Path(__file__).resolve().parent
+OUTPUTS = HERE.parent / "outputs"
+DRAWN = "milestones-builtin-5"
+
+
+def command(results):
+    """Return the command of a run."""
+    file = "" if results["text"] == "the built-in corpus" else f"{results['text']} "
+    return f"$ minillm milestones {file}--minutes {results['minutes']:g}"
+
+
+folder = Path(sys.argv[1]) if len(sys.argv) > 1 else None
+for kept in sorted(OUTPUTS.glob("milestones-*.json")):
+    results = json.loads(kept.read_text())
+    text = f"```console\n{command(results)}\n```\n\n{page(results)}"
+    ((folder or OUTPUTS) / f"{kept.stem}.md").write_text(text)
+    if kept.stem == DRAWN:
+        ((folder or HERE) / "milestones.svg").write_bytes(milestones(results["models"]))

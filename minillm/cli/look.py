@@ -1,0 +1,49 @@
+"""Look inside a model as it reads a text.
+
+Write one HTML file that opens from disk in any browser.  It shows, for each token, the distribution
+that predicted it and its loss; the attention of all heads of a GPT, a BERT or a translator; the
+gates and cells of a recurrent language model; and the gradient of each loss that reaches each
+token.  For a translator, TEXT is the source; for an n-gram model, the page shows the contexts
+that it found.
+
+examples:
+  minillm look runs/first "The while statement"
+  minillm look runs/first "The while statement" --beside runs/characters
+        the predictions of an n-gram model beside those of an lm
+  minillm look runs/bert "the while statement repeats" --out bert.html
+  minillm look runs/numbers "forty-two" --target "quarante-deux"
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from minillm.cli.arguments import ArgumentParser
+from minillm.cli.options import add_option, add_run, open_run
+from minillm.data.files import is_stream
+from minillm.runs.opening import load
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the text, the file, and what to show with it."""
+    add_run(parser)
+    parser.add_argument("text", metavar="TEXT", help="the text that the model reads")
+    add_option(parser, "--out FILE", "the file (default: DIR/look.html)")
+    help = "also show the predictions of another run, whose tokens are the same"
+    add_option(parser, "--beside DIR", help)
+    help = "the output of a translator to look at (default: its own)"
+    add_option(parser, "--target TEXT", help)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the file and print its path; notes go to standard error."""
+    first = open_run(args)
+    beside = None if args.beside is None else load(args.beside, args.allow_nan)
+    page = first.look(args.text, beside, args.target)
+    path = Path(args.run_folder) / "look.html" if args.out is None else args.out
+    page.save(path)
+    for note in page.inside.notes:
+        print(f"minillm: {note}", file=sys.stderr)
+    if not is_stream(path):
+        print(path)
+    return 0

@@ -1,0 +1,40 @@
+"""Show the tokens of a text.
+
+Print a line for each token of TEXT: its id and its piece of the text.  A space is shown as ␣, a
+line's end as \\n.
+
+examples:
+  minillm tokens runs/gpt "a few words"
+  minillm tokens gpt2 "a few words"
+        with the tokenizer in a folder of Hugging Face
+  minillm tokens runs/translator/vocabulary.target.json "quelques mots"
+        an encoder-decoder has two vocabularies; its folder stands for that of the source
+"""
+
+import argparse
+from pathlib import Path
+
+from minillm.cli.arguments import ArgumentParser
+from minillm.text import load_tokenizer
+from minillm.text.vocabulary import visible
+
+SOURCE = "vocabulary.source.json"  # of an encoder-decoder
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the tokenizer and the text."""
+    help = "a run with a vocabulary, or a tokenizer's folder or file"
+    parser.add_argument("folder", metavar="DIR", help=help)
+    parser.add_argument("text", metavar="TEXT", help="the text to split")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the tokens."""
+    source = Path(args.folder, SOURCE)
+    tokenizer = load_tokenizer(source if source.exists() else args.folder)
+    ids = tokenizer.encode(args.text, "TEXT").tolist()
+    width = len(str(len(tokenizer)))
+    for id, piece in zip(ids, tokenizer.split(args.text), strict=True):
+        unknown = "  (unknown)" if id == tokenizer.unknown else ""
+        print(f"{id:{width}}  {visible(piece)}{unknown}")
+    return 0

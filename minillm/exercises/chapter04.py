@@ -1,0 +1,278 @@
+"""Exercises of chapter 4: recurrence."""
+
+import numpy as np
+
+from minillm import ops
+from minillm.exercises.declaration import exercise
+from minillm.training.optimisers import clip_global_norm
+
+
+def _draw(rng, *shapes):
+    return tuple(rng.standard_normal(shape) for shape in shapes)
+
+
+# --- one step -----------------------------------------------------------------------
+
+
+def _steps(rng):
+    for B, I, H in ((2, 3, 2), (3, 2, 4)):
+        yield "", _draw(rng, (B, I), (B, H), (I, H), (H, H), H)
+
+
+def _rnn_step(x, h_prev, W_x, W_h, b):
+    """One step of the package's op, with its backward."""
+    (_, h), op_backward = ops.rnn(x[:, None], h_prev, W_x, W_h, b)
+
+    def backward(dh):
+        dx, *others = op_backward(None, dh)
+        return dx[:, 0], *others
+
+    return h, backward
+
+
+@exercise(
+    "one step of a recurrent network, forward",
+    reference=lambda *args: _rnn_step(*args)[0],
+    solution="minillm/ops/rnn.py: _rnn_forward",
+    cases=_steps,
+    outputs=("h",),
+    hints={
+        "h": (
+            "The new state is a tanh of the input and the old state, each times its own weights.",
+            "h = np.tanh(x @ W_x + h_prev @ W_h + b).",
+        ),
+    },
+)
+def rnn_step(x, h_prev, W_x, W_h, b):
+    """Compute one step: x (B, I), h_prev (B, H), W_x (I, H), W_h (H, H), b (H,) -> h (B, H)."""
+    h = ...
+    return h
+
+
+STEP_HINTS = {
+    "all": (
+        "All gradients are made of da.  It is dh times the slope of tanh.",
+        "The slope of h = tanh(a) is 1 - h**2, with a square: da = dh * (1 - h**2).",
+    ),
+    "dx": (
+        "x is used in a = x W_x + h_prev W_h + b, as in a linear layer.",
+        "dx = da @ W_x.T.",
+    ),
+    "dh_prev": (
+        "h_prev is used in a = x W_x + h_prev W_h + b, as the input of a linear layer.",
+        "dh_prev = da @ W_h.T: W_h is square, and its transpose has the same shape.",
+    ),
+    "dW_x": ("As in a linear layer: x transposed times the gradient.", "dW_x = x.T @ da."),
+    "dW_h": (
+        "W_h multiplies h_prev, not h.",
+        "dW_h = h_prev.T @ da.",
+    ),
+    "db": (
+        "b is added in every row, and uses add up.",
+        "db sums da over the rows, axis 0.",
+    ),
+}
+
+
+@exercise(
+    "one step of a recurrent network, backward",
+    reference=_rnn_step,
+    solution="minillm/ops/rnn.py: _rnn_backward",
+    cases=_steps,
+    outputs=("h",),
+    gradients=("dx", "dh_prev", "dW_x", "dW_h", "db"),
+    hints=STEP_HINTS,
+)
+def rnn_step_backward(x, h_prev, W_x, W_h, b):
+    """Compute one step: x (B, I), h_prev (B, H), W_x (I, H), W_h (H, H), b (H,) -> h (B, H).
+
+    ``backward(dh)`` -> dx, dh_prev, dW_x, dW_h, db.
+    """
+    h = np.tanh(x @ W_x + h_prev @ W_h + b)
+
+    def backward(dh):
+        da = ...
+        db = ...
+        dx = ...
+        dh_prev = ...
+        dW_x = ...
+        dW_h = ...
+        return dx, dh_prev, dW_x, dW_h, db
+
+    return h, backward
+
+
+# --- the whole network ----------------------------------------------------------------
+
+
+def _sequences(rng):
+    for B, T, I, H in ((2, 1, 3, 2), (2, 2, 3, 2), (3, 4, 2, 3)):
+        yield "", _draw(rng, (B, T, I), (B, H), (I, H), (H, H), H)
+
+
+def _rnn(x, h0, W_x, W_h, b):
+    (hs, _), op_backward = ops.rnn(x, h0, W_x, W_h, b)
+    return hs, lambda dhs: op_backward(dhs)
+
+
+@exercise(
+    "backpropagation through time",
+    reference=_rnn,
+    solution="minillm/ops/rnn.py: _rnn_backward",
+    cases=_sequences,
+    outputs=("hs",),
+    gradients=("dx", "dh0", "dW_x", "dW_h", "db"),
+    time={"dx": 1},
+    hints={
+        "all": (
+            "All gradients are made of da.  It is dh times the slope of tanh.",
+            "da = dh * (1 - hs[:, t]**2), with a square, where dh has all that reaches h_t.",
+        ),
+        "dx": (
+            "x[:, t] is used in the pre-activation of step t only.",
+            "dx[:, t] = da @ W_x.T: W_x transposed.",
+        ),
+        "dx:earlier": (
+            "The last step is right, the earlier ones are not.  h_t has two uses: in the output, "
+            "and in step t + 1.  Uses add up.",
+            "At the top of the loop dh = dh + dhs[:, t]; at its end dh = da @ W_h.T, with W_h "
+            "transposed.",
+        ),
+        "dh0": (
+            "h0 is the h_prev of step 0.",
+            "After the loop, dh is dh0: da of step 0 times W_h transposed.",
+        ),
+        "dW_x": ("One W_x, T uses: add.", "dW_x += x[:, t].T @ da."),
+        "dW_h": (
+            "One W_h, T uses: add.  It multiplies the state before the step.",
+            "dW_h += h_prev.T @ da, where h_prev is hs[:, t - 1], or h0 at step 0.",
+        ),
+        "db": ("b is used in each row of each step: add.", "db += da.sum(axis=0)."),
+    },
+)
+def rnn(x, h0, W_x, W_h, b):
+    """Run a recurrent network: x (B, T, I), h0 (B, H), W_x (I, H), W_h (H, H), b (H,) -> hs.
+
+    hs (B, T, H) are the states after each step.  ``backward(dhs)`` -> dx, dh0, dW_x, dW_h, db.
+    """
+    h, hs = h0, np.zeros((*x.shape[:2], len(b)))
+    for t in range(x.shape[1]):
+        h = np.tanh(x[:, t] @ W_x + h @ W_h + b)
+        hs[:, t] = h
+
+    def backward(dhs):
+        dx, dW_x, dW_h, db = (np.zeros_like(array) for array in (x, W_x, W_h, b))
+        dh = np.zeros_like(h0)  # what reaches h_t from step t + 1
+        for t in reversed(range(x.shape[1])):
+            h_prev = hs[:, t - 1] if t > 0 else h0
+            dh = ...
+            da = ...
+            dx[:, t] = ...
+            dW_x += ...
+            dW_h += ...
+            db += ...
+            dh = ...
+        return dx, dh, dW_x, dW_h, db
+
+    return hs, backward
+
+
+# --- the initial state, and the norm -----------------------------------------------
+
+
+def _learned_state(s, x, W_h):
+    """The last state when every row begins with s: the package's op, and a sum over the rows."""
+    B, _, H = x.shape
+    eye, zeros = np.eye(H), np.zeros(H)
+    (_, h), op_backward = ops.rnn(x, np.broadcast_to(s, (B, H)).copy(), eye, W_h, zeros)
+
+    def backward(dh):
+        dx, dh0, _, dW_h, _ = op_backward(None, dh)
+        return dh0.sum(axis=0), dx, dW_h
+
+    return h, backward
+
+
+def _states(rng):
+    for B, T, H in ((1, 2, 3), (4, 3, 2)):
+        yield "", _draw(rng, H, (B, T, H), (H, H))
+
+
+@exercise(
+    "an initial state that is learned",
+    reference=_learned_state,
+    solution="minillm/ops/rnn.py: _rnn_backward",
+    cases=_states,
+    outputs=("h",),
+    gradients=("ds", "dx", "dW_h"),
+    hints={
+        "ds": (
+            "Every row begins with the same s: it has B uses.",
+            "After the loop, dh is the gradient by the initial state of each row, (B, H).  ds is "
+            "its sum over the rows.",
+        ),
+        "dx": (
+            "x[:, t] is added in the pre-activation: its gradient is da.",
+            "The loss takes only the last state: dh at the last step, then dh = da @ W_h.T.",
+        ),
+        "dW_h": (
+            "One W_h, T uses.",
+            "dW_h += h_prev.T @ da.",
+        ),
+    },
+)
+def initial_state(s, x, W_h):
+    """Run h_t = tanh(x_t + h_{t-1} W_h) with h_0 = s in every row.
+
+    s (H,), x (B, T, H), W_h (H, H) -> h (B, H), the last state.  ``backward(dh)`` -> ds, dx, dW_h.
+    """
+    states = [np.tile(s, (len(x), 1))]  # (B, H)
+    for t in range(x.shape[1]):
+        states.append(np.tanh(x[:, t] + states[t] @ W_h))
+
+    def backward(dh):
+        dx, dW_h = np.zeros_like(x), np.zeros_like(W_h)
+        for t in reversed(range(x.shape[1])):
+            da = dh * (1 - states[t + 1] ** 2)
+            dx[:, t] = da
+            dW_h += states[t].T @ da
+            dh = ...
+        ds = ...
+        return ds, dx, dW_h
+
+    return states[-1], backward
+
+
+def _clipped(dW, db, maximum):
+    gradients = {"dW": dW.copy(), "db": db.copy()}
+    clip_global_norm(gradients, maximum)
+    return gradients["dW"], gradients["db"]
+
+
+def _gradients(rng):
+    yield "large", (*_draw(rng, (3, 4), 4), 0.5)
+    yield "small", (*_draw(rng, (2, 2), 2), 100.0)
+
+
+@exercise(
+    "clipping by the global norm",
+    reference=_clipped,
+    solution="minillm/training/optimisers.py: clip_global_norm",
+    cases=_gradients,
+    outputs=("dW", "db"),
+    hints={
+        "large": (
+            "There is one norm, that of all gradients as one long vector.  The direction stays.",
+            "norm = sqrt(sum of dW**2 + sum of db**2); both are multiplied by maximum / norm.",
+        ),
+        "small": (
+            "A gradient that is short enough does not change.",
+            "The factor is min(1, maximum / norm).",
+        ),
+    },
+)
+def clip(dW, db, maximum):
+    """Return dW and db, scaled so that their norm as one long vector is at most ``maximum``."""
+    norm = ...
+    factor = ...
+    return dW * factor, db * factor

@@ -1,0 +1,133 @@
+"""Exercises of chapter 6: sequences of unequal length, pooling, and the inputs of a decoder."""
+
+import numpy as np
+
+from minillm import ops
+from minillm.exercises.declaration import exercise
+from minillm.models import target
+from minillm.ops._padding import length_mask
+
+
+def _last_state(hs, lengths):
+    rows = np.arange(len(hs))
+
+    def backward(dy):
+        dhs = np.zeros_like(hs)
+        dhs[rows, lengths - 1] = dy
+        return dhs
+
+    return hs[rows, lengths - 1], backward
+
+
+def _states(rng):
+    for B, T, H, label in ((2, 3, 2, "full"), (4, 5, 3, "lengths")):
+        lengths = np.full(B, T) if label == "full" else rng.integers(1, T, size=B)
+        yield label, (rng.standard_normal((B, T, H)), lengths)
+
+
+@exercise(
+    "the last valid state of each row, and its backward",
+    reference=_last_state,
+    solution="docs/chapters/06-shapes.md, Many to one: pooling",
+    cases=_states,
+    gradients=("dhs",),
+    hints={
+        "y": (
+            "Row b has lengths[b] steps, and they are counted from 0.",
+            "Two arrays of indices choose one step for each row: hs[np.arange(B), lengths - 1].",
+        ),
+        "dhs": (
+            "Which of the states does y depend on?  All others get zero.",
+            "Begin with zeros in the shape of hs, and write dy where y was taken from: "
+            "dhs[np.arange(B), lengths - 1] = dy.",
+        ),
+    },
+)
+def last_state(hs, lengths):
+    """Take the last real state of each row.
+
+    hs (B, T, H), lengths (B,), at least 1 -> y (B, H).  ``backward(dy)`` -> dhs.
+    """
+    B, T, H = hs.shape
+    y = ...
+
+    def backward(dy):
+        dhs = ...
+        return dhs
+
+    return y, backward
+
+
+def _masked_loss(logits, targets, lengths):
+    return ops.cross_entropy(logits, targets, length_mask(lengths, targets.shape[1]))
+
+
+def _predictions(rng):
+    for B, T, V, label in ((2, 2, 3, "full"), (3, 4, 5, "lengths")):
+        lengths = np.full(B, T) if label == "full" else rng.permutation(T)[:B] + 1
+        yield label, (rng.standard_normal((B, T, V)), rng.integers(V, size=(B, T)), lengths)
+
+
+@exercise(
+    "the mean loss over the real tokens of a padded batch",
+    reference=_masked_loss,
+    solution="minillm/models/target.py: target_loss",
+    cases=_predictions,
+    outputs=("loss",),
+    gradients=("dlogits",),
+    hints={
+        "loss": (
+            "Padding does not count, neither in the sum nor in the number that divides it.",
+            "Add nats times mask over all places, and divide by mask.sum(), not by B T.",
+        ),
+        "dlogits": (
+            "Each real place has the gradient p - [v = target], each divided by the number that "
+            "divided the loss.  The places in the padding have none.",
+            "dloss * (p - one_hot) * mask[..., None] / mask.sum()",
+        ),
+    },
+)
+def masked_loss(logits, targets, lengths):
+    """Compute the mean of -log p[target] over the real places, p = softmax(logits).
+
+    logits (B, T, V), targets (B, T), lengths (B,) -> loss.  ``backward(dloss)`` -> dlogits.
+    """
+    B, T, V = logits.shape
+    exp = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    p = exp / exp.sum(axis=-1, keepdims=True)
+    one_hot = np.eye(V)[targets]  # (B, T, V)
+    nats = -np.log((p * one_hot).sum(axis=-1))  # (B, T)
+    mask = ...
+    loss = ...
+
+    def backward(dloss=1.0):
+        dlogits = ...
+        return dlogits
+
+    return loss, backward
+
+
+def _targets(rng):
+    yield "", (np.array([[4, 2, 9]]), 9)
+    yield "", (rng.integers(8, size=(3, 5)), 8)
+
+
+@exercise(
+    "the inputs of a decoder, from its targets",
+    reference=target.teacher_forcing,
+    solution="minillm/models/target.py: teacher_forcing",
+    cases=_targets,
+    outputs=("inputs",),
+    hints={
+        "inputs": (
+            "At each step the decoder reads the right token of the step before.  "
+            "Before the first one there is BOS.",
+            "A column of BOS, then all columns of targets but the last one.",
+        ),
+    },
+)
+def teacher_forcing(targets, bos):
+    """Make the inputs (B, T) of a decoder that is to predict targets (B, T)."""
+    first = np.full((len(targets), 1), bos)
+    inputs = ...
+    return inputs

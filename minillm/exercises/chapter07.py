@@ -1,0 +1,392 @@
+"""Exercises of chapter 7: attention, and the search for the best output."""
+
+import numpy as np
+
+from minillm import ops
+from minillm.exercises.declaration import exercise
+from minillm.ops._padding import length_mask
+from minillm.ops.softmax import log_softmax, softmax_backward
+from minillm.ops.softmax import masked_softmax as softmax_of_allowed
+
+
+def _dot_scores(query, keys):
+    def backward(dscores):
+        return dscores @ keys, dscores.transpose(0, 2, 1) @ query
+
+    return query @ keys.transpose(0, 2, 1), backward
+
+
+def _queries_and_keys(rng):
+    for B, T, S, D in ((1, 2, 3, 4), (3, 4, 2, 5)):
+        yield "", (rng.standard_normal((B, T, D)), rng.standard_normal((B, S, D)))
+
+
+@exercise(
+    "the scores of dot attention, and their gradients",
+    reference=_dot_scores,
+    solution="minillm/ops/multiplicative_attention.py: _multiplicative_attention_forward",
+    cases=_queries_and_keys,
+    outputs=("scores",),
+    gradients=("dquery", "dkeys"),
+    hints={
+        "scores": (
+            "The score of query t and key j is the sum over d of query[b, t, d] keys[b, j, d].",
+            "A product of matrices for each b: (T, D) (D, S).  keys.transpose(0, 2, 1) is "
+            "(B, D, S).",
+        ),
+        "dquery": (
+            "Query t is compared with every key j, with the slope keys[b, j].  Uses add up.",
+            "dquery must be (B, T, D): multiply dscores (B, T, S) by keys (B, S, D).",
+        ),
+        "dkeys": (
+            "Key j is compared with every query t, with the slope query[b, t].  Uses add up.",
+            "dkeys must be (B, S, D): multiply dscores, transposed to (B, S, T), by query.",
+        ),
+    },
+)
+def dot_scores(query, keys):
+    """Score each query with each key of its row by their dot product.
+
+    query (B, T, D), keys (B, S, D) -> scores (B, T, S).  ``backward(dscores)`` -> dquery, dkeys.
+    """
+    scores = ...
+
+    def backward(dscores):
+        dquery = ...
+        dkeys = ...
+        return dquery, dkeys
+
+    return scores, backward
+
+
+def _masked_softmax(scores, lengths):
+    allowed = length_mask(lengths, scores.shape[-1])[:, None]
+    weights, _ = softmax_of_allowed(scores, allowed)
+    return weights, lambda dweights: np.where(allowed, softmax_backward(dweights, weights), 0)
+
+
+def _scores(rng):
+    yield "", (rng.standard_normal((2, 3, 4)), np.array([4, 4]))
+    yield "lengths", (rng.standard_normal((3, 2, 5)), np.array([5, 1, 3]))
+    yield "large scores", (rng.standard_normal((2, 2, 3)) + 1000, np.array([3, 2]))
+
+
+@exercise(
+    "the softmax over the keys that are not padding",
+    reference=_masked_softmax,
+    solution="minillm/ops/softmax.py: masked_softmax",
+    cases=_scores,
+    outputs=("weights",),
+    gradients=("dscores",),
+    hints={
+        "weights": (
+            "The weights of a row add up to 1 over the real keys.  Is the sum below the fraction "
+            "over these alone?",
+            "Set the scores of the padding to -np.inf before the softmax, with np.where.",
+        ),
+        "large scores": (
+            "exp(1000) is infinite.  A number that is added to all scores of a row cancels.",
+            "Subtract the maximum of each row before exp.",
+        ),
+        "dscores": (
+            "A score has an effect on all weights of its row: the sum below the fraction has it.",
+            "weights * (dweights - (weights * dweights).sum(axis=-1, keepdims=True))",
+        ),
+    },
+)
+def masked_softmax(scores, lengths):
+    """Compute the softmax over the first lengths[b] keys; all other weights are zero.
+
+    scores (B, T, S), lengths (B,), at least 1 -> weights (B, T, S).
+    ``backward(dweights)`` -> dscores.
+    """
+    allowed = (np.arange(scores.shape[-1]) < lengths[:, None])[:, None]  # (B, 1, S)
+    weights = ...
+
+    def backward(dweights):
+        dscores = ...
+        return dscores
+
+    return weights, backward
+
+
+def _only_context(op):
+    """Leave the weights out of an attention's outputs."""
+
+    def attention(*args):
+        (context, _), backward = op(*args)
+        return context, backward
+
+    return attention
+
+
+def _attention_inputs(rng):
+    for B, T, S, D, E in ((1, 1, 3, 2, 2), (2, 3, 4, 2, 5)):
+        shapes = ((B, T, D), (B, S, D), (B, S, E))
+        yield "", tuple(rng.standard_normal(shape) for shape in shapes)
+
+
+_SOFTMAX_FIRST = "If dquery and dkeys are both wrong, look at dscores first: "
+_SCORES_FIRST = (
+    "If all but dvalues are wrong, look at dscores first: the softmax subtracts a mean.  "
+)
+
+
+@exercise(
+    "dot attention, forward and backward",
+    reference=_only_context(ops.multiplicative_attention),
+    solution="minillm/ops/attention.py: attend_backward",
+    cases=_attention_inputs,
+    outputs=("context",),
+    gradients=("dquery", "dkeys", "dvalues"),
+    hints={
+        "context": (
+            "Scores of all queries with all keys, a softmax over the keys, the weighted mean of "
+            "the values.",
+            "query @ keys.transpose(0, 2, 1); the softmax over the last axis; weights @ values.",
+        ),
+        "dvalues": (
+            "Value j is in the mean of every query t, with the slope weights[b, t, j].",
+            "dvalues must be (B, S, E): weights, transposed to (B, S, T), times dcontext.",
+        ),
+        "dquery": (
+            _SOFTMAX_FIRST + "the backward of the softmax subtracts a mean.  Then query t gets a "
+            "part from each key.",
+            "dscores = weights * (dweights - (weights * dweights).sum(axis=-1, keepdims=True)); "
+            "dquery = dscores @ keys.",
+        ),
+        "dkeys": (
+            _SOFTMAX_FIRST + "the backward of the softmax subtracts a mean.  Then key j gets a "
+            "part from each query.",
+            "dscores = weights * (dweights - (weights * dweights).sum(axis=-1, keepdims=True)); "
+            "dkeys = dscores.transpose(0, 2, 1) @ query.",
+        ),
+    },
+)
+def dot_attention(query, keys, values):
+    """Compute the context of each query: the mean of the values by the softmax of the scores.
+
+    query (B, T, D), keys (B, S, D), values (B, S, E) -> context (B, T, E).
+    ``backward(dcontext)`` -> dquery, dkeys, dvalues.
+    """
+    scores = ...
+    exp = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    weights = ...
+    context = ...
+
+    def backward(dcontext):
+        # context = weights values
+        dweights = ...
+        dvalues = ...
+        # weights = softmax(scores)
+        dscores = ...
+        # scores = query keys^T
+        dquery = ...
+        dkeys = ...
+        return dquery, dkeys, dvalues
+
+    return context, backward
+
+
+def _additive_inputs(rng):
+    for B, T, S, D, C, E, A in ((1, 1, 2, 2, 3, 2, 2), (2, 3, 4, 2, 3, 5, 6)):
+        shapes = ((B, T, D), (B, S, C), (B, S, E), (D, A), (C, A), (A,))
+        yield "", tuple(rng.standard_normal(shape) for shape in shapes)
+
+
+@exercise(
+    "the backward of additive attention",
+    reference=_only_context(ops.additive_attention),
+    solution="minillm/ops/additive_attention.py: _additive_attention_backward",
+    cases=_additive_inputs,
+    outputs=("context",),
+    gradients=("dquery", "dkeys", "dvalues", "dW_q", "dW_k", "dv"),
+    hints={
+        "dvalues": (
+            "Value j is in the mean of every query t, with the slope weights[b, t, j].",
+            "dvalues must be (B, S, E): weights, transposed to (B, S, T), times dcontext.",
+        ),
+        "dv": (
+            "v is used in every pair of a query and a key, in each row, with the slope hidden.",
+            "Sum dscores[..., None] * hidden over the axes 0, 1 and 2.",
+        ),
+        "dquery": (
+            _SCORES_FIRST + "query W_q has one row for each t, which is used in the pairs of all "
+            "keys: over which axis of dz do the uses add up?",
+            "dscores = weights * (dweights - (weights * dweights).sum(axis=-1, keepdims=True)); "
+            "dq = dz.sum(axis=2), since axis 2 of (B, T, S, A) counts the keys; dquery = dq W_q^T.",
+        ),
+        "dW_q": (
+            "query W_q is a linear layer.  Its dW is the sum of query^T dq over the rows and the "
+            "queries, and dq is dz with the uses of all keys added up.",
+            'dq = dz.sum(axis=2); dW_q = np.einsum("btd,bta->da", query, dq).',
+        ),
+        "dkeys": (
+            "keys W_k has one row for each key, which is used in the pairs of all queries: "
+            "over which axis of dz do the uses add up?",
+            "dk = dz.sum(axis=1), since axis 1 of (B, T, S, A) counts the queries; "
+            "dkeys = dk W_k^T.",
+        ),
+        "dW_k": (
+            "keys W_k is a linear layer.  Its dW is the sum of keys^T dk over the rows and the "
+            "keys, and dk is dz with the uses of all queries added up.",
+            'dk = dz.sum(axis=1); dW_k = np.einsum("bsc,bsa->ca", keys, dk).',
+        ),
+    },
+)
+def additive_attention(query, keys, values, W_q, W_k, v):
+    """Compute attention with the score v . tanh(query W_q + key W_k).
+
+    query (B, T, D), keys (B, S, C), values (B, S, E), W_q (D, A), W_k (C, A), v (A,)
+    -> context (B, T, E).  ``backward(dcontext)`` -> dquery, dkeys, dvalues, dW_q, dW_k, dv.
+    """
+    q, k = query @ W_q, keys @ W_k  # (B, T, A), (B, S, A)
+    hidden = np.tanh(q[:, :, None] + k[:, None])  # (B, T, S, A)
+    scores = hidden @ v  # (B, T, S)
+    exp = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    weights = exp / exp.sum(axis=-1, keepdims=True)
+
+    def backward(dcontext):
+        # context = weights values
+        dweights = dcontext @ values.transpose(0, 2, 1)
+        dvalues = ...
+        # weights = softmax(scores)
+        dscores = ...
+        # scores = hidden v
+        dv = ...
+        # hidden = tanh(z), z = q + k for each pair
+        dz = ...
+        # q = query W_q, k = keys W_k
+        dq = ...
+        dk = ...
+        dquery = ...
+        dW_q = ...
+        dkeys = ...
+        dW_k = ...
+        return dquery, dkeys, dvalues, dW_q, dW_k, dv
+
+    return weights @ values, backward
+
+
+def _greedy(step, state, bos, eos, limit):
+    ids, last = [], bos
+    while len(ids) < limit:
+        logits, state = step(last, state)
+        last = int(np.argmax(logits))
+        if last == eos:
+            break
+        ids.append(last)
+    return ids
+
+
+def _decoders(rng):
+    """Draw models whose state counts their steps: they end at a step, or never."""
+
+    def decoder(table):
+        def step(id, state):
+            state = state + 1
+            return table[state % len(table), id], state
+
+        return step
+
+    eos = 4
+    for end, label in ((3, ""), (0, "an empty output"), (None, "the limit")):
+        table = rng.standard_normal((7, eos + 1, eos + 1))
+        table[..., eos] = -9.0
+        if end is not None:
+            table[1 + end, :, eos] = 9.0
+        yield label, (decoder(table), 0, eos, eos, 6)
+
+
+@exercise(
+    "greedy search",
+    reference=_greedy,
+    solution="docs/chapters/07-encoder-decoder.md, Writing: greedy and beam search",
+    cases=_decoders,
+    outputs=("ids",),
+    hints={
+        "ids": (
+            "Each step reads the token before and the state before, and gives both for the next "
+            "step.  The first token read is BOS.",
+            "logits, state = step(last, state); then last = int(np.argmax(logits)).  Stop at EOS.",
+        ),
+        "an empty output": (
+            "EOS ends the output and is not part of it, even if it is the first token.",
+            "Stop before appending, if last is eos.",
+        ),
+        "the limit": (
+            "A model may never predict EOS.  The output has at most `limit` tokens.",
+            "for _ in range(limit)",
+        ),
+    },
+)
+def greedy(step, state, bos, eos, limit):
+    """Write the most probable token at each step, until EOS or until there are ``limit`` tokens.
+
+    ``step(id, state)`` reads one token and returns logits (V,) for the next token, and the state
+    after it.  BOS is read first.  Return the list of ids, without EOS.
+    """
+    ids, last = [], bos
+    for _ in range(limit):
+        logits, state = ...
+        last = ...
+        ended = ...
+        if ended:
+            break
+        ids.append(last)
+    return ids
+
+
+def _beam_step(totals, logits, beam):
+    sums = totals[:, None] + log_softmax(logits)  # (K, V)
+    best = np.argsort(-sums, axis=None)[:beam]
+    parents, ids = np.divmod(best, logits.shape[1])
+    return parents, ids, sums[parents, ids]
+
+
+def _hypotheses(rng):
+    for K, V, beam in ((3, 6, 3), (4, 5, 4), (1, 5, 3)):
+        totals = np.sort(-2 * rng.random(K))[::-1].copy()
+        logits = 2 * rng.standard_normal((K, V)) + 3 * rng.standard_normal((K, 1))
+        yield "", (totals, logits, beam)
+
+
+@exercise(
+    "one step of beam search",
+    reference=_beam_step,
+    solution="minillm/decoding/beam.py: _extend",
+    cases=_hypotheses,
+    outputs=("parents", "ids", "new_totals"),
+    hints={
+        "parents": (
+            "All K V extensions compete with each other, by the log probability of the whole "
+            "hypothesis: that of the beginning plus that of the token.  Logits are not log "
+            "probabilities.",
+            "sums = totals[:, None] + log_p is (K, V), with log_p = logits - log of the sum of "
+            "exp(logits) of each row; np.argsort(-sums, axis=None)[:beam] chooses from all of "
+            "them, and np.divmod(best, V) gives parents and ids.",
+        ),
+        "ids": (
+            "A place in the flattened array (K V) is parent times V plus id.",
+            "parents, ids = np.divmod(best, V)",
+        ),
+        "new_totals": (
+            "The new total of a hypothesis is that of its parent plus the log probability of its "
+            "new token.",
+            "sums[parents, ids]",
+        ),
+    },
+)
+def beam_step(totals, logits, beam):
+    """Choose the ``beam`` most probable extensions of K hypotheses, the best first.
+
+    totals (K,): the log probability of each hypothesis; logits (K, V) for its next token.
+    Return parents, ids, new_totals, (beam,) each: which hypothesis is continued, by which token,
+    and the log probability of the result.
+    """
+    K, V = logits.shape
+    sums = ...
+    best = ...
+    parents, ids = ...
+    new_totals = ...
+    return parents, ids, new_totals

@@ -1,0 +1,396 @@
+"""Exercises of chapter 8: the Transformer."""
+
+import numpy as np
+
+from minillm import ops
+from minillm.exercises.declaration import exercise
+from minillm.layers.heads import join_heads, split_heads
+from minillm.layers.positions import sinusoids as reference_sinusoids
+from minillm.ops.softmax import masked_softmax
+
+
+def _causal_mask(scores):
+    T, S = scores.shape
+    position = S - T + np.arange(T)
+    return np.where(np.arange(S) <= position[:, None], scores, -np.inf)
+
+
+def _scores(rng):
+    yield "", (rng.standard_normal((4, 4)),)
+    yield "past", (rng.standard_normal((2, 5)),)
+
+
+@exercise(
+    "the causal mask",
+    reference=_causal_mask,
+    solution="minillm/ops/scaled_dot_product_attention.py: _allowed",
+    cases=_scores,
+    outputs=("masked",),
+    hints={
+        "masked": (
+            "Query t may look at the keys s <= t, itself included; all other scores are "
+            "minus infinity.",
+            "np.arange(S) <= position[:, None] is True where a key is allowed, and "
+            "np.where(allowed, scores, -np.inf) masks the rest.",
+        ),
+        "past": (
+            "The queries are the last T of S positions: the first query is not at position 0.",
+            "The position of query t is S - T + t.",
+        ),
+    },
+)
+def causal_mask(scores):
+    """Mask the scores of later keys with minus infinity.
+
+    scores (T, S), of queries at the last T of S positions -> masked (T, S).
+    """
+    T, S = scores.shape
+    position = ...
+    allowed = ...
+    masked = ...
+    return masked
+
+
+def _attention(q, k, v):
+    scores = q @ k.T / np.sqrt(q.shape[-1])
+    weights, _ = masked_softmax(scores, np.ones(scores.shape, bool))
+    return weights @ v, weights
+
+
+def _queries(rng):
+    for T, S, D, E in ((3, 4, 5, 2), (1, 3, 4, 4), (4, 1, 2, 3)):
+        yield (
+            "",
+            (
+                rng.standard_normal((T, D)),
+                rng.standard_normal((S, D)),
+                rng.standard_normal((S, E)),
+            ),
+        )
+
+
+@exercise(
+    "scaled dot-product attention, forward",
+    reference=_attention,
+    solution="minillm/ops/scaled_dot_product_attention.py: scaled_attention_forward",
+    cases=_queries,
+    outputs=("y", "weights"),
+    hints={
+        "weights": (
+            "The weights are the softmax of the scores over the keys, the last axis.",
+            "Divide by exp_scores.sum(axis=-1, keepdims=True): each row of weights sums to 1.",
+        ),
+        "y": (
+            "Each output is a sum of the values by the weights.  If the weights are wrong, look "
+            "at the scores first: how are they scaled?",
+            "scores = q k^T / sqrt(D) with D = q.shape[-1]; y = weights v.",
+        ),
+    },
+)
+def attention(q, k, v):
+    """Attend to all keys: y = softmax(q k^T / sqrt(D)) v.
+
+    q (T, D), k (S, D), v (S, E) -> y (T, E), weights (T, S).
+    """
+    scores = ...
+    exp_scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    weights = ...
+    y = ...
+    return y, weights
+
+
+def _causal_attention(q, k, v):
+    heads = (x[None, None] for x in (q, k, v))
+    y, op_backward = ops.scaled_dot_product_attention(*heads, causal=True)
+
+    def backward(dy):
+        return tuple(dx[0, 0] for dx in op_backward(dy[None, None]))
+
+    return y[0, 0], backward
+
+
+def _sequences(rng):
+    for T, D in ((4, 3), (3, 5)):
+        yield "", tuple(rng.standard_normal((T, D)) for _ in "qkv")
+
+
+@exercise(
+    "the backward of causal attention",
+    reference=_causal_attention,
+    solution="minillm/ops/scaled_dot_product_attention.py: scaled_attention_backward",
+    cases=_sequences,
+    gradients=("dq", "dk", "dv"),
+    hints={
+        "dv": (
+            "y = weights v is a product of matrices, like x W in chapter 0: v stands where W did.",
+            "dv must be (S, E): multiply weights transposed (S, T) by dy (T, E).",
+        ),
+        "dq": (
+            "Go back line by line: y = weights v, then the softmax, then scores = q k^T / sqrt(D).",
+            "dweights = dy v^T; dscores = weights (dweights - sum of dweights weights over the "
+            "row); dq = dscores k / sqrt(D).",
+        ),
+        "dk": (
+            "A key is used by every query that sees it, and uses add up.  The scale belongs to "
+            "this line, too.",
+            "dk must be (S, D): multiply dscores transposed (S, T) by q (T, D), and divide by "
+            "sqrt(D).",
+        ),
+    },
+)
+def attention_backward(q, k, v):
+    """Attend to the keys up to each query: y = softmax(q k^T / sqrt(D), masked) v.
+
+    q (T, D), k (T, D), v (T, E) -> y (T, E).  ``backward(dy)`` -> dq, dk, dv.
+    """
+    T, D = q.shape
+    scores = np.where(np.tri(T, dtype=bool), q @ k.T / np.sqrt(D), -np.inf)
+    exp_scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    weights = exp_scores / exp_scores.sum(axis=-1, keepdims=True)
+    y = weights @ v
+
+    def backward(dy):
+        dv = ...
+        dweights = ...
+        dscores = ...
+        dq = ...
+        dk = ...
+        return dq, dk, dv
+
+    return y, backward
+
+
+def _split(x, heads):
+    def backward(dy):
+        return join_heads(dy)
+
+    return np.ascontiguousarray(split_heads(x, heads)), backward
+
+
+def _to_split(rng):
+    for B, T, N, width in ((2, 3, 2, 4), (1, 4, 3, 2)):
+        yield "", (rng.standard_normal((B, T, N * width)), N)
+
+
+@exercise(
+    "split into heads, and the way back",
+    reference=_split,
+    solution="minillm/layers/heads.py: split_heads",
+    cases=_to_split,
+    gradients=("dx",),
+    hints={
+        "y": (
+            "Head n takes the columns from n D/N on.  A reshape to (B, N, T, D/N) alone would mix "
+            "up tokens.",
+            "Reshape to (B, T, N, D/N) first, then exchange the axes 1 and 2.",
+        ),
+        "dx": (
+            "Each number of x goes to one place of y, so each gradient goes back to where its "
+            "number came from.",
+            "Exchange the axes 1 and 2 of dy, then reshape to the shape of x.",
+        ),
+    },
+)
+def heads(x, heads):
+    """Split the last axis into heads.
+
+    x (B, T, D) -> y (B, N, T, D/N), with N = heads.  ``backward(dy)`` -> dx.
+    """
+    B, T, D = x.shape
+    y = ...
+
+    def backward(dy):
+        dx = ...
+        return dx
+
+    return y, backward
+
+
+def _places(rng):
+    for T, D in ((5, 6), (3, 8), (12, 2)):
+        yield "", (T, D)
+
+
+def _sinusoids(T, D):
+    return reference_sinusoids(np.arange(T), D, np.float64)
+
+
+@exercise(
+    "sines and cosines for positions",
+    reference=_sinusoids,
+    solution="minillm/layers/positions.py: sinusoids",
+    cases=_places,
+    outputs=("P",),
+    hints={
+        "P": (
+            "Column 2i has the sine, column 2i + 1 the cosine, both of the angle "
+            "t / 10000^(2i / D).",
+            "The angles are np.arange(T)[:, None] / 10000 ** (np.arange(0, D, 2) / D), of shape "
+            "(T, D/2); assign P[:, 0::2] and P[:, 1::2].",
+        ),
+    },
+)
+def sinusoids(T, D):
+    """Return the vectors of the positions 0 to T - 1, for an even D: P (T, D).
+
+    P[t, 2i] = sin(t / 10000^(2i / D)), P[t, 2i + 1] = cos(t / 10000^(2i / D)).
+    """
+    P = np.zeros((T, D))
+    angles = ...
+    P[:, 0::2] = ...
+    P[:, 1::2] = ...
+    return P
+
+
+def _rows(rng):
+    for N, D in ((3, 5), (4, 2), (1, 6)):
+        x = 3 * rng.standard_normal((N, D)) + 1
+        yield "", (x, rng.standard_normal(D), rng.standard_normal(D))
+
+
+@exercise(
+    "layer norm, forward and backward",
+    reference=ops.layer_norm,
+    solution="minillm/ops/layer_norm.py: layer_norm_backward",
+    cases=_rows,
+    gradients=("dx", "dgain", "dbias"),
+    hints={
+        "y": (
+            "Subtract each row's mean, and divide by the root of its variance plus eps.",
+            "x_hat = (x - mean) * inverse_std with inverse_std = 1 / sqrt(variance + eps), and "
+            "the variance is the mean of (x - mean)^2: x.var(axis=-1, keepdims=True).",
+        ),
+        "dbias": (
+            "The bias is added in each row.  Uses add up.",
+            "Sum dy over the rows, axis 0.",
+        ),
+        "dgain": (
+            "The gain multiplies x_hat in each row: its slope is x_hat, and uses add up.",
+            "Sum dy * x_hat over the rows, axis 0.",
+        ),
+        "dx": (
+            "x acts on its row on three paths: directly, through the mean, and through the "
+            "variance.  The gradient by x_hat is dy gain.",
+            "dx = (dx_hat - mean(dx_hat) - x_hat mean(dx_hat x_hat)) inverse_std, with means over "
+            "the row.",
+        ),
+    },
+)
+def layer_norm(x, gain, bias):
+    """Normalise each row, then apply gain and bias, with eps = 1e-5.
+
+    x (N, D), gain (D,), bias (D,) -> y (N, D).  ``backward(dy)`` -> dx, dgain, dbias.
+    """
+    mean = x.mean(axis=-1, keepdims=True)
+    inverse_std = ...
+    x_hat = ...
+    y = gain * x_hat + bias
+
+    def backward(dy):
+        dbias = ...
+        dgain = ...
+        dx_hat = ...
+        dx = ...
+        return dx, dgain, dbias
+
+    return y, backward
+
+
+def _numbers(rng):
+    yield "", (2 * rng.standard_normal((3, 4)),)
+
+
+@exercise(
+    "the slope of GELU",
+    reference=ops.gelu,
+    solution="minillm/ops/gelu.py: gelu_backward",
+    cases=_numbers,
+    gradients=("dx",),
+    hints={
+        "dx": (
+            "x stands in y twice, outside of the tanh and inside u: the product rule has two "
+            "terms.  The slope of tanh(u) is 1 - tanh(u)^2, times du/dx.",
+            "du = scale (1 + 3 * 0.044715 x^2), and "
+            "dx = dy ((1 + t) / 2 + x (1 - t^2) du / 2) with t = tanh(u).",
+        ),
+    },
+)
+def gelu(x):
+    """Compute y = x (1 + tanh(u)) / 2 with u = sqrt(2 / pi) (x + 0.044715 x^3), elementwise.
+
+    x of any shape -> y.  ``backward(dy)`` -> dx.
+    """
+    scale = np.sqrt(2 / np.pi)
+    t = np.tanh(scale * (x + 0.044715 * x**3))
+    y = x * (1 + t) / 2
+
+    def backward(dy):
+        du = ...
+        dx = ...
+        return dx
+
+    return y, backward
+
+
+def _residual(x, gain, bias, W):
+    normed, norm_backward = ops.layer_norm(x, gain, bias)
+    h, linear_backward = ops.linear(normed, W)
+
+    def backward(dy):
+        dnormed, dW = linear_backward(dy)
+        dx, dgain, dbias = norm_backward(dnormed)
+        return dy + dx, dgain, dbias, dW
+
+    return x + h, backward
+
+
+def _branches(rng):
+    for N, D in ((3, 4), (2, 6)):
+        yield (
+            "",
+            (
+                rng.standard_normal((N, D)),
+                rng.standard_normal(D),
+                rng.standard_normal(D),
+                rng.standard_normal((D, D)),
+            ),
+        )
+
+
+@exercise(
+    "a residual branch, pre-norm",
+    reference=_residual,
+    solution="minillm/layers/block.py: residual",
+    cases=_branches,
+    imports="\nfrom minillm import ops",
+    gradients=("dx", "dgain", "dbias", "dW"),
+    hints={
+        "y": (
+            "The branch is added to x itself, not to its norm.",
+            "y = x + h.",
+        ),
+        "dx": (
+            "x is used twice: in the sum, and as the input of the branch.  Uses add up.",
+            "dx = dy + dbranch, the gradient that comes back through the norm; dy itself is handed "
+            "to the branch unchanged: dh = dy.",
+        ),
+    },
+)
+def residual(x, gain, bias, W):
+    """Add a branch to the stream: y = x + layer_norm(x) W.
+
+    x (N, D), gain (D,), bias (D,), W (D, D) -> y (N, D).
+    ``backward(dy)`` -> dx, dgain, dbias, dW.
+    """
+    normed, norm_backward = ops.layer_norm(x, gain, bias)
+    h, linear_backward = ops.linear(normed, W)
+    y = ...
+
+    def backward(dy):
+        dh = ...
+        dnormed, dW = linear_backward(dh)
+        dbranch, dgain, dbias = norm_backward(dnormed)
+        dx = ...
+        return dx, dgain, dbias, dW
+
+    return y, backward

@@ -1,0 +1,55 @@
+"""The shared parts of a look inside a run: the text that is looked at."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm.errors import InputError, short
+from minillm.look.inside import MOST, Inside
+from minillm.models.sizes import sizes_of
+from minillm.runs.run import Run
+from minillm.text import Vocabulary, unit_name
+
+
+def text_ids(vocabulary: Vocabulary, text: str, most: int = MOST) -> tuple[NDArray, NDArray, list]:
+    """Return the ids of a text in two parts, and notes: those that are not shown, and those shown.
+
+    At most ``most`` are shown, the last ones.  InputError for a text without a token.
+    """
+    ids = vocabulary.encode(text, "TEXT")
+    if not len(ids):
+        raise InputError(f"TEXT: expected one token or more, found none in {short(text)}")
+    notes, cut, unit = [], max(0, len(ids) - most), unit_name(vocabulary)
+    if cut:
+        notes.append(f"the last {most} of {len(ids):,} {unit}s are shown")
+    unknown = 0 if vocabulary.unknown is None else int((ids == vocabulary.unknown).sum())
+    if unknown:
+        notes.append(f"{unknown} {unit}{'s are' if unknown > 1 else ' is'} unknown to the model")
+    return ids[:cut], ids[cut:], notes
+
+
+def state_after(model: Any, ids: NDArray) -> Any:
+    """Return the state of a language model after the beginning of a text."""
+    state = model.zero_state(1)
+    return model.read(ids[None], state)[1] if len(ids) else state
+
+
+def inside_of(run: Run, vocabulary: Vocabulary, shown: NDArray, **parts: Any) -> Inside:
+    """Return the measurements of a run, with names for the page."""
+    names = {
+        "model": f"{run.kind.name}: {sizes_of(run.model.config)}",
+        "name": run.path.name,
+        "unit": unit_name(vocabulary),
+        "tokens": [vocabulary.show(int(id)) for id in shown],
+        "label": vocabulary.show,
+    }
+    return Inside(**{**names, "ids": np.asarray(shown, np.int64), **parts})
+
+
+def predicting_next(logits: NDArray) -> NDArray:
+    """Return logits (T, V) after each token as those that predict each: (T + 1, V).
+
+    Nothing predicts the first one.
+    """
+    return np.concatenate([np.full_like(logits[:1], np.nan), logits]).astype(np.float64)

@@ -1,0 +1,64 @@
+"""Answers to the exercises of chapter 1."""
+
+from .answers import Answer
+
+ANSWERS = [
+    Answer(
+        "count-ngrams",
+        right=["range(len(text) - n + 1)", "counts.get(ngram, 0) + 1"],
+        wrong=[
+            (0, "range(len(text) - n)", "the last included"),
+            (0, "range(0, len(text) - n + 1, n)", "at each place"),
+            (1, "counts.get(ngram, 1) + 1", "begins with the count 0"),
+        ],
+    ),
+    Answer(
+        "perplexity",
+        right=["-np.log(p).mean()", "nats / np.log(2)", "np.exp(nats)"],
+        wrong=[
+            (0, "-np.log(p.mean())", "of each p first"),
+            (0, "-np.log(p).sum()", "the mean over the tokens"),
+            (1, "nats * np.log(2)", "ln(x) / ln(2)"),
+            (2, "2**nats", "inverse of the natural logarithm"),
+        ],
+    ),
+    Answer(
+        "add-k",
+        right=["(counts + k) / (counts.sum(axis=1, keepdims=True) + k * V)"],
+        wrong=[
+            (0, "(counts + k) / (counts.sum(axis=1, keepdims=True) + k)", "for each of V words"),
+            (0, "(counts + k) / (counts.sum() + k * V)", "a total for each row"),
+        ],
+    ),
+    Answer(
+        "absolute-discounting",
+        right=[
+            "np.where(count > 0, count - D, 0) / count.sum()",
+            "1 - share.sum()",
+            "share + leftover * p_shorter",
+        ],
+        wrong=[
+            (0, "(count - D) / count.sum()", "From a count of 0 nothing"),
+            (1, "D / count.sum()", "once for each different word"),
+            (2, "np.where(count > 0, share, leftover * p_shorter)", "also for the words"),
+        ],
+    ),
+    Answer(
+        "kneser-ney-discounts",
+        right=["n[1] / (n[1] + 2 * n[2])", "r - (r + 1) * Y * n[r + 1] / n[r]"],
+        wrong=[
+            (0, "n[1] / (n[1] + n[2])", "n1 / (n1 + 2 n2)"),
+            (1, "r - (r + 1) * n[r + 1] / n[r]", "where Y is the single discount"),
+            (1, "r - (r + 1) * Y * n[r] / n[r + 1]", "above the line"),
+        ],
+    ),
+    Answer(
+        "continuation-counts",
+        right=["(pairs > 0).sum(axis=0)", "count / count.sum()"],
+        wrong=[
+            (0, "pairs.sum(axis=0)", "not occurrences"),
+            (0, "(pairs > 0).sum(axis=1)", "not the words after it"),
+            (1, "count / pairs.sum()", "total of the continuation counts"),
+        ],
+    ),
+]

@@ -1,0 +1,75 @@
+"""Answers to the exercises of chapter 4."""
+
+from .answers import Answer
+
+ANSWERS = [
+    Answer(
+        "rnn-step",
+        right=["np.tanh(x @ W_x + h_prev @ W_h + b)"],
+        wrong=[
+            (0, "x @ W_x + h_prev @ W_h + b", "tanh of the input"),
+            (0, "np.tanh(x @ W_x + h_prev @ W_h.T + b)", "h_prev @ W_h + b"),
+        ],
+    ),
+    Answer(
+        "rnn-step-backward",
+        right=[
+            "dh * (1 - h**2)",
+            "da.sum(axis=0)",
+            "da @ W_x.T",
+            "da @ W_h.T",
+            "x.T @ da",
+            "h_prev.T @ da",
+        ],
+        wrong=[
+            (0, "dh * (1 - h)", "with a square"),
+            (0, "dh", "slope of tanh"),
+            (0, "dh * (1 - h**3)", "with a square"),
+            (1, "da.mean(axis=0)", "sums da over the rows"),
+            (2, "-da @ W_x.T", "dx = da @ W_x.T"),
+            (3, "da @ W_h", "its transpose has the same shape"),
+            (4, "-x.T @ da", "x.T @ da"),
+            (5, "h.T @ da", "multiplies h_prev, not h"),
+        ],
+    ),
+    Answer(
+        "rnn",
+        right=[
+            "dh + dhs[:, t]",
+            "dh * (1 - hs[:, t] ** 2)",
+            "da @ W_x.T",
+            "x[:, t].T @ da",
+            "h_prev.T @ da",
+            "da.sum(axis=0)",
+            "da @ W_h.T",
+        ],
+        wrong=[
+            (0, "dhs[:, t]", "h_t has two uses"),
+            (1, "dh * (1 - hs[:, t])", "slope of tanh"),
+            (2, "-da @ W_x.T", "W_x transposed"),
+            (3, "-x[:, t].T @ da", "T uses: add"),
+            (4, "hs[:, t].T @ da", "the state before the step"),
+            (5, "da.mean(axis=0)", "in each row of each step"),
+            (6, "da @ W_h", "W_h transposed"),
+            (6, "np.zeros_like(h0)", "W_h transposed"),
+        ],
+    ),
+    Answer(
+        "initial-state",
+        right=["da @ W_h.T", "dh.sum(axis=0)"],
+        wrong=[
+            (0, "da @ W_h", "then dh = da @ W_h.T"),
+            (1, "dh.mean(axis=0)", "it has B uses"),
+            (1, "dh", "ds has shape"),
+        ],
+    ),
+    Answer(
+        "clip",
+        right=["np.sqrt((dW**2).sum() + (db**2).sum())", "min(1, maximum / norm)"],
+        wrong=[
+            (0, "np.sqrt((dW**2).sum())", "one norm"),
+            (0, "(dW**2).sum() + (db**2).sum()", "sqrt(sum"),
+            (1, "maximum / norm", "short enough does not change"),
+        ],
+    ),
+]

@@ -1,0 +1,44 @@
+"""Answers to the exercises of chapter 6."""
+
+from .answers import Answer
+
+ANSWERS = [
+    Answer(
+        "last-state",
+        right=[
+            "hs[np.arange(B), lengths - 1]",
+            "np.zeros_like(hs); dhs[np.arange(B), lengths - 1] = dy",
+        ],
+        wrong=[
+            (0, "hs[:, -1]", "Row b has lengths[b] steps"),
+            (0, "hs[:, lengths - 1]", "y has shape"),
+            (1, "np.zeros_like(hs); dhs[:, -1] = dy", "Which of the states"),
+            (1, "np.zeros_like(hs) + dy[:, None]", "All others get zero"),
+        ],
+    ),
+    Answer(
+        "masked-loss",
+        right=[
+            "np.arange(T) < lengths[:, None]",
+            "(nats * mask).sum() / mask.sum()",
+            "dloss * (p - one_hot) * mask[..., None] / mask.sum()",
+        ],
+        wrong=[
+            (0, "np.arange(T) <= lengths[:, None]", "Padding does not count"),
+            (1, "(nats * mask).mean()", "the number that divides it"),
+            (1, "((nats * mask).sum(axis=1) / lengths).mean()", "not by B T"),
+            (2, "dloss * (p - one_hot) / mask.sum()", "in the padding have none"),
+            (2, "dloss * (p - one_hot) * mask[..., None]", "divided the loss"),
+            (2, "(p - one_hot) * mask[..., None] / mask.sum()", "dloss * (p - one_hot)"),
+        ],
+    ),
+    Answer(
+        "teacher-forcing",
+        right=["np.concatenate([first, targets[:, :-1]], axis=1)"],
+        wrong=[
+            (0, "targets", "the step before"),
+            (0, "np.concatenate([targets[:, 1:], first], axis=1)", "the step before"),
+            (0, "np.concatenate([first, targets], axis=1)", "inputs has shape"),
+        ],
+    ),
+]

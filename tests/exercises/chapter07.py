@@ -1,0 +1,122 @@
+"""Answers to the exercises of chapter 7."""
+
+from .answers import Answer
+
+SOFTMAX = "weights * (dweights - (weights * dweights).sum(axis=-1, keepdims=True))"
+
+ANSWERS = [
+    Answer(
+        "dot-scores",
+        right=[
+            "query @ keys.transpose(0, 2, 1)",
+            "dscores @ keys",
+            "dscores.transpose(0, 2, 1) @ query",
+        ],
+        wrong=[
+            (0, "query @ keys.transpose(0, 2, 1) / 2", "the sum over d"),
+            (1, "dscores @ keys / keys.shape[1]", "with every key j"),
+            (2, "dscores.transpose(0, 2, 1) @ query / query.shape[1]", "with every query t"),
+            (2, "dscores @ keys", "dkeys has shape"),
+        ],
+    ),
+    Answer(
+        "masked-softmax",
+        right=[
+            "np.where(allowed, np.exp(scores - scores.max(axis=-1, keepdims=True)), 0); "
+            "weights = weights / weights.sum(axis=-1, keepdims=True)",
+            SOFTMAX,
+        ],
+        wrong=[
+            (
+                0,
+                "np.exp(scores - scores.max(axis=-1, keepdims=True)); "
+                "weights = np.where(allowed, weights / weights.sum(axis=-1, keepdims=True), 0)",
+                "over the real keys",
+            ),
+            (
+                0,
+                "np.exp(np.minimum(scores, 700)) * allowed; "
+                "weights = weights / weights.sum(axis=-1, keepdims=True)",
+                "Subtract the maximum",
+            ),
+            (1, "weights * dweights", "has an effect on all weights"),
+            (1, "weights * (1 - weights) * dweights", "has an effect on all weights"),
+        ],
+    ),
+    Answer(
+        "dot-attention",
+        right=[
+            "query @ keys.transpose(0, 2, 1)",
+            "exp / exp.sum(axis=-1, keepdims=True)",
+            "weights @ values",
+            "dcontext @ values.transpose(0, 2, 1)",
+            "weights.transpose(0, 2, 1) @ dcontext",
+            SOFTMAX,
+            "dscores @ keys",
+            "dscores.transpose(0, 2, 1) @ query",
+        ],
+        wrong=[
+            (1, "exp / exp.sum(axis=1, keepdims=True)", "a softmax over the keys"),
+            (0, "query @ keys.transpose(0, 2, 1) * query.shape[-1] ** -0.5", "Scores of all"),
+            (5, "weights * dweights", "subtracts a mean"),
+            (5, "weights * (1 - weights) * dweights", "subtracts a mean"),
+            (4, "np.ones_like(values) * dcontext.sum(axis=1, keepdims=True)", "with the slope"),
+            (6, "dscores @ keys / keys.shape[1]", "from each key"),
+            (7, "dscores.transpose(0, 2, 1) @ query / 2", "from each query"),
+        ],
+    ),
+    Answer(
+        "additive-attention",
+        right=[
+            "weights.transpose(0, 2, 1) @ dcontext",
+            SOFTMAX,
+            "(dscores[..., None] * hidden).sum(axis=(0, 1, 2))",
+            "dscores[..., None] * v * (1 - hidden**2)",
+            "dz.sum(axis=2)",
+            "dz.sum(axis=1)",
+            "dq @ W_q.T",
+            'np.einsum("btd,bta->da", query, dq)',
+            "dk @ W_k.T",
+            'np.einsum("bsc,bsa->ca", keys, dk)',
+        ],
+        wrong=[
+            (1, "weights * dweights", "the softmax subtracts a mean"),
+            (2, "(dscores[..., None] * hidden).mean(axis=(0, 1, 2))", "used in every pair"),
+            (4, "dz.mean(axis=2)", "of all keys"),
+            (5, "dz.mean(axis=1)", "of all queries"),
+            (7, 'np.einsum("btd,bta->da", query, dq) / len(query)', "of all keys added up"),
+            (9, 'np.einsum("bsc,bsa->ca", keys, dk) / len(keys)', "of all queries added up"),
+            (8, "dk @ W_k.T / 2", "over which axis of dz"),
+        ],
+    ),
+    Answer(
+        "greedy",
+        right=["step(last, state)", "int(np.argmax(logits))", "last == eos"],
+        wrong=[
+            (0, "step(bos, state)", "the token before"),
+            (0, "step(last, 0)", "the state before"),
+            (2, "len(ids) > 0 and last == eos", "is not part of it"),
+            (2, "False", "Stop at EOS"),
+        ],
+    ),
+    Answer(
+        "beam-step",
+        right=[
+            "totals[:, None] + logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))",
+            "np.argsort(-sums, axis=None)[:beam]",
+            "np.divmod(best, V)",
+            "sums[parents, ids]",
+        ],
+        wrong=[
+            (0, "totals[:, None] + logits", "Logits are not log probabilities"),
+            (
+                0,
+                "0 * totals[:, None] + logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))",
+                "that of the beginning",
+            ),
+            (1, "np.argsort(sums, axis=None)[:beam]", "All K V extensions"),
+            (2, "(best // V, best // V)", "parent times V plus id"),
+            (3, "totals[parents]", "plus the log probability of its"),
+        ],
+    ),
+]

@@ -1,0 +1,540 @@
+"""A look inside a run: its numbers are those of the model, and its page stands alone."""
+
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import minillm
+from minillm import ops
+from minillm.cli import main
+from minillm.decoding import next_probabilities
+from minillm.errors import InputError
+from minillm.look.page import Page
+from minillm.models.target import teacher_forcing
+
+TEXT = "the cat sat on the mat and the dog sat on the log.\n" * 60
+SMALL = {"steps": 6, "batch": 4}
+TINY = {**SMALL, "hidden": 8, "embedding": 6}
+BLOCKS = {**SMALL, "width": 8, "heads": 2, "layers": 2}
+PAIRS = [
+    (f"{a} {b}", f"{b} {a}")
+    for a in ("one", "two", "three", "four", "five")
+    for b in ("six", "ten", "two")
+]
+GIVEN = {  # a name -> the kind, and the settings of a tiny run
+    "ngram": ("ngram", {"order": 3, "unit": "character"}),
+    "words": ("ngram", {"order": 3}),
+    "neural-ngram": ("neural-ngram", {**TINY, "order": 4, "window": 8}),
+    "lstm": ("lm", {**TINY, "window": 8, "layers": 2}),
+    "gru": ("lm", {**TINY, "window": 8, "cell": "gru", "embedding": 0}),
+    "rnn": ("lm", {**TINY, "window": 8, "cell": "rnn", "embedding": 8, "tied": True}),
+    "gpt": ("gpt", {**BLOCKS, "context": 12}),
+    "bert": ("bert", {**BLOCKS, "context": 12}),
+    "seq2seq": ("seq2seq", {**TINY, "minimum_count": 1}),
+    "dot": ("seq2seq", {**TINY, "minimum_count": 1, "attention": "dot", "layers": 2}),
+    "none": ("seq2seq", {**TINY, "minimum_count": 1, "attention": "none"}),
+    "transformer": ("transformer", {**SMALL, "width": 8, "layers": 2, "feed_forward": 8}),
+    "joint": (
+        "transformer",
+        {**SMALL, "width": 8, "layers": 2, "feed_forward": 8, "joint": True, "post_norm": True},
+    ),
+}
+LANGUAGE = ["ngram", "words", "neural-ngram", "lstm", "gru", "rnn", "gpt"]
+NEURAL = [name for name in LANGUAGE if name not in ("ngram", "words")]
+TRANSLATORS = ["seq2seq", "dot", "none", "transformer", "joint"]
+
+
+@pytest.fixture(scope="module")
+def runs():
+    """A tiny run of each name in float64, made when it is asked for."""
+    made = {}
+
+    def run_of(name):
+        if name not in made:
+            kind, settings = GIVEN[name]
+            data = {"pairs": PAIRS} if kind in ("seq2seq", "transformer") else {"text": TEXT}
+            run = minillm.train(kind, quiet=True, **data, **settings)
+            if kind != "ngram":
+                run.model.params = {n: p.astype(np.float64) for n, p in run.model.params.items()}
+            made[name] = run
+        return made[name]
+
+    return run_of
+
+
+def text_of(name):
+    return (
+        "one two" if name in TRANSLATORS else "the cat sat" if name != "bert" else "the cat sat on"
+    )
+
+
+def inside_of(runs, name, **options):
+    return runs(name).look(text_of(name), **options).inside
+
+
+# --- the numbers ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NEURAL)
+def test_predictions_and_losses_of_language_models(runs, name):
+    run, inside = runs(name), inside_of(runs, name)
+    model, ids = run.model, run.tokenizer.encode(text_of(name))
+    assert inside.tokens == [run.tokenizer.show(id) for id in ids]
+    state = model.zero_state(1)
+    for t, id in enumerate(ids):
+        logits, state = model.read(np.array([[id]]), state)
+        np.testing.assert_allclose(inside.probabilities[t + 1], next_probabilities(logits[0]))
+    np.testing.assert_allclose(inside.probabilities[1:].sum(axis=1), 1)
+    assert np.isnan(inside.probabilities[0]).all()
+    assert np.isnan(inside.losses[0])
+    loss, _ = model.loss((ids[None, :-1], ids[None, 1:]))
+    assert inside.losses[1:].mean() == pytest.approx(loss)
+
+
+@pytest.mark.parametrize("name", ["ngram", "words"])
+def test_predictions_and_contexts_of_an_ngram_model(runs, name):
+    run, inside = runs(name), inside_of(runs, name)
+    ids = run.tokenizer.encode(text_of(name))
+    start = run.model.config.start
+    log10 = run.model.probabilities(np.concatenate([[start], ids]).astype(np.int32))[1:]
+    np.testing.assert_allclose(inside.losses, -log10 * np.log(10), atol=1e-4)
+    np.testing.assert_allclose(inside.probabilities.sum(axis=1), 1)
+    assert inside.contexts[0] in (0, 1)  # the start of the text
+    assert inside.contexts[2:].tolist() == [2] * (len(ids) - 1)
+
+
+def test_an_ngram_model_falls_back_to_a_shorter_context(runs):
+    inside = runs("ngram").look("catdog").inside  # "t" and "td" were never followed by "d" and "o"
+    assert inside.contexts[3] == 2  # "at"
+    assert inside.contexts[4] == 1  # "td" was never seen
+    assert inside.losses[3] > 3
+
+
+def changed(run, names, at, direction, h):
+    """The run's model, with a row of each table moved."""
+    params = dict(run.model.params)
+    for name in names:
+        params[name] = params[name].copy()
+        params[name][at] += h * direction
+    return params
+
+
+@pytest.mark.parametrize("name", NEURAL)
+def test_gradients_are_those_of_the_loss(runs, name):
+    """A text of distinct tokens: the gradient by the vector of a place is that by a row of E."""
+    run = runs(name)
+    text = "the mando" if name != "neural-ngram" else "mathe"
+    ids = run.tokenizer.encode(text)
+    assert len(set(ids)) == len(ids)
+    inside, model = run.look(text).inside, run.model
+    table = "embedding.E" if "embedding.E" in model.params else "layers.0.W_x"
+    tied = name in ("gpt", "rnn")
+    T, h = len(ids), 1e-5
+    kept = model.params
+    output = kept[table].copy()
+    slopes = np.zeros((T, T, kept[table].shape[1]))
+
+    def losses(params):
+        """Of each token; a tied output keeps the old table."""
+        model.params = params
+        try:
+            if tied and name == "gpt":
+                y, _ = model.hidden(ids[None])
+                logits = y[0] @ output.T
+            elif tied:
+                hs, _ = model.hidden(ids[None])
+                logits = hs[0] @ output.T + kept["output.b"]
+            else:
+                logits = model.forward(ids[None], model.zero_state(1))[0][0][0]
+        finally:
+            model.params = kept
+        p = next_probabilities(logits)
+        return -np.log(p[np.arange(T - 1), ids[1:]])
+
+    for place, id in enumerate(ids):
+        for k in range(slopes.shape[2]):
+            direction = np.eye(slopes.shape[2])[k]
+            up = losses(changed(run, [table], id, direction, h))
+            down = losses(changed(run, [table], id, direction, -h))
+            slopes[1:, place, k] = (up - down) / (2 * h)
+    np.testing.assert_allclose(inside.gradient, np.linalg.norm(slopes, axis=2), atol=1e-7)
+    assert (inside.gradient[np.triu_indices(T)] == 0).all()  # from earlier tokens only
+
+
+def test_predictions_and_gradients_of_a_bert(runs):
+    run, inside = runs("bert"), inside_of(runs, "bert")
+    model, tokenizer = run.model, run.tokenizer
+    assert inside.tokens[0] == "[CLS]"
+    assert inside.tokens[-1] == "[SEP]"
+    ids, place, T = inside.ids.copy(), 2, len(inside.tokens)
+    ids[[0, -1]] = [tokenizer.bos, tokenizer.eos]
+
+    def loss(rows):
+        """Of the token at the place, with the rows that the places have in E."""
+        hidden = ids.copy()
+        hidden[place] = tokenizer.mask
+        E, kept = model.params["embedding.E"], model.params
+        model.params = kept | {"embedding.E": E[hidden] + rows}
+        try:
+            x, _ = model.hidden(np.arange(T)[None])
+        finally:
+            model.params = kept
+        logits, _ = model.masked_words(x[0, place : place + 1])
+        p = next_probabilities(logits[0])
+        return -np.log(p[ids[place]]), p
+
+    zero = np.zeros((T, model.config.width))
+    nats, p = loss(zero)
+    np.testing.assert_allclose(inside.probabilities[place], p)
+    assert inside.losses[place] == pytest.approx(nats)
+    assert np.isnan(inside.losses[[0, -1]]).all()
+    for at in range(T):
+        slope = []
+        for k in range(model.config.width):
+            step = zero.copy()
+            step[at, k] = 1e-5
+            slope.append((loss(step)[0] - loss(-step)[0]) / 2e-5)
+        expected = 0 if at == place else np.linalg.norm(slope)
+        assert inside.gradient[place, at] == pytest.approx(expected, abs=1e-8)
+
+
+def test_a_gap_in_the_text_has_no_loss(runs):
+    inside = runs("bert").look("the [MASK] sat").inside
+    at = inside.tokens.index("[MASK]")
+    assert np.isnan(inside.losses[at])
+    assert inside.probabilities[at].sum() == pytest.approx(1)
+
+
+def test_a_bert_without_its_head_shows_its_attention(runs, monkeypatch):
+    run = runs("bert")
+    monkeypatch.setattr(run.model, "config", replace(run.model.config, masked_words=False))
+    page = run.look("the cat sat")
+    assert np.isnan(page.inside.losses).all()
+    assert page.inside.notes == ["the model has no head for masked words, so nothing is predicted"]
+    assert numbers(page)["mean"] is None
+    assert numbers(page)["gradient"] == {"source": None, "text": None}
+    assert len(numbers(page)["attention"]) == 1
+
+
+@pytest.mark.parametrize("name", TRANSLATORS)
+def test_predictions_and_gradients_of_translators(runs, name):
+    run, inside = runs(name), inside_of(runs, name, target="two three")
+    model, source = run.model, run.source.encode("one two")
+    assert inside.source == ["one", "two"]
+    assert inside.tokens == ["two", "three", "(end)"]
+    target = np.array([*run.target.encode("two three"), model.config.eos])
+    S, T = np.array([2]), np.array([3])
+    loss, _ = model.loss((source[None], S, target[None], T))
+    assert inside.losses.mean() == pytest.approx(loss)
+    np.testing.assert_allclose(inside.probabilities[:3].sum(axis=1), 1)
+
+    joint, h = "embedding.E" in model.params, 1e-5
+    kept, D = model.params, 8 if name in ("transformer", "joint") else 6
+    inputs = teacher_forcing(target[None], model.config.bos)[0]
+
+    def losses(by_source, by_target):
+        """Of each target token, with these rows added to those of the places."""
+        tables = {}
+        if joint:
+            both = np.concatenate([source, inputs])
+            tables["embedding.E"] = kept["embedding.E"][both] + np.concatenate(
+                [by_source, by_target]
+            )
+        else:
+            tables["source.E"] = kept["source.E"][source] + by_source
+            tables["target.E"] = kept["target.E"][inputs] + by_target
+        output = model.output() if hasattr(model, "output") else kept
+        model.params = kept | tables
+        try:
+            places = np.arange(3)[None] + (2 if joint else 0)
+            if name in ("transformer", "joint"):
+                memory, _ = model.encode(np.arange(2)[None], S)
+                y, _ = model.decode(places, memory, S)
+                logits = y[0] @ output["output.W"] + output.get("output.b", 0)
+            else:
+                logits = model.forward(np.arange(2)[None], S, places)[0][0]
+        finally:
+            model.params = kept
+        return -np.log(next_probabilities(logits)[np.arange(3), target])
+
+    def numeric(side, at):
+        slopes = []
+        for k in range(D):
+            steps = {"source": np.zeros((2, D)), "target": np.zeros((3, D))}
+            steps[side][at, k] = h
+            up = losses(steps["source"], steps["target"])
+            down = losses(-steps["source"], -steps["target"])
+            slopes.append((up - down) / (2 * h))
+        return np.linalg.norm(slopes, axis=0)
+
+    for at in range(2):
+        np.testing.assert_allclose(inside.source_gradient[:, at], numeric("source", at), atol=1e-7)
+        np.testing.assert_allclose(inside.gradient[:, at], numeric("target", at + 1), atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["gpt", "bert", *TRANSLATORS])
+def test_attention_rows_sum_to_one(runs, name):
+    inside = inside_of(runs, name)
+    lengths = {
+        "text": len(inside.tokens),
+        "source": len(inside.source),
+        "inputs": len(inside.tokens),
+    }
+    assert len(inside.attention) == {"seq2seq": 1, "dot": 1, "none": 0}.get(
+        name, 1 if name in ("gpt", "bert") else 3
+    )
+    for part in inside.attention:
+        np.testing.assert_allclose(part.weights.sum(axis=-1), 1)
+        assert part.weights.shape[2:] == (lengths[part.queries], lengths[part.keys])
+        above = np.triu_indices(lengths[part.queries], 1, lengths[part.keys])
+        assert (part.weights[..., above[0], above[1]] == 0).all() == part.causal
+
+
+@pytest.mark.parametrize("name", ["bert", "transformer", "joint"])
+def test_attention_is_what_the_model_uses(runs, name, monkeypatch):
+    """The weights are those that the op computes in the model itself."""
+    seen, original = [], ops.scaled_dot_product_attention
+
+    def spy(q, k, v, causal=False, lengths=None, start=None):
+        if len(q) == 1:
+            scores = q @ np.swapaxes(k, -1, -2) / np.sqrt(q.shape[-1])
+            if causal:
+                scores[..., np.triu(np.ones(scores.shape[-2:], bool), 1)] = -np.inf
+            seen.append(ops.softmax(scores)[0][0])
+        return original(q, k, v, causal, lengths, start)
+
+    run, inside = runs(name), inside_of(runs, name)
+    monkeypatch.setattr(ops, "scaled_dot_product_attention", spy)
+    if name == "bert":
+        ids = inside.ids.copy()
+        ids[[0, -1]] = [run.tokenizer.bos, run.tokenizer.eos]
+        run.model.read(ids[None])
+        expected = {"self-attention": seen}
+    else:
+        source, S = run.source.encode("one two")[None], np.array([2])
+        memory, _ = run.model.encode(source, S)
+        run.model.decode(teacher_forcing(inside.ids[None], run.model.config.bos), memory, S)
+        expected = {
+            "within the source": seen[:2],
+            "within the target": seen[2::2],
+            "from the target to the source": seen[3::2],
+        }
+    for part in inside.attention:
+        np.testing.assert_allclose(part.weights, np.stack(expected[part.name]), atol=1e-12)
+
+
+def test_gates_obey_the_equations_of_the_lstm(runs):
+    run, inside = runs("lstm"), inside_of(runs, "lstm")
+    assert len(inside.activity) == 2
+    for layer in inside.activity:
+        v = layer.values
+        before = np.concatenate([np.zeros_like(v["c"][:1]), v["c"][:-1]])
+        np.testing.assert_allclose(v["c"], v["f"] * before + v["i"] * v["g"])
+        np.testing.assert_allclose(v["h"], v["o"] * np.tanh(v["c"]))
+    ids = run.tokenizer.encode(text_of("lstm"))
+    np.testing.assert_allclose(inside.activity[1].values["h"], run.model.hidden(ids[None])[0][0])
+
+
+def test_gates_obey_the_equations_of_the_gru(runs):
+    (layer,) = inside_of(runs, "gru").activity
+    v = layer.values
+    before = np.concatenate([np.zeros_like(v["h"][:1]), v["h"][:-1]])
+    np.testing.assert_allclose(v["h"], (1 - v["z"]) * v["n"] + v["z"] * before)
+    assert v["r"].shape == v["h"].shape
+
+
+def test_an_rnn_has_states_alone(runs):
+    (layer,) = inside_of(runs, "rnn").activity
+    assert list(layer.values) == ["h"]
+
+
+@pytest.mark.parametrize("name", ["neural-ngram", "lstm", "ngram"])
+def test_a_long_text_is_read_whole_and_its_end_is_shown(runs, name):
+    run, long = runs(name), "the cat sat on the mat and the dog " * 4
+    inside = run.look(long).inside
+    assert len(inside.tokens) == 128
+    assert inside.notes == [f"the last 128 of {len(long)} characters are shown"]
+    ids = run.tokenizer.encode(long)
+    logits, _ = run.model.read(ids[None], run.model.zero_state(1))
+    np.testing.assert_allclose(inside.probabilities[-1], next_probabilities(logits[0]), atol=1e-9)
+
+
+def test_a_gpt_shows_the_last_context(runs):
+    inside = runs("gpt").look("the cat sat on the mat").inside
+    assert "".join(inside.tokens) == "t␣on␣the␣mat"
+    assert inside.notes == ["the last 12 of 22 characters are shown"]
+
+
+def test_one_token(runs):
+    for name in LANGUAGE:
+        page = runs(name).look("a" if name != "words" else "the")
+        assert len(page.inside.tokens) == 1
+        assert page.inside.probabilities[1].sum() == pytest.approx(1)
+    assert runs("bert").look("the").inside.tokens == ["[CLS]", "the", "[SEP]"]
+
+
+# --- the page -------------------------------------------------------------------------------------
+
+
+def numbers(page):
+    (found,) = re.findall(r'<script type="application/json" id="numbers">(.*?)</script>', page.html)
+    return json.loads(found)
+
+
+@pytest.mark.parametrize("name", sorted(GIVEN))
+def test_the_page_stands_alone(runs, name, tmp_path):
+    page = runs(name).look(text_of(name))
+    assert "http" not in page.html
+    assert " src=" not in page.html
+    assert "@import" not in page.html
+    assert page.html.count("<script") == page.html.count("</script>") == 2
+    values = numbers(page)
+    assert values["tokens"]["text"] == page.inside.tokens
+    assert len(values["predictions"]) == len(page.inside.tokens) + 1
+    page.save(tmp_path / "page.html")
+    assert (tmp_path / "page.html").read_text("utf-8") == page.html
+
+
+def test_the_page_has_the_ten_most_probable_tokens(runs):
+    page = runs("lstm").look("the cat")
+    row, p = numbers(page)["predictions"][3], page.inside.probabilities[3]
+    assert len(row["top"]) == 10
+    assert row["top"][0][1] == pytest.approx(p.max(), rel=1e-3)
+    assert row["p"] == pytest.approx(np.exp(-page.inside.losses[3]), rel=1e-3)
+    assert row["rank"] == 1 + (p > p[page.inside.ids[3]]).sum()
+    assert numbers(page)["predictions"][-1].keys() == {"top"}
+
+
+def test_a_text_cannot_end_the_script(runs):
+    evil = '</script><script>alert(1)</script><!-- "/*script*/ {{numbers}}'
+    run = minillm.train("ngram", text=f"{evil}\n" * 30, unit="character", order=2, quiet=True)
+    page = run.look(evil)
+    assert page.html.count("<script") == page.html.count("</script>") == 2
+    assert "".join(numbers(page)["tokens"]["text"]) == evil.replace(" ", "␣")
+    word = minillm.train("ngram", text="a <b> & c\n" * 30, minimum_count=1, order=2, quiet=True)
+    assert "<b>" not in word.look("<b>").html
+
+
+def test_a_notebook_shows_it_in_a_frame(runs):
+    page = runs("ngram").look("the cat")
+    frame = page._repr_html_()
+    assert frame.startswith("<iframe srcdoc=")
+    assert frame.count("<") == 2  # the frame alone
+    assert 'sandbox="allow-scripts"' in frame
+    assert "characters" in repr(page)
+
+
+def test_two_runs_beside_each_other(runs):
+    page = runs("lstm").look("the cat", beside=runs("ngram"))
+    values = numbers(page)["beside"]
+    assert values["losses"][1:] == pytest.approx(page.beside.losses[1:].tolist(), rel=1e-3)
+    assert values["contexts"] == page.beside.contexts.tolist()
+    assert len(values["predictions"]) == 8
+
+
+def test_two_translators_beside_each_other_read_the_same_output(runs):
+    page = runs("seq2seq").look("one two", beside=runs("dot"))
+    assert page.inside.tokens == page.beside.tokens
+    assert page.inside.tokens[-1] == "(end)"
+    page = runs("seq2seq").look("one two", beside=runs("dot"), target="two")
+    assert page.beside.tokens == ["two", "(end)"]
+
+
+def test_a_longer_text_beside_a_gpt_is_aligned_at_the_end(runs):
+    text = "the cat sat on the mat"
+    for first, second in (("ngram", "gpt"), ("gpt", "ngram")):
+        page = runs(first).look(text, beside=runs(second))
+        values, count = numbers(page), len(page.inside.tokens)
+        assert len(values["beside"]["losses"]) == count
+        assert len(values["beside"]["predictions"]) == count + 1
+        last = values["beside"]["predictions"][-1]["top"][0][1]
+        assert last == pytest.approx(page.beside.probabilities[-1].max(), rel=1e-3)
+
+
+def test_a_list_of_texts_gets_a_list_of_pages(runs):
+    pages = runs("ngram").look(["the cat", "the dog"])
+    assert [len(page.inside.tokens) for page in pages] == [7, 7]
+    assert all(isinstance(page, Page) for page in pages)
+
+
+# --- bad input ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "options", "message"),
+    [
+        ("lstm", "", {}, "TEXT: expected one token or more, found none in ''"),
+        ("bert", " ", {}, "TEXT: expected one token or more"),
+        ("lstm", "été", {}, "TEXT, line 1, column 1"),
+        ("seq2seq", "", {}, "TEXT: expected a text of 1 to"),
+        ("lstm", "the", {"target": "the"}, "--target: expected a run of a translator with it"),
+        ("lstm", "the", {"beside": "words"}, "--beside: expected a run that splits the text"),
+        ("transformer", "one", {"target": "one " * 200}, "--target: expected at most 127 tokens"),
+    ],
+)
+def test_bad_input(runs, name, text, options, message):
+    if "beside" in options:
+        options = {"beside": runs(options["beside"])}
+    with pytest.raises(InputError, match=re.escape(message)):
+        runs(name).look(text, **options)
+
+
+def test_the_command(runs, tmp_path, capsys):
+    run = tmp_path / "run"
+    runs("ngram").save(run)
+    assert main(["look", str(run), "the cat"]) == 0
+    assert capsys.readouterr().out == f"{run / 'look.html'}\n"
+    assert "</html>" in (run / "look.html").read_text("utf-8")
+    out = tmp_path / "page.html"
+    long = "the cat " * 20
+    assert main(["look", str(run), long, "--out", str(out), "--beside", str(run)]) == 0
+    assert capsys.readouterr().err == "minillm: the last 128 of 160 characters are shown\n"
+    assert main(["look", str(run), "", "--out", str(tmp_path / "none.html")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not (tmp_path / "none.html").exists()
+
+
+def test_a_kind_that_cannot_be_looked_into(tmp_path, capsys):
+    run = tmp_path / "run"
+    minillm.train("tokenizer", run, text=TEXT, vocabulary=300, quiet=True)
+    capsys.readouterr()
+    assert main(["look", str(run), "the cat"]) == 2
+    error = capsys.readouterr().err
+    assert "expected a run of bert or gpt or lm or neural-ngram or ngram or seq2seq" in error
+    assert error.count("\n") == 1
+
+
+# --- in a browser ---------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="there is no chromium")
+@pytest.mark.parametrize("name", ["ngram", "lstm", "gpt", "bert", "seq2seq", "joint"])
+def test_a_browser_draws_the_page_without_an_error(runs, name, tmp_path):
+    beside = runs("ngram") if name == "lstm" else None
+    page = runs(name).look(text_of(name), beside)
+    page.save(tmp_path / "page.html")
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+    command += [f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr"]
+    command += ["--virtual-time-budget=3000", "--dump-dom", f"file://{tmp_path / 'page.html'}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert "CONSOLE" not in done.stderr
+    main_part = done.stdout.partition("<main")[2].partition("</main>")[0]
+    inside = page.inside
+    assert main_part.count('<button class="token') >= len(inside.tokens)
+    assert main_part.count("<h2>") == (
+        1
+        + (inside.contexts is not None)
+        + (beside is not None)
+        + bool(inside.attention)
+        + (inside.gradient is not None)
+        + bool(inside.activity)
+    )
+    assert main_part.count("came</span>") + main_part.count("expected") >= 1
+    heads = sum(part.weights[:, :, 0, 0].size + len(part.weights) for part in inside.attention)
+    if name in ("gpt", "bert"):
+        assert main_part.count('class="head row') == heads  # and their means

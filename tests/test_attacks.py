@@ -1,0 +1,47 @@
+"""What a hostile or careless caller may do without crashing the interpreter."""
+
+import os
+
+import pytest
+from attacks import survives
+
+from minillm import kernels_info
+
+pytestmark = pytest.mark.skipif(
+    kernels_info()["available"] == ["numpy"], reason="the compiled kernels are not built"
+)
+TWINS = pytest.mark.parametrize("twin", kernels_info()["available"])
+deep = pytest.mark.deep
+
+
+def test_sizes_and_shapes(kernels):
+    survives("sizes_and_shapes", kernels)
+
+
+@deep
+@TWINS
+def test_layouts(twin):
+    survives("layouts", twin, 15)
+
+
+@deep
+@TWINS
+def test_mixed_states(twin):
+    survives("mixed_states", twin, 120)
+
+
+@deep
+def test_threads_that_go_on_from_one_state(kernels):
+    survives("two_threads_from_one_state", kernels, 8)
+
+
+@deep
+@TWINS
+def test_integers_that_another_thread_writes(twin):
+    survives("integers_that_another_thread_writes", twin, 4)
+
+
+@deep
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_fork_that_raises_the_number_of_threads():
+    survives("fork_with_more_threads", "cython")
