@@ -147,8 +147,8 @@ def _tokens_to_hide(rng):
     hints={
         "read": (
             "One die for each token decides among three fates: masked, drawn, unchanged.",
-            "Below 0.8: mask, so (dice < 0.8).  From there to 0.9: drawn.  The second np.where comes "
-            "last, so masked_or_drawn may hold both: (dice < 0.9).",
+            "Below 0.8: mask, so (dice < 0.8).  From there to 0.9: drawn.  The mask is put in last, "
+            "so masked_or_drawn may hold both: (dice < 0.9).",
         ),
     },
 )
@@ -216,7 +216,7 @@ def _texts_with_gaps(rng):
         ),
     },
 )
-def masked_loss(x, W, places, targets):
+def gap_loss(x, W, places, targets):
     """Compute the mean cross-entropy of the tokens in the gaps.
 
     x (B, T, D), W (D, V), places (B, T) True at the M gaps, targets (M,) -> loss.

@@ -2,29 +2,34 @@
 
 import numpy as np
 
+from minillm import ops
 from minillm.exercises.declaration import exercise
-from minillm.layers import dense
 from minillm.models import reader
 
 
 def _lora(x, A, B, frozen, s):
-    W, b = frozen
-    params = {"y.W": W + s * A @ B, "y.b": b, "y.W.A": s * A, "y.W.B": B}
-    y, dense_backward = dense.layer(params, "y", x)
+    y_frozen, frozen_backward = frozen(x)
+    xA, A_backward = ops.linear(x, A)
+    y, B_backward = ops.linear(xA, B)
 
     def backward(dy):
-        dx, gradients = dense_backward(dy, {"y.W"})
-        return dx, s * gradients["y.W.A"], gradients["y.W.B"]
+        dxA, dB = B_backward(s * dy)
+        dx, dA = A_backward(dxA)
+        return dx + frozen_backward(dy), dA, dB
 
-    return y, backward
+    return y_frozen + s * y, backward
+
+
+def _frozen_layer(W, b):
+    return lambda x: (x @ W + b, lambda dy: dy @ W.T)
 
 
 def _rows_and_additions(rng):
     for N, I, O, r, s in ((5, 4, 3, 2, 2.0), (3, 2, 6, 1, 0.5)):
-        frozen = rng.standard_normal((I, O)), rng.standard_normal(O)
+        frozen = _frozen_layer(rng.standard_normal((I, O)), rng.standard_normal(O))
         x, A, B = (rng.standard_normal(shape) for shape in ((N, I), (I, r), (r, O)))
         yield "", (x, A, B, frozen, s)
-        yield "start", (x, A, np.zeros((r, O)), frozen, s)
+        yield "", (x, A, np.zeros((r, O)), frozen, s)
 
 
 @exercise(
@@ -36,11 +41,11 @@ def _rows_and_additions(rng):
     hints={
         "y": (
             "The frozen layer's output, plus s times x through both thin matrices.",
-            "x @ W + b + s * (x @ A) @ B",
+            "y_frozen + s * (x @ A) @ B",
         ),
         "dx": (
             "x is used twice: by the frozen matrix and by A.  Uses add up.",
-            "dy @ W.T + s * (dy @ B.T) @ A.T",
+            "frozen_backward(dy) + s * (dy @ B.T) @ A.T",
         ),
         "dA": (
             "A is a linear layer with the input x.  Its upstream gradient is that of x A.",
@@ -53,12 +58,12 @@ def _rows_and_additions(rng):
     },
 )
 def lora(x, A, B, frozen, s):
-    """Compute y = x W + b + s x A B, where W and b are frozen.
+    """Compute y = frozen(x) + s x A B, where frozen is a linear layer that is not trained.
 
-    x (N, I), A (I, r), B (r, O), frozen = (W (I, O), b (O,)), s a number -> y (N, O).
-    ``backward(dy)`` -> dx, dA, dB.
+    x (N, I), A (I, r), B (r, O), s a number -> y (N, O).  frozen(x) returns its output (N, O) and a
+    backward that returns dx only.  ``backward(dy)`` -> dx, dA, dB.
     """
-    W, b = frozen
+    y_frozen, frozen_backward = frozen(x)
     y = ...
 
     def backward(dy):

@@ -32,7 +32,7 @@ ANSWERS = [
         ],
     ),
     Answer(
-        "masked-loss",
+        "gap-loss",
         right=["-log_p[M, targets].mean()", "rows.T @ dlogits", "dlogits @ W.T"],
         wrong=[
             (0, "-log_p[M, targets].sum() / places.size", "over the M gaps"),

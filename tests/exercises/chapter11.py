@@ -6,16 +6,16 @@ ANSWERS = [
     Answer(
         "lora",
         right=[
-            "x @ W + b + s * (x @ A) @ B",
+            "y_frozen + s * (x @ A) @ B",
             "s * x.T @ (dy @ B.T)",
             "s * (x @ A).T @ dy",
-            "dy @ W.T + s * (dy @ B.T) @ A.T",
+            "frozen_backward(dy) + s * (dy @ B.T) @ A.T",
         ],
         wrong=[
-            (0, "x @ W + b + x @ A @ B", "s times x through both"),
+            (0, "y_frozen + x @ A @ B", "s times x through both"),
             (1, "x.T @ (dy @ B.T)", "upstream gradient is that of x A"),
             (2, "(x @ A).T @ dy", "s multiplies its output"),
-            (3, "dy @ W.T", "Uses add up"),
+            (3, "frozen_backward(dy)", "Uses add up"),
             (3, "s * (dy @ B.T) @ A.T", "Uses add up"),
         ],
     ),
