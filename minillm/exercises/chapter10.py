@@ -147,7 +147,7 @@ def _tokens_to_hide(rng):
     hints={
         "read": (
             "One die for each token decides among three fates: masked, drawn, unchanged.",
-            "Below 0.8: mask, so (dice < 0.8).  From there to 0.9: drawn.  The mask is put in last, "
+            "Below 0.8: mask, so (dice < 0.8).  From there to 0.9: drawn.  The mask comes last, "
             "so masked_or_drawn may hold both: (dice < 0.9).",
         ),
     },
