@@ -1,6 +1,6 @@
 """The reasons why the fast kernel is fast, step by step: `python -m benchmarks.steps`.
 
-Prints the two tables of docs/kernels.md, measured here: a matrix product from a
+Prints the two tables of chapter 14 of the book, measured here: a matrix product from a
 Python loop to the packed tiles, and an lstm from NumPy to the fused kernel.
 """
 

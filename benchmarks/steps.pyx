@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""A matrix product in the steps of docs/kernels.md, from Python compiled to a blocked loop."""
+"""A matrix product in the steps of chapter 14 of the book, from Python compiled to a blocked loop."""
 
 cimport cython
 

@@ -115,6 +115,9 @@ def _included(path: Path, options: dict[str, str]) -> str:
         source = "\n".join(source.splitlines()[int(first) - 1 : int(last)])
     if "start-at" in options:
         source = source[source.index(options["start-at"]) :]
+    if "end-at" in options:
+        end = source.index(options["end-at"])
+        source = source[: source.index("\n", end)]
     if "end-before" in options:
         source = source[: source.index(options["end-before"])]
     return f"```{language}\n{source.rstrip()}\n```"

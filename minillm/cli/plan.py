@@ -26,7 +26,7 @@ examples:
   minillm plan --flops 1e20
         the best model for 1e20 operations
 
-The equations are in minillm/training/plan.py; docs/cluster.md explains them.
+The equations are in minillm/training/plan.py; chapter 13 of the book derives them.
 """
 
 import argparse

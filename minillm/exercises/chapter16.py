@@ -1,0 +1,134 @@
+"""Exercises of chapter 16: the parts of today's models."""
+
+import numpy as np
+
+from minillm import ops
+from minillm.exercises.declaration import exercise
+
+
+def _rows(rng):
+    for shape in ((3, 5), (1, 2), (4, 1)):
+        yield "", (rng.standard_normal(shape), rng.standard_normal(shape[-1]))
+    yield "eps", (1e-3 * rng.standard_normal((2, 3)), rng.standard_normal(3))
+
+
+@exercise(
+    "root mean square normalisation, forward and backward",
+    reference=ops.rms_norm,
+    solution="minillm/ops/rms_norm.py: rms_norm",
+    cases=_rows,
+    gradients=("dx", "dgain"),
+    hints={
+        "y": (
+            "x_hat = x r with r = 1 / sqrt(mean(x^2) + eps), for each row, and y = gain x_hat.",
+            "r has the shape (n, 1): np.mean(x**2, axis=-1, keepdims=True), with eps inside of "
+            "the root.",
+        ),
+        "eps": (
+            "The rows are small here, and eps counts.",
+            "eps = 1e-5 is added to the mean of the squares, inside of the root.",
+        ),
+        "dx": (
+            "Each x has two paths to x_hat: directly, with the slope r, and through r of its row.",
+            "dx = r (dx_hat - x_hat mean(dx_hat x_hat)), the mean over the row.",
+        ),
+        "dgain": (
+            "The gain is used in every row.  Uses add up.",
+            "Sum dy x_hat over the rows, axis 0.",
+        ),
+    },
+)
+def rms_norm(x, gain):
+    """Normalise each row to a mean square of 1, and multiply by the gain; eps is 1e-5.
+
+    x (n, D), gain (D,) -> y (n, D).  ``backward(dy)`` -> dx, dgain.
+    """
+    r = ...
+    x_hat = x * r
+    y = gain * x_hat
+
+    def backward(dy):
+        dgain = ...
+        dx_hat = dy * gain
+        dx = ...
+        return dx, dgain
+
+    return y, backward
+
+
+def _rotary(x, positions):
+    y, backward = ops.rotary(x[None, None], positions[None])
+    return y[0, 0], lambda dy: backward(dy[None, None])[0, 0]
+
+
+def _sequences(rng):
+    for T, D in ((3, 4), (1, 2), (5, 6)):
+        yield "", (rng.standard_normal((T, D)), rng.integers(1, 9, T))
+
+
+@exercise(
+    "rotary positions, forward and backward",
+    reference=_rotary,
+    solution="minillm/ops/rotary.py: rotary",
+    cases=_sequences,
+    gradients=("dx",),
+    hints={
+        "y": (
+            "Each pair (first, second) is turned by its angle: the first coordinate becomes "
+            "first cos - second sin.",
+            "The second coordinate becomes first sin + second cos; the halves are joined along "
+            "the last axis.",
+        ),
+        "dx": (
+            "A rotation is a matrix R.  y = R x has the backward R^T dy, and R^T turns back.",
+            "dfirst cos + dsecond sin, then dsecond cos - dfirst sin.",
+        ),
+    },
+)
+def rotary(x, positions):
+    """Turn the pairs x[t, i], x[t, i + D/2] by the angles positions[t] 10000^(-2 i / D).
+
+    x (T, D) with an even D, positions (T,) -> y (T, D).  ``backward(dy)`` -> dx.
+    """
+    D = x.shape[-1]
+    angles = positions[:, None] * 10000.0 ** (-2 * np.arange(D // 2) / D)
+    cos, sin = np.cos(angles), np.sin(angles)
+    first, second = np.split(x, 2, axis=-1)
+    y = ...
+
+    def backward(dy):
+        dfirst, dsecond = np.split(dy, 2, axis=-1)
+        dx = ...
+        return dx
+
+    return y, backward
+
+
+def _any(rng):
+    yield "", (2 * rng.standard_normal((3, 4)),)
+    yield "", (2 * rng.standard_normal(5),)
+
+
+@exercise(
+    "the backward of SiLU",
+    reference=ops.silu,
+    solution="minillm/ops/activations.py: silu",
+    cases=_any,
+    gradients=("dx",),
+    hints={
+        "dx": (
+            "y = x s is a product of two functions of x: (u v)' = u' v + u v'.",
+            "The slope of s is s (1 - s): dy (s + x s (1 - s)).",
+        ),
+    },
+)
+def silu(x):
+    """Compute y = x s with s = 1 / (1 + exp(-x)).  ``backward(dy)`` -> dx."""
+    s = 1 / (1 + np.exp(-x))
+    y = x * s
+
+    def backward(dy):
+        dx = ...
+        return dx
+
+    return y, backward
