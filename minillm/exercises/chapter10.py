@@ -265,8 +265,8 @@ def _texts(rng):
     gradients=("dx",),
     hints={
         "y": (
-            "The mean is a sum divided by the number of tokens, and each row has its own norm.",
-            "m / np.linalg.norm(m, axis=1, keepdims=True)",
+            "The mean is a sum over the tokens of a text, divided by the number of these tokens.",
+            "m = (x * mask[..., None]).sum(axis=1) / lengths[:, None]",
         ),
         "lengths": (
             "The padding takes no part: neither in the sum, nor in the number that divides it, "
@@ -276,7 +276,8 @@ def _texts(rng):
         "dx": (
             "Two steps back.  The unit vector: dm is dy without its part along y, over the norm. "
             "The mean: each token that counts gets dm / length, the padding 0.",
-            "dm = (dy - y * (y * dy).sum(axis=1, keepdims=True)) / norm",
+            "dm = (dy - y * (y * dy).sum(axis=1, keepdims=True)) / norm (B, D), "
+            "dx = mask[..., None] * (dm / lengths[:, None])[:, None].",
         ),
     },
 )

@@ -84,7 +84,7 @@ def _logits_of_spans(rng):
     yield "", (np.array([0.0, 5, 1, 2]), np.array([0.0, 1, 2, 6]), 3)
     yield "one token", (np.array([0.0, 1, 6, 1]), np.array([0.0, 1, 6, 1]), 3)
     yield "backwards", (np.array([0.0, 1, 1, 5, 2]), np.array([0.0, 6, 1, 3, 2]), 4)
-    yield "longest", (np.array([0.0, 9, 0, 0, 2, 0]), np.array([0.0, 1, 0, 0, 0, 7]), 2)
+    yield "longest", (np.array([0.0, 9, 0, 0, 2, 0]), np.array([0.0, 1, 0, 7, 0, 0]), 2)
     for _ in range(4):
         yield "", (*rng.standard_normal((2, 12)), 4)
 

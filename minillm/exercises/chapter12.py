@@ -94,6 +94,7 @@ def balanced_loss(logits, labels):
     N, V = logits.shape
     n = np.bincount(labels, minlength=V)  # texts of each class
     C = np.sum(n > 0)
+    n = np.maximum(n, 1)  # a class without texts is not divided by
     weights = ...
     z = logits - logits.max(axis=1, keepdims=True)
     p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)

@@ -54,25 +54,27 @@ def check(exercise: Exercise, folder: Path) -> tuple[bool, str]:
     try:
         cases = grade(exercise, _function(exercise, path))
     except WrongAnswer as error:
-        hints = exercise.hints.get(error.key, ())
-        again = entry["failed"] == error.key
-        shown = hints if again else hints[:1]
-        entry["failed"] = error.key
-        lines = [f"{exercise.name}: {error}", *(f"hint: {hint}" for hint in shown)]
-        if len(shown) < len(hints):
-            lines.append("(check again for a second hint)")
-        right = False
+        lines, right = [f"{exercise.name}: {error}", *_hints(exercise, error.key, entry)], False
     except InputError:
         raise
     except Exception as error:  # whatever the reader's code raises
-        entry["failed"] = "error"
-        lines, right = [f"{exercise.name}: {_place(error, path)}"], False
+        place, key = _place(exercise, error, path)
+        lines, right = [f"{exercise.name}: {place}", *_hints(exercise, key, entry)], False
     else:
         entry |= {"solved": True, "failed": ""}
         plural = "" if cases == 1 else "s"
         lines, right = [f"{exercise.name}: right, in {cases} case{plural}"], True
     (folder / PROGRESS).write_text(json.dumps(progress, indent=1) + "\n")
     return right, "\n".join(lines)
+
+
+def _hints(exercise: Exercise, key: str, entry: dict) -> list[str]:
+    """Return the first hint of a key; if the last check failed there too, both hints."""
+    hints = exercise.hints.get(key, ())
+    shown = hints if entry["failed"] == key else hints[:1]
+    entry["failed"] = key
+    lines = [f"hint: {hint}" for hint in shown]
+    return [*lines, "(check again for a second hint)"] if len(shown) < len(hints) else lines
 
 
 def read_progress(folder: Path) -> dict[str, dict]:
@@ -97,24 +99,29 @@ def _function(exercise: Exercise, path: Path) -> Callable:
     return function
 
 
-def _place(error: Exception, path: Path) -> str:
-    """Return the error and the last line of the reader's file that led to it."""
-    what = f"{type(error).__name__}: {error}"
+def _place(exercise: Exercise, error: Exception, path: Path) -> tuple[str, str]:
+    """Return the error with the last line of the reader's file that led to it, and a hint's key."""
+    what, key = f"{type(error).__name__}: {error}", "error"
     if isinstance(error, SyntaxError):
-        return f"line {error.lineno}: {what}"
+        return f"line {error.lineno}: {what}", key
     trace = error.__traceback__
     walked = zip(traceback.walk_tb(trace), traceback.extract_tb(trace), strict=True)
     own = [(frame, at) for (frame, _), at in walked if frame.f_code.co_filename == str(path)]
     if not own:
-        return what
+        return what, key
     frame, at = own[-1]
     empty = "llipsis" in str(error) or re.search(r"= \.\.\.$", path.read_text(), re.MULTILINE)
     if empty:
         what += "; the hole is not filled"
     elif isinstance(error, ValueError):  # mostly shapes that do not fit
+        # The hint is that of what the line computes.
+        assigned = re.split(r"\W", at.line or "")[0]
+        key = assigned if assigned in exercise.hints else key
+        if len(exercise.hints) == 1:
+            (key,) = exercise.hints
         names = dict.fromkeys(re.findall(r"\w+", at.line or ""))
         values = {**frame.f_globals, **frame.f_locals}
         arrays = [name for name in names if isinstance(values.get(name), np.ndarray)]
         shapes = ", ".join(f"{name} {values[name].shape}" for name in arrays)
         what += f"; the shapes are {shapes}" if shapes else ""
-    return f"line {at.lineno}, {at.line}: {what}"
+    return f"line {at.lineno}, {at.line}: {what}", key

@@ -49,7 +49,7 @@ ANSWERS = [
         ],
         wrong=[
             (0, "x.mean(axis=1)", "The padding takes no part"),
-            (0, "x.max(axis=1)", "divided by the number of tokens"),
+            (0, "x.max(axis=1)", "divided by the number of these tokens"),
             (1, "dy / norm", "without its part along y"),
             (2, "(dm / lengths[:, None])[:, None] * np.ones_like(x)", "the padding 0"),
         ],

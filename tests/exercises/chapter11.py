@@ -25,6 +25,7 @@ ANSWERS = [
         wrong=[
             (0, "range(1, T)", "cannot end before it begins"),
             (0, "range(i, T)", "at most longest tokens"),
+            (0, "range(i, min(i + longest + 1, T))", "at most longest tokens"),
             (0, "range(i + 1, min(i + longest, T))", "one token has j = i"),
             (1, "s[i]", "chosen together"),
         ],

@@ -94,6 +94,20 @@ def test_the_command_writes_checks_and_lists(tmp_path, capsys, monkeypatch):
     assert "[x] linear" in capsys.readouterr().out
 
 
+def test_shapes_that_do_not_fit_get_the_hint_of_what_the_line_computes(tmp_path):
+    answers = {answer.exercise: answer for answer in ANSWERS}
+    for name, hole, text, hint in (
+        ("gap-loss", 1, "x.T @ dlogits", exercises()["gap-loss"].hints["dW"][1]),
+        ("tiled-product", 0, "column * row", "outer products"),
+    ):
+        source = answers[name].filled(exercises()[name].source, hole, text)
+        right, report = checked(tmp_path, name, source)
+        assert not right
+        assert "ValueError" in report
+        assert "the shapes are" in report
+        assert hint in report
+
+
 def test_an_error_in_the_answer_is_told_with_its_line(tmp_path):
     source = exercises()["square"].source.replace("dx = ...", "dx = dy @ x @ unknown")
     _, report = checked(tmp_path, "square", source)
