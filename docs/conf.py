@@ -10,8 +10,6 @@ sys.path.insert(0, str(HERE / "machinery"))
 # Cells run the command minillm.
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
-os.environ["TQDM_DISABLE"] = "1"  # a page shows the steps of a training, not its progress bar
-
 import notebooks  # noqa: E402
 
 project = "minillm"
