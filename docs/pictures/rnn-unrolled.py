@@ -13,11 +13,11 @@ for t, x in enumerate(columns, 1):
     picture.line([(x - 9, 143), (x - 9, 65)])
     picture.line([(x + 11, 65), (x + 11, 143)], colour="second", dashed=True)
     picture.line([(x + 11, 187), (x + 11, 265)], colour="second", dashed=True)
-    picture.text(x - 30, 226, "Wx", colour="third", size=17)
+    picture.text(x - 30, 226, "W_x", colour="third", size=17)
     start = (columns[t - 2] + 29) if t > 1 else 40
     picture.line([(start, 158), (x - 29, 158)])
     picture.line([(x - 29, 173), (start, 173)], colour="second", dashed=True)
-    picture.text((start + x - 29) / 2, 138, "Wh", colour="third", size=17)
+    picture.text((start + x - 29) / 2, 138, "W_h", colour="third", size=17)
 picture.text(178, 196, "dh1", colour="second", size=17)
 picture.text(303, 196, "dh2", colour="second", size=17)
 picture.text(393, 104, "dhs3", colour="second", size=17)

@@ -112,7 +112,7 @@ def _matrices(rng):
         "dx": (
             "Each x[..., i] reaches one y only.  With which slope?",
             "The slope is 1 / n for each of the n numbers of a row: dy[..., None] / n, "
-            "in the shape of x.",
+            "repeated to the shape of x, for example by a factor np.ones_like(x).",
         ),
     },
 )

@@ -182,7 +182,7 @@ def _steps(rng):
 def adam(p, g, m, v, t, learning_rate, beta1, beta2, epsilon):
     """Take step t (1 is the first) of Adam: parameters p and gradient g -> m, v, p, all (N,).
 
-    m and v are the averages before the step.
+    m and v are the averages before the step.  Those returned are not corrected.
     """
     m = ...
     v = ...

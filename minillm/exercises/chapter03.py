@@ -43,7 +43,8 @@ def _predictions(rng):
             "loss = -np.log(sigmoid(np.where(labels == 1, s, -s))).sum()",
         ),
         "all": (
-            "Both gradients are made of ds.  For each score it is probability minus label.",
+            "Both gradients are made of ds.  For each score it is probability minus label, times "
+            "the upstream gradient dloss.",
             "ds = (sigmoid(s) - labels) * dloss.",
         ),
         "dh": (

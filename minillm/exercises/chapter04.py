@@ -205,7 +205,13 @@ def _states(rng):
     cases=_states,
     outputs=("h",),
     gradients=("ds", "dx", "dW_h"),
+    time={"dx": 1},
     hints={
+        "dx:earlier": (
+            "The last step is right, the earlier ones are not: look at what is handed to the step "
+            "before, and at the shapes of a square matrix and its transpose.",
+            "h_prev is used in a = x + h_prev W_h, so dh = da @ W_h.T.",
+        ),
         "ds": (
             "Every row begins with the same s: it has B uses.",
             "After the loop, dh is the gradient by the initial state of each row, (B, H).  ds is "

@@ -129,6 +129,7 @@ GATE_HINTS = {
         ),
         "da": (
             "Is the gradient of c complete?  h = o tanh(c) adds a second part to dc.",
+            "dc = dc + dh * o * (1 - tanh_c**2): the slope of tanh(c) is made of tanh_c, not of c.  "
             "da has the parts of i, f, g, o side by side, each a gradient times a slope.",
         ),
         **{f"da:{gate}": hints for gate, hints in GATE_HINTS.items()},
@@ -194,6 +195,10 @@ LSTM_HINTS = {
     "dW_x": (
         "dW_x is made of x and da.  Is da complete: has dc its part through h = o tanh(c)?",
         "dc = dc + dh * o * (1 - tanh_c**2).  Uses add up: dW_x += x[:, t].T @ da at each step.",
+    ),
+    "dW_x:only": (
+        "All else is right, so da is.  One W_x has T uses.",
+        "dW_x += x[:, t].T @ da at each step, with +=.",
     ),
     "dW_h": (
         "W_h multiplies the state before the step, not the one after it.  Uses add up.",

@@ -28,7 +28,7 @@ def _scores(rng):
     outputs=("masked",),
     hints={
         "masked": (
-            "Query t may look at the keys s <= t, itself included; all other scores are "
+            "Query t may look at the keys j <= t, itself included; all other scores are "
             "minus infinity.",
             "np.arange(S) <= position[:, None] is True where a key is allowed, and "
             "np.where(allowed, scores, -np.inf) masks the rest.",

@@ -25,6 +25,7 @@ class Exercise:
     - the name of an output, or of a gradient: "dW";
     - a gradient and one of its gates, where at most two gates are wrong: "dW_x:f";
     - "all", where every coordinate of every gradient is wrong: they share a cause;
+    - a gradient that is wrong while all others are right: "dW_x:only";
     - a gradient that is right at the last time step only: "dx:earlier";
     - the label of a case, for what is wrong in this case only: "lengths".
     """

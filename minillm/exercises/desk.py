@@ -69,7 +69,8 @@ def check(exercise: Exercise, folder: Path) -> tuple[bool, str]:
         lines, right = [f"{exercise.name}: {_place(error, path)}"], False
     else:
         entry |= {"solved": True, "failed": ""}
-        lines, right = [f"{exercise.name}: right, in {cases} cases"], True
+        plural = "" if cases == 1 else "s"
+        lines, right = [f"{exercise.name}: right, in {cases} case{plural}"], True
     (folder / PROGRESS).write_text(json.dumps(progress, indent=1) + "\n")
     return right, "\n".join(lines)
 

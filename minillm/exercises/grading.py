@@ -76,6 +76,8 @@ def _compare_pair(
         key, where = _part(exercise, name, wrong, np.abs(gradient - truth))
         if "all" in exercise.hints and len(failures) == len(names) and wrong.all():
             key, where = "all", ""
+        if f"{name}:only" in exercise.hints and len(failures) == 1:
+            key, where = f"{name}:only", ""
         key = label if key not in exercise.hints and label in exercise.hints else key
         index = np.unravel_index(
             np.argmax(np.where(wrong, np.nan_to_num(np.abs(gradient - truth), nan=np.inf), -1)),
@@ -84,7 +86,7 @@ def _compare_pair(
         numeric = _slope(answer, args, array, index, upstream)
         raise WrongAnswer(
             f"the gradient {name} is wrong at {wrong.sum()} of {wrong.size} coordinates{where}; "
-            f"the worst is {_at(name, index)}: yours {gradient[index]:.6g}, numeric {numeric:.6g}"
+            f"the worst is {_at(name, index)}: {_two(gradient[index], 'numeric', numeric)}"
             f"{_in_case(label)}{f'; also wrong: {others}' if others else ''}",
             key,
         )
@@ -150,8 +152,8 @@ def _compare_results(exercise: Exercise, result: Any, expected: Any, label: str)
             index = tuple(int(i) for i in np.argwhere(wrong)[0])
             raise WrongAnswer(
                 f"{name} is wrong at {wrong.sum()} of {wrong.size} places; "
-                f"{_at(name, index)}: yours {array[index]:.6g}, "
-                f"expected {np.asarray(truth)[index]:.6g}{_in_case(label)}",
+                f"{_at(name, index)}: {_two(array[index], 'expected', np.asarray(truth)[index])}"
+                f"{_in_case(label)}",
                 key,
             )
 
@@ -171,6 +173,12 @@ def _array(value: Any, truth: NDArray, name: str, key: str) -> NDArray:
 
 def _at(name: str, index: tuple) -> str:
     return f"{name.split()[-1]}[{', '.join(str(int(i)) for i in index)}]" if index else name
+
+
+def _two(yours: float, word: str, other: float) -> str:
+    """Return both numbers, with as many digits as it takes to see a difference."""
+    digits = next((n for n in (6, 9, 12) if f"{yours:.{n}g}" != f"{other:.{n}g}"), 15)
+    return f"yours {yours:.{digits}g}, {word} {other:.{digits}g}"
 
 
 def _in_case(label: str) -> str:

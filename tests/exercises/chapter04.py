@@ -58,7 +58,7 @@ ANSWERS = [
         "initial-state",
         right=["da @ W_h.T", "dh.sum(axis=0)"],
         wrong=[
-            (0, "da @ W_h", "then dh = da @ W_h.T"),
+            (0, "da @ W_h", "a square matrix and its transpose"),
             (1, "dh.mean(axis=0)", "it has B uses"),
             (1, "dh", "ds has shape"),
         ],

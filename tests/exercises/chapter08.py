@@ -15,7 +15,7 @@ ANSWERS = [
         wrong=[
             (0, "np.arange(T)", "not at position 0"),
             (1, "np.arange(S) < position[:, None]", "itself included"),
-            (1, "np.arange(S) >= position[:, None]", "the keys s <= t"),
+            (1, "np.arange(S) >= position[:, None]", "the keys j <= t"),
             (2, "np.where(allowed, scores, -1e9)", "minus infinity"),
         ],
     ),
