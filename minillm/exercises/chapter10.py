@@ -1,0 +1,299 @@
+"""Exercises of chapter 10: parts of words, gaps, and vectors of texts."""
+
+from collections import Counter
+from itertools import pairwise
+
+import numpy as np
+
+from minillm import ops
+from minillm.data import masking
+from minillm.exercises.declaration import exercise
+from minillm.text import bpe
+
+
+def _next_merge(words):
+    merges = bpe.learn_merges({b"".join(pieces): count for pieces, count in words.items()}, 1)
+    pair = merges[0]
+    joined = {tuple(bpe.join(pieces, pair, b"".join(pair))): n for pieces, n in words.items()}
+    return pair, joined
+
+
+def _counted_words(rng):
+    for words in (
+        {b" sells": 1, b" sea": 1, b"she": 1, b" shells": 1},
+        {b"ab": 1, b"cab": 1, b"de": 5},
+        {b"hug": 10, b"pug": 5, b"pun": 12, b"bun": 4, b"hugs": 5},
+        {b"aaab": 3, b"aaaa": 2, b"ba": 1},
+        {b"cd": 2, b"ab": 2, b"abc": 1, b"dcd": 1},
+    ):
+        yield "", ({tuple(bpe.BYTES[value] for value in word): n for word, n in words.items()},)
+
+
+@exercise(
+    "count the pairs of neighbours, and merge the most frequent",
+    reference=_next_merge,
+    solution="minillm/text/bpe.py: learn_merges",
+    cases=_counted_words,
+    imports="from collections import Counter\nfrom itertools import pairwise",
+    outputs=("pair", "merged"),
+    hints={
+        "pair": (
+            "A pair counts as often as its word occurs.  Equal counts are ordered by the pair.",
+            "counts[pair] += n.  The smallest (-counts[pair], pair) is the pair that is wanted.",
+        ),
+        "merged": (
+            "From left to right: if the next two pieces are the pair, append both as one and "
+            "go on behind them.  Of a a a with the pair a a, the first two are joined.",
+            "Append pieces[at] + pieces[at + 1] and add 2 to at; else append pieces[at], add 1.",
+        ),
+    },
+)
+def next_merge(words):
+    """Take one step of learning byte pairs.
+
+    words: counts, keyed by tuples of pieces, such as {(b"h", b"u", b"g"): 10} -> the most frequent
+    pair of neighbours, of equal ones the first in order; and the words after this merge.
+    """
+    counts = Counter()
+    for pieces, n in words.items():
+        for pair in pairwise(pieces):
+            counts[pair] += ...
+    order = {}
+    for pair in counts:
+        order[pair] = ...
+    pair = min(order, key=order.get)
+    merged = {}
+    for pieces, n in words.items():
+        joined, at = [], 0
+        while at < len(pieces):
+            is_pair = pieces[at : at + 2] == pair
+            joined.append(pieces[at] + pieces[at + 1] if is_pair else pieces[at])
+            at += ...
+        merged[tuple(joined)] = n
+    return pair, merged
+
+
+def _encode_word(word, merges):
+    return [token.encode() for token in bpe.BytePairs(merges, specials=()).split(word.decode())]
+
+
+def _words_to_encode(rng):
+    merges = [(b"s", b"e"), (b"h", b"e"), (b"l", b"l"), (b"ll", b"s"), (b"s", b"he"), (b"a", b"s")]
+    for word in (b"sells", b"shells", b"x"):
+        yield "", (word, merges)
+    yield "order", (b"seashells", merges)
+    yield "order", (b"abc", [(b"b", b"c"), (b"a", b"b")])
+    yield "", (b"sese", merges)
+
+
+@exercise(
+    "encode a word by replaying merges",
+    reference=_encode_word,
+    solution="minillm/text/bpe.py: merge",
+    cases=_words_to_encode,
+    imports="from itertools import pairwise",
+    outputs=("pieces",),
+    hints={
+        "pieces": (
+            "Of the pairs that stand in the word now, the one that was learned first is merged.",
+            "rank[pair] is its place in merges.  Take the pair of the smallest rank; stop if no "
+            "pair of the word is in rank.",
+        ),
+        "order": (
+            "The order is that of learning, not that of the word from left to right.",
+            "min(pairs, key=lambda pair: rank[pair]): a low rank means learned early.",
+        ),
+    },
+)
+def bpe_encode(word, merges):
+    """Encode a word.  word: bytes; merges: pairs of bytes in the order of learning -> pieces."""
+    rank = {pair: number for number, pair in enumerate(merges)}
+    pieces = [word[at : at + 1] for at in range(len(word))]
+    while True:
+        pairs = ...
+        if not pairs:
+            return pieces
+        pair = ...
+        at = list(pairwise(pieces)).index(pair)
+        pieces[at : at + 2] = [pieces[at] + pieces[at + 1]]
+
+
+def _hide(ids, places, dice, drawn, mask):
+    read = np.where(places & (dice < masking.HIDDEN + masking.REPLACED), drawn, ids)
+    return np.where(places & (dice < masking.HIDDEN), mask, read)
+
+
+def _tokens_to_hide(rng):
+    for B, T in ((2, 12), (4, 30)):
+        places = rng.random((B, T)) < 0.5
+        yield (
+            "",
+            (
+                rng.integers(5, 50, (B, T)),
+                places,
+                rng.random((B, T)),
+                rng.integers(50, 99, (B, T)),
+                4,
+            ),
+        )
+
+
+@exercise(
+    "hide tokens: 80 % masked, 10 % random, 10 % unchanged",
+    reference=_hide,
+    solution="minillm/data/masking.py: Masking.hide",
+    cases=_tokens_to_hide,
+    outputs=("read",),
+    hints={
+        "read": (
+            "One die for each token decides among three fates: masked, drawn, unchanged.",
+            "Below 0.8: mask, so (dice < 0.8).  From there to 0.9: drawn.  The mask comes last, "
+            "so masked_or_drawn may hold both: (dice < 0.9).",
+        ),
+    },
+)
+def mask_tokens(ids, places, dice, drawn, mask):
+    """Hide the tokens at the chosen places from the model.
+
+    ids (B, T); places (B, T), True at the tokens to predict; dice (B, T), uniform in 0..1;
+    drawn (B, T), random tokens; mask, the id of [MASK] -> the ids that the model reads.
+    """
+    masked = places & ...
+    masked_or_drawn = places & ...
+    read = np.where(masked_or_drawn, drawn, ids)
+    read = np.where(masked, mask, read)
+    return read
+
+
+def _masked_loss(x, W, places, targets):
+    logits, linear_backward = ops.linear(x[places], W)
+    loss, loss_backward = ops.cross_entropy(logits, targets)
+
+    def backward(dloss=1.0):
+        drows, dW = linear_backward(loss_backward(dloss))
+        dx = np.zeros_like(x)
+        dx[places] = drows
+        return dx, dW
+
+    return loss, backward
+
+
+def _texts_with_gaps(rng):
+    for B, T, D, V in ((2, 5, 3, 4), (3, 4, 2, 5)):
+        places = rng.random((B, T)) < 0.4
+        places[0, :2] = True, False
+        yield (
+            "",
+            (
+                rng.standard_normal((B, T, D)),
+                rng.standard_normal((D, V)),
+                places,
+                rng.integers(0, V, places.sum()),
+            ),
+        )
+
+
+@exercise(
+    "the loss of the gaps only, and its backward",
+    reference=_masked_loss,
+    solution="minillm/models/bert.py: BERT.loss",
+    cases=_texts_with_gaps,
+    outputs=("loss",),
+    gradients=("dx", "dW"),
+    hints={
+        "loss": (
+            "The mean is taken over the M gaps, not over all tokens.",
+            "-log p[m, targets[m]], summed over the gaps and divided by len(targets).",
+        ),
+        "dx": (
+            "The rows of the gaps came from x[places].  All other rows of x did not reach the "
+            "loss on this path.",
+            "dx is zero, except dx[places] = dlogits @ W.T.",
+        ),
+        "dW": (
+            "W is used once for each gap, and the gaps' rows are x[places].  Uses add up.",
+            "rows.T @ dlogits, where dlogits is (p - y) / M.",
+        ),
+    },
+)
+def gap_loss(x, W, places, targets):
+    """Compute the mean cross-entropy of the tokens in the gaps.
+
+    x (B, T, D), W (D, V), places (B, T) True at the M gaps, targets (M,) -> loss.
+    ``backward(dloss=1.0)`` -> dx, dW.
+    """
+    rows = x[places]  # (M, D)
+    logits = rows @ W
+    z = logits - logits.max(axis=1, keepdims=True)
+    log_p = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
+    M = np.arange(len(targets))
+    loss = ...
+
+    def backward(dloss=1.0):
+        dlogits = np.exp(log_p)
+        dlogits[M, targets] -= 1
+        dlogits *= dloss / len(targets)
+        dW = ...
+        dx = np.zeros_like(x)
+        dx[places] = ...
+        return dx, dW
+
+    return loss, backward
+
+
+def _text_vector(x, lengths):
+    m, pool_backward = ops.mean_pool(x, lengths)
+    norm = np.linalg.norm(m, axis=1, keepdims=True)
+    y = m / norm
+
+    def backward(dy):
+        return pool_backward((dy - y * (y * dy).sum(axis=1, keepdims=True)) / norm)
+
+    return y, backward
+
+
+def _texts(rng):
+    yield "", (rng.standard_normal((2, 3, 4)), np.array([3, 3]))
+    yield "lengths", (rng.standard_normal((3, 5, 4)), np.array([5, 2, 1]))
+
+
+@exercise(
+    "a vector of a text: the mean of its tokens, scaled to the length 1",
+    reference=_text_vector,
+    solution="minillm/ops/pooling.py: mean_pool",
+    cases=_texts,
+    gradients=("dx",),
+    hints={
+        "y": (
+            "The mean is a sum divided by the number of tokens, and each row has its own norm.",
+            "m / np.linalg.norm(m, axis=1, keepdims=True)",
+        ),
+        "lengths": (
+            "The padding takes no part: neither in the sum, nor in the number that divides it, "
+            "nor in the gradient.",
+            "Divide by lengths[:, None], and multiply by mask[..., None] both ways.",
+        ),
+        "dx": (
+            "Two steps back.  The unit vector: dm is dy without its part along y, over the norm. "
+            "The mean: each token that counts gets dm / length, the padding 0.",
+            "dm = (dy - y * (y * dy).sum(axis=1, keepdims=True)) / norm",
+        ),
+    },
+)
+def text_vector(x, lengths):
+    """Compute a vector of length 1 for each text.
+
+    x (B, T, D), lengths (B,): tokens past a row's length are padding -> y (B, D).
+    ``backward(dy)`` -> dx.
+    """
+    mask = np.arange(x.shape[1]) < lengths[:, None]  # (B, T)
+    m = ...
+    norm = np.linalg.norm(m, axis=1, keepdims=True)  # (B, 1)
+    y = m / norm
+
+    def backward(dy):
+        dm = ...
+        dx = ...
+        return dx
+
+    return y, backward

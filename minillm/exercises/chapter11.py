@@ -1,0 +1,133 @@
+"""Exercises of chapter 11: the uses of a pre-trained model."""
+
+import numpy as np
+
+from minillm import ops
+from minillm.exercises.declaration import exercise
+from minillm.models import reader
+
+
+def _lora(x, A, B, frozen, s):
+    y_frozen, frozen_backward = frozen(x)
+    xA, A_backward = ops.linear(x, A)
+    y, B_backward = ops.linear(xA, B)
+
+    def backward(dy):
+        dxA, dB = B_backward(s * dy)
+        dx, dA = A_backward(dxA)
+        return dx + frozen_backward(dy), dA, dB
+
+    return y_frozen + s * y, backward
+
+
+def _frozen_layer(W, b):
+    return lambda x: (x @ W + b, lambda dy: dy @ W.T)
+
+
+def _rows_and_additions(rng):
+    for N, I, O, r, s in ((5, 4, 3, 2, 2.0), (3, 2, 6, 1, 0.5)):
+        frozen = _frozen_layer(rng.standard_normal((I, O)), rng.standard_normal(O))
+        x, A, B = (rng.standard_normal(shape) for shape in ((N, I), (I, r), (r, O)))
+        yield "", (x, A, B, frozen, s)
+        yield "", (x, A, np.zeros((r, O)), frozen, s)
+
+
+@exercise(
+    "LoRA: a linear layer with a trained addition of low rank",
+    reference=_lora,
+    solution="minillm/layers/dense.py: layer",
+    cases=_rows_and_additions,
+    gradients=("dx", "dA", "dB"),
+    hints={
+        "y": (
+            "The frozen layer's output, plus s times x through both thin matrices.",
+            "y_frozen + s * (x @ A) @ B",
+        ),
+        "dx": (
+            "x is used twice: by the frozen matrix and by A.  Uses add up.",
+            "frozen_backward(dy) + s * (dy @ B.T) @ A.T",
+        ),
+        "dA": (
+            "A is a linear layer with the input x.  Its upstream gradient is that of x A.",
+            "x A has the gradient s * dy @ B.T (N, r), so dA = x.T @ (s * dy @ B.T).",
+        ),
+        "dB": (
+            "B is a linear layer with the input x A, and s multiplies its output.",
+            "dB = s * (x @ A).T @ dy",
+        ),
+    },
+)
+def lora(x, A, B, frozen, s):
+    """Compute y = frozen(x) + s x A B, where frozen is a linear layer that is not trained.
+
+    x (N, I), A (I, r), B (r, O), s a number -> y (N, O).  frozen(x) returns its output (N, O) and a
+    backward that returns dx only.  ``backward(dy)`` -> dx, dA, dB.
+    """
+    y_frozen, frozen_backward = frozen(x)
+    y = ...
+
+    def backward(dy):
+        dA = ...
+        dB = ...
+        dx = ...
+        return dx, dA, dB
+
+    return y, backward
+
+
+def _best_span(s, e, longest):
+    first, last, _ = reader.best_spans(np.stack([s, e]), longest)[0]
+    return first, last
+
+
+def _logits_of_spans(rng):
+    yield "", (np.array([0.0, 5, 1, 2]), np.array([0.0, 1, 2, 6]), 3)
+    yield "one token", (np.array([0.0, 1, 6, 1]), np.array([0.0, 1, 6, 1]), 3)
+    yield "backwards", (np.array([0.0, 1, 1, 5, 2]), np.array([0.0, 6, 1, 3, 2]), 4)
+    yield "longest", (np.array([0.0, 9, 0, 0, 2, 0]), np.array([0.0, 1, 0, 0, 0, 7]), 2)
+    for _ in range(4):
+        yield "", (*rng.standard_normal((2, 12)), 4)
+
+
+@exercise(
+    "the best answer: a span of a text",
+    reference=_best_span,
+    solution="minillm/models/reader.py: best_spans",
+    cases=_logits_of_spans,
+    outputs=("first", "last"),
+    hints={
+        "first": (
+            "The two ends are chosen together: the largest sum s[i] + e[j] counts.",
+            "i runs over the places from 1 to T - 1; place 0 is [CLS], which is no answer.",
+        ),
+        "last": (
+            "The two ends are chosen together: the largest sum s[i] + e[j] counts.",
+            "s[i] + e[j], where j runs over range(i, min(i + longest, T)).",
+        ),
+        "one token": (
+            "The last place belongs to the answer: a span of one token has j = i.",
+            "j runs over range(i, min(i + longest, T)).",
+        ),
+        "backwards": (
+            "An answer cannot end before it begins.  Two separate argmaxes may do that.",
+            "For each i, allow only j from i on.",
+        ),
+        "longest": (
+            "A span has at most longest tokens, i and j among them.",
+            "j - i is at most longest - 1, so j runs over range(i, min(i + longest, T)).",
+        ),
+    },
+)
+def best_span(s, e, longest):
+    """Find the span with the largest s[i] + e[j].
+
+    s, e (T,): the logits of the first and of the last token of the answer; place 0 is [CLS], and
+    no part of an answer -> i, j, where the span i..j has at most ``longest`` tokens.
+    """
+    T = len(s)
+    scores = {}
+    for i in range(1, T):
+        ends = ...
+        for j in ends:
+            scores[i, j] = ...
+    return max(scores, key=scores.get)

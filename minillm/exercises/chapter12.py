@@ -1,0 +1,107 @@
+"""Exercises of chapter 12: small data."""
+
+import numpy as np
+
+from minillm import metrics, ops
+from minillm.exercises.declaration import exercise
+from minillm.training.minibatches import balanced_weights
+
+
+def _macro_f1(predicted, actual, classes):
+    return metrics.macro_f1(metrics.confusion_matrix(predicted, actual, classes))
+
+
+def _predictions(rng):
+    yield "", (np.array([0, 0, 1, 1, 1]), np.array([0, 1, 1, 1, 0]), 2)
+    yield "", (rng.integers(0, 4, 40), rng.integers(0, 4, 40), 4)
+    yield "rare", (np.zeros(10, int), np.arange(10) // 9, 2)
+    yield "absent", (np.array([0, 2, 2]), np.array([0, 2, 0]), 4)
+
+
+@exercise(
+    "macro-F1: a mean over classes, so that rare ones count",
+    reference=_macro_f1,
+    solution="minillm/metrics.py: macro_f1",
+    cases=_predictions,
+    outputs=("score",),
+    name="macro-f1",
+    hints={
+        "score": (
+            "F1 of a class is 2 correct / (how often it was predicted + how often it is there).",
+            "correct is np.sum((predicted == c) & (actual == c)).  The score is the mean of F1.",
+        ),
+        "rare": (
+            "A class that is never predicted has the F1 0, and it counts like any other.",
+            "Take the mean over classes; do not weight them by their number of texts.",
+        ),
+        "absent": (
+            "A class that neither occurs nor is predicted has no F1: 0 / 0.",
+            "Leave out the classes for which predicted + actual is 0.",
+        ),
+    },
+)
+def macro_f1(predicted, actual, classes):
+    """Compute the mean F1 of the classes that occur or are predicted.
+
+    predicted, actual (N,): classes from 0 to classes - 1 -> a number.
+    """
+    scores = []
+    for c in range(classes):
+        correct = np.sum((predicted == c) & (actual == c))
+        total = ...
+        if total > 0:
+            F1 = ...
+            scores.append(F1)
+    score = ...
+    return score
+
+
+def _balanced_loss(logits, labels):
+    weights = balanced_weights(labels, logits.shape[1])
+    loss, loss_backward = ops.cross_entropy(logits, labels, class_weights=weights)
+    return loss, lambda dloss=1.0: loss_backward(dloss)[0]
+
+
+def _unequal_labels(rng):
+    for labels in ([0, 0, 0, 1], [2, 0, 0, 1, 0, 0, 1], [1, 1, 1]):
+        yield "", (rng.standard_normal((len(labels), 3)), np.array(labels))
+
+
+@exercise(
+    "balanced class weights in the loss",
+    reference=_balanced_loss,
+    solution="minillm/training/minibatches.py: balanced_weights",
+    cases=_unequal_labels,
+    outputs=("loss",),
+    gradients=("dlogits",),
+    hints={
+        "loss": (
+            "All classes that occur get the same total weight, and all weights add up to N.",
+            "A class with n of the N texts, one of C classes that occur, has the weight N / (C n).",
+        ),
+        "dlogits": (
+            "Each text's p - y is multiplied by the weight of its class, and divided by N.",
+            "weights[labels][:, None] * (p - y) / N: each row has the weight of its own label.",
+        ),
+    },
+)
+def balanced_loss(logits, labels):
+    """Compute the mean of w[label] times -log p[label].
+
+    logits (N, V), labels (N,); the weights are such that all classes that occur count
+    equally -> loss.  ``backward(dloss=1.0)`` -> dlogits.
+    """
+    N, V = logits.shape
+    n = np.bincount(labels, minlength=V)  # texts of each class
+    C = np.sum(n > 0)
+    weights = ...
+    z = logits - logits.max(axis=1, keepdims=True)
+    p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+    loss = -np.mean(weights[labels] * np.log(p[np.arange(N), labels]))
+
+    def backward(dloss=1.0):
+        y = np.eye(V)[labels]  # one-hot
+        dlogits = ...
+        return dlogits
+
+    return loss, backward

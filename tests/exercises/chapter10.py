@@ -1,0 +1,57 @@
+"""Answers to the exercises of chapter 10."""
+
+from .answers import Answer
+
+ANSWERS = [
+    Answer(
+        "next-merge",
+        right=["n", "(-counts[pair], pair)", "1 + is_pair"],
+        wrong=[
+            (0, "1", "as often as its word occurs"),
+            (1, "-counts[pair]", "ordered by the pair"),
+            (1, "(counts[pair], pair)", "pair is"),
+            (2, "1", "go on behind them"),
+        ],
+    ),
+    Answer(
+        "bpe-encode",
+        right=["[pair for pair in pairwise(pieces) if pair in rank]", "min(pairs, key=rank.get)"],
+        wrong=[
+            (1, "pairs[0]", "that of learning, not that of the word"),
+            (1, "max(pairs, key=rank.get)", "low rank means learned early"),
+        ],
+    ),
+    Answer(
+        "mask-tokens",
+        right=["(dice < 0.8)", "(dice < 0.9)"],
+        wrong=[
+            (0, "(dice < 0.9)", "three fates"),
+            (0, "places", "Below 0.8"),
+            (1, "places", "From there to 0.9"),
+            (1, "(dice < 0.8)", "unchanged"),
+        ],
+    ),
+    Answer(
+        "gap-loss",
+        right=["-log_p[M, targets].mean()", "rows.T @ dlogits", "dlogits @ W.T"],
+        wrong=[
+            (0, "-log_p[M, targets].sum() / places.size", "over the M gaps"),
+            (1, "rows.T @ dlogits / len(rows)", "Uses add up"),
+            (2, "dlogits @ W.T / len(rows)", "The rows of the gaps"),
+        ],
+    ),
+    Answer(
+        "text-vector",
+        right=[
+            "(x * mask[..., None]).sum(axis=1) / lengths[:, None]",
+            "(dy - y * (y * dy).sum(axis=1, keepdims=True)) / norm",
+            "mask[..., None] * (dm / lengths[:, None])[:, None]",
+        ],
+        wrong=[
+            (0, "x.mean(axis=1)", "The padding takes no part"),
+            (0, "x.max(axis=1)", "divided by the number of tokens"),
+            (1, "dy / norm", "without its part along y"),
+            (2, "(dm / lengths[:, None])[:, None] * np.ones_like(x)", "the padding 0"),
+        ],
+    ),
+]
