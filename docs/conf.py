@@ -48,7 +48,7 @@ html_static_path = ["_static", str(BUILD / "static")]
 html_css_files = ["book.css"]
 html_js_files = ["book.js"]
 html_extra_path = [str(BUILD / "extra")]
-html_show_sphinx = False
+html_show_copyright = html_show_sphinx = False
 html_copy_source = False
 
 notebooks.write_all(HERE / "chapters", BUILD / "extra" / "notebooks")

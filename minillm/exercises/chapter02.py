@@ -12,7 +12,8 @@ from minillm.training.optimisers import Adam
 def _logits(rng):
     yield "", (rng.standard_normal((3, 4)),)
     yield "more axes", (rng.standard_normal((2, 3, 5)),)
-    yield "large logits", (1000 * rng.standard_normal((2, 4)),)
+    rows = np.array([[0.0], [5000.0]])  # one maximum does not serve both
+    yield "large logits", (1000 * rng.standard_normal((2, 4)) + rows,)
 
 
 @exercise(
@@ -26,7 +27,8 @@ def _logits(rng):
             "exp / exp.sum(axis=-1, keepdims=True)",
         ),
         "large logits": (
-            "exp overflows above 709.  What can be subtracted from a row without a change of y?",
+            "exp overflows above 709, and is 0 below -745.  What can be subtracted from a row "
+            "without a change of y?",
             "Subtract the largest of each row first: x - x.max(axis=-1, keepdims=True).",
         ),
     },

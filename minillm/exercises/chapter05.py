@@ -129,7 +129,7 @@ GATE_HINTS = {
         ),
         "da": (
             "Is the gradient of c complete?  h = o tanh(c) adds a second part to dc.",
-            "dc = dc + dh * o * (1 - tanh_c**2): the slope of tanh(c) is made of tanh_c, not of c.  "
+            "dc = dc + dh * o * (1 - tanh_c**2): the slope of tanh(c) is made of tanh_c, not of c. "
             "da has the parts of i, f, g, o side by side, each a gradient times a slope.",
         ),
         **{f"da:{gate}": hints for gate, hints in GATE_HINTS.items()},

@@ -32,11 +32,12 @@ def grade(exercise: Exercise, answer: Callable) -> int:
     rng = np.random.default_rng(0)
     count = 0
     for label, args in exercise.cases(rng):
-        result = answer(*_copies(args))
-        if not exercise.gradients:
-            _compare_results(exercise, result, exercise.reference(*_copies(args)), label)
-        else:
-            _compare_pair(exercise, answer, result, args, label, rng)
+        with np.errstate(all="ignore"):  # nan and infinity are told as wrong numbers, with a hint
+            result = answer(*_copies(args))
+            if not exercise.gradients:
+                _compare_results(exercise, result, exercise.reference(*_copies(args)), label)
+            else:
+                _compare_pair(exercise, answer, result, args, label, rng)
         count += 1
     return count
 
@@ -142,9 +143,8 @@ def _compare_results(exercise: Exercise, result: Any, expected: Any, label: str)
         key = name if label not in exercise.hints else label
         if not isinstance(truth, np.ndarray | np.floating | float):
             if value != truth:
-                raise WrongAnswer(
-                    f"{name} is {_kind(value)}, expected {_kind(truth)}{_in_case(label)}", key
-                )
+                yours, right = _difference(value, truth)
+                raise WrongAnswer(f"{name} is {yours}, expected {right}{_in_case(label)}", key)
             continue
         array = _array(value, np.asarray(truth), name, key)
         wrong = ~np.isclose(array, truth, rtol=exercise.tolerance, atol=1e-9, equal_nan=True)
@@ -183,6 +183,18 @@ def _two(yours: float, word: str, other: float) -> str:
 
 def _in_case(label: str) -> str:
     return f" (the case: {label})" if label else ""
+
+
+def _difference(value: Any, truth: Any) -> tuple[str, str]:
+    """Return words for both; of dictionaries, the first key that differs."""
+    if isinstance(value, dict) and isinstance(truth, dict):
+        key = next(k for k in [*truth, *value] if value.get(k) != truth.get(k))
+        yours, right = (
+            f"{source[key]!r} at {key!r}" if key in source else f"without {key!r}"
+            for source in (value, truth)
+        )
+        return yours, right
+    return _kind(value), _kind(truth)
 
 
 def _kind(value: Any) -> str:

@@ -8,6 +8,7 @@ ANSWERS = [
         right=["range(len(text) - n + 1)", "counts.get(ngram, 0) + 1"],
         wrong=[
             (0, "range(len(text) - n)", "the last included"),
+            (0, "range(len(text))", "expected without"),
             (0, "range(0, len(text) - n + 1, n)", "at each place"),
             (1, "counts.get(ngram, 1) + 1", "begins with the count 0"),
         ],

@@ -12,6 +12,7 @@ ANSWERS = [
         wrong=[
             (0, "np.exp(np.minimum(x, 700))", "Subtract the largest of each row"),
             (0, "np.exp(x)", "overflow"),
+            (0, "np.exp(x - x.max())", "the largest of each row"),
             (1, "exp / exp.sum()", "Each row is divided by its own sum"),
             (1, "exp / exp.max(axis=-1, keepdims=True)", "its own sum"),
         ],
