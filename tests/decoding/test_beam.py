@@ -157,14 +157,15 @@ def test_samples_have_the_models_probabilities():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("count", [10, 40])  # more than the kernel has lanes, too
 @pytest.mark.parametrize("V", [1, 7, 64, 1000])
-def test_the_most_probable_are_those_of_a_full_sort(kernels, V, dtype):
+def test_the_most_probable_are_those_of_a_full_sort(kernels, V, count, dtype):
     logits = np.random.default_rng(6).standard_normal((20, V)).astype(dtype).round(1)  # with ties
     logits[3, V // 2 :] = -np.inf if V > 1 else 0
     logits[4] = 300
     with use_kernels(kernels):
-        ids, log_p = _most_probable(logits, 10)
-    order = np.argsort(-logits, axis=1, kind="stable")[:, :10]
+        ids, log_p = _most_probable(logits, count)
+    order = np.argsort(-logits, axis=1, kind="stable")[:, :count]
     np.testing.assert_array_equal(ids, order)
     expected = logits - np.log(np.exp(logits, dtype=np.float64).sum(axis=1, keepdims=True))
     tolerance = 1e-6 if dtype == np.float32 else 1e-13

@@ -191,6 +191,21 @@ def test_scores_of_minus_infinity_alone_are_as_no_key(twin, T, dtype, key):
     assert_close([x[:1] for x in results], reference(*alone, False, start[:1]), dtype)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_largest_score_is_subtracted_wherever_it_stands(twin, dtype):
+    """Its exponential would overflow: 1000 is beyond either dtype."""
+    S, T = 11, 9
+    query = np.full((1, 1, T, 1), 1000, dtype)
+    values = np.arange(S, dtype=dtype).reshape(1, 1, S, 1)
+    for place in range(S):
+        keys = np.zeros((1, 1, S, 1), dtype)
+        keys[0, 0, place] = 1
+        arguments = query, keys, values, np.array([S]), False, np.array([0])
+        context, log_sums = twin.scaled_attention_forward(*arguments)
+        assert (context == place).all()
+        assert (log_sums == 1000).all()
+
+
 @pytest.mark.parametrize("T", [5, 70])
 def test_all_queries_without_a_finite_score(twin, T):
     """All outputs and gradients are zero, even where keys and values are infinite."""
