@@ -6,11 +6,35 @@ AHEAD = "the distance by which the cache is filled ahead"
 PADDING = "zeros that no result uses: they keep subnormal numbers, which are slow, out of padding"
 TOO_FAR = "reads past the input terms, into padding: only the address sanitizer sees it"
 
+TIME = "only the time differs"
 HASH = "a poor hash: words are compared byte by byte, and it only costs time"
 THREADS = "the least work for several threads: the bits are the same"
 
 # (file, part of the mutant's description, reason)
 EQUIVALENT = [
+    (
+        "minillm/_kernels/attention.h",
+        "s = position < 0 ? 0 : position >>+ 1",
+        "two more keys, of which no query's is hidden",
+    ),
+    (
+        "minillm/_kernels/attention.h",
+        "sum[l] >>+= w[s * ld + l]",
+        "the sums of a backward are only compared with 0",
+    ),
+    (
+        "minillm/_kernels/cross_entropy.h",
+        "z[i >>+ l] > part[l]",
+        f"any logit of a lane bounds the result: {TIME}",
+    ),
+    ("minillm/_kernels/cross_entropy.h", "enum { BLOCK", f"the size of a block: {TIME}"),
+    ("minillm/_kernels/bpe.pyx", "return >>-1", "only when no memory is left"),
+    (
+        "minillm/_kernels/bpe.pyx",
+        "memcmp(data + start, data >>+ seen.start",
+        f"a known word is merged again: {TIME}",
+    ),
+    ("minillm/_kernels/bpe.pyx", "hash_of(data >>+ start", HASH),
     (
         "minillm/_kernels/attention_heads.pxi",
         "heads.reach = max(heads.reach, visible(heads, b, heads.T >>- 1))",
