@@ -36,6 +36,21 @@ EQUIVALENT = [
     ),
     ("minillm/_kernels/bpe.pyx", "hash_of(data >>+ start", HASH),
     (
+        "minillm/_kernels/bpe.pyx",
+        "memmove(ranks + at, ranks + at + 1, (n - at >>- 1)",
+        "two more ranks than are read",
+    ),
+    (
+        "minillm/_kernels/bpe.pyx",
+        "if child >>+ 1 < word.size",
+        "the entry behind the heap is the one that sinks",
+    ),
+    (
+        "minillm/_kernels/bpe_training.pxi",
+        "t.words[i >>- 1]",
+        "a link from a word's first token to the last before it, where no pair begins",
+    ),
+    (
         "minillm/_kernels/attention_heads.pxi",
         "heads.reach = max(heads.reach, visible(heads, b, heads.T >>- 1))",
         "memory for two more keys, which nothing touches",
