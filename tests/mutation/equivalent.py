@@ -45,6 +45,12 @@ EQUIVALENT = [
         "if child >>+ 1 < word.size",
         "the entry behind the heap is the one that sinks",
     ),
+    ("minillm/_kernels/bpe_training.pxi", "return >>-1", "only when no memory is left"),
+    (
+        "minillm/_kernels/bpe_training.pxi",
+        "left, right, 0, >>-1, -1",
+        "the first place is written when the pair is entered",
+    ),
     (
         "minillm/_kernels/bpe_training.pxi",
         "t.words[i >>- 1]",
