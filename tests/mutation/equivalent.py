@@ -48,6 +48,11 @@ EQUIVALENT = [
     ("minillm/_kernels/bpe_training.pxi", "return >>-1", "only when no memory is left"),
     (
         "minillm/_kernels/bpe_training.pxi",
+        "if child >>+ 1 < t.waiting",
+        "the entry behind the heap is the one that sinks",
+    ),
+    (
+        "minillm/_kernels/bpe_training.pxi",
         "left, right, 0, >>-1, -1",
         "the first place is written when the pair is entered",
     ),
