@@ -10,7 +10,7 @@ sys.path.insert(0, str(HERE / "machinery"))
 # Cells run the command minillm.
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
-import notebooks  # noqa: E402
+import notebooks  # noqa: E402  (the line above says where it is)
 
 project = "minillm"
 author = "the authors of minillm"

@@ -29,7 +29,7 @@ class Picture(Directive):
 
     required_arguments = 1
     has_content = True
-    option_spec = {"alt": directives.unchanged_required}  # noqa: RUF012
+    option_spec = {"alt": directives.unchanged_required}  # noqa: RUF012  (docutils reads it from the class)
 
     def run(self) -> list[nodes.Node]:
         path = PICTURES / f"{self.arguments[0]}.svg"

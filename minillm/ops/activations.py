@@ -1,4 +1,8 @@
-"""Element-wise non-linearities: tanh, the sigmoid, ReLU and SiLU."""
+"""Element-wise non-linearities: tanh, the sigmoid, ReLU and SiLU.
+
+A backward keeps a view of x or y that is not the caller's, so that setting the ``shape`` of
+the caller's array between the two does not change the gradient.
+"""
 
 from collections.abc import Callable
 

@@ -14,7 +14,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 CHAPTERS = sorted((DOCS / "chapters").glob("*.md"))
 sys.path.insert(0, str(DOCS / "machinery"))
 
-from notebooks import notebook  # noqa: E402
+from notebooks import notebook  # noqa: E402  (the line above says where it is)
 
 SHELL = (
     "import subprocess, sys\ndef shell(line):\n    subprocess.run(line, shell=True, check=True)\n"
