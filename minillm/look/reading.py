@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from minillm import ops
 from minillm.layers import dense, recurrent
@@ -49,7 +50,7 @@ def norms_by_place(dys: NDArray, places: int, backward: Callable[[NDArray], NDAr
     (places, D).  Returns their norms, (T, places).
     """
     norms = np.zeros((len(dys), places), dys.dtype)
-    for t, row in enumerate(dys):
+    for t, row in enumerate(tqdm(dys, "gradients", unit=" tokens", leave=False, disable=None)):
         if row.any():
             dy = np.zeros((1, *dys.shape), dys.dtype)
             dy[0, t] = row

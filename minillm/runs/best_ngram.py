@@ -18,10 +18,13 @@ import numpy as np
 from minillm.data.streams import sentence_starts
 from minillm.data.windows import Ids
 from minillm.errors import InputError
+from minillm.look.inside import Inside
+from minillm.look.reading import read_counted
 from minillm.models.ngram import NGram, NGramConfig, Score, count_ngrams, estimate
 from minillm.runs.kind import Results
+from minillm.runs.looking import inside_of, state_after, text_ids
 from minillm.runs.run import Run
-from minillm.runs.text_data import training_ids
+from minillm.runs.text_data import held_out_ids, training_ids
 from minillm.text import Vocabulary
 from minillm.training.language_model import stretches
 
@@ -52,7 +55,12 @@ class BestNGram(NamedTuple):
 
 
 def best_ngram(training: Ids, held_out: Ids, tokenizer: Vocabulary) -> BestNGram:
-    """Count the n-grams of a text, and return the order that predicts the held-out text best.
+    """Return the order that predicts the held-out text best, and its loss."""
+    return best_model(training, held_out, tokenizer)[1]
+
+
+def best_model(training: Ids, held_out: Ids, tokenizer: Vocabulary) -> tuple[NGram, BestNGram]:
+    """Count the n-grams of a text, and return the model that predicts the held-out text best.
 
     Time and memory are bounded: the first ``COUNTED`` tokens are counted, and orders are compared
     on ``COMPARED`` tokens spread over the held-out text.  The loss is that of the whole.
@@ -70,7 +78,7 @@ def best_ngram(training: Ids, held_out: Ids, tokenizer: Vocabulary) -> BestNGram
     assert best is not None
     if len(some) < len(held_out):
         loss = _nats(best, held_out)
-    return BestNGram(best.config.order, orders, loss, len(text), len(training))
+    return best, BestNGram(best.config.order, orders, loss, len(text), len(training))
 
 
 def results_beside(run: Run, held_out: Ids) -> Results:
@@ -86,6 +94,24 @@ def results_beside(run: Run, held_out: Ids) -> Results:
     if best.counted < best.tokens:
         results["best_ngram_counted"] = f"{best.counted:,} of {best.tokens:,} training tokens"
     return results
+
+
+def inside_beside(run: Run, text: str) -> Inside | None:
+    """Return the predictions of the best n-gram of a run's training text, for a look at a text.
+
+    None if the training text cannot be read again.
+    """
+    try:
+        training, held_out = training_ids(run), held_out_ids(run)
+    except InputError:
+        return None
+    model, best = best_model(training, held_out, run.tokenizer)
+    before, ids, notes = text_ids(run.tokenizer, text)
+    logits, contexts = read_counted(model, ids, state_after(model, before))
+    names = {"model": f"n-grams of order {best.order}", "name": "the best n-gram of its text"}
+    return inside_of(
+        run, run.tokenizer, ids, **names, logits=logits, contexts=contexts, notes=notes
+    )
 
 
 def _nats(model: NGram, ids: Ids) -> float:

@@ -148,7 +148,8 @@ class Run:
 
         A notebook shows it; ``save(file)`` writes it, and ``inside`` has its numbers.  ``beside``
         is another run, whose predictions of the same text, or of the same output, are set beside
-        these.  ``target`` is the output of a translator to look at; by default it is its own.
+        these; a network that was trained on text has the best n-gram of that text beside it by
+        default.  ``target`` is the output of a translator to look at; by default it is its own.
 
         >>> minillm.load("runs/first").look("The while statement")  # doctest: +SKIP
         """
@@ -165,7 +166,8 @@ class Run:
             options["target"] = self.translate(text)
         inside = self._ability("look")(self, text, **options)
         if beside is None:
-            return Page(inside)
+            counted = getattr(self.kind, "look_beside", None)
+            return Page(inside, counted and counted(self, text))
         options = options if "target" in beside.vocabularies else {}
         return Page(inside, beside._ability("look")(beside, text, **options))
 

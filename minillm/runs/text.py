@@ -9,9 +9,10 @@ import numpy as np
 from minillm.data.windows import Ids
 from minillm.decoding import Writer
 from minillm.errors import InputError
+from minillm.look.inside import Inside
 from minillm.metrics import frequency_loss
 from minillm.runs.adaptation import gained_and_forgotten, with_replay
-from minillm.runs.best_ngram import best_ngram, results_beside
+from minillm.runs.best_ngram import best_ngram, inside_beside, results_beside
 from minillm.runs.kind import Evaluation, Job, Kind, Parts, Results
 from minillm.runs.run import Run
 from minillm.runs.settings import config_from
@@ -122,6 +123,10 @@ class TextKind(Kind):
         nats, tokens = self.nats_on(run, ids)
         results = results_on(name, run.tokenizer, ids, nats, tokens)
         return results | results_beside(run, ids) if evaluation.beside else results
+
+    def look_beside(self, run: Run, text: str) -> Inside | None:
+        """Return the best n-gram's predictions of a text: see :meth:`minillm.runs.run.Run.look`."""
+        return inside_beside(run, text)
 
     def nats_on(self, run: Run, ids: Ids) -> tuple[float, int]:
         """Return the mean loss on a text, in nats per token, and the number of tokens."""

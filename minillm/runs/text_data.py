@@ -80,6 +80,11 @@ def training_ids(run: Run) -> Ids:
     return _ids_of(run, 0)
 
 
+def held_out_ids(run: Run) -> Ids:
+    """Return the ids that a run was validated on.  InputError if they cannot be read again."""
+    return _ids_of(run, 1)
+
+
 def _ids_of(run: Run, part: int) -> Ids:
     """Return the ids of a run's own text: to train on (part 0), or those held out (part 1)."""
     check_kept(run)
@@ -97,7 +102,7 @@ def evaluation_ids(run: Run, evaluation: Evaluation) -> tuple[str, Ids]:
     if evaluation.part == "test":
         raise InputError("--part: the text of a language model has no test part")
     if not evaluation.files:
-        ids = _ids_of(run, 1)
+        ids = held_out_ids(run)
         part = "end" if open_shards(run.data["files"]) else "last tenth"
         return f"the held-out {part} of {name_of(run.data)}", ids
     name, shards = evaluation.title, open_shards(evaluation.files)

@@ -16,6 +16,8 @@ from minillm.decoding import next_probabilities
 from minillm.errors import InputError
 from minillm.look.page import Page
 from minillm.models.target import teacher_forcing
+from minillm.runs.best_ngram import best_ngram
+from minillm.runs.text_data import held_out_ids, training_ids
 
 TEXT = "the cat sat on the mat and the dog sat on the log.\n" * 60
 SMALL = {"steps": 6, "batch": 4}
@@ -429,6 +431,25 @@ def test_a_notebook_shows_it_in_a_frame(runs):
     assert "characters" in repr(page)
 
 
+@pytest.mark.parametrize("name", ["neural-ngram", "lstm", "gpt"])
+def test_the_best_ngram_of_its_text_is_beside_a_network(runs, name):
+    page, run = runs(name).look("the cat sat"), runs(name)
+    best = best_ngram(training_ids(run), held_out_ids(run), run.tokenizer)
+    counted = minillm.train("ngram", text=TEXT, order=best.order, unit="character", quiet=True)
+    expected = counted.look("the cat sat")
+    assert page.beside.tokens == page.inside.tokens
+    np.testing.assert_allclose(page.beside.losses[1:], expected.inside.losses[1:], rtol=1e-6)
+    assert numbers(page)["beside"]["model"] == f"n-grams of order {best.order}"
+
+
+def test_a_network_whose_text_is_gone_is_looked_at_alone(tmp_path):
+    (tmp_path / "text.txt").write_text(TEXT)
+    settings = {**TINY, "window": 8, "quiet": True}
+    run = minillm.train("lm", tmp_path / "run", files=tmp_path / "text.txt", **settings)
+    (tmp_path / "text.txt").unlink()
+    assert run.look("the cat").beside is None
+
+
 def test_two_runs_beside_each_other(runs):
     page = runs("lstm").look("the cat", beside=runs("ngram"))
     values = numbers(page)["beside"]
@@ -515,8 +536,7 @@ def test_a_kind_that_cannot_be_looked_into(tmp_path, capsys):
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="there is no chromium")
 @pytest.mark.parametrize("name", ["ngram", "lstm", "gpt", "bert", "seq2seq", "joint"])
 def test_a_browser_draws_the_page_without_an_error(runs, name, tmp_path):
-    beside = runs("ngram") if name == "lstm" else None
-    page = runs(name).look(text_of(name), beside)
+    page = runs(name).look(text_of(name))
     page.save(tmp_path / "page.html")
     command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
     command += [f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr"]
@@ -529,7 +549,7 @@ def test_a_browser_draws_the_page_without_an_error(runs, name, tmp_path):
     assert main_part.count("<h2>") == (
         1
         + (inside.contexts is not None)
-        + (beside is not None)
+        + (page.beside is not None)
         + bool(inside.attention)
         + (inside.gradient is not None)
         + bool(inside.activity)
