@@ -4,7 +4,8 @@ Write one HTML file that opens from disk in any browser.  It shows, for each tok
 that predicted it and its loss; the attention of all heads of a GPT, a BERT or a translator; the
 gates and cells of a recurrent language model; and the gradient of each loss that reaches each
 token.  The predictions of the best n-gram of the same training text are beside those of a network.
-For a translator, TEXT is the source; for an n-gram model, the page shows the contexts that it found.
+For a translator, TEXT is the source.  For an n-gram model, the page shows the contexts that it
+found.
 
 examples:
   minillm look runs/first "The while statement"
