@@ -22,11 +22,20 @@ from minillm.runs.settings import (
 from minillm.runs.text import TextKind
 
 
+# The highest at which a cell of 512 still learns: the rnn and the gru diverge at that of the lstm.
+RATES = {"lstm": 6e-3, "gru": 2e-3, "rnn": 1e-3}
+
+
 @dataclass(frozen=True)
 class Settings(TextSettings, TrainingSettings, AdaptationSettings):
     """The settings of a recurrent language model."""
 
-    learning_rate: float = with_default(TrainingSettings, "learning_rate", 6e-3)
+    learning_rate: float | None = with_default(  # type: ignore[assignment]
+        TrainingSettings,
+        "learning_rate",
+        None,
+        default_help=", ".join(f"{rate} {cell}" for cell, rate in RATES.items()),
+    )
     cell: str = size(LanguageModelConfig, "cell", choices=tuple(CELLS))
     layers: int = size(LanguageModelConfig, "layers", most=64)
     hidden: int = size(LanguageModelConfig, "hidden")
@@ -67,7 +76,11 @@ Ctrl-C saves and stops; --resume continues."""
     settings = Settings
 
     def complete(self, settings: Settings, given: Mapping[str, Any], job: Job) -> Settings:
-        """Return the settings with an embedding that fits a tied output layer."""
+        """Return the settings with the cell's rate, and an embedding that fits a tied output."""
+        if settings.learning_rate is None:
+            settings = replace(
+                settings, learning_rate=RATES.get(settings.cell, min(RATES.values()))
+            )
         if settings.tied and given.get("embedding") is None:
             return replace(settings, embedding=settings.hidden)
         return settings
