@@ -21,7 +21,6 @@ from minillm.runs.settings import (
 )
 from minillm.runs.text import TextKind
 
-
 # The highest at which a cell of 512 still learns: the rnn and the gru diverge at that of the lstm.
 RATES = {"lstm": 6e-3, "gru": 2e-3, "rnn": 1e-3}
 
