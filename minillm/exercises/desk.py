@@ -7,11 +7,10 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
 from minillm.errors import InputError
 from minillm.exercises.declaration import Exercise
 from minillm.exercises.grading import WrongAnswer, grade
+from minillm.testing.calls import shapes_in_line
 
 PROGRESS = "progress.json"
 
@@ -119,9 +118,6 @@ def _place(exercise: Exercise, error: Exception, path: Path) -> tuple[str, str]:
         key = assigned if assigned in exercise.hints else key
         if len(exercise.hints) == 1:
             (key,) = exercise.hints
-        names = dict.fromkeys(re.findall(r"\w+", at.line or ""))
-        values = {**frame.f_globals, **frame.f_locals}
-        arrays = [name for name in names if isinstance(values.get(name), np.ndarray)]
-        shapes = ", ".join(f"{name} {values[name].shape}" for name in arrays)
+        shapes = shapes_in_line(frame, at.line or "")
         what += f"; the shapes are {shapes}" if shapes else ""
     return f"line {at.lineno}, {at.line}: {what}", key

@@ -84,7 +84,7 @@ def test_right_gradients_pass(rng):
 @given(rng=strategies.generators())
 def test_a_wrong_linear_is_caught(mistake, argument, rng):
     args = (*linear_arguments(rng), mistake)
-    with pytest.raises(GradientError, match=f"gradient by {argument} is wrong|gave other"):
+    with pytest.raises(GradientError, match=f"gradient by {argument} is wrong"):
         check_gradients(linear, *args, rng=rng)
 
 
@@ -183,15 +183,18 @@ def two_outputs_none_is_one(x):
     ("op", "message"),
     [
         (mutates_argument, "changed its argument x"),
-        (mutates_upstream, "gave other gradients|changed an upstream"),
+        (
+            mutates_upstream,
+            "every gradient is right, but the backward changed its upstream gradient dy",
+        ),
         (mutates_output, "changed output 0"),
         (accumulates, "second call of the backward gave other gradients"),
         (lambda x: ((x * 1, x * 1), lambda da, db: da + db), "does not take None"),
         (two_outputs_none_is_one, "None in place of a zero gradient of output 1"),
         (lambda x: (x * 1, lambda dy: (dy, dy)), "returned 2 gradients, expected 1: x"),
-        (lambda x: (x * 1, lambda dy: dy.sum()), "is no array"),
-        (lambda x: (x * 1, lambda dy: dy[:, None]), r"of shape \(3, 1\), expected float64"),
-        (lambda x: (x * 1, lambda dy: dy.astype(np.float32)), "is float32"),
+        (lambda x: (x * 1, lambda dy: dy.sum()), r"has shape \(\), expected \(3,\)"),
+        (lambda x: (x * 1, lambda dy: dy[:, None]), r"has shape \(3, 1\), expected \(3,\)"),
+        (lambda x: (x * 1, lambda dy: dy.astype(np.float32)), "right, but that by x is float32"),
     ],
 )
 def test_breaches_of_the_convention_are_caught(op, message):
@@ -249,12 +252,10 @@ def test_a_tolerance_that_accepts_anything_is_refused(tolerance):
         check_projections(lambda: (0.0, dict), params, rng=rng, tolerance=tolerance)
 
 
-@pytest.mark.parametrize("directions", [0, -1])
-def test_no_directions_are_refused(directions):
-    with pytest.raises(ValueError, match="directions: expected at least 1, found"):
-        check_projections(
-            lambda: (0.0, dict), {}, rng=np.random.default_rng(8), directions=directions
-        )
+@pytest.mark.parametrize("miss", [0.0, 1.0, -1e-6, np.nan])
+def test_a_probability_that_no_directions_reach_is_refused(miss):
+    with pytest.raises(ValueError, match="miss: expected a probability above 0 and below 1, found"):
+        check_projections(lambda: (0.0, dict), {}, rng=np.random.default_rng(8), miss=miss)
 
 
 def test_nan_in_the_padding_of_an_argument():

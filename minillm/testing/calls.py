@@ -1,0 +1,148 @@
+"""Calls of an op and of its backward, with errors that say what an author needs."""
+
+import inspect
+import linecache
+import re
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class GradientError(AssertionError):
+    """A backward is not the derivative of its forward, or breaks the convention."""
+
+
+def call_op(op: Callable, args: Sequence[Any]) -> tuple[Any, tuple[NDArray, ...], Callable]:
+    """Return what ``op(*args)`` returns as its output, the outputs as copied arrays, and backward.
+
+    Raises GradientError for another result, and lets an exception of the op itself pass.
+    """
+    pair = op(*args)
+    if not (isinstance(pair, (tuple, list)) and len(pair) == 2 and callable(pair[1])):
+        raise GradientError(f"the op: expected (output, backward), found {kind(pair)}")
+    result, backward = pair
+    for number, y in enumerate(as_tuple(result)):
+        if not is_numeric(y):
+            raise GradientError(f"output {number}: expected an array of floats, found {kind(y)}")
+    return result, tuple(np.array(y) for y in as_tuple(result)), backward
+
+
+def call_backward(
+    backward: Callable,
+    upstream: Sequence[NDArray | None],
+    arguments: dict[str, Any] | None = None,
+    call: str = "the backward",
+) -> Any:
+    """Return ``backward(*upstream)``.
+
+    Raises GradientError if it does not take so many gradients, and in place of an exception that
+    it raises.  The message has the line of the exception and the shapes of the arrays.
+    """
+    try:
+        signature = inspect.signature(backward)
+    except (TypeError, ValueError):  # some functions of C have none
+        pass
+    else:
+        try:
+            signature.bind(*upstream)
+        except TypeError:
+            raise GradientError(
+                f"the backward takes {signature}, expected a parameter for the gradient of each "
+                f"output: {len(upstream)}"
+            ) from None
+    try:
+        return backward(*upstream)
+    except Exception as error:
+        names = parameter_names(backward, len(upstream), "upstream gradient")
+        given = dict(zip(names, upstream, strict=True)) | (arguments or {})
+        lines = [f"{call} raised {type(error).__name__}: {error}", *_place(error, backward)]
+        if shapes := shapes_of(given):
+            lines.append(f"it was given {shapes}")
+        raise GradientError("\n".join(lines)) from error
+
+
+def _place(error: BaseException, function: Callable) -> list[str]:
+    """Say at which line the error arose, and the shapes of the arrays in this line.
+
+    The line is the last one in the file of the function, else the last one outside of NumPy.
+    """
+    walked = [
+        (frame, line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if frame.f_code.co_filename != __file__
+    ]
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    own = [at for at in walked if code and at[0].f_code.co_filename == code.co_filename]
+    foreign = str(Path(np.__file__).parent)
+    others = [at for at in walked if not at[0].f_code.co_filename.startswith(foreign)]
+    if not (own or others):
+        return []
+    frame, line = (own or others)[-1]
+    file = frame.f_code.co_filename
+    source = linecache.getline(file, line, frame.f_globals).strip()
+    place = f"in {Path(file).name}, line {line}" + (f": {source}" if source else "")
+    shapes = shapes_in_line(frame, source)
+    return [place + (f"  # {shapes}" if shapes else "")]
+
+
+def shapes_in_line(frame: FrameType, source: str) -> str:
+    """Return the names and shapes of the arrays that occur in a line of code: "x (3, 2), W (2,)"."""
+    values = {**frame.f_globals, **frame.f_locals}
+    return shapes_of({name: values.get(name) for name in re.findall(r"\w+", source)})
+
+
+def shapes_of(values: dict[str, Any]) -> str:
+    """Return the names and shapes of the arrays among some values."""
+    arrays = {name: a for name, a in values.items() if isinstance(a, np.ndarray)}
+    return ", ".join(f"{name} {a.shape}" for name, a in arrays.items())
+
+
+def parameter_names(function: Callable, count: int, otherwise: str = "argument") -> list[str]:
+    """Return the names of the first parameters, and "argument 2", ... where it has no name."""
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        parameters = []
+    names = [p.name for p in parameters if p.kind is not p.VAR_POSITIONAL][:count]
+    return names + [f"{otherwise} {k}" for k in range(len(names), count)]
+
+
+def as_tuple(result: Any) -> tuple:
+    """Return a tuple as it is, and anything else as the only entry of one."""
+    return result if isinstance(result, tuple) else (result,)
+
+
+def copies(values: Sequence[Any]) -> list[Any]:
+    """Return the values with a copy in place of each array."""
+    return [a.copy() if isinstance(a, np.ndarray) else a for a in values]
+
+
+def flat(arrays: Sequence[NDArray], dtype: type = np.float64) -> NDArray:
+    """Return a copy of all values in one row."""
+    return np.concatenate([np.ravel(array) for array in arrays], dtype=dtype)
+
+
+def equal(one: NDArray, other: NDArray) -> bool:
+    """Whether two arrays are equal, where NaN equals NaN."""
+    return np.array_equal(one, other, equal_nan=one.dtype.kind in "fc")
+
+
+def is_numeric(value: Any) -> bool:
+    """Whether a value is a number or an array of numbers, none of them complex."""
+    if not isinstance(value, (np.ndarray, np.generic, float, int)):
+        return False
+    return np.asarray(value).dtype.kind in "fiub"
+
+
+def kind(value: Any) -> str:
+    """Return words for what a value is."""
+    if isinstance(value, np.ndarray):
+        return f"an array of {value.dtype} of shape {value.shape}"
+    if isinstance(value, (tuple, list)):
+        return f"a {type(value).__name__} of {len(value)}"
+    return type(value).__name__

@@ -1,0 +1,272 @@
+"""An op at a point: its arguments, its outputs, and its gradients, claimed and measured."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm.testing.calls import (
+    GradientError,
+    as_tuple,
+    call_backward,
+    call_op,
+    copies,
+    flat,
+    parameter_names,
+)
+from minillm.testing.slopes import (
+    ACCEPTED,
+    COMPLEX_STEP,
+    SHARE,
+    STEPS,
+    Line,
+    Slope,
+    compare,
+    compare_complex,
+    kink,
+    output_sizes,
+    scales,
+    steps_at,
+)
+
+
+class Compared(NamedTuple):
+    """The gradient by one argument, claimed and measured.  All arrays have its shape."""
+
+    name: str
+    argument: NDArray
+    analytic: NDArray
+    numeric: NDArray
+    rounding: NDArray  # bounds on that of the numeric ones
+    wrong: NDArray[np.bool_]
+    worst: Slope  # of all coordinates
+    message: str  # what is wrong at the worst coordinate; empty if nothing is
+    kink: str  # a remark, if the worst coordinate lies on one
+
+
+class Case:
+    """An op at a point, with a random upstream gradient.
+
+    Every call of the op takes copies of the arguments.  So an op that changes them is measured
+    all the same.
+    """
+
+    def __init__(
+        self,
+        op: Callable,
+        args: Sequence[Any],
+        rng: np.random.Generator,
+        tolerance: float = 1e-6,
+        step: float | None = None,
+        method: str = "central",
+    ) -> None:
+        self.op, self.tolerance, self.step, self.method = op, tolerance, step, method
+        self.names = parameter_names(op, len(args))
+        self.checked = checked_arguments(self.names, args)
+        self.args = copies(args)  # are moved
+        self.held = copies(args)  # are kept by the op
+        self.result, self.outputs, self.backward = call_op(op, self.held)
+        _check_outputs(self.outputs)
+        self.upstream = tuple(rng.standard_normal(y.shape) for y in self.outputs)
+        self.upstream_names = parameter_names(self.backward, len(self.outputs), "dy")
+        self._check_determinism()
+
+    def arguments(self) -> dict[str, Any]:
+        """The arguments by their names."""
+        return dict(zip(self.names, self.args, strict=True))
+
+    def gradients(self, upstream: Sequence[NDArray | None], call: str = "the backward") -> Any:
+        """Return what the backward returns for an upstream gradient, of which it gets a copy."""
+        return call_backward(self.backward, copies(upstream), self.arguments(), call)
+
+    def compare(self, claims: Sequence[NDArray]) -> list[Compared]:
+        """Compare the claimed gradients with measured ones, at every coordinate."""
+        largest = []
+        for k, claim in zip(self.checked, claims, strict=True):
+            slopes = np.abs(claim * _magnitude(self.args[k]))
+            largest.append(float(np.max(slopes, initial=0, where=np.isfinite(slopes))))
+        sizes, self.floor = scales(largest, flat(self.upstream), flat(self.outputs))
+        self.limits = {k: SHARE * size for k, size in zip(self.checked, sizes, strict=True)}
+        return [self.compare_one(k, c) for k, c in zip(self.checked, claims, strict=True)]
+
+    def compare_one(
+        self, k: int, claim: NDArray, upstream: Sequence[NDArray] | None = None
+    ) -> Compared:
+        """Compare the claimed gradient by argument k, after ``compare`` has seen all of them."""
+        array, name = self.args[k], self.names[k]
+        if self.step is not None and np.any((array + self.step == array) & np.isfinite(array)):
+            raise ValueError(f"step: expected one that moves {name}, found {self.step}")
+        dy = flat(self.upstream if upstream is None else upstream)
+        widest = STEPS[0] * _magnitude(array) if self.step is None else self.step
+        sizes = output_sizes(array, widest, self.outputs_now)
+        finite = np.isfinite(array)
+        mean = float(np.mean(np.abs(array), where=finite)) if finite.any() else 1.0
+        lines = {i: self._line(array, i, dy, sizes) for i in np.ndindex(array.shape)}
+        slopes = {i: self._slope(k, i, line, float(claim[i]), mean) for i, line in lines.items()}
+
+        def shaped(values: list) -> NDArray:
+            return np.array(values, np.float64).reshape(array.shape)
+
+        numeric = shaped([slope.numeric for slope in slopes.values()])
+        wrong = np.array([s.verdict > ACCEPTED for s in slopes.values()], bool).reshape(array.shape)
+        if claim.dtype.kind == "f" and claim.dtype != np.float64:  # this is told, if all is right
+            coarse = 64 * np.finfo(claim.dtype).eps * np.max(np.abs(numeric), initial=0)
+            wrong &= ~(np.abs(claim - numeric) <= coarse)
+        none = Slope(0.0, 0.0, 0.0)  # of an array without coordinates
+        worst = max(slopes.values(), key=lambda slope: (slope.verdict, slope.error), default=none)
+        message = remark = ""
+        if wrong.any():
+            index = next(i for i, slope in slopes.items() if slope is worst)
+            where = f" at {list(index)}" if index else ""
+            message = (
+                f"the gradient by {name} {worst.describe(where, self.tolerance)}; "
+                f"{wrong.sum()} of {wrong.size} of its coordinates are wrong"
+            )
+            remark = kink(lines[index], abs(array[index]) or mean or 1.0)
+        return Compared(
+            name=name,
+            argument=array,
+            analytic=np.array(claim, np.float64),
+            numeric=numeric,
+            rounding=shaped([slope.rounding for slope in slopes.values()]),
+            wrong=wrong,
+            worst=worst,
+            message=message,
+            kink=remark,
+        )
+
+    def _slope(
+        self, k: int, index: tuple[int, ...], line: Line, claim: float, mean: float
+    ) -> Slope:
+        """Compare the slope at one coordinate, by the method of the case."""
+        by_complex = None
+        if self.method == "complex":
+            outputs = self._complex_outputs(k, index)
+            by_complex = compare_complex(outputs, line.dy, claim, self.tolerance)
+            if by_complex.verdict == ACCEPTED:
+                return by_complex
+        x = self.args[k][index]
+        magnitude = float(_magnitude(x))
+        slope = compare(
+            line,
+            claim,
+            steps=steps_at(x, mean) if self.step is None else [self.step],
+            limit=self.limits[k] / magnitude,
+            floor=self.floor / magnitude,
+            tolerance=self.tolerance if by_complex is None else max(self.tolerance, 1e-6),
+        )
+        if by_complex is None:
+            return slope
+        if abs(by_complex.numeric - slope.numeric) <= 2 * slope.allowed:
+            return by_complex
+        if slope.verdict == ACCEPTED:
+            raise GradientError(
+                f"the complex step by {self.names[k]} at {list(index)} gives "
+                f"{by_complex.numeric:.10g}, and central differences {slope.numeric:.10g} like the "
+                "backward: the forward is not analytic there (np.abs, np.conj, .real, an array of "
+                'floats that it fills), so measure with method="central"'
+            )
+        return slope
+
+    def line_along(self, k: int, direction: NDArray) -> Line:
+        """The line through argument k in a direction."""
+        array, centre = self.args[k], self.args[k].copy()
+
+        def move(distance: float) -> tuple[float, NDArray]:
+            array[...] = centre + distance * direction
+            moved = distance, self.outputs_now()
+            array[...] = centre
+            return moved
+
+        return Line(move, flat(self.upstream), output_sizes(array, STEPS[0], self.outputs_now))
+
+    def _line(self, array: NDArray, index: tuple[int, ...], dy: NDArray, sizes: NDArray) -> Line:
+        centre = array[index]
+
+        def move(distance: float) -> tuple[float, NDArray]:
+            array[index] = centre + distance
+            moved = float(array[index]), self.outputs_now()
+            array[index] = centre
+            return moved
+
+        return Line(move, dy, sizes)
+
+    def outputs_now(self) -> NDArray[np.float64]:
+        """Return all outputs in one row, for the arguments as they are now."""
+        return flat(as_tuple(self.op(*copies(self.args))[0]))
+
+    def _complex_outputs(self, k: int, index: tuple[int, ...]) -> NDArray[np.complex128]:
+        args = [
+            a.astype(np.complex128) if j in self.checked else a
+            for j, a in enumerate(copies(self.args))
+        ]
+        args[k][index] += 1j * COMPLEX_STEP
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("error", np.exceptions.ComplexWarning)
+            try:
+                return flat(as_tuple(self.op(*args)[0]), np.complex128)
+            except Exception as error:
+                raise TypeError(
+                    'method="complex": expected an op that takes complex arrays, found one that '
+                    f"raises {type(error).__name__}: {error}"
+                ) from error
+
+    def _check_determinism(self) -> None:
+        again = as_tuple(self.op(*copies(self.args))[0])
+        for number, (one, other) in enumerate(zip(self.outputs, again, strict=False)):
+            size = np.max(np.abs(one), initial=0, where=np.isfinite(one))
+            if one.shape != np.shape(other) or not np.allclose(
+                one, other, rtol=1e-9, atol=1e-12 * size
+            ):
+                raise GradientError(
+                    f"a second call of the op gave another output {number}: it must depend on its "
+                    "arguments alone (if it is random, make a generator with a fixed seed in it)"
+                )
+
+
+def checked_arguments(names: Sequence[str], args: Sequence[Any]) -> list[int]:
+    """Return which arguments are arrays of floats.  Raises TypeError for what goes unchecked."""
+    checked = [k for k, a in enumerate(args) if _is_inexact(a)]
+    for k, argument in enumerate(args):
+        if k in checked and argument.dtype != np.float64:
+            raise TypeError(f"{names[k]} is {argument.dtype}: gradients are checked in float64")
+        if _contains_inexact(argument):
+            raise TypeError(
+                f"{names[k]}: expected each float array as an argument of its own, "
+                f"found some in a {type(argument).__name__}, where they would go unchecked"
+            )
+    if not checked:
+        raise TypeError("no argument is a float array: there is no gradient to check")
+    return checked
+
+
+def _check_outputs(outputs: Sequence[NDArray]) -> None:
+    for number, y in enumerate(outputs):
+        if y.dtype.kind == "f" and y.dtype != np.float64:
+            raise GradientError(
+                f"output {number} is {y.dtype}: expected float64, as the arguments are"
+            )
+        if np.isnan(y).any():
+            index = np.argwhere(np.isnan(y))[0].tolist()
+            raise GradientError(f"output {number} is NaN at {index}: it has no slope to compare")
+
+
+def _magnitude(x: NDArray) -> NDArray:
+    """The larger of 1 and |x|; 1 for an infinity or a NaN, which nothing moves."""
+    return np.where(np.isfinite(x), np.maximum(1, np.abs(x)), 1)
+
+
+def _is_inexact(value: Any) -> bool:
+    """Whether a value is an array that has gradients: of floats, complex numbers or objects."""
+    return isinstance(value, np.ndarray) and value.dtype.kind in "fcO"
+
+
+def _contains_inexact(value: Any) -> bool:
+    """Whether a list, tuple or dictionary contains such an array, at any depth."""
+    if isinstance(value, dict):
+        value = tuple(value.values())
+    if not isinstance(value, (list, tuple)):
+        return False
+    return any(_is_inexact(part) or _contains_inexact(part) for part in value)

@@ -1,0 +1,379 @@
+"""A guess of what is wrong in a backward, from where and how its gradients differ.
+
+A guess must explain every coordinate within the tolerance, with so many of them that chance does
+not.  Otherwise there is none: a wrong hint costs more time than no hint.
+"""
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm.testing.calls import GradientError, as_tuple
+from minillm.testing.case import Case, Compared
+from minillm.testing.slopes import SHARE
+
+ENOUGH = 3  # coordinates that a factor or a term must explain: one would fit many
+CHANCE = 50  # as many subsets of this size at least, or a part of an array says nothing
+
+
+def guess(case: Case, compared: Sequence[Compared], wrong: Sequence[Compared]) -> str:
+    """Return the class of error that fits the wrong gradients, or nothing."""
+    if text := guess_of_order(compared, case.tolerance):
+        return text
+    whole = (_exchanged_axes, _factor, _factor_of_arrays, _term, _shift)
+    for find, gradient in itertools.product(whole, wrong):
+        if text := find(case, gradient):
+            return text
+    if text := _upstream(case, compared, wrong[0]):
+        return text
+    for find, gradient in itertools.product((_zero, _part), wrong):
+        if text := find(case, gradient):
+            return text
+    return ""
+
+
+# --- what fits -----------------------------------------------------------------------------
+
+
+@np.errstate(all="ignore")
+def _fit(candidate: NDArray, gradient: Compared, tolerance: float) -> NDArray[np.bool_]:
+    """Where a candidate agrees with the measured slopes.  It must have their shape."""
+    numeric = gradient.numeric
+    size = np.maximum(np.abs(candidate), np.abs(numeric))
+    return np.abs(candidate - numeric) <= tolerance * size + gradient.rounding
+
+
+def _telling(gradient: Compared) -> NDArray[np.bool_]:
+    """Where a slope is large enough beside its rounding to tell one cause from another."""
+    size = np.maximum(np.abs(gradient.analytic), np.abs(gradient.numeric))
+    return np.isfinite(size) & (size > 0) & (gradient.rounding <= SHARE * size)
+
+
+def _explains(candidate: NDArray, case: Case, gradient: Compared, enough: int = ENOUGH) -> bool:
+    """Whether a candidate is the measured gradient, and enough wrong coordinates show it."""
+    shown = np.count_nonzero(gradient.wrong & _telling(gradient))
+    return shown >= enough and bool(_fit(candidate, gradient, case.tolerance).all())
+
+
+# --- the gradient of another argument, or in another shape ----------------------------------
+
+
+def guess_of_order(compared: Sequence[Compared], tolerance: float) -> str:
+    """Return a text if the wrong gradients, whatever their shapes, are each other's."""
+    wrong = [gradient for gradient in compared if gradient.wrong.any()]
+    left, places, shown = list(range(len(wrong))), [], 0
+    for gradient in wrong:
+        for k in left:
+            claim = wrong[k].analytic
+            if wrong[k] is gradient:
+                continue
+            if claim.shape == gradient.numeric.shape and _fit(claim, gradient, tolerance).all():
+                left.remove(k)
+                places.append(f"that by {gradient.name} is returned for {wrong[k].name}")
+                sharp = gradient.rounding < SHARE * np.abs(gradient.numeric)
+                shown += np.count_nonzero(sharp)
+                break
+        else:
+            return ""
+    return f"gradients in another order: {', '.join(places)}" if shown >= ENOUGH else ""
+
+
+def guess_of_shape(gradient: Compared, tolerance: float) -> str:
+    """Return how the values of a gradient in a wrong shape are right, or nothing."""
+    claim, shape = gradient.analytic, gradient.numeric.shape
+
+    def right(candidate: NDArray) -> bool:
+        return candidate.shape == shape and bool(_fit(candidate, gradient, tolerance).all())
+
+    if not np.any(gradient.rounding < SHARE * np.abs(gradient.numeric)):
+        return ""
+    axes = range(claim.ndim)
+    for order in itertools.permutations(axes) if claim.ndim <= 4 else ():
+        if right(claim.transpose(order)):
+            return f"a transposed gradient: it is right with its axes in the order {order}"
+    if claim.size == math.prod(shape) and right(claim.reshape(shape)):
+        return "a right gradient in a wrong shape: reshape it"
+    for count in axes:
+        for some in itertools.combinations(axes, count + 1):
+            if any(right(claim.sum(axis=some, keepdims=keep)) for keep in (False, True)):
+                word = "axis" if len(some) == 1 else "axes"
+                return f"a missing sum over {word} {', '.join(map(str, some))}"
+    return ""
+
+
+def _exchanged_axes(case: Case, gradient: Compared) -> str:
+    claim = gradient.analytic
+    for i, j in itertools.combinations(range(claim.ndim), 2):
+        if claim.shape[i] == claim.shape[j] and _explains(
+            claim.swapaxes(i, j), case, gradient, enough=2
+        ):
+            return f"a transposed gradient by {gradient.name}: exchange its axes {i} and {j}"
+    return ""
+
+
+# --- factors and terms ----------------------------------------------------------------------
+
+
+def _ratio(case: Case, gradient: Compared) -> float | None:
+    """Return analytic / numeric if it is the same wherever the gradient is wrong."""
+    at = gradient.wrong & _telling(gradient)
+    analytic, numeric = gradient.analytic[at], gradient.numeric[at]
+    # Of equal slopes, every error is a factor.
+    if len(numeric) < ENOUGH or np.ptp(np.abs(numeric)) <= SHARE * np.max(np.abs(numeric)):
+        return None
+    ratio = float(analytic @ numeric / (numeric @ numeric))
+    size, rounding = np.maximum(np.abs(analytic), np.abs(ratio * numeric)), gradient.rounding[at]
+    allowed = case.tolerance * size + abs(ratio) * rounding
+    return ratio if np.all(np.abs(analytic - ratio * numeric) <= allowed) else None
+
+
+def _factor(case: Case, gradient: Compared) -> str:
+    """A constant factor, by the name of what it may be."""
+    ratio = _ratio(case, gradient)
+    if not ratio or np.any(_telling(gradient) & ~gradient.wrong):
+        return ""
+    found = f"the gradient by {gradient.name} is {ratio:.6g} times the numeric one"
+    if math.isclose(ratio, -1, rel_tol=case.tolerance):
+        return f"a wrong sign: {found}"
+    for value, sources in _known_numbers(case).items():
+        name = f"{value:.6g}" + (f" ({' or '.join(sources[:3])})" if sources else "")
+        if math.isclose(ratio * value, 1, rel_tol=case.tolerance):
+            return f"a missing factor {name}: {found}"
+        if math.isclose(ratio, value, rel_tol=case.tolerance):
+            return f"a factor {name} too many: {found}"
+    return f"a wrong factor: {found}"
+
+
+def _known_numbers(case: Case) -> dict[float, list[str]]:
+    """Numbers that are often a factor, and where they occur in the case."""
+    numbers: dict[float, list[str]] = {2.0: []}
+
+    def enter(value: float, source: str) -> None:
+        if np.isfinite(value) and value not in (0, 1, -1):
+            numbers.setdefault(float(value), []).append(source)
+
+    for name, argument in case.arguments().items():
+        if isinstance(argument, (int, float)) and not isinstance(argument, bool):
+            enter(argument, f"the argument {name}")
+    arrays = {name: a for name, a in case.arguments().items() if isinstance(a, np.ndarray)}
+    arrays |= _outputs(case)
+    for name, array in arrays.items():
+        for axis, length in enumerate(array.shape):
+            enter(length, f"the length of axis {axis} of {name}")
+        if array.ndim > 1:
+            enter(array.size, f"the size of {name}")
+    for name, array in arrays.items():
+        for axis, length in enumerate(array.shape):
+            enter(math.sqrt(length), f"the root of the length of axis {axis} of {name}")
+    return numbers
+
+
+def _outputs(case: Case) -> dict[str, NDArray]:
+    if len(case.outputs) == 1:
+        return {"the output": case.outputs[0]}
+    return {f"output {k}": y for k, y in enumerate(case.outputs)}
+
+
+@np.errstate(all="ignore")
+def _factor_of_arrays(case: Case, gradient: Compared) -> str:
+    """A factor that is an argument, an output or an upstream gradient."""
+    outputs = _outputs(case)
+    factors = {
+        k: a
+        for k, a in case.arguments().items()
+        if isinstance(a, np.ndarray) and a.dtype.kind in "fiub"
+    }
+    factors |= dict(zip(case.upstream_names, case.upstream, strict=True)) | outputs
+    factors |= {f"1 - {name}": 1 - y for name, y in outputs.items() if y.dtype.kind == "f"}
+    factors |= {f"1 - {name}**2": 1 - y**2 for name, y in outputs.items() if y.dtype.kind == "f"}
+    for name, factor in factors.items():
+        try:
+            spread = np.broadcast_to(factor, gradient.numeric.shape)
+        except ValueError:
+            continue
+        if spread.size == 0 or np.all(spread == spread.flat[0]):  # a constant: see _factor
+            continue
+        if _explains(gradient.analytic * spread, case, gradient):
+            return f"a missing factor {name} in the gradient by {gradient.name}"
+        if _explains(gradient.analytic / spread, case, gradient):
+            return f"a factor {name} too many in the gradient by {gradient.name}"
+    return ""
+
+
+def _term(case: Case, gradient: Compared) -> str:
+    """An upstream gradient that is not added, as beside a residual connection."""
+    for name, dy in zip(case.upstream_names, case.upstream, strict=True):
+        if dy.shape == gradient.numeric.shape:
+            if _explains(gradient.analytic + dy, case, gradient):
+                return f"a missing term {name} in the gradient by {gradient.name}"
+            if _explains(gradient.analytic - dy, case, gradient):
+                return f"a term {name} too many in the gradient by {gradient.name}"
+    return ""
+
+
+def _shift(case: Case, gradient: Compared) -> str:
+    """The gradient of the index before or after, along one axis."""
+    for axis, length in enumerate(gradient.numeric.shape):
+        for step in (1, -1) if length > 1 else ():
+            late = [slice(None)] * gradient.numeric.ndim
+            early = list(late)
+            late[axis], early[axis] = slice(1, None), slice(None, -1)
+            at, of = (late, early) if step == 1 else (early, late)
+            # What is claimed at these indices is compared with what was measured one step off.
+            moved = gradient._replace(
+                analytic=gradient.analytic[*at],
+                numeric=gradient.numeric[*of],
+                rounding=gradient.rounding[*of],
+                wrong=gradient.wrong[*at],
+            )
+            if _explains(moved.analytic, case, moved):
+                return (
+                    f"an index that is off by one along axis {axis}: the gradient by "
+                    f"{gradient.name} at t is that of t {'-' if step == 1 else '+'} 1"
+                )
+    return ""
+
+
+# --- upstream gradients ---------------------------------------------------------------------
+
+
+def _upstream(case: Case, compared: Sequence[Compared], gradient: Compared) -> str:
+    """What the backward does with its upstream gradients: confuses them, or uses a part."""
+    place = next(k for k, other in enumerate(compared) if other.name == gradient.name)
+    names, upstream = case.upstream_names, case.upstream
+
+    def answer(changed: Sequence[NDArray]) -> list[NDArray] | None:
+        """Return the gradients of another upstream gradient, if the backward takes it."""
+        try:
+            found = [np.asarray(g, np.float64) for g in as_tuple(case.gradients(changed))]
+        except (GradientError, TypeError, ValueError):
+            return None
+        shapes = [other.numeric.shape for other in compared]
+        return found if [g.shape for g in found] == shapes else None
+
+    for i, j in itertools.combinations(range(len(upstream)), 2):
+        if upstream[i].shape == upstream[j].shape:
+            swapped = list(upstream)
+            swapped[i], swapped[j] = swapped[j], swapped[i]
+            found = answer(swapped) or ()
+            if _explains_all(case, compared, found):
+                return f"upstream gradients in another order: {names[i]} and {names[j]}"
+
+    for changed, text in _parts_of_upstream(names, upstream):
+        found = answer(changed) or ()
+        if not found or not np.array_equal(found[place], gradient.analytic, equal_nan=True):
+            continue
+        if not gradient.analytic[gradient.wrong].any():  # zeros are a part that is missing
+            continue
+        if not any(dy.any() for dy in changed):
+            return text
+        if not case.compare_one(case.checked[place], gradient.analytic, changed).wrong.any():
+            return text
+    return ""
+
+
+def _explains_all(case: Case, compared: Sequence[Compared], found: Sequence[NDArray]) -> bool:
+    return bool(found) and all(
+        _explains(g, case, other) if other.wrong.any() else _fit(g, other, case.tolerance).all()
+        for g, other in zip(found, compared, strict=True)
+    )
+
+
+def _parts_of_upstream(
+    names: Sequence[str], upstream: Sequence[NDArray]
+) -> Iterator[tuple[list[NDArray], str]]:
+    """Upstream gradients with a part set to zero, and what is wrong if that changes nothing."""
+    nothing = [np.zeros_like(dy) for dy in upstream]
+    yield nothing, f"a backward that does not use its upstream gradient {', '.join(names)}"
+    for k, (name, dy) in enumerate(zip(names, upstream, strict=True)):
+        if len(upstream) > 1:
+            changed = [*upstream[:k], nothing[k], *upstream[k + 1 :]]
+            yield changed, f"an upstream gradient that is not used: {name}"
+        for axis, length in enumerate(dy.shape):
+            for index in (0, length - 1) if length > 1 else ():
+                part = np.zeros_like(dy)
+                at = (slice(None),) * axis + (index,)
+                part[at] = dy[at]
+                yield (
+                    [*upstream[:k], part, *upstream[k + 1 :]],
+                    f"a missing sum over axis {axis} of {name}: only index {index} counts",
+                )
+
+
+# --- a part of the coordinates --------------------------------------------------------------
+
+
+def _zero(case: Case, gradient: Compared) -> str:
+    if not gradient.analytic.any() and np.any(gradient.wrong & _telling(gradient)):
+        return f"a gradient that is never computed: that by {gradient.name} is zero everywhere"
+    return ""
+
+
+def _part(case: Case, gradient: Compared) -> str:
+    """An error in a part of the array, whose other coordinates are right."""
+    telling = _telling(gradient)
+    wrong, count = gradient.wrong[telling], int(np.count_nonzero(telling))
+    few = int(np.count_nonzero(wrong))
+    if few in (0, count):
+        return ""
+    ratio = _ratio(case, gradient)
+    there = "" if ratio is None else f"; there it is {ratio:.6g} times the numeric one"
+    name = gradient.name
+    if math.comb(count, few) >= CHANCE:
+        for mask, place in _places(case, gradient):
+            if np.array_equal(np.broadcast_to(mask, telling.shape)[telling], wrong):
+                return f"an error in the gradient by {name} {place} only{there}"
+    if few == 1 and count > ENOUGH:
+        return f"an error in the gradient by {name} at one coordinate only"
+    if ratio is not None:
+        return f"a wrong factor in a part of the gradient by {name}{there}"
+    return ""
+
+
+def _places(case: Case, gradient: Compared) -> Iterator[tuple[NDArray, str]]:
+    """Parts of an array in which errors are usual: masks that broadcast to it, and their names."""
+    shape = gradient.numeric.shape
+    grid = np.indices(shape, sparse=True)
+    for axis, length in enumerate(shape):
+        last = length - 1
+        yield grid[axis] == last, f"at the last index of axis {axis} (t = T - 1)"
+        yield grid[axis] == 0, f"at index 0 of axis {axis} (t = 0)"
+        yield grid[axis] > 0, f"at index > 0 of axis {axis} (t > 0)"
+        yield grid[axis] < last, f"before the last index of axis {axis} (t < T - 1)"
+        for k in range(1, last):
+            yield grid[axis] == k, f"at index {k} of axis {axis}"
+    yield gradient.argument < 0, f"where {gradient.name} is negative"
+    yield gradient.argument > 0, f"where {gradient.name} is positive"
+    for name, other in case.arguments().items():
+        if not isinstance(other, np.ndarray):
+            continue
+        if other.dtype.kind == "b" and other.ndim <= len(shape):
+            mask = other.reshape(other.shape + (1,) * (len(shape) - other.ndim))
+            if all(m in (1, n) for m, n in zip(mask.shape, shape, strict=False)):
+                yield mask, f"where {name} is true"
+                yield ~mask, f"where {name} is false"
+        if other.dtype.kind in "iu" and other.size:
+            yield from _places_of_integers(name, other, shape, grid)
+
+
+def _places_of_integers(
+    name: str, other: NDArray, shape: tuple[int, ...], grid: Any
+) -> Iterator[tuple[NDArray, str]]:
+    """Parts given by lengths, for each row, and by ids, which choose rows."""
+    for axis, rows in enumerate(shape):
+        if other.shape == (rows,):  # lengths (B,)
+            lengths = other[grid[axis]]
+            yield lengths < other.max(), f"in rows that {name} says are shorter than the longest"
+            for time in range(len(shape)):
+                if time != axis and other.max() <= shape[time]:
+                    yield grid[time] >= lengths, f"beyond {name} along axis {time}"
+                    yield grid[time] < lengths, f"within {name} along axis {time}"
+                    yield grid[time] == lengths - 1, f"at the last step of {name} along axis {time}"
+    if shape and 0 <= other.min() <= other.max() < shape[0]:  # ids of rows
+        times = np.bincount(other.ravel().astype(np.int64), minlength=shape[0])[grid[0]]
+        yield times > 1, f"in rows that {name} names more than once (a sum over repeated ids)"
+        yield times > 0, f"in rows that {name} names"

@@ -1,0 +1,143 @@
+"""A check of a whole model's gradient, along random directions.
+
+Let g be the true gradient by an array of n numbers, and e the error of the claimed one.
+Along a random direction u of length 1, the slope is u g, and the claim is wrong by u e.  The
+error passes if |u e| <= a: the tolerance times the slope, plus what rounding excuses.  One
+coordinate of a random direction has a density of at most sqrt(n / 2 pi) around zero, and so has
+the part of u along e.  The interval from -a / |e| to a / |e| therefore has a probability of
+
+    P(missed) <= sqrt(2 n / pi) a / |e| .
+
+The error that we promise to find is one coordinate, wrong by the root mean square of the gradient:
+|e| = |g| / sqrt(n).  With a = tolerance |u g|, the bound is (2 / pi) tolerance sqrt(n) on
+average.  Of a million numbers and a tolerance of 1e-6, one direction misses the error with a
+probability of 6e-4.  Independent directions follow until the product of their bounds is
+as small as asked for.  If m coordinates are wrong, each by f times the root mean square, then e is
+f sqrt(m) times as long, and each direction misses it that many times less often.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm.testing.calls import GradientError, call_backward, is_numeric, kind
+from minillm.testing.slopes import (
+    ACCEPTED,
+    SHARE,
+    Line,
+    check_options,
+    compare,
+    scales,
+    steps_at,
+)
+
+MOST = 100  # directions of one array
+
+
+def check_projections(
+    loss: Callable[[], tuple[Any, Callable[[], dict[str, NDArray]]]],
+    params: dict[str, NDArray],
+    *,
+    rng: np.random.Generator,
+    miss: float = 1e-6,
+    tolerance: float = 1e-6,
+    step: float | None = None,
+) -> float:
+    """Check a whole model's gradient along random directions, one array at a time.
+
+    ``loss()`` returns ``loss, backward``, computed from the arrays in ``params``.
+    These are changed in place and restored, after an error and after Ctrl-C, too.
+    ``backward()`` returns a gradient for each, under the same keys.  The slope of the
+    loss along a random direction u of an array, of length 1, must be the sum of u times
+    its gradient.  ``step`` is a distance along u, instead of the steps in proportion to
+    the array's length.
+
+    ``miss`` is a bound on the probability that an array passes although one coordinate of its
+    gradient is wrong by the root mean square of all.  Directions follow until it is reached: one or
+    two up to a million numbers by default.  Each costs four calls of ``loss``.
+
+    Returns the worst relative error.  Raises GradientError that names the array.
+    """
+    check_options(tolerance, step)
+    if not 0 < miss < 1:
+        raise ValueError(f"miss: expected a probability above 0 and below 1, found {miss}")
+    value, backward = loss()
+    if not np.isfinite(value):
+        raise GradientError(f"the loss is {value}: it has no slope to compare")
+    gradients = call_backward(backward, ())
+    _check_gradients_of(params, gradients)
+    again = loss()[0]
+    if not math.isclose(value, again, rel_tol=1e-9):
+        raise GradientError(
+            f"a second call gave another loss, {again:.10g} after {value:.10g}: it must depend on "
+            "the parameters alone (if it is random, make a generator with a fixed seed in it)"
+        )
+
+    def line_along(array: NDArray, u: NDArray) -> Line:
+        start = array.copy()
+
+        def move(distance: float) -> tuple[float, NDArray]:
+            try:
+                array[...] = start + distance * u
+                return distance, np.array([float(loss()[0])])
+            finally:
+                array[...] = start
+
+        return Line(move, np.ones(1), np.array([abs(value)]))
+
+    lengths = {name: float(np.linalg.norm(array)) for name, array in params.items()}
+    largest = [  # what a random direction has on average of the gradient
+        float(np.linalg.norm(gradients[name])) / max(array.size, 1) ** 0.5 * max(1, lengths[name])
+        for name, array in params.items()
+    ]
+    sizes, floor = scales(largest, np.ones(1), np.array([value]))
+    worst = 0.0
+    for (name, array), size in zip(params.items(), sizes, strict=True):
+        usual, missed, count = size / max(1, lengths[name]), 1.0, 0
+        while missed > miss and array.size:
+            if count == MOST:
+                raise GradientError(
+                    f"the gradient by {name} cannot be decided: after {MOST} directions, rounding "
+                    f"hides a wrong coordinate with a probability of {missed:.3g}, above {miss:g}"
+                )
+            u = rng.standard_normal(array.shape)
+            u /= np.linalg.norm(u)
+            slope = compare(
+                line_along(array, u),
+                analytic=float(np.sum(u * gradients[name])),
+                steps=steps_at(lengths[name], 1.0) if step is None else [step],
+                limit=SHARE * usual,
+                floor=floor / max(1, lengths[name]),
+                tolerance=tolerance,
+            )
+            if slope.verdict > ACCEPTED:
+                description = slope.describe(" along a random direction", tolerance)
+                raise GradientError(f"the gradient by {name} {description}")
+            worst, count = max(worst, slope.error), count + 1
+            hidden = slope.allowed / usual if usual else 0.0
+            missed *= min(1, math.sqrt(2 * array.size / math.pi) * hidden)
+    return worst
+
+
+def _check_gradients_of(params: dict[str, NDArray], gradients: dict[str, NDArray]) -> None:
+    """Raise TypeError or GradientError unless each parameter has a gradient of its shape."""
+    if not isinstance(gradients, dict):
+        raise GradientError(
+            f"the backward: expected a dictionary of gradients, found {kind(gradients)}"
+        )
+    if set(gradients) != set(params):
+        differing = sorted(set(gradients) ^ set(params))
+        raise GradientError(f"the gradient's keys differ from the parameters': {differing}")
+    for name, array in params.items():
+        if array.dtype != np.float64:
+            raise TypeError(f"{name} is {array.dtype}: gradients are checked in float64")
+        if not is_numeric(gradients[name]):
+            raise GradientError(f"the gradient by {name} is no array: {kind(gradients[name])}")
+        if np.shape(gradients[name]) != array.shape:
+            raise GradientError(
+                f"the gradient by {name} has shape {np.shape(gradients[name])}, "
+                f"expected {array.shape}"
+            )

@@ -1,0 +1,226 @@
+"""The slope of a scalar along a line: how it is measured, and compared with a claimed one.
+
+The slope is measured by central differences with two steps, h and h / 2.  Their
+errors are multiples of h^2, which cancel in a combination (Richardson 1911):
+
+    D(h) = (L(x + h u) - L(x - h u)) / 2h        slope = (4 D(h / 2) - D(h)) / 3
+
+The remaining error is of order h^4, plus rounding of about 1e-13 in float64.
+
+**Which step.**  A wide step has little rounding, and a narrow one stays clear of kinks and
+poles.  The widest is 2e-3 of max(1, |x_i|), and usually decides.  If its slope differs
+from the backward's, narrower steps follow, down to a small part of |x_i| itself.  They end
+when a slope agrees with the backward, or when two agree with each other: then the slope is
+known, and the backward is wrong.
+
+**What rounding excuses.**  All errors are relative: a gradient of 1e-7 that should be
+2e-7 is an error, although an "absolute or relative" tolerance of 1e-6 would accept it.
+The only absolute error allowed is the rounding of the measured slope.  It is bounded from
+the sizes of the outputs.  A constant output does not count, however large: a logit that is
+masked by -1e9 must not hide what the others say.  Moreover, rounding excuses at most a
+thousandth of the slope itself or, at the widest step, of the largest slope by the same
+argument.  An error of 1 % of that largest slope is therefore always found.  Where the
+bound is above this limit and the two slopes differ by less than the bound, the verdict is
+"cannot be decided", which is an error too.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Relative to x.  Were the ratio a whole number, both steps could hold whole periods of a sine.
+STEPS = tuple(2e-3 * 7.3**-k for k in range(7))
+EPSILON, TINY = float(np.finfo(np.float64).eps), float(np.finfo(np.float64).tiny)
+ROUNDING = 16 * EPSILON  # of an output that changed, relative to the largest one
+SHARE = 1e-3  # the most that rounding excuses, as a part of a slope
+VANISHING = 1e-13  # as a part of the outputs: a slope that no step can tell from zero
+COMPLEX_STEP = 1e-30
+
+ACCEPTED, UNDECIDED, WRONG = range(3)
+
+
+class Line(NamedTuple):
+    """The scalar L = sum of dy y on a line through x."""
+
+    move: Callable[[float], tuple[float, NDArray]]  # distance -> x as rounded, outputs y there
+    dy: NDArray
+    sizes: NDArray  # of the outputs, for bounds on their rounding
+
+
+class Slope(NamedTuple):
+    """A slope, claimed and measured, and how they compare."""
+
+    analytic: float
+    numeric: float
+    rounding: float  # a bound on that of the numeric one
+    error: float = 0.0  # at most the tolerance iff accepted
+    allowed: float = 0.0  # the largest difference that is accepted
+    verdict: int = ACCEPTED
+
+    def describe(self, where: str, tolerance: float) -> str:
+        """Say what is wrong."""
+        claims = f"{where}: analytic {self.analytic:.10g}, numeric {self.numeric:.10g}"
+        if self.verdict == UNDECIDED:
+            return (
+                f"cannot be decided{claims}, but the rounding of the outputs hides "
+                f"differences up to {self.rounding:.3g} (are some outputs very large?)"
+            )
+        gap = abs(self.analytic - self.numeric) / max(abs(self.analytic), abs(self.numeric))
+        return f"is wrong{claims}, relative error {gap:.3g} (tolerance {tolerance:g})"
+
+
+def check_options(tolerance: float, step: float | None = None) -> None:
+    """Raise ValueError for a tolerance that accepts anything, and for no step."""
+    if not 0 < tolerance < 1:  # 1 would accept a gradient of zeros
+        raise ValueError(f"tolerance: expected a number above 0 and below 1, found {tolerance}")
+    if step is not None and not 0 < step < np.inf:
+        raise ValueError(f"step: expected a finite number above 0, found {step}")
+
+
+@np.errstate(all="ignore")
+def output_sizes(
+    array: NDArray, widest: NDArray | float, outputs_now: Callable[[], NDArray]
+) -> NDArray:
+    """The sizes of the outputs that the array changes.  Of a constant, at most 1 counts.
+
+    Nothing tells a constant from an output that changes by less than its last bit: a weight of
+    1 in a softmax does, a logit masked by -1e15 does not.
+    """
+    here, centre = outputs_now(), array.copy()
+    array += widest * np.random.default_rng(0).uniform(-1, 1, array.shape)
+    changed = outputs_now() != here
+    array[...] = centre
+    sizes = np.where(np.isfinite(here), np.abs(here), 0)
+    return np.where(changed, sizes, np.minimum(sizes, 1))
+
+
+def scales(largest: Sequence[float], dy: NDArray, outputs: NDArray) -> tuple[list[float], float]:
+    """The size of a slope by each argument, from the largest one that is claimed.
+
+    An argument whose gradient is nothing but rounding has no scale of its own, and takes that
+    of the op.  Such is the bias of an attention's keys, and a softmax with a weight of 1.
+
+    Also returns what rounding excuses by any argument.  No output counts as more than 1 here,
+    because a huge one must not hide the others.
+    """
+    output = float(np.abs(dy) @ np.minimum(np.abs(outputs), 1))
+    top = max([*largest, output])
+    zero = max(4 * ROUNDING * top, VANISHING * output)
+    return [size if size > zero else top for size in largest], 10 * VANISHING * output
+
+
+def steps_at(x: float, mean: float) -> list[float]:
+    """The distances to try at x, from the widest to the narrowest; x = 0 takes its array's mean."""
+    wide = [step * max(1.0, abs(x)) for step in STEPS]
+    near = [step * (abs(x) or mean) for step in STEPS]
+    return wide + [step for step in near if step < wide[-1]]
+
+
+def compare(
+    line: Line,
+    analytic: float,
+    steps: list[float],
+    limit: float,
+    floor: float,
+    tolerance: float,
+) -> Slope:
+    """Compare a claimed slope with measured ones, the widest step first.
+
+    A claim of NaN is never accepted, so that the slope is measured until two steps agree.
+    """
+    attempts: list[Slope] = []
+    agreed = False
+    for step in steps:
+        numeric, rounding, own_rounding = difference(line, step)
+        gap, size = abs(analytic - numeric), max(abs(analytic), abs(numeric))
+        excuse = max(min(rounding, max(SHARE * size, min(floor, limit))), min(own_rounding, limit))
+        # error <= tolerance iff gap <= tolerance * size + excuse
+        error = gap / (size + excuse / tolerance) if size > 0 else gap
+        # A NaN or an infinity on either side is an error, never a pass.
+        error = error if np.isfinite(error) else float("inf")
+        attempts.append(Slope(analytic, numeric, rounding, error, tolerance * size + excuse))
+        if error <= tolerance:
+            return attempts[-1]
+        if len(attempts) > 1 and _agree(attempts[-2], attempts[-1], tolerance):
+            agreed = True
+            break
+    claim = Slope(analytic, analytic, rounding=0.0)
+    measured = [slope for slope in attempts if np.isfinite(slope.numeric)]
+    if measured and all(_agree(claim, slope, tolerance) for slope in measured):
+        return min(attempts, key=lambda slope: slope.error)._replace(verdict=UNDECIDED)
+    best = attempts[-1] if agreed else min(attempts, key=lambda slope: slope.error)
+    return best._replace(verdict=WRONG)
+
+
+def _agree(one: Slope, other: Slope, tolerance: float) -> bool:
+    """Whether two numeric slopes are the same, within the tolerance and all their rounding."""
+    size = max(abs(one.numeric), abs(other.numeric))
+    bound = tolerance * size + one.rounding + other.rounding
+    return bool(abs(one.numeric - other.numeric) <= bound < np.inf)
+
+
+@np.errstate(all="ignore")  # a wide step may leave the domain: log(-1) is NaN, a narrower follows
+def difference(line: Line, h: float) -> tuple[float, float, float]:
+    """Return (4 D(h / 2) - D(h)) / 3, and two bounds on its rounding error.
+
+    An output may be a difference of terms as large as another output.  The first bound takes
+    the largest output as the size of all terms, the second the largest that has changed.
+    """
+    slopes, rounding, own_rounding = [], 0.0, 0.0
+    weights = np.abs(line.dy)
+    for half_width in (h, h / 2):
+        (right, above), (left, below) = line.move(half_width), line.move(-half_width)
+        width = right - left  # the real distance, after rounding
+        if np.isnan(width):  # nothing moves an infinity or a NaN
+            return 0.0, 0.0, 0.0
+        if width == 0:
+            return float("nan"), 0.0, 0.0
+        # Difference first, sum after: outputs that do not depend on this coordinate then
+        # cancel exactly, infinities too, and add little rounding: less than their last bit.
+        changed = above != below
+        gap = np.subtract(above, below, out=np.zeros_like(weights), where=changed)
+        slopes.append(float(line.dy @ gap) / width)
+        own = float(np.max(np.abs(above), initial=TINY, where=changed))
+        largest = max(own, float(np.max(line.sizes, initial=0)))
+        moved, still = float(weights @ changed), np.where(changed, 0, weights)
+        rounding += (ROUNDING * largest * moved + EPSILON * (still @ line.sizes)) / width
+        own_sizes = np.minimum(line.sizes, max(own, 1))
+        own_rounding += (ROUNDING * own * moved + EPSILON * (still @ own_sizes)) / width
+    return (4 * slopes[1] - slopes[0]) / 3, rounding, own_rounding
+
+
+@np.errstate(all="ignore")
+def kink(line: Line, scale: float) -> str:
+    """Return a remark if the slopes from the left and from the right differ, at any distance."""
+    remark = ""
+    for h in (1e-8 * scale, 1e-6 * scale):
+        (left, below), (centre, here), (right, above) = map(line.move, (-h, 0.0, h))
+        from_left = line.dy @ np.where(here == below, 0, here - below) / (centre - left)
+        from_right = line.dy @ np.where(above == here, 0, above - here) / (right - centre)
+        if not abs(from_right - from_left) > 1e-3 * max(abs(from_left), abs(from_right)):
+            return ""
+        remark = (
+            f"; this point lies on a kink (slope {from_left:.4g} from the left, {from_right:.4g} "
+            "from the right), where no derivative exists: move it away"
+        )
+    return remark
+
+
+@np.errstate(all="ignore")
+def compare_complex(
+    outputs: NDArray[np.complex128], dy: NDArray, analytic: float, tolerance: float
+) -> Slope:
+    """Compare a claimed slope with that of the complex step, given the outputs at x + i h.
+
+    If the forward is analytic, y(x + i h) = y(x) + i h y'(x) + ..., and the imaginary part
+    over h is the slope.  No difference is taken, so h is as small as 1e-30, and neither
+    truncation nor cancellation remains (Squire and Trapp 1998).
+    """
+    slopes = outputs.imag / COMPLEX_STEP
+    numeric, excuse = float(dy @ slopes), float(ROUNDING * (np.abs(dy) @ np.abs(slopes)))
+    gap, size = abs(analytic - numeric), max(abs(analytic), abs(numeric))
+    error = gap / (size + excuse / tolerance) if size > 0 else gap
+    verdict = ACCEPTED if error <= tolerance else WRONG
+    return Slope(analytic, numeric, excuse, error, tolerance * size + excuse, verdict)

@@ -1,0 +1,290 @@
+"""Checks beside the slopes: memory layouts, empty arrays, float32, and a JVP against the backward.
+
+``check_gradients`` passes float64 arrays that lie in memory row by row.  These functions ask the
+same op for more: each is a question of its own, for those ops that should answer it.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm.testing.calls import (
+    GradientError,
+    as_tuple,
+    call_backward,
+    call_op,
+    copies,
+    parameter_names,
+)
+from minillm.testing.case import Case
+from minillm.testing.gradients import check_gradients, claimed_gradients
+from minillm.testing.slopes import VANISHING, Line, check_options, compare, steps_at
+
+DRAWS = 4  # changes of the inputs by their last bit
+NOISE = 1e-9  # a gradient below this part of the largest one is nothing but rounding
+
+
+# --- memory layouts -------------------------------------------------------------------------
+
+
+def check_layouts(
+    op: Callable[..., tuple[Any, Callable]], *args: Any, rng: np.random.Generator
+) -> None:
+    """Check that the op does not depend on how its arrays lie in memory.
+
+    Each array among the arguments and the upstream gradients is given strided (every second entry
+    of a larger array), reversed (negative strides), in column order, read-only, and
+    broadcast (strides of zero).  Outputs and gradients must be those of plain copies, up to
+    rounding.  Then every axis of one length, such as the batch, is made empty: the op may refuse
+    that, but if it does not, its gradients must be right as well.
+
+    Raises GradientError that names the array and the layout.
+    """
+    names = parameter_names(op, len(args))
+    outputs = call_op(op, copies(args))[1]
+    upstream = [rng.standard_normal(y.shape).astype(y.dtype) for y in outputs]
+    _run(op, copies(args), copies(upstream), "plain arrays")  # else no layout is to blame
+    values = [*args, *upstream]
+    names = [*names, *(f"the gradient of output {k}" for k in range(len(outputs)))]
+    for k, name in enumerate(names):
+        for layout, plain, laid_out in _layouts(values[k]):
+            both = []
+            for array in (plain, laid_out):
+                given = copies(values)
+                given[k] = array
+                both.append((given[: len(args)], given[len(args) :]))
+            try:
+                expected = _run(op, *both[0], "plain arrays")
+            except GradientError:  # the op refuses rows that are all the same
+                continue
+            _compare(expected, _run(op, *both[1], f"{name} {layout}"), f"{name} {layout}")
+    for length in sorted({n for a in args if isinstance(a, np.ndarray) for n in a.shape if n}):
+        empty = [_emptied(a, length) for a in args]
+        try:
+            outputs = call_op(op, copies(empty))[1]
+        except Exception:  # the op may have reasons to refuse
+            continue
+        if any(np.isnan(y).any() for y in outputs):  # such as the mean of nothing
+            continue
+        try:
+            check_gradients(op, *empty, rng=rng)
+        except GradientError as error:
+            raise GradientError(f"with axes of length {length} made empty: {error}") from error
+
+
+def _layouts(array: Any) -> Iterator[tuple[str, NDArray, NDArray]]:
+    """Pairs of a plain array and the same values in another layout, with its name."""
+    if not isinstance(array, np.ndarray):
+        return
+    locked = array.copy()
+    locked.flags.writeable = False
+    yield "read-only", array.copy(), locked
+    if array.ndim == 0 or array.size == 0:
+        return
+    wide = np.empty((*array.shape[:-1], 2 * array.shape[-1]), array.dtype)
+    wide[...] = np.nan if array.dtype.kind == "f" else np.array(-77).astype(array.dtype)
+    wide[..., ::2] = array
+    yield "strided", array.copy(), wide[..., ::2]
+    backwards = array[..., ::-1].copy()
+    yield "reversed", array.copy(), backwards[..., ::-1]
+    if array.ndim > 1:
+        yield "in column order", array.copy(), np.asfortranarray(array)
+    for axis, length in enumerate(array.shape):
+        if length > 1:
+            row = np.broadcast_to(np.take(array, [0], axis), array.shape)
+            yield f"broadcast along axis {axis}", row.copy(), row
+
+
+def _emptied(value: Any, length: int) -> Any:
+    """Return an array without entries along all axes of a length."""
+    if not isinstance(value, np.ndarray):
+        return value
+    part = value[tuple(slice(0) if n == length else slice(None) for n in value.shape)].copy()
+    return part.astype(np.float64) if value.dtype.kind == "f" else part
+
+
+def _run(
+    op: Callable, args: Sequence[Any], upstream: Sequence[NDArray], what: str
+) -> tuple[tuple[NDArray, ...], tuple[NDArray, ...]]:
+    """Return outputs and gradients."""
+    try:
+        _, outputs, backward = call_op(op, args)
+    except GradientError:
+        raise
+    except Exception as error:
+        raise GradientError(f"{what}: the op raised {type(error).__name__}: {error}") from error
+    gradients = call_backward(backward, upstream, call=f"{what}: the backward")
+    return outputs, tuple(np.array(g) for g in as_tuple(gradients))
+
+
+def _compare(
+    expected: tuple[tuple[NDArray, ...], tuple[NDArray, ...]],
+    found: tuple[tuple[NDArray, ...], tuple[NDArray, ...]],
+    what: str,
+) -> None:
+    """Raise GradientError if outputs or gradients are not the expected ones, up to rounding."""
+    for kind, plain, other in zip(("output", "gradient"), expected, found, strict=True):
+        for number, (one, two) in enumerate(zip(plain, other, strict=True)):
+            size = np.max(np.abs(one), initial=0, where=np.isfinite(one))
+            coarse = np.sqrt(np.finfo(one.dtype).eps) if one.dtype.kind == "f" else 0
+            same = one.shape == two.shape and np.allclose(
+                one, two, rtol=0, atol=coarse * size, equal_nan=True
+            )
+            if not same:
+                raise GradientError(f"{what}: {kind} {number} is not that of a plain copy")
+
+
+# --- float32 --------------------------------------------------------------------------------
+
+
+def check_float32(
+    op: Callable[..., tuple[Any, Callable]],
+    *args: Any,
+    rng: np.random.Generator,
+    ulps: float = 32.0,
+) -> float:
+    """Check the op in float32 against itself in float64, at the same values.
+
+    An error is measured in units that are derived for each output and gradient: one unit in the
+    last place of its largest value, plus the most that it changes, in float64, if each entry of the
+    inputs and of the upstream gradient changes by half a unit in its last place (the largest of a
+    few random changes).  So what is hard to compute from float32 inputs is excused, and a
+    cancellation inside the op, a sum in half precision or an overflow is not.  A gradient that
+    is nothing but rounding takes the size of the largest one.
+
+    Returns the largest error in these units.  Raises GradientError above ``ulps``, and for
+    results that are not float32.
+    """
+    names = parameter_names(op, len(args))
+    floats = [k for k, a in enumerate(args) if isinstance(a, np.ndarray) and a.dtype.kind == "f"]
+    single = [a.astype(np.float32) if k in floats else a for k, a in enumerate(copies(args))]
+    double = [a.astype(np.float64) if k in floats else a for k, a in enumerate(copies(single))]
+    outputs = call_op(op, copies(double))[1]
+    upstream = [rng.standard_normal(y.shape).astype(np.float32) for y in outputs]
+    wide = [dy.astype(np.float64) for dy in upstream]
+    expected = _run(op, copies(double), wide, "float64")
+    found = _run(op, single, upstream, "float32")
+    changed = []
+    for _ in range(DRAWS):
+        near = [_changed(a, rng) if k in floats else a for k, a in enumerate(copies(double))]
+        changed.append(_run(op, near, [_changed(dy, rng) for dy in wide], "float64"))
+    labels = [f"output {k}" for k in range(len(outputs))]
+    labels = [labels, [f"the gradient by {names[k]}" for k in floats]]
+    worst = 0.0
+    for kind in (0, 1):
+        sizes = [np.max(np.abs(a), initial=0, where=np.isfinite(a)) for a in expected[kind]]
+        for k, (label, exact, result) in enumerate(
+            zip(labels[kind], expected[kind], found[kind], strict=True)
+        ):
+            if exact.dtype.kind != "f":
+                continue
+            if result.dtype != np.float32:
+                raise GradientError(f"{label} is {result.dtype}, expected float32")
+            size = sizes[k] if sizes[k] > NOISE * max(sizes) else max(sizes)
+            unit = float(np.spacing(np.float32(size)))
+            unit += max(_gap(exact, other[kind][k]) for other in changed)
+            error = _gap(exact, result) / unit
+            if not error <= ulps:
+                raise GradientError(
+                    f"{label} in float32 is wrong by {error:.3g} units of {unit:.3g}, "
+                    f"expected at most {ulps:g}"
+                )
+            worst = max(worst, error)
+    return worst
+
+
+def _changed(array: NDArray, rng: np.random.Generator) -> NDArray:
+    """Return the array with each entry changed by half a unit in the last place of float32."""
+    half = np.float64(np.finfo(np.float32).eps) / 2
+    return np.asarray(array * (1 + half * rng.choice([-1.0, 1.0], array.shape)))
+
+
+@np.errstate(all="ignore")
+def _gap(one: NDArray, other: NDArray) -> float:
+    """Return the largest difference; infinite, if one is infinite or NaN where the other is not."""
+    if one.shape != other.shape:
+        return float("inf")
+    other = np.asarray(other, np.float64)
+    same = (one == other) | (np.isnan(one) & np.isnan(other))
+    gap = np.where(same, 0, np.abs(one - other))
+    return float(np.max(np.where(np.isnan(gap), np.inf, gap), initial=0))
+
+
+# --- a JVP ----------------------------------------------------------------------------------
+
+
+def check_jvp(
+    op: Callable[..., tuple[Any, Callable]],
+    jvp: Callable[[tuple, tuple], tuple[Any, Any]],
+    *args: Any,
+    rng: np.random.Generator,
+    tolerance: float = 1e-9,
+) -> float:
+    """Check a Jacobian-vector product against the backward, by the dot-product test.
+
+    ``jvp(args, tangents)`` returns the outputs and their tangents dy = (dy/dx) v, as
+    ``jax.jvp`` and ``torch.func.jvp`` do.  A tangent is an array for each float array, and None for
+    any other argument.  With a random v and a random upstream gradient w, the sum of w (dy/dx) v
+    over all outputs must be the sum of v (dy/dx)^T w, which the backward returns (Claerbout
+    1992).  Each argument is moved alone.  No differences are taken: the two agree up to rounding.
+
+    Returns the worst relative error.  Raises GradientError that names the argument, and says, by
+    the measured slope along v, which of the two is wrong.
+    """
+    check_options(tolerance)
+    case = Case(op, args, rng)
+    claims = claimed_gradients(case, case.gradients(case.upstream))
+    worst = 0.0
+    for k, gradient in zip(case.checked, claims, strict=True):
+        v = rng.standard_normal(case.args[k].shape)
+        tangents = [
+            np.zeros_like(a) if j in case.checked else None for j, a in enumerate(case.args)
+        ]
+        tangents[k] = v
+        outputs, moved = map(as_tuple, jvp(tuple(copies(case.args)), tuple(tangents)))
+        if not len(outputs) == len(moved) == len(case.outputs):
+            raise GradientError(
+                f"the JVP: expected {len(case.outputs)} outputs and as many tangents, "
+                f"found {len(outputs)} and {len(moved)}"
+            )
+        for number, (y, other, tangent) in enumerate(
+            zip(case.outputs, outputs, moved, strict=True)
+        ):
+            if np.shape(tangent) != y.shape:
+                raise GradientError(
+                    f"the tangent of output {number} has shape {np.shape(tangent)}, "
+                    f"expected {y.shape}"
+                )
+            size = np.max(np.abs(y), initial=0, where=np.isfinite(y))
+            if np.shape(other) != y.shape or not np.allclose(y, other, rtol=0, atol=1e-9 * size):
+                raise GradientError(f"the JVP's output {number} is not that of the op")
+        left = np.concatenate([np.ravel(w * t) for w, t in zip(case.upstream, moved, strict=True)])
+        right = v * gradient
+        forward, backward = float(np.sum(left)), float(np.sum(right))
+        rounding = VANISHING * float(np.sum(np.abs(left)) + np.sum(np.abs(right)))
+        gap, size = abs(forward - backward), max(abs(forward), abs(backward))
+        error = gap / (size + rounding / tolerance) if size > 0 else gap
+        if not error <= tolerance:
+            raise GradientError(
+                f"by {case.names[k]}, the JVP gives {forward:.10g} and the backward "
+                f"{backward:.10g}{_which(case.line_along(k, v), forward, backward)}"
+            )
+        worst = max(worst, error)
+    return worst
+
+
+def _which(line: Line, forward: float, backward: float) -> str:
+    """Say which of two slopes is not the measured one."""
+    # A claim of NaN: measure until two steps agree.
+    slope = compare(line, np.nan, steps_at(1.0, 1.0), limit=0.0, floor=0.0, tolerance=1e-6)
+    wrong = [
+        name
+        for name, claim in (("the JVP", forward), ("the backward", backward))
+        if not abs(claim - slope.numeric) <= 1e-6 * abs(slope.numeric) + slope.rounding
+    ]
+    if not wrong:
+        return ""
+    verb = "is" if len(wrong) == 1 else "are"
+    return f"; the measured slope is {slope.numeric:.10g}: {' and '.join(wrong)} {verb} wrong"

@@ -1,0 +1,299 @@
+"""What is checked on request: layouts, empty arrays, float32, the complex step, a JVP, directions."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minillm import use_kernels
+from minillm.ops.gradient_cases import CASES
+from minillm.testing import (
+    GradientError,
+    check_float32,
+    check_gradients,
+    check_jvp,
+    check_layouts,
+    check_projections,
+)
+from minillm.testing.strategies import generators, sizes
+
+
+def linear(x, W):
+    return x @ W, lambda dy: (dy @ W.T, x.T @ dy)
+
+
+# --- layouts --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_our_ops_do_not_depend_on_the_layout(name, kernels):
+    rng = np.random.default_rng(0)
+    op, args = CASES[name](rng)
+    with use_kernels(kernels):
+        check_layouts(op, *args, rng=rng)
+
+
+@given(rng=generators(), shapes=sizes(B=(0, 3), I=(0, 3), O=(0, 3)))
+def test_a_right_op_passes_in_any_layout(rng, shapes):
+    B, I, O = shapes.values()
+    args = rng.standard_normal((B, I)), rng.standard_normal((I, O))
+    check_layouts(linear, *args, rng=rng)
+    check_layouts(linear, *(a.astype(np.float32) for a in args), rng=rng)
+
+
+def in_memory_order(x):
+    return x.ravel(order="K").reshape(x.shape) * 2, lambda dy: 2 * dy
+
+
+def of_bytes(x):
+    return x.view(np.uint8).view(np.float64) * 2, lambda dy: 2 * dy
+
+
+def writes_to_upstream(x):
+    def backward(dy):
+        dy *= 2
+        return dy
+
+    return 2 * x, backward
+
+
+def stacks_rows(x):
+    return x.sum(axis=0), lambda dy: np.stack([dy for _ in x])
+
+
+def memory_of_upstream(x):
+    return x * 2, lambda dy: dy.ravel(order="K").reshape(x.shape) * 2
+
+
+@pytest.mark.parametrize(
+    ("op", "message"),
+    [
+        (in_memory_order, "x in column order: output 0 is not that of a plain copy"),
+        (of_bytes, "x strided: the op raised ValueError"),
+        (writes_to_upstream, "the gradient of output 0 read-only: the backward raised ValueError"),
+        (memory_of_upstream, "the gradient of output 0 in column order: gradient 0 is not that"),
+        (stacks_rows, "with axes of length 2 made empty: the backward raised ValueError"),
+    ],
+)
+def test_an_op_that_depends_on_the_layout_is_caught(op, message):
+    rng = np.random.default_rng(0)
+    with pytest.raises(GradientError, match=message):
+        check_layouts(op, rng.standard_normal((2, 3)), rng=rng)
+
+
+# --- float32 --------------------------------------------------------------------------------
+
+
+# The mask of a dropout is drawn in the dtype of its input.
+@pytest.mark.parametrize("name", [name for name in CASES if name != "dropout"])
+def test_our_ops_are_right_in_float32(name, kernels):
+    with use_kernels(kernels):
+        for seed in range(3):
+            rng = np.random.default_rng(seed)
+            op, args = CASES[name](rng)
+            check_float32(op, *args, rng=rng)
+
+
+def careless_softmax(x):
+    y = np.exp(x) / np.exp(x).sum(axis=-1, keepdims=True)
+    return y, lambda dy: (dy - (dy * y).sum(axis=-1, keepdims=True)) * y
+
+
+def careless_variance(x):
+    mean = x.mean(axis=-1, keepdims=True)
+    y = (x**2).mean(axis=-1) - mean[..., 0] ** 2
+    return y, lambda dy: 2 * dy[..., None] * (x - mean) / x.shape[-1]
+
+
+def in_half_of_its_precision(x):
+    return 2 * x.astype(f"f{x.itemsize // 2}").astype(x.dtype), lambda dy: 2 * dy
+
+
+def in_double_precision(x):
+    return 2.0 * x.astype(np.float64), lambda dy: 2 * dy
+
+
+@given(rng=generators(), scale=st.sampled_from([1e-3, 1.0, 1e3]))
+def test_float32_where_it_is_right(rng, scale):
+    x = scale * rng.standard_normal((3, 4))
+    assert check_float32(lambda x: (x**3, lambda dy: 3 * x**2 * dy), x, rng=rng) < 8
+    assert check_float32(linear, x, x.T.copy(), rng=rng) < 8
+
+
+@pytest.mark.parametrize(
+    ("op", "x", "message"),
+    [
+        (careless_softmax, [[0.0, 100.0]], "output 0 in float32 is wrong by inf"),
+        (careless_variance, 3000 + np.arange(4.0), "output 0 in float32 is wrong by"),
+        (in_half_of_its_precision, np.pi * np.arange(4), "output 0 in float32 is wrong by"),
+        (in_double_precision, np.ones(3), "output 0 is float64, expected float32"),
+        (lambda x: (2 * x, lambda dy: dy * np.float64(2)), np.ones(3), "gradient by x is float64"),
+    ],
+)
+def test_float32_where_it_is_wrong(op, x, message):
+    with np.errstate(all="ignore"), pytest.raises(GradientError, match=message):
+        check_float32(op, np.array(x), rng=np.random.default_rng(0))
+
+
+# --- the complex step -----------------------------------------------------------------------
+
+
+def smooth(x, W, fault=0.0):
+    y = np.exp(np.sin(x @ W))
+
+    def backward(dy):
+        da = (1 + fault) * dy * y * np.cos(x @ W)
+        return da @ W.T, x.T @ da
+
+    return y, backward
+
+
+@given(rng=generators(), shapes=sizes(B=(1, 3), I=(1, 3), O=(1, 3)))
+def test_the_complex_step_finds_smaller_errors(rng, shapes):
+    B, I, O = shapes.values()
+    args = rng.standard_normal((B, I)), rng.standard_normal((I, O))
+    check_gradients(smooth, *args, rng=rng, method="complex", tolerance=1e-12)
+    check_gradients(smooth, *args, 1e-9, rng=rng)
+    with pytest.raises(GradientError, match="is wrong at"):
+        check_gradients(smooth, *args, 1e-9, rng=rng, method="complex", tolerance=1e-12)
+
+
+def fills_an_array(x):
+    y = np.empty(x.shape)
+    y[...] = 2 * x
+    return y, lambda dy: 2 * dy
+
+
+def test_the_complex_step_needs_an_analytic_forward():
+    rng, x = np.random.default_rng(0), np.array([1.0, -2.0])
+    with pytest.raises(GradientError, match="the forward is not analytic there"):
+        check_gradients(
+            lambda x: (np.abs(x), lambda dy: np.sign(x) * dy), x, rng=rng, method="complex"
+        )
+    with pytest.raises(GradientError, match="is wrong at .*numeric"):
+        check_gradients(
+            lambda x: (np.abs(x), lambda dy: 3 * np.sign(x) * dy), x, rng=rng, method="complex"
+        )
+    with pytest.raises(TypeError, match="expected an op that takes complex arrays"):
+        check_gradients(fills_an_array, x, rng=rng, method="complex")
+    with pytest.raises(ValueError, match='method: expected "central" or "complex", found'):
+        check_gradients(fills_an_array, x, rng=rng, method="forward")
+
+
+# --- a JVP ----------------------------------------------------------------------------------
+
+
+def two_outputs(x, ids, W, fault=0.0):
+    y = np.tanh(x @ W)
+
+    def backward(dy, dz):
+        dx, dW = np.zeros_like(x), np.zeros_like(W)
+        if dy is not None:
+            da = (1 + fault) * dy * (1 - y**2)
+            dx, dW = da @ W.T, x.T @ da
+        if dz is not None:
+            np.add.at(dx, ids, dz)
+        return dx, dW
+
+    return (y, x[ids]), backward
+
+
+def jvp_of_two_outputs(args, tangents, fault=0.0):
+    (x, ids, W, *_), (v, none, V, *_) = args, tangents
+    assert none is None
+    y = np.tanh(x @ W)
+    return (y, x[ids]), ((1 - y**2) * (v @ W + (1 + fault) * (x @ V)), v[ids])
+
+
+@given(rng=generators(), shapes=sizes(B=(1, 3), I=(1, 3), O=(1, 3)))
+def test_a_jvp_against_the_backward(rng, shapes):
+    B, I, O = shapes.values()
+    args = rng.standard_normal((B, I)), rng.integers(0, B, 4), rng.standard_normal((I, O))
+    assert check_jvp(two_outputs, jvp_of_two_outputs, *args, rng=rng) < 1e-9
+    with pytest.raises(GradientError, match="by W, the JVP gives .*: the JVP is wrong"):
+        check_jvp(two_outputs, lambda *a: jvp_of_two_outputs(*a, fault=0.1), *args, rng=rng)
+    with pytest.raises(GradientError, match="by x, the JVP gives .*: the backward is wrong"):
+        check_jvp(two_outputs, jvp_of_two_outputs, *args, 0.1, rng=rng)
+
+
+@pytest.mark.parametrize(
+    ("jvp", "message"),
+    [
+        (lambda args, v: (args[0], v[0]), "the JVP's output 0 is not that of the op"),
+        (lambda args, v: (2 * args[0], v[0][:1]), r"output 0 has shape \(1,\), expected \(3,\)"),
+        (lambda args, v: ((2 * args[0],) * 2, v[0]), "expected 1 outputs and as many tangents"),
+    ],
+)
+def test_a_jvp_of_another_op(jvp, message):
+    with pytest.raises(GradientError, match=message):
+        check_jvp(
+            lambda x: (2 * x, lambda dy: 2 * dy), jvp, np.ones(3), rng=np.random.default_rng(0)
+        )
+
+
+# --- the probability that random directions miss --------------------------------------------
+
+
+@pytest.mark.parametrize("n", [2, 50])
+def test_a_wrong_coordinate_is_missed_as_seldom_as_asked_for(n):
+    miss, tolerance, missed, seeds = 0.3, 0.3 / n**0.5, 0, 400
+    for seed in range(seeds):
+        rng = np.random.default_rng(seed)
+        params, g = {"w": rng.standard_normal(n)}, rng.standard_normal(n)
+        wrong = g.copy()
+        wrong[rng.integers(n)] += np.sqrt(np.mean(g**2))
+        try:
+            check_projections(
+                lambda: (float(g @ params["w"]), lambda: {"w": wrong}),
+                params,
+                rng=rng,
+                miss=miss,
+                tolerance=tolerance,
+            )
+        except GradientError:
+            continue
+        missed += 1
+    assert 0 < missed < miss * seeds
+
+
+def test_directions_follow_until_the_probability_is_reached():
+    def calls(miss):
+        count, params = 0, {"w": np.linspace(1, 2, 1000)}
+
+        def loss():
+            nonlocal count
+            count += 1
+            return np.sum(params["w"] ** 2), lambda: {"w": 2 * params["w"]}
+
+        check_projections(loss, params, rng=np.random.default_rng(0), miss=miss)
+        return (count - 2) / 4  # calls beside the first two, four in each direction
+
+    assert [calls(miss) for miss in (1e-2, 1e-6, 1e-9, 1e-12)] == [1, 2, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (lambda w: (w.sum(), lambda: [np.ones(3)]), "expected a dictionary of gradients, found"),
+        (lambda w: (w.sum(), lambda: {"w": None}), "the gradient by w is no array: NoneType"),
+        (lambda w: (w.sum(), lambda: {"w": 1 / 0}), "the backward raised ZeroDivisionError"),
+        (
+            lambda w: (w.sum() * np.random.default_rng().random(), lambda: {"w": w}),
+            "a second call gave another loss",
+        ),
+    ],
+)
+def test_what_is_no_loss_with_a_backward_is_told_in_words(loss, message):
+    params = {"w": np.ones(3)}
+    with pytest.raises(GradientError, match=message):
+        check_projections(lambda: loss(params["w"]), params, rng=np.random.default_rng(0))
+
+
+def test_a_constant_loss_has_no_gradient():
+    params = {"w": np.ones(3)}
+    assert (
+        check_projections(
+            lambda: (0.0, lambda: {"w": np.zeros(3)}), params, rng=np.random.default_rng(0)
+        )
+        == 0
+    )
