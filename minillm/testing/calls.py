@@ -91,7 +91,7 @@ def _place(error: BaseException, function: Callable) -> list[str]:
 
 
 def shapes_in_line(frame: FrameType, source: str) -> str:
-    """Return the names and shapes of the arrays that occur in a line of code: "x (3, 2), W (2,)"."""
+    """Return the names and shapes of the arrays in a line of code: "x (3, 2), W (2,)"."""
     values = {**frame.f_globals, **frame.f_locals}
     return shapes_of({name: values.get(name) for name in re.findall(r"\w+", source)})
 

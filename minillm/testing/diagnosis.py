@@ -55,7 +55,7 @@ def _telling(gradient: Compared) -> NDArray[np.bool_]:
 
 def _explains(candidate: NDArray, case: Case, gradient: Compared, enough: int = ENOUGH) -> bool:
     """Whether a candidate is the measured gradient, and enough wrong coordinates show it."""
-    shown = np.count_nonzero(gradient.wrong & _telling(gradient))
+    shown = int(np.count_nonzero(gradient.wrong & _telling(gradient)))
     return shown >= enough and bool(_fit(candidate, gradient, case.tolerance).all())
 
 
@@ -75,7 +75,7 @@ def guess_of_order(compared: Sequence[Compared], tolerance: float) -> str:
                 left.remove(k)
                 places.append(f"that by {gradient.name} is returned for {wrong[k].name}")
                 sharp = gradient.rounding < SHARE * np.abs(gradient.numeric)
-                shown += np.count_nonzero(sharp)
+                shown += int(np.count_nonzero(sharp))
                 break
         else:
             return ""
@@ -242,7 +242,7 @@ def _shift(case: Case, gradient: Compared) -> str:
 
 
 def _upstream(case: Case, compared: Sequence[Compared], gradient: Compared) -> str:
-    """What the backward does with its upstream gradients: confuses them, or uses a part."""
+    """Two upstream gradients that are exchanged, or a part of them that is not used."""
     place = next(k for k, other in enumerate(compared) if other.name == gradient.name)
     names, upstream = case.upstream_names, case.upstream
 
@@ -337,17 +337,17 @@ def _part(case: Case, gradient: Compared) -> str:
 def _places(case: Case, gradient: Compared) -> Iterator[tuple[NDArray, str]]:
     """Parts of an array in which errors are usual: masks that broadcast to it, and their names."""
     shape = gradient.numeric.shape
-    grid = np.indices(shape, sparse=True)
+    grid: Any = np.indices(shape, sparse=True)
     for axis, length in enumerate(shape):
         last = length - 1
-        yield grid[axis] == last, f"at the last index of axis {axis} (t = T - 1)"
-        yield grid[axis] == 0, f"at index 0 of axis {axis} (t = 0)"
-        yield grid[axis] > 0, f"at index > 0 of axis {axis} (t > 0)"
-        yield grid[axis] < last, f"before the last index of axis {axis} (t < T - 1)"
+        yield grid[axis] == last, f"at the last index of axis {axis} (t = T - 1, if it is time)"
+        yield grid[axis] == 0, f"at index 0 of axis {axis} (t = 0, if it is time)"
+        yield grid[axis] > 0, f"at index > 0 of axis {axis} (t > 0, if it is time)"
+        yield grid[axis] < last, f"before the last index of axis {axis} (t < T - 1, if it is time)"
         for k in range(1, last):
             yield grid[axis] == k, f"at index {k} of axis {axis}"
-    yield gradient.argument < 0, f"where {gradient.name} is negative"
-    yield gradient.argument > 0, f"where {gradient.name} is positive"
+    yield np.less(gradient.argument, 0), f"where {gradient.name} is negative"
+    yield np.greater(gradient.argument, 0), f"where {gradient.name} is positive"
     for name, other in case.arguments().items():
         if not isinstance(other, np.ndarray):
             continue
@@ -355,7 +355,7 @@ def _places(case: Case, gradient: Compared) -> Iterator[tuple[NDArray, str]]:
             mask = other.reshape(other.shape + (1,) * (len(shape) - other.ndim))
             if all(m in (1, n) for m, n in zip(mask.shape, shape, strict=False)):
                 yield mask, f"where {name} is true"
-                yield ~mask, f"where {name} is false"
+                yield np.logical_not(mask), f"where {name} is false"
         if other.dtype.kind in "iu" and other.size:
             yield from _places_of_integers(name, other, shape, grid)
 

@@ -1,4 +1,4 @@
-"""What is told of a wrong gradient: slopes first, and the class of error that fits."""
+"""The message of a wrong gradient: slopes first, and the class of error that fits."""
 
 import re
 
@@ -305,15 +305,21 @@ def test_a_backward_without_its_upstream_gradient(rng, shapes):
 
 
 PARTS = {
-    "t > 0": (lambda x: np.arange(len(x)) > 0, r"at index > 0 of axis 0 \(t > 0\) only"),
-    "t = 0": (lambda x: np.arange(len(x)) == 0, r"at index 0 of axis 0 \(t = 0\) only"),
+    "t > 0": (
+        lambda x: np.arange(len(x)) > 0,
+        r"at index > 0 of axis 0 \(t > 0, if it is time\) only",
+    ),
+    "t = 0": (
+        lambda x: np.arange(len(x)) == 0,
+        r"at index 0 of axis 0 \(t = 0, if it is time\) only",
+    ),
     "last": (
         lambda x: np.arange(len(x)) == len(x) - 1,
-        r"at the last index of axis 0 \(t = T - 1\) only",
+        r"at the last index of axis 0 \(t = T - 1, if it is time\) only",
     ),
     "earlier": (
         lambda x: np.arange(len(x)) < len(x) - 1,
-        r"before the last index of axis 0 \(t < T - 1\) only",
+        r"before the last index of axis 0 \(t < T - 1, if it is time\) only",
     ),
     "negative": (lambda x: x < 0, "where x is negative only"),
     "positive": (lambda x: x > 0, "where x is positive only"),
