@@ -1,4 +1,4 @@
-"""Each chapter is a notebook, and its cells run."""
+"""Each chapter is a notebook, and its cells run; so do those of appendices."""
 
 import json
 import os
@@ -12,6 +12,11 @@ import pytest
 
 DOCS = Path(__file__).parents[2] / "docs"
 CHAPTERS = sorted((DOCS / "chapters").glob("*.md"))
+APPENDICES = [
+    pytest.param(path, marks=pytest.mark.deep)  # `make book` runs them, too
+    for path in sorted((DOCS / "appendices").glob("*.md"))
+    if "{code-cell}" in path.read_text()
+]
 sys.path.insert(0, str(DOCS / "machinery"))
 
 from notebooks import notebook  # noqa: E402  (the line above says where it is)
@@ -28,7 +33,7 @@ def program(path: Path) -> str:
     return SHELL + "\n".join(re.sub(r"^!(.*)$", lambda m: f"shell({m[1]!r})", l) for l in lines)
 
 
-@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", CHAPTERS + APPENDICES, ids=lambda path: path.stem)
 def test_the_cells_run(path, tmp_path):
     """As readers run them: in a process and a folder of their own."""
     (tmp_path / "chapter.py").write_text(program(path))

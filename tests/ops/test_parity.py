@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from minillm import ops, use_kernels
 from minillm.testing import strategies
+from minillm.testing.strategies import op_cases
 
 pytest.importorskip("torch")
 import torch_reference
@@ -45,9 +46,9 @@ def test_recurrences(name, kernels, sizes, rng, data):
 
 
 @pytest.mark.parametrize("name", torch_reference.ELEMENTWISE)
-@given(sizes=strategies.sizes(B=(1, 4), D=(1, 6)), rng=strategies.generators())
-def test_elementwise(name, kernels, sizes, rng):
-    x, dy = 3 * rng.standard_normal((2, *sizes.values()))
+@given(case=op_cases("B D, B D", D=(1, 6)))
+def test_elementwise(name, kernels, case):
+    x, dy = 3 * case[0], case[1]
     theirs = torch_reference.elementwise(name, x, dy)
     with use_kernels(kernels):
         y, backward = getattr(ops, name)(x)
@@ -55,9 +56,9 @@ def test_elementwise(name, kernels, sizes, rng):
         assert_close(backward(dy), theirs[1])
 
 
-@given(sizes=strategies.sizes(B=(1, 4), D=(1, 6)), rng=strategies.generators())
-def test_exact_gelu(kernels, sizes, rng):
-    x, dy = 3 * rng.standard_normal((2, *sizes.values()))
+@given(case=op_cases("B D, B D", D=(1, 6)))
+def test_exact_gelu(kernels, case):
+    x, dy = 3 * case[0], case[1]
     theirs = torch_reference.exact_gelu(x, dy)
     with use_kernels(kernels):
         y, backward = ops.gelu(x, approximate=False)
@@ -65,11 +66,9 @@ def test_exact_gelu(kernels, sizes, rng):
         assert_close(backward(dy), theirs[1])
 
 
-@given(sizes=strategies.sizes(B=(1, 3), T=(1, 4), I=(1, 5), O=(1, 5)), rng=strategies.generators())
-def test_linear(kernels, sizes, rng):
-    B, T, I, O = sizes.values()
-    args = rng.standard_normal((B, T, I)), rng.standard_normal((I, O)), rng.standard_normal(O)
-    dy = rng.standard_normal((B, T, O))
+@given(case=op_cases("B T I, I O, O, B T O", T=(1, 4), I=(1, 5), O=(1, 5)))
+def test_linear(kernels, case):
+    *args, dy = case
     theirs = torch_reference.linear(*args, dy)
     with use_kernels(kernels):
         y, backward = ops.linear(*args)
@@ -77,11 +76,9 @@ def test_linear(kernels, sizes, rng):
         assert_close(backward(dy), theirs[1])
 
 
-@given(sizes=strategies.sizes(B=(1, 3), T=(1, 4), D=(2, 6)), rng=strategies.generators())
-def test_normalisations(kernels, sizes, rng):
-    shape = tuple(sizes.values())
-    x, dy = rng.standard_normal((2, *shape))
-    gain, bias = rng.standard_normal((2, shape[-1]))
+@given(case=op_cases("B T D, D, D, B T D", T=(1, 4), D=(2, 6)))
+def test_normalisations(kernels, case):
+    x, gain, bias, dy = case
     for op, args in (("layer_norm", (x, gain, bias)), ("rms_norm", (x, gain))):
         theirs = getattr(torch_reference, op)(*args, dy)
         with use_kernels(kernels):
@@ -90,22 +87,18 @@ def test_normalisations(kernels, sizes, rng):
             assert_close(backward(dy), theirs[1])
 
 
-@given(sizes=strategies.sizes(B=(1, 3), N=(1, 2), T=(1, 4), D=(1, 4)), rng=strategies.generators())
-def test_rotary(sizes, rng):
-    B, N, T, D = sizes.values()
-    x, dy = rng.standard_normal((2, B, N, T, 2 * D))
-    positions, base = rng.integers(0, 1000, (B, T)), rng.uniform(10, 10000)
+@given(case=op_cases("B N T 2D, B N T 2D, ids B T < P", N=(1, 2), T=(1, 4), P=1000))
+def test_rotary(case):
+    (x, dy, positions), base = case, case.rng.uniform(10, 10000)
     theirs = torch_reference.rotary(x, positions, base, dy)
     y, backward = ops.rotary(x, positions, base)
     assert_close(y, theirs[0])
     assert_close(backward(dy), theirs[1])
 
 
-@given(sizes=strategies.sizes(B=(1, 3), T=(1, 4), V=(1, 6)), rng=strategies.generators())
-def test_embedding(kernels, sizes, rng):
-    B, T, V = sizes.values()
-    ids = rng.integers(0, V, (B, T))
-    E, dy = rng.standard_normal((V, 3)), rng.standard_normal((B, T, 3))
+@given(case=op_cases("ids B T < V, V D, B T D", T=(1, 4), V=(1, 6)))
+def test_embedding(kernels, case):
+    ids, E, dy = case
     theirs = torch_reference.embedding(ids, E, dy)
     with use_kernels(kernels):
         y, backward = ops.embedding(ids, E)

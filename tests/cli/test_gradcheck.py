@@ -1,0 +1,226 @@
+"""minillm gradcheck on a reader's own file."""
+
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minillm.cli import main
+from minillm.testing import arrays, check_gradients
+
+FILE = '''"""Ops of a reader."""
+
+from typing import Annotated
+
+import numpy as np
+from helper import rows
+from numpy.typing import NDArray
+
+number = 3
+
+
+def affine(x, W, b):
+    """y = x W + b.
+
+    x (..., I), W (I, O), b (O,) -> y (..., O).  b (the bias) is a row.
+    """
+
+    def backward(dy):
+        return dy @ W.T, rows(x).T @ rows(dy), rows(dy).sum(axis=0)
+
+    return x @ W + b, backward
+
+
+def wrong(x, W: Annotated[NDArray, "I O"], b: "Annotated[NDArray, 'O']"):
+    """As affine, x (B, I)."""
+    y, backward = affine(x, W, b)
+    return y, lambda dy: (*backward(dy)[:2], 2 * backward(dy)[2])
+
+
+def affine_forward(x, W):
+    """x (B, 3), W (3, 2 O)"""
+    return x @ W, (x, W)
+
+
+def affine_backward(dy, cache):
+    x, W = cache
+    return dy @ W.T, x.T @ dy
+
+
+class Double:
+    def forward(self, x):
+        """x (N)"""
+        return 2 * x
+
+    def backward(self, dy):
+        return 2 * dy
+
+
+def table(ids, E):
+    """ids (B, T), E (V, D)"""
+
+    def backward(dy):
+        dE = np.zeros_like(E)
+        np.add.at(dE, ids, dy)
+        return dE
+
+    return E[ids], backward
+
+
+def untold(x):
+    """x (the input)"""
+    return 2 * x, lambda dy: 2 * dy
+
+
+def draws(x):
+    """x (B, I)"""
+    return x * np.random.default_rng().random(x.shape), lambda dy: dy
+
+
+def in_place(x):
+    """x (B, I)"""
+    x += 1
+    return x * 1, lambda dy: dy
+
+
+def no_op(x):
+    """x (B, I)"""
+    return x
+
+
+def has_a_bug(x):
+    """x (B, I)"""
+    return x @ x, lambda dy: dy
+'''
+
+
+@pytest.fixture(scope="module")
+def mine(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mine")
+    (folder / "mine.py").write_text(FILE)
+    (folder / "helper.py").write_text("def rows(x):\n    return x.reshape(-1, x.shape[-1])\n")
+    yield f"{folder / 'mine.py'}"
+    sys.modules.pop("helper", None)
+
+
+@pytest.mark.parametrize(
+    ("names", "shapes", "arguments"),
+    [
+        ("affine", None, {"x": "B T I", "W": "I O", "b": "O"}),
+        ("affine", "N I, I O, O", {"x": "N I", "W": "I O", "b": "O"}),
+        ("Double", None, {"x": "N"}),
+        ("affine_forward,affine_backward", "B I, I O", {"x": "B I", "W": "I O"}),
+        ("table", "ids B T < V, V D", {"E": "V D"}),
+    ],
+)
+def test_the_worst_error_by_each_argument_is_printed(names, shapes, arguments, mine, capsys):
+    before = sys.path[:]
+    options = [] if shapes is None else ["--shapes", shapes]
+    assert main(["gradcheck", f"{mine}:{names}", *options]) == 0
+    assert sys.path == before
+    first, *rows, last = capsys.readouterr().out.splitlines()
+    legend = shapes or ", ".join(arguments.values())
+    assert first == f'{mine}:{names} on "{legend}", worst relative error'
+    found = {row.split()[1]: float(row.split()[2]) for row in rows}
+    assert list(found) == list(arguments)
+    assert all(0 <= error < 1e-6 for error in found.values())
+    assert last == "every gradient agrees within 1e-06 on 5 random cases"
+
+
+def test_a_wrong_gradient_is_told_with_the_call_that_repeats_it(mine, capsys):
+    assert main(["gradcheck", f"{mine}:affine", f"{mine}:wrong", "--seeds", "2"]) == 1
+    printed = capsys.readouterr().out
+    assert f"{mine}:affine on " in printed
+    assert f"{mine}:wrong: the gradient by b is wrong" in printed
+    assert "every gradient" not in printed
+    call = printed.rstrip().rpartition("to repeat: ")[2]
+    assert call.startswith('check_gradients(wrong, *arrays("B I, I O, O", B=')
+    sys.path.insert(0, str(Path(mine).parent))
+    try:
+        names = {}
+        exec(FILE, names)
+    finally:
+        sys.path.pop(0)
+    with pytest.raises(AssertionError, match="by b is wrong"):
+        eval(call, {**names, "arrays": arrays, "check_gradients": check_gradients, "np": np})
+
+
+def test_the_tolerance_is_the_callers(mine, tmp_path, capsys):
+    path = tmp_path / "nearly.py"
+    path.write_text("def op(x):\n    return 2 * x, lambda dy: 2.001 * dy\n")
+    command = ["gradcheck", f"{path}:op", "--shapes", "N"]
+    assert main([*command, "--tolerance", "0.01"]) == 0
+    assert "within 0.01 on 5 random cases" in capsys.readouterr().out
+    assert main([*command, "--tolerance", "1e-5"]) == 1
+    assert ", tolerance=1e-05)" in capsys.readouterr().out
+
+
+def test_own_ops_and_those_of_the_package(mine, capsys):
+    assert main(["gradcheck", "tanh", f"{mine}:affine", "--seeds", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert f"{mine}:affine on " in printed
+    assert re.search(r"\ntanh +\d\.\de", printed)
+    assert printed.endswith("within 1e-06 on 1 random case\n")
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("lstn", r"gradcheck: expected FILE.py:NAME, or some of .*'lstn'; did you mean lstm"),
+        ("MINE", r"mine.py: expected FILE.py:NAME, the name of a function or of a class"),
+        ("MINE:", r"mine.py:: expected FILE.py:NAME"),
+        ("mine.txt:op", r"mine.txt:op: expected FILE.py:NAME"),
+        ("absent.py:op", r"absent.py:op: expected a Python file, found none"),
+        (
+            "MINE:afine",
+            r"mine.py:afine: expected something called afine, found .*; did you mean affin",
+        ),
+        ("MINE:number", r"mine.py:number: expected a function that returns .* found 3"),
+        ("MINE:table", r"mine.py:table: ids: expected --shapes with a part such as "),
+        (
+            "MINE:untold",
+            r"mine.py:untold: x: expected its shape in the docstring, .* found neither",
+        ),
+        ("MINE:draws", r"mine.py:draws: a second call of the op gave another output 0: "),
+        ("MINE:in_place", r"mine.py:in_place: x: expected an argument that .* found it changed"),
+        ("MINE:no_op", r"mine.py:no_op: the op: expected \(output, backward\), found an array"),
+        (
+            "MINE:has_a_bug",
+            r"mine.py:has_a_bug: expected an op of .* line \d+, return x @ x, .*: ValueError: ",
+        ),
+        (
+            "broken.py:op",
+            r"broken.py:op: .* imported, found line 2, import nothing_of_this_name: M",
+        ),
+        ("syntax.py:op", r"syntax.py:op: .* imported, found line 1: SyntaxError"),
+        (
+            "ends.py:op",
+            r"ends.py:op: .* imported, found line 1, raise SystemExit\(3\): SystemExit: 3",
+        ),
+    ],
+)
+def test_bad_input_is_one_line(target, message, mine, tmp_path, monkeypatch, fails):
+    monkeypatch.chdir(tmp_path)
+    Path("broken.py").write_text("import numpy\nimport nothing_of_this_name\n")
+    Path("syntax.py").write_text("def op(:\n")
+    Path("ends.py").write_text("raise SystemExit(3)\n")
+    assert re.search(message, fails("gradcheck", target.replace("MINE", mine)))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["MINE:affine", "--shapes", "B T <"], r"--shapes: arrays: expected parts such as"),
+        (
+            ["MINE:affine", "--shapes", "B I, I O"],
+            "affine: .* missing 1 required positional argument",
+        ),
+        (["tanh", "--shapes", "B I"], "--shapes: expected FILE.py:NAME, found an op of the pac"),
+        (["MINE:affine", "--tolerance", "1"], "--tolerance: expected a number above 0 and below 1"),
+        (["MINE:table", "--shapes", "ids B T < V, ids V D < 3"], "no argument is a float array"),
+    ],
+)
+def test_wrong_options_are_one_line(arguments, message, mine, fails):
+    assert re.search(message, fails("gradcheck", *[a.replace("MINE", mine) for a in arguments]))
