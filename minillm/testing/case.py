@@ -221,7 +221,7 @@ class Case:
                 one, other, rtol=1e-9, atol=1e-12 * size
             ):
                 raise GradientError(
-                    f"a second call of the op gave another output {number}: it must depend on its "
+                    f"a second call of the op gave another output {number}: expected one of its "
                     "arguments alone (if it is random, make a generator with a fixed seed in it)"
                 )
 

@@ -72,7 +72,7 @@ def check_projections(
     again = loss()[0]
     if not math.isclose(value, again, rel_tol=1e-9):
         raise GradientError(
-            f"a second call gave another loss, {again:.10g} after {value:.10g}: it must depend on "
+            f"a second call gave another loss, {again:.10g} after {value:.10g}: expected one of "
             "the parameters alone (if it is random, make a generator with a fixed seed in it)"
         )
 
