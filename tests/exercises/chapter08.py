@@ -96,18 +96,6 @@ ANSWERS = [
         ],
     ),
     Answer(
-        "gelu",
-        right=[
-            "scale * (1 + 3 * 0.044715 * x**2)",
-            "dy * ((1 + t) / 2 + x * (1 - t**2) * du / 2)",
-        ],
-        wrong=[
-            (0, "scale * (1 + 0.044715 * x**2)", "3 * 0.044715 x^2"),
-            (1, "dy * (1 + t) / 2", "two"),
-            (1, "dy * ((1 + t) / 2 + x * (1 - t**2) / 2)", "times du/dx"),
-        ],
-    ),
-    Answer(
         "residual",
         right=["x + h", "dy", "dy + dbranch"],
         wrong=[
