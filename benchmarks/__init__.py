@@ -1,1 +1,28 @@
-"""NumPy, Cython and, where it is installed, PyTorch side by side: `python -m benchmarks`."""
+"""Benchmarks.  `race` times kernels of your own: see docs/appendices/your-own-kernel.md.
+
+    python -m benchmarks                  all ops and some training steps: NumPy, Cython, PyTorch
+    python -m benchmarks --full           more sizes, and the training steps of all models
+    python -m benchmarks compare A B      two files of results: better, worse, no difference
+    python -m benchmarks.distances        an own kernel: the figures of the book's page
+    python -m benchmarks.steps            why the fast kernels are fast: the tables of chapter 14
+    python -m benchmarks.gpt              writing beside PyTorch, 124 million weights, memory
+    python -m benchmarks.transformer      translating beside PyTorch
+    python -m benchmarks.sentences        sentence vectors beside transformers
+    python -m benchmarks.fine_tuning      a step of fine-tuning beside transformers and PEFT
+    python -m benchmarks.word2vec         speed and quality beside gensim
+    python -m benchmarks.ngrams           perplexities, KenLM, texts beyond memory
+    python -m benchmarks.tokenizers       byte pairs beside tiktoken, WordPiece beside tokenizers
+    python -m benchmarks.plan             the plan of a training on several ranks, and its times
+    python -m benchmarks.startup          the time before anything happens
+
+Machinery: `race` times, `results` keeps, `compare` judges, `report` shows; `cases` and `training`
+are what the first command times, with `pytorch`, `bert` and `encoder_decoder` for PyTorch's side.
+
+asv and pyperf time one function after the other, each in processes of its own.  Here the question
+is a ratio: the contestants take turns in one process, so that a machine that slows down for a while
+slows down all of them.  So neither is used.
+"""
+
+from .race import race
+
+__all__ = ["race"]

@@ -1,4 +1,11 @@
-"""Time the contestants: `python -m benchmarks [--full] [--threads 1 2] [--out DIR]`."""
+"""Time NumPy, Cython and PyTorch at the same work, or compare two files of such times.
+
+    python -m benchmarks [--full] [--threads 1 2] [--only KIND] [--out DIR]
+    python -m benchmarks compare A.jsonl B.jsonl
+
+Prints a table.  Writes three files to DIR, named after the date: the figures (.jsonl), the table
+(.txt) and, with matplotlib, the roofline (.png).
+"""
 
 import argparse
 import os
@@ -6,49 +13,82 @@ import sys
 from pathlib import Path
 
 from minillm import kernels_info
+from minillm.errors import InputError
 
-from . import report
-from .cases import cases
-from .race import measured_peak, race, threads
+from . import compare, report
+from .race import limits, threads, timed
+from .results import Results, load, machine, new_file
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--full", action="store_true", help="all sizes, more rounds: 6 minutes")
+    try:
+        if sys.argv[1:2] == ["compare"]:
+            comparing(sys.argv[2:])
+        else:
+            timing(sys.argv[1:])
+    except InputError as error:
+        print(f"benchmarks: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def comparing(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks compare",
+        description=compare.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("before", metavar="A")
+    parser.add_argument("after", metavar="B")
+    options = parser.parse_args(arguments)
+    print(compare.compare(load(options.before), load(options.after)))
+
+
+def timing(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--full", action="store_true", help="more sizes, and all models")
     parser.add_argument(
         "--threads", type=int, nargs="+", default=sorted({1, os.cpu_count() or 1}), metavar="N"
     )
-    parser.add_argument("--only", default="", help="only the kinds whose name contains this")
+    parser.add_argument("--only", default="", metavar="KIND", help="kinds whose name contains this")
+    parser.add_argument(
+        "--compiled", action="store_true", help="torch.compile, too, for GPT: a minute each"
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark"), metavar="DIR")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if kernels_info()["available"] == ["numpy"]:
-        print("benchmarks: the Cython kernels are not built: make kernels", file=sys.stderr)
-        return 2
+        raise InputError("the Cython kernels are not built: make kernels")
     for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
         if name in os.environ:
-            print(f"benchmarks: {name} is set, which slows NumPy down: unset it", file=sys.stderr)
-            return 2
+            raise InputError(f"{name} is set, which slows NumPy down: unset it")
 
-    results = {"machine": report.machine(), "runs": []}
-    print("\n".join(f"{key}: {value}" for key, value in results["machine"].items()), flush=True)
-    tables = []
-    for count in options.threads:
-        with threads(count):
-            peak, rows = measured_peak(), []
-            for case in cases(options.full):
-                if options.only not in case.kind:
-                    continue
-                # A contestant's threads must not disturb the next one: see race().
-                pause = 0.1 if count > 1 else 0.0
-                times = race(case, 3.0 if options.full else 0.6, 7 if options.full else 3, pause)
-                rows.append(report.row(case, times, peak))
-                print(f"{count}: {case.kind} ({case.sizes})", file=sys.stderr, flush=True)
-        results["runs"].append({"threads": count, "peak": peak, "rows": rows})
-        tables.append(report.table(rows, count, peak))
-        print("\n" + tables[-1], flush=True)
-    report.save(options.out, results, tables)
-    print(f"\nWritten to {options.out}: results.json and results.md.")
-    return 0
+    from .cases import cases  # imports PyTorch: seconds, which a refusal need not wait for
+
+    results = Results(machine())
+    with new_file(options.out) as file:
+        results.write_to(file)
+        for count in options.threads:
+            with threads(count):
+                results.add(limits(count))
+                for case in cases(options.full, options.compiled):
+                    if options.only in case.kind:
+                        results.add(timed(case, count, 3.0 if options.full else 0.6))
+    if not results.cells:
+        raise InputError(f"--only {options.only}: expected a part of a kind's name, found no case")
+    path = Path(file.name)
+    command = "$ python -m benchmarks " + " ".join(arguments)
+    text = f"{command.strip()}\n{report.table(results)}\n"
+    path.with_suffix(".txt").write_text(text)
+    print(text)
+    try:
+        path.with_suffix(".png").write_bytes(report.picture(results))
+    except InputError as error:  # no matplotlib
+        print(f"No picture: {error}.")
+    print(f"The figures, the table and the picture are {path.with_suffix('')}.jsonl, .txt, .png.")
 
 
 if __name__ == "__main__":

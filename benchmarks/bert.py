@@ -1,72 +1,11 @@
-"""BERT here and in PyTorch: a training step.
-
-    python -m benchmarks.bert [--threads 1 2] [--sizes small big] [--rounds 9]
-
-The same weights and the same batch of masked passages; losses and gradients must agree before
-anything is timed.  A step is forward, backward, clipping at 1 and AdamW (PyTorch's fused one).
-PyTorch runs eagerly, with its fused attention; its output layer, too, computes only the masked
-places.  Both are timed in turn in one process, after a warm-up; the figures are medians, with the
-range.
-"""
-
-import numpy as np
-
-from minillm.data.masking import Masking
-from minillm.data.passages import framed
-from minillm.models.bert import BERT, BERTConfig
-
-from .pytorch import check, in_turns, on_threads, our_step, parser, show, tensors, their_step
-
-SIZES = {
-    "small": {"layers": 4, "heads": 4, "width": 128, "context": 128, "batch": 8},
-    "big": {"layers": 6, "heads": 6, "width": 384, "context": 128, "batch": 16},
-}
-VOCABULARY = 4000
-CLS, SEP, MASK = 0, 1, 2
-
-
-def main() -> None:
-    options = parser(__doc__)
-    options.add_argument("--sizes", choices=SIZES, nargs="+", default=list(SIZES))
-    args = options.parse_args()
-    for count in on_threads(args.threads):
-        for name in args.sizes:
-            step(name, args.rounds, count)
-
-
-def step(name: str, rounds: int, count: int) -> None:
-    """Time a training step."""
-    import torch
-
-    model, batch = model_and_batch(name)
-    p = tensors(model.params)
-    places = np.flatnonzero(batch.places)
-    theirs = tuple(map(torch.from_numpy, (batch.ids, batch.segments, batch.targets, places)))
-
-    def loss_of(*batch):
-        return pytorch_loss(p, model.config, *batch)
-
-    check(model, batch, p, lambda: loss_of(*theirs))
-    contestants = {
-        "minillm": our_step(model, [batch]),
-        "PyTorch eager": their_step(p, loss_of, [theirs]),
-    }
-    print(f"step {name} {SIZES[name]}, vocabulary {VOCABULARY}: {len(batch.targets)} masked places")
-    show(in_turns(contestants, rounds, count))
-
-
-def model_and_batch(name: str):
-    """Make a model of one of SIZES, and a batch of masked passages as long as the context."""
-    sizes = dict(SIZES[name])
-    B = sizes.pop("batch")
-    config = BERTConfig(vocabulary=VOCABULARY, **sizes)
-    rng = np.random.default_rng(0)
-    texts = framed([[rng.integers(3, VOCABULARY, config.context - 2)] for _ in range(B)], CLS, SEP)
-    return BERT(config, rng), Masking(MASK, np.arange(VOCABULARY) > MASK).hide(texts, rng)
+"""BERT in PyTorch, for the training step in training.py."""
 
 
 def pytorch_loss(p, config, ids, segments, targets, places):
-    """Return the mean cross-entropy at the masked places, indices into the rows of the batch."""
+    """Return the mean cross-entropy at the masked places, indices into the rows of the batch.
+
+    Attention is the fused one; the output layer, too, computes only the masked places.
+    """
     from torch.nn import functional as F
 
     def norm(name, x):
@@ -86,7 +25,3 @@ def pytorch_loss(p, config, ids, segments, targets, places):
     h = F.linear(x.flatten(0, 1)[places], p["mask.W"], p["mask.b"])
     h = norm("mask.norm", F.gelu(h))
     return F.cross_entropy(F.linear(h, p["embedding.E"], p["mask.output_b"]), targets)
-
-
-if __name__ == "__main__":
-    main()

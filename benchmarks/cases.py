@@ -6,7 +6,6 @@ installed, the cases have two contestants.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,42 +13,26 @@ import numpy as np
 
 from minillm import ops
 from minillm._kernels import ORIGINALS, select_kernels, use_kernels
-from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
-from minillm.training.optimisers import AdamW, clip_global_norm
 
-try:
-    import torch
-except ImportError:
-    torch = None
+from .pytorch import torch
+from .race import Case
+from .training import training_steps
 
 # batch, time, input, hidden
-SMALL = [(1, 100, 64, 128), (16, 50, 64, 128), (32, 64, 128, 256)]
-LARGE = [(20, 35, 650, 650), (64, 100, 256, 512)]
+FEW = [(1, 100, 64, 128), (32, 64, 128, 256)]
+MANY = [*FEW, (16, 50, 64, 128), (20, 35, 650, 650), (64, 100, 256, 512)]
 GATES = {"rnn": 1, "lstm": 4, "gru": 3}
 
 
-@dataclass
-class Case:
-    """One row of the table: contestants by name, each a function that does the work once."""
-
-    kind: str
-    sizes: str
-    flops: float
-    contestants: dict[str, Callable[[], Any]]
-    tolerance: float = 1e-4  # of the largest number
-    compared: Callable[[Any], Any] = lambda results: results  # the part that agrees
-
-
-def cases(full: bool) -> Iterator[Case]:
-    """Yield all cases, or only the quick ones."""
+def cases(full: bool, compiled: bool = False) -> Iterator[Case]:
+    """Yield all cases, or only the quick ones; ``compiled``: steps with torch.compile, too."""
     yield from matmuls(full)
     for cell in GATES:
-        for sizes in SMALL + (LARGE if full else LARGE[:1]):
+        for sizes in MANY if full else FEW:
             yield recurrence(cell, *sizes)
     yield from operations(full)
-    yield training_step(full)
-    yield translation_step()
+    yield from training_steps(full, compiled)
     yield generation()
 
 
@@ -65,12 +48,11 @@ def matmuls(full: bool) -> Iterator[Case]:
     shapes = [
         ("h W", 1, 512, 2048, ""),
         ("h W", 16, 128, 512, ""),
-        ("h W", 64, 512, 2048, ""),
         ("da W^T", 64, 2048, 512, "b"),
-        ("x^T da", 256, 2048, 1024, "a"),
         ("square", 1024, 1024, 1024, ""),
     ]
     if full:
+        shapes += [("h W", 64, 512, 2048, ""), ("x^T da", 256, 2048, 1024, "a")]
         shapes += [("h W", 8, 128, 480, ""), ("x W", 6400, 256, 2048, "")]
         shapes += [("x^T da", 512, 6400, 2048, "a"), ("square", 2048, 2048, 2048, "")]
     for name, M, K, N, transposed in shapes:
@@ -81,7 +63,9 @@ def matmuls(full: bool) -> Iterator[Case]:
         if torch:
             ta, tb = torch.from_numpy(a), torch.from_numpy(b)
             contestants["PyTorch"] = lambda ta=ta, tb=tb: (ta @ tb).numpy()
-        yield Case("matmul " + name, f"{M} x {K} x {N}", 2.0 * M * K * N, contestants)
+        moved = 4.0 * (M * K + K * N + M * N)
+        flops = 2.0 * M * K * N
+        yield Case("matmul " + name, f"{M} x {K} x {N}", flops, contestants, moved)
 
 
 def recurrence(cell: str, B: int, T: int, I: int, H: int) -> Case:
@@ -130,7 +114,9 @@ def recurrence(cell: str, B: int, T: int, I: int, H: int) -> Case:
 
         contestants["PyTorch"] = theirs
     flops = 6.0 * B * T * (I + H) * G * H
-    return Case(cell, f"{B}, {T}, {I}, {H}", flops, contestants)
+    # x is read twice, its gradient written; hs and dhs; matrices as x.
+    moved = 4.0 * (B * T * (3 * I + 2 * H) + 3 * (I + H) * G * H)
+    return Case(cell, f"{B}, {T}, {I}, {H}", flops, contestants, moved)
 
 
 def operations(full: bool) -> Iterator[Case]:
@@ -150,6 +136,7 @@ def operations(full: bool) -> Iterator[Case]:
         op: Callable[..., Any],
         arguments: list[np.ndarray],
         peer: Callable[..., Any],
+        moved: float | None = None,
         **agreement: Any,
     ) -> Case:
         """Compare op and peer: functions of the arguments; of several outputs, the first counts."""
@@ -183,7 +170,9 @@ def operations(full: bool) -> Iterator[Case]:
                 return [output.detach().numpy(), *(twin.grad.numpy() for twin in twins)]
 
             contestants["PyTorch"] = theirs
-        return Case(kind, sizes, flops, contestants, **agreement)
+        if moved is None:  # arguments and their gradients, y and dy
+            moved = 2.0 * sum(array.nbytes for array in arguments) + 2.0 * y.nbytes
+        return Case(kind, sizes, flops, contestants, moved, **agreement)
 
     F = torch.nn.functional if torch else None
     N, D, V = 960, 512, 6480
@@ -203,8 +192,9 @@ def operations(full: bool) -> Iterator[Case]:
         lambda E: ops.embedding(ids, E),
         [normal(V, D)],
         lambda E: F.embedding(torch.from_numpy(ids), E),
+        4.0 * (V * D + 3 * ids.size * D),  # of E only some rows are read
     )
-    for rows, width in ((N, V), (4096, 65)):
+    for rows, width in [(N, V), (4096, 65)][: 1 + full]:
         targets = rng.integers(0, width, rows)
         yield case(
             "cross-entropy",
@@ -281,107 +271,6 @@ def operations(full: bool) -> Iterator[Case]:
     )
 
 
-def steps_of(
-    Model: Any, config: Any, start: dict[str, np.ndarray], batch: Any, rate: float
-) -> dict[str, Callable[[], Any]]:
-    """Return a whole training step for each twin, which begins with the weights ``start``."""
-
-    def step_of(name: str) -> Callable[[], float]:
-        model = Model(config, params={key: array.copy() for key, array in start.items()})
-        optimiser = AdamW(model.params)
-
-        def step() -> float:
-            with use_kernels(name):
-                loss, backward = model.loss(batch)
-                gradients = backward()
-                clip_global_norm(gradients, 1.0)
-                optimiser.step(gradients, rate)
-            return float(loss)
-
-        return step
-
-    return {"NumPy": step_of("numpy"), "Cython": step_of("cython")}
-
-
-def translation_step() -> Case:
-    """Time a step of the encoder-decoder on words of CMUdict's lengths, without dropout."""
-    rng = np.random.default_rng(0)
-    B, S, T = 128, 8, 7
-    config = EncoderDecoderConfig(27, 39, attention="general", label_smoothing=0.0)
-    lengths = rng.integers(3, S + 1, B), rng.integers(3, T + 1, B)
-    source, target = rng.integers(0, 27, (B, S)), rng.integers(0, 39, (B, T))
-    lengths[0][0], lengths[1][0] = S, T
-    batch = source, lengths[0], target, lengths[1]
-    start = EncoderDecoder(config, rng).params
-
-    contestants = steps_of(EncoderDecoder, config, start, batch, 1e-4)
-    if torch:
-        from .encoder_decoder import pytorch_model
-
-        model = pytorch_model(config, start).eval()  # no dropout
-        adam = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
-
-        def theirs() -> float:
-            adam.zero_grad()
-            loss = model.loss(batch, 0.0)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            adam.step()
-            return loss.item()
-
-        contestants["PyTorch"] = theirs
-    H, D = config.hidden, config.embedding
-    steps = lengths[0].sum() * 2 + lengths[1].sum()
-    flops = 6.0 * (steps * (D + H) * 4 * H + lengths[1].sum() * (5 * H * H + H * 40))
-    return Case("training step", f"encoder-decoder {H}, batch {B}", flops, contestants, 2e-3)
-
-
-def training_step(full: bool) -> Case:
-    """Time a whole step of the character model: forward, backward, clipping, AdamW."""
-    B, T, V, D, H = 32, 128 if full else 64, 65, 128, 512
-    rng = np.random.default_rng(0)
-    ids = rng.integers(0, V, (B, T + 1))
-    inputs, targets = ids[:, :-1].copy(), ids[:, 1:].copy()
-    config = LanguageModelConfig(V, D, H)
-    start = LanguageModel(config, rng).params
-    contestants = steps_of(LanguageModel, config, start, (inputs, targets), 1e-3)
-    if torch:
-        embedding, layer, output = (
-            torch.nn.Embedding(V, D),
-            torch.nn.LSTM(D, H, batch_first=True),
-            torch.nn.Linear(H, V),
-        )
-        weights = [*embedding.parameters(), *layer.parameters(), *output.parameters()]
-        ours_in_order = [
-            start["embedding.E"],
-            start["layers.0.W_x"].T,
-            start["layers.0.W_h"].T,
-            start["layers.0.b"],
-            np.zeros_like(start["layers.0.b"]),
-            start["output.W"].T,
-            start["output.b"],
-        ]
-        with torch.no_grad():
-            for weight, array in zip(weights, ours_in_order, strict=True):
-                weight.copy_(torch.from_numpy(array))
-        adam = torch.optim.AdamW(weights, lr=1e-3, fused=True)
-        tin, tout = torch.from_numpy(inputs), torch.from_numpy(targets).reshape(-1)
-
-        def theirs() -> float:
-            adam.zero_grad()
-            hs, _ = layer(embedding(tin))
-            loss = torch.nn.functional.cross_entropy(output(hs).reshape(-1, V), tout)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(weights, 1.0)
-            adam.step()
-            return loss.item()
-
-        contestants["PyTorch"] = theirs
-    # As PyTorch counts: we leave out most of D * 4 * H, and so may pass the peak.
-    flops = 6.0 * B * T * ((D + H) * 4 * H + H * V)
-    return Case("training step", f"lstm {H}, batch {B}, window {T}", flops, contestants, 2e-3)
-
-
 def generation() -> Case:
     """Time a hundred characters, one at a time, each the likeliest next."""
     V, D, H, length = 65, 128, 512, 100
@@ -420,4 +309,7 @@ def generation() -> Case:
 
         contestants["PyTorch"] = theirs
     flops = 2.0 * length * ((D + H) * 4 * H + H * V)
-    return Case("generation", f"lstm {H}, {length} characters", flops, contestants, 0.0)
+    # Each character reads all weights but the embedding.
+    moved = 4.0 * length * ((D + H) * 4 * H + H * V)
+    sizes = f"lstm {H}, {length} characters"
+    return Case("generation", sizes, flops, contestants, moved, tolerance=0.0)

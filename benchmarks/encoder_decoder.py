@@ -1,4 +1,4 @@
-"""The attention encoder-decoder in PyTorch, for the training step in cases.py."""
+"""The attention encoder-decoder in PyTorch, for the training step in training.py."""
 
 import numpy as np
 
@@ -21,13 +21,12 @@ def pytorch_model(config, params):
             self.attention = nn.Linear(H, 2 * H, bias=False)
             self.combine = nn.Linear(3 * H, H)
             self.output = nn.Linear(H, V)
-            self.dropout = nn.Dropout(config.dropout)
 
-        def loss(self, batch, smoothing):
+        def loss(self, batch):
             source, source_lengths, target, target_lengths = map(torch.from_numpy, batch)
             inputs = torch.cat([torch.full((len(target), 1), config.bos), target[:, :-1]], dim=1)
             packed = pack_padded_sequence(
-                self.dropout(self.source(source)),
+                self.source(source),
                 source_lengths,
                 batch_first=True,
                 enforce_sorted=False,
@@ -36,14 +35,14 @@ def pytorch_model(config, params):
             memory, _ = pad_packed_sequence(memory, batch_first=True)
             h = torch.tanh(self.bridge_h(torch.cat([h[0], h[1]], dim=1)))
             c = self.bridge_c(torch.cat([c[0], c[1]], dim=1))
-            hs, _ = self.decoder(self.dropout(self.target(inputs)), (h[None], c[None]))
+            hs, _ = self.decoder(self.target(inputs), (h[None], c[None]))
             scores = self.attention(hs) @ memory.transpose(1, 2)
             past = torch.arange(memory.shape[1]) >= source_lengths[:, None]
             weights = torch.softmax(scores.masked_fill(past[:, None], -torch.inf), dim=-1)
             combined = torch.tanh(self.combine(torch.cat([weights @ memory, hs], dim=-1)))
             real = torch.arange(target.shape[1]) < target_lengths[:, None]
-            logits = self.output(self.dropout(combined)[real])
-            return nn.functional.cross_entropy(logits, target[real], label_smoothing=smoothing)
+            logits = self.output(combined[real])
+            return nn.functional.cross_entropy(logits, target[real])
 
     model = Model()
     ours = {

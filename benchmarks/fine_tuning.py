@@ -25,7 +25,8 @@ from minillm.training.fine_tuning import depths
 from minillm.training.lora import LoRA, Merging, new_additions
 from minillm.training.trained import Trained
 
-from .pytorch import in_turns, on_threads, parser, show
+from .pytorch import on_threads, parser, show
+from .race import turns
 from .sentences import packaged
 
 CLASSES, RANK, RATE = 6, 8, 1e-4
@@ -57,7 +58,7 @@ def compare(folder: str, part: str, batch, rounds: int, count: int) -> None:
     print(f"\n{count} thread(s), {part}, ids {batch[0].shape}: loss and norm differ by {gap:.0e}")
     assert gap < 1e-3, gap
     contestants = {"minillm": lambda: ours.step(batch), "PyTorch": lambda: theirs.step(batch)}
-    show(in_turns(contestants, rounds, count))
+    show(turns(contestants, 0.0, rounds, count))
 
 
 def batch_of(B: int):

@@ -1,11 +1,10 @@
-"""GPT here and in PyTorch: a training step, and writing token by token with a cache.
+"""GPT here and in PyTorch: writing token by token with a cache, and the memory of a training step.
 
-    python -m benchmarks.gpt [--threads 1 2] [--only step|write|large|memory] [--compiled]
+    python -m benchmarks.gpt [--threads 1 2] [--only write|large|memory]
 
-The same weights and batches; losses and gradients must agree before anything is timed.  A step
-is forward, backward, clipping at 1 and AdamW (PyTorch's fused one).  PyTorch runs as it is
-("eager") and, with --compiled, through torch.compile; its attention is its fused one.  All are
-timed in turn in one process, after a warm-up; the figures are medians, with the range.
+The same weights; what is written must agree before anything is timed.  PyTorch runs eagerly, with
+its fused attention.  All are timed in turn in one process, after a warm-up; the figures are
+medians, with the range.  (`python -m benchmarks --full` times the training step.)
 
 `large` writes with a model of GPT-2's smallest size (124 million random weights), and compares the
 time of a token with that of reading all weights once at the measured bandwidth of the memory.
@@ -22,10 +21,9 @@ import numpy as np
 
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.ops.linear import _matmul
-from minillm.training.plan import of_gpt
 
-from .pytorch import check, in_turns, on_threads, our_step, parser, show, tensors, their_step
-from .race import measured_peak
+from .pytorch import on_threads, our_step, parser, show, tensors, their_step
+from .race import limits, turns
 
 SIZES = {
     "small": {"layers": 4, "heads": 4, "width": 128, "context": 64, "batch": 12},
@@ -36,45 +34,16 @@ LARGE = {"layers": 12, "heads": 12, "width": 768, "context": 1024, "vocabulary":
 
 def main() -> None:
     options = parser(__doc__)
-    options.add_argument("--only", choices=("step", "write", "large", "memory"))
-    options.add_argument(
-        "--compiled", action="store_true", help="torch.compile, too: a minute each"
-    )
+    options.add_argument("--only", choices=("write", "large", "memory"))
     args = options.parse_args()
     if args.only != "memory":
         for count in on_threads(args.threads):
-            peak = measured_peak()
-            print(f"peak {peak / 1e9:.0f} GFLOP/s", flush=True)
-            if args.only in (None, "step"):
-                for name in SIZES:
-                    step(name, args.rounds, peak, args.compiled, count)
             if args.only in (None, "write"):
                 write(args.rounds, count)
             if args.only in (None, "large"):
-                large(peak)
+                large(limits(count).flops)
     if args.only in (None, "memory"):
         memory()
-
-
-def step(name: str, rounds: int, peak: float, compiled: bool, count: int) -> None:
-    """Time a training step."""
-    import torch
-
-    model, batch = model_and_batch(name)
-    theirs = tuple(map(torch.from_numpy, batch))
-    contestants = {"minillm": our_step(model, [batch])}
-    for kind in ("PyTorch eager", "PyTorch compiled")[: 1 + compiled]:
-        p = tensors(model.params)
-        loss_of = torch.compile(pytorch_loss) if "compiled" in kind else pytorch_loss
-        check(model, batch, p, lambda f=loss_of, p=p: f(p, model.config, *theirs))
-        contestants[kind] = their_step(
-            p, lambda *b, f=loss_of, p=p: f(p, model.config, *b), [theirs]
-        )
-    times = in_turns(contestants, rounds, count)
-    work = of_gpt(model.config).operations * batch[1].size
-    print(f"step {name} {SIZES[name]}: {work / 1e9:.2f} GFLOP")
-    show(times)
-    print(f"  minillm at {work / np.median(times['minillm']) / peak:.0%} of the peak", flush=True)
 
 
 def model_and_batch(name: str):
@@ -103,13 +72,13 @@ def memory_of_steps(kind: str, name: str, steps: int = 3) -> float:
     """Return the peak in MB (of a million bytes), with the optimiser's moments."""
     model, batch = model_and_batch(name)
     if kind == "minillm":
-        run = our_step(model, [batch])
+        run = our_step(model, batch)
     else:
         import torch
 
         p = tensors(model.params)
         theirs = tuple(map(torch.from_numpy, batch))
-        run = their_step(p, lambda *b: pytorch_loss(p, model.config, *b), [theirs])
+        run = their_step(p.values(), lambda: pytorch_loss(p, model.config, *theirs))
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     before = peak_resident()
     for _ in range(steps):
@@ -152,7 +121,7 @@ def write(rounds: int, count: int, tokens: int = 200) -> None:
 
     assert ours() == theirs()
     print(f"writing {tokens} tokens at batch 1, 4 layers, width 128; a token:")
-    show(in_turns({"minillm": ours, "PyTorch eager": theirs}, rounds, count), each=tokens)
+    show(turns({"minillm": ours, "PyTorch eager": theirs}, 0.0, rounds, count), each=tokens)
 
 
 def large(peak: float, tokens: int = 12, prompt: int = 512) -> None:

@@ -27,6 +27,7 @@ from minillm.training.plan import Machine
 from minillm.training.speed import matmul_peak, measured_network, memory_bandwidth
 
 from . import report
+from .results import described, machine
 
 MODELS = {  # layers, heads, width, context, vocabulary; rows
     "small": ((4, 4, 128, 128, 65), 16),
@@ -93,9 +94,7 @@ def step_of(sizes: tuple, batch: int, steps: int) -> float:
 
 def table(models: dict, args: argparse.Namespace) -> None:
     """Start the jobs, and print their measures beside the plan."""
-    for key, value in report.machine().items():
-        print(f"{key}: {value}")
-    print()
+    print(described(machine()), end="\n\n")
     command = ["-m", "benchmarks.plan", "--job", "--steps", str(args.steps)]
     command += ["--tiny"] if args.tiny else []
     measures = {}
@@ -108,12 +107,12 @@ def table(models: dict, args: argparse.Namespace) -> None:
             check=True,
         )
         measures[n] = json.loads(done.stdout)
-        machine = measures[n]["machine"] = Machine(**measures[n]["machine"])
+        each = measures[n]["machine"] = Machine(**measures[n]["machine"])
         print(
-            f"{n} ranks at once, of each: {machine.products / 1e9:.0f} GFLOP/s, "
-            f"{machine.memory / 1e9:.1f} GB/s of memory"
+            f"{n} ranks at once, of each: {each.products / 1e9:.0f} GFLOP/s, "
+            f"{each.memory / 1e9:.1f} GB/s of memory"
             + (
-                f", {machine.network / 1e9:.2f} GB/s between them, {machine.latency * 1e6:.0f} us"
+                f", {each.network / 1e9:.2f} GB/s between them, {each.latency * 1e6:.0f} us"
                 if n > 1
                 else ""
             ),

@@ -1,22 +1,26 @@
-"""The shared parts of the comparisons with PyTorch: options, weights, agreement, steps, times.
+"""The shared parts of the comparisons with PyTorch: options, weights, steps, times.
 
 A model in PyTorch is a function of its tensors, which have our names.  It does the work of the
 usual modules, and has their layout of weights: (out, in).
 """
 
 import argparse
-import itertools
 import os
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from minillm import use_kernels
 from minillm.training import AdamW, clip_global_norm
 
-from . import report
 from .race import threads
+from .results import described, machine
+
+try:
+    import torch
+except ImportError:
+    torch = None
 
 
 def parser(description: str | None, rounds: int = 9) -> argparse.ArgumentParser:
@@ -31,15 +35,11 @@ def parser(description: str | None, rounds: int = 9) -> argparse.ArgumentParser:
 
 def on_threads(counts: Sequence[int]) -> Iterator[int]:
     """Print the machine, then yield each number of threads while it is in force."""
-    for key, value in report.machine().items():
-        print(f"{key}: {value}")
+    print(described(machine()))
     for count in counts:
         with threads(count):
             print(f"\n{count} thread(s)", flush=True)
             yield count
-
-
-# --- weights and steps ----------------------------------------------------------------------
 
 
 def is_transposed(name: str) -> bool:
@@ -49,75 +49,41 @@ def is_transposed(name: str) -> bool:
 
 def tensors(params: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Copy our weights to tensors that are trained."""
-    import torch
-
     return {
         name: torch.tensor(array.T if is_transposed(name) else array).contiguous().requires_grad_()
         for name, array in params.items()
     }
 
 
-def check(model: Any, batch: Any, p: Mapping[str, Any], loss_of: Callable[[], Any]) -> None:
-    """AssertionError if our loss of a batch and theirs differ, or a gradient."""
-    loss, backward = model.loss(batch)
-    their_loss = loss_of()
-    assert abs(float(loss) - their_loss.item()) < 1e-4, (loss, their_loss)
-    their_loss.backward()
-    for name, gradient in backward().items():
-        theirs = p[name].grad.numpy()
-        gap = np.abs(gradient - (theirs.T if is_transposed(name) else theirs)).max()
-        assert gap < 1e-4, (name, gap)
-        p[name].grad = None
+def our_step(model: Any, batch: Any, kernels: str = "auto") -> Callable[[], list[float]]:
+    """Make a training step on a batch, without dropout; it returns loss and norm of the gradient."""
+    optimiser = AdamW(model.params)
 
-
-def our_step(model: Any, batches: Sequence[Any], **options: float) -> Callable[[], None]:
-    """Make a step on the next of the batches, again and again: with dropout, if there is any."""
-    optimiser, rng = AdamW(model.params, weight_decay=0.1, **options), np.random.default_rng(0)
-    following = itertools.cycle(batches)
-
-    def run() -> None:
-        _, backward = model.loss(next(following), rng)
-        gradients = backward()
-        clip_global_norm(gradients, 1.0)
-        optimiser.step(gradients, 1e-4)
+    def run() -> list[float]:
+        with use_kernels(kernels):
+            loss, backward = model.loss(batch)
+            gradients = backward()
+            norm = clip_global_norm(gradients, 1.0)
+            optimiser.step(gradients, 1e-4)
+        return [float(loss), norm]
 
     return run
 
 
-def their_step(
-    p: Mapping[str, Any], loss_of: Callable[..., Any], batches: Sequence[tuple]
-) -> Callable[[], None]:
+def their_step(parameters: Iterable[Any], loss_of: Callable[[], Any]) -> Callable[[], list[float]]:
     """Make the same step in PyTorch, with its fused AdamW."""
-    import torch
+    parameters = list(parameters)
+    optimiser = torch.optim.AdamW(parameters, lr=1e-4, fused=True)
 
-    optimiser = torch.optim.AdamW(p.values(), lr=1e-4, weight_decay=0.1, fused=True)
-    following = itertools.cycle(batches)
-
-    def run() -> None:
+    def run() -> list[float]:
         optimiser.zero_grad(set_to_none=True)
-        loss_of(*next(following)).backward()
-        torch.nn.utils.clip_grad_norm_(p.values(), 1.0)
+        loss = loss_of()
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
+        return [loss.item(), float(norm)]
 
     return run
-
-
-# --- times -----------------------------------------------------------------------------------
-
-
-def in_turns(contestants: Mapping[str, Callable], rounds: int, count: int) -> dict[str, list]:
-    """Return the seconds of each contestant; each warms up before its turn (see race.py)."""
-    times: dict[str, list[float]] = {name: [] for name in contestants}
-    for round in range(rounds + 1):
-        for name, run in contestants.items():
-            if count > 1:
-                time.sleep(0.1)
-            run()
-            start = time.perf_counter()
-            run()
-            if round > 0:
-                times[name].append(time.perf_counter() - start)
-    return times
 
 
 def show(times: Mapping[str, Sequence[float]], each: int = 1) -> None:

@@ -1,89 +1,239 @@
-"""The timing of a case: the contestants run in turns, after their results have agreed."""
+"""Time contestants in turns, after their results have agreed; and `race`, for kernels of your own."""
 
+import copy
+import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
-from .cases import Case, torch, twins
+import minillm
+from minillm.errors import InputError
+from minillm.ops.linear import _matmul
+from minillm.training.speed import memory_bandwidth
 
+from . import report as reports
+from .results import Cell, Limits, Results, machine, new_file
+
+ROUNDS = 5  # at least: with fewer, no difference between two files can be told from chance
+MOST_ROUNDS = 50
 WAKING = 0.03  # seconds of runs that are not timed
+TURN = 1e-3  # seconds: what is faster is called several times in a turn
+LONGEST = 0.25  # seconds: a contestant that takes longer is not run at larger sizes
+
+
+@dataclass
+class Case:
+    """The same work for every contestant: functions by name, each of which does it once."""
+
+    kind: str
+    sizes: str
+    flops: float
+    contestants: Mapping[str, Callable[[], Any]]
+    bytes: float = 0.0  # moved at least: each array once
+    tolerance: float = 1e-4  # of the largest number
+    compared: Callable[[Any], Any] = lambda results: results  # the part that agrees
+    size: float | None = None
+
+
+def race(
+    contestants: Mapping[str, Callable[..., Any]],
+    sizes: Sequence[float],
+    arguments: Callable[[Any], Any],
+    flops: Callable[[Any], float] | None = None,
+    bytes: Callable[[Any], float] | None = None,
+    *,
+    name: str = "race",
+    tolerance: float = 1e-4,
+    thread_count: int = 1,
+    seconds: float = 1.0,
+    report: str | Path | None = None,
+) -> Results:
+    """Time functions of the same arguments in turns, at several sizes.
+
+    At each size n, every contestant gets a copy of ``arguments(n)``, and must return what the first
+    one returns, up to ``tolerance`` times the largest number.  ``flops(n)`` and ``bytes(n)`` count
+    the operations and the bytes of the arrays (each once): with them, the figures are also shares
+    of what the machine can do.  A contestant that takes longer than 0.25 s is left out at larger
+    sizes.  ``seconds`` is the time for a size.
+
+    report is a file, .html or .png: the times against the sizes, the roofline, and (in HTML) the
+    table.  The figures are kept beside it, in a new .jsonl file each time; `python -m benchmarks
+    compare` takes two of them.  ``print(report.listing(results))`` prints the table.
+
+    InputError where results disagree, or an argument is not as expected.
+    """
+    if len(contestants) < 2 or not all(map(callable, contestants.values())):
+        raise InputError(f"{name}: contestants: expected two functions or more by their names")
+    if len(sizes) == 0:
+        raise InputError(f"{name}: sizes: expected one or more, found none")
+    path = None if report is None else reports.checked(Path(report))
+    running = dict(contestants)
+    with threads(thread_count):
+        results = Results(machine())
+        results.add(limits(thread_count))
+        for size in sizes:
+            given = arguments(size)
+            given = given if isinstance(given, tuple) else (given,)
+            case = Case(
+                name,
+                str(size),
+                float(flops(size)) if flops else 0.0,
+                {key: partial(run, *copy.deepcopy(given)) for key, run in running.items()},
+                float(bytes(size)) if bytes else 0.0,
+                tolerance,
+                size=size,
+            )
+            cell = timed(case, thread_count, seconds)
+            results.add(cell)
+            running = {key: run for key, run in running.items() if cell.median(key) <= LONGEST}
+            if not running:
+                break
+    if path is not None:
+        with new_file(path.parent, f"{path.stem}-") as file:
+            results.write_to(file)
+        reports.save(results, path)
+    return results
+
+
+# --- timing ---------------------------------------------------------------------------------
 
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Run all contestants on `count` threads: those of BLAS, of our OpenMP, and of PyTorch."""
+    """Run all contestants on `count` threads: those of BLAS, of our kernels, and of PyTorch.
+
+    InputError without threadpoolctl, which sets those of BLAS.
+    """
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        raise InputError("benchmarks need the package threadpoolctl") from None
+    torch = sys.modules.get("torch")
     before = torch.get_num_threads() if torch else 1
-    with threadpool_limits(count):
+    ours = minillm.use_threads(count) if hasattr(minillm, "use_threads") else nullcontext()
+    with threadpool_limits(count), ours:
         if torch:
             torch.set_num_threads(count)
-        yield
-    if torch:
-        torch.set_num_threads(before)
+        try:
+            yield
+        finally:
+            if torch:
+                torch.set_num_threads(before)
 
 
-def race(case: Case, seconds: float, rounds: int, pause: float) -> dict[str, list[float]]:
-    """Return the seconds of each turn of each contestant; at least `rounds` turns each.
-
-    pause: seconds without work before a turn, in which the threads of the contestant before,
-    which wait for more work in a busy loop, go to sleep.  Some runs that are not timed follow, so
-    that the contestant's own threads wake up and get a core each, as in training.
-    """
+def timed(case: Case, count: int, seconds: float, rounds: int = ROUNDS) -> Cell:
+    """Check that all contestants agree, and return their times on `count` threads."""
+    print(f"{count}: {case.kind} ({case.sizes})", file=sys.stderr, flush=True)
     results = {name: case.compared(run()) for name, run in case.contestants.items()}
-    check_agreement(case, results)
+    check_agreement(f"{case.kind} ({case.sizes})", results, case.tolerance)
     del results
-    times: dict[str, list[float]] = {name: [] for name in case.contestants}
+    times = turns(case.contestants, seconds, rounds, count)
+    return Cell(count, case.kind, case.sizes, case.flops, case.bytes, times, case.size)
+
+
+def turns(
+    contestants: Mapping[str, Callable[[], object]],
+    seconds: float,
+    rounds: int = ROUNDS,
+    count: int = 1,
+) -> dict[str, list[float]]:
+    """Return the seconds of each turn of each contestant: at least `rounds` turns each.
+
+    They run on `count` threads, in every second round in the opposite order.  What is faster than a
+    millisecond is called as often as fits into one, and the mean is taken.
+    """
+    calls = {name: max(1, int(TURN / time_once(run))) for name, run in contestants.items()}
+    times: dict[str, list[float]] = {name: [] for name in contestants}
+    pause = 0.1 if count > 1 else 0.0  # a contestant's threads must not disturb the next one
     start = time.perf_counter()
-    while len(times["NumPy"]) < rounds or (
-        time.perf_counter() - start < seconds and len(times["NumPy"]) < 50
-    ):
-        for name, run in case.contestants.items():
-            times[name].append(time_once(run, pause))
+    for number in range(max(rounds, MOST_ROUNDS)):
+        if number >= rounds and time.perf_counter() - start >= seconds:
+            break
+        for name in list(contestants)[:: -1 if number % 2 else 1]:
+            times[name].append(time_once(contestants[name], pause, calls[name]))
     return times
 
 
-def time_once(run: Callable[[], object], pause: float) -> float:
+def time_once(run: Callable[[], object], pause: float = 0.0, calls: int = 1) -> float:
+    """Return the seconds of a call.
+
+    pause: seconds without work before, in which the threads of the contestant before, which wait
+    for more work in a busy loop, go to sleep.  Some calls that are not timed follow, so that the
+    contestant's own threads wake up and get a core each, as in training.
+    """
     if pause:
         time.sleep(pause)
         start = time.perf_counter()
         while time.perf_counter() - start < WAKING:
             run()
     start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
+    for _ in range(calls):
+        run()
+    return max(time.perf_counter() - start, 1e-9) / calls
 
 
-def check_agreement(case: Case, results: dict[str, object]) -> None:
-    """AssertionError unless all results are those of NumPy."""
-    expected = results["NumPy"]
-    for name, result in results.items():
-        pairs = zip(
-            expected if isinstance(expected, list) else [expected],
-            result if isinstance(result, list) else [result],
-            strict=True,
-        )
-        for theirs, ours in pairs:
-            gap = np.abs(np.asarray(ours, float) - theirs).max()
-            if not gap <= case.tolerance * max(1.0, np.abs(theirs).max()):
-                raise AssertionError(
-                    f"{case.kind} ({case.sizes}): {name} and NumPy differ by {gap:.2e}"
+def check_agreement(where: str, results: Mapping[str, object], tolerance: float) -> None:
+    """InputError unless all results are those of the first contestant."""
+    (first, expected), *others = ((name, _arrays(result)) for name, result in results.items())
+    for name, found in others:
+        if _forms(found) != _forms(expected):
+            raise InputError(
+                f"{where}: {name} and {first} disagree: expected {_forms(expected)}, "
+                f"found {_forms(found)}"
+            )
+        for theirs, ours in zip(expected, found, strict=True):
+            gap, largest = _gap(ours, theirs)
+            if not gap <= tolerance * largest:
+                raise InputError(
+                    f"{where}: {name} and {first} disagree: expected a difference of at most "
+                    f"{tolerance:g} times the largest number, {largest:.3g}; found {gap:.3g}"
                 )
 
 
-def measured_peak(seconds: float = 1.0) -> float:
-    """Return the operations per second of the fastest matrix product of any contestant."""
+def _arrays(result: object) -> list[np.ndarray]:
+    if isinstance(result, (tuple, list)):
+        return [array for part in result for array in _arrays(part)]
+    return [np.asarray(result)]
+
+
+def _forms(arrays: Sequence[np.ndarray]) -> str:
+    """Return shapes and types; a number may be one of Python's."""
+    return ", ".join(f"{a.dtype.name} {a.shape}" if a.ndim else "a number" for a in arrays)
+
+
+def _gap(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float]:
+    """Return the largest difference, and the largest finite number of ``theirs``.
+
+    Infinities of the same sign, and NaN at the same places, are no difference.
+    """
+    ours, theirs = ours.astype(float), theirs.astype(float)
+    same = (ours == theirs) | (np.isnan(ours) & np.isnan(theirs))
+    gap = np.abs(np.subtract(ours, theirs, where=~same, out=np.zeros_like(theirs)))
+    largest = np.abs(theirs[np.isfinite(theirs)]).max(initial=0.0)
+    return float(gap.max(initial=0.0)), float(largest)
+
+
+def limits(count: int, seconds: float = 1.0) -> Limits:
+    """Measure the operations and the bytes per second of `count` threads that are in force.
+
+    The operations are those of the fastest matrix product of NumPy, of our kernels, and of
+    PyTorch, if it is loaded.
+    """
     rng = np.random.default_rng(0)
-    best = 0.0
+    torch, best = sys.modules.get("torch"), 0.0
     for size in (384, 768):
         a, b = rng.standard_normal((2, size, size), np.float32)
-        runs = twins(lambda kernels, a=a, b=b: kernels.matmul(a, b))
+        runs = [partial(np.matmul, a, b), partial(_matmul, a, b)]
         if torch:
-            ta, tb = torch.from_numpy(a), torch.from_numpy(b)
-            runs["PyTorch"] = lambda ta=ta, tb=tb: ta @ tb
-        for run in runs.values():
+            runs.append(partial(torch.matmul, torch.from_numpy(a), torch.from_numpy(b)))
+        for run in runs:
             start = time.perf_counter()
             while time.perf_counter() - start < seconds / 6:
-                best = max(best, 2.0 * size**3 / time_once(run, 0))
-    return best
+                best = max(best, 2.0 * size**3 / time_once(run))
+    return Limits(count, best, memory_bandwidth(seconds / 3))

@@ -23,7 +23,8 @@ from minillm.cli import main as command
 from minillm.data import builtin_corpus
 from minillm.formats.bert import import_bert
 
-from .pytorch import in_turns, on_threads, parser, show
+from .pytorch import on_threads, parser, show
+from .race import turns
 
 ROWS = 32  # sentences that transformers reads together
 
@@ -54,7 +55,7 @@ def main() -> None:
 
 def compare(ours, theirs, rounds: int, count: int) -> None:
     """Time both, and print milliseconds and ratios."""
-    show(in_turns({"minillm": ours, "transformers": theirs}, rounds, count))
+    show(turns({"minillm": ours, "transformers": theirs}, 0.0, rounds, count))
 
 
 def packaged() -> str:

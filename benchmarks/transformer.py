@@ -1,13 +1,11 @@
-"""The Transformer that translates, here and in PyTorch: a training step, and translating.
+"""Translating with the Transformer, here and in PyTorch.
 
-    python -m benchmarks.transformer [--threads 1 2] [--only step|translate] [--sizes small big]
-    python -m benchmarks.transformer --only translate --run runs/multi30k --sentences english.txt
+    python -m benchmarks.transformer [--threads 1 2] [--sizes small big]
+    python -m benchmarks.transformer --run runs/multi30k --sentences english.txt
 
-The same weights and the same batches.  A step is forward, backward, clipping at 1 and AdamW
-(PyTorch's fused one), with dropout and label smoothing; without these two, losses and gradients
-must agree before anything is timed.  PyTorch runs eagerly, with its fused attention; its output
-layer, too, sees no padding.  The sentences are random ids as long as captions are, in batches of
-similar length, as `minillm train transformer` has them.
+The same weights and the same batches; outputs must agree before anything is timed.  PyTorch runs
+eagerly, with its fused attention.  The sentences are random ids as long as captions are, in batches
+of similar length.  (`python -m benchmarks --full` times the training step.)
 
 Translating is greedy, or beam search: in PyTorch a plain loop, which keeps the keys and values of
 the source and of all tokens before, and goes on until all sources of a batch are done.  A model of
@@ -28,22 +26,20 @@ from minillm.decoding.beam import beam_search
 from minillm.layers.positions import sinusoids
 from minillm.models.transformer import Transformer, TransformerConfig
 
-from .pytorch import check, in_turns, on_threads, our_step, parser, show, tensors, their_step
+from .pytorch import on_threads, parser, show, tensors
+from .race import turns
 
 SIZES = {
     "small": {"layers": 4, "heads": 4, "width": 128, "feed_forward": 512},
     "big": {"layers": 4, "heads": 4, "width": 256, "feed_forward": 1024},
 }
 VOCABULARY = 8000
-BATCH = 128  # sentences of a training step
-BATCHES = 3  # steps of a turn
 TOGETHER = 64  # sentences translated at a time
 LIMIT = 16  # tokens that a model of random weights writes
 
 
 def main() -> None:
     options = parser(__doc__, rounds=7)
-    options.add_argument("--only", choices=("step", "translate"))
     options.add_argument("--sizes", choices=SIZES, nargs="+", default=list(SIZES))
     options.add_argument("--beams", type=int, nargs="+", default=[1, 5])
     options.add_argument("--run", metavar="DIR", help="translate with a trained model")
@@ -58,12 +54,9 @@ def main() -> None:
             continue
         for name in args.sizes:
             print(f"{name} {SIZES[name]}, vocabulary {VOCABULARY}")
-            if args.only in (None, "step"):
-                step(name, args.rounds, count)
-            if args.only in (None, "translate"):
-                model = fresh(name, shared=False, tied=False)
-                model.params["output.b"][model.config.eos] = -100  # never
-                translate(model, sources(), LIMIT, args.beams, args.rounds, count)
+            model = fresh(name, shared=False, tied=False)
+            model.params["output.b"][model.config.eos] = -100  # never
+            translate(model, sources(), LIMIT, args.beams, args.rounds, count)
 
 
 def fresh(name: str, **options: bool):
@@ -81,32 +74,6 @@ def random_sentences(count: int):
     sources = Sequences(rng.integers(0, VOCABULARY, n) for n in lengths)
     targets = Sequences([*rng.integers(0, VOCABULARY, n), VOCABULARY] for n in longer)
     return sources, targets
-
-
-# --- a training step ------------------------------------------------------------------------
-
-
-def step(name: str, rounds: int, count: int) -> None:
-    """Time a training step."""
-    import torch
-
-    model = fresh(name, shared=True)
-    minibatches = Minibatches(random_sentences(29_000), BATCH, seed=0)
-    batches = [minibatches.next() for _ in range(BATCHES)]
-    theirs = [tuple(map(torch.from_numpy, batch)) for batch in batches]
-    config = replace(model.config, dropout=0.0, label_smoothing=0.0)
-    plain, p = Transformer(config, params=model.params), tensors(model.params)
-    check(plain, batches[0], p, lambda: PyTorch(config, p).loss(*theirs[0]))
-    one_of_ours = our_step(model, batches, beta2=0.98)
-    one_of_theirs = their_step(p, PyTorch(model.config, p).loss, theirs)
-    contestants = {
-        "minillm": lambda: [one_of_ours() for _ in batches],
-        "PyTorch eager": lambda: [one_of_theirs() for _ in batches],
-    }
-    places = sum(batch[0].size + batch[2].size for batch in batches)
-    padding = 1 - sum(batch[1].sum() + batch[3].sum() for batch in batches) / places
-    print(f"step, {BATCH} pairs, {places / BATCHES / BATCH:.0f} tokens each, {padding:.0%} padding")
-    show(in_turns(contestants, rounds, count), each=BATCHES)
 
 
 # --- translating ----------------------------------------------------------------------------
@@ -148,7 +115,7 @@ def translate(model, batches, limit: int, beams, rounds: int, count: int) -> Non
         same = np.mean([one == other for one, other in pairs])
         assert same > 0.95, f"only {same:.0%} of the outputs are the same"  # some are near ties
         written = np.mean([len(ids) for ids, _ in pairs])
-        times = in_turns({"minillm": ours, "PyTorch eager": pytorch}, rounds, count)
+        times = turns({"minillm": ours, "PyTorch eager": pytorch}, 0.0, rounds, count)
         medians = [sentences / np.median(seconds) for seconds in times.values()]
         print(
             f"beam {beam}: {sentences} sentences, {written:.0f} tokens written each, "

@@ -1,0 +1,123 @@
+"""Two files of results: what has changed, whether it is real, and whether it is the code.
+
+For each case there is the ratio of the medians, B / A, with an interval by the bootstrap: rounds
+are drawn again, with all contestants of a round together.  A contestant is better or worse if
+
+1. the interval does not contain 1, and the ratio is away from 1 by 3 % or more.  A process keeps its
+   places in memory until it ends, and two processes with the same code may differ by so much;
+2. the same is true of its times in units of the first contestant's (NumPy) in the same rounds.  A
+   machine that is slower today slows down both, and the ratio of the two stays.
+
+The intervals have 99 %, because a file has dozens of cells.  On two machines, times say nothing
+about the code: there the ratios are those of the times in units of the shortest possible (the
+roofline of each machine), and the second condition is left out.
+
+Source: Efron and Tibshirani (1993), "An introduction to the bootstrap", chapter 13 (percentiles).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .report import aligned
+from .race import ROUNDS
+from .results import FINGERPRINT, VERSIONS, Cell, Results, described
+
+RESAMPLES = 2000
+OUTSIDE = 0.005  # the part of the resamples on either side of the interval
+SMALLEST = 0.03  # difference that counts
+
+
+class Verdict(NamedTuple):
+    """The ratio B / A with its interval; below 1, B is better."""
+
+    ratio: float
+    low: float
+    high: float
+    word: str
+
+
+def verdict(a: Cell, b: Cell, name: str, units: tuple[float, float] | None = None) -> Verdict:
+    """Compare a contestant in two cells.
+
+    units are the shortest possible times on two machines; None: both cells are of one machine.
+    """
+    control = next(iter(a.seconds))
+    rng = np.random.default_rng(0)
+    columns = [np.array([cell.seconds[name], cell.seconds[control]]).T for cell in (a, b)]
+    pairs = [np.stack([times[:, 0], times[:, 0] / times[:, 1]], axis=1) for times in columns]
+    if units is not None:
+        pairs = [times / unit for times, unit in zip(pairs, units, strict=True)]
+    ratio, paired = np.median(pairs[1], axis=0) / np.median(pairs[0], axis=0)
+    drawn = _medians(pairs[1], rng) / _medians(pairs[0], rng)  # (resamples, 2)
+    low, high = np.quantile(drawn, [OUTSIDE, 1 - OUTSIDE], axis=0)
+    word = "no difference"
+    beyond = ((low > 1) | (high < 1)) & (np.abs(np.array([ratio, paired]) - 1) >= SMALLEST)
+    if min(map(len, pairs)) < ROUNDS:
+        word = "too few rounds"
+    elif beyond[0]:
+        if units is None and not (beyond[1] and (paired > 1) == (ratio > 1)):
+            word = f"no difference: {control} changed, too"
+        else:
+            word = "worse" if ratio > 1 else "better"
+    return Verdict(float(ratio), float(low[0]), float(high[0]), word)
+
+
+def _medians(rounds: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return medians of rounds drawn with replacement: (rounds, k) -> (resamples, k)."""
+    drawn = rng.integers(0, len(rounds), (RESAMPLES, len(rounds)))
+    return np.median(rounds[drawn], axis=1)
+
+
+def compare(a: Results, b: Results) -> str:
+    """Return a table of all cells that both have."""
+    same = all(a.machine[key] == b.machine[key] for key in FINGERPRINT)
+    lines = [f"A: {described(a.machine)}", f"B: {described(b.machine)}", ""]
+    for threads in sorted(a.limits.keys() & b.limits.keys()):
+        before, after = a.limits[threads], b.limits[threads]
+        lines.append(
+            f"limits on {threads} thread{'s' * (threads > 1)}: {before.flops / 1e9:.0f} and "
+            f"{after.flops / 1e9:.0f} GFLOP/s, {before.bytes / 1e9:.1f} and "
+            f"{after.bytes / 1e9:.1f} GB/s"
+        )
+    if same:
+        changed = [key for key in VERSIONS if a.machine[key] != b.machine[key]]
+        lines.append(
+            "One machine: times are compared (ms; B / A below 1: B is faster)."
+            + "".join(f"\n{key}: {a.machine[key]} and {b.machine[key]}" for key in changed)
+        )
+    else:
+        lines.append(
+            "Two machines: shares of the limit are compared (B / A below 1: B is nearer to it)."
+        )
+    rows, words = [], []
+    after = {cell.key: cell for cell in b.cells}
+    pairs = [(cell, after[cell.key]) for cell in a.cells if cell.key in after]
+    for old, new in pairs:
+        shortest = a.limits[old.threads].seconds(old), b.limits[new.threads].seconds(new)
+        if not same and not min(shortest) > 0:
+            continue  # its work is not counted
+        for name in _compared(old, new):
+            found = verdict(old, new, name, None if same else shortest)
+            shown = (
+                [f"{1e3 * cell.median(name):.3g}" for cell in (old, new)]
+                if same
+                else [f"{s / c.median(name):.0%}" for s, c in zip(shortest, (old, new), strict=True)]
+            )
+            interval = f"({found.low:.2f} to {found.high:.2f})"
+            place = [str(old.threads), old.kind, old.sizes, name]
+            rows.append([*place, *shown, f"{found.ratio:.2f}", interval, found.word])
+            words.append(found.word.partition(":")[0])
+    head = ["threads", "case", "sizes", "", "A", "B", "B / A", "99 %", "verdict"]
+    lines += ["", aligned([head, *rows], left=(1, 2, 3, 8)), ""]
+    counts = ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(sorted(words)))
+    only = [len({cell.key for cell in r.cells}) - len(pairs) for r in (a, b)]
+    lines.append(f"{len(words)} compared: {counts or 'nothing in common'}.")
+    lines += [f"{n} cells are in {x} alone." for n, x in zip(only, "AB", strict=True) if n]
+    return "\n".join(lines)
+
+
+def _compared(a: Cell, b: Cell) -> list[str]:
+    """Return the contestants in both, without the first one and PyTorch, which are not ours."""
+    names = list(a.seconds)
+    return [n for n in names[1:] if n in b.seconds and names[0] in b.seconds and n != "PyTorch"]

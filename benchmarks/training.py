@@ -1,0 +1,226 @@
+"""Training steps of the models: forward, backward, clipping at 1 and AdamW, of one batch.
+
+All contestants begin with the same weights.  Neither side drops anything or smooths labels, so
+that the losses and the norms of the gradients must agree.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from minillm import kernels_info, use_kernels
+from minillm.data import Minibatches
+from minillm.data.masking import Masking
+from minillm.data.passages import framed
+from minillm.models.bert import BERT, BERTConfig
+from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
+from minillm.models.language_model import LanguageModel, LanguageModelConfig
+from minillm.models.word2vec import Word2Vec, Word2VecConfig
+from minillm.training.plan import of_gpt
+
+from . import bert, encoder_decoder, gpt, transformer
+from .pytorch import our_step, tensors, their_step, torch
+from .race import Case
+
+BERTS = {
+    "small": {"layers": 4, "heads": 4, "width": 128, "context": 128, "batch": 8},
+    "big": {"layers": 6, "heads": 6, "width": 384, "context": 128, "batch": 16},
+}
+
+# A model of PyTorch with our weights: what is trained, and the loss of the batch.
+Peer = tuple[Iterable[Any], Callable[[], Any]]
+
+
+def training_steps(full: bool, compiled: bool) -> Iterator[Case]:
+    """Yield the steps of all models, or those of some small ones."""
+    yield lstm_step(128 if full else 64)
+    yield encoder_decoder_step()
+    yield gpt_step("small", compiled)
+    if full:
+        yield gpt_step("big", compiled)
+        for size in BERTS:
+            yield bert_step(size)
+        for size in transformer.SIZES:
+            yield transformer_step(size)
+        yield word2vec_step()
+
+
+def step(
+    sizes: str,
+    model: Any,
+    batch: Any,
+    flops: float,
+    peer: Callable[[Mapping[str, np.ndarray]], Peer],
+    compiled: bool = False,
+) -> Case:
+    """Make the case of a model: a copy for each twin, and its peer of PyTorch."""
+
+    def twin(kernels: str) -> Callable[[], list[float]]:
+        params = {name: array.copy() for name, array in model.params.items()}
+        return our_step(type(model)(model.config, params=params), batch, kernels)
+
+    contestants = {"NumPy": twin("numpy"), "Cython": twin("cython")}
+    if torch:
+        contestants["PyTorch"] = their_step(*peer(model.params))
+        if compiled:
+            parameters, loss_of = peer(model.params)
+            contestants["compiled"] = their_step(parameters, torch.compile(loss_of))
+    # Weights are read forward and backward, gradients written; Adam reads four arrays, writes three.
+    moved = 10.0 * sum(array.nbytes for array in model.params.values())
+    return Case("training step", sizes, flops, contestants, moved, tolerance=1e-3)
+
+
+def tensors_of(batch: Iterable[np.ndarray]) -> list[Any]:
+    return [torch.from_numpy(array) for array in batch]
+
+
+def lstm_step(T: int) -> Case:
+    """Make a step of the character model."""
+    B, V, D, H = 32, 65, 128, 512
+    rng = np.random.default_rng(0)
+    ids = rng.integers(0, V, (B, T + 1))
+    inputs, targets = ids[:, :-1].copy(), ids[:, 1:].copy()
+
+    def peer(start: Mapping[str, np.ndarray]) -> Peer:
+        embedding, layer, output = (
+            torch.nn.Embedding(V, D),
+            torch.nn.LSTM(D, H, batch_first=True),
+            torch.nn.Linear(H, V),
+        )
+        weights = [*embedding.parameters(), *layer.parameters(), *output.parameters()]
+        ours_in_order = [
+            start["embedding.E"],
+            start["layers.0.W_x"].T,
+            start["layers.0.W_h"].T,
+            start["layers.0.b"],
+            np.zeros_like(start["layers.0.b"]),
+            start["output.W"].T,
+            start["output.b"],
+        ]
+        with torch.no_grad():
+            for weight, array in zip(weights, ours_in_order, strict=True):
+                weight.copy_(torch.from_numpy(array))
+        tin, tout = torch.from_numpy(inputs), torch.from_numpy(targets).reshape(-1)
+        # One bias here, two there: the gradient of the second is no part of the norm.
+        layer.bias_hh_l0.requires_grad_(False)
+        trained = [weight for weight in weights if weight.requires_grad]
+
+        def loss() -> Any:
+            hs, _ = layer(embedding(tin))
+            return torch.nn.functional.cross_entropy(output(hs).reshape(-1, V), tout)
+
+        return trained, loss
+
+    model = LanguageModel(LanguageModelConfig(V, D, H), rng)
+    # As PyTorch counts: we leave out most of D * 4 * H, and so may pass the peak.
+    flops = 6.0 * B * T * ((D + H) * 4 * H + H * V)
+    return step(f"lstm {H}, {B} x {T}", model, (inputs, targets), flops, peer)
+
+
+def encoder_decoder_step() -> Case:
+    """Make a step of the encoder-decoder on words of CMUdict's lengths."""
+    rng = np.random.default_rng(0)
+    B, S, T = 128, 8, 7
+    config = EncoderDecoderConfig(27, 39, attention="general")
+    lengths = rng.integers(3, S + 1, B), rng.integers(3, T + 1, B)
+    source, target = rng.integers(0, 27, (B, S)), rng.integers(0, 39, (B, T))
+    lengths[0][0], lengths[1][0] = S, T
+    batch = source, lengths[0], target, lengths[1]
+
+    def peer(start: Mapping[str, np.ndarray]) -> Peer:
+        model = encoder_decoder.pytorch_model(config, start)
+        trained = [p for name, p in model.named_parameters() if "bias_hh" not in name]
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_("bias_hh" not in name)  # as in lstm_step
+        return trained, lambda: model.loss(batch)
+
+    H, D = config.hidden, config.embedding
+    steps = lengths[0].sum() * 2 + lengths[1].sum()
+    flops = 6.0 * (steps * (D + H) * 4 * H + lengths[1].sum() * (5 * H * H + H * 40))
+    model = EncoderDecoder(config, rng)
+    return step(f"encoder-decoder {H}, {B} pairs", model, batch, flops, peer)
+
+
+def gpt_step(size: str, compiled: bool) -> Case:
+    """Make a step of a GPT of one of the sizes."""
+    model, batch = gpt.model_and_batch(size)
+
+    def peer(start: Mapping[str, np.ndarray]) -> Peer:
+        p, theirs = tensors(start), tensors_of(batch)
+        return p.values(), lambda: gpt.pytorch_loss(p, model.config, *theirs)
+
+    c, (B, T) = model.config, batch[0].shape
+    flops = of_gpt(c).operations * B * T
+    return step(f"gpt {c.layers} x {c.width}, {B} x {T}", model, batch, flops, peer, compiled)
+
+
+def bert_step(size: str) -> Case:
+    """Make a step of a BERT of one of the sizes, on masked passages as long as the context."""
+    sizes: dict[str, Any] = dict(BERTS[size])
+    B, V = sizes.pop("batch"), 4000
+    config = BERTConfig(vocabulary=V, **sizes)
+    rng = np.random.default_rng(0)
+    L, D, T = config.layers, config.width, config.context
+    separators = 0, 1  # [CLS] and [SEP]; 2 is [MASK]
+    texts = framed([[rng.integers(3, V, T - 2)] for _ in range(B)], *separators)
+    batch = Masking(2, np.arange(V) > 2).hide(texts, rng)
+
+    def peer(start: Mapping[str, np.ndarray]) -> Peer:
+        p, places = tensors(start), np.flatnonzero(batch.places)
+        theirs = tensors_of((batch.ids, batch.segments, batch.targets, places))
+        return p.values(), lambda: bert.pytorch_loss(p, config, *theirs)
+
+    # Each token meets the matrices of all layers and attends to T; masked ones meet the output.
+    flops = 6.0 * (B * T * L * (12 * D * D + 2 * T * D) + len(batch.targets) * (D * D + V * D))
+    return step(f"bert {L} x {D}, {B} x {T}", BERT(config, rng), batch, flops, peer)
+
+
+def transformer_step(size: str) -> Case:
+    """Make a step of a Transformer of one of the sizes, on pairs as long as captions are."""
+    model, pairs = transformer.fresh(size, shared=True), 128
+    batch = Minibatches(transformer.random_sentences(29_000), pairs, seed=0).next()
+
+    def peer(start: Mapping[str, np.ndarray]) -> Peer:
+        p, theirs = tensors(start), tensors_of(batch)
+        config = replace(model.config, dropout=0.0, label_smoothing=0.0)
+        return p.values(), lambda: transformer.PyTorch(config, p).loss(*theirs)
+
+    c, S, T = model.config, batch[0].size, batch[2].size  # tokens, with the padding
+    L, D, F = c.layers, c.width, c.feed_forward
+    # The decoder also has the queries and outputs of the cross-attention, and the encoder's tokens
+    # its keys and values.  Attention itself is left out: sentences are short.
+    matrices = S * L * (6 * D * D + 2 * D * F) + T * L * (6 * D * D + 2 * D * F)
+    flops = 6.0 * (matrices + batch[3].sum() * D * (c.target_vocabulary + 1))
+    return step(f"transformer {L} x {D}, {pairs} pairs", model, batch, flops, peer)
+
+
+def word2vec_step() -> Case:
+    """Make the learning of skip-gram with negative samples from 30 sentences, once.
+
+    On several threads the Cython twin takes steps at the same time, and so differs a little.
+    """
+    rng = np.random.default_rng(0)
+    config = Word2VecConfig(2000, subsample=0.0)
+    ids = (config.vocabulary ** rng.random(600)).astype(np.int32)
+    starts, rates = np.arange(0, 601, 20), np.full(30, 0.025)
+    counts = np.bincount(ids, minlength=config.vocabulary) + 1
+
+    def twin(kernels: str) -> Callable[[], list[float]]:
+        model = Word2Vec(config, counts, np.random.default_rng(0))
+
+        def run() -> list[float]:
+            with use_kernels(kernels):
+                count = kernels_info()["threads"]
+                loss, predictions = model.learn(ids, starts, rates, threads=count)
+            return [loss / predictions, float(predictions)]
+
+        return run
+
+    contestants = {"NumPy": twin("numpy"), "Cython": twin("cython")}
+    predictions = twin("cython")()[1]
+    rows = 1 + config.negative
+    flops = 6.0 * predictions * rows * config.dimension  # scores, and two gradients
+    sizes = f"word2vec {config.dimension}, {len(ids)} words"
+    return Case("training step", sizes, flops, contestants, tolerance=0.02)

@@ -1,0 +1,21 @@
+"""The race of the distances, from its kept figures: times against sizes, and the roofline."""
+
+import sys
+from pathlib import Path
+
+import matplotlib as mpl
+from plotting import COLOURS, new_figure, save
+
+DOCS = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(DOCS.parent))
+
+from benchmarks import report  # noqa: E402  (the line above says where it is)
+from benchmarks.results import load  # noqa: E402
+
+mpl.rcParams["axes.prop_cycle"] = mpl.cycler(color=[*COLOURS, "#000000"])
+results = load(DOCS / "outputs/own-kernel.jsonl")
+figure, (times, roofline) = new_figure(height=8.4, nrows=2)
+report.draw_times(times, results.cells)
+report.draw_roofline(roofline, results.cells, results.limits[1])
+roofline.legend().remove()
+save(figure, __file__)
