@@ -3,10 +3,10 @@
 For each case there is the ratio of the medians, B / A, with an interval by the bootstrap: rounds
 are drawn again, with all contestants of a round together.  A contestant is better or worse if
 
-1. the interval does not contain 1, and the ratio is away from 1 by 3 % or more.  A process keeps its
-   places in memory until it ends, and two processes with the same code may differ by so much;
+1. the interval does not contain 1, and the ratio differs from 1 by 3 % or more.  A process keeps
+   its places in memory until it ends, and two processes with the same code may differ by so much;
 2. the same is true of its times in units of the first contestant's (NumPy) in the same rounds.  A
-   machine that is slower today slows down both, and the ratio of the two stays.
+   machine that is slower today slows down both, and their ratio stays.
 
 The intervals have 99 %, because a file has dozens of cells.  On two machines, times say nothing
 about the code: there the ratios are those of the times in units of the shortest possible (the
@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .report import aligned
 from .race import ROUNDS
+from .report import aligned
 from .results import FINGERPRINT, VERSIONS, Cell, Results, described
 
 RESAMPLES = 2000
@@ -91,8 +91,8 @@ def compare(a: Results, b: Results) -> str:
             "Two machines: shares of the limit are compared (B / A below 1: B is nearer to it)."
         )
     rows, words = [], []
-    after = {cell.key: cell for cell in b.cells}
-    pairs = [(cell, after[cell.key]) for cell in a.cells if cell.key in after]
+    newer = {cell.key: cell for cell in b.cells}
+    pairs = [(cell, newer[cell.key]) for cell in a.cells if cell.key in newer]
     for old, new in pairs:
         shortest = a.limits[old.threads].seconds(old), b.limits[new.threads].seconds(new)
         if not same and not min(shortest) > 0:
@@ -102,7 +102,9 @@ def compare(a: Results, b: Results) -> str:
             shown = (
                 [f"{1e3 * cell.median(name):.3g}" for cell in (old, new)]
                 if same
-                else [f"{s / c.median(name):.0%}" for s, c in zip(shortest, (old, new), strict=True)]
+                else [
+                    f"{s / c.median(name):.0%}" for s, c in zip(shortest, (old, new), strict=True)
+                ]
             )
             interval = f"({found.low:.2f} to {found.high:.2f})"
             place = [str(old.threads), old.kind, old.sizes, name]

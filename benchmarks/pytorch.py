@@ -56,7 +56,7 @@ def tensors(params: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 
 def our_step(model: Any, batch: Any, kernels: str = "auto") -> Callable[[], list[float]]:
-    """Make a training step on a batch, without dropout; it returns loss and norm of the gradient."""
+    """Make a training step without dropout: it returns loss and norm of the gradient."""
     optimiser = AdamW(model.params)
 
     def run() -> list[float]:

@@ -1,4 +1,4 @@
-"""Time contestants in turns, after their results have agreed; and `race`, for kernels of your own."""
+"""The timing of contestants in turns, and `race` for kernels of your own."""
 
 import copy
 import sys

@@ -3,8 +3,8 @@
     cythonize -i -3 benchmarks/own/product.pyx
     python -m benchmarks.steps
 
-A matrix product from a Python loop to the packed tiles, with 1 to 64 rows, and an lstm from NumPy to
-the fused kernel.
+A matrix product from a Python loop to the packed tiles, with 1 to 64 rows, and an lstm from NumPy
+to the fused kernel.
 """
 
 import os

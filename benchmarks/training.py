@@ -67,7 +67,7 @@ def step(
         if compiled:
             parameters, loss_of = peer(model.params)
             contestants["compiled"] = their_step(parameters, torch.compile(loss_of))
-    # Weights are read forward and backward, gradients written; Adam reads four arrays, writes three.
+    # Weights are read forward and backward, gradients written; Adam reads four and writes three.
     moved = 10.0 * sum(array.nbytes for array in model.params.values())
     return Case("training step", sizes, flops, contestants, moved, tolerance=1e-3)
 

@@ -114,7 +114,9 @@ def test_the_table_of_a_comparison(here, tmp_path, capsys, monkeypatch):
     shown = capsys.readouterr().out
     assert "One machine" in shown
     assert f"numpy: {here['numpy']} and 9.9" in shown
-    assert re.search(r"lstm +32, 64 +Cython +1e\+03 +1\.5e\+03 +1\.50 +\(1\.50 to 1\.50\) +worse", shown)
+    row = next(line for line in shown.splitlines() if "Cython" in line)
+    expected = "1 lstm 32, 64 Cython 1e+03 1.5e+03 1.50 (1.50 to 1.50) worse"
+    assert row.split() == expected.split()
     assert "1 compared: 1 worse." in shown
     assert "1 cells are in A alone." in shown
     assert " PyTorch  " not in shown  # it is nobody's here to make faster
@@ -164,14 +166,13 @@ def test_a_damaged_file_is_told_in_a_line(data, here, tmp_path_factory):
     else:
         content[at] = data.draw(st.integers(0, 255))
     path.write_bytes(content)
+    message = ""
     try:
         results = load(path)
-    except InputError as error:
-        assert str(error).startswith(str(path))
-        assert "expected" in str(error)
-        assert "\n" not in str(error)
-    else:
         compare.compare(results, results)
+    except InputError as error:
+        message = str(error)
+    assert not message or re.fullmatch(rf"{re.escape(str(path))}.*: expected .*, found .*", message)
 
 
 @pytest.mark.parametrize(
@@ -283,7 +284,10 @@ def test_all_take_turns_in_each_round(rounds):
         ({"contestants": {"one": abs}}, "contestants: expected two functions"),
         ({"contestants": {"one": abs, "two": 3}}, "contestants: expected two functions"),
         ({"sizes": ()}, "sizes: expected one or more"),
-        ({"report": "report.pdf"}, r"report\.pdf: expected a report that ends with \.html or \.png"),
+        (
+            {"report": "report.pdf"},
+            r"report\.pdf: expected a report that ends with \.html or \.png",
+        ),
     ],
 )
 def test_wrong_arguments_of_a_race(options, message, quick):
@@ -327,7 +331,18 @@ def test_the_table_has_ratios_and_shares(here):
     limits = {1: Limits(1, 2e9, 1e9), 2: Limits(2, 4e9, 1e9)}
     shown = report.table(Results(here, limits, cells))
     row = next(line for line in shown.splitlines() if line.startswith("lstm"))
-    assert row.split()[3:] == ["1e+03", "0%", "2.00", "0.50", "50%", "1e+03", "0%", "3.00", "-", "25%"]
+    assert row.split()[3:] == [
+        "1e+03",
+        "0%",
+        "2.00",
+        "0.50",
+        "50%",
+        "1e+03",
+        "0%",
+        "3.00",
+        "-",
+        "25%",
+    ]
     assert "Recurrences on 1, geometric mean: 2.00 x NumPy, 0.50 x PyTorch." in shown
 
 
