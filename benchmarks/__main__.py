@@ -70,16 +70,20 @@ def timing(arguments: list[str]) -> None:
 
     results = Results(machine())
     with new_file(options.out) as file:
+        path = Path(file.name)
         results.write_to(file)
-        for count in options.threads:
-            with threads(count):
-                results.add(limits(count))
-                for case in cases(options.full, options.compiled):
-                    if options.only in case.kind:
-                        results.add(timed(case, count, 3.0 if options.full else 0.6))
+        try:
+            for count in options.threads:
+                with threads(count):
+                    results.add(limits(count))
+                    for case in cases(options.full, options.compiled):
+                        if options.only in case.kind:
+                            results.add(timed(case, count, 3.0 if options.full else 0.6))
+        finally:
+            if not results.cells:
+                path.unlink()
     if not results.cells:
         raise InputError(f"--only {options.only}: expected a part of a kind's name, found no case")
-    path = Path(file.name)
     command = "$ python -m benchmarks " + " ".join(arguments)
     text = f"{command.strip()}\n{report.table(results)}\n"
     path.with_suffix(".txt").write_text(text)

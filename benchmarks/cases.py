@@ -228,8 +228,8 @@ def operations(full: bool) -> Iterator[Case]:
     )
     heads = [normal(8, 8, 128, 64) for _ in range(3)]
     yield case(
-        "attention, 8 heads, causal",
-        "8, 128, 64",
+        "attention, causal",
+        "8 x 8, 128, 64",
         6.0 * 8 * 8 * 128 * 128 * 64,
         lambda q, k, v: ops.scaled_dot_product_attention(q, k, v, causal=True),
         heads,

@@ -115,7 +115,7 @@ def compare(a: Results, b: Results) -> str:
     counts = ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(sorted(words)))
     only = [len({cell.key for cell in r.cells}) - len(pairs) for r in (a, b)]
     lines.append(f"{len(words)} compared: {counts or 'nothing in common'}.")
-    lines += [f"{n} cells are in {x} alone." for n, x in zip(only, "AB", strict=True) if n]
+    lines += [f"In {x} alone: {n}." for n, x in zip(only, "AB", strict=True) if n]
     return "\n".join(lines)
 
 

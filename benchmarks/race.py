@@ -110,6 +110,8 @@ def threads(count: int) -> Iterator[None]:
 
     InputError without threadpoolctl, which sets those of BLAS.
     """
+    if count < 1:
+        raise InputError(f"threads: expected 1 or more, found {count}")
     try:
         from threadpoolctl import threadpool_limits
     except ImportError:

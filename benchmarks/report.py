@@ -36,7 +36,7 @@ def table(results: Results) -> str:
     for cell in results.cells:
         cases.setdefault((cell.kind, cell.sizes), {})[cell.threads] = cell
     others = list(dict.fromkeys(n for cell in results.cells for n in cell.seconds if n != TWIN))
-    heads = [f"{TWIN} ms", "spread", *(f"x {name}" for name in others), "limit"]
+    heads = ["ms", "spread", *others, "limit"]
     rows = [["", ""], ["", ""]]
     for count in counts:
         above = [f"{count} thread{'s' * (count > 1)}"]
@@ -59,8 +59,8 @@ def table(results: Results) -> str:
         if means := _mean_ratios(results, count, others):
             lines.append(f"Recurrences on {count}, geometric mean: {means}.")
     lines.append(
-        f"ms: median.  spread: between the quartiles.  x NumPy: NumPy's time / {TWIN}'s.  "
-        "limit: share of the roofline."
+        f"ms: median of {TWIN}.  spread: between the quartiles.  NumPy, PyTorch: their times by "
+        f"{TWIN}'s.  limit: share of the roofline."
     )
     return "\n".join(lines)
 
@@ -183,6 +183,9 @@ def draw_times(axes: Any, cells: Sequence[Cell]) -> None:
         line = [(cell.size, 1e3 * cell.median(name)) for cell in cells if name in cell.seconds]
         label = name if (power := slope(line)) is None else f"{name}: n^{power:.1f}"
         axes.loglog(*zip(*line, strict=True), "o-", color=f"C{number}", markersize=4, label=label)
+    ticks = sorted({cell.size for cell in cells})
+    axes.minorticks_off()
+    axes.set_xticks(ticks, [f"{size:g}" for size in ticks])
     axes.set(xlabel="size n", ylabel="ms")
     axes.grid(alpha=0.3)
     axes.legend()
@@ -211,6 +214,8 @@ def draw_roofline(axes: Any, cells: Sequence[Cell], limits: Limits) -> None:
             if name in cell.seconds
         ]
         axes.loglog(*zip(*dots, strict=True), "o", color=f"C{number}", markersize=5, label=name)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_major_formatter("{x:g}")
     axes.set(xlabel="operations for each byte", ylabel="GFLOP/s")
     axes.grid(alpha=0.3)
     axes.legend()

@@ -243,14 +243,14 @@ def _version(package: str) -> str | None:
 
 
 def described(machine: dict[str, Any]) -> str:
-    """Return the machine in a line or two."""
+    """Return the machine in three lines."""
     caches = ", ".join(f"{name} {size}" for name, size in machine["caches"].items())
     torch = f"PyTorch {machine['torch']}" if machine["torch"] else "no PyTorch"
     commit = (machine["commit"] or "unknown")[:10] + ", changed" * machine["dirty"]
     load = "unknown" if machine["load"] is None else f"{machine['load']:.1f}"
     return (
-        f"{machine['processor']}, {machine['cores']} cores ({caches}); {machine['kernels']} "
-        f"kernels by {machine['compiler']}\n"
-        f"Python {machine['python']}, NumPy {machine['numpy']} ({machine['blas']}), {torch}; "
+        f"{machine['processor']}, {machine['cores']} cores; {caches}\n"
+        f"{machine['kernels']} kernels ({machine['compiler']}), Python {machine['python']}, "
+        f"NumPy {machine['numpy']} ({machine['blas']}), {torch}\n"
         f"commit {commit}; load {load}; {machine['date']}"
     )

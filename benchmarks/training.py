@@ -140,7 +140,7 @@ def encoder_decoder_step() -> Case:
     steps = lengths[0].sum() * 2 + lengths[1].sum()
     flops = 6.0 * (steps * (D + H) * 4 * H + lengths[1].sum() * (5 * H * H + H * 40))
     model = EncoderDecoder(config, rng)
-    return step(f"encoder-decoder {H}, {B} pairs", model, batch, flops, peer)
+    return step(f"seq2seq {H}, {B} pairs", model, batch, flops, peer)
 
 
 def gpt_step(size: str, compiled: bool) -> Case:

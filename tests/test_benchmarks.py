@@ -1,8 +1,10 @@
 """The benchmarks: verdicts on times that are made up, files, and the race of own functions."""
 
+import importlib.util
 import json
 import math
 import re
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -118,7 +120,7 @@ def test_the_table_of_a_comparison(here, tmp_path, capsys, monkeypatch):
     expected = "1 lstm 32, 64 Cython 1e+03 1.5e+03 1.50 (1.50 to 1.50) worse"
     assert row.split() == expected.split()
     assert "1 compared: 1 worse." in shown
-    assert "1 cells are in A alone." in shown
+    assert "In A alone: 1." in shown
     assert " PyTorch  " not in shown  # it is nobody's here to make faster
 
     elsewhere = kept(here, b, folder=tmp_path, processor="another")
@@ -195,6 +197,18 @@ def test_a_file_of_another_kind_ends_the_program(line, message, tmp_path, capsys
     shown = capsys.readouterr().err
     assert message in shown
     assert shown.count("\n") == 1
+
+
+def test_a_refusal_leaves_no_file(quick, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(program, "limits", RACE.limits)
+    monkeypatch.setattr(program, "kernels_info", lambda: {"available": ["numpy", "avx2"]})
+    monkeypatch.setattr("benchmarks.cases.cases", lambda *_: [])
+    for wrong, message in (("--only=nothing", "found no case"), ("--threads=0", "found 0")):
+        command = ["benchmarks", "--out", str(tmp_path), "--threads=1", wrong]
+        monkeypatch.setattr(sys, "argv", command)
+        assert program.main() == 2
+        assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_cell_needs_times_and_limits(here, tmp_path):
@@ -284,6 +298,7 @@ def test_all_take_turns_in_each_round(rounds):
         ({"contestants": {"one": abs}}, "contestants: expected two functions"),
         ({"contestants": {"one": abs, "two": 3}}, "contestants: expected two functions"),
         ({"sizes": ()}, "sizes: expected one or more"),
+        ({"thread_count": 0}, "threads: expected 1 or more, found 0"),
         (
             {"report": "report.pdf"},
             r"report\.pdf: expected a report that ends with \.html or \.png",
@@ -360,6 +375,33 @@ def test_all_programs_are_listed():
     scripts = [p.stem for p in folder.glob("*.py") if '__name__ == "__main__"' in p.read_text()]
     listed = re.findall(r"python -m benchmarks\.(\w+)", benchmarks.__doc__)
     assert sorted(listed) == sorted(set(scripts) - {"__main__"})
+
+
+@pytest.fixture(scope="module")
+def distances(tmp_path_factory):
+    """The book's own kernel, compiled."""
+    pytest.importorskip("Cython")
+    folder = tmp_path_factory.mktemp("own")
+    source = Path(benchmarks.__file__).parent / "own/distances.pyx"
+    (folder / source.name).write_text(source.read_text())
+    command = [sys.executable, "-m", "Cython.Build.Cythonize", "-i", "-3", source.name]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    spec = importlib.util.spec_from_file_location("distances", next(folder.glob("distances.*.*")))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.deep
+@given(n=st.integers(0, 40), m=st.integers(0, 70), depth=st.integers(0, 9), seed=SEEDS)
+def test_the_own_kernel_equals_its_definition_at_the_edges_of_tiles(n, m, depth, seed, distances):
+    rng = np.random.default_rng(seed)
+    a, b = rng.standard_normal((n, depth), np.float32), rng.standard_normal((m, depth), np.float32)
+    expected = ((a[:, None] - b[None]) ** 2).sum(axis=-1)
+    for function in (distances.typed, distances.tiled):
+        np.testing.assert_allclose(function(a, b), expected, rtol=1e-4, atol=1e-5)
+        with pytest.raises(ValueError, match="expected rows of one length"):
+            function(a, np.zeros((m, depth + 1), np.float32))
 
 
 @pytest.mark.deep

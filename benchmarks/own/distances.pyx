@@ -12,6 +12,8 @@ def typed(const float[:, ::1] a, const float[:, ::1] b):
     """The loop of the definition, on typed memory: a (n, D), b (m, D) -> (n, m)."""
     cdef Py_ssize_t i, j, k
     cdef float difference, total
+    if a.shape[1] != b.shape[1]:
+        raise ValueError(f"expected rows of one length, found {a.shape[1]} and {b.shape[1]}")
     distances = np.empty((a.shape[0], b.shape[0]), np.float32)
     cdef float[:, ::1] out = distances
     for i in range(a.shape[0]):
@@ -32,6 +34,8 @@ cdef enum:
 def tiled(const float[:, ::1] a, const float[:, ::1] b):
     """The same in tiles of 4 by 32: a (n, D), b (m, D) -> (n, m)."""
     cdef Py_ssize_t i, j, n = a.shape[0], m = b.shape[0], depth = a.shape[1]
+    if a.shape[1] != b.shape[1]:
+        raise ValueError(f"expected rows of one length, found {a.shape[1]} and {b.shape[1]}")
     cdef const float[:, ::1] columns = np.ascontiguousarray(np.transpose(b))  # (D, m)
     distances = np.empty((n, m), np.float32)
     cdef float[:, ::1] out = distances
