@@ -53,7 +53,7 @@ if __name__ == "__main__":
             "Python loop": loop,
             "typed": distances.typed,
             "tiled": distances.tiled,
-            "NumPy, a product": product,
+            "NumPy, product": product,
         },
         sizes=(16, 32, 64, 128, 256, 512, 1024),
         arguments=points,

@@ -116,6 +116,7 @@ def threads(count: int) -> Iterator[None]:
         from threadpoolctl import threadpool_limits
     except ImportError:
         raise InputError("benchmarks need the package threadpoolctl") from None
+    minillm.kernels_info()  # loads the kernels and their threads: what comes later has no limit
     torch = sys.modules.get("torch")
     before = torch.get_num_threads() if torch else 1
     ours = minillm.use_threads(count) if hasattr(minillm, "use_threads") else nullcontext()

@@ -14,8 +14,11 @@ from benchmarks.results import load  # noqa: E402
 
 mpl.rcParams["axes.prop_cycle"] = mpl.cycler(color=[*COLOURS, "#000000"])
 results = load(DOCS / "outputs/own-kernel.jsonl")
-figure, (times, roofline) = new_figure(height=8.4, nrows=2)
+figure, (times, roofline) = new_figure(height=9.0, nrows=2)
 report.draw_times(times, results.cells)
 report.draw_roofline(roofline, results.cells, results.limits[1])
-roofline.legend().remove()
+for axes in (times, roofline):
+    axes.legend().remove()
+legend = {"loc": "outside lower center", "ncols": 2, "handlelength": 1.2, "columnspacing": 1.0}
+figure.legend(*times.get_legend_handles_labels(), **legend)
 save(figure, __file__)
