@@ -1,0 +1,332 @@
+/* The team of threads that all kernels share, and how work is handed out.
+ *
+ * A *region* is one call of `share`: `count` items, cut into pieces.  Each thread owns a share of the
+ * pieces, the same one in every region of this size, so that its caches may still hold what it needs.
+ * A thread takes the pieces of its own share one by one, then those that are left of the others'.
+ * The caller does the same, and in the end waits for pieces that others have begun.  So a thread that
+ * sleeps, or whose core has been given to another program, holds nobody up unless it is within a piece.
+ *
+ * A region has one phase or several.  A piece of a phase can be taken when all pieces of the phase
+ * before are done.
+ *
+ * A share is one number: that of its region, and how many pieces of it are left.  To take a piece is
+ * to replace this number by the next lower one.  If that succeeds, the region had not ended, and what
+ * was read of it meanwhile is valid: a thread that comes too late takes nothing.
+ *
+ * A thread without work polls for some time, because the next region of a step comes within
+ * microseconds, and waking up takes longer.  Then it sleeps.
+ *
+ * On a busy machine, waiting may cost more than the other threads save.  The caller keeps the balance
+ * of the two.  When it is negative, kernels run on one thread for ten times as long as was lost, and
+ * then try again.  The bits of a result never depend on who takes a piece.
+ */
+#ifndef MINILLM_TEAM_H
+#define MINILLM_TEAM_H
+#include <stddef.h>
+#include <string.h>
+
+#include "system.h"
+
+enum {
+    MOST_THREADS = 512,
+    APART = 128,       /* bytes, so that the numbers of two threads are never in one cache line */
+    POLLING = 200000,  /* nanoseconds until a thread that waits goes to sleep */
+    CREDIT = 5000000,  /* nanoseconds: so much of what was saved may be lost again by waiting */
+    ALONE = 10         /* times as long as was lost, kernels run on one thread */
+};
+
+/* Items first to last of the work, on thread `me` of the team.  A body that Cython compiles for both
+ * precisions has `of_type`, which is NULL, to tell them apart. */
+typedef void (*Body)(void *of_type, void *work, ptrdiff_t first, ptrdiff_t last, int me);
+
+typedef struct {
+    Atomic number; /* region << 32 | pieces left */
+    char apart[APART - sizeof(Atomic)];
+} Share;
+
+typedef struct {
+    Lock held;
+    Condition condition;
+    Atomic asleep;
+} Sleeper;
+
+static struct {
+    Atomic leading; /* whether a caller has the team */
+    char apart[APART];
+    /* The region.  Its caller writes these before any share has its number. */
+    Body body;
+    void *work;
+    ptrdiff_t count;
+    Atomic pieces, phases, threads;
+    char apart_too[APART];
+    Atomic done; /* pieces of all phases */
+    char apart_as_well[APART];
+    /* The caller's own. */
+    int64_t region, waited, balance;
+    int started;        /* threads of the team, the caller included */
+    Atomic alone_until; /* nanoseconds; 0: not alone */
+    Share shares[MOST_THREADS];
+    Sleeper sleepers[MOST_THREADS]; /* of thread 0, the caller, too */
+} team;
+
+static int patient = 0; /* however long it takes, kernels do not run on one thread: for tests */
+
+/* --- waiting ---------------------------------------------------------------------------------- */
+
+enum { NEVER = -1 };
+
+/* Whether so many pieces are done (unless that is NEVER), or another region has begun. */
+static int has_come(int me, int64_t region, int64_t pieces)
+{
+    return (pieces != NEVER && LOAD(&team.done) >= pieces) ||
+           LOAD(&team.shares[me].number) >> 32 != region;
+}
+
+/* Poll for some time, and return whether it has come. */
+static int poll_for(int me, int64_t region, int64_t pieces)
+{
+    int64_t end = 0;
+    for (;;) {
+        for (int polls = 0; polls < 50; polls++) {
+            if (has_come(me, region, pieces))
+                return 1;
+            PAUSE();
+        }
+        if (end == 0)
+            end = nanoseconds() + POLLING;
+        else if (nanoseconds() > end)
+            return 0;
+    }
+}
+
+static void sleep_until(int me, int64_t region, int64_t pieces)
+{
+    Sleeper *own = &team.sleepers[me];
+    lock(&own->held);
+    for (;;) {
+        STORE(&own->asleep, 1);
+        if (has_come(me, region, pieces))
+            break;
+        wait_for(&own->condition, &own->held);
+    }
+    STORE(&own->asleep, 0);
+    unlock(&own->held);
+}
+
+/* To be called after the store for which the sleeper waits. */
+static void wake_up(Sleeper *sleeper)
+{
+    if (!LOAD(&sleeper->asleep))
+        return;
+    lock(&sleeper->held);
+    STORE(&sleeper->asleep, 0); /* nobody needs to wake it again */
+    unlock(&sleeper->held);
+    wake(&sleeper->condition);
+}
+
+/* The caller waits for others, and notes for how long. */
+static void wait_until_done(int64_t pieces)
+{
+    int64_t start;
+    for (int polls = 0; polls < 20; polls++) { /* most waiting is shorter than reading the clock */
+        if (LOAD(&team.done) >= pieces)
+            return;
+        PAUSE();
+    }
+    start = nanoseconds();
+    if (!poll_for(0, team.region, pieces))
+        sleep_until(0, team.region, pieces);
+    team.waited += nanoseconds() - start;
+}
+
+/* --- one thread's part of a region ------------------------------------------------------------ */
+
+typedef enum { NONE, LATER, TAKEN } Outcome;
+
+typedef struct {
+    ptrdiff_t first, last;
+    int64_t needed; /* pieces that have to be done before */
+} Piece;
+
+/* Take a piece of somebody's share of a region.  LATER: its phase has not begun. */
+static Outcome take(int owner, int64_t region, Piece *piece)
+{
+    Atomic *share = &team.shares[owner].number;
+    for (;;) {
+        const int64_t number = LOAD(share), left = number & UINT32_MAX;
+        int64_t pieces, threads, begin, length, taken, phase, index;
+        if (number >> 32 != region || left == 0)
+            return NONE;
+        pieces = LOAD(&team.pieces);
+        threads = LOAD(&team.threads);
+        begin = owner * pieces / threads;
+        length = (owner + 1) * pieces / threads - begin;
+        if (length <= 0) /* the numbers of another region: this one has just ended */
+            continue;
+        taken = LOAD(&team.phases) * length - left;
+        phase = taken / length;
+        piece->needed = phase * pieces;
+        if (LOAD(&team.done) < piece->needed)
+            return LATER;
+        if (!replaced(share, number, number - 1))
+            continue;
+        index = begin + taken % length;
+        piece->first = (ptrdiff_t)(phase * team.count + index * team.count / pieces);
+        piece->last = (ptrdiff_t)(phase * team.count + (index + 1) * team.count / pieces);
+        return TAKEN;
+    }
+}
+
+/* Take pieces until none is left; return how many there were. */
+static int64_t take_part(int me, int64_t region)
+{
+    int64_t all = 0;
+    for (;;) {
+        const int threads = (int)LOAD(&team.threads);
+        int64_t count = 0, needed = NEVER;
+        for (int i = 0; i < threads; i++) {
+            Piece piece;
+            Outcome outcome;
+            while ((outcome = take((me + i) % threads, region, &piece)) == TAKEN) {
+                team.body(NULL, team.work, piece.first, piece.last, me);
+                count++;
+            }
+            if (outcome == LATER)
+                needed = piece.needed;
+        }
+        if (count > 0) {
+            all += count;
+            ADD(&team.done, count);
+            wake_up(&team.sleepers[0]);
+        }
+        if (needed == NEVER)
+            return all;
+        if (me == 0)
+            wait_until_done(needed);
+        else if (!poll_for(me, region, needed))
+            return all; /* and come back with the next region */
+    }
+}
+
+/* --- the threads ------------------------------------------------------------------------------ */
+
+THREAD_MAIN(serve)
+{
+    const int me = (int)(intptr_t)argument;
+    int64_t region = 0;
+    for (;;) {
+        if (!poll_for(me, region, NEVER))
+            sleep_until(me, region, NEVER);
+        region = LOAD(&team.shares[me].number) >> 32;
+        take_part(me, region);
+    }
+    return THREAD_END;
+}
+
+/* Return how many threads the team has, the caller included: as many as are wanted, if they start. */
+static int started(int threads)
+{
+    if (team.started == 0) {
+        open_condition(&team.sleepers[0].held, &team.sleepers[0].condition);
+        team.started = 1;
+    }
+    while (team.started < threads) {
+        Sleeper *sleeper = &team.sleepers[team.started];
+        open_condition(&sleeper->held, &sleeper->condition);
+        if (!start_thread(serve, (void *)(intptr_t)team.started))
+            break;
+        team.started++;
+    }
+    return team.started < threads ? team.started : threads;
+}
+
+/* In the child of a fork there is only the thread that has forked. */
+static void forget_threads(void) { memset(&team, 0, sizeof(team)); }
+
+/* --- the caller ------------------------------------------------------------------------------- */
+
+/* Compare the waiting in a region with what the others' pieces have saved, if all pieces are alike. */
+static void keep_balance(int64_t start, int64_t end, int64_t own_pieces, int64_t all_pieces)
+{
+    const int64_t worked = end - start - team.waited;
+    if (own_pieces == 0) /* the others have done everything, while this thread was away */
+        return;
+    team.balance += worked * (all_pieces - own_pieces) / own_pieces - team.waited;
+    if (team.balance > CREDIT)
+        team.balance = CREDIT;
+    if (team.balance < 0 && !patient) {
+        STORE(&team.alone_until, end - ALONE * team.balance);
+        team.balance = 0;
+    }
+}
+
+static void lead(Body body, void *work, ptrdiff_t phases, ptrdiff_t count, int64_t pieces,
+                 int threads)
+{
+    const int64_t start = nanoseconds();
+    int64_t own;
+    team.body = body;
+    team.work = work;
+    team.count = count;
+    STORE(&team.pieces, pieces);
+    STORE(&team.phases, phases);
+    STORE(&team.threads, threads);
+    STORE(&team.done, 0);
+    team.waited = 0;
+    team.region = team.region % INT32_MAX + 1;
+    for (int i = threads - 1; i >= 0; i--) {
+        const int64_t length = (i + 1) * pieces / threads - i * pieces / threads;
+        STORE(&team.shares[i].number, team.region << 32 | phases * length);
+        if (i > 0)
+            wake_up(&team.sleepers[i]);
+    }
+    own = take_part(0, team.region);
+    wait_until_done(phases * pieces);
+    keep_balance(start, nanoseconds(), own, phases * pieces);
+}
+
+/* Run the body on all items of all phases: item i of a phase is phase * count + i.
+ *
+ * One caller has the team at a time; another does its work by itself.
+ */
+static void run_region(Body body, void *work, ptrdiff_t phases, ptrdiff_t count, int64_t pieces,
+                       int threads)
+{
+    if (pieces < threads)
+        threads = (int)pieces;
+    if (threads > 1 && !EXCHANGE(&team.leading, 1)) {
+        threads = started(threads);
+        if (threads > 1)
+            lead(body, work, phases, count, pieces, threads);
+        STORE(&team.leading, 0);
+        if (threads > 1)
+            return;
+    }
+    body(NULL, work, 0, phases * count, 0);
+}
+
+/* Whether kernels run on one thread for the time being, because waiting took too long. */
+static int is_alone(void)
+{
+    const int64_t until = LOAD(&team.alone_until);
+    if (until == 0)
+        return 0;
+    if (nanoseconds() < until)
+        return 1;
+    STORE(&team.alone_until, 0);
+    return 0;
+}
+
+/* How many threads this Python thread may use; 0: it has not been told. */
+static THREAD_LOCAL int chosen_threads = 0;
+
+static int chosen(void) { return chosen_threads; }
+static void choose(int count) { chosen_threads = count; }
+
+static void be_patient(int on)
+{
+    patient = on;
+    STORE(&team.alone_until, 0);
+}
+
+#endif
