@@ -5,7 +5,7 @@ One pass in each direction, in blocks that go to threads.
 """
 
 from minillm._kernels._pool cimport empty
-from minillm._kernels._threads cimport Body, max_threads, share
+from minillm._kernels._threads cimport Body, Part, max_threads, share
 
 include "floating.pxi"
 include "activations.pxi"
@@ -55,15 +55,13 @@ cdef elementwise(const floating[::1] dy, const floating[::1] x, bint exact):
     return result
 
 
-cdef void blocks_of_elements(
-    floating *of_type, void *work, Py_ssize_t first, Py_ssize_t last, int me
-) noexcept nogil:
+cdef void blocks_of_elements(floating *of_type, void *work, Part part) noexcept nogil:
     cdef Elements e = (<Elements *>work)[0]
     cdef Py_ssize_t i, count
     cdef const floating *x
     cdef const floating *dy
     cdef floating *result
-    for i in range(first, last):
+    for i in range(part.first, part.last):
         x, result = <const floating *>e.x + i * BLOCK, <floating *>e.result + i * BLOCK
         count = min(BLOCK, e.N - i * BLOCK)
         if e.dy == NULL:

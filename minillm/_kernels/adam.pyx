@@ -10,7 +10,7 @@ number of threads.
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 
 from minillm._kernels._pool cimport Workspace
-from minillm._kernels._threads cimport Body, max_threads, share
+from minillm._kernels._threads cimport Body, Part, max_threads, share
 
 include "floating.pxi"
 include "lanes.pxi"
@@ -53,12 +53,10 @@ def adam_update(
         share(update_pieces, &all, count, threads_for(count))
 
 
-cdef void update_pieces(
-    void *of_type, void *work, Py_ssize_t first, Py_ssize_t last, int me
-) noexcept nogil:
+cdef void update_pieces(void *of_type, void *work, Part part) noexcept nogil:
     cdef Pass *all = <Pass *>work
     cdef Py_ssize_t i
-    for i in range(first, last):
+    for i in range(part.first, part.last):
         if all.pieces[i].itemsize == sizeof(float):
             update[float](all, &all.pieces[i], <float *>0)
         else:
@@ -89,13 +87,11 @@ def sum_of_squares(gs):
     return total
 
 
-cdef void add_up_pieces(
-    void *of_type, void *work, Py_ssize_t first, Py_ssize_t last, int me
-) noexcept nogil:
+cdef void add_up_pieces(void *of_type, void *work, Part part) noexcept nogil:
     cdef Pass *all = <Pass *>work
     cdef Piece *piece
     cdef Py_ssize_t i
-    for i in range(first, last):
+    for i in range(part.first, part.last):
         piece = &all.pieces[i]
         if piece.itemsize == sizeof(float):
             all.sums[i] = dot(piece.count, <float *>piece.g, <float *>piece.g)
@@ -119,13 +115,11 @@ def scale(gs, double factor):
         share(scale_pieces, &all, i, threads_for(i))
 
 
-cdef void scale_pieces(
-    void *of_type, void *work, Py_ssize_t first, Py_ssize_t last, int me
-) noexcept nogil:
+cdef void scale_pieces(void *of_type, void *work, Part part) noexcept nogil:
     cdef Pass *all = <Pass *>work
     cdef Piece *piece
     cdef Py_ssize_t i
-    for i in range(first, last):
+    for i in range(part.first, part.last):
         piece = &all.pieces[i]
         if piece.itemsize == sizeof(float):
             scale_piece(piece.count, <float *>piece.g, <float>all.factor)

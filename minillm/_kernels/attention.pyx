@@ -16,7 +16,7 @@ from libc.math cimport INFINITY
 from libc.stdint cimport int64_t
 
 from minillm._kernels._pool cimport Workspace, cut, empty
-from minillm._kernels._threads cimport Body, max_threads, share
+from minillm._kernels._threads cimport Body, Part, max_threads, share
 
 include "floating.pxi"
 include "gemm.pxi"
@@ -250,13 +250,11 @@ def attend_to_rows(
     return context
 
 
-cdef void rows_to_rows(
-    floating *of_type, void *work, Py_ssize_t first, Py_ssize_t last, int me
-) noexcept nogil:
+cdef void rows_to_rows(floating *of_type, void *work, Part part) noexcept nogil:
     cdef Looks w = (<Looks *>work)[0]
     cdef Py_ssize_t r
-    for r in range(first, last):
+    for r in range(part.first, part.last):
         row_to_rows(
             w.N, w.T, w.D, <floating *>w.query + r * w.N * w.D, <floating *>w.keys,
             <floating *>w.values, w.rows + r * w.T, <floating *>w.context + r * w.N * w.D,
-            w.scratch + me * w.scratch_each)
+            w.scratch + part.me * w.scratch_each)

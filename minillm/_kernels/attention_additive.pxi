@@ -41,9 +41,7 @@ cdef inline bint are_zeros(Py_ssize_t n, const floating *weights) noexcept nogil
     return True
 
 
-cdef void additive_forward_rows(
-    floating *of_type, void *work, Py_ssize_t first, Py_ssize_t last, int me
-) noexcept nogil:
+cdef void additive_forward_rows(floating *of_type, void *work, Part part) noexcept nogil:
     cdef Additive w = (<Additive *>work)[0]
     cdef Py_ssize_t b, t, s, n
     cdef const floating *query
@@ -52,7 +50,7 @@ cdef void additive_forward_rows(
     cdef floating *layer
     cdef floating *weights
     cdef floating *context
-    for b in range(first, last):
+    for b in range(part.first, part.last):
         n, layer = w.lengths[b], <floating *>w.hidden + b * w.A
         keys = <const floating *>w.keys + b * w.S * w.A
         values = <const floating *>w.values + b * w.S * w.E
@@ -68,16 +66,14 @@ cdef void additive_forward_rows(
                     add_scaled(w.E, weights[s], values + s * w.E, context)
 
 
-cdef void additive_backward_rows(
-    floating *of_type, void *work, Py_ssize_t first, Py_ssize_t last, int me
-) noexcept nogil:
+cdef void additive_backward_rows(floating *of_type, void *work, Part part) noexcept nogil:
     cdef Additive w = (<Additive *>work)[0]
     cdef Py_ssize_t b, t, s, n, to_keys, to_values
     cdef const floating *query
     cdef const floating *weights
     cdef const floating *dcontext
     cdef floating *dscores
-    for b in range(first, last):
+    for b in range(part.first, part.last):
         n, dscores = w.lengths[b], <floating *>w.dscores + b * w.S
         for t in range(b * w.T, (b + 1) * w.T):
             query, weights = <const floating *>w.query + t * w.A, <const floating *>w.weights + t * w.S

@@ -669,12 +669,10 @@ cdef int all_heads_forward(
     return 0
 
 
-cdef void heads_forward(
-    floating *of_type, void *work, Py_ssize_t first, Py_ssize_t last, int me
-) noexcept nogil:
+cdef void heads_forward(floating *of_type, void *work, Part part) noexcept nogil:
     cdef AllHeads *w = <AllHeads *>work
     cdef Py_ssize_t N = w.heads.N, T = w.heads.T, i, b, m
-    for i in range(first, last):
+    for i in range(part.first, part.last):
         b = i // N
         m = i % N // (N // w.heads.M)
         head_forward(
@@ -682,7 +680,7 @@ cdef void heads_forward(
             head_of(w.values, b, m), head_of(w.context, b, i % N),
             <floating *>NULL if w.weights == NULL else <floating *>w.weights + i * T * w.heads.S,
             <floating *>NULL if w.log_sums == NULL else <floating *>w.log_sums + i * T,
-            w.scratch + me * w.scratch_each)
+            w.scratch + part.me * w.scratch_each)
 
 
 cdef int all_heads_backward(
@@ -705,13 +703,11 @@ cdef int all_heads_backward(
     return 0
 
 
-cdef void heads_backward(
-    floating *of_type, void *work, Py_ssize_t first, Py_ssize_t last, int me
-) noexcept nogil:
+cdef void heads_backward(floating *of_type, void *work, Part part) noexcept nogil:
     cdef AllHeads *w = <AllHeads *>work
     cdef Py_ssize_t M = w.heads.M, i
-    for i in range(first, last):
+    for i in range(part.first, part.last):
         group_backward(
             &w.heads, i // M, i % M, <floating>w.scale, w.dcontext, <const floating *>w.dweights,
             w.query, w.keys, w.values, <const floating *>w.weights, <const floating *>w.log_sums,
-            w.dquery, w.dkeys, w.dvalues, w.scratch + me * w.scratch_each)
+            w.dquery, w.dkeys, w.dvalues, w.scratch + part.me * w.scratch_each)

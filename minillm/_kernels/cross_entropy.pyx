@@ -9,7 +9,7 @@ thread to a row.
 from libc.stdint cimport int64_t
 
 from minillm._kernels._pool cimport empty
-from minillm._kernels._threads cimport Body, max_threads, share
+from minillm._kernels._threads cimport Body, Part, max_threads, share
 
 include "floating.pxi"
 include "cross_entropy.pxi"
@@ -47,12 +47,10 @@ def cross_entropy_forward(
     return nats, p
 
 
-cdef void rows_forward(
-    floating *of_type, void *work, Py_ssize_t first, Py_ssize_t last, int me
-) noexcept nogil:
+cdef void rows_forward(floating *of_type, void *work, Part part) noexcept nogil:
     cdef Rows r = (<Rows *>work)[0]
     cdef Py_ssize_t n
-    for n in range(first, last):
+    for n in range(part.first, part.last):
         (<floating *>r.nats)[n] = cross_entropy_row(
             r.V, <const floating *>r.input + n * r.V, r.targets[n], r.smoothing,
             <floating *>r.output + n * r.V)
@@ -75,12 +73,10 @@ def cross_entropy_backward(
     return dlogits
 
 
-cdef void rows_backward(
-    floating *of_type, void *work, Py_ssize_t first, Py_ssize_t last, int me
-) noexcept nogil:
+cdef void rows_backward(floating *of_type, void *work, Part part) noexcept nogil:
     cdef Rows r = (<Rows *>work)[0]
     cdef Py_ssize_t n
-    for n in range(first, last):
+    for n in range(part.first, part.last):
         cross_entropy_row_backward(
             r.V, <const floating *>r.input + n * r.V, r.targets[n], (<const floating *>r.weights)[n],
             r.smoothing, <floating *>r.output + n * r.V)
@@ -103,12 +99,10 @@ def most_probable(const floating[:, ::1] logits, Py_ssize_t count):
     return ids, log_p
 
 
-cdef void rows_of_most_probable(
-    floating *of_type, void *work, Py_ssize_t first, Py_ssize_t last, int me
-) noexcept nogil:
+cdef void rows_of_most_probable(floating *of_type, void *work, Part part) noexcept nogil:
     cdef Rows r = (<Rows *>work)[0]
     cdef Py_ssize_t n
-    for n in range(first, last):
+    for n in range(part.first, part.last):
         most_probable_row(r.V, <const floating *>r.input + n * r.V, r.count, r.ids + n * r.count,
                           r.log_p + n * r.count)
 

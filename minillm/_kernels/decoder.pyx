@@ -15,7 +15,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 from minillm._kernels._pool cimport Workspace, cut, empty
-from minillm._kernels._threads cimport Body, max_threads, share, share_phases
+from minillm._kernels._threads cimport Body, Part, max_threads, share, share_phases
 
 include "floating.pxi"
 include "gemm.pxi"
@@ -266,18 +266,16 @@ cdef void part_of_logits(
         v0 += count
 
 
-cdef void parts_of_step(
-    floating *of_type, void *work, Py_ssize_t first, Py_ssize_t last, int me
-) noexcept nogil:
+cdef void parts_of_step(floating *of_type, void *work, Part part) noexcept nogil:
     cdef const Step *step = <const Step *>work
     cdef Py_ssize_t i, phase
-    for i in range(first, last):
+    for i in range(part.first, part.last):
         phase = i // step.parts
         if phase < PHASES * step.sizes.L:
             part_of_block(step, phase // PHASES, <int>(phase % PHASES), i % step.parts, of_type,
-                          step.own + me * step.own_each)
+                          step.own + part.me * step.own_each)
         else:
-            part_of_logits(step, i % step.parts, of_type, step.own + me * step.own_each)
+            part_of_logits(step, i % step.parts, of_type, step.own + part.me * step.own_each)
 
 
 # --- the call -----------------------------------------------------------------------

@@ -10,7 +10,7 @@ from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
 from minillm._kernels._pool cimport empty
-from minillm._kernels._threads cimport Body, max_threads, share
+from minillm._kernels._threads cimport Body, Part, max_threads, share
 
 include "floating.pxi"
 
@@ -39,12 +39,10 @@ def embedding_forward(const floating[:, ::1] E, const int64_t[::1] ids):
     return y
 
 
-cdef void copied_rows(
-    floating *of_type, void *work, Py_ssize_t first, Py_ssize_t last, int me
-) noexcept nogil:
+cdef void copied_rows(floating *of_type, void *work, Part part) noexcept nogil:
     cdef Lookup w = (<Lookup *>work)[0]
     cdef Py_ssize_t n
-    for n in range(first, last):
+    for n in range(part.first, part.last):
         memcpy(<floating *>w.result + n * w.D, <const floating *>w.lines + w.ids[n] * w.D,
                w.D * sizeof(floating))
 
@@ -66,11 +64,9 @@ def embedding_backward(const floating[:, ::1] dy, const int64_t[::1] ids, Py_ssi
     return dE
 
 
-cdef void strips_of_columns(
-    floating *of_type, void *work, Py_ssize_t first, Py_ssize_t last, int me
-) noexcept nogil:
+cdef void strips_of_columns(floating *of_type, void *work, Part part) noexcept nogil:
     cdef Lookup w = (<Lookup *>work)[0]
-    cdef Py_ssize_t d = first * w.width, width = min(w.D, last * w.width) - d, n, v
+    cdef Py_ssize_t d = part.first * w.width, width = min(w.D, part.last * w.width) - d, n, v
     cdef floating *dE = <floating *>w.result + d
     for v in range(w.V):
         memset(dE + v * w.D, 0, width * sizeof(floating))

@@ -281,15 +281,13 @@ cdef struct Product:  # the arguments of multiply, and how C is cut
     Py_ssize_t scratch_each
 
 
-cdef void multiply_parts(
-    floating *of_type, void *work, Py_ssize_t first, Py_ssize_t last, int me
-) noexcept nogil:
+cdef void multiply_parts(floating *of_type, void *work, Part part) noexcept nogil:
     """Parts first to last of C."""
     cdef Product p = (<Product *>work)[0]
     cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), vectors = ceil_div(p.N, lanes)
-    cdef Py_ssize_t part, row, column, n0, n1
-    for part in range(first, last):
-        row, column = part // p.column_parts, part % p.column_parts
+    cdef Py_ssize_t i, row, column, n0, n1
+    for i in range(part.first, part.last):
+        row, column = i // p.column_parts, i % p.column_parts
         n0 = column * vectors // p.column_parts * lanes
         n1 = min(p.N, (column + 1) * vectors // p.column_parts * lanes)
         if p.few:
@@ -299,7 +297,7 @@ cdef void multiply_parts(
             multiply_part(row * p.M // p.row_parts, (row + 1) * p.M // p.row_parts, n0, n1, p.K,
                           <const floating **>p.a, p.a_by_depth, <const floating **>p.b, p.b_by_depth,
                           <const floating *>p.bias, p.add, <floating **>p.c,
-                          p.scratch + me * p.scratch_each)
+                          p.scratch + part.me * p.scratch_each)
 
 
 cdef void multiply(

@@ -7,7 +7,7 @@ if its columns are (a transpose), and a copy's rows if neither is.
 """
 
 from minillm._kernels._pool cimport Workspace, empty
-from minillm._kernels._threads cimport Body, max_threads, share
+from minillm._kernels._threads cimport Body, Part, max_threads, share
 
 include "floating.pxi"
 include "gemm.pxi"
@@ -103,16 +103,14 @@ cdef void dots(
         share(<Body>dots_of_columns[floating], &sums, N, 1 if M * N * K < SMALL else threads)
 
 
-cdef void dots_of_columns(
-    floating *of_type, void *work, Py_ssize_t first, Py_ssize_t last, int me
-) noexcept nogil:
+cdef void dots_of_columns(floating *of_type, void *work, Part part) noexcept nogil:
     cdef Sums s = (<Sums *>work)[0]
     cdef const floating **a = <const floating **>s.a
     cdef const floating **b = <const floating **>s.b
     cdef const floating *bias = <const floating *>s.bias
     cdef floating **c = <floating **>s.c
     cdef Py_ssize_t n, m
-    for n in range(first, last):
+    for n in range(part.first, part.last):
         for m in range(s.M):
             c[m][n] = dot(s.K, a[m], b[n]) + (bias[n] if bias != NULL else 0)
 
@@ -133,12 +131,10 @@ def sum_of_rows(const floating[:, ::1] x):
     return total
 
 
-cdef void sums_of_strips(
-    floating *of_type, void *work, Py_ssize_t first, Py_ssize_t last, int me
-) noexcept nogil:
+cdef void sums_of_strips(floating *of_type, void *work, Part part) noexcept nogil:
     cdef Sums s = (<Sums *>work)[0]
-    cdef Py_ssize_t n = first * s.width
-    add_rows(s.M, s.N, min(s.N, last * s.width) - n, <const floating *>s.a + n, <floating *>s.c + n)
+    cdef Py_ssize_t n = part.first * s.width
+    add_rows(s.M, s.N, min(s.N, part.last * s.width) - n, <const floating *>s.a + n, <floating *>s.c + n)
 
 
 cdef void add_rows(Py_ssize_t M, Py_ssize_t N, Py_ssize_t width, const floating *x,

@@ -14,7 +14,7 @@ import numpy as np
 
 from libc.stdint cimport int32_t, int64_t
 
-from minillm._kernels._threads cimport max_threads, share
+from minillm._kernels._threads cimport Part, max_threads, share
 
 cdef enum:
     BITS = 11       # of a key that a pass sorts by
@@ -129,12 +129,10 @@ def find_children(const int32_t[::1] first, const int32_t[::1] words, const int3
     return numbers
 
 
-cdef void children(
-    void *of_type, void *work, Py_ssize_t first, Py_ssize_t last, int me
-) noexcept nogil:
+cdef void children(void *of_type, void *work, Part part) noexcept nogil:
     cdef Search *s = <Search *>work
     cdef Py_ssize_t t
-    for t in range(first, last):
+    for t in range(part.first, part.last):
         s.found[t] = find_child(s, s.contexts[t], s.last[t])
 
 

@@ -10,7 +10,7 @@ of threads.
 from libc.string cimport memset
 
 from minillm._kernels._pool cimport empty
-from minillm._kernels._threads cimport Body, max_threads, share
+from minillm._kernels._threads cimport Body, Part, max_threads, share
 
 include "floating.pxi"
 include "normalisation.pxi"
@@ -74,13 +74,11 @@ cdef object norm_forward(
     return total, y, mean, inverse_std
 
 
-cdef void rows_forward(
-    floating *of_type, void *work, Py_ssize_t first, Py_ssize_t last, int me
-) noexcept nogil:
+cdef void rows_forward(floating *of_type, void *work, Part part) noexcept nogil:
     cdef Norm w = (<Norm *>work)[0]
     cdef const floating *x
     cdef Py_ssize_t n
-    for n in range(first, last):
+    for n in range(part.first, part.last):
         x = <const floating *>w.x + n * w.D
         if w.h != NULL:
             add(w.D, x, <const floating *>w.h + n * w.D, <floating *>w.total + n * w.D)
@@ -134,14 +132,12 @@ cdef object norm_backward(
     return dx, dgain, dbias
 
 
-cdef void blocks_backward(
-    floating *of_type, void *work, Py_ssize_t first, Py_ssize_t last, int me
-) noexcept nogil:
+cdef void blocks_backward(floating *of_type, void *work, Part part) noexcept nogil:
     cdef Norm w = (<Norm *>work)[0]
     cdef floating *dx
     cdef floating *dgain
     cdef Py_ssize_t i, n
-    for i in range(first, last):
+    for i in range(part.first, part.last):
         dgain = <floating *>w.sums + 2 * i * w.D  # and then dbias
         memset(dgain, 0, 2 * w.D * sizeof(floating))
         for n in range(i * BLOCK, min(w.N, (i + 1) * BLOCK)):

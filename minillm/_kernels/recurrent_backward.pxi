@@ -218,28 +218,24 @@ cdef int all_rows_backward(
     return 0
 
 
-cdef void panels_for_backward(
-    floating *of_type, void *work, Py_ssize_t first, Py_ssize_t last, int me
-) noexcept nogil:
+cdef void panels_for_backward(floating *of_type, void *work, Part part) noexcept nogil:
     cdef Backward *w = <Backward *>work
     cdef Py_ssize_t GH = w.cell * w.rows.H, i
-    for i in range(first, last):
+    for i in range(part.first, part.last):
         pack(<floating *>w.packed + i * w.columns * GH, w.columns, <const floating **>w.lines, False,
              0, GH, i * w.columns, min((i + 1) * w.columns, w.rows.H))
 
 
-cdef void splits_backward(
-    floating *of_type, void *work, Py_ssize_t first, Py_ssize_t last, int me
-) noexcept nogil:
+cdef void splits_backward(floating *of_type, void *work, Part part) noexcept nogil:
     cdef Backward *w = <Backward *>work
     cdef Py_ssize_t i
-    for i in range(first, last):
+    for i in range(part.first, part.last):
         backward_rows(
             w.cell, rows_of(w.rows, i), <const floating *>w.packed, <const floating *>w.dhs,
             <const floating *>w.dh_last, <const floating *>w.dc_last, <const floating *>w.h0,
             <const floating *>w.c0, <const floating *>w.hs, <const floating *>w.gates,
             <const floating *>w.more, <floating *>w.da, <floating *>w.da_hn, <floating *>w.dh0,
-            <floating *>w.dc0, w.scratch + me * w.scratch_each)
+            <floating *>w.dc0, w.scratch + part.me * w.scratch_each)
 
 
 cdef int gradient_of_floats(
@@ -278,12 +274,11 @@ cdef struct OfIds:
     void *dW_x
 
 
-cdef void gradient_of_ids(
-    floating *of_type, void *work, Py_ssize_t first, Py_ssize_t last, int me
-) noexcept nogil:
+cdef void gradient_of_ids(floating *of_type, void *work, Part part) noexcept nogil:
     """dW_x by parts of its columns: row v sums the da where v was read."""
     cdef OfIds w = (<OfIds *>work)[0]
-    cdef Py_ssize_t begin = first * w.GH // w.parts, count = last * w.GH // w.parts - begin, i
+    cdef Py_ssize_t begin = part.first * w.GH // w.parts, i
+    cdef Py_ssize_t count = part.last * w.GH // w.parts - begin
     cdef const floating *da = <const floating *>w.da + begin
     cdef floating *dW_x = <floating *>w.dW_x + begin
     for i in range(w.V):
@@ -301,13 +296,11 @@ cdef struct Stack:
     void *lines
 
 
-cdef void stack_steps(
-    floating *of_type, void *work, Py_ssize_t first, Py_ssize_t last, int me
-) noexcept nogil:
+cdef void stack_steps(floating *of_type, void *work, Part part) noexcept nogil:
     cdef Stack w = (<Stack *>work)[0]
     cdef const floating *h_prev
     cdef Py_ssize_t i, step
-    for i in range(first, last):
+    for i in range(part.first, part.last):
         step = w.step[i]
         h_prev = <const floating *>w.hs + (step - 1) * w.H
         if step % w.T == 0:

@@ -208,13 +208,11 @@ cdef int terms_of_ids(
     return 0
 
 
-cdef void add_biases(
-    floating *of_type, void *work, Py_ssize_t first, Py_ssize_t last, int me
-) noexcept nogil:
+cdef void add_biases(floating *of_type, void *work, Part part) noexcept nogil:
     cdef Terms w = (<Terms *>work)[0]
     cdef const floating *W = <const floating *>w.W
     cdef Py_ssize_t i, id, to
-    for i in range(first, last):
+    for i in range(part.first, part.last):
         id, to = i, i
         if w.ids != NULL:
             to = w.step[i]
@@ -283,21 +281,18 @@ cdef int forward(
     return 0
 
 
-cdef void panels_for_forward(
-    floating *of_type, void *work, Py_ssize_t first, Py_ssize_t last, int me
-) noexcept nogil:
+cdef void panels_for_forward(floating *of_type, void *work, Part part) noexcept nogil:
     cdef Forward *w = <Forward *>work
-    pack_forward(w.cell, w.rows.H, <const floating *>w.W_h, <floating *>w.packed, first, last)
+    pack_forward(w.cell, w.rows.H, <const floating *>w.W_h, <floating *>w.packed, part.first,
+                 part.last)
 
 
-cdef void splits_forward(
-    floating *of_type, void *work, Py_ssize_t first, Py_ssize_t last, int me
-) noexcept nogil:
+cdef void splits_forward(floating *of_type, void *work, Part part) noexcept nogil:
     cdef Forward *w = <Forward *>work
     cdef Py_ssize_t i
-    for i in range(first, last):
+    for i in range(part.first, part.last):
         forward_rows(
             w.cell, rows_of(w.rows, i), <const floating *>w.packed, <const floating *>w.terms, w.ids,
             <const floating *>w.h0, <const floating *>w.c0, <const floating *>w.b_hn,
             <floating *>w.hs, <floating *>w.h_last, <floating *>w.c_last, <floating *>w.gates,
-            <floating *>w.more, w.scratch + me * w.scratch_each)
+            <floating *>w.more, w.scratch + part.me * w.scratch_each)

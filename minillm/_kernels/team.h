@@ -22,9 +22,9 @@
  */
 #ifndef MINILLM_TEAM_H
 #define MINILLM_TEAM_H
-#include <stddef.h>
 #include <string.h>
 
+#include "body.h"
 #include "system.h"
 
 enum {
@@ -34,10 +34,6 @@ enum {
     CREDIT = 5000000,  /* nanoseconds: so much of what was saved may be lost again by waiting */
     ALONE = 10         /* times as long as was lost, kernels run on one thread */
 };
-
-/* Items first to last of the work, on thread `me` of the team.  A body that Cython compiles for both
- * precisions has `of_type`, which is NULL, to tell them apart. */
-typedef void (*Body)(void *of_type, void *work, ptrdiff_t first, ptrdiff_t last, int me);
 
 typedef struct {
     Atomic number; /* region << 32 | pieces left */
@@ -143,13 +139,8 @@ static void wait_until_done(int64_t pieces)
 
 typedef enum { NONE, LATER, TAKEN } Outcome;
 
-typedef struct {
-    ptrdiff_t first, last;
-    int64_t needed; /* pieces that have to be done before */
-} Piece;
-
-/* Take a piece of somebody's share of a region.  LATER: its phase has not begun. */
-static Outcome take(int owner, int64_t region, Piece *piece)
+/* Take a piece of somebody's share of a region.  LATER: when so many pieces are done as are needed. */
+static Outcome take(int owner, int64_t region, Part *part, int64_t *needed)
 {
     Atomic *share = &team.shares[owner].number;
     for (;;) {
@@ -165,14 +156,15 @@ static Outcome take(int owner, int64_t region, Piece *piece)
             continue;
         taken = LOAD(&team.phases) * length - left;
         phase = taken / length;
-        piece->needed = phase * pieces;
-        if (LOAD(&team.done) < piece->needed)
+        if (LOAD(&team.done) < phase * pieces) {
+            *needed = phase * pieces;
             return LATER;
+        }
         if (!replaced(share, number, number - 1))
             continue;
         index = begin + taken % length;
-        piece->first = (ptrdiff_t)(phase * team.count + index * team.count / pieces);
-        piece->last = (ptrdiff_t)(phase * team.count + (index + 1) * team.count / pieces);
+        part->first = (ptrdiff_t)(phase * team.count + index * team.count / pieces);
+        part->last = (ptrdiff_t)(phase * team.count + (index + 1) * team.count / pieces);
         return TAKEN;
     }
 }
@@ -180,20 +172,16 @@ static Outcome take(int owner, int64_t region, Piece *piece)
 /* Take pieces until none is left; return how many there were. */
 static int64_t take_part(int me, int64_t region)
 {
+    Part part = {0, 0, me};
     int64_t all = 0;
     for (;;) {
         const int threads = (int)LOAD(&team.threads);
         int64_t count = 0, needed = NEVER;
-        for (int i = 0; i < threads; i++) {
-            Piece piece;
-            Outcome outcome;
-            while ((outcome = take((me + i) % threads, region, &piece)) == TAKEN) {
-                team.body(NULL, team.work, piece.first, piece.last, me);
+        for (int i = 0; i < threads; i++)
+            while (take((me + i) % threads, region, &part, &needed) == TAKEN) {
+                team.body(NULL, team.work, part);
                 count++;
             }
-            if (outcome == LATER)
-                needed = piece.needed;
-        }
         if (count > 0) {
             all += count;
             ADD(&team.done, count);
@@ -302,7 +290,7 @@ static void run_region(Body body, void *work, ptrdiff_t phases, ptrdiff_t count,
         if (threads > 1)
             return;
     }
-    body(NULL, work, 0, phases * count, 0);
+    body(NULL, work, (Part){0, phases * count, 0});
 }
 
 /* Whether kernels run on one thread for the time being, because waiting took too long. */

@@ -17,7 +17,7 @@ from libc.math cimport log
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from minillm._kernels._pool cimport Workspace
-from minillm._kernels._threads cimport Body, max_threads, share_phases
+from minillm._kernels._threads cimport Body, Part, max_threads, share_phases
 
 include "floating.pxi"
 include "word2vec.pxi"
@@ -128,14 +128,12 @@ def train_sentences(
     return float(np.sum(losses)), int(np.sum(predictions))
 
 
-cdef void learn_sentences(
-    floating* of_type, void* work, Py_ssize_t first, Py_ssize_t last, int me
-) noexcept nogil:
+cdef void learn_sentences(floating *of_type, void *work, Part part) noexcept nogil:
     cdef Training w = (<Training*> work)[0]
     cdef Py_ssize_t s
-    for s in range(first, last):
+    for s in range(part.first, part.last):
         learn(w.text, s, w.outputs, w.window, w.skip_gram, <floating*> w.W_in, <floating*> w.W_out,
-              w.D, &w.scratch[me], &w.losses[s], &w.predictions[s])
+              w.D, &w.scratch[part.me], &w.losses[s], &w.predictions[s])
 
 
 cdef Scratch scratch_of(

@@ -36,21 +36,21 @@ typedef struct {
     int in_use[MOST_THREADS];         /* memory of each thread for itself */
 } Work;
 
-static void body(void *of_type, void *argument, ptrdiff_t first, ptrdiff_t last, int me)
+static void body(void *of_type, void *argument, Part part)
 {
     Work *work = argument;
-    CHECK(of_type == NULL && 0 <= me && me < work->threads);
-    CHECK(!work->in_use[me]);
-    work->in_use[me] = 1;
-    for (ptrdiff_t i = first; i < last; i++) {
+    CHECK(of_type == NULL && 0 <= part.me && part.me < work->threads);
+    CHECK(!work->in_use[part.me]);
+    work->in_use[part.me] = 1;
+    for (ptrdiff_t i = part.first; i < part.last; i++) {
         const ptrdiff_t phase = i / work->count;
         CHECK(phase == 0 || LOAD(&work->done[phase - 1]) == work->count);
         work->times[i]++;
         ADD(&work->done[phase], 1);
-        if (work->slow && (i * 7 + me) % work->slow == 0)
+        if (work->slow && (i * 7 + part.me) % work->slow == 0)
             usleep((i % 5) * 100);
     }
-    work->in_use[me] = 0;
+    work->in_use[part.me] = 0;
 }
 
 static void run_one(int threads, ptrdiff_t phases, ptrdiff_t count, int64_t pieces, int slow)
@@ -106,13 +106,13 @@ static void pauses(void)
 
 /* A thread that is held up within a piece holds up nothing else. */
 static Atomic finished;
-static void held_up(void *of_type, void *argument, ptrdiff_t first, ptrdiff_t last, int me)
+static void held_up(void *of_type, void *argument, Part part)
 {
     (void)of_type;
-    if (me == 1)
-        while (LOAD(&finished) < *(int *)argument - (last - first))
+    if (part.me == 1)
+        while (LOAD(&finished) < *(int *)argument - (part.last - part.first))
             PAUSE();
-    ADD(&finished, last - first);
+    ADD(&finished, part.last - part.first);
 }
 
 static void slow_thread(void)
