@@ -5,7 +5,7 @@ One pass in each direction, in blocks that go to threads.
 """
 
 from minillm._kernels._pool cimport empty
-from minillm._kernels._threads cimport Body, Part, max_threads, share
+from minillm._kernels._threads cimport Body, Input, Output, Part, max_threads, share
 
 include "floating.pxi"
 include "activations.pxi"
@@ -16,9 +16,8 @@ cdef enum:
 cdef struct Elements:
     Py_ssize_t N
     bint exact
-    const void *dy  # NULL in a forward
-    const void *x
-    void *result
+    Input x, dy    # dy: NULL in a forward
+    Output result
 
 
 def gelu_forward(const floating[::1] x):

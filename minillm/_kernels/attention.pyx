@@ -16,7 +16,7 @@ from libc.math cimport INFINITY
 from libc.stdint cimport int64_t
 
 from minillm._kernels._pool cimport Workspace, cut, empty
-from minillm._kernels._threads cimport Body, Part, max_threads, share
+from minillm._kernels._threads cimport Body, Input, Output, Part, max_threads, share
 
 include "floating.pxi"
 include "gemm.pxi"
@@ -221,11 +221,9 @@ cdef void row_to_rows(
 
 cdef struct Looks:  # at rows of a cache
     Py_ssize_t N, T, D, scratch_each
-    const void *query
-    const void *keys
-    const void *values
+    Input query, keys, values
     const int64_t *rows
-    void *context
+    Output context
     char *scratch
 
 

@@ -2,23 +2,15 @@
 # The hidden layer of all pairs, (B, T, S, A), is never in memory.
 
 
-cdef struct Additive:  # arrays of floats or doubles, in C order
+cdef struct Additive:  # all arrays in C order; dv is (B, A)
     Py_ssize_t T, S, A, E
-    const int64_t *lengths  # (B,)
-    const void *query       # (B, T, A)
-    const void *keys        # (B, S, A)
-    const void *values      # (B, S, E)
-    const void *v           # (A,)
-    void *context           # (B, T, E)
-    void *weights           # (B, T, S)
-    void *hidden            # (B, A), room for one pair at a time
-    const void *dcontext
-    const void *dweights
-    void *dscores           # (B, S), room
-    void *dquery
-    void *dkeys
-    void *dvalues
-    void *dv                # (B, A)
+    const int64_t *lengths
+    Input query, keys, values, v    # (B, T, A), (B, S, A), (B, S, E), (A,)
+    Output context, weights         # (B, T, E), (B, T, S)
+    Output hidden                   # (B, A), room for one pair at a time
+    Input dcontext, dweights
+    Output dscores                  # (B, S), room
+    Output dquery, dkeys, dvalues, dv
 
 
 cdef Additive additive(

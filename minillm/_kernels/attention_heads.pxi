@@ -644,9 +644,8 @@ cdef struct AllHeads:  # the arguments of the two functions below
     Heads heads
     double scale
     Operand query, keys, values, context, dcontext, dquery, dkeys, dvalues
-    void *weights
-    void *log_sums
-    const void *dweights
+    Output weights, log_sums
+    Input dweights
     char *scratch
     Py_ssize_t scratch_each
 

@@ -9,7 +9,7 @@ thread to a row.
 from libc.stdint cimport int64_t
 
 from minillm._kernels._pool cimport empty
-from minillm._kernels._threads cimport Body, Part, max_threads, share
+from minillm._kernels._threads cimport Body, Input, Output, Part, max_threads, share
 
 include "floating.pxi"
 include "cross_entropy.pxi"
@@ -21,10 +21,8 @@ cdef struct Rows:
     Py_ssize_t V, count     # count: of the most probable ids
     double smoothing
     const int64_t *targets
-    const void *input       # logits; backward, p
-    const void *weights
-    void *output            # p; backward, dlogits
-    void *nats
+    Input input, weights    # logits; backward, p
+    Output output, nats     # p; backward, dlogits
     int64_t *ids
     double *log_p
 

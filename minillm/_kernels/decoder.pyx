@@ -15,7 +15,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 from minillm._kernels._pool cimport Workspace, cut, empty
-from minillm._kernels._threads cimport Body, Part, max_threads, share, share_phases
+from minillm._kernels._threads cimport Body, Input, Output, Part, max_threads, share, share_phases
 
 include "floating.pxi"
 include "gemm.pxi"
@@ -105,12 +105,10 @@ cdef struct Step:
     const void **weights
     void **past              # keys and values of each block
     const int64_t *start
-    void *x                  # (B, D), the activations, in place
-    void *qkv                # (B, 3 D)
-    void *context            # (B, D)
-    void *hidden             # (B, F), and its activation:
-    void *activated
-    void *logits             # (B, V)
+    Output x                     # (B, D), the activations, in place
+    Output qkv, context          # (B, 3 D), (B, D)
+    Output hidden, activated     # (B, F)
+    Output logits                # (B, V)
     char *own                # memory of each thread for itself
     Py_ssize_t own_each
 

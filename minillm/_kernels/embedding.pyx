@@ -10,7 +10,7 @@ from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
 from minillm._kernels._pool cimport empty
-from minillm._kernels._threads cimport Body, Part, max_threads, share
+from minillm._kernels._threads cimport Body, Input, Output, Part, max_threads, share
 
 include "floating.pxi"
 
@@ -21,8 +21,8 @@ cdef enum:
 cdef struct Lookup:
     Py_ssize_t N, V, D, width
     const int64_t *ids
-    const void *lines  # E, or dy
-    void *result       # y, or dE
+    Input lines        # E, or dy
+    Output result      # y, or dE
 
 
 def embedding_forward(const floating[:, ::1] E, const int64_t[::1] ids):

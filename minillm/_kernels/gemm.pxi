@@ -271,10 +271,8 @@ cdef int parts_of_rows(Py_ssize_t M, Py_ssize_t N, Py_ssize_t lanes, int threads
 
 cdef struct Product:  # the arguments of multiply, and how C is cut
     Py_ssize_t M, N, K
-    void *a
-    void *b
-    void *c
-    const void *bias
+    Output a, b, c
+    Input bias
     bint a_by_depth, b_by_depth, add, few
     int row_parts, column_parts
     char *scratch

@@ -7,7 +7,7 @@ if its columns are (a transpose), and a copy's rows if neither is.
 """
 
 from minillm._kernels._pool cimport Workspace, empty
-from minillm._kernels._threads cimport Body, Part, max_threads, share
+from minillm._kernels._threads cimport Body, Input, Output, Part, max_threads, share
 
 include "floating.pxi"
 include "gemm.pxi"
@@ -82,10 +82,8 @@ cdef int product(
 
 cdef struct Sums:  # of columns, for the threads
     Py_ssize_t M, N, K, width
-    const void *a  # pointers to lines, or the first number of x
-    const void *b
-    const void *bias
-    void *c        # pointers to rows, or the first number of the total
+    Input a, b, bias  # a, b: pointers to lines; or a: the first number of x
+    Output c          # pointers to rows, or the first number of the total
 
 
 cdef void dots(

@@ -10,7 +10,7 @@ of threads.
 from libc.string cimport memset
 
 from minillm._kernels._pool cimport empty
-from minillm._kernels._threads cimport Body, Part, max_threads, share
+from minillm._kernels._threads cimport Body, Input, Output, Part, max_threads, share
 
 include "floating.pxi"
 include "normalisation.pxi"
@@ -22,17 +22,12 @@ cdef enum:
 cdef struct Norm:
     Py_ssize_t N, D
     double epsilon
-    const void *x
-    const void *h       # NULL, or what is added to x first
-    const void *gain
-    const void *bias
-    const void *dy
-    const void *dtotal  # NULL, or what is added to dx
-    void *total         # x + h
-    void *y             # backward, dx
-    void *mean
-    void *inverse_std
-    void *sums          # backward, of dgain and dbias for each block
+    Input x, gain, bias, dy
+    Input h             # NULL, or what is added to x first
+    Input dtotal        # NULL, or what is added to dx
+    Output total, y     # x + h; y, or dx
+    Output mean, inverse_std
+    Output sums         # of dgain and dbias, for each block
 
 
 def layer_norm_forward(

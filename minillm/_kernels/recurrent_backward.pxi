@@ -173,20 +173,9 @@ cdef struct Backward:
     int cell
     Rows rows
     Py_ssize_t columns, scratch_each  # columns: of a panel
-    void *lines      # of W_h
-    void *packed
-    const void *dhs
-    const void *dh_last
-    const void *dc_last
-    const void *h0
-    const void *c0
-    const void *hs
-    const void *gates
-    const void *more
-    void *da
-    void *da_hn
-    void *dh0
-    void *dc0
+    Output lines, packed  # of W_h
+    Input dhs, dh_last, dc_last, h0, c0, hs, gates, more
+    Output da, da_hn, dh0, dc0
     char *scratch
 
 
@@ -270,8 +259,8 @@ cdef struct OfIds:
     Py_ssize_t GH, parts, V, steps  # V: rows of dW_x that are cleared
     const Py_ssize_t *step
     const long long *ids
-    const void *da
-    void *dW_x
+    Input da
+    Output dW_x
 
 
 cdef void gradient_of_ids(floating *of_type, void *work, Part part) noexcept nogil:
@@ -290,10 +279,8 @@ cdef void gradient_of_ids(floating *of_type, void *work, Part part) noexcept nog
 cdef struct Stack:
     Py_ssize_t I, H, T, stride
     const Py_ssize_t *step
-    const void *x
-    const void *h0
-    const void *hs
-    void *lines
+    Input x, h0, hs
+    Output lines
 
 
 cdef void stack_steps(floating *of_type, void *work, Part part) noexcept nogil:

@@ -190,9 +190,8 @@ cdef struct Terms:
     Py_ssize_t GH
     const Py_ssize_t *step
     const long long *ids  # NULL: a term for each id
-    const void *W
-    const void *b
-    void *terms
+    Input W, b
+    Output terms
 
 
 cdef int terms_of_ids(
@@ -225,17 +224,10 @@ cdef struct Forward:
     Rows rows
     Py_ssize_t panels, scratch_each
     const long long *ids
-    const void *W_h
-    void *packed
-    const void *terms
-    const void *h0
-    const void *c0
-    const void *b_hn
-    void *hs
-    void *h_last
-    void *c_last
-    void *gates
-    void *more
+    Input W_h
+    Output packed
+    Input terms, h0, c0, b_hn
+    Output hs, h_last, c_last, gates, more
     char *scratch
 
 

@@ -65,7 +65,7 @@ static struct {
     Sleeper sleepers[MOST_THREADS]; /* of thread 0, the caller, too */
 } team;
 
-static int patient = 0; /* however long it takes, kernels do not run on one thread: for tests */
+static Atomic patient = 0; /* however long it takes, kernels do not run on one thread: for tests */
 
 /* --- waiting ---------------------------------------------------------------------------------- */
 
@@ -242,7 +242,7 @@ static void keep_balance(int64_t start, int64_t end, int64_t own_pieces, int64_t
     team.balance += worked * (all_pieces - own_pieces) / own_pieces - team.waited;
     if (team.balance > CREDIT)
         team.balance = CREDIT;
-    if (team.balance < 0 && !patient) {
+    if (team.balance < 0 && !LOAD(&patient)) {
         STORE(&team.alone_until, end - ALONE * team.balance);
         team.balance = 0;
     }
@@ -313,7 +313,7 @@ static void choose(int count) { chosen_threads = count; }
 
 static void be_patient(int on)
 {
-    patient = on;
+    STORE(&patient, on);
     STORE(&team.alone_until, 0);
 }
 
