@@ -163,7 +163,7 @@ def test_threads_are_those_of_the_innermost_block_of_this_python_thread(twin):
     assert seen() == usual
 
 
-@pytest.mark.parametrize("count", [0, -1, 2.0, "2", None, 10**7, 10**5000])
+@pytest.mark.parametrize("count", [0, -1, 2.0, "2", None, 10**7, 10**100])
 def test_an_impossible_number_of_threads_is_refused(count):
     with pytest.raises(InputError, match=r"threads: expected .* 1 to 1000000; found") as caught:
         use_threads(count).__enter__()
