@@ -64,6 +64,8 @@ static inline void wait_for(Condition *condition, Lock *held)
     SleepConditionVariableSRW(condition, held, INFINITE, 0);
 }
 static inline void wake(Condition *condition) { WakeConditionVariable(condition); }
+/* The core that this thread is on. */
+static inline int core(void) { return (int)GetCurrentProcessorNumber(); }
 static inline int64_t nanoseconds(void)
 {
     LARGE_INTEGER ticks, per_second;
@@ -81,6 +83,7 @@ static inline int start_thread(unsigned(__stdcall *run)(void *), void *argument)
 }
 #else
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <time.h>
 typedef pthread_mutex_t Lock;
@@ -98,6 +101,12 @@ static inline void open_condition(Lock *held, Condition *condition)
 }
 static inline void wait_for(Condition *condition, Lock *held) { pthread_cond_wait(condition, held); }
 static inline void wake(Condition *condition) { pthread_cond_signal(condition); }
+/* The core that this thread is on; -1: not known. */
+#ifdef __linux__
+static inline int core(void) { return sched_getcpu(); }
+#else
+static inline int core(void) { return -1; }
+#endif
 static inline int64_t nanoseconds(void)
 {
     struct timespec now;

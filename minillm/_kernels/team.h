@@ -32,7 +32,9 @@ enum {
     APART = 128,       /* bytes, so that the numbers of two threads are never in one cache line */
     POLLING = 200000,  /* nanoseconds until a thread that waits goes to sleep */
     CREDIT = 5000000,  /* nanoseconds: so much of what was saved may be lost again by waiting */
-    ALONE = 10         /* times as long as was lost, kernels run on one thread */
+    ALONE = 10,        /* times as long as was lost, kernels run on one thread */
+    ASIDE = 1000000,   /* nanoseconds of the same, if another thread has been given the caller's core, */
+    LONGEST_ASIDE = 64000000 /* and at most, if that happens again and again */
 };
 
 typedef struct {
@@ -44,6 +46,7 @@ typedef struct {
     Lock held;
     Condition condition;
     Atomic asleep;
+    Atomic core; /* where the thread was when it last began to work; -1: not known */
 } Sleeper;
 
 static struct {
@@ -54,11 +57,14 @@ static struct {
     void *work;
     ptrdiff_t count;
     Atomic pieces, phases, threads;
+    Atomic all; /* pieces of all phases */
     char apart_too[APART];
-    Atomic done; /* pieces of all phases */
+    Atomic done;   /* pieces */
+    Atomic helped; /* nanoseconds that others have worked on them */
     char apart_as_well[APART];
     /* The caller's own. */
-    int64_t region, waited, balance;
+    int64_t region;
+    int64_t waited, balance; /* nanoseconds: in this region; what others have saved, and not lost again */
     int started;        /* threads of the team, the caller included */
     Atomic alone_until; /* nanoseconds; 0: not alone */
     Share shares[MOST_THREADS];
@@ -78,21 +84,38 @@ static int has_come(int me, int64_t region, int64_t pieces)
            LOAD(&team.shares[me].number) >> 32 != region;
 }
 
-/* Poll for some time, and return whether it has come. */
-static int poll_for(int me, int64_t region, int64_t pieces)
+/* Whether this thread is on the core of one that it waits for: the caller, or one that has begun. */
+static int is_in_the_way(int me)
 {
-    int64_t end = 0;
-    for (;;) {
-        for (int polls = 0; polls < 50; polls++) {
-            if (has_come(me, region, pieces))
-                return 1;
-            PAUSE();
-        }
-        if (end == 0)
-            end = nanoseconds() + POLLING;
-        else if (nanoseconds() > end)
-            return 0;
+    const int threads = me == 0 ? (int)LOAD(&team.threads) : 1, here = core();
+    if (here < 0)
+        return 0;
+    for (int i = me == 0; i < threads; i++)
+        if (LOAD(&team.sleepers[i].core) == here)
+            return 1;
+    return 0;
+}
+
+/* Poll for about a microsecond, and return whether it has come. */
+static int comes_soon(int me, int64_t region, int64_t pieces)
+{
+    for (int polls = 0; polls < 50; polls++) {
+        if (has_come(me, region, pieces))
+            return 1;
+        PAUSE();
     }
+    return 0;
+}
+
+/* Poll for some time, and return whether it has come. */
+static int has_come_in_time(int me, int64_t region, int64_t pieces)
+{
+    const int64_t end = nanoseconds() + POLLING;
+    do {
+        if (comes_soon(me, region, pieces))
+            return 1;
+    } while (!is_in_the_way(me) && nanoseconds() < end);
+    return 0;
 }
 
 static void sleep_until(int me, int64_t region, int64_t pieces)
@@ -120,17 +143,14 @@ static void wake_up(Sleeper *sleeper)
     wake(&sleeper->condition);
 }
 
-/* The caller waits for others, and notes for how long. */
+/* The caller waits for others, and notes for how long, unless that is shorter than reading the clock. */
 static void wait_until_done(int64_t pieces)
 {
     int64_t start;
-    for (int polls = 0; polls < 20; polls++) { /* most waiting is shorter than reading the clock */
-        if (LOAD(&team.done) >= pieces)
-            return;
-        PAUSE();
-    }
+    if (comes_soon(0, team.region, pieces))
+        return;
     start = nanoseconds();
-    if (!poll_for(0, team.region, pieces))
+    if (!has_come_in_time(0, team.region, pieces))
         sleep_until(0, team.region, pieces);
     team.waited += nanoseconds() - start;
 }
@@ -169,31 +189,60 @@ static Outcome take(int owner, int64_t region, Part *part, int64_t *needed)
     }
 }
 
+/* Take all pieces of somebody's share that can be taken now; return how many. */
+static int64_t take_from(int owner, int me, int64_t region, int64_t *needed)
+{
+    Part part = {0, 0, me};
+    int64_t count = 0, start = 0;
+    while (take(owner, region, &part, needed) == TAKEN) {
+        if (me > 0 && count == 0)
+            start = nanoseconds();
+        team.body(NULL, team.work, part);
+        count++;
+    }
+    if (count > 0) {
+        if (me > 0)
+            ADD(&team.helped, nanoseconds() - start);
+        ADD(&team.done, count);
+        wake_up(&team.sleepers[0]);
+    }
+    return count;
+}
+
 /* Take pieces until none is left; return how many there were. */
 static int64_t take_part(int me, int64_t region)
 {
-    Part part = {0, 0, me};
+    const int here = core();
     int64_t all = 0;
+    if (LOAD(&team.sleepers[me].core) != here)
+        STORE(&team.sleepers[me].core, here);
     for (;;) {
         const int threads = (int)LOAD(&team.threads);
-        int64_t count = 0, needed = NEVER;
-        for (int i = 0; i < threads; i++)
-            while (take((me + i) % threads, region, &part, &needed) == TAKEN) {
-                team.body(NULL, team.work, part);
-                count++;
+        int64_t needed = NEVER, stolen = 0;
+        all += take_from(me, me, region, &needed);
+        /* The others mostly are done with theirs at the same time: then their shares, which are in
+         * their caches, are not looked at. */
+        if (!comes_soon(me, region, needed == NEVER ? LOAD(&team.all) : needed)) {
+            for (int i = 1; i < threads; i++)
+                stolen += take_from((me + i) % threads, me, region, &needed);
+            all += stolen;
+            if (stolen == 0 && needed != NEVER) {
+                if (me == 0)
+                    wait_until_done(needed);
+                else if (!has_come_in_time(me, region, needed))
+                    return all; /* and come back with the next region */
             }
-        if (count > 0) {
-            all += count;
-            ADD(&team.done, count);
-            wake_up(&team.sleepers[0]);
         }
-        if (needed == NEVER)
+        if (stolen == 0 && needed == NEVER)
             return all;
-        if (me == 0)
-            wait_until_done(needed);
-        else if (!poll_for(me, region, needed))
-            return all; /* and come back with the next region */
     }
+}
+
+/* Let kernels run on one thread until then. */
+static void be_alone(int64_t until)
+{
+    if (!LOAD(&patient))
+        STORE(&team.alone_until, until);
 }
 
 /* --- the threads ------------------------------------------------------------------------------ */
@@ -201,10 +250,17 @@ static int64_t take_part(int me, int64_t region)
 THREAD_MAIN(serve)
 {
     const int me = (int)(intptr_t)argument;
-    int64_t region = 0;
+    int64_t region = 0, aside = ASIDE;
     for (;;) {
-        if (!poll_for(me, region, NEVER))
+        if (has_come_in_time(me, region, NEVER)) {
+            aside = ASIDE;
+        } else {
+            if (is_in_the_way(me)) {
+                be_alone(nanoseconds() + aside);
+                aside = aside < LONGEST_ASIDE ? 2 * aside : aside;
+            }
             sleep_until(me, region, NEVER);
+        }
         region = LOAD(&team.shares[me].number) >> 32;
         take_part(me, region);
     }
@@ -233,17 +289,23 @@ static void forget_threads(void) { memset(&team, 0, sizeof(team)); }
 
 /* --- the caller ------------------------------------------------------------------------------- */
 
-/* Compare the waiting in a region with what the others' pieces have saved, if all pieces are alike. */
-static void keep_balance(int64_t start, int64_t end, int64_t own_pieces, int64_t all_pieces)
+/* Compare, for a region, how long others were waited for with what they have saved.
+ *
+ * That is as long as their pieces took, or would have taken here, if all are alike: of these the
+ * shorter, because any thread may have lost its core meanwhile.
+ */
+static void keep_balance(int64_t worked, int64_t own_pieces)
 {
-    const int64_t worked = end - start - team.waited;
-    if (own_pieces == 0) /* the others have done everything, while this thread was away */
+    const int64_t others = LOAD(&team.all) - own_pieces, helped = LOAD(&team.helped);
+    int64_t saved;
+    if (own_pieces == 0) /* they have done everything, while this thread was away */
         return;
-    team.balance += worked * (all_pieces - own_pieces) / own_pieces - team.waited;
+    saved = worked * others / own_pieces;
+    team.balance += (saved < helped ? saved : helped) - team.waited;
     if (team.balance > CREDIT)
         team.balance = CREDIT;
-    if (team.balance < 0 && !LOAD(&patient)) {
-        STORE(&team.alone_until, end - ALONE * team.balance);
+    if (team.balance < 0) {
+        be_alone(nanoseconds() - ALONE * team.balance);
         team.balance = 0;
     }
 }
@@ -259,6 +321,8 @@ static void lead(Body body, void *work, ptrdiff_t phases, ptrdiff_t count, int64
     STORE(&team.pieces, pieces);
     STORE(&team.phases, phases);
     STORE(&team.threads, threads);
+    STORE(&team.all, phases * pieces);
+    STORE(&team.helped, 0);
     STORE(&team.done, 0);
     team.waited = 0;
     team.region = team.region % INT32_MAX + 1;
@@ -270,7 +334,7 @@ static void lead(Body body, void *work, ptrdiff_t phases, ptrdiff_t count, int64
     }
     own = take_part(0, team.region);
     wait_until_done(phases * pieces);
-    keep_balance(start, nanoseconds(), own, phases * pieces);
+    keep_balance(nanoseconds() - start - team.waited, own);
 }
 
 /* Run the body on all items of all phases: item i of a phase is phase * count + i.

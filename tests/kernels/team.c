@@ -129,28 +129,34 @@ static void slow_thread(void)
 static void no_threads(void) { run_many(2, 200); }
 
 /* Kernels run on one thread for a while after others were waited for too long. */
+static void region_of(int64_t all, int64_t own, int64_t worked, int64_t helped, int64_t waited)
+{
+    STORE(&team.all, all);
+    STORE(&team.helped, helped);
+    team.waited = waited;
+    keep_balance(worked, own);
+}
+
 static void alone(void)
 {
-    const int64_t ms = 1000000, now = nanoseconds();
+    const int64_t ms = 1000000, start = nanoseconds();
+    int64_t until;
     CHECK(!is_alone());
-    team.waited = 2 * ms;
-    keep_balance(now, now + 5 * ms, 1, 2); /* 3 ms of work of its own: as much was saved */
-    CHECK(team.alone_until == 0 && team.balance == ms);
-    team.waited = 4 * ms;
-    keep_balance(now, now + 5 * ms, 1, 2); /* 1 ms was saved and 4 were lost: 2 in all */
-    CHECK(team.alone_until == now + 25 * ms && team.balance == 0);
-    team.alone_until = now + 1000000 * ms;
+    region_of(4, 2, 5 * ms, 3 * ms, 2 * ms); /* saved: 3 ms, because others took no longer, and not 5 */
+    CHECK(!is_alone() && team.balance == ms);
+    region_of(4, 3, 3 * ms, 90 * ms, 4 * ms); /* saved: 1 ms, what one more piece takes here */
+    until = team.alone_until;
+    CHECK(until >= start + 20 * ms && until <= nanoseconds() + 20 * ms && team.balance == 0);
+    STORE(&team.alone_until, nanoseconds() + 1000000 * ms);
     CHECK(is_alone() && is_alone());
-    team.alone_until = now - 1;
+    STORE(&team.alone_until, nanoseconds() - 1);
     CHECK(!is_alone() && team.alone_until == 0);
-    team.waited = 0;
-    keep_balance(now, now + 100 * ms, 1, 2);
+    region_of(2, 1, 100 * ms, 100 * ms, 0);
     CHECK(team.balance == CREDIT); /* what was saved long ago allows no long waiting now */
-    team.waited = 50 * ms;
-    keep_balance(now, now + 60 * ms, 0, 2); /* others did it all, while the caller was away */
+    region_of(2, 0, 0, 60 * ms, 50 * ms); /* others did it all, while the caller was away */
     CHECK(!is_alone() && team.balance == CREDIT);
     be_patient(1);
-    keep_balance(now, now + 60 * ms, 1, 2);
+    region_of(2, 1, ms, ms, 50 * ms);
     CHECK(!is_alone());
 }
 
