@@ -66,6 +66,7 @@ static inline void wait_for(Condition *condition, Lock *held)
 static inline void wake(Condition *condition) { WakeConditionVariable(condition); }
 /* The core that this thread is on. */
 static inline int core(void) { return (int)GetCurrentProcessorNumber(); }
+static inline int has_left(int core) { return (void)core, 0; }
 static inline int64_t nanoseconds(void)
 {
     LARGE_INTEGER ticks, per_second;
@@ -73,6 +74,8 @@ static inline int64_t nanoseconds(void)
     QueryPerformanceFrequency(&per_second);
     return (int64_t)(1e9 * (double)ticks.QuadPart / (double)per_second.QuadPart);
 }
+/* For how long this thread has had a core: Windows knows that too roughly, so always. */
+static inline int64_t own_nanoseconds(void) { return nanoseconds(); }
 /* Whether the thread could be started. */
 static inline int start_thread(unsigned(__stdcall *run)(void *), void *argument)
 {
@@ -102,17 +105,35 @@ static inline void open_condition(Lock *held, Condition *condition)
 static inline void wait_for(Condition *condition, Lock *held) { pthread_cond_wait(condition, held); }
 static inline void wake(Condition *condition) { pthread_cond_signal(condition); }
 /* The core that this thread is on; -1: not known. */
+/* Whether this thread is on another core now, of those that the process may use. */
 #ifdef __linux__
+#include <unistd.h>
 static inline int core(void) { return sched_getcpu(); }
+static inline int has_left(int core)
+{
+    cpu_set_t all, others;
+    if (sched_getaffinity(getpid(), sizeof(all), &all))
+        return 0;
+    others = all;
+    CPU_CLR(core, &others);
+    if (CPU_COUNT(&others) == 0 || sched_setaffinity(0, sizeof(others), &others))
+        return 0;
+    sched_setaffinity(0, sizeof(all), &all); /* it may be moved again */
+    return 1;
+}
 #else
 static inline int core(void) { return -1; }
+static inline int has_left(int core) { return (void)core, 0; }
 #endif
-static inline int64_t nanoseconds(void)
+static inline int64_t time_of(clockid_t clock)
 {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(clock, &now);
     return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
 }
+static inline int64_t nanoseconds(void) { return time_of(CLOCK_MONOTONIC); }
+/* For how long this thread has had a core. */
+static inline int64_t own_nanoseconds(void) { return time_of(CLOCK_THREAD_CPUTIME_ID); }
 /* Whether the thread could be started.  Signals are for Python's threads: this one takes none. */
 static inline int start_thread(void *(*run)(void *), void *argument)
 {

@@ -16,9 +16,12 @@
  * A thread without work polls for some time, because the next region of a step comes within
  * microseconds, and waking up takes longer.  Then it sleeps.
  *
- * On a busy machine, waiting may cost more than the other threads save.  The caller keeps the balance
- * of the two.  When it is negative, kernels run on one thread for ten times as long as was lost, and
- * then try again.  The bits of a result never depend on who takes a piece.
+ * On a busy machine, other threads may cost more than they save.  Kernels then run on one thread for a
+ * while, and try again later: when the caller has waited longer than others have helped, and when a
+ * thread finds that other programs use its core (it has run for less time than has passed).
+ * A thread that is put on the caller's core leaves it.
+ *
+ * The bits of a result never depend on who takes a piece.
  */
 #ifndef MINILLM_TEAM_H
 #define MINILLM_TEAM_H
@@ -33,8 +36,11 @@ enum {
     POLLING = 200000,  /* nanoseconds until a thread that waits goes to sleep */
     CREDIT = 5000000,  /* nanoseconds: so much of what was saved may be lost again by waiting */
     ALONE = 10,        /* times as long as was lost, kernels run on one thread */
-    ASIDE = 1000000,   /* nanoseconds of the same, if another thread has been given the caller's core, */
-    LONGEST_ASIDE = 64000000 /* and at most, if that happens again and again */
+    LOOK = 2000000,    /* nanoseconds after which a thread looks at its core again */
+    MISSED = 500000,   /* nanoseconds without the core, as those of a short interruption */
+    CLEAN = 30000000,  /* nanoseconds without such, after which all is well */
+    TIMES = 8,         /* times as long as its core was missed, kernels run on one thread, */
+    MOST_TIMES = 64    /* and twice as long each time that it happens again, at most so long */
 };
 
 typedef struct {
@@ -213,16 +219,17 @@ static int64_t take_from(int owner, int me, int64_t region, int64_t *needed)
 static int64_t take_part(int me, int64_t region)
 {
     const int here = core();
-    int64_t all = 0;
+    int64_t all = 0, stolen = 0;
     if (LOAD(&team.sleepers[me].core) != here)
         STORE(&team.sleepers[me].core, here);
     for (;;) {
         const int threads = (int)LOAD(&team.threads);
-        int64_t needed = NEVER, stolen = 0;
+        int64_t needed = NEVER;
         all += take_from(me, me, region, &needed);
         /* The others mostly are done with theirs at the same time: then their shares, which are in
-         * their caches, are not looked at. */
-        if (!comes_soon(me, region, needed == NEVER ? LOAD(&team.all) : needed)) {
+         * their caches, are not looked at.  If they were not in the phase before, they are not here. */
+        if (stolen > 0 || !comes_soon(me, region, needed == NEVER ? LOAD(&team.all) : needed)) {
+            stolen = 0;
             for (int i = 1; i < threads; i++)
                 stolen += take_from((me + i) % threads, me, region, &needed);
             all += stolen;
@@ -238,28 +245,61 @@ static int64_t take_part(int me, int64_t region)
     }
 }
 
-/* Let kernels run on one thread until then. */
-static void be_alone(int64_t until)
+/* Let kernels run on one thread for so many nanoseconds. */
+static void be_alone(int64_t time)
 {
-    if (!LOAD(&patient))
+    const int64_t until = nanoseconds() + time;
+    if (!LOAD(&patient) && until > LOAD(&team.alone_until))
         STORE(&team.alone_until, until);
 }
 
 /* --- the threads ------------------------------------------------------------------------------ */
 
+/* What a thread knows about its core. */
+typedef struct {
+    int64_t since, own_since; /* when it was looked at last, by the clock and by the thread's own time */
+    int64_t clean;            /* nanoseconds of work since the core was last taken away */
+    int64_t times;            /* so many times that, kernels run on one thread the next time */
+} Core;
+
+static void look_anew(Core *state)
+{
+    state->since = nanoseconds();
+    state->own_since = own_nanoseconds();
+}
+
+/* Where other programs use this core as well, the caller had better not wait for this thread. */
+static void look_at_core(Core *state, int me)
+{
+    const int64_t passed = nanoseconds() - state->since;
+    int64_t missed = passed - (own_nanoseconds() - state->own_since);
+    if (is_in_the_way(me) && !has_left(core()))
+        missed = passed;
+    if (missed > MISSED + passed / 8) {
+        be_alone(state->times * missed);
+        state->times = state->times < MOST_TIMES ? 2 * state->times : state->times;
+        state->clean = 0;
+    } else {
+        state->clean += passed;
+        if (state->clean > CLEAN)
+            state->times = TIMES;
+    }
+    look_anew(state);
+}
+
 THREAD_MAIN(serve)
 {
     const int me = (int)(intptr_t)argument;
-    int64_t region = 0, aside = ASIDE;
+    int64_t region = 0;
+    Core state = {0, 0, 0, TIMES};
+    look_anew(&state);
     for (;;) {
-        if (has_come_in_time(me, region, NEVER)) {
-            aside = ASIDE;
-        } else {
-            if (is_in_the_way(me)) {
-                be_alone(nanoseconds() + aside);
-                aside = aside < LONGEST_ASIDE ? 2 * aside : aside;
-            }
+        const int come = has_come_in_time(me, region, NEVER);
+        if (!come || nanoseconds() - state.since > LOOK)
+            look_at_core(&state, me);
+        if (!come) {
             sleep_until(me, region, NEVER);
+            look_anew(&state);
         }
         region = LOAD(&team.shares[me].number) >> 32;
         take_part(me, region);
@@ -305,7 +345,7 @@ static void keep_balance(int64_t worked, int64_t own_pieces)
     if (team.balance > CREDIT)
         team.balance = CREDIT;
     if (team.balance < 0) {
-        be_alone(nanoseconds() - ALONE * team.balance);
+        be_alone(-ALONE * team.balance);
         team.balance = 0;
     }
 }
@@ -326,12 +366,12 @@ static void lead(Body body, void *work, ptrdiff_t phases, ptrdiff_t count, int64
     STORE(&team.done, 0);
     team.waited = 0;
     team.region = team.region % INT32_MAX + 1;
-    for (int i = threads - 1; i >= 0; i--) {
+    for (int i = threads - 1; i >= 0; i--) { /* the caller's own last, which is at hand */
         const int64_t length = (i + 1) * pieces / threads - i * pieces / threads;
         STORE(&team.shares[i].number, team.region << 32 | phases * length);
-        if (i > 0)
-            wake_up(&team.sleepers[i]);
     }
+    for (int i = 1; i < threads; i++)
+        wake_up(&team.sleepers[i]);
     own = take_part(0, team.region);
     wait_until_done(phases * pieces);
     keep_balance(nanoseconds() - start - team.waited, own);

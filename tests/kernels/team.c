@@ -160,13 +160,40 @@ static void alone(void)
     CHECK(!is_alone());
 }
 
+/* The same where a thread finds that its core was taken away, each time for longer. */
+static void shared_core(void)
+{
+    const int64_t ms = 1000000, start = nanoseconds();
+    Core state = {0, 0, 0, TIMES};
+    int64_t times = TIMES;
+    STORE(&team.sleepers[0].core, -2); /* the caller is elsewhere */
+    look_anew(&state);
+    look_at_core(&state, 1);
+    CHECK(!is_alone() && state.clean > 0);
+    for (int i = 0; i < 8; i++) {
+        STORE(&team.alone_until, 0);
+        look_anew(&state);
+        state.since -= 20 * ms;
+        look_at_core(&state, 1);
+        CHECK(team.alone_until >= start + times * 20 * ms);
+        times = 2 * times < MOST_TIMES ? 2 * times : MOST_TIMES;
+        CHECK(state.times == times && state.clean == 0);
+    }
+    STORE(&team.alone_until, 0);
+    look_anew(&state);
+    state.since -= CLEAN + ms;
+    state.own_since -= CLEAN + ms;
+    look_at_core(&state, 1);
+    CHECK(state.times == TIMES);
+}
+
 int main(int count, char **arguments)
 {
     static const struct {
         const char *name;
         void (*run)(void);
     } tests[] = {{"once", once},   {"callers", callers}, {"pauses", pauses}, {"slow_thread", slow_thread},
-                 {"alone", alone}, {"no_threads", no_threads}};
+                 {"alone", alone}, {"shared_core", shared_core}, {"no_threads", no_threads}};
     CHECK(count == 2);
     for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
         if (!strcmp(tests[i].name, arguments[1])) {
