@@ -1,4 +1,4 @@
-/* Where compilers and systems differ: atomic operations, locks, threads and the clock.
+/* Where compilers and systems differ: atomic operations, locks, threads, cores and clocks.
  *
  * All atomic operations are sequentially consistent.
  */
@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #if defined(__GNUC__)
+#define THREAD_LOCAL __thread
 typedef int64_t Atomic;
 #define LOAD(place) __atomic_load_n(place, __ATOMIC_SEQ_CST)
 #define STORE(place, value) __atomic_store_n(place, value, __ATOMIC_SEQ_CST)
@@ -20,6 +21,7 @@ static inline int replaced(Atomic *place, int64_t old, int64_t value)
 #else /* MSVC */
 #define WIN32_LEAN_AND_MEAN
 #include <windows.h>
+#define THREAD_LOCAL __declspec(thread)
 typedef volatile LONG64 Atomic;
 #define LOAD(place) ReadAcquire64(place)
 #define STORE(place, value) ((void)InterlockedExchange64(place, value))
@@ -49,7 +51,6 @@ static inline int replaced(Atomic *place, int64_t old, int64_t value)
 typedef SRWLOCK Lock;
 typedef CONDITION_VARIABLE Condition;
 #define UNLOCKED SRWLOCK_INIT
-#define THREAD_LOCAL __declspec(thread)
 #define THREAD_MAIN(name) static unsigned __stdcall name(void *argument)
 #define THREAD_END 0
 static inline void lock(Lock *held) { AcquireSRWLockExclusive(held); }
@@ -64,9 +65,6 @@ static inline void wait_for(Condition *condition, Lock *held)
     SleepConditionVariableSRW(condition, held, INFINITE, 0);
 }
 static inline void wake(Condition *condition) { WakeConditionVariable(condition); }
-/* The core that this thread is on. */
-static inline int core(void) { return (int)GetCurrentProcessorNumber(); }
-static inline int has_left(int core) { return (void)core, 0; }
 static inline int64_t nanoseconds(void)
 {
     LARGE_INTEGER ticks, per_second;
@@ -86,13 +84,11 @@ static inline int start_thread(unsigned(__stdcall *run)(void *), void *argument)
 }
 #else
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <time.h>
 typedef pthread_mutex_t Lock;
 typedef pthread_cond_t Condition;
 #define UNLOCKED PTHREAD_MUTEX_INITIALIZER
-#define THREAD_LOCAL __thread
 #define THREAD_MAIN(name) static void *name(void *argument)
 #define THREAD_END NULL
 static inline void lock(Lock *held) { pthread_mutex_lock(held); }
@@ -104,27 +100,6 @@ static inline void open_condition(Lock *held, Condition *condition)
 }
 static inline void wait_for(Condition *condition, Lock *held) { pthread_cond_wait(condition, held); }
 static inline void wake(Condition *condition) { pthread_cond_signal(condition); }
-/* The core that this thread is on; -1: not known. */
-/* Whether this thread is on another core now, of those that the process may use. */
-#ifdef __linux__
-#include <unistd.h>
-static inline int core(void) { return sched_getcpu(); }
-static inline int has_left(int core)
-{
-    cpu_set_t all, others;
-    if (sched_getaffinity(getpid(), sizeof(all), &all))
-        return 0;
-    others = all;
-    CPU_CLR(core, &others);
-    if (CPU_COUNT(&others) == 0 || sched_setaffinity(0, sizeof(others), &others))
-        return 0;
-    sched_setaffinity(0, sizeof(all), &all); /* it may be moved again */
-    return 1;
-}
-#else
-static inline int core(void) { return -1; }
-static inline int has_left(int core) { return (void)core, 0; }
-#endif
 static inline int64_t time_of(clockid_t clock)
 {
     struct timespec now;
@@ -151,6 +126,29 @@ static inline int start_thread(void *(*run)(void *), void *argument)
     pthread_attr_destroy(&attributes);
     return !failed;
 }
+#endif
+
+/* core: the core that this thread is on; -1: not known.
+ * has_left: whether this thread is on another core now, of those that the process may use. */
+#ifdef __linux__
+#include <sched.h>
+#include <unistd.h>
+static inline int core(void) { return sched_getcpu(); }
+static inline int has_left(int core)
+{
+    cpu_set_t all, others;
+    if (sched_getaffinity(getpid(), sizeof(all), &all))
+        return 0;
+    others = all;
+    CPU_CLR(core, &others);
+    if (CPU_COUNT(&others) == 0 || sched_setaffinity(0, sizeof(others), &others))
+        return 0;
+    sched_setaffinity(0, sizeof(all), &all); /* it may be moved again */
+    return 1;
+}
+#else
+static inline int core(void) { return -1; }
+static inline int has_left(int core) { return (void)core, 0; }
 #endif
 
 #endif
