@@ -42,7 +42,7 @@ def main() -> None:
         print(f"{key}: {value}")
     for name, make in CASES.items():
         if args.only in name:
-            print(f"\n{name}: ms a step (times its idle time, times that of one thread)", flush=True)
+            print(f"\n{name}: ms a step (times idle, times one thread)", flush=True)
             show(measured(make(), args.threads, args.neighbours, args.seconds / ROUNDS), args)
 
 

@@ -179,7 +179,7 @@ def threads_of_process():
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_process_starts_threads_of_its_own(twin, with_threads):
-    """Threads do not survive a fork.  The child of the child, too, gets the same bits on several."""
+    """Threads do not survive a fork.  A child and its child get the same bits."""
     cases = cases_of_many_kernels(twin)
     expected = [with_threads(3, case) for case in cases]
 

@@ -65,7 +65,9 @@ def files(root: Path) -> list[Path]:
     """Return every file that has mutants: the NumPy pages, then the kernels."""
     python = [path for folder in PYTHON_FOLDERS for path in sorted((root / folder).glob("*.py"))]
     compiled = [path for end in ("h", "pxi", "pyx") for path in (root / KERNELS).glob(f"*.{end}")]
-    compiled = sorted(path for path in compiled if path.stem not in SHARED and includers(root, path))
+    compiled = sorted(
+        path for path in compiled if path.stem not in SHARED and includers(root, path)
+    )
     return (
         [path.relative_to(root) for path in python]
         + TRAINING
