@@ -75,7 +75,7 @@ kernels: .venv/test
 # the stacks that it makes up to find uses after a return.
 SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=undefined
 LIBRARY = $$($${CC:-cc} -print-file-name=$(1))
-CHECK = MINILLM_GUARD=1 MINILLM_KERNELS=cython OMP_NUM_THREADS=2 OMP_WAIT_POLICY=passive \
+CHECK = MINILLM_GUARD=1 MINILLM_KERNELS=cython OMP_NUM_THREADS=2 \
   HYPOTHESIS_PROFILE=few $(BIN)/python
 THREADS = import minillm; assert minillm.kernels_info()["threads"] == 2, minillm.kernels_info()
 REACHED = tests/kernels tests/ops tests/layers tests/models tests/training tests/decoding \

@@ -3,9 +3,9 @@
 Cython translates `minillm/_kernels/<topic>.pyx` to C once.  The C is compiled for each
 instruction set, as `minillm._kernels._<topic>_<instruction set>`, and Python picks the best
 that the CPU has when the program runs: so a wheel built on one machine runs on every machine of
-its architecture.  `_cpu` and `_pool`, which all of them share, are built once, and so is what
-typed memoryviews need (`MEMORYVIEWS`), which Cython would otherwise add to each topic: 25,000
-lines of C.
+its architecture.  `_cpu`, `_pool` and `_threads`, which all of them share, are built once, and so
+is what typed memoryviews need (`MEMORYVIEWS`), which Cython would otherwise add to each topic:
+25,000 lines of C.
 
 The twins are optional.  Where they cannot be compiled the install still
 succeeds, and `build.json` beside the kernels says why, for `minillm info`.
@@ -15,10 +15,8 @@ import json
 import os
 import platform
 import re
-import shlex
 import subprocess
 import sys
-import tempfile
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
@@ -82,7 +80,7 @@ class Twin(Extension):
 def twins() -> list[Extension]:
     # MSVC cannot ask the CPU what it has, and so builds the baseline alone.
     sets = [name for name in GCC_SETS if name == "baseline" or (X86 and os.name != "nt")]
-    shared = [Twin(name) for name in ("_cpu", "_pool", MEMORYVIEWS)]
+    shared = [Twin(name) for name in ("_cpu", "_pool", "_threads", MEMORYVIEWS)]
     return shared + [Twin(f"_{topic}", name) for topic in TOPICS for name in sets]
 
 
@@ -98,7 +96,6 @@ class BuildKernels(build_ext):
         (folder / "build.json").write_text(json.dumps(self.failures, indent=1) + "\n")
 
     def build_extensions(self) -> None:
-        self.openmp = self.openmp_flags()
         if self.used_in_place:
             for twin in self.extensions:  # of an earlier build, which may be older than in place
                 Path(self.get_ext_fullpath(twin.name)).unlink(missing_ok=True)
@@ -127,40 +124,16 @@ class BuildKernels(build_ext):
             translation.result()
             twin.write_source()
             if self.compiler.compiler_type == "msvc":
-                twin.extra_compile_args = [*MSVC, *self.openmp]
+                twin.extra_compile_args = MSVC
             else:
-                twin.extra_compile_args = [*GCC, *GCC_SETS[instruction_set], *self.openmp]
-                twin.extra_link_args = self.openmp
+                twin.extra_compile_args = [*GCC, *GCC_SETS[instruction_set], "-pthread"]
+                twin.extra_link_args = ["-pthread"]
             self.build_extension(twin)
         except Exception as error:  # whatever went wrong, NumPy still runs
             reason = str(error).strip().splitlines()[-1]
             self.failures[instruction_set] = f"its build failed ({reason})"
             self.warn(f"{twin.name} was not built: {error}")
             self.target(twin).unlink(missing_ok=True)
-
-    def openmp_flags(self) -> list[str]:
-        """What turns OpenMP on, if a program that uses it compiles and links.
-
-        LDFLAGS too: setuptools passes it to libraries alone, and what CFLAGS has compiled for
-        a sanitizer does not link without it.
-        """
-        flags = ["/openmp"] if self.compiler.compiler_type == "msvc" else ["-fopenmp"]
-        with tempfile.TemporaryDirectory() as folder:
-            probe = Path(folder, "probe.c")
-            probe.write_text(
-                "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n"
-            )
-            try:
-                objects = self.compiler.compile(
-                    [str(probe)], output_dir=folder, extra_postargs=flags
-                )
-                link_flags = [*flags, *shlex.split(os.environ.get("LDFLAGS", ""))]
-                self.compiler.link_executable(
-                    objects, "probe", output_dir=folder, extra_postargs=link_flags
-                )
-            except Exception:  # no OpenMP, or no compiler at all: the build will say which
-                return []
-        return flags
 
 
 def source_of(translated: str) -> Path:

@@ -14,9 +14,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
-from minillm import ops, use_kernels
+from minillm import ops, use_kernels, use_threads
 from minillm._kernels import select_kernels
 from minillm.layers import dense
 from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
@@ -462,13 +461,13 @@ def fork_with_more_threads(kernels):
             results += tuple_of(op(*arguments)[0])
         return [np.asarray(a).copy() for a in results]
 
-    with threadpool_limits(3, user_api="openmp"):  # NumPy's own threads are another matter
+    with use_threads(3):
         expected = work()
     child = os.fork()
     if child == 0:
         status = 1
         try:
-            with threadpool_limits(4, user_api="openmp"):
+            with use_threads(4):
                 for ours, theirs in zip(work(), expected, strict=True):
                     np.testing.assert_array_equal(ours, theirs)
             status = 0

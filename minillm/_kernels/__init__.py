@@ -22,6 +22,7 @@ import contextvars
 import functools
 import importlib
 import json
+import operator
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -46,6 +47,7 @@ TOPICS = (
 )
 INSTRUCTION_SETS = ("avx512", "avx2", "baseline")  # best first
 CHOICES = ("auto", "numpy", "cython", *INSTRUCTION_SETS)
+MOST_THREADS = 1_000_000  # that may be asked for
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -91,6 +93,31 @@ def use_kernels(name: str) -> Iterator[None]:
         _chosen.reset(token)
 
 
+@contextlib.contextmanager
+def use_threads(count: int) -> Iterator[None]:
+    """Run kernels on at most `count` threads inside a `with` block, in this Python thread only.
+
+    The bits of all results are the same.  MINILLM_NUM_THREADS remains the limit.  The NumPy
+    kernels do not notice: NumPy's own threads are those of its library.  Raises InputError if
+    count is not a whole number from 1 on.
+    """
+    try:
+        number = operator.index(count)
+    except TypeError:
+        number = 0
+    if not 1 <= number <= MOST_THREADS:
+        raise InputError(
+            f"threads: expected a whole number from 1 to {MOST_THREADS}; found {short(count)}"
+        )
+    threads = _compiled("_threads")
+    before = threads.set_threads(number) if threads else 0
+    try:
+        yield
+    finally:
+        if threads:
+            threads.set_threads(before)
+
+
 def kernels_info() -> dict[str, Any]:
     """Return the kernels in force, the reason, and the others that could run here."""
     missing = _missing()
@@ -103,14 +130,12 @@ def kernels_info() -> dict[str, Any]:
         why = "the best that this CPU has"
     else:
         why = next(iter(missing.values()))
-    cpu = _compiled_cpu()
     return {
         "kernels": active.name,
         "why": why,
         "available": ["numpy", *(name for name in INSTRUCTION_SETS if name not in missing)],
         "missing": missing,
-        "openmp": bool(cpu and cpu.openmp()),
-        "threads": cpu.thread_count() if cpu and active.name != "numpy" else 1,
+        "threads": _compiled("_threads").thread_count() if active.name != "numpy" else 1,
     }
 
 
@@ -190,7 +215,7 @@ def _exported(module: ModuleType, translated: str) -> Iterator[tuple[str, Callab
 @functools.cache
 def _missing() -> dict[str, str]:
     """Return the instruction sets that cannot run here, each with the reason."""
-    cpu, missing = _compiled_cpu(), {}
+    cpu, missing = _compiled("_cpu"), {}
     for name in INSTRUCTION_SETS:
         if cpu is None:
             missing[name] = _not_built(name)
@@ -207,11 +232,11 @@ def _missing() -> dict[str, str]:
 
 
 @functools.cache
-def _compiled_cpu() -> Any:
-    """Return the compiled module that queries the CPU; None if nothing was compiled."""
+def _compiled(name: str) -> Any:
+    """Return a compiled module that has no twins; None if it was not built."""
     _thread_limit()
     try:
-        return importlib.import_module(f"{__name__}._cpu")
+        return importlib.import_module(f"{__name__}.{name}")
     except ImportError:
         return None
 
@@ -228,8 +253,9 @@ def _not_built(name: str) -> str:
 def _thread_limit() -> None:
     """Refuse an invalid MINILLM_NUM_THREADS; the kernels read it when they are loaded."""
     limit = os.environ.get("MINILLM_NUM_THREADS") or "1"
-    most = 1_000_000
-    if not (limit.isdecimal() and len(limit) <= len(str(most)) and 1 <= int(limit) <= most):
+    digits = limit.isdecimal() and len(limit) <= len(str(MOST_THREADS))
+    if not (digits and 1 <= int(limit) <= MOST_THREADS):
         raise InputError(
-            f"MINILLM_NUM_THREADS: expected a whole number from 1 to {most}; found {short(limit)}"
+            "MINILLM_NUM_THREADS: expected a whole number from 1 to "
+            f"{MOST_THREADS}; found {short(limit)}"
         )

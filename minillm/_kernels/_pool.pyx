@@ -26,7 +26,7 @@ address sanitizer, touching a margin does.  As numbers the guard bytes are huge,
 shows a read of a margin.  A piece begins as 0xFF bytes, which are NaN: what was never written
 shows.
 
-The GIL guards everything here: kernels take their memory before they release it.
+A lock guards the list of idle blocks, because free-threaded Python has no GIL that would.
 """
 
 import os
@@ -87,6 +87,16 @@ cdef extern from *:
     void ASAN_POISON_MEMORY_REGION(char *begin, size_t size)
     void ASAN_UNPOISON_MEMORY_REGION(char *begin, size_t size)
 
+cdef extern from *:
+    """
+    #include "system.h"
+    static Lock pool_lock = UNLOCKED;
+    static void lock_pool(void) { lock(&pool_lock); }
+    static void unlock_pool(void) { unlock(&pool_lock); }
+    """
+    void lock_pool()
+    void unlock_pool()
+
 cdef extern from "Python.h":
     const Py_ssize_t PY_SSIZE_T_MAX
     int PyBuffer_FillInfo(Py_buffer *, object, void *, Py_ssize_t, int, int) except -1
@@ -129,13 +139,18 @@ if limit > 0:
 
 def kept_bytes() -> int:
     """The bytes of all idle blocks."""
-    return idle_bytes
+    lock_pool()
+    cdef Py_ssize_t kept = idle_bytes
+    unlock_pool()
+    return kept
 
 
 def clear() -> None:
     """Return all idle blocks to the system."""
+    lock_pool()
     while count > 0:
         free_oldest()
+    unlock_pool()
 
 
 def write_at(Py_ssize_t place, Py_ssize_t size) -> None:
@@ -161,12 +176,15 @@ cdef Block take_block(Py_ssize_t size) except *:
     """The smallest idle block of `size` to 2 * `size` bytes, of several the latest; or a new one."""
     cdef Block block
     cdef int i, best = -1
+    lock_pool()
     for i in range(count - 1, -1, -1):
         if size <= idle[i].size <= 2 * size and (best < 0 or idle[i].size < idle[best].size):
             best = i
     if best >= 0:
         block = idle[best]
         remove(best)
+    unlock_pool()
+    if best >= 0:
         return block
     block.memory, block.size = new_block(size), size
     if block.memory == NULL:
@@ -182,11 +200,13 @@ cdef void return_block(Block block) noexcept:
     if block.size > limit:
         free_block(block.memory, block.size)
         return
+    lock_pool()
     while count == BLOCKS or idle_bytes + block.size > limit:
         free_oldest()
     idle[count] = block
     count += 1
     idle_bytes += block.size
+    unlock_pool()
 
 
 cdef class Workspace:

@@ -4,55 +4,73 @@
 One pass in each direction, in blocks that go to threads.
 """
 
-from cython.parallel cimport prange
-
 from minillm._kernels._pool cimport empty
+from minillm._kernels._threads cimport Body, Input, Output, Part, max_threads, share
 
 include "floating.pxi"
-include "threads.pxi"
 include "activations.pxi"
 
 cdef enum:
     BLOCK = 8192  # elements: so few are not worth waking another thread for
 
+cdef struct Elements:
+    Py_ssize_t N
+    bint exact
+    Input x, dy    # dy: NULL in a forward
+    Output result
+
 
 def gelu_forward(const floating[::1] x):
-    cdef Py_ssize_t N = x.shape[0], blocks = (N + BLOCK - 1) // BLOCK, i
-    y = empty((N,), dtype_of(<floating>0))
-    cdef floating[::1] y_ = y
-    cdef int threads = 1 if blocks < 4 else max_threads()
-    for i in prange(blocks, nogil=True, num_threads=threads, schedule="static"):
-        gelu_block(min(BLOCK, N - i * BLOCK), &x[i * BLOCK], &y_[i * BLOCK])
-    return y
+    return elementwise[floating](None, x, False)
 
 
 def gelu_backward(const floating[::1] dy, const floating[::1] x):
-    cdef Py_ssize_t N = x.shape[0], blocks = (N + BLOCK - 1) // BLOCK, i
-    dx = empty((N,), dtype_of(<floating>0))
-    cdef floating[::1] dx_ = dx
-    cdef int threads = 1 if blocks < 4 else max_threads()
-    for i in prange(blocks, nogil=True, num_threads=threads, schedule="static"):
-        gelu_block_backward(
-            min(BLOCK, N - i * BLOCK), &dy[i * BLOCK], &x[i * BLOCK], &dx_[i * BLOCK])
-    return dx
+    return elementwise[floating](dy, x, False)
 
 
 def exact_gelu_forward(const floating[::1] x):
-    cdef Py_ssize_t N = x.shape[0], blocks = (N + BLOCK - 1) // BLOCK, i
-    y = empty((N,), dtype_of(<floating>0))
-    cdef floating[::1] y_ = y
-    cdef int threads = 1 if blocks < 4 else max_threads()
-    for i in prange(blocks, nogil=True, num_threads=threads, schedule="static"):
-        exact_gelu_block(min(BLOCK, N - i * BLOCK), &x[i * BLOCK], &y_[i * BLOCK])
-    return y
+    return elementwise[floating](None, x, True)
 
 
 def exact_gelu_backward(const floating[::1] dy, const floating[::1] x):
-    cdef Py_ssize_t N = x.shape[0], blocks = (N + BLOCK - 1) // BLOCK, i
-    dx = empty((N,), dtype_of(<floating>0))
-    cdef floating[::1] dx_ = dx
+    return elementwise[floating](dy, x, True)
+
+
+cdef elementwise(const floating[::1] dy, const floating[::1] x, bint exact):
+    """y, or dx where dy is given."""
+    cdef Py_ssize_t N = x.shape[0], blocks = (N + BLOCK - 1) // BLOCK
+    result = empty((N,), dtype_of(<floating>0))
+    if N == 0:
+        return result
+    cdef floating[::1] result_ = result
     cdef int threads = 1 if blocks < 4 else max_threads()
-    for i in prange(blocks, nogil=True, num_threads=threads, schedule="static"):
-        exact_gelu_block_backward(
-            min(BLOCK, N - i * BLOCK), &dy[i * BLOCK], &x[i * BLOCK], &dx_[i * BLOCK])
-    return dx
+    cdef Elements elements
+    elements.N, elements.exact, elements.x, elements.result = N, exact, &x[0], &result_[0]
+    elements.dy = NULL
+    if dy is not None:
+        elements.dy = &dy[0]
+    with nogil:
+        share(<Body>blocks_of_elements[floating], &elements, blocks, threads)
+    return result
+
+
+cdef void blocks_of_elements(floating *of_type, void *work, Part part) noexcept nogil:
+    cdef Elements e = (<Elements *>work)[0]
+    cdef Py_ssize_t i, count
+    cdef const floating *x
+    cdef const floating *dy
+    cdef floating *result
+    for i in range(part.first, part.last):
+        x, result = <const floating *>e.x + i * BLOCK, <floating *>e.result + i * BLOCK
+        count = min(BLOCK, e.N - i * BLOCK)
+        if e.dy == NULL:
+            if e.exact:
+                exact_gelu_block(count, x, result)
+            else:
+                gelu_block(count, x, result)
+        else:
+            dy = <const floating *>e.dy + i * BLOCK
+            if e.exact:
+                exact_gelu_block_backward(count, dy, x, result)
+            else:
+                gelu_block_backward(count, dy, x, result)

@@ -8,12 +8,11 @@ number of threads.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
-from cython.parallel cimport prange
 
 from minillm._kernels._pool cimport Workspace
+from minillm._kernels._threads cimport Body, Part, max_threads, share
 
 include "floating.pxi"
-include "threads.pxi"
 include "lanes.pxi"
 include "adam.pxi"
 
@@ -29,6 +28,11 @@ cdef struct Piece:
     double decay
     Py_ssize_t count, itemsize
 
+cdef struct Pass:  # over all pieces
+    Piece *pieces
+    double *sums
+    double beta1, beta2, step_size, root_correction, epsilon, factor
+
 
 def adam_update(
     ps, gs, ms, vs, decays, double beta1, double beta2, double step_size, double root_correction,
@@ -36,64 +40,91 @@ def adam_update(
 ):
     cdef Py_ssize_t count = pieces_of(ps), i = 0
     cdef Workspace work = Workspace(count * sizeof(Piece))
-    cdef Piece *pieces = <Piece *>work.take(count * sizeof(Piece))
     cdef Piece whole
+    cdef Pass all
+    all.pieces = <Piece *>work.take(count * sizeof(Piece))
+    all.beta1, all.beta2, all.step_size = beta1, beta2, step_size
+    all.root_correction, all.epsilon = root_correction, epsilon
     for p, g, m, v, decay in zip(ps, gs, ms, vs, decays, strict=True):
         whole.p, whole.g, whole.m, whole.v = address(p), address(g), address(m), address(v)
         whole.decay, whole.count, whole.itemsize = decay, p.size, p.itemsize
-        i += cut(whole, &pieces[i])
-    for i in prange(count, nogil=True, num_threads=threads_for(count), schedule="dynamic"):
-        if pieces[i].itemsize == sizeof(float):
-            update[float](&pieces[i], beta1, beta2, step_size, root_correction, epsilon, <float *>0)
+        i += cut(whole, &all.pieces[i])
+    with nogil:
+        share(update_pieces, &all, count, threads_for(count))
+
+
+cdef void update_pieces(void *of_type, void *work, Part part) noexcept nogil:
+    cdef Pass *all = <Pass *>work
+    cdef Py_ssize_t i
+    for i in range(part.first, part.last):
+        if all.pieces[i].itemsize == sizeof(float):
+            update[float](all, &all.pieces[i], <float *>0)
         else:
-            update[double](&pieces[i], beta1, beta2, step_size, root_correction, epsilon, <double *>0)
+            update[double](all, &all.pieces[i], <double *>0)
 
 
-cdef inline void update(
-    const Piece *piece, double beta1, double beta2, double step_size, double root_correction,
-    double epsilon, floating *of_this_type,
-) noexcept nogil:
+cdef inline void update(const Pass *all, const Piece *piece, floating *of_type) noexcept nogil:
     adam(piece.count, <floating *>piece.p, <const floating *>piece.g, <floating *>piece.m,
-         <floating *>piece.v, beta1, beta2, step_size, root_correction, epsilon, piece.decay)
+         <floating *>piece.v, all.beta1, all.beta2, all.step_size, all.root_correction, all.epsilon,
+         piece.decay)
 
 
 def sum_of_squares(gs):
     cdef Py_ssize_t count = pieces_of(gs), i = 0
     cdef Workspace work = Workspace(count * (sizeof(Piece) + sizeof(double)) + 64)
-    cdef Piece *pieces = <Piece *>work.take(count * sizeof(Piece))
-    cdef double *sums = <double *>work.take(count * sizeof(double))
     cdef double total = 0
     cdef Piece whole
+    cdef Pass all
+    all.pieces = <Piece *>work.take(count * sizeof(Piece))
+    all.sums = <double *>work.take(count * sizeof(double))
     for g in gs:
         whole.g, whole.count, whole.itemsize = address(g), g.size, g.itemsize
-        i += cut(whole, &pieces[i])
-    for i in prange(count, nogil=True, num_threads=threads_for(count), schedule="dynamic"):
-        if pieces[i].itemsize == sizeof(float):
-            sums[i] = dot(pieces[i].count, <float *>pieces[i].g, <float *>pieces[i].g)
-        else:
-            sums[i] = dot(pieces[i].count, <double *>pieces[i].g, <double *>pieces[i].g)
+        i += cut(whole, &all.pieces[i])
+    with nogil:
+        share(add_up_pieces, &all, count, threads_for(count))
     for i in range(count):
-        total += sums[i]
+        total += all.sums[i]
     return total
+
+
+cdef void add_up_pieces(void *of_type, void *work, Part part) noexcept nogil:
+    cdef Pass *all = <Pass *>work
+    cdef Piece *piece
+    cdef Py_ssize_t i
+    for i in range(part.first, part.last):
+        piece = &all.pieces[i]
+        if piece.itemsize == sizeof(float):
+            all.sums[i] = dot(piece.count, <float *>piece.g, <float *>piece.g)
+        else:
+            all.sums[i] = dot(piece.count, <double *>piece.g, <double *>piece.g)
 
 
 def scale(gs, double factor):
     cdef Py_ssize_t count = pieces_of(gs), i = 0
     cdef Workspace work = Workspace(count * sizeof(Piece))
-    cdef Piece *pieces = <Piece *>work.take(count * sizeof(Piece))
     cdef Piece whole
+    cdef Pass all
+    all.pieces, all.factor = <Piece *>work.take(count * sizeof(Piece)), factor
     for g in gs:
         if g.flags.c_contiguous:
             whole.g, whole.count, whole.itemsize = address(g, PyBUF_WRITABLE), g.size, g.itemsize
-            i += cut(whole, &pieces[i])
+            i += cut(whole, &all.pieces[i])
         else:
             g *= factor
-    count = i
-    for i in prange(count, nogil=True, num_threads=threads_for(count), schedule="dynamic"):
-        if pieces[i].itemsize == sizeof(float):
-            scale_piece(pieces[i].count, <float *>pieces[i].g, <float>factor)
+    with nogil:
+        share(scale_pieces, &all, i, threads_for(i))
+
+
+cdef void scale_pieces(void *of_type, void *work, Part part) noexcept nogil:
+    cdef Pass *all = <Pass *>work
+    cdef Piece *piece
+    cdef Py_ssize_t i
+    for i in range(part.first, part.last):
+        piece = &all.pieces[i]
+        if piece.itemsize == sizeof(float):
+            scale_piece(piece.count, <float *>piece.g, <float>all.factor)
         else:
-            scale_piece(pieces[i].count, <double *>pieces[i].g, factor)
+            scale_piece(piece.count, <double *>piece.g, all.factor)
 
 
 cdef inline void scale_piece(Py_ssize_t n, floating *x, floating factor) noexcept nogil:

@@ -16,9 +16,9 @@ from libc.math cimport INFINITY
 from libc.stdint cimport int64_t
 
 from minillm._kernels._pool cimport Workspace, cut, empty
+from minillm._kernels._threads cimport Body, Input, Output, Part, max_threads, share
 
 include "floating.pxi"
-include "threads.pxi"
 include "gemm.pxi"
 include "lanes.pxi"
 include "attention.pxi"
@@ -30,15 +30,15 @@ def additive_attention_forward(
     const floating[:, :, ::1] query, const floating[:, :, ::1] keys,
     const floating[:, :, ::1] values, const floating[::1] v, const int64_t[::1] lengths,
 ):
-    cdef Py_ssize_t B = query.shape[0], T = query.shape[1], S = keys.shape[1], b
+    cdef Py_ssize_t B = query.shape[0], T = query.shape[1], S = keys.shape[1]
     dtype = dtype_of(<floating>0)
-    context = np.zeros((B, T, values.shape[2]), dtype)
-    weights = np.zeros((B, T, S), dtype)
+    context, weights = np.zeros((B, T, values.shape[2]), dtype), np.zeros((B, T, S), dtype)
     cdef floating[:, :, ::1] context_ = context, weights_ = weights
-    cdef floating[:, ::1] layer = np.empty((B, v.shape[0]), dtype)
-    for b in prange(B, nogil=True, num_threads=max_threads()):
-        additive_row_forward(
-            query[b], keys[b], values[b], v, lengths[b], layer[b], context_[b], weights_[b])
+    cdef floating[:, ::1] room = np.empty((B, v.shape[0]), dtype)
+    cdef Additive w = additive(query, keys, values, v, lengths)
+    w.context, w.weights, w.hidden = &context_[0, 0, 0], &weights_[0, 0, 0], &room[0, 0]
+    with nogil:
+        share(<Body>additive_forward_rows[floating], &w, B, max_threads())
     return context, weights
 
 
@@ -48,16 +48,18 @@ def additive_attention_backward(
     const floating[:, :, ::1] values, const floating[::1] v, const int64_t[::1] lengths,
     const floating[:, :, ::1] weights,
 ):
-    cdef Py_ssize_t B = query.shape[0], T = query.shape[1], S = keys.shape[1], A = v.shape[0], b
+    cdef Py_ssize_t B = query.shape[0], T = query.shape[1], S = keys.shape[1], A = v.shape[0]
     dtype = dtype_of(<floating>0)
     dquery, dkeys = np.zeros((B, T, A), dtype), np.zeros((B, S, A), dtype)
     dvalues, dv = np.zeros((B, S, values.shape[2]), dtype), np.zeros((B, A), dtype)
     cdef floating[:, :, ::1] dquery_ = dquery, dkeys_ = dkeys, dvalues_ = dvalues
-    cdef floating[:, ::1] dv_ = dv, dscores = np.empty((B, S), dtype)
-    for b in prange(B, nogil=True, num_threads=max_threads()):
-        additive_row_backward(
-            dcontext[b], dweights[b], query[b], keys[b], values[b], v, lengths[b], weights[b],
-            dscores[b], dquery_[b], dkeys_[b], dvalues_[b], dv_[b])
+    cdef floating[:, ::1] dv_ = dv, room = np.empty((B, S), dtype)
+    cdef Additive w = additive(query, keys, values, v, lengths)
+    w.weights, w.dcontext, w.dweights = <void *>&weights[0, 0, 0], &dcontext[0, 0, 0], &dweights[0, 0, 0]
+    w.dscores, w.dquery, w.dkeys = &room[0, 0], &dquery_[0, 0, 0], &dkeys_[0, 0, 0]
+    w.dvalues, w.dv = &dvalues_[0, 0, 0], &dv_[0, 0]
+    with nogil:
+        share(<Body>additive_backward_rows[floating], &w, B, max_threads())
     return dquery, dkeys, dvalues, dv.sum(axis=0)
 
 
@@ -217,22 +219,40 @@ cdef void row_to_rows(
                          <const floating *>NULL, False, &c)
 
 
+cdef struct Looks:  # at rows of a cache
+    Py_ssize_t N, T, D, scratch_each
+    Input query, keys, values
+    const int64_t *rows
+    Output context
+    char *scratch
+
+
 def attend_to_rows(
     const floating[:, :, ::1] query, const floating[:, :, ::1] keys,
     const floating[:, :, ::1] values, const int64_t[:, ::1] rows,
 ):
-    cdef Py_ssize_t R = query.shape[0], N = query.shape[1], D = query.shape[2], T = rows.shape[1], r
-    cdef Py_ssize_t size = 2 * (T * sizeof(void *) + 64) + (whole_lanes(T) + D) * sizeof(floating) + 128
-    cdef int part, threads = max_threads() if 2 * R * N * T * D > SMALL else 1
-    cdef Workspace work = Workspace(threads * size)
-    cdef char *scratch = work.take(threads * size)
-    context = empty((R, N, D), dtype_of(<floating>0))
+    cdef Py_ssize_t R = query.shape[0]
+    cdef Looks w
+    w.N, w.D, w.T = query.shape[1], query.shape[2], rows.shape[1]
+    w.query, w.keys, w.values, w.rows = &query[0, 0, 0], &keys[0, 0, 0], &values[0, 0, 0], &rows[0, 0]
+    w.scratch_each = (
+        2 * (w.T * sizeof(void *) + 64) + (whole_lanes(w.T) + w.D) * sizeof(floating) + 128)
+    cdef int threads = max_threads() if 2 * R * w.N * w.T * w.D > SMALL else 1
+    cdef Workspace work = Workspace(threads * w.scratch_each)
+    w.scratch = work.take(threads * w.scratch_each)
+    context = empty((R, w.N, w.D), dtype_of(<floating>0))
     cdef floating[:, :, ::1] context_ = context
-    for part in prange(threads, nogil=True, num_threads=threads, schedule="static", chunksize=1):
-        r = part
-        while r < R:
-            row_to_rows(N, T, D, <floating *>&query[r, 0, 0], <floating *>&keys[0, 0, 0],
-                        <floating *>&values[0, 0, 0], &rows[r, 0], &context_[r, 0, 0],
-                        scratch + part * size)
-            r = r + threads
+    w.context = &context_[0, 0, 0]
+    with nogil:
+        share(<Body>rows_to_rows[floating], &w, R, threads)
     return context
+
+
+cdef void rows_to_rows(floating *of_type, void *work, Part part) noexcept nogil:
+    cdef Looks w = (<Looks *>work)[0]
+    cdef Py_ssize_t r
+    for r in range(part.first, part.last):
+        row_to_rows(
+            w.N, w.T, w.D, <floating *>w.query + r * w.N * w.D, <floating *>w.keys,
+            <floating *>w.values, w.rows + r * w.T, <floating *>w.context + r * w.N * w.D,
+            w.scratch + part.me * w.scratch_each)

@@ -640,28 +640,46 @@ cdef int threads_for(const Heads *heads, Py_ssize_t tasks) noexcept nogil:
     return <int>max(1, min(max_threads(), tasks)) if work > SMALL else 1
 
 
+cdef struct AllHeads:  # the arguments of the two functions below
+    Heads heads
+    double scale
+    Operand query, keys, values, context, dcontext, dquery, dkeys, dvalues
+    Output weights, log_sums
+    Input dweights
+    char *scratch
+    Py_ssize_t scratch_each
+
+
 cdef int all_heads_forward(
     Heads heads, floating scale, Operand query, Operand keys, Operand values, Operand context,
     floating *weights, floating *log_sums,
 ) except -1:
-    """A head of queries is one thread's."""
-    cdef Py_ssize_t N = heads.N, T = heads.T, tasks = heads.B * N, i, b, m
-    cdef Py_ssize_t size = head_scratch(&heads, sizeof(floating))
-    cdef int part, threads = threads_for(&heads, tasks)
-    cdef Workspace work = Workspace(threads * size)
-    cdef char *scratch = work.take(threads * size)
-    for part in prange(threads, nogil=True, num_threads=threads, schedule="static", chunksize=1):
-        i = part
-        while i < tasks:
-            b = i // N
-            m = i % N // (N // heads.M)
-            head_forward(
-                &heads, b, scale, head_of(query, b, i % N), head_of(keys, b, m),
-                head_of(values, b, m), head_of(context, b, i % N),
-                <floating *>NULL if weights == NULL else weights + i * T * heads.S,
-                <floating *>NULL if log_sums == NULL else log_sums + i * T, scratch + part * size)
-            i = i + threads
+    """A head of queries is a task."""
+    cdef AllHeads w
+    w.heads, w.scale, w.scratch_each = heads, scale, head_scratch(&heads, sizeof(floating))
+    w.query, w.keys, w.values, w.context = query, keys, values, context
+    w.weights, w.log_sums = weights, log_sums
+    cdef Py_ssize_t tasks = heads.B * heads.N
+    cdef int threads = threads_for(&heads, tasks)
+    cdef Workspace work = Workspace(threads * w.scratch_each)
+    w.scratch = work.take(threads * w.scratch_each)
+    with nogil:
+        share(<Body>heads_forward[floating], &w, tasks, threads)
     return 0
+
+
+cdef void heads_forward(floating *of_type, void *work, Part part) noexcept nogil:
+    cdef AllHeads *w = <AllHeads *>work
+    cdef Py_ssize_t N = w.heads.N, T = w.heads.T, i, b, m
+    for i in range(part.first, part.last):
+        b = i // N
+        m = i % N // (N // w.heads.M)
+        head_forward(
+            &w.heads, b, <floating>w.scale, head_of(w.query, b, i % N), head_of(w.keys, b, m),
+            head_of(w.values, b, m), head_of(w.context, b, i % N),
+            <floating *>NULL if w.weights == NULL else <floating *>w.weights + i * T * w.heads.S,
+            <floating *>NULL if w.log_sums == NULL else <floating *>w.log_sums + i * T,
+            w.scratch + part.me * w.scratch_each)
 
 
 cdef int all_heads_backward(
@@ -669,17 +687,26 @@ cdef int all_heads_backward(
     Operand keys, Operand values, const floating *weights, const floating *log_sums,
     Operand dquery, Operand dkeys, Operand dvalues,
 ) except -1:
-    """A head of keys is one thread's, with all heads of queries that read it."""
-    cdef Py_ssize_t M = heads.M, tasks = heads.B * M, i
-    cdef Py_ssize_t size = head_scratch(&heads, sizeof(floating))
-    cdef int part, threads = threads_for(&heads, tasks)
-    cdef Workspace work = Workspace(threads * size)
-    cdef char *scratch = work.take(threads * size)
-    for part in prange(threads, nogil=True, num_threads=threads, schedule="static", chunksize=1):
-        i = part
-        while i < tasks:
-            group_backward(
-                &heads, i // M, i % M, scale, dcontext, dweights, query, keys, values, weights,
-                log_sums, dquery, dkeys, dvalues, scratch + part * size)
-            i = i + threads
+    """A head of keys is a task, with all heads of queries that read it."""
+    cdef AllHeads w
+    w.heads, w.scale, w.scratch_each = heads, scale, head_scratch(&heads, sizeof(floating))
+    w.query, w.keys, w.values, w.dcontext = query, keys, values, dcontext
+    w.dquery, w.dkeys, w.dvalues, w.dweights = dquery, dkeys, dvalues, dweights
+    w.weights, w.log_sums = <void *>weights, <void *>log_sums
+    cdef Py_ssize_t tasks = heads.B * heads.M
+    cdef int threads = threads_for(&heads, tasks)
+    cdef Workspace work = Workspace(threads * w.scratch_each)
+    w.scratch = work.take(threads * w.scratch_each)
+    with nogil:
+        share(<Body>heads_backward[floating], &w, tasks, threads)
     return 0
+
+
+cdef void heads_backward(floating *of_type, void *work, Part part) noexcept nogil:
+    cdef AllHeads *w = <AllHeads *>work
+    cdef Py_ssize_t M = w.heads.M, i
+    for i in range(part.first, part.last):
+        group_backward(
+            &w.heads, i // M, i % M, <floating>w.scale, w.dcontext, <const floating *>w.dweights,
+            w.query, w.keys, w.values, <const floating *>w.weights, <const floating *>w.log_sums,
+            w.dquery, w.dkeys, w.dvalues, w.scratch + part.me * w.scratch_each)

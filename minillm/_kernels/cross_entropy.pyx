@@ -6,55 +6,104 @@ each pass comes from memory.  Here each row goes through all passes while it is 
 thread to a row.
 """
 
-from cython.parallel cimport prange
 from libc.stdint cimport int64_t
 
 from minillm._kernels._pool cimport empty
+from minillm._kernels._threads cimport Body, Input, Output, Part, max_threads, share
 
 include "floating.pxi"
-include "threads.pxi"
 include "cross_entropy.pxi"
 
 cdef enum:
     SMALL = 50_000  # logits that are not worth waking another thread for
 
+cdef struct Rows:
+    Py_ssize_t V, count     # count: of the most probable ids
+    double smoothing
+    const int64_t *targets
+    Input input, weights    # logits; backward, p
+    Output output, nats     # p; backward, dlogits
+    int64_t *ids
+    double *log_p
+
 
 def cross_entropy_forward(
     const floating[:, ::1] logits, const int64_t[::1] targets, double smoothing
 ):
-    cdef Py_ssize_t N = logits.shape[0], V = logits.shape[1], n
+    cdef Py_ssize_t N = logits.shape[0], V = logits.shape[1]
     dtype = dtype_of(<floating>0)
     nats, p = np.empty(N, dtype), empty((N, V), dtype)
+    if N == 0:
+        return nats, p
     cdef floating[::1] nats_ = nats
     cdef floating[:, ::1] p_ = p
-    cdef int threads = 1 if N * V < SMALL else max_threads()
-    for n in prange(N, nogil=True, num_threads=threads, schedule="static"):
-        nats_[n] = cross_entropy_row(V, &logits[n, 0], targets[n], smoothing, &p_[n, 0])
+    cdef Rows rows
+    rows.V, rows.smoothing, rows.targets, rows.input = V, smoothing, &targets[0], &logits[0, 0]
+    rows.nats, rows.output = &nats_[0], &p_[0, 0]
+    with nogil:
+        share(<Body>rows_forward[floating], &rows, N, threads_for(N * V))
     return nats, p
+
+
+cdef void rows_forward(floating *of_type, void *work, Part part) noexcept nogil:
+    cdef Rows r = (<Rows *>work)[0]
+    cdef Py_ssize_t n
+    for n in range(part.first, part.last):
+        (<floating *>r.nats)[n] = cross_entropy_row(
+            r.V, <const floating *>r.input + n * r.V, r.targets[n], r.smoothing,
+            <floating *>r.output + n * r.V)
 
 
 def cross_entropy_backward(
     const floating[:, ::1] p, const int64_t[::1] targets, const floating[::1] weights,
     double smoothing,
 ):
-    cdef Py_ssize_t N = p.shape[0], V = p.shape[1], n
+    cdef Py_ssize_t N = p.shape[0], V = p.shape[1]
     dlogits = empty((N, V), dtype_of(<floating>0))
+    if N == 0:
+        return dlogits
     cdef floating[:, ::1] dlogits_ = dlogits
-    cdef int threads = 1 if N * V < SMALL else max_threads()
-    for n in prange(N, nogil=True, num_threads=threads, schedule="static"):
-        cross_entropy_row_backward(
-            V, &p[n, 0], targets[n], weights[n], smoothing, &dlogits_[n, 0])
+    cdef Rows rows
+    rows.V, rows.smoothing, rows.targets, rows.input = V, smoothing, &targets[0], &p[0, 0]
+    rows.weights, rows.output = &weights[0], &dlogits_[0, 0]
+    with nogil:
+        share(<Body>rows_backward[floating], &rows, N, threads_for(N * V))
     return dlogits
 
 
+cdef void rows_backward(floating *of_type, void *work, Part part) noexcept nogil:
+    cdef Rows r = (<Rows *>work)[0]
+    cdef Py_ssize_t n
+    for n in range(part.first, part.last):
+        cross_entropy_row_backward(
+            r.V, <const floating *>r.input + n * r.V, r.targets[n], (<const floating *>r.weights)[n],
+            r.smoothing, <floating *>r.output + n * r.V)
+
+
 def most_probable(const floating[:, ::1] logits, Py_ssize_t count):
-    cdef Py_ssize_t N = logits.shape[0], V = logits.shape[1], n
+    cdef Py_ssize_t N = logits.shape[0], V = logits.shape[1]
     count = min(count, V)
     # Zeros, for beside a NaN the search may find fewer; all log probabilities are NaN then.
     ids, log_p = np.zeros((N, count), np.int64), np.zeros((N, count))
+    if N == 0 or count == 0:
+        return ids, log_p
     cdef int64_t[:, ::1] ids_ = ids
     cdef double[:, ::1] log_p_ = log_p
-    cdef int threads = 1 if N * V < SMALL else max_threads()
-    for n in prange(N, nogil=True, num_threads=threads, schedule="static"):
-        most_probable_row(V, &logits[n, 0], count, &ids_[n, 0], &log_p_[n, 0])
+    cdef Rows rows
+    rows.V, rows.count, rows.input = V, count, &logits[0, 0]
+    rows.ids, rows.log_p = &ids_[0, 0], &log_p_[0, 0]
+    with nogil:
+        share(<Body>rows_of_most_probable[floating], &rows, N, threads_for(N * V))
     return ids, log_p
+
+
+cdef void rows_of_most_probable(floating *of_type, void *work, Part part) noexcept nogil:
+    cdef Rows r = (<Rows *>work)[0]
+    cdef Py_ssize_t n
+    for n in range(part.first, part.last):
+        most_probable_row(r.V, <const floating *>r.input + n * r.V, r.count, r.ids + n * r.count,
+                          r.log_p + n * r.count)
+
+
+cdef inline int threads_for(Py_ssize_t logits) noexcept nogil:
+    return 1 if logits < SMALL else max_threads()

@@ -5,33 +5,24 @@ When a model writes, each weight is used once a token, and the time is that of r
 calls from Python would take longer than the arithmetic of a small model.  So there is one call
 for all blocks, and the addresses of the weights are found once, and not at every token.
 
-The threads are woken once a token, too.  Each has columns of every product, and with them heads
-of the attention: it meets the others where it needs what they have computed, which are four
-places in a block.
+The threads are woken once a token, too.  A block has four phases, each of which needs all that the
+one before has computed.  Each part of a phase has columns of a product, or heads of the attention: it
+mostly is the same thread's, whose cache may still hold these columns of the weights.
 """
 
-from cython.parallel cimport parallel, threadid
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 from minillm._kernels._pool cimport Workspace, cut, empty
+from minillm._kernels._threads cimport Body, Input, Output, Part, max_threads, share, share_phases
 
 include "floating.pxi"
-include "threads.pxi"
 include "gemm.pxi"
 include "decoder.pxi"
 include "attention.pxi"
 include "normalisation.pxi"
 include "activations.pxi"
-
-cdef extern from "meeting.h" nogil:
-    ctypedef struct Meeting:
-        pass
-    void open_meeting(Meeting *)
-    void close_meeting(Meeting *)
-    void meet(Meeting *, int team)
-    int team_size()
 
 cdef enum:
     OF_MODEL = 4    # weights: E, P, and the two of the last norm
@@ -97,18 +88,36 @@ cdef int find_weights(Addresses found, floating zero) except -1:
     return 0
 
 
-# --- the work of one thread ---------------------------------------------------------
+# --- the phases of a step -----------------------------------------------------------
 
 
-cdef struct Part:
-    int me, team
-    Meeting *meeting
-    char *own         # this thread's memory
+cdef enum Phase:  # of a block; the last phase of the step is that of the logits
+    ATTEND
+    PROJECT
+    EXPAND
+    CONTRACT
+    PHASES
 
 
-cdef inline Py_ssize_t first_column(Py_ssize_t N, Py_ssize_t floats, int me, int team) noexcept nogil:
-    """The first of N columns that are the thread's: they are divided by whole vectors."""
-    return min(N, me * ceil_div(N, floats) // team * floats)
+cdef struct Step:
+    Sizes sizes
+    Py_ssize_t parts         # of a phase
+    const void **weights
+    void **past              # keys and values of each block
+    const int64_t *start
+    Output x                     # (B, D), the activations, in place
+    Output qkv, context          # (B, 3 D), (B, D)
+    Output hidden, activated     # (B, F)
+    Output logits                # (B, V)
+    char *own                # memory of each thread for itself
+    Py_ssize_t own_each
+
+
+cdef inline Py_ssize_t first_column(
+    Py_ssize_t N, Py_ssize_t floats, Py_ssize_t part, Py_ssize_t parts
+) noexcept nogil:
+    """The first of N columns that are of this part: they are divided by whole vectors."""
+    return min(N, part * ceil_div(N, floats) // parts * floats)
 
 
 cdef Py_ssize_t own_size(const Sizes *s, Py_ssize_t itemsize) noexcept nogil:
@@ -160,93 +169,111 @@ cdef void attend_to_all(
                  &context)
 
 
-cdef void attention_part(
-    const Sizes *s, const floating *h, const floating *W, const floating *b, floating *qkv,
-    floating *keys, floating *values, const int64_t *start, floating *context, Part part, char *own,
+cdef void norm_rows(
+    const Sizes *s, const void *x, const void *gain, const void *bias, floating *y
 ) noexcept nogil:
-    """The thread's heads: their columns of q, k and v, and their context."""
+    cdef floating mean, inverse_std
+    cdef Py_ssize_t b
+    for b in range(s.B):
+        layer_norm_row(s.D, <const floating *>x + b * s.D, <const floating *>gain,
+                       <const floating *>bias, 1e-5, y + b * s.D, &mean, &inverse_std)
+
+
+cdef void attend(
+    const Step *step, const void **w, void **past, Py_ssize_t part, floating *h, char *own
+) noexcept nogil:
+    """The part's heads: their columns of q, k and v, and their context."""
+    cdef Sizes s = step.sizes
     cdef Py_ssize_t width = s.D // s.N, D = s.D, row, n, at, third
-    cdef Py_ssize_t n0 = part.me * s.N // part.team, n1 = (part.me + 1) * s.N // part.team
+    cdef Py_ssize_t n0 = part * s.N // step.parts, n1 = (part + 1) * s.N // step.parts
     cdef floating scale = <floating>(<double>width ** -0.5)
+    cdef floating *qkv = <floating *>step.qkv
+    cdef floating *keys = <floating *>past[0]
+    cdef floating *values = <floating *>past[1]
     cdef floating *q
     cdef floating *weights
     cdef const floating **lines
-    if part.team == 1:
-        affine_columns(s.B, D, 3 * D, 0, 3 * D, h, W, b, False, qkv, own)
+    norm_rows(&s, step.x, w[0], w[1], h)
+    if step.parts == 1:
+        affine_columns(s.B, D, 3 * D, 0, 3 * D, <const floating *>h, <const floating *>w[2],
+                       <const floating *>w[3], False, qkv, own)
     else:
         for third in range(3):
-            affine_columns(s.B, D, 3 * D, third * D + n0 * width, third * D + n1 * width, h, W, b,
-                           False, qkv, own)
+            affine_columns(s.B, D, 3 * D, third * D + n0 * width, third * D + n1 * width,
+                           <const floating *>h, <const floating *>w[2], <const floating *>w[3], False,
+                           qkv, own)
     weights = <floating *>cut(&own, s.S * sizeof(floating))
     lines = <const floating **>cut(&own, s.S * sizeof(void *))
     for row in range(s.B):
         for n in range(n0, n1):
             q = qkv + row * 3 * D + n * width
             at = (row * s.N + n) * s.S * width
-            memcpy(keys + at + start[row] * width, q + D, width * sizeof(floating))
-            memcpy(values + at + start[row] * width, q + 2 * D, width * sizeof(floating))
+            memcpy(keys + at + step.start[row] * width, q + D, width * sizeof(floating))
+            memcpy(values + at + step.start[row] * width, q + 2 * D, width * sizeof(floating))
             attend_to_all(
-                start[row] + 1, width, scale, <const floating *>q, <const floating *>keys + at,
-                <const floating *>values + at, lines, weights, context + row * D + n * width)
+                step.start[row] + 1, width, scale, <const floating *>q, <const floating *>keys + at,
+                <const floating *>values + at, lines, weights,
+                <floating *>step.context + row * D + n * width)
 
 
-cdef void norm_rows(
-    const Sizes *s, const floating *x, const floating *gain, const floating *bias, floating *y
+cdef void part_of_block(
+    const Step *step, Py_ssize_t layer, int phase, Py_ssize_t part, floating *of_type, char *own
 ) noexcept nogil:
-    cdef floating mean, inverse_std
-    cdef Py_ssize_t b
-    for b in range(s.B):
-        layer_norm_row(s.D, x + b * s.D, gain, bias, 1e-5, y + b * s.D, &mean, &inverse_std)
-
-
-cdef void block_part(
-    const Sizes *s, const floating **w, floating *keys, floating *values, const int64_t *start,
-    floating *x, floating *shared, Part part,
-) noexcept nogil:
-    """One block: x (B, D) in place.  The threads begin together, and end together."""
-    cdef Py_ssize_t D = s.D, F = s.F, lanes = VECTOR_BYTES // sizeof(floating), b
-    cdef char *own = part.own
+    """A part of one phase of a block."""
+    cdef Sizes s = step.sizes
+    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), D = s.D, F = s.F, b
+    cdef const void **w = step.weights + OF_MODEL + layer * OF_BLOCK
     cdef floating *h = <floating *>cut(&own, s.B * D * sizeof(floating))
-    cdef floating *qkv = shared
-    cdef floating *context = qkv + s.B * 3 * D
-    cdef floating *hidden = context + s.B * D
-    cdef floating *activated = hidden + s.B * F
-    cdef Py_ssize_t d0 = first_column(D, lanes, part.me, part.team)
-    cdef Py_ssize_t d1 = first_column(D, lanes, part.me + 1, part.team)
-    cdef Py_ssize_t f0 = first_column(F, lanes, part.me, part.team)
-    cdef Py_ssize_t f1 = first_column(F, lanes, part.me + 1, part.team)
-    norm_rows(s, <const floating *>x, w[0], w[1], h)
-    attention_part(s, <const floating *>h, w[2], w[3], qkv, keys, values, start, context, part, own)
-    meet(part.meeting, part.team)
-    affine_columns(s.B, D, D, d0, d1, <const floating *>context, w[4], w[5], True, x, own)
-    meet(part.meeting, part.team)
-    norm_rows(s, <const floating *>x, w[6], w[7], h)
-    affine_columns(s.B, D, F, f0, f1, <const floating *>h, w[8], w[9], False, hidden, own)
-    for b in range(s.B):
-        gelu_block(f1 - f0, <const floating *>hidden + b * F + f0, activated + b * F + f0)
-    meet(part.meeting, part.team)
-    affine_columns(s.B, F, D, d0, d1, <const floating *>activated, w[10], w[11], True, x, own)
-    meet(part.meeting, part.team)
+    cdef floating *x = <floating *>step.x
+    cdef floating *hidden = <floating *>step.hidden
+    cdef floating *activated = <floating *>step.activated
+    cdef Py_ssize_t d0 = first_column(D, lanes, part, step.parts)
+    cdef Py_ssize_t d1 = first_column(D, lanes, part + 1, step.parts)
+    cdef Py_ssize_t f0 = first_column(F, lanes, part, step.parts)
+    cdef Py_ssize_t f1 = first_column(F, lanes, part + 1, step.parts)
+    if phase == ATTEND:
+        attend(step, w, step.past + 2 * layer, part, h, own)
+    elif phase == PROJECT:
+        affine_columns(s.B, D, D, d0, d1, <const floating *>step.context, <const floating *>w[4],
+                       <const floating *>w[5], True, x, own)
+    elif phase == EXPAND:
+        norm_rows(&s, x, w[6], w[7], h)
+        affine_columns(s.B, D, F, f0, f1, <const floating *>h, <const floating *>w[8],
+                       <const floating *>w[9], False, hidden, own)
+        for b in range(s.B):
+            gelu_block(f1 - f0, <const floating *>hidden + b * F + f0, activated + b * F + f0)
+    else:
+        affine_columns(s.B, F, D, d0, d1, <const floating *>activated, <const floating *>w[10],
+                       <const floating *>w[11], True, x, own)
 
 
-cdef void step_part(
-    const Sizes *s, const floating **w, floating **past, const int64_t *start, floating *x,
-    floating *shared, floating *logits, Part part,
+cdef void part_of_logits(
+    const Step *step, Py_ssize_t part, floating *of_type, char *own
 ) noexcept nogil:
-    """All blocks, the last norm, and the thread's columns of the logits y E^T."""
-    cdef floating *y = <floating *>part.own
-    cdef Py_ssize_t layer, b, count
-    cdef Py_ssize_t v0 = part.me * s.V // part.team, v1 = (part.me + 1) * s.V // part.team
-    for layer in range(s.L):
-        block_part(s, w + OF_MODEL + layer * OF_BLOCK, past[2 * layer], past[2 * layer + 1], start,
-                   x, shared, part)
-    norm_rows(s, <const floating *>x, w[2], w[3], y)
+    """The last norm, and columns of the logits y E^T."""
+    cdef Sizes s = step.sizes
+    cdef const floating *E = <const floating *>step.weights[0]
+    cdef floating *y = <floating *>own
+    cdef Py_ssize_t v0 = part * s.V // step.parts, v1 = (part + 1) * s.V // step.parts, b, count
+    norm_rows(&s, step.x, step.weights[2], step.weights[3], y)
     while v0 < v1:  # rows of E by dozens: all rows of y pass over them while they are near
         count = min(32, v1 - v0)
         for b in range(s.B):
-            dots(count, s.D, <floating>1, <const floating *>y + b * s.D, w[0] + v0 * s.D,
-                 logits + b * s.V + v0)
+            dots(count, s.D, <floating>1, <const floating *>y + b * s.D, E + v0 * s.D,
+                 <floating *>step.logits + b * s.V + v0)
         v0 += count
+
+
+cdef void parts_of_step(floating *of_type, void *work, Part part) noexcept nogil:
+    cdef const Step *step = <const Step *>work
+    cdef Py_ssize_t i, phase
+    for i in range(part.first, part.last):
+        phase = i // step.parts
+        if phase < PHASES * step.sizes.L:
+            part_of_block(step, phase // PHASES, <int>(phase % PHASES), i % step.parts, of_type,
+                          step.own + part.me * step.own_each)
+        else:
+            part_of_logits(step, i % step.parts, of_type, step.own + part.me * step.own_each)
 
 
 # --- the call -----------------------------------------------------------------------
@@ -280,40 +307,27 @@ cdef run(
         check(0 <= start[i] < min(s.S, s.C), "start")
     if s.B * s.D * (s.V + s.L * (4 * s.D + 2 * s.F)) < WORTH_THREADS:
         threads = 1
-    cdef Py_ssize_t each = own_size(&s, item), shared_size = s.B * (4 * s.D + 2 * s.F) * item
+    cdef Py_ssize_t each = own_size(&s, item)
     cdef Workspace work = Workspace(
-        2 * s.L * sizeof(void *) + s.B * s.D * item + shared_size + threads * each + 4 * 64)
-    cdef floating **pasts = <floating **>work.take(2 * s.L * sizeof(void *))
+        2 * s.L * sizeof(void *) + s.B * (5 * s.D + 2 * s.F) * item + threads * each + 7 * 64)
     cdef floating *x = <floating *>work.take(s.B * s.D * item)
-    cdef floating *shared = <floating *>work.take(shared_size)
-    cdef char *own = work.take(threads * each)
-    cdef Meeting meeting
+    cdef Step step
+    step.sizes, step.parts, step.weights, step.start = s, threads, addresses.weights, &start[0]
+    step.x, step.qkv, step.context = x, work.take(s.B * 3 * s.D * item), work.take(s.B * s.D * item)
+    step.hidden, step.activated = work.take(s.B * s.F * item), work.take(s.B * s.F * item)
+    step.past, step.own = <void **>work.take(2 * s.L * sizeof(void *)), work.take(threads * each)
+    step.own_each = each
     for i in range(2 * s.L):
         kept = past[i]
         check(kept.shape[0] == s.B and kept.shape[1] == s.N and kept.shape[2] == s.S
               and kept.shape[3] * s.N == s.D, "the cache")
-        pasts[i] = &kept[0, 0, 0, 0]
+        step.past[i] = &kept[0, 0, 0, 0]
     for i in range(s.B):
         for j in range(s.D):
             x[i * s.D + j] = w[0][ids[i] * s.D + j] + w[1][start[i] * s.D + j]
     result = empty((s.B, s.V), addresses.dtype)
     logits = result
-    open_meeting(&meeting)
-    if threads == 1:
-        with nogil:
-            enter(&s, w, pasts, &start[0], x, shared, &logits[0, 0], 0, 1, &meeting, own)
-    else:
-        with nogil, parallel(num_threads=threads):
-            enter(&s, w, pasts, &start[0], x, shared, &logits[0, 0], threadid(), team_size(),
-                  &meeting, own + threadid() * each)
-    close_meeting(&meeting)
+    step.logits = &logits[0, 0]
+    with nogil:
+        share_phases(<Body>parts_of_step[floating], &step, PHASES * s.L + 1, threads, threads)
     return result
-
-
-cdef void enter(
-    const Sizes *s, const floating **w, floating **past, const int64_t *start, floating *x,
-    floating *shared, floating *logits, int me, int team, Meeting *meeting, char *own,
-) noexcept nogil:
-    cdef Part part
-    part.me, part.team, part.meeting, part.own = me, team, meeting, own
-    step_part(s, w, past, start, x, shared, logits, part)

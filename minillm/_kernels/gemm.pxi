@@ -4,8 +4,8 @@
 #
 #   tile           6 rows by 4 vectors of C in registers (tile.h)
 #   pack           a panel of B, 4 vectors wide, laid out in the order that the tile reads it
-#   multiply_part  the work of one thread: blocks of the depth, of A's rows, of B's panels
-#   multiply       splits C between threads
+#   multiply_part  a part of C: blocks of the depth, of A's rows, of B's panels
+#   multiply       cuts C into a part for each thread
 #
 # Why it is fast.  A block of B (half a megabyte: at most 512 deep, and so wide as
 # that allows) stays in the second-level cache while all rows of A pass over it,
@@ -23,7 +23,6 @@
 # whatever way C is cut: so the bits do not depend on the number of threads,
 # nor a row on its neighbours.
 
-from cython.parallel cimport prange
 from libc.string cimport memcpy, memset
 
 include "tile.pxi"
@@ -270,6 +269,35 @@ cdef int parts_of_rows(Py_ssize_t M, Py_ssize_t N, Py_ssize_t lanes, int threads
     return best
 
 
+cdef struct Product:  # the arguments of multiply, and how C is cut
+    Py_ssize_t M, N, K
+    Output a, b, c
+    Input bias
+    bint a_by_depth, b_by_depth, add, few
+    int row_parts, column_parts
+    char *scratch
+    Py_ssize_t scratch_each
+
+
+cdef void multiply_parts(floating *of_type, void *work, Part part) noexcept nogil:
+    """Parts first to last of C."""
+    cdef Product p = (<Product *>work)[0]
+    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), vectors = ceil_div(p.N, lanes)
+    cdef Py_ssize_t i, row, column, n0, n1
+    for i in range(part.first, part.last):
+        row, column = i // p.column_parts, i % p.column_parts
+        n0 = column * vectors // p.column_parts * lanes
+        n1 = min(p.N, (column + 1) * vectors // p.column_parts * lanes)
+        if p.few:
+            multiply_few(p.M, n0, n1, p.K, <const floating **>p.a, <const floating **>p.b,
+                         <const floating *>p.bias, p.add, <floating **>p.c)
+        else:
+            multiply_part(row * p.M // p.row_parts, (row + 1) * p.M // p.row_parts, n0, n1, p.K,
+                          <const floating **>p.a, p.a_by_depth, <const floating **>p.b, p.b_by_depth,
+                          <const floating *>p.bias, p.add, <floating **>p.c,
+                          p.scratch + part.me * p.scratch_each)
+
+
 cdef void multiply(
     Py_ssize_t M, Py_ssize_t N, Py_ssize_t K,
     const floating **a, bint a_by_depth, const floating **b, bint b_by_depth,
@@ -277,25 +305,15 @@ cdef void multiply(
     int threads, char *scratch, Py_ssize_t scratch_each,
 ) noexcept nogil:
     """C (M, N) = A (M, K) B (K, N), plus the bias (N,), or (add) plus C."""
-    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating)
-    cdef Py_ssize_t vectors = ceil_div(N, lanes), row, column
-    cdef bint few = is_few(M, a_by_depth, b_by_depth)
-    cdef int part, row_parts, column_parts
+    cdef Product p
     if M == 0:
         return
     if M * N * K < SMALL:
         threads = 1
-    row_parts = 1 if few else parts_of_rows(M, N, lanes, threads)
-    column_parts = threads // row_parts
-    for part in prange(threads, num_threads=threads, schedule="static", chunksize=1):
-        row, column = part // column_parts, part % column_parts
-        if few:
-            multiply_few(
-                M, column * vectors // column_parts * lanes,
-                min(N, (column + 1) * vectors // column_parts * lanes), K, a, b, bias, add, c)
-        else:
-            multiply_part(
-                row * M // row_parts, (row + 1) * M // row_parts,
-                column * vectors // column_parts * lanes,
-                min(N, (column + 1) * vectors // column_parts * lanes),
-                K, a, a_by_depth, b, b_by_depth, bias, add, c, scratch + part * scratch_each)
+    p.M, p.N, p.K, p.a, p.b, p.c, p.bias = M, N, K, <void *>a, <void *>b, <void *>c, bias
+    p.a_by_depth, p.b_by_depth, p.add = a_by_depth, b_by_depth, add
+    p.few = is_few(M, a_by_depth, b_by_depth)
+    p.row_parts = 1 if p.few else parts_of_rows(M, N, VECTOR_BYTES // sizeof(floating), threads)
+    p.column_parts = threads // p.row_parts
+    p.scratch, p.scratch_each = scratch, scratch_each
+    share(<Body>multiply_parts[floating], &p, p.row_parts * p.column_parts, threads)

@@ -6,12 +6,10 @@ strides becomes the list of its lines: rows if its rows are contiguous, columns
 if its columns are (a transpose), and a copy's rows if neither is.
 """
 
-from cython.parallel cimport prange
-
 from minillm._kernels._pool cimport Workspace, empty
+from minillm._kernels._threads cimport Body, Input, Output, Part, max_threads, share
 
 include "floating.pxi"
-include "threads.pxi"
 include "gemm.pxi"
 include "lanes.pxi"
 
@@ -82,6 +80,12 @@ cdef int product(
     return 0
 
 
+cdef struct Sums:  # of columns, for the threads
+    Py_ssize_t M, N, K, width
+    Input a, b, bias  # a, b: pointers to lines; or a: the first number of x
+    Output c          # pointers to rows, or the first number of the total
+
+
 cdef void dots(
     Py_ssize_t M, Py_ssize_t N, Py_ssize_t K, const floating **a, const floating **b,
     const floating *bias, floating **c, int threads,
@@ -91,28 +95,44 @@ cdef void dots(
     One step of a language model is such a product, with all of its vocabulary as columns.  The
     order of these sums is that of `dot`, so that the last bits differ from those of more rows.
     """
+    cdef Sums sums
+    sums.M, sums.N, sums.K, sums.a, sums.b, sums.bias, sums.c = M, N, K, a, b, bias, c
+    with nogil:
+        share(<Body>dots_of_columns[floating], &sums, N, 1 if M * N * K < SMALL else threads)
+
+
+cdef void dots_of_columns(floating *of_type, void *work, Part part) noexcept nogil:
+    cdef Sums s = (<Sums *>work)[0]
+    cdef const floating **a = <const floating **>s.a
+    cdef const floating **b = <const floating **>s.b
+    cdef const floating *bias = <const floating *>s.bias
+    cdef floating **c = <floating **>s.c
     cdef Py_ssize_t n, m
-    if M * N * K < SMALL:
-        threads = 1
-    for n in prange(N, nogil=True, num_threads=threads, schedule="static"):
-        for m in range(M):
-            c[m][n] = dot(K, a[m], b[n]) + (bias[n] if bias != NULL else 0)
+    for n in range(part.first, part.last):
+        for m in range(s.M):
+            c[m][n] = dot(s.K, a[m], b[n]) + (bias[n] if bias != NULL else 0)
 
 
 def sum_of_rows(const floating[:, ::1] x):
     """The sum of the rows, (M, N) -> (N,): each thread adds some of the columns, in the order of the rows."""
-    cdef Py_ssize_t M = x.shape[0], N = x.shape[1], first
+    cdef Py_ssize_t M = x.shape[0], N = x.shape[1]
     total = np.zeros(N, dtype_of(<floating>0))
-    cdef floating[::1] total_ = total
-    cdef int threads = 1 if M * N < SMALL_SUM else max_threads(), i
-    cdef Py_ssize_t columns = ceil_div(ceil_div(N, threads), LINE) * LINE
-    if M == 0:
+    if M == 0 or N == 0:
         return total
-    for i in prange(threads, nogil=True, num_threads=threads, schedule="static"):
-        first = i * columns
-        if first < N:
-            add_rows(M, N, min(columns, N - first), &x[0, first], &total_[first])
+    cdef floating[::1] total_ = total
+    cdef int threads = 1 if M * N < SMALL_SUM else max_threads()
+    cdef Sums sums
+    sums.M, sums.N, sums.a, sums.c = M, N, &x[0, 0], &total_[0]
+    sums.width = ceil_div(ceil_div(N, threads), LINE) * LINE
+    with nogil:
+        share(<Body>sums_of_strips[floating], &sums, ceil_div(N, sums.width), threads)
     return total
+
+
+cdef void sums_of_strips(floating *of_type, void *work, Part part) noexcept nogil:
+    cdef Sums s = (<Sums *>work)[0]
+    cdef Py_ssize_t n = part.first * s.width
+    add_rows(s.M, s.N, min(s.N, part.last * s.width) - n, <const floating *>s.a + n, <floating *>s.c + n)
 
 
 cdef void add_rows(Py_ssize_t M, Py_ssize_t N, Py_ssize_t width, const floating *x,

@@ -12,10 +12,9 @@ the processor overlaps the waits for memory, and threads divide them.
 
 import numpy as np
 
-from cython.parallel cimport prange
 from libc.stdint cimport int32_t, int64_t
 
-include "threads.pxi"
+from minillm._kernels._threads cimport Part, max_threads, share
 
 cdef enum:
     BITS = 11       # of a key that a pass sorts by
@@ -101,31 +100,54 @@ cdef void describe_runs(const int64_t[::1] keys, const int32_t[::1] origin, int6
         places[origin[t]] = <int32_t>m
 
 
+cdef struct Search:
+    const int32_t *first
+    const int32_t *words
+    const int32_t *contexts
+    const int32_t *last
+    int32_t *found
+    Py_ssize_t contexts_known, words_known
+
+
 def find_children(const int32_t[::1] first, const int32_t[::1] words, const int32_t[::1] contexts,
                   const int32_t[::1] last):
     """-> the numbers (T,), -1 where there is no such n-gram."""
-    cdef Py_ssize_t t, T = contexts.shape[0]
+    cdef Py_ssize_t T = contexts.shape[0]
     numbers = np.empty(T, np.int32)
+    if T == 0:
+        return numbers
     cdef int32_t[::1] found = numbers
-    cdef int threads = max_threads() if T > 10_000 else 1
-    for t in prange(T, nogil=True, num_threads=threads, schedule="static"):
-        found[t] = find_child(first, words, contexts[t], last[t])
+    cdef Search search
+    search.contexts_known, search.words_known = first.shape[0] - 1, words.shape[0]
+    search.contexts, search.last, search.found = &contexts[0], &last[0], &found[0]
+    if first.shape[0] > 0:
+        search.first = &first[0]
+    if words.shape[0] > 0:
+        search.words = &words[0]
+    with nogil:
+        share(children, &search, T, max_threads() if T > 10_000 else 1)
     return numbers
 
 
-cdef int32_t find_child(const int32_t[::1] first, const int32_t[::1] words, int32_t context,
-                        int32_t word) noexcept nogil:
+cdef void children(void *of_type, void *work, Part part) noexcept nogil:
+    cdef Search *s = <Search *>work
+    cdef Py_ssize_t t
+    for t in range(part.first, part.last):
+        s.found[t] = find_child(s, s.contexts[t], s.last[t])
+
+
+cdef int32_t find_child(const Search *s, int32_t context, int32_t word) noexcept nogil:
     cdef int32_t low, high, end, middle
-    if context < 0 or context + 1 >= first.shape[0]:
+    if context < 0 or context >= s.contexts_known:
         return -1
     # The bounds hold in every model.  They are here because a caller may change its arrays.
-    low = max(first[context], 0)
-    end = <int32_t>min(<Py_ssize_t>first[context + 1], words.shape[0])
+    low = max(s.first[context], 0)
+    end = <int32_t>min(<Py_ssize_t>s.first[context + 1], s.words_known)
     high = end
     while low < high:
         middle = low + (high - low) // 2
-        if words[middle] < word:
+        if s.words[middle] < word:
             low = middle + 1
         else:
             high = middle
-    return low if low < end and words[low] == word else -1
+    return low if low < end and s.words[low] == word else -1

@@ -7,31 +7,33 @@ which are added in the order of the blocks, so that the bits do not depend on th
 of threads.
 """
 
-from cython.parallel cimport prange
+from libc.string cimport memset
 
 from minillm._kernels._pool cimport empty
+from minillm._kernels._threads cimport Body, Input, Output, Part, max_threads, share
 
 include "floating.pxi"
-include "threads.pxi"
 include "normalisation.pxi"
 
 cdef enum:
     SMALL = 50_000  # numbers that are not worth waking another thread for
     BLOCK = 64      # rows
 
+cdef struct Norm:
+    Py_ssize_t N, D
+    double epsilon
+    Input x, gain, bias, dy
+    Input h             # NULL, or what is added to x first
+    Input dtotal        # NULL, or what is added to dx
+    Output total, y     # x + h; y, or dx
+    Output mean, inverse_std
+    Output sums         # of dgain and dbias, for each block
+
 
 def layer_norm_forward(
     const floating[:, ::1] x, const floating[::1] gain, const floating[::1] bias, double epsilon
 ):
-    cdef Py_ssize_t N = x.shape[0], D = x.shape[1], n
-    dtype = dtype_of(<floating>0)
-    y, mean, inverse_std = empty((N, D), dtype), np.empty(N, dtype), np.empty(N, dtype)
-    cdef floating[:, ::1] y_ = y
-    cdef floating[::1] mean_ = mean, inverse_std_ = inverse_std
-    cdef int threads = 1 if N * D < SMALL else max_threads()
-    for n in prange(N, nogil=True, num_threads=threads, schedule="static"):
-        layer_norm_row(
-            D, &x[n, 0], &gain[0], &bias[0], epsilon, &y_[n, 0], &mean_[n], &inverse_std_[n])
+    _, y, mean, inverse_std = norm_forward[floating](x, None, gain, bias, epsilon)
     return y, mean, inverse_std
 
 
@@ -39,18 +41,46 @@ def add_norm_forward(
     const floating[:, ::1] x, const floating[:, ::1] h, const floating[::1] gain,
     const floating[::1] bias, double epsilon,
 ):
-    cdef Py_ssize_t N = x.shape[0], D = x.shape[1], n
+    return norm_forward[floating](x, h, gain, bias, epsilon)
+
+
+cdef object norm_forward(
+    const floating[:, ::1] x, const floating[:, ::1] h, const floating[::1] gain,
+    const floating[::1] bias, double epsilon,
+):
+    """With h None, that of layer_norm, and the total None."""
+    cdef Py_ssize_t N = x.shape[0], D = x.shape[1]
     dtype = dtype_of(<floating>0)
-    total, y = empty((N, D), dtype), empty((N, D), dtype)
-    mean, inverse_std = np.empty(N, dtype), np.empty(N, dtype)
+    total = None if h is None else empty((N, D), dtype)
+    y, mean, inverse_std = empty((N, D), dtype), np.empty(N, dtype), np.empty(N, dtype)
+    if N == 0:
+        return total, y, mean, inverse_std
     cdef floating[:, ::1] total_ = total, y_ = y
     cdef floating[::1] mean_ = mean, inverse_std_ = inverse_std
     cdef int threads = 1 if N * D < SMALL else max_threads()
-    for n in prange(N, nogil=True, num_threads=threads, schedule="static"):
-        add(D, &x[n, 0], &h[n, 0], &total_[n, 0])
-        layer_norm_row(
-            D, &total_[n, 0], &gain[0], &bias[0], epsilon, &y_[n, 0], &mean_[n], &inverse_std_[n])
+    cdef Norm norm
+    norm.D, norm.epsilon, norm.x, norm.h = D, epsilon, &x[0, 0], NULL
+    norm.gain, norm.bias, norm.y = &gain[0], &bias[0], &y_[0, 0]
+    norm.mean, norm.inverse_std = &mean_[0], &inverse_std_[0]
+    if h is not None:
+        norm.h, norm.total = &h[0, 0], &total_[0, 0]
+    with nogil:
+        share(<Body>rows_forward[floating], &norm, N, threads)
     return total, y, mean, inverse_std
+
+
+cdef void rows_forward(floating *of_type, void *work, Part part) noexcept nogil:
+    cdef Norm w = (<Norm *>work)[0]
+    cdef const floating *x
+    cdef Py_ssize_t n
+    for n in range(part.first, part.last):
+        x = <const floating *>w.x + n * w.D
+        if w.h != NULL:
+            add(w.D, x, <const floating *>w.h + n * w.D, <floating *>w.total + n * w.D)
+            x = <const floating *>w.total + n * w.D
+        layer_norm_row(
+            w.D, x, <const floating *>w.gain, <const floating *>w.bias, w.epsilon,
+            <floating *>w.y + n * w.D, <floating *>w.mean + n, <floating *>w.inverse_std + n)
 
 
 cdef inline void add(Py_ssize_t D, const floating *x, const floating *y, floating *total) noexcept nogil:
@@ -78,20 +108,38 @@ cdef object norm_backward(
     const floating[::1] gain, const floating[::1] mean, const floating[::1] inverse_std,
 ):
     """With dtotal None, that of layer_norm."""
-    cdef Py_ssize_t N = x.shape[0], D = x.shape[1], blocks = (N + BLOCK - 1) // BLOCK, i, n
+    cdef Py_ssize_t N = x.shape[0], D = x.shape[1], blocks = (N + BLOCK - 1) // BLOCK
     dtype = dtype_of(<floating>0)
     dx, sums = empty((N, D), dtype), empty((blocks, 2, D), dtype)
     cdef floating[:, ::1] dx_ = dx
     cdef floating[:, :, ::1] sums_ = sums
-    cdef bint both = dtotal is not None
     cdef int threads = 1 if N * D < SMALL else max_threads()
-    for i in prange(blocks, nogil=True, num_threads=threads, schedule="static"):
-        sums_[i] = 0
-        for n in range(i * BLOCK, min(N, (i + 1) * BLOCK)):
-            layer_norm_row_backward(
-                D, &dy[n, 0], &x[n, 0], &gain[0], mean[n], inverse_std[n],
-                &dx_[n, 0], &sums_[i, 0, 0], &sums_[i, 1, 0])
-            if both:
-                add(D, &dtotal[n, 0], &dx_[n, 0], &dx_[n, 0])
+    cdef Norm norm
+    if N > 0:
+        norm.N, norm.D, norm.dy, norm.x, norm.gain = N, D, &dy[0, 0], &x[0, 0], &gain[0]
+        norm.mean, norm.inverse_std = <void *>&mean[0], <void *>&inverse_std[0]
+        norm.y, norm.sums, norm.dtotal = &dx_[0, 0], &sums_[0, 0, 0], NULL
+        if dtotal is not None:
+            norm.dtotal = &dtotal[0, 0]
+        with nogil:
+            share(<Body>blocks_backward[floating], &norm, blocks, threads)
     dgain, dbias = sums.sum(axis=0)
     return dx, dgain, dbias
+
+
+cdef void blocks_backward(floating *of_type, void *work, Part part) noexcept nogil:
+    cdef Norm w = (<Norm *>work)[0]
+    cdef floating *dx
+    cdef floating *dgain
+    cdef Py_ssize_t i, n
+    for i in range(part.first, part.last):
+        dgain = <floating *>w.sums + 2 * i * w.D  # and then dbias
+        memset(dgain, 0, 2 * w.D * sizeof(floating))
+        for n in range(i * BLOCK, min(w.N, (i + 1) * BLOCK)):
+            dx = <floating *>w.y + n * w.D
+            layer_norm_row_backward(
+                w.D, <const floating *>w.dy + n * w.D, <const floating *>w.x + n * w.D,
+                <const floating *>w.gain, (<floating *>w.mean)[n], (<floating *>w.inverse_std)[n],
+                dx, dgain, dgain + w.D)
+            if w.dtotal != NULL:
+                add(w.D, <const floating *>w.dtotal + n * w.D, <const floating *>dx, dx)

@@ -33,9 +33,9 @@ Why it is fast.
 """
 
 from minillm._kernels._pool cimport Workspace, cut, empty
+from minillm._kernels._threads cimport Body, Input, Output, Part, max_threads, share
 
 include "floating.pxi"
-include "threads.pxi"
 include "gemm.pxi"
 include "maths.pxi"
 

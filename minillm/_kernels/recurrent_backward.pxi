@@ -169,6 +169,16 @@ cdef void backward_tiles(
                 keep_da(cell, H, q, step, <const floating *>da, da_now + m * lda, da_all, da_hn)
 
 
+cdef struct Backward:
+    int cell
+    Rows rows
+    Py_ssize_t columns, scratch_each  # columns: of a panel
+    Output lines, packed  # of W_h
+    Input dhs, dh_last, dc_last, h0, c0, hs, gates, more
+    Output da, da_hn, dh0, dc0
+    char *scratch
+
+
 cdef int all_rows_backward(
     int cell, Schedule schedule, const floating *dhs, const floating *dh_last,
     const floating *dc_last, const floating *h0, const floating *c0,
@@ -179,24 +189,42 @@ cdef int all_rows_backward(
     cdef Py_ssize_t H = W_h.shape[0], GH = W_h.shape[1], itemsize = sizeof(floating), i
     cdef Py_ssize_t columns = 4 * VECTOR_BYTES // itemsize, panels = ceil_div(H, columns)
     cdef Py_ssize_t packed_size = panels * columns * GH * itemsize
-    cdef int splits = <int>max(1, min(threads, schedule.B)), part
+    cdef int splits = <int>max(1, min(threads, schedule.B))
     cdef Py_ssize_t size = backward_scratch(cell, ceil_div(schedule.B, splits), H, itemsize)
     size = ceil_div(size, 64) * 64
     cdef Workspace work = Workspace(packed_size + splits * size + H * sizeof(void *) + 128)
-    cdef floating *packed = <floating *>work.take(packed_size)
-    cdef char *scratch = work.take(splits * size)
+    cdef Backward w
+    w.cell, w.rows, w.columns, w.scratch_each = cell, rows_of_first(schedule, H, splits), columns, size
+    w.packed, w.scratch = work.take(packed_size), work.take(splits * size)
     cdef const floating **lines = <const floating **>work.take(H * sizeof(void *))
-    cdef Rows rows = rows_of_first(schedule, H, splits)
+    w.lines, w.dhs, w.dh_last, w.dc_last, w.h0, w.c0 = <void *>lines, dhs, dh_last, dc_last, h0, c0
+    w.hs, w.gates, w.more, w.da, w.da_hn, w.dh0, w.dc0 = hs, gates, more, da, da_hn, dh0, dc0
     for i in range(H):
         lines[i] = &W_h[i, 0]
     with nogil:
-        for i in prange(panels, num_threads=threads, schedule="static"):
-            pack(packed + i * columns * GH, columns, lines, False, 0, GH, i * columns,
-                 min((i + 1) * columns, H))
-        for part in prange(splits, num_threads=splits, schedule="static", chunksize=1):
-            backward_rows(cell, rows_of(rows, part), <const floating *>packed, dhs, dh_last, dc_last,
-                          h0, c0, hs, gates, more, da, da_hn, dh0, dc0, scratch + part * size)
+        share(<Body>panels_for_backward[floating], &w, panels, threads)
+        share(<Body>splits_backward[floating], &w, splits, splits)
     return 0
+
+
+cdef void panels_for_backward(floating *of_type, void *work, Part part) noexcept nogil:
+    cdef Backward *w = <Backward *>work
+    cdef Py_ssize_t GH = w.cell * w.rows.H, i
+    for i in range(part.first, part.last):
+        pack(<floating *>w.packed + i * w.columns * GH, w.columns, <const floating **>w.lines, False,
+             0, GH, i * w.columns, min((i + 1) * w.columns, w.rows.H))
+
+
+cdef void splits_backward(floating *of_type, void *work, Part part) noexcept nogil:
+    cdef Backward *w = <Backward *>work
+    cdef Py_ssize_t i
+    for i in range(part.first, part.last):
+        backward_rows(
+            w.cell, rows_of(w.rows, i), <const floating *>w.packed, <const floating *>w.dhs,
+            <const floating *>w.dh_last, <const floating *>w.dc_last, <const floating *>w.h0,
+            <const floating *>w.c0, <const floating *>w.hs, <const floating *>w.gates,
+            <const floating *>w.more, <floating *>w.da, <floating *>w.da_hn, <floating *>w.dh0,
+            <floating *>w.dc0, w.scratch + part.me * w.scratch_each)
 
 
 cdef int gradient_of_floats(
@@ -227,16 +255,45 @@ cdef int gradient_of_floats(
     return 0
 
 
-cdef void gradient_of_ids(
-    Py_ssize_t first, Py_ssize_t last, Py_ssize_t V, Py_ssize_t GH, Py_ssize_t steps,
-    const Py_ssize_t *step, const long long *ids, const floating *da, floating *dW_x,
-) noexcept nogil:
-    """Columns first to last of dW_x, whose V rows are cleared first; row v sums the da where v was read."""
-    cdef Py_ssize_t i
-    for i in range(V):
-        memset(dW_x + i * GH + first, 0, (last - first) * sizeof(floating))
-    for i in range(steps):
-        add_line(last - first, da + step[i] * GH + first, dW_x + ids[step[i]] * GH + first)
+cdef struct OfIds:
+    Py_ssize_t GH, parts, V, steps  # V: rows of dW_x that are cleared
+    const Py_ssize_t *step
+    const long long *ids
+    Input da
+    Output dW_x
+
+
+cdef void gradient_of_ids(floating *of_type, void *work, Part part) noexcept nogil:
+    """dW_x by parts of its columns: row v sums the da where v was read."""
+    cdef OfIds w = (<OfIds *>work)[0]
+    cdef Py_ssize_t begin = part.first * w.GH // w.parts, i
+    cdef Py_ssize_t count = part.last * w.GH // w.parts - begin
+    cdef const floating *da = <const floating *>w.da + begin
+    cdef floating *dW_x = <floating *>w.dW_x + begin
+    for i in range(w.V):
+        memset(dW_x + i * w.GH, 0, count * sizeof(floating))
+    for i in range(w.steps):
+        add_line(count, da + w.step[i] * w.GH, dW_x + w.ids[w.step[i]] * w.GH)
+
+
+cdef struct Stack:
+    Py_ssize_t I, H, T, stride
+    const Py_ssize_t *step
+    Input x, h0, hs
+    Output lines
+
+
+cdef void stack_steps(floating *of_type, void *work, Part part) noexcept nogil:
+    cdef Stack w = (<Stack *>work)[0]
+    cdef const floating *h_prev
+    cdef Py_ssize_t i, step
+    for i in range(part.first, part.last):
+        step = w.step[i]
+        h_prev = <const floating *>w.hs + (step - 1) * w.H
+        if step % w.T == 0:
+            h_prev = <const floating *>w.h0 + step // w.T * w.H
+        stack_step(<floating *>w.lines + i * w.stride, <const floating *>w.x + step * w.I, w.I, h_prev,
+                   w.H)
 
 
 cdef inline void stack_step(floating *line, const floating *x, Py_ssize_t I, const floating *h_prev,
@@ -260,7 +317,7 @@ cdef int weight_gradients(
     """
     cdef Py_ssize_t H = dW_h.shape[0], GH = dW_h.shape[1], M = I + 1 + H, T = schedule.T
     cdef Py_ssize_t common = 2 * H if cell == GRU else GH  # columns of da that x and h have in common
-    cdef Py_ssize_t steps = schedule.steps, word = sizeof(void *), itemsize = sizeof(floating), i, step
+    cdef Py_ssize_t steps = schedule.steps, word = sizeof(void *), itemsize = sizeof(floating), i
     cdef Py_ssize_t stride = state_stride(M + 1, itemsize)
     cdef Workspace lines = Workspace((5 * steps + 2 * M + 1) * word + 6 * 64)
     cdef const floating **stack_lines = <const floating **>lines.take(steps * word)
@@ -274,7 +331,6 @@ cdef int weight_gradients(
     cdef Workspace work = Workspace(steps * stride * itemsize + threads * size + 64)
     cdef floating *stack = <floating *>work.take(steps * stride * itemsize)
     cdef char *scratch = work.take(threads * size)
-    cdef const Py_ssize_t *step_at = schedule.step
     for i in range(steps):
         stack_lines[i] = stack + i * stride
         stack_h_lines[i] = stack + i * stride + I + 1
@@ -289,11 +345,11 @@ cdef int weight_gradients(
     for i in range(M):
         dW_n_lines[i] = dW_lines[i] + common
     dW_n_lines[M] = db_hn
+    cdef Stack w
+    w.I, w.H, w.T, w.stride, w.step = I, H, T, stride, schedule.step
+    w.x, w.h0, w.hs, w.lines = x, h0, hs, stack
     with nogil:
-        for i in prange(steps, num_threads=threads, schedule="static"):
-            step = step_at[i]
-            stack_step(stack + i * stride, x + step * I, I,
-                       hs + (step - 1) * H if step % T > 0 else h0 + step // T * H, H)
+        share(<Body>stack_steps[floating], &w, steps, threads)
         multiply(M, common, steps, stack_lines, True, da_lines, True, <const floating *>NULL, False,
                  dW_lines, threads, scratch, size)
         if cell == GRU:
@@ -317,19 +373,20 @@ cdef int backward(
     cdef Py_ssize_t I = 0 if x is None else x.shape[2], V = W_x.shape[0], itemsize = sizeof(floating)
     cdef Schedule schedule = Schedule(lengths, T)
     cdef Py_ssize_t steps = schedule.steps
-    cdef int threads = max_threads() if steps * (I + H) * GH > SMALL else 1, i
+    cdef int threads = max_threads() if steps * (I + H) * GH > SMALL else 1
     cdef Workspace work = Workspace(B * T * (GH + H) * itemsize + 64)
     cdef floating *da = <floating *>work.take(B * T * GH * itemsize)
     cdef floating *da_hn = <floating *>work.take(B * T * H * itemsize if cell == GRU else 0)
-    cdef const Py_ssize_t *step = schedule.step
+    cdef OfIds w
     all_rows_backward(cell, schedule, &dhs[0, 0, 0], &dh_last[0, 0], dc_last, &h0[0, 0], c0, W_h,
                       &hs[0, 0, 0], gates, more, da, da_hn, &dh0[0, 0], dc0, threads)
     if ids is None:
         gradient_of_floats(schedule, <const floating *>da, W_x, dx, threads)
     else:
-        for i in prange(threads, nogil=True, num_threads=threads, schedule="static", chunksize=1):
-            gradient_of_ids(i * GH // threads, (i + 1) * GH // threads, V if V <= B * T else 0, GH,
-                            steps, step, &ids[0, 0], <const floating *>da, &dW_x[0, 0])
+        w.GH, w.parts, w.V, w.steps = GH, threads, V if V <= B * T else 0, steps
+        w.step, w.ids, w.da, w.dW_x = schedule.step, &ids[0, 0], da, &dW_x[0, 0]
+        with nogil:
+            share(<Body>gradient_of_ids[floating], &w, threads, threads)
     weight_gradients(cell, schedule, <const floating *>NULL if x is None else &x[0, 0, 0], I,
                      &h0[0, 0], &hs[0, 0, 0], <const floating *>da, <const floating *>da_hn, dW_x,
                      dW_h, db, db_hn, threads)

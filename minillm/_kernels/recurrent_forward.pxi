@@ -1,4 +1,4 @@
-# Forward: the input terms x W_x + b of all steps, and then one thread's rows through all steps.
+# Forward: the input terms x W_x + b of all steps, and then the rows of a split through all steps.
 
 
 cdef inline Py_ssize_t panel_vectors(int cell) noexcept nogil:
@@ -186,20 +186,49 @@ cdef int terms_of_floats(
     return 0
 
 
+cdef struct Terms:
+    Py_ssize_t GH
+    const Py_ssize_t *step
+    const long long *ids  # NULL: a term for each id
+    Input W, b
+    Output terms
+
+
 cdef int terms_of_ids(
     const long long *ids, const floating[:, ::1] W_x, const floating *b, Schedule schedule,
     floating *terms, int threads,
 ) except -1:
     """W_x[id] + b of each step within the lengths; where ids is NULL, of each id."""
-    cdef Py_ssize_t GH = W_x.shape[1], count = W_x.shape[0] if ids == NULL else schedule.steps, i
-    cdef const Py_ssize_t *step = schedule.step
-    cdef const floating *W = &W_x[0, 0]
-    for i in prange(count, nogil=True, num_threads=threads, schedule="static"):
-        if ids == NULL:
-            add_bias(GH, W + i * GH, b, terms + i * GH)
-        else:
-            add_bias(GH, W + ids[step[i]] * GH, b, terms + step[i] * GH)
+    cdef Terms w
+    w.GH, w.step, w.ids, w.W, w.b, w.terms = W_x.shape[1], schedule.step, ids, &W_x[0, 0], b, terms
+    cdef Py_ssize_t count = W_x.shape[0] if ids == NULL else schedule.steps
+    with nogil:
+        share(<Body>add_biases[floating], &w, count, threads)
     return 0
+
+
+cdef void add_biases(floating *of_type, void *work, Part part) noexcept nogil:
+    cdef Terms w = (<Terms *>work)[0]
+    cdef const floating *W = <const floating *>w.W
+    cdef Py_ssize_t i, id, to
+    for i in range(part.first, part.last):
+        id, to = i, i
+        if w.ids != NULL:
+            to = w.step[i]
+            id = w.ids[to]
+        add_bias(w.GH, W + id * w.GH, <const floating *>w.b, <floating *>w.terms + to * w.GH)
+
+
+cdef struct Forward:
+    int cell
+    Rows rows
+    Py_ssize_t panels, scratch_each
+    const long long *ids
+    Input W_h
+    Output packed
+    Input terms, h0, c0, b_hn
+    Output hs, h_last, c_last, gates, more
+    char *scratch
 
 
 cdef int forward(
@@ -213,7 +242,7 @@ cdef int forward(
     cdef Py_ssize_t I = 0 if x is None else x.shape[2], V = W_x.shape[0], itemsize = sizeof(floating)
     cdef Schedule schedule = Schedule(lengths, T)
     cdef int threads = max_threads() if schedule.steps * (I + H) * GH > SMALL else 1
-    cdef int splits = <int>max(1, min(threads, B)), i
+    cdef int splits = <int>max(1, min(threads, B))
     # The input terms stand where the gates will be; those of ids of which there are fewer
     # than steps, in a table of their own.
     cdef bint by_table = ids is not None and V < schedule.steps
@@ -232,15 +261,30 @@ cdef int forward(
     cdef Py_ssize_t panels = ceil_div(H, columns), packed_size = panels * columns * H * cell * itemsize
     cdef Py_ssize_t size = ceil_div(forward_scratch(ceil_div(B, splits), H, itemsize), 64) * 64
     cdef Workspace work = Workspace(packed_size + splits * size + 64)
-    cdef floating *packed = <floating *>work.take(packed_size)
-    cdef char *scratch = work.take(splits * size)
-    cdef Rows rows = rows_of_first(schedule, H, splits)
+    cdef Forward w
+    w.cell, w.rows, w.panels, w.scratch_each = cell, rows_of_first(schedule, H, splits), panels, size
+    w.ids, w.W_h, w.packed, w.terms = id_of_step, &W_h[0, 0], work.take(packed_size), terms
+    w.h0, w.c0, w.b_hn, w.gates, w.more = &h0[0, 0], c0, b_hn, gates, more
+    w.hs, w.h_last, w.c_last = &hs[0, 0, 0], &h_last[0, 0], c_last
+    w.scratch = work.take(splits * size)
     with nogil:
-        for i in prange(threads, num_threads=threads, schedule="static", chunksize=1):
-            pack_forward(cell, H, &W_h[0, 0], packed, i * panels // threads,
-                         (i + 1) * panels // threads)
-        for i in prange(splits, num_threads=splits, schedule="static", chunksize=1):
-            forward_rows(cell, rows_of(rows, i), <const floating *>packed, <const floating *>terms,
-                         id_of_step, &h0[0, 0], c0, b_hn, &hs[0, 0, 0], &h_last[0, 0], c_last,
-                         gates, more, scratch + i * size)
+        share(<Body>panels_for_forward[floating], &w, panels, threads)
+        share(<Body>splits_forward[floating], &w, splits, splits)
     return 0
+
+
+cdef void panels_for_forward(floating *of_type, void *work, Part part) noexcept nogil:
+    cdef Forward *w = <Forward *>work
+    pack_forward(w.cell, w.rows.H, <const floating *>w.W_h, <floating *>w.packed, part.first,
+                 part.last)
+
+
+cdef void splits_forward(floating *of_type, void *work, Part part) noexcept nogil:
+    cdef Forward *w = <Forward *>work
+    cdef Py_ssize_t i
+    for i in range(part.first, part.last):
+        forward_rows(
+            w.cell, rows_of(w.rows, i), <const floating *>w.packed, <const floating *>w.terms, w.ids,
+            <const floating *>w.h0, <const floating *>w.c0, <const floating *>w.b_hn,
+            <floating *>w.hs, <floating *>w.h_last, <floating *>w.c_last, <floating *>w.gates,
+            <floating *>w.more, w.scratch + part.me * w.scratch_each)

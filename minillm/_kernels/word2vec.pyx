@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """word2vec's training loop: the Cython twin of its original.
 
-Each thread takes the next sentences in turn, and all update the same weights without
+Each thread takes one sentence after the other, and all update the same weights without
 locks; each has scratch memory of its own.  In one thread it does step for step
 what the NumPy original does, with the same random numbers.
 
@@ -13,14 +13,13 @@ The loss needs a logarithm for each row, which would cost as much as the rest.
 So the probabilities are multiplied, and the logarithm taken of a long product.
 """
 
-from cython.parallel cimport prange, threadid
 from libc.math cimport log
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from minillm._kernels._pool cimport Workspace
+from minillm._kernels._threads cimport Body, Part, max_threads, share_phases
 
 include "floating.pxi"
-include "threads.pxi"
 include "word2vec.pxi"
 
 
@@ -61,6 +60,19 @@ cdef struct Sum:
     int64_t predictions
 
 
+cdef struct Training:
+    const Text* text
+    const Outputs* outputs
+    int window
+    bint skip_gram
+    void* W_in
+    void* W_out
+    Py_ssize_t D
+    const Scratch* scratch  # of each thread
+    double* losses          # of each sentence
+    int64_t* predictions
+
+
 def train_sentences(
     const int32_t[::1] words,
     const int64_t[::1] starts,
@@ -81,7 +93,7 @@ def train_sentences(
     int threads,
 ):
     """-> the sum of all losses in nats, and the number of predictions."""
-    cdef Py_ssize_t S = rates.shape[0], D = W_in.shape[1], s, thread, rows = negative + 1
+    cdef Py_ssize_t S = rates.shape[0], D = W_in.shape[1], thread, rows = negative + 1
     if S == 0 or words.shape[0] == 0:
         return 0.0, 0
     if negative == 0:
@@ -107,10 +119,21 @@ def train_sentences(
         scratch[thread] = scratch_of(memory, longest, rows, D * size, rows * size)
     cdef double[::1] losses = np.zeros(S)
     cdef int64_t[::1] predictions = np.zeros(S, np.int64)
-    for s in prange(S, nogil=True, num_threads=threads, schedule="dynamic", chunksize=8):
-        learn(&text, s, &outputs, window, skip_gram, &W_in[0, 0], &W_out[0, 0], D,
-              &scratch[threadid()], &losses[s], &predictions[s])
+    cdef Training training
+    training.text, training.outputs, training.window, training.skip_gram = &text, &outputs, window, skip_gram
+    training.W_in, training.W_out, training.D, training.scratch = &W_in[0, 0], &W_out[0, 0], D, scratch
+    training.losses, training.predictions = &losses[0], &predictions[0]
+    with nogil:
+        share_phases(<Body>learn_sentences[floating], &training, 1, S, threads)
     return float(np.sum(losses)), int(np.sum(predictions))
+
+
+cdef void learn_sentences(floating *of_type, void *work, Part part) noexcept nogil:
+    cdef Training w = (<Training*> work)[0]
+    cdef Py_ssize_t s
+    for s in range(part.first, part.last):
+        learn(w.text, s, w.outputs, w.window, w.skip_gram, <floating*> w.W_in, <floating*> w.W_out,
+              w.D, &w.scratch[part.me], &w.losses[s], &w.predictions[s])
 
 
 cdef Scratch scratch_of(

@@ -27,7 +27,6 @@ def run(args: argparse.Namespace) -> int:
         "kernels": f"{info['kernels']} ({info['why']})",
         "available": ", ".join(info["available"]),
         "threads": info["threads"],
-        "openmp": "yes" if info["openmp"] else "no",
     }
     rows |= {f"no {name}": why for name, why in info["missing"].items()}
     for name, value in rows.items():

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 import minillm
-from minillm._kernels import INSTRUCTION_SETS, ORIGINALS, kernels_info, select_kernels
+from minillm._kernels import (
+    INSTRUCTION_SETS,
+    ORIGINALS,
+    kernels_info,
+    select_kernels,
+    use_threads,
+)
 
 ROOMS = tuple(
     f"minillm.{room}." for room in ("ops", "layers", "models", "training", "decoding", "text")
@@ -34,16 +40,16 @@ def original():
 
 @pytest.fixture
 def with_threads():
-    """A function that runs another on a given number of threads."""
-    cpu = pytest.importorskip("minillm._kernels._cpu", reason="the kernels are not built")
-    before = cpu.thread_count()
+    """A function that runs another on a given number of threads, however busy the machine is."""
+    threads = pytest.importorskip("minillm._kernels._threads", reason="the kernels are not built")
+    threads.always_all(True)
 
     def run(count, function, *arguments):
-        cpu.set_threads(count)
-        return function(*arguments)
+        with use_threads(count):
+            return function(*arguments)
 
     yield run
-    cpu.set_threads(before)
+    threads.always_all(False)
 
 
 @pytest.fixture

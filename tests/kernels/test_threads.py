@@ -2,11 +2,13 @@
 
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
-from minillm._kernels import kernels_info, use_kernels
+from minillm._kernels import kernels_info, use_kernels, use_threads
+from minillm.errors import InputError
 
 from .test_twins import (
     ATTENTIONS,
@@ -17,8 +19,6 @@ from .test_twins import (
     layer_norm_case,
     sequence_case,
 )
-
-cpu = pytest.importorskip("minillm._kernels._cpu", reason="the compiled kernels are not built")
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -114,36 +114,95 @@ def test_attention(twin, same_bits, kind):
     same_bits(getattr(twin, f"{name}_backward"), *backward_arguments(outputs))
 
 
-def test_threads_are_a_limit(with_threads):
-    if not cpu.openmp():
-        pytest.skip("built without OpenMP")
-    assert with_threads(1, cpu.thread_count) == 1
-    assert with_threads(3, cpu.thread_count) == 3
+def cases_of_many_kernels(twin):
+    """Functions without arguments, at sizes at which kernels use several threads."""
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 150, 150)).astype(np.float32)
+    recurrence = sequence_case("lstm", rng, 6, 8, 30, 40, np.float32)
+    name, attention, _ = attention_case("scaled", rng, 4, 40, 40, 16, 16, np.float32)
+    x, gain, bias = layer_norm_case(rng, 900, 70, np.float32)
+    return [
+        lambda: [twin.matmul(a, b)],
+        lambda: twin.lstm_forward(*recurrence),
+        lambda: getattr(twin, f"{name}_forward")(*attention),
+        lambda: twin.layer_norm_forward(x, gain, bias, 1e-5),
+    ]
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_python_threads_that_run_kernels_at_once(twin, with_threads, count):
+    """One has the team, the others work alone: each gets the bits that it gets by itself."""
+    cases = cases_of_many_kernels(twin)
+    expected = [with_threads(1, case) for case in cases]
+
+    def run(first):
+        for i in range(first, first + 40):
+            results = with_threads(count, cases[i % len(cases)])
+            for ours, theirs in zip(results, expected[i % len(cases)], strict=True):
+                np.testing.assert_array_equal(ours, theirs)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(run, range(4)))
+
+
+def test_threads_are_those_of_the_innermost_block_of_this_python_thread(twin):
+    def seen():
+        with use_kernels(twin.name):
+            return kernels_info()["threads"]
+
+    usual = seen()
+    with use_threads(3):
+        assert seen() == 3
+        with use_threads(np.int64(2)):
+            assert seen() == 2
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(seen).result() == usual
+        assert seen() == 3
+        with use_kernels("numpy"):
+            assert kernels_info()["threads"] == 1
+    assert seen() == usual
+
+
+@pytest.mark.parametrize("count", [0, -1, 2.0, "2", None, 10**7, 10**100])
+def test_an_impossible_number_of_threads_is_refused(count):
+    with pytest.raises(InputError, match=r"threads: expected .* 1 to 1000000; found") as caught:
+        use_threads(count).__enter__()
+    assert len(str(caught.value)) < 200
+
+
+def threads_of_process():
+    """Their number, as Linux counts them."""
+    tasks = "/proc/self/task"
+    return len(os.listdir(tasks)) if os.path.exists(tasks) else None
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_forked_process_works(twin):
-    """OpenMP's threads do not survive a fork, and so the child runs on one.
+def test_a_forked_process_starts_threads_of_its_own(twin, with_threads):
+    """Threads do not survive a fork.  A child and its child get the same bits."""
+    cases = cases_of_many_kernels(twin)
+    expected = [with_threads(3, case) for case in cases]
 
-    That holds even if it asks for more, as threadpoolctl and joblib's workers do.
-    """
-    a = np.ones((300, 300), np.float32)
-    twin.matmul(a, a)
-    child = os.fork()
-    if child == 0:
-        signal.alarm(20)  # ends a child that waits for ever
-        cpu.set_threads(3)
-        os._exit(0 if twin.matmul(a, a)[0, 0] == 300 else 1)
-    assert os.waitpid(child, 0)[1] == 0
+    def same():
+        for case, theirs in zip(cases, expected, strict=True):
+            for ours, other in zip(with_threads(3, case), theirs, strict=True):
+                np.testing.assert_array_equal(ours, other)
 
+    def in_child(then):
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                signal.alarm(20)  # ends a child that waits for ever
+                same()
+                assert threads_of_process() in (3, None)
+                status = then()
+            finally:
+                os._exit(status)
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
-def test_info_tells_the_threads(twin, with_threads):
-    with use_kernels(twin.name):
-        for count in (1, 3) if cpu.openmp() else (1,):
-            assert with_threads(count, kernels_info)["threads"] == count
-    with use_kernels("numpy"):
-        assert with_threads(3, kernels_info)["threads"] == 1
+    assert in_child(lambda: in_child(lambda: 0)) == 0
+    same()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -187,7 +187,7 @@ class Project:
             if outcome.code != 0:
                 return outcome
         so.unlink(missing_ok=True)
-        command = [*FLAGS, *flags, "-fopenmp", f"-DPyInit_{translated}=PyInit_{module}"]
+        command = [*FLAGS, *flags, "-pthread", f"-DPyInit_{translated}=PyInit_{module}"]
         command += [f"-I{KERNELS}", str(c.relative_to(self.folder))]
         return self.run(
             os.environ.get("CC", "cc"), *command, "-o", str(so.relative_to(self.folder))

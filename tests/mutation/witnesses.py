@@ -10,7 +10,7 @@ from minillm.ops.gradient_cases import CASES
 PYTHON_FOLDERS = ("minillm/ops", "minillm/layers", "minillm/models")
 TRAINING = [Path(f"minillm/training/{name}.py") for name in ("optimisers", "lora", "trained")]
 KERNELS = Path("minillm/_kernels")
-SHARED = {"_cpu", "_pool"}  # no twins: what a CPU has, and memory
+SHARED = {"_cpu", "_pool", "_threads"}  # no twins: what a CPU has, memory and threads
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,9 @@ def files(root: Path) -> list[Path]:
     """Return every file that has mutants: the NumPy pages, then the kernels."""
     python = [path for folder in PYTHON_FOLDERS for path in sorted((root / folder).glob("*.py"))]
     compiled = [path for end in ("h", "pxi", "pyx") for path in (root / KERNELS).glob(f"*.{end}")]
-    compiled = sorted(path for path in compiled if path.stem not in SHARED)
+    compiled = sorted(
+        path for path in compiled if path.stem not in SHARED and includers(root, path)
+    )
     return (
         [path.relative_to(root) for path in python]
         + TRAINING

@@ -1,0 +1,90 @@
+# cython: language_level=3
+"""The threads of the compiled kernels: one team for all of them (team.h).
+
+Their number is that of the cores which this process may use, or OMP_NUM_THREADS, and at most
+MINILLM_NUM_THREADS; `minillm.use_threads` sets it for one Python thread.
+"""
+
+import os
+
+cdef extern from "team.h" nogil:
+    int MOST_THREADS
+    void run_region(Body body, void *work, Py_ssize_t phases, Py_ssize_t count, Py_ssize_t pieces,
+                    int threads)
+    void forget_threads()
+    bint is_alone()
+    int chosen()
+    void choose(int count)
+    void be_patient(bint on)
+
+cdef enum:
+    PIECES = 8  # of each thread at most: what a slow thread leaves, others can take
+
+
+def number_in(name):
+    """Return the first number of an environment variable; 0 if there is none."""
+    text = os.environ.get(name, "").partition(",")[0].strip()
+    return int(text) if text.isdecimal() and len(text) < 8 else 0
+
+
+def cores():
+    """Return how many cores this process may use."""
+    has = getattr(os, "sched_getaffinity", None)
+    return len(has(0)) if has else os.cpu_count() or 1
+
+
+cdef int most = min(number_in("MINILLM_NUM_THREADS") or MOST_THREADS, MOST_THREADS)
+cdef int usual = number_in("OMP_NUM_THREADS") or cores()
+
+
+def forget():
+    """Start new threads when they are needed: in the child of a fork there are none."""
+    forget_threads()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=forget)
+
+
+def thread_count():
+    """Return how many threads a kernel that is called from this Python thread uses at most."""
+    return count_of_threads()
+
+
+def set_threads(int count):
+    """Let kernels called from this Python thread use `count` threads; 0: the usual number.
+
+    Returns what was set before.
+    """
+    before = chosen()
+    choose(count)
+    return before
+
+
+def always_all(bint on):
+    """Use all threads however long they are waited for: for tests."""
+    be_patient(on)
+
+
+cdef int count_of_threads() noexcept nogil:
+    return min(chosen() or usual, most)
+
+
+cdef int max_threads() noexcept nogil:
+    """How many threads a kernel should use now."""
+    cdef int count = count_of_threads()
+    return 1 if count > 1 and is_alone() else count
+
+
+cdef void share(Body body, void *work, Py_ssize_t count, int threads) noexcept nogil:
+    """Run the body on items 0 to `count`, by pieces."""
+    run_region(body, work, 1, count, min(count, PIECES * threads), threads)
+
+
+cdef void share_phases(
+    Body body, void *work, Py_ssize_t phases, Py_ssize_t count, int threads) noexcept nogil:
+    """Run the body on items 0 to `phases * count`, each of which is a piece.
+
+    No item of a phase begins before all those of the phase before are done.
+    """
+    run_region(body, work, phases, count, count, threads)

@@ -1,0 +1,154 @@
+/* Where compilers and systems differ: atomic operations, locks, threads, cores and clocks.
+ *
+ * All atomic operations are sequentially consistent.
+ */
+#ifndef MINILLM_SYSTEM_H
+#define MINILLM_SYSTEM_H
+#include <stdint.h>
+
+#if defined(__GNUC__)
+#define THREAD_LOCAL __thread
+typedef int64_t Atomic;
+#define LOAD(place) __atomic_load_n(place, __ATOMIC_SEQ_CST)
+#define STORE(place, value) __atomic_store_n(place, value, __ATOMIC_SEQ_CST)
+#define ADD(place, value) __atomic_add_fetch(place, value, __ATOMIC_SEQ_CST)
+#define EXCHANGE(place, value) __atomic_exchange_n(place, value, __ATOMIC_SEQ_CST)
+/* Whether the place had the old value, and has the new one now. */
+static inline int replaced(Atomic *place, int64_t old, int64_t value)
+{
+    return __atomic_compare_exchange_n(place, &old, value, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
+#else /* MSVC */
+#define WIN32_LEAN_AND_MEAN
+#include <windows.h>
+#define THREAD_LOCAL __declspec(thread)
+typedef volatile LONG64 Atomic;
+#define LOAD(place) ReadAcquire64(place)
+#define STORE(place, value) ((void)InterlockedExchange64(place, value))
+#define ADD(place, value) (InterlockedExchangeAdd64(place, value) + (value))
+#define EXCHANGE(place, value) InterlockedExchange64(place, value)
+static inline int replaced(Atomic *place, int64_t old, int64_t value)
+{
+    return InterlockedCompareExchange64(place, value, old) == old;
+}
+#endif
+
+/* PAUSE() tells the core that this thread only polls. */
+#if defined(__GNUC__) && (defined(__x86_64__) || defined(__i386__))
+#define PAUSE() __builtin_ia32_pause()
+#elif defined(__GNUC__) && defined(__aarch64__)
+#define PAUSE() __asm__ __volatile__("isb")
+#elif defined(_WIN32)
+#define PAUSE() YieldProcessor()
+#else
+#define PAUSE() ((void)0)
+#endif
+
+#ifdef _WIN32
+#define WIN32_LEAN_AND_MEAN
+#include <process.h>
+#include <windows.h>
+typedef SRWLOCK Lock;
+typedef CONDITION_VARIABLE Condition;
+#define UNLOCKED SRWLOCK_INIT
+#define THREAD_MAIN(name) static unsigned __stdcall name(void *argument)
+#define THREAD_END 0
+static inline void lock(Lock *held) { AcquireSRWLockExclusive(held); }
+static inline void unlock(Lock *held) { ReleaseSRWLockExclusive(held); }
+static inline void open_condition(Lock *held, Condition *condition)
+{
+    InitializeSRWLock(held);
+    InitializeConditionVariable(condition);
+}
+static inline void wait_for(Condition *condition, Lock *held)
+{
+    SleepConditionVariableSRW(condition, held, INFINITE, 0);
+}
+static inline void wake(Condition *condition) { WakeConditionVariable(condition); }
+static inline int64_t nanoseconds(void)
+{
+    LARGE_INTEGER ticks, per_second;
+    QueryPerformanceCounter(&ticks);
+    QueryPerformanceFrequency(&per_second);
+    return (int64_t)(1e9 * (double)ticks.QuadPart / (double)per_second.QuadPart);
+}
+/* For how long this thread has had a core: Windows knows that too roughly, so always. */
+static inline int64_t own_nanoseconds(void) { return nanoseconds(); }
+/* Whether the thread could be started. */
+static inline int start_thread(unsigned(__stdcall *run)(void *), void *argument)
+{
+    const uintptr_t thread = _beginthreadex(NULL, 0, run, argument, 0, NULL);
+    if (thread)
+        CloseHandle((HANDLE)thread);
+    return thread != 0;
+}
+#else
+#include <pthread.h>
+#include <signal.h>
+#include <time.h>
+typedef pthread_mutex_t Lock;
+typedef pthread_cond_t Condition;
+#define UNLOCKED PTHREAD_MUTEX_INITIALIZER
+#define THREAD_MAIN(name) static void *name(void *argument)
+#define THREAD_END NULL
+static inline void lock(Lock *held) { pthread_mutex_lock(held); }
+static inline void unlock(Lock *held) { pthread_mutex_unlock(held); }
+static inline void open_condition(Lock *held, Condition *condition)
+{
+    pthread_mutex_init(held, NULL);
+    pthread_cond_init(condition, NULL);
+}
+static inline void wait_for(Condition *condition, Lock *held) { pthread_cond_wait(condition, held); }
+static inline void wake(Condition *condition) { pthread_cond_signal(condition); }
+static inline int64_t time_of(clockid_t clock)
+{
+    struct timespec now;
+    clock_gettime(clock, &now);
+    return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+}
+static inline int64_t nanoseconds(void) { return time_of(CLOCK_MONOTONIC); }
+/* For how long this thread has had a core. */
+static inline int64_t own_nanoseconds(void) { return time_of(CLOCK_THREAD_CPUTIME_ID); }
+/* Whether the thread could be started.  Signals are for Python's threads: this one takes none. */
+static inline int start_thread(void *(*run)(void *), void *argument)
+{
+    pthread_attr_t attributes;
+    pthread_t thread;
+    sigset_t all, before;
+    int failed;
+    pthread_attr_init(&attributes);
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    pthread_attr_setstacksize(&attributes, 4 << 20); /* musl's own are too small */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    failed = pthread_create(&thread, &attributes, run, argument);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attributes);
+    return !failed;
+}
+#endif
+
+/* core: the core that this thread is on; -1: not known.
+ * has_left: whether this thread is on another core now, of those that the process may use. */
+#ifdef __linux__
+#include <sched.h>
+#include <unistd.h>
+static inline int core(void) { return sched_getcpu(); }
+static inline int has_left(int core)
+{
+    cpu_set_t all, others;
+    if (sched_getaffinity(getpid(), sizeof(all), &all))
+        return 0;
+    others = all;
+    CPU_CLR(core, &others);
+    if (CPU_COUNT(&others) == 0 || sched_setaffinity(0, sizeof(others), &others))
+        return 0;
+    sched_setaffinity(0, sizeof(all), &all); /* it may be moved again */
+    return 1;
+}
+#else
+static inline int core(void) { return -1; }
+static inline int has_left(int core) { return (void)core, 0; }
+#endif
+
+#endif
