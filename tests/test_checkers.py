@@ -8,7 +8,7 @@ from benchmarks.bugs.cases import CASES
 from benchmarks.bugs.right import RIGHT
 from minillm.testing import GradientError, check_gradients
 
-FROZEN = "1507a8b61d087d7432f1ff3b8697c97085982ab5364cb5d2bf0a98d1186c7bac"
+FROZEN = "d5321ddee2c91b878cb7239e58a305392da966a87daf5ac708560a8fb2562055"
 BUGS = bugs()
 
 

@@ -71,7 +71,7 @@ _bugs(
     (CONVENTION, "db has an axis too many", DB, "db = rows(dy).sum(0)[None]"),
     (CONVENTION, "dW is float32", DW, f"dW = ({DW[5:]}).astype(np.float32)"),
     (CONVENTION, "dy is cleared", DB, f"{DB}; dy[...] = 0"),
-    (CONVENTION, "x is scaled in place", DB, f"{DB}; x *= 1 + 1e-3"),
+    (CONVENTION, "x is scaled in place", DB, f"{DB}; np.multiply(x, 1.001, out=x)"),
     (CONVENTION, "no gradient by b", "return dx, dW, db", "return dx, dW"),
     (CONVENTION, "None for b", "return dx, dW, db", "return dx, dW, None"),
     (CONVENTION, "b before W", "return dx, dW, db", "return dx, db, dW"),

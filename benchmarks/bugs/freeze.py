@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.mutation import python
 
-from . import SOURCE, Bug, arguments, behaviour, shows
+from . import SOURCE, Bug, shows
 from .cases import CASES
 
 
@@ -33,10 +33,7 @@ def frozen() -> Iterator[Bug]:
     seen = set()
     for bug in changes():
         change = bug.line, bug.new
-        if change in seen or not shows(bug, seed=0):
-            continue
-        found = behaviour(bug.wrong_op(), arguments(bug.op, 0), 0)
-        if not any(isinstance(part, str) for part in found):
+        if change not in seen and shows(bug, seed=0):
             seen.add(change)
             yield bug
 
