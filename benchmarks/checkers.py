@@ -1,0 +1,499 @@
+"""Gradient checkers compared: which wrong backwards each finds, and which right ones it accuses.
+
+    python -m benchmarks.checkers [--quick] [--out docs/outputs]
+    python -m benchmarks.checkers --times --out docs/outputs
+
+The set of bugs in ``benchmarks/bugs`` was frozen before any checker had seen it.  All checkers
+get the same ops at the same inputs, and run at their defaults.  A bug is found if the checker
+accuses the wrong op and not the right one at the same inputs.  --quick takes every tenth bug and
+a tenth of the seeds.  --times measures the times again and keeps the other results.  The
+libraries are in the extra: pip install 'minillm-book[checkers]'.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import logging
+import sys
+import time
+import warnings
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm.runs.milestones import machine
+from minillm.testing import check_gradients, check_projections
+
+from .bugs import Bug, Op, arguments, as_tuple, bugs, by_hand, right_op, shows
+from .bugs.cases import CASES
+from .bugs.right import RIGHT
+
+BUG_SEEDS, RIGHT_SEEDS = 3, 1000
+KINDS = [
+    *("mutant", by_hand.FACTOR, by_hand.SUM, by_hand.ORDER, by_hand.TERM, by_hand.TIME),
+    *(by_hand.MASK, by_hand.KEPT, by_hand.BRANCH, by_hand.PLACE, by_hand.SMALL),
+    *(by_hand.UPSTREAM, by_hand.CONVENTION, by_hand.NONE),
+]
+Args = tuple[Any, ...]
+
+
+# --- an op as a function of its float arrays --------------------------------------------------
+
+
+class OfFloats:
+    """An op whose other arguments (ids, lengths, masks) are fixed.
+
+    ``flat`` and ``backward_of_flat`` join the outputs into one vector, for libraries whose
+    functions have one output.
+    """
+
+    def __init__(self, op: Op, args: Args) -> None:
+        self.op, self.args = op, args
+        self.places = [k for k, a in enumerate(args) if _is_float(a)]
+        self.arrays = [args[k] for k in self.places]
+        self.shapes = [np.shape(y) for y in as_tuple(op(*args)[0])]
+
+    def call(self, *arrays: NDArray) -> tuple[Any, Callable]:
+        args = list(self.args)
+        for k, array in zip(self.places, arrays, strict=True):
+            args[k] = array
+        return self.op(*args)
+
+    def outputs(self, *arrays: NDArray) -> tuple[NDArray, ...]:
+        return tuple(np.array(y) for y in as_tuple(self.call(*arrays)[0]))
+
+    def flat(self, *arrays: NDArray) -> NDArray:
+        return np.concatenate([np.ravel(y) for y in self.outputs(*arrays)])
+
+    def backward_of_flat(self, *arrays: NDArray) -> Callable[[NDArray], Args]:
+        ends = np.cumsum([np.prod(shape, dtype=int) for shape in self.shapes])
+        backward = self.call(*arrays)[1]
+
+        def of_flat(dy: NDArray) -> Args:
+            parts = np.split(np.array(dy), ends[:-1])
+            pairs = zip(parts, self.shapes, strict=True)
+            return as_tuple(backward(*(part.reshape(shape) for part, shape in pairs)))
+
+        return of_flat
+
+
+def _is_float(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype.kind == "f"
+
+
+# --- the checkers: each raises an error where it finds a gradient wrong -----------------------
+
+
+def generator(seed: int) -> np.random.Generator:
+    """Return the generator of a check, which is not the one that drew the inputs."""
+    return np.random.default_rng((seed, 1))
+
+
+def ours(op: Op, args: Args, seed: int) -> None:
+    check_gradients(op, *args, rng=generator(seed))
+
+
+def projections(op: Op, args: Args, seed: int) -> None:
+    rng = generator(seed)
+    function = OfFloats(op, args)
+    params = {str(k): array for k, array in enumerate(function.arrays)}
+    upstream = [rng.standard_normal(shape) for shape in function.shapes]
+
+    def loss() -> tuple[Any, Callable[[], dict[str, NDArray]]]:
+        result, backward = op(*args)
+        value = sum(np.sum(dy * y) for dy, y in zip(upstream, as_tuple(result), strict=True))
+        return value, lambda: dict(zip(params, as_tuple(backward(*upstream)), strict=True))
+
+    check_projections(loss, params, rng=rng)
+
+
+def torch_slow(op: Op, args: Args, seed: int, fast: bool = False) -> None:
+    import torch
+
+    function = OfFloats(op, args)
+
+    class ByHand(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, *tensors: Any) -> Any:
+            result, ctx.by_hand = function.call(*(tensor.detach().numpy() for tensor in tensors))
+            outputs = tuple(torch.from_numpy(np.array(y)) for y in as_tuple(result))
+            # With several outputs, a gradient of zero arrives as None, as in our convention.
+            ctx.set_materialize_grads(len(outputs) == 1)
+            return outputs if len(outputs) > 1 else outputs[0]
+
+        @staticmethod
+        def backward(ctx: Any, *upstream: Any) -> Any:
+            if all(dy is None for dy in upstream):
+                return (None,) * len(function.places)
+            arrays = (None if dy is None else dy.numpy() for dy in upstream)
+            gradients = as_tuple(ctx.by_hand(*arrays))
+            return tuple(None if g is None else torch.from_numpy(np.array(g)) for g in gradients)
+
+    torch.manual_seed(seed)
+    tensors = [torch.tensor(array, requires_grad=True) for array in function.arrays]
+    torch.autograd.gradcheck(ByHand.apply, tensors, fast_mode=fast)
+
+
+def torch_fast(op: Op, args: Args, seed: int) -> None:
+    torch_slow(op, args, seed, fast=True)
+
+
+def with_jax(op: Op, args: Args, seed: int) -> None:
+    import jax
+    from jax.test_util import check_grads
+
+    function = OfFloats(op, args)
+
+    def shapes(arrays: Any) -> Any:
+        return tuple(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in arrays)
+
+    def call_forward(*arrays: Any) -> Any:
+        return function.outputs(*map(np.asarray, arrays))
+
+    def call_backward(arrays: Any, upstream: Any) -> Any:
+        backward = function.call(*map(np.asarray, arrays))[1]
+        return as_tuple(backward(*map(np.asarray, upstream)))
+
+    @jax.custom_vjp
+    def by_hand(*arrays: Any) -> Any:
+        return jax.pure_callback(call_forward, outputs, *arrays)
+
+    def forward(*arrays: Any) -> Any:
+        return by_hand(*arrays), arrays
+
+    def backward(arrays: Any, upstream: Any) -> Any:
+        return jax.pure_callback(call_backward, shapes(arrays), arrays, upstream)
+
+    outputs = shapes(function.outputs(*function.arrays))
+    by_hand.defvjp(forward, backward)
+    check_grads(by_hand, function.arrays, order=1, modes=["rev"])
+
+
+def with_autograd(op: Op, args: Args, seed: int) -> None:
+    from autograd.extend import defvjp_argnums, primitive
+    from autograd.test_util import check_grads
+
+    function = OfFloats(op, args)
+    by_hand = primitive(function.flat)
+
+    def vjp(places: Any, y: Any, arrays: Any, named: Any) -> Callable:
+        backward = function.backward_of_flat(*arrays)
+        return lambda dy: [backward(dy)[k] for k in places]
+
+    defvjp_argnums(by_hand, vjp)
+    np.random.seed(seed)  # noqa: NPY002  (autograd draws from it)
+    every = tuple(range(len(function.arrays)))
+    check_grads(by_hand, every, modes=["rev"], order=1)(*function.arrays)
+
+
+def with_mygrad(op: Op, args: Args, seed: int) -> None:
+    """The check of MyGrad's own tests, which is not part of its package.
+
+    Each gradient is compared with the complex step of 1e-20 at every coordinate, and both
+    tolerances are 1e-8.
+    """
+    import mygrad
+    from mygrad.operation_base import Operation
+
+    function = OfFloats(op, args)
+
+    class ByHand(Operation):
+        def __call__(self, *tensors: Any) -> NDArray:
+            self.variables = tensors
+            arrays = [tensor.data for tensor in tensors]
+            self.by_hand = function.backward_of_flat(*arrays)
+            return function.flat(*arrays)
+
+        def backward_var(self, grad: NDArray, index: int, **kwargs: Any) -> NDArray:
+            return self.by_hand(grad)[index]
+
+    tensors = [mygrad.tensor(array) for array in function.arrays]
+    y = mygrad.execute_op(ByHand, *tensors)
+    dy = generator(seed).standard_normal(y.shape)
+    y.backward(dy)
+    analytic = [tensor.grad for tensor in tensors]
+    arrays = [array.astype(complex) for array in function.arrays]
+    for array, gradient in zip(arrays, analytic, strict=True):
+        numeric = np.empty(array.shape)
+        for index in np.ndindex(array.shape):
+            array[index] += 1e-20j
+            numeric[index] = dy @ function.flat(*arrays).imag / 1e-20
+            array[index] -= 1e-20j
+        np.testing.assert_allclose(gradient, numeric, rtol=1e-8, atol=1e-8)
+
+
+@dataclass(frozen=True)
+class Checker:
+    name: str
+    check: Callable[[Op, Args, int], None]
+    library: str = ""
+    takes_none: bool = False  # whether its functions see None as the gradient of an output
+
+
+CHECKERS = [
+    Checker("minillm", ours, takes_none=True),
+    Checker("minillm, projections", projections),
+    Checker("PyTorch, slow", torch_slow, "torch", takes_none=True),
+    Checker("PyTorch, fast", torch_fast, "torch", takes_none=True),
+    Checker("JAX", with_jax, "jax"),
+    Checker("MyGrad", with_mygrad, "mygrad"),
+    Checker("autograd", with_autograd, "autograd"),
+]
+
+
+def available() -> list[Checker]:
+    """Return the checkers whose libraries are installed; name the others."""
+    found = []
+    for checker in CHECKERS:
+        try:
+            if checker.library:
+                importlib.metadata.version(checker.library)
+            found.append(checker)
+        except importlib.metadata.PackageNotFoundError:
+            print(f"{checker.name}: {checker.library} is not installed", file=sys.stderr)
+    return found
+
+
+# --- the run ----------------------------------------------------------------------------------
+
+QUIET, ALARM, REFUSED = "quiet", "alarm", "refused"
+
+
+def verdict(checker: Checker, op: Op, args: Args, seed: int) -> tuple[str, float]:
+    """Return what a checker says of an op, and the seconds that it took.
+
+    Any error is an alarm, whatever its kind.  Only where an op is right does it matter that a
+    checker refuses arguments of a type, by a TypeError.
+    """
+    copies = tuple(a.copy() if isinstance(a, np.ndarray) else a for a in args)
+    start = time.perf_counter()
+    try:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            checker.check(op, copies, seed)
+        said = QUIET
+    except TypeError:
+        said = REFUSED
+    except Exception:
+        said = ALARM
+    return said, time.perf_counter() - start
+
+
+def clear() -> None:
+    """Let JAX forget the functions that it has compiled."""
+    if "jax" in sys.modules:
+        sys.modules["jax"].clear_caches()
+
+
+def seconds_of(checkers: list[Checker], seeds: int = 3) -> dict[str, float]:
+    """Return the mean seconds that each checker takes for a right op of the set."""
+    seconds = {}
+    for checker in checkers:
+        verdict(checker, right_op("rnn"), arguments("rnn", 0), 0)  # loads its library
+        seconds[checker.name] = fmean(
+            median(
+                verdict(checker, right_op(op), arguments(op, seed), seed)[1]
+                for seed in range(seeds)
+            )
+            for op in CASES
+        )
+    return seconds
+
+
+def find_bugs(checkers: list[Checker], chosen: list[Bug], seeds: int) -> dict[str, Any]:
+    """Give each bug to each checker, at the seeds at which it shows.
+
+    A bug counts by the share of these seeds at which it is found.  Returns, for each kind and
+    checker, the sum of the shares and the number of bugs, and for each checker the bugs that it
+    missed at some seed, with their shares.
+    """
+    trusted = {
+        (checker.name, op, seed)
+        for checker in checkers
+        for op in CASES
+        for seed in range(seeds)
+        if verdict(checker, right_op(op), arguments(op, seed), seed)[0] == QUIET
+    }
+    found = {kind: {checker.name: [0.0, 0] for checker in checkers} for kind in KINDS}
+    missed: dict[str, dict[str, float]] = {checker.name: {} for checker in checkers}
+    for number, bug in enumerate(chosen):
+        wrong = bug.wrong_op()
+        shown = [seed for seed in range(seeds) if shows(bug, seed)]
+        for checker in checkers:
+            if bug.kind == by_hand.NONE and not checker.takes_none:
+                continue
+            hits = fmean(
+                (checker.name, bug.op, seed) in trusted
+                and verdict(checker, wrong, arguments(bug.op, seed), seed)[0] != QUIET
+                for seed in shown
+            )
+            count = found[bug.kind][checker.name]
+            count[0], count[1] = count[0] + hits, count[1] + 1
+            if hits < 1:
+                missed[checker.name][str(bug)] = hits
+        if number % 50 == 0:
+            clear()
+            print(f"bug {number} of {len(chosen)}: {bug}", file=sys.stderr, flush=True)
+    return {"found": found, "missed": missed}
+
+
+def accuse_right_ops(checkers: list[Checker], seeds: int) -> dict[str, dict[str, Any]]:
+    """Return how often each checker accuses a right op; None where it refuses its arguments."""
+    results: dict[str, dict[str, Any]] = defaultdict(dict)
+    for what, draw in RIGHT.items():
+        for checker in checkers:
+            said = []
+            for seed in range(seeds):
+                op, args = draw(np.random.default_rng(seed))
+                said.append(verdict(checker, op, args, seed)[0])
+                if seed % 200 == 0:
+                    clear()
+            refused = said.count(REFUSED) == seeds
+            results[what][checker.name] = None if refused else said.count(ALARM)
+        print(f"{what}: {results[what]}", file=sys.stderr, flush=True)
+    return results
+
+
+# --- the page ---------------------------------------------------------------------------------
+
+
+def table(header: list[str], *rows: list[str]) -> str:
+    lines = [header, ["---", *["--:"] * (len(header) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def share(part: float, whole: float) -> str:
+    """Format a share; 100 % is all of them, and no rounding."""
+    if not whole:
+        return "-"
+    percent = 100 * part / whole
+    return f"{percent:.0f} %" if percent in (0, 100) else f"{min(percent, 99.9):.1f} %"
+
+
+def page(results: dict[str, Any]) -> str:
+    """Return the tables and the lists in Markdown."""
+    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
+    seeds, right = results["right_seeds"], results["right"]
+    parts = [
+        f"```console\n$ {results['command']}\n```",
+        f"{results['bugs']} bugs at {results['bug_seeds']} inputs each, {len(right)} kinds of "
+        f"right ops at {seeds:,} each ({results['machine']}; {versions})",
+        summary(results),
+        "Bugs found, by kind (-: the library has no such thing):",
+        by_kind(results["found"]),
+        f"False alarms in {seeds:,} checks of each right op (-: refused):",
+        by_right_op(right),
+        *(escaped(name, missed) for name, missed in results["missed"].items()),
+    ]
+    return "\n\n".join(parts)
+
+
+def summary(results: dict[str, Any]) -> str:
+    in_float64 = [counts for what, counts in results["right"].items() if "float32" not in what]
+    rows = []
+    for name, seconds in results["seconds"].items():
+        found, asked = np.sum([counts[name] for counts in results["found"].values()], axis=0)
+        alarms = sum(counts[name] or 0 for counts in in_float64)
+        checks = len(in_float64) * results["right_seeds"]
+        rows.append([name, share(found, asked), share(alarms, checks), f"{1e3 * seconds:.1f}"])
+    return table(["checker", "bugs found", "false alarms in float64", "ms a check"], *rows)
+
+
+def by_kind(found: dict[str, dict[str, Any]]) -> str:
+    names = list(found["mutant"])
+    return table(
+        ["kind", "bugs", *names],
+        *(
+            [kind, str(counts[names[0]][1]), *(share(*counts[name]) for name in names)]
+            for kind, counts in found.items()
+        ),
+    )
+
+
+def by_right_op(right: dict[str, dict[str, int | None]]) -> str:
+    names = list(next(iter(right.values())))
+    rows = [
+        [what, *("-" if counts[name] is None else str(counts[name]) for name in names)]
+        for what, counts in right.items()
+    ]
+    return table(["right op", *names], *rows)
+
+
+def escaped(name: str, missed: dict[str, float]) -> str:
+    """Return a list of the bugs that a checker missed, by name."""
+    if not missed:
+        return f"**{name}**: no bug escapes."
+    lines = [
+        "- " + bug.replace("*", r"\*") + (f" (found at {part:.0%} of its inputs)" if part else "")
+        for bug, part in missed.items()
+    ]
+    return "\n".join([f":::{{dropdown}} {name}: what escapes ({len(missed)})", *lines, ":::"])
+
+
+def save(folder: Path, results: dict[str, Any]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "checkers.json").write_text(json.dumps(results, indent=1) + "\n")
+    (folder / "checkers.md").write_text(page(results) + "\n")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.checkers",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--quick", action="store_true", help="a tenth of everything")
+    parser.add_argument("--times", action="store_true", help="only the times, on an idle machine")
+    parser.add_argument("--out", type=Path, default=Path("runs/checkers"), metavar="DIR")
+    options = parser.parse_args()
+    kept = options.out / "checkers.json"
+    if options.times and not kept.exists():
+        print(f"{kept}: expected the results of a whole run, found no file", file=sys.stderr)
+        return 2
+    checkers = available()
+    set_up({checker.library for checker in checkers})
+    if options.times:
+        results = json.loads(kept.read_text())
+        measured = seconds_of([c for c in checkers if c.name in results["seconds"]])
+        results |= {"seconds": results["seconds"] | measured, "machine": machine()}
+    else:
+        tenth = 10 if options.quick else 1
+        chosen, bug_seeds = bugs()[::tenth], 1 if options.quick else BUG_SEEDS
+        libraries = sorted({checker.library for checker in checkers if checker.library})
+        results = {
+            "command": "python -m benchmarks.checkers" + " --quick" * options.quick,
+            "machine": machine(),
+            "versions": {name: importlib.metadata.version(name) for name in libraries},
+            "bugs": len(chosen),
+            "bug_seeds": bug_seeds,
+            "right_seeds": RIGHT_SEEDS // tenth,
+            "seconds": seconds_of(checkers),
+            **find_bugs(checkers, chosen, bug_seeds),
+            "right": accuse_right_ops(checkers, RIGHT_SEEDS // tenth),
+        }
+    save(options.out, results)
+    print(page(results))
+    return 0
+
+
+def set_up(libraries: set[str]) -> None:
+    """Run PyTorch on one thread, and JAX in double precision and without a log of errors."""
+    if "torch" in libraries:
+        import torch
+
+        torch.set_num_threads(1)
+    if "jax" in libraries:
+        import jax
+
+        jax.config.update("jax_enable_x64", True)
+        logging.getLogger("jax").setLevel(logging.CRITICAL)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
