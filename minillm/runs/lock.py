@@ -18,6 +18,7 @@ from minillm.data.files import check_regular, lock, naming
 from minillm.errors import InputError
 
 NAME = ".minillm-lock"
+MOST_FAILURES = 100  # to make the folder
 
 
 @contextmanager
@@ -53,9 +54,15 @@ def _remove_empty(folders: Sequence[Path]) -> None:
 
 def _locked(folder: Path, until: float) -> ExitStack:
     """Return the lock, which is closed to end it; the lock file names this process."""
-    path = folder / NAME
+    path, failures = folder / NAME, 0
     while True:
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, FileNotFoundError):
+            failures += 1
+            if failures == MOST_FAILURES:
+                raise
+            continue  # its last holder may have just removed the folder, or a folder above it
         check_regular(path)
         with ExitStack() as opened:
             try:

@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -155,6 +156,26 @@ def test_where_folders_cannot_be_locked_the_file_is(tmp_path, monkeypatch):
 
     monkeypatch.setattr(fcntl, "flock", of_files)
     with held(tmp_path), pytest.raises(InputError, match="in use"), held(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("error", [FileExistsError, FileNotFoundError])
+def test_a_folder_that_its_last_holder_removes_is_made_again(tmp_path, monkeypatch, error):
+    mkdir, failures = Path.mkdir, [error, error]
+
+    def removed_meanwhile(path, *args, **kwargs):
+        if failures:
+            raise failures.pop()
+        return mkdir(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "mkdir", removed_meanwhile)
+    with held(tmp_path / "a" / "run"):
+        assert (tmp_path / "a" / "run" / NAME).exists()
+
+
+def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(FileExistsError, match="link"), held(tmp_path / "link"):
         pass
 
 
