@@ -1,11 +1,15 @@
 """The frozen set of bugs by which gradient checkers are compared (benchmarks/bugs)."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from benchmarks.bugs import arguments, bugs, digest, right_op, shows
 from benchmarks.bugs.cases import CASES
 from benchmarks.bugs.right import RIGHT
+from benchmarks.checkers import page
 from minillm.testing import GradientError, check_gradients
 
 FROZEN = "d5321ddee2c91b878cb7239e58a305392da966a87daf5ac708560a8fb2562055"
@@ -49,3 +53,11 @@ def test_the_difficult_right_ops_draw_what_they_say():
         assert all(a.dtype == dtype for a in floats)
         with np.errstate(all="ignore"):
             op(*args)
+
+
+def test_the_page_is_that_of_the_kept_run():
+    outputs = Path(__file__).parents[1] / "docs/outputs"
+    results = json.loads((outputs / "checkers.json").read_text())
+    assert page(results) + "\n" == (outputs / "checkers.md").read_text()
+    assert results["bugs"] == len(BUGS)
+    assert list(results["right"]) == list(RIGHT)
