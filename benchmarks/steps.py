@@ -19,7 +19,7 @@ from . import race
 from .report import listing
 
 try:
-    from .own import product  # type: ignore[attr-defined]
+    from .own import product  # type: ignore[attr-defined]  # compiled by hand
 except ImportError:
     sys.exit("benchmarks: compile this first: cythonize -i -3 benchmarks/own/product.pyx")
 

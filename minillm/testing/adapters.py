@@ -207,6 +207,7 @@ def _of_jax(function: Any) -> Callable[..., Any]:
 
 def _named(op: Callable, parameters: Iterable[inspect.Parameter]) -> Callable[..., Any]:
     """The op with the parameters that messages name."""
+    # Attributes that mypy does not know of functions; inspect reads them, and so do the messages.
     op.__signature__ = inspect.Signature(list(parameters))  # type: ignore[attr-defined]
     return op
 

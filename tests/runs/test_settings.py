@@ -123,3 +123,20 @@ def test_python_and_the_command_line_accept_the_same_numbers(value, name):
     except SystemExit:
         typed = None
     assert chosen == typed
+
+
+@pytest.mark.parametrize(
+    ("given", "rate"),
+    [
+        ({"cell": "lstm"}, 0.006),
+        ({"cell": "gru"}, 0.8 / 512),
+        ({"cell": "rnn", "hidden": 256}, 0.8 / 256),
+        ({"cell": "rnn", "hidden": 64}, 0.006),
+        ({"cell": "gru", "learning_rate": 0.5}, 0.5),
+    ],
+)
+def test_a_wide_rnn_or_gru_learns_at_a_lower_rate(given, rate):
+    """At the rate of an LSTM of 512 both diverged within five minutes."""
+    kind = kinds()["lm"]
+    settings = kind.complete(kind.settings(**given), given, None)
+    assert settings.learning_rate == pytest.approx(rate)
