@@ -5,9 +5,8 @@
 Each case is timed on each number of threads beside each number of neighbours: the mean time of a
 step, for a step that waits is what is looked for.  Beside it stand how many times its idle time
 that is, and how many times its time on one thread beside the same neighbours.  PyTorch runs the
-same steps, where it is installed; losses and gradients are compared by benchmarks.gpt, .bert and
-`python -m benchmarks`.  The contestants and the numbers of neighbours take turns in short
-rounds.
+same steps, where it is installed; `python -m benchmarks` checks that they agree.  The contestants
+and the numbers of neighbours take turns in short rounds.
 """
 
 import subprocess
@@ -18,15 +17,15 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from minillm import use_threads
 from minillm.models.classifier import Classifier, ClassifierConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 
-from . import bert, gpt, report
-from .cases import recurrence, torch
-from .pytorch import our_step, parser, tensors, their_step
-from .race import threads
+from .cases import recurrence
+from .pytorch import our_step, parser
+from .race import Case, threads
+from .results import described, machine
+from .training import bert_step, gpt_step
 
 ROUNDS = 3
 WRITTEN = 50  # tokens
@@ -38,8 +37,7 @@ def main() -> None:
     options.add_argument("--only", default="", help="only the cases whose name contains this")
     options.add_argument("--seconds", type=float, default=2.0, help="of each cell of the table")
     args = options.parse_args()
-    for key, value in report.machine().items():
-        print(f"{key}: {value}")
+    print(described(machine()))
     for name, make in CASES.items():
         if args.only in name:
             print(f"\n{name}: ms a step (times idle, times one thread)", flush=True)
@@ -54,7 +52,7 @@ def measured(contestants, counts, neighbours, seconds) -> dict[tuple[str, int, i
             with neighbours_at_work(busy):
                 for count in counts:
                     for name, run in contestants.items():
-                        with threads(count), use_threads(count):
+                        with threads(count):
                             done = repeated(run, seconds)
                         times.setdefault((name, count, busy), []).append(done)
     return {
@@ -107,30 +105,9 @@ def show(times: dict[tuple[str, int, int], float], args) -> None:
 # --- the cases ------------------------------------------------------------------------------
 
 
-def cell(name: str):
-    contestants = recurrence(name, 16, 64, 128, 256).contestants
-    return {key: run for key, run in contestants.items() if key != "NumPy"}
-
-
-def step_of_gpt():
-    model, batch = gpt.model_and_batch("small")
-    contestants = {"Cython": our_step(model, [batch])}
-    if torch:
-        p, theirs = tensors(model.params), tuple(map(torch.from_numpy, batch))
-        loss_of = lambda *b: gpt.pytorch_loss(p, model.config, *b)  # noqa: E731
-        contestants["PyTorch"] = their_step(p, loss_of, [theirs])
-    return contestants
-
-
-def step_of_bert():
-    model, batch = bert.model_and_batch("small")
-    contestants = {"Cython": our_step(model, [batch])}
-    if torch:
-        p, places = tensors(model.params), np.flatnonzero(batch.places)
-        arrays = (batch.ids, batch.segments, batch.targets, places)
-        loss_of = lambda *b: bert.pytorch_loss(p, model.config, *b)  # noqa: E731
-        contestants["PyTorch"] = their_step(p, loss_of, [tuple(map(torch.from_numpy, arrays))])
-    return contestants
+def compiled(case: Case):
+    """Return the contestants without NumPy."""
+    return {name: run for name, run in case.contestants.items() if name != "NumPy"}
 
 
 def step_of_classifier():
@@ -138,7 +115,7 @@ def step_of_classifier():
     rng = np.random.default_rng(0)
     model = Classifier(ClassifierConfig(2000, 6), rng)
     batch = rng.integers(0, 2000, (32, 40)), rng.integers(20, 41, 32), rng.integers(0, 6, 32)
-    return {"Cython": our_step(model, [batch])}
+    return {"Cython": our_step(model, batch)}
 
 
 def writing(model):
@@ -153,10 +130,10 @@ def writing(model):
 
 
 CASES = {
-    "lstm 16, 64, 128, 256": lambda: cell("lstm"),
-    "gru 16, 64, 128, 256": lambda: cell("gru"),
-    "gpt step, 4 layers of 128": step_of_gpt,
-    "bert step, 4 layers of 128": step_of_bert,
+    "lstm 16, 64, 128, 256": lambda: compiled(recurrence("lstm", 16, 64, 128, 256)),
+    "gru 16, 64, 128, 256": lambda: compiled(recurrence("gru", 16, 64, 128, 256)),
+    "gpt step, 4 layers of 128": lambda: compiled(gpt_step("small", False)),
+    "bert step, 4 layers of 128": lambda: compiled(bert_step("small")),
     "classifier step": step_of_classifier,
     f"gpt of 4 layers of 128 writes {WRITTEN} tokens": lambda: writing(
         GPT(GPTConfig(65, 256, layers=4, heads=4, width=128), np.random.default_rng(0))
