@@ -6,7 +6,7 @@ Each case is timed on each number of threads beside each number of neighbours: t
 step, for a step that waits is what is looked for.  Beside it stand how many times its idle time
 that is, and how many times its time on one thread beside the same neighbours.  PyTorch runs the
 same steps, where it is installed; `python -m benchmarks` checks that they agree.  The contestants
-and the numbers of neighbours take turns in short rounds.
+take turns in short rounds.
 """
 
 import subprocess
@@ -28,6 +28,7 @@ from .results import described, machine
 from .training import bert_step, gpt_step
 
 ROUNDS = 3
+FORGETTING = 4.0  # seconds, until kernels use all threads again after a busy machine
 WRITTEN = 50  # tokens
 
 
@@ -47,9 +48,10 @@ def main() -> None:
 def measured(contestants, counts, neighbours, seconds) -> dict[tuple[str, int, int], float]:
     """Return the mean seconds of a step by contestant, threads and neighbours."""
     times: dict[tuple[str, int, int], list[tuple[int, float]]] = {}
-    for _ in range(ROUNDS):
-        for busy in neighbours:
-            with neighbours_at_work(busy):
+    time.sleep(FORGETTING)
+    for busy in sorted(neighbours):
+        with neighbours_at_work(busy):
+            for _ in range(ROUNDS):
                 for count in counts:
                     for name, run in contestants.items():
                         with threads(count):

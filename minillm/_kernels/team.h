@@ -45,7 +45,7 @@ enum {
     CLEAN = 100000000   /* without more than that, after which all is well */
 };
 
-enum { TIMES = 8, MOST_TIMES = 64 }; /* times as long as was lost, kernels run on one thread */
+enum { TIMES = 8, MOST_TIMES = 32 }; /* times as long as was lost, kernels run on one thread */
 
 typedef struct {
     Atomic number; /* region << 32 | pieces left */
