@@ -12,7 +12,8 @@ cdef extern from "team.h" nogil:
     void run_region(Body body, void *work, Py_ssize_t phases, Py_ssize_t count, Py_ssize_t pieces,
                     int threads)
     void forget_threads()
-    bint is_alone()
+    int threads_now(int threads)
+    bint short_pieces_are_alone()
     int chosen()
     void choose(int count)
     void be_patient(bint on)
@@ -72,8 +73,12 @@ cdef int count_of_threads() noexcept nogil:
 
 cdef int max_threads() noexcept nogil:
     """How many threads a kernel should use now."""
-    cdef int count = count_of_threads()
-    return 1 if count > 1 and is_alone() else count
+    return threads_now(count_of_threads())
+
+
+cdef bint are_cores_shared() noexcept nogil:
+    """Whether other programs use them, so that others' help is not worth its cost in short pieces."""
+    return short_pieces_are_alone()
 
 
 cdef void share(Body body, void *work, Py_ssize_t count, int threads) noexcept nogil:

@@ -16,7 +16,7 @@ from libc.math cimport INFINITY
 from libc.stdint cimport int64_t
 
 from minillm._kernels._pool cimport Workspace, cut, empty
-from minillm._kernels._threads cimport Body, Input, Output, Part, max_threads, share
+from minillm._kernels._threads cimport Body, Input, Output, Part, are_cores_shared, max_threads, share
 
 include "floating.pxi"
 include "gemm.pxi"

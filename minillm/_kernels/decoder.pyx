@@ -15,7 +15,8 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 from minillm._kernels._pool cimport Workspace, cut, empty
-from minillm._kernels._threads cimport Body, Input, Output, Part, max_threads, share, share_phases
+from minillm._kernels._threads cimport (
+    Body, Input, Output, Part, are_cores_shared, max_threads, share, share_phases)
 
 include "floating.pxi"
 include "gemm.pxi"
@@ -305,7 +306,7 @@ cdef run(
     for i in range(s.B):
         check(0 <= ids[i] < s.V, "ids")
         check(0 <= start[i] < min(s.S, s.C), "start")
-    if s.B * s.D * (s.V + s.L * (4 * s.D + 2 * s.F)) < WORTH_THREADS:
+    if s.B * s.D * (s.V + s.L * (4 * s.D + 2 * s.F)) < WORTH_THREADS or are_cores_shared():
         threads = 1
     cdef Py_ssize_t each = own_size(&s, item)
     cdef Workspace work = Workspace(

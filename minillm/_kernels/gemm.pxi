@@ -34,6 +34,7 @@ cdef enum:
     BLOCK_ROWS = 1024    # of A in a block, where it has to be transposed
     LAYING_OUT = 10      # multiply-adds that take as long as to lay out one number
     SMALL = 500000       # multiply-adds that are not worth waking another thread for
+    SHORT = 4000000      # those that are not where other programs use the cores
 
 
 cdef inline Py_ssize_t ceil_div(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
@@ -308,7 +309,7 @@ cdef void multiply(
     cdef Product p
     if M == 0:
         return
-    if M * N * K < SMALL:
+    if M * N * K < SMALL or (M * N * K < SHORT and are_cores_shared()):
         threads = 1
     p.M, p.N, p.K, p.a, p.b, p.c, p.bias = M, N, K, <void *>a, <void *>b, <void *>c, bias
     p.a_by_depth, p.b_by_depth, p.add = a_by_depth, b_by_depth, add

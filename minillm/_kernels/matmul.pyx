@@ -7,7 +7,7 @@ if its columns are (a transpose), and a copy's rows if neither is.
 """
 
 from minillm._kernels._pool cimport Workspace, empty
-from minillm._kernels._threads cimport Body, Input, Output, Part, max_threads, share
+from minillm._kernels._threads cimport Body, Input, Output, Part, are_cores_shared, max_threads, share
 
 include "floating.pxi"
 include "gemm.pxi"

@@ -33,7 +33,7 @@ Why it is fast.
 """
 
 from minillm._kernels._pool cimport Workspace, cut, empty
-from minillm._kernels._threads cimport Body, Input, Output, Part, max_threads, share
+from minillm._kernels._threads cimport Body, Input, Output, Part, are_cores_shared, max_threads, share
 
 include "floating.pxi"
 include "gemm.pxi"

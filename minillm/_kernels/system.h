@@ -5,6 +5,9 @@
 #ifndef MINILLM_SYSTEM_H
 #define MINILLM_SYSTEM_H
 #include <stdint.h>
+#include <string.h>
+
+enum { UNKNOWN = -1 };
 
 #if defined(__GNUC__)
 #define THREAD_LOCAL __thread
@@ -128,12 +131,39 @@ static inline int start_thread(void *(*run)(void *), void *argument)
 }
 #endif
 
-/* core: the core that this thread is on; -1: not known.
- * has_left: whether this thread is on another core now, of those that the process may use. */
+/* --- what Linux tells of cores and lets a thread do; elsewhere nothing is known ---------------- */
+
 #ifdef __linux__
+#include <fcntl.h>
 #include <sched.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+/* The core that this thread is on. */
 static inline int core(void) { return sched_getcpu(); }
+static inline int64_t thread_number(void) { return syscall(SYS_gettid); }
+/* For how long a thread of this process has had a core. */
+static inline int64_t run_time_of(int64_t thread) { return time_of(~(clockid_t)thread << 3 | 6); }
+/* For how long this thread has waited for a core, in nanoseconds. */
+static inline int64_t time_in_queue(void)
+{
+    char text[100] = "";
+    const int file = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
+    const int64_t length = file < 0 ? 0 : read(file, text, sizeof(text) - 1);
+    char *second = strchr(text, ' ');
+    if (file >= 0)
+        close(file);
+    return length > 0 && second ? strtoll(second, NULL, 10) : UNKNOWN;
+}
+/* Move a thread to a core, from which it must be released. */
+static inline void move_thread(int64_t thread, int core)
+{
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(core, &one);
+    sched_setaffinity((pid_t)thread, sizeof(one), &one);
+}
+/* Release this thread to all cores that the process may use; whether it is not on this one any more. */
 static inline int has_left(int core)
 {
     cpu_set_t all, others;
@@ -141,13 +171,16 @@ static inline int has_left(int core)
         return 0;
     others = all;
     CPU_CLR(core, &others);
-    if (CPU_COUNT(&others) == 0 || sched_setaffinity(0, sizeof(others), &others))
-        return 0;
-    sched_setaffinity(0, sizeof(all), &all); /* it may be moved again */
-    return 1;
+    const int left = CPU_COUNT(&others) > 0 && !sched_setaffinity(0, sizeof(others), &others);
+    sched_setaffinity(0, sizeof(all), &all);
+    return left;
 }
 #else
-static inline int core(void) { return -1; }
+static inline int core(void) { return UNKNOWN; }
+static inline int64_t thread_number(void) { return UNKNOWN; }
+static inline int64_t run_time_of(int64_t thread) { return (void)thread, UNKNOWN; }
+static inline int64_t time_in_queue(void) { return UNKNOWN; }
+static inline void move_thread(int64_t thread, int core) { (void)thread, (void)core; }
 static inline int has_left(int core) { return (void)core, 0; }
 #endif
 

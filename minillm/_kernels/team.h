@@ -16,44 +16,51 @@
  * A thread without work polls for some time, because the next region of a step comes within
  * microseconds, and waking up takes longer.  Then it sleeps.
  *
- * On a busy machine, other threads may cost more than they save.  Kernels then run on one thread for a
- * while, and try again later: when the caller has waited longer than others have helped, and when a
- * thread finds that other programs use its core (it has run for less time than has passed).
- * A thread that is put on the caller's core leaves it.
+ * On a busy machine a thread loses its core for milliseconds, in a piece as well.
+ *
+ * - A caller that waits for such a thread gives it its own core, which it does not need meanwhile, and
+ *   sleeps (on Linux).  A thread that is left on the caller's core leaves it.
+ * - Where the caller has to wait for a core itself, other threads add nothing: they take their time from
+ *   it or from others.  Then kernels run on one thread.
+ * - So they do where the caller has waited for others for longer than these have helped.
+ * - Kernels whose pieces are short run on one thread as soon as other programs use the core of a thread of
+ *   the team, that is, where it has run for less time than has passed.  Where the system does not tell the
+ *   caller's own waiting, all kernels do.
  *
  * The bits of a result never depend on who takes a piece.
  */
 #ifndef MINILLM_TEAM_H
 #define MINILLM_TEAM_H
-#include <string.h>
-
 #include "body.h"
 #include "system.h"
 
 enum {
     MOST_THREADS = 512,
-    APART = 128,       /* bytes, so that the numbers of two threads are never in one cache line */
-    POLLING = 200000,  /* nanoseconds until a thread that waits goes to sleep */
-    CREDIT = 5000000,  /* nanoseconds: so much of what was saved may be lost again by waiting */
-    ALONE = 10,        /* times as long as was lost, kernels run on one thread */
-    LOOK = 2000000,    /* nanoseconds after which a thread looks at its core again */
-    MISSED = 500000,   /* nanoseconds without the core, as those of a short interruption */
-    CLEAN = 30000000,  /* nanoseconds without such, after which all is well */
-    TIMES = 8,         /* times as long as its core was missed, kernels run on one thread, */
-    MOST_TIMES = 64    /* and twice as long each time that it happens again, at most so long */
+    APART = 128,        /* bytes, so that the numbers of two threads are never in one cache line */
+    POLLING = 200000,   /* nanoseconds, like all times here, until a thread that waits goes to sleep */
+    CREDIT = 5000000,   /* so much of what was saved may be lost again by waiting */
+    LOOK = 2000000,     /* after which a thread looks again whether it had its core */
+    LOOK_OF_CALLER = 10000000,
+    MISSED = 500000,    /* without the core: an interruption that does not matter */
+    CLEAN = 100000000   /* without more than that, after which all is well */
 };
+
+enum { TIMES = 8, MOST_TIMES = 32 }; /* times as long as was lost, kernels run on one thread */
 
 typedef struct {
     Atomic number; /* region << 32 | pieces left */
     char apart[APART - sizeof(Atomic)];
 } Share;
 
-typedef struct {
+typedef struct { /* a thread of the team: the first is the caller */
     Lock held;
     Condition condition;
     Atomic asleep;
-    Atomic core; /* where the thread was when it last began to work; -1: not known */
-} Sleeper;
+    Atomic core;    /* where it was when it last began to work */
+    Atomic number;  /* by which the system knows it */
+    Atomic working; /* whether it is in a piece */
+    Atomic moved;   /* whether it was moved to the caller's core */
+} Thread;
 
 static struct {
     Atomic leading; /* whether a caller has the team */
@@ -70,14 +77,16 @@ static struct {
     char apart_as_well[APART];
     /* The caller's own. */
     int64_t region;
-    int64_t waited, balance; /* nanoseconds: in this region; what others have saved, and not lost again */
-    int started;        /* threads of the team, the caller included */
-    Atomic alone_until; /* nanoseconds; 0: not alone */
+    int64_t waited;  /* in this region */
+    int64_t balance; /* what others have saved, and was not lost again */
+    int started;     /* threads of the team, the caller included */
+    Atomic alone_until;       /* when kernels may use several threads again; 0: now */
+    Atomic alone_until_short; /* the same for kernels of short pieces */
     Share shares[MOST_THREADS];
-    Sleeper sleepers[MOST_THREADS]; /* of thread 0, the caller, too */
+    Thread members[MOST_THREADS];
 } team;
 
-static Atomic patient = 0; /* however long it takes, kernels do not run on one thread: for tests */
+static Atomic patient = 0; /* however busy the machine is, all threads are used: for tests */
 
 /* --- waiting ---------------------------------------------------------------------------------- */
 
@@ -97,7 +106,7 @@ static int is_in_the_way(int me)
     if (here < 0)
         return 0;
     for (int i = me == 0; i < threads; i++)
-        if (LOAD(&team.sleepers[i].core) == here)
+        if (LOAD(&team.members[i].core) == here)
             return 1;
     return 0;
 }
@@ -124,22 +133,20 @@ static int has_come_in_time(int me, int64_t region, int64_t pieces)
     return 0;
 }
 
-static void sleep_until(int me, int64_t region, int64_t pieces)
+/* Sleep until it has come, or perhaps not so long. */
+static void sleep_for_it(int me, int64_t region, int64_t pieces)
 {
-    Sleeper *own = &team.sleepers[me];
+    Thread *own = &team.members[me];
     lock(&own->held);
-    for (;;) {
-        STORE(&own->asleep, 1);
-        if (has_come(me, region, pieces))
-            break;
+    STORE(&own->asleep, 1);
+    if (!has_come(me, region, pieces))
         wait_for(&own->condition, &own->held);
-    }
     STORE(&own->asleep, 0);
     unlock(&own->held);
 }
 
 /* To be called after the store for which the sleeper waits. */
-static void wake_up(Sleeper *sleeper)
+static void wake_up(Thread *sleeper)
 {
     if (!LOAD(&sleeper->asleep))
         return;
@@ -149,6 +156,39 @@ static void wake_up(Sleeper *sleeper)
     wake(&sleeper->condition);
 }
 
+/* The first of the others that is in a piece; 0: none. */
+static int working_thread(void)
+{
+    const int threads = (int)LOAD(&team.threads);
+    for (int i = 1; i < threads; i++)
+        if (LOAD(&team.members[i].working))
+            return i;
+    return 0;
+}
+
+/* Poll for some time, and return whether so many pieces are done.  A thread that has no core gets this one. */
+static int are_done_in_time(int64_t pieces)
+{
+    const int64_t end = nanoseconds() + POLLING;
+    do {
+        const int other = working_thread();
+        const int64_t thread = LOAD(&team.members[other].number), ran = run_time_of(thread);
+        const int64_t start = nanoseconds();
+        for (int i = 0; i < 25; i++)
+            if (comes_soon(0, team.region, pieces))
+                return 1;
+        if (other && ran != UNKNOWN && LOAD(&team.members[other].working) &&
+            run_time_of(thread) - ran < (nanoseconds() - start) / 8) {
+            const int here = core();
+            STORE(&team.members[other].core, here);
+            STORE(&team.members[other].moved, 1);
+            move_thread(thread, here);
+            return 0;
+        }
+    } while (!is_in_the_way(0) && nanoseconds() < end);
+    return 0;
+}
+
 /* The caller waits for others, and notes for how long, unless that is shorter than reading the clock. */
 static void wait_until_done(int64_t pieces)
 {
@@ -156,8 +196,8 @@ static void wait_until_done(int64_t pieces)
     if (comes_soon(0, team.region, pieces))
         return;
     start = nanoseconds();
-    if (!has_come_in_time(0, team.region, pieces))
-        sleep_until(0, team.region, pieces);
+    while (!are_done_in_time(pieces) && LOAD(&team.done) < pieces)
+        sleep_for_it(0, team.region, pieces);
     team.waited += nanoseconds() - start;
 }
 
@@ -199,18 +239,27 @@ static Outcome take(int owner, int64_t region, Part *part, int64_t *needed)
 static int64_t take_from(int owner, int me, int64_t region, int64_t *needed)
 {
     Part part = {0, 0, me};
+    Thread *own = &team.members[me];
     int64_t count = 0, start = 0;
     while (take(owner, region, &part, needed) == TAKEN) {
-        if (me > 0 && count == 0)
+        if (me > 0 && count == 0) {
+            STORE(&own->working, 1);
             start = nanoseconds();
+        }
         team.body(NULL, team.work, part);
         count++;
     }
     if (count > 0) {
-        if (me > 0)
+        if (me > 0) {
             ADD(&team.helped, nanoseconds() - start);
+            STORE(&own->working, 0);
+        }
         ADD(&team.done, count);
-        wake_up(&team.sleepers[0]);
+        wake_up(&team.members[0]);
+        if (LOAD(&own->moved)) {
+            STORE(&own->moved, 0);
+            has_left(core());
+        }
     }
     return count;
 }
@@ -220,8 +269,8 @@ static int64_t take_part(int me, int64_t region)
 {
     const int here = core();
     int64_t all = 0, stolen = 0;
-    if (LOAD(&team.sleepers[me].core) != here)
-        STORE(&team.sleepers[me].core, here);
+    if (LOAD(&team.members[me].core) != here)
+        STORE(&team.members[me].core, here);
     for (;;) {
         const int threads = (int)LOAD(&team.threads);
         int64_t needed = NEVER;
@@ -245,45 +294,53 @@ static int64_t take_part(int me, int64_t region)
     }
 }
 
-/* Let kernels run on one thread for so many nanoseconds. */
-static void be_alone(int64_t time)
+/* Let kernels run on one thread for so long. */
+static void be_alone(Atomic *alone_until, int64_t time)
 {
     const int64_t until = nanoseconds() + time;
-    if (!LOAD(&patient) && until > LOAD(&team.alone_until))
-        STORE(&team.alone_until, until);
+    if (!LOAD(&patient) && until > LOAD(alone_until))
+        STORE(alone_until, until);
 }
 
 /* --- the threads ------------------------------------------------------------------------------ */
 
-/* What a thread knows about its core. */
+/* What a thread knows of its core: when it looked last, by the clock and by a count of its own. */
 typedef struct {
-    int64_t since, own_since; /* when it was looked at last, by the clock and by the thread's own time */
-    int64_t clean;            /* nanoseconds of work since the core was last taken away */
-    int64_t times;            /* so many times that, kernels run on one thread the next time */
+    int64_t since, counted;
+    int64_t clean; /* for so long, the core was not taken away */
+    int64_t times; /* so many times as long as it was, kernels run on one thread the next time */
 } Core;
 
 static void look_anew(Core *state)
 {
     state->since = nanoseconds();
-    state->own_since = own_nanoseconds();
+    state->counted = own_nanoseconds();
 }
 
-/* Where other programs use this core as well, the caller had better not wait for this thread. */
+/* Whether missing the core for so long matters; if it happens again and again, it has longer consequences. */
+static int matters(Core *state, int64_t missed, int64_t passed, Atomic *alone_until)
+{
+    if (missed <= MISSED + passed / 8) {
+        state->clean += passed < LOOK_OF_CALLER ? passed : LOOK_OF_CALLER;
+        if (state->clean > CLEAN)
+            state->times = TIMES;
+        return 0;
+    }
+    be_alone(alone_until, state->times * missed);
+    state->times = 2 * state->times < MOST_TIMES ? 2 * state->times : MOST_TIMES;
+    state->clean = 0;
+    return 1;
+}
+
+/* Where other programs use this core as well, a caller had better not wait for this thread. */
 static void look_at_core(Core *state, int me)
 {
     const int64_t passed = nanoseconds() - state->since;
-    int64_t missed = passed - (own_nanoseconds() - state->own_since);
-    if (is_in_the_way(me) && !has_left(core()))
-        missed = passed;
-    if (missed > MISSED + passed / 8) {
-        be_alone(state->times * missed);
-        state->times = state->times < MOST_TIMES ? 2 * state->times : state->times;
-        state->clean = 0;
-    } else {
-        state->clean += passed;
-        if (state->clean > CLEAN)
-            state->times = TIMES;
-    }
+    const int stays = is_in_the_way(me) && !has_left(core());
+    const int64_t missed = stays ? passed : passed - (own_nanoseconds() - state->counted);
+    if (matters(state, missed, passed, &team.alone_until_short) &&
+        (stays || time_in_queue() == UNKNOWN))
+        STORE(&team.alone_until, LOAD(&team.alone_until_short));
     look_anew(state);
 }
 
@@ -292,13 +349,14 @@ THREAD_MAIN(serve)
     const int me = (int)(intptr_t)argument;
     int64_t region = 0;
     Core state = {0, 0, 0, TIMES};
+    STORE(&team.members[me].number, thread_number());
     look_anew(&state);
     for (;;) {
         const int come = has_come_in_time(me, region, NEVER);
         if (!come || nanoseconds() - state.since > LOOK)
             look_at_core(&state, me);
         if (!come) {
-            sleep_until(me, region, NEVER);
+            sleep_for_it(me, region, NEVER);
             look_anew(&state);
         }
         region = LOAD(&team.shares[me].number) >> 32;
@@ -311,11 +369,11 @@ THREAD_MAIN(serve)
 static int started(int threads)
 {
     if (team.started == 0) {
-        open_condition(&team.sleepers[0].held, &team.sleepers[0].condition);
+        open_condition(&team.members[0].held, &team.members[0].condition);
         team.started = 1;
     }
     while (team.started < threads) {
-        Sleeper *sleeper = &team.sleepers[team.started];
+        Thread *sleeper = &team.members[team.started];
         open_condition(&sleeper->held, &sleeper->condition);
         if (!start_thread(serve, (void *)(intptr_t)team.started))
             break;
@@ -345,9 +403,24 @@ static void keep_balance(int64_t worked, int64_t own_pieces)
     if (team.balance > CREDIT)
         team.balance = CREDIT;
     if (team.balance < 0) {
-        be_alone(-ALONE * team.balance);
+        be_alone(&team.alone_until, -TIMES * team.balance);
         team.balance = 0;
     }
+}
+
+/* Whether this thread, a caller, has had to wait for a core lately. */
+static int is_crowded(void)
+{
+    static THREAD_LOCAL Core state = {0, 0, 0, TIMES};
+    const int64_t now = nanoseconds(), passed = now - state.since;
+    int64_t queue, waited;
+    if (passed < LOOK_OF_CALLER)
+        return 0;
+    queue = time_in_queue();
+    waited = state.since ? queue - state.counted : 0;
+    state.since = now;
+    state.counted = queue;
+    return matters(&state, waited, passed, &team.alone_until) && !LOAD(&patient);
 }
 
 static void lead(Body body, void *work, ptrdiff_t phases, ptrdiff_t count, int64_t pieces,
@@ -371,7 +444,7 @@ static void lead(Body body, void *work, ptrdiff_t phases, ptrdiff_t count, int64
         STORE(&team.shares[i].number, team.region << 32 | phases * length);
     }
     for (int i = 1; i < threads; i++)
-        wake_up(&team.sleepers[i]);
+        wake_up(&team.members[i]);
     own = take_part(0, team.region);
     wait_until_done(phases * pieces);
     keep_balance(nanoseconds() - start - team.waited, own);
@@ -386,7 +459,7 @@ static void run_region(Body body, void *work, ptrdiff_t phases, ptrdiff_t count,
 {
     if (pieces < threads)
         threads = (int)pieces;
-    if (threads > 1 && !EXCHANGE(&team.leading, 1)) {
+    if (threads > 1 && !is_crowded() && !EXCHANGE(&team.leading, 1)) {
         threads = started(threads);
         if (threads > 1)
             lead(body, work, phases, count, pieces, threads);
@@ -397,17 +470,25 @@ static void run_region(Body body, void *work, ptrdiff_t phases, ptrdiff_t count,
     body(NULL, work, (Part){0, phases * count, 0});
 }
 
-/* Whether kernels run on one thread for the time being, because waiting took too long. */
-static int is_alone(void)
+/* Whether it is too early for several threads. */
+static int is_alone(Atomic *alone_until)
 {
-    const int64_t until = LOAD(&team.alone_until);
+    const int64_t until = LOAD(alone_until);
     if (until == 0)
         return 0;
     if (nanoseconds() < until)
         return 1;
-    STORE(&team.alone_until, 0);
+    STORE(alone_until, 0);
     return 0;
 }
+
+/* How many of so many threads a kernel should use now. */
+static int threads_now(int threads)
+{
+    return threads > 1 && is_alone(&team.alone_until) ? 1 : threads;
+}
+
+static int short_pieces_are_alone(void) { return is_alone(&team.alone_until_short); }
 
 /* How many threads this Python thread may use; 0: it has not been told. */
 static THREAD_LOCAL int chosen_threads = 0;
@@ -419,6 +500,7 @@ static void be_patient(int on)
 {
     STORE(&patient, on);
     STORE(&team.alone_until, 0);
+    STORE(&team.alone_until_short, 0);
 }
 
 #endif

@@ -128,6 +128,8 @@ static void slow_thread(void)
 /* Compiled with NO_THREADS: the caller does everything. */
 static void no_threads(void) { run_many(2, 200); }
 
+static const int64_t ms = 1000000;
+
 /* Kernels run on one thread for a while after others were waited for too long. */
 static void region_of(int64_t all, int64_t own, int64_t worked, int64_t helped, int64_t waited)
 {
@@ -137,53 +139,54 @@ static void region_of(int64_t all, int64_t own, int64_t worked, int64_t helped, 
     keep_balance(worked, own);
 }
 
-static void alone(void)
+static void waiting(void)
 {
-    const int64_t ms = 1000000, start = nanoseconds();
-    int64_t until;
-    CHECK(!is_alone());
+    const int64_t start = nanoseconds();
     region_of(4, 2, 5 * ms, 3 * ms, 2 * ms); /* saved: 3 ms, because others took no longer, and not 5 */
-    CHECK(!is_alone() && team.balance == ms);
+    CHECK(threads_now(2) == 2 && team.balance == ms);
     region_of(4, 3, 3 * ms, 90 * ms, 4 * ms); /* saved: 1 ms, what one more piece takes here */
-    until = team.alone_until;
-    CHECK(until >= start + 20 * ms && until <= nanoseconds() + 20 * ms && team.balance == 0);
+    CHECK(team.alone_until >= start + TIMES * 2 * ms && team.balance == 0);
+    CHECK(team.alone_until <= nanoseconds() + TIMES * 2 * ms);
     STORE(&team.alone_until, nanoseconds() + 1000000 * ms);
-    CHECK(is_alone() && is_alone());
+    CHECK(threads_now(2) == 1);
     STORE(&team.alone_until, nanoseconds() - 1);
-    CHECK(!is_alone() && team.alone_until == 0);
+    CHECK(threads_now(2) == 2 && team.alone_until == 0);
     region_of(2, 1, 100 * ms, 100 * ms, 0);
     CHECK(team.balance == CREDIT); /* what was saved long ago allows no long waiting now */
     region_of(2, 0, 0, 60 * ms, 50 * ms); /* others did it all, while the caller was away */
-    CHECK(!is_alone() && team.balance == CREDIT);
+    CHECK(threads_now(2) == 2 && team.balance == CREDIT);
     be_patient(1);
     region_of(2, 1, ms, ms, 50 * ms);
-    CHECK(!is_alone());
+    CHECK(threads_now(2) == 2);
 }
 
-/* The same where a thread finds that its core was taken away, each time for longer. */
+/* So do those of short pieces where a thread finds that its core was taken away, each time for longer. */
 static void shared_core(void)
 {
-    const int64_t ms = 1000000, start = nanoseconds();
+    const int64_t start = nanoseconds();
     Core state = {0, 0, 0, TIMES};
     int64_t times = TIMES;
-    STORE(&team.sleepers[0].core, -2); /* the caller is elsewhere */
+    STORE(&team.members[0].core, -2); /* the caller is elsewhere */
     look_anew(&state);
     look_at_core(&state, 1);
-    CHECK(!is_alone() && state.clean > 0);
+    CHECK(!short_pieces_are_alone() && state.clean > 0);
     for (int i = 0; i < 8; i++) {
-        STORE(&team.alone_until, 0);
+        STORE(&team.alone_until_short, 0);
         look_anew(&state);
         state.since -= 20 * ms;
         look_at_core(&state, 1);
-        CHECK(team.alone_until >= start + times * 20 * ms);
+        CHECK(short_pieces_are_alone() && team.alone_until_short >= start + times * 20 * ms);
+        CHECK(threads_now(2) == (time_in_queue() == UNKNOWN ? 1 : 2));
         times = 2 * times < MOST_TIMES ? 2 * times : MOST_TIMES;
         CHECK(state.times == times && state.clean == 0);
     }
-    STORE(&team.alone_until, 0);
-    look_anew(&state);
-    state.since -= CLEAN + ms;
-    state.own_since -= CLEAN + ms;
-    look_at_core(&state, 1);
+    for (int64_t clean = 0; clean <= CLEAN; clean += LOOK_OF_CALLER) {
+        CHECK(state.times == MOST_TIMES);
+        look_anew(&state);
+        state.since -= LOOK_OF_CALLER;
+        state.counted -= LOOK_OF_CALLER;
+        look_at_core(&state, 1);
+    }
     CHECK(state.times == TIMES);
 }
 
@@ -193,7 +196,7 @@ int main(int count, char **arguments)
         const char *name;
         void (*run)(void);
     } tests[] = {{"once", once},   {"callers", callers}, {"pauses", pauses}, {"slow_thread", slow_thread},
-                 {"alone", alone}, {"shared_core", shared_core}, {"no_threads", no_threads}};
+                 {"waiting", waiting}, {"shared_core", shared_core}, {"no_threads", no_threads}};
     CHECK(count == 2);
     for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
         if (!strcmp(tests[i].name, arguments[1])) {
