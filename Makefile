@@ -5,7 +5,7 @@ BIN = .venv/bin
 # A process on each core, each with one thread (tests/conftest.py).
 PYTEST = $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal
 
-.PHONY: demo test test-deep mutants lint book book-check bench kernels bounds sanitize address undefined clean
+.PHONY: demo test test-deep mutants lint book book-check bench kernels wheels bounds sanitize address undefined clean
 
 demo: .venv/plot
 	$(BIN)/minillm train lm --out runs/demo --minutes 1.5 --overwrite
@@ -51,16 +51,23 @@ kernels: .venv/test
 	$(BIN)/pip install --quiet 'setuptools>=77' 'cython>=3.3'
 	$(BIN)/python setup.py build_ext --inplace
 
+# The wheels of all platforms, in dist/.  Each Python that is named, or found on the PATH, trains ten
+# steps with the wheel of its platform: docs/appendices/platforms.md has those of other platforms.
+PYTHONS ?= $(shell for minor in 11 12 13 14 15; do command -v python3.$$minor; done)
+
+wheels: .venv/wheels
+	$(BIN)/python wheels.py $(PYTHONS)
+
 .venv/%: pyproject.toml setup.py $(wildcard $(addprefix minillm/_kernels/*.,pyx pxd pxi h))
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --editable '.[$*]'
 	$(BIN)/python -m compileall -q minillm  # Python itself may not: PYTHONDONTWRITEBYTECODE
 	touch $@
 
-# The linters run nothing of the package: the kernels need not be compiled for them once more.
-.venv/lint: .venv/test
+# Linters and wheels run nothing of the package: the kernels need not be compiled for them once more.
+.venv/lint .venv/wheels: .venv/%: .venv/test
 	$(BIN)/python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-	print(*project['optional-dependencies']['lint'], sep='\n')" > $@.txt
+	print(*project['optional-dependencies']['$*'], sep='\n')" > $@.txt
 	$(BIN)/pip install --quiet --requirement $@.txt
 	touch $@
 

@@ -3,9 +3,10 @@
 Cython translates `minillm/_kernels/<topic>.pyx` to C once.  The C is compiled for each
 instruction set, as `minillm._kernels._<topic>_<instruction set>`, and Python picks the best
 that the CPU has when the program runs: so a wheel built on one machine runs on every machine of
-its architecture.  `_cpu`, `_pool` and `_threads`, which all of them share, are built once, and so
-is what typed memoryviews need (`MEMORYVIEWS`), which Cython would otherwise add to each topic:
-25,000 lines of C.
+its architecture.  `_cpu`, `_pool` and `_threads`, which all of them share, are built once, and so is
+what typed memoryviews need (`MEMORYVIEWS`), which Cython would otherwise add to each topic: 25,000
+lines of C.  The kernels use Python's limited API alone, so that one build serves every Python from
+`OLDEST` on.
 
 The twins are optional.  Where they cannot be compiled the install still
 succeeds, and `build.json` beside the kernels says why, for `minillm info`.
@@ -17,6 +18,8 @@ import platform
 import re
 import subprocess
 import sys
+import sysconfig
+import tomllib
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
@@ -26,7 +29,18 @@ from setuptools.command.build_ext import build_ext
 
 PACKAGE = Path("minillm/_kernels")
 TOPICS = sorted(path.stem for path in PACKAGE.glob("[a-z]*.pyx"))
-X86 = platform.machine().lower() in ("x86_64", "amd64")
+
+# wheels.py compiles for other platforms with zig, and gives zig's name of one.
+TARGET = os.environ.get("MINILLM_TARGET", "")
+X86 = (TARGET or platform.machine().lower()).startswith(("x86_64", "amd64"))
+WINDOWS = "-windows-" in TARGET if TARGET else os.name == "nt"
+
+# Every later Python has the limited API of the oldest.  A free-threaded Python has none: a build
+# for it serves its version alone.
+REQUIRED = tomllib.loads(Path("pyproject.toml").read_text())["project"]["requires-python"]
+OLDEST = int(REQUIRED.removeprefix(">=3."))
+ABI3 = not sysconfig.get_config_var("Py_GIL_DISABLED")
+MACROS = [("Py_LIMITED_API", f"0x03{OLDEST:02X}0000")] if ABI3 else []
 
 try:
     CYTHON = metadata.version("cython")
@@ -65,6 +79,8 @@ class Twin(Extension):
             f"minillm._kernels.{name}",
             [f"build/kernels/{name}.c"],
             include_dirs=[str(PACKAGE)],
+            define_macros=MACROS,
+            py_limited_api=ABI3,
             optional=True,
         )
         self.translated, self.instruction_set = translated, instruction_set or "baseline"
@@ -78,8 +94,8 @@ class Twin(Extension):
 
 
 def twins() -> list[Extension]:
-    # MSVC cannot ask the CPU what it has, and so builds the baseline alone.
-    sets = [name for name in GCC_SETS if name == "baseline" or (X86 and os.name != "nt")]
+    # MSVC cannot ask the CPU what it has, and so builds the baseline alone; zig can.
+    sets = [name for name in GCC_SETS if name == "baseline" or (X86 and (TARGET or not WINDOWS))]
     shared = [Twin(name) for name in ("_cpu", "_pool", "_threads", MEMORYVIEWS)]
     return shared + [Twin(f"_{topic}", name) for topic in TOPICS for name in sets]
 
@@ -99,6 +115,9 @@ class BuildKernels(build_ext):
         if self.used_in_place:
             for twin in self.extensions:  # of an earlier build, which may be older than in place
                 Path(self.get_ext_fullpath(twin.name)).unlink(missing_ok=True)
+            if ABI3:  # Python would prefer modules that were built for its version alone
+                for path in PACKAGE.glob("*" + sysconfig.get_config_var("EXT_SUFFIX")):
+                    path.unlink()
         outdated = [twin for twin in self.extensions if self.force or self.is_outdated(twin)]
         # The largest first, so that no core has nothing left to do while another compiles it.
         outdated.sort(key=lambda twin: -sum(p.stat().st_size for p in sources_of(twin.translated)))
@@ -107,6 +126,10 @@ class BuildKernels(build_ext):
             translations = {name: pool.submit(translate, name) for name in names}
             needed = [translations[twin.translated] for twin in outdated]
             list(pool.map(self.build_twin, outdated, needed))
+
+    def get_ext_filename(self, fullname: str) -> str:
+        filename = super().get_ext_filename(fullname)
+        return filename.replace(".abi3.so", ".pyd") if WINDOWS else filename
 
     def target(self, twin: Twin) -> Path:
         path = Path(self.get_ext_fullpath(twin.name))
@@ -182,7 +205,13 @@ def checking_bounds(translated: str) -> Path:
 def translate(translated: str) -> None:
     """Write the C, in a process of its own, so that several run at the same time."""
     Path("build/kernels").mkdir(parents=True, exist_ok=True)
+    if TARGET and Path(f"build/kernels/{translated}.c").exists():
+        return  # wheels.py has deleted what was older: this is of another platform's build
     subprocess.run(cython(translated), check=True)
 
 
-setup(ext_modules=twins(), cmdclass={"build_ext": BuildKernels})
+setup(
+    ext_modules=twins(),
+    cmdclass={"build_ext": BuildKernels},
+    options={"bdist_wheel": {"py_limited_api": f"cp3{OLDEST}"}} if ABI3 else {},
+)

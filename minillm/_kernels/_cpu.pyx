@@ -3,12 +3,22 @@
 
 cdef extern from *:
     """
-    #if defined(__GNUC__) && (defined(__x86_64__) || defined(__i386__))
-    static int has_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+    #if defined(__GNUC__) && defined(__x86_64__)
+    /* The CPU is asked directly: __builtin_cpu_supports needs a library that zig does not have. */
+    #include <cpuid.h>
+    static int cpu_has(unsigned leaf_7, unsigned registers)
+    {
+        unsigned a, b, c, d, saved;
+        if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE) || !(c & bit_FMA))
+            return 0;
+        __asm__("xgetbv" : "=a"(saved), "=d"(d) : "c"(0)); /* the registers that the system saves */
+        return (saved & registers) == registers && __get_cpuid_count(7, 0, &a, &b, &c, &d) &&
+               (b & leaf_7) == leaf_7;
+    }
+    static int has_avx2(void) { return cpu_has(bit_AVX2, 0x06); }
     static int has_avx512(void)
     {
-        return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-               __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw");
+        return has_avx2() && cpu_has(bit_AVX512F | bit_AVX512DQ | bit_AVX512VL | bit_AVX512BW, 0xE6);
     }
     #else
     static int has_avx2(void) { return 0; }

@@ -17,6 +17,9 @@
  * start is a start from zero.  b is best packed: the lines of one panel next to
  * each other, so that they stream.
  *
+ * Along the depth, the shorter side of the tile is held in registers and the numbers of the longer
+ * one are loaded in turn.  GCC finds this order by itself; clang does not, and puts sums on the stack.
+ *
  * GCC's vector extension needs no names of instructions.  In a tile only the fused
  * multiply-add is named: left to itself the compiler fuses in tiles of some
  * shapes and not of others, and the bits would differ.  The sizes below follow
@@ -37,7 +40,7 @@
 #elif defined(__AVX2__)
 #include <immintrin.h>
 #define VECTOR_BYTES 32 /* 16 registers: 12 sums */
-#define TILE_ROWS(vectors) ((vectors) == 4 ? 3 : (vectors) == 3 ? 4 : 6)
+#define TILE_ROWS(vectors) ((vectors) > 2 ? 3 : 6)
 #define ADD_PRODUCT_float(sum, x, line) _mm256_fmadd_ps(_mm256_set1_ps(x), line, sum)
 #define ADD_PRODUCT_double(sum, x, line) _mm256_fmadd_pd(_mm256_set1_pd(x), line, sum)
 #elif defined(__aarch64__) && defined(__GNUC__)
@@ -48,7 +51,7 @@
 #define ADD_PRODUCT_double(sum, x, line) vfmaq_n_f64(sum, line, x)
 #else
 #define VECTOR_BYTES 16 /* 16 registers, and the product needs one of them */
-#define TILE_ROWS(vectors) ((vectors) == 4 ? 3 : (vectors) == 3 ? 4 : 6)
+#define TILE_ROWS(vectors) ((vectors) > 2 ? 3 : 6)
 #define ADD_PRODUCT_float(sum, x, line) ((sum) + (x) * (line))
 #define ADD_PRODUCT_double(sum, x, line) ((sum) + (x) * (line))
 #endif
@@ -83,11 +86,19 @@
                                   : (NAME##_vec){0};                                               \
         }                                                                                          \
         for (ptrdiff_t k = 0, at = 0; k < depth; k++, at += step, b += ldb) {                      \
-            UNROLL for (int v = 0; v < vectors; v++)                                               \
-                line[v] = *(const NAME##_vec *)(b + v * lanes);                                    \
-            UNROLL for (int m = 0; m < rows; m++)                                                  \
+            if (rows < vectors)                                                                    \
+                UNROLL for (int v = 0; v < vectors; v++) {                                         \
+                    line[v] = *(const NAME##_vec *)(b + v * lanes);                                \
+                    UNROLL for (int m = 0; m < rows; m++)                                          \
+                        sum[m][v] = ADD_PRODUCT_##REAL(sum[m][v], row[m][at], line[v]);            \
+                }                                                                                  \
+            else {                                                                                 \
                 UNROLL for (int v = 0; v < vectors; v++)                                           \
-                    sum[m][v] = ADD_PRODUCT_##REAL(sum[m][v], row[m][at], line[v]);                \
+                    line[v] = *(const NAME##_vec *)(b + v * lanes);                                \
+                UNROLL for (int m = 0; m < rows; m++)                                              \
+                    UNROLL for (int v = 0; v < vectors; v++)                                       \
+                        sum[m][v] = ADD_PRODUCT_##REAL(sum[m][v], row[m][at], line[v]);            \
+            }                                                                                      \
         }                                                                                          \
         UNROLL for (int m = 0; m < rows; m++)                                                      \
             UNROLL for (int v = 0; v < vectors; v++)                                               \

@@ -24,7 +24,7 @@ OF_ROOT = {".git", ".venv", "build", "dist", "runs", "docs", "benchmarks"}  # no
 ANYWHERE = shutil.ignore_patterns("*.so", "__pycache__", ".*cache")
 QUIET = 120  # seconds: a process without CPU time for so long waits for ever
 MEMORY = 8_000_000  # kilobytes of address space of one process
-SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
+SUFFIX = ".abi3.so"  # as setup.py builds them
 # Fast to compile.  No symbols: they name the file, and equal code is to be equal bytes.
 FLAGS = ["-Og", "-g0", "-s", "-shared", "-fPIC", f"-I{sysconfig.get_paths()['include']}"]
 
@@ -141,6 +141,7 @@ class Project:
             names = [*shared, *(f"_{topic}" for topic in topics(self.folder))]
             self.translations = {name: recipe["cython"](name) for name in names}
         self.flags = [flag for flag in recipe["GCC"] if not flag.startswith(("-O", "-g"))]
+        self.flags += [f"-D{name}={value}" for name, value in recipe["MACROS"]]
         (self.folder / "build/kernels").mkdir(parents=True)
         for name in shared:
             if not self.take(name):

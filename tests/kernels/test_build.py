@@ -1,0 +1,55 @@
+"""How the kernels are built: once for all versions of Python, and under the expected names."""
+
+import contextlib
+import importlib
+import importlib.machinery
+import re
+import runpy
+import sysconfig
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from minillm._kernels import INSTRUCTION_SETS, TOPICS
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def recipe():
+    """The names of setup.py."""
+    with contextlib.chdir(ROOT), mock.patch("setuptools.setup"):
+        return runpy.run_path("setup.py")
+
+
+def test_what_is_built_is_what_is_looked_for(recipe):
+    assert set(recipe["TOPICS"]) == set(TOPICS)
+    assert set(recipe["GCC_SETS"]) == set(INSTRUCTION_SETS)
+
+
+def test_the_limited_api_is_that_of_the_oldest_python(recipe):
+    if sysconfig.get_config_var("Py_GIL_DISABLED"):
+        assert recipe["MACROS"] == []
+        return
+    ((name, value),) = recipe["MACROS"]
+    assert name == "Py_LIMITED_API"
+    assert (
+        f'requires-python = ">=3.{int(value, 16) >> 16 & 0xFF}"'
+        in (ROOT / "pyproject.toml").read_text()
+    )
+
+
+def test_no_module_of_one_version_hides_those_of_all():
+    """Python prefers a module whose name has its version, such as an earlier build leaves."""
+    cpu = pytest.importorskip("minillm._kernels._cpu", reason="the kernels are not built")
+    if not sysconfig.get_config_var("Py_GIL_DISABLED"):
+        versioned = importlib.machinery.EXTENSION_SUFFIXES[0]
+        assert not list(Path(cpu.__file__).parent.glob(f"*{versioned}"))
+
+
+def test_the_page_of_platforms_has_each_wheel():
+    built = re.findall(r'^    "(\w+)": "', (ROOT / "wheels.py").read_text(), flags=re.MULTILINE)
+    page = (ROOT / "docs/appendices/platforms.md").read_text()
+    assert len(built) == 7
+    assert re.findall(r"^\| `(\w+)` \|", page, flags=re.MULTILINE) == built
