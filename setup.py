@@ -3,7 +3,7 @@
 Cython translates `minillm/_kernels/<topic>.pyx` to C once.  The C is compiled for each
 instruction set, as `minillm._kernels._<topic>_<instruction set>`, and Python picks the best
 that the CPU has when the program runs: so a wheel built on one machine runs on every machine of
-its architecture.  `_cpu`, `_pool` and `_threads`, which all of them share, are built once, and so is
+its architecture.  `_cpu`, `_pool` and `_threads`, which all share, are built once, and so is
 what typed memoryviews need (`MEMORYVIEWS`), which Cython would otherwise add to each topic: 25,000
 lines of C.  The kernels use Python's limited API alone, so that one build serves every Python from
 `OLDEST` on.

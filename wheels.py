@@ -63,6 +63,7 @@ PYCONFIG = """
 #define SIZEOF_LONG 4
 #define SIZEOF_WCHAR_T 2
 #else
+#define _GNU_SOURCE 1 /* all of the C library, as Python itself asks for */
 #define HAVE_SSIZE_T 1
 #define SIZEOF_LONG 8
 #define SIZEOF_WCHAR_T 4
