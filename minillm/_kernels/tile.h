@@ -17,8 +17,8 @@
  * start is a start from zero.  b is best packed: the lines of one panel next to
  * each other, so that they stream.
  *
- * Along the depth, the shorter side of the tile is held in registers and the numbers of the longer
- * one are loaded in turn.  GCC finds this order by itself; clang does not, and puts sums on the stack.
+ * GCC holds the shorter side of the tile in registers by itself, and loads the numbers of the longer
+ * one in turn.  clang must be told to, and of 4 by 3 vectors it still puts sums on the stack.
  *
  * GCC's vector extension needs no names of instructions.  In a tile only the fused
  * multiply-add is named: left to itself the compiler fuses in tiles of some
@@ -31,6 +31,14 @@
 #include <stddef.h>
 #include <string.h>
 
+#if defined(__clang__)
+#define ROWS_BY_THREE 3
+#define ONE_LINE_AT_A_TIME(rows, vectors) ((rows) < (vectors))
+#else
+#define ROWS_BY_THREE 4
+#define ONE_LINE_AT_A_TIME(rows, vectors) 0
+#endif
+
 #if defined(__AVX512F__)
 #include <immintrin.h>
 #define VECTOR_BYTES 64 /* 32 registers: 24 sums */
@@ -40,7 +48,7 @@
 #elif defined(__AVX2__)
 #include <immintrin.h>
 #define VECTOR_BYTES 32 /* 16 registers: 12 sums */
-#define TILE_ROWS(vectors) ((vectors) > 2 ? 3 : 6)
+#define TILE_ROWS(vectors) ((vectors) == 4 ? 3 : (vectors) == 3 ? ROWS_BY_THREE : 6)
 #define ADD_PRODUCT_float(sum, x, line) _mm256_fmadd_ps(_mm256_set1_ps(x), line, sum)
 #define ADD_PRODUCT_double(sum, x, line) _mm256_fmadd_pd(_mm256_set1_pd(x), line, sum)
 #elif defined(__aarch64__) && defined(__GNUC__)
@@ -51,7 +59,7 @@
 #define ADD_PRODUCT_double(sum, x, line) vfmaq_n_f64(sum, line, x)
 #else
 #define VECTOR_BYTES 16 /* 16 registers, and the product needs one of them */
-#define TILE_ROWS(vectors) ((vectors) > 2 ? 3 : 6)
+#define TILE_ROWS(vectors) ((vectors) == 4 ? 3 : (vectors) == 3 ? ROWS_BY_THREE : 6)
 #define ADD_PRODUCT_float(sum, x, line) ((sum) + (x) * (line))
 #define ADD_PRODUCT_double(sum, x, line) ((sum) + (x) * (line))
 #endif
@@ -86,7 +94,7 @@
                                   : (NAME##_vec){0};                                               \
         }                                                                                          \
         for (ptrdiff_t k = 0, at = 0; k < depth; k++, at += step, b += ldb) {                      \
-            if (rows < vectors)                                                                    \
+            if (ONE_LINE_AT_A_TIME(rows, vectors))                                                 \
                 UNROLL for (int v = 0; v < vectors; v++) {                                         \
                     line[v] = *(const NAME##_vec *)(b + v * lanes);                                \
                     UNROLL for (int m = 0; m < rows; m++)                                          \
