@@ -93,7 +93,7 @@ SHORT = --ignore tests/models/test_learning.py --ignore tests/training/test_memo
 bounds address undefined: sanitize
 
 sanitize: kernels
-	mkdir -p build/usual && cp -p minillm/_kernels/*.so build/usual
+	rm -rf build/usual && mkdir -p build/usual && cp -p minillm/_kernels/*.so build/usual
 	MINILLM_BOUNDS=1 CFLAGS="$(SANITIZE)" LDFLAGS="$(SANITIZE)" $(BIN)/python setup.py \
 	  build_ext --inplace --force --build-lib build/sanitize --build-temp build/sanitize
 	export LD_PRELOAD="$(call LIBRARY,libasan.so) $(call LIBRARY,libstdc++.so)" \
