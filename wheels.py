@@ -154,6 +154,7 @@ def try_out(interpreter: list[str]) -> None:
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--only-binary", ":all:"]
     install += ["--implementation", "cp", "--python-version", f"3.{minor}", "--abi", f"cp3{minor}"]
     install += [f"--platform={accepted}_{machine}" for accepted in ACCEPTED[library]]
+    install += ["--ignore-requires-python"]  # pip would ask for that of the Python that builds
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([*install, "--target", folder, str(wheel)], check=True)
         # -S: without the packages of the interpreter; -P: without the folder of the program
