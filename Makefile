@@ -5,7 +5,7 @@ BIN = .venv/bin
 # A process on each core, each with one thread (tests/conftest.py).
 PYTEST = $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal
 
-.PHONY: demo test test-deep mutants lint book book-check bench kernels wheels bounds sanitize address undefined clean
+.PHONY: demo test test-deep mutants lint book book-check bench kernels wheels bounds sanitize address undefined thread clean
 
 demo: .venv/plot
 	$(BIN)/minillm train lm --out runs/demo --minutes 1.5 --overwrite
@@ -90,16 +90,25 @@ REACHED = tests/kernels tests/ops tests/layers tests/models tests/training tests
 SHORT = --ignore tests/models/test_learning.py --ignore tests/training/test_memory.py \
   --ignore tests/training/test_plan.py
 
+# $(1): the sanitizers; the usual kernels are put back by $(PUT_BACK).
+INSTRUMENT = rm -rf build/usual && mkdir -p build/usual && cp -p minillm/_kernels/*.so build/usual && \
+  MINILLM_BOUNDS=1 CFLAGS="$(1)" LDFLAGS="$(1)" $(BIN)/python setup.py \
+  build_ext --inplace --force --build-lib build/sanitize --build-temp build/sanitize
+PUT_BACK = status=$$?; unset LD_PRELOAD; cp -p build/usual/*.so minillm/_kernels; exit $$status
+
 bounds address undefined: sanitize
 
 sanitize: kernels
-	rm -rf build/usual && mkdir -p build/usual && cp -p minillm/_kernels/*.so build/usual
-	MINILLM_BOUNDS=1 CFLAGS="$(SANITIZE)" LDFLAGS="$(SANITIZE)" $(BIN)/python setup.py \
-	  build_ext --inplace --force --build-lib build/sanitize --build-temp build/sanitize
+	$(call INSTRUMENT,$(SANITIZE))
 	export LD_PRELOAD="$(call LIBRARY,libasan.so) $(call LIBRARY,libstdc++.so)" \
 	  ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=0; \
-	  $(CHECK) -c '$(THREADS)' && $(CHECK) -m pytest -k "not numpy" $(REACHED) $(SHORT); \
-	  status=$$?; unset LD_PRELOAD; cp -p build/usual/*.so minillm/_kernels; exit $$status
+	  $(CHECK) -c '$(THREADS)' && $(CHECK) -m pytest -k "not numpy" $(REACHED) $(SHORT); $(PUT_BACK)
+
+# Kernels in several Python threads at once, under the compiler's sanitizer of threads.
+thread: kernels
+	$(call INSTRUMENT,-fsanitize=thread)
+	export LD_PRELOAD="$(call LIBRARY,libtsan.so)" MINILLM_POOL_BYTES=400k OMP_NUM_THREADS=2; \
+	  MINILLM_KERNELS=cython $(BIN)/python tests/kernels/many_threads.py 3; $(PUT_BACK)
 
 clean:
 	rm -rf .venv build *.egg-info minillm/_kernels/*.so minillm/_kernels/build.json

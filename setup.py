@@ -185,6 +185,7 @@ def cython(translated: str) -> list[str]:
     """The command that writes build/kernels/<translated>.c, to be run where this file is."""
     target, module = f"build/kernels/{translated}.c", f"minillm._kernels.{translated}"
     command = [sys.executable, "-m", "cython", "-3", "--module-name", module]
+    command += ["-X", "freethreading_compatible=True"]  # else an import would bring the GIL back
     if translated == MEMORYVIEWS:
         return [*command, "--generate-shared", target]
     # -I . is for cimports, -I PACKAGE for what is included.

@@ -26,7 +26,8 @@ address sanitizer, touching a margin does.  As numbers the guard bytes are huge,
 shows a read of a margin.  A piece begins as 0xFF bytes, which are NaN: what was never written
 shows.
 
-A lock guards the list of idle blocks, because free-threaded Python has no GIL that would.
+A lock guards the list of idle blocks, because free-threaded Python has no GIL that would.  No Python
+code runs while it is held: so a fork, before which all Python threads stop, never finds it locked.
 """
 
 import os

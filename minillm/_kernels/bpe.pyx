@@ -57,7 +57,7 @@ def _character_classes(Py_ssize_t count):
         for kind, pattern in ((LETTER, r"\p{L}+"), (NUMBER, r"\p{N}+"), (SPACE, r"\s+")):
             for run in regex.finditer(pattern, every):
                 classes[run.start() : run.end()] = bytes([kind]) * (run.end() - run.start())
-        _classes[count] = classes
+        _classes[count] = bytes(classes)  # several threads may read them at once
     return _classes[count]
 
 

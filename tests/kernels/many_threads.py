@@ -1,0 +1,126 @@
+"""Kernels in several Python threads at once, on the same inputs, as when threads share a model.
+
+Exits with 1 where a result has other bits than that of one thread.  test_free_threading.py runs it,
+and `make thread` under the thread sanitizer.
+"""
+
+import hashlib
+import sys
+import threading
+
+import numpy as np
+
+from minillm import ops, use_threads
+from minillm._kernels import _threads
+from minillm.models.gpt import GPT, GPTConfig
+from minillm.models.word2vec import Word2Vec, Word2VecConfig
+from minillm.text import bpe
+from minillm.training.optimisers import Adam
+
+rng = np.random.default_rng(0)
+
+
+def normal(*shape):
+    return rng.standard_normal(shape, np.float32)
+
+
+def both(op, *arguments, **named):
+    """A function that returns the outputs and the gradients of an op."""
+
+    def run():
+        outputs, backward = op(*arguments, **named)
+        upstream = outputs if isinstance(outputs, tuple) else (outputs,)
+        gradients = backward(*upstream)
+        return *upstream, *(gradients if isinstance(gradients, tuple) else (gradients,))
+
+    return run
+
+
+B, T, I, H, V = 6, 9, 24, 40, 300
+LENGTHS, IDS = np.array([9, 3, 7, 1, 9, 5]), rng.integers(0, V, (40, 90))
+PARAMS = {"W": normal(300, 200), "b": normal(300)}
+GPT_MODEL = GPT(GPTConfig(vocabulary=V, context=16, layers=2, heads=2, width=160), rng)
+TOKENIZER = bpe.train(["she sells sea shells by the sea shore"], 280)
+WORDS = rng.integers(0, V, 2000)
+
+
+def adam():
+    params = {name: array.copy() for name, array in PARAMS.items()}
+    optimiser = Adam(params)
+    optimiser.step(PARAMS, 0.01)
+    optimiser.step(params, 0.01)
+    return params.values()
+
+
+def decode():
+    logits, cache = GPT_MODEL.read(IDS[:2, :3], GPT_MODEL.zero_state(2))
+    for t in range(3, 8):
+        logits, cache = GPT_MODEL.read(IDS[:2, t : t + 1], cache)
+    return logits, cache["blocks.0.attention.keys"]
+
+
+def word2vec():
+    config = Word2VecConfig(vocabulary=V, dimension=20)
+    model = Word2Vec(config, np.arange(V, 0, -1), np.random.default_rng(0))
+    losses = model.learn(WORDS, np.arange(0, 2001, 20), np.full(100, 0.05))
+    return *model.params.values(), *losses
+
+
+def bytes_in_pairs():
+    learnt = bpe.train(["sea shells, sea shores and sea \N{SPIRAL SHELL}"] * 3, 275)
+    text = "she sells shells " * 50 + "\N{LATIN SMALL LETTER E WITH ACUTE}"
+    return TOKENIZER.encode(text), learnt.encode(text)
+
+
+# Most take several threads of the team, and blocks of the pool.
+CASES = [
+    both(ops.linear, normal(150, 300), normal(300, 200), normal(200)),
+    both(
+        *(ops.lstm, normal(B, T, I), normal(B, H), normal(B, H)),
+        *(normal(I, 4 * H), normal(H, 4 * H), normal(4 * H), LENGTHS),
+    ),
+    both(ops.scaled_dot_product_attention, *(normal(2, 4, 50, 16) for _ in "qkv"), causal=True),
+    both(ops.embedding, IDS, normal(V, 64)),
+    both(ops.layer_norm, normal(900, 70), normal(70), normal(70)),
+    both(ops.gelu, normal(40_000)),
+    adam,
+    decode,
+    word2vec,
+    bytes_in_pairs,
+]
+
+
+def bits(case):
+    digest = hashlib.sha256()
+    for result in case():
+        digest.update(np.ascontiguousarray(result))
+    return digest.digest()
+
+
+def main(rounds, python_threads=4):
+    found = [[] for _ in CASES]
+    ready = threading.Barrier(python_threads)
+
+    def run(me):
+        with use_threads(1 + me % 3):
+            ready.wait()  # so that even the first calls come at the same time
+            order = np.random.default_rng(me).permuted(list(range(len(CASES))) * rounds)
+            for place in order.tolist():
+                found[place].append(bits(CASES[place]))
+
+    _threads.always_all(True)
+    threads = [threading.Thread(target=run, args=[me]) for me in range(python_threads)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with use_threads(1):
+        for case, results in zip(CASES, found, strict=True):
+            name = case.__name__
+            assert results, name
+            assert set(results) == {bits(case)}, f"{name} of {case}: other bits"
+    assert sum(map(len, found)) == rounds * len(CASES) * python_threads, "a thread has failed"
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
