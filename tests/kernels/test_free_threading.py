@@ -14,11 +14,10 @@ pytest.importorskip("minillm._kernels._cpu", reason="the compiled kernels are no
 PROGRAM = Path(__file__).parent / "many_threads.py"
 
 
-@pytest.mark.parametrize("pool", ["0", "400k"])
-def test_several_python_threads_get_the_bits_of_one(pool):
-    """Where the pool is small, blocks are taken and freed all the time."""
-    environment = os.environ | {"MINILLM_POOL_BYTES": pool, "MINILLM_KERNELS": "cython"}
-    command = [sys.executable, "-X", "faulthandler", PROGRAM, "3"]
+def test_several_python_threads_get_the_bits_of_one():
+    """The pool is small, so that blocks are taken and freed all the time."""
+    environment = os.environ | {"MINILLM_POOL_BYTES": "400k", "MINILLM_KERNELS": "cython"}
+    command = [sys.executable, "-X", "faulthandler", PROGRAM, "2"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
 
