@@ -22,6 +22,16 @@ thousandth of the slope itself or, at the widest step, of the largest slope by t
 argument.  An error of 1 % of that largest slope is therefore always found.  Where the
 bound is above this limit and the two slopes differ by less than the bound, the verdict is
 "cannot be decided", which is an error too.
+
+**Slopes below the last bits.**  The sizes of the outputs say too little in two cases.  An
+output may be small because terms of size 1 cancel in it, such as (1 + tanh x) / 2 at
+x = -30: its rounding is that of the terms.  And all slopes by an argument may be near the last
+bits of the outputs, such as those of a saturated softmax: no step measures them to a
+thousandth.  Where the widest usable step differs from the backward by no more than such rounding
+could explain, the rounding is measured: by how far the outputs are from a smooth curve
+(as More and Wild 2011 do, with differences of high order).  It does not depend on
+the backward.  A difference within it is excused, up to the limit above or, if that is more, 1e-12
+of the outputs.
 """
 
 from collections.abc import Callable, Sequence
@@ -136,6 +146,11 @@ def compare(
         numeric, rounding, own_rounding = difference(line, step)
         gap, size = abs(analytic - numeric), max(abs(analytic), abs(numeric))
         excuse = max(min(rounding, max(SHARE * size, min(floor, limit))), min(own_rounding, limit))
+        if not any(np.isfinite(slope.numeric) for slope in attempts):  # the widest usable step
+            terms_of_1 = 3 * ROUNDING * float(np.abs(line.dy).sum()) / step
+            most = min(max(own_rounding, terms_of_1), max(limit, floor))
+            if tolerance * size + excuse < gap <= tolerance * size + most:
+                excuse = max(excuse, min(noise(line, step), most))
         # error <= tolerance iff gap <= tolerance * size + excuse
         error = gap / (size + excuse / tolerance) if size > 0 else gap
         # A NaN or an infinity on either side is an error, never a pass.
@@ -189,6 +204,29 @@ def difference(line: Line, h: float) -> tuple[float, float, float]:
         own_sizes = np.minimum(line.sizes, max(own, 1))
         own_rounding += (ROUNDING * own * moved + EPSILON * (still @ own_sizes)) / width
     return (4 * slopes[1] - slopes[0]) / 3, rounding, own_rounding
+
+
+@np.errstate(all="ignore")
+def noise(line: Line, h: float) -> float:
+    """Return a bound on the rounding error of ``difference``, measured on the outputs.
+
+    A smooth output is nearly a polynomial of degree 5 between -h and h.  After a fit at twelve
+    places, what remains is rounding.  The places are irregular, because at regular ones the
+    rounding may follow a polynomial, too.  Returns 0 if an output leaves its domain.
+    """
+    here, places = line.move(0.0)[1], np.cos(np.arange(12))
+    outputs = np.array([line.move(h * place)[1] for place in places])
+    changes = np.where(outputs == here, 0, outputs - here)  # infinities cancel
+    basis = np.linalg.qr(np.vander(places, 6))[0]
+    residuals = changes - basis @ (basis.T @ changes)
+    deviation = np.sqrt(np.sum(residuals**2, axis=0) / (12 - 6))
+    moved, last_bit = changes.any(axis=0), EPSILON * np.abs(here)
+    # Four deviations at each of the four points, whose weights add up to 3 / h, and half a last
+    # bit at least.  An output that stands still changes by less than its last bit from -h to h;
+    # of a constant, no more than 1 counts.
+    still, moving = np.minimum(last_bit, EPSILON) / 2, np.maximum(12 * deviation, 1.5 * last_bit)
+    bound = float(np.abs(line.dy) @ np.where(moved, moving, still))
+    return bound / h if np.isfinite(bound) else 0.0
 
 
 @np.errstate(all="ignore")

@@ -217,6 +217,14 @@ def close_to_the_kink(rng):
     return np.array([*rng.standard_normal(3), 1e-4 * rng.standard_normal()])
 
 
+def nearly_saturated(rng):
+    return np.stack([np.zeros(3), -rng.uniform(26, 29, 3)], axis=1)
+
+
+LOGISTIC = function(
+    lambda x: 0.5 * np.tanh(0.5 * x) + 0.5,
+    lambda x: 0.25 / np.cosh(0.5 * x) ** 2,
+)
 RIGHT = {
     "a fast sine": (
         function(lambda x: np.sin(1e4 * x), lambda x: 1e4 * np.cos(1e4 * x)),
@@ -234,6 +242,8 @@ RIGHT = {
     ),
     "saturated sigmoids": (ops.sigmoid, lambda rng: np.array([*rng.uniform(-30, 30, 3), 0.5])),
     "a saturated softmax": (ops.softmax, lambda rng: np.array([0, 50 + rng.random()])),
+    "small sums of terms of 1": (LOGISTIC, lambda rng: rng.uniform(-30, -10, 8)),
+    "softmaxes with slopes near the last bit": (ops.softmax, nearly_saturated),
     "silu of large numbers": (
         ops.silu,
         lambda rng: np.array([*(5 * rng.standard_normal(5)), 5.0]),
