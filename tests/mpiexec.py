@@ -36,9 +36,9 @@ def start(ranks, *command, **options):
 
 def run(ranks, *command, **options):
     """As :func:`start`, to its end: the status, and what it wrote to both streams."""
-    process = start(ranks, *command, **options)
-    try:
-        stdout, stderr = process.communicate(timeout=120)
-    finally:
-        process.kill()
+    with start(ranks, *command, **options) as process:
+        try:
+            stdout, stderr = process.communicate(timeout=120)
+        finally:
+            process.kill()
     return process.returncode, stdout, stderr
