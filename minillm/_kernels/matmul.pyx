@@ -36,6 +36,34 @@ def matmul(a, b, bias=None):
     return c
 
 
+def weight_gradients(const floating[:, ::1] x, const floating[:, ::1] dy):
+    """x^T dy, and the sum of the rows of dy: one product, in which x has a column of ones."""
+    cdef Py_ssize_t K = x.shape[0], M = x.shape[1], N = dy.shape[1]
+    dtype = dtype_of(<floating>0)
+    dW, db = empty((M, N), dtype), np.empty(N, dtype)
+    if K == 0 or N == 0:
+        dW[:], db[:] = 0, 0
+        return dW, db
+    cdef floating[:, ::1] dW_ = dW
+    cdef floating[::1] db_ = db
+    cdef int threads = max_threads()
+    cdef Py_ssize_t size = scratch_size(M + 1, K, True, sizeof(floating)), i
+    cdef Workspace work = Workspace((2 * K + M + 1) * sizeof(void *) + threads * size + 256)
+    cdef const floating **x_lines = <const floating **>work.take(K * sizeof(void *))
+    cdef const floating **dy_lines = <const floating **>work.take(K * sizeof(void *))
+    cdef floating **rows = <floating **>work.take((M + 1) * sizeof(void *))
+    cdef char *scratch = work.take(threads * size)
+    for i in range(K):
+        x_lines[i], dy_lines[i] = &x[i, 0], &dy[i, 0]
+    for i in range(M):
+        rows[i] = &dW_[i, 0]
+    rows[M] = &db_[0]
+    with nogil:
+        multiply(M + 1, N, K, x_lines, AND_ONES, dy_lines, True, <const floating *>NULL, False, rows,
+                 threads, scratch, size)
+    return dW, db
+
+
 cdef object with_lines(x):
     contiguous = x.strides[0] == x.itemsize or x.strides[1] == x.itemsize or 1 in x.shape
     return x if contiguous else np.ascontiguousarray(x)
@@ -63,7 +91,7 @@ cdef int product(
     cdef bint b_by_depth = not lines_of(b, b_lines)
     cdef const floating *start = NULL
     cdef bint by_columns = M <= FEW and not a_by_depth and not b_by_depth
-    cdef bint few = by_columns or is_few(M, a_by_depth, b_by_depth)
+    cdef bint few = by_columns or is_few(M, N, K, a_by_depth, b_by_depth, sizeof(floating))
     cdef Py_ssize_t size = 0 if few else scratch_size(M, K, a_by_depth, sizeof(floating))
     cdef Workspace work = Workspace(threads * size)
     cdef char *scratch = work.take(threads * size)
