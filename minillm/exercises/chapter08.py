@@ -324,7 +324,7 @@ def _branches(rng):
 @exercise(
     "a residual branch, pre-norm",
     reference=_residual,
-    solution="minillm/layers/block.py: residual",
+    solution="minillm/layers/block.py: stream",
     cases=_branches,
     imports="\nfrom minillm import ops",
     gradients=("dx", "dgain", "dbias", "dW"),
