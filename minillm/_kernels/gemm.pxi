@@ -5,6 +5,7 @@
 #   tile           6 rows by 4 vectors of C in registers (tile.h)
 #   pack           a panel of B, 4 vectors wide, laid out in the order that the tile reads it
 #   multiply_part  a part of C: blocks of the depth, of A's rows, of B's panels
+#   multiply_few   a part of a C of few rows, for which B is not packed
 #   multiply       cuts C into a part for each thread
 #
 # Why it is fast.  A block of B (half a megabyte: at most 512 deep, and so wide as
@@ -33,10 +34,10 @@ cdef enum:
     WIDEST_BLOCK = 1024  # columns of B, at most
     BLOCK_ROWS = 1024    # of A in a block, where it has to be transposed
     LAYING_OUT = 10      # multiply-adds that take as long as to lay out one number
-    AND_ONES = 2         # A is by depth, and its last row is of ones: so C's last is the sum of B's lines
+    AND_ONES = 2         # a_by_depth, where A's last row is of ones: C's last is the sum of B's lines
     FEW_ROWS = 32        # that read B where it lies, up to FEW_BYTES of it
     FEW_BYTES = 4194304  # of B: more comes from memory, which gives whole lines fastest
-    LINE_ROWS = 3        # that read whole lines of B at any size: they wait for nothing else
+    LINE_ROWS = 3        # that always read whole lines: the time is that of reading B
     NARROW = 1024        # numbers of B that a panel of one vector has at a time
     SMALL = 500000       # multiply-adds that are not worth waking another thread for
     SHORT = 4000000      # those that are not where other programs use the cores
@@ -254,7 +255,8 @@ cdef void multiply_few(
     cdef Py_ssize_t tiles = ceil_div(M, TILE_ROWS(most)), t, m0, m1, m
     cdef const floating *start[8]
     cdef floating *out[8]
-    if M <= LINE_ROWS or (n1 - n0) * K * <Py_ssize_t>sizeof(floating) > FEW_BYTES:
+    cdef bint is_large = (n1 - n0) * K * <Py_ssize_t>sizeof(floating) > FEW_BYTES
+    if M <= LINE_ROWS or (M <= TILE_ROWS(4) and is_large):
         multiply_lines(M, n0, n1, K, a, b, bias, add, c)
         return
     while n0 < n1:
@@ -306,7 +308,7 @@ cdef void multiply_lines(
     Py_ssize_t M, Py_ssize_t n0, Py_ssize_t n1, Py_ssize_t K, const floating **a, const floating **b,
     const floating *bias, bint add, floating **c,
 ) noexcept nogil:
-    """One tile of rows at most: each line of B is read once, from end to end."""
+    """At most 8 rows: each line of B is read once, from end to end."""
     cdef Py_ssize_t k = 0, m
     cdef const floating *a_k[8]
     cdef const floating *b_k[LINES]
