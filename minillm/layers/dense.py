@@ -22,7 +22,7 @@ from minillm import ops
 from minillm.layers.fresh import Draw, Fresh, uniform
 from minillm.layers.types import Params
 from minillm.ops import _validate
-from minillm.ops.linear import _matmul, _sum_of_rows
+from minillm.ops.linear import _matmul
 
 
 def new_layer(prefix: str, I: int, O: int) -> dict[str, Fresh]:
@@ -70,7 +70,7 @@ def layer(
         dx, _ = ops.linear(dz, weight.T)
         rows, drows = inputs.reshape(-1, weight.shape[0]), dz.reshape(-1, weight.shape[1])
         if b in params and (trained is None or b in trained):
-            gradients[b] = _sum_of_rows(drows)
+            gradients[b] = drows.sum(axis=0)
         if has_lora and (trained is None or W in trained):
             # W = W_0 + A B
             gradients[f"{W}.A"] = _matmul(rows.T, _matmul(drows, B.T))

@@ -56,9 +56,3 @@ def _weight_gradients(x: NDArray, dy: NDArray) -> tuple[NDArray, NDArray]:
     """x (N, I), dy (N, O) -> dW (I, O), db (O,)."""
     # y = x W + b
     return x.T @ dy, dy.sum(axis=0)
-
-
-@twinned
-def _sum_of_rows(x: NDArray) -> NDArray:
-    """x (M, N) -> (N,)."""
-    return x.sum(axis=0)

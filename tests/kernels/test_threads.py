@@ -74,12 +74,6 @@ def test_add_norm(twin, same_bits, dtype):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize(("M", "N"), [(1000, 70), (300, 513), (60_000, 1)])
-def test_sum_of_rows(twin, same_bits, M, N, dtype):
-    same_bits(twin.sum_of_rows, np.random.default_rng(0).normal(size=(M, N)).astype(dtype))
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_optimiser(twin, same_bits, dtype):
     rng = np.random.default_rng(0)
     starts = [rng.random(size).astype(dtype) for size in (100_000, 3, 40_000)]

@@ -144,14 +144,6 @@ def test_weight_gradients_beyond_one_block(twin, original, N, I, O, dtype):
     dW, db = twin.weight_gradients(x, dy)
     assert_same((dW, db), original.weight_gradients(x, dy), dtype)
     np.testing.assert_array_equal(dW, twin.matmul(x.T, dy))
-    np.testing.assert_array_equal(db, twin.sum_of_rows(dy))
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize(("M", "N"), [(0, 5), (1, 63), (3, 64), (900, 65), (400, 200)])
-def test_sum_of_rows(twin, original, M, N, dtype):
-    x = np.random.default_rng(0).normal(size=(M, N)).astype(dtype)
-    assert_same(twin.sum_of_rows(x), original.sum_of_rows(x), dtype)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
