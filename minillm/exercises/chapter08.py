@@ -324,7 +324,7 @@ def _branches(rng):
 @exercise(
     "a residual branch, pre-norm",
     reference=_residual,
-    solution="minillm/layers/block.py: stream",
+    solution="minillm/layers/block.py: residual",
     cases=_branches,
     imports="\nfrom minillm import ops",
     gradients=("dx", "dgain", "dbias", "dW"),

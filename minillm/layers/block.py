@@ -86,40 +86,20 @@ def block(
     x: NDArray,
     heads: int,
     *,
-    post_norm: bool = False,
-    epsilon: float = EPSILON,
-    dropout: float = 0.0,
-    rng: Rng = None,
-    **options: Any,
-) -> tuple[NDArray, Callable]:
-    """The residual sum of a block's :func:`branches`, which get the ``options``.
-
-    x (B, T, D) -> y (B, T, D).
-    ``backward(dy, trained=None)`` -> dx, dmemory if there is a memory, gradients.
-    """
-    parts = branches(params, prefix, heads, **options)
-    return residual(
-        params, parts, x, post_norm=post_norm, epsilon=epsilon, dropout=dropout, rng=rng
-    )
-
-
-def branches(
-    params: Params,
-    prefix: str,
-    heads: int,
-    *,
     causal: bool = False,
     lengths: Ids | None = None,
     cache: Cache | None = None,
     memory: NDArray | None = None,
     memory_lengths: Ids | None = None,
     activation: Op = ops.gelu,
-) -> dict[str, Callable]:
+    **options: Any,
+) -> tuple[NDArray, Callable]:
     """Self-attention, cross-attention if there is a memory, and a feed-forward layer.
 
-    ``causal``, ``lengths`` and ``cache`` are passed to
+    x (B, T, D) -> y (B, T, D).  ``causal``, ``lengths`` and ``cache`` are passed to
     :func:`minillm.layers.heads.self_attention`.  memory (B, S, D) is the output of the encoder,
-    masked past memory_lengths (B,).  -> each function under the prefix of its norm's weights.
+    masked past memory_lengths (B,).  All other options are passed to :func:`residual`.
+    ``backward(dy, trained=None)`` -> dx, dmemory if there is a memory, gradients.
     """
 
     def attention(x):
@@ -132,40 +112,28 @@ def branches(
     def forward(x):
         return feed_forward(params, f"{prefix}.feed_forward", x, activation)
 
-    parts = [attention, forward] if memory is None else [attention, cross, forward]
-    return {f"{prefix}.norm_{number}": part for number, part in enumerate(parts, 1)}
+    branches = [attention, forward] if memory is None else [attention, cross, forward]
+    norms = {f"{prefix}.norm_{number}": branch for number, branch in enumerate(branches, 1)}
+    return residual(params, norms, x, **options)
 
 
 def residual(
-    params: Params, branches: Mapping[str, Callable], x: NDArray, **options: Any
-) -> tuple[NDArray, Callable]:
-    """The sum of the :func:`stream` that begins with x: x (..., D) -> y (..., D)."""
-    (x, h), backward = stream(params, branches, x, **options)
-    return x if h is None else x + h, backward
-
-
-def stream(
     params: Params,
     branches: Mapping[str, Callable],
     x: NDArray,
-    h: NDArray | None = None,
     *,
     post_norm: bool = False,
     epsilon: float = EPSILON,
     dropout: float = 0.0,
     rng: Rng = None,
-) -> tuple[tuple[NDArray, NDArray | None], Callable]:
+) -> tuple[NDArray, Callable]:
     """x + f(norm(x)) for each branch f in turn; or, post-norm, norm(x + f(x)).
 
-    ``branches`` maps the prefix of a norm's weights to its f.  The last f is not added yet: the
-    norm above does so as it reads the sum.  So x, h (..., D), the result below (None: nothing) ->
-    x, h.  Post-norm, h is None.  With rng there is dropout.
-
-    The backward of a branch returns dx, the gradients of its other inputs, if it has any, and those
-    of its weights.  ``backward(dy, trained=None)`` returns the same for all, from the gradient of
-    the sum.
+    ``branches`` maps the prefix of a norm's weights to its f.  x (..., D) -> y (..., D).  With rng
+    there is dropout.  The backward of a branch returns dx, the gradients of its other inputs, if it
+    has any, and those of its weights.  ``backward(dy, trained=None)`` returns the same for all.
     """
-    backwards = []
+    h, backwards = None, []
     for norm, branch in branches.items():
         if post_norm:
             h, branch_backward = branch(x)
@@ -193,7 +161,7 @@ def stream(
             parts += [of_branch, of_norm]
         return dx, *others, merge_gradients(*parts)
 
-    return (x, None if post_norm else h), backward
+    return x if post_norm else x + h, backward
 
 
 def backward_through(
@@ -241,8 +209,8 @@ def add_norm(
 ) -> tuple[tuple[NDArray, NDArray], Callable]:
     """x + h (None: x alone) and its layer norm, with ``prefix.gain`` and ``prefix.bias``.
 
-    ``backward(dtotal, dy)``, the gradients by the sum (None: zero) and the norm -> dx, which equals
-    dh, and gradients.
+    ``backward(dtotal, dy)``, the gradients by the sum and the norm -> dx, which equals dh, and
+    gradients.
     """
     gain, bias = f"{prefix}.gain", f"{prefix}.bias"
     outputs, op_backward = ops.add_norm(x, h, params[gain], params[bias], epsilon)

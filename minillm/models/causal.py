@@ -2,8 +2,7 @@
 
 A subclass such as :class:`minillm.models.gpt.GPT` defines its equations:
 
-- ``embed(ids, start)`` -> x, backward; ``block(layer, x, h, rng, cache)`` -> (x, h),
-  backward, where x + h is the residual stream;
+- ``embed(ids, start)`` -> x, backward; ``block(layer, x, rng, cache)`` -> x, backward;
 - ``hidden(ids, lengths, rng, cache)`` -> y, backward: embedding, blocks, last norm;
 - ``predict(y)`` -> logits, backward; ``logits(ids, rng, cache)`` does both, ``hidden`` first;
 - ``loss((inputs, targets), rng, mask)`` -> loss, backward;
@@ -157,13 +156,12 @@ class CausalTransformer(NextTokenModel[Config]):
 
     def attention_weights(self, ids: Ids, layer: int) -> NDArray:
         """The attention weights of each head of a layer, for plots: ids (B, T) -> (B, N, T, T)."""
-        (x, _), h, prefix = self.embed(ids), None, f"blocks.{layer}"
+        x, _ = self.embed(ids)
         for below in range(layer):
-            (x, h), _ = self.block(below, x, h)
-        (_, y), _ = block_layer.add_norm(self.params, f"{prefix}.norm_1", x, h)
-        return heads.self_attention_weights(
-            self.params, f"{prefix}.attention", y, self.config.heads
-        )
+            x, _ = self.block(below, x)
+        h, _ = block_layer.norm(self.params, f"blocks.{layer}.norm_1", x)
+        prefix = f"blocks.{layer}.attention"
+        return heads.self_attention_weights(self.params, prefix, h, self.config.heads)
 
     def check_fits(self, tokens: int) -> None:
         """ValueError for more tokens than fit the context."""

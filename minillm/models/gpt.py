@@ -30,14 +30,7 @@ from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.layers import embedding
-from minillm.layers.block import (
-    add_norm,
-    backward_through,
-    branches,
-    new_block,
-    new_norm,
-    stream,
-)
+from minillm.layers.block import backward_through, block, new_block, new_norm, norm
 from minillm.layers.cache import Cache
 from minillm.layers.dropout import dropout
 from minillm.layers.fresh import Fresh, normal
@@ -130,13 +123,13 @@ class GPT(OneTokenSteps[GPTConfig]):
         """
         x, embed_backward = self.embed(ids, None if cache is None else cache["start"])
         x, dropout_backward = dropout(x, self.config.dropout, rng)
-        h, backwards = None, {}
+        backwards = {}
         for layer in range(self.config.layers):
-            (x, h), backwards[f"blocks.{layer}."] = self.block(layer, x, h, rng, cache)
-        (_, y), norm_backward = add_norm(self.params, "norm", x, h)  # the norm of x + h
+            x, backwards[f"blocks.{layer}."] = self.block(layer, x, rng, cache)
+        y, norm_backward = norm(self.params, "norm", x)
 
         def backward(dy, trained=None):
-            dx, of_norm = norm_backward(None, dy)
+            dx, of_norm = norm_backward(dy)
             dx, of_blocks = backward_through(backwards, dx, trained, "embedding.", "positions.")
             of_tables = {} if dx is None else embed_backward(dropout_backward(dx))
             return merge_gradients(of_norm, of_blocks, of_tables)
@@ -155,20 +148,11 @@ class GPT(OneTokenSteps[GPTConfig]):
         return embedding.layer(self.params, {"embedding.E": ids, "positions.E": positions})
 
     def block(
-        self,
-        layer: int,
-        x: NDArray,
-        h: NDArray | None,
-        rng: Rng = None,
-        cache: Cache | None = None,
-    ) -> tuple[tuple[NDArray, NDArray | None], Callable]:
-        """x + attention(norm_1(x)), then x + feed_forward(norm_2(x)), of a stream x + h.
-
-        x, h (B, T, D) -> x, h (B, T, D): see :func:`minillm.layers.block.stream`.
-        """
-        p, dropout = self.params, self.config.dropout
-        parts = branches(p, f"blocks.{layer}", self.config.heads, causal=True, cache=cache)
-        return stream(p, parts, x, h, dropout=dropout, rng=rng)
+        self, layer: int, x: NDArray, rng: Rng = None, cache: Cache | None = None
+    ) -> tuple[NDArray, Callable]:
+        """x + attention(norm_1(x)), then x + feed_forward(norm_2(x)): x (B, T, D) -> (B, T, D)."""
+        p, b, N, dropout = self.params, f"blocks.{layer}", self.config.heads, self.config.dropout
+        return block(p, b, x, N, causal=True, cache=cache, dropout=dropout, rng=rng)
 
     def predict(self, y: NDArray) -> tuple[NDArray, Callable]:
         """The logits of the next token: y (..., D) -> y E^T (..., V).

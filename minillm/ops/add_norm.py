@@ -47,11 +47,8 @@ def add_norm(
     alone = h is None  # the backward keeps no h
 
     def backward(dtotal, dy):
-        of_total, of_y = (d.reshape(-1, D) for d in upstream(dtotal, dy))
-        if dtotal is None:
-            dx, dgain, dbias = _layer_norm_backward(of_y, total, gain_, *kept)
-        else:
-            dx, dgain, dbias = _add_norm_backward(of_total, of_y, total, gain_, *kept)
+        dtotal, dy = (d.reshape(-1, D) for d in upstream(dtotal, dy))
+        dx, dgain, dbias = _add_norm_backward(dtotal, dy, total, gain_, *kept)
         dx = dx.reshape(shape)
         return (dx, dgain, dbias) if alone else (dx, dx, dgain, dbias)
 
