@@ -5,6 +5,7 @@
     python -m benchmarks compare A B      two files of results: better, worse, no difference
     python -m benchmarks.distances        an own kernel: the figures of the book's page
     python -m benchmarks.steps            why the fast kernels are fast: the tables of chapter 14
+    python -m benchmarks.parts            where the time of a training step of a GPT goes
     python -m benchmarks.gpt              writing beside PyTorch, 124 million weights, memory
     python -m benchmarks.transformer      translating beside PyTorch
     python -m benchmarks.sentences        sentence vectors beside transformers

@@ -377,6 +377,20 @@ def test_no_time_is_shorter_than_the_roofline(flops, moved):
     assert math.isclose(flops / seconds, min(LIMITS.flops, flops / moved * LIMITS.bytes))
 
 
+def test_the_parts_of_a_step_are_all_of_it(monkeypatch):
+    pytest.importorskip("minillm._kernels._cpu", reason="the compiled kernels are not built")
+    from benchmarks import gpt, parts
+
+    sizes = {"layers": 1, "heads": 2, "width": 8, "context": 4, "batch": 2}
+    monkeypatch.setitem(gpt.SIZES, "tiny", sizes)
+    monkeypatch.setattr(parts, "limits", lambda count: Limits(count, 1e9, 1e9))
+    _, _, *lines = parts.table("tiny", [1], 1).splitlines()
+    *taken, whole = (float(line.split("|")[2]) for line in lines)
+    assert len(taken) == len(parts.PARTS)
+    assert whole > 0
+    assert math.isclose(sum(taken), whole, abs_tol=0.1)
+
+
 def test_all_programs_are_listed():
     folder = Path(benchmarks.__file__).parent
     scripts = [p.stem for p in folder.glob("*.py") if '__name__ == "__main__"' in p.read_text()]

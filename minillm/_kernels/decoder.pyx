@@ -146,7 +146,7 @@ cdef void affine_columns(
                 out[i][j] += b[j]
     for i in range(K):
         lines[i] = W + i * N
-    if is_few(M, False, True):
+    if is_few(M, n1 - n0, K, False, True, sizeof(floating)):
         multiply_few(M, n0, n1, K, rows, lines, b, add, out)
     else:
         multiply_part(0, M, n0, n1, K, rows, False, lines, True, b, add, out, own)

@@ -5,6 +5,7 @@
 #   tile           6 rows by 4 vectors of C in registers (tile.h)
 #   pack           a panel of B, 4 vectors wide, laid out in the order that the tile reads it
 #   multiply_part  a part of C: blocks of the depth, of A's rows, of B's panels
+#   multiply_few   a part of a C of few rows, for which B is not packed
 #   multiply       cuts C into a part for each thread
 #
 # Why it is fast.  A block of B (half a megabyte: at most 512 deep, and so wide as
@@ -33,6 +34,11 @@ cdef enum:
     WIDEST_BLOCK = 1024  # columns of B, at most
     BLOCK_ROWS = 1024    # of A in a block, where it has to be transposed
     LAYING_OUT = 10      # multiply-adds that take as long as to lay out one number
+    AND_ONES = 2         # a_by_depth, where A's last row is of ones: C's last is the sum of B's lines
+    FEW_ROWS = 32        # that read B where it lies, up to FEW_BYTES of it
+    FEW_BYTES = 4194304  # of B: more comes from memory, which gives whole lines fastest
+    LINE_ROWS = 3        # that always read whole lines: the time is that of reading B
+    NARROW = 1024        # numbers of B that a panel of one vector has at a time
     SMALL = 500000       # multiply-adds that are not worth waking another thread for
     SHORT = 4000000      # those that are not where other programs use the cores
 
@@ -69,6 +75,8 @@ cdef void transpose(floating *to, Py_ssize_t ld, const floating **lines, Py_ssiz
         rows = SQUARE if i + SQUARE <= count else 4 if i + 4 <= count else 1
         j = 0
         while rows == SQUARE and j + SQUARE <= length:
+            for m in range(i + SQUARE, min(i + 2 * SQUARE, count)):  # the squares below it
+                PREFETCH(lines[m] + start + j)
             transpose_square(to + j * ld + i, ld, lines + i, start + j)
             j += SQUARE
         while rows >= 4 and j + 4 <= length:
@@ -138,9 +146,13 @@ cdef inline void multiply_tile(
             copy_columns(c[m] + n0, acc + (m - m0) * width, n1 - n0)
 
 
-cdef inline bint is_few(Py_ssize_t M, bint a_by_depth, bint b_by_depth) noexcept nogil:
+cdef inline bint is_few(
+    Py_ssize_t M, Py_ssize_t N, Py_ssize_t K, bint a_by_depth, bint b_by_depth, Py_ssize_t itemsize,
+) noexcept nogil:
     """Whether multiply_few does the work."""
-    return b_by_depth and not a_by_depth and M <= TILE_ROWS(4)
+    if a_by_depth or not b_by_depth:
+        return False
+    return M <= TILE_ROWS(4) or (M <= FEW_ROWS and N * K * itemsize <= FEW_BYTES)
 
 
 cdef inline Py_ssize_t widest_block(Py_ssize_t depth, Py_ssize_t itemsize) noexcept nogil:
@@ -167,7 +179,7 @@ cdef Py_ssize_t scratch_size(Py_ssize_t M, Py_ssize_t K, bint a_by_depth, Py_ssi
 
 cdef void multiply_part(
     Py_ssize_t m0, Py_ssize_t m1, Py_ssize_t n0, Py_ssize_t n1, Py_ssize_t K,
-    const floating **a, bint a_by_depth, const floating **b, bint b_by_depth,
+    const floating **a, int a_by_depth, const floating **b, bint b_by_depth,
     const floating *bias, bint add, floating **c, char *scratch,
 ) noexcept nogil:
     """Rows m0 to m1 and columns n0 to n1 of C."""
@@ -188,6 +200,7 @@ cdef void multiply_part(
     cdef floating *a_block = b_block + block_depth * most_columns
     cdef const floating *rows[8]
     cdef Py_ssize_t k0 = 0, depth, r0, r1, c0, c1, j, t, tiles, t0, t1, m
+    cdef bint ones
     if m1 <= m0 or n1 <= n0:
         return
     while k0 == 0 or k0 < K:  # once for a depth of 0 as well: C = bias
@@ -196,7 +209,10 @@ cdef void multiply_part(
         while r0 < m1:
             r1 = min(r0 + block_rows, m1)
             if a_by_depth:
-                transpose(a_block, lda, a + k0, depth, r0, r1 - r0)
+                ones = a_by_depth == AND_ONES and r1 == m1
+                transpose(a_block, lda, a + k0, depth, r0, r1 - r0 - ones)
+                for m in range(depth if ones else 0):
+                    a_block[(r1 - r0 - 1) * lda + m] = 1
             c0 = n0
             while c0 < n1:
                 c1 = min(c0 + block_columns, n1)
@@ -230,7 +246,69 @@ cdef void multiply_few(
     Py_ssize_t M, Py_ssize_t n0, Py_ssize_t n1, Py_ssize_t K, const floating **a, const floating **b,
     const floating *bias, bint add, floating **c,
 ) noexcept nogil:
-    """So few rows that one tile would have them all: each line of B is read once, where it lies."""
+    """So few rows that packing B would be a second reading: they read it where it lies.
+
+    With more than LINE_ROWS of them, its lines are the same distance apart.
+    """
+    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), ldb = b[1] - b[0] if K > 1 else 0
+    cdef int most = 4 if M <= TILE_ROWS(4) else 3, vectors
+    cdef Py_ssize_t tiles = ceil_div(M, TILE_ROWS(most)), t, m0, m1, m
+    cdef const floating *start[8]
+    cdef floating *out[8]
+    cdef bint is_large = (n1 - n0) * K * <Py_ssize_t>sizeof(floating) > FEW_BYTES
+    if M <= LINE_ROWS or (M <= TILE_ROWS(4) and is_large):
+        multiply_lines(M, n0, n1, K, a, b, bias, add, c)
+        return
+    while n0 < n1:
+        vectors = <int>min(most, (n1 - n0) // lanes)
+        for t in range(tiles):
+            m0, m1 = t * M // tiles, (t + 1) * M // tiles
+            if vectors == 0:
+                multiply_narrow(m1 - m0, n0, n1, K, a + m0, b, bias, add, c + m0)
+                continue
+            for m in range(m0, m1):
+                out[m - m0] = c[m] + n0
+                start[m - m0] = bias + n0
+                if add:
+                    start[m - m0] = out[m - m0]
+            if add or bias != NULL:
+                tile(<int>(m1 - m0), vectors, K, a + m0, b[0] + n0, ldb, start, out)
+            else:
+                tile(<int>(m1 - m0), vectors, K, a + m0, b[0] + n0, ldb, <const floating **>NULL, out)
+        n0 += max(1, vectors) * lanes
+
+
+cdef void multiply_narrow(
+    Py_ssize_t M, Py_ssize_t n0, Py_ssize_t n1, Py_ssize_t K, const floating **a, const floating **b,
+    const floating *bias, bint add, floating **c,
+) noexcept nogil:
+    """A tile of rows, and fewer columns than a vector has: B is packed a little at a time."""
+    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), k = 0, depth, m
+    cdef floating panel[NARROW]
+    cdef floating sums[TILE_SIZE]
+    cdef const floating *a_k[8]
+    cdef floating *out[8]
+    memset(sums, 0, M * VECTOR_BYTES)
+    for m in range(M):
+        out[m] = sums + m * lanes
+        if add or bias != NULL:
+            copy_columns(out[m], (<const floating *>c[m] if add else bias) + n0, n1 - n0)
+    while k < K:
+        depth = min(NARROW // lanes, K - k)
+        pack(panel, lanes, b, True, k, k + depth, n0, n1)
+        for m in range(M):
+            a_k[m] = a[m] + k
+        tile(<int>M, 1, depth, a_k, <const floating *>panel, lanes, <const floating **>out, out)
+        k += depth
+    for m in range(M):
+        copy_columns(c[m] + n0, <const floating *>out[m], n1 - n0)
+
+
+cdef void multiply_lines(
+    Py_ssize_t M, Py_ssize_t n0, Py_ssize_t n1, Py_ssize_t K, const floating **a, const floating **b,
+    const floating *bias, bint add, floating **c,
+) noexcept nogil:
+    """At most 8 rows: each line of B is read once, from end to end."""
     cdef Py_ssize_t k = 0, m
     cdef const floating *a_k[8]
     cdef const floating *b_k[LINES]
@@ -274,7 +352,8 @@ cdef struct Product:  # the arguments of multiply, and how C is cut
     Py_ssize_t M, N, K
     Output a, b, c
     Input bias
-    bint a_by_depth, b_by_depth, add, few
+    int a_by_depth
+    bint b_by_depth, add, few
     int row_parts, column_parts
     char *scratch
     Py_ssize_t scratch_each
@@ -294,14 +373,15 @@ cdef void multiply_parts(floating *of_type, void *work, Part part) noexcept nogi
                          <const floating *>p.bias, p.add, <floating **>p.c)
         else:
             multiply_part(row * p.M // p.row_parts, (row + 1) * p.M // p.row_parts, n0, n1, p.K,
-                          <const floating **>p.a, p.a_by_depth, <const floating **>p.b, p.b_by_depth,
-                          <const floating *>p.bias, p.add, <floating **>p.c,
+                          <const floating **>p.a,
+                          p.a_by_depth if row == p.row_parts - 1 else min(p.a_by_depth, 1),
+                          <const floating **>p.b, p.b_by_depth, <const floating *>p.bias, p.add, <floating **>p.c,
                           p.scratch + part.me * p.scratch_each)
 
 
 cdef void multiply(
     Py_ssize_t M, Py_ssize_t N, Py_ssize_t K,
-    const floating **a, bint a_by_depth, const floating **b, bint b_by_depth,
+    const floating **a, int a_by_depth, const floating **b, bint b_by_depth,
     const floating *bias, bint add, floating **c,
     int threads, char *scratch, Py_ssize_t scratch_each,
 ) noexcept nogil:
@@ -313,7 +393,7 @@ cdef void multiply(
         threads = 1
     p.M, p.N, p.K, p.a, p.b, p.c, p.bias = M, N, K, <void *>a, <void *>b, <void *>c, bias
     p.a_by_depth, p.b_by_depth, p.add = a_by_depth, b_by_depth, add
-    p.few = is_few(M, a_by_depth, b_by_depth)
+    p.few = is_few(M, N, K, a_by_depth != 0, b_by_depth, sizeof(floating))
     p.row_parts = 1 if p.few else parts_of_rows(M, N, VECTOR_BYTES // sizeof(floating), threads)
     p.column_parts = threads // p.row_parts
     p.scratch, p.scratch_each = scratch, scratch_each

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""Matrix product, and the sum of a matrix's rows: the Cython twins of their originals.
+"""Matrix product, and the gradients of an affine map's weights: the Cython twins of their originals.
 
 The work is in gemm.pxi, which the other kernels share.  Here a matrix of any
 strides becomes the list of its lines: rows if its rows are contiguous, columns
@@ -15,8 +15,6 @@ include "lanes.pxi"
 
 cdef enum:
     FEW = 4  # rows that are multiplied by columns of b where they lie
-    LINE = 16  # columns, a cache line at least: two threads do not write to the same one
-    SMALL_SUM = 50_000  # numbers that are not worth waking another thread for
 
 
 def matmul(a, b, bias=None):
@@ -34,6 +32,34 @@ def matmul(a, b, bias=None):
     else:
         product[double](with_lines(a), with_lines(b), bias, c)
     return c
+
+
+def weight_gradients(const floating[:, ::1] x, const floating[:, ::1] dy):
+    """x^T dy, and the sum of the rows of dy: one product, in which x has a column of ones."""
+    cdef Py_ssize_t K = x.shape[0], M = x.shape[1], N = dy.shape[1]
+    dtype = dtype_of(<floating>0)
+    dW, db = empty((M, N), dtype), np.empty(N, dtype)
+    if K == 0 or N == 0:
+        dW[:], db[:] = 0, 0
+        return dW, db
+    cdef floating[:, ::1] dW_ = dW
+    cdef floating[::1] db_ = db
+    cdef int threads = max_threads()
+    cdef Py_ssize_t size = scratch_size(M + 1, K, True, sizeof(floating)), i
+    cdef Workspace work = Workspace((2 * K + M + 1) * sizeof(void *) + threads * size + 256)
+    cdef const floating **x_lines = <const floating **>work.take(K * sizeof(void *))
+    cdef const floating **dy_lines = <const floating **>work.take(K * sizeof(void *))
+    cdef floating **rows = <floating **>work.take((M + 1) * sizeof(void *))
+    cdef char *scratch = work.take(threads * size)
+    for i in range(K):
+        x_lines[i], dy_lines[i] = &x[i, 0], &dy[i, 0]
+    for i in range(M):
+        rows[i] = &dW_[i, 0]
+    rows[M] = &db_[0]
+    with nogil:
+        multiply(M + 1, N, K, x_lines, AND_ONES, dy_lines, True, <const floating *>NULL, False, rows,
+                 threads, scratch, size)
+    return dW, db
 
 
 cdef object with_lines(x):
@@ -63,7 +89,7 @@ cdef int product(
     cdef bint b_by_depth = not lines_of(b, b_lines)
     cdef const floating *start = NULL
     cdef bint by_columns = M <= FEW and not a_by_depth and not b_by_depth
-    cdef bint few = by_columns or is_few(M, a_by_depth, b_by_depth)
+    cdef bint few = by_columns or is_few(M, N, K, a_by_depth, b_by_depth, sizeof(floating))
     cdef Py_ssize_t size = 0 if few else scratch_size(M, K, a_by_depth, sizeof(floating))
     cdef Workspace work = Workspace(threads * size)
     cdef char *scratch = work.take(threads * size)
@@ -80,10 +106,10 @@ cdef int product(
     return 0
 
 
-cdef struct Sums:  # of columns, for the threads
-    Py_ssize_t M, N, K, width
-    Input a, b, bias  # a, b: pointers to lines; or a: the first number of x
-    Output c          # pointers to rows, or the first number of the total
+cdef struct Dots:  # of rows and columns, for the threads
+    Py_ssize_t M, N, K
+    Input a, b, bias  # a, b: pointers to lines
+    Output c          # pointers to rows
 
 
 cdef void dots(
@@ -95,14 +121,14 @@ cdef void dots(
     One step of a language model is such a product, with all of its vocabulary as columns.  The
     order of these sums is that of `dot`, so that the last bits differ from those of more rows.
     """
-    cdef Sums sums
-    sums.M, sums.N, sums.K, sums.a, sums.b, sums.bias, sums.c = M, N, K, a, b, bias, c
+    cdef Dots all
+    all.M, all.N, all.K, all.a, all.b, all.bias, all.c = M, N, K, a, b, bias, c
     with nogil:
-        share(<Body>dots_of_columns[floating], &sums, N, 1 if M * N * K < SMALL else threads)
+        share(<Body>dots_of_columns[floating], &all, N, 1 if M * N * K < SMALL else threads)
 
 
 cdef void dots_of_columns(floating *of_type, void *work, Part part) noexcept nogil:
-    cdef Sums s = (<Sums *>work)[0]
+    cdef Dots s = (<Dots *>work)[0]
     cdef const floating **a = <const floating **>s.a
     cdef const floating **b = <const floating **>s.b
     cdef const floating *bias = <const floating *>s.bias
@@ -111,41 +137,3 @@ cdef void dots_of_columns(floating *of_type, void *work, Part part) noexcept nog
     for n in range(part.first, part.last):
         for m in range(s.M):
             c[m][n] = dot(s.K, a[m], b[n]) + (bias[n] if bias != NULL else 0)
-
-
-def sum_of_rows(const floating[:, ::1] x):
-    """The sum of the rows, (M, N) -> (N,): each thread adds some of the columns, in the order of the rows."""
-    cdef Py_ssize_t M = x.shape[0], N = x.shape[1]
-    total = np.zeros(N, dtype_of(<floating>0))
-    if M == 0 or N == 0:
-        return total
-    cdef floating[::1] total_ = total
-    cdef int threads = 1 if M * N < SMALL_SUM else max_threads()
-    cdef Sums sums
-    sums.M, sums.N, sums.a, sums.c = M, N, &x[0, 0], &total_[0]
-    sums.width = ceil_div(ceil_div(N, threads), LINE) * LINE
-    with nogil:
-        share(<Body>sums_of_strips[floating], &sums, ceil_div(N, sums.width), threads)
-    return total
-
-
-cdef void sums_of_strips(floating *of_type, void *work, Part part) noexcept nogil:
-    cdef Sums s = (<Sums *>work)[0]
-    cdef Py_ssize_t n = part.first * s.width
-    add_rows(s.M, s.N, min(s.N, part.last * s.width) - n, <const floating *>s.a + n, <floating *>s.c + n)
-
-
-cdef void add_rows(Py_ssize_t M, Py_ssize_t N, Py_ssize_t width, const floating *x,
-                   floating *total) noexcept nogil:
-    """Add M rows (width,), which are N numbers apart: four at a time, for fewer stores."""
-    cdef Py_ssize_t m = 0, n
-    while m + 4 <= M:
-        for n in range(width):
-            total[n] = total[n] + x[n] + x[N + n] + x[2 * N + n] + x[3 * N + n]
-        x += 4 * N
-        m += 4
-    while m < M:
-        for n in range(width):
-            total[n] += x[n]
-        x += N
-        m += 1

@@ -111,8 +111,11 @@ cdef object norm_backward(
     cdef Py_ssize_t N = x.shape[0], D = x.shape[1], blocks = (N + BLOCK - 1) // BLOCK
     dtype = dtype_of(<floating>0)
     dx, sums = empty((N, D), dtype), empty((blocks, 2, D), dtype)
+    dgain, dbias = np.zeros(D, dtype), np.zeros(D, dtype)
     cdef floating[:, ::1] dx_ = dx
     cdef floating[:, :, ::1] sums_ = sums
+    cdef floating[::1] dgain_ = dgain, dbias_ = dbias
+    cdef Py_ssize_t i
     cdef int threads = 1 if N * D < SMALL else max_threads()
     cdef Norm norm
     if N > 0:
@@ -123,7 +126,9 @@ cdef object norm_backward(
             norm.dtotal = &dtotal[0, 0]
         with nogil:
             share(<Body>blocks_backward[floating], &norm, blocks, threads)
-    dgain, dbias = sums.sum(axis=0)
+            for i in range(blocks):
+                add(D, <const floating *>&dgain_[0], &sums_[i, 0, 0], &dgain_[0])
+                add(D, <const floating *>&dbias_[0], &sums_[i, 1, 0], &dbias_[0])
     return dx, dgain, dbias
 
 

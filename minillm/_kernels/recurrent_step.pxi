@@ -23,7 +23,7 @@ cdef int step(
     cdef const floating **W_x_lines = <const floating **>lines.take(I * word)
     cdef const floating **W_h_lines = <const floating **>lines.take(H * word)
     cdef const floating **W_hn_lines = <const floating **>lines.take(H * word)
-    if not is_few(B, False, True):
+    if not is_few(B, GH, max(I, H), False, True, itemsize):
         size = ceil_div(scratch_size(B, max(I, H), False, itemsize), 64) * 64
     cdef Workspace work = Workspace(B * (GH + H) * itemsize + 8 * VECTOR_BYTES + threads * size + 3 * 64)
     cdef floating *a = <floating *>work.take(B * GH * itemsize)

@@ -22,7 +22,7 @@ from minillm import ops
 from minillm.layers.fresh import Draw, Fresh, uniform
 from minillm.layers.types import Params
 from minillm.ops import _validate
-from minillm.ops.linear import _matmul, _sum_of_rows
+from minillm.ops.linear import _matmul
 
 
 def new_layer(prefix: str, I: int, O: int) -> dict[str, Fresh]:
@@ -52,8 +52,8 @@ def layer(
     W, b = f"{prefix}.W{suffix}", f"{prefix}.b{suffix}"
     z, linear_backward = ops.linear(x, params[W], params.get(b))
     y, activation_backward = (z, None) if activation is None else activation(z)
-    upstream = _validate.upstream("dense", dy=z)
     inputs, weight = x.view(), params[W].view()  # their shapes stay, whatever the caller does
+    output = z.shape, z.dtype
     has_lora = f"{W}.A" in params and f"{W}.B" in params
     if has_lora:
         A, B = params[f"{W}.A"].view(), params[f"{W}.B"].view()
@@ -66,11 +66,11 @@ def layer(
             dx, *gradients = linear_backward(dz)
             return dx, dict(zip((W, b), gradients, strict=False))  # no db where there is no b
         # z = x W + b
-        dz, gradients = upstream(dz), {}
+        dz, gradients = _validate.checked_gradient("dense", "dy", "C", *output, dz), {}
         dx, _ = ops.linear(dz, weight.T)
         rows, drows = inputs.reshape(-1, weight.shape[0]), dz.reshape(-1, weight.shape[1])
         if b in params and (trained is None or b in trained):
-            gradients[b] = _sum_of_rows(drows)
+            gradients[b] = drows.sum(axis=0)
         if has_lora and (trained is None or W in trained):
             # W = W_0 + A B
             gradients[f"{W}.A"] = _matmul(rows.T, _matmul(drows, B.T))

@@ -185,7 +185,8 @@ def join_heads(x: NDArray) -> NDArray:
 def split_qkv(qkv: NDArray, N: int, M: int) -> tuple[NDArray, NDArray, NDArray]:
     """Queries of N heads, keys and values of M: (B, T, (N + 2M) w) -> (B, N or M, T, w) each."""
     width = qkv.shape[-1] // (N + 2 * M)
-    q, k, v = np.split(qkv, [N * width, (N + M) * width], axis=-1)
+    first, last = N * width, (N + M) * width  # columns of the keys
+    q, k, v = qkv[..., :first], qkv[..., first:last], qkv[..., last:]
     return split_heads(q, N), split_heads(k, M), split_heads(v, M)
 
 

@@ -28,7 +28,7 @@ def floats(op: str, **arguments: tuple[NDArray, str]) -> dict[str, int]:
 
     A shape is written as in the docstrings, ``"B T I"`` or ``"I 4H"``, with
     ``"..."`` in front for any leading axes.  The first use of a letter gives it
-    its size; the sizes are returned.
+    its size; the sizes are returned, in a dictionary that must not be changed.
 
     >>> floats("linear", x=(np.ones((2, 3)), "... I"), W=(np.ones((3, 5)), "I O"))
     {'I': 3, 'O': 5}
@@ -38,9 +38,10 @@ def floats(op: str, **arguments: tuple[NDArray, str]) -> dict[str, int]:
     """
     described = []
     for name, (array, axes) in arguments.items():
-        require_array(op, name, array)
+        if type(array) not in _ARRAYS:
+            require_array(op, name, array)
         described.append((name, axes, array.dtype, array.shape))
-    return _sizes(op, *described).copy()
+    return _sizes(op, *described)
 
 
 @functools.lru_cache(1024)  # every training step checks the same shapes
@@ -132,7 +133,7 @@ def floats_or_ids(
     """
     if not isinstance(x, np.ndarray) or x.dtype.kind not in "iu":
         return x, floats(op, x=(x, axes), **arguments)
-    sizes = floats(op, **arguments)
+    sizes = floats(op, **arguments).copy()
     leading, width = axes.rsplit(maxsplit=1)
     _fit(op, "x", x.shape, leading, sizes)
     return ids(op, "x", x, sizes[width]), sizes
@@ -210,20 +211,21 @@ def upstream(op: str, order: Order = "C", /, **outputs: NDArray) -> Callable[...
     The check raises TypeError for anything but an array of the output's dtype (a scalar may be a
     Python number), and ValueError for an array of another shape.
     """
+    if len(outputs) == 1:
+        ((name, y),) = outputs.items()
+        return functools.partial(checked_gradient, op, name, order, y.shape, y.dtype)
     expected = [(op, name, order, y.shape, y.dtype) for name, y in outputs.items()]
-    if len(expected) == 1:
-        return functools.partial(_gradient, *expected[0])
 
     def check(*gradients: NDArray | None) -> tuple[NDArray, ...]:
         return tuple(
-            np.zeros(*output[3:]) if gradient is None else _gradient(*output, gradient)
+            np.zeros(*output[3:]) if gradient is None else checked_gradient(*output, gradient)
             for gradient, output in zip(gradients, expected, strict=True)
         )
 
     return check
 
 
-def _gradient(
+def checked_gradient(
     op: str, name: str, order: Order, shape: tuple[int, ...], dtype: np.dtype, gradient: NDArray
 ) -> NDArray:
     """Return an upstream gradient that has the shape and the dtype of its output."""

@@ -34,10 +34,9 @@ def linear(x: NDArray, W: NDArray, b: NDArray | None = None) -> tuple[NDArray, C
         drows = upstream(dy).reshape(-1, weights.shape[1])
         # y = x W + b
         dx = _matmul(drows, weights.T).reshape(shape)
-        dW = _matmul(rows.T, drows)
         if bias is None:
-            return dx, dW
-        db = _sum_of_rows(drows)
+            return dx, _matmul(rows.T, drows)
+        dW, db = _weight_gradients(np.ascontiguousarray(rows), drows)
         return dx, dW, db
 
     return y, backward
@@ -53,6 +52,7 @@ def _matmul(a: NDArray, b: NDArray, bias: NDArray | None = None) -> NDArray:
 
 
 @twinned
-def _sum_of_rows(x: NDArray) -> NDArray:
-    """x (M, N) -> (N,)."""
-    return x.sum(axis=0)
+def _weight_gradients(x: NDArray, dy: NDArray) -> tuple[NDArray, NDArray]:
+    """x (N, I), dy (N, O) -> dW (I, O), db (O,)."""
+    # y = x W + b
+    return x.T @ dy, dy.sum(axis=0)

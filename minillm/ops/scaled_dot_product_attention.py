@@ -66,8 +66,8 @@ def scaled_dot_product_attention(
         if start is None
         else _validate.ids(op, "start", start, S + 1, (B,))
     )
-    if causal:  # keys after the last query (the free part of a cache) are masked for all queries
-        steps = np.clip(first + T, 0, steps)
+    if causal and start is not None:  # no query reaches the free part of a cache
+        steps = np.minimum(first + T, steps)
     inputs = _strided(q), _strided(k), _strided(v), steps, causal, first
     y, log_sums = _scaled_attention_forward(*inputs)
     upstream = _validate.upstream(op, "K", dy=y)

@@ -209,11 +209,11 @@ def clip_global_norm(grads: Arrays, maximum: float | None) -> float:
     """
     if maximum is not None and not maximum > 0:
         raise ValueError(f"maximum: expected above 0, found {maximum}")
-    _kinds("grads", grads)
-    if maximum is not None:
-        for name, g in grads.items():
-            if not g.flags.writeable:
-                raise ValueError(f"grads[{name!r}]: expected an array that can be changed")
+    for name, g in grads.items():
+        _require_floats("grads", name, g)
+        if maximum is not None and not g.flags.writeable:
+            raise ValueError(f"grads[{name!r}]: expected an array that can be changed")
+    _require_distinct(grads=grads)
     with np.errstate(over="ignore"):  # the norm is infinite then
         norm = math.sqrt(_sum_of_squares([np.ascontiguousarray(g) for g in grads.values()]))
     if maximum is not None and maximum < norm < math.inf:
@@ -280,8 +280,7 @@ def _check(argument: str, arrays: Arrays, kinds: _Kinds, changed: bool = True) -
         )
     for name, array in arrays.items():
         shape, dtype = kinds[name]
-        if type(array) is not np.ndarray or array.dtype != dtype:
-            _require_floats(argument, name, array)
+        _require_floats(argument, name, array)
         if array.shape != shape:
             raise ValueError(f"{argument}[{name!r}]: expected shape {shape}, found {array.shape}")
         if array.dtype != dtype:
@@ -294,6 +293,8 @@ def _check(argument: str, arrays: Arrays, kinds: _Kinds, changed: bool = True) -
 
 def _require_floats(argument: str, name: str, array: np.ndarray) -> None:
     """TypeError for anything but a NumPy array of float32 or float64."""
+    if type(array) is np.ndarray and array.dtype in _FLOATS:
+        return
     plain = type(array) in (np.ndarray, np.memmap)  # not matrices or masked arrays
     if not plain or array.dtype not in _FLOATS:
         found = array.dtype if plain else type(array).__name__

@@ -67,6 +67,7 @@ def run_the_other_kernels():
     from minillm.models.hypotheses import _attend_to_rows
     from minillm.models.ngram import _count_keys, _find_children
     from minillm.models.word2vec import Word2Vec, Word2VecConfig
+    from minillm.ops.linear import _matmul
     from minillm.training import AdamW, clip_global_norm
 
     rng = np.random.default_rng(0)
@@ -86,6 +87,11 @@ def run_the_other_kernels():
     asked = rng.integers(0, 10**6, 20_001).astype(np.int32)
     _find_children(np.array([0, 5000], np.int32), words, np.zeros(20_001, np.int32), asked)
     for dtype in (np.float32, np.float64):
+        for M, N in ((1, 37), (4, 64), (9, 37), (20, 515)):
+            _matmul(
+                at_an_end(rng.random((M, 90)).astype(dtype)),
+                at_an_end(rng.random((90, N)).astype(dtype)),
+            )
         for V in (7, 64, 1001):
             _most_probable(at_an_end(rng.random((70, V)).astype(dtype)), 10)
         pool = rng.random((3, 90, 4, 13)).astype(dtype)

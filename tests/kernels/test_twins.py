@@ -87,7 +87,15 @@ def test_matmul(twin, original, M, K, N, dtype, transposed, seed):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
-    ("M", "K", "N"), [(2, 1500, 70), (300, 700, 300), (1100, 520, 40), (7, 3, 900)]
+    ("M", "K", "N"),
+    [
+        (2, 1500, 70),
+        (300, 700, 300),
+        (1100, 520, 40),
+        (7, 3, 900),
+        (4, 1100, 1000),
+        (9, 1100, 1000),
+    ],
 )
 @pytest.mark.parametrize("transposed", [(False, False), (True, False), (False, True)])
 def test_matmul_beyond_one_block(twin, original, M, K, N, transposed, dtype):
@@ -108,11 +116,34 @@ def test_matmul_of_any_strides(twin, original, dtype):
     assert_same(twin.matmul(a[:0], b), original.matmul(a[:0], b), dtype)
 
 
+@given(
+    st.integers(2, 40), WIDTHS, st.one_of(WIDTHS, st.just(600)), WIDTHS, DTYPES, st.integers(0, 99)
+)
+def test_a_row_of_a_matmul_does_not_depend_on_its_neighbours(twin, M, rows, K, N, dtype, seed):
+    rng = np.random.default_rng(seed)
+    a, b, bias = (rng.normal(size=size).astype(dtype) for size in ((M, K), (K, N), N))
+    rows = min(rows, M - 1)
+    for some in ((), (bias,)):
+        whole = twin.matmul(a, b, *some)
+        parts = twin.matmul(a[:rows], b, *some), twin.matmul(a[rows:], b, *some)
+        np.testing.assert_array_equal(whole, np.concatenate(parts))
+
+
+@given(WIDTHS, st.one_of(WIDTHS, st.just(0)), WIDTHS, DTYPES, st.integers(0, 99))
+def test_weight_gradients(twin, original, I, N, O, dtype, seed):
+    rng = np.random.default_rng(seed)
+    x, dy = rng.normal(size=(N, I)).astype(dtype), rng.normal(size=(N, O)).astype(dtype)
+    assert_same(twin.weight_gradients(x, dy), original.weight_gradients(x, dy), dtype)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize(("M", "N"), [(0, 5), (1, 63), (3, 64), (900, 65), (400, 200)])
-def test_sum_of_rows(twin, original, M, N, dtype):
-    x = np.random.default_rng(0).normal(size=(M, N)).astype(dtype)
-    assert_same(twin.sum_of_rows(x), original.sum_of_rows(x), dtype)
+@pytest.mark.parametrize(("N", "I", "O"), [(900, 90, 300), (70, 1100, 40), (600, 1024, 30)])
+def test_weight_gradients_beyond_one_block(twin, original, N, I, O, dtype):
+    rng = np.random.default_rng(0)
+    x, dy = rng.normal(size=(N, I)).astype(dtype), rng.normal(size=(N, O)).astype(dtype)
+    dW, db = twin.weight_gradients(x, dy)
+    assert_same((dW, db), original.weight_gradients(x, dy), dtype)
+    np.testing.assert_array_equal(dW, twin.matmul(x.T, dy))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -91,6 +91,7 @@ EQUIVALENT = [
     ("minillm/_kernels/decoder.pyx", "< WORTH_THREADS", THREADS),
     ("minillm/_kernels/gemm.pxi", "if k >>+ 4 < k1", AHEAD),
     ("minillm/_kernels/gemm.pxi", "K < SMALL", THREADS),
+    ("minillm/_kernels/gemm.pxi", "FEW_BYTES", f"which of two functions reads B: {TIME}"),
     ("minillm/_kernels/gemm.pxi", "memset(panels + (last - n0)", PADDING),
     ("minillm/_kernels/recurrent_backward.pxi", "memset(dh, 0, 2", PADDING),
     ("minillm/_kernels/recurrent_forward.pxi", "ahead = ", AHEAD),

@@ -34,13 +34,13 @@ NEAR_OF_TOPIC = {
     "cross_entropy": ((*TWINS, "tests/decoding/test_beam.py"), "entropy or probab or translating"),
     "decoder": (("tests/kernels/test_gpt_step.py",), ""),
     "embedding": (TWINS, "embedding"),
-    "matmul": (TWINS, "matmul or product or sum_of_rows"),
+    "matmul": (TWINS, "matmul or product or weight_gradients"),
     "ngram": (("tests/kernels/test_ngram.py",), ""),
     "normalisation": (TWINS, "norm"),
     "recurrent": (
         (*TWINS, "tests/kernels/test_table_of_ids.py", "tests/kernels/test_maths.py"),
         "not (matmul or embedding or entropy or gelu or norm or attention or adam or squares "
-        "or sum_of_rows or test_scale or optimiser)",
+        "or weight_gradients or test_scale or optimiser)",
     ),
     "word2vec": (("tests/models/test_word2vec.py",), "twins or step or rows or pieces or mean"),
 }
