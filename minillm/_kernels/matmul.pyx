@@ -62,9 +62,10 @@ cdef int product(
     cdef bint a_by_depth = lines_of(a, a_lines)
     cdef bint b_by_depth = not lines_of(b, b_lines)
     cdef const floating *start = NULL
-    cdef bint by_columns = M <= FEW and not a_by_depth and not b_by_depth
-    cdef bint few = by_columns or is_few(M, a_by_depth, b_by_depth)
-    cdef Py_ssize_t size = 0 if few else scratch_size(M, K, a_by_depth, sizeof(floating))
+    cdef bint pairs = sizeof(floating) == 4 and rounds_to_bfloat16()
+    cdef bint by_columns = M <= FEW and not a_by_depth and not b_by_depth and not pairs
+    cdef bint few = by_columns or (is_few(M, a_by_depth, b_by_depth) and not pairs)
+    cdef Py_ssize_t size = 0 if few else scratch_size(M, K, a_by_depth, sizeof(floating), pairs)
     cdef Workspace work = Workspace(threads * size)
     cdef char *scratch = work.take(threads * size)
     if bias is not None:
@@ -76,7 +77,7 @@ cdef int product(
         return 0
     with nogil:
         multiply(M, N, K, a_lines, a_by_depth, b_lines, b_by_depth, start,
-                 False, c_rows, threads, scratch, size)
+                 False, c_rows, threads, scratch, size, pairs)
     return 0
 
 
