@@ -20,11 +20,15 @@ cdef extern from *:
     {
         return has_avx2() && cpu_has(bit_AVX512F | bit_AVX512DQ | bit_AVX512VL | bit_AVX512BW, 0xE6);
     }
+    #if __clang_major__ >= 9 || __GNUC__ >= 10 /* older ones do not compile it: see bfloat16.h */
     static int has_avx512bf16(void)
     {
         unsigned a, b, c, d;
         return has_avx512() && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 5 & 1);
     }
+    #else
+    static int has_avx512bf16(void) { return 0; }
+    #endif
     #else
     static int has_avx2(void) { return 0; }
     static int has_avx512(void) { return 0; }

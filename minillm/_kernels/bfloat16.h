@@ -50,14 +50,22 @@ typedef uint32_t pair_bits __attribute__((vector_size(VECTOR_BYTES)));
                       SECOND_OF(line))
 DEFINE_TILES(pair, tile_pair)
 
-#if defined(__AVX512F__) && defined(__GNUC__) && !defined(__clang__)
-#define HAS_FAST_PAIRS
+#if defined(__AVX512F__) && (__clang_major__ >= 9 || __GNUC__ >= 10)
+#define HAS_FAST_PAIRS /* in what is compiled for any CPU with AVX-512, these functions alone */
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx512bf16"))), apply_to = function)
+#else
 #pragma GCC push_options
 #pragma GCC target("avx512bf16")
+#endif
 #define ADD_PRODUCT_fast_pair(sum, x, line)                                                        \
     _mm512_dpbf16_ps(sum, (__m512bh)_mm512_set1_ps(x), (__m512bh)(line))
 DEFINE_TILES(fast_pair, tile_fast_pair)
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
 #pragma GCC pop_options
+#endif
 #endif
 
 static void tile_pairs(int rows, int vectors, ptrdiff_t depth, const pair *const *a, const pair *b,

@@ -1,7 +1,8 @@
 # Operands in bfloat16, laid out in pairs for the tiles of bfloat16.h.
 #
 # A pair is a word of the size of a float, so that panels, blocks and transposes of pairs are those
-# of floats; only what reads an operand rounds it.
+# of floats; only what reads an operand rounds it.  A's rows, which are otherwise read in place, are
+# laid out as well.
 
 from minillm._kernels import _compiled, rounds_to_bfloat16
 
