@@ -98,7 +98,7 @@ def test_a_run_in_bfloat16_is_resumed_bit_for_bit(tmp_path, monkeypatch):
         assert np.array_equal(array, run.model.params[name])
         if name.endswith(".W_qkv"):
             assert np.array_equal(array, float32.model.params[name]) == bool(slow_bfloat16())
-    with pytest.raises(InputError, match="--precision: .* cannot change"):
+    with pytest.raises(InputError, match=r"--precision: .* cannot change"):
         minillm.train("gpt", tmp_path / "run", resume=True, precision="float32", steps=9)
 
 

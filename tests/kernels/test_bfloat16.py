@@ -1,4 +1,4 @@
-"""Products in bfloat16: each Cython kernel equals its NumPy original, up to the rounding of sums."""
+"""Products in bfloat16: a Cython kernel equals its NumPy original, up to the rounding of sums."""
 
 import subprocess
 import sys
@@ -79,7 +79,8 @@ def test_matmul_of_extreme_numbers(twin, original):
         with np.errstate(invalid="ignore", over="ignore"):
             ours, theirs = (in_bfloat16(kernels.matmul, a, b) for kernels in (twin, original))
         np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=4 * SMALLEST)
-        assert np.isinf(ours[4, 0]) and np.isnan(ours[:2]).all()
+        assert np.isinf(ours[4, 0])
+        assert np.isnan(ours[:2]).all()
 
 
 @given(WIDTHS, WIDTHS, WIDTHS, st.integers(0, 99))
@@ -132,7 +133,7 @@ def states_of(cell, arguments):
 @pytest.mark.parametrize("cell", CELLS)
 @given(st.integers(1, 20), st.integers(1, 4), WIDTHS, WIDTHS, st.booleans(), st.integers(0, 99))
 def test_each_step_of_a_recurrence(twin, original, cell, B, T, I, H, ids, seed):
-    """A step from the twin's own last state: so the operands have the same bits, which are rounded."""
+    """A step from the twin's own last state, so that what is rounded has the same bits."""
     arguments = sequence_case(cell, np.random.default_rng(seed), B, T, I, H, np.float32, ids=ids)
     x, lengths = arguments[0], arguments[-1]
     states = states_of(cell, arguments)

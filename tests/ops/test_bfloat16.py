@@ -14,9 +14,7 @@ from minillm.ops.bfloat16 import product, round_to_bfloat16
 
 HALF = 0x8000  # of the last place that stays
 # Bits of any float32, and of those half-way between two bfloat16.
-BITS = st.one_of(
-    st.integers(0, 2**32 - 1), st.integers(0, 2**16 - 1).map(lambda x: x << 16 | HALF)
-)
+BITS = st.one_of(st.integers(0, 2**32 - 1), st.integers(0, 2**16 - 1).map(lambda x: x << 16 | HALF))
 
 
 def value(bits):
@@ -43,7 +41,9 @@ def test_the_nearest_of_two_or_the_even_one(bits):
 
 def test_rounding_of_any_layout():
     x = np.random.default_rng(0).normal(size=(6, 8)).astype(np.float32)
-    np.testing.assert_array_equal(round_to_bfloat16(x.T[::2, ::-1]), round_to_bfloat16(x).T[::2, ::-1])
+    np.testing.assert_array_equal(
+        round_to_bfloat16(x.T[::2, ::-1]), round_to_bfloat16(x).T[::2, ::-1]
+    )
     assert round_to_bfloat16(x[:0]).shape == (0, 8)
 
 
@@ -76,9 +76,11 @@ def test_a_precision_is_in_force_in_its_block_and_thread_alone():
         thread.join()
         with use_precision("float32"):
             assert not rounds()
-        with pytest.raises(InputError, match="one of float32, bfloat16; found 'half'"):
-            with use_precision("half"):
-                pass
+        with (
+            pytest.raises(InputError, match="one of float32, bfloat16; found 'half'"),
+            use_precision("half"),
+        ):
+            pass
         assert rounds()
         assert product(a.astype(float), a.astype(float))[0, 0] > 1  # float64
     assert not rounds()
