@@ -8,6 +8,8 @@ medians, with the range and the times of the first.
 
 `losses` trains a GPT and an lstm on the built-in text in both precisions, with three seeds, and
 prints the difference of the validation losses after equal steps.  It should be within 0.005 nats.
+The GPT learns at a rate of 1e-3.  At its default of 3e-3, 300 steps end where nobody can tell: a
+millionth of the rate more or less moves the loss in float32 by 0.15 nats.
 """
 
 import sys
@@ -27,7 +29,10 @@ STEPS: dict[str, Callable[[], Any]] = {
     "lstm 512, 32 x 128": lambda: lstm_step(128),
 }
 MODELS: dict[str, Mapping[str, Any]] = {
-    "gpt": {"layers": 4, "heads": 4, "width": 128, "context": 64, "batch": 12},
+    "gpt": {
+        **{"layers": 4, "heads": 4, "width": 128, "context": 64, "batch": 12},
+        "learning_rate": 1e-3,
+    },
     "lm": {"hidden": 256, "window": 64, "batch": 32},
 }
 SEEDS = (0, 1, 2)
