@@ -30,7 +30,11 @@ STEPS: dict[str, Callable[[], Any]] = {
 }
 MODELS: dict[str, Mapping[str, Any]] = {
     "gpt": {
-        **{"layers": 4, "heads": 4, "width": 128, "context": 64, "batch": 12},
+        "layers": 4,
+        "heads": 4,
+        "width": 128,
+        "context": 64,
+        "batch": 12,
         "learning_rate": 1e-3,
     },
     "lm": {"hidden": 256, "window": 64, "batch": 32},
