@@ -71,16 +71,18 @@ def test_matmul_of_any_strides(twin):
 def test_matmul_of_extreme_numbers(twin, original):
     low_nan = np.array([0x7F800001], np.uint32).view(np.float32)[0]  # its upper half is infinity's
     largest = np.finfo(np.float32).max  # the nearest bfloat16 is infinity
-    column = np.array([np.nan, low_nan, np.inf, -np.inf, largest, 1e-40, -0.0, 1.5], np.float32)
+    ties = 1 + 2**-8, 1 + 3 * 2**-8  # the even neighbour is below one of them, above the other
+    column = [np.nan, low_nan, np.inf, -np.inf, largest, 1e-40, -0.0, *ties]
     row = np.array([[1, -1, 0, 2.5, -3e-8]], np.float32)
     for K in (1, 2, 3):  # beside them, nothing that matters
-        a, b = np.zeros((8, K), np.float32), np.zeros((K, 5), np.float32)
+        a, b = np.zeros((9, K), np.float32), np.zeros((K, 5), np.float32)
         a[:, -1], b[-1] = column, row
         with np.errstate(invalid="ignore", over="ignore"):
             ours, theirs = (in_bfloat16(kernels.matmul, a, b) for kernels in (twin, original))
         np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=4 * SMALLEST)
         assert np.isinf(ours[4, 0])
         assert np.isnan(ours[:2]).all()
+        np.testing.assert_array_equal(ours[7:, 0], [1, 1 + 2**-6])
 
 
 @given(WIDTHS, WIDTHS, WIDTHS, st.integers(0, 99))
