@@ -4,16 +4,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from minillm._kernels import kernels_info, use_kernels, use_threads
+    from minillm._kernels import kernels_info, use_kernels, use_precision, use_threads
     from minillm.runs.door import save, train
     from minillm.runs.opening import load
 
 __version__ = "0.1.0"
-__all__ = ["kernels_info", "load", "save", "train", "use_kernels", "use_threads"]
+__all__ = ["kernels_info", "load", "save", "train", "use_kernels", "use_precision", "use_threads"]
 
 _MODULES = {
     "kernels_info": "_kernels",
     "use_kernels": "_kernels",
+    "use_precision": "_kernels",
     "use_threads": "_kernels",
     "load": "runs.opening",
     "save": "runs.door",

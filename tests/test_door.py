@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 import minillm
+from minillm._kernels import slow_bfloat16
 from minillm.errors import InputError
 from minillm.models.bag import Bag, BagConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.text import build_vocabulary
 from minillm.training import AdamW
+from minillm.training.language_model import WindowTask
 
 TEXT = "the cat sat on the mat and the dog sat on the log.\n" * 60
 TINY = {"hidden": 8, "embedding": 6, "window": 8, "batch": 4, "quiet": True}
@@ -68,6 +70,47 @@ def test_resuming_gives_the_bits_of_a_run_that_was_never_stopped(tmp_path):
     minillm.train("gpt", tmp_path / "run", text=TEXT, steps=6, quiet=True, **given)
     run = minillm.load(tmp_path / "run")
     for name, array in whole.model.params.items():
+        assert np.array_equal(array, run.model.params[name])
+
+
+def test_a_run_in_bfloat16_is_resumed_bit_for_bit(tmp_path, monkeypatch):
+    """Where the CPU has no instruction for it, both parts are float32, and say so."""
+    lines = []
+    given = {"text": TEXT, "steps": 6, "precision": "bfloat16", **BLOCKS}
+    whole = minillm.train("gpt", **given, report=lines.append)
+    assert bool(slow_bfloat16()) == any("bfloat16 would be slower" in line for line in lines)
+    training_loss, calls = WindowTask.training_loss, []
+
+    def interrupted(self, rng):
+        calls.append(1)
+        if len(calls) == 3:
+            signal.raise_signal(signal.SIGINT)
+        return training_loss(self, rng)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(WindowTask, "training_loss", interrupted)
+        minillm.train("gpt", tmp_path / "run", **given)
+    assert len(calls) == 3
+    run = minillm.train("gpt", tmp_path / "run", resume=True, quiet=True)
+    assert run.settings.precision == "bfloat16"
+    float32 = minillm.train("gpt", **{**given, "precision": "float32"})
+    for name, array in whole.model.params.items():
+        assert np.array_equal(array, run.model.params[name])
+        if name.endswith(".W_qkv"):
+            assert np.array_equal(array, float32.model.params[name]) == bool(slow_bfloat16())
+    with pytest.raises(InputError, match=r"--precision: .* cannot change"):
+        minillm.train("gpt", tmp_path / "run", resume=True, precision="float32", steps=9)
+
+
+def test_kernels_without_bfloat16_train_in_float32():
+    lines, given = [], {"text": TEXT, "steps": 3, **BLOCKS}
+    with minillm.use_kernels("numpy"):
+        run = minillm.train("gpt", **given, precision="bfloat16", report=lines.append)
+        expected = minillm.train("gpt", **given)
+    assert lines == [
+        "--precision: bfloat16 would be slower here, so float32 is used: NumPy has no bfloat16"
+    ]
+    for name, array in expected.model.params.items():
         assert np.array_equal(array, run.model.params[name])
 
 

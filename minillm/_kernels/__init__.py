@@ -46,6 +46,7 @@ TOPICS = (
     "bpe",
 )
 INSTRUCTION_SETS = ("avx512", "avx2", "baseline")  # best first
+PRECISIONS = ("float32", "bfloat16")
 CHOICES = ("auto", "numpy", "cython", *INSTRUCTION_SETS)
 MOST_THREADS = 1_000_000  # that may be asked for
 
@@ -118,6 +119,37 @@ def use_threads(count: int) -> Iterator[None]:
             threads.set_threads(before)
 
 
+@contextlib.contextmanager
+def use_precision(name: str) -> Iterator[None]:
+    """Multiply float32 matrices in a precision inside a `with` block, in this Python thread only.
+
+    name is "float32", or "bfloat16": the operands of ``linear`` and of the recurrences over
+    sequences are rounded, forward and backward (:mod:`minillm.ops.bfloat16`).  Any kernels round;
+    :func:`slow_bfloat16` says whether it makes these faster.  Raises InputError for another name.
+    """
+    if name not in PRECISIONS:
+        raise InputError(f"precision: expected one of {', '.join(PRECISIONS)}; found {short(name)}")
+    token = _precision.set(name)
+    try:
+        yield
+    finally:
+        _precision.reset(token)
+
+
+def rounds_to_bfloat16() -> bool:
+    """Return whether the operands of products are rounded: see :func:`use_precision`."""
+    return _precision.get() == "bfloat16"
+
+
+def slow_bfloat16() -> str:
+    """Return why products in bfloat16 are no faster here than those in float32; "" if they are."""
+    if _active().name == "numpy":
+        return "NumPy has no bfloat16"
+    if _active().name != "avx512":
+        return f"the kernels for {_active().name} have no instruction for it"
+    return "" if _compiled("_cpu").has_bfloat16() else "this CPU has no AVX512-BF16"
+
+
 def kernels_info() -> dict[str, Any]:
     """Return the kernels in force, the reason, and the others that could run here."""
     missing = _missing()
@@ -163,6 +195,9 @@ def select_kernels(name: str) -> SimpleNamespace:
 
 _chosen: contextvars.ContextVar[SimpleNamespace | None] = contextvars.ContextVar(
     "minillm_kernels", default=None
+)
+_precision: contextvars.ContextVar[str] = contextvars.ContextVar(
+    "minillm_precision", default="float32"
 )
 
 

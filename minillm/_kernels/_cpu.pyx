@@ -20,15 +20,31 @@ cdef extern from *:
     {
         return has_avx2() && cpu_has(bit_AVX512F | bit_AVX512DQ | bit_AVX512VL | bit_AVX512BW, 0xE6);
     }
+    #if __clang_major__ >= 9 || __GNUC__ >= 10 /* older ones do not compile it: see bfloat16.h */
+    static int has_avx512bf16(void)
+    {
+        unsigned a, b, c, d;
+        return has_avx512() && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 5 & 1);
+    }
+    #else
+    static int has_avx512bf16(void) { return 0; }
+    #endif
     #else
     static int has_avx2(void) { return 0; }
     static int has_avx512(void) { return 0; }
+    static int has_avx512bf16(void) { return 0; }
     #endif
     """
     bint has_avx2()
     bint has_avx512()
+    bint has_avx512bf16()
 
 
 def instruction_sets():
     """The instruction sets of this CPU, by the names that the twins have."""
     return ["baseline"] + ["avx2"] * has_avx2() + ["avx512"] * has_avx512()
+
+
+def has_bfloat16():
+    """Whether this CPU multiplies pairs of bfloat16."""
+    return bool(has_avx512bf16())

@@ -125,7 +125,7 @@ cdef Py_ssize_t own_size(const Sizes *s, Py_ssize_t itemsize) noexcept nogil:
     """The bytes of memory that each thread needs for itself."""
     cdef Py_ssize_t widest = max(s.D, s.F), word = sizeof(void *)
     return (s.B * s.D * itemsize + s.S * itemsize + (max(s.S, widest) + 2 * s.B) * word
-            + scratch_size(s.B, widest, False, itemsize) + 6 * 64)
+            + scratch_size(s.B, widest, False, itemsize, False) + 6 * 64)
 
 
 cdef void affine_columns(
@@ -149,7 +149,7 @@ cdef void affine_columns(
     if is_few(M, n1 - n0, K, False, True, sizeof(floating)):
         multiply_few(M, n0, n1, K, rows, lines, b, add, out)
     else:
-        multiply_part(0, M, n0, n1, K, rows, False, lines, True, b, add, out, own)
+        multiply_part(0, M, n0, n1, K, rows, False, lines, True, b, add, out, own, False)
 
 
 cdef void attend_to_all(

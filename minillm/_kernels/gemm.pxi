@@ -27,6 +27,7 @@
 from libc.string cimport memcpy, memset
 
 include "tile.pxi"
+include "bfloat16.pxi"
 
 cdef enum:
     DEPTH_BYTES = 2048   # of a row of A in a block, at most
@@ -122,7 +123,7 @@ cdef void pack(floating *panels, Py_ssize_t width, const floating **b, bint by_d
 cdef inline void multiply_tile(
     Py_ssize_t m0, Py_ssize_t m1, Py_ssize_t n0, Py_ssize_t n1, int vectors, Py_ssize_t depth,
     const floating **rows, const floating *panel, Py_ssize_t ldb,
-    const floating *bias, bint add, floating **c, floating *acc,
+    const floating *bias, bint add, floating **c, floating *acc, bint pairs,
 ) noexcept nogil:
     """One tile of C, added to C (add), to the bias, or to zero."""
     cdef Py_ssize_t width = vectors * (VECTOR_BYTES // <Py_ssize_t>sizeof(floating)), m
@@ -137,10 +138,8 @@ cdef inline void multiply_tile(
         if not whole and (add or bias != NULL):
             copy_columns(acc + (m - m0) * width, start[m - m0], n1 - n0)
             start[m - m0] = acc + (m - m0) * width
-    if add or bias != NULL:
-        tile(<int>(m1 - m0), vectors, depth, rows, panel, ldb, start, out)
-    else:
-        tile(<int>(m1 - m0), vectors, depth, rows, panel, ldb, <const floating **>NULL, out)
+    tile_of(pairs, <int>(m1 - m0), vectors, depth, rows, panel, ldb,
+            <const floating **>start if add or bias != NULL else <const floating **>NULL, out)
     if not whole:
         for m in range(m0, m1):
             copy_columns(c[m] + n0, acc + (m - m0) * width, n1 - n0)
@@ -168,19 +167,20 @@ cdef inline Py_ssize_t padded_row(Py_ssize_t size) noexcept nogil:
     return ceil_div(size, 64) * 64 + 64
 
 
-cdef Py_ssize_t scratch_size(Py_ssize_t M, Py_ssize_t K, bint a_by_depth, Py_ssize_t itemsize) noexcept nogil:
-    """The bytes of scratch that multiply needs for each thread, unless is_few."""
+cdef Py_ssize_t scratch_size(Py_ssize_t M, Py_ssize_t K, bint a_by_depth, Py_ssize_t itemsize,
+                             bint pairs) noexcept nogil:
+    """The bytes of scratch that multiply needs for each thread, unless is_few and not in pairs."""
     cdef Py_ssize_t depth = min(K, DEPTH_BYTES // itemsize)
-    cdef Py_ssize_t rows = min(M, BLOCK_ROWS) if a_by_depth else 0
+    cdef Py_ssize_t rows = min(M, BLOCK_ROWS) if a_by_depth or pairs else 0
     # multiply_part's blocks may be less deep, and then wider.
     cdef Py_ssize_t block = min(WIDEST_BLOCK * depth * itemsize, BLOCK_BYTES)
-    return TILE_SIZE + block + rows * padded_row(depth * itemsize) + 64
+    return TILE_SIZE + block + rows * padded_row(depth * itemsize) + (SPARE if pairs else 0) + 128
 
 
 cdef void multiply_part(
     Py_ssize_t m0, Py_ssize_t m1, Py_ssize_t n0, Py_ssize_t n1, Py_ssize_t K,
     const floating **a, int a_by_depth, const floating **b, bint b_by_depth,
-    const floating *bias, bint add, floating **c, char *scratch,
+    const floating *bias, bint add, floating **c, char *scratch, bint pairs,
 ) noexcept nogil:
     """Rows m0 to m1 and columns n0 to n1 of C."""
     cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating)
@@ -189,26 +189,31 @@ cdef void multiply_part(
     cdef int vectors = <int>ceil_div(all_vectors, max(1, ceil_div(all_vectors, 4)))
     cdef Py_ssize_t width = vectors * lanes
     # Blocks of equal depth: 600 are 300 + 300, for a shallow one would move C for little work.
-    cdef Py_ssize_t blocks = max(1, ceil_div(K * <Py_ssize_t>sizeof(floating), DEPTH_BYTES))
-    cdef Py_ssize_t block_depth = max(1, ceil_div(K, blocks))
+    cdef Py_ssize_t each = 2 if pairs else 1, words = ceil_div(K, each)  # along the depth
+    cdef Py_ssize_t blocks = max(1, ceil_div(words * <Py_ssize_t>sizeof(floating), DEPTH_BYTES))
+    cdef Py_ssize_t block_depth = max(1, ceil_div(words, blocks))
     cdef Py_ssize_t most_columns = widest_block(block_depth, sizeof(floating))
     cdef Py_ssize_t block_columns = most_columns // max(1, width) * width
-    cdef Py_ssize_t block_rows = BLOCK_ROWS if a_by_depth else max(1, m1 - m0)
+    cdef Py_ssize_t block_rows = BLOCK_ROWS if a_by_depth or pairs else max(1, m1 - m0)
     cdef Py_ssize_t lda = padded_row(block_depth * sizeof(floating)) // <Py_ssize_t>sizeof(floating)
     cdef floating *acc = <floating *>scratch
     cdef floating *b_block = <floating *>(scratch + TILE_SIZE)
     cdef floating *a_block = b_block + block_depth * most_columns
+    cdef char *spare = <char *>(a_block + min(m1 - m0, BLOCK_ROWS) * lda)
     cdef const floating *rows[8]
     cdef Py_ssize_t k0 = 0, depth, r0, r1, c0, c1, j, t, tiles, t0, t1, m
     cdef bint ones
     if m1 <= m0 or n1 <= n0:
         return
-    while k0 == 0 or k0 < K:  # once for a depth of 0 as well: C = bias
-        depth = min(block_depth, K - k0)
+    while k0 == 0 or k0 < words:  # once for a depth of 0 as well: C = bias
+        depth = min(block_depth, words - k0)
         r0 = m0
         while r0 < m1:
             r1 = min(r0 + block_rows, m1)
-            if a_by_depth:
+            if pairs:
+                pair_rows(<float *>a_block, lda, <const float **>a, a_by_depth, 2 * k0,
+                          min(K, 2 * (k0 + depth)), r0, r1, spare)
+            elif a_by_depth:
                 ones = a_by_depth == AND_ONES and r1 == m1
                 transpose(a_block, lda, a + k0, depth, r0, r1 - r0 - ones)
                 for m in range(depth if ones else 0):
@@ -216,13 +221,17 @@ cdef void multiply_part(
             c0 = n0
             while c0 < n1:
                 c1 = min(c0 + block_columns, n1)
-                pack(b_block, width, b, b_by_depth, k0, k0 + depth, c0, c1)
+                if pairs:
+                    pack_pairs(<float *>b_block, width, <const float **>b, b_by_depth, 2 * k0,
+                               min(K, 2 * (k0 + depth)), c0, c1, spare)
+                else:
+                    pack(b_block, width, b, b_by_depth, k0, k0 + depth, c0, c1)
                 tiles = ceil_div(r1 - r0, TILE_ROWS(vectors))
                 for t in range(tiles):
                     t0 = r0 + t * (r1 - r0) // tiles
                     t1 = r0 + (t + 1) * (r1 - r0) // tiles
                     for m in range(t0, t1):
-                        if a_by_depth:
+                        if a_by_depth or pairs:
                             rows[m - t0] = a_block + (m - r0) * lda
                         else:
                             rows[m - t0] = a[m] + k0
@@ -235,7 +244,7 @@ cdef void multiply_part(
                             t0, t1, j, min(j + width, n1),
                             <int>min(vectors, ceil_div(n1 - j, lanes)), depth, rows,
                             b_block + (j - c0) * depth, min(width, ceil_div(n1 - j, lanes) * lanes),
-                            bias, add or k0 > 0, c, acc)
+                            bias, add or k0 > 0, c, acc, pairs)
                         j += width
                 c0 = c1
             r0 = r1
@@ -353,7 +362,7 @@ cdef struct Product:  # the arguments of multiply, and how C is cut
     Output a, b, c
     Input bias
     int a_by_depth
-    bint b_by_depth, add, few
+    bint b_by_depth, add, few, pairs
     int row_parts, column_parts
     char *scratch
     Py_ssize_t scratch_each
@@ -376,16 +385,16 @@ cdef void multiply_parts(floating *of_type, void *work, Part part) noexcept nogi
                           <const floating **>p.a,
                           p.a_by_depth if row == p.row_parts - 1 else min(p.a_by_depth, 1),
                           <const floating **>p.b, p.b_by_depth, <const floating *>p.bias, p.add, <floating **>p.c,
-                          p.scratch + part.me * p.scratch_each)
+                          p.scratch + part.me * p.scratch_each, p.pairs)
 
 
 cdef void multiply(
     Py_ssize_t M, Py_ssize_t N, Py_ssize_t K,
     const floating **a, int a_by_depth, const floating **b, bint b_by_depth,
     const floating *bias, bint add, floating **c,
-    int threads, char *scratch, Py_ssize_t scratch_each,
+    int threads, char *scratch, Py_ssize_t scratch_each, bint pairs,
 ) noexcept nogil:
-    """C (M, N) = A (M, K) B (K, N), plus the bias (N,), or (add) plus C."""
+    """C (M, N) = A (M, K) B (K, N), plus the bias (N,), or (add) plus C; of floats in pairs, if so."""
     cdef Product p
     if M == 0:
         return
@@ -393,7 +402,8 @@ cdef void multiply(
         threads = 1
     p.M, p.N, p.K, p.a, p.b, p.c, p.bias = M, N, K, <void *>a, <void *>b, <void *>c, bias
     p.a_by_depth, p.b_by_depth, p.add = a_by_depth, b_by_depth, add
-    p.few = is_few(M, N, K, a_by_depth != 0, b_by_depth, sizeof(floating))
+    p.few = is_few(M, N, K, a_by_depth != 0, b_by_depth, sizeof(floating)) and not pairs
+    p.pairs = pairs
     p.row_parts = 1 if p.few else parts_of_rows(M, N, VECTOR_BYTES // sizeof(floating), threads)
     p.column_parts = threads // p.row_parts
     p.scratch, p.scratch_each = scratch, scratch_each

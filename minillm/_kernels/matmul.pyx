@@ -38,6 +38,8 @@ def weight_gradients(const floating[:, ::1] x, const floating[:, ::1] dy):
     """x^T dy, and the sum of the rows of dy: one product, in which x has a column of ones."""
     cdef Py_ssize_t K = x.shape[0], M = x.shape[1], N = dy.shape[1]
     dtype = dtype_of(<floating>0)
+    if floating is float and rounds_to_bfloat16():  # db is a sum: its terms are not rounded
+        return matmul(np.asarray(x).T, np.asarray(dy)), np.asarray(dy).sum(axis=0)
     dW, db = empty((M, N), dtype), np.empty(N, dtype)
     if K == 0 or N == 0:
         dW[:], db[:] = 0, 0
@@ -45,7 +47,7 @@ def weight_gradients(const floating[:, ::1] x, const floating[:, ::1] dy):
     cdef floating[:, ::1] dW_ = dW
     cdef floating[::1] db_ = db
     cdef int threads = max_threads()
-    cdef Py_ssize_t size = scratch_size(M + 1, K, True, sizeof(floating)), i
+    cdef Py_ssize_t size = scratch_size(M + 1, K, True, sizeof(floating), False), i
     cdef Workspace work = Workspace((2 * K + M + 1) * sizeof(void *) + threads * size + 256)
     cdef const floating **x_lines = <const floating **>work.take(K * sizeof(void *))
     cdef const floating **dy_lines = <const floating **>work.take(K * sizeof(void *))
@@ -58,7 +60,7 @@ def weight_gradients(const floating[:, ::1] x, const floating[:, ::1] dy):
     rows[M] = &db_[0]
     with nogil:
         multiply(M + 1, N, K, x_lines, AND_ONES, dy_lines, True, <const floating *>NULL, False, rows,
-                 threads, scratch, size)
+                 threads, scratch, size, False)
     return dW, db
 
 
@@ -88,9 +90,10 @@ cdef int product(
     cdef bint a_by_depth = lines_of(a, a_lines)
     cdef bint b_by_depth = not lines_of(b, b_lines)
     cdef const floating *start = NULL
-    cdef bint by_columns = M <= FEW and not a_by_depth and not b_by_depth
-    cdef bint few = by_columns or is_few(M, N, K, a_by_depth, b_by_depth, sizeof(floating))
-    cdef Py_ssize_t size = 0 if few else scratch_size(M, K, a_by_depth, sizeof(floating))
+    cdef bint pairs = sizeof(floating) == 4 and rounds_to_bfloat16()
+    cdef bint by_columns = M <= FEW and not a_by_depth and not b_by_depth and not pairs
+    cdef bint few = by_columns or (is_few(M, N, K, a_by_depth, b_by_depth, sizeof(floating)) and not pairs)
+    cdef Py_ssize_t size = 0 if few else scratch_size(M, K, a_by_depth, sizeof(floating), pairs)
     cdef Workspace work = Workspace(threads * size)
     cdef char *scratch = work.take(threads * size)
     if bias is not None:
@@ -102,7 +105,7 @@ cdef int product(
         return 0
     with nogil:
         multiply(M, N, K, a_lines, a_by_depth, b_lines, b_by_depth, start,
-                 False, c_rows, threads, scratch, size)
+                 False, c_rows, threads, scratch, size, pairs)
     return 0
 
 

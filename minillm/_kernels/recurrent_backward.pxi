@@ -74,14 +74,14 @@ cdef inline void keep_da(
 
 cdef Py_ssize_t backward_scratch(int cell, Py_ssize_t B, Py_ssize_t H, Py_ssize_t itemsize) noexcept nogil:
     return (TILE_SIZE + 16 * VECTOR_BYTES + 4 * 64
-            + 2 * B * (state_stride(H, itemsize) + state_stride(cell * H, itemsize)) * itemsize)
+            + B * (2 * state_stride(H, itemsize) + 3 * state_stride(cell * H, itemsize)) * itemsize)
 
 
 cdef void backward_rows(
     int cell, Rows rows, const floating *packed, const floating *dhs, const floating *dh_last,
     const floating *dc_last, const floating *h0, const floating *c0, const floating *hs,
     const floating *gates, const floating *more, floating *da_all, floating *da_hn,
-    floating *dh0, floating *dc0, char *scratch,
+    floating *dh0, floating *dc0, char *scratch, bint pairs,
 ) noexcept nogil:
     """One thread's rows from the last step to the first: da of every step, dh0 and dc0."""
     cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), G = cell, T = rows.T, H = rows.H
@@ -92,23 +92,27 @@ cdef void backward_rows(
     cdef floating *cells = <floating *>cut(&scratch, 16 * VECTOR_BYTES)
     cdef floating *dh = <floating *>cut(&scratch, 2 * all_rows * ld * sizeof(floating))
     cdef floating *dc = dh + all_rows * ld
-    cdef floating *da_now = <floating *>cut(&scratch, 2 * all_rows * lda * sizeof(floating))
+    cdef floating *da_now = <floating *>cut(&scratch, 3 * all_rows * lda * sizeof(floating))
     cdef floating *da_next = da_now + all_rows * lda
-    cdef Py_ssize_t t, p, now, later
+    cdef floating *da_in_pairs = da_next + all_rows * lda
+    cdef Py_ssize_t depth = ceil_div(G * H, 2) if pairs else G * H, t, p, m, now, later
     begin_gradients_of_states(cell, &rows, all_rows, ld, dh_last, dc_last, dh, dc)
     for t in range(T - 1, -2, -1):  # at -1 there is no cell left: dh is dh0
         now = count_of(&rows, rows.alive[t]) if t >= 0 else all_rows
         later = count_of(&rows, rows.alive[t + 1])
+        for m in range(later if pairs else 0):
+            pairs_along(<float *>(da_in_pairs + m * lda), <const float *>(da_next + m * lda), G * H)
         for p in range(panels):
             # Rows with a later step get da W_h^T from it; for the others this is the last.
             if later > 0:
-                backward_tiles(cell, &rows, t, p * columns, 0, later, G * H,
-                               packed + p * G * H * columns, dhs, h0, c0, hs, gates, more, ld, lda,
-                               da_next, dh, dc, da_now, da_all, da_hn, dh0, acc, cells)
+                backward_tiles(cell, &rows, t, p * columns, 0, later, depth,
+                               packed + p * depth * columns, dhs, h0, c0, hs, gates, more, ld, lda,
+                               da_in_pairs if pairs else da_next, dh, dc, da_now, da_all, da_hn,
+                               dh0, acc, cells, pairs)
             if now > later:
                 backward_tiles(cell, &rows, t, p * columns, later, now, 0, <const floating *>NULL,
                                dhs, h0, c0, hs, gates, more, ld, lda,
-                               da_next, dh, dc, da_now, da_all, da_hn, dh0, acc, cells)
+                               da_next, dh, dc, da_now, da_all, da_hn, dh0, acc, cells, pairs)
         da_now, da_next = da_next, da_now
     for p in range(all_rows if cell == LSTM else 0):
         memcpy(dc0 + row_at(&rows, p) * H, dc + p * ld, H * sizeof(floating))
@@ -132,7 +136,7 @@ cdef void backward_tiles(
     const floating *c0, const floating *hs, const floating *gates, const floating *more,
     Py_ssize_t ld, Py_ssize_t lda, const floating *da_next, floating *dh, floating *dc,
     floating *da_now, floating *da_all, floating *da_hn, floating *dh0, floating *acc,
-    floating *cells,
+    floating *cells, bint pairs,
 ) noexcept nogil:
     """One panel of columns, from j on, of step t of this thread's rows first to last."""
     cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), H = rows.H, T = rows.T
@@ -152,7 +156,7 @@ cdef void backward_tiles(
             if t >= 0:
                 begin_gradients(cell, H, j, count, row_at(rows, m) * T + t, t == 0, dhs, hs, gates,
                                 more, <const floating *>da_all, out[m - m0])
-        tile(<int>(m1 - m0), vectors, depth, a, panel, width, <const floating **>out, out)
+        tile_of(pairs, <int>(m1 - m0), vectors, depth, a, panel, width, <const floating **>out, out)
         for m in range(m0, m1):
             b = row_at(rows, m)
             step = b * T + t
@@ -171,19 +175,21 @@ cdef void backward_tiles(
 
 cdef struct Backward:
     int cell
+    bint pairs
     Rows rows
     Py_ssize_t columns, scratch_each  # columns: of a panel
     Output lines, packed  # of W_h
     Input dhs, dh_last, dc_last, h0, c0, hs, gates, more
     Output da, da_hn, dh0, dc0
     char *scratch
+    char *spare
 
 
 cdef int all_rows_backward(
     int cell, Schedule schedule, const floating *dhs, const floating *dh_last,
     const floating *dc_last, const floating *h0, const floating *c0,
     const floating[:, ::1] W_h, const floating *hs, const floating *gates, const floating *more,
-    floating *da, floating *da_hn, floating *dh0, floating *dc0, int threads,
+    floating *da, floating *da_hn, floating *dh0, floating *dc0, int threads, bint pairs,
 ) except -1:
     """da of every step, dh0 and dc0."""
     cdef Py_ssize_t H = W_h.shape[0], GH = W_h.shape[1], itemsize = sizeof(floating), i
@@ -192,10 +198,12 @@ cdef int all_rows_backward(
     cdef int splits = <int>max(1, min(threads, schedule.B))
     cdef Py_ssize_t size = backward_scratch(cell, ceil_div(schedule.B, splits), H, itemsize)
     size = ceil_div(size, 64) * 64
-    cdef Workspace work = Workspace(packed_size + splits * size + H * sizeof(void *) + 128)
+    cdef Py_ssize_t spare = threads * SPARE if pairs else 0
+    cdef Workspace work = Workspace(packed_size + splits * size + spare + H * sizeof(void *) + 256)
     cdef Backward w
     w.cell, w.rows, w.columns, w.scratch_each = cell, rows_of_first(schedule, H, splits), columns, size
     w.packed, w.scratch = work.take(packed_size), work.take(splits * size)
+    w.pairs, w.spare = pairs, work.take(spare)
     cdef const floating **lines = <const floating **>work.take(H * sizeof(void *))
     w.lines, w.dhs, w.dh_last, w.dc_last, w.h0, w.c0 = <void *>lines, dhs, dh_last, dc_last, h0, c0
     w.hs, w.gates, w.more, w.da, w.da_hn, w.dh0, w.dc0 = hs, gates, more, da, da_hn, dh0, dc0
@@ -211,6 +219,11 @@ cdef void panels_for_backward(floating *of_type, void *work, Part part) noexcept
     cdef Backward *w = <Backward *>work
     cdef Py_ssize_t GH = w.cell * w.rows.H, i
     for i in range(part.first, part.last):
+        if w.pairs:
+            pack_pairs(<float *>w.packed + i * w.columns * ceil_div(GH, 2), w.columns,
+                       <const float **>w.lines, False, 0, GH, i * w.columns,
+                       min((i + 1) * w.columns, w.rows.H), w.spare + part.me * SPARE)
+            continue
         pack(<floating *>w.packed + i * w.columns * GH, w.columns, <const floating **>w.lines, False,
              0, GH, i * w.columns, min((i + 1) * w.columns, w.rows.H))
 
@@ -224,12 +237,12 @@ cdef void splits_backward(floating *of_type, void *work, Part part) noexcept nog
             <const floating *>w.dh_last, <const floating *>w.dc_last, <const floating *>w.h0,
             <const floating *>w.c0, <const floating *>w.hs, <const floating *>w.gates,
             <const floating *>w.more, <floating *>w.da, <floating *>w.da_hn, <floating *>w.dh0,
-            <floating *>w.dc0, w.scratch + part.me * w.scratch_each)
+            <floating *>w.dc0, w.scratch + part.me * w.scratch_each, w.pairs)
 
 
 cdef int gradient_of_floats(
     Schedule schedule, const floating *da, const floating[:, ::1] W_x, floating[:, :, ::1] dx,
-    int threads,
+    int threads, bint pairs,
 ) except -1:
     """dx = da W_x^T, and zeros beyond the lengths."""
     cdef Py_ssize_t I = W_x.shape[0], GH = W_x.shape[1], steps = schedule.steps, T = schedule.T
@@ -238,7 +251,7 @@ cdef int gradient_of_floats(
     cdef const floating **da_lines = <const floating **>lines.take(steps * word)
     cdef floating **dx_lines = <floating **>lines.take(steps * word)
     cdef const floating **W_lines = <const floating **>lines.take(I * word)
-    cdef Py_ssize_t size = ceil_div(scratch_size(steps, GH, False, sizeof(floating)), 64) * 64
+    cdef Py_ssize_t size = ceil_div(scratch_size(steps, GH, False, sizeof(floating), pairs), 64) * 64
     cdef Workspace work = Workspace(threads * size)
     cdef char *scratch = work.take(threads * size)
     for i in range(steps):
@@ -251,14 +264,14 @@ cdef int gradient_of_floats(
                (T - schedule.length[i]) * I * sizeof(floating))
     with nogil:
         multiply(steps, I, GH, da_lines, False, W_lines, False, <const floating *>NULL, False,
-                 dx_lines, threads, scratch, size)
+                 dx_lines, threads, scratch, size, pairs)
     return 0
 
 
 cdef struct OfIds:
     Py_ssize_t GH, parts, V, steps  # V: rows of dW_x that are cleared
     const Py_ssize_t *step
-    const long long *ids
+    const long long *ids  # NULL: every step's id is 0
     Input da
     Output dW_x
 
@@ -273,7 +286,19 @@ cdef void gradient_of_ids(floating *of_type, void *work, Part part) noexcept nog
     for i in range(w.V):
         memset(dW_x + i * w.GH, 0, count * sizeof(floating))
     for i in range(w.steps):
-        add_line(count, da + w.step[i] * w.GH, dW_x + w.ids[w.step[i]] * w.GH)
+        add_line(count, da + w.step[i] * w.GH,
+                 dW_x + (w.ids[w.step[i]] if w.ids != NULL else 0) * w.GH)
+
+
+cdef int sum_steps(Schedule schedule, Py_ssize_t GH, const floating *da, floating *db,
+                   int threads) except -1:
+    """db, the sum of da: the gradient of a W_x of one row, which every step has read."""
+    cdef OfIds w
+    w.GH, w.parts, w.V, w.steps, w.step = GH, threads, 1, schedule.steps, schedule.step
+    w.ids, w.da, w.dW_x = NULL, da, db
+    with nogil:
+        share(<Body>gradient_of_ids[floating], &w, threads, threads)
+    return 0
 
 
 cdef struct Stack:
@@ -308,7 +333,7 @@ cdef inline void stack_step(floating *line, const floating *x, Py_ssize_t I, con
 cdef int weight_gradients(
     int cell, Schedule schedule, const floating *x, Py_ssize_t I, const floating *h0,
     const floating *hs, const floating *da, const floating *da_hn, floating[:, ::1] dW_x,
-    floating[:, ::1] dW_h, floating *db, floating *db_hn, int threads,
+    floating[:, ::1] dW_h, floating *db, floating *db_hn, int threads, bint pairs,
 ) except -1:
     """One product: stacked^T da = [dW_x, db, dW_h].  Of ids, I is 0, and dW_x left out.
 
@@ -327,7 +352,7 @@ cdef int weight_gradients(
     cdef const floating **da_hn_lines = <const floating **>lines.take(steps * word)
     cdef floating **dW_lines = <floating **>lines.take(M * word)
     cdef floating **dW_n_lines = <floating **>lines.take((M + 1) * word)
-    cdef Py_ssize_t size = ceil_div(scratch_size(M + 1, steps, True, itemsize), 64) * 64
+    cdef Py_ssize_t size = ceil_div(scratch_size(M + 1, steps, True, itemsize, pairs), 64) * 64
     cdef Workspace work = Workspace(steps * stride * itemsize + threads * size + 64)
     cdef floating *stack = <floating *>work.take(steps * stride * itemsize)
     cdef char *scratch = work.take(threads * size)
@@ -351,12 +376,16 @@ cdef int weight_gradients(
     with nogil:
         share(<Body>stack_steps[floating], &w, steps, threads)
         multiply(M, common, steps, stack_lines, True, da_lines, True, <const floating *>NULL, False,
-                 dW_lines, threads, scratch, size)
+                 dW_lines, threads, scratch, size, pairs)
         if cell == GRU:
             multiply(I + 1, H, steps, stack_lines, True, da_xn_lines, True, <const floating *>NULL,
-                     False, dW_n_lines, threads, scratch, size)
+                     False, dW_n_lines, threads, scratch, size, pairs)
             multiply(H + 1, H, steps, stack_h_lines, True, da_hn_lines, True, <const floating *>NULL,
-                     False, dW_n_lines + I + 1, threads, scratch, size)
+                     False, dW_n_lines + I + 1, threads, scratch, size, pairs)
+    if pairs:  # a sum is no product: what is added is not rounded
+        sum_steps(schedule, GH, da, db, threads)
+        if cell == GRU:
+            sum_steps(schedule, H, da_hn, db_hn, threads)
     return 0
 
 
@@ -374,14 +403,16 @@ cdef int backward(
     cdef Schedule schedule = Schedule(lengths, T)
     cdef Py_ssize_t steps = schedule.steps
     cdef int threads = max_threads() if steps * (I + H) * GH > SMALL else 1
+    cdef bint pairs = itemsize == 4 and rounds_to_bfloat16()
     cdef Workspace work = Workspace(B * T * (GH + H) * itemsize + 64)
     cdef floating *da = <floating *>work.take(B * T * GH * itemsize)
     cdef floating *da_hn = <floating *>work.take(B * T * H * itemsize if cell == GRU else 0)
     cdef OfIds w
     all_rows_backward(cell, schedule, &dhs[0, 0, 0], &dh_last[0, 0], dc_last, &h0[0, 0], c0, W_h,
-                      &hs[0, 0, 0], gates, more, da, da_hn, &dh0[0, 0], dc0, threads)
+                      &hs[0, 0, 0], gates, more, da, da_hn, &dh0[0, 0], dc0, threads,
+                      pairs)
     if ids is None:
-        gradient_of_floats(schedule, <const floating *>da, W_x, dx, threads)
+        gradient_of_floats(schedule, <const floating *>da, W_x, dx, threads, pairs)
     else:
         w.GH, w.parts, w.V, w.steps = GH, threads, V if V <= B * T else 0, steps
         w.step, w.ids, w.da, w.dW_x = schedule.step, &ids[0, 0], da, &dW_x[0, 0]
@@ -389,5 +420,5 @@ cdef int backward(
             share(<Body>gradient_of_ids[floating], &w, threads, threads)
     weight_gradients(cell, schedule, <const floating *>NULL if x is None else &x[0, 0, 0], I,
                      &h0[0, 0], &hs[0, 0, 0], <const floating *>da, <const floating *>da_hn, dW_x,
-                     dW_h, db, db_hn, threads)
+                     dW_h, db, db_hn, threads, pairs)
     return 0

@@ -7,17 +7,23 @@ cdef inline Py_ssize_t panel_vectors(int cell) noexcept nogil:
 
 
 cdef void pack_forward(int cell, Py_ssize_t H, const floating *W_h, floating *packed,
-                       Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+                       Py_ssize_t first, Py_ssize_t last, bint pairs) noexcept nogil:
     """Panels first to last: packed[panel][k] has the gates of the panel's columns side by side."""
     cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), columns = panel_vectors(cell) * lanes
-    cdef Py_ssize_t G = cell, p, k, g, j, count
-    cdef floating *to = packed + first * H * G * columns
+    cdef Py_ssize_t G = cell, each = 2 if pairs else 1, depth = ceil_div(H, each), p, i, g, j, count
+    cdef const floating *line
+    cdef floating *to = packed + first * depth * G * columns
     for p in range(first, last):
         j = p * columns
         count = min(columns, H - j)
-        for k in range(H):
+        for i in range(depth):
             for g in range(G):
-                copy_columns(to, W_h + (k * G + g) * H + j, count)
+                line = W_h + (i * each * G + g) * H + j
+                if pairs:
+                    pairs_across(<float *>to, <const float *>line,
+                                 <const float *>(line + G * H) if 2 * i + 1 < H else NULL, count)
+                else:
+                    copy_columns(to, line, count)
                 if count < columns:
                     memset(to + count, 0, (columns - count) * sizeof(floating))
                 to += columns
@@ -69,13 +75,14 @@ cdef inline void end_sums(
 
 
 cdef Py_ssize_t forward_scratch(Py_ssize_t B, Py_ssize_t H, Py_ssize_t itemsize) noexcept nogil:
-    return TILE_SIZE + VECTOR_BYTES + 3 * B * state_stride(H, itemsize) * itemsize + 3 * 64
+    return TILE_SIZE + VECTOR_BYTES + 4 * B * state_stride(H, itemsize) * itemsize + 3 * 64
 
 
 cdef void forward_rows(
     int cell, Rows rows, const floating *packed, const floating *terms, const long long *ids,
     const floating *h0, const floating *c0, const floating *b_hn,
     floating *hs, floating *h_last, floating *c_last, floating *gates, floating *more, char *scratch,
+    bint pairs,
 ) noexcept nogil:
     """One thread's rows through all steps.
 
@@ -88,9 +95,11 @@ cdef void forward_rows(
     cdef Py_ssize_t ld = state_stride(H, sizeof(floating)), all_rows = count_of(&rows, rows.B)
     cdef floating *acc = <floating *>cut(&scratch, TILE_SIZE)
     cdef floating *n = <floating *>cut(&scratch, VECTOR_BYTES)
-    cdef floating *h = <floating *>cut(&scratch, 3 * all_rows * ld * sizeof(floating))
+    cdef floating *h = <floating *>cut(&scratch, 4 * all_rows * ld * sizeof(floating))
     cdef floating *h_next = h + all_rows * ld
     cdef floating *c = h_next + all_rows * ld
+    cdef floating *h_in_pairs = c + all_rows * ld
+    cdef Py_ssize_t depth = ceil_div(H, 2) if pairs else H
     cdef const floating *a[8]
     cdef floating *out[8]
     cdef Py_ssize_t t, p, j, m, m0, m1, i, tiles, now, width, step, ahead
@@ -98,6 +107,8 @@ cdef void forward_rows(
     begin_states(cell, &rows, all_rows, ld, h0, c0, h, c)
     for t in range(T):
         now = count_of(&rows, rows.alive[t])
+        for m in range(now if pairs else 0):
+            pairs_along(<float *>(h_in_pairs + m * ld), <const float *>(h + m * ld), H)
         for p in range(panels if now > 0 else 0):
             j = p * columns
             vectors = <int>(ceil_div(min(columns, H - j), lanes) if cell == RNN else G)
@@ -108,14 +119,14 @@ cdef void forward_rows(
             for i in range(tiles):
                 m0, m1 = i * now // tiles, (i + 1) * now // tiles
                 for m in range(m0, m1):
-                    a[m - m0] = h + m * ld
+                    a[m - m0] = (h_in_pairs if pairs else h) + m * ld
                     out[m - m0] = acc + (m - m0) * width
                     step = row_at(&rows, m) * T + t
                     begin_sums(cell, H, j, width, ahead,
                                terms + (step if ids == NULL else ids[step]) * G * H + j, b_hn,
                                out[m - m0])
-                tile(<int>(m1 - m0), vectors, H, a, packed + p * H * G * columns, G * columns,
-                     <const floating **>out, out)
+                tile_of(pairs, <int>(m1 - m0), vectors, depth, a, packed + p * depth * G * columns,
+                        G * columns, <const floating **>out, out)
                 for m in range(m0, m1):
                     step = row_at(&rows, m) * T + t
                     end_sums(cell, H, j, vectors, step,
@@ -164,7 +175,7 @@ cdef void end_states(
 
 cdef int terms_of_floats(
     const floating[:, :, ::1] x, const floating[:, ::1] W_x, const floating *b, Schedule schedule,
-    floating *terms, int threads,
+    floating *terms, int threads, bint pairs,
 ) except -1:
     """x W_x + b of each step within the lengths."""
     cdef Py_ssize_t I = x.shape[2], GH = W_x.shape[1], steps = schedule.steps, word = sizeof(void *), i
@@ -172,7 +183,7 @@ cdef int terms_of_floats(
     cdef const floating **x_lines = <const floating **>lines.take(steps * word)
     cdef floating **term_lines = <floating **>lines.take(steps * word)
     cdef const floating **W_lines = <const floating **>lines.take(I * word)
-    cdef Py_ssize_t size = ceil_div(scratch_size(steps, I, False, sizeof(floating)), 64) * 64
+    cdef Py_ssize_t size = ceil_div(scratch_size(steps, I, False, sizeof(floating), pairs), 64) * 64
     cdef Workspace work = Workspace(threads * size)
     cdef char *scratch = work.take(threads * size)
     for i in range(steps):
@@ -182,7 +193,7 @@ cdef int terms_of_floats(
         W_lines[i] = &W_x[i, 0]
     with nogil:
         multiply(steps, GH, I, x_lines, False, W_lines, True, b, False, term_lines, threads,
-                 scratch, size)
+                 scratch, size, pairs)
     return 0
 
 
@@ -221,6 +232,7 @@ cdef void add_biases(floating *of_type, void *work, Part part) noexcept nogil:
 
 cdef struct Forward:
     int cell
+    bint pairs
     Rows rows
     Py_ssize_t panels, scratch_each
     const long long *ids
@@ -243,6 +255,7 @@ cdef int forward(
     cdef Schedule schedule = Schedule(lengths, T)
     cdef int threads = max_threads() if schedule.steps * (I + H) * GH > SMALL else 1
     cdef int splits = <int>max(1, min(threads, B))
+    cdef bint pairs = itemsize == 4 and rounds_to_bfloat16()
     # The input terms stand where the gates will be; those of ids of which there are fewer
     # than steps, in a table of their own.
     cdef bint by_table = ids is not None and V < schedule.steps
@@ -252,7 +265,7 @@ cdef int forward(
     if by_table:
         id_of_step, terms = &ids[0, 0], <floating *>table.take(V * GH * itemsize)
     if ids is None:
-        terms_of_floats(x, W_x, b, schedule, terms, threads)
+        terms_of_floats(x, W_x, b, schedule, terms, threads, pairs)
     else:
         terms_of_ids(<const long long *>NULL if by_table else &ids[0, 0], W_x, b, schedule, terms,
                      threads)
@@ -263,6 +276,7 @@ cdef int forward(
     cdef Workspace work = Workspace(packed_size + splits * size + 64)
     cdef Forward w
     w.cell, w.rows, w.panels, w.scratch_each = cell, rows_of_first(schedule, H, splits), panels, size
+    w.pairs = pairs
     w.ids, w.W_h, w.packed, w.terms = id_of_step, &W_h[0, 0], work.take(packed_size), terms
     w.h0, w.c0, w.b_hn, w.gates, w.more = &h0[0, 0], c0, b_hn, gates, more
     w.hs, w.h_last, w.c_last = &hs[0, 0, 0], &h_last[0, 0], c_last
@@ -276,7 +290,7 @@ cdef int forward(
 cdef void panels_for_forward(floating *of_type, void *work, Part part) noexcept nogil:
     cdef Forward *w = <Forward *>work
     pack_forward(w.cell, w.rows.H, <const floating *>w.W_h, <floating *>w.packed, part.first,
-                 part.last)
+                 part.last, w.pairs)
 
 
 cdef void splits_forward(floating *of_type, void *work, Part part) noexcept nogil:
@@ -287,4 +301,4 @@ cdef void splits_forward(floating *of_type, void *work, Part part) noexcept nogi
             w.cell, rows_of(w.rows, i), <const floating *>w.packed, <const floating *>w.terms, w.ids,
             <const floating *>w.h0, <const floating *>w.c0, <const floating *>w.b_hn,
             <floating *>w.hs, <floating *>w.h_last, <floating *>w.c_last, <floating *>w.gates,
-            <floating *>w.more, w.scratch + part.me * w.scratch_each)
+            <floating *>w.more, w.scratch + part.me * w.scratch_each, w.pairs)

@@ -24,7 +24,7 @@ cdef int step(
     cdef const floating **W_h_lines = <const floating **>lines.take(H * word)
     cdef const floating **W_hn_lines = <const floating **>lines.take(H * word)
     if not is_few(B, GH, max(I, H), False, True, itemsize):
-        size = ceil_div(scratch_size(B, max(I, H), False, itemsize), 64) * 64
+        size = ceil_div(scratch_size(B, max(I, H), False, itemsize, False), 64) * 64
     cdef Workspace work = Workspace(B * (GH + H) * itemsize + 8 * VECTOR_BYTES + threads * size + 3 * 64)
     cdef floating *a = <floating *>work.take(B * GH * itemsize)
     cdef floating *h_n = <floating *>work.take(B * H * itemsize)
@@ -44,12 +44,12 @@ cdef int step(
     with nogil:
         if I > 0:
             multiply(B, GH, I, x_lines, False, W_x_lines, True, &b[0], False, a_lines, threads,
-                     scratch, size)
+                     scratch, size, False)
         multiply(B, common, H, h_lines, False, W_h_lines, True, <const floating *>NULL, True,
-                 a_lines, threads, scratch, size)
+                 a_lines, threads, scratch, size, False)
         if cell == GRU:
             multiply(B, H, H, h_lines, False, W_hn_lines, True, b_hn, False, h_n_lines, threads,
-                     scratch, size)
+                     scratch, size, False)
         memset(cells, 0, 8 * VECTOR_BYTES)
         for i in range(B):
             step_cells(cell, H, <const floating *>a + i * GH, <const floating *>h_n + i * H, h_lines[i],

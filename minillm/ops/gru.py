@@ -9,6 +9,7 @@ from minillm._kernels import twinned
 from minillm.ops import _validate
 from minillm.ops._padding import zero_padding
 from minillm.ops.activations import logistic
+from minillm.ops.bfloat16 import product
 from minillm.ops.recurrence import (
     CELLS,
     Array,
@@ -96,7 +97,7 @@ def _gru_forward(
     h = h0  # (B, H)
     hs, gates, h_ns = [], [], []
     for t in range(x.shape[1]):
-        h_t, gates_t, h_n = _cell(a_x[:, t], h @ W_h + b_h, h)
+        h_t, gates_t, h_n = _cell(a_x[:, t], product(h, W_h) + b_h, h)
         hs.append(h_t)
         gates.append(gates_t)
         h_ns.append(h_n)
@@ -149,7 +150,7 @@ def _gru_backward(
         # past its end, a row's state does not change
         running = (t < lengths)[:, None]  # (B, 1)
         da_x[:, t], da_h[:, t] = np.where(running, da_x_t, 0), np.where(running, da_h_t, 0)
-        dh = np.where(running, dh_prev + da_h_t @ W_h.T, dh)
+        dh = np.where(running, dh_prev + product(da_h_t, W_h.T), dh)
     dx, dW_x, db_x = input_term_backward(da_x, x, W_x, lengths)
     dW_h, db_h = state_term_backward(da_h, h0, hs, lengths), rows(da_h).sum(axis=0)
     return dx, dh, dW_x, dW_h, db_x, db_h

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from minillm._kernels import twinned
 from minillm.ops import _validate
+from minillm.ops.bfloat16 import product
 
 
 def linear(x: NDArray, W: NDArray, b: NDArray | None = None) -> tuple[NDArray, Callable]:
@@ -48,11 +49,11 @@ def _matmul(a: NDArray, b: NDArray, bias: NDArray | None = None) -> NDArray:
 
     Any strides will do, so a transpose is passed as a view: ``_matmul(x.T, dy)``.
     """
-    return a @ b if bias is None else a @ b + bias
+    return product(a, b) if bias is None else product(a, b) + bias
 
 
 @twinned
 def _weight_gradients(x: NDArray, dy: NDArray) -> tuple[NDArray, NDArray]:
     """x (N, I), dy (N, O) -> dW (I, O), db (O,)."""
     # y = x W + b
-    return x.T @ dy, dy.sum(axis=0)
+    return product(x.T, dy), dy.sum(axis=0)

@@ -9,6 +9,7 @@ from minillm._kernels import twinned
 from minillm.ops import _validate
 from minillm.ops._padding import zero_padding
 from minillm.ops.activations import logistic
+from minillm.ops.bfloat16 import product
 from minillm.ops.recurrence import (
     CELLS,
     Array,
@@ -94,7 +95,7 @@ def _lstm_forward(
     h, c = h0, c0  # (B, H)
     hs, gates, cs = [], [], []
     for t in range(x.shape[1]):
-        h_t, c_t, gates_t = _cell(a[:, t] + h @ W_h, c)
+        h_t, c_t, gates_t = _cell(a[:, t] + product(h, W_h), c)
         hs.append(h_t)
         cs.append(c_t)
         gates.append(gates_t)
@@ -149,7 +150,7 @@ def _lstm_backward(
         # a = x W_x + b + h_prev W_h; past its end, a row's state does not change
         running = (t < lengths)[:, None]  # (B, 1)
         da[:, t] = np.where(running, da_t, 0)
-        dh, dc = np.where(running, da_t @ W_h.T, dh), np.where(running, dc_prev, dc)
+        dh, dc = np.where(running, product(da_t, W_h.T), dh), np.where(running, dc_prev, dc)
     dx, dW_x, db = input_term_backward(da, x, W_x, lengths)
     dW_h = state_term_backward(da, h0, hs, lengths)
     return dx, dh, dc, dW_x, dW_h, db

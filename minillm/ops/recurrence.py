@@ -37,6 +37,7 @@ from numpy.typing import NDArray
 
 from minillm.ops import _validate
 from minillm.ops._padding import zero_padding
+from minillm.ops.bfloat16 import product
 
 Array = NDArray[np.floating]
 Inputs = NDArray[Any]  # floats (B, T, I), or ids (B, T) as int64
@@ -72,8 +73,10 @@ def input_term(x: Inputs, W_x: Array, b: Array, lengths: Lengths | None = None) 
     step, x (B, I) or ids (B,) -> (B, G H)."""
     if x.dtype.kind == "i":
         return W_x[x] + b
-    x = x if lengths is None else zero_padding(x, lengths)
-    return (rows(x) @ W_x).reshape(*x.shape[:-1], -1) + b
+    if lengths is None:
+        return x @ W_x + b  # a step is not trained, so its operands are not rounded
+    x = zero_padding(x, lengths)
+    return product(rows(x), W_x).reshape(*x.shape[:-1], -1) + b
 
 
 def input_term_backward(
@@ -86,8 +89,8 @@ def input_term_backward(
         dW_x = np.zeros_like(W_x)
         np.add.at(dW_x, x, da)
         return None, dW_x, db
-    dx = zero_padding((rows(da) @ W_x.T).reshape(x.shape), lengths)
-    dW_x = rows(zero_padding(x, lengths)).T @ rows(da)
+    dx = zero_padding(product(rows(da), W_x.T).reshape(x.shape), lengths)
+    dW_x = product(rows(zero_padding(x, lengths)).T, rows(da))
     return dx, dW_x, db
 
 
@@ -95,7 +98,7 @@ def state_term_backward(da: Array, h0: Array, hs: Array, lengths: Lengths) -> Ar
     """da (B, T, G H), h0 (B, H), hs (B, T, H) -> dW_h."""
     # a = h_prev W_h + ...
     h_prev = np.concatenate([h0[:, None], hs[:, :-1]], axis=1)  # (B, T, H)
-    return rows(zero_padding(h_prev, lengths)).T @ rows(da)
+    return product(rows(zero_padding(h_prev, lengths)).T, rows(da))
 
 
 def without_ids(dx: Array | None, *gradients: Array) -> tuple[Array, ...]:

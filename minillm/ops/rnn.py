@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from minillm._kernels import twinned
 from minillm.ops import _validate
 from minillm.ops._padding import zero_padding
+from minillm.ops.bfloat16 import product
 from minillm.ops.recurrence import (
     CELLS,
     Array,
@@ -72,7 +73,7 @@ def _rnn_forward(
     a = input_term(x, W_x, b, lengths)  # (B, T, H)
     h, hs = h0, []
     for t in range(x.shape[1]):
-        h_t = np.tanh(a[:, t] + h @ W_h)
+        h_t = np.tanh(a[:, t] + product(h, W_h))
         hs.append(h_t)
         h = np.where((t < lengths)[:, None], h_t, h)
     return sequence(hs, lengths), h
@@ -99,7 +100,7 @@ def _rnn_backward(
         da_t = (dh + dhs[:, t]) * (1 - hs[:, t] ** 2)
         da[:, t] = np.where(running, da_t, 0)
         # a = x W_x + b + h_prev W_h; past its end, a row's state does not change
-        dh = np.where(running, da_t @ W_h.T, dh)
+        dh = np.where(running, product(da_t, W_h.T), dh)
     dx, dW_x, db = input_term_backward(da, x, W_x, lengths)
     dW_h = state_term_backward(da, h0, hs, lengths)
     return dx, dh, dW_x, dW_h, db

@@ -20,6 +20,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from functools import cache, partial
 from typing import Any, NamedTuple, NewType, TypeVar, get_type_hints
 
+from minillm._kernels import PRECISIONS
 from minillm.errors import InputError, short
 from minillm.training.optimisers import OPTIMISERS
 
@@ -296,6 +297,13 @@ class TrainingSettings:
         least=0,
         most=2**63,
         group="the run",
+    )
+    precision: str = option(
+        "float32",
+        "precision of the operands of products in training: with bfloat16 they have half the bytes",
+        choices=PRECISIONS,
+        group="the run",
+        rare=True,
     )
     validations: int | None = of_run(
         10,

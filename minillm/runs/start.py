@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from minillm import training
+from minillm._kernels import slow_bfloat16
 from minillm.data.files import STANDARD_INPUT
 from minillm.data.registry import absolute
 from minillm.errors import DivergedError, InputError
@@ -144,6 +145,9 @@ def _train(kind: Kind, job: Job) -> bool:
     if job.stored:
         begin = restore_checkpoint(folder, part.stored, part.optimiser, task, rng)
         _check_unfinished(folder, options, begin)
+    if options.precision == "bfloat16" and (why := slow_bfloat16()):
+        job.report(f"--precision: bfloat16 would be slower here, so float32 is used: {why}")
+        options = replace(options, precision="float32")
     ranks().wait()  # all have read the folder; from here on, rank 0 writes it
     for note in parts.notes:
         job.report(note)

@@ -17,6 +17,7 @@ from types import FrameType
 
 import numpy as np
 
+from minillm._kernels import use_precision
 from minillm.errors import DivergedError
 from minillm.layers.types import Backward
 from minillm.mpi import ranks
@@ -68,7 +69,8 @@ def train(
             if any(ranks().gather(interrupted.is_set())):
                 break  # a signal to one rank ends the training of all
             learning_rate = options.rate(done)
-            loss, grads, tokens = _gradient(task, rng, options.accumulate, trained)
+            with use_precision(options.precision):
+                loss, grads, tokens = _gradient(task, rng, options.accumulate, trained)
             loss, grads, tokens = mean_over_ranks(loss, grads, tokens)
             norm = clip_global_norm(grads, options.clip)
             if not (math.isfinite(loss) and math.isfinite(norm)):

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 
+from minillm._kernels import PRECISIONS
 from minillm.errors import InputError
 from minillm.training.checkpoints import Summary
 from minillm.training.schedules import SCHEDULES
@@ -37,11 +38,14 @@ class Options:
     patience: int = 0  # validations; 0: the run never stops early
     checkpoint_seconds: float = 30.0
     log_every: int = 10  # steps per line of metrics
+    precision: str = "float32"  # of the loss's and the gradient's products: see use_precision
     steps_per_epoch: float = 0.0  # of the task: see :meth:`of`
 
     def __post_init__(self) -> None:
         if (self.steps, self.minutes, self.epochs).count(None) != 2:
             raise ValueError("steps, minutes, epochs: expected exactly one of the three")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision: expected one of {PRECISIONS}, found {self.precision}")
         for name, least in LEAST.items():
             value = getattr(self, name)
             if value is not None and not least <= value < math.inf:

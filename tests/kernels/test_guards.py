@@ -42,24 +42,33 @@ def at_an_end(array):
 
 
 def run_ops():
-    from minillm import ops
+    from minillm import use_precision
     from minillm.ops.gradient_cases import CASES
 
-    for name, sizes in SIZES.items():
+    for name in SIZES:
         for dtype in (np.float32, np.float64):
-            rng = np.random.default_rng(0)
-            op, args = CASES[name](rng, **sizes)
-            args = [a.astype(dtype) if is_float(a) else a for a in args]
-            args = [at_an_end(a) if isinstance(a, np.ndarray) else a for a in args]
-            outputs, backward = op(*args)
-            outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-            upstream = [at_an_end(np.ones_like(y)) for y in outputs]
-            backward(*upstream)
-            if name in ("rnn", "lstm", "gru"):
-                x, *states_and_weights, _ = args
-                getattr(ops, f"{name}_step")(at_an_end(x[:, 0]), *states_and_weights)
-                ids = at_an_end(rng.integers(0, sizes["I"], x.shape[:2]))
-                op(ids, *args[1:])[1](*upstream)
+            run_op(CASES[name], name, dtype)
+    for name in ("linear", "rnn", "lstm", "gru"):
+        with use_precision("bfloat16"):
+            run_op(CASES[name], name, np.float32)
+
+
+def run_op(case, name, dtype):
+    from minillm import ops
+
+    sizes, rng = SIZES[name], np.random.default_rng(0)
+    op, args = case(rng, **sizes)
+    args = [a.astype(dtype) if is_float(a) else a for a in args]
+    args = [at_an_end(a) if isinstance(a, np.ndarray) else a for a in args]
+    outputs, backward = op(*args)
+    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    upstream = [at_an_end(np.ones_like(y)) for y in outputs]
+    backward(*upstream)
+    if name in ("rnn", "lstm", "gru"):
+        x, *states_and_weights, _ = args
+        getattr(ops, f"{name}_step")(at_an_end(x[:, 0]), *states_and_weights)
+        ids = at_an_end(rng.integers(0, sizes["I"], x.shape[:2]))
+        op(ids, *args[1:])[1](*upstream)
 
 
 def run_the_other_kernels():

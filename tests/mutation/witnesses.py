@@ -22,7 +22,7 @@ class Witness:
     chosen: str = ""  # as for pytest's -k
 
 
-TWINS = ("tests/kernels/test_twins.py", "tests/kernels/test_threads.py")
+TWINS = tuple(f"tests/kernels/test_{name}.py" for name in ("twins", "threads", "bfloat16"))
 NEAR_OF_TOPIC = {
     "activations": ((*TWINS, "tests/kernels/test_maths.py"), "gelu or erf"),
     "adam": (TWINS, "adam or squares or test_scale or optimiser"),
