@@ -33,6 +33,7 @@ cdef enum:
     WIDEST_BLOCK = 1024  # columns of B, at most
     BLOCK_ROWS = 1024    # of A in a block, where it has to be transposed
     LAYING_OUT = 10      # multiply-adds that take as long as to lay out one number
+    FEW_BYTES = 4194304  # of B: more comes from memory, which gives whole lines fastest
     SMALL = 500000       # multiply-adds that are not worth waking another thread for
     SHORT = 4000000      # those that are not where other programs use the cores
 
@@ -230,7 +231,22 @@ cdef void multiply_few(
     Py_ssize_t M, Py_ssize_t n0, Py_ssize_t n1, Py_ssize_t K, const floating **a, const floating **b,
     const floating *bias, bint add, floating **c,
 ) noexcept nogil:
-    """So few rows that one tile would have them all: each line of B is read once, where it lies."""
+    """So few rows that packing B would be a second reading: they read it where it lies."""
+    if M != 1 or (n1 - n0) * K * <Py_ssize_t>sizeof(floating) > FEW_BYTES:
+        multiply_lines(M, n0, n1, K, a, b, bias, add, c)
+        return
+    if not add and bias != NULL:
+        copy_columns(c[0] + n0, bias + n0, n1 - n0)
+    elif not add:
+        memset(c[0] + n0, 0, (n1 - n0) * sizeof(floating))
+    tile_row(K, n1 - n0, a[0], b, n0, c[0] + n0)
+
+
+cdef void multiply_lines(
+    Py_ssize_t M, Py_ssize_t n0, Py_ssize_t n1, Py_ssize_t K, const floating **a, const floating **b,
+    const floating *bias, bint add, floating **c,
+) noexcept nogil:
+    """One tile of rows at most: each line of B is read once, from end to end."""
     cdef Py_ssize_t k = 0, m
     cdef const floating *a_k[8]
     cdef const floating *b_k[LINES]
