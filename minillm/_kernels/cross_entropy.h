@@ -40,17 +40,17 @@ DEFINE_CROSS_ENTROPY(double, f64, log)
  * first.  Each lane's largest logit is one logit, so that at least `count` of all logits reach the
  * count-th largest of these.  Smaller ones are left out, and most blocks have only these. */
 #define DEFINE_MOST_PROBABLE(REAL, SUFFIX)                                                         \
-    static REAL lane_maxima_##SUFFIX(ptrdiff_t V, const REAL *z, ptrdiff_t count)                  \
+    static REAL lane_maxima_##SUFFIX(ptrdiff_t V, const REAL *z, ptrdiff_t count, REAL *largest)   \
     {                                                                                              \
         REAL part[LANES];                                                                          \
         ptrdiff_t i = 0;                                                                           \
-        if (count > LANES)                                                                         \
-            return -(REAL)INFINITY;                                                                \
         for (int l = 0; l < LANES; l++)                                                            \
             part[l] = -(REAL)INFINITY;                                                             \
         for (; i + LANES <= V; i += LANES)                                                         \
             for (int l = 0; l < LANES; l++)                                                        \
                 part[l] = z[i + l] > part[l] ? z[i + l] : part[l];                                 \
+        for (int l = 0; i < V; i++, l++)                                                           \
+            part[l] = z[i] > part[l] ? z[i] : part[l];                                             \
         for (int k = 1; k < LANES; k++) { /* sorts them */                                         \
             const REAL one = part[k];                                                              \
             int place = k;                                                                         \
@@ -58,14 +58,15 @@ DEFINE_CROSS_ENTROPY(double, f64, log)
                 part[place] = part[place - 1];                                                     \
             part[place] = one;                                                                     \
         }                                                                                          \
-        return part[count - 1];                                                                    \
+        *largest = part[0];                                                                        \
+        return count > LANES ? -(REAL)INFINITY : part[count - 1];                                  \
     }                                                                                              \
     static void most_probable_row_##SUFFIX(ptrdiff_t V, const REAL *z, ptrdiff_t count,            \
                                            int64_t *ids, double *log_p)                            \
     {                                                                                              \
         enum { BLOCK = 2 * LANES };                                                                \
-        const REAL largest = largest_##SUFFIX(V, z), least = lane_maxima_##SUFFIX(V, z, count);    \
-        REAL part[LANES] = {0};                                                                    \
+        REAL largest, part[LANES] = {0};                                                           \
+        const REAL least = lane_maxima_##SUFFIX(V, z, count, &largest);                            \
         ptrdiff_t i = 0, found = 0;                                                                \
         for (; i + LANES <= V; i += LANES)                                                         \
             for (int l = 0; l < LANES; l++)                                                        \

@@ -1,18 +1,23 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""A whole GPT for one token of each row, in one call: the twin of its original.
+"""The decoder of a Transformer for one token of each row, in one call: the twin of its original.
 
-When a model writes, each weight is used once a token, and the time is that of reading it; the
-calls from Python would take longer than the arithmetic of a small model.  So there is one call
-for all blocks, and the addresses of the weights are found once, and not at every token.
+A GPT is a decoder without cross-attention.  The addresses of the weights are found once, and not at
+every token.  The work is divided among the threads in one of two ways.
 
-The threads are woken once a token, too.  A block has four phases, each of which needs all that the
-one before has computed.  Each part of a phase has columns of a product, or heads of the attention: it
-mostly is the same thread's, whose cache may still hold these columns of the weights.
+- Few rows, or more weights than a cache keeps: the time is that of reading the weights.  Each thread has
+  its columns of every product, and its heads.  A block has four phases, or six with cross-attention, each
+  of which needs all that the one before has computed.  Each part mostly is the same thread's, whose cache
+  may still hold these columns of the weights.
+- Many rows otherwise: the time is that of the arithmetic.  A part is a group of rows, which passes through all
+  blocks at once, since no row needs another.  Its activations stay in the second-level cache.
+
+The logits are a last phase, divided by columns.
 """
 
+from libc.math cimport INFINITY
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 from minillm._kernels._pool cimport Workspace, cut, empty
 from minillm._kernels._threads cimport (
@@ -26,17 +31,20 @@ include "normalisation.pxi"
 include "activations.pxi"
 
 cdef enum:
-    OF_MODEL = 4    # weights: E, P, and the two of the last norm
-    OF_BLOCK = 12   # in the order of gpt_step.BLOCK_WEIGHTS
+    OF_MODEL = 5    # weights, in the order of decoder_step.MODEL_WEIGHTS
+    OF_BLOCK = 18   # in the order of decoder_step.BLOCK_WEIGHTS
     WORTH_THREADS = 400000   # multiply-adds a token, below which threads would wait for each other
+    GROUP = 32      # rows at most, whose activations fit into the second-level cache
+    LEAST_GROUP = 4  # rows for which it is worth reading all weights
+    CACHE = 16777216  # bytes of weights that the last cache keeps
 
 cdef struct Sizes:
-    Py_ssize_t B, V, C, D, F, N, S, L
+    Py_ssize_t Q, K, D, F, V, N, S, L  # S: the most positions that a query looks at
 
 
 cdef int check(bint fits, str what) except -1:
     if not fits:
-        raise ValueError(f"gpt_step: the shape of {what} does not fit the others")
+        raise ValueError(f"decoder_step: the shape of {what} does not fit the others")
     return 0
 
 
@@ -45,6 +53,7 @@ cdef class Addresses:
 
     cdef const void **weights
     cdef Sizes sizes
+    cdef bint crosses
     cdef object arrays, dtype
 
     def __cinit__(self, arrays):
@@ -66,52 +75,90 @@ cdef class Addresses:
 
 
 cdef int find_weights(Addresses found, floating zero) except -1:
-    cdef Py_ssize_t count = len(found.arrays), i
+    cdef Py_ssize_t count = len(found.arrays), i, j
     cdef const floating[:, ::1] matrix
     cdef const floating[::1] vector
+    arrays = found.arrays
     check(count >= OF_MODEL + OF_BLOCK and (count - OF_MODEL) % OF_BLOCK == 0, "the list of weights")
-    V, D = found.arrays[0].shape
-    C, F = found.arrays[1].shape[0], found.arrays[OF_MODEL + 8].shape[1]
-    shapes = [(V, D), (C, D), (D,), (D,)]
-    of_block = [(D,), (D,), (D, 3 * D), (3 * D,), (D, D), (D,), (D,), (D,), (D, F), (F,), (F, D), (D,)]
-    shapes += of_block * ((count - OF_MODEL) // OF_BLOCK)
+    tied, found.crosses = arrays[3] is None, arrays[OF_MODEL + 8] is not None
+    check(tied or arrays[2] is None, "the output")
+    V, D = arrays[2].shape if tied else arrays[3].shape[::-1]
+    F = arrays[OF_MODEL + 14].shape[1]
+    norm, affine = [(D,), (D,)], [(D, D), (D,)]
+    shapes = [*norm, (V, D), (D, V), (V,)]
+    shapes += [*norm, (D, 3 * D), (3 * D,), *affine, *norm, *affine, *affine, *norm, (D, F), (F,), (F, D), (D,)] * (
+        (count - OF_MODEL) // OF_BLOCK)
     for i in range(count):
-        array = found.arrays[i]
+        array = arrays[i]
+        found.weights[i] = NULL
+        j = (i - OF_MODEL) % OF_BLOCK if i >= OF_MODEL else -1
+        if array is None:
+            # A norm may be missing; so may the output's other weights, and all of cross-attention.
+            norms = i < 2 or j in (0, 1, 6, 7, 12, 13)
+            check(norms or 2 <= i < OF_MODEL or (not found.crosses and 6 <= j < 12), f"weight {i}")
+            continue
         check(array.shape == shapes[i] and array.size > 0, f"weight {i}")
+        check(found.crosses or not 6 <= j < 12, f"weight {i}")
         if array.ndim == 2:
             matrix = array
             found.weights[i] = &matrix[0, 0]
         else:
             vector = array
             found.weights[i] = &vector[0]
-    found.sizes.V, found.sizes.C, found.sizes.D, found.sizes.F = V, C, D, F
+    for i in range(count):
+        j = (i - OF_MODEL) % OF_BLOCK if i >= OF_MODEL else i
+        if i == 0 or (i >= OF_MODEL and j in (0, 6, 12)):
+            check((arrays[i] is None) == (arrays[i + 1] is None), f"weight {i}")
+    check(not tied or arrays[4] is None, "the output")
+    found.sizes.V, found.sizes.D, found.sizes.F = V, D, F
     found.sizes.L = (count - OF_MODEL) // OF_BLOCK
     return 0
-
-
-# --- the phases of a step -----------------------------------------------------------
 
 
 cdef enum Phase:  # of a block; the last phase of the step is that of the logits
     ATTEND
     PROJECT
+    LOOK_BACK     # at the source
+    PROJECT_THAT
     EXPAND
     CONTRACT
     PHASES
 
 
+cdef struct Kept:  # keys or values (texts, N, positions, D/N), with the numbers from one to the next
+    Output start
+    Py_ssize_t text, head, line
+
+
 cdef struct Step:
     Sizes sizes
-    Py_ssize_t parts         # of a phase
+    bint crosses, post_norm, relu
+    bint cached                  # whether the weights stay in a cache from token to token
+    bint by_rows
+    Py_ssize_t parts             # of a phase
     const void **weights
-    void **past              # keys and values of each block
-    const int64_t *start
-    Output x                     # (B, D), the activations, in place
-    Output qkv, context          # (B, 3 D), (B, D)
-    Output hidden, activated     # (B, F)
-    Output logits                # (B, V)
-    char *own                # memory of each thread for itself
+    Kept *past                   # keys and values of each block
+    Kept *memory
+    const int64_t *rows          # (Q, T) of the past; NULL: each row has its own text
+    Py_ssize_t T
+    const int64_t *counts        # (Q,) positions of the past, the new one included
+    const int64_t *lengths       # of the memory
+    Py_ssize_t shown             # the layer whose cross-attention is returned
+    Output x                     # (Q, D), the activations, in place
+    Output logits                # (Q, V)
+    Output attention             # (Q, N, S of the memory)
+    Py_ssize_t source            # S of the memory
+    char *room                   # for the activations of all rows
+    char *own                    # memory of each thread for itself
     Py_ssize_t own_each
+
+
+cdef struct Activations:  # of the M rows of a part, or of all
+    Py_ssize_t M
+    Output x                     # (M, D), in place
+    Output residual              # (M, D), to which a branch is added: x itself, but for post-norm
+    Output qkv, context          # (M, 3 D), (M, D)
+    Output hidden, activated     # (M, F)
 
 
 cdef inline Py_ssize_t first_column(
@@ -121,214 +168,439 @@ cdef inline Py_ssize_t first_column(
     return min(N, part * ceil_div(N, floats) // parts * floats)
 
 
-cdef Py_ssize_t own_size(const Sizes *s, Py_ssize_t itemsize) noexcept nogil:
+cdef inline Py_ssize_t whole_lanes(Py_ssize_t n) noexcept nogil:
+    """n, or as many more as the sums of lanes.h take at once: the rest would take longest."""
+    return ceil_div(n, LANES) * LANES
+
+
+cdef Py_ssize_t room_size(const Sizes *s, Py_ssize_t M, Py_ssize_t itemsize) noexcept nogil:
+    """The bytes for the activations of M rows."""
+    return M * (5 * s.D + 2 * s.F) * itemsize + 6 * 64
+
+
+cdef Py_ssize_t own_size(
+    const Sizes *s, Py_ssize_t M, bint by_rows, Py_ssize_t itemsize
+) noexcept nogil:
     """The bytes of memory that each thread needs for itself."""
     cdef Py_ssize_t widest = max(s.D, s.F), word = sizeof(void *)
-    return (s.B * s.D * itemsize + s.S * itemsize + (max(s.S, widest) + 2 * s.B) * word
-            + scratch_size(s.B, widest, False, itemsize, False) + 6 * 64)
+    return (M * s.D * itemsize + whole_lanes(s.S) * itemsize + (widest + 2 * s.S + 4 * s.Q + s.V) * word
+            + scratch_size(s.Q, widest, False, itemsize, False) + 10 * 64
+            + (room_size(s, M, itemsize) if by_rows else 0))
+
+
+# --- products -----------------------------------------------------------------------
+
+
+cdef void multiply_in_place(
+    Py_ssize_t M, Py_ssize_t n0, Py_ssize_t n1, Py_ssize_t K, const floating *x, const floating *W,
+    Py_ssize_t N, const floating *b, bint add, floating *y,
+) noexcept nogil:
+    """Columns n0 to n1 of y (M, N) = x (M, K) W (K, N) + b, or (add) of y += x W: whole vectors.
+
+    W is read where it lies: some hundred rows gain less by packing it than that would take.
+    """
+    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), i, j = n0, m, rows
+    cdef int vectors
+    cdef const floating *a[8]
+    cdef const floating *start[8]
+    cdef floating *out[8]
+    while j < n1:
+        vectors = <int>min(4, (n1 - j) // lanes)
+        m = 0
+        while m < M:
+            rows = min(TILE_ROWS(vectors), M - m)
+            for i in range(rows):
+                a[i], out[i] = x + (m + i) * K, y + (m + i) * N + j
+                start[i] = b + j
+                if add:
+                    start[i] = out[i]
+            tile(<int>rows, vectors, K, a, W + j, N, start, out)
+            m += rows
+        j += vectors * lanes
 
 
 cdef void affine_columns(
-    Py_ssize_t M, Py_ssize_t K, Py_ssize_t N, Py_ssize_t n0, Py_ssize_t n1, const floating *x,
-    const floating *W, const floating *b, bint add, floating *y, char *own,
+    bint cached, Py_ssize_t M, Py_ssize_t K, Py_ssize_t N, Py_ssize_t n0, Py_ssize_t n1,
+    const floating *x, const floating *W, const floating *b, const floating *residual, floating *y,
+    char *own,
 ) noexcept nogil:
-    """Columns n0 to n1 of y (M, N) = x (M, K) W (K, N) + b, or (add) of y += x W + b."""
+    """Columns n0 to n1 of y (M, N) = x (M, K) W (K, N) + b, plus the residual (M, N) if there is one.
+
+    cached: W comes from a cache, and not from memory, which gives long streams fastest.
+    """
+    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), i, j
+    cdef Py_ssize_t whole = n0 + (n1 - n0) // lanes * lanes if cached and M > 1 else n0
     cdef const floating **rows = <const floating **>cut(&own, M * sizeof(void *))
     cdef floating **out = <floating **>cut(&own, M * sizeof(void *))
     cdef const floating **lines = <const floating **>cut(&own, K * sizeof(void *))
-    cdef Py_ssize_t i, j
     if n1 <= n0:
         return
     for i in range(M):
         rows[i], out[i] = x + i * K, y + i * N
-        if add:
+        if residual != NULL:
             for j in range(n0, n1):
-                out[i][j] += b[j]
+                out[i][j] = residual[i * N + j] + b[j]
+        else:
+            memcpy(out[i] + whole, b + whole, (n1 - whole) * sizeof(floating))
     for i in range(K):
         lines[i] = W + i * N
-    if is_few(M, n1 - n0, K, False, True, sizeof(floating)):
-        multiply_few(M, n0, n1, K, rows, lines, b, add, out)
+    if not cached and M <= TILE_ROWS(4):
+        multiply_lines(M, n0, n1, K, rows, lines, <const floating *>NULL, True, out)
+    elif not cached:
+        multiply_part(0, M, n0, n1, K, rows, False, lines, True, <const floating *>NULL, True, out, own, False)
     else:
-        multiply_part(0, M, n0, n1, K, rows, False, lines, True, b, add, out, own, False)
+        multiply_in_place(M, n0, whole, K, x, W, N, b, residual != NULL, y)
+        for i in range(M if whole < n1 else 0):
+            tile_row(K, n1 - whole, rows[i], lines, whole, out[i] + whole)
 
 
-cdef void attend_to_all(
-    Py_ssize_t n, Py_ssize_t width, floating scale, const floating *query, const floating *keys,
-    const floating *values, const floating **lines, floating *weights, floating *context,
+# --- the phases of a step -----------------------------------------------------------
+
+
+cdef void note_lines(
+    Py_ssize_t n, const int64_t *rows, const Kept *kept, Py_ssize_t text, const floating **lines
 ) noexcept nogil:
-    """One query and the n keys before it, of one head."""
-    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), s
-    dots(n, width, scale, query, keys, weights)
-    softmax(n, weights)
-    if width % lanes == 0 and width // lanes <= 4:  # the context stays in registers
-        tile(1, <int>(width // lanes), n, <const floating **>&weights, values, width,
-             <const floating **>NULL, &context)
-        return
-    for s in range(n):
-        lines[s] = values + s * width
-    multiply_few(1, 0, width, n, <const floating **>&weights, lines, <const floating *>NULL, False,
-                 &context)
+    """Where the given n rows of a text, or (NULL) the first n ones, begin."""
+    cdef Py_ssize_t i
+    for i in range(n):
+        lines[i] = <const floating *>kept.start + text * kept.text + (
+            i if rows == NULL else rows[i]) * kept.line
 
 
-cdef void norm_rows(
-    const Sizes *s, const void *x, const void *gain, const void *bias, floating *y
+cdef void look(
+    Py_ssize_t n, Py_ssize_t width, const floating *query, const floating **keys, Py_ssize_t key_head,
+    const floating **values, Py_ssize_t value_head, floating *weights, floating *context,
 ) noexcept nogil:
+    """The attention of one query of one head to n keys."""
+    cdef Py_ssize_t i, whole = whole_lanes(n)
+    dots(n, width, <floating>(<double>width ** -0.5), query, keys, key_head, weights)
+    for i in range(n, whole):
+        weights[i] = <floating>-INFINITY
+    softmax(whole, weights)
+    memset(context, 0, width * sizeof(floating))
+    tile_row(n, width, <const floating *>weights, values, value_head, context)
+
+
+cdef const floating *normed(
+    Py_ssize_t M, Py_ssize_t D, const floating *x, const void *gain, const void *bias, floating *y
+) noexcept nogil:
+    """The layer norm of M rows, in y; or x, if there is none."""
     cdef floating mean, inverse_std
-    cdef Py_ssize_t b
-    for b in range(s.B):
-        layer_norm_row(s.D, <const floating *>x + b * s.D, <const floating *>gain,
-                       <const floating *>bias, 1e-5, y + b * s.D, &mean, &inverse_std)
+    cdef Py_ssize_t i
+    if gain == NULL:
+        return x
+    for i in range(M):
+        layer_norm_row(D, x + i * D, <const floating *>gain, <const floating *>bias, 1e-5,
+                       y + i * D, &mean, &inverse_std)
+    return y
+
+
+cdef const floating *branch_input(
+    const Step *step, const Activations *a, const void **w, Py_ssize_t d0, Py_ssize_t d1, floating *h
+) noexcept nogil:
+    """What a branch reads; its columns d0 to d1 become those of the residual, with post-norm."""
+    cdef Py_ssize_t D = step.sizes.D, i
+    cdef const floating *y = normed(a.M, D, <const floating *>a.x, w[0], w[1], h)
+    if step.post_norm:
+        for i in range(a.M):
+            memcpy(<floating *>a.residual + i * D + d0, y + i * D + d0, (d1 - d0) * sizeof(floating))
+    return y
 
 
 cdef void attend(
-    const Step *step, const void **w, void **past, Py_ssize_t part, floating *h, char *own
+    const Step *step, const Activations *a, Py_ssize_t q0, Py_ssize_t layer, Py_ssize_t n0,
+    Py_ssize_t n1, floating *of_type, char *own,
 ) noexcept nogil:
-    """The part's heads: their columns of q, k and v, and their context."""
-    cdef Sizes s = step.sizes
-    cdef Py_ssize_t width = s.D // s.N, D = s.D, row, n, at, third
-    cdef Py_ssize_t n0 = part * s.N // step.parts, n1 = (part + 1) * s.N // step.parts
-    cdef floating scale = <floating>(<double>width ** -0.5)
-    cdef floating *qkv = <floating *>step.qkv
-    cdef floating *keys = <floating *>past[0]
-    cdef floating *values = <floating *>past[1]
+    """Heads n0 to n1: the new keys and values, and the context."""
+    cdef Py_ssize_t D = step.sizes.D, width = D // step.sizes.N, S = step.sizes.S, i, n, count, text
+    cdef const Kept *keys = step.past + 2 * layer
+    cdef const Kept *values = keys + 1
+    cdef const int64_t *rows = NULL
+    cdef floating *weights = <floating *>cut(&own, whole_lanes(S) * sizeof(floating))
+    cdef const floating **key_lines = <const floating **>cut(&own, S * sizeof(void *))
+    cdef const floating **value_lines = <const floating **>cut(&own, S * sizeof(void *))
     cdef floating *q
-    cdef floating *weights
-    cdef const floating **lines
-    norm_rows(&s, step.x, w[0], w[1], h)
-    if step.parts == 1:
-        affine_columns(s.B, D, 3 * D, 0, 3 * D, <const floating *>h, <const floating *>w[2],
-                       <const floating *>w[3], False, qkv, own)
-    else:
-        for third in range(3):
-            affine_columns(s.B, D, 3 * D, third * D + n0 * width, third * D + n1 * width,
-                           <const floating *>h, <const floating *>w[2], <const floating *>w[3], False,
-                           qkv, own)
-    weights = <floating *>cut(&own, s.S * sizeof(floating))
-    lines = <const floating **>cut(&own, s.S * sizeof(void *))
-    for row in range(s.B):
+    for i in range(a.M):
+        text, count = q0 + i, step.counts[q0 + i]
+        if step.rows != NULL:
+            text, rows = 0, step.rows + (q0 + i) * step.T
+        note_lines(count, rows, keys, text, key_lines)
+        note_lines(count, rows, values, text, value_lines)
         for n in range(n0, n1):
-            q = qkv + row * 3 * D + n * width
-            at = (row * s.N + n) * s.S * width
-            memcpy(keys + at + step.start[row] * width, q + D, width * sizeof(floating))
-            memcpy(values + at + step.start[row] * width, q + 2 * D, width * sizeof(floating))
-            attend_to_all(
-                step.start[row] + 1, width, scale, <const floating *>q, <const floating *>keys + at,
-                <const floating *>values + at, lines, weights,
-                <floating *>step.context + row * D + n * width)
+            q = <floating *>a.qkv + i * 3 * D + n * width
+            memcpy(<floating *>key_lines[count - 1] + n * keys.head, q + D, width * sizeof(floating))
+            memcpy(<floating *>value_lines[count - 1] + n * values.head, q + 2 * D,
+                   width * sizeof(floating))
+            look(count, width, <const floating *>q, key_lines, n * keys.head, value_lines,
+                 n * values.head, weights, <floating *>a.context + i * D + n * width)
+
+
+cdef void look_back(
+    const Step *step, const Activations *a, Py_ssize_t q0, Py_ssize_t layer, Py_ssize_t n0,
+    Py_ssize_t n1, floating *of_type, char *own,
+) noexcept nogil:
+    """Heads n0 to n1 of cross-attention: the context of the source."""
+    cdef Py_ssize_t D = step.sizes.D, N = step.sizes.N, width = D // N, S = step.sizes.S
+    cdef Py_ssize_t i, n, text, length
+    cdef const Kept *keys = step.memory + 2 * layer
+    cdef const Kept *values = keys + 1
+    cdef floating *weights = <floating *>cut(&own, whole_lanes(S) * sizeof(floating))
+    cdef const floating **key_lines = <const floating **>cut(&own, S * sizeof(void *))
+    cdef const floating **value_lines = <const floating **>cut(&own, S * sizeof(void *))
+    for i in range(a.M):
+        text = (q0 + i) // step.sizes.K
+        length = step.lengths[text]
+        note_lines(length, NULL, keys, text, key_lines)
+        note_lines(length, NULL, values, text, value_lines)
+        for n in range(n0, n1):
+            look(length, width, <const floating *>a.qkv + i * D + n * width, key_lines, n * keys.head,
+                 value_lines, n * values.head, weights, <floating *>a.context + i * D + n * width)
+            if layer == step.shown:
+                memcpy(<floating *>step.attention + ((q0 + i) * N + n) * step.source, weights,
+                       length * sizeof(floating))
+
+
+cdef void activate(bint relu, Py_ssize_t n, const floating *x, floating *y) noexcept nogil:
+    cdef Py_ssize_t j
+    if relu:
+        for j in range(n):
+            y[j] = 0 if x[j] < 0 else x[j]  # NaN stays NaN
+    else:
+        gelu_block(n, x, y)
 
 
 cdef void part_of_block(
-    const Step *step, Py_ssize_t layer, int phase, Py_ssize_t part, floating *of_type, char *own
+    const Step *step, const Activations *a, Py_ssize_t q0, Py_ssize_t layer, int phase,
+    Py_ssize_t part, Py_ssize_t parts, floating *of_type, char *own,
 ) noexcept nogil:
-    """A part of one phase of a block."""
+    """A part of one phase of a block: some columns or heads, of the rows from q0 on."""
     cdef Sizes s = step.sizes
-    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), D = s.D, F = s.F, b
+    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), M = a.M, D = s.D, F = s.F, i
+    cdef Py_ssize_t n0 = part * s.N // parts, n1 = (part + 1) * s.N // parts, third
+    cdef Py_ssize_t c0 = n0 * (D // s.N), c1 = n1 * (D // s.N)  # the columns of these heads
+    cdef Py_ssize_t d0 = first_column(D, lanes, part, parts), d1 = first_column(D, lanes, part + 1, parts)
+    cdef Py_ssize_t f0 = first_column(F, lanes, part, parts), f1 = first_column(F, lanes, part + 1, parts)
     cdef const void **w = step.weights + OF_MODEL + layer * OF_BLOCK
-    cdef floating *h = <floating *>cut(&own, s.B * D * sizeof(floating))
-    cdef floating *x = <floating *>step.x
-    cdef floating *hidden = <floating *>step.hidden
-    cdef floating *activated = <floating *>step.activated
-    cdef Py_ssize_t d0 = first_column(D, lanes, part, step.parts)
-    cdef Py_ssize_t d1 = first_column(D, lanes, part + 1, step.parts)
-    cdef Py_ssize_t f0 = first_column(F, lanes, part, step.parts)
-    cdef Py_ssize_t f1 = first_column(F, lanes, part + 1, step.parts)
+    cdef floating *h = <floating *>cut(&own, M * D * sizeof(floating))
+    cdef const floating *y
     if phase == ATTEND:
-        attend(step, w, step.past + 2 * layer, part, h, own)
-    elif phase == PROJECT:
-        affine_columns(s.B, D, D, d0, d1, <const floating *>step.context, <const floating *>w[4],
-                       <const floating *>w[5], True, x, own)
+        y = branch_input(step, a, w, d0, d1, h)
+        if parts == 1:
+            affine_columns(step.cached, M, D, 3 * D, 0, 3 * D, y, <const floating *>w[2],
+                           <const floating *>w[3], <const floating *>NULL, <floating *>a.qkv, own)
+        else:
+            for third in range(3):
+                affine_columns(step.cached, M, D, 3 * D, third * D + c0, third * D + c1, y,
+                               <const floating *>w[2], <const floating *>w[3], <const floating *>NULL,
+                               <floating *>a.qkv, own)
+        attend(step, a, q0, layer, n0, n1, of_type, own)
+    elif phase == LOOK_BACK:
+        y = branch_input(step, a, w + 6, d0, d1, h)
+        affine_columns(step.cached, M, D, D, c0, c1, y, <const floating *>w[8], <const floating *>w[9],
+                       <const floating *>NULL, <floating *>a.qkv, own)
+        look_back(step, a, q0, layer, n0, n1, of_type, own)
+    elif phase == PROJECT or phase == PROJECT_THAT:
+        w += 4 if phase == PROJECT else 10
+        affine_columns(step.cached, M, D, D, d0, d1, <const floating *>a.context, <const floating *>w[0],
+                       <const floating *>w[1], <const floating *>a.residual, <floating *>a.x, own)
     elif phase == EXPAND:
-        norm_rows(&s, x, w[6], w[7], h)
-        affine_columns(s.B, D, F, f0, f1, <const floating *>h, <const floating *>w[8],
-                       <const floating *>w[9], False, hidden, own)
-        for b in range(s.B):
-            gelu_block(f1 - f0, <const floating *>hidden + b * F + f0, activated + b * F + f0)
+        y = branch_input(step, a, w + 12, d0, d1, h)
+        affine_columns(step.cached, M, D, F, f0, f1, y, <const floating *>w[14], <const floating *>w[15],
+                       <const floating *>NULL, <floating *>a.hidden, own)
+        for i in range(M):
+            activate(step.relu, f1 - f0, <const floating *>a.hidden + i * F + f0,
+                     <floating *>a.activated + i * F + f0)
     else:
-        affine_columns(s.B, F, D, d0, d1, <const floating *>activated, <const floating *>w[10],
-                       <const floating *>w[11], True, x, own)
+        affine_columns(step.cached, M, F, D, d0, d1, <const floating *>a.activated, <const floating *>w[16],
+                       <const floating *>w[17], <const floating *>a.residual, <floating *>a.x, own)
 
 
-cdef void part_of_logits(
-    const Step *step, Py_ssize_t part, floating *of_type, char *own
+cdef Activations activations_of(
+    const Step *step, Py_ssize_t q0, Py_ssize_t M, char *room, floating *of_type
 ) noexcept nogil:
-    """The last norm, and columns of the logits y E^T."""
+    cdef Activations a
+    cdef Py_ssize_t D = step.sizes.D, F = step.sizes.F
+    a.M, a.x = M, <floating *>step.x + q0 * D
+    a.residual = cut(&room, M * D * sizeof(floating)) if step.post_norm else a.x
+    a.qkv, a.context = cut(&room, 3 * M * D * sizeof(floating)), cut(&room, M * D * sizeof(floating))
+    a.hidden, a.activated = cut(&room, M * F * sizeof(floating)), cut(&room, M * F * sizeof(floating))
+    return a
+
+
+cdef void group_of_rows(const Step *step, Py_ssize_t group, floating *of_type, char *own) noexcept nogil:
+    """All blocks and the last norm, for a group of rows."""
+    cdef Py_ssize_t Q = step.sizes.Q, D = step.sizes.D, layer
+    cdef Py_ssize_t q0 = group * Q // step.parts, M = (group + 1) * Q // step.parts - q0
+    cdef Activations a = activations_of[floating](step, q0, M, own, of_type)
+    cdef Py_ssize_t phase
+    cdef const floating *y
+    own += room_size(&step.sizes, M, sizeof(floating))
+    for layer in range(step.sizes.L):
+        for phase in range(PHASES):
+            if step.crosses or (phase != LOOK_BACK and phase != PROJECT_THAT):
+                part_of_block(step, &a, q0, layer, <int>phase, 0, 1, of_type, own)
+    y = normed(M, D, <const floating *>a.x, step.weights[0], step.weights[1], <floating *>own)
+    memcpy(a.x, y, M * D * sizeof(floating))
+
+
+cdef void part_of_logits(const Step *step, Py_ssize_t part, floating *of_type, char *own) noexcept nogil:
+    """Columns of the logits, y E^T or y W + b; few rows are not normed yet."""
     cdef Sizes s = step.sizes
-    cdef const floating *E = <const floating *>step.weights[0]
-    cdef floating *y = <floating *>own
-    cdef Py_ssize_t v0 = part * s.V // step.parts, v1 = (part + 1) * s.V // step.parts, b, count
-    norm_rows(&s, step.x, step.weights[2], step.weights[3], y)
+    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), v, q, count
+    cdef Py_ssize_t v0 = first_column(s.V, lanes, part, step.parts)
+    cdef Py_ssize_t v1 = first_column(s.V, lanes, part + 1, step.parts)
+    cdef const floating *E = <const floating *>step.weights[2]
+    cdef const floating *y = <const floating *>step.x
+    cdef floating *logits = <floating *>step.logits
+    cdef floating *h = <floating *>cut(&own, 0 if step.by_rows else s.Q * s.D * sizeof(floating))
+    cdef const floating **rows
+    cdef const floating **lines
+    cdef floating **out
+    if not step.by_rows:
+        y = normed(s.Q, s.D, y, step.weights[0], step.weights[1], h)
+    if E == NULL:
+        affine_columns(step.cached, s.Q, s.D, s.V, v0, v1, y, <const floating *>step.weights[3],
+                       <const floating *>step.weights[4], <const floating *>NULL, logits, own)
+        return
+    lines = <const floating **>cut(&own, s.V * sizeof(void *))
+    for v in range(s.V):
+        lines[v] = E + v * s.D
+    if s.Q > TILE_ROWS(4):
+        rows = <const floating **>cut(&own, s.Q * sizeof(void *))
+        out = <floating **>cut(&own, s.Q * sizeof(void *))
+        for q in range(s.Q):
+            rows[q], out[q] = y + q * s.D, logits + q * s.V
+        multiply_part(0, s.Q, v0, v1, s.D, rows, False, lines, False, <const floating *>NULL, False, out,
+                      own, False)
+        return
     while v0 < v1:  # rows of E by dozens: all rows of y pass over them while they are near
         count = min(32, v1 - v0)
-        for b in range(s.B):
-            dots(count, s.D, <floating>1, <const floating *>y + b * s.D, E + v0 * s.D,
-                 <floating *>step.logits + b * s.V + v0)
+        for q in range(s.Q):
+            dots(count, s.D, <floating>1, y + q * s.D, lines + v0, 0, logits + q * s.V + v0)
         v0 += count
 
 
 cdef void parts_of_step(floating *of_type, void *work, Part part) noexcept nogil:
     cdef const Step *step = <const Step *>work
-    cdef Py_ssize_t i, phase
+    cdef Py_ssize_t of_block = PHASES if step.crosses else PHASES - 2, i, phase, of_one
+    cdef Activations a
+    cdef char *own = step.own + part.me * step.own_each
     for i in range(part.first, part.last):
-        phase = i // step.parts
-        if phase < PHASES * step.sizes.L:
-            part_of_block(step, phase // PHASES, <int>(phase % PHASES), i % step.parts, of_type,
-                          step.own + part.me * step.own_each)
+        phase, of_one = i // step.parts, i % step.parts
+        if phase == (1 if step.by_rows else of_block * step.sizes.L):
+            part_of_logits(step, of_one, of_type, own)
+        elif step.by_rows:
+            group_of_rows(step, of_one, of_type, own)
         else:
-            part_of_logits(step, i % step.parts, of_type, step.own + part.me * step.own_each)
+            a = activations_of[floating](step, 0, step.sizes.Q, step.room, of_type)
+            part_of_block(
+                step, &a, 0, phase // of_block,
+                <int>(phase % of_block + (0 if step.crosses or phase % of_block < 2 else 2)),
+                of_one, step.parts, of_type, own)
 
 
 # --- the call -----------------------------------------------------------------------
 
 
-def gpt_step(weights, const int64_t[::1] ids, const int64_t[::1] start, list past):
+def decoder_step(
+    weights, x, list past, const int64_t[:, ::1] rows, const int64_t[::1] counts, list memory,
+    const int64_t[::1] lengths, Py_ssize_t shown,
+):
     addresses = weights.addresses
     if not isinstance(addresses, Addresses):
         addresses = weights.addresses = Addresses(weights.arrays)
+    cdef Step step
+    step.crosses, step.shown = (<Addresses>addresses).crosses, shown
+    step.post_norm, step.relu = weights.post_norm, weights.relu
     if (<Addresses>addresses).dtype == np.float32:
-        return run(<Addresses>addresses, ids, start, past, <float>0)
-    return run(<Addresses>addresses, ids, start, past, <double>0)
+        return run[float](step, addresses, x, past, rows, counts, memory, lengths)
+    return run[double](step, addresses, x, past, rows, counts, memory, lengths)
+
+
+cdef int find_kept(
+    list arrays, Py_ssize_t count, Py_ssize_t *shape, Kept *kept, bint written, floating zero
+) except -1:
+    """The addresses of arrays (texts, N, positions, D/N), which all have the shape of the first."""
+    cdef const floating[:, :, :, :] array
+    cdef Py_ssize_t i, j, item = sizeof(floating)
+    check(len(arrays) == count, "the cache")
+    for i in range(count):
+        array = arrays[i]
+        check(array.strides[3] == item or array.shape[3] == 1, "the cache")
+        check(not written or arrays[i].flags.writeable, "the cache")
+        for j in range(4):  # of an axis of one, the distance has no meaning
+            check(array.shape[j] == 1 or (array.shape[j] > 0 and array.strides[j] % item == 0), "the cache")
+            if i == 0:
+                shape[j] = array.shape[j]
+            check(array.shape[j] == shape[j], "the cache")
+        kept[i].start = <void *>&array[0, 0, 0, 0]
+        kept[i].text, kept[i].head = array.strides[0] // item, array.strides[1] // item
+        kept[i].line = array.strides[2] // item
+    return 0
 
 
 cdef run(
-    Addresses addresses, const int64_t[::1] ids, const int64_t[::1] start, list past, floating zero
+    Step step, Addresses addresses, const floating[:, ::1] x, list past, const int64_t[:, ::1] rows,
+    const int64_t[::1] counts, list memory, const int64_t[::1] lengths,
 ):
     cdef Sizes s = addresses.sizes
-    cdef const floating **w = <const floating **>addresses.weights
-    cdef floating[:, :, :, ::1] kept
     cdef floating[:, ::1] logits
-    cdef Py_ssize_t item = sizeof(floating), i, j
+    cdef floating[:, :, ::1] attention
+    cdef Py_ssize_t item = sizeof(floating), i, j, each, M, groups
+    cdef Py_ssize_t[4] kept
+    cdef Py_ssize_t[4] source
     cdef int threads = max_threads()
-    s.B = ids.shape[0]
-    check(s.B > 0 and start.shape[0] == s.B and len(past) == 2 * s.L, "the cache")
-    kept = past[0]
-    s.N, s.S = kept.shape[1], kept.shape[2]
-    check(s.N * kept.shape[3] == s.D, "the cache")
-    for i in range(s.B):
-        check(0 <= ids[i] < s.V, "ids")
-        check(0 <= start[i] < min(s.S, s.C), "start")
-    if s.B * s.D * (s.V + s.L * (4 * s.D + 2 * s.F)) < WORTH_THREADS or are_cores_shared():
+    cdef Workspace addressed = Workspace(4 * s.L * sizeof(Kept) + 2 * 64)
+    s.Q, s.K, s.S = x.shape[0], 1, 1
+    check(s.Q > 0 and x.shape[1] == s.D, "x")
+    step.past = <Kept *>addressed.take(2 * s.L * sizeof(Kept))
+    step.memory = <Kept *>addressed.take(2 * s.L * sizeof(Kept))
+    find_kept(past, 2 * s.L, kept, step.past, True, <floating>0)
+    s.N = kept[1]
+    check(kept[1] * kept[3] == s.D and kept[0] == (s.Q if rows is None else 1), "the cache")
+    check(counts.shape[0] == s.Q and (rows is None or rows.shape[0] == s.Q), "the rows")
+    step.T = kept[2] if rows is None else rows.shape[1]
+    for i in range(s.Q):
+        check(0 < counts[i] <= step.T, "the rows")
+        s.S = max(s.S, counts[i])
+        for j in range(counts[i] if rows is not None else 0):
+            check(0 <= rows[i, j] < kept[2], "the rows")
+    step.rows, step.counts = NULL, &counts[0]
+    if rows is not None:
+        step.rows = &rows[0, 0]
+    shown = None
+    if step.crosses:
+        find_kept(memory, 2 * s.L, source, step.memory, False, <floating>0)
+        check(source[1] == s.N and source[3] == kept[3] and s.Q % source[0] == 0, "the memory")
+        check(lengths is not None and lengths.shape[0] == source[0], "the lengths")
+        s.K, step.source, step.lengths = s.Q // source[0], source[2], &lengths[0]
+        for i in range(source[0]):
+            check(0 <= lengths[i] <= source[2], "the lengths")
+            s.S = max(s.S, lengths[i])
+        shown = np.zeros((s.Q, s.N, source[2]), addresses.dtype)
+        attention = shown
+        step.attention = &attention[0, 0, 0]
+    each = s.D * (s.V + s.L * ((6 if step.crosses else 4) * s.D + 2 * s.F))  # weights
+    step.cached = each * item <= CACHE
+    if s.Q * each < WORTH_THREADS or are_cores_shared():
         threads = 1
-    cdef Py_ssize_t each = own_size(&s, item)
+    step.by_rows = step.cached and s.Q > TILE_ROWS(4)
+    groups = max(ceil_div(s.Q, GROUP), min(threads, s.Q // LEAST_GROUP))
+    step.parts = groups if step.by_rows else threads
+    M = ceil_div(s.Q, groups) if step.by_rows else s.Q
+    each = own_size(&s, M, step.by_rows, item)
     cdef Workspace work = Workspace(
-        2 * s.L * sizeof(void *) + s.B * (5 * s.D + 2 * s.F) * item + threads * each + 7 * 64)
-    cdef floating *x = <floating *>work.take(s.B * s.D * item)
-    cdef Step step
-    step.sizes, step.parts, step.weights, step.start = s, threads, addresses.weights, &start[0]
-    step.x, step.qkv, step.context = x, work.take(s.B * 3 * s.D * item), work.take(s.B * s.D * item)
-    step.hidden, step.activated = work.take(s.B * s.F * item), work.take(s.B * s.F * item)
-    step.past, step.own = <void **>work.take(2 * s.L * sizeof(void *)), work.take(threads * each)
-    step.own_each = each
-    for i in range(2 * s.L):
-        kept = past[i]
-        check(kept.shape[0] == s.B and kept.shape[1] == s.N and kept.shape[2] == s.S
-              and kept.shape[3] * s.N == s.D, "the cache")
-        step.past[i] = &kept[0, 0, 0, 0]
-    for i in range(s.B):
-        for j in range(s.D):
-            x[i * s.D + j] = w[0][ids[i] * s.D + j] + w[1][start[i] * s.D + j]
-    result = empty((s.B, s.V), addresses.dtype)
+        s.Q * s.D * item + (0 if step.by_rows else room_size(&s, M, item)) + threads * each + 4 * 64)
+    step.sizes, step.weights, step.own_each = s, addresses.weights, each
+    step.x = work.take(s.Q * s.D * item)
+    memcpy(step.x, &x[0, 0], s.Q * s.D * item)
+    step.room = work.take(0 if step.by_rows else room_size(&s, M, item))
+    step.own = work.take(threads * each)
+    result = empty((s.Q, s.V), addresses.dtype)
     logits = result
     step.logits = &logits[0, 0]
     with nogil:
-        share_phases(<Body>parts_of_step[floating], &step, PHASES * s.L + 1, threads, threads)
-    return result
+        share_phases(
+            <Body>parts_of_step[floating], &step,
+            2 if step.by_rows else (PHASES if step.crosses else PHASES - 2) * s.L + 1, step.parts, threads)
+    return result, shown

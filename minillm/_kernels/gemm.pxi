@@ -265,6 +265,13 @@ cdef void multiply_few(
     cdef const floating *start[8]
     cdef floating *out[8]
     cdef bint is_large = (n1 - n0) * K * <Py_ssize_t>sizeof(floating) > FEW_BYTES
+    if M == 1 and not is_large:
+        if not add and bias != NULL:
+            copy_columns(c[0] + n0, bias + n0, n1 - n0)
+        elif not add:
+            memset(c[0] + n0, 0, (n1 - n0) * sizeof(floating))
+        tile_row(K, n1 - n0, a[0], b, n0, c[0] + n0)
+        return
     if M <= LINE_ROWS or (M <= TILE_ROWS(4) and is_large):
         multiply_lines(M, n0, n1, K, a, b, bias, add, c)
         return

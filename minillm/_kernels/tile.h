@@ -234,6 +234,45 @@
             }                                                                                      \
     }
 
+/* out (n) += a (count) times columns of `count` lines of b: for one row, where b comes from a cache.  Half
+ * as many loads as of whole lines, since the sums stay in registers; but memory gives long streams fastest. */
+#define DEFINE_ROW(REAL, NAME)                                                                     \
+    ALWAYS_INLINE void NAME##_row_body(const int vectors, ptrdiff_t count, const REAL *a,          \
+                                       const REAL *const *b, ptrdiff_t j, REAL *out)               \
+    {                                                                                              \
+        const ptrdiff_t lanes = VECTOR_BYTES / sizeof(REAL);                                       \
+        NAME##_vec sum[8];                                                                         \
+        UNROLL for (int v = 0; v < vectors; v++)                                                   \
+            sum[v] = *(const NAME##_vec *)(out + v * lanes);                                       \
+        for (ptrdiff_t k = 0; k < count; k++)                                                      \
+            UNROLL for (int v = 0; v < vectors; v++)                                               \
+                sum[v] = ADD_PRODUCT_##REAL(sum[v], a[k],                                          \
+                                            *(const NAME##_vec *)(b[k] + j + v * lanes));          \
+        UNROLL for (int v = 0; v < vectors; v++)                                                   \
+            *(NAME##_vec *)(out + v * lanes) = sum[v];                                             \
+    }                                                                                              \
+    static void NAME##_row(ptrdiff_t count, ptrdiff_t n, const REAL *a, const REAL *const *b,      \
+                           ptrdiff_t first, REAL *out)                                             \
+    {                                                                                              \
+        const ptrdiff_t lanes = VECTOR_BYTES / sizeof(REAL);                                       \
+        ptrdiff_t j = 0;                                                                           \
+        for (; j + 8 * lanes <= n; j += 8 * lanes)                                                 \
+            NAME##_row_body(8, count, a, b, first + j, out + j);                                   \
+        for (; j + 2 * lanes <= n; j += 2 * lanes)                                                 \
+            NAME##_row_body(2, count, a, b, first + j, out + j);                                   \
+        for (; j + lanes <= n; j += lanes)                                                         \
+            NAME##_row_body(1, count, a, b, first + j, out + j);                                   \
+        if (j < n) { /* the rest: in a vector, too, so that the sums are the same */               \
+            NAME##_vec sum = {0}, line = {0};                                                      \
+            memcpy(&sum, out + j, (n - j) * sizeof(REAL));                                         \
+            for (ptrdiff_t k = 0; k < count; k++) {                                                \
+                memcpy(&line, b[k] + first + j, (n - j) * sizeof(REAL));                           \
+                sum = ADD_PRODUCT_##REAL(sum, a[k], line);                                         \
+            }                                                                                      \
+            memcpy(out + j, &sum, (n - j) * sizeof(REAL));                                         \
+        }                                                                                          \
+    }
+
 #else
 
 #define LINES 8
@@ -245,6 +284,15 @@
             for (int k = 0; k < count; k++)                                                        \
                 for (ptrdiff_t j = 0; j < n; j++)                                                  \
                     out[m][j] += a[m][k] * b[k][j];                                                \
+    }
+
+#define DEFINE_ROW(REAL, NAME)                                                                     \
+    static void NAME##_row(ptrdiff_t count, ptrdiff_t n, const REAL *a, const REAL *const *b,      \
+                           ptrdiff_t first, REAL *out)                                             \
+    {                                                                                              \
+        for (ptrdiff_t k = 0; k < count; k++)                                                      \
+            for (ptrdiff_t j = 0; j < n; j++)                                                      \
+                out[j] += a[k] * b[k][first + j];                                                  \
     }
 
 #define DEFINE_TILES(REAL, NAME)                                                                   \
@@ -273,6 +321,8 @@ DEFINE_TILES(float, tile_f32)
 DEFINE_TILES(double, tile_f64)
 DEFINE_LINES(float, tile_f32)
 DEFINE_LINES(double, tile_f64)
+DEFINE_ROW(float, tile_f32)
+DEFINE_ROW(double, tile_f64)
 
 /* A transpose is made of squares: to[j * ld + i] = lines[i][start + j], for i and j below 4 or below
  * SQUARE.  4 by 4 is two rounds of shuffles in vectors of four numbers. */

@@ -19,6 +19,10 @@ cdef extern from "tile.h" nogil:
                         float **out)
     void tile_f64_lines(int rows, int count, Py_ssize_t n, const double **a, const double **b,
                         double **out)
+    void tile_f32_row(Py_ssize_t count, Py_ssize_t n, const float *a, const float **b,
+                      Py_ssize_t first, float *out)
+    void tile_f64_row(Py_ssize_t count, Py_ssize_t n, const double *a, const double **b,
+                      Py_ssize_t first, double *out)
     void transpose_4x4_f32(float *to, Py_ssize_t ld, const float **lines, Py_ssize_t start)
     void transpose_4x4_f64(double *to, Py_ssize_t ld, const double **lines, Py_ssize_t start)
     void transpose_square_f32(float *to, Py_ssize_t ld, const float **lines, Py_ssize_t start)
@@ -49,6 +53,14 @@ cdef inline void tile_lines(int rows, int count, Py_ssize_t n, const floating **
         tile_f32_lines(rows, count, n, a, b, out)
     else:
         tile_f64_lines(rows, count, n, a, b, out)
+
+
+cdef inline void tile_row(Py_ssize_t count, Py_ssize_t n, const floating *a, const floating **b,
+                          Py_ssize_t first, floating *out) noexcept nogil:
+    if floating is float:
+        tile_f32_row(count, n, a, b, first, out)
+    else:
+        tile_f64_row(count, n, a, b, first, out)
 
 
 cdef inline void transpose_4x4(floating *to, Py_ssize_t ld, const floating **lines,

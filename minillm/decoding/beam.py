@@ -139,7 +139,7 @@ def _extend(totals: NDArray, logits: NDArray, weights: NDArray | None, count: in
     B, K, V = logits.shape
     ids, log_p = _most_probable(np.ascontiguousarray(logits).reshape(B * K, V), count)
     if not np.isfinite(log_p[:, 0]).all():
-        require_finite(logits)
+        require_finite(logits.max(axis=-1))  # NaN if one is
     # The most probable extensions are among the most probable ones of each hypothesis.
     candidates = totals.repeat(log_p.shape[1], axis=1) + log_p.reshape(B, -1)
     chosen = np.argsort(-candidates, axis=1, kind="stable")[:, :count]  # (B, count)

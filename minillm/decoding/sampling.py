@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.errors import InputError
-from minillm.ops.softmax import softmax_forward
 
 # Probabilities (..., V), the most probable first, and the rule's value -> a mask of those kept.
 Rule = Callable[[NDArray[np.float64], float], NDArray[np.bool_]]
@@ -66,13 +65,15 @@ def next_probabilities(
     if unknown := values.keys() - RULES.keys():
         raise TypeError(f"{min(unknown)}: expected one of {', '.join(RULES)}")
     logits = np.asarray(logits, np.float64)
-    require_finite(logits)
+    largest = logits.max(axis=-1, keepdims=True)
+    require_finite(largest)
     if temperature == 0:
         best = np.arange(logits.shape[-1]) == logits.argmax(axis=-1, keepdims=True)
         p = best.astype(np.float64)
     else:
         with np.errstate(over="ignore"):  # a tiny temperature makes minus infinity, as it should
-            p = softmax_forward((logits - logits.max(axis=-1, keepdims=True)) / temperature)
+            p = np.exp((logits - largest) / temperature)
+        p /= p.sum(axis=-1, keepdims=True)
     rules = {name: value for name, value in values.items() if value is not None}
     if not rules:
         return p
@@ -91,20 +92,20 @@ def sample(probabilities: NDArray, rng: np.random.Generator) -> NDArray[np.int64
 
     By inversion: the first id at which the cumulative probability exceeds a uniform number.
     """
-    cumulative = np.cumsum(probabilities, axis=-1)
+    cumulative = probabilities.cumsum(axis=-1)
     total = cumulative[..., -1:]
     uniform = rng.random(total.shape) * total  # below the total, rounding included
-    return np.sum(cumulative <= uniform, axis=-1)
+    return (cumulative <= uniform).sum(axis=-1)
 
 
-def require_finite(logits: NDArray) -> None:
-    """InputError unless each row's largest logit is finite, because softmax needs that.
+def require_finite(largest: NDArray) -> None:
+    """InputError unless the largest logit of each row is finite, because softmax needs that.
 
-    Some logits, but not all, may be minus infinity: these tokens are impossible.
+    Other logits may be minus infinity: these tokens are impossible.
     """
-    largest = logits.max(axis=-1)  # NaN if one is
-    if not np.isfinite(largest).all():
-        worst = largest[~np.isfinite(largest)].flat[0]
+    finite = np.isfinite(largest)
+    if not finite.all():
+        worst = largest[~finite].flat[0]
         raise InputError(
             f"the model's logits are {'NaN' if np.isnan(worst) else worst}: its weights are "
             "damaged, or its training diverged"

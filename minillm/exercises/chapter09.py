@@ -110,7 +110,7 @@ def _steps(rng):
 @exercise(
     "a step with a cache",
     reference=_cache_step,
-    solution="minillm/models/gpt_step.py: _block",
+    solution="minillm/models/decoder_step.py: _attend",
     cases=_steps,
     outputs=("keys", "values", "context"),
     hints={

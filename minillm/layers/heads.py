@@ -26,7 +26,6 @@ from minillm.layers.cache import Cache
 from minillm.layers.fresh import Draw, Fresh, side_by_side
 from minillm.layers.gradients import merge_gradients
 from minillm.layers.types import Ids, Params
-from minillm.ops._padding import length_mask
 from minillm.ops.softmax import masked_softmax
 
 
@@ -149,22 +148,8 @@ def self_attention_weights(
     qkv, _ = dense.layer(params, prefix, x, suffix="_qkv")
     q, k, _ = split_qkv(qkv, heads, heads)
     every = np.ones((x.shape[1], x.shape[1]), bool)
-    return _weights(q, k, np.tril(every) if causal else every)
-
-
-def cross_attention_weights(
-    params: Params, prefix: str, x: NDArray, k: NDArray, lengths: Ids
-) -> NDArray:
-    """The softmax of :func:`attend`: x (B, T, D), k (B, N, S, D/N) -> (B, N, T, S)."""
-    q, _ = dense.layer(params, prefix, x, suffix="_q")
-    allowed = length_mask(lengths, k.shape[2])[:, None, None]  # (B, 1, 1, S)
-    return _weights(split_heads(q, k.shape[1]), k, allowed)
-
-
-def _weights(q: NDArray, k: NDArray, allowed: NDArray[np.bool_]) -> NDArray:
-    """softmax(q k^T / sqrt(D / N)) over the allowed keys: (B, N, T, S)."""
     scores = q @ np.swapaxes(k, -1, -2) / np.sqrt(q.shape[-1], dtype=q.dtype)
-    return masked_softmax(scores, allowed)[0]
+    return masked_softmax(scores, np.tril(every) if causal else every)[0]
 
 
 # --- splitting and joining heads ----------------------------------------------------

@@ -8,17 +8,20 @@ Legend: B batch, T time, I input width, H hidden width, L layers, V vocabulary; 
 width of a layer's output: H, or 2H in both directions.
 """
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
+from minillm._kernels import twinned
 from minillm.layers.dropout import dropout as drop
 from minillm.layers.fresh import Fresh, Shape, side_by_side, uniform
 from minillm.layers.gradients import Trained, any_trained, merge_gradients
 from minillm.layers.types import Ids, Params, Rng, State
-from minillm.ops.recurrence import CELLS
+from minillm.ops import _validate
+from minillm.ops.recurrence import CELLS, Cell
 
 
 def new_layer(
@@ -262,11 +265,22 @@ def _lowest_trained(trained: Trained, prefix: str, embedding: str | None, layers
 
 def _require_own(state: State, prefix: str, cell: str, layers: int) -> None:
     """ValueError for the state of another stack: of another cell, or with more layers or fewer."""
-    own = {f"{prefix}.{number}.{name}" for number in range(layers) for name in CELLS[cell].state}
+    own, _ = _names(prefix, cell, layers)
     start = f"{prefix}."
     found = {name for name in state if name.startswith(start)}
-    if found != own:
+    if found != set(own):
         raise ValueError(f"state: expected {sorted(own)}, found {sorted(found)}")
+
+
+@functools.cache
+def _names(prefix: str, cell: str, layers: int) -> tuple[list[str], list[str]]:
+    """The names of a stack's states, and of its weights, layer after layer."""
+    prefixes = [f"{prefix}.{number}" for number in range(layers)]
+    states, weights = CELLS[cell].state, CELLS[cell].weights
+    return (
+        [f"{layer}.{name}" for layer in prefixes for name in states],
+        [f"{layer}.{name}" for layer in prefixes for name in weights],
+    )
 
 
 def layer_step(params: Params, prefix: str, x: NDArray, state: State, cell: str) -> State:
@@ -286,13 +300,50 @@ def layer_step(params: Params, prefix: str, x: NDArray, state: State, cell: str)
 
 
 def stack_step(
-    params: Params, prefix: str, x: NDArray, state: State, cell: str, layers: int
+    params: Params,
+    prefix: str,
+    x: NDArray,
+    state: State,
+    cell: str,
+    layers: int,
+    output: str | None = None,
 ) -> tuple[NDArray, State]:
-    """Run one step of a stack, like :func:`layer_step`: -> h of the last layer, new state."""
+    """Run one step of a stack, like :func:`layer_step`: -> h of the last layer, new state.
+
+    With the prefix of an output layer, its result replaces h.
+    """
     _require_own(state, prefix, cell, layers)
-    new: State = {}
-    for number in range(layers):
-        name = f"{prefix}.{number}"
-        new |= layer_step(params, name, x, state, cell)
-        x = new[f"{name}.h"]
+    entries, weights = _names(prefix, cell, layers)
+    shape = state[entries[0]].shape
+    rows = x.reshape(-1, *x.shape[len(shape) - 1 :])
+    of_output = [f"{output}.W", f"{output}.b"] if output else []
+    result, new = _stacked_step(
+        CELLS[cell],
+        np.ascontiguousarray(rows, np.int64 if rows.dtype.kind in "iu" else None),
+        [*_validate.contiguous(*(state[name].reshape(-1, shape[-1]) for name in entries))],
+        [*_validate.contiguous(*(params[name] for name in weights))],
+        [*_validate.contiguous(*(params[name] for name in of_output))],
+    )
+    named = zip(entries, new, strict=True)
+    if len(shape) == 2:
+        return result, dict(named)
+    return result.reshape(*shape[:-1], -1), {name: entry.reshape(shape) for name, entry in named}
+
+
+@twinned
+def _stacked_step(
+    cell: Cell, x: NDArray, states: list[NDArray], weights: list[NDArray], output: list[NDArray]
+) -> tuple[NDArray, list[NDArray]]:
+    """x (B, I) or ids (B,); the states (B, H) and weights of layer after layer; W (H, V) and b (V,)
+    of the output layer, or none -> logits (B, V), or h (B, H) of the last layer; the new states."""
+    entries, count = len(cell.state), len(cell.weights)
+    new: list[NDArray] = []
+    for layer in range(len(weights) // count):
+        old = states[entries * layer : entries * (layer + 1)]
+        made = cell.step(x, *old, *weights[count * layer : count * (layer + 1)])
+        new += made if isinstance(made, tuple) else [made]
+        x = new[-entries]
+    if output:
+        W, b = output
+        x = x @ W + b
     return x, new

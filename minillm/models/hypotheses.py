@@ -9,18 +9,16 @@ V target vocabulary, R rows of the pool.
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import ops
-from minillm._kernels import twinned
-from minillm.layers import block, dense, heads
+from minillm.layers import heads
 from minillm.layers.cache import CLAIM
 from minillm.layers.types import State
 from minillm.models.base import Config, Model
+from minillm.models.decoder_step import BLOCK_WEIGHTS, StepWeights, _decoder_step
 from minillm.models.target import teacher_forcing
 from minillm.ops import _validate
 
@@ -34,21 +32,20 @@ class HypothesisWriter(Model[Config]):
 
     - ``memory.0.keys`` (B, N, S, D/N) and so on, the keys and values of the sources, and
       ``memory.lengths`` (B,);
-    - ``shared.0.keys`` (R, D) and so on, those of all target tokens read so far, in the order of
-      reading, and their number, ``shared.count`` (1,);
+    - ``shared.0.keys`` (1, N, R, D/N) and so on, those of all target tokens read so far, in the
+      order of reading, and their number, ``shared.count`` (1,);
     - ``past`` (B, K, T), the rows of each hypothesis: nothing else has to be copied when
       hypotheses are selected.
 
-    A model of this kind defines ``encode``, ``embed``, ``target_E``, ``last_norm`` and ``output``:
-    see :mod:`minillm.models.transformer`.
+    A model of this kind defines ``encode``, ``embed`` and ``target_E``: see
+    :mod:`minillm.models.transformer`.
     """
 
     config: Any
     encode: Callable[..., Any]
     embed: Callable[..., Any]
     target_E: Any
-    last_norm: Callable[..., Any]
-    output: Callable[..., Any]
+    _step_weights: StepWeights | None = None  # of the last step
 
     @property
     def aligning_layer(self) -> int:
@@ -61,18 +58,20 @@ class HypothesisWriter(Model[Config]):
 
     def start(self, source: NDArray, lengths: NDArray) -> State:
         """Read sources (B, S) -> the state before the first step, of one hypothesis each."""
+        c = self.config
         memory, _ = self.encode(source, lengths)
         state = {
             "past": np.zeros((len(source), 1, 0), np.int64),
             "memory.lengths": np.array(lengths),
             "shared.count": np.zeros(1, np.int64),
         }
-        for layer in range(self.config.layers):
+        for layer in range(c.layers):
             prefix = f"decoder.{layer}.cross"
-            (k, v), _ = heads.keys_and_values(self.params, prefix, memory, self.config.heads)
+            (k, v), _ = heads.keys_and_values(self.params, prefix, memory, c.heads)
+            k, v = (np.ascontiguousarray(part) for part in (k, v))  # they are read at each step
             state |= {f"memory.{layer}.keys": k, f"memory.{layer}.values": v}
             for name in ("keys", "values"):
-                state[f"shared.{layer}.{name}"] = np.empty((0, self.config.width), self.dtype)
+                state[f"shared.{layer}.{name}"] = _pool(0, c.heads, c.width, self.dtype)
         return state
 
     def step(self, ids: NDArray, state: State) -> tuple[NDArray, NDArray, State]:
@@ -98,37 +97,50 @@ class HypothesisWriter(Model[Config]):
 
     def _step(self, ids: NDArray, state: State, shown: int) -> tuple[NDArray, NDArray, State]:
         """Like :meth:`step`, with the weights of all heads of the layer ``shown``: (B, N, K, S)."""
-        p, N, lengths = self.params, self.config.heads, state["memory.lengths"]
-        options = {"post_norm": self.config.post_norm}
         self._require_own(state)
-        B, K, T = state["past"].shape
-        x, _ = self.embed(self.target_E, ids.reshape(B * K, 1), start=T)
-        x = x.reshape(B, K, self.config.width)
+        layers, (B, K, T) = range(self.config.layers), state["past"].shape
+        x, _ = self.embed(self.target_E, ids.reshape(B * K, 1), start=T)  # (B K, 1, D)
+        weights = self._step_weights
+        if weights is None or not weights.are_in(self.params):
+            weights = self._step_weights = self._new_step_weights()
         state = _with_room(state, B * K)
-        for layer in range(self.config.layers):
-            b, past = f"decoder.{layer}", state["past"]
-            keys, values = state[f"shared.{layer}.keys"], state[f"shared.{layer}.values"]
-            k, v = state[f"memory.{layer}.keys"], state[f"memory.{layer}.values"]
+        R, S = (state[f"{kind}.0.keys"].shape[2] for kind in ("shared", "memory"))
+        lengths = _validate.ids("step", "memory.lengths", state["memory.lengths"], S + 1, (B,))
+        rows = _validate.ids("step", "past", state["past"], R).reshape(B * K, T + 1)
+        pool, memory = (
+            [state[f"{kind}.{layer}.{name}"] for layer in layers for name in ("keys", "values")]
+            for kind in ("shared", "memory")
+        )
+        seen: Any  # not None, because there are sources
+        logits, seen = _decoder_step(
+            weights, x[:, 0], pool, rows, np.full(B * K, T + 1), memory, lengths, shown
+        )
+        seen = seen.reshape(B, K, *seen.shape[1:]).swapaxes(1, 2)
+        return logits.reshape(B, K, -1), seen, state
 
-            attention = partial(
-                attend_to_past, p, f"{b}.attention", N=N, keys=keys, values=values, past=past
-            )
-            cross = partial(heads.attend, p, f"{b}.cross", k=k, v=v, lengths=lengths)
-            forward = partial(block.feed_forward, p, f"{b}.feed_forward", activation=ops.relu)
-            x, _ = block.residual(p, {f"{b}.norm_1": attention}, x, **options)
-            if layer == shown:
-                query = x if self.config.post_norm else block.norm(p, f"{b}.norm_2", x)[0]
-                weights = heads.cross_attention_weights(p, f"{b}.cross", query, k, lengths)
-            x, _ = block.residual(p, {f"{b}.norm_2": cross, f"{b}.norm_3": forward}, x, **options)
-        y, _ = self.last_norm("decoder.norm", x)
-        logits, _ = dense.layer(self.output(), "output", y)
-        return logits, weights, state
+    def _new_step_weights(self) -> StepWeights:
+        """With post-norm, a branch reads the norm after the branch before it."""
+        c = self.config
+        norms: list[str | None] = []
+        for layer in range(c.layers):
+            norms += [f"decoder.{layer}.norm_{number}" for number in (1, 2, 3)]
+        norms = [None, *norms] if c.post_norm else [*norms, "decoder.norm"]
+        output = [self.target_E, None, None]
+        if "output.W" in self.params:
+            output = [None, "output.W", "output.b"]
+        names = [*_gain_and_bias(norms[-1]), *output]
+        for layer in range(c.layers):
+            own: list[str | None] = [f"decoder.{layer}.{name}" for name in BLOCK_WEIGHTS]
+            for number in range(3):
+                own[6 * number : 6 * number + 2] = _gain_and_bias(norms[3 * layer + number])
+            names += own
+        return StepWeights(self.params, names, post_norm=c.post_norm, relu=True)
 
     def _require_own(self, state: State) -> None:
         """ValueError for the state of a model of other sizes, or one mixed from two."""
         c, B = self.config, len(state["past"])
         memory = (B, c.heads, state["memory.0.keys"].shape[2], c.width // c.heads)
-        pool = (len(state["shared.0.keys"]), c.width)
+        pool = (1, c.heads, state["shared.0.keys"].shape[2], c.width // c.heads)
         expected = {
             f"{kind}.{layer}.{name}": shape
             for layer in range(c.layers)
@@ -151,7 +163,7 @@ def _with_room(state: State, count: int) -> State:
     B, K, _ = state["past"].shape
     with CLAIM:  # other threads may add rows to the same pool
         first = int(state["shared.count"][0])
-        free = first + count <= len(state["shared.0.keys"])
+        free = first + count <= state["shared.0.keys"].shape[2]
         if free:
             state["shared.count"] += count
     rows = first + np.arange(count).reshape(B, K, 1)
@@ -159,49 +171,18 @@ def _with_room(state: State, count: int) -> State:
     if not free:
         state["shared.count"] = np.array([first + count])
         for name, pool in state.items():
-            if name.startswith("shared.") and pool.ndim == 2:
-                larger = np.empty((GROWTH * (first + count), pool.shape[1]), pool.dtype)
-                larger[:first] = pool[:first]
+            if name.startswith("shared.") and pool.ndim == 4:
+                _, N, _, width = pool.shape
+                larger = _pool(GROWTH * (first + count), N, N * width, pool.dtype)
+                larger[:, :, :first] = pool[:, :, :first]
                 state[name] = larger
     return state
 
 
-def attend_to_past(
-    params: dict[str, NDArray],
-    prefix: str,
-    x: NDArray,
-    N: int,
-    keys: NDArray,
-    values: NDArray,
-    past: NDArray[np.int64],
-) -> tuple[NDArray, None]:
-    """``self_attention`` of the last tokens x (B, K, D) of hypotheses, without a backward.
-
-    keys and values (R, D) are the pool.  Hypothesis k of source b has the rows past[b, k] (T,), the
-    last of which is written here.
-    """
-    (B, K, D), keys, values = x.shape, keys.view(), values.view()
-    shapes = {"x": (x, "B K D"), "keys": (keys, "R D"), "values": (values, "R D")}
-    R = _validate.floats("attend_to_past", **shapes)["R"]
-    rows = _validate.ids("attend_to_past", "past", past, R, (B, K, past.shape[-1]))
-    if D % N:
-        raise ValueError(f"attend_to_past: N: expected a divisor of D = {D}, found {N}")
-    qkv, _ = dense.layer(params, prefix, x, suffix="_qkv")
-    q, keys[rows[..., -1]], values[rows[..., -1]] = np.split(qkv, 3, axis=-1)
-    query, k, v = (np.ascontiguousarray(part).reshape(-1, N, D // N) for part in (q, keys, values))
-    context = _attend_to_rows(query, k, v, rows.reshape(B * K, -1))
-    y, _ = dense.layer(params, prefix, context.reshape(B, K, D), suffix="_o")
-    return y, None
+def _pool(R: int, N: int, D: int, dtype: Any) -> NDArray:
+    """New memory (1, N, R, D/N) for keys or values, in which those of a token lie side by side."""
+    return np.empty((1, R, N, D // N), dtype).swapaxes(1, 2)
 
 
-@twinned
-def _attend_to_rows(
-    query: NDArray, keys: NDArray, values: NDArray, rows: NDArray[np.int64]
-) -> NDArray:
-    """Attention of single queries, each to its own rows of a pool of keys and values.
-
-    query (Q, N, D), keys and values (R, N, D), rows (Q, T) in 0..R-1 -> context (Q, N, D).
-    """
-    row_keys, row_values = (pool[rows].swapaxes(1, 2) for pool in (keys, values))  # (Q, N, T, D)
-    context, _ = ops.scaled_dot_product_attention(query[:, :, None], row_keys, row_values)
-    return context[:, :, 0]
+def _gain_and_bias(norm: str | None) -> list[str | None]:
+    return [norm and f"{norm}.gain", norm and f"{norm}.bias"]

@@ -30,6 +30,7 @@ from minillm.layers.fresh import Fresh, normal
 from minillm.layers.gradients import merge_gradients
 from minillm.layers.types import Backward, Ids, Rng, State
 from minillm.models import base, sizes
+from minillm.ops import _validate
 
 
 @dataclass(frozen=True)
@@ -149,12 +150,14 @@ class LanguageModel(base.NextTokenModel[LanguageModelConfig]):
         """
         c, p = self.config, self.params
         if ids.shape[1] == 1:
-            x = ops.embedding(ids[:, 0], p["embedding.E"])[0] if c.embedding else ids[:, 0]
-            h, last = recurrent.stack_step(p, "layers", x, state, c.cell, c.layers)
-        else:
-            (_, last), _ = self._recurrence(ids, state)
-            h = last[f"layers.{c.layers - 1}.h"]
-        logits, _ = self.predict(h)
+            x = _validate.ids("read", "ids", ids[:, 0], c.vocabulary)
+            if c.embedding:
+                x = p["embedding.E"].take(x, axis=0)
+            output = None if c.tied else "output"
+            result, last = recurrent.stack_step(p, "layers", x, state, c.cell, c.layers, output)
+            return self.predict(result)[0] if c.tied else result, last
+        (_, last), _ = self._recurrence(ids, state)
+        logits, _ = self.predict(last[f"layers.{c.layers - 1}.h"])
         return logits, last
 
     def one_hot(self) -> "LanguageModel":

@@ -112,7 +112,11 @@ def ids(
     _check_shape(op, name, array, shape)
     checked = np.array(array, np.int64, order="C", copy=True, subok=False)
     # An unsigned integer that is too large for int64 has become a negative one.
-    if checked.size and (checked.min() < 0 or checked.max() >= below):
+    if checked.size == 1:  # as in each step of generation, where NumPy's min and max take longer
+        fits = 0 <= checked.item() < below
+    else:
+        fits = checked.size == 0 or (checked.min() >= 0 and checked.max() < below)
+    if not fits:
         raise ValueError(
             f"{op}: {name}: expected 0..{below - 1}, found {array.min()}..{array.max()}"
         )

@@ -72,9 +72,10 @@ def run_op(case, name, dtype):
 
 
 def run_the_other_kernels():
-    from minillm.decoding.beam import _most_probable
-    from minillm.models.hypotheses import _attend_to_rows
+    from minillm.decoding.beam import _most_probable, beam_search
+    from minillm.models.gpt import GPT, GPTConfig
     from minillm.models.ngram import _count_keys, _find_children
+    from minillm.models.transformer import Transformer, TransformerConfig
     from minillm.models.word2vec import Word2Vec, Word2VecConfig
     from minillm.ops.linear import _matmul
     from minillm.training import AdamW, clip_global_norm
@@ -103,9 +104,17 @@ def run_the_other_kernels():
             )
         for V in (7, 64, 1001):
             _most_probable(at_an_end(rng.random((70, V)).astype(dtype)), 10)
-        pool = rng.random((3, 90, 4, 13)).astype(dtype)
-        query, keys, values = map(at_an_end, (pool[0, :70], *pool[1:]))
-        _attend_to_rows(query, keys, values, at_an_end(rng.integers(0, 90, (70, 37))))
+        for post_norm, tied, K in ((True, True, 1), (False, False, 6)):
+            sizes = {"layers": 2, "heads": 3, "width": 78, "feed_forward": 131}
+            options = {"post_norm": post_norm, "tied": tied}
+            model = Transformer(TransformerConfig(5, 70, **sizes, **options), rng, dtype=dtype)
+            source, lengths = rng.integers(0, 5, (3, 9)), np.array([9, 1, 4])
+            beam_search(model, source, lengths, beam=K, limit=4)
+        model = GPT(GPTConfig(65, 40, 2, 3, 39), rng, dtype=dtype)
+        for B in (1, 9):
+            state = model.zero_state(B)
+            for _ in range(40):
+                _, state = model.read(rng.integers(0, 65, (B, 1)), state)
 
 
 def kernels_of_several_sizes():

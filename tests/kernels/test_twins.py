@@ -175,30 +175,6 @@ def test_cross_entropy(twin, original, N, V, dtype, smoothing, seed):
     )
 
 
-@given(st.integers(1, 9), st.integers(1, 4), WIDTHS, WIDTHS, DTYPES, st.integers(0, 99))
-def test_attend_to_rows(twin, original, R, N, D, T, dtype, seed):
-    rng = np.random.default_rng(seed)
-    query = (2 * rng.normal(size=(R, N, D))).astype(dtype)
-    keys, values = rng.normal(size=(2, R + T, N, D)).astype(dtype)
-    arguments = query, keys, values, rng.integers(0, R + T, (R, T))
-    assert_same(twin.attend_to_rows(*arguments), original.attend_to_rows(*arguments), dtype)
-
-
-def test_attend_to_rows_of_extreme_scores(twin, original):
-    query = np.tile([[[1.0, 0]], [[-1, 0]], [[0, 1]], [[1, 1]]], (1, 2, 1)).astype(np.float32)
-    keys = np.array([[-np.inf, 0], [3e38, 0], [0, np.nan], [2, 2]], np.float32)
-    keys = np.repeat(keys[:, None], 2, axis=1)
-    arguments = (
-        query,
-        keys,
-        keys[::-1].copy(),
-        np.array([[0, 0, 0], [1, 3, 1], [2, 3, 3], [1, 1, 3]]),
-    )
-    with np.errstate(invalid="ignore"):
-        ours, theirs = (kernels.attend_to_rows(*arguments) for kernels in (twin, original))
-    np.testing.assert_allclose(ours, theirs, rtol=1e-5)
-
-
 @given(st.integers(1, 9), WIDTHS, st.integers(1, 12), DTYPES, st.integers(0, 99))
 def test_most_probable(twin, original, N, V, count, dtype, seed):
     logits = (5 * np.random.default_rng(seed).normal(size=(N, V))).astype(dtype).round(1)

@@ -6,7 +6,6 @@ from model_checks import check_model, check_padding, random_pairs
 
 from minillm.decoding.beam import beam_search
 from minillm.layers.positions import sinusoids
-from minillm.models.hypotheses import attend_to_past
 from minillm.models.target import select
 from minillm.models.transformer import Transformer, TransformerConfig
 from minillm.training import Adam
@@ -181,23 +180,15 @@ def test_the_state_of_another_model_is_refused(options):
         small().step(np.zeros((2, 1), int), after(small(**options), 2))
 
 
-POOL = np.zeros((40, 4))
-
-
 @pytest.mark.parametrize(
-    ("changes", "error", "message"),
+    ("entry", "value", "message"),
     [
-        ({"values": np.zeros((2, 4))}, ValueError, r"values: expected shape \(R = 40, D = 4\)"),
-        ({"values": np.zeros((40, 2))}, ValueError, r"values: expected shape \(R = 40, D = 4\)"),
-        ({"values": POOL.astype("f")}, TypeError, "values: expected float64"),
-        ({"keys": POOL[:2], "values": POOL[:2]}, ValueError, r"past: expected 0\.\.1, found"),
-        ({"past": np.array([[[0]], [[1]]])}, ValueError, r"past: expected shape \(1, 2, 1\)"),
-        ({"N": 3}, ValueError, "N: expected a divisor of D = 4, found 3"),
+        ("past", np.array([[[0, 99]], [[1, 1]]]), r"past: expected 0\.\.\d+, found 0\.\.99"),
+        ("memory.lengths", np.array([3, 4]), r"memory.lengths: expected 0\.\.3, found 3\.\.4"),
+        ("memory.lengths", np.array([3]), r"memory.lengths: expected shape \(2,\)"),
     ],
 )
-def test_attention_to_the_past_checks_what_the_kernel_takes(changes, error, message):
-    fitting = {"N": 2, "keys": POOL.copy(), "values": POOL.copy(), "past": np.array([[[3], [39]]])}
-    params, x = small().params, np.ones((1, 2, 4))
-    assert attend_to_past(params, "decoder.0.attention", x, **fitting)[0].shape == x.shape
-    with pytest.raises(error, match=f"attend_to_past: {message}"):
-        attend_to_past(params, "decoder.0.attention", x, **(fitting | changes))
+def test_a_state_with_other_numbers_is_refused(entry, value, message):
+    model = small()
+    with pytest.raises(ValueError, match=message):
+        model.step(np.zeros((2, 1), int), after(model, 2) | {entry: value})

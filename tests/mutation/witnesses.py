@@ -32,13 +32,18 @@ NEAR_OF_TOPIC = {
     ),
     "bpe": (("tests/text/test_bpe.py",), ""),
     "cross_entropy": ((*TWINS, "tests/decoding/test_beam.py"), "entropy or probab or translating"),
-    "decoder": (("tests/kernels/test_gpt_step.py",), ""),
+    "decoder": (("tests/kernels/test_decoder_step.py",), ""),
     "embedding": (TWINS, "embedding"),
     "matmul": (TWINS, "matmul or product or weight_gradients"),
     "ngram": (("tests/kernels/test_ngram.py",), ""),
     "normalisation": (TWINS, "norm"),
     "recurrent": (
-        (*TWINS, "tests/kernels/test_table_of_ids.py", "tests/kernels/test_maths.py"),
+        (
+            *TWINS,
+            "tests/kernels/test_table_of_ids.py",
+            "tests/kernels/test_maths.py",
+            "tests/kernels/test_stacked_step.py",
+        ),
         "not (matmul or embedding or entropy or gelu or norm or attention or adam or squares "
         "or weight_gradients or test_scale or optimiser)",
     ),
@@ -47,7 +52,7 @@ NEAR_OF_TOPIC = {
 WIDE_OF_TOPIC = {
     "adam": ("tests/training/test_optimisers.py",),
     "bpe": ("tests/text",),
-    "decoder": ("tests/models/test_gpt.py",),
+    "decoder": ("tests/models/test_gpt.py", "tests/models/test_transformer.py"),
     "ngram": ("tests/models/test_ngram.py",),
     "word2vec": ("tests/models/test_word2vec.py",),
 }
