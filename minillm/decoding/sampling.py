@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.errors import InputError
+from minillm.ops.softmax import softmax_forward
 
 # Probabilities (..., V), the most probable first, and the rule's value -> a mask of those kept.
 Rule = Callable[[NDArray[np.float64], float], NDArray[np.bool_]]
@@ -72,8 +73,7 @@ def next_probabilities(
         p = best.astype(np.float64)
     else:
         with np.errstate(over="ignore"):  # a tiny temperature makes minus infinity, as it should
-            p = np.exp((logits - largest) / temperature)
-        p /= p.sum(axis=-1, keepdims=True)
+            p = softmax_forward((logits - largest) / temperature)
     rules = {name: value for name, value in values.items() if value is not None}
     if not rules:
         return p

@@ -310,7 +310,7 @@ def stack_step(
 ) -> tuple[NDArray, State]:
     """Run one step of a stack, like :func:`layer_step`: -> h of the last layer, new state.
 
-    With the prefix of an output layer, its result replaces h.
+    With ``output``, the prefix of an output layer, the logits h W + b are returned instead of h.
     """
     _require_own(state, prefix, cell, layers)
     entries, weights = _names(prefix, cell, layers)
@@ -320,9 +320,9 @@ def stack_step(
     result, new = _stacked_step(
         CELLS[cell],
         np.ascontiguousarray(rows, np.int64 if rows.dtype.kind in "iu" else None),
-        [*_validate.contiguous(*(state[name].reshape(-1, shape[-1]) for name in entries))],
-        [*_validate.contiguous(*(params[name] for name in weights))],
-        [*_validate.contiguous(*(params[name] for name in of_output))],
+        list(_validate.contiguous(*(state[name].reshape(-1, shape[-1]) for name in entries))),
+        list(_validate.contiguous(*(params[name] for name in weights))),
+        list(_validate.contiguous(*(params[name] for name in of_output))),
     )
     named = zip(entries, new, strict=True)
     if len(shape) == 2:
@@ -334,8 +334,12 @@ def stack_step(
 def _stacked_step(
     cell: Cell, x: NDArray, states: list[NDArray], weights: list[NDArray], output: list[NDArray]
 ) -> tuple[NDArray, list[NDArray]]:
-    """x (B, I) or ids (B,); the states (B, H) and weights of layer after layer; W (H, V) and b (V,)
-    of the output layer, or none -> logits (B, V), or h (B, H) of the last layer; the new states."""
+    """One step of each layer in turn, and of the output layer.
+
+    x (B, I) or ids (B,); the states (B, H) and the weights of all layers, in their order; W (H, V)
+    and b (V,) of the output layer, or none.  -> logits (B, V), or h (B, H) of the last layer where
+    there is no output layer; the new states.
+    """
     entries, count = len(cell.state), len(cell.weights)
     new: list[NDArray] = []
     for layer in range(len(weights) // count):

@@ -2,14 +2,18 @@
 
 When a model writes, each weight is used once for a token of each row.  For a small model, the
 Python calls of :mod:`minillm.models.gpt` or :mod:`minillm.models.transformer` would take longer
-than the arithmetic.  So the twin of :func:`_decoder_step` runs all blocks in one call, and looks up
-the addresses of the weights once for many tokens.  A GPT is a decoder without cross-attention.
+than the arithmetic.  The twin of :func:`_decoder_step` therefore runs all blocks in one call, and
+looks up the addresses of the weights once for many tokens.  A GPT is a decoder without
+cross-attention.  There is no backward, because nothing is trained while a model writes.
 
-Each branch f of a block reads the norm of the sum x of all branches before it.  Its result is added
+Each branch f of a block reads norm(x), and its result is added:
 
-    x = x + f(norm(x))          with pre-norm, to the sum
-    x = norm(x) + f(norm(x))    with post-norm, to the norm: the last norm of this line is the next
-                                branch's, and the first branch has none
+    x = x + f(norm(x))          pre-norm
+    x = norm(x) + f(norm(x))    post-norm
+
+Post-norm is usually written x = norm(x + f(x)).  It is the same model with the lines cut
+elsewhere: the norm after one branch is here the norm before the next, and the first branch has
+no norm.
 
 Legend: Q rows, B texts or sources, S positions, T positions of a row's past, D width, N heads,
 V vocabulary.
@@ -32,7 +36,7 @@ from minillm.ops.softmax import masked_softmax
 
 Past = list[NDArray]  # keys and values of each layer, (B, N, S, D/N) each
 
-# The logits are y E^T, or y W + b.  None stands for a weight that a model has not.
+# The logits are y E^T, or y W + b.  None stands for a weight that the model does not have.
 MODEL_WEIGHTS = ("norm.gain", "norm.bias", "output.E", "output.W", "output.b")
 BLOCK_WEIGHTS = (
     *("norm_1.gain", "norm_1.bias", "attention.W_qkv", "attention.b_qkv", "attention.W_o"),
@@ -118,7 +122,7 @@ def _decoder_step(
 def _branch_input(
     x: NDArray, w: dict[str, Any], norm: str, post_norm: bool
 ) -> tuple[NDArray, NDArray]:
-    """The input of a branch, and what its result is added to: see the module."""
+    """The input norm(x) of a branch, and the term that its result is added to."""
     gain, bias = w[f"{norm}.gain"], w[f"{norm}.bias"]
     y = x if gain is None else _layer_norm_forward(x, gain, bias, EPSILON)[0]
     return y, y if post_norm else x

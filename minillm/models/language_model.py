@@ -154,8 +154,10 @@ class LanguageModel(base.NextTokenModel[LanguageModelConfig]):
             if c.embedding:
                 x = p["embedding.E"].take(x, axis=0)
             output = None if c.tied else "output"
-            result, last = recurrent.stack_step(p, "layers", x, state, c.cell, c.layers, output)
-            return self.predict(result)[0] if c.tied else result, last
+            y, last = recurrent.stack_step(p, "layers", x, state, c.cell, c.layers, output)
+            if c.tied:
+                y, _ = self.predict(y)
+            return y, last
         (_, last), _ = self._recurrence(ids, state)
         logits, _ = self.predict(last[f"layers.{c.layers - 1}.h"])
         return logits, last

@@ -8,14 +8,14 @@ Some CPUs multiply two pairs of bfloat16 in the time of one pair of float32.  Th
 rounding are independent and mostly cancel in a sum, so a training in this *mixed precision* learns
 nearly the same.  Only the operands of products are rounded, and each time anew: weights stay
 float32, since a step of the optimiser is often smaller than 1/256 of a weight, and rounding would
-undo it.  Float32 as well are sums, norms, softmax, attention, losses and the optimiser's moments.
+undo it.  Sums, norms, softmax, attention, losses and the optimiser's moments are float32 as well.
 
 The backward of y = R(x) R(W), where R rounds, is the backward of a product, in bfloat16 too:
 
     dx = R(dy) R(W)^T        dW = R(x)^T R(dy)
 
-It takes the derivative of R as 1.  Exactly it is 0 nearly everywhere, because R is a staircase,
-and nothing would be learned.  So gradients are checked without rounding.
+The derivative of R is taken as 1.  Its true derivative is 0 almost everywhere, because R is a step
+function, and with 0 nothing would be learned.  Gradients are therefore checked without rounding.
 
 Sources: Kalamkar et al. (2019), "A study of BFLOAT16 for deep learning training"; Micikevicius et
 al. (2018), "Mixed precision training"; Bengio, Leonard and Courville (2013), "Estimating or
@@ -29,14 +29,17 @@ from minillm._kernels import rounds_to_bfloat16
 
 
 def product(a: NDArray, b: NDArray) -> NDArray:
-    """a (M, K), b (K, N) -> (M, N); float32 operands are rounded inside ``use_precision``."""
+    """Multiply two matrices: a (M, K), b (K, N) -> (M, N).
+
+    Operands of float32 are rounded within ``use_precision("bfloat16")``.
+    """
     if rounds_to_bfloat16() and a.dtype == np.float32:
         return round_to_bfloat16(a) @ round_to_bfloat16(b)
     return a @ b
 
 
 def round_to_bfloat16(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the nearest number with a bfloat16, as float32; of two, the even one; NaN stays."""
+    """Round to the nearest bfloat16, of two to the even one; NaN stays NaN.  -> float32."""
     bits = x.view(np.uint32)
     # More than half of the last place that stays, or half and an odd number, carries into it.
     carried = bits + 0x7FFF + (bits >> 16 & 1)

@@ -293,8 +293,6 @@ def _check(argument: str, arrays: Arrays, kinds: _Kinds, changed: bool = True) -
 
 def _require_floats(argument: str, name: str, array: np.ndarray) -> None:
     """TypeError for anything but a NumPy array of float32 or float64."""
-    if type(array) is np.ndarray and array.dtype in _FLOATS:
-        return
     plain = type(array) in (np.ndarray, np.memmap)  # not matrices or masked arrays
     if not plain or array.dtype not in _FLOATS:
         found = array.dtype if plain else type(array).__name__
