@@ -17,10 +17,14 @@ from minillm.models.transformer import Transformer, TransformerConfig
 
 
 def moved(model):
-    """No bias is zero, no gain one."""
+    """No bias is zero, no gain one; a weight of N inputs moves by 1 / sqrt(N) at most.
+
+    Scores of some hundreds would make a softmax of one element, whose ties magnify any rounding.
+    """
     rng = np.random.default_rng(1)
     for array in model.params.values():
-        array += (0.3 * rng.standard_normal(array.shape)).astype(model.dtype)
+        size = 0.3 if array.ndim == 1 else min(0.3, len(array) ** -0.5)
+        array += (size * rng.standard_normal(array.shape)).astype(model.dtype)
     return model
 
 
