@@ -47,7 +47,10 @@ NEAR_OF_TOPIC = {
         "not (matmul or embedding or entropy or gelu or norm or attention or adam or squares "
         "or weight_gradients or test_scale or optimiser)",
     ),
-    "word2vec": (("tests/models/test_word2vec.py",), "twins or step or rows or pieces or mean or several"),
+    "word2vec": (
+        ("tests/models/test_word2vec.py",),
+        "twins or step or rows or pieces or mean or several",
+    ),
 }
 WIDE_OF_TOPIC = {
     "adam": ("tests/training/test_optimisers.py",),
