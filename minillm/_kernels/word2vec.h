@@ -14,8 +14,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include "system.h" /* first: windows.h has a POINT of its own */
 #include "maths.h"
-#include "system.h"
 
 /* splitmix64 (Steele, Lea and Flood 2014) */
 static inline uint64_t next_random(uint64_t *state)
