@@ -31,11 +31,11 @@ static inline ptrdiff_t next_number(Atomic *counter) { return (ptrdiff_t)ADD(cou
 
 /* Fetch a cache line that will be written. */
 #if defined(__GNUC__) && defined(__x86_64__)
-#define FETCH(address) __asm__ __volatile__("prefetchw %0" : : "m"(*(const char *)(address)))
+#define PREFETCH(address) __asm__ __volatile__("prefetchw %0" : : "m"(*(const char *)(address)))
 #elif defined(__GNUC__)
-#define FETCH(address) __builtin_prefetch(address, 1)
+#define PREFETCH(address) __builtin_prefetch(address, 1)
 #else
-#define FETCH(address) ((void)(address))
+#define PREFETCH(address) ((void)(address))
 #endif
 
 /* W_out (rows, n), as one of several threads sees it.
@@ -72,6 +72,15 @@ typedef struct {
     void *before;           /* (count, n): the copies as they were after the last exchange */
     Atomic *locks;          /* (count,), the same for all threads */
 } Rows;
+
+/* Which copy a round exchanges of the `size` rows that follow the size - 1 most used ones; `count`: none. */
+static inline ptrdiff_t row_of_round(const Rows *rows, ptrdiff_t size, ptrdiff_t round)
+{
+    const ptrdiff_t rank = size - 1 + round % size;
+    if (rank >= rows->count)
+        return rows->count;
+    return rows->last_is_top ? rows->count - 1 - rank : rank;
+}
 
 enum { STEP_OF_COPY = 2 }; /* times as large as on a shared row */
 enum { AT_ONCE = 8 }; /* sigmoids: the arrays of a prediction have room for a multiple of it */
@@ -192,10 +201,10 @@ enum { AT_ONCE = 8 }; /* sigmoids: the arrays of a prediction have room for a mu
             }                                                                                      \
     }                                                                                              \
     /* Fetch a row of n numbers. */                                                                \
-    static inline void fetch_##SUFFIX(ptrdiff_t n, const REAL *row)                                \
+    static inline void prefetch_##SUFFIX(ptrdiff_t n, const REAL *row)                             \
     {                                                                                              \
         for (ptrdiff_t j = 0; j < n; j += 64 / (ptrdiff_t)sizeof(REAL))                            \
-            FETCH(row + j);                                                                        \
+            PREFETCH(row + j);                                                                     \
     }                                                                                              \
     /* Row i, or this thread's copy of it; *size: of its step, 1 as it is for one thread. */       \
     static inline REAL *row_##SUFFIX(const Rows *rows, ptrdiff_t n, ptrdiff_t i, REAL *size)       \
@@ -209,7 +218,7 @@ enum { AT_ONCE = 8 }; /* sigmoids: the arrays of a prediction have room for a mu
             return (REAL *)rows->own + k * n;                                                      \
         }                                                                                          \
         *size = 1;                                                                                 \
-        fetch_##SUFFIX(n, shared);                                                                 \
+        prefetch_##SUFFIX(n, shared);                                                              \
         return shared;                                                                             \
     }                                                                                              \
     /* Copy the rows. */                                                                           \
@@ -235,14 +244,14 @@ enum { AT_ONCE = 8 }; /* sigmoids: the arrays of a prediction have room for a mu
     static void exchange_some_##SUFFIX(Rows *rows, ptrdiff_t n)                                    \
     {                                                                                              \
         const ptrdiff_t round = (ptrdiff_t)rows->round++;                                          \
-        for (ptrdiff_t size = 1; size <= rows->count; size *= 2) { /* rows r: size <= r + 1 < 2 size */\
-            const ptrdiff_t now = size - 1 + round % size, later = size - 1 + (round + 1) % size;  \
+        for (ptrdiff_t size = 1; size <= rows->count; size *= 2) {                                 \
+            const ptrdiff_t now = row_of_round(rows, size, round);                                 \
+            const ptrdiff_t later = row_of_round(rows, size, round + 1);                           \
             if (now < rows->count)                                                                 \
-                exchange_##SUFFIX(rows, n, rows->last_is_top ? rows->count - 1 - now : now);       \
-            if (later < rows->count) { /* the lines of the next round, which others have */        \
-                const ptrdiff_t k = rows->last_is_top ? rows->count - 1 - later : later;           \
-                FETCH(rows->locks + k);                                                            \
-                fetch_##SUFFIX(n, (REAL *)rows->shared + (rows->first + k) * n);                   \
+                exchange_##SUFFIX(rows, n, now);                                                   \
+            if (later < rows->count) { /* until then, the lines may come from another core */      \
+                PREFETCH(rows->locks + later);                                                     \
+                prefetch_##SUFFIX(n, (REAL *)rows->shared + (rows->first + later) * n);            \
             }                                                                                      \
         }                                                                                          \
     }

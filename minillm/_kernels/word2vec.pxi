@@ -25,8 +25,8 @@ cdef extern from "word2vec.h" nogil:
                   const float *, float *)
     void step_f64(Py_ssize_t, Py_ssize_t, double * const*, const double *, const double *,
                   const double *, double *)
-    void fetch_f32(Py_ssize_t, const float *)
-    void fetch_f64(Py_ssize_t, const double *)
+    void prefetch_f32(Py_ssize_t, const float *)
+    void prefetch_f64(Py_ssize_t, const double *)
     float *row_f32(const Rows *, Py_ssize_t, Py_ssize_t, float *)
     double *row_f64(const Rows *, Py_ssize_t, Py_ssize_t, double *)
     void copy_f32(Rows *, Py_ssize_t)
@@ -70,11 +70,11 @@ cdef inline void step(Py_ssize_t n, Py_ssize_t count, floating **u, const floati
         step_f64(n, count, u, g, move, h, change)
 
 
-cdef inline void fetch(Py_ssize_t n, const floating *row) noexcept nogil:
+cdef inline void prefetch(Py_ssize_t n, const floating *row) noexcept nogil:
     if floating is float:
-        fetch_f32(n, row)
+        prefetch_f32(n, row)
     else:
-        fetch_f64(n, row)
+        prefetch_f64(n, row)
 
 
 cdef inline floating *row_of(

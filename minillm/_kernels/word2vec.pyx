@@ -230,7 +230,7 @@ cdef void learn(
     for t in range(length):
         if rows.threads > 1:
             if t + AHEAD < length:
-                fetch(D, W_in + kept[t + AHEAD] * D)
+                prefetch(D, W_in + kept[t + AHEAD] * D)
             if scratch.sum.predictions >= rows.next:
                 exchange_some(h, rows, D)
                 rows.next = scratch.sum.predictions + ROUND // rows.threads

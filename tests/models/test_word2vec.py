@@ -340,7 +340,13 @@ def test_no_step_of_a_copied_row_is_lost(rows, negative):
     with threads_at_hand(2):
         expected, count = units(model, "outputs", words, starts, 1)
         results, predictions = units(model, "outputs", words, starts, 2)
+        for array in model.params.values():
+            array[:] = rng.standard_normal(array.shape) / np.sqrt(D)
+        before, still = copies(model), np.zeros(len(starts) - 1)
+        losses = [model.learn(words, starts, still, threads=n)[0] for n in (1, 2)]
     copied = slice(rows) if negative else slice(len(expected) - rows, None)
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+    assert all(np.array_equal(before[name], model.params[name]) for name in before)
     assert predictions == count
     assert expected.any(axis=1).sum() > 4
     np.testing.assert_array_equal(results[copied], expected[copied])

@@ -57,7 +57,7 @@ WIDE_OF_TOPIC = {
     "bpe": ("tests/text",),
     "decoder": ("tests/models/test_gpt.py", "tests/models/test_transformer.py"),
     "ngram": ("tests/models/test_ngram.py",),
-    "word2vec": ("tests/models/test_word2vec.py",),
+    "word2vec": ("tests/models/test_word2vec.py", "tests/kernels/test_guards.py"),
 }
 ALL_KERNELS = (
     *TWINS,
