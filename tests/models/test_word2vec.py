@@ -302,7 +302,7 @@ def units(model, name, words, starts, threads):
     """
     for key, array in model.params.items():
         array[:] = key != name
-    rate = 2.0**-60
+    rate = 2.0**-90  # sigmoid(x) is 0.5 to the last bit of float64 where |x| < 2**-54
     rates = np.full(len(starts) - 1, rate)
     _, predictions = model.learn(words, starts, rates, seed=5, threads=threads)
     return model.params[name] / (rate / 2), predictions
