@@ -1,9 +1,10 @@
 /* One prediction of word2vec: `count` logistic regressions that share their input.
  *
  * A row is about a hundred numbers, so that everything below is two passes over
- * `count` rows that are in the first-level cache after the first. The second
- * goes across the rows, one vector of the width at a time: h and its gradient
- * stay in registers while all rows pass by, and each row is read and written once.
+ * `count` rows that are in the first-level cache after the first.  The first takes up to
+ * four rows at a time, so that h is read once for them.  The second goes across the
+ * rows, two vectors of the width at a time: h and its gradient stay in registers
+ * while all rows pass by, and each row is read and written once.
  *
  * The sums are taken in vectors of 64 bytes, whatever the width of the machine's vectors:
  * the bits do not depend on them, but where a multiply-add is fused.
@@ -12,6 +13,8 @@
 #define MINILLM_WORD2VEC_H
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
+#include "system.h" /* first: windows.h has a POINT of its own */
 #include "maths.h"
 
 /* splitmix64 (Steele, Lea and Flood 2014) */
@@ -23,53 +26,155 @@ static inline uint64_t next_random(uint64_t *state)
     return z ^ (z >> 31);
 }
 
+/* 0, 1, 2, ... for whichever thread asks */
+static inline ptrdiff_t next_number(Atomic *counter) { return (ptrdiff_t)ADD(counter, 1) - 1; }
+
+/* Fetch a cache line that will be written. */
+#if defined(__GNUC__) && defined(__x86_64__)
+#define PREFETCH(address) __asm__ __volatile__("prefetchw %0" : : "m"(*(const char *)(address)))
+#elif defined(__GNUC__)
+#define PREFETCH(address) __builtin_prefetch(address, 1)
+#else
+#define PREFETCH(address) ((void)(address))
+#endif
+
+/* W_out (rows, n), as one of several threads sees it.
+ *
+ * A core that writes a row takes its cache lines away from the others.  As all predictions change the same
+ * few hundred or thousand rows, threads that share them mostly wait for lines.  So each thread has copies
+ * of the rows that are used most, and changes these.  From time to time it exchanges a row: it adds the
+ * change of its copy to the shared row, and so takes over what others have added.
+ *
+ * Until then a copy lacks the changes by others, as if less text had been read.  The best guess is that
+ * others have made the same change as this thread.  So steps on a copy are twice as large, and half of
+ * the change that comes out is added:
+ *
+ *     shared = own = before = shared + (own - before) / 2
+ *
+ * Two is right for two threads, and good for more, of which some have made their exchanges already.
+ *
+ * In a round, a thread exchanges the row that is used most, one of the two that follow, one of the four that
+ * follow these, and so on, the next one in each round.  Row r of natural language is used about 1 / r times
+ * as often as row 1 (Zipf's law), so that all are used about equally often between two exchanges.
+ *
+ * Who exchanges a row has its lock, so that no change is lost.  Nobody waits for it: a row that another
+ * thread has locked is left for a later round, and after the last sentence all rows are exchanged.
+ */
+typedef struct {
+    void *shared;           /* W_out */
+    ptrdiff_t first, count; /* the rows of which there are copies */
+    int last_is_top;        /* whether row first + count - 1 is used most, and not row `first` */
+    int threads;            /* 1: there are no copies */
+    int copied;             /* whether own and before are filled */
+    int64_t round;          /* of exchanges */
+    int64_t next;           /* when so many predictions are made */
+    void *own;              /* (count, n): the copies */
+    void *before;           /* (count, n): the copies as they were after the last exchange */
+    Atomic *locks;          /* (count,), the same for all threads */
+} Rows;
+
+/* Which copy a round exchanges of the `size` rows that follow the size - 1 most used ones; `count`: none. */
+static inline ptrdiff_t row_of_round(const Rows *rows, ptrdiff_t size, ptrdiff_t round)
+{
+    const ptrdiff_t rank = size - 1 + round % size;
+    if (rank >= rows->count)
+        return rows->count;
+    return rows->last_is_top ? rows->count - 1 - rank : rank;
+}
+
+enum { STEP_OF_COPY = 2 }; /* times as large as on a shared row */
+enum { AT_ONCE = 8 }; /* sigmoids: the arrays of a prediction have room for a multiple of it */
+
 #if defined(__GNUC__)
 #define DEFINE_VECTOR(REAL, SUFFIX)                                                                \
-    typedef REAL vector_##SUFFIX __attribute__((vector_size(64), aligned(sizeof(REAL))));
+    typedef REAL vector_##SUFFIX __attribute__((vector_size(64), aligned(sizeof(REAL))));          \
+    typedef REAL half_##SUFFIX __attribute__((vector_size(32)));                                   \
+    typedef REAL quarter_##SUFFIX __attribute__((vector_size(16)));                                \
+    /* The sum of its numbers: one half is added to the other until one number is left. */         \
+    static inline REAL total_##SUFFIX(const vector_##SUFFIX *v)                                    \
+    {                                                                                              \
+        enum { LEFT = sizeof(quarter_##SUFFIX) / sizeof(REAL) };                                   \
+        const union { vector_##SUFFIX v; half_##SUFFIX x[2]; } whole = {*v};                       \
+        const union { half_##SUFFIX v; quarter_##SUFFIX x[2]; } half = {whole.x[0] + whole.x[1]};  \
+        const union { quarter_##SUFFIX v; REAL x[LEFT]; } sums = {half.x[0] + half.x[1]};          \
+        if (LEFT == 2)                                                                             \
+            return sums.x[0] + sums.x[1];                                                          \
+        return (sums.x[0] + sums.x[LEFT / 2]) + (sums.x[1] + sums.x[LEFT - 1]);                    \
+    }
 #else /* a vector of one number */
-#define DEFINE_VECTOR(REAL, SUFFIX) typedef REAL vector_##SUFFIX;
+#define DEFINE_VECTOR(REAL, SUFFIX)                                                                \
+    typedef REAL vector_##SUFFIX;                                                                  \
+    static inline REAL total_##SUFFIX(const vector_##SUFFIX *v) { return *v; }
 #endif
 
 #define DEFINE_WORD2VEC(REAL, SUFFIX)                                                              \
     DEFINE_VECTOR(REAL, SUFFIX)                                                                    \
-    /* u . h */                                                                                    \
-    static inline REAL dot_##SUFFIX(ptrdiff_t n, const REAL *u, const REAL *h)                     \
+    enum { LANES_##SUFFIX = sizeof(vector_##SUFFIX) / sizeof(REAL) };                              \
+    /* p[k] = u[k] . h for up to four rows */                                                      \
+    static inline void dots_##SUFFIX(ptrdiff_t n, int count, REAL *const *u, const REAL *h, REAL *p)\
     {                                                                                              \
-        enum { LANES = sizeof(vector_##SUFFIX) / sizeof(REAL) };                                   \
-        union { vector_##SUFFIX v; REAL x[LANES]; } sum = {0};                                     \
+        vector_##SUFFIX sums[4] = {{0}, {0}, {0}, {0}};                                            \
         ptrdiff_t i = 0;                                                                           \
-        for (; i + LANES <= n; i += LANES)                                                         \
-            sum.v += *(const vector_##SUFFIX *)(u + i) * *(const vector_##SUFFIX *)(h + i);        \
-        for (int width = LANES / 2; width > 0; width /= 2)                                         \
-            for (int l = 0; l < width; l++)                                                        \
-                sum.x[l] += sum.x[l + width];                                                      \
-        for (; i < n; i++)                                                                         \
-            sum.x[0] += u[i] * h[i];                                                               \
-        return sum.x[0];                                                                           \
-    }                                                                                              \
-    /* u[k] += g[k] h for every row, and dh = sum of g[k] u[k], as the rows were before */         \
-    static inline void step_##SUFFIX(ptrdiff_t n, ptrdiff_t count, REAL *const *u,                 \
-                                     const REAL *g, const REAL *h, REAL *dh)                       \
-    {                                                                                              \
-        enum { LANES = sizeof(vector_##SUFFIX) / sizeof(REAL) };                                   \
-        ptrdiff_t i = 0;                                                                           \
-        for (; i + LANES <= n; i += LANES) {                                                       \
+        for (; i + LANES_##SUFFIX <= n; i += LANES_##SUFFIX) {                                     \
             const vector_##SUFFIX in = *(const vector_##SUFFIX *)(h + i);                          \
-            vector_##SUFFIX change = {0};                                                         \
-            for (ptrdiff_t k = 0; k < count; k++) {                                                \
-                vector_##SUFFIX *row = (vector_##SUFFIX *)(u[k] + i);                              \
-                const vector_##SUFFIX before = *row;                                               \
-                change += g[k] * before;                                                           \
-                *row = before + g[k] * in;                                                         \
-            }                                                                                      \
-            *(vector_##SUFFIX *)(dh + i) = change;                                                 \
+            for (int k = 0; k < count; k++)                                                        \
+                sums[k] += *(const vector_##SUFFIX *)(u[k] + i) * in;                              \
         }                                                                                          \
+        for (int k = 0; k < count; k++) {                                                          \
+            p[k] = total_##SUFFIX(&sums[k]);                                                       \
+            for (ptrdiff_t j = i; j < n; j++)                                                      \
+                p[k] += u[k][j] * h[j];                                                            \
+        }                                                                                          \
+    }                                                                                              \
+    /* p[k] = u[k] . h for every row */                                                            \
+    static inline void scores_##SUFFIX(ptrdiff_t n, ptrdiff_t count, REAL *const *u, const REAL *h,\
+                                       REAL *p)                                                    \
+    {                                                                                              \
+        ptrdiff_t k = 0;                                                                           \
+        for (; k + 4 <= count; k += 4)                                                             \
+            dots_##SUFFIX(n, 4, u + k, h, p + k);                                                  \
+        for (; k + 2 <= count; k += 2)                                                             \
+            dots_##SUFFIX(n, 2, u + k, h, p + k);                                                  \
+        if (k < count)                                                                             \
+            dots_##SUFFIX(n, 1, u + k, h, p + k);                                                  \
+    }                                                                                              \
+    /* `step` for one or two vectors of the width */                                               \
+    static inline void step_across_##SUFFIX(int vectors, ptrdiff_t count, REAL *const *u, ptrdiff_t i,\
+                                            const REAL *g, const REAL *move, const REAL *h, REAL *dh)\
+    {                                                                                              \
+        vector_##SUFFIX in[2], change[2];                                                          \
+        for (int v = 0; v < vectors; v++) {                                                        \
+            in[v] = *(const vector_##SUFFIX *)(h + i + v * LANES_##SUFFIX);                        \
+            change[v] = (vector_##SUFFIX){0};                                                      \
+        }                                                                                          \
+        for (ptrdiff_t k = 0; k < count; k++) {                                                    \
+            const REAL slope = g[k], length = move[k];                                             \
+            REAL *row = u[k] + i;                                                                  \
+            for (int v = 0; v < vectors; v++) {                                                    \
+                vector_##SUFFIX *part = (vector_##SUFFIX *)(row + v * LANES_##SUFFIX);             \
+                const vector_##SUFFIX before = *part;                                              \
+                change[v] += slope * before;                                                       \
+                *part = before + length * in[v];                                                   \
+            }                                                                                      \
+        }                                                                                          \
+        for (int v = 0; v < vectors; v++)                                                          \
+            *(vector_##SUFFIX *)(dh + i + v * LANES_##SUFFIX) = change[v];                         \
+    }                                                                                              \
+    /* u[k] += move[k] h for every row, and dh = sum of g[k] u[k], as the rows were before */      \
+    static inline void step_##SUFFIX(ptrdiff_t n, ptrdiff_t count, REAL *const *u, const REAL *g,  \
+                                     const REAL *move, const REAL *h, REAL *dh)                    \
+    {                                                                                              \
+        ptrdiff_t i = 0;                                                                           \
+        for (; i + 2 * LANES_##SUFFIX <= n; i += 2 * LANES_##SUFFIX)                               \
+            step_across_##SUFFIX(2, count, u, i, g, move, h, dh);                                  \
+        for (; i + LANES_##SUFFIX <= n; i += LANES_##SUFFIX)                                       \
+            step_across_##SUFFIX(1, count, u, i, g, move, h, dh);                                  \
         for (; i < n; i++) {                                                                       \
             REAL change = 0;                                                                       \
             for (ptrdiff_t k = 0; k < count; k++) {                                                \
                 const REAL before = u[k][i];                                                       \
                 change += g[k] * before;                                                           \
-                u[k][i] = before + g[k] * h[i];                                                    \
+                u[k][i] = before + move[k] * h[i];                                                 \
             }                                                                                      \
             dh[i] = change;                                                                        \
         }                                                                                          \
@@ -77,20 +182,77 @@ static inline uint64_t next_random(uint64_t *state)
     /* y += a x */                                                                                 \
     static inline void add_scaled_##SUFFIX(ptrdiff_t n, REAL a, const REAL *x, REAL *y)            \
     {                                                                                              \
-        enum { LANES = sizeof(vector_##SUFFIX) / sizeof(REAL) };                                   \
         ptrdiff_t i = 0;                                                                           \
-        for (; i + LANES <= n; i += LANES)                                                         \
+        for (; i + LANES_##SUFFIX <= n; i += LANES_##SUFFIX)                                       \
             *(vector_##SUFFIX *)(y + i) += a * *(const vector_##SUFFIX *)(x + i);                  \
         for (; i < n; i++)                                                                         \
             y[i] += a * x[i];                                                                      \
     }                                                                                              \
-    /* From scores to the probability p of each row's label, in place; g = rate (label - sigma) */ \
-    static inline void slopes_##SUFFIX(ptrdiff_t count, REAL rate, const REAL *sign,               \
-                                       REAL *p, REAL *g)                                           \
+    /* From scores to the probability p of each row's label, in place; g = rate (label - sigma), and\
+     * move = size g */                                                                            \
+    static inline void slopes_##SUFFIX(ptrdiff_t count, REAL rate, const REAL *sign, const REAL *size,\
+                                       REAL *p, REAL *g, REAL *move)                               \
     {                                                                                              \
-        for (ptrdiff_t k = 0; k < count; k++) {                                                    \
-            p[k] = sigmoid_##SUFFIX(sign[k] * p[k]);                                               \
-            g[k] = rate * sign[k] * (1 - p[k]);                                                    \
+        for (ptrdiff_t first = 0; first < count; first += AT_ONCE)                                 \
+            for (ptrdiff_t k = first; k < first + AT_ONCE; k++) {                                  \
+                p[k] = sigmoid_##SUFFIX(sign[k] * p[k]);                                           \
+                g[k] = rate * sign[k] * (1 - p[k]);                                                \
+                move[k] = g[k] * size[k];                                                          \
+            }                                                                                      \
+    }                                                                                              \
+    /* Fetch a row of n numbers. */                                                                \
+    static inline void prefetch_##SUFFIX(ptrdiff_t n, const REAL *row)                             \
+    {                                                                                              \
+        for (ptrdiff_t j = 0; j < n; j += 64 / (ptrdiff_t)sizeof(REAL))                            \
+            PREFETCH(row + j);                                                                     \
+    }                                                                                              \
+    /* Row i, or this thread's copy of it; *size: of its step, 1 as it is for one thread. */       \
+    static inline REAL *row_##SUFFIX(const Rows *rows, ptrdiff_t n, ptrdiff_t i, REAL *size)       \
+    {                                                                                              \
+        const ptrdiff_t k = i - rows->first;                                                       \
+        REAL *shared = (REAL *)rows->shared + i * n;                                               \
+        if (rows->threads == 1)                                                                    \
+            return shared;                                                                         \
+        if (k >= 0 && k < rows->count) {                                                           \
+            *size = STEP_OF_COPY;                                                                  \
+            return (REAL *)rows->own + k * n;                                                      \
+        }                                                                                          \
+        *size = 1;                                                                                 \
+        prefetch_##SUFFIX(n, shared);                                                              \
+        return shared;                                                                             \
+    }                                                                                              \
+    /* Copy the rows. */                                                                           \
+    static void copy_##SUFFIX(Rows *rows, ptrdiff_t n)                                             \
+    {                                                                                              \
+        const size_t size = rows->count * n * sizeof(REAL);                                        \
+        memcpy(rows->before, (REAL *)rows->shared + rows->first * n, size);                        \
+        memcpy(rows->own, rows->before, size);                                                     \
+        rows->copied = 1;                                                                          \
+    }                                                                                              \
+    /* Exchange copy k, unless another thread has its lock. */                                     \
+    static inline void exchange_##SUFFIX(const Rows *rows, ptrdiff_t n, ptrdiff_t k)               \
+    {                                                                                              \
+        REAL *shared = (REAL *)rows->shared + (rows->first + k) * n;                               \
+        REAL *own = (REAL *)rows->own + k * n, *before = (REAL *)rows->before + k * n;             \
+        if (!replaced(rows->locks + k, 0, 1))                                                      \
+            return;                                                                                \
+        for (ptrdiff_t j = 0; j < n; j++)                                                          \
+            shared[j] = own[j] = before[j] = shared[j] + (own[j] - before[j]) / STEP_OF_COPY;      \
+        STORE(rows->locks + k, 0);                                                                 \
+    }                                                                                              \
+    /* A round of exchanges. */                                                                    \
+    static void exchange_some_##SUFFIX(Rows *rows, ptrdiff_t n)                                    \
+    {                                                                                              \
+        const ptrdiff_t round = (ptrdiff_t)rows->round++;                                          \
+        for (ptrdiff_t size = 1; size <= rows->count; size *= 2) {                                 \
+            const ptrdiff_t now = row_of_round(rows, size, round);                                 \
+            const ptrdiff_t later = row_of_round(rows, size, round + 1);                           \
+            if (now < rows->count)                                                                 \
+                exchange_##SUFFIX(rows, n, now);                                                   \
+            if (later < rows->count) { /* until then, the lines may come from another core */      \
+                PREFETCH(rows->locks + later);                                                     \
+                prefetch_##SUFFIX(n, (REAL *)rows->shared + (rows->first + later) * n);            \
+            }                                                                                      \
         }                                                                                          \
     }
 

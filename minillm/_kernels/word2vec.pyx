@@ -1,12 +1,15 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """word2vec's training loop: the Cython twin of its original.
 
-Each thread takes one sentence after the other, and all update the same weights without
-locks; each has scratch memory of its own.  In one thread it does step for step
-what the NumPy original does, with the same random numbers.
+In one thread it does step for step what the NumPy original does, with the same random numbers.
+
+Each of several threads takes one piece of the text after the other, so that all sentences are learned
+about in their order.  The threads update the same W_in without locks.  Of the most used rows of W_out
+each has copies, and exchanges them (see word2vec.h).  Copies of W_in would do harm: a vector that lacks
+some steps of others costs far more quality there.
 
 A prediction first collects its rows, then takes all scores, turns them into
-steps together (one vector of sigmoids), and then goes across the rows once:
+steps together (vectors of sigmoids), and then goes across the rows once:
 see word2vec.h.  A row that was drawn twice is there once, with twice the step.
 
 The loss needs a logarithm for each row, which would cost as much as the rest.
@@ -15,12 +18,19 @@ So the probabilities are multiplied, and the logarithm taken of a long product.
 
 from libc.math cimport log
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memset
 
 from minillm._kernels._pool cimport Workspace
 from minillm._kernels._threads cimport Body, Part, max_threads, share_phases
 
 include "floating.pxi"
 include "word2vec.pxi"
+
+cdef enum:
+    PIECES = 64        # of the text, for each thread
+    AHEAD = 8          # words of a sentence, whose vectors are fetched
+    COPIES = 1 << 20   # bytes: a thread's copies of W_out, which should stay in its second-level cache
+    ROUND = 256        # predictions by all threads between two rounds of exchanges
 
 
 cdef struct Text:
@@ -42,7 +52,15 @@ cdef struct Outputs:  # how a target is predicted: by negative samples, or along
     const uint8_t* path_labels
 
 
+cdef struct Sum:
+    double loss
+    double product  # of the probabilities, before their logarithm
+    int64_t predictions
+
+
 cdef struct Scratch:  # one thread's memory; void: floats or doubles
+    Sum sum
+    Rows rows       # of W_out
     int32_t* kept   # the words of a sentence
     void* h         # (D,)
     void* change    # (D,)
@@ -51,13 +69,9 @@ cdef struct Scratch:  # one thread's memory; void: floats or doubles
     void* sign
     void* p
     void* g
-    void* times
-
-
-cdef struct Sum:
-    double loss
-    double product  # of the probabilities, before their logarithm
-    int64_t predictions
+    void* times     # how often each was drawn
+    void* size      # of the step: larger on a copy
+    void* move      # the step, by h
 
 
 cdef struct Training:
@@ -66,11 +80,11 @@ cdef struct Training:
     int window
     bint skip_gram
     void* W_in
-    void* W_out
     Py_ssize_t D
-    const Scratch* scratch  # of each thread
-    double* losses          # of each sentence
-    int64_t* predictions
+    Py_ssize_t sentences, of_piece
+    Atomic begun       # pieces
+    int threads
+    Scratch** scratch  # of each thread
 
 
 def train_sentences(
@@ -93,11 +107,13 @@ def train_sentences(
     int threads,
 ):
     """-> the sum of all losses in nats, and the number of predictions."""
-    cdef Py_ssize_t S = rates.shape[0], D = W_in.shape[1], thread, rows = negative + 1
+    cdef Py_ssize_t S = rates.shape[0], D = W_in.shape[1], size = sizeof(floating), thread, row
+    cdef Py_ssize_t rows = negative + 1, copies = 0
     if S == 0 or words.shape[0] == 0:
         return 0.0, 0
     if negative == 0:
         rows = max(1, int(np.diff(path_starts).max()))
+    rows = (rows + AT_ONCE - 1) // AT_ONCE * AT_ONCE
     cdef Text text
     text.words, text.starts, text.rates, text.keep = &words[0], &starts[0], &rates[0], &keep[0]
     text.seed, text.sentence = seed, sentence
@@ -110,50 +126,91 @@ def train_sentences(
         outputs.path_labels = &path_labels[0]
 
     threads = max(1, min(threads, max_threads()))
-    cdef Py_ssize_t longest = np.diff(starts).max(), size = sizeof(floating), word = sizeof(void *)
+    cdef Training w
+    w.text, w.outputs, w.window, w.skip_gram, w.W_in, w.D = &text, &outputs, window, skip_gram, &W_in[0, 0], D
+    w.sentences, w.of_piece, w.begun = S, max(1, S // (PIECES * threads)), 0
+    cdef Py_ssize_t pieces = (S + w.of_piece - 1) // w.of_piece
+    w.threads = threads = min(threads, pieces)
+    if threads > 1:
+        copies = min(W_out.shape[0], COPIES // (D * size))
+
+    cdef Py_ssize_t longest = np.diff(starts).max()
     cdef Workspace memory = Workspace(
-        threads * (sizeof(Scratch) + (longest + rows) * 4 + (2 * D + 4 * rows) * size + rows * word
-                   + 10 * 64))
-    cdef Scratch* scratch = <Scratch*> memory.take(threads * sizeof(Scratch))
+        copies * sizeof(Atomic) + 2 * 64 + threads * (
+            sizeof(void *) + sizeof(Scratch) + (longest + rows) * 4 + rows * sizeof(void *)
+            + (2 * D + 6 * rows + 2 * copies * D) * size + 14 * 64))
+    cdef Rows of_outputs
+    of_outputs.shared, of_outputs.count, of_outputs.threads = &W_out[0, 0], copies, threads
+    # The first words are the most frequent ones, but the last node of the tree is its root.
+    of_outputs.first, of_outputs.last_is_top = 0 if negative > 0 else W_out.shape[0] - copies, negative == 0
+    of_outputs.copied, of_outputs.next = False, 0
+    of_outputs.locks = <Atomic*> memory.take(copies * sizeof(Atomic))
+    memset(of_outputs.locks, 0, copies * sizeof(Atomic))
+    w.scratch = <Scratch**> memory.take(threads * sizeof(void *))
     for thread in range(threads):
-        scratch[thread] = scratch_of(memory, longest, rows, D * size, rows * size)
-    cdef double[::1] losses = np.zeros(S)
-    cdef int64_t[::1] predictions = np.zeros(S, np.int64)
-    cdef Training training
-    training.text, training.outputs, training.window, training.skip_gram = &text, &outputs, window, skip_gram
-    training.W_in, training.W_out, training.D, training.scratch = &W_in[0, 0], &W_out[0, 0], D, scratch
-    training.losses, training.predictions = &losses[0], &predictions[0]
+        of_outputs.round = thread
+        of_outputs.own, of_outputs.before = memory.take(copies * D * size), memory.take(copies * D * size)
+        w.scratch[thread] = scratch_of(memory, longest, rows, D * size, rows * size)
+        w.scratch[thread].rows = of_outputs
+        for row in range(rows):
+            (<floating*> w.scratch[thread].size)[row] = 1
     with nogil:
-        share_phases(<Body>learn_sentences[floating], &training, 1, S, threads)
-    return float(np.sum(losses)), int(np.sum(predictions))
+        share_phases(<Body>learn_pieces[floating], &w, 1, pieces, threads)
+        if copies > 0:
+            share_phases(<Body>exchange_all[floating], &w, 1, PIECES, threads)
+    cdef double loss = 0
+    cdef int64_t predictions = 0
+    for thread in range(threads):
+        loss += w.scratch[thread].sum.loss - log(w.scratch[thread].sum.product)
+        predictions += w.scratch[thread].sum.predictions
+    return loss, predictions
 
 
-cdef void learn_sentences(floating *of_type, void *work, Part part) noexcept nogil:
-    cdef Training w = (<Training*> work)[0]
-    cdef Py_ssize_t s
-    for s in range(part.first, part.last):
-        learn(w.text, s, w.outputs, w.window, w.skip_gram, <floating*> w.W_in, <floating*> w.W_out,
-              w.D, &w.scratch[part.me], &w.losses[s], &w.predictions[s])
-
-
-cdef Scratch scratch_of(
+cdef Scratch* scratch_of(
     Workspace memory, Py_ssize_t longest, Py_ssize_t rows, Py_ssize_t width, Py_ssize_t row_bytes
 ):
     """The memory of one thread: each piece begins on a cache line, which no other thread has."""
-    cdef Scratch scratch
+    cdef Scratch* scratch = <Scratch*> memory.take(sizeof(Scratch))
+    scratch.sum.loss, scratch.sum.product, scratch.sum.predictions = 0, 1, 0
     scratch.kept = <int32_t*> memory.take(longest * 4)
     scratch.h, scratch.change = memory.take(width), memory.take(width)
     scratch.nodes = <int32_t*> memory.take(rows * 4)
     scratch.u = <void**> memory.take(rows * sizeof(void *))
     scratch.sign, scratch.p = memory.take(row_bytes), memory.take(row_bytes)
     scratch.g, scratch.times = memory.take(row_bytes), memory.take(row_bytes)
+    scratch.size, scratch.move = memory.take(row_bytes), memory.take(row_bytes)
+    # What lies behind the last row goes through the sigmoid as well, and could be subnormal: slow.
+    memset(scratch.sign, 0, row_bytes)
+    memset(scratch.p, 0, row_bytes)
     return scratch
 
 
+cdef void learn_pieces(floating *of_type, void *work, Part part) noexcept nogil:
+    """Learn from as many pieces as the part has: from those that come next in the text."""
+    cdef Training* w = <Training*> work
+    cdef Scratch* scratch = w.scratch[part.me]
+    cdef Py_ssize_t s, first, piece
+    if scratch.rows.count > 0 and not scratch.rows.copied:
+        copy(of_type, &scratch.rows, w.D)
+    for piece in range(part.first, part.last):
+        first = next_number(&w.begun) * w.of_piece
+        for s in range(first, min(first + w.of_piece, w.sentences)):
+            learn(<floating*> w.W_in, w.text, s, w.outputs, w.window, w.skip_gram, w.D, scratch)
+
+
+cdef void exchange_all(floating *of_type, void *work, Part part) noexcept nogil:
+    """Add the changes of all threads: each row by one thread, so that none is locked."""
+    cdef Training* w = <Training*> work
+    cdef Py_ssize_t copies = w.scratch[0].rows.count, thread, k
+    for k in range(part.first * copies // PIECES, part.last * copies // PIECES):
+        for thread in range(w.threads):
+            if w.scratch[thread].rows.copied:
+                exchange(of_type, &w.scratch[thread].rows, w.D, k)
+
+
 cdef void learn(
-    const Text* text, Py_ssize_t s, const Outputs* outputs, int window, bint skip_gram,
-    floating* W_in, floating* W_out, Py_ssize_t D, const Scratch* scratch,
-    double* loss, int64_t* predictions,
+    floating* W_in, const Text* text, Py_ssize_t s, const Outputs* outputs, int window, bint skip_gram,
+    Py_ssize_t D, Scratch* scratch,
 ) noexcept nogil:
     """Learn from sentence s."""
     cdef int32_t* kept = scratch.kept
@@ -162,23 +219,28 @@ cdef void learn(
     cdef floating rate = <floating> text.rates[s]
     cdef floating scale
     cdef floating* v
-    cdef Sum sums
+    cdef Rows* rows = &scratch.rows
     cdef Py_ssize_t t, c, low, high, length = 0, reach
     cdef int64_t place
     cdef uint64_t random = text.seed
-    sums.loss, sums.product, sums.predictions = 0, 1, 0
     random = next_random(&random) + <uint64_t> (text.sentence + s)
     for place in range(text.starts[s], text.starts[s + 1]):
         kept[length] = text.words[place]
         length += next_random(&random) >> 32 < text.keep[text.words[place]]
     for t in range(length):
+        if rows.threads > 1:
+            if t + AHEAD < length:
+                prefetch(D, W_in + kept[t + AHEAD] * D)
+            if scratch.sum.predictions >= rows.next:
+                exchange_some(h, rows, D)
+                rows.next = scratch.sum.predictions + ROUND // rows.threads
         reach = 1 + <Py_ssize_t> (((next_random(&random) >> 32) * <uint64_t> window) >> 32)
         low, high = max(0, t - reach), min(length, t + 1 + reach)
         if skip_gram:
             v = W_in + kept[t] * D
             for c in range(low, high):
                 if c != t:
-                    predict(v, kept[c], rate, outputs, W_out, D, scratch, &random, &sums)
+                    predict(v, kept[c], rate, outputs, D, scratch, &random)
                     add_scaled(D, 1, change, v)
         elif length > 1:
             zero(D, h)
@@ -188,17 +250,15 @@ cdef void learn(
             scale = <floating> 1 / (high - low - 1)
             for c in range(D):
                 h[c] *= scale
-            predict(h, kept[t], rate, outputs, W_out, D, scratch, &random, &sums)
+            predict(h, kept[t], rate, outputs, D, scratch, &random)
             for c in range(low, high):
                 if c != t:
                     add_scaled(D, 1, change, W_in + kept[c] * D)
-    loss[0] = sums.loss - log(sums.product)
-    predictions[0] = sums.predictions
 
 
 cdef inline void predict(
-    const floating* h, int32_t target, floating rate, const Outputs* outputs, floating* W_out,
-    Py_ssize_t D, const Scratch* scratch, uint64_t* random, Sum* sums,
+    const floating* h, int32_t target, floating rate, const Outputs* outputs, Py_ssize_t D,
+    Scratch* scratch, uint64_t* random,
 ) noexcept nogil:
     """Update W_out by one prediction; `scratch.change` is to be added to h."""
     cdef int32_t* nodes = scratch.nodes
@@ -207,23 +267,27 @@ cdef inline void predict(
     cdef floating* p = <floating*> scratch.p
     cdef floating* g = <floating*> scratch.g
     cdef floating* times = <floating*> scratch.times
+    cdef floating* move = <floating*> scratch.move
+    cdef floating* size = <floating*> scratch.size
+    cdef const Rows* rows = &scratch.rows
+    cdef Sum* sum = &scratch.sum
     cdef Py_ssize_t k, j, count = 0
     cdef bint repeated = False
     cdef uint64_t bits, place
-    cdef int32_t word
+    cdef int32_t word, other
     if outputs.negative == 0:
         for k in range(outputs.path_starts[target], outputs.path_starts[target + 1]):
-            u[count] = W_out + outputs.path_nodes[k] * D
+            u[count] = row_of(rows, D, outputs.path_nodes[k], &size[count])
             sign[count] = 2 * <floating> outputs.path_labels[k] - 1
             count += 1
     else:
-        nodes[0], u[0], sign[0], times[0], count = target, W_out + target * D, 1, 1, 1
+        u[0] = row_of(rows, D, target, &size[0])
+        nodes[0], sign[0], times[0], count = target, 1, 1, 1
         for k in range(outputs.negative):
             bits = next_random(random)
             place = ((bits >> 32) * outputs.V) >> 32
-            word = <int32_t> place
-            if <uint32_t> bits >= outputs.share[place]:
-                word = outputs.alias[place]
+            other = outputs.alias[place]  # read in any case: so there is no branch to be predicted
+            word = other if <uint32_t> bits >= outputs.share[place] else <int32_t> place
             if word == target:
                 continue
             for j in range(1, count):
@@ -232,27 +296,28 @@ cdef inline void predict(
                     repeated = True
                     break
             else:
-                nodes[count], u[count], sign[count], times[count] = word, W_out + word * D, -1, 1
+                u[count] = row_of(rows, D, word, &size[count])
+                nodes[count], sign[count], times[count] = word, -1, 1
                 count += 1
+    scores(D, count, u, h, p)
+    slopes(count, rate, sign, size, p, g, move)
     for k in range(count):
-        p[k] = dot(D, u[k], h)
-    slopes(count, rate, sign, p, g)
-    for k in range(count):
-        multiply(sums, p[k])
+        multiply(sum, p[k])
     if repeated:
         for k in range(1, count):
             for j in range(1, <Py_ssize_t> times[k]):
-                multiply(sums, p[k])
+                multiply(sum, p[k])
             g[k] *= times[k]
-    step(D, count, u, g, h, <floating*> scratch.change)
-    sums.predictions += 1
+            move[k] *= times[k]
+    step(D, count, u, g, move, h, <floating*> scratch.change)
+    sum.predictions += 1
 
 
-cdef inline void multiply(Sum* sums, double p) noexcept nogil:
-    sums.product *= 1e-30 if p < 1e-30 else p  # no loss of a row exceeds 69 nats
-    if sums.product < 1e-100:
-        sums.loss -= log(sums.product)
-        sums.product = 1
+cdef inline void multiply(Sum* sum, double p) noexcept nogil:
+    sum.product *= 1e-30 if p < 1e-30 else p  # no loss of a row exceeds 69 nats
+    if sum.product < 1e-100:
+        sum.loss -= log(sum.product)
+        sum.product = 1
 
 
 cdef inline void zero(Py_ssize_t n, floating* x) noexcept nogil:

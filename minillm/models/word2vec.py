@@ -19,8 +19,9 @@ turns.
 
 Every prediction is one step of gradient descent, taken before the next prediction.
 The loop over a text is therefore serial.  In the Cython twin, several threads work on
-the same weights without locks ("Hogwild!"), because two of them seldom touch the same
-row at the same time.
+the same weights without locks ("Hogwild!"): two of them seldom touch the same row at
+the same time.  They would touch the outputs of frequent words and the top of the tree, so
+each thread has copies of these, and adds its changes to the shared rows at intervals.
 
 Legend: V words, the most frequent first, D width of a vector.
 

@@ -1,5 +1,6 @@
 """word2vec: gradients of all four losses, twins, tables, learning, nearest words."""
 
+from contextlib import contextmanager
 from itertools import pairwise
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minillm import kernels_info, use_kernels
+from minillm import kernels_info, use_kernels, use_threads
 from minillm.errors import InputError
 from minillm.models.vectors import Vectors
 from minillm.models.word2vec import (
@@ -276,6 +277,117 @@ def test_one_seed_and_one_thread_give_the_same_bits_two_learn_too(options):
     assert outcomes[0][0] == outcomes[1][0]
     assert np.array_equal(outcomes[0][1], outcomes[1][1])
     assert outcomes[2][0] == pytest.approx(outcomes[0][0], rel=0.1)
+
+
+# --- several threads -----------------------------------------------------------
+
+
+@contextmanager
+def threads_at_hand(count):
+    """Let compiled kernels use so many threads, however busy the machine is."""
+    _threads = pytest.importorskip("minillm._kernels._threads", reason="no compiled kernels")
+    with use_threads(count), use_kernels("cython"):
+        _threads.always_all(True)
+        try:
+            yield
+        finally:
+            _threads.always_all(False)
+
+
+def units(model, name, words, starts, threads):
+    """Train one matrix in steps of a unit that do not depend on their order; return its units.
+
+    One matrix is of ones, the other of zeros. All scores are so near to 0 that every probability is
+    exactly 0.5, and the steps are too small to change a one. So each is half the rate, up or down.
+    """
+    for key, array in model.params.items():
+        array[:] = key != name
+    rate = 2.0**-90  # sigmoid(x) is 0.5 to the last bit of float64 where |x| < 2**-54
+    rates = np.full(len(starts) - 1, rate)
+    _, predictions = model.learn(words, starts, rates, seed=5, threads=threads)
+    return model.params[name] / (rate / 2), predictions
+
+
+@pytest.mark.parametrize("options", FOUR)
+@given(
+    rng=generators(),
+    V=st.integers(2, 40),
+    D=st.sampled_from([1, 16, 40]),
+    S=st.integers(1, 400),
+    threads=st.integers(2, 5),
+    dtype=st.sampled_from([np.float32, np.float64]),
+)
+def test_no_step_of_several_threads_is_lost(options, rng, V, D, S, threads, dtype):
+    """Whatever is copied and exchanged, outputs end as in one thread, to the bit."""
+    model = made(rng, V, dtype, dimension=D, subsample=0, **options)
+    words, starts = sentences(rng, V, S)
+    with threads_at_hand(threads):
+        expected, count = units(model, "outputs", words, starts, 1)
+        results, predictions = units(model, "outputs", words, starts, threads)
+    assert predictions == count
+    np.testing.assert_array_equal(results, expected)
+
+
+@pytest.mark.parametrize("negative", [2, 0])
+@pytest.mark.parametrize("rows", [0, 1, 3, 11])
+def test_no_step_of_a_copied_row_is_lost(rows, negative):
+    """Of rows of 1 MB / ``rows``, so many are copied: the first words, but the last nodes."""
+    D = 2**18 // max(rows, 1) // 16 * 16 + 16 * (rows == 0)
+    rng = np.random.default_rng(rows)
+    config = Word2VecConfig(12, D, "cbow", negative=negative, window=2, subsample=0)
+    model = Word2Vec(config, np.arange(12, 0, -1))
+    words, starts = rng.integers(0, 12, 40).astype(np.int32), np.arange(0, 41, 5)
+    with threads_at_hand(2):
+        expected, count = units(model, "outputs", words, starts, 1)
+        results, predictions = units(model, "outputs", words, starts, 2)
+        for array in model.params.values():
+            array[:] = rng.standard_normal(array.shape) / np.sqrt(D)
+        before, still = copies(model), np.zeros(len(starts) - 1)
+        losses = [model.learn(words, starts, still, threads=n)[0] for n in (1, 2)]
+    copied = slice(rows) if negative else slice(len(expected) - rows, None)
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+    assert all(np.array_equal(before[name], model.params[name]) for name in before)
+    assert predictions == count
+    assert expected.any(axis=1).sum() > 4
+    np.testing.assert_array_equal(results[copied], expected[copied])
+
+
+@pytest.mark.parametrize("options", FOUR)
+def test_several_threads_learn_as_well_as_one(options):
+    """Words of 12 places and 4 things: what two threads and five have learned is about the same."""
+    rng = np.random.default_rng(0)
+    place, thing = rng.integers(0, 12, 4000), rng.integers(0, 4, 4000)
+    columns = [place * 4 + thing, 48 + place * 3 + rng.integers(0, 3, 4000)]
+    columns += [84 + thing * 5 + rng.integers(0, 5, 4000), 104 + rng.integers(0, 16, 4000)]
+    words = rng.permuted(np.stack(columns, axis=1), axis=1).astype(np.int32).ravel()
+    starts, counts = np.arange(4001) * 4, np.bincount(words, minlength=120)
+    config = Word2VecConfig(120, dimension=16, window=4, subsample=0, **options)
+    losses = {}
+    for threads in (1, 2, 5):
+        model = Word2Vec(config, counts, np.random.default_rng(0))
+        with threads_at_hand(threads):
+            for epoch in range(8):
+                rates = np.full(4000, 0.025)
+                model.learn(words, starts, rates, 1, 4000 * epoch, threads)
+            loss, predictions = model.learn(words, starts, np.zeros(4000), 9)
+        losses[threads] = loss / predictions
+    assert losses[2] == pytest.approx(losses[1], rel=0.04)
+    assert losses[5] == pytest.approx(losses[1], rel=0.04)
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("options", FOUR)
+def test_steps_of_many_threads_in_a_long_text(options):
+    """500,000 words of 60, Zipf's law, again and again: all threads exchange the same few rows."""
+    rng = np.random.default_rng(1)
+    words = (60 ** rng.random(500_000)).astype(np.int32)
+    starts = np.arange(0, 500_001, 50)
+    model = made(rng, 60, np.float32, dimension=16, subsample=0, **options)
+    with threads_at_hand(8):
+        expected, _ = units(model, "outputs", words, starts, 1)
+        for threads in (2, 3, 8, 8, 8):
+            results, _ = units(model, "outputs", words, starts, threads)
+            np.testing.assert_array_equal(results, expected)
 
 
 # --- nearest words -----------------------------------------------------------------

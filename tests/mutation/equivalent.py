@@ -99,6 +99,10 @@ EQUIVALENT = [
     ("minillm/_kernels/recurrent_forward.pxi", "memset(h, 0, 3", PADDING),
     ("minillm/_kernels/recurrent_forward.pxi", "(columns - count) >>* sizeof(floating)", PADDING),
     ("minillm/_kernels/recurrent_step.pxi", "memset(cells, 0, 8", PADDING),
+    ("minillm/_kernels/word2vec.h", "row_of_round(rows, size, round >>+ 1)", AHEAD),
+    ("minillm/_kernels/word2vec.h", "prefetch_##SUFFIX(n, (REAL *)rows->shared", AHEAD),
+    ("minillm/_kernels/word2vec.h", "j >>+= 64 / (ptrdiff_t)sizeof(REAL))", AHEAD),
+    ("minillm/_kernels/word2vec.h", "64 >>/ (ptrdiff_t)sizeof(REAL))", AHEAD),
     ("minillm/layers/attention.py", "np.zeros_like(query): returned", "zero is its own negative"),
 ]
 

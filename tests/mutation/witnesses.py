@@ -47,14 +47,17 @@ NEAR_OF_TOPIC = {
         "not (matmul or embedding or entropy or gelu or norm or attention or adam or squares "
         "or weight_gradients or test_scale or optimiser)",
     ),
-    "word2vec": (("tests/models/test_word2vec.py",), "twins or step or rows or pieces or mean"),
+    "word2vec": (
+        ("tests/models/test_word2vec.py",),
+        "twins or step or rows or pieces or mean or several",
+    ),
 }
 WIDE_OF_TOPIC = {
     "adam": ("tests/training/test_optimisers.py",),
     "bpe": ("tests/text",),
     "decoder": ("tests/models/test_gpt.py", "tests/models/test_transformer.py"),
     "ngram": ("tests/models/test_ngram.py",),
-    "word2vec": ("tests/models/test_word2vec.py",),
+    "word2vec": ("tests/models/test_word2vec.py", "tests/kernels/test_guards.py"),
 }
 ALL_KERNELS = (
     *TWINS,
