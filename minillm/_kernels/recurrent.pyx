@@ -3,7 +3,7 @@
 
 The three recurrences differ in their cells alone.  What is where:
 
-    recurrent_cells.pxi      the cells, forward and backward: one vector of columns of one row
+    recurrent.h              the cells, forward and backward: some columns of one row
     recurrent_schedule.pxi   which rows have which steps, and which thread takes which rows
     recurrent_forward.pxi    input terms; one thread's rows through all steps
     recurrent_backward.pxi   the same from the last step to the first; the weights' gradients
@@ -21,7 +21,8 @@ Why it is fast.
 - Backward the same: a tile of  dh = da W_h^T  goes straight into the cell's
   backward, which leaves the da of the step before.
 - The cells are plain loops over point functions (maths.h) that the compiler
-  turns into vector code.
+  turns into vector code.  What they read and write is fetched into the cache
+  while the tile before them runs.
 - The state of a step lives in a small buffer of its own: in hs its rows are T
   steps apart, often at a distance that makes them collide in the caches.
 - Rows of the batch do not depend on each other until the weights' gradients:
@@ -37,143 +38,31 @@ from minillm._kernels._threads cimport Body, Input, Output, Part, are_cores_shar
 
 include "floating.pxi"
 include "gemm.pxi"
-include "maths.pxi"
+include "recurrent.pxi"
 
 ctypedef const long long[::1] Lengths
 ctypedef const long long[:, ::1] Ids
 
-include "recurrent_cells.pxi"
 include "recurrent_schedule.pxi"
 include "recurrent_forward.pxi"
 include "recurrent_backward.pxi"
 include "recurrent_step.pxi"
 
 
-cdef const floating *start(const floating[:, ::1] x):
-    return &x[0, 0]
-
-
-cdef x_or_ids(x):
-    return (x, None) if x.ndim == 3 else (None, x)
-
-
-cdef gradient_of_W_x(x, W_x):
-    """Memory for dW_x: zeros already where x is fewer ids than W_x has rows, for most stay zeros."""
-    few = x.ndim == 2 and x.size < len(W_x)
-    return np.zeros(W_x.shape, W_x.dtype) if few else empty(W_x.shape, W_x.dtype)
-
-
 def rnn_forward(x, h0, W_x, W_h, b, lengths):
     """-> hs (B, T, H), h_last (B, H)."""
-    hs = empty((*x.shape[:2], h0.shape[1]), h0.dtype)
-    h_last = empty(h0.shape, h0.dtype)
-    x, ids = x_or_ids(x)
-    if h0.itemsize == 4:
-        rnn_forward_typed[float](x, ids, h0, W_x, W_h, b, lengths, hs, h_last)
-    else:
-        rnn_forward_typed[double](x, ids, h0, W_x, W_h, b, lengths, hs, h_last)
-    return hs, h_last
-
-
-cdef int rnn_forward_typed(
-    const floating[:, :, ::1] x, Ids ids, const floating[:, ::1] h0, const floating[:, ::1] W_x,
-    const floating[:, ::1] W_h, const floating[::1] b, Lengths lengths,
-    floating[:, :, ::1] hs, floating[:, ::1] h_last,
-) except -1:
-    return forward(RNN, x, ids, h0, <const floating *>NULL, W_x, W_h, <const floating *>&b[0],
-                   <const floating *>NULL, lengths, hs, h_last, <floating *>NULL, <floating *>NULL,
-                   <floating *>NULL)
-
-
-def rnn_backward(dhs, dh_last, x, h0, W_x, W_h, lengths, hs):
-    """-> dx (None where x is ids), dh0, dW_x, dW_h, db."""
-    dx = empty(x.shape, h0.dtype) if x.ndim == 3 else None
-    dh0, dW_x, dW_h = empty(h0.shape, h0.dtype), gradient_of_W_x(x, W_x), empty(W_h.shape, h0.dtype)
-    db = empty((W_x.shape[1],), h0.dtype)
-    x, ids = x_or_ids(x)
-    if h0.itemsize == 4:
-        rnn_backward_typed[float](dhs, dh_last, x, ids, h0, W_x, W_h, lengths, hs, dx, dh0, dW_x, dW_h, db)
-    else:
-        rnn_backward_typed[double](dhs, dh_last, x, ids, h0, W_x, W_h, lengths, hs, dx, dh0, dW_x, dW_h, db)
-    return dx, dh0, dW_x, dW_h, db
-
-
-cdef int rnn_backward_typed(
-    const floating[:, :, ::1] dhs, const floating[:, ::1] dh_last, const floating[:, :, ::1] x,
-    Ids ids, const floating[:, ::1] h0, const floating[:, ::1] W_x, const floating[:, ::1] W_h, Lengths lengths,
-    const floating[:, :, ::1] hs, floating[:, :, ::1] dx, floating[:, ::1] dh0,
-    floating[:, ::1] dW_x, floating[:, ::1] dW_h, floating[::1] db,
-) except -1:
-    return backward(RNN, dhs, dh_last, <const floating *>NULL, x, ids, h0, <const floating *>NULL, W_x, W_h,
-                    lengths, hs, <const floating *>NULL, <const floating *>NULL, dx, dh0,
-                    <floating *>NULL, dW_x, dW_h, &db[0], <floating *>NULL)
+    return forward(RNN, x, h0, None, W_x, W_h, b, None, lengths)[:2]
 
 
 def lstm_forward(x, h0, c0, W_x, W_h, b, lengths):
     """-> hs (B, T, H), h_last, c_last (B, H), gates (B, T, 4H), cs (B, T, H)."""
-    hs = empty((*x.shape[:2], h0.shape[1]), h0.dtype)
-    gates = empty((*x.shape[:2], W_x.shape[1]), h0.dtype)
-    h_last, c_last, cs = empty(h0.shape, h0.dtype), empty(c0.shape, h0.dtype), empty(hs.shape, h0.dtype)
-    x, ids = x_or_ids(x)
-    if h0.itemsize == 4:
-        lstm_forward_typed[float](x, ids, h0, c0, W_x, W_h, b, lengths, hs, h_last, c_last, gates, cs)
-    else:
-        lstm_forward_typed[double](x, ids, h0, c0, W_x, W_h, b, lengths, hs, h_last, c_last, gates, cs)
+    hs, h_last, gates, cs, c_last = forward(LSTM, x, h0, c0, W_x, W_h, b, None, lengths)
     return hs, h_last, c_last, gates, cs
-
-
-cdef int lstm_forward_typed(
-    const floating[:, :, ::1] x, Ids ids, const floating[:, ::1] h0, const floating[:, ::1] c0,
-    const floating[:, ::1] W_x, const floating[:, ::1] W_h, const floating[::1] b, Lengths lengths,
-    floating[:, :, ::1] hs, floating[:, ::1] h_last, floating[:, ::1] c_last,
-    floating[:, :, ::1] gates, floating[:, :, ::1] cs,
-) except -1:
-    return forward(LSTM, x, ids, h0, <const floating *>&c0[0, 0], W_x, W_h, <const floating *>&b[0],
-                   <const floating *>NULL, lengths, hs, h_last, &c_last[0, 0], &gates[0, 0, 0],
-                   &cs[0, 0, 0])
-
-
-def lstm_backward(dhs, dh_last, dc_last, x, h0, c0, W_x, W_h, lengths, hs, gates, cs):
-    """-> dx (None where x is ids), dh0, dc0, dW_x, dW_h, db."""
-    dx = empty(x.shape, h0.dtype) if x.ndim == 3 else None
-    dh0, dW_x, dW_h = empty(h0.shape, h0.dtype), gradient_of_W_x(x, W_x), empty(W_h.shape, h0.dtype)
-    dc0, db = empty(c0.shape, h0.dtype), empty((W_x.shape[1],), h0.dtype)
-    x, ids = x_or_ids(x)
-    if h0.itemsize == 4:
-        lstm_backward_typed[float](dhs, dh_last, dc_last, x, ids, h0, c0, W_x, W_h, lengths, hs, gates, cs,
-                                   dx, dh0, dc0, dW_x, dW_h, db)
-    else:
-        lstm_backward_typed[double](dhs, dh_last, dc_last, x, ids, h0, c0, W_x, W_h, lengths, hs, gates, cs,
-                                    dx, dh0, dc0, dW_x, dW_h, db)
-    return dx, dh0, dc0, dW_x, dW_h, db
-
-
-cdef int lstm_backward_typed(
-    const floating[:, :, ::1] dhs, const floating[:, ::1] dh_last, const floating[:, ::1] dc_last,
-    const floating[:, :, ::1] x, Ids ids, const floating[:, ::1] h0, const floating[:, ::1] c0,
-    const floating[:, ::1] W_x, const floating[:, ::1] W_h, Lengths lengths,
-    const floating[:, :, ::1] hs, const floating[:, :, ::1] gates, const floating[:, :, ::1] cs,
-    floating[:, :, ::1] dx, floating[:, ::1] dh0, floating[:, ::1] dc0,
-    floating[:, ::1] dW_x, floating[:, ::1] dW_h, floating[::1] db,
-) except -1:
-    return backward(LSTM, dhs, dh_last, <const floating *>&dc_last[0, 0], x, ids, h0,
-                    <const floating *>&c0[0, 0], W_x, W_h, lengths, hs,
-                    <const floating *>&gates[0, 0, 0], <const floating *>&cs[0, 0, 0], dx, dh0,
-                    &dc0[0, 0], dW_x, dW_h, &db[0], <floating *>NULL)
 
 
 def gru_forward(x, h0, W_x, W_h, b_x, b_h, lengths):
     """-> hs (B, T, H), h_last (B, H), gates (B, T, 3H), h_n (B, T, H)."""
-    hs = empty((*x.shape[:2], h0.shape[1]), h0.dtype)
-    gates = empty((*x.shape[:2], W_x.shape[1]), h0.dtype)
-    h_last, h_n = empty(h0.shape, h0.dtype), empty(hs.shape, h0.dtype)
-    b = gru_bias(b_x, b_h)
-    x, ids = x_or_ids(x)
-    if h0.itemsize == 4:
-        gru_forward_typed[float](x, ids, h0, W_x, W_h, b, b_h, lengths, hs, h_last, gates, h_n)
-    else:
-        gru_forward_typed[double](x, ids, h0, W_x, W_h, b, b_h, lengths, hs, h_last, gates, h_n)
-    return hs, h_last, gates, h_n
+    return forward(GRU, x, h0, None, W_x, W_h, gru_bias(b_x, b_h), b_h, lengths)[:4]
 
 
 cdef gru_bias(b_x, b_h):
@@ -184,74 +73,86 @@ cdef gru_bias(b_x, b_h):
     return b
 
 
-cdef int gru_forward_typed(
-    const floating[:, :, ::1] x, Ids ids, const floating[:, ::1] h0, const floating[:, ::1] W_x,
-    const floating[:, ::1] W_h, const floating[::1] b, const floating[::1] b_h, Lengths lengths,
-    floating[:, :, ::1] hs, floating[:, ::1] h_last, floating[:, :, ::1] gates, floating[:, :, ::1] h_n,
-) except -1:
-    return forward(GRU, x, ids, h0, <const floating *>NULL, W_x, W_h, <const floating *>&b[0],
-                   <const floating *>&b_h[0] + 2 * h0.shape[1], lengths, hs, h_last,
-                   <floating *>NULL, &gates[0, 0, 0], &h_n[0, 0, 0])
+cdef tuple forward(int cell, x, h0, c0, W_x, W_h, b, b_h, lengths):
+    """-> hs, h_last, gates, more, c_last, None where the cell has none.
+
+    more is what else the backward needs: the lstm's cs, the gru's h_n.
+    """
+    steps, H = x.shape[:2], h0.shape[1]
+    hs, h_last = empty((*steps, H), h0.dtype), empty(h0.shape, h0.dtype)
+    gates = None if cell == RNN else empty((*steps, cell * H), h0.dtype)
+    more = None if cell == RNN else empty(hs.shape, h0.dtype)
+    c_last = empty(h0.shape, h0.dtype) if cell == LSTM else None
+    x, ids = (x, None) if x.ndim == 3 else (None, x)
+    if h0.itemsize == 4:
+        forward_typed[float](cell, x, ids, h0, c0, W_x, W_h, b, b_h, lengths, hs, h_last, c_last, gates, more)
+    else:
+        forward_typed[double](cell, x, ids, h0, c0, W_x, W_h, b, b_h, lengths, hs, h_last, c_last, gates, more)
+    return hs, h_last, gates, more, c_last
+
+
+def rnn_backward(dhs, dh_last, x, h0, W_x, W_h, lengths, hs):
+    """-> dx (None where x is ids), dh0, dW_x, dW_h, db."""
+    return backward(RNN, dhs, dh_last, None, x, h0, None, W_x, W_h, lengths, hs, None, None)[:5]
+
+
+def lstm_backward(dhs, dh_last, dc_last, x, h0, c0, W_x, W_h, lengths, hs, gates, cs):
+    """-> dx (None where x is ids), dh0, dc0, dW_x, dW_h, db."""
+    dx, dh0, dW_x, dW_h, db, dc0, _ = backward(
+        LSTM, dhs, dh_last, dc_last, x, h0, c0, W_x, W_h, lengths, hs, gates, cs)
+    return dx, dh0, dc0, dW_x, dW_h, db
 
 
 def gru_backward(dhs, dh_last, x, h0, W_x, W_h, lengths, hs, gates, h_n):
     """-> dx (None where x is ids), dh0, dW_x, dW_h, db_x, db_h."""
-    dx = empty(x.shape, h0.dtype) if x.ndim == 3 else None
-    dh0, dW_x, dW_h = empty(h0.shape, h0.dtype), gradient_of_W_x(x, W_x), empty(W_h.shape, h0.dtype)
-    db_x, db_hn = empty((W_x.shape[1],), h0.dtype), empty((h0.shape[1],), h0.dtype)
-    x, ids = x_or_ids(x)
-    if h0.itemsize == 4:
-        gru_backward_typed[float](dhs, dh_last, x, ids, h0, W_x, W_h, lengths, hs, gates, h_n, dx, dh0,
-                                  dW_x, dW_h, db_x, db_hn)
-    else:
-        gru_backward_typed[double](dhs, dh_last, x, ids, h0, W_x, W_h, lengths, hs, gates, h_n, dx, dh0,
-                                   dW_x, dW_h, db_x, db_hn)
+    dx, dh0, dW_x, dW_h, db_x, _, db_hn = backward(
+        GRU, dhs, dh_last, None, x, h0, None, W_x, W_h, lengths, hs, gates, h_n)
     return dx, dh0, dW_x, dW_h, db_x, np.concatenate([db_x[:2 * len(db_hn)], db_hn])
 
 
-cdef int gru_backward_typed(
-    const floating[:, :, ::1] dhs, const floating[:, ::1] dh_last, const floating[:, :, ::1] x,
-    Ids ids, const floating[:, ::1] h0, const floating[:, ::1] W_x, const floating[:, ::1] W_h, Lengths lengths,
-    const floating[:, :, ::1] hs, const floating[:, :, ::1] gates, const floating[:, :, ::1] h_n,
-    floating[:, :, ::1] dx, floating[:, ::1] dh0, floating[:, ::1] dW_x, floating[:, ::1] dW_h,
-    floating[::1] db_x, floating[::1] db_hn,
-) except -1:
-    return backward(GRU, dhs, dh_last, <const floating *>NULL, x, ids, h0, <const floating *>NULL, W_x, W_h,
-                    lengths, hs, <const floating *>&gates[0, 0, 0], <const floating *>&h_n[0, 0, 0],
-                    dx, dh0, <floating *>NULL, dW_x, dW_h, &db_x[0], &db_hn[0])
+cdef tuple backward(int cell, dhs, dh_last, dc_last, x, h0, c0, W_x, W_h, lengths, hs, gates, more):
+    """-> dx, dh0, dW_x, dW_h, db, dc0, db_hn, None where there is none.  more is that of forward."""
+    dtype, of_ids = h0.dtype, x.ndim == 2
+    dx = None if of_ids else empty(x.shape, dtype)
+    # Zeros already where x is fewer ids than W_x has rows, for most stay zeros.
+    dW_x = np.zeros(W_x.shape, dtype) if of_ids and x.size < len(W_x) else empty(W_x.shape, dtype)
+    dh0, dW_h, db = empty(h0.shape, dtype), empty(W_h.shape, dtype), empty(W_x.shape[1:], dtype)
+    dc0 = empty(h0.shape, dtype) if cell == LSTM else None
+    db_hn = empty(h0.shape[1:], dtype) if cell == GRU else None
+    x, ids = (None, x) if of_ids else (x, None)
+    if h0.itemsize == 4:
+        backward_typed[float](cell, dhs, dh_last, dc_last, x, ids, h0, c0, W_x, W_h, lengths, hs, gates, more,
+                              dx, dh0, dc0, dW_x, dW_h, db, db_hn)
+    else:
+        backward_typed[double](cell, dhs, dh_last, dc_last, x, ids, h0, c0, W_x, W_h, lengths, hs, gates, more,
+                               dx, dh0, dc0, dW_x, dW_h, db, db_hn)
+    return dx, dh0, dW_x, dW_h, db, dc0, db_hn
 
 
 def rnn_step(x, h, W_x, W_h, b):
     """One step without history: x (B, I) or ids (B,), h (B, H) -> h (B, H)."""
-    h_new = np.empty_like(h)
-    x, ids = (x, None) if x.ndim == 2 else (None, x)
-    if h.itemsize == 4:
-        step[float](RNN, x, ids, h, NULL, W_x, W_h, b, NULL, h_new, NULL)
-    else:
-        step[double](RNN, x, ids, h, NULL, W_x, W_h, b, NULL, h_new, NULL)
-    return h_new
+    return step(RNN, x, h, None, W_x, W_h, b, None)[0]
 
 
 def lstm_step(x, h, c, W_x, W_h, b):
     """One step without history: x (B, I) or ids (B,), h and c (B, H) -> h, c (B, H)."""
-    h_new, c_new = np.empty_like(h), np.empty_like(c)
-    x, ids = (x, None) if x.ndim == 2 else (None, x)
-    if h.itemsize == 4:
-        step[float](LSTM, x, ids, h, start[float](c), W_x, W_h, b, NULL, h_new, <float *>start[float](c_new))
-    else:
-        step[double](LSTM, x, ids, h, start[double](c), W_x, W_h, b, NULL, h_new, <double *>start[double](c_new))
-    return h_new, c_new
+    return step(LSTM, x, h, c, W_x, W_h, b, None)
 
 
 def gru_step(x, h, W_x, W_h, b_x, b_h):
     """One step without history: x (B, I) or ids (B,), h (B, H) -> h (B, H)."""
-    h_new, b, b_hn = np.empty_like(h), gru_bias(b_x, b_h), b_h[None, -h.shape[1]:]
+    return step(GRU, x, h, None, W_x, W_h, gru_bias(b_x, b_h), b_h)[0]
+
+
+cdef tuple step(int cell, x, h, c, W_x, W_h, b, b_h):
+    """-> h, and the lstm's c."""
+    h_new, c_new = np.empty_like(h), np.empty_like(c) if cell == LSTM else None
     x, ids = (x, None) if x.ndim == 2 else (None, x)
     if h.itemsize == 4:
-        step[float](GRU, x, ids, h, NULL, W_x, W_h, b, start[float](b_hn), h_new, NULL)
+        step_typed[float](cell, x, ids, h, c, W_x, W_h, b, b_h, h_new, c_new)
     else:
-        step[double](GRU, x, ids, h, NULL, W_x, W_h, b, start[double](b_hn), h_new, NULL)
-    return h_new
+        step_typed[double](cell, x, ids, h, c, W_x, W_h, b, b_h, h_new, c_new)
+    return h_new, c_new
 
 
 # --- a whole stack, for generation ----------------------------------------------------
@@ -319,19 +220,9 @@ cdef int output_layer(
     const floating[:, ::1] h, const floating[:, ::1] W, const floating[::1] b, floating[:, ::1] logits
 ) except -1:
     """logits = h W + b."""
-    cdef Py_ssize_t B = h.shape[0], H = h.shape[1], V = W.shape[1], word = sizeof(void *), i
-    cdef Py_ssize_t size = scratch_size(B, H, False, sizeof(floating), False)
+    cdef Py_ssize_t B = h.shape[0], H = h.shape[1], V = W.shape[1]
     cdef int threads = max_threads() if B * H * V > SMALL else 1
-    cdef Workspace work = Workspace((2 * B + H) * word + threads * size + 4 * 64)
-    cdef const floating **rows = <const floating **>work.take(B * word)
-    cdef const floating **lines = <const floating **>work.take(H * word)
-    cdef floating **out = <floating **>work.take(B * word)
-    cdef char *scratch = work.take(threads * size)
-    for i in range(B):
-        rows[i], out[i] = &h[i, 0], &logits[i, 0]
-    for i in range(H):
-        lines[i] = &W[i, 0]
-    with nogil:
-        multiply(B, V, H, rows, False, lines, True, &b[0], False, out, threads, scratch, size,
-                 False)
-    return 0
+    cdef Workspace lines = Workspace(lines_size(3, 2 * B + H))
+    return product(
+        B, V, H, lines_of(lines, &h[0, 0], B, H), False, lines_of(lines, &W[0, 0], H, V), True, &b[0], False,
+        <floating **>lines_of(lines, <const floating *>&logits[0, 0], B, V), threads, False)

@@ -1,5 +1,6 @@
 # Which rows have which steps, and which rows are whose: rows by length, the longest first,
-# so that the rows that have a step t are the first alive[t] of them.
+# so that the rows that have a step t are the first alive[t] of them.  And what lies around
+# the products: their lines, and their scratch.
 
 
 cdef class Schedule:
@@ -10,21 +11,23 @@ cdef class Schedule:
     cdef Py_ssize_t *length  # (B,) of each row
     cdef Py_ssize_t *alive   # (T + 1,) how many rows have a step t
     cdef Py_ssize_t *step    # (steps,) b * T + t of each step
+    cdef Py_ssize_t *turn    # (steps,) t * B + b of each step
 
     def __cinit__(self, Lengths lengths, Py_ssize_t T):
         cdef Py_ssize_t B = lengths.shape[0], b, t, word = sizeof(Py_ssize_t)
         self.B, self.T, self.steps = B, T, 0
-        self.memory = Workspace((2 * B + T + 1 + B * T) * word + 256)
+        self.memory = Workspace((2 * B + T + 1 + 2 * B * T) * word + 320)
         self.order = <Py_ssize_t *>self.memory.take(B * word)
         self.length = <Py_ssize_t *>self.memory.take(B * word)
         self.alive = <Py_ssize_t *>self.memory.take((T + 1) * word)
         self.step = <Py_ssize_t *>self.memory.take(B * T * word)
+        self.turn = <Py_ssize_t *>self.memory.take(B * T * word)
         memset(self.alive, 0, (T + 1) * word)
         for b in range(B):
             self.length[b] = lengths[b]
             self.alive[lengths[b]] += 1  # for now: how many rows have this length
             for t in range(lengths[b]):
-                self.step[self.steps] = b * T + t
+                self.step[self.steps], self.turn[self.steps] = b * T + t, t * B + b
                 self.steps += 1
         # The rows of each length begin behind all longer ones.
         cdef Py_ssize_t longer = 0, count
@@ -82,6 +85,11 @@ cdef inline Py_ssize_t state_stride(Py_ssize_t H, Py_ssize_t itemsize) noexcept 
     return ceil_div(H * itemsize, VECTOR_BYTES) * VECTOR_BYTES // itemsize + 64 // itemsize
 
 
+cdef inline void fetch(const floating *x, Py_ssize_t count) noexcept nogil:
+    """Prefetch columns of a panel by their last ones: the first share a line with the panel before."""
+    prefetch(x + 64 // <Py_ssize_t>sizeof(floating) - 1, count)
+
+
 cdef inline void add_line(Py_ssize_t n, const floating *x, floating *sums) noexcept nogil:
     cdef Py_ssize_t j
     for j in range(n):
@@ -94,3 +102,34 @@ cdef inline void add_bias(
     """sums = x + b."""
     memcpy(sums, x, n * sizeof(floating))
     add_line(n, b, sums)
+
+
+cdef Py_ssize_t lines_size(Py_ssize_t lists, Py_ssize_t lines):
+    """The bytes of so many lists, which have so many lines altogether."""
+    return lines * sizeof(void *) + lists * 64
+
+
+cdef const floating **lines_of(
+    Workspace work, const floating *x, Py_ssize_t count, Py_ssize_t apart, const Py_ssize_t *places=NULL
+):
+    """Lines of x, `apart` from each other: the first ones, or those at some places."""
+    cdef const floating **lines = <const floating **>work.take(count * sizeof(void *))
+    cdef Py_ssize_t i
+    for i in range(count):
+        lines[i] = x + (i if places == NULL else places[i]) * apart
+    return lines
+
+
+cdef int product(
+    Py_ssize_t M, Py_ssize_t N, Py_ssize_t K, const floating **a, int a_by_depth, const floating **b,
+    bint b_by_depth, const floating *bias, bint add, floating **c, int threads, bint pairs,
+) except -1:
+    """multiply, with scratch of its own."""
+    cdef Py_ssize_t size = 0
+    if pairs or not is_few(M, N, K, a_by_depth != 0, b_by_depth, sizeof(floating)):
+        size = ceil_div(scratch_size(M, K, a_by_depth != 0, sizeof(floating), pairs), 64) * 64
+    cdef Workspace work = Workspace(threads * size)
+    cdef char *scratch = work.take(threads * size)
+    with nogil:
+        multiply(M, N, K, a, a_by_depth, b, b_by_depth, bias, add, c, threads, scratch, size, pairs)
+    return 0
