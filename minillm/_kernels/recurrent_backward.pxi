@@ -102,9 +102,11 @@ cdef void panels_for_backward(floating *of_type, void *work, Part part) noexcept
 
 cdef void splits_backward(floating *of_type, void *work, Part part) noexcept nogil:
     cdef Backward *w = <Backward *>work
+    cdef Rows rows = w.rows
     cdef Py_ssize_t i
     for i in range(part.first, part.last):
-        backward_rows(of_type, w, rows_of(w.rows, i), w.scratch + part.me * w.scratch_each)
+        rows.first = i
+        backward_rows(of_type, w, rows, w.scratch + part.me * w.scratch_each)
 
 
 cdef Py_ssize_t backward_scratch(Py_ssize_t B, Py_ssize_t line, Py_ssize_t line_in_pairs) noexcept nogil:

@@ -116,9 +116,11 @@ cdef void panels_for_forward(floating *of_type, void *work, Part part) noexcept 
 
 cdef void splits_forward(floating *of_type, void *work, Part part) noexcept nogil:
     cdef Forward *w = <Forward *>work
+    cdef Rows rows = w.rows
     cdef Py_ssize_t i
     for i in range(part.first, part.last):
-        forward_rows(of_type, w, rows_of(w.rows, i), w.scratch + part.me * w.scratch_each)
+        rows.first = i
+        forward_rows(of_type, w, rows, w.scratch + part.me * w.scratch_each)
 
 
 cdef Py_ssize_t forward_scratch(Py_ssize_t B, Py_ssize_t H, Py_ssize_t itemsize) noexcept nogil:

@@ -64,12 +64,6 @@ cdef Rows rows_of_first(Schedule schedule, Py_ssize_t H, Py_ssize_t threads):
     return rows
 
 
-cdef inline Rows rows_of(Rows rows, Py_ssize_t thread) noexcept nogil:
-    """The rows of another thread."""
-    rows.first = thread
-    return rows
-
-
 cdef inline Py_ssize_t row_at(const Rows *rows, Py_ssize_t m) noexcept nogil:
     """The row of the batch that is this thread's m-th."""
     return rows.order[rows.first + m * rows.threads]
