@@ -3,7 +3,7 @@
  * They are in C for the sake of RESTRICT: a cell's backward has so many arrays that a compiler which does
  * not know that they lie apart makes no vector code of it.
  *
- * Forward, one vector of hidden columns: the gates' pre-activations stand one vector apart.
+ * Forward, one vector of hidden columns, the gates' pre-activations one vector apart (the rnn: n columns).
  * Backward, n columns: the gates stand H apart, as the forward has kept them.
  */
 #ifndef MINILLM_RECURRENT_H
@@ -16,9 +16,9 @@ enum { RNN = 1, GRU = 3, LSTM = 4 }; /* the number of gates */
 
 #define DEFINE_CELLS(REAL, SUFFIX)                                                                 \
     /* h = tanh(a) */                                                                              \
-    static void rnn_cell_##SUFFIX(const REAL *RESTRICT a, REAL *RESTRICT h)                        \
+    POINT void rnn_cell_##SUFFIX(ptrdiff_t n, const REAL *RESTRICT a, REAL *RESTRICT h)            \
     {                                                                                              \
-        for (int j = 0; j < (int)(VECTOR_BYTES / sizeof(REAL)); j++)                               \
+        for (ptrdiff_t j = 0; j < n; j++)                                                          \
             h[j] = tanh_##SUFFIX(a[j]);                                                            \
     }                                                                                              \
     static void rnn_cell_backward_##SUFFIX(ptrdiff_t n, const REAL *RESTRICT sums,                 \
@@ -31,7 +31,7 @@ enum { RNN = 1, GRU = 3, LSTM = 4 }; /* the number of gates */
         }                                                                                          \
     }                                                                                              \
     /* a becomes the gates i, f, g, o; c = f c + i g; h = o tanh(c) */                             \
-    static void lstm_cell_##SUFFIX(REAL *RESTRICT a, REAL *RESTRICT c, REAL *RESTRICT h)           \
+    POINT void lstm_cell_##SUFFIX(REAL *RESTRICT a, REAL *RESTRICT c, REAL *RESTRICT h)            \
     {                                                                                              \
         enum { lanes = VECTOR_BYTES / sizeof(REAL) };                                              \
         for (int j = 0; j < lanes; j++) {                                                          \
@@ -65,8 +65,8 @@ enum { RNN = 1, GRU = 3, LSTM = 4 }; /* the number of gates */
     }                                                                                              \
     /* a: r, z and h_n = h_prev W_hn + b_hn, of which a becomes r, z and n = tanh(x_n + r h_n);    \
      * x_n = x W_xn + b_xn becomes h_n; h = (1 - z) n + z h_prev */                                \
-    static void gru_cell_##SUFFIX(REAL *RESTRICT a, REAL *RESTRICT x_n,                            \
-                                  const REAL *RESTRICT h_prev, REAL *RESTRICT h)                   \
+    POINT void gru_cell_##SUFFIX(REAL *RESTRICT a, REAL *RESTRICT x_n,                             \
+                                 const REAL *RESTRICT h_prev, REAL *RESTRICT h)                    \
     {                                                                                              \
         enum { lanes = VECTOR_BYTES / sizeof(REAL) };                                              \
         for (int j = 0; j < lanes; j++) {                                                          \
@@ -94,11 +94,12 @@ enum { RNN = 1, GRU = 3, LSTM = 4 }; /* the number of gates */
             dh_prev[j] = dh * z;                                                                   \
         }                                                                                          \
     }                                                                                              \
-    /* more: the lstm's c, or the gru's x_n */                                                     \
-    static inline void cell_##SUFFIX(int cell, REAL *a, REAL *more, const REAL *h_prev, REAL *h)   \
+    /* n: columns of the rnn, whole vectors; more: the lstm's c, or the gru's x_n */               \
+    static void cell_##SUFFIX(int cell, ptrdiff_t n, REAL *a, REAL *more, const REAL *h_prev,      \
+                              REAL *h)                                                             \
     {                                                                                              \
         if (cell == RNN)                                                                           \
-            rnn_cell_##SUFFIX(a, h);                                                               \
+            rnn_cell_##SUFFIX(n, a, h);                                                            \
         else if (cell == LSTM)                                                                     \
             lstm_cell_##SUFFIX(a, more, h);                                                        \
         else                                                                                       \

@@ -4,8 +4,8 @@ cdef extern from "recurrent.h" nogil:
         RNN
         GRU
         LSTM
-    void cell_f32(int, float *, float *, const float *, float *)
-    void cell_f64(int, double *, double *, const double *, double *)
+    void cell_f32(int, Py_ssize_t, float *, float *, const float *, float *)
+    void cell_f64(int, Py_ssize_t, double *, double *, const double *, double *)
     void cell_backward_f32(
         int, Py_ssize_t, Py_ssize_t, const float *, const float *, float *, float *,
         const float *, const float *, const float *, float *, float *)
@@ -15,12 +15,12 @@ cdef extern from "recurrent.h" nogil:
 
 
 cdef inline void run_cell(
-    int cell, floating *a, floating *more, const floating *h_prev, floating *h
+    int cell, Py_ssize_t n, floating *a, floating *more, const floating *h_prev, floating *h
 ) noexcept nogil:
     if floating is float:
-        cell_f32(cell, a, more, h_prev, h)
+        cell_f32(cell, n, a, more, h_prev, h)
     else:
-        cell_f64(cell, a, more, h_prev, h)
+        cell_f64(cell, n, a, more, h_prev, h)
 
 
 cdef inline void run_cell_backward(

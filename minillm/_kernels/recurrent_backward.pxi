@@ -213,16 +213,13 @@ cdef inline void fetch_cells(
     """Fetch what one row's cells read and write, while the tile runs whose sums they take."""
     cdef Py_ssize_t step = b * w.rows.T + t, turn = t * w.rows.B + b, g
     fetch(<const floating *>w.dhs + step * H + j, count)
+    fetch(<const floating *>(w.hs if w.cell == RNN else w.more) + step * H + j, count)
+    if w.cell != RNN and t > 0:
+        fetch(<const floating *>(w.more if w.cell == LSTM else w.hs) + (step - 1) * H + j, count)
     for g in range(w.cell):
         fetch(<const floating *>w.da + turn * w.lda + g * H + j, count)
         if w.cell != RNN:
             fetch(<const floating *>w.gates + (step * w.cell + g) * H + j, count)
-    if w.cell != LSTM:
-        fetch(<const floating *>w.hs + (step - (w.cell == GRU and t > 0)) * H + j, count)
-    if w.cell != RNN:
-        fetch(<const floating *>w.more + step * H + j, count)
-    if w.cell == LSTM and t > 0:
-        fetch(<const floating *>w.more + (step - 1) * H + j, count)
     if w.cell == GRU:
         fetch(<const floating *>w.da_hn + turn * w.ld + j, count)
 

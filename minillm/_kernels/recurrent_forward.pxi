@@ -216,8 +216,7 @@ cdef inline void end_sums(
         count = min(vectors * lanes, H - j)
     if w.cell == GRU:
         copy_columns(n, term + 2 * H, count)
-    for v in range(vectors if w.cell == RNN else 1):
-        run_cell(w.cell, sums + v * lanes, more, h, h_next + v * lanes)
+    run_cell(w.cell, vectors * lanes, sums, more, h, h_next)
     copy_columns(<floating *>w.hs + step * H + j, <const floating *>h_next, count)
     if w.cell != RNN:
         for v in range(G):

@@ -120,10 +120,12 @@ cdef int product(
 ) except -1:
     """multiply, with scratch of its own."""
     cdef Py_ssize_t size = 0
+    cdef Workspace work
+    cdef char *scratch = NULL
     if pairs or not is_few(M, N, K, a_by_depth != 0, b_by_depth, sizeof(floating)):
         size = ceil_div(scratch_size(M, K, a_by_depth != 0, sizeof(floating), pairs), 64) * 64
-    cdef Workspace work = Workspace(threads * size)
-    cdef char *scratch = work.take(threads * size)
+        work = Workspace(threads * size)
+        scratch = work.take(threads * size)
     with nogil:
         multiply(M, N, K, a, a_by_depth, b, b_by_depth, bias, add, c, threads, scratch, size, pairs)
     return 0

@@ -61,7 +61,7 @@ cdef void step_cells(
             copy_columns(more, <const floating *>gates + 2 * lanes, count)
             copy_columns(gates + 2 * lanes, h_n + j, count)
             copy_columns(h_prev, h + j, count)
-        run_cell(cell, gates, more, <const floating *>h_prev, out)
+        run_cell(cell, lanes, gates, more, <const floating *>h_prev, out)
         copy_columns(h_new + j, <const floating *>out, count)
         if cell == LSTM:
             copy_columns(c_new + j, <const floating *>more, count)
