@@ -14,7 +14,8 @@ cdef struct Backward:
     int cell
     bint pairs
     Rows rows
-    Py_ssize_t lda, ld, columns, panels, scratch_each  # lda of da, ld of da_hn and states; columns: of a panel
+    Py_ssize_t lda, ld  # of the lines of da, and of those of da_hn and of a state
+    Py_ssize_t columns, panels, scratch_each  # columns: of a panel
     Output lines, packed  # of W_h
     Input dhs, dh_last, dc_last, h0, c0, hs, gates, more
     Output da, da_hn, dh0, dc0
@@ -60,9 +61,8 @@ cdef int backward_typed(
                 threads, pairs)
     else:
         sum_by_id(schedule, &ids[0, 0], GH, da, &dW_x[0, 0], V if V <= B * T else 0, threads)
-    weight_gradients(cell, schedule, <const floating *>NULL if x is None else &x[0, 0, 0], I, &h0[0, 0],
-                     &hs[0, 0, 0], da, da_hn, dW_x, dW_h, &db[0],
-                     &db_hn[0] if cell == GRU else <floating *>NULL, threads, pairs)
+    weight_gradients(&w, schedule, <const floating *>NULL if x is None else &x[0, 0, 0], I, da, da_hn, dW_x, dW_h,
+                     &db[0], &db_hn[0] if cell == GRU else <floating *>NULL, threads)
     return 0
 
 
@@ -75,11 +75,12 @@ cdef int all_rows_backward(
     w.columns = 4 * VECTOR_BYTES // itemsize
     w.panels = ceil_div(H, w.columns)
     w.rows = rows_of_first(schedule, H, splits)
-    w.scratch_each = ceil_div(
-        backward_scratch(ceil_div(schedule.B, splits), w.ld * itemsize, w.lda * itemsize if w.pairs else 0), 64) * 64
+    cdef Py_ssize_t in_pairs = w.lda * itemsize if w.pairs else 0
+    cdef Py_ssize_t size = ceil_div(backward_scratch(ceil_div(schedule.B, splits), w.ld * itemsize, in_pairs), 64) * 64
     cdef Py_ssize_t packed_size = w.panels * w.columns * GH * itemsize, spare = threads * SPARE if w.pairs else 0
-    cdef Workspace work = Workspace(packed_size + splits * w.scratch_each + spare + lines_size(1, H) + 256)
-    w.packed, w.scratch, w.spare = work.take(packed_size), work.take(splits * w.scratch_each), work.take(spare)
+    cdef Workspace work = Workspace(packed_size + splits * size + spare + lines_size(1, H) + 256)
+    w.packed, w.scratch, w.spare = work.take(packed_size), work.take(splits * size), work.take(spare)
+    w.scratch_each = size
     w.lines = lines_of(work, &W_h[0, 0], H, GH)
     with nogil:
         share(<Body>panels_for_backward[floating], w, w.panels, threads)
@@ -283,9 +284,8 @@ cdef void stack_steps(floating *of_type, void *work, Part part) noexcept nogil:
 
 
 cdef int weight_gradients(
-    int cell, Schedule schedule, const floating *x, Py_ssize_t I, const floating *h0,
-    const floating *hs, const floating **da, const floating **da_hn, floating[:, ::1] dW_x,
-    floating[:, ::1] dW_h, floating *db, floating *db_hn, int threads, bint pairs,
+    const Backward *w, Schedule schedule, const floating *x, Py_ssize_t I, const floating **da,
+    const floating **da_hn, floating[:, ::1] dW_x, floating[:, ::1] dW_h, floating *db, floating *db_hn, int threads,
 ) except -1:
     """One product: stacked^T da = [dW_x, db, dW_h].  Of ids, I is 0, and dW_x left out.
 
@@ -293,36 +293,31 @@ cdef int weight_gradients(
     gradients of n: there db is of b_x, and db_hn the other bias's.
     """
     cdef Py_ssize_t H = dW_h.shape[0], GH = dW_h.shape[1], M = I + 1 + H, itemsize = sizeof(floating)
-    cdef Py_ssize_t common = 2 * H if cell == GRU else GH  # columns of da that x and h have in common
+    cdef Py_ssize_t common = 2 * H if w.cell == GRU else GH  # columns of da that x and h have in common
     cdef Py_ssize_t steps = schedule.steps, stride = state_stride(M + 1, itemsize), i
     cdef Workspace work = Workspace(steps * stride * itemsize + 64 + lines_size(5, 3 * steps + 2 * M + 1))
     cdef floating *stack = <floating *>work.take(steps * stride * itemsize)
     cdef const floating **stacked = lines_of(work, <const floating *>stack, steps, stride)
     cdef floating **dW = <floating **>work.take(M * sizeof(void *))
-    cdef floating **dW_n
-    cdef const floating **da_n
-    cdef const floating **stacked_h
+    cdef floating **dW_n = <floating **>work.take((M + 1) * sizeof(void *))
     for i in range(M):
         dW[i] = &dW_x[i, 0] if i < I else db if i == I else &dW_h[i - I - 1, 0]
-    cdef Stack w
-    w.I, w.H, w.T, w.stride, w.step = I, H, schedule.T, stride, schedule.step
-    w.x, w.h0, w.hs, w.lines = x, h0, hs, stack
+        dW_n[i] = dW[i] + common
+    dW_n[M] = db_hn
+    cdef Stack s
+    s.I, s.H, s.T, s.stride, s.step = I, H, schedule.T, stride, schedule.step
+    s.x, s.h0, s.hs, s.lines = x, w.h0, w.hs, stack
     with nogil:
-        share(<Body>stack_steps[floating], &w, steps, threads)
-    product(M, common, steps, stacked, True, da, True, <const floating *>NULL, False, dW, threads, pairs)
-    if cell == GRU:
-        dW_n, da_n = <floating **>work.take((M + 1) * sizeof(void *)), <const floating **>work.take(steps * sizeof(void *))
-        stacked_h = <const floating **>work.take(steps * sizeof(void *))
-        for i in range(M):
-            dW_n[i] = dW[i] + common
-        dW_n[M] = db_hn
-        for i in range(steps):
-            da_n[i], stacked_h[i] = da[i] + common, stacked[i] + I + 1
-        product(I + 1, H, steps, stacked, True, da_n, True, <const floating *>NULL, False, dW_n, threads, pairs)
-        product(H + 1, H, steps, stacked_h, True, da_hn, True, <const floating *>NULL, False, dW_n + I + 1,
-                threads, pairs)
-    if pairs:  # a sum is no product: what is added is not rounded
+        share(<Body>stack_steps[floating], &s, steps, threads)
+    product(M, common, steps, stacked, True, da, True, <const floating *>NULL, False, dW, threads, w.pairs)
+    if w.cell == GRU:
+        product(I + 1, H, steps, stacked, True,
+                lines_of(work, <const floating *>w.da + common, steps, w.lda, schedule.turn), True,
+                <const floating *>NULL, False, dW_n, threads, w.pairs)
+        product(H + 1, H, steps, lines_of(work, <const floating *>stack + I + 1, steps, stride), True, da_hn, True,
+                <const floating *>NULL, False, dW_n + I + 1, threads, w.pairs)
+    if w.pairs:  # a sum is no product: what is added is not rounded
         sum_by_id(schedule, NULL, GH, da, db, 1, threads)
-        if cell == GRU:
+        if w.cell == GRU:
             sum_by_id(schedule, NULL, H, da_hn, db_hn, 1, threads)
     return 0

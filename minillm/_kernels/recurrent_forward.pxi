@@ -70,12 +70,12 @@ cdef int forward_typed(
 
     cdef Forward w
     w.cell, w.pairs, w.rows = cell, pairs, rows_of_first(schedule, H, splits)
-    w.columns = (4 if cell == RNN else 1) * VECTOR_BYTES // itemsize  # with their gates, four vectors at most
+    w.columns = (4 if cell == RNN else 1) * VECTOR_BYTES // itemsize  # with gates, four vectors
     w.panels = ceil_div(H, w.columns)
-    w.scratch_each = ceil_div(forward_scratch(ceil_div(B, splits), H, itemsize), 64) * 64
+    cdef Py_ssize_t size = ceil_div(forward_scratch(ceil_div(B, splits), H, itemsize), 64) * 64
     cdef Py_ssize_t packed_size = w.panels * w.columns * H * cell * itemsize
-    cdef Workspace work = Workspace(packed_size + splits * w.scratch_each + 64)
-    w.W_h, w.packed, w.scratch = &W_h[0, 0], work.take(packed_size), work.take(splits * w.scratch_each)
+    cdef Workspace work = Workspace(packed_size + splits * size + 64)
+    w.W_h, w.packed, w.scratch, w.scratch_each = &W_h[0, 0], work.take(packed_size), work.take(splits * size), size
     w.terms, w.ids, w.h0, w.hs, w.h_last = terms, NULL, &h0[0, 0], &hs[0, 0, 0], &h_last[0, 0]
     w.b_hn = w.c0 = w.c_last = w.gates = w.more = NULL
     if by_table:

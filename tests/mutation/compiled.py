@@ -27,11 +27,11 @@ NOT_CYTHON = re.compile(
     # A block of foreign declarations, of constants, or a struct: its line and what is indented.
     r"|^(?:cdef extern|cdef enum|cdef struct)\b[^\n]*\n(?:(?:[ \t][^\n]*)?\n)*"
     # A function that returns the memory that another one needs.
-    r"|^cdef [^\n]*\b\w*(?:scratch|scratch_size|own_size|state_stride)\((?s:.*?)\n(?=\n\n)",
+    r"|^cdef [^\n]*\b\w*(?:scratch|scratch_size|lines_size|own_size|state_stride)\((?s:.*?)\n(?=\n\n)",
     re.MULTILINE,
 )
 DECLARES = re.compile(r"(?:cdef|cpdef|ctypedef|def|class|include|import|from|@)\b|@")
-NO_NUMBERS = re.compile(r"\b(?:prefetch|PREFETCH|Workspace|take)\(")  # the cache, and memory
+NO_NUMBERS = re.compile(r"\b(?:prefetch|PREFETCH|fetch|Workspace|take)\(")  # the cache, and memory
 
 BINARY = re.compile(r"(?<=[\w)\]] )([-+*/])(?=\s)")
 AUGMENTED = re.compile(r"(?<= )([-+*/])=(?= )")
