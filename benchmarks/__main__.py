@@ -79,6 +79,7 @@ def timing(arguments: list[str]) -> None:
                     for case in cases(options.full, options.compiled):
                         if options.only in case.kind:
                             results.add(timed(case, count, 3.0 if options.full else 0.6))
+                    results.add(limits(count))
         finally:
             if not results.cells:
                 path.unlink()

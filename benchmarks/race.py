@@ -94,6 +94,7 @@ def race(
             running = {key: run for key, run in running.items() if cell.median(key) <= LONGEST}
             if not running:
                 break
+        results.add(limits(thread_count))
     if path is not None:
         with new_file(path.parent, f"{path.stem}-") as file:
             results.write_to(file)

@@ -84,9 +84,11 @@ class Results:
             self._write(type(record).__name__.lower(), asdict(record))
 
     def add(self, record: Limits | Cell) -> None:
-        """Keep a record."""
+        """Keep a record; of the limits on as many threads, the larger: something disturbed the others."""
         if isinstance(record, Limits):
-            self.limits[record.threads] = record
+            before = self.limits.get(record.threads, record)
+            largest = max(before.flops, record.flops), max(before.bytes, record.bytes)
+            self.limits[record.threads] = Limits(record.threads, *largest)
         else:
             self.cells.append(record)
         self._write(type(record).__name__.lower(), asdict(record))

@@ -228,6 +228,14 @@ def test_a_cell_needs_times_and_limits(here, tmp_path):
         load(kept(here, replace(cell, threads=2), folder=tmp_path))
 
 
+@given(st.permutations([1e11, 2e11, 3e11]), st.permutations([1e10, 2e10, 3e10]))
+def test_what_disturbs_a_measure_of_the_limits_does_not_count(flops, bytes):
+    results = Results({})
+    for each in zip(flops, bytes, strict=True):
+        results.add(Limits(2, *each))
+    assert results.limits == {2: Limits(2, 3e11, 3e10)}
+
+
 # --- the race -------------------------------------------------------------------------------
 
 

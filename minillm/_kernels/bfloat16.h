@@ -73,11 +73,11 @@ static void tile_pairs(int rows, int vectors, ptrdiff_t depth, const pair *const
 {
 #if defined(HAS_FAST_PAIRS)
     if (has_instruction) {
-        tile_fast_pair(rows, vectors, depth, a, b, ldb, start, out);
+        tile_fast_pair(rows, vectors, depth, a, 1, b, ldb, start, out);
         return;
     }
 #endif
-    tile_pair(rows, vectors, depth, a, b, ldb, start, out);
+    tile_pair(rows, vectors, depth, a, 1, b, ldb, start, out);
 }
 
 typedef uint32_t MAY_ALIAS word; /* the bits of a float, or of a pair */

@@ -191,34 +191,6 @@ cdef Py_ssize_t own_size(
 # --- products -----------------------------------------------------------------------
 
 
-cdef void multiply_in_place(
-    Py_ssize_t M, Py_ssize_t n0, Py_ssize_t n1, Py_ssize_t K, const floating *x, const floating *W,
-    Py_ssize_t N, const floating *b, bint add, floating *y,
-) noexcept nogil:
-    """Columns n0 to n1 of y (M, N) = x (M, K) W (K, N) + b, or (add) of y += x W: whole vectors.
-
-    W is read where it lies: some hundred rows gain less by packing it than that would take.
-    """
-    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), i, j = n0, m, rows
-    cdef int vectors
-    cdef const floating *a[8]
-    cdef const floating *start[8]
-    cdef floating *out[8]
-    while j < n1:
-        vectors = <int>min(4, (n1 - j) // lanes)
-        m = 0
-        while m < M:
-            rows = min(TILE_ROWS(vectors), M - m)
-            for i in range(rows):
-                a[i], out[i] = x + (m + i) * K, y + (m + i) * N + j
-                start[i] = b + j
-                if add:
-                    start[i] = out[i]
-            tile(<int>rows, vectors, K, a, W + j, N, start, out)
-            m += rows
-        j += vectors * lanes
-
-
 cdef void affine_columns(
     bint cached, Py_ssize_t M, Py_ssize_t K, Py_ssize_t N, Py_ssize_t n0, Py_ssize_t n1,
     const floating *x, const floating *W, const floating *b, const floating *residual, floating *y,
@@ -228,8 +200,7 @@ cdef void affine_columns(
 
     cached: W comes from a cache, and not from memory, which gives long streams fastest.
     """
-    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), i, j
-    cdef Py_ssize_t whole = n0 + (n1 - n0) // lanes * lanes if cached and M > 1 else n0
+    cdef Py_ssize_t i, j
     cdef const floating **rows = <const floating **>cut(&own, M * sizeof(void *))
     cdef floating **out = <floating **>cut(&own, M * sizeof(void *))
     cdef const floating **lines = <const floating **>cut(&own, K * sizeof(void *))
@@ -240,18 +211,14 @@ cdef void affine_columns(
         if residual != NULL:
             for j in range(n0, n1):
                 out[i][j] = residual[i * N + j] + b[j]
-        else:
-            memcpy(out[i] + whole, b + whole, (n1 - whole) * sizeof(floating))
     for i in range(K):
         lines[i] = W + i * N
-    if not cached and M <= TILE_ROWS(4):
-        multiply_lines(M, n0, n1, K, rows, lines, <const floating *>NULL, True, out)
-    elif not cached:
-        multiply_part(0, M, n0, n1, K, rows, False, lines, True, <const floating *>NULL, True, out, own, False)
+    if cached:  # some hundred rows gain less by packing W than that would take
+        multiply_few(M, n0, n1, K, rows, lines, b, residual != NULL, out)
+    elif M <= TILE_ROWS(4):
+        multiply_lines(LINES, M, n0, n1, K, rows, lines, b, residual != NULL, out)
     else:
-        multiply_in_place(M, n0, whole, K, x, W, N, b, residual != NULL, y)
-        for i in range(M if whole < n1 else 0):
-            tile_row(K, n1 - whole, rows[i], lines, whole, out[i] + whole)
+        multiply_part(0, M, n0, n1, K, rows, False, lines, True, b, residual != NULL, out, own, False)
 
 
 # --- the phases of a step -----------------------------------------------------------
@@ -273,12 +240,14 @@ cdef void look(
 ) noexcept nogil:
     """The attention of one query of one head to n keys."""
     cdef Py_ssize_t i, whole = whole_lanes(n)
+    cdef const floating *weights_ = weights
+    cdef floating *out = context - value_head
     dots(n, width, <floating>(<double>width ** -0.5), query, keys, key_head, weights)
     for i in range(n, whole):
         weights[i] = <floating>-INFINITY
     softmax(whole, weights)
-    memset(context, 0, width * sizeof(floating))
-    tile_row(n, width, <const floating *>weights, values, value_head, context)
+    multiply_lines(n, 1, value_head, value_head + width, n, &weights_, values, <const floating *>NULL,
+                   False, &out)
 
 
 cdef const floating *normed(

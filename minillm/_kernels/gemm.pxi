@@ -38,8 +38,6 @@ cdef enum:
     AND_ONES = 2         # a_by_depth, where A's last row is of ones: C's last is the sum of B's lines
     FEW_ROWS = 32        # that read B where it lies, up to FEW_BYTES of it
     FEW_BYTES = 4194304  # of B: more comes from memory, which gives whole lines fastest
-    LINE_ROWS = 3        # that always read whole lines: the time is that of reading B
-    NARROW = 1024        # numbers of B that a panel of one vector has at a time
     SMALL = 500000       # multiply-adds that are not worth waking another thread for
     SHORT = 4000000      # those that are not where other programs use the cores
 
@@ -71,15 +69,15 @@ cdef inline void prefetch(const floating *start, Py_ssize_t count) noexcept nogi
 cdef void transpose(floating *to, Py_ssize_t ld, const floating **lines, Py_ssize_t count,
                     Py_ssize_t start, Py_ssize_t length) noexcept nogil:
     """to[j * ld + i] = lines[i][start + j], by squares as large as will fit."""
-    cdef Py_ssize_t i = 0, j, m, rows
+    cdef Py_ssize_t square = SQUARE_SIDE(sizeof(floating)), i = 0, j, m, rows
     while i < count:
-        rows = SQUARE if i + SQUARE <= count else 4 if i + 4 <= count else 1
+        rows = square if i + square <= count else 4 if i + 4 <= count else 1
         j = 0
-        while rows == SQUARE and j + SQUARE <= length:
-            for m in range(i + SQUARE, min(i + 2 * SQUARE, count)):  # the squares below it
+        while rows == square and j + square <= length:
+            for m in range(i + square, min(i + 2 * square, count)):  # the squares below it
                 PREFETCH(lines[m] + start + j)
             transpose_square(to + j * ld + i, ld, lines + i, start + j)
-            j += SQUARE
+            j += square
         while rows >= 4 and j + 4 <= length:
             for m in range(i, i + rows, 4):
                 transpose_4x4(to + j * ld + m, ld, lines + m, start + j)
@@ -257,93 +255,57 @@ cdef void multiply_few(
 ) noexcept nogil:
     """So few rows that packing B would be a second reading: they read it where it lies.
 
-    With more than LINE_ROWS of them, its lines are the same distance apart.
+    Its lines are the same distance apart.
     """
-    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), ldb = b[1] - b[0] if K > 1 else 0
+    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), whole = n1 - (n1 - n0) % lanes
     cdef int most = 4 if M <= TILE_ROWS(4) else 3, vectors
-    cdef Py_ssize_t tiles = ceil_div(M, TILE_ROWS(most)), t, m0, m1, m
-    cdef const floating *start[8]
-    cdef floating *out[8]
+    cdef Py_ssize_t tiles = ceil_div(M, TILE_ROWS(most)), t, m0, m1
     cdef bint is_large = (n1 - n0) * K * <Py_ssize_t>sizeof(floating) > FEW_BYTES
-    if M == 1 and not is_large:
-        if not add and bias != NULL:
-            copy_columns(c[0] + n0, bias + n0, n1 - n0)
-        elif not add:
-            memset(c[0] + n0, 0, (n1 - n0) * sizeof(floating))
-        tile_row(K, n1 - n0, a[0], b, n0, c[0] + n0)
+    if M == 1 or (is_large and M <= TILE_ROWS(4)):
+        multiply_lines(LINES if is_large else K, M, n0, n1, K, a, b, bias, add, c)
         return
-    if M <= LINE_ROWS or (M <= TILE_ROWS(4) and is_large):
-        multiply_lines(M, n0, n1, K, a, b, bias, add, c)
-        return
-    while n0 < n1:
-        vectors = <int>min(most, (n1 - n0) // lanes)
+    while n0 < whole:
+        vectors = <int>min(most, (whole - n0) // lanes)
         for t in range(tiles):
             m0, m1 = t * M // tiles, (t + 1) * M // tiles
-            if vectors == 0:
-                multiply_narrow(m1 - m0, n0, n1, K, a + m0, b, bias, add, c + m0)
-                continue
-            for m in range(m0, m1):
-                out[m - m0] = c[m] + n0
-                start[m - m0] = bias + n0
-                if add:
-                    start[m - m0] = out[m - m0]
-            if add or bias != NULL:
-                tile(<int>(m1 - m0), vectors, K, a + m0, b[0] + n0, ldb, start, out)
-            else:
-                tile(<int>(m1 - m0), vectors, K, a + m0, b[0] + n0, ldb, <const floating **>NULL, out)
-        n0 += max(1, vectors) * lanes
-
-
-cdef void multiply_narrow(
-    Py_ssize_t M, Py_ssize_t n0, Py_ssize_t n1, Py_ssize_t K, const floating **a, const floating **b,
-    const floating *bias, bint add, floating **c,
-) noexcept nogil:
-    """A tile of rows, and fewer columns than a vector has: B is packed a little at a time."""
-    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), k = 0, depth, m
-    cdef floating panel[NARROW]
-    cdef floating sums[TILE_SIZE]
-    cdef const floating *a_k[8]
-    cdef floating *out[8]
-    memset(sums, 0, M * VECTOR_BYTES)
-    for m in range(M):
-        out[m] = sums + m * lanes
-        if add or bias != NULL:
-            copy_columns(out[m], (<const floating *>c[m] if add else bias) + n0, n1 - n0)
-    while k < K:
-        depth = min(NARROW // lanes, K - k)
-        pack(panel, lanes, b, True, k, k + depth, n0, n1)
-        for m in range(M):
-            a_k[m] = a[m] + k
-        tile(<int>M, 1, depth, a_k, <const floating *>panel, lanes, <const floating **>out, out)
-        k += depth
-    for m in range(M):
-        copy_columns(c[m] + n0, <const floating *>out[m], n1 - n0)
+            multiply_tile(m0, m1, n0, n0 + vectors * lanes, vectors, K, a + m0, b[0] + n0,
+                          b[1] - b[0] if K > 1 else 0, bias, add, c, NULL, False)
+        n0 += vectors * lanes
+    multiply_rest(M, whole, n1, K, a, b, bias, add, c)
 
 
 cdef void multiply_lines(
+    Py_ssize_t at_once, Py_ssize_t M, Py_ssize_t n0, Py_ssize_t n1, Py_ssize_t K, const floating **a, const floating **b,
+    const floating *bias, bint add, floating **c,
+) noexcept nogil:
+    """At most 8 rows: so many lines of B at once are read from end to end.
+
+    LINES at once, if B comes from memory; all K, if it comes from a cache and there is one row.
+    """
+    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), whole = n1 - (n1 - n0) % lanes, k = 0, m
+    cdef Py_ssize_t count
+    cdef const floating *a_k[8]
+    for m in range(M):
+        if not add and bias != NULL:
+            copy_columns(c[m] + n0, bias + n0, whole - n0)
+        elif not add:
+            memset(c[m] + n0, 0, (whole - n0) * sizeof(floating))
+    while k < K:
+        count = min(at_once, K - k)
+        for m in range(M):
+            a_k[m] = a[m] + k
+        tile_lines(<int>M, count, n0, whole, a_k, b + k, b[k + at_once] - b[k] if k + at_once < K else 0, c)
+        k += count
+    multiply_rest(M, whole, n1, K, a, b, bias, add, c)
+
+
+cdef void multiply_rest(
     Py_ssize_t M, Py_ssize_t n0, Py_ssize_t n1, Py_ssize_t K, const floating **a, const floating **b,
     const floating *bias, bint add, floating **c,
 ) noexcept nogil:
-    """At most 8 rows: each line of B is read once, from end to end."""
-    cdef Py_ssize_t k = 0, m
-    cdef const floating *a_k[8]
-    cdef const floating *b_k[LINES]
-    cdef floating *c_columns[8]
-    cdef int count, i
-    for m in range(M):
-        c_columns[m] = c[m] + n0
-        if not add and bias != NULL:
-            copy_columns(c_columns[m], bias + n0, n1 - n0)
-        elif not add:
-            memset(c_columns[m], 0, (n1 - n0) * sizeof(floating))
-    while k < K:
-        count = <int>min(LINES, K - k)
-        for m in range(M):
-            a_k[m] = a[m] + k
-        for i in range(count):
-            b_k[i] = b[k + i] + n0
-        tile_lines(<int>M, count, n1 - n0, a_k, b_k, c_columns)
-        k += count
+    """Fewer columns than a vector has."""
+    cdef char scratch[TILE_SIZE + (DEPTH_BYTES >> 2) * VECTOR_BYTES]
+    multiply_part(0, M, n0, n1, K, a, False, b, True, bias, add, c, scratch, False)
 
 
 cdef int parts_of_rows(Py_ssize_t M, Py_ssize_t N, Py_ssize_t lanes, int threads) noexcept nogil:

@@ -4,63 +4,46 @@ cdef extern from "tile.h" nogil:
         VECTOR_BYTES
         TILE_SIZE
         LINES
-        SQUARE
     int TILE_ROWS(int vectors)
+    int SQUARE_SIDE(int itemsize)
     void PREFETCH(const void *address)
-    void tile_f32(int rows, int vectors, Py_ssize_t depth, const float **a, const float *b,
-                  Py_ssize_t ldb, const float **start, float **out)
-    void tile_f64(int rows, int vectors, Py_ssize_t depth, const double **a, const double *b,
-                  Py_ssize_t ldb, const double **start, double **out)
-    void tile_f32_apart(int rows, int vectors, Py_ssize_t depth, const float **a, Py_ssize_t step,
-                        const float *b, Py_ssize_t ldb, const float **start, float **out)
-    void tile_f64_apart(int rows, int vectors, Py_ssize_t depth, const double **a, Py_ssize_t step,
-                        const double *b, Py_ssize_t ldb, const double **start, double **out)
-    void tile_f32_lines(int rows, int count, Py_ssize_t n, const float **a, const float **b,
-                        float **out)
-    void tile_f64_lines(int rows, int count, Py_ssize_t n, const double **a, const double **b,
-                        double **out)
-    void tile_f32_row(Py_ssize_t count, Py_ssize_t n, const float *a, const float **b,
-                      Py_ssize_t first, float *out)
-    void tile_f64_row(Py_ssize_t count, Py_ssize_t n, const double *a, const double **b,
-                      Py_ssize_t first, double *out)
+    void tile_f32(int rows, int vectors, Py_ssize_t depth, const float **a, Py_ssize_t step,
+                  const float *b, Py_ssize_t ldb, const float **start, float **out)
+    void tile_f64(int rows, int vectors, Py_ssize_t depth, const double **a, Py_ssize_t step,
+                  const double *b, Py_ssize_t ldb, const double **start, double **out)
+    void tile_f32_lines(int rows, Py_ssize_t count, Py_ssize_t n0, Py_ssize_t n1, const float **a,
+                        const float **b, Py_ssize_t ahead, float **out)
+    void tile_f64_lines(int rows, Py_ssize_t count, Py_ssize_t n0, Py_ssize_t n1, const double **a,
+                        const double **b, Py_ssize_t ahead, double **out)
     void transpose_4x4_f32(float *to, Py_ssize_t ld, const float **lines, Py_ssize_t start)
     void transpose_4x4_f64(double *to, Py_ssize_t ld, const double **lines, Py_ssize_t start)
     void transpose_square_f32(float *to, Py_ssize_t ld, const float **lines, Py_ssize_t start)
     void transpose_square_f64(double *to, Py_ssize_t ld, const double **lines, Py_ssize_t start)
 
 
-cdef inline void tile(int rows, int vectors, Py_ssize_t depth, const floating **a,
-                      const floating *b, Py_ssize_t ldb, const floating **start,
-                      floating **out) noexcept nogil:
-    if floating is float:
-        tile_f32(rows, vectors, depth, a, b, ldb, start, out)
-    else:
-        tile_f64(rows, vectors, depth, a, b, ldb, start, out)
-
-
 cdef inline void tile_apart(int rows, int vectors, Py_ssize_t depth, const floating **a,
                             Py_ssize_t step, const floating *b, Py_ssize_t ldb,
                             const floating **start, floating **out) noexcept nogil:
+    """A tile; the numbers of a row of a lie `step` apart: a may be a transpose."""
     if floating is float:
-        tile_f32_apart(rows, vectors, depth, a, step, b, ldb, start, out)
+        tile_f32(rows, vectors, depth, a, step, b, ldb, start, out)
     else:
-        tile_f64_apart(rows, vectors, depth, a, step, b, ldb, start, out)
+        tile_f64(rows, vectors, depth, a, step, b, ldb, start, out)
 
 
-cdef inline void tile_lines(int rows, int count, Py_ssize_t n, const floating **a,
-                            const floating **b, floating **out) noexcept nogil:
+cdef inline void tile(int rows, int vectors, Py_ssize_t depth, const floating **a,
+                      const floating *b, Py_ssize_t ldb, const floating **start,
+                      floating **out) noexcept nogil:
+    tile_apart(rows, vectors, depth, a, 1, b, ldb, start, out)
+
+
+cdef inline void tile_lines(int rows, Py_ssize_t count, Py_ssize_t n0, Py_ssize_t n1,
+                            const floating **a, const floating **b, Py_ssize_t ahead,
+                            floating **out) noexcept nogil:
     if floating is float:
-        tile_f32_lines(rows, count, n, a, b, out)
+        tile_f32_lines(rows, count, n0, n1, a, b, ahead, out)
     else:
-        tile_f64_lines(rows, count, n, a, b, out)
-
-
-cdef inline void tile_row(Py_ssize_t count, Py_ssize_t n, const floating *a, const floating **b,
-                          Py_ssize_t first, floating *out) noexcept nogil:
-    if floating is float:
-        tile_f32_row(count, n, a, b, first, out)
-    else:
-        tile_f64_row(count, n, a, b, first, out)
+        tile_f64_lines(rows, count, n0, n1, a, b, ahead, out)
 
 
 cdef inline void transpose_4x4(floating *to, Py_ssize_t ld, const floating **lines,
