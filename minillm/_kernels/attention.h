@@ -35,12 +35,6 @@
             x[i] *= inverse;                                                                       \
         return largest + LOG(sum);                                                                 \
     }                                                                                              \
-    /* The same weights again, from the scores and that logarithm */                               \
-    static inline void softmax_again_##SUFFIX(ptrdiff_t n, REAL log_sum, REAL *RESTRICT x)         \
-    {                                                                                              \
-        for (ptrdiff_t i = 0; i < n; i++)                                                          \
-            x[i] = exp_##SUFFIX(x[i] - log_sum);                                                   \
-    }                                                                                              \
     /* weights = softmax(scores): dweights become dscores, in place */                             \
     static inline void softmax_backward_##SUFFIX(ptrdiff_t n, const REAL *RESTRICT w,              \
                                                  REAL *RESTRICT dw)                                \

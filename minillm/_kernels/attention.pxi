@@ -8,8 +8,6 @@ cdef extern from "attention.h" nogil:
     void add_scaled_f64(Py_ssize_t, double, const double *, double *)
     float softmax_f32(Py_ssize_t, float *)
     double softmax_f64(Py_ssize_t, double *)
-    void softmax_again_f32(Py_ssize_t, float, float *)
-    void softmax_again_f64(Py_ssize_t, double, double *)
     void hide_f32(Py_ssize_t, Py_ssize_t, Py_ssize_t, float, float *)
     void hide_f64(Py_ssize_t, Py_ssize_t, Py_ssize_t, double, double *)
     void fill_f32(Py_ssize_t, Py_ssize_t, float, float *)
@@ -30,6 +28,11 @@ cdef extern from "attention.h" nogil:
                              double *, double *, double *)
 
 
+cdef inline Py_ssize_t whole_lanes(Py_ssize_t n) noexcept nogil:
+    """n, or as many more as the sums of lanes.h take at once: the rest would take longest."""
+    return (n + LANES - 1) // LANES * LANES
+
+
 cdef inline void add_scaled(
     Py_ssize_t n, floating a, const floating *x, floating *y
 ) noexcept nogil:
@@ -44,13 +47,6 @@ cdef inline floating softmax(Py_ssize_t n, floating *x) noexcept nogil:
         return softmax_f32(n, x)
     else:
         return softmax_f64(n, x)
-
-
-cdef inline void softmax_again(Py_ssize_t n, floating log_sum, floating *x) noexcept nogil:
-    if floating is float:
-        softmax_again_f32(n, log_sum, x)
-    else:
-        softmax_again_f64(n, log_sum, x)
 
 
 cdef inline void softmax_backward(Py_ssize_t n, const floating *w, floating *dw) noexcept nogil:

@@ -63,56 +63,7 @@ def additive_attention_backward(
     return dquery, dkeys, dvalues, dv.sum(axis=0)
 
 
-cdef Operand one_head_of(const floating[:, :, ::1] x) noexcept:
-    cdef Operand operand
-    operand.start = <char *>&x[0, 0, 0]
-    operand.row, operand.head, operand.step = x.strides[0], 0, x.strides[1]
-    return operand
-
-
-cdef Heads one_head(
-    const floating[:, :, ::1] query, const floating[:, :, ::1] keys,
-    const floating[:, :, ::1] values, const int64_t[::1] lengths,
-):
-    cdef Heads heads
-    heads.B, heads.N, heads.M, heads.causal = query.shape[0], 1, 1, False
-    heads.T, heads.S, heads.D, heads.E = query.shape[1], keys.shape[1], keys.shape[2], values.shape[2]
-    heads.lengths, heads.start = &lengths[0], NULL
-    set_reach(&heads)
-    return heads
-
-
-def multiplicative_attention_forward(
-    const floating[:, :, ::1] query, const floating[:, :, ::1] keys,
-    const floating[:, :, ::1] values, const int64_t[::1] lengths,
-):
-    cdef Heads heads = one_head(query, keys, values, lengths)
-    dtype = dtype_of(<floating>0)
-    context = empty((heads.B, heads.T, heads.E), dtype)
-    weights = empty((heads.B, heads.T, heads.S), dtype)
-    cdef floating[:, :, ::1] context_ = context, weights_ = weights
-    all_heads_forward(heads, <floating>1, one_head_of(query), one_head_of(keys),
-                      one_head_of(values), one_head_of[floating](context_), &weights_[0, 0, 0],
-                      <floating *>NULL)
-    return context, weights
-
-
-def multiplicative_attention_backward(
-    const floating[:, :, ::1] dcontext, const floating[:, :, ::1] dweights,
-    const floating[:, :, ::1] query, const floating[:, :, ::1] keys,
-    const floating[:, :, ::1] values, const int64_t[::1] lengths, const floating[:, :, ::1] weights,
-):
-    cdef Heads heads = one_head(query, keys, values, lengths)
-    dtype = dtype_of(<floating>0)
-    dquery = empty((heads.B, heads.T, heads.D), dtype)
-    dkeys = empty((heads.B, heads.S, heads.D), dtype)
-    dvalues = empty((heads.B, heads.S, heads.E), dtype)
-    cdef floating[:, :, ::1] dquery_ = dquery, dkeys_ = dkeys, dvalues_ = dvalues
-    all_heads_backward(heads, <floating>1, one_head_of(dcontext), &dweights[0, 0, 0],
-                       one_head_of(query), one_head_of(keys), one_head_of(values),
-                       &weights[0, 0, 0], <const floating *>NULL, one_head_of[floating](dquery_),
-                       one_head_of[floating](dkeys_), one_head_of[floating](dvalues_))
-    return dquery, dkeys, dvalues
+# --- attention by products: heads of queries, keys and values --------------------
 
 
 cdef Operand operand_of(const floating[:, :, :, :] x) noexcept:
@@ -123,17 +74,57 @@ cdef Operand operand_of(const floating[:, :, :, :] x) noexcept:
     return operand
 
 
-cdef Heads many_heads(
+cdef Heads heads_of(
     const floating[:, :, :, :] query, const floating[:, :, :, :] keys,
     const floating[:, :, :, :] values, const int64_t[::1] lengths, bint causal,
     const int64_t[::1] start,
 ):
+    """The sizes and the inputs."""
     cdef Heads heads
-    heads.B, heads.N, heads.M, heads.causal = query.shape[0], query.shape[1], keys.shape[1], causal
+    memset(&heads, 0, sizeof(Heads))
+    heads.B, heads.N, heads.M = query.shape[0], query.shape[1], keys.shape[1]
     heads.T, heads.S, heads.D, heads.E = query.shape[2], keys.shape[2], keys.shape[3], values.shape[3]
-    heads.lengths, heads.start = &lengths[0], &start[0]
-    set_reach(&heads)
+    heads.lengths = &lengths[0]
+    if causal:
+        heads.start = &start[0]
+    heads.query, heads.keys, heads.values = operand_of(query), operand_of(keys), operand_of(values)
     return heads
+
+
+def multiplicative_attention_forward(
+    const floating[:, :, ::1] query, const floating[:, :, ::1] keys,
+    const floating[:, :, ::1] values, const int64_t[::1] lengths,
+):
+    cdef Heads heads = heads_of[floating](
+        query[:, None], keys[:, None], values[:, None], lengths, False, None)
+    dtype = dtype_of(<floating>0)
+    context = empty((heads.B, heads.T, heads.E), dtype)
+    weights = empty((heads.B, heads.T, heads.S), dtype)
+    cdef floating[:, :, ::1] context_ = context, weights_ = weights
+    heads.scale, heads.context = 1, operand_of[floating](context_[:, None])
+    heads.weights = &weights_[0, 0, 0]
+    run_heads(&heads, <Body>heads_forward[floating], heads.B, sizeof(floating))
+    return context, weights
+
+
+def multiplicative_attention_backward(
+    const floating[:, :, ::1] dcontext, const floating[:, :, ::1] dweights,
+    const floating[:, :, ::1] query, const floating[:, :, ::1] keys,
+    const floating[:, :, ::1] values, const int64_t[::1] lengths, const floating[:, :, ::1] weights,
+):
+    cdef Heads heads = heads_of[floating](
+        query[:, None], keys[:, None], values[:, None], lengths, False, None)
+    dtype = dtype_of(<floating>0)
+    dquery = empty((heads.B, heads.T, heads.D), dtype)
+    dkeys = empty((heads.B, heads.S, heads.D), dtype)
+    dvalues = empty((heads.B, heads.S, heads.E), dtype)
+    cdef floating[:, :, ::1] dquery_ = dquery, dkeys_ = dkeys, dvalues_ = dvalues
+    heads.scale, heads.dcontext = 1, operand_of[floating](dcontext[:, None])
+    heads.weights, heads.dweights = <void *>&weights[0, 0, 0], &dweights[0, 0, 0]
+    heads.dquery, heads.dkeys = operand_of[floating](dquery_[:, None]), operand_of[floating](dkeys_[:, None])
+    heads.dvalues = operand_of[floating](dvalues_[:, None])
+    run_heads(&heads, <Body>heads_backward[floating], heads.B, sizeof(floating))
+    return dquery, dkeys, dvalues
 
 
 def _heads_beside_each_other(B, heads, steps, width, dtype):
@@ -162,15 +153,15 @@ def scaled_attention_forward(
     const floating[:, :, :, :] values, const int64_t[::1] lengths, bint causal,
     const int64_t[::1] start,
 ):
-    cdef Heads heads = many_heads(query, keys, values, lengths, causal, start)
+    cdef Heads heads = heads_of(query, keys, values, lengths, causal, start)
     dtype = dtype_of(<floating>0)
     context = _heads_beside_each_other(heads.B, heads.N, heads.T, heads.E, dtype)
     log_sums = empty((heads.B, heads.N, heads.T), dtype)
     cdef floating[:, :, :, :] context_ = context
     cdef floating[:, :, ::1] log_sums_ = log_sums
-    all_heads_forward(heads, <floating>(<double>heads.D ** -0.5), operand_of(query),
-                      operand_of(keys), operand_of(values), operand_of[floating](context_),
-                      <floating *>NULL, &log_sums_[0, 0, 0])
+    heads.scale, heads.context = <double>heads.D ** -0.5, operand_of[floating](context_)
+    heads.log_sums = &log_sums_[0, 0, 0]
+    run_heads(&heads, <Body>heads_forward[floating], heads.B * heads.N, sizeof(floating))
     return context, log_sums
 
 
@@ -180,13 +171,11 @@ def scaled_attention_backward(
     const int64_t[::1] lengths, bint causal, const int64_t[::1] start,
     const floating[:, :, ::1] log_sums,
 ):
-    cdef Heads heads = many_heads(query, keys, values, lengths, causal, start)
-    dtype = dtype_of(<floating>0)
-    dquery, dkeys, dvalues = _gradients_of(&heads, dtype)
+    cdef Heads heads = heads_of(query, keys, values, lengths, causal, start)
+    dquery, dkeys, dvalues = _gradients_of(&heads, dtype_of(<floating>0))
     cdef floating[:, :, :, :] dquery_ = dquery, dkeys_ = dkeys, dvalues_ = dvalues
-    all_heads_backward(heads, <floating>(<double>heads.D ** -0.5), operand_of(dcontext),
-                       <const floating *>NULL, operand_of(query), operand_of(keys),
-                       operand_of(values), <const floating *>NULL, &log_sums[0, 0, 0],
-                       operand_of[floating](dquery_), operand_of[floating](dkeys_),
-                       operand_of[floating](dvalues_))
+    heads.scale, heads.dcontext = <double>heads.D ** -0.5, operand_of(dcontext)
+    heads.log_sums, heads.dquery = <void *>&log_sums[0, 0, 0], operand_of[floating](dquery_)
+    heads.dkeys, heads.dvalues = operand_of[floating](dkeys_), operand_of[floating](dvalues_)
+    run_heads(&heads, <Body>heads_backward[floating], heads.B * heads.M, sizeof(floating))
     return dquery, dkeys, dvalues

@@ -168,11 +168,6 @@ cdef inline Py_ssize_t first_column(
     return min(N, part * ceil_div(N, floats) // parts * floats)
 
 
-cdef inline Py_ssize_t whole_lanes(Py_ssize_t n) noexcept nogil:
-    """n, or as many more as the sums of lanes.h take at once: the rest would take longest."""
-    return ceil_div(n, LANES) * LANES
-
-
 cdef Py_ssize_t room_size(const Sizes *s, Py_ssize_t M, Py_ssize_t itemsize) noexcept nogil:
     """The bytes for the activations of M rows."""
     return M * (5 * s.D + 2 * s.F) * itemsize + 6 * 64

@@ -1,28 +1,30 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """Looking up rows of a table, and the gradient of the table: the Cython twins of the originals.
 
-Nothing needs to be sorted here: each row of dy is added where it belongs, in the order
-in which the rows come.  A thread clears and adds some of the columns of all rows: the bits
-do not depend on the number of threads, and no id is more work than another.
+The rows of dy are sorted by id first, by counting.  So each row of dE is written once, by one
+thread, while it is in the nearest cache, and its sum runs in the order of dy: the bits do not depend
+on the number of threads.  A piece of the work is neighbouring rows of dE and what is added to them.
 """
 
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
-from minillm._kernels._pool cimport empty
+from minillm._kernels._pool cimport Workspace, empty
 from minillm._kernels._threads cimport Body, Input, Output, Part, max_threads, share
 
 include "floating.pxi"
+include "tile.pxi"
 
 cdef enum:
     SMALL = 100_000  # numbers that are not worth waking another thread for
-    LINE = 16        # columns, a cache line at least: two threads seldom write to the same one
 
 cdef struct Lookup:
-    Py_ssize_t N, V, D, width
+    Py_ssize_t V, D
     const int64_t *ids
-    Input lines        # E, or dy
-    Output result      # y, or dE
+    Input lines           # E, or dy
+    Output result         # y, or dE
+    Py_ssize_t *starts    # (V + 1,) where the places of each id begin
+    Py_ssize_t *places    # (N + 1,) the rows of dy, sorted by id, and one that is only fetched
 
 
 def embedding_forward(const floating[:, ::1] E, const int64_t[::1] ids):
@@ -31,11 +33,10 @@ def embedding_forward(const floating[:, ::1] E, const int64_t[::1] ids):
     if N == 0 or D == 0:
         return y
     cdef floating[:, ::1] y_ = y
-    cdef int threads = 1 if N * D < SMALL else max_threads()
     cdef Lookup lookup
     lookup.D, lookup.ids, lookup.lines, lookup.result = D, &ids[0], &E[0, 0], &y_[0, 0]
     with nogil:
-        share(<Body>copied_rows[floating], &lookup, N, threads)
+        share(<Body>copied_rows[floating], &lookup, N, 1 if N * D < SMALL else max_threads())
     return y
 
 
@@ -53,25 +54,67 @@ def embedding_backward(const floating[:, ::1] dy, const int64_t[::1] ids, Py_ssi
     if V == 0 or D == 0:
         return dE
     cdef floating[:, ::1] dE_ = dE
-    cdef int threads = 1 if (N + V) * D < SMALL else max_threads()
+    cdef Workspace work = Workspace((V + N + 3) * sizeof(Py_ssize_t) + 64)
     cdef Lookup lookup
-    lookup.N, lookup.V, lookup.D, lookup.result = N, V, D, &dE_[0, 0]
+    lookup.V, lookup.D, lookup.result = V, D, &dE_[0, 0]
+    lookup.starts = <Py_ssize_t *>work.take((V + 2) * sizeof(Py_ssize_t))
+    lookup.places = <Py_ssize_t *>work.take((N + 1) * sizeof(Py_ssize_t))
     if N > 0:
-        lookup.ids, lookup.lines = &ids[0], &dy[0, 0]
-    lookup.width = ((D + threads - 1) // threads + LINE - 1) // LINE * LINE
+        lookup.lines = &dy[0, 0]
     with nogil:
-        share(<Body>strips_of_columns[floating], &lookup, (D + lookup.width - 1) // lookup.width, threads)
+        sort_places(ids, V, lookup.starts, lookup.places)
+        share(<Body>summed_rows[floating], &lookup, V + N, 1 if (N + V) * D < SMALL else max_threads())
     return dE
 
 
-cdef void strips_of_columns(floating *of_type, void *work, Part part) noexcept nogil:
+cdef void sort_places(
+    const int64_t[::1] ids, Py_ssize_t V, Py_ssize_t *starts, Py_ssize_t *places
+) noexcept nogil:
+    """`starts` has room for V + 2."""
+    cdef Py_ssize_t *ends = starts + 1
+    cdef Py_ssize_t n, v
+    memset(starts, 0, (V + 2) * sizeof(Py_ssize_t))
+    places[ids.shape[0]] = 0
+    for n in range(ids.shape[0]):
+        starts[ids[n] + 2] += 1
+    for v in range(2, V + 1):
+        starts[v] += starts[v - 1]
+    for n in range(ids.shape[0]):  # an end is a start at first, and moves with each place
+        places[ends[ids[n]]] = n
+        ends[ids[n]] += 1
+
+
+cdef void summed_rows(floating *of_type, void *work, Part part) noexcept nogil:
+    """The rows of dE of items part.first to part.last: an item for each row of dE, then those of dy."""
     cdef Lookup w = (<Lookup *>work)[0]
-    cdef Py_ssize_t d = part.first * w.width, width = min(w.D, part.last * w.width) - d, n, v
-    cdef floating *dE = <floating *>w.result + d
-    for v in range(w.V):
-        memset(dE + v * w.D, 0, width * sizeof(floating))
-    for n in range(w.N):
-        add_row(width, <const floating *>w.lines + n * w.D + d, dE + w.ids[n] * w.D)
+    cdef Py_ssize_t v = row_of_item(&w, part.first), end = row_of_item(&w, part.last), i
+    cdef floating *dE
+    for v in range(v, end):
+        dE = <floating *>w.result + v * w.D
+        memset(dE, 0, w.D * sizeof(floating))
+        for i in range(w.starts[v], w.starts[v + 1]):
+            fetch_row(w.D, <const floating *>w.lines + w.places[i + 1] * w.D)
+            add_row(w.D, <const floating *>w.lines + w.places[i] * w.D, dE)
+
+
+cdef inline void fetch_row(Py_ssize_t D, const floating *x) noexcept nogil:
+    """The next row of dy is anywhere: it comes into the cache while this one is added."""
+    cdef Py_ssize_t d = 0
+    while d < D:
+        PREFETCH(x + d)
+        d += 64 // <Py_ssize_t>sizeof(floating)
+
+
+cdef inline Py_ssize_t row_of_item(const Lookup *w, Py_ssize_t item) noexcept nogil:
+    """The first row of dE whose own item is this one or a later one; V if there is none."""
+    cdef Py_ssize_t low = 0, high = w.V, middle
+    while low < high:
+        middle = (low + high) // 2
+        if middle + w.starts[middle] < item:
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
 
 cdef inline void add_row(Py_ssize_t D, const floating *x, floating *y) noexcept nogil:

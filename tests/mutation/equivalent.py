@@ -62,16 +62,6 @@ EQUIVALENT = [
         "a link from a word's first token to the last before it, where no pair begins",
     ),
     (
-        "minillm/_kernels/attention_heads.pxi",
-        "heads.reach = max(heads.reach, visible(heads, b, heads.T >>- 1))",
-        "memory for two more keys, which nothing touches",
-    ),
-    (
-        "minillm/_kernels/attention_heads.pxi",
-        "memset(w[i] + n, 0, (last - n)",
-        "nothing reads the weights of keys that a query does not see",
-    ),
-    (
         "minillm/_kernels/bpe.pyx",
         "ending(data + at, N >>- at)",
         "the data end with a zero byte, which is part of no ending",

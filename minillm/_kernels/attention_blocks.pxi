@@ -1,0 +1,178 @@
+# One head, a block of queries at a time.  Included by attention_heads.pxi.
+#
+# A block of the weights is all that there ever is of them, unless they are an output.
+
+cdef Py_ssize_t blocks_scratch(const Heads *h, Py_ssize_t itemsize) noexcept nogil:
+    cdef Py_ssize_t count = block_width(h, itemsize)
+    cdef Py_ssize_t size = 4 * h.reach * sizeof(void *) + TILE_SIZE + 16 * 64
+    size += packed_size(h.reach, max(h.D, h.E), itemsize)
+    size += count * (2 * h.D + h.E + 2 * h.reach) * itemsize
+    size += packed_size(count, h.D, itemsize) + packed_size(count, h.E, itemsize)
+    return ceil_div(size, 64) * 64
+
+
+cdef inline void scale_lines(
+    Py_ssize_t count, Py_ssize_t D, floating scale, floating **lines, floating *room
+) noexcept nogil:
+    """The lines times scale, in `room`; where that is 1, as they lie."""
+    cdef Py_ssize_t i, j
+    cdef floating *scaled
+    if scale == 1:
+        return
+    for i in range(count):
+        scaled = room + i * D
+        for j in range(D):
+            scaled[j] = scale * lines[i][j]
+        lines[i] = scaled
+
+
+cdef enum Pass:
+    FORWARD    # scores become weights
+    AGAIN      # so they do once more, by the logarithms of their sums
+    BACKWARD   # dweights become dscores
+
+
+cdef inline void softmax_block(
+    const Heads *h, Block block, Pass which, const floating *w, floating *x, floating *log_sums,
+    floating *sums,
+) noexcept nogil:
+    """Do this to x, a vector of queries at a time; what belongs to masked keys becomes zero."""
+    cdef Py_ssize_t lanes = VECTOR_BYTES // <Py_ssize_t>sizeof(floating), i = 0, seen
+    while i < block.count:
+        seen = visible(h, block.first + min(i + lanes, block.count) - 1)
+        if which == FORWARD:
+            hide(seen, block.width, block.position + i, <floating>-INFINITY, x + i)
+            softmax_columns(seen, block.width, x + i, log_sums + i, sums + i)
+        elif which == AGAIN:
+            softmax_again_columns(seen, block.width, <const floating *>log_sums + i, x + i)
+        else:
+            hide(seen, block.width, block.position + i, <floating>0, x + i)
+            softmax_backward_columns(seen, block.width, w + i, x + i, sums + i)
+        if which != FORWARD:
+            hide(seen, block.width, block.position + i, <floating>0, x + i)
+        fill(block.last - seen, block.width, <floating>0, x + seen * block.width + i)
+        i += lanes
+
+
+cdef inline void weights_out(
+    Block block, floating *w, floating *weights, Py_ssize_t S, floating **lines
+) noexcept nogil:
+    """weights (count, S) of a block, a row for each query; zeros for keys that do not exist.
+
+    There is room for the last `lines`.
+    """
+    cdef Py_ssize_t s, i
+    for s in range(block.last):
+        lines[s] = w + s * block.width
+    transpose(weights, S, <const floating **>lines, block.last, 0, block.count)
+    for i in range(block.count):
+        memset(weights + i * S + block.last, 0, (S - block.last) * sizeof(floating))
+
+
+cdef inline void weights_in(
+    Block block, const floating *weights, Py_ssize_t S, floating *w
+) noexcept nogil:
+    """The same back: w (last, block.width)."""
+    cdef const floating *rows[QUERIES]
+    cdef Py_ssize_t i
+    for i in range(block.count):
+        rows[i] = weights + i * S
+    queries_by_width(block, block.last, rows, w)
+
+
+cdef void blocks_forward(const Heads *h, char *scratch, floating *of_type) noexcept nogil:
+    cdef Py_ssize_t S = h.S, D = h.D, E = h.E, all_seen = visible(h, h.T - 1), i, t = 0
+    cdef Py_ssize_t most = block_width(h, sizeof(floating)), size = sizeof(floating)
+    cdef floating **k = <floating **>cut(&scratch, h.reach * sizeof(void *))
+    cdef floating **v = <floating **>cut(&scratch, h.reach * sizeof(void *))
+    cdef floating *acc = <floating *>cut(&scratch, TILE_SIZE)
+    cdef floating *scaled = <floating *>cut(&scratch, most * D * size)
+    cdef floating *by_width = <floating *>cut(&scratch, most * D * size)
+    cdef floating *w = <floating *>cut(&scratch, most * h.reach * size)
+    cdef floating *q[QUERIES]
+    cdef floating *c[QUERIES]
+    cdef floating log_sums[QUERIES]
+    cdef floating sums[QUERIES]
+    cdef Block block
+    cdef Packed values
+    note_lines(h.keys, 0, all_seen, k)
+    note_lines(h.values, 0, all_seen, v)
+    values = packed(v, True, all_seen, E, &scratch)
+    while t < h.T:
+        block = block_from(h, t, sizeof(floating))
+        note_lines(h.query, t, block.count, q)
+        scale_lines(block.count, D, <floating>h.scale, q, scaled)
+        note_lines(h.context, t, block.count, c)
+        queries_by_width(block, D, <const floating **>q, by_width)
+        block_scores(block, D, <const floating **>k, <const floating *>by_width, False, w)
+        softmax_block(h, block, FORWARD, <const floating *>NULL, w, log_sums, sums)
+        mix_block(h, block, <const floating *>w, values, c, acc)
+        for i in range(block.count):
+            if sums[i] == 0:
+                memset(c[i], 0, E * size)
+        if h.log_sums != NULL:
+            memcpy(<floating *>h.log_sums + t, log_sums, block.count * size)
+        if h.weights != NULL:
+            weights_out(block, w, <floating *>h.weights + t * S, S, v)  # the values are packed
+        t += most
+
+
+cdef void blocks_backward(const Heads *h, char *scratch, floating *of_type) noexcept nogil:
+    """Adds to dkeys and dvalues."""
+    cdef Py_ssize_t S = h.S, D = h.D, E = h.E, all_seen = visible(h, h.T - 1), t = 0, i, j
+    cdef Py_ssize_t most = block_width(h, sizeof(floating)), size = sizeof(floating)
+    cdef floating **k = <floating **>cut(&scratch, h.reach * sizeof(void *))
+    cdef floating **v = <floating **>cut(&scratch, h.reach * sizeof(void *))
+    cdef floating **dk = <floating **>cut(&scratch, h.reach * sizeof(void *))
+    cdef floating **dv = <floating **>cut(&scratch, h.reach * sizeof(void *))
+    cdef floating *acc = <floating *>cut(&scratch, TILE_SIZE)
+    cdef floating *scaled = <floating *>cut(&scratch, most * D * size)
+    cdef floating *by_width = <floating *>cut(&scratch, most * max(D, E) * size)
+    cdef floating *w = <floating *>cut(&scratch, most * h.reach * size)
+    cdef floating *dw = <floating *>cut(&scratch, most * h.reach * size)
+    cdef floating *q[QUERIES]
+    cdef floating *dc[QUERIES]
+    cdef floating *dq[QUERIES]
+    cdef floating sums[QUERIES]
+    cdef Block block
+    cdef Packed keys
+    cdef char *rest
+    note_lines(h.keys, 0, all_seen, k)
+    note_lines(h.values, 0, all_seen, v)
+    note_lines(h.dkeys, 0, all_seen, dk)
+    note_lines(h.dvalues, 0, all_seen, dv)
+    keys = packed(k, True, all_seen, D, &scratch)
+    while t < h.T:
+        block = block_from(h, t, sizeof(floating))
+        note_lines(h.query, t, block.count, q)
+        scale_lines(block.count, D, <floating>h.scale, q, scaled)
+        note_lines(h.dcontext, t, block.count, dc)
+        note_lines(h.dquery, t, block.count, dq)
+        if h.weights == NULL:  # once more, from the scores
+            queries_by_width(block, D, <const floating **>q, by_width)
+            block_scores(block, D, <const floating **>k, <const floating *>by_width, False, w)
+            memset(sums, 0, sizeof(sums))
+            memcpy(sums, <floating *>h.log_sums + t, block.count * size)
+            softmax_block(h, block, AGAIN, <const floating *>NULL, w, sums, <floating *>NULL)
+        else:
+            weights_in(block, <const floating *>h.weights + t * S, S, w)
+            weights_in(block, <const floating *>h.dweights + t * S, S, dw)
+        # context = weights values:
+        queries_by_width(block, E, <const floating **>dc, by_width)
+        block_scores(block, E, <const floating **>v, <const floating *>by_width,
+                     h.dweights != NULL, dw)
+        # weights = softmax(scores):
+        softmax_block(h, block, BACKWARD, <const floating *>w, dw, <floating *>NULL, sums)
+        # scores = scale query keys^T:
+        mix_block(h, block, <const floating *>dw, keys, dq, acc)
+        memset(by_width, 0, max(D, E) * size)
+        for i in range(block.count):
+            for j in range(D):
+                dq[i][j] *= <floating>h.scale
+            if sums[i] == 0:
+                memset(dq[i], 0, D * size)
+                q[i] = dc[i] = by_width  # zeros
+        rest = scratch
+        gather_block(block, <const floating *>w, packed(dc, True, block.count, E, &rest), dv, acc)
+        gather_block(block, <const floating *>dw, packed(q, True, block.count, D, &rest), dk, acc)
+        t += most
