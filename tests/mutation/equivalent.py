@@ -28,6 +28,13 @@ EQUIVALENT = [
         f"any logit of a lane bounds the result: {TIME}",
     ),
     ("minillm/_kernels/cross_entropy.h", "enum { BLOCK", f"the size of a block: {TIME}"),
+    ("minillm/_kernels/bfloat16.pxi", "if n1 >>- last < taken", PADDING),
+    ("minillm/_kernels/bfloat16.pxi", "memset(panels + (last - n0)", PADDING),
+    (
+        "minillm/_kernels/bfloat16.pxi",
+        "last = n0 + (n1 - n0 >>- 1) // width * width",
+        "one more panel, without columns",
+    ),
     ("minillm/_kernels/bpe.pyx", "return >>-1", "only when no memory is left"),
     (
         "minillm/_kernels/bpe.pyx",
@@ -89,6 +96,16 @@ EQUIVALENT = [
         "a table may be searched downwards as well as upwards",
     ),
     ("minillm/_kernels/decoder.pyx", "< WORTH_THREADS", THREADS),
+    (
+        "minillm/_kernels/decoder.pyx",
+        "<= CACHE",
+        f"which of two products reads the weights: {TIME}",
+    ),
+    (
+        "minillm/_kernels/decoder.pyx",
+        "(count >>- OF_MODEL) // OF_BLOCK",
+        "the same quotient, because twice OF_MODEL is less than OF_BLOCK",
+    ),
     ("minillm/_kernels/gemm.pxi", "if k >>+ 4 < k1", AHEAD),
     ("minillm/_kernels/gemm.pxi", "K < SMALL", THREADS),
     ("minillm/_kernels/gemm.pxi", "FEW_BYTES", f"which of two functions reads B: {TIME}"),
