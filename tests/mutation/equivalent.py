@@ -120,6 +120,11 @@ EQUIVALENT = [
     ("minillm/_kernels/word2vec.h", "prefetch_##SUFFIX(n, (REAL *)rows->shared", AHEAD),
     ("minillm/_kernels/word2vec.h", "j >>+= 64 / (ptrdiff_t)sizeof(REAL))", AHEAD),
     ("minillm/_kernels/word2vec.h", "64 >>/ (ptrdiff_t)sizeof(REAL))", AHEAD),
+    (
+        "minillm/_kernels/word2vec.pyx",
+        "rows = (rows + AT_ONCE >>- 1)",
+        "memory for more rows, which nothing touches",
+    ),
     ("minillm/layers/attention.py", "np.zeros_like(query): returned", "zero is its own negative"),
 ]
 
