@@ -125,6 +125,11 @@ EQUIVALENT = [
         "rows = (rows + AT_ONCE >>- 1)",
         "memory for more rows, which nothing touches",
     ),
+    (
+        "minillm/_kernels/word2vec.pyx",
+        "S // (PIECES >>* threads)",
+        f"fewer pieces, which threads share less evenly: {TIME}",
+    ),
     ("minillm/layers/attention.py", "np.zeros_like(query): returned", "zero is its own negative"),
 ]
 
