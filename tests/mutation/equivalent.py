@@ -130,6 +130,12 @@ EQUIVALENT = [
         "S // (PIECES >>* threads)",
         f"fewer pieces, which threads share less evenly: {TIME}",
     ),
+    ("minillm/_kernels/word2vec.pyx", "if t >>+ AHEAD < length", AHEAD),
+    (
+        "minillm/_kernels/word2vec.pyx",
+        "rows.next = scratch.sum.predictions >>+ ROUND",
+        f"an exchange before each word: {TIME}",
+    ),
     ("minillm/layers/attention.py", "np.zeros_like(query): returned", "zero is its own negative"),
 ]
 
