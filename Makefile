@@ -75,7 +75,8 @@ wheels: .venv/wheels
 # behaviour, with every index into an array checked, guard bytes around all memory of the
 # kernels, and two threads: all at once, for compiling is half of the time.  The NumPy twin and
 # what trains for long are left out, and so are tests of memory, which the sanitizer keeps after it
-# is freed.  The usual kernels are put back.
+# is freed.  The usual kernels are put back.  A sanitizer reports on stderr and ends the process: so
+# pytest does not keep what is written there.
 #
 # The sanitizer's library must be loaded first, and that of C++, whose exceptions matplotlib
 # throws.  CPython itself leaks what it keeps until it ends.  GCC 12 stores vectors out of line on
@@ -102,7 +103,7 @@ sanitize: kernels
 	$(call INSTRUMENT,$(SANITIZE))
 	export LD_PRELOAD="$(call LIBRARY,libasan.so) $(call LIBRARY,libstdc++.so)" \
 	  ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=0; \
-	  $(CHECK) -c '$(THREADS)' && $(CHECK) -m pytest -k "not numpy" $(REACHED) $(SHORT); $(PUT_BACK)
+	  $(CHECK) -c '$(THREADS)' && $(CHECK) -m pytest --capture=sys -k "not numpy" $(REACHED) $(SHORT); $(PUT_BACK)
 
 # Kernels in several Python threads at once, under the compiler's sanitizer of threads, which cannot see
 # how the interpreter, not compiled for it, keeps its own memory in order.

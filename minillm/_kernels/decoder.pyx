@@ -169,18 +169,19 @@ cdef inline Py_ssize_t first_column(
 
 
 cdef Py_ssize_t room_size(const Sizes *s, Py_ssize_t M, Py_ssize_t itemsize) noexcept nogil:
-    """The bytes for the activations of M rows."""
-    return M * (5 * s.D + 2 * s.F) * itemsize + 6 * 64
+    """The bytes for the activations of M rows: whole cache lines, as another piece may follow."""
+    return ceil_div(M * (5 * s.D + 2 * s.F) * itemsize, 64) * 64 + 6 * 64
 
 
 cdef Py_ssize_t own_size(
     const Sizes *s, Py_ssize_t M, bint by_rows, Py_ssize_t itemsize
 ) noexcept nogil:
-    """The bytes of memory that each thread needs for itself."""
+    """The bytes of memory that each thread needs for itself: whole cache lines."""
     cdef Py_ssize_t widest = max(s.D, s.F), word = sizeof(void *)
-    return (M * s.D * itemsize + whole_lanes(s.S) * itemsize + (widest + 2 * s.S + 4 * s.Q + s.V) * word
-            + scratch_size(s.Q, widest, False, itemsize, False) + 10 * 64
-            + (room_size(s, M, itemsize) if by_rows else 0))
+    cdef Py_ssize_t size = (
+        M * s.D * itemsize + whole_lanes(s.S) * itemsize + (widest + 2 * s.S + 4 * s.Q + s.V) * word
+        + scratch_size(s.Q, widest, False, itemsize, False))
+    return ceil_div(size, 64) * 64 + 10 * 64 + (room_size(s, M, itemsize) if by_rows else 0)
 
 
 # --- products -----------------------------------------------------------------------

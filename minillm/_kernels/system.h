@@ -106,7 +106,8 @@ static inline void wake(Condition *condition) { pthread_cond_signal(condition); 
 static inline int64_t time_of(clockid_t clock)
 {
     struct timespec now;
-    clock_gettime(clock, &now);
+    if (clock_gettime(clock, &now))
+        return UNKNOWN;
     return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
 }
 static inline int64_t nanoseconds(void) { return time_of(CLOCK_MONOTONIC); }
@@ -143,7 +144,10 @@ static inline int start_thread(void *(*run)(void *), void *argument)
 static inline int core(void) { return sched_getcpu(); }
 static inline int64_t thread_number(void) { return syscall(SYS_gettid); }
 /* For how long a thread of this process has had a core. */
-static inline int64_t run_time_of(int64_t thread) { return time_of(~(clockid_t)thread << 3 | 6); }
+static inline int64_t run_time_of(int64_t thread)
+{
+    return time_of((clockid_t)(~(uint32_t)thread << 3 | 6));
+}
 /* For how long this thread has waited for a core, in nanoseconds. */
 static inline int64_t time_in_queue(void)
 {

@@ -55,6 +55,7 @@ def test_threads_that_do_not_start_or_never_arrive(run, started):
 
 
 @pytest.mark.deep
+@pytest.mark.parametrize("sanitizers", ["thread", "address,undefined"])
 @pytest.mark.parametrize("name", TESTS)
-def test_the_team_under_the_thread_sanitizer(run, name):
-    run(name, "-fsanitize=thread")
+def test_the_team_under_sanitizers(run, name, sanitizers):
+    run(name, f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all")

@@ -1,7 +1,12 @@
 """word2vec: gradients of all four losses, twins, tables, learning, nearest words."""
 
+import ctypes
+import os
+import shutil
+import subprocess
 from contextlib import contextmanager
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -280,6 +285,44 @@ def test_one_seed_and_one_thread_give_the_same_bits_two_learn_too(options):
 
 
 # --- several threads -----------------------------------------------------------
+
+COMPILER = os.environ.get("CC", "cc").split()
+KERNELS = Path(__file__).parents[2] / "minillm/_kernels"
+ROW_OF_ROUND = """
+#include "word2vec.h"
+ptrdiff_t row(ptrdiff_t count, int last_is_top, ptrdiff_t size, ptrdiff_t round)
+{
+    const Rows rows = {.count = count, .last_is_top = last_is_top};
+    return row_of_round(&rows, size, round);
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def row_of_round(tmp_path_factory):
+    """The function of word2vec.h, in a library of its own."""
+    if os.name != "posix" or shutil.which(COMPILER[0]) is None:
+        pytest.skip("no C compiler here")
+    folder = tmp_path_factory.mktemp("rows")
+    (folder / "row.c").write_text(ROW_OF_ROUND)
+    command = [*COMPILER, "-shared", "-fPIC", f"-I{KERNELS}", "row.c", "-o", "row.so"]
+    clean = {key: value for key, value in os.environ.items() if key != "LD_PRELOAD"}
+    subprocess.run(command, cwd=folder, env=clean, check=True)
+    function = ctypes.CDLL(str(folder / "row.so")).row
+    function.restype = ctypes.c_ssize_t
+    function.argtypes = [ctypes.c_ssize_t, ctypes.c_int, ctypes.c_ssize_t, ctypes.c_ssize_t]
+    return function
+
+
+@given(count=st.integers(1, 70), last_is_top=st.booleans(), start=st.integers(0, 1000))
+def test_the_rows_that_a_round_exchanges(row_of_round, count, last_is_top, start):
+    """In `size` rounds, each of the `size` next most used rows once; in all, every row."""
+    by_use = np.arange(count)[:: -1 if last_is_top else 1]
+    for size in 2 ** np.arange(count.bit_length()):
+        rounds = range(start, start + size)
+        rows = [row_of_round(count, last_is_top, size, t) for t in rounds]
+        expected = by_use[size - 1 : 2 * size - 1]
+        assert sorted(row for row in rows if row != count) == sorted(expected)
 
 
 @contextmanager

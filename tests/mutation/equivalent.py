@@ -28,6 +28,13 @@ EQUIVALENT = [
         f"any logit of a lane bounds the result: {TIME}",
     ),
     ("minillm/_kernels/cross_entropy.h", "enum { BLOCK", f"the size of a block: {TIME}"),
+    ("minillm/_kernels/bfloat16.pxi", "if n1 >>- last < taken", PADDING),
+    ("minillm/_kernels/bfloat16.pxi", "memset(panels + (last - n0)", PADDING),
+    (
+        "minillm/_kernels/bfloat16.pxi",
+        "last = n0 + (n1 - n0 >>- 1) // width * width",
+        "one more panel, without columns",
+    ),
     ("minillm/_kernels/bpe.pyx", "return >>-1", "only when no memory is left"),
     (
         "minillm/_kernels/bpe.pyx",
@@ -79,6 +86,16 @@ EQUIVALENT = [
         "a table may be searched downwards as well as upwards",
     ),
     ("minillm/_kernels/decoder.pyx", "< WORTH_THREADS", THREADS),
+    (
+        "minillm/_kernels/decoder.pyx",
+        "<= CACHE",
+        f"which of two products reads the weights: {TIME}",
+    ),
+    (
+        "minillm/_kernels/decoder.pyx",
+        "(count >>- OF_MODEL) // OF_BLOCK",
+        "the same quotient, because twice OF_MODEL is less than OF_BLOCK",
+    ),
     ("minillm/_kernels/gemm.pxi", "if k >>+ 4 < k1", AHEAD),
     ("minillm/_kernels/gemm.pxi", "K < SMALL", THREADS),
     ("minillm/_kernels/gemm.pxi", "FEW_BYTES", f"which of two functions reads B: {TIME}"),
@@ -93,6 +110,22 @@ EQUIVALENT = [
     ("minillm/_kernels/word2vec.h", "prefetch_##SUFFIX(n, (REAL *)rows->shared", AHEAD),
     ("minillm/_kernels/word2vec.h", "j >>+= 64 / (ptrdiff_t)sizeof(REAL))", AHEAD),
     ("minillm/_kernels/word2vec.h", "64 >>/ (ptrdiff_t)sizeof(REAL))", AHEAD),
+    (
+        "minillm/_kernels/word2vec.pyx",
+        "rows = (rows + AT_ONCE >>- 1)",
+        "memory for more rows, which nothing touches",
+    ),
+    (
+        "minillm/_kernels/word2vec.pyx",
+        "S // (PIECES >>* threads)",
+        f"fewer pieces, which threads share less evenly: {TIME}",
+    ),
+    ("minillm/_kernels/word2vec.pyx", "if t >>+ AHEAD < length", AHEAD),
+    (
+        "minillm/_kernels/word2vec.pyx",
+        "rows.next = scratch.sum.predictions >>+ ROUND",
+        f"an exchange before each word: {TIME}",
+    ),
     ("minillm/layers/attention.py", "np.zeros_like(query): returned", "zero is its own negative"),
 ]
 
