@@ -27,7 +27,7 @@ NOT_CYTHON = re.compile(
     # A block of foreign declarations, of constants, or a struct: its line and what is indented.
     r"|^(?:cdef extern|cdef enum|cdef struct)\b[^\n]*\n(?:(?:[ \t][^\n]*)?\n)*"
     # A function that returns the memory that another one needs.
-    r"|^cdef [^\n]*\b\w*(?:scratch|scratch_size|lines_size|own_size|state_stride)\((?s:.*?)\n(?=\n\n)",
+    r"|^cdef [^\n]*\b\w*(?:scratch|_size|state_stride)\((?s:.*?)\n(?=\n\n)",
     re.MULTILINE,
 )
 DECLARES = re.compile(r"(?:cdef|cpdef|ctypedef|def|class|include|import|from|@)\b|@")
