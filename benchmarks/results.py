@@ -84,7 +84,7 @@ class Results:
             self._write(type(record).__name__.lower(), asdict(record))
 
     def add(self, record: Limits | Cell) -> None:
-        """Keep a record; of the limits on as many threads, the larger: something disturbed the others."""
+        """Keep a record; of several limits, the largest: something disturbed the others."""
         if isinstance(record, Limits):
             before = self.limits.get(record.threads, record)
             largest = max(before.flops, record.flops), max(before.bytes, record.bytes)

@@ -6,6 +6,7 @@
 #   pack           a panel of B, 4 vectors wide, laid out in the order that the tile reads it
 #   multiply_part  a part of C: blocks of the depth, of A's rows, of B's panels
 #   multiply_few   a part of a C of few rows, for which B is not packed
+#   multiply_lines the same by whole lines of B
 #   multiply       cuts C into a part for each thread
 #
 # Why it is fast.  A block of B (half a megabyte: at most 512 deep, and so wide as
@@ -275,15 +276,12 @@ cdef void multiply_few(
 
 
 cdef void multiply_lines(
-    Py_ssize_t at_once, Py_ssize_t M, Py_ssize_t n0, Py_ssize_t n1, Py_ssize_t K, const floating **a, const floating **b,
-    const floating *bias, bint add, floating **c,
+    Py_ssize_t at_once, Py_ssize_t M, Py_ssize_t n0, Py_ssize_t n1, Py_ssize_t K,
+    const floating **a, const floating **b, const floating *bias, bint add, floating **c,
 ) noexcept nogil:
-    """At most 8 rows: so many lines of B at once are read from end to end.
-
-    LINES at once, if B comes from memory; all K, if it comes from a cache and there is one row.
-    """
-    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), whole = n1 - (n1 - n0) % lanes, k = 0, m
-    cdef Py_ssize_t count
+    """At most 8 rows read `at_once` lines of B at a time: LINES from memory, all K from a cache."""
+    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), whole = n1 - (n1 - n0) % lanes
+    cdef Py_ssize_t k = 0, count, m
     cdef const floating *a_k[8]
     for m in range(M):
         if not add and bias != NULL:
@@ -294,7 +292,8 @@ cdef void multiply_lines(
         count = min(at_once, K - k)
         for m in range(M):
             a_k[m] = a[m] + k
-        tile_lines(<int>M, count, n0, whole, a_k, b + k, b[k + at_once] - b[k] if k + at_once < K else 0, c)
+        tile_lines(<int>M, count, n0, whole, a_k, b + k,
+                   b[k + at_once] - b[k] if k + at_once < K else 0, c)
         k += count
     multiply_rest(M, whole, n1, K, a, b, bias, add, c)
 
