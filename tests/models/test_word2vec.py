@@ -397,7 +397,11 @@ def test_no_step_of_a_copied_row_is_lost(rows, negative):
 
 @pytest.mark.parametrize("options", FOUR)
 def test_several_threads_learn_as_well_as_one(options):
-    """Words of 12 places and 4 things: what two threads and five have learned is about the same."""
+    """Words of 12 places and 4 things: two threads and five learn nearly as much as one.
+
+    How much exactly depends on when each thread has a core.  Exchanges that lose or repeat steps
+    would cost far more than a fifth of what is learned.
+    """
     rng = np.random.default_rng(0)
     place, thing = rng.integers(0, 12, 4000), rng.integers(0, 4, 4000)
     columns = [place * 4 + thing, 48 + place * 3 + rng.integers(0, 3, 4000)]
@@ -405,17 +409,18 @@ def test_several_threads_learn_as_well_as_one(options):
     words = rng.permuted(np.stack(columns, axis=1), axis=1).astype(np.int32).ravel()
     starts, counts = np.arange(4001) * 4, np.bincount(words, minlength=120)
     config = Word2VecConfig(120, dimension=16, window=4, subsample=0, **options)
-    losses = {}
+    learned = {}
     for threads in (1, 2, 5):
         model = Word2Vec(config, counts, np.random.default_rng(0))
         with threads_at_hand(threads):
+            before, predictions = model.learn(words, starts, np.zeros(4000), 9)
             for epoch in range(8):
                 rates = np.full(4000, 0.025)
                 model.learn(words, starts, rates, 1, 4000 * epoch, threads)
-            loss, predictions = model.learn(words, starts, np.zeros(4000), 9)
-        losses[threads] = loss / predictions
-    assert losses[2] == pytest.approx(losses[1], rel=0.04)
-    assert losses[5] == pytest.approx(losses[1], rel=0.04)
+            after, _ = model.learn(words, starts, np.zeros(4000), 9)
+        learned[threads] = (before - after) / predictions
+    assert learned[2] > 0.8 * learned[1] > 0
+    assert learned[5] > 0.8 * learned[1]
 
 
 @pytest.mark.deep
