@@ -41,6 +41,7 @@ enum {
     CREDIT = 5000000,   /* so much of what was saved may be lost again by waiting */
     LOOK = 2000000,     /* after which a thread looks again whether it had its core */
     LOOK_OF_CALLER = 10000000,
+    ELSEWHERE = 2000000, /* without a region, after which the caller was doing something else */
     MISSED = 500000,    /* without the core: an interruption that does not matter */
     CLEAN = 100000000   /* without more than that, after which all is well */
 };
@@ -408,16 +409,24 @@ static void keep_balance(int64_t worked, int64_t own_pieces)
     }
 }
 
-/* Whether this thread, a caller, has had to wait for a core lately. */
+/* When this thread, a caller, was last in a region. */
+static THREAD_LOCAL int64_t left_region = 0;
+
+/* Whether this thread, a caller, has had to wait for a core lately.
+ *
+ * If it has been elsewhere meanwhile, in another library perhaps, that says nothing: such a library may
+ * have threads of its own, which polled on this core.
+ */
 static int is_crowded(void)
 {
     static THREAD_LOCAL Core state = {0, 0, 0, TIMES};
     const int64_t now = nanoseconds(), passed = now - state.since;
+    const int was_elsewhere = now - left_region > ELSEWHERE;
     int64_t queue, waited;
-    if (passed < LOOK_OF_CALLER)
+    if (passed < LOOK_OF_CALLER && !was_elsewhere)
         return 0;
     queue = time_in_queue();
-    waited = state.since ? queue - state.counted : 0;
+    waited = was_elsewhere ? 0 : queue - state.counted;
     state.since = now;
     state.counted = queue;
     return matters(&state, waited, passed, &team.alone_until) && !LOAD(&patient);
@@ -464,6 +473,7 @@ static void run_region(Body body, void *work, ptrdiff_t phases, ptrdiff_t count,
         if (threads > 1)
             lead(body, work, phases, count, pieces, threads);
         STORE(&team.leading, 0);
+        left_region = nanoseconds();
         if (threads > 1)
             return;
     }
