@@ -2,8 +2,8 @@
 
 A subclass such as :class:`minillm.models.gpt.GPT` defines its equations:
 
-- ``embed(ids, start)`` -> x, backward; ``block(layer, x, rng, cache)`` -> x, backward;
-- ``hidden(ids, lengths, rng, cache)`` -> y, backward: embedding, blocks, last norm;
+- ``embed(ids)`` -> x, backward; ``block(layer, x, rng, cache)`` -> x, backward;
+- ``hidden(ids, lengths, rng, cache, keep)`` -> y, backward: embedding, blocks, last norm;
 - ``predict(y)`` -> logits, backward; ``logits(ids, rng, cache)`` does both, ``hidden`` first;
 - ``loss((inputs, targets), rng, mask)`` -> loss, backward;
 - ``step(ids, cache)`` -> logits after one token of each row.
@@ -29,6 +29,8 @@ from minillm.layers.cache import Cache
 from minillm.layers.types import Backward, Ids, Rng, State
 from minillm.models.base import Config, NextTokenModel
 from minillm.ops.softmax import log_softmax
+
+ROWS_AT_ONCE = 256  # of logits, which for a large vocabulary are the largest arrays of all
 
 
 class CausalTransformer(NextTokenModel[Config]):
@@ -91,13 +93,18 @@ class CausalTransformer(NextTokenModel[Config]):
         after = _extended(state, ids, counts)
         if ids.shape[1] == 1 and state["room"] > 0:  # there are keys and values already
             return self.step(ids[:, 0], after), after
-        y, _ = self.hidden(ids, cache=after)
+        y, _ = self.hidden(ids, cache=after, keep=False)
         return self.predict(y[np.arange(len(ids)), counts - 1])[0], after
+
+    def key_sizes(self) -> tuple[int, int]:
+        """The number of heads of keys and values, and their width: M, w."""
+        return self.config.heads, self.config.width // self.config.heads
 
     def _require_own(self, state: State, B: int) -> None:
         """ValueError for the cache of a model of other sizes, or of other than B rows."""
         c, ids, room = self.config, state["ids"], int(state["room"])
-        shape, count = (B, c.heads, room, c.width // c.heads), 2 * c.layers if room else 0
+        M, w = self.key_sizes()
+        shape, count = (B, M, room, w), 2 * c.layers if room else 0
         found = [(array.shape, array.dtype) for array in state.values() if array.ndim == 4]
         if ids.shape != (B, c.context) or found != [(shape, self.dtype)] * count:
             raise ValueError(
@@ -149,9 +156,12 @@ class CausalTransformer(NextTokenModel[Config]):
         C, parts = self.config.context, []
         for begin in range(0, max(1, len(ids) - 1 - C // 2), C - C // 2):
             window = ids[begin : begin + C + 1]
-            logits = self.logits(window[None, :-1])[0][0]  # (T, V)
-            log_p = log_softmax(logits)[np.arange(len(logits)), window[1:]]
-            parts.append(log_p if begin == 0 else log_p[C // 2 :])
+            y, _ = self.hidden(window[None, :-1], keep=False)
+            new = 0 if begin == 0 else C // 2
+            for first in range(new, y.shape[1], ROWS_AT_ONCE):
+                logits, _ = self.predict(y[0, first : first + ROWS_AT_ONCE])  # (T, V)
+                expected = window[1:][first : first + ROWS_AT_ONCE]
+                parts.append(log_softmax(logits)[np.arange(len(logits)), expected])
         return np.concatenate(parts)
 
     def attention_weights(self, ids: Ids, layer: int) -> NDArray:
@@ -159,6 +169,10 @@ class CausalTransformer(NextTokenModel[Config]):
         x, _ = self.embed(ids)
         for below in range(layer):
             x, _ = self.block(below, x)
+        return self.weights_of_block(layer, x)
+
+    def weights_of_block(self, layer: int, x: NDArray) -> NDArray:
+        """The attention weights of a layer, from the input of its block: x (B, T, D)."""
         h, _ = block_layer.norm(self.params, f"blocks.{layer}.norm_1", x)
         prefix = f"blocks.{layer}.attention"
         return heads.self_attention_weights(self.params, prefix, h, self.config.heads)

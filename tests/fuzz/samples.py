@@ -14,10 +14,12 @@ from minillm.data.passages import Passages
 from minillm.formats.arpa import write_arpa
 from minillm.formats.bert import export_bert
 from minillm.formats.gpt2 import export_gpt2
+from minillm.formats.llama import export_llama
 from minillm.formats.sentences import Sentences
 from minillm.formats.word2vec import write_vectors
 from minillm.models.bert import BERT, BERTConfig
 from minillm.models.gpt import GPT, GPTConfig
+from minillm.models.llama import Llama, LlamaConfig
 from minillm.models.ngram import NGram, NGramConfig, count_ngrams, estimate
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Stored, find_kind
@@ -73,7 +75,7 @@ def task_of(kind: str, model: Any) -> Any:
     if kind in ("lm", "neural-ngram"):
         ids = CHARACTERS.encode(TEXT)
         return LanguageModelTask(model, ids, ids[:20], 2, 4)
-    if kind == "gpt":
+    if kind in ("gpt", "llama"):
         ids = CHARACTERS.encode(TEXT)
         return ContextTask(model, RandomWindows(ids, 2, 4), ids[:20], 2, 10)
     if kind == "bert":
@@ -95,6 +97,10 @@ SIZES: dict[str, dict[str, Any]] = {
     "lm": {"vocabulary": len(CHARACTERS), "embedding": 3, "hidden": 4, "layers": 2},
     "neural-ngram": {"vocabulary": len(CHARACTERS), "order": 3, "embedding": 3, "hidden": 4},
     "gpt": {"vocabulary": len(CHARACTERS), "context": 4, "layers": 2, "heads": 2, "width": 4},
+    "llama": {
+        "vocabulary": len(CHARACTERS), "context": 4, "heads": 2, "key_heads": 1, "width": 4,
+        "layers": 2, "rope_scaling": (8.0, 1.0, 4.0, 16.0),
+    },
     "bert": {"vocabulary": len(PIECES), "context": 8, "layers": 1, "heads": 2, "width": 4},
     "classifier": {"classes": 2, "buckets": 40},
     "recurrent-classifier": {
@@ -112,6 +118,7 @@ DATA: dict[str, dict[str, Any]] = {
     "lm": {"files": ["text.txt"], "sha256": "0"},
     "neural-ngram": {"files": ["text.txt"], "sha256": "0"},
     "gpt": {"files": ["text.txt"], "tokenizer": None, "sha256": "0", "vocabulary_sha256": "0"},
+    "llama": {"files": ["text.txt"], "tokenizer": None, "sha256": "0", "vocabulary_sha256": "0"},
     "bert": {"files": ["text.txt"], "tokenizer": None, "sha256": "0", "vocabulary_sha256": "0"},
     "classifier": {"data": "data.tsv", "sha256": "0", "labels": ["a", "b"]},
     "recurrent-classifier": {"data": "data.tsv", "sha256": "0", "labels": ["a", "b"]},
@@ -258,6 +265,13 @@ def _texts(root: Path) -> None:
     export_gpt2(model, PAIRS_OF_BYTES, root / "hugging-face" / "pairs")
     export_gpt2(model, PAIRS_OF_BYTES, root / "hugging-face" / "in-two-files")
     _in_two_files(root / "hugging-face" / "in-two-files")
+    (root / "hugging-face-llama").mkdir()
+    for name, scaling in (("plain", None), ("scaled", (8.0, 1.0, 4.0, 6.0))):
+        llama_config = LlamaConfig(
+            len(PAIRS_OF_BYTES), 8, 2, 2, 1, 4, 6, tied=scaling is None, rope_scaling=scaling
+        )
+        llama = Llama(llama_config, np.random.default_rng(0))
+        export_llama(llama, PAIRS_OF_BYTES, root / "hugging-face-llama" / name)
     sizes = {"vocabulary": len(PIECES), "context": 8, "layers": 1, "heads": 2, "width": 4}
     bert = root / "hugging-face-bert"
     bert.mkdir()
