@@ -41,6 +41,7 @@ TOPICS = (
     "normalisation",
     "adam",
     "decoder",
+    "quantised",
     "ngram",
     "word2vec",
     "bpe",
