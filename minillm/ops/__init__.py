@@ -33,3 +33,4 @@ from minillm.ops.scaled_dot_product_attention import (
     scaled_dot_product_attention as scaled_dot_product_attention,
 )
 from minillm.ops.softmax import softmax as softmax
+from minillm.ops.swiglu import swiglu as swiglu
