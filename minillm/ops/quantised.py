@@ -145,15 +145,9 @@ class Quantised:
 
     def rows(self, outputs: NDArray[np.integer]) -> NDArray[np.float32]:
         """The weights of some outputs: the rows of a table (V, D).  (...) -> (..., I)."""
-        (I, O), flat = (self.T if self.transposed else self).shape, outputs.ravel()
-        found, first = np.empty((flat.size, I), np.float32), 0
-        if flat.size and (flat.min() < 0 or flat.max() >= O):
-            raise ValueError(f"rows: expected 0..{O - 1}, found {flat.min()}..{flat.max()}")
-        for part in self.parts:
-            here = (first <= flat) & (flat < first + part.outputs)
-            found[here] = part.dense(flat[here] - first)
-            first += part.outputs
-        return found.reshape(*outputs.shape, I)
+        I, O = self.shape[::-1] if self.transposed else self.shape
+        places = _validate.ids("rows", "outputs", outputs, O)
+        return _quantised_rows(self.parts, places.ravel()).reshape(*places.shape, I)
 
 
 def beside(*matrices: Quantised) -> Quantised:
@@ -315,3 +309,14 @@ def _product(a: NDArray, t: NDArray, part: Panels) -> NDArray[np.float32]:
             terms += a[:, b].sum(axis=1)[:, None] * offset[:, b].astype(np.float32)
         y += t[:, b, None] * terms
     return y
+
+
+@twinned
+def _quantised_rows(parts: tuple[Panels, ...], outputs: NDArray[np.int64]) -> NDArray[np.float32]:
+    """The weights of some outputs (n,), counted over all parts -> (n, I)."""
+    firsts = np.cumsum([0, *(part.outputs for part in parts)])
+    found = np.empty((len(outputs), BLOCK * parts[0].codes.shape[1]), np.float32)
+    for part, first, last in zip(parts, firsts, firsts[1:], strict=False):
+        here = (first <= outputs) & (outputs < last)
+        found[here] = part.dense(outputs[here] - first)
+    return found

@@ -157,7 +157,7 @@ def test_wrong_arguments_are_refused():
             quantised_linear(wrong, W)
     with pytest.raises(ValueError, match="W: expected shape"):
         quantised_linear(x, W.T)
-    with pytest.raises(ValueError, match=r"rows: expected 0\.\.2"):
+    with pytest.raises(ValueError, match=r"rows: outputs: expected 0\.\.2"):
         W.T.rows(np.array([3]))
     with pytest.raises(ValueError, match="multiple of 32"):
         quantise(np.ones((31, 3), np.float32), 8)
