@@ -22,9 +22,9 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+from minillm.formats.gguf_llama import dequantised, export_gguf, import_gguf
 from numpy.typing import NDArray
 
-from minillm.formats.gguf_llama import dequantised, export_gguf, import_gguf
 from minillm.models.llama import Llama
 from minillm.ops.softmax import log_softmax
 from minillm.training.optimisers import _sum_of_squares
@@ -59,9 +59,7 @@ def main() -> None:
 # --- speed ---------------------------------------------------------------------------------------
 
 
-def speed(
-    files: dict[str, Path], llama_bench: str | None, threads: list[int], rounds: int
-) -> None:
+def speed(files: dict[str, Path], llama_bench: str | None, threads: list[int], rounds: int) -> None:
     """Print a line for each file and number of threads."""
     models = {}
     for name, file in files.items():
@@ -142,7 +140,9 @@ def error(file: Path, text: Path, tokens: int, folder: Path) -> None:
     model, tokenizer, _ = import_gguf(file)
     ids = np.asarray(tokenizer.encode(text.read_text(encoding="utf-8")))[: tokens + 1]
     exact = log_probabilities(dequantised(model), ids)
-    print(f"\n{len(ids) - 1} tokens of {text.name}; in float32 the perplexity is {perplexity(exact, ids):.3f}")
+    print(
+        f"\n{len(ids) - 1} tokens of {text.name}; in float32 the perplexity is {perplexity(exact, ids):.3f}"
+    )
     print("  format     logits: largest, root mean square   KL divergence   perplexity")
     for name, found in formats(model, tokenizer, file, folder):
         rounded = log_probabilities(found, ids)

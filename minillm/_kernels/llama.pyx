@@ -361,7 +361,7 @@ cdef run(
     cdef Sizes s = found.sizes
     cdef const Weight *w = found.weights + OF_MODEL
     cdef Py_ssize_t item = sizeof(floating), each = 0, B = start.shape[0], i
-    cdef Py_ssize_t[4] kept
+    cdef Py_ssize_t[4] kept = [0, 0, 0, 0]
     cdef int threads = max_threads()
     cdef floating[:, ::1] logits
     s.Q, s.S = x.shape[0], 1

