@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from minillm.decoding import Translation
+from minillm.decoding import Sampling, Translation
 from minillm.errors import InputError
 from minillm.look.page import Page
 from minillm.models.vectors import Vectors
+from minillm.option import make
 from minillm.runs import given
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Data, Evaluation, Kind, Results, kinds
@@ -88,22 +89,19 @@ class Run:
         self,
         prompt: str = "",
         length: int = 500,
-        temperature: float = 0.8,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        seed: int | None = None,
         stop: Sequence[str] = (),
+        **sampling: Any,
     ) -> Iterator[str]:
         """Return the prompt and its continuation, piece by piece as it is drawn.
 
         ``length`` counts tokens.  The text ends before a token in ``stop``.  A model that was
-        trained on documents may also end it.  The other arguments are those of
-        :func:`minillm.decoding.next_probabilities`.
+        trained on documents may also end it.  The other arguments, such as ``temperature`` and
+        ``seed``, are the fields of :class:`minillm.decoding.Sampling`.
 
         >>> run = minillm.load("runs/first")  # doctest: +SKIP
         >>> "".join(run.write("The ", length=200, seed=1))  # doctest: +SKIP
         """
-        return self._ability("write")(self, prompt, length, temperature, top_k, top_p, seed, stop)
+        return self._ability("write")(self, prompt, length, make(Sampling, sampling), stop)
 
     def translate(
         self, texts: str | Sequence[str], beam: int = 5, length_exponent: float = 1.0

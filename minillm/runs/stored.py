@@ -12,18 +12,10 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from minillm.errors import InputError, short
+from minillm.option import checked, make, names_of_sizes, types_of
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Data, Kind, Stored, find_kind, kinds
-from minillm.runs.settings import (
-    LENGTHS,
-    TrainingSettings,
-    checked,
-    make,
-    names_of_data,
-    names_of_sizes,
-    stored_values,
-    types_of,
-)
+from minillm.runs.settings import LENGTHS, TrainingSettings, names_of_data, stored_values
 
 
 def save_config(folder: RunFolder, stored: Stored) -> None:

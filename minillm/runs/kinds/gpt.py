@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from minillm.data import RandomWindows
 from minillm.data.registry import absolute
 from minillm.data.windows import Ids
+from minillm.decoding import Sampling
 from minillm.errors import InputError
 from minillm.formats.gpt2 import export_gpt2, import_gpt2
 from minillm.look.inside import MOST, Inside
@@ -18,6 +19,7 @@ from minillm.look.reading import read_gpt
 from minillm.metrics import frequency_loss
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.mpi import ranks
+from minillm.option import option
 from minillm.runs.adaptation import with_rate, with_replay
 from minillm.runs.exchange import export_additions
 from minillm.runs.folder import RunFolder
@@ -30,7 +32,6 @@ from minillm.runs.settings import (
     TextSettings,
     TrainingSettings,
     config_from,
-    option,
     size,
     with_default,
 )
@@ -123,7 +124,11 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
 
         def sample() -> str:
             pieces = write_text(
-                model, tokenizer, length=SAMPLE, seed=0, documents=job.data["documents"]
+                model,
+                tokenizer,
+                length=SAMPLE,
+                sampling=Sampling(seed=0),
+                documents=job.data["documents"],
             )
             return " ".join("".join(pieces).split())
 
