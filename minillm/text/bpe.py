@@ -315,6 +315,11 @@ class BytePairs(Vocabulary):
         """
         return self.encode_each([text], [name])[0]
 
+    def encode_ordinary(self, text: str) -> NDArray[np.int32]:
+        """Like :meth:`encode`, but the text of a special token is split like any other."""
+        check_encodable(text, "text")
+        return self._encode([text])[0]
+
     def encode_each(self, texts: Sequence[str], names: Sequence[str]) -> list[NDArray[np.int32]]:
         """The ids of each of several texts; a word that occurs in several is merged once."""
         special, cut = self._special.ids, [self._special.cut(text) for text in texts]
