@@ -32,7 +32,8 @@ class Writer:
     >>> next_line = list(writer.write(100))  # doctest: +SKIP
 
     ``banned`` ids, such as the unknown word, are never drawn.  A ``stop`` id ends a text.
-    ``text`` has all ids so far, and ``state`` is the model's after those that it has read.
+    ``text`` has all ids so far, and ``state`` is the model's after those that it has read; a
+    writer may begin with both.
     """
 
     def __init__(
@@ -42,13 +43,15 @@ class Writer:
         *,
         banned: Sequence[int] = (),
         stop: Sequence[int] = (),
+        text: Sequence[int] = (),
+        state: State | None = None,
     ):
         self.model, self.sampling = model, sampling or Sampling()
         self.rng = np.random.default_rng(self.sampling.seed)
         self.banned = _checked("banned", banned)
         self.stop = frozenset(_checked("stop", stop).tolist())
-        self.text: list[int] = []
-        self.state = model.zero_state(1)
+        self.text = list(text)
+        self.state = model.zero_state(1) if state is None else state
         self._logits: NDArray | None = None  # (V,) after the last id read
         self._drawn: list[int] = []  # the last id drawn, which the model has not read yet
 

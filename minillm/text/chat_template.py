@@ -168,7 +168,8 @@ class ChatTemplate:
         talk = [{"role": "user", "content": "a"}, {"role": "assistant", "content": answer}]
         _, found, after = self.text(talk, prompt=False).rpartition(answer)
         ids = [special.ids[part] for part in special.cut(after) if found and part in special.ids]
-        ends = {*ids[:1], special.ids.get(self.eos), tokenizer.eos} - {None}
+        candidates = (*ids[:1], special.ids.get(self.eos), tokenizer.eos)
+        ends = {id for id in candidates if id is not None}
         if not ends:
             raise InputError(
                 "the chat template: expected a special token of the tokenizer after an answer, "

@@ -74,7 +74,7 @@ def test_parity_with_transformers(source, prompt):
 def test_an_unknown_template_runs_in_a_process_of_its_own():
     pytest.importorskip("jinja2")
     template = ChatTemplate(OTHERS["instructions"], bos="<s>", eos="</s>")
-    assert template.text(TALK[:3]) == "<s>[INST] Be brief.\n\n 1 < 2? \n [/INST] Yes.</s>"
+    assert template.text(TALK[:3]) == "<s>[INST] Be brief.\n\n 1 < 2? \n [/INST]Yes.</s>"
     message = "^the chat template: Only users and assistants, not system$"
     with pytest.raises(InputError, match=message):
         template.text([*TALK, TALK[0]])
@@ -104,7 +104,7 @@ def test_a_template_without_an_end_is_stopped(monkeypatch):
     pytest.importorskip("jinja2")
     monkeypatch.setattr(chat_template, "SECONDS", 0.5)
     loops = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
-    with pytest.raises(InputError, match="it was stopped after 0.5 seconds"):
+    with pytest.raises(InputError, match="it was stopped after"):
         ChatTemplate(loops).text(TALK)
 
 
