@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm.decoding.pieces import Pieces
 from minillm.decoding.sampling import Sampling
 from minillm.decoding.writer import Writer
 from minillm.errors import InputError
@@ -70,7 +71,6 @@ class Chat:
         self.model, self.tokenizer, self.template = model, tokenizer, template
         self.ends = template.ends(tokenizer)
         self.banned = banned_ids(tokenizer, documents=True)
-        self.special = frozenset(tokenizer.id_of(text.encode()) for text in tokenizer.specials)
         self.kept = Kept(model)
 
     def answer(
@@ -102,7 +102,12 @@ class Chat:
 
     def text(self, ids: Iterator[int]) -> Iterator[str]:
         """The text of an answer in pieces, without special tokens."""
-        return self.tokenizer.stream(id for id in ids if id not in self.special)
+        pieces = Pieces(self.tokenizer)
+        for id in ids:
+            if piece := pieces.add(id):
+                yield piece
+        if piece := pieces.end():
+            yield piece
 
     def fitting(self, messages: Sequence[Message], length: int | None = None) -> list[Message]:
         """The messages without the oldest turns, if all of them do not fit the context.
