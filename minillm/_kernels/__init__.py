@@ -41,6 +41,8 @@ TOPICS = (
     "normalisation",
     "adam",
     "decoder",
+    "quantised",
+    "llama",
     "ngram",
     "word2vec",
     "bpe",

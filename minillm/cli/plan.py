@@ -40,9 +40,9 @@ from minillm.errors import InputError
 from minillm.models.base import sizes_of
 from minillm.models.gpt import GPTConfig
 from minillm.mpi import Ranks, ranks
+from minillm.runs.causal import CausalSettings
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import find_kind
-from minillm.runs.kinds.gpt import Settings
 from minillm.runs.settings import config_from
 from minillm.runs.stored import read_config
 from minillm.training import plan, speed
@@ -57,8 +57,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "folder", nargs="?", metavar="DIR", help="use the sizes and the batch of this run of gpt"
     )
-    others = [entry.name for entry in fields(Settings) if entry.name not in (*SIZES, "batch")]
-    add_settings(parser, Settings, without=others)
+    others = [entry.name for entry in fields(CausalSettings) if entry.name not in (*SIZES, "batch")]
+    add_settings(parser, CausalSettings, without=others)
     help = "size of the vocabulary (default 10000)"
     add_option(parser, "--vocabulary N", help, integer(2, 10**7))
     help = "tokens to train on, such as 3e8 (default 20 for each weight)"
@@ -99,11 +99,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _model(args: argparse.Namespace) -> tuple[GPTConfig, int]:
     """The model to plan, and the rows of its batch, from a run, the defaults and options."""
-    given = given_settings(args, Settings)
+    given = given_settings(args, CausalSettings)
     rows = given.pop("batch", None)
     if args.folder is None:
-        sizes = {"vocabulary": Settings.vocabulary, **given}
-        return config_from(Settings(), GPTConfig, **sizes), rows or Settings.batch
+        sizes = {"vocabulary": CausalSettings.vocabulary, **given}
+        return config_from(CausalSettings(), GPTConfig, **sizes), rows or CausalSettings.batch
     stored = read_config(RunFolder(args.folder), find_kind("gpt"))
     try:
         return replace(stored.config, **given), rows or stored.settings.batch

@@ -20,6 +20,9 @@ the start (Xiong et al. 2020).  The price is one more norm after the last block.
 
 A decoder has a third branch between the two: cross-attention to the encoder's memory.
 
+The names of the weights tell the form of a part: a norm without a bias is an RMS norm, and a
+feed-forward layer with ``W_gate_up`` is gated.  Llama has both (:mod:`minillm.models.llama`).
+
 Legend: B batch, T time, S source steps, D width, F width inside the feed-forward layer, N heads.
 
 Sources: Vaswani et al. (2017), "Attention is all you need", section 3.1; Radford et al. (2019),
@@ -86,6 +89,8 @@ def block(
     x: NDArray,
     heads: int,
     *,
+    key_heads: int | None = None,
+    rotate: Op | None = None,
     causal: bool = False,
     lengths: Ids | None = None,
     cache: Cache | None = None,
@@ -96,15 +101,16 @@ def block(
 ) -> tuple[NDArray, Callable]:
     """Self-attention, cross-attention if there is a memory, and a feed-forward layer.
 
-    x (B, T, D) -> y (B, T, D).  ``causal``, ``lengths`` and ``cache`` are passed to
-    :func:`minillm.layers.heads.self_attention`.  memory (B, S, D) is the output of the encoder,
-    masked past memory_lengths (B,).  All other options are passed to :func:`residual`.
+    x (B, T, D) -> y (B, T, D).  :func:`minillm.layers.heads.self_attention` gets ``key_heads``,
+    ``rotate``, ``causal``, ``lengths`` and ``cache``.  memory (B, S, D) is the output of the
+    encoder, masked past memory_lengths (B,).  All other options are passed to :func:`residual`.
     ``backward(dy, trained=None)`` -> dx, dmemory if there is a memory, gradients.
     """
 
     def attention(x):
-        name, past = f"{prefix}.attention", {"lengths": lengths, "cache": cache}
-        return self_attention(params, name, x, heads, causal=causal, **past)
+        seen: dict[str, Any] = {"causal": causal, "lengths": lengths, "cache": cache}
+        name = f"{prefix}.attention"
+        return self_attention(params, name, x, heads, key_heads, rotate, **seen)
 
     def cross(x):
         return cross_attention(params, f"{prefix}.cross", x, memory, memory_lengths, heads)
@@ -191,10 +197,15 @@ def feed_forward(
 ) -> tuple[NDArray, Callable]:
     """y = activation(x W_1 + b_1) W_2 + b_2, with a hidden width of F, usually 4 D.
 
+    A gated layer, whose activation is :func:`minillm.ops.swiglu`, has ``W_gate_up`` (D, 2 F) and
+    ``W_down`` (F, D) in place of W_1 and W_2.
+
     x (..., D) -> y (..., D).  ``backward(dy, trained=None)`` -> dx, gradients.
     """
-    h, first_backward = dense.layer(params, prefix, x, activation, suffix="_1")  # (..., F)
-    y, second_backward = dense.layer(params, prefix, h, suffix="_2")
+    gated = f"{prefix}.W_gate_up" in params
+    first, second = ("_gate_up", "_down") if gated else ("_1", "_2")
+    h, first_backward = dense.layer(params, prefix, x, activation, suffix=first)  # (..., F)
+    y, second_backward = dense.layer(params, prefix, h, suffix=second)
 
     def backward(dy, trained=None):
         dh, of_second = second_backward(dy, trained)
@@ -207,12 +218,21 @@ def feed_forward(
 def add_norm(
     params: Params, prefix: str, x: NDArray, h: NDArray | None, epsilon: float = EPSILON
 ) -> tuple[tuple[NDArray, NDArray], Callable]:
-    """x + h (None: x alone) and its layer norm, with ``prefix.gain`` and ``prefix.bias``.
+    """x + h (None: x alone) and its norm, as :func:`norm` has it.
 
     ``backward(dtotal, dy)``, the gradients by the sum and the norm -> dx, which equals dh, and
     gradients.
     """
     gain, bias = f"{prefix}.gain", f"{prefix}.bias"
+    if bias not in params:
+        total = x if h is None else x + h
+        y, norm_backward = norm(params, prefix, total, epsilon)
+
+        def rms_backward(dtotal, dy):
+            dx, gradients = norm_backward(dy)
+            return dx if dtotal is None else dtotal + dx, gradients
+
+        return (total, y), rms_backward
     outputs, op_backward = ops.add_norm(x, h, params[gain], params[bias], epsilon)
 
     def backward(dtotal, dy):
@@ -225,12 +245,18 @@ def add_norm(
 def norm(
     params: Params, prefix: str, x: NDArray, epsilon: float = EPSILON
 ) -> tuple[NDArray, Callable]:
-    """Layer norm, with ``prefix.gain`` and ``prefix.bias``.  ``backward(dy)`` -> dx, gradients."""
+    """Layer norm, with ``prefix.gain`` and ``prefix.bias``; without a bias, RMS norm.
+
+    ``backward(dy)`` -> dx, gradients.
+    """
     gain, bias = f"{prefix}.gain", f"{prefix}.bias"
-    y, op_backward = ops.layer_norm(x, params[gain], params[bias], epsilon)
+    if bias not in params:
+        y, op_backward = ops.rms_norm(x, params[gain], epsilon)
+    else:
+        y, op_backward = ops.layer_norm(x, params[gain], params[bias], epsilon)
 
     def backward(dy):
-        dx, dgain, dbias = op_backward(dy)
-        return dx, {gain: dgain, bias: dbias}
+        dx, *gradients = op_backward(dy)
+        return dx, dict(zip((gain, bias), gradients, strict=False))
 
     return y, backward

@@ -7,9 +7,10 @@ over.  Each of N heads has its own queries, keys and values, of width D / N:
     q = x W_q + b_q,  [k, v] = memory W_kv + b_kv       cross-attention
     y = softmax(q k^T / sqrt(D / N)) v W_o + b_o        the heads' results side by side
 
-Several heads of queries may share a head of keys and values.
+Several heads of queries may share a head of keys and values: N of queries and M of keys, and W_qkv
+is (D, (N + 2 M) w).  The width w of a head need not be D / N; W_o is (N w, D).
 
-Legend: B batch, T time, S positions of keys, D width, N heads, M heads of keys.
+Legend: B batch, T time, S positions of keys, D width, N heads, M heads of keys, w their width.
 
 Source: Vaswani et al. (2017), "Attention is all you need", section 3.2.
 """
@@ -25,7 +26,7 @@ from minillm.layers import dense
 from minillm.layers.cache import Cache
 from minillm.layers.fresh import Draw, Fresh, side_by_side
 from minillm.layers.gradients import merge_gradients
-from minillm.layers.types import Ids, Params
+from minillm.layers.types import Ids, Op, Params
 from minillm.ops.softmax import masked_softmax
 
 
@@ -47,6 +48,7 @@ def self_attention(
     x: NDArray,
     heads: int,
     key_heads: int | None = None,
+    rotate: Op | None = None,
     *,
     causal: bool,
     lengths: Ids | None = None,
@@ -54,17 +56,21 @@ def self_attention(
 ) -> tuple[NDArray, Callable]:
     """Attention of a sequence to itself: causal, or of each token to all tokens.
 
-    x (B, T, D) -> y (B, T, D).  Keys past lengths[b] are masked.  With a cache, the keys and
-    values of x are written into it, and x attends to all keys in it.  The backward treats the
-    earlier ones as constant.  ``backward(dy, trained=None)`` -> dx, gradients.
+    x (B, T, D) -> y (B, T, D).  key_heads is M (None: N).  ``rotate`` is an op of queries and of
+    keys, such as :func:`minillm.ops.rotary` at the positions of x.  Keys past lengths[b] are
+    masked.  With a cache, the keys and values of x are written into it, and x attends to all keys
+    in it.  The backward treats the earlier ones as constant.
+    ``backward(dy, trained=None)`` -> dx, gradients.
     """
     T, M = x.shape[1], key_heads or heads
     qkv, qkv_backward = dense.layer(params, prefix, x, suffix="_qkv")
-    q, k, v = split_qkv(qkv, heads, M)  # (B, N, T, D/N), (B, M, T, D/N) twice
+    q, k, v = split_qkv(qkv, heads, M)  # (B, N, T, w), (B, M, T, w) twice
+    if rotate is not None:
+        (q, q_backward), (k, k_backward) = rotate(q), rotate(k)
     start = None
     if cache is not None:
         start = cache["start"]
-        k, v = cache_layer.append(cache, prefix, k, v)  # (B, M, S, D/N)
+        k, v = cache_layer.append(cache, prefix, k, v)  # (B, M, S, w)
     context, attention_backward = ops.scaled_dot_product_attention(q, k, v, causal, lengths, start)
     y, o_backward = dense.layer(params, prefix, join_heads(context), suffix="_o")
 
@@ -73,6 +79,8 @@ def self_attention(
         dq, dk, dv = attention_backward(split_heads(dcontext, heads))
         if start is not None:
             dk, dv = (_rows_at(d, start, T) for d in (dk, dv))
+        if rotate is not None:
+            dq, dk = q_backward(dq), k_backward(dk)
         dx, of_qkv = qkv_backward(join_qkv(dq, dk, dv), trained)
         return dx, merge_gradients(of_qkv, of_o)
 
@@ -142,11 +150,21 @@ def attend(
 
 
 def self_attention_weights(
-    params: Params, prefix: str, x: NDArray, heads: int, causal: bool = True
+    params: Params,
+    prefix: str,
+    x: NDArray,
+    heads: int,
+    key_heads: int | None = None,
+    rotate: Op | None = None,
+    *,
+    causal: bool = True,
 ) -> NDArray:
     """The softmax of :func:`self_attention`: x (B, T, D) -> (B, N, T, T)."""
     qkv, _ = dense.layer(params, prefix, x, suffix="_qkv")
-    q, k, _ = split_qkv(qkv, heads, heads)
+    q, k, _ = split_qkv(qkv, heads, key_heads or heads)
+    if rotate is not None:
+        q, k = rotate(q)[0], rotate(k)[0]
+    k = np.repeat(k, q.shape[1] // k.shape[1], axis=1)  # (B, N, T, w)
     every = np.ones((x.shape[1], x.shape[1]), bool)
     scores = q @ np.swapaxes(k, -1, -2) / np.sqrt(q.shape[-1], dtype=q.dtype)
     return masked_softmax(scores, np.tril(every) if causal else every)[0]
@@ -162,7 +180,7 @@ def split_heads(x: NDArray, heads: int) -> NDArray:
 
 
 def join_heads(x: NDArray) -> NDArray:
-    """(B, N, T, D/N) -> (B, T, D)."""
+    """(B, N, T, w) -> (B, T, N w)."""
     B, N, T, width = x.shape
     return x.transpose(0, 2, 1, 3).reshape(B, T, N * width)
 

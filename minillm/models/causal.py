@@ -2,7 +2,7 @@
 
 A subclass such as :class:`minillm.models.gpt.GPT` defines its equations:
 
-- ``embed(ids, start)`` -> x, backward; ``block(layer, x, rng, cache)`` -> x, backward;
+- ``embed(ids)`` -> x, backward; ``block(layer, x, rng, cache)`` -> x, backward;
 - ``hidden(ids, lengths, rng, cache)`` -> y, backward: embedding, blocks, last norm;
 - ``predict(y)`` -> logits, backward; ``logits(ids, rng, cache)`` does both, ``hidden`` first;
 - ``loss((inputs, targets), rng, mask)`` -> loss, backward;
@@ -105,10 +105,15 @@ class CausalTransformer(NextTokenModel[Config]):
         n = int(differ[0]) if len(differ) else most
         return n, cache_layer.cut(state, np.array([n]), last=last)
 
+    def key_sizes(self) -> tuple[int, int]:
+        """The number of heads of keys and values, and their width: M, w."""
+        return self.config.heads, self.config.width // self.config.heads
+
     def _require_own(self, state: State, B: int) -> None:
         """ValueError for the cache of a model of other sizes, or of other than B rows."""
         c, ids, room = self.config, state["ids"], int(state["room"])
-        shape, count = (B, c.heads, room, c.width // c.heads), 2 * c.layers if room else 0
+        M, w = self.key_sizes()
+        shape, count = (B, M, room, w), 2 * c.layers if room else 0
         found = [(array.shape, array.dtype) for array in state.values() if array.ndim == 4]
         if ids.shape != (B, c.context) or found != [(shape, self.dtype)] * count:
             raise ValueError(
@@ -170,6 +175,10 @@ class CausalTransformer(NextTokenModel[Config]):
         x, _ = self.embed(ids)
         for below in range(layer):
             x, _ = self.block(below, x)
+        return self.weights_of_block(layer, x)
+
+    def weights_of_block(self, layer: int, x: NDArray) -> NDArray:
+        """The attention weights of a layer, from the input of its block: x (B, T, D)."""
         h, _ = block_layer.norm(self.params, f"blocks.{layer}.norm_1", x)
         prefix = f"blocks.{layer}.attention"
         return heads.self_attention_weights(self.params, prefix, h, self.config.heads)

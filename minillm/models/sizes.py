@@ -54,3 +54,12 @@ def check_divides(config: Any, part: str, whole: str) -> None:
             f"{part}: expected a divisor of {whole}, found {getattr(config, part)} and "
             f"{getattr(config, whole)}"
         )
+
+
+def check_above_zero(config: Any, *names: str) -> None:
+    """ValueError for a field that is not a finite number above 0."""
+    for name in names:
+        if not 0 < getattr(config, name) < math.inf:
+            raise ValueError(
+                f"{name}: expected a finite number above 0, found {getattr(config, name)}"
+            )

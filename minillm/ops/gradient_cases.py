@@ -15,6 +15,7 @@ import numpy as np
 
 from minillm import ops
 from minillm.ops.recurrence import CELLS, Cell
+from minillm.ops.rotary import RotaryScaling
 
 Case = tuple[Callable, tuple[Any, ...]]
 Generator = np.random.Generator
@@ -94,7 +95,14 @@ def rms_norm(rng: Generator, B: int = 3, T: int = 4, D: int = 5) -> Case:
 
 @case
 def rotary(rng: Generator, B: int = 2, N: int = 2, T: int = 4, D: int = 3) -> Case:
-    return ops.rotary, (rng.standard_normal((B, N, T, 2 * D)), rng.integers(0, 50, (B, T)))
+    scaling = RotaryScaling(8.0, 1.0, 4.0, 50.0) if rng.integers(2) else None
+    x, places = rng.standard_normal((B, N, T, 2 * D)), rng.integers(0, 50, (B, T))
+    return ops.rotary, (x, places, 100.0, scaling)
+
+
+@case
+def swiglu(rng: Generator, B: int = 4, D: int = 5) -> Case:
+    return ops.swiglu, (2 * rng.standard_normal((B, 2 * D)),)
 
 
 @case

@@ -1,24 +1,53 @@
 """Rotary position embedding."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm._kernels import twinned
 from minillm.ops import _validate
 
 
+class RotaryScaling(NamedTuple):
+    """Llama 3's change of the angles, for texts longer than those of the training.
+
+    A pair turns original_context theta_i / (2 pi) times in a text of the old length.  Where that
+    is ``high_frequency_factor`` or more, its angle tells near positions apart and stays.  Where it
+    is ``low_frequency_factor`` or less, the angle is divided by ``factor``, so that a text that is
+    longer by this factor has no angles that the training has not seen.  Between the two, it is a
+    mixture:
+
+        s = (turns - low_frequency_factor) / (high_frequency_factor - low_frequency_factor)
+        theta_i = s theta_i + (1 - s) theta_i / factor        s limited to 0 .. 1
+
+    Sources: Chen et al. (2023), "Extending context window of large language models via positional
+    interpolation", for the division; Peng et al. (2023), "YaRN", section 3.2, for the mixture; the
+    form is that of Meta's published code of Llama 3.1.
+    """
+
+    factor: float
+    low_frequency_factor: float
+    high_frequency_factor: float
+    original_context: float
+
+
 def rotary(
-    x: NDArray, positions: NDArray[np.integer], base: float = 10000.0
+    x: NDArray,
+    positions: NDArray[np.integer],
+    base: float = 10000.0,
+    scaling: RotaryScaling | None = None,
 ) -> tuple[NDArray, Callable]:
     """Rotate each pair of numbers of a query or a key by an angle proportional to its position.
 
-        angle_i = position base^(-2 i / D)        i = 0 .. D/2 - 1
+        theta_i = base^(-2 i / D)        angle_i = position theta_i        i = 0 .. D/2 - 1
         y_i         = x_i cos(angle_i) - x_{i + D/2} sin(angle_i)
         y_{i + D/2} = x_i sin(angle_i) + x_{i + D/2} cos(angle_i)
 
     x (B, N, T, D) with an even D, positions (B, T) from 0 up -> y (B, N, T, D).
-    ``backward(dy)`` -> dx.  Keeps the cosines and sines, (B, 1, T, D/2).
+    ``backward(dy)`` -> dx.  Keeps the cosines and sines, (B, T, D/2).  With ``scaling``, the
+    theta_i are those of :class:`RotaryScaling`.
 
     The product of a rotated query and a rotated key depends only on the distance between
     their positions.  The backward of a rotation is the rotation by the opposite angle.
@@ -34,14 +63,31 @@ def rotary(
         raise ValueError(f"rotary: x: expected an even D, found shape {x.shape}")
     base = _validate.positive("rotary", "base", base)
     places = _validate.ids("rotary", "positions", positions, 2**53, (B, T))
-    angles = places[:, None, :, None] * base ** (-2 * np.arange(D // 2) / D)
-    cos, sin = np.cos(angles).astype(x.dtype), np.sin(angles).astype(x.dtype)  # (B, 1, T, D/2)
-    first, second = np.split(x, 2, axis=-1)  # (B, N, T, D/2)
-    y = np.concatenate([first * cos - second * sin, first * sin + second * cos], axis=-1)
+    different, inverse = np.unique(places, return_inverse=True)  # rows mostly have the same ones
+    angles = different[:, None] * frequencies(D, base, scaling)
+    cos, sin = (f(angles).astype(x.dtype)[inverse.reshape(B, T)] for f in (np.cos, np.sin))
+    y = _rotary_rotation(x, cos, sin)
     upstream = _validate.upstream("rotary", dy=y)
 
     def backward(dy):
-        dfirst, dsecond = np.split(upstream(dy), 2, axis=-1)
-        return np.concatenate([dfirst * cos + dsecond * sin, dsecond * cos - dfirst * sin], axis=-1)
+        return _rotary_rotation(upstream(dy), cos, -sin)
 
     return y, backward
+
+
+def frequencies(D: int, base: float, scaling: RotaryScaling | None = None) -> NDArray:
+    """The angle theta_i by which each pair turns from one position to the next, (D/2,)."""
+    theta = base ** (-2 * np.arange(D // 2) / D)
+    if scaling is None:
+        return theta
+    factor, low, high, context = scaling
+    s = np.clip((context * theta / (2 * np.pi) - low) / (high - low), 0, 1)
+    return s * theta + (1 - s) * theta / factor
+
+
+@twinned
+def _rotary_rotation(x: NDArray, cos: NDArray, sin: NDArray) -> NDArray:
+    """x (B, N, T, D), cos and sin (B, T, D/2) -> y (B, N, T, D)."""
+    cos, sin = cos[:, None], sin[:, None]
+    first, second = np.split(x, 2, axis=-1)  # (B, N, T, D/2)
+    return np.concatenate([first * cos - second * sin, first * sin + second * cos], axis=-1)

@@ -113,7 +113,7 @@ def _kind_of(file: str) -> Any:
             return kind
     raise InputError(
         f"{file}: expected an ARPA file, which begins with \\data\\, word vectors, which begin "
-        "with their count and their width, or a folder with a GPT-2 or a BERT; "
+        "with their count and their width, or a folder with a GPT-2, a Llama or a BERT; "
         f"found {head[:40].decode('utf-8', 'replace')!r}"
     )
 

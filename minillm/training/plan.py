@@ -52,6 +52,7 @@ import math
 from dataclasses import dataclass
 
 from minillm.models.gpt import GPTConfig
+from minillm.models.llama import LlamaConfig
 
 BYTES = 4  # of a number
 TOKENS_PER_WEIGHT = 20  # of a compute-optimal training (Hoffmann et al. 2022, table 3)
@@ -126,6 +127,16 @@ def of_gpt(config: GPTConfig) -> Demand:
         moved=59 * L * D + 16 * D + 8 * V,
         kept=16 * L * D + 13 * D + 2 * V,
     )
+
+
+def operations_of_llama(config: LlamaConfig) -> float:
+    """The operations of a Llama for each token, forward and backward.
+
+    Its matrices have D (2 N + 2 M) w + 3 D F weights in each layer; its heads attend as a GPT's do.
+    """
+    L, D, C, V = config.layers, config.width, config.context, config.vocabulary
+    N, M, w, F = config.heads, config.key_heads, config.head_width, config.feed_forward
+    return 6.0 * (L * D * (2 * (N + M) * w + 3 * F) + V * D) + 6.0 * L * C * N * w
 
 
 # --- a step -----------------------------------------------------------------------------

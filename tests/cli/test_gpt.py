@@ -11,7 +11,7 @@ from tiny import TEXT, metrics
 import minillm
 from minillm.cli import main
 from minillm.data import Shards
-from minillm.runs.kinds.gpt import SAMPLE
+from minillm.runs.causal import SAMPLE
 
 TINY = tiny.GPT
 

@@ -34,7 +34,7 @@ from .samples import SIZES, TEXT, task_of
 
 Reader = Callable[[Path, random.Random], None]
 KINDS = (
-    "ngram", "lm", "neural-ngram", "gpt", "seq2seq", "classifier", "recurrent-classifier",
+    "ngram", "lm", "neural-ngram", "gpt", "llama", "seq2seq", "classifier", "recurrent-classifier",
     "image-classifier", "captioner", "word2vec", "bert", "qa",
 )  # fmt: skip
 
@@ -43,7 +43,7 @@ def _use(run: Run) -> None:
     """Use a run as a command would, in short."""
     with np.errstate(all="ignore"):  # weights may be as large as a float32 can be
         match run.kind.name:
-            case "ngram" | "lm" | "neural-ngram" | "gpt":
+            case "ngram" | "lm" | "neural-ngram" | "gpt" | "llama":
                 list(run.write(length=3, seed=1))
             case "seq2seq":
                 run.translate(["the cat"], beam=2)
@@ -101,7 +101,7 @@ def _resume(folder: Path) -> None:
     restore_checkpoint(opened, model.params, AdamW(model.params), task, rng)
     with np.errstate(all="ignore"):
         _, backward, _ = task.training_loss(rng)
-        if kind.name in ("lm", "neural-ngram", "gpt"):
+        if kind.name in ("lm", "neural-ngram", "gpt", "llama"):
             backward()
 
 

@@ -73,7 +73,7 @@ def task_of(kind: str, model: Any) -> Any:
     if kind in ("lm", "neural-ngram"):
         ids = CHARACTERS.encode(TEXT)
         return LanguageModelTask(model, ids, ids[:20], 2, 4)
-    if kind == "gpt":
+    if kind in ("gpt", "llama"):
         ids = CHARACTERS.encode(TEXT)
         return ContextTask(model, RandomWindows(ids, 2, 4), ids[:20], 2, 10)
     if kind == "bert":
@@ -95,6 +95,10 @@ SIZES: dict[str, dict[str, Any]] = {
     "lm": {"vocabulary": len(CHARACTERS), "embedding": 3, "hidden": 4, "layers": 2},
     "neural-ngram": {"vocabulary": len(CHARACTERS), "order": 3, "embedding": 3, "hidden": 4},
     "gpt": {"vocabulary": len(CHARACTERS), "context": 4, "layers": 2, "heads": 2, "width": 4},
+    "llama": {
+        "vocabulary": len(CHARACTERS), "context": 4, "heads": 2, "key_heads": 1, "width": 4,
+        "layers": 2, "rope_scaling": (8.0, 1.0, 4.0, 16.0),
+    },
     "bert": {"vocabulary": len(PIECES), "context": 8, "layers": 1, "heads": 2, "width": 4},
     "classifier": {"classes": 2, "buckets": 40},
     "recurrent-classifier": {
@@ -112,6 +116,7 @@ DATA: dict[str, dict[str, Any]] = {
     "lm": {"files": ["text.txt"], "sha256": "0"},
     "neural-ngram": {"files": ["text.txt"], "sha256": "0"},
     "gpt": {"files": ["text.txt"], "tokenizer": None, "sha256": "0", "vocabulary_sha256": "0"},
+    "llama": {"files": ["text.txt"], "tokenizer": None, "sha256": "0", "vocabulary_sha256": "0"},
     "bert": {"files": ["text.txt"], "tokenizer": None, "sha256": "0", "vocabulary_sha256": "0"},
     "classifier": {"data": "data.tsv", "sha256": "0", "labels": ["a", "b"]},
     "recurrent-classifier": {"data": "data.tsv", "sha256": "0", "labels": ["a", "b"]},

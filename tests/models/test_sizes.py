@@ -17,6 +17,7 @@ from minillm.models.fine_tuned import FineTunedConfig
 from minillm.models.gpt import GPTConfig
 from minillm.models.image_classifier import ImageClassifierConfig
 from minillm.models.language_model import LanguageModelConfig
+from minillm.models.llama import LlamaConfig
 from minillm.models.neural_ngram import NeuralNGramConfig
 from minillm.models.ngram import NGramConfig
 from minillm.models.reader import ReaderConfig
@@ -26,7 +27,7 @@ from minillm.models.word2vec import Word2VecConfig
 BERT, TRANSFORMER = BERTConfig(7), TransformerConfig(6, 5)
 CONFIGS = [
     *(BERT, TRANSFORMER, BagConfig(2), CaptionerConfig(5, 2), ClassifierConfig(5, 2)),
-    *(EncoderDecoderConfig(6, 5), FineTunedConfig("bert", BERT, 2), GPTConfig(7)),
+    *(EncoderDecoderConfig(6, 5), FineTunedConfig("bert", BERT, 2), GPTConfig(7), LlamaConfig(7)),
     *(ImageClassifierConfig(5, 2), LanguageModelConfig(5), NeuralNGramConfig(5)),
     *(NGramConfig(5, 3), ReaderConfig(5), Word2VecConfig(5)),
 ]

@@ -36,6 +36,7 @@ GIVEN = {  # a name -> the kind, and the settings of a tiny run
     "gru": ("lm", {**TINY, "window": 8, "cell": "gru", "embedding": 0}),
     "rnn": ("lm", {**TINY, "window": 8, "cell": "rnn", "embedding": 8, "tied": True}),
     "gpt": ("gpt", {**BLOCKS, "context": 12}),
+    "llama": ("llama", {**BLOCKS, "context": 12, "key_heads": 1}),
     "bert": ("bert", {**BLOCKS, "context": 12}),
     "seq2seq": ("seq2seq", {**TINY, "minimum_count": 1}),
     "dot": ("seq2seq", {**TINY, "minimum_count": 1, "attention": "dot", "layers": 2}),
@@ -46,7 +47,7 @@ GIVEN = {  # a name -> the kind, and the settings of a tiny run
         {**SMALL, "width": 8, "layers": 2, "feed_forward": 8, "joint": True, "post_norm": True},
     ),
 }
-LANGUAGE = ["ngram", "words", "neural-ngram", "lstm", "gru", "rnn", "gpt"]
+LANGUAGE = ["ngram", "words", "neural-ngram", "lstm", "gru", "rnn", "gpt", "llama"]
 NEURAL = [name for name in LANGUAGE if name not in ("ngram", "words")]
 TRANSLATORS = ["seq2seq", "dot", "none", "transformer", "joint"]
 
@@ -135,7 +136,7 @@ def test_gradients_are_those_of_the_loss(runs, name):
     assert len(set(ids)) == len(ids)
     inside, model = run.look(text).inside, run.model
     table = "embedding.E" if "embedding.E" in model.params else "layers.0.W_x"
-    tied = name in ("gpt", "rnn")
+    tied = name in ("gpt", "llama", "rnn")
     T, h = len(ids), 1e-5
     kept = model.params
     output = kept[table].copy()
@@ -145,7 +146,7 @@ def test_gradients_are_those_of_the_loss(runs, name):
         """Of each token; a tied output keeps the old table."""
         model.params = params
         try:
-            if tied and name == "gpt":
+            if tied and name != "rnn":
                 y, _ = model.hidden(ids[None])
                 logits = y[0] @ output.T
             elif tied:
@@ -279,7 +280,7 @@ def test_predictions_and_gradients_of_translators(runs, name):
         np.testing.assert_allclose(inside.gradient[:, at], numeric("target", at + 1), atol=1e-7)
 
 
-@pytest.mark.parametrize("name", ["gpt", "bert", *TRANSLATORS])
+@pytest.mark.parametrize("name", ["gpt", "llama", "bert", *TRANSLATORS])
 def test_attention_rows_sum_to_one(runs, name):
     inside = inside_of(runs, name)
     lengths = {
@@ -288,7 +289,7 @@ def test_attention_rows_sum_to_one(runs, name):
         "inputs": len(inside.tokens),
     }
     assert len(inside.attention) == {"seq2seq": 1, "dot": 1, "none": 0}.get(
-        name, 1 if name in ("gpt", "bert") else 3
+        name, 1 if name in ("gpt", "llama", "bert") else 3
     )
     for part in inside.attention:
         np.testing.assert_allclose(part.weights.sum(axis=-1), 1)
@@ -526,7 +527,9 @@ def test_a_kind_that_cannot_be_looked_into(tmp_path, capsys):
     capsys.readouterr()
     assert main(["look", str(run), "the cat"]) == 2
     error = capsys.readouterr().err
-    assert "expected a run of bert or gpt or lm or neural-ngram or ngram or seq2seq" in error
+    assert (
+        "expected a run of bert or gpt or llama or lm or neural-ngram or ngram or seq2seq" in error
+    )
     assert error.count("\n") == 1
 
 

@@ -7,6 +7,7 @@ from minillm.models.bert import BERTConfig
 from minillm.models.fine_tuned import FineTuned, FineTunedConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
+from minillm.models.llama import Llama, LlamaConfig
 from minillm.testing import check_projections
 from minillm.training import AdamW
 from minillm.training.lora import LoRA, Merging, new_additions
@@ -16,6 +17,7 @@ pytestmark = pytest.mark.usefixtures("both_twins")
 
 TARGETS = {
     "gpt": ["blocks.0.attention.W_qkv", "blocks.1.feed_forward.W_2", "embedding.E"],
+    "llama": ["blocks.0.attention.W_qkv", "blocks.1.feed_forward.W_gate_up", "output.W"],
     "lm": ["layers.0.W_x", "layers.1.W_h", "output.W"],
     "tied": ["embedding.E", "layers.0.W_h"],
     "classifier": ["encoder.blocks.1.attention.W_o", "encoder.blocks.0.feed_forward.W_1"],
@@ -28,6 +30,8 @@ def made(name, dtype=np.float64):
     sizes = {"context": 6, "layers": 2, "heads": 2, "width": 4}
     if name == "gpt":
         model = GPT(GPTConfig(7, **sizes), rng, dtype=dtype)
+    elif name == "llama":
+        model = Llama(LlamaConfig(7, **sizes, tied=False), rng, dtype=dtype)
     elif name == "classifier":
         config = FineTunedConfig("bert", BERTConfig(7, **sizes, masked_words=False), 3)
         model = FineTuned(config, rng, dtype=dtype)

@@ -7,6 +7,7 @@ from minillm.models.bert import BERT, BERTConfig
 from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
+from minillm.models.llama import Llama, LlamaConfig
 from minillm.models.reader import Reader, ReaderConfig
 from minillm.models.transformer import Transformer, TransformerConfig
 from minillm.training.trained import Trained
@@ -19,6 +20,7 @@ SPANS = (IDS[:, :3], np.array([3, 2, 3]), IDS, LENGTHS, np.array([1, 0, 2]), np.
 
 MODELS = {
     "gpt": (GPT, GPTConfig(9, context=6, **SIZES), (IDS, IDS)),
+    "llama": (Llama, LlamaConfig(9, context=6, **SIZES, tied=False), (IDS, IDS)),
     "lm": (LanguageModel, LanguageModelConfig(9, 4, 4, 3), (IDS, IDS)),
     "transformer": (Transformer, TransformerConfig(9, 9, **SIZES, feed_forward=6), PAIRS),
     "shared": (Transformer, TransformerConfig(9, 9, **SIZES, feed_forward=6, shared=True), PAIRS),

@@ -1,84 +1,17 @@
 """A Transformer that predicts the next token: GPT (2018)."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from minillm.data import RandomWindows
-from minillm.data.registry import absolute
-from minillm.data.windows import Ids
-from minillm.decoding import Sampling
-from minillm.errors import InputError
 from minillm.formats.gpt2 import export_gpt2, import_gpt2
-from minillm.look.inside import MOST, Inside
-from minillm.look.reading import read_gpt
-from minillm.metrics import frequency_loss
 from minillm.models.gpt import GPT, GPTConfig
-from minillm.mpi import ranks
-from minillm.option import option
-from minillm.runs.adaptation import with_rate, with_replay
+from minillm.runs.causal import CausalKind, CausalSettings
 from minillm.runs.exchange import export_additions
-from minillm.runs.folder import RunFolder
-from minillm.runs.kind import Job, Parts, Stored
-from minillm.runs.looking import inside_of, predicting_next, text_ids
 from minillm.runs.run import Run
-from minillm.runs.settings import (
-    AdaptationSettings,
-    ShardSettings,
-    TextSettings,
-    TrainingSettings,
-    config_from,
-    size,
-    with_default,
-)
-from minillm.runs.stored import save_run
-from minillm.runs.text import TextKind, write_text
-from minillm.runs.text_data import check_longer, open_text
-from minillm.text import unit_name
-from minillm.training import Summary
-from minillm.training.language_model import ContextTask, evaluate_in_context
 from minillm.training.plan import of_gpt
-from minillm.training.speed import matmul_peak
-
-COUNTED = 10_000_000  # tokens of the training text whose frequencies are a baseline
-SAMPLE = 60  # tokens shown after each validation
-MOST_DRAWN = 200  # tokens of a picture of attention weights
-
-RATE = 0.4  # the learning rate of a model of width 1
-OFTEN = 25  # a model memorises a text that is read more times
-SHARE = 0.5  # rough speed of training, relative to the peak
 
 
-@dataclass(frozen=True)
-class Settings(ShardSettings, TextSettings, TrainingSettings, AdaptationSettings):
-    """The settings of a GPT."""
-
-    layers: int = size(GPTConfig, "layers", "number of blocks")
-    heads: int = size(GPTConfig, "heads")
-    width: int = size(GPTConfig, "width")
-    context: int = size(GPTConfig, "context")
-    dropout: float | None = option(
-        None,
-        "fraction of activations zeroed in training",
-        "RATE",
-        least=0,
-        below=1,
-        default_help="0; 0.1 if the text will be read more than 25 times",
-        of_model=True,
-    )
-    learning_rate: float | None = with_default(  # type: ignore[assignment]
-        TrainingSettings, "learning_rate", None, default_help="0.4 / width; with --init 0.3 of it"
-    )
-    batch: int = with_default(TrainingSettings, "batch", 16)
-    beta2: float = with_default(TrainingSettings, "beta2", 0.99)
-    weight_decay: float = with_default(TrainingSettings, "weight_decay", 0.1)
-
-
-class GPTKind(TextKind):
+class GPTKind(CausalKind):
     """A stack of Transformer blocks over characters, words or byte pairs."""
 
     name = "gpt"
@@ -101,92 +34,14 @@ The last tenth of the text is held out, to measure the model on text that it has
 then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text\""""
     model = GPT
     config = GPTConfig
-    settings = Settings
+    settings = CausalSettings
     exports: ClassVar[dict[str, str]] = {"huggingface": "huggingface", "peft": "peft"}
     model_type = "gpt2"
+    read_model = staticmethod(import_gpt2)
 
-    def complete(self, settings: Settings, given: Mapping[str, Any], job: Job) -> Settings:
-        """Return the settings with a learning rate: the best falls with the width (Yang 2022)."""
-        return with_rate(settings, job, RATE / settings.width)
-
-    def prepare(self, job: Job, rng: np.random.Generator) -> Parts:
-        """Hold out the last tenth of the text; the vocabulary is that of the rest."""
-        settings: Settings = job.settings
-        config_from(settings, GPTConfig, vocabulary=2)  # before the data
-        tokenizer, training, validation = open_text(job)
-        training = with_replay(training, job)
-        check_longer(training, settings.context)
-        model = self.new_model(settings, len(tokenizer), rng)
-        notes = []
-        if settings.dropout is None and (times := times_read(settings, model, training)) > OFTEN:
-            model.config = replace(model.config, dropout=0.1)
-            notes.append(f"dropout 0.1, because the text will be read about {times:,.0f} times")
-
-        def sample() -> str:
-            pieces = write_text(
-                model,
-                tokenizer,
-                length=SAMPLE,
-                sampling=Sampling(seed=0),
-                documents=job.data["documents"],
-            )
-            return " ".join("".join(pieces).split())
-
-        windows = RandomWindows(training, settings.batch, settings.context, settings.seed)
-        task = ContextTask(
-            model, windows, validation, settings.batch, settings.validation_tokens, sample
-        )
-        return Parts(
-            model=model,
-            task=task,
-            unit=unit_name(tokenizer),
-            vocabularies={"tokenizer": tokenizer},
-            notes=notes,
-            baseline=frequency_loss(training[:COUNTED], task.validation_ids),
-        )
-
-    def closing(self, job: Job, parts: Parts, summary: Summary) -> Iterator[str]:
-        """Yield what every language model reports, and the speed of the training."""
-        yield from super().closing(job, parts, summary)
-        rate = summary.tokens / max(1e-9, summary.seconds - summary.validation_seconds)
-        peak = matmul_peak() * ranks().size
-        share = rate * of_gpt(parts.model.config).operations / peak
-        yield (
-            f"{rate:,.0f} tokens per second: {share:.0%} of what this machine's matrix products "
-            f"reach ({peak / 1e9:,.0f} GFLOP/s)"
-        )
-
-    def nats_on(self, run: Run, ids: Ids) -> tuple[float, int]:
-        """Return the mean loss on a text, in nats per token, and the number of tokens."""
-        return evaluate_in_context(run.model, ids, run.settings.batch)
-
-    def attention(self, run: Run, text: str, layer: int, head: int) -> tuple[NDArray, list[str]]:
-        """See :meth:`minillm.runs.run.Run.attention`."""
-        config = run.model.config
-        for name, value, count in (("layer", layer, config.layers), ("head", head, config.heads)):
-            if not 0 <= value < count:
-                raise InputError(f"--{name}: expected 0 to {count - 1}, found {value}")
-        ids = run.tokenizer.encode_known(text, "TEXT")
-        most = min(config.context, MOST_DRAWN)
-        if not 1 <= len(ids) <= most:
-            raise InputError(f"TEXT: expected 1 to {most} tokens, found {len(ids)}")
-        weights = run.model.attention_weights(ids[None], layer)
-        return weights[0, head], [run.tokenizer.show(int(id)) for id in ids]
-
-    def look(self, run: Run, text: str) -> Inside:
-        """See :meth:`minillm.runs.run.Run.look`: with the attention of all heads."""
-        most = min(run.model.config.context, MOST)
-        _, ids, notes = text_ids(run.tokenizer, text, most)
-        logits, gradient, attention = read_gpt(run.model, ids)
-        return inside_of(
-            run,
-            run.tokenizer,
-            ids,
-            logits=predicting_next(logits),
-            gradient=gradient,
-            attention=attention,
-            notes=notes,
-        )
+    def operations(self, config: GPTConfig) -> float:
+        """Return the operations of a training for each token."""
+        return of_gpt(config).operations
 
     def export(self, run: Run, file: str | Path, format: str, binary: bool) -> None:
         """Write a folder that transformers loads, with the same logits; or LoRA's updates."""
@@ -194,26 +49,3 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
             export_additions(run, file)
         else:
             export_gpt2(run.model, run.tokenizer, file)
-
-    def import_file(self, file: str, folder: RunFolder) -> str:
-        """Make a run of a GPT-2 of transformers; return a line that describes it."""
-        model, tokenizer = import_gpt2(file)
-        settings = Settings(unit=tokenizer.unit)
-        data = {"files": [], "imported": absolute(file), "documents": tokenizer.eos is not None}
-        stored = Stored(self, model.config, settings, data)
-        save_run(folder, stored, model.params, {"tokenizer": tokenizer})
-        weights = sum(array.size for array in model.params.values())
-        return f"{weights:,} weights in {model.config.layers} layers, {len(tokenizer):,} tokens"
-
-
-def times_read(settings: Settings, model: GPT, training: Ids) -> float:
-    """Return how often the training text will be read; with --minutes, estimate the speed."""
-    if settings.epochs is not None:
-        return settings.epochs
-    if settings.steps is not None:
-        tokens: float = settings.steps * settings.accumulate * settings.batch * settings.context
-    else:
-        assert settings.minutes is not None
-        peak = ranks().broadcast(matmul_peak()) * ranks().size
-        tokens = 60 * settings.minutes * SHARE * peak / of_gpt(model.config).operations
-    return tokens / len(training)

@@ -1,4 +1,4 @@
-"""GPT: its gradient, causality, the cache, the sliding window, and tasks for attention."""
+"""GPT and Llama: gradient, causality, the cache, the sliding window, and tasks for attention."""
 
 import numpy as np
 import pytest
@@ -8,17 +8,30 @@ from model_checks import check_model
 
 from minillm.models import gpt_step
 from minillm.models.gpt import GPT, GPTConfig
+from minillm.models.llama import Llama, LlamaConfig
 from minillm.training import AdamW
 
 pytestmark = pytest.mark.usefixtures("both_twins")
 V, C = 7, 12
 
 
-def new(seed=0, dtype=np.float64, **options):
-    config = GPTConfig(
-        **{"vocabulary": V, "context": C, "layers": 2, "heads": 2, "width": 8} | options
+UNUSUAL = {  # of the sizes of a Llama
+    "key_heads": 1,
+    "feed_forward": 10,
+    "rotary_base": 50.0,
+    "rope_scaling": (4.0, 1.0, 4.0, 9.0),
+    "epsilon": 1e-3,
+}
+FAMILIES = {"gpt": (GPT, GPTConfig, {}), "llama": (Llama, LlamaConfig, UNUSUAL)}
+every_model = pytest.mark.parametrize("family", FAMILIES)
+
+
+def new(family, seed=0, dtype=np.float64, **options):
+    Model, Config, own = FAMILIES[family]
+    config = Config(
+        **{"vocabulary": V, "context": C, "layers": 2, "heads": 2, "width": 8} | own | options
     )
-    model = GPT(config, np.random.default_rng(seed), dtype=dtype)
+    model = Model(config, np.random.default_rng(seed), dtype=dtype)
     rng = np.random.default_rng(seed + 1)
     for array in model.params.values():  # no bias is zero, no gain one, no branch negligible
         array += (0.3 * rng.standard_normal(array.shape)).astype(dtype)
@@ -38,13 +51,15 @@ def in_pieces(model, ids, cuts, cache=None):
     return np.concatenate(results, axis=1), cache
 
 
+@every_model
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
-def test_gradient(dropout):
-    check_model(new(dropout=dropout), (texts(3, 5), texts(3, 5, seed=1)))
+def test_gradient(family, dropout):
+    check_model(new(family, dropout=dropout), (texts(3, 5), texts(3, 5, seed=1)))
 
 
-def test_the_gradient_of_masked_places_is_that_of_the_others():
-    model, ids = new(), texts(2, 6)
+@every_model
+def test_the_gradient_of_masked_places_is_that_of_the_others(family):
+    model, ids = new(family), texts(2, 6)
     mask = np.ones(ids.shape, bool)
     mask[:, 4:] = False
     (loss, _), backward = model.window_loss(ids, ids, {}, mask=mask)
@@ -55,25 +70,28 @@ def test_the_gradient_of_masked_places_is_that_of_the_others():
         np.testing.assert_allclose(g, short[name], atol=1e-12)
 
 
-def test_later_tokens_change_nothing_before():
-    model, ids = new(), texts(2, 9)
+@every_model
+def test_later_tokens_change_nothing_before(family):
+    model, ids = new(family), texts(2, 9)
     other = ids.copy()
     other[:, 5:] = (other[:, 5:] + 1) % V
     before, after = (model.forward(x)[0][0][:, :5] for x in (ids, other))
     np.testing.assert_array_equal(before, after)
 
 
+@every_model
 @given(st.lists(st.integers(1, C - 1), unique=True).map(sorted), st.integers(1, 3))
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-12), (np.float32, 1e-5)])
-def test_any_split_gives_the_same_logits(dtype, tolerance, cuts, B):
-    model, ids = new(dtype=dtype), texts(B, C)
+def test_any_split_gives_the_same_logits(family, dtype, tolerance, cuts, B):
+    model, ids = new(family, dtype=dtype), texts(B, C)
     (whole, _), _ = model.forward(ids)
     split, _ = in_pieces(model, ids, cuts)
     np.testing.assert_allclose(split, whole, atol=tolerance * np.abs(whole).max())
 
 
-def test_the_backward_with_a_cache_takes_the_past_as_given():
-    model, ids = new(), texts(2, 8)
+@every_model
+def test_the_backward_with_a_cache_takes_the_past_as_given(family):
+    model, ids = new(family), texts(2, 8)
     (_, cache), _ = model.forward(ids[:, :5])
     (logits, _), backward = model.forward(ids[:, 5:], cache)
     rng = np.random.default_rng(3)
@@ -84,14 +102,15 @@ def test_the_backward_with_a_cache_takes_the_past_as_given():
     values = []
     for step in (1e-6, -1e-6):
         params = {name: p + step * direction[name] for name, p in model.params.items()}
-        moved = GPT(model.config, params=params)
+        moved = type(model)(model.config, params=params)
         (moved_logits, _), _ = moved.forward(ids[:, 5:], cache)
         values.append((moved_logits * dlogits).sum())
     assert analytic == pytest.approx((values[0] - values[1]) / 2e-6, rel=1e-6)
 
 
-def test_a_cache_may_be_continued_twice():
-    model, ids, other = new(), texts(2, 9), texts(2, 4, seed=5)
+@every_model
+def test_a_cache_may_be_continued_twice(family):
+    model, ids, other = new(family), texts(2, 9), texts(2, 4, seed=5)
     (_, cache), _ = model.forward(ids[:, :5])
     (first, one), _ = model.forward(ids[:, 5:7], cache)
     (second, _), _ = model.forward(other, cache)  # from the same place
@@ -102,9 +121,10 @@ def test_a_cache_may_be_continued_twice():
     np.testing.assert_allclose(second, branch[:, 5:], atol=1e-12)
 
 
+@every_model
 @given(st.lists(st.integers(1, 5), min_size=2, max_size=4), st.integers(0, 4))
-def test_a_batch_of_unequal_prompts_equals_its_rows(lengths, steps):
-    model = new()
+def test_a_batch_of_unequal_prompts_equals_its_rows(family, lengths, steps):
+    model = new(family)
     lengths = np.array(lengths)
     ids = texts(len(lengths), int(lengths.max()))
     logits, cache = model.read(ids, model.zero_state(len(ids)), lengths)
@@ -125,9 +145,10 @@ def windowed(model, text):
     return model.forward(text[None])[0][0][0, -1]
 
 
+@every_model
 @given(st.integers(1, 40), st.lists(st.integers(1, 30), min_size=1, max_size=4), st.integers(3, 9))
-def test_past_the_context_the_window_slides(prompt, pieces, context):
-    model = new(context=context)
+def test_past_the_context_the_window_slides(family, prompt, pieces, context):
+    model = new(family, context=context)
     text = texts(1, prompt + sum(pieces))
     logits, state = model.read(text[:, :prompt], model.zero_state(1))
     at = prompt
@@ -138,8 +159,9 @@ def test_past_the_context_the_window_slides(prompt, pieces, context):
         np.testing.assert_allclose(logits[0], windowed(model, text[0, :at]), atol=1e-12)
 
 
-def test_rows_slide_each_at_its_own_time():
-    model, lengths = new(context=6), np.array([6, 2, 5])
+@every_model
+def test_rows_slide_each_at_its_own_time(family):
+    model, lengths = new(family, context=6), np.array([6, 2, 5])
     ids = texts(3, 6)
     logits, state = model.read(ids, model.zero_state(3), lengths)
     rows = [list(ids[b, :n]) for b, n in enumerate(lengths)]
@@ -151,8 +173,9 @@ def test_rows_slide_each_at_its_own_time():
             np.testing.assert_allclose(logits[b], windowed(model, np.array(row)), atol=1e-12)
 
 
-def test_forward_beyond_the_context_is_refused():
-    model = new()
+@every_model
+def test_forward_beyond_the_context_is_refused(family):
+    model = new(family)
     with pytest.raises(ValueError, match="expected at most 12 tokens, found 13"):
         model.forward(texts(1, C + 1))
     (_, cache), _ = model.forward(texts(1, C))
@@ -160,9 +183,10 @@ def test_forward_beyond_the_context_is_refused():
         model.forward(texts(1, 1), cache)
 
 
+@every_model
 @pytest.mark.parametrize("length", [2, 13, 14, 30, 41])
-def test_log_probabilities_of_a_long_text_see_half_a_context_or_more(length):
-    model, text = new(), texts(1, length)[0]
+def test_log_probabilities_of_a_long_text_see_half_a_context_or_more(family, length):
+    model, text = new(family), texts(1, length)[0]
     results = model.log_probabilities(text)
     assert results.shape == (length - 1,)
     for t in range(1, length):
@@ -172,19 +196,22 @@ def test_log_probabilities_of_a_long_text_see_half_a_context_or_more(length):
         assert results[t - 1] == pytest.approx(expected, abs=1e-10)
 
 
-def test_fresh_predictions_are_nearly_uniform():
-    config = GPTConfig(vocabulary=65, context=32, layers=4, heads=4, width=64)
-    model = GPT(config, np.random.default_rng(0))
+@every_model
+def test_fresh_predictions_are_nearly_uniform(family):
+    Model, Config, _ = FAMILIES[family]
+    config = Config(vocabulary=65, context=32, layers=4, heads=4, width=64)
+    model = Model(config, np.random.default_rng(0))
     ids, targets = np.random.default_rng(1).integers(0, 65, (2, 4, 32))
     loss, _ = model.loss((ids, targets))
     assert abs(float(loss) - np.log(65)) < 0.1
 
 
-def test_induction_what_followed_before_follows_again():
+@every_model
+def test_induction_what_followed_before_follows_again(family):
     """The second half of a random text repeats the first: only attention can predict it."""
     rng = np.random.default_rng(0)
-    config = GPTConfig(vocabulary=12, context=12, layers=2, heads=2, width=32)
-    model = GPT(config, rng)
+    Model, Config, _ = FAMILIES[family]
+    model = Model(Config(vocabulary=12, context=12, layers=2, heads=2, width=32), rng)
     optimiser = AdamW(model.params, weight_decay=0.0)
 
     def batch(B):
@@ -203,11 +230,12 @@ def test_induction_what_followed_before_follows_again():
     assert loss < 0.1  # log 12 is 2.5
 
 
+@every_model
 @pytest.mark.parametrize("T", [1, 2])
 @pytest.mark.parametrize("options", [{"heads": 4}, {"layers": 1}, {"layers": 3}, {"context": 20}])
-def test_the_cache_of_another_model_of_equal_width_is_refused(options, T):
+def test_the_cache_of_another_model_of_equal_width_is_refused(family, options, T):
     ids = np.array([[1, 2, 3], [0, 1, 2]])
-    model, other = new(), new(**options)
+    model, other = new(family), new(family, **options)
     _, state = other.read(ids, other.zero_state(2))
     with pytest.raises(ValueError, match=r"state: expected a cache with ids \(2, "):
         model.read(ids[:, :T], state)
@@ -215,8 +243,9 @@ def test_the_cache_of_another_model_of_equal_width_is_refused(options, T):
         model.forward(ids[:, :T], state)
 
 
-def test_a_cache_of_other_rows_is_refused():
-    model, ids = new(), np.array([[1, 2, 3], [0, 1, 2]])
+@every_model
+def test_a_cache_of_other_rows_is_refused(family):
+    model, ids = new(family), np.array([[1, 2, 3], [0, 1, 2]])
     _, state = model.read(ids[:1], model.zero_state(1))
     with pytest.raises(ValueError, match=r"state: expected a cache with ids \(2, "):
         model.read(ids[:, :1], state)
@@ -224,7 +253,7 @@ def test_a_cache_of_other_rows_is_refused():
 
 def test_what_a_kernel_indexes_with_is_not_the_callers(monkeypatch):
     """Another thread may write into the state after it has been checked."""
-    model, ids, original = new(), np.array([[1, 2], [0, 1]]), gpt_step._decoder_step
+    model, ids, original = new("gpt"), np.array([[1, 2], [0, 1]]), gpt_step._decoder_step
     _, state = model.read(ids, model.zero_state(2))
 
     def spy(weights, x, past, rows, counts, *others):

@@ -1,0 +1,248 @@
+"""Llama: the GPT of today.
+
+    x_t = E[id_t]                               the token alone
+    x = x + attention(norm_1(x))                L times: queries and keys are rotated,
+    x = x + feed_forward(norm_2(x))                      the feed-forward layer is gated
+    y = norm(x)
+    P(id_{t+1} | id_1 .. id_t) = softmax(y_t E^T)       or softmax(y_t W)
+
+It still is a stack of blocks that predicts the next token, as :mod:`minillm.models.gpt` is.  This
+is what has changed since GPT-2 (2019), line by line:
+
+- x_t = E[id_t]: no vector P[t] is added.  Each attention rotates its queries and keys by angles
+  that grow with their positions (:mod:`minillm.ops.rotary`), so that a score depends on the
+  distance of two tokens, and not on their positions.  No table ends at C (Su et al. 2021).
+- norm(x) is an RMS norm (:mod:`minillm.ops.rms_norm`): the row is divided by the root of its mean
+  square, and its mean stays.  That is less work, and no worse (Zhang and Sennrich 2019).
+- attention: N heads of queries share M heads of keys and values, so that the cache, and what is
+  read from it for each token, is N / M times smaller.  M = N is GPT-2's.  With M = 1 (Shazeer
+  2019) the model gets worse; a few heads are nearly as good as N (Ainslie et al. 2023).
+- feed_forward(x) = (silu(x W_gate) * x W_up) W_down (:mod:`minillm.ops.swiglu`): one half of the
+  hidden numbers gates the other.  With three matrices in place of two, F is about 8/3 D in place
+  of 4 D, for as many weights.  At equal size the loss is lower; nobody knows why (Shazeer 2020).
+- There are no biases: without them the training of large models is more stable (Chowdhery et al.
+  2022).
+- The output is tied to E in small models, where E has a large part of all weights; in large ones
+  it is a matrix of its own, W.
+
+The place of the norms, before each branch, is still that of GPT-2.  Each part has its derivation in
+chapter 16.
+
+Legend: B batch, T time, C context, V vocabulary, D width, F feed-forward width, N heads of queries,
+M heads of keys, w width of a head, L layers.
+
+Sources: Touvron et al. (2023), "LLaMA: open and efficient foundation language models", section
+2.2; for grouped queries, Touvron et al. (2023), "Llama 2"; Su et al. (2021), "RoFormer"; Zhang and
+Sennrich (2019), "Root mean square layer normalization"; Shazeer (2019), "Fast Transformer
+decoding"; Ainslie et al. (2023), "GQA"; Shazeer (2020), "GLU variants improve Transformer";
+Chowdhery et al. (2022), "PaLM", section 2.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm import ops
+from minillm.layers import dense, embedding
+from minillm.layers.block import backward_through, block, norm
+from minillm.layers.cache import Cache
+from minillm.layers.dropout import dropout
+from minillm.layers.fresh import Fresh, normal, ones
+from minillm.layers.gradients import merge_gradients
+from minillm.layers.heads import self_attention_weights
+from minillm.layers.types import Backward, Ids, Op, Rng
+from minillm.models import sizes
+from minillm.models.llama_step import LlamaSteps
+from minillm.ops.rotary import RotaryScaling
+
+DEVIATION = 0.02  # of fresh weights
+
+
+@dataclass(frozen=True)
+class LlamaConfig:
+    """The sizes of a Llama.  A size that is None, or left out, follows from the others."""
+
+    vocabulary: int  # V
+    context: int = 128  # C
+    layers: int = 4  # L
+    heads: int = 4  # N
+    key_heads: int = None  # type: ignore[assignment]  # M; None: N
+    width: int = 128  # D
+    feed_forward: int = None  # type: ignore[assignment]  # F; None: 8/3 D, a multiple of 32
+    rotary_base: float = 10000.0
+    epsilon: float = 1e-5  # of the norms
+    tied: bool = True  # the output is E
+    head_width: int = None  # type: ignore[assignment]  # w; None: D / N
+    rope_scaling: tuple[float, float, float, float] | None = None  # a RotaryScaling
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        sizes.check_at_least(self, 1, "vocabulary", "layers", "heads", "width")
+        if self.head_width is None:
+            sizes.check_divides(self, "heads", "width")
+        for name, value in (
+            ("key_heads", self.heads),
+            ("feed_forward", -(-8 * self.width // (3 * 32)) * 32),
+            ("head_width", self.width // self.heads),
+        ):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
+        sizes.check_at_least(self, 1, "key_heads", "feed_forward")
+        sizes.check_at_least(self, 2, "context", "head_width")
+        sizes.check_below_one(self, "dropout")
+        sizes.check_divides(self, "key_heads", "heads")
+        sizes.check_above_zero(self, "rotary_base", "epsilon")
+        if self.head_width % 2:
+            raise ValueError(f"head_width: expected an even number, found {self.head_width}")
+        if self.rope_scaling is not None:
+            object.__setattr__(self, "rope_scaling", _scaling(self.rope_scaling))
+
+
+class Llama(LlamaSteps[LlamaConfig]):
+    """Token embeddings, L blocks, a last norm, and an output that may be tied to E.
+
+    ``params``: ``embedding.E`` (V, D); ``norm.gain`` (D,); ``output.W`` (D, V) if it is not tied;
+    and for each block, under ``blocks.0.`` and so on, ``norm_1.gain`` (D,), ``attention.W_qkv``
+    (D, (N + 2M) w), ``attention.W_o`` (N w, D), ``norm_2.gain`` (D,), ``feed_forward.W_gate_up``
+    (D, 2F), ``feed_forward.W_down`` (F, D).
+    """
+
+    @staticmethod
+    def new_parameters(config: LlamaConfig) -> dict[str, Fresh]:
+        """Declare the parameters, drawn as those of a GPT: the first predictions are uniform."""
+        c, first = config, normal(DEVIATION)
+        D, N, M, w, F = c.width, c.heads, c.key_heads, c.head_width, c.feed_forward
+        summed = normal(DEVIATION / np.sqrt(2 * c.layers))
+        params = {"embedding.E": Fresh((c.vocabulary, D), first)}
+        for b in (f"blocks.{layer}" for layer in range(c.layers)):
+            params |= {
+                f"{b}.norm_1.gain": Fresh((D,), ones),
+                f"{b}.attention.W_qkv": Fresh((D, (N + 2 * M) * w), first),
+                f"{b}.attention.W_o": Fresh((N * w, D), summed),
+                f"{b}.norm_2.gain": Fresh((D,), ones),
+                f"{b}.feed_forward.W_gate_up": Fresh((D, 2 * F), first),
+                f"{b}.feed_forward.W_down": Fresh((F, D), summed),
+            }
+        params["norm.gain"] = Fresh((D,), ones)
+        return params if c.tied else params | {"output.W": Fresh((D, c.vocabulary), first)}
+
+    def loss(
+        self, batch: tuple[Ids, Ids], rng: Rng = None, mask: NDArray[np.bool_] | None = None
+    ) -> tuple[np.floating, Backward]:
+        """The mean cross-entropy of each target, given the inputs up to its position, in nats.
+
+        inputs and targets (B, T), T at most C.  A target does not count where mask (B, T) is False.
+        With rng there is dropout.  ``backward(trained=None)`` -> gradients.
+        """
+        inputs, targets = batch
+        logits, logits_backward = self.logits(inputs, rng)
+        loss, loss_backward = ops.cross_entropy(logits, targets, mask)
+
+        def backward(trained=None):
+            return logits_backward(loss_backward(), trained)
+
+        return loss, backward
+
+    def logits(
+        self, ids: Ids, rng: Rng = None, cache: Cache | None = None
+    ) -> tuple[NDArray, Backward]:
+        """ids (B, T) -> logits (B, T, V).  ``backward(dlogits, trained=None)`` -> gradients."""
+        y, hidden_backward = self.hidden(ids, rng=rng, cache=cache)
+        logits, predict_backward = self.predict(y)
+
+        def backward(dlogits, trained=None):
+            dy, of_output = predict_backward(dlogits)
+            return merge_gradients(hidden_backward(dy, trained), of_output)  # E may have two uses
+
+        return logits, backward
+
+    def hidden(
+        self, ids: Ids, lengths: Ids | None = None, rng: Rng = None, cache: Cache | None = None
+    ) -> tuple[NDArray, Backward]:
+        """The vector of each token, which predicts the next one: ids (B, T) -> y (B, T, D).
+
+        Padding follows the tokens, so they never attend to it, and ``lengths`` is not needed.
+        ``backward(dy, trained=None)`` -> gradients.
+        """
+        x, embed_backward = self.embed(ids)
+        x, dropout_backward = dropout(x, self.config.dropout, rng)
+        backwards = {}
+        for layer in range(self.config.layers):
+            x, backwards[f"blocks.{layer}."] = self.block(layer, x, rng, cache)
+        y, norm_backward = norm(self.params, "norm", x, self.config.epsilon)
+
+        def backward(dy, trained=None):
+            dx, of_norm = norm_backward(dy)
+            dx, of_blocks = backward_through(backwards, dx, trained, "embedding.")
+            of_table = {} if dx is None else embed_backward(dropout_backward(dx))
+            return merge_gradients(of_norm, of_blocks, of_table)
+
+        return y, backward
+
+    def embed(self, ids: Ids) -> tuple[NDArray, Backward]:
+        """x_t = E[id_t]: ids (B, T) -> x (B, T, D).  ``backward(dx)`` -> gradients.
+
+        Raises ValueError for rows longer than the context.
+        """
+        self.check_fits(ids.shape[1])
+        return embedding.layer(self.params, {"embedding.E": ids})
+
+    def block(
+        self, layer: int, x: NDArray, rng: Rng = None, cache: Cache | None = None
+    ) -> tuple[NDArray, Callable]:
+        """x + attention(norm_1(x)), then x + feed_forward(norm_2(x)): x (B, T, D) -> (B, T, D)."""
+        c, rotate = self.config, self.rotation(x, cache)
+        return block(
+            self.params,
+            f"blocks.{layer}",
+            x,
+            c.heads,
+            key_heads=c.key_heads,
+            rotate=rotate,
+            causal=True,
+            cache=cache,
+            activation=ops.swiglu,
+            epsilon=c.epsilon,
+            dropout=c.dropout,
+            rng=rng,
+        )
+
+    def rotation(self, x: NDArray, cache: Cache | None = None) -> Op:
+        """The rotation of the queries and keys of x (B, T, D), at the positions after the cache."""
+        c, (B, T, _) = self.config, x.shape
+        start = np.zeros(B, np.int64) if cache is None else cache["start"]
+        positions = start[:, None] + np.arange(T)  # (B, T)
+        return partial(ops.rotary, positions=positions, base=c.rotary_base, scaling=c.rope_scaling)
+
+    def weights_of_block(self, layer: int, x: NDArray) -> NDArray:
+        """The attention weights of a layer, from the input of its block: x (B, T, D)."""
+        c, p, b = self.config, self.params, f"blocks.{layer}"
+        h, _ = norm(p, f"{b}.norm_1", x, c.epsilon)
+        rotate = self.rotation(x)
+        return self_attention_weights(p, f"{b}.attention", h, c.heads, c.key_heads, rotate)
+
+    def predict(self, y: NDArray) -> tuple[NDArray, Callable]:
+        """The logits of the next token: y (..., D) -> y E^T or y W (..., V).
+
+        ``backward(dlogits)`` -> dy, gradients.
+        """
+        if self.config.tied:
+            return embedding.output(self.params, "embedding.E", y)
+        return dense.layer(self.params, "output", y)
+
+    def key_sizes(self) -> tuple[int, int]:
+        """The number of heads of keys and values, and their width: M, w."""
+        return self.config.key_heads, self.config.head_width
+
+
+def _scaling(values: tuple[float, ...]) -> RotaryScaling:
+    """A checked RotaryScaling; ValueError for numbers that mean none."""
+    if len(values) == 4 and all(value > 0 for value in values) and values[1] < values[2]:
+        return RotaryScaling(*values)
+    raise ValueError(
+        "rope_scaling: expected a factor, a low and a higher frequency factor, and a context, "
+        f"all above 0; found {values}"
+    )

@@ -1,0 +1,54 @@
+"""A gated activation function: the non-linearity in the feed-forward layers of today."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm._kernels import twinned
+from minillm.ops import _validate
+from minillm.ops.activations import logistic
+
+
+def swiglu(x: NDArray) -> tuple[NDArray, Callable]:
+    """One half of each row gates the other.
+
+        [gate, up] = x        y = silu(gate) up        silu(gate) = gate s, s = sigmoid(gate)
+
+    x (..., 2 F) -> y (..., F).  ``backward(dy)`` -> dx.  Keeps x.
+
+    In a product, the slope by one factor is the other factor:
+
+        dup = dy silu(gate)        dgate = dy up s (1 + gate (1 - s))
+
+    Raises TypeError or ValueError where the dtype does not fit or the rows of x have no halves.
+    Source: Shazeer (2020), "GLU variants improve Transformer", equation 6.
+    """
+    _validate.floats("swiglu", x=(x, "... D"))
+    shape, D = x.shape, x.shape[-1]
+    if D % 2 == 1:
+        raise ValueError(f"swiglu: x: expected an even number of columns, found shape {shape}")
+    rows = _validate.contiguous(x)[0].reshape(-1, D)
+    y = _swiglu_forward(rows).reshape(*shape[:-1], D // 2)
+    upstream = _validate.upstream("swiglu", dy=y)
+
+    def backward(dy):
+        return _swiglu_backward(upstream(dy).reshape(-1, D // 2), rows).reshape(shape)
+
+    return y, backward
+
+
+@twinned
+def _swiglu_forward(x: NDArray) -> NDArray:
+    """x (N, 2 F) -> y (N, F)."""
+    gate, up = np.split(x, 2, axis=1)
+    return gate * logistic(gate) * up
+
+
+@twinned
+def _swiglu_backward(dy: NDArray, x: NDArray) -> NDArray:
+    """dy (N, F), x (N, 2 F) -> dx (N, 2 F)."""
+    gate, up = np.split(x, 2, axis=1)
+    s = logistic(gate)
+    # y = silu(gate) up, where silu(gate) = gate s and ds/dgate = s (1 - s)
+    return np.concatenate([dy * up * s * (1 + gate * (1 - s)), dy * gate * s], axis=1)

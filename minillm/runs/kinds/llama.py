@@ -1,0 +1,63 @@
+"""The GPT of today: Llama (2023)."""
+
+from dataclasses import dataclass
+
+from minillm.models.llama import Llama, LlamaConfig
+from minillm.option import option
+from minillm.runs.causal import CausalKind, CausalSettings
+from minillm.runs.settings import size
+from minillm.training.plan import operations_of_llama
+
+
+@dataclass(frozen=True)
+class Settings(CausalSettings):
+    """The settings of a Llama."""
+
+    layers: int = size(LlamaConfig, "layers", "number of blocks")
+    heads: int = size(LlamaConfig, "heads", "heads of queries in each block")
+    key_heads: int | None = option(
+        None,
+        "heads of keys and values in each block, a divisor of N",
+        "M",
+        least=1,
+        most=65536,
+        default_help="N",
+        of_model=True,
+    )
+    width: int = size(LlamaConfig, "width")
+    feed_forward: int | None = option(
+        None,
+        "width inside the feed-forward layers",
+        "F",
+        least=1,
+        most=1 << 20,
+        default_help="8/3 D",
+        of_model=True,
+        rare=True,
+    )
+    context: int = size(LlamaConfig, "context")
+
+
+class LlamaKind(CausalKind):
+    """A stack of the Transformer blocks of today over characters, words or byte pairs."""
+
+    name = "llama"
+    description = """\
+Train a Llama, the GPT of today: RMS norms, rotary positions, gated feed-forward layers, queries
+that may share keys, and no biases. It learns from the same texts as a GPT, as `train gpt` does."""
+    examples = """\
+  minillm train llama --out runs/llama --minutes 5
+        on the Python language reference, which ships with every CPython
+  minillm train llama shakespeare.txt --out runs/shakespeare --heads 8 --key-heads 2
+        on a text of your own, over characters, with a cache of a quarter of the size
+  minillm train llama my_text.txt --init runs/llama --out runs/adapted
+        from one text to another, with the tokenizer of the first
+
+then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text\""""
+    model = Llama
+    config = LlamaConfig
+    settings = Settings
+
+    def operations(self, config: LlamaConfig) -> float:
+        """Return the operations of a training for each token."""
+        return operations_of_llama(config)

@@ -1,0 +1,124 @@
+"""Llama: its gradient at every coordinate, its equations, and sizes that cannot be."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minillm import ops
+from minillm.models.llama import Llama, LlamaConfig
+from minillm.ops.rotary import RotaryScaling, frequencies
+from minillm.testing import check_gradients
+
+both_twins = pytest.mark.usefixtures("both_twins")
+TINY = {"vocabulary": 5, "context": 6, "layers": 1, "heads": 2, "width": 4, "feed_forward": 3}
+SCALING = RotaryScaling(8.0, 1.0, 4.0, 40.0)
+
+
+def new(seed=0, **options):
+    rng = np.random.default_rng(seed)
+    model = Llama(LlamaConfig(**TINY | options), rng, dtype=np.float64)
+    for array in model.params.values():
+        array += 0.4 * rng.standard_normal(array.shape)
+    return model
+
+
+@both_twins
+@pytest.mark.parametrize(
+    "options",
+    [{"key_heads": 1}, {"tied": False, "head_width": 4, "rope_scaling": SCALING, "epsilon": 0.1}],
+)
+def test_every_coordinate_of_the_gradient(options):
+    model, ids = new(**options), np.random.default_rng(1).integers(0, 5, (2, 5))
+
+    def loss(*arrays):
+        moved = Llama(model.config, params=dict(zip(model.params, arrays, strict=True)))
+        value, backward = moved.loss((ids[:, :-1], ids[:, 1:]))
+        return np.asarray(value), lambda dy: tuple(dy * backward()[n] for n in model.params)
+
+    check_gradients(loss, *model.params.values(), rng=np.random.default_rng(2))
+
+
+@both_twins
+def test_the_equations():
+    """A model of one block, written out for one text, a head and a token at a time."""
+    model = new(heads=4, key_heads=2, head_width=6, tied=False, epsilon=0.01, rotary_base=30.0)
+    p, ids, w = model.params, np.array([3, 1, 4, 1]), 6
+
+    def rms(x, gain):
+        return gain * x / np.sqrt((x**2).mean() + 0.01)
+
+    def rotated(x, t):
+        z = (x[: w // 2] + 1j * x[w // 2 :]) * np.exp(1j * t * 30.0 ** (-2 * np.arange(w // 2) / w))
+        return np.concatenate([z.real, z.imag])
+
+    x = p["embedding.E"][ids]
+    qkv = [rms(row, p["blocks.0.norm_1.gain"]) @ p["blocks.0.attention.W_qkv"] for row in x]
+    for t in range(4):
+        context = []
+        for n in range(4):
+            q = rotated(qkv[t][n * w :][:w], t)
+            keys = [rotated(row[(4 + n // 2) * w :][:w], s) for s, row in enumerate(qkv[: t + 1])]
+            values = [row[(6 + n // 2) * w :][:w] for row in qkv[: t + 1]]
+            scores = np.exp([q @ k / np.sqrt(w) for k in keys])
+            context.append(scores / scores.sum() @ np.array(values))
+        x[t] += np.concatenate(context) @ p["blocks.0.attention.W_o"]
+        hidden = rms(x[t], p["blocks.0.norm_2.gain"]) @ p["blocks.0.feed_forward.W_gate_up"]
+        gate, up = hidden[:3], hidden[3:]
+        x[t] += gate / (1 + np.exp(-gate)) * up @ p["blocks.0.feed_forward.W_down"]
+        x[t] = rms(x[t], p["norm.gain"])
+    (logits, _), _ = model.forward(ids[None])
+    np.testing.assert_allclose(logits[0], x @ p["output.W"], rtol=1e-12)
+
+
+@both_twins
+def test_only_distances_matter():
+    """Rotary positions: a text that begins at another position has the same logits."""
+    model, ids = new(layers=2, context=40), np.random.default_rng(3).integers(0, 5, (2, 6))
+    expected, _ = model.logits(ids)
+    model.rotation = lambda x, cache=None: (
+        lambda q: ops.rotary(q, np.full((2, 1), 9) + np.arange(6))
+    )
+    found, _ = model.logits(ids)
+    np.testing.assert_allclose(found, expected, rtol=1e-11)
+
+
+@given(st.floats(1.1, 64), st.floats(0.5, 4), st.floats(0.5, 8), st.sampled_from([64, 8192]))
+def test_scaled_angles_keep_the_fast_and_stretch_the_slow(factor, low, more, context):
+    """Between the two limits, an angle lies between that of a short text and that of a long one."""
+    plain = frequencies(64, 500000.0)
+    scaled = frequencies(64, 500000.0, RotaryScaling(factor, low, low + more, context))
+    turns = context * plain / (2 * np.pi)
+    fast, slow = turns >= low + more, turns <= low
+    np.testing.assert_array_equal(scaled[fast], plain[fast])
+    np.testing.assert_allclose(scaled[slow], plain[slow] / factor, rtol=1e-15)
+    assert np.all(scaled <= plain * (1 + 1e-15))
+    assert np.all(scaled >= plain / factor * (1 - 1e-15))
+    assert np.all(np.diff(scaled) < 0)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"heads": 3}, "heads: expected a divisor of width, found 3 and 4"),
+        (
+            {"width": 8, "heads": 4, "key_heads": 3},
+            "key_heads: expected a divisor of heads, found 3 and 4",
+        ),
+        ({"key_heads": 0}, "key_heads: expected 1 or more, found 0"),
+        ({"head_width": 3}, "head_width: expected an even number, found 3"),
+        ({"heads": 4}, "head_width: expected 2 or more, found 1"),
+        ({"rotary_base": 0.0}, "rotary_base: expected a finite number above 0, found 0.0"),
+        ({"rotary_base": float("nan")}, "rotary_base: expected a finite number above 0, found nan"),
+        ({"rope_scaling": (8, 4, 1, 8192)}, "rope_scaling: expected a factor, a low and a higher"),
+        ({"rope_scaling": (8, 1, 4)}, "rope_scaling: expected a factor, a low and a higher"),
+    ],
+)
+def test_sizes_that_cannot_be(sizes, message):
+    with pytest.raises(ValueError, match=message):
+        LlamaConfig(**TINY | sizes)
+
+
+def test_sizes_that_follow_from_others():
+    config = LlamaConfig(vocabulary=9, heads=4, width=128)
+    assert (config.key_heads, config.head_width, config.feed_forward) == (4, 32, 352)
