@@ -1,8 +1,8 @@
 """Write a model in the format of another program.
 
 An n-gram model becomes an ARPA file, which SRILM and KenLM read; word vectors one of the formats of
-word2vec, which gensim reads; a GPT of byte pairs, or a BERT, a folder that Hugging Face's
-transformers loads.
+word2vec, which gensim reads; a GPT or a Llama of byte pairs, or a BERT, a folder that Hugging
+Face's transformers loads.
 
 examples:
   minillm export runs/words model.arpa
@@ -24,7 +24,7 @@ from minillm.data.files import is_stream
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the file and its format."""
-    add_run(parser, "a run of ngram, word2vec, gpt or bert, or one fine-tuned from these")
+    add_run(parser, "a run of ngram, word2vec, gpt, llama or bert, or one fine-tuned from these")
     parser.add_argument(
         "file",
         metavar="FILE",

@@ -1,10 +1,14 @@
 """The GPT of today: Llama (2023)."""
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
 
+from minillm.formats.llama import export_llama, import_llama
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.option import option
 from minillm.runs.causal import CausalKind, CausalSettings
+from minillm.runs.run import Run
 from minillm.runs.settings import size
 from minillm.training.plan import operations_of_llama
 
@@ -57,7 +61,14 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
     model = Llama
     config = LlamaConfig
     settings = Settings
+    exports: ClassVar[dict[str, str]] = {"huggingface": "huggingface"}
+    model_type = "llama"
+    read_model = staticmethod(import_llama)
 
     def operations(self, config: LlamaConfig) -> float:
         """Return the operations of a training for each token."""
         return operations_of_llama(config)
+
+    def export(self, run: Run, file: str | Path, format: str, binary: bool) -> None:
+        """Write a folder that transformers loads, with the same logits."""
+        export_llama(run.model, run.tokenizer, file)
