@@ -42,6 +42,7 @@ TOPICS = (
     "adam",
     "decoder",
     "quantised",
+    "llama",
     "ngram",
     "word2vec",
     "bpe",

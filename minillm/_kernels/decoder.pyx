@@ -27,6 +27,7 @@ include "floating.pxi"
 include "gemm.pxi"
 include "decoder.pxi"
 include "attention.pxi"
+include "past.pxi"
 include "normalisation.pxi"
 include "activations.pxi"
 
@@ -40,12 +41,6 @@ cdef enum:
 
 cdef struct Sizes:
     Py_ssize_t Q, K, D, F, V, N, S, L  # S: the most positions that a query looks at
-
-
-cdef int check(bint fits, str what) except -1:
-    if not fits:
-        raise ValueError(f"decoder_step: the shape of {what} does not fit the others")
-    return 0
 
 
 cdef class Addresses:
@@ -125,11 +120,6 @@ cdef enum Phase:  # of a block; the last phase of the step is that of the logits
     PHASES
 
 
-cdef struct Kept:  # keys or values (texts, N, positions, D/N), with the numbers from one to the next
-    Output start
-    Py_ssize_t text, head, line
-
-
 cdef struct Step:
     Sizes sizes
     bint crosses, post_norm, relu
@@ -166,11 +156,6 @@ cdef inline Py_ssize_t first_column(
 ) noexcept nogil:
     """The first of N columns that are of this part: they are divided by whole vectors."""
     return min(N, part * ceil_div(N, floats) // parts * floats)
-
-
-cdef inline Py_ssize_t whole_lanes(Py_ssize_t n) noexcept nogil:
-    """n, or as many more as the sums of lanes.h take at once: the rest would take longest."""
-    return ceil_div(n, LANES) * LANES
 
 
 cdef Py_ssize_t room_size(const Sizes *s, Py_ssize_t M, Py_ssize_t itemsize) noexcept nogil:
@@ -255,30 +240,6 @@ cdef void affine_columns(
 
 
 # --- the phases of a step -----------------------------------------------------------
-
-
-cdef void note_lines(
-    Py_ssize_t n, const int64_t *rows, const Kept *kept, Py_ssize_t text, const floating **lines
-) noexcept nogil:
-    """Where the given n rows of a text, or (NULL) the first n ones, begin."""
-    cdef Py_ssize_t i
-    for i in range(n):
-        lines[i] = <const floating *>kept.start + text * kept.text + (
-            i if rows == NULL else rows[i]) * kept.line
-
-
-cdef void look(
-    Py_ssize_t n, Py_ssize_t width, const floating *query, const floating **keys, Py_ssize_t key_head,
-    const floating **values, Py_ssize_t value_head, floating *weights, floating *context,
-) noexcept nogil:
-    """The attention of one query of one head to n keys."""
-    cdef Py_ssize_t i, whole = whole_lanes(n)
-    dots(n, width, <floating>(<double>width ** -0.5), query, keys, key_head, weights)
-    for i in range(n, whole):
-        weights[i] = <floating>-INFINITY
-    softmax(whole, weights)
-    memset(context, 0, width * sizeof(floating))
-    tile_row(n, width, <const floating *>weights, values, value_head, context)
 
 
 cdef const floating *normed(
@@ -515,28 +476,6 @@ def decoder_step(
     if (<Addresses>addresses).dtype == np.float32:
         return run[float](step, addresses, x, past, rows, counts, memory, lengths)
     return run[double](step, addresses, x, past, rows, counts, memory, lengths)
-
-
-cdef int find_kept(
-    list arrays, Py_ssize_t count, Py_ssize_t *shape, Kept *kept, bint written, floating zero
-) except -1:
-    """The addresses of arrays (texts, N, positions, D/N), which all have the shape of the first."""
-    cdef const floating[:, :, :, :] array
-    cdef Py_ssize_t i, j, item = sizeof(floating)
-    check(len(arrays) == count, "the cache")
-    for i in range(count):
-        array = arrays[i]
-        check(array.strides[3] == item or array.shape[3] == 1, "the cache")
-        check(not written or arrays[i].flags.writeable, "the cache")
-        for j in range(4):  # of an axis of one, the distance has no meaning
-            check(array.shape[j] == 1 or (array.shape[j] > 0 and array.strides[j] % item == 0), "the cache")
-            if i == 0:
-                shape[j] = array.shape[j]
-            check(array.shape[j] == shape[j], "the cache")
-        kept[i].start = <void *>&array[0, 0, 0, 0]
-        kept[i].text, kept[i].head = array.strides[0] // item, array.strides[1] // item
-        kept[i].line = array.strides[2] // item
-    return 0
 
 
 cdef run(

@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 from minillm.data import RandomWindows
 from minillm.data.registry import absolute
 from minillm.data.windows import Ids
+from minillm.decoding import Sampling
 from minillm.errors import InputError
 from minillm.look.inside import MOST, Inside
 from minillm.look.reading import read_gpt
 from minillm.metrics import frequency_loss
 from minillm.models.gpt import GPTConfig
 from minillm.mpi import ranks
+from minillm.option import names_of_sizes, option
 from minillm.runs.adaptation import with_rate, with_replay
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Job, Parts, Stored
@@ -27,8 +29,6 @@ from minillm.runs.settings import (
     TextSettings,
     TrainingSettings,
     config_from,
-    names_of_sizes,
-    option,
     size,
     with_default,
 )
@@ -107,7 +107,11 @@ class CausalKind(TextKind):
 
         def sample() -> str:
             pieces = write_text(
-                model, tokenizer, length=SAMPLE, seed=0, documents=job.data["documents"]
+                model,
+                tokenizer,
+                length=SAMPLE,
+                sampling=Sampling(seed=0),
+                documents=job.data["documents"],
             )
             return " ".join("".join(pieces).split())
 

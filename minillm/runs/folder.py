@@ -2,6 +2,7 @@
 
     config.json          format version, kind of model, sizes, settings, data
     vocabulary.json      token to id (two such files if the model reads one and writes another)
+    chat.json            the chat template of a model that answers
     model.safetensors    the best weights so far
     resume.safetensors   the checkpoint: weights, optimiser, carried state; and, as JSON in its
                          metadata, the state of the random numbers, the step and the data position
@@ -59,6 +60,7 @@ _FILES = (
     "vocabulary.json",
     "vocabulary.source.json",  # of a model that reads one vocabulary and writes another
     "vocabulary.target.json",
+    "chat.json",
     "model.safetensors",
     "resume.safetensors",
     "metrics.jsonl",
@@ -228,6 +230,10 @@ class RunFolder:
     def save_file(self, name: str, data: bytes) -> None:
         """Write a file for other programs."""
         self._write(name, data)
+
+    def has(self, name: str) -> bool:
+        """Return whether the run has a file of this name."""
+        return (self._place / name).exists()
 
     # Data stored in the folder
 

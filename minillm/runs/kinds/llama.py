@@ -6,9 +6,10 @@ from typing import ClassVar
 
 from minillm.formats.llama import export_llama, import_llama
 from minillm.models.llama import Llama, LlamaConfig
+from minillm.option import option
 from minillm.runs.causal import CausalKind, CausalSettings
 from minillm.runs.run import Run
-from minillm.runs.settings import option, size
+from minillm.runs.settings import size
 from minillm.training.plan import operations_of_llama
 
 
