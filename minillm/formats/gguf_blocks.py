@@ -1,9 +1,9 @@
 """The types of numbers in a GGUF file: floats, and blocks of small integers with their scales.
 
-A row of a matrix is cut into blocks.  A block stores an integer q for each weight, and few numbers
-that they share.  All types decode to one form:
+A row of a matrix is cut into blocks.  A block stores a small integer, the code, for each weight,
+and few numbers that they share.  All types decode to the form of :mod:`minillm.ops.quantised`:
 
-    w = scale (q - zero) + offset
+    w = scale (code - zero) + offset
 
     type   weights  bytes  bits   one block, as it stands in the file
     Q8_0        32     34  8.5    scale (float16), 32 signed bytes
@@ -32,13 +32,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm.errors import InputError, short
+
 Bytes = NDArray[np.uint8]
 
 
-class Integers(NamedTuple):
-    """A matrix as integers and scales: w = scale (q - zero) + offset."""
+class Coded(NamedTuple):
+    """A matrix as codes and scales: w = scale (code - zero) + offset."""
 
-    q: Bytes  # (O, I)
+    codes: Bytes  # (O, I)
     scale: NDArray  # (O, I / K), float16 if the file has it so, else float32
     offset: NDArray | None  # as scale; None: no offset
     zero: int
@@ -46,8 +48,8 @@ class Integers(NamedTuple):
     def dense(self) -> NDArray[np.float32]:
         """The matrix in float32, (O, I)."""
         O, blocks = self.scale.shape
-        q = self.q.reshape(O, blocks, -1).astype(np.float32) - np.float32(self.zero)
-        w = self.scale.astype(np.float32)[..., None] * q
+        codes = self.codes.reshape(O, blocks, -1) - np.float32(self.zero)
+        w = self.scale.astype(np.float32)[..., None] * codes
         if self.offset is not None:
             w = w + self.offset.astype(np.float32)[..., None]
         return w.reshape(O, -1)
@@ -83,6 +85,14 @@ TYPES = {
 FLOATS = ("F32", "F16", "BF16")
 
 
+def type_of(name: str) -> str:
+    """The type of a name in any case, as in "q8_0".  InputError for another name."""
+    if name.upper() not in TYPES:
+        known = ", ".join(map(str.lower, TYPES))
+        raise InputError(f"the type of weights: expected one of {known}, found {short(name)}")
+    return name.upper()
+
+
 # --- from blocks to numbers ----------------------------------------------------------------------
 
 
@@ -97,28 +107,28 @@ def dequantise(type: str, rows: Bytes) -> NDArray[np.float32]:
     return decode(type, rows).dense()
 
 
-def decode(type: str, rows: Bytes) -> Integers:
-    """The integers and scales of rows of blocks: rows (O, bytes of a row).
+def decode(type: str, rows: Bytes) -> Coded:
+    """The codes and scales of rows of blocks: rows (O, bytes of a row).
 
     KeyError for a type that has no blocks.
     """
     return _DECODERS[type](rows.reshape(len(rows), -1, TYPES[type].bytes))  # (O, blocks, bytes)
 
 
-def _decode_q8_0(blocks: Bytes) -> Integers:
+def _decode_q8_0(blocks: Bytes) -> Coded:
     q = blocks[..., 2:] ^ 128  # from -128 .. 127 to 0 .. 255
-    return Integers(_row(q), _half(blocks, 0), None, 128)
+    return Coded(_row(q), _half(blocks, 0), None, 128)
 
 
-def _decode_q4_0(blocks: Bytes) -> Integers:
-    return Integers(_row(_nibbles(blocks[..., 2:])), _half(blocks, 0), None, 8)
+def _decode_q4_0(blocks: Bytes) -> Coded:
+    return Coded(_row(_nibbles(blocks[..., 2:])), _half(blocks, 0), None, 8)
 
 
-def _decode_q4_1(blocks: Bytes) -> Integers:
-    return Integers(_row(_nibbles(blocks[..., 4:])), _half(blocks, 0), _half(blocks, 2), 0)
+def _decode_q4_1(blocks: Bytes) -> Coded:
+    return Coded(_row(_nibbles(blocks[..., 4:])), _half(blocks, 0), _half(blocks, 2), 0)
 
 
-def _decode_q4_k(blocks: Bytes) -> Integers:
+def _decode_q4_k(blocks: Bytes) -> Coded:
     d, e = (_half(blocks, at).astype(np.float32)[..., None] for at in (0, 2))
     packed = blocks[..., 4:16].reshape(*blocks.shape[:-1], 3, 4)
     low_s, low_m, high = packed[..., 0, :], packed[..., 1, :], packed[..., 2, :]
@@ -126,19 +136,19 @@ def _decode_q4_k(blocks: Bytes) -> Integers:
     s = np.concatenate([low_s & 63, high & 15 | low_s >> 6 << 4], axis=-1)
     m = np.concatenate([low_m & 63, high >> 4 | low_m >> 6 << 4], axis=-1)
     q = _nibbles(blocks[..., 16:].reshape(*blocks.shape[:-1], 4, 32))
-    return Integers(_row(q), _row(d * s.astype(np.float32)), -_row(e * m.astype(np.float32)), 0)
+    return Coded(_row(q), _row(d * s.astype(np.float32)), -_row(e * m.astype(np.float32)), 0)
 
 
-def _decode_q6_k(blocks: Bytes) -> Integers:
+def _decode_q6_k(blocks: Bytes) -> Coded:
     low = _nibbles(blocks[..., :128].reshape(*blocks.shape[:-1], 2, 64))  # (..., 2, 128)
     pairs = blocks[..., 128:192].reshape(*blocks.shape[:-1], 2, 1, 32)
     high = pairs >> np.array([[0], [2], [4], [6]], np.uint8) & 3  # (..., 2, 4, 32)
     s = blocks[..., 192:208].view(np.int8).astype(np.float32)
     d = _half(blocks, 208).astype(np.float32)[..., None]
-    return Integers(_row(low | high.reshape(low.shape) << 4), _row(d * s), None, 32)
+    return Coded(_row(low | high.reshape(low.shape) << 4), _row(d * s), None, 32)
 
 
-_DECODERS: dict[str, Callable[[Bytes], Integers]] = {
+_DECODERS: dict[str, Callable[[Bytes], Coded]] = {
     "Q8_0": _decode_q8_0,
     "Q4_0": _decode_q4_0,
     "Q4_1": _decode_q4_1,

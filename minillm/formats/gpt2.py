@@ -16,7 +16,7 @@ from minillm.errors import InputError
 from minillm.formats import huggingface
 from minillm.formats.huggingface import Weight
 from minillm.models.gpt import GPT, GPTConfig
-from minillm.text import BytePairs, Vocabulary, load_tokenizer, tokenizer_files
+from minillm.text import Vocabulary, load_tokenizer
 
 _NAMES = {  # ours, theirs
     "embedding.E": "wte.weight",
@@ -110,17 +110,13 @@ def export_gpt2(model: GPT, tokenizer: Vocabulary, folder: str | Path) -> None:
 
     InputError for a tokenizer that is not one of byte pairs.
     """
-    if not isinstance(tokenizer, BytePairs):
-        raise InputError(
-            f"transformers has no tokenizer that splits a text into {tokenizer.unit}s as we do"
-        )
-    files = _tokenizer_files(tokenizer, model.config.context)
+    files = huggingface.byte_pair_files(tokenizer, "GPT2Tokenizer", model.config.context)
     files["config.json"] = huggingface.json_file(_config_values(model.config, tokenizer))
     tensors = {PREFIX + w.tensors[0]: model.params[w.name] for w in weights(model.config)}
     huggingface.write_folder(folder, files, tensors)
 
 
-def _config_values(config: GPTConfig, tokenizer: BytePairs) -> dict[str, Any]:
+def _config_values(config: GPTConfig, tokenizer: Vocabulary) -> dict[str, Any]:
     return {
         "model_type": "gpt2",
         "architectures": list(_ARCHITECTURES[:1]),
@@ -135,17 +131,3 @@ def _config_values(config: GPTConfig, tokenizer: BytePairs) -> dict[str, Any]:
         "bos_token_id": tokenizer.bos,
         "eos_token_id": tokenizer.eos,
     }
-
-
-def _tokenizer_files(tokenizer: BytePairs, context: int) -> dict[str, bytes]:
-    """The files that describe a tokenizer, by name."""
-    settings: dict[str, Any] = {
-        "model_max_length": context,
-        "clean_up_tokenization_spaces": False,
-        "tokenizer_class": "GPT2Tokenizer",
-        "add_prefix_space": False,
-    }
-    if tokenizer.eos is not None:
-        names = ("bos_token", "eos_token", "unk_token")
-        settings |= dict.fromkeys(names, tokenizer.tokens[tokenizer.eos].decode())
-    return tokenizer_files(tokenizer) | {"tokenizer_config.json": huggingface.json_file(settings)}

@@ -5,8 +5,8 @@
                           each weight
     tokenizer.json        or other files of a tokenizer: see minillm/text/tokenizer_files.py
 
-This page is shared by all models; :mod:`minillm.formats.gpt2` and :mod:`minillm.formats.bert` list
-the names of their sizes and weights.
+This page is shared by all models; :mod:`minillm.formats.gpt2`, :mod:`minillm.formats.bert` and
+:mod:`minillm.formats.llama` list the names of their sizes and weights.
 """
 
 import json
@@ -19,11 +19,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm.data.corpora import read_text
 from minillm.data.files import new_folder, read_json, write_file
 from minillm.errors import InputError, short
 from minillm.formats.tensors import Tensor, open_tensors, write_tensors
+from minillm.text import BytePairs, Vocabulary, tokenizer_files
 
 WEIGHTS = "model.safetensors"
+CHAT_TEMPLATE = "chat_template.jinja"
 LONGEST_NAME = 255  # characters of a file's name
 _LAYER = re.compile(r"\.(\d+)\.")
 _FLOATS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
@@ -58,6 +61,14 @@ def read_sizes(
         **{ours: size(path, values, theirs) for ours, theirs in sizes.items()},
         "dropout": float(value),
     }
+
+
+def number(path: Path, values: Mapping[str, Any], name: str, default: float) -> float:
+    """A number.  InputError for anything else."""
+    value = values.get(name, default)
+    if type(value) not in (int, float) or abs(value) >= 2**63:
+        raise wrong(path, values, name, "a number")
+    return float(value)
 
 
 def check_known(
@@ -103,6 +114,23 @@ def is_name(text: str) -> bool:
     return Path(text).name == text and len(text) <= LONGEST_NAME and text.isprintable()
 
 
+def read_chat_template(folder: str | Path) -> str | None:
+    """The chat template of a folder, from a file of its own or from tokenizer_config.json.
+
+    InputError for one that is no text.
+    """
+    path, config = Path(folder) / CHAT_TEMPLATE, Path(folder) / "tokenizer_config.json"
+    if path.exists():
+        return read_text([str(path)])
+    template = read_json(config).get("chat_template") if config.exists() else None
+    if isinstance(template, list):  # several, with names
+        named = [t for t in template if isinstance(t, dict) and t.get("name") == "default"]
+        template = named[0].get("template") if named else None
+    if template is not None and not isinstance(template, str):
+        raise wrong(config, {"chat_template": template}, "chat_template", "a text")
+    return template
+
+
 # --- weights ---------------------------------------------------------------------
 
 
@@ -110,24 +138,28 @@ def is_name(text: str) -> bool:
 class Weight:
     """One of our parameters, and the tensors of Hugging Face that it consists of.
 
-    Several tensors are side by side in ours, along the last axis.  transposed: ours has the
-    transpose of each tensor.
+    Several tensors are side by side in ours, along the last axis: ``widths`` has the columns of
+    each; without it, all have as many.  transposed: ours has the transpose of each tensor.
     """
 
     name: str
     tensors: tuple[str, ...]
     shape: tuple[int, ...]
     transposed: bool = False
+    widths: tuple[int, ...] = ()
 
-    @property
-    def their_shape(self) -> tuple[int, ...]:
+    def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of each tensor."""
-        shape = (*self.shape[:-1], self.shape[-1] // len(self.tensors))
-        return shape[::-1] if self.transposed else shape
+        count = len(self.tensors)
+        widths = self.widths or (self.shape[-1] // count,) * count
+        shapes = [(*self.shape[:-1], width) for width in widths]
+        shapes = [shape[::-1] for shape in shapes] if self.transposed else shapes
+        return dict(zip(self.tensors, shapes, strict=True))
 
     def views(self, array: NDArray) -> dict[str, NDArray]:
         """The tensors as views of our parameter."""
-        parts = np.split(array, len(self.tensors), axis=-1)
+        count = len(self.tensors)
+        parts = np.split(array, np.cumsum(self.widths[:-1]) if self.widths else count, axis=-1)
         return {
             name: part.T if self.transposed else part
             for name, part in zip(self.tensors, parts, strict=True)
@@ -209,8 +241,8 @@ def read_weights(
     for weight in weights:
         described[weight.name] = weight
         tensor_names.update(weight.tensors)
-        for name in weight.tensors:
-            checked(folder, name, tensors.get(name), weight.their_shape)
+        for name, shape in weight.shapes().items():
+            checked(folder, name, tensors.get(name), shape)
     tensor_names |= {second for second, (_, ours) in tied.items() if ours in described}
     for name, tensor in tensors.items():
         if name not in tensor_names and not ignored(name):
@@ -253,6 +285,28 @@ def read_finite(tensor: Tensor, name: str, array: NDArray) -> None:
 
 
 # --- writing ---------------------------------------------------------------------
+
+
+def byte_pair_files(tokenizer: Vocabulary, tokenizer_class: str, context: int) -> dict[str, bytes]:
+    """The files that describe a tokenizer, by name.
+
+    InputError for a tokenizer that is not one of byte pairs.
+    """
+    if not isinstance(tokenizer, BytePairs):
+        raise InputError(
+            f"transformers has no tokenizer that splits a text into {tokenizer.unit}s as we do"
+        )
+    settings: dict[str, Any] = {
+        "model_max_length": context,
+        "clean_up_tokenization_spaces": False,
+        "tokenizer_class": tokenizer_class,
+        "add_prefix_space": False,
+    }
+    roles = {"bos_token": tokenizer.bos, "eos_token": tokenizer.eos, "unk_token": tokenizer.eos}
+    for name, id in roles.items():
+        if id is not None:
+            settings[name] = tokenizer.tokens[id].decode()
+    return tokenizer_files(tokenizer) | {"tokenizer_config.json": json_file(settings)}
 
 
 def json_file(values: Mapping[str, Any] | list[Any]) -> bytes:

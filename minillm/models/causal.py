@@ -113,6 +113,17 @@ class CausalTransformer(NextTokenModel[Config]):
         """Whether the ids are read by ``step``: there must be keys and values already."""
         return 0 < ids.shape[1] <= self.most_steps and state["room"] > 0
 
+    def cut(self, ids: Ids, state: State, *, last: bool = False) -> tuple[int, State]:
+        """Cut the cache of one text back to what it has in common with the beginning of ids (T,).
+
+        -> the number of common tokens, at most T - 1, so that there is a token to read; the cache
+        after them.  ``last`` is that of :func:`minillm.layers.cache.cut`.
+        """
+        most = min(int(state["lengths"][0]), len(ids) - 1)
+        differ = np.flatnonzero(state["ids"][0, :most] != ids[:most])
+        n = int(differ[0]) if len(differ) else most
+        return n, cache_layer.cut(state, np.array([n]), last=last)
+
     def key_sizes(self) -> tuple[int, int]:
         """The number of heads of keys and values, and their width: M, w."""
         return self.config.heads, self.config.width // self.config.heads

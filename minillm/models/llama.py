@@ -240,7 +240,7 @@ class Llama(LlamaSteps[LlamaConfig]):
 
 def _scaling(values: tuple[float, ...]) -> RotaryScaling:
     """A checked RotaryScaling; ValueError for numbers that mean none."""
-    if len(values) == 4 and all(value > 0 for value in values) and values[1] < values[2]:
+    if len(values) == 4 and all(0 < value < np.inf for value in values) and values[1] < values[2]:
         return RotaryScaling(*values)
     raise ValueError(
         "rope_scaling: expected a factor, a low and a higher frequency factor, and a context, "

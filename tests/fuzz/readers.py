@@ -2,8 +2,10 @@
 
 import random
 from collections.abc import Callable
+from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +18,7 @@ from minillm.data.streams import TextStream
 from minillm.formats import arpa, word2vec
 from minillm.formats.bert import export_bert, import_bert
 from minillm.formats.gpt2 import import_gpt2
+from minillm.formats.llama import import_llama
 from minillm.models.ngram import NGram, NGramConfig
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Stored, find_kind
@@ -188,8 +191,10 @@ def read_wordpieces(folder: Path, rng: random.Random) -> None:
     tokenizer_files(tokenizer)
 
 
-def read_hugging_face(folder: Path, rng: random.Random) -> None:
-    model, tokenizer = import_gpt2(folder)
+def read_hugging_face(
+    folder: Path, rng: random.Random, read: Callable[[Path], Any] = import_gpt2
+) -> None:
+    model, tokenizer = read(folder)
     ids = tokenizer.encode(TEXT)[:20]
     with np.errstate(all="ignore"):
         model.read(ids[None].astype(np.int64), model.zero_state(1))
@@ -235,6 +240,7 @@ READERS: dict[str, Reader] = dict.fromkeys(KINDS, read_run) | {
     "wordpieces-bert": read_wordpieces,
     "wordpieces-hugging-face": read_wordpieces,
     "hugging-face": read_hugging_face,
+    "hugging-face-llama": partial(read_hugging_face, read=import_llama),
     "hugging-face-bert": read_bert,
     "images": read_images,
     "shards": read_shards,

@@ -14,10 +14,12 @@ from minillm.data.passages import Passages
 from minillm.formats.arpa import write_arpa
 from minillm.formats.bert import export_bert
 from minillm.formats.gpt2 import export_gpt2
+from minillm.formats.llama import export_llama
 from minillm.formats.sentences import Sentences
 from minillm.formats.word2vec import write_vectors
 from minillm.models.bert import BERT, BERTConfig
 from minillm.models.gpt import GPT, GPTConfig
+from minillm.models.llama import Llama, LlamaConfig
 from minillm.models.ngram import NGram, NGramConfig, count_ngrams, estimate
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Stored, find_kind
@@ -263,6 +265,13 @@ def _texts(root: Path) -> None:
     export_gpt2(model, PAIRS_OF_BYTES, root / "hugging-face" / "pairs")
     export_gpt2(model, PAIRS_OF_BYTES, root / "hugging-face" / "in-two-files")
     _in_two_files(root / "hugging-face" / "in-two-files")
+    (root / "hugging-face-llama").mkdir()
+    for name, scaling in (("plain", None), ("scaled", (8.0, 1.0, 4.0, 6.0))):
+        llama_config = LlamaConfig(
+            len(PAIRS_OF_BYTES), 8, 2, 2, 1, 4, 6, tied=scaling is None, rope_scaling=scaling
+        )
+        llama = Llama(llama_config, np.random.default_rng(0))
+        export_llama(llama, PAIRS_OF_BYTES, root / "hugging-face-llama" / name)
     sizes = {"vocabulary": len(PIECES), "context": 8, "layers": 1, "heads": 2, "width": 4}
     bert = root / "hugging-face-bert"
     bert.mkdir()

@@ -1,0 +1,192 @@
+"""Llama as Hugging Face's library transformers stores it (:mod:`minillm.formats.huggingface`).
+
+Many models of others have this form, such as SmolLM2.  The tokenizer is one of byte pairs:
+tokenizer.json, or vocab.json and merges.txt.
+
+Its linear layers have weights (out, in), the transpose of ours.  Query, key and value are three
+matrices, of N, M and M heads, and so are gate and up; ours are side by side.  Pairs of rotated
+numbers are halves of a head, as ours.  The angles stand in ``rope_theta`` and ``rope_scaling``, or,
+from transformers 5 on, both in ``rope_parameters``.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from minillm.data.files import read_json
+from minillm.errors import InputError
+from minillm.formats import huggingface
+from minillm.formats.huggingface import Weight
+from minillm.models.llama import Llama, LlamaConfig
+from minillm.ops.rotary import RotaryScaling
+from minillm.text import Vocabulary, load_tokenizer
+
+_NAMES: dict[str, tuple[str, ...]] = {  # ours, theirs
+    "embedding.E": ("embed_tokens",),
+    "blocks.*.norm_1.gain": ("layers.*.input_layernorm",),
+    "blocks.*.attention.W_qkv": tuple(f"layers.*.self_attn.{name}_proj" for name in "qkv"),
+    "blocks.*.attention.W_o": ("layers.*.self_attn.o_proj",),
+    "blocks.*.norm_2.gain": ("layers.*.post_attention_layernorm",),
+    "blocks.*.feed_forward.W_gate_up": ("layers.*.mlp.gate_proj", "layers.*.mlp.up_proj"),
+    "blocks.*.feed_forward.W_down": ("layers.*.mlp.down_proj",),
+    "norm.gain": ("norm",),
+    "output.W": ("lm_head",),
+}
+PREFIX = "model."  # of all tensors but the output
+_OUTPUT = "lm_head.weight"
+_TIED = {_OUTPUT: ("embed_tokens.weight", "embedding.E")}
+_LAYER = re.compile(r"\.(\d+)\.")
+_ANGLES = re.compile(r"layers\.\d+\.self_attn\.rotary_emb\.inv_freq")  # a buffer of older versions
+
+_SIZES = {
+    "vocabulary": "vocab_size",
+    "context": "max_position_embeddings",
+    "layers": "num_hidden_layers",
+    "heads": "num_attention_heads",
+    "key_heads": "num_key_value_heads",
+    "width": "hidden_size",
+    "feed_forward": "intermediate_size",
+    "head_width": "head_dim",
+}
+_OPTIONAL = ("num_key_value_heads", "head_dim")
+_SCALING = {
+    "factor": "factor",
+    "low_frequency_factor": "low_freq_factor",
+    "high_frequency_factor": "high_freq_factor",
+    "original_context": "original_max_position_embeddings",
+}
+
+# Entries that may vary in Hugging Face's Llama, but not in ours; the default comes first.
+_FIXED: dict[str, tuple[Any, ...]] = {
+    "hidden_act": ("silu", "swish"),  # two names of one function
+    "attention_bias": (False,),
+    "mlp_bias": (False,),
+    "quantization_config": (None,),
+}
+_ARCHITECTURES = ("LlamaForCausalLM", "LlamaModel")
+
+
+def weights(config: LlamaConfig) -> Iterator[Weight]:
+    """The parameters of a model, and their tensors."""
+    c = config
+    widths = {"W_qkv": (c.heads * c.head_width, *(c.key_heads * c.head_width,) * 2)}
+    for name, shape in Llama.shapes(config).items():
+        layer = _LAYER.search(name)
+        theirs = _NAMES[_LAYER.sub(".*.", name)]
+        tensors = tuple(f"{t.replace('*', layer[1] if layer else '')}.weight" for t in theirs)
+        transposed = not name.endswith(".E")
+        yield Weight(name, tensors, shape, transposed, widths.get(name.split(".")[-1], ()))
+
+
+# --- reading -----------------------------------------------------------------
+
+
+def import_llama(folder: str | Path) -> tuple[Llama, Vocabulary]:
+    """The Llama in a folder, in float32, and its tokenizer.
+
+    InputError names the file, and the entry or tensor that is missing, damaged or not supported by
+    :mod:`minillm.models.llama`.
+    """
+    folder = Path(folder)
+    config = _read_config(folder / "config.json")
+    tokenizer = load_tokenizer(folder)
+    huggingface.check_vocabulary(folder, config.vocabulary, len(tokenizer))
+    tensors = huggingface.open_weights(folder, lambda name: name.removeprefix(PREFIX))
+    tied = _TIED if config.tied else {}
+    params = huggingface.read_weights(folder, tensors, weights(config), tied, _ANGLES.fullmatch)
+    return Llama(config, params=params), tokenizer
+
+
+def _read_config(path: Path) -> LlamaConfig:
+    values = read_json(path)
+    huggingface.check_known(path, values, "llama", _ARCHITECTURES, _FIXED)
+    sizes = {
+        ours: huggingface.size(path, values, theirs)
+        for ours, theirs in _SIZES.items()
+        if theirs not in _OPTIONAL or values.get(theirs) is not None
+    }
+    tied = values.get("tie_word_embeddings", False)
+    if type(tied) is not bool:
+        raise huggingface.wrong(path, values, "tie_word_embeddings", "true or false")
+    base, scaling = _read_angles(path, values)
+    try:
+        return LlamaConfig(
+            **sizes,
+            rotary_base=base,
+            rope_scaling=scaling,
+            epsilon=huggingface.number(path, values, "rms_norm_eps", 1e-6),
+            tied=tied,
+        )
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def _read_angles(path: Path, values: Mapping[str, Any]) -> tuple[float, RotaryScaling | None]:
+    """The base of the angles, and their scaling; InputError for one that is not Llama 3's."""
+    angles = values.get("rope_parameters")
+    name = "rope_scaling" if angles is None else "rope_parameters"
+    angles = values.get(name) or {}
+    if not isinstance(angles, dict):
+        raise huggingface.wrong(path, values, name, "an object or null")
+    place, plain = Path(f"{path}: {name}"), {"rope_theta": values.get("rope_theta", 10000.0)}
+    angles = plain | angles
+    base = huggingface.number(place, angles, "rope_theta", 10000.0)
+    kind = angles.get("rope_type", angles.get("type", "default"))
+    huggingface.check_fixed(place, angles, {"partial_rotary_factor": (1.0, None)})
+    if kind == "default":
+        return base, None
+    if kind != "llama3":
+        raise huggingface.wrong(place, angles | {"rope_type": kind}, "rope_type", "'llama3'")
+    missing = float("nan")  # no scaling has it
+    numbers = {
+        ours: huggingface.number(place, angles, theirs, missing)
+        for ours, theirs in _SCALING.items()
+    }
+    return base, RotaryScaling(**numbers)
+
+
+# --- writing -----------------------------------------------------------------
+
+
+def export_llama(
+    model: Llama, tokenizer: Vocabulary, folder: str | Path, template: str | None = None
+) -> None:
+    """Write a new folder that transformers loads, with the same logits; whole or not at all.
+
+    ``template`` is the chat template of a model that answers.
+
+    InputError for a tokenizer that is not one of byte pairs.
+    """
+    c = model.config
+    files = huggingface.byte_pair_files(tokenizer, "PreTrainedTokenizerFast", c.context)
+    files["config.json"] = huggingface.json_file(_config_values(c, tokenizer))
+    if template:
+        files[huggingface.CHAT_TEMPLATE] = template.encode()
+    tensors = {
+        theirs if theirs == _OUTPUT else PREFIX + theirs: view
+        for weight in weights(c)
+        for theirs, view in weight.views(model.params[weight.name]).items()
+    }
+    huggingface.write_folder(folder, files, tensors)
+
+
+def _config_values(config: LlamaConfig, tokenizer: Vocabulary) -> dict[str, Any]:
+    scaling = None
+    if config.rope_scaling is not None:
+        numbers = RotaryScaling(*config.rope_scaling)._asdict()
+        numbers["original_context"] = int(numbers["original_context"])
+        scaling = {"rope_type": "llama3", **{_SCALING[n]: v for n, v in numbers.items()}}
+    return {
+        "model_type": "llama",
+        "architectures": list(_ARCHITECTURES[:1]),
+        **{theirs: getattr(config, ours) for ours, theirs in _SIZES.items()},
+        **{name: allowed[0] for name, allowed in _FIXED.items() if allowed[0] is not None},
+        "rope_theta": config.rotary_base,
+        "rope_scaling": scaling,
+        "rms_norm_eps": config.epsilon,
+        "tie_word_embeddings": config.tied,
+        "attention_dropout": 0.0,
+        "bos_token_id": tokenizer.bos,
+        "eos_token_id": tokenizer.eos,
+    }

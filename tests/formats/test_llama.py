@@ -1,0 +1,167 @@
+"""Llama in transformers' format: what is read and written, and what is refused by name."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+import minillm
+from minillm.cli import main
+from minillm.errors import InputError
+from minillm.formats.llama import export_llama, import_llama
+from minillm.models.llama import Llama, LlamaConfig
+from minillm.text import Characters
+from minillm.text.bpe import train
+
+TOKENIZER = train(["she sells sea shells by the sea shore\n"], 262)
+CONFIG = LlamaConfig(
+    262, 16, 2, heads=4, key_heads=2, width=12, feed_forward=10, head_width=6, rotary_base=500.0
+)
+SCALING = {
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 9,
+}
+
+
+def new(**changes):
+    return Llama(replace(CONFIG, **changes), np.random.default_rng(0))
+
+
+def make(path, model=None, **changes):
+    """A folder of a model, with changes of its config.json."""
+    export_llama(new() if model is None else model, TOKENIZER, path)
+    file = path / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    return path
+
+
+def assert_equal(model, expected):
+    assert model.config == expected.config
+    assert model.params.keys() == expected.params.keys()
+    for name, array in expected.params.items():
+        np.testing.assert_array_equal(model.params[name], array, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"tied": False, "epsilon": 1e-6}, {"rope_scaling": tuple(SCALING.values())}]
+)
+def test_there_and_back(tmp_path, changes):
+    model, tokenizer = import_llama(make(tmp_path / "llama", new(**changes)))
+    assert_equal(model, new(**changes))
+    assert tokenizer.tokens == TOKENIZER.tokens
+
+
+def test_names_and_layout_are_theirs(tmp_path):
+    tensors, model = load_file(make(tmp_path / "a") / "model.safetensors"), new()
+    qkv, gate_up = (
+        model.params[f"blocks.1.{name}"] for name in ("attention.W_qkv", "feed_forward.W_gate_up")
+    )
+    expected = {
+        "self_attn.q_proj": qkv[:, :24],
+        "self_attn.k_proj": qkv[:, 24:36],
+        "self_attn.v_proj": qkv[:, 36:],
+        "mlp.gate_proj": gate_up[:, :10],
+        "mlp.up_proj": gate_up[:, 10:],
+    }
+    for name, array in expected.items():
+        np.testing.assert_array_equal(tensors[f"model.layers.1.{name}.weight"], array.T)
+    assert len(tensors) == 2 + 2 * 9
+
+
+def test_the_defaults_of_an_older_config(tmp_path):
+    """No heads of keys, no width of a head, no base: those of the first Llama."""
+    own = new(key_heads=4, head_width=3 * 2, rotary_base=10000.0, epsilon=1e-6, tied=False)
+    wide = Llama(replace(own.config, width=24), np.random.default_rng(0))
+    path = make(tmp_path / "a", wide)
+    values = json.loads((path / "config.json").read_text())
+    for name in ("num_key_value_heads", "head_dim", "rope_theta", "rope_scaling", "rms_norm_eps"):
+        del values[name]
+    del values["tie_word_embeddings"], values["hidden_act"], values["attention_bias"]
+    (path / "config.json").write_text(json.dumps(values))
+    assert_equal(import_llama(path)[0], wide)
+
+
+@pytest.mark.parametrize("name", ["rope_type", "type"])
+def test_angles_of_either_version(tmp_path, name):
+    expected = replace(CONFIG, rope_scaling=tuple(SCALING.values()))
+    path = make(tmp_path / "a", rope_scaling={name: "llama3", **SCALING})
+    assert import_llama(path)[0].config == expected
+    both = {name: "llama3", "rope_theta": 500.0, **SCALING}
+    path = make(tmp_path / "b", rope_theta=None, rope_scaling=None, rope_parameters=both)
+    assert import_llama(path)[0].config == expected
+    path = make(tmp_path / "c", rope_parameters={name: "default", "rope_theta": 7}, rope_theta=None)
+    assert import_llama(path)[0].config == replace(CONFIG, rotary_base=7.0)
+
+
+def test_a_tied_output_that_is_stored_too(tmp_path):
+    path = make(tmp_path / "a")
+    tensors = load_file(path / "model.safetensors")
+    table = tensors["model.embed_tokens.weight"]
+    tensors["model.layers.0.self_attn.rotary_emb.inv_freq"] = np.ones(3, np.float32)
+    save_file(tensors | {"lm_head.weight": table.copy()}, path / "model.safetensors")
+    assert_equal(import_llama(path)[0], new())
+    save_file(tensors | {"lm_head.weight": table + 1}, path / "model.safetensors")
+    with pytest.raises(InputError, match=r"lm_head.weight: expected the weights of embed_tokens"):
+        import_llama(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model_type": "mistral"}, "model_type: expected 'llama', found 'mistral'"),
+        ({"architectures": ["LlamaForTokenClassification"]}, "architectures: expected LlamaFor"),
+        ({"hidden_act": "gelu"}, "hidden_act: expected 'silu' or 'swish', found 'gelu'"),
+        ({"attention_bias": True}, "attention_bias: expected False, found True"),
+        ({"mlp_bias": True}, "mlp_bias: expected False, found True"),
+        ({"quantization_config": {"bits": 4}}, "quantization_config: expected None, found {'bits"),
+        ({"tie_word_embeddings": 1}, "tie_word_embeddings: expected true or false, found 1"),
+        ({"rope_scaling": {"type": "linear", "factor": 2}}, "rope_type: expected 'llama3', found"),
+        (
+            {"rope_scaling": {"type": "llama3", "factor": 2}},
+            "rope_scaling: expected a factor, a lo",
+        ),
+        ({"rope_scaling": [2]}, r"rope_scaling: expected an object or null, found \[2\]"),
+        ({"rope_parameters": {"rope_theta": "a"}}, "rope_parameters: rope_theta: expected a numb"),
+        ({"rope_parameters": {"partial_rotary_factor": 0.5}}, "partial_rotary_factor: expected 1"),
+        ({"rope_theta": 0}, "rotary_base: expected a finite number above 0, found 0.0"),
+        ({"rope_theta": 10**90}, "rope_theta: expected a number, found 1000"),
+        ({"rms_norm_eps": None}, "rms_norm_eps: expected a number, found None"),
+        ({"num_key_value_heads": 3}, "key_heads: expected a divisor of heads, found 3 and 4"),
+        ({"head_dim": 5}, "head_width: expected an even number, found 5"),
+        ({"head_dim": 4}, r"q_proj.weight: expected shape \(16, 12\), found \(24, 12\)"),
+        ({"hidden_size": 0}, "hidden_size: expected a whole number from 1 up, found 0"),
+        ({"vocab_size": 263}, "config.json says vocab_size 263, but the tokenizer has 262"),
+        ({"tie_word_embeddings": False}, "the tensor lm_head.weight is missing"),
+        ({"num_hidden_layers": 1}, r"config.json describes no such tensor"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_by_name(tmp_path, changes, message):
+    path = make(tmp_path / "llama", **changes)
+    with pytest.raises(InputError, match=message) as refused:
+        import_llama(path)
+    assert str(path) in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_characters_have_no_tokenizer_there(tmp_path):
+    characters = Characters(["a", "b"])
+    model = Llama(replace(CONFIG, vocabulary=len(characters)), np.random.default_rng(0))
+    with pytest.raises(InputError, match="no tokenizer that splits a text into characters"):
+        export_llama(model, characters, tmp_path / "out")
+
+
+def test_the_command_line(tmp_path, capsys):
+    source, run, again = (tmp_path / name for name in ("llama", "run", "again"))
+    export_llama(new(), TOKENIZER, source)
+    assert main(["import", str(source), "--out", str(run)]) == 0
+    assert "weights in 2 layers" in capsys.readouterr().out
+    opened = minillm.load(run)
+    assert opened.model.config == CONFIG
+    assert "".join(opened.write("she", length=20, seed=0)).startswith("she")
+    assert main(["export", str(run), str(again)]) == 0
+    for file in source.iterdir():
+        assert (again / file.name).read_bytes() == file.read_bytes()
