@@ -1,6 +1,7 @@
 """A Llama with quantised weights, here and in llama.cpp: prompts, writing, and what rounding costs.
 
-    python -m benchmarks.llama FILE.gguf [--llama-bench PROGRAM] [--threads 1 2] [--only speed|error]
+    python -m benchmarks.llama FILE.gguf [--llama-bench PROGRAM] [--threads 1 2]
+                               [--only speed|error]
 
 speed: the tokens per second of reading a prompt of 256 tokens, and of writing 64 tokens after the
 first, with the weights as they are in the file, and as Q4_0 and Q8_0 (files in a temporary folder).
@@ -22,9 +23,9 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-from minillm.formats.gguf_llama import dequantised, export_gguf, import_gguf
 from numpy.typing import NDArray
 
+from minillm.formats.gguf_llama import dequantised, export_gguf, import_gguf
 from minillm.models.llama import Llama
 from minillm.ops.softmax import log_softmax
 from minillm.training.optimisers import _sum_of_squares
