@@ -42,6 +42,8 @@ TOPICS = (
     "rotary",
     "adam",
     "decoder",
+    "quantised",
+    "llama",
     "ngram",
     "word2vec",
     "bpe",

@@ -29,15 +29,22 @@ cdef extern from *:
     #else
     static int has_avx512bf16(void) { return 0; }
     #endif
+    static int has_avx512vnni(void)
+    {
+        unsigned a, b, c, d;
+        return has_avx512() && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (c >> 11 & 1);
+    }
     #else
     static int has_avx2(void) { return 0; }
     static int has_avx512(void) { return 0; }
     static int has_avx512bf16(void) { return 0; }
+    static int has_avx512vnni(void) { return 0; }
     #endif
     """
     bint has_avx2()
     bint has_avx512()
     bint has_avx512bf16()
+    bint has_avx512vnni()
 
 
 def instruction_sets():
@@ -48,3 +55,8 @@ def instruction_sets():
 def has_bfloat16():
     """Whether this CPU multiplies pairs of bfloat16."""
     return bool(has_avx512bf16())
+
+
+def has_vnni():
+    """Whether this CPU multiplies vectors of 64 bytes and adds the products up by fours."""
+    return bool(has_avx512vnni())

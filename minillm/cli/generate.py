@@ -14,7 +14,15 @@ import argparse
 import sys
 
 from minillm.cli.arguments import ArgumentParser
-from minillm.cli.options import add_option, add_run, add_seed, integer, number, open_run
+from minillm.cli.options import (
+    add_option,
+    add_run,
+    add_settings,
+    given_settings,
+    integer,
+    open_run,
+)
+from minillm.decoding import Sampling
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -24,14 +32,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--prompt", default="", metavar="TEXT", help=help)
     help = "write at most N characters, words or byte pairs"
     add_option(parser, "--length N", help, integer(1, 10**8), 500)
-    help = "sample; below 1, probable tokens more often, above 1 less often; 0: the most probable"
-    add_option(parser, "--temperature T", help, number(least=0), 0.8)
-    add_option(parser, "--top-k K", "sample from the K most probable tokens only", integer(1))
-    help = "sample from the smallest set of most probable tokens whose probabilities sum to P"
-    add_option(parser, "--top-p P", help, number(above=0, most=1))
-    add_seed(parser, "the same seed generates the same text")
     help = "end before this character, word or byte pair; may be given several times"
     parser.add_argument("--stop", action="append", default=[], metavar="TEXT", help=help)
+    add_settings(parser, Sampling)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -39,11 +42,8 @@ def run(args: argparse.Namespace) -> int:
     pieces = open_run(args).write(
         prompt=args.prompt,
         length=args.length,
-        temperature=args.temperature,
-        top_k=args.top_k,
-        top_p=args.top_p,
-        seed=args.seed,
         stop=args.stop,
+        **given_settings(args, Sampling),
     )
     for piece in pieces:
         sys.stdout.write(piece)

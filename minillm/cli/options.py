@@ -6,9 +6,10 @@ from dataclasses import fields
 from typing import Any
 
 from minillm.cli.arguments import ArgumentParser
+from minillm.option import Option, Size, option_of, types_of
 from minillm.runs.opening import load
 from minillm.runs.run import Run
-from minillm.runs.settings import GROUPS, Option, Size, TrainingSettings, option_of, types_of
+from minillm.runs.settings import GROUPS, TrainingSettings
 
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 

@@ -5,7 +5,8 @@ import io
 import os
 import signal
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -36,6 +37,29 @@ def end_work() -> None:
     _handle(_end)
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+@contextmanager
+def first_interrupt_noted() -> Iterator[list[int]]:
+    """Have the first Ctrl-C in the block put into the list that it yields, and nothing else.
+
+    A second one stops the command as usual.
+    """
+    noted: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+
+    def note(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, before)
+        noted.append(number)
+
+    if before is signal.SIG_IGN:
+        yield noted
+        return
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield noted
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _handle(handler: Any) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.options import add_option, add_settings, given_settings
 from minillm.mpi import ranks
+from minillm.option import types_of
 from minillm.runs import start
 from minillm.runs.kind import Kind, find_kind, titles
 from minillm.runs.opening import load
-from minillm.runs.settings import types_of
 
 FINETUNED = "finetuned"  # the kind that `minillm finetune` trains
 

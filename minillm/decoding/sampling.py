@@ -1,21 +1,92 @@
-"""From a model's logits to the next token: temperature, top-k, top-p and the draw.
+"""From a model's logits to the next token: penalty, temperature, top-k, top-p, min-p and the draw.
 
 A rule is a function that decides which tokens may be drawn.  It is registered by its name, which
-is also the name of its value in :func:`next_probabilities` and :class:`minillm.decoding.Writer`.
+is also the name of its value in :func:`next_probabilities` and of its field in :class:`Sampling`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minillm.errors import InputError
 from minillm.ops.softmax import softmax_forward
+from minillm.option import checked, option
 
-# Probabilities (..., V), the most probable first, and the rule's value -> a mask of those kept.
+# Probabilities (..., n) of the most probable tokens in descending order, and the rule's value ->
+# a mask of those kept.  It keeps the most probable one, and none that follows one that it drops.
 Rule = Callable[[NDArray[np.float64], float], NDArray[np.bool_]]
 
 RULES: dict[str, Rule] = {}
+
+LIKELY = 256  # tokens that are ranked first: the rules seldom keep more
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn, in a writer, a chat, the server and on the command line.
+
+    A generator of random numbers begins with ``seed``; None: with an unpredictable one.
+    InputError for a value out of its range.
+    """
+
+    temperature: float = option(
+        0.8,
+        "below 1, probable tokens more often, above 1 less often; 0: the most probable",
+        "T",
+        least=0,
+        group="sampling",
+    )
+    top_k: int | None = option(
+        None,
+        "sample from the K most probable tokens only",
+        "K",
+        least=1,
+        most=10**6,
+        group="sampling",
+    )
+    top_p: float | None = option(
+        None,
+        "sample from the smallest set of most probable tokens whose probabilities sum to P",
+        "P",
+        above=0,
+        most=1,
+        group="sampling",
+    )
+    min_p: float | None = option(
+        None,
+        "sample from tokens with at least P times the largest probability",
+        "P",
+        least=0,
+        most=1,
+        group="sampling",
+    )
+    repetition_penalty: float = option(
+        1.0,
+        "above 1, tokens of the text so far are less probable",
+        "R",
+        above=0,
+        most=1e6,
+        group="sampling",
+    )
+    seed: int | None = option(
+        None, "the same seed draws the same text", "N", least=0, most=2**63, group="sampling"
+    )
+
+    def __post_init__(self) -> None:
+        checked(type(self), vars(self), "")
+
+    def draw(self, logits: NDArray, rng: np.random.Generator, text: Sequence[int] = ()) -> int:
+        """The next id, from its logits (V,); ``text`` are the ids before it."""
+        return int(sample(self.probabilities(logits, text), rng))
+
+    def probabilities(self, logits: NDArray, text: Sequence[int] = ()) -> NDArray[np.float64]:
+        """The probabilities (V,) that the next id is drawn with."""
+        if self.repetition_penalty != 1:
+            logits = penalised(logits, text, self.repetition_penalty)
+        rules = {name: getattr(self, name, None) for name in RULES}
+        return next_probabilities(logits, self.temperature, **rules)
 
 
 def rule(function: Rule) -> Rule:
@@ -47,6 +118,35 @@ def top_p(ranked: NDArray[np.float64], p: float) -> NDArray[np.bool_]:
     return (before < p) | (p == 1)
 
 
+@rule
+def min_p(ranked: NDArray[np.float64], p: float) -> NDArray[np.bool_]:
+    """Keep the tokens with at least p times the probability of the most probable one.
+
+    Where the model is sure, few tokens pass; where it is not, many do, however small each is.
+
+    Source: Nguyen et al. (2024), "Turning up the heat: min-p sampling for creative and coherent
+    LLM outputs", section 4.
+    """
+    if not 0 <= p <= 1:
+        raise ValueError(f"min_p: expected 0 to 1, found {p}")
+    return ranked >= p * ranked[..., :1]
+
+
+def penalised(logits: NDArray, text: Sequence[int], penalty: float) -> NDArray[np.float64]:
+    """The logits (V,) after the tokens of a text have been made less probable: a new array.
+
+        x_i -> x_i / penalty if x_i > 0, else x_i penalty       for each id i in the text
+
+    Source: Keskar et al. (2019), "CTRL: a conditional Transformer language model for controllable
+    generation", section 4.1.  They divide negative logits as well, which makes these tokens more
+    probable.
+    """
+    logits = np.array(logits, np.float64)
+    ids = np.asarray(text, np.int64)
+    logits[ids] *= np.where(logits[ids] > 0, 1 / penalty, penalty)  # once for equal ids
+    return logits
+
+
 def next_probabilities(
     logits: NDArray, temperature: float = 1.0, **values: float | None
 ) -> NDArray[np.float64]:
@@ -75,16 +175,39 @@ def next_probabilities(
         with np.errstate(over="ignore"):  # a tiny temperature makes minus infinity, as it should
             p = softmax_forward((logits - largest) / temperature)
     rules = {name: value for name, value in values.items() if value is not None}
-    if not rules:
-        return p
-
-    order = np.argsort(-logits, axis=-1, kind="stable")  # the most probable first
-    ranked = np.take_along_axis(p, order, axis=-1)
-    for name in (name for name in RULES if name in rules):
-        ranked = np.where(RULES[name](ranked, rules[name]), ranked, 0)
-        ranked /= ranked.sum(axis=-1, keepdims=True)
-    np.put_along_axis(p, order, ranked, axis=-1)
+    if rules:
+        for row in np.ndindex(p.shape[:-1]):
+            p[row] = _ruled(p[row], logits[row], rules)
     return p
+
+
+def _ruled(p: NDArray, logits: NDArray, rules: dict[str, float]) -> NDArray[np.float64]:
+    """Apply rules to the probabilities (V,) of one token."""
+    for most in (LIKELY, len(p)):
+        order = _most_probable(logits, most)
+        ranked = p[order]
+        for name in (name for name in RULES if name in rules):
+            kept = RULES[name](ranked, rules[name])
+            if kept[-1] and len(order) < len(p):
+                break  # it would keep others, too
+            ranked = np.where(kept, ranked, 0)
+            ranked /= ranked.sum()
+        else:
+            break
+    p = np.zeros_like(p)
+    p[order] = ranked
+    return p
+
+
+def _most_probable(logits: NDArray, most: int) -> NDArray[np.intp]:
+    """The ids of the ``most`` largest logits (V,), and of those that equal the least of them.
+
+    The largest come first; among equal ones, lower ids.
+    """
+    if most >= len(logits):
+        return np.argsort(-logits, kind="stable")
+    ids = np.flatnonzero(logits >= np.partition(logits, -most)[-most])
+    return ids[np.argsort(-logits[ids], kind="stable")]
 
 
 def sample(probabilities: NDArray, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.decoding.sampling import next_probabilities, sample
+from minillm.decoding.sampling import Sampling
 from minillm.layers.types import State
 from minillm.ops import _validate
 
@@ -26,40 +26,43 @@ class LanguageModel(Protocol):
 class Writer:
     """A language model, and its state after everything that it has read and written.
 
-    >>> writer = Writer(model, rng, stop=[end_of_line])  # doctest: +SKIP
+    >>> writer = Writer(model, Sampling(seed=1), stop=[end_of_line])  # doctest: +SKIP
     >>> writer.read(prompt)  # many tokens at once  # doctest: +SKIP
     >>> line = list(writer.write(100))  # doctest: +SKIP
     >>> next_line = list(writer.write(100))  # doctest: +SKIP
 
-    ``temperature`` and the rules, such as ``top_k``, are those of
-    :func:`~minillm.decoding.sampling.next_probabilities`.  ``banned`` ids, such as the unknown
-    word, are never drawn.  A ``stop`` id ends a text.
+    ``banned`` ids, such as the unknown word, are never drawn.  A ``stop`` id ends a text.
+    ``text`` has all ids so far, and ``state`` is the model's after those that it has read; a
+    writer may begin with both.
     """
 
     def __init__(
         self,
         model: LanguageModel,
-        rng: np.random.Generator,
-        temperature: float = 1.0,
+        sampling: Sampling | None = None,
         *,
         banned: Sequence[int] = (),
         stop: Sequence[int] = (),
-        **rules: float | None,
+        text: Sequence[int] = (),
+        state: State | None = None,
     ):
-        self.model, self.rng = model, rng
-        self.temperature, self.rules = temperature, rules
+        self.model, self.sampling = model, sampling or Sampling()
+        self.rng = np.random.default_rng(self.sampling.seed)
         self.banned = _checked("banned", banned)
         self.stop = frozenset(_checked("stop", stop).tolist())
-        self._state = model.zero_state(1)
+        self.text = list(text)
+        self.state = model.zero_state(1) if state is None else state
         self._logits: NDArray | None = None  # (V,) after the last id read
         self._drawn: list[int] = []  # the last id drawn, which the model has not read yet
 
     def read(self, ids: Sequence[int] | NDArray[np.integer]) -> None:
         """Continue the text with ``ids``, all in one pass of the model."""
-        text = np.array([*self._drawn, *_checked("ids", ids)], np.int64)
+        new = _checked("ids", ids)
+        text = np.array([*self._drawn, *new], np.int64)
         if len(text):
-            logits, self._state = self.model.read(text[None], self._state)
+            logits, self.state = self.model.read(text[None], self.state)
             self._logits, self._drawn = logits[0], []
+            self.text += new.tolist()
 
     def write(self, length: int) -> Iterator[int]:
         """Continue the text with ``length`` ids at most, each yielded when it is drawn.
@@ -73,6 +76,7 @@ class Writer:
             self.read([])  # the id drawn last
             id = self._draw()
             self._drawn = [id]
+            self.text.append(id)
             if id in self.stop:
                 return
             yield id
@@ -81,8 +85,7 @@ class Writer:
         logits = np.array(self._logits, np.float64)
         if len(self.banned):
             logits[self.banned] = -np.inf
-        p = next_probabilities(logits, self.temperature, **self.rules)
-        return int(sample(p, self.rng))
+        return self.sampling.draw(logits, self.rng, self.text)
 
 
 def _checked(name: str, ids: Sequence[int] | NDArray[np.integer]) -> NDArray[np.int64]:

@@ -20,6 +20,7 @@ Legend: B batch, T new tokens, S room, M heads of keys, w their width.
 
 import os
 import threading
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +59,39 @@ def extended(cache: Cache, counts: NDArray[np.int64], T: int) -> Cache:
         room = max(int(cache["room"]), -(-(used + T) // BLOCK) * BLOCK)
         new |= {"written": lengths.copy(), "room": np.array(room)}
         new |= {name: _copy(array, used, room) for name, array in cache.items() if array.ndim == 4}
+    return new
+
+
+def cut(cache: Cache, lengths: NDArray[np.int64], *, last: bool = False) -> Cache:
+    """The cache as it was when each row had read ``lengths`` (B,) positions.
+
+    With ``last``, ``cache`` will not be used any more: the arrays are written over from there on,
+    if no other cache has gone on in them.  Otherwise they are copied when the result is extended.
+    """
+    lengths = lengths.copy()
+    with CLAIM:
+        if last and cache["written"].tolist() == cache["lengths"].tolist():
+            cache["written"][:] = lengths
+    return cache | {"lengths": lengths, "start": lengths}
+
+
+def gathered(rows: Sequence[tuple[Cache, int]]) -> Cache:
+    """A cache whose rows are copies of these rows of caches of one model.
+
+    A row may have read any number of positions, and at least one.
+    """
+    lengths = np.array([cache["lengths"][row] for cache, row in rows])
+    used = int(lengths.max())
+    room = -(-(used + 1) // BLOCK) * BLOCK
+    new = {"lengths": lengths, "start": lengths, "written": lengths.copy(), "room": np.array(room)}
+    for name, array in rows[0][0].items():
+        if array.ndim == 4:
+            _, M, _, width = array.shape
+            new[name] = np.zeros((len(rows), M, room, width), array.dtype)
+            for place, ((cache, row), length) in enumerate(zip(rows, lengths, strict=True)):
+                new[name][place, :, :length] = cache[name][row, :, :length]
+        elif name not in new:
+            new[name] = np.stack([cache[name][row] for cache, row in rows])
     return new
 
 

@@ -48,8 +48,11 @@ def layer(
     such as "_1", ``prefix.W_1`` and ``prefix.b_1``.  If params has no b, there is no bias.
     ``backward(dy, trained=None)`` -> dx, gradients.  With ``trained``, the names of the trained
     weights, the other weights get no gradient.  Keeps x, W and whatever the activation keeps.
+    A quantised W has no bias, and no gradient.
     """
     W, b = f"{prefix}.W{suffix}", f"{prefix}.b{suffix}"
+    if isinstance(params[W], ops.Quantised):
+        return _quantised_layer(params[W], x, activation)
     z, linear_backward = ops.linear(x, params[W], params.get(b))
     y, activation_backward = (z, None) if activation is None else activation(z)
     inputs, weight = x.view(), params[W].view()  # their shapes stay, whatever the caller does
@@ -76,5 +79,18 @@ def layer(
             gradients[f"{W}.A"] = _matmul(rows.T, _matmul(drows, B.T))
             gradients[f"{W}.B"] = _matmul(_matmul(rows, A).T, drows)
         return dx, gradients
+
+    return y, backward
+
+
+def _quantised_layer(
+    W: ops.Quantised, x: NDArray, activation: Callable[[NDArray], tuple[NDArray, Callable]] | None
+) -> tuple[NDArray, Callable]:
+    """y = f(x W)."""
+    z, linear_backward = ops.quantised_linear(x, W)
+    y, activation_backward = (z, None) if activation is None else activation(z)
+
+    def backward(dy, trained=None):
+        return linear_backward(dy if activation_backward is None else activation_backward(dy)), {}
 
     return y, backward

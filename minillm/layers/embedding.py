@@ -18,7 +18,11 @@ def layer(params: Params, tables: Mapping[str, Ids]) -> tuple[NDArray, Backward]
     """
     rows, backwards = [], {}
     for name, ids in tables.items():
-        x, backwards[name] = ops.embedding(ids, params[name])
+        E = params[name]
+        if isinstance(E, ops.Quantised):  # constant
+            x = E.rows(ids)
+        else:
+            x, backwards[name] = ops.embedding(ids, E)
         rows.append(x)
 
     def backward(dx):
@@ -33,6 +37,9 @@ def output(params: Params, E: str, y: NDArray, b: str | None = None) -> tuple[ND
     ``backward(dlogits)`` -> dy, gradients.
     Source: Press and Wolf (2017), "Using the output embedding to improve language models".
     """
+    if isinstance(params[E], ops.Quantised):  # constant
+        logits, quantised_backward = ops.quantised_linear(y, params[E].T)
+        return logits, lambda dlogits: (quantised_backward(dlogits), {})
     bias = None if b is None else params[b]
     logits, linear_backward = ops.linear(y, params[E].T, bias)
 

@@ -32,6 +32,7 @@ from minillm.layers.types import Params
 from minillm.ops._padding import length_mask, zero_padding
 from minillm.ops.gelu import _gelu_forward
 from minillm.ops.layer_norm import _layer_norm_forward
+from minillm.ops.quantised import Quantised
 from minillm.ops.softmax import masked_softmax
 
 Past = list[NDArray]  # keys and values of each layer, (B, N, S, D/N) each
@@ -46,22 +47,18 @@ BLOCK_WEIGHTS = (
 )
 
 
-class StepWeights:
-    """The weights of a decoder as :func:`_decoder_step` takes them, looked up once for many steps.
+class FoundWeights:
+    """The weights of a model for its steps, looked up once for many of them.
 
-    ``names`` has the parameter for each of MODEL_WEIGHTS, and for each of BLOCK_WEIGHTS of each
-    layer.
+    ``names`` has the parameter of each weight; None stands for one that the model does not have.
 
     The arrays of one object never change, because another thread may be using them.  When a weight
     of the model has been replaced, the model gets a new object.
     """
 
-    def __init__(
-        self, params: Params, names: Sequence[str | None], *, post_norm: bool, relu: bool
-    ) -> None:
-        self.post_norm, self.relu = post_norm, relu
+    def __init__(self, params: Params, names: Sequence[str | None]) -> None:
         self._found = itemgetter(*[name for name in names if name])
-        self._used = [a if a.flags.c_contiguous else a.copy("C") for a in self._found(params)]
+        self._used = [_in_order(weight) for weight in self._found(params)]
         used = iter(self._used)
         arrays: list[Any] = [next(used) if name else None for name in names]
         self.arrays = tuple(arrays)
@@ -70,6 +67,26 @@ class StepWeights:
     def are_in(self, params: Params) -> bool:
         """Whether these arrays still are the weights of the model: a copy never is."""
         return all(map(is_, self._found(params), self._used))
+
+
+def _in_order(weight: Any) -> Any:
+    return (
+        weight if isinstance(weight, Quantised) or weight.flags.c_contiguous else weight.copy("C")
+    )
+
+
+class StepWeights(FoundWeights):
+    """The weights of a decoder as :func:`_decoder_step` takes them.
+
+    ``names`` has the parameter for each of MODEL_WEIGHTS, and for each of BLOCK_WEIGHTS of each
+    layer.
+    """
+
+    def __init__(
+        self, params: Params, names: Sequence[str | None], *, post_norm: bool, relu: bool
+    ) -> None:
+        super().__init__(params, names)
+        self.post_norm, self.relu = post_norm, relu
 
     def blocks(self) -> Iterator[dict[str, Any]]:
         """Yield the weights of each block, by their names in BLOCK_WEIGHTS."""
@@ -148,7 +165,7 @@ def _attend(
     values[text, :, place] = v.reshape(Q, N, width)
     if rows is not None:  # gather the past of each row: (Q, N, T, D/N)
         keys, values = (pool[0][:, rows].swapaxes(0, 1) for pool in (keys, values))
-    context, _ = _look(q.reshape(Q, N, 1, width), keys, values, counts)
+    context, _ = look(q.reshape(Q, N, 1, width), keys, values, counts)
     return context.reshape(Q, D)
 
 
@@ -158,11 +175,11 @@ def _attend_to_source(
     """x (Q, D) -> the context of each row's source (Q, D), attention weights (Q, N, S)."""
     (Q, D), (B, N, S, width) = x.shape, keys.shape
     q = (x @ w["cross.W_q"] + w["cross.b_q"]).reshape(B, Q // B, N, width).swapaxes(1, 2)
-    context, seen = _look(q, keys, values, lengths)  # (B, N, Q/B, D/N), (B, N, Q/B, S)
+    context, seen = look(q, keys, values, lengths)  # (B, N, Q/B, D/N), (B, N, Q/B, S)
     return context.swapaxes(1, 2).reshape(Q, D), seen.swapaxes(1, 2).reshape(Q, N, S)
 
 
-def _look(
+def look(
     q: NDArray, keys: NDArray, values: NDArray, lengths: NDArray[np.int64]
 ) -> tuple[NDArray, NDArray]:
     """The attention of q (B, N, T, D/N) to the first lengths[b] keys: context, weights."""

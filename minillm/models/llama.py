@@ -55,7 +55,7 @@ from minillm.layers.gradients import merge_gradients
 from minillm.layers.heads import self_attention_weights
 from minillm.layers.types import Backward, Ids, Op, Rng
 from minillm.models import sizes
-from minillm.models.causal import CausalTransformer
+from minillm.models.llama_step import LlamaSteps
 from minillm.ops.rotary import RotaryScaling
 
 DEVIATION = 0.02  # of fresh weights
@@ -101,7 +101,7 @@ class LlamaConfig:
             object.__setattr__(self, "rope_scaling", _scaling(self.rope_scaling))
 
 
-class Llama(CausalTransformer[LlamaConfig]):
+class Llama(LlamaSteps[LlamaConfig]):
     """Token embeddings, L blocks, a last norm, and an output that may be tied to E.
 
     ``params``: ``embedding.E`` (V, D); ``norm.gain`` (D,); ``output.W`` (D, V) if it is not tied;

@@ -22,6 +22,8 @@ from minillm.ops.multiplicative_attention import (
 )
 from minillm.ops.pooling import max_pool as max_pool
 from minillm.ops.pooling import mean_pool as mean_pool
+from minillm.ops.quantised import Quantised as Quantised
+from minillm.ops.quantised import quantised_linear as quantised_linear
 from minillm.ops.recurrence import reverse as reverse
 from minillm.ops.rms_norm import rms_norm as rms_norm
 from minillm.ops.rnn import rnn as rnn

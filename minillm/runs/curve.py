@@ -25,13 +25,14 @@ from minillm.data.labelled import Labelled, read_labelled
 from minillm.data.registry import absolute
 from minillm.data.subsets import hold_out, nested_order
 from minillm.errors import InputError
+from minillm.option import option, types_of
 from minillm.runs import start
 from minillm.runs.augmentation import absolute_methods, open_vectors
 from minillm.runs.kind import find_kind
 from minillm.runs.labelled import TextClassifierSettings, by_tfidf, has_sklearn
 from minillm.runs.lock import held
 from minillm.runs.opening import load
-from minillm.runs.settings import LoRASettings, option, types_of
+from minillm.runs.settings import LoRASettings
 
 VALIDATION = 5  # every fifth text of a label is held out of a training
 TEST = 10  # every tenth text of a label is for the test, if there is no test set

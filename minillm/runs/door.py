@@ -15,12 +15,12 @@ from typing import Any
 
 from minillm.errors import InputError
 from minillm.mpi import ranks
+from minillm.option import make, types_of
 from minillm.runs import given, start
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Stored, find_kind, kinds
 from minillm.runs.opening import load
 from minillm.runs.run import Run
-from minillm.runs.settings import make, types_of
 from minillm.runs.stored import save_run
 from minillm.text import Vocabulary
 

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from minillm.data import registry
 from minillm.errors import InputError
+from minillm.option import option
 from minillm.runs.kind import Evaluation
 from minillm.runs.run import Run
-from minillm.runs.settings import option
 
 
 @dataclass(frozen=True)

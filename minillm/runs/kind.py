@@ -21,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.errors import InputError
+from minillm.option import names_of_sizes, types_of
 from minillm.runs.folder import RunFolder
-from minillm.runs.settings import Facts, names_of_sizes, types_of
+from minillm.runs.settings import Facts
 from minillm.text import Vocabulary, vocabulary_from_dict
 from minillm.training import Summary, Task
 

@@ -15,11 +15,12 @@ from minillm.data import Minibatches, Sequences, registry
 from minillm.data.labelled import Labelled, LabelledData, read_labelled, without_text
 from minillm.errors import InputError
 from minillm.metrics import frequency_loss
+from minillm.option import option
 from minillm.runs.augmentation import absolute_methods, augmented
 from minillm.runs.kind import Data, Evaluation, Job, Kind, Parts, Results
 from minillm.runs.opening import load
 from minillm.runs.run import Classified, Run
-from minillm.runs.settings import LENGTHS, LabelFacts, LabelledSettings, option, with_default
+from minillm.runs.settings import LENGTHS, LabelFacts, LabelledSettings, with_default
 from minillm.runs.stored import check_fingerprint
 from minillm.training import Summary
 from minillm.training.minibatches import ClassificationTask, balanced_weights, fingerprint

@@ -17,6 +17,7 @@ from minillm.errors import InputError
 from minillm.look.inside import MOST, Inside
 from minillm.look.reading import Translated
 from minillm.metrics import frequency_loss
+from minillm.option import option
 from minillm.runs.kind import Data, Evaluation, Job, Kind, Parts, Results
 from minillm.runs.looking import inside_of
 from minillm.runs.run import Run
@@ -26,7 +27,6 @@ from minillm.runs.settings import (
     TrainingSettings,
     VocabularySettings,
     config_from,
-    option,
     with_default,
 )
 from minillm.runs.stored import check_fingerprint

@@ -1,20 +1,26 @@
 """A run: a trained model and everything that belongs to it; ``minillm.load(folder)`` opens one."""
 
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from minillm.decoding import Translation
+from minillm.decoding import Chat, Sampling, Translation
 from minillm.errors import InputError
+from minillm.formats.gguf_blocks import type_of
 from minillm.look.page import Page
+from minillm.models.causal import CausalTransformer
 from minillm.models.vectors import Vectors
+from minillm.option import make
 from minillm.runs import given
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Data, Evaluation, Kind, Results, kinds
-from minillm.text import Vocabulary
+from minillm.text import ChatTemplate, Vocabulary
+from minillm.text.chat_template import KNOWN, Message
 
 
 class Classified(NamedTuple):
@@ -88,22 +94,73 @@ class Run:
         self,
         prompt: str = "",
         length: int = 500,
-        temperature: float = 0.8,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        seed: int | None = None,
         stop: Sequence[str] = (),
+        **sampling: Any,
     ) -> Iterator[str]:
         """Return the prompt and its continuation, piece by piece as it is drawn.
 
         ``length`` counts tokens.  The text ends before a token in ``stop``.  A model that was
-        trained on documents may also end it.  The other arguments are those of
-        :func:`minillm.decoding.next_probabilities`.
+        trained on documents may also end it.  The other arguments, such as ``temperature`` and
+        ``seed``, are the fields of :class:`minillm.decoding.Sampling`.
 
         >>> run = minillm.load("runs/first")  # doctest: +SKIP
         >>> "".join(run.write("The ", length=200, seed=1))  # doctest: +SKIP
         """
-        return self._ability("write")(self, prompt, length, temperature, top_k, top_p, seed, stop)
+        return self._ability("write")(self, prompt, length, make(Sampling, sampling), stop)
+
+    def chat(
+        self,
+        messages: Sequence[Message],
+        length: int | None = None,
+        report: Callable[[str], None] = warnings.warn,
+        **sampling: Any,
+    ) -> Iterator[str]:
+        """Return the answer to a conversation, piece by piece as it is drawn.
+
+        Each message has a "role" ("system", "user" or "assistant") and a "content".  ``length``
+        counts tokens; None: as many as fit the context.  The oldest turns are left out if not all
+        fit it, and ``report`` is called with a line about it.  The other arguments are the fields
+        of :class:`minillm.decoding.Sampling`.
+
+        >>> run = minillm.load("runs/smol")  # doctest: +SKIP
+        >>> "".join(run.chat([{"role": "user", "content": "Who are you?"}]))  # doctest: +SKIP
+        """
+        return self.answering.answer(messages, length, make(Sampling, sampling), report)
+
+    @cached_property
+    def answering(self) -> Chat:
+        """The model with its tokenizer and its chat template, and the cache of a conversation."""
+        return self.answering_in(None)
+
+    def answering_in(self, template: str | None) -> Chat:
+        """Like ``answering``, with one of the known templates in the place of the run's own.
+
+        InputError for a model that cannot answer, and for a run without a template.
+        """
+        if not isinstance(self.model, CausalTransformer):
+            raise InputError(
+                f"{self.path / 'config.json'}: expected a run of a Transformer that writes, such "
+                f"as a gpt, found {self.kind.name!r}"
+            )
+        if template is not None:
+            return Chat(self.model, self.tokenizer, ChatTemplate(template))  # type: ignore[arg-type]
+        stored = self.chat_template()
+        if stored is None:
+            raise InputError(
+                f"{self.path}: the run has no chat template: expected one of "
+                f"{', '.join(KNOWN)} as --template"
+            )
+        return Chat(self.model, self.tokenizer, stored)  # type: ignore[arg-type]
+
+    def chat_template(self) -> ChatTemplate | None:
+        """The run's own chat template, if it has one.  InputError if its file is damaged."""
+        if not self.folder.has("chat.json"):
+            return None
+        values = self.folder.load_json("chat.json")
+        try:
+            return ChatTemplate.from_dict(values)
+        except ValueError as error:
+            raise InputError(f"{self.path / 'chat.json'}: it is damaged: {error}") from None
 
     def translate(
         self, texts: str | Sequence[str], beam: int = 5, length_exponent: float = 1.0
@@ -234,12 +291,17 @@ class Run:
         return ability(self, texts, pooling)
 
     def export(
-        self, file: str | Path | None = None, format: str | None = None, binary: bool = False
+        self,
+        file: str | Path | None = None,
+        format: str | None = None,
+        binary: bool = False,
+        quantise: str | None = None,
     ) -> str | Path:
         """Write the model in a format that other programs read, and return the path.
 
         ``format`` is one of ``kind.exports``, by default the first.  ``file`` is by default the one
-        named there, in the run's folder.
+        named there, in the run's folder.  ``quantise`` is the type of the weights in a GGUF file,
+        such as "q8_0"; None: float32, or what they are quantised to.
         """
         formats = self.kind.exports
         export = self._ability("export")
@@ -251,9 +313,12 @@ class Run:
         format = format or next(iter(formats))
         if binary and format != "word2vec":
             raise InputError("--binary: only word vectors have two formats")
+        if quantise is not None and format != "gguf":
+            raise InputError("--quantise: only a GGUF file has weights that are quantised")
+        options = {"quantise": type_of(quantise)} if quantise is not None else {}
         if file is None:
             file = self.path / formats[format]
-        export(self, file, format, binary)
+        export(self, file, format, binary, **options)
         return file
 
     def evaluate(

@@ -5,93 +5,26 @@
         hidden: int = size(LanguageModelConfig, "hidden", "width of a layer", "H", most=65536)
         window: int = option(64, "steps of truncated backpropagation", "T", least=1, most=65536)
 
-A field carries its help and its range.  A size belongs to the model: its default is that of the
-model's config, and it is stored with the model.  The options of the command line, their help texts,
-and the checks of values from a command line, from Python or from a stored configuration all follow
-from these declarations.
+A field carries its help and its range: see :mod:`minillm.option`.  A size belongs to the model: its
+default is that of the model's config, and it is stored with the model.
 """
 
 import dataclasses
-import math
-import types
-import typing
-from collections.abc import Collection, Mapping
 from dataclasses import MISSING, dataclass, field, fields
-from functools import cache, partial
-from typing import Any, NamedTuple, NewType, TypeVar, get_type_hints
+from functools import partial
+from typing import Any, TypeVar
 
 from minillm._kernels import PRECISIONS
-from minillm.errors import InputError, short
+from minillm.errors import InputError
+from minillm.option import names_of_sizes, option, option_of, types_of
 from minillm.training.optimisers import OPTIMISERS
 
-Size = NewType("Size", int)  # a number of bytes, typed as 500M or 2G
-
-LARGEST = 10**9  # of numbers in a stored config that no setting declares
 LENGTHS = ("minutes", "steps", "epochs")  # of a run, which has one of them
-GROUPS = ("the text", "the model", "the run", "gradient descent", "fine-tuning")  # of a help text
+
+# Of options, in the order of a help text.
+GROUPS = ("the text", "the model", "the run", "gradient descent", "fine-tuning", "sampling")
 
 S = TypeVar("S")
-
-
-@dataclass(frozen=True)
-class Option:
-    """The description of a setting, in addition to its name, type and default.
-
-    least and most are inclusive bounds, above and below are exclusive ones.  positional: an
-    argument without a name.  data: the setting says where the data are, and is stored with them.
-    changeable: it may differ when a run is resumed.  rare: ``--help`` leaves it out, and
-    ``--help-all`` shows it.  of_model: a field of the model's config has the same name, and stores
-    it.
-    """
-
-    help: str
-    metavar: str | None = None
-    least: float = -math.inf
-    above: float = -math.inf
-    most: float = math.inf
-    below: float = math.inf
-    choices: tuple[str, ...] = ()
-    group: str = "the model"
-    default_help: str | None = None  # shown instead of the default
-    positional: bool = False
-    data: bool = False
-    changeable: bool = False
-    rare: bool = False
-    of_model: bool = False
-
-    def expected(self, type_: type) -> str:
-        """Return a description of the values that are allowed."""
-        if self.choices:
-            return f"one of {', '.join(self.choices)}"
-        if type_ is Size:
-            return "a size such as 500M or 2G"
-        if type_ is int:
-            upper = f"to {self.most:.0f}" if math.isfinite(self.most) else "up"
-            return f"a whole number from {self.least:.0f} {upper}"
-        if type_ is float:
-            bounds = {"at least": self.least, "above": self.above}
-            bounds |= {"at most": self.most, "below": self.below}
-            limits = [f"{word} {x:g}" for word, x in bounds.items() if math.isfinite(x)]
-            return f"a number {' and '.join(limits)}".strip()
-        return {bool: "true or false", str: "a text"}.get(type_, str(type_))
-
-    def allows(self, value: object) -> bool:
-        """Return whether a value of the right type lies within the bounds."""
-        if self.choices:
-            return value in self.choices
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return True
-        within = self.least <= value <= self.most and self.above < value < self.below
-        return within and (isinstance(value, int) or math.isfinite(value))
-
-
-UNDECLARED = Option("", least=-LARGEST, most=LARGEST)
-
-
-def option(default: Any, help: str, metavar: str | None = None, **details: Any) -> Any:
-    """Declare a setting."""
-    return field(default=default, metadata={"option": Option(help, metavar, **details)})
-
 
 # The descriptions of sizes that several kinds of models have.
 SIZES: dict[str, dict[str, Any]] = {
@@ -144,17 +77,6 @@ def with_default(base: type, name: str, default: Any, **changes: Any) -> Any:
     return field(default=default, metadata={"option": inherited})
 
 
-def option_of(settings: type, name: str) -> Option:
-    """Return the option of the field ``name``; the fields of a config have none."""
-    metadata = settings.__dataclass_fields__[name].metadata  # type: ignore[attr-defined]
-    return metadata.get("option", UNDECLARED)
-
-
-def names_of_sizes(settings: type) -> list[str]:
-    """Return the names of the settings that the model's config stores."""
-    return [name for name in types_of(settings) if option_of(settings, name).of_model]
-
-
 def config_from(settings: object, config: type[S], **values: Any) -> S:
     """Return the model's config, from the sizes among the settings and other values.
 
@@ -167,89 +89,6 @@ def config_from(settings: object, config: type[S], **values: Any) -> S:
         return config(**given)
     except ValueError as error:
         raise InputError(str(error)) from None
-
-
-class FieldType(NamedTuple):
-    """The type of a field: ``tuple[str, ...]`` is several texts, ``str | None`` is optional."""
-
-    plain: type
-    several: bool
-    optional: bool
-
-
-def types_of(settings: type) -> dict[str, FieldType]:
-    """Return the type of each field of a dataclass."""
-    return _types_of(settings)  # once: it takes a millisecond
-
-
-@cache
-def _types_of(settings: type) -> dict[str, FieldType]:
-    plain_types = {}
-    hints = get_type_hints(settings)
-    for entry in fields(settings):
-        hint, optional, several = hints[entry.name], False, False
-        if isinstance(hint, types.UnionType):
-            optional = type(None) in hint.__args__
-            hint = next(kind for kind in hint.__args__ if kind is not type(None))
-        if typing.get_origin(hint) is tuple:
-            several, hint = True, hint.__args__[0]
-        plain_types[entry.name] = FieldType(hint, several, optional)
-    return plain_types
-
-
-def make(settings: type[S], values: Mapping[str, object], place: str = "") -> S:
-    """Return settings with these values, after a check, and defaults for the others.
-
-    InputError for an unknown name, a missing value without a default, or a value with the wrong
-    type or out of range; its message begins with ``place``.
-    """
-    return settings(**checked(settings, values, place))
-
-
-def checked(
-    cls: type,
-    values: Mapping[str, object],
-    place: str,
-    bounds: type | None = None,
-    given: Collection[str] = (),
-) -> dict[str, object]:
-    """Check the values of a dataclass's fields like :func:`make`, and return them.
-
-    ``bounds`` are settings with the bounds of fields that are sizes.  ``given`` are the names of
-    fields that come from elsewhere.
-    """
-    known, sizes = types_of(cls), names_of_sizes(bounds) if bounds else []
-    result = {}
-    for name, value in values.items():
-        if name not in known:
-            raise InputError(f"{place}{name[:60]}: there is no such setting")
-        declared = option_of(bounds if bounds and name in sizes else cls, name)
-        result[name] = _checked(declared, known[name], name, value, place)
-    for entry in fields(cls):
-        if entry.name not in (*values, *given) and entry.default is MISSING:
-            raise InputError(f"{place}{entry.name!r} is missing")
-    return result
-
-
-def _checked(declared: Option, hint: FieldType, name: str, value: object, place: str) -> object:
-    type_ = hint.plain
-    if value is None and (hint.optional or type_ is bool):
-        return None if hint.optional else False
-    if hint.several and isinstance(value, list | tuple):
-        return tuple(_checked_one(declared, type_, name, entry, place) for entry in value)
-    return _checked_one(declared, type_, name, value, place)
-
-
-def _checked_one(declared: Option, type_: type, name: str, value: object, place: str) -> object:
-    plain = int if type_ is Size else type_
-    if plain is float and type(value) is int and abs(value) < 2**63:
-        value = float(value)
-    right = isinstance(value, plain) and (plain is bool or not isinstance(value, bool))
-    if not right or not declared.allows(value):
-        raise InputError(
-            f"{place}{name}: expected {declared.expected(type_)}, found {short(value)}"
-        )
-    return value
 
 
 def names_of_data(settings: type) -> list[str]:

@@ -15,12 +15,13 @@ from minillm.data.files import STANDARD_INPUT
 from minillm.data.registry import absolute
 from minillm.errors import DivergedError, InputError
 from minillm.mpi import ranks
+from minillm.option import make, option_of
 from minillm.plots import loss_curve
 from minillm.runs.folder import RunFolder
 from minillm.runs.initial import trained_part, with_init_defaults, with_one_length
 from minillm.runs.kind import Job, Kind, Parts, Stored
 from minillm.runs.opening import check_resumable, open_initial
-from minillm.runs.settings import make, names_of_data, option_of
+from minillm.runs.settings import names_of_data
 from minillm.runs.stored import read_config, save_config, save_vocabularies
 from minillm.training import Options, Summary, new_optimiser, restore_checkpoint, save_checkpoint
 from minillm.training.progress import minutes_and_seconds

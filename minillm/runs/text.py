@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from minillm.data.windows import Ids
-from minillm.decoding import Writer
+from minillm.decoding import Sampling, Writer
 from minillm.errors import InputError
 from minillm.look.inside import Inside
 from minillm.metrics import frequency_loss
@@ -30,10 +30,7 @@ def write_text(
     tokenizer: Vocabulary,
     prompt: str = "",
     length: int = LENGTH,
-    temperature: float = 0.8,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    seed: int | None = None,
+    sampling: Sampling | None = None,
     stop: Sequence[str] = (),
     *,
     documents: bool = False,
@@ -50,8 +47,7 @@ def write_text(
     ends = [_one_token(tokenizer, text) for text in stop]
     if tokenizer.eos is not None:
         ends.append(tokenizer.eos)
-    rng, banned = np.random.default_rng(seed), banned_ids(tokenizer, documents)
-    writer = Writer(model, rng, temperature, banned=banned, stop=ends, top_k=top_k, top_p=top_p)
+    writer = Writer(model, sampling, banned=banned_ids(tokenizer, documents), stop=ends)
     writer.read(ids if len(ids) else np.array([opening_id(tokenizer, documents)]))
     return tokenizer.stream(chain(ids, writer.write(length)))
 

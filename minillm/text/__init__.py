@@ -2,6 +2,7 @@
 
 from minillm.text.bpe import BytePairs
 from minillm.text.characters import Characters
+from minillm.text.chat_template import ChatTemplate
 from minillm.text.tokenizer_files import load_tokenizer, tokenizer_files
 from minillm.text.units import SIZE, UNITS, build_vocabulary, vocabulary_from_dict
 from minillm.text.vocabulary import (
@@ -19,6 +20,7 @@ __all__ = [
     "UNITS",
     "BytePairs",
     "Characters",
+    "ChatTemplate",
     "Vocabulary",
     "WordPieces",
     "Words",

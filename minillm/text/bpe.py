@@ -24,13 +24,16 @@ To encode a word, replay the merges in the order of learning, which is their ran
 ['␣se', 'a', 's', 'he', 'lls']
 
 GPT-2's pattern defines a word: a run of letters, of digits or of anything else, with the space
-before it.  No merge crosses words, so "dog." and "dog!" do not become tokens.
+before it.  No merge crosses words, so "dog." and "dog!" do not become tokens.  Later models cut
+numbers: SmolLM into single digits, Llama 3 into groups of three.
 
 Sources: Sennrich, Haddow and Birch (2016), "Neural machine translation of rare words with subword
-units"; on bytes, and with the pattern: Radford et al.  (2019), "Language models are unsupervised
-multitask learners" (GPT-2).  They leave two details open.  Here, equally frequent pairs are ordered
-by the bytes of their left tokens, then of their right ones.  And a pair is not merged if its bytes
-are a token already ("a bc" after "ab c"), so each merge makes one new token.
+units"; on bytes, and with the pattern: Radford et al. (2019), "Language models are unsupervised
+multitask learners" (GPT-2); the patterns of Allal et al. (2025), "SmolLM2", and of Dubey et al.
+(2024), "The Llama 3 herd of models".  Sennrich and Radford leave two details open.  Here, equally
+frequent pairs are ordered by the bytes of their left tokens, then of their right ones.  And a pair
+is not merged if its bytes are a token already ("a bc" after "ab c"), so each merge makes one new
+token.
 """
 
 import codecs
@@ -73,13 +76,28 @@ PATTERN = (
     r"| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+"
     r"|\s+(?!\S)|\s+"
 )
+PATTERNS = {  # by the names that GGUF files have for them
+    "gpt-2": PATTERN,
+    # A digit is a word, and has nothing before it: all of the white space is a word.
+    "smollm": (
+        r"'s|'t|'re|'ve|'m|'ll|'d"
+        r"| ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+"
+        r"|\s+(?=\p{N})|\s+(?!\S)|\s+"
+    ),
+    # Up to three digits; any sign may stand before letters; others with the ends of their line.
+    "llama-bpe": (
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+        r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+        r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+    ),
+}
 
 
 @cache
-def _pattern() -> Any:
+def _pattern(name: str) -> Any:
     import regex  # not re, which has no \p{L}; saves 10 ms if the twin splits words
 
-    return regex.compile(PATTERN)
+    return regex.compile(PATTERNS[name])
 
 
 @twinned
@@ -89,7 +107,12 @@ def word_ends(text: str) -> NDArray[np.int64]:
     >>> word_ends("Don't  say été!")
     array([ 3,  5,  6, 10, 16, 17])
     """
-    lengths = [len(word.encode()) for word in _pattern().findall(text)]
+    return _ends_by(text, "gpt-2")
+
+
+def _ends_by(text: str, pattern: str) -> NDArray[np.int64]:
+    """The ends of the words that a pattern defines."""
+    lengths = [len(word.encode()) for word in _pattern(pattern).findall(text)]
     return np.cumsum(lengths, dtype=np.int64)
 
 
@@ -197,9 +220,12 @@ class MergeTable:
     ``ranks`` maps a pair to its rank and its result.  The twin uses sorted arrays: the pairs with
     left token n are first[n] to first[n + 1]; right (M,) and rank (M,) are in this order, result
     (M,) is in the order of ranks.
+
+    ``whole`` has words that are a token but that merges do not make whole, and their numbers.
     """
 
     def __init__(self, merges: Sequence[tuple[int, int, int]], tokens: int):
+        self.whole: dict[bytes, list[int]] = {}
         self.ranks = {(a, b): (rank, c) for rank, (a, b, c) in enumerate(merges)}
         left, right, self.result = np.array(merges, np.int32).reshape(-1, 3).T.copy()
         order = np.lexsort((right, left))
@@ -250,7 +276,7 @@ def _encode_words(data: bytes, ends: NDArray[np.int64], table: MergeTable) -> ND
 
     Each different word is merged once.
     """
-    merged: dict[bytes, list[int]] = {}
+    merged = dict(table.whole)
     numbers: list[int] = []
     for start, end in pairwise([0, *ends.tolist()]):
         word = data[start:end]
@@ -270,8 +296,7 @@ class BytePairs(Vocabulary):
     >>> tokenizer.decode(ids)
     'she shells<|endoftext|>'
 
-    ``tokens`` are bytes, by id.  The text of a special token always becomes that token.
-    ``<|endoftext|>``, if it is among them, opens and closes texts.
+    ``tokens`` are bytes, by id.  In ``encode``, the text of a special token becomes that token.
     """
 
     unit = "bpe"
@@ -281,32 +306,60 @@ class BytePairs(Vocabulary):
         merges: Sequence[Pair],
         specials: Sequence[str] = (END_OF_TEXT,),
         ids: Sequence[int] | None = None,
+        *,
+        pattern: str = "gpt-2",
+        whole: bool = False,
+        bos: str = END_OF_TEXT,
+        eos: str = END_OF_TEXT,
     ):
         """``merges`` in the order of their ranks.
 
         ids: of the 256 bytes, the merged pairs and the specials, in this order; None: 0, 1, 2 and
-        so on.  Two merges may make the same token.  ValueError if these do not fit together.
+        so on.  A byte whose id is -1 is not in the vocabulary, and is left out of what is encoded.
+        Two merges may make the same token.  pattern: one of PATTERNS, which defines words.
+        whole: a word that is a token is not merged, even if merges would not make it (Llama 3).
+        bos, eos: the specials that open and close texts, if they are among them.
+
+        ValueError if these do not fit together.
         """
+        if pattern not in PATTERNS:
+            raise ValueError(f"pattern: expected {' or '.join(PATTERNS)}, found {short(pattern)}")
         self.merges, self.specials = list(merges), check_texts(list(specials), "specials")
+        self.pattern, self.whole = pattern, whole
         numbers = {token: number for number, token in enumerate(BYTES)}
         self._table = MergeTable(_numbered(self.merges, numbers), len(numbers))
+        if whole:
+            self._table.whole = self._not_merged(list(numbers))
         for special in self.specials:
             if not special or special.encode() in numbers:
                 raise ValueError(f"specials: expected distinct new tokens, found {short(special)}")
             numbers[special.encode()] = len(numbers)
         self._numbers = numbers
         self._lengths = np.array(list(map(len, numbers)))
-        in_order = list(range(len(numbers)))
-        self._ids = np.array(in_order if ids is None else _checked_ids(ids, in_order), np.int32)
+        self._ids = np.arange(len(numbers), dtype=np.int32)
+        if ids is not None:
+            self._ids = np.array(_checked_ids(ids, len(numbers)), np.int32)
+        self._missing = bytes(np.flatnonzero(self._ids < 0).tolist())
         tokens = list(numbers)
-        self.tokens = [tokens[number] for number in np.argsort(self._ids)]
+        self.tokens = [tokens[number] for number in np.argsort(self._ids)[len(self._missing) :]]
         self._special = SpecialTokens({text: self.id_of(text.encode()) for text in self.specials})
-        self.bos = self.eos = self._special.ids.get(END_OF_TEXT)
-        self.line_end = self.id_of(b"\n")
+        self.bos, self.eos = self._special.ids.get(bos), self._special.ids.get(eos)
+        self.line_end = None if self._ids[ord("\n")] < 0 else self.id_of(b"\n")
+
+    def _not_merged(self, tokens: list[bytes]) -> dict[bytes, list[int]]:
+        """The tokens that merges do not make, if they are words, and their numbers."""
+        ends = np.cumsum(list(map(len, tokens)))
+        numbers = _encode_words(b"".join(tokens), ends, self._table)
+        reached = np.cumsum(np.array(list(map(len, tokens)))[numbers])
+        counts = np.diff(np.searchsorted(reached, ends, side="right"), prepend=0)
+        return {tokens[number]: [number] for number in np.flatnonzero(counts > 1).tolist()}
 
     def id_of(self, token: bytes) -> int:
         """The id of a token; KeyError if there is no such token."""
-        return int(self._ids[self._numbers[token]])
+        id = int(self._ids[self._numbers[token]])
+        if id < 0:
+            raise KeyError(token)
+        return id
 
     def encode(self, text: str, name: str = "text") -> NDArray[np.int32]:
         """The ids of the tokens of ``text``, (T,).
@@ -314,6 +367,11 @@ class BytePairs(Vocabulary):
         InputError, with ``name``, line and column, for a lone surrogate, which UTF-8 cannot hold.
         """
         return self.encode_each([text], [name])[0]
+
+    def encode_ordinary(self, text: str) -> NDArray[np.int32]:
+        """Like :meth:`encode`, but the text of a special token is split like any other."""
+        check_encodable(text, "text")
+        return self._encode([text])[0]
 
     def encode_each(self, texts: Sequence[str], names: Sequence[str]) -> list[NDArray[np.int32]]:
         """The ids of each of several texts; a word that occurs in several is merged once."""
@@ -336,18 +394,29 @@ class BytePairs(Vocabulary):
 
     def _encode(self, texts: list[str]) -> list[NDArray[np.int32]]:
         """The ids of each of several texts without special tokens."""
+        encode = _encode_words.__wrapped__ if self._table.whole else _encode_words  # type: ignore[attr-defined]
         if len(texts) == 1:  # there are no places to find
-            return [self._ids[_encode_words(texts[0].encode(), word_ends(texts[0]), self._table)]]
-        data = list(map(str.encode, texts))
+            return [self._ids[encode(*self._words(texts[0]), self._table)]]
+        data, ends = zip(*map(self._words, texts), strict=True) if texts else ((), ())
         starts = np.cumsum([0, *map(len, data)])
-        ends = [word_ends(text) + start for text, start in zip(texts, starts, strict=False)]
-        joined = np.concatenate([np.zeros(0, np.int64), *ends])
-        numbers = _encode_words(b"".join(data), joined, self._table)
+        shifted = [each + start for each, start in zip(ends, starts, strict=False)]
+        joined = np.concatenate([np.zeros(0, np.int64), *shifted])
+        numbers = encode(b"".join(data), joined, self._table)
         ids, reached = self._ids[numbers], np.cumsum(self._lengths[numbers])  # in bytes
         cuts = np.searchsorted(
             reached, starts, side="right"
         )  # no token reaches across a text's end
         return [ids[start:end] for start, end in pairwise(cuts.tolist())]
+
+    def _words(self, text: str) -> tuple[bytes, NDArray[np.int64]]:
+        """The bytes of a text that the vocabulary has, and the ends of its words."""
+        data = text.encode()
+        ends = word_ends(text) if self.pattern == "gpt-2" else _ends_by(text, self.pattern)
+        if self._missing:
+            lost = np.flatnonzero(np.isin(np.frombuffer(data, np.uint8), list(self._missing)))
+            ends = ends - np.searchsorted(lost, ends)
+            ends = ends[np.diff(ends, prepend=0) > 0]  # no word is empty
+        return data.translate(None, self._missing), ends
 
     def decode(self, ids: Iterable[int], unknown_words: Iterable[str] = ()) -> str:
         """The text of ``ids``; bytes that are not UTF-8 become U+FFFD."""
@@ -371,11 +440,25 @@ class BytePairs(Vocabulary):
         return visible(self.token(id).decode("utf-8", "backslashreplace"))
 
     def to_dict(self) -> dict:
-        """The JSON form: the merges as numbers of tokens, the 256 bytes first."""
+        """The JSON form: the merges as numbers of tokens, the 256 bytes first.
+
+        Where a merge takes a token that a later one makes, the numbers of all results stand in
+        "results".
+        """
         merges = [[self._numbers[a], self._numbers[b]] for a, b in self.merges]
-        values = {"unit": self.unit, "merges": merges, "specials": self.specials}
-        in_order = (self._ids == np.arange(len(self))).all()
-        return values if in_order else {**values, "ids": self._ids.tolist()}
+        values: dict[str, Any] = {"unit": self.unit, "merges": merges, "specials": self.specials}
+        results = self._table.result
+        before = np.maximum.accumulate(np.concatenate([[len(BYTES) - 1], results]))[:-1]
+        if (np.array(merges, int).reshape(-1, 2).max(axis=1) > before).any():
+            values["results"] = results.tolist()
+        if (self._ids != np.arange(len(self._ids))).any():
+            values["ids"] = self._ids.tolist()
+        options: dict[str, Any] = {"pattern": self.pattern, "whole": self.whole}
+        for name, id in (("bos", self.bos), ("eos", self.eos)):
+            if id is not None:
+                options[name] = self.tokens[id].decode()
+        defaults = _options()
+        return values | {name: value for name, value in options.items() if value != defaults[name]}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "BytePairs":
@@ -383,20 +466,58 @@ class BytePairs(Vocabulary):
         merges, specials = values.get("merges"), check_texts(values.get("specials"), "specials")
         if not isinstance(merges, list) or not all(map(_is_pair, merges)):
             raise ValueError('expected "merges": a list of pairs of numbers')
-        tokens, pairs = dict.fromkeys(BYTES), []
-        spelled = list(tokens)
-        for rank, (a, b) in enumerate(merges):
-            if not (0 <= a < len(spelled) and 0 <= b < len(spelled)):
-                raise ValueError(
-                    f"merge {rank + 1}: expected two of the {len(spelled)} tokens before it, "
-                    f"found {short(a)} and {short(b)}"
-                )
-            pairs.append((spelled[a], spelled[b]))
-            token = _merged(rank, *pairs[-1])
-            if token not in tokens:
-                tokens[token] = None
-                spelled.append(token)
-        return cls(pairs, specials, values.get("ids"))
+        results = values.get("results")
+        pairs = _pairs_in_order(merges) if results is None else _pairs(merges, results)
+        defaults = _options()
+        options = {name: values[name] for name in defaults if name in values}
+        for name, value in options.items():
+            if type(value) is not type(defaults[name]):
+                kind = "true or false" if name == "whole" else "a text"
+                raise ValueError(f'expected "{name}": {kind}, found {short(value)}')
+        return cls(pairs, specials, values.get("ids"), **options)
+
+
+def _options() -> dict[str, Any]:
+    """The options of BytePairs that are stored, and their defaults."""
+    return dict(BytePairs.__init__.__kwdefaults__ or {})
+
+
+def _pairs_in_order(merges: list[list[int]]) -> list[Pair]:
+    """The tokens of merges that take only what merges before them have made."""
+    tokens, pairs = dict.fromkeys(BYTES), []
+    spelled = list(tokens)
+    for rank, (a, b) in enumerate(merges):
+        if not (0 <= a < len(spelled) and 0 <= b < len(spelled)):
+            raise ValueError(
+                f"merge {rank + 1}: expected two of the {len(spelled)} tokens before it, "
+                f"found {short(a)} and {short(b)}"
+            )
+        pairs.append((spelled[a], spelled[b]))
+        token = _merged(rank, *pairs[-1])
+        if token not in tokens:
+            tokens[token] = None
+            spelled.append(token)
+    return pairs
+
+
+def _pairs(merges: list[list[int]], results: object) -> list[Pair]:
+    """The tokens of merges in any order, whose results are known by their numbers."""
+    if not isinstance(results, list) or [type(n) for n in results] != [int] * len(merges):
+        raise ValueError('expected "results": a number for each merge')
+    spelled = dict(enumerate(BYTES))
+    left = list(range(len(merges)))
+    while left:
+        waiting = []
+        for rank in left:
+            a, b = merges[rank]
+            if a not in spelled or b not in spelled:
+                waiting.append(rank)
+            elif results[rank] not in spelled:
+                spelled[results[rank]] = _merged(rank, spelled[a], spelled[b])
+        if len(waiting) == len(left):
+            raise ValueError(f"merge {waiting[0] + 1}: expected tokens that merges make")
+        left = waiting
+    return [(spelled[a], spelled[b]) for a, b in merges]
 
 
 def _is_pair(merge: object) -> bool:
@@ -410,24 +531,31 @@ def _merged(rank: int, left: bytes, right: bytes) -> bytes:
 
 
 def _numbered(merges: Sequence[Pair], numbers: dict[bytes, int]) -> list[tuple[int, int, int]]:
-    """The merges as numbers of tokens; the tokens that they make are added to ``numbers``."""
+    """The merges as numbers of tokens; the tokens that they make are added to ``numbers``.
+
+    A merge may take a token that a later one makes: Llama 3 has all pairs of each token, token
+    by token.
+    """
     numbered = {}
+    for rank, pair in enumerate(merges):
+        numbers.setdefault(_merged(rank, *pair), len(numbers))
     for rank, pair in enumerate(merges):
         for token in pair:
             if token not in numbers:
-                raise ValueError(f"merge {rank + 1}: no merge before it makes {short(token)}")
+                raise ValueError(f"merge {rank + 1}: no merge makes {short(token)}")
         if pair in numbered:
             raise ValueError(
                 f"merge {rank + 1}: {short(pair[0])} and {short(pair[1])} are merged already"
             )
-        token = _merged(rank, *pair)
-        numbered[pair] = numbers[pair[0]], numbers[pair[1]], numbers.setdefault(token, len(numbers))
+        numbered[pair] = numbers[pair[0]], numbers[pair[1]], numbers[pair[0] + pair[1]]
     return list(numbered.values())
 
 
-def _checked_ids(ids: object, in_order: list[int]) -> list[int]:
+def _checked_ids(ids: object, count: int) -> list[int]:
+    """The ids; ValueError unless each number occurs once, and only bytes have none."""
     if not isinstance(ids, list) or any(type(id) is not int for id in ids):
         raise ValueError('expected "ids": a list of numbers')
-    if sorted(ids) != in_order:
-        raise ValueError(f'expected "ids": each number from 0 to {in_order[-1]} once')
+    missing = ids[: len(BYTES)].count(-1)
+    if len(ids) != count or sorted(ids)[missing:] != list(range(count - missing)):
+        raise ValueError(f'expected "ids": each number from 0 to {count - 1 - missing} once')
     return ids

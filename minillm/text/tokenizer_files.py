@@ -1,11 +1,12 @@
 """Files of tokenizers: GPT-2's, BERT's, Hugging Face's, and ours.
 
-    tokenizer.json              Hugging Face's; with byte-level BPE as in GPT-2, or WordPiece as in
-                                BERT
+    tokenizer.json              Hugging Face's; with byte-level BPE as in GPT-2, SmolLM or Llama 3,
+                                or WordPiece as in BERT
     vocab.json and merges.txt   GPT-2's: token to id, and a merge a line in the order of their ranks
     vocab.txt                   BERT's: a piece a line
-    tokenizer_config.json       BERT's, beside the others: whether its pieces are in lower case
-                                (without this file, the pieces of a vocab.txt are)
+    tokenizer_config.json       beside the others: BERT's says whether its pieces are in lower case
+                                (without this file, the pieces of a vocab.txt are), one of byte
+                                pairs which tokens open and close a text
     vocabulary.json             of one of our runs
 
 The files of GPT-2 spell a byte as one printable character: the visible ones of Latin-1 as
@@ -20,7 +21,7 @@ from typing import Any
 from minillm.data.files import read_json
 from minillm.data.lines import read_lines
 from minillm.errors import InputError, short
-from minillm.text.bpe import BYTES, BytePairs, Pair
+from minillm.text.bpe import BYTES, PATTERNS, BytePairs, Pair
 from minillm.text.units import vocabulary_from_dict
 from minillm.text.vocabulary import Vocabulary, check_texts, flag
 from minillm.text.wordpiece import (
@@ -89,7 +90,10 @@ def load_tokenizer(path: str | Path) -> Vocabulary:
     if isinstance(values.get("model"), dict):
         if values["model"].get("type") == "WordPiece":
             return _read_wordpieces(path, values, path.with_name("tokenizer_config.json"))
-        return _checked(path, lambda: _from_hugging_face(values))
+        config = path.with_name("tokenizer_config.json")
+        beside = read_json(config) if config.exists() else {}
+        ends = _checked(config, lambda: _ends_in(beside))
+        return _checked(path, lambda: _from_hugging_face(values, ends))
     if isinstance(values.get("unit"), str):
         return _checked(path, lambda: _from_run(values))
     return read_gpt2(path, path.with_name("merges.txt"))
@@ -169,7 +173,7 @@ def read_gpt2(vocabulary: Path, merges: Path) -> BytePairs:
     values = read_json(vocabulary)
     ids = _checked(vocabulary, lambda: _ids_of(values, "an id to each token"))
     pairs = _read_merges(merges)
-    return _checked(merges, lambda: _assemble(ids, pairs, {}))
+    return _checked(merges, lambda: assemble(ids, pairs, {}))
 
 
 def _read_merges(path: Path) -> list[Pair]:
@@ -191,26 +195,31 @@ def _pair(tokens: object) -> Pair:
     raise ValueError(f"expected two tokens, found {short(tokens)}")
 
 
-def _assemble(ids: dict[str, int], pairs: list[Pair], added: dict[str, int]) -> BytePairs:
-    """Make a tokenizer with the ids of the files.
+def assemble(
+    ids: dict[str, int], pairs: list[Pair], added: dict[str, int], **options: Any
+) -> BytePairs:
+    """Make a tokenizer with the ids of the files, which spell tokens: see :func:`spell`.
 
     A token that is neither a byte nor merged has to be special: ``added``, or written as <...> or
-    [...].
+    [...].  A byte that no merge takes may be missing.  The options are those of BytePairs.
+    ValueError if these do not fit together.
     """
     learned = list(dict.fromkeys([*BYTES, *(left + right for left, right in pairs)]))
     spelled = list(map(spell, learned))
-    for text in spelled:
-        if text not in ids:
+    merged = set().union(*pairs)
+    for token, text in zip(learned, spelled, strict=True):
+        if text not in ids and (len(token) > 1 or token in merged):
             raise ValueError(f"the vocabulary has no id for {short(text)}")
-    specials = {token: id for token, id in ids.items() if token not in set(spelled)}
+    ordinary = set(spelled)
+    specials = {token: id for token, id in ids.items() if token not in ordinary}
     for text in specials:
         bracketed = text[:1] + text[-1:] in ("<>", "[]") and len(text) > 2
         if text not in added and not bracketed:
             raise ValueError(f"the token {short(text)} is neither a byte nor made by a merge")
     _with_added(ids, added)
     specials = dict(sorted((specials | added).items(), key=lambda entry: entry[1]))
-    numbers = [*(ids[text] for text in spelled), *specials.values()]
-    return BytePairs(pairs, list(specials), numbers)
+    numbers = [*(ids.get(text, -1) for text in spelled), *specials.values()]
+    return BytePairs(pairs, list(specials), numbers, **options)
 
 
 _BYTE_LEVEL = {
@@ -219,27 +228,88 @@ _BYTE_LEVEL = {
     "model.dropout": (None, 0),
     "model.continuing_subword_prefix": (None, ""),
     "model.end_of_word_suffix": (None, ""),
-    "model.ignore_merges": (None, False),
+    "model.ignore_merges": (None, False, True),
+    "decoder.type": ("ByteLevel", None),
+}
+_GPT2_WORDS = {
     "pre_tokenizer.type": ("ByteLevel",),
     "pre_tokenizer.add_prefix_space": (False,),
     "pre_tokenizer.use_regex": (True, None),
-    "decoder.type": ("ByteLevel", None),
 }
+_BY_REGEX = {
+    "type": "ByteLevel",
+    "add_prefix_space": False,
+    "trim_offsets": True,
+    "use_regex": True,
+}
+_DIGITS = {"type": "Digits", "individual_digits": True}
 
 
-def _from_hugging_face(values: dict[str, Any]) -> BytePairs:
+def _from_hugging_face(values: dict[str, Any], ends: dict[str, str]) -> BytePairs:
+    """The tokenizer in tokenizer.json; ends: the texts of BOS and EOS, if they are known."""
     _check(values, _BYTE_LEVEL)
-    match values.get("post_processor"):
-        case {"type": "TemplateProcessing", "special_tokens": {**specials}} if not specials:
-            pass  # transformers 5 writes a template that adds nothing
-        case _:
-            _check(values, {"post_processor.type": ("ByteLevel", None)})
+    pattern = _pattern_of(values)
+    ends = _opening(values) | ends
     ids = _ids_of(values["model"].get("vocab"), "model.vocab: an id to each token")
     merges = values["model"].get("merges")
     if not isinstance(merges, list):
         raise ValueError("expected model.merges: a list of pairs")
     pairs = [_pair(pair.split(" ") if isinstance(pair, str) else pair) for pair in merges]
-    return _assemble(ids, pairs, _added(values.get("added_tokens", [])))
+    added, whole = (
+        _added(values.get("added_tokens", [])),
+        bool(values["model"].get("ignore_merges")),
+    )
+    return assemble(ids, pairs, added, pattern=pattern, whole=whole, **ends)
+
+
+def _pattern_of(values: dict[str, Any]) -> str:
+    """The name of the pattern by which a pre-tokenizer cuts words; ValueError for another one."""
+    match values.get("pre_tokenizer"):
+        case {"type": "Sequence", "pretokenizers": [dict(first), dict(second)]}:
+            steps = {"first": first, "second": second}
+            _check(steps, {"second.type": ("ByteLevel",), "second.add_prefix_space": (False,)})
+            if first.get("type") == "Digits":
+                _check(steps, {"first.individual_digits": (True,)})
+                _check(steps, {"second.use_regex": (True, None)})
+                return "smollm"
+            expected = PATTERNS["llama-bpe"]
+            _check(steps, {"first.type": ("Split",), "first.pattern": ({"Regex": expected},)})
+            _check(steps, {"first.behavior": ("Isolated",), "first.invert": (False, None)})
+            _check(steps, {"second.use_regex": (False,)})
+            return "llama-bpe"
+    _check(values, _GPT2_WORDS)
+    return "gpt-2"
+
+
+def _opening(values: dict[str, Any]) -> dict[str, str]:
+    """The token that a post-processor puts before a text, as BOS; ValueError for other things."""
+    processor = values.get("post_processor")
+    match processor:
+        case {"type": "Sequence", "processors": [{"type": "ByteLevel"}, dict(second)]}:
+            processor = second
+    match processor:
+        case {"type": "TemplateProcessing", "special_tokens": {**specials}} if not specials:
+            return {}  # transformers 5 writes a template that adds nothing
+        case {
+            "type": "TemplateProcessing",
+            "single": [{"SpecialToken": {"id": str(bos)}}, {"Sequence": {"id": "A"}}],
+        }:
+            return {"bos": bos}
+    _check(values, {"post_processor.type": ("ByteLevel", None)})
+    return {}
+
+
+def _ends_in(values: dict[str, Any]) -> dict[str, str]:
+    """The texts of BOS and EOS in tokenizer_config.json, those that are there."""
+    ends = {}
+    for name in ("bos", "eos"):
+        token = values.get(f"{name}_token")
+        token = token.get("content") if isinstance(token, dict) else token
+        if token is not None:
+            if not isinstance(token, str):
+                raise ValueError(f"{name}_token: expected a text, found {short(token)}")
+            ends[name] = token
+    return ends
 
 
 # --- pieces of words -----------------------------------------------------------------------------
@@ -391,12 +461,6 @@ def _files_of_byte_pairs(tokenizer: BytePairs) -> dict[str, bytes]:
     special = {tokenizer.id_of(text.encode()): text for text in tokenizer.specials}
     ids = {special.get(id) or spell(token): id for id, token in enumerate(tokenizer.tokens)}
     merges = [f"{spell(left)} {spell(right)}" for left, right in tokenizer.merges]
-    byte_level = {
-        "type": "ByteLevel",
-        "add_prefix_space": False,
-        "trim_offsets": True,
-        "use_regex": True,
-    }
     model = {
         "type": "BPE",
         "dropout": None,
@@ -405,15 +469,16 @@ def _files_of_byte_pairs(tokenizer: BytePairs) -> dict[str, bytes]:
         "continuing_subword_prefix": "",
         "end_of_word_suffix": "",
         "byte_fallback": False,
+        "ignore_merges": tokenizer.whole,
         "vocab": ids,
         "merges": merges,
     }
     whole = _tokenizer_json(
         {ids[text]: text for text in tokenizer.specials},
         normalizer=None,
-        pre_tokenizer=byte_level,
-        post_processor={**byte_level, "trim_offsets": False},
-        decoder=byte_level,
+        pre_tokenizer=_pre_tokenizer(tokenizer.pattern),
+        post_processor={**_BY_REGEX, "trim_offsets": False},
+        decoder=_BY_REGEX,
         model=model,
     )
     return {
@@ -421,6 +486,18 @@ def _files_of_byte_pairs(tokenizer: BytePairs) -> dict[str, bytes]:
         "vocab.json": _json(ids),
         "merges.txt": "\n".join([_VERSION_LINE, *merges, ""]).encode(),
     }
+
+
+def _pre_tokenizer(pattern: str) -> dict[str, Any]:
+    """The pre-tokenizer that cuts words by a pattern."""
+    if pattern == "gpt-2":
+        return _BY_REGEX
+    split = {"type": "Split", "pattern": {"Regex": PATTERNS[pattern]}, "behavior": "Isolated"}
+    steps = {
+        "smollm": [_DIGITS, _BY_REGEX],
+        "llama-bpe": [{**split, "invert": False}, {**_BY_REGEX, "use_regex": False}],
+    }
+    return {"type": "Sequence", "pretokenizers": steps[pattern]}
 
 
 def _files_of_wordpieces(tokenizer: WordPieces) -> dict[str, bytes]:

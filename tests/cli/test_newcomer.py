@@ -10,8 +10,8 @@ from tiny import TEXT
 import minillm
 from minillm.cli import main
 from minillm.cli.arguments import verbs
+from minillm.option import Size, option_of, types_of
 from minillm.runs.kind import kinds
-from minillm.runs.settings import Size, option_of, types_of
 
 
 def refused(capsys, *command):

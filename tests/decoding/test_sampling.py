@@ -1,12 +1,16 @@
 """Probabilities from logits, and draws from probabilities."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from minillm.decoding import Writer, next_probabilities, sample, sampling
+from minillm.decoding import Sampling, Writer, next_probabilities, sample, sampling
+from minillm.decoding.sampling import penalised
 from minillm.errors import InputError
+from minillm.option import option
 
 LOGITS = np.array([1.0, 3.0, 2.0, -1.0, 2.5], np.float32)
 logits = st.lists(st.floats(-30, 30, width=32), min_size=1, max_size=12).map(np.array)
@@ -79,27 +83,105 @@ def test_of_equals_the_first_is_chosen(options):
         ({"top_k": 0}, "top_k"),
         ({"top_p": 0}, "top_p"),
         ({"top_p": 3}, "top_p"),
+        ({"min_p": -0.1}, "min_p"),
+        ({"min_p": 1.1}, "min_p"),
     ],
 )
 def test_nonsense_is_refused(options, name):
     with pytest.raises(ValueError, match=f"^{name}: expected"):
         next_probabilities(LOGITS, **options)
+    with pytest.raises(InputError, match=f"^{name}: expected"):
+        Sampling(**options)
 
 
-def test_a_new_rule_is_one_function(monkeypatch):
-    """Min-p: it keeps the tokens with at least a share of the largest probability."""
+@pytest.mark.parametrize(
+    "options",
+    [{"seed": -1}, {"seed": 0.5}, {"repetition_penalty": 0}, {"top_k": 2.5}, {"temperature": "1"}],
+)
+def test_nonsense_of_other_fields_is_refused(options):
+    with pytest.raises(InputError, match=f"^{next(iter(options))}: expected"):
+        Sampling(**options)
+
+
+@given(logits, st.floats(0, 1))
+def test_min_p_keeps_a_share_of_the_largest(logits, share):
+    p = next_probabilities(logits, min_p=share)
+    whole = softmax(logits)
+    np.testing.assert_array_equal(p > 0, (whole >= share * whole.max()) & (whole > 0))
+    assert np.allclose(p[p > 0], softmax(logits[p > 0]))
+
+
+def rules_one_after_the_other(logits, k, share, least):
+    """The three rules on the whole vocabulary, each on what the one before it has left."""
+    order = np.argsort(-logits, kind="stable")
+    p = softmax(logits)[order]
+    p[k:] = 0
+    p /= p.sum()
+    p[1 + np.argmax(np.cumsum(p) >= share) :] = 0  # the token that crosses the limit stays
+    p[p < least * p[0]] = 0
+    result = np.zeros_like(p)
+    result[order] = p / p.sum()
+    return result
+
+
+@given(
+    st.lists(st.integers(-8, 8), min_size=2, max_size=40).map(np.array),
+    st.integers(1, 40),
+    st.floats(0.01, 0.99),
+    st.floats(0.01, 1),
+    st.integers(1, 9),
+)
+def test_rules_on_the_likely_tokens_are_rules_on_all(logits, k, share, least, likely):
+    """Logits are whole numbers, so that many are equal."""
+    before = np.cumsum(softmax(np.sort(logits)[::-1][:k]))
+    assume(np.abs(before - share).min() > 1e-9)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sampling, "LIKELY", likely)
+        p = next_probabilities(logits, top_k=k, top_p=share, min_p=least)
+    expected = rules_one_after_the_other(logits, k, share, least)
+    np.testing.assert_allclose(p, expected, rtol=1e-9)
+
+
+@given(logits, st.lists(st.integers(0, 100), max_size=20), st.floats(0.1, 10))
+def test_the_penalty_is_paid_once_for_each_token_of_the_text(logits, text, penalty):
+    text = [id % len(logits) for id in text]
+    before = logits.copy()
+    after = penalised(logits, text, penalty)
+    for id, x in enumerate(logits):
+        paid = (x / penalty if x > 0 else x * penalty) if id in text else x
+        assert after[id] == pytest.approx(paid)
+    np.testing.assert_array_equal(logits, before)
+    expected = next_probabilities(after, 0.7, top_k=3)
+    some = Sampling(temperature=0.7, top_k=3, repetition_penalty=penalty)
+    np.testing.assert_allclose(some.probabilities(logits, text), expected)
+
+
+def test_a_writer_pays_for_what_it_has_read_and_written():
+    writer = Writer(TinyModel(), Sampling(temperature=0, repetition_penalty=10.0))
+    writer.read([1, 4])
+    assert list(writer.write(3)) == [2, 0, 1]
+
+
+def test_a_new_rule_is_one_function_and_one_field(monkeypatch):
+    """It keeps the tokens with at least a multiple of the square of the largest probability."""
     monkeypatch.setattr(sampling, "RULES", sampling.RULES.copy())
 
     @sampling.rule
-    def min_p(ranked, share):
-        return ranked >= share * ranked[..., :1]
+    def top_a(ranked, a):
+        return ranked >= a * ranked[..., :1] ** 2
 
-    p = next_probabilities(LOGITS, min_p=np.exp(-1.5))  # logits of 1.5 or more
-    expected = softmax(np.where(LOGITS >= 1.5, LOGITS, -np.inf))
-    np.testing.assert_allclose(p, expected, rtol=1e-6)
-    writer = Writer(TinyModel(), np.random.default_rng(0), min_p=1.0)
+    @dataclass(frozen=True)
+    class Mine(Sampling):
+        top_a: float | None = option(None, "a share of the square", least=0, most=10)
+
+    p = next_probabilities(LOGITS, top_a=0.5)
+    whole = softmax(LOGITS)
+    np.testing.assert_array_equal(p > 0, whole >= 0.5 * whole.max() ** 2)
+    writer = Writer(TinyModel(), Mine(top_a=1.9, temperature=1.0))
     writer.read([0])
     assert list(writer.write(3)) == [1, 1, 1]
+    with pytest.raises(InputError, match="top_a: expected"):
+        Mine(top_a=11.0)
 
 
 class TinyModel:
@@ -111,7 +193,7 @@ class TinyModel:
 
 
 def test_a_rule_that_is_not_known_is_refused():
-    with pytest.raises(TypeError, match="top_q: expected one of top_k, top_p"):
+    with pytest.raises(TypeError, match="top_q: expected one of top_k, top_p, min_p"):
         next_probabilities(LOGITS, top_q=3)
 
 

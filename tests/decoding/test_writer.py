@@ -1,6 +1,7 @@
 """A writer reads and writes the same text, however the work is cut."""
 
 import itertools
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from fake_models import TinyLanguageModel
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minillm.decoding import Writer
+from minillm.decoding import Sampling, Writer
 from minillm.errors import InputError
 
 V = 5
@@ -33,7 +34,10 @@ class Counter:
 
 
 def writer(model=None, seed=0, **options):
-    return Writer(model or TinyLanguageModel(V), np.random.default_rng(seed), **options)
+    names = {entry.name for entry in fields(Sampling)}
+    sampling = {name: options.pop(name) for name in names & options.keys()}
+    sampling = Sampling(**{"temperature": 1.0, "seed": seed, **sampling})
+    return Writer(model or TinyLanguageModel(V), sampling, **options)
 
 
 def cut(values, places):

@@ -15,11 +15,11 @@ from minillm.cli import main
 from minillm.errors import InputError
 from minillm.formats.word2vec import write_vectors
 from minillm.models.vectors import Vectors
+from minillm.option import make
 from minillm.runs import augmentation
 from minillm.runs.augmentation import neighbours_in, parse
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Job, find_kind
-from minillm.runs.settings import make
 from minillm.training.minibatches import MinibatchTask
 
 SMALL = ["--steps", "6", "--batch", "4"]

@@ -10,8 +10,9 @@ import pytest
 import minillm
 from minillm import ops
 from minillm.cli import main
+from minillm.option import option
 from minillm.runs.kind import find_kind
-from minillm.runs.settings import TextSettings, TrainingSettings, option, size
+from minillm.runs.settings import TextSettings, TrainingSettings, size
 from minillm.runs.text import TextKind
 
 TEXT = "the cat sat on the mat and the dog sat on the log.\n" * 60

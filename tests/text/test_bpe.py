@@ -18,6 +18,7 @@ from minillm.text.bpe import (
     BYTES,
     LONGEST,
     PATTERN,
+    PATTERNS,
     _encode_words,
     join,
     learn_merges,
@@ -353,3 +354,97 @@ def test_damaged_json_is_refused(change, complaint):
     values = {"unit": "bpe", "merges": [], "specials": ["<|endoftext|>"], **change}
     with pytest.raises(ValueError, match=complaint):
         vocabulary_from_dict(values)
+
+
+# --- other patterns and vocabularies than GPT-2's ------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("pattern", "words"),
+    [
+        ("gpt-2", ["I", "'ll", " say", " ", " 1234", ".)", "\n", "\n", "(", "yes", ")"]),
+        (
+            "smollm",
+            ["I", "'ll", " say", "  ", "1", "2", "3", "4", ".)", "\n", "\n", "(", "yes", ")"],
+        ),
+        ("llama-bpe", ["I", "'ll", " say", " ", " ", "123", "4", ".)\n\n", "(yes", ")"]),
+    ],
+)
+def test_words_of_each_pattern(pattern, words):
+    text = "I'll say  1234.)\n\n(yes)"
+    merges = learn_merges({word.encode(): 2 for word in words}, 300)
+    tokenizer = BytePairs(merges, [], pattern=pattern)
+    assert [tokenizer.tokens[id].decode() for id in tokenizer.encode(text)] == words
+
+
+@given(TEXTS)
+def test_single_digits_are_cut_first(text):
+    """SmolLM's pattern is defined in two steps: digits alone, and GPT-2's pattern between them."""
+    parts = [part for part in regex.split(r"(\p{N})", text) if part]
+    expected = [word for part in parts for word in regex.findall(PATTERN, part)]
+    assert regex.findall(PATTERNS["smollm"], text) == expected
+
+
+def test_a_byte_may_be_missing():
+    """It is left out of what is encoded, as the library tokenizers does."""
+    ids = [-1 if value == ord("x") else value - (value > ord("x")) for value in range(257)]
+    tokenizer = BytePairs([(b"a", b"b")], [], ids, pattern="smollm")
+    assert len(tokenizer) == 256
+    assert tokenizer.decode(tokenizer.encode("axb x xx ab")) == "ab   ab"
+    assert tokenizer.encode("axbxx")[0] == tokenizer.id_of(b"ab")  # they are neighbours then
+    each = tokenizer.encode_each(["x", "axb", "", "xx1"], [""] * 4)
+    assert [tokenizer.decode(ids) for ids in each] == ["", "ab", "", "1"]
+    with pytest.raises(KeyError):
+        tokenizer.id_of(b"x")
+    again = vocabulary_from_dict(json.loads(json.dumps(tokenizer.to_dict())))
+    assert again.tokens == tokenizer.tokens
+    with pytest.raises(ValueError, match="each number from 0 to 256 once"):
+        BytePairs([(b"a", b"b")], [], [*range(256), -1])  # a token that is no byte
+
+
+def test_merges_may_take_what_later_ones_make():
+    """Llama 3 has all pairs of a token at its rank, whatever the ranks of their parts are."""
+    merges = [(b"a", b"aaa"), (b"aa", b"aa"), (b"aaa", b"a"), (b"a", b"a"), (b"aa", b"a")]
+    tokenizer = BytePairs(merges, [])
+    again = vocabulary_from_dict(json.loads(json.dumps(tokenizer.to_dict())))
+    for one in (tokenizer, again):
+        assert one.merges == merges
+        assert [len(one.tokens[id]) for id in one.encode("a" * 7)] == [4, 3]
+    assert "results" not in BytePairs(sorted(merges, key=lambda m: len(b"".join(m))), []).to_dict()
+    values = tokenizer.to_dict()
+    for results in (None, values["results"][:-1], [True] * 5):
+        with pytest.raises(ValueError, match=r"merge 1: expected two|results"):
+            vocabulary_from_dict({**values, "results": results})
+    with pytest.raises(ValueError, match="expected tokens that merges make"):
+        vocabulary_from_dict({**values, "merges": [[97, 700]] * 5})
+
+
+@given(st.text(st.sampled_from("abc "), max_size=12))
+def test_a_whole_word_is_not_merged(text):
+    """With whole words, "abc" is a token, although the merges make "a bc" of it."""
+    merges = [(b"b", b"c"), (b"a", b"b"), (b"ab", b"c")]
+    plain, whole = BytePairs(merges, []), BytePairs(merges, [], whole=True)
+    expected = b" ".join(
+        b"abc" if word == "abc" else b"|".join(plain.tokens[id] for id in plain.encode(word))
+        for word in regex.findall(PATTERN, text)
+    )
+    found = b" ".join(
+        b"|".join(whole.tokens[id] for id in whole.encode(word))
+        for word in regex.findall(PATTERN, text)
+    )
+    assert found == expected
+    assert whole.decode(whole.encode(text)) == text
+    assert (
+        vocabulary_from_dict(whole.to_dict()).encode(text).tolist() == whole.encode(text).tolist()
+    )
+
+
+def test_bos_and_eos_may_be_other_tokens():
+    tokenizer = BytePairs([], ["<s>", "</s>", "<|endoftext|>"], bos="<s>", eos="</s>")
+    assert (tokenizer.bos, tokenizer.eos) == (256, 257)
+    again = vocabulary_from_dict(tokenizer.to_dict())
+    assert (again.bos, again.eos) == (256, 257)
+    assert tokenizer.encode_ordinary("<s>").tolist() == list(b"<s>")
+    for change in ({"bos": 3}, {"whole": "yes"}, {"pattern": "x"}):
+        with pytest.raises(ValueError, match=next(iter(change))):
+            vocabulary_from_dict({**tokenizer.to_dict(), **change})

@@ -179,7 +179,7 @@ def test_files_that_are_not_json(tmp_path, name, data, complaint):
         (lambda v: v["model"].update(type="Unigram"), "model.type: expected 'BPE', found"),
         (lambda v: v["model"].update(type="WordPiece"), "model.unk_token: expected '[UNK]', found"),
         (lambda v: v["model"].update(dropout=0.1), "model.dropout: expected None, found 0.1"),
-        (lambda v: v["model"].update(ignore_merges=True), "model.ignore_merges"),
+        (lambda v: v["model"].update(ignore_merges=1.5), "model.ignore_merges"),
         (lambda v: v["model"].update(end_of_word_suffix="</w>"), "model.end_of_word_suffix"),
         (lambda v: v.update(normalizer={"type": "NFC"}), "normalizer: expected None, found {"),
         (lambda v: v.pop("pre_tokenizer"), "pre_tokenizer.type: expected 'ByteLevel', found None"),
@@ -205,8 +205,8 @@ def test_files_that_are_not_json(tmp_path, name, data, complaint):
         (lambda v: v["model"].update(merges=["a b c"]), "expected two tokens"),
         (lambda v: v["model"].update(merges=[["a", 3]]), "expected two tokens"),
         (
-            lambda v: v["model"]["merges"].insert(0, "Ġs e"),
-            "merge 1: no merge before it makes b' s'",
+            lambda v: v["model"]["merges"].insert(0, "Ġz e"),
+            "the vocabulary has no id for 'Ġze'",
         ),
         (lambda v: v["model"]["merges"].append("Ġ s"), "b' ' and b's' are merged already"),
         (lambda v: v["model"]["merges"].append("\u4e00 s"), "stand for bytes, found '\u4e00'"),
@@ -423,3 +423,49 @@ def test_an_unsupported_tokenizer_json_of_pieces_is_refused(pieces, tmp_path, ch
 def test_a_line_end_in_a_token_is_not_written():
     with pytest.raises(InputError, match=r"vocab.txt: cannot hold a token with a line's end: 'a"):
         tokenizer_files(WordPieces(["[UNK]", "a\nb"]))
+
+
+# --- words of SmolLM and Llama 3 ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pattern", ["smollm", "llama-bpe"])
+def test_other_patterns_are_written_and_read_back(tokenizer, tmp_path, pattern):
+    lacking = [-1 if value == 0 else value - 1 for value in range(len(tokenizer) + 1)]
+    specials = ["<|begin|>", "<|end|>"]
+    tokenizer = BytePairs(
+        tokenizer.merges, specials, lacking, pattern=pattern, whole=pattern == "llama-bpe",
+        bos="<|begin|>", eos="<|end|>",
+    )  # fmt: skip
+    config = {"bos_token": {"content": "<|begin|>"}, "eos_token": "<|end|>"}
+    files = {"tokenizer.json": tokenizer_files(tokenizer)["tokenizer.json"]}
+    write(tmp_path, files | {"tokenizer_config.json": json.dumps(config).encode()})
+    assert load_tokenizer(tmp_path).to_dict() == tokenizer.to_dict()
+    (tmp_path / "tokenizer_config.json").unlink()
+
+    def with_bos(values):
+        template = [{"SpecialToken": {"id": "<|begin|>"}}, {"Sequence": {"id": "A"}}]
+        after = {"type": "TemplateProcessing", "single": template, "special_tokens": {"a": {}}}
+        values["post_processor"] = {
+            "type": "Sequence",
+            "processors": [{"type": "ByteLevel"}, after],
+        }
+
+    damage(tmp_path, "tokenizer.json", with_bos)
+    again = load_tokenizer(tmp_path)
+    assert (again.bos, again.eos) == (tokenizer.bos, None)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "change", "complaint"),
+    [
+        ("smollm", lambda a, b: a.update(individual_digits=False), "first.individual_digits"),
+        ("smollm", lambda a, b: b.update(use_regex=False), "second.use_regex: expected True"),
+        ("smollm", lambda a, b: a.update(type="Punctuation"), "first.type: expected 'Split'"),
+        ("llama-bpe", lambda a, b: a.update(pattern={"Regex": "x"}), "first.pattern: expected"),
+        ("llama-bpe", lambda a, b: b.update(type="Metaspace"), "second.type"),
+    ],
+)
+def test_other_words_are_refused(tmp_path, pattern, change, complaint):
+    write(tmp_path, tokenizer_files(BytePairs([], ["<x>"], pattern=pattern)))
+    damage(tmp_path, "tokenizer.json", lambda v: change(*v["pre_tokenizer"]["pretokenizers"]))
+    assert complaint in fails(tmp_path)

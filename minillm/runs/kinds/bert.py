@@ -19,6 +19,7 @@ from minillm.look.inside import MOST, Inside
 from minillm.look.reading import attention_of_bert, read_hidden
 from minillm.metrics import bits, frequency_loss, perplexity
 from minillm.models.bert import BERT, BERTConfig
+from minillm.option import make, option
 from minillm.runs.adaptation import gained_and_forgotten, with_rate, with_replay
 from minillm.runs.embedding import (
     POOLINGS,
@@ -41,8 +42,6 @@ from minillm.runs.settings import (
     TrainingSettings,
     VocabularySettings,
     config_from,
-    make,
-    option,
     size,
     with_default,
 )

@@ -17,11 +17,12 @@ from minillm.models.fine_tuned import (
     FineTunedConfig,
     encoder_of,
 )
+from minillm.option import option
 from minillm.runs.exchange import export_additions
 from minillm.runs.kind import Data, Job
 from minillm.runs.labelled import Read, TextClassifierKind, TextClassifierSettings
 from minillm.runs.run import Run
-from minillm.runs.settings import LoRASettings, option, size, with_default
+from minillm.runs.settings import LoRASettings, size, with_default
 from minillm.runs.vocabulary import kept
 
 # Learning rates: large models need smaller ones, and LoRA, which trains few weights, larger ones.

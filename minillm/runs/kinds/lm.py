@@ -8,6 +8,7 @@ from minillm.layers.recurrent import CELLS
 from minillm.look.inside import Inside
 from minillm.look.reading import read_recurrent
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
+from minillm.option import option
 from minillm.runs.kind import Job
 from minillm.runs.looking import inside_of, predicting_next, state_after, text_ids
 from minillm.runs.run import Run
@@ -15,7 +16,6 @@ from minillm.runs.settings import (
     AdaptationSettings,
     TextSettings,
     TrainingSettings,
-    option,
     size,
     with_default,
 )

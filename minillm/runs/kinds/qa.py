@@ -13,6 +13,7 @@ from minillm.data.squad import Question, QuestionData, read_squad
 from minillm.decoding.spans import find_spans
 from minillm.errors import InputError
 from minillm.models.reader import Reader, ReaderConfig
+from minillm.option import option
 from minillm.runs.embedding import check_frames, framing_vocabulary
 from minillm.runs.kind import Data, Evaluation, Job, Kind, Parts, Results
 from minillm.runs.run import Answered, Run
@@ -23,7 +24,6 @@ from minillm.runs.settings import (
     TrainingSettings,
     VocabularySettings,
     config_from,
-    option,
     size,
     with_default,
 )

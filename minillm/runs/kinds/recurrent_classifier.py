@@ -12,10 +12,11 @@ from minillm.data.labelled import Labelled, LabelledData
 from minillm.errors import InputError
 from minillm.layers.recurrent import CELLS
 from minillm.models.classifier import POOLINGS, Classifier, ClassifierConfig
+from minillm.option import option
 from minillm.runs.augmentation import open_vectors
 from minillm.runs.kind import Job
 from minillm.runs.labelled import Read, TextClassifierKind, TextClassifierSettings
-from minillm.runs.settings import VocabularySettings, config_from, option, size, with_default
+from minillm.runs.settings import VocabularySettings, config_from, size, with_default
 from minillm.runs.vocabulary import vocabulary_for
 from minillm.text import Vocabulary, build_vocabulary
 

@@ -11,10 +11,11 @@ from minillm.data.pairs import PairData
 from minillm.errors import InputError
 from minillm.look.reading import read_transformer
 from minillm.models.transformer import Transformer, TransformerConfig
+from minillm.option import option
 from minillm.runs.kind import Job
 from minillm.runs.pairs import BUILT_IN, PairKind, PairSettings, vocabulary_of
 from minillm.runs.run import Run
-from minillm.runs.settings import TrainingSettings, option, size, with_default
+from minillm.runs.settings import TrainingSettings, size, with_default
 from minillm.text import Vocabulary
 from minillm.training.schedules import SCHEDULES
 

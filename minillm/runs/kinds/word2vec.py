@@ -14,13 +14,13 @@ from minillm.formats.word2vec import read_vectors, write_vectors
 from minillm.models.vectors import Vectors
 from minillm.models.word2vec import Word2Vec, Word2VecConfig
 from minillm.mpi import ranks
+from minillm.option import Size
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Evaluation, Job, Kind, Results, Stored, Weights
 from minillm.runs.opening import open_vocabularies
 from minillm.runs.run import Run
 from minillm.runs.settings import (
     FilesSettings,
-    Size,
     TrainingSettings,
     config_from,
     of_run,

@@ -1,0 +1,306 @@
+/* Products of rounded activations and quantised weights: the innermost loops.
+ *
+ * A panel has 16 outputs.  The codes of 4 inputs for each of them are 64 bytes, which AVX-512 multiplies
+ * by the activations of these 4 inputs, and adds up, in one instruction (VNNI).  A tile is some rows of
+ * activations times one panel:
+ *
+ *     for each block:    sum = -zero (sum of a) + sum of q a              integers
+ *                        y += sum (s t),  and  y += m (t (sum of a))      floats
+ *
+ * Codes of 4 bits are taken apart in registers.  For one row, the time is that of reading the codes, which
+ * lie in the order in which they are read; for many rows, that of the multipliers.
+ *
+ * The integers are exact, and the floats are added in the order of the blocks.  So a number has the same
+ * bits whatever the shape of the tile, the number of threads and the instructions that multiply.
+ *
+ * quantised_tile.h has the tile, for any of these instructions:
+ *
+ *     vnni     AVX512-VNNI: 64 products of bytes, chosen when the program runs
+ *     pairs    SSE2, AVX2, AVX-512: codes and activations as pairs of 16 bits, multiplied and added
+ *     signed   NEON: codes as signed bytes, products of 16 bits; or its own dot products of bytes
+ *     plain    other machines and compilers: C
+ */
+#ifndef MINILLM_QUANTISED_H
+#define MINILLM_QUANTISED_H
+#include <math.h>
+#include <stdint.h>
+#include "tile.h"
+
+#define MOST_ROWS 12 /* of a tile */
+enum {
+    PANEL = 16,  /* outputs */
+    BLOCK = 32,  /* inputs that have one t */
+    WORDS = 8,   /* of 4 inputs each, in a block */
+    AHEAD = 4096, /* bytes of codes that are fetched ahead */
+};
+
+typedef struct { /* outputs that have one format */
+    const uint8_t *codes;
+    const void *scale, *offset; /* offset may be NULL */
+    int bits, words, halves;    /* words that have one scale; whether scales are float16 */
+    int zero;
+    ptrdiff_t outputs;
+} Format;
+
+typedef struct { /* rounded activations of a tile, by block, word and row */
+    const int32_t *a;
+    const float *t;       /* by block and row */
+    const int32_t *start; /* -zero (sum of a), by scale and row */
+    const float *total;   /* t (sum of a) */
+} Rounded;
+
+static int has_dot_products; /* set when the module is imported */
+
+/* A finite float16 as a float.  A multiplication corrects the exponent, also of subnormal numbers. */
+static inline float from_half(uint16_t half)
+{
+    uint32_t bits = (uint32_t)(half & 0x7FFF) << 13, sign = (uint32_t)(half & 0x8000) << 16;
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    x *= 5.192296858534828e33f; /* 2^112 */
+    memcpy(&bits, &x, sizeof x);
+    bits |= sign;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+static inline float scale_at(const Format *f, const void *scales, ptrdiff_t i)
+{
+    return f->halves ? from_half(((const uint16_t *)scales)[i]) : ((const float *)scales)[i];
+}
+
+#if defined(__GNUC__)
+
+#define FOR_ROWS _Pragma("GCC unroll 16") for (int r = 0; r < rows; r++)
+
+#if defined(__AVX512F__) && (__clang_major__ >= 7 || __GNUC__ >= 8)
+#define HAS_VNNI /* in what is compiled for any CPU with AVX-512, these functions alone */
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx512vnni"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx512vnni")
+#endif
+#define VARIANT(name) vnni_##name
+#define VARIANT_BYTES 64
+#define VARIANT_ROWS MOST_ROWS
+#define MULTIPLY_ADD(sum, x, y) (floats)_mm512_fmadd_ps((__m512)(x), (__m512)(y), (__m512)(sum))
+#define ADD_DOTS(bits, shift, sum, codes, a)                                                       \
+    (ints)_mm512_dpbusd_epi32(                                                                     \
+        (__m512i)(sum), (__m512i)((codes) >> (shift) & ((bits) == 4 ? 0x0F0F0F0Fu : ~0u)),         \
+        _mm512_set1_epi32((a)[0]))
+#define A_WORDS 1
+#define LEAST_CODE 0
+#include "quantised_tile.h"
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#endif
+
+/* Without VNNI: of 4 inputs, the first and the third are a pair of 16 bits, the others another one. */
+#if defined(__SSE2__)
+#define HAS_PAIRS
+#define VARIANT(name) pairs_##name
+#define VARIANT_BYTES VECTOR_BYTES
+#define A_WORDS 2
+#define LEAST_CODE 0
+#define PAIR(bits, shift, codes) ((codes) >> (shift) & ((bits) == 4 ? 0x000F000Fu : 0x00FF00FFu))
+#define ADD_DOTS(bits, shift, sum, codes, a)                                                       \
+    ((sum) + MULTIPLY_PAIRS(PAIR(bits, shift, codes), (a)[0]) +                                    \
+     MULTIPLY_PAIRS(PAIR(bits, (shift) + 8, codes), (a)[1]))
+#if defined(__AVX512F__)
+#define VARIANT_ROWS MOST_ROWS
+#define MULTIPLY_ADD(sum, x, y) (floats)_mm512_fmadd_ps((__m512)(x), (__m512)(y), (__m512)(sum))
+#define MULTIPLY_PAIRS(w, a) (ints)_mm512_madd_epi16((__m512i)(w), _mm512_set1_epi32(a))
+#elif defined(__AVX2__)
+#define VARIANT_ROWS 4
+#define MULTIPLY_ADD(sum, x, y) (floats)_mm256_fmadd_ps((__m256)(x), (__m256)(y), (__m256)(sum))
+#define MULTIPLY_PAIRS(w, a) (ints)_mm256_madd_epi16((__m256i)(w), _mm256_set1_epi32(a))
+#else
+#include <emmintrin.h>
+#define VARIANT_ROWS 4
+#define MULTIPLY_ADD(sum, x, y) ((sum) + (x) * (y))
+#define MULTIPLY_PAIRS(w, a) (ints)_mm_madd_epi16((__m128i)(w), _mm_set1_epi32(a))
+#endif
+#include "quantised_tile.h"
+
+#elif defined(__aarch64__)
+#define HAS_SIGNED
+#define VARIANT(name) signed_##name
+#define VARIANT_BYTES 16
+#define VARIANT_ROWS 8
+#define A_WORDS 1
+#define LEAST_CODE -128 /* of 8 bits: the highest bit is changed */
+#define MULTIPLY_ADD(sum, x, y) \
+    (floats)vfmaq_f32((float32x4_t)(sum), (float32x4_t)(x), (float32x4_t)(y))
+#define SIGNED(bits, shift, codes)                                                                 \
+    (int8x16_t)(((codes) >> (shift) & ((bits) == 4 ? 0x0F0F0F0Fu : ~0u)) ^ ((bits) == 4 ? 0 : 0x80808080u))
+#define ADD_DOTS(bits, shift, sum, codes, a)                                                       \
+    (ints)add_signed_dots((int32x4_t)(sum), SIGNED(bits, shift, codes), (int8x16_t)vdupq_n_s32((a)[0]))
+ALWAYS_INLINE int32x4_t add_signed_dots(int32x4_t sum, int8x16_t w, int8x16_t a)
+{
+#if defined(__ARM_FEATURE_DOTPROD)
+    return vdotq_s32(sum, w, a);
+#else /* -128 * -127 + 127 * 127 is a number of 16 bits: a is never -128 */
+    const int16x8_t low = vmull_s8(vget_low_s8(w), vget_low_s8(a));
+    const int16x8_t high = vmull_s8(vget_high_s8(w), vget_high_s8(a));
+    return vpadalq_s16(sum, vpaddq_s16(low, high));
+#endif
+}
+#include "quantised_tile.h"
+#endif
+#endif
+
+/* --- C alone ------------------------------------------------------------------- */
+
+#if !defined(HAS_PAIRS) && !defined(HAS_SIGNED)
+static void plain_tile(const Format *f, ptrdiff_t blocks, ptrdiff_t panel, int rows, const Rounded *x,
+                       float *y, ptrdiff_t ldy, int outputs)
+{
+    const ptrdiff_t scales = blocks * WORDS / f->words;
+    const uint8_t *codes = f->codes + panel * blocks * 8 * f->bits * 8;
+    for (int r = 0; r < rows; r++)
+        for (int o = 0; o < outputs; o++) {
+            float sum = 0;
+            for (ptrdiff_t b = 0; b < scales; b++) {
+                int32_t dot = x->start[b * rows + r];
+                for (ptrdiff_t word = b * f->words; word < (b + 1) * f->words; word++) {
+                    const int8_t *a = (const int8_t *)(x->a + word * rows + r);
+                    const int high = f->bits == 4 && word % 8 >= 4;
+                    const ptrdiff_t at = f->bits == 8 ? word : word / 8 * 4 + word % 4;
+                    for (int i = 0; i < 4; i++) {
+                        const int code = codes[(at * PANEL + o) * 4 + i];
+                        dot += a[i] * (f->bits == 8 ? code : high ? code >> 4 : code & 15);
+                    }
+                }
+                const ptrdiff_t at = (panel * scales + b) * PANEL + o;
+                sum += (float)dot * (scale_at(f, f->scale, at) * x->t[b * f->words / WORDS * rows + r]);
+                if (f->offset)
+                    sum += x->total[b * rows + r] * scale_at(f, f->offset, at);
+            }
+            y[r * ldy + o] = sum;
+        }
+}
+#endif
+
+/* --- the choice ---------------------------------------------------------------- */
+
+#if defined(HAS_VNNI)
+#define CHOOSE(name) (has_dot_products ? vnni_##name : pairs_##name)
+#elif defined(HAS_PAIRS)
+#define CHOOSE(name) pairs_##name
+#elif defined(HAS_SIGNED)
+#define CHOOSE(name) signed_##name
+#else
+#define CHOOSE(name) plain_##name
+enum { plain_words = 1, plain_least_code = 0, plain_most_rows = 4 };
+#endif
+
+static inline int most_rows(void) { return CHOOSE(most_rows); } /* of a tile */
+
+/* How many rows the next tile has, of `rows` that are left. */
+static inline int tile_rows(ptrdiff_t rows)
+{
+    const int most = most_rows();
+    return rows >= most ? most : rows >= 4 ? 4 : rows >= 2 ? 2 : 1;
+}
+
+/* Words of activations for each 4 inputs, and the least code of 8 bits as the tile takes it. */
+static inline int a_words(void) { return CHOOSE(words); }
+static inline int least_code(void) { return CHOOSE(least_code); }
+
+static inline void quantised_tile(const Format *f, ptrdiff_t blocks, ptrdiff_t panel, int rows,
+                                  const Rounded *x, float *y, ptrdiff_t ldy, int outputs)
+{
+    CHOOSE(tile)(f, blocks, panel, rows, x, y, ldy, outputs);
+}
+
+/* --- the activations ------------------------------------------------------------- */
+
+/* One block of a row: 32 integers, their sums by halves, and t.  (x / t is rounded to the nearest
+ * integer, of two to the even one, by adding a number so large that no fraction is left.) */
+static float round_block(const float *x, int8_t *a, int32_t *sums)
+{
+    float largest = 0;
+    int finite = 1;
+    for (int i = 0; i < BLOCK; i++) {
+        const float size = x[i] < 0 ? -x[i] : x[i];
+        largest = size > largest ? size : largest;
+        finite &= size <= 3.40282347e38f; /* neither infinity nor NaN */
+    }
+    float t = largest / 127;
+    const float divisor = t;
+    if (!finite || t < 1.17549435e-38f) {
+        memset(a, 0, BLOCK);
+        sums[0] = sums[1] = 0;
+        return finite ? 0.0f : NAN;
+    }
+    int32_t sum[2] = {0, 0};
+    for (int half = 0; half < 2; half++)
+        for (int i = 16 * half; i < 16 * half + 16; i++) {
+            const float shifted = x[i] / divisor + 12582912.0f; /* 1.5 * 2^23 */
+            int32_t bits;
+            memcpy(&bits, &shifted, sizeof bits);
+            bits -= 0x4B400000;
+            a[i] = (int8_t)bits;
+            sum[half] += bits;
+        }
+    sums[0] = sum[0], sums[1] = sum[1];
+    return t;
+}
+
+/* Row r of a tile: its integers in the order of the tile, and t. */
+static void round_row(ptrdiff_t blocks, const float *x, int rows, int r, int32_t *words, float *t,
+                      int32_t *sums)
+{
+    int8_t a[BLOCK];
+    const int each = a_words();
+    for (ptrdiff_t b = 0; b < blocks; b++) {
+        t[b * rows + r] = round_block(x + b * BLOCK, a, sums + 2 * b);
+        for (int word = 0; word < WORDS; word++) {
+            int32_t *to = words + ((b * WORDS + word) * rows + r) * each;
+            if (each == 1)
+                memcpy(to, a + 4 * word, 4);
+            else {
+                const int16_t pairs[4] = {a[4 * word], a[4 * word + 2], a[4 * word + 1], a[4 * word + 3]};
+                memcpy(to, pairs, 8);
+            }
+        }
+    }
+}
+
+/* What a format needs of a row: -zero (sum of a), and t (sum of a), for each of its scales. */
+static void add_up_row(const Format *f, ptrdiff_t blocks, int rows, int r, const float *t,
+                       const int32_t *sums, int32_t *start, float *total)
+{
+    const int32_t zero = f->zero + (f->bits == 8 ? least_code() : 0);
+    const int each = WORDS / f->words;
+    for (ptrdiff_t b = 0; b < blocks * each; b++) {
+        const int32_t sum = each == 2 ? sums[b] : sums[2 * b] + sums[2 * b + 1];
+        start[b * rows + r] = -zero * sum;
+        total[b * rows + r] = t[b / each * rows + r] * (float)sum;
+    }
+}
+
+/* --- the weights ----------------------------------------------------------------- */
+
+/* All weights of one output. */
+static void weights_of(const Format *f, ptrdiff_t blocks, ptrdiff_t output, float *w)
+{
+    const ptrdiff_t panel = output / PANEL, at = output % PANEL;
+    const uint8_t *codes = f->codes + panel * blocks * f->bits * 4 * PANEL + 4 * at;
+    for (ptrdiff_t i = 0; i < blocks * WORDS; i++) { /* words of 4 inputs */
+        const ptrdiff_t b = i / WORDS, word = i % WORDS, scale = (panel * blocks * WORDS / f->words + i / f->words) * PANEL + at;
+        const uint8_t *four = codes + (b * f->bits + (f->bits == 4 ? word % 4 : word)) * 4 * PANEL;
+        const float s = scale_at(f, f->scale, scale), m = f->offset ? scale_at(f, f->offset, scale) : 0;
+        for (int j = 0; j < 4; j++) {
+            const int code = f->bits == 8 ? four[j] : word < 4 ? four[j] & 15 : four[j] >> 4;
+            const float product = s * (float)(code - f->zero);
+            w[4 * i + j] = f->offset ? product + m : product;
+        }
+    }
+}
+
+#endif

@@ -1,0 +1,132 @@
+/* A tile of rounded activations and one panel, with the instructions of a variant: see quantised.h, which
+ * includes this for each of them. */
+#define ints VARIANT(ints)
+#define floats VARIANT(floats)
+#define bytes VARIANT(bytes)
+#define shorts VARIANT(shorts)
+
+typedef int32_t ints __attribute__((vector_size(VARIANT_BYTES), aligned(4), may_alias));
+typedef float floats __attribute__((vector_size(VARIANT_BYTES), aligned(4), may_alias));
+typedef uint32_t bytes __attribute__((vector_size(VARIANT_BYTES), aligned(1), may_alias));
+typedef uint16_t shorts __attribute__((vector_size(VARIANT_BYTES / 2), aligned(2), may_alias));
+
+enum {
+    VARIANT(lanes) = VARIANT_BYTES / 4,
+    VARIANT(words) = A_WORDS,
+    VARIANT(least_code) = LEAST_CODE,
+    VARIANT(most_rows) = VARIANT_ROWS,
+};
+
+/* Scales, or offsets, of some outputs: as from_half does it. */
+ALWAYS_INLINE floats VARIANT(scales)(const int halves, const void *scales, ptrdiff_t i)
+{
+    if (!halves)
+        return *(const floats *)((const float *)scales + i);
+    const bytes half = __builtin_convertvector(*(const shorts *)((const uint16_t *)scales + i), bytes);
+    const floats size = (floats)((half & 0x7FFF) << 13) * 5.192296858534828e33f;
+    return (floats)((bytes)size | (half & 0x8000) << 16);
+}
+
+ALWAYS_INLINE void VARIANT(body)(const int rows, const int bits, const int each, const int halves,
+                                 const Format *f, ptrdiff_t blocks, ptrdiff_t panel, const Rounded *x,
+                                 float *y, ptrdiff_t ldy, int outputs)
+{
+    for (int v = 0; v < outputs; v += VARIANT(lanes)) {
+        const uint8_t *codes = f->codes + panel * blocks * bits * 4 * PANEL + 4 * v;
+        const int32_t *a = x->a, *start = x->start;
+        const float *t = x->t, *total = x->total;
+        ptrdiff_t at = panel * (blocks * WORDS / each) * PANEL + v;
+        floats sum[MOST_ROWS];
+        FOR_ROWS sum[r] = (floats){0};
+        for (ptrdiff_t b = 0; b < blocks; b++) {
+            if (rows <= 2)
+                for (int line = 0; line < bits; line++)
+                    PREFETCH(codes + AHEAD + 64 * line);
+            for (int first = 0; first < WORDS; first += each) {
+                ints dots[MOST_ROWS];
+                FOR_ROWS dots[r] = (ints){0} + start[r];
+                UNROLL for (int word = first; word < first + each; word++) {
+                    if (bits == 4 && word >= 4)
+                        break;
+                    const bytes line = *(const bytes *)(codes + 4 * PANEL * word);
+                    const int32_t *a_word = a + word * rows * A_WORDS;
+                    FOR_ROWS dots[r] = ADD_DOTS(bits, 0, dots[r], line, a_word + r * A_WORDS);
+                    a_word += 4 * rows * A_WORDS;
+                    if (bits == 4)
+                        FOR_ROWS dots[r] = ADD_DOTS(bits, 4, dots[r], line, a_word + r * A_WORDS);
+                }
+                const floats scale = VARIANT(scales)(halves, f->scale, at);
+                FOR_ROWS sum[r] =
+                    MULTIPLY_ADD(sum[r], __builtin_convertvector(dots[r], floats), scale * t[r]);
+                if (f->offset) {
+                    const floats offset = VARIANT(scales)(halves, f->offset, at);
+                    FOR_ROWS sum[r] = MULTIPLY_ADD(sum[r], (floats){0} + total[r], offset);
+                }
+                start += rows;
+                total += rows;
+                at += PANEL;
+            }
+            codes += bits * 4 * PANEL;
+            a += WORDS * rows * A_WORDS;
+            t += rows;
+        }
+        const int count = outputs - v;
+        for (int r = 0; r < rows; r++)
+            if (count >= VARIANT(lanes))
+                *(floats *)(y + r * ldy + v) = sum[r];
+            else
+                memcpy(y + r * ldy + v, &sum[r], count * sizeof(float));
+    }
+}
+
+/* One compiled function for each number of rows and each format, so that its loops unroll. */
+#define SHAPE_OF(NAME, ROWS)                                                                       \
+    static __attribute__((noinline)) void VARIANT(NAME)(                                           \
+        const Format *f, ptrdiff_t blocks, ptrdiff_t panel, const Rounded *x, float *y,            \
+        ptrdiff_t ldy, int outputs)                                                                \
+    {                                                                                              \
+        if (f->bits == 4 && f->halves)                                                             \
+            VARIANT(body)(ROWS, 4, 8, 1, f, blocks, panel, x, y, ldy, outputs);                    \
+        else if (f->bits == 4)                                                                     \
+            VARIANT(body)(ROWS, 4, 8, 0, f, blocks, panel, x, y, ldy, outputs);                    \
+        else if (f->words == 8 && f->halves)                                                       \
+            VARIANT(body)(ROWS, 8, 8, 1, f, blocks, panel, x, y, ldy, outputs);                    \
+        else if (f->words == 8)                                                                    \
+            VARIANT(body)(ROWS, 8, 8, 0, f, blocks, panel, x, y, ldy, outputs);                    \
+        else                                                                                       \
+            VARIANT(body)(ROWS, 8, 4, f->halves, f, blocks, panel, x, y, ldy, outputs);            \
+    }
+SHAPE_OF(tile_1, 1)
+SHAPE_OF(tile_2, 2)
+SHAPE_OF(tile_4, 4)
+#if VARIANT_ROWS > 4
+SHAPE_OF(tile_most, VARIANT_ROWS)
+#endif
+
+static inline void VARIANT(tile)(const Format *f, ptrdiff_t blocks, ptrdiff_t panel, int rows,
+                                 const Rounded *x, float *y, ptrdiff_t ldy, int outputs)
+{
+    if (rows == 1)
+        VARIANT(tile_1)(f, blocks, panel, x, y, ldy, outputs);
+    else if (rows == 2)
+        VARIANT(tile_2)(f, blocks, panel, x, y, ldy, outputs);
+    else if (rows == 4)
+        VARIANT(tile_4)(f, blocks, panel, x, y, ldy, outputs);
+#if VARIANT_ROWS > 4
+    else
+        VARIANT(tile_most)(f, blocks, panel, x, y, ldy, outputs);
+#endif
+}
+
+#undef ints
+#undef floats
+#undef bytes
+#undef shorts
+#undef SHAPE_OF
+#undef VARIANT
+#undef VARIANT_BYTES
+#undef VARIANT_ROWS
+#undef A_WORDS
+#undef LEAST_CODE
+#undef ADD_DOTS
+#undef MULTIPLY_ADD

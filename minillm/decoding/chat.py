@@ -1,0 +1,166 @@
+"""Answering: a conversation is a text that the model continues, and of which it reads the end only.
+
+Each answer is to a whole conversation.  Most of its tokens were read for the answer before, so the
+caches of the last conversations are kept.  What a new one has in common with one of them is not
+read again.
+
+A model sees no more than its context.  Messages that no longer fit are left out by whole turns, the
+oldest first: a turn is what a user says, and the answers to it.  The system prompt stays.  So that
+this is not necessary at every turn, half of the context is then made free.
+"""
+
+import threading
+import warnings
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm.decoding.pieces import Pieces
+from minillm.decoding.sampling import Sampling
+from minillm.decoding.writer import Writer
+from minillm.errors import InputError
+from minillm.layers.types import State
+from minillm.models.causal import CausalTransformer
+from minillm.text import BytePairs, banned_ids
+from minillm.text.chat_template import ChatTemplate, Message, check_messages
+
+Ids = NDArray[np.int32]
+
+
+class Kept:
+    """The caches of the last ``most`` conversations, by any number of threads."""
+
+    def __init__(self, model: CausalTransformer, most: int = 1):
+        self.model, self.most = model, most
+        self._states: list[State] = []  # the last one used comes last
+        self._lock = threading.Lock()
+
+    def take(self, ids: Ids) -> tuple[int, State]:
+        """The cache to continue to ids (T,): the number of them that are in it, and the cache.
+
+        A conversation that is continued is kept no longer.  One that only begins in the same way,
+        with the same system prompt for example, is kept.
+        """
+        with self._lock:
+            found = [(self.model.cut(ids, state)[0], at) for at, state in enumerate(self._states)]
+            n, at = max(found, default=(0, 0))
+            if n == 0:
+                return 0, self.model.zero_state(1)
+            state = self._states[at]
+            continues = 2 * n >= int(state["lengths"][0])
+            if continues:
+                del self._states[at]
+        return self.model.cut(ids, state, last=continues)
+
+    def keep(self, state: State) -> None:
+        """Keep the cache of a conversation that may go on."""
+        with self._lock:
+            self._states = [*self._states, state][-self.most :]
+
+
+class Chat:
+    """A model that answers.
+
+    >>> chat = Chat(model, tokenizer, ChatTemplate("chatml"))  # doctest: +SKIP
+    >>> "".join(chat.answer([{"role": "user", "content": "Who are you?"}]))  # doctest: +SKIP
+    """
+
+    def __init__(self, model: CausalTransformer, tokenizer: BytePairs, template: ChatTemplate):
+        self.model, self.tokenizer, self.template = model, tokenizer, template
+        self.ends = template.ends(tokenizer)
+        self.banned = banned_ids(tokenizer, documents=True)
+        self.kept = Kept(model)
+
+    def answer(
+        self,
+        messages: Sequence[Message],
+        length: int | None = None,
+        sampling: Sampling | None = None,
+        report: Callable[[str], None] = warnings.warn,
+    ) -> Iterator[str]:
+        """Return an answer of ``length`` tokens at most, piece by piece as it is drawn.
+
+        None: as many as fit the context.  ``report`` is called with a line if turns are left out.
+        InputError for messages that are no conversation, or of which even the last turn does not
+        fit.
+        """
+        fitting = self.fitting(messages, length)
+        if left_out := len(_turns(messages)[1]) - len(_turns(fitting)[1]):
+            turns = "turn" if left_out == 1 else f"{left_out} turns"
+            report(
+                f"the oldest {turns} no longer fit{'s' * (left_out == 1)} the context of "
+                f"{self.model.config.context:,} tokens, and {'is' if left_out == 1 else 'are'} "
+                "left out"
+            )
+        return self.text(self._write(self.encode(fitting), length, sampling))
+
+    def encode(self, messages: Sequence[Message]) -> Ids:
+        """The ids (T,) that an answer continues."""
+        return self.template.encode(self.tokenizer, messages)
+
+    def text(self, ids: Iterator[int]) -> Iterator[str]:
+        """The text of an answer in pieces, without special tokens."""
+        pieces = Pieces(self.tokenizer)
+        for id in ids:
+            if piece := pieces.add(id):
+                yield piece
+        if piece := pieces.end():
+            yield piece
+
+    def fitting(self, messages: Sequence[Message], length: int | None = None) -> list[Message]:
+        """The messages without the oldest turns, if all of them do not fit the context.
+
+        There is room for an answer: of ``length`` tokens, or a quarter of the context if that is
+        less.
+        """
+        check_messages(messages)
+        C = self.model.config.context
+        most = C - min(length or C, C // 4)
+        system, turns = _turns(messages)
+
+        def without(dropped: int) -> list[Message]:
+            return [*system, *(message for turn in turns[dropped:] for message in turn)]
+
+        def tokens(dropped: int) -> int:
+            return len(self.encode(without(dropped)))
+
+        dropped = 0
+        if tokens(0) > most:  # the fewest turns whose absence leaves half of the context free
+            choices = range(1, max(1, len(turns) - 1))
+            dropped = 1 + bisect_left(choices, True, key=lambda k: tokens(k) <= C // 2)
+            dropped = min(dropped, max(0, len(turns) - 1))
+            if (found := tokens(dropped)) > most:
+                raise InputError(f"messages: expected at most {most:,} tokens, found {found:,}")
+        return without(dropped)
+
+    def _write(self, ids: Ids, length: int | None, sampling: Sampling | None) -> Iterator[int]:
+        """Write an answer; its ids are yielded as they are drawn."""
+        n, state = self.kept.take(ids)
+        writer = Writer(
+            self.model,
+            sampling,
+            banned=self.banned,
+            stop=self.ends,
+            text=ids[:n].tolist(),
+            state=state,
+        )
+        C = self.model.config.context
+        try:
+            writer.read(ids[n:])
+            yield from writer.write(min(length or C, C - len(ids)))
+        finally:
+            self.kept.keep(writer.state)
+
+
+def _turns(messages: Sequence[Message]) -> tuple[list[Message], list[list[Message]]]:
+    """The messages before the first turn, which are the system's, and the turns."""
+    system: list[Message] = []
+    turns: list[list[Message]] = []
+    for message in messages:
+        if message["role"] == "user" or (not turns and message["role"] == "assistant"):
+            turns.append([message])
+        else:
+            (turns[-1] if turns else system).append(message)
+    return system, turns

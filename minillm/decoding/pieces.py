@@ -1,0 +1,51 @@
+"""The text of ids that come one at a time: characters are whole, and it ends before a stop text."""
+
+import codecs
+from collections.abc import Sequence
+
+from minillm.text import BytePairs
+
+
+class Pieces:
+    """A text that grows: each id adds a piece of it.
+
+    >>> pieces = Pieces(tokenizer, stop=["END"])  # doctest: +SKIP
+    >>> pieces.add(id)  # doctest: +SKIP
+
+    A piece has whole characters, and nothing that may be the beginning of a stop text.  Special
+    tokens have no text.  ``stopped``: a stop text has come, and nothing more will be added.
+    """
+
+    def __init__(self, tokenizer: BytePairs, stop: Sequence[str] = ()):
+        self.tokenizer, self.stop = tokenizer, tuple(stop)
+        self.stopped = False
+        self._special = frozenset(tokenizer.id_of(text.encode()) for text in tokenizer.specials)
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._held = ""
+
+    def add(self, id: int) -> str:
+        """The piece that an id completes; it may be empty."""
+        token = b"" if id in self._special else self.tokenizer.token(id)
+        return self._extended(self._decoder.decode(token))
+
+    def end(self) -> str:
+        """What has been held back, after the last id."""
+        text = self._extended(self._decoder.decode(b"", final=True)) + self._held
+        self._held = ""
+        return text
+
+    def _extended(self, more: str) -> str:
+        """The text that was held back, and more, as far as it is no beginning of a stop text."""
+        if self.stopped:
+            return ""
+        text = self._held + more
+        found = [at for stop in self.stop if (at := text.find(stop)) >= 0]
+        if found:
+            self.stopped, self._held = True, ""
+            return text[: min(found)]
+        held = max(
+            (k for stop in self.stop for k in range(1, len(stop)) if text.endswith(stop[:k])),
+            default=0,
+        )
+        self._held = text[len(text) - held :]
+        return text[: len(text) - held]

@@ -1,0 +1,118 @@
+"""Writing with a Llama: its equations once more, for a few tokens in one call.
+
+The twin of :func:`_llama_step` reads each weight once, which takes most of its time.  Quantised
+weights (:mod:`minillm.ops.quantised`) stay packed.  A pass over several tokens takes little longer
+than one over a single token, so that guesses are checked cheaply
+(:mod:`minillm.decoding.speculation`).  :mod:`minillm.models.decoder_step` does the same for GPT-2's
+form of the block, one token at a time.
+
+Legend: B texts, T new tokens of each, Q = B T rows, S positions, D width, N heads, M heads of keys,
+w their width, V vocabulary.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm._kernels import twinned
+from minillm.layers import embedding
+from minillm.layers.cache import Cache
+from minillm.layers.types import Ids
+from minillm.models.causal import CausalTransformer, Config
+from minillm.models.decoder_step import FoundWeights, Past, look
+from minillm.models.gpt_step import past_of
+from minillm.ops import _validate
+from minillm.ops.activations import logistic
+from minillm.ops.quantised import Quantised, _quantised_product
+from minillm.ops.rotary import _rotary_rotation, frequencies
+
+MODEL_WEIGHTS = ("norm.gain", "embedding.E", "output.W")  # E, or W if the output is not tied
+BLOCK_WEIGHTS = (
+    *("norm_1.gain", "attention.W_qkv", "attention.W_o"),
+    *("norm_2.gain", "feed_forward.W_gate_up", "feed_forward.W_down"),
+)
+
+
+class LlamaWeights(FoundWeights):
+    """The weights of a Llama as :func:`_llama_step` takes them."""
+
+    def blocks(self) -> Iterator[tuple[Any, ...]]:
+        """Yield the weights of each block, in the order of BLOCK_WEIGHTS."""
+        n = len(BLOCK_WEIGHTS)
+        for first in range(len(MODEL_WEIGHTS), len(self.arrays), n):
+            yield self.arrays[first : first + n]
+
+
+class LlamaSteps(CausalTransformer[Config]):
+    """A Llama that reads a few tokens at a time with :func:`_llama_step`."""
+
+    most_steps = 17  # for 16 guesses; of more tokens, the arithmetic takes longer than the weights
+
+    _step_weights: LlamaWeights | None = None  # of the last step
+
+    def step(self, ids: Ids, cache: Cache) -> NDArray:
+        """The logits (B, T, V) after each of a few tokens, ids (B, T)."""
+        c, weights, (B, T) = self.config, self._step_weights, ids.shape
+        checked = _validate.ids("read", "ids", ids, c.vocabulary)
+        if weights is None or not weights.are_in(self.params):
+            names = step_names(c.layers, c.tied)
+            weights = self._step_weights = LlamaWeights(self.params, names)
+        start = cache["start"].copy()  # another thread may write into it
+        x, _ = embedding.layer(self.params, {"embedding.E": checked.ravel()})  # (Q, D)
+        positions = (start[:, None] + np.arange(T)).reshape(B * T, 1)
+        angles = positions * frequencies(c.head_width, c.rotary_base, c.rope_scaling)
+        cos, sin = np.cos(angles).astype(x.dtype), np.sin(angles).astype(x.dtype)
+        past = list(past_of(c.layers)(cache))
+        return _llama_step(weights, x, cos, sin, past, start, c.epsilon).reshape(B, T, -1)
+
+
+def step_names(layers: int, tied: bool) -> list[str | None]:
+    """The names of a Llama's weights, in the order of LlamaWeights."""
+    names = ["norm.gain", *(("embedding.E", None) if tied else (None, "output.W"))]
+    return names + [f"blocks.{layer}.{name}" for layer in range(layers) for name in BLOCK_WEIGHTS]
+
+
+@twinned
+def _llama_step(
+    weights: LlamaWeights,
+    x: NDArray,
+    cos: NDArray,
+    sin: NDArray,
+    past: Past,
+    start: NDArray[np.int64],
+    epsilon: float,
+) -> NDArray:
+    """x (Q, D), the embedded tokens -> logits (Q, V).
+
+    Text b has read start[b] tokens before its T = Q / B rows, which follow each other.  Their keys
+    and values are written into ``past``, (B, M, S, w) for each layer.  cos and sin (Q, w/2) are
+    those of each row's rotary angles.
+    """
+    (gain, E, W), (Q, B) = weights.arrays[: len(MODEL_WEIGHTS)], (len(x), len(start))
+    text, place = np.divmod(np.arange(Q), Q // B)
+    place += start[text]  # of each row in its text
+    for layer, w in enumerate(weights.blocks()):
+        gain_1, W_qkv, W_o, gain_2, W_gate_up, W_down = w
+        keys, values = past[2 * layer], past[2 * layer + 1]
+        M, width = keys.shape[1], keys.shape[3]
+        heads = _product(_rms_norm(x, gain_1, epsilon), W_qkv).reshape(Q, -1, 1, width)
+        q_and_k, v = np.split(heads, [-M], axis=1)
+        q, k = np.split(_rotary_rotation(q_and_k, cos[:, None], sin[:, None]), [-M], axis=1)
+        keys[text, :, place], values[text, :, place] = k[:, :, 0], v[:, :, 0]
+        q = q.reshape(Q, M, -1, width)  # the queries that share a head of keys
+        context, _ = look(q, keys[text], values[text], place + 1)
+        x = x + _product(context.reshape(Q, -1), W_o)
+        gate, up = np.split(_product(_rms_norm(x, gain_2, epsilon), W_gate_up), 2, axis=1)
+        x = x + _product(gate * logistic(gate) * up, W_down)
+    return _product(_rms_norm(x, gain, epsilon), W if E is None else E.T)
+
+
+def _rms_norm(x: NDArray, gain: NDArray, epsilon: float) -> NDArray:
+    return gain * (x / np.sqrt((x**2).mean(axis=1, keepdims=True) + epsilon))
+
+
+def _product(x: NDArray, W: Any) -> NDArray:
+    """x (Q, I) times an array or a quantised matrix (I, O)."""
+    return _quantised_product(x, W.parts) if isinstance(W, Quantised) else x @ W

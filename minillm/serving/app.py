@@ -1,0 +1,302 @@
+"""The paths of the server, and its answers: OpenAI's interface, and a page.
+
+    GET  /                        a page to talk to the model
+    GET  /v1/models               the one model
+    POST /v1/chat/completions     an answer to messages
+    POST /v1/completions          the continuation of a text
+
+An answer is one JSON object or, with "stream", server-sent events: one for each piece.  The
+interface is described in OpenAI's API reference ("Chat completions", 2023).
+"""
+
+import asyncio
+import contextlib
+import json
+import secrets
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from minillm.decoding import Sampling
+from minillm.decoding.chat import Chat
+from minillm.errors import InputError
+from minillm.serving.engine import Engine, Full
+from minillm.serving.requests import RequestError, Wanted, read
+
+LARGEST_BODY = 4 << 20  # bytes
+SLOWEST_BODY = 30  # seconds
+WAITING = 256  # requests
+CONNECTIONS = 512
+LOOK = 0.5  # seconds after which the server looks whether a client is still there
+
+# The page runs its own script only, and talks to this server only.
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'"
+)
+LOOPBACK = ("127.0.0.1", "localhost")
+
+Event = tuple[str, str | Exception | None]  # a piece of text, and why it was the last
+
+
+class Server:
+    """A model under a name, and the answers to requests for it."""
+
+    def __init__(self, chat: Chat, name: str, parallel: int, sampling: Sampling):
+        self.chat, self.name, self.sampling = chat, name, sampling
+        self.engine = Engine(chat, parallel, WAITING)
+        self.began = int(time.time())
+
+    def application(self, host: str) -> Starlette:
+        """The application, for a server at this address.
+
+        At an address of this machine only, requests must name it as their host.  A web site whose
+        name someone has pointed at this machine can therefore not use the model.
+        """
+        only = [Middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK)]
+        return Starlette(
+            routes=[
+                Route("/", self.page),
+                Route("/v1/models", self.models),
+                Route("/v1/models/{name:path}", self.models),
+                Route("/v1/chat/completions", partial(self.answer, chat=True), methods=["POST"]),
+                Route("/v1/completions", partial(self.answer, chat=False), methods=["POST"]),
+            ],
+            middleware=only if host in LOOPBACK else [],
+            exception_handlers={
+                RequestError: _error,
+                ClientDisconnect: _gone,
+                HTTPException: _http_error,
+                Exception: _failure,
+            },
+        )
+
+    async def page(self, request: Request) -> Response:
+        """A page to talk to the model."""
+        page = Path(__file__).with_name("page.html").read_text("utf-8")
+        return HTMLResponse(page, headers={"Content-Security-Policy": PAGE_POLICY})
+
+    async def models(self, request: Request) -> Response:
+        """The list of models, or the one of the path."""
+        model = {"id": self.name, "object": "model", "created": self.began, "owned_by": "minillm"}
+        asked = request.path_params.get("name")
+        if asked is None:
+            return JSONResponse({"object": "list", "data": [model]})
+        if asked != self.name:
+            message = f"model: expected {self.name!r}, found {asked[:60]!r}"
+            raise RequestError(message, "model", "model_not_found", 404)
+        return JSONResponse(model)
+
+    async def answer(self, request: Request, chat: bool) -> Response:
+        """Answer a chat, or continue a text."""
+        wanted = read(await _body(request), self.name, self.sampling, chat)
+        ids = await run_in_threadpool(self._ids, wanted)
+        free = self.chat.model.config.context - len(ids)
+        if free < 1:
+            raise RequestError(
+                f"expected less than {self.chat.model.config.context:,} tokens, found {len(ids):,}",
+                "messages" if chat else "prompt",
+                "context_length_exceeded",
+            )
+        length = min(wanted.length or free, free)
+        form = _Form(chat, self.name, len(ids))
+        events = self._events(request, ids, length, wanted)
+        if wanted.stream:
+            first = await anext(events)  # an error at once gets its status
+            stream = form.stream(first, events, wanted.usage)
+            return StreamingResponse(stream, media_type="text/event-stream")
+        all_events = [event async for event in events]
+        (_, reason), tokens = all_events[-1]
+        text = "".join(piece for (piece, _), _ in all_events)
+        return JSONResponse(form.whole(text, reason, tokens))
+
+    def _ids(self, wanted: Wanted) -> list[int]:
+        """The ids of the messages, or of the prompt."""
+        tokenizer = self.chat.tokenizer
+        try:
+            if wanted.messages:
+                return self.chat.encode(wanted.messages).tolist()
+            ids = tokenizer.encode(wanted.prompt, "prompt").tolist()
+            return ids or [tokenizer.bos or 0]
+        except InputError as error:
+            raise RequestError(str(error)) from None
+
+    async def _events(
+        self, request: Request, ids: list[int], length: int, wanted: Wanted
+    ) -> AsyncIterator[tuple[Event, int]]:
+        """Yield the events of a text, and how many tokens it has; it ends if the client leaves."""
+        loop, queue = asyncio.get_running_loop(), asyncio.Queue[Event]()
+
+        def deliver(piece: str, reason: str | Exception | None) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has been closed
+                loop.call_soon_threadsafe(queue.put_nowait, (piece, reason))
+
+        try:
+            job = self.engine.submit(ids, length, wanted.sampling, wanted.stop, deliver)
+        except Full:
+            message = f"{WAITING} requests wait already: try again later"
+            raise RequestError(message, code="overloaded", status=503) from None
+        reason: str | Exception | None = None
+        looked = loop.time()
+        try:
+            while reason is None:
+                piece = ""
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK):
+                        piece, reason = await queue.get()
+                if isinstance(reason, Exception):
+                    raise reason
+                if piece or reason:
+                    yield (piece, reason), job.written
+                if loop.time() > looked + LOOK:
+                    if await request.is_disconnected():
+                        raise ClientDisconnect
+                    looked = loop.time()
+        finally:
+            self.engine.cancel(job)
+
+
+class _Form:
+    """The objects of an answer."""
+
+    def __init__(self, chat: bool, model: str, prompt_tokens: int):
+        self.chat, self.prompt_tokens = chat, prompt_tokens
+        self.object = "chat.completion" if chat else "text_completion"
+        self.common = {
+            "id": f"{'chatcmpl' if chat else 'cmpl'}-{secrets.token_hex(12)}",
+            "created": int(time.time()),
+            "model": model,
+        }
+
+    def usage(self, tokens: int) -> dict[str, int]:
+        return {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": tokens,
+            "total_tokens": self.prompt_tokens + tokens,
+        }
+
+    def whole(self, text: str, reason: Any, tokens: int) -> dict[str, Any]:
+        """An answer as one object."""
+        message = {"role": "assistant", "content": text}
+        content = {"message": message} if self.chat else {"text": text}
+        choice = {"index": 0, **content, "logprobs": None, "finish_reason": reason}
+        usage = self.usage(tokens)
+        return {**self.common, "object": self.object, "choices": [choice], "usage": usage}
+
+    async def stream(
+        self, first: tuple[Event, int], others: AsyncIterator[tuple[Event, int]], usage: bool
+    ) -> AsyncIterator[bytes]:
+        """An answer as events."""
+        if self.chat:
+            yield self._event(self._choice({"role": "assistant", "content": ""}, None))
+        (piece, reason), tokens = first
+        try:
+            while True:
+                if piece:
+                    yield self._event(self._choice(self._delta(piece), None))
+                if reason is not None:
+                    break
+                (piece, reason), tokens = await anext(others)
+            yield self._event(self._choice({} if self.chat else self._delta(""), reason))
+            if usage:
+                yield self._event({"choices": [], "usage": self.usage(tokens)})
+            yield b"data: [DONE]\n\n"
+        except ClientDisconnect:
+            pass
+        except (InputError, MemoryError) as error:
+            yield self._event(RequestError(str(error), status=500).body)
+        finally:
+            await others.aclose()  # type: ignore[attr-defined]
+
+    def _delta(self, piece: str) -> dict[str, str]:
+        return {"content": piece} if self.chat else {"text": piece}
+
+    def _choice(self, delta: dict[str, str], reason: Any) -> dict[str, Any]:
+        part = {"delta": delta} if self.chat else delta
+        return {"choices": [{"index": 0, **part, "logprobs": None, "finish_reason": reason}]}
+
+    def _event(self, values: dict[str, Any]) -> bytes:
+        object = "chat.completion.chunk" if self.chat else self.object
+        whole = values if "error" in values else {**self.common, "object": object, **values}
+        return f"data: {json.dumps(whole)}\n\n".encode()
+
+
+async def _body(request: Request) -> bytes:
+    """The body of a request.  RequestError for one that is too large, too slow or no JSON."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":  # a page of another site can send others unasked
+        message = f"Content-Type: expected application/json, found {kind[:60] or 'none'}"
+        raise RequestError(message, status=415)
+    parts, size = [], 0
+    try:
+        async with asyncio.timeout(SLOWEST_BODY):
+            async for part in request.stream():
+                size += len(part)
+                if size > LARGEST_BODY:
+                    message = f"expected a body of at most {LARGEST_BODY:,} bytes"
+                    raise RequestError(message, status=413)
+                parts.append(part)
+    except TimeoutError:
+        raise RequestError(f"the body took more than {SLOWEST_BODY} s", status=408) from None
+    return b"".join(parts)
+
+
+async def _error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestError)
+    return JSONResponse(error.body, error.status)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    message = f"{request.method} {request.url.path[:60]}: {error.detail}"
+    return JSONResponse(RequestError(message, status=error.status_code).body, error.status_code)
+
+
+async def _gone(request: Request, error: Exception) -> Response:
+    return Response(status_code=499)  # nobody reads it
+
+
+async def _failure(request: Request, error: Exception) -> Response:
+    """A failure of ours: its traceback is logged."""
+    return JSONResponse(RequestError(f"the server failed: {error}", status=500).body, 500)
+
+
+def serve(server: Server, host: str, port: int, started: Callable[[str], None]) -> None:
+    """Answer requests until a signal comes.  ``started`` is called with the address.
+
+    InputError for an address that cannot be used.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listening = socket.create_server((host, port), family=family, backlog=CONNECTIONS)
+    except OSError as error:
+        raise InputError(f"{host}:{port}: {error.strerror or error}") from None
+    config = uvicorn.Config(
+        server.application(host),
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_level="error",
+        limit_concurrency=CONNECTIONS,
+        timeout_graceful_shutdown=2,
+        server_header=False,
+    )
+    shown = f"[{host}]" if ":" in host else host
+    with listening:
+        started(f"http://{shown}:{listening.getsockname()[1]}")
+        try:
+            uvicorn.Server(config).run(sockets=[listening])
+        finally:
+            server.engine.close()

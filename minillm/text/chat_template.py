@@ -1,0 +1,265 @@
+r"""Chat templates: a conversation as the text that a model was trained to continue.
+
+A conversation is a list of messages, each with a role and a content.  The model has seen them as
+one text, with special tokens around each.  ChatML's form is:
+
+    <|im_start|>system
+    You are a helpful assistant.<|im_end|>
+    <|im_start|>user
+    What is the capital of France?<|im_end|>
+    <|im_start|>assistant
+
+The model continues the last line, and ends its answer with ``<|im_end|>``.
+
+A template is a program in the language Jinja.  Hugging Face's folders and GGUF files have one.  The
+few in ``KNOWN`` are Python functions here.  Any other is run by the package jinja2, in a sandbox
+and in a process of its own: see :mod:`minillm.text.jinja_process`.
+
+A message may contain the text of a special token, such as ``<|im_end|>``.  It must not become that
+token, because then a user could write messages in the name of others.  So a mark, a character that
+occurs in no message, is put into such a text before the template is filled in.  When the result is
+cut at its special tokens, a marked one is not found.  The marks are then removed.
+
+Source: the interface is that of ``apply_chat_template`` of Hugging Face's transformers (2023).
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm.errors import InputError, short
+from minillm.text.bpe import BytePairs
+from minillm.text.vocabulary import SpecialTokens, check_encodable
+
+Message = Mapping[str, str]
+
+ROLES = ("system", "user", "assistant")
+SECONDS = 5  # that a template may take
+
+_NONE = np.zeros(0, np.int32)
+
+
+# --- templates that are known ------------------------------------------------------------------
+
+Filled = Callable[[Sequence[Message], str, bool], str]  # messages, BOS, whether to prompt an answer
+
+
+@dataclass(frozen=True)
+class _Known:
+    source: str  # in Jinja
+    fill: Filled
+
+
+def _chatml(messages: Sequence[Message], bos: str, prompt: bool) -> str:
+    turns = [f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in messages]
+    return "".join(turns) + "<|im_start|>assistant\n" * prompt
+
+
+def _smollm2(messages: Sequence[Message], bos: str, prompt: bool) -> str:
+    """ChatML; a conversation without a system prompt gets one."""
+    if messages and messages[0]["role"] != "system":
+        content = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
+        messages = [{"role": "system", "content": content}, *messages]
+    return _chatml(messages, bos, prompt)
+
+
+def _llama3(messages: Sequence[Message], bos: str, prompt: bool) -> str:
+    def header(role: str) -> str:
+        return f"<|start_header_id|>{role}<|end_header_id|>\n\n"
+
+    turns = [f"{header(m['role'])}{m['content'].strip()}<|eot_id|>" for m in messages]
+    return bos * bool(turns) + "".join(turns) + header("assistant") * prompt
+
+
+_CHATML_TURNS = (
+    "{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n'}}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+
+KNOWN = {
+    "chatml": _Known("{% for message in messages %}" + _CHATML_TURNS, _chatml),
+    "smollm2": _Known(
+        "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
+        "{{ '<|im_start|>system\\nYou are a helpful AI assistant named SmolLM, trained by Hugging "
+        "Face<|im_end|>\\n' }}{% endif %}" + _CHATML_TURNS,
+        _smollm2,
+    ),
+    "llama3": _Known(
+        "{% set loop_messages = messages %}{% for message in loop_messages %}"
+        "{% set content = '<|start_header_id|>' + message['role'] + '<|end_header_id|>\\n\\n'+ "
+        "message['content'] | trim + '<|eot_id|>' %}{% if loop.index0 == 0 %}"
+        "{% set content = bos_token + content %}{% endif %}{{ content }}{% endfor %}"
+        "{% if add_generation_prompt %}"
+        "{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{% endif %}",
+        _llama3,
+    ),
+}
+
+
+# --- any template --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ChatTemplate:
+    """A template in Jinja, or the name of one in ``KNOWN``; and the texts of BOS and EOS for it."""
+
+    source: str
+    bos: str = ""
+    eos: str = ""
+
+    def __post_init__(self) -> None:
+        if self.source in KNOWN:
+            object.__setattr__(self, "source", KNOWN[self.source].source)
+
+    def text(self, messages: Sequence[Message], prompt: bool = True) -> str:
+        """The conversation as one text, and with ``prompt`` the beginning of an answer.
+
+        InputError, in one line, where the template fails or refuses the conversation.
+        """
+        for known in KNOWN.values():
+            if self.source == known.source:
+                return known.fill(messages, self.bos, prompt)
+        return _in_a_process(
+            self.source,
+            {
+                "messages": [dict(message) for message in messages],
+                "bos_token": self.bos,
+                "eos_token": self.eos,
+                "add_generation_prompt": prompt,
+            },
+        )
+
+    def encode(
+        self, tokenizer: BytePairs, messages: Sequence[Message], prompt: bool = True
+    ) -> NDArray[np.int32]:
+        """The ids of :meth:`text`, (T,).  No content of a message becomes a special token."""
+        check_messages(messages)
+        special = _special_tokens(tokenizer)
+        mark = _absent_character(chain.from_iterable(m["content"] for m in messages))
+        marked = [
+            {"role": m["role"], "content": _marked(m["content"], special.ids, mark)}
+            for m in messages
+        ]
+        parts = special.cut(self.text(marked, prompt))
+        ids = [
+            np.array([special.ids[part]], np.int32)
+            if part in special.ids
+            else tokenizer.encode_ordinary(part.replace(mark, ""))
+            for part in parts
+        ]
+        return np.concatenate([_NONE, *ids])
+
+    def ends(self, tokenizer: BytePairs) -> list[int]:
+        """The ids that end an answer: the special token after one, EOS, and the end of a text.
+
+        InputError if there is none.
+        """
+        special = _special_tokens(tokenizer)
+        answer = _absent_character(self.source)
+        talk = [{"role": "user", "content": "a"}, {"role": "assistant", "content": answer}]
+        _, found, after = self.text(talk, prompt=False).rpartition(answer)
+        ids = [special.ids[part] for part in special.cut(after) if found and part in special.ids]
+        candidates = (*ids[:1], special.ids.get(self.eos), tokenizer.eos)
+        ends = {id for id in candidates if id is not None}
+        if not ends:
+            raise InputError(
+                "the chat template: expected a special token of the tokenizer after an answer, "
+                f"found {short(after)}"
+            )
+        return sorted(ends)
+
+    def to_dict(self) -> dict[str, str]:
+        """The JSON form."""
+        return {"template": self.source, "bos": self.bos, "eos": self.eos}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "ChatTemplate":
+        """The template that ``to_dict`` described; ValueError if it is damaged."""
+        texts = [values.get(name) for name in ("template", "bos", "eos")]
+        if not all(isinstance(text, str) for text in texts):
+            raise ValueError("expected texts as template, bos and eos")
+        return cls(*texts)  # type: ignore[arg-type]
+
+
+def check_messages(messages: Any) -> None:
+    """InputError unless there is a message, and each has a role and a text as its content."""
+    if not isinstance(messages, list | tuple) or not messages:
+        raise InputError(f"messages: expected a list of one or more, found {short(messages)}")
+    for number, message in enumerate(messages):
+        place = f"messages[{number}]"
+        if not isinstance(message, Mapping):
+            raise InputError(f"{place}: expected a role and a content, found {short(message)}")
+        if message.get("role") not in ROLES:
+            role = short(message.get("role"))
+            raise InputError(f"{place}.role: expected one of {', '.join(ROLES)}, found {role}")
+        content = message.get("content")
+        if not isinstance(content, str):
+            raise InputError(f"{place}.content: expected a text, found {short(content)}")
+        check_encodable(content, f"{place}.content")
+
+
+def _special_tokens(tokenizer: BytePairs) -> SpecialTokens:
+    if not isinstance(tokenizer, BytePairs):
+        raise InputError("a chat needs a tokenizer of byte pairs, which has special tokens")
+    return SpecialTokens({text: tokenizer.id_of(text.encode()) for text in tokenizer.specials})
+
+
+def _absent_character(text: Iterable[str]) -> str:
+    """A character that is not in the text, among those that Unicode keeps free."""
+    present = set(text)
+    return next(c for c in map(chr, range(0xFDD0, sys.maxunicode)) if c not in present)
+
+
+def _marked(content: str, specials: Iterable[str], mark: str) -> str:
+    """The content, with a mark in each text of a special token.
+
+    A part of a special token at either end gets a mark, too: the rest may stand in the template,
+    which may also strip white space.
+    """
+    for special in specials:
+        first, rest = special[0], special[1:]
+        content = content.replace(special, f"{first}{mark}{rest}")
+        for end in range(1, len(special)):
+            head, tail = special[:end], special[end:]
+            for spaces in {"", content[len(content.rstrip()) :]}:
+                if content.endswith(head + spaces):
+                    kept = content[: len(content) - len(head + spaces)]
+                    content = f"{kept}{first}{mark}{head[1:]}{spaces}"
+            for spaces in {"", content[: len(content) - len(content.lstrip())]}:
+                if content.startswith(spaces + tail):
+                    content = f"{spaces}{tail[:-1]}{mark}{content[len(spaces + tail) - 1 :]}"
+    return content
+
+
+def _in_a_process(source: str, values: Mapping[str, Any]) -> str:
+    """Fill in a template with jinja2, in a process with limits."""
+    found = find_spec("jinja2")
+    if found is None or found.origin is None:
+        raise InputError('this chat template needs the package jinja2, which the extra "chat" has')
+    program = Path(__file__).with_name("jinja_process.py")
+    command = [sys.executable, "-I", str(program), str(Path(found.origin).parents[1])]
+    try:
+        result = subprocess.run(
+            command,
+            input=json.dumps({"source": source, "values": values}).encode(),
+            capture_output=True,
+            timeout=SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        raise InputError(f"the chat template: it was stopped after {SECONDS} seconds") from None
+    try:
+        answer = json.loads(result.stdout)
+    except ValueError:  # it was killed
+        answer = {"error": "it ended without a result; it may have needed too much memory"}
+    if "error" in answer:
+        raise InputError(f"the chat template: {' '.join(str(answer['error']).split())[:300]}")
+    return answer["text"]

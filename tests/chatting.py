@@ -1,0 +1,45 @@
+"""Tiny models of random weights that chat."""
+
+import numpy as np
+
+from minillm.models.gpt import GPT, GPTConfig
+from minillm.runs.folder import RunFolder
+from minillm.runs.kind import Stored, find_kind
+from minillm.runs.stored import save_run
+from minillm.text import ChatTemplate, bpe
+
+SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+TEXT = "system user assistant the cat sat on the mat and the dog sat on the log " * 3
+TOKENIZER = bpe.train([TEXT], 300, SPECIALS)
+TEMPLATE = ChatTemplate("chatml")
+
+
+def model(context=128, seed=0, scale=12.0):
+    """A GPT whose next token is rather certain, and depends on all tokens before it."""
+    config = GPTConfig(len(TOKENIZER), context=context, layers=2, heads=2, width=16)
+    some = GPT(config, np.random.default_rng(seed))
+    for name, array in some.params.items():
+        if not name.endswith(("gain", "bias")):
+            array *= scale
+    return some
+
+
+def save(path, **sizes):
+    """Make a run of such a model, and return its folder."""
+    some, kind = model(**sizes), find_kind("gpt")
+    data = {"files": [], "documents": True, "imported": "x"}
+    stored = Stored(kind, some.config, kind.settings(unit="bpe"), data)
+    save_run(RunFolder(path), stored, some.params, {"tokenizer": TOKENIZER}, chat=TEMPLATE)
+    return path
+
+
+def user(content):
+    return {"role": "user", "content": content}
+
+
+def assistant(content):
+    return {"role": "assistant", "content": content}
+
+
+def system(content):
+    return {"role": "system", "content": content}

@@ -1,0 +1,102 @@
+"""``minillm chat``, and ``Run.chat``."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import chatting
+import pytest
+from chatting import assistant, system, user
+
+import minillm
+from minillm.cli import main
+from minillm.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return chatting.save(tmp_path_factory.mktemp("chat") / "run")
+
+
+@pytest.fixture
+def typed(monkeypatch):
+    """Give a command its standard input."""
+
+    def type_(text):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+
+    return type_
+
+
+GREEDY = ["--temperature", "0", "--length", "8"]
+OPTIONS = {"temperature": 0, "length": 8}
+
+
+def test_lines_are_answered_in_one_conversation(folder, typed, capsys):
+    typed("the cat\n\nthe dog\n/reset\nthe cat\n/quit\nthe log\n")
+    assert main(["chat", str(folder), *GREEDY, "--system", "the mat"]) == 0
+    run = minillm.load(folder)
+    talk = [system("the mat"), user("the cat")]
+    first = "".join(run.chat(talk, **OPTIONS))
+    second = "".join(run.chat([*talk, assistant(first), user("the dog")], **OPTIONS))
+    assert capsys.readouterr().out == f"{first}\n{second}\n{first}\n"
+
+
+def test_what_is_left_out_is_said(folder, typed, capsys):
+    typed("the cat sat on the mat\n" * 4)
+    assert main(["chat", str(folder), *GREEDY]) == 0
+    output = capsys.readouterr()
+    line = "minillm: the oldest 3 turns no longer fit the context of 128 tokens, and are left out\n"
+    assert line in output.err
+    assert output.out.count("\n") >= 4
+
+
+def test_run_chat_warns_of_it(folder):
+    talk = [user("the cat sat"), assistant("on the mat"), user("the dog sat on the log")] * 4
+    with pytest.warns(UserWarning, match="the oldest 6 turns no longer fit the context"):
+        "".join(minillm.load(folder).chat(talk, length=20))
+
+
+def test_nonsense(folder, fails, typed, tmp_path, lm, gpt):
+    typed("the cat " * 60)
+    assert "messages: expected at most 120 tokens, found" in fails("chat", folder, *GREEDY)
+    assert "--template: expected one of chatml, " in fails("chat", folder, "--template", "x")
+    typed("the cat\n")
+    assert "expected a run of a Transformer that writes" in fails("chat", lm)
+    assert "the run has no chat template: expected one of chatml" in fails("chat", gpt)
+    assert "a chat needs a tokenizer of byte pairs" in fails("chat", gpt, "--template", "chatml")
+    run = minillm.load(folder)
+    with pytest.raises(InputError, match=r"^messages\[0\].role: expected one of"):
+        run.chat([{"role": "robot", "content": "a"}])
+    with pytest.raises(InputError, match="top_p: expected"):
+        run.chat([user("the cat")], top_p=2)
+    damaged = chatting.save(tmp_path / "damaged")
+    (damaged / "chat.json").write_text('{"format_version": 1, "template": 3}')
+    assert "chat.json: it is damaged: expected texts" in fails("chat", damaged)
+
+
+def test_a_run_keeps_its_template_when_it_is_copied(folder, tmp_path):
+    run = minillm.load(folder)
+    run.save(tmp_path / "copy")
+    assert minillm.load(tmp_path / "copy").answering.template == run.answering.template
+
+
+def test_ctrl_c_stops_an_answer_and_not_the_program(tmp_path):
+    """The first answer has no end within the test."""
+    folder = chatting.save(tmp_path / "run", context=1 << 15)
+    command = [sys.executable, "-m", "minillm", "chat", str(folder), "--temperature", "0"]
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdin.write(b"the cat\n")
+    process.stdin.flush()
+    first = os.read(process.stdout.fileno(), 1)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    rest, error = process.communicate(b"/reset\n")
+    assert process.returncode == 0, error
+    assert (first + rest).endswith(b"\n")
+    assert error == b""

@@ -1,0 +1,110 @@
+"""Texts that are continued together are those of each alone."""
+
+import numpy as np
+import pytest
+from chatting import TOKENIZER, model
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minillm.decoding import Sampling, Writer, batch
+from minillm.decoding.batch import Batch, Text
+from minillm.decoding.chat import Kept
+from minillm.decoding.pieces import Pieces
+from minillm.layers import cache as cache_layer
+
+MODEL = model()
+PROMPTS = st.lists(st.integers(0, 9), min_size=1, max_size=12)
+TEXTS = st.lists(st.tuples(PROMPTS, st.integers(1, 12), st.integers(0, 5)), min_size=1, max_size=6)
+
+
+def alone(prompt, length, sampling, stop=()):
+    writer = Writer(MODEL, sampling, stop=stop, banned=[3])
+    writer.read(prompt)
+    list(writer.write(length))
+    return writer.text
+
+
+@given(TEXTS, st.booleans(), st.integers(1, 5), st.integers(1, 3))
+@settings(max_examples=10)
+def test_texts_that_join_and_leave_at_any_time(texts, greedy, part, most):
+    """Each joins after some steps; prompts are read in parts."""
+    some = Batch(MODEL, Kept(MODEL, most))
+    waiting = [
+        (at, Text(prompt, length, Sampling(temperature=0.0 if greedy else 1.0, seed=k), banned=[3]))
+        for k, (prompt, length, at) in enumerate(texts)
+    ]
+    prompts = {text: list(text.ids) for _, text in waiting}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batch, "PART", part)
+        for step in range(400):
+            for _, text in [entry for entry in waiting if entry[0] == step]:
+                some.add(text)
+            grown = some.step()
+            assert all(grown.count(text) == 1 for text in grown)
+            for text in grown:
+                if text.ended:
+                    some.remove(text)
+    assert not some.writing
+    assert not some.reading
+    for _, text in waiting:
+        assert text.ended == "length"
+        assert text.ids == alone(prompts[text], text.length, text.sampling)
+
+
+def test_a_text_ends_at_a_stop_id_and_may_be_removed_before():
+    free = alone([1, 2], 12, Sampling(temperature=0))
+    some = Batch(MODEL, Kept(MODEL))
+    texts = [
+        Text([1, 2], 12, Sampling(temperature=0), frozenset({free[7]}), [3]),
+        Text([4, 2], 50, Sampling(temperature=0), banned=[3]),
+        Text([5] * 600, 50),
+    ]
+    for text in texts:
+        some.add(text)
+    while texts[0].ended is None:
+        some.step()
+    assert texts[0].ended == "stop"
+    assert texts[0].ids == free[: 1 + free.index(free[7], 2)]
+    for text in texts:
+        some.remove(text)
+    assert some.step() == []
+
+
+@given(st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=80), min_size=1, max_size=4))
+@settings(max_examples=10)
+def test_gathered_rows_continue_as_they_would_have(texts):
+    caches = [MODEL.read(np.array([text]), MODEL.zero_state(1))[1] for text in texts]
+    joined = cache_layer.gathered([(cache, 0) for cache in caches])
+    logits, joined = MODEL.read(np.full((len(texts), 1), 5), joined)
+    for text, of_row in zip(texts, logits, strict=True):
+        expected, _ = MODEL.read(np.array([[*text, 5]]), MODEL.zero_state(1))
+        np.testing.assert_allclose(of_row, expected[0], rtol=1e-3, atol=1e-3)
+    assert joined["lengths"].tolist() == [len(text) + 1 for text in texts]
+
+
+# --- pieces ------------------------------------------------------------------------------------
+
+WORDS = st.lists(st.sampled_from(["the ", "cat", "é", "😀", "sat", "<|im_end|>"])).map("".join)
+
+
+@given(WORDS, st.lists(st.sampled_from(["cat", "cats", "at", "é😀", "t", "zz"]), max_size=3))
+def test_pieces_are_the_text_before_a_stop_text(text, stop):
+    pieces, written = Pieces(TOKENIZER, stop), []
+    for id in TOKENIZER.encode(text).tolist():
+        if not pieces.stopped:
+            written.append(pieces.add(id))
+            assert "�" not in written[-1]
+    written.append(pieces.end())
+    plain = text.replace("<|im_end|>", "")
+    places = [plain.find(one) for one in stop if one in plain]
+    assert "".join(written) == plain[: min(places, default=None)]
+    assert pieces.stopped == bool(places)
+    for k in range(len(written) - 1):  # nothing is held back that cannot begin a stop text
+        so_far = "".join(written[: k + 1])
+        assert not any(so_far.endswith(one[:n]) for one in stop for n in range(1, len(one)))
+
+
+def test_a_character_that_stays_incomplete_is_replaced_at_the_end():
+    pieces = Pieces(TOKENIZER)
+    assert pieces.add(TOKENIZER.id_of(b"\xf0")) == ""
+    assert pieces.end() == "�"

@@ -1,0 +1,192 @@
+"""Conversations: what is read again, what is left out, and what is written."""
+
+import threading
+
+import numpy as np
+import pytest
+from chatting import SPECIALS, TEMPLATE, TOKENIZER, assistant, model, system, user
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from minillm.decoding import Chat, Sampling, Writer
+from minillm.errors import InputError
+
+GREEDY = Sampling(temperature=0)
+SENTENCES = st.sampled_from(["the cat", "the dog sat on the log", "on", "é 😀"])
+QUESTIONS = st.lists(SENTENCES, min_size=1, max_size=5)
+
+
+class Reads:
+    """A model, and how many tokens it has read at a time."""
+
+    def __init__(self, some):
+        self.some, self.counts = some, []
+
+    def __getattr__(self, name):
+        return getattr(self.some, name)
+
+    def read(self, ids, state):
+        self.counts.append(ids.shape[1])
+        return self.some.read(ids, state)
+
+
+def chat(**sizes):
+    return Chat(Reads(model(**sizes)), TOKENIZER, TEMPLATE)
+
+
+def answer(some, messages, *options, **named):
+    return "".join(some.answer(messages, *options, **named))
+
+
+def expected_answer(messages, length, sampling, context=128):
+    """By a writer that reads the whole conversation."""
+    some = model(context=context)
+    writer = Writer(some, sampling, banned=[], stop=TEMPLATE.ends(TOKENIZER))
+    ids = TEMPLATE.encode(TOKENIZER, messages)
+    writer.read(ids)
+    special = [TOKENIZER.id_of(text.encode()) for text in SPECIALS]
+    written = writer.write(min(length, context - len(ids)))
+    return TOKENIZER.decode(id for id in written if id not in special)
+
+
+@given(QUESTIONS, st.booleans(), st.integers(1, 12), st.sampled_from([None, 1.0]))
+def test_a_conversation_is_answered_as_if_it_was_read_anew(questions, begin, length, temperature):
+    some = chat(context=256)
+    messages = [system("the mat")] if begin else []
+    for number, question in enumerate(questions):
+        messages.append(user(question))
+        sampling = Sampling(temperature=temperature or 0, seed=number)
+        written = answer(some, messages, length, sampling)
+        assert written == expected_answer(messages, length, sampling, context=256)
+        messages.append(assistant(written))
+
+
+def test_only_new_tokens_are_read():
+    some = chat(context=256)
+    messages = [user("the cat sat on the mat")]
+    messages.append(assistant(answer(some, messages, 4, GREEDY)))
+    before = len(some.encode(messages[:1]))
+    assert some.model.counts[0] == before
+    del some.model.counts[:]
+    messages.append(user("and the dog"))
+    answer(some, messages, 4, GREEDY)
+    assert some.model.counts[0] < len(some.encode(messages)) - before + 1
+
+
+def test_another_conversation_does_not_disturb_the_first():
+    some = chat(context=256)
+    for _ in range(2):
+        for text in ("the cat", "the dog sat on the log"):
+            talk = [system("the mat"), user(text)]
+            assert answer(some, talk, 8, GREEDY) == expected_answer(talk, 8, GREEDY, 256)
+
+
+def test_the_same_question_again_reads_its_last_token():
+    some = chat()
+    first = answer(some, [user("the cat")], 5, GREEDY)
+    del some.model.counts[:]
+    assert answer(some, [user("the cat")], 5, GREEDY) == first
+    assert some.model.counts[0] == 1
+
+
+def test_an_answer_that_is_given_up_can_be_asked_for_again():
+    some = chat()
+    expected = expected_answer([user("the cat")], 20, GREEDY)
+    pieces = some.answer([user("the cat")], 20, GREEDY)
+    next(pieces)
+    pieces.close()
+    assert answer(some, [user("the cat")], 20, GREEDY) == expected
+
+
+def test_answers_in_parallel_are_those_of_each_alone():
+    some = Chat(model(context=256), TOKENIZER, TEMPLATE)
+    talks = [[user(f"{text} {number}")] for number, text in enumerate(["the cat", "on"] * 4)]
+    answers = {}
+
+    def ask(number):
+        answers[number] = answer(some, talks[number], 10, GREEDY)
+
+    threads = [threading.Thread(target=ask, args=(n,)) for n in range(len(talks))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for number, talk in enumerate(talks):
+        assert answers[number] == expected_answer(talk, 10, GREEDY, 256)
+
+
+@given(QUESTIONS, st.integers(1, 40), st.integers(64, 200))
+def test_what_does_not_fit_is_left_out_by_whole_turns(questions, length, context):
+    some = chat(context=context)
+    messages = [system("the mat")]
+    for question in questions:
+        messages += [user(question), assistant("the log")]
+    messages.pop()
+    most = context - min(length, context // 4)
+    assume(len(some.encode([messages[0], messages[-1]])) <= most)
+    kept = some.fitting(messages, length)
+    dropped = (len(messages) - len(kept)) // 2
+    assert kept == [messages[0], *messages[1 + 2 * dropped :]]
+    assert len(some.encode(kept)) <= most
+    assert (dropped > 0) == (len(some.encode(messages)) > most)
+    if dropped and len(kept) > 2:
+        assert len(some.encode(kept)) <= context // 2
+    if dropped > 1:
+        assert len(some.encode([messages[0], *messages[2 * dropped - 1 :]])) > context // 2
+    said = []
+    answer(some, messages, length, GREEDY, report=said.append)
+    assert len(said) == bool(dropped)
+    if dropped == 1:
+        assert said[0].startswith("the oldest turn no longer fits the context of")
+    if dropped > 1:
+        assert said[0].startswith(f"the oldest {dropped} turns no longer fit the context of")
+
+
+def test_a_last_turn_that_does_not_fit_is_an_error():
+    some = chat(context=40)
+    for before in ([], [system("the mat")], [user("the cat"), assistant("on")]):
+        with pytest.raises(InputError, match="messages: expected at most 30 tokens, found "):
+            some.answer([*before, user("the cat sat on the mat " * 8)])
+
+
+def test_an_answer_ends_with_the_context():
+    some = chat(context=48)
+    some.ends = []
+    ids = some.encode([user("the cat")])
+    assert len(list(some._write(ids, None, GREEDY))) == 48 - len(ids)
+
+
+def test_an_answer_ends_before_the_token_that_ends_a_turn():
+    some = chat()
+    ids = some.encode([user("the cat")])
+    free = chat()
+    free.ends = []
+    written = list(free._write(ids, 20, GREEDY))
+    some.ends = [written[7]]
+    assert list(some._write(ids, 20, GREEDY)) == written[: written.index(written[7])]
+
+
+def test_pieces_are_whole_characters_and_no_special_tokens():
+    some = chat()
+    ids = [TOKENIZER.id_of(bytes([value])) for value in "né😀".encode()]
+    start = TOKENIZER.id_of(b"<|im_start|>")
+    assert list(some.text(iter([*ids[:2], start, *ids[2:]]))) == ["n", "é", "😀"]
+
+
+def test_a_cache_that_is_cut_is_that_of_the_shorter_text():
+    some = model()
+    ids = np.arange(20)
+    _, state = some.read(ids[None], some.zero_state(1))
+    for other in (ids, ids[:7], np.array([0, 1, 2, 9, 9]), np.array([5])):
+        for last in (False, True):
+            copy = {name: array.copy() for name, array in state.items()}
+            n, cut = some.cut(other, copy, last=last)
+            assert n == len(np.flatnonzero(np.cumsum(other[:-1] != ids[: len(other) - 1]) == 0))
+            logits, after = some.read(other[None, n:], cut)
+            expected, _ = some.read(other[None], some.zero_state(1))
+            np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
+            if not last:  # the longer one can still go on
+                logits, _ = some.read(np.array([[3]]), copy)
+                expected, _ = some.read(np.append(ids, 3)[None], some.zero_state(1))
+                np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
+            assert after["lengths"].tolist() == [len(other)]

@@ -1,0 +1,419 @@
+"""The server: its answers, its errors, and many clients at once."""
+
+import contextlib
+import http.client
+import json
+import queue
+import socket
+import sys
+import threading
+import time
+
+import chatting
+import pytest
+from chatting import system, user
+
+import minillm
+from minillm.cli import main
+from minillm.decoding import Sampling
+from minillm.decoding.chat import Chat
+
+pytest.importorskip("uvicorn")
+pytest.importorskip("starlette")
+
+from minillm.serving import app, engine
+
+UVICORN = app.uvicorn.Server
+TALK = [user("the cat")]
+GREEDY = {"model": "run", "messages": TALK, "temperature": 0, "max_tokens": 8}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return minillm.load(chatting.save(tmp_path_factory.mktemp("serving") / "run", context=512))
+
+
+class Running:
+    """A server in a thread of this process."""
+
+    def __init__(self, chat, parallel=4, **sampling):
+        self.server = app.Server(chat, "run", parallel, Sampling(**sampling))
+        started, self.uvicorn = queue.Queue(), None
+
+        class Recorded(UVICORN):
+            def __init__(other, config):
+                super().__init__(config)
+                self.uvicorn = other
+
+        def serve():
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(app.uvicorn, "Server", Recorded)
+                app.serve(self.server, "127.0.0.1", 0, started.put)
+
+        self.thread = threading.Thread(target=serve)
+        self.thread.start()
+        self.address = started.get(timeout=30)
+        self.port = int(self.address.rpartition(":")[2])
+
+    def close(self):
+        while self.uvicorn is None:
+            time.sleep(0.01)
+        self.uvicorn.should_exit = True
+        self.thread.join(timeout=30)
+        assert not self.thread.is_alive()
+
+    def ask(self, values, path="/v1/chat/completions", method="POST", **headers):
+        """The status and the JSON of an answer."""
+        body = values if isinstance(values, bytes) else json.dumps(values).encode()
+        headers = {"Content-Type": "application/json", **headers}
+        answer, text = self.raw(method, path, body if method == "POST" else None, headers)
+        return answer.status, json.loads(text)
+
+    def raw(self, *request):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        with contextlib.closing(connection):
+            connection.request(*request)
+            answer = connection.getresponse()
+            return answer, answer.read()
+
+    def text(self, values):
+        status, answer = self.ask(values)
+        assert status == 200, answer
+        return answer["choices"][0]["message"]["content"]
+
+    def events(self, values, path="/v1/chat/completions"):
+        headers, body = {"Content-Type": "application/json"}, json.dumps({**values, "stream": True})
+        answer, text = self.raw("POST", path, body, headers)
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        *events, last, end = text.decode().split("\n\n")
+        assert (last, end) == ("data: [DONE]", "")
+        return [json.loads(event.removeprefix("data: ")) for event in events]
+
+    def idle(self):
+        """Wait until nothing is being continued."""
+        for _ in range(500):
+            if not self.server.engine._active and not self.server.engine._queue:
+                return
+            time.sleep(0.02)
+        raise AssertionError("some requests are still active")
+
+
+@pytest.fixture(scope="module")
+def server(run):
+    some = Running(run.answering)
+    yield some
+    some.close()
+
+
+def expected(run, messages, length=8):
+    fresh = Chat(run.model, run.tokenizer, run.answering.template)
+    return "".join(fresh.answer(messages, length, Sampling(temperature=0)))
+
+
+# --- answers -------------------------------------------------------------------------------------
+
+
+def test_an_answer(server, run):
+    status, answer = server.ask(GREEDY)
+    assert status == 200
+    assert answer["object"] == "chat.completion"
+    assert answer["model"] == "run"
+    choice = answer["choices"][0]
+    assert choice["message"] == {"role": "assistant", "content": expected(run, TALK)}
+    assert choice["finish_reason"] == "length"
+    prompt = len(run.answering.encode(TALK))
+    assert answer["usage"] == {
+        "prompt_tokens": prompt,
+        "completion_tokens": 8,
+        "total_tokens": prompt + 8,
+    }
+
+
+def test_a_stream(server, run):
+    first, *events, last, usage = server.events(
+        {**GREEDY, "stream_options": {"include_usage": True}}
+    )
+    assert first["choices"][0]["delta"] == {"role": "assistant", "content": ""}
+    pieces = [event["choices"][0]["delta"]["content"] for event in events]
+    assert len(pieces) > 1
+    assert "".join(pieces) == expected(run, TALK)
+    assert last["choices"][0]["finish_reason"] == "length"
+    assert last["choices"][0]["delta"] == {}
+    assert usage["choices"] == []
+    assert usage["usage"]["completion_tokens"] == 8
+    assert {event["id"] for event in (first, *events, last, usage)} == {first["id"]}
+
+
+def test_a_stop_text(server, run):
+    whole = expected(run, TALK, 30)
+    stop = whole[3:6]
+    status, answer = server.ask({**GREEDY, "max_tokens": 30, "stop": [stop]})
+    assert status == 200
+    assert answer["choices"][0]["message"]["content"] == whole[: whole.index(stop)]
+    assert answer["choices"][0]["finish_reason"] == "stop"
+
+
+def test_a_completion(server, run):
+    asked = {"model": "run", "prompt": "the cat", "temperature": 0, "max_tokens": 5}
+    status, answer = server.ask(asked, "/v1/completions")
+    assert status == 200
+    written = "".join(run.write("the cat", length=5, temperature=0)).removeprefix("the cat")
+    assert answer["choices"][0]["text"] == written
+    assert answer["object"] == "text_completion"
+    pieces = [event["choices"][0]["text"] for event in server.events(asked, "/v1/completions")]
+    assert "".join(pieces) == written
+
+
+def test_seeds_and_defaults(run):
+    some = Running(run.answering, temperature=1.0, seed=7)
+    try:
+        asked = {"model": "run", "messages": TALK, "max_tokens": 12}
+        texts = [some.text({**asked, "seed": seed}) for seed in (7, 8)]
+        assert some.text(asked) == texts[0] != texts[1]
+    finally:
+        some.close()
+
+
+def test_contents_in_parts_and_developers(server, run):
+    parts = [{"type": "text", "text": "the "}, {"type": "text", "text": "cat"}]
+    asked = [{"role": "developer", "content": "the mat"}, {"role": "user", "content": parts}]
+    assert server.text({**GREEDY, "messages": asked}) == expected(run, [system("the mat"), *TALK])
+
+
+def test_models_and_the_page(server):
+    status, models = server.ask(None, "/v1/models", "GET")
+    assert status == 200
+    assert [model["id"] for model in models["data"]] == ["run"]
+    assert server.ask(None, "/v1/models/run", "GET") == (200, models["data"][0])
+    status, answer = server.ask(None, "/v1/models/other", "GET")
+    assert (status, answer["error"]["code"]) == (404, "model_not_found")
+    answer, text = server.raw("GET", "/")
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert b"<!doctype html>" in text
+
+
+def test_the_client_of_openai(server, run):
+    openai = pytest.importorskip("openai")
+    client = openai.OpenAI(base_url=f"{server.address}/v1", api_key="none", max_retries=0)
+    with client:
+        answer = client.chat.completions.create(**GREEDY)
+        assert answer.choices[0].message.content == expected(run, TALK)
+        stream = client.chat.completions.create(**GREEDY, stream=True)
+        text = "".join(chunk.choices[0].delta.content or "" for chunk in stream)
+        assert text == expected(run, TALK)
+        assert [model.id for model in client.models.list()] == ["run"]
+        with pytest.raises(openai.BadRequestError, match="there is no such field"):
+            client.chat.completions.create(**GREEDY, extra_body={"colour": 1})
+        with pytest.raises(openai.NotFoundError):
+            client.chat.completions.create(**{**GREEDY, "model": "gpt"})
+        client.chat.completions.create(**GREEDY, extra_body={"min_p": 0.1, "top_k": 3})
+
+
+# --- errors --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "param", "message"),
+    [
+        ({"messages": None}, 400, "messages", "messages: expected a list of one or more, found No"),
+        ({"messages": []}, 400, "messages", "messages: expected a list of one or more, found []"),
+        ({"messages": [{"role": "x"}]}, 400, "messages[0].role", "messages[0].role: expected one"),
+        ({"messages": [user(3)]}, 400, "messages[0].content", "messages[0].content: expected a te"),
+        ({"messages": [user("\ud800")]}, 400, "messages[0].content, line 1, column 1", "messages"),
+        ({"model": "gpt-4"}, 404, "model", "model: expected 'run', found 'gpt-4'"),
+        ({"model": None}, 400, "model", "model: expected a name, found None"),
+        ({"temperature": -1}, 400, "temperature", "temperature: expected a number at least 0, f"),
+        ({"temperature": "hot"}, 400, "temperature", "temperature: expected a number at least 0"),
+        ({"top_p": 1.5}, 400, "top_p", "top_p: expected a number above 0 and at most 1, found 1.5"),
+        ({"max_tokens": 0}, 400, "max_tokens", "max_tokens: expected 1 or more, found 0"),
+        ({"max_tokens": 2.5}, 400, "max_tokens", "max_tokens: expected a whole number, found 2.5"),
+        ({"stop": [""]}, 400, "stop", "stop: expected 1 to 4 texts, found ['']"),
+        ({"stop": ["a"] * 5}, 400, "stop", "stop: expected 1 to 4 texts, found "),
+        ({"n": 2}, 400, "n", "n: expected 1, found 2"),
+        ({"logprobs": True}, 400, "logprobs", "logprobs: expected false or 0, found True"),
+        ({"tools": [{}]}, 400, "tools", "tools: expected [], found [{}]"),
+        ({"stream": 1}, 400, "stream", "stream: expected true or false, found 1"),
+        ({"stream_options": []}, 400, "stream_options", "stream_options: expected an object, fo"),
+        ({"colour": "red"}, 400, "colour", "colour: there is no such field"),
+        ({"prompt": "a"}, 400, "prompt", "prompt: there is no such field"),
+        ({"messages": [user("cat " * 800)]}, 400, "messages", "expected less than 512 tokens, fou"),
+    ],
+)
+def test_a_wrong_request_gets_the_error_of_the_interface(server, changes, status, param, message):
+    found, answer = server.ask({**GREEDY, **changes})
+    assert found == status
+    error = answer["error"]
+    assert error["message"].startswith(message)
+    assert "\n" not in error["message"]
+    assert error["param"] == param
+    assert error["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_fields_that_change_nothing_are_accepted(server, run, stream):
+    asked = {**GREEDY, "n": 1, "frequency_penalty": 0, "user": "me", "tools": [], "stop": None}
+    if stream:
+        server.events(asked)
+    else:
+        assert server.text(asked) == expected(run, TALK)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "message"),
+    [
+        (b"{", 400, "expected a body in JSON"),
+        (b"\xff\xfe", 400, "expected a body in JSON"),
+        (b"[" * 100_000, 400, "expected a body in JSON"),
+        (b"[1]", 400, "expected a JSON object, found [1]"),
+        (b"1" * 5000, 400, "expected "),
+        (b" " * (5 << 20), 413, "expected a body of at most 4,194,304 bytes"),
+    ],
+)
+def test_a_wrong_body(server, body, status, message):
+    found, answer = server.ask(body)
+    assert found == status
+    assert answer["error"]["message"].startswith(message)
+
+
+def test_other_wrong_requests(server):
+    assert server.ask(GREEDY, "/v1/embeddings")[0] == 404
+    assert server.ask(None, "/v1/chat/completions", "GET")[0] == 405
+    status, answer = server.ask(GREEDY, **{"Content-Type": "text/plain"})
+    assert (status, answer["error"]["message"]) == (
+        415,
+        "Content-Type: expected application/json, found text/plain",
+    )
+    answer, _ = server.raw("GET", "/v1/models", None, {"Host": "elsewhere.example"})
+    assert answer.status == 400
+
+
+def test_a_failure_of_the_model_is_said_and_the_next_request_is_answered(server, run, monkeypatch):
+    original = type(run.model).read
+
+    def failing(self, ids, state):
+        raise MemoryError("out of memory")
+
+    monkeypatch.setattr(type(run.model), "read", failing)
+    status, answer = server.ask(GREEDY)
+    assert status == 500
+    assert answer["error"]["type"] == "server_error"
+    monkeypatch.setattr(type(run.model), "read", original)
+    assert server.text(GREEDY) == expected(run, TALK)
+
+
+# --- many clients --------------------------------------------------------------------------------
+
+
+def test_requests_at_once_get_the_answers_that_they_get_alone(server, run):
+    texts = ["the cat", "the dog sat", "on the mat and the log", "log"]
+    talks = [[user(f"{texts[k % 4]} {k}")] for k in range(40)]
+    answers = {}
+
+    def ask(k):
+        asked = {**GREEDY, "messages": talks[k], "max_tokens": 4 + k % 5}
+        if k % 2:
+            answers[k] = server.text(asked)
+        else:
+            events = server.events(asked)
+            deltas = [event["choices"][0]["delta"] for event in events]
+            answers[k] = "".join(delta.get("content", "") for delta in deltas)
+
+    threads = [threading.Thread(target=ask, args=(k,)) for k in range(len(talks))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for k, talk in enumerate(talks):
+        assert answers[k] == expected(run, talk, 4 + k % 5)
+    server.idle()
+
+
+def test_a_client_that_leaves_stops_its_answer(server, run, monkeypatch):
+    """Neither a stream nor a whole answer would end within the test."""
+    original = type(run.model).read
+
+    def slow(self, ids, state):
+        time.sleep(0.02)
+        return original(self, ids, state)
+
+    monkeypatch.setattr(type(run.model), "read", slow)
+    monkeypatch.setattr(app, "LOOK", 0.05)
+    long = {**GREEDY, "max_tokens": 400}
+    for stream in (True, False):
+        body = json.dumps({**long, "stream": stream}).encode()
+        head = (
+            "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            connection.sendall(head.encode() + body)
+            while not server.server.engine._active:
+                time.sleep(0.01)
+            (job,) = server.server.engine._active.values()
+        server.idle()
+        assert job.written < 400
+    assert server.text(GREEDY) == expected(run, TALK)
+
+
+def test_too_many_requests_are_told_to_come_again(run, monkeypatch):
+    monkeypatch.setattr(app, "WAITING", 0)
+    some = Running(run.answering)
+    try:
+        for stream in (False, True):
+            status, answer = some.ask({**GREEDY, "stream": stream})
+            assert (status, answer["error"]["code"]) == (503, "overloaded")
+    finally:
+        some.close()
+
+
+def test_the_engine_ends_jobs_that_wait_or_run():
+    some = chatting.model(context=512)
+    chat = Chat(some, chatting.TOKENIZER, chatting.TEMPLATE)
+    running = engine.Engine(chat, parallel=1, waiting=5)
+    first, others = queue.Queue(), queue.Queue()
+    ids = chat.encode(TALK)
+    greedy = Sampling(temperature=0)
+    long = running.submit(ids, 400, greedy, [], lambda *event: first.put(event))
+    first.get(timeout=30)
+    waits = running.submit(ids, 400, greedy, [], lambda *event: others.put(event))
+    running.cancel(waits)
+    running.cancel(long)
+    after = queue.Queue()
+    running.submit(ids, 3, greedy, [], lambda *event: after.put(event))
+    while after.get(timeout=30)[1] is None:
+        pass
+    assert others.empty()
+    assert long.written < 400
+    running.cancel(long)  # it has ended already
+    running.close()
+
+
+# --- the command line ----------------------------------------------------------------------------
+
+
+def test_the_verb(run, capsys, monkeypatch):
+    called = {}
+
+    def serve(server, host, port, started):
+        called.update(server=server, host=host, port=port)
+        started("http://127.0.0.1:1")
+        server.engine.close()
+
+    monkeypatch.setattr(app, "serve", serve)
+    assert main(["serve", str(run.path), "--port", "1", "--parallel", "3", "--min-p", "0.1"]) == 0
+    assert called["server"].engine.parallel == 3
+    assert called["server"].sampling == Sampling(min_p=0.1)
+    assert (called["host"], called["port"]) == ("127.0.0.1", 1)
+    line = "http://127.0.0.1:1 answers as run; the base URL is http://127.0.0.1:1/v1\n"
+    assert capsys.readouterr().out == line
+
+
+def test_an_address_that_is_taken(run, capsys, server):
+    assert main(["serve", str(run.path), "--port", str(server.port)]) == 2
+    assert f"127.0.0.1:{server.port}: Address already in use" in capsys.readouterr().err
+
+
+def test_a_missing_package_is_named(run, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "minillm.serving.app", None)
+    assert main(["serve", str(run.path)]) == 2
+    assert "a server needs the packages starlette and uvicorn" in capsys.readouterr().err
