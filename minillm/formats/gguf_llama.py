@@ -266,11 +266,10 @@ def _param(
         blocks = tensor.blocks()
         if part.heads:
             blocks = blocks[_halves(len(blocks), part.heads)]
-        codes, scale, offset, zero = decode(tensor.type, blocks)
+        codes, scale, offset, zero, bits = decode(tensor.type, blocks)
         for numbers in (scale, offset):
             if numbers is not None:
                 _check_finite(tensor, part.tensor, numbers, allow_nan)
-        bits = {0: 4, 8: 4, 32: 6, 128: 8}[zero]
         matrices.append(pack(codes, scale, offset, zero=zero, bits=bits))
     return matrices[0].T if table else beside(*matrices)
 
