@@ -210,7 +210,8 @@ def assemble(
     for token, text in zip(learned, spelled, strict=True):
         if text not in ids and (len(token) > 1 or token in merged):
             raise ValueError(f"the vocabulary has no id for {short(text)}")
-    specials = {token: id for token, id in ids.items() if token not in set(spelled)}
+    ordinary = set(spelled)
+    specials = {token: id for token, id in ids.items() if token not in ordinary}
     for text in specials:
         bracketed = text[:1] + text[-1:] in ("<>", "[]") and len(text) > 2
         if text not in added and not bracketed:

@@ -1,0 +1,409 @@
+"""Llamas in GGUF files, as llama.cpp stores them (:mod:`minillm.formats.gguf`).
+
+Their matrices have rows of one output each, the transposes of ours.  Query, key and value are three
+matrices, and so are gate and up; ours are side by side.
+
+llama.cpp rotates neighbours, x_{2i} and x_{2i + 1}; ours are x_i and x_{i + w/2}.  So the rows of
+each head of a query and a key are in another order.  A row is whole in its blocks, so that rows
+of quantised weights are exchanged as they are.
+
+Weights that are quantised in the file remain so: a parameter is then an ``ops.Quantised``.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm import ops
+from minillm.errors import InputError, short
+from minillm.formats.gguf import Tensor, open_gguf, write_gguf
+from minillm.formats.gguf_blocks import FLOATS, TYPES, decode
+from minillm.models.llama import Llama, LlamaConfig
+from minillm.ops.quantised import beside, pack
+from minillm.ops.rotary import RotaryScaling, frequencies
+from minillm.text import BytePairs, Vocabulary
+from minillm.text.bpe import PATTERNS
+from minillm.text.tokenizer_files import assemble, spell, unspell
+
+_NAMES: dict[str, tuple[str, ...]] = {  # ours, theirs
+    "embedding.E": ("token_embd",),
+    "blocks.*.norm_1.gain": ("blk.*.attn_norm",),
+    "blocks.*.attention.W_qkv": ("blk.*.attn_q", "blk.*.attn_k", "blk.*.attn_v"),
+    "blocks.*.attention.W_o": ("blk.*.attn_output",),
+    "blocks.*.norm_2.gain": ("blk.*.ffn_norm",),
+    "blocks.*.feed_forward.W_gate_up": ("blk.*.ffn_gate", "blk.*.ffn_up"),
+    "blocks.*.feed_forward.W_down": ("blk.*.ffn_down",),
+    "norm.gain": ("output_norm",),
+    "output.W": ("output",),
+}
+_FREQUENCIES = "rope_freqs.weight"  # (w/2,): what each angle is divided by
+_SCALING = RotaryScaling(1.0, 1.0, 4.0, 8192)  # of all Llamas from 3.1 on, but for the factor
+
+_SIZES = {
+    "context": "context_length",
+    "layers": "block_count",
+    "heads": "attention.head_count",
+    "key_heads": "attention.head_count_kv",
+    "width": "embedding_length",
+    "feed_forward": "feed_forward_length",
+    "head_width": "attention.key_length",
+}
+_OPTIONAL = ("key_heads", "head_width")
+_PATTERNS = {"llama3": "llama-bpe", "llama-v3": "llama-bpe"}  # other names of those in PATTERNS
+_NORMAL, _CONTROL = 1, 3  # types of tokens; the others are special, too
+
+# What a file is called by its most frequent type.
+_FILE_TYPES = {
+    "F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q4_K": 14, "Q6_K": 18, "BF16": 32,
+}  # fmt: skip
+
+
+class _Part(NamedTuple):
+    """A tensor of theirs, and its columns among those of our parameter."""
+
+    tensor: str
+    columns: slice
+    heads: int  # whose rows are in another order; 0: none are
+
+
+def _parts(config: LlamaConfig) -> Iterator[tuple[str, tuple[int, ...], list[_Part]]]:
+    """Each parameter of ours, its shape, and the tensors that it consists of."""
+    c = config
+    widths = {
+        "W_qkv": (c.heads * c.head_width, *(c.key_heads * c.head_width,) * 2),
+        "W_gate_up": (c.feed_forward, c.feed_forward),
+    }
+    heads = {"attn_q": c.heads, "attn_k": c.key_heads}
+    for name, shape in Llama.shapes(config).items():
+        words = name.split(".")
+        layer = words[1] if words[0] == "blocks" else ""
+        theirs = _NAMES[".".join(["*" if word == layer else word for word in words])]
+        ends = np.cumsum([0, *widths.get(words[-1], (shape[-1],))]).tolist()
+        yield name, shape, [
+            _Part(
+                f"{their.replace('*', layer)}.weight",
+                slice(begin, end),
+                heads.get(their.removeprefix("blk.*."), 0),
+            )
+            for their, begin, end in zip(theirs, ends, ends[1:], strict=False)
+        ]  # fmt: skip
+
+
+def _halves(rows: int, heads: int) -> NDArray[np.int64]:
+    """For each row of ours its row of theirs: in each head the even ones, then the odd ones."""
+    return np.arange(rows).reshape(heads, -1, 2).swapaxes(1, 2).ravel()
+
+
+# --- reading -------------------------------------------------------------------------------------
+
+
+def import_gguf(path: str | Path) -> tuple[Llama, BytePairs, str | None]:
+    """The Llama in a file, its tokenizer, and its chat template if there is one.
+
+    InputError names the file, and the entry or tensor that is missing, damaged or not supported by
+    :mod:`minillm.models.llama`.
+    """
+    metadata, tensors = open_gguf(path)
+    values = _Values(Path(path), metadata)
+    config = _config_of(values, tensors)
+    tokenizer = _tokenizer_of(values)
+    if len(tokenizer) != config.vocabulary:
+        raise InputError(
+            f"{path}: {_NAMES['embedding.E'][0]}.weight has {config.vocabulary:,} rows, "
+            f"but the tokenizer has {len(tokenizer):,} tokens"
+        )
+    template = values.text("tokenizer.chat_template", "")
+    params = _params_of(Path(path), config, tensors)
+    return Llama(config, params=params), tokenizer, template or None
+
+
+def read_weights(
+    path: str | Path, config: LlamaConfig, allow_nan: bool = False
+) -> dict[str, NDArray]:
+    """The parameters of a model of these sizes; InputError for a file that has others."""
+    return _params_of(Path(path), config, open_gguf(path)[1], allow_nan)
+
+
+class _Values:
+    """The metadata of a file; an entry of another type than expected is an InputError."""
+
+    def __init__(self, path: Path, metadata: Mapping[str, Any]):
+        self.path, self.metadata = path, metadata
+
+    def wrong(self, name: str, expected: str) -> InputError:
+        found = short(self.metadata.get(name))
+        return InputError(f"{self.path}: {name}: expected {expected}, found {found}")
+
+    def text(self, name: str, *default: str) -> str:
+        value = self.metadata.get(name, *default)
+        if not isinstance(value, str):
+            raise self.wrong(name, "a text")
+        return value
+
+    def size(self, name: str) -> int:
+        value = self.metadata.get(name)
+        if type(value) is not int or value < 1:
+            raise self.wrong(name, "a whole number from 1 up")
+        return value
+
+    def number(self, name: str, default: float) -> float:
+        """A float32, as the shortest decimal number that it is."""
+        value = self.metadata.get(name, default)
+        if type(value) not in (int, float):
+            raise self.wrong(name, "a number")
+        return float(str(np.float32(value)))
+
+
+def _config_of(values: _Values, tensors: Mapping[str, Tensor]) -> LlamaConfig:
+    """The sizes; InputError for a model that ours cannot represent."""
+    path, metadata = values.path, values.metadata
+    if metadata.get("general.architecture") != "llama":
+        raise values.wrong("general.architecture", "'llama'")
+    if metadata.get("llama.expert_count", 0):
+        raise values.wrong("llama.expert_count", "0: a mixture of experts cannot be run")
+    if metadata.get("llama.rope.scaling.type", "none") != "none":
+        raise values.wrong("llama.rope.scaling.type", "'none'")
+    sizes: dict[str, Any] = {
+        ours: values.size(f"llama.{theirs}")
+        for ours, theirs in _SIZES.items()
+        if ours not in _OPTIONAL or f"llama.{theirs}" in metadata
+    }
+    table = _checked(path, tensors, f"{_NAMES['embedding.E'][0]}.weight", (None, sizes["width"]))
+    try:
+        config = LlamaConfig(
+            vocabulary=table.shape[0],
+            **sizes,
+            rotary_base=values.number("llama.rope.freq_base", 10000.0),
+            epsilon=values.number("llama.attention.layer_norm_rms_epsilon", 1e-5),
+            tied=f"{_NAMES['output.W'][0]}.weight" not in tensors,
+        )
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
+    for name in ("rope.dimension_count", "attention.value_length"):
+        if metadata.get(f"llama.{name}", config.head_width) != config.head_width:
+            raise values.wrong(f"llama.{name}", f"{config.head_width}, the width of a head")
+    return _with_scaling(path, config, tensors)
+
+
+def _with_scaling(path: Path, config: LlamaConfig, tensors: Mapping[str, Tensor]) -> LlamaConfig:
+    """The config with Llama 3's scaling of the angles, if the file has its factors."""
+    if _FREQUENCIES not in tensors:
+        return config
+    factors = _checked(path, tensors, _FREQUENCIES, (config.head_width // 2,)).read()
+    scaling = _SCALING._replace(factor=float(factors.max()))
+    if factors.max() > 0 and np.allclose(factors, _factors(config, scaling), rtol=1e-4, atol=0):
+        return LlamaConfig(**{**vars(config), "rope_scaling": scaling})
+    raise InputError(f"{path}: {_FREQUENCIES}: expected the factors of Llama 3, found others")
+
+
+def _factors(config: LlamaConfig, scaling: RotaryScaling) -> NDArray:
+    w, base = config.head_width, config.rotary_base
+    return frequencies(w, base) / frequencies(w, base, scaling)
+
+
+def _params_of(
+    path: Path, config: LlamaConfig, tensors: Mapping[str, Tensor], allow_nan: bool = False
+) -> dict[str, Any]:
+    """The parameters; every tensor is checked before any is read."""
+    known = {_FREQUENCIES}
+    for name, shape, parts in _parts(config):
+        for part in parts:
+            O = part.columns.stop - part.columns.start
+            their_shape = shape if name.endswith((".E", ".gain")) else (O, shape[0])
+            tensor = _checked(path, tensors, part.tensor, their_shape)
+            if name.endswith(".gain") and tensor.type not in FLOATS:
+                raise InputError(f"{path}: {part.tensor}: expected floats, found {tensor.type}")
+            known.add(part.tensor)
+    for name in tensors:
+        if name not in known:
+            raise InputError(f"{path}: {short(name)}: expected the tensors of a Llama, found it")
+    return {
+        name: _param(shape, name.endswith(".E"), parts, tensors, allow_nan)
+        for name, shape, parts in _parts(config)
+    }
+
+
+def _checked(
+    path: Path, tensors: Mapping[str, Tensor], name: str, shape: tuple[int | None, ...]
+) -> Tensor:
+    """A tensor; InputError unless it is there and has this shape, where None is any size."""
+    if name not in tensors:
+        raise InputError(f"{path}: the tensor {name} is missing")
+    found = tensors[name].shape
+    if len(found) != len(shape) or any(
+        e not in (None, f) for e, f in zip(shape, found, strict=True)
+    ):
+        raise InputError(f"{path}: {name}: expected shape {shape}, found {found}")
+    return tensors[name]
+
+
+def _param(
+    shape: tuple[int, ...],
+    table: bool,
+    parts: list[_Part],
+    tensors: Mapping[str, Tensor],
+    allow_nan: bool,
+) -> Any:
+    """A parameter of ours: quantised if all of its tensors are."""
+    if any(tensors[part.tensor].type in FLOATS for part in parts):
+        array = np.empty(shape, np.float32)
+        for part in parts:
+            tensor = tensors[part.tensor]
+            read = tensor.read()
+            if part.heads:
+                read = read[_halves(len(read), part.heads)]
+            _check_finite(tensor, part.tensor, read, allow_nan)
+            array[..., part.columns] = read if table else read.T
+        return array
+    matrices = []
+    for part in parts:
+        tensor = tensors[part.tensor]
+        blocks = tensor.blocks()
+        if part.heads:
+            blocks = blocks[_halves(len(blocks), part.heads)]
+        codes, scale, offset, zero = decode(tensor.type, blocks)
+        for numbers in (scale, offset):
+            if numbers is not None:
+                _check_finite(tensor, part.tensor, numbers, allow_nan)
+        bits = {0: 4, 8: 4, 32: 6, 128: 8}[zero]
+        matrices.append(pack(codes, scale, offset, zero=zero, bits=bits))
+    return matrices[0].T if table else beside(*matrices)
+
+
+def _check_finite(tensor: Tensor, name: str, numbers: NDArray, allow_nan: bool) -> None:
+    if not (allow_nan or np.isfinite(numbers).all()):
+        raise InputError(
+            f"{tensor.path}: {name}: expected finite numbers, found a NaN or an infinite one"
+        )
+
+
+def _tokenizer_of(values: _Values) -> BytePairs:
+    """The tokenizer; InputError for another kind than byte pairs, or for other words."""
+    if values.metadata.get("tokenizer.ggml.model") != "gpt2":
+        raise values.wrong("tokenizer.ggml.model", "'gpt2', byte pairs")
+    pattern = values.text("tokenizer.ggml.pre")
+    pattern = _PATTERNS.get(pattern, pattern)
+    if pattern not in PATTERNS:
+        raise values.wrong("tokenizer.ggml.pre", " or ".join(map(repr, PATTERNS)))
+    tokens, merges = (_texts(values, f"tokenizer.ggml.{name}") for name in ("tokens", "merges"))
+    types = values.metadata.get("tokenizer.ggml.token_type", np.full(len(tokens), _NORMAL))
+    if not isinstance(types, np.ndarray) or len(types) != len(tokens):
+        raise values.wrong("tokenizer.ggml.token_type", f"{len(tokens):,} numbers")
+    ids = {token: id for id, token in enumerate(tokens)}
+    if len(ids) < len(tokens):
+        raise InputError(f"{values.path}: tokenizer.ggml.tokens: expected distinct texts")
+    added = {tokens[id]: id for id in np.flatnonzero(types != _NORMAL).tolist()}
+    ends = {}
+    for name in ("bos", "eos"):
+        id = values.metadata.get(f"tokenizer.ggml.{name}_token_id")
+        if id is not None:
+            if type(id) is not int or not 0 <= id < len(tokens):
+                raise values.wrong(f"tokenizer.ggml.{name}_token_id", f"0 to {len(tokens) - 1}")
+            ends[name] = tokens[id]
+    try:
+        pairs = [_pair(merge) for merge in merges]
+        return assemble(ids, pairs, added, pattern=pattern, whole=pattern == "llama-bpe", **ends)
+    except ValueError as error:
+        raise InputError(f"{values.path}: tokenizer.ggml: {error}") from None
+
+
+def _texts(values: _Values, name: str) -> list[str]:
+    texts = values.metadata.get(name)
+    if not isinstance(texts, list):
+        raise values.wrong(name, "a list of texts")
+    return texts
+
+
+def _pair(merge: str) -> tuple[bytes, bytes]:
+    left, space, right = merge.partition(" ")
+    if not (left and right and space) or " " in right:
+        raise ValueError(f"expected merges of two tokens, found {short(merge)}")
+    return unspell(left), unspell(right)
+
+
+# --- writing -------------------------------------------------------------------------------------
+
+
+def export_gguf(
+    model: Llama,
+    tokenizer: Vocabulary,
+    path: str | Path,
+    type: str = "F32",
+    template: str | None = None,
+) -> None:
+    """Write a file that llama.cpp loads, with all matrices of one type, and gains in float32.
+
+    With 4 bits, the output, or the table that it is tied to, has Q8_0, because its errors reach
+    the logits directly; and so has a matrix whose rows are not a multiple of the type's blocks.
+    A tokenizer that is not one of byte pairs is left out: llama.cpp then takes only ids.
+
+    InputError for weights that are quantised already, or that the type cannot hold.
+    """
+    c = model.config
+    tensors: dict[str, tuple[NDArray, str]] = {}
+    for name, _, parts in _parts(c):
+        array = model.params[name]
+        if isinstance(array, ops.Quantised):
+            raise InputError(f"{name}: expected floats, found weights that are quantised already")
+        output = name == ("embedding.E" if c.tied else "output.W")
+        for part in parts:
+            rows = array if name.endswith(".E") else array[..., part.columns].T
+            if part.heads:
+                rows = rows[np.argsort(_halves(len(rows), part.heads))]
+            kind = "F32" if name.endswith(".gain") else _type_for(name, type, rows, output)
+            tensors[part.tensor] = (rows, kind)
+    if c.rope_scaling is not None:
+        factors = _factors(c, RotaryScaling(*c.rope_scaling)).astype(np.float32)
+        tensors[_FREQUENCIES] = (factors, "F32")
+    metadata = {
+        "general.architecture": "llama",
+        "general.file_type": _FILE_TYPES[type],
+        "general.quantization_version": 2,
+        **{f"llama.{theirs}": getattr(c, ours) for ours, theirs in _SIZES.items()},
+        "llama.attention.value_length": c.head_width,
+        "llama.rope.dimension_count": c.head_width,
+        "llama.rope.freq_base": float(c.rotary_base),
+        "llama.attention.layer_norm_rms_epsilon": float(c.epsilon),
+        "llama.vocab_size": c.vocabulary,
+        **_of_tokenizer(tokenizer),
+    }
+    if template:
+        metadata["tokenizer.chat_template"] = template
+    try:
+        write_gguf(path, metadata, tensors)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def _type_for(name: str, type: str, rows: NDArray, output: bool) -> str:
+    """The type of a matrix; InputError where its rows are not cut into whole blocks."""
+    if rows.shape[-1] % TYPES[type].weights or (output and type.startswith("Q4")):
+        type = "Q8_0"
+    if rows.shape[-1] % TYPES[type].weights:
+        raise InputError(
+            f"{name}: expected a multiple of {TYPES[type].weights} inputs, which quantised weights "
+            f"need, found {rows.shape[-1]}"
+        )
+    return type
+
+
+def _of_tokenizer(tokenizer: Vocabulary) -> dict[str, Any]:
+    """The metadata that describe a tokenizer."""
+    if not isinstance(tokenizer, BytePairs):
+        return {"tokenizer.ggml.model": "none"}
+    special = {tokenizer.id_of(text.encode()): text for text in tokenizer.specials}
+    tokens = [special.get(id) or spell(token) for id, token in enumerate(tokenizer.tokens)]
+    types = [_CONTROL if id in special else _NORMAL for id in range(len(tokens))]
+    ends = {"bos": tokenizer.bos, "eos": tokenizer.eos}
+    return {
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": tokenizer.pattern,
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.token_type": np.array(types, np.int32),
+        "tokenizer.ggml.merges": [f"{spell(a)} {spell(b)}" for a, b in tokenizer.merges],
+        "tokenizer.ggml.add_bos_token": False,
+        **{f"tokenizer.ggml.{name}_token_id": id for name, id in ends.items() if id is not None},
+    }
