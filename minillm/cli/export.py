@@ -2,7 +2,7 @@
 
 An n-gram model becomes an ARPA file, which SRILM and KenLM read; word vectors one of the formats of
 word2vec, which gensim reads; a GPT or a Llama of byte pairs, or a BERT, a folder that Hugging
-Face's transformers loads.
+Face's transformers loads; a Llama also a GGUF file, which llama.cpp loads.
 
 examples:
   minillm export runs/words model.arpa
@@ -13,13 +13,15 @@ examples:
         the folder runs/gpt/huggingface
   minillm export runs/gpt my-gpt2 --format huggingface
   minillm export runs/adapted my-adapter --format peft
+  minillm export runs/llama llama.gguf --format gguf --quantise q8_0
 """
 
 import argparse
 
 from minillm.cli.arguments import ArgumentParser
-from minillm.cli.options import add_run, open_run
+from minillm.cli.options import add_option, add_run, open_run
 from minillm.data.files import is_stream
+from minillm.formats.gguf_blocks import TYPES
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -33,9 +35,15 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--format",
-        choices=("arpa", "word2vec", "huggingface", "peft"),
+        choices=("arpa", "word2vec", "huggingface", "peft", "gguf"),
         help="the format, if a kind of model has several: peft has only LoRA's updates, "
-        "huggingface the model with them",
+        "huggingface the model with them, gguf the file that llama.cpp reads",
+    )
+    add_option(
+        parser,
+        "--quantise TYPE",
+        "the type of the weights in a GGUF file (default: f32, or that of the run)",
+        choices=[name.lower() for name in TYPES],
     )
     parser.add_argument(
         "--binary", action="store_true", help="word vectors in the binary format, not as text"
@@ -44,7 +52,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the file or folder, and print its name unless it is a stream."""
-    written = open_run(args).export(args.file, args.format, binary=args.binary)
+    written = open_run(args).export(args.file, args.format, args.binary, args.quantise)
     if not is_stream(str(written)):
         print(written)
     return 0

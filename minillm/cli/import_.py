@@ -1,9 +1,9 @@
 """Read a model that another program wrote.
 
-Make a run from an ARPA file (gzip too), from word vectors in one of word2vec's formats, or from a
-folder with a GPT-2, a Llama or a BERT as Hugging Face's transformers stores it (config.json,
-model.safetensors or several files with an index, and a tokenizer).  For a folder of
-sentence-transformers, embed and similar use its pooling.
+Make a run from an ARPA file (gzip too), from word vectors in one of word2vec's formats, from a GGUF
+file with a Llama, or from a folder with a GPT-2, a Llama or a BERT as Hugging Face's transformers
+stores it (config.json, model.safetensors or several files with an index, and a tokenizer).  For a
+folder of sentence-transformers, embed and similar use its pooling.
 
 examples:
   minillm import model.arpa.gz --out runs/words
@@ -12,6 +12,7 @@ examples:
   minillm import gpt2 --out runs/gpt2
         hf, of the package huggingface_hub, makes the folder gpt2
   minillm import all-MiniLM-L6-v2 --out runs/sentences
+  minillm import SmolLM2-135M-Instruct.Q4_1.gguf --out runs/smol
   minillm import adapter --init runs/gpt2 --out runs/adapted
         LoRA's updates of a GPT-2 or a BERT, as Hugging Face's PEFT stores them
 """

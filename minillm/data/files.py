@@ -176,6 +176,12 @@ def seekable(file: BinaryIO, name: str) -> BinaryIO:
     return file if file.seekable() else io.BytesIO(read_all(file, name))
 
 
+def copy_file(source: str | Path, path: str | Path) -> None:
+    """Copy a file; whatever happens, ``path`` has all of it or its previous content."""
+    with reading(source, regular=True) as original, replacing(path) as file:
+        shutil.copyfileobj(original, file)
+
+
 def write_file(path: str | Path, data: bytes) -> None:
     """Write ``data``; whatever happens, ``path`` has all of it or its previous content."""
     with replacing(path) as file:

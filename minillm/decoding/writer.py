@@ -107,7 +107,7 @@ class Writer:
             guesses = self._speculation.guess(self.text, max(0, min(left, free) - 1))
         if guesses:
             ids = np.array([[*self._drawn, *guesses]])
-            (logits, self.state), _ = self.model.forward(ids, self.state)
+            logits, self.state = self.model.read_all(ids, self.state)
             self._logits, self._drawn = list(logits[0]), []
             self._guesses, self._guessed = guesses, len(guesses)
         else:

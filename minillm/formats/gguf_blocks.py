@@ -32,6 +32,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm.errors import InputError, short
+
 Bytes = NDArray[np.uint8]
 
 
@@ -81,6 +83,14 @@ TYPES = {
     )
 }
 FLOATS = ("F32", "F16", "BF16")
+
+
+def type_of(name: str) -> str:
+    """The type of a name in any case, as in "q8_0".  InputError for another name."""
+    if name.upper() not in TYPES:
+        known = ", ".join(map(str.lower, TYPES))
+        raise InputError(f"the type of weights: expected one of {known}, found {short(name)}")
+    return name.upper()
 
 
 # --- from blocks to numbers ----------------------------------------------------------------------

@@ -124,6 +124,8 @@ def read_weights(
     path: str | Path, config: LlamaConfig, allow_nan: bool = False
 ) -> dict[str, NDArray]:
     """The parameters of a model of these sizes; InputError for a file that has others."""
+    if not isinstance(config, LlamaConfig):
+        raise InputError(f"{path}: only a run of llama has quantised weights")
     return _params_of(Path(path), config, open_gguf(path)[1], allow_nan)
 
 
@@ -340,14 +342,12 @@ def export_gguf(
     the logits directly; and so has a matrix whose rows are not a multiple of the type's blocks.
     A tokenizer that is not one of byte pairs is left out: llama.cpp then takes only ids.
 
-    InputError for weights that are quantised already, or that the type cannot hold.
+    InputError for weights that the type cannot hold.
     """
-    c = model.config
+    c, params = model.config, dequantised(model).params
     tensors: dict[str, tuple[NDArray, str]] = {}
     for name, _, parts in _parts(c):
-        array = model.params[name]
-        if isinstance(array, ops.Quantised):
-            raise InputError(f"{name}: expected floats, found weights that are quantised already")
+        array = params[name]
         output = name == ("embedding.E" if c.tied else "output.W")
         for part in parts:
             rows = array if name.endswith(".E") else array[..., part.columns].T
@@ -376,6 +376,13 @@ def export_gguf(
         write_gguf(path, metadata, tensors)
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None
+
+
+def dequantised(model: Llama) -> Llama:
+    """The model with float32 in the place of weights that are quantised."""
+    params: dict[str, Any] = model.params
+    dense = {n: p.dense() if isinstance(p, ops.Quantised) else p for n, p in params.items()}
+    return Llama(model.config, params=dense)
 
 
 def _type_for(name: str, type: str, rows: NDArray, output: bool) -> str:

@@ -19,12 +19,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm.data.corpora import read_text
 from minillm.data.files import new_folder, read_json, write_file
 from minillm.errors import InputError, short
 from minillm.formats.tensors import Tensor, open_tensors, write_tensors
 from minillm.text import BytePairs, Vocabulary, tokenizer_files
 
 WEIGHTS = "model.safetensors"
+CHAT_TEMPLATE = "chat_template.jinja"
 LONGEST_NAME = 255  # characters of a file's name
 _LAYER = re.compile(r"\.(\d+)\.")
 _FLOATS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
@@ -110,6 +112,23 @@ def check_vocabulary(folder: Path, vocabulary: int, tokens: int) -> None:
 def is_name(text: str) -> bool:
     """Whether a text can name a file or folder beside the file that contains it."""
     return Path(text).name == text and len(text) <= LONGEST_NAME and text.isprintable()
+
+
+def read_chat_template(folder: str | Path) -> str | None:
+    """The chat template of a folder, from a file of its own or from tokenizer_config.json.
+
+    InputError for one that is no text.
+    """
+    path, config = Path(folder) / CHAT_TEMPLATE, Path(folder) / "tokenizer_config.json"
+    if path.exists():
+        return read_text([str(path)])
+    template = read_json(config).get("chat_template") if config.exists() else None
+    if isinstance(template, list):  # several, with names
+        named = [t for t in template if isinstance(t, dict) and t.get("name") == "default"]
+        template = named[0].get("template") if named else None
+    if template is not None and not isinstance(template, str):
+        raise wrong(config, {"chat_template": template}, "chat_template", "a text")
+    return template
 
 
 # --- weights ---------------------------------------------------------------------
@@ -283,9 +302,10 @@ def byte_pair_files(tokenizer: Vocabulary, tokenizer_class: str, context: int) -
         "tokenizer_class": tokenizer_class,
         "add_prefix_space": False,
     }
-    if tokenizer.eos is not None:
-        names = ("bos_token", "eos_token", "unk_token")
-        settings |= dict.fromkeys(names, tokenizer.tokens[tokenizer.eos].decode())
+    roles = {"bos_token": tokenizer.bos, "eos_token": tokenizer.eos, "unk_token": tokenizer.eos}
+    for name, id in roles.items():
+        if id is not None:
+            settings[name] = tokenizer.tokens[id].decode()
     return tokenizer_files(tokenizer) | {"tokenizer_config.json": json_file(settings)}
 
 

@@ -149,14 +149,20 @@ def _read_angles(path: Path, values: Mapping[str, Any]) -> tuple[float, RotarySc
 # --- writing -----------------------------------------------------------------
 
 
-def export_llama(model: Llama, tokenizer: Vocabulary, folder: str | Path) -> None:
+def export_llama(
+    model: Llama, tokenizer: Vocabulary, folder: str | Path, template: str | None = None
+) -> None:
     """Write a new folder that transformers loads, with the same logits; whole or not at all.
+
+    ``template`` is the chat template of a model that answers.
 
     InputError for a tokenizer that is not one of byte pairs.
     """
     c = model.config
     files = huggingface.byte_pair_files(tokenizer, "PreTrainedTokenizerFast", c.context)
     files["config.json"] = huggingface.json_file(_config_values(c, tokenizer))
+    if template:
+        files[huggingface.CHAT_TEMPLATE] = template.encode()
     tensors = {
         theirs if theirs == _OUTPUT else PREFIX + theirs: view
         for weight in weights(c)

@@ -2,21 +2,25 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minillm.data import RandomWindows
+from minillm.data.files import copy_file
 from minillm.data.registry import absolute
 from minillm.data.windows import Ids
 from minillm.decoding import Sampling
 from minillm.errors import InputError
+from minillm.formats.huggingface import read_chat_template
 from minillm.look.inside import MOST, Inside
 from minillm.look.reading import read_gpt
 from minillm.metrics import frequency_loss
 from minillm.models.gpt import GPTConfig
 from minillm.mpi import ranks
+from minillm.ops import Quantised
 from minillm.option import names_of_sizes, option
 from minillm.runs.adaptation import with_rate, with_replay
 from minillm.runs.folder import RunFolder
@@ -35,7 +39,7 @@ from minillm.runs.settings import (
 from minillm.runs.stored import save_run
 from minillm.runs.text import TextKind, write_text
 from minillm.runs.text_data import check_longer, open_text
-from minillm.text import Vocabulary, unit_name
+from minillm.text import ChatTemplate, unit_name
 from minillm.training import Summary
 from minillm.training.language_model import ContextTask, evaluate_in_context
 from minillm.training.speed import matmul_peak
@@ -77,12 +81,12 @@ class CausalKind(TextKind):
     """A stack of Transformer blocks over characters, words or byte pairs.
 
     A kind of this form defines ``operations(config)``, the operations of a training for each token,
-    and, to import files of other programs, ``read_model(file)`` -> model, tokenizer.
+    and, to import folders of transformers, ``read_folder(folder)`` -> model, tokenizer.
     """
 
     rate: ClassVar[float] = 0.4  # the learning rate of a model of width 1
     operations: Callable[[Any], float]
-    read_model: Callable[[str], tuple[Any, Vocabulary]]
+    read_folder: Callable[[str], tuple[Any, Any]]
 
     def complete(self, settings: Any, given: Mapping[str, Any], job: Job) -> Any:
         """Return the settings with a learning rate: the best falls with the width (Yang 2022)."""
@@ -171,13 +175,29 @@ class CausalKind(TextKind):
             notes=notes,
         )
 
+    def read_model(self, file: str) -> tuple[Any, Any, str | None]:
+        """Return a model of another program, its tokenizer, and its chat template if it has one."""
+        return *self.read_folder(file), read_chat_template(file)
+
     def import_file(self, file: str, folder: RunFolder) -> str:
-        """Make a run of a model of another program; return a line that describes it."""
-        model, tokenizer = self.read_model(file)
+        """Make a run of a model of another program; return a line that describes it.
+
+        A file with quantised weights is copied as it is.
+        """
+        model, tokenizer, template = self.read_model(file)
         settings = self.settings(unit=tokenizer.unit)
         data = {"files": [], "imported": absolute(file), "documents": tokenizer.eos is not None}
         stored = Stored(self, model.config, settings, data)
-        save_run(folder, stored, model.params, {"tokenizer": tokenizer})
+        quantised = any(isinstance(array, Quantised) for array in model.params.values())
+        weights = partial(copy_file, file) if quantised else model.params
+        chat = None
+        if template:
+            bos, eos = (
+                "" if id is None else tokenizer.tokens[id].decode()
+                for id in (tokenizer.bos, tokenizer.eos)
+            )
+            chat = ChatTemplate(template, bos, eos)
+        save_run(folder, stored, weights, {"tokenizer": tokenizer}, chat=chat)
         weights = sum(array.size for array in model.params.values())
         return f"{weights:,} weights in {model.config.layers} layers, {len(tokenizer):,} tokens"
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,33 +11,67 @@ from numpy.typing import NDArray
 from minillm.data.files import STANDARD_INPUT, read_json, reading
 from minillm.data.registry import absolute
 from minillm.errors import InputError
+from minillm.formats.gguf_llama import dequantised, export_gguf
 from minillm.formats.huggingface import wrong
 from minillm.formats.peft import is_adapter, read_adapter, write_adapter
 from minillm.formats.sentences import read_modules
 from minillm.models.bert import BERT
 from minillm.models.gpt import GPT
+from minillm.models.llama import Llama
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Stored, kinds
 from minillm.runs.opening import has_additions, load, scale_of, split
 from minillm.runs.run import Run
 from minillm.runs.stored import read_config, save_run
+from minillm.text import Vocabulary
 
 
 def merge(
     path: str | Path, out: str | Path, overwrite: bool = False, allow_nan: bool = False
 ) -> str:
     """Merge the updates in ``path`` and their baseline to a new run; return a line about it."""
-    run, folder = load(path, allow_nan), RunFolder(out)
+    run = load(path, allow_nan)
     _check_additions(run)
-    stored = read_config(run.folder)
+    _save_with(run, run.model.params, out, overwrite)
+    weights = sum(array.size for array in run.model.params.values())
+    return f"{weights:,} weights, those of {run.data['init']} with the additions of {path}"
+
+
+def _save_with(run: Run, weights: Any, out: str | Path, overwrite: bool) -> None:
+    """Save a run with other weights, which are all that it needs."""
+    folder, stored = RunFolder(out), read_config(run.folder)
     settings = replace(stored.settings, lora_rank=None, lora_alpha=None, lora_targets="all")
     data = {name: value for name, value in stored.data.items() if name != "init_sha256"}
     with folder.held():
         folder.check_free(overwrite)
         stored = replace(stored, settings=settings, data=data)
-        save_run(folder, stored, run.model.params, run.vocabularies)
-    weights = sum(array.size for array in run.model.params.values())
-    return f"{weights:,} weights, those of {run.data['init']} with the additions of {path}"
+        save_run(folder, stored, weights, run.vocabularies, chat=run.chat_template())
+
+
+def quantise(path: str | Path, type: str, out: str | Path, overwrite: bool = False) -> str:
+    """Make a run with weights of another type; return a line about it.
+
+    ``type`` is one of :mod:`minillm.formats.gguf_blocks`.  With "F32" the weights are floats
+    again, which can be trained.  InputError for a run of another kind than llama.
+    """
+    run = load(path)
+    if not isinstance(run.model, Llama):
+        raise InputError(f"{run.path}: expected a run of llama, found one of {run.kind.name}")
+    model = dequantised(run.model)
+    weights: Any = model.params
+    if type != "F32":
+        template = run.chat_template()
+        source = template.source if template else None
+        weights = partial(_write_gguf, model, run.tokenizer, type, source)
+    _save_with(run, weights, out, overwrite)
+    before, after = (folder.model_path.stat().st_size for folder in (run.folder, RunFolder(out)))
+    return f"{type.lower()}: {after:,} bytes of weights, before {before:,}"
+
+
+def _write_gguf(
+    model: Llama, tokenizer: Vocabulary, type: str, template: str | None, path: Path
+) -> None:
+    export_gguf(model, tokenizer, path, type, template)
 
 
 def _check_additions(run: Run) -> None:
@@ -113,8 +148,8 @@ def _kind_of(file: str) -> Any:
             return kind
     raise InputError(
         f"{file}: expected an ARPA file, which begins with \\data\\, word vectors, which begin "
-        "with their count and their width, or a folder with a GPT-2, a Llama or a BERT; "
-        f"found {head[:40].decode('utf-8', 'replace')!r}"
+        "with their count and their width, a GGUF file, or a folder with a GPT-2, a Llama or a "
+        f"BERT; found {head[:40].decode('utf-8', 'replace')!r}"
     )
 
 

@@ -4,6 +4,7 @@
     vocabulary.json      token to id (two such files if the model reads one and writes another)
     chat.json            the chat template of a model that answers
     model.safetensors    the best weights so far
+    model.gguf           in its place the weights of a model that are quantised
     resume.safetensors   the checkpoint: weights, optimiser, carried state; and, as JSON in its
                          metadata, the state of the random numbers, the step and the data position
     metrics.jsonl        a line every few steps, and one for each validation
@@ -56,12 +57,14 @@ FORMAT_VERSION = 1
 # Data that were given as Python objects: see minillm/runs/given.py.
 DATA_FILES = ("given.txt", "given.jsonl")
 
+WEIGHTS = ("model.safetensors", "model.gguf")  # a run has one of them
+
 _FILES = (
     "vocabulary.json",
     "vocabulary.source.json",  # of a model that reads one vocabulary and writes another
     "vocabulary.target.json",
     "chat.json",
-    "model.safetensors",
+    *WEIGHTS,
     "resume.safetensors",
     "metrics.jsonl",
     "loss.png",
@@ -179,8 +182,7 @@ class RunFolder:
         if self._place == self.path:
             return
         new = [name for name in _FILES if (self._place / name).exists()]
-        needed = {"config.json", "model.safetensors"} if self.holds_run() else {"config.json"}
-        if needed <= set(new):
+        if "config.json" in new and (not self.holds_run() or {*WEIGHTS} & {*new}):
             with naming(self.path):
                 write_file(self._place / _LIST, json.dumps(new).encode())
                 os.rename(self._place, self.path / _WHOLE)
@@ -263,13 +265,22 @@ class RunFolder:
         """Write the weights, and ``values`` beside them, as the best so far."""
         self._write_tensors("model.safetensors", params, values)
 
+    @_by_rank_0
+    def save_quantised(self, write: Callable[[Path], None]) -> None:
+        """Let ``write`` make the file of weights that are quantised."""
+        path = self._place / "model.gguf"
+        check_regular(path)
+        with naming(self.path / path.name):
+            write(path)
+
     @property
     def model_path(self) -> Path:
         """The file of the weights.  InputError if there is none yet."""
-        path = self._place / "model.safetensors"
-        if not path.exists():
-            raise InputError(f"{path}: it does not exist yet: the run's first validation writes it")
-        return path
+        paths = [self._place / name for name in WEIGHTS]
+        for path in paths:
+            if path.exists():
+                return path
+        raise InputError(f"{paths[0]}: it does not exist yet: the run's first validation writes it")
 
     def load_model(self, allow_nan: bool = False) -> dict[str, NDArray]:
         """Return the best weights.  They need no more memory than the size of their file.

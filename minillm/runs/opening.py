@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.errors import InputError, short
+from minillm.formats.gguf_llama import read_weights
+from minillm.ops import Quantised
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Data, Kind, Stored
 from minillm.runs.run import Run
@@ -30,7 +32,10 @@ def load(path: str | Path, allow_nan: bool = False) -> Run:
     folder = RunFolder(path)
     stored = read_config(folder)
     vocabularies = open_vocabularies(folder, stored)
-    weights = folder.load_model(allow_nan)
+    if folder.model_path.suffix == ".gguf":
+        weights = read_weights(folder.model_path, stored.config, allow_nan)
+    else:
+        weights = folder.load_model(allow_nan)
     if has_additions(stored.settings):
         weights = _with_baseline(folder, stored, weights)
     model = _build(folder, stored, vocabularies, weights)
@@ -68,7 +73,8 @@ def _build(
         return stored.kind.build(stored.config, vocabularies, weights)
     except (KeyError, TypeError, ValueError, ArithmeticError, MemoryError) as error:
         raise InputError(
-            f"{folder.path}: config.json and model.safetensors do not fit, or are damaged: {error}"
+            f"{folder.path}: config.json and {folder.model_path.name} do not fit, or are damaged: "
+            f"{error}"
         ) from None
 
 
@@ -111,6 +117,11 @@ def weights_from(
         if ours not in shapes:
             continue
         array, shape = initial.model.params[theirs], shapes[ours]
+        if isinstance(array, Quantised):
+            raise InputError(
+                f"{initial.path}: its weights are quantised, and cannot be trained: first make a "
+                "run of floats, with minillm quantise --to f32"
+            )
         if ours.endswith("positions.E"):
             array = array[: shape[0]]
         if array.shape != shape:

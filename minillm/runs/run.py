@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from minillm.decoding import Chat, Sampling, Translation
 from minillm.errors import InputError
+from minillm.formats.gguf_blocks import type_of
 from minillm.look.page import Page
 from minillm.models.causal import CausalTransformer
 from minillm.models.vectors import Vectors
@@ -143,17 +144,23 @@ class Run:
             )
         if template is not None:
             return Chat(self.model, self.tokenizer, ChatTemplate(template))  # type: ignore[arg-type]
-        if not self.folder.has("chat.json"):
+        stored = self.chat_template()
+        if stored is None:
             raise InputError(
                 f"{self.path}: the run has no chat template: expected one of "
                 f"{', '.join(KNOWN)} as --template"
             )
+        return Chat(self.model, self.tokenizer, stored)  # type: ignore[arg-type]
+
+    def chat_template(self) -> ChatTemplate | None:
+        """The run's own chat template, if it has one.  InputError if its file is damaged."""
+        if not self.folder.has("chat.json"):
+            return None
         values = self.folder.load_json("chat.json")
         try:
-            stored = ChatTemplate.from_dict(values)
+            return ChatTemplate.from_dict(values)
         except ValueError as error:
             raise InputError(f"{self.path / 'chat.json'}: it is damaged: {error}") from None
-        return Chat(self.model, self.tokenizer, stored)  # type: ignore[arg-type]
 
     def translate(
         self, texts: str | Sequence[str], beam: int = 5, length_exponent: float = 1.0
@@ -284,12 +291,17 @@ class Run:
         return ability(self, texts, pooling)
 
     def export(
-        self, file: str | Path | None = None, format: str | None = None, binary: bool = False
+        self,
+        file: str | Path | None = None,
+        format: str | None = None,
+        binary: bool = False,
+        quantise: str | None = None,
     ) -> str | Path:
         """Write the model in a format that other programs read, and return the path.
 
         ``format`` is one of ``kind.exports``, by default the first.  ``file`` is by default the one
-        named there, in the run's folder.
+        named there, in the run's folder.  ``quantise`` is the type of the weights in a GGUF file,
+        such as "q8_0"; None: float32, or what they are quantised to.
         """
         formats = self.kind.exports
         export = self._ability("export")
@@ -301,9 +313,12 @@ class Run:
         format = format or next(iter(formats))
         if binary and format != "word2vec":
             raise InputError("--binary: only word vectors have two formats")
+        if quantise is not None and format != "gguf":
+            raise InputError("--quantise: only a GGUF file has weights that are quantised")
+        options = {"quantise": type_of(quantise)} if quantise is not None else {}
         if file is None:
             file = self.path / formats[format]
-        export(self, file, format, binary)
+        export(self, file, format, binary, **options)
         return file
 
     def evaluate(

@@ -7,8 +7,9 @@ data        the paths of the data, and facts about them
 unit        of the loss, which is a mean over these
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
+from pathlib import Path
 from typing import Any
 
 from minillm.errors import InputError, short
@@ -33,13 +34,14 @@ def save_config(folder: RunFolder, stored: Stored) -> None:
 def save_run(
     folder: RunFolder,
     stored: Stored,
-    params: Mapping[str, Any],
+    params: Mapping[str, Any] | Callable[[Path], None],
     vocabularies: Mapping[str, Any],
     files: Mapping[str, bytes] | None = None,
     chat: ChatTemplate | None = None,
 ) -> None:
     """Write a complete run that was not made by the training loop, but counted or imported.
 
+    ``params`` may be a function that writes weights that are quantised, as a GGUF file.
     ``files`` are files for other programs, by name.  ``chat`` is the template of a model that
     answers.
     """
@@ -49,7 +51,10 @@ def save_run(
     for name, content in (files or {}).items():
         folder.save_file(name, content)
     save_vocabularies(folder, stored.kind, vocabularies)
-    folder.save_model(params, {})
+    if callable(params):
+        folder.save_quantised(params)
+    else:
+        folder.save_model(params, {})
     save_config(folder, stored)
 
 

@@ -37,7 +37,7 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
     settings = CausalSettings
     exports: ClassVar[dict[str, str]] = {"huggingface": "huggingface", "peft": "peft"}
     model_type = "gpt2"
-    read_model = staticmethod(import_gpt2)
+    read_folder = staticmethod(import_gpt2)
 
     def operations(self, config: GPTConfig) -> float:
         """Return the operations of a training for each token."""

@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from minillm.data.files import copy_file
+from minillm.formats.gguf import MAGIC
+from minillm.formats.gguf_llama import dequantised, export_gguf, import_gguf
 from minillm.formats.llama import export_llama, import_llama
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.option import option
@@ -61,14 +64,31 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
     model = Llama
     config = LlamaConfig
     settings = Settings
-    exports: ClassVar[dict[str, str]] = {"huggingface": "huggingface"}
+    exports: ClassVar[dict[str, str]] = {"huggingface": "huggingface", "gguf": "llama.gguf"}
     model_type = "llama"
-    read_model = staticmethod(import_llama)
+    read_folder = staticmethod(import_llama)
 
     def operations(self, config: LlamaConfig) -> float:
         """Return the operations of a training for each token."""
         return operations_of_llama(config)
 
-    def export(self, run: Run, file: str | Path, format: str, binary: bool) -> None:
-        """Write a folder that transformers loads, with the same logits."""
-        export_llama(run.model, run.tokenizer, file)
+    def imports(self, file: str, head: bytes) -> bool:
+        """Return whether ``import_file`` reads a file that begins so."""
+        return head.startswith(MAGIC)
+
+    def read_model(self, file: str) -> tuple[Llama, Any, str | None]:
+        """Return the model in a folder of transformers or in a GGUF file."""
+        return super().read_model(file) if Path(file).is_dir() else import_gguf(file)
+
+    def export(
+        self, run: Run, file: str | Path, format: str, binary: bool, quantise: str | None = None
+    ) -> None:
+        """Write a folder that transformers loads, with the same logits; or a GGUF file."""
+        template = run.chat_template()
+        source = template.source if template else None
+        if format == "huggingface":
+            export_llama(dequantised(run.model), run.tokenizer, file, source)
+        elif quantise is None and run.folder.model_path.suffix == ".gguf":
+            copy_file(run.folder.model_path, file)
+        else:
+            export_gguf(run.model, run.tokenizer, file, quantise or "F32", source)

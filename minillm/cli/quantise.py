@@ -1,0 +1,38 @@
+"""Store the weights of a Llama in fewer bits.
+
+Make a run whose matrices are blocks of small integers with scales, as llama.cpp has them.  Such a
+model takes less memory, and writes faster.  It cannot be trained.  With --to f32 the weights are
+floats again.
+
+  q8_0   8.5 bits for each weight       q4_0, q4_k   4.5 bits
+  q6_k   6.6 bits                       q4_1         5 bits
+
+The rows of q4_k and q6_k are multiples of 256 weights, the others of 32.
+
+examples:
+  minillm quantise runs/llama --to q8_0 --out runs/small
+  minillm quantise runs/smol --to f32 --out runs/floats
+        an imported model, to fine-tune it
+"""
+
+import argparse
+
+from minillm.cli.arguments import ArgumentParser
+from minillm.cli.options import add_option, add_out
+from minillm.formats.gguf_blocks import TYPES
+from minillm.runs.exchange import quantise
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the run, the type and the new run."""
+    parser.add_argument("run_folder", metavar="DIR", help="the folder of a run of llama")
+    names = [name.lower() for name in TYPES]
+    add_option(parser, "--to TYPE", "the type of the weights", choices=names, required=True)
+    add_out(parser, "the folder to make")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Quantise, and report where."""
+    print(quantise(args.run_folder, args.to.upper(), args.out, args.overwrite))
+    print(f"saved in {args.out}")
+    return 0
