@@ -141,7 +141,8 @@ def error(file: Path, text: Path, tokens: int, folder: Path) -> None:
     ids = np.asarray(tokenizer.encode(text.read_text(encoding="utf-8")))[: tokens + 1]
     exact = log_probabilities(dequantised(model), ids)
     print(
-        f"\n{len(ids) - 1} tokens of {text.name}; in float32 the perplexity is {perplexity(exact, ids):.3f}"
+        f"\n{len(ids) - 1} tokens of {text.name}; "
+        f"in float32 the perplexity is {perplexity(exact, ids):.3f}"
     )
     print("  format     logits: largest, root mean square   KL divergence   perplexity")
     for name, found in formats(model, tokenizer, file, folder):

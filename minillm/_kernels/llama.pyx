@@ -7,7 +7,7 @@ before has computed.  What a phase reads, a norm or a gated row, each thread com
 less time than to wait for another phase.
 """
 
-from libc.math cimport INFINITY, sqrt
+from libc.math cimport INFINITY
 from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
@@ -21,8 +21,9 @@ include "gemm.pxi"
 include "decoder.pxi"
 include "attention.pxi"
 include "past.pxi"
-include "lanes.pxi"
-include "llama.pxi"
+include "normalisation.pxi"
+include "activations.pxi"
+include "rotary.pxi"
 include "quantised.pxi"
 
 cdef enum:
@@ -220,9 +221,9 @@ cdef const floating *normed(
     """The RMS norm of the rows x, in y."""
     cdef Py_ssize_t D = step.sizes.D, q
     cdef const floating *x = <const floating *>step.x
+    cdef floating inverse_rms
     for q in range(step.sizes.Q):
-        scaled(D, <floating>(1 / sqrt(dot(D, x + q * D, x + q * D) / <double>D + step.epsilon)), x + q * D,
-               <const floating *>gain.numbers, y + q * D)
+        rms_norm_row(D, x + q * D, <const floating *>gain.numbers, step.epsilon, y + q * D, &inverse_rms)
     return y
 
 
@@ -271,8 +272,8 @@ cdef inline const floating *projected(
 
 cdef inline void rotated(const Step *step, Py_ssize_t q, Py_ssize_t head, floating *y) noexcept nogil:
     cdef Py_ssize_t pairs = step.sizes.width // 2
-    rotate(pairs, <const floating *>step.cos + q * pairs, <const floating *>step.sin + q * pairs,
-           projected(step, q, head, y), y)
+    rotate(pairs, projected(step, q, head, y), <const floating *>step.cos + q * pairs,
+           <const floating *>step.sin + q * pairs, y)
 
 
 cdef inline floating *place(
@@ -314,8 +315,7 @@ cdef void part_of_block(
     y = <const floating *>step.context
     if phase == CONTRACT:
         for q in range(s.Q):
-            gated(s.F, <const floating *>step.hidden + 2 * q * s.F,
-                  <const floating *>step.hidden + (2 * q + 1) * s.F, h + q * s.F)
+            swiglu_row(s.F, <const floating *>step.hidden + 2 * q * s.F, h + q * s.F)
         y = h
     multiply_columns(w + (2 if phase == JOIN else 5), s.Q, part, step.parts, y, <floating *>step.branch, own,
                      &n0, &n1)

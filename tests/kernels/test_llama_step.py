@@ -1,4 +1,4 @@
-"""One token at a time: the kernel of a Llama's step, over floats and packed weights, and bad input."""
+"""A few tokens at a time: the kernel of a Llama's step, its packed weights, and bad input."""
 
 import copy
 import pickle
